@@ -11,11 +11,11 @@ from bench.compete.track import Track
 from bench.errors import printable
 from bench.protocol import row_of
 from bench.report import scene_of
-from bench.report.answer import answer
+from bench.report.answer import verdict_tables
 from bench.report.grouping import scored
+from bench.report.ranking import HEAD as RANKS
 from bench.report.ranking import rankings
 from bench.report.scene import Scene
-from bench.report.verdict_table import HEAD
 from bench.report.verdicts import verdicts
 from bench.show.reports import RESULTS, extras, recorded, said_beside
 from bench.store import Store
@@ -45,30 +45,28 @@ def as_text(track: Track, entry: Entry, store: Store) -> str:
 
 
 def _beside_scratch(scene: Scene, name: str) -> Iterator[str]:
-    places = verdicts(scene)
+    tables = verdict_tables(scene, verdicts(scene))
     lines = [
-        [one.title, d.difference, d.interval, d.p, d.said, d.n]
-        for place, one in zip(places, answer(scene, places).forests, strict=False)
-        for against, d in zip(place.rows, one.dots, strict=True)
-        if against.key.row == name
-    ]
+        [table.title.partition(":")[0], *line.words[1:]]
+        for table in tables for line in table.lines if line.row == name
+    ]  # fmt: skip
     if lines:
-        yield "beside scratch\n" + tabulate(lines, ["", *HEAD[1:]], disable_numparse=True)
+        heads = ["", *(column.label for column in tables[0].columns)]
+        yield "beside scratch\n" + tabulate(lines, heads, disable_numparse=True)
     else:
         yield "beside scratch: no comparison, for no row from scratch has its fine-tuning and its scores"
 
 
 def _ranks(scene: Scene, name: str) -> Iterator[str]:
-    found = [one for one in rankings(scene) if scene.named(name) in {rung.row for rung in one.rungs}]
-    lines = [
-        [one.title, f"{rung.rank} of {len(one.rungs)}", rung.interval, rung.best, rung.beside, rung.verdict]
-        for one in found
-        for rung in one.rungs
-        if rung.row == scene.named(name)
-    ]
+    lines, why = [], list[str]()
+    for ranking in rankings(scene):
+        rows = [line.words for line in ranking.table.lines]
+        for row, _, rank, interval, *rest in rows:
+            if row == scene.named(name):
+                lines.append([ranking.place, f"{rank} of {len(rows)}", interval, *rest])
+                why += [] if interval else [ranking.table.title]
     if lines:
-        heads = ["", "Rank", "95 % interval", "Best in", "Beside the best", "Verdict"]
-        why = [f"{one.title}: {one.settled}" for one in found if not one.rungs[0].interval]
+        heads = ["", *RANKS[2:]]
         table = tabulate(lines, heads, disable_numparse=True)
         yield "\n".join(["rank among rows fine-tuned alike", table, *why])
 

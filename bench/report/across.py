@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from bench.report.answer import p_value
@@ -11,38 +9,19 @@ from bench.report.cells import MEAN, Key
 from bench.report.common import means_of
 from bench.report.names import lower_is_better
 from bench.report.scene import Scene
+from bench.report.tabular import Table, grid
 from bench.report.verdicts import judging
 from bench.stats.critical import CriticalDifference, critical_difference
 
-HEADING = "Over the data sets"
+HEAD = ("Row", "Mean rank", "± half the critical difference")
 NOTE = (
     "Mean rank over the data sets, each counted once, by its own metric and its largest label fraction, over "
     "the patients, seeds and targets that all rows have there; 1 is the best. Where Friedman's p is below "
-    "0.05, two rows whose bars do not meet differ (Nemenyi; Demšar 2006)."
+    "0.05, two rows whose intervals do not meet differ (Nemenyi; Demšar 2006)."
 )
 
 
-@dataclass(frozen=True)
-class Bar:
-    """One row: its mean rank in print, and places in percent of the width."""
-
-    row: str
-    rank: str
-    low: float
-    mid: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Across:
-    """Rows of one network over the data sets."""
-
-    title: str
-    said: str
-    bars: tuple[Bar, ...]
-
-
-def across(scene: Scene) -> list[Across]:
+def across(scene: Scene) -> list[Table]:
     """Return the rows that are fine-tuned alike on each of several data sets; nothing where there are few."""
     sections = _one_each(scene)
     if len(sections) < 2:
@@ -63,28 +42,21 @@ def _one_each(scene: Scene) -> list[int]:
     return list(first.values())
 
 
-def _of_rows(scene: Scene, rows: list[str], sections: list[int]) -> Across | None:
+def _of_rows(scene: Scene, rows: list[str], sections: list[int]) -> Table | None:
     table = np.array([_scores(scene, rows, section) for section in sections]).T
     rows = [row for row, whole in zip(rows, np.isfinite(table).all(axis=1), strict=True) if whole]
     table = table[np.isfinite(table).all(axis=1)]
     if len(rows) < 3:
         return None
     found = critical_difference(table)
-    order, half = np.argsort(found.rank, kind="stable"), found.difference / 2
-    low, high = 1 - half, len(rows) + half
-
-    def at(rank: float) -> float:
-        return round(100 * (rank - low) / (high - low), 2)
-
-    bars = tuple(
-        Bar(
-            scene.named(rows[i]), f"{found.rank[i]:.2f}", at(found.rank[i] - half), at(found.rank[i]),
-            at(found.rank[i] + half),
-        )
-        for i in order
-    )  # fmt: skip
-    title = f"{len(rows)} rows over {len(sections)} data sets"
-    return Across(title, _said(found, len(sections)), bars)
+    half = found.difference / 2
+    lines = [
+        (scene.named(rows[i]), f"{rank:.2f}", f"{rank - half:.2f} to {rank + half:.2f}")
+        for i in np.argsort(found.rank, kind="stable")
+        for rank in [found.rank[i]]
+    ]
+    title = f"{len(rows)} rows over {len(sections)} data sets: {_said(found, len(sections))}"
+    return grid(HEAD, lines, title, NOTE)
 
 
 def _said(found: CriticalDifference, datasets: int) -> str:

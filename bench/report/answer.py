@@ -1,37 +1,36 @@
-"""The answer at the top of a page: every row's difference from scratch as words and positions."""
+"""Every row's difference from scratch: a sentence, a forest plot, a table of verdicts for each place."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import ceil
+from dataclasses import replace
 
 from bench import stats
 from bench.report.cells import Key
 from bench.report.figures import dose_curves, forest
-from bench.report.footnotes import TIMES, counted
+from bench.report.footnotes import counted
 from bench.report.names import lower_is_better, metric_title
-from bench.report.numbers import MINUS, difference, number
+from bench.report.numbers import TIMES, difference, number
 from bench.report.plots import Interval
 from bench.report.redraw import Figure
 from bench.report.scene import Scene
-from bench.report.sensitivity import CURVE, SHOWN, Sensitivity, ladders, sensitivity
-from bench.report.survival import Survival, survivals
-from bench.report.verdicts import BLIND, Against, Place, over_targets, run_seeds
+from bench.report.sections import Part, Section, Text
+from bench.report.sensitivity import CURVE, SHOWN, ladders
+from bench.report.tabular import COUNTS, Entry, Line, Table, grid, lines_of, with_lines
+from bench.report.verdicts import BLIND, HEADING, Against, Place, over_targets, run_seeds
 from bench.stats.comparison import BETTER, EQUIVALENT, FEW, ROPE, UNCLEAR, WEIGHTS, WORSE
 from bench.stats.equivalence import ENOUGH
 
-NO_CONTROLS = Sensitivity()
 SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", UNCLEAR: "?", WEIGHTS: "·"}
+HEAD = ("Row", "Difference", "95 % interval", "p, Holm", "Verdict", COUNTS)
+CONTROLS = "Controls and other weights, a family of their own"
 HOW = (
-    "A dot is the mean over patients and runs of the paired difference from the row from scratch of the same "
-    "network, section and fine-tuning; the line is its 95 % interval, patients being random, and seeds where "
-    "there are several (two-way random effects, Satterthwaite). With few labels the seed also decides which "
-    "patients are labelled. Arrow: the line continues beyond the axis. Better is to the right. Runs: "
-    "pretrainings, times the fine-tunings of each where there are several. "
+    "A difference is the mean over patients and runs of the paired difference from the row from scratch of "
+    "the same network, section and fine-tuning, more being better; its 95 % interval takes patients as "
+    "random, and seeds where there are several (two-way random effects, Satterthwaite). With few labels the "
+    "seed also decides which patients are labelled. Runs: pretrainings, times the fine-tunings of each where "
+    "there are several. "
 )
-SHADED = "Shaded is the region of practical equivalence. "
-HOLLOW = "A hollow diamond is the difference that the paper printed. "
 FAMILY = (
     "Family: the {of}. Holm (1979) adjusts p, of "
     "differences (printed) and of equivalences each; intervals are not adjusted. Better and worse: p below "
@@ -46,104 +45,82 @@ OF_THESE = "of these: "
 WHERE = "docs/statistics.md has how often these verdicts err."
 
 
-@dataclass(frozen=True)
-class Dot:
-    """One row of a forest plot; places in percent of its width."""
+def sections(
+    scene: Scene, places: Sequence[Place], blind: Sequence[str], figures: Sequence[Figure]
+) -> list[Section]:  # fmt: skip
+    """Return the answer of a report; none where nothing ran.
 
-    row: str
-    against: str
-    difference: str
-    interval: str
-    low: float
-    mid: float
-    high: float
-    beyond: tuple[bool, bool]  # does the line go on to the left, to the right?
-    published: float | None
-    printed: str  # the published difference
-    verdict: str
-    sign: str
-    kind: str  # of its look
-    p: str
-    n: str
-    why: str  # of a verdict that the interval alone does not explain
-    more: str  # on hover and on focus
-    band: tuple[float, float] | None  # of equivalence
-
-    @property
-    def said(self) -> str:
-        """The verdict, and its reason where there is one."""
-        told = self.why and not self.why.startswith(OF_THESE)
-        return f"{self.verdict} ({self.why})" if told else self.verdict
+    Args:
+        scene: has names and units.
+        places: what is compared with scratch.
+        blind: where nothing could have been seen, in sentences.
+        figures: the forest plot.
+    """
+    text = sentence(scene, places, blind)
+    tables = verdict_tables(scene, places)
+    notes = [Text(_notes(scene, places), "note")] if places else []
+    parts: list[Part] = [Text(text, "sentence"), *figures, *tables, *notes]
+    return [Section(HEADING, parts, "answer", "The answer", first=True)] if text else []
 
 
-@dataclass(frozen=True)
-class Forest:
-    """One section and label fraction."""
-
-    title: str
-    summary: str
-    unit: str
-    dots: tuple[Dot, ...]
-    controls: tuple[Dot, ...]
-    region: tuple[str, ...]  # of equivalence, and whence: sentences
-    ticks: tuple[tuple[float, str], ...]
-    why: tuple[str, ...]  # verdicts that are of no number: sentences
-    aside: tuple[str, ...]
-
-    @property
-    def caption(self) -> str:
-        """Return what stands below it: the unit, what verdicts are of, and which rows are left out."""
-        left_out = [f"Left out: {'; '.join(self.aside)}."] if self.aside else []
-        return " ".join([f"{self.unit}.", *self.region, *self.why, *left_out])
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a page says first."""
-
-    sentence: str
-    forests: tuple[Forest, ...]
-    notes: str
-    sensitivity: Sensitivity = NO_CONTROLS
-    survivals: tuple[Survival, ...] = ()
-
-    @property
-    def any(self) -> bool:
-        """Is there anything to show?"""
-        return bool(self.forests)
-
-    @property
-    def adjusted(self) -> bool:
-        """Has any comparison a p that was adjusted?"""
-        return any(dot.p for one in self.forests for dot in (*one.dots, *one.controls))
-
-
-def answer(scene: Scene, places: Sequence[Place]) -> Answer:
-    """Return the answer of a report; without comparisons an empty one."""
+def sentence(scene: Scene, places: Sequence[Place], blind: Sequence[str]) -> str:
+    """Return how many rows have which verdict, in a sentence; "" where nothing ran."""
     if not places:
-        ran = any(cell.mean is not None for cell in scene.cells.cells.values())
-        return Answer(ALONE if ran else "", (), "")
-    forests = tuple(_forest(scene, place, _limit(scene, places, place)) for place in places)
-    seen = sensitivity(scene, places)
-    said = _sentence(places)
-    if said and seen.blind:
-        said += f" {' '.join(text[0].upper() + text[1:] for text in seen.blind)}"
-    return Answer(said, forests, _notes(scene, places), seen, survivals(scene, places))
-
-
-def _sentence(places: Sequence[Place]) -> str:
-    every = [one for place in places for one in place.rows]
-    alone = "" if every else "Only controls are compared with scratch. "
-    every = every or [one for place in places for one in place.controls]
-    found = [(v, sum(one.judged.verdict == v for one in every)) for v in stats.VERDICTS]
-    if all(one.judged.verdict == WEIGHTS for one in every):
-        return (
-            f"{alone}None of {counted(len(every), 'comparison')} with scratch says anything about a method: "
-            f"each rests on {_rests(every)}. What is shown is of these weights only."
+        return ALONE if any(cell.mean is not None for cell in scene.cells.cells.values()) else ""
+    rows = [row for place in places for row in place.rows]
+    alone = "" if rows else "Only controls are compared with scratch. "
+    rows = rows or [row for place in places for row in place.controls]
+    if all(row.judged.verdict == WEIGHTS for row in rows):
+        text = (
+            f"{alone}None of {counted(len(rows), 'comparison')} with scratch says anything about a method: "
+            f"each rests on {_rests(rows)}. What is shown is of these weights only."
         )
-    words = {BETTER: "better than scratch", WORSE: "worse", EQUIVALENT: "equivalent to it", WEIGHTS: WEIGHTS}
-    said = ", ".join(f"{n} {words.get(v, v)}" for v, n in found if n or v in (BETTER, WORSE))
-    return f"{alone}Of {counted(len(every), 'comparison')}: {said}."
+    else:
+        counts = [(v, sum(row.judged.verdict == v for row in rows)) for v in stats.VERDICTS]
+        words = {BETTER: "better than scratch", EQUIVALENT: "equivalent to it"}
+        each = ", ".join(f"{n} {words.get(v, v)}" for v, n in counts if n or v in (BETTER, WORSE))
+        text = f"{alone}Of {counted(len(rows), 'comparison')}: {each}."
+    return " ".join([text, *(reason[0].upper() + reason[1:] for reason in blind)])
+
+
+def verdict_tables(scene: Scene, places: Sequence[Place]) -> list[Table]:
+    """Return a table for each section and label fraction; p stands in it where any p was adjusted."""
+    adjusted = any(row.judged.p == row.judged.p for p in places for row in (*p.rows, *p.controls))
+    return [_verdict_table(scene, place, adjusted) for place in places]
+
+
+def _verdict_table(scene: Scene, place: Place, adjusted: bool) -> Table:
+    unit = scene.unit(place.metric)
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in place.counted().items())
+    title = f"{scene.labels[place.section]}, {place.fraction} % of the labels{_trained(scene, place)}"
+    what = f"{metric_title(place.metric)}, {'percent points' if unit == '1' else unit}"
+    lower = lower_is_better(place.metric, unit)
+    what += "; less is better, so a positive difference is less" if lower else ""
+    left_out = [f"Left out: {'; '.join(place.aside)}."] if place.aside else []
+    caption = " ".join([f"{what}.", *_regions(scene, place), *_reasons(scene, place.rows), *left_out])
+    head = [h for h in HEAD if adjusted or h != "p, Holm"]
+    table = grid(head, (), f"{title}: {counts}" if counts else title, caption, words=[head.index("Verdict")])
+    rows, controls = (
+        [_line(scene, row, unit, adjusted) for row in family] for family in (place.rows, place.controls)
+    )
+    return with_lines(table, ("", rows), (CONTROLS, controls))
+
+
+def _line(scene: Scene, row: Against, unit: str, adjusted: bool) -> Line:
+    c, judged = row.judged.comparison, row.judged
+    printed = "" if row.published is None else difference(row.published, unit)
+    shown = difference(c.difference, unit)
+    interval = f"{difference(c.low, unit)} to {difference(c.high, unit)}" if c.low == c.low else ""
+    why = OF_THESE + _of_weights(c) if judged.verdict == WEIGHTS else reason(judged)
+    cells: list[str | Entry] = [
+        Entry(shown, published=printed, tip=_more(row, unit), sort=c.difference),
+        interval,
+        *([p_value(judged.p) if judged.p == judged.p else ""] if adjusted else []),
+        Entry(judged.verdict, gain=why, mark=judged.verdict.replace(" ", "-")),
+        _n(c),
+    ]
+    (line,) = lines_of([[scene.named(row.key.row), *cells]])
+    return replace(line, row=row.key.row)
 
 
 def _rests(some: Sequence[Against]) -> str:
@@ -152,47 +129,14 @@ def _rests(some: Sequence[Against]) -> str:
 
 
 def _notes(scene: Scene, places: Sequence[Place]) -> str:
-    every = [one for place in places for one in (*place.rows, *place.controls)]
-    judged = [one for one in every if one.judged.verdict != WEIGHTS]
-    sizes = sorted({sum(one.judged.verdict != WEIGHTS for one in place.rows) for place in places} - {0})
+    """Return how the numbers came about, and which comparisons p is adjusted over."""
+    rows = [row for place in places for row in (*place.rows, *place.controls)]
+    sizes = sorted({sum(row.judged.verdict != WEIGHTS for row in place.rows) for place in places} - {0})
     many = " or ".join(map(str, sizes)) + f" comparison{'s' if sizes != [1] else ''}"
-    place = "of one data set and label fraction"
-    family = f"rows {place} ({many}), controls apart" if sizes else f"controls {place}"
-    shares = any(scene.unit(place.metric) == "1" for place in places)
-    return (
-        HOW
-        + (SHADED if shares else "")
-        + (HOLLOW if any(one.published is not None for one in every) else "")
-        + (FAMILY.format(of=family) if judged else NONE)
-        + WHERE
-    )
-
-
-def _limit(scene: Scene, places: Sequence[Place], place: Place) -> float:
-    """Return how far the axis goes to each side, alike for all places of one unit."""
-    unit = scene.unit(place.metric)
-    alike = [p for p in places if scene.unit(p.metric) == unit]
-    every = [one for p in alike for one in (*p.rows, *p.controls)]
-    least = 1.5 * ROPE if unit == "1" else 0.0
-    dots = max((abs(v) for one in every for v in (one.difference, one.published or 0.0)), default=0.0)
-    ends = sorted(max(abs(one.judged.comparison.low), abs(one.judged.comparison.high)) for one in every)
-    usual = ends[ceil(0.75 * (len(ends) - 1))] if ends else 0.0  # a few seeds give lines beyond all measure
-    return max(least, 1.15 * dots, min(1.05 * usual, 4 * dots)) or 1.0
-
-
-def _forest(scene: Scene, place: Place, limit: float) -> Forest:
-    unit = scene.unit(place.metric)
-    lower = lower_is_better(place.metric, unit)
-    title = f"{scene.labels[place.section]}, {place.fraction} % of the labels{_trained(scene, place)}"
-    said = ", ".join(f"{n} {verdict}" for verdict, n in place.counted().items())
-    what = f"{metric_title(place.metric)}, {'percent points' if unit == '1' else unit}"
-    what += "; less is better, so to the right is less" if lower else ""
-    return Forest(
-        title, said, what,
-        tuple(_dot(scene, one, limit, unit) for one in place.rows),
-        tuple(_dot(scene, one, limit, unit) for one in place.controls),
-        _regions(scene, place), _ticks(limit, unit), _reasons(scene, place.rows), place.aside,
-    )  # fmt: skip
+    within = "of one data set and label fraction"
+    family = f"rows {within} ({many}), controls apart" if sizes else f"controls {within}"
+    judged = any(row.judged.verdict != WEIGHTS for row in rows)
+    return HOW + (FAMILY.format(of=family) if judged else NONE) + WHERE
 
 
 def _regions(scene: Scene, place: Place) -> tuple[str, ...]:
@@ -233,52 +177,6 @@ def _trained(scene: Scene, place: Place) -> str:
         return ""
     many = f"{sizes[0]} to {sizes[-1]} patients" if len(sizes) > 1 else counted(sizes[0], "patient")
     return f" ({many})"
-
-
-def _ticks(limit: float, unit: str) -> tuple[tuple[float, str], ...]:
-    """Return places and numbers on an axis, of the largest round step that stands clear of its edge."""
-    factor = 100 if unit == "1" else 1
-    clear = 0.9 * limit  # beyond it a number would run into the next column's head
-    some = (digit * 10.0**power / factor for power in range(5, -4, -1) for digit in (5, 2, 1))
-    step = next((one for one in some if one < clear), limit)
-    return tuple(
-        (_at(k * step, limit), _tick(k * step, unit)) for k in (-2, -1, 0, 1, 2) if abs(k * step) < clear
-    )
-
-
-def _tick(value: float, unit: str) -> str:
-    shown = f"{100 * value if unit == '1' else value:+g}".replace("-", MINUS)
-    return "0" if shown in ("+0", f"{MINUS}0") else shown
-
-
-def _at(value: float, limit: float) -> float:
-    return round(50 + 50 * max(-1.0, min(1.0, value / limit)), 2)
-
-
-def _dot(scene: Scene, one: Against, limit: float, unit: str) -> Dot:
-    c, judged = one.judged.comparison, one.judged
-    verdict = judged.verdict
-    kind = verdict.replace(" ", "-")
-    return Dot(
-        row=scene.named(one.key.row),
-        against=scene.named(one.baseline),
-        difference=difference(c.difference, unit),
-        interval=f"{difference(c.low, unit)} to {difference(c.high, unit)}" if c.low == c.low else "",
-        low=_at(c.low, limit) if c.low == c.low else _at(c.difference, limit),
-        mid=_at(c.difference, limit),
-        high=_at(c.high, limit) if c.high == c.high else _at(c.difference, limit),
-        beyond=(c.low < -limit, c.high > limit),
-        published=None if one.published is None else _at(one.published, limit),
-        printed="" if one.published is None else difference(one.published, unit),
-        verdict=verdict,
-        sign=SIGNS[verdict],
-        kind=kind,
-        p="" if judged.p != judged.p else p_value(judged.p),
-        n=_n(c),
-        why=OF_THESE + _of_weights(c) if verdict == WEIGHTS else reason(judged),
-        more=_more(one, unit),
-        band=(_at(-one.region.rope, limit), _at(one.region.rope, limit)) if one.region else None,
-    )
 
 
 def forest_figures(scene: Scene, places: Sequence[Place]) -> list[Figure]:

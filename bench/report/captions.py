@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.cells import MEAN
-from bench.report.footnotes import COUNTS
 from bench.report.names import lower_is_better, metric_title, zero_is_best
 from bench.report.pivot import TABLES, Pivot, word
 from bench.report.row_columns import sentences
 from bench.report.scene import Scene
-from bench.report.tabular import Entry
+from bench.report.tabular import COUNTS, Entry
 
 SHARES = "by share of training patients with labels"
 HABIT = "Marks go by the second decimal, as papers do; what may be claimed is said by the verdicts."

@@ -10,10 +10,9 @@ import numpy as np
 from bench.errors import BenchError
 from bench.metrics.request import LATENCY, looped
 from bench.protocol import Protocol
-from bench.report.grouping import Coded, coded, distinct
-from bench.report.levels import OWN, RUN, Levels
-from bench.report.scores import PLACE, PatientMeans, Scores, patient_means
-from bench.report.summary import summary
+from bench.report.grouping import distinct
+from bench.report.means import CELL, RUN, Means, means, summary
+from bench.report.scores import PatientScores, Scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +82,7 @@ class Cells:
     trained: dict[int, dict[int, dict[int, int]]] = field(default_factory=dict)  # section, fraction, fold: n
     initials: dict[str, dict[int, tuple[str, ...]]] = field(default_factory=dict)  # row, section: `init`s
     crossed: bool = False  # has a row several pretraining seeds?
-    means: PatientMeans | None = field(default=None, repr=False, compare=False)
+    means: PatientScores | None = field(default=None, repr=False, compare=False)
 
     def at(self, key: Key) -> Cell | None:
         """Return the cell, one without a mean where it failed, or None where nothing ran."""
@@ -136,62 +135,50 @@ def aggregate(protocol: Protocol, records: pd.DataFrame) -> Cells:
             section that the protocol does not have.
     """
     _one_scale(protocol, records)
-    columns = {name: coded(records[name]) for name in (*PLACE, *RUN, *OWN, "status")}
-    columns["section"] = _sections(protocol, records, columns["section"])
-    scored = ~columns["metric"].among(LATENCY)  # which is of a network, not of a target: under the costs
-    failed = columns["status"].among("failed")
-    good = scored & ~failed
-    if not good.all():
-        columns = {name: column.of(good) for name, column in columns.items()}
-    values = records["value"].to_numpy()
-    levels = Levels(columns, values if good.all() else values[good], PLACE)
-    first = records.iloc[np.flatnonzero(good)[levels.place_lines]]
+    records = records.assign(section=sections_of(protocol, records))
+    records = records[records["metric"] != LATENCY]  # which is of a network: it stands under the costs
+    failed = records["status"] == "failed"
+    good = records[~failed]
+    averaged = means(good, CELL)
+    units = distinct(good, ["metric", "unit"])
+    targets = distinct(good, ["section", "target"]).groupby("section")["target"]
     return Cells(
-        cells=_cells(levels),
-        units=dict(zip(first["metric"], first["unit"], strict=True)),
-        failed=_failed(protocol, records[failed & scored]),
-        targets=_targets(levels),
-        trained=_trained(protocol, distinct(records, [*SECTION, "fraction", "fold", "n_train"], scored)),
-        initials=_initials(protocol, distinct(records, [*SECTION, "row", "init"], scored)),
-        crossed=bool(distinct(records, ["row", RUN[0]], scored)["row"].duplicated().any()),
-        means=patient_means(levels),
+        cells=_cells(averaged),
+        units=dict(zip(units["metric"], units["unit"], strict=True)),
+        failed=_failed(records[failed]),
+        targets={int(section): tuple(sorted(names)) for section, names in targets},
+        trained=_trained(distinct(records, ["section", "fraction", "fold", "n_train"])),
+        initials=_initials(distinct(records, ["section", "row", "init"])),
+        crossed=bool(distinct(records, ["row", RUN[0]])["row"].duplicated().any()),
+        means=PatientScores(averaged),
     )
 
 
-def _failed(protocol: Protocol, bad: pd.DataFrame) -> dict[Key, set[Run]]:
+def _failed(bad: pd.DataFrame) -> dict[Key, set[Run]]:
     failed: dict[Key, set[Run]] = {}
-    for section, r in zip(sections_of(protocol, bad), bad.itertuples(), strict=True):
-        key = Key(r.row, int(section), int(r.fraction), r.target, r.metric)
+    for r in bad.itertuples():
+        key = Key(r.row, int(r.section), int(r.fraction), r.target, r.metric)
         run = Run(int(r.pretrain_seed), int(r.seed), int(r.fold), r.job)
         failed.setdefault(key, set()).add(run)
     return failed
 
 
-def _targets(levels: Levels) -> dict[int, tuple[str, ...]]:
-    found: dict[int, set[str]] = {}
-    for section, target in zip(levels.at_places("section"), levels.at_places("target"), strict=True):
-        found.setdefault(section, set()).add(target)
-    return {section: tuple(sorted(found[section])) for section in sorted(found)}
-
-
-def _initials(protocol: Protocol, table: pd.DataFrame) -> dict[str, dict[int, tuple[str, ...]]]:
+def _initials(table: pd.DataFrame) -> dict[str, dict[int, tuple[str, ...]]]:
     """Return what the fine-tunings of every row and section started from."""
-    found: dict[str, dict[int, tuple[str, ...]]] = {}
-    sections = sections_of(protocol, table)
-    for row, section, init in sorted(zip(table["row"], map(int, sections), table["init"], strict=True)):
-        known = found.setdefault(row, {})
-        known[section] = (*known.get(section, ()), init)
-    return found
+    initials: dict[str, dict[int, tuple[str, ...]]] = {}
+    for row, section, init in sorted(table[["row", "section", "init"]].itertuples(index=False, name=None)):
+        of_row = initials.setdefault(row, {})
+        of_row[int(section)] = (*of_row.get(section, ()), init)
+    return initials
 
 
-def _trained(protocol: Protocol, table: pd.DataFrame) -> dict[int, dict[int, dict[int, int]]]:
+def _trained(table: pd.DataFrame) -> dict[int, dict[int, dict[int, int]]]:
     """Return the labelled patients that train, by section, fraction and fold; where known."""
-    found: dict[int, dict[int, dict[int, int]]] = {}
-    sizes = table[["fraction", "fold", "n_train"]].itertuples(index=False, name=None)
-    for section, (fraction, fold, n) in zip(sections_of(protocol, table), sizes, strict=True):
+    trained: dict[int, dict[int, dict[int, int]]] = {}
+    for section, fraction, fold, n in table.astype(int).itertuples(index=False, name=None):
         if n:
-            found.setdefault(int(section), {}).setdefault(int(fraction), {})[int(fold)] = int(n)
-    return found
+            trained.setdefault(section, {}).setdefault(fraction, {})[fold] = n
+    return trained
 
 
 def _agree(one: dict[int, int], other: dict[int, int]) -> bool:
@@ -220,12 +207,6 @@ def sections_of(protocol: Protocol, records: pd.DataFrame) -> np.ndarray:
     Raises:
         BenchError: one that the protocol does not have.
     """
-    found = _sections(protocol, records, coded(records["section"]))
-    return np.array(found.names, dtype=int)[found.codes] if len(found) else np.zeros(0, dtype=int)
-
-
-def _sections(protocol: Protocol, records: pd.DataFrame, named: Coded) -> Coded:
-    """Return the column of sections with their numbers as names."""
     known = protocol.sections
     for name, dataset in distinct(records, SECTION).itertuples(index=False, name=None):
         if name not in known or protocol.finetune[known.index(name)].dataset != dataset:
@@ -233,38 +214,29 @@ def _sections(protocol: Protocol, records: pd.DataFrame, named: Coded) -> Coded:
                 f"records of {protocol.name!r} hold the section {name!r} on data set {dataset!r}, which the "
                 "protocol does not have; run it again so that its records are written anew"
             )
-    return Coded(named.codes, [known.index(name) if name in known else -1 for name in named.names])
+    return records["section"].astype(object).map(known.index).to_numpy(dtype=int)
 
 
-def _cells(levels: Levels) -> dict[Key, Cell]:
-    """Return the cell of every place, and of all targets of a place together."""
-    cells, places = dict[Key, Cell](), zip(*map(levels.at_places, PLACE), strict=True)
-    over = _over(levels)
-    for (mean, sd, *counts), together in summary(levels):
-        if not together:
-            row, section, fraction, metric, target = next(places)
-        key = Key(row, section, fraction, MEAN if together else target, metric)
-        cells[key] = replace(Cell(_number(mean), _number(sd), *counts), over=over.get(key, 0))
+def _cells(averaged: Means) -> dict[Key, Cell]:
+    """Return every cell, and those of all targets together."""
+    over, cells = _over(averaged.runs), dict[Key, Cell]()
+    for together in (False, True):
+        for at, mean, sd, *counts in summary(averaged, together).itertuples(name=None):
+            row, section, fraction, metric, target = (*at, MEAN) if together else at
+            key = Key(row, int(section), int(fraction), target, metric)
+            cells[key] = replace(Cell(_number(mean), _number(sd), *counts), over=over.get(key, 0))
     return cells
 
 
-def _over(levels: Levels) -> dict[Key, int]:
+def _over(runs: pd.DataFrame) -> dict[Key, int]:
     """Return what names the values behind each cell."""
-    place = levels.spread(len(levels.run_means), levels.place_starts)
-    places = [*zip(*map(levels.at_places, PLACE), strict=True)]
-    crossed, seeds = (levels.at_runs(name) for name in RUN)
-    found: dict[Key, dict[tuple[Any, Any], int]] = {}
-    for at, p, s, mark in zip(
-        place.tolist(), crossed.codes.tolist(), seeds.codes.tolist(), levels.run_marks.tolist(), strict=True
-    ):
-        if not mark:
-            continue  # a run of which nothing is defined
-        row, section, fraction, metric, target = places[at]
-        run = (crossed.names[p], seeds.names[s])
-        for of in (target, MEAN):
-            runs = found.setdefault(Key(row, section, fraction, of, metric), {})
-            runs[run] = (runs.get(run, 0) + mark) % 2**64
-    return {key: _named(runs) for key, runs in found.items()}
+    marks: dict[Key, dict[tuple[Any, Any], int]] = {}
+    for (row, section, fraction, metric, target, *run), mark in runs["mark"].items():
+        if mark:  # else nothing of the run is defined
+            for of in (target, MEAN):
+                by_run = marks.setdefault(Key(row, section, fraction, of, metric), {})
+                by_run[tuple(run)] = (by_run.get(tuple(run), 0) + mark) % 2**64
+    return {key: _named(by_run) for key, by_run in marks.items()}
 
 
 def _named(runs: dict[tuple[Any, Any], int]) -> int:
@@ -280,23 +252,6 @@ def _named(runs: dict[tuple[Any, Any], int]) -> int:
     if even and all(len({*marks}) == 1 for marks in by_seed.values()):
         return hash(tuple(sorted((seed, marks[0]) for seed, marks in by_seed.items())))
     return hash(tuple(sorted(runs.items())))
-
-
-def of_runs(good: pd.DataFrame, place: list[str]) -> pd.Series:
-    """Return the value of every place in every run: over a patient's cases, then over all folds' patients.
-
-    Args:
-        good: rows that are no holes.
-        place: the columns that say where a value stands.
-    """
-    import pandas as pd
-
-    names = [*place, *RUN]
-    columns = {name: coded(good[name]) for name in (*names, *OWN)}
-    levels = Levels(columns, good["value"].to_numpy(), place)
-    runs = [levels.at_runs(name) for name in names]
-    index = pd.MultiIndex(levels=[r.names for r in runs], codes=[r.codes for r in runs], names=names)
-    return pd.Series(levels.run_means, index, name="value")
 
 
 def _number(value: float) -> float | None:

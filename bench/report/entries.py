@@ -35,7 +35,7 @@ def quoted(scene: Scene, point: Point, notes: Footnotes, errata: Errata) -> Entr
         text + printed.dagger,
         gain="" if gained is None else difference(gained.number, unit),
         note=notes.mark(errata.of(scene, point.key, shown(text))),
-        counts="published, not run here",
+        tip="published, not run here",
         sort=printed.number,
         quoted=True,
     )
@@ -78,7 +78,7 @@ def minus_published(scene: Scene, key: Key) -> float | None:
 def _ours(scene: Scene, pivot: Pivot, key: Key, cell: Cell | None, letter: str, notes: Footnotes) -> Entry:
     if cell is None or cell.mean is None:
         hole = state(scene, key, cell)
-        return Entry(DASH if hole == "absent" else hole, note=letter, hole=hole, counts=in_words(cell))
+        return Entry(DASH if hole == "absent" else hole, note=letter, hole=hole, tip=in_words(cell))
     unit = scene.unit(key.metric)
     gain, why = _gain(scene, pivot.view.gain, key)
     return Entry(
@@ -86,7 +86,7 @@ def _ours(scene: Scene, pivot: Pivot, key: Key, cell: Cell | None, letter: str, 
         sd="" if cell.sd is None else number(cell.sd, unit),
         gain=gain,
         note=" ".join(filter(None, (letter, notes.mark(why)))),
-        counts=in_words(cell),
+        tip=in_words(cell),
         sort=cell.mean,
         key=key,
     )

@@ -6,8 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bench.report.cells import MEAN, Cell, Key
+from bench.report.numbers import TIMES
 from bench.report.scene import Scene
+from bench.report.sections import PAGE, Section
 from bench.report.supplement import Failure, Leak
+from bench.report.tabular import COUNTS, grid
 
 LISTED = 10  # test cases that a footnote names
 UNDEFINED = {
@@ -16,8 +19,6 @@ UNDEFINED = {
 }
 LACKING = "the weights that the row starts from lack layers of the encoder; these start at random"
 PENALISED = "values penalised (one mask empty)"
-TIMES = "\N{MULTIPLICATION SIGN}"
-COUNTS = f"Runs {TIMES} patients"  # head of a column that counts what numbers are of
 
 
 @dataclass
@@ -135,24 +136,15 @@ def _why(failures: list[Failure]) -> str:
     return "; ".join(said)
 
 
-@dataclass(frozen=True)
-class FailedJob:
-    """One job that failed, and the cells that lack their number for it."""
-
-    job: str
-    reason: str
-    log: str
-    attempts: int
-    cells: tuple[str, ...]  # "SimCLR: MSD Task09 Spleen, 25 %, seed 0", or a row's title alone
-
-
-def failed_jobs(scene: Scene) -> list[FailedJob]:
-    """Return each job that failed once, however many cells stand on it."""
+def failed_jobs(scene: Scene) -> list[Section]:
+    """Return the table of failed jobs: each once, with the cells that lack their number for it."""
     first, cells = dict[str, Failure](), dict[str, dict[str, None]]()
     for failure in scene.extras.failures:
         first.setdefault(failure.job, failure)
         cells.setdefault(failure.job, {})[_place(scene, failure)] = None
-    return [FailedJob(job, f.reason, f.log, f.attempts, tuple(cells[job])) for job, f in first.items()]
+    lines = [("; ".join(cells[job]), f.reason, str(f.attempts), job, f.log) for job, f in first.items()]
+    table = grid(("Cells without their number", "Reason", "Attempts", "Job", "Log"), lines, words=(1, 3, 4))
+    return [Section("Failures", (table,), "failures", "Failures", forms=PAGE)] if lines else []
 
 
 def _place(scene: Scene, failure: Failure) -> str:

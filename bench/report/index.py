@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import stats, typed
 from bench.errors import BenchError
 from bench.report import gate
-from bench.report.answer import SIGNS, Answer
+from bench.report.answer import SIGNS
 from bench.report.page import template
 from bench.report.scene import Scene
 from bench.report.verdicts import Place
@@ -41,7 +41,7 @@ class Summary:
     unfinished: bool = False
 
 
-def summary(scene: Scene, places: Sequence[Place], found: Answer | None) -> Summary:
+def summary(scene: Scene, places: Sequence[Place], sentence: str) -> Summary:
     """Return what the index says of a report."""
     protocol, counts = scene.protocol, dict[str, int]()
     for place in places:
@@ -60,7 +60,7 @@ def summary(scene: Scene, places: Sequence[Place], found: Answer | None) -> Summ
         failed=len({f.job for f in scene.extras.failures}),
         undertrained=bool(gate.warning(scene)),
         verdicts=counts,
-        sentence=found.sentence if found else "",
+        sentence=sentence,
         last=scene.extras.provenance.get("last run", ""),
         unfinished=scene.extras.progress is not None,
     )

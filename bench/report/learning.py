@@ -10,14 +10,13 @@ import numpy as np
 
 from bench.protocol import Finetune, Protocol, View, finetune_of, row_of
 from bench.report import selected
-from bench.report.cells import MEAN, of_runs, sections_of
+from bench.report.cells import MEAN, sections_of
 from bench.report.common import OTHERS
 from bench.report.differences import scratch_of
-from bench.report.levels import RUN
+from bench.report.means import CELL, RUN, means
 from bench.report.names import metric_axis
 from bench.report.plots import Plot, Series
 from bench.report.scene import Scene
-from bench.report.scores import PLACE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +31,7 @@ MIXED = "The budget is in epochs for {} and in steps for others, so the axis cou
 HALF = 0.5 + 1e-6  # steps: an epoch that is no whole number of them is rounded
 PEEKED = "A learning curve looks at the test patients on the way"
 ALL = View(draw="learning")
-POINT = [*(p for p in PLACE if p != "target"), "look"]
+POINT = [*(p for p in CELL if p != "target"), "look"]
 
 
 def plots(scene: Scene, view: View = ALL) -> tuple[Plot, ...]:
@@ -131,7 +130,8 @@ def _points(protocol: Protocol, table: pd.DataFrame) -> pd.DataFrame:
     groups = table.groupby(["section", "row"], sort=False)
     looks = [_looks(_tuned(protocol, section, row), own) for (section, row), own in groups]
     table = table.assign(look=pd.concat(looks))
-    runs = of_runs(table, [*PLACE, "look"]).groupby([*POINT, *RUN], observed=True).mean()  # over targets
+    of_targets = means(table, [*CELL, "look"]).runs["value"]
+    runs = of_targets.groupby([*POINT, *RUN], observed=True).mean()  # over targets
     line = ["row", "section", "fraction"]
     jobs = table.groupby(line)["job"].nunique().rename("jobs")
     seen = table.groupby([*line, "look"])["job"].nunique().rename("seen")

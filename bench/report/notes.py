@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from bench.report.footnotes import counted
 from bench.report.names import dataset_info, metric_title
 from bench.report.pretrainings import explained
 from bench.report.scene import Scene
+from bench.report.sections import FILES, Note, Notes, Section
 from bench.report.supplement import Extras, Pretraining
 from bench.source import Source
 
@@ -50,47 +50,32 @@ CONTROLS = {
 }
 
 
-@dataclass(frozen=True)
-class Note:
-    """One sentence, and a link where it names a source."""
-
-    text: str
-    url: str = ""
-
-
-@dataclass(frozen=True)
-class Block:
-    """Notes under one heading."""
-
-    heading: str
-    notes: tuple[Note, ...]
-
-
-def blocks(scene: Scene, records: pd.DataFrame) -> list[Block]:
-    """Return every block that has something to say, in the order of print."""
+def sections(scene: Scene, records: pd.DataFrame) -> list[Section]:
+    """Return the notes, each block that has something to say in the order of print."""
     protocol, extras = scene.protocol, scene.extras
     # a paper's protocol is what its paper scale states
     of_paper = " of the paper scale" if protocol.paper and protocol.scale != "paper" else ""
-    pictured = [explained(extras.clouds)] if extras.clouds else []
+    clouds = [explained(extras.clouds)] if extras.clouds else []
     made = [
-        Block("Was scratch trained?", _plain(gate.said(scene))),
-        Block("How to read the numbers", _plain(_reading(scene))),
-        Block("Data and splits", _data(scene, records)),
-        Block("What each row was pretrained on", _plain(_pretrained(scene, records))),
-        Block("Training", _plain(_training(scene, records))),
-        Block("What fine-tuning starts from", _plain(_taken_over(scene))),
-        Block("Taken from records, not run for this report", _plain(_taken(scene))),
-        Block("Embeddings", _plain((*pictured, *extras.absent))),
-        Block(other_papers.HEADING, _plain(other_papers.sentences(scene))),
-        Block("Predicted for the challenge's server", _plain(extras.submissions)),
-        Block(f"Notes{of_paper}", _plain(protocol.notes + extras.notes)),
-        Block(f"Deviations and assumptions{of_paper}", _plain(_unlike(protocol))),
-        Block("Sources of the methods", _method_sources(protocol, extras)),
-        Block("Sources of the data sets", _dataset_sources(scene)),
-        Block("Made by other source", _plain(f"{t[0].upper()}{t[1:]}." for t in extras.other_source)),
-        Block("Provenance", _plain(f"{k}: {v}" for k, v in extras.provenance.items())),
+        Notes("Was scratch trained?", _plain(gate.said(scene))),
+        Notes("How to read the numbers", _plain(_reading(scene))),
+        Notes("Data and splits", _data(scene, records)),
+        Notes("What each row was pretrained on", _plain(_pretrained(scene, records))),
+        Notes("Training", _plain(_training(scene, records))),
+        Notes("What fine-tuning starts from", _plain(_taken_over(scene))),
+        Notes("Taken from records, not run for this report", _plain(_taken(scene))),
+        Notes("Embeddings", _plain((*clouds, *extras.absent))),
+        Notes(other_papers.HEADING, _plain(other_papers.sentences(scene))),
+        Notes("Predicted for the challenge's server", _plain(extras.submissions)),
+        Notes(f"Notes{of_paper}", _plain(protocol.notes + extras.notes)),
+        Notes(f"Deviations and assumptions{of_paper}", _plain(_unlike(protocol))),
+        Notes("Sources of the methods", _method_sources(protocol, extras)),
+        Notes("Sources of the data sets", _dataset_sources(scene)),
+        Notes("Made by other source", _plain(f"{t[0].upper()}{t[1:]}." for t in extras.other_source)),
+        Notes("Provenance", _plain(f"{k}: {v}" for k, v in extras.provenance.items())),
     ]
-    return [block for block in made if block.notes]
+    parts = tuple(block for block in made if block.notes)
+    return [Section("Notes", parts, "notes", "Notes", forms=FILES)]
 
 
 def _plain(texts: Iterable[str]) -> tuple[Note, ...]:

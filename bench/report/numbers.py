@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-DASH, MINUS = "\N{EM DASH}", "\N{MINUS SIGN}"
+DASH, MINUS, TIMES = "\N{EM DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 
 
 def number(value: float, unit: str) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from bench.report.names import dataset_info
 from bench.report.scene import Scene
+from bench.report.sections import FILES, Section
 from bench.report.supplement import Cloud, Extras, Pretext
+from bench.report.tabular import Entry, grid
 
 HEADING = "Pretraining"
 HEAD = ("Row", "Figure", "At the start", "At the end", "Chance", "Embedding std", "Effective rank", "")
-LEFT = 2  # columns of words
 COLLAPSED, GUESSES = "collapsed", "no better than guessing"
 ARROW = " \N{RIGHTWARDS ARROW} "
 NOTE = (
@@ -27,38 +28,25 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class PretextLine:
-    """One row of the table, in print."""
-
-    cells: tuple[str, ...]  # as in HEAD, but for the last
-    fault: str  # what speaks against it, or nothing
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """Return every cell."""
-        return (*self.cells, self.fault)
-
-
 def shown(scene: Scene) -> list[Pretext]:
     """Return the pretrainings that are judged: those of controls are not, whose task is no pretext."""
     return [p for p in scene.extras.pretexts if not scene.is_control(p.row)]
 
 
-def pretexts(scene: Scene) -> list[PretextLine]:
-    """Return the table's lines in the protocol's order."""
+def sections(scene: Scene) -> list[Section]:
+    """Return the table of pretrainings, in the protocol's order."""
     order = {row: i for i, row in enumerate(scene.rows)}
-    found = sorted(shown(scene), key=lambda p: (order.get(p.row, len(order)), p.seed or 0))
-    return [
-        PretextLine(
-            (
-                title_of(scene, p), f"{p.says} ({'higher' if p.rises else 'lower'} is better)",
-                *map(short, (p.first, p.last, p.chance)), _course(p.std), _course(p.rank),
-            ),
-            "; ".join([*[COLLAPSED] * p.collapsed, *[GUESSES] * p.guesses]),
+    pretexts = sorted(shown(scene), key=lambda p: (order.get(p.row, len(order)), p.seed or 0))
+    lines: list[Sequence[str | Entry]] = [
+        (
+            title_of(scene, p), f"{p.says} ({'higher' if p.rises else 'lower'} is better)",
+            *map(short, (p.first, p.last, p.chance)), _course(p.std), _course(p.rank),
+            Entry("; ".join([*[COLLAPSED] * p.collapsed, *[GUESSES] * p.guesses]), hole="failed"),
         )
-        for p in found
+        for p in pretexts
     ]  # fmt: skip
+    table = grid(HEAD, lines, "", NOTE, words=(1,))
+    return [Section(HEADING, (table,), "pretraining", "What pretraining did", forms=FILES)] if lines else []
 
 
 def title_of(scene: Scene, pretext: Pretext) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from bench import stats
+from bench.report.across import across
 from bench.report.answer import SIGNS, p_value, reason
 from bench.report.cells import MEAN, Key
 from bench.report.common import means_of
@@ -17,6 +18,8 @@ from bench.report.names import lower_is_better, metric_title
 from bench.report.numbers import difference, number
 from bench.report.scene import Scene
 from bench.report.scores import Scores, shared
+from bench.report.sections import PAGE, Part, Section, Text
+from bench.report.tabular import Entry, Table, grid
 from bench.report.verdicts import MANY, differences_of, judging, over_targets, region
 from bench.stats.ranks import Ranks, kendall, ranks
 
@@ -29,33 +32,33 @@ NOTE = (
     "first row. p is adjusted by Holm over this table's pairs, so that a verdict may differ from that at the "
     "top of the page."
 )
+HEAD = ("Row", "Mean", "Rank", "95 % interval", "Best in", "Beside the best", "Verdict")
+LEGEND = (
+    "▲ better than the row of the column, ▼ worse, ≈ equivalent, ? not separable, · these weights only; "
+    "differences on hover and on focus."
+)
 WITHHELD = (
     "no rank interval and no share of draws: {row} has one run, and another seed may order the rows otherwise"
 )
 
 
-@dataclass(frozen=True)
-class Rung:
-    """One row of a ranking, in print."""
-
-    row: str
-    mean: str
-    rank: str
-    interval: str
-    best: str  # how often, in percent
-    beside: str  # the best: difference and interval
-    verdict: str  # with its reason, where it has one
-    pairs: tuple[tuple[str, str], ...]  # beside each row of the ranking: sign, and words for a tooltip
-
-
-@dataclass(frozen=True)
-class Ranking:
+class Ranking(NamedTuple):
     """Rows of one place that are fine-tuned alike, the best first."""
 
-    title: str
-    rungs: tuple[Rung, ...]
-    tau: str  # how far other metrics agree with this order
-    settled: str
+    place: str
+    settled: str  # how many neighbours are apart, or why nobody knows
+    table: Table
+    pairs: Table | None  # every row beside every other
+
+
+def sections(scene: Scene, blind: Sequence[str]) -> list[Section]:
+    """Return the ranks of each place, and those over all data sets; ``blind``: sentences."""
+    ranked, over = rankings(scene), across(scene)
+    tables = [table for r in ranked for table in (r.table, r.pairs) if table is not None]
+    note = [Text(" ".join([NOTE, *blind]), "note")] if ranked else []
+    parts: list[Part] = [*tables, *note, *over]
+    listed = "How sure the order is"
+    return [Section(HEADING, parts, "order", listed, folded=True, forms=PAGE)] if parts else []
 
 
 def rankings(scene: Scene) -> list[Ranking]:
@@ -94,27 +97,40 @@ def _ranking(
     order = np.argsort(ranked.rank, kind="stable")
     keys = [kept[i] for i in order]
     pairs = _pairs(scene, keys, both, unit, every)
-    rungs = tuple(
-        Rung(
-            row=scene.named(key.row),
-            mean=number(float(ranked.mean[i]), unit),
-            rank=f"{ranked.rank[i]:g}",
-            interval="" if lone else f"{ranked.low[i]:g} to {ranked.high[i]:g}",
-            best="" if lone else f"{100 * ranked.best[i]:.0f} %",
-            beside=pairs[at][0].numbers if at else "",
-            verdict=pairs[at][0].said if at else "",
-            pairs=tuple((pair.sign, pair.words) for pair in pairs[at]),
+    lines = [
+        (
+            scene.named(key.row),
+            number(float(ranked.mean[i]), unit),
+            f"{ranked.rank[i]:g}",
+            "" if lone else f"{ranked.low[i]:g} to {ranked.high[i]:g}",
+            "" if lone else f"{100 * ranked.best[i]:.0f} %",
+            pairs[at][0].numbers if at else "",
+            pairs[at][0].said if at else "",
         )
         for at, (key, i) in enumerate(zip(keys, order, strict=True))
         if not np.isnan(ranked.rank[i])
-    )
-    if not rungs:
+    ]
+    if not lines:
         return None
     who = "every row" if len(lone) == len(kept) else "; ".join(scene.named(kept[i].row) for i in lone)
     settled = WITHHELD.format(row=who) if lone else _settled(ranked, order)
     where = f"{scene.labels[section]}, {fraction} % of the labels"
     alone = scene.named(keys[0].row).rpartition(", ")[2] if len(_alike(scene, section)) > 1 else ""
-    return Ranking(where + (f", {alone}" if alone else ""), rungs, _tau(scene, keys), settled)
+    where += f", {alone}" if alone else ""
+    table = grid(HEAD, lines, f"{where}: {settled}", _tau(scene, keys), words=(6,))
+    return Ranking(where, settled, table, _matrix([line[0] for line in lines], pairs) if every else None)
+
+
+def _matrix(rows: Sequence[str], pairs: Sequence[Sequence[Pair]]) -> Table:
+    """Return the sign of every row beside every other, with words on hover."""
+    numbers = [str(n) for n in range(1, len(rows) + 1)]
+    lines: list[Sequence[str | Entry]] = [
+        (f"{n} {row}", *(Entry(pair.sign, tip=pair.words) for pair in beside))
+        for n, row, beside in zip(numbers, rows, pairs, strict=False)
+    ]
+    table = grid(["Row beside", *numbers], lines, "Every row beside every other", LEGEND)
+    columns = tuple(replace(column, kind="check") for column in table.columns)
+    return replace(table, columns=columns, folded=True)
 
 
 def _settled(ranked: Ranks, order: np.ndarray) -> str:

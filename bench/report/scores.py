@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from bench.report.grouping import combined, sizes
-from bench.report.levels import RUN, Levels
-
-PLACE = ("row", "section", "fraction", "metric", "target")  # target last: without it places stand together
+from bench.report.means import CELL, RUN, Means
 
 Run = tuple[int, int]  # pretraining seed, fine-tuning seed
 Group = tuple[str, int, int, str]  # row, section, fraction, metric
@@ -32,80 +29,50 @@ class Scores:
     cases: np.ndarray | None = None  # likewise: names the cases that a value is the mean of
 
 
-@dataclass(frozen=True, eq=False)
-class PatientMeans:
-    """Means over the cases of a patient, in the order of ``PLACE``, run and patient."""
+class PatientScores:
+    """The scores of every row by patient, run and target.
 
-    values: np.ndarray  # float64, (n,)
-    cases: np.ndarray  # uint64, names the cases behind each value
-    patient: np.ndarray  # of each value its patient, counted in ``patients``
-    run: np.ndarray  # and its run, counted in ``runs``
-    patients: tuple[str, ...]
-    runs: tuple[Run, ...]
-    spans: dict[Group, dict[str, tuple[int, int]]]  # target: from where to where its values lie
-    targets: dict[tuple[int, str], tuple[str, ...]]  # by section and metric, of whatever row
-    made: dict[tuple[Group, str | None], Scores] = field(default_factory=dict)  # scratch is asked for often
+    Args:
+        found: means over the cases of a patient.
+    """
+
+    def __init__(self, found: Means) -> None:
+        table = found.patients[found.patients["named"]].reset_index()
+        self._groups = dict(iter(table.groupby([*CELL[:-1]], observed=True)))
+        by_metric = table.groupby(["section", "metric"], observed=True)["target"]
+        self._targets = {key: tuple(sorted(targets.unique())) for key, targets in by_metric}
+        self._made: dict[tuple[Group, str | None], Scores] = {}  # scratch is asked for often
 
     def of(self, group: Group, target: str | None) -> Scores | None:
         """Return the scores of one target, or of all that the section has in this metric.
 
         None where no case has a score: nothing ran, or a value is over all test cases at once.
         """
-        if (group, target) in self.made:
-            return self.made[group, target]
-        spans = self.spans.get(group, {})
-        if target is not None and target not in spans:
+        if (group, target) in self._made:
+            return self._made[group, target]
+        table = self._groups.get(group)
+        if table is not None and target is not None:
+            table = table[table["target"] == target]
+        if table is None or table.empty:
             return None
-        asked = self.targets.get((group[1], group[3]), ()) if target is None else (target,)
-        found = [(*spans[name], i) for i, name in enumerate(asked) if name in spans]
-        if not found:
-            return None
-        low, high = found[0][0], found[-1][1]  # targets of a group lie side by side
-        at = np.repeat([i for *_, i in found], [end - start for start, end, _ in found])
-        patients, patient = _those(self.patient[low:high], len(self.patients))
-        runs, run = _those(self.run[low:high], len(self.runs))
-        values = np.full((len(patients), len(runs), len(asked)), np.nan)
-        values[patient, run, at] = self.values[low:high]
-        cases = np.zeros(values.shape, dtype=np.uint64)
-        cases[patient, run, at] = self.cases[low:high]
+        targets = self._targets[group[1], group[3]] if target is None else (target,)
+        runs = [*zip(*(table[name].tolist() for name in RUN), strict=True)]
+        names = tuple(sorted({*table["unit"]})), tuple(sorted({*runs})), targets
+        at = tuple(
+            [index[value] for value in values]
+            for index, values in zip(
+                map(_numbered, names), (table["unit"], runs, table["target"]), strict=True
+            )
+        )
+        shape = [*map(len, names)]
+        values, cases = np.full(shape, np.nan), np.zeros(shape, np.uint64)
+        values[at], cases[at] = table["value"], table["mark"]
         values.setflags(write=False)  # others will be given it as well
-        names = tuple(self.patients[i] for i in patients), tuple(self.runs[i] for i in runs)
-        return self.made.setdefault((group, target), Scores(values, *names, asked, cases))
+        return self._made.setdefault((group, target), Scores(values, *names, cases))
 
 
-def _those(codes: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return which of ``n`` codes there are, and of each line where its own stands among them."""
-    there = np.zeros(n, dtype=bool)
-    there[codes] = True
-    return np.flatnonzero(there), (np.cumsum(there) - 1)[codes]
-
-
-def patient_means(levels: Levels) -> PatientMeans:
-    """Return the mean over cases of every patient, taken out of scores whose place is ``PLACE``."""
-    patient = levels.unit.codes[levels.unit_lines]
-    named = patient < len(levels.patients)  # else a value is over all test cases of its fold
-    bounds = np.append(levels.unit_places, len(patient))
-    if not named.all():
-        bounds = np.concatenate([[0], np.cumsum(named)])[bounds]
-    crossed, seeds = map(levels.at_runs, RUN)
-    key, _ = combined([crossed, seeds])
-    _, first, run = np.unique(key, return_index=True, return_inverse=True)
-    run = np.repeat(run.astype(np.int32), sizes(levels.run_starts, len(patient)))
-    spans: dict[Group, dict[str, tuple[int, int]]] = {}
-    targets: dict[tuple[int, str], set[str]] = {}
-    places = zip(*map(levels.at_places, PLACE), strict=True)
-    for (row, section, fraction, metric, target), span in zip(places, pairwise(bounds.tolist()), strict=True):
-        if span[0] < span[1]:
-            spans.setdefault((row, section, fraction, metric), {})[target] = span
-            targets.setdefault((section, metric), set()).add(target)
-    means, marks = levels.unit_means, levels.unit_marks
-    if not named.all():
-        means, marks, patient, run = means[named], marks[named], patient[named], run[named]
-    return PatientMeans(
-        means, marks, patient, run, tuple(levels.patients),
-        tuple((crossed.names[crossed.codes[i]], seeds.names[seeds.codes[i]]) for i in first),
-        spans, {place: tuple(sorted(found)) for place, found in targets.items()},
-    )  # fmt: skip
+def _numbered(names: Sequence[Any]) -> dict[Any, int]:
+    return {name: i for i, name in enumerate(names)}
 
 
 def aligned(
@@ -178,8 +145,8 @@ def _taken(
     """Return values, and what names their cases; without such names 0."""
     at = []
     for some, known in ((patients, scores.patients), (runs, scores.runs), (targets, scores.targets)):
-        place = {name: i for i, name in enumerate(known)}
-        at.append([place[one] for one in some])
+        index = _numbered(known)
+        at.append([index[name] for name in some])
     grid = np.ix_(*at)
     values = scores.values[grid]
     return values, np.zeros(values.shape, np.uint64) if scores.cases is None else scores.cases[grid]

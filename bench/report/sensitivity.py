@@ -10,6 +10,8 @@ from bench.report.names import metric_title
 from bench.report.numbers import difference, number
 from bench.report.plots import Dose, Ladder
 from bench.report.scene import Scene
+from bench.report.sections import Part, Section, Text
+from bench.report.tabular import grid
 from bench.report.verdicts import Against, Place
 from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS
 
@@ -41,9 +43,14 @@ class Sensitivity:
     sentences: tuple[str, ...] = ()  # of the other places
 
     @property
-    def any(self) -> bool:
-        """Has the study positive controls?"""
-        return bool(self.lines or self.blind or self.sentences)
+    def sections(self) -> list[Section]:
+        """What a report says of it; nothing where the study has no positive controls."""
+        warnings = [Text(text, "warning") for text in self.blind]
+        sentences = [Text(text, "sentence") for text in self.sentences]
+        tables = [grid(HEAD, self.lines, "", NOTE, words=(1, 4))] if self.lines else []
+        parts: list[Part] = [*warnings, *sentences, *tables]
+        listed = "What could be found"
+        return [Section(HEADING, parts, "sensitivity", listed, first=True)] if parts else []
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from bench.protocol.comparable import way
 from bench.report.numbers import difference
 from bench.report.scene import Scene
+from bench.report.sections import Section
+from bench.report.tabular import Table, grid
 from bench.report.verdicts import BLIND, Against, Place
 from bench.stats.comparison import UNCLEAR, WEIGHTS
 
@@ -17,24 +18,16 @@ HEAD = ("Row", "Tuned alike", "Tuned each", "Survives?")
 RECIPE = ("tune", "norm", "new", "loaded", "optimiser", "schedule", "clip", "frozen")
 
 
-@dataclass(frozen=True)
-class Survival:
-    """One place under two tuning rules."""
-
-    title: str
-    lines: tuple[tuple[str, ...], ...]  # as in HEAD
-    note: str
-
-
-def survivals(scene: Scene, places: Sequence[Place]) -> tuple[Survival, ...]:
-    """Return every place that is both tuned alike and tuned each, with the two verdicts of each row."""
+def sections(scene: Scene, places: Sequence[Place]) -> list[Section]:
+    """Return the two verdicts of each row, a table for every place that is tuned alike and tuned each."""
     by = {(place.section, place.fraction): place for place in places}
-    return tuple(
+    tables = tuple(
         made
         for alike, each, differs in _pairs(scene)
         for fraction in sorted({f for s, f in by if s == alike} & {f for s, f in by if s == each})
         if (made := _survival(scene, by[alike, fraction], by[each, fraction], differs)).lines
     )
+    return [Section(HEADING, tables, "survival", "Other tuning", first=True)] if tables else []
 
 
 def _pairs(scene: Scene) -> Iterator[tuple[int, int, list[str]]]:
@@ -67,7 +60,7 @@ def _differing(scene: Scene, alike: int, each: int) -> list[str] | None:
     return sorted(keys) if rows and keys <= {*RECIPE} else None
 
 
-def _survival(scene: Scene, alike: Place, each: Place, differs: Sequence[str]) -> Survival:
+def _survival(scene: Scene, alike: Place, each: Place, differs: Sequence[str]) -> Table:
     others = {one.key.row: one for one in (*each.rows, *each.controls)}
     unit = scene.unit(alike.metric)
     lines = tuple(
@@ -84,7 +77,8 @@ def _survival(scene: Scene, alike: Place, each: Place, differs: Sequence[str]) -
     note = f"{lost} of {len(lines)} verdicts are other ones where each row chooses its own recipe."
     note += f" The two also differ in: {', '.join(differs)}." if differs else ""
     names = (scene.labels[place.section] for place in (alike, each))
-    return Survival(f"{' and '.join(names)}, {alike.fraction} % of the labels", lines, note)
+    title = f"{' and '.join(names)}, {alike.fraction} % of the labels"
+    return grid(HEAD, lines, title, note, words=range(len(HEAD)))
 
 
 def _told(one: Against, unit: str) -> str:

@@ -9,10 +9,11 @@ from bench.report import headings, mixture_table, row_columns
 from bench.report.captions import caption, same_patients, title
 from bench.report.entries import Entries, entry, marked, quoted
 from bench.report.errata import Errata
-from bench.report.footnotes import COUNTS, Footnotes, usual_n
+from bench.report.footnotes import Footnotes, usual_n
+from bench.report.numbers import MINUS
 from bench.report.pivot import Pivot, Place, pivots
 from bench.report.scene import Scene
-from bench.report.tabular import Entry, Line, Table
+from bench.report.tabular import COUNTS, Entry, Line, Table
 
 BY = {
     "targets": View(),
@@ -66,7 +67,7 @@ def _table(scene: Scene, pivot: Pivot, notes: Footnotes, errata: Errata) -> Tabl
         metrics=tuple(pivot.values("metric")),
         counted=not below,
         sortable=pivot.view.lines == ("row",),
-        beside=_beside(shown),
+        below=_below(shown),
         same=tuple(same_patients(scene, pivot)),
     )
 
@@ -120,6 +121,7 @@ def _counts(n: dict[Place, str], pivot: Pivot, labels: int) -> Line:
     return Line((COUNTS,) + ("",) * (labels - 1), tuple(Entry(n[c]) for c in pivot.columns), kind="n")
 
 
-def _beside(entries: Sequence[Entry]) -> str:
+def _below(entries: Sequence[Entry]) -> str:
     """Return what stands on the line below a line: the paper's numbers, or these and their gains."""
-    return "published, its gain" if any(", " in e.published for e in entries) else "published"
+    gains = any(", " in e.published for e in entries)
+    return f"published{', its gain' if gains else ''} (ours {MINUS} published)"

@@ -6,11 +6,15 @@ are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from typing import Literal
 
 from bench.report.cells import Key
+from bench.report.numbers import MINUS, TIMES
+
+COUNTS = f"Runs {TIMES} patients"  # head of a column that counts what numbers are of
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class Column:
     """One column of entries under its headings, outermost first, its own last."""
 
     labels: tuple[str, ...]
-    kind: Literal["score", "fact", "check"] = "score"
+    kind: Literal["score", "fact", "check", "left"] = "score"  # left: words
     mean: bool = False  # over targets
     note: str = ""  # letter of a footnote at its heading
     quoted: bool = False  # of a row that nobody here runs
@@ -46,19 +50,25 @@ class Entry:
     mean: str = ""
     sd: str = ""
     gain: str = ""  # on the row that the table names
-    mark: str = ""  # best | second
+    mark: str = ""  # best | second; on a page the class of a verdict
     note: str = ""  # letter of a footnote
     published: str = ""
     erratum: str = ""  # letter of a footnote on the published number
     difference: str = ""
-    counts: str = ""  # in words, for a tooltip
+    tip: str = ""  # more words, shown on hover and on focus
     sort: float | None = None  # None where there is no number
     hole: str = ""  # failed | not scored | absent | undefined
     quoted: bool = False  # the paper's own number, where ours would stand
     key: Key | None = None  # of the cell, where it has a number
 
     @property
-    def beside(self) -> str:
+    def words(self) -> str:
+        """The mean, its spread and, in brackets, its gain."""
+        spread, gain = f" ± {self.sd}" if self.sd else "", f" ({self.gain})" if self.gain else ""
+        return f"{self.mean}{spread}{gain}"
+
+    @property
+    def compared(self) -> str:
         """The published number and, in brackets, ours minus it."""
         return f"{self.published} ({self.difference})" if self.difference else self.published
 
@@ -79,6 +89,11 @@ class Line:
         """Did the paper print anything for this line?"""
         return any(e.published for e in self.entries)
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Its labels, then its entries."""
+        return (*self.labels, *(e.words for e in self.entries))
+
 
 @dataclass(frozen=True)
 class Table:
@@ -93,8 +108,14 @@ class Table:
     metrics: tuple[str, ...] = ()
     counted: bool = True  # is there a column n?
     sortable: bool = False
-    beside: str = "published"  # what stands on a line below
+    below: str = f"published (ours {MINUS} published)"  # what stands on the line below a line
     same: tuple[str, ...] = ()  # which label fractions are the same patients
+    folded: bool = False  # on a page: shut until it is opened
+
+    @property
+    def scores(self) -> bool:
+        """Is it a table of scores, which may be cut between columns, or one of words?"""
+        return not any(column.kind == "left" for column in self.columns)
 
     @property
     def lines(self) -> list[Line]:
@@ -116,3 +137,91 @@ class Table:
         """The columns before which a thin line helps: a new group, the mean after targets."""
         kinds = [(c.over, c.mean, c.kind) for c in self.columns]
         return {i for i, (a, b) in enumerate(pairwise(kinds), start=1) if a != b}
+
+
+def lines_of(rows: Iterable[Sequence[str | Entry]]) -> tuple[Line, ...]:
+    """Return lines of words: the first is the label."""
+    return tuple(
+        Line((str(label),), tuple(Entry(e) if isinstance(e, str) else e for e in entries))
+        for label, *entries in rows
+    )
+
+
+def grid(
+    head: Sequence[str], rows: Iterable[Sequence[str | Entry]], title: str = "", caption: str = "",
+    words: Sequence[int] = (),
+) -> Table:  # fmt: skip
+    """Return a table of words and numbers that are in print already.
+
+    Args:
+        head: of every column; the first one names the lines.
+        rows: as long as ``head`` each.
+        title: over it.
+        caption: below it.
+        words: the numbers of the columns, counted from 0, that hold words.
+    """
+    columns = tuple(Column((h,), "left" if i in words else "score") for i, h in enumerate(head) if i)
+    return Table(title, caption, (head[0],), columns, (("", lines_of(rows)),), counted=False)
+
+
+def with_lines(table: Table, *groups: tuple[str, Sequence[Line]]) -> Table:
+    """Return a table with these groups of lines: of each its heading, "" for none."""
+    return replace(table, groups=tuple((heading, tuple(lines)) for heading, lines in groups if lines))
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a form of text writes what stands in a table."""
+
+    text: Callable[[str], str]  # escapes
+    entry: Callable[[Entry], str]
+    letter: Callable[[str], str]  # of a footnote
+    italic: Callable[[str], str]
+    small: Callable[[str], str]
+
+
+def head(table: Table, form: Form, columns: Sequence[str]) -> list[str]:
+    """Return the cells of a table's head.
+
+    Args:
+        table: what is written.
+        form: how it is written.
+        columns: the heading of each column, not escaped.
+    """
+    cells = [
+        (form.italic(form.text(text)) if column.quoted else form.text(text)) + form.letter(column.note)
+        for text, column in zip(columns, table.columns, strict=True)
+    ]
+    return [*map(form.text, table.stubs), *cells, *([form.text(COUNTS)] if table.counted else [])]
+
+
+def body(table: Table, form: Form) -> Iterator[tuple[str, list[list[str]]]]:
+    """Yield the heading of each group of lines, escaped, and the cells of its lines."""
+    for heading, lines in table.groups:
+        rows = []
+        for line in lines:
+            n = [form.text(line.n)] if table.counted else []
+            labels = [*map(form.text, line.labels)]
+            if line.kind == "quoted":
+                labels[table.leaf] = form.italic(labels[table.leaf])
+            labels[table.leaf] += form.letter(line.note)
+            rows.append([*labels, *map(form.entry, line.entries), *n])
+            if line.published:
+                words = form.small(table.below)
+                stubs = [words if i == table.leaf else "" for i in range(len(table.stubs))]
+                rows.append([*stubs, *(_compared(e, form) for e in line.entries), *[""] * len(n)])
+        yield form.text(heading), rows
+
+
+def _compared(entry: Entry, form: Form) -> str:
+    return form.text(entry.compared) + form.letter(entry.erratum) if entry.published else ""
+
+
+def padded(rows: Sequence[Sequence[str]], table: Table, least: int = 0) -> list[list[str]]:
+    """Return cells as wide as their column, words to the left and numbers to the right."""
+    left = [*[True] * len(table.stubs), *(column.kind == "left" for column in table.columns), False]
+    widths = [max(least, *map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        [c.ljust(w) if words else c.rjust(w) for c, w, words in zip(row, widths, left, strict=False)]
+        for row in rows
+    ]

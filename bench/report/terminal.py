@@ -1,97 +1,77 @@
-"""The tables as plain text for a terminal."""
+"""A report as plain text for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from bench.errors import printable
-from bench.report import gate, pretrainings, sensitivity, survival, verdict_table, verdicts
-from bench.report.answer import Answer
+from bench.report import gate, pretrainings
 from bench.report.captions import counted
-from bench.report.footnotes import COUNTS, Footnotes
 from bench.report.scene import Scene
-from bench.report.tabular import Entry, Table
-from bench.report.text import at_leaf, padded, title_of
+from bench.report.sections import Notes, Part, Section, Text
+from bench.report.tabular import Entry, Form, Table, body, head, padded
+from bench.report.text import title_of
 
 BEST = "^"  # an asterisk would read as significance
 
 
-def terminal(
-    scene: Scene, made: list[Table], notes: Footnotes, width: int, found: Answer | None = None
-) -> str:  # fmt: skip
-    """Return the tables as aligned plain text, cut into blocks of columns of at most ``width``.
-
-    ``found``: what stands beside scratch.
-    """
+def terminal(scene: Scene, sections: Sequence[Section], width: int) -> str:
+    """Return sections as plain text, tables of scores cut into blocks of columns of at most ``width``."""
+    shown = [section for section in sections if "terminal" in section.forms]
+    scores = {id(s): [t for t in s.parts if isinstance(t, Table) and t.scores] for s in shown}
+    tables = [table for some in scores.values() for table in some]
     parts = [printable(title_of(scene))]
-    if found is not None and found.sensitivity.any:
-        seen = found.sensitivity
-        parts += [sensitivity.HEADING, *map(printable, (*seen.blind, *seen.sentences))]
-        parts += [_lined(sensitivity.HEAD, seen.lines), sensitivity.NOTE] if seen.lines else []
-    for table in made:
-        parts.append(f"{printable(table.title)}\n{_grid(table, width)}")
-    parts.append(_legend(made))
-    parts += ["\n".join(dict.fromkeys(text for table in made for text in table.same))]
-    parts += ["\n".join(f"[{k}] {printable(t)}" for t, k in notes.letters.items())]
-    parts += [_against(found)] if found is not None and found.any else []
+    for section in shown:
+        title = printable(section.title)
+        texts = [text for part in section.parts for text in _part(part, width)]
+        parts += [f"{title}\n{text}" for text in texts] if scores[id(section)] else [title, *texts]
+        if tables and tables[-1] in scores[id(section)]:
+            same = dict.fromkeys(printable(text) for table in tables for text in table.same)
+            parts += [_legend(tables), "\n".join(same)]
     parts += [*map(printable, pretrainings.faults(scene)), printable(gate.warning(scene))]
-    return "\n\n".join(p for p in parts if p)
+    return "\n\n".join(filter(None, parts))
 
 
-def _against(found: Answer) -> str:
-    """Return the verdicts beside scratch, in a line each."""
-    parts = [f"{verdicts.HEADING} {found.sentence}"]
-    for title, caption, lines in verdict_table.lines(found):
-        drawn = _lined(verdict_table.HEAD, lines)
-        parts.append(f"{printable(title)}\n{drawn}\n{printable(caption)}")
-    parts += [survival.HEADING] if found.survivals else []
-    for one in found.survivals:
-        drawn = _lined(survival.HEAD, one.lines)
-        parts.append(f"{printable(one.title)}\n{drawn}\n{printable(one.note)}")
-    return "\n\n".join(parts)
+def _part(part: Part, width: int) -> list[str]:
+    match part:
+        case Text() if part.kind != "note":
+            return [printable(part.text)]
+        case Table():
+            caption = "" if part.scores else printable(part.caption)
+            return ["\n".join(filter(None, (printable(part.title), _grid(part, width), caption)))]
+        case Notes():
+            return ["\n".join(f"{_letter(n.letter)} {printable(n.text)}".strip() for n in part.notes)]
+    return []
 
 
-def _lined(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a table of words in aligned columns."""
-    rows = [[printable(c) for c in line] for line in (head, *lines)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(padded(row, widths, 1)).rstrip() for row in rows)
-
-
-def _legend(made: list[Table]) -> str:
+def _legend(tables: Sequence[Table]) -> str:
     """Return what the signs in a terminal's tables mean, of those that are there."""
-    lines = [line for table in made for line in table.lines]
+    lines = [line for table in tables for line in table.lines]
     entries = [e for line in lines for e in line.entries]
     best = f"{BEST} best of its network, among rows fine-tuned alike"
-    said = [best] if any(e.mark for e in entries) else []
-    said += ["± over runs"] if any(e.sd for e in entries) else []
-    said += ["in brackets the gain"] if any(e.gain for e in entries) else []
+    words = [best] if any(e.mark for e in entries) else []
+    words += ["± over runs"] if any(e.sd for e in entries) else []
+    words += ["in brackets the gain"] if any(e.gain for e in entries) else []
     n = [line.n for line in lines] + [e.mean for line in lines if line.kind == "n" for e in line.entries]
-    return "; ".join([*said, counted(n).rstrip("."), "shares in percent, distances in mm, volumes in ml"])
+    return "; ".join([*words, counted(n).rstrip("."), "shares in percent, distances in mm, volumes in ml"])
 
 
 def _grid(table: Table, width: int) -> str:
-    words = ["" if stub == "Method" else stub.lower() for stub in table.stubs]
-    heads = [c.heading + (f" [{c.note}]" if c.note else "") for c in table.columns]
-    rows = [[*words, *heads, *([COUNTS.lower()] if table.counted else [])]]
-    for group, lines in table.groups:
-        if group:
-            rows.append([group])
-        for line in lines:
-            n = [line.n] if table.counted else []
-            labels = [*line.labels]
-            labels[table.leaf] += f" [{line.note}]" if line.note else ""
-            rows.append([*labels, *map(_grid_entry, line.entries), *n])
-            if line.published:
-                beside = [e.beside + (f" [{e.erratum}]" if e.erratum else "") for e in line.entries]
-                rows.append([*at_leaf(table, f"  {table.beside}"), *beside, *[""] * len(n)])
-    rows = [[printable(c) for c in r] for r in rows]
-    left = len(table.stubs)
-    widths = [max(map(len, column)) for column in zip(*(r for r in rows if len(r) > 1), strict=True)]
-    return "\n\n".join(_block(rows, widths, left, at) for at in _cuts(widths, left, width))
+    left, right = len(table.stubs), len(table.stubs) + len(table.columns)
+    names = head(table, FORM, [column.heading for column in table.columns])
+    names = [name.lower() if i < left or i >= right else name for i, name in enumerate(names)]
+    rows = [["" if name == "method" else name for name in names]]
+    groups = list[tuple[int, str]]()  # the line before which a heading stands
+    for heading, lines in body(table, FORM):
+        groups += [(len(rows), heading)] if heading else []
+        rows += lines
+    cells = padded(rows, table)
+    widths = [len(cell) for cell in cells[0]]
+    cuts = _cuts(widths, left, width) if table.scores else [[*range(left, len(widths))]]
+    return "\n\n".join(_block(cells, groups, [*range(left), *at]) for at in cuts)
 
 
-def _cuts(widths: list[int], left: int, width: int) -> list[list[int]]:
+def _cuts(widths: Sequence[int], left: int, width: int) -> list[list[int]]:
     """Return the columns of each block; the names of the rows stand in every one."""
     blocks: list[list[int]] = [[]]
     room = width - sum(widths[:left])
@@ -102,15 +82,21 @@ def _cuts(widths: list[int], left: int, width: int) -> list[list[int]]:
     return blocks
 
 
-def _block(rows: list[list[str]], widths: list[int], left: int, at: list[int]) -> str:
-    kept = [*range(left), *at]
-    sizes = [widths[i] for i in kept]
-    text = [
-        "  ".join(padded([r[i] for i in kept], sizes, left)).rstrip() if len(r) > 1 else r[0] for r in rows
-    ]
-    return "\n".join([text[0], "-" * (sum(sizes) + 2 * len(sizes) - 2), *text[1:]])
+def _block(cells: Sequence[Sequence[str]], groups: Sequence[tuple[int, str]], at: Sequence[int]) -> str:
+    lines = ["  ".join(row[i] for i in at) for row in cells]
+    text = [line.rstrip() for line in lines]
+    for number, heading in reversed(groups):
+        text.insert(number, heading)
+    return "\n".join([text[0], "-" * len(lines[0]), *text[1:]])
 
 
-def _grid_entry(entry: Entry) -> str:
-    text = entry.mean + (f" ± {entry.sd}" if entry.sd else "") + (f" ({entry.gain})" if entry.gain else "")
-    return text + (f" {BEST}" if entry.mark == "best" else "") + (f" [{entry.note}]" if entry.note else "")
+def _entry(entry: Entry) -> str:
+    best = f" {BEST}" if entry.mark == "best" else ""
+    return printable(entry.words) + best + _letter(entry.note)
+
+
+def _letter(letter: str) -> str:
+    return f" [{letter}]" if letter else ""
+
+
+FORM = Form(printable, _entry, _letter, str, lambda text: f"  {text.partition(' (')[0]}")

@@ -6,12 +6,10 @@ import re
 from collections.abc import Sequence
 
 from bench.errors import printable
-from bench.report import gate, pretrainings, sensitivity, survival, verdict_table, verdicts
-from bench.report.answer import Answer
-from bench.report.footnotes import COUNTS, Footnotes
-from bench.report.notes import Block
+from bench.report import gate
 from bench.report.scene import Scene
-from bench.report.tabular import Column, Entry, Line, Table
+from bench.report.sections import Note, Notes, Part, Section, Text
+from bench.report.tabular import Entry, Form, Table, body, head
 from bench.report.text import title_of
 
 SPECIAL = {
@@ -51,29 +49,41 @@ def escape(text: str) -> str:
     return re.sub(r"-(?=-)", "-{}", "".join(kept))  # two hyphens would become a dash
 
 
-def tex(
-    scene: Scene, made: list[Table], notes: Footnotes, blocks: list[Block], found: Answer | None = None
-) -> str:  # fmt: skip
-    """Return ``table.tex``; its head says what its reader loads. ``found``: what stands beside scratch."""
-    parts = [f"\\textbf{{{escape(title_of(scene))}}}\\par\\medskip"]
+def tex(scene: Scene, sections: Sequence[Section]) -> str:
+    """Return ``table.tex``; its head says what its reader loads."""
+    parts = [_heading(title_of(scene))]
     if below := gate.warning(scene):
-        parts.append(f"\\textbf{{{escape(below)}}}\\par\\medskip")
-    parts += _sensitivity(found) if found is not None and found.sensitivity.any else []
-    for table in made:
-        parts += [
-            f"\\textbf{{{escape(table.title)}}}\\par\\smallskip",
-            tabular(table),
-            f"\\par\\smallskip{{\\footnotesize {escape(table.caption)}}}\\par\\medskip",
-        ]
-    parts += _against(found) if found is not None and found.any else []
-    parts += _pretraining(scene)
-    lines = [f"\\textsuperscript{{{k}}}~{escape(t)}" for t, k in notes.letters.items()]
-    for block in blocks:
-        lines.append(f"\\textbf{{{escape(block.heading)}.}}")
-        lines += [escape(" ".join(p for p in (n.text, n.url) if p)) for n in block.notes]
-    body = "\\par\n".join(lines)
-    parts.append("{\\footnotesize\\raggedright\n" + body + "\\par}")
+        parts.append(_heading(below))
+    for section in sections:
+        if "tex" in section.forms:
+            parts.append(_heading(section.title))
+            parts += [text for part in section.parts for text in _part(part)]
     return "\n".join([*_hints(parts), *parts]) + "\n"
+
+
+def _heading(text: str) -> str:
+    return f"\\par\\medskip\\textbf{{{escape(text)}}}\\par\\smallskip"
+
+
+def _part(part: Part) -> list[str]:
+    match part:
+        case Text():
+            bold, small = part.kind in ("sentence", "warning"), part.kind == "note"
+            text = f"\\textbf{{{escape(part.text)}}}" if bold else escape(part.text)
+            return [f"{{\\footnotesize {text}\\par}}" if small else f"{text}\\par\\smallskip"]
+        case Table():
+            title = [_heading(part.title)] if part.title else []
+            return [*title, tabular(part), f"\\par\\smallskip{{\\footnotesize {escape(part.caption)}\\par}}"]
+        case Notes():
+            lines = [f"\\textbf{{{escape(part.heading)}.}}"] if part.heading else []
+            lines += map(_note, part.notes)
+            return ["{\\footnotesize\\raggedright\n" + "\\par\n".join(lines) + "\\par}"]
+    return []
+
+
+def _note(note: Note) -> str:
+    letter = f"{_sup(note.letter)}~" if note.letter else ""
+    return letter + escape(" ".join(filter(None, (note.text, note.url))))
 
 
 def _hints(parts: Sequence[str]) -> list[str]:
@@ -83,105 +93,26 @@ def _hints(parts: Sequence[str]) -> list[str]:
     return [*HINTS, *([FOREIGN.format(some)] if foreign else [])]
 
 
-def _against(found: Answer) -> list[str]:
-    made = []
-    for title, caption, lines in verdict_table.lines(found):
-        made.append(f"\\textbf{{{escape(verdicts.HEADING)} {escape(title)}}}\\par\\smallskip")
-        made += _lined("lrrrlr", verdict_table.HEAD, lines, caption)
-    made.insert(0, f"\\textbf{{{escape(found.sentence)}}}\\par\\smallskip")
-    made.append(f"{{\\footnotesize {escape(found.notes)}}}\\par\\medskip")
-    for one in found.survivals:
-        made.append(f"\\textbf{{{escape(survival.HEADING)} {escape(one.title)}}}\\par\\smallskip")
-        made += _lined("llll", survival.HEAD, one.lines, one.note)
-    return made
-
-
-def _sensitivity(found: Answer) -> list[str]:
-    seen = found.sensitivity
-    made = [f"\\textbf{{{escape(sensitivity.HEADING)}}}\\par\\smallskip"]
-    made += [f"\\textbf{{{escape(text)}}}\\par\\smallskip" for text in seen.blind]
-    made += [f"{escape(text)}\\par\\smallskip" for text in seen.sentences]
-    return made + (_lined("llrrlrrrr", sensitivity.HEAD, seen.lines, sensitivity.NOTE) if seen.lines else [])
-
-
-def _lined(columns: str, head: Sequence[str], lines: Sequence[Sequence[str]], caption: str) -> list[str]:
-    """Return a table of words, and what stands below it."""
-    rows = [_row([escape(c) for c in cells]) for cells in (head, *lines)]
-    return [
-        f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}", "\\toprule", rows[0], "\\midrule", *rows[1:],
-        "\\bottomrule", "\\end{tabular}",
-        f"\\par\\smallskip{{\\footnotesize {escape(caption)}}}\\par\\medskip",
-    ]  # fmt: skip
-
-
-def _pretraining(scene: Scene) -> list[str]:
-    made = pretrainings.pretexts(scene)
-    if not made:
-        return []
-    columns = "l" * pretrainings.LEFT + "r" * (len(pretrainings.HEAD) - pretrainings.LEFT)
-    rows = [_row([escape(c) for c in cells]) for cells in (pretrainings.HEAD, *(line.all for line in made))]
-    return [
-        f"\\textbf{{{pretrainings.HEADING}}}\\par\\smallskip",
-        f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}", "\\toprule", rows[0], "\\midrule", *rows[1:],
-        "\\bottomrule", "\\end{tabular}",
-        f"\\par\\smallskip{{\\footnotesize {escape(pretrainings.NOTE)}}}\\par\\medskip",
-    ]  # fmt: skip
-
-
 def tabular(table: Table) -> str:
     """Return one table as a bare ``tabular``."""
-    left = len(table.stubs)
-    width = left + len(table.columns) + table.counted
-    kinds = "".join("c" if c.kind == "check" else "r" for c in table.columns) + "r" * table.counted
-    lines = [f"\\begin{{tabular}}{{@{{}}{'l' * left}{kinds}@{{}}}}", "\\toprule"]
+    kinds = "".join({"check": "c", "left": "l"}.get(column.kind, "r") for column in table.columns)
+    left, n = len(table.stubs), [""] * table.counted
+    lines = [f"\\begin{{tabular}}{{@{{}}{'l' * left}{kinds}{'r' * table.counted}@{{}}}}", "\\toprule"]
     for level in table.heads:
-        lines += _group_head(level, left, table.counted)
-    n = [escape(COUNTS)] if table.counted else []
-    lines += [_row([*map(escape, table.stubs), *map(_heading, table.columns), *n])]
-    for i, (heading, rows) in enumerate(table.groups):
+        cells, rules, at = [""] * left, "", left + 1
+        for heading, span in level:
+            cells.append(f"\\multicolumn{{{span}}}{{c}}{{{escape(heading)}}}")
+            rules += f"\\cmidrule(lr){{{at}-{at + span - 1}}}" if heading else ""
+            at += span
+        lines += [_row([*cells, *n]), rules]
+    lines.append(_row(head(table, FORM, [column.label for column in table.columns])))
+    for i, (heading, rows) in enumerate(body(table, FORM)):
         lines.append("\\midrule" if i == 0 or heading else "\\addlinespace")
         if heading:
-            lines.append(f"\\multicolumn{{{width}}}{{@{{}}l}}{{\\textit{{{escape(heading)}}}}} \\\\")
-        for line in rows:
-            lines += _line(table, line)
+            width = left + len(table.columns) + table.counted
+            lines.append(f"\\multicolumn{{{width}}}{{@{{}}l}}{{\\textit{{{heading}}}}} \\\\")
+        lines += map(_row, rows)
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"])
-
-
-def _heading(column: Column) -> str:
-    return _quoted(escape(column.label), column.quoted) + _sup(column.note)
-
-
-def _quoted(text: str, quoted: bool) -> str:
-    return f"\\textit{{{text}}}" if quoted and text else text
-
-
-def _sup(letter: str) -> str:
-    return f"\\textsuperscript{{{letter}}}" if letter else ""
-
-
-def _group_head(level: list[tuple[str, int]], left: int, counted: bool) -> list[str]:
-    """Return one level of headings over columns, and the rules below it."""
-    cells, rules, at = [""] * left, [], left + 1
-    for group, n in level:
-        cells.append(f"\\multicolumn{{{n}}}{{c}}{{{escape(group)}}}")
-        rules += [f"\\cmidrule(lr){{{at}-{at + n - 1}}}"] if group else []
-        at += n
-    return [_row([*cells, *([""] if counted else [])]), "".join(rules)]
-
-
-def _line(table: Table, line: Line) -> list[str]:
-    labels = [*map(escape, line.labels)]
-    labels[table.leaf] = _quoted(labels[table.leaf], line.kind == "quoted") + _sup(line.note)
-    made = [_row([*labels, *map(_entry, line.entries), *([escape(line.n)] if table.counted else [])])]
-    if line.published:
-        cells = [
-            f"{{\\footnotesize {escape(e.beside)}{_sup(e.erratum)}}}" if e.published else ""
-            for e in line.entries
-        ]
-        said = f"\\quad{{\\footnotesize {table.beside} (ours $-$ published)}}"
-        label = [said if i == table.leaf else "" for i in range(len(table.stubs))]
-        made.append(_row([*label, *cells, *([""] if table.counted else [])]))
-    return made
 
 
 def _entry(entry: Entry) -> str:
@@ -189,8 +120,19 @@ def _entry(entry: Entry) -> str:
     text = wrap % escape(entry.mean)
     text += f" {{\\footnotesize\\ensuremath{{\\pm}} {escape(entry.sd)}}}" if entry.sd else ""
     text += f" {{\\footnotesize ({escape(entry.gain)})}}" if entry.gain else ""
-    return _quoted(text, entry.quoted) + _sup(entry.note)
+    return (_italic(text) if entry.quoted else text) + _sup(entry.note)
+
+
+def _italic(text: str) -> str:
+    return f"\\textit{{{text}}}" if text else ""
+
+
+def _sup(letter: str) -> str:
+    return f"\\textsuperscript{{{letter}}}" if letter else ""
 
 
 def _row(cells: list[str]) -> str:
     return " & ".join(cells) + " \\\\"
+
+
+FORM = Form(escape, _entry, _sup, _italic, lambda text: f"\\quad{{\\footnotesize {escape(text)}}}")

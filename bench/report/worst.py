@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from bench.report.cells import MEAN, Key
 from bench.report.names import lower_is_better, metric_title
 from bench.report.numbers import number
 from bench.report.scene import Scene
+from bench.report.sections import PAGE, Section
+from bench.report.tabular import Table, grid
 from bench.report.verdicts import judging, patients_of
 
-HEADING = "Worst cases, by patient"
+HEAD = ("Patient", "Mean of all rows", "Best row", "Worst row")
 MOST = 5
 
 
-@dataclass(frozen=True)
-class Hard:
-    """One patient, in print."""
-
-    patient: str
-    mean: str  # over rows
-    best: str  # row and score
-    worst: str
-
-
-@dataclass(frozen=True)
-class HardCases:
-    """The hardest patients of one section, by the label fraction that most rows have, the largest of them."""
-
-    title: str
-    cases: tuple[Hard, ...]
-    patients: int
-
-
-def worst(scene: Scene) -> list[HardCases]:
-    """Return the patients with the lowest mean over all rows, section by section."""
+def sections(scene: Scene) -> list[Section]:
+    """Return the patients with the lowest mean over all rows, a table for each section."""
     made = (_of_section(scene, section) for section in range(len(scene.protocol.finetune)))
-    return [found for found in made if found is not None]
+    tables = tuple(table for table in made if table is not None)
+    title = "Worst cases, by patient"
+    return [Section(title, tables, "worst", "Worst cases", folded=True, forms=PAGE)] if tables else []
 
 
-def _of_section(scene: Scene, section: int) -> HardCases | None:
+def _of_section(scene: Scene, section: int) -> Table | None:
     metric, fractions = judging(scene, section), scene.fractions(section)
     if not metric or not fractions:
         return None
@@ -62,16 +45,17 @@ def _of_section(scene: Scene, section: int) -> HardCases | None:
     def said(i: int, at: int) -> str:
         return f"{scene.named(rows[i])} {number(float(table[i, at]), unit)}"
 
-    cases = tuple(
-        Hard(
-            patients[at], number(float(np.nanmean(table[:, at])), unit) + _of(table[:, at]),
+    lines = [
+        (
+            patients[at],
+            number(float(np.nanmean(table[:, at])), unit) + _of(table[:, at]),
             said(int(np.nanargmax(sign * table[:, at])), at),
             said(int(np.nanargmin(sign * table[:, at])), at),
         )
         for at in order
-    )  # fmt: skip
-    what = f"{scene.labels[section]}, {fraction} % of the labels, {metric_title(metric)}"
-    return HardCases(what, cases, len(patients))
+    ]
+    title = f"{scene.labels[section]}, {fraction} % of the labels, {metric_title(metric)}"
+    return grid(HEAD, lines, title, f"Of {len(patients)} test patients, mean over runs.", words=(2, 3))
 
 
 def _of(scores: np.ndarray) -> str:

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 from bench.protocol import Protocol
 from bench.report import index
-from bench.report.answer import answer, dose_figures, forest_figures
 from bench.report.cells import aggregate
-from bench.report.figures import wanted
+from bench.report.contents import contents_of, table_sections
 from bench.report.grouping import distinct
 from bench.report.names import dataset_info
-from bench.report.notes import blocks
-from bench.report.page import Content, page
+from bench.report.page import page
 from bench.report.published import Published
 from bench.report.redraw import refresh
 from bench.report.scene import Scene
@@ -21,16 +19,16 @@ from bench.report.supplement import Extras, ReportPaths
 from bench.report.tables import tables
 from bench.report.terminal import terminal
 from bench.report.tex import tex
-from bench.report.text import markdown, tidy
-from bench.report.verdict_table import verdicts_csv
-from bench.report.verdicts import verdicts
+from bench.report.text import markdown
+from bench.report.tidy import tidy
+from bench.report.verdict_csv import verdicts_csv
 from bench.store import write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
 
 WIDTH = 120  # characters of a terminal
-SAID = [  # columns of which the notes speak
+NOTED = [  # columns of which the notes speak
     "section", "row", "fraction", "seed", "params", "pretrain", "init", "split_hash", "task", "n_train",
     "status", "patient", "case",
 ]  # fmt: skip
@@ -54,28 +52,23 @@ def write(
         BenchError: the records mix scales, or do not belong to this protocol.
     """
     scene = scene_of(protocol, records, extras or Extras())
-    made, notes = tables(scene)
-    few = distinct(records, SAID)  # notes say what there is, not how often
-    said = blocks(scene, few)
-    places = [] if plain else verdicts(scene)
-    found = None if plain else answer(scene, places)
-    seeds = few.loc[few["status"] != "failed", "seed"].nunique()
+    few = distinct(records, NOTED)  # notes say what there is, not how often
+    contents = contents_of(scene, few, plain)
     to.mkdir(parents=True, exist_ok=True)
-    plans = [*dose_figures(scene, places), *wanted(scene), *forest_figures(scene, places)]
-    drawn = refresh(plans, to) if figures else ()
-    index.put(index.summary(scene, places, found), to)
-    content = Content(made, notes, said, plans, to, seeds, found)
-    if places:
-        _put(to / "verdicts.csv", verdicts_csv(scene, places))
+    drawn = refresh(contents.figures, to) if figures else ()
+    index.put(index.summary(scene, contents.places, contents.sentence), to)
+    if contents.places:
+        _put(to / "verdicts.csv", verdicts_csv(scene, contents.places))
     else:
         (to / "verdicts.csv").unlink(missing_ok=True)
+    seeds = few.loc[few["status"] != "failed", "seed"].nunique()
     return ReportPaths(
-        markdown=_put(to / "table.md", markdown(scene, made, notes, said, found)),
-        tex=_put(to / "table.tex", tex(scene, made, notes, said, found)),
+        markdown=_put(to / "table.md", markdown(scene, contents.sections)),
+        tex=_put(to / "table.tex", tex(scene, contents.sections)),
         csv=_put(to / "table.csv", tidy(scene)),
-        page=_put(to / "index.html", page(scene, content)),
+        page=_put(to / "index.html", page(scene, contents, to, seeds)),
         figures=drawn,
-        text=terminal(scene, made, notes, WIDTH, found),
+        text=terminal(scene, contents.sections, WIDTH),
     )
 
 
@@ -88,7 +81,7 @@ def terminal_table(
         BenchError: the records mix scales, or do not belong to this protocol.
     """
     scene = scene_of(protocol, records, extras or Extras())
-    return terminal(scene, *tables(scene), width)
+    return terminal(scene, table_sections(*tables(scene)), width)
 
 
 def scene_of(protocol: Protocol, records: pd.DataFrame, extras: Extras) -> Scene:

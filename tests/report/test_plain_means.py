@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from bench.report.cells import MEAN, Key, aggregate
-from bench.report.grouping import Coded, combined, ordered, pairs
 
 RUN = ["pretrain_seed", "seed"]
 ONE = ["row", "fraction", "target", "metric"]
@@ -89,19 +88,3 @@ def _scores(found, key, good):
         np.testing.assert_allclose(found.values.ravel(), expected, rtol=1e-12)
         assert found.patients == tuple(sorted(own["patient"].unique()))
         assert set(found.runs) == set(own[RUN].itertuples(index=False, name=None))
-
-
-def test_keys_too_large_for_an_integer_still_order_lines():
-    rng = np.random.default_rng(0)
-    columns = [Coded(rng.integers(0, n, 500), range(n)) for n in (3, 2**31, 2**31, 2, 2**31)]
-    key, size = combined(columns)
-    order, in_order = ordered(key, size)
-    assert order.tolist() == np.lexsort([column.codes for column in columns[::-1]]).tolist()
-    assert in_order.tolist() == key[order].tolist() and key.max() < size < 2**62
-
-
-@pytest.mark.parametrize("n", [5, 2**40])
-def test_each_pair_of_group_and_name_is_found_once(n):
-    group, codes = np.array([1, 0, 1, 1, 0]), np.array([4, 2, 4, 0, 2])
-    found = pairs(group, 2, Coded(codes, range(n)))
-    assert [of.tolist() for of in found] == [[0, 1, 1], [2, 0, 4]]

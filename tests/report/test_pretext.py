@@ -9,7 +9,7 @@ import pytest
 from bench.protocol import Row
 from bench.report import Cloud, Extras, Pretext, drawing, terminal_table, write
 from bench.report.figures import wanted
-from bench.report.pretrainings import plotted, pretexts, short
+from bench.report.pretrainings import plotted, sections, short
 from bench.report.write import scene_of
 
 CURVE = {"steps": (1.0, 2.0), "values": (0.2, 0.8), "chances": (0.25, 0.25)}
@@ -27,11 +27,16 @@ def cloud(title="B", groups=("organs", "others"), n=5):
     return Cloud(title, tuple(map(tuple, points.tolist())), tuple(group.tolist()), groups, "t-SNE", 0.25, 3.0)
 
 
+def lines_of(scene):
+    """Return the lines of the table of pretrainings."""
+    return [line.words for section in sections(scene) for line in section.parts[0].lines]
+
+
 def test_a_line_says_rows_figure_course_and_chance_in_the_protocols_order(protocol, records):
     rows = {r: Row("voco", "net", title=r.upper()) for r in "abc"}
     other = pretext(row="a", shared=("c",), rises=False, chance=None, std=None, rank=None)
-    lines = pretexts(scene_of(protocol(rows=rows), records({}), Extras(pretexts=(pretext(), other))))
-    assert [line.all for line in lines] == [
+    shown = scene_of(protocol(rows=rows), records({}), Extras(pretexts=(pretext(), other)))
+    assert lines_of(shown) == [
         ("A; C", "rotations told (lower is better)", "0.200", "0.800", "—", "—", "—", ""),
         ("B", "rotations told (higher is better)", "0.200", "0.800", "0.250", "0.500 → 0.250",
          "4.00 → 12.3", ""),
@@ -56,7 +61,7 @@ def test_the_table_is_in_every_form_and_a_collapse_is_shouted(protocol, records,
         text = path.read_text()
         assert "Pretraining" in text and "Collapsed: std below a tenth" in text
         assert "rotations told (higher is better)" in text and re.search(r"\bcollapsed\b", text)
-    assert '<span class="hole failed">collapsed</span>' in paths.page.read_text()
+    assert '<span class="m hole failed">collapsed</span>' in paths.page.read_text()
     assert "1 collapsed encoder<" in paths.page.read_text()
     assert "collapsed in pretraining (samples embed much alike, or along one direction): B" in paths.text
     well = terminal_table(protocol(), records({}), Extras(pretexts=(pretext(),)))
@@ -77,7 +82,7 @@ def test_a_control_that_is_pretrained_with_labels_is_not_judged_by_its_figure(pr
 def test_a_pretraining_without_points_has_a_line_and_no_panel(protocol, records):
     nothing = pretext(first=None, last=None, steps=(), values=(), chances=())
     scene = scene_of(protocol(), records({}), Extras(pretexts=(nothing,)))
-    assert len(pretexts(scene)) == 1 and "pretext" not in [f.name for f in wanted(scene)]
+    assert len(lines_of(scene)) == 1 and "pretext" not in [f.name for f in wanted(scene)]
 
 
 def test_absent_panels_are_named_under_the_picture_or_in_the_notes(protocol, records, tmp_path):
@@ -136,7 +141,7 @@ def test_every_seed_of_a_row_has_a_line_and_one_that_learned_nothing_is_shouted(
     extras = Extras(pretexts=some)
     rows = {r: Row("voco", "net", title=r.upper()) for r in "ab"}
     scene = scene_of(protocol(rows=rows), records({}), extras)
-    assert [(line.cells[0], line.fault) for line in pretexts(scene)] == [
+    assert [(words[0], words[-1]) for words in lines_of(scene)] == [
         ("A", "no better than guessing"), ("B, seed 0", ""), ("B, seed 1", "no better than guessing"),
     ]  # fmt: skip
     assert [(title, len(of)) for title, of in plotted(scene)] == [("B", 2), ("A", 1)]

@@ -7,10 +7,11 @@ import pytest
 from bench.protocol import Finetune, Layout, Net, Row, View
 from bench.report import Extras, Failure, Leak
 from bench.report.common import APART
-from bench.report.footnotes import COUNTS, TIMES, Footnotes
-from bench.report.numbers import MINUS, number, signed
+from bench.report.footnotes import Footnotes
+from bench.report.numbers import MINUS, TIMES, number, signed
 from bench.report.tables import tables
-from bench.report.text import tidy
+from bench.report.tabular import COUNTS
+from bench.report.tidy import tidy
 from bench.report.write import scene_of
 
 NAN = float("nan")

@@ -15,17 +15,17 @@ from bench.protocol import Finetune, Layout, Net, Row, View
 from bench.protocol.sections import Tune
 from bench.report import Extras
 from bench.report.across import across
-from bench.report.answer import _ticks, answer, dose_figures, forest_figures, reason, settles
+from bench.report.answer import dose_figures, forest_figures, reason, sentence, settles, verdict_tables
 from bench.report.cells import MEAN, Key
 from bench.report.index import indexed
 from bench.report.index import write as write_index
 from bench.report.ranking import rankings
 from bench.report.sensitivity import sensitivity
-from bench.report.survival import survivals, survives
+from bench.report.survival import sections as survivals
+from bench.report.survival import survives
 from bench.report.tables import tables
-from bench.report.verdict_table import lines
 from bench.report.verdicts import beside, differences, verdicts
-from bench.report.worst import worst
+from bench.report.worst import sections as worst
 from bench.report.write import scene_of
 
 PATIENTS, SEEDS = 12, (0, 1, 2)
@@ -99,9 +99,9 @@ def test_one_pretraining_and_weights_from_a_file_are_weights_only(scene):
     assert {one.key.row: one.judged.verdict for one in place.rows} == dict.fromkeys(
         "bc", "these weights only"
     )
-    assert answer(made, [place]).sentence.startswith("None of 2 comparisons with scratch says anything")
+    assert sentence(made, [place], ()).startswith("None of 2 comparisons with scratch says anything")
     assert place.rows[0].flips == pytest.approx(2 / 2**PATIENTS)
-    assert "of these weights: better" in answer(made, [place]).forests[0].dots[0].more
+    assert "of these weights: better" in verdict_tables(made, [place])[0].lines[0].entries[0].tip
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ def test_one_pretraining_and_weights_from_a_file_are_weights_only(scene):
 )
 def test_under_a_plot_it_is_said_of_which_rows_a_verdict_is_of_weights_only(scene, runs, before):
     made = scene(*scores("a", 0.0, (0,)), *scores("b", 0.3, (0,)), *scores("c", 0.3, runs))
-    (said,) = answer(made, verdicts(made)).forests[0].why
-    assert said.startswith(before) and said.endswith("is not known.")
+    (table,) = verdict_tables(made, verdicts(made))
+    assert f" {before}" in table.caption and "is not known. Left out" in table.caption
 
 
 def test_controls_are_a_family_of_their_own_and_what_is_tuned_otherwise_is_left_out(scene, usual):
@@ -129,8 +129,8 @@ def test_a_control_that_is_scratch_run_by_run_is_not_compared_with_it(scene, usu
     (place,) = verdicts(scene(*usual, *same, *scores("b (shuffled)", 0.0)))
     assert [one.key.row for one in place.controls] == ["b (shuffled)"]
     assert place.aside == ("B (random): from fresh weights, run by run scratch itself",)
-    ((_, caption, _),) = lines(answer(scene(*usual, *same), [place]))
-    assert caption.endswith(f"Left out: {place.aside[0]}.")
+    (table,) = verdict_tables(scene(*usual, *same), [place])
+    assert table.caption.endswith(f"Left out: {place.aside[0]}.")
 
 
 def test_a_family_is_of_one_place(scene, usual):
@@ -162,35 +162,18 @@ def test_published_differences_stand_beside(protocol, records, printed, usual):
     made = scene_of(protocol(rows=rows), records(*usual), Extras(published=lines))
     (place,) = verdicts(made)
     assert place.rows[0].published == pytest.approx(0.035)
-    (forest,) = answer(made, [place]).forests
-    assert forest.dots[0].printed == "+3.50"
-    assert forest.dots[0].low < forest.dots[0].mid < forest.dots[0].high
-
-
-@pytest.mark.parametrize("unit", ["1", "mm"])
-def test_an_axis_has_round_numbers_on_both_sides_and_none_at_its_edge(unit):
-    for limit in np.geomspace(0.012, 9000, 500):
-        at, said = zip(*_ticks(limit, unit), strict=True)
-        assert len(at) in (3, 5) and said[len(at) // 2] == "0" and at[len(at) // 2] == 50
-        assert min(at) >= 5 and max(at) <= 95
-        assert {word.strip("+\u22120.") for word in said} <= {"", "1", "2", "4", "5"}
-
-
-def test_the_longer_line_of_two_rows_fits_the_axis(scene):
-    wide = scores("b", 0.02, noise=0.05) + scores("c", 0.02) + scores("a", 0.0)
-    (forest,) = answer(made := scene(*wide), verdicts(made)).forests
-    assert all(0 < dot.low < dot.high < 100 for dot in forest.dots) and len(forest.dots) == 2
+    assert verdict_tables(made, [place])[0].lines[0].entries[0].published == "+3.50"
 
 
 def test_ranks_and_pairs_are_of_rows_that_are_alike(scene, usual):
     (ranking,) = rankings(scene(*usual))
-    assert (ranking.rungs[0].row, ranking.rungs[0].rank) == ("B", "1")
-    assert ranking.rungs[-1].row == "D" and ranking.rungs[0].best == "100 %"
-    assert [sign for sign, _ in ranking.rungs[0].pairs] == ["", "▲", "▲", "▲"]
-    assert [sign for sign, _ in ranking.rungs[-1].pairs] == ["▼", "▼", "▼", ""]
-    assert ranking.rungs[-1].verdict == "worse"
+    lines = [line.words for line in ranking.table.lines]
+    assert lines[0][0] == "B" and lines[0][2] == "1" and lines[0][4] == "100 %"
+    assert lines[-1][0] == "D" and lines[-1][-1] == "worse"
+    signs = [line.words[1:] for line in ranking.pairs.lines]
+    assert signs[0] == ("", "▲", "▲", "▲") and signs[-1] == ("▼", "▼", "▼", "")
     other = {**ROWS, "c": Row("mae3d", "net", title="C", finetune={"steps": 99})}
-    assert [len(one.rungs) for one in rankings(scene(*usual, rows=other, baseline="unequal"))] == [3]
+    assert [len(one.table.lines) for one in rankings(scene(*usual, rows=other, baseline="unequal"))] == [3]
 
 
 def test_ranks_of_one_run_have_neither_an_interval_nor_a_share_of_draws_and_it_is_said(
@@ -203,10 +186,7 @@ def test_ranks_of_one_run_have_neither_an_interval_nor_a_share_of_draws_and_it_i
         for row in scores(r, gain, (0,), (0,))
     ]
     (ranking,) = rankings(scene(*one))
-    assert [(rung.rank, rung.interval, rung.best) for rung in ranking.rungs[::3]] == [
-        ("1", "", ""),
-        ("4", "", ""),
-    ]
+    assert [line.words[2:5] for line in ranking.table.lines[::3]] == [("1", "", ""), ("4", "", "")]
     assert ranking.settled.startswith("no rank interval and no share of draws: every row has one run")
     assert (
         ranking.settled
@@ -214,9 +194,10 @@ def test_ranks_of_one_run_have_neither_an_interval_nor_a_share_of_draws_and_it_i
     )
     more = [row for r in "abc" for row in scores(r, 0, (0,), (0, 1))]
     (ranking,) = rankings(scene(*more, *scores("d", -0.05, (0,), (0,))))  # then all are ranked in that run
-    assert "every row has one run" in ranking.settled and {rung.interval for rung in ranking.rungs} == {""}
+    assert "every row has one run" in ranking.settled
+    assert {line.words[3] for line in ranking.table.lines} == {""}
     (ranking,) = rankings(scene(*more))
-    assert all(rung.interval for rung in ranking.rungs) and "rank intervals apart" in ranking.settled
+    assert all(line.words[3] for line in ranking.table.lines) and "rank intervals apart" in ranking.settled
 
 
 def test_ranks_and_pairs_are_over_what_all_rows_have(scene):
@@ -228,19 +209,15 @@ def test_ranks_and_pairs_are_over_what_all_rows_have(scene):
     )
     part = [row for row in rows if row["row"] != "b" or row["case"] in hard[6:]]
     (ranking,) = rankings(scene(*part))
-    assert [rung.row for rung in ranking.rungs] == ["C", "D", "A", "B"]
+    lines = [line.words for line in ranking.table.lines]
+    assert [words[0] for words in lines] == ["C", "D", "A", "B"]
     easy = [row["value"] for row in rows if row["row"] == "c" and row["case"] in hard[6:]]
-    assert ranking.rungs[0].mean == f"{100 * np.mean(easy):.2f}"
-    assert [rung.beside.split(" ")[0] for rung in ranking.rungs] == [
-        "",
-        "\u22121.00",
-        "\u22122.00",
-        "\u22123.00",
-    ]
+    assert lines[0][1] == f"{100 * np.mean(easy):.2f}"
+    assert [words[5].split(" ")[0] for words in lines] == ["", "\u22121.00", "\u22122.00", "\u22123.00"]
     names = ("organs", "hearts")
     tuned = tuple(Finetune(dataset=name, split="even", steps=10) for name in names)
     (found,) = across(scene(*({**row, "dataset": name} for name in names for row in part), finetune=tuned))
-    assert [bar.row for bar in found.bars] == ["C", "D", "A", "B"]
+    assert [line.words[0] for line in found.lines] == ["C", "D", "A", "B"]
 
 
 @pytest.mark.parametrize(
@@ -260,15 +237,15 @@ def test_a_verdict_that_its_interval_contradicts_says_why_on_its_line(
     rows = [*scores("a", 0.0, (0,))] + [row for n in names for row in scores(n, gain)]
     rows = [row for row in rows if row["case"] < f"c{patients:02d}"]
     made = scene(*rows, rows=known)
-    (forest,) = answer(made, verdicts(made)).forests
-    assert {dot.said for dot in forest.dots} == {f"not separable ({why})" if why else "better"}
+    (table,) = verdict_tables(made, verdicts(made))
+    assert {line.words[-2] for line in table.lines} == {f"not separable ({why})" if why else "better"}
     paths = report.write(protocol(rows=known), records(*rows), tmp_path, figures=False)
     if why:
         for text in (paths.markdown.read_text(), paths.tex.read_text(), paths.text):
             lines = [line for line in text.splitlines() if "+19." in line and "to" in line]
             assert len(lines) == 8 and all(why in line for line in lines)
-        assert html.unescape(paths.page.read_text()).count(f'<span class="why">{why}</span>') == 8
-        assert all(why in rung.verdict for rung in rankings(made)[0].rungs if "+19" in rung.beside)
+        assert html.unescape(paths.page.read_text()).count(f'<span class="why">({why})</span>') == 8
+        assert all(why in line.words[6] for line in rankings(made)[0].table.lines if "+19" in line.words[5])
         (figure,) = forest_figures(made, verdicts(made))
         said = [t.get_text() for ax in figure.draw().axes for t in ax.texts]
         assert said.count("not separable (too few patients)") == 8
@@ -277,14 +254,14 @@ def test_a_verdict_that_its_interval_contradicts_says_why_on_its_line(
 def test_of_one_run_of_five_patients_it_is_said_too(scene):
     rows = [row for r, gain in (("a", 0.0), ("b", 0.19)) for row in scores(r, gain, (0,), (0,))]
     made = scene(*(row for row in rows if row["case"] < "c05"))
-    (dot,) = answer(made, verdicts(made)).forests[0].dots
-    assert dot.difference.startswith("+19") and dot.interval.startswith("+1")
-    assert dot.why == "of these: not separable (too few patients: 5 allow no p below 0.062)"
+    (line,) = verdict_tables(made, verdicts(made))[0].lines
+    assert line.words[1].startswith("+19") and line.words[2].startswith("+1")
+    assert line.entries[-2].gain == "of these: not separable (too few patients: 5 allow no p below 0.062)"
     three = scene(
         *(row for r, g in (("a", 0.0), ("b", 0.19)) for row in scores(r, g, (0,)) if row["case"] < "c05")
     )
-    (dot,) = answer(three, verdicts(three)).forests[0].dots  # by the model its p is small
-    assert dot.why == "of these: not separable (too few patients: 5 allow no p below 0.062)"
+    (line,) = verdict_tables(three, verdicts(three))[0].lines  # by the model its p is small
+    assert line.entries[-2].gain == "of these: not separable (too few patients: 5 allow no p below 0.062)"
 
 
 def test_a_difference_that_holm_takes_back_says_so_on_its_line():
@@ -298,24 +275,24 @@ def test_a_difference_that_holm_takes_back_says_so_on_its_line():
 
 
 def test_the_worst_cases_are_those_of_the_lowest_mean_over_rows(scene, usual):
-    (found,) = worst(scene(*usual))
+    ((found,),) = (section.parts for section in worst(scene(*usual)))
     hard = np.random.default_rng(0).normal(0.6, 0.1, PATIENTS)
-    assert [c.patient for c in found.cases] == [f"patient of c{i:02d}" for i in np.argsort(hard)[:5]]
-    assert found.cases[0].best.startswith("B ") and found.cases[0].worst.startswith("D ")
+    assert [line.words[0] for line in found.lines] == [f"patient of c{i:02d}" for i in np.argsort(hard)[:5]]
+    assert found.lines[0].words[2].startswith("B ") and found.lines[0].words[3].startswith("D ")
     tuned = Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100))
     few = [{**row, "fraction": 10} for row in usual]
     for more, fraction in (("a", 10), ("abcd", 100)):  # where most rows are; all of them: with most labels
         full = [row for row in usual if row["row"] in more]
-        (found,) = worst(scene(*few, *full, finetune=(tuned,)))
+        ((found,),) = (section.parts for section in worst(scene(*few, *full, finetune=(tuned,))))
         assert f"{fraction} % of the labels" in found.title
 
 
 def test_a_worst_case_says_over_how_many_rows_its_mean_is(scene, usual):
     hard = f"c{int(np.argmin(np.random.default_rng(0).normal(0.6, 0.1, PATIENTS))):02d}"
     part = [row for row in usual if row["row"] != "b" or row["case"] != hard]
-    (found,) = worst(scene(*part))
-    assert found.cases[0].patient.endswith(hard) and found.cases[0].mean.endswith(" (3 of 4 rows)")
-    assert "rows)" not in found.cases[1].mean
+    ((found,),) = (section.parts for section in worst(scene(*part)))
+    first, second = (line.words for line in found.lines[:2])
+    assert first[0].endswith(hard) and first[1].endswith(" (3 of 4 rows)") and "rows)" not in second[1]
 
 
 def test_over_data_sets_each_counts_once(scene, protocol, records, usual, tmp_path):
@@ -323,11 +300,12 @@ def test_over_data_sets_each_counts_once(scene, protocol, records, usual, tmp_pa
     tuned = tuple(Finetune(dataset=name, split="even", steps=10) for name in names)
     rows = [{**row, "dataset": name} for name in names for row in usual]
     (found,) = across(scene(*rows, finetune=tuned))
-    assert [(bar.row, bar.rank) for bar in found.bars][::3] == [("B", "1.00"), ("D", "4.00")]
-    assert found.bars[0].high < found.bars[-1].low
-    assert found.said.startswith("Friedman p 0.0") and "need" not in found.said
+    assert [line.words[:2] for line in found.lines][::3] == [("B", "1.00"), ("D", "4.00")]
+    first, last = (line.words[2].split(" to ") for line in (found.lines[0], found.lines[-1]))
+    assert float(first[1]) < float(last[0])
+    assert "data sets: Friedman p 0.0" in found.title and "need" not in found.title
     (two,) = across(scene(*(r for r in rows if r["dataset"] in names[:2]), finetune=tuned[:2]))
-    assert "before anything can be said" in two.said
+    assert "before anything can be said" in two.title
     assert across(scene(*usual)) == []
     made = report.write(protocol(rows=ROWS, finetune=tuned), records(*rows), tmp_path, figures=False)
     assert "4 rows over 4 data sets" in made.page.read_text()
@@ -503,10 +481,10 @@ def test_positive_controls_win_no_mark_and_no_rank_and_stand_last(scene, usual):
     marks = {line.row: line.entries[0].mark for line in table.lines}
     assert marks["b"] == "best" and marks["top"] == marks["half"] == ""
     (ranked,) = rankings(made)
-    assert {rung.row for rung in ranked.rungs} == {"A", "B", "C", "D"}
-    assert not any("Top" in case.best for one in worst(made) for case in one.cases)
-    found = answer(made, verdicts(made))
-    assert found.sentence.startswith("Of 3 comparisons:")
+    assert {line.words[0] for line in ranked.table.lines} == {"A", "B", "C", "D"}
+    ((hardest,),) = (section.parts for section in worst(made))
+    assert not any("Top" in line.words[2] for line in hardest.lines)
+    assert sentence(made, verdicts(made), ()).startswith("Of 3 comparisons:")
     (figure,) = forest_figures(made, verdicts(made))
     assert figure.name == "forest" and "Top" not in [
         text.get_text() for text in figure.draw().axes[0].get_yticklabels()
@@ -541,15 +519,16 @@ def test_a_page_with_both_tuning_rules_says_which_verdicts_survive(protocol, rec
         for one in scores(row, gain, (0,) if row == "a" else (0, 1, 2))
     ]
     made = scene_of(protocol(rows=ROWS, finetune=(ALIKE, EACH)), records(*rows), Extras())
-    (found,) = survivals(made, verdicts(made))
-    assert {line[0]: line[-1] for line in found.lines} == {"B": "yes", "C": "no", "D": "no"}
-    assert found.note.startswith("2 of 3 verdicts") and found.note.endswith("also differ in: norm.")
+    ((found,),) = (section.parts for section in survivals(made, verdicts(made)))
+    survived = {line.words[0]: line.words[-1] for line in found.lines}
+    assert survived == {"B": "yes", "C": "no", "D": "no"}
+    assert found.caption.startswith("2 of 3 verdicts") and found.caption.endswith("also differ in: norm.")
     for text in written(protocol, records, rows, tmp_path, rows=ROWS, finetune=(ALIKE, EACH)):
         assert "Do the verdicts survive another tuning rule?" in text and "2 of 3 verdicts" in text
     for other in ({"split": "rule"}, {"steps": 11}, {"tune": None}):
         apart = protocol(rows=ROWS, finetune=(ALIKE, replace(EACH, **other)))
         there = scene_of(apart, records(*rows), Extras())
-        assert survivals(there, verdicts(there)) == ()
+        assert survivals(there, verdicts(there)) == []
 
 
 @pytest.mark.parametrize(
@@ -589,7 +568,7 @@ def test_the_region_of_equivalence_is_scratch_against_itself(scene, seeds, sprea
         half[33] if rope is None else rope
     )  # the 34th of 35 ways: 97 % are within, 94 % within the 33rd
     assert place.rows[0].judged.comparison.rope == pytest.approx(expected)
-    assert said in answer(made, [place]).forests[0].caption
+    assert said in verdict_tables(made, [place])[0].caption
 
 
 def test_of_rows_as_good_as_scratch_that_each_choose_their_recipe_none_is_called_better(scene):

@@ -8,13 +8,13 @@ import pytest
 from bench.protocol import Finetune, Layout, Net, Pretrain, Quoted, Row, View
 from bench.protocol.sections import Mix
 from bench.report import Extras, Ingredient, terminal_table, write
-from bench.report.answer import answer, forest_figures
+from bench.report.answer import forest_figures, verdict_tables
 from bench.report.differences import strips
 from bench.report.entries import PATIENTS_FIRST
-from bench.report.footnotes import TIMES
-from bench.report.numbers import MINUS
+from bench.report.numbers import MINUS, TIMES
 from bench.report.tables import tables
-from bench.report.text import _md_table, tidy
+from bench.report.text import _md_table
+from bench.report.tidy import tidy
 from bench.report.verdicts import verdicts
 from bench.report.write import scene_of
 
@@ -239,7 +239,7 @@ def test_a_gain_is_rounded_once_and_is_the_number_of_the_verdict(protocol, recor
     (line,) = [o for o in tables(scene_of(viewed, rows, Extras()))[0][0].lines if o.row == "b"]
     assert (line.entries[0].mean, line.entries[0].gain) == ("80.81", "+0.80")
     scene = scene_of(viewed, rows, Extras())
-    assert answer(scene, verdicts(scene)).forests[0].dots[0].difference == "+0.80"
+    assert verdict_tables(scene, verdicts(scene))[0].lines[0].words[1] == "+0.80"
     assert strips(scene)[0].rows[0].text == "+0.80"
     (figure,) = forest_figures(scene, verdicts(scene))
     assert any(t.get_text().startswith("+0.80  [") for ax in figure.draw().axes for t in ax.texts)
@@ -256,7 +256,7 @@ def test_where_a_target_lacks_the_gain_is_still_that_of_the_verdict_and_it_is_sa
     (entry,) = table.lines[1].entries
     assert (table.lines[0].entries[0].mean, entry.mean, entry.gain) == ("50.00", "55.50", "+7.75")
     assert notes.letters == {PATIENTS_FIRST: entry.note}
-    assert answer(scene, verdicts(scene)).forests[0].dots[0].difference == "+7.75"
+    assert verdict_tables(scene, verdicts(scene))[0].lines[0].words[1] == "+7.75"
 
 
 def test_headings_over_columns_span_what_they_are_of(protocol, scores):
@@ -308,7 +308,7 @@ def test_a_row_that_nobody_runs_stands_in_grey_with_the_papers_numbers_and_is_ne
     assert list(notes.letters) == ["Theirs (published): not run here; no code"]
     if across:
         assert grids[0][:3] == [
-            "| Target | A | B | Theirs (published)<sup>a</sup> |",
+            "| Target | A | B | *Theirs (published)*<sup>a</sup> |",
             "| liver | **80.00** | <u>70.00</u> | *99.00†* |",
             "| tumour | <u>40.00</u> | **50.00** | |",
         ]

@@ -14,7 +14,7 @@ from bench.errors import printable
 from bench.report import Cost, Course, DatasetInfo, Extras, Failure, Panel, Pretraining, write
 from bench.report.canvas import words
 from bench.report.tex import SPECIAL, escape
-from bench.report.text import CSV_COLUMNS, tidy
+from bench.report.tidy import CSV_COLUMNS, tidy
 from bench.report.write import scene_of
 from bench.source import Source
 

@@ -1,4 +1,4 @@
-"""Verdicts as lines of text, for Markdown, LaTeX, a terminal and a table of numbers."""
+"""Every comparison as a line of ``verdicts.csv``."""
 
 from __future__ import annotations
 
@@ -7,30 +7,15 @@ import io
 from collections.abc import Sequence
 
 from bench.report import spreadsheet
-from bench.report.answer import Answer
-from bench.report.footnotes import COUNTS
 from bench.report.scene import Scene
 from bench.report.verdicts import Against, Place
 
-HEAD = ("Row", "Difference", "95 % interval", "p, Holm", "Verdict", COUNTS)
 CSV_COLUMNS = (
     "row", "baseline", "section", "fraction", "metric", "unit", "control", "difference", "low", "high", "p",
     "p_holm", "verdict", "why", "patients", "pretrainings", "seeds", "sd_patient", "sd_run", "sd_residual",
     "df", "detectable", "bootstrap_low", "bootstrap_high", "p_sign_flip", "published_difference",
     "p_equivalent", "p_equivalent_holm",
 )  # fmt: skip
-
-
-def lines(found: Answer) -> list[tuple[str, str, list[tuple[str, ...]]]]:
-    """Return for every place its title, its caption and its lines, controls last."""
-    return [
-        (
-            one.title,
-            one.caption,
-            [(d.row, d.difference, d.interval, d.p, d.said, d.n) for d in (*one.dots, *one.controls)],
-        )
-        for one in found.forests
-    ]
 
 
 def verdicts_csv(scene: Scene, places: Sequence[Place]) -> str:

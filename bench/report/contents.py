@@ -1,0 +1,85 @@
+"""What a report holds: its sections in the order of print, and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bench.report import answer, costs, footnotes, notes, pretrainings, ranking, survival, worst
+from bench.report.figures import wanted
+from bench.report.footnotes import Footnotes
+from bench.report.redraw import Figure
+from bench.report.scene import Scene
+from bench.report.sections import PAGE, Note, Notes, Section
+from bench.report.sensitivity import Sensitivity, sensitivity
+from bench.report.tables import tables
+from bench.report.tabular import Table
+from bench.report.verdicts import Place, verdicts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LATE = ("curves", "pretext", "pretraining_steps", "pretraining_cases", "embeddings", "training")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The sections of a report, its figures, and what is compared with scratch."""
+
+    sections: list[Section]
+    figures: list[Figure]
+    places: list[Place]
+    sentence: str = ""  # the answer
+    blind: bool = False  # could nothing have been seen at any place?
+    plain: bool = False  # the paper's own look, without verdicts, intervals and ranks
+
+
+def contents_of(scene: Scene, records: pd.DataFrame, plain: bool) -> Contents:
+    """Return what a report holds.
+
+    Args:
+        scene: what it is drawn from.
+        records: each combination of what notes speak of.
+        plain: leave out verdicts, intervals and ranks.
+    """
+    places = [] if plain else verdicts(scene)
+    seen = Sensitivity() if plain else sensitivity(scene, places)
+    doses, forests = answer.dose_figures(scene, places), answer.forest_figures(scene, places)
+    figures = [*doses, *wanted(scene)]
+    late = [figure for figure in figures if figure.name.startswith(LATE)]
+    judged = [] if plain else answer.sections(scene, places, seen.blind, forests)
+    sections = [
+        *seen.sections,
+        *table_sections(*tables(scene)),
+        *judged,
+        *survival.sections(scene, places),
+        *([] if plain else ranking.sections(scene, seen.blind)),
+        *_drawn([figure for figure in figures if figure not in late], "figures"),
+        *([] if plain else worst.sections(scene)),
+        *pretrainings.sections(scene),
+        *_drawn(late),
+        *costs.sections(scene),
+        *footnotes.failed_jobs(scene),
+        *notes.sections(scene, records),
+    ]
+    sentence = answer.sentence(scene, places, seen.blind) if judged else ""
+    return Contents(sections, [*figures, *forests], places, sentence, bool(seen.blind), plain)
+
+
+def table_sections(made: Sequence[Table], letters: Footnotes) -> list[Section]:
+    """Return a section for each table of scores, and one of their footnotes."""
+    sections = [
+        Section(table.title, (replace(table, title=""),), *(() if n else ("table", "Tables")))
+        for n, table in enumerate(made)
+    ]
+    lines = tuple(Note(text, letter=letter) for text, letter in letters.letters.items())
+    return [*sections, *([Section("Footnotes", (Notes("", lines),))] if lines else [])]
+
+
+def _drawn(figures: Sequence[Figure], anchor: str = "") -> list[Section]:
+    """Return a section for each figure; the first one is listed at the top of a page under ``anchor``."""
+    sections = [Section(figure.title, (figure,), forms=PAGE) for figure in figures]
+    if sections and anchor:
+        sections[0] = replace(sections[0], anchor=anchor, listed=anchor.capitalize())
+    return sections

@@ -1,0 +1,44 @@
+"""What each row took: time, memory, steps, samples."""
+
+from __future__ import annotations
+
+from bench.report.scene import Scene
+from bench.report.sections import FILES, Section
+from bench.report.tabular import grid
+
+HEAD = ("Row", "Stage", "Wall time", "Peak memory", "Steps", "Samples", "Voxels")
+NOTE = "Sums over a stage's jobs; memory: of the largest. Times are of machines as busy as they were."
+
+
+def sections(scene: Scene) -> list[Section]:
+    """Return the cost table in the protocol's order, units spelled out."""
+    order = {row: i for i, row in enumerate(scene.rows)}
+    costs = sorted(scene.extras.costs, key=lambda c: order.get(c.row, len(order)))
+    lines = [
+        (
+            scene.named(c.row),
+            c.stage or "all",
+            "" if c.seconds is None else duration(c.seconds),
+            "; ".join(
+                f"{mb:,.0f} MB{where}"
+                for mb, where in ((c.memory_mb, ""), (c.device_mb, " on the GPU"))
+                if mb is not None
+            ),
+            *("" if v is None else f"{v:,}" for v in (c.steps, c.samples)),
+            "" if c.voxels is None else f"{c.voxels:.3g}".replace("e+", "e"),
+        )
+        for c in costs
+    ]
+    table, title = grid(HEAD, lines, "", NOTE, words=(1,)), "Cost, as measured"
+    return [Section(title, (table,), "cost", "Cost", folded=True, forms=FILES)] if lines else []
+
+
+def duration(seconds: float) -> str:
+    """Return ``2 h 05 min``, ``3 min 20 s`` or ``4.2 s``."""
+    if seconds < 1:
+        return f"{1000 * seconds:.3g} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"

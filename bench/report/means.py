@@ -1,0 +1,108 @@
+"""Hierarchical means of scores in pandas: case, patient, run, cell; and what stands behind each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.metrics.request import VOLUMES, looped
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CELL = ("row", "section", "fraction", "metric", "target")  # target last: all but it name a mean over targets
+RUN = ("pretrain_seed", "seed")  # a run is a fine-tuning seed of a pretraining seed
+TESTED = ("case", "patient", "fold")
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """Scores and the means of them, each in a fixed order.
+
+    ``mark`` (uint64) names the cases, folds and targets that a value is the mean of; 0 where it is undefined.
+    """
+
+    cell: list[str]  # the columns that name a cell
+    scores: pd.DataFrame  # as given; ``unit`` is the patient, or the fold of a value over all test cases
+    patients: pd.DataFrame  # value, mark and ``named`` by cell, run and unit; ``named``: is it a patient?
+    runs: pd.DataFrame  # value and mark by cell and run, over the patients of all folds
+
+
+def means(table: pd.DataFrame, cell: Sequence[str]) -> Means:
+    """Return the means of scores.
+
+    Args:
+        table: rows of records that did not fail; a value without a case is over all test cases of its fold.
+        cell: the columns that name a cell, outermost first.
+    """
+    import pandas as pd
+
+    names = [*cell, *RUN]
+    scores = pd.DataFrame({name: _sorted(table[name]) for name in dict.fromkeys((*names, *TESTED, "target"))})
+    value, named = table["value"].astype(float), table["case"].ne("")
+    patient = table["patient"].astype(object)
+    scores["unit"] = patient if named.all() else patient.where(named, "\0" + table["fold"].astype(str))
+    hashes = pd.util.hash_pandas_object(scores[["case", "fold", "target"]], index=False)
+    scores = scores.assign(value=value, named=named, mark=hashes.where(value.notna(), 0))
+    if "status" in table:
+        scores["status"] = table["status"]
+    scores = scores.sort_values([*names, "unit", "case", "fold"], kind="stable")  # sums hang on the order
+    by_patient = scores.groupby([*names, "unit"], observed=True)
+    patients = by_patient.agg(value=("value", "mean"), mark=("mark", "sum"), named=("named", "first"))
+    by_run = patients.groupby(level=names, observed=True)
+    return Means([*cell], scores, patients, by_run.agg(value=("value", "mean"), mark=("mark", "sum")))
+
+
+def _sorted(column: pd.Series) -> pd.Series:
+    """Return names as sorted categories, numbers as they are."""
+    if column.dtype.kind in "iu":
+        return column
+    column = column.astype("category")
+    return column.cat.set_categories(sorted(column.cat.categories))
+
+
+def summary(found: Means, over_targets: bool) -> pd.DataFrame:
+    """Return a line for each cell, or for all targets of one together.
+
+    Returns:
+        mean, sd (over runs), runs, patients, cases, values, undefined, penalised and, of the mean over
+        targets, the least number of targets behind a run's mean; indexed by what names a cell.
+    """
+    import pandas as pd
+
+    scores, runs = found.scores, found.runs["value"]
+    keys = found.cell[:-1] if over_targets else found.cell
+    targets = 1
+    if over_targets:
+        by_run = runs.groupby(level=[*keys, *RUN], observed=True)
+        targets = by_run.count().groupby(level=keys, observed=True).min()
+        runs = by_run.mean()
+        runs.update(_cases_first(scores, keys))
+    empty = scores["status"].isin(["empty_reference", "empty_prediction"]) & scores["value"].notna()
+    cases = scores[["patient", "case"]].where(scores["named"])
+    counted = cases.assign(
+        **{key: scores[key] for key in keys},
+        undefined=scores["value"].isna(),
+        penalised=empty & ~scores["metric"].isin(VOLUMES),  # what volumes are by an empty mask is no penalty
+    ).groupby(keys, observed=True)
+    over = runs.groupby(level=keys, observed=True)
+    return pd.DataFrame(
+        {
+            "mean": over.mean(),
+            "sd": over.std(ddof=1),
+            "runs": over.count(),
+            **{name: counted[name].nunique() for name in ("patient", "case")},
+            "values": counted.size(),
+            **{name: counted[name].sum() for name in ("undefined", "penalised")},
+            "targets": targets,
+        }
+    )
+
+
+def _cases_first(scores: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
+    """Return the means over targets as validation loops take them: of each case, then over cases."""
+    names = [*keys, *RUN]
+    metrics = [metric for metric in scores["metric"].unique() if looped(metric)]
+    of_cases = scores[scores["metric"].isin(metrics)].groupby([*names, "case"], observed=True)["value"].mean()
+    return of_cases.groupby(level=names, observed=True).mean()
