@@ -189,7 +189,7 @@ def forest_figures(scene: Scene, places: Sequence[Place]) -> list[Figure]:
     rows = tuple(
         Interval(
             title=scene.named(one.key.row),
-            group=f"{scene.labels[place.section]}, {place.fraction} %",
+            group=f"{scene.labels[place.section]}, {place.fraction} %{of}",
             difference=round(factor * one.difference, 6),
             low=round(factor * c.low, 6),
             high=round(factor * c.high, 6),
@@ -200,7 +200,8 @@ def forest_figures(scene: Scene, places: Sequence[Place]) -> list[Figure]:
             rope=round(factor * one.region.rope, 6) if one.region else 0.0,
         )
         for place in here
-        for one in place.rows
+        for of, family in (("", place.rows), (": controls", place.controls))
+        for one in family
         if (c := one.judged.comparison).low == c.low
     )
     axis = f"{metric_title(metric)} ({'points' if unit == '1' else unit}) against scratch"
