@@ -11,10 +11,10 @@ from small_protocol import BASE, CASES, NAME
 
 from bench import plugins, record, registry
 from bench.data.roots import Contents, Roots
+from bench.document import overlay
 from bench.plan import Planner
 from bench.plan.override import Override
 from bench.protocol import read
-from bench.protocol.strict import overlay
 from bench.show import reports
 from bench.show.reports import rewrite_report
 from bench.store import Store

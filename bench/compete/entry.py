@@ -16,9 +16,9 @@ import yaml
 
 from bench import records, registry
 from bench.compete.track import Track
+from bench.document import parse, scalar
 from bench.errors import BenchError, unknown
 from bench.protocol import settings
-from bench.protocol.strict import parse, scalar
 from bench.show.taken import leave
 from bench.store import Store, write_atomic
 

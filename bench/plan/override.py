@@ -9,12 +9,12 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from bench import typed
+from bench.document import scalar
 from bench.errors import BenchError
 from bench.job import Spec
 from bench.jobs.kind import NetSpec
 from bench.jobs.pretrain import MethodSpec
 from bench.protocol.sections import Finetune, Pretrain
-from bench.protocol.strict import scalar
 from bench.typed import plain
 
 S = TypeVar("S", bound=Spec)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import plugins
+from bench.document import Document, overlay, parse
 from bench.errors import BenchError, shown, unknown
 from bench.protocol import ceilings, mixture, settings, snapshots
 from bench.protocol.checks import PAPERS, check
@@ -45,7 +46,6 @@ from bench.protocol.sections import (
     Pretrain,
     one_of_each,
 )
-from bench.protocol.strict import Document, overlay, parse
 from bench.protocol.views import Layout, View
 
 __all__ = [

@@ -125,7 +125,10 @@ def _outside(parameters: dict[str, Any]) -> Iterator[None]:
     sbatch hands its environment to the tasks, so that a job's own variables would pass for theirs;
     and its ``SBATCH_`` variables win over the options in a batch script.
     """
-    stated = STATED | {key.upper() for key in parameters} | (MEMORY if "mem" in parameters else set())
+    names = {*parameters, *parameters.get("additional_parameters", ())}
+    stated = STATED | {name.replace("-", "_").upper() for name in names}
+    if any(name.startswith("mem") for name in names):
+        stated |= MEMORY
     dropped = {f"SBATCH_{name}" for name in stated}
     before = dict(os.environ)
     for name in before:
