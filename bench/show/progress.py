@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
+from bench.claims import is_suspended
 from bench.data.contents import Bar, no_bar
 from bench.errors import BenchError, printable
 from bench.plan.cost import forecast
@@ -154,7 +155,7 @@ class Watch:
             with suppress(OSError, BenchError):  # a look for the eye alone, at folders that others write
                 self._now = self._looks.at(job for job in self._jobs if self._open(job))
                 for one in self._now:
-                    if self._store.is_suspended(one.owner):
+                    if is_suspended(one.owner):
                         self._waiting(one.job)
             if self._live is None:
                 self._tell(time.monotonic())

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import typed
+from bench import claims, typed
 from bench.errors import BenchError
 from bench.plan import Plan, stored
 from bench.store import Store, write_atomic
@@ -61,7 +61,7 @@ def announced(store: Store, plan: Plan, jobs: Iterable[str], workers: int | None
     write_atomic(store.work / name / "plan.json", stored.as_text(plan), flush=False)
     _write(store, name, run.note)
     try:
-        with store.beating(claim):
+        with claims.beating(claim):
             yield run
     finally:
         with suppress(OSError):

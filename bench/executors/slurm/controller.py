@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import records
+from bench.claims import mutex
 from bench.errors import BenchError
 from bench.executors.slurm import squeue, submission
 from bench.executors.slurm.arrays import Array, Unit, arrays, units
@@ -235,7 +236,8 @@ class Controller:
     def _submit_ready(self) -> None:
         if not self._ready():
             return
-        with self.store.turn(self.out / "slurm" / "turn"):  # else two commands submit the same
+        turns = self.store.within(self.store.root / "slurm" / "turn")
+        with mutex(turns):  # else two commands submit the same
             self.attach()
             try:
                 for stage, found in units(self.plan.jobs, self.plan.before, self._ready()):

@@ -10,11 +10,12 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from bench.claims import Fenced, beating
 from bench.errors import BenchError
 from bench.show.at_work import Looks
 from bench.show.labels import labels
 from bench.show.trackers.content import KINDS
-from bench.store import Fenced, Store
+from bench.store import Store
 
 if TYPE_CHECKING:
     from bench.plan import Plan
@@ -101,7 +102,7 @@ class Follow:
                 self._tell(f"--log {name}: another command on this folder does it; this one leaves it alone")
                 return None
             self._stack.callback(shutil.rmtree, self._store.work / key, ignore_errors=True)
-            self._stack.enter_context(self._store.beating(claim))
+            self._stack.enter_context(beating(claim))
             one = One(name, self._plan, self._store, labels(self._plan))
         except Exception as error:  # it is no part of bench: whatever is wrong with it, the run goes on
             self._tell(f"--log {name}: {_said(error)}")
