@@ -1,4 +1,4 @@
-"""Processes of this machine: those of ours that are started, and whether one is still the one that it was."""
+"""Processes of this machine: what code from outside may do to one, and whether one is still what it was."""
 
 from __future__ import annotations
 
@@ -7,73 +7,15 @@ import os
 import signal
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-    from multiprocessing.context import SpawnProcess
 
 WORKER = "BENCH_WORKER"  # environment variable: the number of a worker among those of its command
 # What asks a run to save and end. Batch systems send the last three before a limit.
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 ANSWERED = (*STOPS, signal.SIGALRM, signal.SIGPIPE)  # torch's own is SIGCHLD
-POLL = 0.5  # seconds between looks at the parent
-
-
-def start(target: Callable[..., None], *args: Any, daemon: bool = False) -> tuple[SpawnProcess, Connection]:
-    """Start a process with a pipe of its own, and return both.
-
-    It begins with ``STOPS`` blocked, until it says by ``attend`` how it answers them. A fork of a process
-    whose libraries run threads can hang, so it is spawned.
-
-    Args:
-        target: called with its end of the pipe, this process's number, and ``args``.
-        args: picklable.
-        daemon: does it end with this process, whatever it does?
-    """
-    import multiprocessing
-    from multiprocessing import resource_tracker
-
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(
-        target=target, args=(theirs, os.getpid(), *args), daemon=daemon, name="bench worker"
-    )
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    try:
-        resource_tracker.ensure_running()  # which lives on with them blocked; it unblocks two of them here
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    theirs.close()
-    return process, ours
-
-
-def attend(parent: int, answer: Callable[[int], Any], orphaned: Callable[[], None]) -> None:
-    """Answer signals from here on, and see to it that a process without its parent ends.
-
-    Args:
-        parent: the number of the process that started this one.
-        answer: sets how one signal is answered.
-        orphaned: called, in a thread, once the parent has gone; then the process ends.
-    """
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(POLL)
-        orphaned()
-        os._exit(1)
-
-    for stop in STOPS:
-        answer(stop)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
@@ -127,20 +69,6 @@ def _mask() -> int:
         mask = os.umask(0o077)
         os.umask(mask)
         return mask
-
-
-def end(process: SpawnProcess, deadline: float) -> None:
-    """Wait for a process until ``deadline`` by the monotonic clock, then kill it."""
-    process.join(max(0.0, deadline - time.monotonic()))
-    if process.is_alive():
-        process.kill()
-        process.join()
-
-
-def died(code: int) -> str:
-    """Return how a process ended, by its exit code."""
-    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return how + ("; out of memory?" if code == -signal.SIGKILL else "")
 
 
 def gpus() -> int:

@@ -36,7 +36,7 @@ APART = {
     "bench.errors", "bench.imports", "bench.job", "bench.jobs.context", "bench.jobs.kind",
     "bench.jobs.trains", "bench.nets.catalog", "bench.nets.table", "bench.plugins", "bench.process",
     "bench.protocol", "bench.ranges", "bench.registry", "bench.schema", "bench.source", "bench.store",
-    "bench.typed",
+    "bench.typed", "bench.workers",
 }  # fmt: skip
 DECLARE = {kind.__module__ for kind in KINDS.values()}  # what a kind of job is, not what it does
 OPEN = {"bench", "bench.jobs"}  # packages that import more than whoever needs a module of theirs

@@ -14,12 +14,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from bench import no_torch, process, protocol
+from bench import no_torch, protocol
 from bench.errors import BenchError, printable
 from bench.report.progress import EVERY
 from bench.show import run_note
 from bench.show.run_note import Run
 from bench.store import Store
+from bench.workers import Died, Worker, attend
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -138,27 +139,25 @@ class Drawer:
 
     def _draw(self, wish: Wish, limit: float) -> Drawn:
         try:
-            child, pipe = process.start(_serve, str(self._store.root), wish, self._torch, daemon=True)
+            worker = Worker.start(_serve, str(self._store.root), wish, self._torch, daemon=True)
         except Exception as error:  # no memory for a process, or a plugin that cannot be handed over
             return Drawn(_said(error))
-        self._child = child
+        self._child = worker.process
         try:
-            if self._stopped or not pipe.poll(limit):
-                child.terminate()
+            if self._stopped or not worker.pipe.poll(limit):
+                worker.process.terminate()
                 return Drawn("" if self._stopped else f"it took longer than {limit:.0f} s")
-            found: Drawn = pipe.recv()
+            found: Drawn = worker.answer()
             return found
-        except (EOFError, OSError):
-            child.join()
-            return Drawn(f"its process died ({process.died(child.exitcode or 0)})")
+        except Died as died:
+            return Drawn(f"its process died ({died})")
         finally:
             self._child = None
-            pipe.close()
-            process.end(child, time.monotonic() + ENDING)
+            worker.end(time.monotonic() + ENDING)
 
 
 def _serve(pipe: Connection, parent: int, root: str, wish: Wish, torch: bool) -> None:
-    process.attend(parent, _answer, lambda: None)
+    attend(parent, _answer, lambda: None)
     _give_way()
     bare = not torch and no_torch.install()
     try:
