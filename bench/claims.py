@@ -174,8 +174,10 @@ def mutex(folder: Path, waiting: Callable[[str], None] = lambda who: None) -> It
 
 def _holder(claim: Path) -> dict[str, Any] | None:
     """Return who made a claim, where that process lives."""
+    kind: Any = CLAIM
     try:
-        held, beat = typed.read(CLAIM, claim.read_bytes()), claim.stat().st_mtime
+        held: dict[str, Any] = typed.read(kind, claim.read_bytes())
+        beat = claim.stat().st_mtime
     except (OSError, ValueError):
         return None  # being written, or just released
     return held if _is_alive(held, beat, _now(claim.parent)) else None

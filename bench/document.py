@@ -169,7 +169,9 @@ def _toml_lines(text: str) -> dict[tuple[str, ...], int]:
 
     A run of lines that is TOML by itself is one statement: a table's head, or a key with its value.
     """
-    lines, table, first, statement = dict[tuple[str, ...], int](), (), 1, ""
+    lines = dict[tuple[str, ...], int]()
+    table: tuple[str, ...] = ()
+    first, statement = 1, ""
     for number, line in enumerate(text.split("\n"), 1):
         statement += f"{line}\n"
         try:

@@ -16,8 +16,8 @@ FILE = Path("bench.toml")
 WAIT = 60  # seconds that the other processes of a task get when one has ended
 
 PASSED = "slurm_"  # begins a key whose value goes to submitit as it is, under the rest of its name
-PLAIN = str | int | float | bool
-KINDS = {  # of submitit's parameters that are no plain value
+PLAIN: Any = str | int | float | bool
+KINDS: dict[str, Any] = {  # of submitit's parameters that are no plain value
     **dict.fromkeys(("setup", "teardown", "srun_args"), list[str]),
     "additional_parameters": dict[str, PLAIN],
 }
