@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
 from bench.blame import blaming
 from bench.errors import BenchError, Bug, Damaged
+from bench.process import environment
 from bench.workers import Died, Worker, Workers, attend, received
 
 GRACE = 20.0  # seconds that a task in work gets to end once nobody waits for it
@@ -60,12 +60,12 @@ def _result(task: Any, answer: Any) -> Any:
 
 
 def _new(start: Start) -> Worker:
-    with _one_thread():  # a terminal sends Ctrl-C to all: their parent decides
+    with environment(dict.fromkeys(THREADS, "1")):  # there are as many as cores are meant for it
         return Worker.start(_serve, start, daemon=True)
 
 
 def _serve(pipe: Connection, parent: int, start: Start) -> None:
-    # what an orphan would still make, the next attempt makes too
+    # A terminal sends Ctrl-C to all: their parent decides. What an orphan would make the next attempt makes.
     attend(parent, lambda stop: signal.signal(stop, signal.SIG_IGN), lambda: None)
     task = None
     try:
@@ -92,17 +92,3 @@ def _sendable(error: Exception, task: Any) -> Exception:
         return OSError(error.errno, error.strerror or str(error), *where)
     first = f"{type(error).__name__}: {error}".splitlines()[0]
     return RuntimeError(f"{task}: {first}\n{''.join(traceback.format_exception(error))}")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Have a process that is started inside use one thread: there are as many as cores are meant for it."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value

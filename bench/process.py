@@ -29,7 +29,7 @@ def contained(kept: Sequence[str] = ()) -> Iterator[None]:
         kept: environment variables that stay as they are changed.
     """
     here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)  # it may be moved, or removed
-    environment, mask, imports = dict(os.environ), _mask(), list(sys.path)
+    before, mask, imports = dict(os.environ), _mask(), list(sys.path)
     words, streams = locale.setlocale(locale.LC_ALL), (sys.stdin, sys.stdout, sys.stderr)
     first = threading.current_thread() is threading.main_thread()  # it alone may say how signals are answered
     answers = {n: signal.getsignal(n) for n in ANSWERED} if first else {}
@@ -40,7 +40,7 @@ def contained(kept: Sequence[str] = ()) -> Iterator[None]:
     finally:
         os.fchdir(here)
         os.close(here)
-        _restore(environment | {name: os.environ[name] for name in kept if name in os.environ})
+        _set({name: before.get(name) for name in {*before, *os.environ} - {*kept}})
         if _mask() != mask:
             os.umask(mask)
         if locale.setlocale(locale.LC_ALL) != words:
@@ -53,11 +53,22 @@ def contained(kept: Sequence[str] = ()) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def _restore(environment: Mapping[str, str]) -> None:
-    for name in os.environ.keys() - environment.keys():
-        del os.environ[name]
-    for name, value in environment.items():
-        if os.environ.get(name) != value:
+@contextmanager
+def environment(changes: Mapping[str, str | None]) -> Iterator[None]:
+    """Have these environment variables inside, those with None not at all; then as before."""
+    before = {name: os.environ.get(name) for name in changes}
+    _set(changes)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        elif os.environ.get(name) != value:
             os.environ[name] = value
 
 
