@@ -40,7 +40,8 @@ def contained(kept: Sequence[str] = ()) -> Iterator[None]:
     finally:
         os.fchdir(here)
         os.close(here)
-        _set({name: before.get(name) for name in {*before, *os.environ} - {*kept}})
+        changed = {*before, *os.environ} - ({*kept} & os.environ.keys())
+        _set({name: before.get(name) for name in changed})
         if _mask() != mask:
             os.umask(mask)
         if locale.setlocale(locale.LC_ALL) != words:
