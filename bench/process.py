@@ -1,4 +1,4 @@
-"""Processes of this machine: those of ours that are started, and whether one is still the one that it was."""
+"""Processes of this machine: what code from outside may do to one, and whether one is still what it was."""
 
 from __future__ import annotations
 
@@ -7,73 +7,15 @@ import os
 import signal
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-    from multiprocessing.context import SpawnProcess
 
 WORKER = "BENCH_WORKER"  # environment variable: the number of a worker among those of its command
 # What asks a run to save and end. Batch systems send the last three before a limit.
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 ANSWERED = (*STOPS, signal.SIGALRM, signal.SIGPIPE)  # torch's own is SIGCHLD
-POLL = 0.5  # seconds between looks at the parent
-
-
-def start(target: Callable[..., None], *args: Any, daemon: bool = False) -> tuple[SpawnProcess, Connection]:
-    """Start a process with a pipe of its own, and return both.
-
-    It begins with ``STOPS`` blocked, until it says by ``attend`` how it answers them. A fork of a process
-    whose libraries run threads can hang, so it is spawned.
-
-    Args:
-        target: called with its end of the pipe, this process's number, and ``args``.
-        args: picklable.
-        daemon: does it end with this process, whatever it does?
-    """
-    import multiprocessing
-    from multiprocessing import resource_tracker
-
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(
-        target=target, args=(theirs, os.getpid(), *args), daemon=daemon, name="bench worker"
-    )
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    try:
-        resource_tracker.ensure_running()  # which lives on with them blocked; it unblocks two of them here
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    theirs.close()
-    return process, ours
-
-
-def attend(parent: int, answer: Callable[[int], Any], orphaned: Callable[[], None]) -> None:
-    """Answer signals from here on, and see to it that a process without its parent ends.
-
-    Args:
-        parent: the number of the process that started this one.
-        answer: sets how one signal is answered.
-        orphaned: called, in a thread, once the parent has gone; then the process ends.
-    """
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(POLL)
-        orphaned()
-        os._exit(1)
-
-    for stop in STOPS:
-        answer(stop)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
@@ -87,7 +29,7 @@ def contained(kept: Sequence[str] = ()) -> Iterator[None]:
         kept: environment variables that stay as they are changed.
     """
     here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)  # it may be moved, or removed
-    environment, mask, imports = dict(os.environ), _mask(), list(sys.path)
+    before, mask, imports = dict(os.environ), _mask(), list(sys.path)
     words, streams = locale.setlocale(locale.LC_ALL), (sys.stdin, sys.stdout, sys.stderr)
     first = threading.current_thread() is threading.main_thread()  # it alone may say how signals are answered
     answers = {n: signal.getsignal(n) for n in ANSWERED} if first else {}
@@ -98,7 +40,8 @@ def contained(kept: Sequence[str] = ()) -> Iterator[None]:
     finally:
         os.fchdir(here)
         os.close(here)
-        _restore(environment | {name: os.environ[name] for name in kept if name in os.environ})
+        changed = {*before, *os.environ} - ({*kept} & os.environ.keys())
+        _set({name: before.get(name) for name in changed})
         if _mask() != mask:
             os.umask(mask)
         if locale.setlocale(locale.LC_ALL) != words:
@@ -111,11 +54,22 @@ def contained(kept: Sequence[str] = ()) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def _restore(environment: Mapping[str, str]) -> None:
-    for name in os.environ.keys() - environment.keys():
-        del os.environ[name]
-    for name, value in environment.items():
-        if os.environ.get(name) != value:
+@contextmanager
+def environment(changes: Mapping[str, str | None]) -> Iterator[None]:
+    """Have these environment variables inside, those with None not at all; then as before."""
+    before = {name: os.environ.get(name) for name in changes}
+    _set(changes)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        elif os.environ.get(name) != value:
             os.environ[name] = value
 
 
@@ -127,20 +81,6 @@ def _mask() -> int:
         mask = os.umask(0o077)
         os.umask(mask)
         return mask
-
-
-def end(process: SpawnProcess, deadline: float) -> None:
-    """Wait for a process until ``deadline`` by the monotonic clock, then kill it."""
-    process.join(max(0.0, deadline - time.monotonic()))
-    if process.is_alive():
-        process.kill()
-        process.join()
-
-
-def died(code: int) -> str:
-    """Return how a process ended, by its exit code."""
-    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return how + ("; out of memory?" if code == -signal.SIGKILL else "")
 
 
 def gpus() -> int:

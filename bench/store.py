@@ -1,4 +1,4 @@
-"""The output folder: who works on what, and how finished work appears.
+"""The output folder: what lies where, and how finished work appears.
 
     DIR/bench.json           schema of the folder
     DIR/jobs/<id>/           what a finished job produced; appears whole, by one rename
@@ -6,10 +6,7 @@
     DIR/damaged/<id>-<n>/    what a finished job had produced when a file of it was found damaged
     DIR/records/<name>.parquet, DIR/reports/<name>/
 
-Claims are numbered files created exclusively (``claim-0001``); the highest number owns the job, so
-an orphan that comes back finds a higher number than its own and cannot publish. Nothing here
-trusts file locks: only exclusive creation (of links, or of folders where there are no links) and renames,
-which shared file systems keep.
+``bench.claims`` says who works on a job.
 """
 
 from __future__ import annotations
@@ -19,31 +16,24 @@ import itertools
 import json
 import os
 import shutil
-import socket
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Any
 
-from bench import __version__, digest, typed
-from bench.atomic import append, empty, lacking, lock_of, make_new, sync, sync_tree
+from bench import __version__, claims, digest, typed
+from bench.atomic import append, lacking, sync, sync_tree
 from bench.atomic import write_atomic as write_atomic
+from bench.claims import Claim, Fenced
 from bench.errors import BenchError, printable
-from bench.process import sight, started, suspended, task_id
-from bench.schema import CLAIM, FAILED, PROGRESS, SPEC
+from bench.schema import FAILED, PROGRESS, SPEC
 
 SCHEMA = 1
 FOLDERS = ("jobs", "work", "records", "reports")
 KEPT = ("job.json", "log.txt", "failed.json")  # of a job that is begun anew
-LEASE = 90.0  # seconds without a heartbeat after which a claim is stale whose process nobody sees
-HEARTBEAT = 10.0
-LONG = 5.0  # seconds of waiting for another command after which a person is told
-TURN = 0.5  # seconds between two looks at who is inside
 
 
 def read_json(path: Path, kind: Any = dict[str, Any]) -> dict[str, Any] | None:
@@ -63,19 +53,6 @@ def read_json(path: Path, kind: Any = dict[str, Any]) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise BenchError(f"{path}: damaged ({error}); delete it and run again") from None
-
-
-class Fenced(Exception):  # noqa: N818 - not an error
-    """Another attempt owns this job now; whatever this one made must not be published."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """The right to work on one job, as long as nobody holds a higher number."""
-
-    job: str
-    number: int
-    path: Path
 
 
 class Store:
@@ -247,150 +224,31 @@ class Store:
 
     def claims(self, job: str) -> list[Path]:
         """Return the job's claims, oldest first."""
-        return sorted((self.work / job).glob("claim-*"), key=lambda path: (len(path.name), path.name))
+        return claims.listed(self.work / job)
 
     def owner(self, job: str) -> dict[str, Any] | None:
-        """Return who works on a job right now: host, pid, since; None when nobody lives."""
-        claims = self.claims(job)
-        return self._holder(job, claims[-1]) if claims else None
+        """Return who works on a job now, as ``claims.owner`` does."""
+        return claims.owner(self.working(job))
 
     def holder(self, job: str) -> str:
-        """Return who works on a job now, and what to do where it was suspended; empty when nobody lives."""
-        owner = self.owner(job)
-        if owner is None:
-            return ""
-        since = owner.get("since")
-        text = f"process {owner['pid']} on {owner['host']}"
-        if isinstance(since, (int, float)) and 0 < since < 1e11:
-            text += f", since {time.strftime('%Y-%m-%d %H:%M', time.localtime(since))}"
-        if not self.is_suspended(owner):
-            return text
-        with suppress(OSError):
-            group = os.getpgid(owner["pid"])
-            text += (
-                f", SUSPENDED (Ctrl-Z?): 'fg' in its terminal or 'kill -CONT -- -{group}' lets it go on, "
-                f"'kill -KILL -- -{group}' ends it and others take over"
-            )
-        return text
-
-    @staticmethod
-    def is_suspended(owner: dict[str, Any]) -> bool:
-        """Tell whether an owner is a process that is seen here and was suspended."""
-        return _is_seen(owner) and suspended(owner["pid"])
-
-    def _holder(self, job: str, claim: Path) -> dict[str, Any] | None:
-        try:
-            held, beat = read_json(claim, CLAIM), claim.stat().st_mtime
-        except (OSError, BenchError):
-            return None  # being written, or just released
-        return held if held is not None and _alive(held, beat, self._now(job)) else None
-
-    def _now(self, job: str) -> float:
-        # The file system's own clock: a host whose clock jumps must not judge others by it.
-        probe = self.working(job) / f".clock-{uuid.uuid4().hex[:8]}"
-        try:
-            probe.touch()
-            return probe.stat().st_mtime
-        except OSError:
-            return time.time()
-        finally:
-            probe.unlink(missing_ok=True)
+        """Return who works on a job now, in words, as ``claims.holder`` does."""
+        return claims.holder(self.working(job))
 
     def claim(self, job: str) -> Claim | None:
         """Take a job; None where a living attempt has it or it is published meanwhile."""
         folder = self.working(job)
-        folder.mkdir(parents=True, exist_ok=True)
-        # Looked up once: a claim made after this look has the number that the link below asks for.
-        claims = self.claims(job)
-        if self.done(job):  # published and cleared just now
+        claim = claims.take(folder, lambda: self.done(job))
+        if self.done(job):  # published just now: a claim's number may have begun anew
             shutil.rmtree(folder, ignore_errors=True)
             return None
-        if claims and self._holder(job, claims[-1]) is not None:
-            return None
-        number = int(claims[-1].name.split("-")[1]) + 1 if claims else 1
-        path = folder / f"claim-{number:04d}"
-        while self._abandoned(job, lock_of(path)):
-            number += 1
-            path = folder / f"claim-{number:04d}"
-        pid = os.getpid()
-        held = {"host": socket.gethostname(), "pid": pid, "start": started(pid), "sight": sight()}
-        aside = folder / f".claim-{uuid.uuid4().hex[:8]}"
-        try:
-            aside.write_text(json.dumps({**held, "task": task_id(), "since": time.time()}))
-            make_new(aside, path)
-        except FileExistsError:  # claimed just now
-            return None
-        except FileNotFoundError:  # published and cleared just now
-            return None
-        finally:
-            aside.unlink(missing_ok=True)
-        if self.done(job):  # published between the look and the link: its numbers began anew
-            shutil.rmtree(folder, ignore_errors=True)
-            return None
-        (folder / "failed.json").unlink(missing_ok=True)
-        return Claim(job, number, path)
+        if claim is not None:
+            (folder / "failed.json").unlink(missing_ok=True)
+        return claim
 
-    def _abandoned(self, job: str, lock: Path) -> bool:
-        """Did one that made a lock die before it made its claim?"""
-        try:
-            made = lock.stat().st_mtime
-            return abs(self._now(job) - made) > LEASE
-        except OSError:  # there is none, as wherever there are hard links
-            return False
-
-    @contextmanager
-    def turn(self, folder: Path, waiting: Callable[[str], None] = lambda who: None) -> Iterator[None]:
-        """Be the only command, on any host, that is inside; wait for the others.
-
-        Args:
-            folder: that stands for it.
-            waiting: told, once a wait is long, for whom (``holder``).
-        """
-        began, told = time.monotonic(), ""
-        place = Store(self.root)
-        place.work = folder.parent
-        while (claim := place.claim(folder.name)) is None or place.claims(folder.name)[-1] != claim.path:
-            if claim is not None:  # made late, under a number that others had cleared away by then
-                claim.path.unlink(missing_ok=True)
-            time.sleep(TURN)
-            if time.monotonic() - began > LONG and (who := place.holder(folder.name)) not in (told, ""):
-                told = who
-                waiting(who)
-        for old in place.claims(folder.name)[:-1]:
-            old.unlink(missing_ok=True)
-            with suppress(OSError):  # there is none
-                lock_of(old).rmdir()
-        try:
-            with place.beating(claim):
-                yield
-        finally:
-            place.release(claim)
-
-    @contextmanager
-    def beating(self, claim: Claim) -> Iterator[None]:
-        """Renew a claim however long one step or one case takes."""
-        over = threading.Event()
-
-        def beat() -> None:
-            while not over.wait(HEARTBEAT):
-                with suppress(OSError):
-                    os.utime(claim.path, follow_symlinks=False)
-
-        threading.Thread(target=beat, daemon=True).start()
-        try:
-            yield
-        finally:
-            over.set()
-
-    def check(self, claim: Claim) -> None:
-        """Make sure that a claim still counts.
-
-        Raises:
-            Fenced: somebody took the job over, or published it.
-        """
-        claims = self.claims(claim.job)
-        if not claims or claims[-1] != claim.path:
-            raise Fenced(claim.job)
+    def release(self, claim: Claim) -> None:
+        """Let a job go without a result; its checkpoints stay."""
+        self.working(claim.job)
+        claims.release(claim)
 
     def tell(self, job: str, step: int, steps: int, loss: float | None) -> None:
         """Leave how far a job is, for whoever watches; losing it loses nothing."""
@@ -408,7 +266,7 @@ class Store:
         """
         write_atomic(made / digest.NAME, digest.sealed(made, manifest))
         sync_tree(made)
-        self.check(claim)
+        claims.check(claim)
         if not self.done(claim.job):
             self.set_aside(self.jobs / claim.job)
         try:
@@ -519,13 +377,6 @@ class Store:
     def _log(self, job: str, text: str) -> None:
         append(self.working(job) / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
-    def release(self, claim: Claim) -> None:
-        """Let a job go without a result; its checkpoints stay."""
-        # An empty claim is nobody's and keeps its number used; emptying needs no room on the disk.
-        self.working(claim.job)
-        if self.claims(claim.job)[-1:] == [claim.path]:
-            empty(claim.path)
-
     @contextmanager
     def attempt(self, claim: Claim) -> Iterator[Path]:
         """Yield an empty folder to fill; removed again unless it was published."""
@@ -535,18 +386,3 @@ class Store:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_seen(held: dict[str, Any]) -> bool:
-    """Tell whether this process is sure to see the one of a claim."""
-    return held["host"] == socket.gethostname() and bool(held.get("sight")) and held["sight"] == sight()
-
-
-def _alive(held: dict[str, Any], beat: float, now: float) -> bool:
-    # Containers share a host's name and not its processes: a number that means nothing here, or a
-    # process that is hidden from this user, is no death.
-    if _is_seen(held):
-        return started(held["pid"]) == held["start"]
-    # Some file systems take times from the writing host (Lustre): one whose clock was hours ahead
-    # would own its jobs for hours after its death. Fencing keeps a living one from publishing twice.
-    return abs(now - beat) < LEASE

@@ -11,9 +11,9 @@ from small_protocol import BASE, CASES, NAME
 
 from bench import plugins, record, registry
 from bench.data.roots import Contents, Roots
+from bench.document import overlay
 from bench.plan import Planner
 from bench.protocol import read_all
-from bench.protocol.strict import overlay
 from bench.show import reports
 from bench.show.reports import rewrite_report
 from bench.store import Store

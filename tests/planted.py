@@ -52,7 +52,7 @@ ERRORS = (
     ),
     Planted(
         "an orphan may publish",
-        "bench/store.py",
+        "bench/claims.py",
         "claims[-1] != claim.path",
         "claims[0] is None",
         "tests/test_store.py",

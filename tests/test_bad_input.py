@@ -20,8 +20,8 @@ from described import inline
 
 from bench import registry
 from bench.cli import main
+from bench.document import overlay
 from bench.executors import local
-from bench.protocol.strict import overlay
 from bench.store import Store
 
 pytestmark = pytest.mark.usefixtures("own_place")

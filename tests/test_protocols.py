@@ -8,10 +8,10 @@ import pytest
 
 from bench import registry
 from bench.data.roots import Contents, Roots
+from bench.document import parse
 from bench.metrics.request import Request, fitting
 from bench.plan import Planner
 from bench.protocol import PAPERS, read, row_of
-from bench.protocol.strict import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(p for p in (ROOT / "protocols").rglob("*.yaml") if "settings" not in p.parts)

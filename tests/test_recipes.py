@@ -10,7 +10,7 @@ from described import describe, execute
 from test_resume import anywhere, interrupted, results
 
 from bench import registry, run
-from bench.protocol.strict import overlay
+from bench.document import overlay
 from bench.store import Store
 from bench.typed import plain
 

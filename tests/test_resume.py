@@ -16,9 +16,9 @@ import yaml
 from described import describe, execute
 
 from bench import registry, run
+from bench.document import overlay
 from bench.jobs import evaluating, guard
 from bench.partial import Kept
-from bench.protocol.strict import overlay
 from bench.store import Store
 
 METHODS = [m for m in registry.names("method") if registry.load("method", m).pretrains]

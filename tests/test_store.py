@@ -15,9 +15,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from bench import claims
+from bench.claims import LEASE, Fenced, mutex
 from bench.errors import BenchError
 from bench.process import sight
-from bench.store import LEASE, Fenced, Store, write_atomic
+from bench.store import Store, write_atomic
 
 JOB = "0123456789abcdef"
 
@@ -155,7 +157,7 @@ def test_who_is_waited_for_is_said_with_what_to_do_where_it_is_suspended(store):
     text = store.holder(JOB)
     assert re.fullmatch(rf"process {held.pid} on \S+, since 20\d\d-\d\d-\d\d \d\d:\d\d", text)
     held.send_signal(signal.SIGSTOP)
-    while not store.is_suspended(store.owner(JOB)):
+    while not claims.is_suspended(store.owner(JOB)):
         time.sleep(0.01)
     for word in (
         "SUSPENDED",
@@ -163,19 +165,19 @@ def test_who_is_waited_for_is_said_with_what_to_do_where_it_is_suspended(store):
         f"'kill -KILL -- -{held.pid}' ends it",
     ):
         assert word in store.holder(JOB)
-    assert not store.is_suspended({**store.owner(JOB), "host": "elsewhere"})
+    assert not claims.is_suspended({**store.owner(JOB), "host": "elsewhere"})
     held.send_signal(signal.SIGCONT)
     held.communicate("")
     assert store.holder(JOB) == "" and store.claim(JOB).number == 2
 
 
 def test_a_long_wait_for_a_turn_is_said(store, monkeypatch):
-    monkeypatch.setattr("bench.store.LONG", 0.0)
-    monkeypatch.setattr("bench.store.TURN", 0.01)
+    monkeypatch.setattr("bench.claims.LONG", 0.0)
+    monkeypatch.setattr("bench.claims.POLL", 0.01)
     told, folder = [], store.root / "redo"
     with ThreadPoolExecutor(1) as pool:
-        with store.turn(folder):
-            second = pool.submit(lambda: store.turn(folder, told.append).__enter__())
+        with mutex(folder):
+            second = pool.submit(lambda: mutex(folder, told.append).__enter__())
             while not told:
                 time.sleep(0.01)
             time.sleep(0.1)
@@ -191,7 +193,7 @@ def test_two_containers_with_one_host_name_do_not_take_each_others_job(store):
         pytest.skip("no namespaces for this user")
     ours = store.claim(JOB)
     assert subprocess.run([*inside, *command], capture_output=True, text=True).stdout == "None\n"
-    store.check(ours)
+    claims.check(ours)
     store.release(ours)
     assert "claim-0002" in subprocess.run([*inside, *command], capture_output=True, text=True).stdout
     assert store.owner(JOB) is not None  # it has ended, which nobody sees from here
@@ -418,7 +420,7 @@ def test_one_command_at_a_time_has_its_turn_and_a_dead_one_holds_nobody_up(any_s
     folder, order = store.root / "slurm" / "turn", []
 
     def go(name):
-        with store.turn(folder):
+        with mutex(folder):
             order.append(name)
             time.sleep(0.05)
             order.append(name)
@@ -436,21 +438,21 @@ def test_a_claim_made_late_under_a_number_cleared_away_waits_for_who_is_inside(s
 
     def late(source, target):
         monkeypatch.setattr(os, "link", real)
-        with store.turn(folder):
+        with mutex(folder):
             pass
-        inside.enter_context(store.turn(folder))  # clears away the number that is linked now
+        inside.enter_context(mutex(folder))  # clears away the number that is linked now
         seen.append("in")
         real(source, target)
 
     monkeypatch.setattr(os, "link", late)
     monkeypatch.setattr(time, "sleep", lambda seconds: (seen.append("out"), inside.close()))
-    with store.turn(folder):
+    with mutex(folder):
         assert seen == ["in", "out"]
 
 
 def test_a_turn_that_takes_long_is_nobody_elses_meanwhile(store, monkeypatch):
-    monkeypatch.setattr("bench.store.HEARTBEAT", 0.01)
-    with store.turn(store.root / "slurm" / "turn"):
+    monkeypatch.setattr("bench.claims.HEARTBEAT", 0.01)
+    with mutex(store.root / "slurm" / "turn"):
         (claim,) = (store.root / "slurm" / "turn").glob("claim-*")
         os.utime(claim, (0, 0))
         time.sleep(0.2)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.document import Document, parse
 from bench.errors import BenchError
 from bench.protocol import under
-from bench.protocol.strict import Document, parse
 
 
 def files(path: Path) -> dict[str, Path]:

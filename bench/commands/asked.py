@@ -84,7 +84,7 @@ def without_gpu(arguments: argparse.Namespace, cluster: Profile | None) -> str:
         return (
             "" if gpus() else "this machine has none; take --executor slurm --cluster NAME for one that has"
         )
-    if cluster.gpus or cluster.gres:
+    if cluster.asks_for_gpus:
         return ""
     if arguments.cluster is None:
         return "SLURM is asked for none without --cluster; name a profile of bench.toml with 'gpus'"

@@ -16,10 +16,10 @@ import yaml
 
 from bench import registry
 from bench.compete.track import Track
+from bench.document import parse, scalar
 from bench.errors import BenchError, unknown
 from bench.imported_scores import folder_of
 from bench.protocol import settings
-from bench.protocol.strict import parse, scalar
 from bench.store import Store, write_atomic
 
 HEAD = (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import registry
 from bench.data.contents import Contents as Contents
 from bench.dataset import Dataset
+from bench.document import read_toml
 from bench.errors import BenchError, Misstated, unknown
 
 
@@ -28,7 +28,7 @@ class Roots:
         data = data or (Path(environment) if environment else None)
         if data is not None and not data.is_dir():
             raise BenchError(f"{data}: no such data folder; name an existing one with --data")
-        named = {name: folder.absolute() for name, folder in _toml(Path("bench.toml")).items()}
+        named = {name: folder.absolute() for name, folder in _named(Path("bench.toml")).items()}
         return cls(data.absolute() if data is not None else None, named)
 
     def find(self, name: str) -> Path | None:
@@ -61,26 +61,22 @@ def _absent(folder: Path) -> str:
     return f"{folder} is a file, not a folder" if folder.exists() else f"{folder} does not exist"
 
 
-def _toml(path: Path) -> dict[str, Path]:
-    if not path.is_file():
+def _named(path: Path) -> dict[str, Path]:
+    """Return the folders that ``[data]`` of ``bench.toml`` names."""
+    document = read_toml(path)
+    if document is None:
         return {}
-    try:
-        read = tomllib.loads(path.read_text())
-    except (ValueError, RecursionError) as error:  # among them TOMLDecodeError
-        raise BenchError(f"{path}: not TOML ({error})") from None
-    folders = read.get("data", {})
-    if not isinstance(folders, dict) or not all(isinstance(v, str) for v in folders.values()):
-        raise BenchError(f"{path}: [data] maps data set names to folders")
-    return {name: _folder(path, name, Path(text)) for name, text in folders.items()}
+    stated = document.build(dict[str, str], document.value.get("data", {}), ("data",))
+    return {name: _folder(document.where(("data", name)), Path(text)) for name, text in stated.items()}
 
 
-def _folder(path: Path, name: str, folder: Path) -> Path:
+def _folder(where: str, folder: Path) -> Path:
     try:
         found = folder.expanduser()
         found.exists()  # it may be absent, but not impossible
     except (OSError, RuntimeError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise BenchError(f"{path}: [data] {name}: {why}; name an existing folder") from None
+        raise BenchError(f"{where}: {why}; name an existing folder") from None
     return found
 
 

@@ -1,13 +1,7 @@
-"""Run jobs in worker processes of this machine, those that others need first.
-
-A worker has a pipe of its own and shares nothing with the others, so one that is killed, at any
-moment, takes one job with it and no lock. Pools whose workers share a queue do worse: the standard
-library's breaks whole, pebble's breaks where a worker dies before it has begun a task.
-"""
+"""Run jobs in worker processes of this machine, those that others need first."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import threading
@@ -16,24 +10,21 @@ from bisect import insort_left
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.connection import Connection
 
-from bench import process
 from bench.jobs import KINDS
 from bench.jobs.context import RunOptions
 from bench.plan.dag import Plan
-from bench.plugins import Planned
 from bench.process import WORKER
 from bench.runtime.execute import Outcome, execute
 from bench.runtime.memory import fitting_pages
 from bench.store import Store
+from bench.workers import CLOSING, Died, Worker, Workers, attend, received
 
-PLACES = {kind: place for place, kind in enumerate(KINDS)}
+STAGES = {kind: number for number, kind in enumerate(KINDS)}
 POLL = 0.5  # seconds between looks at jobs that another command works on, and at the parent
 GRACE = 30.0  # seconds that a worker gets to reach the next checkpoint when it is to stop
 LOOK_AGAIN = 2.0  # seconds before a job that another command holds is tried again
-CLOSING = 5.0  # seconds that a worker without a job gets to end
 TRIES = 3  # attempts in a row that end without a result and without a step of progress
 
 _stop = threading.Event()
@@ -55,19 +46,19 @@ def run(
     Raises:
         KeyboardInterrupt: after the workers have saved their state.
     """
-    workers = Workers(store)
+    attempts = Attempts(store)
     try:
         while queue.open():
-            while workers.busy() < count and (job := queue.take()) is not None:
-                workers.give(job, on_start(job))
-            for outcome in workers.wait(POLL):
+            while attempts.busy() < count and (job := queue.take()) is not None:
+                attempts.begin(job, on_start(job))
+            for outcome in attempts.ended(POLL):
                 queue.finish(outcome)
                 on_outcome(outcome)
     except KeyboardInterrupt:
-        workers.stop(on_outcome)
+        attempts.stop(on_outcome)
         raise
     finally:
-        workers.close()
+        attempts.close()
 
 
 class Queue:
@@ -114,11 +105,11 @@ class Queue:
         Scores first, and what is trained from scratch before anything is pretrained: so what does not score
         or misses its anchor shows early. Else a stage at a time, as what is longest then begins first.
         """
-        one, tuned = self._plan.jobs[job], PLACES["finetune"]
-        if PLACES[one.kind] > tuned:
+        kind, needs = self._plan.jobs[job].kind, self._plan.jobs[job].needs
+        if STAGES[kind] > STAGES["finetune"]:
             return -1
-        scratch = all(self._plan.jobs[need].kind != "pretrain" for need in one.needs)
-        return PLACES["guard"] if one.kind == "finetune" and scratch else PLACES[one.kind]
+        scratch = all(self._plan.jobs[need].kind != "pretrain" for need in needs)
+        return STAGES["guard"] if kind == "finetune" and scratch else STAGES[kind]
 
     def _settled(self, job: str) -> bool:
         return job not in self._todo or (job in self.outcomes and self.outcomes[job].state == "done")
@@ -137,15 +128,6 @@ class Queue:
 
 
 @dataclass(eq=False)
-class _Worker:
-    number: int
-    process: SpawnProcess
-    pipe: connection.Connection
-    job: str | None = None
-    outside: frozenset[Planned] = frozenset()  # plugins that its process has run
-
-
-@dataclass(eq=False)
 class _Tried:
     """Attempts at a job that ended without a result."""
 
@@ -153,92 +135,50 @@ class _Tried:
     count: int = 0  # of the last attempts, those that finished no further part
 
 
-class Workers:
-    """Processes that do one job at a time; they are started when there is a job for them."""
+class Attempts:
+    """Attempts at jobs, one in each worker process at a time."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._all: list[_Worker] = []
+        self._store, self._workers = store, Workers(self._start)
         self._tried: dict[str, _Tried] = {}
+
+    def _start(self, number: int) -> Worker:
+        with fitting_pages():
+            return Worker.start(_serve, str(self._store.root.absolute()), number)
 
     def busy(self) -> int:
         """Return how many jobs are in work."""
-        return sum(w.job is not None for w in self._all)
+        return self._workers.busy()
 
-    def give(self, job: str, options: RunOptions) -> None:
-        """Hand a job, and what this command brings to it, to a worker that is free, or to a new one."""
-        worker = self._free(frozenset(options.plugins)) or self._start()
-        worker.job, worker.outside = job, worker.outside.union(options.plugins)
+    def begin(self, job: str, options: RunOptions) -> None:
+        """Hand a job, and what this command brings to it, to a worker that has run no other plugins."""
         self._tried.setdefault(job, _Tried(self._store.finished_parts(job)))
-        with suppress(OSError):  # it died just now: `wait` finds out, as of any other
-            worker.pipe.send((job, options))
+        self._workers.give((job, options), frozenset(options.plugins))
 
-    def _free(self, outside: frozenset[Planned]) -> _Worker | None:
-        """Return a worker without a job whose process has run no plugins but ``outside``.
-
-        Where there is none, the first that has run others ends: what they did to it would reach this job.
-        """
-        free = [w for w in self._all if w.job is None and w.process.is_alive()]
-        fit = [w for w in free if w.outside <= outside]
-        for worker in free[:1] if not fit else ():
-            self._all.remove(worker)
-            worker.pipe.close()  # it ends at once
-            process.end(worker.process, time.monotonic() + CLOSING)
-        return max(fit, key=lambda w: len(w.outside), default=None)
-
-    def wait(self, seconds: float) -> list[Outcome]:
-        """Return the attempts that ended, after at most ``seconds``; the dead leave the list."""
-        ready = connection.wait([w.pipe for w in self._all], seconds)
-        ended = [self._ended(w) for w in list(self._all) if w.pipe in ready]
-        return [outcome for outcome in ended if outcome is not None]
+    def ended(self, seconds: float) -> list[Outcome]:
+        """Return the attempts that ended, after at most ``seconds``."""
+        return [self._outcome(job, answer) for (job, _), answer in self._workers.answers(seconds)]
 
     def stop(self, on_outcome: Callable[[Outcome], None]) -> None:
         """Ask every worker to save and return; wait for those that have a job."""
         deadline = time.monotonic() + GRACE
         # A terminal sends its signal to the workers too; `kill` sends it to the controller alone.
-        self._signal(signal.SIGTERM)
+        self._workers.terminate()
         while self.busy() and time.monotonic() < deadline:
-            for outcome in self.wait(POLL):
+            for outcome in self.ended(POLL):
                 on_outcome(outcome)
 
     def close(self) -> None:
         """End every worker, gently where there is time."""
-        for worker in self._all:
-            worker.pipe.close()  # an idle worker ends at once
         if self.busy():
-            self._signal(signal.SIGTERM)
-        deadline = time.monotonic() + CLOSING
-        for worker in self._all:
-            process.end(worker.process, deadline)
+            self._workers.terminate()
+        self._workers.close(CLOSING)
 
-    def _signal(self, number: int) -> None:
-        for worker in self._all:
-            if worker.process.is_alive() and worker.process.pid is not None:
-                os.kill(worker.process.pid, number)
-
-    def _start(self) -> _Worker:
-        taken = {worker.number for worker in self._all}
-        number = next(n for n in itertools.count() if n not in taken)
-        # Ctrl-C during its imports is kept until it can answer
-        with fitting_pages():
-            out = str(self._store.root.absolute())
-            self._all.append(_Worker(number, *process.start(_serve, out, number)))
-        return self._all[-1]
-
-    def _ended(self, worker: _Worker) -> Outcome | None:
-        job, worker.job = worker.job, None
-        try:
-            outcome: Outcome = worker.pipe.recv()
-            return self._unfinished(outcome, "it stopped") if outcome.state == "stopped" else outcome
-        except (EOFError, OSError):
-            self._all.remove(worker)
-            worker.pipe.close()
-            worker.process.join()
-        code = worker.process.exitcode or 0
-        if job is None:
-            return None
-        reason = f"the worker process died ({process.died(code)})"
-        if code == 0 or self._store.done(job):
+    def _outcome(self, job: str, answer: Outcome | Died) -> Outcome:
+        if isinstance(answer, Outcome):
+            return self._unfinished(answer, "it stopped") if answer.state == "stopped" else answer
+        reason = f"the worker process died ({answer})"
+        if answer.code == 0 or self._store.done(job):
             # asked to end before it began, or killed after it was done; unless that happens again and again
             return self._unfinished(Outcome(job, "stopped"), reason)
         return self._failed(job, reason)
@@ -263,19 +203,17 @@ class Workers:
         return Outcome(job, "failed", reason)
 
 
-def _serve(pipe: connection.Connection, parent: int, out: str, number: int) -> None:
+def _serve(pipe: Connection, parent: int, out: str, number: int) -> None:
     """Do one job after another until there are no more, or this process is asked to stop."""
     os.environ[WORKER] = str(number)
-    process.attend(parent, _answer, _orphaned)
+    attend(parent, _answer, _orphaned)
     if not _stop.is_set():
         import bench.runtime.preload  # noqa: F401 - torch and MONAI, once per worker
 
-    while not _stop.is_set():
-        try:
-            job, options = pipe.recv()
+    while not _stop.is_set() and (task := received(pipe)) is not None:
+        job, options = task
+        with suppress(ConnectionError):  # its controller died: there is no next task
             pipe.send(execute(out, job, options, _stop.is_set))
-        except (EOFError, ConnectionError):
-            return  # the run is over, or its controller died
 
 
 def _answer(stop: int) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from bench import jobs
+from bench.claims import HEARTBEAT, Claim, check
 from bench.job import Job
 from bench.jobs.scoring import Scoring
 from bench.plugins import Planned
-from bench.store import HEARTBEAT, Claim, Store
+from bench.store import Store
 
 S = TypeVar("S")
 N = TypeVar("N")
@@ -105,5 +106,5 @@ class Context(Generic[S]):
         Raises:
             Fenced: another attempt owns the job now.
         """
-        self.store.check(self.claim)
+        check(self.claim)
         self.store.spend(self.id, self.seconds)

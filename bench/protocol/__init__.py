@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import plugins
+from bench.document import Document, parse
 from bench.errors import BenchError
 from bench.protocol import ceilings, mixture, settings, snapshots
 from bench.protocol.checks import PAPERS, check
@@ -36,7 +37,6 @@ from bench.protocol.model import (
 )
 from bench.protocol.override import SCALES, Override, at_scale
 from bench.protocol.sections import Augment, Finetune, Inference, Mix, Net, Optimiser, Phantom, Pretrain
-from bench.protocol.strict import Document, parse
 from bench.protocol.views import Layout, View
 from bench.typed import plain
 

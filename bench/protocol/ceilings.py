@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from bench import registry
+from bench.document import Document
 from bench.errors import BenchError
 from bench.protocol.model import Protocol, Row
-from bench.protocol.strict import Document
 
 CONTROLS = ("ceiling", "doses")
 DOSES = (0.25, 0.5, 0.75)

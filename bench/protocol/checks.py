@@ -6,6 +6,7 @@ from typing import Any
 
 from bench import registry
 from bench.dataset import Recipe
+from bench.document import Document
 from bench.errors import BenchError, printable, unknown
 from bench.metrics.request import unit
 from bench.nets import catalog
@@ -24,7 +25,6 @@ from bench.protocol.model import (
     tuned_net,
 )
 from bench.protocol.sections import Finetune, Net, Pretrain
-from bench.protocol.strict import Document
 
 PAPERS = ("pgl", "hssl", "voco", "taleb", "glmae")
 LISTED = 6  # keys that one line names

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from bench import registry
+from bench.document import parse
 from bench.errors import BenchError, unknown
 from bench.protocol.sections import Mix, Pretrain
-from bench.protocol.strict import parse
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from bench import registry
+from bench.document import Document, overlay
 from bench.errors import BenchError, Misstated
 from bench.protocol.sections import (
     Embeddings,
@@ -22,7 +23,6 @@ from bench.protocol.sections import (
     Steps,
     one_of_each,
 )
-from bench.protocol.strict import Document, overlay
 from bench.protocol.views import Layout
 from bench.ranges import Range
 from bench.typed import plain

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from bench import registry
+from bench.document import Document, overlay, scalar
 from bench.errors import BenchError, shown, unknown
 from bench.protocol import settings
 from bench.protocol.model import Protocol, section_names
@@ -20,7 +21,6 @@ from bench.protocol.sections import (
     Pretraining,
     one_of_each,
 )
-from bench.protocol.strict import Document, overlay, scalar
 from bench.protocol.views import View
 from bench.typed import Keys, plain
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from bench.document import Document, overlay, parse
 from bench.errors import BenchError, shown
 from bench.protocol.sections import Finetune, one_of_each
-from bench.protocol.strict import Document, overlay, parse
 from bench.typed import plain
 from bench.volumes.files import is_there
 

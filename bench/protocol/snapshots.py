@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from bench import registry
+from bench.document import Document
 from bench.errors import BenchError, shown
-from bench.protocol.strict import Document
 
 LAST = "last"
 

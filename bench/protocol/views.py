@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from bench.document import Document
 from bench.errors import BenchError, unknown
-from bench.protocol.strict import Document
 from bench.ranges import Range
 
 # What a cell is of. A row is a method on a network: where `network` is an axis beside it, rows of one

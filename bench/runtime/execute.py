@@ -14,9 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bench import digest, jobs, plugins, process
+from bench import claims, digest, jobs, plugins, process
 from bench.atomic import append
 from bench.blame import blaming, said
+from bench.claims import Claim, Fenced
 from bench.errors import BenchError, Bug, Damaged, Stopped
 from bench.job import Job, identify
 from bench.jobs.context import Context, RunOptions
@@ -24,7 +25,7 @@ from bench.jobs.scoring import Scoring, score_missing
 from bench.runtime.memory import Peak, keep_pages
 from bench.runtime.provenance import provenance, tree
 from bench.runtime.sources import EARLIER, changed, note, sources, unfinished
-from bench.store import Claim, Fenced, Store
+from bench.store import Store
 
 BUGS = (
     ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, ImportError, LookupError,
@@ -159,7 +160,7 @@ def _score(store: Store, job: str, scorings: Sequence[Scoring]) -> Outcome:
 def _attempt(store: Store, claim: Claim, job: Job, how: _How) -> Outcome:
     with _Log(store.work / claim.job / "log.txt") as file:
         try:
-            with store.beating(claim):
+            with claims.beating(claim):
                 _work(store, claim, job, how, file)
             return Outcome(claim.job, "done")
         except Fenced:
@@ -185,7 +186,7 @@ def _attempt(store: Store, claim: Claim, job: Job, how: _How) -> Outcome:
 
 def _taken(store: Store, claim: Claim) -> bool:
     try:
-        store.check(claim)
+        claims.check(claim)
     except Fenced:
         return True
     except OSError:

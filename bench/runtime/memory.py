@@ -13,6 +13,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from bench.process import environment
+
 PROCESS = Path("/proc/self")
 SLACK = 4.0  # MB that a process may grow by between two looks
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # malloc.h of glibc
@@ -48,13 +50,8 @@ def fitting_pages() -> Iterator[None]:
     """
     with STARTING:  # the environment is one for all threads
         before = os.environ.get(TUNABLES)
-        os.environ[TUNABLES] = UNCACHED if before is None else f"{UNCACHED}:{before}"
-        try:
+        with environment({TUNABLES: UNCACHED if before is None else f"{UNCACHED}:{before}"}):
             yield
-        finally:
-            del os.environ[TUNABLES]
-            if before is not None:
-                os.environ[TUNABLES] = before
 
 
 def _glibc() -> Any:

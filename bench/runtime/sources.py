@@ -32,10 +32,11 @@ ROOT = Path(__file__).resolve().parents[2]
 # Reached by imports and nothing that could change a number: they look plugins up, keep files and processes
 # in order, say what went wrong, who is cited; a protocol's words and the versions are in a job's id already.
 APART = {
-    "bench.atomic", "bench.blame", "bench.data.parts", "bench.digest", "bench.errors", "bench.imports",
-    "bench.job", "bench.jobs.context", "bench.jobs.kind", "bench.jobs.trains", "bench.nets.catalog",
-    "bench.nets.table", "bench.process", "bench.plugins", "bench.protocol", "bench.ranges",
-    "bench.registry", "bench.schema", "bench.source", "bench.store", "bench.typed",
+    "bench.atomic", "bench.blame", "bench.claims", "bench.data.parts", "bench.digest", "bench.document",
+    "bench.errors", "bench.imports", "bench.job", "bench.jobs.context", "bench.jobs.kind",
+    "bench.jobs.trains", "bench.nets.catalog", "bench.nets.table", "bench.plugins", "bench.process",
+    "bench.protocol", "bench.ranges", "bench.registry", "bench.schema", "bench.source", "bench.store",
+    "bench.typed", "bench.workers",
 }  # fmt: skip
 DECLARE = {kind.__module__ for kind in KINDS.values()}  # what a kind of job is, not what it does
 OPEN = {"bench", "bench.jobs"}  # packages that import more than whoever needs a module of theirs

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import digest
+from bench.claims import mutex
 from bench.errors import Damaged
 from bench.job import Job
 from bench.jobs import KINDS
@@ -232,10 +233,10 @@ def set_aside(store: Store, jobs: Iterable[str], waiting: Callable[[str], None] 
     """Take away what is stale among some jobs and all that stands on it; return what was taken and left.
 
     What stands on others goes first, so that one that is killed here leaves nothing that looks up to date
-    and is not. Two commands take turns (``waiting``: see ``Store.turn``): the second finds nothing stale.
+    and is not. Two commands take turns (``waiting``: see ``claims.mutex``): the second finds nothing stale.
     """
     wanted = list(jobs)
-    with store.turn(store.root / "redo", waiting):
+    with mutex(store.within(store.root / "redo"), waiting):
         chosen = redo(store, wanted)
         for job in chosen.again:
             store.take_back(job, "its source files changed")

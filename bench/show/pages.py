@@ -17,12 +17,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import no_torch, process, protocol
+from bench import no_torch, protocol
 from bench.errors import BenchError, printable
 from bench.report.progress import EVERY
 from bench.show import state
 from bench.show.state import Run, RunState
 from bench.store import Store
+from bench.workers import Died, Worker, attend
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -142,27 +143,25 @@ class Drawer:
 
     def _draw(self, pages: RunPages | ServedPage, limit: float) -> Drawn:
         try:
-            child, pipe = process.start(_serve, str(self._store.root), pages, self._torch, daemon=True)
+            worker = Worker.start(_serve, str(self._store.root), pages, self._torch, daemon=True)
         except Exception as error:  # no memory for a process, or a plugin that cannot be handed over
             return Drawn(_reason(error))
-        self._child = child
+        self._child = worker.process
         try:
-            if self._stopped or not pipe.poll(limit):
-                child.terminate()
+            if self._stopped or not worker.pipe.poll(limit):
+                worker.process.terminate()
                 return Drawn("" if self._stopped else f"it took longer than {limit:.0f} s")
-            drawn: Drawn = pipe.recv()
+            drawn: Drawn = worker.answer()
             return drawn
-        except (EOFError, OSError):
-            child.join()
-            return Drawn(f"its process died ({process.died(child.exitcode or 0)})")
+        except Died as died:
+            return Drawn(f"its process died ({died})")
         finally:
             self._child = None
-            pipe.close()
-            process.end(child, time.monotonic() + ENDING)
+            worker.end(time.monotonic() + ENDING)
 
 
 def _serve(pipe: Connection, parent: int, root: str, pages: RunPages | ServedPage, torch: bool) -> None:
-    process.attend(parent, _answer, lambda: None)
+    attend(parent, _answer, lambda: None)
     with suppress(OSError):
         os.nice(19)
     with suppress(OSError):  # Linux alone

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from bench.claims import is_suspended
 from bench.data.contents import Bar, no_bar
 from bench.errors import BenchError, printable
 from bench.plan.cost import forecast
@@ -237,7 +238,7 @@ class Watch:
             with suppress(OSError, BenchError):  # folders that others write, read for the eye alone
                 self._working = self._monitor.at_work(job for job in self._jobs if self._open(job))
                 for at in self._working:
-                    if self._store.is_suspended(at.owner):
+                    if is_suspended(at.owner):
                         self._waiting(at.job)
             if self._live is None:
                 self._report(time.monotonic())

@@ -21,7 +21,7 @@ from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench import records, typed
+from bench import claims, records, typed
 from bench.errors import BenchError, printable
 from bench.jobs import KINDS
 from bench.plan import Plan, stored
@@ -74,7 +74,7 @@ def announced(store: Store, plan: Plan, jobs: Iterable[str], workers: int | None
     write_atomic(store.work / name / "plan.json", stored.as_text(plan), flush=False)
     _write(store, name, run.note)
     try:
-        with store.beating(claim):
+        with claims.beating(claim):
             yield run
     finally:
         with suppress(OSError):

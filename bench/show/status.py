@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from bench.claims import is_suspended
 from bench.errors import BenchError, printable
 from bench.runtime.stale import Stale, finished, lines, stale
 from bench.schema import SPEC
@@ -122,7 +123,7 @@ def _unfinished(store: Store, job: str, kind: str) -> tuple[str, dict[str, Any]]
     owner = store.owner(job)
     if owner is not None:
         place = {"host": owner["host"], "pid": owner["pid"]}
-        suspended = {"suspended": True} if store.is_suspended(owner) else {}
+        suspended = {"suspended": True} if is_suspended(owner) else {}
         return "running", {**entry, **place, **suspended, **store.progress(job)}
     return "waiting", entry
 

@@ -18,6 +18,7 @@ from bench.plugins import Planned, Plugin
 from bench.runtime.execute import Outcome
 from bench.runtime.memory import TUNABLES, UNCACHED
 from bench.store import Store, write_atomic
+from bench.workers import received
 
 ALWAYS = ("repeat", "advance", "die at score")  # what a job does at each attempt, others at the first alone
 
@@ -41,11 +42,8 @@ def serve(pipe, parent, out, number):
     if trap.exists():
         trap.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
-    while True:
-        try:
-            job, options = pipe.recv()
-        except EOFError:
-            return
+    while (task := received(pipe)) is not None:
+        job, options = task
         do = "score" if options.scoring else store.spec(job)["job"]["spec"]["do"]
         claim = None if store.done(job) else store.claim(job)
         die(store, job, do, claim)

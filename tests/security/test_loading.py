@@ -19,10 +19,10 @@ from small_prepared import write_prepared
 
 from bench.data.cache import Pack
 from bench.data.prepared import Prepared
+from bench.document import MOST, scalar
 from bench.errors import BenchError
 from bench.nets import transfer
 from bench.protocol import read
-from bench.protocol.strict import MOST, scalar
 from bench.train import checkpoint
 from bench.volumes.reading import read_volume
 

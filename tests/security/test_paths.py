@@ -11,6 +11,7 @@ import pytest
 from small_prepared import write_evaluated, write_prepared
 
 from bench.atomic import append, write_atomic
+from bench.claims import Claim
 from bench.data.cache import Pack, PackWriter
 from bench.data.roots import Roots, adapter
 from bench.errors import BenchError
@@ -20,7 +21,7 @@ from bench.protocol import read
 from bench.report import write
 from bench.runtime.execute import execute
 from bench.show.reports import rewrite_report
-from bench.store import Claim, Store
+from bench.store import Store
 from bench.volumes.reading import VolumeError, read_volume
 
 NAMES = ("../x", "a/b", "/tmp/x", "..", ".", ".hidden", "-rf", "a\x00b", "a\nb", "a\\b", "")

@@ -16,7 +16,7 @@ import pytest
 from smoke import BENCH
 from trial import Trial, TrialError
 
-from bench.store import HEARTBEAT, LEASE
+from bench.claims import HEARTBEAT, LEASE
 
 Make = Callable[[Trial], str]
 

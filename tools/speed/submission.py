@@ -70,7 +70,7 @@ def measure(folder: Path, pretrainings: int, seeds: int, real: bool) -> str:
     began = time.perf_counter()
     controller.step()
     look = time.perf_counter() - began
-    calls = sum(1 for _ in controller._submitted)
+    calls = sum(1 for _ in controller.submitted)
     if real:
         cancel(store)
     cells = pretrainings * seeds

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import shlex
-import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bench.document import read_toml
 from bench.errors import BenchError, unknown
-from bench.protocol.strict import Document
 from bench.ranges import Count, Positive, Whole
 
 FILE = Path("bench.toml")
 WAIT = 60  # seconds that the other processes of a task get when one has ended
+
+PASSED = "slurm_"  # begins a key whose value goes to submitit as it is, under the rest of its name
+PLAIN: Any = str | int | float | bool
+KINDS: dict[str, Any] = {  # of submitit's parameters that are no plain value
+    **dict.fromkeys(("setup", "teardown", "srun_args"), list[str]),
+    "additional_parameters": dict[str, PLAIN],
+}
+GPUS = ("gpus_per_node", "gpus_per_task", "gres", "num_gpus")  # parameters that ask for devices
+ALIKE = {  # parameter: keys that ask for the same; its own name is among them
+    **dict.fromkeys(GPUS, ("gpus", "gres")),
+    **dict.fromkeys(("mem", "mem_per_cpu", "mem_per_gpu"), ("mem_gb",)),
+    "partition": ("partition", "cpu_partition"),
+    "time": ("minutes",),
+}
+DECIDED = {  # what bench relies on: the key that states it, if one does
+    **dict.fromkeys(("job_name", "dependency", "array", "output", "error", "open_mode", "requeue"), ""),
+    **dict.fromkeys(("use_srun", "stderr_to_stdout"), ""),
+    **dict.fromkeys(("signal_delay_s", "signal"), "signal"),
+    "nodes": "nodes",
+    "ntasks_per_node": "processes",
+    "cpus_per_task": "cpus",
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +62,12 @@ class Profile:
     pack: Count = 1  # cells (a fine-tuning and its evaluations) in one task
     signal: Count = 120  # seconds of warning before the time limit
     requeues: Whole = 50  # times a task may save itself and go back into the queue
+    slurm: dict[str, Any] = field(default_factory=dict, metadata={"unsaid": True})  # submitit's, as they are
+
+    @property
+    def asks_for_gpus(self) -> bool:
+        """Is a task with a GPU asked for at all?"""
+        return bool(self.gpus or self.gres or any(name in self.slurm for name in GPUS))
 
     @property
     def world(self) -> int:
@@ -48,11 +75,9 @@ class Profile:
         return self.nodes * self.processes
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            # An option is one line of a batch script: a line break would start a command.
-            text = getattr(self, field.name)
-            if isinstance(text, str) and (not text.strip() or not text.isprintable()):
-                raise ValueError(f"{field.name!r} needs one line of text, got {text!r}")
+        for name, text in vars(self).items():
+            if isinstance(text, str) and not _is_line(text):
+                raise ValueError(f"{name!r} needs one line of text, got {text!r}")
         if self.gpus and self.gres:
             raise ValueError("'gpus' and 'gres' both ask for devices; keep one")
         if self.image is not None and not Path(self.image).is_absolute():
@@ -63,6 +88,11 @@ class Profile:
                 f"'signal' {self.signal} s of warning leaves too little of 'minutes' {self.minutes}; "
                 "at most half of the time"
             )
+
+
+def _is_line(text: str) -> bool:
+    """Can it be an option in a batch script? A line break would start a command."""
+    return bool(text.strip()) and text.isprintable()
 
 
 @dataclass(frozen=True)
@@ -83,20 +113,43 @@ def profile(name: str | None, path: Path = FILE) -> Profile:
     """
     if name is None:
         return Profile()
-    try:
-        text = path.read_text(encoding="utf-8")
-        clusters = tomllib.loads(text).get("cluster", {})
-    except FileNotFoundError:
-        raise BenchError(f"--cluster {name}: no {path} here; write [cluster.{name}] into it") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BenchError(f"{path}: not TOML ({error})") from None
+    document = read_toml(path)
+    if document is None:
+        raise BenchError(f"--cluster {name}: no {path} here; write [cluster.{name}] into it")
+    clusters = document.value.get("cluster", {})
     if not isinstance(clusters, dict) or name not in clusters:
         known = clusters if isinstance(clusters, dict) else ()
         raise BenchError(f"--cluster {name}: {unknown(f'cluster in {path}', name, known)}")
-    keys, heads = ("cluster", name), (f"[cluster.{name}]", f'[cluster."{name}"]')
-    lines = [line.replace(" ", "") for line in text.splitlines()]
-    number = next((n for n, line in enumerate(lines, 1) if line.startswith(heads)), 1)
-    return Document(path, {}, {keys: number}).build(Profile, clusters[name], keys)
+    keys = ("cluster", name)
+    section, passed = document.build(dict[str, Any], clusters[name], keys), dict[str, Any]()
+    for key in [key for key in section if key.startswith(PASSED)]:
+        parameter, value = key.removeprefix(PASSED), section.pop(key)
+        if why := _refusal(parameter, value, section):
+            raise BenchError(f"{document.where((*keys, key))}: {why}")
+        passed[parameter] = document.build(KINDS.get(parameter, PLAIN), value, (*keys, key))
+    return replace(document.build(Profile, section, keys), slurm=passed)
+
+
+def _refusal(parameter: str, value: Any, section: Collection[str]) -> str:
+    """Return why a parameter cannot go to submitit beside a section's own keys; empty where it can."""
+    import submitit
+
+    known = submitit.SlurmExecutor._valid_parameters()
+    if parameter not in known:
+        return unknown("parameter of submitit", parameter, known)
+    more = value if isinstance(value, dict) else {}
+    for name in (parameter, *more):
+        key = DECIDED.get(name.replace("-", "_"))
+        if key is not None:
+            return f"bench decides {name!r}; " + (f"write {key!r} instead" if key else "leave it out")
+    for key in ALIKE.get(parameter, (parameter,)):
+        if key in section:
+            return f"{key!r} asks for the same; keep one"
+    texts = [*more, *more.values(), *(value if isinstance(value, list) else [value])]
+    broken = [text for text in texts if isinstance(text, str) and not _is_line(text)]
+    if broken and parameter not in ("setup", "teardown"):
+        return f"needs one line of text, got {broken[0]!r}"
+    return ""
 
 
 def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -> dict[str, Any]:
@@ -108,7 +161,10 @@ def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -
         name: the array's job name, by which it is found again.
         after: SLURM ids of the tasks that must have ended, well or not.
     """
-    cpus, processes = profile.cpus or shape.cpus, shape.processes
+    processes, passed = shape.processes, _fitting(profile.slurm, shape)
+    more = _fitting(passed.pop("additional_parameters", {}), shape)
+    cpus = None if "cpus_per_gpu" in passed else profile.cpus or shape.cpus  # SLURM takes one of them
+    counted = [] if cpus is None else ["--cpus-per-task", str(cpus)]
     # Where one process of several dies the others would wait for it: they get the time to say why.
     together = ["--wait", str(WAIT)] if shape.nodes * processes > 1 else []
     given = {
@@ -130,11 +186,20 @@ def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -
         "time": profile.minutes,  # None must be said: submitit's own default is five minutes
         "wckey": None,  # submitit's own would be refused where keys are tracked
         # Since SLURM 22.05 a step no longer inherits the job's --cpus-per-task.
-        "srun_args": ["--cpus-per-task", str(cpus), *together],
+        "srun_args": [*counted, *together, *passed.pop("srun_args", ())],
         # Sites with JobRequeue=0 would else lose the task when its node fails.
-        "additional_parameters": {"requeue": True},
+        "additional_parameters": {**more, "requeue": True},
     }  # fmt: skip
-    return {**fixed, **{k: v for k, v in given.items() if v is not None}}
+    return {**fixed, **{k: v for k, v in given.items() if v is not None}, **passed}
+
+
+def _fitting(parameters: dict[str, Any], shape: Shape) -> dict[str, Any]:
+    """Return parameters without those that concern tasks with a GPU alone, where the shape has none."""
+    return {
+        name: value
+        for name, value in parameters.items()
+        if shape.gpu or not ("gpu" in name or name in ("constraint", "gres"))
+    }
 
 
 def python(profile: Profile, folders: Sequence[Path]) -> str | None:
@@ -153,6 +218,6 @@ def python(profile: Profile, folders: Sequence[Path]) -> str | None:
         if set(":,") & set(str(folder)):
             raise BenchError(f"{folder}: ':' and ',' mean something to apptainer; name another folder")
     binds = [word for folder in sorted(set(folders)) for word in ("--bind", str(folder))]
-    devices = ["--nv"] if profile.gpus or profile.gres else []
+    devices = ["--nv"] if profile.asks_for_gpus else []
     inside = profile.python or "python3"
     return f"{shlex.join(['apptainer', 'exec', *devices, *binds, profile.image])} {inside}"

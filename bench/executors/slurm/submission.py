@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from bench.errors import BenchError
 from bench.executors.slurm import squeue
 from bench.executors.slurm.arrays import Unit
 from bench.executors.slurm.task import work
+from bench.process import environment
 from bench.runtime.memory import fitting_pages
 from bench.store import read_json, write_atomic
 
@@ -83,9 +84,10 @@ def submit(
 
     executor = submitit.SlurmExecutor(folder=folder, python=python)
     executor.update_parameters(**parameters)
+    dropped = dict.fromkeys(_dropped(parameters))
     try:
         # submitit prints what it then raises.
-        with contextlib.redirect_stderr(io.StringIO()), _outside(parameters), fitting_pages():
+        with contextlib.redirect_stderr(io.StringIO()), environment(dropped), fitting_pages():
             made = executor.map_array(function, *zip(*calls, strict=True))
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
         for left in (*folder.glob(f"{'?' * 32}.pkl"), *folder.glob(".submission_file_*")):
@@ -118,23 +120,18 @@ def _refusal(told: str, tasks: int) -> BenchError:
     )
 
 
-@contextlib.contextmanager
-def _outside(parameters: dict[str, Any]) -> Iterator[None]:
-    """Submit as if not inside a job and as the profile says.
+def _dropped(parameters: dict[str, Any]) -> list[str]:
+    """Return the variables without which sbatch submits as if not inside a job, and as the profile says.
 
     sbatch hands its environment to the tasks, so that a job's own variables would pass for theirs;
     and its ``SBATCH_`` variables win over the options in a batch script.
     """
-    stated = STATED | {key.upper() for key in parameters} | (MEMORY if "mem" in parameters else set())
-    dropped = {f"SBATCH_{name}" for name in stated}
-    before = dict(os.environ)
-    for name in before:
-        if name.startswith(INSIDE) or not squeue.inherited(name) or name in dropped:
-            del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.update(before)
+    names = {*parameters, *parameters.get("additional_parameters", ())}
+    stated = STATED | {name.replace("-", "_").upper() for name in names}
+    if any(name.startswith("mem") for name in names):
+        stated |= MEMORY
+    overruling = {f"SBATCH_{name}" for name in stated}
+    return [n for n in os.environ if n.startswith(INSIDE) or not squeue.inherited(n) or n in overruling]
 
 
 def remember(folder: Path, arrays: list[dict[str, Any]]) -> None:

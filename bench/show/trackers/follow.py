@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import typed
+from bench.claims import Fenced, beating
 from bench.digest import short
 from bench.errors import BenchError
 from bench.jobs.scoring import key
@@ -21,7 +22,7 @@ from bench.show.labels import Label, labels
 from bench.show.state import AtWork, Monitor
 from bench.show.trackers import content
 from bench.show.trackers.tracker import Logged, Point, opener
-from bench.store import Fenced, Store, write_atomic
+from bench.store import Store, write_atomic
 
 if TYPE_CHECKING:
     from bench.plan import Plan
@@ -103,7 +104,7 @@ class Follow:
                 self._tell(f"--log {name}: another command on this folder does it; this one leaves it alone")
                 return None
             self._stack.callback(shutil.rmtree, self._store.work / claimed, ignore_errors=True)
-            self._stack.enter_context(self._store.beating(claim))
+            self._stack.enter_context(beating(claim))
             log = Log(name, self._plan, self._store, labels(self._plan))
         except Exception as error:  # it is no part of bench: whatever is wrong with it, the run goes on
             self._tell(f"--log {name}: {_reason(error)}")

@@ -1,5 +1,6 @@
 """Profiles of bench.toml, and what sbatch is asked for."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,52 @@ def test_a_mistake_in_a_section_is_one_line_with_file_and_line(tmp_path, line, t
     with pytest.raises(BenchError) as error:
         profile("big", path)
     assert told in str(error.value)
-    assert f"{path}:3: cluster.big" in str(error.value)
+    key = line.partition(" =")[0]
+    section = any(word in told for word in ("keep one", "too little", "absolute", "one line"))
+    assert (f"{path}:3: cluster.big: " if section else f"{path}:4: cluster.big.{key}") in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("line", "told"), [
+    ("slurm_excluded = 'n1'", "no parameter of submitit named 'excluded'; did you mean 'exclude'?"),
+    ("slurm_ = 1", "no parameter of submitit named ''"),
+    ("slurm_job_name = 'x'", "bench decides 'job_name'; leave it out"),
+    ("slurm_nodes = 2", "bench decides 'nodes'; write 'nodes' instead"),
+    ("slurm_additional_parameters = {open-mode = 'truncate'}", "bench decides 'open-mode'; leave it out"),
+    ("slurm_additional_parameters = {nice = [1]}", "expected "), ("slurm_setup = 'module load x'", "a list"),
+    ("slurm_comment = \"a\\n#SBATCH --x\"", "one line of text"), ("slurm_exclude = ['a']", "expected "),
+    ("slurm_additional_parameters = {\"a\\n#SBATCH --x\" = 1}", "one line of text"),
+    ("slurm_time = 30\nminutes = 30", "'minutes' asks for the same; keep one"),
+    ("slurm_gpus_per_task = 1\ngres = 'gpu:1'", "'gres' asks for the same"),
+    ("slurm_mem_per_cpu = '2GB'\nmem_gb = 4", "'mem_gb' asks for the same"),
+    ("slurm_account = 'a'\naccount = 'b'", "'account' asks for the same"),
+])  # fmt: skip
+def test_a_slurm_key_that_cannot_go_to_submitit_is_refused_on_its_line(tmp_path, line, told):
+    path = toml(tmp_path, f"[data]\n\n[cluster.big]\nqos = 'x'\n{line}\n")
+    with pytest.raises(BenchError) as error:
+        profile("big", path)
+    assert str(error.value).startswith(f"{path}:5: cluster.big.{line.partition(' =')[0]}")
+    assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_any_slurm_key_goes_to_submitit_as_it_is(tmp_path):
+    big = profile("big", toml(tmp_path, """[cluster.big]
+        slurm_mail_user = "me@lab"
+        slurm_time = "2-00:00"
+        slurm_gpus_per_task = 2
+        slurm_srun_args = ["--mpi", "none"]
+        slurm_additional_parameters = {reservation = "lab", gpu-bind = "none"}
+    """))  # fmt: skip
+    light, heavy = (options(big, Shape(3, gpu), "n", ()) for gpu in (False, True))
+    assert big.asks_for_gpus
+    assert (light["mail_user"], light["time"]) == ("me@lab", "2-00:00")
+    assert light["srun_args"] == ["--cpus-per-task", "3", "--mpi", "none"]
+    assert light["additional_parameters"] == {"reservation": "lab", "requeue": True}
+    assert "gpus_per_task" not in light  # preparing asks for no GPU, whoever states it
+    assert heavy["gpus_per_task"] == 2
+    assert heavy["additional_parameters"] == {"reservation": "lab", "gpu-bind": "none", "requeue": True}
+    counted = options(replace(big, slurm={"cpus_per_gpu": 4}), Shape(3, True), "n", ())
+    assert (counted["cpus_per_task"], counted["srun_args"]) == (None, [])
 
 
 def test_an_unknown_cluster_names_the_nearest(tmp_path):

@@ -84,3 +84,15 @@ def test_the_job_in_which_bench_runs_and_the_users_sbatch_variables_stay_outside
     assert not inherited.keys() & seen.keys()
     assert kept.items() <= seen.items() and UNCACHED in seen[TUNABLES]
     assert os.environ["SLURM_ARRAY_JOB_ID"] == "10"
+
+
+def test_what_a_slurm_key_states_reaches_the_script_and_no_variable_overrules_it(
+    fakes, tmp_path, monkeypatch
+):
+    for name in ("RESERVATION", "MEM_PER_NODE", "COMMENT"):
+        monkeypatch.setenv(f"SBATCH_{name}", "theirs")
+    fakes("sbatch", f'cp "$1" "{tmp_path}/script.sh"; env > "{tmp_path}/env"; echo Submitted batch job 7')
+    submit(tmp_path / "f", slurm={"mem_per_cpu": "2GB", "additional_parameters": {"reservation": "a b"}})
+    script, seen = (tmp_path / "script.sh").read_text(), (tmp_path / "env").read_text()
+    assert "#SBATCH --mem-per-cpu=2GB\n" in script and "#SBATCH --reservation='a b'\n" in script
+    assert "SBATCH_COMMENT=theirs" in seen and "RESERVATION" not in seen and "MEM_PER_NODE" not in seen

@@ -1,12 +1,14 @@
-"""Strict YAML: every key keeps its line, duplicates are errors, ``1e-4`` is a number.
+"""Documents that people write, YAML and TOML: plain values, and for every key the line that it stands on.
 
-Text becomes plain values with a line for every path; ``bench.typed`` makes frozen dataclasses of them.
+YAML is read strictly: duplicate keys are errors, ``1e-4`` is a number. ``bench.typed`` makes frozen
+dataclasses of the values.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -96,7 +98,7 @@ PLAINLY = {  # what libyaml says: what that means to who wrote the file
 
 @dataclass
 class Document:
-    """Plain values of one YAML file, and the line on which each path stands."""
+    """Plain values of one file, and the line on which each path stands."""
 
     path: Path
     value: dict[str, Any]
@@ -151,12 +153,57 @@ def parse(path: Path) -> Document:
     return document
 
 
+def read_toml(path: Path) -> Document | None:
+    """Read one TOML file; None where there is none.
+
+    Raises:
+        BenchError: unreadable, or not TOML; names the file.
+    """
+    if not path.is_file():
+        return None
+    text = _text(path)
+    try:
+        return Document(path, tomllib.loads(text), _toml_lines(text))
+    except (ValueError, RecursionError) as error:  # among them TOMLDecodeError
+        raise BenchError(f"{path}: not TOML ({error})") from None
+
+
+def _toml_lines(text: str) -> dict[typed.Keys, int | str]:
+    """Return the line on which each key of a TOML text begins.
+
+    A run of lines that is TOML by itself is one statement: a table's head, or a key with its value.
+    """
+    lines = dict[typed.Keys, int | str]()
+    table: tuple[str, ...] = ()
+    first, statement = 1, ""
+    for number, line in enumerate(text.split("\n"), 1):
+        statement += f"{line}\n"
+        try:
+            paths = list(_paths(tomllib.loads(statement)))
+        except ValueError:  # a bracket or a quote closes on a later line
+            continue
+        is_head = statement.lstrip().startswith("[")
+        for path in paths:
+            lines.setdefault(path if is_head else (*table, *path), first)
+        table = paths[-1] if is_head else table
+        first, statement = number + 1, ""
+    return lines
+
+
+def _paths(table: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the path of every key in nested tables, a table's own before those of its keys."""
+    for key, value in table.items():
+        yield (key,)
+        if isinstance(value, dict):
+            yield from ((key, *path) for path in _paths(value))
+
+
 def _text(path: Path) -> str:
     try:
         if path.is_dir():
             raise BenchError(f"{path}: is a folder; name a file in it")
         if path.stat().st_size > LARGEST:
-            raise BenchError(f"{path}: more than {LARGEST >> 10} KiB is no protocol")
+            raise BenchError(f"{path}: more than {LARGEST >> 10} KiB; write less, or name another")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BenchError(

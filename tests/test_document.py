@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.document import overlay, parse, read_toml, scalar
 from bench.errors import BenchError
-from bench.protocol.strict import overlay, parse, scalar
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def test_every_number_that_python_prints_reads_back_as_itself(number):
         (b"\n- a\n- b", r":2: expected a mapping of keys \('key: value' lines\), got a list"),
         (b"abc", "got text"), (b"", "the file states nothing"), (b"# later\n", "the file states nothing"),
         (b"title: \xe9\n", "no text in UTF-8"), (None, "no such file; correct the path"),
-        (b"# " + b"x" * (256 << 10), "256 KiB is no protocol"),
+        (b"# " + b"x" * (256 << 10), "more than 256 KiB"),
     ],
     ids=range(14),
 )  # fmt: skip
@@ -189,3 +189,43 @@ def test_a_wrong_value_is_shown_in_short(read):
     with pytest.raises(BenchError) as caught:
         read(f"title: {'[' * 40}{'x' * 90_000}{']' * 40}\n").build(Outer)
     assert len(str(caught.value)) < 400
+
+
+TOML = """# first
+top = 1
+[a.b]
+list = [
+  1, [2,
+  3],
+]
+text = \'\'\'
+[no.head]
+x = 1\'\'\'
+inner.key = { deep = 2 }
+
+[[rows]]  # a head
+name = "x = ["
+[ "c d" ]
+"e.f" = 5
+"""
+
+
+def test_each_key_of_a_toml_file_has_the_line_on_which_it_begins(tmp_path):
+    path = tmp_path / "file.toml"
+    assert read_toml(path) is None
+    for end in ("\n", "\r\n"):
+        path.write_bytes(TOML.replace("\n", end).encode())
+        lines = {".".join(keys): line for keys, line in read_toml(path).lines.items()}
+        assert lines == {
+            "top": 2, "a": 3, "a.b": 3, "a.b.list": 4, "a.b.text": 8, "a.b.inner": 11, "a.b.inner.key": 11,
+            "a.b.inner.key.deep": 11, "rows": 13, "rows.name": 14, "c d": 15, "c d.e.f": 16,
+        }  # fmt: skip
+    assert read_toml(path).where(("a", "b", "list", "0")) == f"{path}:4: a.b.list.0"
+
+
+@pytest.mark.parametrize("raw", [b"a = \xff", b"a = [", b"a = 1\na = 2", b"a = " + b"[" * 5000])
+def test_what_is_no_toml_is_refused_in_one_line(tmp_path, raw):
+    (tmp_path / "file.toml").write_bytes(raw)
+    with pytest.raises(BenchError, match=r"file\.toml: ") as error:
+        read_toml(tmp_path / "file.toml")
+    assert "\n" not in str(error.value)
