@@ -86,7 +86,7 @@ class Jobs:
         self.store, self.name, self.root = Store.open(out), name, root
         self.dataset = registry.load("dataset", name)
         roots = Roots(None, {name: Path(root)})
-        self._prepare = Cohorts(roots, Contents(None), need_data=True).prepare(name, "default")
+        self._prepare = Cohorts(roots, Contents(None), need_data=True).prepare(name, "default", {})
 
     def prepare(self):
         return Job(self._prepare)
