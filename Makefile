@@ -1,5 +1,6 @@
 # make setup | quickstart | test | docs (build/docs/site/index.html) | test-slurm (on a throw-away cluster of its own; skipped where
-# SLURM is not installed) | nnunet (nnU-Net 2.8.1 in .venv-nnunet reads an export) | speed (docs/speed.md measured here and drawn anew, two hours; ONLY=views for one)
+# SLURM is not installed) | planted (some eighty errors are planted in a copy of the tree, one at a time: a test sees each; ONLY=HD95 for some) |
+# same REF=<commit> (small runs with that commit and with this tree have the same records and weights) | nnunet (nnU-Net 2.8.1 in .venv-nnunet reads an export) | speed (docs/speed.md measured here and drawn anew, two hours; ONLY=views for one)
 #
 # Another torch build (CUDA, ROCm) on an ordinary machine: name its version and PyTorch's own index,
 #   make setup TORCH=torch==2.13.0 TORCH_INDEX=<the index URL that pytorch.org gives for it>
@@ -16,7 +17,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python .ci/install.py
 
-.PHONY: setup quickstart test test-slow test-slurm nnunet speed lint docs clean
+.PHONY: setup quickstart test test-slow test-slurm planted same nnunet speed lint docs clean
 
 setup: $(VENV)/.installed
 
@@ -44,6 +45,12 @@ test-slow: setup
 
 test-slurm: setup
 	$(BIN)/python -m pytest -m slurm $(PYTEST_ARGS) tests/slurm
+
+planted: setup
+	$(BIN)/python tests/planted.py $(ONLY)
+
+same: setup
+	$(BIN)/python tests/same_records.py $(REF)
 
 .venv-nnunet/.installed: $(VENV)/.installed
 	@echo "Set-up of .venv-nnunet: 1.9 GB on disk with torch's CPU build; about a minute on a fast connection"

@@ -205,7 +205,9 @@ def test_verify_finds_nothing_wrong_and_catches_a_wrong_number(folders, monkeypa
         (found,) = compare(*arguments)
         return [[Score(s.target, s.metric, s.value + 2e-6, s.unit, s.status) for s in found]]
 
+    assert main([*flags(*folders), "--verify"]) == 0
     monkeypatch.setattr(bench.score, "compare", wrong)
+    assert main([*flags(*folders), "--verify"]) == 1
     rows, differences = score_files(*folders, every, verify=True)
     assert len(differences) == 2 * 2 * (len(every) - 1)  # MedPy has no NSD
     assert differences[0].startswith("case_1, label 1: dice 0.7")

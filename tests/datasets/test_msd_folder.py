@@ -54,7 +54,7 @@ def test_what_labels_are_made_of_is_part_of_a_preparation(tmp_path, monkeypatch)
     def prepared(*values):
         labels = {"0": "background", **{str(value): f"label {value}" for value in values}}
         folder(tmp_path / "own", labels=labels)
-        return Cohorts(Roots(tmp_path), Contents(None), need_data=False).prepare("own", "default").source
+        return Cohorts(Roots(tmp_path), Contents(None), need_data=False).prepare("own", "default", {}).source
 
     assert prepared(1, 2) == prepared(1, 2, 3) == ""  # as they are
     several = {prepared(1, 3), prepared(2, 3), prepared(1, 2, 4), ""}
@@ -62,7 +62,7 @@ def test_what_labels_are_made_of_is_part_of_a_preparation(tmp_path, monkeypatch)
     for value in (3, 4):
         folder(tmp_path / "own", labels={"background": 0, "a": 1, "b": 2, "ignore": value})
         several.add(
-            Cohorts(Roots(tmp_path), Contents(None), need_data=False).prepare("own", "default").source
+            Cohorts(Roots(tmp_path), Contents(None), need_data=False).prepare("own", "default", {}).source
         )
     assert len(several) == 6
 

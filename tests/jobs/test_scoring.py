@@ -12,6 +12,7 @@ from small_prepared import write_prepared
 from bench.data.cache import PackWriter
 from bench.jobs.class_scores import save
 from bench.jobs.scoring import Scoring, key, path, score_missing
+from bench.metrics import METRICS
 from bench.record import SCORES, read_rows
 from bench.store import Store
 
@@ -161,6 +162,9 @@ def test_each_way_of_scoring_has_its_file_and_is_done_once(store, monkeypatch):
     score_missing(store, "e", [SCORING, other])  # nothing is scored again
     monkeypatch.setattr("bench.jobs.scoring.VERSION", 99)
     assert not path(store, "e", SCORING).exists()
+    before = key(other), key(SCORING)
+    monkeypatch.setitem(METRICS, "iou", replace(METRICS["iou"], version=99))
+    assert key(other) != before[0] and key(SCORING) == before[1]
 
 
 GRADES = Scoring("classification", ("accuracy", "auc"), "medpy", "default", {"0": "well", "1": "ill"}, {})

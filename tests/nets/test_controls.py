@@ -1,11 +1,11 @@
-"""Shuffled weights: the same values in another order, which the seed decides."""
+"""Shuffled weights: the same values in another order, which the seed decides; and weights in doses."""
 
 import torch
 from built import built
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.nets.controls import shuffled
+from bench.nets.controls import diluted, shuffled
 
 
 def weights():
@@ -58,3 +58,12 @@ def test_a_tensor_of_any_shape_keeps_its_values_shape_and_type_in_another_order(
     assert (found.shape, found.dtype) == (value.shape, kind)
     assert torch.equal(found.flatten().sort()[0], value.flatten().sort()[0])
     assert not torch.equal(found, value) or value.numel() < 50
+
+
+def test_a_dose_lies_between_fresh_and_pretrained_weights():
+    trained = {"a": torch.tensor([4.0, 8.0]), "other shape": torch.ones(2), "table": torch.tensor([3])}
+    fresh = {"a": torch.tensor([0.0, 4.0]), "other shape": torch.zeros(3), "table": torch.tensor([7])}
+    found = diluted(trained, fresh, 0.25)
+    assert found["a"].tolist() == [1.0, 5.0]
+    assert found["other shape"].tolist() == [1.0, 1.0] and found["table"].tolist() == [3]
+    assert diluted(trained, fresh, 1.0)["a"].tolist() == [4.0, 8.0]

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass, field, replace
 
 import pytest
-from small_protocol import CASES, NAME, PATIENTS, TRAIN, cell, ids
+from small_protocol import CASES, NAME, PATIENTS, TEST, TRAIN, cell, ids
 
 from bench import jobs, registry
 from bench.data.parts import Entry
@@ -457,3 +457,12 @@ def test_a_batch_is_cut_by_micro_batches_and_processes_and_a_fine_tuning_is_one_
     changes = {**MASKED, "pretrain": {"batch": 8, "accumulate": 2}, "finetune": {"batch": 6, "accumulate": 3}}
     one, four = (plan_of(changes, processes=n) for n in (1, 4))
     assert set(one.jobs) == set(four.jobs)  # the number of processes is no part of a job's name
+
+
+def test_who_goes_by_two_names_is_not_trained_on_and_tested(plan_of, monkeypatch):
+    both = {TRAIN[0], TEST[0]}
+    monkeypatch.setattr(
+        registry.load("dataset", NAME), "person", lambda self, case: "A" if case.patient in both else case.id
+    )
+    with pytest.raises(BenchError, match="are one person, on both sides of split 'even'"):
+        plan_of()

@@ -80,10 +80,11 @@ ADAM = {"betas": (0.8, 0.9), "amsgrad": True, "eps": 1e-3}
 )
 def test_an_optimiser_takes_its_settings_and_leaves_frozen_weights_out(name, kind, own):
     frozen, free = torch.nn.Parameter(torch.ones(1), requires_grad=False), torch.nn.Parameter(torch.ones(1))
-    made = optimiser([grouped(frozen, free)], replace(SETTINGS, name=name))
+    own_decay = ParameterGroup((frozen, free), lambda step: 0.1, 0.3)
+    made = optimiser([own_decay], replace(SETTINGS, name=name))
     (group,) = made.param_groups
     assert type(made) is kind and group["params"] == [free]
-    assert {"lr": 0.1, "weight_decay": 0.2, **own}.items() <= group.items()
+    assert {"lr": 0.1, "weight_decay": 0.3, **own}.items() <= group.items()
 
 
 def lars(*weights):

@@ -1,0 +1,121 @@
+"""Run small protocols with an older commit and with this tree; say whether records and weights are the same.
+
+    python tests/same_records.py REF             the runs below, some minutes; exit 1 where anything differs
+    python tests/same_records.py REF voco        those of which a word holds this text
+
+A refactoring changes no number: every row of the records, job ids among them, and every weight that a job
+leaves must be equal to the bit. Only how long a forward pass took may differ. Data are phantoms.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from planted import ROOT, importable
+
+SMOKE = ("--scale", "smoke", "--only", "fraction=100")
+IN_3D = ("scratch_unet", "supervised", "models_genesis", "simclr3d", "pgl", "voco", "mae3d")
+OF_CLASSES = ("scratch", "rotation2d_ukb", "cpc2d_ukb")
+RUNS = (  # each a protocol and flags
+    ("quickstart", "--only", "seed=0", "--set", "pretrain.steps=20", "--set", "finetune.steps=20"),
+    ("methods/3d", *SMOKE, *(f"--only=row={row}" for row in IN_3D)),
+    ("taleb/fig4", *SMOKE, *(f"--only=row={row}" for row in OF_CLASSES)),
+)
+TIMES = ("latency",)  # metrics of the machine
+
+
+def ran(tree: Path, folder: Path, words: tuple[str, ...]) -> Path:
+    """Run one protocol with the source of a tree and return its output folder."""
+    protocol, *flags = words
+    out = folder / protocol.replace("/", "_")
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "run",
+        str(tree / "protocols" / f"{protocol}.yaml"),
+        "--phantoms",
+    ]
+    paths = os.pathsep.join(importable(tree, folder))
+    around = {**os.environ, "PYTHONPATH": paths, "BENCH_DATA": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "--out", str(out), "--workers", "1", "--quiet", *flags],
+        cwd=folder, env=around, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"{protocol} with {tree} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return out
+
+
+def records(out: Path) -> dict[str, pd.DataFrame]:
+    """Return every table of records of an output folder by its place, without times."""
+    found = {}
+    for file in sorted((out / "records").rglob("*.parquet")):
+        table = pd.read_parquet(file)
+        found[str(file.relative_to(out))] = table[~table["metric"].isin(TIMES)].reset_index(drop=True)
+    return found
+
+
+def weights(out: Path) -> dict[str, str]:
+    """Return the digest of every file of weights by its job and name."""
+    manifests = {file.parent.name: json.loads(file.read_text()) for file in out.glob("jobs/*/manifest.json")}
+    return {
+        f"{made['kind']} {job}: {name}": entry["sha256"]
+        for job, made in sorted(manifests.items())
+        for name, entry in made["files"].items()
+        if name.endswith(".safetensors")
+    }
+
+
+def differences(before: Path, after: Path) -> list[str]:
+    """Return a line for each table of records and each file of weights that two runs have otherwise."""
+    lines = []
+    for kind, (old, new) in {
+        "records": (records(before), records(after)), "weights": (weights(before), weights(after)),
+    }.items():  # fmt: skip
+        for name in sorted(old.keys() ^ new.keys()):
+            lines.append(f"{kind}: {name} is {'gone' if name in old else 'new'}")
+        for name in sorted(old.keys() & new.keys()):
+            if kind == "weights" and old[name] != new[name]:
+                lines.append(f"{kind}: {name} differs")
+            elif kind == "records" and not old[name].equals(new[name]):
+                lines.append(f"{kind}: {name}: {_first(old[name], new[name])}")
+    return lines
+
+
+def _first(old: pd.DataFrame, new: pd.DataFrame) -> str:
+    """Return the first row that differs, as it was and as it is."""
+    if len(old) != len(new) or list(old) != list(new):
+        return f"{old.shape} rows and columns became {new.shape}"
+    same = (old == new) | (old.isna() & new.isna())
+    row = int((~same.all(axis=1)).to_numpy().argmax())
+    names = [name for name in old if not same.loc[row, name]]
+    changed = {name: (old.loc[row, name], new.loc[row, name]) for name in names}
+    return f"{int((~same.all(axis=1)).sum())} of {len(old)} rows differ, first row {row}: {changed}"
+
+
+def main(ref: str, word: str = "") -> int:
+    """Compare the tree with a commit; return 1 where anything differs."""
+    runs, found = [run for run in RUNS if any(word in part for part in run)], []
+    with tempfile.TemporaryDirectory() as folder:
+        tree, git = Path(folder) / "tree", ["git", "-C", str(ROOT), "worktree"]
+        subprocess.run([*git, "add", "--quiet", "--detach", str(tree), ref], check=True)
+        try:
+            for run in runs:
+                places = [Path(folder) / side for side in ("before", "after")]
+                pair = [ran(source, place, run) for source, place in zip((tree, ROOT), places, strict=True)]
+                lines, rows = differences(*pair), sum(map(len, records(pair[1]).values()))
+                print("\n".join([f"{run[0]}: {rows} rows, {len(weights(pair[1]))} files of weights: "
+                                 f"{'the same' if not lines else 'NOT THE SAME'}", *lines]), flush=True)  # fmt: skip
+                found += lines
+        finally:
+            subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+    return int(bool(found) or not runs)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:3]))
