@@ -178,6 +178,32 @@ def test_a_file_that_lies_elsewhere_now_is_the_same(tree, tmp_path):
     assert changed(manifest) == ("bench/room/two.py", "bench/two.py")
 
 
+def test_a_kind_whose_files_went_into_a_folder_is_the_same(tree, tmp_path):
+    """A manifest of a bench whose kinds were pairs of files, as ``guard.py`` and ``guarding.py``."""
+    work = "from bench import one\nfrom bench.two import f as g\nfrom bench.{} import GuardSpec\nh = 1\n"
+    files = {"two": CODE, "one": work.format("guard"), "guard": "GuardSpec = 3\n"}
+    before = tree(**{"jobs/guarding": "import bench.one\n", **files})
+    manifest = {"kind": "guard", "spec": {}, "provenance": {"source": "0", "sources": before}}
+    (tmp_path / "bench" / "guard.py").unlink()
+    folder = {"guard/__init__": '"""G."""\n', "guard/spec": "GuardSpec = 3\n"}
+    now = tree(one=work.format("guard.spec"), **folder)
+    assert changed(manifest) == () and not unfinished(note(before, ()), now).differ
+    tree(**{"guard/spec": "GuardSpec = 4\n"})
+    assert changed(manifest) == ("bench/guard.py", "bench/guard/spec.py")
+
+
+def test_a_refactored_file_is_the_same_and_one_that_was_edited_since_is_another(tree, monkeypatch):
+    texts = (CODE, CODE.replace("f(x)", "g(x)"), CODE.replace("f(x)", "h(x)"), CODE.replace("f(x)", "k(x)"))
+    states = [tree(**{"jobs/guarding": "import bench.one\n", "one": text}) for text in texts]
+    meanings = tuple(state["bench/one.py"].split()[1] for state in states)
+    monkeypatch.setattr(made_by, "REFACTORED", {"one": meanings[:3]})
+    for state in states[:3]:
+        manifest = {"kind": "guard", "spec": {}, "provenance": {"source": "0", "sources": state}}
+        for text, expected in zip(texts, [()] * 3 + [("bench/one.py",)], strict=True):
+            now = tree(one=text)
+            assert changed(manifest) == expected == unfinished(note(state, ()), now).differ
+
+
 def test_another_function_of_that_name_is_another_import(tree):
     both = {"one": "def f(): return 1\n", "two": "def f(): return 2\n"}
     before = tree(**{"jobs/guarding": "import bench.one, bench.two\nfrom bench.one import f\n"}, **both)
