@@ -16,7 +16,8 @@ import yaml
 from described import describe, execute
 
 from bench import registry, run
-from bench.jobs import evaluating, guard
+from bench.jobs.evaluate import run as evaluating
+from bench.jobs.guard import spec as guard
 from bench.partial import Kept
 from bench.protocol.strict import overlay
 from bench.store import Store

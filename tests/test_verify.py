@@ -16,7 +16,9 @@ from bench.data.cache import Pack
 from bench.data.prepared import Prepared
 from bench.errors import Damaged
 from bench.executors import local
-from bench.jobs import guard, latency, scoring
+from bench.jobs import scoring
+from bench.jobs.guard import spec as guard
+from bench.jobs.latency import spec as latency
 from bench.nets import transfer
 from bench.runtime import execute as executing
 from bench.show.gather import logged

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from bench import jobs
+from bench import typed
 from bench.job import Job
 from bench.jobs.scoring import Scoring
 from bench.plugins import Planned
@@ -79,7 +79,8 @@ class Context(Generic[S]):
     def done(self, index: int, kind: type[N]) -> N:
         """Return what a finished job of this kind, which this one needs, was told to do."""
         need = self.job.needs[index]
-        return jobs.read(self.store.manifest(need), str(self.store.jobs / need)).told(kind)
+        manifest, where = self.store.manifest(need), str(self.store.jobs / need)
+        return typed.build(kind, manifest["spec"], lambda keys: ".".join((where, "spec", *keys)))
 
     def progress(self, step: int, steps: int, terms: dict[str, float] | None = None) -> None:
         """Tell how far the job is; looks now and then whether the claim still counts.

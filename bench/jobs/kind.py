@@ -56,14 +56,18 @@ class Around:
 class Kind(Spec):
     """A kind of job. Its spec's fields are what its result depends on, and nothing else."""
 
-    work: ClassVar[str]  # the module whose ``run`` does it, and whose imports are its source
     gpu: ClassVar[bool] = True  # does it use one where there is one?
     by_cases: ClassVar[bool] = False  # do several processes take its cases, one at a time?
     joined: ClassVar[bool] = False  # may several processes train it together?
 
+    @classmethod
+    def work(cls) -> str:
+        """Return the module beside the spec: its ``run`` does such a job, its imports are its source."""
+        return f"{cls.__module__.rpartition('.')[0]}.run"
+
     def run(self, context: Context[Any]) -> None:
         """Do it."""
-        import_module(self.work).run(context)
+        import_module(self.work()).run(context)
 
     def refuse(self, job: Job, around: Around) -> None:
         """Refuse, before anything runs, settings that cannot work together.
@@ -75,13 +79,23 @@ class Kind(Spec):
     def rehearse(self, weights: Path | None) -> str:
         """Build what is to be trained, and load the file of weights that it starts from.
 
+        ``rehearse`` of the module ``work`` does it, where there is anything to rehearse.
+
         Returns:
             A line on what the file leaves open, else nothing.
 
         Raises:
             BenchError: it cannot be done.
         """
-        return ""
+        if weights is None and not self.builds:
+            return ""
+        line: str = import_module(self.work()).rehearse(self, weights)
+        return line
+
+    @property
+    def builds(self) -> bool:
+        """Tell whether ``rehearse`` has anything to build where no file of weights is loaded."""
+        return False
 
     def likeness(self, job: Job, around: Around) -> list[Any]:
         """Return what two jobs of this kind share whose seconds per unit of work are comparable."""

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.errors import BenchError
 from bench.jobs.context import Context
-from bench.jobs.trains import micro_batches
+from bench.jobs.training_kind import micro_batches
 from bench.protocol.sections import Training
 from bench.train import samples
 from bench.train.loop import Curve

@@ -12,7 +12,7 @@ from bench import typed
 from bench.errors import BenchError
 from bench.job import Spec
 from bench.jobs.kind import NetSpec
-from bench.jobs.pretrain import MethodSpec
+from bench.jobs.pretrain.spec import MethodSpec
 from bench.protocol.sections import Finetune, Pretrain
 from bench.protocol.strict import scalar
 from bench.typed import plain

@@ -14,11 +14,11 @@ from bench.data.parts import Labelled, Tested
 from bench.data.roots import Contents, Roots
 from bench.errors import BenchError, Misstated
 from bench.job import Job
-from bench.jobs.evaluate import EvaluateSpec
-from bench.jobs.finetune import Candidate, FinetuneSpec
+from bench.jobs.evaluate.spec import EvaluateSpec
+from bench.jobs.finetune.spec import Candidate, FinetuneSpec
 from bench.jobs.kind import MAPS, NetSpec
-from bench.jobs.latency import LatencySpec
-from bench.jobs.pretrain import PretrainSpec
+from bench.jobs.latency.spec import LatencySpec
+from bench.jobs.pretrain.spec import PretrainSpec
 from bench.metrics.request import LATENCY, Request, check_tasks, fitting, looped
 from bench.plan import specs
 from bench.plan.arm import Arm, Labels

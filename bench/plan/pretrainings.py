@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from bench.errors import BenchError
 from bench.job import Job
-from bench.jobs.guard import GuardSpec
+from bench.jobs.guard.spec import GuardSpec
 from bench.jobs.kind import NetSpec, Sides
-from bench.jobs.prepare import PrepareSpec
-from bench.jobs.pretrain import PretrainSpec
+from bench.jobs.prepare.spec import PrepareSpec
+from bench.jobs.pretrain.spec import PretrainSpec
 from bench.plan import mixing, specs
 from bench.plan.arm import Arm
 from bench.plan.cohorts import Cohorts

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # in order, say what went wrong, who is cited; a protocol's words and the versions are in a job's id already.
 APART = {
     "bench.atomic", "bench.blame", "bench.data.parts", "bench.digest", "bench.errors", "bench.imports",
-    "bench.job", "bench.jobs.context", "bench.jobs.kind", "bench.jobs.trains", "bench.nets.catalog",
+    "bench.job", "bench.jobs.context", "bench.jobs.kind", "bench.jobs.training_kind", "bench.nets.catalog",
     "bench.nets.table", "bench.process", "bench.plugins", "bench.protocol", "bench.ranges",
     "bench.registry", "bench.schema", "bench.source", "bench.store", "bench.typed",
 }  # fmt: skip
@@ -89,7 +89,7 @@ def sources(job: Mapping[str, Any], *, again: bool = True) -> dict[str, str]:
         BenchError: a file cannot be read or is no Python; names it and the line.
     """
     named = dict(_plugins(job))
-    paths = [*named, ROOT / f"{KINDS[job['kind']].work.replace('.', '/')}.py"]
+    paths = [*named, ROOT / f"{KINDS[job['kind']].work().replace('.', '/')}.py"]
     modules, beside = [entry.module for entry in _entries(job)], _beside(job)
     found, looked = dict[Path, str](), set[str]()
     while paths or modules:
@@ -174,7 +174,10 @@ def bytes_of(recorded: str) -> str:
 
 
 def _unlike(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names of files that only one of two states has; a file is the same under another name."""
+    """Return the names of files that only one of two states has; a file is the same under another name.
+
+    A file that is no longer behind a job is no change by itself: what imported it is another file now.
+    """
 
     def only(these: Mapping[str, str], those: Mapping[str, str]) -> set[str]:
         equal = {digest for recorded in those.values() for digest in _digests(recorded)}
@@ -183,7 +186,8 @@ def _unlike(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...
             if not recorded.endswith(NOTHING) and equal.isdisjoint(_digests(recorded))
         }  # fmt: skip
 
-    return tuple(sorted(only(before, now) | only(now, before)))
+    newer = only(now, before)
+    return tuple(sorted(newer | only(before, now))) if newer else ()
 
 
 def _digests(recorded: str) -> tuple[str, ...]:

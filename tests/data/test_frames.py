@@ -10,8 +10,8 @@ from by_hand import a_job
 from bench import registry
 from bench.data.check import check
 from bench.data.prepared import Prepared
-from bench.jobs import preparing as prepare
 from bench.jobs.context import RunOptions
+from bench.jobs.prepare import run as prepare
 from bench.phantoms.organs import write_nifti
 from bench.store import Store
 from bench.volumes.header import VolumeError

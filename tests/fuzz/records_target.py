@@ -11,8 +11,8 @@ from target import Folder, tried
 
 import bench.report.write
 from bench.data.cache import PackWriter
-from bench.jobs import guard
-from bench.jobs.guard import Leak
+from bench.jobs.guard import spec as guard
+from bench.jobs.guard.spec import Leak
 from bench.jobs.scoring import path as scores_path
 from bench.protocol import read
 from bench.run import Request, make_plan

@@ -19,10 +19,11 @@ from bench.data import split
 from bench.data.cache import Pack
 from bench.data.prepared import Prepared
 from bench.errors import BenchError
-from bench.jobs import finetuning, inputs, training
+from bench.jobs import inputs, training
 from bench.jobs.context import Context, RunOptions
+from bench.jobs.finetune import run as finetuning
+from bench.jobs.finetune.supervised import Supervised, Task
 from bench.jobs.scoring import path
-from bench.jobs.supervised import Supervised, Task
 from bench.nets import transfer
 from bench.protocol import Augment, Optimiser
 from bench.protocol.sections import Tuning

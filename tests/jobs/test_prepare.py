@@ -24,9 +24,9 @@ from bench.data.parts import Entry, Take
 from bench.data.prepared import Prepared
 from bench.data.roots import Roots, adapter
 from bench.errors import BenchError
-from bench.jobs import preparing
 from bench.jobs.context import RunOptions
 from bench.jobs.inputs import mixed, part
+from bench.jobs.prepare import run as preparing
 from bench.phantoms.organs import write_nifti
 from bench.runtime.execute import execute
 from bench.store import Store
@@ -174,7 +174,7 @@ def test_a_killed_process_fails_the_job_and_keeps_what_is_finished(expected, dec
 def test_the_whole_job_killed_goes_on_where_it_was(expected, tried):
     code = (
         "import sys, bench.data.shards as s; s.FLUSH = 0.0\n"
-        "from bench.jobs import preparing; real = preparing._made\n"
+        "from bench.jobs.prepare import run as preparing; real = preparing._made\n"
         "import time\n"
         "def slow(*given): time.sleep(0.3); return real(*given)\n"
         "preparing._made = slow\n"
@@ -387,7 +387,7 @@ def test_a_changed_file_alone_is_decoded_again(root, tmp_path, decoded):
 def test_another_recipe_or_version_takes_nothing(root, tmp_path, decoded, monkeypatch):
     Tried(tmp_path / "out", root).done()
     Tried(tmp_path / "out", root, {"scale": "minmax"}).done()
-    monkeypatch.setattr("bench.jobs.prepare.PrepareSpec.version", 99)
+    monkeypatch.setattr("bench.jobs.prepare.spec.PrepareSpec.version", 99)
     Tried(tmp_path / "out", root).done()
     assert len(decoded) == 3 * COUNT
 

@@ -10,10 +10,10 @@ import pytest
 from small_prepared import write_prepared
 from torch import nn
 
-from bench.jobs import finetuning
-from bench.jobs.finetune import TRACKED, Tracked, target_name
-from bench.jobs.supervised import Judge
-from bench.jobs.tracking import Curve, Looks
+from bench.jobs.finetune import run as finetuning
+from bench.jobs.finetune.spec import TRACKED, Tracked, target_name
+from bench.jobs.finetune.supervised import Judge
+from bench.jobs.finetune.tracking import Curve, Looks
 from bench.nets import transfer
 from bench.protocol.sections import Tuning
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.jobs import guard
+from bench.jobs.guard import spec as guard
 from bench.jobs.scoring import path as scores_path
 from bench.plan import Plan
 from bench.protocol import Protocol, read

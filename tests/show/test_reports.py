@@ -9,8 +9,8 @@ from small_protocol import NAME
 from bench import record
 from bench.cli import main
 from bench.errors import BenchError
-from bench.jobs import guard as guarded
-from bench.jobs.guard import Leak
+from bench.jobs.guard import spec as guarded
+from bench.jobs.guard.spec import Leak
 from bench.protocol import read
 from bench.show import gather
 from bench.show.reports import refuse_others

@@ -7,7 +7,7 @@ from torch import nn
 
 from bench import nets
 from bench.errors import Stopped
-from bench.jobs.supervised import Supervised, Task
+from bench.jobs.finetune.supervised import Supervised, Task
 from bench.nets.base import Decoder, Encoder, Network
 from bench.protocol.sections import Augment, Group, Optimiser, Schedule, Tuning
 from bench.random import torch_seed

@@ -9,9 +9,9 @@ from bench.data.parts import Tested
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs import prediction
-from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.kind import START, Around, Kind
-from bench.jobs.prepare import PrepareSpec
+from bench.jobs.prepare.spec import PrepareSpec
 from bench.protocol.sections import Windows
 from bench.typed import sparse
 
@@ -25,7 +25,6 @@ class EvaluateSpec(Kind):
 
     kind = "evaluate"
     version = 2  # windows larger than the volume had been padded with 0, not with its lowest value
-    work = "bench.jobs.evaluating"
 
     data: Tested
     weights: Literal["last", "best_val", "best_test"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from bench.data.prepared import opened
 from bench.errors import Stopped
 from bench.jobs import initial_weights
 from bench.jobs.context import Context
-from bench.jobs.embed import FILE, NAMES, Embedded, EmbedSpec
+from bench.jobs.embed.spec import FILE, NAMES, Embedded, EmbedSpec
 from bench.jobs.inputs import mixed
 from bench.jobs.kind import NetSpec
 from bench.jobs.watch import embedded
@@ -58,6 +59,11 @@ def run(context: Context[EmbedSpec]) -> None:
     write_atomic(context.made / NAMES, json.dumps(plain(named)))
     known = {"std": std, "rank": rank}
     context.facts.update(samples=len(places), **{k: v for k, v in known.items() if v is not None})
+
+
+def rehearse(spec: EmbedSpec, weights: Path) -> str:
+    """Load a file of weights into the network; return a line on what it leaves open, else nothing."""
+    return initial_weights.rehearse(network_of(spec.network), weights, spec.given)
 
 
 def network_of(net: NetSpec) -> nets.Network:

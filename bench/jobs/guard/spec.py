@@ -32,7 +32,6 @@ class GuardSpec(Kind):
     """
 
     kind = "guard"
-    work = "bench.jobs.guarding"
     gpu = False
     by_cases = True
 

@@ -23,7 +23,6 @@ class PrepareSpec(Kind):
 
     kind = "prepare"
     version = 3  # 2 and 3: another layout of its files
-    work = "bench.jobs.preparing"
     gpu = False
     by_cases = True
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from bench.data.parts import Labelled
@@ -14,9 +13,9 @@ from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs import prediction
 from bench.jobs.kind import MAPS, START, Around, Given, NetSpec
-from bench.jobs.prepare import PrepareSpec
-from bench.jobs.pretrain import PretrainSpec
-from bench.jobs.trains import Trains, batch_norm
+from bench.jobs.prepare.spec import PrepareSpec
+from bench.jobs.pretrain.spec import PretrainSpec
+from bench.jobs.training_kind import TrainingKind, batch_norm
 from bench.nets import catalog
 from bench.protocol.comparable import LOSSES
 from bench.protocol.sections import Inference, Number, Tuning
@@ -98,14 +97,13 @@ def settings_text(settings: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class FinetuneSpec(Trains):
+class FinetuneSpec(TrainingKind):
     """A network, what it starts from, the labelled cases, how it is trained."""
 
     kind = "finetune"
     # 2: labels had been flipped along other axes than their images
     # 3: windows larger than the volume had been padded with 0 and not, as in training, with its lowest value
     version = 3
-    work = "bench.jobs.finetuning"
 
     network: NetSpec
     init: str  # random, job:<id>[@step], file:<sha256>
@@ -213,17 +211,10 @@ class FinetuneSpec(Trains):
             return "the hidden layer has batch norm, whose statistics are of the whole batch"
         return "" if self.finetune.evaluation == "linear" else batch_norm(self.network.network)
 
-    def rehearse(self, weights: Path | None) -> str:
-        """The network with the weights in it, and whether its batch may be cut."""
-        from bench.jobs import initial_weights, training
-
-        if weights is None and self.finetune.accumulate == 1:
-            return ""
-        network = initial_weights.network_of(self.network, self.data.task)
-        said = initial_weights.rehearse(network, weights, self.given) if weights is not None else ""
-        frozen = network.encoder if self.finetune.evaluation == "linear" else None
-        training.check_micro_batches(network, self.finetune, self.kind, frozen)
-        return said
+    @property
+    def builds(self) -> bool:
+        """Where its batch is cut, the layers of its network are looked at."""
+        return self.finetune.accumulate > 1
 
     def likeness(self, job: Job, around: Around) -> list[Any]:
         """The same network and batch, the same looks."""

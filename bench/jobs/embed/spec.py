@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bench.data.parts import Entry, Take
@@ -30,7 +29,6 @@ class EmbedSpec(Kind):
     """A network, what it starts from, and the samples that it is shown."""
 
     kind = "embed"
-    work = "bench.jobs.embedding"
 
     network: NetSpec
     init: str  # as of a fine-tuning
@@ -39,14 +37,6 @@ class EmbedSpec(Kind):
     seed: Number
     take: Take = sparse(Take())
     given: Given = sparse(Given())  # as of a fine-tuning
-
-    def rehearse(self, weights: Path | None) -> str:
-        """The network with the weights in it."""
-        from bench.jobs import embedding, initial_weights
-
-        if weights is None:
-            return ""
-        return initial_weights.rehearse(embedding.network_of(self.network), weights, self.given)
 
     def likeness(self, job: Job, around: Around) -> list[Any]:
         """The same network, as many samples."""

@@ -17,8 +17,8 @@ from bench.errors import Stopped
 from bench.jobs import scoring, submission
 from bench.jobs.class_scores import CLASSIFICATION, save
 from bench.jobs.context import Context
-from bench.jobs.evaluate import EvaluateSpec
-from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.evaluate.spec import EvaluateSpec
+from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.initial_weights import network_of
 from bench.jobs.inputs import declaration, part
 from bench.jobs.ordinal import ORDINAL

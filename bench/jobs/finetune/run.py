@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,17 @@ from bench.errors import BenchError
 from bench.jobs import initial_weights, ordinal, training
 from bench.jobs.class_scores import CLASSIFICATION, true_classes
 from bench.jobs.context import Context
-from bench.jobs.finetune import TRACKED, FinetuneSpec, settings_text
+from bench.jobs.finetune.spec import TRACKED, FinetuneSpec, settings_text
+from bench.jobs.finetune.supervised import Judge, Supervised, Task
+from bench.jobs.finetune.tracking import Curve, Looks, Predict
+from bench.jobs.initial_weights import Tensors
 from bench.jobs.inputs import labelled
 from bench.jobs.predict import mean_accuracy, mean_dice
-from bench.jobs.prepare import PrepareSpec
-from bench.jobs.supervised import Judge, Supervised, Task
-from bench.jobs.tracking import Curve, Looks, Predict
-from bench.nets import transfer
+from bench.jobs.prepare.spec import PrepareSpec
+from bench.nets import controls, transfer
 from bench.nets.base import triple
 from bench.protocol.sections import Inference, Windows
-from bench.random import numpy_rng
+from bench.random import numpy_rng, torch_seed
 from bench.ranges import Triple
 from bench.train import label_losses
 from bench.train.loop import Curve as TrainingCurve
@@ -177,8 +179,49 @@ def build(context: Context[FinetuneSpec]) -> tuple[nets.Model, Collection[str]]:
     initial_weights.seeded(spec.seed)
     network = initial_weights.network_of(spec.network, spec.data.task)
     pretrained = context.input(1) if spec.init.startswith("job:") else None
-    receipt = initial_weights.start(context, network, pretrained)
+    as_loaded = spec.finetune.evaluation == "as_loaded"
+    output = as_loaded or spec.finetune.output == "loaded"
+    receipt = initial_weights.start(context, network, pretrained, partial(_controlled, spec, network), output)
+    if receipt is not None and as_loaded:
+        _refuse_partial(receipt)
     return network, receipt.matched if receipt else ()
+
+
+def _controlled(spec: FinetuneSpec, network: nets.Model, tensors: Tensors) -> Tensors:
+    """Return the tensors as a control row starts from them: shuffled, or nearer to the fresh weights."""
+    if spec.control == "shuffled":
+        tensors = controls.shuffled(tensors, torch_seed(spec.seed, "shuffled"))
+    return tensors if spec.dose == 1 else controls.diluted(tensors, network.state_dict(), spec.dose)
+
+
+def _refuse_partial(receipt: transfer.Receipt) -> None:
+    """Refuse to score a network of which a part did not come.
+
+    Raises:
+        BenchError: names the first tensor that would be random.
+    """
+    lacking = (*receipt.missing, *receipt.left_random)
+    if lacking:
+        raise BenchError(
+            f"evaluation: as_loaded: {len(lacking)} tensors did not come with the weights, the first is "
+            f"{lacking[0]!r}; fine-tune the row, or take weights of the whole network"
+        )
+
+
+def rehearse(spec: FinetuneSpec, weights: Path | None) -> str:
+    """Load a file of weights into the network, and refuse a batch that may not be cut.
+
+    Returns:
+        A line on what the file leaves open, else nothing.
+
+    Raises:
+        BenchError: the weights do not fit, or a layer looks at the whole batch.
+    """
+    network = initial_weights.network_of(spec.network, spec.data.task)
+    left_open = initial_weights.rehearse(network, weights, spec.given) if weights is not None else ""
+    frozen = network.encoder if spec.finetune.evaluation == "linear" else None
+    training.check_micro_batches(network, spec.finetune, spec.kind, frozen)
+    return left_open
 
 
 def _lookers(

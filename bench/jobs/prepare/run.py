@@ -28,7 +28,7 @@ from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError, Stopped
 from bench.job import identify
 from bench.jobs.context import Context
-from bench.jobs.prepare import PrepareSpec
+from bench.jobs.prepare.spec import PrepareSpec
 from bench.metrics.grid import blanked
 from bench.pool import work
 from bench.random import numpy_rng

@@ -14,7 +14,7 @@ from bench import nets
 from bench.errors import Stopped
 from bench.jobs.context import Context
 from bench.jobs.initial_weights import network_of
-from bench.jobs.latency import FILE, Latency, LatencySpec
+from bench.jobs.latency.spec import FILE, Latency, LatencySpec
 from bench.store import write_atomic
 from bench.train.loop import channels_last, fabric
 from bench.typed import plain

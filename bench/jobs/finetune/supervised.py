@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.augment import finetune_views
-from bench.jobs.tracking import Curve
+from bench.jobs.finetune.tracking import Curve
 from bench.nets import Model, Network
 from bench.protocol.sections import Augment, Training, Tuning
 from bench.train.label_losses import Loss, over_scales

@@ -21,11 +21,12 @@ from bench.data.prepared import opened
 from bench.data.reader import Volume
 from bench.dataset import Case
 from bench.errors import BenchError
-from bench.jobs import guard, initial_weights, training
+from bench.jobs import initial_weights, training
 from bench.jobs.context import Context
+from bench.jobs.guard import spec as guard
 from bench.jobs.inputs import mixed
-from bench.jobs.prepare import PrepareSpec
-from bench.jobs.pretrain import PretrainSpec
+from bench.jobs.prepare.spec import PrepareSpec
+from bench.jobs.pretrain.spec import PretrainSpec
 from bench.jobs.watch import SAMPLES, Watch
 from bench.method import Method, Owned, terms
 from bench.nets import transfer
@@ -126,15 +127,16 @@ def built(spec: PretrainSpec) -> tuple[nets.Network, Method]:
     return network, spec.method.method.build(network, params, torch_seed(spec.seed, "heads"))
 
 
-def rehearse(spec: PretrainSpec) -> None:
-    """Build what a spec trains, without memory for its weights, to see whether that can be done.
+def rehearse(spec: PretrainSpec, _: None = None) -> str:
+    """Build what a spec trains, without memory for its weights; return nothing: it starts from no file.
 
     Raises:
-        BenchError: it cannot.
+        BenchError: it cannot be built.
     """
     with torch.device("meta"), suppress(RuntimeError):  # MONAI's Swin UNETR reads tensors while it is built
         _, method = built(spec)
         training.check_micro_batches(method, spec.pretrain, spec.kind)
+    return ""
 
 
 def _snapshots(context: Context[PretrainSpec]) -> dict[int, Path]:

@@ -18,7 +18,6 @@ class LatencySpec(Kind):
     """A network, and whether it gives label maps or classes."""
 
     kind = "latency"
-    work = "bench.jobs.timing"
 
     network: NetSpec
     task: str

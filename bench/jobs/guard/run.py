@@ -16,9 +16,9 @@ from bench.data.cache import AGAIN
 from bench.data.prepared import Prepared, opened
 from bench.dataset import Case
 from bench.errors import BenchError, Stopped
-from bench.jobs import guard
 from bench.jobs.context import Context
-from bench.jobs.guard import Found, GuardSpec, Leak
+from bench.jobs.guard import spec as guard
+from bench.jobs.guard.spec import Found, GuardSpec, Leak
 from bench.jobs.inputs import declaration, mixed, part
 from bench.partial import Kept
 from bench.pool import work

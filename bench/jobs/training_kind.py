@@ -9,7 +9,7 @@ from bench.dataset import Recipe
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs.kind import GPU_SAMPLE, GPU_STEP, START, TERAFLOPS_PER_GPU, Around, Kind, NetSpec
-from bench.jobs.prepare import PrepareSpec
+from bench.jobs.prepare.spec import PrepareSpec
 from bench.nets import catalog
 from bench.protocol.sections import Training
 
@@ -17,7 +17,7 @@ STEP = 0.004  # seconds of a step, whatever its size
 BACKWARD = 3.0  # forward and backward against forward alone
 
 
-class Trains(Kind):
+class TrainingKind(Kind):
     """A kind of job that trains; its needs hold the preparations of what it reads."""
 
     network: NetSpec

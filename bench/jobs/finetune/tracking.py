@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from bench.data.prepared import Prepared
-from bench.jobs.finetune import TRACKED, Tracked, target_name
+from bench.jobs.finetune.spec import TRACKED, Tracked, target_name
 from bench.jobs.predict import decided
 from bench.jobs.scoring import of_classes, row
 from bench.metrics import score

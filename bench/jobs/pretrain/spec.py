@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 from bench import registry
@@ -12,7 +11,7 @@ from bench.data.parts import Entry, Take
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs.kind import Around, NetSpec
-from bench.jobs.trains import Trains, batch_norm
+from bench.jobs.training_kind import TrainingKind, batch_norm
 from bench.protocol.sections import Number, Pretraining
 from bench.typed import canonical, plain, sparse
 
@@ -61,11 +60,10 @@ def _defaults(params: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class PretrainSpec(Trains):
+class PretrainSpec(TrainingKind):
     """A method, its network, what is read, how it is trained."""
 
     kind = "pretrain"
-    work = "bench.jobs.pretraining"
     joined = True
 
     method: MethodSpec
@@ -112,12 +110,10 @@ class PretrainSpec(Trains):
             return f"method {self.method.name!r} compares the samples of a batch"
         return batch_norm(self.network.network)
 
-    def rehearse(self, weights: Path | None) -> str:
+    @property
+    def builds(self) -> bool:
         """A method around its network, without memory for weights."""
-        from bench.jobs import pretraining
-
-        pretraining.rehearse(self)
-        return ""
+        return True
 
     def likeness(self, job: Job, around: Around) -> list[Any]:
         """The same method, network and batch."""
