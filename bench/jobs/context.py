@@ -41,7 +41,7 @@ class Context(Generic[S]):
     claim: Claim
     job: Job
     run: RunOptions
-    made: Path  # becomes DIR/jobs/<id>
+    folder: Path  # becomes DIR/jobs/<id>
     log: Callable[[str], None] = lambda line: None
     stopping: Callable[[], bool] = lambda: False
     fresh: Callable[[Mapping[str, Any]], bool] = lambda manifest: True  # would today's source make it again?
@@ -49,13 +49,13 @@ class Context(Generic[S]):
     earlier: float = 0.0  # seconds of the attempts that this one goes on from
     _began: float = field(default_factory=time.monotonic)
     _checked: float = field(default_factory=time.monotonic)
-    _told: float = 0.0
+    _logged_at: float = 0.0
 
     @property
     def spec(self) -> S:
         """Return what is to do."""
-        found: S = self.job.spec
-        return found
+        spec: S = self.job.spec
+        return spec
 
     @property
     def id(self) -> str:
@@ -89,8 +89,8 @@ class Context(Generic[S]):
             Fenced: another attempt owns the job now.
         """
         now = time.monotonic()
-        if now - self._told > 0.5 or step == steps:
-            self._told = now
+        if now - self._logged_at > 0.5 or step == steps:
+            self._logged_at = now
             shown = "  ".join(f"{k} {v:.4f}" for k, v in (terms or {}).items())
             self.log(f"step {step}/{steps}  {shown}".rstrip())
             self.store.tell(self.id, step, steps, (terms or {}).get("total"))

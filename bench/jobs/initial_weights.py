@@ -24,8 +24,8 @@ Tensors = dict[str, Tensor]  # by name
 def network_of(net: NetSpec, task: str) -> Model:
     """Return the network of a task, freshly initialised."""
     assert net.out_channels is not None
-    asked = (net.network, net.preset, net.in_channels, net.out_channels, net.crop)
-    return nets.classifier(*asked, net.hidden) if task == CLASSIFICATION else nets.network(*asked)
+    size = (net.network, net.preset, net.in_channels, net.out_channels, net.crop)
+    return nets.classifier(*size, net.hidden) if task == CLASSIFICATION else nets.network(*size)
 
 
 def seeded(seed: int) -> None:
@@ -80,10 +80,10 @@ def rehearse(network: Model, path: Path, given: Given) -> str:
     try:
         transfer.rehearse(tensors, network, manifest, lacks=given.lacks)
     except BenchError as error:
-        said = manifest.params.get(imported.OPEN)
-        raise BenchError(f"{path}: {error}" + (f"; {said}" if said else "")) from None
-    said = manifest.params.get(imported.OPEN)
-    return f"{path}: {said}" if said else ""
+        left_open = manifest.params.get(imported.OPEN)
+        raise BenchError(f"{path}: {error}" + (f"; {left_open}" if left_open else "")) from None
+    left_open = manifest.params.get(imported.OPEN)
+    return f"{path}: {left_open}" if left_open else ""
 
 
 def _weights(init: str, context: Context[Any], pretrained: Path | None) -> tuple[Tensors, transfer.Manifest]:

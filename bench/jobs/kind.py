@@ -38,7 +38,7 @@ class Sides:
 
 
 @dataclass(frozen=True)
-class Around:
+class PlanContext:
     """What a job's cost and its refusals look at besides its own spec."""
 
     jobs: Mapping[str, Job]  # of its plan, by id
@@ -69,7 +69,7 @@ class Kind(Spec):
         """Do it."""
         import_module(self.work()).run(context)
 
-    def refuse(self, job: Job, around: Around) -> None:
+    def refuse(self, job: Job, plan: PlanContext) -> None:
         """Refuse, before anything runs, settings that cannot work together.
 
         Raises:
@@ -97,15 +97,15 @@ class Kind(Spec):
         """Tell whether ``rehearse`` has anything to build where no file of weights is loaded."""
         return False
 
-    def likeness(self, job: Job, around: Around) -> list[Any]:
+    def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
         """Return what two jobs of this kind share whose seconds per unit of work are comparable."""
         return []
 
-    def units(self, job: Job, around: Around) -> float | None:
+    def units(self, job: Job, plan: PlanContext) -> float | None:
         """Return how much work it is, in units that its likeness compares; None where nobody knows."""
         return 1.0
 
-    def seconds(self, job: Job, around: Around) -> float | None:
+    def seconds(self, job: Job, plan: PlanContext) -> float | None:
         """Return its seconds on a quiet machine, None where its size is not known."""
         return None
 
@@ -152,7 +152,7 @@ class NetSpec(Net):
         version, source = catalog.entry(net.network).version, registry.source("network", net.network)
         return cls(net.network, net.preset, net.crop, in_channels=channels, version=version, source=source)
 
-    def flops(self, whole: bool) -> float:
+    def flops(self, with_decoder: bool) -> float:
         """Return the operations of one voxel's way through the network, or through its encoder alone."""
         size = catalog.preset(self.network, self.preset)
-        return size.flops_per_voxel if whole else size.encoder_flops_per_voxel
+        return size.flops_per_voxel if with_decoder else size.encoder_flops_per_voxel

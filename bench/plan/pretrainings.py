@@ -48,7 +48,7 @@ class Pretrainings:
         method, net = arm.method, arm.pretrained
         section = self.overrides.stated(replace(arm.before, seed=None, seeds=(seed,)))
         seed = section.first_seed
-        labels = method.made.reads_labels
+        labels = method.typed_params.reads_labels
         parts = self._once(
             arm, ("reads", seed, labels), lambda: mixing.mixed(self.cohorts, arm, section, labels)
         )

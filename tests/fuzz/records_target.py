@@ -72,7 +72,7 @@ class Records(Folder):
         if made.kind == "guard":
             (test,) = {t.dataset for t in made.spec.tests} or {"none"}
             found = Leak("x", "c", test, "d", "content", 0.9), Leak("x", "e", test, "d", "patient")
-            guard.write(place, guard.Found(5, {test: 2}, found))
+            guard.write(place, guard.GuardResult(5, {test: 2}, found))
         if made.kind == "evaluate":
             self._scored(place, job)
 

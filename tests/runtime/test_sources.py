@@ -1,6 +1,7 @@
 """The files behind a job are those that its kind and its plugins import, whoever adds an import."""
 
 import ast
+import re
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from bench.runtime.sources import (
     DECLARE,
     OPEN,
     ROOT,
-    _beside,
+    _left_out,
     bytes_of,
     changed,
     note,
@@ -69,7 +70,7 @@ def imported(file):
 def test_what_any_file_behind_a_kind_of_job_imports_is_behind_it_too(kind):
     found = set(sources(job(kind)))
     assert {f"{KINDS[kind].work().replace('.', '/')}.py", *PLUGINS[kind]} <= found
-    beside = tuple(name.replace(".", "/") for name in _beside(job(kind)))  # phantoms; scores, unless judged
+    beside = tuple(name.replace(".", "/") for name in _left_out(job(kind)))  # phantoms; scores, unless judged
     assert not any(file.startswith(beside) for file in found)
     for file in (f for f in found if ":" not in f):
         assert {f for f in imported(file) if not f.startswith(beside)} <= found, file
@@ -202,6 +203,22 @@ def test_a_refactored_file_is_the_same_and_one_that_was_edited_since_is_another(
         for text, expected in zip(texts, [()] * 3 + [("bench/one.py",)], strict=True):
             now = tree(one=text)
             assert changed(manifest) == expected == unfinished(note(state, ()), now).differ
+
+
+def test_a_meaning_stands_for_one_file_alone():
+    meanings = [meaning for states in made_by.REFACTORED.values() for meaning in states]
+    assert len(set(meanings)) == len(meanings)
+    assert all(re.fullmatch(r"[0-9a-f]{12}", meaning) for meaning in meanings)
+
+
+def test_a_file_that_is_no_longer_behind_a_job_is_no_change_by_itself(tree, monkeypatch):
+    before = tree(**{"jobs/guard/run": "import bench.one\nx = 1\n", "one": CODE, "two": ""})
+    manifest = {"kind": "guard", "spec": {}, "provenance": {"source": "0", "sources": before}}
+    now = tree(**{"jobs/guard/run": "x = 1\n"})
+    assert changed(manifest) == ("bench/jobs/guard/run.py", "bench/one.py")
+    meanings = [state["bench/jobs/guard/run.py"].split()[1] for state in (before, now)]
+    monkeypatch.setattr(made_by, "REFACTORED", {"run": tuple(meanings)})
+    assert changed(manifest) == () == unfinished(note(before, ()), now).differ
 
 
 def test_another_function_of_that_name_is_another_import(tree):

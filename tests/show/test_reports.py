@@ -74,7 +74,7 @@ def test_sections_that_share_a_data_set_name_the_leaks_of_their_own_tests(plan_o
     (store.jobs / guard).mkdir()
     (store.jobs / guard / "manifest.json").write_text("{}")
     met = [Leak(NAME, case, NAME, case, "patient") for case in "abc"]
-    guarded.write(store.jobs / guard, guarded.Found(9, {NAME: 3}, tuple(met)))
+    guarded.write(store.jobs / guard, guarded.GuardResult(9, {NAME: 3}, tuple(met)))
     cases = [(NAME, "a"), (NAME, "b"), ("one", "c")]
     rows = record.frame([dict.fromkeys(record.COLUMNS, 0) | {"section": s, "case": c} for s, c in cases])
     told = [(k.section, k.tests, k.cases) for k in gather.leaks(plan, store, "test0", rows)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.data.parts import Entry, Take
 from bench.job import Job
-from bench.jobs.kind import Around, Given, Kind, NetSpec
+from bench.jobs.kind import Given, Kind, NetSpec, PlanContext
 from bench.protocol.sections import Number, Samples
 from bench.typed import sparse
 
@@ -38,10 +38,10 @@ class EmbedSpec(Kind):
     take: Take = sparse(Take())
     given: Given = sparse(Given())  # as of a fine-tuning
 
-    def likeness(self, job: Job, around: Around) -> list[Any]:
+    def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
         """The same network, as many samples."""
         return [self.network, self.samples]
 
-    def seconds(self, job: Job, around: Around) -> float | None:
+    def seconds(self, job: Job, plan: PlanContext) -> float | None:
         """Some hundred samples; measured after the first such job."""
         return 30.0

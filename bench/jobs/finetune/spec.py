@@ -12,7 +12,7 @@ from bench.data.parts import Labelled
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs import prediction
-from bench.jobs.kind import MAPS, START, Around, Given, NetSpec
+from bench.jobs.kind import MAPS, START, Given, NetSpec, PlanContext
 from bench.jobs.prepare.spec import PrepareSpec
 from bench.jobs.pretrain.spec import PretrainSpec
 from bench.jobs.training_kind import TrainingKind, batch_norm
@@ -116,14 +116,14 @@ class FinetuneSpec(TrainingKind):
     # nothing is trained: the best of these fine-tunings is taken over
     tune: tuple[Candidate, ...] = sparse(())
 
-    def refuse(self, job: Job, around: Around) -> None:
+    def refuse(self, job: Job, plan: PlanContext) -> None:
         """A batch, a crop or a loss that cannot be; weights that the network cannot take over."""
         net = self.network
-        self.refuse_training(job, around, processes=1)
+        self.refuse_training(job, plan, processes=1)
         self._refuse_for_task()
         self._refuse_curve()
-        self._refuse_output(job, around)
-        needs = (around.jobs[need].spec for need in job.needs)
+        self._refuse_output(job, plan)
+        needs = (plan.jobs[need].spec for need in job.needs)
         for before in (spec.network for spec in needs if isinstance(spec, PretrainSpec)):
             if net.in_channels % before.in_channels:
                 raise BenchError(
@@ -165,7 +165,7 @@ class FinetuneSpec(TrainingKind):
                 "finetune.hidden: has batch norm, for which one sample is too few; take a batch of 2"
             )
 
-    def _refuse_output(self, job: Job, around: Around) -> None:
+    def _refuse_output(self, job: Job, plan: PlanContext) -> None:
         """A last layer that cannot have come, or that was taught other labels."""
         as_loaded = self.finetune.evaluation == "as_loaded"
         key = "evaluation: as_loaded" if as_loaded else "output: loaded"
@@ -174,10 +174,10 @@ class FinetuneSpec(TrainingKind):
         if self.init == "random":
             raise BenchError(f"finetune.{key}: the row starts from random weights; leave it out")
         for need in job.needs:
-            before = around.jobs[need].spec
+            before = plan.jobs[need].spec
             if not isinstance(before, PretrainSpec):
                 continue
-            taught = {entry.dataset for entry in before.data if entry.classes}
+            taught = {part.dataset for part in before.data if part.classes}
             if taught != {self.data.dataset} or self.finetune.head != "softmax":
                 learned = f"the labels of {', '.join(sorted(taught))}" if taught else "no labels"
                 raise BenchError(
@@ -216,7 +216,7 @@ class FinetuneSpec(TrainingKind):
         """Where its batch is cut, the layers of its network are looked at."""
         return self.finetune.accumulate > 1
 
-    def likeness(self, job: Job, around: Around) -> list[Any]:
+    def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
         """The same network and batch, the same looks."""
         looks = [self.finetune.track, self.data] if self.finetune.track else []
         return [self.network, self.finetune.batch, self.finetune.precision, *looks]
@@ -230,24 +230,24 @@ class FinetuneSpec(TrainingKind):
         """One crop through the network; a classification has no decoder."""
         return prod(self.network.crop) * self.network.flops(self.data.task == MAPS)
 
-    def units(self, job: Job, around: Around) -> float | None:
+    def units(self, job: Job, plan: PlanContext) -> float | None:
         """By the step."""
-        return 0.0 if self.untrained else super().units(job, around)
+        return 0.0 if self.untrained else super().units(job, plan)
 
     def operations(self) -> float | None:
         """Every sample of every step, where there is one."""
         return 0.0 if self.untrained else super().operations()
 
-    def seconds(self, job: Job, around: Around) -> float | None:
+    def seconds(self, job: Job, plan: PlanContext) -> float | None:
         """By its operations, and the cases that its curve predicts at each look."""
         if self.untrained:
             return START
-        trained, cases = super().seconds(job, around), around.sizes.get(job.id)
+        trained, cases = super().seconds(job, plan), plan.sizes.get(job.id)
         tuning = self.finetune
         if trained is None or tuning.track is None or not cases:
             return trained
-        prepared = around.jobs[job.needs[0]]
-        sides = prepared.told(PrepareSpec).sides(prepared, around)
+        prepared = plan.jobs[job.needs[0]]
+        sides = prepared.spec_as(PrepareSpec).sides(prepared, plan)
         inference = tuning.inference or Inference()
-        each = prediction.seconds(self.network, inference, sides, self.data.task, around.speed(job))
+        each = prediction.seconds(self.network, inference, sides, self.data.task, plan.speed(job))
         return trained + each * cases * tuning.track.looks(tuning.steps or 0)
