@@ -141,9 +141,9 @@ def test_one_flipped_bit_in_scores_is_found_and_they_count_as_lacking(made):
     path = found(made.out, "scores-*.parquet")
     for number, part in enumerate(PARTS):
         before = flip(path, part, number % 8)
-        assert not scoring.whole(path) and main(["verify", "--out", str(made.out)]) == 1
+        assert not scoring.intact(path) and main(["verify", "--out", str(made.out)]) == 1
         path.write_bytes(before)
-    assert scoring.whole(path)
+    assert scoring.intact(path)
 
 
 def untuned(made):
