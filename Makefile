@@ -28,6 +28,7 @@ $(VENV)/.installed: pyproject.toml .ci/constraints.txt .ci/requirements.lock
 	@grep -v '^torch==' .ci/constraints.txt > $(VENV)/constraints.txt
 	@$(BIN)/python -c "from importlib.metadata import version; print('torch==' + version('torch'))" >> $(VENV)/constraints.txt
 	@$(if $(LOCKED),$(INSTALL) "2 of 2: packages by their hashes" --require-hashes --no-deps -r .ci/requirements.lock)
+	@$(BIN)/python -m pip uninstall -q -y bench 2>/dev/null  # its name until 0.2.0, another project's on the index
 	@$(INSTALL) "$(if $(LOCKED),bench,2 of 2: bench and its packages)" $(if $(LOCKED),--no-deps,-c $(VENV)/constraints.txt) -e ".[dev]"
 	@touch $@
 
@@ -56,7 +57,7 @@ nnunet: .venv-nnunet/.installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/nets/test_real_nnunet.py
 
 speed: setup
-	$(BIN)/python tests/speed/every.py $(ONLY)
+	$(BIN)/python tools/speed/every.py $(ONLY)
 
 $(VENV)/.docs: $(VENV)/.installed
 	@$(INSTALL) "what the site is built with" $(if $(LOCKED),--no-deps,-c $(VENV)/constraints.txt) -e ".[docs]"

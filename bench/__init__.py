@@ -14,7 +14,7 @@ import re
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def _one_number() -> None:

@@ -1,8 +1,6 @@
 """The views of a protocol: every cell's scores and learning curve, with columns that say what they are.
 
-An output folder may have rows of cells that nobody ran in it: ``tracks/<protocol>.parquet``, and
-``tracks/curves/``. A cell's job says what it is: rows of a job that is planned are the cell's, under the
-names that it has now, and the folder's own scores of that job win over them.
+Scores of jobs that nobody ran in an output folder are added by ``bench.imported_scores``.
 """
 
 from __future__ import annotations
@@ -12,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import digest
-from bench.elsewhere import Rows, of_plan
 from bench.jobs.finetune.spec import TRACKED, FinetuneSpec, target_name
 from bench.jobs.latency import spec as latency
 from bench.jobs.scoring import Scoring, path, targets_of
 from bench.metrics.request import LATENCY
-from bench.record import COLUMNS, CURVE, SCORES, Part, frame, read_part, read_rows, stacked
+from bench.record import CURVE, SCORES, Part, frame, read_part, read_rows, stacked
 from bench.store import Store, write_atomic
 
 if TYPE_CHECKING:
@@ -42,7 +39,7 @@ def collect(plan: Plan, store: Store, protocol: str, *, over: bool = True) -> pd
     """
     parts: list[tuple[pd.DataFrame | Part, dict[str, Any]]] = []
     failed: list[dict[str, Any]] = []
-    for cell, scoring in _scored(plan, protocol):
+    for cell, scoring in scored_cells(plan, protocol):
         file = path(store, cell.evaluate, scoring)
         columns = {"job": cell.evaluate, **cell.columns}
         guarded = cell.guard is None or store.done(cell.guard)
@@ -54,12 +51,7 @@ def collect(plan: Plan, store: Store, protocol: str, *, over: bool = True) -> pd
                 failed.append(_hole({**columns, "job": cell.latency}, LATENCY))
         elif cell.wanted and ((over and store.done(cell.evaluate)) or _failure(plan, store, cell)):
             failed += [_hole(columns, metric) for metric in scoring.metrics]
-    own = stacked([*parts, (frame(failed), {})])
-    if not (file := taken_file(store, protocol)).exists():
-        return own
-    here = set(own["job"].unique())
-    taken = of_plan(Rows(read_rows(file, COLUMNS)), _scored(plan, protocol), here)
-    return stacked([(taken, {}), (own, {})])
+    return stacked([*parts, (frame(failed), {})])
 
 
 def curves(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
@@ -72,7 +64,7 @@ def curves(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
         Damaged: a curve is not what was published.
     """
     parts: list[tuple[pd.DataFrame, dict[str, Any]]] = []
-    for cell, scoring in _scored(plan, protocol):
+    for cell, scoring in scored_cells(plan, protocol):
         file = store.jobs / cell.finetune / TRACKED
         if cell.curve and store.done(cell.finetune) and (cell.guard is None or store.done(cell.guard)):
             digest.check(file)
@@ -81,30 +73,12 @@ def curves(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
             epoch = found["step"] / (cell.epoch or float("nan"))
             own = {"job": cell.finetune, "part": track.part if track else "", "epoch": epoch}
             parts.append((found, {**cell.columns, **own}))
-    own = stacked(parts, CURVE)
-    if not (file := taken_file(store, protocol, "tracks/curves")).exists():
-        return own
-    rows, here = Rows(read_rows(file, CURVE)), set(own["job"].unique())
-    others = [c for c, _ in _scored(plan, protocol) if c.curve and c.finetune not in here]
-    taken = rows.of_cells(((c, c.finetune, rows.of_job(c.finetune)) for c in others), curve=True)
-    return stacked([(taken, {}), (own, {})], CURVE)
-
-
-def taken_file(store: Store, protocol: str, folder: str = "tracks") -> Path:
-    """Return where a protocol's rows that were taken from elsewhere lie, if there are any."""
-    return store.within(store.root / folder) / f"{protocol}.parquet"
-
-
-def take(table: pd.DataFrame, file: Path, protocol: str) -> None:
-    """Leave rows of elsewhere as those of a protocol here."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    columns = {name: CURVE[name] for name in table}
-    write_atomic(file, _parquet(stacked([(table, {"protocol": protocol})], columns)))
+    return stacked(parts, CURVE)
 
 
 def save(table: pd.DataFrame, store: Store, protocol: str) -> None:
     """Write the view ``records/<protocol>.parquet``."""
-    write_atomic(store.root / "records" / f"{protocol}.parquet", _parquet(table))
+    write_atomic(store.root / "records" / f"{protocol}.parquet", as_parquet(table))
 
 
 def curves_file(store: Store, protocol: str) -> Path:
@@ -119,10 +93,10 @@ def save_curves(table: pd.DataFrame, store: Store, protocol: str) -> None:
         file.unlink(missing_ok=True)
         return
     file.parent.mkdir(exist_ok=True)
-    write_atomic(file, _parquet(table))
+    write_atomic(file, as_parquet(table))
 
 
-def _parquet(table: pd.DataFrame) -> bytes:
+def as_parquet(table: pd.DataFrame) -> bytes:
     """Return a view's file, its text as plain text to whoever reads it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -143,7 +117,8 @@ def named(table: pd.DataFrame, scoring: Scoring) -> pd.DataFrame:
     return pd.concat(every).sort_values("step", kind="stable")
 
 
-def _scored(plan: Plan, protocol: str) -> list[tuple[Cell, Scoring]]:
+def scored_cells(plan: Plan, protocol: str) -> list[tuple[Cell, Scoring]]:
+    """Return every cell of a protocol with the way in which it is scored."""
     wanted = plan.scoring_of[protocol]
     return [(cell, wanted[cell.columns["section"]]) for cell in plan.cells[protocol]]
 

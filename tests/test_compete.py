@@ -16,10 +16,10 @@ from bench.cli import main
 from bench.compete import standing
 from bench.compete.entry import entered
 from bench.compete.track import tracked
+from bench.imported_scores import added, merged
 from bench.jobs.scoring import path
 from bench.protocol import read
 from bench.report import Beside, Cost, Pretext, Pretraining
-from bench.show.taken import joined
 from bench.store import Store
 from bench.typed import plain
 
@@ -54,6 +54,12 @@ def track(plan_of, tmp_path, monkeypatch, phantoms):
         return ["compete", "test0.yaml", "--records", "track", "--data", str(phantoms), "--plugins", "mine"]
 
     return left
+
+
+def whole(plan, store, name):
+    """Return the rows of a report, imported and own."""
+    own = records.collect(plan, store, name)
+    return record.stacked([(added(plan, store, name, own).rows, {}), (own, {})])
 
 
 def column(**values):
@@ -204,7 +210,7 @@ def put(track, tmp_path, monkeypatch, contents, phantoms):
 def test_rows_are_taken_to_the_bit_and_those_of_the_folders_own_jobs_win(put):
     _, store, protocol, plan = put
     theirs = record.read_rows(store.root.parent / "track" / "records" / "test0.parquet", record.COLUMNS)
-    found = records.collect(plan, store, protocol.name)
+    found = whole(plan, store, protocol.name)
     assert {*found["protocol"]} == {"test0_with_my_method"}
     pd.testing.assert_frame_equal(found.drop(columns="protocol"), theirs.drop(columns="protocol"))
     cell = next(c for c in plan.cells[protocol.name] if c.row == "pair")
@@ -214,7 +220,7 @@ def test_rows_are_taken_to_the_bit_and_those_of_the_folders_own_jobs_win(put):
     own[list(record.SCORES)].to_parquet(scores, index=False)
     (store.jobs / cell.guard).mkdir()
     (store.jobs / cell.guard / "manifest.json").write_text(json.dumps(plan.jobs[cell.guard].plain()))
-    both = records.collect(plan, store, protocol.name)
+    both = whole(plan, store, protocol.name)
     assert len(both) == len(theirs) and {*both.loc[both["job"].eq(cell.evaluate), "value"]} == {0.25}
     assert [c.row for c in plan.cells[protocol.name] if c.wanted] == ["my_method"] * 4
     assert {c.columns["split_hash"] for c in plan.cells[protocol.name]} == {*theirs["split_hash"]}
@@ -223,9 +229,9 @@ def test_rows_are_taken_to_the_bit_and_those_of_the_folders_own_jobs_win(put):
 def test_where_it_stands_is_that_of_scores_by_hand(put):
     one, store, protocol, plan = put
     cells = [c for c in plan.cells[protocol.name] if c.row == "my_method"]
-    table = pd.concat([records.collect(plan, store, protocol.name), scored(cells, protocol.name)])
+    table = pd.concat([whole(plan, store, protocol.name), scored(cells, protocol.name)])
     records.save(table, store, protocol.name)
-    said = Beside(origin=protocol.origin, titles={"my_method": "Mine"}, costs=one.track.said.costs)
+    said = Beside(origin=protocol.origin, titles={"my_method": "Mine"}, costs=one.track.beside.costs)
     (store.root / "records" / f"{protocol.name}.json").write_text(json.dumps(plain(said)))
     text = standing.as_text(one.track, one, store)
     lines = text.split("\n")
@@ -243,16 +249,15 @@ def test_what_stands_beside_both_is_told_apart():
         pretrainings=(Pretraining(("a",), ("d",), (1, 1), (2, 2), 1, "sgd", 0.1, "poly", "fp32"),),
     )  # fmt: skip
     own = Beside(costs=(Cost("new", "pretrain", 3.0),), provenance={"commit": "y"}, titles={"new": "New"})
-    both = joined(own, theirs)
+    both = merged(own, [theirs])
     figures = [tuple(Pretext("a", "error", last=last, seed=seed) for seed in some)
                for last, some in ((2.0, (0, 1)), (1.0, (1, 2)))]  # fmt: skip
-    once = joined(replace(own, pretexts=figures[1]), replace(theirs, pretexts=figures[0])).pretexts
+    once = merged(replace(own, pretexts=figures[1]), [replace(theirs, pretexts=figures[0])]).pretexts
     assert [(one.seed, one.last) for one in once] == [(0, 2.0), (1, 1.0), (2, 1.0)]
     assert [(c.row, c.seconds) for c in both.costs] == [("a", 1.0), ("new", 3.0)]
     assert (
         both.provenance == {"commit": "y", "track: commit": "x"} and both.pretrainings == theirs.pretrainings
     )
-    assert joined(own, Beside()) is own
 
 
 @pytest.mark.slow

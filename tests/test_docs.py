@@ -1,17 +1,21 @@
 """What README and docs say of files, names, flags and links of this tree is so."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
+from bench import __version__
 from bench.arguments import parser
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FIRST = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+PAGES = [*(ROOT / name for name in FIRST), *sorted((ROOT / "docs").glob("*.md"))]
 SOURCES = {
     p: p.read_text()
-    for room in ("bench", "methods", "datasets", "tests/speed")
+    for room in ("bench", "methods", "datasets", "tools")
     for p in (ROOT / room).rglob("*.py")
 }
 SUFFIXES = ("py", "md", "yaml", "json", "toml", "txt", "svg", "png", "csv", "tex", "html", "lock", "npz")
@@ -38,7 +42,7 @@ WHERE = {  # architecture.md, "Where is ... ?": what stands in the file that it 
 
 def missing_paths(page, text):
     """Return the files named that are neither below the root nor next to the page."""
-    rooms, suffixes = "bench|methods|datasets|protocols|tests|docs|\\.ci", "|".join(SUFFIXES)
+    rooms, suffixes = "bench|methods|datasets|protocols|tests|tools|docs|\\.ci", "|".join(SUFFIXES)
     pattern = rf"(?<![\w/.<-])((?:{rooms})/[\w./-]+\.(?:{suffixes}))\b"
     named = {path for path in re.findall(pattern, text) if "NAME" not in path}
     return [p for p in named if not (ROOT / p).exists() and not (page.parent / p).exists()]
@@ -119,6 +123,25 @@ def test_what_pages_name_is_in_the_tree(missing):
 )
 def test_what_is_not_there_is_noticed(missing, text):
     assert len(missing(PAGES[0], text)) == 1
+
+
+def test_there_is_one_version_with_a_date():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    newest = re.search(r"(?m)^## (\S+) \((\S+)\)$", (ROOT / "CHANGELOG.md").read_text())
+    assert newest.groups() == (__version__, cited["date-released"]) and cited["version"] == __version__
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["dynamic"] == ["version"] and project["license"] == cited["license"]
+
+
+def test_what_pip_is_told_to_install_is_not_another_project():
+    """`bench` on the index is not ours, with or without extras."""
+    told = re.compile(r"(?<![\w-])bench\[|\bpip install[^\n`]*[ '\"]bench(?![\w/.-])")
+    templates = [p for p in (ROOT / "bench" / "templates").rglob("*") if p.suffix in (".py", ".yaml")]
+    texts = {p: p.read_text() for p in (*PAGES, *SOURCES, *templates, ROOT / "Makefile")}
+    lines = [(p.name, line) for p, text in texts.items() for line in text.splitlines() if told.search(line)]
+    assert [name for name, line in lines if "Do not `pip install bench`" not in line] == []
+    assert told.search("pip install 'bench[wandb]'") and told.search("pip install -q bench")
+    assert not told.search("pip install 'medssl-bench[wandb]'")
 
 
 @pytest.mark.parametrize("what", WHERE)

@@ -4,9 +4,12 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from email.parser import BytesParser
 from pathlib import Path
 
 import pytest
+
+from bench import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 HELD = {  # folder of the clone, which of its files: where the wheel has them
@@ -52,6 +55,16 @@ def test_holds(wheel, folder, which):
         assert held.get(name) == path.read_bytes(), name
 
 
+def test_is_called_what_nobody_else_is(wheel):
+    """On the index `bench` is another project, and `frappe-bench` has a command of that name."""
+    with zipfile.ZipFile(wheel) as archive:
+        about = f"medssl_bench-{__version__}.dist-info"
+        metadata = BytesParser().parsebytes(archive.read(f"{about}/METADATA"))
+        commands = archive.read(f"{about}/entry_points.txt").decode()
+    assert (metadata["Name"], metadata["Version"]) == ("medssl-bench", __version__)
+    assert "[console_scripts]\nbench = bench.cli:main\n" in commands
+
+
 @pytest.mark.slow
 def test_runs_outside_a_clone(wheel, tmp_path):
     """In an environment of its own, which borrows every other package from this one."""
@@ -69,6 +82,7 @@ def test_runs_outside_a_clone(wheel, tmp_path):
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 
+    assert bench("--version").startswith(f"bench {__version__}, Python")
     assert "bench_files/protocols/voco/table1.yaml" in bench("list", "protocols")
     assert bench("list", "methods").count("\n") > 30
     assert "voco_table1 (smoke)" in bench("plan", "voco/table1", "--scale", "smoke")

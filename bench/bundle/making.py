@@ -12,7 +12,7 @@ from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING
 
-from bench import plugins
+from bench import __version__, plugins
 from bench.bundle import divisions, included, private
 from bench.bundle.manifest import SCHEMA, Listed, Manifest, Outside, listed, written
 from bench.bundle.opening import draw, opened
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLES = ("table.csv", "table.md", "verdicts.csv")  # the last where there are any
-PACKAGES = ("bench", "numpy", "pandas", "pyarrow")  # that tables are drawn with
+PACKAGES = ("numpy", "pandas", "pyarrow")  # that tables are drawn with
 Read = Mapping[str, tuple[Protocol, "pd.DataFrame"]]  # by name: a protocol and its records
 
 
@@ -219,4 +219,5 @@ def drawn() -> dict[str, str]:
     """Return what draws tables here."""
     here = tree()
     commit = f"{here.commit}, modified (digest {here.changed})" if here.modified else here.commit
-    return {"python": python_version(), **{p: version(p) for p in PACKAGES}, "commit": commit}
+    packages = {"bench": __version__, **{name: version(name) for name in PACKAGES}}
+    return {"python": python_version(), **packages, "commit": commit}

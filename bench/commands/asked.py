@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,8 @@ from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.executors.slurm.profile import Profile
+    from bench.imported_scores import Cells
     from bench.plan import Plan
-    from bench.reuse import Reused
     from bench.run import Request
     from bench.store import Store
 
@@ -53,15 +54,16 @@ def seen(out: Path) -> Store:
     return Store.open(out, create=False) if (out / "bench.json").exists() else Store(out)
 
 
-def reused(arguments: argparse.Namespace, plan: Plan, store: Store) -> dict[str, Reused]:
-    """Leave out of a plan what records elsewhere have; return that by protocol."""
-    from bench.records import taken_file
-
-    if not arguments.records and not any(taken_file(store, name).exists() for name in plan.cells):
+def imported(arguments: argparse.Namespace, plan: Plan, store: Store) -> Cells:
+    """Leave out of a plan what others have scored; return that by protocol."""
+    if not arguments.records and not any((store.root / "tracks").glob("*.parquet")):
         return {}
-    from bench import reuse  # a fifth of a second, which most plans do without
+    from bench import imported_scores  # a fifth of a second, which most plans do without
+    from bench.bundle.opening import as_folder
 
-    return reuse.reuse(plan, store, arguments.records)
+    with ExitStack() as stack:
+        places = {place: stack.enter_context(as_folder(place)) for place in arguments.records}
+        return imported_scores.leave_out(plan, store, places)
 
 
 def workers(arguments: argparse.Namespace, plan: Plan) -> int:

@@ -13,7 +13,7 @@ def body(arguments: argparse.Namespace) -> int:
     from bench.data.check import check
     from bench.data.roots import Roots, adapter
     from bench.show import survey_page
-    from bench.show.progress import bar
+    from bench.show.screen import bar
     from bench.show.survey import Survey
 
     roots, name = Roots.here(arguments.data), arguments.dataset

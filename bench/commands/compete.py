@@ -18,12 +18,12 @@ def _body(arguments: argparse.Namespace) -> int:
     from bench import run as doing
     from bench.compete import entry, standing, terms
     from bench.compete.track import tracked
+    from bench.imported_scores import keep
     from bench.plan.feasible import refuse_half
     from bench.protocol import read_all
     from bench.run import Request
-    from bench.show.kept import keep
-    from bench.show.progress import bars, manner
     from bench.show.reports import refuse_others
+    from bench.show.screen import bars, manner
     from bench.show.trackers.tracker import check
     from bench.store import Store
 
@@ -35,7 +35,7 @@ def _body(arguments: argparse.Namespace) -> int:
     cluster = asked.cluster(arguments)
     with one.tried() as file:
         request = Request(
-            (file,), arguments.out, None, arguments.data, {"row": [one.row]}, tuple(track.said.overrides)
+            (file,), arguments.out, None, arguments.data, {"row": [one.row]}, tuple(track.beside.overrides)
         )
         (protocol,) = request.read()
         processes = cluster.world if cluster else 1

@@ -9,7 +9,7 @@ import sys
 def body(arguments: argparse.Namespace) -> int:
     """Ask, write, and say what was written."""
     from bench.init import init
-    from bench.show.progress import bar
+    from bench.show.screen import bar
 
     def ask(question: str, default: str) -> str:
         if not sys.stdin.isatty():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def body(arguments: argparse.Namespace) -> int:
     """Plan without the data where they lack, and print it."""
     from bench import run
-    from bench.show.progress import bar
+    from bench.show.screen import bar
     from bench.store import Store
 
     cluster, request = asked.cluster(arguments), asked.request(arguments)
@@ -29,10 +29,10 @@ def body(arguments: argparse.Namespace) -> int:
     processes = cluster.world if cluster else 1
     plan = run.make_plan(request, protocols, need_data=False, processes=processes, bar=bar)
     store = asked.seen(arguments.out)
-    if reused := asked.reused(arguments, plan, store):
-        from bench.reuse import said
+    if imported := asked.imported(arguments, plan, store):
+        from bench.imported_scores import as_lines
 
-        for line in said(reused, store):
+        for line in as_lines(imported, store):
             print(f"bench: {printable(line)}", file=sys.stderr)
     if getattr(arguments, "detect", None) is not None:
         return _detect(arguments, protocols, plan, store)

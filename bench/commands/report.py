@@ -62,20 +62,20 @@ def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
 
 def _serve(arguments: argparse.Namespace, store: Any, names: list[str]) -> int:
     """Show reports to a browser until Ctrl-C."""
-    from bench.show.drawer import Looked, Source
-    from bench.show.redrawing import Redrawing
+    from bench.show.pages import Redrawing, ServedPage, Source
     from bench.show.reports import rows_of
-    from bench.show.run_note import name as run_of
     from bench.show.serve import PORT, Server, address, tunnel
+    from bench.show.state import run_name
 
     if arguments.to is not None or arguments.plain:
         what = "--plain" if arguments.to is None else f"--to {arguments.to}"
         raise BenchError(f"{what}: --serve shows what lies in OUT/reports; leave it out")
-    wishes = {n: Looked(Source(p, arguments.scale)) for p, n in zip(arguments.protocols, names, strict=True)}
-    for name, wish in wishes.items():
-        if not run_of(store, name):
-            rows_of(store, name, wish.source.file)
-    redrawing = Redrawing(store, wishes, lambda line: print(f"bench: {line}", file=sys.stderr, flush=True))
+    sources = [Source(file, arguments.scale) for file in arguments.protocols]
+    pages = {name: ServedPage(source) for name, source in zip(names, sources, strict=True)}
+    for name, page in pages.items():
+        if not run_name(store, name):
+            rows_of(store, name, page.source.file)
+    redrawing = Redrawing(store, pages, lambda line: print(f"bench: {line}", file=sys.stderr, flush=True))
     with Server(store, redrawing, PORT if arguments.port is None else arguments.port) as server:
         print(address(server.port), "from another machine, through:", tunnel(server.port))
         print("Ctrl-C ends it", flush=True)

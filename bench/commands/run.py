@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from bench.plan import Plan
     from bench.protocol import Protocol
     from bench.runtime.execute import Outcome
-    from bench.show.drawer import Source
-    from bench.show.progress import Manner
+    from bench.show.pages import Source
+    from bench.show.screen import Manner
     from bench.show.trackers.follow import Follow
     from bench.store import Store
 
@@ -43,7 +43,7 @@ class Work:
     @property
     def sources(self) -> dict[str, Source]:
         """Return what each protocol's page is drawn from."""
-        from bench.show.drawer import Source
+        from bench.show.pages import Source
 
         read = zip(self.files, self.protocols, strict=True)
         return {p.name: Source(file, p.scale, p.origin.content) for file, p in read if p.origin}
@@ -57,10 +57,10 @@ def body(arguments: argparse.Namespace) -> int:
 
 def _body(arguments: argparse.Namespace) -> int:
     from bench import run
+    from bench.imported_scores import as_lines, keep, put
     from bench.plan.feasible import refuse_half
-    from bench.show.kept import keep
-    from bench.show.progress import bars, manner
     from bench.show.reports import refuse_others
+    from bench.show.screen import bars, manner
     from bench.show.trackers.tracker import check
     from bench.store import Store
 
@@ -76,16 +76,11 @@ def _body(arguments: argparse.Namespace) -> int:
     refuse_others(protocols, store)
     processes = cluster.world if cluster else 1
     plan = run.make_plan(request, protocols, need_data=True, processes=processes, bar=bars(how))
-    reused = asked.reused(arguments, plan, store)
+    imported = asked.imported(arguments, plan, store)
     seen = run.without_changed(plan, store) if arguments.redo else store
     refuse_half(plan, run.todo(plan, seen), asked.without_gpu(arguments, cluster))
-    if reused:
-        from bench import reuse
-
-        reuse.put(reused, store)
-        for line in reuse.said(reused, store):
-            say(line)
-    for line in keep(plan.cells, store):
+    put(imported, store)
+    for line in (*as_lines(imported, store), *keep(plan.cells, store)):
         say(line)
     if arguments.redo:
         run.rehearse(plan, run.todo(plan, seen))  # what it tells comes again below
@@ -118,7 +113,7 @@ def say(line: str) -> None:
 def _carry_out(work: Work, follow: Follow) -> int:
     """Run a plan; what is found damaged is done anew, each once."""
     from bench import digest, run
-    from bench.show.run_note import forget
+    from bench.show.state import forget
 
     plan, store = work.plan, work.store
     anew: set[str] = set()
@@ -149,8 +144,8 @@ def _go(work: Work, follow: Follow) -> dict[str, Outcome]:
     """Run what is to do of a plan, with pages that follow it, and return how each job ended."""
     from bench import run
     from bench.show.labels import remember
-    from bench.show.live import Live
-    from bench.show.progress import Watch
+    from bench.show.pages import Live
+    from bench.show.screen import Watch
 
     plan, store, cluster, workers = work.plan, work.store, work.cluster, work.workers
     jobs = run.todo(plan, store)

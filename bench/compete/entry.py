@@ -14,12 +14,12 @@ from typing import Any
 
 import yaml
 
-from bench import records, registry
+from bench import registry
 from bench.compete.track import Track
 from bench.errors import BenchError, unknown
+from bench.imported_scores import folder_of
 from bench.protocol import settings
 from bench.protocol.strict import parse, scalar
-from bench.show.taken import leave
 from bench.store import Store, write_atomic
 
 HEAD = (
@@ -28,6 +28,11 @@ HEAD = (
 
 EXAMPLES = {"--params": "temperature=0.2", "--pretrain": "steps=2000"}
 NOTE = "Row {row} was run for this report; the other rows are the records of {track}, patient by patient."
+
+
+def file_of(store: Store, name: str) -> Path:
+    """Return where the protocol lies that has a track's rows and one more."""
+    return folder_of(store) / f"{name}.yaml"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +68,14 @@ class Entry:
         Raises:
             BenchError: records of it lie there that were made with other settings; nothing is written.
         """
-        file = records.taken_file(store, self.name).parent / f"{self.name}.yaml"
+        file = file_of(store, self.name)
         made = store.root / "records" / f"{self.name}.json"
         if file.exists() and made.exists() and file.read_text() != self._text(file):
             raise BenchError(
                 f"{file}: is {self.row} in {self.track.name} with other settings, and has records; take "
                 "another --out, or remove this file to have its records replaced"
             )
-        leave(store, self.name, self.track.table, self.track.said, self.track.curves)
+        self.track.view.copied(file.parent)
         return self._written(file.parent)
 
     def _written(self, folder: Path) -> Path:

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 from tabulate import tabulate
 
-from bench.compete.entry import Entry
+from bench.compete.entry import Entry, file_of
 from bench.compete.track import Track
 from bench.errors import printable
 from bench.protocol import row_of
-from bench.records import taken_file
 from bench.report import scene_of
 from bench.report.answer import answer
 from bench.report.grouping import scored
@@ -26,7 +25,7 @@ STAGES = ("pretrain", "finetune")
 
 def as_text(track: Track, entry: Entry, store: Store) -> str:
     """Return it in lines, read from the records of the whole track as its report is."""
-    path = taken_file(store, entry.name).with_suffix(".yaml")
+    path = file_of(store, entry.name)
     protocol, table = recorded(path, track.protocol.scale, store)
     more = extras(protocol, table, said_beside(store, entry.name), store, RESULTS, panels=False)
     scene = scene_of(protocol, table, more)

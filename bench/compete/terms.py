@@ -11,6 +11,7 @@ from bench.bundle.verifying import misfits
 from bench.compete.entry import Entry
 from bench.compete.track import Track
 from bench.errors import BenchError
+from bench.imported_scores import CELL
 from bench.metrics.request import LATENCY
 from bench.protocol import Protocol, row_of
 from bench.protocol.comparable import differing, way
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from bench.plan import Plan
 
-CELL = ["row", "section", "fraction", "fold", "pretrain_seed", "seed"]  # columns that name one
 SPLIT = ["dataset", "split", "split_hash"]
 Said = dict[tuple[Any, ...], set[tuple[Any, ...]]]  # by place
 
@@ -67,7 +67,7 @@ def check(track: Track, entry: Entry, protocol: Protocol, plan: Plan) -> None:
 
 def lacking(track: Track, entry: Entry, protocol: Protocol, plan: Plan) -> str:
     """Say which cells of the track have no records; empty where each has."""
-    there = {*distinct(track.table, CELL).itertuples(index=False, name=None)}
+    there = {*distinct(track.table, [*CELL]).itertuples(index=False, name=None)}
     cells = [c for c in plan.cells[protocol.name] if row_of(track.protocol, c.columns["row"])[0] is not None]
     gone = [c.columns["row"] for c in cells if tuple(c.columns[k] for k in CELL) not in there]
     if not gone:
@@ -82,7 +82,7 @@ def lacking(track: Track, entry: Entry, protocol: Protocol, plan: Plan) -> str:
 def _sound(track: Track) -> None:
     """Refuse records that no run leaves: edited, or half copied."""
     table, name = track.table, track.name
-    for what in chain(misfits(track.protocol, table, track.said, name), _values(table), _patients(table)):
+    for what in chain(misfits(track.protocol, table, track.beside, name), _values(table), _patients(table)):
         raise BenchError(
             f"{track.place}: records/{name}.parquet {what}; take the records as a run left them, with "
             "--records"
@@ -178,10 +178,10 @@ def _jobs(track: Track, plan: Plan, protocol: Protocol) -> None:
 
 def _why(track: Track) -> str:
     """Say what may have changed."""
-    origin = track.said.origin
+    origin = track.beside.origin
     if origin is not None and origin.content != track.protocol.origin.content:
         return "the protocol was edited since"
-    made = track.said.provenance.get("commit", "")
+    made = track.beside.provenance.get("commit", "")
     return "a setting or a version of bench" + (f", they are of commit {made}" if made else "")
 
 

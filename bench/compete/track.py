@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from bench.bundle.opening import as_folder
 from bench.errors import BenchError
+from bench.imported_scores import View, views
 from bench.protocol import Protocol, read
 from bench.protocol.named import find
-from bench.record import CURVE, read_rows
-from bench.records import curves_file
 from bench.report import Beside
-from bench.show.reports import RESULTS, recorded, said_beside
+from bench.show.reports import RESULTS, recorded
 from bench.store import Store
 
 if TYPE_CHECKING:
@@ -27,14 +26,22 @@ class Track:
     path: Path  # of the protocol
     protocol: Protocol  # at the scale of its records
     place: Path  # where its records lie, as a person knows it
-    table: pd.DataFrame
-    said: Beside
-    curves: pd.DataFrame | None  # None where nothing is tracked
+    view: View
 
     @property
     def name(self) -> str:
         """Return the protocol's name."""
         return self.protocol.name
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Return the rows."""
+        return self.view.table
+
+    @property
+    def beside(self) -> Beside:
+        """Return what stands beside the rows."""
+        return self.view.beside
 
 
 def tracked(path: Path, place: Path | None) -> Track:
@@ -51,15 +58,13 @@ def tracked(path: Path, place: Path | None) -> Track:
     name = read(file, drawn=True).name
     place = place or _beside_us(file, name)
     with as_folder(place) as folder:
-        if not (folder / "bench.json").is_file():
-            raise BenchError(f"--records {place}: is neither an output folder of bench nor a bundle (.zip)")
-        store = Store.open(folder, create=False)
-        protocol, table = recorded(file, None, store)
-        own = curves_file(store, name)
-        curves = read_rows(own, CURVE) if own.exists() else None
+        every = {view.file.stem: view for view in views(folder, place)}
+        protocol, table = recorded(file, None, Store(folder))
         if table.empty:
             raise BenchError(f"--records {place}: has no row of {name!r} yet; run 'bench run {file}' first")
-        return Track(file, protocol, place, table, said_beside(store, name), curves)
+        view = every[name]
+        _ = view.table, view.beside, view.curves  # read now: a bundle is gone when it is copied
+        return Track(file, protocol, place, view)
 
 
 def _beside_us(path: Path, name: str) -> Path:

@@ -77,12 +77,11 @@ def rehearse(network: Model, path: Path, given: Given) -> str:
         BenchError: it would not; names the file.
     """
     tensors, manifest = imported.read_weights(path, given.preset)
+    left_open = manifest.params.get(imported.OPEN)
     try:
         transfer.rehearse(tensors, network, manifest, lacks=given.lacks)
     except BenchError as error:
-        left_open = manifest.params.get(imported.OPEN)
         raise BenchError(f"{path}: {error}" + (f"; {left_open}" if left_open else "")) from None
-    left_open = manifest.params.get(imported.OPEN)
     return f"{path}: {left_open}" if left_open else ""
 
 

@@ -32,7 +32,7 @@ from bench.leaks.poses import (
     view,
 )
 
-# A pair is dropped as soon as it falls below one of these; tests/leaks.py measures the room.
+# A pair is dropped as soon as it falls below one of these; tools/leaks.py measures the room.
 GUESSED = 0.64  # correlation of the cosines
 SEEN = 0.74  # correlation of the thumbnails in the fitted box
 ROUGHLY = {2: 0.2, 3: 0.7}  # correlation of what is fine in them, once one grey scale is mapped to the other

@@ -15,7 +15,7 @@ import numpy as np
 from bench.leaks.cosines import Basis, signs
 from bench.leaks.poses import View, every_end
 
-# The intervals were set by the ranks of planted copies (the tuning half of tests/leaks.py). The weights are
+# The intervals were set by the ranks of planted copies (the tuning half of tools/leaks.py). The weights are
 # steeper than the first guess's, as bodies share their lowest cosines.
 _PICTURES = Basis(2, 6, tuple((a / 10, b / 10) for a in range(5) for b in range(a + 6, 11)), power=2, width=5)
 _MANY = ((0.02, 0.98), (0, 0.63), (0.12, 0.75), (0.25, 0.88), (0.37, 1), (0, 0.82), (0.18, 1))

@@ -97,9 +97,10 @@ class LightDecoder(Decoder):
         super().__init__()
         width = widths[0]
         self.laterals = nn.ModuleList(nn.Conv3d(given, width, 1) for given in widths)
-        self.join = nn.Sequential(nn.BatchNorm3d(width), nn.ReLU(), convs(width, width))
+        last = convs(width, width)
         if leak:
-            self.join[-1][-1].relu = nn.LeakyReLU(leak)
+            last[-1].relu = nn.LeakyReLU(leak)
+        self.join = nn.Sequential(nn.BatchNorm3d(width), nn.ReLU(), last)
         self.out_tr = named(final_conv=nn.Conv3d(width, out_channels, 1))
 
     def forward(self, x: Tensor, features: list[Tensor]) -> Tensor:

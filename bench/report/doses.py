@@ -13,11 +13,16 @@ from bench.report.canvas import COLOURS, INK, LINE, MARKERS, PAPER, SOFT, even, 
 from bench.report.plots import Dose, Ladder
 
 WIDE, TALL = 3.4, 2.7  # inches of a plot
+HEADING = 34  # letters of a line above a plot of that width
 APART = 0.03  # doses between two lines of one plot, so that their intervals stand side by side
 
 
 def doses(found: Sequence[Ladder]) -> Figure:
-    """Draw a plot for each place: difference from scratch against dose, with intervals."""
+    """Draw difference from scratch against dose, with intervals: a plot for each place that has doses.
+
+    Where no place has any, the ceilings alone are drawn.
+    """
+    found = [ladder for ladder in found if any(len(points) > 1 for _, points in ladder.lines)] or found
     names = dict.fromkeys(name for ladder in found for name, _ in ladder.lines)
     look = {n: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, n in enumerate(names)}
     columns = even(len(found), 3)
@@ -48,7 +53,7 @@ def _ladder(ax: Axes, ladder: Ladder, look: dict[str, tuple[str, str]]) -> None:
             ax.plot([0, *xs], [0, *(point.difference for point in points)], color=colour, linewidth=1.1)
         for x, point in zip(xs, points, strict=True):
             _point(ax, x, point, colour, marker)
-    ax.set_title(words(ladder.title, LINE))
+    ax.set_title(words(ladder.title, HEADING))
     ax.set_xlim(-0.08, 1.08)
     ax.set_xticks((0, 0.25, 0.5, 0.75, 1), ("0\nscratch", "0.25\n", "0.5\n", "0.75\n", "1\nceiling"))
     ax.grid(axis="x", visible=False)

@@ -246,6 +246,7 @@ class Beside:
     pretexts: tuple[Pretext, ...] = ()
     courses: tuple[Course, ...] = ()  # one for each fine-tuning
     taken: tuple[Taken, ...] = ()
+    imported: str = ""  # of a copy of records: where they come from, in words
     scorings: dict[str, str] = field(default_factory=dict)  # section: digest of how it is scored
     clouds: tuple[Cloud, ...] = ()
     absent: tuple[str, ...] = ()  # which clouds are left out, and why

@@ -15,9 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bench import __version__
 from bench.runtime.sources import ROOT, source_hash
 
-PACKAGES = ("bench", "torch", "monai", "numpy", "scipy", "nibabel", "blosc2", "lightning-fabric")
+PACKAGES = ("torch", "monai", "numpy", "scipy", "nibabel", "blosc2", "lightning-fabric")
 MAKES = ("bench", "methods", "datasets")  # the folders of a clone that numbers come from
 
 
@@ -28,7 +29,7 @@ def _fixed() -> dict[str, Any]:
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else _processor()
     return {
         "python": sys.version.split()[0],
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {"bench": __version__, **{name: _version(name) for name in PACKAGES}},
         "host": platform.node(),
         "platform": platform.platform(),
         "device": device,
@@ -56,7 +57,7 @@ def versions() -> str:
     commit = tree().commit + ("+" if tree().modified else "")
     parts = (f"commit {commit}" if commit else "", f"Python {platform.python_version()}")
     packages = (f"{name} {_version(name) or 'not there'}" for name in ("torch", "monai"))
-    return ", ".join(filter(None, (f"bench {_version('bench')}", *parts, *packages)))
+    return ", ".join(filter(None, (f"bench {__version__}", *parts, *packages)))
 
 
 def _processor() -> str:

@@ -59,7 +59,7 @@ REFACTORED: dict[str, tuple[str, ...]] = {
     "bench/jobs/finetune/supervised.py": ("65751a02dd67", "49345734351d"),
     "bench/jobs/finetune/tracking.py": ("54bb36b94f5b", "85c56945fa9a"),
     "bench/jobs/guard/run.py": ("20e20ac7be4e", "7d9db4b21b79"),
-    "bench/jobs/initial_weights.py": ("70ef98676312", "4a018b686dc0"),
+    "bench/jobs/initial_weights.py": ("70ef98676312", "838ffb9eb7f7"),
     "bench/jobs/inputs.py": ("7e188e3b8d2b", "955bed72cc9e"),
     "bench/jobs/latency/run.py": ("bfd944976b0c", "11d4405eb3f2"),
     "bench/jobs/ordinal.py": ("fe64fb6185e0", "0fde1260dd76"),
@@ -202,10 +202,8 @@ def _unlike(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...
 
     def only(these: Mapping[str, str], those: Mapping[str, str]) -> set[str]:
         equal = {digest for recorded in those.values() for digest in _digests(recorded)}
-        return {
-            name for name, recorded in these.items()
-            if not recorded.endswith(NOTHING) and equal.isdisjoint(_digests(recorded))
-        }  # fmt: skip
+        other = {name for name, recorded in these.items() if equal.isdisjoint(_digests(recorded))}
+        return {name for name in other if not these[name].endswith(NOTHING)}
 
     newer = only(now, before)
     return tuple(sorted(newer | only(before, now))) if newer else ()

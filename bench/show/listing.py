@@ -1,4 +1,4 @@
-"""``bench list``: methods, data sets, networks, metrics and protocols by name."""
+"""``bench list``: methods, data sets, networks, metrics and protocols by name, or one data set in full."""
 
 from __future__ import annotations
 
@@ -8,44 +8,48 @@ from pathlib import Path
 from typing import Any
 
 from bench import plugins, registry
-from bench.data.split import RULES
+from bench.data import split as splits
+from bench.data.roots import Roots, adapter
+from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError, printable
+from bench.typed import plain
 
-PLUGINS = {
-    "methods": "method",
-    "datasets": "dataset",
-    "networks": "network",
-}  # what a person asks for: the kind of plugin
+PLUGINS = {"methods": "method", "datasets": "dataset", "networks": "network"}  # their kind as plugins
+COLUMNS = {  # of a person's table
+    "methods": ("name", "title", "paper", "dims", "fidelity"),
+    "datasets": ("name", "title", "modality", "splits", "licence"),
+    "mixtures": ("name", "title", "datasets", "expected_cases"),
+    "networks": ("name", "title", "dims", "presets"),
+    "metrics": ("name", "title", "unit"),
+    "protocols": ("name", "title", "scales", "assumed", "deviations", "file"),
+}
+Listed = dict[str, Any]  # plain values, by the keys of the public contract
 
 
-def entries(what: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return one mapping per thing, as the public contract lists its keys, and a line for each broken one."""
+def listed(what: str) -> tuple[list[Listed], list[str]]:
+    """Return the things of one kind, and a line for each that is broken."""
     if what == "metrics":
         from bench.metrics import METRICS
 
         return [{"name": name, **asdict(metric)} for name, metric in METRICS.items()], []
-    names, entry = _kind(what)
-    found, broken = list[dict[str, Any]](), list[str]()
+    names, describe = _kind(what)
+    things, broken = list[Listed](), list[str]()
     for name in names:
         try:
-            found.append(_from(entry(name), PLUGINS.get(what, "")))
+            thing = describe(name)
+            plugin = plugins.known(PLUGINS.get(what, "")).get(thing["name"])
+            things.append(thing if plugin is None else {**thing, "from": plugin.place})
         except BenchError as error:
             broken.append(str(error))
         except (Exception, SystemExit) as error:  # a plugin half written may raise anything
             if what not in PLUGINS:
                 raise
             broken.append(str(registry.broken(PLUGINS[what], name, error)))
-    return found, broken
+    return things, broken
 
 
-def _from(entry: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Return an entry with where it comes from, if that is outside."""
-    plugin = plugins.known(kind).get(entry["name"])
-    return entry if plugin is None else {**entry, "from": plugin.place}
-
-
-def _kind(what: str) -> tuple[Sequence[Any], Callable[[Any], dict[str, Any]]]:
-    """Return what there is of a kind, and what makes an entry of each."""
+def _kind(what: str) -> tuple[Sequence[Any], Callable[[Any], Listed]]:
+    """Return the names of a kind, and what describes each."""
     if what == "protocols":
         from bench.protocol import named
 
@@ -61,37 +65,39 @@ def _kind(what: str) -> tuple[Sequence[Any], Callable[[Any], dict[str, Any]]]:
     return registry.names(PLUGINS[what]), {"methods": _method, "datasets": _dataset}[what]
 
 
-def _method(name: str) -> dict[str, Any]:
+def _method(name: str) -> Listed:
     method = registry.load("method", name)
-    defaults = method.Params()
     return {
         "name": name, "title": method.title, "paper": method.paper, "dims": method.dims,
-        "params": {f.name: getattr(defaults, f.name) for f in fields(defaults)},
+        "params": {f.name: getattr(method.Params(), f.name) for f in fields(method.Params)},
         "networks": method.networks(), "source": asdict(method.source), "fidelity": method.fidelity,
     }  # fmt: skip
 
 
-def _dataset(name: str) -> dict[str, Any]:
-    dataset = registry.load("dataset", name)()
+def _dataset(name: str) -> Listed:
+    return _declared(name, registry.load("dataset", name)())
+
+
+def _declared(name: str, dataset: Dataset) -> Listed:
     return {
         "name": name, "title": dataset.title, "modality": dataset.modality,
-        "labels": {str(k): v for k, v in dataset.labels.items()}, "splits": [*dataset.splits, *RULES],
+        "labels": {str(k): v for k, v in dataset.labels.items()}, "splits": [*dataset.splits, *splits.RULES],
         "licence": dataset.licence, "source": asdict(dataset.source),
     }  # fmt: skip
 
 
-def _mixture(name: str) -> dict[str, Any]:
+def _mixture(name: str) -> Listed:
     from bench.protocol import mixture
 
-    made = mixture.mixture(name)
-    parts = [{k: v for k, v in asdict(m).items() if v not in ("", None, {}, ())} for m in made.datasets]
+    mixed = mixture.mixture(name)
+    parts = [{k: v for k, v in asdict(m).items() if v not in ("", None, {}, ())} for m in mixed.datasets]
     return {
-        "name": name, "title": made.title, "source": made.source, "note": made.note,
-        "expected_cases": made.expected_cases, "datasets": parts,
+        "name": name, "title": mixed.title, "source": mixed.source, "note": mixed.note,
+        "expected_cases": mixed.expected_cases, "datasets": parts,
     }  # fmt: skip
 
 
-def _protocol(path: Path) -> dict[str, Any]:
+def _protocol(path: Path) -> Listed:
     from bench.protocol import named, read
 
     protocol = read(path)
@@ -102,39 +108,118 @@ def _protocol(path: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def as_text(what: str, found: list[dict[str, Any]]) -> str:
-    """Return a table for a person."""
+def as_text(what: str, things: list[Listed]) -> str:
+    """Return a table for a person; below one of data sets, where to get each: too long for a column."""
     from tabulate import tabulate
 
-    shown: tuple[str, ...] = {
-        "methods": ("name", "title", "paper", "dims", "fidelity"),
-        "datasets": ("name", "title", "modality", "splits", "licence"),
-        "mixtures": ("name", "title", "datasets", "expected_cases"),
-        "networks": ("name", "title", "dims", "presets"),
-        "metrics": ("name", "title", "unit"),
-        "protocols": ("name", "title", "scales", "assumed", "deviations", "file"),
-    }[what]
-    shown += ("from",) if any("from" in entry for entry in found) else ()
+    columns = (*COLUMNS[what], *(("from",) if any("from" in thing for thing in things) else ()))
     if what == "methods":  # the JSON has one number
-        either = {e["name"]: registry.load("method", e["name"]).any_dims for e in found}
-        found = [{**entry, "dims": "2, 3"} if either[entry["name"]] else entry for entry in found]
-    rows = [[_cell(entry.get(key, "")) for key in shown] for entry in found]
-    return tabulate(rows, headers=shown, tablefmt="plain") + (_unpacking(found) if what == "datasets" else "")
-
-
-def _unpacking(found: list[dict[str, Any]]) -> str:
-    """Return where to get each data set, and what to unpack where: too long for a column."""
-    told = {entry["name"]: registry.load("dataset", entry["name"]).unpack for entry in found}
-    return "\n\n" + "\n".join(f"{name}: {text}" for name, text in told.items())
+        either = {thing["name"] for thing in things if registry.load("method", thing["name"]).any_dims}
+        things = [{**thing, "dims": "2, 3"} if thing["name"] in either else thing for thing in things]
+    text = tabulate([[_cell(thing.get(key, "")) for key in columns] for thing in things], columns, "plain")
+    if what == "datasets":
+        unpack = (f"{thing['name']}: {registry.load('dataset', thing['name']).unpack}" for thing in things)
+        text += "\n\n" + "\n".join(unpack)
+    return text
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(_item(v) for v in value)
-    return printable("" if value is None else str(value))
-
-
-def _item(value: Any) -> str:
+        return ", ".join(map(_cell, value))
     if isinstance(value, dict) and "preset" in value:
         return f"{value['preset']} ({value['parameters'] / 1e6:.2f} M)"
-    return str(value["dataset"] if isinstance(value, dict) else value)
+    return (
+        str(value["dataset"]) if isinstance(value, dict) else printable("" if value is None else str(value))
+    )
+
+
+def one_dataset(name: str, data: Path | None) -> Listed:
+    """Return what a data set declares, and what of it is on this machine.
+
+    Args:
+        name: registered, or a folder's in MSD layout.
+        data: ``--data DIR``.
+
+    Returns:
+        Plain values: those of ``bench list datasets --json``, then ``task regions channels recipes lists
+        unpack``, the ``folder`` (None: not on this machine), ``cases patients labelled`` in it, and
+        ``parts``: split -> a mapping ``train val test`` of patients for each fold, or why it cannot be had.
+
+    Raises:
+        BenchError: no such data set, or its folder cannot be read.
+    """
+    roots = Roots.here(data)
+    dataset, root = adapter(name, roots), roots.find(name)
+    cases = None if root is None else dataset.cases(root)
+    given = [splits.GIVEN] if cases is not None and splits.gives(cases) else []
+    usual, declared = plain(Recipe()), _declared(name, dataset)
+    declared["splits"] += given
+    recipes = {
+        key: {field: value for field, value in plain(recipe).items() if value != usual[field]}
+        for key, recipe in dataset.recipes.items()
+    }
+    thing = declared | {
+        "task": dataset.task, "channels": list(dataset.channels), "regions": plain(dataset.regions),
+        "recipes": recipes, "lists": [*dataset.lists], "source": plain(dataset.source),
+        "unpack": dataset.unpack, "folder": None if root is None else str(root),
+        "parts": {split: _parts(dataset, name, cases, split) for split in declared["splits"]},
+    }  # fmt: skip
+    if cases is not None:
+        thing["cases"], thing["patients"] = len(cases), len({case.patient for case in cases})
+        thing["labelled"] = sum(case.label is not None for case in cases)
+    return thing
+
+
+def _parts(
+    dataset: Dataset, name: str, cases: Sequence[Case] | None, split: str
+) -> list[dict[str, int]] | str:
+    if cases is None and split in splits.RULES:
+        return "of the patients that are there"
+    try:
+        folds = splits.listed(dataset, split) if cases is None else splits.folds(dataset, name, cases, split)
+    except BenchError as error:
+        return str(error).removeprefix(f"{name}: ")
+    return [{side: len(getattr(fold, side)) for side in splits.SIDES} for fold in folds]
+
+
+def dataset_as_text(thing: Listed) -> str:
+    """Return ``one_dataset`` for a person."""
+    from tabulate import tabulate
+
+    where = "not on this machine, as far as --data or bench.toml say"
+    if thing["folder"] is not None:
+        counts = f"{thing['cases']} cases of {thing['patients']} patients, {thing['labelled']} labelled"
+        where = f"{thing['folder']}: {counts}"
+    regions = (f"{region} = {' + '.join(map(str, values))}" for region, values in thing["regions"].items())
+    facts = {
+        "here": where, "unpack": "" if thing["folder"] else thing["unpack"], "task": thing["task"],
+        "modality": f"{thing['modality']}, channels {', '.join(thing['channels'])}",
+        "labels": ", ".join(f"{value} {label}" for value, label in thing["labels"].items()),
+        "regions": ", ".join(regions), "lists": ", ".join(thing["lists"]), "licence": thing["licence"],
+        "source": thing["source"]["cite"],
+    }  # fmt: skip
+    recipes = [
+        (name, ", ".join(f"{key} {_setting(value)}".removesuffix(" True") for key, value in stated.items()))
+        for name, stated in thing["recipes"].items()
+    ]
+    parts = [(split, *_sizes(folds)) for split, folds in thing["parts"].items()]
+    headers = ("split", "folds", "train", "validate", "test", "")
+    tables = [
+        f"{thing['name']}: {thing['title']}",
+        tabulate([(key, text) for key, text in facts.items() if text], tablefmt="plain"),
+        tabulate(recipes, headers=("recipe", "what it does"), tablefmt="plain"),
+        tabulate(parts, headers=headers, tablefmt="plain", disable_numparse=True),
+    ]
+    return "\n".join(printable(line) for line in "\n\n".join(tables).split("\n"))
+
+
+def _sizes(folds: list[dict[str, int]] | str) -> tuple[str, ...]:
+    """Return the number of folds, and the fewest and the most patients who train, validate and test."""
+    if isinstance(folds, str):
+        return "", "", "", "", folds
+    sides = [{fold[side] for fold in folds} for side in splits.SIDES]
+    return str(len(folds)), *("-".join(map(str, sorted({min(n), max(n)}))) for n in sides), ""
+
+
+def _setting(value: Any) -> str:
+    return " x ".join(f"{v:g}" for v in value) if isinstance(value, list) else str(value)

@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import records, registry, report, typed
+from bench import imported_scores, records, registry, report, typed
 from bench.errors import BenchError, printable
 from bench.jobs.scoring import key
 from bench.protocol import Protocol, read
 from bench.protocol.named import SHIPPED
-from bench.record import COLUMNS, CURVE, read_rows
+from bench.record import COLUMNS, CURVE, read_rows, stacked
 from bench.report import Beside, Extras, Failure
 from bench.report.progress import Progress
-from bench.show import gather, predictions, pretrainings, run_note, taken
-from bench.show.run_state import State
+from bench.show import gather, predictions, pretrainings, state
 from bench.store import Store, write_atomic
 from bench.typed import plain
 
@@ -69,10 +68,14 @@ def write_report(
     """Do the same for one; with the ``progress`` of a run that goes on, nothing is drawn that takes long."""
     name = protocol.name
     refuse_others([protocol], store)  # again: another command may have run meanwhile
-    table = records.collect(plan, store, name, over=progress is None)
+    own = records.collect(plan, store, name, over=progress is None)
+    imported = imported_scores.added(plan, store, name, own)
+    table = stacked([(imported.rows, {}), (own, {})])
     records.save(table, store, name)
-    records.save_curves(records.curves(plan, store, name), store, name)
-    write_atomic(_file(store, name), json.dumps(plain(_beside(protocol, table, store, plan))))
+    points = stacked([(imported.points, {}), (records.curves(plan, store, name), {})], CURVE)
+    records.save_curves(points, store, name)
+    said = imported_scores.merged(_beside(protocol, own, store, plan), imported.beside)
+    write_atomic(_file(store, name), json.dumps(plain(said)))
     said, over = read_beside(_file(store, name)), progress is None  # so that a report drawn again is the same
     more = replace(extras(protocol, table, said, store, RESULTS, panels=over), progress=progress)
     shown = draw(protocol, table, more, _drawn(store, name), figures=over)
@@ -134,10 +137,10 @@ def unfinished(store: Store, name: str, *, priced: bool = True) -> Progress | No
     Args:
         store: the output folder.
         name: of the protocol.
-        priced: as ``State`` has it.
+        priced: as ``RunState`` has it.
     """
-    run = run_note.latest(store, name)
-    return None if run is None else State(run, store, priced=priced).of(name)
+    run = state.latest(store, name)
+    return None if run is None else state.RunState(run, store, priced=priced).of(name)
 
 
 def said_beside(store: Store, name: str) -> Beside:
@@ -168,12 +171,10 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
     """Return what a report says that no row does."""
     methods = {r.method: registry.load("method", r.method) for r in protocol.rows.values()}
     guards = {c.evaluate: c.guard for c in plan.cells[protocol.name] if c.guard is not None}
-    ours = table["job"].isin(store.present(table["job"].unique())) | table["status"].eq("failed")
-    whole, table = table, table[ours]
     found = gather.chains(table, store, guards)
     titles = {k: m.title for k, m in methods.items()}
     pretexts, clouds, absent = pretrainings.beside(protocol, plan, store, titles)
-    own = Beside(
+    return Beside(
         origin=protocol.origin,
         titles=titles,
         sources={f"method/{k}": m.source for k, m in methods.items()},
@@ -198,8 +199,6 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
         defaults={k: _scalars(m) for k, m in methods.items()},
         scorings={k: key(replace(s, metrics=())) for k, s in plan.scoring_of[protocol.name].items()},
     )
-    theirs = read_beside(records.taken_file(store, protocol.name).with_suffix(".json"))
-    return taken.joined(own, taken.only(theirs, taken.cells(whole[~ours])))
 
 
 def _scalars(method: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import IO
 from urllib.parse import quote, unquote, urlsplit
 
 from bench.errors import BenchError
-from bench.show.redrawing import Redrawing
+from bench.show.pages import Redrawing
 from bench.store import Store
 
 ADDRESS, PORT = "127.0.0.1", 8321
@@ -93,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
         if len(parts) == 1 and parts[0] and _folder(self.server.reports / parts[0]):
             return self._moved(f"/{quote(parts[0])}/")
         parts = (*parts[:-1], parts[-1] or "index.html")
-        self.server.redrawing.asked(parts[0] if len(parts) > 1 else "")
+        self.server.redrawing.refresh(parts[0] if len(parts) > 1 else "")
         file = _opened(self.server.reports, parts)
         if file is not None:
             with file:

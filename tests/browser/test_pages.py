@@ -249,7 +249,7 @@ def test_a_wrong_request_gets_one_line_and_2(tool, arguments, path, said, monkey
 
 def test_another_package_than_the_one_that_was_pinned_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(axe_core, "PACK", tmp_path / "axe.tgz")
-    with pytest.raises(BenchError, match="no axe-core; python tests/browser/axe"):
+    with pytest.raises(BenchError, match="no axe-core; python tools/browser/axe"):
         axe_core.script()
     axe_core.PACK.write_bytes(b"another")
     with pytest.raises(BenchError, match="by its hash; delete it"):

@@ -1,4 +1,4 @@
-"""What the leak guard's search finds; tests/leaks.py measures it on many more scans."""
+"""What the leak guard's search finds; tools/leaks.py measures it on many more scans."""
 
 import itertools
 

@@ -11,7 +11,7 @@ from bench.errors import printable
 from bench.executors.local import Outcome
 from bench.report import Extras, Failure, terminal_table
 from bench.show import status
-from bench.show.progress import Watch
+from bench.show.screen import Watch
 from bench.store import Store
 
 EVIL = "\x1b]0;x\x07\x1b[2J\x9b31m\u202egnp\r\x00\ndone: all is well"

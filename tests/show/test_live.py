@@ -15,9 +15,8 @@ from small_protocol import NAME
 from bench.cli import main
 from bench.report.progress import EVERY
 from bench.runtime.execute import Outcome
-from bench.show import drawer, live, run_note
-from bench.show.drawer import Drawer, Drawn, Followed, Source
-from bench.show.live import SHARE, SOON, Live, Pace
+from bench.show import pages, state
+from bench.show.pages import SHARE, SOON, Drawer, Drawn, Live, Pace, RunPages, Source
 
 SMALLEST = {
     "networks": {"net": {"crop": [16, 16, 16]}},
@@ -89,7 +88,7 @@ def sources(made):
 @pytest.fixture
 def followed(made, monkeypatch):
     """Return a function from a way to draw to what a run is told of it, after it was drawn a few times."""
-    monkeypatch.setattr(live, "TICK", 0.01)
+    monkeypatch.setattr(pages, "TICK", 0.01)
     monkeypatch.setattr(Pace, "due", lambda self: True)
     jobs = [cell.evaluate for cell in made.plan.cells[made.protocol.name]]
 
@@ -129,7 +128,7 @@ def test_a_run_that_cannot_say_what_it_does_goes_on(made, monkeypatch):
     def full(*given, **more):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run_note, "write_atomic", full)
+    monkeypatch.setattr(state, "write_atomic", full)
     with Live(sources(made), made.plan, made.store, list(made.plan.jobs), 1, told.append):
         pass
     assert len(told) == 1 and "No space left" in told[0]
@@ -137,21 +136,21 @@ def test_a_run_that_cannot_say_what_it_does_goes_on(made, monkeypatch):
 
 def test_what_fails_in_the_process_that_draws_comes_back_as_a_line(made, tmp_path):
     jobs = [cell.evaluate for cell in made.plan.cells[made.protocol.name]]
-    with run_note.announced(made.store, made.plan, jobs, 1) as run:
+    with state.announced(made.store, made.plan, jobs, 1) as run:
         edited = replace(source(made), content="another")
-        found = Drawer(made.store).draw(Followed((edited,), run))
+        found = Drawer(made.store).draw(RunPages((edited,), run))
     assert found.reason.endswith("test0.yaml: was edited while its run goes on") and found.over == ()
 
 
 def test_a_drawing_that_takes_too_long_or_is_called_off_ends(made, monkeypatch):
     jobs = [cell.evaluate for cell in made.plan.cells[made.protocol.name]]
-    monkeypatch.setattr(drawer, "ENDING", 0.2)
-    with run_note.announced(made.store, made.plan, jobs, 1) as run:
-        found = Drawer(made.store).draw(Followed((source(made),), run), limit=0.01)
+    monkeypatch.setattr(pages, "ENDING", 0.2)
+    with state.announced(made.store, made.plan, jobs, 1) as run:
+        found = Drawer(made.store).draw(RunPages((source(made),), run), limit=0.01)
         assert "longer than 0 s" in found.reason
         stopped = Drawer(made.store)
         monkeypatch.setattr(stopped, "_stopped", True)
-        assert stopped._draw(Followed((source(made),), run), 60.0).reason == ""
+        assert stopped._draw(RunPages((source(made),), run), 60.0).reason == ""
 
 
 def page_of(out):
@@ -168,8 +167,8 @@ def section(page):
 HELD = """\
 import sys, time
 from bench.cli import main
-from bench.show import live
-from bench.show.progress import Watch
+from bench.show import pages
+from bench.show.screen import Watch
 
 told = Watch.outcome
 
@@ -179,7 +178,7 @@ def held(watch, outcome):
         time.sleep(1)
 
 if __name__ == "__main__":
-    Watch.outcome, live.SOON = held, 0.0
+    Watch.outcome, pages.SOON = held, 0.0
     main(sys.argv[1:])
 """  # its first job is over and the next does not begin, however late somebody looks at its page
 
@@ -220,7 +219,7 @@ def test_a_page_is_there_before_the_end_and_a_killed_run_leaves_one_that_says_so
             seen.append(page_of(out))
 
     monkeypatch.setattr(Live, "outcome", held)
-    monkeypatch.setattr(live, "SOON", 0.0)  # as where its jobs are slow: a page comes before the first number
+    monkeypatch.setattr(pages, "SOON", 0.0)  # as with slow jobs: a page comes before the first number
     assert main(words) == 0, capsys.readouterr().err
     (during,) = seen
     assert 'data-state="running"' in during and "1 of 2 cells are there" in section(during)

@@ -13,10 +13,9 @@ from small_protocol import cell
 from bench import run
 from bench.runtime.execute import Outcome
 from bench.runtime.sources import UNRECORDED, bytes_of, note, source_hash, sources
-from bench.show import progress
-from bench.show.at_work import WINDOW, AtWork, Looks
-from bench.show.progress import Watch, manner
-from bench.show.screen import Page, Shown, Whole, words
+from bench.show import screen
+from bench.show.screen import Page, Shown, Watch, manner
+from bench.show.state import WINDOW, AtWork, Monitor
 from bench.store import Store
 
 OWNER = {"host": "h", "pid": 1}
@@ -43,7 +42,7 @@ def lines(page, width, height=24):
 
 
 def test_one_glance_tells_job_step_loss_time_and_speed():
-    page = Page([Shown(LONG, FAST, "step")], Whole(20, 7, 1, "about 4 min left"))
+    page = Page([Shown(LONG, FAST, "step")], 20, 7, ("1 failed", "about 4 min left"))
     title, job, whole = lines(page, 100)
     assert title == LONG
     assert job.endswith(" 240/400  loss 0.4321  13 s left  12.3 steps/s")
@@ -53,7 +52,7 @@ def test_one_glance_tells_job_step_loss_time_and_speed():
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_nothing_wraps_and_what_matters_most_stays(width):
     shown = [Shown(LONG, FAST, "step"), Shown("evaluate x", SLOW, ""), Shown(LONG, SLOW, "step")]
-    found = lines(Page(shown, Whole(600, 123, 12, "about 13.4 h left")), width)
+    found = lines(Page(shown, 600, 123, ("12 failed", "about 13.4 h left")), width)
     assert len(found) == 7 and max(map(len, found)) <= width
     assert "240/400" in found[1] and "12500/100000" in found[5] and "123/600 jobs" in found[6]
     assert ("4 s/step" in found[5]) == (width >= 60)
@@ -61,19 +60,19 @@ def test_nothing_wraps_and_what_matters_most_stays(width):
 
 def test_a_page_stays_as_small_as_its_terminal():
     shown = [Shown(f"finetune {number}", FAST, "step") for number in range(300)]
-    found = lines(Page(shown, Whole(900, 0, 0, "")), 80, 20)
+    found = lines(Page(shown, 900, 0), 80, 20)
     assert len(found) == 2 * 7 + 2 and found[-2] == "and 293 more in work"
 
 
 def test_a_last_word_stands_below_the_bars_or_is_left_to_others(trained):
     plan, store, one, _ = trained
-    assert lines(Page([], Whole(2, 1, 0, ""), "bench: saving"), 60)[-1] == "bench: saving"
+    assert lines(Page([], 2, 1, note="bench: saving"), 60)[-1] == "bench: saving"
     with Watch(plan, store, [one], "lines") as watch:
         assert not watch.last("saving")
 
 
 def test_colours_come_and_go():
-    page = Page([Shown(LONG, FAST, "step")], Whole(2, 0, 0, ""))
+    page = Page([Shown(LONG, FAST, "step")], 2, 0)
     assert "\x1b[38" in drawn(page, 80, color_system="256")
     assert "\x1b[38" not in drawn(page, 80, color_system="256", no_color=True)
 
@@ -81,13 +80,13 @@ def test_colours_come_and_go():
 def test_speed_is_of_the_last_minute_and_begins_anew_at_a_checkpoint(tmp_path):
     store, clock = Store.open(tmp_path / "out"), Clock()
     assert store.claim("job") is not None
-    looks = Looks(store, clock)
-    (none,) = looks.at(["job"])
+    looks = Monitor(store, clock)
+    (none,) = looks.at_work(["job"])
     assert (none.steps, none.speed, none.left) == (0, None, None)
     seen = []
     for clock.now, step in ((0, 300), (10, 100), (20, 120), (30, 180), (20 + WINDOW + 1, 300), (90, 300)):
         store.tell("job", step, 400, 0.5)
-        (at,) = looks.at(["job", "other"])
+        (at,) = looks.at_work(["job", "other"])
         seen.append(at.speed)
     # 300 was before a checkpoint; 20 steps in 10 s, 80 in 20; then 180 of the 51 s since step 180's look
     assert seen[:4] == [None, None, 2.0, 4.0]
@@ -119,8 +118,8 @@ def test_how_a_run_shows_itself(terminal, environment, flags, how, monkeypatch):
 @pytest.fixture
 def trained(plan_of, tmp_path, monkeypatch):
     """Return plan, folder, a fine-tuning that is in work, and another; looks come at once."""
-    monkeypatch.setattr(progress, "REFRESH", 0.01)
-    monkeypatch.setattr(progress, "SHARE", 0.0)
+    monkeypatch.setattr(screen, "REFRESH", 0.01)
+    monkeypatch.setattr(screen, "SHARE", 0.0)
     monkeypatch.setenv("TERM", "xterm")
     plan, store = plan_of(), Store.open(tmp_path / "out")
     one, two = (cell(plan, row="alone", fraction=100, seed=seed).finetune for seed in (0, 1))
@@ -143,9 +142,9 @@ def test_a_file_is_told_of_beginnings_now_and_then_of_steps_and_of_ends(trained,
     with Watch(plan, store, [one, two], "lines") as watch:
         text = until("begins", capsys)
         store.tell(one, 3, 6, 0.25)
-        monkeypatch.setattr(progress, "TELL", 0.0)
+        monkeypatch.setattr(screen, "TELL", 0.0)
         text += until("loss 0.2500", capsys)
-        monkeypatch.setattr(progress, "TELL", 1e9)
+        monkeypatch.setattr(screen, "TELL", 1e9)
         watch.outcome(Outcome(one, "done", seconds=2.0))
         watch.outcome(Outcome(two, "failed", "out of memory"))
     text += capsys.readouterr().err
@@ -222,7 +221,7 @@ def test_of_many_jobs_a_terminal_keeps_failures_alone(trained, few, shown, monke
     master, slave = pty.openpty()
     with os.fdopen(slave, "w") as stream:
         monkeypatch.setattr(sys, "stderr", stream)
-        monkeypatch.setattr(progress, "FEW", few)
+        monkeypatch.setattr(screen, "FEW", few)
         with Watch(plan, store, [one, two], "bars") as watch:
             watch.outcome(Outcome(one, "done", seconds=2.0))
             watch.outcome(Outcome(two, "failed", "out of memory"))
@@ -234,6 +233,6 @@ def test_of_many_jobs_a_terminal_keeps_failures_alone(trained, few, shown, monke
 
 
 def test_a_job_that_told_nothing_yet_is_said_to():
-    assert words(AtWork("a", OWNER), "step") == "is in work, its first step is not done yet"
-    assert words(FAST, "step") == "step 240/400, loss 0.4321, 13 s left, 12.3 steps/s"
-    assert words(AtWork("a", OWNER, 3, 9), "") == "3/9"
+    assert Shown("", AtWork("a", OWNER), "step").line == "is in work, its first step is not done yet"
+    assert Shown("", FAST, "step").line == "step 240/400, loss 0.4321, 13 s left, 12.3 steps/s"
+    assert Shown("", AtWork("a", OWNER, 3, 9)).line == "3/9"

@@ -12,10 +12,9 @@ from by_hand import a_job
 from bench.plan.dag import Plan
 from bench.protocol import read
 from bench.report.progress import Progress
-from bench.show import run_note
-from bench.show.eta import ends
+from bench.show import state as states
 from bench.show.reports import unfinished
-from bench.show.run_state import State
+from bench.show.state import RunState, ends
 
 A, B, C = (a_job("prepare", {"contents": f"{n}"}) for n in range(3))
 TUNED = a_job("finetune", {}, (A.id, B.id))
@@ -49,13 +48,13 @@ def run(made):
     for job in jobs:
         shutil.rmtree(made.store.jobs / job)
         made.store.write_spec(job, {"job": made.plan.jobs[job].plain()})
-    with run_note.announced(made.store, made.plan, jobs, 2) as note:
+    with states.announced(made.store, made.plan, jobs, 2) as note:
         yield made, note, jobs
 
 
 def state(run, at):
     made, note, _ = run
-    return State(note, made.store, lambda: at).of(made.protocol.name)
+    return RunState(note, made.store, lambda: at).of(made.protocol.name)
 
 
 def test_a_run_tells_what_works_where_what_failed_and_what_is_left(run):
@@ -140,13 +139,13 @@ def test_one_that_was_killed_says_so_and_one_with_nothing_left_says_nothing(run)
 def test_the_note_goes_with_the_last_of_its_protocols(plan_of, tmp_path, made):
     plan = plan_of(others=[{"name": "two"}], data=None)
     store = made.store
-    with run_note.announced(store, plan, plan.wanted(), None) as alive:
-        assert run_note.latest(store, "two").note == alive.note
-        run_note.forget(store, ["two", "test0"])
-        assert run_note.name(store, "two") == alive.name  # its command has not ended
-    run_note.forget(store, ["two"])
-    assert run_note.name(store, "two") == "" and run_note.name(store, "test0") == alive.name
-    (store.work / f"{run_note.PREFIX}cut").mkdir()
-    run_note.forget(store, ["test0"])
-    assert not list(store.work.glob(f"{run_note.PREFIX}*"))
+    with states.announced(store, plan, plan.wanted(), None) as alive:
+        assert states.latest(store, "two").note == alive.note
+        states.forget(store, ["two", "test0"])
+        assert states.run_name(store, "two") == alive.name  # its command has not ended
+    states.forget(store, ["two"])
+    assert states.run_name(store, "two") == "" and states.run_name(store, "test0") == alive.name
+    (store.work / f"{states.PREFIX}cut").mkdir()
+    states.forget(store, ["test0"])
+    assert not list(store.work.glob(f"{states.PREFIX}*"))
     assert unfinished(store, read(tmp_path / "test0.yaml").name) is None

@@ -14,9 +14,8 @@ from bench import record
 from bench.cli import main
 from bench.errors import BenchError
 from bench.report.progress import EVERY
-from bench.show import redrawing, run_note
-from bench.show.drawer import Drawn, Looked, Source
-from bench.show.redrawing import Redrawing
+from bench.show import pages, state
+from bench.show.pages import Drawn, Redrawing, ServedPage, Source
 from bench.show.serve import ADDRESS, Handler, Server
 
 HOST = "127.0.0.1:8321"
@@ -36,7 +35,7 @@ def served(records_of):
     (reports / "inside.html").symlink_to("one/index.html")
     (reports / "up").symlink_to(store.root)
     asked = []
-    seen = type("Seen", (), {"asked": lambda self, name: asked.append(name)})()
+    seen = type("Seen", (), {"refresh": lambda self, name: asked.append(name)})()
     with Server(store, seen, 0) as server:
 
         def ask(target, method="GET", host=HOST, more=""):
@@ -176,9 +175,9 @@ class Ticking:
         self.now, self.drawn, self.reason, self.over, self.run = 0.0, 0, "", (), ".run-a"
         self.told, self.page = [], store.root / "reports" / "attack" / "index.html"
         self.page.parent.mkdir()
-        monkeypatch.setattr(redrawing.run_note, "name", lambda store, name: self.run)
-        monkeypatch.setattr(redrawing.Drawer, "draw", self.draw)
-        wishes = {"attack": Looked(Source(store.root.parent / "test.yaml"))}
+        monkeypatch.setattr(state, "run_name", lambda store, name: self.run)
+        monkeypatch.setattr(pages.Drawer, "draw", self.draw)
+        wishes = {"attack": ServedPage(Source(store.root.parent / "test.yaml"))}
         self.one = Redrawing(store, wishes, self.told.append, lambda: self.now, lambda: 1e9 + self.now)
 
     def draw(self, wish):
@@ -194,7 +193,7 @@ class Ticking:
     def asked(self, now, name="attack"):
         """Ask at a time, and return how often the page has been drawn once that is over."""
         self.now = now
-        self.one.asked(name)
+        self.one.refresh(name)
         with self.one._turn:
             return self.drawn
 
@@ -275,7 +274,7 @@ def test_before_its_first_number_a_run_is_served(records_of, plan_of, monkeypatc
     store = records_of[0]
     plan = plan_of({"name": "attack"}, data=None)
     monkeypatch.setattr(Server, "serve_forever", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
-    with run_note.announced(store, plan, plan.wanted(), 1):
+    with state.announced(store, plan, plan.wanted(), 1):
         words = [
             "report",
             str(store.root.parent / "test.yaml"),
@@ -297,7 +296,7 @@ def test_looking_at_a_run_runs_no_code_from_outside(protocol_file, records_of, p
     draw()
     path = protocol_file({"name": "attack", "plugins": ["mine.py"]})
     path.write_text(path.read_text().replace("simclr3d", "mine"))
-    with run_note.announced(store, plan, plan.wanted(), 1):
-        assert Looked(Source(path)).draw(store) == ()
+    with state.announced(store, plan, plan.wanted(), 1):
+        assert ServedPage(Source(path)).draw(store) == ()
     page = (store.root / "reports" / "attack" / "index.html").read_text()
     assert 'data-state="running"' in page and "cannot be told" in page and not marker.exists()

@@ -6,7 +6,7 @@ from small_protocol import NAME, cell, ids
 from bench.cli import main
 from bench.runtime.execute import Outcome
 from bench.show.labels import known, labels, remember
-from bench.show.progress import Watch
+from bench.show.screen import Watch
 from bench.show.status import as_text, prune, status
 from bench.store import Store
 

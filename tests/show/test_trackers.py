@@ -10,12 +10,11 @@ from small_protocol import cell
 
 from bench.errors import BenchError
 from bench.runtime.execute import Outcome
-from bench.show.at_work import AtWork
 from bench.show.labels import labels
 from bench.show.reports import write_reports
-from bench.show.trackers import content, follow, one, tracker
-from bench.show.trackers.follow import Follow
-from bench.show.trackers.one import One
+from bench.show.state import AtWork
+from bench.show.trackers import content, follow, tracker
+from bench.show.trackers.follow import Follow, Log
 
 OWNER = {"host": "h", "pid": 1}
 
@@ -24,6 +23,9 @@ class Told(tracker.Tracker):
     """Keeps what it is told."""
 
     kept = None
+
+    def begin(self, run):
+        return run
 
     def points(self, run, points):
         self.kept += [(run.name, p.step, name, value) for p in points for name, value in p.values.items()]
@@ -39,12 +41,12 @@ class Told(tracker.Tracker):
 @pytest.fixture
 def told(monkeypatch):
     monkeypatch.setattr(Told, "kept", list())
-    monkeypatch.setattr(one, "opener", lambda name: Told)
+    monkeypatch.setattr(follow, "opener", lambda name: Told)
     return lambda: Told.kept
 
 
 def one_of(made, name="told"):
-    return One(name, made.plan, made.store, labels(made.plan))
+    return Log(name, made.plan, made.store, labels(made.plan))
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -117,7 +119,7 @@ def test_a_tracker_that_fails_is_left_alone_and_the_other_goes_on(made, told, mo
         def points(self, run, points):
             raise RuntimeError("no\nroom")
 
-    monkeypatch.setattr(one, "opener", lambda name: Full if name == "full" else Told)
+    monkeypatch.setattr(follow, "opener", lambda name: Full if name == "full" else Told)
     lines = []
     with Follow(made.plan, made.store, ["full", "told"], lines.append, lines.append):
         pass
@@ -135,7 +137,7 @@ def test_two_commands_on_a_folder_do_not_tell_the_same_tracker(made, told):
 
 
 def test_without_trackers_nothing_is_opened(made, monkeypatch):
-    monkeypatch.setattr(follow, "Looks", lambda store: None)
+    monkeypatch.setattr(follow, "Monitor", lambda store: None)
     with Follow(made.plan, made.store, [], pytest.fail, pytest.fail) as following:
         following.outcome(Outcome("a", "done"))
     assert not (made.store.root / "trackers").exists()
@@ -143,7 +145,7 @@ def test_without_trackers_nothing_is_opened(made, monkeypatch):
 
 def test_a_package_that_lacks_is_one_line(monkeypatch):
     monkeypatch.setitem(tracker.PACKAGES, "wandb", "nobody_has_this")
-    with pytest.raises(BenchError, match=r"--log wandb: .* pip install 'bench\[wandb\]'"):
+    with pytest.raises(BenchError, match=r"--log wandb: .* pip install 'medssl-bench\[wandb\]'"):
         tracker.check(["wandb"])
     tracker.check([])
 

@@ -10,7 +10,7 @@ from daemons import wait
 from smoke import BENCH, Smoke, profile
 from trial import Trial
 
-from bench.show.drawer import Looked, Source
+from bench.show.pages import ServedPage, Source
 from bench.store import Store
 
 pytestmark = pytest.mark.slurm
@@ -61,7 +61,7 @@ def test_a_page_says_which_task_does_what_also_when_the_command_is_gone(cell, tr
     attempt = trial.begin()
     with attempt.slowed():
         trial.kill()
-        assert Looked(Source(cell.path)).draw(Store(trial.out)) == ()
+        assert ServedPage(Source(cell.path)).draw(Store(trial.out)) == ()
         page = (trial.out / "reports" / "smoke" / "index.html").read_text()
     assert 'data-state="unattended"' in page and "0 of 1 cells" in page
     assert f"SLURM {attempt.task} on {attempt.host}, process {attempt.pid}" in page

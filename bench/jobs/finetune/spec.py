@@ -71,9 +71,7 @@ class TuningSpec(Tuning):
 
     inference: Inference | None = sparse()
     track: Tracked | None = sparse()
-    validated: bool = sparse(
-        False
-    )  # its weights are scored on the patients that validate, for a grid's choice
+    validated: bool = sparse(False)  # scored on the patients that validate, for a grid's choice
 
     @property
     def validates(self) -> bool:

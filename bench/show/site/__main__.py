@@ -10,72 +10,51 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from bench import registry
-from bench.nets import catalog
 from bench.protocol.named import ROOT
-from bench.show.site import datasets, methods, networks, protocols
+from bench.show.site.reference import generated
 
-COPIED = ("docs", "protocols", "reports", "results", "README.md", "LICENSE")
+ROOT_FILES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "LICENSE")
+COPIED = ("docs", "protocols", "reports", "results", *ROOT_FILES)
 LEFT = shutil.ignore_patterns("mkdocs.yml", "*.parquet", "*.pdf", "*.tex")
 CONFIG = ROOT / "docs" / "mkdocs.yml"
-
-
-def generated() -> dict[str, str]:
-    """Return the generated pages: path under ``pages``, Markdown."""
-    used = protocols.users()
-    every: dict[str, tuple[list[str], Callable[[str], str], Callable[[], str]]] = {
-        "protocols": (sorted(protocols.every()), protocols.page, protocols.index),
-        "methods": (registry.names("method"), lambda n: methods.page(n, used["methods"]), methods.index),
-        "datasets": (registry.names("dataset"), lambda n: datasets.page(n, used["datasets"]), datasets.index),
-        "networks": (catalog.names(), lambda n: networks.page(n, used["networks"]), networks.index),
-    }
-    found = {}
-    for kind, (names, page, index) in every.items():
-        found[f"reference/{kind}/index.md"] = index()
-        found |= {f"reference/{kind}/{name}.md": page(name) for name in names}
-    return found
 
 
 def listed(nav: Any, pages: Mapping[str, str]) -> Any:
     """Return a navigation in which a folder (``reference/methods/``) is the list of its pages."""
     if isinstance(nav, dict):
-        return {key: listed(one, pages) for key, one in nav.items()}
+        return {key: listed(item, pages) for key, item in nav.items()}
+    if isinstance(nav, str) and nav.endswith("/"):
+        within = [page for page in pages if page.startswith(nav)]
+        return [page if page.endswith("index.md") else {Path(page).stem: page} for page in within]
     if isinstance(nav, str):
-        return _folder(nav, pages) if nav.endswith("/") else nav
-    found: list[Any] = []
-    for one in nav:
-        inner = listed(one, pages)
-        found += inner if isinstance(inner, list) else [inner]
-    return found
-
-
-def _folder(path: str, pages: Mapping[str, str]) -> list[Any]:
-    own = [page for page in pages if page.startswith(path)]
-    return [page if page.endswith("index.md") else {Path(page).stem: page} for page in own]
+        return nav
+    items = [listed(item, pages) for item in nav]
+    return [part for item in items for part in (item if isinstance(item, list) else [item])]
 
 
 def write(to: Path) -> None:
     """Write pages and configuration under ``to``; what was there is replaced."""
-    pages, found = to / "pages", generated()
-    shutil.rmtree(pages, ignore_errors=True)
+    folder, pages = to / "pages", generated()
+    shutil.rmtree(folder, ignore_errors=True)
     for name in COPIED:
-        source, target = ROOT / name, pages / name
+        source, target = ROOT / name, folder / name
         if source.is_dir():
             shutil.copytree(source, target, ignore=LEFT)
         else:
             shutil.copy(source, target)
-    for path, text in found.items():
-        (pages / path).parent.mkdir(parents=True, exist_ok=True)
-        (pages / path).write_text(text, encoding="utf-8")
+    for path, text in pages.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
     base = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-    own = {"INHERIT": str(CONFIG), "docs_dir": "pages", "site_dir": "site", "nav": listed(base["nav"], found)}
-    (to / "mkdocs.yml").write_text(yaml.safe_dump(own, sort_keys=False), encoding="utf-8")
+    nav = listed(base["nav"], pages)
+    config = {"INHERIT": str(CONFIG), "docs_dir": "pages", "site_dir": "site", "nav": nav}
+    (to / "mkdocs.yml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,13 +25,13 @@ COSTS = ("seconds", "peak_memory_mb", "peak_device_mb", "steps", "samples", "vox
 
 def config(plan: Plan, job: str, label: Label) -> Config:
     """Return the settings of a job: what its cells have in common, and its spec by dotted keys."""
-    made = plan.jobs[job].plain()
-    cells = [c.columns for found in plan.cells.values() for c in found if job in (c.finetune, c.evaluate)]
-    common = {k: v for k, v in (cells or [{}])[0].items() if all(cell.get(k) == v for cell in cells)}
+    spec = plan.jobs[job].plain()
+    columns = [c.columns for cells in plan.cells.values() for c in cells if job in (c.finetune, c.evaluate)]
+    common = {k: v for k, v in (columns or [{}])[0].items() if all(cell.get(k) == v for cell in columns)}
     called = {k: v for k, v in vars(label).items() if v not in (None, "")}
-    head = {"job": job, "kind": made["kind"], "needs": " ".join(made["needs"]), **called}
+    head = {"job": job, "kind": spec["kind"], "needs": " ".join(spec["needs"]), **called}
     plain = {k: v for k, v in common.items() if isinstance(v, str | int | float | bool)}
-    return {**head, **plain, **dict(_flat("", made["spec"]))}
+    return {**head, **plain, **dict(_flat("", spec["spec"]))}
 
 
 def _flat(head: str, value: Any) -> Iterator[tuple[str, str | int | float | bool]]:
@@ -48,28 +48,26 @@ def curves(plan: Plan, store: Store, job: str) -> list[Point]:
     """Return the curves of a finished job: training, validation, the spread of embeddings; steps rising."""
     import pandas as pd
 
-    folder, found = store.jobs / job, dict[int, dict[str, float]]()
+    folder, points = store.jobs / job, dict[int, dict[str, float]]()
+
+    def add(step: float, name: str, value: float) -> None:
+        if isfinite(value):
+            points.setdefault(int(step), {})[name] = float(value)
+
     for file, head in (("curve.csv", "train"), ("embeddings.csv", "embedding")):
-        if (folder / file).exists():
-            _add(found, head, pd.read_csv(folder / file))
+        for row in pd.read_csv(folder / file).to_dict("records") if (folder / file).exists() else ():
+            for name, value in row.items():
+                if name != "step":
+                    add(row["step"], f"{head}/{name}", value)
     if (folder / TRACKED).exists():
-        part, table = _part(plan, job), _tracked(plan, store, job)
-        keys = ["step", "metric", "target"]
-        for (step, metric, target), value in _means(table, keys).items():
-            if isfinite(value):
-                found.setdefault(int(step), {})[f"{part}/{metric}/{target}"] = float(value)
-    return [Point(step, found[step]) for step in sorted(found)]
-
-
-def _add(found: dict[int, dict[str, float]], head: str, table: pd.DataFrame) -> None:
-    for row in table.to_dict("records"):
-        values = {f"{head}/{k}": float(v) for k, v in row.items() if k != "step" and isfinite(v)}
-        found.setdefault(int(row["step"]), {}).update(values)
-
-
-def _part(plan: Plan, job: str) -> str:
-    track = plan.spec(job, FinetuneSpec).finetune.track
-    return track.part if track else "val"
+        track = plan.spec(job, FinetuneSpec).finetune.track
+        part, means = (
+            track.part if track else "val",
+            _means(_tracked(plan, store, job), ["step", "metric", "target"]),
+        )
+        for (step, metric, target), value in means.items():
+            add(step, f"{part}/{metric}/{target}", value)
+    return [Point(step, points[step]) for step in sorted(points)]
 
 
 def _tracked(plan: Plan, store: Store, job: str) -> pd.DataFrame:
@@ -83,16 +81,16 @@ def _tracked(plan: Plan, store: Store, job: str) -> pd.DataFrame:
 def _means(table: pd.DataFrame, keys: list[str]) -> dict[Any, float]:
     """Return means over patients, of the means over each one's cases; NaN where nothing is defined."""
     patients = table.groupby([*keys, "patient"])["value"].mean()
-    found: dict[Any, float] = patients.groupby(level=keys).mean().to_dict()
-    return found
+    means: dict[Any, float] = patients.groupby(level=keys).mean().to_dict()
+    return means
 
 
 def scores(plan: Plan, store: Store, job: str) -> dict[str, float]:
     """Return the final numbers of a finished job: means of each metric and target, and what it cost."""
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for scoring in plan.scoring.get(job, []):
         table = read_rows(path(store, job, scoring), SCORES)
         means = _means(table, ["metric", "target"])
-        found |= {f"test/{metric}/{target}": v for (metric, target), v in means.items() if isfinite(v)}
+        numbers |= {f"test/{metric}/{target}": v for (metric, target), v in means.items() if isfinite(v)}
     manifest = store.manifest(job)
-    return found | {f"cost/{k}": float(manifest[k]) for k in COSTS if manifest.get(k) is not None}
+    return numbers | {f"cost/{k}": float(manifest[k]) for k in COSTS if manifest.get(k) is not None}

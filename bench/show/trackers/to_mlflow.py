@@ -9,9 +9,9 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
@@ -37,7 +37,6 @@ class Tracked(Tracker):
         self._uri = os.environ.get("MLFLOW_TRACKING_URI") or own
         self._artifacts = (folder / "artifacts").resolve().as_uri() if self._uri == own else None
         self._client = MlflowClient(tracking_uri=self._uri)
-        self._runs: dict[str, str] = {}  # by what is logged: MLflow's own id
 
     @property
     def place(self) -> str:
@@ -47,41 +46,44 @@ class Tracked(Tracker):
     def points(self, run: Logged, points: Sequence[Point]) -> None:
         """Add metrics."""
         now = int(time.time() * 1000)
-        found = [
+        metrics = [
             Metric(UNKNOWN.sub("_", name), value, now, point.step)
             for point in points for name, value in point.values.items()
         ]  # fmt: skip
-        for first in range(0, len(found), MANY[0]):
-            self._client.log_batch(self._run(run), metrics=found[first : first + MANY[0]])
+        for batch in batched(metrics, MANY[0]):
+            self._client.log_batch(self.run(run), metrics=batch)
 
     def ended(self, run: Logged, scores: Mapping[str, float], step: int, *, failed: bool = False) -> None:
         """Add the scores, and close the run."""
         self.points(run, [Point(step, scores)])
-        self._client.set_terminated(self._run(run), "FAILED" if failed else "FINISHED")
+        self._client.set_terminated(self.run(run), "FAILED" if failed else "FINISHED")
 
     def table(self, run: Logged, table: pd.DataFrame, text: str, version: int) -> None:
         """Put a table's files in the place of those before."""
-        self._client.log_text(self._run(run), table.to_csv(index=False), "table.csv")
-        self._client.log_text(self._run(run), text, "table.md")
-        self._client.set_terminated(self._run(run))
+        self._client.log_text(self.run(run), table.to_csv(index=False), "table.csv")
+        self._client.log_text(self.run(run), text, "table.md")
+        self._client.set_terminated(self.run(run))
 
-    def _run(self, run: Logged) -> str:
-        if run.id not in self._runs:
-            experiment = self._experiment(run.protocol)
-            known = self._client.search_runs([experiment], f"tags.`{JOB}` = '{run.id}'", max_results=1)
-            self._runs[run.id] = known[0].info.run_id if known else self._begin(experiment, run)
-        return self._runs[run.id]
-
-    def _experiment(self, name: str) -> str:
-        known = self._client.get_experiment_by_name(name)
-        if known is not None:
-            return str(known.experiment_id)
-        return str(self._client.create_experiment(name, artifact_location=self._artifacts))
-
-    def _begin(self, experiment: str, run: Logged) -> str:
+    def begin(self, run: Logged) -> str:
+        """Return MLflow's own id of a run."""
+        client, name = self._client, run.protocol
+        known = client.get_experiment_by_name(name)
+        experiment = str(
+            known.experiment_id
+            if known
+            else client.create_experiment(name, artifact_location=self._artifacts)
+        )
+        runs = client.search_runs([experiment], f"tags.`{JOB}` = '{run.id}'", max_results=1)
+        if runs:
+            return str(runs[0].info.run_id)
         tags = {"mlflow.runName": run.name, JOB: run.id, "bench.kind": run.kind}
-        made: str = self._client.create_run(experiment, tags=tags).info.run_id
+        id_ = str(client.create_run(experiment, tags=tags).info.run_id)
         params = [Param(UNKNOWN.sub("_", key), str(v)[:LONGEST]) for key, v in run.config.items()]
-        for first in range(0, len(params), MANY[1]):
-            self._client.log_batch(made, params=params[first : first + MANY[1]])
-        return made
+        for batch in batched(params, MANY[1]):
+            client.log_batch(id_, params=batch)
+        return id_
+
+
+def batched(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Yield items in order, at most ``size`` at a time."""
+    return (items[first : first + size] for first in range(0, len(items), size))

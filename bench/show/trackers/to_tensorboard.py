@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch.utils.tensorboard import SummaryWriter
@@ -20,10 +19,6 @@ NO_FOLDER = re.compile(r"[^\w.,%()+=@ -]+")  # of a run's name
 class Tracked(Tracker):
     """Writes a run's curves and scores as scalars, its settings and tables as text."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self._writers: dict[str, SummaryWriter] = {}  # of runs in work
-
     @property
     def place(self) -> str:
         """Return the command that shows it."""
@@ -31,7 +26,7 @@ class Tracked(Tracker):
 
     def points(self, run: Logged, points: Sequence[Point]) -> None:
         """Add scalars."""
-        writer = self._writer(run)
+        writer = self.run(run)
         for point in points:
             for name, value in point.values.items():
                 writer.add_scalar(name, value, point.step)
@@ -41,21 +36,20 @@ class Tracked(Tracker):
         """Add scores at the last step, and the settings."""
         self.points(run, [Point(step, scores)])
         rows = "\n".join(f"| {key} | {value} |" for key, value in run.config.items())
-        self._writer(run).add_text("config", f"| {'failed' if failed else ''} | |\n|---|---|\n{rows}", 0)
-        self._writers.pop(run.id).close()
+        self.run(run).add_text("config", f"| {'failed' if failed else ''} | |\n|---|---|\n{rows}", 0)
+        self.runs.pop(run.id).close()
 
     def table(self, run: Logged, table: pd.DataFrame, text: str, version: int) -> None:
         """Add a table as text, later ones at later steps."""
-        self._writer(run).add_text("table", text, version)
-        self._writers.pop(run.id).close()
+        self.run(run).add_text("table", text, version)
+        self.runs.pop(run.id).close()
 
     def close(self) -> None:
         """Close what is still in work."""
-        for writer in self._writers.values():
+        for writer in self.runs.values():
             writer.close()
 
-    def _writer(self, run: Logged) -> SummaryWriter:
-        if run.id not in self._writers:
-            name = " ".join(NO_FOLDER.sub(" ", run.name).split())
-            self._writers[run.id] = SummaryWriter(str(self.folder / run.protocol / f"{name} {run.id[:6]}"))
-        return self._writers[run.id]
+    def begin(self, run: Logged) -> SummaryWriter:
+        """Open its folder of events."""
+        name = " ".join(NO_FOLDER.sub(" ", run.name).split())
+        return SummaryWriter(str(self.folder / run.protocol / f"{name} {run.id[:6]}"))

@@ -24,47 +24,40 @@ class Tracked(Tracker):
         super().__init__(folder)
         # Without this it would ask for a key on the terminal, and wait.
         self._mode: Any = os.environ.get("WANDB_MODE") or "offline"
-        self._runs: dict[str, Any] = {}
 
     @property
     def place(self) -> str:
         """Return how it gets to the server."""
-        here = self.folder / "wandb"
-        return f"wandb sync {here}/offline-run-*" if self._mode == "offline" else f"{self._mode}, {here}"
+        folder = self.folder / "wandb"
+        return f"wandb sync {folder}/offline-run-*" if self._mode == "offline" else f"{self._mode}, {folder}"
 
     def points(self, run: Logged, points: Sequence[Point]) -> None:
         """Add to the history, by the steps of the job."""
-        made = self._run(run)
         for point in points:
-            made.log({"step": point.step, **point.values})
+            self.run(run).log({"step": point.step, **point.values})
 
     def ended(self, run: Logged, scores: Mapping[str, float], step: int, *, failed: bool = False) -> None:
         """Put the scores into the summary."""
-        made = self._run(run)
-        made.summary.update(dict(scores))
-        made.finish(exit_code=int(failed))
-        del self._runs[run.id]
+        self.run(run).summary.update(dict(scores))
+        self.runs.pop(run.id).finish(exit_code=int(failed))
 
     def table(self, run: Logged, table: pd.DataFrame, text: str, version: int) -> None:
         """Add a table."""
-        made = self._run(run)
-        made.log({"table": wandb.Table(dataframe=table.astype(str))})
-        made.finish()
-        del self._runs[run.id]
+        self.run(run).log({"table": wandb.Table(dataframe=table.astype(str))})
+        self.runs.pop(run.id).finish()
 
     def close(self) -> None:
         """Let go of what is still in work; it goes on under its id."""
-        for made in self._runs.values():
-            made.finish()
+        for run in self.runs.values():
+            run.finish()
 
-    def _run(self, run: Logged) -> Any:
-        if run.id not in self._runs:
-            settings = wandb.Settings(silent=True, console="off", init_timeout=PATIENCE, x_disable_stats=True)
-            made = wandb.init(
-                project=os.environ.get("WANDB_PROJECT") or "bench", id=run.id, name=run.name, resume="allow",
-                group=run.protocol, job_type=run.kind, config=dict(run.config), dir=str(self.folder),
-                mode=self._mode, reinit="create_new", settings=settings,
-            )  # fmt: skip
-            made.define_metric("*", step_metric="step")
-            self._runs[run.id] = made
-        return self._runs[run.id]
+    def begin(self, run: Logged) -> Any:
+        """Begin a run, or resume one of this id."""
+        settings = wandb.Settings(silent=True, console="off", init_timeout=PATIENCE, x_disable_stats=True)
+        opened = wandb.init(
+            project=os.environ.get("WANDB_PROJECT") or "bench", id=run.id, name=run.name, resume="allow",
+            group=run.protocol, job_type=run.kind, config=dict(run.config), dir=str(self.folder),
+            mode=self._mode, reinit="create_new", settings=settings,
+        )  # fmt: skip
+        opened.define_metric("*", step_metric="step")
+        return opened

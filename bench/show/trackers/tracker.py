@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
 
@@ -47,6 +47,17 @@ class Tracker(ABC):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.runs: dict[str, Any] = {}  # in work, by ``Logged.id``: what the package has of each
+
+    def run(self, run: Logged) -> Any:
+        """Return what the package has of a run, which begins or goes on here."""
+        if run.id not in self.runs:
+            self.runs[run.id] = self.begin(run)
+        return self.runs[run.id]
+
+    @abstractmethod
+    def begin(self, run: Logged) -> Any:
+        """Begin a run, or go on with one of this id."""
 
     @property
     def place(self) -> str:
@@ -55,7 +66,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def points(self, run: Logged, points: Sequence[Point]) -> None:
-        """Add to the curves of a run, which begins with this where it is not there."""
+        """Add to the curves of a run."""
 
     @abstractmethod
     def ended(self, run: Logged, scores: Mapping[str, float], step: int, *, failed: bool = False) -> None:
@@ -63,7 +74,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def table(self, run: Logged, table: pd.DataFrame, text: str, version: int) -> None:
-        """Add a table, as a frame and as Markdown; ``version`` counts what was told of it from 1 on."""
+        """Add a table, as a frame and as Markdown; ``version`` counts its states from 1 on."""
 
     def close(self) -> None:  # noqa: B027 - most hold nothing back
         """Write what is held back."""
@@ -79,11 +90,11 @@ def check(names: Sequence[str]) -> None:
         if find_spec(PACKAGES[name]) is None:
             raise BenchError(
                 f"--log {name}: the package {PACKAGES[name]} is not installed; "
-                f"pip install 'bench[{name}]', or leave --log {name} out"
+                f"pip install 'medssl-bench[{name}]', or leave --log {name} out"
             )
 
 
 def opener(name: str) -> Callable[[Path], Tracker]:
     """Return what opens a tracker in a folder; its package is imported now, which takes seconds."""
-    made: Callable[[Path], Tracker] = import_module(f"bench.show.trackers.to_{name}").Tracked
-    return made
+    tracker: Callable[[Path], Tracker] = import_module(f"bench.show.trackers.to_{name}").Tracked
+    return tracker

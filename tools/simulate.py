@@ -1,0 +1,212 @@
+"""What the statistics get wrong where the truth is known: Markdown tables.
+
+    python tools/simulate.py [--studies 4000] [--write docs/statistics.md]
+
+Prints the tables, or puts them between the markers of a page. Minutes; the same numbers every time.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import cache
+from math import sqrt
+from pathlib import Path
+
+import studies as of
+from studies import CLUSTERS, HEAVY, RUNS, SEEDS, TENTH, UNFINISHED, Design
+
+PATIENTS = (6, 24, 42, 100)
+SEED_COUNTS = (2, 3, 5, 10)
+SDS = (0.0, 1.0, 2.0)
+START, END = (
+    "<!-- simulated: python tools/simulate.py --write docs/statistics.md -->",
+    "<!-- /simulated -->",
+)
+
+TREES = dict(sd_pretraining=1.0, sd_seed=1.0)
+LAYOUTS = {
+    "3 pretrainings, each with one fine-tuning seed of its own": Design(
+        pretrainings=3, seeds=1, shared=False, told=CLUSTERS, **TREES
+    ),
+    "3 pretrainings, one fine-tuning seed for all": Design(pretrainings=3, seeds=1, told=CLUSTERS, **TREES),
+    "3 x 3, seeds of their own": Design(pretrainings=3, seeds=3, shared=False, told=CLUSTERS, **TREES),
+    "2 x 2, the same seeds": Design(pretrainings=2, seeds=2, told=SEEDS, **TREES),
+    "3 x 3, the same seeds": Design(pretrainings=3, seeds=3, told=SEEDS, **TREES),
+    "5 x 3, the same seeds": Design(pretrainings=5, seeds=3, told=SEEDS, **TREES),
+    "3 x 3, the same seeds, not said": Design(pretrainings=3, seeds=3, told=CLUSTERS, **TREES),
+    "3 x 3, nothing said": Design(pretrainings=3, seeds=3, told=RUNS, **TREES),
+}
+TROUBLED = [
+    Design(patients=n, seeds=r, **what)
+    for n, r in [(24, 3), (42, 5)]
+    for what in ({"cells": TENTH}, {"cells": UNFINISHED}, {"shape": HEAVY})
+] + [replace(LAYOUTS["3 x 3, the same seeds"], cells=TENTH)]  # fmt: skip
+
+
+def share(value: float, studies: int) -> str:
+    """Return a share in percent with its standard error."""
+    return f"{100 * value:.1f} ± {100 * sqrt(max(value * (1 - value), 1 / studies) / studies):.1f}"
+
+
+def few(studies: int) -> int:
+    """Return how many are enough where one costs more."""
+    return max(studies // 8, 10)
+
+
+def table(head: Iterable[str], lines: Iterable[Iterable[object]]) -> str:
+    """Return a Markdown table, numbers to the right."""
+    head = list(head)
+    rule = ["---", *["--:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in [head, rule, *lines])
+
+
+@cache
+def judged(design: Design, studies: int) -> of.Found:
+    """Return what ``paired`` says of studies, once for all tables."""
+    return of.paired(design, studies)
+
+
+def grid(cell: Callable[[Design], str], runs: Iterable[int], sds: Iterable[float] = SDS) -> str:
+    """Return a table of run SD and runs by patients."""
+    lines = [
+        [f"{sd:g}", r, *[cell(Design(patients=n, seeds=r, sd_seed=sd)) for n in PATIENTS]]
+        for sd in sds
+        for r in runs
+    ]
+    return table(["SD of a run", "runs", *[f"{n} patients" for n in PATIENTS]], lines)
+
+
+def errors(studies: int) -> str:
+    """Type-I error of the verdict."""
+    cells = grid(lambda d: share(judged(d, studies).rejected, studies), SEED_COUNTS)
+    return f"`paired` claims a difference where there is none, % of studies (nominal 5):\n\n{cells}"
+
+
+def habits(studies: int) -> str:
+    """Type-I error of tests on patients' means."""
+
+    def cell(design: Design) -> str:
+        wilcoxon = 100 * of.signed_ranks(design, studies)
+        return f"{share(of.sign_flipped(design, studies), studies)}; {wilcoxon:.1f}"
+
+    cells = grid(cell, (1, *SEED_COUNTS), (0.0, 1.0))
+    return (
+        f"A sign-flip test on patients' means; Wilcoxon's signed ranks on the same, % of studies:\n\n{cells}"
+    )
+
+
+def widths(studies: int) -> str:
+    """Half the width of the interval, and what is seen of a true difference."""
+
+    def cell(design: Design) -> str:
+        found = judged(design, studies)
+        return f"{found.half.mean() / of.POINT:.1f}; {100 * found.power(2):.0f}"
+
+    cells = grid(cell, SEED_COUNTS, (1.0,))
+    return (
+        "Half the width of the interval, Dice points, mean over studies; % of studies that call a method "
+        f"better which is better by 2 points:\n\n{cells}"
+    )
+
+
+def layouts(studies: int) -> str:
+    """Pretraining seeds with fine-tuning seeds."""
+    lines = [
+        [
+            name,
+            d.told,
+            share(judged(d, studies).rejected, studies),
+            share(of.sign_flipped(d, studies), studies),
+        ]
+        for name, d in LAYOUTS.items()
+    ]
+    cells = table(["pretrainings x fine-tunings", "told", "`paired`", "sign flip"], lines)
+    return f"Pretraining SD 1, fine-tuning SD 1, 42 patients, % of studies:\n\n{cells}"
+
+
+def troubled(studies: int) -> str:
+    """Missing cells, unequal seeds and what is not normal."""
+    lines = [
+        [
+            d.cells if d.cells != of.FULL else d.shape,
+            d.patients,
+            d.seeds if d.told == RUNS else f"{d.pretrainings} x {d.seeds}",
+            share(judged(d, studies).rejected, studies),
+        ]
+        for d in TROUBLED
+    ]
+    return f"Run SD 1, % of studies:\n\n{table(['trouble', 'patients', 'runs', '`paired`'], lines)}"
+
+
+def tuned(studies: int) -> str:
+    """Type-I error where each row chooses its own recipe."""
+    designs = [Design(seeds=r) for r in SEED_COUNTS]
+    lines = [[k, *[share(of.tuned_each(k, d, studies), studies) for d in designs]] for k in (1, 3, 12)]
+    cells = table(["recipes", *[f"{r} runs" for r in SEED_COUNTS]], lines)
+    return (
+        "Tuned each: both rows take the recipe that validates best, and neither is better; % of studies that "
+        f"claim a difference, 42 patients, run SD 1:\n\n{cells}"
+    )
+
+
+def others(studies: int) -> str:
+    """Equivalence, families and the bootstrap."""
+    less = few(studies)
+    lines = [
+        [
+            r,
+            share(judged(design, studies).falsely_equivalent, studies),
+            share(of.families(12, design, less), less),
+            share(of.bootstrapped(design, less), less),
+        ]
+        for r in SEED_COUNTS
+        for design in [Design(seeds=r)]
+    ]
+    head = ["runs", "called equivalent at a true 1 point", "any of 12 methods wrong, after Holm"]
+    cells = table([*head, "bootstrap interval leaves the truth out"], lines)
+    return f"42 patients, run SD 1, % of studies or families:\n\n{cells}"
+
+
+def standings(studies: int) -> str:
+    """Rank intervals."""
+    lines = []
+    for r in (1, *SEED_COUNTS):
+        found = [of.ranked(Design(seeds=r), few(studies), 8, step) for step in (0.2, 1.0)]
+        lines.append([r, *[f"{100 * held:.1f}; {width:.1f}" for held, width in found]])
+    cells = table(["runs", "0.2 points apart", "1 point apart"], lines)
+    return (
+        "% of 95 % rank intervals that hold the true rank; their mean width in ranks. 8 methods in even "
+        f"steps, 42 patients, run SD 1:\n\n{cells}"
+    )
+
+
+TABLES = (errors, habits, widths, layouts, troubled, tuned, others, standings)
+
+
+def page(text: str, studies: int) -> str:
+    """Return a page with what is between its markers made anew."""
+    before, _, rest = text.partition(START)
+    after = rest.partition(END)[2]
+    made = "\n\n".join(make(studies) for make in TABLES)
+    said = (
+        f"{studies} studies a cell, {few(studies)} where families, the bootstrap or ranks are judged; ± is a"
+    )
+    return f"{before}{START}\n\n{said} standard error.\n\n{made}\n\n{END}{after}"
+
+
+def main() -> None:
+    """Print the tables or write them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--studies", type=int, default=4000)
+    parser.add_argument("--write", type=Path, help="a page with the markers")
+    given = parser.parse_args()
+    if given.write:
+        given.write.write_text(page(given.write.read_text(), given.studies))
+    else:
+        print(page("", given.studies))
+
+
+if __name__ == "__main__":
+    main()
