@@ -14,7 +14,7 @@ S = TypeVar("S")
 
 
 class Spec:
-    """What a job is to do: a frozen dataclass for each kind of job, in ``bench/jobs/<kind>.py``.
+    """What a job is to do: a frozen dataclass for each kind of job, in ``bench/jobs/<kind>/spec.py``.
 
     ``version`` is raised by hand when a kind's numbers change on purpose.
     """
@@ -49,7 +49,7 @@ class Job:
         """Return the job's name."""
         return identify(self.kind, self.spec.version, self.spec, self.needs)
 
-    def told(self, kind: type[S]) -> S:
+    def spec_as(self, kind: type[S]) -> S:
         """Return its spec, as one of a kind that the caller knows."""
         assert isinstance(self.spec, kind)
         return self.spec

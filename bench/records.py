@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import digest
-from bench.jobs import latency
-from bench.jobs.finetune import TRACKED, FinetuneSpec, target_name
+from bench.jobs.finetune.spec import TRACKED, FinetuneSpec, target_name
+from bench.jobs.latency import spec as latency
 from bench.jobs.scoring import Scoring, path, targets_of
 from bench.metrics.request import LATENCY
 from bench.record import CURVE, SCORES, Part, frame, read_part, read_rows, stacked

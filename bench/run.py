@@ -14,7 +14,7 @@ from bench.data.contents import Bar, no_bar
 from bench.data.roots import Contents, Roots
 from bench.errors import BenchError, printable
 from bench.jobs import scoring
-from bench.jobs.trains import Trains
+from bench.jobs.training_kind import TrainingKind
 from bench.plan import Plan, Planner
 from bench.protocol import Protocol, read_all
 from bench.runtime import stale
@@ -159,7 +159,7 @@ def rehearse(plan: Plan, jobs: list[str]) -> list[str]:
     for spec in (plan.jobs[job].spec for job in jobs):
         parts = [getattr(spec, key, None) for key in ("init", "network", "method", "given")]
         file = plan.files.path(parts[0])
-        if isinstance(spec, Trains) and spec.training.accumulate > 1:
+        if isinstance(spec, TrainingKind) and spec.training.accumulate > 1:
             parts.append(spec.training)
         if (what := canonical(parts)) not in seen:
             seen.add(what)

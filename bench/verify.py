@@ -153,7 +153,7 @@ def _scores(folder: Path, found: Verified) -> Iterator[Finding]:
             found.without.append(f"{folder.name}/{path.name}")
             continue
         found.read(path)
-        if not scoring.whole(path):
+        if not scoring.intact(path):
             yield Finding(path, f"damaged ({digest.ANOTHER})")
 
 

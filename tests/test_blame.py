@@ -18,7 +18,7 @@ from bench.blame import blaming
 from bench.cli import main
 from bench.errors import BenchError, Bug
 from bench.executors import local
-from bench.jobs.pretraining import Pretext
+from bench.jobs.pretrain.run import Pretext
 from bench.new import TEMPLATES
 from bench.train.samples import Samples, batches
 

@@ -14,8 +14,8 @@ from bench import digest, nets, records, run
 from bench.cli import main
 from bench.errors import BenchError
 from bench.export import export
-from bench.jobs import finetuning
 from bench.jobs.context import Context
+from bench.jobs.finetune import run as finetuning
 from bench.nets import controls, transfer
 from bench.random import torch_seed
 from bench.store import Store

@@ -17,7 +17,8 @@ from described import describe, execute
 
 from bench import registry, run
 from bench.document import overlay
-from bench.jobs import evaluating, guard
+from bench.jobs.evaluate import run as evaluating
+from bench.jobs.guard import spec as guard
 from bench.partial import Kept
 from bench.store import Store
 
@@ -94,7 +95,7 @@ def fresh(base, tmp_path, name, method, changes=None):
     kinds = {job.kind: job.id for job in plan.jobs.values()}
     for job in (j for j in plan.jobs.values() if j.kind == "guard"):  # as if they had found nothing
         (store.jobs / job.id).mkdir()
-        guard.write(store.jobs / job.id, guard.Found(0, {}, ()))
+        guard.write(store.jobs / job.id, guard.GuardResult(0, {}, ()))
         (store.jobs / job.id / "manifest.json").write_text(json.dumps(job.plain()))
     return store, kinds
 

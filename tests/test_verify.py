@@ -16,7 +16,9 @@ from bench.data.cache import Pack
 from bench.data.prepared import Prepared
 from bench.errors import Damaged
 from bench.executors import local
-from bench.jobs import guard, latency, scoring
+from bench.jobs import scoring
+from bench.jobs.guard import spec as guard
+from bench.jobs.latency import spec as latency
 from bench.nets import transfer
 from bench.runtime import execute as executing
 from bench.show.gather import logged
@@ -139,9 +141,9 @@ def test_one_flipped_bit_in_scores_is_found_and_they_count_as_lacking(made):
     path = found(made.out, "scores-*.parquet")
     for number, part in enumerate(PARTS):
         before = flip(path, part, number % 8)
-        assert not scoring.whole(path) and main(["verify", "--out", str(made.out)]) == 1
+        assert not scoring.intact(path) and main(["verify", "--out", str(made.out)]) == 1
         path.write_bytes(before)
-    assert scoring.whole(path)
+    assert scoring.intact(path)
 
 
 def untuned(made):

@@ -16,7 +16,7 @@ from bench.conformance.scans import sample as one
 from bench.conformance.scans import volumes
 from bench.conformance.trial import Trial as Trial
 from bench.conformance.trial import only, try_methods
-from bench.jobs.pretraining import Pretext
+from bench.jobs.pretrain.run import Pretext
 from bench.protocol.sections import Optimiser, Schedule, Training
 from bench.random import numpy_rng
 from bench.train import loop

@@ -8,14 +8,14 @@ from typing import Any
 from bench import typed
 from bench.errors import BenchError, unknown
 from bench.job import Job
-from bench.jobs.embed import EmbedSpec
-from bench.jobs.evaluate import EvaluateSpec
-from bench.jobs.finetune import FinetuneSpec
-from bench.jobs.guard import GuardSpec
+from bench.jobs.embed.spec import EmbedSpec
+from bench.jobs.evaluate.spec import EvaluateSpec
+from bench.jobs.finetune.spec import FinetuneSpec
+from bench.jobs.guard.spec import GuardSpec
 from bench.jobs.kind import Kind
-from bench.jobs.latency import LatencySpec
-from bench.jobs.prepare import PrepareSpec
-from bench.jobs.pretrain import PretrainSpec
+from bench.jobs.latency.spec import LatencySpec
+from bench.jobs.prepare.spec import PrepareSpec
+from bench.jobs.pretrain.spec import PretrainSpec
 
 KINDS: dict[str, type[Kind]] = {  # in the order in which a run does them
     spec.kind: spec

@@ -22,17 +22,17 @@ def true_classes(prepared: Prepared, cases: Sequence[str], count: int) -> list[i
     Raises:
         BenchError: a case without a class, or of another one than 0 to ``count`` - 1; names it.
     """
-    known = {case.id: case.label for case in prepared.cases()}
-    found = []
+    labels = {case.id: case.label for case in prepared.cases()}
+    classes = []
     for case in cases:
-        label = known.get(case)
+        label = labels.get(case)
         if not isinstance(label, int) or not 0 <= label < count:
             raise BenchError(
                 f"case {case!r} is of class {label}, the data set declares 0 to {count - 1}; "
                 "mend its adapter's labels and run again"
             )
-        found.append(label)
-    return found
+        classes.append(label)
+    return classes
 
 
 def save(
@@ -46,10 +46,10 @@ def save(
         decided: from scores (N, K) to the classes (N,) they are taken to say, which are then kept too;
             None: the likeliest.
     """
-    found = np.array(list(scores.values()))
-    arrays = {"case": np.array(list(scores)), "scores": found}
+    stacked = np.array(list(scores.values()))
+    arrays = {"case": np.array(list(scores)), "scores": stacked}
     if decided is not None:
-        arrays[PREDICTED] = decided(found)
+        arrays[PREDICTED] = decided(stacked)
     np.savez(folder / FILE, allow_pickle=False, **arrays)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from bench import jobs
+from bench import typed
 from bench.claims import HEARTBEAT, Claim, check
 from bench.job import Job
 from bench.jobs.scoring import Scoring
@@ -42,7 +42,7 @@ class Context(Generic[S]):
     claim: Claim
     job: Job
     run: RunOptions
-    made: Path  # becomes DIR/jobs/<id>
+    folder: Path  # becomes DIR/jobs/<id>
     log: Callable[[str], None] = lambda line: None
     stopping: Callable[[], bool] = lambda: False
     fresh: Callable[[Mapping[str, Any]], bool] = lambda manifest: True  # would today's source make it again?
@@ -50,13 +50,13 @@ class Context(Generic[S]):
     earlier: float = 0.0  # seconds of the attempts that this one goes on from
     _began: float = field(default_factory=time.monotonic)
     _checked: float = field(default_factory=time.monotonic)
-    _told: float = 0.0
+    _logged_at: float = 0.0
 
     @property
     def spec(self) -> S:
         """Return what is to do."""
-        found: S = self.job.spec
-        return found
+        spec: S = self.job.spec
+        return spec
 
     @property
     def id(self) -> str:
@@ -80,7 +80,8 @@ class Context(Generic[S]):
     def done(self, index: int, kind: type[N]) -> N:
         """Return what a finished job of this kind, which this one needs, was told to do."""
         need = self.job.needs[index]
-        return jobs.read(self.store.manifest(need), str(self.store.jobs / need)).told(kind)
+        manifest, where = self.store.manifest(need), str(self.store.jobs / need)
+        return typed.build(kind, manifest["spec"], lambda keys: ".".join((where, "spec", *keys)))
 
     def progress(self, step: int, steps: int, terms: dict[str, float] | None = None) -> None:
         """Tell how far the job is; looks now and then whether the claim still counts.
@@ -89,8 +90,8 @@ class Context(Generic[S]):
             Fenced: another attempt owns the job now.
         """
         now = time.monotonic()
-        if now - self._told > 0.5 or step == steps:
-            self._told = now
+        if now - self._logged_at > 0.5 or step == steps:
+            self._logged_at = now
             shown = "  ".join(f"{k} {v:.4f}" for k, v in (terms or {}).items())
             self.log(f"step {step}/{steps}  {shown}".rstrip())
             self.store.tell(self.id, step, steps, (terms or {}).get("total"))

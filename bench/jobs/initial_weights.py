@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,18 @@ from bench.digest import sha256
 from bench.errors import BenchError
 from bench.jobs.class_scores import CLASSIFICATION
 from bench.jobs.context import Context
-from bench.jobs.embed import EmbedSpec
-from bench.jobs.finetune import FinetuneSpec
 from bench.jobs.kind import Given, NetSpec
-from bench.nets import Model, controls, imported, transfer
+from bench.nets import Model, imported, transfer
 from bench.random import torch_seed
+
+Tensors = dict[str, Tensor]  # by name
 
 
 def network_of(net: NetSpec, task: str) -> Model:
     """Return the network of a task, freshly initialised."""
     assert net.out_channels is not None
-    asked = (net.network, net.preset, net.in_channels, net.out_channels, net.crop)
-    return nets.classifier(*asked, net.hidden) if task == CLASSIFICATION else nets.network(*asked)
+    size = (net.network, net.preset, net.in_channels, net.out_channels, net.crop)
+    return nets.classifier(*size, net.hidden) if task == CLASSIFICATION else nets.network(*size)
 
 
 def seeded(seed: int) -> None:
@@ -33,7 +34,11 @@ def seeded(seed: int) -> None:
 
 
 def start(
-    context: Context[FinetuneSpec] | Context[EmbedSpec], network: Model, pretrained: Path | None
+    context: Context[Any],
+    network: Model,
+    pretrained: Path | None,
+    control: Callable[[Tensors], Tensors] = lambda tensors: tensors,
+    output: bool = False,
 ) -> transfer.Receipt | None:
     """Load what a spec's ``init`` names into a fresh network; return the receipt, None where it is random.
 
@@ -43,6 +48,8 @@ def start(
         context: of the job.
         network: keeps its initial weights where ``init`` is random.
         pretrained: the folder of the pretraining that ``init`` names, None for a file.
+        control: what a control row does to the tensors before they are loaded.
+        output: is the last layer to come with the weights?
 
     Raises:
         BenchError: the weights do not fit, or the file is another one than when it was planned.
@@ -51,40 +58,13 @@ def start(
     if spec.init == "random":
         return None
     tensors, manifest = _weights(spec.init, context, pretrained)
-    if isinstance(spec, FinetuneSpec) and spec.control == "shuffled":
-        tensors = controls.shuffled(tensors, torch_seed(spec.seed, "shuffled"))
-    if isinstance(spec, FinetuneSpec) and spec.dose != 1:
-        tensors = controls.diluted(tensors, network.state_dict(), spec.dose)
-    receipt = transfer.load(network, tensors, manifest, output=_with_output(spec), lacks=spec.given.lacks)
-    if isinstance(spec, FinetuneSpec) and spec.finetune.evaluation == "as_loaded":
-        _whole(receipt)
+    receipt = transfer.load(network, control(tensors), manifest, output=output, lacks=spec.given.lacks)
     context.log(receipt.line())
     left_open = manifest.params.get(imported.OPEN)
     context.facts.update(
         method=manifest.method, receipt=receipt.facts() | ({imported.OPEN: left_open} if left_open else {})
     )
     return receipt
-
-
-def _with_output(spec: FinetuneSpec | EmbedSpec) -> bool:
-    """Tell whether the last layer is to come with the weights."""
-    if not isinstance(spec, FinetuneSpec):
-        return False
-    return spec.finetune.output == "loaded" or spec.finetune.evaluation == "as_loaded"
-
-
-def _whole(receipt: transfer.Receipt) -> None:
-    """Refuse to score a network of which a part did not come.
-
-    Raises:
-        BenchError: names the first tensor that would be random.
-    """
-    lacking = (*receipt.missing, *receipt.left_random)
-    if lacking:
-        raise BenchError(
-            f"evaluation: as_loaded: {len(lacking)} tensors did not come with the weights, the first is "
-            f"{lacking[0]!r}; fine-tune the row, or take weights of the whole network"
-        )
 
 
 def rehearse(network: Model, path: Path, given: Given) -> str:
@@ -97,18 +77,15 @@ def rehearse(network: Model, path: Path, given: Given) -> str:
         BenchError: it would not; names the file.
     """
     tensors, manifest = imported.read_weights(path, given.preset)
+    left_open = manifest.params.get(imported.OPEN)
     try:
         transfer.rehearse(tensors, network, manifest, lacks=given.lacks)
     except BenchError as error:
-        said = manifest.params.get(imported.OPEN)
-        raise BenchError(f"{path}: {error}" + (f"; {said}" if said else "")) from None
-    said = manifest.params.get(imported.OPEN)
-    return f"{path}: {said}" if said else ""
+        raise BenchError(f"{path}: {error}" + (f"; {left_open}" if left_open else "")) from None
+    return f"{path}: {left_open}" if left_open else ""
 
 
-def _weights(
-    init: str, context: Context[Any], pretrained: Path | None
-) -> tuple[dict[str, Tensor], transfer.Manifest]:
+def _weights(init: str, context: Context[Any], pretrained: Path | None) -> tuple[Tensors, transfer.Manifest]:
     if pretrained is not None:
         step = init.partition("@")[2]
         return transfer.read(pretrained / (f"weights-{step}.safetensors" if step else "weights.safetensors"))

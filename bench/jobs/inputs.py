@@ -22,11 +22,11 @@ def part(prepared: Prepared, data: Part, root: str | None) -> list[str]:
     """
     cases = case_filter.kept(prepared.cases(), data.where, data.exclude)
     if data.part == "all":
-        found = [c.id for c in cases]
+        ids = [c.id for c in cases]
     else:
-        found = _of(cases, getattr(fold_of(prepared, data, root), data.part))
-    case_filter.check_usable(data.dataset, found, prepared.faults)
-    return found
+        ids = _of(cases, getattr(fold_of(prepared, data, root), data.part))
+    case_filter.check_usable(data.dataset, ids, prepared.faults)
+    return ids
 
 
 def labelled(
@@ -47,9 +47,9 @@ def labelled(
     """
     fold = fold_of(prepared, data, root)
     patients = splits.drawn(fold, data, which, seed, full=full)
-    found = _of(case_filter.kept(prepared.cases(), data.where, data.exclude), patients)
-    case_filter.check_usable(data.dataset, found, prepared.faults)
-    return found
+    ids = _of(case_filter.kept(prepared.cases(), data.where, data.exclude), patients)
+    case_filter.check_usable(data.dataset, ids, prepared.faults)
+    return ids
 
 
 def _of(cases: Sequence[Case], patients: Sequence[str]) -> list[str]:
@@ -72,17 +72,18 @@ def mixed(
     Raises:
         BenchError: a case selected could not be read.
     """
-    found: list[tuple[int, Case]] = []
-    for index, (opened, entry) in enumerate(zip(prepared, data, strict=True)):
-        root = roots.get(entry.dataset)
-        fold = fold_of(opened, entry, root) if entry.part == "train" else None
-        dataset = declaration(entry.dataset, root)
-        found += [(index, case) for case in case_filter.selected(opened.cases(), entry, dataset, fold, seed)]
-    named = [(data[index].dataset, case) for index, case in found]
-    kept = {(name, case.id) for name, case in case_filter.shared(named, take, seed)}
-    read = [f for f, (name, case) in zip(found, named, strict=True) if (name, case.id) in kept]
-    for number, (opened, entry) in enumerate(zip(prepared, data, strict=True)):
-        case_filter.check_usable(entry.dataset, [case.id for n, case in read if n == number], opened.faults)
+    selected: list[tuple[int, Case]] = []
+    for index, (opened, item) in enumerate(zip(prepared, data, strict=True)):
+        root = roots.get(item.dataset)
+        fold = fold_of(opened, item, root) if item.part == "train" else None
+        dataset = declaration(item.dataset, root)
+        cases = case_filter.selected(opened.cases(), item, dataset, fold, seed)
+        selected += [(index, case) for case in cases]
+    named = [(data[index].dataset, case) for index, case in selected]
+    remaining = {(name, case.id) for name, case in case_filter.shared(named, take, seed)}
+    read = [f for f, (name, case) in zip(selected, named, strict=True) if (name, case.id) in remaining]
+    for number, (opened, item) in enumerate(zip(prepared, data, strict=True)):
+        case_filter.check_usable(item.dataset, [case.id for n, case in read if n == number], opened.faults)
     return read
 
 
@@ -94,10 +95,10 @@ def declaration(name: str, root: str | None) -> Dataset:
 def fold_of(prepared: Prepared, data: Division, root: str | None) -> splits.Fold:
     """Return the fold a spec names, checked against the digest it carries."""
     cases = prepared.cases()
-    kept = case_filter.kept(cases, data.where, data.exclude)
-    gone = {c.patient for c in cases} - {c.patient for c in kept}
-    found = splits.folds(declaration(data.dataset, root), data.dataset, kept, data.split, gone)
-    fold = found[data.fold or 0]
+    kept_cases = case_filter.kept(cases, data.where, data.exclude)
+    gone = {c.patient for c in cases} - {c.patient for c in kept_cases}
+    folds = splits.folds(declaration(data.dataset, root), data.dataset, kept_cases, data.split, gone)
+    fold = folds[data.fold or 0]
     if data.split_hash not in (None, fold.digest):
         raise BenchError(
             f"{data.dataset}: split {data.split!r} is {fold.digest} now and was "

@@ -38,7 +38,7 @@ class Sides:
 
 
 @dataclass(frozen=True)
-class Around:
+class PlanContext:
     """What a job's cost and its refusals look at besides its own spec."""
 
     jobs: Mapping[str, Job]  # of its plan, by id
@@ -56,16 +56,20 @@ class Around:
 class Kind(Spec):
     """A kind of job. Its spec's fields are what its result depends on, and nothing else."""
 
-    work: ClassVar[str]  # the module whose ``run`` does it, and whose imports are its source
     gpu: ClassVar[bool] = True  # does it use one where there is one?
     by_cases: ClassVar[bool] = False  # do several processes take its cases, one at a time?
     joined: ClassVar[bool] = False  # may several processes train it together?
 
+    @classmethod
+    def work(cls) -> str:
+        """Return the module beside the spec: its ``run`` does such a job, its imports are its source."""
+        return f"{cls.__module__.rpartition('.')[0]}.run"
+
     def run(self, context: Context[Any]) -> None:
         """Do it."""
-        import_module(self.work).run(context)
+        import_module(self.work()).run(context)
 
-    def refuse(self, job: Job, around: Around) -> None:
+    def refuse(self, job: Job, plan: PlanContext) -> None:
         """Refuse, before anything runs, settings that cannot work together.
 
         Raises:
@@ -75,23 +79,33 @@ class Kind(Spec):
     def rehearse(self, weights: Path | None) -> str:
         """Build what is to be trained, and load the file of weights that it starts from.
 
+        ``rehearse`` of the module ``work`` does it, where there is anything to rehearse.
+
         Returns:
             A line on what the file leaves open, else nothing.
 
         Raises:
             BenchError: it cannot be done.
         """
-        return ""
+        if weights is None and not self.builds:
+            return ""
+        line: str = import_module(self.work()).rehearse(self, weights)
+        return line
 
-    def likeness(self, job: Job, around: Around) -> list[Any]:
+    @property
+    def builds(self) -> bool:
+        """Tell whether ``rehearse`` has anything to build where no file of weights is loaded."""
+        return False
+
+    def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
         """Return what two jobs of this kind share whose seconds per unit of work are comparable."""
         return []
 
-    def units(self, job: Job, around: Around) -> float | None:
+    def units(self, job: Job, plan: PlanContext) -> float | None:
         """Return how much work it is, in units that its likeness compares; None where nobody knows."""
         return 1.0
 
-    def seconds(self, job: Job, around: Around) -> float | None:
+    def seconds(self, job: Job, plan: PlanContext) -> float | None:
         """Return its seconds on a quiet machine, None where its size is not known."""
         return None
 
@@ -138,7 +152,7 @@ class NetSpec(Net):
         version, source = catalog.entry(net.network).version, registry.source("network", net.network)
         return cls(net.network, net.preset, net.crop, in_channels=channels, version=version, source=source)
 
-    def flops(self, whole: bool) -> float:
+    def flops(self, with_decoder: bool) -> float:
         """Return the operations of one voxel's way through the network, or through its encoder alone."""
         size = catalog.preset(self.network, self.preset)
-        return size.flops_per_voxel if whole else size.encoder_flops_per_voxel
+        return size.flops_per_voxel if with_decoder else size.encoder_flops_per_voxel

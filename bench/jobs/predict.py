@@ -75,8 +75,8 @@ def mirrored(network: nn.Module, windows: Windows) -> Callable[[Tensor], Tensor]
     def forward(windows: Tensor) -> Tensor:
         total: Tensor = network(windows).float()  # sums of half floats would lose digits
         for flip in flips:
-            found = network(windows.flip(flip))
-            total = total + (found.flip(flip) if found.ndim == windows.ndim else found)
+            logits = network(windows.flip(flip))
+            total = total + (logits.flip(flip) if logits.ndim == windows.ndim else logits)
         return total / (len(flips) + 1) if flips else total
 
     return forward
@@ -106,9 +106,9 @@ def class_scores(
     total = torch.zeros(1, dtype=torch.float64, device=device)
     for first in range(0, len(starts), batch):
         images = np.stack([volume.crop(start, crop) for start in starts[first : first + batch]])
-        found = forward(torch.from_numpy(images).to(device))
-        check_finite(found, f"the network's scores of {volume.name or 'a volume'}")
-        scores = found.double().sigmoid() if ordered else found.double().softmax(1)
+        logits = forward(torch.from_numpy(images).to(device))
+        check_finite(logits, f"the network's scores of {volume.name or 'a volume'}")
+        scores = logits.double().sigmoid() if ordered else logits.double().softmax(1)
         total = total + scores.sum(0)
     mean = (total / len(starts)).cpu().numpy()
     return ordinal.probabilities(mean) if ordered else mean
@@ -160,8 +160,8 @@ def mean_dice(  # noqa: PLR0913 - how regions are painted comes in two parts
         volume = prepared.volume(case)
         predicted = restore_slabs(slabs(network, volume, windows), unchanged(volume.shape), paint or None)
         label = prepared.label(case)
-        found = score(predicted, label, (1.0, 1.0, 1.0), ("dice",), regions=named, ignore=ignore)
-        values += [s.value for s in found if s.value is not None]
+        dice = score(predicted, label, (1.0, 1.0, 1.0), ("dice",), regions=named, ignore=ignore)
+        values += [s.value for s in dice if s.value is not None]
         if seen is not None:
             seen(case, predicted)
     network.train(training)
@@ -181,8 +181,8 @@ def mean_accuracy(
     scores = [class_scores(network, prepared.volume(case), windows, head) for case in cases]
     network.train(training)
     if seen is not None:
-        for case, found in zip(cases, scores, strict=True):
-            seen(case, found)
+        for case, probabilities in zip(cases, scores, strict=True):
+            seen(case, probabilities)
     if not scores:
         return 0.0
     true = true_classes(prepared, cases, len(scores[0]))

@@ -61,13 +61,13 @@ def path(store: Store, job: str, scoring: Scoring) -> Path:
     its name. Versions before wrote none, under the name that is returned where nothing is whole.
     """
     stem = f"scores-{key(scoring)}"
-    for found in sorted((store.jobs / job).glob(f"{stem}-*.parquet")):
-        if whole(found):
-            return found
+    for file in sorted((store.jobs / job).glob(f"{stem}-*.parquet")):
+        if intact(file):
+            return file
     return store.jobs / job / f"{stem}.parquet"
 
 
-def whole(scores: Path) -> bool:
+def intact(scores: Path) -> bool:
     """Tell whether a file of scores holds what its name says."""
     try:
         return short(scores.read_bytes()) == scores.stem.rpartition("-")[2]
@@ -77,7 +77,7 @@ def whole(scores: Path) -> bool:
 
 def damaged(store: Store, job: str, scoring: Scoring) -> list[Path]:
     """Return the files of one scoring that do not hold what their names say; they are scored again."""
-    return [p for p in (store.jobs / job).glob(f"scores-{key(scoring)}-*.parquet") if not whole(p)]
+    return [p for p in (store.jobs / job).glob(f"scores-{key(scoring)}-*.parquet") if not intact(p)]
 
 
 def score_missing(store: Store, job: str, scorings: Sequence[Scoring]) -> None:
@@ -130,15 +130,15 @@ def _of_maps(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[st
         if pooled is not None:
             pooled.add(predicted, reference)
         grid = prepared.geometry(case)
-        found = score(
+        scored = score(
             predicted, reference, grid.native_spacing, each, scoring.convention,
             affine=None if grid.native_edges is None else np.transpose(grid.native_edges),
             labels=[int(v) for v in scoring.labels] if not scoring.regions else None,
             regions=scoring.regions or None, empty=scoring.empty,
         ) if each else []  # fmt: skip
         if seen is not None:
-            found = [*found, *_as_validated(seen[case][:], prepared.label(case), scoring)]
-        rows += [row(case, prepared.patient(case), names[s.target], s) for s in found]
+            scored = [*scored, *_as_validated(seen[case][:], prepared.label(case), scoring)]
+        rows += [row(case, prepared.patient(case), names[s.target], s) for s in scored]
     rows += [row("", "", names[s.target], s) for s in pooled.scores()] if pooled is not None else []
     return rows
 
@@ -152,7 +152,7 @@ def _as_validated(predicted: np.ndarray, reference: np.ndarray, scoring: Scoring
     from bench.metrics import score
 
     labels = None if scoring.regions else [int(v) for v in scoring.labels]
-    found = score(
+    scored = score(
         predicted,
         reference,
         (1.0, 1.0, 1.0),
@@ -162,7 +162,7 @@ def _as_validated(predicted: np.ndarray, reference: np.ndarray, scoring: Scoring
         ignore=scoring.ignore,
     )
     empty = ("empty_reference", "both_empty")
-    return [replace(s, metric=LOOPED, value=None if s.status in empty else s.value) for s in found]
+    return [replace(s, metric=LOOPED, value=None if s.status in empty else s.value) for s in scored]
 
 
 def _of_classes(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[str, Any]]:
@@ -193,12 +193,12 @@ def of_classes(
     from bench.metrics.classes import score_classes
 
     true = np.array(true_classes(prepared, cases, scores.shape[1]))
-    found = score_classes(scores, true, metrics, predicted)
+    scored = score_classes(scores, true, metrics, predicted)
     owners = [
         ("", "") if number is None else (cases[number], prepared.patient(cases[number]))
-        for number, _ in found
+        for number, _ in scored
     ]
-    return [row(*owner, s.target, s) for owner, (_, s) in zip(owners, found, strict=True)]
+    return [row(*owner, s.target, s) for owner, (_, s) in zip(owners, scored, strict=True)]
 
 
 def row(case: str, patient: str, target: str, score: Score) -> dict[str, Any]:

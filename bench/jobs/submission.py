@@ -31,12 +31,12 @@ def archive(
     """
     images = {case.id: case.images[0] for case in cases}
     values = raw_values(dataset)
-    with ZipFile(folder / FILE, "w", ZIP_STORED) as made:  # its members are compressed
+    with ZipFile(folder / FILE, "w", ZIP_STORED) as file:  # its members are compressed
 
         def add(case: str, label: np.ndarray) -> None:
             name = ZipInfo(dataset.submission.format(case=case), EPOCH)
             name.external_attr = 0o644 << 16
-            made.writestr(name, nifti_like(values[label], images[case]))
+            file.writestr(name, nifti_like(values[label], images[case]))
 
         yield add
 
@@ -45,6 +45,6 @@ def raw_values(dataset: Dataset) -> np.ndarray:
     """Return what each contiguous label value (0 to 255) is in the data set's files; of several the first."""
     most = max([255, *dataset.raw_labels])
     table = np.arange(256, dtype=np.uint8 if most < 256 else np.int16)
-    for raw, own in reversed(dataset.raw_labels.items()):
-        table[own] = raw
+    for raw, label in reversed(dataset.raw_labels.items()):
+        table[label] = raw
     return table

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.errors import BenchError
 from bench.jobs.context import Context
-from bench.jobs.trains import micro_batches
+from bench.jobs.training_kind import micro_batches
 from bench.protocol.sections import Training
 from bench.train import samples
 from bench.train.loop import Curve
@@ -68,7 +68,7 @@ def _over_batch(layer: nn.Module) -> bool:
 def keep_curve(context: Context[Any], curve: Curve) -> None:
     """Write ``curve.csv`` and note steps, samples, voxels and the share of time spent waiting."""
     if curve.rows:
-        pd.DataFrame(curve.rows).to_csv(context.made / "curve.csv", index=False, float_format="%.6g")
+        pd.DataFrame(curve.rows).to_csv(context.folder / "curve.csv", index=False, float_format="%.6g")
     context.facts.update(
         steps=int(curve.rows[-1]["step"]) if curve.rows else 0,
         samples=curve.samples, voxels=curve.voxels, waited=round(curve.waited, 3),

@@ -44,8 +44,8 @@ class Watch:
         if self._images is None:
             self._images = self._probe()
         z = embedded(self._encoder, self._images)
-        found = {"std": directions(z), "rank": effective_rank(z), "leading": leading(z)}
-        self.rows.append({"step": step, **{k: float(v) for k, v in found.items()}, "most": most(z)})
+        measured = {"std": directions(z), "rank": effective_rank(z), "leading": leading(z)}
+        self.rows.append({"step": step, **{k: float(v) for k, v in measured.items()}, "most": most(z)})
 
     def verdict(self) -> str:
         """Return one line on how the run went, "" where nobody looked."""
@@ -79,9 +79,9 @@ def embedded(encoder: Encoder, images: Tensor) -> Tensor:
     device = next(encoder.parameters()).device
     with _still(encoder):
         parts = [encoder.embed(part.to(device)).float().cpu() for part in images.split(AT_ONCE)]
-    found = torch.cat(parts)
-    check_finite(found, "the encoder's embeddings")
-    return found
+    embeddings = torch.cat(parts)
+    check_finite(embeddings, "the encoder's embeddings")
+    return embeddings
 
 
 @contextmanager

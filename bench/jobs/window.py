@@ -131,11 +131,11 @@ class _Ring:
             self._weights = weights.new_zeros(self._shape)
             self._slab = self._sums.new_empty(self._sums[..., 0].numel() * min(PLANES, self._depth))
         for (x, y, z), window in zip(starts, scores, strict=True):
-            place = (slice(x, x + window.shape[1]), slice(y, y + window.shape[2]))
+            area = (slice(x, x + window.shape[1]), slice(y, y + window.shape[2]))
             for at, planes in self._pieces(z, z + window.shape[3], self._depth):
                 part = slice(planes.start - z, planes.stop - z)
-                self._sums[(slice(None), *place, at)].addcmul_(window[..., part].float(), weights[..., part])
-                self._weights[(*place, at)] += weights[..., part]
+                self._sums[(slice(None), *area, at)].addcmul_(window[..., part].float(), weights[..., part])
+                self._weights[(*area, at)] += weights[..., part]
 
     def leave(self, stop: int) -> Iterator[Tensor]:
         """Yield the means of all planes below ``stop`` and make room for others."""

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Literal
 
 from bench.data import split as splits
-from bench.jobs.pretrain import MethodSpec
+from bench.jobs.pretrain.spec import MethodSpec
 from bench.plan.cohorts import Target
 from bench.protocol import (
     Control,

@@ -17,7 +17,7 @@ from bench.data.roots import Contents, Roots, adapter
 from bench.dataset import Case, Dataset, Recipe
 from bench.digest import short
 from bench.errors import BenchError, Misstated, unknown
-from bench.jobs.prepare import PrepareSpec
+from bench.jobs.prepare.spec import PrepareSpec
 from bench.protocol.sections import Finetune
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.job import Job
-from bench.jobs.kind import Around
+from bench.jobs.kind import PlanContext
 from bench.plan.dag import Plan
 from bench.store import Store
 from bench.typed import canonical
@@ -45,12 +45,12 @@ def guesses(plan: Plan, store: Store, jobs: Sequence[str], *, away: bool = False
     ``away``: do they run elsewhere? Then the speed of this processor says nothing, until some have run.
     """
     alike, slower = _measured(plan, store)
-    around = plan.around()
+    context = plan.context()
     found: dict[str, Guess] = {}
     for name in jobs:
         job = plan.jobs[name]
-        per_unit = alike.get(likeness(job, around)) if alike else None
-        units, seconds = job.spec.units(job, around), job.spec.seconds(job, around)
+        per_unit = alike.get(likeness(job, context)) if alike else None
+        units, seconds = job.spec.units(job, context), job.spec.seconds(job, context)
         if per_unit is not None and units:
             found[name] = Guess(per_unit * units, measured=True)
         else:
@@ -68,24 +68,24 @@ def load() -> tuple[float, int]:
         return 0.0, os.cpu_count() or 1
 
 
-def likeness(job: Job, around: Around) -> str:
+def likeness(job: Job, context: PlanContext) -> str:
     """Return what two jobs share whose seconds per unit of work are comparable."""
-    return canonical([job.kind, *job.spec.likeness(job, around)])
+    return canonical([job.kind, *job.spec.likeness(job, context)])
 
 
 def _measured(plan: Plan, store: Store) -> tuple[dict[str, float], dict[str, float]]:
     """Return what was measured here: seconds per unit by likeness, times the estimate by kind of job."""
-    around = plan.around()
+    context = plan.context()
     per_unit: dict[str, list[float]] = {}
     slower: dict[str, list[float]] = {}
     for job in map(plan.jobs.__getitem__, store.present(plan.jobs)):
         if not store.done(job.id):
             continue
-        seconds, units = store.manifest(job.id).get("seconds"), job.spec.units(job, around)
+        seconds, units = store.manifest(job.id).get("seconds"), job.spec.units(job, context)
         if not seconds:
             continue
         if units:
-            per_unit.setdefault(likeness(job, around), []).append(seconds / units)
-        if estimate := job.spec.seconds(job, around):
+            per_unit.setdefault(likeness(job, context), []).append(seconds / units)
+        if estimate := job.spec.seconds(job, context):
             slower.setdefault(job.kind, []).append(seconds / estimate)
     return {k: median(v) for k, v in per_unit.items()}, {k: median(v) for k, v in slower.items()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from bench.job import Job, Spec
-from bench.jobs.kind import Around, Sides
+from bench.jobs.kind import PlanContext, Sides
 from bench.jobs.scoring import Scoring
 from bench.plan.initialisation import WeightFiles
 
@@ -101,11 +101,11 @@ class Plan:
 
     def spec(self, job: str, kind: type[S]) -> S:
         """Return what a job of a kind that the caller knows is to do."""
-        return self.jobs[job].told(kind)
+        return self.jobs[job].spec_as(kind)
 
-    def around(self, processes: int = 1) -> Around:
+    def context(self, processes: int = 1) -> PlanContext:
         """Return what a job's cost and refusals look at."""
-        return Around(self.jobs, self.sizes, self.sides, self.threads, self.roots, processes)
+        return PlanContext(self.jobs, self.sizes, self.sides, self.threads, self.roots, processes)
 
     def add(self, job: Job) -> str:
         """Add a job unless an equal one is there; return its id."""

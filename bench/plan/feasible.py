@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench.errors import BenchError
-from bench.jobs.finetune import FinetuneSpec
-from bench.jobs.pretrain import PretrainSpec
+from bench.jobs.finetune.spec import FinetuneSpec
+from bench.jobs.pretrain.spec import PretrainSpec
 from bench.plan.dag import Plan
 
 HALF = ("bf16", "fp16")  # precisions that no CPU here trains in (bench.train.loop says why)

@@ -8,7 +8,7 @@ from functools import partial
 from bench.data.parts import Entry, Take
 from bench.errors import printable
 from bench.job import Job
-from bench.jobs.embed import EmbedSpec
+from bench.jobs.embed.spec import EmbedSpec
 from bench.jobs.kind import NetSpec
 from bench.plan import mixing
 from bench.plan.arm import Arm

@@ -14,11 +14,11 @@ from bench.data.parts import Labelled, Tested
 from bench.data.roots import Contents, Roots
 from bench.errors import BenchError, Misstated
 from bench.job import Job
-from bench.jobs.evaluate import EvaluateSpec
-from bench.jobs.finetune import Candidate, FinetuneSpec
+from bench.jobs.evaluate.spec import EvaluateSpec
+from bench.jobs.finetune.spec import Candidate, FinetuneSpec
 from bench.jobs.kind import MAPS, NetSpec
-from bench.jobs.latency import LatencySpec
-from bench.jobs.pretrain import PretrainSpec
+from bench.jobs.latency.spec import LatencySpec
+from bench.jobs.pretrain.spec import PretrainSpec
 from bench.metrics.request import LATENCY, Request, check_tasks, fitting, looped
 from bench.plan import specs
 from bench.plan.arm import Arm, Labels
@@ -112,7 +112,7 @@ class Planner:
                     self.plan.files.require(cell.columns["init"])
                 if job is not None and job not in self._feasible:
                     made = self.plan.jobs[job]
-                    made.spec.refuse(made, self.plan.around(self.processes))
+                    made.spec.refuse(made, self.plan.context(self.processes))
                     self._feasible.add(job)
             except BenchError as error:
                 raise BenchError(f"protocol {protocol!r}, row {cell.row!r}: {error}") from None
@@ -188,7 +188,7 @@ class Planner:
                 needs += [] if job in needs else [job]
                 places.append(needs.index(job))
             candidates.setdefault(needs[places[0]], Candidate(settings, tuple(places)))
-        spec = first.told(FinetuneSpec)
+        spec = first.spec_as(FinetuneSpec)
         return self._add(
             arm, labels, initial, Job(replace(spec, tune=tuple(candidates.values())), tuple(needs))
         )
@@ -233,7 +233,7 @@ class Planner:
 
     def _add(self, arm: Arm, labels: Labels, initial: Initialisation, made: Job) -> str:
         """Add a fine-tuning, with the cases that its curve looks at and the guards it waits for."""
-        job, spec = self.plan.add(made), made.told(FinetuneSpec)
+        job, spec = self.plan.add(made), made.spec_as(FinetuneSpec)
         if spec.finetune.track is not None:
             part, full_val = spec.finetune.track.part, arm.tuned.val == "full"
             drawn = arm.target.present

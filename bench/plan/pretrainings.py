@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 from bench.dataset import Recipe
 from bench.errors import BenchError
 from bench.job import Job
-from bench.jobs.guard import GuardSpec
+from bench.jobs.guard.spec import GuardSpec
 from bench.jobs.kind import NetSpec, Sides
-from bench.jobs.prepare import PrepareSpec
-from bench.jobs.pretrain import PretrainSpec
+from bench.jobs.prepare.spec import PrepareSpec
+from bench.jobs.pretrain.spec import PretrainSpec
 from bench.plan import mixing, specs
 from bench.plan.arm import Arm
 from bench.plan.cohorts import Cohorts
@@ -46,7 +46,7 @@ class Pretrainings:
         """
         method, net = arm.method, arm.pretrained
         section = replace(arm.before, seed=None, seeds=(seed,))
-        labels = method.made.reads_labels
+        labels = method.typed_params.reads_labels
         parts = self._once(
             arm, ("reads", seed, labels), lambda: mixing.mixed(self.cohorts, arm, section, labels)
         )

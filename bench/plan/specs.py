@@ -9,7 +9,7 @@ from math import ceil
 from bench.data import regions as regional
 from bench.data import split as splits
 from bench.errors import BenchError, Misstated
-from bench.jobs.finetune import FinetuneSpec, Tracked, TuningSpec
+from bench.jobs.finetune.spec import FinetuneSpec, Tracked, TuningSpec
 from bench.jobs.scoring import Scoring, targets_of
 from bench.metrics.request import fitting
 from bench.plan.cohorts import Target

@@ -1,6 +1,6 @@
 """Importing this imports what every job needs, so that a worker pays for it once."""
 
-import bench.jobs.evaluating
-import bench.jobs.finetuning
-import bench.jobs.preparing
-import bench.jobs.pretraining  # noqa: F401
+import bench.jobs.evaluate.run
+import bench.jobs.finetune.run
+import bench.jobs.prepare.run
+import bench.jobs.pretrain.run  # noqa: F401

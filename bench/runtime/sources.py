@@ -3,7 +3,8 @@
 A file is recorded as ``<bytes> <meaning>``, 12 hex digits each: of its bytes, and of its syntax tree without
 comments, layout and docstrings (``bench.imports.meaning``), in which an import of ours goes by the imported
 module's own name, not by its folders. Where the bytes differ the meaning decides, and a file that lies
-somewhere else now is looked for by it. A manifest of an older bench has the bytes alone, and they decide.
+somewhere else now is looked for by it; ``REFACTORED`` has meanings that count as equal. A manifest of an
+older bench has the bytes alone, and they decide.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 APART = {
     "bench.atomic", "bench.blame", "bench.claims", "bench.data.parts", "bench.digest", "bench.document",
     "bench.errors", "bench.imports", "bench.job", "bench.jobs.context", "bench.jobs.kind",
-    "bench.jobs.trains", "bench.nets.catalog", "bench.nets.table", "bench.plugins", "bench.process",
+    "bench.jobs.training_kind", "bench.nets.catalog", "bench.nets.table", "bench.plugins", "bench.process",
     "bench.protocol", "bench.ranges", "bench.registry", "bench.schema", "bench.source", "bench.store",
     "bench.typed", "bench.workers",
 }  # fmt: skip
@@ -48,6 +49,30 @@ SCORES = "bench.metrics"
 UNRECORDED = "files that an older bench did not record"
 EARLIER = "begun_by"  # in a manifest: files of which another state began the job
 NOTHING = "-"  # what a file means that has a docstring alone
+SPEC = "spec"  # a module of this name goes by its folder's: ``jobs/guard/spec.py`` is ``guard``
+# Meanings of a file before and after a refactoring that changed no number: one stands for the other.
+# To add a line: print ``sources`` of a job before and after, and compare the records to the byte.
+REFACTORED: dict[str, tuple[str, ...]] = {
+    "bench/jobs/class_scores.py": ("02bd0d4dce03", "ba549156d774"),
+    "bench/jobs/embed/run.py": ("84df3d093e21", "78ab0d2caf31"),
+    "bench/jobs/evaluate/run.py": ("8bc1db351b29", "a890f462ae5b"),
+    "bench/jobs/finetune/run.py": ("a85bf404e48b", "0443c536c5d4"),
+    "bench/jobs/finetune/supervised.py": ("65751a02dd67", "49345734351d"),
+    "bench/jobs/finetune/tracking.py": ("54bb36b94f5b", "85c56945fa9a"),
+    "bench/jobs/guard/run.py": ("20e20ac7be4e", "7d9db4b21b79"),
+    "bench/jobs/initial_weights.py": ("70ef98676312", "838ffb9eb7f7"),
+    "bench/jobs/inputs.py": ("7e188e3b8d2b", "955bed72cc9e"),
+    "bench/jobs/latency/run.py": ("bfd944976b0c", "11d4405eb3f2"),
+    "bench/jobs/ordinal.py": ("fe64fb6185e0", "0fde1260dd76"),
+    "bench/jobs/predict.py": ("a5babbcede4a", "54b0b3f77cbd"),
+    "bench/jobs/prepare/run.py": ("e8d10b4d3aad", "d45dfaf9c423"),
+    "bench/jobs/pretrain/run.py": ("f05855a90c5d", "6ae98451693b"),
+    "bench/jobs/scoring.py": ("a35753925ef8", "3cd6418dfea2"),
+    "bench/jobs/submission.py": ("42aaac31a14c", "578277d48bb6"),
+    "bench/jobs/training.py": ("be8568b13939", "a3bcc3857f91"),
+    "bench/jobs/watch.py": ("1de3e99db1e6", "e3d000751fd8"),
+    "bench/jobs/window.py": ("6b1c099bf9b5", "aad134e4c6b4"),
+}
 
 NAME = re.compile(r"(\w+/)*\w+\.py")
 
@@ -67,7 +92,7 @@ class _File:
         return f"{self.digest} {self.meaning or NOTHING}"
 
 
-_known: dict[Path, _File] = {}
+_parsed_files: dict[Path, _File] = {}
 _ran: dict[Path, _File] = {}  # in a worker: the state that it imported, whatever was looked at since
 
 
@@ -86,16 +111,16 @@ def sources(job: Mapping[str, Any], *, again: bool = True) -> dict[str, str]:
         BenchError: a file cannot be read or is no Python; names it and the line.
     """
     named = dict(_plugins(job))
-    paths = [*named, ROOT / f"{KINDS[job['kind']].work.replace('.', '/')}.py"]
-    modules, beside = [entry.module for entry in _entries(job)], _beside(job)
-    found, looked = dict[Path, str](), set[str]()
+    paths = [*named, ROOT / f"{KINDS[job['kind']].work().replace('.', '/')}.py"]
+    modules, left_out = [row.module for row in _entries(job)], _left_out(job)
+    recorded, looked = dict[Path, str](), set[str]()
     while paths or modules:
         for module in modules:
-            paths += () if module.startswith(beside) else _paths(module, looked)
-        read = [(path, _parsed(path, again)) for path in dict.fromkeys(paths) if path not in found]
-        found |= {path: file.recorded for path, file in read}
+            paths += () if module.startswith(left_out) else _paths(module, looked)
+        read = [(path, _parsed(path, again)) for path in dict.fromkeys(paths) if path not in recorded]
+        recorded |= {path: file.recorded for path, file in read}
         paths, modules = [], [module for _, file in read for module in file.imports or ()]
-    files = {named.get(path) or _name(path): digest for path, digest in found.items()}
+    files = {named.get(path) or _name(path): digest for path, digest in recorded.items()}
     return dict(sorted({**files, **_facts(job)}.items()))
 
 
@@ -149,20 +174,20 @@ def changed(manifest: Mapping[str, Any]) -> tuple[str, ...] | None:
     No file is parsed where the bytes of none differ: their imports are the same then, and so is everything
     that they lead to.
     """
-    made = manifest.get("provenance") or {}
-    recorded = made.get("sources")
+    provenance = manifest.get("provenance") or {}
+    recorded = provenance.get("sources")
     if recorded is None or "spec" not in manifest or "kind" not in manifest:
-        return None if made.get("source") else ()
+        return None if provenance.get("source") else ()
     ours = {name: path for path, name in _plugins(manifest)}
     facts = _facts(manifest)
-    here = [name for name in recorded if name not in facts and not name.startswith(OUTSIDE)]
-    now = {name: ours.get(name) or _path(name) for name in here}
+    inside = [name for name in recorded if name not in facts and not name.startswith(OUTSIDE)]
+    now = {name: ours.get(name) or _path(name) for name in inside}
     lost = {name for name, path in now.items() if path is None or _digest(path) != bytes_of(recorded[name])}
     if manifest["kind"] in KINDS and any(" " in recorded[name] for name in lost):
         with suppress(BenchError):  # a file that is no Python now has no meaning
-            lost = {*_unlike({name: recorded[name] for name in here}, _inside(sources(manifest)))}
+            lost = {*_unlike({name: recorded[name] for name in inside}, _inside(sources(manifest)))}
     lost |= {name for name in facts if facts[name] != recorded.get(name, facts[name])}
-    return tuple(sorted(lost | {*made.get(EARLIER, ())}))
+    return tuple(sorted(lost | {*provenance.get(EARLIER, ())}))
 
 
 def bytes_of(recorded: str) -> str:
@@ -171,15 +196,25 @@ def bytes_of(recorded: str) -> str:
 
 
 def _unlike(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names of files that only one of two states has; a file is the same under another name."""
+    """Return the names of files that only one of two states has; a file is the same under another name.
+
+    A file that is no longer behind a job is no change by itself: what imported it is another file now.
+    """
 
     def only(these: Mapping[str, str], those: Mapping[str, str]) -> set[str]:
-        known = {bytes_of(r) for r in those.values()} | {r.partition(" ")[2] for r in those.values()} - {""}
-        return {
-            n for n, r in these.items() if not known.intersection(r.split(" ")) and not r.endswith(NOTHING)
-        }
+        equal = {digest for recorded in those.values() for digest in _digests(recorded)}
+        other = {name for name, recorded in these.items() if equal.isdisjoint(_digests(recorded))}
+        return {name for name in other if not these[name].endswith(NOTHING)}
 
-    return tuple(sorted(only(before, now) | only(now, before)))
+    newer = only(now, before)
+    return tuple(sorted(newer | only(before, now))) if newer else ()
+
+
+def _digests(recorded: str) -> tuple[str, ...]:
+    """Return the digests of a file's bytes and of its meaning; of a refactored file's the first."""
+    content, _, meaning = recorded.partition(" ")
+    first = next((meanings[0] for meanings in REFACTORED.values() if meaning in meanings), meaning)
+    return (content, first) if first else (content,)
 
 
 def _inside(made_by: Mapping[str, str]) -> dict[str, str]:
@@ -187,7 +222,7 @@ def _inside(made_by: Mapping[str, str]) -> dict[str, str]:
     return {name: digest for name, digest in made_by.items() if not name.startswith((OUTSIDE, FACTS))}
 
 
-def _beside(job: Mapping[str, Any]) -> tuple[str, ...]:
+def _left_out(job: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what begins the names of modules that a job imports and that change none of its numbers."""
     tuned = job["spec"].get("finetune", {})
     judged = tuned.get("select", "last") != "last" or tuned.get("patience") is not None
@@ -208,9 +243,9 @@ def touched(plan: Mapping[str, Job], job: str) -> tuple[plugins.Planned, ...]:
     """Return what comes from outside and a job of a plan, or what it stands on, touches."""
     waiting, named = [job], dict[tuple[str, str], None]()
     while waiting:
-        one = plan[waiting.pop()]
-        named |= dict.fromkeys(names(one.plain()["spec"]))
-        waiting += one.needs
+        current = plan[waiting.pop()]
+        named |= dict.fromkeys(names(current.plain()["spec"]))
+        waiting += current.needs
     return plugins.planned(named)
 
 
@@ -218,7 +253,7 @@ def _plugins(job: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """Yield the files of a job's plugins, each with the name that it is known by."""
     for kind, name in names(job["spec"]):
         if (plugin := plugins.known(kind).get(name)) is not None:
-            yield from ((path, f"{OUTSIDE}{said}") for said, path in plugins.files(plugin).items())
+            yield from ((path, f"{OUTSIDE}{file_name}") for file_name, path in plugins.files(plugin).items())
         elif kind in ROOMS and name.isidentifier():  # a data set that is only a folder in MSD layout has none
             path = registry.file(kind, name, own=True).resolve()
             if path.is_file():
@@ -227,7 +262,7 @@ def _plugins(job: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
 
 def _facts(job: Mapping[str, Any]) -> dict[str, str]:
     """Return the digest of what the table says of a job's network, nothing of one from outside."""
-    return {f"{FACTS}{entry.name}": _sum(repr(entry).encode()) for entry in _entries(job)}
+    return {f"{FACTS}{row.name}": _sum(repr(row).encode()) for row in _entries(job)}
 
 
 def _entries(job: Mapping[str, Any]) -> list[Entry]:
@@ -243,30 +278,30 @@ def _parsed(path: Path, again: bool) -> _File:
     """Return a file's digest and imports; of one state of the file, once."""
     if not again and path in _ran:
         return _ran[path]
-    known = _known.get(path)
+    file = _parsed_files.get(path)
     try:
-        if known is None or known.imports is None or (again and _stamp(path) != known.stamp):
+        if file is None or file.imports is None or (again and _stamp(path) != file.stamp):
             stamp, raw = _stamp(path), path.read_bytes()
             tree = ast.parse(raw)
-            found, means = tuple(dict.fromkeys(imports(tree.body))), meaning(raw, tree, _role)
-            known = _known[path] = _File(stamp, _sum(raw), means, found)
+            imported, means = tuple(dict.fromkeys(imports(tree.body))), meaning(raw, tree, _role)
+            file = _parsed_files[path] = _File(stamp, _sum(raw), means, imported)
     except OSError as error:
         raise BenchError(f"{path}: cannot be read ({error.strerror}); mend it") from None
     except (SyntaxError, ValueError, RecursionError) as error:  # null bytes, another encoding
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise BenchError(f"{path}{line}: is no Python ({getattr(error, 'msg', error)}); mend it") from None
-    return known if again else _ran.setdefault(path, known)
+    return file if again else _ran.setdefault(path, file)
 
 
 def _digest(path: Path) -> str:
     """Return a file's digest, empty where it cannot be read."""
     try:
         stamp = _stamp(path)
-        if path not in _known or _known[path].stamp != stamp:
-            _known[path] = _File(stamp, _sum(path.read_bytes()))
+        if path not in _parsed_files or _parsed_files[path].stamp != stamp:
+            _parsed_files[path] = _File(stamp, _sum(path.read_bytes()))
     except OSError:
         return ""
-    return _known[path].digest
+    return _parsed_files[path].digest
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -295,8 +330,8 @@ def _paths(module: str, looked: set[str]) -> Iterator[Path]:
         if dotted in looked:
             continue
         looked.add(dotted)
-        place = _place(parts[:count])
-        for path in (place / "__init__.py", place.with_suffix(".py")):
+        target = _location(parts[:count])
+        for path in (target / "__init__.py", target.with_suffix(".py")):
             if path.is_file():
                 yield path
 
@@ -306,12 +341,13 @@ def _role(name: str) -> str | None:
     parts = name.split(".")
     if parts[0] not in {"bench", *(package for package, *_ in ROOMS.values())}:
         return None
-    place = _place(parts)
-    is_module = place.with_suffix(".py").is_file() or (place / "__init__.py").is_file()
-    return parts[-1] if is_module else ".".join(parts[-2:])
+    target = _location(parts)
+    is_module = target.with_suffix(".py").is_file() or (target / "__init__.py").is_file()
+    module, name_inside = (parts, []) if is_module else (parts[:-1], parts[-1:])
+    return ".".join([module[-2 if module[-1] == SPEC else -1], *name_inside])
 
 
-def _place(parts: list[str]) -> Path:
+def _location(parts: list[str]) -> Path:
     rooms = {package: kind for kind, (package, *_) in ROOMS.items()}
     first = folder(rooms[parts[0]]).resolve() if parts[0] in rooms else ROOT / parts[0]
     return first.joinpath(*parts[1:])

@@ -15,8 +15,8 @@ from bench import digest, registry
 from bench.data.roots import Roots, adapter
 from bench.errors import BenchError, Damaged
 from bench.job import Job
-from bench.jobs import guard
-from bench.jobs.pretrain import PretrainSpec
+from bench.jobs.guard import spec as guard
+from bench.jobs.pretrain.spec import PretrainSpec
 from bench.metrics.request import LATENCY
 from bench.phantoms.synthetic import is_synthetic
 from bench.protocol import Protocol, mixture, row_of

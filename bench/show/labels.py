@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from bench.digest import short
-from bench.jobs.evaluate import EvaluateSpec
-from bench.jobs.finetune import FinetuneSpec
-from bench.jobs.prepare import PrepareSpec
-from bench.jobs.pretrain import PretrainSpec
+from bench.jobs.evaluate.spec import EvaluateSpec
+from bench.jobs.finetune.spec import FinetuneSpec
+from bench.jobs.prepare.spec import PrepareSpec
+from bench.jobs.pretrain.spec import PretrainSpec
 from bench.plan import Cell, Plan
 from bench.store import Store, read_json, write_atomic
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from bench import digest, records
 from bench.errors import Damaged, printable
-from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.kind import GPU_STEP, TERAFLOPS_PER_GPU
-from bench.jobs.prepare import PrepareSpec
-from bench.jobs.pretrain import PretrainSpec
-from bench.jobs.trains import Trains
+from bench.jobs.prepare.spec import PrepareSpec
+from bench.jobs.pretrain.spec import PretrainSpec
+from bench.jobs.training_kind import TrainingKind
 from bench.plan import Plan
 from bench.plan.cost import forecast, load
 from bench.protocol import Protocol, row_of
@@ -120,7 +120,7 @@ def _shared(plan: Plan, done: set[str], protocols: Sequence[Protocol]) -> list[s
     def line(name: str, cells: int, jobs: list[str]) -> list[Any]:
         todo = [job for job in jobs if job not in done]
         specs = (plan.jobs[job].spec for job in todo)
-        unsized = [spec for spec in specs if isinstance(spec, Trains) and not spec.training.steps]
+        unsized = [spec for spec in specs if isinstance(spec, TrainingKind) and not spec.training.steps]
         return [name, cells, len(jobs), len(todo), sum(hours[job] for job in todo), len(unsized)]
 
     rows = []

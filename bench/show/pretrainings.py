@@ -12,7 +12,7 @@ import numpy as np
 from bench import digest
 from bench.data.npz import Arrays
 from bench.errors import Damaged
-from bench.jobs.embed import FILE, NAMES, Embedded
+from bench.jobs.embed.spec import FILE, NAMES, Embedded
 from bench.protocol import Protocol, row_of
 from bench.report import Cloud, Pretext
 from bench.show import gather

@@ -10,8 +10,8 @@ from by_hand import a_job
 from bench import registry
 from bench.data.check import check
 from bench.data.prepared import Prepared
-from bench.jobs import preparing as prepare
 from bench.jobs.context import RunOptions
+from bench.jobs.prepare import run as prepare
 from bench.phantoms.organs import write_nifti
 from bench.store import Store
 from bench.volumes.header import VolumeError
@@ -60,14 +60,14 @@ def test_two_frames_of_one_file_are_prepared_as_two_cases(tmp_path):
     dataset = registry.load("dataset", "mnms")()
     dataset.phantom(root, 2, 0)
     assert check(dataset, root) == []
-    job, made = a_job("prepare", {"dataset": "mnms", "recipe": {"scale": "zscore"}}), tmp_path / "made"
-    made.mkdir()
+    job, folder = a_job("prepare", {"dataset": "mnms", "recipe": {"scale": "zscore"}}), tmp_path / "made"
+    folder.mkdir()
     context = SimpleNamespace(
-        spec=job.spec, job=job, run=RunOptions(roots={"mnms": str(root)}), made=made, scratch=tmp_path,
+        spec=job.spec, job=job, run=RunOptions(roots={"mnms": str(root)}), folder=folder, scratch=tmp_path,
         store=Store.open(tmp_path / "out"), progress=lambda *_: None, stopping=lambda: False, facts={},
     )  # fmt: skip
     prepare.run(context)
-    found = Prepared(made)
+    found = Prepared(folder)
     for case in dataset.cases(root):
         assert found.volume(case.id).shape == read_volume(case.images[0], case.frame).array.shape[1:]
         assert np.array_equal(found.native(case.id), read_label(case.label, None, case.frame).array)

@@ -11,8 +11,8 @@ from target import Folder, tried
 
 import bench.report.write
 from bench.data.cache import PackWriter
-from bench.jobs import guard
-from bench.jobs.guard import Leak
+from bench.jobs.guard import spec as guard
+from bench.jobs.guard.spec import Leak
 from bench.jobs.scoring import path as scores_path
 from bench.protocol import read
 from bench.run import Request, make_plan
@@ -72,7 +72,7 @@ class Records(Folder):
         if made.kind == "guard":
             (test,) = {t.dataset for t in made.spec.tests} or {"none"}
             found = Leak("x", "c", test, "d", "content", 0.9), Leak("x", "e", test, "d", "patient")
-            guard.write(place, guard.Found(5, {test: 2}, found))
+            guard.write(place, guard.GuardResult(5, {test: 2}, found))
         if made.kind == "evaluate":
             self._scored(place, job)
 

@@ -14,7 +14,8 @@ from bench import nets
 from bench.data.prepared import Prepared
 from bench.dataset import Case
 from bench.errors import BenchError
-from bench.jobs import class_scores, evaluating
+from bench.jobs import class_scores
+from bench.jobs.evaluate import run as evaluating
 from bench.jobs.inputs import part
 from bench.jobs.scoring import path
 from bench.nets import transfer

@@ -19,10 +19,11 @@ from bench.data import split
 from bench.data.cache import Pack
 from bench.data.prepared import Prepared
 from bench.errors import BenchError
-from bench.jobs import finetuning, inputs, training
+from bench.jobs import inputs, training
 from bench.jobs.context import Context, RunOptions
+from bench.jobs.finetune import run as finetuning
+from bench.jobs.finetune.supervised import LossConfig, Supervised
 from bench.jobs.scoring import path
-from bench.jobs.supervised import Supervised, Task
 from bench.nets import transfer
 from bench.protocol import Augment, Optimiser
 from bench.protocol.sections import Tuning
@@ -368,7 +369,7 @@ def test_what_is_read_is_moved_together_with_its_label(network, crop, made):
         seen.append((logits, label))
         return logits.sum()
 
-    objective = Supervised(nn.Identity(), Task(loss, Augment(flip=0.5, rot90=0.5), crop), None)
+    objective = Supervised(nn.Identity(), LossConfig(loss, Augment(flip=0.5, rot90=0.5), crop), None)
     objective(batch, torch.Generator().manual_seed(0))
     ((image, label),) = seen
     assert not torch.equal(label, batch["label"]) and (label > 0).any((1, 2, 3)).sum() > 6

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from by_hand import a_job
 
-from bench.jobs import embedding as embed
+from bench.jobs.embed import run as embed
 
 NET = {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16], "version": 1, "in_channels": 1}
 

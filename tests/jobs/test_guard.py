@@ -9,8 +9,9 @@ from small_prepared import write_prepared
 
 from bench.data.parts import Entry, Take
 from bench.data.prepared import opened
-from bench.jobs import guard, guarding
 from bench.jobs.context import RunOptions
+from bench.jobs.guard import run as guarding
+from bench.jobs.guard import spec as guard
 from bench.jobs.inputs import mixed
 from bench.leaks import duplicates, search
 from bench.leaks.duplicates import Match

@@ -12,7 +12,8 @@ from described import describe, execute
 
 from bench import records, run
 from bench.errors import BenchError
-from bench.jobs import latency, timing
+from bench.jobs.latency import run as timing
+from bench.jobs.latency import spec as latency
 from bench.record import COLUMNS
 from bench.store import Store
 

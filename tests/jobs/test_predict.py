@@ -12,7 +12,7 @@ from bench.data.cache import unpacked
 from bench.data.reader import Volume
 from bench.dataset import Case
 from bench.errors import BenchError
-from bench.jobs import evaluating
+from bench.jobs.evaluate import run as evaluating
 from bench.jobs.predict import class_scores, corners, mean_accuracy, mean_dice, mirrored, slabs
 from bench.protocol.sections import Windows
 from bench.volumes.resampling import Geometry

@@ -24,9 +24,9 @@ from bench.data.parts import Entry, Take
 from bench.data.prepared import Prepared
 from bench.data.roots import Roots, adapter
 from bench.errors import BenchError
-from bench.jobs import preparing
 from bench.jobs.context import RunOptions
 from bench.jobs.inputs import mixed, part
+from bench.jobs.prepare import run as preparing
 from bench.phantoms.organs import write_nifti
 from bench.runtime.execute import execute
 from bench.store import Store
@@ -112,8 +112,8 @@ def tried(root, tmp_path):
 @pytest.fixture
 def decoded(monkeypatch):
     """Return the cases decoded in this process, in order."""
-    seen, real = [], preparing._made
-    monkeypatch.setattr(preparing, "_made", lambda *given: seen.append(given[1].case.id) or real(*given))
+    seen, real = [], preparing._prepared
+    monkeypatch.setattr(preparing, "_prepared", lambda *given: seen.append(given[1].case.id) or real(*given))
     return seen
 
 
@@ -174,10 +174,10 @@ def test_a_killed_process_fails_the_job_and_keeps_what_is_finished(expected, dec
 def test_the_whole_job_killed_goes_on_where_it_was(expected, tried):
     code = (
         "import sys, bench.data.shards as s; s.FLUSH = 0.0\n"
-        "from bench.jobs import preparing; real = preparing._made\n"
+        "from bench.jobs.prepare import run as preparing; real = preparing._prepared\n"
         "import time\n"
         "def slow(*given): time.sleep(0.3); return real(*given)\n"
-        "preparing._made = slow\n"
+        "preparing._prepared = slow\n"
         f"{AGAIN}"
     )
     tried.run(stopping=lambda: True)  # describes the job, makes one case
@@ -309,7 +309,7 @@ def test_data_replaced_while_a_case_is_made_is_no_ones(expected, root, tmp_path,
     tried = Tried(tmp_path / "out", switched.link)
     third = lambda dataset, task, recipe: task.case.id == "hippocampus_003"  # noqa: E731
     with monkeypatch.context() as patch:
-        patch.setattr(preparing, "_made", switched.during(preparing._made, third))
+        patch.setattr(preparing, "_prepared", switched.during(preparing._prepared, third))
         outcome = tried.run()
     assert outcome.state == "failed"
     assert outcome.reason == "case hippocampus_003 changed while it was prepared; run again"
@@ -331,7 +331,7 @@ def test_data_replaced_between_two_looks_are_not_taken_for_what_was_planned(root
     switched = Switched(root, tmp_path)
     tried = Tried(tmp_path / "out", switched.link)
     monkeypatch.setattr(Contents, "each", switched.during(Contents.each))
-    monkeypatch.setattr(preparing, "_made", switched.during(preparing._made))
+    monkeypatch.setattr(preparing, "_prepared", switched.during(preparing._prepared))
     outcome = tried.run()
     assert outcome.state == "failed" and "changed while it was prepared" in outcome.reason
 
@@ -387,7 +387,7 @@ def test_a_changed_file_alone_is_decoded_again(root, tmp_path, decoded):
 def test_another_recipe_or_version_takes_nothing(root, tmp_path, decoded, monkeypatch):
     Tried(tmp_path / "out", root).done()
     Tried(tmp_path / "out", root, {"scale": "minmax"}).done()
-    monkeypatch.setattr("bench.jobs.prepare.PrepareSpec.version", 99)
+    monkeypatch.setattr("bench.jobs.prepare.spec.PrepareSpec.version", 99)
     Tried(tmp_path / "out", root).done()
     assert len(decoded) == 3 * COUNT
 

@@ -14,7 +14,7 @@ from bench import registry
 from bench.data import case_filter
 from bench.data.parts import Entry
 from bench.dataset import Case
-from bench.jobs.pretraining import Pretext, _classes, _Reader, origins
+from bench.jobs.pretrain.run import Pretext, _classes, _Reader, origins
 from bench.nets import transfer
 
 CROP = [16, 16, 16]

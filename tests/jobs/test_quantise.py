@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bench.data.reader import Volume
-from bench.jobs.preparing import quantise
+from bench.jobs.prepare.run import quantise
 
 
 def read_back(image, step):

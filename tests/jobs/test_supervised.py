@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.jobs.supervised import Judge
+from bench.jobs.finetune.supervised import Judge
 from bench.protocol.sections import Tuning
 from bench.train.label_losses import cross_entropy
 

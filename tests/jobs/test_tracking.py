@@ -10,10 +10,10 @@ import pytest
 from small_prepared import write_prepared
 from torch import nn
 
-from bench.jobs import finetuning
-from bench.jobs.finetune import TRACKED, Tracked, target_name
-from bench.jobs.supervised import Judge
-from bench.jobs.tracking import Curve, Looks
+from bench.jobs.finetune import run as finetuning
+from bench.jobs.finetune.spec import TRACKED, Tracked, target_name
+from bench.jobs.finetune.supervised import Judge
+from bench.jobs.finetune.tracking import Curve, ValidationCache
 from bench.nets import transfer
 from bench.protocol.sections import Tuning
 
@@ -60,7 +60,7 @@ def test_every_target_of_a_label_map_is_scored_by_hand(tmp_path, empty):
         return 0.25
 
     tracked = Tracked("val", 1, ((1, 2), (2,)), empty)
-    look = Looks(predict, prepared, 2, tracked).at(1, nn.Identity())
+    look = ValidationCache(predict, prepared, 2, tracked).at(1, nn.Identity())
     found = [(r["case"], r["patient"], r["target"], r["value"], r["status"]) for r in look.rows]
     both = (1.0 if empty == "brats" else None, "both_empty")
     assert found == [
@@ -81,7 +81,7 @@ def test_of_classes_accuracy_has_a_row_for_each_case_and_kappa_one_for_all(tmp_p
             seen(case, np.eye(3)[found])
         return 2 / 3
 
-    rows = Looks(predict, prepared, 3, Tracked("val", 1)).at(1, nn.Identity()).rows
+    rows = ValidationCache(predict, prepared, 3, Tracked("val", 1)).at(1, nn.Identity()).rows
     hits = [(r["case"], r["value"]) for r in rows if r["metric"] == "accuracy"]
     assert hits == [("a", 1.0), ("b", 1.0), ("c", 0.0)]
     (kappa,) = [r for r in rows if r["metric"] == "qwk"]
@@ -91,7 +91,7 @@ def test_of_classes_accuracy_has_a_row_for_each_case_and_kappa_one_for_all(tmp_p
 
 def test_who_chooses_and_who_keeps_look_once_at_the_same_cases(tmp_path):
     seen = []
-    looks = Looks(lambda network: seen.append(1) or 0.5, maps(tmp_path, {"a": (1, 0)}), 1, None)
+    looks = ValidationCache(lambda network: seen.append(1) or 0.5, maps(tmp_path, {"a": (1, 0)}), 1, None)
     judge = Judge(Tuning(steps=8, val_every=0.25), looks.mean, lambda *said: None)
     curve = Curve(Tracked("val", 3, ((1,),)), 8, looks)
     for step in range(1, 9):

@@ -21,8 +21,8 @@ def test_the_controls_are_rows_that_start_from_one_pretraining_with_labels(plan_
     behind = {row: cell(plan, row=row, fraction=25, seed=1) for row in ROWS}
     (pretrain,) = {found.pretrain for found in behind.values()}
     spec = plan.jobs[pretrain].spec
-    assert spec.method.method.name() == "supervised" and spec.method.made.labels == "own"
-    assert spec.method.made.load == "encoder" and spec.seed == 1
+    assert spec.method.method.name() == "supervised" and spec.method.typed_params.labels == "own"
+    assert spec.method.typed_params.load == "encoder" and spec.seed == 1
     (entry,) = spec.data
     assert (entry.dataset, entry.labelled, entry.part) == (NAME, True, "train")
     recipe = BASE["finetune"][0]
@@ -49,7 +49,7 @@ def test_beside_a_row_that_trains_a_decoder_the_ceiling_hands_over_its_own(plan_
     rows = {"pair": {"method": "models_genesis"}}
     spec = plan_of(asked(rows=rows))
     pretrain = spec.jobs[cell(spec, row="ceiling", fraction=100, seed=0).pretrain].spec
-    assert pretrain.method.made.load == "all"
+    assert pretrain.method.typed_params.load == "all"
 
 
 def test_it_needs_no_pretrain_section_and_follows_its_scratch_row(plan_of):

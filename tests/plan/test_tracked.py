@@ -4,7 +4,7 @@ import pytest
 from small_protocol import NAME, TEST, TRAIN, VAL, cell, ids
 
 from bench.errors import BenchError
-from bench.jobs.finetune import Tracked
+from bench.jobs.finetune.spec import Tracked
 from bench.plan.cost import forecast
 from bench.store import Store
 

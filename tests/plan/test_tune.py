@@ -7,7 +7,7 @@ from small_protocol import BASE, NAME, cell, ids
 
 from bench import jobs
 from bench.errors import BenchError
-from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.finetune.spec import FinetuneSpec
 from bench.protocol import read
 from bench.protocol.comparable import differing
 

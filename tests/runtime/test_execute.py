@@ -49,7 +49,7 @@ def test_what_other_source_left_unfinished_is_begun_anew_or_gone_on_with_where_a
         tuned, store, other = (
             jobs.finetune("unet3d", (16, 16, 16), steps=4, batch=2),
             jobs.store,
-            "bench/jobs/finetuning.py",
+            "bench/jobs/finetune/run.py",
         )
         jobs.done(jobs.prepare())
         options = replace(jobs.options(), keep_unfinished=keep)

@@ -1,6 +1,7 @@
 """The files behind a job are those that its kind and its plugins import, whoever adds an import."""
 
 import ast
+import re
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from bench.runtime.sources import (
     DECLARE,
     OPEN,
     ROOT,
-    _beside,
+    _left_out,
     bytes_of,
     changed,
     note,
@@ -68,8 +69,8 @@ def imported(file):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_any_file_behind_a_kind_of_job_imports_is_behind_it_too(kind):
     found = set(sources(job(kind)))
-    assert {f"{KINDS[kind].work.replace('.', '/')}.py", *PLUGINS[kind]} <= found
-    beside = tuple(name.replace(".", "/") for name in _beside(job(kind)))  # phantoms; scores, unless judged
+    assert {f"{KINDS[kind].work().replace('.', '/')}.py", *PLUGINS[kind]} <= found
+    beside = tuple(name.replace(".", "/") for name in _left_out(job(kind)))  # phantoms; scores, unless judged
     assert not any(file.startswith(beside) for file in found)
     for file in (f for f in found if ":" not in f):
         assert {f for f in imported(file) if not f.startswith(beside)} <= found, file
@@ -96,7 +97,7 @@ def tree(tmp_path, monkeypatch):
     monkeypatch.setattr(made_by, "ROOT", tmp_path)
 
     def write(**files):
-        for name, text in {"jobs/guarding": "", **files}.items():
+        for name, text in {"jobs/guard/run": "", **files}.items():
             path = tmp_path / "bench" / f"{name}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
             if files.get(name) is not None or not path.exists():
@@ -118,9 +119,9 @@ LATER = {
 @pytest.mark.parametrize("text", LATER.values(), ids=LATER)
 def test_an_import_more_is_a_file_more(tree, text):
     before = tree(one="", two="")
-    after = tree(**{"jobs/guarding": text})
-    assert set(before) == {"bench/jobs/guarding.py"}
-    assert set(after) == {"bench/jobs/guarding.py", "bench/one.py"}
+    after = tree(**{"jobs/guard/run": text})
+    assert set(before) == {"bench/jobs/guard/run.py"}
+    assert set(after) == {"bench/jobs/guard/run.py", "bench/one.py"}
     assert source_hash(before) != source_hash(after)
     further = tree(one="from bench.two import x\n")
     assert set(further) - set(after) == {"bench/two.py"}
@@ -145,7 +146,7 @@ EDITS = {  # of CODE: does a file that says so do something else?
 
 @pytest.mark.parametrize(("text", "other"), EDITS.values(), ids=EDITS)
 def test_a_file_is_another_where_it_means_something_else(tree, text, other):
-    before = tree(**{"jobs/guarding": "import bench.one\n", "one": CODE, "two": "", "three": "x = 3\n"})
+    before = tree(**{"jobs/guard/run": "import bench.one\n", "one": CODE, "two": "", "three": "x = 3\n"})
     manifest = {"kind": "guard", "spec": {}, "provenance": {"source": "0", "sources": before}}
     now = tree(one=text)
     assert ("bench/one.py" in (changed(manifest) or ())) is other
@@ -160,7 +161,7 @@ def test_a_file_is_another_where_it_means_something_else(tree, text, other):
 
 def test_a_file_that_lies_elsewhere_now_is_the_same(tree, tmp_path):
     texts = {
-        "jobs/guarding": "from bench.one import f\nfrom bench import two\n",
+        "jobs/guard/run": "from bench.one import f\nfrom bench import two\n",
         "one": CODE,
         "two": "y = 1\n",
     }
@@ -169,7 +170,7 @@ def test_a_file_that_lies_elsewhere_now_is_the_same(tree, tmp_path):
     for name in ("one", "two"):
         (tmp_path / "bench" / f"{name}.py").unlink()
     place = {
-        "jobs/guarding": "from bench.room.one import f\nfrom bench.room import two\n",
+        "jobs/guard/run": "from bench.room.one import f\nfrom bench.room import two\n",
         "room/__init__": '"""R."""\n',
     }
     now = tree(**place, **{"room/one": CODE.replace("bench.two", "bench.two"), "room/two": "y = 1\n"})
@@ -178,12 +179,54 @@ def test_a_file_that_lies_elsewhere_now_is_the_same(tree, tmp_path):
     assert changed(manifest) == ("bench/room/two.py", "bench/two.py")
 
 
+def test_a_kind_whose_files_went_into_a_folder_is_the_same(tree, tmp_path):
+    """A manifest of a bench whose kinds were pairs of files, as ``guard.py`` and ``guarding.py``."""
+    work = "from bench import one\nfrom bench.two import f as g\nfrom bench.{} import GuardSpec\nh = 1\n"
+    files = {"two": CODE, "one": work.format("guard"), "guard": "GuardSpec = 3\n"}
+    before = tree(**{"jobs/guard/run": "import bench.one\n", **files})
+    manifest = {"kind": "guard", "spec": {}, "provenance": {"source": "0", "sources": before}}
+    (tmp_path / "bench" / "guard.py").unlink()
+    folder = {"guard/__init__": '"""G."""\n', "guard/spec": "GuardSpec = 3\n"}
+    now = tree(one=work.format("guard.spec"), **folder)
+    assert changed(manifest) == () and not unfinished(note(before, ()), now).differ
+    tree(**{"guard/spec": "GuardSpec = 4\n"})
+    assert changed(manifest) == ("bench/guard.py", "bench/guard/spec.py")
+
+
+def test_a_refactored_file_is_the_same_and_one_that_was_edited_since_is_another(tree, monkeypatch):
+    texts = (CODE, CODE.replace("f(x)", "g(x)"), CODE.replace("f(x)", "h(x)"), CODE.replace("f(x)", "k(x)"))
+    states = [tree(**{"jobs/guard/run": "import bench.one\n", "one": text}) for text in texts]
+    meanings = tuple(state["bench/one.py"].split()[1] for state in states)
+    monkeypatch.setattr(made_by, "REFACTORED", {"one": meanings[:3]})
+    for state in states[:3]:
+        manifest = {"kind": "guard", "spec": {}, "provenance": {"source": "0", "sources": state}}
+        for text, expected in zip(texts, [()] * 3 + [("bench/one.py",)], strict=True):
+            now = tree(one=text)
+            assert changed(manifest) == expected == unfinished(note(state, ()), now).differ
+
+
+def test_a_meaning_stands_for_one_file_alone():
+    meanings = [meaning for states in made_by.REFACTORED.values() for meaning in states]
+    assert len(set(meanings)) == len(meanings)
+    assert all(re.fullmatch(r"[0-9a-f]{12}", meaning) for meaning in meanings)
+
+
+def test_a_file_that_is_no_longer_behind_a_job_is_no_change_by_itself(tree, monkeypatch):
+    before = tree(**{"jobs/guard/run": "import bench.one\nx = 1\n", "one": CODE, "two": ""})
+    manifest = {"kind": "guard", "spec": {}, "provenance": {"source": "0", "sources": before}}
+    now = tree(**{"jobs/guard/run": "x = 1\n"})
+    assert changed(manifest) == ("bench/jobs/guard/run.py", "bench/one.py")
+    meanings = [state["bench/jobs/guard/run.py"].split()[1] for state in (before, now)]
+    monkeypatch.setattr(made_by, "REFACTORED", {"run": tuple(meanings)})
+    assert changed(manifest) == () == unfinished(note(before, ()), now).differ
+
+
 def test_another_function_of_that_name_is_another_import(tree):
     both = {"one": "def f(): return 1\n", "two": "def f(): return 2\n"}
-    before = tree(**{"jobs/guarding": "import bench.one, bench.two\nfrom bench.one import f\n"}, **both)
+    before = tree(**{"jobs/guard/run": "import bench.one, bench.two\nfrom bench.one import f\n"}, **both)
     manifest = {"kind": "guard", "spec": {}, "provenance": {"source": "0", "sources": before}}
-    tree(**{"jobs/guarding": "import bench.one, bench.two\nfrom bench.two import f\n"})
-    assert changed(manifest) == ("bench/jobs/guarding.py",)
+    tree(**{"jobs/guard/run": "import bench.one, bench.two\nfrom bench.two import f\n"})
+    assert changed(manifest) == ("bench/jobs/guard/run.py",)
 
 
 def test_what_another_state_began_and_this_one_ended_says_so(tree):
@@ -195,24 +238,24 @@ def test_what_another_state_began_and_this_one_ended_says_so(tree):
 
 def test_what_only_a_type_checker_reads_and_what_keeps_order_is_not_behind(tree):
     text = "if TYPE_CHECKING:\n    from bench.one import Thing\nfrom bench.store import Store\n"
-    assert set(tree(**{"jobs/guarding": text, "one": "", "store": ""})) == {"bench/jobs/guarding.py"}
+    assert set(tree(**{"jobs/guard/run": text, "one": "", "store": ""})) == {"bench/jobs/guard/run.py"}
 
 
 def test_a_file_that_is_no_python_is_named_with_its_line(tree):
     with pytest.raises(BenchError, match=r"bench/one\.py, line 2: is no Python .*; mend it"):
-        tree(**{"jobs/guarding": "import bench.one\n", "one": "x = 1\ndef (:\n"})
+        tree(**{"jobs/guard/run": "import bench.one\n", "one": "x = 1\ndef (:\n"})
     with pytest.raises(BenchError, match=r"one\.py.*: is no Python"):
         tree(one="\0")
 
 
 def test_what_changed_since_is_named(tree, tmp_path):
-    found = tree(**{"jobs/guarding": "import bench.one\n", "one": "x = 1\n"})
+    found = tree(**{"jobs/guard/run": "import bench.one\n", "one": "x = 1\n"})
     manifest = {"kind": "guard", "spec": {}, "provenance": {"source": source_hash(found), "sources": found}}
     assert changed(manifest) == ()
     (tmp_path / "bench" / "one.py").write_text("def (: half an edit\n")
     assert changed(manifest) == ("bench/one.py",)
-    (tmp_path / "bench" / "jobs" / "guarding.py").unlink()
-    assert changed(manifest) == ("bench/jobs/guarding.py", "bench/one.py")
+    (tmp_path / "bench/jobs/guard/run.py").unlink()
+    assert changed(manifest) == ("bench/jobs/guard/run.py", "bench/one.py")
     assert changed({**manifest, "provenance": {"source": "0"}}) is None
     for name in ("/dev/zero", "../x.py", "a\0.py", ""):  # of a manifest that came from elsewhere
         assert changed({**manifest, "provenance": {"sources": {name: ""}}}) == (name,)
@@ -220,8 +263,8 @@ def test_what_changed_since_is_named(tree, tmp_path):
 
 
 def test_a_worker_says_what_it_runs_and_not_what_was_written_since(tree, tmp_path):
-    before = tree(**{"jobs/guarding": "x = 1\n"})
-    (tmp_path / "bench" / "jobs" / "guarding.py").write_text("x = 2\n")
+    before = tree(**{"jobs/guard/run": "x = 1\n"})
+    (tmp_path / "bench/jobs/guard/run.py").write_text("x = 2\n")
     asked = {"kind": "guard", "spec": {}}
     assert sources(asked, again=False) == before != sources(asked)
 

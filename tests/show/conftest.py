@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.jobs import guard
+from bench.jobs.guard import spec as guard
 from bench.jobs.scoring import path as scores_path
 from bench.plan import Plan
 from bench.protocol import Protocol, read
@@ -74,7 +74,7 @@ def _leave(made, number, job):
     if job.kind == "finetune":
         curve(250)[["step", "lr", "total"]].to_csv(folder / "curve.csv", index=False)
     if job.kind == "guard":
-        guard.write(folder, guard.Found(5, {t.dataset: 2 for t in job.spec.tests}, ()))
+        guard.write(folder, guard.GuardResult(5, {t.dataset: 2 for t in job.spec.tests}, ()))
     if job.kind == "embed":
         cloud(folder, [d.dataset for d in job.spec.data], number)
     if job.kind == "evaluate":

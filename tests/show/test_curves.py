@@ -7,7 +7,7 @@ import pytest
 
 from bench import record, records
 from bench.errors import BenchError, Damaged
-from bench.jobs.finetune import TRACKED
+from bench.jobs.finetune.spec import TRACKED
 from bench.report import Extras
 from bench.report.common import OTHERS
 from bench.report.learning import PEEKED, captions, plots

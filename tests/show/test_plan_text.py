@@ -9,7 +9,7 @@ from by_hand import a_job, altered
 from small_protocol import NAME, cell, ids
 
 from bench.cli import main
-from bench.jobs.kind import START, Around
+from bench.jobs.kind import START, PlanContext
 from bench.leaks import search
 from bench.plan.cost import forecast, guesses
 from bench.protocol import read
@@ -215,7 +215,7 @@ def test_a_picture_has_no_depth(tmp_path):
     (tmp_path / "a.png").write_bytes(bytes(10_000))
     for name, sides in (("aptos19", (100, 100, 1)), ("lasc", (21.54, 21.54, 21.54)), ("own", (21.54,) * 3)):
         job = a_job("prepare", {"dataset": name})
-        around = Around({job.id: job}, sizes={job.id: 1}, roots={name: str(tmp_path)})
+        around = PlanContext({job.id: job}, sizes={job.id: 1}, roots={name: str(tmp_path)})
         assert job.spec.sides(job, around) == pytest.approx(sides, abs=0.01)
 
 

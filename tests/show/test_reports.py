@@ -9,8 +9,8 @@ from small_protocol import NAME
 from bench import record
 from bench.cli import main
 from bench.errors import BenchError
-from bench.jobs import guard as guarded
-from bench.jobs.guard import Leak
+from bench.jobs.guard import spec as guarded
+from bench.jobs.guard.spec import Leak
 from bench.protocol import read
 from bench.show import gather
 from bench.show.reports import refuse_others
@@ -81,7 +81,7 @@ def test_sections_that_share_a_data_set_name_the_leaks_of_their_own_tests(plan_o
     (store.jobs / guard).mkdir()
     (store.jobs / guard / "manifest.json").write_text("{}")
     met = [Leak(NAME, case, NAME, case, "patient") for case in "abc"]
-    guarded.write(store.jobs / guard, guarded.Found(9, {NAME: 3}, tuple(met)))
+    guarded.write(store.jobs / guard, guarded.GuardResult(9, {NAME: 3}, tuple(met)))
     cases = [(NAME, "a"), (NAME, "b"), ("one", "c")]
     rows = record.frame([dict.fromkeys(record.COLUMNS, 0) | {"section": s, "case": c} for s, c in cases])
     told = [(k.section, k.tests, k.cases) for k in gather.leaks(plan, store, "test0", rows)]

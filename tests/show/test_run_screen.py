@@ -160,7 +160,7 @@ def test_a_file_is_told_of_beginnings_now_and_then_of_steps_and_of_ends(trained,
 def test_what_other_source_left_half_done_is_said_to_begin_anew_or_to_go_on_where_asked(trained, capsys):
     plan, store, one, two = trained
     ours, said = sources(plan.jobs[two].plain()), []
-    file = "bench/jobs/finetuning.py"
+    file = "bench/jobs/finetune/run.py"
     byte = {name: bytes_of(digest) for name, digest in ours.items()}  # as an older bench left it
     for made_by in (
         note({**ours, file: "0 0"}, ()),

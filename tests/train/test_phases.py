@@ -7,7 +7,7 @@ from torch import nn
 
 from bench import nets
 from bench.errors import Stopped
-from bench.jobs.supervised import Supervised, Task
+from bench.jobs.finetune.supervised import LossConfig, Supervised
 from bench.nets.base import Decoder, Encoder, Network
 from bench.protocol.sections import Augment, Group, Optimiser, Schedule, Tuning
 from bench.random import torch_seed
@@ -74,7 +74,7 @@ def under(tuning, loaded=()):
     """Return the objective; ``loaded`` begins the names of what came from a pretraining."""
     net = channels_last(toy())
     names = [name for name in net.state_dict() if name.startswith(tuple(loaded))]
-    return Supervised(net, Task(of_maps("dice_ce"), Augment(), SIZE), None, Phases(net, names, tuning))
+    return Supervised(net, LossConfig(of_maps("dice_ce"), Augment(), SIZE), None, Phases(net, names, tuning))
 
 
 def made(steps, name="adamw"):

@@ -74,7 +74,7 @@ def warped(scan: np.ndarray, channels: int, rng: np.random.Generator) -> np.ndar
 
 def large(scans: list, read: int, tests: int, channels: int, part: int, asked: int) -> None:
     """Time every step on synthetic fingerprints and print what ``read`` x ``tests`` would take."""
-    from bench.jobs.guard import GROUP
+    from bench.jobs.guard.spec import GROUP
     from bench.leaks import refine, screen, search
 
     rng = np.random.default_rng(0)

@@ -14,7 +14,7 @@ from statistics import median
 import torch
 
 from bench import nets
-from bench.jobs.timing import passes
+from bench.jobs.latency.run import passes
 from bench.nets.catalog import CATALOG
 from bench.train.loop import fabric
 

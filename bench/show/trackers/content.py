@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from bench.jobs.finetune import TRACKED, FinetuneSpec
+from bench.jobs.finetune.spec import TRACKED, FinetuneSpec
 from bench.jobs.scoring import path
 from bench.record import SCORES, read_rows
 from bench.records import named

@@ -11,7 +11,7 @@ from typing import Any
 from bench import registry
 from bench.dataset import Recipe
 from bench.job import Job
-from bench.jobs.kind import START, Around, Kind
+from bench.jobs.kind import START, Kind, PlanContext
 from bench.typed import sparse
 
 BYTE = 1.5e-7  # seconds of a compressed byte
@@ -23,7 +23,6 @@ class PrepareSpec(Kind):
 
     kind = "prepare"
     version = 3  # 2 and 3: another layout of its files
-    work = "bench.jobs.preparing"
     gpu = False
     by_cases = True
 
@@ -33,20 +32,20 @@ class PrepareSpec(Kind):
     contents: str | None
     source: str = sparse("")  # digest of what a data set from outside says
 
-    def likeness(self, job: Job, around: Around) -> list[Any]:
+    def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
         """The same data by the same recipe."""
         return [self.dataset, self.recipe]
 
-    def seconds(self, job: Job, around: Around) -> float | None:
+    def seconds(self, job: Job, plan: PlanContext) -> float | None:
         """By the bytes that are read."""
-        return START + BYTE * self.bytes(around) if around.sizes.get(job.id) else None
+        return START + BYTE * self.bytes(plan) if plan.sizes.get(job.id) else None
 
-    def bytes(self, around: Around) -> float:
+    def bytes(self, plan: PlanContext) -> float:
         """Return how many bytes the data set's folder holds, 0 where it is not here."""
-        root = around.roots.get(self.dataset)
+        root = plan.roots.get(self.dataset)
         return 0.0 if root is None else _size(root)
 
-    def sides(self, job: Job, around: Around) -> tuple[float, ...]:
+    def sides(self, job: Job, plan: PlanContext) -> tuple[float, ...]:
         """Return about how many voxels a prepared case has along each axis.
 
         Where the recipe does not say, a cube of as many voxels as its files have bytes; of pictures a square.
@@ -54,10 +53,10 @@ class PrepareSpec(Kind):
         name = self.dataset
         flat = name in registry.names("dataset") and registry.load("dataset", name).flat
         axes = 2 if flat else 3
-        side = (self.bytes(around) / max(1, around.sizes.get(job.id, 1))) ** (1 / axes)
-        whole = (side,) * axes + (1.0,) * (3 - axes)
+        side = (self.bytes(plan) / max(1, plan.sizes.get(job.id, 1))) ** (1 / axes)
+        estimated = (side,) * axes + (1.0,) * (3 - axes)
         resized = self.recipe.resize or (0, 0, 0)
-        return tuple(float(stated or by_bytes) for stated, by_bytes in zip(resized, whole, strict=True))
+        return tuple(float(stated or by_bytes) for stated, by_bytes in zip(resized, estimated, strict=True))
 
 
 @lru_cache(maxsize=64)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bench.data.parts import Entry, Take
 from bench.job import Job
-from bench.jobs.kind import Around, Given, Kind, NetSpec
+from bench.jobs.kind import Given, Kind, NetSpec, PlanContext
 from bench.protocol.sections import Number, Samples
 from bench.typed import sparse
 
@@ -30,7 +29,6 @@ class EmbedSpec(Kind):
     """A network, what it starts from, and the samples that it is shown."""
 
     kind = "embed"
-    work = "bench.jobs.embedding"
 
     network: NetSpec
     init: str  # as of a fine-tuning
@@ -40,18 +38,10 @@ class EmbedSpec(Kind):
     take: Take = sparse(Take())
     given: Given = sparse(Given())  # as of a fine-tuning
 
-    def rehearse(self, weights: Path | None) -> str:
-        """The network with the weights in it."""
-        from bench.jobs import embedding, initial_weights
-
-        if weights is None:
-            return ""
-        return initial_weights.rehearse(embedding.network_of(self.network), weights, self.given)
-
-    def likeness(self, job: Job, around: Around) -> list[Any]:
+    def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
         """The same network, as many samples."""
         return [self.network, self.samples]
 
-    def seconds(self, job: Job, around: Around) -> float | None:
+    def seconds(self, job: Job, plan: PlanContext) -> float | None:
         """Some hundred samples; measured after the first such job."""
         return 30.0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.augment import finetune_views
-from bench.jobs.tracking import Curve
+from bench.jobs.finetune.tracking import Curve
 from bench.nets import Model, Network
 from bench.protocol.sections import Augment, Training, Tuning
 from bench.train.label_losses import Loss, over_scales
@@ -63,7 +63,7 @@ class Judge:
 
 
 @dataclass(frozen=True)
-class Task:
+class LossConfig:
     """How crops become a loss."""
 
     loss: Loss  # of one scale
@@ -78,14 +78,14 @@ class Supervised(Objective):
     def __init__(
         self,
         network: Model,
-        task: Task,
+        config: LossConfig,
         judge: Judge | None,
         phases: Phases | None = None,
         curve: Curve | None = None,
     ) -> None:
         super().__init__()
         self.network = network
-        self._task, self._judge, self._phases, self._curve = task, judge, phases, curve
+        self._config, self._judge, self._phases, self._curve = config, judge, phases, curve
 
     def begin(self, step: int) -> bool:
         """Hold still what does not train yet, let go what does; before the first step, judge what came."""
@@ -99,13 +99,13 @@ class Supervised(Objective):
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the loss of augmented crops."""
-        task = self._task
-        image, label = finetune_views(batch["image"], batch["label"], task.augment, generator, task.crop)
-        if task.deep and isinstance(self.network, Network):
+        config = self._config
+        image, label = finetune_views(batch["image"], batch["label"], config.augment, generator, config.crop)
+        if config.deep and isinstance(self.network, Network):
             outputs = self.network.scales(image)
         else:
             outputs = [self.network(image)]
-        return {"total": over_scales(task.loss, outputs, label)}
+        return {"total": over_scales(config.loss, outputs, label)}
 
     def at(self, step: int) -> None:
         """Score held-out cases where a selection or a curve asks for it."""

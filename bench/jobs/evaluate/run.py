@@ -17,8 +17,8 @@ from bench.errors import Stopped
 from bench.jobs import scoring, submission
 from bench.jobs.class_scores import CLASSIFICATION, save
 from bench.jobs.context import Context
-from bench.jobs.evaluate import EvaluateSpec
-from bench.jobs.finetune import FinetuneSpec
+from bench.jobs.evaluate.spec import EvaluateSpec
+from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.initial_weights import network_of
 from bench.jobs.inputs import declaration, part
 from bench.jobs.ordinal import ORDINAL
@@ -28,7 +28,7 @@ from bench.partial import Kept
 from bench.protocol.sections import Windows
 from bench.train.loop import channels_last, fabric
 
-Found = dict[str, np.ndarray]
+Predicted = dict[str, np.ndarray]
 FRAME, SEEN, SCORES = "frame", "seen", "scores"
 
 
@@ -50,7 +50,7 @@ def run(context: Context[EvaluateSpec]) -> None:
     root = context.run.roots.get(spec.data.dataset)
     cases = part(prepared, spec.data, root)
     classes, head = spec.data.task == CLASSIFICATION, tuned.finetune.head
-    predict: Callable[[str], Found] = (
+    predict: Callable[[str], Predicted] = (
         partial(_scores, network, prepared, spec.inference, head)
         if classes
         else partial(_predicted, network, prepared, spec)
@@ -59,35 +59,35 @@ def run(context: Context[EvaluateSpec]) -> None:
         results = _each(context, cases, predict)
         if classes:
             decide = partial(decided, head=head) if head == ORDINAL else None
-            save(context.made, {case: found[SCORES] for case, found in results}, decide)
+            save(context.folder, {case: predicted[SCORES] for case, predicted in results}, decide)
         elif spec.submission:
             declared = declaration(spec.data.dataset, root)
-            with submission.archive(context.made, declared, declared.cases(Path(root or ""))) as add:
-                for case, found in results:
-                    add(case, unpacked(found[FRAME].tobytes(), context.made)[...])
+            with submission.archive(context.folder, declared, declared.cases(Path(root or ""))) as add:
+                for case, predicted in results:
+                    add(case, unpacked(predicted[FRAME].tobytes(), context.folder)[...])
         else:
             with ExitStack() as packs:
-                pack = packs.enter_context(PackWriter(context.made, "prediction"))
-                also = packs.enter_context(PackWriter(context.made, scoring.SEEN)) if spec.seen else None
-                for case, found in results:
-                    pack.add_frame(case, found[FRAME].tobytes())
+                pack = packs.enter_context(PackWriter(context.folder, "prediction"))
+                also = packs.enter_context(PackWriter(context.folder, scoring.SEEN)) if spec.seen else None
+                for case, predicted in results:
+                    pack.add_frame(case, predicted[FRAME].tobytes())
                     if also is not None:
-                        also.add_frame(case, found[SEEN].tobytes())
+                        also.add_frame(case, predicted[SEEN].tobytes())
     context.facts.update(cases=len(cases), method=manifest.method)
 
 
 def _each(
-    context: Context[EvaluateSpec], cases: list[str], predict: Callable[[str], Found]
-) -> Iterator[tuple[str, Found]]:
+    context: Context[EvaluateSpec], cases: list[str], predict: Callable[[str], Predicted]
+) -> Iterator[tuple[str, Predicted]]:
     """Yield every case with what is predicted of it, which the next attempt takes over."""
-    kept = Kept(context.scratch)
+    finished = Kept(context.scratch)
     for number, case in enumerate(cases, 1):
-        found = kept.get(number)
-        new = found is None
-        if found is None:
-            found = predict(case)
-            kept.put(number, found)
-        yield case, found
+        predicted = finished.get(number)
+        new = predicted is None
+        if predicted is None:
+            predicted = predict(case)
+            finished.put(number, predicted)
+        yield case, predicted
         context.progress(number, len(cases))
         if new and number < len(cases) and context.stopping():  # each attempt gets one further
             raise Stopped(f"stopped after case {number} of {len(cases)}")
@@ -95,21 +95,21 @@ def _each(
 
 def _scores(
     network: torch.nn.Module, prepared: Prepared, windows: Windows, head: str, case: str
-) -> Found:  # fmt: skip
+) -> Predicted:  # fmt: skip
     """Return one case's probability of each class."""
     return {SCORES: class_scores(network, prepared.volume(case), windows, head)}
 
 
-def _predicted(network: torch.nn.Module, prepared: Prepared, spec: EvaluateSpec, case: str) -> Found:
+def _predicted(network: torch.nn.Module, prepared: Prepared, spec: EvaluateSpec, case: str) -> Predicted:
     """Return one case's label map on the original grid as a Blosc2 frame; on the prepared one if wanted."""
     paint = spec.data.paint or None
     scores: Iterable[np.ndarray] = slabs(network, prepared.volume(case), spec.inference)
     maps = list[np.ndarray]()
     if spec.seen:
         scores = _decided(scores, paint, maps)
-    found = restore_slabs(scores, prepared.geometry(case), paint)
+    label_map = restore_slabs(scores, prepared.geometry(case), paint)
     also = {SEEN: np.frombuffer(compress(np.concatenate(maps, axis=2)), np.uint8)} if spec.seen else {}
-    return {FRAME: np.frombuffer(compress(found), np.uint8), **also}
+    return {FRAME: np.frombuffer(compress(label_map), np.uint8), **also}
 
 
 def _decided(

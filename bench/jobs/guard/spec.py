@@ -10,7 +10,7 @@ from typing import Literal
 from bench.data.parts import Entry, Part, Take
 from bench.digest import read_json
 from bench.job import Job
-from bench.jobs.kind import START, Around, Kind
+from bench.jobs.kind import START, Kind, PlanContext
 from bench.typed import plain, sparse
 
 FILE = "leaks.json"
@@ -32,7 +32,6 @@ class GuardSpec(Kind):
     """
 
     kind = "guard"
-    work = "bench.jobs.guarding"
     gpu = False
     by_cases = True
 
@@ -47,18 +46,18 @@ class GuardSpec(Kind):
         """Tell whether it only reads what another guard found."""
         return bool(self.leaks)
 
-    def units(self, job: Job, around: Around) -> float | None:
+    def units(self, job: Job, plan: PlanContext) -> float | None:
         """Two that compare are no measure of each other: their work grows as scans do with scans."""
         return 1.0 if self.judges else None
 
-    def seconds(self, job: Job, around: Around) -> float | None:
+    def seconds(self, job: Job, plan: PlanContext) -> float | None:
         """By what is screened, what passes the screen, and what is compared."""
         from bench.leaks.screen import level
         from bench.leaks.search import exact, parts, passing
 
         if self.judges:
             return 0.1
-        sides = around.sides.get(job.id)
+        sides = plan.sides.get(job.id)
         if sides is None or not sides.read * sides.tests:
             return None
         prepared = PREPARED * (sides.channels + sides.test_channels)
@@ -67,9 +66,9 @@ class GuardSpec(Kind):
         boxes = len(level(sides.read, sides.tests).screen[3].ends) ** 3
         times = len(parts(sides.read, sides.tests))  # that all scans are prepared
         screened = SCREENED * boxes * sides.channels * sides.test_channels
-        moved = BOXES * (times * sides.channels + sides.test_channels * -(-sides.read // GROUP))
-        found = (REFINED * passing(sides.read) + CONFIRMED) * sides.tests
-        return START + times * prepared + screened + moved + found
+        shifted = BOXES * (times * sides.channels + sides.test_channels * -(-sides.read // GROUP))
+        confirmed = (REFINED * passing(sides.read) + CONFIRMED) * sides.tests
+        return START + times * prepared + screened + shifted + confirmed
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class Leak:
 
 
 @dataclass(frozen=True)
-class Found:
+class GuardResult:
     """One guard's result."""
 
     read: int  # cases of the pretraining
@@ -96,18 +95,18 @@ class Found:
     leaks: tuple[Leak, ...]
 
 
-def write(folder: Path, found: Found) -> None:
+def write(folder: Path, result: GuardResult) -> None:
     """Write a guard's result."""
-    (folder / FILE).write_text(json.dumps(plain(found)))
+    (folder / FILE).write_text(json.dumps(plain(result)))
 
 
-def read(folder: Path) -> Found:
+def read(folder: Path) -> GuardResult:
     """Return what a finished guard found.
 
     Raises:
         Damaged: the file is lost or not what was published.
     """
-    return read_json(folder / FILE, Found)
+    return read_json(folder / FILE, GuardResult)
 
 
 def seen(folder: Path) -> set[tuple[str, str]]:

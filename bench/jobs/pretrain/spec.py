@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 from bench import registry
 from bench.data.parts import Entry, Take
 from bench.errors import BenchError
 from bench.job import Job
-from bench.jobs.kind import Around, NetSpec
-from bench.jobs.trains import Trains, batch_norm
+from bench.jobs.kind import NetSpec, PlanContext
+from bench.jobs.training_kind import TrainingKind, batch_norm
 from bench.protocol.sections import Number, Pretraining
 from bench.typed import canonical, plain, sparse
 
@@ -43,7 +42,7 @@ class MethodSpec:
         return registry.load("method", self.name)
 
     @cached_property  # plans ask thousands of times
-    def made(self) -> Any:
+    def typed_params(self) -> Any:
         """Return its parameters as its own ``Params``."""
         return self.method.make_params(self.params)
 
@@ -61,11 +60,10 @@ def _defaults(params: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class PretrainSpec(Trains):
+class PretrainSpec(TrainingKind):
     """A method, its network, what is read, how it is trained."""
 
     kind = "pretrain"
-    work = "bench.jobs.pretraining"
     joined = True
 
     method: MethodSpec
@@ -84,42 +82,40 @@ class PretrainSpec(Trains):
         """
         before: dict[str, int] = {}
         total = 0
-        for entry in self.data:
-            if entry.dataset not in before:  # it may be listed twice, by other conditions
-                before[entry.dataset], total = total, total + entry.classes
+        for item in self.data:
+            if item.dataset not in before:  # it may be listed twice, by other conditions
+                before[item.dataset], total = total, total + item.classes
         return before, total
 
-    def refuse(self, job: Job, around: Around) -> None:
+    def refuse(self, job: Job, plan: PlanContext) -> None:
         """A batch, a mixture or a recipe that the method cannot train on."""
         net, training, method = self.network, self.pretrain, self.method.method
         called = f"method {self.method.name!r}"
-        recipes = self.refuse_training(job, around, around.processes)
+        recipes = self.refuse_training(job, plan, plan.processes)
         if net.network not in method.networks():
             raise BenchError(
                 f"{called} cannot train network {net.network!r}; take one of {', '.join(method.networks())}"
             )
         if training.batch < method.min_batch:
             raise BenchError(f"{called} needs a batch of at least {method.min_batch}, got {training.batch}")
-        params = self.method.made
+        params = self.method.typed_params
         params.check_data(self.data)
-        params.check_batch(net.network, net.crop, training.batch, around.processes)
+        params.check_batch(net.network, net.crop, training.batch, plan.processes)
         for recipe in recipes:
             params.check(net.crop, recipe)
 
     def across_batch(self) -> str:
         """The method's loss, or batch norm in the network."""
-        if self.method.method.across_batch or self.method.made.across_batch:
+        if self.method.method.across_batch or self.method.typed_params.across_batch:
             return f"method {self.method.name!r} compares the samples of a batch"
         return batch_norm(self.network.network)
 
-    def rehearse(self, weights: Path | None) -> str:
+    @property
+    def builds(self) -> bool:
         """A method around its network, without memory for weights."""
-        from bench.jobs import pretraining
+        return True
 
-        pretraining.rehearse(self)
-        return ""
-
-    def likeness(self, job: Job, around: Around) -> list[Any]:
+    def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
         """The same method, network and batch."""
         training = self.pretrain
         return [self.network, training.batch, training.precision, self.method.name, self.method.params]
@@ -131,6 +127,6 @@ class PretrainSpec(Trains):
 
     def sample(self) -> float:
         """Every voxel that a sample shows to the network, and the method's own heads."""
-        params, crop = self.method.made, self.network.crop
-        whole = self.method.method.needs == "decoder"  # few pretrainings have one
-        return float(params.voxels_per_sample(crop) * self.network.flops(whole) + params.head_flops(crop))
+        params, crop = self.method.typed_params, self.network.crop
+        flops = self.network.flops(with_decoder=self.method.method.needs == "decoder")  # few have one
+        return float(params.voxels_per_sample(crop) * flops + params.head_flops(crop))

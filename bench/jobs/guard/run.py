@@ -16,9 +16,9 @@ from bench.data.cache import AGAIN
 from bench.data.prepared import Prepared, opened
 from bench.dataset import Case
 from bench.errors import BenchError, Stopped
-from bench.jobs import guard
 from bench.jobs.context import Context
-from bench.jobs.guard import Found, GuardSpec, Leak
+from bench.jobs.guard import spec as guard
+from bench.jobs.guard.spec import GuardResult, GuardSpec, Leak
 from bench.jobs.inputs import declaration, mixed, part
 from bench.partial import Kept
 from bench.pool import work
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SHOWN = 3  # cases that a failure names
 LOGGED = 1000  # and its log
 TOGETHER = 16  # scans that a process compares before it tells, and that a stop may cost
-Place = tuple[Path, str]  # a prepared data set and a case of it
+ScanKey = tuple[Path, str]  # a prepared data set and a case of it
 Rows = np.ndarray  # (N, M): what a step of the search says of pairs of scans
 NONE = np.empty((0, 2))
 
@@ -52,10 +52,10 @@ def run(context: Context[GuardSpec]) -> None:
     """
     spec, roots = context.spec, context.run.roots
     if spec.judges:
-        known = guard.read(context.input(0))
-        if known.leaks:
-            raise BenchError(_refusal(known.leaks))
-        guard.write(context.made, known)
+        result = guard.read(context.input(0))
+        if result.leaks:
+            raise BenchError(_refusal(result.leaks))
+        guard.write(context.folder, result)
         return
     inputs = [opened(context.input(i)) for i in range(len(spec.data) + len(spec.tests))]
     mixture, downstream = inputs[: len(spec.data)], inputs[len(spec.data) :]
@@ -68,14 +68,14 @@ def run(context: Context[GuardSpec]) -> None:
             if case.id in chosen:
                 scan = _scan(data.dataset, case, prepared, roots)
                 tests.setdefault((scan.dataset, case.id), scan)
-    found = sorted(_by_patient(read, list(tests.values())), key=str)
-    found += _by_content(context, read, list(tests.values()), {(k.dataset, k.case) for k in found})
+    leaks = sorted(_by_patient(read, list(tests.values())), key=str)
+    leaks += _by_content(context, read, list(tests.values()), {(k.dataset, k.case) for k in leaks})
     counts = Counter(dataset for dataset, _ in tests)
-    guard.write(context.made, Found(len(read), dict(counts), tuple(found)))
-    for leak in found[:LOGGED]:
+    guard.write(context.folder, GuardResult(len(read), dict(counts), tuple(leaks)))
+    for leak in leaks[:LOGGED]:
         context.log(str(leak))
-    context.log(f"{len(read)} cases against {len(tests)} test cases: {len(_cases(found))} in both")
-    context.facts.update(read=len(read), tests=len(tests), leaks=len(_cases(found)))
+    context.log(f"{len(read)} cases against {len(tests)} test cases: {len(_cases(leaks))} in both")
+    context.facts.update(read=len(read), tests=len(tests), leaks=len(_cases(leaks)))
 
 
 def _scan(name: str, case: Case, prepared: Prepared, roots: dict[str, str]) -> _Scan:
@@ -92,9 +92,9 @@ def _by_patient(read: Sequence[_Scan], tests: Sequence[_Scan]) -> Iterator[Leak]
 
 
 def _by_content(
-    context: Context[GuardSpec], read: Sequence[_Scan], tests: Sequence[_Scan], known: set[tuple[str, str]]
+    context: Context[GuardSpec], read: Sequence[_Scan], tests: Sequence[_Scan], drop: set[tuple[str, str]]
 ) -> list[Leak]:
-    rest = [s for s in read if (s.dataset, s.case.id) not in known]
+    rest = [s for s in read if (s.dataset, s.case.id) not in drop]
     places = ([(s.prepared.folder, s.case.id) for s in side] for side in (rest, tests))
     return [
         Leak(rest[a].dataset, rest[a].case.id, tests[b].dataset, tests[b].case.id, "content", score)
@@ -102,15 +102,15 @@ def _by_content(
     ]
 
 
-def _cases(found: Sequence[Leak]) -> set[tuple[str, str]]:
-    return {(leak.dataset, leak.case) for leak in found}
+def _cases(leaks: Sequence[Leak]) -> set[tuple[str, str]]:
+    return {(leak.dataset, leak.case) for leak in leaks}
 
 
-def _refusal(found: Sequence[Leak]) -> str:
-    listed = ", ".join(map(str, found[:SHOWN]))
+def _refusal(leaks: Sequence[Leak]) -> str:
+    listed = ", ".join(map(str, leaks[:SHOWN]))
     return (
-        f"leak: {len(_cases(found))} case(s) of the pretraining stand in a downstream test part: {listed}"
-        f"{' ...' if len(found) > SHOWN else ''}; say 'leaks: drop' under pretrain to leave them out, or "
+        f"leak: {len(_cases(leaks))} case(s) of the pretraining stand in a downstream test part: {listed}"
+        f"{' ...' if len(leaks) > SHOWN else ''}; say 'leaks: drop' under pretrain to leave them out, or "
         "'leaks: allow' to keep them and print it"
     )
 
@@ -132,20 +132,20 @@ class _Task:
 class _Comparer:
     """How a process takes part in the work."""
 
-    scans: tuple[Place, ...]
-    others: tuple[Place, ...]
+    scans: tuple[ScanKey, ...]
+    others: tuple[ScanKey, ...]
     level: Level | None  # None: every pair is compared
 
     @contextmanager
     def __call__(self) -> Iterator[Callable[[_Task], tuple[int, Rows]]]:
         """Give the function that does one task; in its rows all scans are counted from the first."""
-        prints = [_print(*place) for place in self.others]
+        prints = [_print(*key) for key in self.others]
         yield partial(self._compare, prints) if self.level is None else self._search(prints, self.level)
 
     def _compare(self, prints: list[np.ndarray], task: _Task) -> tuple[int, Rows]:
         from bench.leaks import duplicates
 
-        every = duplicates.matches([_print(*place) for place in self.scans[task.scans]], prints)
+        every = duplicates.matches([_print(*key) for key in self.scans[task.scans]], prints)
         start = task.scans.start
         return task.number, np.array([(m.a + start, m.b, m.score) for m in every]).reshape(-1, 3)
 
@@ -159,9 +159,9 @@ class _Comparer:
                 sights = [
                     search.Sight(int(a), int(b), int(i), int(j), v) for a, b, i, j, v in task.rows.tolist()
                 ]
-                found = search.confirmed(sights, lambda a: search.views(_print(*self.scans[a])), others.views)
-                return task.number, np.array([(m.a, m.b, m.score) for m in found]).reshape(-1, 3)
-            scans, start = [_print(*place) for place in self.scans[task.scans]], task.scans.start
+                same = search.confirmed(sights, lambda a: search.views(_print(*self.scans[a])), others.views)
+                return task.number, np.array([(m.a, m.b, m.score) for m in same]).reshape(-1, 3)
+            scans, start = [_print(*key) for key in self.scans[task.scans]], task.scans.start
             seen_as = search.Scans.of(scans, level)
             if task.step == "screen":
                 return task.number, search.screened(seen_as, others)
@@ -172,7 +172,7 @@ class _Comparer:
 
 
 def _pairs(
-    context: Context[GuardSpec], scans: Sequence[Place], others: Sequence[Place]
+    context: Context[GuardSpec], scans: Sequence[ScanKey], others: Sequence[ScanKey]
 ) -> list[tuple[int, int, float]]:
     """Return (number of the scan, number of the other, score) of every pair that is the same scan.
 
@@ -193,25 +193,25 @@ def _pairs(
     if search.exact(*counts):
         steps = _Work(context, len(groups))
         tasks = (_Task("compare", n, g, NONE) for n, g in enumerate(groups))
-        return _found(steps.done(_Comparer(tuple(scans), tuple(others), None), tasks))
+        return _as_pairs(steps.done(_Comparer(tuple(scans), tuple(others), None), tasks))
     parts = search.parts(*counts)
     steps = _Work(context, len(parts) * (len(groups) + len(larger)) + len(others))
-    found = []
-    for number, some in enumerate(parts):
-        comparer = _Comparer(tuple(scans), tuple(others[some]), screen.level(*counts))
+    pairs = []
+    for number, section in enumerate(parts):
+        comparer = _Comparer(tuple(scans), tuple(others[section]), screen.level(*counts))
         done = partial(steps.done, comparer, part=number)
         likely = search.likeliest(
             np.concatenate(done(_Task("screen", n, g, NONE) for n, g in enumerate(groups)))
         )
         group = likely[:, 0] // guard.GROUP
         seen = np.concatenate(done(_Task("refine", n, g, likely[group == n]) for n, g in enumerate(larger)))
-        one = slice(0)  # which scans a comparison reads, its rows say
-        every = done(_Task("confirm", b, one, seen[seen[:, 1] == b]) for b in range(len(comparer.others)))
-        found += [(a, b + some.start, score) for a, b, score in _found(every)]
-    return found
+        none = slice(0)  # which scans a comparison reads, its rows say
+        every = done(_Task("confirm", b, none, seen[seen[:, 1] == b]) for b in range(len(comparer.others)))
+        pairs += [(a, b + section.start, score) for a, b, score in _as_pairs(every)]
+    return pairs
 
 
-def _found(every: Iterable[Rows]) -> list[tuple[int, int, float]]:
+def _as_pairs(every: Iterable[Rows]) -> list[tuple[int, int, float]]:
     return [(int(a), int(b), score) for rows in every for a, b, score in rows.tolist()]
 
 
@@ -240,26 +240,26 @@ class _Work:
         every = list(tasks)
         folder = self._context.scratch / f"part-{part}" / every[0].step
         folder.mkdir(parents=True, exist_ok=True)
-        kept, found = Kept(folder), dict[int, Rows]()
+        earlier, results = Kept(folder), dict[int, Rows]()
         for task in every:
-            before = kept.get(task.number)
+            before = earlier.get(task.number)
             if before is not None:
-                found[task.number] = before["rows"]
-        self._done += len(found)
-        rest = [task for task in every if task.number not in found]
-        with closing(work(rest, start, self._context.run.loaders)) as results:
-            for number, made in results:
-                kept.put(number, {"rows": made})
-                found[number] = made
+                results[task.number] = before["rows"]
+        self._done += len(results)
+        rest = [task for task in every if task.number not in results]
+        with closing(work(rest, start, self._context.run.loaders)) as finished:
+            for number, rows in finished:
+                earlier.put(number, {"rows": rows})
+                results[number] = rows
                 self._done += 1
                 self._context.progress(self._done, self._count)
                 if self._done < self._count and self._context.stopping():
                     raise Stopped(f"stopped after {self._done} of {self._count} groups of scans")
-        return [found[task.number] for task in every]
+        return [results[task.number] for task in every]
 
 
 def _print(folder: Path, case: str) -> np.ndarray:
-    found = opened(folder).fingerprint(case)
-    if found is None:
+    fingerprint = opened(folder).fingerprint(case)
+    if fingerprint is None:
         raise BenchError(f"{folder}: has no fingerprint of {case}; {AGAIN}")
-    return found
+    return fingerprint

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.digest import read_json
 from bench.job import Job
-from bench.jobs.kind import Around, Kind, NetSpec
+from bench.jobs.kind import Kind, NetSpec, PlanContext
 
 FILE = "latency.json"
 
@@ -18,16 +18,15 @@ class LatencySpec(Kind):
     """A network, and whether it gives label maps or classes."""
 
     kind = "latency"
-    work = "bench.jobs.timing"
 
     network: NetSpec
     task: str
 
-    def likeness(self, job: Job, around: Around) -> list[Any]:
+    def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
         """The same network."""
         return [self.network]
 
-    def seconds(self, job: Job, around: Around) -> float | None:
+    def seconds(self, job: Job, plan: PlanContext) -> float | None:
         """60 passes; measured after the first such job."""
         return 30.0
 

@@ -8,8 +8,8 @@ from bench.data.recipe import consistent
 from bench.dataset import Recipe
 from bench.errors import BenchError
 from bench.job import Job
-from bench.jobs.kind import GPU_SAMPLE, GPU_STEP, START, TERAFLOPS_PER_GPU, Around, Kind, NetSpec
-from bench.jobs.prepare import PrepareSpec
+from bench.jobs.kind import GPU_SAMPLE, GPU_STEP, START, TERAFLOPS_PER_GPU, Kind, NetSpec, PlanContext
+from bench.jobs.prepare.spec import PrepareSpec
 from bench.nets import catalog
 from bench.protocol.sections import Training
 
@@ -17,7 +17,7 @@ STEP = 0.004  # seconds of a step, whatever its size
 BACKWARD = 3.0  # forward and backward against forward alone
 
 
-class Trains(Kind):
+class TrainingKind(Kind):
     """A kind of job that trains; its needs hold the preparations of what it reads."""
 
     network: NetSpec
@@ -38,7 +38,7 @@ class Trains(Kind):
     def sample(self) -> float:
         """Return the floating point operations of one sample's way forward."""
 
-    def units(self, job: Job, around: Around) -> float | None:
+    def units(self, job: Job, plan: PlanContext) -> float | None:
         """By the step."""
         return self.training.steps
 
@@ -49,10 +49,10 @@ class Trains(Kind):
             return None
         return float(training.steps * training.batch * self.sample() * BACKWARD)
 
-    def seconds(self, job: Job, around: Around) -> float | None:
+    def seconds(self, job: Job, plan: PlanContext) -> float | None:
         """By its operations."""
         work, steps = self.operations(), self.training.steps
-        return None if work is None or steps is None else START + work / around.speed(job) + steps * STEP
+        return None if work is None or steps is None else START + work / plan.speed(job) + steps * STEP
 
     def gpu_seconds(self) -> float | None:
         """By whatever is slowest in a step: to compute, to launch, or to read its samples."""
@@ -62,7 +62,7 @@ class Trains(Kind):
         least = max(GPU_STEP, training.batch * GPU_SAMPLE)
         return max(work / (TERAFLOPS_PER_GPU * 1e12), training.steps * least)
 
-    def refuse_training(self, job: Job, around: Around, processes: int) -> list[Recipe]:
+    def refuse_training(self, job: Job, plan: PlanContext, processes: int) -> list[Recipe]:
         """Refuse a crop, a batch or recipes that no network can be trained on; return the recipes.
 
         Raises:
@@ -80,7 +80,7 @@ class Trains(Kind):
             raise BenchError(micro_batches(self.kind, what))
         # over processes they are joined
         catalog.check_batch(net.network, net.crop, training.batch // training.accumulate)
-        specs = (around.jobs[need].spec for need in job.needs)
+        specs = (plan.jobs[need].spec for need in job.needs)
         recipes = [spec.recipe for spec in specs if isinstance(spec, PrepareSpec)]
         for recipe in recipes:
             consistent(recipe)

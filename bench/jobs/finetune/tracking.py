@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from bench.data.prepared import Prepared
-from bench.jobs.finetune import TRACKED, Tracked, target_name
+from bench.jobs.finetune.spec import TRACKED, Tracked, target_name
 from bench.jobs.predict import decided
 from bench.jobs.scoring import of_classes, row
 from bench.metrics import score
@@ -29,7 +29,7 @@ class Look:
     rows: Rows
 
 
-class Looks:
+class ValidationCache:
     """Predicts the same cases for whoever asks, once a step.
 
     Args:
@@ -48,13 +48,13 @@ class Looks:
         self._predict, self._prepared, self._tracked, self._head = predict, prepared, tracked, head
         self._ignore = ignore
         self.cases = cases
-        self._step, self._found = -1, Look(0.0, [])
+        self._step, self._last = -1, Look(0.0, [])
 
     def at(self, step: int, network: nn.Module) -> Look:
         """Return what is seen of a network after ``step`` steps."""
         if step != self._step:
-            self._step, self._found = step, self._look(network)
-        return self._found
+            self._step, self._last = step, self._look(network)
+        return self._last
 
     def mean(self, step: int, network: nn.Module) -> float:
         """Return the number alone."""
@@ -65,12 +65,12 @@ class Looks:
             return Look(self._predict(network), [])
         if self._tracked.targets:
             rows = Rows()
-            mean = self._predict(network, seen=lambda case, found: rows.extend(self._of_map(case, found)))
+            mean = self._predict(network, seen=lambda case, label: rows.extend(self._of_map(case, label)))
             return Look(mean, rows)
         scores = dict[str, np.ndarray]()
         mean = self._predict(network, seen=scores.__setitem__)
-        found = np.stack([*scores.values()])
-        rows = of_classes(self._prepared, list(scores), found, decided(found, self._head), OF_CLASSES)
+        stacked = np.stack([*scores.values()])
+        rows = of_classes(self._prepared, list(scores), stacked, decided(stacked, self._head), OF_CLASSES)
         return Look(mean, rows)
 
     def _of_map(self, case: str, predicted: np.ndarray) -> Rows:
@@ -78,7 +78,7 @@ class Looks:
         tracked, prepared = self._tracked, self._prepared
         assert tracked is not None
         regions = {target_name(values): values for values in tracked.targets}
-        found = score(
+        scores = score(
             predicted,
             prepared.label(case),
             (1.0, 1.0, 1.0),
@@ -87,7 +87,7 @@ class Looks:
             empty=tracked.empty,
             ignore=self._ignore,
         )
-        return [row(case, prepared.patient(case), s.target, s) for s in found]
+        return [row(case, prepared.patient(case), s.target, s) for s in scores]
 
 
 class Curve:
@@ -99,18 +99,18 @@ class Curve:
         looks: at whom.
     """
 
-    def __init__(self, tracked: Tracked, steps: int, looks: Looks) -> None:
-        self._tracked, self._steps, self._looks = tracked, steps, looks
+    def __init__(self, tracked: Tracked, steps: int, cache: ValidationCache) -> None:
+        self._tracked, self._steps, self._cache = tracked, steps, cache
         self.points: list[tuple[int, Rows]] = []
 
     def at(self, step: int, network: nn.Module, over: bool = False) -> None:
         """Look where the curve has a point; also where training is ``over`` before its last step."""
         if over or self._tracked.due(step, self._steps):
-            self.points.append((step, self._looks.at(step, network).rows))
+            self.points.append((step, self._cache.at(step, network).rows))
 
     def save(self, folder: Path) -> None:
         """Write every point, a row for each case, target and metric."""
         import pandas as pd
 
-        rows = [{"step": step, **row} for step, found in self.points for row in found]
+        rows = [{"step": step, **row} for step, scored in self.points for row in scored]
         pd.DataFrame(rows).to_parquet(folder / TRACKED, index=False)

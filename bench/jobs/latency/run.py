@@ -14,7 +14,7 @@ from bench import nets
 from bench.errors import Stopped
 from bench.jobs.context import Context
 from bench.jobs.initial_weights import network_of
-from bench.jobs.latency import FILE, Latency, LatencySpec
+from bench.jobs.latency.spec import FILE, Latency, LatencySpec
 from bench.store import write_atomic
 from bench.train.loop import channels_last, fabric
 from bench.typed import plain
@@ -30,15 +30,15 @@ def run(context: Context[LatencySpec]) -> None:
     """
     network = network_of(context.spec.network, context.spec.task)
     device, seconds = fabric("fp32").device, list[float]()
-    for taken in islice(passes(network, device), WARM_UP + REPEATS):
-        seconds.append(taken)
+    for elapsed in islice(passes(network, device), WARM_UP + REPEATS):
+        seconds.append(elapsed)
         context.progress(len(seconds), WARM_UP + REPEATS)
         if context.stopping():
             raise Stopped(f"stopped after pass {len(seconds)}; the next attempt begins again")
     ranked = sorted(seconds[WARM_UP:])
-    found = Latency(median(ranked), ranked[REPEATS // 4], ranked[-REPEATS // 4], REPEATS, _name(device))
-    write_atomic(context.made / FILE, json.dumps(plain(found)))
-    context.facts.update(plain(found))
+    latency = Latency(median(ranked), ranked[REPEATS // 4], ranked[-REPEATS // 4], REPEATS, _name(device))
+    write_atomic(context.folder / FILE, json.dumps(plain(latency)))
+    context.facts.update(plain(latency))
 
 
 def passes(network: nets.Model, device: torch.device) -> Iterator[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,17 @@ from bench.errors import BenchError
 from bench.jobs import initial_weights, ordinal, training
 from bench.jobs.class_scores import CLASSIFICATION, true_classes
 from bench.jobs.context import Context
-from bench.jobs.finetune import TRACKED, FinetuneSpec, settings_text
+from bench.jobs.finetune.spec import TRACKED, FinetuneSpec, settings_text
+from bench.jobs.finetune.supervised import Judge, LossConfig, Supervised
+from bench.jobs.finetune.tracking import Curve, Predict, ValidationCache
+from bench.jobs.initial_weights import Tensors
 from bench.jobs.inputs import labelled
 from bench.jobs.predict import mean_accuracy, mean_dice
-from bench.jobs.prepare import PrepareSpec
-from bench.jobs.supervised import Judge, Supervised, Task
-from bench.jobs.tracking import Curve, Looks, Predict
-from bench.nets import transfer
+from bench.jobs.prepare.spec import PrepareSpec
+from bench.nets import controls, transfer
 from bench.nets.base import triple
 from bench.protocol.sections import Inference, Windows
-from bench.random import numpy_rng
+from bench.random import numpy_rng, torch_seed
 from bench.ranges import Triple
 from bench.train import label_losses
 from bench.train.loop import Curve as TrainingCurve
@@ -53,16 +55,16 @@ def run(context: Context[FinetuneSpec]) -> None:
     network, loaded = build(context)
     manifest = _manifest(context)
     if tuning.evaluation == "as_loaded":
-        transfer.save(context.made / "last.safetensors", dict(network.state_dict()), manifest)
+        transfer.save(context.folder / "last.safetensors", dict(network.state_dict()), manifest)
         training.keep_curve(context, TrainingCurve())
         return
     root = context.run.roots.get(data.dataset)
     cases = labelled(opened(context.input(0)), data, "train", root, spec.seed)
-    judge, kept, validate = _lookers(context, root)
+    judge, tracked, validate = _validation(context, root)
     read = (_ClassReader if data.task == CLASSIFICATION else _MapReader)(context, cases)
     if tuning.prior and tuning.output == "new":
         _start_at_frequencies(network, [read(n % len(cases), 0, n)["label"] for n in range(PRIOR)], spec)
-    objective = Supervised(network, _task(spec), judge, Phases(network, loaded, tuning), kept)
+    objective = Supervised(network, _loss_config(spec), judge, Phases(network, loaded, tuning), tracked)
     context.log(f"{len(cases)} labelled cases, {tuning.steps} steps of {tuning.batch}")
     settings = Run(
         tuning, spec.seed, context.scratch, context.run.every,
@@ -71,12 +73,12 @@ def run(context: Context[FinetuneSpec]) -> None:
     each = tuning.batch // (tuning.scans or tuning.batch)
     batches = partial(training.batches, context, tuning, read, len(cases), each=each)
     curve = fit(objective, batches, settings)
-    transfer.save(context.made / "last.safetensors", dict(network.state_dict()), manifest)
+    transfer.save(context.folder / "last.safetensors", dict(network.state_dict()), manifest)
     if judge is not None and tuning.select != "last":
-        transfer.save(context.made / f"{tuning.select}.safetensors", judge.weights, manifest)
+        transfer.save(context.folder / f"{tuning.select}.safetensors", judge.weights, manifest)
     training.keep_curve(context, curve)
-    if kept is not None:
-        kept.save(context.made)
+    if tracked is not None:
+        tracked.save(context.folder)
     if validate is not None:
         if judge is not None and tuning.select == "best_val":
             context.facts[VALIDATION] = judge.best
@@ -90,21 +92,21 @@ def _take_over(context: Context[FinetuneSpec]) -> None:
     Of a recipe with several runs the mean decides; of equal scores the first recipe of the grid.
     """
     candidates, needs = context.spec.tune, context.job.needs
-    manifests = {place: context.store.manifest(needs[place]) for c in candidates for place in c.runs}
-    scores = [float(np.mean([manifests[place][VALIDATION] for place in c.runs])) for c in candidates]
+    manifests = {index: context.store.manifest(needs[index]) for c in candidates for index in c.runs}
+    scores = [float(np.mean([manifests[index][VALIDATION] for index in c.runs])) for c in candidates]
     best = int(np.argmax(scores))  # the first of equal ones
-    place = candidates[best].runs[0]
-    for file in context.input(place).iterdir():
+    index = candidates[best].runs[0]
+    for file in context.input(index).iterdir():
         if file.name in TAKEN_OVER or file.suffix == ".safetensors":
-            shutil.copyfile(file, context.made / file.name)
+            shutil.copyfile(file, context.folder / file.name)
     for candidate, score in zip(candidates, scores, strict=True):
         context.log(f"{score:.4f} on the patients that validate: {settings_text(candidate.settings)}")
     context.log(f"taken over: {settings_text(candidates[best].settings)}")
     inherited = ("method", "receipt", "steps", "samples", "voxels", "waited")
-    context.facts |= {key: manifests[place][key] for key in inherited if key in manifests[place]}
+    context.facts |= {key: manifests[index][key] for key in inherited if key in manifests[index]}
     context.facts["choice"] = {
         "best": best, "scores": scores, "settings": [settings_text(c.settings) for c in candidates],
-        "recipe": plain(context.done(place, FinetuneSpec).finetune),
+        "recipe": plain(context.done(index, FinetuneSpec).finetune),
     }  # fmt: skip
 
 
@@ -134,7 +136,7 @@ def _start_at_frequencies(network: nets.Model, labels: Sequence[np.ndarray], spe
                 bias.copy_(torch.from_numpy(log))
 
 
-def _task(spec: FinetuneSpec) -> Task:
+def _loss_config(spec: FinetuneSpec) -> LossConfig:
     tuning, data = spec.finetune, spec.data
     name = tuning.loss or ""
     if data.task == CLASSIFICATION:
@@ -154,7 +156,7 @@ def _task(spec: FinetuneSpec) -> Task:
             ce_weight=tuning.ce_weight,
             ignore=data.ignore,
         )
-    return Task(loss, tuning.augment, spec.network.crop, tuning.deep_supervision)
+    return LossConfig(loss, tuning.augment, spec.network.crop, tuning.deep_supervision)
 
 
 def _manifest(context: Context[FinetuneSpec]) -> transfer.Manifest:
@@ -177,39 +179,82 @@ def build(context: Context[FinetuneSpec]) -> tuple[nets.Model, Collection[str]]:
     initial_weights.seeded(spec.seed)
     network = initial_weights.network_of(spec.network, spec.data.task)
     pretrained = context.input(1) if spec.init.startswith("job:") else None
-    receipt = initial_weights.start(context, network, pretrained)
+    as_loaded = spec.finetune.evaluation == "as_loaded"
+    output = as_loaded or spec.finetune.output == "loaded"
+    receipt = initial_weights.start(context, network, pretrained, partial(_controlled, spec, network), output)
+    if receipt is not None and as_loaded:
+        _refuse_partial(receipt)
     return network, receipt.matched if receipt else ()
 
 
-def _lookers(
+def _controlled(spec: FinetuneSpec, network: nets.Model, tensors: Tensors) -> Tensors:
+    """Return the tensors as a control row starts from them: shuffled, or nearer to the fresh weights."""
+    if spec.control == "shuffled":
+        tensors = controls.shuffled(tensors, torch_seed(spec.seed, "shuffled"))
+    return tensors if spec.dose == 1 else controls.diluted(tensors, network.state_dict(), spec.dose)
+
+
+def _refuse_partial(receipt: transfer.Receipt) -> None:
+    """Refuse to score a network of which a part did not come.
+
+    Raises:
+        BenchError: names the first tensor that would be random.
+    """
+    lacking = (*receipt.missing, *receipt.left_random)
+    if lacking:
+        raise BenchError(
+            f"evaluation: as_loaded: {len(lacking)} tensors did not come with the weights, the first is "
+            f"{lacking[0]!r}; fine-tune the row, or take weights of the whole network"
+        )
+
+
+def rehearse(spec: FinetuneSpec, weights: Path | None) -> str:
+    """Load a file of weights into the network, and refuse a batch that may not be cut.
+
+    Returns:
+        A line on what the file leaves open, else nothing.
+
+    Raises:
+        BenchError: the weights do not fit, or a layer looks at the whole batch.
+    """
+    network = initial_weights.network_of(spec.network, spec.data.task)
+    left_open = initial_weights.rehearse(network, weights, spec.given) if weights is not None else ""
+    frozen = network.encoder if spec.finetune.evaluation == "linear" else None
+    training.check_micro_batches(network, spec.finetune, spec.kind, frozen)
+    return left_open
+
+
+def _validation(
     context: Context[FinetuneSpec], root: str | None
-) -> tuple[Judge | None, Curve | None, Looks | None]:
+) -> tuple[Judge | None, Curve | None, ValidationCache | None]:
     """Return who chooses weights, who keeps the learning curve, who scores the patients that validate.
 
     They share looks at the same cases.
     """
     tuning, judge, curve = context.spec.finetune, None, None
-    tracked, looks = tuning.track, dict[Which, Looks]()
+    tracked, caches = tuning.track, dict[Which, ValidationCache]()
     if tuning.validated:
-        looks["val"] = _looks(context, "val", root, "tune")
+        caches["val"] = _validation_cache(context, "val", root, "tune")
     if tuning.judged:
         which: Which = "test" if tuning.select == "best_test" else "val"
-        if which not in looks:
-            looks[which] = _looks(context, which, root, f"select: {tuning.select}")
+        if which not in caches:
+            caches[which] = _validation_cache(context, which, root, f"select: {tuning.select}")
         word = "accuracy" if context.spec.data.task == CLASSIFICATION else "Dice"
-        judge = Judge(tuning, looks[which].mean, partial(_tell, context, word, looks[which].cases))
+        judge = Judge(tuning, caches[which].mean, partial(_tell, context, word, caches[which].cases))
     if tracked is not None:
-        if tracked.part not in looks:
-            looks[tracked.part] = _looks(context, tracked.part, root, "track")
-        curve = Curve(tracked, tuning.steps or 0, looks[tracked.part])
-    return judge, curve, looks["val"] if tuning.validated else None
+        if tracked.part not in caches:
+            caches[tracked.part] = _validation_cache(context, tracked.part, root, "track")
+        curve = Curve(tracked, tuning.steps or 0, caches[tracked.part])
+    return judge, curve, caches["val"] if tuning.validated else None
 
 
 def _tell(context: Context[FinetuneSpec], word: str, cases: int, step: int, score: float) -> None:
     context.log(f"step {step}: {word} {score:.4f} on {cases} held-out cases")
 
 
-def _looks(context: Context[FinetuneSpec], which: Which, root: str | None, why: str) -> Looks:
+def _validation_cache(
+    context: Context[FinetuneSpec], which: Which, root: str | None, why: str
+) -> ValidationCache:
     tuning, data, net = context.spec.finetune, context.spec.data, context.spec.network
     prepared = opened(context.input(0))
     cases = labelled(prepared, data, which, root, context.spec.seed, full=tuning.val == "full")
@@ -225,7 +270,7 @@ def _looks(context: Context[FinetuneSpec], which: Which, root: str | None, why: 
     else:
         predict = partial(mean_dice, **given, regions=data.regions, paint=data.paint, ignore=data.ignore)
     tracked = tuning.track if tuning.track and tuning.track.part == which else None
-    return Looks(predict, prepared, len(cases), tracked, tuning.head, data.ignore)
+    return ValidationCache(predict, prepared, len(cases), tracked, tuning.head, data.ignore)
 
 
 class _Reader:
@@ -237,7 +282,7 @@ class _Reader:
         self._crop, self._seed = spec.network.crop, spec.seed
         self._wide = read_size(self._crop, spec.finetune.augment)
 
-    def _around(self, start: Triple) -> Triple:
+    def _read_corner(self, start: Triple) -> Triple:
         """Return the corner of what is read, the network's crop in its middle."""
         return triple([a - (w - n) // 2 for a, w, n in zip(start, self._wide, self._crop, strict=True)])
 
@@ -266,7 +311,7 @@ class _MapReader(_Reader):
             voxels = _unlabelled(volume, rng)
         elif self._ignore is not None:
             voxels = _judged(volume, self._ignore, rng)
-        corner = self._around(_centred(voxels, start, self._crop, volume.shape, rng))
+        corner = self._read_corner(_centred(voxels, start, self._crop, volume.shape, rng))
         return {"image": volume.crop(corner, self._wide), "label": volume.crop_label(corner, self._wide)}
 
     def _positive(self, sample: int, rng: np.random.Generator) -> bool:
@@ -286,7 +331,7 @@ class _ClassReader(_Reader):
     def __call__(self, case: int, step: int, sample: int) -> Sample:
         volume = opened(self._folder).volume(self._cases[case])
         start = volume.random_start(self._crop, numpy_rng(self._seed, "crop", step, sample))
-        image = volume.crop(self._around(start), self._wide)
+        image = volume.crop(self._read_corner(start), self._wide)
         return {"image": image, "label": np.array(self._classes[case])}
 
 
@@ -305,8 +350,8 @@ def _unlabelled(volume: Volume, rng: np.random.Generator) -> np.ndarray | None:
     """
     for _ in range(20):
         voxel = rng.integers(volume.shape)
-        one = triple(voxel.tolist())
-        if not volume.crop_label(one, (1, 1, 1)).any() and volume.crop(one, (1, 1, 1)).max() > volume.lowest:
+        at = triple(voxel.tolist())
+        if not volume.crop_label(at, (1, 1, 1)).any() and volume.crop(at, (1, 1, 1)).max() > volume.lowest:
             return voxel[None]
     return None
 

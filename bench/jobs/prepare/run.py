@@ -28,7 +28,7 @@ from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError, Stopped
 from bench.job import identify
 from bench.jobs.context import Context
-from bench.jobs.prepare import PrepareSpec
+from bench.jobs.prepare.spec import PrepareSpec
 from bench.metrics.grid import blanked
 from bench.pool import work
 from bench.random import numpy_rng
@@ -47,28 +47,29 @@ def run(context: Context[PrepareSpec]) -> None:
     name = context.spec.dataset
     root = Path(context.run.roots[name])
     cases = adapter(name, Roots(None, {name: root})).cases(root)
-    known = Contents(context.store.root / "contents.json")
-    contents = _promised(context, known, cases)
+    cache = Contents(context.store.root / "contents.json")
+    contents = _promised(context, cache, cases)
     folder = context.store.within(context.scratch / "shards")
     folder.mkdir(exist_ok=True)
     done = Gathered(folder, contents).done
-    taken = _earlier(context, {c: contents[c] for c, there in zip(contents, done, strict=True) if not there})
+    lacking = {case: contents[case] for case, is_done in zip(contents, done, strict=True) if not is_done}
+    earlier = _earlier(context, lacking)
     maker = Maker(name, root, context.spec.recipe, folder)
     tasks = (
-        Task(case, contents[case.id], _kept(taken.get(case.id), case.id))
-        for case, there in zip(cases, done, strict=True)
-        if not there
+        Task(case, contents[case.id], _from_earlier(earlier.get(case.id), case.id))
+        for case in cases
+        if case.id in lacking
     )
     processes = context.run.loaders
     try:
         copied = _all(context, closing(work(tasks, maker, processes)), int(done.sum()), len(cases))
     except ReplacedError as error:
-        known.forget(next(case for case in cases if case.id == error.case))
-        known.save()
+        cache.forget(next(case for case in cases if case.id == error.case))
+        cache.save()
         raise
     gathered = Gathered(folder, contents)
     _tell_unread(context, name, gathered.faults, len(cases))
-    join(gathered, context.made, cases)
+    join(gathered, context.folder, cases)
     context.facts.update(cases=len(cases), copied=copied, unread=len(gathered.faults))
 
 
@@ -115,25 +116,25 @@ def _all(context: Context[PrepareSpec], working: closing[Any], done: int, total:
     return copied
 
 
-def _promised(context: Context[PrepareSpec], known: Contents, cases: list[Case]) -> dict[str, str]:
+def _promised(context: Context[PrepareSpec], cache: Contents, cases: list[Case]) -> dict[str, str]:
     """Return each case's content as the job's id promises it, in order.
 
     Raises:
         BenchError: it is not what the plan saw.
     """
     name = context.spec.dataset
-    digest, found = known.promised(cases)
+    digest, contents = cache.promised(cases)
     if context.spec.contents not in (None, digest):
         raise BenchError(f"{name}: its files changed since the plan; run the protocol again")
-    if len(found) < len(cases):
+    if len(contents) < len(cases):
         raise BenchError(
             f"{name}: two of its {len(cases)} cases have one id; its adapter must tell them apart"
         )
-    return found
+    return contents
 
 
 @dataclass(frozen=True)
-class Kept:
+class EarlierCase:
     """A case as an earlier job prepared it."""
 
     geometry: Geometry
@@ -148,7 +149,7 @@ class Task:
 
     case: Case
     content: str
-    kept: Kept | None = None
+    earlier: EarlierCase | None = None
 
     def __str__(self) -> str:
         return f"case {self.case.id}"
@@ -172,7 +173,7 @@ class Maker:
             def do(task: Task) -> tuple[str, bool | None]:
                 copied = _copied(task)
                 try:
-                    writer.add(copied or _made(dataset, task, self.recipe))
+                    writer.add(copied or _prepared(dataset, task, self.recipe))
                 except once.ChangedError:
                     return task.case.id, None
                 except VolumeError as error:
@@ -189,10 +190,10 @@ class Maker:
 
 def _earlier(context: Context[PrepareSpec], wanted: Mapping[str, str]) -> dict[str, Index]:
     """Return, by case id, an earlier job that prepared the same content by the same recipe."""
-    found: dict[str, Index] = {}
-    asked = {**context.job.plain()["spec"], "contents": None}
+    indexes: dict[str, Index] = {}
+    wanted_spec = {**context.job.plain()["spec"], "contents": None}
     for folder in sorted(context.store.jobs.iterdir()):
-        if len(found) == len(wanted):
+        if len(indexes) == len(wanted):
             break
         if not (folder / index.NAME).is_file():
             continue
@@ -201,7 +202,7 @@ def _earlier(context: Context[PrepareSpec], wanted: Mapping[str, str]) -> dict[s
             spec = manifest["spec"]
             # by its id its version is today's; what other source files made, today's would be recorded for
             same = identify(PrepareSpec.kind, PrepareSpec.version, spec, ()) == folder.name
-            if not same or {**spec, "contents": None} != asked or not context.fresh(manifest):
+            if not same or {**spec, "contents": None} != wanted_spec or not context.fresh(manifest):
                 continue
             earlier = Index(folder)
         except (BenchError, KeyError, TypeError) as error:
@@ -213,31 +214,31 @@ def _earlier(context: Context[PrepareSpec], wanted: Mapping[str, str]) -> dict[s
                 and case not in earlier.faults
                 and earlier.row(case)["content"].tobytes().hex() == content
             ):
-                found.setdefault(case, earlier)
-    return found
+                indexes.setdefault(case, earlier)
+    return indexes
 
 
-def _kept(earlier: Index | None, case: str) -> Kept | None:
+def _from_earlier(earlier: Index | None, case: str) -> EarlierCase | None:
     if earlier is None:
         return None
     row = earlier.row(case)
     places = {name: earlier.place(case, name) for name in index.FRAMES if earlier.has(case, name)}
-    return Kept(earlier.geometry(case), float(row["step"]), float(row["offset"]), places)
+    return EarlierCase(earlier.geometry(case), float(row["step"]), float(row["offset"]), places)
 
 
 def _copied(task: Task) -> Made | None:
     """Return a case as the earlier job left it; None where there is none or it is damaged."""
-    kept = task.kept
-    if kept is None:
+    earlier = task.earlier
+    if earlier is None:
         return None
     try:
-        frames = {name: place.read() for name, place in kept.places.items()}
+        frames = {name: frame.read() for name, frame in earlier.places.items()}
     except BenchError:
         return None
-    return Made(task.case.id, task.content, kept.geometry, kept.step, kept.offset, frames)
+    return Made(task.case.id, task.content, earlier.geometry, earlier.step, earlier.offset, frames)
 
 
-def _made(dataset: Dataset, task: Task, recipe: Recipe) -> Made:
+def _prepared(dataset: Dataset, task: Task, recipe: Recipe) -> Made:
     """Read, prepare and compress one case: the only place where a volume is decoded.
 
     Raises:
@@ -257,8 +258,8 @@ def _made(dataset: Dataset, task: Task, recipe: Recipe) -> Made:
         except TooLargeError:
             raise MemoryError from None
     if volume.array.shape[0] != len(dataset.channels):
-        found, declared = volume.array.shape[0], ", ".join(dataset.channels)
-        detail = f"{found} channel(s), the data set declares {len(dataset.channels)} ({declared})"
+        channels, declared = volume.array.shape[0], ", ".join(dataset.channels)
+        detail = f"{channels} channel(s), the data set declares {len(dataset.channels)} ({declared})"
         raise VolumeError(case.images[0], "shape", detail)
     prepared = prepare(volume, label, recipe, dataset)
     step, offset, stored = quantise(prepared.image, prepared.step)
@@ -306,5 +307,5 @@ def _some_of_each(label: np.ndarray, case: str) -> np.ndarray:
         for number, group in enumerate(np.split(order, ends))
     ]
     chosen = np.concatenate(groups)
-    found = np.column_stack([places[chosen], values[chosen]])
-    return found.astype(np.int16 if max(label.shape) <= 1 << 15 else np.int32)
+    voxels = np.column_stack([places[chosen], values[chosen]])
+    return voxels.astype(np.int16 if max(label.shape) <= 1 << 15 else np.int32)

@@ -6,17 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from bench.data.parts import Labelled
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs import prediction
-from bench.jobs.kind import MAPS, START, Around, Given, NetSpec
-from bench.jobs.prepare import PrepareSpec
-from bench.jobs.pretrain import PretrainSpec
-from bench.jobs.trains import Trains, batch_norm
+from bench.jobs.kind import MAPS, START, Given, NetSpec, PlanContext
+from bench.jobs.prepare.spec import PrepareSpec
+from bench.jobs.pretrain.spec import PretrainSpec
+from bench.jobs.training_kind import TrainingKind, batch_norm
 from bench.nets import catalog
 from bench.protocol.comparable import LOSSES
 from bench.protocol.sections import Inference, Number, Tuning
@@ -72,9 +71,7 @@ class TuningSpec(Tuning):
 
     inference: Inference | None = sparse()
     track: Tracked | None = sparse()
-    validated: bool = sparse(
-        False
-    )  # its weights are scored on the patients that validate, for a grid's choice
+    validated: bool = sparse(False)  # scored on the patients that validate, for a grid's choice
 
     @property
     def validates(self) -> bool:
@@ -98,14 +95,13 @@ def settings_text(settings: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class FinetuneSpec(Trains):
+class FinetuneSpec(TrainingKind):
     """A network, what it starts from, the labelled cases, how it is trained."""
 
     kind = "finetune"
     # 2: labels had been flipped along other axes than their images
     # 3: windows larger than the volume had been padded with 0 and not, as in training, with its lowest value
     version = 3
-    work = "bench.jobs.finetuning"
 
     network: NetSpec
     init: str  # random, job:<id>[@step], file:<sha256>
@@ -118,14 +114,14 @@ class FinetuneSpec(Trains):
     # nothing is trained: the best of these fine-tunings is taken over
     tune: tuple[Candidate, ...] = sparse(())
 
-    def refuse(self, job: Job, around: Around) -> None:
+    def refuse(self, job: Job, plan: PlanContext) -> None:
         """A batch, a crop or a loss that cannot be; weights that the network cannot take over."""
         net = self.network
-        self.refuse_training(job, around, processes=1)
+        self.refuse_training(job, plan, processes=1)
         self._refuse_for_task()
         self._refuse_curve()
-        self._refuse_output(job, around)
-        needs = (around.jobs[need].spec for need in job.needs)
+        self._refuse_output(job, plan)
+        needs = (plan.jobs[need].spec for need in job.needs)
         for before in (spec.network for spec in needs if isinstance(spec, PretrainSpec)):
             if net.in_channels % before.in_channels:
                 raise BenchError(
@@ -165,7 +161,7 @@ class FinetuneSpec(Trains):
                 "finetune.hidden: has batch norm, for which one sample is too few; take a batch of 2"
             )
 
-    def _refuse_output(self, job: Job, around: Around) -> None:
+    def _refuse_output(self, job: Job, plan: PlanContext) -> None:
         """A last layer that cannot have come, or that was taught other labels."""
         as_loaded = self.finetune.evaluation == "as_loaded"
         key = "evaluation: as_loaded" if as_loaded else "output: loaded"
@@ -174,10 +170,10 @@ class FinetuneSpec(Trains):
         if self.init == "random":
             raise BenchError(f"finetune.{key}: the row starts from random weights; leave it out")
         for need in job.needs:
-            before = around.jobs[need].spec
+            before = plan.jobs[need].spec
             if not isinstance(before, PretrainSpec):
                 continue
-            taught = {entry.dataset for entry in before.data if entry.classes}
+            taught = {part.dataset for part in before.data if part.classes}
             if taught != {self.data.dataset} or self.finetune.head != "softmax":
                 learned = f"the labels of {', '.join(sorted(taught))}" if taught else "no labels"
                 raise BenchError(
@@ -211,19 +207,12 @@ class FinetuneSpec(Trains):
             return "the hidden layer has batch norm, whose statistics are of the whole batch"
         return "" if self.finetune.evaluation == "linear" else batch_norm(self.network.network)
 
-    def rehearse(self, weights: Path | None) -> str:
-        """The network with the weights in it, and whether its batch may be cut."""
-        from bench.jobs import initial_weights, training
+    @property
+    def builds(self) -> bool:
+        """Where its batch is cut, the layers of its network are looked at."""
+        return self.finetune.accumulate > 1
 
-        if weights is None and self.finetune.accumulate == 1:
-            return ""
-        network = initial_weights.network_of(self.network, self.data.task)
-        said = initial_weights.rehearse(network, weights, self.given) if weights is not None else ""
-        frozen = network.encoder if self.finetune.evaluation == "linear" else None
-        training.check_micro_batches(network, self.finetune, self.kind, frozen)
-        return said
-
-    def likeness(self, job: Job, around: Around) -> list[Any]:
+    def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
         """The same network and batch, the same looks."""
         looks = [self.finetune.track, self.data] if self.finetune.track else []
         return [self.network, self.finetune.batch, self.finetune.precision, *looks]
@@ -237,24 +226,24 @@ class FinetuneSpec(Trains):
         """One crop through the network; a classification has no decoder."""
         return prod(self.network.crop) * self.network.flops(self.data.task == MAPS)
 
-    def units(self, job: Job, around: Around) -> float | None:
+    def units(self, job: Job, plan: PlanContext) -> float | None:
         """By the step."""
-        return 0.0 if self.untrained else super().units(job, around)
+        return 0.0 if self.untrained else super().units(job, plan)
 
     def operations(self) -> float | None:
         """Every sample of every step, where there is one."""
         return 0.0 if self.untrained else super().operations()
 
-    def seconds(self, job: Job, around: Around) -> float | None:
+    def seconds(self, job: Job, plan: PlanContext) -> float | None:
         """By its operations, and the cases that its curve predicts at each look."""
         if self.untrained:
             return START
-        trained, cases = super().seconds(job, around), around.sizes.get(job.id)
+        trained, cases = super().seconds(job, plan), plan.sizes.get(job.id)
         tuning = self.finetune
         if trained is None or tuning.track is None or not cases:
             return trained
-        prepared = around.jobs[job.needs[0]]
-        sides = prepared.told(PrepareSpec).sides(prepared, around)
+        prepared = plan.jobs[job.needs[0]]
+        sides = prepared.spec_as(PrepareSpec).sides(prepared, plan)
         inference = tuning.inference or Inference()
-        each = prediction.seconds(self.network, inference, sides, self.data.task, around.speed(job))
+        each = prediction.seconds(self.network, inference, sides, self.data.task, plan.speed(job))
         return trained + each * cases * tuning.track.looks(tuning.steps or 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from bench.data.prepared import opened
 from bench.errors import Stopped
 from bench.jobs import initial_weights
 from bench.jobs.context import Context
-from bench.jobs.embed import FILE, NAMES, Embedded, EmbedSpec
+from bench.jobs.embed.spec import FILE, NAMES, Embedded, EmbedSpec
 from bench.jobs.inputs import mixed
 from bench.jobs.kind import NetSpec
 from bench.jobs.watch import embedded
@@ -39,25 +40,30 @@ def run(context: Context[EmbedSpec]) -> None:
     channels_last(network).to(fabric("fp32").device)
     groups = [data.dataset for data in spec.data]
     places = list(_places(context))
-    made = []
+    parts = []
     for first in range(0, len(places), BATCH):
         images = _images(context, places[first : first + BATCH])
-        made.append(embedded(network.encoder, images))
+        parts.append(embedded(network.encoder, images))
         context.progress(min(first + BATCH, len(places)), len(places))
         if context.stopping():
-            raise Stopped(f"stopped after sample {first + len(made[-1])}; the next attempt begins again")
-    z = torch.cat(made)
+            raise Stopped(f"stopped after sample {first + len(parts[-1])}; the next attempt begins again")
+    z = torch.cat(parts)
     flat = z.double().numpy()
     np.savez(
-        context.made / FILE, tsne=tsne(flat, spec.seed), pca=pca(flat),
+        context.folder / FILE, tsne=tsne(flat, spec.seed), pca=pca(flat),
         group=np.array([group for group, _, _ in places], np.int64),
     )  # fmt: skip
     spread = [float(directions(z)), float(effective_rank(z))]
     std, rank = (value if math.isfinite(value) else None for value in spread)  # one sample has none
     named = Embedded(tuple(groups), tuple(case for _, case, _ in places), std, rank)
-    write_atomic(context.made / NAMES, json.dumps(plain(named)))
-    known = {"std": std, "rank": rank}
-    context.facts.update(samples=len(places), **{k: v for k, v in known.items() if v is not None})
+    write_atomic(context.folder / NAMES, json.dumps(plain(named)))
+    spread_facts = {"std": std, "rank": rank}
+    context.facts.update(samples=len(places), **{k: v for k, v in spread_facts.items() if v is not None})
+
+
+def rehearse(spec: EmbedSpec, weights: Path) -> str:
+    """Load a file of weights into the network; return a line on what it leaves open, else nothing."""
+    return initial_weights.rehearse(network_of(spec.network), weights, spec.given)
 
 
 def network_of(net: NetSpec) -> nets.Network:
@@ -81,19 +87,19 @@ def _images(context: Context[EmbedSpec], places: list[tuple[int, str, int]]) -> 
         rng = numpy_rng(context.spec.seed, f"embed {group}", sample=number)
         return opened(context.input(group)).volume(case).random_crop(context.spec.network.crop, rng)
 
-    return torch.from_numpy(np.stack([image(*place) for place in places]))
+    return torch.from_numpy(np.stack([image(*sample) for sample in places]))
 
 
 def pca(z: np.ndarray) -> np.ndarray:
     """Return the first two principal components of rows (N, C), (N, 2) float32; signs made unique."""
     centred = z - z.mean(axis=0)
     left, scale, _ = np.linalg.svd(centred, full_matrices=False)
-    found = np.zeros((len(z), 2))
-    kept = min(2, len(scale))
-    found[:, :kept] = left[:, :kept] * scale[:kept]
-    heaviest = np.abs(found).argmax(axis=0)
-    signs = np.sign(found[heaviest, [0, 1]])
-    return (found * np.where(signs == 0, 1, signs)).astype(np.float32)
+    components = np.zeros((len(z), 2))
+    count = min(2, len(scale))
+    components[:, :count] = left[:, :count] * scale[:count]
+    heaviest = np.abs(components).argmax(axis=0)
+    signs = np.sign(components[heaviest, [0, 1]])
+    return (components * np.where(signs == 0, 1, signs)).astype(np.float32)
 
 
 def tsne(z: np.ndarray, seed: int) -> np.ndarray:

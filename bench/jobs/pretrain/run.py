@@ -21,11 +21,12 @@ from bench.data.prepared import opened
 from bench.data.reader import Volume
 from bench.dataset import Case
 from bench.errors import BenchError
-from bench.jobs import guard, initial_weights, training
+from bench.jobs import initial_weights, training
 from bench.jobs.context import Context
+from bench.jobs.guard import spec as guard
 from bench.jobs.inputs import mixed
-from bench.jobs.prepare import PrepareSpec
-from bench.jobs.pretrain import PretrainSpec
+from bench.jobs.prepare.spec import PrepareSpec
+from bench.jobs.pretrain.spec import PretrainSpec
 from bench.jobs.watch import SAMPLES, Watch
 from bench.method import Method, Owned, terms
 from bench.nets import transfer
@@ -57,9 +58,9 @@ class Pretext(Objective):
         The batch is used up: views may be made in its memory.
         """
         origin = {"origin": batch["origin"]} if "origin" in batch else {}
-        made = self.method.views(Owned(batch), generator)
-        made = dict(blame.named(made, type(self.method).views, "tensors"))
-        return terms(self.method, {**made, **origin})
+        views = self.method.views(Owned(batch), generator)
+        views = dict(blame.named(views, type(self.method).views, "tensors"))
+        return terms(self.method, {**views, **origin})
 
     def after_step(self, progress: float) -> None:
         """Let momentum teachers follow."""
@@ -105,11 +106,11 @@ def run(context: Context[PretrainSpec]) -> None:
     curve = fit(objective, partial(training.batches, context, spec.pretrain, read, len(read.cases)), settings)
     if distributed.rank() > 0:
         return
-    transfer.save(context.made / "weights.safetensors", method.transfer(), manifest)
+    transfer.save(context.folder / "weights.safetensors", method.transfer(), manifest)
     for step, path in snapshots.items():
-        shutil.copyfile(path, context.made / f"weights-{step}.safetensors")
+        shutil.copyfile(path, context.folder / f"weights-{step}.safetensors")
     training.keep_curve(context, curve)
-    pd.DataFrame(watch.rows).to_csv(context.made / "embeddings.csv", index=False, float_format="%.6g")
+    pd.DataFrame(watch.rows).to_csv(context.folder / "embeddings.csv", index=False, float_format="%.6g")
     context.log(watch.verdict())
 
 
@@ -119,22 +120,23 @@ def built(spec: PretrainSpec) -> tuple[nets.Network, Method]:
     Raises:
         BenchError: the method cannot train this network at this size.
     """
-    net, params = spec.network, spec.method.made
+    net, params = spec.network, spec.method.typed_params
     initial_weights.seeded(spec.seed)
     out = params.out_channels(net.in_channels, 1 + spec.classes[1])
     network = nets.network(net.network, net.preset, net.in_channels, out, net.crop)
     return network, spec.method.method.build(network, params, torch_seed(spec.seed, "heads"))
 
 
-def rehearse(spec: PretrainSpec) -> None:
-    """Build what a spec trains, without memory for its weights, to see whether that can be done.
+def rehearse(spec: PretrainSpec, weights: None = None) -> str:
+    """Build what a spec trains, without memory for its weights; return nothing: it starts from no file.
 
     Raises:
-        BenchError: it cannot.
+        BenchError: it cannot be built.
     """
     with torch.device("meta"), suppress(RuntimeError):  # MONAI's Swin UNETR reads tensors while it is built
         _, method = built(spec)
         training.check_micro_batches(method, spec.pretrain, spec.kind)
+    return ""
 
 
 def _snapshots(context: Context[PretrainSpec]) -> dict[int, Path]:
@@ -161,24 +163,24 @@ class _Reader:
         folders = [context.input(index) for index in range(len(data))]
         gone = guard.seen(context.input(len(data))) if spec.leaks == "drop" else set()
         chosen = mixed([opened(f) for f in folders], data, spec.take, spec.seed, context.run.roots)
-        kept = [(i, c) for i, c in chosen if (data[i].dataset, c.id) not in gone]
-        if not kept:
+        remaining = [(i, c) for i, c in chosen if (data[i].dataset, c.id) not in gone]
+        if not remaining:
             raise BenchError(f"no case is left to pretrain on: {len(chosen)} stand in a downstream test part")
-        self.dropped = len(chosen) - len(kept)
-        self.unlabelled = sum(case.label is None for _, case in kept)
-        classes = [_classes(entry, spec.classes[0]) for entry in data]
+        self.dropped = len(chosen) - len(remaining)
+        self.unlabelled = sum(case.label is None for _, case in remaining)
+        classes = [_classes(item, spec.classes[0]) for item in data]
         scales = [context.done(index, PrepareSpec).recipe.scale for index in range(len(data))]
-        beside = [
+        extras = [
             {**classes[i], "origin": origin, "zscored": np.array(scales[i] == "zscore"), "case": np.array(n)}
-            for n, ((i, _), origin) in enumerate(zip(kept, origins(data, kept), strict=True))
+            for n, ((i, _), origin) in enumerate(zip(remaining, origins(data, remaining), strict=True))
         ]
-        self.cases = [(folders[i], c.id, said) for (i, c), said in zip(kept, beside, strict=True)]
+        self.cases = [(folders[i], c.id, extra) for (i, c), extra in zip(remaining, extras, strict=True)]
 
     def probe(self) -> Tensor:
         """Return some crops, the same at every look: from all over the cases."""
         rng = numpy_rng(self._seed, "probe")
         places = np.linspace(0, len(self.cases) - 1, SAMPLES).round().astype(int)
-        chosen = [self.cases[place] for place in places]
+        chosen = [self.cases[index] for index in places]
         volumes = [opened(folder).volume(name) for folder, name, _ in chosen]
         return torch.from_numpy(np.stack([volume.random_crop(self._crop, rng) for volume in volumes]))
 
@@ -187,13 +189,13 @@ class _Reader:
         volume = self._volume(case)
         if len(self.cases) > 1:
             volume.others = partial(self._another, case)
-        found = blame.named(self._params.read(volume, self._crop, rng), type(self._params).read, "arrays")
-        return {**found, **self.cases[case][2]}
+        arrays = blame.named(self._params.read(volume, self._crop, rng), type(self._params).read, "arrays")
+        return {**arrays, **self.cases[case][2]}
 
     def _volume(self, case: int) -> Volume:
-        folder, name, said = self.cases[case]
+        folder, name, extra = self.cases[case]
         volume = opened(folder).volume(name)
-        volume.origin = int(said["origin"])
+        volume.origin = int(extra["origin"])
         return volume
 
     def _another(self, case: int, rng: np.random.Generator) -> Volume:
@@ -213,14 +215,10 @@ def origins(mixture: Sequence[Entry], cases: Sequence[tuple[int, Case]]) -> list
     return [np.array(number[kind], np.int64) for kind in kinds]
 
 
-def _classes(entry: Entry, before: dict[str, int]) -> dict[str, np.ndarray]:
+def _classes(item: Entry, before: dict[str, int]) -> dict[str, np.ndarray]:
     """Return the class labels that a mixture gives to all cases of a data set.
 
     ``first`` stands where label maps are read: its classes come after those of the data sets before it.
     """
-    found = {
-        "task": entry.task,
-        "group": entry.group,
-        "first": before[entry.dataset] if entry.classes else None,
-    }
-    return {key: np.array(value, np.int64) for key, value in found.items() if value is not None}
+    labels = {"task": item.task, "group": item.group, "first": before[item.dataset] if item.classes else None}
+    return {key: np.array(value, np.int64) for key, value in labels.items() if value is not None}

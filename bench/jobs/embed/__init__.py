@@ -1,0 +1,1 @@
+"""Embed: what one encoder makes of samples of every data set."""

@@ -1,0 +1,1 @@
+"""Evaluate: predict every test case."""

@@ -1,0 +1,1 @@
+"""Fine-tune: one network on one label fraction of one data set."""

@@ -1,0 +1,1 @@
+"""Guard: which cases of a pretraining also stand in a downstream test part."""

@@ -1,0 +1,1 @@
+"""Latency: how long one network takes for one crop."""

@@ -1,0 +1,1 @@
+"""Pretrain: one method on one network and one mixture."""
