@@ -109,8 +109,9 @@ def main(ref: str, word: str = "") -> int:
                 places = [Path(folder) / side for side in ("before", "after")]
                 pair = [ran(source, place, run) for source, place in zip((tree, ROOT), places, strict=True)]
                 lines, rows = differences(*pair), sum(map(len, records(pair[1]).values()))
-                print("\n".join([f"{run[0]}: {rows} rows, {len(weights(pair[1]))} files of weights: "
-                                 f"{'the same' if not lines else 'NOT THE SAME'}", *lines]), flush=True)  # fmt: skip
+                verdict = "NOT THE SAME" if lines else "the same"
+                print(f"{run[0]}: {rows} rows, {len(weights(pair[1]))} files of weights: {verdict}")
+                print("".join(f"{line}\n" for line in lines), end="", flush=True)
                 found += lines
         finally:
             subprocess.run([*git, "remove", "--force", str(tree)], check=True)
