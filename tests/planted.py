@@ -1,6 +1,6 @@
 """Plant an error in a copy of the tree, one at a time, and say whether the test named with it sees it.
 
-    python tests/planted.py            all of planted.yaml, minutes; exit 1 where one is not seen or does not fit
+    python tests/planted.py            all of planted.yaml, minutes; exit 1 where one is not seen or misfits
     python tests/planted.py HD95       those whose name or file holds this word
 
 Whoever makes the code or the tests shorter runs it before and after. ``tests/test_planted.py`` asks that each

@@ -354,6 +354,14 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_no_other(tmp_path, monkeypatc
     assert path.read_text() == "old"
 
 
+def test_who_reads_a_file_that_is_written_anew_reads_the_old_one_to_its_end(tmp_path):
+    path = tmp_path / "file.json"
+    write_atomic(path, "old")
+    with path.open() as reader:
+        write_atomic(path, "new")
+        assert (reader.read(), path.read_text()) == ("old", "new")
+
+
 def test_progress_cut_by_a_power_failure_reads_as_none(store):
     (store.work / JOB).mkdir()
     (store.work / JOB / "progress.json").write_text('{"step": 1')

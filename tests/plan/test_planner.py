@@ -201,6 +201,8 @@ def test_pretraining_epochs_count_the_cases_it_reads(plan_of):
     assert made().pretrain.steps == 4 * N // 2 and made().data[0].part == "train"
     whole = made(datasets=[{"dataset": NAME, "cases": "all"}])
     assert whole.pretrain.steps == 4 * CASES // 2 and whole.data == (Entry(dataset=NAME, part="all"),)
+    assert made(datasets=[{"dataset": NAME, "cases": "all"}], batch=7).pretrain.steps == 11  # 80 / 7 is 11.4
+    assert made(datasets=[{"dataset": NAME, "cases": "all"}], batch=3).pretrain.steps == 27  # 80 / 3 is 26.7
 
 
 def test_pretraining_seeds_cross_with_those_of_fine_tuning(plan_of):

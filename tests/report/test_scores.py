@@ -1,5 +1,7 @@
 """Scores by patient, run and target, and two rows' scores side by side, worked out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -84,6 +86,12 @@ def scores(runs, values, patients=("p1", "p2"), targets=("liver",)):
     )
 
 
+def of(cases, *args):
+    """Return scores whose values are means of these cases, each named by a number."""
+    found = scores(*args)
+    return replace(found, cases=np.array(cases, np.uint64).reshape(found.values.shape))
+
+
 SCRATCH = scores(((0, 0), (0, 1)), [1, 2, 3, 4])
 CROSSED = scores(((0, 0), (0, 1), (5, 0), (5, 1)), range(8))
 ALIGNED = {  # a, b, values of both, patients, runs
@@ -109,6 +117,10 @@ ALIGNED = {  # a, b, values of both, patients, runs
         scores(((0, 0),), [1, 2, NAN, 4], targets=("aorta", "liver")),
         scores(((0, 0),), [NAN, 6, 7, 8], ("p2", "p3"), ("aorta", "liver")),
         [[[NAN, 4]]], [[[NAN, 6]]], ("p2",), ((0, 0),),
+    ),
+    "means of other cases of a patient are no pair": (
+        of([1, 2], ((0, 0),), [1, 2]), of([1, 3], ((0, 0),), [5, 6]),
+        [[[1]], [[NAN]]], [[[5]], [[NAN]]], ("p1", "p2"), ((0, 0),),
     ),
     "nothing in common": (
         SCRATCH, scores(((0, 2),), [5], ("p3",)),
