@@ -11,7 +11,7 @@ from bench.report.supplement import Cloud, Extras, Pretext
 from bench.report.tabular import Entry, grid
 
 HEADING = "Pretraining"
-HEAD = ("Row", "Figure", "At the start", "At the end", "Chance", "Embedding std", "Effective rank", "")
+HEAD = ("Row", "Figure", "At the start", "At the end", "Chance", "Embedding std", "Effective rank", "Remark")
 COLLAPSED, GUESSES = "collapsed", "no better than guessing"
 ARROW = " \N{RIGHTWARDS ARROW} "
 NOTE = (

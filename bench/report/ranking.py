@@ -118,17 +118,19 @@ def _ranking(
     alone = scene.named(keys[0].row).rpartition(", ")[2] if len(_alike(scene, section)) > 1 else ""
     where += f", {alone}" if alone else ""
     table = grid(HEAD, lines, f"{where}: {settled}", _tau(scene, keys), words=(6,))
-    return Ranking(where, settled, table, _matrix([line[0] for line in lines], pairs) if every else None)
+    return Ranking(
+        where, settled, table, _matrix(where, [line[0] for line in lines], pairs) if every else None
+    )
 
 
-def _matrix(rows: Sequence[str], pairs: Sequence[Sequence[Pair]]) -> Table:
+def _matrix(where: str, rows: Sequence[str], pairs: Sequence[Sequence[Pair]]) -> Table:
     """Return the sign of every row beside every other, with words on hover."""
     numbers = [str(n) for n in range(1, len(rows) + 1)]
     lines: list[Sequence[str | Entry]] = [
         (f"{n} {row}", *(Entry(pair.sign, tip=pair.words) for pair in beside))
         for n, row, beside in zip(numbers, rows, pairs, strict=False)
     ]
-    table = grid(["Row beside", *numbers], lines, "Every row beside every other", LEGEND)
+    table = grid(["Row beside", *numbers], lines, f"{where}: every row beside every other", LEGEND)
     columns = tuple(replace(column, kind="check") for column in table.columns)
     return replace(table, columns=columns, folded=True)
 
