@@ -56,7 +56,7 @@ def test_a_task_over_its_memory_is_killed(cluster, tmp_path):
 def test_nothing_is_left_of_it():
     if lacking():
         pytest.skip(lacking())
-    script = Path(__file__).with_name("sandbox.py")
+    script = Path(__file__).parents[2] / "tools" / "slurm" / "sandbox.py"
     folder = Path(f"/tmp/bench-slurm-{os.getpid()}")
     run = [sys.executable, str(script)]
     asked = ["--nodes", "1", "--cpus", "1", "--gpus", "0"]
