@@ -103,7 +103,7 @@ class View:
     @cached_property
     def jobs_imported(self) -> frozenset[str]:
         """Return the jobs whose rows it has from other records itself."""
-        cells = {tuple(getattr(one, name) for name in CELL) for one in self.beside.taken}
+        cells = {_cell_of(one) for one in self.beside.taken}
         return frozenset(job for job, lines in self._lines.items() if lines.cell in cells)
 
     @property
@@ -165,7 +165,7 @@ class View:
         here: dict[str, list[Cell]] = {}
         for cell in cells:
             here.setdefault(cell.evaluate, []).append(cell)
-        origins = {tuple(getattr(one, name) for name in CELL): one.place for one in said.taken}
+        origins = {_cell_of(one): one.place for one in said.taken}
         names, imported = list[tuple[tuple[Any, ...], tuple[Any, ...]]](), list[Taken]()
         whole, behind = dict[str, bool](), dict[tuple[Any, ...], bool]()
         for job, *columns in distinct(self._trained, ["job", *CELL]).itertuples(index=False, name=None):
@@ -376,7 +376,7 @@ def merged(own: Beside, others: Sequence[Beside]) -> Beside:
     if not others:
         return own
     here = {cost.row for cost in own.costs if cost.stage != FORWARD}
-    ran = {_key(course) for course in own.courses}
+    ran = {_cell_of(course) for course in own.courses}
 
     def every(name: str) -> list[Any]:
         return [one for beside in others for one in getattr(beside, name)]
@@ -396,7 +396,7 @@ def merged(own: Beside, others: Sequence[Beside]) -> Beside:
     return replace(
         own,
         **facts,
-        courses=(*(one for one in every("courses") if _key(one) not in ran), *own.courses),
+        courses=(*(one for one in every("courses") if _cell_of(one) not in ran), *own.courses),
         datasets=tuple(datasets.values()),
         read=own.read or next((beside.read for beside in others if beside.read), ()),
         taken=tuple(every("taken")),
@@ -422,8 +422,9 @@ def _origin(text: str) -> str:
     return ORIGIN if text.startswith(ORIGIN) else ""
 
 
-def _key(fact: Any) -> tuple[Any, ...]:
-    return tuple(getattr(fact, name) for name in CELL)
+def _cell_of(fact: Any, columns: Sequence[str] = CELL) -> tuple[Any, ...]:
+    """Return the columns of its cell that something is said of."""
+    return tuple(getattr(fact, name) for name in columns)
 
 
 def _rows(fact: Any) -> set[str]:
@@ -458,7 +459,7 @@ def _renamed(
     return tuple(
         replace(fact, **dict(zip(columns, ours, strict=True)))
         for fact in facts
-        for ours in to.get(tuple(getattr(fact, name) for name in columns), ())
+        for ours in to.get(_cell_of(fact, columns), ())
     )
 
 

@@ -15,6 +15,7 @@ from bench.bundle import is_bundle
 from bench.bundle import manifest as manifests
 from bench.bundle.manifest import Manifest, allowed
 from bench.errors import BenchError
+from bench.process import environment
 from bench.show import reports
 from bench.show.reports import Shown
 from bench.store import Store
@@ -129,15 +130,8 @@ def _put(path: Path, to: Path, raw: bytes) -> None:
 @contextmanager
 def _known(bundle: Opened) -> Iterator[None]:
     """Make a bundle's plugins known: constants are read from their text, none is imported."""
-    before = os.environ.get(plugins.PATHS)
-    os.environ[plugins.PATHS] = ""
-    try:
+    with environment({plugins.PATHS: ""}):
         for outside in bundle.manifest.plugins.values():
             with suppress(BenchError):  # a report is drawn where a plugin is gone, too
                 plugins.use([bundle.root / outside.file], str(bundle.file))
         yield
-    finally:
-        if before is None:
-            del os.environ[plugins.PATHS]
-        else:
-            os.environ[plugins.PATHS] = before

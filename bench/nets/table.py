@@ -31,6 +31,11 @@ _FALK = Source(
     "Nature Methods 16 (2019)",
     "https://doi.org/10.1038/s41592-018-0261-2", f"{MONAI}/basic_unet.py",
 )  # fmt: skip
+_GENESIS = Source(
+    "Zhou et al., Models Genesis: Generic Autodidactic Models for 3D Medical Image Analysis, MICCAI 2019",
+    "https://arxiv.org/abs/1908.06912",
+    "https://github.com/MrGiovanni/ModelsGenesis/blob/12f7feb/pytorch/unet3d.py",
+)
 _PAPER = TalebSize(16, 0.01)  # the configs' enc_filters; Keras' momentum of 0.99
 _TINY = TalebSize(4, 0.1)  # a trial of a few steps must not predict with the statistics it began with
 _CITE = "Taleb et al., 3D Self-Supervised Methods for Medical Imaging, NeurIPS 2020"
@@ -60,12 +65,7 @@ NETWORKS = (
                            in_channels=3, out_channels=5),
         }, dims=2, tasks=("classification",), batch_norm=True),
     Entry("genesis_unet3d", "3D U-Net of Models Genesis", "bench.nets.genesis",
-        Source(
-            "Zhou et al., Models Genesis: Generic Autodidactic Models for 3D Medical Image Analysis, "
-            "MICCAI 2019",
-            "https://arxiv.org/abs/1908.06912",
-            "https://github.com/MrGiovanni/ModelsGenesis/blob/12f7feb/pytorch/unet3d.py",
-        ),
+        _GENESIS,
         (8, 8, 8), _strides(1, 2, 4, 8), {
             "tiny": Preset(GenesisSize(4), (32, 32, 16), 299_110, 110_376, 29_524, 4_212),
             # without the seeds that lose a label (docs/finetuning.md); tracked studies have the former
@@ -75,12 +75,7 @@ NETWORKS = (
             "base": Preset(GenesisSize(32), (64, 64, 32), 19_074_510, 7_027_776, 1_864_896, 257_472),
         }, batch_norm=True),
     Entry("genesis_unet3d_light", "3D U-Net of Models Genesis with a light decoder", "bench.nets.genesis",
-        Source(
-            "Zhou et al., Models Genesis: Generic Autodidactic Models for 3D Medical Image Analysis, "
-            "MICCAI 2019",
-            "https://arxiv.org/abs/1908.06912",
-            "https://github.com/MrGiovanni/ModelsGenesis/blob/12f7feb/pytorch/unet3d.py",
-        ),
+        _GENESIS,
         (8, 8, 8), _strides(1, 2, 4, 8), {
             "tiny": Preset(
                 GenesisSize(4, leak=0.1, light=True), (32, 32, 16), 113_262, 110_376, 8_062, 4_212,

@@ -175,13 +175,13 @@ class Planner:
         recipes = recipes_of(arm.protocol, arm.index, arm.tuned)
         arms = [replace(arm, tuned=recipe) for _, recipe in recipes]
         first = self._finetuning(arms[0], labels, initial)
-        trained_alike = len({self._finetuning(one, labels, initial).id for one in arms}) == 1
-        if arm.tuned.tune is None or arm.tuned.evaluation == "as_loaded" or trained_alike:
+        tune = None if arm.tuned.evaluation == "as_loaded" else arm.tuned.tune
+        if tune is None or len({self._finetuning(one, labels, initial).id for one in arms}) == 1:
             return self._add(arm, labels, initial, first)  # or its grid varies nothing that concerns this row
         needs, candidates = list(first.needs), dict[str, Candidate]()
         for (settings, _), one in zip(recipes, arms, strict=True):
             places = list[int]()
-            for seed in specs.in_turn(arm.tuned.seeds, labels.seed, arm.tuned.tune.runs):
+            for seed in specs.in_turn(arm.tuned.seeds, labels.seed, tune.runs):
                 start = next(other for other in (initial, *initials) if other.seed in (None, seed))
                 drawn = self._labels(one, labels.percent, seed)
                 job = self._add(one, drawn, start, self._finetuning(one, drawn, start, validated=True))

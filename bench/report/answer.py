@@ -46,17 +46,16 @@ WHERE = "docs/statistics.md has how often these verdicts err."
 
 
 def sections(
-    scene: Scene, places: Sequence[Place], blind: Sequence[str], figures: Sequence[Figure]
+    scene: Scene, places: Sequence[Place], text: str, figures: Sequence[Figure]
 ) -> list[Section]:  # fmt: skip
-    """Return the answer of a report; none where nothing ran.
+    """Return the answer of a report; none where there is nothing to say.
 
     Args:
         scene: has names and units.
         places: what is compared with scratch.
-        blind: where nothing could have been seen, in sentences.
+        text: what ``sentence`` says of them.
         figures: the forest plot.
     """
-    text = sentence(scene, places, blind)
     tables = verdict_tables(scene, places)
     notes = [Text(_notes(scene, places), "note")] if places else []
     parts: list[Part] = [Text(text, "sentence"), *figures, *tables, *notes]

@@ -48,11 +48,11 @@ def contents_of(scene: Scene, records: pd.DataFrame, plain: bool) -> Contents:
     doses, forests = answer.dose_figures(scene, places), answer.forest_figures(scene, places)
     figures = [*doses, *wanted(scene)]
     late = [figure for figure in figures if figure.name.startswith(LATE)]
-    judged = [] if plain else answer.sections(scene, places, seen.blind, forests)
+    sentence = "" if plain else answer.sentence(scene, places, seen.blind)
     sections = [
         *seen.sections,
         *table_sections(*tables(scene)),
-        *judged,
+        *answer.sections(scene, places, sentence, forests),
         *survival.sections(scene, places),
         *([] if plain else ranking.sections(scene, seen.blind)),
         *_drawn([figure for figure in figures if figure not in late], "figures"),
@@ -63,7 +63,6 @@ def contents_of(scene: Scene, records: pd.DataFrame, plain: bool) -> Contents:
         *footnotes.failed_jobs(scene),
         *notes.sections(scene, records),
     ]
-    sentence = answer.sentence(scene, places, seen.blind) if judged else ""
     return Contents(sections, [*figures, *forests], places, sentence, bool(seen.blind), plain)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.metrics.request import LATENCY
+from bench.report.means import RUN
 from bench.report.names import lower_is_better, zero_is_best
 from bench.stats import Comparison, compared, judged
 from bench.stats.comparison import BETTER, ROPE, UNCLEAR, WEIGHTS, WORSE
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 CELL = ["row", "section", "fraction", "target", "metric"]
 VALUE = [*CELL, "fold", "pretrain_seed", "seed", "case"]  # what has one value on each side
 FACTS = ["patient", "value", "status", "job", "pretrain", "unit"]  # of a value
-RUN = ["pretrain_seed", "seed"]
 POOLED = "over all test cases at once: no patients to pair"
 NOWHERE = "defined on one side only"
 

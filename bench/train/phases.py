@@ -45,6 +45,7 @@ class Phases:
             NEVER if never else round(tuning.frozen * self._steps)
         )  # the first step that trains it
         self._parameters = dict(network.named_parameters())
+        self._divided = 0 < len(self._loaded & self._parameters.keys()) < len(self._parameters)
         self._starts = [(p, self._start(name)) for name, p in self._parameters.items()]
         self._norms = [
             (module, self._norm_start(name))
@@ -106,8 +107,7 @@ class Phases:
 
     def _frozen(self, group: Group) -> int:
         """Return the first step in which a group trains; where there is no other, nothing stands still."""
-        others = 0 < len(self._loaded & self._parameters.keys()) < len(self._parameters)
-        return round(group.frozen * self._steps) if others else 0
+        return round(group.frozen * self._steps) if self._divided else 0
 
     def _start(self, name: str) -> int:
         """Return the first step in which a parameter trains."""
