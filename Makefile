@@ -71,7 +71,7 @@ $(VENV)/.docs: $(VENV)/.installed
 	touch $@
 
 docs: $(VENV)/.docs
-	$(BIN)/python -m bench.show.site build/docs
+	$(BIN)/python -m bench.extras.site build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q --strict -f build/docs/mkdocs.yml
 
 lint: setup

@@ -15,8 +15,8 @@ from pathlib import Path
 from bench import no_torch, streams
 from bench.arguments import parser
 from bench.blame import blaming
-from bench.completion import ASKS
 from bench.errors import BenchError, Damaged
+from bench.extras.completion import ASKS
 
 PATHS = ("protocols", "out", "data", "directory")  # where jobs and code from outside work
 
@@ -91,7 +91,7 @@ def _body(arguments: argparse.Namespace, bare: bool) -> int:
 
 def _complete(words: Sequence[str]) -> int:
     """Answer a shell that completes a command line."""
-    from bench.completion import answer
+    from bench.extras.completion import answer
 
     if os.environ.get("BENCH_PLUGINS"):
         from bench import plugins

@@ -22,6 +22,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so where a shell began 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+pytest_plugins = ["finished_run"]  # fixtures of a folder in which every job is done
 REAL = os.environ.get("BENCH_DATA")
 
 

@@ -1,6 +1,6 @@
 """Plugins from outside that tests write."""
 
-from bench.new import TEMPLATES
+from bench.extras.new import TEMPLATES
 
 
 def written(folder, kind, name="", change=str):

@@ -18,8 +18,8 @@ from bench.blame import blaming
 from bench.cli import main
 from bench.errors import BenchError, Bug
 from bench.executors import local
+from bench.extras.new import TEMPLATES
 from bench.jobs.pretrain.run import Pretext
-from bench.new import TEMPLATES
 from bench.train.samples import Samples, batches
 
 pytestmark = pytest.mark.usefixtures("own_place")

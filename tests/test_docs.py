@@ -136,7 +136,9 @@ def test_there_is_one_version_with_a_date():
 def test_what_pip_is_told_to_install_is_not_another_project():
     """`bench` on the index is not ours, with or without extras."""
     told = re.compile(r"(?<![\w-])bench\[|\bpip install[^\n`]*[ '\"]bench(?![\w/.-])")
-    templates = [p for p in (ROOT / "bench" / "templates").rglob("*") if p.suffix in (".py", ".yaml")]
+    templates = [
+        p for p in (ROOT / "bench" / "extras" / "templates").rglob("*") if p.suffix in (".py", ".yaml")
+    ]
     texts = {p: p.read_text() for p in (*PAGES, *SOURCES, *templates, ROOT / "Makefile")}
     lines = [(p.name, line) for p, text in texts.items() for line in text.splitlines() if told.search(line)]
     assert [name for name, line in lines if "Do not `pip install bench`" not in line] == []

@@ -18,8 +18,8 @@ from bench import plugins, registry, run
 from bench.cli import main
 from bench.errors import BenchError
 from bench.executors import local
+from bench.extras.new import TEMPLATES
 from bench.nets import catalog, network
-from bench.new import TEMPLATES
 from bench.runtime.sources import touched
 from bench.runtime.switches import Switches
 from bench.store import Store

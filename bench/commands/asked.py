@@ -59,7 +59,7 @@ def imported(arguments: argparse.Namespace, plan: Plan, store: Store) -> Cells:
     if not arguments.records and not any((store.root / "tracks").glob("*.parquet")):
         return {}
     from bench import imported_scores  # a fifth of a second, which most plans do without
-    from bench.bundle.opening import as_folder
+    from bench.extras.bundle.opening import as_folder
 
     with ExitStack() as stack:
         places = {place: stack.enter_context(as_folder(place)) for place in arguments.records}

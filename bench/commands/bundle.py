@@ -16,7 +16,7 @@ def body(arguments: argparse.Namespace) -> int:
     first, *more = arguments.what
     if first == Path("verify"):
         return _bundle_verify(arguments, more)
-    from bench.bundle.making import bundle, name_of, put
+    from bench.extras.bundle.making import bundle, name_of, put
     from bench.protocol.named import find
     from bench.store import Store
 
@@ -32,7 +32,7 @@ def body(arguments: argparse.Namespace) -> int:
 
 
 def _bundle_verify(arguments: argparse.Namespace, files: list[Path]) -> int:
-    from bench.bundle.verifying import as_text, verify
+    from bench.extras.bundle.verifying import as_text, verify
 
     if len(files) != 1 or arguments.to or arguments.data:
         raise BenchError("bundle verify: takes one FILE and --json")

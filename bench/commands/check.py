@@ -12,9 +12,9 @@ def body(arguments: argparse.Namespace) -> int:
     """Judge, print what is there, and draw it where asked."""
     from bench.data.check import check
     from bench.data.roots import Roots, adapter
-    from bench.show import survey_page
+    from bench.extras.survey import page as survey_page
+    from bench.extras.survey.measure import Survey
     from bench.show.screen import bar
-    from bench.show.survey import Survey
 
     roots, name = Roots.here(arguments.data), arguments.dataset
     dataset = adapter(name, roots)
@@ -27,7 +27,7 @@ def body(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([asdict(f) for f in survey.findings], indent=1))
     else:
-        from bench.show.survey_text import as_text
+        from bench.extras.survey.text import as_text
 
         print(as_text(survey))
     if arguments.to is not None:

@@ -8,8 +8,8 @@ import json
 
 def body(arguments: argparse.Namespace) -> int:
     """Compare, and print it."""
-    from bench.bundle.opening import as_folder
-    from bench.show.compare import as_json, as_text, compare, sides
+    from bench.extras.bundle.opening import as_folder
+    from bench.extras.compare.comparison import as_json, as_text, compare, sides
 
     with as_folder(arguments.a) as a, as_folder(arguments.b) as b:
         found = compare(*sides((arguments.a, a), (arguments.b, b), arguments.protocol))

@@ -16,15 +16,15 @@ def body(arguments: argparse.Namespace) -> int:
 
 def _body(arguments: argparse.Namespace) -> int:
     from bench import run as doing
-    from bench.compete import entry, standing, terms
-    from bench.compete.track import tracked
+    from bench.extras.compete import entry, standing, terms
+    from bench.extras.compete.track import tracked
+    from bench.extras.trackers.tracker import check
     from bench.imported_scores import keep
     from bench.plan.feasible import refuse_half
     from bench.protocol import read_all
     from bench.run import Request
     from bench.show.reports import refuse_others
     from bench.show.screen import bars, manner
-    from bench.show.trackers.tracker import check
     from bench.store import Store
 
     how = manner(quiet=arguments.quiet, lines=arguments.lines)

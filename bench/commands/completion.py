@@ -7,7 +7,7 @@ import argparse
 
 def body(arguments: argparse.Namespace) -> int:
     """Print the script."""
-    from bench.completion import SCRIPTS
+    from bench.extras.completion import SCRIPTS
 
     print(SCRIPTS[arguments.shell], end="")
     return 0

@@ -8,7 +8,7 @@ import sys
 
 def body(arguments: argparse.Namespace) -> int:
     """Ask, write, and say what was written."""
-    from bench.init import init
+    from bench.extras.init import init
     from bench.show.screen import bar
 
     def ask(question: str, default: str) -> str:

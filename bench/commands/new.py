@@ -7,7 +7,7 @@ import argparse
 
 def body(arguments: argparse.Namespace) -> int:
     """Write the files, and say what to do with them."""
-    from bench.new import new
+    from bench.extras.new import new
 
     print("\n".join(new(arguments.kind, arguments.name, arguments.to)))
     return 0

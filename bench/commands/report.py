@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def body(arguments: argparse.Namespace) -> int:
     """Draw, or show to a browser."""
-    from bench.bundle import is_bundle
+    from bench.extras.bundle import is_bundle
     from bench.protocol import read_all
     from bench.show.reports import rewrite_report
     from bench.store import Store
@@ -40,7 +40,7 @@ def body(arguments: argparse.Namespace) -> int:
 
 def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
     """Draw what a bundle holds: each protocol in a folder of its own where there are several."""
-    from bench.bundle.opening import draw, opened
+    from bench.extras.bundle.opening import draw, opened
     from bench.report import write_index
 
     file = bundles[0]
@@ -62,9 +62,9 @@ def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
 
 def _serve(arguments: argparse.Namespace, store: Any, names: list[str]) -> int:
     """Show reports to a browser until Ctrl-C."""
-    from bench.show.pages import Redrawing, ServedPage, Source
+    from bench.extras.live.pages import Redrawing, ServedPage, Source
+    from bench.extras.live.serve import PORT, Server, address, tunnel
     from bench.show.reports import rows_of
-    from bench.show.serve import PORT, Server, address, tunnel
     from bench.show.state import run_name
 
     if arguments.to is not None or arguments.plain:

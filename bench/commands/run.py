@@ -16,13 +16,13 @@ from bench.errors import Damaged, printable
 
 if TYPE_CHECKING:
     from bench.executors.slurm.profile import Profile
+    from bench.extras.live.pages import Source
+    from bench.extras.trackers.follow import Follow
     from bench.jobs.context import RunOptions
     from bench.plan import Plan
     from bench.protocol import Protocol
     from bench.runtime.execute import Outcome
-    from bench.show.pages import Source
     from bench.show.screen import Manner
-    from bench.show.trackers.follow import Follow
     from bench.store import Store
 
 
@@ -43,7 +43,7 @@ class Work:
     @property
     def sources(self) -> dict[str, Source]:
         """Return what each protocol's page is drawn from."""
-        from bench.show.pages import Source
+        from bench.extras.live.pages import Source
 
         read = zip(self.files, self.protocols, strict=True)
         return {p.name: Source(file, p.scale, p.origin.content, p.overrides) for file, p in read if p.origin}
@@ -57,11 +57,11 @@ def body(arguments: argparse.Namespace) -> int:
 
 def _body(arguments: argparse.Namespace) -> int:
     from bench import run
+    from bench.extras.trackers.tracker import check
     from bench.imported_scores import as_lines, keep, put
     from bench.plan.feasible import refuse_half
     from bench.show.reports import refuse_others
     from bench.show.screen import bars, manner
-    from bench.show.trackers.tracker import check
     from bench.store import Store
 
     if arguments.dry_run:
@@ -95,7 +95,7 @@ def _body(arguments: argparse.Namespace) -> int:
 
 def carry_out(work: Work) -> int:
     """Run a plan until all of it is there or failed, followed by the trackers that are asked for."""
-    from bench.show.trackers.follow import Follow
+    from bench.extras.trackers.follow import Follow
 
     def news(line: str) -> None:
         if work.how != "quiet":
@@ -143,8 +143,8 @@ def _carry_out(work: Work, follow: Follow) -> int:
 def _go(work: Work, follow: Follow) -> dict[str, Outcome]:
     """Run what is to do of a plan, with pages that follow it, and return how each job ended."""
     from bench import run
+    from bench.extras.live.pages import Live
     from bench.show.labels import remember
-    from bench.show.pages import Live
     from bench.show.screen import Watch
 
     plan, store, cluster, workers = work.plan, work.store, work.cluster, work.workers

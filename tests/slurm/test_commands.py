@@ -10,7 +10,7 @@ from daemons import wait
 from smoke import BENCH, Smoke, profile
 from trial import Trial
 
-from bench.show.pages import ServedPage, Source
+from bench.extras.live.pages import ServedPage, Source
 from bench.store import Store
 
 pytestmark = pytest.mark.slurm

@@ -1,0 +1,106 @@
+"""The patients behind the digests of splits: listed by their data set, or divided as they lie here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench import typed
+from bench.data import case_filter, split
+from bench.data.roots import Roots, adapter
+from bench.data.split import Fold
+from bench.digest import short
+from bench.errors import BenchError
+from bench.extras.bundle.manifest import Division
+from bench.protocol import Finetune, Protocol
+from bench.report.grouping import distinct
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HASHED = ["section", "dataset", "split", "fold", "split_hash"]  # columns of records
+
+
+@dataclass(frozen=True)
+class Patients:
+    """One fold as a bundle lists it."""
+
+    fold: int
+    hash: str
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """Return what the lists themselves have as digest."""
+        return Fold("", self.fold, self.train, self.val, self.test).digest
+
+
+@dataclass(frozen=True)
+class Lists:
+    """One file of ``splits/``."""
+
+    dataset: str
+    split: str
+    folds: tuple[Patients, ...]
+
+
+def divided(
+    some: Mapping[str, tuple[Protocol, pd.DataFrame]], places: Sequence[Roots]
+) -> dict[Division, Fold | None]:
+    """Return every fold that records were scored on, with its patients where they are known here.
+
+    A list is taken only where it has the digest that the records have; ``places``: where data may lie.
+    """
+    found: dict[Division, Fold | None] = {}
+    for protocol, table in some.values():
+        for section, *place in distinct(table, HASHED).itertuples(index=False, name=None):
+            one = Division(*place)
+            if found.get(one) is None and section in protocol.sections:
+                tuned = protocol.finetune[protocol.sections.index(section)]
+                known = (fold for roots in places for fold in _folds(tuned, one, roots))
+                found[one] = next((f for f in known if (f.index, f.digest) == (one.fold, one.hash)), None)
+    return dict(sorted(found.items(), key=lambda pair: (pair[0].dataset, pair[0].split, pair[0].fold)))
+
+
+def members(found: Mapping[Division, Fold | None]) -> tuple[dict[str, bytes], tuple[Division, ...]]:
+    """Return the files of ``splits/``, and every fold with the one that lists it."""
+    lists: dict[tuple[str, str], list[Patients]] = {}
+    named = list[Division]()
+    for one, fold in found.items():
+        if fold is not None:
+            own = Patients(one.fold, one.hash, fold.train, fold.val, fold.test)
+            lists.setdefault((one.dataset, one.split), []).append(own)
+        file = _file(one.dataset, one.split) if fold is not None else ""
+        named.append(Division(one.dataset, one.split, one.fold, one.hash, file))
+    made = {
+        _file(*place): json.dumps(typed.plain(Lists(*place, tuple(folds))), indent=1).encode()
+        for place, folds in lists.items()
+    }
+    return made, tuple(named)
+
+
+def _file(dataset: str, name: str) -> str:
+    plain = f"{dataset}.{name}"
+    return f"splits/{plain if plain.replace('.', '').isidentifier() else short(plain.encode())}.json"
+
+
+def _folds(tuned: Finetune, one: Division, roots: Roots) -> Iterator[Fold]:
+    """Yield the folds of a section's split: as they are listed, then as the patients in a place divide."""
+    root = roots.find(one.dataset)
+    if root is None and roots.phantoms:
+        return
+    with suppress(BenchError):  # a folder in MSD layout that is not here, or other patients lie there now
+        dataset = adapter(one.dataset, roots)
+        if one.split in dataset.splits:
+            yield from split.listed(dataset, one.split)
+        if root is not None:
+            cases = dataset.cases(root)
+            without = case_filter.excluded(dataset, one.dataset, tuned.exclude, cases)
+            kept = case_filter.kept(cases, tuned.where, without)
+            gone = {case.patient for case in cases} - {case.patient for case in kept}
+            yield from split.folds(dataset, one.dataset, kept, one.split, gone)

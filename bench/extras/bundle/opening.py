@@ -1,0 +1,137 @@
+"""Read a bundle that a stranger may have made: judged, laid out, its tables drawn, no code of it run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import plugins
+from bench.errors import BenchError
+from bench.extras.bundle import is_bundle
+from bench.extras.bundle import manifest as manifests
+from bench.extras.bundle.manifest import Manifest, allowed
+from bench.process import environment
+from bench.show import reports
+from bench.show.reports import Shown
+from bench.store import Store
+from bench.volumes.archive import Archive, Limits
+
+LIMITS = Limits(member=2 << 30, total=4 << 30, members=10_000, free=64 << 20)
+ANOTHER = "is not what was bundled (its SHA-256 is another)"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A bundle that lies in a folder of its own for a while, as an output folder."""
+
+    file: Path
+    root: Path
+    manifest: Manifest
+    findings: tuple[str, ...] = ()  # what is not as the manifest says
+
+
+@contextmanager
+def opened(path: Path, *, strict: bool = True) -> Iterator[Opened]:
+    """Lay a bundle out; its plugins are known meanwhile, and no other from outside but installed ones.
+
+    Args:
+        path: a bundle.
+        strict: refuse one with findings.
+
+    Raises:
+        BenchError: no bundle, one that no honest command makes, or ``strict`` and a finding.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        root = Path(folder).resolve()
+        try:
+            with Archive(path, LIMITS) as archive:
+                found = _laid_out(archive, path, root)
+            if strict and found.findings:
+                more = f" and {len(found.findings) - 1} more" if len(found.findings) > 1 else ""
+                raise BenchError(f"{path}: {found.findings[0]}{more}; get it again, or make it anew")
+            with _known(found):
+                yield found
+        except BenchError as error:  # the folder is gone when a person reads this
+            said = str(error).replace(f"{root}{os.sep}", f"{path}: ")
+            raise BenchError(said) from None
+
+
+@contextmanager
+def as_folder(path: Path) -> Iterator[Path]:
+    """Give the output folder that a bundle is; a path of anything else as it is."""
+    if not is_bundle(path):
+        yield path
+        return
+    with opened(path) as found:
+        yield found.root
+
+
+def draw(bundle: Opened, name: str, to: Path, *, figures: bool = True, plain: bool = False) -> Shown:
+    """Draw the report of one protocol of a bundle from what the bundle holds."""
+    listed, store = bundle.manifest.protocols[name], Store(bundle.root)
+    protocol, table = reports.recorded(bundle.root / listed.file, listed.scale, store)
+    said = reports.said_beside(store, protocol.name)
+    more = reports.extras(protocol, table, said, store, bundle.root / "results")
+    return reports.draw(protocol, table, more, to, figures=figures, bare=plain)
+
+
+def _laid_out(archive: Archive, path: Path, root: Path) -> Opened:
+    sizes = {member.name: member for member in archive}
+    if manifests.NAME not in sizes:
+        raise BenchError(f"{path}: no bundle, it has no {manifests.NAME}; 'bench bundle PROTOCOL' makes one")
+    try:
+        manifest = manifests.read(sizes.pop(manifests.NAME).read())
+    except ValueError as error:
+        raise BenchError(f"{path}: {manifests.NAME}: {error}; get the bundle again") from None
+    for name in (*sizes, *manifest.members):
+        if not allowed(name):
+            raise BenchError(f"{path}: refused, a bundle has no member {name!r}")
+    _named(path, manifest)
+    findings = [f"{name}: is not in the manifest" for name in sorted(sizes.keys() - manifest.members.keys())]
+    Store.open(root)
+    for name, listed in manifest.members.items():
+        if name not in sizes:
+            findings.append(f"{name}: is lost")
+            continue
+        try:
+            raw = sizes[name].read()
+        except BenchError as error:  # its checksum in the zip
+            findings.append(f"{name}: cannot be read ({error})")
+            continue
+        if hashlib.sha256(raw).hexdigest() != listed.sha256 or len(raw) != listed.bytes:
+            findings.append(f"{name}: {ANOTHER}")
+        _put(path, root / name, raw)
+    return Opened(path, root, manifest, tuple(findings))
+
+
+def _named(path: Path, manifest: Manifest) -> None:
+    """Refuse a manifest that speaks of members that it does not list."""
+    named = {one.file for some in (manifest.protocols, manifest.plugins) for one in some.values()}
+    named |= {one.file for one in manifest.splits if one.file}
+    if lost := sorted(named - manifest.members.keys()):
+        raise BenchError(f"{path}: refused, its manifest speaks of {lost[0]!r} and does not list it")
+    if not manifest.protocols:
+        raise BenchError(f"{path}: refused, it is of no protocol")
+
+
+def _put(path: Path, to: Path, raw: bytes) -> None:
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        to.write_bytes(raw)
+    except OSError as error:  # a member that is another's folder, a name that no file can have
+        raise BenchError(f"{path}: refused, {to.name}: {error.strerror}") from None
+
+
+@contextmanager
+def _known(bundle: Opened) -> Iterator[None]:
+    """Make a bundle's plugins known: constants are read from their text, none is imported."""
+    with environment({plugins.PATHS: ""}):
+        for outside in bundle.manifest.plugins.values():
+            with suppress(BenchError):  # a report is drawn where a plugin is gone, too
+                plugins.use([bundle.root / outside.file], str(bundle.file))
+        yield

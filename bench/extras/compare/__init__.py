@@ -1,0 +1,1 @@
+"""Two output folders, cell by cell: what changed by more than noise."""

@@ -1,0 +1,94 @@
+"""Where a newcomer stands in a track: beside scratch, in rank, and at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tabulate import tabulate
+
+from bench.errors import printable
+from bench.extras.compete.entry import Entry, file_of
+from bench.extras.compete.track import Track
+from bench.protocol import row_of
+from bench.report import scene_of
+from bench.report.answer import verdict_tables
+from bench.report.grouping import scored
+from bench.report.ranking import HEAD as RANKS
+from bench.report.ranking import rankings
+from bench.report.scene import Scene
+from bench.report.verdicts import verdicts
+from bench.show.reports import RESULTS, extras, recorded, said_beside
+from bench.store import Store
+
+STAGES = ("pretrain", "finetune")
+
+
+def as_text(track: Track, entry: Entry, store: Store) -> str:
+    """Return it in lines, read from the records of the whole track as its report is."""
+    path = file_of(store, entry.name)
+    protocol, table = recorded(path, track.protocol.scale, store)
+    more = extras(protocol, table, said_beside(store, entry.name), store, RESULTS, panels=False)
+    scene = scene_of(protocol, table, more)
+    there = scored(table)
+    title = scene.named(entry.row)
+    if entry.row not in there:
+        return printable(f"{title} in {track.name}: has no scores, so that it stands nowhere; "
+                         f"bench status {path} --out {store.root} says what failed")  # fmt: skip
+    parts = [
+        f"{title} in {track.name}, beside {len(there & {*track.protocol.rows})} rows of {track.place}",
+        *_beside_scratch(scene, entry.row),
+        *_ranks(scene, entry.row),
+        _costs(scene, entry.row),
+        f"to pass it on: bench bundle {path} --out {store.root}",
+    ]
+    return "\n\n".join("\n".join(map(printable, part.split("\n"))) for part in parts if part)
+
+
+def _beside_scratch(scene: Scene, name: str) -> Iterator[str]:
+    tables = verdict_tables(scene, verdicts(scene))
+    lines = [
+        [table.title.partition(":")[0], *line.words[1:]]
+        for table in tables for line in table.lines if line.row == name
+    ]  # fmt: skip
+    if lines:
+        heads = ["", *(column.label for column in tables[0].columns)]
+        yield "beside scratch\n" + tabulate(lines, heads, disable_numparse=True)
+    else:
+        yield "beside scratch: no comparison, for no row from scratch has its fine-tuning and its scores"
+
+
+def _ranks(scene: Scene, name: str) -> Iterator[str]:
+    lines, why = [], list[str]()
+    for ranking in rankings(scene):
+        rows = [line.words for line in ranking.table.lines]
+        for row, _, rank, interval, *rest in rows:
+            if row == scene.named(name):
+                lines.append([ranking.place, f"{rank} of {len(rows)}", interval, *rest])
+                why += [] if interval else [ranking.table.title]
+    if lines:
+        heads = ["", *RANKS[2:]]
+        table = tabulate(lines, heads, disable_numparse=True)
+        yield "\n".join(["rank among rows fine-tuned alike", table, *why])
+
+
+def _costs(scene: Scene, name: str) -> str:
+    """Return what every row that it may be compared with took, its own first."""
+    own, _ = row_of(scene.protocol, name)
+    alike = [name, *(row for row in scene.rows if row != name and _on(scene, row) == (own and own.network))]
+    lines = []
+    for row in alike:
+        found = {c.stage.partition(" ")[0]: c for c in scene.extras.costs if c.row == row}
+        told = [(c.seconds, c.samples) if (c := found.get(stage)) else (None, None) for stage in STAGES]
+        lines.append([scene.named(row), *(_count(v) for pair in told for v in pair)])
+    heads = ["", "pretraining s", "samples", "fine-tuning s", "samples"]
+    said = "cost over all seeds and fractions; seconds are of the machines that ran, samples are not"
+    return f"{said}\n" + tabulate(lines, heads, disable_numparse=True, colalign=("left", *["right"] * 4))
+
+
+def _on(scene: Scene, name: str) -> str | None:
+    row, _ = row_of(scene.protocol, name)
+    return row.network if row else None
+
+
+def _count(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"

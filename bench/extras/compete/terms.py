@@ -1,0 +1,212 @@
+"""May a newcomer stand beside a track's records? Only where what is asked of both is the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import BenchError
+from bench.extras.bundle.verifying import misfits
+from bench.extras.compete.entry import Entry
+from bench.extras.compete.track import Track
+from bench.metrics.request import LATENCY
+from bench.protocol import Protocol, row_of
+from bench.protocol.comparable import differing, way
+from bench.record import CELL
+from bench.report.grouping import distinct
+from bench.report.names import lower_is_better, unit_of, zero_is_best
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.plan import Plan
+
+SPLIT = ["dataset", "split", "split_hash"]
+Said = dict[tuple[Any, ...], set[tuple[Any, ...]]]  # by place
+
+
+def check(track: Track, entry: Entry, protocol: Protocol, plan: Plan) -> None:
+    """Refuse records that were made otherwise than this protocol is run here.
+
+    Args:
+        track: has the records.
+        entry: the newcomer.
+        protocol: the track's, with the newcomer's row.
+        plan: of that; where the data is not here (``provisional``), splits and jobs cannot be compared.
+
+    Raises:
+        BenchError: names what differs, the records' and here.
+    """
+    table, cells = track.table, plan.cells[protocol.name]
+    scales = {*distinct(table, ["scale"])["scale"]}
+    if scales != {protocol.scale}:
+        raise _other(track, "scale", scales, [protocol.scale])
+    for name in distinct(table, ["section"])["section"]:
+        if name not in protocol.sections:
+            raise _other(track, "fine-tuning section", [name], protocol.sections)
+    columns = [cell.columns for cell in cells]
+    _same(track, "metrics", _said(table, ["section"], ["metric"]), {
+        (name,): {(m,) for m in (*one.metrics, *([LATENCY] if LATENCY in protocol.metrics else []))}
+        for name, one in plan.scoring_of[protocol.name].items()
+    })  # fmt: skip
+    _same(
+        track,
+        "convention",
+        _said(table, ["section"], ["convention"]),
+        _here(columns, ["section"], ["convention"]),
+    )
+    if not plan.provisional:
+        place = ["section", "fold"]
+        _same(track, "split", _said(table, place, SPLIT), _here(columns, place, SPLIT))
+        _jobs(track, plan, protocol)
+    _sound(track)
+    _rivals(track, entry, protocol)
+
+
+def lacking(track: Track, entry: Entry, protocol: Protocol, plan: Plan) -> str:
+    """Say which cells of the track have no records; empty where each has."""
+    there = {*distinct(track.table, [*CELL]).itertuples(index=False, name=None)}
+    cells = [c for c in plan.cells[protocol.name] if row_of(track.protocol, c.columns["row"])[0] is not None]
+    gone = [c.columns["row"] for c in cells if tuple(c.columns[k] for k in CELL) not in there]
+    if not gone:
+        return ""
+    rows = ", ".join(dict.fromkeys(gone))
+    return (
+        f"{track.place}: has no records of {len(gone)} of the {len(cells)} cells of {track.name} ({rows}); "
+        f"{entry.row} is compared with what is there"
+    )
+
+
+def _sound(track: Track) -> None:
+    """Refuse records that no run leaves: edited, or half copied."""
+    table, name = track.table, track.name
+    for what in chain(misfits(track.protocol, table, track.beside, name), _values(table), _patients(table)):
+        raise BenchError(
+            f"{track.place}: records/{name}.parquet {what}; take the records as a run left them, with "
+            "--records"
+        )
+
+
+def _values(table: pd.DataFrame) -> Iterator[str]:
+    """Yield scores that a metric cannot have."""
+    for name in distinct(table, ["metric"])["metric"]:
+        if zero_is_best(name):
+            continue
+        share = not lower_is_better(name, unit_of(name))
+        least, most = (-1.0, 1.0) if share else (0.0, math.inf)  # an agreement may lie below chance
+        found = table["value"][table["metric"].eq(name)]
+        if len(wrong := found[(found < least) | (found > most)]):
+            yield f"has a {name} of {wrong.iloc[0]:g}"
+
+
+def _patients(table: pd.DataFrame) -> Iterator[str]:
+    """Yield where two cells of one section and fold are scored on other patients."""
+    good = (table["case"].ne("") & table["status"].ne("failed")).to_numpy()
+    place = ["section", "fold", "evaluation", "metric"]
+    cell_of = [name for name in CELL if name not in place]
+    scored: dict[tuple[Any, ...], dict[tuple[Any, ...], set[str]]] = {}
+    lines = distinct(table, [*place, *cell_of, "patient"], good)
+    for section, fold, evaluation, name, *cell, who in lines.itertuples(index=False, name=None):
+        at = section, fold, evaluation, name
+        scored.setdefault(at, {}).setdefault(tuple(cell), set()).add(who)
+    for (section, _, _, name), cells in scored.items():
+        every = set.union(*cells.values())
+        for cell, own in cells.items():
+            if own != every:
+                row, *_, seed = cell
+                yield (
+                    f"has no {name} of patient {min(every - own)!r} in {section} of row {row!r}, "
+                    f"seed {seed}, which others have"
+                )
+
+
+def _same(track: Track, what: str, there: Said, here: Said) -> None:
+    for place in sorted(there):
+        if there[place] != here.get(place, set()):
+            at = " of " + ", fold ".join(map(str, place))
+            raise _other(track, what + at, *(_words(said.get(place, set())) for said in (there, here)))
+
+
+def _other(track: Track, what: str, there: Iterable[str], here: Iterable[str]) -> BenchError:
+    one, other = (" or ".join(sorted(some)) or "none" for some in (there, here))
+    return BenchError(
+        f"{track.place}: {what} of the records of {track.name} is {one}, here {other}; only what was made "
+        "alike can be compared: take records of this protocol and data with --records"
+    )
+
+
+def _words(some: set[tuple[Any, ...]]) -> list[str]:
+    """Return what stands in a place, in words; of several metrics all, in one."""
+    texts = sorted(" ".join(str(v) for v in one if v != "") for one in some)
+    return [", ".join(texts)]
+
+
+def _said(table: pd.DataFrame, place: list[str], columns: list[str]) -> Said:
+    found: Said = {}
+    for line in distinct(table, [*place, *columns]).itertuples(index=False, name=None):
+        found.setdefault(line[: len(place)], set()).add(line[len(place) :])
+    return found
+
+
+def _here(cells: list[dict[str, Any]], place: list[str], columns: list[str]) -> Said:
+    found: Said = {}
+    for cell in cells:
+        found.setdefault(tuple(cell[k] for k in place), set()).add(tuple(cell[k] for k in columns))
+    return found
+
+
+def _jobs(track: Track, plan: Plan, protocol: Protocol) -> None:
+    """Refuse records of other jobs: the id of a job is all that it was asked, recipe, budget and versions."""
+    asked = {
+        tuple(cell.columns[k] for k in CELL): {cell.evaluate, cell.latency}
+        for cell in plan.cells[protocol.name]
+    }
+    for *key, job in distinct(track.table, [*CELL, "job"]).itertuples(index=False, name=None):
+        here = asked.get(tuple(key))
+        what = ", ".join(f"{k} {v}" for k, v in zip(CELL, key, strict=True))
+        if here is None:
+            raise BenchError(f"{track.place}: the records of {track.name} have a cell that its protocol has "
+                             f"not ({what}); take records of this protocol with --records")  # fmt: skip
+        if job not in here:
+            raise BenchError(
+                f"{track.place}: the records of {track.name} were made by another recipe than its protocol "
+                f"states now ({what}: job {job}, here {next(iter(here - {None}))}; {_why(track)}); run it "
+                "anew, or take the bench that made them"
+            )
+
+
+def _why(track: Track) -> str:
+    """Say what may have changed."""
+    origin = track.beside.origin
+    if origin is not None and origin.content != track.protocol.origin.content:
+        return "the protocol was edited since"
+    made = track.beside.provenance.get("commit", "")
+    return "a setting or a version of bench" + (f", they are of commit {made}" if made else "")
+
+
+def _rivals(track: Track, entry: Entry, protocol: Protocol) -> None:
+    """Refuse a newcomer that no recorded row is fine-tuned alike to, on its network, in some section."""
+    own = protocol.rows[entry.row]
+    for index in protocol.sections_of(own):
+        section = protocol.sections[index]
+        ran = distinct(track.table, ["row", "section"])
+        names = {row for row, at in ran.itertuples(index=False, name=None) if at == section}
+        rows = [row for name in sorted(names) if (row := row_of(protocol, name)[0]) is not None]
+        rivals = [row for row in rows if row.network == own.network]
+        if any(way(protocol, index, row) == way(protocol, index, own) for row in rivals):
+            continue
+        if not rivals:
+            known = " or ".join(sorted({row.network for row in rows}))
+            raise BenchError(
+                f"--network {entry.network}: no row of {track.name} has records on it in {section}; "
+                f"take {known}"
+            )
+        keys = ", ".join(
+            f"{k} {b}, here {a}" for k, (a, b) in sorted(differing(protocol, index, own, rivals[0]).items())
+        )
+        raise BenchError(
+            f"{track.place}: no row of {track.name} on network {entry.network} is fine-tuned in {section} as "
+            f"{entry.row} would be ({keys}); nothing to compare it with"
+        )

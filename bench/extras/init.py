@@ -1,0 +1,154 @@
+"""``bench init DIR``: a first protocol over a folder of one's own scans in MSD or nnU-Net's raw layout."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from string import Template
+
+from bench.atomic import write_atomic
+from bench.data.check import check
+from bench.data.layout_msd import likely_visits
+from bench.data.listing_msd import Ask, write_missing
+from bench.data.roots import Roots, adapter
+from bench.errors import BenchError, printable
+from bench.extras.survey.first import First, first, seen_in_words, view
+from bench.extras.survey.measure import Survey
+from bench.volumes.files import dicom_inside
+
+TEMPLATE = Path(__file__).with_name("templates") / "first.yaml"
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")  # of YAML, without quotes
+
+
+def init(
+    folder: Path,
+    to: Path | None,
+    given: tuple[str, str],
+    ask: Ask,
+    workers: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """Write the protocol, and ``dataset.json`` where there is none; return what to do next.
+
+    Args:
+        folder: holds imagesTr and labelsTr.
+        to: the protocol; by default ``<folder's name>.yaml`` here.
+        given: ``--labels`` and ``--channels`` as typed.
+        ask: answers a question.
+        workers: cases that are read at once.
+        on_progress: called with (cases done, cases in all).
+
+    Raises:
+        BenchError: no such layout, nothing to train and test on, or the file is there already.
+    """
+    root = folder if folder.name not in ("", "..") else folder.resolve()
+    if not (root / "imagesTr").is_dir():
+        raise BenchError(
+            f"{root}: no folder imagesTr{dicom_inside(root)}; the layout is MSD's or nnU-Net's for raw data: "
+            "imagesTr, labelsTr and dataset.json (for another one 'bench new dataset' begins a data set)"
+        )
+    path = to or Path(f"{re.sub(r'[^A-Za-z0-9_]+', '_', root.name).strip('_').lower() or 'first'}.yaml")
+    if path.exists() or not path.parent.is_dir():
+        why = "there already, and nothing is overwritten" if path.exists() else f"no folder {path.parent}"
+        raise BenchError(f"{path}: {why}; name another file with --to")
+    with ExitStack() as undo:
+        if not (root / "dataset.json").exists():
+            undo.callback((root / "dataset.json").unlink, missing_ok=True)
+        told = _listing(root, given, ask, workers)
+        roots = Roots(root.absolute().parent)
+        survey = Survey(root.name, adapter(root.name, roots), root)
+        survey.findings = check(survey.dataset, root, workers, on_progress, survey.look)
+        chosen = first(survey)
+        command = f"bench run {shlex.quote(str(path))} --data {shlex.quote(str(root.parent))}"
+        text = _text(survey, chosen, command)
+        try:
+            write_atomic(path, text)
+        except OSError as error:
+            raise BenchError(
+                f"{path}: cannot be written ({error.strerror}); name another file with --to"
+            ) from None
+        undo.pop_all()
+    return [*told, *_told(survey, chosen), printable(f"{path}: written; next:"), printable(f"    {command}")]
+
+
+def _listing(root: Path, given: tuple[str, str], ask: Ask, workers: int) -> list[str]:
+    """Write ``dataset.json`` where there is none; return a line that says so."""
+    labels, channels = given
+    path = root / "dataset.json"
+    if path.exists():
+        if labels or channels:
+            flag = "--labels" if labels else "--channels"
+            raise BenchError(f"{flag}: {path} names them; leave it out, or change the file")
+        return []
+    names = tuple(filter(None, (name.strip() for name in channels.split(","))))
+    return [printable(f"{path}: written ({write_missing(root, _labels(labels), names, ask, workers)})")]
+
+
+def _labels(text: str) -> dict[int, str]:
+    """Return value -> name out of ``1=liver,2=tumour``."""
+    found: dict[int, str] = {}
+    for part in filter(None, text.split(",")):
+        value, equals, name = part.partition("=")
+        if not (equals and value.strip().isdecimal() and name.strip()) or len(value) > 6:
+            raise BenchError(f"--labels {part}: write VALUE=NAME, e.g. 1=liver,2=tumour")
+        found[int(value)] = name.strip()
+    return found
+
+
+def _text(survey: Survey, chosen: First, command: str) -> str:
+    excluded = "[" + ", ".join(map(_quoted, chosen.excluded)) + "]"
+    left = f"    exclude: {excluded}  # 'bench check' says why\n" if chosen.excluded else ""
+    title = " ".join(printable(survey.dataset.title).split())
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=title,
+        quoted=json.dumps(title, ensure_ascii=False),
+        command=command,
+        seen=seen_in_words(survey),
+        dataset=_quoted(survey.name),
+        also=f", and on {chosen.unlabelled} scans that have none" if chosen.unlabelled else "",
+        unlabelled=", unlabelled: true" if chosen.unlabelled else "",
+        exclude=f", exclude: {excluded}" if chosen.excluded else "",
+        left=left,
+        recipe=_inline(chosen.recipe),
+        why=chosen.why,
+        crop=[*chosen.crop],
+        view=[*view(chosen.crop)],
+        small=[*chosen.small],
+        small_view=[*view(chosen.small)],
+        split=chosen.split,
+        one=", folds: [0]" if chosen.folds > 1 else "",
+        parts=chosen.parts,
+        fractions=[*chosen.fractions],
+        pretrain=chosen.pretrain,
+        finetune=chosen.finetune,
+    )
+
+
+def _inline(recipe: dict[str, object]) -> str:
+    return "{" + ", ".join(f"{k}: {json.dumps(v).strip(chr(34))}" for k, v in recipe.items()) + "}"
+
+
+def _quoted(text: str) -> str:
+    return text if PLAIN.fullmatch(text) and not text.isdecimal() else json.dumps(text)
+
+
+def _told(survey: Survey, chosen: First) -> list[str]:
+    """Return what was seen and chosen, for a person."""
+    lines = [f"{survey.name}: {seen_in_words(survey)}"]
+    if survey.findings:
+        out = f", {len(chosen.excluded)} cases left out" if chosen.excluded else ""
+        lines.append(f"{len(survey.findings)} findings{out}; 'bench check {survey.name}' lists them")
+    if visits := likely_visits(survey.cases):
+        lines.append(visits)
+    lines += [f"recipe: {doubt}" for doubt in chosen.doubts]
+    lines.append(f"split {chosen.split}: {chosen.parts}")
+    if chosen.unlabelled:
+        lines.append(
+            f"pretraining also reads {chosen.unlabelled} scans without a label; where these are to be scored "
+            "later, write 'unlabelled: false'"
+        )
+    return [printable(line) for line in lines]

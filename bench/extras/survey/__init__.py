@@ -1,0 +1,1 @@
+"""What a folder of scans holds, before anything is trained."""

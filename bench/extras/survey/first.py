@@ -1,0 +1,206 @@
+"""What a first protocol over a folder of scans reads, as what was seen of them suggests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median, median_low
+
+from bench import typed
+from bench.data import split as splits
+from bench.data.facts import Facts
+from bench.data.fit import doubts
+from bench.dataset import Case, Dataset, Recipe
+from bench.errors import BenchError
+from bench.extras.survey.measure import Survey, number
+from bench.ranges import Triple
+
+UNUSABLE = (
+    "unreadable",
+    "truncated",
+    "shape",
+    "nonfinite",
+    "label_value",
+    "duplicate",
+)  # such a case is left out
+VOXELS = 1_500_000  # of a median scan on the recipe's grid, at most: coarser from there on
+CROP, SMALL = 48**3, 24**3  # voxels of a crop, at most; of a trial's
+STEP = 8  # every side of a crop is a multiple: the network halves three times
+SAME = 0.02  # spacings that differ by less are one
+FEW = 2  # patients with labels that the small fraction holds at least, where it can
+TESTED = 25  # patients from which a fifth of them is enough to test; of fewer each is tested once
+FOLDED = 5  # patients that five folds take
+CT = {"window": [-175, 250]}
+
+
+@dataclass(frozen=True)
+class First:
+    """The choices. ``excluded``: cases left out; ``parts``, ``why``: in words."""
+
+    excluded: tuple[str, ...]
+    spacing: tuple[float, ...] | None  # mm; None: as the scans have it
+    recipe: dict[str, object]
+    why: str
+    crop: Triple
+    small: Triple  # crop of a trial
+    split: str
+    unlabelled: int  # scans without a label that pretraining reads
+    folds: int
+    parts: str
+    fractions: tuple[int, ...]
+    pretrain: int  # steps
+    finetune: int
+    doubts: tuple[str, ...]  # what of the recipe does not fit the scans
+
+
+def first(survey: Survey) -> First:
+    """Choose crop, spacing, split, fractions and steps.
+
+    Raises:
+        BenchError: a file is missing, or too few patients are left to train and test on.
+    """
+    _complete(survey)
+    unread = {c.id for c in survey.cases} - {f.case.id for f in survey.facts}  # for whatever reason
+    excluded = tuple(
+        dict.fromkeys(f.case for f in survey.findings if f.case and (f.kind in UNUSABLE or f.case in unread))
+    )
+    seen = [f for f in survey.facts if f.case.id not in excluded]
+    if not seen:
+        first_finding = next(f for f in survey.findings if f.case)
+        raise BenchError(
+            f"{first_finding.file}: {first_finding.detail}; no image of {survey.root} can be read: mend what "
+            f"'bench check {survey.name}' lists"
+        )
+    cases = [c for c in survey.cases if c.id not in excluded]
+    patients = {c.patient for c in cases if c.label is not None}
+    if len(patients) < 2:
+        raise BenchError(
+            f"{survey.root}: {len(patients)} patients with a usable label, and two are needed: one to train "
+            f"on, one to test; add cases, or mend those that 'bench check {survey.name}' lists"
+        )
+    spacing, why = _spacing(seen)
+    sizes = [_size(f, spacing) for f in seen]
+    middle = [median(along) for along in zip(*sizes, strict=True)]
+    if middle[2] < 2:
+        raise BenchError(
+            f"{survey.root}: scans of a single slice; 'bench new dataset' begins a data set of pictures"
+        )
+    split = splits.GIVEN if splits.gives(cases) else _split(len(patients))
+    folds = splits.folds(survey.dataset, survey.name, cases, split)
+    n, parts = _parts(folds)
+    recipe = _recipe(survey.dataset, seen, spacing)
+    steps = min(max(round(40 * n, -3), 2000), 10000)
+    return First(
+        excluded=excluded,
+        spacing=spacing,
+        recipe=recipe,
+        why=why,
+        crop=_crop(middle, CROP),
+        small=_crop(middle, SMALL),
+        split=split,
+        unlabelled=_unlabelled(cases, folds),
+        folds=len(folds),
+        parts=parts,
+        fractions=_fractions(n),
+        pretrain=3 * steps,
+        finetune=steps,
+        doubts=_doubts(survey.dataset, seen, recipe),
+    )
+
+
+def _doubts(dataset: Dataset, seen: Sequence[Facts], recipe: dict[str, object]) -> tuple[str, ...]:
+    return tuple(doubts(typed.build(Recipe, recipe, ".".join), seen, dataset.modality))
+
+
+def _unlabelled(cases: Sequence[Case], folds: Sequence[splits.Fold]) -> int:
+    """Return how many scans without a label pretraining may read; of many folds, at least."""
+    without = [case for case in cases if case.label is None]
+    return min(sum(c.patient not in {*fold.val, *fold.test} for c in without) for fold in folds)
+
+
+def _complete(survey: Survey) -> None:
+    gone = [f for f in survey.findings if f.kind == "missing"]
+    if gone:
+        raise BenchError(
+            f"{gone[0].file}: {gone[0].detail}; {len(gone)} file(s) are missing: complete the folder, or "
+            "remove what belongs to them"
+        )
+
+
+def _size(facts: Facts, spacing: tuple[float, ...] | None) -> list[float]:
+    """Return a scan's voxels along each axis on the recipe's grid."""
+    own = facts.spacing if spacing is None else spacing
+    return [n * old / new for n, old, new in zip(facts.shape, facts.spacing, own, strict=True)]
+
+
+def _spacing(seen: Sequence[Facts]) -> tuple[tuple[float, ...] | None, str]:
+    """Return the median spacing, its finest axes coarsened until a median scan is small enough, and why."""
+    spacings = [[f.spacing[i] for f in seen] for i in range(3)]
+    middle = [median(along) for along in spacings]
+    extent = [median(f.shape[i] * f.spacing[i] for f in seen) for i in range(3)]
+    least, coarse = 0.0, middle
+    while math.prod(e / s for e, s in zip(extent, coarse, strict=True)) > VOXELS:
+        least = max(least, min(middle)) * 1.05
+        coarse = [max(least, s) for s in middle]
+    told = tuple(float(f"{s:.4g}" if s == own else f"{s:.2g}") for s, own in zip(coarse, middle, strict=True))
+    if coarse != middle:
+        return told, "mm; coarser than the scans, so that a crop sees enough; finer takes longer"
+    if all(max(along) - min(along) <= SAME * min(along) for along in spacings):
+        return None, "the scans' own voxels: all are of one size"
+    return told, "mm; the median of the scans"
+
+
+def _crop(sizes: Sequence[float], most: int) -> Triple:
+    """Return multiples of ``STEP`` within a median scan; the longest sides are cut until it is small."""
+    sides = [max(STEP, int(n) // STEP * STEP) for n in sizes]
+    while math.prod(sides) > most:
+        sides[sides.index(max(sides))] -= STEP
+    x, y, z = sides if max(sides) > STEP else (2 * STEP, STEP, STEP)
+    return (x, y, z)
+
+
+def view(crop: Triple) -> Triple:
+    """Return the size of a contrast's views: smaller than a crop, or all of a small scan would be alike."""
+    x, y, z = (max(STEP, side * 3 // 4 // STEP * STEP) for side in crop)
+    return (x, y, z)
+
+
+def _recipe(dataset: Dataset, seen: Sequence[Facts], spacing: tuple[float, ...] | None) -> dict[str, object]:
+    recipe: dict[str, object] = {} if spacing is None else {"spacing": [*spacing]}
+    if dataset.modality == "CT":
+        return recipe | CT
+    stripped = all(f.grey[0][0] == 0 == f.grey[0][2] for f in seen)  # half of it is 0: air was removed
+    return recipe | {"scale": "zscore"} | ({"nonzero": True, "foreground": "nonzero"} if stripped else {})
+
+
+def _split(patients: int) -> str:
+    if patients >= TESTED:
+        return splits.EVEN
+    return splits.CV5 if patients >= FOLDED else splits.LEAVE_ONE_OUT
+
+
+def _parts(folds: Sequence[splits.Fold]) -> tuple[int, str]:
+    """Return how many patients train at least, and the division in words."""
+    train, val, test = min((len(f.train), len(f.val), len(f.test)) for f in folds)
+    if len(folds) == 1:
+        return train, f"{train} patients train, {val} validate, {test} are tested"
+    return train, f"{len(folds)} folds, in each about {train} patients train; every patient is tested once"
+
+
+def _fractions(train: int) -> tuple[int, ...]:
+    """Return a small percentage and 100; 100 alone where one patient trains."""
+    if train < 2:
+        return (100,)
+    small = next((p for p in (5, 10, 20, 25, 50) if int(p * train / 100 + 0.5) >= FEW), 50)
+    return (small, 100)
+
+
+def seen_in_words(survey: Survey) -> str:
+    """Return what was seen, in a line."""
+    seen = survey.facts
+    size, spacing = (
+        " x ".join(number(median_low(round(side, 3) for side in along)) for along in zip(*what, strict=True))
+        for what in ([f.shape for f in seen], [f.spacing for f in seen])
+    )
+    return f"{len(survey.cases)} cases, {size} voxels of {spacing} mm (medians)"

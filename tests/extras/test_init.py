@@ -1,0 +1,287 @@
+"""``bench init``: what it writes over a folder of scans plans and runs as it is, and overwrites nothing."""
+
+import gzip
+import json
+import math
+import resource
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+import yaml
+
+from bench import registry
+from bench.cli import main
+from bench.data.facts import Facts
+from bench.dataset import Case
+from bench.extras import init as inits
+from bench.extras.survey import first as firsts
+from bench.protocol import read
+
+pytestmark = pytest.mark.usefixtures("own_place")
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """Return a function from a number of cases and a name to a folder in MSD layout."""
+
+    def make(cases, name="my scans"):
+        root = tmp_path / "data" / name
+        registry.load("dataset", "msd04_hippocampus").phantom(root, cases, 0)
+        return root
+
+    return make
+
+
+def planned(capsys, path, root, *more):
+    capsys.readouterr()
+    assert main(["plan", str(path), "--data", str(root.parent), *more]) == 0
+    return capsys.readouterr().out
+
+
+def test_what_is_written_plans_at_every_scale(scans, tmp_path, capsys):
+    root = scans(30)
+    before = sorted(root.rglob("*"))
+    assert main(["init", str(root)]) == 0
+    out = capsys.readouterr().out
+    path = tmp_path / "my_scans.yaml"
+    assert f"bench run my_scans.yaml --data {root.parent}" in out and sorted(root.rglob("*")) == before
+    written = read(path)
+    assert next(row.method for row in written.rows.values()) == "scratch" and len(written.rows) == 3
+    (section,) = written.finetune
+    assert (section.dataset, section.split, section.fractions) == ("my scans", "even", (10, 100))
+    for scale in ("smoke", "pilot", "paper"):
+        assert "2 / 1 / 6 at 10 %, 21 / 3 / 6 at 100 %" in planned(capsys, path, root, "--scale", scale)
+    assert len(path.read_text().splitlines()) < 60
+
+
+SPLITS = {
+    2: ("leave_one_out", (100,)),
+    3: ("leave_one_out", (50, 100)),
+    5: ("cv5", (50, 100)),
+    24: ("cv5", (10, 100)),
+}
+
+
+@pytest.mark.parametrize(("cases", "split"), SPLITS.items())
+def test_few_patients_are_each_tested_once(scans, cases, split, tmp_path, capsys):
+    root = scans(cases)
+    assert main(["init", str(root), "--to", "own.yaml"]) == 0
+    (section,) = read(tmp_path / "own.yaml", "pilot").finetune
+    assert (section.split, section.fractions) == split
+    planned(capsys, tmp_path / "own.yaml", root)
+
+
+def test_labelled_cases_that_come_as_a_test_part_are_tested(scans, tmp_path, capsys):
+    root = scans(24)
+    for side in ("images", "labels"):
+        (root / f"{side}Ts").mkdir(exist_ok=True)
+        for file in sorted((root / f"{side}Tr").iterdir())[-4:]:
+            file.rename(root / f"{side}Ts" / file.name)
+    listing = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps(listing | {"training": []}))
+    assert main(["init", str(root), "--to", "own.yaml"]) == 0
+    assert "split given: 18 patients train, 2 validate, 4 are tested" in capsys.readouterr().out
+    assert read(tmp_path / "own.yaml").finetune[0].split == "given"
+
+
+def test_a_case_that_cannot_be_used_is_left_out_and_named(scans, tmp_path, capsys):
+    root = scans(8)
+    (root / "imagesTr" / "hippocampus_003.nii.gz").write_bytes(b"no")
+    label = nib.load(root / "labelsTr" / "hippocampus_005.nii.gz")
+    strange = np.asarray(label.dataobj).copy()
+    strange[0, 0, 0] = 9
+    nib.save(nib.Nifti1Image(strange, label.affine), root / "labelsTr" / "hippocampus_005.nii.gz")
+    for file in ("imagesTr/hippocampus_001.nii.gz", "labelsTr/hippocampus_006.nii.gz"):
+        image = nib.load(root / file)
+        image.set_qform(np.diag([-1.0, 1, 1, 1]) @ image.affine, 1)
+        (root / file).write_bytes(gzip.compress(image.to_bytes()))
+    assert main(["init", str(root), "--to", "own.yaml"]) == 0
+    assert "4 findings, 4 cases left out" in capsys.readouterr().out
+    out = tuple(f"hippocampus_{n:03d}" for n in (1, 3, 5, 6))
+    assert read(tmp_path / "own.yaml").finetune[0].exclude == out
+    assert "patients that train" in planned(capsys, tmp_path / "own.yaml", root)
+
+
+def test_labels_and_channels_are_asked_where_no_file_names_them(scans, monkeypatch, capsys):
+    root = scans(5)
+    (root / "dataset.json").unlink()
+    asked = []
+
+    def answer(question):
+        asked.append(question)
+        return {"anterior": "head", "posterior": ""}.get(["anterior", "posterior", ""][len(asked) - 1], "T1")
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", answer)
+    assert main(["init", str(root), "--to", "own.yaml"]) == 0
+    assert asked == [
+        "name of label 1, in 5 label maps [label_1]: ", "name of label 2, in 5 label maps [label_2]: ",
+        "channel 0 (CT is windowed in HU, all else scaled) [MR]: ",
+    ]  # fmt: skip
+    told = json.loads((root / "dataset.json").read_text())
+    assert told["labels"] == {"0": "background", "1": "head", "2": "label_2"}
+    assert told["modality"] == {"0": "T1"}
+
+
+def test_flags_or_no_terminal_ask_nothing(scans, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("builtins.input", lambda _: pytest.fail("asked"))
+    root = scans(5)
+    (root / "dataset.json").unlink()
+    for image in (root / "imagesTr").iterdir():  # nnU-Net's names
+        image.rename(image.with_name(image.name.replace(".nii", "_0000.nii")))
+    assert main(["init", str(root), "--labels", "2=tail", "--to", "own.yaml"]) == 0
+    told = json.loads((root / "dataset.json").read_text())
+    assert told["labels"] == {"0": "background", "1": "label_1", "2": "tail"}
+    assert told["channel_names"] == {"0": "MR"}
+    assert "hd95" in read(tmp_path / "own.yaml").metrics
+    planned(capsys, tmp_path / "own.yaml", root)
+
+
+REFUSED = {  # words after the folder, what is done to it before, what is said
+    "there already": (["--to", "there.yaml"], None, "nothing is overwritten"),
+    "no such place": (["--to", "gone/x.yaml"], None, "no folder gone"),
+    "named twice": (["--labels", "1=a"], None, "dataset.json names them"),
+    "no value": (["--labels", "a"], "dataset.json", "write VALUE=NAME"),
+    "a value that is nowhere": (["--labels", "7=a"], "dataset.json", "value 7 is in no label map"),
+    "a file is missing": ([], "labelsTr/hippocampus_002.nii.gz", "1 file(s) are missing"),
+    "one patient": ([], "*/hippocampus_00[2-9].nii.gz", "1 patients with a usable label, and two are needed"),
+}
+
+
+@pytest.mark.parametrize(("words", "remove", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_is_one_line_and_nothing_is_written(scans, tmp_path, words, remove, said, capsys):
+    root = scans(4)
+    if remove == "*/hippocampus_00[2-9].nii.gz":
+        (root / "dataset.json").write_text(
+            json.dumps({"modality": {"0": "T1"}, "labels": {"0": "b", "1": "a", "2": "c"}})
+        )
+    for path in root.glob(remove) if remove else ():
+        path.unlink()
+    (tmp_path / "there.yaml").touch()
+    assert main(["init", str(root), *words]) == 2
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == 1
+    assert sorted(p.name for p in tmp_path.glob("*.yaml")) == ["there.yaml"]
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_none(scans, tmp_path):
+    """A limit on the size of a file writes a part of it and then fails, as a full disk does."""
+    root = scans(4)
+    (root / "dataset.json").unlink()
+    before = sorted(tmp_path.rglob("*"))
+    for limit in (20, 1000):  # of dataset.json, of the protocol
+        ran = subprocess.run(
+            [sys.executable, "-m", "bench.cli", "init", str(root)],
+            cwd=tmp_path,
+            text=True,
+            capture_output=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=lambda size=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+        )
+        file = "dataset.json" if limit == 20 else "my_scans.yaml"
+        assert ran.returncode == 2 and f"{file}: cannot be written (File too large)" in ran.stderr
+        assert ran.stderr.count("\n") == 1 and sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_of_another_layout_is_told_what_to_do(tmp_path, capsys):
+    assert main(["init", str(tmp_path)]) == 2
+    assert "'bench new dataset' begins a data set" in capsys.readouterr().err
+
+
+CROPS = {  # median voxels: crop of a run, of a trial
+    (35, 50, 36): ((32, 48, 32), (24, 24, 24)),
+    (216, 256, 10): ((112, 120, 8), (40, 40, 8)),
+    (122, 101, 112): ((48, 48, 48), (24, 24, 24)),
+    (9, 9, 4): ((16, 8, 8), (16, 8, 8)),
+}
+
+
+@pytest.mark.parametrize(("sizes", "crops"), CROPS.items())
+def test_crops_lie_within_a_median_scan_and_are_small(sizes, crops):
+    run, trial = (firsts._crop(sizes, most) for most in (firsts.CROP, firsts.SMALL))
+    assert (run, trial) == crops
+    assert all(side % 8 == 0 for side in run + trial) and math.prod(run) <= firsts.CROP
+
+
+@pytest.mark.slow
+def test_what_is_written_runs_and_ends_in_a_table(scans, tmp_path, capsys):
+    root = scans(10)
+    assert main(["init", str(root), "--to", "own.yaml"]) == 0
+    protocol = yaml.safe_load((tmp_path / "own.yaml").read_text())
+    assert main(["run", "own.yaml", "--data", str(root.parent), "--workers", "1"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"{share} %" in out for share in protocol["finetune"][0]["fractions"])
+    assert "SimCLR" in out and inits.TEMPLATE.exists()
+
+
+SPACINGS = {  # what is not alike, (shape, spacing) of each scan: the recipe's spacing
+    "alike": ([((35, 50, 36), (1, 1, 1))] * 3, None),
+    "nearly alike": ([((35, 50, 36), (1, 1, 1)), ((35, 50, 36), (1.01, 1, 1))], None),
+    "different": ([((99, 99, 20), (1, 1, s)) for s in (3, 5, 8)], (1.0, 1.0, 5.0)),
+    # 512 x 512 x 100 at 0.7 x 0.7 x 5 mm: at t x t x 5 mm (358.4 / t)^2 x 100 <= 1.5 million from t = 2.93 on
+    "large, thick slices": ([((512, 512, 100), (0.7, 0.7, 5.0))], (3.0, 3.0, 5.0)),
+}
+
+
+@pytest.mark.parametrize(("scans", "spacing"), SPACINGS.values(), ids=SPACINGS)
+def test_spacing_is_the_scans_own_or_coarser(scans, spacing):
+    seen = [Facts(Case("a", "a", ()), shape, own, (), None, 0, 1.0) for shape, own in scans]
+    assert firsts._spacing(seen)[0] == spacing
+
+
+def unlabelled(root, *, folder):
+    """Move the last four images of a folder to another and remove their labels and rows of the list."""
+    (root / folder).mkdir(exist_ok=True)
+    for image in sorted((root / "imagesTr").iterdir())[-4:]:
+        (root / "labelsTr" / image.name).unlink()
+        image.rename(root / folder / image.name)
+    listing = json.loads((root / "dataset.json").read_text())
+    listing["training"] = [row for row in listing["training"] if (root / row["label"]).exists()]
+    (root / "dataset.json").write_text(json.dumps(listing | {"test": []}))
+
+
+def test_pictures_in_the_place_of_scans_are_named(tmp_path, capsys):
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").write_bytes(b"")
+    assert main(["init", str(tmp_path)]) == 2
+    assert "no .nii.gz files; it holds pictures: 'bench new dataset' begins" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["imagesTs", "imagesTr"])
+def test_scans_without_a_label_are_pretrained_on(scans, folder, capsys):
+    root = scans(30)
+    unlabelled(root, folder=folder)
+    assert main(["init", str(root), "--to", "own.yaml"]) == 0
+    assert "pretraining also reads 4 scans without a label" in capsys.readouterr().out
+    out = planned(capsys, "own.yaml", root)  # of 26: 5 are tested, 3 validate
+    assert "pretrains on 22 scans, 4 of them unlabelled" in out
+
+
+def test_where_no_image_can_be_read_one_line_says_so_and_nothing_is_written(scans, tmp_path, capsys):
+    root = scans(4)
+    for image in (root / "imagesTr").iterdir():
+        image.write_bytes(b"no")
+    assert main(["init", str(root), "--to", "own.yaml"]) == 2
+    told = capsys.readouterr().err
+    assert "no image of" in told and told.count("\n") == 1 and not (tmp_path / "own.yaml").exists()
+
+
+def test_ct_that_a_window_makes_constant_is_told(scans, capsys):
+    root = scans(5)
+    listing = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps(listing | {"modality": {"0": "CT"}}))
+    for path in sorted((root / "imagesTr").iterdir()):
+        image = nib.load(path)
+        body = np.random.default_rng(0).normal(1064, 15, image.shape).astype(np.int16)
+        body[:4] = 0
+        nib.save(nib.Nifti1Image(body, image.affine), path)
+    assert main(["init", str(root), "--to", "own.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert "to its upper end; no voxel is air in HU, as where CT is stored with an offset" in out
+    main(["check", root.name, "--data", str(root.parent)])
+    assert "no voxel is air in HU" in capsys.readouterr().out

@@ -1,0 +1,163 @@
+"""``bench new``: what it writes runs as it stands, and overwrites nothing."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench import plugins
+from bench.cli import main
+from bench.extras.new import TEMPLATES
+from bench.protocol import read
+
+KINDS = ("method", "dataset", "network", "protocol")
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+pytestmark = pytest.mark.usefixtures("own_place")
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Return a folder with one of each kind under names of their own."""
+    for kind in KINDS:
+        assert main(["new", kind, f"deep_{kind}", "--to", str(tmp_path)]) == 0
+    return tmp_path
+
+
+def test_three_files_of_a_kind_can_be_planned_as_they_are_beside_scratch_and_two_known(made, capsys):
+    files = {file.name for kind in KINDS for file in made.glob(f"*deep_{kind}*")}
+    three = ("{}.py", "test_{}.py", "{}.yaml")
+    assert files == {name.format(f"deep_{kind}") for kind in KINDS for name in three}
+    assert (made / "splits" / "deep_dataset.mine.json").exists()
+    text = "".join(file.read_text() for file in made.rglob("*.*") if file.is_file())
+    assert not [w for k in KINDS for w in (f"my_{k}", f"My {k}", f"My{k.capitalize()}") if w in text]
+    assert "class DeepMethod(Method)" in text and 'title = "Deep method"' in text
+    for kind in KINDS:
+        protocol = read(made / f"deep_{kind}.yaml")
+        mine = {f"deep_{kind}"} & {kind == "method" and r.method for r in protocol.rows.values()}
+        assert len({r.method for r in protocol.rows.values()} - mine) == 3 and protocol.phantoms
+        assert main(["plan", str(made / f"deep_{kind}.yaml")]) == 0
+    assert "22 jobs" in capsys.readouterr().out
+
+
+def test_nothing_is_overwritten_and_nothing_written_beside_what_is_there(tmp_path, capsys):
+    (tmp_path / "test_deep.py").write_text("mine")
+    assert main(["new", "method", "deep", "--to", str(tmp_path)]) == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["test_deep.py"]
+    told = capsys.readouterr().err
+    assert "test_deep.py: there already, and nothing is overwritten" in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["torch", "json", "pytest"])
+def test_a_name_that_would_hide_a_package_is_refused(name, tmp_path, capsys):
+    assert main(["new", "protocol", name, "--to", str(tmp_path / "to")]) == 2
+    assert f"which {name}.py would hide" in capsys.readouterr().err and not (tmp_path / "to").exists()
+
+
+def test_a_folder_that_is_none_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["new", "method", "deep", "--to", str(tmp_path / "file")]) == 2
+    assert "name a folder to write to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("to", [".", "deep/folder"])
+def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_none(kind, to, tmp_path):
+    """A limit on the size of a file writes a part of it and then fails, as a full disk does."""
+    limit = 700 if kind == "protocol" else 1040  # some files of each kind are smaller
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench.cli", "new", kind, "deep", "--to", to],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1) and "name a folder to write to" in ran.stderr
+    assert not list(tmp_path.iterdir())
+
+
+NAMES = ["../x", "a" * 101, "a-b", "", "class", "_x", "test_x", "1a", "é"]
+TAKEN = [("method", "scratch"), ("dataset", "acdc"), ("network", "unet3d"), ("protocol", "voco_table1")]
+
+
+@pytest.mark.parametrize(("kind", "name"), [*(("method", name) for name in NAMES), *TAKEN])
+def test_a_name_is_a_python_name_that_nothing_here_has(kind, name, tmp_path, capsys):
+    assert main(["new", kind, name, "--to", str(tmp_path / "to")]) == 2
+    said = capsys.readouterr().err
+    assert ("is there already" if (kind, name) in TAKEN else f"is no name for a {kind}") in said
+    assert not (tmp_path / "to").exists()
+
+
+def test_how_to_pages_begin_with_the_templates_themselves():
+    for kind, page in (("method", "add_a_method.md"), ("dataset", "add_a_data_set.md")):
+        text = (TEMPLATES / f"my_{kind}.py").read_text()
+        assert f"```python\n{text}```" in (DOCS / page).read_text()
+        assert len([line for line in text.splitlines() if line.strip()]) < 40
+
+
+@pytest.mark.slow
+def test_a_new_method_is_trained_and_scored_in_processes_of_its_own(made, capsys):
+    """Tiny: what travels to the workers is looked at, and the report from rows alone."""
+    protocol = yaml.safe_load((made / "deep_method.yaml").read_text())
+    protocol["rows"] = {name: protocol["rows"][name] for name in ("scratch", "deep_method")}
+    protocol["phantoms"]["msd04_hippocampus"]["cases"] = 6
+    section = protocol["finetune"][0]
+    section["fractions"], section["split"] = [100], "even"
+    protocol["scales"]["smoke"] = {"pretrain": {"steps": 2}, "finetune": {"steps": 2}}
+    path = made / "tiny.yaml"
+    path.write_text(yaml.safe_dump(protocol))
+    assert main(["run", str(path), "--workers", "1"]) == 0, capsys.readouterr()
+    assert "Deep method" in capsys.readouterr().out
+    told = f"main(['report', {str(path)!r}])"
+    code = f"import sys; from bench.cli import main; {told}; print('torch' in sys.modules)"
+    clean = {k: v for k, v in plugins.os.environ.items() if k != plugins.PATHS}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=clean, check=True)
+    assert "Deep method" in ran.stdout and ran.stdout.endswith("False\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_test_that_is_written_passes_and_the_protocol_runs(made, kind):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"test_deep_{kind}.py"]
+    ran = subprocess.run(command, cwd=made, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout
+    assert main(["run", str(made / f"deep_{kind}.yaml"), "--workers", "2"]) == 0
+
+
+def suite(folder, *words):
+    """Run the suite on what is in a folder, in a process of its own."""
+    ours = ["-p", "no:cacheprovider", "-p", "bench.conformance.options"]
+    command = [sys.executable, "-m", "pytest", "-q", *ours, *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+MISFITS = {  # words of pytest: what is said
+    "--dataset deep_method.py": "--dataset deep_method.py: no such dataset; it is a method, take --method",
+    "--network deep_nothing": "--network deep_nothing: no such network; 'bench list networks' has all",
+    "--method gone.py": "gone.py: no such file or folder",
+    "--dataset deep_dataset.py --crop 16,16,16": "--crop: makes a method small, and none is tried",
+    "": "bench.conformance: say what to try: --method, --dataset or --network FILE",
+}
+
+
+@pytest.mark.parametrize(("words", "said"), MISFITS.items())
+def test_options_that_do_not_fit_what_is_tried_are_one_line(made, words, said):
+    ran = suite(made, "--pyargs", "bench.conformance", *words.split())
+    assert ran.returncode == 4 and said in ran.stderr and ran.stderr.count("\n") <= 2, ran.stderr
+    assert "Traceback" not in ran.stdout + ran.stderr
+
+
+def test_a_test_file_that_says_what_it_tries_takes_no_options(made):
+    ran = suite(made, "test_deep_dataset.py", "--method", "deep_method.py")
+    assert ran.returncode == 2 and "tries what its CONFORMANCE says, and --method is for" in ran.stdout
+    assert "Traceback" not in ran.stdout
+
+
+@pytest.mark.slow
+def test_the_suite_runs_on_a_file_as_on_a_name(made):
+    words = ["--method", "deep_method.py", "--dataset", "deep_dataset.py", "--network", "deep_network.py"]
+    ran = suite(made, "--pyargs", "bench.conformance", *words)
+    assert ran.returncode == 0, ran.stdout

@@ -1,0 +1,303 @@
+"""``bench report --serve``: what it answers, what it refuses, and when it draws a page again."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bench import record
+from bench.cli import main
+from bench.errors import BenchError
+from bench.extras.live import pages
+from bench.extras.live.pages import Drawn, Redrawing, ServedPage, Source
+from bench.extras.live.serve import ADDRESS, Handler, Server
+from bench.report.progress import EVERY
+from bench.show import state
+
+HOST = "127.0.0.1:8321"
+
+
+@pytest.fixture
+def served(records_of):
+    """Return the folder of reports, and a function from a request to (status, headers, body)."""
+    store, _ = records_of
+    reports = store.root / "reports"
+    (reports / "one").mkdir()
+    (reports / "one" / "index.html").write_text("<p>ONE</p>")
+    (reports / "one" / "table.csv").write_text("row\n")
+    (reports / "one" / ".index.html.ab12").write_text("unfinished")
+    (store.root / "secret.html").write_text("SECRET")
+    (reports / "link.html").symlink_to(store.root / "secret.html")
+    (reports / "inside.html").symlink_to("one/index.html")
+    (reports / "up").symlink_to(store.root)
+    asked = []
+    seen = type("Seen", (), {"refresh": lambda self, name: asked.append(name)})()
+    with Server(store, seen, 0) as server:
+
+        def ask(target, method="GET", host=HOST, more=""):
+            ours, theirs = socket.socketpair()  # no connection: the request is there before it is read
+            with ours, theirs:
+                head = f"Host: {host}\r\n" if host is not None else ""
+                ours.sendall(f"{method} {target} HTTP/1.1\r\n{head}{more}\r\n".encode("latin-1"))
+                ours.shutdown(socket.SHUT_WR)
+                Handler(theirs, (ADDRESS, 1), server)
+                theirs.shutdown(socket.SHUT_WR)
+                with ours.makefile("rb") as file:
+                    answer = file.read()
+            head, _, body = answer.partition(b"\r\n\r\n")
+            status, *lines = head.decode("latin-1").split("\r\n")
+            return int(status.split()[1]), dict(line.split(": ", 1) for line in lines), body.decode()
+
+        ask.asked = asked
+        yield reports, ask
+
+
+def test_reports_are_shown_with_a_policy_that_lets_a_page_reach_nothing(served):
+    _, ask = served
+    status, headers, body = ask("/one/")
+    assert (status, body) == (200, "<p>ONE</p>") and ask.asked == ["one"]
+    assert headers["Content-Type"] == "text/html; charset=utf-8" and "Last-Modified" in headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "connect-src 'self'" in policy and "http" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-cache" and "Python" not in headers["Server"]
+    assert ask("/one/index.html")[2] == "<p>ONE</p>"
+    status, headers, body = ask("/one/table.csv")
+    assert (status, headers["Content-Type"], body) == (200, "text/csv; charset=utf-8", "row\n")
+    status, headers, body = ask("/one/", "HEAD")
+    assert (status, headers["Content-Length"], body) == (200, "10", "")
+    status, headers, _ = ask("/one")
+    assert (status, headers["Location"]) == (301, "/one/")
+
+
+def test_without_an_index_page_the_reports_are_listed(served):
+    reports, ask = served
+    status, _, body = ask("/")
+    assert status == 200 and '<a href="one/">one</a>' in body and body.count("<li>") == 1
+    (reports / "index.html").write_text("INDEX")
+    assert ask("/")[2] == "INDEX" == ask("/index.html")[2]
+
+
+NOT_THERE = (
+    "/../secret.html", "/one/../../secret.html", "/%2e%2e/secret.html", "/..%2fsecret.html",
+    "/one/%2e%2e/%2e%2e/secret.html", "//secret.html", "/one//index.html", "/link.html", "/inside.html",
+    "/up/secret.html", "/up/", "/up", "/one/.index.html.ab12", "/.", "/one/\\..\\secret.html", "/%00",
+    "/one%0a", "/%ff", "/none/", "/one/none.png", "/one/index.html/", "/one/index.html/x", "/" + "a" * 5000,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("target", NOT_THERE)
+def test_nothing_but_files_of_reports_is_there(served, target):
+    status, _, body = served[1](target)
+    assert status == 404 and "SECRET" not in body and "unfinished" not in body
+
+
+def test_a_whole_address_and_a_question_are_read_as_their_path(served):
+    assert served[1]("http://evil.example/one/")[0] == 200  # as to a proxy: the Host decides
+    assert served[1]("/one/?x=../../secret.html#y")[2] == "<p>ONE</p>"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "FETCH"])
+def test_nobody_can_do_more_than_look(served, method):
+    status, headers, _ = served[1]("/one/", method)
+    assert status == 405 and headers["Allow"] == "GET, HEAD"
+
+
+HOSTS = {
+    "127.0.0.1": 200, "127.0.0.1:9000": 200, "localhost": 200, "localhost:8321": 200,
+    "evil.example": 403, "evil.example:8321": 403, "127.0.0.1.evil.example": 403,
+    "localhost.evil.example": 403, "127.0.0.1@evil.example": 403, "127.0.0.1:80:evil": 403,
+    "": 403, "127.0.0.2": 403, None: 403,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_name_that_was_pointed_here_is_refused(served, host):
+    status, _, body = served[1]("/one/", host=host)
+    assert status == HOSTS[host] and ("ONE" in body) == (status == 200)
+
+
+def test_a_pipe_is_no_report(served):
+    reports, ask = served
+    os.mkfifo(reports / "one" / "pipe")
+    assert ask("/one/pipe")[0] == 404
+
+
+def test_a_port_that_is_taken_or_is_none_is_refused_in_one_line(records_of, capsys):
+    store, path = records_of[0], records_of[0].root.parent / "attack.yaml"
+    records_of[1]()
+    path = store.root.parent / "test.yaml"
+    with socket.socket() as other:
+        other.bind((ADDRESS, 0))
+        other.listen()
+        port = other.getsockname()[1]
+        words = ["report", str(path), "--out", str(store.root), "--serve", "--port"]
+        assert main([*words, str(port)]) == 2
+    said = capsys.readouterr()
+    assert (
+        said.err == f"bench: port {port} of 127.0.0.1 is taken; name another with --port\n" and not said.out
+    )
+    with pytest.raises(BenchError, match="cannot be had"):
+        Server(store, None, 70000)
+
+
+WRONG = [
+    (["--port", "8000"], "--port 8000: is --serve's"),
+    (["--serve", "--to", "x"], "--to x: --serve shows what lies in OUT/reports"),
+    (["--serve", "--plain"], "--plain: --serve shows what lies in OUT/reports"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG)
+def test_a_wrong_request_is_refused(records_of, capsys, words, said):
+    store, draw = records_of
+    draw()
+    path = store.root.parent / "test.yaml"
+    assert main(["report", str(path), "--out", str(store.root), *words]) == 2
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == 1
+
+
+def test_what_nobody_has_run_is_not_served(records_of, capsys):
+    store = records_of[0]
+    assert main(["report", str(store.root.parent / "test.yaml"), "--out", str(store.root), "--serve"]) == 2
+    assert "no records of 'attack' yet" in capsys.readouterr().err
+
+
+class Ticking:
+    """A clock, and a drawer that counts and leaves a page, or does not."""
+
+    def __init__(self, store, monkeypatch):
+        self.now, self.drawn, self.reason, self.over, self.run = 0.0, 0, "", (), ".run-a"
+        self.told, self.page = [], store.root / "reports" / "attack" / "index.html"
+        self.page.parent.mkdir()
+        monkeypatch.setattr(state, "run_name", lambda store, name: self.run)
+        monkeypatch.setattr(pages.Drawer, "draw", self.draw)
+        wishes = {"attack": ServedPage(Source(store.root.parent / "test.yaml"))}
+        self.one = Redrawing(store, wishes, self.told.append, lambda: self.now, lambda: 1e9 + self.now)
+
+    def draw(self, wish):
+        self.drawn += 1
+        if not self.reason:
+            self.leave()
+        return Drawn(self.reason, self.over)
+
+    def leave(self):
+        self.page.write_text(str(self.drawn))
+        os.utime(self.page, (1e9 + self.now, 1e9 + self.now))
+
+    def asked(self, now, name="attack"):
+        """Ask at a time, and return how often the page has been drawn once that is over."""
+        self.now = now
+        self.one.refresh(name)
+        with self.one._turn:
+            return self.drawn
+
+
+@pytest.fixture
+def ticking(records_of, monkeypatch):
+    records_of[1]()
+    return Ticking(records_of[0], monkeypatch)
+
+
+def test_a_page_is_drawn_at_most_once_a_minute_while_asked(ticking):
+    assert [ticking.asked(t) for t in (0, 1, EVERY - 1, EVERY, EVERY + 1, 3 * EVERY)] == [1, 1, 1, 2, 2, 3]
+    assert ticking.asked(9 * EVERY, "other") == 3
+
+
+def test_what_the_run_itself_draws_is_left_alone(ticking):
+    ticking.leave()
+    assert ticking.asked(EVERY - 1) == 0 and ticking.asked(EVERY) == 1
+    ticking.now = 2 * EVERY - 1
+    ticking.leave()  # by the run
+    assert ticking.asked(2 * EVERY) == 1 and ticking.asked(3 * EVERY - 1) == 2
+
+
+def test_a_report_that_is_over_is_drawn_once_and_a_new_run_is_followed(ticking):
+    ticking.run, ticking.over = "", ("attack",)
+    ticking.leave()
+    assert [ticking.asked(t) for t in (0, EVERY, 9 * EVERY)] == [1, 1, 1]
+    ticking.run, ticking.over = ".run-b", ()
+    assert [ticking.asked(t) for t in (20 * EVERY, 20 * EVERY + 1, 21 * EVERY)] == [2, 2, 3]
+    ticking.over = ("attack",)  # nothing of it is left to do
+    assert [ticking.asked(t) for t in (22 * EVERY, 23 * EVERY, 24 * EVERY)] == [4, 4, 4]
+
+
+def test_why_a_page_is_not_drawn_is_told_once(ticking):
+    ticking.reason = "damaged"
+    assert [ticking.asked(t) for t in (0, 1, EVERY, 2 * EVERY)] == [1, 1, 2, 3]
+    assert ticking.told == ["the page of attack is not drawn: damaged"]
+
+
+FETCH = """\
+import sys, urllib.request
+print(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1]).read().decode())
+"""
+
+
+@pytest.mark.usefixtures("own_place")
+def test_served_from_a_command_until_ctrl_c(records_of):
+    store, draw = records_of
+    draw()
+    words = [
+        "report",
+        str(store.root.parent / "test.yaml"),
+        "--out",
+        str(store.root),
+        "--serve",
+        "--port",
+        "0",
+    ]
+    server = subprocess.Popen([sys.executable, "-m", "bench", *words], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    try:
+        first = server.stdout.readline()
+        url = re.search(r"http://127\.0\.0\.1:(\d+)/", first)
+        assert f"ssh -L {url[1]}:127.0.0.1:{url[1]} " in first
+        assert server.stdout.readline() == "Ctrl-C ends it\n"
+        fetch = [sys.executable, "-c", FETCH, f"{url[0]}attack/"]
+        page = subprocess.run(fetch, capture_output=True, text=True, check=True).stdout
+        assert "<h1>Test" in page  # drawn because it was asked for
+        time.sleep(0.1)
+        server.send_signal(signal.SIGINT)
+        out, err = server.communicate(timeout=60)
+    finally:
+        server.kill()
+    assert (server.returncode, out, err) == (0, "", "\nbench: no longer served\n")
+
+
+def test_before_its_first_number_a_run_is_served(records_of, plan_of, monkeypatch, capsys):
+    store = records_of[0]
+    plan = plan_of({"name": "attack"}, data=None)
+    monkeypatch.setattr(Server, "serve_forever", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    with state.announced(store, plan, plan.wanted(), 1):
+        words = [
+            "report",
+            str(store.root.parent / "test.yaml"),
+            "--out",
+            str(store.root),
+            "--serve",
+            "--port",
+            "0",
+        ]
+        assert main(words) == 0
+    assert record.COLUMNS and "http://127.0.0.1:" in capsys.readouterr().out
+
+
+def test_looking_at_a_run_runs_no_code_from_outside(protocol_file, records_of, plan_of, tmp_path):
+    store, draw = records_of
+    marker, plugin = tmp_path / "ran", tmp_path / "mine.py"
+    plugin.write_text(f"open({str(marker)!r}, 'w')\n")
+    plan = plan_of({"name": "attack"}, data=None)
+    draw()
+    path = protocol_file({"name": "attack", "plugins": ["mine.py"]})
+    path.write_text(path.read_text().replace("simclr3d", "mine"))
+    with state.announced(store, plan, plan.wanted(), 1):
+        assert ServedPage(Source(path)).draw(store) == ()
+    page = (store.root / "reports" / "attack" / "index.html").read_text()
+    assert 'data-state="running"' in page and "cannot be told" in page and not marker.exists()

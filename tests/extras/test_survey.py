@@ -1,0 +1,147 @@
+"""``bench check``: what there is, in the terminal and on the page, beside what is wrong."""
+
+import base64
+import io
+import json
+import re
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench import registry
+from bench.cli import main
+from bench.data.check import check
+from bench.data.layout_msd import msd_folder
+from bench.extras.survey import measure as surveys
+from bench.extras.survey.measure import Survey, labels, number, overview
+from bench.extras.survey.page import page
+from bench.show.thumbnail import SIDE, colours
+
+pytestmark = pytest.mark.usefixtures("own_place")
+
+
+def write(root, case, image, label, spacing=(1.0, 1.0, 2.0)):
+    for folder, array in (("imagesTr", image), ("labelsTr", label)):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(array, np.diag([*spacing, 1.0])), root / folder / f"{case}.nii.gz")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Return six MR cases of 10 x 8 x 6 voxels; label 40 fills 2 x 2 x 1, the fifth case has an 9 as well."""
+    rng, root = np.random.default_rng(0), tmp_path / "own"
+    for n in range(1, 7):
+        image = rng.integers(0, 100, (10, 8, 6)).astype(np.int16)
+        label = np.zeros((10, 8, 6), np.uint8)
+        label[:2, -2:, 3] = 40  # in RAS+ left out of the picture's upper right corner: right, anterior
+        label[5, 5, 5] = 9 if n == 5 else 0
+        write(root, f"c{n}", image, label)
+    told = {"name": "Own <b>", "modality": {"0": "T1"}, "labels": {"0": "background", "40": "lesion"}}
+    (root / "dataset.json").write_text(json.dumps(told))
+    return root
+
+
+def surveyed(root, *, draw=False):
+    survey = Survey(root.name, msd_folder(root), root, draw=draw)
+    survey.findings = check(survey.dataset, root, 2, look=survey.look)
+    return survey
+
+
+def test_what_there_is_in_numbers(root, capsys):
+    survey = surveyed(root)
+    assert overview(survey) == [
+        ("cases", "6; with label 6"), ("size", "10 x 8 x 6 voxels"), ("spacing", "1 x 1 x 2 mm"),
+        ("field of view", "10 x 8 x 12 mm"),
+    ]  # fmt: skip
+    lesion, strange = labels(survey)
+    assert (lesion.value, lesion.name, lesion.cases, lesion.of) == (1, "lesion", 6, 6)
+    assert lesion.ml == pytest.approx((0.008,) * 6)  # 4 voxels of 2 mm^3
+    assert (strange.value, strange.name, strange.cases) == (9, "not declared", 1)
+    assert main(["check", "own", "--data", str(root.parent)]) == 1
+    out = capsys.readouterr().out
+    assert re.search(r"even +4 +1 +1 +1\n", out)  # of six: a fifth tests, a tenth validates
+    assert "c5      label_value" in out and out.endswith("\nown: 6 cases, 1 finding\n")
+
+
+def test_the_official_number_stands_beside_what_is_there(tmp_path, capsys):
+    real, synthetic = tmp_path / "real" / "msd04_hippocampus", tmp_path / "msd04_hippocampus"
+    for folder in (real, synthetic):
+        folder.mkdir(parents=True)
+        registry.load("dataset", folder.name).phantom(folder, 6, 0)
+    (synthetic / ".bench_phantom").touch()
+    assert main(["check", real.name, "--data", str(real.parent)]) == 0
+    out = capsys.readouterr().out
+    assert "6 of 390 published; with label 6 of 260" in out
+    assert out.endswith("msd04_hippocampus: 6 of 390 published cases, nothing wrong\n")
+    assert main(["check", real.name, "--data", str(synthetic.parent)]) == 0
+    assert capsys.readouterr().out.endswith("msd04_hippocampus: 6 cases, nothing wrong\n")
+
+
+def pictures(text, kind):
+    found = re.findall(rf"data:image/{kind};base64,([A-Za-z0-9+/=]+)", text)
+    return [Image.open(io.BytesIO(base64.b64decode(one))) for one in found]
+
+
+def test_a_page_draws_every_case_with_its_label_where_it_lies(root, capsys):
+    (root / "imagesTr" / "c2.nii.gz").write_bytes(b"no")
+    to = root.parent / "check.html"
+    assert main(["check", "own", "--data", str(root.parent), "--to", str(to)]) == 1
+    assert capsys.readouterr().out.endswith(f"page: {to}\n")
+    text = to.read_text()
+    assert "Own &lt;b&gt;" in text and "<b>" not in text
+    assert [f"c{n}" for n in (1, 3, 4, 5, 6)] == re.findall(r"<figcaption><strong>(\w+)<", text)
+    assert len(pictures(text, "jpeg")) == len(pictures(text, "png")) == 5
+    mask = np.asarray(pictures(text, "png")[0].convert("RGBA"))
+    assert mask.shape == (round(SIDE * 8 / 10), SIDE, 4)
+    labelled = mask[..., 3] > 0
+    rows, columns = np.flatnonzero(labelled.any(1)), np.flatnonzero(labelled.any(0))
+    # two of eight voxels at the top, and of ten at the right: the patient's left is there
+    assert (rows[0], rows[-1]) == (0, pytest.approx(mask.shape[0] / 4, abs=2))
+    assert (columns[0], columns[-1]) == (pytest.approx(SIDE * 0.8, abs=2), SIDE - 1)
+    assert {tuple(int(v) for v in rgb) for rgb in mask[labelled][:, :3]} == {colours()[0]}  # 40 is label 1
+    assert not re.search(r'(src|href)="(?!data:image/|#)', text) and "url(" not in text
+
+
+def test_of_very_many_cases_every_nth_is_drawn(root, monkeypatch):
+    monkeypatch.setattr(surveys, "MOST", 4)
+    assert sorted(surveyed(root, draw=True).slices) == ["c1", "c3", "c5"]
+
+
+def test_a_picture_lies_as_displayed_and_a_class_is_named(tmp_path):
+    root = tmp_path / "aptos19"
+    registry.load("dataset", "aptos19").phantom(root, 5, 0)
+    survey = Survey("aptos19", registry.load("dataset", "aptos19")(), root, draw=True)
+    survey.findings = check(survey.dataset, root, 1, look=survey.look)
+    text = page(survey)
+    drawn = np.asarray(pictures(text, "jpeg")[0].convert("RGB"), float)
+    with Image.open(survey.facts[0].case.images[0]) as file:
+        original = np.asarray(file.convert("RGB").resize(drawn.shape[1::-1], Image.Resampling.BOX), float)
+    turned = [np.abs(drawn - other).mean() for other in (original[::-1], original[:, ::-1])]
+    assert np.abs(drawn - original).mean() < min(turned) / 2
+    named = [label.name for label in labels(survey)]
+    assert named == list(survey.dataset.labels.values()) and named[0] in text
+
+
+@pytest.mark.parametrize("to", ["own", "gone/check.html"])
+def test_a_place_that_is_none_is_said_before_the_work(root, to, capsys):
+    assert main(["check", "own", "--data", str(root.parent), "--to", str(root.parent / to)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "name a file for the page" in said
+
+
+NUMBERS = {
+    0: "0",
+    3.0: "3",
+    0.625: "0.625",
+    1.5625: "1.56",
+    1704295: "1704295",
+    1234.5: "1234",
+    1e9: "1.00e+09",
+}
+
+
+@pytest.mark.parametrize(("value", "text"), NUMBERS.items())
+def test_numbers_are_short(value, text):
+    assert number(value) == text
