@@ -57,15 +57,22 @@ def main(arguments: list[str]) -> int:
         print(what, "...", flush=True)
     begun, progress = time.monotonic(), Progress()
     with subprocess.Popen(
-        [*PIP, "--progress-bar", "off", *rest], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*PIP, "--progress-bar", "off", *rest],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as pip:
-        reader = threading.Thread(target=lambda: [*map(progress.read, pip.stdout or ())], daemon=True)
+        reader = threading.Thread(
+            target=lambda: [*map(progress.read, pip.stdout or ())], daemon=True
+        )
         reader.start()
         while reader.is_alive():
             reader.join(0.5)
             if terminal:
                 told = f"{what}: {progress}, {progress.now}, {time.monotonic() - begun:.0f} s"
-                print(f"\r\033[K{told[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
+                print(
+                    f"\r\033[K{told[: shutil.get_terminal_size().columns - 1]}", end="", flush=True
+                )
     if terminal:
         print("\r\033[K", end="")
     if pip.returncode:

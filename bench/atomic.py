@@ -16,7 +16,7 @@ NO_FLUSH = {errno.EINVAL, errno.EACCES, errno.EBADF, errno.EISDIR, *NO_LINKS}  #
 
 def write_atomic(
     path: Path, data: bytes | memoryview | str, aside: Path | None = None, flush: bool = True
-) -> None:  # fmt: skip
+) -> None:
     """Write aside, flush to disk, rename: readers see the old file or the new one, whole.
 
     Args:
@@ -46,7 +46,9 @@ def write_new(texts: Mapping[Path, str]) -> None:
     Raises:
         OSError: nothing was written.
     """
-    folders = {parent: None for path in texts for parent in reversed(path.parents) if not parent.exists()}
+    folders = {
+        parent: None for path in texts for parent in reversed(path.parents) if not parent.exists()
+    }
     with ExitStack() as undo:
         for folder in folders:
             folder.mkdir(exist_ok=True)
@@ -149,7 +151,9 @@ def lacking(folder: Path) -> list[str]:
             os.link(probe, other)
         except OSError as error:
             if error.errno in NO_LINKS:
-                lines.append("its file system has no hard links; jobs are claimed by making folders instead")
+                lines.append(
+                    "its file system has no hard links; jobs are claimed by making folders instead"
+                )
     with suppress(OSError):
         try:
             _sync(folder)

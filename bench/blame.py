@@ -14,7 +14,8 @@ from bench import plugins
 from bench.errors import BenchError, Bug
 
 OWN = ("bench_methods", "bench_datasets")  # the packages of bench's own plugins
-ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)  # else the system's, whoever asked for it
+# else the system's, whoever asked for it
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 @contextmanager

@@ -206,7 +206,11 @@ def _abandoned(lock: Path) -> bool:
 
 def _is_seen(held: dict[str, Any]) -> bool:
     """Tell whether this process is sure to see the one of a claim."""
-    return held["host"] == socket.gethostname() and bool(held.get("sight")) and held["sight"] == sight()
+    return (
+        held["host"] == socket.gethostname()
+        and bool(held.get("sight"))
+        and held["sight"] == sight()
+    )
 
 
 def _is_alive(held: dict[str, Any], beat: float, now: float) -> bool:

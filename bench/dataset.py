@@ -20,7 +20,9 @@ from bench.source import Source
 
 MANY = 50  # files asked for in a folder from which it is listed instead
 NOTHING = frozenset[str]()
-VOID = 255  # in prepared label maps: voxels that nobody labelled, where a data set declares ``ignore``
+VOID = (
+    255  # in prepared label maps: voxels that nobody labelled, where a data set declares ``ignore``
+)
 LITTER = re.compile(r"^(\._.*|\.DS_Store|\.bench_phantom|__MACOSX|.*\.json\.bak)$")
 
 
@@ -68,8 +70,12 @@ class Recipe:
 
     channels: tuple[int, ...] | None = None  # of the image, counted from 0; all by default
     spacing: tuple[float, float, float] | None = None  # mm
-    resize: tuple[int, int, int] | None = None  # voxels, 0 keeps an axis; the spacing is then discarded
-    smooth: bool = False  # average what a larger voxel covers (antialiasing), instead of picking in it
+    resize: tuple[int, int, int] | None = (
+        None  # voxels, 0 keeps an axis; the spacing is then discarded
+    )
+    smooth: bool = (
+        False  # average what a larger voxel covers (antialiasing), instead of picking in it
+    )
     window: tuple[float, float] | None = None  # source units (HU), mapped to [0, 1]
     scale: str = "window"  # window | zscore | percentile (0.5-99.5 to [0, 1]) | minmax
     nonzero: bool = False
@@ -97,17 +103,24 @@ class Dataset(ABC):
     task: ClassVar[Literal["segmentation", "classification"]] = "segmentation"
     # contiguous value -> name; background (0) left out of a segmentation, classes count from 0
     labels: ClassVar[dict[int, str]]
-    raw_labels: ClassVar[dict[int, int]] = {}  # value in the files -> contiguous value, if differing
+    # value in the files -> contiguous value, if differing
+    raw_labels: ClassVar[dict[int, int]] = {}
     # value in the files of voxels that nobody labelled: they give no loss and no score, nobody predicts them
     ignore: ClassVar[int | None] = None
     regions: ClassVar[dict[str, tuple[int, ...]]] = {}  # overlapping targets, e.g. WT = 1, 2, 4
-    empty: ClassVar[Literal["default", "brats", "skip"]] = "default"  # the convention of empty masks
+    empty: ClassVar[Literal["default", "brats", "skip"]] = (
+        "default"  # the convention of empty masks
+    )
     recipes: ClassVar[dict[str, Recipe]]
     splits: ClassVar[dict[str, str]] = {}  # registered split name -> file under datasets/splits/
-    lists: ClassVar[dict[str, str]] = {}  # for pretraining alone: name -> file under datasets/splits/
-    doubtful: ClassVar[dict[str, str]] = {}  # case -> what is known against it; ``exclude: doubtful``
-    overlaps: ClassVar[dict[str, str]] = {}  # data set that holds the same scans or patients -> which
-    unread: ClassVar[tuple[str, ...]] = ()  # files of the layout, "name" or "folder/name", of no case
+    # for pretraining alone: name -> file under datasets/splits/
+    lists: ClassVar[dict[str, str]] = {}
+    # case -> what is known against it; ``exclude: doubtful``
+    doubtful: ClassVar[dict[str, str]] = {}
+    # data set that holds the same scans or patients -> which
+    overlaps: ClassVar[dict[str, str]] = {}
+    # files of the layout, "name" or "folder/name", of no case
+    unread: ClassVar[tuple[str, ...]] = ()
     # name of the file with one case's label map that the challenge's server takes, "{case}" its id
     submission: ClassVar[str] = ""
     unpack: ClassVar[str] = ""  # where to get it and what to unpack where
@@ -177,9 +190,7 @@ class Dataset(ABC):
         if cls.task == "classification" and len(cls.labels) < 2:
             return "labels: a classification has at least two classes; name them all"
         if cls.ignore is not None and cls.ignore in {0, *(cls.raw_labels or cls.labels)}:
-            return (
-                f"ignore: {cls.ignore} is the value of a label; take another for voxels that nobody labelled"
-            )
+            return f"ignore: {cls.ignore} is the value of a label; take another for voxels that nobody labelled"
         if cls.ignore is not None and VOID in cls.labels:
             return f"labels: with 'ignore' there are at most {VOID - 1}"
         known = {0, *cls.labels}
@@ -246,7 +257,8 @@ def natural(path: Path | str) -> list[tuple[int, int, str]]:
     """Sort key that puts ``volume-10`` after ``volume-9``."""
     parts = re.split(r"([0-9]+)", str(path))
     key = [_number(p) if p[0] in "0123456789" else (1, 0, p) for p in parts if p]
-    return [*key, (-1, 0, str(path))]  # 3 and 003 are the same number; their order is one all the same
+    # 3 and 003 are the same number; their order is one all the same
+    return [*key, (-1, 0, str(path))]
 
 
 def _number(digits: str) -> tuple[int, int, str]:

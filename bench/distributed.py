@@ -21,7 +21,8 @@ from bench.process import WORKER
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store  # torch.distributed has it, unknown to mypy
 
-WAIT = timedelta(days=1)  # for each other, as while process 0 validates; a dead one closes its connection
+# for each other, as while process 0 validates; a dead one closes its connection
+WAIT = timedelta(days=1)
 
 
 @contextmanager

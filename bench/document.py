@@ -65,10 +65,14 @@ _Loader.yaml_implicit_resolvers = {
     for key, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|false)$"), list("tf"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?\d+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?\d+$"), list("-+0123456789")
+)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf|\.nan)$"),
+    re.compile(
+        r"^[-+]?(\d+\.\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf|\.nan)$"
+    ),
     list("-+.0123456789"),
 )
 
@@ -102,8 +106,11 @@ class Document:
 
     path: Path
     value: dict[str, Any]
-    lines: dict[typed.Keys, int | str] = field(default_factory=dict)  # a text: of --set, which states it
-    drawn: bool = False  # are its records drawn and nothing run? A plugin that it names may then be gone
+    # a text: of --set, which states it
+    lines: dict[typed.Keys, int | str] = field(default_factory=dict)
+    drawn: bool = (
+        False  # are its records drawn and nothing run? A plugin that it names may then be gone
+    )
     room: int = 0  # values that are still allowed: aliases of aliases can mean billions
 
     def where(self, keys: tuple[str, ...]) -> str:
@@ -114,7 +121,11 @@ class Document:
         line = self.lines.get(known, 1)
         if isinstance(line, str):
             return f"--set {line}: {key}"
-        inside = (at for path, at in self.lines.items() if path[: len(keys)] == keys and isinstance(at, str))
+        inside = (
+            at
+            for path, at in self.lines.items()
+            if path[: len(keys)] == keys and isinstance(at, str)
+        )
         key += "".join(f", with --set {text}" for text in dict.fromkeys(inside)) if keys else ""
         return f"{self.path}:{line}: {key}" if self.lines else f"{self.path}: {key}"
 
@@ -124,7 +135,9 @@ class Document:
         Raises:
             BenchError: names file, line and key.
         """
-        return typed.build(kind, self.value if value is None and not keys else value, self.where, keys)
+        return typed.build(
+            kind, self.value if value is None and not keys else value, self.where, keys
+        )
 
 
 def parse(path: Path) -> Document:
@@ -143,11 +156,15 @@ def parse(path: Path) -> Document:
         line = f":{mark.line + 1}" if mark else ""
         raise BenchError(f"{path}{line}: not YAML: {_problem(error, text)}") from None
     if node is None:
-        raise BenchError(f"{path}: the file states nothing; write 'key: value' lines, or name another")
+        raise BenchError(
+            f"{path}: the file states nothing; write 'key: value' lines, or name another"
+        )
     if not isinstance(node, yaml.MappingNode):
         what = "a list" if isinstance(node, yaml.SequenceNode) else "text"
         first = node.start_mark.line + 1
-        raise BenchError(f"{path}:{first}: expected a mapping of keys ('key: value' lines), got {what}")
+        raise BenchError(
+            f"{path}:{first}: expected a mapping of keys ('key: value' lines), got {what}"
+        )
     document = Document(path, {}, room=MOST)
     document.value = _values(node, document)
     return document
@@ -212,7 +229,9 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError:
         raise BenchError(f"{path}: is no text in UTF-8; save it as that") from None
     except OSError as error:
-        raise BenchError(f"{path}: cannot be read ({error.strerror}); mend that, or name another") from None
+        raise BenchError(
+            f"{path}: cannot be read ({error.strerror}); mend that, or name another"
+        ) from None
 
 
 @lru_cache(maxsize=64)
@@ -226,7 +245,9 @@ def _values(node: yaml.Node, document: Document) -> Any:
     try:
         return _plain(node, (), document)
     except RecursionError:
-        raise BenchError(f"{document.path}: an alias contains itself; write its values out") from None
+        raise BenchError(
+            f"{document.path}: an alias contains itself; write its values out"
+        ) from None
 
 
 def scalar(text: str) -> Any:
@@ -250,20 +271,26 @@ def _problem(error: yaml.YAMLError, text: str) -> str:
     if mark and "cannot start any token" in said:
         return f"no value begins with {line[mark.column]!r}; put the value in quotes"
     since = f" of line {begun.line + 1}" if begun else ""
-    return next((words.format(since=since) for part, words in PLAINLY.items() if part in said), said)
+    return next(
+        (words.format(since=since) for part, words in PLAINLY.items() if part in said), said
+    )
 
 
 def _plain(node: yaml.Node, keys: tuple[str, ...], document: Document) -> Any:
     document.lines.setdefault(keys, node.start_mark.line + 1)
     document.room -= 1
     if document.room < 0:
-        raise BenchError(f"{document.path}: its aliases stand for more than {MOST} values; write fewer")
+        raise BenchError(
+            f"{document.path}: its aliases stand for more than {MOST} values; write fewer"
+        )
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, keys, document)
     if isinstance(node, yaml.SequenceNode):
         return [_plain(v, (*keys, str(i)), document) for i, v in enumerate(node.value)]
     if node.tag not in SCALARS:
-        raise BenchError(f"{document.where(keys)}: tag {shown(node.tag)} is not read; write a plain value")
+        raise BenchError(
+            f"{document.where(keys)}: tag {shown(node.tag)} is not read; write a plain value"
+        )
     try:
         return SCALARS[node.tag](node.value)
     except (ValueError, KeyError):

@@ -25,7 +25,9 @@ class BenchError(Exception):
 
     def __str__(self) -> str:
         text = printable(super().__str__())  # a file's name may hold line breaks, or worse
-        return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 3 :]}"
+        return (
+            text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 3 :]}"
+        )
 
 
 class Misstated(BenchError):  # noqa: N818 - as the words are used

@@ -43,7 +43,11 @@ def export(store: Store, job: str, to: Path, format: str) -> str:
             raise BenchError(f"{job}: a submission has no steps; name job {folder.name}")
         return _submission(folder, to)
     if kind not in KINDS:
-        way = "take --format submission" if (folder / submission.FILE).is_file() else "name a pretrain job"
+        way = (
+            "take --format submission"
+            if (folder / submission.FILE).is_file()
+            else "name a pretrain job"
+        )
         raise BenchError(f"job {folder.name} is one of kind {kind}, which has no weights; {way}")
     scored = LAST if kind == "pretrain" else _selected(store, folder.name)
     chosen = step or scored
@@ -101,7 +105,10 @@ def _check_target(to: Path, format: str) -> None:
         raise BenchError(f"{to}: exists already; name another file, or remove this one first")
     if to.suffix not in suffixes:
         fitting = [name for name, own in SUFFIXES.items() if to.suffix in own]
-        ways = [f"name it {to.stem}{suffixes[0]}", *(f"--format {name} for {to.suffix}" for name in fitting)]
+        ways = [
+            f"name it {to.stem}{suffixes[0]}",
+            *(f"--format {name} for {to.suffix}" for name in fitting),
+        ]
         raise BenchError(
             f"{to}: format {format!r} is written to a {' or '.join(suffixes)} file; {', or '.join(ways)}"
         )

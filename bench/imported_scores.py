@@ -43,7 +43,8 @@ ORIGIN = "track: "  # begins what is said of how imported rows came about
 
 
 Parts = list[tuple[Any, dict[str, Any]]]  # some rows, and the columns of their cell
-Cells = dict[str, list[tuple["View", "Cell"]]]  # by protocol: cells that are not run, and who scored them
+# by protocol: cells that are not run, and who scored them
+Cells = dict[str, list[tuple["View", "Cell"]]]
 
 
 class Lines(NamedTuple):
@@ -121,11 +122,15 @@ class View:
             return None
         metrics = {*scoring.metrics} | ({LATENCY} if cell.latency else set())
         rows = self.table.iloc[lines.at]
-        rows = rows[rows["metric"].isin(metrics) & rows["convention"].eq(cell.columns["convention"])]
+        rows = rows[
+            rows["metric"].isin(metrics) & rows["convention"].eq(cell.columns["convention"])
+        ]
         if rows["status"].eq("failed").any():
             return rows if failed else None
         targets = {*rows["target"].unique()} - OVERALL
-        every = metrics == {*rows["metric"].unique()} and targets == ({*targets_of(scoring)} or targets)
+        every = metrics == {*rows["metric"].unique()} and targets == (
+            {*targets_of(scoring)} or targets
+        )
         return rows if every else None
 
     def points(self, job: str) -> pd.DataFrame | None:
@@ -168,29 +173,49 @@ class View:
         origins = {_cell_of(one): one.place for one in said.taken}
         names, imported = list[tuple[tuple[Any, ...], tuple[Any, ...]]](), list[Taken]()
         whole, behind = dict[str, bool](), dict[tuple[Any, ...], bool]()
-        for job, *columns in distinct(self._trained, ["job", *CELL]).itertuples(index=False, name=None):
+        for job, *columns in distinct(self._trained, ["job", *CELL]).itertuples(
+            index=False, name=None
+        ):
             row, _, _, fold, pretrained, _ = there = tuple(columns)
             whole[row] = whole.get(row, True) and job in here
-            behind[row, pretrained, fold] = behind.get((row, pretrained, fold), False) or job in here
+            behind[row, pretrained, fold] = (
+                behind.get((row, pretrained, fold), False) or job in here
+            )
             for cell in here.get(job, ()) if self._lines[job].cell == there else ():
                 names.append((there, tuple(cell.columns[k] for k in CELL)))
                 place = origins.get(there, self.place)
                 imported.append(Taken(**{k: cell.columns[k] for k in CELL}, place=place))
         rows = _pairs((there[0], ours[0]) for there, ours in names)
         trained = rows.keys() - {row for (row, *_), every in behind.items() if not every}
-        costs = (c for c in said.costs if c.row in trained and (whole[c.row] or c.stage[:8] == "pretrain"))
-        pretexts = (replace(one, shared=_several(one.shared, rows)) for one in said.pretexts
-                    if one.row in trained)  # fmt: skip
-        pictured = {row: ours for row, ours in rows.items() if row in trained and any(c.embed for c in cells)}
+        costs = (
+            c
+            for c in said.costs
+            if c.row in trained and (whole[c.row] or c.stage[:8] == "pretrain")
+        )
+        pretexts = (
+            replace(one, shared=_several(one.shared, rows))
+            for one in said.pretexts
+            if one.row in trained
+        )
+        pictured = {
+            row: ours
+            for row, ours in rows.items()
+            if row in trained and any(c.embed for c in cells)
+        }
         drawn = (replace(one, rows=_several(one.rows, pictured)) for one in said.clouds)
         pretrainings = (replace(one, rows=_several(one.rows, rows)) for one in said.pretrainings)
         theirs = self.jobs_imported & here.keys()
-        origin = {ORIGIN: bool(theirs) or not said.taken, "": theirs != here.keys()}  # by how a line begins
+        # by how a line begins
+        origin = {ORIGIN: bool(theirs) or not said.taken, "": theirs != here.keys()}
         source = (t.removeprefix(ORIGIN) for t in said.other_source if origin[_origin(t)])
         if not all(whole.values()):
             source = (PART + line.removeprefix(PART) for line in source)
         by_row: dict[str, Any] = {
-            name: {ours: fact for row, fact in getattr(said, name).items() for ours in rows.get(row, ())}
+            name: {
+                ours: fact
+                for row, fact in getattr(said, name).items()
+                for ours in rows.get(row, ())
+            }
             for name in BY_ROW
         }
         return Beside(
@@ -241,9 +266,12 @@ def views(folder: Path, place: Path) -> list[View]:
         BenchError: it is no output folder, or one of another schema.
     """
     if not (folder / "bench.json").is_file():
-        raise BenchError(f"--records {place}: is neither an output folder of bench nor a bundle (.zip)")
+        raise BenchError(
+            f"--records {place}: is neither an output folder of bench nor a bundle (.zip)"
+        )
     Store.open(folder, create=False)
-    called = place.name if place.is_absolute() else str(place)  # a page tells nobody where a home lies
+    # a page tells nobody where a home lies
+    called = place.name if place.is_absolute() else str(place)
     return [View(file, called) for file in sorted((folder / "records").glob("*.parquet"))]
 
 
@@ -340,7 +368,9 @@ def added(plan: Plan, store: Store, protocol: str, own: pd.DataFrame) -> Added:
     every = copies(store) if cells else []
     for cell, scoring in cells:
         having = [view for view in every if cell.evaluate in view.jobs]
-        for view in sorted(having, key=lambda view: cell.evaluate in view.jobs_imported):  # who ran it first
+        for view in sorted(
+            having, key=lambda view: cell.evaluate in view.jobs_imported
+        ):  # who ran it first
             scores = view.scores(cell, scoring, failed=True)
             if scores is None or not view.scored_alike(cell, scoring):
                 continue
@@ -364,7 +394,8 @@ def _stacked(parts: Parts, columns: Mapping[str, str]) -> pd.DataFrame:
 # What stands beside rows, of several places in one
 
 BY_ROW = ("receipts", "gaps", "choices", "curves")  # mappings
-FACTS = ("costs", "failures", "leaks", "pretrainings", "pretexts", "clouds")  # of one row, or of several
+# of one row, or of several
+FACTS = ("costs", "failures", "leaks", "pretrainings", "pretexts", "clouds")
 FORWARD = "one crop forward"  # a cost that is drawn from rows, wherever they were made
 
 
@@ -384,7 +415,9 @@ def merged(own: Beside, others: Sequence[Beside]) -> Beside:
     rows = [row for beside in others for row in {cost.row for cost in beside.costs}]
     several = {row for row in rows if rows.count(row) > 1}
     facts: dict[str, Any] = {
-        name: tuple(dict.fromkeys([*(o for o in every(name) if not here & _rows(o)), *getattr(own, name)]))
+        name: tuple(
+            dict.fromkeys([*(o for o in every(name) if not here & _rows(o)), *getattr(own, name)])
+        )
         for name in FACTS
     }
     facts["costs"] = tuple(c for c in facts["costs"] if c in own.costs or c.row not in several)
@@ -445,7 +478,9 @@ def _several(some: Iterable[str], rows: Mapping[str, Iterable[str]]) -> tuple[st
 
 
 def _renamed(
-    facts: Iterable[Any], names: Iterable[tuple[tuple[Any, ...], tuple[Any, ...]]], columns: Sequence[str]
+    facts: Iterable[Any],
+    names: Iterable[tuple[tuple[Any, ...], tuple[Any, ...]]],
+    columns: Sequence[str],
 ) -> tuple[Any, ...]:
     """Return facts, which name these ``columns`` of their cells, by the names that the cells have here.
 
@@ -478,7 +513,9 @@ def keep(names: Iterable[str], store: Store) -> list[str]:
         view = store.root / "records" / f"{name}.parquet"
         jobs = _scored(view)
         lost = jobs - {*store.present(jobs), *store.aside()}
-        if lost := lost - {job for file in folder_of(store).glob("*.parquet") for job in _scored(file)}:
+        if lost := lost - {
+            job for file in folder_of(store).glob("*.parquet") for job in _scored(file)
+        }:
             to = store.within(store.root / "kept") / f"{name}-{sha256(view)[:8]}"
             try:
                 target = Store.open(to).root / "records"
@@ -489,7 +526,9 @@ def keep(names: Iterable[str], store: Store) -> list[str]:
             except OSError as error:
                 why = f"records of {name!r} cannot be kept there ({error.strerror})"
                 raise BenchError(f"{to}: {why}") from None
-            of = "1 job whose folder is" if len(lost) == 1 else f"{len(lost)} jobs whose folders are"
+            of = (
+                "1 job whose folder is" if len(lost) == 1 else f"{len(lost)} jobs whose folders are"
+            )
             lines.append(
                 f"{view}: has scores of {of} gone; kept as it is in {to}, from where --records takes it over"
             )
@@ -499,7 +538,11 @@ def keep(names: Iterable[str], store: Store) -> list[str]:
 def _scored(file: Path) -> set[str]:
     """Return the jobs of the scores in a file of records; none where it cannot be read, as a report says."""
     try:
-        rows = read_rows(file, {name: COLUMNS[name] for name in ("job", "status")}) if file.exists() else None
+        rows = (
+            read_rows(file, {name: COLUMNS[name] for name in ("job", "status")})
+            if file.exists()
+            else None
+        )
     except BenchError:
         return set()
     return set() if rows is None else set(rows["job"][rows["status"] != "failed"].unique())

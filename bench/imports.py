@@ -38,7 +38,9 @@ def imports(nodes: Iterable[ast.AST], package: Sequence[str] = ()) -> Iterator[s
             yield from (_absolute(text, package) for text in texts if isinstance(text, str))
 
 
-def meaning(raw: bytes, tree: ast.Module, ours: Callable[[str], str | None] = lambda name: None) -> str:
+def meaning(
+    raw: bytes, tree: ast.Module, ours: Callable[[str], str | None] = lambda name: None
+) -> str:
     """Return 12 hex digits of what a file does: of its syntax tree without comments, layout and docstrings.
 
     Empty for a file that does nothing. What is absent or empty in a node is left out: a later Python that
@@ -61,7 +63,9 @@ def meaning(raw: bytes, tree: ast.Module, ours: Callable[[str], str | None] = la
         if isinstance(node, ast.ImportFrom) and not node.level and node.module:
             names = [(ours(f"{node.module}.{alias.name}"), alias) for alias in node.names]
             if all(role is not None for role, _ in names):
-                parts.append(f"import {[(role, alias.name, alias.asname) for role, alias in names]}")
+                parts.append(
+                    f"import {[(role, alias.name, alias.asname) for role, alias in names]}"
+                )
                 continue
         parts.append(type(node).__name__)
         below: list[ast.AST | str] = []
@@ -81,7 +85,11 @@ def meaning(raw: bytes, tree: ast.Module, ours: Callable[[str], str | None] = la
 
 def _is_docstring(node: ast.AST) -> bool:
     value = getattr(node, "value", None)
-    return isinstance(node, ast.Expr) and isinstance(value, ast.Constant) and isinstance(value.value, str)
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(value, ast.Constant)
+        and isinstance(value.value, str)
+    )
 
 
 def _absolute(name: str, package: Sequence[str]) -> str:

@@ -55,7 +55,9 @@ class MethodParams:
     ``__post_init__`` refuses what does not fit together.
     """
 
-    transfer = "all"  # a field of it in ``Params`` may say "encoder": a trained decoder then stays behind
+    transfer = (
+        "all"  # a field of it in ``Params`` may say "encoder": a trained decoder then stays behind
+    )
 
     @property
     def crops_per_sample(self) -> int:
@@ -166,7 +168,9 @@ class Method(nn.Module, ABC):
     version: ClassVar[int] = 1  # raised by hand when the method's numbers change on purpose
     source: ClassVar[Source]
     title: ClassVar[str]
-    paper: ClassVar[str] = ""  # pgl | hssl | voco | taleb | glmae, where the method is that paper's own
+    paper: ClassVar[str] = (
+        ""  # pgl | hssl | voco | taleb | glmae, where the method is that paper's own
+    )
     dims: ClassVar[Literal[2, 3]] = 3
     any_dims: ClassVar[bool] = False  # does it train networks of the other dimensions as well?
     # a pyramid; tokens: reads subsets of patches; patches: replaces some of them; decoder: trains one, too
@@ -177,7 +181,9 @@ class Method(nn.Module, ABC):
     min_batch: ClassVar[int] = 1  # smallest batch for which the loss is defined
     # of a positive control: parameters with which it hands over the encoder alone, and the decoder as well
     ceiling: ClassVar[dict[str, dict[str, Any]]] = {}
-    across_batch: ClassVar[bool] = True  # does the loss compare samples, or take statistics over them?
+    across_batch: ClassVar[bool] = (
+        True  # does the loss compare samples, or take statistics over them?
+    )
 
     Params: ClassVar[type[MethodParams]] = MethodParams  # the other half
 
@@ -287,10 +293,14 @@ def terms(method: Method, batch: Batch) -> dict[str, Tensor]:
     Raises:
         BenchError: they are not; names the file and the line of ``loss``.
     """
-    found = dict(blame.named(method.loss(batch), type(method).loss, "scalar tensors, 'total' among them,"))
+    found = dict(
+        blame.named(method.loss(batch), type(method).loss, "scalar tensors, 'total' among them,")
+    )
     wrong = next(filter(None, (_wrong(name, value) for name, value in found.items())), "")
     if "total" not in found:
-        wrong = f"returns {', '.join(map(str, found)) or 'no term'} and no 'total', which is minimised"
+        wrong = (
+            f"returns {', '.join(map(str, found)) or 'no term'} and no 'total', which is minimised"
+        )
     elif not wrong and not found["total"].requires_grad:
         wrong = "returns a 'total' without gradient, from which nothing is learnt"
     if wrong:
@@ -302,7 +312,9 @@ def _wrong(name: str, value: Any) -> str:
     if not isinstance(value, Tensor):
         return f"returns a {type(value).__name__} as {name!r}; make it a scalar tensor"
     if value.numel() != 1:
-        return f"returns {name!r} of shape {tuple(value.shape)}; reduce it to a scalar, as by its mean"
+        return (
+            f"returns {name!r} of shape {tuple(value.shape)}; reduce it to a scalar, as by its mean"
+        )
     return f"returns a term {name!r}; call it otherwise, the curve has a column of that name" * (
         name in ("step", "lr")
     )

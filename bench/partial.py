@@ -33,6 +33,9 @@ class Kept:
                 try:
                     with np.load(io.BytesIO(data), allow_pickle=False) as found:
                         return {name: found[name] for name in found.files}
-                except (ValueError, zipfile.BadZipFile):  # right sum, wrong content: somebody's own file
+                except (
+                    ValueError,
+                    zipfile.BadZipFile,
+                ):  # right sum, wrong content: somebody's own file
                     continue
         return None

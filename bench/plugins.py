@@ -76,7 +76,9 @@ def use(paths: Iterable[Path], where: str = "--plugins") -> None:
     known = os.environ.get(PATHS, "").split(os.pathsep)
     for path in (Path(os.path.abspath(path)) for path in paths):  # noqa: PTH100 - a link keeps its name
         if os.pathsep in str(path):
-            raise BenchError(f"{where}: {shown(str(path))}: a path with {os.pathsep!r}; rename the folder")
+            raise BenchError(
+                f"{where}: {shown(str(path))}: a path with {os.pathsep!r}; rename the folder"
+            )
         try:
             found = _of(path, _stamp(path))
         except (OSError, ValueError) as error:  # a name that no file can have
@@ -145,7 +147,10 @@ def _installed(places: tuple[str, ...]) -> tuple[Plugin, ...]:
     found = []
     for kind, group in GROUPS.items():
         for point in entry_points(group=group):
-            module, package = point.value.partition(":")[0].strip(), point.dist.name if point.dist else "?"
+            module, package = (
+                point.value.partition(":")[0].strip(),
+                point.dist.name if point.dist else "?",
+            )
             if point.name != module.rpartition(".")[2]:
                 raise BenchError(
                     f"package {package}: entry point {point.name!r} of {group} leads to {module}; a plugin "
@@ -185,7 +190,9 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _of(path: Path, stamp: tuple[int, int]) -> tuple[Plugin, ...]:
     """Return the plugins that a file, or a folder, is or holds."""
     listed = sorted(path.glob("*.py")) if path.is_dir() else [path]
-    files = listed if listed == [path] else [file for file in listed if not re.match(ASIDE, file.name)]
+    files = (
+        listed if listed == [path] else [file for file in listed if not re.match(ASIDE, file.name)]
+    )
     return tuple(plugin for file in files for plugin in _plugin(file))
 
 
@@ -252,11 +259,15 @@ def files(plugin: Plugin) -> dict[str, Path]:
     while waiting:
         first, *parts = waiting.pop().split(".")
         place = root.joinpath(*parts)
-        for file in (place.with_suffix(".py"), place / "__init__.py") if parts else (place / "__init__.py",):
+        for file in (
+            (place.with_suffix(".py"), place / "__init__.py") if parts else (place / "__init__.py",)
+        ):
             name = file.relative_to(root).as_posix()
             if first == top and name not in found and file.is_file():
                 found[name] = file
-                waiting += _imports(file, [top, *parts] if file.stem == "__init__" else [top, *parts[:-1]])
+                waiting += _imports(
+                    file, [top, *parts] if file.stem == "__init__" else [top, *parts[:-1]]
+                )
     return dict(sorted(found.items()))
 
 
@@ -312,7 +323,9 @@ def _now(plugin: Plugin) -> Digests:
         those = files(plugin)
         stamps = tuple((file, _stamp(file)) for file in those.values())
         raw = {name: file.read_bytes() for name, file in those.items()}
-        found = Digests(_sum(raw, _meaning), _sum(raw, lambda data: hashlib.sha256(data).hexdigest()))
+        found = Digests(
+            _sum(raw, _meaning), _sum(raw, lambda data: hashlib.sha256(data).hexdigest())
+        )
         _digests[plugin] = stamps, found
     return found
 

@@ -52,7 +52,9 @@ def work(tasks: Iterable[Any], start: Start, count: int) -> Generator[Any]:
 def _result(task: Any, answer: Any) -> Any:
     """Return what a task gave, from its worker's answer."""
     if isinstance(answer, Died):
-        raise BenchError(f"{task}: its process died ({answer}); what is finished is kept, run again")
+        raise BenchError(
+            f"{task}: its process died ({answer}); what is finished is kept, run again"
+        )
     done, result = answer
     if not done:
         raise result

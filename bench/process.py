@@ -14,7 +14,14 @@ from pathlib import Path
 
 WORKER = "BENCH_WORKER"  # environment variable: the number of a worker among those of its command
 # What asks a run to save and end. Batch systems send the last three before a limit.
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+STOPS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGXCPU,
+)
 ANSWERED = (*STOPS, signal.SIGALRM, signal.SIGPIPE)  # torch's own is SIGCHLD
 
 
@@ -28,10 +35,12 @@ def contained(kept: Sequence[str] = ()) -> Iterator[None]:
     Args:
         kept: environment variables that stay as they are changed.
     """
-    here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)  # it may be moved, or removed
+    # it may be moved, or removed
+    here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
     before, mask, imports = dict(os.environ), _mask(), list(sys.path)
     words, streams = locale.setlocale(locale.LC_ALL), (sys.stdin, sys.stdout, sys.stderr)
-    first = threading.current_thread() is threading.main_thread()  # it alone may say how signals are answered
+    # it alone may say how signals are answered
+    first = threading.current_thread() is threading.main_thread()
     answers = {n: signal.getsignal(n) for n in ANSWERED} if first else {}
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
@@ -94,7 +103,11 @@ def gpus() -> int:
 def task_id() -> str:
     """Return this process's task as SLURM names it, ``12`` or in an array ``12_3``; empty outside one."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID", "")
+    return (
+        f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+        if array
+        else os.environ.get("SLURM_JOB_ID", "")
+    )
 
 
 def started(pid: int) -> str:

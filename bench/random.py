@@ -38,7 +38,11 @@ def torch_seed(seed: int, purpose: str, step: int = 0, sample: int = 0) -> int:
 
 
 def torch_generator(
-    device: torch.device | str, seed: int, purpose: str, step: int = 0, part: tuple[int, int] = (0, 1)
+    device: torch.device | str,
+    seed: int,
+    purpose: str,
+    step: int = 0,
+    part: tuple[int, int] = (0, 1),
 ) -> torch.Generator:
     """Return a device generator seeded from the tuple, for part p of the P equal ``part``s of a batch."""
     generator = _partial()(device=device)
@@ -66,7 +70,9 @@ def rand(shape: int | Sequence[int], generator: torch.Generator) -> Tensor:
     return _rows(torch.rand, shape, generator)
 
 
-def randn(shape: int | Sequence[int], generator: torch.Generator, dtype: torch.dtype | None = None) -> Tensor:
+def randn(
+    shape: int | Sequence[int], generator: torch.Generator, dtype: torch.dtype | None = None
+) -> Tensor:
     """Draw from the standard normal distribution, otherwise as ``rand``."""
     import torch
 
@@ -80,7 +86,9 @@ def randint(low: int, high: int, shape: int | Sequence[int], generator: torch.Ge
     return _rows(partial(torch.randint, low, high), shape, generator)
 
 
-def _rows(draw: Callable[..., Tensor], shape: int | Sequence[int], generator: torch.Generator) -> Tensor:
+def _rows(
+    draw: Callable[..., Tensor], shape: int | Sequence[int], generator: torch.Generator
+) -> Tensor:
     number, parts = getattr(generator, "part", (0, 1))
     rows, *rest = (shape,) if isinstance(shape, int) else shape
     drawn = draw((parts * rows, *rest), generator=generator, device=generator.device)

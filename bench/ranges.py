@@ -21,14 +21,22 @@ class Range:
 
     def problem(self, value: Any) -> str:
         """Return what is wrong with a value, "" where nothing is: None or a word in its place never is."""
-        numbers = value if isinstance(value, tuple) else (value,) if isinstance(value, (int, float)) else ()
+        numbers = (
+            value
+            if isinstance(value, tuple)
+            else (value,)
+            if isinstance(value, (int, float))
+            else ()
+        )
         if any(not self._holds(number) for number in numbers):
             return f"must be {self._words()}"
         return "must not fall" if self.order and list(numbers) != sorted(numbers) else ""
 
     def _holds(self, number: float) -> bool:
         low = number > self.low if self.above else number >= self.low
-        return low and (number < self.high if self.below else number <= self.high) and isfinite(number)
+        return (
+            low and (number < self.high if self.below else number <= self.high) and isfinite(number)
+        )
 
     def _words(self) -> str:
         if self.high == inf:

@@ -18,17 +18,43 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMNS: dict[str, str] = {
-    "job": "str", "protocol": "str", "paper": "str", "table": "str", "scale": "str",
-    "section": "str", "row": "str", "method": "str", "network": "str", "params": "str", "pretrain": "str",
-    "pretrain_seed": "int64", "init": "str", "evaluation": "str", "dataset": "str", "task": "str",
-    "split": "str", "split_hash": "str", "fraction": "int64", "n_train": "int64", "fold": "int64",
-    "seed": "int64", "case": "str", "patient": "str", "target": "str", "metric": "str",
-    "value": "float64", "unit": "str", "convention": "str", "status": "str",
-}  # fmt: skip
+    "job": "str",
+    "protocol": "str",
+    "paper": "str",
+    "table": "str",
+    "scale": "str",
+    "section": "str",
+    "row": "str",
+    "method": "str",
+    "network": "str",
+    "params": "str",
+    "pretrain": "str",
+    "pretrain_seed": "int64",
+    "init": "str",
+    "evaluation": "str",
+    "dataset": "str",
+    "task": "str",
+    "split": "str",
+    "split_hash": "str",
+    "fraction": "int64",
+    "n_train": "int64",
+    "fold": "int64",
+    "seed": "int64",
+    "case": "str",
+    "patient": "str",
+    "target": "str",
+    "metric": "str",
+    "value": "float64",
+    "unit": "str",
+    "convention": "str",
+    "status": "str",
+}
 
-CELL = ("row", "section", "fraction", "fold", "pretrain_seed", "seed")  # together they name one cell
+# together they name one cell
+CELL = ("row", "section", "fraction", "fold", "pretrain_seed", "seed")
 SCORES = {  # of what one evaluate job's score file holds
-    name: COLUMNS[name] for name in ("case", "patient", "target", "metric", "value", "unit", "status")
+    name: COLUMNS[name]
+    for name in ("case", "patient", "target", "metric", "value", "unit", "status")
 }
 CURVE = {**COLUMNS, "part": "str", "step": "int64", "epoch": "float64"}  # of learning curves
 SMALL = 1 << 18  # bytes of a file that is read at once, without the threads that wait for a disk
@@ -99,8 +125,17 @@ def _read(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
                     raise ValueError(f"column {name} holds an infinite number")
                 yield name, numbers
     except PermissionError as error:
-        raise BenchError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
-    except (OSError, ValueError, TypeError, LookupError, NotImplementedError, pa.ArrowException) as error:
+        raise BenchError(
+            f"{path}: cannot be read ({error.strerror}); mend its permissions"
+        ) from None
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        NotImplementedError,
+        pa.ArrowException,
+    ) as error:
         what = str(error).partition("\n")[0]
         raise BenchError(
             f"{path}: no records of bench ({what}); take another copy, or delete it and run the protocol "
@@ -138,7 +173,8 @@ def _categories(pieces: Iterable[tuple[Sequence[str], Any]]) -> pd.Categorical:
 
 
 def stacked(
-    parts: Sequence[tuple[pd.DataFrame | Part, Mapping[str, Any]]], columns: Mapping[str, str] = COLUMNS
+    parts: Sequence[tuple[pd.DataFrame | Part, Mapping[str, Any]]],
+    columns: Mapping[str, str] = COLUMNS,
 ) -> pd.DataFrame:
     """Return tables one below the other with exactly ``columns``, text as sorted categories.
 
@@ -152,9 +188,13 @@ def stacked(
     made: dict[str, Any] = {}
     for name, kind in columns.items():
         if kind == "str":
-            made[name] = _categories(piece for part, common in parts for piece in _of(part, common, name))
+            made[name] = _categories(
+                piece for part, common in parts for piece in _of(part, common, name)
+            )
         else:
-            found = [np.broadcast_to(c.get(name, t.get(name)), len(t)).astype(kind) for t, c in parts]
+            found = [
+                np.broadcast_to(c.get(name, t.get(name)), len(t)).astype(kind) for t, c in parts
+            ]
             made[name] = np.concatenate([np.zeros(0, kind), *found])
     return pd.DataFrame(made, copy=False)
 

@@ -66,7 +66,11 @@ def curves(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
     parts: list[tuple[pd.DataFrame, dict[str, Any]]] = []
     for cell, scoring in scored_cells(plan, protocol):
         file = store.jobs / cell.finetune / TRACKED
-        if cell.curve and store.done(cell.finetune) and (cell.guard is None or store.done(cell.guard)):
+        if (
+            cell.curve
+            and store.done(cell.finetune)
+            and (cell.guard is None or store.done(cell.guard))
+        ):
             digest.check(file)
             track = plan.spec(cell.finetune, FinetuneSpec).finetune.track
             found = named(read_rows(file, {"step": "int64", **SCORES}), scoring)
@@ -113,7 +117,9 @@ def named(table: pd.DataFrame, scoring: Scoring) -> pd.DataFrame:
     names = targets_of(scoring)
     if not names:
         return table
-    every = [table[table["target"] == target_name(v)].assign(target=name) for name, v in names.items()]
+    every = [
+        table[table["target"] == target_name(v)].assign(target=name) for name, v in names.items()
+    ]
     return pd.concat(every).sort_values("step", kind="stable")
 
 
@@ -141,14 +147,25 @@ def _latency(store: Store, job: str) -> pd.DataFrame:
     import pandas as pd
 
     row = {
-        "case": "", "patient": "", "target": "all", "metric": LATENCY,
-        "value": latency.read(store.jobs / job).median, "unit": "s", "status": "ok",
-    }  # fmt: skip
+        "case": "",
+        "patient": "",
+        "target": "all",
+        "metric": LATENCY,
+        "value": latency.read(store.jobs / job).median,
+        "unit": "s",
+        "status": "ok",
+    }
     return pd.DataFrame([row])
 
 
 def _hole(columns: dict[str, Any], metric: str) -> dict[str, Any]:
     return {
-        **columns, "case": "", "patient": "", "target": "", "metric": metric,
-        "value": float("nan"), "unit": "", "status": "failed",
-    }  # fmt: skip
+        **columns,
+        "case": "",
+        "patient": "",
+        "target": "",
+        "metric": metric,
+        "value": float("nan"),
+        "unit": "",
+        "status": "failed",
+    }

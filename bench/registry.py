@@ -63,7 +63,9 @@ def _paths(folders: tuple[str, ...]) -> tuple[Path, ...]:
 def _names(folders: tuple[Path, ...], changed: tuple[int, ...]) -> tuple[str, ...]:
     """Return the modules in ``folders`` as they were ``changed`` last: plans ask thousands of times."""
     return tuple(
-        sorted(m.name for m in pkgutil.iter_modules(map(str, folders)) if not m.name.startswith("_"))
+        sorted(
+            m.name for m in pkgutil.iter_modules(map(str, folders)) if not m.name.startswith("_")
+        )
     )
 
 
@@ -81,7 +83,9 @@ def outside(kind: str) -> dict[str, plugins.Plugin]:
 
 def taken(plugin: plugins.Plugin, place: str) -> BenchError:
     """Return one line about a plugin from outside whose name one of bench's own has."""
-    return BenchError(f"{plugin.kind} {plugin.name!r} is {place} and {plugin.place}; rename the latter")
+    return BenchError(
+        f"{plugin.kind} {plugin.name!r} is {place} and {plugin.place}; rename the latter"
+    )
 
 
 def file(kind: str, name: str, *, own: bool = False) -> Path:
@@ -122,7 +126,8 @@ def _stated(path: Path, changed: int, attribute: str) -> dict[str, Any]:
     """Return the constants that the classes of a file state, none where ``attribute`` is not among them."""
     try:
         text = path.read_text(encoding="utf-8")
-        tree = ast.parse(text if re.search(rf"\b{attribute}\s*[:=]", text) else "")  # most state few
+        # most state few
+        tree = ast.parse(text if re.search(rf"\b{attribute}\s*[:=]", text) else "")
     except (SyntaxError, ValueError):
         return {}
     found: dict[str, Any] = {}
@@ -168,9 +173,13 @@ def _class(module: types.ModuleType, base: type) -> Any:
         if isinstance(c, type) and issubclass(c, base) and c.__module__ == module.__name__
     ]
     if len(found) != 1:
-        raise BenchError(f"{module.__file__} must define one {base.__name__} subclass, found {len(found)}")
+        raise BenchError(
+            f"{module.__file__} must define one {base.__name__} subclass, found {len(found)}"
+        )
     if lacking := _lacking(found[0]):
-        raise BenchError(f"{module.__file__}: its class lacks {lacking!r}; finish it, or remove the file")
+        raise BenchError(
+            f"{module.__file__}: its class lacks {lacking!r}; finish it, or remove the file"
+        )
     if mistake := _mistaken(base, found[0]):
         raise BenchError(f"{module.__file__}: {mistake}; mend it")
     return found[0]
@@ -202,7 +211,9 @@ def _lacking(plugin: type) -> str:
 def _mistaken(base: type, plugin: type) -> str:
     """Return what is wrong with what a plugin's class states; empty where nothing is."""
     hints = get_type_hints(base)
-    for name in (n for n, kind in hints.items() if get_origin(kind) is ClassVar and hasattr(plugin, n)):
+    for name in (
+        n for n, kind in hints.items() if get_origin(kind) is ClassVar and hasattr(plugin, n)
+    ):
         (kind,), stated = get_args(hints[name]), getattr(plugin, name)
         if get_origin(kind) is type:
             wanted = get_args(kind)[0]

@@ -42,7 +42,9 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.phantoms and self.data is not None:
-            raise BenchError("--phantoms reads none of this machine's data; leave --data out, or --phantoms")
+            raise BenchError(
+                "--phantoms reads none of this machine's data; leave --data out, or --phantoms"
+            )
 
     def read(self) -> list[Protocol]:
         """Return the protocols at the scale asked for; two of one name are refused."""
@@ -50,7 +52,12 @@ class Request:
 
 
 def make_plan(
-    request: Request, protocols: list[Protocol], *, need_data: bool, processes: int = 1, bar: Bar = no_bar
+    request: Request,
+    protocols: list[Protocol],
+    *,
+    need_data: bool,
+    processes: int = 1,
+    bar: Bar = no_bar,
 ) -> Plan:
     """Expand protocols against the data on this machine; phantoms are made where that is asked.
 
@@ -59,7 +66,9 @@ def make_plan(
     if request.phantoms:
         roots = stand_ins.of_all(protocols, request.out, make=need_data)
     else:
-        roots = stand_ins.where_lacking(Roots.here(request.data), protocols, request.out, make=need_data)
+        roots = stand_ins.where_lacking(
+            Roots.here(request.data), protocols, request.out, make=need_data
+        )
     plugins.keep_older(stale.plugin_digests(request.out) if plugins.present() else ())
     memory = request.out / "contents.json"
     contents = Contents(memory, bar)
@@ -83,7 +92,12 @@ def mend(plan: Plan, store: Store) -> list[str]:
     for job in plan.jobs:
         folder = store.jobs / job
         # Asked in this order: a living attempt may publish between the two.
-        if folder.is_dir() and digest.lost(folder) and store.owner(job) is None and digest.lost(folder):
+        if (
+            folder.is_dir()
+            and digest.lost(folder)
+            and store.owner(job) is None
+            and digest.lost(folder)
+        ):
             lines.append(_set_aside(store, folder, f"{folder}: its manifest is lost or damaged"))
     for finding in verify.noted(store, plan.jobs):
         if finding.path.parent.is_dir() and not finding.path.name.startswith("scores-"):
@@ -142,7 +156,9 @@ def take_away_changed(
     ``waiting``: told who else does so now.
     """
     left = stale.set_aside(store, plan.wanted(), waiting).left
-    return [f"{reader} is in work and reads {job}, which stays as it is" for job, reader in left.items()]
+    return [
+        f"{reader} is in work and reads {job}, which stays as it is" for job, reader in left.items()
+    ]
 
 
 def rehearse(plan: Plan, jobs: list[str]) -> list[str]:
@@ -187,9 +203,16 @@ def options(plan: Plan, job: str, processes: int = 0, keep: bool = False) -> Run
 
     loaders = processes if plan.jobs[job].spec.by_cases and processes > 1 else 0
     return RunOptions(
-        plan.roots, plan.files.paths, plan.threads.get(job, 1), loaders, plan.scoring.get(job, []),
-        _checkpoint_seconds(), tuple(plan.after.get(job, ())), touched(plan.jobs, job), keep,
-    )  # fmt: skip
+        plan.roots,
+        plan.files.paths,
+        plan.threads.get(job, 1),
+        loaders,
+        plan.scoring.get(job, []),
+        _checkpoint_seconds(),
+        tuple(plan.after.get(job, ())),
+        touched(plan.jobs, job),
+        keep,
+    )
 
 
 def run_local(

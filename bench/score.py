@@ -38,7 +38,8 @@ WAYS_OUT = (
     " --ignore-geometry compares the voxels as they are stored"
 )
 CONTRACT = ("case", "target", "metric", "value", "unit")  # the keys of a row of one prediction
-COUNTS = {"dice": "dc", "iou": "jc", "relative_volume_error": "ravd"}  # by MedPy's name, without spacing
+# by MedPy's name, without spacing
+COUNTS = {"dice": "dc", "iou": "jc", "relative_volume_error": "ravd"}
 ALL = ""  # in place of a case, in the row of a metric over all of them
 ALL_LABELS = Wanted()
 Row = dict[str, Any]
@@ -152,7 +153,9 @@ def score_several(  # noqa: PLR0913 - the command's flags
             for request, scores in zip(requests, found, strict=True):
                 again = checked if request is requests[0] else ()
                 more: Row = {"prediction": name, "convention": request.convention}
-                rows += [_row(case, s) | more | {"medpy": _has_partner(s, again, grid)} for s in scores]
+                rows += [
+                    _row(case, s) | more | {"medpy": _has_partner(s, again, grid)} for s in scores
+                ]
             where = f"{name}, {case}" if len(partners) > 1 else case
             compared = [score for score in found[0] if _has_partner(score, checked, grid)]
             differences += _differences(where, compared, volumes, wanted)
@@ -171,7 +174,9 @@ def verified(rows: list[Row], metrics: tuple[str, ...], convention: str, differi
     checked = verifiable(metrics, convention)
     compared = sum(row["medpy"] for row in rows)
     others = [metric for metric in metrics if metric not in checked]
-    without = f"; MedPy has none of {', '.join(others)} under convention {convention}" if others else ""
+    without = (
+        f"; MedPy has none of {', '.join(others)} under convention {convention}" if others else ""
+    )
     how = f"{differing} differ" if differing else f"all agree within {AGREE:g}"
     return f"{compared} numbers computed again with MedPy, {how}{without}"
 
@@ -217,14 +222,18 @@ def region_set(name: str) -> dict[str, tuple[int, ...]]:
         BenchError: no such data set states regions, or those that do differ.
     """
     every = registry.names("dataset")
-    named = [name] if name in every else [other for other in every if name and other.startswith(name)]
+    named = (
+        [name] if name in every else [other for other in every if name and other.startswith(name)]
+    )
     stated = {other: _raw_regions(other) for other in named}
     if not any(stated.values()):
         fit = [other for other in every if _raw_regions(other)]
         raise BenchError(f"--regions: {unknown('data set with regions', name, fit)}")
     first, *others = stated
     if unlike := next((other for other in others if stated[other] != stated[first]), None):
-        raise BenchError(f"--regions {name}: {first} and {unlike} have other regions; name one data set")
+        raise BenchError(
+            f"--regions {name}: {first} and {unlike} have other regions; name one data set"
+        )
     return stated[first]
 
 
@@ -257,7 +266,9 @@ def pairs(prediction: Path, reference: Path) -> dict[str, tuple[Path, Path]]:
     # Some unzippers make a folder img.nii.gz/ around one file; that still is one volume.
     folders = [path.is_dir() and not _is_map(path) for path in (prediction, reference)]
     if folders[0] != folders[1]:
-        raise BenchError(f"{prediction} and {reference}: give two volumes or two folders, not one of each")
+        raise BenchError(
+            f"{prediction} and {reference}: give two volumes or two folders, not one of each"
+        )
     if not folders[0]:
         return {stem(reference): (prediction, reference)}
     predicted, true = _cases(prediction), _cases(reference)
@@ -349,7 +360,9 @@ def doubts(predictions: tuple[Path, ...], reference: Path) -> list[str]:
                 f"{vague[0]}: its header states no orientation, so prediction and reference are compared"
                 f" voxel by voxel as they are stored ({len(vague)} of {len(files)} pairs)"
             )
-        unsure = [(p, text) for pair in files for p in pair if (text := read_header(p).stated.doubt)]
+        unsure = [
+            (p, text) for pair in files for p in pair if (text := read_header(p).stated.doubt)
+        ]
         if unsure:
             lines.append(f"{unsure[0][0]}: {unsure[0][1]} and not compared ({len(unsure)} files)")
     return lines

@@ -22,9 +22,11 @@ def where_lacking(roots: Roots, protocols: Sequence[Protocol], out: Path, *, mak
         make: write those that are not there yet?
     """
     asked = {
-        name: phantom for protocol in protocols for name, phantom in protocol.phantoms.items()
+        name: phantom
+        for protocol in protocols
+        for name, phantom in protocol.phantoms.items()
         if roots.find(name) is None
-    }  # fmt: skip
+    }
     return Roots(roots.data, {**roots.named, **_found(asked, out, make=make)})
 
 

@@ -216,7 +216,9 @@ class Store:
         names = {f"jobs/{path.name}" for path in (self.jobs / job).glob("*")}
         for path in (self.work / job).rglob("*-*"):
             if path.name.startswith(("step-", "kept-")):  # without the digest of what it holds
-                names.add(str(path.with_name("-".join(path.name.split("-")[:2])).relative_to(self.work)))
+                names.add(
+                    str(path.with_name("-".join(path.name.split("-")[:2])).relative_to(self.work))
+                )
         for path in (self.work / job / "shards").glob("*.jsonl"):
             with suppress(OSError):
                 names |= {f"{path.name} {size}" for size in [path.stat().st_size] if size}
@@ -252,7 +254,10 @@ class Store:
 
     def tell(self, job: str, step: int, steps: int, loss: float | None) -> None:
         """Leave how far a job is, for whoever watches; losing it loses nothing."""
-        path, told = self.working(job) / "progress.json", {"step": step, "steps": steps, "loss": loss}
+        path, told = (
+            self.working(job) / "progress.json",
+            {"step": step, "steps": steps, "loss": loss},
+        )
         with suppress(OSError):
             write_atomic(path, json.dumps(told), flush=False)
 
@@ -304,7 +309,9 @@ class Store:
     def aside(self) -> set[str]:
         """Return the jobs that were set aside and have not been done again."""
         try:
-            names = {path.name.rpartition("-")[0] for path in self.damaged.iterdir() if path.is_dir()}
+            names = {
+                path.name.rpartition("-")[0] for path in self.damaged.iterdir() if path.is_dir()
+            }
         except OSError:
             return set()
         return {job for job in names if not self.done(job)}

@@ -95,11 +95,19 @@ def _number(text: str) -> int | float:
 
 
 @cache
-def _stored(kind: Any) -> tuple[tuple[str, ...], Callable[[Any], Sequence[Any]], tuple[tuple[str, Any], ...]]:
+def _stored(
+    kind: Any,
+) -> tuple[tuple[str, ...], Callable[[Any], Sequence[Any]], tuple[tuple[str, Any], ...]]:
     """Return a dataclass's fields, what gets the values of all, and of which a value leaves them out."""
     names = tuple(f.name for f in fields(kind))
-    inner = attrgetter(*names) if len(names) > 1 else lambda value: [getattr(value, n) for n in names]
-    return names, inner, tuple((f.name, _default(f)) for f in fields(kind) if f.metadata.get(SPARSE))
+    inner = (
+        attrgetter(*names) if len(names) > 1 else lambda value: [getattr(value, n) for n in names]
+    )
+    return (
+        names,
+        inner,
+        tuple((f.name, _default(f)) for f in fields(kind) if f.metadata.get(SPARSE)),
+    )
 
 
 def _default(f: Field[Any]) -> Any:
@@ -111,7 +119,8 @@ def canonical(value: Any) -> str:
     return CANONICAL.encode(value)
 
 
-CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_fields)  # in C, but for fields
+# in C, but for fields
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_fields)
 
 
 def narrowed(kind: type[T], value: Any, **changed: Any) -> T:
@@ -177,14 +186,18 @@ def _mapping(value: Any, keys: Keys, where: Where) -> dict[Any, Any]:
     return value
 
 
-def _dict(kinds: tuple[Any, ...], value: dict[Any, Any], keys: Keys, where: Where) -> dict[Any, Any]:
+def _dict(
+    kinds: tuple[Any, ...], value: dict[Any, Any], keys: Keys, where: Where
+) -> dict[Any, Any]:
     """Check keys and values of a mapping whose keys are free."""
     key, inner = kinds
     values = _values([(inner, v, (*keys, str(k))) for k, v in value.items()], where)
     return {_value(key, k, keys, where): v for k, v in zip(value, values, strict=True)}
 
 
-def _values(parts: Sequence[tuple[Any, Any, Keys]], where: Where, missing: Sequence[str] = ()) -> list[Any]:
+def _values(
+    parts: Sequence[tuple[Any, Any, Keys]], where: Where, missing: Sequence[str] = ()
+) -> list[Any]:
     """Return each value as its kind; what is missing, here or in them, is told after any other mistake."""
     found, lacking = list[Any](), list(missing)
     for kind, value, keys in parts:
@@ -283,6 +296,9 @@ def _tuple(inner: tuple[Any, ...], value: Any, keys: Keys, where: Where) -> Any:
 
 
 def _name(kind: Any) -> str:
-    return {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(
-        kind.__name__, kind.__name__
-    )
+    return {
+        "str": "text",
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+    }.get(kind.__name__, kind.__name__)

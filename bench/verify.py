@@ -107,7 +107,9 @@ def as_text(found: Verified) -> str:
     lines = [str(finding) for finding in found.findings]
     if found.without:
         some = ", ".join(found.without[:SHOWN]) + (" ..." if len(found.without) > SHOWN else "")
-        lines.append(f"not verifiable: {len(found.without)} of an older version, without digests: {some}")
+        lines.append(
+            f"not verifiable: {len(found.without)} of an older version, without digests: {some}"
+        )
     damaged = f"{len(found.findings)} damaged" if found.findings else "all whole"
     lines.append(f"{found.jobs} jobs, {found.files} files, {found.bytes:,} bytes read: {damaged}")
     return "\n".join(map(printable, lines))
@@ -144,7 +146,9 @@ def _frames(folder: Path) -> Iterator[Finding]:
                 try:
                     place.check()
                 except Damaged as error:
-                    yield Finding(error.path, f"damaged at {error.place} ({error.what}; {frame} of {case})")
+                    yield Finding(
+                        error.path, f"damaged at {error.place} ({error.what}; {frame} of {case})"
+                    )
 
 
 def _scores(folder: Path, found: Verified) -> Iterator[Finding]:

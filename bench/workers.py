@@ -44,7 +44,8 @@ class Worker:
     pipe: Connection
     number: int = 0  # among those of its ``Workers``
     task: Any = None  # what it works on
-    touched: frozenset[Any] = frozenset()  # what its tasks have left in it, which no other task may meet
+    # what its tasks have left in it, which no other task may meet
+    touched: frozenset[Any] = frozenset()
 
     @classmethod
     def start(cls, target: Callable[..., None], *args: Any, daemon: bool = False) -> Self:
@@ -147,7 +148,10 @@ class Workers:
         """
         from multiprocessing import connection
 
-        ready, ended = connection.wait([w.pipe for w in self._all], seconds), list[tuple[Any, Any]]()
+        ready, ended = (
+            connection.wait([w.pipe for w in self._all], seconds),
+            list[tuple[Any, Any]](),
+        )
         for worker in [w for w in self._all if w.pipe in ready]:
             task = worker.task
             try:

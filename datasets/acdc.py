@@ -79,7 +79,9 @@ class ACDC(Dataset):
 
     def missing(self, root: Path, cases: Sequence[Case] | None = None) -> list[tuple[str, str]]:
         """Return absent frames, and the ``Info.cfg`` of patients that have none."""
-        infos = [(name, folder / INFO) for name, folder in sorted(self._folders(Path(root)).items())]
+        infos = [
+            (name, folder / INFO) for name, folder in sorted(self._folders(Path(root)).items())
+        ]
         absent = [(name, str(path)) for name, path in infos if not path.is_file()]
         return super().missing(root, cases) + absent
 
@@ -107,7 +109,9 @@ class ACDC(Dataset):
         frames = first(cls, [number for number in TRAINING + TESTING for _ in PHASES], cases)
         for i, number in enumerate(frames[::2]):
             part = "training" if number in TRAINING else "testing"
-            _write(root / "database" / part / f"patient{number:03d}", PHASES[: cases - 2 * i], seed, i)
+            _write(
+                root / "database" / part / f"patient{number:03d}", PHASES[: cases - 2 * i], seed, i
+            )
 
 
 def _frames(folder: Path, info: dict[str, str] | None = None) -> list[Case]:
@@ -139,7 +143,11 @@ def _read_info(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    info = {key.strip(): value.strip() for key, colon, value in (s.partition(":") for s in lines) if colon}
+    info = {
+        key.strip(): value.strip()
+        for key, colon, value in (s.partition(":") for s in lines)
+        if colon
+    }
     for phase in PHASES:
         given = info.get(phase, "1" if phase == "ES" else "")
         if not re.fullmatch(r"[0-9]{1,4}", given):

@@ -47,9 +47,7 @@ class APTOS19(Photographs):
     licence = "Kaggle's competition rules; may not be passed on"
     task = "classification"
     phantoms = 36
-    labels = {
-        0: "no retinopathy", 1: "mild", 2: "moderate", 3: "severe", 4: "proliferative",
-    }  # fmt: skip
+    labels = {0: "no retinopathy", 1: "mild", 2: "moderate", 3: "severe", 4: "proliferative"}
     unpack = (
         "get aptos2019-blindness-detection.zip from Kaggle and unpack it so that aptos19/ holds "
         "train.csv, test.csv, train_images/<id_code>.png and test_images/<id_code>.png; copies in "
@@ -66,13 +64,15 @@ class APTOS19(Photographs):
             if not pictures:
                 raise BenchError(f"{root}: no pictures {ID}.png; {self.unpack}")
             detail = f"no CSV file with the columns {ID} and {GRADE}; {self.unpack}"
-            kind: Literal["unreadable", "missing"] = "unreadable" if (root / LIST).exists() else "missing"
+            kind: Literal["unreadable", "missing"] = (
+                "unreadable" if (root / LIST).exists() else "missing"
+            )
             raise ListingError(root / LIST, detail, kind)
         tests = {id for id, path in pictures.items() if path.parent.name.lower().startswith("test")}
         return [
             _case(id, pictures.get(id), listed.get(id))
             for id in sorted(tests | set(listed), key=natural)
-        ]  # fmt: skip
+        ]
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:

@@ -51,7 +51,9 @@ class BraTS21(ChannelFiles):
     }
     pattern = re.compile(r"BraTS2021_(?P<case>\d{5})_(?P<kind>flair|t1|t1ce|t2|seg)")
     kinds = ("flair", "t1ce", "t1", "t2")
-    submission = "BraTS2021_{case}.nii.gz"  # Sage-Bionetworks-Challenges/brats-dream-challenge-website
+    submission = (
+        "BraTS2021_{case}.nii.gz"  # Sage-Bionetworks-Challenges/brats-dream-challenge-website
+    )
     unpack = (
         "get RSNA_ASNR_MICCAI_BraTS2021_TrainingData from Synapse syn25829067 (or the Kaggle copy's "
         "tar files, the extra ones too) and unpack it so that brats21/ holds "

@@ -35,10 +35,20 @@ class BTCV(Dataset):
     phantoms = 30  # all that a split names
     channels = ("CT",)
     labels = {
-        1: "spleen", 2: "right kidney", 3: "left kidney", 4: "gallbladder", 5: "oesophagus",
-        6: "liver", 7: "stomach", 8: "aorta", 9: "inferior vena cava",
-        10: "portal and splenic veins", 11: "pancreas", 12: "right adrenal", 13: "left adrenal",
-    }  # fmt: skip
+        1: "spleen",
+        2: "right kidney",
+        3: "left kidney",
+        4: "gallbladder",
+        5: "oesophagus",
+        6: "liver",
+        7: "stomach",
+        8: "aorta",
+        9: "inferior vena cava",
+        10: "portal and splenic veins",
+        11: "pancreas",
+        12: "right adrenal",
+        13: "left adrenal",
+    }
     recipes = {
         # MONAI's Swin-UNETR tutorial
         "default": Recipe(spacing=(1.5, 1.5, 2.0), window=SOFT, foreground=0.0),

@@ -17,7 +17,8 @@ from bench.volumes.files import is_picture, within
 
 CLASSES = {"Normal": 0, "CP": 1, "NCP": 2}  # VoCo, Finetune/CC-CCII/csv
 HOME = re.compile(r"(Normal|CP|NCP)(-[0-9]+)?(\.zip)?", re.IGNORECASE)  # NCP, NCP-6, NCP-6.zip
-SCAN = re.compile(r"(?:.*/)?([0-9]{1,9})/([0-9]{1,9})/[^/]+")  # of a zip's file: patient, scan, slice
+# of a zip's file: patient, scan, slice
+SCAN = re.compile(r"(?:.*/)?([0-9]{1,9})/([0-9]{1,9})/[^/]+")
 PICTURE = (0.0, 255.0)  # a file's grey values; HU are lost
 KINDS = {"Normal": "none", "CP": "consolidation", "NCP": "ground glass"}  # of the phantoms
 FORMATS = (("jpg",), ("png",), ("jpg", "tif"))  # of a phantom's slices, in turn
@@ -52,17 +53,25 @@ class CCCCII(Dataset):
         # 256. There is no such crop here: the whole slice becomes 256, its pixels 4/3 as wide. The
         # depth of its .npy files is set by a step that is not published: 32 is assumed.
         "voco": Recipe(smooth=True, resize=(256, 256, 32), window=PICTURE),
-        "coarse": Recipe(smooth=True, resize=(64, 64, 32), window=PICTURE),  # ours: a pilot on a CPU
+        "coarse": Recipe(
+            smooth=True, resize=(64, 64, 32), window=PICTURE
+        ),  # ours: a pilot on a CPU
     }
     splits = {"voco_3fold": "cc_ccii.voco_3fold.json"}
     doubtful: ClassVar[dict[str, str]] = {
         # haydengunraj/COVIDNet-CT, which builds COVIDx-CT; VoCo's lists hold them
         case: "was in COVIDx-CT by accident and is not from its version 2 on"
         for case in (
-            "CP_1769_3516", "CP_1781_3567", "NCP_328_1805", "NCP_868_2395", "NCP_868_2396",
-            "NCP_869_2397", "NCP_911_2453", "NCP_1058_2635",
+            "CP_1769_3516",
+            "CP_1781_3567",
+            "NCP_328_1805",
+            "NCP_868_2395",
+            "NCP_868_2396",
+            "NCP_869_2397",
+            "NCP_911_2453",
+            "NCP_1058_2635",
         )
-    }  # fmt: skip
+    }
     unpack = (
         "get the files NCP-*.zip, CP-*.zip and Normal-*.zip from the data set's page into cc_ccii/; "
         "unpack them to cc_ccii/NCP/<patient>/<scan>/<slice>.jpg ..., or leave them packed"
@@ -80,7 +89,10 @@ class CCCCII(Dataset):
             id = f"{name}_{patient}_{scan}"
             if id in found:
                 raise BenchError(f"{path}: {found[id].images[0]} is the same scan; keep one")
-            meta = {"class": name, **({"doubtful": self.doubtful[id]} if id in self.doubtful else {})}
+            meta = {
+                "class": name,
+                **({"doubtful": self.doubtful[id]} if id in self.doubtful else {}),
+            }
             found[id] = Case(id, f"{name}_{patient}", (path,), CLASSES[name], meta)
         if not found:
             raise BenchError(f"{root}: no slices NCP/<patient>/<scan>/0001.jpg ...; {self.unpack}")
@@ -149,7 +161,11 @@ def _named(text: str) -> str:
 
 def _numbered(folder: Path) -> list[Path]:
     inside = folder.iterdir() if folder.is_dir() else ()
-    return [p for p in inside if p.name.isascii() and p.name.isdecimal() and len(p.name) < 10 and p.is_dir()]
+    return [
+        p
+        for p in inside
+        if p.name.isascii() and p.name.isdecimal() and len(p.name) < 10 and p.is_dir()
+    ]
 
 
 def _patients(dataset: Dataset) -> list[str]:
@@ -159,6 +175,8 @@ def _patients(dataset: Dataset) -> list[str]:
     fold = split.listed(dataset, "voco_3fold")[0]
     rows = []
     for name in sorted(CLASSES):
-        train, test = ([p for p in part if p.startswith(f"{name}_")] for part in (fold.train, fold.test))
+        train, test = (
+            [p for p in part if p.startswith(f"{name}_")] for part in (fold.train, fold.test)
+        )
         rows.append(interleaved(train, test))
     return [p for row in zip_longest(*rows) for p in row if p is not None]

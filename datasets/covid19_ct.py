@@ -52,7 +52,9 @@ class Covid19CT(Dataset):
         found = by_name(root, NAME, depth=4)
         if not found:
             raise BenchError(f"{root}: no {PREFIX}<4 digits>.nii.gz; {self.unpack}")
-        return [Case(id, id.removeprefix(PREFIX)[:4], (*files.values(),)) for id, files in found.items()]
+        return [
+            Case(id, id.removeprefix(PREFIX)[:4], (*files.values(),)) for id, files in found.items()
+        ]
 
     def person(self, case: Case) -> str:
         """Return the patient by TCIA's number, which COVID-19-20 uses too."""

@@ -76,7 +76,9 @@ class Covid1920(Dataset):
         spare = [f"{n:04d}" for n in range(1, 1000) if f"{n:04d}" not in numbers]
         testing = {i for i in range(cases) if i % 6 == 5}
         if cases - len(testing) > len(numbers):
-            raise BenchError(f"covid_19_20: {len(numbers)} labelled phantoms at most, {cases} asked for")
+            raise BenchError(
+                f"covid_19_20: {len(numbers)} labelled phantoms at most, {cases} asked for"
+            )
         spacing = (5.0, 5.0, 7.0)
         for i in range(cases):
             made = chest((64, 52, 36 + 4 * (i % 3)), spacing, seed, i)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 CASE = re.compile(r"case_([0-9]{5})")
 FILES = {"imaging": "image", "segmentation": "label"}  # the challenge's names, in case_00000/
-MOVED = re.compile(r"case_([0-9]{5})(_0000)?")  # nnU-Net's copy: names in imagesTr, labelsTr, imagesTs
+# nnU-Net's copy: names in imagesTr, labelsTr, imagesTs
+MOVED = re.compile(r"case_([0-9]{5})(_0000)?")
 FOLDERS = {"imagesTr": "image", "imagesTs": "image", "labelsTr": "label"}
 LABELLED = 210  # case_00210 and later were the test scans; their labels came with KiTS21
 TESTS = range(LABELLED, 300)
@@ -147,7 +148,9 @@ def _partner(path: Path, name: str, folder: str, moved: str) -> Path:
     return path.parent.with_name(folder) / path.name.replace(stem(path), moved)
 
 
-def _write(folder: Path, image: np.ndarray, label: np.ndarray, spacing: tuple[float, float, float]) -> None:
+def _write(
+    folder: Path, image: np.ndarray, label: np.ndarray, spacing: tuple[float, float, float]
+) -> None:
     """Write a case slice by slice downwards, rows backwards, columns to the left, as its README says."""
     import numpy as np
 

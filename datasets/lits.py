@@ -84,7 +84,8 @@ class LiTS(Dataset):
         if not found:
             raise BenchError(f"{root}: no files volume-0.nii ...; {self.unpack}")
         return [
-            self._case(name, found[name]) for name in sorted(found, key=lambda name: name.startswith(TEST))
+            self._case(name, found[name])
+            for name in sorted(found, key=lambda name: name.startswith(TEST))
         ]
 
     def _case(self, name: str, files: dict[str, Path]) -> Case:
@@ -113,7 +114,9 @@ class LiTS(Dataset):
         training = [f"volume-{n}" for n in (*both, *range(56, 131))]
         order = interleaved(training, [f"test-volume-{n}" for n in range(70)])
         for i, name in enumerate(first(cls, order, cases)):
-            tumours = () if i % HEALTHY == HEALTHY - 1 else (Growth(2, (6,), 35, (0.20, 0.30), (1, 2)),)
+            tumours = (
+                () if i % HEALTHY == HEALTHY - 1 else (Growth(2, (6,), 35, (0.20, 0.30), (1, 2)),)
+            )
             grid = (44, 36 + 2 * (i % 3), 34 + i % 3)
             scan = abdomen(grid, SPACING, seed, PATIENTS + i, {6: 1}, tumours)
             _write(root, name, *scan)

@@ -87,7 +87,9 @@ class LUNA16(Dataset):
         for i, uid in enumerate(first(cls, interleaved(listed["train"], listed["val"]), cases)):
             axes = "RAS" if i % 4 == 3 else "LPS"
             made = chest((56, 46, 36 + 4 * (i % 3)), SPACING, seed, i, nodules=True)
-            write_metaimage(root / f"subset{i % 10}" / f"{uid}.mhd", made.image, SPACING, "int16", axes)
+            write_metaimage(
+                root / f"subset{i % 10}" / f"{uid}.mhd", made.image, SPACING, "int16", axes
+            )
             lungs = np.where(made.lungs > 0, made.lungs + 2, 0)  # 3 left, 4 right, 5 airway
             path = root / "seg-lungs-LUNA16" / f"{uid}.mhd"
             write_metaimage(path, lungs, SPACING, "uint8", axes, packed=True)

@@ -37,9 +37,14 @@ class MMWHS(Dataset):
     # By raw value. VoCo's dataset.json names its classes in another order than its own code maps
     # them, so rows of single classes of that paper may carry a neighbour's name.
     labels = {
-        1: "left ventricular myocardium", 2: "left atrium", 3: "left ventricle", 4: "right atrium",
-        5: "right ventricle", 6: "ascending aorta", 7: "pulmonary artery",
-    }  # fmt: skip
+        1: "left ventricular myocardium",
+        2: "left atrium",
+        3: "left ventricle",
+        4: "right atrium",
+        5: "right ventricle",
+        6: "ascending aorta",
+        7: "pulmonary artery",
+    }
     # 421 stands for 420 in one MR training label.
     raw_labels = {205: 1, 420: 2, 421: 2, 500: 3, 550: 4, 600: 5, 820: 6, 850: 7}
     recipes = {
@@ -87,7 +92,9 @@ class MMWHS(Dataset):
                 raw[raw == 420] = 421
             path = root / f"{kind}_train" / f"{kind}_train_{number}_image.nii.gz"
             write_nifti(path, image, spacing, "int16")
-            write_nifti(path.with_name(f"{kind}_train_{number}_label.nii.gz"), raw, spacing, "int16")
+            write_nifti(
+                path.with_name(f"{kind}_train_{number}_label.nii.gz"), raw, spacing, "int16"
+            )
 
 
 def _case(name: str, files: dict[str, Path]) -> Case:

@@ -49,7 +49,8 @@ class MnMs(Dataset):
         "percentile": Recipe(spacing=VOXEL, scale="percentile"),
         "coarse": Recipe(spacing=(3.0, 3.0, 10.0), scale="zscore"),  # ours: a pilot on a CPU
     }
-    unread = ("Unlabeled/*/*_sa_gt.nii*", "Unlabeled/*_sa_gt.nii*")  # masks without a labelled voxel
+    # masks without a labelled voxel
+    unread = ("Unlabeled/*/*_sa_gt.nii*", "Unlabeled/*_sa_gt.nii*")
     unpack = (
         "get the data set by the form at www.ub.edu/mnms and unpack it so that mnms/ holds "
         "OpenDataset/Training/Labeled/<code>/<code>_sa.nii.gz, <code>_sa_gt.nii.gz ... and the CSV "
@@ -87,7 +88,9 @@ class MnMs(Dataset):
             code = f"A{i // 26:02d}{chr(ord('A') + i % 26)}9P"
             _write(home / "Training" / "Labeled" / code, seed, i)
             last = 2 if cases - 2 * i > 1 else ""
-            rows.append(f"{i},{code},Vendor {'AB'[i % 2]},{'AB'[i % 2]},{1 + i % 3},0,{last},50,NOR")
+            rows.append(
+                f"{i},{code},Vendor {'AB'[i % 2]},{'AB'[i % 2]},{1 + i % 3},0,{last},50,NOR"
+            )
         (home / TABLE).write_text("\n".join(rows) + "\n")
 
 
@@ -108,7 +111,11 @@ def _table(root: Path, unpack: str) -> tuple[Path, dict[str, dict[str, str]]]:
             others.append(path)
     if not found:
         detail = f"no CSV file with the columns {CODE!r}, ED and ES; {unpack}"
-        raise ListingError(others[0], detail) if others else ListingError(root / TABLE, detail, "missing")
+        raise (
+            ListingError(others[0], detail)
+            if others
+            else ListingError(root / TABLE, detail, "missing")
+        )
     if len(found) != 1:
         listed = f" ({', '.join(str(p) for p in found)})"
         raise BenchError(
@@ -135,11 +142,15 @@ def _rows(path: Path) -> list[dict[str, str]]:
         raise ListingError(path, f"not a CSV file ({error}); mend or remove it") from None
     ours = bool(read) and {CODE, *PHASES} <= {str(key).strip() for key in read[0]}
     if ours and (short := next((n for n, row in enumerate(read, 2) if None in row.values()), None)):
-        raise ListingError(path, f"row {short} ends before the last column; is the file cut? get it again")
+        raise ListingError(
+            path, f"row {short} ends before the last column; is the file cut? get it again"
+        )
     return [{str(k).strip(): str(v or "").strip() for k, v in row.items()} for row in read]
 
 
-def _frames(code: str, files: dict[str, Path], row: dict[str, str], part: str, table: Path) -> list[Case]:
+def _frames(
+    code: str, files: dict[str, Path], row: dict[str, str], part: str, table: Path
+) -> list[Case]:
     image, label = expected(files, {"sa": f"{code}_sa", "sa_gt": f"{code}_sa_gt"})
     known = None if part == "unlabelled" else label
     meta = {"part": part, "vendor": row.get("Vendor", ""), "centre": row.get("Centre", "")}
@@ -147,7 +158,9 @@ def _frames(code: str, files: dict[str, Path], row: dict[str, str], part: str, t
     for phase in PHASES:
         if not re.fullmatch(r"([0-9]{1,4}(\.0)?)?", row[phase]):
             got = row[phase][:40]
-            raise ListingError(table, f"{code}: column {phase} must hold a frame number, got {got!r}")
+            raise ListingError(
+                table, f"{code}: column {phase} must hold a frame number, got {got!r}"
+            )
         if row[phase]:
             id, frame = f"{code}_{phase.lower()}", int(float(row[phase]))
             found.append(Case(id, code, (image,), known, {**meta, "phase": phase}, frame))

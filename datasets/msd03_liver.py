@@ -42,7 +42,9 @@ class Liver(Decathlon):
         "voco_followup_108_23": "msd03_liver.voco_followup_108_23.json",
         "pgl_66_65": "msd03_liver.pgl_66_65.json",
     }
-    overlaps = {"lits": "the same 201 scans; liver_N is volume-N there, the test scans' order is not known"}
+    overlaps = {
+        "lits": "the same 201 scans; liver_N is volume-N there, the test scans' order is not known"
+    }
 
     def person(self, case: Case) -> str:
         """Return the patient of LiTS, but for the test scans, whose order there is not known."""
@@ -59,7 +61,9 @@ class Liver(Decathlon):
         from bench.phantoms.msd import Drawn, stems_of, write_task
 
         def draw(i: int) -> Drawn:
-            tumours = () if i % HEALTHY == HEALTHY - 1 else (Growth(2, (6,), 35, (0.18, 0.28), (1, 2)),)
+            tumours = (
+                () if i % HEALTHY == HEALTHY - 1 else (Growth(2, (6,), 35, (0.18, 0.28), (1, 2)),)
+            )
             return abdomen(grid(i), SPACING, seed, PATIENTS + i, {6: 1}, tumours)
 
         write_task(root, cls, stems_of(cls, "pgl_66_65", 70), cases, SPACING, draw)

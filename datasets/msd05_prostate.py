@@ -49,6 +49,8 @@ class Prostate(Decathlon):
 
         def draw(i: int) -> Drawn:
             side = 60 + 4 * (i % 3)
-            return prostate((side, side, 18 + i % 3), spacing, seed, PATIENTS + i, outer=i % BARE != BARE - 1)
+            return prostate(
+                (side, side, 18 + i % 3), spacing, seed, PATIENTS + i, outer=i % BARE != BARE - 1
+            )
 
         write_task(root, cls, stems, cases, spacing, draw)

@@ -79,7 +79,9 @@ class RibFrac(Dataset):
             number = sorted(ARCHIVES)[i % 4] + i // 4
             _, images, labels, listing = _archive(number)
             made = chest((64, 52, 36 + 4 * (i % 3)), spacing, seed, i)
-            write_nifti(root / images / f"RibFrac{number}-image.nii.gz", made.image, spacing, "int32")
+            write_nifti(
+                root / images / f"RibFrac{number}-image.nii.gz", made.image, spacing, "int32"
+            )
             if not labels:
                 continue
             name = f"RibFrac{number}-label.nii.gz"

@@ -62,7 +62,9 @@ class SKI10(Dataset):
 
         def id(match: re.Match[str], path: Path) -> str:
             folders = path.relative_to(root).parts[:-1]
-            testing = int(match["number"]) > LABELLED or any("test" in folder.lower() for folder in folders)
+            testing = int(match["number"]) > LABELLED or any(
+                "test" in folder.lower() for folder in folders
+            )
             return f"{TEST if testing else ''}{match['number']}"
 
         found = by_name(root, NAME, depth=4, case=id)

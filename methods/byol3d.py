@@ -30,7 +30,9 @@ class BYOL3D(Method):
         "https://github.com/google-deepmind/deepmind-research/tree/master/byol",
     )
     fidelity = "loss and momentum compared with BYOL's code; PGL's views from its paper only"
-    figure = Figure("retrieval", "predictions nearest to their own scan's projection", chance="chance")
+    figure = Figure(
+        "retrieval", "predictions nearest to their own scan's projection", chance="chance"
+    )
     min_batch = 2  # the heads' batch statistics need two scans
 
     @dataclass(frozen=True)
@@ -43,9 +45,8 @@ class BYOL3D(Method):
         tau_cosine: bool = True  # BYOL, Section 3.3
         predictor: bool = True  # BYOL; off = its ablation
         symmetric: bool = True  # BYOL, Section 3.1; off = the first direction alone
-        init_target: Literal["copy", "random"] = sparse(
-            "copy"
-        )  # assumed; BYOL code: random, from its own key
+        # assumed; BYOL code: random, from its own key
+        init_target: Literal["copy", "random"] = sparse("copy")
         # BYOL code: the target takes its own batch's statistics. average: it normalises by averages of the
         # online side's running ones (EMAN, Cai et al., CVPR 2021); assumed: copy, by these themselves
         ema_buffers: Buffers = sparse("own")
@@ -67,7 +68,9 @@ class BYOL3D(Method):
         if self.params.ema_buffers != "own":
             self.slow.eval()
         fast, predicted, slow = siamese(self, batch["views"], self.params.ways)
-        total = torch.stack([unit_distance(q, t) for q, t in zip(predicted, slow, strict=True)]).sum()
+        total = torch.stack(
+            [unit_distance(q, t) for q, t in zip(predicted, slow, strict=True)]
+        ).sum()
         found = matched(distributed.gather(predicted[0].detach()), distributed.gather(slow[0]))
         return {"total": total, **nuisance.beside(found, distributed.gather(fast[0]), batch)}
 

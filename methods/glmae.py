@@ -46,7 +46,9 @@ class GLMAE(Method):
 
         p: Count = 2  # Pre-training setting, global views
         q: Count = 8  # the same, local views
-        global_crop: Triple | None = None  # the same: 160 where local views are 96; by default that ratio
+        global_crop: Triple | None = (
+            None  # the same: 160 where local views are 96; by default that ratio
+        )
         global_ratio: Factors = (0.5, 1.0)  # the same, share of the volume
         local_ratio: Factors = (0.25, 0.5)  # the same
         ratio_of: Ratio = "isotropic"  # assumed: the paper does not say of what it is the ratio
@@ -56,17 +58,29 @@ class GLMAE(Method):
         gg_weight: Amount = 1.0  # Eq. 11, beta_2 of L_C^gg
         gl_weight: Amount = 1.0  # Eq. 11, beta_3 of L_C^gl
         recon_on: Literal["masked", "all"] = "masked"  # text: the invisible patches; Eq. 3 sums all
-        per_patch: bool = False  # Eq. 3's further division by the patches' number; it all but removes L_R
+        per_patch: bool = (
+            False  # Eq. 3's further division by the patches' number; it all but removes L_R
+        )
         out: Count = 512  # Section "Global-guided", K
-        hidden: Count = 2048  # assumed, as DINO; the paper: "multiple fully-connected layers" and GELU
-        temperature: Positive = 0.1  # assumed, as DINO; Eq. 7 has one t for both sides and no number
-        teacher_temperature: Positive = 0.04  # assumed, as DINO; .1 is Eq. 7 to the letter, and collapses
-        centre: Share | None = 0.9  # assumed, as DINO: momentum; null is the paper's formula, and collapses
+        hidden: Count = (
+            2048  # assumed, as DINO; the paper: "multiple fully-connected layers" and GELU
+        )
+        temperature: Positive = (
+            0.1  # assumed, as DINO; Eq. 7 has one t for both sides and no number
+        )
+        teacher_temperature: Positive = (
+            0.04  # assumed, as DINO; .1 is Eq. 7 to the letter, and collapses
+        )
+        centre: Share | None = (
+            0.9  # assumed, as DINO: momentum; null is the paper's formula, and collapses
+        )
         tau: Share = 0.996  # assumed, as DINO: start of the cosine to 1; Eq. 5's mu is 1 - tau
         decoder_dim: Count = 512  # code
         decoder_depth: Count = 8  # code
         decoder_heads: Count = 16  # code
-        positions: Literal["learned", "sines"] = "learned"  # UNETR's; code: fixed, by its comment sines
+        positions: Literal["learned", "sines"] = (
+            "learned"  # UNETR's; code: fixed, by its comment sines
+        )
         init: bool = True  # code: heads' and decoder's Linear Xavier-uniform, tokens normal .02
 
         def __post_init__(self) -> None:
@@ -91,7 +105,9 @@ class GLMAE(Method):
             x, y, z = (max(16, round(n * WIDER / 16) * 16) for n in crop)
             return x, y, z
 
-        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        def read(
+            self, volume: Volume, crop: Triple, rng: np.random.Generator
+        ) -> dict[str, np.ndarray]:
             """Read ``global`` (p, C, ...) and ``local`` (q, C, ...) boxes, resized to their views."""
 
             def boxes(count: int, bounds: Factors, out: Triple) -> np.ndarray:
@@ -163,7 +179,10 @@ class GLMAE(Method):
                 total = total + agrees * terms[pair]
         restored = [terms[name] for name in ("local", "global") if name in terms]
         terms |= {"restored": torch.stack(restored).mean(), "flat": torch.stack(flats).mean()}
-        terms |= {"information": information(target), "entropy": entropy(target).mean() / log(p.out)}
+        terms |= {
+            "information": information(target),
+            "entropy": entropy(target).mean() / log(p.out),
+        }
         return {"total": total, **terms}
 
     def _visible(self, batch: Batch, name: str) -> Tensor:
@@ -191,7 +210,9 @@ class GLMAE(Method):
         tokens = slow.encoder.tokens(views.flatten(0, 1), rescale=True)
         logits = slow.projector(self._encoded(slow, tokens)[:, 0]).unflatten(0, views.shape[:2])
         self.centre.see(logits)
-        return sharpened(logits, p.teacher_temperature, self.centre.mean if p.centre is not None else 0.0)
+        return sharpened(
+            logits, p.teacher_temperature, self.centre.mean if p.centre is not None else 0.0
+        )
 
     @staticmethod
     def _encoded(side: Any, tokens: Tensor) -> Tensor:

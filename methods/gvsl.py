@@ -44,11 +44,16 @@ class GVSL(Method):
         restore_weight: Amount = 1.0  # code
         alike_weight: Amount = 1.0  # code
         smooth_weight: Amount = 1.0  # code
-        affine_detach: bool = False  # the code cuts the affine head's gradient by mistake: true does so, too
+        affine_detach: bool = (
+            False  # the code cuts the affine head's gradient by mistake: true does so, too
+        )
         window: Count = 9  # code, voxels a side of the local correlation
         features: Count = 32  # code, channels of the decoder that both heads read
-        small_flow: bool = False  # VoxelMorph's habit: the flow starts near 0; code: as torch draws it
-        rotate: Amount = pi / 9  # code, radians about each axis; bounds of views and of the head alike
+        small_flow: bool = (
+            False  # VoxelMorph's habit: the flow starts near 0; code: as torch draws it
+        )
+        # code, radians about each axis; bounds of views and of the head alike
+        rotate: Amount = pi / 9
         zoom: Share = 0.25  # code
         shift: Share = 0.1  # code, of the size; of views alone
         shear: Amount = pi / 18  # code, radians
@@ -63,9 +68,13 @@ class GVSL(Method):
 
         def __post_init__(self) -> None:
             if not (self.affine or self.dense):
-                raise BenchError("method 'gvsl': affine and dense are both off; take 'models_genesis'")
+                raise BenchError(
+                    "method 'gvsl': affine and dense are both off; take 'models_genesis'"
+                )
             if self.window % 2 == 0:
-                raise BenchError(f"method 'gvsl': window {self.window} has no middle; take an odd one")
+                raise BenchError(
+                    f"method 'gvsl': window {self.window} has no middle; take an odd one"
+                )
 
         @property
         def crops_per_sample(self) -> int:
@@ -90,7 +99,9 @@ class GVSL(Method):
             x = deform.bezier(x, chance(rows, self.nonlinear_rate, g), self.bezier_points, g)
             painted, inner = chance(rows, self.paint_rate, g), chance(rows, self.inpaint_rate, g)
             x = deform.paint(x, painted & inner, painted & ~inner, deform.Boxes(), g)
-            bounds = torch.tensor([self.rotate] * 3 + [self.zoom] * 3 + [self.shift] * 3 + [self.shear] * 6)
+            bounds = torch.tensor(
+                [self.rotate] * 3 + [self.zoom] * 3 + [self.shift] * 3 + [self.shear] * 6
+            )
             drawn = uniform((rows, 15), (-1.0, 1.0), g) * bounds.to(raw.device)
             at = placed(drawn, crop)
             field = 2 * rand((rows, 3, *crop), g) - 1
@@ -158,7 +169,11 @@ def double(width: int, out: int) -> list[nn.Module]:
     """Return two convolutions with group norm and leaky rectifiers."""
     made: list[nn.Module] = []
     for a in (width, out):
-        made += [nn.Conv3d(a, out, 3, padding=1), nn.GroupNorm(max(1, out // 8), out), nn.LeakyReLU(0.2)]
+        made += [
+            nn.Conv3d(a, out, 3, padding=1),
+            nn.GroupNorm(max(1, out // 8), out),
+            nn.LeakyReLU(0.2),
+        ]
     return made
 
 
@@ -171,7 +186,12 @@ def matrices(told: Tensor) -> Tensor:
     """
     turn, zoom, _, shear = told.split([3, 3, 3, 6], dim=1)
     total = torch.eye(3, device=told.device, dtype=told.dtype).expand(len(told), 3, 3)
-    cos, sin, zero, one = turn.cos(), turn.sin(), torch.zeros_like(turn[:, 0]), torch.ones_like(turn[:, 0])
+    cos, sin, zero, one = (
+        turn.cos(),
+        turn.sin(),
+        torch.zeros_like(turn[:, 0]),
+        torch.ones_like(turn[:, 0]),
+    )
     for axis in range(3):
         a, b = (axis + 1) % 3, (axis + 2) % 3
         entries = {(axis, axis): one, (a, a): cos[:, axis], (b, b): cos[:, axis]}
@@ -208,7 +228,9 @@ def sampled(x: Tensor, at: Tensor) -> Tensor:
     """
     size = torch.tensor(x.shape[2:], device=x.device, dtype=at.dtype)
     grid = (2 * at / (size - 1).clamp_min(1) - 1).flip(-1).expand(len(x), *at.shape[-4:])
-    return functional.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return functional.grid_sample(
+        x, grid, mode="bilinear", padding_mode="zeros", align_corners=True
+    )
 
 
 @full_precision

@@ -34,7 +34,9 @@ class Inpainting2D(Method):
         "https://arxiv.org/abs/1604.07379",
         "https://github.com/pathak22/context-encoder",
     )
-    fidelity = "official code read, not run (Lua): masks, weights, normalisation; a smaller adversary"
+    fidelity = (
+        "official code read, not run (Lua): masks, weights, normalisation; a smaller adversary"
+    )
     figure = Figure("hidden", "error on hidden pixels", chance="flat", rises=False)
     across_batch = False
 
@@ -53,20 +55,28 @@ class Inpainting2D(Method):
         ring: Whole = 0  # code, centre: pixels of the hole's border that stay visible; README: 4
         ring_weight: Amount = 10.0  # code, centre: of that border
         loss_region: Literal["masked", "all"] = "masked"  # paper, Eq. 1; code, random: all
-        visible_weight: Amount = 1.0  # code, random, with all: of what is visible; 10 with useOverlapPred
+        visible_weight: Amount = (
+            1.0  # code, random, with all: of what is visible; 10 with useOverlapPred
+        )
         fill: float = 0.0  # code: the data's mean colour, which a z-score makes 0
         transfer: Literal["all", "encoder"] = "all"  # HSSL's one network; encoder: as Pathak et al.
         blocks: Count = sparse(8)  # assumed; paper, Section 3.3: a number, which may overlap
         block_side: Shares = sparse((1 / 8, 1 / 4))  # assumed: of each, as a share of the slice's
-        block_area: Share = sparse(1 / 4)  # paper, Section 3.3: of the slice, what all cover at most
-        adversary: Share = sparse(0.0)  # README: .001, and features without; paper, Eq. 3; HSSL: none named
+        # paper, Section 3.3: of the slice, what all cover at most
+        block_area: Share = sparse(1 / 4)
+        # README: .001, and features without; paper, Eq. 3; HSSL: none named
+        adversary: Share = sparse(0.0)
         adversary_widths: tuple[Count, ...] = sparse((64, 128, 256, 512))  # code (ndf)
 
         def __post_init__(self) -> None:
             if self.ring and self.mask != "centre":
-                raise BenchError("method 'inpainting2d': ring belongs to mask 'centre'; set ring: 0")
+                raise BenchError(
+                    "method 'inpainting2d': ring belongs to mask 'centre'; set ring: 0"
+                )
             if not 0 < self.side < 1:
-                raise BenchError(f"method 'inpainting2d': side lies between 0 and 1, got {self.side}")
+                raise BenchError(
+                    f"method 'inpainting2d': side lies between 0 and 1, got {self.side}"
+                )
             if not self.adversary_widths:
                 raise BenchError("method 'inpainting2d': adversary_widths must be one or more")
 
@@ -93,13 +103,19 @@ class Inpainting2D(Method):
             y, _, _ = slice_views(batch["crop"], crop, self, generator, batch.get("zscored"))
             shape = crop[:2]
             if self.mask == "random":
-                hidden = hole = blobs(shape, self.density, self.resolution, self.hole_area, generator)
+                hidden = hole = blobs(
+                    shape, self.density, self.resolution, self.hole_area, generator
+                )
             elif self.mask == "blocks":
-                hidden = hole = squares(shape, self.blocks, self.block_side, self.block_area, generator)
+                hidden = hole = squares(
+                    shape, self.blocks, self.block_side, self.block_area, generator
+                )
             else:
                 hidden, hole = (centre_hole(shape, self.side, r, y.device) for r in (self.ring, 0))
             rows = (len(y), 1, *shape, 1)
-            hidden, hole = (mask[None, None, ..., None].expand(rows).clone() for mask in (hidden, hole))
+            hidden, hole = (
+                mask[None, None, ..., None].expand(rows).clone() for mask in (hidden, hole)
+            )
             return {"x": torch.where(hidden, self.fill, y), "y": y, "hidden": hidden, "hole": hole}
 
         def judged(self, images: Tensor) -> Tensor:
@@ -177,7 +193,11 @@ def centre(shape: Sequence[int], side: float, ring: int) -> tuple[slice, slice]:
 
 
 def squares(
-    shape: tuple[int, int], count: int, side: tuple[float, float], area: float, generator: torch.Generator
+    shape: tuple[int, int],
+    count: int,
+    side: tuple[float, float],
+    area: float,
+    generator: torch.Generator,
 ) -> Tensor:
     """Return a mask of squares at uniform places: of those drawn the first that cover ``area`` at most.
 
@@ -200,15 +220,19 @@ def squares(
         start = (at * (n - length + 1)).floor()[:, None]
         pixel = torch.arange(n, device=share.device)
         lines.append((pixel >= start) & (pixel < start + length[:, None]))
-    holes = (lines[0][:, :, None] & lines[1][:, None]).long().cumsum(0) > 0  # the union of the first ones
+    # the union of the first ones
+    holes = (lines[0][:, :, None] & lines[1][:, None]).long().cumsum(0) > 0
     fits = (holes.float().mean((1, 2)) <= area).sum().clamp_min(1)
     return holes[fits - 1]
 
 
 def blobs(
-    shape: tuple[int, int], density: float, resolution: float, area: tuple[float, float],
+    shape: tuple[int, int],
+    density: float,
+    resolution: float,
+    area: tuple[float, float],
     generator: torch.Generator,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Return a mask of irregular holes: where coarse uniform noise, made fine bicubically, is low.
 
     Of many patterns the first counts whose area lies strictly within bounds; should none, the one nearest to

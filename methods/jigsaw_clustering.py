@@ -33,7 +33,9 @@ class JigsawClustering(Method):
         "https://github.com/dvlab-research/JigsawClustering",
     )
     figure = Figure("placed", "patches whose place was named", chance="chance")
-    fidelity = "official code compared: boxes, montages, labels, losses in 2D; the third dimension is ours"
+    fidelity = (
+        "official code compared: boxes, montages, labels, losses in 2D; the third dimension is ours"
+    )
     min_batch = 2  # one scan's patches have nobody to be told from
 
     @dataclass(frozen=True)
@@ -41,9 +43,14 @@ class JigsawClustering(Method):
         """Defaults are the code's, in three dimensions. The crop is a montage."""
 
         grid: Triple = (2, 2, 2)  # code 2 x 2
-        overlap: Share = 0.3  # code cross_ratio: a patch covers half of a side and this share of the whole
-        source: Triple | None = None  # voxels of a scan that are cut up; by default 1.5 times the crop
-        scale: Factors = (0.2, 1.0)  # code: share of a patch, of its area there and of its volume here
+        overlap: Share = (
+            0.3  # code cross_ratio: a patch covers half of a side and this share of the whole
+        )
+        source: Triple | None = (
+            None  # voxels of a scan that are cut up; by default 1.5 times the crop
+        )
+        # code: share of a patch, of its area there and of its volume here
+        scale: Factors = (0.2, 1.0)
         flip: Share = 0.5  # code, along one axis; here along each
         strong: Share = 0.8  # code, probability of colour jitter
         brightness: Factors = (0.6, 1.4)  # code .4
@@ -57,7 +64,9 @@ class JigsawClustering(Method):
 
         def __post_init__(self) -> None:
             if prod(self.grid) < 2 or self.overlap > 0.5:
-                raise BenchError("method 'jigsaw_clustering': take two patches or more, overlap .5 at most")
+                raise BenchError(
+                    "method 'jigsaw_clustering': take two patches or more, overlap .5 at most"
+                )
 
         def check_batch(self, network: str, crop: Triple, rows: int, processes: int) -> None:
             """Refuse montages whose last map cannot be divided into patches."""
@@ -68,9 +77,13 @@ class JigsawClustering(Method):
                     f"{cells} cells, which are no whole {self.grid} patches; take another crop"
                 )
 
-        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        def read(
+            self, volume: Volume, crop: Triple, rng: np.random.Generator
+        ) -> dict[str, np.ndarray]:
             """Read the place that is cut up, (C, *source)."""
-            return {"source": volume.random_crop(self.source or [round(1.5 * n) for n in crop], rng)}
+            return {
+                "source": volume.random_crop(self.source or [round(1.5 * n) for n in crop], rng)
+            }
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
             """Cut each place into overlapping patches and change each on its own.
@@ -110,13 +123,15 @@ class JigsawClustering(Method):
         p, m = self.params, prod(self.params.grid)
         patches = distributed.gather(batch["patches"])  # (N, m, ...)
         n = len(patches)
-        order = distributed.gather(batch["order"]).T.flatten().argsort()  # patches are counted place by place
+        # patches are counted place by place
+        order = distributed.gather(batch["order"]).T.flatten().argsort()
         shuffled = patches.transpose(0, 1).flatten(0, 1)[order].unflatten(0, (m, n))
         rows = len(batch["patches"])
         first = distributed.rank() * rows % n
         maps = self.encoder(montage(shuffled[:, first : first + rows], p.grid))[-1]
         cells = functional.adaptive_avg_pool3d(maps, p.grid).flatten(2).mT
-        seen = distributed.gather(cells).transpose(0, 1).flatten(0, 1)  # cell by cell, as the patches
+        # cell by cell, as the patches
+        seen = distributed.gather(cells).transpose(0, 1).flatten(0, 1)
         z = self.cluster(seen)
         cluster, found = grouped_contrast(z, order % n, p.temperature)
         place, right = classified(self.place(seen), order // n)

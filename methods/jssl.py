@@ -35,7 +35,9 @@ class JSSL(Method):
         "https://arxiv.org/abs/2212.01893",
         "https://github.com/duyhominhnguyen/Self-supervised-Image-Volume-Intra-Inter-Contrastive",
     )
-    figure = Figure("retrieval", "views whose nearest other view is of their own crop", chance="chance")
+    figure = Figure(
+        "retrieval", "views whose nearest other view is of their own crop", chance="chance"
+    )
     fidelity = "official code compared: clustering and masked slices; one 3D encoder for its slices' ResNet"
     min_batch = 2  # one crop has nobody to be told from
 
@@ -46,7 +48,9 @@ class JSSL(Method):
         intra_weight: Amount = 1.0  # assumed, of slices; the code has stages, one after the other
         inter_weight: Amount = 1.0  # assumed, of volumes
         mask_weight: Amount = 1.0  # assumed, of masked slices
-        in_turn: bool = False  # assumed: all at once; on = the paper's stages, a third of the run each
+        in_turn: bool = (
+            False  # assumed: all at once; on = the paper's stages, a third of the run each
+        )
         clustering: Kind = "swav"  # code has both
         prototypes: Count = 30  # assumed, of volumes; code: 3000, DeepCluster 3 x 4; see docs
         slice_prototypes: Count = 30  # assumed; code: thousands
@@ -54,7 +58,9 @@ class JSSL(Method):
         epsilon: Positive = 0.05  # code
         iterations: Count = 3  # code
         kmeans: Count = 10  # code, iterations
-        queue: Whole = 0  # code: none, of each view; one of old embeddings lets volumes collapse, see docs
+        queue: Whole = (
+            0  # code: none, of each view; one of old embeddings lets volumes collapse, see docs
+        )
         queue_start: Share = 0.15  # code: from epoch 15 of 100
         still: Whole = 313  # code: steps before prototypes move
         slices: Count = 8  # assumed, of a feature map; code: 64 slices of the volume
@@ -66,7 +72,9 @@ class JSSL(Method):
         positions: Literal["sines", "none"] = "sines"  # assumed: its attention knows each slice
         mask_ratio: Share = 0.1  # code, rounded up
         mask_on: Literal["masked", "all"] = "masked"  # assumed: the code's error is over all slices
-        mask_trains: Literal["transformer", "all"] = "transformer"  # code: its ResNet stays as it is
+        mask_trains: Literal["transformer", "all"] = (
+            "transformer"  # code: its ResNet stays as it is
+        )
 
         def __post_init__(self) -> None:
             super().__post_init__()
@@ -74,9 +82,13 @@ class JSSL(Method):
                 names = ", ".join(f"{name}_weight" for name in STAGES)
                 raise BenchError(f"method 'jssl': {names} are all 0, so there is nothing to learn")
             if self.out % self.heads or self.out % 2:
-                raise BenchError(f"method 'jssl': out = {self.out} must be even and divide by heads")
+                raise BenchError(
+                    f"method 'jssl': out = {self.out} must be even and divide by heads"
+                )
             if self.mask_weight and not 0 < self.masked < self.slices:
-                raise BenchError(f"method 'jssl': mask_ratio masks {self.masked} of {self.slices} slices")
+                raise BenchError(
+                    f"method 'jssl': mask_ratio masks {self.masked} of {self.slices} slices"
+                )
             most = max(self.prototypes, self.slice_prototypes)
             if self.clustering == "deepcluster" and self.queue < most:
                 raise BenchError(f"method 'jssl': a queue of {self.queue} has no {most} centres")
@@ -88,7 +100,9 @@ class JSSL(Method):
 
         def weights(self, progress: float | None = None) -> dict[str, float]:
             """Return the weight of each stage, of those ``in_turn`` the one at a ``progress``."""
-            now = None if progress is None or not self.in_turn else STAGES[min(int(3 * progress), 2)]
+            now = (
+                None if progress is None or not self.in_turn else STAGES[min(int(3 * progress), 2)]
+            )
             return {n: getattr(self, f"{n}_weight") * (now in (None, n)) for n in STAGES}
 
         def check(self, crop: Triple, recipe: Recipe) -> None:
@@ -114,14 +128,18 @@ class JSSL(Method):
         p = params
         self.project = nn.Linear(sum(network.encoder.widths), p.out)
         self.norm = nn.BatchNorm1d(p.out) if p.norm == "batch" else nn.Identity()
-        self.transformer = nn.Sequential(*(layer(p.out, p.heads, p.hidden) for _ in range(p.layers)))
+        self.transformer = nn.Sequential(
+            *(layer(p.out, p.heads, p.hidden) for _ in range(p.layers))
+        )
         rule = Rule(p.clustering, p.temperature, p.epsilon, p.iterations, p.kmeans)
         counts = {"intra": p.slice_prototypes, "inter": p.prototypes}
         made = {n: Clusters(p.out, k, p.queue, rule) for n, k in counts.items() if p.weights()[n]}
         self.clusters = nn.ModuleDict(made)
         if p.mask_weight:
             self.token, self.restore = nn.Parameter(torch.randn(p.out)), nn.Linear(p.out, p.out)
-        places = sines([p.slices], p.out) if p.positions == "sines" else torch.zeros(p.slices, p.out)
+        places = (
+            sines([p.slices], p.out) if p.positions == "sines" else torch.zeros(p.slices, p.out)
+        )
         self.register_buffer("places", places, persistent=False)
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         self.register_buffer("progress", torch.zeros(()))
@@ -202,7 +220,9 @@ def averaged(x: Tensor, slices: int) -> Tensor:
 
 def halves(z: Tensor) -> tuple[Tensor, Tensor]:
     """Return the rows of first and second views of all processes, (N, C) each, of (2 B, ..., C)."""
-    one, two = (distributed.gather(half).flatten(0, -2) for half in z.unflatten(0, (-1, 2)).unbind(1))
+    one, two = (
+        distributed.gather(half).flatten(0, -2) for half in z.unflatten(0, (-1, 2)).unbind(1)
+    )
     return one, two
 
 

@@ -70,7 +70,9 @@ class MAE3D(Method):
         """Return the predicted voxels of the hidden patches, (B, hidden, voxels)."""
         seen = self.encoder.tokens(batch["crop"], only=batch["visible"])
         encoded = self.encoder.run(seen, norm=self.params.encoder_norm)
-        return self.decoder(encoded, batch["visible"], batch["hidden"], asked=batch["hidden"].shape[1])
+        return self.decoder(
+            encoded, batch["visible"], batch["hidden"], asked=batch["hidden"].shape[1]
+        )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the error on hidden voxels, and what predicting each patch's mean would get."""

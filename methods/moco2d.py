@@ -36,7 +36,9 @@ class MoCo2D(Method):
     )
     dims = 2
     fidelity = "loss, queue, momentum and heads compared with the official code; views after HSSL"
-    figure = Figure("retrieval", "queries nearer to their own key than to any in the queue", chance="chance")
+    figure = Figure(
+        "retrieval", "queries nearer to their own key than to any in the queue", chance="chance"
+    )
     min_batch = 2  # the spread, and batch norm in two groups, need two
 
     @dataclass(frozen=True)
@@ -49,7 +51,9 @@ class MoCo2D(Method):
         out: Count = 128  # paper, Section 3.3
         mlp: bool = False  # v2, code: a hidden layer as wide as the encoder
         symmetric: bool = False  # code, one-GPU demo: both views are queries, losses added
-        shuffle_groups: Count = 2  # paper, Section 3.3, shuffling BN: one per GPU, 8; batch norm only
+        shuffle_groups: Count = (
+            2  # paper, Section 3.3, shuffling BN: one per GPU, 8; batch norm only
+        )
 
         @property
         def crops_per_sample(self) -> int:
@@ -98,7 +102,9 @@ class MoCo2D(Method):
         guesses = [nuisance.among_queue(notes[i], notes[j], self.queue.notes) for i, j in ways]
         # as the demo: keys of view 1 first; all processes' rows, so that their queues stay alike
         kept = [notes[j] for _, j in ways]
-        made, noted = (torch.cat([distributed.gather(rows) for rows in reversed(x)]) for x in (keys, kept))
+        made, noted = (
+            torch.cat([distributed.gather(rows) for rows in reversed(x)]) for x in (keys, kept)
+        )
         self._made = made, noted
         total = torch.stack(losses).sum()
         return {
@@ -108,7 +114,9 @@ class MoCo2D(Method):
             "std": spread(made),
         }
 
-    def _contrast(self, asked: Tensor, kept: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _contrast(
+        self, asked: Tensor, kept: Tensor, order: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         self.params.divided(len(asked), self.groups)
         q = self._grouped(self, asked)
         with torch.no_grad():
@@ -128,7 +136,9 @@ class MoCo2D(Method):
 
     def _grouped(self, side: Any, x: Tensor) -> Tensor:
         # every g-th row: a group of the whole batch's rows, however many processes share them
-        parts = [side.projector(side.encoder.embed(x[g :: self.groups])) for g in range(self.groups)]
+        parts = [
+            side.projector(side.encoder.embed(x[g :: self.groups])) for g in range(self.groups)
+        ]
         return torch.stack(parts, dim=1).flatten(0, 1)
 
     def after_step(self, progress: float) -> None:

@@ -31,9 +31,7 @@ class MoCoV3(Method):
     any_dims = True
     fidelity = "loss, momentum and heads compared with the official code; views of volumes assumed"
     figure = Figure("retrieval", "queries nearest to their own scan's key", chance="chance")
-    min_batch = (
-        4  # one scan has no negatives; batch norm of two or three leaves little that rounding does not move
-    )
+    min_batch = 4  # one scan has no negatives; batch norm of two or three leaves little that rounding does not move
 
     @dataclass(frozen=True)
     class Params(BothWays):
@@ -42,12 +40,16 @@ class MoCoV3(Method):
         temperature: Positive = 0.2  # code, ViT commands; ResNet commands and default: 1.0
         momentum: Share = 0.99  # code; ResNet's 1000 epochs: 0.996
         momentum_cosine: bool = True  # code, all commands: to 1 by a half cosine
-        heads: Literal["vit", "resnet"] = "vit"  # code: projector of 3 layers, predictor ends in a BN; 2, not
+        heads: Literal["vit", "resnet"] = (
+            "vit"  # code: projector of 3 layers, predictor ends in a BN; 2, not
+        )
         hidden: Count = 4096  # code
         out: Count = 256  # code
         predictor: bool = True  # paper, Section 3; off = its ablation
         symmetric: bool = True  # paper, Algorithm 1
-        stop_grad_patch_embed: bool = True  # paper, Section 4.2 and ViT commands; patch encoders only
+        stop_grad_patch_embed: bool = (
+            True  # paper, Section 4.2 and ViT commands; patch encoders only
+        )
         overlap: Share = 0.5  # assumed: nnssl's half, here of the smaller crop's volume
 
     params: Params
@@ -65,14 +67,21 @@ class MoCoV3(Method):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return 2 t InfoNCE, summed over both directions; negatives are the other scans of the batch."""
         _, queries, keys = siamese(self, batch["views"], self.params.ways)
-        pairs = [(distributed.gather(q), distributed.gather(k)) for q, k in zip(queries, keys, strict=True)]
-        losses, nearest = zip(*(batch_contrast(q, k, self.params.temperature) for q, k in pairs), strict=True)
+        pairs = [
+            (distributed.gather(q), distributed.gather(k))
+            for q, k in zip(queries, keys, strict=True)
+        ]
+        losses, nearest = zip(
+            *(batch_contrast(q, k, self.params.temperature) for q, k in pairs), strict=True
+        )
         shown = nuisance.beside(torch.stack(nearest).mean(), pairs[0][0], batch)
         return {"total": torch.stack(losses).sum(), **shown}
 
     def after_step(self, progress: float) -> None:
         """Move the slow copy towards the weights the optimiser has just made."""
-        self.slow.follow(self, cosine_tau(self.params.momentum, progress, self.params.momentum_cosine))
+        self.slow.follow(
+            self, cosine_tau(self.params.momentum, progress, self.params.momentum_cosine)
+        )
 
 
 def head(widths: list[int], last: bool = True) -> nn.Sequential:

@@ -19,7 +19,8 @@ from bench.source import Source
 from bench.typed import sparse
 
 TISSUE = -150  # code: from so many HU on a voxel is no lung
-FLIPS = {"xyz": (0, 1, 2), "code": (-1, 0, 1)}  # the code counts the channel as an axis and leaves out z
+# the code counts the channel as an axis and leaves out z
+FLIPS = {"xyz": (0, 1, 2), "code": (-1, 0, 1)}
 
 
 class ModelsGenesis(Method):
@@ -32,7 +33,9 @@ class ModelsGenesis(Method):
         "https://arxiv.org/abs/1908.06912",
         "https://github.com/MrGiovanni/ModelsGenesis",
     )
-    fidelity = "official code compared: the deformations' formulas and distributions; our network and data"
+    fidelity = (
+        "official code compared: the deformations' formulas and distributions; our network and data"
+    )
     figure = Figure("total", "restoration error", chance="chance", rises=False)
     across_batch = False
 
@@ -52,16 +55,21 @@ class ModelsGenesis(Method):
         margin: Whole = 3  # code, voxels at the border without a box
         flip_rate: Share = 0.4  # code, that another flip follows
         flip_rounds: Whole = 3  # code
-        flip_axes: Literal["xyz", "code"] = "xyz"  # code: x, y or none, as it counts the channel as an axis
+        flip_axes: Literal["xyz", "code"] = (
+            "xyz"  # code: x, y or none, as it counts the channel as an axis
+        )
         scale_unit: Literal["crop", "deform", "none"] = "crop"  # code: all data lie in [0, 1]
         sigmoid: bool = True  # code
         mask_only: bool = False  # code: all voxels count, not only those that were changed
-        transfer: Literal["all", "encoder"] = "all"  # paper: all to segment, the encoder to classify
+        transfer: Literal["all", "encoder"] = (
+            "all"  # paper: all to segment, the encoder to classify
+        )
         least_std: Amount = 0.01  # assumed: a flatter crop (prepared intensities) is drawn again
         tries: Count = 10  # assumed; code: 50 for each cube of a scan, with lung_filter
         # code (lung_max): .15; a crop of more tissue is drawn again. None: off, as it is for chest CT alone
         lung_filter: Share | None = sparse(None)
-        tissue: Share = sparse(0.425)  # code (HU_thred): what becomes of -150 HU in a window of -1000 to 1000
+        # code (HU_thred): what becomes of -150 HU in a window of -1000 to 1000
+        tissue: Share = sparse(0.425)
 
         def __post_init__(self) -> None:
             if self.sigmoid and self.scale_unit == "deform":
@@ -88,14 +96,18 @@ class ModelsGenesis(Method):
                     f"{(TISSUE - low) / (high - low):.4f} of {TISSUE} HU; set tissue to that"
                 )
 
-        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        def read(
+            self, volume: Volume, crop: Triple, rng: np.random.Generator
+        ) -> dict[str, np.ndarray]:
             """Read one crop; one that is nearly constant, or no lung, is drawn again.
 
             Of ``tries`` in all the last counts whatever it is.
             """
             x, y, z = crop
             for _ in range(self.tries):
-                seen = volume.crop(volume.random_start(crop, rng), (x, y, z + (self.lung_filter is not None)))
+                seen = volume.crop(
+                    volume.random_start(crop, rng), (x, y, z + (self.lung_filter is not None))
+                )
                 found = seen[..., :z]
                 if found.std() >= self.least_std and self.passes(seen):
                     break
@@ -117,13 +129,19 @@ class ModelsGenesis(Method):
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
             """Flip every crop to its target ``y`` and deform it to the input ``x``, (B, C, X, Y, Z) both."""
             y, axes = batch["crop"], FLIPS[self.flip_axes]
-            y = augment.flip(y, deform.flips(len(y), self.flip_rate, self.flip_rounds, axes, generator))
+            y = augment.flip(
+                y, deform.flips(len(y), self.flip_rate, self.flip_rounds, axes, generator)
+            )
             if self.scale_unit == "none":
                 return {"x": self.deformed(y, generator), "y": y}
             low, span = deform.reach(y)
             unit = (y - low) / span
             x = self.deformed(unit, generator)
-            return {"x": x * span + low, "y": y} if self.scale_unit == "deform" else {"x": x, "y": unit}
+            return (
+                {"x": x * span + low, "y": y}
+                if self.scale_unit == "deform"
+                else {"x": x, "y": unit}
+            )
 
         def deformed(self, x: Tensor, generator: torch.Generator) -> Tensor:
             """Return crops (B, C, X, Y, Z) shuffled within, mapped by a curve, and painted in or around."""
@@ -153,7 +171,9 @@ class ModelsGenesis(Method):
         said = {"total": made, "copied": x, "flat": mean, "chance": torch.full_like(y, 0.5)}
         if self.params.scale_unit == "deform":
             said["chance"] = mean
-        return {name: squared_error(image, y, counts, counts).mean() for name, image in said.items()}
+        return {
+            name: squared_error(image, y, counts, counts).mean() for name, image in said.items()
+        }
 
 
 @full_precision

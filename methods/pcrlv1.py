@@ -40,8 +40,12 @@ class PCRLv1(Method):
         "https://arxiv.org/abs/2109.04379",
         "https://github.com/Luchixiang/PCRL",
     )
-    figure = Figure("retrieval", "queries nearer to their own key than to the queue's", chance="chance")
-    fidelity = "official code compared: a step's losses, gradients, queue and slow copy; see docs/methods"
+    figure = Figure(
+        "retrieval", "queries nearer to their own key than to the queue's", chance="chance"
+    )
+    fidelity = (
+        "official code compared: a step's losses, gradients, queue and slow copy; see docs/methods"
+    )
     min_batch = 2  # the spread needs two
 
     @dataclass(frozen=True)
@@ -66,7 +70,9 @@ class PCRLv1(Method):
         attention_hidden: Count = 256  # code
         hidden: Count = 128  # code, of the projector
         out: Count = 128  # code
-        contrast: Literal["infonce", "nce"] = "infonce"  # code: nce, whose constant is the first batch's
+        contrast: Literal["infonce", "nce"] = (
+            "infonce"  # code: nce, whose constant is the first batch's
+        )
         nce_samples: Count | None = None  # samples of the data, for nce; the code takes the batches
         temperature: Positive = 0.2  # code, moco_t
         queue: Count = 16_384  # code
@@ -80,14 +86,18 @@ class PCRLv1(Method):
 
         def __post_init__(self) -> None:
             if self.contrast == "nce" and self.nce_samples is None:
-                raise BenchError("method 'pcrlv1': contrast 'nce' needs nce_samples, those of the data")
+                raise BenchError(
+                    "method 'pcrlv1': contrast 'nce' needs nce_samples, those of the data"
+                )
 
         @property
         def crops_per_sample(self) -> int:
             """Crops that are restored; the slow copy's forward passes are within that."""
             return (1 + self.mixup) * (1 + self.hybrid)
 
-        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        def read(
+            self, volume: Volume, crop: Triple, rng: np.random.Generator
+        ) -> dict[str, np.ndarray]:
             """Read ``pair`` (2, C, *crop), boxes resized."""
             boxes = zip(*overlapping(volume.shape, self.sizes, self.iou, rng), strict=True)
             return {"pair": np.stack([read_at(volume, start, size, crop) for start, size in boxes])}
@@ -105,7 +115,9 @@ class PCRLv1(Method):
             x = self.spoilt(clean.flatten(0, 1), generator)
             goal, mirrored = augment.random_flip(x, self.mirror, generator)
             square = crop[0] == crop[1]  # else half turns alone keep the shape
-            turns = randint(0, 4, len(x), generator) if square else 2 * randint(0, 2, len(x), generator)
+            turns = (
+                randint(0, 4, len(x), generator) if square else 2 * randint(0, 2, len(x), generator)
+            )
             code = torch.cat([mirrored, functional.one_hot(turns, 4)], dim=1).to(x.dtype)
             made = {"x": x, "goal": augment.rot90(goal, turns), "code": code}
             # not from bench.random, which gives each part of a batch its own
@@ -118,7 +130,9 @@ class PCRLv1(Method):
             """Return both crops of each sample (2 B, C, X, Y, Z) moved, blurred, shuffled and painted."""
             x = Moves(self.flip, self.degrees, self.zoom).applied(x, generator)
             x = augment.gaussian_blur(x, 1.0, self.blur_sigma, generator)
-            x = deform.local_shuffle(x, chance(len(x), self.local_rate, generator), self.windows, generator)
+            x = deform.local_shuffle(
+                x, chance(len(x), self.local_rate, generator), self.windows, generator
+            )
             rates = (self.paint_rate, self.inpaint_rate)
             painted, inner = (chance(len(x) // 2, r, generator).repeat_interleave(2) for r in rates)
             boxes = deform.Boxes(self.boxes, self.box_rate, self.margin)
@@ -131,7 +145,9 @@ class PCRLv1(Method):
         super().__init__(network, params)
         p, width = params, network.encoder.widths[-1]
         self.projector = mlp([width, p.hidden, p.out], "none")
-        self.attention = mlp([7, p.attention_hidden, width], "none") if p.attention == "channel" else None
+        self.attention = (
+            mlp([7, p.attention_hidden, width], "none") if p.attention == "channel" else None
+        )
         self.slow = SlowCopy(encoder=self.encoder, projector=self.projector)
         self.queue = Queue(p.queue, p.out, 1 + network.in_channels * nuisance.LEVELS)
         self.register_buffer("scale", torch.full((), -1.0))  # of NCE; below 0 until a step was made
@@ -193,7 +209,9 @@ class PCRLv1(Method):
             errors.append(squared(self.decoder(image, mixed), share * target + (1 - share) * other))
         return query, key, [squared(self.decoder(mine, maps), target), *errors]
 
-    def contrasted(self, pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
+    def contrasted(
+        self, pairs: list[tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
         """Return the mean loss of queries and keys, the first ones' retrieval, all keys, and the scale."""
         p, scale = self.params, self.scale.double()
         losses, nearest = [], []

@@ -39,17 +39,21 @@ class PCRLv2(Method):
         "https://github.com/RL4M/PCRLv2",
     )
     figure = Figure("restored", "restoration error", chance="flat", rises=False)
-    fidelity = "official code compared: steps of its training loop; views by torchio's documented defaults"
+    fidelity = (
+        "official code compared: steps of its training loop; views by torchio's documented defaults"
+    )
     min_batch = 2  # batch norm of pooled features
 
     @dataclass(frozen=True)
     class Params(MethodParams):
         """Defaults are the code's, of crops of 64 x 64 x 32 (luna_preprocess.py, data.py, train_3d.py)."""
 
-        sizes: tuple[Triple, ...] = ((96, 96, 64), (96, 96, 96), (112, 112, 64), (64, 64, 32))  # code, voxels
+        # code, voxels
+        sizes: tuple[Triple, ...] = ((96, 96, 64), (96, 96, 96), (112, 112, 64), (64, 64, 32))
         iou: Share = 0.3  # code: two boxes overlap by more
         locals: Whole = 6  # code, local views; 0 leaves them out
-        local_sizes: tuple[Triple, ...] = ((32, 32, 16), (16, 16, 16), (32, 32, 32), (8, 8, 8))  # code
+        # code
+        local_sizes: tuple[Triple, ...] = ((32, 32, 16), (16, 16, 16), (32, 32, 32), (8, 8, 8))
         local_crop: Triple = (16, 16, 16)  # code
         local_margin: Whole = 3  # code: corners lie in the union's box, or so far outside
         flip: Share = 0.5  # code: torchio's default, along x
@@ -60,7 +64,9 @@ class PCRLv2(Method):
         log_gamma: Amount = 0.3  # code: torchio's default
         swap: Triple = (8, 4, 4)  # code
         swaps: Whole = 100  # code: torchio's default
-        scale: Literal["random", "all"] = "random"  # code: one scale of the decoder at each comparison
+        scale: Literal["random", "all"] = (
+            "random"  # code: one scale of the decoder at each comparison
+        )
         restore_weight: Amount = 1.0  # code
         global_weight: Amount = 1.0  # code
         local_weight: Amount = 1.0  # code
@@ -70,7 +76,8 @@ class PCRLv2(Method):
             """Refuse networks that cannot read the local views."""
             entry = catalog.entry(network)
             if self.locals and (
-                entry.tokens or any(n % m for n, m in zip(self.local_crop, entry.multiple, strict=True))
+                entry.tokens
+                or any(n % m for n, m in zip(self.local_crop, entry.multiple, strict=True))
             ):
                 raise BenchError(
                     f"method 'pcrlv2': network {network!r} cannot read local views of {self.local_crop}; set "
@@ -82,18 +89,28 @@ class PCRLv2(Method):
             """Two global views; local ones are a sixty-fourth part."""
             return 2
 
-        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        def read(
+            self, volume: Volume, crop: Triple, rng: np.random.Generator
+        ) -> dict[str, np.ndarray]:
             """Read ``pair`` (2, C, *crop) and ``locals`` (K, C, *local_crop), boxes resized."""
             start, size = overlapping(volume.shape, self.sizes, self.iou, rng)
             pair = np.stack([read_at(volume, a, s, crop) for a, s in zip(start, size, strict=True)])
             made = {"pair": pair}
             if self.locals:
-                low, high = start.min(0) - self.local_margin, (start + size).max(0) + self.local_margin
-                own = np.array(self.local_sizes)[rng.integers(len(self.local_sizes), size=self.locals)]
+                low, high = (
+                    start.min(0) - self.local_margin,
+                    (start + size).max(0) + self.local_margin,
+                )
+                own = np.array(self.local_sizes)[
+                    rng.integers(len(self.local_sizes), size=self.locals)
+                ]
                 drawn = rng.integers(low, high, size=(self.locals, 3))
                 corner = np.clip(drawn, 0, np.array(volume.shape) - 1)
                 made["locals"] = np.stack(
-                    [read_at(volume, a, s, self.local_crop) for a, s in zip(corner, own, strict=True)]
+                    [
+                        read_at(volume, a, s, self.local_crop)
+                        for a, s in zip(corner, own, strict=True)
+                    ]
                 )
             return made
 
@@ -109,10 +126,14 @@ class PCRLv2(Method):
             moves = Moves(self.flip, self.degrees, self.zoom)
             moved = moves.applied(((pair - low) / span).flatten(0, 1), generator)
             made = {"target": moved[::2]}
-            made["pair"] = znormed(swapped(self.spoilt(moved, generator), self.swap, self.swaps, generator))
+            made["pair"] = znormed(
+                swapped(self.spoilt(moved, generator), self.swap, self.swaps, generator)
+            )
             if self.locals:
                 small = moves.applied(((batch["locals"] - low) / span).flatten(0, 1), generator)
-                made["locals"] = znormed(self.spoilt(small, generator)).unflatten(0, (-1, self.locals))
+                made["locals"] = znormed(self.spoilt(small, generator)).unflatten(
+                    0, (-1, self.locals)
+                )
             made["pair"] = made["pair"].unflatten(0, (-1, 2))
             # not from bench.random, which gives each part of a batch its own
             key = torch.rand(1 + 2 * self.locals, generator=generator, device=pair.device)
@@ -148,18 +169,28 @@ class PCRLv2(Method):
         restored = mean_squared(self.out(last).sigmoid(), target)
         agree = self.agreement(first, second, at[0])
         shape = target.shape[2:]
-        drawn = (stage.get_submodule("picture")(x) for stage, x in zip(self.stages, maps, strict=True))
+        drawn = (
+            stage.get_submodule("picture")(x) for stage, x in zip(self.stages, maps, strict=True)
+        )
         pictures = [mean_squared(resized(picture.sigmoid(), shape), target) for picture in drawn]
         # from a list: what is not drawn has no gradient, as in the code; one of 0 would let momentum go on
         middle = torch.stack(pictures).mean() if p.scale == "all" else pictures[at[0]]
         fading = 0.5 * (1 + torch.cos(pi * self.progress))
-        total = p.restore_weight * restored + p.global_weight * agree + p.middle_weight * fading * middle
+        total = (
+            p.restore_weight * restored
+            + p.global_weight * agree
+            + p.middle_weight * fading * middle
+        )
         terms = {"restored": restored, "agree": agree, "middle": middle}
         if p.locals:
             _, small, _ = self.seen(batch["locals"].flatten(0, 1))
-            each = ([(z[k :: p.locals], q[k :: p.locals]) for z, q in small] for k in range(p.locals))
+            each = (
+                [(z[k :: p.locals], q[k :: p.locals]) for z, q in small] for k in range(p.locals)
+            )
             pairs = [(view, local) for local in each for view in (first, second)]
-            found = [self.agreement(*pair, scale) for pair, scale in zip(pairs, at[1:], strict=True)]
+            found = [
+                self.agreement(*pair, scale) for pair, scale in zip(pairs, at[1:], strict=True)
+            ]
             terms["local"] = torch.stack(found).mean()
             total = total + p.local_weight * terms["local"]
         flat = mean_squared(target.mean(dim=(2, 3, 4), keepdim=True).expand_as(target), target)
@@ -201,7 +232,9 @@ class Stage(nn.Module):
         self.convs = nn.Sequential(*normed(width, out), *normed(out, out))
         self.norm = nn.BatchNorm1d(out)
         self.predict = mlp([out, 2 * out, out], "batch")
-        self.picture = nn.Sequential(nn.Conv3d(out, channels, 3, padding=1), nn.BatchNorm3d(channels))
+        self.picture = nn.Sequential(
+            nn.Conv3d(out, channels, 3, padding=1), nn.BatchNorm3d(channels)
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the map (B, out, ...), its features (B, out), and what is predicted from them."""
@@ -251,8 +284,12 @@ def swapped(x: Tensor, side: Triple, times: int, generator: torch.Generator) -> 
     corner = (rand((len(x), times, 2, 3), generator) * room).long()
     step = torch.tensor([shape[1] * shape[2], shape[2], 1], device=x.device)
     # sums of products, not @: a GPU has no matrix product of integers
-    inside = (torch.cartesian_prod(*(torch.arange(s, device=x.device) for s in side)) * step).sum(-1)
-    apart = ((corner[:, :, 0] - corner[:, :, 1]).abs() >= torch.tensor(side, device=x.device)).any(dim=2)
+    inside = (torch.cartesian_prod(*(torch.arange(s, device=x.device) for s in side)) * step).sum(
+        -1
+    )
+    apart = ((corner[:, :, 0] - corner[:, :, 1]).abs() >= torch.tensor(side, device=x.device)).any(
+        dim=2
+    )
     places = (corner * step).sum(-1, keepdim=True) + inside  # (B, times, 2, voxels of a box)
     index = torch.arange(shape.numel(), device=x.device).repeat(len(x), 1)
     for k in range(times):

@@ -39,7 +39,9 @@ class PGL(Method):
         "https://github.com/YtongXie/PGL",  # holds a README and no code
     )
     fidelity = "paper only, no code was released; loss and momentum as BYOL's code"
-    figure = Figure("matched", "predictions nearest to their own place in the other view", chance="chance")
+    figure = Figure(
+        "matched", "predictions nearest to their own place in the other view", chance="chance"
+    )
     any_dims = True  # slices have views and maps of one voxel along z
 
     @dataclass(frozen=True)
@@ -53,12 +55,20 @@ class PGL(Method):
         tau_cosine: bool = True  # 5.1, "increases from 0.996 to 1.000 [BYOL]"
         symmetric: bool = True  # Eq. 9; off = Eq. 8 alone
         use_flip: bool = True  # Tables 5-8; off = w/o F: neither flips nor FlipAlign
-        use_crop_scale: bool = True  # Tables 5-8; off = w/o CS; assumed: one crop, unscaled, for both views
+        use_crop_scale: bool = (
+            True  # Tables 5-8; off = w/o CS; assumed: one crop, unscaled, for both views
+        )
         align_flip: bool = True  # Eq. 4; off = flips without FlipAlign, not in the paper
         align_crop: bool = True  # Eq. 5 and 6; off = crops without CSAlign, not in the paper
-        coordinates: Literal["scaled", "literal"] = "scaled"  # literal = Eq. 6, which forgets (1)'s resize
-        level: int | None = None  # of the encoder's maps, -1 = last (3.3); None = last of several cells
-        ema_buffers: bool = False  # BYOL code; on = the target normalises by averages of the online side's
+        coordinates: Literal["scaled", "literal"] = (
+            "scaled"  # literal = Eq. 6, which forgets (1)'s resize
+        )
+        level: int | None = (
+            None  # of the encoder's maps, -1 = last (3.3); None = last of several cells
+        )
+        ema_buffers: bool = (
+            False  # BYOL code; on = the target normalises by averages of the online side's
+        )
 
         def boxes(self) -> Pairing:
             """Return PGL's boxes; w/o CS one for both views, as only it overlaps itself in full."""
@@ -98,13 +108,19 @@ class PGL(Method):
         both = batch["views"].unbind(1)  # apart: batch statistics are per view, as in BYOL
         ways = self.params.ways
         maps = [self.projector(self.encoder(both[i])[self.level]) for i, _ in ways]
-        predicted = [self.predictor(self.aligned(z, batch, i)) for z, (i, _) in zip(maps, ways, strict=True)]
+        predicted = [
+            self.predictor(self.aligned(z, batch, i)) for z, (i, _) in zip(maps, ways, strict=True)
+        ]
         if self.params.ema_buffers:
             self.slow.eval()
         with torch.no_grad():
-            features = [self.slow.projector(self.slow.encoder(both[j])[self.level]) for _, j in ways]
+            features = [
+                self.slow.projector(self.slow.encoder(both[j])[self.level]) for _, j in ways
+            ]
             slow = [self.aligned(z, batch, j) for z, (_, j) in zip(features, ways, strict=True)]
-        total = torch.stack([unit_distance(q, t) for q, t in zip(predicted, slow, strict=True)]).sum()
+        total = torch.stack(
+            [unit_distance(q, t) for q, t in zip(predicted, slow, strict=True)]
+        ).sum()
         found = matched(_places(predicted[0].detach()), _places(slow[0]))
         rows = distributed.gather(maps[0].detach()).flatten(2).transpose(1, 2).flatten(0, 1)
         return {
@@ -143,7 +159,7 @@ def voxelwise(inside: int, hidden: int, out: int) -> nn.Sequential:
     """Return the paper's Conv-BN-ReLU-Conv of kernel 1, its projector and its predictor."""
     return nn.Sequential(
         nn.Conv3d(inside, hidden, 1), nn.BatchNorm3d(hidden), nn.ReLU(), nn.Conv3d(hidden, out, 1)
-    )  # fmt: skip
+    )
 
 
 def _places(maps: Tensor) -> Tensor:

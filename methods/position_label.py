@@ -34,10 +34,14 @@ class PositionLabel(Method):
     class Params(MethodParams):
         """Defaults are the code's, carried over to three dimensions."""
 
-        kind: Literal["absolute", "relative", "both"] = "relative"  # code of Swin-T: RPL; of ViT-B: APL
+        kind: Literal["absolute", "relative", "both"] = (
+            "relative"  # code of Swin-T: RPL; of ViT-B: APL
+        )
         level: int = -1  # code: the last map
         weight: Amount = 1.0  # code: .5 beside the supervised loss, which is not here
-        keep_positions: bool = False  # code: yes, so that the label can be read off; off = a ViT sees none
+        keep_positions: bool = (
+            False  # code: yes, so that the label can be read off; off = a ViT sees none
+        )
         pairs: Count | None = None  # code: all; so many random ones where a map has many tokens
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
@@ -69,9 +73,13 @@ class PositionLabel(Method):
         self.absolute, self.relative = None, None
         if params.kind != "relative":
             hidden = max(1, part // 2)
-            self.absolute = nn.Sequential(projection([part, part, hidden]), nn.Linear(hidden, tokens))
+            self.absolute = nn.Sequential(
+                projection([part, part, hidden]), nn.Linear(hidden, tokens)
+            )
         if params.kind != "absolute":
-            self.relative = nn.Sequential(projection([2 * part, part, part]), nn.Linear(part, offsets))
+            self.relative = nn.Sequential(
+                projection([2 * part, part, part]), nn.Linear(part, offsets)
+            )
         self.part = part
         self.register_buffer("offset", offsets_of(self.grid), persistent=False)
 
@@ -96,10 +104,17 @@ class PositionLabel(Method):
             if "pairs" in batch:
                 asked = (batch["pairs"][0] * n * n).long()
             pairs = torch.cat([one[:, asked // n], two[:, asked % n]], dim=2)
-            terms["relative"], hits = classified(self.relative(pairs), label[asked].expand(len(x), -1))
+            terms["relative"], hits = classified(
+                self.relative(pairs), label[asked].expand(len(x), -1)
+            )
             right.append(hits)
         total = p.weight * torch.stack(list(terms.values())).sum()
-        return {"total": total, **terms, "placed": torch.stack(right).mean(), "chance": x.new_tensor(1 / n)}
+        return {
+            "total": total,
+            **terms,
+            "placed": torch.stack(right).mean(),
+            "chance": x.new_tensor(1 / n),
+        }
 
     def tokens(self, x: Tensor) -> Tensor:
         """Return the map's tokens (B, N, width) in raster order, of a ViT as if it knew no places."""

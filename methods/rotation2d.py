@@ -44,7 +44,9 @@ class Rotation2D(Method):
         """
 
         rotations_per_image: int = 4  # code: all four of every image in a batch; 1 = one at random
-        augment: bool = True  # code: crops and mirrors before the turn; HSSL: as for its other baselines
+        augment: bool = (
+            True  # code: crops and mirrors before the turn; HSSL: as for its other baselines
+        )
         mirror: Share = 0.0  # code: .5, left to right; here off, as bodies have a left and a right
 
         def __post_init__(self) -> None:
@@ -66,7 +68,9 @@ class Rotation2D(Method):
         def check(self, crop: Triple, recipe: Recipe) -> None:
             """Refuse crops that are not square: the shape would tell the turn."""
             if crop[0] != crop[1]:
-                raise BenchError(f"method 'rotation2d' turns square slices, and the crop is {tuple(crop)}")
+                raise BenchError(
+                    f"method 'rotation2d' turns square slices, and the crop is {tuple(crop)}"
+                )
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
             """Augment each slice, then turn it: (B, T, C, X, Y, 1), and which turns they are, (B, T)."""
@@ -81,7 +85,10 @@ class Rotation2D(Method):
                 made = {"views": rotation.all_turns(x, rotation.FLAT), "label": label}
                 return self.with_dropout(made, generator)
             label = randint(0, len(rotation.FLAT), len(x), generator)
-            made = {"views": rotation.turned(x, rotation.FLAT, label)[:, None], "label": label[:, None]}
+            made = {
+                "views": rotation.turned(x, rotation.FLAT, label)[:, None],
+                "label": label[:, None],
+            }
             return self.with_dropout(made, generator)
 
     params: Params

@@ -34,14 +34,17 @@ class Rubik(Method):
     )
     figure = Figure("ordered", "scans whose order was named", chance="chance")
     across_batch = True  # batch norm in front of the heads
-    fidelity = "a public re-implementation compared (authors released none): cubes, labels, heads, losses"
+    fidelity = (
+        "a public re-implementation compared (authors released none): cubes, labels, heads, losses"
+    )
 
     @dataclass(frozen=True)
     class Params(MethodParams):
         """Defaults are Medical-SSL's; 'papers' where they say otherwise. The crop is a cube."""
 
         grid: Triple = (2, 2, 2)  # papers
-        jitter: Triple = (8, 8, 8)  # papers: a gap of about 10; code 10, 10, 5 for cubes of 128, 128, 32
+        # papers: a gap of about 10; code 10, 10, 5 for cubes of 128, 128, 32
+        jitter: Triple = (8, 8, 8)
         orders: Count = 100  # code
         turns: bool = True  # papers: by 180 degrees; off = the jigsaw that Medical-SSL trains
         plus: bool = False  # Zhu et al.: cubes are masked, too
@@ -75,7 +78,9 @@ class Rubik(Method):
                     f"do not fit into volumes of {tuple(recipe.resize)}; take a smaller crop or jitter"
                 )
 
-        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        def read(
+            self, volume: Volume, crop: Triple, rng: np.random.Generator
+        ) -> dict[str, np.ndarray]:
             """Read the cubes of one place, (n, C, *crop)."""
             return {"cubes": read_cells(volume, crop, self.grid, self.jitter, rng)}
 
@@ -111,7 +116,9 @@ class Rubik(Method):
         super().__init__(network, params)
         p, n = params, prod(params.grid)
         self.embed = nn.Sequential(
-            nn.Linear(network.encoder.widths[-1], p.embedding), nn.ReLU(), nn.BatchNorm1d(p.embedding)
+            nn.Linear(network.encoder.widths[-1], p.embedding),
+            nn.ReLU(),
+            nn.BatchNorm1d(p.embedding),
         )
         wide = n * p.embedding
         self.order = mlp([wide, p.hidden, p.hidden, p.orders], "none")

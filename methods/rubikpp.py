@@ -36,7 +36,9 @@ class RubikPP(Method):
         """The paper's text was not at hand: what is assumed says so."""
 
         cubes: Count = 4  # assumed: a side, 24 voxels each of 96
-        angles: Literal["quarter", "half"] = "quarter"  # assumed; only half turns where a plane is not square
+        angles: Literal["quarter", "half"] = (
+            "quarter"  # assumed; only half turns where a plane is not square
+        )
         loss: Literal["mse", "l1"] = "mse"  # assumed
         adversary: Amount = 0.01  # assumed; 0 switches it off
         widths: tuple[Count, ...] = (32, 64, 128, 256)  # assumed: four strided convolutions
@@ -64,7 +66,9 @@ class RubikPP(Method):
                 turn = [(axis, k) for k in quarters]
                 which = (turns[:, axis] % len(turn)).unbind(1)
                 slabs = x.chunk(self.cubes, dim=2 + axis)
-                moved = [rotation.turned(slab, turn, k) for slab, k in zip(slabs, which, strict=True)]
+                moved = [
+                    rotation.turned(slab, turn, k) for slab, k in zip(slabs, which, strict=True)
+                ]
                 x = torch.cat(moved, dim=2 + axis)
             return x
 
@@ -84,7 +88,12 @@ class RubikPP(Method):
         made = self.decoder(x, self.encoder(x))
         mean = y.mean(dim=(2, 3, 4), keepdim=True).expand_as(y)
         restored, copied, flat = (reconstruction(guess, y, p.loss) for guess in (made, x, mean))
-        terms = {"restored": restored, "copied": copied, "flat": flat, "chance": torch.minimum(copied, flat)}
+        terms = {
+            "restored": restored,
+            "copied": copied,
+            "flat": flat,
+            "chance": torch.minimum(copied, flat),
+        }
         total = restored
         if self.judge is not None:
             terms["deceived"], terms["judged"] = self.judge(made, y)

@@ -32,7 +32,9 @@ class SimCLR2D(Method):
         "https://arxiv.org/abs/2002.05709",
         "https://github.com/google-research/simclr",
     )
-    fidelity = "loss compared with the authors' code; views as HSSL lists them, their amounts assumed"
+    fidelity = (
+        "loss compared with the authors' code; views as HSSL lists them, their amounts assumed"
+    )
     figure = Figure("retrieval", "views whose nearest view is their partner", chance="chance")
     min_batch = 2  # one slice has no negatives: the loss is 0
 
@@ -42,14 +44,23 @@ class SimCLR2D(Method):
 
         temperature: Positive = 0.1  # code (flag's default); HSSL: not stated
         proj_layers: Count = 2  # paper, Section 4.2; code: 3
-        hidden: Count | None = None  # paper, Section 4.2: the width of what the head reads, the encoder's
+        hidden: Count | None = (
+            None  # paper, Section 4.2: the width of what the head reads, the encoder's
+        )
         out: Count = 128  # paper, Section 4.2
         batch_norm: bool = True  # code, on hidden layers; the paper's formula of g omits it
-        reduction: Literal["mean2N", "sum_pairs"] = "mean2N"  # paper, Algorithm 1; code, HSSL: sum_pairs
-        multi_scale_head: bool = False  # assumed: HSSL's text does not say that Fig. 4's CL has its pyramid
-        pyramid_levels: int | None = None  # assumed: all, the coarsest n otherwise; of multi_scale_head
+        reduction: Literal["mean2N", "sum_pairs"] = (
+            "mean2N"  # paper, Algorithm 1; code, HSSL: sum_pairs
+        )
+        multi_scale_head: bool = (
+            False  # assumed: HSSL's text does not say that Fig. 4's CL has its pyramid
+        )
+        pyramid_levels: int | None = (
+            None  # assumed: all, the coarsest n otherwise; of multi_scale_head
+        )
         compress: Whole = 128  # assumed: channels of each level; of multi_scale_head
-        slices: Count = sparse(1)  # HSSL, Section 3: of each stack; how many a batch has of one is not said
+        # HSSL, Section 3: of each stack; how many a batch has of one is not said
+        slices: Count = sparse(1)
         # HSSL, Section 2.2: all other images are negatives; leave_out: but those of the slice's own stack
         same_stack: Literal["repel", "leave_out"] = sparse("repel")
 
@@ -66,7 +77,9 @@ class SimCLR2D(Method):
                     f"method 'simclr2d': volumes of {depth} slices have not {self.slices}; take fewer"
                 )
 
-        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        def read(
+            self, volume: Volume, crop: Triple, rng: np.random.Generator
+        ) -> dict[str, np.ndarray]:
             """Read ``crop``, one slice or several, (n, C, X, Y, 1); ``stack`` where stacks are told apart."""
             if self.slices == 1:
                 made = super().read(volume, crop, rng)

@@ -61,9 +61,13 @@ class SimCLR3D(Method):
             """Two views."""
             return 2
 
-        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        def read(
+            self, volume: Volume, crop: Triple, rng: np.random.Generator
+        ) -> dict[str, np.ndarray]:
             """Read two crops that overlap by ``overlap`` along every axis."""
-            return read_pair(volume, crop, Pairing(scale=self.scale, axis_overlap=self.overlap), rng)
+            return read_pair(
+                volume, crop, Pairing(scale=self.scale, axis_overlap=self.overlap), rng
+            )
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
             """Augment both crops independently: (B, 2, C, X, Y, Z)."""
@@ -75,7 +79,9 @@ class SimCLR3D(Method):
             std = amounts(p.noise_std, x, p.intensity, twice(batch.get("zscored")))
             x = augment.gaussian_noise(x, p.noise, std, g, unit="std", inplace=mine)
             x = augment.gaussian_blur(x, p.blur, p.blur_sigma, g, inplace=True)
-            x = augment.brightness(x, p.brightness, p.brightness_factor, g, clip=False, inplace=True)
+            x = augment.brightness(
+                x, p.brightness, p.brightness_factor, g, clip=False, inplace=True
+            )
             x = augment.contrast(x, p.contrast, p.contrast_factor, g, inplace=True)
             x = augment.gamma(x, p.gamma, p.gamma_exponent, g, inplace=True)
             x, *_ = augment.random_flip_rot90(x, p.flip, p.rot90, g, inplace=True)

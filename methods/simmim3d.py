@@ -31,17 +31,27 @@ class SimMIM3D(Method):
     needs = "patches"
     figure = Figure("total", "error on hidden voxels", chance="flat", rises=False)
     across_batch = False
-    fidelity = "official code compared: mask, token, prediction and loss of the ViT; Swin from the text"
+    fidelity = (
+        "official code compared: mask, token, prediction and loss of the ViT; Swin from the text"
+    )
 
     @dataclass(frozen=True)
     class Params(MethodParams):
         """Defaults are the released BTCV configuration (vitsimmim_base_m0.75.yaml)."""
 
-        mask_ratio: Share = 0.75  # released config; the 2D paper .6; the count rounds down (models/simmim.py)
-        unit: Count = 16  # released config, voxels a side hidden together; 2D paper: the encoder's stride
+        mask_ratio: Share = (
+            0.75  # released config; the 2D paper .6; the count rounds down (models/simmim.py)
+        )
+        unit: Count = (
+            16  # released config, voxels a side hidden together; 2D paper: the encoder's stride
+        )
         loss: Literal["l1", "mse"] = "l1"  # released trainer and 2D paper
-        encoder_norm: bool = False  # released model skips the ViT's last LayerNorm; the 2D code has it
-        init: bool = False  # released model: every Linear trunc. normal .02, zero bias, the encoder's too
+        encoder_norm: bool = (
+            False  # released model skips the ViT's last LayerNorm; the 2D code has it
+        )
+        init: bool = (
+            False  # released model: every Linear trunc. normal .02, zero bias, the encoder's too
+        )
 
         def check(self, crop: Triple, recipe: Recipe) -> None:
             """Refuse units that do not fill the crop."""
@@ -80,7 +90,9 @@ class SimMIM3D(Method):
             hidden = hidden.repeat_interleave(unit // side, dim=axis)
         last = self.encoder.replaced(x, hidden, self.mask_token, self.params.encoder_norm)
         voxels = self.to_voxels(last.movedim(1, -1)).flatten(1, 3)
-        return take(patchify(unpatchify(voxels, self.stride, x.shape), (unit,) * 3), batch["hidden"])
+        return take(
+            patchify(unpatchify(voxels, self.stride, x.shape), (unit,) * 3), batch["hidden"]
+        )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the error on hidden voxels, and what predicting each unit's mean would get."""

@@ -44,7 +44,9 @@ class Supervised(Method):
         "https://github.com/HealthML/self-supervised-3d-tasks",
     )
     fidelity = "soft Dice compared with the official code's values; classes of intensity are ours"
-    figure = Figure("dice", "mean hard Dice of the foreground classes in the batch", chance="chance")
+    figure = Figure(
+        "dice", "mean hard Dice of the foreground classes in the batch", chance="chance"
+    )
     any_dims = True
     needs = "decoder"
     ceiling: ClassVar = {  # parameters as a positive control, which hands over what the rows beside it do
@@ -58,10 +60,14 @@ class Supervised(Method):
 
         # assumed: the mixture's label maps; fast_like = three tissues of a brain, intensity = of anything
         labels: Literal["own", "intensity", "fast_like"] = "own"
-        loss: Literal["dice", "dice_ce", "cross_entropy"] = "dice"  # code: dice; PGL fine-tunes with dice_ce
+        loss: Literal["dice", "dice_ce", "cross_entropy"] = (
+            "dice"  # code: dice; PGL fine-tunes with dice_ce
+        )
         flip: Share = 0.0  # code: no augmentation by default; probability per axis
         load: Literal["all", "encoder"] = "all"  # code: every layer that fits
-        flat: Share = 0.1  # assumed: share of voxels from which one value is background, of what is made here
+        flat: Share = (
+            0.1  # assumed: share of voxels from which one value is background, of what is made here
+        )
         channel: Whole = sparse(0)  # whose intensities are divided; FAST's is T1
 
         @property
@@ -73,7 +79,9 @@ class Supervised(Method):
             """Return the classes to tell apart, background included."""
             return classes if self.reads_labels else TISSUES + 1
 
-        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        def read(
+            self, volume: Volume, crop: Triple, rng: np.random.Generator
+        ) -> dict[str, np.ndarray]:
             """Read a random crop and its label map, or the classes of a channel's intensities."""
             start = volume.random_start(crop, rng)
             image = volume.crop(start, crop)
@@ -109,12 +117,18 @@ class Supervised(Method):
             terms["soft_dice"] = soft_dice(logits, label)
         if p.loss != "dice":
             terms["entropy"] = full_precision(functional.cross_entropy)(logits, label)
-        total = terms.get("entropy", torch.zeros((), device=logits.device)) - terms.get("soft_dice", 0.0)
+        total = terms.get("entropy", torch.zeros((), device=logits.device)) - terms.get(
+            "soft_dice", 0.0
+        )
         return {"total": total, **terms, **foreground_dice(logits.detach(), label)}
 
     def transfer(self) -> dict[str, Tensor]:
         """Return encoder and decoder, or the encoder alone."""
-        return self.handed("encoder") if self.params.load == "encoder" else self.handed("encoder", "decoder")
+        return (
+            self.handed("encoder")
+            if self.params.load == "encoder"
+            else self.handed("encoder", "decoder")
+        )
 
 
 @full_precision
@@ -151,7 +165,9 @@ def foreground_dice(logits: Tensor, label: Tensor) -> dict[str, Tensor]:
 
 def _sums(found: Tensor, true: Tensor) -> tuple[Tensor, ...]:
     """Return per class the overlap, the label's voxels and the prediction's, over all samples."""
-    rows = torch.stack([(found * true).flatten(2).sum(2), true.flatten(2).sum(2), found.flatten(2).sum(2)], 1)
+    rows = torch.stack(
+        [(found * true).flatten(2).sum(2), true.flatten(2).sum(2), found.flatten(2).sum(2)], 1
+    )
     return distributed.gather(rows).sum(0).unbind()
 
 
@@ -204,7 +220,9 @@ def probe(volume: Volume, channel: int = 0) -> np.ndarray:
     x, y, z = volume.shape
     step = max(1, int(np.ceil((x * y / VOXELS) ** 0.5)))
     places = np.unique(((np.arange(SLICES) + HALF) * z / SLICES).astype(int)).tolist()
-    slices = [volume.crop((0, 0, place), (x, y, 1))[channel, ::step, ::step].ravel() for place in places]
+    slices = [
+        volume.crop((0, 0, place), (x, y, 1))[channel, ::step, ::step].ravel() for place in places
+    ]
     return np.concatenate(slices)
 
 
@@ -216,7 +234,7 @@ def labelled(volume: Volume, image: np.ndarray, start: Sequence[int], rule: Rule
     label = np.zeros(image.shape, np.uint8)
     inside = tuple(
         slice(max(-a, 0), max(n - a, 0)) for a, n in zip(start, volume.shape, strict=True)
-    )  # fmt: skip
+    )
     label[inside] = found[inside]
     return label
 
@@ -235,7 +253,8 @@ def otsu(values: np.ndarray, classes: int) -> np.ndarray:
     weight = np.concatenate([[0], counts.cumsum()]).astype(float)
     moment = np.concatenate([[0], (counts * (edges[:-1] + edges[1:]) / 2).cumsum()])
     mass = weight - weight[:, None]
-    gain = (moment - moment[:, None]) ** 2 / np.where(mass > 0, mass, 1)  # of bins i to j - 1; empty: 0
+    # of bins i to j - 1; empty: 0
+    gain = (moment - moment[:, None]) ** 2 / np.where(mass > 0, mass, 1)
     gain[np.tril_indices(BINS + 1, -1)] = -np.inf
     best, cuts = gain[0], []
     for _ in range(classes - 1):  # best[j]: the largest sum of gains that divides the first j bins

@@ -33,7 +33,9 @@ class SwinMM(Method):
         "https://github.com/UCSC-VLAA/SwinMM",
     )
     figure = Figure("turned", "copies whose turn was named", chance="chance")
-    fidelity = "official code compared: heads and losses; its masks' polarity mended, see docs/methods"
+    fidelity = (
+        "official code compared: heads and losses; its masks' polarity mended, see docs/methods"
+    )
     min_batch = 2  # one crop has no negatives
 
     @dataclass(frozen=True)
@@ -42,7 +44,9 @@ class SwinMM(Method):
 
         mask_ratio: Share = 0.5  # code
         unit: Count = 16  # code, voxels a side that are hidden together
-        polarity: Literal["mended", "code"] = "mended"  # the code hides 1 - ratio, over ratio: alike at .5
+        polarity: Literal["mended", "code"] = (
+            "mended"  # the code hides 1 - ratio, over ratio: alike at .5
+        )
         shared: bool = True  # code: one mask for all crops of a batch
         swaps: tuple[str, ...] = ("xy", "xz")  # code: axes that are exchanged in the further views
         temperature: Positive = 0.5  # code
@@ -51,7 +55,9 @@ class SwinMM(Method):
         contrast_weight: Amount = 1.0  # code alpha2
         image_weight: Amount = 1.0  # code alpha3, of both views
         mutual_weight: Amount = 1.0  # code: the first copy's two views
-        more_weight: Amount = 0.0  # code --mutual_learning_on_more_view: the second copy's too, turned alike
+        more_weight: Amount = (
+            0.0  # code --mutual_learning_on_more_view: the second copy's too, turned alike
+        )
         norm_image: bool = False  # code --norm_pix_loss: of the whole crop, not of a patch
         axis: Literal[0, 1, 2] = 0  # code: about x
         pool: Pool = "token"  # code
@@ -60,7 +66,9 @@ class SwinMM(Method):
         def __post_init__(self) -> None:
             unknown = set(self.swaps) - SWAPS.keys()
             if unknown or not self.swaps:
-                raise BenchError(f"method 'swinmm': swaps are some of xy, xz, and not {list(self.swaps)}")
+                raise BenchError(
+                    f"method 'swinmm': swaps are some of xy, xz, and not {list(self.swaps)}"
+                )
 
         @property
         def crops_per_sample(self) -> int:
@@ -98,7 +106,9 @@ class SwinMM(Method):
             y = rotation.turned(x, [(self.axis, k) for k in range(4)], label)
             units = tuple(n // self.unit for n in crop)
             if self.shared:  # not from bench.random, which gives each part of a batch its own
-                order = torch.rand((2, prod(units)), generator=generator, device=x.device).argsort(1)
+                order = torch.rand((2, prod(units)), generator=generator, device=x.device).argsort(
+                    1
+                )
                 index = order[:, : round(prod(units) * self.hidden)].repeat(len(batch["crop"]), 1)
             else:
                 index, _ = random_split(len(x), prod(units), self.hidden, generator)
@@ -106,7 +116,12 @@ class SwinMM(Method):
             for axis in (2, 3, 4):
                 hidden = hidden.repeat_interleave(self.unit, dim=axis)
             swap = torch.randint(len(self.swaps), (2,), generator=generator, device=x.device)
-            made = {"y": y, "label": label, "hidden": hidden, "swap": swap.repeat(len(batch["crop"]))}
+            made = {
+                "y": y,
+                "label": label,
+                "hidden": hidden,
+                "swap": swap.repeat(len(batch["crop"])),
+            }
             return {k: v.unflatten(0, (-1, 2)) for k, v in made.items()}
 
     params: Params
@@ -115,7 +130,9 @@ class SwinMM(Method):
         super().__init__(network, params)
         stride = catalog.entry(network.name).pyramid[-1]
         width = network.encoder.widths[-1]
-        self.heads = ThreeHeads(width, stride, network.in_channels, params.out, params.pool, params.up)
+        self.heads = ThreeHeads(
+            width, stride, network.in_channels, params.out, params.pool, params.up
+        )
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the terms of the code; ``flat`` is the error of each crop's mean on what is hidden."""
@@ -124,11 +141,15 @@ class SwinMM(Method):
         maps = self.encoder(torch.cat([x, self.swapped(x, swap)]))[-1]  # all four views at once
         logits, z, image = self.heads(maps)
         turn, right = classified(logits[: len(x)], batch["label"].flatten())
-        one, two = (distributed.gather(half) for half in z[: len(x)].unflatten(0, (-1, 2)).unbind(1))
+        one, two = (
+            distributed.gather(half) for half in z[: len(x)].unflatten(0, (-1, 2)).unbind(1)
+        )
         contrast, nearest = nt_xent(one, two, p.temperature)
         plain, other = image[: len(x)], self.swapped(image[len(x) :], swap)
         target = normed(y) if p.norm_image else y
-        restored = squared(plain, target, hidden, p.mask_ratio) + squared(other, target, hidden, p.mask_ratio)
+        restored = squared(plain, target, hidden, p.mask_ratio) + squared(
+            other, target, hidden, p.mask_ratio
+        )
         mutual = squared(plain[::2], other[::2], hidden[::2], p.mask_ratio)
         total = p.turn_weight * turn + p.contrast_weight * contrast + p.image_weight * restored
         total = total + p.mutual_weight * mutual
@@ -137,14 +158,21 @@ class SwinMM(Method):
             terms["more"] = self._more(batch, plain, other)
             total = total + p.more_weight * terms["more"]
         flat = squared(y.mean(dim=(2, 3, 4), keepdim=True).expand_as(y), y, hidden, p.mask_ratio)
-        shown = {"turned": right, "chance": right.new_tensor(0.25), "retrieval": nearest, "flat": flat}
+        shown = {
+            "turned": right,
+            "chance": right.new_tensor(0.25),
+            "retrieval": nearest,
+            "flat": flat,
+        }
         return {"total": total, **terms, **shown, "std": spread(torch.cat([one, two]).detach())}
 
     def _more(self, batch: Batch, plain: Tensor, other: Tensor) -> Tensor:
         """Return how far the second copy's other view, turned alike, is from the first copy's plain one."""
         turns = [(self.params.axis, k) for k in range(4)]
         by = (batch["label"][:, 0] - batch["label"][:, 1]) % 4
-        image, hidden = (rotation.turned(v, turns, by) for v in (other[1::2], batch["hidden"][:, 1]))
+        image, hidden = (
+            rotation.turned(v, turns, by) for v in (other[1::2], batch["hidden"][:, 1])
+        )
         both = hidden & batch["hidden"][:, 0]
         error = (image - plain[::2]).square() * both
         channels = image.shape[1]
@@ -154,7 +182,9 @@ class SwinMM(Method):
         """Return (N, C, X, Y, Z) with each row's axes exchanged; the same again undoes it."""
         made = x
         for number, name in enumerate(self.params.swaps):
-            made = torch.where((swap == number).view(-1, 1, 1, 1, 1), x.transpose(*SWAPS[name]), made)
+            made = torch.where(
+                (swap == number).view(-1, 1, 1, 1, 1), x.transpose(*SWAPS[name]), made
+            )
         return made
 
 

@@ -50,13 +50,18 @@ class TransVW(Method):
 
         words: Count = 44  # code, cls_classes; 50 were released, the generator's default is 200
         apart: Share = 0.02  # code: 5 voxels, where starts have a range of about 250
-        border: Border = (0, 0, 0)  # code: 100, 100, 30 voxels of a chest CT, where no word begins or ends
+        # code: 100, 100, 30 voxels of a chest CT, where no word begins or ends
+        border: Border = (0, 0, 0)
         places_seed: Whole = 1  # code: seed 1; other numbers give other words
-        tasks: Count = 1  # assumed: groups of like scans with words of their own; the mixture's `task`
+        tasks: Count = (
+            1  # assumed: groups of like scans with words of their own; the mixture's `task`
+        )
         rescaled: Share = 2 / 3  # code, multi_res: two of three crops differ in size and place
         rescale: Factors = (50 / 64, 80 / 64)  # code, factor of both sides in the plane
         shift: Share = 10 / 64  # code, at most, of these sides
-        least_std: Amount = 0.01  # assumed: where a crop (prepared intensities) is flatter, another word's
+        least_std: Amount = (
+            0.01  # assumed: where a crop (prepared intensities) is flatter, another word's
+        )
         tries: Count = 10  # assumed
         elastic_rate: Share = 1.0  # code
         elastic: Amount = 991.0  # code, alpha: height of the smoothed field, in voxels
@@ -127,7 +132,9 @@ class TransVW(Method):
             inside = edge + np.rint(share * (room - 2 * edge)).astype(int)
             return np.where(room > 0, inside, room // 2)
 
-        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        def read(
+            self, volume: Volume, crop: Triple, rng: np.random.Generator
+        ) -> dict[str, np.ndarray]:
             """Read ``crop`` (C, *crop) at the place of a random ``word``; a flat one is drawn again."""
             for _ in range(self.tries):
                 word = int(rng.integers(self.words))
@@ -140,7 +147,11 @@ class TransVW(Method):
             return {"crop": found, "word": np.array(word, np.int64)}
 
         def varied(
-            self, start: np.ndarray, crop: np.ndarray, shape: Sequence[int], rng: np.random.Generator
+            self,
+            start: np.ndarray,
+            crop: np.ndarray,
+            shape: Sequence[int],
+            rng: np.random.Generator,
         ) -> tuple[np.ndarray, np.ndarray]:
             """Return another corner and size (3,), changed along x and y; within a volume that has room."""
             factor = np.array([*[rng.uniform(*self.rescale)] * 2, 1.0])
@@ -180,17 +191,23 @@ class TransVW(Method):
         def deformed(self, x: Tensor, generator: torch.Generator) -> Tensor:
             """Return crops (B, C, X, Y, Z), each shuffled, mapped by a curve, painted, or as it was."""
             u, edges = rand(len(x), generator), accumulate(self.rates(), initial=0.0)
-            shuffled, mapped, inner, outer = ((u >= low) & (u < high) for low, high in pairwise(edges))
+            shuffled, mapped, inner, outer = (
+                (u >= low) & (u < high) for low, high in pairwise(edges)
+            )
             x = deform.local_shuffle(x, shuffled, self.windows, generator)
             x = deform.bezier(x, mapped, self.bezier_points, generator, self.rises)
-            return deform.paint(x, inner, outer, deform.Boxes(self.boxes, 1.0, self.margin), generator)
+            return deform.paint(
+                x, inner, outer, deform.Boxes(self.boxes, 1.0, self.margin), generator
+            )
 
     params: Params
     joint: Tensor
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
-        self.head = word_head(network.encoder.widths[-1], params.hidden, params.words * params.tasks)
+        self.head = word_head(
+            network.encoder.widths[-1], params.hidden, params.words * params.tasks
+        )
         self.register_buffer("joint", torch.tensor(int(params.warm == 0)))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -277,7 +294,9 @@ def displaced(x: Tensor, noise: Tensor, height: float, sigma: float) -> Tensor:
     grid = functional.affine_grid(still, list(x.shape), align_corners=False)  # z before y before x
     move = [torch.zeros_like(along_x), 2 * along_y / x.shape[3], 2 * along_x / x.shape[2]]
     grid = grid + torch.stack(move, dim=-1)
-    return functional.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return functional.grid_sample(
+        x, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
 
 
 def blurring(length: int, sigma: float, like: Tensor) -> Tensor:

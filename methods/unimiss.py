@@ -34,8 +34,12 @@ class UniMiSS(Method):
         "https://arxiv.org/abs/2112.09356",
         "https://github.com/YtongXie/UniMiSS-code",
     )
-    figure = Figure("retrieval", "views whose nearest other view is of their own scan", chance="chance")
-    fidelity = "official code compared: head, loss, centre, slow copy of its volumes; not slices, network"
+    figure = Figure(
+        "retrieval", "views whose nearest other view is of their own scan", chance="chance"
+    )
+    fidelity = (
+        "official code compared: head, loss, centre, slow copy of its volumes; not slices, network"
+    )
     min_batch = 2  # one scan's views have nobody to be told from
 
     @dataclass(frozen=True)
@@ -59,7 +63,9 @@ class UniMiSS(Method):
         out: Count = 65536  # code
         hidden: Count = 2048  # code
         bottleneck: Count = 256  # code
-        head_norm: bool = False  # code, use_bn_in_head; a small convolutional encoder wants it: see docs
+        head_norm: bool = (
+            False  # code, use_bn_in_head; a small convolutional encoder wants it: see docs
+        )
         temperature: Positive = 0.1  # code, of the student
         teacher_temperature: Positive = 0.04  # code, without warm-up
         centre: Share = 0.9  # code
@@ -71,7 +77,9 @@ class UniMiSS(Method):
             """Two views, and the slow copy's forward passes, about one more."""
             return 3
 
-        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        def read(
+            self, volume: Volume, crop: Triple, rng: np.random.Generator
+        ) -> dict[str, np.ndarray]:
             """Read two boxes (2, C, *crop) of one place in plane, anywhere along z, resized."""
             shape, wanted = np.array(volume.shape), np.array(crop)
             sides = (wanted[:2] * rng.uniform(*self.place, 2)).astype(int)
@@ -90,7 +98,9 @@ class UniMiSS(Method):
             made = [self.changed(batch["pair"][:, i], i, zscored, generator) for i in range(2)]
             return {"views": torch.stack(made, dim=1)}
 
-        def changed(self, x: Tensor, view: int, zscored: Tensor | None, g: torch.Generator) -> Tensor:
+        def changed(
+            self, x: Tensor, view: int, zscored: Tensor | None, g: torch.Generator
+        ) -> Tensor:
             """Return one view of each sample, mirrored, with noise, blur, brightness, contrast and gamma."""
             x, _ = augment.random_flip(x, self.flip, g)
             one = unit_of(x, self.intensity, zscored)
@@ -109,7 +119,9 @@ class UniMiSS(Method):
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
         p = params
-        self.projector = Prototypes(network.encoder.widths[-1], p.hidden, p.bottleneck, p.out, p.head_norm)
+        self.projector = Prototypes(
+            network.encoder.widths[-1], p.hidden, p.bottleneck, p.out, p.head_norm
+        )
         self.slow = SlowCopy(encoder=self.encoder, projector=self.projector)
         self.centre = Centre(p.out, p.centre)
         self.register_buffer("progress", torch.zeros(()))
@@ -127,7 +139,10 @@ class UniMiSS(Method):
         ways = [handed_on(target[:, [i]], told[:, [1 - i]], p.temperature) for i in range(2)]
         one, two = (distributed.gather(half) for half in z.detach().unflatten(0, (-1, 2)).unbind(1))
         shown = nuisance.beside(matched(one, two), torch.cat([one, two]), batch)
-        shown["information"], shown["entropy"] = information(target), entropy(target).mean() / log(p.out)
+        shown["information"], shown["entropy"] = (
+            information(target),
+            entropy(target).mean() / log(p.out),
+        )
         return {"total": torch.stack(ways).mean(), **shown}
 
     def after_step(self, progress: float) -> None:

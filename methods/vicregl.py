@@ -46,8 +46,12 @@ class VICRegL(Method):
         "https://arxiv.org/abs/2210.01571",
         "https://github.com/facebookresearch/VICRegL",
     )
-    fidelity = "both losses and their gradients compared with the official code; views of volumes assumed"
-    figure = Figure("retrieval", "views whose nearest other view is of their own scan", chance="chance")
+    fidelity = (
+        "both losses and their gradients compared with the official code; views of volumes assumed"
+    )
+    figure = Figure(
+        "retrieval", "views whose nearest other view is of their own scan", chance="chance"
+    )
     any_dims = True
     min_batch = 3  # of two samples all channels are fully correlated, whatever the embeddings
 
@@ -55,12 +59,19 @@ class VICRegL(Method):
     class Params(VolumeViews):
         """'code' is main_vicregl.py of the authors; the views are PGL's, theirs are of photographs."""
 
-        alpha: Share = 0.75  # code, README: weight of the global criterion; 1 is VICReg, 0 local alone
-        weights: tuple[float, float, float] = (25.0, 25.0, 1.0)  # code: invariance, variance, covariance
+        alpha: Share = (
+            0.75  # code, README: weight of the global criterion; 1 is VICReg, 0 local alone
+        )
+        # code: invariance, variance, covariance
+        weights: tuple[float, float, float] = (25.0, 25.0, 1.0)
         num_matches: tuple[int, int] = (20, 4)  # code: closest pairs that count, there and back
         l2_all_matches: bool = False  # paper: the closest pairs by features, too; code: all of them
-        no_flip_grid: bool = False  # paper: cells lie where they are; code: as if no view were mirrored
-        pool: bool = False  # code: statistics apart for each place; True pools them, for small batches
+        no_flip_grid: bool = (
+            False  # paper: cells lie where they are; code: as if no view were mirrored
+        )
+        pool: bool = (
+            False  # code: statistics apart for each place; True pools them, for small batches
+        )
         level: int | None = None  # paper: the last map; None = the deepest with num_matches cells
         hidden: Count = 8192  # code (mlp)
         out: Count = 8192  # code (mlp)
@@ -68,14 +79,18 @@ class VICRegL(Method):
         local_out: Count = 512  # code (maps_mlp)
         norm: Literal["batch", "layer"] = "batch"  # code: batch for ResNet, layer for ConvNeXt
         locals: Whole = sparse(0)  # code: 6 small views with ConvNeXt, none with ResNet
-        local_crop: Triple | None = sparse(None)  # code: 96 where global views are 224; None = that ratio
-        local_share: Shares = sparse((0.08, 0.4))  # code, README: of the photograph; assumed: of a box
+        # code: 96 where global views are 224; None = that ratio
+        local_crop: Triple | None = sparse(None)
+        # code, README: of the photograph; assumed: of a box
+        local_share: Shares = sparse((0.08, 0.4))
 
         def __post_init__(self) -> None:
             if min(self.weights) < 0:
                 raise BenchError(f"method 'vicregl': weights = {self.weights}; take 0 or more")
             if min(self.num_matches) < 1:
-                raise BenchError(f"method 'vicregl': num_matches = {self.num_matches}; take 1 or more")
+                raise BenchError(
+                    f"method 'vicregl': num_matches = {self.num_matches}; take 1 or more"
+                )
 
         @property
         def crops_per_sample(self) -> int:
@@ -92,7 +107,9 @@ class VICRegL(Method):
             x, y, z = (n if n == 1 else max(16, round(n * SMALLER / 16) * 16) for n in crop)
             return self.local_crop or (x, y, z)
 
-        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        def read(
+            self, volume: Volume, crop: Triple, rng: np.random.Generator
+        ) -> dict[str, np.ndarray]:
             """Read two overlapping boxes, and smaller ones from where these are, resized to local views.
 
             Returns:
@@ -102,7 +119,10 @@ class VICRegL(Method):
             made = super().read(volume, crop, rng)
             if self.locals:
                 start, size = self.small_boxes(made["start"], made["size"], crop, rng)
-                views = [read_at(volume, a, n, self.small(crop)) for a, n in zip(start, size, strict=True)]
+                views = [
+                    read_at(volume, a, n, self.small(crop))
+                    for a, n in zip(start, size, strict=True)
+                ]
                 made |= {"locals": np.stack(views), "local_start": start, "local_size": size}
             return made
 
@@ -174,7 +194,9 @@ class VICRegL(Method):
             places = [self.places(batch, view) for view in range(len(views))]
             found["local_"] = local(every, places, p.num_matches, p.l2_all_matches, p.pool)
         share = {"": p.alpha, "local_": 1 - p.alpha}
-        parts = [share[k] * (terms * terms.new_tensor(p.weights)).sum() for k, terms in found.items()]
+        parts = [
+            share[k] * (terms * terms.new_tensor(p.weights)).sum() for k, terms in found.items()
+        ]
         named = {k + n: t for k, terms in found.items() for n, t in zip(TERMS, terms, strict=True)}
         one, two = (distributed.gather(z.detach()) for z in vectors[:2])
         shown = nuisance.beside(matched(one, two), one, batch)
@@ -185,8 +207,12 @@ class VICRegL(Method):
 
         Views 0 and 1 are the global ones, local ones come after them.
         """
-        kind, number, shape = ("", view, self.cells) if view < 2 else ("local_", view - 2, self.small_cells)
-        start, size, flipped = (batch[kind + name][:, number] for name in ("start", "size", "flipped"))
+        kind, number, shape = (
+            ("", view, self.cells) if view < 2 else ("local_", view - 2, self.small_cells)
+        )
+        start, size, flipped = (
+            batch[kind + name][:, number] for name in ("start", "size", "flipped")
+        )
         mirrored = torch.zeros_like(flipped) if self.params.no_flip_grid else flipped
         return centres(start, size, mirrored, shape).flatten(1, 3)
 
@@ -210,7 +236,9 @@ def refused(network: Network, small: Triple) -> None:
     try:
         check_crop(network.name, network.preset, small)
     except BenchError as error:
-        raise BenchError(f"method 'vicregl': local views: {error}; set local_crop, or locals: 0") from None
+        raise BenchError(
+            f"method 'vicregl': local views: {error}; set local_crop, or locals: 0"
+        ) from None
 
 
 def expander(widths: Sequence[int], norm: Literal["batch", "layer"]) -> nn.Sequential:
@@ -292,9 +320,12 @@ def nearest(source: Tensor, candidates: Tensor, keep: int | None = None) -> tupl
 
 
 def local(
-    maps: Sequence[Tensor], places: Sequence[Tensor], keep: tuple[int, int],
-    all_features: bool = False, pool: bool = False,
-) -> Tensor:  # fmt: skip
+    maps: Sequence[Tensor],
+    places: Sequence[Tensor],
+    keep: tuple[int, int],
+    all_features: bool = False,
+    pool: bool = False,
+) -> Tensor:
     """Return the local criterion: matches in space plus matches in features, both ways, in all pairs' mean.
 
     Pairs are ordered, of one of the first two views and any other.
@@ -308,8 +339,11 @@ def local(
         pool: take one statistic over all pairs of all samples instead.
     """
     there, back = keep
-    ways = [(0, 1, there), (0, 1, back), (1, 0, there), (1, 0, back)]  # each way in both orders of the pair
-    ways += [way for j in range(2, len(maps)) for i in (0, 1) for way in ((i, j, there), (j, i, back))]
+    # each way in both orders of the pair
+    ways = [(0, 1, there), (0, 1, back), (1, 0, there), (1, 0, back)]
+    ways += [
+        way for j in range(2, len(maps)) for i in (0, 1) for way in ((i, j, there), (j, i, back))
+    ]
     found = []
     for one, two, count in ways:
         for by, kept in ((places, count), (maps, None if all_features else count)):

@@ -66,7 +66,9 @@ class VoCo(Method):
         "https://arxiv.org/abs/2402.17300",
         "https://github.com/Luffy03/VoCo",
     )
-    fidelity = "official code compared for v1, ema, v2 and nnssl; the paper's own loss from its text only"
+    fidelity = (
+        "official code compared for v1, ema, v2 and nnssl; the paper's own loss from its text only"
+    )
 
     @dataclass(frozen=True)
     class Params(MethodParams):
@@ -85,8 +87,10 @@ class VoCo(Method):
         reg_power: int | None = None  # Eq. 5 and nnssl: 1; code: 2. By default the variant's
         reg_rectify: Rectify | None = None  # Eq. 5: abs; code: relu
         reg_detach: bool | None = None  # Eq. 5, v1, nnssl: no; code of ema and v2: yes
-        use_inter: bool = sparse(True)  # code of v2: each crop is compared with the next scan's bases, too
-        dropout: Part = sparse(0.2)  # code of v2: share of crops that the student's projector is not shown
+        # code of v2: each crop is compared with the next scan's bases, too
+        use_inter: bool = sparse(True)
+        # code of v2: share of crops that the student's projector is not shown
+        dropout: Part = sparse(0.2)
         pool: Pool | None = sparse()  # maps that the projector reads; by default the variant's
         hidden: Count = 2048  # code; v2: 1024
         out: Count = 2048  # Section 3.2, C; v2: 1024
@@ -120,7 +124,9 @@ class VoCo(Method):
             if recipe.resize is not None:
                 grid.window_of(self.input_crop or crop, self.grid, recipe.resize)
 
-        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        def read(
+            self, volume: Volume, crop: Triple, rng: np.random.Generator
+        ) -> dict[str, np.ndarray]:
             """Read a window of ``grid`` base crops and random crops in it, with their overlaps."""
             return grid.read_tiled(
                 volume, self.input_crop or crop, self.grid, self.crops, rng, self.rule.last
@@ -131,10 +137,13 @@ class VoCo(Method):
             p, g, m, boxes = self, generator, self.crops, batch["boxes"]
             x, mine = boxes.flatten(0, 1), isinstance(batch, Owned)
             if tuple(x.shape[2:]) != crop:
-                x = functional.interpolate(x, crop, mode="trilinear", align_corners=True)  # as the code
+                # as the code
+                x = functional.interpolate(x, crop, mode="trilinear", align_corners=True)
                 mine = True
             x, *_ = augment.random_flip_rot90(x, p.flip, p.rot90, g, inplace=mine)
-            zscored = batch["zscored"].repeat_interleave(boxes.shape[1]) if "zscored" in batch else None
+            zscored = (
+                batch["zscored"].repeat_interleave(boxes.shape[1]) if "zscored" in batch else None
+            )
             one = unit_of(x, p.intensity, zscored)
             by = p.shift_by if one is None else p.shift_by * one
             x = augment.shift(x, p.shift, by, g, inplace=True).unflatten(0, boxes.shape[:2])
@@ -263,7 +272,11 @@ class VoCo(Method):
 
     def transfer(self) -> dict[str, Tensor]:
         """Return the encoder that ``export`` names."""
-        if self.slow is None or self.params.rule.teacher == "projector" or self.params.export == "student":
+        if (
+            self.slow is None
+            or self.params.rule.teacher == "projector"
+            or self.params.export == "student"
+        ):
             return super().transfer()
         return {f"encoder.{k}": v for k, v in self.slow.encoder.state_dict().items()}
 

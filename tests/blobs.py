@@ -38,10 +38,16 @@ class Blobs(Dataset):
         label = {label}
         return [Case(p.name[:-7], p.name[:7], (p,), label(p)) for p in found]
 """
-CLASSES = {"task": "classification", "labels": "{0: 'low', 1: 'middle', 2: 'high'}",
-           "label": "lambda p: int(p.name[8])"}  # fmt: skip
-MAPS = {"task": "segmentation", "labels": "{1: 'blob'}",
-        "label": "lambda p: next(p.parent.glob('map_' + p.name), None)"}  # fmt: skip
+CLASSES = {
+    "task": "classification",
+    "labels": "{0: 'low', 1: 'middle', 2: 'high'}",
+    "label": "lambda p: int(p.name[8])",
+}
+MAPS = {
+    "task": "segmentation",
+    "labels": "{1: 'blob'}",
+    "label": "lambda p: next(p.parent.glob('map_' + p.name), None)",
+}
 ADAPTERS = {"graded_blobs": CLASSES, "outlined_blobs": MAPS}
 SHAPE = (24, 20, 6)
 ALL = {"split": "even", "fold": 0, "split_hash": None}
@@ -74,7 +80,10 @@ def write(folder, cases):
     folder.mkdir()
     for number in range(cases):
         image, label, kind = scan(number)
-        for name, array in ((f"case{number:03d}_{kind}", image), (f"map_case{number:03d}_{kind}", label)):
+        for name, array in (
+            (f"case{number:03d}_{kind}", image),
+            (f"map_case{number:03d}_{kind}", label),
+        ):
             nib.save(nib.Nifti1Image(array, np.eye(4)), folder / f"{name}.nii.gz")
     return folder
 
@@ -101,24 +110,38 @@ class Jobs:
 
     def finetune(self, network, crop, needs=(), **recipe):
         """Return a fine-tuning on every training case; ``recipe`` changes what ``Finetune`` says."""
-        said = {"batch": 6, "optimiser": Optimiser(lr=1e-3), "augment": Augment(flip=0.5, rot90=0.5),
-                "loss": "cross_entropy" if self.dataset.task == "classification" else "dice_ce"}  # fmt: skip
+        said = {
+            "batch": 6,
+            "optimiser": Optimiser(lr=1e-3),
+            "augment": Augment(flip=0.5, rot90=0.5),
+            "loss": "cross_entropy" if self.dataset.task == "classification" else "dice_ce",
+        }
         inference = {"inference": plain(Inference(overlap=0.25))}
-        net = {"network": network, "preset": "tiny", "crop": list(crop), "in_channels": 1,
-               "out_channels": max(self.dataset.labels) + 1, "version": 1}  # fmt: skip
+        net = {
+            "network": network,
+            "preset": "tiny",
+            "crop": list(crop),
+            "in_channels": 1,
+            "out_channels": max(self.dataset.labels) + 1,
+            "version": 1,
+        }
         spec = {
-            "network": net, "init": f"job:{needs[0].id}" if needs else "random",
+            "network": net,
+            "init": f"job:{needs[0].id}" if needs else "random",
             "data": self._data(fraction=100, n_train=None),
-            "finetune": {**plain(Tuning(**{**said, **recipe})), **inference}, "seed": 0,
-        }  # fmt: skip
+            "finetune": {**plain(Tuning(**{**said, **recipe})), **inference},
+            "seed": 0,
+        }
         return a_job("finetune", spec, (self.prepare().id, *(n.id for n in needs)))
 
     def evaluate(self, tuned, weights="last", overlap=0.25, **changes):
         crop = tuned.spec.network.crop
         spec = {
-            "data": self._data(part="test"), "weights": weights,
-            "inference": {"overlap": overlap, "batch": 4, "blend": "gaussian", "crop": crop}, **changes,
-        }  # fmt: skip
+            "data": self._data(part="test"),
+            "weights": weights,
+            "inference": {"overlap": overlap, "batch": 4, "blend": "gaussian", "crop": crop},
+            **changes,
+        }
         return a_job("evaluate", spec, (tuned.id, self.prepare().id))
 
     def scoring(self, *metrics):

@@ -23,7 +23,8 @@ def changed(file, *, sealed=True, manifest=None, **parts):
     said = json.loads(found.pop("manifest.json"))
     if sealed:
         said["members"] = {
-            n: {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)} for n, raw in found.items()
+            n: {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
+            for n, raw in found.items()
         }
     said = manifest(said) if manifest else said
     out = io.BytesIO()

@@ -7,19 +7,31 @@ PART = {"dataset": "d", "part": "test", "task": "segmentation"}
 LEAST = {
     "prepare": {"dataset": "d", "dataset_version": 1, "recipe": {}, "contents": None},
     "guard": {},
-    "pretrain": {"method": {"name": "simclr3d", "version": 1, "params": {}}, "network": NET, "data": [],
-                 "pretrain": {"steps": 1}, "seed": 0},
-    "finetune": {"network": {**NET, "out_channels": 2}, "init": "random", "finetune": {"steps": 1}, "seed": 0,
-                 "data": {"dataset": "d", "task": "segmentation", "fraction": 100, "n_train": None}},
+    "pretrain": {
+        "method": {"name": "simclr3d", "version": 1, "params": {}},
+        "network": NET,
+        "data": [],
+        "pretrain": {"steps": 1},
+        "seed": 0,
+    },
+    "finetune": {
+        "network": {**NET, "out_channels": 2},
+        "init": "random",
+        "finetune": {"steps": 1},
+        "seed": 0,
+        "data": {"dataset": "d", "task": "segmentation", "fraction": 100, "n_train": None},
+    },
     "evaluate": {"data": PART, "weights": "last", "inference": {"crop": [16, 16, 16]}},
     "latency": {"network": {**NET, "out_channels": 2}, "task": "segmentation"},
     "embed": {"network": NET, "init": "random", "data": [], "samples": 1, "seed": 0},
-}  # fmt: skip
+}
 
 
 def a_job(kind, spec=None, needs=()):
     """Return a job of the least spec with what ``spec`` says over it."""
-    return jobs.read({"kind": kind, "spec": {**LEAST[kind], **(spec or {})}, "needs": needs}, "by hand")
+    return jobs.read(
+        {"kind": kind, "spec": {**LEAST[kind], **(spec or {})}, "needs": needs}, "by hand"
+    )
 
 
 def altered(made, **sections):

@@ -18,7 +18,9 @@ from bench.show import reports
 from bench.show.reports import rewrite_report
 from bench.store import Store
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so where a shell began the tests in its background
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # so where a shell began the tests in its background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -70,7 +72,9 @@ def own_place(tmp_path, monkeypatch):
 def undrawn(monkeypatch):
     """Have reports written without figures, which take most of a report's time."""
     draw = reports.draw
-    monkeypatch.setattr(reports, "draw", lambda *given, **how: draw(*given, **{**how, "figures": False}))
+    monkeypatch.setattr(
+        reports, "draw", lambda *given, **how: draw(*given, **{**how, "figures": False})
+    )
 
 
 @pytest.fixture(scope="session")
@@ -123,11 +127,15 @@ def contents():
 def plan_of(protocol_file, phantoms, contents):
     """Return a function that plans the small protocol, changed, on the phantoms."""
 
-    def plan(changes=None, *, only=None, sets=(), data=phantoms, scale=None, others=(), processes=1):
+    def plan(
+        changes=None, *, only=None, sets=(), data=phantoms, scale=None, others=(), processes=1
+    ):
         roots = Roots(data)
         contents._stamps.clear()  # each plan is a command of its own
         planner = Planner(roots, contents, only, need_data=data is not None, processes=processes)
-        files = [protocol_file(change, f"test{n}.yaml") for n, change in enumerate([changes, *others])]
+        files = [
+            protocol_file(change, f"test{n}.yaml") for n, change in enumerate([changes, *others])
+        ]
         for protocol in read_all(files, scale, sets):
             planner.expand(protocol)
         return planner.finish()
@@ -139,13 +147,28 @@ def plan_of(protocol_file, phantoms, contents):
 def records_of(tmp_path, protocol_file):
     """Return a store, and a function that leaves one row there, changed, and gives what draws its report."""
     store, path = Store.open(tmp_path / "out"), protocol_file({"name": "attack"})
-    row = dict.fromkeys(record.COLUMNS, "") | {k: 0 for k, v in record.COLUMNS.items() if "64" in v} | {
-        "section": NAME, "dataset": NAME, "row": "alone", "scale": "paper", "evaluation": "end_to_end",
-        "metric": "dice", "status": "ok", "fraction": 100, "split": "even", "target": "anterior", "unit": "1",
-    }  # fmt: skip
+    row = (
+        dict.fromkeys(record.COLUMNS, "")
+        | {k: 0 for k, v in record.COLUMNS.items() if "64" in v}
+        | {
+            "section": NAME,
+            "dataset": NAME,
+            "row": "alone",
+            "scale": "paper",
+            "evaluation": "end_to_end",
+            "metric": "dice",
+            "status": "ok",
+            "fraction": 100,
+            "split": "even",
+            "target": "anterior",
+            "unit": "1",
+        }
+    )
 
     def left(**changes):
-        record.frame([{**row, **changes}]).to_parquet(store.root / "records" / "attack.parquet", index=False)
+        record.frame([{**row, **changes}]).to_parquet(
+            store.root / "records" / "attack.parquet", index=False
+        )
         return lambda: rewrite_report(path, None, store, None)
 
     return store, left

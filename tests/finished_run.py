@@ -18,9 +18,13 @@ CHANGES = {
     "networks": {"flat": {"network": "vgg19", "preset": "tiny", "crop": [32, 32, 1]}},
     "rows": {"again": {"method": "simclr3d", "network": "net", "finetune": {"batch": 4}}},
     "baseline": "unequal",
-    "embeddings": {"samples": 12, "beside": {"imagenet": {
-        "network": "flat", "init": "vgg19.pth", "title": "VGG-19 (ImageNet)"}}},
-}  # fmt: skip
+    "embeddings": {
+        "samples": 12,
+        "beside": {
+            "imagenet": {"network": "flat", "init": "vgg19.pth", "title": "VGG-19 (ImageNet)"}
+        },
+    },
+}
 
 
 @dataclass
@@ -80,10 +84,19 @@ def _leave(made, number, job):
     if job.kind == "evaluate":
         for scoring in made.plan.scoring[job.id]:
             rows = [
-                {"case": c, "patient": c, "target": t, "metric": m, "value": 0.5 + number / 100, "unit": "1",
-                 "status": "ok"}
-                for c in "cd" for t in scoring.labels.values() for m in scoring.metrics
-            ]  # fmt: skip
+                {
+                    "case": c,
+                    "patient": c,
+                    "target": t,
+                    "metric": m,
+                    "value": 0.5 + number / 100,
+                    "unit": "1",
+                    "status": "ok",
+                }
+                for c in "cd"
+                for t in scoring.labels.values()
+                for m in scoring.metrics
+            ]
             pd.DataFrame(rows).to_parquet(scores_path(made.store, job.id, scoring), index=False)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
@@ -105,5 +118,10 @@ def cloud(folder, groups, seed, each=12):
     group = np.repeat(np.arange(len(groups)), each)
     points = (rng.normal(size=(len(group), 2)) + 5 * group[:, None]).astype(np.float32)
     np.savez(folder / "embeddings.npz", tsne=30 * points, pca=points[:, ::-1], group=group)
-    names = {"groups": groups, "cases": [f"c{i}" for i in range(len(group))], "std": 0.25, "rank": 3.5}
+    names = {
+        "groups": groups,
+        "cases": [f"c{i}" for i in range(len(group))],
+        "std": 0.25,
+        "rank": 3.5,
+    }
     (folder / "embeddings.json").write_text(json.dumps(names))

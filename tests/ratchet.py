@@ -78,10 +78,14 @@ class File:
             if isinstance(node, ast.ImportFrom)
             for a in node.names
         ]
-        imports += [(a.name, "") for node in nodes if isinstance(node, ast.Import) for a in node.names]
+        imports += [
+            (a.name, "") for node in nodes if isinstance(node, ast.Import) for a in node.names
+        ]
         return Parsed(
             names=[name for node in nodes if (name := bound(node))],
-            functions=[(complexity(n), n.lineno, n.name) for n in nodes if isinstance(n, FUNCTIONS)],
+            functions=[
+                (complexity(n), n.lineno, n.name) for n in nodes if isinstance(n, FUNCTIONS)
+            ],
             imports=imports,
         )
 
@@ -97,7 +101,9 @@ def lines(*rooms: str) -> Callable[[Iterable[File]], Iterator[str]]:
 
 def matches(pattern: str, rooms: Iterable[str]) -> Callable[[Iterable[File]], Iterator[str]]:
     """Return a measure that yields a file's name for each match."""
-    return lambda house: (f.name for f in house if f.room in rooms for _ in re.finditer(pattern, f.text))
+    return lambda house: (
+        f.name for f in house if f.room in rooms for _ in re.finditer(pattern, f.text)
+    )
 
 
 def bound(node: ast.AST) -> str | None:
@@ -115,7 +121,9 @@ def banned(*rooms: str) -> Callable[[Iterable[File]], Iterator[str]]:
     def measure(house: Iterable[File]) -> Iterator[str]:
         for file in (f for f in house if f.room in rooms):
             names = [file.module.rpartition(".")[2], *file.parsed.names]
-            yield from (f"{file.name}: {name}" for name in names if name.strip("_").lower() in BANNED)
+            yield from (
+                f"{file.name}: {name}" for name in names if name.strip("_").lower() in BANNED
+            )
 
     return measure
 
@@ -142,7 +150,9 @@ def complexity(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
         elif isinstance(node, ast.comprehension):
             total += 1 + len(node.ifs)
         elif isinstance(node, ast.Match):
-            total += len(node.cases) - any(getattr(case.pattern, "pattern", 0) is None for case in node.cases)
+            total += len(node.cases) - any(
+                getattr(case.pattern, "pattern", 0) is None for case in node.cases
+            )
         waiting += ast.iter_child_nodes(node)
     return total
 
@@ -198,7 +208,9 @@ def limits(file: Path = LIMITS) -> tuple[dict[str, int], dict[str, str]]:
 
 def risen(now: Mapping[str, int], highest: Mapping[str, int]) -> list[str]:
     """Return a line for each number that is higher than allowed."""
-    return [f"{k}: {n}, allowed {highest[k]}" for k, n in now.items() if k in highest and n > highest[k]]
+    return [
+        f"{k}: {n}, allowed {highest[k]}" for k, n in now.items() if k in highest and n > highest[k]
+    ]
 
 
 def write(now: Mapping[str, int], file: Path = LIMITS, because: str = "") -> list[str]:
@@ -208,8 +220,17 @@ def write(now: Mapping[str, int], file: Path = LIMITS, because: str = "") -> lis
     if up and not because.strip():
         return up
     raised |= {line.partition(":")[0]: " ".join(because.split()) for line in up}
-    rows = ["[highest]", *(f"{name} = {count}" for name, count in now.items()), "", "[raised]  # why, last"]
-    rows += [f"{name} = {json.dumps(why, ensure_ascii=False)}" for name, why in raised.items() if name in now]
+    rows = [
+        "[highest]",
+        *(f"{name} = {count}" for name, count in now.items()),
+        "",
+        "[raised]  # why, last",
+    ]
+    rows += [
+        f"{name} = {json.dumps(why, ensure_ascii=False)}"
+        for name, why in raised.items()
+        if name in now
+    ]
     file.write_text("\n".join([HEAD, *rows, ""]), encoding="utf-8")
     return []
 
@@ -230,7 +251,10 @@ def main(arguments: list[str] | None = None) -> int:
     now = numbers()
     if given.write and (up := write(now, because=given.because)):
         print(
-            *up, 'nothing written: lower them, or say why with --because "REASON"', sep="\n", file=sys.stderr
+            *up,
+            'nothing written: lower them, or say why with --because "REASON"',
+            sep="\n",
+            file=sys.stderr,
         )
         return 1
     highest, raised = limits()

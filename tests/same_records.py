@@ -44,10 +44,16 @@ def ran(tree: Path, folder: Path, words: tuple[str, ...]) -> Path:
     around = {**os.environ, "PYTHONPATH": paths, "BENCH_DATA": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, "--out", str(out), "--workers", "1", "--quiet", *flags],
-        cwd=folder, env=around, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        env=around,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
-        raise SystemExit(f"{protocol} with {tree} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        raise SystemExit(
+            f"{protocol} with {tree} ended with {done.returncode}:\n{done.stderr[-2000:]}"
+        )
     return out
 
 
@@ -56,13 +62,17 @@ def records(out: Path) -> dict[str, pd.DataFrame]:
     found = {}
     for file in sorted((out / "records").rglob("*.parquet")):
         table = pd.read_parquet(file)
-        found[str(file.relative_to(out))] = table[~table["metric"].isin(TIMES)].reset_index(drop=True)
+        found[str(file.relative_to(out))] = table[~table["metric"].isin(TIMES)].reset_index(
+            drop=True
+        )
     return found
 
 
 def weights(out: Path) -> dict[str, str]:
     """Return the digest of every file of weights by its job and name."""
-    manifests = {file.parent.name: json.loads(file.read_text()) for file in out.glob("jobs/*/manifest.json")}
+    manifests = {
+        file.parent.name: json.loads(file.read_text()) for file in out.glob("jobs/*/manifest.json")
+    }
     return {
         f"{made['kind']} {job}: {name}": entry["sha256"]
         for job, made in sorted(manifests.items())
@@ -75,8 +85,9 @@ def differences(before: Path, after: Path) -> list[str]:
     """Return a line for each table of records and each file of weights that two runs have otherwise."""
     lines = []
     for kind, (old, new) in {
-        "records": (records(before), records(after)), "weights": (weights(before), weights(after)),
-    }.items():  # fmt: skip
+        "records": (records(before), records(after)),
+        "weights": (weights(before), weights(after)),
+    }.items():
         for name in sorted(old.keys() ^ new.keys()):
             lines.append(f"{kind}: {name} is {'gone' if name in old else 'new'}")
         for name in sorted(old.keys() & new.keys()):
@@ -107,7 +118,10 @@ def main(ref: str, word: str = "") -> int:
         try:
             for run in runs:
                 places = [Path(folder) / side for side in ("before", "after")]
-                pair = [ran(source, place, run) for source, place in zip((tree, ROOT), places, strict=True)]
+                pair = [
+                    ran(source, place, run)
+                    for source, place in zip((tree, ROOT), places, strict=True)
+                ]
                 lines, rows = differences(*pair), sum(map(len, records(pair[1]).values()))
                 verdict = "NOT THE SAME" if lines else "the same"
                 print(f"{run[0]}: {rows} rows, {len(weights(pair[1]))} files of weights: {verdict}")

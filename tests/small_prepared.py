@@ -14,7 +14,15 @@ CONTENT = "00" * 16
 
 
 def write_prepared(
-    folder, cases, *, patients=None, classes=None, spacing=(1.0, 1.0, 1.0), edges=None, step=1.0, offset=0.0
+    folder,
+    cases,
+    *,
+    patients=None,
+    classes=None,
+    spacing=(1.0, 1.0, 1.0),
+    edges=None,
+    step=1.0,
+    offset=0.0,
 ):
     """Write ``cases``: case id -> frame name -> array; ``image`` (C, X, Y, Z) must be among them."""
     with tempfile.TemporaryDirectory() as place:
@@ -38,10 +46,14 @@ def write_evaluated(jobs, job, basis, cases, spacing=(1.0, 1.0, 1.0)):
     with PackWriter(jobs / job, "prediction") as pack:
         for case, (_, _, prediction) in cases.items():
             pack.add(case, prediction)
-    (jobs / job / "manifest.json").write_text(json.dumps({"kind": "evaluate", "needs": ["f" * 16, basis]}))
+    (jobs / job / "manifest.json").write_text(
+        json.dumps({"kind": "evaluate", "needs": ["f" * 16, basis]})
+    )
     if not (jobs / basis).exists():
         (jobs / basis).mkdir()
-        frames = {c: {"image": image[None], "label": reference, "native": reference}
-                  for c, (image, reference, _) in cases.items()}  # fmt: skip
+        frames = {
+            c: {"image": image[None], "label": reference, "native": reference}
+            for c, (image, reference, _) in cases.items()
+        }
         write_prepared(jobs / basis, frames, spacing=spacing)
         (jobs / basis / "manifest.json").write_text(json.dumps({"kind": "prepare"}))

@@ -15,10 +15,16 @@ BASE = {
     },
     "pretrain": {"datasets": [{"dataset": NAME}], "steps": 8},
     "finetune": [
-        {"dataset": NAME, "split": "even", "fractions": [25, 100], "seeds": [0, 1], "steps": 6,
-         "hold": "steps"}
+        {
+            "dataset": NAME,
+            "split": "even",
+            "fractions": [25, 100],
+            "seeds": [0, 1],
+            "steps": 6,
+            "hold": "steps",
+        }
     ],
-}  # fmt: skip
+}
 
 
 def ids(plan, *kinds):
@@ -27,8 +33,10 @@ def ids(plan, *kinds):
 
 def cell(plan, **columns):
     found = [
-        c for cells in plan.cells.values() for c in cells
+        c
+        for cells in plan.cells.values()
+        for c in cells
         if all(c.columns[k] == v for k, v in columns.items())
-    ]  # fmt: skip
+    ]
     assert len(found) == 1
     return found[0]

@@ -71,19 +71,29 @@ def refused(capsys, *arguments):
 
 
 PROTOCOLS = {
-    "method": ({"rows": {"scratch": {"method": "scrach"}}}, ["scrach", "'scratch'", "rows.scratch"]),
+    "method": (
+        {"rows": {"scratch": {"method": "scrach"}}},
+        ["scrach", "'scratch'", "rows.scratch"],
+    ),
     "convention": ({"convention": "medpi"}, ["medpi", "medpy"]),
     "values in a parameter": (
-        {"rows": {"simclr3d": {"params": {"noise_std": ["a", 1.0]}}}}, ["noise_std", "'a'"]),
+        {"rows": {"simclr3d": {"params": {"noise_std": ["a", 1.0]}}}},
+        ["noise_std", "'a'"],
+    ),
     "no targets": ({"finetune": []}, ["finetune"]),
     "tokens on a convolutional network": (
-        {"rows": {"mae": {"method": "mae3d", "network": "unet3d"}}}, ["'mae'", "mae3d", "unetr"]),
+        {"rows": {"mae": {"method": "mae3d", "network": "unet3d"}}},
+        ["'mae'", "mae3d", "unetr"],
+    ),
     "grid above the volume": (
-        {"pretrain": {"recipe": {"resize": [32, 32, 16], "scale": "zscore"}},
-         "rows": {"voco": {"method": "voco", "network": "unet3d"}}},
-        ["'voco'", "(64, 64, 16)", "(32, 32, 16)", "resize"]),
+        {
+            "pretrain": {"recipe": {"resize": [32, 32, 16], "scale": "zscore"}},
+            "rows": {"voco": {"method": "voco", "network": "unet3d"}},
+        },
+        ["'voco'", "(64, 64, 16)", "(32, 32, 16)", "resize"],
+    ),
     "no phantom": ({"phantoms": {NAME: {"cases": 0}}}, ["cases"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", PROTOCOLS)
@@ -97,23 +107,49 @@ def test_a_wrong_protocol_is_refused_before_any_work(what, written, capsys):
 MISSTATED = {  # changes, the key whose line is told, what is said of it
     "metric": ({"metrics": ["dice", "dcie"]}, "metrics.1", "did you mean 'dice'"),
     "metric of a task": ({"metrics": ["accuracy"]}, "metrics", "is for segmentation; take dice"),
-    "metric of the layout": ({"layout": {"metric": "dcie"}}, "layout.metric", "did you mean 'dice'"),
-    "data set": ({"finetune": {"dataset": "msd04_hipocampus"}}, "finetune.0.dataset", "did you mean"),
+    "metric of the layout": (
+        {"layout": {"metric": "dcie"}},
+        "layout.metric",
+        "did you mean 'dice'",
+    ),
+    "data set": (
+        {"finetune": {"dataset": "msd04_hipocampus"}},
+        "finetune.0.dataset",
+        "did you mean",
+    ),
     "split": ({"finetune": {"split": "evne"}}, "finetune.0.split", "did you mean 'even'"),
     "few cases": ({"finetune": {"split": "rule"}}, "finetune.0.split", "fewer than 5 tested"),
     "fold": ({"finetune": {"folds": [3]}}, "finetune.0.folds", "fold 3 of split 'even'"),
     "recipe": ({"finetune": {"recipe": "defaut"}}, "finetune.0.recipe", "did you mean 'default'"),
-    "region": ({"finetune": {"regions": {"a": [9]}}}, "finetune.0.regions", "1 anterior, 2 posterior"),
+    "region": (
+        {"finetune": {"regions": {"a": [9]}}},
+        "finetune.0.regions",
+        "1 anterior, 2 posterior",
+    ),
     "head": ({"finetune": {"head": "regions"}}, "finetune.0.head", "declares no regions"),
     "case": ({"finetune": {"exclude": ["hippocampus_3"]}}, "finetune.0.exclude", "did you mean"),
-    "fraction": ({"finetune": {"fractions": [5]}}, "finetune.0.fractions", "less than half a patient"),
-    "anchor": ({"finetune": {"anchor": {"mean": 0.9, "metric": "auc"}}}, "finetune.0.anchor.metric", ""),
-    "pretraining": ({"pretrain": {"datasets": [{"dataset": "msd04"}]}}, "pretrain.datasets.0.dataset", ""),
+    "fraction": (
+        {"finetune": {"fractions": [5]}},
+        "finetune.0.fractions",
+        "less than half a patient",
+    ),
+    "anchor": (
+        {"finetune": {"anchor": {"mean": 0.9, "metric": "auc"}}},
+        "finetune.0.anchor.metric",
+        "",
+    ),
+    "pretraining": (
+        {"pretrain": {"datasets": [{"dataset": "msd04"}]}},
+        "pretrain.datasets.0.dataset",
+        "",
+    ),
     "its recipe": ({"pretrain": {"recipe": "defaut"}}, "pretrain.recipe", "did you mean 'default'"),
     "a row's recipe": (
         {"rows": {"simclr3d": {"finetune": {"recipe": "x"}}}, "baseline": "none"},
-        "rows.simclr3d.finetune.recipe", "named 'x'"),
-}  # fmt: skip
+        "rows.simclr3d.finetune.recipe",
+        "named 'x'",
+    ),
+}
 
 
 @pytest.mark.parametrize("what", MISSTATED)
@@ -130,14 +166,22 @@ def test_a_misstated_value_is_told_with_its_line(what, written, capsys, data):
 
 def test_a_protocol_without_rows_is_refused_by_name(written, capsys):
     text = yaml.safe_dump(yaml.safe_load(reliability.SMOKE) | {"rows": {}})
-    assert "protocol 'smoke': 'rows' is empty" in refused(capsys, "run", written(text=text), "--out", "out")
+    assert "protocol 'smoke': 'rows' is empty" in refused(
+        capsys, "run", written(text=text), "--out", "out"
+    )
 
 
 NO_GPU = "[cluster.slow]\npartition = 'cpu'\n[cluster.fast]\ngpus = 1\n"  # bench.toml
 HALF = {  # flags, what is said; nothing is said where a profile asks for a GPU
-    "here": ([], "pretrain.precision bf16 needs a GPU, and this machine has none; take --executor slurm"),
+    "here": (
+        [],
+        "pretrain.precision bf16 needs a GPU, and this machine has none; take --executor slurm",
+    ),
     "no profile": (["--executor", "slurm"], "SLURM is asked for none without --cluster"),
-    "a slow profile": (["--executor", "slurm", "--cluster", "slow"], "slow] of bench.toml asks for none"),
+    "a slow profile": (
+        ["--executor", "slurm", "--cluster", "slow"],
+        "slow] of bench.toml asks for none",
+    ),
     "a fast profile": (["--executor", "slurm", "--cluster", "fast"], ""),
     "in full": (["--set", "pretrain.precision=fp32"], ""),
 }
@@ -145,7 +189,9 @@ HALF = {  # flags, what is said; nothing is said where a profile asks for a GPU
 
 @pytest.mark.parametrize("what", HALF)
 @pytest.mark.parametrize("gpus", ["", "0"])
-def test_half_precision_is_refused_by_a_run_and_told_by_a_plan(what, gpus, written, capsys, monkeypatch):
+def test_half_precision_is_refused_by_a_run_and_told_by_a_plan(
+    what, gpus, written, capsys, monkeypatch
+):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     Path("bench.toml").write_text(NO_GPU)
     flags, told = HALF[what]
@@ -156,7 +202,9 @@ def test_half_precision_is_refused_by_a_run_and_told_by_a_plan(what, gpus, writt
     for dry in ([], ["--dry-run"]):
         line = refused(capsys, "run", path, "--out", "out", *flags, *dry)
         assert told in line and "row " in line and "--set pretrain.precision=fp32" in line
-    assert main(["plan", path, "--out", "out", *flags]) == 0  # which is told why a run would not start
+    assert (
+        main(["plan", path, "--out", "out", *flags]) == 0
+    )  # which is told why a run would not start
     shown = capsys.readouterr()
     assert "12 jobs" in shown.out and shown.err.count("\n") == 1
     assert told.split(" and this")[0].removeprefix("pretrain.precision bf16 ") in shown.err
@@ -183,11 +231,15 @@ def test_a_checkpoint_interval_that_is_no_number_is_refused(written, capsys, mon
 
 
 @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "NUMEXPR_NUM_THREADS"])
-@pytest.mark.parametrize(("text", "threads"), [("4,2", "4"), ("1, 8", "1"), ("abc", "1"), ("0", "1")])
+@pytest.mark.parametrize(
+    ("text", "threads"), [("4,2", "4"), ("1, 8", "1"), ("abc", "1"), ("0", "1")]
+)
 def test_a_list_of_threads_is_read_by_its_first_number(name, text, threads):
     code = "import bench, os, numexpr, pandas; print(os.environ['NUMEXPR_NUM_THREADS'])"
     given = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")} | {name: text}
-    ran = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=given, capture_output=True, text=True, check=True
+    )
     assert ran.stdout == f"{threads}\n" and "Error" not in ran.stderr
 
 
@@ -244,8 +296,16 @@ HEADERS = {  # folder, change, what is told
     "a label is missing": ("labelsTr", lambda p: p.unlink(), "1 file(s) missing"),
     "an image is missing": ("imagesTr", lambda p: p.unlink(), "1 file(s) missing"),
     "empty file": ("imagesTr", lambda p: p.write_bytes(b""), "the file is empty"),
-    "image and label differ": ("labelsTr", edited(lambda a: a[1:]), "its image hippocampus_003.nii.gz"),
-    "two channels": ("imagesTr", edited(lambda a: np.stack([a, a], axis=-1)), "2 channel(s), the data set"),
+    "image and label differ": (
+        "labelsTr",
+        edited(lambda a: a[1:]),
+        "its image hippocampus_003.nii.gz",
+    ),
+    "two channels": (
+        "imagesTr",
+        edited(lambda a: np.stack([a, a], axis=-1)),
+        "2 channel(s), the data set",
+    ),
 }
 
 
@@ -269,14 +329,20 @@ def test_headers_are_read_once(data, written, capsys, monkeypatch):
 
 
 VOXELS = {
-    "a truncated file": ("imagesTr", lambda p: os.truncate(p, p.stat().st_size // 2), "the data end before"),
+    "a truncated file": (
+        "imagesTr",
+        lambda p: os.truncate(p, p.stat().st_size // 2),
+        "the data end before",
+    ),
     "a NaN voxel": ("imagesTr", one_voxel(np.nan), "1 voxels are NaN"),
     "a label outside the set": ("labelsTr", one_voxel(77), "77"),
 }
 
 
 @pytest.mark.parametrize("what", VOXELS)
-def test_damage_in_the_voxels_fails_the_job_and_the_table_says_why(what, data, written, capsys, here):
+def test_damage_in_the_voxels_fails_the_job_and_the_table_says_why(
+    what, data, written, capsys, here
+):
     folder, change, told = VOXELS[what]
     change(data / NAME / folder / "hippocampus_003.nii.gz")
     assert main(["run", written(), "--out", "out", "--data", "data"]) == 1
@@ -284,7 +350,9 @@ def test_damage_in_the_voxels_fails_the_job_and_the_table_says_why(what, data, w
     assert "Traceback" not in shown.out + shown.err
     line, *others = [x for x in shown.out.splitlines() if x.startswith("failed: ")]
     for one in (line, *others):  # of every job that needs the case
-        assert told in one and "hippocampus_003.nii.gz" in one and "exclude: [hippocampus_003]" in one
+        assert (
+            told in one and "hippocampus_003.nii.gz" in one and "exclude: [hippocampus_003]" in one
+        )
     log = re.search(r"\(log (.+)\)", line)[1]
     assert told in Path(log).read_text()
     capsys.readouterr()

@@ -45,40 +45,60 @@ def say(capsys):
 def test_help_lists_what_there_is_and_nothing_else(say):
     code, out, _ = say("--help")
     there = {m.name for m in iter_modules(commands.__path__)} - {"asked", "stopping"}
-    assert code == 0 and set(re.findall(r"^    (\w+)  ", out, re.MULTILINE)) == there == set(EXAMPLES)
+    assert code == 0 and set(re.findall(r"^    (\w+)  ", out, re.MULTILINE)) == there == set(
+        EXAMPLES
+    )
     versions = rf"bench {__version__}(, commit [0-9a-f]+\+?)?, Python 3\.\d+\.\d+, torch 2\S+, monai 1\S+\n"
     code, out, _ = say("--version")
     assert code == 0 and re.fullmatch(versions, out)
 
 
 def test_the_package_is_a_command():
-    ran = subprocess.run([sys.executable, "-m", "bench", "--version"], capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench", "--version"], capture_output=True, text=True
+    )
     assert ran.returncode == 0 and ran.stdout.startswith(f"bench {__version__}")
 
 
 def test_a_link_in_a_circle_is_no_output_folder(say, tmp_path):
     (tmp_path / "loop").symlink_to("loop")
-    for given in (["status", "--out", "loop"], ["export", "ab", "--to", "x.safetensors", "--out", "loop"],
-                  ["phantom", NAME, "loop", "--cases", "1"]):  # fmt: skip
+    for given in (
+        ["status", "--out", "loop"],
+        ["export", "ab", "--to", "x.safetensors", "--out", "loop"],
+        ["phantom", NAME, "loop", "--cases", "1"],
+    ):
         code, out, err = say(*given)
         assert (code, out) == (2, "") and re.fullmatch(r"bench: \S*loop.*\n", err), err
 
 
 def test_defaults_are_as_promised():
     made = parser().parse_args(["run", "p.yaml"])
-    assert (str(made.out), made.scale, made.executor, made.only, made.sets) == ("runs", None, "local", [], [])
+    assert (str(made.out), made.scale, made.executor, made.only, made.sets) == (
+        "runs",
+        None,
+        "local",
+        [],
+        [],
+    )
     made = parser().parse_args(["score", "--prediction", "p", "--reference", "r"])
     assert (made.convention, made.empty, made.verify, made.json) == (None, "default", False, False)
     made = parser().parse_args(["export", "0123@40", "--to", "x"])
-    assert (made.job, str(made.to), made.format, str(made.out)) == ("0123@40", "x", "safetensors", "runs")
+    assert (made.job, str(made.to), made.format, str(made.out)) == (
+        "0123@40",
+        "x",
+        "safetensors",
+        "runs",
+    )
 
 
 LISTED = {
     "methods": {"name", "title", "paper", "dims", "params", "networks", "source", "fidelity"},
     "datasets": {"name", "title", "modality", "labels", "splits", "licence", "source"},
     "networks": {"name", "title", "dims", "presets", "source"},
-    "mixtures": None, "metrics": None, "protocols": None,
-}  # fmt: skip
+    "mixtures": None,
+    "metrics": None,
+    "protocols": None,
+}
 
 
 @pytest.mark.parametrize("what", LISTED)
@@ -94,7 +114,9 @@ def test_list_as_json_and_as_text(say, what):
             assert set(preset) == {"preset", "in_channels", "out_channels", "parameters"}
     if what == "methods":
         assert all(entry["networks"] for entry in entries.values())
-        assert entries["mae3d"]["networks"] == ["unetr"] and "mask_ratio" in entries["mae3d"]["params"]
+        assert (
+            entries["mae3d"]["networks"] == ["unetr"] and "mask_ratio" in entries["mae3d"]["params"]
+        )
     if what == "protocols":
         assert (entries["quickstart"]["assumed"], entries["quickstart"]["deviations"]) == (0, 1)
     code, text, _ = say("list", what)
@@ -120,19 +142,25 @@ def test_plan_takes_only_and_set_and_several_protocols(say, protocol_file, phant
     asked = ("--only", "row=pair", "--only", "fraction=25", "--set", "finetune.steps=77", "--json")
     code, out, _ = say("plan", one, two, "--data", phantoms, *asked)
     jobs = json.loads(out)["jobs"]
-    assert code == 0 and {j["spec"]["finetune"]["steps"] for j in jobs if j["kind"] == "finetune"} == {77}
+    assert code == 0 and {
+        j["spec"]["finetune"]["steps"] for j in jobs if j["kind"] == "finetune"
+    } == {77}
     code, text, _ = say("run", one, "--data", phantoms, "--dry-run")
     assert code == 0 and "20 jobs" in text and text == say("plan", one, "--data", phantoms)[1]
 
 
-def test_a_plan_looks_at_a_folder_that_one_may_only_read(say, protocol_file, phantoms, tmp_path, monkeypatch):
+def test_a_plan_looks_at_a_folder_that_one_may_only_read(
+    say, protocol_file, phantoms, tmp_path, monkeypatch
+):
     store, path = Store.open(tmp_path / "out"), protocol_file()
     before = say("plan", path, "--data", phantoms, "--out", store.root)
     files = {file: file.stat().st_mtime_ns for file in store.root.rglob("*")}
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
     for command in (("plan",), ("run", "--dry-run")):
         assert say(*command, path, "--data", phantoms, "--out", store.root) == before
-    assert before[0] == 0 and files == {file: file.stat().st_mtime_ns for file in store.root.rglob("*")}
+    assert before[0] == 0 and files == {
+        file: file.stat().st_mtime_ns for file in store.root.rglob("*")
+    }
     code, _, err = say("run", path, "--data", phantoms, "--out", store.root)
     assert code == 2 and "cannot be written; name another --out" in err
 
@@ -157,7 +185,9 @@ def test_status_tells_states_and_refuses_another_folder(say, tmp_path):
     assert (code, out) == (2, "") and "no output folder of bench here" in err
     store = Store.open(tmp_path / "out")
     (store.jobs / "d").mkdir()
-    (store.jobs / "d" / "manifest.json").write_text('{"kind": "prepare", "seconds": 3, "attempts": 1}')
+    (store.jobs / "d" / "manifest.json").write_text(
+        '{"kind": "prepare", "seconds": 3, "attempts": 1}'
+    )
     for job in ("f", "w", "r"):
         store.write_spec(job, {"job": {"kind": "finetune", "spec": {}, "needs": []}})
     assert store.claim("f") is not None  # of a node that is gone: its last beat was a moment ago
@@ -168,8 +198,11 @@ def test_status_tells_states_and_refuses_another_folder(say, tmp_path):
     code, out, _ = say("status", "--out", tmp_path / "out", "--json")
     found = json.loads(out)
     assert code == 0 and {k: [j["job"] for j in v] for k, v in found.items()} == {
-        "running": ["r"], "failed": ["f"], "waiting": ["w"], "done": ["d"]
-    }  # fmt: skip
+        "running": ["r"],
+        "failed": ["f"],
+        "waiting": ["w"],
+        "done": ["d"],
+    }
     assert failed | {"kind": "finetune", "cause": "memory"} == {
         key: found["failed"][0][key] for key in (*failed, "cause")
     }
@@ -220,7 +253,10 @@ WRONG = [
     (("phantom", "nothing", "."), "no dataset named 'nothing'"),
     (("phantom", NAME, ".", "--cases", "0"), "--cases 0: needs at least 1"),
     (("score", "--prediction", "x.nii", "--reference", "y.nii"), "no such"),
-    (("score", "--prediction", ".", "--reference", ".", "--metrics", "dise"), "did you mean 'dice'"),
+    (
+        ("score", "--prediction", ".", "--reference", ".", "--metrics", "dise"),
+        "did you mean 'dice'",
+    ),
 ]
 
 
@@ -231,8 +267,18 @@ def test_a_wrong_request_exits_2_with_one_line(say, arguments, message):
     assert err.count("\n") == 1 and err.startswith("bench: ")
 
 
-UNKNOWN = ("", "rum", "list planets", "run x --scale big", "plan x --no", "plan x --out=",
-           "export 0 --to x --format nssl", "plan", "export 0123", "export --to x")  # fmt: skip
+UNKNOWN = (
+    "",
+    "rum",
+    "list planets",
+    "run x --scale big",
+    "plan x --no",
+    "plan x --out=",
+    "export 0 --to x --format nssl",
+    "plan",
+    "export 0123",
+    "export --to x",
+)
 
 
 @pytest.mark.parametrize("words", UNKNOWN)
@@ -255,7 +301,9 @@ def test_a_stopped_run_says_at_once_that_it_saves(number, saves, capfd):
 
 
 @pytest.mark.parametrize("number", STOPS)
-def test_a_run_that_is_stopped_before_it_runs_anything_says_so(number, say, protocol_file, monkeypatch):
+def test_a_run_that_is_stopped_before_it_runs_anything_says_so(
+    number, say, protocol_file, monkeypatch
+):
     monkeypatch.setattr("bench.run.make_plan", lambda *given, **more: os.kill(os.getpid(), number))
     code, _, err = say("run", protocol_file())
     assert (code, err) == (130, "\nbench: stopped; the same command goes on from here\n")
@@ -309,7 +357,9 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path):
 def test_what_cannot_be_printed_is_told_as_such(asked, buffered, tmp_path):
     command = f"{sys.executable} -m bench.cli {asked} > /dev/full"
     env = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"} | buffered
-    ran = subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, text=True, env=env, cwd=tmp_path)
+    ran = subprocess.run(
+        ["bash", "-c", command], stderr=subprocess.PIPE, text=True, env=env, cwd=tmp_path
+    )
     assert ran.returncode == 1
     assert ran.stderr == "bench: standard output: No space left on device; mend it and run again\n"
 

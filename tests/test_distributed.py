@@ -12,8 +12,14 @@ def told():
         "who": (mine, distributed.size()),
         "parts": distributed.parts(2),
         "mean": distributed.mean(torch.tensor([1.0, 4.0 * mine])).tolist(),
-        "agree": (distributed.agree(mine == 1), distributed.agree(mine == 0), distributed.agree(False)),
-        "bytes": [distributed.share_bytes(d if mine == 0 else None) for d in (b"", b"abc", bytes(10**6))],
+        "agree": (
+            distributed.agree(mine == 1),
+            distributed.agree(mine == 0),
+            distributed.agree(False),
+        ),
+        "bytes": [
+            distributed.share_bytes(d if mine == 0 else None) for d in (b"", b"abc", bytes(10**6))
+        ],
         "rows": distributed.gather(torch.full((2, 3), mine)).tolist(),
     }
 
@@ -70,7 +76,9 @@ def test_rows_that_are_not_contiguous_gather_alike(pair):
 @pytest.mark.parametrize(
     ("number", "gpus", "expected"), [("3", 4, 3), ("3", 1, 0), ("5", 4, 1), (None, 0, 0)]
 )
-def test_a_process_takes_the_gpu_of_its_number_on_the_host(together, number, gpus, expected, monkeypatch):
+def test_a_process_takes_the_gpu_of_its_number_on_the_host(
+    together, number, gpus, expected, monkeypatch
+):
     monkeypatch.setattr(distributed, "_together", lambda: together)
     monkeypatch.setattr(distributed, "rank", lambda: 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
@@ -81,7 +89,9 @@ def test_a_process_takes_the_gpu_of_its_number_on_the_host(together, number, gpu
     assert distributed.local_device() == expected
 
 
-@pytest.mark.parametrize(("said", "count"), [("0,1,3", 3), ("", 0), ("-1", 0), ("GPU-8a, GPU-9b", 2)])
+@pytest.mark.parametrize(
+    ("said", "count"), [("0,1,3", 3), ("", 0), ("-1", 0), ("GPU-8a, GPU-9b", 2)]
+)
 def test_the_gpus_that_the_environment_allows_are_counted(said, count, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", said)
     assert process.gpus() == count

@@ -18,19 +18,28 @@ SOURCES = {
     for room in ("bench", "methods", "datasets", "tools")
     for p in (ROOT / room).rglob("*.py")
 }
-SUFFIXES = ("py", "md", "yaml", "json", "toml", "txt", "svg", "png", "csv", "tex", "html", "lock", "npz")
-OTHERS = ("volume", "pretrain", "finetune", "provenance")  # a variable, sections of a protocol and a manifest
-FOREIGN = (
-    "NO_COLOR",
-    "SLURM_",
-    "SBATCH_",
-    "SQUEUE_",
-    "SACCT_",
-    "SCANCEL_",
-    "SCONTROL_",
-    "SINFO_",
-)  # of others
-TEXT = "\n".join([*SOURCES.values(), (ROOT / "Makefile").read_text(), (ROOT / "pyproject.toml").read_text()])
+SUFFIXES = (
+    "py",
+    "md",
+    "yaml",
+    "json",
+    "toml",
+    "txt",
+    "svg",
+    "png",
+    "csv",
+    "tex",
+    "html",
+    "lock",
+    "npz",
+)
+# a variable, sections of a protocol and a manifest
+OTHERS = ("volume", "pretrain", "finetune", "provenance")
+# of others
+FOREIGN = ("NO_COLOR", "SLURM_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_", "SINFO_")
+TEXT = "\n".join(
+    [*SOURCES.values(), (ROOT / "Makefile").read_text(), (ROOT / "pyproject.toml").read_text()]
+)
 WHERE = {  # architecture.md, "Where is ... ?": what stands in the file that it names
     "HD95's percentile": "np.percentile",
     "A claim's lease": "LEASE",
@@ -59,10 +68,14 @@ def missing_names(page, text):
     missing = []
     for quoted in re.findall(r"`((?:[a-z_]\w*\.)+\w+)(?:\([^`]*\))?`", text):
         *_, module, name = quoted.split(".")
-        files = [p for p in SOURCES if module in (p.stem, p.parent.name) and ROOT / "bench" in p.parents]
+        files = [
+            p for p in SOURCES if module in (p.stem, p.parent.name) and ROOT / "bench" in p.parents
+        ]
         if not files or name in SUFFIXES or quoted.split(".")[0] in OTHERS:
             continue
-        inside = any((p.parent / f"{name}.py").exists() or (p.parent / name).is_dir() for p in files)
+        inside = any(
+            (p.parent / f"{name}.py").exists() or (p.parent / name).is_dir() for p in files
+        )
         if not inside and not any(re.search(rf"\b{name}\b", SOURCES[p]) for p in files):
             missing.append(quoted)
     return missing
@@ -128,7 +141,9 @@ def test_what_is_not_there_is_noticed(missing, text):
 def test_there_is_one_version_with_a_date():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     newest = re.search(r"(?m)^## (\S+) \((\S+)\)$", (ROOT / "CHANGELOG.md").read_text())
-    assert newest.groups() == (__version__, cited["date-released"]) and cited["version"] == __version__
+    assert (
+        newest.groups() == (__version__, cited["date-released"]) and cited["version"] == __version__
+    )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["dynamic"] == ["version"] and project["license"] == cited["license"]
 
@@ -137,10 +152,17 @@ def test_what_pip_is_told_to_install_is_not_another_project():
     """`bench` on the index is not ours, with or without extras."""
     told = re.compile(r"(?<![\w-])bench\[|\bpip install[^\n`]*[ '\"]bench(?![\w/.-])")
     templates = [
-        p for p in (ROOT / "bench" / "extras" / "templates").rglob("*") if p.suffix in (".py", ".yaml")
+        p
+        for p in (ROOT / "bench" / "extras" / "templates").rglob("*")
+        if p.suffix in (".py", ".yaml")
     ]
     texts = {p: p.read_text() for p in (*PAGES, *SOURCES, *templates, ROOT / "Makefile")}
-    lines = [(p.name, line) for p, text in texts.items() for line in text.splitlines() if told.search(line)]
+    lines = [
+        (p.name, line)
+        for p, text in texts.items()
+        for line in text.splitlines()
+        if told.search(line)
+    ]
     assert [name for name, line in lines if "Do not `pip install bench`" not in line] == []
     assert told.search("pip install 'bench[wandb]'") and told.search("pip install -q bench")
     assert not told.search("pip install 'medssl-bench[wandb]'")

@@ -47,13 +47,32 @@ def read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("1e-4", 1e-4), ("1E3", 1000.0), ("1.5e+2", 150.0), (".5", 0.5), ("-2.", -2.0),
-        (".inf", float("inf")), ("-.inf", float("-inf")), ("7", 7), ("-3", -3), ("010", 10),
-        ("true", True), ("false", False), ("null", None), ("", None), ("~", None),
-        ("no", "no"), ("on", "on"), ("Yes", "Yes"), ("1:30", "1:30"), ("0x10", "0x10"),
-        ("1_000", "1_000"), ("2001-02-03", "2001-02-03"), ("[1, 2e-1, a]", [1, 0.2, "a"]), ('"1e-4"', "1e-4"),
+        ("1e-4", 1e-4),
+        ("1E3", 1000.0),
+        ("1.5e+2", 150.0),
+        (".5", 0.5),
+        ("-2.", -2.0),
+        (".inf", float("inf")),
+        ("-.inf", float("-inf")),
+        ("7", 7),
+        ("-3", -3),
+        ("010", 10),
+        ("true", True),
+        ("false", False),
+        ("null", None),
+        ("", None),
+        ("~", None),
+        ("no", "no"),
+        ("on", "on"),
+        ("Yes", "Yes"),
+        ("1:30", "1:30"),
+        ("0x10", "0x10"),
+        ("1_000", "1_000"),
+        ("2001-02-03", "2001-02-03"),
+        ("[1, 2e-1, a]", [1, 0.2, "a"]),
+        ('"1e-4"', "1e-4"),
     ],
-)  # fmt: skip
+)
 def test_a_scalar_means_what_yaml_1_2_says(text, value):
     found = scalar(text)
     assert found == value and type(found) is type(value)
@@ -68,19 +87,26 @@ def test_every_number_that_python_prints_reads_back_as_itself(number):
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (b"title: x\ninner:\n  lr: 1\n  lr: 2\n", r":4: key 'inner.lr' stands twice \(first on line 3\)"),
+        (
+            b"title: x\ninner:\n  lr: 1\n  lr: 2\n",
+            r":4: key 'inner.lr' stands twice \(first on line 3\)",
+        ),
         (b"title: [1\nx: 2", r":2: not YAML: the bracket of line 1 is not closed"),
-        (b"title: x\nsteps: \x07", "not YAML"), (b"title: a: b", ":1: .*put the value in quotes"),
+        (b"title: x\nsteps: \x07", "not YAML"),
+        (b"title: a: b", ":1: .*put the value in quotes"),
         (b"inner:\n\tlr: 1", ":2: not YAML: a tab indents the line; write spaces"),
         (b"title: x\ninner: @a", ":2: .*no value begins with '@'"),
         (b"title: x\nsteps\nflag: true", ":3: .*': ' inside a value|:3: .*the key of line 2"),
         (b"\n- a\n- b", r":2: expected a mapping of keys \('key: value' lines\), got a list"),
-        (b"abc", "got text"), (b"", "the file states nothing"), (b"# later\n", "the file states nothing"),
-        (b"title: \xe9\n", "no text in UTF-8"), (None, "no such file; correct the path"),
+        (b"abc", "got text"),
+        (b"", "the file states nothing"),
+        (b"# later\n", "the file states nothing"),
+        (b"title: \xe9\n", "no text in UTF-8"),
+        (None, "no such file; correct the path"),
         (b"# " + b"x" * (256 << 10), "more than 256 KiB"),
     ],
     ids=range(14),
-)  # fmt: skip
+)
 def test_a_file_that_is_no_mapping_is_refused_in_one_line(tmp_path, raw, message):
     path = tmp_path / "file.yaml"
     if raw is not None:
@@ -97,9 +123,15 @@ def test_plain_values_become_the_frozen_dataclass(read):
     )
     found = read(text).build(Outer)
     assert found == Outer(
-        "t", 3, Inner(1.0, (1.0, 0.5), "sgd"), (Inner(2.0),), Inner(3.0), {"a": Inner()},
-        {"anything": [1, "x"]}, True,
-    )  # fmt: skip
+        "t",
+        3,
+        Inner(1.0, (1.0, 0.5), "sgd"),
+        (Inner(2.0),),
+        Inner(3.0),
+        {"a": Inner()},
+        {"anything": [1, "x"]},
+        True,
+    )
     assert type(found.inner.lr) is float and type(found.inner.betas[0]) is float
 
 
@@ -107,14 +139,20 @@ def test_plain_values_become_the_frozen_dataclass(read):
     ("text", "message"),
     [
         ("titel: x", r"file.yaml:1: titel: unknown key 'titel'; did you mean 'title'\?"),
-        ("title: x\ninner:\n  rate: 1", r":3: inner.rate: unknown key 'rate'; known: betas, lr, name"),
+        (
+            "title: x\ninner:\n  rate: 1",
+            r":3: inner.rate: unknown key 'rate'; known: betas, lr, name",
+        ),
         ("steps: 1", ":1: top level: key 'title' is missing"),
         ("title: 1", ":1: title: expected text, got 1"),
         ("title: x\nsteps: 1e4", ":2: steps: expected a whole number, got 10000.0"),
         ("title: x\nsteps: true", ":2: steps: expected a whole number, got True"),
         ("title: x\nsteps: 0", ":1: top level: steps must be above 0, got 0"),
         ("title: x\ninner: 3", ":2: inner: expected a mapping, got 3"),
-        ("title: x\ninner:\n  name: adamw", ":3: inner.name: expected one of adam, sgd, got 'adamw'"),
+        (
+            "title: x\ninner:\n  name: adamw",
+            ":3: inner.name: expected one of adam, sgd, got 'adamw'",
+        ),
         ("title: x\ninner:\n  betas: [1]", ":3: inner.betas: expected 2 values, got 1"),
         ("title: x\ninner:\n  betas: [1, no]", ":3: inner.betas.1: expected a number, got 'no'"),
         ("title: x\nseveral:\n- lr: 1\n- lr: a", ":4: several.1.lr: expected a number, got 'a'"),
@@ -145,14 +183,18 @@ class Nested:
 
 
 def test_missing_keys_are_told_all_at_once_each_at_its_line(read):
-    document = read("pair: {one: 1, two: 2}\nmore:\n  a: {one: 1}\n  b: {one: 1, two: 1}\nmany:\n- {}\n")
+    document = read(
+        "pair: {one: 1, two: 2}\nmore:\n  a: {one: 1}\n  b: {one: 1, two: 1}\nmany:\n- {}\n"
+    )
     with pytest.raises(BenchError) as caught:
         document.build(Nested)
     assert str(caught.value).replace(f"{document.path}", "") == (
         ":1: top level: key 'title' is missing; :3: more.a: key 'two' is missing; "
         ":6: many.0: keys 'one' and 'two' are missing"
     )
-    with pytest.raises(BenchError, match="more: expected a mapping, got 3"):  # any other mistake first
+    with pytest.raises(
+        BenchError, match="more: expected a mapping, got 3"
+    ):  # any other mistake first
         read("more: 3\n").build(Nested)
 
 
@@ -160,23 +202,34 @@ def test_an_overlay_merges_mappings_reaches_into_lists_and_replaces_the_rest():
     base = {"a": {"x": 1, "y": 2}, "list": [{"n": 1, "m": 0}, {"n": 2}], "v": [1, 2], "s": 1}
     over = {"a": {"y": 3}, "list": {"n": 9}, "v": [3], "s": {"deep": 1}, "new": 5}
     assert overlay(base, over) == {
-        "a": {"x": 1, "y": 3}, "list": [{"n": 9, "m": 0}, {"n": 9}], "v": [3], "s": {"deep": 1},
+        "a": {"x": 1, "y": 3},
+        "list": [{"n": 9, "m": 0}, {"n": 9}],
+        "v": [3],
+        "s": {"deep": 1},
         "new": 5,
-    }  # fmt: skip
+    }
     assert base["a"] == {"x": 1, "y": 2} and base["list"][0]["n"] == 1  # the base is not touched
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("!!bool maybe", "'maybe' is no bool"), ("!!int x", "'x' is no int"), ("9" * 5000, "is no int"),
-        ("!!timestamp 2001-99-99", "is not read; write a plain value"), ("=", "is not read"),
-        ("!!binary x", "is not read"), ("&a [*a]", "contains itself"), ("[" * 5000, "too deeply"),
+        ("!!bool maybe", "'maybe' is no bool"),
+        ("!!int x", "'x' is no int"),
+        ("9" * 5000, "is no int"),
+        ("!!timestamp 2001-99-99", "is not read; write a plain value"),
+        ("=", "is not read"),
+        ("!!binary x", "is not read"),
+        ("&a [*a]", "contains itself"),
+        ("[" * 5000, "too deeply"),
         ("[" * 51 + "]" * 51, "too deeply"),
         ("[&a [x, x], &b [*a, *a], " + "*b, " * 9000 + "*b]", "more than"),
-        ("[1, 2", " YAML"), ("{a: 1", " YAML"), ("a: b: c", " YAML"), ("\x00", " YAML"),
+        ("[1, 2", " YAML"),
+        ("{a: 1", " YAML"),
+        ("a: b: c", " YAML"),
+        ("\x00", " YAML"),
     ],
-)  # fmt: skip
+)
 def test_what_only_yaml_can_do_is_refused_in_one_short_line(read, text, told):
     for call in (lambda: scalar(text), lambda: read(f"title: {text}\n")):
         with pytest.raises(BenchError) as caught:
@@ -217,9 +270,19 @@ def test_each_key_of_a_toml_file_has_the_line_on_which_it_begins(tmp_path):
         path.write_bytes(TOML.replace("\n", end).encode())
         lines = {".".join(keys): line for keys, line in read_toml(path).lines.items()}
         assert lines == {
-            "top": 2, "a": 3, "a.b": 3, "a.b.list": 4, "a.b.text": 8, "a.b.inner": 11, "a.b.inner.key": 11,
-            "a.b.inner.key.deep": 11, "rows": 13, "rows.name": 14, "c d": 15, "c d.e.f": 16,
-        }  # fmt: skip
+            "top": 2,
+            "a": 3,
+            "a.b": 3,
+            "a.b.list": 4,
+            "a.b.text": 8,
+            "a.b.inner": 11,
+            "a.b.inner.key": 11,
+            "a.b.inner.key.deep": 11,
+            "rows": 13,
+            "rows.name": 14,
+            "c d": 15,
+            "c d.e.f": 16,
+        }
     assert read_toml(path).where(("a", "b", "list", "0")) == f"{path}:4: a.b.list.0"
 
 

@@ -76,7 +76,9 @@ def equal(one, two):
 
 
 def test_a_row_from_the_exported_file_gets_the_weights_that_it_got_from_the_job(made):
-    pair, early, mixed = (cell(made.first, row=r) for r in ("simclr3d", "early", "simclr3d (shuffled)"))
+    pair, early, mixed = (
+        cell(made.first, row=r) for r in ("simclr3d", "early", "simclr3d (shuffled)")
+    )
     said = export(made.store, pair.pretrain[:6], made.folder / "last.safetensors", "safetensors")
     assert "unet3d/tiny" in said and said.endswith(f"of pretrain {pair.pretrain}")
     said = export(made.store, f"{pair.pretrain}@2", made.folder / "two.safetensors", "safetensors")
@@ -95,15 +97,18 @@ def test_a_row_from_the_exported_file_gets_the_weights_that_it_got_from_the_job(
     rows = (f"{r}{c}" for r in "ab" for c in ("", " (random)", " (shuffled)"))
     assert set(table["row"]) == {"scratch", *rows}
     taken = table[table["row"] == "a"]
-    assert taken["init"].str.fullmatch("file:[0-9a-f]{64}").all() and set(taken["method"]) == {"simclr3d"}
+    assert taken["init"].str.fullmatch("file:[0-9a-f]{64}").all() and set(taken["method"]) == {
+        "simclr3d"
+    }
     assert made.store.manifest(cell(second, row="a").finetune)["receipt"]["share"] == 1.0
 
 
 def initial(made, row):
     """Return the weights with which a row's fine-tuning begins, and its job's spec."""
     job = made.first.jobs[cell(made.first, row=row).finetune]
-    context = Context(made.store, type("Claim", (), {"job": job.id}), job,
-                      {}, made.folder, lambda line: None)  # fmt: skip
+    context = Context(
+        made.store, type("Claim", (), {"job": job.id}), job, {}, made.folder, lambda line: None
+    )
     return finetuning.build(context)[0].state_dict(), job.spec
 
 
@@ -117,7 +122,9 @@ def test_a_control_begins_with_what_its_name_says(made):
     expected = controls.shuffled(given, torch_seed(spec.seed, "shuffled"))
     assert all(torch.equal(mixed[k], expected[k]) for k in expected)
     rest = [k for k in mixed if k not in expected]
-    assert rest and all(torch.equal(mixed[k], scratch[k]) for k in rest)  # the decoder is everybody's
+    assert rest and all(
+        torch.equal(mixed[k], scratch[k]) for k in rest
+    )  # the decoder is everybody's
 
 
 def test_a_fine_tuned_network_is_exported_whole(made):
@@ -127,7 +134,9 @@ def test_a_fine_tuned_network_is_exported_whole(made):
     assert said.endswith(f"of finetune {tuned}, weights 'last': which its table scores")
     tensors, manifest = transfer.read(to)
     assert equal(tensors, made.weights(tuned)[0])
-    network = nets.network(manifest.network, manifest.preset, manifest.in_channels, manifest.out_channels)
+    network = nets.network(
+        manifest.network, manifest.preset, manifest.in_channels, manifest.out_channels
+    )
     network.load_state_dict(tensors)
 
 
@@ -139,7 +148,9 @@ def test_a_fine_tuned_network_is_exported_whole(made):
         ("@last", "last", "weights 'last': its table scores 'best_val'"),
     ],
 )
-def test_the_weights_that_were_scored_are_exported_unless_others_are_named(made, tmp_path, asked, name, said):
+def test_the_weights_that_were_scored_are_exported_unless_others_are_named(
+    made, tmp_path, asked, name, said
+):
     shutil.copytree(made.out, tmp_path / "out")
     store, tuned = Store(tmp_path / "out"), cell(made.first, row="simclr3d").finetune
     folder = store.jobs / tuned
@@ -160,7 +171,9 @@ def test_an_existing_file_stays_and_none_is_left_half(made, tmp_path):
     link = tmp_path / "link.safetensors"
     link.symlink_to(tmp_path / "nowhere")
     for to in (kept, link):
-        with pytest.raises(BenchError, match="exists already; name another file, or remove this one first"):
+        with pytest.raises(
+            BenchError, match="exists already; name another file, or remove this one first"
+        ):
             export(made.store, job, to, "safetensors")
     assert kept.read_bytes() == b"old"
     export(made.store, job, tmp_path / "y.safetensors", "safetensors")
@@ -207,7 +220,9 @@ def test_a_damaged_job_or_weights_are_told(made, tmp_path):
     store, job = Store(tmp_path / "out"), cell(made.first, row="simclr3d").pretrain
     weights = store.jobs / job / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-7])
-    with pytest.raises(BenchError, match=r"weights\.safetensors: damaged \(its digest is another\)"):
+    with pytest.raises(
+        BenchError, match=r"weights\.safetensors: damaged \(its digest is another\)"
+    ):
         export(store, job, tmp_path / "x.safetensors", "safetensors")
     (store.jobs / job / "manifest.json").write_text("{}")
     with pytest.raises(BenchError, match="is one of kind unknown, which has no weights"):
@@ -256,7 +271,10 @@ def test_a_file_of_another_kind_fails_its_own_row_with_a_reason(made):
     describe(plan, made.store, [found.finetune])
     outcome = execute(str(made.out), found.finetune)
     assert outcome.state == "failed" and "junk.safetensors: cannot be read" in outcome.reason
-    assert json.loads((made.store.work / found.finetune / "failed.json").read_text())["kind"] == "mistake"
+    assert (
+        json.loads((made.store.work / found.finetune / "failed.json").read_text())["kind"]
+        == "mistake"
+    )
     table = records.collect(plan, made.store, "junk")
     assert set(table[table["row"] == "a"]["status"]) == {"failed"}
     assert "failed" not in set(table[table["row"] == "scratch"]["status"])
@@ -265,7 +283,8 @@ def test_a_file_of_another_kind_fails_its_own_row_with_a_reason(made):
 def test_a_file_that_changed_after_the_plan_is_refused(made):
     file = made.folder / "changing.safetensors"
     export(made.store, cell(made.first, row="simclr3d").pretrain, file, "safetensors")
-    unseen = [{**SMOKE["finetune"][0], "seeds": [5]}]  # what another test has done is not done again
+    # what another test has done is not done again
+    unseen = [{**SMOKE["finetune"][0], "seeds": [5]}]
     plan = made.plan("changing", rows=begun(file.name), controls=[], finetune=unseen)
     found = cell(plan, row="a")
     describe(plan, made.store, [found.finetune])

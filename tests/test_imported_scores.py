@@ -17,8 +17,14 @@ from bench.show.reports import write_reports
 from bench.store import Store
 from bench.typed import plain
 
-THERE = {"rows": {"alone": None, "pair": None, "base": {"method": "scratch", "network": "net"},
-                  "contrast": {"method": "simclr3d", "network": "net"}}}  # fmt: skip
+THERE = {
+    "rows": {
+        "alone": None,
+        "pair": None,
+        "base": {"method": "scratch", "network": "net"},
+        "contrast": {"method": "simclr3d", "network": "net"},
+    }
+}
 TARGETS = ("anterior", "posterior")
 NAMES = {"base": "alone", "contrast": "pair"}
 STATED = dict(batch=1, optimiser="sgd", lr=0.1, schedule="poly", precision="fp32", datasets=("d",))
@@ -27,25 +33,42 @@ STATED = dict(batch=1, optimiser="sgd", lr=0.1, schedule="poly", precision="fp32
 def scored(cells, name):
     """Return rows as a run leaves them, another value in each."""
     rows = [
-        {"job": cell.evaluate, **cell.columns, "protocol": name, "case": case, "patient": case,
-         "target": target, "metric": metric, "unit": "1", "status": "ok"}
-        for cell in cells for case in ("a", "b") for target in TARGETS for metric in ("dice", "hd95")
-    ]  # fmt: skip
+        {
+            "job": cell.evaluate,
+            **cell.columns,
+            "protocol": name,
+            "case": case,
+            "patient": case,
+            "target": target,
+            "metric": metric,
+            "unit": "1",
+            "status": "ok",
+        }
+        for cell in cells
+        for case in ("a", "b")
+        for target in TARGETS
+        for metric in ("dice", "hd95")
+    ]
     return record.frame([{**row, "value": i / len(rows)} for i, row in enumerate(rows)])
 
 
 def beside(cells):
     """Return what is said of them as a run leaves it."""
     courses = (
-        Course(**{name: c.columns[name] for name in record.CELL}, steps=(0.0, 1.0), losses=(1.0, 0.5))
+        Course(
+            **{name: c.columns[name] for name in record.CELL}, steps=(0.0, 1.0), losses=(1.0, 0.5)
+        )
         for c in cells
     )
     return Beside(
         costs=tuple(Cost(r, s, 60.0) for r in NAMES for s in ("pretrain", "finetune (4 jobs)")),
         pretrainings=(Pretraining(("contrast",), cases=(1, 1), steps=(2, 2), **STATED),),
-        receipts={"contrast": "all of it"}, pretexts=(Pretext("contrast", "a figure"),),
-        courses=tuple(courses), provenance={"commit": "x"}, other_source=("1 job was",),
-    )  # fmt: skip
+        receipts={"contrast": "all of it"},
+        pretexts=(Pretext("contrast", "a figure"),),
+        courses=tuple(courses),
+        provenance={"commit": "x"},
+        other_source=("1 job was",),
+    )
 
 
 @pytest.fixture
@@ -58,7 +81,9 @@ def there(plan_of, tmp_path, monkeypatch):
         view = store.root / "records" / "other.parquet"
         rows = change(scored([cell for cell in cells if kept(cell)], "other"))
         rows.to_parquet(view, index=False)
-        view.with_suffix(".json").write_text(json.dumps(plain(replace(beside(cells), **(says or {})))))
+        view.with_suffix(".json").write_text(
+            json.dumps(plain(replace(beside(cells), **(says or {}))))
+        )
         return rows
 
     return left
@@ -94,7 +119,9 @@ def test_rows_are_taken_to_the_bit_by_the_names_here_and_only_what_the_protocol_
     found, _ = shown(plan, here)
     asked = theirs[theirs["metric"].eq("dice")].reset_index(drop=True)
     changed = ["row", "protocol", "params", "paper", "table", "pretrain"]
-    assert (found["row"].astype(str) == asked["row"].map(NAMES)).all() and {*found["protocol"]} == {"test0"}
+    assert (found["row"].astype(str) == asked["row"].map(NAMES)).all() and {*found["protocol"]} == {
+        "test0"
+    }
     own = ["job", *record.SCORES, "seed", "fraction", "split_hash"]
     pd.testing.assert_frame_equal(found[own].astype(str), asked[own].astype(str))
     for name in changed:
@@ -108,9 +135,13 @@ def of(text):
 
 PARTLY = {
     "a metric lacks": lambda t: t[~(of("metric == 'dice'")(t))],
-    "another convention": lambda t: t.assign(convention=t["convention"].where(t["row"].ne("base"), "other")),
+    "another convention": lambda t: t.assign(
+        convention=t["convention"].where(t["row"].ne("base"), "other")
+    ),
     "a target lacks": lambda t: t[~(of("target == 'posterior'")(t))],
-    "another target": lambda t: t.assign(target=t["target"].where(~of("target == 'posterior'")(t), "both")),
+    "another target": lambda t: t.assign(
+        target=t["target"].where(~of("target == 'posterior'")(t), "both")
+    ),
     "another job": lambda t: t.assign(job=t["job"].where(t["row"].ne("base"), "0123456789abcdef")),
     "failed": lambda t: t.assign(status=t["status"].where(t["row"].ne("base"), "failed")),
 }
@@ -145,7 +176,8 @@ def test_what_was_scored_in_another_way_is_not_taken(there, plan_of, tmp_path, h
     there(says={"scorings": {NAME: "of other label values"}})
     with pytest.raises(BenchError, match="has all scores of no cell"):
         imports(plan_of(), here, tmp_path / "there")
-    View(tmp_path / "there/records/other.parquet", "there").copied(here.root / "tracks")  # for other cells
+    # for other cells
+    View(tmp_path / "there/records/other.parquet", "there").copied(here.root / "tracks")
     assert shown(plan_of(only={"row": ["pair"]}), here)[0].empty
 
 
@@ -184,7 +216,9 @@ def test_a_cell_that_failed_here_and_is_taken_has_not_failed(there, plan_of, tmp
     assert report.failures == ()
 
 
-def test_a_place_without_a_cell_is_refused_also_beside_one_that_has_some(there, plan_of, tmp_path, here):
+def test_a_place_without_a_cell_is_refused_also_beside_one_that_has_some(
+    there, plan_of, tmp_path, here
+):
     there(kept=lambda cell: cell.row == "base")
     Store.open(tmp_path / "empty")
     with pytest.raises(BenchError, match=r"--records \S*/empty: has all scores of no cell"):
@@ -203,7 +237,9 @@ def test_without_the_data_nothing_is_refused_for_ids_are_not_known(there, plan_o
 def test_a_latency_is_taken_with_its_cell(there, plan_of, tmp_path, here):
     def timed(t):
         one = t[t["metric"].eq("dice") & t["target"].eq("anterior") & t["case"].eq("a")]
-        return pd.concat([t, one.assign(metric="latency", target="all", case="", patient="", unit="s")])
+        return pd.concat(
+            [t, one.assign(metric="latency", target="all", case="", patient="", unit="s")]
+        )
 
     asks = {"metrics": ["dice", "latency"]}
     there()
@@ -238,7 +274,9 @@ def test_what_was_taken_is_not_run_later_either_and_stays_beside_what_is_taken_t
     assert said.provenance == {"track: commit": "x"} and len(said.courses) == 8
 
 
-def test_of_a_row_taken_in_part_nothing_is_said_that_is_of_all_of_it(there, plan_of, tmp_path, here):
+def test_of_a_row_taken_in_part_nothing_is_said_that_is_of_all_of_it(
+    there, plan_of, tmp_path, here
+):
     there()
     part = {"finetune": [{**BASE["finetune"][0], "fractions": [25]}]}
     put(imports(plan := plan_of(part), here, tmp_path / "there"), here)
@@ -259,8 +297,9 @@ def test_a_loss_curve_is_of_its_fold_and_its_pretraining(there, plan_of, tmp_pat
     put(imports(plan, here, tmp_path / "there"), here)
     _, theirs = shown(plan, here)
     assert [(c.row, c.fold, c.pretrain_seed, c.seed) for c in theirs.courses] == [
-        ("pair", 1, 1, 0), ("pair", 1, 1, 1),
-    ]  # fmt: skip
+        ("pair", 1, 1, 0),
+        ("pair", 1, 1, 1),
+    ]
     ran = beside([cell for cell in plan.cells["test0"] if cell.wanted])
     assert len(merged(ran, [theirs]).courses) == len(plan.cells["test0"])
 
@@ -301,16 +340,20 @@ def test_what_was_taken_and_is_damaged_is_refused_with_the_way_out(there, plan_o
     (file,) = (here.root / "tracks").glob("*.json")
     file.write_text("{")
     with pytest.raises(
-        BenchError, match=r"tracks/other-\w+.json: damaged .*; remove .*\.parquet and other-\w+\.json, and"
+        BenchError,
+        match=r"tracks/other-\w+.json: damaged .*; remove .*\.parquet and other-\w+\.json, and",
     ):
         imports(plan_of(), here)
 
 
-@pytest.mark.parametrize(("place", "why"), [
-    ("nowhere", "--records nowhere: "),
-    ("mine", "--records mine: is neither an output folder of bench nor a bundle"),
-    ("there", "--records there: has all scores of no cell of test0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("nowhere", "--records nowhere: "),
+        ("mine", "--records mine: is neither an output folder of bench nor a bundle"),
+        ("there", "--records there: has all scores of no cell of test0"),
+    ],
+)
 def test_a_place_that_has_nothing_is_refused_in_a_line(
     there, plan_of, phantoms, tmp_path, capsys, place, why
 ):
@@ -318,7 +361,16 @@ def test_a_place_that_has_nothing_is_refused_in_a_line(
     there(lambda table: table.assign(job="0123456789abcdef"))
     plan_of()
     for command in ("run", "plan"):
-        words = [command, "test0.yaml", "--data", str(phantoms), "--out", "runs", "--records", place]
+        words = [
+            command,
+            "test0.yaml",
+            "--data",
+            str(phantoms),
+            "--out",
+            "runs",
+            "--records",
+            place,
+        ]
         assert main(words) == 2
         line = capsys.readouterr().err
         assert why in line and line.count("\n") == 1, line
@@ -326,7 +378,9 @@ def test_a_place_that_has_nothing_is_refused_in_a_line(
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_protocol_of_which_all_is_taken_is_drawn_and_says_so(there, plan_of, phantoms, tmp_path, capsys):
+def test_a_protocol_of_which_all_is_taken_is_drawn_and_says_so(
+    there, plan_of, phantoms, tmp_path, capsys
+):
     there()
     plan_of()
     words = ["test0.yaml", "--data", str(phantoms), "--out", "runs", "--records", "there"]

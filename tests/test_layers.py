@@ -16,7 +16,17 @@ from bench import registry
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ROOMS = ("bench", "methods", "datasets")
-METHODS_KNOW = {"method", "pretext", "nets", "augment", "source", "errors", "random", "ranges", "typed"}
+METHODS_KNOW = {
+    "method",
+    "pretext",
+    "nets",
+    "augment",
+    "source",
+    "errors",
+    "random",
+    "ranges",
+    "typed",
+}
 METHODS_KNOW |= {"distributed"}
 DATASETS_KNOW = {"dataset", "source", "errors", "data", "volumes", "phantoms"}
 
@@ -48,7 +58,9 @@ def test_arrows_point_down():
     assert done.returncode == 0, done.stdout  # the layers themselves stand in pyproject.toml
 
 
-@pytest.mark.parametrize(("room", "known"), [("methods", METHODS_KNOW), ("datasets", DATASETS_KNOW)])
+@pytest.mark.parametrize(
+    ("room", "known"), [("methods", METHODS_KNOW), ("datasets", DATASETS_KNOW)]
+)
 def test_plugins_know_their_contract_and_nothing_of_each_other(room, known):
     for path in files(room):
         for module in imported(path):  # "bench_methods" and "bench_datasets" are for ruff to refuse
@@ -68,10 +80,18 @@ def literals(path):
         if path.parent.name == "protocol" and names == ["PAPERS"]:
             left_out |= {id(n) for n in ast.walk(node)}  # papers, some of which named their method
         target = getattr(node, "target", None)
-        if isinstance(node, ast.AnnAssign) and isinstance(target, ast.Name) and target.id == "baseline":
+        if (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(target, ast.Name)
+            and target.id == "baseline"
+        ):
             left_out |= {id(n) for n in ast.walk(node)}  # `baseline: scratch | none` of a protocol
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in left_out:
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in left_out
+        ):
             yield node.lineno, node.value
 
 
@@ -79,8 +99,10 @@ def test_nothing_in_bench_names_a_method_or_a_data_set():
     plugins = {*registry.names("method"), *registry.names("dataset")}
     found = [
         f"{dotted(path)}:{line}: {text}"
-        for path in files("bench") for line, text in literals(path) if text in plugins
-    ]  # fmt: skip
+        for path in files("bench")
+        for line, text in literals(path)
+        if text in plugins
+    ]
     assert found == []
 
 
@@ -114,8 +136,11 @@ def loaded_after(*arguments, cwd):
     )
     ran = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
-        capture_output=True, text=True, cwd=cwd, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stderr
     status, heavy = json.loads(ran.stdout.splitlines()[-1])
     return status, heavy, ran.stdout
@@ -123,7 +148,9 @@ def loaded_after(*arguments, cwd):
 
 def test_help_status_and_report_need_no_torch(tmp_path, protocol_file, records_of):
     store, left = records_of
-    left(method="scratch", network="unet3d/tiny", params="{}", value=0.5, convention="medpy/default")
+    left(
+        method="scratch", network="unet3d/tiny", params="{}", value=0.5, convention="medpy/default"
+    )
     for words in (["--help"], ["status", "--out", store.root]):
         assert loaded_after(*words, cwd=tmp_path)[:2] == (0, [])
     words = ("report", protocol_file({"name": "attack"}), "--out", store.root)
@@ -150,7 +177,11 @@ def test_the_licence_that_is_named_is_there_in_full():
 def test_the_locked_environment_is_the_one_of_the_constraints():
     """One file has versions for every system, the other also what pip must have downloaded for one."""
     asked = (ROOT / ".ci" / "constraints.txt").read_text().split()
-    rows = [r for r in (ROOT / ".ci" / "requirements.lock").read_text().splitlines() if not r.startswith("#")]
+    rows = [
+        r
+        for r in (ROOT / ".ci" / "requirements.lock").read_text().splitlines()
+        if not r.startswith("#")
+    ]
     locked = [re.fullmatch(r"(\S+==\S+) --hash=sha256:[0-9a-f]{64}", row) for row in rows]
     assert all(locked) and len(rows) == len(set(rows))
     assert [row[1] for row in locked] == [name for name in asked if not name.startswith("torch==")]
@@ -212,8 +243,12 @@ def planted(tmp_path):
 def test_the_ratchet_counts(planted):
     assert ratchet.numbers(planted) == COUNTED
     assert list(ratchet.complex_functions(ratchet.files(planted))) == ["13 bench/jobs/run.py:1 run"]
-    (planted / "methods" / "voco.py").unlink()  # then `place` alone imports `plan`, and `plan` alone `run`
-    assert list(ratchet.one_importer(ratchet.files(planted))) == ["bench/jobs/run.py", "bench/plan.py"]
+    # then `place` alone imports `plan`, and `plan` alone `run`
+    (planted / "methods" / "voco.py").unlink()
+    assert list(ratchet.one_importer(ratchet.files(planted))) == [
+        "bench/jobs/run.py",
+        "bench/plan.py",
+    ]
 
 
 def test_the_ratchet_raises_a_number_for_a_reason_alone(tmp_path):
@@ -223,4 +258,7 @@ def test_the_ratchet_raises_a_number_for_a_reason_alone(tmp_path):
     assert ratchet.limits(file) == ({"a": 3, "b": 5}, {})
     assert ratchet.write({"a": 4, "b": 4}, file, 'a "new"\nmetric') == []
     assert ratchet.limits(file) == ({"a": 4, "b": 4}, {"a": 'a "new" metric'})
-    assert ratchet.write({"a": 1, "b": 4}, file) == [] and ratchet.limits(file)[0] == {"a": 1, "b": 4}
+    assert ratchet.write({"a": 1, "b": 4}, file) == [] and ratchet.limits(file)[0] == {
+        "a": 1,
+        "b": 4,
+    }

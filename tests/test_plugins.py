@@ -36,10 +36,15 @@ def test_a_folder_brings_its_plugins_and_passes_over_what_is_none(tmp_path):
         )
     plugins.use([tmp_path])
     assert {kind: [*plugins.known(kind)] for kind in plugins.GROUPS} == {
-        "method": ["my_method"], "dataset": ["my_dataset"], "network": ["my_network"],
-    }  # fmt: skip
+        "method": ["my_method"],
+        "dataset": ["my_dataset"],
+        "network": ["my_network"],
+    }
     assert registry.load("method", "my_method").name() == "my_method"
-    assert registry.load("dataset", "my_dataset")().person(type("C", (), {"patient": "7"})) == "my_dataset:7"
+    assert (
+        registry.load("dataset", "my_dataset")().person(type("C", (), {"patient": "7"}))
+        == "my_dataset:7"
+    )
     assert network("my_network", "tiny", 1, 2).name == "my_network"
     assert "my_method" in registry.names("method") and "my_network" in catalog.entries()
     assert not list(tmp_path.rglob("__pycache__"))
@@ -51,7 +56,10 @@ REFUSED = {
         lambda d: (d / "x.py").write_text("x = 1\n") and d / "x.py",
         r"x\.py: no plugin; a method imports",
     ),
-    "no name": (lambda d: written(d, "method", "my-method"), "no plugin; .*its name is a Python name"),
+    "no name": (
+        lambda d: written(d, "method", "my-method"),
+        "no plugin; .*its name is a Python name",
+    ),
     "no text": (lambda d: "", "names no file"),
     "no path": (lambda d: "a\0b", "embedded null byte"),
     "two lines": (lambda d: "a\nb", r"a\\nb|a\\x0ab"),
@@ -67,7 +75,9 @@ def test_what_is_no_plugin_is_refused_at_its_line_of_the_protocol(
     path = protocol_file({"plugins": [str(made(tmp_path / "mine"))]})
     assert main(["plan", str(path)]) == 2
     told = capsys.readouterr().err
-    assert told.count("\n") == 1 and plugins.re.search(rf"test\.yaml:\d+: plugins\.0: .*{said}", told)
+    assert told.count("\n") == 1 and plugins.re.search(
+        rf"test\.yaml:\d+: plugins\.0: .*{said}", told
+    )
 
 
 def test_one_name_twice_is_refused_and_both_places_are_named(tmp_path):
@@ -161,7 +171,9 @@ BROKEN = {  # kind, what is written in the template: what is said of it
 def test_a_broken_plugin_is_one_line_with_its_file_and_line(tmp_path, kind, change, said):
     plugins.use([written(tmp_path, kind, change=lambda text: text.replace(*change))])
     with pytest.raises(BenchError, match=said) as told:
-        network("my_network", "tiny", 1, 2) if kind == "network" else registry.load(kind, f"my_{kind}")
+        network("my_network", "tiny", 1, 2) if kind == "network" else registry.load(
+            kind, f"my_{kind}"
+        )
     assert "\n" not in str(told.value)
 
 
@@ -177,7 +189,9 @@ def test_a_network_that_states_no_facts_is_in_nobodys_way_who_does_not_ask_for_i
     tmp_path, protocol_file, capsys
 ):
     good = written(tmp_path, "network", "my_other")
-    bad = written(tmp_path, "network", change=lambda text: text.replace("multiple=(4, 4, 4)", "multiple=4"))
+    bad = written(
+        tmp_path, "network", change=lambda text: text.replace("multiple=(4, 4, 4)", "multiple=4")
+    )
     mine = {"plugins": [str(bad), str(good)], "networks": {"net": {"network": "my_other"}}}
     assert main(["plan", str(protocol_file(mine))]) == 0
     capsys.readouterr()
@@ -186,7 +200,10 @@ def test_a_network_that_states_no_facts_is_in_nobodys_way_who_does_not_ask_for_i
     assert "my_other" in told.out and "unet3d" in told.out and "my_network" not in told.out
     assert told.err == f"bench: {bad}:16: Entry.multiple: expected a list, got 4\n"
     assert "unet3d" in registry.load("method", "scratch").networks()
-    assert main(["plan", str(protocol_file({**mine, "networks": {"net": {"network": "my_network"}}}))]) == 2
+    assert (
+        main(["plan", str(protocol_file({**mine, "networks": {"net": {"network": "my_network"}}}))])
+        == 2
+    )
     assert f"{bad}:16: Entry.multiple" in capsys.readouterr().err
 
 
@@ -246,7 +263,9 @@ def test_what_a_plugin_imports_of_its_folder_is_in_its_digest(tmp_path, text, it
     assert (plugins.digest(found) != before) is its
 
 
-def test_a_plugin_whose_bytes_made_an_output_folders_jobs_keeps_their_ids(tmp_path, protocol_file, capsys):
+def test_a_plugin_whose_bytes_made_an_output_folders_jobs_keeps_their_ids(
+    tmp_path, protocol_file, capsys
+):
     """An older bench took the bytes into the ids: SHA-256 of a line for each file."""
     file, out = written(tmp_path, "method"), tmp_path / "out"
     protocol = protocol_file({"plugins": [str(file)], "rows": {"pair": {"method": "my_method"}}})
@@ -254,7 +273,9 @@ def test_a_plugin_whose_bytes_made_an_output_folders_jobs_keeps_their_ids(tmp_pa
     def source():
         assert main(["plan", str(protocol), "--out", str(out), "--json"]) == 0
         specs = [
-            job["spec"] for job in json.loads(capsys.readouterr().out)["jobs"] if job["kind"] == "pretrain"
+            job["spec"]
+            for job in json.loads(capsys.readouterr().out)["jobs"]
+            if job["kind"] == "pretrain"
         ]
         return {spec["method"]["source"] for spec in specs}
 
@@ -263,7 +284,11 @@ def test_a_plugin_whose_bytes_made_an_output_folders_jobs_keeps_their_ids(tmp_pa
     older = hashlib.sha256(lines.encode()).hexdigest()[:16]
     work = out / "work" / ("0" * 16)
     work.mkdir(parents=True)
-    job = {"kind": "pretrain", "spec": {"method": {"name": "my_method", "source": older}}, "needs": []}
+    job = {
+        "kind": "pretrain",
+        "spec": {"method": {"name": "my_method", "source": older}},
+        "needs": [],
+    }
     (work / "job.json").write_text(json.dumps({"job": job}))
     assert len(new) == 1 and new != {older} and source() == {older}
     file.write_text(file.read_text() + "# edited: no jobs were made by these bytes\n")
@@ -288,7 +313,10 @@ CUT = {"batch": 4, "accumulate": 2}
     ("changes", "said"),
     [
         ({"finetune": CUT}, r"finetune\.accumulate: layer 'encoder\.levels\.0\.1' is a batch norm"),
-        ({"finetune": {**CUT, "evaluation": "linear"}}, ""),  # the encoder never trains; no other batch norm
+        (
+            {"finetune": {**CUT, "evaluation": "linear"}},
+            "",
+        ),  # the encoder never trains; no other batch norm
         ({"pretrain": CUT}, r"pretrain\.accumulate: layer 'head\.0' is a batch norm"),
     ],
 )
@@ -318,7 +346,9 @@ def test_a_worker_refuses_a_plugin_that_was_edited_and_keeps_what_it_has_importe
     assert registry.load("method", "my_method") is first  # as the plan saw it
     plugins._pinned.clear()
     assert registry.load("method", "my_method").Params().noise == 0.5
-    with pytest.raises(BenchError, match="my_method' was edited since this run began; run it again"):
+    with pytest.raises(
+        BenchError, match="my_method' was edited since this run began; run it again"
+    ):
         plugins.arrive([replace(one, digest="0" * 16) for one in as_planned])
 
 
@@ -367,7 +397,10 @@ def harm():
 
 @pytest.mark.parametrize(
     ("harm", "code"),
-    [pytest.param(HARM, 1, id="in one process"), pytest.param(SOFT, 0, id="workers", marks=pytest.mark.slow)],
+    [
+        pytest.param(HARM, 1, id="in one process"),
+        pytest.param(SOFT, 0, id="workers", marks=pytest.mark.slow),
+    ],
 )
 def test_a_plugin_that_harms_its_process_changes_no_other_rows_numbers(
     harm, code, tmp_path, monkeypatch, undrawn
@@ -383,8 +416,14 @@ def test_a_plugin_that_harms_its_process_changes_no_other_rows_numbers(
     monkeypatch.delenv(plugins.PATHS)
     before = os.environ.copy(), signal.getsignal(signal.SIGTERM), sys.path.copy()
     made = {}
-    written(tmp_path, "method", change=lambda text: text.replace(
-        "        return {\"total\"", "        harm()\n        return {\"total\"") + harm)  # fmt: skip
+    written(
+        tmp_path,
+        "method",
+        change=lambda text: (
+            text.replace('        return {"total"', '        harm()\n        return {"total"')
+            + harm
+        ),
+    )
     for name in ("harmed", "alone"):
         if name == "alone":
             protocol["plugins"] = []
@@ -401,13 +440,21 @@ def test_a_plugin_that_harms_its_process_changes_no_other_rows_numbers(
         assert [m["spec"]["method"]["name"] for m in changed] == ["my_method"] * (
             name == "harmed" and not code
         )
-        assert all(not m["switches"]["onednn"] and m["switches"]["dtype"] == "float64" for m in changed)
+        assert all(
+            not m["switches"]["onednn"] and m["switches"]["dtype"] == "float64" for m in changed
+        )
         made[name] = {
-            (m["id"], file): sums["sha256"] for m in manifests for file, sums in m["files"].items()
+            (m["id"], file): sums["sha256"]
+            for m in manifests
+            for file, sums in m["files"].items()
             if file != "log.txt" and m["kind"] not in ("prepare", "guard")
-        }  # fmt: skip
+        }
     assert made["alone"] and made["harmed"].items() >= made["alone"].items()
-    assert {file for _, file in made["alone"]} >= {"weights.safetensors", "last.safetensors", "curve.csv"}
+    assert {file for _, file in made["alone"]} >= {
+        "weights.safetensors",
+        "last.safetensors",
+        "curve.csv",
+    }
     assert Switches.now() == Switches() and signal.getsignal(signal.SIGTERM) == before[1]
     assert os.environ.items() >= before[0].items()
     assert sys.path[: len(before[2])] == before[2] and os.getcwd() == str(tmp_path)  # noqa: PTH109
@@ -438,7 +485,11 @@ def test_an_installed_package_brings_plugins_by_its_entry_points(installed, caps
     home = installed()
     found = plugins.known("method")["my_method"]
     assert found.file == home / "methods" / "my_method.py" and "outsiders" not in sys.modules
-    assert set(plugins.files(found)) == {"__init__.py", "methods/__init__.py", "methods/my_method.py"}
+    assert set(plugins.files(found)) == {
+        "__init__.py",
+        "methods/__init__.py",
+        "methods/my_method.py",
+    }
     before = registry.source("method", "my_method")
     assert registry.load("method", "my_method").__module__ == "outsiders.methods.my_method"
     assert main(["list", "methods"]) == 0
@@ -449,7 +500,9 @@ def test_an_installed_package_brings_plugins_by_its_entry_points(installed, caps
 
 def test_an_entry_point_is_called_as_its_file_is(installed):
     installed("other = outsiders.methods.my_method")
-    with pytest.raises(BenchError, match=r"point 'other' of bench\.methods leads to outsiders\.methods"):
+    with pytest.raises(
+        BenchError, match=r"point 'other' of bench\.methods leads to outsiders\.methods"
+    ):
         registry.names("method")
 
 
@@ -478,7 +531,9 @@ def test_a_data_set_from_outside_has_phantoms_a_check_and_lists_of_its_own(tmp_p
         '{"train": ["scan_001"], "test": null}': "test: expected",
         '{"folds": [1]}': "folds",
         json.dumps(twice): "lists patient 'scan_001' twice in fold 0",
-        json.dumps({"folds": [{"train": [], "val": [], "test": ["a", "a"]}]}): "lists patient 'a' twice",
+        json.dumps(
+            {"folds": [{"train": [], "val": [], "test": ["a", "a"]}]}
+        ): "lists patient 'a' twice",
     }
     plan = ["plan", str(tmp_path / "mine" / "p.yaml"), "--data", str(data)]
     assert main(plan) == 0

@@ -63,11 +63,12 @@ def test_every_task_is_done_once_whoever_does_it(tmp_path, count):
 @pytest.mark.parametrize(
     ("task", "error", "said"),
     [
-        ("mistake", BenchError, "no such file"), ("system", OSError, "No space left on device.*x.b2"),
+        ("mistake", BenchError, "no such file"),
+        ("system", OSError, "No space left on device.*x.b2"),
         ("memory", MemoryError, None),
         ("damaged", Damaged, r"jobs/0/index.npz, byte 3: damaged \(its digest"),
     ],
-)  # fmt: skip
+)
 def test_what_a_task_raises_is_raised(tmp_path, count, task, error, said):
     with pytest.raises(error, match=said) as raised:
         results(tmp_path, [1, 2, task], count)
@@ -89,4 +90,8 @@ def test_a_process_that_is_killed_ends_the_work_and_the_others_save(tmp_path):
 def test_who_stops_listening_lets_all_end_their_task(tmp_path):
     with closing(work(range(1000), partial(start, str(tmp_path)), 2)) as found:
         next(found)
-    assert len(list(tmp_path.glob("*.left"))) == len([p for p in tmp_path.iterdir() if not p.suffix]) > 0
+    assert (
+        len(list(tmp_path.glob("*.left")))
+        == len([p for p in tmp_path.iterdir() if not p.suffix])
+        > 0
+    )

@@ -17,8 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(p for p in (ROOT / "protocols").rglob("*.yaml") if "settings" not in p.parts)
 SCALED = [
     pytest.param(path, scale, id=f"{path.relative_to(ROOT / 'protocols')}-{scale}")
-    for path in FILES for scale in ["paper", *parse(path).value.get("scales", {})]
-]  # fmt: skip
+    for path in FILES
+    for scale in ["paper", *parse(path).value.get("scales", {})]
+]
 
 
 @pytest.mark.parametrize(("path", "scale"), SCALED)
@@ -32,7 +33,9 @@ def test_it_loads_and_plans_without_data_and_every_name_resolves(path, scale):
     assert {c.row.removesuffix(row_of(protocol, c.row)[1]) for c in plan.cells[protocol.name]} == {
         *protocol.rows
     }
-    assert {c.columns["dataset"] for c in plan.cells[protocol.name]} == {t.dataset for t in protocol.finetune}
+    assert {c.columns["dataset"] for c in plan.cells[protocol.name]} == {
+        t.dataset for t in protocol.finetune
+    }
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
@@ -55,7 +58,8 @@ def test_what_a_row_calls_published_is_printed_in_the_papers_table(path):
     assert protocol.paper in PAPERS and path.parent.name == protocol.paper and protocol.table
     with (ROOT / "results" / "published" / f"{protocol.paper}.csv").open(newline="") as file:
         rows = [r for r in csv.DictReader(file) if r["table"] == protocol.table]
-    rows = [r for r in rows if not r["metric"].endswith("_gain")]  # a gain told in the text is no row's score
+    # a gain told in the text is no row's score
+    rows = [r for r in rows if not r["metric"].endswith("_gain")]
     if rows and not any(r["method"] for r in rows):  # what is printed is of data sets
         assert not named and any(view.draw == "mixture" for view in protocol.layout.views)
         return
@@ -65,10 +69,14 @@ def test_what_a_row_calls_published_is_printed_in_the_papers_table(path):
     assert named, "no row of this table is compared with what the paper printed"
     for name, text in named.items():
         method, _, note = (p.strip() for p in text.partition("|"))
-        hits = [r for r in rows if r["method"] == method and (not note or r["note"].startswith(note))]
+        hits = [
+            r for r in rows if r["method"] == method and (not note or r["note"].startswith(note))
+        ]
         assert hits, f"{path}: row {name!r} names {text!r}, which the paper's table has not"
         datasets = {t.dataset for t in protocol.finetune}
-        assert {r["dataset"] for r in hits} & datasets, f"{path}: row {name!r}: no number on {datasets}"
+        assert {r["dataset"] for r in hits} & datasets, (
+            f"{path}: row {name!r}: no number on {datasets}"
+        )
 
 
 @pytest.mark.parametrize(("path", "scale"), SCALED)
@@ -91,9 +99,9 @@ def test_names_of_protocols_are_unique_groups_are_rows_and_phantoms_are_of_data_
     assert len({protocol.name for protocol in protocols}) == len(protocols) > 0
     for protocol in protocols:
         grouped = [r for rows in protocol.layout.groups.values() for r in rows]
-        assert set(grouped) <= {*protocol.rows, *protocol.published_only} and len(set(grouped)) == len(
-            grouped
-        )
+        assert set(grouped) <= {*protocol.rows, *protocol.published_only} and len(
+            set(grouped)
+        ) == len(grouped)
         assert protocol.layout.metric in protocol.metrics
         used = {t.dataset for t in protocol.finetune}
         used |= {m.dataset for m in protocol.pretrain.datasets} if protocol.pretrain else set()
@@ -104,4 +112,6 @@ def test_names_of_protocols_are_unique_groups_are_rows_and_phantoms_are_of_data_
 def test_every_method_stands_in_the_protocol_of_its_dimensions(dims):
     rows = read(ROOT / f"protocols/methods/{dims}d.yaml", "smoke").rows.values()
     methods = {name: registry.load("method", name) for name in registry.names("method")}
-    assert {row.method for row in rows} == {n for n, m in methods.items() if m.any_dims or m.dims == dims}
+    assert {row.method for row in rows} == {
+        n for n, m in methods.items() if m.any_dims or m.dims == dims
+    }

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from bench.random import numpy_rng, order, rand, randint, randn, torch_generator, torch_seed
 
 keys = st.tuples(
-    st.integers(0, 5), st.sampled_from(["crop", "read", "order"]), st.integers(0, 5), st.integers(0, 5)
+    st.integers(0, 5),
+    st.sampled_from(["crop", "read", "order"]),
+    st.integers(0, 5),
+    st.integers(0, 5),
 )
 
 
@@ -52,8 +55,12 @@ def test_an_epoch_visits_every_case_once_in_an_order_of_its_own():
     assert len(orders) == 9 and all(sorted(one) == list(range(30)) for one in orders)
 
 
-DRAWS = {"rand": rand, "randn": randn, "randn in double": partial(randn, dtype=torch.float64),
-         "randint": lambda shape, generator: randint(1, 4, shape, generator)}  # fmt: skip
+DRAWS = {
+    "rand": rand,
+    "randn": randn,
+    "randn in double": partial(randn, dtype=torch.float64),
+    "randint": lambda shape, generator: randint(1, 4, shape, generator),
+}
 
 
 @pytest.mark.parametrize("rest", [(), (3,), (2, 5)])

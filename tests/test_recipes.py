@@ -40,7 +40,8 @@ NETS = {  # recipe, or how its name begins: a network that fits, and a crop
 REGIONS = {"organ": [1, 2], "tumour": [2]}
 # What a tiny plan changes: the budget, sizes, what a CPU refuses, and shares too small for five steps.
 CHANGED = ("steps", "batch", "scans", "precision", "val_every", "frozen", "patience", "inference")
-GROUPS = ("new", "loaded", "norm", "output")  # the rows here are from scratch, where nothing is loaded
+# the rows here are from scratch, where nothing is loaded
+GROUPS = ("new", "loaded", "norm", "output")
 
 
 def stated(name):
@@ -56,15 +57,23 @@ def small(name):
     dataset = CLASSES if name in CLASSIFIED else MAPS
     scans = said.get("scans")
     section = {
-        "dataset": dataset, "split": "even", "settings": str(SETTINGS / f"{name}.yaml"), "steps": STEPS,
-        "hold": "steps", "batch": scans if scans and scans > 1 else 2, "precision": "fp32", "val_every": 0.4,
-        "recipe": PHANTOMS[dataset][1], "inference": {"overlap": 0.0, "batch": 4},
+        "dataset": dataset,
+        "split": "even",
+        "settings": str(SETTINGS / f"{name}.yaml"),
+        "steps": STEPS,
+        "hold": "steps",
+        "batch": scans if scans and scans > 1 else 2,
+        "precision": "fp32",
+        "val_every": 0.4,
+        "recipe": PHANTOMS[dataset][1],
+        "inference": {"overlap": 0.0, "batch": 4},
         "crop": network(name)[1],
-    }  # fmt: skip
+    }
     if said.get("frozen"):
         section["frozen"] = 0.4  # lets go between the second step and the third
     if said.get("patience"):
-        section |= {"patience": 0.4, "val_every": 0.2}  # gives up after two steps without a better Dice
+        # gives up after two steps without a better Dice
+        section |= {"patience": 0.4, "val_every": 0.2}
     if said.get("head") == "regions":
         section["regions"] = REGIONS
     return section
@@ -80,11 +89,13 @@ def planned(out, name, data):
     section = small(name)
     kind, crop = network(name)
     value = {
-        "title": name, "baseline": "none", "finetune": [section],
+        "title": name,
+        "baseline": "none",
+        "finetune": [section],
         "networks": {"net": {"network": kind, "preset": "tiny", "crop": crop}},
         "rows": {"row": {"method": "scratch", "network": "net"}},
         "metrics": ["accuracy" if section["dataset"] == CLASSES else "dice"],
-    }  # fmt: skip
+    }
     path = out.parent / f"{name}.yaml"  # no scale: that of the paper, where best_test is allowed
     path.write_text(yaml.safe_dump(value))
     store = Store.open(out)
@@ -130,18 +141,31 @@ def test_stopped_anywhere_a_recipe_ends_with_the_same_bits(name, prepared, tmp_p
     assert overlay(whole, json.loads(json.dumps(said))) == whole
     assert execute(str(store.root), tuned.id).state == "done"
     expected = results(store, tuned.id)
-    assert {"last.safetensors", "curve.csv", f"{said.get('select', 'last')}.safetensors"} == set(expected)
+    assert {"last.safetensors", "curve.csv", f"{said.get('select', 'last')}.safetensors"} == set(
+        expected
+    )
     other, _ = prepared(name, tmp_path / "pieces")
     stops = anywhere()
     interrupted(other, tuned.id, stops)
     assert results(other, tuned.id) == expected, stops
     steps = len(expected["curve.csv"].splitlines()) - 1
-    assert other.manifest(tuned.id)["attempts"] == 1 + sum(at < steps for at in accumulate(stops)) > 1
+    assert (
+        other.manifest(tuned.id)["attempts"] == 1 + sum(at < steps for at in accumulate(stops)) > 1
+    )
 
 
 def test_the_recipes_together_use_every_part_of_fine_tuning():
     said = [stated(name) for name in RECIPES]
-    parts = {"frozen", "holdout", "patience", "deep_supervision", "clip", "clip_each", "scans", "batch_dice"}
+    parts = {
+        "frozen",
+        "holdout",
+        "patience",
+        "deep_supervision",
+        "clip",
+        "clip_each",
+        "scans",
+        "batch_dice",
+    }
     parts |= {"hidden"}
     assert parts <= {key for s in said for key, value in s.items() if value}
     assert {s.get("select", "last") for s in said} == {"last", "best_val", "best_test"}

@@ -15,10 +15,37 @@ from bench.show import gather
 from bench.store import Store
 
 CONTRACT = [
-    "job", "protocol", "paper", "table", "scale", "section", "row", "method", "network", "params", "pretrain",
-    "pretrain_seed", "init", "evaluation", "dataset", "task", "split", "split_hash", "fraction", "n_train",
-    "fold", "seed", "case", "patient", "target", "metric", "value", "unit", "convention", "status",
-]  # fmt: skip
+    "job",
+    "protocol",
+    "paper",
+    "table",
+    "scale",
+    "section",
+    "row",
+    "method",
+    "network",
+    "params",
+    "pretrain",
+    "pretrain_seed",
+    "init",
+    "evaluation",
+    "dataset",
+    "task",
+    "split",
+    "split_hash",
+    "fraction",
+    "n_train",
+    "fold",
+    "seed",
+    "case",
+    "patient",
+    "target",
+    "metric",
+    "value",
+    "unit",
+    "convention",
+    "status",
+]
 
 
 def test_columns_and_their_types_are_fixed():
@@ -41,16 +68,21 @@ def test_a_column_that_is_lacking_or_mistyped_is_an_error(row):
 @pytest.mark.parametrize("read", [record.read_rows, record.read_part])
 @pytest.mark.parametrize("said", [["a", None], [None, None], None, [b"\xff", b"a"]], ids=str)
 def test_a_file_whose_text_is_lacking_or_damaged_is_one_line(read, said, tmp_path):
-    columns = {name: ["a", "b"] if kind == "str" else [0.5, 1.0] for name, kind in record.SCORES.items()}
+    columns = {
+        name: ["a", "b"] if kind == "str" else [0.5, 1.0] for name, kind in record.SCORES.items()
+    }
     columns |= {"case": said} if said else {}
-    pd.DataFrame({k: v for k, v in columns.items() if said or k != "case"}).to_parquet(tmp_path / "x.parquet")
+    pd.DataFrame({k: v for k, v in columns.items() if said or k != "case"}).to_parquet(
+        tmp_path / "x.parquet"
+    )
     with pytest.raises(BenchError, match="no records of bench"):
         read(tmp_path / "x.parquet", record.SCORES)
 
 
 def test_an_infinite_score_is_one_line_and_no_number_is_none(tmp_path):
     columns = {
-        name: ["a", "b"] if kind == "str" else [0.5, float("nan")] for name, kind in record.SCORES.items()
+        name: ["a", "b"] if kind == "str" else [0.5, float("nan")]
+        for name, kind in record.SCORES.items()
     }
     pd.DataFrame(columns).to_parquet(tmp_path / "x.parquet")
     assert record.read_rows(tmp_path / "x.parquet", record.SCORES)["value"].isna().sum() == 1
@@ -79,10 +111,17 @@ def scored(store, plan, job, values):
     publish(store, plan, job)
     (scoring,) = plan.scoring[job]
     rows = [
-        {"case": f"case{i}", "patient": f"patient{i}", "target": "anterior", "metric": "dice", "value": v,
-         "unit": "1", "status": "ok" if v is not None else "both_empty"}
+        {
+            "case": f"case{i}",
+            "patient": f"patient{i}",
+            "target": "anterior",
+            "metric": "dice",
+            "value": v,
+            "unit": "1",
+            "status": "ok" if v is not None else "both_empty",
+        }
         for i, v in enumerate(values)
-    ]  # fmt: skip
+    ]
     pd.DataFrame(rows).to_parquet(path(store, job, scoring), index=False)
 
 
@@ -133,7 +172,9 @@ def test_a_cell_that_is_predicted_and_not_scored_is_a_hole(plan_of, store):
     assert "run it again" in told.line
 
 
-def test_records_whose_job_folders_are_gone_are_kept_once_in_a_folder_that_draws_them(plan_of, store):
+def test_records_whose_job_folders_are_gone_are_kept_once_in_a_folder_that_draws_them(
+    plan_of, store
+):
     plan = plan_of()
     one, other = (cell(plan, row="alone", fraction=f, seed=1) for f in (25, 100))
     for c, value in ((one, 0.5), (other, 0.7)):
@@ -147,24 +188,34 @@ def test_records_whose_job_folders_are_gone_are_kept_once_in_a_folder_that_draws
     (kept,) = (store.root / "kept").iterdir()
     records.save(records.collect(plan, store, "test0"), store, "test0")
     assert keep(plan.cells, store) == []  # what it has now has folders
-    rows = record.read_rows(Store.open(kept, create=False).root / "records/test0.parquet", record.COLUMNS)
+    rows = record.read_rows(
+        Store.open(kept, create=False).root / "records/test0.parquet", record.COLUMNS
+    )
     assert rows.astype(object).equals(before.astype(object))
     (store.root / "tracks").mkdir()
-    shutil.copy2(kept / "records/test0.parquet", store.root / "tracks")  # imported: they never had one here
+    # imported: they never had one here
+    shutil.copy2(kept / "records/test0.parquet", store.root / "tracks")
     records.save(before, store, "test0")
     assert keep(plan.cells, store) == []
 
 
-STANDING = {"evaluate": 1, "finetune": 1, "pretrain": 4, "prepare": 8, "guard's need": 4}  # cells on it
+# cells on it
+STANDING = {"evaluate": 1, "finetune": 1, "pretrain": 4, "prepare": 8, "guard's need": 4}
 
 
 @pytest.mark.parametrize("which", STANDING)
-def test_a_failed_job_leaves_one_hole_per_metric_of_every_cell_that_stands_on_it(plan_of, store, which):
+def test_a_failed_job_leaves_one_hole_per_metric_of_every_cell_that_stands_on_it(
+    plan_of, store, which
+):
     plan = plan_of({"metrics": ["dice", "hd"]})
     one = cell(plan, row="pair", fraction=25, seed=0)
-    jobs = {"evaluate": one.evaluate, "finetune": one.finetune, "pretrain": one.pretrain,
-            "prepare": plan.jobs[one.finetune].needs[0],
-            "guard's need": plan.jobs[one.guard].needs[0]}  # fmt: skip
+    jobs = {
+        "evaluate": one.evaluate,
+        "finetune": one.finetune,
+        "pretrain": one.pretrain,
+        "prepare": plan.jobs[one.finetune].needs[0],
+        "guard's need": plan.jobs[one.guard].needs[0],
+    }
     failed(store, jobs[which])
     table = records.collect(plan, store, "test0")
     assert len(table) == 2 * STANDING[which] and one.evaluate in set(table["job"])
@@ -172,7 +223,9 @@ def test_a_failed_job_leaves_one_hole_per_metric_of_every_cell_that_stands_on_it
     assert set(table["metric"]) == {"dice", "hd"} and table["value"].isna().all() and typed(table)
 
 
-def test_where_nothing_ran_or_what_failed_is_done_the_table_is_empty_with_every_column(plan_of, store):
+def test_where_nothing_ran_or_what_failed_is_done_the_table_is_empty_with_every_column(
+    plan_of, store
+):
     plan = plan_of()
     table = records.collect(plan, store, "test0")
     assert len(table) == 0 and typed(table)

@@ -50,13 +50,20 @@ ONE = (
 
 def test_a_file_defines_exactly_one_class_of_its_own(monkeypatch, tmp_path):
     room(
-        monkeypatch, tmp_path, one=ONE, none="x = 1\n", two=ONE + "class B(A):\n    pass\n",
-        borrowed="from some_plugins.one import A\n", _hidden=ONE,
-    )  # fmt: skip
+        monkeypatch,
+        tmp_path,
+        one=ONE,
+        none="x = 1\n",
+        two=ONE + "class B(A):\n    pass\n",
+        borrowed="from some_plugins.one import A\n",
+        _hidden=ONE,
+    )
     assert registry.names("dataset") == ["borrowed", "none", "one", "two"]
     assert registry.load("dataset", "one").__name__ == "A"
     for name, count in (("none", 0), ("two", 2), ("borrowed", 0)):
-        with pytest.raises(BenchError, match=rf"{name}.py must define one Dataset subclass, found {count}"):
+        with pytest.raises(
+            BenchError, match=rf"{name}.py must define one Dataset subclass, found {count}"
+        ):
             registry.load("dataset", name)
 
 
@@ -65,7 +72,10 @@ BROKEN = {  # a file's text: what is said of it
     "half": (ONE[:-9], r"broken\.py:7: SyntaxError: .*; mend or remove the file"),
     "a class begun": (BEGUN, "its class lacks 'cases'; finish it"),
     "no title": (ONE.replace("title, licence", "name, licence"), "lacks 'title'"),
-    "no module": ("import os\nimport a_module_not_there\n", r"broken\.py:2: ModuleNotFoundError: No module"),
+    "no module": (
+        "import os\nimport a_module_not_there\n",
+        r"broken\.py:2: ModuleNotFoundError: No module",
+    ),
     "raises": ("def f():\n    return 1 / 0\nf()\n", r"broken\.py:2: ZeroDivisionError"),
     "no text": ("\0\0", r"broken\.py.*: .*null bytes"),
     "leaves": (ONE + "raise SystemExit(3)\n", r"broken\.py:8: SystemExit"),
@@ -123,7 +133,9 @@ def test_a_broken_protocol_is_named_and_the_others_are_listed(tmp_path, capsys, 
 
 def test_the_package_offers_method_dataset_network_and_metrics():
     assert bench.method("scratch") is registry.load("method", "scratch")
-    assert isinstance(bench.dataset("msd04_hippocampus"), registry.load("dataset", "msd04_hippocampus"))
+    assert isinstance(
+        bench.dataset("msd04_hippocampus"), registry.load("dataset", "msd04_hippocampus")
+    )
     assert bench.network("unet3d", "tiny", in_channels=1, out_channels=2).name == "unet3d"
     assert callable(bench.metrics.score)
     with pytest.raises(AttributeError, match="nothing_like_it"):
@@ -152,4 +164,7 @@ def test_a_constant_is_read_from_the_file_without_importing_it(monkeypatch, tmp_
 
 def test_what_a_method_declares_is_what_its_class_says():
     for name in registry.names("method"):
-        assert registry.declared("method", name, "pretrains", True) == registry.load("method", name).pretrains
+        assert (
+            registry.declared("method", name, "pretrains", True)
+            == registry.load("method", name).pretrains
+        )

@@ -68,19 +68,24 @@ def test_two_volumes_give_one_row_per_label_and_metric(tmp_path):
 
 AXES = np.diag([1.0, 1.0, 2.0, 1.0])
 TURNED = AXES[:, [2, 0, 1, 3]]  # of the array with its axes in the order z, x, y
-FLIPPED = np.array([[-1.0, 0, 0, 11], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])  # stored from right to left
+# stored from right to left
+FLIPPED = np.array([[-1.0, 0, 0, 11], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
 TILT = np.array([[0.96, -0.28, 0, 0], [0.28, 0.96, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1.0]])
 
 
 @pytest.mark.parametrize(
     ("prediction", "reference"),
     [
-        pytest.param((organ(3).transpose(2, 0, 1), TURNED), (organ(2), AXES), id="axes in another order"),
+        pytest.param(
+            (organ(3).transpose(2, 0, 1), TURNED), (organ(2), AXES), id="axes in another order"
+        ),
         pytest.param((organ(3)[::-1], FLIPPED), (organ(2), AXES), id="from right to left"),
         pytest.param((organ(3), None), (organ(2), AXES), id="the prediction states no orientation"),
         pytest.param((organ(3), AXES), (organ(2), None), id="the reference states none"),
         pytest.param((organ(3), None), (organ(2), None), id="neither does"),
-        pytest.param((organ(3), None), (organ(2), np.diag([-1.0, -1.0, 2.0, 1.0])), id="none, and LPS"),
+        pytest.param(
+            (organ(3), None), (organ(2), np.diag([-1.0, -1.0, 2.0, 1.0])), id="none, and LPS"
+        ),
     ],
 )
 def test_one_grid_is_scored_however_it_is_stored(tmp_path, capsys, prediction, reference):
@@ -107,7 +112,9 @@ def test_a_grid_that_lies_elsewhere_is_refused_in_one_line(tmp_path, capsys, aff
     said = capsys.readouterr()
     assert said.err.count("\n") == 1 and not said.out
     assert "p.nii.gz: lies up to" in said.err and "r.nii.gz" in said.err
-    assert "[1 0 0 0; 0 1 0 0; 0 0 2 0]" in said.err  # the reference's, and before it the prediction's
+    assert (
+        "[1 0 0 0; 0 1 0 0; 0 0 2 0]" in said.err
+    )  # the reference's, and before it the prediction's
     assert "--ignore-geometry compares the voxels as they are stored" in said.err
     plain, _ = score_files(write(tmp_path / "plain.nii.gz", organ(3)), r, METRICS)
     assert score_files(p, r, METRICS, ignore_geometry=True)[0] == plain
@@ -139,7 +146,13 @@ def test_a_header_that_contradicts_itself_is_refused_unless_geometry_is_ignored(
     image.set_qform(AXES, 1)
     nib.save(image, tmp_path / "r.nii.gz")
     sitk.WriteImage(sitk.ReadImage(str(tmp_path / "r.nii.gz")), str(tmp_path / "p.nii.gz"))
-    files = ["score", "--prediction", str(tmp_path / "p.nii.gz"), "--reference", str(tmp_path / "r.nii.gz")]
+    files = [
+        "score",
+        "--prediction",
+        str(tmp_path / "p.nii.gz"),
+        "--reference",
+        str(tmp_path / "r.nii.gz"),
+    ]
     assert main(files) == 2
     said = capsys.readouterr()
     assert said.err.count("\n") == 1 and "r.nii.gz: sform says" in said.err and not said.out
@@ -152,7 +165,9 @@ def test_an_origin_or_spacing_that_was_rounded_is_not_refused(tmp_path):
     r, p = placed(tmp_path / "r.nii.gz", organ(2), fine), tmp_path / "p.nii.gz"
     coarse = np.round(fine, 1)
     coarse[0, 0] = 0.301
-    assert {row["value"] for row in score_files(placed(p, organ(2), coarse), r, ("dice",))[0]} == {1.0}
+    assert {row["value"] for row in score_files(placed(p, organ(2), coarse), r, ("dice",))[0]} == {
+        1.0
+    }
 
 
 def test_a_moved_origin_is_found_in_every_format(tmp_path):
@@ -198,7 +213,9 @@ def test_what_cannot_be_paired_is_refused_by_name(folders, tmp_path, names):
 def test_verify_finds_nothing_wrong_and_catches_a_wrong_number(folders, monkeypatch):
     every = ("dice", "iou", "hd", "hd95", "assd", "asd", "relative_volume_error", "nsd@1mm")
     rows, differences = score_files(*folders, every, verify=True)
-    assert [row["case"] for row in rows] == [f"case_{n}" for n in (1, 2) for _ in range(2 * len(every))]
+    assert [row["case"] for row in rows] == [
+        f"case_{n}" for n in (1, 2) for _ in range(2 * len(every))
+    ]
     assert differences == []
 
     def wrong(*arguments) -> list[list[Score]]:
@@ -233,7 +250,9 @@ def test_one_prediction_has_means_over_cases_then_over_targets(tmp_path):
             found[label, 1, 1] = label * hit
         write(tmp_path / "p" / f"{case}.nii", found, (3.0, 4.0, 12.0))
         write(tmp_path / "r" / f"{case}.nii", truth, (3.0, 4.0, 12.0))
-    rows, _ = score_several((tmp_path / "p",), tmp_path / "r", ("dice", "hd", "dice_pooled"), ("medpy",))
+    rows, _ = score_several(
+        (tmp_path / "p",), tmp_path / "r", ("dice", "hd", "dice_pooled"), ("medpy",)
+    )
     text = [" ".join(line.split()) for line in as_text(rows).splitlines()]
     assert "mean of 2 1 0.5000 26.0000" in text  # 0 mm, and the diagonal of 12 x 16 x 48 mm: 52 mm
     assert "mean of 2 2 0.5000 26.0000" in text and "mean of targets 0.5000 26.0000" in text
@@ -268,16 +287,22 @@ def contest(tmp_path: Path) -> tuple[tuple[Path, ...], Path]:
 def test_several_predictions_have_the_rows_that_each_has_alone(contest):
     predictions, truth = contest
     rows, differences = score_several(predictions, truth, METRICS)
-    assert all(list(row) == [*CONTRACT, "status", "prediction", "convention", "medpy"] for row in rows)
+    assert all(
+        list(row) == [*CONTRACT, "status", "prediction", "convention", "medpy"] for row in rows
+    )
     assert differences == []
     assert len(rows) == 2 * 2 * 3 * 2 * len(METRICS)  # predictions, cases, conventions, labels
     for path in predictions:
         for convention in CONVENTIONS:
             alone, _ = score_files(path, truth, METRICS, convention)
             named = {"prediction": path.name, "convention": convention}
-            mine = [{key: row[key] for key in CONTRACT} for row in rows if row.items() >= named.items()]
+            mine = [
+                {key: row[key] for key in CONTRACT} for row in rows if row.items() >= named.items()
+            ]
             assert alone == [row for row in mine if row["target"] == "1" or path.name == "island"]
-            assert {row["value"] for row in mine if row["target"] == "3" and path.name == "thin"} <= {None}
+            assert {
+                row["value"] for row in mine if row["target"] == "3" and path.name == "thin"
+            } <= {None}
 
 
 def test_the_text_ranks_and_says_what_the_convention_changes(contest):
@@ -286,11 +311,20 @@ def test_the_text_ranks_and_says_what_the_convention_changes(contest):
     text = as_ranking(score_several(predictions, truth, metrics)[0]).splitlines()
     assert text[0].split() == ["metric", "prediction", "medpy", "monai", "deepmind", "n"]
     cells = [line.split() for line in text]
-    assert cells[2][:2] == ["dice", "island"] and cells[2][3] == "(1)" and cells[2][-3:] == ["2", "of", "4"]
-    assert [line[1:3] for line in cells if line[:1] == ["hd95"]] == [["(mm)", "island"], ["(mm)", "thin"]]
+    assert (
+        cells[2][:2] == ["dice", "island"]
+        and cells[2][3] == "(1)"
+        and cells[2][-3:] == ["2", "of", "4"]
+    )
+    assert [line[1:3] for line in cells if line[:1] == ["hd95"]] == [
+        ["(mm)", "island"],
+        ["(mm)", "thin"],
+    ]
     assert any(line[:2] == ["volume_error", "(ml)"] for line in cells)
     assert any(line[:1] == ["|relative_volume_error|"] for line in cells)
-    assert text[-1] == "the ranking changes, hd95: medpy island < thin; monai, deepmind thin < island"
+    assert (
+        text[-1] == "the ranking changes, hd95: medpy island < thin; monai, deepmind thin < island"
+    )
     same = as_ranking(score_several(predictions, truth, ("dice",))[0])
     assert same.endswith("no ranking changes with the convention")
     alone = as_ranking(score_several(predictions, truth, METRICS, ("medpy",))[0])
@@ -300,7 +334,8 @@ def test_the_text_ranks_and_says_what_the_convention_changes(contest):
 def test_two_volumes_of_one_case_can_be_ranked(contest):
     (island, thin), truth = contest
     *files, reference = (
-        Path(shutil.copy(f / "case_1.nii.gz", f.parent / f"{f.name}.nii.gz")) for f in (island, thin, truth)
+        Path(shutil.copy(f / "case_1.nii.gz", f.parent / f"{f.name}.nii.gz"))
+        for f in (island, thin, truth)
     )
     rows, _ = score_several(tuple(files), reference, ("dice",))
     assert {row["case"] for row in rows} == {"truth"}
@@ -313,8 +348,11 @@ def test_every_prediction_is_verified_under_its_own_name(contest, monkeypatch):
     monkeypatch.setattr(bench.score, "AGREE", -1.0)  # everything is then a difference
     found = score_several(predictions, truth, METRICS, verify=True)[1]
     assert [line.split(":")[0] for line in found[::2]] == [
-        "island, case_1, label 1", "island, case_2, label 1", "thin, case_1, label 1", "thin, case_2, label 1"
-    ]  # fmt: skip
+        "island, case_1, label 1",
+        "island, case_2, label 1",
+        "thin, case_1, label 1",
+        "thin, case_2, label 1",
+    ]
     with pytest.raises(BenchError, match="under convention deepmind"):
         score_several(predictions, truth, ("hd95",), ("deepmind",), verify=True)
 
@@ -324,7 +362,9 @@ def test_predictions_of_one_name_are_refused(contest, tmp_path):
     link = tmp_path / "other" / "thin"
     link.parent.mkdir()
     link.symlink_to(island)
-    with pytest.raises(BenchError, match=r"other/thin: a prediction called 'thin' is there already"):
+    with pytest.raises(
+        BenchError, match=r"other/thin: a prediction called 'thin' is there already"
+    ):
         score_several((thin, link), truth, METRICS)
     rows, _ = score_several((island, link), truth, ("dice",))
     assert {row["prediction"] for row in rows} == {"island", "thin"}
@@ -342,7 +382,9 @@ def test_the_command_takes_several_predictions_and_one_keeps_to_the_contract(con
     assert "the ranking changes, hd95: medpy island < thin" in said(*both)
     rows = json.loads(said(*both, "--json"))
     assert all(list(row) == [*CONTRACT, "prediction", "convention"] for row in rows)
-    (one, other) = (json.loads(said(*both[:2], *more, "--json")) for more in ((), ("--convention", "medpy")))
+    (one, other) = (
+        json.loads(said(*both[:2], *more, "--json")) for more in ((), ("--convention", "medpy"))
+    )
     assert one == other and all(tuple(row) == CONTRACT for row in one)
     assert {(row["metric"], row["unit"]) for row in one} == {("hd95", "mm"), ("volume_error", "ml")}
 
@@ -388,7 +430,10 @@ def test_labels_regions_and_void_are_chosen(tmp_path, capsys):
         "TC": pytest.approx(2 * 2 / 6),
         "ET": pytest.approx(2 / 3),
     }
-    assert "value 9 is in no region" in told and "3 numbers computed again with MedPy, all agree" in told
+    assert (
+        "value 9 is in no region" in told
+        and "3 numbers computed again with MedPy, all agree" in told
+    )
     found, told = said("--regions", "brats18", "--ignore", "9")  # the last voxel counts for nothing
     assert found["WT"] == pytest.approx(2 * 4 / 9) and "no region" not in told
     found, _ = said("--ignore", "9")
@@ -409,14 +454,22 @@ def test_labels_regions_and_void_are_chosen(tmp_path, capsys):
         (("--labels", "1", "--regions", "brats"), "give one of them"),
         (("--labels", "1,4", "--ignore", "4"), "label 4 is to be ignored and to be scored"),
         (("--regions", "acdc"), "--regions: no data set with regions named 'acdc'"),
-        (("--regions", "msd"), "--regions msd: msd01_brain_tumour and msd02_heart have other regions"),
+        (
+            ("--regions", "msd"),
+            "--regions msd: msd01_brain_tumour and msd02_heart have other regions",
+        ),
         (("--regions", ""), "--regions: no data set with regions"),
     ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_what_cannot_be_chosen_is_refused_in_one_line(folders, capsys, more, says):
     assert (
-        main(flags(*folders, *[f"{flag}={text}" for flag, text in zip(more[::2], more[1::2], strict=True)]))
+        main(
+            flags(
+                *folders,
+                *[f"{flag}={text}" for flag, text in zip(more[::2], more[1::2], strict=True)],
+            )
+        )
         == 2
     )
     told = capsys.readouterr()
@@ -431,7 +484,10 @@ def test_a_fold_has_predictions_of_some_references(folders, capsys):
     assert dices(rows) == {key: value for key, value in both.items() if key[0] == "case_2"}
     assert main(flags(p, r)) == 0
     told = capsys.readouterr().err
-    assert told.count("\n") == 1 and "p: 1 of 2 references have no prediction and are not scored" in told
+    assert (
+        told.count("\n") == 1
+        and "p: 1 of 2 references have no prediction and are not scored" in told
+    )
     # of several predictions only what each has a number for is ranked
     other = p.parent / "other"
     for case in ("case_1", "case_2"):
@@ -461,17 +517,23 @@ def test_a_folder_of_pictures_is_scored_as_medpy_does_in_the_plane(tmp_path):
     rng, expected = np.random.default_rng(0), {}
     every = {"dice": binary.dc, "hd95": binary.hd95, "assd": binary.assd}
     for case in ("a", "b"):
-        masks = [np.kron(rng.random((9, 7)) < 0.3, np.ones((4, 4))).astype(np.uint8) for _ in range(2)]
+        masks = [
+            np.kron(rng.random((9, 7)) < 0.3, np.ones((4, 4))).astype(np.uint8) for _ in range(2)
+        ]
         for folder, mask in zip(("p", "r"), masks, strict=True):
             (tmp_path / folder).mkdir(exist_ok=True)
             Image.fromarray(mask).save(tmp_path / folder / f"{case}.png")
         expected |= {(case, metric): pytest.approx(one(*masks)) for metric, one in every.items()}
     rows, differences = score_files(tmp_path / "p", tmp_path / "r", tuple(every), verify=True)
-    assert {(row["case"], row["metric"]): row["value"] for row in rows} == expected and differences == []
+    assert {
+        (row["case"], row["metric"]): row["value"] for row in rows
+    } == expected and differences == []
     # beside volumes pictures are previews
     write(tmp_path / "p" / "c.nii.gz", organ())
     write(tmp_path / "r" / "c.nii.gz", organ())
-    assert {row["case"] for row in score_files(tmp_path / "p", tmp_path / "r", ("dice",))[0]} == {"c"}
+    assert {row["case"] for row in score_files(tmp_path / "p", tmp_path / "r", ("dice",))[0]} == {
+        "c"
+    }
 
 
 def test_verify_does_not_share_the_axes_of_one_voxel(tmp_path, monkeypatch):
@@ -492,8 +554,12 @@ def test_a_sheared_volume_is_scored_by_its_affine(tmp_path, capsys):
     )
     grown = np.where(organ(2) == 4, 1, organ(2))
     grown[6:9, 3:7, 2:6] = 1
-    masks = [array[::-1].transpose(2, 0, 1) for array in (grown, np.where(organ(2) == 4, 1, organ(2)))]
-    stored = (affine @ np.array([[-1, 0, 0, 11], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))[:, [2, 0, 1, 3]]
+    masks = [
+        array[::-1].transpose(2, 0, 1) for array in (grown, np.where(organ(2) == 4, 1, organ(2)))
+    ]
+    stored = (affine @ np.array([[-1, 0, 0, 11], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))[
+        :, [2, 0, 1, 3]
+    ]
     files = [placed(tmp_path / f"{n}.nii.gz", mask, stored) for n, mask in enumerate(masks)]
     rows, _ = score_files(*files, ("volume_error", "hd"))
     assert rows[0]["value"] == pytest.approx(3 * 4 * 4 * np.linalg.det(affine) / 1000, rel=1e-6)

@@ -56,7 +56,9 @@ def any_store(request, monkeypatch, tmp_path):
         link, flush = request.param
         monkeypatch.setattr(os, "link", refusing(os.link, link))
         monkeypatch.setattr(
-            os, "fsync", refusing(os.fsync, flush, lambda handle: stat.S_ISDIR(os.fstat(handle).st_mode))
+            os,
+            "fsync",
+            refusing(os.fsync, flush, lambda handle: stat.S_ISDIR(os.fstat(handle).st_mode)),
         )
     return Store.open(tmp_path / "out")
 
@@ -114,7 +116,9 @@ def test_of_many_that_ask_at_once_one_gets_the_job(any_store):
         assert [p.name for p in store.claims(job)] == ["claim-0001"]
 
 
-def test_the_claim_of_a_dead_process_or_of_a_reused_number_is_taken_over_under_a_higher_one(any_store):
+def test_the_claim_of_a_dead_process_or_of_a_reused_number_is_taken_over_under_a_higher_one(
+    any_store,
+):
     store = any_store
     for gone in (here(pid=dead()), here()):
         claimed(store, **gone)
@@ -124,7 +128,10 @@ def test_the_claim_of_a_dead_process_or_of_a_reused_number_is_taken_over_under_a
 
 @pytest.mark.parametrize(
     "other",  # another host, another container, no /proc, another user, before sights were written down
-    [{"host": "elsewhere"}, *({"sight": s} for s in ("boot pid:[2] user 0", "", sight() + "0", None))],
+    [
+        {"host": "elsewhere"},
+        *({"sight": s} for s in ("boot pid:[2] user 0", "", sight() + "0", None)),
+    ],
 )
 def test_a_claim_whose_process_cannot_be_seen_lives_by_its_heartbeat(store, other):
     path = claimed(store, **here(**{"pid": dead(), **other}))
@@ -146,7 +153,9 @@ def test_an_orphan_that_comes_back_cannot_publish(store):
 
 def test_who_is_waited_for_is_said_with_what_to_do_where_it_is_suspended(store):
     code = "import sys; from pathlib import Path; from bench.store import Store\n"
-    code += "print(Store(Path(sys.argv[1])).claim(sys.argv[2]).number, flush=True); sys.stdin.read()"
+    code += (
+        "print(Store(Path(sys.argv[1])).claim(sys.argv[2]).number, flush=True); sys.stdin.read()"
+    )
     command = [sys.executable, "-c", code, str(store.root), JOB]
     held = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -195,7 +204,9 @@ def test_two_containers_with_one_host_name_do_not_take_each_others_job(store):
     assert subprocess.run([*inside, *command], capture_output=True, text=True).stdout == "None\n"
     claims.check(ours)
     store.release(ours)
-    assert "claim-0002" in subprocess.run([*inside, *command], capture_output=True, text=True).stdout
+    assert (
+        "claim-0002" in subprocess.run([*inside, *command], capture_output=True, text=True).stdout
+    )
     assert store.owner(JOB) is not None  # it has ended, which nobody sees from here
     aged(store.claims(JOB)[-1], LEASE + 5)
     assert store.claim(JOB).number == 3
@@ -223,7 +234,9 @@ def test_the_first_to_publish_wins_and_the_second_is_told(store):
 
 
 @pytest.mark.parametrize("manifest", [None, "", "{", '{"files": {}}', '{"digest": "0"}'])
-def test_a_job_whose_manifest_is_lost_or_damaged_is_set_aside_by_who_publishes_it_anew(store, manifest):
+def test_a_job_whose_manifest_is_lost_or_damaged_is_set_aside_by_who_publishes_it_anew(
+    store, manifest
+):
     (store.jobs / JOB).mkdir()
     (store.jobs / JOB / "result.txt").write_text("before")
     if manifest is not None:
@@ -247,7 +260,9 @@ def test_what_an_attempt_left_unfinished_is_dropped_on_request_alone(store):
     store.begin(second, "two")
     assert store.begun_by(JOB) == "two" and all(p.exists() for p in left) and store.spent(JOB) == 7
     store.drop_unfinished(second)
-    assert store.begun_by(JOB) is None and not any(p.exists() for p in left) and store.spent(JOB) == 0
+    assert (
+        store.begun_by(JOB) is None and not any(p.exists() for p in left) and store.spent(JOB) == 0
+    )
     for damaged in ("", "x", "nan", "inf", "-1"):
         (store.work / JOB / "spent").write_text(damaged)
         assert store.spent(JOB) == 0
@@ -290,7 +305,11 @@ def test_a_publication_that_is_taken_back_is_to_do_again_and_its_log_says_why(st
     assert store.take_back(JOB, "its source files changed")
     assert not store.done(JOB) and not (store.jobs / JOB).exists()
     assert [p.relative_to(store.work / JOB).name for p in store.work.glob("*/*")] == ["log.txt"]
-    assert (store.work / JOB / "log.txt").read_text().endswith("taken back: its source files changed\n")
+    assert (
+        (store.work / JOB / "log.txt")
+        .read_text()
+        .endswith("taken back: its source files changed\n")
+    )
     assert not store.take_back(JOB, "again")
     made(store, store.claim(JOB), "second")
     assert (store.jobs / JOB / "result.txt").read_text() == "second"
@@ -381,12 +400,16 @@ def test_a_damaged_claim_is_nobodys(store, text):
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ({"kind": 5}, "kind: expected text, got 5"), ({"needs": "x"}, "needs: expected a list, got 'x'"),
-        ({"needs": [1]}, "needs.0: expected text, got 1"), ({"seconds": "x"}, "seconds: expected a number"),
-        ({"seconds": float("nan")}, "seconds: nan is no number"), ({"steps": 1.5}, "steps: expected a whole"),
-        ({"attempts": True}, "attempts: expected a whole number"), ({"steps": 2**63}, "steps: .* no number"),
+        ({"kind": 5}, "kind: expected text, got 5"),
+        ({"needs": "x"}, "needs: expected a list, got 'x'"),
+        ({"needs": [1]}, "needs.0: expected text, got 1"),
+        ({"seconds": "x"}, "seconds: expected a number"),
+        ({"seconds": float("nan")}, "seconds: nan is no number"),
+        ({"steps": 1.5}, "steps: expected a whole"),
+        ({"attempts": True}, "attempts: expected a whole number"),
+        ({"steps": 2**63}, "steps: .* no number"),
     ],
-)  # fmt: skip
+)
 def test_a_manifest_of_other_values_is_refused_by_name(store, value, told):
     (store.jobs / JOB).mkdir()
     (store.jobs / JOB / "manifest.json").write_text(json.dumps(value))
@@ -414,7 +437,9 @@ def test_another_error_of_a_disk_is_none_that_a_file_system_lacks(store, monkeyp
         store.claim("a")
 
 
-def test_without_links_one_that_died_between_lock_and_claim_holds_nobody_up_for_long(store, monkeypatch):
+def test_without_links_one_that_died_between_lock_and_claim_holds_nobody_up_for_long(
+    store, monkeypatch
+):
     monkeypatch.setattr(os, "link", refusing(os.link, errno.EPERM))
     lock = store.work / JOB / ".claim-0001.lock"
     lock.mkdir(parents=True)

@@ -12,9 +12,12 @@ BENCH = [sys.executable, "-c", "import sys; from bench.cli import main; sys.exit
 def ran(words, redirected="", **variables):
     command = " ".join(["exec", '"$@"', redirected])
     return subprocess.run(
-        ["bash", "-c", command, "bench", *BENCH, *words], capture_output=True, text=True, check=False,
+        ["bash", "-c", command, "bench", *BENCH, *words],
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, **variables},
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
@@ -22,18 +25,26 @@ def test_a_closed_stream_costs_nothing_but_what_it_would_have_shown(closed, tmp_
     done = ran(["phantom", "msd04_hippocampus", str(tmp_path), "--cases", "2"], closed)
     assert (done.returncode, done.stderr) == (0, "")
     assert ("2 synthetic cases" in done.stdout) == (">&-" not in closed.split())
-    assert ran(["phantom", "msd04_hippocampus", str(tmp_path), "--cases", "2"], closed).returncode == 2
+    assert (
+        ran(["phantom", "msd04_hippocampus", str(tmp_path), "--cases", "2"], closed).returncode == 2
+    )
     done = ran(["check", "msd04_hippocampus", "--data", str(tmp_path)], closed)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("variables", [
-    {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-], ids=["PYTHONIOENCODING", "LC_ALL"])  # fmt: skip
+@pytest.mark.parametrize(
+    "variables",
+    [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    ids=["PYTHONIOENCODING", "LC_ALL"],
+)
 def test_what_a_stream_cannot_spell_is_shown_in_ascii(variables, tmp_path):
     place = tmp_path / "Ünïcode"
     done = ran(["phantom", "msd04_hippocampus", str(place), "--cases", "1"], **variables)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.isascii() and "\\" in done.stdout and "code" in done.stdout
     again = ran(["phantom", "msd04_hippocampus", str(place), "--cases", "1"], **variables)
-    assert again.returncode == 2 and again.stderr.startswith("bench: ") and again.stderr.count("\n") == 1
+    assert (
+        again.returncode == 2
+        and again.stderr.startswith("bench: ")
+        and again.stderr.count("\n") == 1
+    )

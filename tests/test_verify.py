@@ -24,8 +24,12 @@ from bench.runtime import execute as executing
 from bench.show.gather import logged
 from bench.store import Store
 
-QUICK = {**reliability.SHORT, "fractions: [50, 100]": "fractions: [100]", "cases: 9": "cases: 7",
-         "metrics: [dice, hd95]": "metrics: [dice, latency]"}  # fmt: skip
+QUICK = {
+    **reliability.SHORT,
+    "fractions: [50, 100]": "fractions: [100]",
+    "cases: 9": "cases: 7",
+    "metrics: [dice, hd95]": "metrics: [dice, latency]",
+}
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +88,10 @@ def every_prediction(folder):
 
 
 READERS = {  # of each kind of published file: who reads it
-    "weights.safetensors": transfer.read, "last.safetensors": transfer.read,
-    "curve.csv": logged, "embeddings.csv": logged,
+    "weights.safetensors": transfer.read,
+    "last.safetensors": transfer.read,
+    "curve.csv": logged,
+    "embeddings.csv": logged,
     "latency.json": lambda path: latency.read(path.parent),
     "leaks.json": lambda path: guard.read(path.parent),
     "index.npz": lambda path: Prepared(path.parent),
@@ -93,7 +99,7 @@ READERS = {  # of each kind of published file: who reads it
     "prediction.json": lambda path: every_prediction(path.parent),
     "prediction-000.b2": lambda path: every_prediction(path.parent),
     "manifest.json": lambda path: digest.manifest(path.parent),
-}  # fmt: skip
+}
 PARTS = [0.0, 0.001, 0.01, 0.1, 0.35, 0.5, 0.77, 0.9, 0.99, 0.999, 1.0]
 
 
@@ -111,7 +117,9 @@ def test_what_cannot_be_read_for_now_is_not_set_aside(made, monkeypatch):
     assert not digest.published(path.parent) and not digest.lost(path.parent)
     assert executing._aside(store, Damaged(path, "said by somebody who saw it before")) == ""
     monkeypatch.setattr(Path, "read_bytes", real)
-    assert digest.published(path.parent) and executing._aside(store, Damaged(path, "as before")) == ""
+    assert (
+        digest.published(path.parent) and executing._aside(store, Damaged(path, "as before")) == ""
+    )
     path.unlink()
     with pytest.raises(Damaged, match="it is lost"):
         Prepared(path.parent)
@@ -129,7 +137,9 @@ def test_one_flipped_bit_is_found_by_verify_and_by_whoever_reads_the_file(made, 
         assert error.value.path == path
         assert main(["verify", "--out", str(made.out)]) == 1
         lines = capsys.readouterr().out.splitlines()
-        assert len(lines) == 2 and lines[0].startswith(f"{path}: damaged") and "1 damaged" in lines[1]
+        assert (
+            len(lines) == 2 and lines[0].startswith(f"{path}: damaged") and "1 damaged" in lines[1]
+        )
         path.write_bytes(before)
     READERS[name](path)
     assert main(["verify", "--out", str(made.out)]) == 0
@@ -172,7 +182,9 @@ def chosen(made, name):
     if name == "curve.csv":  # the report draws a pretraining's
         return found(made.out, "weights.safetensors").with_name(name)
     paths = sorted((made.out / "jobs").glob(f"*/{name}"))
-    if name == "leaks.json":  # of the guard that the protocol's cells name, not of the one that searched
+    if (
+        name == "leaks.json"
+    ):  # of the guard that the protocol's cells name, not of the one that searched
         paths = [p for p in paths if "tests" not in digest.manifest(p.parent)["spec"]]
     return paths[-1]
 

@@ -46,7 +46,9 @@ def wheel(tmp_path_factory):
 
 @pytest.mark.parametrize(("folder", "which"), HELD, ids="/".join)
 def test_holds(wheel, folder, which):
-    files = [path for path in (ROOT / folder).glob(which) if path.is_file() and path.suffix != ".pyc"]
+    files = [
+        path for path in (ROOT / folder).glob(which) if path.is_file() and path.suffix != ".pyc"
+    ]
     assert files
     with zipfile.ZipFile(wheel) as archive:
         held = {name: archive.read(name) for name in archive.namelist()}
@@ -70,7 +72,8 @@ def test_runs_outside_a_clone(wheel, tmp_path):
     """In an environment of its own, which borrows every other package from this one."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     (room,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
-    own = [path for path in sys.path if path.endswith("site-packages")]  # their .pth files are not read again
+    # their .pth files are not read again
+    own = [path for path in sys.path if path.endswith("site-packages")]
     (room / "borrowed.pth").write_text("\n".join(own))
     pip = [sys.executable, "-m", "pip", "--python", tmp_path / "venv" / "bin" / "python"]
     subprocess.run([*pip, "install", "-q", "--no-deps", "--no-index", wheel], check=True)
@@ -78,7 +81,9 @@ def test_runs_outside_a_clone(wheel, tmp_path):
     def bench(*arguments):
         (tmp_path / "empty").mkdir(exist_ok=True)
         command = [tmp_path / "venv" / "bin" / "bench", *arguments]
-        ran = subprocess.run(command, cwd=tmp_path / "empty", capture_output=True, text=True, check=False)
+        ran = subprocess.run(
+            command, cwd=tmp_path / "empty", capture_output=True, text=True, check=False
+        )
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 

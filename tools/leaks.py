@@ -95,14 +95,24 @@ def resampled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Resample every axis by a factor of its own, in every other copy a half or two."""
     ends = rng.random() < 0.5
     factors = rng.choice([0.5, 2.0], 3) if ends else 2 ** rng.uniform(-1, 1, 3)
-    shape = [max(2, round(n * f)) if n > 1 else 1 for n, f in zip(image.shape[1:], factors, strict=True)]
+    shape = [
+        max(2, round(n * f)) if n > 1 else 1 for n, f in zip(image.shape[1:], factors, strict=True)
+    ]
     exact = [m / n for m, n in zip(shape, image.shape[1:], strict=True)]
     order, edges, blur = rng.choice([1, 3]), rng.random() < 0.5, rng.random() < 0.5
     wide = [0.4 / f if f < 1 and blur else 0 for f in exact]
-    return np.stack([
-        ndimage.zoom(ndimage.gaussian_filter(c, wide), exact, order=order, mode="nearest", grid_mode=edges)
-        for c in image.astype(np.float32)
-    ])  # fmt: skip
+    return np.stack(
+        [
+            ndimage.zoom(
+                ndimage.gaussian_filter(c, wide),
+                exact,
+                order=order,
+                mode="nearest",
+                grid_mode=edges,
+            )
+            for c in image.astype(np.float32)
+        ]
+    )
 
 
 def windowed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -119,7 +129,11 @@ def windowed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _window(channel: np.ndarray, rng: np.random.Generator, whole: bool) -> tuple[float, float]:
     """Draw the two ends; a window that leaves next to nothing but background is drawn again."""
     values, counts = np.unique(channel, return_counts=True)
-    body = channel != values[counts.argmax()] if counts.max() > 0.2 * channel.size else channel == channel
+    body = (
+        channel != values[counts.argmax()]
+        if counts.max() > 0.2 * channel.size
+        else channel == channel
+    )
     while True:
         clip = 0.3 if whole else rng.uniform(0, 0.3)
         share = rng.choice([0.0, 1.0, rng.random()])
@@ -145,7 +159,10 @@ def fundus(seed: int, index: int, side: int = 256) -> np.ndarray:
     """Return an eye-ground photograph, uint8 (3, X, Y, 1): disc, branching vessels, texture."""
     rng = generator(seed, index)
     x, y = np.meshgrid(*[np.linspace(-1, 1, side)] * 2, indexing="ij")
-    image = np.ones((side, side)) + 0.15 * ndimage.gaussian_filter(rng.standard_normal((side, side)), 25) * 40
+    image = (
+        np.ones((side, side))
+        + 0.15 * ndimage.gaussian_filter(rng.standard_normal((side, side)), 25) * 40
+    )
     disc = np.array([0.45, 0.0]) + 0.05 * rng.standard_normal(2)
     image += 0.8 * np.exp(-(((x - disc[0]) ** 2 + (y - disc[1]) ** 2) / 0.02))
     image -= 0.3 * np.exp(-(((x + 0.1) ** 2 + y**2) / 0.03))
@@ -159,7 +176,9 @@ def fundus(seed: int, index: int, side: int = 256) -> np.ndarray:
     return np.rint(255 * colours).astype(np.uint8)[..., None]
 
 
-def _vessel(lines: np.ndarray, at: np.ndarray, angle: float, width: float, rng: np.random.Generator) -> None:
+def _vessel(
+    lines: np.ndarray, at: np.ndarray, angle: float, width: float, rng: np.random.Generator
+) -> None:
     """Draw one vessel and its branches."""
     at, side = at.copy(), lines.shape[0]
     while width > 0.8:
@@ -183,7 +202,9 @@ def phantom_sources() -> dict[str, Callable[[int, int], np.ndarray]]:
         "lesions CT": lambda s, i: abdomen((64 + 4 * (i % 3), 56, 36), (5, 5, 7), s, i, {6: 1})[0],
         "small crops MR": lambda s, i: organs((35, 50, 35), (1, 1, 1), 2, s, i, modality="MR")[0],
         "atrium MR": lambda s, i: organs((76, 68, 44), (2.5,) * 3, 1, s, i, modality="MR")[0],
-        "cine MR": lambda s, i: cine((76 + 4 * (i % 3), 72, 8 + i % 3), (3, 3, 10), s, i, systole=[0])[0],
+        "cine MR": lambda s, i: cine(
+            (76 + 4 * (i % 3), 72, 8 + i % 3), (3, 3, 10), s, i, systole=[0]
+        )[0],
         "heart CT": lambda s, i: whole_heart((56, 52, 42), four, s, i, modality="CT")[0],
         "heart MR": lambda s, i: whole_heart((56, 52, 42), four, s, i, modality="MR")[0],
         "brain MR": lambda s, i: np.stack(
@@ -225,7 +246,9 @@ def real_scans(root: Path, half: int) -> Iterator[Scan]:
             if image.shape[3] > 5 and image.shape[1] > 60:
                 middle = image.shape[3] // 2
                 yield Scan(
-                    "2D real slices", f"{folder.name} {_patient(path)}", image[..., middle : middle + 1]
+                    "2D real slices",
+                    f"{folder.name} {_patient(path)}",
+                    image[..., middle : middle + 1],
                 )
 
 
@@ -292,7 +315,9 @@ def report_search(scans: list[Scan], number: int, rng: np.random.Generator) -> i
                 flush=True,
             )
     head = ("group", "planted", "full", "search", "worst rank of the screen", "once refined")
-    print(f"\n{number} copies among {len(pool)} scans\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    print(
+        f"\n{number} copies among {len(pool)} scans\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}"
+    )
     for group in sorted(rows):
         print(f"| {group} | {' | '.join(map(str, rows[group]))} |")
     print(f"\n{strangers} scans of other patients were found beside them")
@@ -364,17 +389,23 @@ def report_planted(rows: list[Planted]) -> int:
     for row in rows:
         for group in (f"kind: {row.kind}", f"source: {row.source}", "all"):
             groups[group].append((row.score, row.score >= LEAST[row.axes]))
-    shown = {k: (len(v), sum(h for _, h in v), min(s for s, _ in v)) for k, v in sorted(groups.items())}
+    shown = {
+        k: (len(v), sum(h for _, h in v), min(s for s, _ in v)) for k, v in sorted(groups.items())
+    }
     table("Planted copies", shown, "group | planted | found | worst score")
     return shown["all"][0] - shown["all"][1]
 
 
 def report_early(rows: list[Planted]) -> None:
-    print("\nRoom of the early gates\n\n| axes | gate | at | worst copies found |\n|---|---|---|---|")
+    print(
+        "\nRoom of the early gates\n\n| axes | gate | at | worst copies found |\n|---|---|---|---|"
+    )
     for d in sorted(LEAST):
         for gate, at in (("SEEN", duplicates.SEEN), ("ROUGHLY", duplicates.ROUGHLY[d])):
             worst = sorted(row.early[gate] for row in rows if row.axes == d and row.early)[:3]
-            print(f"| {d} | {gate} | {at:.2f} | {', '.join(f'{w:.3f}' for w in worst)} |", flush=True)
+            print(
+                f"| {d} | {gate} | {at:.2f} | {', '.join(f'{w:.3f}' for w in worst)} |", flush=True
+            )
 
 
 def report_different(found: dict[str, list[float]]) -> int:
@@ -400,7 +431,9 @@ def main() -> int:
     half = ("tune", "report").index(arguments.half)
     rng = np.random.default_rng([half, arguments.seed])
     began = time.perf_counter()
-    scans = list(phantom_scans(half)) + (list(real_scans(arguments.data, half)) if arguments.data else [])
+    scans = list(phantom_scans(half)) + (
+        list(real_scans(arguments.data, half)) if arguments.data else []
+    )
     if arguments.search:
         missed = report_search(scans, arguments.search, rng)
         print(f"\n{missed} copies missed; {time.perf_counter() - began:.0f} s")

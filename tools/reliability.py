@@ -66,9 +66,13 @@ def start(path: Path, out: Path, *flags: str, every: float = 0.0) -> subprocess.
     command = [sys.executable, "-m", "bench.cli", "run", str(path), "--out", str(out), *flags]
     environment = {**os.environ, "BENCH_CHECKPOINT": str(every), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command, env=environment, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        command,
+        env=environment,
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -142,11 +146,15 @@ def trial(path: Path, out: Path, whom: str, rng: random.Random, within: float) -
     if process.stdout and not process.stdout.closed:
         process.communicate()
     return {
-        "killed": whom, "after s": f"{wait:.1f}", "jobs done": done,
-        "killed run's exit": first if whom == "worker" else "", "exit": code,
-        "again s": f"{time.monotonic() - began:.0f}", "half-written": len(half) + len(whole(out)),
+        "killed": whom,
+        "after s": f"{wait:.1f}",
+        "jobs done": done,
+        "killed run's exit": first if whom == "worker" else "",
+        "exit": code,
+        "again s": f"{time.monotonic() - began:.0f}",
+        "half-written": len(half) + len(whole(out)),
         "text": text,
-    }  # fmt: skip
+    }
 
 
 def main() -> int:
@@ -166,8 +174,17 @@ def main() -> int:
         assert code == 0, text
         expected = records(folder / "undisturbed")
         print(f"undisturbed: {seconds:.0f} s, {len(expected.splitlines()) - 1} rows\n", flush=True)
-        columns = ["#", "killed", "after s", "jobs done", "killed run's exit", "exit", "again s",
-                   "half-written", "same records"]  # fmt: skip
+        columns = [
+            "#",
+            "killed",
+            "after s",
+            "jobs done",
+            "killed run's exit",
+            "exit",
+            "again s",
+            "half-written",
+            "same records",
+        ]
         print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns), flush=True)
         bad = 0
         for number in range(arguments.kills):

@@ -30,8 +30,12 @@ LAYOUTS = {
     "3 pretrainings, each with one fine-tuning seed of its own": Design(
         pretrainings=3, seeds=1, shared=False, told=CLUSTERS, **TREES
     ),
-    "3 pretrainings, one fine-tuning seed for all": Design(pretrainings=3, seeds=1, told=CLUSTERS, **TREES),
-    "3 x 3, seeds of their own": Design(pretrainings=3, seeds=3, shared=False, told=CLUSTERS, **TREES),
+    "3 pretrainings, one fine-tuning seed for all": Design(
+        pretrainings=3, seeds=1, told=CLUSTERS, **TREES
+    ),
+    "3 x 3, seeds of their own": Design(
+        pretrainings=3, seeds=3, shared=False, told=CLUSTERS, **TREES
+    ),
     "2 x 2, the same seeds": Design(pretrainings=2, seeds=2, told=SEEDS, **TREES),
     "3 x 3, the same seeds": Design(pretrainings=3, seeds=3, told=SEEDS, **TREES),
     "5 x 3, the same seeds": Design(pretrainings=5, seeds=3, told=SEEDS, **TREES),
@@ -42,7 +46,7 @@ TROUBLED = [
     Design(patients=n, seeds=r, **what)
     for n, r in [(24, 3), (42, 5)]
     for what in ({"cells": TENTH}, {"cells": UNFINISHED}, {"shape": HEAVY})
-] + [replace(LAYOUTS["3 x 3, the same seeds"], cells=TENTH)]  # fmt: skip
+] + [replace(LAYOUTS["3 x 3, the same seeds"], cells=TENTH)]
 
 
 def share(value: float, studies: int) -> str:
@@ -92,9 +96,7 @@ def habits(studies: int) -> str:
         return f"{share(of.sign_flipped(design, studies), studies)}; {wilcoxon:.1f}"
 
     cells = grid(cell, (1, *SEED_COUNTS), (0.0, 1.0))
-    return (
-        f"A sign-flip test on patients' means; Wilcoxon's signed ranks on the same, % of studies:\n\n{cells}"
-    )
+    return f"A sign-flip test on patients' means; Wilcoxon's signed ranks on the same, % of studies:\n\n{cells}"
 
 
 def widths(studies: int) -> str:
@@ -143,7 +145,9 @@ def troubled(studies: int) -> str:
 def tuned(studies: int) -> str:
     """Type-I error where each row chooses its own recipe."""
     designs = [Design(seeds=r) for r in SEED_COUNTS]
-    lines = [[k, *[share(of.tuned_each(k, d, studies), studies) for d in designs]] for k in (1, 3, 12)]
+    lines = [
+        [k, *[share(of.tuned_each(k, d, studies), studies) for d in designs]] for k in (1, 3, 12)
+    ]
     cells = table(["recipes", *[f"{r} runs" for r in SEED_COUNTS]], lines)
     return (
         "Tuned each: both rows take the recipe that validates best, and neither is better; % of studies that "
@@ -190,15 +194,15 @@ def page(text: str, studies: int) -> str:
     before, _, rest = text.partition(START)
     after = rest.partition(END)[2]
     made = "\n\n".join(make(studies) for make in TABLES)
-    said = (
-        f"{studies} studies a cell, {few(studies)} where families, the bootstrap or ranks are judged; ± is a"
-    )
+    said = f"{studies} studies a cell, {few(studies)} where families, the bootstrap or ranks are judged; ± is a"
     return f"{before}{START}\n\n{said} standard error.\n\n{made}\n\n{END}{after}"
 
 
 def main() -> None:
     """Print the tables or write them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--studies", type=int, default=4000)
     parser.add_argument("--write", type=Path, help="a page with the markers")
     given = parser.parse_args()

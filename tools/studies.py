@@ -17,7 +17,11 @@ from bench.random import numpy_rng
 POINT = 0.01
 ALPHA, ROPE = 0.05, 0.01  # the defaults of ``bench.stats.paired``
 FLIPS = 1999
-FULL, TENTH, UNFINISHED = "full", "a tenth of the cells missing", "a third of the patients lack half the runs"
+FULL, TENTH, UNFINISHED = (
+    "full",
+    "a tenth of the cells missing",
+    "a third of the patients lack half the runs",
+)
 NORMAL, HEAVY = "normal", "skewed patients, heavy-tailed residuals"
 RUNS, CLUSTERS, SEEDS = "runs", "clusters", "clusters and seeds"
 
@@ -50,13 +54,20 @@ def differences(design: Design, studies: int, seed: int = 0) -> np.ndarray:
     """Return studies without any effect, (studies, patients, runs), NaN where a cell is missing."""
     rng = numpy_rng(seed, f"studies of {design}")
     n, p, f = design.patients, design.pretrainings, design.seeds
-    patient, residual = rng.standard_normal((studies, n, 1, 1)), rng.standard_normal((studies, n, p, f))
+    patient, residual = (
+        rng.standard_normal((studies, n, 1, 1)),
+        rng.standard_normal((studies, n, p, f)),
+    )
     if design.shape == HEAVY:
         patient = rng.exponential(size=patient.shape) - 1
         residual = rng.standard_t(3, residual.shape) / np.sqrt(3)
     seeds = rng.standard_normal((studies, 1, 1 if design.shared else p, f))
     values = design.sd_patient * patient + design.sd_residual * residual
-    values = values + design.sd_pretraining * rng.standard_normal((studies, 1, p, 1)) + design.sd_seed * seeds
+    values = (
+        values
+        + design.sd_pretraining * rng.standard_normal((studies, 1, p, 1))
+        + design.sd_seed * seeds
+    )
     values = POINT * values.reshape(studies, n, p * f)
     if design.cells == TENTH:
         values[rng.random(values.shape) < 0.1] = np.nan
@@ -124,7 +135,9 @@ def tuned_each(recipes: int, design: Design, studies: int, *, scratch: bool = Tr
 
 def bootstrapped(design: Design, studies: int, draws: int = 500) -> float:
     """Return the share of studies whose crossed bootstrap interval leaves the truth out."""
-    found = [stats.bootstrap(s, draws=draws, **design.lists()) for s in differences(design, studies)]
+    found = [
+        stats.bootstrap(s, draws=draws, **design.lists()) for s in differences(design, studies)
+    ]
     low, high = np.array(found).T
     return float(((low > 0) | (high < 0)).mean())
 
@@ -179,7 +192,9 @@ def ranked(design: Design, studies: int, methods: int, step: float) -> tuple[flo
     own = differences(replace(design, sd_patient=0), methods * studies, seed=3)
     own = own.reshape(studies, methods, design.patients, -1)
     patient = (
-        POINT * design.sd_patient * numpy_rng(3, "patients").standard_normal((studies, 1, design.patients, 1))
+        POINT
+        * design.sd_patient
+        * numpy_rng(3, "patients").standard_normal((studies, 1, design.patients, 1))
     )
     truth = np.arange(1, methods + 1)
     level = -POINT * step * truth[:, None, None]

@@ -10,7 +10,15 @@ from bench.augment.geometry import (
     resize_box,
     rot90,
 )
-from bench.augment.intensity import brightness, contrast, gamma, gaussian_blur, gaussian_noise, scale, shift
+from bench.augment.intensity import (
+    brightness,
+    contrast,
+    gamma,
+    gaussian_blur,
+    gaussian_noise,
+    scale,
+    shift,
+)
 from bench.augment.views import finetune_views
 
 __all__ = [

@@ -86,7 +86,9 @@ def places(matrix: Tensor, shape: Sequence[int], out: Triple) -> Tensor:
     for axis, n in enumerate(out):
         line = [1] * 4
         line[axis + 1] = n
-        offsets.append((torch.arange(n, device=matrix.device, dtype=matrix.dtype) - (n - 1) / 2).view(line))
+        offsets.append(
+            (torch.arange(n, device=matrix.device, dtype=matrix.dtype) - (n - 1) / 2).view(line)
+        )
     found = []  # term by term: autocast would round a matrix product
     for axis in (2, 1, 0):
         row = matrix[:, axis, :, None, None, None]
@@ -104,7 +106,9 @@ def sampled(x: Tensor, at: Tensor, mode: Literal["linear", "nearest"]) -> Tensor
     """
     whole = x if x.is_floating_point() else x.float()  # label numbers are exact in float32
     kind = "bilinear" if mode == "linear" else "nearest"
-    return functional.grid_sample(whole, at, mode=kind, padding_mode="zeros", align_corners=False).to(x.dtype)
+    return functional.grid_sample(
+        whole, at, mode=kind, padding_mode="zeros", align_corners=False
+    ).to(x.dtype)
 
 
 def centred(x: Tensor, out: Triple) -> Tensor:

@@ -120,4 +120,6 @@ def resize_box(x: Tensor, start: Tensor, size: Tensor, out: Triple) -> Tensor:
         theta[:, 2 - axis, 2 - axis], theta[:, 2 - axis, 3] = scale[:, axis], offset[:, axis]
     with torch.autocast(x.device.type, enabled=False):  # it would round the coordinates to 16 bits
         grid = functional.affine_grid(theta, [len(x), x.shape[1], *out], align_corners=False)
-    return functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return functional.grid_sample(
+        x, grid, mode="bilinear", padding_mode="border", align_corners=False
+    )

@@ -21,7 +21,9 @@ from bench.augment.rows import change
 Act = Callable[[Tensor, Tensor], Tensor]  # rows (N, C, X, Y, Z), amounts (N,) -> rows
 
 
-def scale(x: Tensor, p: float, amount: float, generator: torch.Generator, inplace: bool = False) -> Tensor:
+def scale(
+    x: Tensor, p: float, amount: float, generator: torch.Generator, inplace: bool = False
+) -> Tensor:
     """Multiply by 1 + u, u uniform in +-``amount``."""
     return brightness(x, p, (1 - amount, 1 + amount), generator, clip=False, inplace=inplace)
 
@@ -35,10 +37,17 @@ def shift(
 
 
 def brightness(
-    x: Tensor, p: float, bounds: Bounds, generator: torch.Generator, clip: bool = True, inplace: bool = False
+    x: Tensor,
+    p: float,
+    bounds: Bounds,
+    generator: torch.Generator,
+    clip: bool = True,
+    inplace: bool = False,
 ) -> Tensor:
     """Multiply by a factor, then (``clip``) cut off at the view's former range."""
-    return _changed(x, p, bounds, generator, inplace, lambda rows, f: values.multiply(rows, f, clip))
+    return _changed(
+        x, p, bounds, generator, inplace, lambda rows, f: values.multiply(rows, f, clip)
+    )
 
 
 def contrast(

@@ -26,7 +26,9 @@ def apart(x: Tensor) -> bool:
     return x.device.type == "cpu" and not (x.requires_grad and torch.is_grad_enabled())
 
 
-def change(x: Tensor, chosen: Tensor, act: Callable[[Tensor, Tensor], object], inplace: bool) -> Tensor:
+def change(
+    x: Tensor, chosen: Tensor, act: Callable[[Tensor, Tensor], object], inplace: bool
+) -> Tensor:
     """Change the rows that are ``chosen`` (B,), in a copy unless ``inplace``.
 
     Args:
@@ -92,7 +94,9 @@ def blurred(x: Tensor, weights: Tensor) -> Tensor:
     return x
 
 
-def summed(x: Tensor, axis: int, index: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
+def summed(
+    x: Tensor, axis: int, index: Tensor, weight: Tensor, out: Tensor | None = None
+) -> Tensor:
     """Return weighted sums of voxels along an axis, on the CPU.
 
     Args:

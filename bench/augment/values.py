@@ -66,7 +66,8 @@ def bell(sigma: Tensor, radius: int) -> Tensor:
     """Return the weights (N, 2 ``radius`` + 1) of Gaussians of ``sigma`` (N,), each cut at 4 of its own."""
     taps = torch.arange(-radius, radius + 1, device=sigma.device, dtype=sigma.dtype)
     near = taps.abs() <= (4 * sigma[:, None] + 0.5).floor()
-    steps = (taps / sigma[:, None].clamp_min(1e-6)).clamp(-10, 10)  # beyond is cut, and underflow is slow
+    # beyond is cut, and underflow is slow
+    steps = (taps / sigma[:, None].clamp_min(1e-6)).clamp(-10, 10)
     weights = torch.exp(-0.5 * steps**2) * near
     return weights / weights.sum(dim=1, keepdim=True)
 
@@ -94,7 +95,9 @@ def coarsen(x: Tensor, share: Tensor, axes: tuple[int, ...]) -> Tensor:
         along = [1] * 5
         along[0], along[axis + 2] = lower.shape
 
-        def read(index: Tensor, x: Tensor = x, along: list[int] = along, axis: int = axis) -> Tensor:
+        def read(
+            index: Tensor, x: Tensor = x, along: list[int] = along, axis: int = axis
+        ) -> Tensor:
             return x.gather(axis + 2, index.view(along).expand_as(x))
 
         x = torch.lerp(read(lower), read(upper), weight.view(along).to(x.dtype))

@@ -21,7 +21,11 @@ AMOUNT = 0.1  # of intensity scale and shift, as the fine-tuning code of UNETR a
 
 
 def finetune_views(
-    image: Tensor, label: Tensor, settings: Augment, generator: torch.Generator, out: Triple | None = None
+    image: Tensor,
+    label: Tensor,
+    settings: Augment,
+    generator: torch.Generator,
+    out: Triple | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Flip, turn, zoom and change the intensities of a labelled batch.
 

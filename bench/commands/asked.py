@@ -29,9 +29,14 @@ def request(arguments: argparse.Namespace) -> Request:
             raise BenchError(f"--only {text}: write KEY=VALUE, e.g. method=voco")
         only.setdefault(key, []).append(value)
     return Request(
-        tuple(arguments.protocols), arguments.out, arguments.scale, arguments.data, only,
-        tuple(arguments.sets), arguments.phantoms,
-    )  # fmt: skip
+        tuple(arguments.protocols),
+        arguments.out,
+        arguments.scale,
+        arguments.data,
+        only,
+        tuple(arguments.sets),
+        arguments.phantoms,
+    )
 
 
 def cluster(arguments: argparse.Namespace) -> Profile | None:
@@ -43,7 +48,9 @@ def cluster(arguments: argparse.Namespace) -> Profile | None:
 
         return profile(arguments.cluster)
     if arguments.cluster is not None:
-        raise BenchError(f"--cluster {arguments.cluster}: is SLURM's; add --executor slurm, or leave it out")
+        raise BenchError(
+            f"--cluster {arguments.cluster}: is SLURM's; add --executor slurm, or leave it out"
+        )
     return None
 
 
@@ -82,7 +89,9 @@ def without_gpu(arguments: argparse.Namespace, cluster: Profile | None) -> str:
 
     if cluster is None:
         return (
-            "" if gpus() else "this machine has none; take --executor slurm --cluster NAME for one that has"
+            ""
+            if gpus()
+            else "this machine has none; take --executor slurm --cluster NAME for one that has"
         )
     if cluster.asks_for_gpus:
         return ""

@@ -23,7 +23,9 @@ def body(arguments: argparse.Namespace) -> int:
     if arguments.json:
         raise BenchError("--json: is of 'bench bundle verify FILE'; leave it out")
     made = bundle(
-        [find(path) for path in arguments.what], Store.open(arguments.out, create=False), arguments.data
+        [find(path) for path in arguments.what],
+        Store.open(arguments.out, create=False),
+        arguments.data,
     )
     for line in made.notes:
         print(f"bench: {line}", file=sys.stderr)
@@ -38,6 +40,8 @@ def _bundle_verify(arguments: argparse.Namespace, files: list[Path]) -> int:
         raise BenchError("bundle verify: takes one FILE and --json")
     found = verify(files[0])
     print(
-        json.dumps({**asdict(found), "file": str(found.file)}, indent=1) if arguments.json else as_text(found)
+        json.dumps({**asdict(found), "file": str(found.file)}, indent=1)
+        if arguments.json
+        else as_text(found)
     )
     return 1 if found.findings else 0

@@ -24,7 +24,10 @@ def body(arguments: argparse.Namespace) -> int:
         for finding in check.check(profile(arguments.name), store.root, arguments.wait):
             found.append(finding)
             if not arguments.json:
-                print(f"{'ok ' if finding.ok else 'NO '} {finding.check}: {finding.detail}", flush=True)
+                print(
+                    f"{'ok ' if finding.ok else 'NO '} {finding.check}: {finding.detail}",
+                    flush=True,
+                )
     if arguments.json:
         print(json.dumps([asdict(f) for f in found], indent=1))
     return 0 if all(f.ok for f in found) else 1

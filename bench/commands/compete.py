@@ -30,12 +30,19 @@ def _body(arguments: argparse.Namespace) -> int:
     how = manner(quiet=arguments.quiet, lines=arguments.lines)
     check(arguments.log)
     track = tracked(arguments.track, arguments.records)
-    one = entry.entered(track, arguments.method, arguments.network, arguments.params, arguments.pretrain)
+    one = entry.entered(
+        track, arguments.method, arguments.network, arguments.params, arguments.pretrain
+    )
     arguments.redo = None
     cluster = asked.cluster(arguments)
     with one.tried() as file:
         request = Request(
-            (file,), arguments.out, None, arguments.data, {"row": [one.row]}, tuple(track.beside.overrides)
+            (file,),
+            arguments.out,
+            None,
+            arguments.data,
+            {"row": [one.row]},
+            tuple(track.beside.overrides),
         )
         (protocol,) = request.read()
         processes = cluster.world if cluster else 1
@@ -51,14 +58,17 @@ def _body(arguments: argparse.Namespace) -> int:
     refuse_half(found, to_do, asked.without_gpu(arguments, cluster))
     store = Store.open(arguments.out)  # only now: what is refused leaves nothing
     file = one.put(store)
-    (protocol,) = read_all([file], None, track.beside.overrides)  # as it stays, its paths from there
+    # as it stays, its paths from there
+    (protocol,) = read_all([file], None, track.beside.overrides)
     refuse_others([protocol], store)
     for line in keep([one.name], store):
         run.say(line)
     workers = asked.workers(arguments, found) if cluster is None else None
     keep_unfinished = arguments.keep_unfinished
     code = run.carry_out(
-        run.Work([file], [protocol], found, store, cluster, workers, how, arguments.log, keep_unfinished)
+        run.Work(
+            [file], [protocol], found, store, cluster, workers, how, arguments.log, keep_unfinished
+        )
     )
     print(standing.as_text(track, one, store))
     return code

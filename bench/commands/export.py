@@ -10,5 +10,9 @@ def body(arguments: argparse.Namespace) -> int:
     from bench.export import export
     from bench.store import Store
 
-    print(export(Store.open(arguments.out, create=False), arguments.job, arguments.to, arguments.format))
+    print(
+        export(
+            Store.open(arguments.out, create=False), arguments.job, arguments.to, arguments.format
+        )
+    )
     return 0

@@ -24,7 +24,9 @@ def body(arguments: argparse.Namespace) -> int:
     if arguments.data is not None:
         raise BenchError(f"--data {arguments.data}: is of 'bench list datasets NAME'; leave it out")
     things, broken = listing.listed(arguments.what)
-    print(json.dumps(things, indent=1) if arguments.json else listing.as_text(arguments.what, things))
+    print(
+        json.dumps(things, indent=1) if arguments.json else listing.as_text(arguments.what, things)
+    )
     for line in broken:
         print(f"bench: {line}", file=sys.stderr)
     return 1 if broken else 0

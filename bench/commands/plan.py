@@ -39,15 +39,21 @@ def body(arguments: argparse.Namespace) -> int:
     return tell(arguments, protocols, plan)
 
 
-def _detect(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Plan, store: Store) -> int:
+def _detect(
+    arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Plan, store: Store
+) -> int:
     """Print what the protocols could see, and what it takes to see the difference that is asked for."""
     from bench.show import detect
 
     if not 0 < arguments.detect <= 100:
-        raise BenchError(f"--detect {arguments.detect:g}: is a difference in points, above 0 and at most 100")
+        raise BenchError(
+            f"--detect {arguments.detect:g}: is a difference in points, above 0 and at most 100"
+        )
     found = detect.sights(plan, protocols, store, arguments.detect)
     if arguments.json:
-        print(json.dumps({"provisional": plan.provisional, "detect": detect.as_json(found)}, indent=1))
+        print(
+            json.dumps({"provisional": plan.provisional, "detect": detect.as_json(found)}, indent=1)
+        )
     else:
         print(*map(printable, detect.as_lines(found, arguments.detect)), sep="\n")
     return 0
@@ -69,7 +75,8 @@ def tell(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Pla
     lacking = told_half(*work)
     for line in lacking:
         print(f"bench: {line}", file=sys.stderr)
-    away = cluster is not None or bool(lacking)  # nothing is forecast for a processor that will not do it
+    # nothing is forecast for a processor that will not do it
+    away = cluster is not None or bool(lacking)
     if getattr(arguments, "json", False):
         print(json.dumps(as_json(plan, seen, away=away), indent=1))
         return 0

@@ -47,7 +47,11 @@ def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
     if len(arguments.protocols) > 1:
         raise BenchError(f"{file}: is a bundle; draw it by itself")
     if arguments.to is None or arguments.scale is not None:
-        why = "has one scale; leave --scale out" if arguments.scale else "name the report's folder with --to"
+        why = (
+            "has one scale; leave --scale out"
+            if arguments.scale
+            else "name the report's folder with --to"
+        )
         raise BenchError(f"{file}: is a bundle: {why}")
     told = set[str]()
     with opened(file) as bundle:
@@ -75,7 +79,9 @@ def _serve(arguments: argparse.Namespace, store: Any, names: list[str]) -> int:
     for name, page in pages.items():
         if not run_name(store, name):
             rows_of(store, name, page.source.file)
-    redrawing = Redrawing(store, pages, lambda line: print(f"bench: {line}", file=sys.stderr, flush=True))
+    redrawing = Redrawing(
+        store, pages, lambda line: print(f"bench: {line}", file=sys.stderr, flush=True)
+    )
     with Server(store, redrawing, PORT if arguments.port is None else arguments.port) as server:
         print(address(server.port), "from another machine, through:", tunnel(server.port))
         print("Ctrl-C ends it", flush=True)

@@ -46,7 +46,11 @@ class Work:
         from bench.extras.live.pages import Source
 
         read = zip(self.files, self.protocols, strict=True)
-        return {p.name: Source(file, p.scale, p.origin.content, p.overrides) for file, p in read if p.origin}
+        return {
+            p.name: Source(file, p.scale, p.origin.content, p.overrides)
+            for file, p in read
+            if p.origin
+        }
 
 
 def body(arguments: argparse.Namespace) -> int:
@@ -89,7 +93,17 @@ def _body(arguments: argparse.Namespace) -> int:
     workers = asked.workers(arguments, plan) if cluster is None else None
     keep_unfinished = arguments.keep_unfinished
     return carry_out(
-        Work(request.protocols, protocols, plan, store, cluster, workers, how, arguments.log, keep_unfinished)
+        Work(
+            request.protocols,
+            protocols,
+            plan,
+            store,
+            cluster,
+            workers,
+            how,
+            arguments.log,
+            keep_unfinished,
+        )
     )
 
 
@@ -192,5 +206,6 @@ def _show(work: Work, outcomes: dict[str, Outcome], follow: Follow) -> int:
         told |= tell(shown, quiet=work.how == "quiet")
     for job, outcome in failed.items():
         if job not in told and not failed.keys() & set(work.plan.before(job)):
-            print(f"failed: job {job}: {outcome.reason}")  # it could not leave its reason on the disk
+            # it could not leave its reason on the disk
+            print(f"failed: job {job}: {outcome.reason}")
     return 1 if failed or told else 0

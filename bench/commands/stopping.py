@@ -45,7 +45,8 @@ def stopping(*, saves: bool, shown: Callable[[str], bool] = lambda text: False) 
             os._exit(130)
 
     usual = (signal.SIG_DFL, signal.default_int_handler)  # not under nohup
-    mine = {n for n in STOPS if getattr(signal.getsignal(n), "__module__", "") == __name__}  # of one outside
+    # of one outside
+    mine = {n for n in STOPS if getattr(signal.getsignal(n), "__module__", "") == __name__}
     before = {n: signal.signal(n, stop) for n in STOPS if n in mine or signal.getsignal(n) in usual}
     try:
         yield

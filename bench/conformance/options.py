@@ -31,12 +31,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what is tried: a name, or a file from outside; each may be repeated."""
     group = parser.getgroup("bench", "what bench.conformance tries")
     for kind in SUITES:
-        group.addoption(f"--{kind}", action="append", default=[], metavar="FILE", dest=f"bench_{kind}",
-                        help=f"a {kind}: its file, or its name")  # fmt: skip
-    group.addoption("--params", type=json.loads, default={}, metavar="JSON", dest="bench_params",
-                    help="parameters at which the method is small")  # fmt: skip
-    group.addoption("--crop", type=_crop, default=None, metavar="X,Y,Z", dest="bench_crop",
-                    help="what the method reads, where it needs more than 16,16,16")  # fmt: skip
+        group.addoption(
+            f"--{kind}",
+            action="append",
+            default=[],
+            metavar="FILE",
+            dest=f"bench_{kind}",
+            help=f"a {kind}: its file, or its name",
+        )
+    group.addoption(
+        "--params",
+        type=json.loads,
+        default={},
+        metavar="JSON",
+        dest="bench_params",
+        help="parameters at which the method is small",
+    )
+    group.addoption(
+        "--crop",
+        type=_crop,
+        default=None,
+        metavar="X,Y,Z",
+        dest="bench_crop",
+        help="what the method reads, where it needs more than 16,16,16",
+    )
 
 
 def _crop(text: str) -> tuple[int, ...]:
@@ -49,7 +67,9 @@ def pytest_collection(session: pytest.Session) -> None:
     option = session.config.getoption
     given = [(kind, what) for kind in SUITES for what in option(f"bench_{kind}")]
     if not given and any(arg.startswith("bench.conformance") for arg in session.config.args):
-        raise pytest.UsageError("bench.conformance: say what to try: --method, --dataset or --network FILE")
+        raise pytest.UsageError(
+            "bench.conformance: say what to try: --method, --dataset or --network FILE"
+        )
     for kind, what in given:
         try:
             its = _kinds(kind, what)
@@ -60,7 +80,9 @@ def pytest_collection(session: pytest.Session) -> None:
             raise pytest.UsageError(f"--{kind} {what}: no such {kind}; {hint}")
     small = [key for key in ("params", "crop") if option(f"bench_{key}")]
     if small and not option("bench_method"):
-        raise pytest.UsageError(f"--{small[0]}: makes a method small, and none is tried; leave it out")
+        raise pytest.UsageError(
+            f"--{small[0]}: makes a method small, and none is tried; leave it out"
+        )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

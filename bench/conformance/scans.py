@@ -36,7 +36,9 @@ def sample(method, scan, number, rng):
 
 def read(method, scans, seed=0):
     """Return the batch of one read per scan."""
-    rows = [sample(method, scan, i, np.random.default_rng((seed, i))) for i, scan in enumerate(scans)]
+    rows = [
+        sample(method, scan, i, np.random.default_rng((seed, i))) for i, scan in enumerate(scans)
+    ]
     return {k: torch.from_numpy(np.stack([r[k] for r in rows])) for k in rows[0]}
 
 

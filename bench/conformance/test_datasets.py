@@ -77,7 +77,9 @@ def test_the_phantom_passes_its_own_check(dataset, phantom):
 def test_links_to_what_a_folder_holds_will_do(dataset, phantom, tmp_path):
     for path in phantom.iterdir():
         (tmp_path / path.name).symlink_to(path)
-    assert [case.id for case in dataset.cases(tmp_path)] == [case.id for case in dataset.cases(phantom)]
+    assert [case.id for case in dataset.cases(tmp_path)] == [
+        case.id for case in dataset.cases(phantom)
+    ]
     assert dataset.missing(tmp_path) == []
 
 

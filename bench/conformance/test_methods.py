@@ -131,7 +131,9 @@ def test_views_depend_on_the_generator_alone(trial, scans):
     torch.manual_seed(1)
     b, c = view(method, raw, 1), view(method, raw, 2)
     generator = torch.Generator().manual_seed(1)
-    unused = torch.equal(generator.get_state(), (method.views(raw, generator), generator.get_state())[1])
+    unused = torch.equal(
+        generator.get_state(), (method.views(raw, generator), generator.get_state())[1]
+    )
     assert equal(a, b)
     assert equal(a, c) is unused
     assert equal(raw, before)
@@ -256,7 +258,10 @@ def test_refuses_a_network_it_cannot_use(trial):
 @each
 def test_reads_several_channels(trial, scans):
     method = trial.build(network=trial.network(channels=2))
-    two = [Volume(np.repeat(scan.whole(), 2, axis=0), label=labelled(scan.whole()[0])) for scan in scans]
+    two = [
+        Volume(np.repeat(scan.whole(), 2, axis=0), label=labelled(scan.whole()[0]))
+        for scan in scans
+    ]
     assert torch.isfinite(method.loss(batch_of(method, two))["total"])
 
 

@@ -117,9 +117,16 @@ def test_a_classifier_has_the_segmenters_encoder_bit_for_bit_and_one_linear_laye
     other = classifier(name, "tiny", 1, 4, crop)
     ours, theirs = net.state_dict(), other.state_dict()
     assert {k for k in theirs if not k.startswith("encoder.")} == {"head.weight", "head.bias"}
-    assert {k for k in theirs if k.startswith("encoder.")} == {k for k in ours if k.startswith("encoder.")}
+    assert {k for k in theirs if k.startswith("encoder.")} == {
+        k for k in ours if k.startswith("encoder.")
+    }
     assert all(torch.equal(ours[k], v) for k, v in theirs.items() if k in ours)
-    assert (other.name, other.preset, other.crop, other.version) == (name, "tiny", net.crop, net.version)
+    assert (other.name, other.preset, other.crop, other.version) == (
+        name,
+        "tiny",
+        net.crop,
+        net.version,
+    )
     assert (other.in_channels, other.out_channels) == (1, 4)
 
 
@@ -143,7 +150,9 @@ def test_a_network_of_two_dimensions_takes_pictures_and_slices_alike(facts):
         if segments(facts):
             picture, piece = net(x), net(x[..., None])
             assert picture.shape == (2, 2, *crop[:2]) and torch.equal(picture, piece[..., 0])
-    with pytest.raises(BenchError, match=r"was given \(32, 48, 2\) voxels; cut the volume to slices"):
+    with pytest.raises(
+        BenchError, match=r"was given \(32, 48, 2\) voxels; cut the volume to slices"
+    ):
         net.encoder(torch.zeros(1, 1, 32, 48, 2))
 
 
@@ -157,5 +166,7 @@ def test_a_sample_does_not_depend_on_the_rest_of_its_batch(facts):
 
 
 def test_one_seed_gives_one_initialisation_and_another_gives_another(facts):
-    first, again, other = (parameters_to_vector(made(facts, seed=n).parameters()) for n in (3, 3, 4))
+    first, again, other = (
+        parameters_to_vector(made(facts, seed=n).parameters()) for n in (3, 3, 4)
+    )
     assert torch.equal(first, again) and not torch.equal(first, other)

@@ -25,9 +25,11 @@ from bench.train.samples import Samples, batches
 
 STEPS, BATCH = 3, 4
 TRAINING = Training(
-    steps=STEPS, batch=BATCH, schedule=Schedule(name="constant"),
+    steps=STEPS,
+    batch=BATCH,
+    schedule=Schedule(name="constant"),
     optimiser=Optimiser(name="sgd", lr=0.1, weight_decay=1e-3),
-)  # fmt: skip
+)
 each = only(lambda cls: cls.pretrains)
 pytest_generate_tests = try_methods
 

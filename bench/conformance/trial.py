@@ -24,7 +24,12 @@ NETWORK = {
 
 
 def tiny(
-    needs: str = "features", seed: int = 0, crop: Any = None, channels: int = 1, dims: int = 3, out: int = 2
+    needs: str = "features",
+    seed: int = 0,
+    crop: Any = None,
+    channels: int = 1,
+    dims: int = 3,
+    out: int = 2,
 ) -> nets.Network:
     """Return the smallest network of a kind."""
     name, default = NETWORK[needs, dims]
@@ -58,7 +63,11 @@ class Trial:
         return found
 
     def network(
-        self, params: dict[str, Any] | None = None, channels: int = 1, seed: int = 0, dims: int | None = None
+        self,
+        params: dict[str, Any] | None = None,
+        channels: int = 1,
+        seed: int = 0,
+        dims: int | None = None,
     ) -> nets.Network:
         """Return the smallest network that it can train, with the outputs that it asks for."""
         cls = self.cls
@@ -66,7 +75,10 @@ class Trial:
         return tiny(cls.needs, seed, self.crop, channels, dims or cls.dims, out)
 
     def build(
-        self, params: dict[str, Any] | None = None, seed: int = 0, network: nets.Network | None = None
+        self,
+        params: dict[str, Any] | None = None,
+        seed: int = 0,
+        network: nets.Network | None = None,
     ) -> Any:
         """Return the method around a tiny network, with ``crop_size`` and ``network_keys`` as notes."""
         chosen = {**self.params, **(params or {})}
@@ -85,7 +97,9 @@ def named(what: str | Path) -> str:
     return path.stem
 
 
-def only(wanted: Callable[[type[Method]], bool]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def only(
+    wanted: Callable[[type[Method]], bool],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Mark a test as one of those methods alone that are ``wanted``."""
 
     def marked(test: Callable[..., None]) -> Callable[..., None]:
@@ -101,7 +115,9 @@ def try_methods(metafunc: Any) -> None:
 
     if "trial" not in metafunc.fixturenames:
         return
-    small = [metafunc.config.getoption(f"bench_{k}", d) for k, d in (("params", {}), ("crop", None))]
+    small = [
+        metafunc.config.getoption(f"bench_{k}", d) for k, d in (("params", {}), ("crop", None))
+    ]
     trials = [t if isinstance(t, Trial) else Trial(t, *small) for t in asked(metafunc, "method")]
     wanted = getattr(metafunc.function, "only", lambda cls: True)
     found = [trial for trial in trials if wanted(trial.cls)]

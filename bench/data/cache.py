@@ -155,7 +155,9 @@ def _mapped(path: str, _made: Stamp, _where: Path) -> memoryview:
             os.close(handle)
     except FileNotFoundError:
         raise Damaged(Path(path), digest.LOST) from None
-    except ValueError as error:  # no file, or an empty one; what the system refuses for now is no damage
+    except (
+        ValueError
+    ) as error:  # no file, or an empty one; what the system refuses for now is no damage
         raise Damaged(Path(path), str(error)) from None
 
 
@@ -170,7 +172,11 @@ class Entry:
     crc: int | None = None  # of the frame; packs of older versions have none
 
     def __post_init__(self) -> None:
-        whole = type(self.start) is int and type(self.length) is int and min(self.start, self.length) >= 0
+        whole = (
+            type(self.start) is int
+            and type(self.length) is int
+            and min(self.start, self.length) >= 0
+        )
         if not whole or not isinstance(self.file, str) or Path(self.file).name != self.file:
             raise TypeError("an entry has no file, start and length")
         if self.crc is not None and type(self.crc) is not int:
@@ -203,7 +209,9 @@ class PackWriter:
             self._file = (self._folder / f"{self._name}-{self._shard:03d}.b2").open("wb")
         start = self._file.tell()
         self._file.write(frame)
-        self._entries[key] = Entry(Path(self._file.name).name, start, len(frame), crc=zlib.crc32(frame))
+        self._entries[key] = Entry(
+            Path(self._file.name).name, start, len(frame), crc=zlib.crc32(frame)
+        )
 
     def _finish(self) -> None:
         self._file.flush()
@@ -249,6 +257,8 @@ class Pack:
         if key not in self._entries:
             raise BenchError(f"{self.folder}: its index lacks case {shown(key)}; {AGAIN}")
         entry = self._entries[key]
-        place = Place(str(self.folder / entry.file), entry.start, entry.length, entry.crc, self._made)
+        place = Place(
+            str(self.folder / entry.file), entry.start, entry.length, entry.crc, self._made
+        )
         place.check()
         return opened_frame(place)

@@ -18,7 +18,9 @@ DOUBTFUL = "doubtful"
 SHOWN = 10  # cases that a line names
 
 
-def excluded(dataset: Dataset, name: str, exclude: Sequence[str], cases: Collection[Case]) -> list[str]:
+def excluded(
+    dataset: Dataset, name: str, exclude: Sequence[str], cases: Collection[Case]
+) -> list[str]:
     """Return the ids that ``exclude`` names; ``doubtful`` stands for what is declared so.
 
     Raises:
@@ -40,7 +42,9 @@ def excluded(dataset: Dataset, name: str, exclude: Sequence[str], cases: Collect
 def kept(cases: Sequence[Case], where: Mapping[str, str], without: Collection[str]) -> list[Case]:
     """Return the cases that have these entries in their meta and are not left out."""
     gone = set(without)
-    return [c for c in cases if c.id not in gone and all(c.meta.get(k) == v for k, v in where.items())]
+    return [
+        c for c in cases if c.id not in gone and all(c.meta.get(k) == v for k, v in where.items())
+    ]
 
 
 def check_usable(name: str, chosen: Sequence[str], faults: Mapping[str, str]) -> None:
@@ -71,7 +75,9 @@ def listed(dataset: Dataset, name: str, which: str) -> tuple[str, ...]:
         BenchError: the data set has no such list.
     """
     if which not in dataset.lists:
-        raise Misstated("list", unknown(f"pretraining list of data set {name!r}", which, dataset.lists))
+        raise Misstated(
+            "list", unknown(f"pretraining list of data set {name!r}", which, dataset.lists)
+        )
     return tuple(read_list(dataset, dataset.lists[which])["cases"]["train"])
 
 
@@ -98,7 +104,12 @@ def of_list(cases: Sequence[Case], names: Sequence[str], what: str, *, absent: s
 
 
 def taken(
-    items: Sequence[T], person: Callable[[T], str], take: str, ranking: str, seed: int, what: str = "mixture"
+    items: Sequence[T],
+    person: Callable[[T], str],
+    take: str,
+    ranking: str,
+    seed: int,
+    what: str = "mixture",
 ) -> list[T]:
     """Return a share of cases in their own order, chosen by one ranking of patients.
 
@@ -135,9 +146,14 @@ def taken(
 
 
 def selected(
-    cases: Sequence[Case], data: Entry, dataset: Dataset, fold: Fold | None, seed: int,
-    *, absent: str = "allow",
-) -> list[Case]:  # fmt: skip
+    cases: Sequence[Case],
+    data: Entry,
+    dataset: Dataset,
+    fold: Fold | None,
+    seed: int,
+    *,
+    absent: str = "allow",
+) -> list[Case]:
     """Return the cases that one entry of a mixture selects for pretraining.
 
     Args:

@@ -96,13 +96,21 @@ def check(
             if on_progress is not None:
                 on_progress(done, len(cases))
     twins = list(_twins(cases, digests))
-    findings += [Finding(c.id, str(c.images[0]), "duplicate", _same(dataset, first, c)) for first, c in twins]
+    findings += [
+        Finding(c.id, str(c.images[0]), "duplicate", _same(dataset, first, c)) for first, c in twins
+    ]
     return findings + list(_overlaps(dataset, twins))
 
 
-def _alone(root: Path, workers: int, on_progress: Callable[[int, int], None] | None) -> list[Finding]:
+def _alone(
+    root: Path, workers: int, on_progress: Callable[[int, int], None] | None
+) -> list[Finding]:
     """Judge every image file below a folder by itself."""
-    files = [path for path in within(root, DEPTH) if (is_volume(path) or is_picture(path)) and path.is_file()]
+    files = [
+        path
+        for path in within(root, DEPTH)
+        if (is_volume(path) or is_picture(path)) and path.is_file()
+    ]
     findings: list[Finding] = []
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         for done, faults in enumerate(pool.map(_file_faults, files), 1):
@@ -164,13 +172,17 @@ def _judged(
     if label is not None:
         faults += _value_faults(dataset, label)
         lies = None if image is None else attempt(partial(lay, label), image)
-    placed = label is None or lies is not None or all(fault.kind != "orientation" for fault in faults)
+    placed = (
+        label is None or lies is not None or all(fault.kind != "orientation" for fault in faults)
+    )
     if image is None:
         return [_finding(case.id, fault) for fault in faults], None
     faults += _pair_faults(image, label if lies else None)
     if look is not None and placed and all(fault.kind != "nonfinite" for fault in faults):
         look(case, image, lies)
-    return [_finding(case.id, fault) for fault in faults], None if _is_constant(image) else _digest(image)
+    return [_finding(case.id, fault) for fault in faults], None if _is_constant(image) else _digest(
+        image
+    )
 
 
 def _class_faults(dataset: Dataset, case: Case) -> list[VolumeError]:
@@ -181,7 +193,9 @@ def _class_faults(dataset: Dataset, case: Case) -> list[VolumeError]:
     return [VolumeError(case.images[0], "label_value", detail)]
 
 
-def _count_faults(dataset: Dataset, channels: Sequence[Volume3D], image: Volume3D) -> list[VolumeError]:
+def _count_faults(
+    dataset: Dataset, channels: Sequence[Volume3D], image: Volume3D
+) -> list[VolumeError]:
     """Return a number of channels that is not the declared one."""
     if image.array.shape[0] == len(dataset.channels):
         return []
@@ -222,7 +236,9 @@ def _grid_faults(volume: Volume3D) -> list[VolumeError]:
     if stated.doubt:
         found.append(("affine", stated.doubt))
     if not stated.axes and is_volume(stored.path):
-        found.append(("orientation", "the header states no orientation; left and right are a guess"))
+        found.append(
+            ("orientation", "the header states no orientation; left and right are a guess")
+        )
     if not stated.spacing and is_volume(stored.path):
         found.append(("spacing", "the header states no spacing; 1 mm is a guess"))
     if min(volume.spacing) < MIN_STEP:
@@ -231,7 +247,10 @@ def _grid_faults(volume: Volume3D) -> list[VolumeError]:
     lean = float(np.degrees(np.arcsin(np.clip(np.abs(unit.T @ unit - np.eye(3)).max(), 0, 1))))
     if lean > LEAN:
         found.append(
-            ("affine", f"two axes are {90 - lean:.1f} degrees apart, not 90; distances will be wrong")
+            (
+                "affine",
+                f"two axes are {90 - lean:.1f} degrees apart, not 90; distances will be wrong",
+            )
         )
     if is_volume(stored.path) and not stored.gzipped:
         surplus = zipped.size(stored.source) - stored.offset - stored.nbytes
@@ -239,7 +258,9 @@ def _grid_faults(volume: Volume3D) -> list[VolumeError]:
             found.append(("shape", f"the file holds {surplus} bytes more than its header declares"))
     by_affine = np.linalg.norm(stored.affine[:3, :3], axis=0)
     if drift(by_affine, stored.spacing, stored.grid) > TOLERANCE:
-        declared, meant = (", ".join(f"{s:g}" for s in spacing) for spacing in (stored.spacing, by_affine))
+        declared, meant = (
+            ", ".join(f"{s:g}" for s in spacing) for spacing in (stored.spacing, by_affine)
+        )
         found.append(("spacing", f"pixdim says {declared} mm, the affine {meant} mm"))
     return [VolumeError(volume.path, kind, detail) for kind, detail in found]
 
@@ -286,7 +307,11 @@ def _twins(cases: Sequence[Case], digests: dict[str, str]) -> Iterator[tuple[Cas
 def _same(dataset: Dataset, first: Case, second: Case) -> str:
     """Return a line on two cases with equal voxels; of two classes, at most one is right."""
     said = f"the same voxels as case {printable(first.id)}"
-    if not isinstance(first.label, int) or not isinstance(second.label, int) or first.label == second.label:
+    if (
+        not isinstance(first.label, int)
+        or not isinstance(second.label, int)
+        or first.label == second.label
+    ):
         return said
     there, here = (f"{c} ({dataset.labels.get(c, '?')})" for c in (first.label, second.label))
     return f"{said}, whose class is {there}, here {here}"
@@ -313,7 +338,9 @@ def _overlaps(dataset: Dataset, twins: Sequence[tuple[Case, Case]]) -> Iterator[
                     yield Finding(b.id, str(b.images[0]), "patient_overlap", detail)
 
 
-def _leftovers(dataset: Dataset, root: Path, cases: Sequence[Case], absent: set[Path]) -> Iterator[Finding]:
+def _leftovers(
+    dataset: Dataset, root: Path, cases: Sequence[Case], absent: set[Path]
+) -> Iterator[Finding]:
     """Yield volumes of no case that the layout does not know, voxels of no header, empty folders.
 
     Pictures count where the cases consist of them; elsewhere they are previews or a project's logo.
@@ -337,7 +364,9 @@ def _leftovers(dataset: Dataset, root: Path, cases: Sequence[Case], absent: set[
         and not any(path.match(pattern) for pattern in dataset.unread)
     ]
     homes = {path.parent for path in read}
-    counts = Counter(path.parent for path in strange if is_picture(path) and path.parent not in homes)
+    counts = Counter(
+        path.parent for path in strange if is_picture(path) and path.parent not in homes
+    )
     many = {folder: n for folder, n in counts.items() if n > 1}
     for path in strange:
         if path.parent not in many:

@@ -133,7 +133,9 @@ class Contents:
         names = {name: None for group in files for name in group}
         beside = {name: str(data) for name in names if (data := _beside(name)) is not None}
         found = dict[str, str]()
-        for name, value in self._recalled(names | dict.fromkeys(beside.values()), SUM, _sum).items():
+        for name, value in self._recalled(
+            names | dict.fromkeys(beside.values()), SUM, _sum
+        ).items():
             if isinstance(value, BenchError):
                 raise value
             found[name] = value
@@ -196,7 +198,10 @@ class Contents:
         entry = text.split(" ") if isinstance(text, str) else []
         if len(entry) != 3 or not stamp or entry[0] != stamp:
             return [stamp, UNKNOWN, UNKNOWN]
-        known = [UNKNOWN if FORMS[place].fullmatch(entry[place]) is None else entry[place] for place in FORMS]
+        known = [
+            UNKNOWN if FORMS[place].fullmatch(entry[place]) is None else entry[place]
+            for place in FORMS
+        ]
         return [stamp, *known]
 
 
@@ -246,7 +251,9 @@ def _reader(find: Callable[[str], str]) -> Iterator[Callable[[_Group], Found]]:
     yield lambda names: {name: _tried(find, name) for name in names}
 
 
-def _fault(case: Case, files: Sequence[Path], headers: Sequence[str | BenchError], channels: int) -> str:
+def _fault(
+    case: Case, files: Sequence[Path], headers: Sequence[str | BenchError], channels: int
+) -> str:
     shapes, counts = list[tuple[int, ...]](), list[int]()
     for header in headers:
         if isinstance(header, BenchError):

@@ -29,7 +29,8 @@ class Facts:
     counts: dict[int, int] | None
     level: int  # the slice along z that shows most of every label; without one the middle
     voxel: float  # mm3
-    quantiles: tuple[tuple[float, ...], ...] = ()  # of each channel: 101, from the lowest to the highest
+    # of each channel: 101, from the lowest to the highest
+    quantiles: tuple[tuple[float, ...], ...] = ()
 
     def ml(self, voxels: int) -> float:
         """Return the volume of so many voxels."""
@@ -51,13 +52,18 @@ def facts(case: Case, image: Volume3D, label: LabelVolume | None) -> Facts:
         tuple(_grey(channel) for channel in image.array),
         None if label is None else dict(counts),
         shares.index(max(shares)) if any(shares) else z // 2,
-        abs(float(np.linalg.det(image.affine[:3, :3]))),  # a sheared voxel is no product of its edges
+        abs(
+            float(np.linalg.det(image.affine[:3, :3]))
+        ),  # a sheared voxel is no product of its edges
         tuple(_quantiles(channel) for channel in image.array),
     )
 
 
 def named(
-    counts: Mapping[int, int], labels: Mapping[int, str], raw: Mapping[int, int], ignore: int | None = None
+    counts: Mapping[int, int],
+    labels: Mapping[int, str],
+    raw: Mapping[int, int],
+    ignore: int | None = None,
 ) -> tuple[dict[int, int], dict[int, int]]:
     """Return the voxels of each declared label, and of each raw value that nobody declared.
 

@@ -11,12 +11,16 @@ from bench.data.facts import Facts
 from bench.dataset import Recipe
 
 FEWEST = 8  # voxels along a side, below which a network sees next to nothing
-CLIPPED = 0.95  # share of voxels at the window's two ends, from which an image is all but two values
+CLIPPED = (
+    0.95  # share of voxels at the window's two ends, from which an image is all but two values
+)
 ABOVE = 0.3  # share at its upper end: tissue and bone above a window are less of a scan
 AIR = -500.0  # HU; a CT scan has voxels below it
 
 
-def doubts(recipe: Recipe, seen: Sequence[Facts], modality: str, *, flat: bool = False) -> list[str]:
+def doubts(
+    recipe: Recipe, seen: Sequence[Facts], modality: str, *, flat: bool = False
+) -> list[str]:
     """Return in words what of a recipe does not fit a data set's scans; empty where all fits.
 
     Args:
@@ -53,13 +57,19 @@ def _window(recipe: Recipe, seen: Sequence[Facts], modality: str) -> list[str]:
     low, high = recipe.window
     channels = recipe.channels or range(max(len(f.quantiles) for f in seen))
     for channel in channels:
-        shares = [_at_ends(f.quantiles[channel], low, high) for f in seen if channel < len(f.quantiles)]
+        shares = [
+            _at_ends(f.quantiles[channel], low, high) for f in seen if channel < len(f.quantiles)
+        ]
         if not shares:
             continue
         below, above = (median(side) for side in zip(*shares, strict=True))
         if above >= ABOVE or below + above >= CLIPPED:
             airless = modality == "CT" and all(f.grey[channel][0] > AIR for f in seen)
-            why = "; no voxel is air in HU, as where CT is stored with an offset (1024)" if airless else ""
+            why = (
+                "; no voxel is air in HU, as where CT is stored with an offset (1024)"
+                if airless
+                else ""
+            )
             return [
                 f"window [{low:g}, {high:g}] sets {below:.0%} of a median scan's voxels to its lower end and "
                 f"{above:.0%} to its upper end{why}; take another window, or mend the values"

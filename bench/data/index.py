@@ -35,12 +35,15 @@ ROW = np.dtype(
     [
         ("class", "<i4"),  # -1 where a case has none
         ("content", "u1", (16,)),  # digest of the files it was made of
-        ("step", "<f8"), ("offset", "<f8"),  # a step of 0: the case could not be read and has no frames
-        ("native_shape", "<i4", (3,)), ("native_spacing", "<f8", (3,)), ("box", "<i4", (3, 2)),
+        ("step", "<f8"),
+        ("offset", "<f8"),  # a step of 0: the case could not be read and has no frames
+        ("native_shape", "<i4", (3,)),
+        ("native_spacing", "<f8", (3,)),
+        ("box", "<i4", (3, 2)),
         ("shape", "<i4", (3,)),
         ("frames", FRAME, (len(FRAMES),)),  # of length 0 where there is none
     ]
-)  # fmt: skip
+)
 HUGE = 1e30  # a step, offset or spacing above it is none
 LARGEST = 1 << 20  # voxels along one axis
 
@@ -74,7 +77,11 @@ class Index:
         self.faults = {case: fault for case, fault in zip(self.cases, told, strict=True) if fault}
 
     def _check(self, frames: np.ndarray, told: list[str]) -> None:
-        if bytes(frames) != ",".join(FRAMES).encode() or self.rows.dtype != ROW or self.rows.ndim != 1:
+        if (
+            bytes(frames) != ",".join(FRAMES).encode()
+            or self.rows.dtype != ROW
+            or self.rows.ndim != 1
+        ):
             raise ValueError("its columns are others")
         columns = {len(self.cases), len(self.patients), len(self.metas), len(set(self.cases))}
         if columns != {len(self.rows)}:
@@ -124,7 +131,9 @@ class Index:
         names = ("native_shape", "native_spacing", "box", "shape")
         grid = Geometry(*(row[name].tolist() for name in names))
         edges = None if self._edges is None else self._edges[self.number(case)]
-        return grid if edges is None or not edges.any() else replace(grid, native_edges=edges.tolist())
+        return (
+            grid if edges is None or not edges.any() else replace(grid, native_edges=edges.tolist())
+        )
 
     def has(self, case: str, frame: str) -> bool:
         """Tell whether a case has a frame of this name."""
@@ -146,17 +155,23 @@ class Index:
     def whole(self, case: str, frame: str) -> np.ndarray:
         """Decode one frame of a case; raises as ``packed``."""
         found, place = self.packed(case, frame), self.place(case, frame)
-        if math.prod(found.shape) * found.dtype.itemsize > MAX_BYTES:  # a few bytes can stand for any number
+        if (
+            math.prod(found.shape) * found.dtype.itemsize > MAX_BYTES
+        ):  # a few bytes can stand for any number
             raise Damaged(Path(place.path), f"{found.shape} voxels", f"byte {place.start}")
         return found[...]
 
     def place(self, case: str, frame: str) -> Place:
         """Return where a frame lies."""
         if case in self.faults:
-            raise BenchError(f"{self.folder}: case {shown(case)} could not be read ({self.faults[case]})")
+            raise BenchError(
+                f"{self.folder}: case {shown(case)} could not be read ({self.faults[case]})"
+            )
         file, start, length, crc = self.row(case)["frames"][FRAMES.index(frame)].item()
         if not length:
-            raise BenchError(f"{self.folder}: its index lacks the {frame} of case {shown(case)}; {AGAIN}")
+            raise BenchError(
+                f"{self.folder}: its index lacks the {frame} of case {shown(case)}; {AGAIN}"
+            )
         return Place(str(self.folder / self.files[file]), start, length, crc, self._made)
 
 
@@ -211,15 +226,19 @@ def wrong(rows: np.ndarray, sizes: Sequence[int]) -> str:
     with np.errstate(invalid="ignore"):
         scaled = (np.abs(rows["step"]) < HUGE) & (np.abs(rows["offset"]) < HUGE)
         spaced = (rows["native_spacing"] > 0) & (rows["native_spacing"] < HUGE)
-        outside = (box[..., 0] < 0) | (box[..., 0] >= box[..., 1]) | (box[..., 1] > rows["native_shape"])
+        outside = (
+            (box[..., 0] < 0) | (box[..., 0] >= box[..., 1]) | (box[..., 1] > rows["native_shape"])
+        )
         faults = {
             "a class below -1": rows["class"] < -1,
             "a step or offset that is no number": ~scaled,
             "a spacing that is none": ~spaced,
             "a shape that is none": (shapes < 1) | (shapes > LARGEST),
-            "more voxels than a file may hold": np.prod(shapes, axis=-1, dtype=np.float64) > MAX_BYTES,
+            "more voxels than a file may hold": np.prod(shapes, axis=-1, dtype=np.float64)
+            > MAX_BYTES,
             "a box outside its volume": outside,
-            "a frame outside its file": (length > 0) & ((start < 0) | (frames["file"] < 0) | (length > room)),
+            "a frame outside its file": (length > 0)
+            & ((start < 0) | (frames["file"] < 0) | (length > room)),
             "a frame of no length": (length < 0) | (length == 0) & _needed(frames, read),
             "frames of a case that could not be read": (length > 0) & ~read[:, np.newaxis],
         }

@@ -78,7 +78,9 @@ class MSDLayout(Dataset):
                 cases[key] = Case(key, key, paths, label, {"part": "training"})
         if not cases:
             folder = home / "imagesTr"
-            there = dicom_inside(folder) or (PICTURES if any(map(is_picture, folder.iterdir())) else "")
+            there = dicom_inside(folder) or (
+                PICTURES if any(map(is_picture, folder.iterdir())) else ""
+            )
             raise BenchError(f"{folder}: no .nii.gz files{there}{_hint(self.unpack)}")
         labelled = folders["labelsTs"]  # nnU-Net keeps some; the Decathlon published none
         held_back = _grouped(home / "imagesTs", folders["imagesTs"], suffixed, numbers)
@@ -149,7 +151,9 @@ def msd_folder(root: Path) -> Dataset:
     if not path.is_file():
         lacks = "" if home.joinpath("imagesTr").is_dir() else ", nor a folder imagesTr"
         lacks += dicom_inside(root)
-        raise BenchError(f"{path}: no such file{lacks}; MSD layout is imagesTr, labelsTr and this: {EXAMPLE}")
+        raise BenchError(
+            f"{path}: no such file{lacks}; MSD layout is imagesTr, labelsTr and this: {EXAMPLE}"
+        )
     if not listing:
         raise BenchError(
             f"{path}: is empty; a folder in MSD layout needs its keys 'labels' (value to name) and "
@@ -189,17 +193,21 @@ def write_listing(
 ) -> None:
     """Write the ``dataset.json`` of a phantom with these training and test cases."""
     listing = {
-        "name": name, "description": "synthetic", "reference": dataset.source.cite,
-        "licence": dataset.licence, "release": "phantom",
+        "name": name,
+        "description": "synthetic",
+        "reference": dataset.source.cite,
+        "licence": dataset.licence,
+        "release": "phantom",
         "tensorImageSize": "4D" if len(dataset.channels) > 1 else "3D",
         "modality": {str(i): channel for i, channel in enumerate(dataset.channels)},
         "labels": {"0": "background", **{str(k): v for k, v in dataset.labels.items()}},
-        "numTraining": len(stems), "numTest": len(tests),
+        "numTraining": len(stems),
+        "numTest": len(tests),
         "training": [
             {"image": f"./imagesTr/{s}.nii.gz", "label": f"./labelsTr/{s}.nii.gz"} for s in stems
         ],
         "test": [f"./imagesTs/{s}.nii.gz" for s in tests],
-    }  # fmt: skip
+    }
     (root / "dataset.json").write_text(json.dumps(listing, indent=1) + "\n")
 
 
@@ -215,7 +223,9 @@ def read_listing(home: Path) -> dict[str, Any]:
     try:
         read = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise BenchError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
+        raise BenchError(
+            f"{path}: cannot be read ({error.strerror}); mend its permissions"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise BenchError(f"{path}: not JSON ({error}); unpack it again, or remove it") from None
     if not isinstance(read, dict):
@@ -271,7 +281,9 @@ def stated_pairs(home: Path, listing: Mapping[str, Any], key: str) -> list[Pair]
     rows = listing.get(key) or []
     if not isinstance(rows, list):
         rows = [None]
-    image_folder, label_folder = ("imagesTs", "labelsTs") if key == "test" else ("imagesTr", "labelsTr")
+    image_folder, label_folder = (
+        ("imagesTs", "labelsTs") if key == "test" else ("imagesTr", "labelsTr")
+    )
     pairs = []
     for row in rows:
         name, label = (row.get("image"), row.get("label")) if isinstance(row, dict) else (row, None)
@@ -279,7 +291,8 @@ def stated_pairs(home: Path, listing: Mapping[str, Any], key: str) -> list[Pair]
         images = tuple(_stated(home, key, each, image_folder) for each in names)
         label_path = None if label is None else _stated(home, key, label, label_folder)
         if key == "training" and label_path is None and not isinstance(row, dict):
-            label_path = Path(label_folder) / images[0].name  # a bare name: of one name with its label
+            # a bare name: of one name with its label
+            label_path = Path(label_folder) / images[0].name
         case = stem(images[0]) if len(images) == 1 else _shared_beginning(images)
         if not case:
             raise BenchError(
@@ -334,17 +347,23 @@ def _listed_cases(
     return cases
 
 
-def _found_images(home: Path, folders: Folders, pair: Pair, numbers: Sequence[int]) -> tuple[Path, ...]:
+def _found_images(
+    home: Path, folders: Folders, pair: Pair, numbers: Sequence[int]
+) -> tuple[Path, ...]:
     """Return a pair's image files: as stated, or nnU-Net's one file per channel of that name."""
     paths = []
     for path in pair.images:
         there = folders[str(path.parent)]
         key = normalize("NFC", stem(path))
-        channels = {n: there[f"{key}_{n:04d}"] for n in range(MOST_CHANNELS) if f"{key}_{n:04d}" in there}
+        channels = {
+            n: there[f"{key}_{n:04d}"] for n in range(MOST_CHANNELS) if f"{key}_{n:04d}" in there
+        }
         if key in there or not channels:
             paths.append(there.get(key, home / path))
         else:
-            paths += [channels.get(n, home / path.parent / f"{key}_{n:04d}.nii.gz") for n in numbers]
+            paths += [
+                channels.get(n, home / path.parent / f"{key}_{n:04d}.nii.gz") for n in numbers
+            ]
     return tuple(paths)
 
 
@@ -359,18 +378,24 @@ def _grouped(
         return {key: (files[key],) for key in sorted(files, key=natural)}
     ids = {CHANNEL.sub("", key) for key in files if CHANNEL.search(key)}
     return {
-        case: tuple(files.get(f"{case}_{n:04d}", folder / f"{case}_{n:04d}.nii.gz") for n in numbers)
+        case: tuple(
+            files.get(f"{case}_{n:04d}", folder / f"{case}_{n:04d}.nii.gz") for n in numbers
+        )
         for case in sorted(ids, key=natural)
     }
 
 
-def _channel_numbers(dataset: Dataset, listing: Mapping[str, Any], files: Mapping[str, Path]) -> list[int]:
+def _channel_numbers(
+    dataset: Dataset, listing: Mapping[str, Any], files: Mapping[str, Path]
+) -> list[int]:
     """Return the numbers of the declared channels; where none are declared, of those that most cases have."""
     counts = Counter(int(m[0][1:]) for key in files if (m := CHANNEL.search(key)))
     names = listing.get("modality", listing.get("channel_names"))
     if isinstance(names, dict) and names:
         keys = sorted(map(str, names), key=natural)
-        declared = [int(k) for k in keys] if all(_is_value(k) for k in keys) else [*range(len(keys))]
+        declared = (
+            [int(k) for k in keys] if all(_is_value(k) for k in keys) else [*range(len(keys))]
+        )
     elif getattr(dataset, "channels", ()):
         declared = [*range(len(dataset.channels))]
     else:
@@ -402,7 +427,11 @@ def with_patients(path: Path, cases: Sequence[Case], stated: object) -> list[Cas
     """
     if stated is None:
         return list(cases)
-    if isinstance(stated, dict) and stated and all(isinstance(v, str) and v for v in stated.values()):
+    if (
+        isinstance(stated, dict)
+        and stated
+        and all(isinstance(v, str) and v for v in stated.values())
+    ):
         names = {normalize("NFC", str(case)): patient for case, patient in stated.items()}
         lacking = next((case.id for case in cases if case.id not in names), None)
         if lacking is not None:
@@ -412,7 +441,9 @@ def with_patients(path: Path, cases: Sequence[Case], stated: object) -> list[Cas
     matched = []
     for case in cases:
         match = pattern.match(case.id)
-        patient = (match["patient"] if "patient" in pattern.groupindex else match[1]) if match else None
+        patient = (
+            (match["patient"] if "patient" in pattern.groupindex else match[1]) if match else None
+        )
         if not patient:
             raise BenchError(
                 f"{path}: patients: {shown(stated)} gives case {shown(case.id)} no patient; mend it"
@@ -459,12 +490,16 @@ def _shortest(pattern: str, patients: Mapping[str, str]) -> str:
         pattern: that gave the patients; a name that it does not fit is a patient of his own.
         patients: by name.
     """
-    ends = {name.removeprefix(who).replace(".", "[.]") for name, who in patients.items() if name != who}
+    ends = {
+        name.removeprefix(who).replace(".", "[.]") for name, who in patients.items() if name != who
+    }
     ends = {re.sub("[0-9]+", "[0-9]+", end) for end in ends}
     end = ends.pop() if len(ends) == 1 else f"(?:{'|'.join(sorted(ends))})"
     single = any(name == who for name, who in patients.items())
     short = f"^(.+?)(?:{end})?$" if single else f"^(.+){end}$"
-    alike = all((match := re.match(short, name)) and match[1] == who for name, who in patients.items())
+    alike = all(
+        (match := re.match(short, name)) and match[1] == who for name, who in patients.items()
+    )
     return short if alike and (single or len(short) < len(pattern)) else pattern
 
 
@@ -500,7 +535,9 @@ def _labels(
             f'{path}: key \'labels\' {_lacks(labels)}; it maps values to names, {{"1": "liver"}}'
         )
     swapped = not all(str(key).lstrip("-").isdecimal() for key in labels)
-    ignored = labels.get(IGNORE) if swapped else next((k for k, v in labels.items() if v == IGNORE), None)
+    ignored = (
+        labels.get(IGNORE) if swapped else next((k for k, v in labels.items() if v == IGNORE), None)
+    )
     labels = {k: v for k, v in labels.items() if IGNORE not in ((k,) if swapped else (v,))}
     if ignored is not None and not _is_value(ignored):
         raise BenchError(
@@ -516,7 +553,9 @@ def _labels(
     found: dict[int, str] = {}
     for value, name in pairs:
         if not _is_value(value):
-            raise BenchError(f"{path}: labels: {shown(value)} is no whole number from 0 to {LARGEST}")
+            raise BenchError(
+                f"{path}: labels: {shown(value)} is no whole number from 0 to {LARGEST}"
+            )
         if not isinstance(name, str):
             raise BenchError(f"{path}: labels: the name of {value} must be text, got {shown(name)}")
         if int(value) in found:
@@ -539,7 +578,11 @@ def _regions(path: Path, labels: Mapping[str, Any]) -> dict[str, tuple[int, ...]
     found = {}
     for name, stated in labels.items():
         values = stated if isinstance(stated, list) else [stated]
-        if not values or not all(map(_is_value, values)) or (0 in map(int, values) and len(values) > 1):
+        if (
+            not values
+            or not all(map(_is_value, values))
+            or (0 in map(int, values) and len(values) > 1)
+        ):
             raise BenchError(
                 f"{path}: labels: {shown(name)} needs values from 1 to {LARGEST}, got {shown(stated)}"
             )
@@ -549,7 +592,12 @@ def _regions(path: Path, labels: Mapping[str, Any]) -> dict[str, tuple[int, ...]
 
 def _is_value(value: Any) -> bool:
     text = str(value)  # its length first: Python converts no more than 4300 digits to an int
-    return not isinstance(value, bool) and text.isdecimal() and len(text) <= 20 and int(text) <= LARGEST
+    return (
+        not isinstance(value, bool)
+        and text.isdecimal()
+        and len(text) <= 20
+        and int(text) <= LARGEST
+    )
 
 
 def _lacks(found: Any) -> str:

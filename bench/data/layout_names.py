@@ -11,7 +11,8 @@ from bench.dataset import Case, Dataset, Recipe, natural
 from bench.errors import BenchError
 from bench.volumes.files import is_volume, stem, within
 
-BESIDE = {"img": "label", "label": "img", "imagesTr": "labelsTr", "labelsTr": "imagesTr"}  # of a pair
+# of a pair
+BESIDE = {"img": "label", "label": "img", "imagesTr": "labelsTr", "labelsTr": "imagesTr"}
 BORDER = 0.06  # of white; what is darker all along an edge is no retina
 GREY = (0.0, 255.0)  # values of a picture's files
 HELD_BACK = re.compile(r"(?<![a-z])(val|test)")  # in the names of folders without masks
@@ -40,7 +41,9 @@ def by_name(
     """
     found: dict[str, dict[str, Path]] = {}
     for path in within(root, depth):
-        match = pattern.fullmatch(stem(path)) if readable(path) and not is_volume(path.parent) else None
+        match = (
+            pattern.fullmatch(stem(path)) if readable(path) and not is_volume(path.parent) else None
+        )
         id = None if match is None else case(match, path)
         if match is None or id is None:
             continue
@@ -60,7 +63,8 @@ def expected(files: Mapping[str, Path], names: Mapping[str, str]) -> tuple[Path,
     there = next(iter(files.values()))
     folder = there.parent.with_name(BESIDE.get(there.parent.name, there.parent.name))
     image, mask = (
-        files.get(kind, folder / there.name.replace(stem(there), name)) for kind, name in names.items()
+        files.get(kind, folder / there.name.replace(stem(there), name))
+        for kind, name in names.items()
     )
     return image, mask
 
@@ -91,7 +95,9 @@ class ChannelFiles(Dataset):
     def _case(self, root: Path, id: str, files: dict[str, Path]) -> Case:
         kind, path = next(iter(files.items()))
         name = stem(path).removesuffix(kind)
-        every = {k: files.get(k, path.with_name(f"{name}{k}.nii.gz")) for k in (*self.kinds, self.mask)}
+        every = {
+            k: files.get(k, path.with_name(f"{name}{k}.nii.gz")) for k in (*self.kinds, self.mask)
+        }
         meta = self.about(path.parent.relative_to(root).parts)
         labelled = self.mask in files or meta["part"] == "training"
         images = tuple(every[k] for k in self.kinds)
@@ -111,5 +117,7 @@ class Photographs(Dataset):
         # Taleb 2020's code reads pictures that are resized to 224 x 224 before; dividing by 255 and
         # keeping no aspect ratio are assumed
         "taleb": Recipe(smooth=True, resize=(224, 224, 0), window=GREY),
-        "coarse": Recipe(smooth=True, resize=(96, 96, 0), window=GREY, foreground=BORDER),  # ours: a pilot
+        "coarse": Recipe(
+            smooth=True, resize=(96, 96, 0), window=GREY, foreground=BORDER
+        ),  # ours: a pilot
     }

@@ -20,7 +20,9 @@ from bench.errors import BenchError
 from bench.source import Source
 from bench.volumes import zipped
 
-NAME = re.compile(r"(?P<person>\d+)_(?P<field>\d+)_(?P<instance>\d+)_(?P<array>\d+)(?P<zip>\.zip)?", re.ASCII)
+NAME = re.compile(
+    r"(?P<person>\d+)_(?P<field>\d+)_(?P<instance>\d+)_(?P<array>\d+)(?P<zip>\.zip)?", re.ASCII
+)
 DEPTH = 6  # levels below the data set's folder, e.g. Bulk/Brain MRI/T1/10/<zip>
 THREADS = 8  # zips opened at once: on a network file system each waits for its server
 Found = tuple[list[Case], list[tuple[str, str]], list[tuple[str, str]]]
@@ -30,8 +32,10 @@ class Visits(Dataset):
     """A case is a visit that has the file of every channel, whether or not it has a label."""
 
     files: ClassVar[tuple[tuple[str, str], ...]]  # (field, file in its zip) of each channel
-    masks: ClassVar[tuple[str, ...]]  # in the first channel's zip; the first that is there is the label
-    unusable: ClassVar[str]  # folder beside a file that failed quality control, in place of the file
+    # in the first channel's zip; the first that is there is the label
+    masks: ClassVar[tuple[str, ...]]
+    # folder beside a file that failed quality control, in place of the file
+    unusable: ClassVar[str]
 
     def cases(self, root: Path) -> list[Case]:
         """Return the complete visits by person, instance and array.
@@ -58,7 +62,9 @@ class Visits(Dataset):
     def _judged(self, root: Path) -> Found:
         first = self.files[0][0]
         visits = {id: v for id, v in _visits(root, dict(self.files)).items() if first in v}
-        wanted = frozenset(self.masks) | {f for _, file in self.files for f in (file, self._refused(file))}
+        wanted = frozenset(self.masks) | {
+            f for _, file in self.files for f in (file, self._refused(file))
+        }
         images = frozenset(file for _, file in self.files)
         places = [place for visit in visits.values() for place in visit.values()]
         with ThreadPoolExecutor(THREADS) as pool:
@@ -115,7 +121,9 @@ def _visits(root: Path, fields: Container[str]) -> dict[str, dict[str, Path]]:
             twin = found.setdefault(id, {}).setdefault(match["field"], path)
             if twin != path:
                 first, second = sorted((str(twin), str(path)))
-                raise BenchError(f"{second}: {first} is the same visit; keep the zip or its folder, once")
+                raise BenchError(
+                    f"{second}: {first} is the same visit; keep the zip or its folder, once"
+                )
     return found
 
 
@@ -124,7 +132,9 @@ def _walk(folder: Path, depth: int) -> Iterator[tuple[re.Match[str], Path]]:
     try:
         entries = list(os.scandir(folder))
     except OSError as error:
-        raise BenchError(f"{folder}: cannot be listed ({error.strerror}); mend its permissions") from None
+        raise BenchError(
+            f"{folder}: cannot be listed ({error.strerror}); mend its permissions"
+        ) from None
     for entry in entries:
         match = NAME.fullmatch(entry.name)
         if match and (match["zip"] or entry.is_dir()):
@@ -183,7 +193,15 @@ class BrainVisits(Visits):
     masks = ("T1/T1_fast/T1_brain_seg.nii.gz", "T1/T1_fast/T1_brain_pveseg.nii.gz")
     unusable = "unusable"
     # of unpacked visits; what lies in a zip is asked for by name
-    unread = ("T1/*", "T1_fast/*", "T1_first/*", "transforms/*", "unusable/*", "T2_FLAIR/*", "lesions/*")
+    unread = (
+        "T1/*",
+        "T1_fast/*",
+        "T1_first/*",
+        "transforms/*",
+        "unusable/*",
+        "T2_FLAIR/*",
+        "lesions/*",
+    )
 
     def person(self, case: Case) -> str:
         """Return the participant, whose number is the same in all fields of an application."""

@@ -47,9 +47,12 @@ def write_missing(
     strange = sorted({*labels} - {*found})
     if strange:
         there = ", ".join(map(str, sorted(found)))
-        raise BenchError(f"--labels: value {strange[0]} is in no label map of {root}; there are {there}")
+        raise BenchError(
+            f"--labels: value {strange[0]} is in no label map of {root}; there are {there}"
+        )
     names = {
-        value: labels.get(value) or ask(f"name of label {value}, in {n} label maps", f"label_{value}")
+        value: labels.get(value)
+        or ask(f"name of label {value}, in {n} label maps", f"label_{value}")
         for value, n in sorted(found.items())
     }
     told = channels or _channels(cases[0], ask)
@@ -63,7 +66,9 @@ def write_missing(
     try:
         write_atomic(path, json.dumps(listing, indent=1) + "\n")
     except OSError as error:
-        raise BenchError(f"{path}: cannot be written ({error.strerror}); mend it and run again") from None
+        raise BenchError(
+            f"{path}: cannot be written ({error.strerror}); mend it and run again"
+        ) from None
     return ", ".join([*told, *(f"{value} {name}" for value, name in names.items())])
 
 
@@ -92,6 +97,9 @@ def _channels(case: Case, ask: Ask) -> list[str]:
     n = max(len(case.images), image.array.shape[0])
     guess = "CT" if image.array.min() < AIR else "MR"
     return [
-        ask(f"channel {i} (CT is windowed in HU, all else scaled)", guess if n == 1 else f"{guess}{i}")
+        ask(
+            f"channel {i} (CT is windowed in HU, all else scaled)",
+            guess if n == 1 else f"{guess}{i}",
+        )
         for i in range(n)
     ]

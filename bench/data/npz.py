@@ -21,9 +21,18 @@ from bench.volumes.archive import Limits
 LIMITS = Limits()
 
 DAMAGED = (  # zipfile and numpy's header parser raise all of these on damaged bytes
-    BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, LookupError, RuntimeError, TypeError,
-    SyntaxError, TokenError,
-)  # fmt: skip
+    BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    SyntaxError,
+    TokenError,
+)
 
 
 class Arrays:
@@ -55,9 +64,14 @@ class Arrays:
                     f"{name} would become {info.file_size} bytes of {info.compress_size}: a bomb"
                 )
             there = info.file_size - file.tell()
-            if dtype.hasobject or min(shape, default=1) < 0 or prod(shape) * dtype.itemsize != there:
+            if (
+                dtype.hasobject
+                or min(shape, default=1) < 0
+                or prod(shape) * dtype.itemsize != there
+            ):
                 raise ValueError(f"the header of {name} does not fit its content")
-            data = np.frombuffer(file.read(), dtype)  # the archive's checksum is compared on the way
+            # the archive's checksum is compared on the way
+            data = np.frombuffer(file.read(), dtype)
             return data.reshape(shape, order="F" if by_column else "C")
 
     @contextmanager

@@ -54,7 +54,8 @@ class Labelled(Division):
     holdout: float = sparse(0.0)  # share of them that validates, in place of the split's
     regions: tuple[tuple[int, ...], ...] = sparse(())  # label values of each, of a region head
     paint: tuple[tuple[int, int], ...] = sparse(())
-    ignore: int | None = sparse()  # value of voxels that nobody labelled, which give no loss and no score
+    # value of voxels that nobody labelled, which give no loss and no score
+    ignore: int | None = sparse()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,8 @@ class Entry(Part):
     take: str = sparse("")  # "40 cases" or "20 %"
     task: int | None = sparse()  # class labels of all its cases
     group: int | None = sparse()
-    unlabelled: bool = sparse(False)  # also scans without a label, of nobody who validates or is tested
+    # also scans without a label, of nobody who validates or is tested
+    unlabelled: bool = sparse(False)
     labelled: bool = sparse(False)  # are label maps read?
     classes: int = sparse(0)  # of these, background left out
 

@@ -65,7 +65,9 @@ class Prepared:
     def _fits(self, case: str, found: Packed, shape: str, lead: int = 0) -> Packed:
         """Refuse a frame that would fill the memory, or mislead: it must be as large as the index says."""
         if found.shape[lead:] != tuple(self._index.row(case)[shape]):
-            raise Damaged(self.folder / NAME, f"case {shown(case)} is of another shape than it says")
+            raise Damaged(
+                self.folder / NAME, f"case {shown(case)} is of another shape than it says"
+            )
         return found
 
     def fingerprint(self, case: str) -> np.ndarray | None:
@@ -82,9 +84,13 @@ class Prepared:
             label = self._fits(case, index.packed(case, "label"), "shape")
         voxels = [None if label is None else self._voxels(case, *f) for f in VOXELS.items()]
         found = Volume(
-            image, label, step=float(row["step"]), offset=float(row["offset"]),
-            foreground=voxels[0], classes=voxels[1],
-        )  # fmt: skip
+            image,
+            label,
+            step=float(row["step"]),
+            offset=float(row["offset"]),
+            foreground=voxels[0],
+            classes=voxels[1],
+        )
         found.name = f"{self.folder}/{case}"
         return found
 
@@ -93,13 +99,16 @@ class Prepared:
             return np.zeros((0, columns), np.int16)
         found = self._index.packed(case, frame)
         if found.shape[1:] != (columns,):
-            raise Damaged(self.folder / NAME, f"the {frame} of case {shown(case)} is no list of voxels")
+            raise Damaged(
+                self.folder / NAME, f"the {frame} of case {shown(case)} is no list of voxels"
+            )
         return found
 
 
 def opened(folder: Path) -> Prepared:
     """Open a prepared data set once per process; finished jobs never change, but may be made anew."""
-    return _opened(folder, stamp(folder / NAME), Path.cwd())  # a relative path means another elsewhere
+    # a relative path means another elsewhere
+    return _opened(folder, stamp(folder / NAME), Path.cwd())
 
 
 @lru_cache(maxsize=64)

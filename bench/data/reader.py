@@ -106,7 +106,9 @@ class Volume:
             BenchError: there is none.
         """
         if self.others is None:
-            raise BenchError("another case was asked for, and there is but one to read; take more cases")
+            raise BenchError(
+                "another case was asked for, and there is but one to read; take more cases"
+            )
         return self.others(rng)
 
     def random_start(self, size: Sequence[int], rng: np.random.Generator) -> tuple[int, int, int]:

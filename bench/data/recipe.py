@@ -41,7 +41,9 @@ class Prepared:
     step: float | None
 
 
-def prepare(volume: Volume3D, label: LabelVolume | None, recipe: Recipe, dataset: Dataset) -> Prepared:
+def prepare(
+    volume: Volume3D, label: LabelVolume | None, recipe: Recipe, dataset: Dataset
+) -> Prepared:
     """Apply a recipe: clip, scale, crop to foreground, resample (labels by nearest voxel).
 
     Intensities are scaled on the native voxels. Linear interpolation commutes with the scaling,
@@ -63,7 +65,9 @@ def prepare(volume: Volume3D, label: LabelVolume | None, recipe: Recipe, dataset
     if recipe.channels is not None:
         there, picked = len(volume.array), list(recipe.channels)
         if not all(0 <= c < there for c in picked):
-            raise BenchError(f"recipe: channels {picked}, counted from 0, and {volume.path} has {there}")
+            raise BenchError(
+                f"recipe: channels {picked}, counted from 0, and {volume.path} has {there}"
+            )
         volume = replace(volume, array=volume.array[picked])
     resample = smooth if recipe.smooth else linear
     channels = [_scaled(channel, recipe) for channel in volume.array]
@@ -100,7 +104,8 @@ def contiguous(label: LabelVolume, dataset: Dataset) -> np.ndarray:
     Raises:
         VolumeError: ``label_value``, with every value that the data set does not declare.
     """
-    known = {0: 0, **(dataset.raw_labels or {value: value for value in dataset.labels})}  # raw -> class
+    # raw -> class
+    known = {0: 0, **(dataset.raw_labels or {value: value for value in dataset.labels})}
     if dataset.ignore is not None:
         known[dataset.ignore] = VOID
     table = np.full(LARGEST, -1, np.int16)
@@ -137,7 +142,9 @@ def consistent(recipe: Recipe) -> None:
     if recipe.window is not None and not all(map(math.isfinite, recipe.window)):
         raise BenchError(f"recipe: window {list(recipe.window)} must be of finite numbers")
     if recipe.spacing is not None and not all(0 < s <= COARSEST for s in recipe.spacing):
-        raise BenchError(f"recipe: spacing {list(recipe.spacing)} must be above 0, at most {COARSEST} mm")
+        raise BenchError(
+            f"recipe: spacing {list(recipe.spacing)} must be above 0, at most {COARSEST} mm"
+        )
     if recipe.resize is not None and not (min(recipe.resize) >= 0 < max(recipe.resize) <= LONGEST):
         raise BenchError(
             f"recipe: resize {list(recipe.resize)} must be above 0, at most {LONGEST}, or 0 to keep an axis"
@@ -175,7 +182,9 @@ def _between(low: float, high: float) -> tuple[float, float]:
     return float(low), float(high) - float(low)
 
 
-SCALES: dict[str, Callable[[np.ndarray, Recipe], tuple[float, float]]] = {  # shift, and what becomes 1
+SCALES: dict[
+    str, Callable[[np.ndarray, Recipe], tuple[float, float]]
+] = {  # shift, and what becomes 1
     "window": lambda _, recipe: _between(*(recipe.window or (0.0, 1.0))),
     "zscore": lambda values, _: _zscore(values),
     "percentile": lambda values, _: _between(*np.percentile(values, PERCENTILES)),

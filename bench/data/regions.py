@@ -26,7 +26,9 @@ def paint(regions: Mapping[str, Sequence[int]], name: str) -> list[tuple[int, in
     """
     sets = {key: set(values) for key, values in regions.items()}
     if len({frozenset(own) for own in sets.values()}) < len(sets):
-        raise Misstated("regions", f"two of data set {name!r} have the same labels; take one of them")
+        raise Misstated(
+            "regions", f"two of data set {name!r} have the same labels; take one of them"
+        )
     for (one, a), (two, b) in combinations(sets.items(), 2):
         if a & b and not (a <= b or b <= a):
             raise Misstated(
@@ -38,7 +40,9 @@ def paint(regions: Mapping[str, Sequence[int]], name: str) -> list[tuple[int, in
     found = []
     for number in order:
         key, own = [*sets.items()][number]
-        alone = [v for v in sorted(own) if all(own <= other for other in sets.values() if v in other)]
+        alone = [
+            v for v in sorted(own) if all(own <= other for other in sets.values() if v in other)
+        ]
         if not alone:
             raise Misstated(
                 "head",

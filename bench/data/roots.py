@@ -19,7 +19,9 @@ class Roots:
 
     data: Path | None = None
     named: dict[str, Path] = field(default_factory=dict)
-    phantoms: bool = False  # is all of it synthetic? Then a pretraining list may name cases that are not here
+    phantoms: bool = (
+        False  # is all of it synthetic? Then a pretraining list may name cases that are not here
+    )
 
     @classmethod
     def here(cls, data: Path | None) -> Roots:
@@ -67,7 +69,9 @@ def _named(path: Path) -> dict[str, Path]:
     if document is None:
         return {}
     stated = document.build(dict[str, str], document.value.get("data", {}), ("data",))
-    return {name: _folder(document.where(("data", name)), Path(text)) for name, text in stated.items()}
+    return {
+        name: _folder(document.where(("data", name)), Path(text)) for name, text in stated.items()
+    }
 
 
 def _folder(where: str, folder: Path) -> Path:

@@ -46,7 +46,13 @@ class Made:
     def unread(cls, case: str, content: str, fault: str) -> Self:
         """Return a case that could not be read."""
         return cls(
-            case, content, Geometry((1, 1, 1), (1.0, 1.0, 1.0), ((0, 1),) * 3, (1, 1, 1)), 0.0, 0.0, {}, fault
+            case,
+            content,
+            Geometry((1, 1, 1), (1.0, 1.0, 1.0), ((0, 1),) * 3, (1, 1, 1)),
+            0.0,
+            0.0,
+            {},
+            fault,
         )
 
 
@@ -78,11 +84,18 @@ class Writer:
             file.write(frame)
         grid = made.geometry
         return {
-            "case": made.case, "content": made.content, "step": made.step, "offset": made.offset,
-            "native_shape": grid.native_shape, "native_spacing": grid.native_spacing, "box": grid.box,
-            "shape": grid.shape, "frames": places, "fault": made.fault,
+            "case": made.case,
+            "content": made.content,
+            "step": made.step,
+            "offset": made.offset,
+            "native_shape": grid.native_shape,
+            "native_spacing": grid.native_spacing,
+            "box": grid.box,
+            "shape": grid.shape,
+            "frames": places,
+            "fault": made.fault,
             **({"edges": grid.native_edges} if grid.native_edges else {}),
-        }  # fmt: skip
+        }
 
     def flush(self) -> None:
         """Put what was added on the disk: first the frames, then the lines that vouch for them."""
@@ -132,7 +145,9 @@ class Gathered:
         self.faults: dict[str, str] = {}  # by case, why it could not be read
         self.edges: dict[str, np.ndarray] = {}  # by case, where the axes are not at right angles
         self.files: list[tuple[Path, int]] = []  # and how many bytes of each count
-        wanted = {case: (number, content) for number, (case, content) in enumerate(contents.items())}
+        wanted = {
+            case: (number, content) for number, (case, content) in enumerate(contents.items())
+        }
         for shard in sorted(folder.glob("*.b2")):
             if filled := self._filled(shard, wanted):
                 self.files.append((shard, max(_end(self.rows[number]) for number in filled)))
@@ -174,7 +189,10 @@ class Gathered:
         """
         frames = self.rows["frames"]
         there = frames["length"] > 0
-        first = {n: int(np.argmax((there & (frames["file"] == n)).any(1))) for n in range(len(self.files))}
+        first = {
+            n: int(np.argmax((there & (frames["file"] == n)).any(1)))
+            for n in range(len(self.files))
+        }
         names: list[str] = []
         files, bases = np.zeros(len(self.files), np.int32), np.zeros(len(self.files), np.int64)
         room = 0
@@ -201,11 +219,16 @@ def join(found: Gathered, folder: Path, cases: Sequence[Case]) -> None:
     """
     if not found.done.all():
         lacking = cases[int(np.argmin(found.done))].id
-        raise BenchError(f"case {lacking}: what was written of it did not last; look at the disk, run again")
+        raise BenchError(
+            f"case {lacking}: what was written of it did not last; look at the disk, run again"
+        )
     files = found.place(folder)
-    unread = [0 if case.label is not None and case.id in found.faults else -1 for case in cases]  # of a map
+    # of a map
+    unread = [0 if case.label is not None and case.id in found.faults else -1 for case in cases]
     labels = zip(cases, unread, strict=True)
-    found.rows["class"] = [case.label if isinstance(case.label, int) else other for case, other in labels]
+    found.rows["class"] = [
+        case.label if isinstance(case.label, int) else other for case, other in labels
+    ]
     index.write(folder, found.rows, cases, files, found.faults, found.edges)
     index.Index(folder)  # refused here rather than by a later job
 

@@ -12,7 +12,9 @@ from bench.volumes.resampling import WHOLE, Geometry, Way
 Paint = Sequence[Sequence[int]]
 
 
-def restore_slabs(slabs: Iterable[np.ndarray], geometry: Geometry, paint: Paint | None = None) -> np.ndarray:
+def restore_slabs(
+    slabs: Iterable[np.ndarray], geometry: Geometry, paint: Paint | None = None
+) -> np.ndarray:
     """Return the label map on the native grid, uint8 (X, Y, Z); 0 outside the crop.
 
     Scores are resampled linearly, one class at a time against the best so far, and a native plane is
@@ -53,7 +55,9 @@ def restore_slabs(slabs: Iterable[np.ndarray], geometry: Geometry, paint: Paint 
         before = slab[..., -1:].copy() if way.mixes_planes else None
         first, done = stop, ready
     if first != geometry.shape[2]:
-        raise ValueError(f"the slabs end after {first} planes of the prepared grid {geometry.shape}")
+        raise ValueError(
+            f"the slabs end after {first} planes of the prepared grid {geometry.shape}"
+        )
     return native
 
 
@@ -83,7 +87,9 @@ def _check(slab: np.ndarray, first: int, shape: Triple, paint: Paint | None) -> 
         raise ValueError(f"scores {slab.shape} at plane {first} are not 1-256 classes on {shape}")
     for channel, label in paint or ():
         if not (0 <= channel < len(slab) and 0 <= label < 256):
-            raise ValueError(f"channel {channel} as label {label}: there are {len(slab)}, and labels to 255")
+            raise ValueError(
+                f"channel {channel} as label {label}: there are {len(slab)}, and labels to 255"
+            )
 
 
 def _highest(scores: _Scores, way: Way) -> np.ndarray:

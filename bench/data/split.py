@@ -23,17 +23,24 @@ from bench.errors import BenchError, Misstated, unknown
 RULE = "rule"
 EVEN = "even"  # 70 / 10 / 20 to the patient, in the order of the rule's hash: 7:1:2 where no list is known
 FIVE = "rule_5fold"  # five folds by the same kind of rule: every patient is tested once
-CV5 = "cv5"  # five folds that differ by one patient at most: cross-validation over all labelled cases
+CV5 = (
+    "cv5"  # five folds that differ by one patient at most: cross-validation over all labelled cases
+)
 LEAVE_ONE_OUT = "leave_one_out"
 RULES = (RULE, EVEN, FIVE, CV5, LEAVE_ONE_OUT)  # known to every data set
-GIVEN = (
-    "given"  # known to those that come with labelled cases to test on: the parts that these say they are of
-)
-SAID: dict[str, Which] = {"training": "train", "validation": "val", "testing": "test", "test": "test"}
+GIVEN = "given"  # known to those that come with labelled cases to test on: the parts that these say they are of
+SAID: dict[str, Which] = {
+    "training": "train",
+    "validation": "val",
+    "testing": "test",
+    "test": "test",
+}
 FOLDS = {FIVE: 5, CV5: 5}  # where there are more than one, and as many whoever is there
 SIDES: tuple[Which, ...] = ("train", "val", "test")
 PARTS = {RULE: SIDES, EVEN: SIDES}  # that nobody may lack
-FEWEST = 5  # test patients of ``rule``: it draws each by himself, so of few patients it may test one
+FEWEST = (
+    5  # test patients of ``rule``: it draws each by himself, so of few patients it may test one
+)
 
 
 @dataclass(frozen=True)
@@ -86,16 +93,24 @@ def folds(
         turn = {p: i % 5 for i, p in enumerate(sorted(patients, key=lambda p: unit(CV5, name, p)))}
         found = [_fold(split, k, {p: _tested(turn[p] == k) for p in patients}) for k in range(5)]
     elif split == LEAVE_ONE_OUT:
-        found = [_fold(split, i, {p: _tested(p == one) for p in patients}) for i, one in enumerate(patients)]
+        found = [
+            _fold(split, i, {p: _tested(p == one) for p in patients})
+            for i, one in enumerate(patients)
+        ]
     elif split in dataset.splits:
-        found = [_without(fold, without) for fold in _registered(dataset, split, name, [*patients, *without])]
+        found = [
+            _without(fold, without)
+            for fold in _registered(dataset, split, name, [*patients, *without])
+        ]
     elif split == GIVEN:
         found = [_given(name, cases)]
     else:
         known = [*dataset.splits, *RULES, GIVEN]
         raise Misstated("split", unknown(f"split of data set {name!r}", split, known))
     if not patients:
-        raise BenchError(f"{name}: none of its {len(cases)} cases has a label; nothing to train and test on")
+        raise BenchError(
+            f"{name}: none of its {len(cases)} cases has a label; nothing to train and test on"
+        )
     for fold in found:
         _full(name, fold, len(patients))
     return found
@@ -149,8 +164,14 @@ def _given(name: str, cases: Sequence[Case]) -> Fold:
         said = case.meta.get("part", "")
         part = SAID.get(said)
         if part is None or parts.setdefault(case.patient, part) != part:
-            why = f"is of part {said!r}" if part is None else f"shows patient {case.patient} of another part"
-            raise Misstated("split", f"{name}: split {GIVEN!r}: case {case.id} {why}; take 'split: {EVEN}'")
+            why = (
+                f"is of part {said!r}"
+                if part is None
+                else f"shows patient {case.patient} of another part"
+            )
+            raise Misstated(
+                "split", f"{name}: split {GIVEN!r}: case {case.id} {why}; take 'split: {EVEN}'"
+            )
     if "val" not in parts.values():
         train = sorted(
             (p for p, part in parts.items() if part == "train"), key=lambda p: unit(GIVEN, name, p)
@@ -168,7 +189,9 @@ def _by_fifth(name: str, patient: str, fold: int) -> str:
 
 def _fold(split: str, index: int, parts: Mapping[str, str]) -> Fold:
     """Return a fold of patients, each in the part that is said of it."""
-    members = (tuple(p for p, part in parts.items() if part == name) for name in ("train", "val", "test"))
+    members = (
+        tuple(p for p, part in parts.items() if part == name) for name in ("train", "val", "test")
+    )
     return Fold(split, index, *members)
 
 
@@ -187,7 +210,9 @@ def _registered(dataset: Dataset, split: str, name: str, patients: Sequence[str]
 
 
 def _without(fold: Fold, gone: Collection[str]) -> Fold:
-    train, val, test = (tuple(p for p in part if p not in gone) for part in (fold.train, fold.val, fold.test))
+    train, val, test = (
+        tuple(p for p in part if p not in gone) for part in (fold.train, fold.val, fold.test)
+    )
     return replace(fold, train=train, val=val, test=test)
 
 
@@ -205,7 +230,9 @@ def listed(dataset: Dataset, split: str) -> list[Fold]:
 
     entries = typed.build(tuple[dict[str, Any], ...], read.get("folds", [read]), where, ("folds",))
     folds = [
-        Fold(split, i, *(typed.build(tuple[str, ...], entry.get(p, ()), where, (p,)) for p in SIDES))
+        Fold(
+            split, i, *(typed.build(tuple[str, ...], entry.get(p, ()), where, (p,)) for p in SIDES)
+        )
         for i, entry in enumerate(entries)
     ]
     for fold in folds:

@@ -31,9 +31,12 @@ _stop = threading.Event()
 
 
 def run(
-    store: Store, queue: Queue, count: int, on_outcome: Callable[[Outcome], None],
+    store: Store,
+    queue: Queue,
+    count: int,
+    on_outcome: Callable[[Outcome], None],
     on_start: Callable[[str], RunOptions] = lambda job: RunOptions(),
-) -> None:  # fmt: skip
+) -> None:
     """Run everything in ``queue``; failures stay with their jobs.
 
     Args:
@@ -82,7 +85,8 @@ class Queue:
         now = time.monotonic()
         for job in self._waiting:
             ready = all(self._settled(need) for need in self._plan.jobs[job].needs) and all(
-                self._settled(guard) or guard in self.outcomes for guard in self._plan.after.get(job, ())
+                self._settled(guard) or guard in self.outcomes
+                for guard in self._plan.after.get(job, ())
             )
             if ready and self._again.get(job, 0.0) <= now:
                 self._waiting.remove(job)
@@ -93,7 +97,10 @@ class Queue:
     def finish(self, outcome: Outcome) -> None:
         """Note how a job ended; one that is busy elsewhere, or was stopped, waits for its turn again."""
         self._running.discard(outcome.job)
-        if outcome.state in ("busy", "stopped"):  # only its own worker was told to stop: the run goes on
+        if outcome.state in (
+            "busy",
+            "stopped",
+        ):  # only its own worker was told to stop: the run goes on
             self._again[outcome.job] = time.monotonic() + LOOK_AGAIN
             insort_left(self._waiting, outcome.job, key=self._turn)  # the first of its stage
             return
@@ -112,11 +119,15 @@ class Queue:
         return STAGES["guard"] if kind == "finetune" and scratch else STAGES[kind]
 
     def _settled(self, job: str) -> bool:
-        return job not in self._todo or (job in self.outcomes and self.outcomes[job].state == "done")
+        return job not in self._todo or (
+            job in self.outcomes and self.outcomes[job].state == "done"
+        )
 
     def _drop_hopeless(self) -> None:
         need = self._plan.hopeless
-        while gone := {job: by for job in self._waiting if (by := need(job, self._failed)) is not None}:
+        while gone := {
+            job: by for job in self._waiting if (by := need(job, self._failed)) is not None
+        }:
             for job, by in gone.items():  # then look for what needs these
                 bad = self.outcomes[by]
                 reason = f"needs {self._plan.jobs[by].kind} {by}, which {bad.state}: {bad.reason}"
@@ -194,7 +205,9 @@ class Attempts:
         tried.count = 0
         why = f"{how}, {TRIES} times in a row without a step of progress"
         if self._store.done(job):
-            return Outcome(job, "failed", f"scoring: {why}; run again with more memory or fewer workers")
+            return Outcome(
+                job, "failed", f"scoring: {why}; run again with more memory or fewer workers"
+            )
         return self._failed(job, why)
 
     def _failed(self, job: str, reason: str) -> Outcome:

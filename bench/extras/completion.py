@@ -78,7 +78,9 @@ def answer(parser: argparse.ArgumentParser, words: Sequence[str]) -> Iterator[st
             yield printable(name) + (f"\t{printable(about)}" if about else "")
 
 
-def _candidates(parser: argparse.ArgumentParser, before: Sequence[str], word: str) -> Iterator[Candidate]:
+def _candidates(
+    parser: argparse.ArgumentParser, before: Sequence[str], word: str
+) -> Iterator[Candidate]:
     """Yield what the parser takes next; files are left to the shell where nothing is yielded."""
     wants: argparse.Action | None = None  # a flag that waits for its value
     given = 0  # words that are no flags, since the command
@@ -95,7 +97,9 @@ def _candidates(parser: argparse.ArgumentParser, before: Sequence[str], word: st
         yield from _values(wants, word)
     elif word.startswith("-"):
         for action in parser._actions:
-            once = not isinstance(action, argparse._AppendAction) and {*action.option_strings} & {*before}
+            once = not isinstance(action, argparse._AppendAction) and {*action.option_strings} & {
+                *before
+            }
             if action.option_strings and not once:
                 yield action.option_strings[-1], action.help or ""
     else:
@@ -146,8 +150,10 @@ def _networks() -> list[str]:
 
 
 NAMES: dict[str, Callable[[], list[str]]] = {
-    "method": _names("method"), "dataset": _names("dataset"), "network": _networks,
-}  # fmt: skip
+    "method": _names("method"),
+    "dataset": _names("dataset"),
+    "network": _networks,
+}
 
 
 def _protocols() -> list[str]:

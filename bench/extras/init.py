@@ -51,9 +51,15 @@ def init(
             f"{root}: no folder imagesTr{dicom_inside(root)}; the layout is MSD's or nnU-Net's for raw data: "
             "imagesTr, labelsTr and dataset.json (for another one 'bench new dataset' begins a data set)"
         )
-    path = to or Path(f"{re.sub(r'[^A-Za-z0-9_]+', '_', root.name).strip('_').lower() or 'first'}.yaml")
+    path = to or Path(
+        f"{re.sub(r'[^A-Za-z0-9_]+', '_', root.name).strip('_').lower() or 'first'}.yaml"
+    )
     if path.exists() or not path.parent.is_dir():
-        why = "there already, and nothing is overwritten" if path.exists() else f"no folder {path.parent}"
+        why = (
+            "there already, and nothing is overwritten"
+            if path.exists()
+            else f"no folder {path.parent}"
+        )
         raise BenchError(f"{path}: {why}; name another file with --to")
     with ExitStack() as undo:
         if not (root / "dataset.json").exists():
@@ -72,7 +78,12 @@ def init(
                 f"{path}: cannot be written ({error.strerror}); name another file with --to"
             ) from None
         undo.pop_all()
-    return [*told, *_told(survey, chosen), printable(f"{path}: written; next:"), printable(f"    {command}")]
+    return [
+        *told,
+        *_told(survey, chosen),
+        printable(f"{path}: written; next:"),
+        printable(f"    {command}"),
+    ]
 
 
 def _listing(root: Path, given: tuple[str, str], ask: Ask, workers: int) -> list[str]:
@@ -85,7 +96,9 @@ def _listing(root: Path, given: tuple[str, str], ask: Ask, workers: int) -> list
             raise BenchError(f"{flag}: {path} names them; leave it out, or change the file")
         return []
     names = tuple(filter(None, (name.strip() for name in channels.split(","))))
-    return [printable(f"{path}: written ({write_missing(root, _labels(labels), names, ask, workers)})")]
+    return [
+        printable(f"{path}: written ({write_missing(root, _labels(labels), names, ask, workers)})")
+    ]
 
 
 def _labels(text: str) -> dict[int, str]:
@@ -141,7 +154,9 @@ def _told(survey: Survey, chosen: First) -> list[str]:
     lines = [f"{survey.name}: {seen_in_words(survey)}"]
     if survey.findings:
         out = f", {len(chosen.excluded)} cases left out" if chosen.excluded else ""
-        lines.append(f"{len(survey.findings)} findings{out}; 'bench check {survey.name}' lists them")
+        lines.append(
+            f"{len(survey.findings)} findings{out}; 'bench check {survey.name}' lists them"
+        )
     if visits := likely_visits(survey.cases):
         lines.append(visits)
     lines += [f"recipe: {doubt}" for doubt in chosen.doubts]

@@ -36,16 +36,22 @@ def new(kind: str, name: str, to: Path) -> list[str]:
     mine = f"my_{kind}"
     templates = [file for file in sorted(TEMPLATES.rglob(f"*{mine}*")) if file.suffix != ".pyc"]
     texts = {
-        to / str(file.relative_to(TEMPLATES)).replace(mine, name): _named(file.read_text(), mine, name)
+        to / str(file.relative_to(TEMPLATES)).replace(mine, name): _named(
+            file.read_text(), mine, name
+        )
         for file in templates
     }
     there = ", ".join(str(path) for path in texts if path.exists() or path.is_symlink())
     if there:
-        raise BenchError(f"{there}: there already, and nothing is overwritten; take another name or --to")
+        raise BenchError(
+            f"{there}: there already, and nothing is overwritten; take another name or --to"
+        )
     try:
         write_new(texts)
     except OSError as error:
-        raise BenchError(f"--to {printable(str(to))}: {error.strerror}; name a folder to write to") from None
+        raise BenchError(
+            f"--to {printable(str(to))}: {error.strerror}; name a folder to write to"
+        ) from None
     return [*map(printable, map(str, texts)), *_next(name, to)]
 
 
@@ -74,7 +80,9 @@ def _check_name(kind: str, name: str) -> None:
             f"{name[:80]!r}: is no name for a {kind}; take letters, digits and '_', beginning with a letter"
         )
     if name in sys.stdlib_module_names or find_spec(name) is not None:
-        raise BenchError(f"{name!r}: is a Python package, which {name}.py would hide; take another name")
+        raise BenchError(
+            f"{name!r}: is a Python package, which {name}.py would hide; take another name"
+        )
     there = {
         "method": lambda: registry.names("method"),
         "dataset": lambda: registry.names("dataset"),
@@ -82,4 +90,6 @@ def _check_name(kind: str, name: str) -> None:
         "protocol": lambda: ["_".join(under(path)) for path in named.files()],
     }[kind]()
     if name in there:
-        raise BenchError(f"{kind} {name!r} is there already; 'bench list {kind}s' has all, take another name")
+        raise BenchError(
+            f"{kind} {name!r} is there already; 'bench list {kind}s' has all, take another name"
+        )

@@ -19,7 +19,15 @@ from bench.jobs.pretrain.spec import PretrainSpec
 
 KINDS: dict[str, type[Kind]] = {  # in the order in which a run does them
     spec.kind: spec
-    for spec in (PrepareSpec, GuardSpec, PretrainSpec, FinetuneSpec, EvaluateSpec, LatencySpec, EmbedSpec)
+    for spec in (
+        PrepareSpec,
+        GuardSpec,
+        PretrainSpec,
+        FinetuneSpec,
+        EvaluateSpec,
+        LatencySpec,
+        EmbedSpec,
+    )
 }
 
 
@@ -36,5 +44,7 @@ def read(described: Mapping[str, Any], where: str) -> Job:
     kind = described["kind"]
     if kind not in KINDS:
         raise BenchError(f"{where}: {unknown('kind of job', str(kind), KINDS)}")
-    spec = typed.build(KINDS[kind], described["spec"], lambda keys: ".".join((where, "spec", *keys)))
+    spec = typed.build(
+        KINDS[kind], described["spec"], lambda keys: ".".join((where, "spec", *keys))
+    )
     return Job(spec, tuple(described["needs"]))

@@ -36,7 +36,9 @@ def true_classes(prepared: Prepared, cases: Sequence[str], count: int) -> list[i
 
 
 def save(
-    folder: Path, scores: Mapping[str, np.ndarray], decided: Callable[[np.ndarray], np.ndarray] | None = None
+    folder: Path,
+    scores: Mapping[str, np.ndarray],
+    decided: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> None:
     """Keep the scores of each case, (K,) probabilities, in one small file.
 

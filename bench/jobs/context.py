@@ -24,7 +24,8 @@ class RunOptions:
     """What one command brings to a job: never part of the job's identity, and never another command's."""
 
     roots: dict[str, str] = field(default_factory=dict)  # data set -> its folder on this machine
-    files: dict[str, str] = field(default_factory=dict)  # digest -> a file of weights made elsewhere
+    # digest -> a file of weights made elsewhere
+    files: dict[str, str] = field(default_factory=dict)
     threads: int = 1
     loaders: int = 0  # processes that read, or that share a job's cases
     scoring: Sequence[Scoring] = ()  # ways to score an evaluation
@@ -45,7 +46,8 @@ class Context(Generic[S]):
     folder: Path  # becomes DIR/jobs/<id>
     log: Callable[[str], None] = lambda line: None
     stopping: Callable[[], bool] = lambda: False
-    fresh: Callable[[Mapping[str, Any]], bool] = lambda manifest: True  # would today's source make it again?
+    # would today's source make it again?
+    fresh: Callable[[Mapping[str, Any]], bool] = lambda manifest: True
     facts: dict[str, Any] = field(default_factory=dict)  # goes into the manifest
     earlier: float = 0.0  # seconds of the attempts that this one goes on from
     _began: float = field(default_factory=time.monotonic)

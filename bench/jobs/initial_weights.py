@@ -58,11 +58,14 @@ def start(
     if spec.init == "random":
         return None
     tensors, manifest = _weights(spec.init, context, pretrained)
-    receipt = transfer.load(network, control(tensors), manifest, output=output, lacks=spec.given.lacks)
+    receipt = transfer.load(
+        network, control(tensors), manifest, output=output, lacks=spec.given.lacks
+    )
     context.log(receipt.line())
     left_open = manifest.params.get(imported.OPEN)
     context.facts.update(
-        method=manifest.method, receipt=receipt.facts() | ({imported.OPEN: left_open} if left_open else {})
+        method=manifest.method,
+        receipt=receipt.facts() | ({imported.OPEN: left_open} if left_open else {}),
     )
     return receipt
 
@@ -85,10 +88,14 @@ def rehearse(network: Model, path: Path, given: Given) -> str:
     return f"{path}: {left_open}" if left_open else ""
 
 
-def _weights(init: str, context: Context[Any], pretrained: Path | None) -> tuple[Tensors, transfer.Manifest]:
+def _weights(
+    init: str, context: Context[Any], pretrained: Path | None
+) -> tuple[Tensors, transfer.Manifest]:
     if pretrained is not None:
         step = init.partition("@")[2]
-        return transfer.read(pretrained / (f"weights-{step}.safetensors" if step else "weights.safetensors"))
+        return transfer.read(
+            pretrained / (f"weights-{step}.safetensors" if step else "weights.safetensors")
+        )
     digest = init.removeprefix("file:")
     path = Path(context.run.files[digest])
     context.log(f"weights of {path}")

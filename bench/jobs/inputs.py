@@ -30,7 +30,13 @@ def part(prepared: Prepared, data: Part, root: str | None) -> list[str]:
 
 
 def labelled(
-    prepared: Prepared, data: Labelled, which: Which, root: str | None, seed: int, *, full: bool = False
+    prepared: Prepared,
+    data: Labelled,
+    which: Which,
+    root: str | None,
+    seed: int,
+    *,
+    full: bool = False,
 ) -> list[str]:
     """Return the case ids that train or validate at a spec's label fraction.
 
@@ -58,7 +64,11 @@ def _of(cases: Sequence[Case], patients: Sequence[str]) -> list[str]:
 
 
 def mixed(
-    prepared: Sequence[Prepared], data: Sequence[Entry], take: Take, seed: int, roots: dict[str, str]
+    prepared: Sequence[Prepared],
+    data: Sequence[Entry],
+    take: Take,
+    seed: int,
+    roots: dict[str, str],
 ) -> list[tuple[int, Case]]:
     """Return the cases that a pretraining reads, each with the index of its data set.
 
@@ -81,9 +91,13 @@ def mixed(
         selected += [(index, case) for case in cases]
     named = [(data[index].dataset, case) for index, case in selected]
     remaining = {(name, case.id) for name, case in case_filter.shared(named, take, seed)}
-    read = [f for f, (name, case) in zip(selected, named, strict=True) if (name, case.id) in remaining]
+    read = [
+        f for f, (name, case) in zip(selected, named, strict=True) if (name, case.id) in remaining
+    ]
     for number, (opened, item) in enumerate(zip(prepared, data, strict=True)):
-        case_filter.check_usable(item.dataset, [case.id for n, case in read if n == number], opened.faults)
+        case_filter.check_usable(
+            item.dataset, [case.id for n, case in read if n == number], opened.faults
+        )
     return read
 
 
@@ -97,7 +111,9 @@ def fold_of(prepared: Prepared, data: Division, root: str | None) -> splits.Fold
     cases = prepared.cases()
     kept_cases = case_filter.kept(cases, data.where, data.exclude)
     gone = {c.patient for c in cases} - {c.patient for c in kept_cases}
-    folds = splits.folds(declaration(data.dataset, root), data.dataset, kept_cases, data.split, gone)
+    folds = splits.folds(
+        declaration(data.dataset, root), data.dataset, kept_cases, data.split, gone
+    )
     fold = folds[data.fold or 0]
     if data.split_hash not in (None, fold.digest):
         raise BenchError(

@@ -22,8 +22,12 @@ MAPS = "segmentation"
 START = 1.5  # a job's imports, reading, writing, for those that train or predict
 # Of one GPU, assumed for forecasts; not measured by this project.
 TERAFLOPS_PER_GPU = 20.0  # of a data-centre card on these networks
-GPU_STEP = 0.02  # seconds of a step, however small: a thousand kernels to launch, and the optimiser's
-GPU_SAMPLE = 0.002  # seconds for the loader's processes to read and cut a sample, while the GPU computes
+GPU_STEP = (
+    0.02  # seconds of a step, however small: a thousand kernels to launch, and the optimiser's
+)
+GPU_SAMPLE = (
+    0.002  # seconds for the loader's processes to read and cut a sample, while the GPU computes
+)
 GIGAFLOPS_PER_THREAD = 25.0  # one CPU core on these networks in fp32, measured; see docs/speed.md
 
 
@@ -149,8 +153,13 @@ class NetSpec(Net):
             BenchError: the network cannot read such a crop.
         """
         catalog.check_crop(net.network, net.preset, net.crop)
-        version, source = catalog.entry(net.network).version, registry.source("network", net.network)
-        return cls(net.network, net.preset, net.crop, in_channels=channels, version=version, source=source)
+        version, source = (
+            catalog.entry(net.network).version,
+            registry.source("network", net.network),
+        )
+        return cls(
+            net.network, net.preset, net.crop, in_channels=channels, version=version, source=source
+        )
 
     def flops(self, with_decoder: bool) -> float:
         """Return the operations of one voxel's way through the network, or through its encoder alone."""

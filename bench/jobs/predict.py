@@ -85,7 +85,7 @@ def mirrored(network: nn.Module, windows: Windows) -> Callable[[Tensor], Tensor]
 @torch.no_grad()
 def class_scores(
     network: nn.Module, volume: Volume, windows: Windows, head: str = "softmax"
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Return the probability of each class, float64 (K,): from the mean over all windows.
 
     Windows are read by box, so a volume is never held whole; outside it they read as in training.
@@ -141,10 +141,15 @@ def _starts(length: int, size: int, overlap: float) -> list[int]:
 
 
 def mean_dice(  # noqa: PLR0913 - how regions are painted comes in two parts
-    network: nn.Module, prepared: Prepared, cases: Sequence[str], windows: Windows,
-    regions: Sequence[tuple[int, ...]] = (), paint: Paint = (), seen: Seen | None = None,
+    network: nn.Module,
+    prepared: Prepared,
+    cases: Sequence[str],
+    windows: Windows,
+    regions: Sequence[tuple[int, ...]] = (),
+    paint: Paint = (),
+    seen: Seen | None = None,
     ignore: int | None = None,
-) -> float:  # fmt: skip
+) -> float:
     """Return the mean Dice over cases and their labels on the prepared grid; for selection only.
 
     Under a region head, with ``regions`` and how they are painted, Dice is of these. ``seen`` is shown each
@@ -158,7 +163,9 @@ def mean_dice(  # noqa: PLR0913 - how regions are painted comes in two parts
     values = []
     for case in cases:
         volume = prepared.volume(case)
-        predicted = restore_slabs(slabs(network, volume, windows), unchanged(volume.shape), paint or None)
+        predicted = restore_slabs(
+            slabs(network, volume, windows), unchanged(volume.shape), paint or None
+        )
         label = prepared.label(case)
         dice = score(predicted, label, (1.0, 1.0, 1.0), ("dice",), regions=named, ignore=ignore)
         values += [s.value for s in dice if s.value is not None]
@@ -169,9 +176,13 @@ def mean_dice(  # noqa: PLR0913 - how regions are painted comes in two parts
 
 
 def mean_accuracy(
-    network: nn.Module, prepared: Prepared, cases: Sequence[str], windows: Windows, head: str = "softmax",
+    network: nn.Module,
+    prepared: Prepared,
+    cases: Sequence[str],
+    windows: Windows,
+    head: str = "softmax",
     seen: Seen | None = None,
-) -> float:  # fmt: skip
+) -> float:
     """Return the share of cases whose class is found; for selection only.
 
     ``seen`` is shown each case and the scores of its classes.

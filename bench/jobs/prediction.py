@@ -12,7 +12,9 @@ CASE = 0.1  # seconds of a predicted case: reading, writing, scoring
 VOXEL = 1e-6  # of a voxel of it: resampling to the original grid, surface distances
 
 
-def seconds(net: NetSpec, inference: Inference, sides: Sequence[float], task: str, speed: float) -> float:
+def seconds(
+    net: NetSpec, inference: Inference, sides: Sequence[float], task: str, speed: float
+) -> float:
     """Return the seconds of one case: by the windows over it, and its voxels.
 
     Args:

@@ -130,12 +130,21 @@ def _of_maps(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[st
         if pooled is not None:
             pooled.add(predicted, reference)
         grid = prepared.geometry(case)
-        scored = score(
-            predicted, reference, grid.native_spacing, each, scoring.convention,
-            affine=None if grid.native_edges is None else np.transpose(grid.native_edges),
-            labels=[int(v) for v in scoring.labels] if not scoring.regions else None,
-            regions=scoring.regions or None, empty=scoring.empty,
-        ) if each else []  # fmt: skip
+        scored = (
+            score(
+                predicted,
+                reference,
+                grid.native_spacing,
+                each,
+                scoring.convention,
+                affine=None if grid.native_edges is None else np.transpose(grid.native_edges),
+                labels=[int(v) for v in scoring.labels] if not scoring.regions else None,
+                regions=scoring.regions or None,
+                empty=scoring.empty,
+            )
+            if each
+            else []
+        )
         if seen is not None:
             scored = [*scored, *_as_validated(seen[case][:], prepared.label(case), scoring)]
         rows += [row(case, prepared.patient(case), names[s.target], s) for s in scored]
@@ -204,6 +213,11 @@ def of_classes(
 def row(case: str, patient: str, target: str, score: Score) -> dict[str, Any]:
     """Return one score as the columns of ``record.SCORES``."""
     return {
-        "case": case, "patient": patient, "target": target, "metric": score.metric, "value": score.value,
-        "unit": score.unit, "status": score.status,
-    }  # fmt: skip
+        "case": case,
+        "patient": patient,
+        "target": target,
+        "metric": score.metric,
+        "value": score.value,
+        "unit": score.unit,
+        "status": score.status,
+    }

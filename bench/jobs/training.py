@@ -19,9 +19,13 @@ from bench.train.samples import Sample, Samples
 
 
 def batches(
-    context: Context[Any], training: Training, read: Callable[[int, int, int], Sample], cases: int,
-    start: int, each: int = 1,
-) -> Iterator[dict[str, Tensor]]:  # fmt: skip
+    context: Context[Any],
+    training: Training,
+    read: Callable[[int, int, int], Sample],
+    cases: int,
+    start: int,
+    each: int = 1,
+) -> Iterator[dict[str, Tensor]]:
     """Yield this process's micro-batches of a training job from step ``start`` on.
 
     Args:
@@ -34,14 +38,18 @@ def batches(
     """
     drawn = Samples(cases, training.batch, context.spec.seed, read, each)
     return samples.batches(
-        drawn, training.batch, start, training.steps or 0, accumulate=training.accumulate,
+        drawn,
+        training.batch,
+        start,
+        training.steps or 0,
+        accumulate=training.accumulate,
         workers=context.run.loaders,
-    )  # fmt: skip
+    )
 
 
 def check_micro_batches(
     module: nn.Module, settings: Training, kind: str, frozen: nn.Module | None = None
-) -> None:  # fmt: skip
+) -> None:
     """Refuse to cut the batch of what has batch norm, whatever the facts of a network from outside say.
 
     Args:
@@ -54,7 +62,9 @@ def check_micro_batches(
         BenchError: names the first such layer.
     """
     still = set(frozen.modules()) if frozen is not None else set()
-    names = [name for name, layer in module.named_modules() if _over_batch(layer) and layer not in still]
+    names = [
+        name for name, layer in module.named_modules() if _over_batch(layer) and layer not in still
+    ]
     if settings.accumulate > 1 and names:
         what = f"layer {names[0]!r} is a batch norm, whose statistics are of the whole batch"
         raise BenchError(micro_batches(kind, what))
@@ -62,14 +72,20 @@ def check_micro_batches(
 
 def _over_batch(layer: nn.Module) -> bool:
     """Tell whether a layer normalises by its batch: torch's batch norms, or one of that name."""
-    return isinstance(layer, _BatchNorm) or "batchnorm" in type(layer).__name__.lower().replace("_", "")
+    return isinstance(layer, _BatchNorm) or "batchnorm" in type(layer).__name__.lower().replace(
+        "_", ""
+    )
 
 
 def keep_curve(context: Context[Any], curve: Curve) -> None:
     """Write ``curve.csv`` and note steps, samples, voxels and the share of time spent waiting."""
     if curve.rows:
-        pd.DataFrame(curve.rows).to_csv(context.folder / "curve.csv", index=False, float_format="%.6g")
+        pd.DataFrame(curve.rows).to_csv(
+            context.folder / "curve.csv", index=False, float_format="%.6g"
+        )
     context.facts.update(
         steps=int(curve.rows[-1]["step"]) if curve.rows else 0,
-        samples=curve.samples, voxels=curve.voxels, waited=round(curve.waited, 3),
-    )  # fmt: skip
+        samples=curve.samples,
+        voxels=curve.voxels,
+        waited=round(curve.waited, 3),
+    )

@@ -8,7 +8,15 @@ from bench.data.recipe import consistent
 from bench.dataset import Recipe
 from bench.errors import BenchError
 from bench.job import Job
-from bench.jobs.kind import GPU_SAMPLE, GPU_STEP, START, TERAFLOPS_PER_GPU, Kind, NetSpec, PlanContext
+from bench.jobs.kind import (
+    GPU_SAMPLE,
+    GPU_STEP,
+    START,
+    TERAFLOPS_PER_GPU,
+    Kind,
+    NetSpec,
+    PlanContext,
+)
 from bench.jobs.prepare.spec import PrepareSpec
 from bench.nets import catalog
 from bench.protocol.sections import Training
@@ -52,7 +60,9 @@ class TrainingKind(Kind):
     def seconds(self, job: Job, plan: PlanContext) -> float | None:
         """By its operations."""
         work, steps = self.operations(), self.training.steps
-        return None if work is None or steps is None else START + work / plan.speed(job) + steps * STEP
+        return (
+            None if work is None or steps is None else START + work / plan.speed(job) + steps * STEP
+        )
 
     def gpu_seconds(self) -> float | None:
         """By whatever is slowest in a step: to compute, to launch, or to read its samples."""
@@ -98,4 +108,8 @@ def micro_batches(kind: str, what: str) -> str:
 def batch_norm(network: str) -> str:
     """Return what a network does over a batch, in words, as its facts say it; nothing without batch norm."""
     has = catalog.entry(network).batch_norm
-    return f"network {network!r} has batch norm, whose statistics are of the whole batch" if has else ""
+    return (
+        f"network {network!r} has batch norm, whose statistics are of the whole batch"
+        if has
+        else ""
+    )

@@ -23,7 +23,8 @@ class Basis:
 
     axes: int
     waves: int  # cosines per axis, even
-    ends: tuple[tuple[float, float], ...]  # where a box may begin and end along an axis, as shares of it
+    # where a box may begin and end along an axis, as shares of it
+    ends: tuple[tuple[float, float], ...]
     power: float  # weight of a cosine: ``length ** power * exp(-(length / width) ** 2)``,
     width: float  # against the spectrum of scans; the mean has none
 
@@ -46,14 +47,21 @@ class Basis:
     def corners(self) -> np.ndarray:
         """Both ends of every box along every axis, (2 axes, box)."""
         places = np.indices((len(self.ends),) * self.axes).reshape(self.axes, -1)
-        return np.concatenate([self.starts[places], (self.starts + self.extents)[places]]).astype(np.float32)
+        return np.concatenate([self.starts[places], (self.starts + self.extents)[places]]).astype(
+            np.float32
+        )
 
     def copies(self, thumbnail: np.ndarray) -> np.ndarray:
         """Return the cosines of a whole thumbnail, in every order of its axes, (parity, order, cosine)."""
         d = self.axes
-        found = read(thumbnail, [_waves(self.waves) @ sampling(len(thumbnail), POINTS)] * d) * self._weights
+        found = (
+            read(thumbnail, [_waves(self.waves) @ sampling(len(thumbnail), POINTS)] * d)
+            * self._weights
+        )
         found /= max(float(np.linalg.norm(found)), 1e-9)
-        ordered = [_parities(found.transpose(order)[None])[:, 0] for order in permutations(range(d))]
+        ordered = [
+            _parities(found.transpose(order)[None])[:, 0] for order in permutations(range(d))
+        ]
         return np.stack(ordered, axis=1)
 
     def boxes(self, thumbnail: np.ndarray) -> np.ndarray:
@@ -64,7 +72,9 @@ class Basis:
         # From an odd, a cosine and an interval per axis to odds, cosines, the size and intervals: the product
         # is then made in order, and only these lines, a quarter of it, are moved.
         odd, cosine, interval = ([1 + 3 * axis + part for axis in range(rest)] for part in range(3))
-        lines = lines.reshape(size, *(2, half, len(self.ends)) * rest).transpose(*odd, *cosine, 0, *interval)
+        lines = lines.reshape(size, *(2, half, len(self.ends)) * rest).transpose(
+            *odd, *cosine, 0, *interval
+        )
         lines = lines.reshape(1, *[2] * rest, 1, *[half] * rest, size, -1)
         found = matrix.reshape(2, *[1] * rest, half, *[1] * rest, -1, size) @ lines
         found = found.reshape(len(weights), -1)
@@ -74,7 +84,9 @@ class Basis:
 
     @cached_property
     def _weights(self) -> np.ndarray:
-        length = np.sqrt(sum(k * k for k in np.meshgrid(*[np.arange(self.waves)] * self.axes, indexing="ij")))
+        length = np.sqrt(
+            sum(k * k for k in np.meshgrid(*[np.arange(self.waves)] * self.axes, indexing="ij"))
+        )
         return (length**self.power * np.exp(-((length / self.width) ** 2))).astype(np.float32)
 
 
@@ -82,7 +94,8 @@ class Basis:
 def signs(d: int) -> np.ndarray:
     """Return (flip, parity): the sign that a flip gives to cosines that are odd along given axes."""
     return np.array(
-        [[(-1) ** (flip & parity).bit_count() for parity in range(2**d)] for flip in range(2**d)], np.float32
+        [[(-1) ** (flip & parity).bit_count() for parity in range(2**d)] for flip in range(2**d)],
+        np.float32,
     )
 
 
@@ -105,5 +118,9 @@ def _waves(number: int) -> np.ndarray:
 def _parities(waves: np.ndarray) -> np.ndarray:
     """Sort cosines (n, wave, ...) by where they are odd: (parity, n, cosine)."""
     halves = product((0, 1), repeat=waves.ndim - 1)
-    return np.stack([waves[(slice(None), *(slice(h, None, 2) for h in half))].reshape(len(waves), -1)
-                     for half in halves])  # fmt: skip
+    return np.stack(
+        [
+            waves[(slice(None), *(slice(h, None, 2) for h in half))].reshape(len(waves), -1)
+            for half in halves
+        ]
+    )

@@ -35,11 +35,13 @@ from bench.leaks.poses import (
 # A pair is dropped as soon as it falls below one of these; tools/leaks.py measures the room.
 GUESSED = 0.64  # correlation of the cosines
 SEEN = 0.74  # correlation of the thumbnails in the fitted box
-ROUGHLY = {2: 0.2, 3: 0.7}  # correlation of what is fine in them, once one grey scale is mapped to the other
+# correlation of what is fine in them, once one grey scale is mapped to the other
+ROUGHLY = {2: 0.2, 3: 0.7}
 FITTED = 0.84  # correlation of the fingerprints, once one grey scale is mapped to the other
 SWEPT = 0.75  # correlation of what is fine in the best boxes along the axes
 ALIKE = 0.3  # ``_likeness`` at few places
-SAME = {2: 0.3, 3: 0.5}  # ``_likeness``, of pictures and of volumes; between two patients and copies
+# ``_likeness``, of pictures and of volumes; between two patients and copies
+SAME = {2: 0.3, 3: 0.5}
 SURE = 0.75  # so alike that no other pose or channel needs to be tried
 
 NEAR = 0.1  # a way to map the grey values that is so little less alike is tried as well
@@ -78,7 +80,9 @@ def matches(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[M
         ours, others = ([(i, v) for i, v in side if v.volume.ndim == d] for side in (mine, theirs))
         if not ours or not others:
             continue
-        my_turns, their_turns = (np.stack([v.turned for _, v in side], axis=1) for side in (ours, others))
+        my_turns, their_turns = (
+            np.stack([v.turned for _, v in side], axis=1) for side in (ours, others)
+        )
         back = [guess(v, my_turns) for _, v in others]
         for number, (a, whole) in enumerate(ours):
             forth = guess(whole, their_turns)
@@ -152,7 +156,9 @@ def _finely(pose: Pose) -> float:
     return likeness
 
 
-def _guessed(one: View, two: View, forth: tuple[Guesses, int], back: tuple[Guesses, int]) -> list[Pose]:
+def _guessed(
+    one: View, two: View, forth: tuple[Guesses, int], back: tuple[Guesses, int]
+) -> list[Pose]:
     """Return the likeliest poses of two thumbnails by their cosines, the likeliest first."""
     found = []
     for role, copy, (guesses, row) in ((True, two, forth), (False, one, back)):
@@ -180,7 +186,9 @@ def first_fits(poses: Sequence[Pose], places: dict[int, int]) -> list[Pose]:
     for d in places:
         mine = [n for n, pose in enumerate(poses) if pose.whole.ndim == d]
         for some in (mine[first : first + TOGETHER] for first in range(0, len(mine), TOGETHER)):
-            for n, pose in zip(some, fitted([poses[n] for n in some], places, steps=2), strict=True):
+            for n, pose in zip(
+                some, fitted([poses[n] for n in some], places, steps=2), strict=True
+            ):
                 found[n] = pose
     return found
 
@@ -208,12 +216,16 @@ def roughly(pose: Pose) -> float:
 def _mapped(pose: Pose, places: dict[int, int]) -> Pose:
     """Map one volume's grey scale to the other's by ranks in the box, a window's clipping included."""
     counts = pose.counts(places)
-    pose = replace(pose, whole=pose.levels[0].astype(np.float32), copy=pose.levels[1].astype(np.float32))
+    pose = replace(
+        pose, whole=pose.levels[0].astype(np.float32), copy=pose.levels[1].astype(np.float32)
+    )
     shown, target = pose.shown(counts), pose.target(counts)
     to, back = _mappings(shown, target)
     if pose.way == 2:
         return replace(pose, copy=back[pose.levels[1]])
-    if pose.way == 1 or correlation(to[_level(shown)], target) >= correlation(shown, back[_level(target)]):
+    if pose.way == 1 or correlation(to[_level(shown)], target) >= correlation(
+        shown, back[_level(target)]
+    ):
         return replace(pose, whole=to[pose.levels[0]])
     return replace(pose, copy=back[pose.levels[1]])
 

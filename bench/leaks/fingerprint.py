@@ -58,7 +58,9 @@ def sampling(
     part = (np.arange(count)[:, None] + 0.5) / count
     place = np.clip((starts + extents * part) * size - 0.5, 0, size - 1).astype(np.float32)
     width = np.maximum(blur * extents * size / count, 1)
-    weights = np.maximum(1 - np.abs(place - np.arange(size, dtype=np.float32)) / width.astype(np.float32), 0)
+    weights = np.maximum(
+        1 - np.abs(place - np.arange(size, dtype=np.float32)) / width.astype(np.float32), 0
+    )
     return weights / weights.sum(-1, keepdims=True)
 
 

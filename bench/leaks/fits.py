@@ -52,7 +52,9 @@ class _Boxes:
             changes.append(change / _spread(norm, change))
         return changes
 
-    def moved(self, moves: np.ndarray, bounds: tuple[float | np.ndarray, float | np.ndarray]) -> _Boxes:
+    def moved(
+        self, moves: np.ndarray, bounds: tuple[float | np.ndarray, float | np.ndarray]
+    ) -> _Boxes:
         """Return the boxes after shift and stretch per axis (B, 2 axes)."""
         centre = self.start + self.extent / 2 + moves[:, 0::2]
         extent = np.clip(self.extent + moves[:, 1::2], *bounds)
@@ -86,7 +88,8 @@ def fitted(
         better = fit > best
         best = np.where(better, fit, best)
         start, extent = (
-            np.where(better[:, None], new, old) for new, old in ((boxes.start, start), (boxes.extent, extent))
+            np.where(better[:, None], new, old)
+            for new, old in ((boxes.start, start), (boxes.extent, extent))
         )
         if step < steps:
             changes = boxes.changes(matrices, None if detail else shown, norm)
@@ -97,7 +100,9 @@ def fitted(
     ]
 
 
-def _columns(shown: np.ndarray, changes: list[np.ndarray], high: list[np.ndarray] | None) -> np.ndarray:
+def _columns(
+    shown: np.ndarray, changes: list[np.ndarray], high: list[np.ndarray] | None
+) -> np.ndarray:
     """Return offset, gain, and shift and stretch per axis as images, (B, 2 + 2 axes, places)."""
     images = [np.ones_like(shown), shown]
     for axis, change in enumerate(changes, start=1):

@@ -97,7 +97,12 @@ class Pose:
         """Return the same pose with the copy as the whole, for a box that is larger than its volume."""
         start, extent = -self.start / self.extent, 1 / self.extent
         return replace(
-            self, whole=self.copy, copy=self.whole, levels=self.levels[::-1], start=start, extent=extent
+            self,
+            whole=self.copy,
+            copy=self.whole,
+            levels=self.levels[::-1],
+            start=start,
+            extent=extent,
         )
 
     def shown(self, counts: list[int]) -> np.ndarray:
@@ -106,7 +111,9 @@ class Pose:
 
     def target(self, counts: list[int]) -> np.ndarray:
         """Return the copy, at the same places."""
-        return read(self.copy, [_whole_axis(n, c) for n, c in zip(self.copy.shape, counts, strict=True)])
+        return read(
+            self.copy, [_whole_axis(n, c) for n, c in zip(self.copy.shape, counts, strict=True)]
+        )
 
 
 def view(channel: np.ndarray) -> View:
@@ -138,8 +145,12 @@ def guess(whole: View, others: np.ndarray) -> Guesses:
     for first in range(0, others.shape[1], BLOCK):
         some = others[:, first : first + BLOCK]
         scans = some.shape[1]
-        each, score = (part[: bank[:, 0].size * scans * orders].reshape(parity, -1) for part in room)
-        np.matmul(some.reshape(parity, -1, cosines), bank, out=each.reshape(parity, scans * orders, -1))
+        each, score = (
+            part[: bank[:, 0].size * scans * orders].reshape(parity, -1) for part in room
+        )
+        np.matmul(
+            some.reshape(parity, -1, cosines), bank, out=each.reshape(parity, scans * orders, -1)
+        )
         score = np.matmul(flips, each, out=score).reshape(parity, scans, orders, -1)
         best = score.max(-1).transpose(1, 2, 0).reshape(scans, -1)
         turn = np.argsort(-best, axis=1)[:, :KEPT]
@@ -196,9 +207,13 @@ def _tried(
     lines = read(pose.whole, matrices)
     smooth = read(lines, [as_is if other == axis else matrix for other, matrix in enumerate(high)])
     along = np.concatenate([every, -high[axis] @ every], axis=-1).astype(np.float64)
-    across = np.concatenate([np.moveaxis(part, axis, 0).reshape(size, -1) for part in (lines, smooth)])
+    across = np.concatenate(
+        [np.moveaxis(part, axis, 0).reshape(size, -1) for part in (lines, smooth)]
+    )
     across = across.astype(np.float64)
-    product = (along * (np.moveaxis(target, axis, 0).reshape(counts[axis], -1) @ across.T)).sum((1, 2))
+    product = (along * (np.moveaxis(target, axis, 0).reshape(counts[axis], -1) @ across.T)).sum(
+        (1, 2)
+    )
     total = along.sum(1) @ across.sum(1)
     square = ((along @ (across @ across.T)) * along).sum((1, 2)) - total**2 / target.size
     return product / np.maximum(np.sqrt(np.maximum(square, 0)), 1e-9)

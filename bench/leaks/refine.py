@@ -14,7 +14,8 @@ from bench.leaks.cosines import Basis, signs
 from bench.leaks.poses import View
 from bench.leaks.screen import turns
 
-FOLLOWED = (8, 4)  # turns of a pair of channels, in either direction, that each sweep over the axes follows
+# turns of a pair of channels, in either direction, that each sweep over the axes follows
+FOLLOWED = (8, 4)
 BLOCK = 32  # copies at a time: their boxes fit into the cache
 Seen = tuple[np.ndarray, np.ndarray]  # boxes of one channel, and n copies in every turn
 
@@ -68,7 +69,9 @@ def _swept(every: np.ndarray, copies: np.ndarray, at: list[np.ndarray]) -> np.nd
     ``at``: the interval (n, turn) along each axis, which changes.
     """
     for axis in range(len(at)):
-        lines = np.moveaxis(every, axis, -2)[tuple(place for n, place in enumerate(at) if n != axis)]
+        lines = np.moveaxis(every, axis, -2)[
+            tuple(place for n, place in enumerate(at) if n != axis)
+        ]
         fits = np.matmul(np.ascontiguousarray(lines), copies[..., None])[..., 0]
         at[axis] = fits.argmax(-1)
     return fits.max(-1)

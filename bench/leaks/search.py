@@ -22,7 +22,8 @@ from bench.leaks.screen import DENSE, Level, Sketches, sketches
 
 EXACT = 6_000  # pairs of scans up to which each is compared: a search finds fewer copies, and gains nothing
 AT_ONCE = 50_000_000  # pairs of scans whose scores are held at one time, 2.5 GB
-SHARE, LEAST = 1 / 3, 64  # of all scans, those that pass the screen for each other one, and how many at least
+# of all scans, those that pass the screen for each other one, and how many at least
+SHARE, LEAST = (1 / 3, 64)
 PATIENCE = 40  # scans compared without a match after which the search for one ends
 WHOLLY = 2  # of these, so many in all channels, the others in the two that look most alike
 OWN = 0.05  # by so much another channel must look more alike than the same one: contrasts share their shapes
@@ -93,7 +94,10 @@ def screened(first: Scans, second: Scans) -> np.ndarray:
         scores = screen.scores(mine, theirs)
         for i, j in product(np.unique(mine.channels), np.unique(theirs.channels)):
             rows, columns = np.flatnonzero(mine.channels == i), np.flatnonzero(theirs.channels == j)
-            place, found = np.ix_(mine.scans[rows], theirs.scans[columns]), scores[np.ix_(rows, columns)]
+            place, found = (
+                np.ix_(mine.scans[rows], theirs.scans[columns]),
+                scores[np.ix_(rows, columns)],
+            )
             liked, known = found + OWN * (i == j), best[place]
             known[liked > chosen[place], 1:] = i, j
             known[..., 0] = np.maximum(found, known[..., 0])
@@ -121,7 +125,9 @@ def likeliest(scores: np.ndarray) -> np.ndarray:
     """Return what passes the screen, rows (a, b, i, j) sorted by ``a``: of each ``b``, the highest."""
     most = passing(len(scores))
     kept = [np.empty((0, 2), int)]
-    for start in range(0, scores.shape[1], COLUMNS):  # an order of all of them would be larger than they are
+    for start in range(
+        0, scores.shape[1], COLUMNS
+    ):  # an order of all of them would be larger than they are
         value = scores[:, start : start + COLUMNS, 0]
         highest = np.argsort(-value, axis=0, kind="stable")[:most]
         passed = np.zeros(value.shape, bool)
@@ -138,10 +144,14 @@ def looked_at(first: Scans, second: Scans, rows: np.ndarray) -> list[Sight]:
     for whole, copies, side in ((first, second, 0), (second, first, 1)):
         for mine, value in _refined(whole, copies, rows[:, [side, 2 + side, 1 - side, 3 - side]]):
             best[mine] = np.maximum(best[mine], value)
-    return [Sight(a, b, i, j, v) for (a, b, i, j), v in zip(rows.tolist(), best.tolist(), strict=True)]
+    return [
+        Sight(a, b, i, j, v) for (a, b, i, j), v in zip(rows.tolist(), best.tolist(), strict=True)
+    ]
 
 
-def _refined(first: Scans, second: Scans, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _refined(
+    first: Scans, second: Scans, rows: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield, for each channel as the whole, which of the rows (scan, channel, b, j) it has, and fits."""
     order = np.lexsort((rows[:, 1], rows[:, 0]))
     starts = np.flatnonzero(np.any(np.diff(rows[order, :2], axis=0, prepend=-1), axis=1))
@@ -174,7 +184,8 @@ def confirmed(
     for b, every in groupby(sorted(sights, key=lambda s: (s.b, -s.value)), key=lambda s: s.b):
         waiting, two, asked, missed = list(every), second[b], 0, 0
         while waiting and missed < PATIENCE:
-            some, waiting = waiting[: PATIENCE - missed], waiting[PATIENCE - missed :]  # all must be asked
+            # all must be asked
+            some, waiting = (waiting[: PATIENCE - missed], waiting[PATIENCE - missed :])
             ones = [first(s.a) for s in some]
             for s, one, score in zip(some, ones, _liked(some, ones, two), strict=True):
                 asked += 1

@@ -27,7 +27,9 @@ class Metric:
     title: str
     higher_is_better: bool
     task: str = "segmentation"  # what it judges: that, classification, or the network itself
-    pooled: bool = False  # of label maps: one number for each target over all cases, none of a case by itself
+    pooled: bool = (
+        False  # of label maps: one number for each target over all cases, none of a case by itself
+    )
     # as a loop that validates does: on the grid that the network sees, and of each case's targets first
     looped: bool = False
     signed: bool = False  # best at 0: what is ranked is the size, the sign says which way it errs
@@ -41,17 +43,24 @@ METRICS: dict[str, Metric] = {
     "hd95": Metric("mm", "95th percentile Hausdorff distance", False, version=2),
     "assd": Metric("mm", "Average symmetric surface distance", False, version=2),
     "asd": Metric("mm", "Average surface distance, prediction to reference", False, version=2),
-    "nsd@1mm": Metric("1", "Normalised surface Dice at a tolerance (any: nsd@2.5mm)", True, version=2),
+    "nsd@1mm": Metric(
+        "1", "Normalised surface Dice at a tolerance (any: nsd@2.5mm)", True, version=2
+    ),
     "volume_error": Metric("ml", "Absolute difference of the volumes", False, version=2),
     "relative_volume_error": Metric(
         "1", "Volume of the prediction over that of the reference, less 1", False, signed=True
     ),
     "dice_pooled": Metric("1", "Dice over the voxels of all test cases at once", True, pooled=True),
     "dice_monai": Metric(
-        "1", "Dice as MONAI's validation loops take it: case first, prepared grid", True, looped=True
+        "1",
+        "Dice as MONAI's validation loops take it: case first, prepared grid",
+        True,
+        looped=True,
     ),
     "accuracy": Metric("1", "Share of cases whose class was found", True, "classification"),
-    "auc": Metric("1", "Area under the ROC curve, each class against the rest", True, "classification"),
+    "auc": Metric(
+        "1", "Area under the ROC curve, each class against the rest", True, "classification"
+    ),
     "qwk": Metric("1", "Quadratic weighted kappa", True, "classification"),
     "latency": Metric("s", "Seconds of one forward pass of one crop, batch 1", False, "network"),
 }
@@ -155,7 +164,9 @@ def score(  # noqa: PLR0913 - the contract fixes the first five
     request = Request.checked(tuple(metrics), convention, empty)
     if len(of_each(request.metrics)) < len(request.metrics):
         other = next(m for m in request.metrics if m not in of_each(request.metrics))
-        raise BenchError(f"{other}: {METRICS[other].title}; it has no number of one volume, take dice")
+        raise BenchError(
+            f"{other}: {METRICS[other].title}; it has no number of one volume, take dice"
+        )
     prediction, reference = np.asarray(prediction), np.asarray(reference)
     grid = Grid.of(reference.shape, spacing, affine)
     if prediction.shape == reference.shape:  # else `compare` says so

@@ -45,7 +45,9 @@ def distances(pair: Pair) -> Distances:
     """
     axes = pair.reference.ndim
     if axes > 3:
-        raise BenchError(f"convention deepmind: distances on {axes} axes are not defined; use medpy or monai")
+        raise BenchError(
+            f"convention deepmind: distances on {axes} axes are not defined; use medpy or monai"
+        )
     sizes = element_sizes(pair.grid.edges)
     codes = _codes(pair.prediction), _codes(pair.reference)
     one, two = ((code > 0) & (code < len(sizes) - 1) for code in codes)
@@ -65,7 +67,9 @@ def element_sizes(edges: np.ndarray) -> np.ndarray:
     if axes == 3:
         return np.array([sum((_area(t, edges) for t in patch(code)), 0.0) for code in range(256)])
     if axes == 2:
-        return np.array([sum((_length(s, edges) for s in contour(code)), 0.0) for code in range(16)])
+        return np.array(
+            [sum((_length(s, edges) for s in contour(code)), 0.0) for code in range(16)]
+        )
     return np.array([0.0, 1.0, 1.0, 0.0])
 
 
@@ -76,7 +80,9 @@ def contour(code: int) -> list[np.ndarray]:
     sides = [e for e in combinations(square, 2) if np.abs(np.subtract(*e)).sum() == 1]
     cut = [side for side in sides if (side[0] in inside) != (side[1] in inside)]
     # Of four cut sides two opposite corners are inside: each keeps its own line, as in space.
-    lines = [cut] if len(cut) == 2 else [[side for side in cut if corner in side] for corner in inside]
+    lines = (
+        [cut] if len(cut) == 2 else [[side for side in cut if corner in side] for corner in inside]
+    )
     return [np.stack([np.add(*side) / 2 for side in line]) for line in lines if line]
 
 

@@ -54,12 +54,16 @@ def score_classes(
     for metric in metrics:
         if metric == "accuracy":
             hits = accuracy(predicted, reference)
-            found += [(case, Score(TARGET, metric, float(v), "1", "ok")) for case, v in enumerate(hits)]
+            found += [
+                (case, Score(TARGET, metric, float(v), "1", "ok")) for case, v in enumerate(hits)
+            ]
             continue
         area = metric == "auc"
         value = auc(scores, reference) if area else qwk(predicted, reference, scores.shape[1])
         undefined = "empty_reference" if area else "both_empty"
-        found.append((None, Score(TARGET, metric, value, "1", undefined if value is None else "ok")))
+        found.append(
+            (None, Score(TARGET, metric, value, "1", undefined if value is None else "ok"))
+        )
     return found
 
 
@@ -107,7 +111,9 @@ def qwk(predicted: np.ndarray, reference: np.ndarray, classes: int) -> float | N
     """
     steps = np.arange(classes)
     distance = (steps[:, None] - steps) ** 2
-    observed = np.bincount(predicted * classes + reference, minlength=classes**2).reshape(classes, classes)
+    observed = np.bincount(predicted * classes + reference, minlength=classes**2).reshape(
+        classes, classes
+    )
     expected = np.outer(observed.sum(1), observed.sum(0))
     chance = int((distance * expected).sum())
     # In whole numbers, N sum(w O) and N sum(w E): agreement is exactly 1, chance exactly 0.
@@ -124,6 +130,10 @@ def _checked(scores: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.
         raise BenchError("no case to score; give one or more")
     if not np.isfinite(scores).all():
         raise BenchError("scores of classes are not finite; predict again with finite weights")
-    if reference.dtype.kind not in "iu" or reference.min() < 0 or reference.max() >= scores.shape[1]:
+    if (
+        reference.dtype.kind not in "iu"
+        or reference.min() < 0
+        or reference.max() >= scores.shape[1]
+    ):
         raise BenchError(f"classes must be whole numbers from 0 to {scores.shape[1] - 1}")
     return scores, reference.astype(np.int64)

@@ -33,7 +33,9 @@ class Grid:
     volume: float | None
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], spacing: tuple[float, ...], affine: np.ndarray | None = None) -> Grid:
+    def of(
+        cls, shape: tuple[int, ...], spacing: tuple[float, ...], affine: np.ndarray | None = None
+    ) -> Grid:
         """Return a label map's grid.
 
         Args:
@@ -45,12 +47,18 @@ class Grid:
             BenchError: spacing or affine do not fit the shape.
         """
         if len(spacing) != len(shape) or not all(0 < s < math.inf for s in spacing):
-            raise BenchError(f"spacing {tuple(spacing)}: give {len(shape)} positive edge lengths in mm")
+            raise BenchError(
+                f"spacing {tuple(spacing)}: give {len(shape)} positive edge lengths in mm"
+            )
         edges = np.diag(np.asarray(spacing, dtype=np.float64))
         if affine is not None:
             sheared = np.asarray(affine, dtype=np.float64)[:3, :3].T
-            if sheared.shape != edges.shape or not abs(np.linalg.det(sheared)) > 0:  # a NaN fails, too
-                raise BenchError(f"affine: give an invertible matrix for the {len(shape)} axes of the maps")
+            if (
+                sheared.shape != edges.shape or not abs(np.linalg.det(sheared)) > 0
+            ):  # a NaN fails, too
+                raise BenchError(
+                    f"affine: give an invertible matrix for the {len(shape)} axes of the maps"
+                )
             edges = edges if at_right_angles(affine) else sheared
         volume = abs(float(np.linalg.det(edges))) if len(shape) == 3 else None
         return cls(tuple(shape), edges, volume)
@@ -106,7 +114,9 @@ def index_of(axes: tuple[int, ...], ndim: int) -> Index:
     return tuple(slice(None) if axis in axes else 0 for axis in range(ndim))
 
 
-def blanked(prediction: np.ndarray, reference: np.ndarray, void: int | None) -> tuple[np.ndarray, np.ndarray]:
+def blanked(
+    prediction: np.ndarray, reference: np.ndarray, void: int | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return two label maps in which every voxel whose reference is void is background in both.
 
     A prediction that says void where there is none says background, too: void is no label.

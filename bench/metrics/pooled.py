@@ -41,7 +41,9 @@ class Pooled:
         for name, values in self._targets.items():
             predicted, true = (np.isin(part, values) for part in divmod(pairs, VALUES))
             masks = predicted, true, predicted & true
-            self._counts[name] += same[values].sum() + np.array([times[mask].sum() for mask in masks])
+            self._counts[name] += same[values].sum() + np.array(
+                [times[mask].sum() for mask in masks]
+            )
 
     def scores(self) -> list[Score]:
         """Return the Dice of every target, in their order; ``status``: which side is empty throughout."""

@@ -42,7 +42,8 @@ class Standing:
     @property
     def higher_is_better(self) -> bool:
         """Which way is better."""
-        return self.metric not in METRICS or METRICS[self.metric].higher_is_better  # any nsd@<number>mm
+        # any nsd@<number>mm
+        return self.metric not in METRICS or METRICS[self.metric].higher_is_better
 
     @property
     def by_size(self) -> bool:
@@ -83,7 +84,9 @@ def standings(rows: Iterable[Row]) -> list[Standing]:
     by_metric: dict[str, list[Row]] = {}
     for row in rows:
         by_metric.setdefault(row["metric"], []).append(row)
-    return [standing for metric, found in by_metric.items() for standing in _of_metric(metric, found)]
+    return [
+        standing for metric, found in by_metric.items() for standing in _of_metric(metric, found)
+    ]
 
 
 def _of_metric(metric: str, rows: list[Row]) -> list[Standing]:
@@ -91,7 +94,8 @@ def _of_metric(metric: str, rows: list[Row]) -> list[Standing]:
     places = list(dict.fromkeys((row["target"], row["case"]) for row in rows))
     defined = Counter((row["target"], row["case"]) for row in rows if row["value"] is not None)
     values = {
-        (row["convention"], row["prediction"], row["target"], row["case"]): row["value"] for row in rows
+        (row["convention"], row["prediction"], row["target"], row["case"]): row["value"]
+        for row in rows
     }
     names = list(dict.fromkeys(row["prediction"] for row in rows))
     conventions = list(dict.fromkeys(row["convention"] for row in rows))
@@ -117,9 +121,12 @@ def changes(found: Iterable[Standing]) -> list[str]:
     orders: dict[str, dict[str, list[str]]] = {}
     for standing in found:
         if standing.order:
-            orders.setdefault(standing.metric, {}).setdefault(standing.order, []).append(standing.convention)
+            orders.setdefault(standing.metric, {}).setdefault(standing.order, []).append(
+                standing.convention
+            )
     return [
-        f"{metric}: " + "; ".join(f"{', '.join(names)} {order}" for order, names in by_order.items())
+        f"{metric}: "
+        + "; ".join(f"{', '.join(names)} {order}" for order, names in by_order.items())
         for metric, by_order in orders.items()
         if len(by_order) > 1
     ]

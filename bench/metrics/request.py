@@ -53,7 +53,9 @@ def of_task(metrics: tuple[str, ...], wanted: str) -> tuple[str, ...]:
     """
     for metric in metrics:
         if task(metric) != wanted:
-            raise BenchError(f"metric {metric!r} judges a {task(metric)}, not a {wanted}; {_take(wanted)}")
+            raise BenchError(
+                f"metric {metric!r} judges a {task(metric)}, not a {wanted}; {_take(wanted)}"
+            )
     return metrics
 
 
@@ -76,12 +78,15 @@ def check_tasks(metrics: tuple[str, ...], tasks: Mapping[str, str]) -> None:
     for metric in metrics:
         if metric != LATENCY and tasks and task(metric) not in tasks.values():
             name, other = next(iter(tasks.items()))
-            raise Misstated("metrics", f"metric {metric!r}: data set {name!r} is for {other}; {_take(other)}")
+            raise Misstated(
+                "metrics", f"metric {metric!r}: data set {name!r} is for {other}; {_take(other)}"
+            )
     for name, other in tasks.items():
         if not fitting(metrics, other):
             asked = ", ".join(metrics)
             raise Misstated(
-                "metrics", f"data set {name!r} is one of {other}, which {asked} cannot judge; {_take(other)}"
+                "metrics",
+                f"data set {name!r} is one of {other}, which {asked} cannot judge; {_take(other)}",
             )
 
 
@@ -94,13 +99,17 @@ def of_each(metrics: tuple[str, ...]) -> tuple[str, ...]:
 
     Those over the voxels of all cases have none, and those of validation loops have one on another grid.
     """
-    return tuple(m for m in metrics if not (m in METRICS and (METRICS[m].pooled or METRICS[m].looped)))
+    return tuple(
+        m for m in metrics if not (m in METRICS and (METRICS[m].pooled or METRICS[m].looped))
+    )
 
 
 def named(text: str) -> tuple[str, ...]:
     """Return the metrics that a comma-separated text names; ``all``: every one that label maps have."""
     asked = tuple(name.strip() for name in text.split(",") if name.strip())
-    every = tuple(name for name, one in METRICS.items() if one.task == "segmentation" and not one.looped)
+    every = tuple(
+        name for name, one in METRICS.items() if one.task == "segmentation" and not one.looped
+    )
     return every if asked == ("all",) else asked
 
 
@@ -168,9 +177,14 @@ class Wanted:
     def __post_init__(self) -> None:
         labels = None if self.labels is None else tuple(int(v) for v in self.labels)
         object.__setattr__(self, "labels", labels)
-        every = {*(labels or ()), *(int(v) for values in (self.regions or {}).values() for v in values)}
+        every = {
+            *(labels or ()),
+            *(int(v) for values in (self.regions or {}).values() for v in values),
+        }
         if self.ignore in every:
-            raise BenchError(f"label {self.ignore} is to be ignored and to be scored; take another value")
+            raise BenchError(
+                f"label {self.ignore} is to be ignored and to be scored; take another value"
+            )
 
     @property
     def every(self) -> bool:

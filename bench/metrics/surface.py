@@ -29,7 +29,9 @@ def distances(pair: Pair) -> Distances:
         pair: two masks, neither empty.
     """
     prediction, reference = surface(pair.prediction), surface(pair.reference)
-    return Distances(directed(prediction, reference, pair.grid), directed(reference, prediction, pair.grid))
+    return Distances(
+        directed(prediction, reference, pair.grid), directed(reference, prediction, pair.grid)
+    )
 
 
 def surface(mask: np.ndarray) -> np.ndarray:
@@ -45,7 +47,9 @@ def surface(mask: np.ndarray) -> np.ndarray:
     return np.greater(flat, inner, out=inner).reshape(mask.shape)
 
 
-def directed(source: np.ndarray, target: np.ndarray, grid: Grid, far: str | None = None) -> np.ndarray:
+def directed(
+    source: np.ndarray, target: np.ndarray, grid: Grid, far: str | None = None
+) -> np.ndarray:
     """Return, for every voxel of ``source``, the distance in mm to the nearest of ``target``.
 
     Args:

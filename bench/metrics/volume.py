@@ -22,7 +22,11 @@ LARGEST = 65535  # find_objects lists every value up to the largest
 
 
 def compare(
-    prediction: np.ndarray, reference: np.ndarray, grid: Grid, requests: tuple[Request, ...], wanted: Wanted
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    grid: Grid,
+    requests: tuple[Request, ...],
+    wanted: Wanted,
 ) -> list[list[Score]]:
     """Score two label maps once per request; see ``bench.metrics.score`` for arguments, units and errors.
 
@@ -50,16 +54,24 @@ def compare(
     scores: list[list[Score]] = [[] for _ in requests]
     for target, values in wanted.targets(boxes[0].keys() | boxes[1].keys()).items():
         box = _union([b[v] for b in boxes for v in values if v in b], 0 in values, reference.shape)
-        pair = Pair(mask(prediction[box], values), mask(reference[box], values), grid) if box else None
+        pair = (
+            Pair(mask(prediction[box], values), mask(reference[box], values), grid) if box else None
+        )
         status = pair.status if pair else "both_empty"
         for found, numbers in zip(scores, _measure(pair, diagonal, requests), strict=True):
-            found += [Score(target, metric, number, unit(metric), status) for metric, number in numbers]
+            found += [
+                Score(target, metric, number, unit(metric), status) for metric, number in numbers
+            ]
     return scores
 
 
-def _measure(pair: Pair | None, diagonal: float, requests: tuple[Request, ...]) -> list[list[Measured]]:
+def _measure(
+    pair: Pair | None, diagonal: float, requests: tuple[Request, ...]
+) -> list[list[Measured]]:
     if pair is None or pair.status != "ok":
-        return [[(m, value.of_empty(m, pair, r.empty, diagonal)) for m in r.metrics] for r in requests]
+        return [
+            [(m, value.of_empty(m, pair, r.empty, diagonal)) for m in r.metrics] for r in requests
+        ]
 
     @cache
     def distances(room: ModuleType) -> Distances:
@@ -105,7 +117,9 @@ def _boxes(array: np.ndarray) -> dict[int, Box]:
     sides = [_extent(array[(slice(None), *sides)].max(axis=_but(0, array.ndim))), *sides]
     found = ndimage.find_objects(array[tuple(sides)])
     return {
-        label: tuple(slice(a.start + by.start, a.stop + by.start) for a, by in zip(box, sides, strict=True))
+        label: tuple(
+            slice(a.start + by.start, a.stop + by.start) for a, by in zip(box, sides, strict=True)
+        )
         for label, box in enumerate(found, start=1)
         if box is not None
     }

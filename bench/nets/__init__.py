@@ -15,9 +15,17 @@ if TYPE_CHECKING:
     from bench.ranges import Triple
 
 __all__ = [
-    "Classifier", "Decoder", "Encoder", "Model", "Network", "TokenEncoder",
-    "classifier", "network", "network_names", "presets",
-]  # fmt: skip
+    "Classifier",
+    "Decoder",
+    "Encoder",
+    "Model",
+    "Network",
+    "TokenEncoder",
+    "classifier",
+    "network",
+    "network_names",
+    "presets",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -84,12 +92,19 @@ def _module(facts: Entry) -> Any:
     except (Exception, SystemExit) as error:
         raise registry.raised(plugin.file, error) from error
     if not hasattr(found, "build"):
-        raise BenchError(f"{plugin.file}: has no build(wanted) that returns encoder and decoder; write it")
+        raise BenchError(
+            f"{plugin.file}: has no build(wanted) that returns encoder and decoder; write it"
+        )
     return found
 
 
 def classifier(
-    name: str, preset: str, in_channels: int, classes: int, crop: Triple | None = None, hidden: int = 0
+    name: str,
+    preset: str,
+    in_channels: int,
+    classes: int,
+    crop: Triple | None = None,
+    hidden: int = 0,
 ) -> Classifier:
     """Return ``network``'s encoder, initialised alike, with one linear layer on its averaged bottleneck.
 

@@ -171,9 +171,14 @@ class Network(Model):
     """Encoder and decoder: one label per voxel."""
 
     def __init__(
-        self, name: str, preset: str, crop: Triple, channels: tuple[int, int],
-        encoder: Encoder, decoder: Decoder,
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        preset: str,
+        crop: Triple,
+        channels: tuple[int, int],
+        encoder: Encoder,
+        decoder: Decoder,
+    ) -> None:
         super().__init__(name, preset, crop, channels, encoder)
         self.decoder = decoder
         self.output = f"decoder.{decoder.output}."
@@ -188,7 +193,9 @@ class Network(Model):
 
 
 def _behind(first: nn.Linear, last: nn.Linear) -> nn.Sequential:
-    return nn.Sequential(first, nn.ReLU(), nn.BatchNorm1d(first.out_features), nn.Dropout(0.5), last)
+    return nn.Sequential(
+        first, nn.ReLU(), nn.BatchNorm1d(first.out_features), nn.Dropout(0.5), last
+    )
 
 
 class Classifier(Model):

@@ -95,7 +95,9 @@ def check_crop(name: str, size: str, crop: Triple | None = None) -> Triple:
         if side < 1 or side % step:
             lower = side // step * step
             near = f"{lower} or {lower + step}" if lower > 0 else f"{step}"
-            raise BenchError(f"{where}: side {axis} = {side} must be a multiple of {step}; take {near}")
+            raise BenchError(
+                f"{where}: side {axis} = {side} must be a multiple of {step}; take {near}"
+            )
     if tuple(crop) == facts.multiple and not chosen.lone:
         raise BenchError(
             f"{where}: preset {size!r} has instance norm, which cannot train on one bottleneck "
@@ -126,14 +128,18 @@ def check_view(name: str, view: Triple, called: str) -> None:
     last = cells(name, view)[-1]
     where = f"network {name!r} cannot read {called}: {view} voxels"
     if facts.views == "crops":
-        fit = ", ".join(e.name for e in CATALOG.values() if e.views == "any" and e.dims == facts.dims)
+        fit = ", ".join(
+            e.name for e in CATALOG.values() if e.views == "any" and e.dims == facts.dims
+        )
         raise BenchError(f"{where}; it reads whole crops alone; take {fit}")
     if facts.views == "multiples" and any(n % m for n, m in zip(view, facts.multiple, strict=True)):
         raise BenchError(f"{where}; it reads multiples of {facts.multiple} alone")
     if min(last) < 1:
         raise BenchError(f"{where}; it halves {facts.pyramid[-1]} away; make them larger")
     if prod(last) < 2 and not all(p.lone for p in facts.presets.values()):
-        raise BenchError(f"{where}; instance norm cannot train on one bottleneck voxel; make them larger")
+        raise BenchError(
+            f"{where}; instance norm cannot train on one bottleneck voxel; make them larger"
+        )
 
 
 def check_task(name: str, task: str) -> None:
@@ -144,8 +150,12 @@ def check_task(name: str, task: str) -> None:
     """
     facts = entry(name)
     if task not in facts.tasks:
-        fit = ", ".join(e.name for e in entries().values() if task in e.tasks and e.dims == facts.dims)
-        raise BenchError(f"network {name!r} has no decoder, so it cannot be trained for {task}; take {fit}")
+        fit = ", ".join(
+            e.name for e in entries().values() if task in e.tasks and e.dims == facts.dims
+        )
+        raise BenchError(
+            f"network {name!r} has no decoder, so it cannot be trained for {task}; take {fit}"
+        )
 
 
 def check_batch(name: str, crop: Sequence[int], rows: int) -> None:

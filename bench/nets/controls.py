@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 
-def diluted(tensors: Mapping[str, Tensor], fresh: Mapping[str, Tensor], dose: float) -> dict[str, Tensor]:
+def diluted(
+    tensors: Mapping[str, Tensor], fresh: Mapping[str, Tensor], dose: float
+) -> dict[str, Tensor]:
     """Return weights between fresh ones and pretrained ones, statistics of norm layers among them.
 
     Args:

@@ -16,7 +16,8 @@ class DenseNetEncoder(Encoder):
     def __init__(self, net: DenseNet, widths: tuple[int, ...]) -> None:
         super().__init__()
         self.features: nn.Sequential = net.features  # MONAI's name, so that public checkpoints fit
-        self.act = nn.ReLU(inplace=True)  # MONAI keeps it with the pooling: it averages what comes after
+        # MONAI keeps it with the pooling: it averages what comes after
+        self.act = nn.ReLU(inplace=True)
         self.widths = widths
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -31,7 +31,9 @@ FORMATS = {"safetensors": (".safetensors",), "nnssl": (".pth", ".pt")}
 ARCHITECTURES = {("resenc_unet", "base"): "ResEncL"}  # what nnU-Net builds by name
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], manifest: Manifest, format: str = "safetensors") -> None:
+def write(
+    path: Path, tensors: Mapping[str, Tensor], manifest: Manifest, format: str = "safetensors"
+) -> None:
     """Write weights, whole or not at all.
 
     Args:
@@ -54,7 +56,9 @@ def write(path: Path, tensors: Mapping[str, Tensor], manifest: Manifest, format:
         else:
             save(path, tensors, manifest)
     except OSError as error:
-        raise BenchError(f"{path}: cannot be written ({error.strerror}); name another file") from None
+        raise BenchError(
+            f"{path}: cannot be written ({error.strerror}); name another file"
+        ) from None
 
 
 def usage(tensors: Mapping[str, Tensor], manifest: Manifest) -> str:
@@ -66,7 +70,8 @@ def usage(tensors: Mapping[str, Tensor], manifest: Manifest) -> str:
         )
     return (
         "For nnUNetv2_train -pretrained_weights (nnU-Net 2.8.1): replace the configuration's architecture in "
-        "the plans file by this one.\n" + json.dumps({"architecture": architecture(manifest)}, indent=1)
+        "the plans file by this one.\n"
+        + json.dumps({"architecture": architecture(manifest)}, indent=1)
     )
 
 
@@ -101,12 +106,16 @@ def _nnssl(tensors: Mapping[str, Tensor], manifest: Manifest) -> bytes:
     chosen = (manifest.network, manifest.preset)
     if chosen not in ARCHITECTURES:
         known = ", ".join("/".join(names) for names in ARCHITECTURES)
-        raise BenchError(f"format 'nnssl' does not know network {'/'.join(chosen)}; it knows {known}")
+        raise BenchError(
+            f"format 'nnssl' does not know network {'/'.join(chosen)}; it knows {known}"
+        )
     with torch.device("meta"):
         whole = network(*chosen, max(manifest.in_channels, 1), 2).encoder.state_dict()
     lacking = [f"encoder.{name}" for name in whole if f"encoder.{name}" not in tensors]
     if lacking:
-        raise BenchError(f"format 'nnssl' needs the whole encoder; {lacking[0]!r} is not among these weights")
+        raise BenchError(
+            f"format 'nnssl' needs the whole encoder; {lacking[0]!r} is not among these weights"
+        )
     cite = entry(manifest.network).source.cite
     buffer = io.BytesIO()
     torch.save(
@@ -126,7 +135,8 @@ def _turned(value: Tensor) -> Tensor:
     """Return a kernel (O, I, x, y, z) as (O, I, z, y, x), anything else as it is."""
     value = value.detach().cpu()
     turned = value.permute(0, 1, 4, 3, 2) if value.ndim == 5 else value
-    return turned.clone(memory_format=torch.contiguous_format)  # of a view torch would save the whole
+    # of a view torch would save the whole
+    return turned.clone(memory_format=torch.contiguous_format)
 
 
 def _doubled(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -140,7 +150,9 @@ def _doubled(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if match := re.fullmatch(r"(.*)\.(conv|norm)\.(weight|bias)", name):
             found[f"{match[1]}.all_modules.{['conv', 'norm'].index(match[2])}.{match[3]}"] = value
     if any(name.startswith("decoder.") for name in tensors):
-        found |= {f"decoder.{name}": value for name, value in found.items() if name.startswith("encoder.")}
+        found |= {
+            f"decoder.{name}": value for name, value in found.items() if name.startswith("encoder.")
+        }
     return found
 
 
@@ -175,7 +187,9 @@ def _adaptation(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _configuration(style: str, spacing: list[float] | None, size: list[int], channels: int) -> dict[str, Any]:
+def _configuration(
+    style: str, spacing: list[float] | None, size: list[int], channels: int
+) -> dict[str, Any]:
     """Return the fields of nnssl's ``ConfigurationPlan``; of them nnU-Net reads spacing and patch size.
 
     Whatever intensities the weights were trained on, nnU-Net standardises each channel when it fine-tunes

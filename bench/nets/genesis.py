@@ -72,14 +72,18 @@ class GenesisDecoder(Decoder):
     def __init__(self, width: int, out_channels: int, leak: float = 0.0) -> None:
         super().__init__()
         self.up_tr256, self.up_tr128, self.up_tr64 = Up(16 * width), Up(8 * width), Up(4 * width)
-        if leak:  # few rectified channels may all be 0 where one label is, which then has its bias alone
+        if (
+            leak
+        ):  # few rectified channels may all be 0 where one label is, which then has its bias alone
             self.up_tr64.ops[-1].relu = nn.LeakyReLU(leak)
         self.out_tr = named(final_conv=nn.Conv3d(2 * width, out_channels, 1))
 
     def forward(self, x: Tensor, features: list[Tensor]) -> Tensor:
         """Return logits on the input's grid; ``x`` itself is not read."""
         up = features[3]
-        for rise, skip in zip((self.up_tr256, self.up_tr128, self.up_tr64), features[2::-1], strict=True):
+        for rise, skip in zip(
+            (self.up_tr256, self.up_tr128, self.up_tr64), features[2::-1], strict=True
+        ):
             up = rise(up, skip)
         return self.out_tr(up)
 
@@ -108,7 +112,9 @@ class LightDecoder(Decoder):
         maps = [lateral(m) for lateral, m in zip(self.laterals, features, strict=True)]
         total = maps[0]
         for coarse in maps[1:]:
-            total = total + interpolate(coarse, total.shape[2:], mode="trilinear", align_corners=False)
+            total = total + interpolate(
+                coarse, total.shape[2:], mode="trilinear", align_corners=False
+            )
         return self.out_tr(self.join(total))
 
 

@@ -45,8 +45,12 @@ class DeConvDecoder(Decoder):
     def __init__(self, width: int, out_channels: int) -> None:
         super().__init__()
         widths = (8 * width, 4 * width, 2 * width, width, width, width // 2)
-        self.ups = nn.ModuleList(normed(nn.ConvTranspose2d(a, b, 2, 2)) for a, b in pairwise(widths))
-        self.refine = nn.Sequential(*(normed(nn.Conv2d(width, width, 3, padding=1)) for _ in range(2)))
+        self.ups = nn.ModuleList(
+            normed(nn.ConvTranspose2d(a, b, 2, 2)) for a, b in pairwise(widths)
+        )
+        self.refine = nn.Sequential(
+            *(normed(nn.Conv2d(width, width, 3, padding=1)) for _ in range(2))
+        )
         self.head = nn.Conv2d(widths[-1], out_channels, 1)
 
     def forward(self, x: Tensor, features: list[Tensor]) -> Tensor:

@@ -24,14 +24,37 @@ from bench.ranges import Triple
 
 # Anywhere in a name, around the model or a part of it: distributed training, compilation, sharding,
 # activations that are computed again.
-AROUND = ("module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+AROUND = (
+    "module",
+    "_orig_mod",
+    "_forward_module",
+    "_fsdp_wrapped_module",
+    "_checkpoint_wrapped_module",
+)
 # In front of it, one inside another: a part of the objective; where a file has a student and its slow mean,
 # the student, as the authors' newer loaders take it.
-PARTS = ("student.", "backbone.", "model.", "network.", "net.", "base_encoder.", "encoder.", "teacher.")
+PARTS = (
+    "student.",
+    "backbone.",
+    "model.",
+    "network.",
+    "net.",
+    "base_encoder.",
+    "encoder.",
+    "teacher.",
+)
 WRAPPERS = (
-    "state_dict", "network_weights", "model_state_dict", "model_state", "model", "module", "net", "weights",
-    "student", "teacher",
-)  # fmt: skip
+    "state_dict",
+    "network_weights",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "module",
+    "net",
+    "weights",
+    "student",
+    "teacher",
+)
 DEPTH = 4  # wrappers inside wrappers, parts inside parts
 MOST, LONGEST = 20, 60  # names of what was left out, and letters of one, that a manifest keeps
 RGB = 3
@@ -57,14 +80,24 @@ def _no_dict(*_: Any) -> dict[Any, Any]:
 STANDINS: list[Any] = [(_no_dict, "collections.defaultdict")] + [
     (Inert, name)
     for name in (
-        "argparse.Namespace", "builtins.dict", "builtins.list", "pathlib.PosixPath", "pathlib.WindowsPath",
-        "numpy.core.multiarray.scalar", "numpy.core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype",
-        "numpy._core.multiarray.scalar", "numpy._core.multiarray._reconstruct",
-        "torch.optim.adamw.AdamW", "torch.optim.adam.Adam", "torch.optim.sgd.SGD",
+        "argparse.Namespace",
+        "builtins.dict",
+        "builtins.list",
+        "pathlib.PosixPath",
+        "pathlib.WindowsPath",
+        "numpy.core.multiarray.scalar",
+        "numpy.core.multiarray._reconstruct",
+        "numpy.ndarray",
+        "numpy.dtype",
+        "numpy._core.multiarray.scalar",
+        "numpy._core.multiarray._reconstruct",
+        "torch.optim.adamw.AdamW",
+        "torch.optim.adam.Adam",
+        "torch.optim.sgd.SGD",
         "nnssl.experiment_planning.experiment_planners.plan.Plan",
         "nnssl.experiment_planning.experiment_planners.plan.ConfigurationPlan",
     )
-]  # fmt: skip
+]
 
 
 def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
@@ -88,18 +121,24 @@ def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
     if content is None:
         tensors, manifest = read(path)
         if preset not in ("", manifest.preset):
-            raise BenchError(f"{path}: is of preset {manifest.preset!r}, not {preset!r}; leave 'preset' out")
+            raise BenchError(
+                f"{path}: is of preset {manifest.preset!r}, not {preset!r}; leave 'preset' out"
+            )
         return tensors, manifest
     layout, view, left_out = _recognise(path, content)
     named = _renamed(path, layout, view)
     kept = {name: value for name, value in named.items() if not re.fullmatch(layout.drop, name)}
     left_out.update(name.partition(".")[0] for name in named.keys() - kept.keys())
     if layout.reads not in kept or kept[layout.reads].ndim < 2:
-        raise BenchError(f"{path}: {layout.name}: no usable {layout.reads!r}; it is damaged: fetch it again")
+        raise BenchError(
+            f"{path}: {layout.name}: no usable {layout.reads!r}; it is damaged: fetch it again"
+        )
     _check(path, kept)
     axes = _axes(content) if layout.zyx else (0, 1, 2)
     kept = {name: _turned(value, axes) for name, value in kept.items()}
-    if EMBEDDING in kept and kept[EMBEDDING].ndim == 5:  # a convolution: channels move behind the voxels
+    if (
+        EMBEDDING in kept and kept[EMBEDDING].ndim == 5
+    ):  # a convolution: channels move behind the voxels
         kept[EMBEDDING] = kept[EMBEDDING].permute(0, 2, 3, 4, 1).flatten(1)
     spacing = _three(_dig(_configuration(content), "spacing"), axes)
     channels = kept[layout.reads].shape[1] // (PATCH**3 if layout.reads == EMBEDDING else 1)
@@ -107,7 +146,9 @@ def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
         layout.network,
         chosen := _preset(path, layout, kept, preset),
         in_channels=channels,
-        out_channels=len(named[layout.head]) if layout.head in named and named[layout.head].ndim else 0,
+        out_channels=len(named[layout.head])
+        if layout.head in named and named[layout.head].ndim
+        else 0,
         crop=_crop(content, kept, axes) or entry(layout.network).presets[chosen].crop,
         recipe={"spacing": spacing} if spacing else {},
         params={
@@ -173,7 +214,9 @@ def _check_zip(path: Path) -> None:
 def _check(path: Path, tensors: Tensors) -> None:
     size = path.stat().st_size
     for name, value in tensors.items():
-        usable = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+        usable = (
+            value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+        )
         # a few bytes can claim, by strides of 0, to be a tensor that fills the memory
         if not usable or value.numel() * value.element_size() > size:
             raise BenchError(
@@ -192,7 +235,9 @@ def _recognise(path: Path, content: dict[str, Any]) -> tuple[Layout, Tensors, Co
     """Return the layout, the tensors without their prefix, and how many others lie beside them."""
     tensors = _bare(path, _unwrapped(content))
     for prefix in _prefixes(tensors):
-        view = {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
+        view = {
+            name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)
+        }
         for layout in LAYOUTS:
             fits = not layout.beside or layout.beside in content
             if fits and any(re.fullmatch(layout.mark, name) for name in view):
@@ -209,7 +254,9 @@ def _unwrapped(content: dict[str, Any]) -> Tensors:
         if inner is None:
             break
         content = inner
-    return {k: v.detach() for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    return {
+        k: v.detach() for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)
+    }
 
 
 def _bare(path: Path, tensors: Tensors) -> Tensors:
@@ -238,7 +285,9 @@ def _renamed(path: Path, layout: Layout, view: Tensors) -> Tensors:
         for pattern, replacement in layout.rename:
             ours = re.sub(pattern, replacement, ours)
         if ours in named:
-            raise BenchError(f"{path}: {layout.name}: two tensors for {shown(ours)}; keep one of them")
+            raise BenchError(
+                f"{path}: {layout.name}: two tensors for {shown(ours)}; keep one of them"
+            )
         named[ours] = value
     return named
 
@@ -307,13 +356,17 @@ def _configuration(content: dict[str, Any]) -> Any:
 
 
 def _three(values: Any, axes: Triple) -> list[float] | None:
-    numbers = isinstance(values, list | tuple) and all(type(v) in (int, float) and v > 0 for v in values)
+    numbers = isinstance(values, list | tuple) and all(
+        type(v) in (int, float) and v > 0 for v in values
+    )
     return [values[axis] for axis in axes] if numbers and len(values) == 3 else None
 
 
 def _crop(content: dict[str, Any], tensors: Tensors, axes: Triple) -> Triple | None:
     positions = tensors.get("encoder.vit.patch_embedding.position_embeddings")
-    if positions is not None and positions.ndim == 3:  # their count tells the crop where it was a cube
+    if (
+        positions is not None and positions.ndim == 3
+    ):  # their count tells the crop where it was a cube
         side = PATCH * round(positions.shape[1] ** (1 / 3))
         return side, side, side
     sides = _three(_dig(_configuration(content), "patch_size"), axes)
@@ -326,5 +379,9 @@ def _own(content: Mapping[str, Any], manifest: Manifest) -> Manifest:
         found = Manifest.from_dict(json.loads(json.dumps(content[OURS])))
     except (KeyError, TypeError, ValueError, RecursionError, BenchError):
         return manifest
-    same = (found.network, found.preset, found.crop) == (manifest.network, manifest.preset, manifest.crop)
+    same = (found.network, found.preset, found.crop) == (
+        manifest.network,
+        manifest.preset,
+        manifest.crop,
+    )
     return found if same and found.in_channels == manifest.in_channels else manifest

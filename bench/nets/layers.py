@@ -36,7 +36,9 @@ def groups(encoder: nn.Module) -> dict[str, list[str]]:
 def _kinds(encoder: nn.Module) -> Iterator[tuple[str, str]]:
     """Yield each module that has tensors of its own, by name, with its kind; not one of no kind."""
     attending = tuple(
-        f"{name}." for name, m in encoder.named_modules() if re.search("attention|sablock", _kind(m))
+        f"{name}."
+        for name, m in encoder.named_modules()
+        if re.search("attention|sablock", _kind(m))
     )
     for name, module in encoder.named_modules():
         if f"{name}.".startswith(attending):

@@ -33,17 +33,22 @@ class Layout:
     mark: str  # pattern of a key that every such file has, prefixes taken off
     network: str
     reads: str  # our key of the weight that reads the image
-    size: Callable[[Mapping[str, Tensor]], dict[str, Any]]  # what our keys tell of the preset's size
-    rename: tuple[tuple[str, str], ...] = ()  # pattern (anywhere in the key) and replacement, in turn
+    # what our keys tell of the preset's size
+    size: Callable[[Mapping[str, Tensor]], dict[str, Any]]
+    # pattern (anywhere in the key) and replacement, in turn
+    rename: tuple[tuple[str, str], ...] = ()
     # Our keys that have no place: heads of the pretraining, copies, and the output layer, whose classes
     # are the source's. What is not named here and has no place stands in the load receipt.
     drop: str = r"(?!)"
     head: str = ""  # our key of the output layer: as long as the source had classes
     beside: str = ""  # what must lie beside the tensors
-    untold: tuple[str, ...] = ()  # fields of the size that no tensor tells; ``size`` gives the usual value
+    # fields of the size that no tensor tells; ``size`` gives the usual value
+    untold: tuple[str, ...] = ()
     why: str = ""  # the usual value is taken, for a person
     zyx: bool = False  # trained on arrays whose axes come as (z, y, x), pictures as (y, x)
-    colours: bool = False  # three channels are red, green, blue: a grey image is the same in all of them
+    colours: bool = (
+        False  # three channels are red, green, blue: a grey image is the same in all of them
+    )
 
 
 def _swin(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -57,16 +62,22 @@ def _swin(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _resenc(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    found = [re.fullmatch(r"encoder\.stages\.(\d)\.blocks\.\d+\.conv1\.conv\.weight", k) for k in tensors]
+    found = [
+        re.fullmatch(r"encoder\.stages\.(\d)\.blocks\.\d+\.conv1\.conv\.weight", k) for k in tensors
+    ]
     blocks = sorted(Counter(m[1] for m in found if m).items())
-    firsts = [tensors.get(f"encoder.stages.{stage}.blocks.0.conv1.conv.weight") for stage, _ in blocks]
+    firsts = [
+        tensors.get(f"encoder.stages.{stage}.blocks.0.conv1.conv.weight") for stage, _ in blocks
+    ]
     widths = tuple(len(first) if first is not None and first.ndim else 0 for first in firsts)
     return {"features": widths, "blocks": tuple(count for _, count in blocks), "groups": None}
 
 
 def _segresnet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return width and residual blocks; groups and rectifiers are MONAI's defaults, no tensor tells them."""
-    found = [re.fullmatch(r"encoder\.down_layers\.(\d)\.\d+\.conv1\.conv\.weight", k) for k in tensors]
+    found = [
+        re.fullmatch(r"encoder\.down_layers\.(\d)\.\d+\.conv1\.conv\.weight", k) for k in tensors
+    ]
     blocks = sorted(Counter(m[1] for m in found if m).items())
     counts = tuple(count for _, count in blocks)
     return {"filters": len(tensors[SEGRESNET]), "blocks": counts, "groups": 8, "slope": 0.0}
@@ -79,7 +90,9 @@ def _vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def _vgg(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return widths and convolutions of the blocks: between two convolutions a ReLU, or it and a pooling."""
-    found = {int(m[1]): v for k, v in tensors.items() if (m := re.fullmatch(_FEATURE, k)) and v.ndim}
+    found = {
+        int(m[1]): v for k, v in tensors.items() if (m := re.fullmatch(_FEATURE, k)) and v.ndim
+    }
     widths: list[int] = []
     convs: list[int] = []
     for index in sorted(found):
@@ -95,7 +108,8 @@ _FEATURE = r"encoder\.features\.(\d{1,4})\.weight"
 _STEM = r"encoder\.stem\.convs\.0\.conv\.weight"
 _COPIES = r".*\.all_modules\..*|decoder\.encoder\..*"  # the library registers modules twice
 _MLP = (r"\.mlp\.fc([12])\.", r".mlp.linear\1.")  # in the file of Tang et al.
-_PATCHES = (r"\.patch_embeddings\.(weight|bias)$", r".patch_embeddings.1.\1")  # a convolution, not a Linear
+# a convolution, not a Linear
+_PATCHES = (r"\.patch_embeddings\.(weight|bias)$", r".patch_embeddings.1.\1")
 # without these a ViT of MONAI computes the same maps
 _UNUSED = r"encoder\.vit\.(cls_token|blocks\.\d+\.(norm_cross_attn|cross_attn)\..*|classification_head\..*)"
 

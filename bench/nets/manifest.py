@@ -103,9 +103,13 @@ def read(path: Path) -> tuple[dict[str, Tensor], Manifest]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no dict
     except (SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise BenchError(f"{path}: cannot be read as safetensors ({reason}); make it again") from None
+        raise BenchError(
+            f"{path}: cannot be read as safetensors ({reason}); make it again"
+        ) from None
     if KEY not in metadata:
-        raise BenchError(f"{path}: has no manifest, so its network is unknown; export it with bench")
+        raise BenchError(
+            f"{path}: has no manifest, so its network is unknown; export it with bench"
+        )
     try:
         return tensors, Manifest.from_dict(json.loads(metadata[KEY]))
     except (ValueError, RecursionError) as error:

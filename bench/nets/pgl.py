@@ -25,17 +25,27 @@ class PglEncoder(Encoder):
     def __init__(self, size: PglSize, in_channels: int) -> None:
         super().__init__()
         net = ResNet(
-            "bottleneck", list(size.blocks), list(size.planes), n_input_channels=in_channels,
+            "bottleneck",
+            list(size.blocks),
+            list(size.planes),
+            n_input_channels=in_channels,
             conv1_t_size=7,  # assumed: of the usual stems the nearest to 48.54 - 2.38 million
             conv1_t_stride=(2, 2, 1),  # type: ignore[arg-type]  # MONAI means one number per axis
-            feed_forward=False, bias_downsample=False,
-        )  # fmt: skip
+            feed_forward=False,
+            bias_downsample=False,
+        )
         for module in net.layer4.modules():
             if isinstance(module, nn.Conv3d):
                 module.stride = (1, 1, 1)  # the map stays at 2 x 6 x 6; assumed: not dilated either
         self.conv1, self.bn1, self.act = net.conv1, net.bn1, net.act
-        self.maxpool = net.maxpool  # assumed: stage 1 is coarser by a pool, not by a stride of its own
-        self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
+        # assumed: stage 1 is coarser by a pool, not by a stride of its own
+        self.maxpool = net.maxpool
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            net.layer1,
+            net.layer2,
+            net.layer3,
+            net.layer4,
+        )
         self.widths = (size.planes[0], *(4 * p for p in size.planes))
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -49,7 +59,9 @@ class PglEncoder(Encoder):
 
 def conv(inside: int, outside: int) -> nn.Sequential:
     """Return the paper's "Conv" block of kernel 1: convolution, batch norm, ReLU."""
-    return nn.Sequential(nn.Conv3d(inside, outside, 1, bias=False), nn.BatchNorm3d(outside), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv3d(inside, outside, 1, bias=False), nn.BatchNorm3d(outside), nn.ReLU()
+    )
 
 
 def separable(width: int, rate: int = 1) -> nn.Sequential:
@@ -69,7 +81,11 @@ class Aspp(nn.Module):
 
     def __init__(self, inside: int, width: int) -> None:
         super().__init__()
-        self.reduce, self.point, self.pooled = conv(inside, width), conv(width, width), conv(width, width)
+        self.reduce, self.point, self.pooled = (
+            conv(inside, width),
+            conv(width, width),
+            conv(width, width),
+        )
         self.rates = nn.ModuleList(separable(width, rate) for rate in (2, 4, 8))
         self.join = conv(5 * width, width)
 
@@ -107,7 +123,11 @@ class PglDecoder(Decoder):
         wide, middle, narrow = size.decoder
         self.aspp = Aspp(widths[4], size.aspp)
         self.rises = nn.ModuleList(
-            [Rise(size.aspp, widths[2], wide), Rise(wide, widths[1], middle), Rise(middle, widths[0], narrow)]
+            [
+                Rise(size.aspp, widths[2], wide),
+                Rise(wide, widths[1], middle),
+                Rise(middle, widths[0], narrow),
+            ]
         )
         self.head = nn.Conv3d(narrow, out_channels, 1)
 
@@ -124,7 +144,9 @@ def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
     encoder = PglEncoder(wanted.size, wanted.in_channels)
     decoder = PglDecoder(wanted.size, encoder.widths, wanted.out_channels)
     for module in (*encoder.modules(), *decoder.modules()):
-        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):  # as the paper draws what it does not pretrain
+        if isinstance(
+            module, nn.Conv3d | nn.ConvTranspose3d
+        ):  # as the paper draws what it does not pretrain
             nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -67,7 +67,9 @@ class ResEncDecoder(Decoder):
     def _levels(self, features: list[Tensor]) -> list[Tensor]:
         *skips, up = features
         levels = []
-        for transposed, stage, skip in zip(self.transpconvs, self.stages, reversed(skips), strict=True):
+        for transposed, stage, skip in zip(
+            self.transpconvs, self.stages, reversed(skips), strict=True
+        ):
             up = stage(cat([transposed(up), skip], 1))
             levels.append(up)
         return levels

@@ -41,7 +41,9 @@ class SegResNetDecoder(Decoder):
     def forward(self, x: Tensor, features: list[Tensor]) -> Tensor:
         """Return logits on the input's grid; ``x`` itself is not read."""
         at = features[-1]
-        for rise, layer, skip in zip(self.up_samples, self.up_layers, features[-2::-1], strict=True):
+        for rise, layer, skip in zip(
+            self.up_samples, self.up_layers, features[-2::-1], strict=True
+        ):
             at = layer(rise(at) + skip)
         return self.conv_final(at)
 
@@ -51,9 +53,13 @@ def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
     size = wanted.size
     leaking = ("leakyrelu", {"negative_slope": size.slope, "inplace": True})
     net = SegResNet(
-        3, size.filters, wanted.in_channels, wanted.out_channels,
-        norm=("group", {"num_groups": size.groups}), blocks_down=size.blocks,
+        3,
+        size.filters,
+        wanted.in_channels,
+        wanted.out_channels,
+        norm=("group", {"num_groups": size.groups}),
+        blocks_down=size.blocks,
         act=leaking if size.slope else ("relu", {"inplace": True}),
-    )  # fmt: skip
+    )
     encoder = SegResNetEncoder(net, tuple(size.filters * 2**level for level in range(4)))
     return encoder, SegResNetDecoder(net)

@@ -24,7 +24,9 @@ def stated(plugin: plugins.Plugin, changed: int) -> Entry:
         node = next(n for n in ast.parse(path.read_bytes()).body if plugins.NETWORK in _targets(n))
     except (SyntaxError, ValueError, StopIteration, RecursionError) as error:
         raise registry.raised(path, error) from None
-    words: dict[str, Any] = {name: found for name, found in vars(sizes).items() if is_dataclass(found)}
+    words: dict[str, Any] = {
+        name: found for name, found in vars(sizes).items() if is_dataclass(found)
+    }
     words |= {"Source": Source, "__name__": plugin.module}
     where = f"{path}:{node.lineno}: {plugins.NETWORK}"
     try:
@@ -59,7 +61,9 @@ def _plain(node: ast.AST, words: Mapping[str, Any], path: Path) -> Any:
             return tuple(_plain(element, words, path) for element in elements)
         case ast.Dict(keys=keys, values=values) if None not in keys:
             pairs = zip(keys, values, strict=True)
-            return {_plain(k, words, path): _plain(v, words, path) for k, v in pairs if k is not None}
+            return {
+                _plain(k, words, path): _plain(v, words, path) for k, v in pairs if k is not None
+            }
         case ast.Call(func=ast.Name(id=name)) if isinstance(words.get(name), type):
             return _built(words[name], node, words, path)
     raise ValueError(f"{ast.unparse(node)[:60]!r} is no plain value")
@@ -80,7 +84,9 @@ def _built(kind: type, call: ast.Call, words: Mapping[str, Any], path: Path) -> 
         line = stated[keys[0]].lineno if keys and keys[0] in stated else call.lineno
         return f"{path}:{line}: {'.'.join([kind.__name__, *map(str, keys)])}"
 
-    return typed.build(kind, {name: _plain(value, words, path) for name, value in stated.items()}, where)
+    return typed.build(
+        kind, {name: _plain(value, words, path) for name, value in stated.items()}, where
+    )
 
 
 def _targets(node: ast.AST) -> set[str]:

@@ -29,15 +29,17 @@ MONAI = "https://github.com/Project-MONAI/MONAI/blob/1.6.1/monai/networks/nets"
 _FALK = Source(
     "Falk et al., U-Net: deep learning for cell counting, detection, and morphometry, "
     "Nature Methods 16 (2019)",
-    "https://doi.org/10.1038/s41592-018-0261-2", f"{MONAI}/basic_unet.py",
-)  # fmt: skip
+    "https://doi.org/10.1038/s41592-018-0261-2",
+    f"{MONAI}/basic_unet.py",
+)
 _GENESIS = Source(
     "Zhou et al., Models Genesis: Generic Autodidactic Models for 3D Medical Image Analysis, MICCAI 2019",
     "https://arxiv.org/abs/1908.06912",
     "https://github.com/MrGiovanni/ModelsGenesis/blob/12f7feb/pytorch/unet3d.py",
 )
 _PAPER = TalebSize(16, 0.01)  # the configs' enc_filters; Keras' momentum of 0.99
-_TINY = TalebSize(4, 0.1)  # a trial of a few steps must not predict with the statistics it began with
+# a trial of a few steps must not predict with the statistics it began with
+_TINY = TalebSize(4, 0.1)
 _CITE = "Taleb et al., 3D Self-Supervised Methods for Medical Imaging, NeurIPS 2020"
 _URL = "https://arxiv.org/abs/2006.03829"
 _CODE = "https://github.com/HealthML/self-supervised-3d-tasks/blob/ecc86ef/self_supervised_3d_tasks/models"

@@ -39,9 +39,14 @@ def block(dims: int, inside: int, outside: int, momentum: float) -> nn.Sequentia
     """Return two of convolution, ReLU, batch norm, with dropout of a half between them."""
     norms = [Norm["batch", dims](outside, eps=1e-3, momentum=momentum) for _ in range(2)]
     return nn.Sequential(
-        conv(dims, inside, outside), nn.ReLU(), norms[0], nn.Dropout(0.5),
-        conv(dims, outside, outside), nn.ReLU(), norms[1],
-    )  # fmt: skip
+        conv(dims, inside, outside),
+        nn.ReLU(),
+        norms[0],
+        nn.Dropout(0.5),
+        conv(dims, outside, outside),
+        nn.ReLU(),
+        norms[1],
+    )
 
 
 class TalebEncoder(Encoder):
@@ -76,7 +81,9 @@ class TalebDecoder(Decoder):
         super().__init__()
         self.dims = dims
         widths = [size.filters * 2**level for level in range(4, -1, -1)]
-        self.ups = nn.ModuleList(plain(Conv["convtrans", dims](a, b, 2, 2)) for a, b in pairwise(widths))
+        self.ups = nn.ModuleList(
+            plain(Conv["convtrans", dims](a, b, 2, 2)) for a, b in pairwise(widths)
+        )
         self.blocks = nn.ModuleList(block(dims, a, b, size.momentum) for a, b in pairwise(widths))
         self.final = plain(Conv["conv", dims](size.filters, out_channels, 1))
 

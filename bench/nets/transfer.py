@@ -77,9 +77,14 @@ class Receipt:
 
 
 def load(
-    network: Model, tensors: Mapping[str, Tensor], source: Manifest | None = None,
-    *, minimum: float = 0.9, lacks: Collection[str] = (), output: bool = False,
-) -> Receipt:  # fmt: skip
+    network: Model,
+    tensors: Mapping[str, Tensor],
+    source: Manifest | None = None,
+    *,
+    minimum: float = 0.9,
+    lacks: Collection[str] = (),
+    output: bool = False,
+) -> Receipt:
     """Copy pretrained tensors into ``network`` by name.
 
     Args:
@@ -112,23 +117,33 @@ def load(
 
 
 def rehearse(
-    tensors: Mapping[str, Tensor], network: Model, source: Manifest | None = None,
-    *, minimum: float = 0.9, lacks: Collection[str] = (),
-) -> Receipt:  # fmt: skip
+    tensors: Mapping[str, Tensor],
+    network: Model,
+    source: Manifest | None = None,
+    *,
+    minimum: float = 0.9,
+    lacks: Collection[str] = (),
+) -> Receipt:
     """Return the receipt ``load`` would, or raise as it would; changes nothing."""
     return _fit(network, tensors, source, minimum, lacks, output=False)[1]
 
 
 def _fit(
-    network: Model, tensors: Mapping[str, Tensor], source: Manifest | None, minimum: float,
-    lacks: Collection[str], output: bool,
-) -> tuple[dict[str, Tensor], Receipt]:  # fmt: skip
+    network: Model,
+    tensors: Mapping[str, Tensor],
+    source: Manifest | None,
+    minimum: float,
+    lacks: Collection[str],
+    output: bool,
+) -> tuple[dict[str, Tensor], Receipt]:
     if source is not None:
         check_handover((source.network, source.preset), (network.name, network.preset))
     state = network.state_dict()
     if output:
         _has_output(network, tensors, source)
-    elif source is not None and source.out_channels:  # fine-tuned: the classes are another data set's
+    elif (
+        source is not None and source.out_channels
+    ):  # fine-tuned: the classes are another data set's
         tensors = {k: v for k, v in tensors.items() if not k.startswith(network.output)}
     fitted: dict[str, Tensor] = {}
     reshaped: list[Reshaped] = []
@@ -160,7 +175,7 @@ def _fit(
 
 def _gaps(
     network: Model, given: KeysView[str], minimum: float, lacks: Collection[str]
-) -> tuple[str, ...]:  # fmt: skip
+) -> tuple[str, ...]:
     """Return the kinds of layers, and the stages, of which too little came and which may be missing.
 
     Raises:
@@ -179,7 +194,9 @@ def _gaps(
 
     gaps = tuple(name for name, keys in groups.items() if share(keys) < minimum)
     excused, bad = {key for name in lacks for key in groups[name]}, dict[str, list[str]]()
-    for name in sorted(gaps, key=lambda name: share(groups[name]) > 0):  # first what is missing altogether
+    for name in sorted(
+        gaps, key=lambda name: share(groups[name]) > 0
+    ):  # first what is missing altogether
         left = [key for key in groups[name] if key not in excused]
         if left and share(left) < minimum:
             bad[name] = [key for key in left if key not in came]
@@ -196,7 +213,9 @@ def _gaps(
 
 def _has_output(network: Model, tensors: Mapping[str, Tensor], source: Manifest | None) -> None:
     lacking = [
-        name for name in network.state_dict() if name.startswith(network.output) and name not in tensors
+        name
+        for name in network.state_dict()
+        if name.startswith(network.output) and name not in tensors
     ]
     if lacking:
         raise BenchError(

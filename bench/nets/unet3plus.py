@@ -113,7 +113,9 @@ def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
     """Return encoder and decoder; any input whose sides are multiples of 16 can be read."""
     widths = tuple(wanted.size.width * 2**level for level in range(5))
     encoder = DoubleEncoder(wanted.in_channels, widths)
-    decoder = (FullScaleDecoder if wanted.size.full_scale else UNetDecoder)(widths, wanted.out_channels)
+    decoder = (FullScaleDecoder if wanted.size.full_scale else UNetDecoder)(
+        widths, wanted.out_channels
+    )
     for module in (*encoder.modules(), *decoder.modules()):
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):  # drawn as the published code does
             nn.init.kaiming_normal_(module.weight)

@@ -56,7 +56,9 @@ class UnetrEncoder(TokenEncoder):
     def positions(self, grid: tuple[int, ...]) -> Tensor:
         """Return the position embeddings on another grid, (1, N, dim), trilinear between patches' centres."""
         own = self._map(self.get_parameter(self.position))
-        return functional.interpolate(own, grid, mode="trilinear", align_corners=False).flatten(2).mT
+        return (
+            functional.interpolate(own, grid, mode="trilinear", align_corners=False).flatten(2).mT
+        )
 
     def _check(self, x: Tensor) -> None:
         if tuple(x.shape[2:]) != self.crop:

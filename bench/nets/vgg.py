@@ -22,7 +22,8 @@ class VggEncoder(Encoder):
         for width, convs in zip(size.widths, size.convs, strict=True):
             for _ in range(convs):
                 conv = nn.Conv2d(in_channels, width, 3, padding=1)
-                nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # as torchvision
+                # as torchvision
+                nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
                 nn.init.zeros_(conv.bias)  # type: ignore[arg-type]  # it has one
                 self.features.extend([conv, nn.ReLU(inplace=True)])
                 in_channels = width

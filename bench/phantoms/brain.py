@@ -75,7 +75,9 @@ def _tissue(place: np.ndarray, outline: np.ndarray, rng: np.random.Generator) ->
     return tissue
 
 
-def _tumour(place: np.ndarray, tissue: np.ndarray, rng: np.random.Generator, enhancing: bool) -> np.ndarray:
+def _tumour(
+    place: np.ndarray, tissue: np.ndarray, rng: np.random.Generator, enhancing: bool
+) -> np.ndarray:
     """Return oedema around a rim around a core, in one hemisphere; the rim may be absent."""
     side = rng.choice((-1, 1))
     centre = (side * rng.uniform(20, 36), rng.uniform(-38, 42), rng.uniform(-12, 24))
@@ -90,7 +92,9 @@ def _tumour(place: np.ndarray, tissue: np.ndarray, rng: np.random.Generator, enh
     return tumour
 
 
-def write_case(folder: Path, seed: int, index: int, enhancing: bool, *, labelled: bool = True) -> None:
+def write_case(
+    folder: Path, seed: int, index: int, enhancing: bool, *, labelled: bool = True
+) -> None:
     """Write one file per contrast and ``seg``, named after the folder, as tumour challenges do.
 
     240 x 240 x 156 mm as there, of voxels of 4 mm: a real case takes 10 MB. Values of

@@ -103,7 +103,9 @@ def _lungs(place: np.ndarray, structure: np.ndarray) -> np.ndarray:
     return lungs
 
 
-def _vessels(place: np.ndarray, structure: np.ndarray, lungs: np.ndarray, rng: np.random.Generator) -> None:
+def _vessels(
+    place: np.ndarray, structure: np.ndarray, lungs: np.ndarray, rng: np.random.Generator
+) -> None:
     """Draw tapering branches from either hilum to random points of its lung."""
     flat = structure.reshape(-1)
     for lung, side in LUNGS.items():
@@ -118,7 +120,11 @@ def _vessels(place: np.ndarray, structure: np.ndarray, lungs: np.ndarray, rng: n
 
 
 def _lesions(
-    place: np.ndarray, lungs: np.ndarray, count: tuple[int, int], nodules: bool, rng: np.random.Generator
+    place: np.ndarray,
+    lungs: np.ndarray,
+    count: tuple[int, int],
+    nodules: bool,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Return numbered lesions within the lungs; infiltrates keep to the back, as in COVID-19."""
     ragged = smooth_field(lungs.shape, rng)
@@ -142,5 +148,7 @@ def _fractures(place: np.ndarray, ribs: np.ndarray, rng: np.random.Generator) ->
     homes = np.argwhere(ribs)
     for number in range(1, 1 + int(rng.integers(0, 4))):
         centre = place[(slice(None), *homes[rng.integers(len(homes))])]
-        fractures[ribs & (np.linalg.norm(place - centre[:, None, None, None], axis=0) < 0.1)] = number
+        fractures[ribs & (np.linalg.norm(place - centre[:, None, None, None], axis=0) < 0.1)] = (
+            number
+        )
     return fractures

@@ -40,7 +40,9 @@ class Fundus:
     signs: np.ndarray  # bool (rows, columns), where retinopathy shows
 
 
-def fundus(size: tuple[int, int], seed: int, index: int, *, grade: int = 0, left: bool = False) -> Fundus:
+def fundus(
+    size: tuple[int, int], seed: int, index: int, *, grade: int = 0, left: bool = False
+) -> Fundus:
     """Return one synthetic photograph of a ``left`` or right eye; the left one's disc is on the left.
 
     ``size`` is columns and rows; the field is cut at the top and at the bottom of a wide one. ``grade`` is
@@ -59,7 +61,9 @@ def fundus(size: tuple[int, int], seed: int, index: int, *, grade: int = 0, left
     image = _retina(place, nose, tone, rng)
     vessels = _vessels(place, disc, nose, rng)
     image = _mixed(image, 0.72 * vessels, np.array(BLOOD) * tone)
-    away = np.linalg.norm((place - disc[:, None, None]) / np.array([0.13, 0.15])[:, None, None], axis=0)
+    away = np.linalg.norm(
+        (place - disc[:, None, None]) / np.array([0.13, 0.15])[:, None, None], axis=0
+    )
     pale = np.clip((1.15 - away) / 0.3, 0, 1) * (1 - 0.55 * vessels)
     image = _mixed(image, pale, np.array(PALE) * tone)
     image, signs = _signs(image, place, disc, SIGNS[grade], generator(seed, STREAM + index))
@@ -79,7 +83,9 @@ def _place(size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray,
     return place, np.linalg.norm(place, axis=0) < 1
 
 
-def _retina(place: np.ndarray, nose: float, tone: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _retina(
+    place: np.ndarray, nose: float, tone: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Return the background, (3, rows, columns): mottled, dark at the rim and around the fovea."""
     light = rng.uniform(-0.3, 0.3, 2)
     shade = 1 - 0.38 * np.sum((place - light[:, None, None]) ** 2, axis=0)
@@ -90,7 +96,9 @@ def _retina(place: np.ndarray, nose: float, tone: np.ndarray, rng: np.random.Gen
     return shade * (np.array(RETINA) * tone)[:, None, None]
 
 
-def _vessels(place: np.ndarray, disc: np.ndarray, nose: float, rng: np.random.Generator) -> np.ndarray:
+def _vessels(
+    place: np.ndarray, disc: np.ndarray, nose: float, rng: np.random.Generator
+) -> np.ndarray:
     """Return how much of each pixel is vessel, 0 to 1: four arcades from the disc, branching."""
     tree: list[Bead] = []
     for up in (-1.0, 1.0):
@@ -124,8 +132,10 @@ def _drawn(beads: list[Bead], place: np.ndarray) -> np.ndarray:
     drawn = np.zeros((y.size, x.size))
     for across, down, width in beads:
         spread = 0.55 * width
-        ends = [np.searchsorted(axis, (at - 4 * spread, at + 4 * spread))
-                for axis, at in ((y, down), (x, across))]  # fmt: skip
+        ends = [
+            np.searchsorted(axis, (at - 4 * spread, at + 4 * spread))
+            for axis, at in ((y, down), (x, across))
+        ]
         box = tuple(slice(*end) for end in ends)
         apart = np.add.outer((y[box[0]] - down) ** 2, (x[box[1]] - across) ** 2)
         drawn[box] = np.maximum(drawn[box], np.exp(-apart / (2 * spread**2)))
@@ -133,9 +143,12 @@ def _drawn(beads: list[Bead], place: np.ndarray) -> np.ndarray:
 
 
 def _signs(
-    image: np.ndarray, place: np.ndarray, disc: np.ndarray, counts: tuple[tuple[int, int], ...],
+    image: np.ndarray,
+    place: np.ndarray,
+    disc: np.ndarray,
+    counts: tuple[tuple[int, int], ...],
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the image with the signs of one grade, and where they are."""
     signs = np.zeros(place.shape[1:], bool)
     finest = 0.6 * float(place[0, 0, 1] - place[0, 0, 0])  # no spot is smaller than a pixel
@@ -143,7 +156,9 @@ def _signs(
         dark = kind < 2
         for _ in range(int(rng.integers(counts[kind][0], counts[kind][1] + 1))):
             spot = _spot(place, max(finest, rng.uniform(*radii)), soft=kind == 3, rng=rng)
-            image = _mixed(image, spot * (0.85 if kind < 3 else 0.6), np.array(BLOOD if dark else PALE))
+            image = _mixed(
+                image, spot * (0.85 if kind < 3 else 0.6), np.array(BLOOD if dark else PALE)
+            )
             signs |= spot > 0.3
     for _ in range(int(rng.integers(counts[4][0], counts[4][1] + 1))):
         heading = float(rng.uniform(0, 2 * np.pi))
@@ -162,7 +177,9 @@ def _spot(place: np.ndarray, radius: float, *, soft: bool, rng: np.random.Genera
     angle, distance = rng.uniform(0, 2 * np.pi), 0.85 * np.sqrt(rng.uniform(0.02, 1))
     x, y = place - distance * np.array([np.cos(angle), 0.75 * np.sin(angle)])[:, None, None]
     around = np.arctan2(y, x)
-    outline = radius * (1 + 0.25 * np.cos(2 * around + angle) + 0.15 * np.cos(3 * around - 2 * angle))
+    outline = radius * (
+        1 + 0.25 * np.cos(2 * around + angle) + 0.15 * np.cos(3 * around - 2 * angle)
+    )
     edge = 0.6 * radius if soft else 0.35 * radius
     return np.clip((outline - np.hypot(x, y)) / edge + 0.5, 0, 1)
 

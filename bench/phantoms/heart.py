@@ -122,7 +122,10 @@ def _chambers(place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         (5, (14, 34, -16), (32, 24, 28)),
     ):
         label[radius(place, at, np.multiply(radii, size)) < 1] = value
-    for value, x, y, bent, low, high, wide in ((7, -16, 24, 0.45, 14, 62, 11), (6, 8, 8, 0.0, 8, 74, 14)):
+    for value, x, y, bent, low, high, wide in (
+        (7, -16, 24, 0.45, 14, 62, 11),
+        (6, 8, 8, 0.0, 8, 74, 14),
+    ):
         # The pulmonary artery leans backwards on its way up, in front of the aorta and left of it.
         away = np.hypot(place[0] - x, place[1] - y + bent * (place[2] - low))
         label[(away < wide * size) & (place[2] > low) & (place[2] < high)] = value

@@ -23,7 +23,8 @@ class Growth:
     """What grows in an organ, tumours or vessels, and where."""
 
     label: int
-    hosts: tuple[int, ...]  # one of these bears all of a patient's; the atlas's organs, then the rest
+    # one of these bears all of a patient's; the atlas's organs, then the rest
+    hosts: tuple[int, ...]
     ct: float  # HU
     radius: tuple[float, float]  # smallest and largest, in body coordinates
     count: tuple[int, int] = (1, 1)  # fewest and most in a patient
@@ -67,7 +68,9 @@ def _grown(growth: Growth, rng: np.random.Generator) -> tuple[Organ, ...]:
     found = []
     for _ in range(int(rng.integers(growth.count[0], growth.count[1] + 1))):
         x, y, z = _inside(host, rng)
-        rx, ry, rz = (float(r) for r in rng.uniform(*growth.radius) * np.exp(0.12 * rng.standard_normal(3)))
+        rx, ry, rz = (
+            float(r) for r in rng.uniform(*growth.radius) * np.exp(0.12 * rng.standard_normal(3))
+        )
         turn = float(rng.uniform(0, 180))
         found.append(Organ((x, y, z), (rx * growth.length, ry, rz), growth.ct, 0.5, turn=turn))
     return tuple(found)
@@ -81,4 +84,8 @@ def _inside(host: Organ, rng: np.random.Generator) -> tuple[float, float, float]
     across -= host.bend * along**2
     cos, sin = np.cos(np.radians(host.turn)), np.sin(np.radians(host.turn))
     x, y, z = host.centre
-    return float(x + cos * along - sin * across), float(y + sin * along + cos * across), float(z + up)
+    return (
+        float(x + cos * along - sin * across),
+        float(y + sin * along + cos * across),
+        float(z + up),
+    )

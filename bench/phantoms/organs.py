@@ -84,7 +84,11 @@ def anatomy(scene: Scene, shape: Sequence[int], rng: np.random.Generator) -> np.
 
 
 def acquired(
-    structure: np.ndarray, scene: Scene, spacing: Sequence[float], rng: np.random.Generator, modality: str
+    structure: np.ndarray,
+    scene: Scene,
+    spacing: Sequence[float],
+    rng: np.random.Generator,
+    modality: str,
 ) -> np.ndarray:
     """Return one scan of an anatomy, float32 (X, Y, Z), in the units that ``organs`` states."""
     grain = np.min(spacing) / np.asarray(spacing)  # one finest voxel, in voxels of each axis
@@ -150,7 +154,9 @@ def _inside(place: np.ndarray, organ: Organ, centre: np.ndarray, radii: np.ndarr
     return voxels[inside]
 
 
-def _ct(structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _ct(
+    structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Return HU: contrast phase, organ jitter, partial volume, texture, quantum noise."""
     means = np.array([*scene.ct, *(part.ct for part in scene.parts)])
     phase = rng.uniform(0.85, 1.15)
@@ -163,7 +169,9 @@ def _ct(structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.G
     return np.rint(image)
 
 
-def _mr(structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _mr(
+    structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Return magnitudes: patient's scale, bias field, texture, Rician noise; 0 in air."""
     means = np.array([*scene.mr, *(part.mr for part in scene.parts)])
     scale = np.exp(rng.uniform(np.log(150), np.log(3000)))
@@ -183,7 +191,9 @@ def _render(structure: np.ndarray, means: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(means.astype(np.float32)[structure], 0.6, truncate=3)
 
 
-def _texture(structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _texture(
+    structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Return unit-variance noise with each structure's own correlation length; none in air."""
     texture = np.zeros(structure.shape, np.float32)
     lengths = [1.5] * (LAYERS - 1) + [part.grain for part in scene.parts]
@@ -199,7 +209,9 @@ def _texture(structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.ran
     return texture
 
 
-def write_nifti(path: Path, array: np.ndarray, spacing: Sequence[float], dtype: np.typing.DTypeLike) -> None:
+def write_nifti(
+    path: Path, array: np.ndarray, spacing: Sequence[float], dtype: np.typing.DTypeLike
+) -> None:
     """Write (X, Y, Z) or (X, Y, Z, C) in RAS+, centred on the origin; ``.nii`` or ``.nii.gz``.
 
     Integers are rounded, not cut. The bytes depend on the arguments alone.
@@ -209,7 +221,9 @@ def write_nifti(path: Path, array: np.ndarray, spacing: Sequence[float], dtype: 
     write_placed(path, array, affine, dtype)
 
 
-def write_placed(path: Path, array: np.ndarray, affine: np.ndarray, dtype: np.typing.DTypeLike) -> None:
+def write_placed(
+    path: Path, array: np.ndarray, affine: np.ndarray, dtype: np.typing.DTypeLike
+) -> None:
     """Write an array as it is to be stored, under an affine of its own; else as ``write_nifti``."""
     image = nibabel.Nifti1Image(_typed(array, dtype), affine)
     image.header.set_xyzt_units("mm")
@@ -217,7 +231,9 @@ def write_placed(path: Path, array: np.ndarray, affine: np.ndarray, dtype: np.ty
     nibabel.save(image, path)
 
 
-def write_nrrd(path: Path, array: np.ndarray, spacing: Sequence[float], dtype: np.typing.DTypeLike) -> None:
+def write_nrrd(
+    path: Path, array: np.ndarray, spacing: Sequence[float], dtype: np.typing.DTypeLike
+) -> None:
     """Write a RAS+ (X, Y, Z) array as the atrial challenge does: gzip, left-posterior-superior.
 
     The axes x and y are reversed in the file, so that its positive directions are true.
@@ -268,18 +284,25 @@ def write_metaimage(
     rows = np.zeros((3, 3), int)
     rows[np.arange(3), places] = to_lps[:, 1]
     header = {
-        "ObjectType": "Image", "NDims": 3, "BinaryData": True, "BinaryDataByteOrderMSB": False,
-        "CompressedData": packed, "TransformMatrix": " ".join(str(n) for n in rows.ravel()),
-        "Offset": "0 0 0", "CenterOfRotation": "0 0 0",
+        "ObjectType": "Image",
+        "NDims": 3,
+        "BinaryData": True,
+        "BinaryDataByteOrderMSB": False,
+        "CompressedData": packed,
+        "TransformMatrix": " ".join(str(n) for n in rows.ravel()),
+        "Offset": "0 0 0",
+        "CenterOfRotation": "0 0 0",
         "ElementSpacing": " ".join(f"{spacing[i]:g}" for i in places),
         "DimSize": " ".join(str(n) for n in data.shape),
         "ElementType": {"int16": "MET_SHORT", "uint8": "MET_UCHAR"}[data.dtype.name],
         "ElementDataFile": path.with_suffix(".zraw" if packed else ".raw").name,
-    }  # fmt: skip
+    }
     raw = data.astype(data.dtype.newbyteorder("<")).tobytes(order="F")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{field} = {value}\n" for field, value in header.items()))
-    path.with_name(str(header["ElementDataFile"])).write_bytes(zlib.compress(raw, 4) if packed else raw)
+    path.with_name(str(header["ElementDataFile"])).write_bytes(
+        zlib.compress(raw, 4) if packed else raw
+    )
 
 
 def _typed(array: np.ndarray, dtype: np.typing.DTypeLike) -> np.ndarray:

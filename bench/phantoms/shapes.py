@@ -11,7 +11,11 @@ from bench.phantoms.organs import smooth_field
 
 
 def placed(
-    shape: Sequence[int], spacing: Sequence[float], rng: np.random.Generator, shift: float, warp: float
+    shape: Sequence[int],
+    spacing: Sequence[float],
+    rng: np.random.Generator,
+    shift: float,
+    warp: float,
 ) -> np.ndarray:
     """Return each voxel's place in the patient in mm from his centre, float32 (3, X, Y, Z), RAS.
 
@@ -40,7 +44,9 @@ def rough(shape: Sequence[int], rng: np.random.Generator, share: float) -> np.nd
     return (field - field.mean()) / (field.std() + 1e-6)
 
 
-def radius(place: np.ndarray, centre: Sequence[float], radii: Sequence[float] | np.ndarray) -> np.ndarray:
+def radius(
+    place: np.ndarray, centre: Sequence[float], radii: Sequence[float] | np.ndarray
+) -> np.ndarray:
     """Return the distance from an ellipsoid's centre in its radii, (X, Y, Z): below 1 is inside."""
     scaled = (place[axis] - np.float32(centre[axis]) for axis in range(3))
     return np.sqrt(sum((d / np.float32(r)) ** 2 for d, r in zip(scaled, radii, strict=True)))

@@ -28,7 +28,9 @@ def pneumonia(
     rng = generator(seed, STREAM + index)
     lungs = np.isin(made.lungs, (1, 2))
     sizes = np.bincount(made.lesions.ravel(), minlength=2)[1:]
-    image = _replaced(made.image, made.lesions > 0, HU[LUNG] + 20 * rng.standard_normal(shape), lungs)
+    image = _replaced(
+        made.image, made.lesions > 0, HU[LUNG] + 20 * rng.standard_normal(shape), lungs
+    )
     dense = FINDINGS[finding]
     if dense is not None:
         largest = ndimage.binary_dilation(made.lesions == 1 + int(sizes.argmax()), iterations=2)
@@ -57,7 +59,9 @@ def write_slices(folder: Path, slices: np.ndarray, formats: Sequence[str]) -> No
         )
 
 
-def _replaced(image: np.ndarray, where: np.ndarray, values: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def _replaced(
+    image: np.ndarray, where: np.ndarray, values: np.ndarray, inside: np.ndarray
+) -> np.ndarray:
     """Return the image with other values in a mask, its edge soft but never outside the lungs."""
     share = ndimage.gaussian_filter(ndimage.binary_dilation(where).astype(np.float32), 0.7) * inside
     return image * (1 - share) + values * share

@@ -63,7 +63,9 @@ def write_visit(t1: Path, flair: Path | None, seed: int, index: int, labelled: b
     }
     if labelled:
         for part, tissue in enumerate((CSF, GREY, WHITE)):
-            files[f"T1/T1_fast/T1_brain_pve_{part}.nii.gz"] = _nifti(made.tissue == tissue, "float32")
+            files[f"T1/T1_fast/T1_brain_pve_{part}.nii.gz"] = _nifti(
+                made.tissue == tissue, "float32"
+            )
         for name in ("seg", "pveseg"):
             files[f"T1/T1_fast/T1_brain_{name}.nii.gz"] = _nifti(made.tissue, "uint8")
     _zip(t1, files)

@@ -53,7 +53,11 @@ class Arm:
             BenchError: as ``Method.make_params``.
         """
         return once(
-            self.protocol, "method", 0, self.row, lambda: MethodSpec.of(self.row.method, self.row.params)
+            self.protocol,
+            "method",
+            0,
+            self.row,
+            lambda: MethodSpec.of(self.row.method, self.row.params),
         )
 
     @cached_property

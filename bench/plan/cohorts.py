@@ -31,7 +31,8 @@ class Target:
     folds: tuple[splits.Fold, ...]
     present: bool  # on this machine
     narrowed: Narrowed = Narrowed()  # what leaves cases out
-    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # the protocol's or the data set's
+    # the protocol's or the data set's
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def count(self, patients: Collection[str]) -> int:
         """Return how many labelled cases patients have; where none is here, one each."""
@@ -47,9 +48,12 @@ class Target:
         """Return what a spec says of a fold; the digest where its patients are known."""
         known = self.present or fold.train
         return Division(
-            dataset=self.name, split=fold.name, fold=fold.index, split_hash=fold.digest if known else None,
+            dataset=self.name,
+            split=fold.name,
+            fold=fold.index,
+            split_hash=fold.digest if known else None,
             **vars(self.narrowed),
-        )  # fmt: skip
+        )
 
     def part(self, fold: splits.Fold, which: Which) -> Part:
         """Return what a spec says of one part of a fold."""
@@ -66,7 +70,8 @@ class Cohorts:
         self._datasets: dict[str, Dataset] = {}
         self._cases: dict[str, tuple[Case, ...] | None] = {}
         self._digests: dict[str, str] = {}
-        self._faults: dict[str, dict[str, str]] = {}  # data set -> case -> what its headers give away
+        # data set -> case -> what its headers give away
+        self._faults: dict[str, dict[str, str]] = {}
         self._targets: dict[tuple[Any, ...], Target] = {}
 
     def dataset(self, name: str) -> Dataset:
@@ -125,24 +130,35 @@ class Cohorts:
         name, dataset = section.dataset, self.dataset(section.dataset)
         if not dataset.labels:
             raise Misstated(
-                "dataset", f"data set {name!r} has no labels; pretrain on it, and fine-tune on another"
+                "dataset",
+                f"data set {name!r} has no labels; pretrain on it, and fine-tune on another",
             )
         if section.regions and dataset.task == "classification":
-            raise Misstated("regions", f"data set {name!r} has classes and no label maps; leave it out")
+            raise Misstated(
+                "regions", f"data set {name!r} has classes and no label maps; leave it out"
+            )
         regions = section.regions or dict(dataset.regions)
-        strange = sorted({v for values in section.regions.values() for v in values} - {*dataset.labels})
+        strange = sorted(
+            {v for values in section.regions.values() for v in values} - {*dataset.labels}
+        )
         if strange or not all(section.regions.values()):
             labels = ", ".join(f"{value} {label}" for value, label in dataset.labels.items())
-            raise Misstated("regions", f"data set {name!r} has the labels {labels}; take some for each")
+            raise Misstated(
+                "regions", f"data set {name!r} has the labels {labels}; take some for each"
+            )
         cases = self.cases(name)
         exclude = case_filter.excluded(dataset, name, section.exclude, cases or ())
         narrowed = Narrowed(where=section.where, exclude=tuple(exclude))
         if cases is None:
-            return Target(name, dataset, (), tuple(_unseen(dataset, section)), False, narrowed, regions)
+            return Target(
+                name, dataset, (), tuple(_unseen(dataset, section)), False, narrowed, regions
+            )
         kept = case_filter.kept(cases, section.where, exclude)
         if not kept:
             key = "where" if section.where else "exclude"
-            raise Misstated(key, f"data set {name!r}: 'where' and 'exclude' leave none of {len(cases)} cases")
+            raise Misstated(
+                key, f"data set {name!r}: 'where' and 'exclude' leave none of {len(cases)} cases"
+            )
         gone = {c.patient for c in cases} - {c.patient for c in kept}
         folds = splits.folds(dataset, name, kept, section.split, gone)
         _apart(name, dataset, kept, folds)
@@ -166,13 +182,19 @@ class Cohorts:
         dataset = self.dataset(name)
         if isinstance(recipe, str):
             if recipe not in dataset.recipes:
-                raise Misstated("recipe", unknown(f"recipe of data set {name!r}", recipe, dataset.recipes))
+                raise Misstated(
+                    "recipe", unknown(f"recipe of data set {name!r}", recipe, dataset.recipes)
+                )
             recipe = dataset.recipes[recipe]
-        recipe = typed.build(Recipe, {**vars(recipe), **over}, lambda keys: f"recipe.{'.'.join(keys)}")
+        recipe = typed.build(
+            Recipe, {**vars(recipe), **over}, lambda keys: f"recipe.{'.'.join(keys)}"
+        )
         cases = self.cases(name)
         if cases is not None and name not in self._digests:
             self._digests[name] = self.contents.digest(cases)
-        return PrepareSpec(name, dataset.version, recipe, self._digests.get(name), _outside(name, dataset))
+        return PrepareSpec(
+            name, dataset.version, recipe, self._digests.get(name), _outside(name, dataset)
+        )
 
 
 def _outside(name: str, dataset: Dataset) -> str:
@@ -184,7 +206,9 @@ def _outside(name: str, dataset: Dataset) -> str:
     return short(repr(values).encode()) if values else ""
 
 
-def _apart(name: str, dataset: Dataset, cases: Sequence[Case], folds: Sequence[splits.Fold]) -> None:
+def _apart(
+    name: str, dataset: Dataset, cases: Sequence[Case], folds: Sequence[splits.Fold]
+) -> None:
     """Refuse to train and test on one person who goes by two names."""
     people: dict[str, set[str]] = {}
     for case in cases:
@@ -223,5 +247,7 @@ def _unseen(dataset: Dataset, section: Finetune) -> list[splits.Fold]:
         return [splits.Fold(section.split, i, (), (), ()) for i in range(count)]
     if section.split not in dataset.splits:
         known = [*dataset.splits, *splits.RULES, splits.GIVEN]
-        raise Misstated("split", unknown(f"split of data set {section.dataset!r}", section.split, known))
+        raise Misstated(
+            "split", unknown(f"split of data set {section.dataset!r}", section.split, known)
+        )
     return splits.listed(dataset, section.split)

@@ -39,7 +39,9 @@ def forecast(plan: Plan, store: Store, jobs: Sequence[str]) -> dict[str, float |
     return {job: guess.seconds for job, guess in guesses(plan, store, jobs).items()}
 
 
-def guesses(plan: Plan, store: Store, jobs: Sequence[str], *, away: bool = False) -> dict[str, Guess]:
+def guesses(
+    plan: Plan, store: Store, jobs: Sequence[str], *, away: bool = False
+) -> dict[str, Guess]:
     """Return what each job will take, and how that is known.
 
     ``away``: do they run elsewhere? Then the speed of this processor says nothing, until some have run.

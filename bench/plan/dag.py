@@ -23,11 +23,15 @@ class Cell:
     finetune: str
     pretrain: str | None
     columns: dict[str, Any]  # the record columns that do not vary within the cell
-    wanted: bool = True  # False: --only or --records leave it out of this run (its rows are shown if there)
+    wanted: bool = (
+        True  # False: --only or --records leave it out of this run (its rows are shown if there)
+    )
     guard: str | None = None  # its protocol's, of its pretraining
     latency: str | None = None  # the job that times its network, where the protocol asks
     embed: str | None = None  # the job behind its row's panel in the picture of embeddings
-    submission: str | None = None  # the job that predicts for the challenge's server, where the protocol asks
+    submission: str | None = (
+        None  # the job that predicts for the challenge's server, where the protocol asks
+    )
     curve: bool = False  # does its row show the learning curve of the fine-tuning?
     epoch: float | None = None  # steps of one over its labelled cases, where known
     patients: tuple[int, ...] = ()  # that train, validate, are tested, where known
@@ -53,14 +57,19 @@ class Plan:
     threads: dict[str, int] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)  # job -> cases; 0 if not known
     sides: dict[str, Sides] = field(default_factory=dict)  # guard -> what it compares
-    after: dict[str, tuple[str, ...]] = field(default_factory=dict)  # job -> what it waits for, unneeded
-    beside: dict[str, dict[str, str]] = field(default_factory=dict)  # protocol: panel's title -> embed job
-    absent: dict[str, list[str]] = field(default_factory=dict)  # protocol: what of its picture is left out
+    # job -> what it waits for, unneeded
+    after: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # protocol: panel's title -> embed job
+    beside: dict[str, dict[str, str]] = field(default_factory=dict)
+    # protocol: what of its picture is left out
+    absent: dict[str, list[str]] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()  # what --set changed, as typed
     files: WeightFiles = field(default_factory=WeightFiles)  # weights that rows start from
     provisional: bool = False
 
-    def wanted(self, done: Callable[[str], bool] = lambda job: False, protocol: str = "") -> list[str]:
+    def wanted(
+        self, done: Callable[[str], bool] = lambda job: False, protocol: str = ""
+    ) -> list[str]:
         """Return the jobs that the wanted cells stand on, of one ``protocol`` or all, needs first.
 
         Without what is ``done``: what only a done job needs is left out with it.

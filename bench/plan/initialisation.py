@@ -65,7 +65,9 @@ class WeightFiles:
     def gone(self) -> list[str]:
         """Return what to tell of files that are not there any more, a line each."""
         gone = sorted(path for path in self.paths.values() if not is_there(Path(path)))
-        return [f"init: {path} is not there any more; only what it made already counts" for path in gone]
+        return [
+            f"init: {path} is not there any more; only what it made already counts" for path in gone
+        ]
 
     @property
     def lacking(self) -> bool:

@@ -62,15 +62,24 @@ def _part(cohorts: Cohorts, arm: Arm, mix: Mix, section: Pretrain, labels: bool)
     dataset, found = cohorts.dataset(mix.dataset), cohorts.cases(mix.dataset)
     place = _place(cohorts, arm.protocol, mix, (arm.target, arm.fold))
     fold = place[1] if place is not None else None
-    read = Part(dataset=mix.dataset, part="all") if place is None else place[0].part(place[1], "train")
+    read = (
+        Part(dataset=mix.dataset, part="all") if place is None else place[0].part(place[1], "train")
+    )
     exclude = case_filter.excluded(dataset, mix.dataset, mix.exclude, found or ())
     data = Entry(
-        **vars(read), list=mix.list, take=mix.take, task=mix.task, group=mix.group, labelled=labels,
+        **vars(read),
+        list=mix.list,
+        take=mix.take,
+        task=mix.task,
+        group=mix.group,
+        labelled=labels,
         unlabelled=mix.unlabelled and fold is not None,
-        list_hash=case_filter.digest(case_filter.listed(dataset, mix.dataset, mix.list)) if mix.list else "",
+        list_hash=case_filter.digest(case_filter.listed(dataset, mix.dataset, mix.list))
+        if mix.list
+        else "",
         only=Narrowed(where=mix.where, exclude=tuple(exclude)),
         classes=_classes(dataset, mix.dataset) if labels else 0,
-    )  # fmt: skip
+    )
     if found is None:
         return Read(data, (), fold, False)
     absent = "allow" if cohorts.roots.phantoms else section.absent
@@ -84,7 +93,9 @@ def _part(cohorts: Cohorts, arm: Arm, mix: Mix, section: Pretrain, labels: bool)
 def _classes(dataset: Dataset, name: str) -> int:
     """Return how many classes the label maps have that a method reads, background left out."""
     if dataset.task != "segmentation" or max(dataset.labels, default=0) < 1:
-        raise Misstated("dataset", f"data set {name!r} has no label maps, from which the method learns")
+        raise Misstated(
+            "dataset", f"data set {name!r} has no label maps, from which the method learns"
+        )
     if dataset.ignore is not None:
         raise Misstated(
             "dataset",
@@ -102,7 +113,9 @@ def _nothing(mix: Mix, found: Sequence[Case], fold: Fold | None) -> str:
         else ""
     )
     met = {key: sorted({c.meta[key] for c in found if key in c.meta}) for key in mix.where}
-    there = "; ".join(f"{key} is {', '.join(values) or 'in no case'}" for key, values in met.items())
+    there = "; ".join(
+        f"{key} is {', '.join(values) or 'in no case'}" for key, values in met.items()
+    )
     return f"data set {mix.dataset!r}: where, list and exclude leave no case{among}" + (
         f" (there, {there})" if there else ""
     )
@@ -117,7 +130,8 @@ def _place(cohorts: Cohorts, protocol: Protocol, mix: Mix, tested: Division) -> 
         return _elsewhere(cohorts, mix) if mix.split else None
     if mix.split:
         raise Misstated(
-            "split", f"data set {mix.dataset!r} is fine-tuned on here, by a split of its own; leave this out"
+            "split",
+            f"data set {mix.dataset!r} is fine-tuned on here, by a split of its own; leave this out",
         )
     if mix.dataset == tested[0].name:
         return tested
@@ -128,7 +142,9 @@ def _place(cohorts: Cohorts, protocol: Protocol, mix: Mix, tested: Division) -> 
 def _elsewhere(cohorts: Cohorts, mix: Mix) -> Division:
     """Return the division of a data set that other protocols test on."""
     if not cohorts.dataset(mix.dataset).labels:
-        raise Misstated("split", f"data set {mix.dataset!r} has no labels to be tested on; leave split out")
+        raise Misstated(
+            "split", f"data set {mix.dataset!r} has no labels to be tested on; leave split out"
+        )
     asked = Finetune(dataset=mix.dataset, split=mix.split, where=mix.where, exclude=mix.exclude)
     target = cohorts.target(asked)
     if len(target.folds) != 1:

@@ -36,7 +36,8 @@ class Pictures:
         self._pretrainings = pretrainings
         self._made: dict[tuple[str, str], str] = {}  # protocol, row -> job
         self._beside: set[str] = set()
-        self._read: dict[str, tuple[Samples, tuple[str, ...]]] = {}  # by protocol: all rows read alike
+        # by protocol: all rows read alike
+        self._read: dict[str, tuple[Samples, tuple[str, ...]]] = {}
 
     def add(self, arm: Arm, initial: Initialisation) -> str | None:
         """Return the job for an arm's row, None where its protocol asks for no picture.
@@ -58,14 +59,21 @@ class Pictures:
     def _others(self, arm: Arm) -> None:
         """Add the panels of networks that no row has; say of those whose file is not here that they lack."""
         protocol, plan = arm.protocol, self._pretrainings.plan
-        jobs, absent = plan.beside.setdefault(protocol.name, {}), plan.absent.setdefault(protocol.name, [])
+        jobs, absent = (
+            plan.beside.setdefault(protocol.name, {}),
+            plan.absent.setdefault(protocol.name, []),
+        )
         for name, other in (protocol.embeddings.beside if protocol.embeddings else {}).items():
             title, file = other.title or name, Initial.of(other.init).file
             if is_there(protocol.folder / file):
-                initial = plan.files.start(protocol.folder, other.init, self._pretrainings.cohorts.contents)
+                initial = plan.files.start(
+                    protocol.folder, other.init, self._pretrainings.cohorts.contents
+                )
                 jobs[title] = self._job(arm, protocol.networks[other.network], initial)
             else:
-                absent.append(f"The panel of {title} is left out: there is no file {printable(file)}.")
+                absent.append(
+                    f"The panel of {title} is left out: there is no file {printable(file)}."
+                )
 
     def _job(self, arm: Arm, net: Net, initial: Initialisation) -> str:
         protocol, made = arm.protocol, self._pretrainings

@@ -40,24 +40,34 @@ class Planner:
     """Expands protocols; remembers what it has looked up."""
 
     def __init__(
-        self, roots: Roots, contents: Contents, only: dict[str, list[str]] | None = None,
-        *, need_data: bool = True, processes: int = 1,
-    ) -> None:  # fmt: skip
+        self,
+        roots: Roots,
+        contents: Contents,
+        only: dict[str, list[str]] | None = None,
+        *,
+        need_data: bool = True,
+        processes: int = 1,
+    ) -> None:
         self.cohorts, self.processes = Cohorts(roots, contents, need_data=need_data), processes
         self.selection, self.plan = Selection(only), Plan()
         self.pretrainings = Pretrainings(self.plan, self.cohorts)
         self.pictures = Pictures(self.pretrainings)
         self._feasible: set[str] = set()
-        self._cells: dict[tuple[str, str, str], list[Cell]] = {}  # by protocol, row and evaluate job
+        # by protocol, row and evaluate job
+        self._cells: dict[tuple[str, str, str], list[Cell]] = {}
 
     def expand(self, protocol: Protocol) -> None:
         """Add every cell of a protocol and the jobs behind it."""
         for key in ("rows", "finetune"):
             if not getattr(protocol, key):
-                raise BenchError(f"protocol {protocol.name!r}: {key!r} is empty; nothing to compare")
+                raise BenchError(
+                    f"protocol {protocol.name!r}: {key!r} is empty; nothing to compare"
+                )
         self.selection.learn(protocol)
         self.plan.overrides = protocol.overrides
-        tasks = {section.dataset: self._task(protocol, i) for i, section in enumerate(protocol.finetune)}
+        tasks = {
+            section.dataset: self._task(protocol, i) for i, section in enumerate(protocol.finetune)
+        }
         with protocol.at():
             check_tasks(protocol.metrics, tasks)
         self._anchors(protocol, tasks)
@@ -65,10 +75,11 @@ class Planner:
         Request.checked(label_maps, protocol.convention, protocol.empty or "default")
         self.plan.cells[protocol.name] = []
         sections = [
-            (index, section) for index, section in enumerate(protocol.finetune)
+            (index, section)
+            for index, section in enumerate(protocol.finetune)
             if self.selection.wants("dataset", section.dataset)
             or self.cohorts.roots.find(section.dataset) is not None
-        ]  # fmt: skip
+        ]
         for index, section in sections:  # all before any pretraining, which looks at every one
             with protocol.at(("finetune", str(index))):
                 check_folds(section, self.cohorts.target(section).folds)
@@ -105,7 +116,9 @@ class Planner:
         return self.plan
 
     def _refuse(self, protocol: str, cell: Cell) -> None:
-        tried = [n for n in self.plan.jobs[cell.finetune].needs if self.plan.jobs[n].kind == "finetune"]
+        tried = [
+            n for n in self.plan.jobs[cell.finetune].needs if self.plan.jobs[n].kind == "finetune"
+        ]
         for job in (cell.pretrain, *tried, cell.finetune, cell.evaluate):
             try:
                 if self.cohorts.need_data:
@@ -119,15 +132,18 @@ class Planner:
 
     def _section(self, protocol: Protocol, index: int, section: Finetune) -> None:
         target = self.cohorts.target(section)
-        self.plan.scoring_of.setdefault(protocol.name, {})[protocol.sections[index]] = specs.scoring(
-            protocol, target
+        self.plan.scoring_of.setdefault(protocol.name, {})[protocol.sections[index]] = (
+            specs.scoring(protocol, target)
         )
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
         for name, row in protocol.rows_in(index).items():
             tuned = finetune_of(protocol, index, row)
             for fold in folds:
                 arm = Arm(protocol, name, row, tuned, target, fold, index)
-                for one in [arm, *(replace(arm, control=c) for c in controls_of(protocol, row, index))]:
+                for one in [
+                    arm,
+                    *(replace(arm, control=c) for c in controls_of(protocol, row, index)),
+                ]:
                     with protocol.at(("rows", name, "finetune"), ("finetune", str(index))):
                         self._arm(one)
 
@@ -153,9 +169,15 @@ class Planner:
         if arm.row.init:
             return [self.plan.files.start(arm.protocol.folder, arm.row.init, self.cohorts.contents)]
         at = f"@{arm.row.at}" if arm.row.at else ""
-        own = ("rows", arm.name, "pretrain"), ("finetune", str(arm.index), "pretrain"), ("pretrain",)
+        own = (
+            ("rows", arm.name, "pretrain"),
+            ("finetune", str(arm.index), "pretrain"),
+            ("pretrain",),
+        )
         with arm.protocol.at(*own):
-            jobs = {s: self.pretrainings.add(arm, s) for s in arm.before.every_seed(arm.tuned.seeds)}
+            jobs = {
+                s: self.pretrainings.add(arm, s) for s in arm.before.every_seed(arm.tuned.seeds)
+            }
         if arm.before.paired:
             return [Initialisation(f"job:{job}{at}", job, seed) for seed, job in jobs.items()]
         return [Initialisation(f"job:{job}{at}", job) for job in dict.fromkeys(jobs.values())]
@@ -165,7 +187,9 @@ class Planner:
             return Labels(percent, seed, ())
         what = f"{arm.target.name}, split {arm.fold.name!r}"
         return Labels(
-            percent, seed, tuple(splits.fraction(arm.fold.train, percent, arm.fold.name, seed, what))
+            percent,
+            seed,
+            tuple(splits.fraction(arm.fold.train, percent, arm.fold.name, seed, what)),
         )
 
     def _tuned(
@@ -177,14 +201,17 @@ class Planner:
         first = self._finetuning(arms[0], labels, initial)
         tune = None if arm.tuned.evaluation == "as_loaded" else arm.tuned.tune
         if tune is None or len({self._finetuning(one, labels, initial).id for one in arms}) == 1:
-            return self._add(arm, labels, initial, first)  # or its grid varies nothing that concerns this row
+            # or its grid varies nothing that concerns this row
+            return self._add(arm, labels, initial, first)
         needs, candidates = list(first.needs), dict[str, Candidate]()
         for (settings, _), one in zip(recipes, arms, strict=True):
             places = list[int]()
             for seed in specs.in_turn(arm.tuned.seeds, labels.seed, tune.runs):
                 start = next(other for other in (initial, *initials) if other.seed in (None, seed))
                 drawn = self._labels(one, labels.percent, seed)
-                job = self._add(one, drawn, start, self._finetuning(one, drawn, start, validated=True))
+                job = self._add(
+                    one, drawn, start, self._finetuning(one, drawn, start, validated=True)
+                )
                 needs += [] if job in needs else [job]
                 places.append(needs.index(job))
             candidates.setdefault(needs[places[0]], Candidate(settings, tuple(places)))
@@ -206,15 +233,22 @@ class Planner:
         steps = specs.held(tuned, full, used, labels.percent)
         net = NetSpec.of(arm.net, self.pretrainings.channels([prepare], arm.net.crop))
         data = Labelled(
-            **vars(target.division(arm.fold)), task=task, fraction=labels.percent, holdout=tuned.holdout,
-            n_train=len(labels.patients) if target.present else None, regions=head.regions, paint=head.paint,
+            **vars(target.division(arm.fold)),
+            task=task,
+            fraction=labels.percent,
+            holdout=tuned.holdout,
+            n_train=len(labels.patients) if target.present else None,
+            regions=head.regions,
+            paint=head.paint,
             ignore=target.dataset.void,
-        )  # fmt: skip
+        )
         spec = FinetuneSpec(
             network=replace(net, out_channels=head.channels, hidden=tuned.hidden),
             init=initial.init,
             data=data,
-            finetune=specs.tuned(tuned, scoring, steps, specs.epoch(used, tuned.crops, tuned.batch)),
+            finetune=specs.tuned(
+                tuned, scoring, steps, specs.epoch(used, tuned.crops, tuned.batch)
+            ),
             seed=seed,
             control="shuffled" if arm.control == "shuffled" else "",
             given=initial.given,
@@ -223,7 +257,9 @@ class Planner:
         if initial.init == "random":
             spec = replace(spec, finetune=specs.from_scratch(spec.finetune))
         if arm.control == "long":
-            spec = replace(spec, finetune=specs.longer(spec.finetune, self.pretrainings.samples(arm)))
+            spec = replace(
+                spec, finetune=specs.longer(spec.finetune, self.pretrainings.samples(arm))
+            )
         spec = replace(spec, finetune=replace(spec.finetune, validated=validated))
         if spec.finetune.validates or spec.finetune.track:
             specs.has_judges(spec, arm.fold)
@@ -237,9 +273,13 @@ class Planner:
         if spec.finetune.track is not None:
             part, full_val = spec.finetune.track.part, arm.tuned.val == "full"
             drawn = arm.target.present
-            looked_at = splits.drawn(arm.fold, spec.data, part, labels.seed, full=full_val) if drawn else ()
+            looked_at = (
+                splits.drawn(arm.fold, spec.data, part, labels.seed, full=full_val) if drawn else ()
+            )
             self.plan.sizes[job] = arm.target.count(looked_at)
-        if initial.pretrain is not None:  # else a pretraining that is done already would pass unguarded
+        if (
+            initial.pretrain is not None
+        ):  # else a pretraining that is done already would pass unguarded
             self.plan.wait(job, self.pretrainings.guards[initial.pretrain, arm.protocol.name])
         return job
 
@@ -247,7 +287,9 @@ class Planner:
         """Return how a fine-tuning's test cases are predicted."""
         part = vars(arm.target.part(arm.fold, "test"))
         return EvaluateSpec(
-            data=Tested(**part, task=tuned.data.task, paint=tuned.data.paint, ignore=tuned.data.ignore),
+            data=Tested(
+                **part, task=tuned.data.task, paint=tuned.data.paint, ignore=tuned.data.ignore
+            ),
             weights=weights,
             inference=narrowed(Windows, arm.tuned.inference, crop=tuned.network.crop),
             seen=tuned.data.task == MAPS and any(map(looped, arm.protocol.metrics)),
@@ -270,9 +312,14 @@ class Planner:
         asked = self._evaluation(arm, tuned, weights)
         where = {**target.narrowed.where, **wanted}
         data = Tested(
-            dataset=target.name, part="all", task=tuned.data.task, paint=tuned.data.paint, where=where,
-            exclude=target.narrowed.exclude, ignore=tuned.data.ignore,
-        )  # fmt: skip
+            dataset=target.name,
+            part="all",
+            task=tuned.data.task,
+            paint=tuned.data.paint,
+            where=where,
+            exclude=target.narrowed.exclude,
+            ignore=tuned.data.ignore,
+        )
         job = self.plan.add(Job(replace(asked, data=data, submission=True), needs))
         self.plan.sizes[job] = number
         return job
@@ -290,7 +337,9 @@ class Planner:
         if LATENCY in protocol.metrics:
             latency = self.plan.add(Job(LatencySpec(tuned.network, tuned.data.task)))
         variants: list[tuple[str, Weights]] = [("", select)]
-        for variant, weights in [*variants, ("last", "last")] if select == "best_test" else variants:
+        for variant, weights in (
+            [*variants, ("last", "last")] if select == "best_test" else variants
+        ):
             needs = (finetune, made.needs[0])
             job = self.plan.add(Job(self._evaluation(arm, tuned, weights), needs))
             sent = self._submission(arm, tuned, weights, needs)
@@ -299,11 +348,19 @@ class Planner:
                 self.plan.scoring[job].append(scoring)
             before = self.plan.spec(initial.pretrain, PretrainSpec) if initial.pretrain else None
             columns = {
-                **_columns(arm, labels, tuned, before), "row": labelled(arm.label, variant),
-                "convention": f"{protocol.convention}/{scoring.empty}" if scoring.task == MAPS else "",
-            }  # fmt: skip
+                **_columns(arm, labels, tuned, before),
+                "row": labelled(arm.label, variant),
+                "convention": f"{protocol.convention}/{scoring.empty}"
+                if scoring.task == MAPS
+                else "",
+            }
             cell = Cell(
-                columns["row"], job, finetune, initial.pretrain, columns, self._cell_wanted(arm, columns),
+                columns["row"],
+                job,
+                finetune,
+                initial.pretrain,
+                columns,
+                self._cell_wanted(arm, columns),
                 self.pretrainings.guards.get((initial.pretrain or "", protocol.name)),
                 latency,
                 self.pictures.add(arm, initial),
@@ -311,7 +368,7 @@ class Planner:
                 curve=tuned.finetune.track is not None and not variant,
                 epoch=specs.epoch(used, arm.tuned.crops, tuned.finetune.batch),
                 patients=patients,
-            )  # fmt: skip
+            )
             alike = self._cells.setdefault((protocol.name, cell.row, job), [])
             if cell not in alike:  # a seed that stands twice is one
                 alike.append(cell)
@@ -331,19 +388,29 @@ class Planner:
 
 def _columns(
     arm: Arm, labels: Labels, spec: FinetuneSpec, before: PretrainSpec | None
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Return what the records say of a cell besides its scores, its name and their convention."""
     protocol, net = arm.protocol, spec.network
     source = "file" if spec.init.startswith("file:") else "none"
     return {
-        "protocol": protocol.name, "paper": protocol.paper, "table": protocol.table,
-        "scale": protocol.scale, "section": arm.section, "method": arm.row.method,
-        "network": f"{net.network}/{net.preset}", "params": (before or arm).method.differing,
+        "protocol": protocol.name,
+        "paper": protocol.paper,
+        "table": protocol.table,
+        "scale": protocol.scale,
+        "section": arm.section,
+        "method": arm.row.method,
+        "network": f"{net.network}/{net.preset}",
+        "params": (before or arm).method.differing,
         "pretrain": mixture.title(arm.before) if before else source,
-        "pretrain_seed": before.seed if before else 0, "init": spec.init,
-        "evaluation": spec.finetune.evaluation, "dataset": arm.target.name,
-        "task": arm.target.dataset.task, "split": arm.fold.name,
+        "pretrain_seed": before.seed if before else 0,
+        "init": spec.init,
+        "evaluation": spec.finetune.evaluation,
+        "dataset": arm.target.name,
+        "task": arm.target.dataset.task,
+        "split": arm.fold.name,
         "split_hash": arm.fold.digest if arm.target.present else "",
-        "fraction": labels.percent, "n_train": len(labels.patients), "fold": arm.fold.index,
+        "fraction": labels.percent,
+        "n_train": len(labels.patients),
+        "fold": arm.fold.index,
         "seed": spec.seed,
-    }  # fmt: skip
+    }

@@ -50,7 +50,9 @@ class Pretrainings:
         parts = self._once(
             arm, ("reads", seed, labels), lambda: mixing.mixed(self.cohorts, arm, section, labels)
         )
-        needs = tuple(self.prepare(arm.protocol, m.dataset, m.recipe) for m in mixture.parts(section))
+        needs = tuple(
+            self.prepare(arm.protocol, m.dataset, m.recipe) for m in mixture.parts(section)
+        )
         budget = specs.steps(section, mixing.count(section, parts))
         spec = PretrainSpec(
             method=method,
@@ -88,7 +90,9 @@ class Pretrainings:
     def prepare(self, protocol: Protocol, name: str, recipe: str | Recipe | None) -> str:
         """Add the preparation of a data set by a recipe, as a protocol changes it, and return it."""
         if (protocol.name, name, recipe) not in self._prepared:
-            job = self.plan.add(Job(self.cohorts.prepare(name, recipe or "default", protocol.recipe)))
+            job = self.plan.add(
+                Job(self.cohorts.prepare(name, recipe or "default", protocol.recipe))
+            )
             self.plan.sizes[job] = len(self.cohorts.cases(name) or ())
             self._prepared[protocol.name, name, recipe] = job
         return self._prepared[protocol.name, name, recipe]
@@ -145,9 +149,15 @@ class Pretrainings:
 
     def _once(self, arm: Arm, key: tuple[Any, ...], made: Callable[[], T]) -> T:
         """Return what a function makes of where an arm's pretraining reads, called once: rows share it."""
-        place = (*map(id, (arm.protocol, arm.before, arm.target)), arm.fold.name, arm.fold.index, *key)
+        place = (
+            *map(id, (arm.protocol, arm.before, arm.target)),
+            arm.fold.name,
+            arm.fold.index,
+            *key,
+        )
         if place not in self._known:
-            self._known[place] = arm, arm.before, made()  # with what the ids are of, so that they stay theirs
+            # with what the ids are of, so that they stay theirs
+            self._known[place] = (arm, arm.before, made())
         found: T = self._known[place][-1]
         return found
 

@@ -32,12 +32,13 @@ class Selection:
                 labels |= {labelled(name, control) for control in controls_of(protocol, row, index)}
         sections = [finetune_of(protocol, i, r) for r in rows for i in protocol.sections_of(r)]
         known = {
-            "row": {*protocol.rows, *labels}, "method": {r.method for r in rows},
+            "row": {*protocol.rows, *labels},
+            "method": {r.method for r in rows},
             "network": set(nets) | {n.network for n in nets.values()},
             "dataset": {t.dataset for t in protocol.finetune},
             "fraction": {str(f) for t in sections for f in t.fractions},
             "seed": {str(s) for t in sections for s in t.seeds},
-        }  # fmt: skip
+        }
         for key, values in known.items():
             self._known.setdefault(key, set()).update(values)
 
@@ -58,6 +59,8 @@ class Selection:
             for value in values:
                 if value not in self._known[key]:
                     where = f"{key} in protocol {names}"
-                    raise BenchError(f"--only {key}={value}: {unknown(where, value, self._known[key])}")
+                    raise BenchError(
+                        f"--only {key}={value}: {unknown(where, value, self._known[key])}"
+                    )
         if not left:
             raise BenchError(f"protocol {names}: --only leaves no cell")

@@ -23,10 +23,14 @@ def scoring(protocol: Protocol, target: Target) -> Scoring:
     """Return how a data set's predictions are scored."""
     dataset = target.dataset
     return Scoring(
-        dataset.task, fitting(protocol.metrics, dataset.task), protocol.convention,
-        protocol.empty or dataset.empty, {str(k): v for k, v in dataset.labels.items()}, dict(target.regions),
+        dataset.task,
+        fitting(protocol.metrics, dataset.task),
+        protocol.convention,
+        protocol.empty or dataset.empty,
+        {str(k): v for k, v in dataset.labels.items()},
+        dict(target.regions),
         dataset.void,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ def head(target: Target, tuned: Finetune) -> Head:
         return Head(max(target.dataset.labels) + 1)
     if not target.regions:
         raise Misstated(
-            "head", f"data set {target.name!r} declares no regions; state 'regions', or take softmax"
+            "head",
+            f"data set {target.name!r} declares no regions; state 'regions', or take softmax",
         )
     painted = regional.paint(target.regions, target.name)
     return Head(len(target.regions), tuple(map(tuple, target.regions.values())), tuple(painted))
@@ -89,7 +94,9 @@ def epoch(cases: int, crops: int, batch: int) -> float | None:
     return cases * crops / batch if cases else None
 
 
-def tuned(section: Finetune, scoring: Scoring, steps: int | None, epoch: float | None) -> TuningSpec:
+def tuned(
+    section: Finetune, scoring: Scoring, steps: int | None, epoch: float | None
+) -> TuningSpec:
     """Return how a section trains: its budget in steps, its loss that of the task where it states none.
 
     Args:
@@ -106,8 +113,12 @@ def tuned(section: Finetune, scoring: Scoring, steps: int | None, epoch: float |
         else:
             every_steps = None if every is None else float(every)
         targets = tuple(targets_of(scoring).values())
-        track = Tracked(section.track.part, every_steps, targets, scoring.empty if targets else "default")
-    return narrowed(TuningSpec, section, steps=steps, loss=loss, inference=None, track=track, validated=False)
+        track = Tracked(
+            section.track.part, every_steps, targets, scoring.empty if targets else "default"
+        )
+    return narrowed(
+        TuningSpec, section, steps=steps, loss=loss, inference=None, track=track, validated=False
+    )
 
 
 def in_turn(seeds: Sequence[int], seed: int, runs: int) -> list[int]:

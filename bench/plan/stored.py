@@ -11,7 +11,8 @@ from bench.errors import BenchError
 from bench.plan.dag import Plan
 from bench.typed import plain
 
-LEFT_OUT = ("jobs", "files")  # jobs are stored as workers read them; weight files are read by jobs alone
+# jobs are stored as workers read them; weight files are read by jobs alone
+LEFT_OUT = ("jobs", "files")
 SHAPE: Any = {"jobs": {"*": {"kind": str, "spec": dict, "needs": [str]}}}
 
 

@@ -69,7 +69,7 @@ def centres(start: Tensor, size: Tensor, flipped: Tensor, cells: Triple) -> Tens
 
 def overlap(
     box: Box, other: Box, cells: Triple, view: Triple, coordinates: Coordinates = "scaled"
-) -> Box:  # fmt: skip
+) -> Box:
     """Return the part of a view that another one shows, too, as a box of its (unmirrored) feature map.
 
     Args:
@@ -91,7 +91,9 @@ def overlap(
     if coordinates == "scaled":
         return (low - start) * (n / size), (high - low) * (n / size)
     per_voxel = n / torch.tensor(view, device=start.device)
-    first, last = (torch.clamp((o - start) * per_voxel, torch.zeros_like(n), n) for o in (low, high))
+    first, last = (
+        torch.clamp((o - start) * per_voxel, torch.zeros_like(n), n) for o in (low, high)
+    )
     return first, last - first
 
 

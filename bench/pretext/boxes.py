@@ -55,14 +55,17 @@ def overlapping(
 
 def read_box(
     volume: Volume, share: np.ndarray, out: Sequence[int], rng: np.random.Generator
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Read a box with a share of each axis from a uniform place, resized to ``out``: (C, *out)."""
     size = np.clip(np.rint(share * volume.shape), 1, volume.shape).astype(int)
     return read_at(volume, volume.random_start(size.tolist(), rng), size, out)
 
 
 def read_at(
-    volume: Volume, start: Sequence[int] | np.ndarray, size: Sequence[int] | np.ndarray, out: Sequence[int]
+    volume: Volume,
+    start: Sequence[int] | np.ndarray,
+    size: Sequence[int] | np.ndarray,
+    out: Sequence[int],
 ) -> np.ndarray:
     """Read a box, padded where it lies outside, resized to ``out`` trilinearly: (C, *out)."""
     box = volume.crop([int(n) for n in start], [int(n) for n in size])

@@ -17,7 +17,9 @@ EVERY = 8  # of so few things all orders are looked at
 SOME = 20_000  # of more so many
 
 
-def cell_corners(cube: Triple, grid: Triple, jitter: Triple, rng: np.random.Generator) -> np.ndarray:
+def cell_corners(
+    cube: Triple, grid: Triple, jitter: Triple, rng: np.random.Generator
+) -> np.ndarray:
     """Draw where the cubes of a grid lie in it, (n, 3) in voxels from its corner, cells in raster order.
 
     A cell is as large as a cube and the jitter together; the cube lies anywhere in it, so that between
@@ -73,7 +75,8 @@ def far_orders(things: int, count: int, seed: int = 0, by: Far = "mean") -> np.n
 
 def _greedy(pool: np.ndarray, count: int, by: Far) -> list[int]:
     """Return which orders of a pool (N, things) are taken, the first one first."""
-    columns = np.ascontiguousarray(pool.T.astype(np.int16))  # compared place by place: many times quicker
+    # compared place by place: many times quicker
+    columns = np.ascontiguousarray(pool.T.astype(np.int16))
     chosen, total = [0], np.zeros(len(pool), np.int64)
     nearest = np.full(len(pool), len(columns))
     whole = 1 + count * len(columns)  # above every sum of distances

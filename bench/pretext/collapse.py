@@ -24,7 +24,9 @@ from bench.pretext.losses import full_precision, spread
 
 FALLEN = 0.1  # of the first spread
 LEAST_STD = 0.02  # noise of a few percent around one point; of use only beside a first spread that was wider
-NOISE_RANK = 0.5  # of the highest rank: random vectors have .9, fresh encoders .7, supervised ones .3
+NOISE_RANK = (
+    0.5  # of the highest rank: random vectors have .9, fresh encoders .7, supervised ones .3
+)
 POINT = 1e-3  # a spread at which cosines differ in the sixth digit: nothing that single precision can tell
 LINE = 0.9  # of the variance on one direction; measured: BYOL telling two data sets apart .94, supervised .75
 
@@ -71,7 +73,9 @@ def most(z: Tensor) -> int:
     return max(1, min(len(z) - 1, z.shape[1]))
 
 
-def collapsed(std: tuple[float, float], rank: float, most: float = inf, leading: float = 0.0) -> str:
+def collapsed(
+    std: tuple[float, float], rank: float, most: float = inf, leading: float = 0.0
+) -> str:
     """Return to what embeddings have collapsed: ``point``, ``line`` or "".
 
     Args:

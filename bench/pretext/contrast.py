@@ -38,7 +38,7 @@ def view_contrast(
 @full_precision
 def queue_contrast(
     query: Tensor, key: Tensor, queue: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:
     """Return InfoNCE against a queue of negatives, and the share of queries nearest to their own key.
 
     Mean of -log(exp(q.k / t) / (exp(q.k / t) + sum over the queue of exp(q.n / t))), unit vectors.
@@ -51,7 +51,9 @@ def queue_contrast(
         temperature: t.
     """
     own, other = queue_cosines(query, key, queue)
-    return info_nce(own / temperature, other / temperature).to(query.dtype), won(own, other).to(query.dtype)
+    return info_nce(own / temperature, other / temperature).to(query.dtype), won(own, other).to(
+        query.dtype
+    )
 
 
 @full_precision

@@ -35,7 +35,7 @@ class Boxes:
 
 def drawn(
     rows: int, shape: Triple, boxes: Boxes, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor, Tensor]:
     """Draw boxes for each row until they cover what it lost; overlaps count twice, as in the code.
 
     Returns:
@@ -60,7 +60,8 @@ def noisy(x: Tensor, boxes: Boxes, generator: torch.Generator) -> Tensor:
     Where boxes overlap the later one counts.
     """
     start, size, row = drawn(len(x), triple(x), boxes, generator)
-    noise = randn(tuple(x.shape), generator).to(x.dtype).transpose(0, 1).flatten(1)  # (C, voxels of all rows)
+    # (C, voxels of all rows)
+    noise = randn(tuple(x.shape), generator).to(x.dtype).transpose(0, 1).flatten(1)
     window, _, place = written_out(start, size, row, triple(x))
     found = noise[:, place]
     low = x.new_full((len(row),), torch.inf).scatter_reduce_(0, window, found.amin(0), "amin")

@@ -94,7 +94,9 @@ def local_shuffle(x: Tensor, chosen: Tensor, windows: int, generator: torch.Gene
     return x.index_copy(0, rows, moved.transpose(0, 1))
 
 
-def shuffled(start: Tensor, size: Tensor, row: Tensor, seed: Tensor, rows: int, shape: Triple) -> Tensor:
+def shuffled(
+    start: Tensor, size: Tensor, row: Tensor, seed: Tensor, rows: int, shape: Triple
+) -> Tensor:
     """Return from which voxel each voxel is read where windows shuffle their own, the last one counting.
 
     Windows are written out voxel by voxel, one after the other. Sorting a window's voxels by pseudo-random
@@ -118,7 +120,9 @@ def shuffled(start: Tensor, size: Tensor, row: Tensor, seed: Tensor, rows: int, 
     return torch.where(last < 0, itself, place[order[last.clamp_min(0)]])
 
 
-def written_out(start: Tensor, size: Tensor, row: Tensor, shape: Triple) -> tuple[Tensor, Tensor, Tensor]:
+def written_out(
+    start: Tensor, size: Tensor, row: Tensor, shape: Triple
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the voxels of all windows, one window after the other, each in C order.
 
     Args:
@@ -134,7 +138,9 @@ def written_out(start: Tensor, size: Tensor, row: Tensor, shape: Triple) -> tupl
     voxels, plane, side = size.prod(1), size[:, 1] * size[:, 2], size[:, 2]
     corner = (row * shape[0] + start[:, 0]) * y * z + start[:, 1] * z + start[:, 2]
     before, count = voxels.cumsum(0) - voxels, int(voxels.sum())
-    window = torch.arange(len(size), device=size.device).repeat_interleave(voxels, output_size=count)
+    window = torch.arange(len(size), device=size.device).repeat_interleave(
+        voxels, output_size=count
+    )
     facts = torch.stack([before, plane, side, corner])[:, window]
     inside = torch.arange(count, device=size.device) - facts[0]
     i, rest = inside // facts[1], inside % facts[1]
@@ -157,7 +163,7 @@ def scattered(number: Tensor) -> Tensor:
 
 def bezier(
     x: Tensor, chosen: Tensor, points: int, generator: torch.Generator, rises: float = 0.5
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Map the intensities of each chosen row by a monotone cubic curve through (0, 0) and (1, 1).
 
     Both inner control points are uniform in the unit square. A curve falls, from (0, 1) to (1, 0), unless it
@@ -191,7 +197,9 @@ def mapped(x: Tensor, control: Tensor, up: Tensor, points: int) -> Tensor:
     return torch.lerp(value.gather(1, above - 1), value.gather(1, above), share).view_as(x)
 
 
-def paint(x: Tensor, inner: Tensor, outer: Tensor, boxes: Boxes, generator: torch.Generator) -> Tensor:
+def paint(
+    x: Tensor, inner: Tensor, outer: Tensor, boxes: Boxes, generator: torch.Generator
+) -> Tensor:
     """Write uniform noise into boxes of the rows ``inner``, and around boxes of the rows ``outer``.
 
     A row of ``outer`` has one box at least. A side is uniform from a sixth to a third of the axis

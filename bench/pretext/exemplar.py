@@ -45,14 +45,20 @@ class Exemplars(MethodParams):
     margin: Positive = 1.0  # paper: alpha
     dist: Distance = "l2"  # paper; code: sq_mean, the mean of squared differences
     temperature: Positive = 0.1  # assumed, of ntxent
-    roles: Literal["paper", "code"] = "paper"  # paper: the original is the anchor; code: the transformed one
+    roles: Literal["paper", "code"] = (
+        "paper"  # paper: the original is the anchor; code: the transformed one
+    )
     neg_source: Literal["batch", "dataset"] = (
         "batch"  # paper: the simple choice; its code's settings: dataset
     )
     pool: Pool = "flatten"  # code: the whole last map
     emb: Count = 1024  # code
-    out_act: Literal["linear", "unit", "sigmoid"] = "linear"  # paper: none; code: sigmoid; unit = length 1
-    heads: Literal["shared", "separate"] = "shared"  # code: one for each role, so that biases alone can win
+    out_act: Literal["linear", "unit", "sigmoid"] = (
+        "linear"  # paper: none; code: sigmoid; unit = length 1
+    )
+    heads: Literal["shared", "separate"] = (
+        "shared"  # code: one for each role, so that biases alone can win
+    )
     flip: Share = 0.5  # code, per axis
     rotate: Share = 0.5  # code, per plane
     quarters: Share = (
@@ -93,14 +99,16 @@ class Exemplars(MethodParams):
         """
         x = batch["crop"]
         views = torch.stack([x, self.transformed(x, batch.get("zscored"), generator)], dim=1)
-        turn = torch.rand(1, generator=generator, device=x.device).expand(len(x))  # not of each part its own
+        # not of each part its own
+        turn = torch.rand(1, generator=generator, device=x.device).expand(len(x))
         made = {"views": views, "turn": turn}
         return {**made, **{key: batch[key] for key in BESIDE if key in batch}}
 
     def transformed(self, x: Tensor, zscored: Tensor | None, generator: torch.Generator) -> Tensor:
         """Return crops (B, C, X, Y, Z) mirrored, rotated and zoomed, then changed in their intensities."""
         matrix, shift, moving = self.draw(x, generator)
-        low = x.amin(SPACE, keepdim=True)  # what comes in from outside is air, and not a level of its own
+        # what comes in from outside is air, and not a level of its own
+        low = x.amin(SPACE, keepdim=True)
         sides = torch.tensor(x.shape[2:], device=x.device)
         at = places(matrix, x.shape[2:], (x.shape[2], x.shape[3], x.shape[4]))
         at = at + (2 * shift / sides).flip(1)[:, None, None, None]
@@ -123,13 +131,15 @@ class Exemplars(MethodParams):
         turned = chance((rows, 3), self.rotate, g) & whole
         quarter = chance((rows, 3), self.quarters, g)
         count = randint(0, 4, (rows, 3), g)
-        count = torch.where(square, count, 2 * (count // 2))  # a quarter would not fill another shape
-        angle = torch.where(quarter, count * (math.pi / 2), 2 * math.pi * rand((rows, 3), g)) * turned
+        # a quarter would not fill another shape
+        count = torch.where(square, count, 2 * (count // 2))
+        angle = (
+            torch.where(quarter, count * (math.pi / 2), 2 * math.pi * rand((rows, 3), g)) * turned
+        )
         zoomed = chance(rows, self.zoom, g)
         factor = torch.where(zoomed[:, None] & wide, uniform((rows, 3), self.zoom_factor, g), 1.0)
-        room = (1 - 1 / factor).clamp_min(0) * torch.tensor(
-            sides, device=x.device
-        )  # a crop of what became larger
+        # a crop of what became larger
+        room = (1 - 1 / factor).clamp_min(0) * torch.tensor(sides, device=x.device)
         shift = (rand((rows, 3), g) - 0.5) * room
         mirror = torch.where(flipped, -1.0, 1.0)[:, :, None]
         turn = mirror * rotation(angle)
@@ -140,7 +150,10 @@ class Exemplars(MethodParams):
         """Return crops of which some are made brighter, or darker, and stretched about their mean."""
         chosen = chance(len(x), self.colour, generator)
         bounds = amounts((-self.brightness, self.brightness), x, self.intensity, zscored)
-        shift, factor = uniform(len(x), bounds, generator), uniform(len(x), self.contrast, generator)
+        shift, factor = (
+            uniform(len(x), bounds, generator),
+            uniform(len(x), self.contrast, generator),
+        )
         mean = x.mean((1, *SPACE), keepdim=True)
         changed = (x - mean) * per_sample(factor) + mean + per_sample(shift)
         return torch.where(per_sample(chosen), changed.to(x.dtype), x)
@@ -157,7 +170,9 @@ class Exemplar(Method):
         "https://github.com/HealthML/self-supervised-3d-tasks",
     )
     fidelity = "loss and transformations compared with the official code"
-    figure = Figure("accuracy", "images nearer to their transform than to another image", chance="chance")
+    figure = Figure(
+        "accuracy", "images nearer to their transform than to another image", chance="chance"
+    )
     min_batch = 2  # one image has no negative
     params: Exemplars
 
@@ -176,7 +191,9 @@ class Exemplar(Method):
         seen = vectors(self.encoder, torch.cat(images), p.pool).chunk(len(images))
         first = 0 if p.roles == "paper" else 1
         roles = (first, 1 - first, 2 if "other" in batch else 0)  # anchor, positive, negative
-        a, b, c = (distributed.gather(self.code(role, seen[place])) for role, place in enumerate(roles))
+        a, b, c = (
+            distributed.gather(self.code(role, seen[place])) for role, place in enumerate(roles)
+        )
         index, there = self.negatives(batch, len(a))
         near, far = distance(a, b, p.dist), distance(a, c[index], p.dist)
         if p.loss == "triplet":
@@ -276,7 +293,8 @@ def deranged(case: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
     if rows < 2:
         return torch.zeros_like(case), torch.zeros_like(case, dtype=torch.bool)
     itself = torch.arange(rows, device=case.device)
-    steps = (itself[1:] - 1 + (turn * (rows - 1)).long()) % (rows - 1) + 1  # all of 1 to N - 1, s first
+    # all of 1 to N - 1, s first
+    steps = (itself[1:] - 1 + (turn * (rows - 1)).long()) % (rows - 1) + 1
     ahead = (itself[:, None] + steps) % rows
     other = case[ahead] != case[:, None]
     chosen = other.to(torch.uint8).argmax(dim=1, keepdim=True)

@@ -16,7 +16,8 @@ from bench.nets import Encoder, Network, catalog
 from bench.random import rand
 
 Norm = Literal["none", "batch", "batch_plain", "layer_plain"]
-Pool = Literal["flatten", "mean"]  # of the last map: every cell's channels one after the other, or their mean
+# of the last map: every cell's channels one after the other, or their mean
+Pool = Literal["flatten", "mean"]
 
 
 def mlp(widths: list[int], norm: Norm) -> nn.Sequential:
@@ -68,7 +69,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.hidden = list(hidden)
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.Linear(a, b), nn.ReLU(), *_norm(b, norm)) for a, b in pairwise((width, *hidden))
+            nn.Sequential(nn.Linear(a, b), nn.ReLU(), *_norm(b, norm))
+            for a, b in pairwise((width, *hidden))
         )
         self.leave = nn.Linear([width, *hidden][-1], classes)
         for module in self.modules():
@@ -111,7 +113,9 @@ class Block(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=bias)
         self.out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, N, width) to the same shape."""
@@ -200,7 +204,9 @@ class Prototypes(nn.Module):
         normed: has the MLP batch norm?
     """
 
-    def __init__(self, width: int, hidden: int, bottleneck: int, out: int, normed: bool = False) -> None:
+    def __init__(
+        self, width: int, hidden: int, bottleneck: int, out: int, normed: bool = False
+    ) -> None:
         super().__init__()
         self.mlp = projection([width, hidden, hidden, bottleneck], normed)
         self.mlp.apply(init_linear)

@@ -69,7 +69,11 @@ class JigsawParams(Patches):
     def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Read the patches of a grid, (m, C, *patch) in raster order."""
         start = self.start(volume, crop, rng)
-        return {"patches": read_cells(volume, self.patch(crop), self.grid(crop), self.gaps(crop), rng, start)}
+        return {
+            "patches": read_cells(
+                volume, self.patch(crop), self.grid(crop), self.gaps(crop), rng, start
+            )
+        }
 
     def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
         """Shuffle each grid's patches.
@@ -94,7 +98,9 @@ class Jigsaw(Method):
         "https://arxiv.org/abs/2006.03829",
         "https://github.com/HealthML/self-supervised-3d-tasks",
     )
-    fidelity = "official code compared: cells, patches, shuffling; head and loss by its text (Keras)"
+    fidelity = (
+        "official code compared: cells, patches, shuffling; head and loss by its text (Keras)"
+    )
     figure = Figure("accuracy", "puzzles whose permutation was named", chance="chance")
     min_batch = 2  # the head's batch norm
 

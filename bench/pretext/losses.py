@@ -14,7 +14,8 @@ from bench import distributed
 
 T = TypeVar("T", bound=Callable[..., Any])
 GUARD = 1e-6  # of VoCo's codes, in the denominators of means that may be over nothing
-NOTHING = -1e30  # the score of what is no negative: its exponential is 0, and unlike -inf it has a gradient
+# the score of what is no negative: its exponential is 0, and unlike -inf it has a gradient
+NOTHING = -1e30
 
 
 def full_precision(function: T) -> T:
@@ -37,9 +38,9 @@ def _widen(value: Any) -> Any:
 @full_precision
 def cosines(a: Tensor, b: Tensor) -> Tensor:
     """Return the cosine of every pair: (..., n, C) and (..., m, C) give (..., n, m)."""
-    return functional.normalize(a, dim=-1, eps=1e-8) @ functional.normalize(b, dim=-1, eps=1e-8).transpose(
-        -1, -2
-    )
+    return functional.normalize(a, dim=-1, eps=1e-8) @ functional.normalize(
+        b, dim=-1, eps=1e-8
+    ).transpose(-1, -2)
 
 
 def info_nce(own: Tensor, other: Tensor) -> Tensor:
@@ -56,7 +57,9 @@ def info_nce(own: Tensor, other: Tensor) -> Tensor:
 
 
 @full_precision
-def nt_xent(a: Tensor, b: Tensor, temperature: float, group: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def nt_xent(
+    a: Tensor, b: Tensor, temperature: float, group: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return the normalised temperature-scaled cross entropy and how often the pair is nearest.
 
     Mean over the 2N anchors of -log(exp(s_ip / t) / sum over j != i of exp(s_ij / t)).
@@ -148,7 +151,11 @@ def overlap_entropy(logits: Tensor, target: Tensor, eps: float) -> Tensor:
 
 @full_precision
 def overlap_split(
-    logits: Tensor, target: Tensor, eps: float, weighted: bool, apart: Literal["square", "log"] = "square"
+    logits: Tensor,
+    target: Tensor,
+    eps: float,
+    weighted: bool,
+    apart: Literal["square", "log"] = "square",
 ) -> tuple[Tensor, Tensor]:
     """Return the two terms of Wu et al.'s released codes: overlapping pairs, and the others.
 
@@ -183,7 +190,9 @@ def _distance_entropy(logits: Tensor, target: Tensor, eps: float) -> Tensor:
 
 
 @full_precision
-def redundancy(bases: Tensor, power: int, rectify: Literal["abs", "relu"], detach: bool = False) -> Tensor:
+def redundancy(
+    bases: Tensor, power: int, rectify: Literal["abs", "relu"], detach: bool = False
+) -> Tensor:
     """Return the mean similarity of different bases of a volume, over unordered pairs.
 
     Wu et al., CVPR 2024, Eq. 5, is ``abs`` to the power 1; their code ``relu`` to the power 2.

@@ -8,7 +8,9 @@ from torch import Tensor
 from bench.random import rand
 
 
-def random_split(batch: int, patches: int, ratio: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def random_split(
+    batch: int, patches: int, ratio: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Split the patches of each sample at random.
 
     Returns:
@@ -28,4 +30,6 @@ def take(tokens: Tensor, index: Tensor) -> Tensor:
 
 def marked(index: Tensor, patches: int) -> Tensor:
     """Return which of the ``patches`` are among the indices (B, n), as booleans (B, patches)."""
-    return torch.zeros(len(index), patches, dtype=torch.bool, device=index.device).scatter(1, index, True)
+    return torch.zeros(len(index), patches, dtype=torch.bool, device=index.device).scatter(
+        1, index, True
+    )

@@ -63,7 +63,9 @@ def both_ways(symmetric: bool) -> Ways:
     return ((0, 1), (1, 0)) if symmetric else ((0, 1),)
 
 
-def siamese(method: Any, views: Tensor, ways: Ways) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+def siamese(
+    method: Any, views: Tensor, ways: Ways
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """Let one view of each pair predict what a slow copy says of the other.
 
     Views are embedded one after the other, so that batch statistics are per view, as in the codes of BYOL and

@@ -35,7 +35,9 @@ class Moves:
         angles = torch.deg2rad(uniform((n, 3), (-self.degrees, self.degrees), generator))
         extent = 1 / uniform((n, 3), (1 - self.zoom, 1 + self.zoom), generator)
         x1, y1, z1 = x.shape[2:]
-        return sampled(x, places(rotation(angles) * extent[:, None], x.shape[2:], (x1, y1, z1)), "linear")
+        return sampled(
+            x, places(rotation(angles) * extent[:, None], x.shape[2:], (x1, y1, z1)), "linear"
+        )
 
 
 def reach(pair: Tensor) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,9 @@ def intensities(views: Tensor) -> Tensor:
     """
     flat = views.flatten(2)
     step = ceil(flat.shape[2] / VOXELS)
-    while gcd(step, flat.shape[2]) > 1:  # else one slice, or every second column, might be all that is seen
+    while (
+        gcd(step, flat.shape[2]) > 1
+    ):  # else one slice, or every second column, might be all that is seen
         step += 1
     ranked = flat[:, :, ::step].sort(dim=2).values
     at = (torch.arange(LEVELS, device=views.device) + 0.5) * ranked.shape[2] / LEVELS
@@ -54,7 +56,9 @@ def guessed(distance: Tensor, own: Tensor, allowed: Tensor | None = None) -> Ten
     """
     allowed = torch.ones_like(distance, dtype=torch.bool) if allowed is None else allowed
     found, known = nearest(distance, own, allowed), 1 / allowed.sum(dim=-1)
-    return torch.maximum(*(distributed.mean(hits.to(distance.dtype).mean()) for hits in (known, found)))
+    return torch.maximum(
+        *(distributed.mean(hits.to(distance.dtype).mean()) for hits in (known, found))
+    )
 
 
 def nearest(distance: Tensor, own: Tensor, allowed: Tensor) -> Tensor:
@@ -63,7 +67,9 @@ def nearest(distance: Tensor, own: Tensor, allowed: Tensor) -> Tensor:
     Arguments as above.
     """
     near = distance.masked_fill(~allowed, inf)
-    tied = allowed & (near <= near.amin(dim=-1, keepdim=True) + TIE * distance.amax(dim=-1, keepdim=True))
+    tied = allowed & (
+        near <= near.amin(dim=-1, keepdim=True) + TIE * distance.amax(dim=-1, keepdim=True)
+    )
     return tied.gather(-1, own[..., None])[..., 0] / tied.sum(dim=-1)
 
 
@@ -97,7 +103,11 @@ def among_pairs(
 
 
 def beside(
-    found: Tensor, z: Tensor, batch: dict[str, Tensor], all_views: bool = False, group: Tensor | None = None
+    found: Tensor,
+    z: Tensor,
+    batch: dict[str, Tensor],
+    all_views: bool = False,
+    group: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Return the terms that show whether a method of two views learns, beside its loss.
 

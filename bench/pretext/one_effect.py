@@ -28,7 +28,8 @@ from bench.ranges import Amount, Amounts, Factors, Share, Whole
 
 Effect = Literal["flip", "affine", "anisotropy", "noise", "blur", "bias", "gamma"]
 EFFECTS: tuple[Effect, ...] = ("flip", "affine", "anisotropy", "noise", "blur", "bias", "gamma")
-Act = Callable[[Tensor, Tensor], Tensor]  # rows (N, C, X, Y, Z), which of the batch they are (N,) -> rows
+# rows (N, C, X, Y, Z), which of the batch they are (N,) -> rows
+Act = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ class OneEffect(MethodParams):
         """Return both views (B, 2, C, *crop), and which are mirrored along z, ``flipped`` (B, 2)."""
         rows, count = len(batch["crop"]), len(self.effects)
         first = randint(0, count, rows, generator)
-        kind = torch.stack([first, (first + randint(1, count, rows, generator)) % count], dim=1).flatten()
+        kind = torch.stack(
+            [first, (first + randint(1, count, rows, generator)) % count], dim=1
+        ).flatten()
         x, zscored = batch["crop"].repeat_interleave(2, dim=0), twice(batch.get("zscored"))
         made, flipped = self.changed(x, kind, zscored, generator)
         return {"views": made.unflatten(0, (-1, 2)), "flipped": flipped.unflatten(0, (-1, 2))}
@@ -149,5 +152,8 @@ def bias_field(terms: Tensor, shape: tuple[int, ...]) -> Tensor:
     k = terms.shape[1]
     power = torch.arange(k, device=terms.device)
     low = power.view(-1, 1, 1) + power.view(-1, 1) + power < k
-    at = [torch.linspace(-1, 1, n, device=terms.device, dtype=terms.dtype) ** power[:, None] for n in shape]
+    at = [
+        torch.linspace(-1, 1, n, device=terms.device, dtype=terms.dtype) ** power[:, None]
+        for n in shape
+    ]
     return torch.einsum("nabc,ax,by,cz->nxyz", terms * low, *at).exp()[:, None]

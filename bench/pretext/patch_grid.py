@@ -23,9 +23,13 @@ def window_of(patch: Triple, grid: Triple, overlap: float) -> Triple:
 
 
 def cut_patches(
-    window: Tensor, corner: Tensor, patch: Triple, shares: tuple[float, float], flip: float,
+    window: Tensor,
+    corner: Tensor,
+    patch: Triple,
+    shares: tuple[float, float],
+    flip: float,
     generator: torch.Generator,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Cut patches out of windows, each changed on its own.
 
     First a part of the window is taken at a random place and padded with zeros to its size again; then each

@@ -51,14 +51,18 @@ class Patches(MethodParams):
 
     def patch(self, crop: Triple) -> Triple:
         """Return the size of a patch in voxels."""
-        x, y, z = (s // g - j for s, g, j in zip(crop, self.grid(crop), self.gaps(crop), strict=True))
+        x, y, z = (
+            s // g - j for s, g, j in zip(crop, self.grid(crop), self.gaps(crop), strict=True)
+        )
         return x, y, z
 
     def check(self, crop: Triple, recipe: Recipe) -> None:
         """Refuse cells that the jitter eats up, and volumes that the grid does not fit."""
         said = f"a grid of {self.grid(crop)} cells in crops of {tuple(crop)}"
         if min(self.patch(crop)) < 1:
-            raise BenchError(f"{said}, jitter {self.jitter}: no voxel is left of a patch; take larger crops")
+            raise BenchError(
+                f"{said}, jitter {self.jitter}: no voxel is left of a patch; take larger crops"
+            )
         sides = [(r, c) for r, c in zip(recipe.resize or (0, 0, 0), crop, strict=True) if c > 1]
         if self.place == "corner" and any(r != c for r, c in sides):
             raise BenchError(

@@ -19,7 +19,9 @@ def sines(grid: Sequence[int], width: int) -> Tensor:
     """
     count = width // (2 * len(grid))
     scale = BASE ** (-torch.arange(count, dtype=torch.float64) / count)
-    at = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in grid)).view(-1, len(grid))
+    at = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in grid)).view(
+        -1, len(grid)
+    )
     angle = at[:, :, None] * scale
     made = torch.cat([angle.sin(), angle.cos()], dim=2).flatten(1).float()
     return functional.pad(made, (0, width - made.shape[1]))
@@ -30,4 +32,8 @@ def rescaled(table: Tensor, grid: Sequence[int], other: Sequence[int]) -> Tensor
     if tuple(grid) == tuple(other):
         return table
     maps = table.T.reshape(1, -1, *grid)
-    return functional.interpolate(maps, tuple(other), mode="trilinear", align_corners=False)[0].flatten(1).T
+    return (
+        functional.interpolate(maps, tuple(other), mode="trilinear", align_corners=False)[0]
+        .flatten(1)
+        .T
+    )

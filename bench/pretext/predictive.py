@@ -62,14 +62,20 @@ class PredictsPatches(MethodParams):
     code_size: Count = 1024  # code
     gru: Count = 256  # code
     loss: Literal["infonce", "bce_code"] = "infonce"  # paper, Eq. 1; code bce_code
-    negatives: Literal["same_volume", "batch"] = "same_volume"  # paper; code: a batch, of one volume in 3D
-    other_rows: bool = True  # paper: "other locations"; how many are taken is not said: all; code: no
+    negatives: Literal["same_volume", "batch"] = (
+        "same_volume"  # paper; code: a batch, of one volume in 3D
+    )
+    other_rows: bool = (
+        True  # paper: "other locations"; how many are taken is not said: all; code: no
+    )
     temperature: Positive = 1.0  # paper, Eq. 1 has none
 
     def __post_init__(self) -> None:
         n = self.patches_per_side
         if n < 2 or n // 2 + self.skip_row >= n:
-            raise BenchError(f"patches_per_side: of {n} rows none is left to predict; take {n + 1} or more")
+            raise BenchError(
+                f"patches_per_side: of {n} rows none is left to predict; take {n + 1} or more"
+            )
         if n < 4 and self.boundary == "reflect":
             raise BenchError(
                 f"patches_per_side: {n} leave no row above the current patch to reflect in; take 4 or more, "
@@ -87,7 +93,11 @@ class PredictsPatches(MethodParams):
         """Patches that are looked at (U,); which of these are known, which are predicted (``pyramid``)."""
         known, wanted = pyramid(self.patches_per_side, self.dims, self.skip_row, self.boundary)
         used = np.union1d(known[known >= 0], wanted)
-        return used, np.where(known < 0, known, np.searchsorted(used, known)), np.searchsorted(used, wanted)
+        return (
+            used,
+            np.where(known < 0, known, np.searchsorted(used, known)),
+            np.searchsorted(used, wanted),
+        )
 
     @property
     def crops_per_sample(self) -> int:
@@ -104,7 +114,9 @@ class PredictsPatches(MethodParams):
         """Those of the recurrent network, the predictions and the scores."""
         _, known, wanted = self.indices
         steps = 3 * self.gru * (self.code_size + self.gru) * known.size
-        return 2.0 * (steps + self.gru * self.code_size * wanted.size + self.code_size * wanted.size**2)
+        return 2.0 * (
+            steps + self.gru * self.code_size * wanted.size + self.code_size * wanted.size**2
+        )
 
     def window(self, crop: Triple) -> Triple:
         """Return the size of what all patches of a sample are cut from."""
@@ -154,7 +166,9 @@ class PredictiveCoding(Method):
         "https://github.com/HealthML/self-supervised-3d-tasks",
     )
     fidelity = "official code compared: patches, context, targets, binary loss; InfoNCE: paper only"
-    figure = Figure("found", "patches found among the candidates by what was predicted", chance="chance")
+    figure = Figure(
+        "found", "patches found among the candidates by what was predicted", chance="chance"
+    )
     across_batch = False  # with negatives of the batch ``Params`` says otherwise
 
     params: PredictsPatches
@@ -183,7 +197,9 @@ class PredictiveCoding(Method):
         total, found = picked(scores / p.temperature, self.own(scores), allowed)
         beside = {
             "found": found,
-            "chance": self.guessed(batch, known[:, -1].repeat_interleave(wanted.shape[1]), wanted, allowed),
+            "chance": self.guessed(
+                batch, known[:, -1].repeat_interleave(wanted.shape[1]), wanted, allowed
+            ),
             "std": spread(true.detach().flatten(1, 2)),
         }
         if p.loss == "bce_code":

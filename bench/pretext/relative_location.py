@@ -57,11 +57,16 @@ class LocationParams(Patches):
     def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Read ``patches`` (1 + K, C, *patch), the middle one first, and the queries' ``label`` (K,)."""
         patch, classes = self.patch(crop), self.classes(crop)
-        corners = self.start(volume, crop, rng) + cell_corners(patch, self.grid(crop), self.gaps(crop), rng)
+        corners = self.start(volume, crop, rng) + cell_corners(
+            patch, self.grid(crop), self.gaps(crop), rng
+        )
         label = rng.permutation(classes)[: self.queries_per_image]
         middle = classes // 2
         shown = corners[[middle, *(label + (label >= middle))]]
-        return {"patches": np.stack([volume.crop(at, patch) for at in shown.tolist()]), "label": label}
+        return {
+            "patches": np.stack([volume.crop(at, patch) for at in shown.tolist()]),
+            "label": label,
+        }
 
     def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
         """Add which of the head's units are ``kept`` for each query, (B, K, units)."""

@@ -24,7 +24,8 @@ TRIES = 8  # crops looked at before the fullest of them is taken
 
 Turn = tuple[int, int]  # axis (0, 1, 2 for x, y, z) and how many quarters
 
-FLAT: tuple[Turn, ...] = ((2, 0), (2, 1), (2, 2), (2, 3))  # of a slice; class k is np.rot90(slice, k)
+# of a slice; class k is np.rot90(slice, k)
+FLAT: tuple[Turn, ...] = ((2, 0), (2, 1), (2, 2), (2, 3))
 # Taleb et al. 2020, Section 3.4: nothing; then 90, 180 and 270 degrees about x, about y, about z
 TEN: tuple[Turn, ...] = ((0, 0), *((axis, k) for axis in range(3) for k in (1, 2, 3)))
 # each side of a cube comes to lie above; then turned about z, these are all 24 turns of a cube
@@ -68,7 +69,9 @@ class Named(MethodParams):
     def check_batch(self, network: str, crop: Triple, rows: int, processes: int) -> None:
         """Refuse a single crop where the head has batch norm."""
         if self.head == "mlp" and rows * self.crops_per_sample < 2:
-            raise BenchError("head: mlp has batch norm, for which one crop is too few; take a batch of 2")
+            raise BenchError(
+                "head: mlp has batch norm, for which one crop is too few; take a batch of 2"
+            )
 
     @property
     def pool(self) -> Pool:
@@ -78,7 +81,11 @@ class Named(MethodParams):
     def made_head(self, network: Network, classes: int) -> nn.Module:
         """Return the head around a network's encoder."""
         width = width_of(network, self.pool)
-        return nn.Linear(width, classes) if self.head == "linear" else Classifier(width, self.hidden, classes)
+        return (
+            nn.Linear(width, classes)
+            if self.head == "linear"
+            else Classifier(width, self.hidden, classes)
+        )
 
     def named(self, encoder: Encoder, head: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy of the turns, mean over all turned crops, and their accuracy.
@@ -91,7 +98,11 @@ class Named(MethodParams):
         seen = vectors(encoder, batch["views"].flatten(0, 1), self.pool)
         logits = head(seen, batch["kept"].flatten(0, 1)) if "kept" in batch else head(seen)
         total, accuracy = classified(logits, batch["label"].flatten())
-        return {"total": total, "accuracy": accuracy, "chance": accuracy.new_tensor(1 / logits.shape[1])}
+        return {
+            "total": total,
+            "accuracy": accuracy,
+            "chance": accuracy.new_tensor(1 / logits.shape[1]),
+        }
 
 
 def turn(x: Tensor, axis: int, quarters: int) -> Tensor:

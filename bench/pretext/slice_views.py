@@ -48,11 +48,17 @@ class SliceViews(MethodParams):
         """Make two views of each slice: (B, 2, C, X, Y, 1), with start and size (B, 2, 3) of their boxes."""
         rows, zscored = batch["crop"].repeat_interleave(2, dim=0), twice(batch.get("zscored"))
         made = slice_views(rows, crop, self, generator, zscored)
-        return dict(zip(("views", "start", "size"), (x.unflatten(0, (-1, 2)) for x in made), strict=True))
+        return dict(
+            zip(("views", "start", "size"), (x.unflatten(0, (-1, 2)) for x in made), strict=True)
+        )
 
 
 def slice_views(
-    x: Tensor, crop: Triple, views: SliceViews, generator: torch.Generator, zscored: Tensor | None = None
+    x: Tensor,
+    crop: Triple,
+    views: SliceViews,
+    generator: torch.Generator,
+    zscored: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return one augmented view of each row, and the box that it shows.
 

@@ -55,7 +55,9 @@ class Upsampler(nn.Module):
                 # one voxel has nothing to be normed by
                 x = functional.instance_norm(x) if x[0, 0].numel() > 1 else x
                 scale = [float(f) for f in factor]
-                x = functional.interpolate(functional.leaky_relu(x), scale_factor=scale, mode="trilinear")
+                x = functional.interpolate(
+                    functional.leaky_relu(x), scale_factor=scale, mode="trilinear"
+                )
         return self.out(x) if self.kind == "vae" else x
 
 
@@ -82,8 +84,14 @@ class ThreeHeads(nn.Module):
     """
 
     def __init__(
-        self, width: int, stride: Sequence[int], channels: int, out: int, pool: Pool, kind: Up = "vae"
-    ) -> None:  # fmt: skip
+        self,
+        width: int,
+        stride: Sequence[int],
+        channels: int,
+        out: int,
+        pool: Pool,
+        kind: Up = "vae",
+    ) -> None:
         super().__init__()
         self.pool = pool
         self.turn, self.embedding = nn.Linear(width, 4), nn.Linear(width, out)

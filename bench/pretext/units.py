@@ -38,13 +38,15 @@ def unit_of(x: Tensor, stated: Scale, zscored: Tensor | None) -> Tensor | None:
     if fits.all():
         return None
     flat = x.flatten(1)
-    own = flat.std(dim=1, correction=0) if stated == "zscore" else flat.amax(dim=1) - flat.amin(dim=1)
+    own = (
+        flat.std(dim=1, correction=0) if stated == "zscore" else flat.amax(dim=1) - flat.amin(dim=1)
+    )
     return torch.where(fits, torch.ones_like(own), own)
 
 
 def amounts(
     bounds: Bounds, x: Tensor, stated: Scale, zscored: Tensor | None, power: int = 1
-) -> Bounds | Each:  # fmt: skip
+) -> Bounds | Each:
     """Return bounds, stated for a scale, in each row's own intensities, (N,) each; unchanged where they fit.
 
     The other arguments are those of ``unit_of``; ``power`` is 2 for a variance.

@@ -33,7 +33,9 @@ class VolumeViews(MethodParams):
     flip: Share = 0.5  # PGL (2), per axis
     noise: Share = 0.1  # PGL (3), probability
     noise_variance: Amounts = (0.0, 0.1)  # PGL (3), on the scale of ``intensity``
-    noise_unit: Literal["variance", "std"] = "variance"  # PGL (3); std = as batchgenerators takes the draw
+    noise_unit: Literal["variance", "std"] = (
+        "variance"  # PGL (3); std = as batchgenerators takes the draw
+    )
     blur: Share = 0.2  # PGL (4)
     blur_sigma: Amounts = (0.5, 1.0)  # PGL (4), in voxels of the view
     brightness: Share = 0.5  # PGL (5)
@@ -80,7 +82,9 @@ class VolumeViews(MethodParams):
         x, size = batch["pair"].flatten(0, 1), batch["size"].flatten(0, 1)
         flipped = chance((len(x), 3), self.flip, generator)
         # a box of negative size is read backwards: resized and mirrored at once
-        x = augment.resize_box(x, torch.where(flipped, size, 0), torch.where(flipped, -size, size), crop)
+        x = augment.resize_box(
+            x, torch.where(flipped, size, 0), torch.where(flipped, -size, size), crop
+        )
         x = self.changed(x, twice(batch.get("zscored")), generator)
         both = {"views": x.unflatten(0, (-1, 2)), "flipped": flipped.unflatten(0, (-1, 2))}
         return {**both, "start": batch["start"], "size": batch["size"]}

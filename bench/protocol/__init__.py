@@ -36,7 +36,16 @@ from bench.protocol.model import (
     tuned_net,
 )
 from bench.protocol.override import SCALES, Override, at_scale
-from bench.protocol.sections import Augment, Finetune, Inference, Mix, Net, Optimiser, Phantom, Pretrain
+from bench.protocol.sections import (
+    Augment,
+    Finetune,
+    Inference,
+    Mix,
+    Net,
+    Optimiser,
+    Phantom,
+    Pretrain,
+)
 from bench.protocol.views import Layout, View
 from bench.typed import plain
 
@@ -66,9 +75,12 @@ def read(
     origin = Origin(_place(path), _digest(json.dumps(document.value, sort_keys=True)))
     chosen = scale or document.value.get("scale", "paper")
     document = at_scale(document, chosen)
-    document.value, document.drawn = plain(document.value), drawn  # no part of it stands in two places
+    # no part of it stands in two places
+    document.value, document.drawn = (plain(document.value), drawn)
     for override in overrides:
-        with suppress(*[BenchError] if drawn else ()):  # records may be of a key that was another then
+        with suppress(
+            *[BenchError] if drawn else ()
+        ):  # records may be of a key that was another then
             override.lay(document)
     _use_plugins(document)
     document = ceilings.spelled_out(snapshots.spelled_out(document))
@@ -90,7 +102,9 @@ def _use_plugins(document: Document) -> None:
     for number, text in enumerate(listed):
         where = document.where(("plugins", str(number)))
         if not text.strip():
-            raise BenchError(f"{where}: names no file; a path from the protocol's folder, or leave it out")
+            raise BenchError(
+                f"{where}: names no file; a path from the protocol's folder, or leave it out"
+            )
         try:
             plugins.use([document.path.parent / text], where)
         except BenchError:
@@ -99,7 +113,11 @@ def _use_plugins(document: Document) -> None:
 
 
 def read_all(
-    paths: Sequence[Path], scale: str | None = None, sets: Sequence[str] = (), *, drawn: bool = False
+    paths: Sequence[Path],
+    scale: str | None = None,
+    sets: Sequence[str] = (),
+    *,
+    drawn: bool = False,
 ) -> list[Protocol]:
     """Return the protocols in ``paths``, as ``read`` does; ``sets`` are KEY=VALUE, for those that have it.
 
@@ -124,7 +142,9 @@ def read_all(
 def under(path: Path) -> tuple[str, ...]:
     """Return a file's path under the nearest ``protocols/``, without suffix; empty where it is elsewhere."""
     parts = path.resolve().with_suffix("").parts
-    last = len(parts) - 1 - parts[::-1].index("protocols") if "protocols" in parts[:-1] else len(parts)
+    last = (
+        len(parts) - 1 - parts[::-1].index("protocols") if "protocols" in parts[:-1] else len(parts)
+    )
     return parts[last + 1 :]
 
 

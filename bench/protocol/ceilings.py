@@ -25,7 +25,9 @@ def spelled_out(document: Document) -> Document:
     wanted = [one for one in CONTROLS if isinstance(asked, list) and one in asked]
     if not wanted or not isinstance(rows, dict):
         return document
-    scratch = {name: row for name, row in rows.items() if isinstance(row, dict) and _from_scratch(row)}
+    scratch = {
+        name: row for name, row in rows.items() if isinstance(row, dict) and _from_scratch(row)
+    }
     networks: dict[str, str] = {}
     for name, row in scratch.items():
         networks.setdefault(str(row.get("network")), name)
@@ -36,7 +38,9 @@ def spelled_out(document: Document) -> Document:
         )
     found = dict(rows)
     for network, base in networks.items():
-        made = _controls(rows, network, scratch[base], wanted, f" {network}" if len(networks) > 1 else "")
+        made = _controls(
+            rows, network, scratch[base], wanted, f" {network}" if len(networks) > 1 else ""
+        )
         if double := made.keys() & found.keys():
             where = document.where(("rows", min(double)))
             raise BenchError(f"{where}: is what a positive control is called; rename the row")
@@ -57,7 +61,11 @@ def _controls(
     if "ceiling" in wanted:
         made[f"ceiling{suffix}"] = {**row, "title": "Ceiling: pretrained with labels"}
     for dose in DOSES if "doses" in wanted else ():
-        made[f"dose {dose:g}{suffix}"] = {**row, "dose": dose, "title": f"Dose {dose:g} of the ceiling"}
+        made[f"dose {dose:g}{suffix}"] = {
+            **row,
+            "dose": dose,
+            "title": f"Dose {dose:g} of the ceiling",
+        }
     return made
 
 
@@ -78,7 +86,9 @@ def _method(decoder: bool) -> tuple[str, dict[str, Any]]:
 
 def _from_scratch(row: dict[str, Any]) -> bool:
     method = row.get("method")
-    return method in registry.names("method") and not registry.declared("method", method, "pretrains", True)
+    return method in registry.names("method") and not registry.declared(
+        "method", method, "pretrains", True
+    )
 
 
 def _trains_decoder(rows: dict[str, Any], network: str) -> bool:
@@ -88,7 +98,9 @@ def _trains_decoder(rows: dict[str, Any], network: str) -> bool:
         if isinstance(row, dict) and row.get("network") == network
     }
     known = methods & set(registry.names("method"))
-    return any(registry.declared("method", name, "needs", "features") == "decoder" for name in known)
+    return any(
+        registry.declared("method", name, "needs", "features") == "decoder" for name in known
+    )
 
 
 def check(protocol: Protocol, name: str, row: Row, document: Document) -> None:
@@ -99,7 +111,9 @@ def check(protocol: Protocol, name: str, row: Row, document: Document) -> None:
     """
     where = document.where(("rows", name))
     own = ("rows", name, "pretrain")
-    by_file = any(keys[:3] == own and isinstance(line, int) for keys, line in document.lines.items())
+    by_file = any(
+        keys[:3] == own and isinstance(line, int) for keys, line in document.lines.items()
+    )
     if (row.pretrain and by_file) or row.init or row.at is not None:
         raise BenchError(
             f"{where}: a ceiling is pretrained by its section's recipe; leave pretrain, init and at out"

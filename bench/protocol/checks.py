@@ -30,7 +30,18 @@ PAPERS = ("pgl", "hssl", "voco", "taleb", "glmae")
 LISTED = 6  # keys that one line names
 LONGEST = 120  # bytes of a name: a file system takes 255, and files get suffixes
 # of a finetune section: no row may have its own
-SHARED = ("name", "title", "dataset", "split", "folds", "where", "exclude", "submit", "regions", "pretrain")
+SHARED = (
+    "name",
+    "title",
+    "dataset",
+    "split",
+    "folds",
+    "where",
+    "exclude",
+    "submit",
+    "regions",
+    "pretrain",
+)
 
 
 def check(protocol: Protocol, document: Document) -> None:
@@ -41,7 +52,9 @@ def check(protocol: Protocol, document: Document) -> None:
     """
     _check_file_names(protocol, document)
     if protocol.paper and protocol.paper not in PAPERS:
-        raise BenchError(f"{document.where(('paper',))}: {unknown('paper', protocol.paper, PAPERS)}")
+        raise BenchError(
+            f"{document.where(('paper',))}: {unknown('paper', protocol.paper, PAPERS)}"
+        )
     for name, net in protocol.networks.items():
         _check_net(net, document, ("networks", name))
     for name, row in protocol.rows.items():
@@ -75,9 +88,11 @@ def _check_cells(protocol: Protocol, document: Document) -> None:
                 f"{where}: no row has cells in section {section!r}; leave it out, or name it in one"
             )
     beside = {
-        control for row in protocol.rows.values() for i in protocol.sections_of(row)
+        control
+        for row in protocol.rows.values()
+        for i in protocol.sections_of(row)
         for control in controls_of(protocol, row, i)
-    }  # fmt: skip
+    }
     for number, control in enumerate(protocol.controls):
         if control not in (*beside, *ceilings.CONTROLS):
             where = document.where(("controls", str(number)))
@@ -90,7 +105,9 @@ def _check_cells(protocol: Protocol, document: Document) -> None:
             for kind in ("rows", "published_only"):
                 if variant in getattr(protocol, kind):
                     where = document.where((kind, variant))
-                    raise BenchError(f"{where}: is what a variant of row {name!r} is called; rename it")
+                    raise BenchError(
+                        f"{where}: is what a variant of row {name!r} is called; rename it"
+                    )
 
 
 def _check_quoted(protocol: Protocol, document: Document) -> None:
@@ -100,7 +117,9 @@ def _check_quoted(protocol: Protocol, document: Document) -> None:
         if not name or name != printable(name):
             raise BenchError(f"{where}: {name[:80]!r} is no name to print; write one line of text")
         if not quoted.published.strip():
-            raise BenchError(f"{where}: 'published' is empty; give its name in results/published/<paper>.csv")
+            raise BenchError(
+                f"{where}: 'published' is empty; give its name in results/published/<paper>.csv"
+            )
         if not protocol.paper or not protocol.table:
             raise BenchError(f"{where}: state the 'paper' and the 'table' that printed it")
 
@@ -110,7 +129,9 @@ def _check_picture(protocol: Protocol, document: Document) -> None:
         return
     if protocol.pretrain is None:
         where = document.where(("embeddings",))
-        raise BenchError(f"{where}: are of the pretraining's data; state 'pretrain', or leave them out")
+        raise BenchError(
+            f"{where}: are of the pretraining's data; state 'pretrain', or leave them out"
+        )
     for name, beside in protocol.embeddings.beside.items():
         if beside.network not in protocol.networks:
             where = document.where(("embeddings", "beside", name, "network"))
@@ -130,7 +151,9 @@ def _check_file_names(protocol: Protocol, document: Document) -> None:
     """Refuse names that would lead out of the folders in which files are named after them."""
     names: dict[tuple[str, ...], str] = {("name",): protocol.name}
     names |= {("finetune", str(i), "dataset"): t.dataset for i, t in enumerate(protocol.finetune)}
-    names |= {("finetune", str(i), "name"): t.name for i, t in enumerate(protocol.finetune) if t.name}
+    names |= {
+        ("finetune", str(i), "name"): t.name for i, t in enumerate(protocol.finetune) if t.name
+    }
     mixed = protocol.pretrain.datasets if protocol.pretrain else ()
     names |= {("pretrain", "datasets", str(i), "dataset"): m.dataset for i, m in enumerate(mixed)}
     names |= {("phantoms", name): name for name in protocol.phantoms}
@@ -176,9 +199,14 @@ def _check_pretraining(protocol: Protocol, name: str, row: Row, document: Docume
             f"{document.where(('rows', name, 'dose'))}: is of a row with 'ceiling: true'; leave it out"
         )
     if protocol.pretrain is None:
-        raise BenchError(f"{document.where(('rows', name))}: needs a 'pretrain' section, or 'init: FILE'")
+        raise BenchError(
+            f"{document.where(('rows', name))}: needs a 'pretrain' section, or 'init: FILE'"
+        )
     for i in protocol.sections_of(row):
-        section, there = pretrain_of(protocol, row, i, document, name), protocol.finetune[i].pretrain
+        section, there = (
+            pretrain_of(protocol, row, i, document, name),
+            protocol.finetune[i].pretrain,
+        )
         own: tuple[str, ...] = ("finetune", str(i), "pretrain") if there else ("pretrain",)
         keys = ("rows", name, "pretrain") if row.pretrain else own
         _has_budget(section, document, keys)
@@ -218,7 +246,9 @@ def _check_section_names(protocol: Protocol, document: Document) -> None:
     for i, name in enumerate(protocol.sections):
         if name in protocol.sections[:i]:
             where = document.where(("finetune", str(i), "name"))
-            raise BenchError(f"{where}: two sections are called {name!r}; give each a 'name' of its own")
+            raise BenchError(
+                f"{where}: two sections are called {name!r}; give each a 'name' of its own"
+            )
 
 
 def _check_section(target: Finetune, scale: str, document: Document, keys: tuple[str, ...]) -> None:

@@ -9,13 +9,26 @@ from bench.protocol.model import Protocol, Row, finetune_of, learns, once, tuned
 from bench.typed import plain
 
 LOSSES = {  # by task, the default first
-    "segmentation": ("dice_ce", "dice", "cross_entropy"), "classification": ("cross_entropy",),
-}  # fmt: skip
+    "segmentation": ("dice_ce", "dice", "cross_entropy"),
+    "classification": ("cross_entropy",),
+}
 # what names or picks jobs, is memory, looks on, or says which weights come along: no part of how a row trains
 ASIDE = (
-    "name", "dataset", "split", "settings", "fractions", "seeds", "accumulate", "hold", "crop", "anchor",
-    "pretrain", "submit", "track", "output",
-)  # fmt: skip
+    "name",
+    "dataset",
+    "split",
+    "settings",
+    "fractions",
+    "seeds",
+    "accumulate",
+    "hold",
+    "crop",
+    "anchor",
+    "pretrain",
+    "submit",
+    "track",
+    "output",
+)
 
 
 def way(protocol: Protocol, index: int, row: Row) -> dict[str, Any]:
@@ -35,7 +48,11 @@ def _way(protocol: Protocol, index: int, row: Row) -> dict[str, Any]:
     resolved = {"loss": tuned.loss or LOSSES[task][0], "hold": tuned.held}
     net = {"net": plain(tuned_net(protocol, row, tuned))}
     found = dict(_flat({**stated, **resolved, **net}, ""))
-    return {k: v for k, v in found.items() if not any(k == key or k.startswith(f"{key}.") for key in chosen)}
+    return {
+        k: v
+        for k, v in found.items()
+        if not any(k == key or k.startswith(f"{key}.") for key in chosen)
+    }
 
 
 def _flat(value: Any, key: str) -> list[tuple[str, Any]]:
@@ -44,7 +61,9 @@ def _flat(value: Any, key: str) -> list[tuple[str, Any]]:
     return [entry for k, v in value.items() for entry in _flat(v, f"{key}.{k}" if key else k)]
 
 
-def differing(protocol: Protocol, index: int, row: Row, baseline: Row) -> dict[str, tuple[Any, Any]]:
+def differing(
+    protocol: Protocol, index: int, row: Row, baseline: Row
+) -> dict[str, tuple[Any, Any]]:
     """Return in what a row's fine-tuning differs from its baseline's: key -> the row's value, the other's.
 
     Label fractions and seeds differ where the baseline lacks one of the row's.
@@ -58,7 +77,9 @@ def differing(protocol: Protocol, index: int, row: Row, baseline: Row) -> dict[s
     return found
 
 
-def baseline_of(protocol: Protocol, index: int, row: Row) -> tuple[str, dict[str, tuple[Any, Any]]] | None:
+def baseline_of(
+    protocol: Protocol, index: int, row: Row
+) -> tuple[str, dict[str, tuple[Any, Any]]] | None:
     """Return the row from scratch that is nearest to a row in one section, and in what they differ.
 
     None where no row on its network starts from scratch there.
@@ -79,7 +100,9 @@ def unequal(protocol: Protocol) -> list[str]:
                 keys = ", ".join(
                     f"{k} {_shown(a)}, there {_shown(b)}" for k, (a, b) in sorted(near[1].items())
                 )
-                text = f"Row {name} and its baseline, row {near[0]}, are not fine-tuned alike: {keys}."
+                text = (
+                    f"Row {name} and its baseline, row {near[0]}, are not fine-tuned alike: {keys}."
+                )
                 said.setdefault(text, []).append(section)
     several = len(protocol.finetune) > 1
     return [text + (f" (on {', '.join(where)})" if several else "") for text, where in said.items()]

@@ -51,7 +51,9 @@ def parts(section: Pretrain) -> tuple[Mix, ...]:
     the protocol is the one that knows what this comparison needs.
     """
     if section.datasets:
-        return tuple(replace(m, recipe=m.recipe or section.recipe or "default") for m in section.datasets)
+        return tuple(
+            replace(m, recipe=m.recipe or section.recipe or "default") for m in section.datasets
+        )
     listed = mixture(section.mixture).datasets
     return tuple(replace(m, recipe=section.recipe or m.recipe or "default") for m in listed)
 

@@ -32,9 +32,18 @@ T = TypeVar("T")
 # scratch row with more samples, those of the longest pretraining of its network; ceiling: pretrained with the
 # labels of all training scans; doses: weights between fresh ones and the ceiling's.
 OF_BOTH = (  # keys that a fine-tuning and a pretraining have alike
-    "recipe", "steps", "epochs", "crops", "batch", "accumulate", "optimiser", "schedule", "clip", "precision",
+    "recipe",
+    "steps",
+    "epochs",
+    "crops",
+    "batch",
+    "accumulate",
+    "optimiser",
+    "schedule",
+    "clip",
+    "precision",
     "crop",
-)  # fmt: skip
+)
 Control = Literal["random", "shuffled", "long", "ceiling", "doses"]
 
 
@@ -48,7 +57,9 @@ class Row:
     params: dict[str, Any] = field(default_factory=dict)
     pretrain: dict[str, Any] = field(default_factory=dict)  # overrides of the pretrain section
     finetune: dict[str, Any] = field(default_factory=dict)  # overrides of every finetune section
-    at: Steps | None = None  # snapshot step to fine-tune from, or several, a row each; the last by default
+    at: Steps | None = (
+        None  # snapshot step to fine-tune from, or several, a row each; the last by default
+    )
     # a file of weights, named from the protocol's folder, in place of pretraining here
     init: str | Initial = ""
     published: str = ""  # its name in results/published/<paper>.csv
@@ -74,7 +85,9 @@ class Quoted:
 class Origin:
     """Which file a protocol is, without naming this machine: what its records remember of it."""
 
-    path: str = ""  # from ``protocols/`` on; a digest of the whole path where the file lies elsewhere
+    path: str = (
+        ""  # from ``protocols/`` on; a digest of the whole path where the file lies elsewhere
+    )
     content: str = ""  # digest of what it says, at every scale
 
     def same(self, other: Origin) -> bool:
@@ -91,7 +104,9 @@ class Protocol:
     rows: dict[str, Row]  # by the name that records carry
     finetune: tuple[Finetune, ...]  # the sections
     published_only: dict[str, Quoted] = field(default_factory=dict)  # in grey, beside the rows
-    name: str = ""  # of records and reports; by default the path under `protocols/` with "_" for "/"
+    name: str = (
+        ""  # of records and reports; by default the path under `protocols/` with "_" for "/"
+    )
     paper: str = ""  # pgl, hssl, voco, taleb or glmae: whose numbers stand beside ours
     table: str = ""  # of that paper: table1, fig5
     about: str = ""  # what is asked, printed under the title
@@ -99,7 +114,8 @@ class Protocol:
     cost: str = ""  # what a run at this scale takes, in words
     plugins: tuple[str, ...] = ()  # files or folders from outside, named from the protocol's folder
     notes: tuple[str, ...] = ()  # printed under the table
-    assumed: tuple[str, ...] = ()  # what the paper does not say and is taken from elsewhere, and from where
+    # what the paper does not say and is taken from elsewhere, and from where
+    assumed: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()  # where this knowingly differs from the paper, and why
     scale: Literal["paper", "pilot", "smoke"] = "paper"  # the one taken without `--scale`
     # scratch: each row has one to be compared with; else say that it is trained otherwise, or absent
@@ -112,15 +128,22 @@ class Protocol:
     empty: Literal["default", "brats", "skip"] | None = None  # the data set's own by default
     layout: Layout = field(default_factory=Layout)  # of tables and figures
     embeddings: Embeddings | None = None  # a picture of what encoders see; none by default
-    scales: dict[str, dict[str, Any]] = field(default_factory=dict)  # pilot, smoke: laid over all of this
+    # pilot, smoke: laid over all of this
+    scales: dict[str, dict[str, Any]] = field(default_factory=dict)
     phantoms: dict[str, Phantom] = field(default_factory=dict)  # by data set
-    threads: Annotated[int, Range(0, 1024, above=True)] = 1  # per job; a resource, not part of any identity
-    recipe: dict[str, Any] = field(default_factory=dict)  # laid over every recipe by which scans are prepared
+    threads: Annotated[int, Range(0, 1024, above=True)] = (
+        1  # per job; a resource, not part of any identity
+    )
+    # laid over every recipe by which scans are prepared
+    recipe: dict[str, Any] = field(default_factory=dict)
     # where it lies, for files are named from there; no key of the format
     folder: Path = field(default=Path(), metadata={"unsaid": True})
     origin: Origin = field(default=Origin(), metadata={"unsaid": True})
-    overrides: tuple[str, ...] = field(default=(), metadata={"unsaid": True})  # what --set changed, as typed
-    document: Document | None = field(default=None, repr=False, compare=False, metadata={"unsaid": True})
+    # what --set changed, as typed
+    overrides: tuple[str, ...] = field(default=(), metadata={"unsaid": True})
+    document: Document | None = field(
+        default=None, repr=False, compare=False, metadata={"unsaid": True}
+    )
 
     @cached_property
     def sections(self) -> tuple[str, ...]:
@@ -161,7 +184,9 @@ class Protocol:
 
     def sections_of(self, row: Row) -> list[int]:
         """Return the indices of the fine-tuning sections that a row has cells in."""
-        return [i for i, name in enumerate(self.sections) if not row.sections or name in row.sections]
+        return [
+            i for i, name in enumerate(self.sections) if not row.sections or name in row.sections
+        ]
 
 
 def section_names(sections: Sequence[tuple[str, str]]) -> list[str]:
@@ -184,7 +209,9 @@ def row_of(protocol: Protocol, name: str) -> tuple[Row | None, str]:
     The plan expands a row to several: ``(last)`` weights beside the best, and the controls.
     """
     own = name
-    while own not in protocol.rows and own.endswith(")") and " (" in own:  # a row's own name may have one
+    while (
+        own not in protocol.rows and own.endswith(")") and " (" in own
+    ):  # a row's own name may have one
         own = own[: own.rindex(" (")]
     return (protocol.rows[own], name[len(own) :]) if own in protocol.rows else (None, "")
 
@@ -231,7 +258,13 @@ def pretrain_of(
 ) -> Pretrain:
     """Return the pretraining behind one fine-tuning section: that section's overrides, then one row's."""
     if row.ceiling:
-        return once(protocol, "pretrain", index, row, lambda: _with_labels(protocol, index, row, where, name))
+        return once(
+            protocol,
+            "pretrain",
+            index,
+            row,
+            lambda: _with_labels(protocol, index, row, where, name),
+        )
     if protocol.pretrain is None:
         raise BenchError(f"protocol {protocol.name!r} has no 'pretrain' section")
     shared, own = protocol.pretrain, protocol.finetune[index].pretrain
@@ -243,7 +276,9 @@ def pretrain_of(
     return once(protocol, "pretrain", index, row, made)
 
 
-def _with_labels(protocol: Protocol, index: int, row: Row, where: Document | None, name: str) -> Pretrain:
+def _with_labels(
+    protocol: Protocol, index: int, row: Row, where: Document | None, name: str
+) -> Pretrain:
     """Return the pretraining of a positive control: a section's recipe on all its training scans."""
     tuned = finetune_of(protocol, index, row)
     shared = {key: getattr(tuned, key) for key in OF_BOTH}
@@ -272,10 +307,14 @@ def finetune_of(
 ) -> Finetune:
     """Return one fine-tuning section with one row's overrides laid over it."""
     section, keys = protocol.finetune[index], ("rows", name, "finetune")
-    return once(protocol, "finetune", index, row, lambda: _overridden(section, row.finetune, where, keys))
+    return once(
+        protocol, "finetune", index, row, lambda: _overridden(section, row.finetune, where, keys)
+    )
 
 
-def recipes_of(protocol: Protocol, index: int, section: Finetune) -> list[tuple[dict[str, Any], Finetune]]:
+def recipes_of(
+    protocol: Protocol, index: int, section: Finetune
+) -> list[tuple[dict[str, Any], Finetune]]:
     """Return each recipe of a section's grid: what it states, and the section under it."""
     if section.tune is None:
         return [({}, section)]
@@ -307,7 +346,9 @@ def once(protocol: Protocol, what: str, index: int, row: Row, made: Callable[[],
     return found
 
 
-def _overridden(section: T, over: dict[str, Any], where: Document | None, keys: tuple[str, ...]) -> T:
+def _overridden(
+    section: T, over: dict[str, Any], where: Document | None, keys: tuple[str, ...]
+) -> T:
     if not over:
         return section
     document = where or Document(Path("protocol"), {})

@@ -25,17 +25,44 @@ from bench.protocol.views import View
 from bench.typed import Keys, plain
 
 SCALES = ("paper", "pilot", "smoke")
-IN_LISTS: dict[str, Any] = {"finetune": Finetune, "datasets": Mix, "views": View}  # key of a list: of what
-NAMED = (("rows",), ("networks",), ("published_only",))  # mappings in which a key is of a name that is there
-OF_JOBS = ("seed", "network", "inference", "method")  # keys as jobs' specs have them, and no protocol
+# key of a list: of what
+IN_LISTS: dict[str, Any] = {"finetune": Finetune, "datasets": Mix, "views": View}
+# mappings in which a key is of a name that is there
+NAMED = (("rows",), ("networks",), ("published_only",))
+# keys as jobs' specs have them, and no protocol
+OF_JOBS = ("seed", "network", "inference", "method")
 FACTS = (  # of a spec: what follows from the protocol and the data
-    "data", "init", "given", "control", "dose", "contents", "dataset", "dataset_version", "weights", "take",
-    "leaks", "task", "version", "source", "tune", "seen", "submission", "method.name", "method.version",
-    "method.source", "network.in_channels", "network.out_channels", "network.version", "network.source",
-    "inference.crop", "finetune.track.targets", "finetune.track.empty",
-)  # fmt: skip
+    "data",
+    "init",
+    "given",
+    "control",
+    "dose",
+    "contents",
+    "dataset",
+    "dataset_version",
+    "weights",
+    "take",
+    "leaks",
+    "task",
+    "version",
+    "source",
+    "tune",
+    "seen",
+    "submission",
+    "method.name",
+    "method.version",
+    "method.source",
+    "network.in_channels",
+    "network.out_channels",
+    "network.version",
+    "network.source",
+    "inference.crop",
+    "finetune.track.targets",
+    "finetune.track.empty",
+)
 BEFORE = {"scale": "--scale picks it", "scales": "set the key itself, it is laid over every scale"}
-PICKED = {"fraction": "fraction", "fractions": "fraction", "seeds": "seed"}  # last of a key: key of --only
+# last of a key: key of --only
+PICKED = {"fraction": "fraction", "fractions": "fraction", "seeds": "seed"}
 
 
 def at_scale(document: Document, scale: str) -> Document:
@@ -86,7 +113,8 @@ def _reached(base: Any, keys: Keys) -> list[Keys]:
 def _replacing(over: dict[str, Any]) -> dict[str, Any]:
     """Return a scale's overrides with each budget, and the data, replacing what it lies over."""
     replaced = {
-        k: one_of_each(v, k == "pretrain") if k in ("pretrain", "finetune") else v for k, v in over.items()
+        k: one_of_each(v, k == "pretrain") if k in ("pretrain", "finetune") else v
+        for k, v in over.items()
     }
     if isinstance(rows := over.get("rows"), dict):
         replaced["rows"] = {k: _replacing(v) if isinstance(v, dict) else v for k, v in rows.items()}
@@ -130,10 +158,16 @@ class Override:
         """Write the value into rows that were spelled out: a method's parameter, the recipe of a ceiling."""
         first, *rest = self.keys
         rows = document.value.get("rows")
-        for name, row in rows.items() if isinstance(rows, dict) and first in ("method", "pretrain") else ():
+        for name, row in (
+            rows.items() if isinstance(rows, dict) and first in ("method", "pretrain") else ()
+        ):
             if not isinstance(row, dict):
                 continue
-            ceiling = row.get("ceiling") is True and rest[:1] and rest[0] in Pretraining.__dataclass_fields__
+            ceiling = (
+                row.get("ceiling") is True
+                and rest[:1]
+                and rest[0] in Pretraining.__dataclass_fields__
+            )
             if ceiling if first == "pretrain" else self._has_parameter(row):
                 keys = ("rows", name, *(rest if first == "method" else self.keys))
                 for place in list(self._places(document.value, keys)):
@@ -147,14 +181,18 @@ class Override:
         """
         if not self._used:
             near = get_close_matches(self.path, sorted(self._near), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "'bench plan --json' shows what jobs have"
+            hint = (
+                f"did you mean {near[0]!r}?" if near else "'bench plan --json' shows what jobs have"
+            )
             raise BenchError(f"--set {self.text}: no protocol has {self.path!r}; {hint}")
 
     def _refuse(self) -> None:
         """Refuse at once what no protocol can have."""
         first, key = self.keys[0], PICKED.get(self.keys[-1])
         only = f"; --only {key}=VALUE picks among those that the protocol lists" if key else ""
-        stated = [k for k, f in Protocol.__dataclass_fields__.items() if not f.metadata.get("unsaid")]
+        stated = [
+            k for k, f in Protocol.__dataclass_fields__.items() if not f.metadata.get("unsaid")
+        ]
         if first in BEFORE:
             raise BenchError(f"--set {self.text}: {first} is read before; {BEFORE[first]}")
         if any(f"{self.path}.".startswith(f"{fact}.") for fact in FACTS):
@@ -162,9 +200,13 @@ class Override:
         if first not in (*stated, *OF_JOBS):
             what = unknown("key of a protocol or a job", first, [*stated, *OF_JOBS])
             raise BenchError(f"--set {self.text}: {what}{only}")
-        whole = first in OF_JOBS[1:] or (first in ("finetune", "pretrain") and isinstance(self.value, dict))
+        whole = first in OF_JOBS[1:] or (
+            first in ("finetune", "pretrain") and isinstance(self.value, dict)
+        )
         if len(self.keys) == 1 and whole:
-            raise BenchError(f"--set {self.text}: name one setting of {first}, as {first}.KEY=VALUE")
+            raise BenchError(
+                f"--set {self.text}: name one setting of {first}, as {first}.KEY=VALUE"
+            )
 
     def _meant(self, document: Document) -> Iterator[tuple[Keys, Any]]:
         """Yield each key of a protocol that this one stands for, and its value."""
@@ -254,7 +296,9 @@ class Override:
     def _has_parameter(self, row: dict[str, Any]) -> bool:
         """Tell whether a row is pretrained here by a method that has the parameter."""
         name = str(row.get("method"))
-        known = name in registry.names("method") and registry.declared("method", name, "pretrains", True)
+        known = name in registry.names("method") and registry.declared(
+            "method", name, "pretrains", True
+        )
         if self.keys[1] != "params" or not known or row.get("init"):
             return False
         inner: Any = plain(registry.load("method", name).make_params({}))

@@ -24,13 +24,15 @@ Number = Annotated[int, Range(0, 2**32 - 1)]  # a seed, a class, a fold
 Numbers = Annotated[tuple[int, ...], Range(0, 2**32 - 1, order=False)]
 Ends = tuple[float, float]
 ALTERNATIVES: dict[str, tuple[str, Any]] = {  # key: what it replaces, and how that is left empty
-    "steps": ("epochs", None), "epochs": ("steps", None), "mixture": ("datasets", []),
-    "datasets": ("mixture", ""), "every": ("every_epochs", None), "every_epochs": ("every", None),
-}  # fmt: skip
-SEEDS: dict[str, tuple[str, Any]] = {
-    "seed": ("seeds", []),
-    "seeds": ("seed", None),
-}  # likewise, of a pretraining
+    "steps": ("epochs", None),
+    "epochs": ("steps", None),
+    "mixture": ("datasets", []),
+    "datasets": ("mixture", ""),
+    "every": ("every_epochs", None),
+    "every_epochs": ("every", None),
+}
+# likewise, of a pretraining
+SEEDS: dict[str, tuple[str, Any]] = {"seed": ("seeds", []), "seeds": ("seed", None)}
 PAIRED = "paired"  # in place of a list of seeds
 AMOUNT = re.compile(r"([1-9][0-9]{0,6}) *(cases|%)")
 
@@ -52,7 +54,9 @@ def one_of_each(over: Any, pretrain: bool = False) -> Any:
 
 def _amount(take: str) -> None:
     if take and not AMOUNT.fullmatch(take):
-        raise ValueError(f"take is a number of cases or percent, '40 cases' or '20 %', got {take!r}")
+        raise ValueError(
+            f"take is a number of cases or percent, '40 cases' or '20 %', got {take!r}"
+        )
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,9 @@ class Optimiser:
 
     def __post_init__(self) -> None:
         if self.name == "sgd" and self.nesterov and not self.momentum:
-            raise ValueError("nesterov is a way to use momentum; state one above 0, or leave nesterov out")
+            raise ValueError(
+                "nesterov is a way to use momentum; state one above 0, or leave nesterov out"
+            )
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,9 @@ class Schedule:
 
     name: Literal["constant", "cosine", "poly"] = "cosine"  # what follows the warm-up
     warmup: Part = 0.0  # share of all steps
-    warmup_from: Literal["first", "zero"] = "first"  # rate of step k of n: (k + 1) / n of the peak, or k / n
+    warmup_from: Literal["first", "zero"] = (
+        "first"  # rate of step k of n: (k + 1) / n of the peak, or k / n
+    )
     end: Share = 0.0  # last rate as a share of the peak
     power: Factor = 0.9  # poly
 
@@ -109,7 +117,8 @@ class Mix:
     recipe: str | Recipe | None = None  # where it differs from the mixture's
     list: str = ""  # a pretraining list of the data set: only what it names
     split: str = ""  # where it is not downstream here: its training patients by this split alone
-    where: dict[str, str] = field(default_factory=dict)  # only cases with these entries in their meta
+    # only cases with these entries in their meta
+    where: dict[str, str] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()  # cases, or "doubtful" for what the data set has against some
     take: str = ""  # "40 cases" or "20 %", by the ranking of label fractions
     task: Number | None = None  # class labels that a method may learn from (HSSL)
@@ -150,12 +159,20 @@ class Pretrain(Pretraining):
 
     datasets: tuple[Mix, ...] = ()  # spelled out; or name a `mixture`
     mixture: str = ""  # one of datasets/mixtures, in place of `datasets`
-    name: str = ""  # the mixture's name in the records; by default `mixture`, or the data sets joined by +
+    name: str = (
+        ""  # the mixture's name in the records; by default `mixture`, or the data sets joined by +
+    )
     take: str = ""  # "400 cases" or "20 %" of the whole mixture
     absent: Literal["refuse", "allow"] = "refuse"  # cases that a list names and the folder lacks
-    leaks: Literal["fail", "drop", "allow"] = "fail"  # cases that also stand in a downstream test part
-    recipe: str | Recipe | None = None  # stated, it wins over those of a `mixture`; by default "default"
-    network: str = ""  # a key of `networks`; by default the row's own (2D pretraining for a 3D network)
+    leaks: Literal["fail", "drop", "allow"] = (
+        "fail"  # cases that also stand in a downstream test part
+    )
+    recipe: str | Recipe | None = (
+        None  # stated, it wins over those of a `mixture`; by default "default"
+    )
+    network: str = (
+        ""  # a key of `networks`; by default the row's own (2D pretraining for a 3D network)
+    )
     crop: Triple | None = None  # by default the network's
     epochs: Epochs | None = None  # with `crops` samples per case and epoch
     crops: Samples = 1  # samples per case and epoch
@@ -194,7 +211,8 @@ class Inference:
     overlap: Part = 0.5  # of neighbouring windows, a share of their size
     batch: Samples = 4  # windows at once; changes no number
     blend: Literal["gaussian", "constant"] = "gaussian"  # weights within a window
-    mirror: tuple[Literal["x", "y", "z"], ...] = ()  # axes of test-time flips: the mean of all combinations
+    # axes of test-time flips: the mean of all combinations
+    mirror: tuple[Literal["x", "y", "z"], ...] = ()
 
     def __post_init__(self) -> None:
         if len(set(self.mirror)) < len(self.mirror):
@@ -227,8 +245,12 @@ class Augment:
     zoom: float = 0.0  # likewise
     zoom_range: Ends = (0.7, 1.4)  # of the extent that is read, in crops: above 1 all looks smaller
     zoom_axes: Literal["alike", "apart"] = "alike"  # one factor, or one for each axis
-    plane: bool | None = None  # turn, zoom and thin in x and y alone; by default in crops flatter than 3 to 1
-    margin: float = 1.0  # extent, in crops, that is read around a crop for turns and zooms; zeros beyond
+    plane: bool | None = (
+        None  # turn, zoom and thin in x and y alone; by default in crops flatter than 3 to 1
+    )
+    margin: float = (
+        1.0  # extent, in crops, that is read around a crop for turns and zooms; zeros beyond
+    )
     noise: float = 0.0  # Gaussian
     noise_range: Ends = (0.0, 0.1)  # its size, on the image's own scale
     noise_unit: Literal["std", "variance"] = "std"  # what that size means
@@ -251,13 +273,24 @@ class Augment:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if isinstance(value, tuple | list):
-                least, most = 0.0 if name == "noise_range" else 1e-3, 1.0 if name == "lowres_range" else 1e3
+                least, most = (
+                    0.0 if name == "noise_range" else 1e-3,
+                    1.0 if name == "lowres_range" else 1e3,
+                )
                 if not least <= value[0] <= value[1] <= most:
-                    raise ValueError(f"augment.{name} is [low, high] from {least:g} to {most:g}, got {value}")
-            elif isinstance(value, float | int) and name not in ("angle", "margin") and not 0 <= value <= 1:
+                    raise ValueError(
+                        f"augment.{name} is [low, high] from {least:g} to {most:g}, got {value}"
+                    )
+            elif (
+                isinstance(value, float | int)
+                and name not in ("angle", "margin")
+                and not 0 <= value <= 1
+            ):
                 raise ValueError(f"augment.{name} is a probability from 0 to 1, got {value}")
         if not (0 <= self.angle <= 180 and 1 <= self.margin <= 3):
-            raise ValueError(f"augment.angle is 0 to 180, margin 1 to 3, got {self.angle} and {self.margin}")
+            raise ValueError(
+                f"augment.angle is 0 to 180, margin 1 to 3, got {self.angle} and {self.margin}"
+            )
 
 
 @dataclass(frozen=True)
@@ -290,7 +323,9 @@ class Group:
     layer_decay: SomeShare = (
         1.0  # rate of each encoder layer as a share of the next layer's; of the last, of `rate`
     )
-    restart: bool = False  # its schedule runs once until the other group begins to train, and once more after
+    restart: bool = (
+        False  # its schedule runs once until the other group begins to train, and once more after
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,42 +340,59 @@ class Tuning(Training):
     ce_weight: Weight = 1.0  # of cross-entropy beside Dice
     # one class per voxel or case; a sigmoid for each region; one for each of classes that have an order
     head: Literal["softmax", "regions", "ordinal"] = "softmax"
-    deep_supervision: bool = False  # the loss also at coarser scales, weighted 1, 1/2, 1/4 ... to sum 1
+    deep_supervision: bool = (
+        False  # the loss also at coarser scales, weighted 1, 1/2, 1/4 ... to sum 1
+    )
     foreground: Share | None = None  # share of crops centred on a labelled voxel
     exact: bool = False  # that share of every batch, not of many
     negatives: Literal["anywhere", "background"] = "anywhere"  # centres of the other crops
-    balanced: bool = False  # such a voxel: of a class drawn first, so that small organs are as frequent
+    balanced: bool = (
+        False  # such a voxel: of a class drawn first, so that small organs are as frequent
+    )
     augment: Augment = field(default_factory=Augment)  # none by default
     # linear: the encoder never trains; as_loaded: nothing does, the weights are scored as they came
     evaluation: Literal["end_to_end", "linear", "as_loaded"] = "end_to_end"
     frozen: Part = 0.0  # share of all steps, from the first on, in which the encoder does not train
-    new: Group = sparse(Group())  # what the load receipt left at random; nothing is frozen where all is new
+    # what the load receipt left at random; nothing is frozen where all is new
+    new: Group = sparse(Group())
     loaded: Group = sparse(Group())  # what came from a pretraining or a file
     # the last layer; loaded: it comes with the weights, for the same labels; `best_val` looks at step 0, too
     output: Literal["new", "loaded"] = sparse("new")
-    prior: bool = sparse(
-        False
-    )  # a new last layer's bias starts at the log frequencies of the classes in its crops
+    # a new last layer's bias starts at the log frequencies of the classes in its crops
+    prior: bool = sparse(False)
     # loaded norm layers that keep statistics: of each batch, or kept as they were loaded
     norm: Literal["batch", "kept"] = sparse("batch")
     # whose weights are scored; best_test at paper scale alone
     select: Literal["last", "best_val", "best_test"] = "last"
-    val: Literal["fraction", "full"] = "fraction"  # of the row's label fraction, or all of the split's
+    val: Literal["fraction", "full"] = (
+        "fraction"  # of the row's label fraction, or all of the split's
+    )
     val_every: SomeShare = 0.1  # share of all steps, for best_val and best_test
-    patience: SomeShare | None = None  # stop after this share of all steps without a better validation
+    patience: SomeShare | None = (
+        None  # stop after this share of all steps without a better validation
+    )
 
     def __post_init__(self) -> None:
         if self.scans is not None and self.batch % self.scans:
             raise ValueError(f"scans {self.scans} is no divisor of batch {self.batch}")
-        for key, other in (("exact", "foreground"), ("balanced", "foreground"), ("clip_each", "clip")):
+        for key, other in (
+            ("exact", "foreground"),
+            ("balanced", "foreground"),
+            ("clip_each", "clip"),
+        ):
             if getattr(self, key) and getattr(self, other) is None:
-                raise ValueError(f"{key} does nothing without {other}; state it, or leave {key} out")
+                raise ValueError(
+                    f"{key} does nothing without {other}; state it, or leave {key} out"
+                )
         for key, without in (
             ("batch_dice", "cross_entropy"),
             ("ce_weight", "cross_entropy"),
             ("ce_weight", "dice"),
         ):
-            if self.loss == without and getattr(self, key) != Tuning.__dataclass_fields__[key].default:
+            if (
+                self.loss == without
+                and getattr(self, key) != Tuning.__dataclass_fields__[key].default
+            ):
                 raise ValueError(
                     f"{key} does nothing with 'loss: {without}'; take dice_ce, or leave {key} out"
                 )
@@ -349,17 +401,25 @@ class Tuning(Training):
                 f"with 'evaluation: {self.evaluation}' the encoder never trains; leave frozen out"
             )
         if self.evaluation == "as_loaded" and self.judged:
-            raise ValueError("with 'evaluation: as_loaded' nothing trains; leave select and patience out")
+            raise ValueError(
+                "with 'evaluation: as_loaded' nothing trains; leave select and patience out"
+            )
         self._check_groups()
         if self.patience is not None and self.select == "best_test":
-            raise ValueError("patience looks at validation patients; take 'select: best_val' or 'last'")
+            raise ValueError(
+                "patience looks at validation patients; take 'select: best_val' or 'last'"
+            )
 
     def _check_groups(self) -> None:
         if self.new.frozen and self.loaded.frozen:
-            raise ValueError("new.frozen and loaded.frozen leave nothing to train at first; state one")
+            raise ValueError(
+                "new.frozen and loaded.frozen leave nothing to train at first; state one"
+            )
         for group, other in (("new", self.loaded), ("loaded", self.new)):
             if getattr(self, group).restart and not other.frozen:
-                raise ValueError(f"{group}.restart does nothing unless the other group has a 'frozen' share")
+                raise ValueError(
+                    f"{group}.restart does nothing unless the other group has a 'frozen' share"
+                )
         if self.new.layer_decay != 1:
             raise ValueError("new.layer_decay: layers have rates of their own in 'loaded' alone")
 
@@ -370,10 +430,26 @@ class Tuning(Training):
 
 
 TUNABLE = (  # what a grid may vary: how weights move, never data, budget or what is scored
-    "optimiser", "schedule", "new", "loaded", "norm", "prior", "frozen", "clip", "clip_each", "loss",
-    "background", "batch_dice", "ce_weight", "deep_supervision", "foreground", "exact", "negatives",
-    "balanced", "augment",
-)  # fmt: skip
+    "optimiser",
+    "schedule",
+    "new",
+    "loaded",
+    "norm",
+    "prior",
+    "frozen",
+    "clip",
+    "clip_each",
+    "loss",
+    "background",
+    "batch_dice",
+    "ce_weight",
+    "deep_supervision",
+    "foreground",
+    "exact",
+    "negatives",
+    "balanced",
+    "augment",
+)
 LARGEST_GRID = 64
 SHORT = {"rate": "optimiser.lr"}  # other names of keys in a grid
 
@@ -385,9 +461,8 @@ class Tune:
     Test patients are never looked at. Of equal scores the first recipe of the grid wins.
     """
 
-    over: dict[
-        str, tuple[Any, ...]
-    ]  # key of the section, as loaded.rate (rate: optimiser.lr): the values tried
+    # key of the section, as loaded.rate (rate: optimiser.lr): the values tried
+    over: dict[str, tuple[Any, ...]]
     on: Literal["val"] = "val"  # who decides: the patients that validate, as for `best_val`
     runs: Annotated[int, Range(1, 64)] = (
         1  # seeds whose mean score decides, a run's own seed the first of them
@@ -398,7 +473,9 @@ class Tune:
             raise ValueError("tune.over: name at least one key and the values to try for it")
         for key in self.over:
             if SHORT.get(key, key).partition(".")[0] not in TUNABLE:
-                raise ValueError(f"tune.over: {key!r} cannot be tuned; take a key of {', '.join(TUNABLE)}")
+                raise ValueError(
+                    f"tune.over: {key!r} cannot be tuned; take a key of {', '.join(TUNABLE)}"
+                )
         if len(self.grid) > LARGEST_GRID:
             raise ValueError(
                 f"tune.over: {len(self.grid)} recipes are more than {LARGEST_GRID}; take fewer values"
@@ -418,7 +495,9 @@ class Track:
     Nothing is chosen by it, and no weight depends on it.
     """
 
-    part: Literal["val", "test", "train"] = "val"  # of the split; those who validate as for `best_val`
+    part: Literal["val", "test", "train"] = (
+        "val"  # of the split; those who validate as for `best_val`
+    )
     every: Steps | None = None  # steps
     # in its place: of the labelled cases, as `epochs` counts them
     every_epochs: Annotated[float, Range(0.001, 1e7)] | None = None
@@ -434,29 +513,43 @@ class Finetune(Tuning):
 
     dataset: str  # a name of `bench list datasets`
     split: str  # a registered list, or rule, even, rule_5fold, cv5, leave_one_out, given
-    name: str = ""  # what records and tables call the section; by default its data set, "#2" where twice
+    name: str = (
+        ""  # what records and tables call the section; by default its data set, "#2" where twice
+    )
     title: str = ""  # as printed; by default the data set's, and more where that comes twice
-    settings: str = ""  # a file of settings, named from the protocol's folder; what is stated here wins
-    recipe: str | Recipe = "default"  # how scans are prepared: a name of the data set's, or spelled out
+    settings: str = (
+        ""  # a file of settings, named from the protocol's folder; what is stated here wins
+    )
+    recipe: str | Recipe = (
+        "default"  # how scans are prepared: a name of the data set's, or spelled out
+    )
     crop: Triple | None = None  # by default the network's
-    hidden: Annotated[int, Range(0, 65536)] = 0  # units of a layer before the last, of a classification
+    hidden: Annotated[int, Range(0, 65536)] = (
+        0  # units of a layer before the last, of a classification
+    )
     fractions: tuple[int, ...] = (100,)  # whole percents of the training patients, 1 to 100
     seeds: Numbers = (0,)  # a run each
     folds: Numbers | None = None  # which folds of the split; all by default
-    pretrain: dict[str, Any] = field(default_factory=dict)  # overrides of what is pretrained for this section
-    where: dict[str, str] = field(default_factory=dict)  # only cases with these entries in their meta
+    # overrides of what is pretrained for this section
+    pretrain: dict[str, Any] = field(default_factory=dict)
+    # only cases with these entries in their meta
+    where: dict[str, str] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()  # cases, or "doubtful" for what the data set has against some
     epochs: Epochs | None = None  # with `crops` samples per case and epoch; or state `steps`
     crops: Samples = 1  # samples per case and epoch
     hold: Literal["epochs", "steps"] | None = None  # by default what the budget is stated in
     # unlabelled cases, by their meta, that are predicted too, for the challenge's server
     submit: dict[str, str] = field(default_factory=dict)
-    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)  # in place of the data set's own
-    holdout: Part = 0.0  # share of the row's training patients that validate, in place of the split's
+    # in place of the data set's own
+    regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    holdout: Part = (
+        0.0  # share of the row's training patients that validate, in place of the split's
+    )
     inference: Inference = Inference()  # the sliding window
     track: Track | None = None  # by default nothing is scored before the last step
     anchor: Anchor | None = None  # without it nothing says whether training was long enough
-    tune: Tune | None = sparse()  # each row chooses its recipe from a grid; by default all rows have this one
+    # each row chooses its recipe from a grid; by default all rows have this one
+    tune: Tune | None = sparse()
 
     def __post_init__(self) -> None:
         if not self.fractions or not self.seeds:
@@ -465,7 +558,9 @@ class Finetune(Tuning):
             if not 1 <= percent <= 100:
                 raise ValueError(f"fractions are whole percents from 1 to 100, got {percent}")
         if self.tune is not None and self.tune.runs > len(self.seeds):
-            raise ValueError(f"tune.runs {self.tune.runs} needs as many seeds, there are {len(self.seeds)}")
+            raise ValueError(
+                f"tune.runs {self.tune.runs} needs as many seeds, there are {len(self.seeds)}"
+            )
         super().__post_init__()
 
     @property
@@ -480,7 +575,8 @@ class Initial:
 
     file: str  # named from the protocol's folder
     preset: str = ""  # of the network, where the names of its tensors leave it open
-    lacks: tuple[str, ...] = ()  # kinds of layers, or stages, that it may lack: attention, norms, ...
+    # kinds of layers, or stages, that it may lack: attention, norms, ...
+    lacks: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, init: str | Initial) -> Initial:

@@ -17,10 +17,22 @@ from bench.typed import plain
 from bench.volumes.files import is_there
 
 OWN = (  # of a section
-    "name", "title", "dataset", "split", "fractions", "seeds", "folds", "where", "exclude", "submit",
-    "regions", "anchor", "pretrain",
-)  # fmt: skip
-KEPT = (*OWN, "recipe", "track")  # a row's settings leave these to the section, unless they state them
+    "name",
+    "title",
+    "dataset",
+    "split",
+    "fractions",
+    "seeds",
+    "folds",
+    "where",
+    "exclude",
+    "submit",
+    "regions",
+    "anchor",
+    "pretrain",
+)
+# a row's settings leave these to the section, unless they state them
+KEPT = (*OWN, "recipe", "track")
 STAND_IN = {"dataset": "any", "split": "any"}
 
 
@@ -32,7 +44,9 @@ def spelled_out(document: Document) -> Document:
     """
     value = _parts(document.value, document, ())
     if isinstance(scales := value.get("scales"), dict):
-        value["scales"] = {name: _parts(over, document, ("scales", name)) for name, over in scales.items()}
+        value["scales"] = {
+            name: _parts(over, document, ("scales", name)) for name, over in scales.items()
+        }
     return Document(document.path, value, document.lines)
 
 
@@ -46,7 +60,9 @@ def _parts(value: Any, document: Document, keys: tuple[str, ...]) -> Any:
     elif keys:  # a scale's mapping lies over every section, as a row's does
         found["finetune"] = instead(sections, document, at)
     if isinstance(rows := found.get("rows"), dict):
-        found["rows"] = {name: _row(row, document, (*keys, "rows", name)) for name, row in rows.items()}
+        found["rows"] = {
+            name: _row(row, document, (*keys, "rows", name)) for name, row in rows.items()
+        }
     return {k: v for k, v in found.items() if k in value}
 
 
@@ -80,13 +96,17 @@ def _read(
         raise BenchError(f"{where}: expected the path of a file, got {shown(name)}")
     path = document.path.parent / name
     if not is_there(path):
-        raise BenchError(f"{where}: {path} is no file; name it from the folder of {document.path.name}")
+        raise BenchError(
+            f"{where}: {path} is no file; name it from the folder of {document.path.name}"
+        )
     if path.resolve() in above:
         raise BenchError(f"{where}: {path} builds on itself; take that out")
     shared = parse(path)
     for key in OWN:
         if key in shared.value:
-            raise BenchError(f"{shared.where((key,))}: belongs into the protocol, not into shared settings")
+            raise BenchError(
+                f"{shared.where((key,))}: belongs into the protocol, not into shared settings"
+            )
     value = shared.value
     if "settings" in value:
         below = _read(value["settings"], shared, (), (*above, path.resolve()))

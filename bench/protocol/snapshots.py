@@ -29,7 +29,9 @@ def spelled_out(document: Document) -> Document:
         made = _rows(name, row, document) if _several(row) else {name: row}
         if double := made.keys() & (found.keys() | rows.keys() - {name}):
             where = document.where(("rows", name))
-            raise BenchError(f"{where}: {min(double)!r} is a row already; give one of them another name")
+            raise BenchError(
+                f"{where}: {min(double)!r} is a row already; give one of them another name"
+            )
         names[name] = list(made)
         found |= made
         for keys, line in document.lines.items():
@@ -55,10 +57,13 @@ def _rows(name: str, row: dict[str, Any], document: Document) -> dict[str, Any]:
         )
     right = [s == LAST or (type(s) is int and s > 0) for s in steps]
     if not steps or not all(right) or len({*steps}) < len(steps):
-        raise BenchError(f"{where}: list steps, each once, and 'last' for the end, got {shown(steps)}")
+        raise BenchError(
+            f"{where}: list steps, each once, and 'last' for the end, got {shown(steps)}"
+        )
     own = row.get("pretrain") or {}
     if not isinstance(own, dict) or not _steps(own.get("snapshots", [])):
-        return {name: {k: v for k, v in row.items() if k != "at"}}  # refused where sections are read
+        # refused where sections are read
+        return {name: {k: v for k, v in row.items() if k != "at"}}
     kept = _snapshots(own if "snapshots" in own else document.value.get("pretrain"))
     wanted = sorted({*kept, *(s for s in steps if s != LAST)})
     if wanted != sorted(kept):
@@ -66,7 +71,11 @@ def _rows(name: str, row: dict[str, Any], document: Document) -> dict[str, Any]:
     title = row.get("title") or _title(row.get("method"))
     whole = {**{k: v for k, v in row.items() if k != "at"}, **({"pretrain": own} if own else {})}
     return {
-        f"{name} @ {step}": {**whole, "title": f"{title} @ {step}", **({} if step == LAST else {"at": step})}
+        f"{name} @ {step}": {
+            **whole,
+            "title": f"{title} @ {step}",
+            **({} if step == LAST else {"at": step}),
+        }
         for step in steps
     }
 

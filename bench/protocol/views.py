@@ -16,9 +16,11 @@ MEAN = "mean"  # the target that is the mean over all
 Percents = Annotated[tuple[int, ...], Range(1, 100, order=False)]
 Cases = Annotated[int, Range(0, 100, above=True)]
 COLUMNS: dict[str, tuple[Axis, ...]] = {  # by `draw`; of others targets
-    "lines": ("fraction",), "learning": ("fraction",), "pretraining": ("fraction",),
+    "lines": ("fraction",),
+    "learning": ("fraction",),
+    "pretraining": ("fraction",),
     "dots": ("section", "metric"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,15 @@ class View:
     title: str = ""  # over it
     # a table, or which figure
     draw: Literal[
-        "table", "bars", "lines", "dots", "learning", "pretraining", "embeddings", "panels", "mixture"
+        "table",
+        "bars",
+        "lines",
+        "dots",
+        "learning",
+        "pretraining",
+        "embeddings",
+        "panels",
+        "mixture",
     ] = "table"
     lines: tuple[Axis, ...] = ("row",)  # axes down the table
     columns: tuple[Axis, ...] = ()  # by default ("target",), or those of a figure's kind
@@ -45,13 +55,21 @@ class View:
     metrics: tuple[str, ...] = ()  # by default the layout's own, then the others
     published: bool = True  # are the paper's numbers printed beside ours?
     # of a table
-    gain: str = ""  # a row, or "baseline", each row's own: what is gained on it stands behind every number
-    facts: tuple[Literal["network", "parameters", "decoder_parameters"], ...] = ()  # columns about the row
-    checks: dict[str, str] = field(default_factory=dict)  # column of check marks: a parameter of the method
+    gain: str = (
+        ""  # a row, or "baseline", each row's own: what is gained on it stands behind every number
+    )
+    # columns about the row
+    facts: tuple[Literal["network", "parameters", "decoder_parameters"], ...] = ()
+    # column of check marks: a parameter of the method
+    checks: dict[str, str] = field(default_factory=dict)
     # of panels; `fractions` is the largest by default
     cases: Cases = 3
-    pick: Literal["first", "best", "median", "worst"] = "first"  # by the mean over rows of the first metric
-    slices: Literal["largest", "middle"] = "largest"  # where most is labelled, or half-way through that
+    pick: Literal["first", "best", "median", "worst"] = (
+        "first"  # by the mean over rows of the first metric
+    )
+    slices: Literal["largest", "middle"] = (
+        "largest"  # where most is labelled, or half-way through that
+    )
     errors: bool = False  # a map of what is wrong beside each prediction
 
     def __post_init__(self) -> None:
@@ -82,7 +100,9 @@ def check(protocol: Any, document: Document) -> None:
     """
     rows = (*protocol.rows, *protocol.published_only)
     if protocol.layout.metric and protocol.metrics:
-        _known("metric", (protocol.layout.metric,), protocol.metrics, document, ("layout", "metric"))
+        _known(
+            "metric", (protocol.layout.metric,), protocol.metrics, document, ("layout", "metric")
+        )
     for heading, named in protocol.layout.groups.items():
         _known("row", named, rows, document, ("layout", "groups", heading))
     for name, row in protocol.rows.items():
@@ -112,7 +132,9 @@ def _check_view(
         raise BenchError(f"{where}: a table has 'row' among its lines or columns, and columns")
     if view.draw == "table" and "row" not in view.lines and (view.facts or view.checks):
         key = "facts" if view.facts else "checks"
-        raise BenchError(f"{document.where((*keys, key))}: these are columns; put 'row' among the lines")
+        raise BenchError(
+            f"{document.where((*keys, key))}: these are columns; put 'row' among the lines"
+        )
     if refused := _undrawn(view):
         raise BenchError(f"{document.where((*keys, 'columns'))}: {refused}")
     if view.draw == "mixture" and protocol.pretrain is None:
@@ -133,13 +155,13 @@ def _undrawn(view: View) -> str:
     if view.draw in ("bars", "dots") and {"row", "network"} & {*view.columns}:
         return f"a row has a colour and no place along the axis, got [{along}]"
     if view.draw == "bars" and "metric" in view.columns:
-        return (
-            f"bars of several metrics share no axis, got [{along}]; each has a plot of its own, or draw dots"
-        )
+        return f"bars of several metrics share no axis, got [{along}]; each has a plot of its own, or draw dots"
     return ""
 
 
-def _known(kind: str, named: tuple[str, ...], known: Any, document: Document, keys: tuple[str, ...]) -> None:
+def _known(
+    kind: str, named: tuple[str, ...], known: Any, document: Document, keys: tuple[str, ...]
+) -> None:
     for name in named:
         if name not in known:
             raise BenchError(f"{document.where(keys)}: {unknown(kind, name, tuple(known))}")

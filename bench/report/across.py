@@ -71,7 +71,9 @@ def _scores(scene: Scene, rows: list[str], section: int) -> np.ndarray:
     """Return the rows' means, more being better, over what those that have a mean have in common."""
     metric = judging(scene, section)
     keys = [Key(row, section, max(scene.fractions(section)), MEAN, metric) for row in rows]
-    there = np.array([(cell := scene.cells.at(key)) is not None and cell.mean is not None for key in keys])
+    there = np.array(
+        [(cell := scene.cells.at(key)) is not None and cell.mean is not None for key in keys]
+    )
     found = np.full(len(rows), np.nan)
     found[there] = means_of(scene, [key for key, known in zip(keys, there, strict=True) if known])
     return -found if lower_is_better(metric, scene.unit(metric)) else found

@@ -47,7 +47,7 @@ WHERE = "docs/statistics.md has how often these verdicts err."
 
 def sections(
     scene: Scene, places: Sequence[Place], text: str, figures: Sequence[Figure]
-) -> list[Section]:  # fmt: skip
+) -> list[Section]:
     """Return the answer of a report; none where there is nothing to say.
 
     Args:
@@ -91,16 +91,23 @@ def verdict_tables(scene: Scene, places: Sequence[Place]) -> list[Table]:
 def _verdict_table(scene: Scene, place: Place, adjusted: bool) -> Table:
     unit = scene.unit(place.metric)
     counts = ", ".join(f"{n} {verdict}" for verdict, n in place.counted().items())
-    title = f"{scene.labels[place.section]}, {place.fraction} % of the labels{_trained(scene, place)}"
+    title = (
+        f"{scene.labels[place.section]}, {place.fraction} % of the labels{_trained(scene, place)}"
+    )
     what = f"{metric_title(place.metric)}, {'percent points' if unit == '1' else unit}"
     lower = lower_is_better(place.metric, unit)
     what += "; less is better, so a positive difference is less" if lower else ""
     left_out = [f"Left out: {'; '.join(place.aside)}."] if place.aside else []
-    caption = " ".join([f"{what}.", *_regions(scene, place), *_reasons(scene, place.rows), *left_out])
+    caption = " ".join(
+        [f"{what}.", *_regions(scene, place), *_reasons(scene, place.rows), *left_out]
+    )
     head = [h for h in HEAD if adjusted or h != "p, Holm"]
-    table = grid(head, (), f"{title}: {counts}" if counts else title, caption, words=[head.index("Verdict")])
+    table = grid(
+        head, (), f"{title}: {counts}" if counts else title, caption, words=[head.index("Verdict")]
+    )
     rows, controls = (
-        [_line(scene, row, unit, adjusted) for row in family] for family in (place.rows, place.controls)
+        [_line(scene, row, unit, adjusted) for row in family]
+        for family in (place.rows, place.controls)
     )
     return with_lines(table, ("", rows), (CONTROLS, controls))
 
@@ -124,13 +131,17 @@ def _line(scene: Scene, row: Against, unit: str, adjusted: bool) -> Line:
 
 def _rests(some: Sequence[Against]) -> str:
     """Return what comparisons of weights rest on: ``one pretraining`` or ``one run``."""
-    return " or ".join(sorted({one.judged.why.partition(":")[0].removesuffix(" each") for one in some}))
+    return " or ".join(
+        sorted({one.judged.why.partition(":")[0].removesuffix(" each") for one in some})
+    )
 
 
 def _notes(scene: Scene, places: Sequence[Place]) -> str:
     """Return how the numbers came about, and which comparisons p is adjusted over."""
     rows = [row for place in places for row in (*place.rows, *place.controls)]
-    sizes = sorted({sum(row.judged.verdict != WEIGHTS for row in place.rows) for place in places} - {0})
+    sizes = sorted(
+        {sum(row.judged.verdict != WEIGHTS for row in place.rows) for place in places} - {0}
+    )
     many = " or ".join(map(str, sizes)) + f" comparison{'s' if sizes != [1] else ''}"
     within = "of one data set and label fraction"
     family = f"rows {within} ({many}), controls apart" if sizes else f"controls {within}"
@@ -144,7 +155,9 @@ def _regions(scene: Scene, place: Place) -> tuple[str, ...]:
     for one in (*place.rows, *place.controls):
         if one.region is not None:
             found.setdefault(_region(one.region), {})[scene.named(one.baseline)] = None
-    beside = {text: f" Beside {'; '.join(of)}." if len(found) > 1 else "" for text, of in found.items()}
+    beside = {
+        text: f" Beside {'; '.join(of)}." if len(found) > 1 else "" for text, of in found.items()
+    }
     return tuple(f"Region of equivalence: {text}.{more}" for text, more in beside.items())
 
 
@@ -155,7 +168,9 @@ def _region(region: stats.Region) -> str:
         return f"{points}, assumed: scratch has {has}; from {ENOUGH} on it is how far scratch is from itself"
     itself = f"95 % of the ways to halve the {region.seeds} seeds of scratch differ by at most"
     if region.itself > ROPE:
-        return f"{points}, assumed: {itself} {100 * region.itself:.2g} points, too wide for a region"
+        return (
+            f"{points}, assumed: {itself} {100 * region.itself:.2g} points, too wide for a region"
+        )
     return f"{points}: {itself} that"
 
 
@@ -165,7 +180,9 @@ def _reasons(scene: Scene, rows: Sequence[Against]) -> tuple[str, ...]:
     for one in rows:
         if one.judged.why and one.judged.verdict == WEIGHTS:  # others stand on their line
             found.setdefault(one.judged.why, []).append(scene.named(one.key.row))
-    said = [why if len(of) == len(rows) else f"of {'; '.join(of)} {why}" for why, of in found.items()]
+    said = [
+        why if len(of) == len(rows) else f"of {'; '.join(of)} {why}" for why, of in found.items()
+    ]
     return tuple(f"{text[0].upper()}{text[1:]}." for text in said)
 
 
@@ -233,8 +250,15 @@ def interval(scene: Scene, key: Key) -> str:
     scores = scene.cells.scores(key)
     if scores is None:
         return ""
-    values, (clusters, seeds) = over_targets(scores.values), run_seeds(scene, key.row, key.row, scores.runs)
-    c = stats.compared(values, clusters, None, seeds=seeds, flips=False) if (values == values).any() else None
+    values, (clusters, seeds) = (
+        over_targets(scores.values),
+        run_seeds(scene, key.row, key.row, scores.runs),
+    )
+    c = (
+        stats.compared(values, clusters, None, seeds=seeds, flips=False)
+        if (values == values).any()
+        else None
+    )
     if c is None or c.low != c.low:
         return ""
     unit = scene.unit(key.metric)
@@ -271,12 +295,18 @@ def _more(one: Against, unit: str) -> str:
     if c.sd_run == c.sd_run:
         sds = [number(v, unit) for v in (c.sd_patient, c.sd_run, c.sd_residual)]
         said.append(f"standard deviations: patients {sds[0]}, runs {sds[1]}, rest {sds[2]}")
-    said.append(f"crossed bootstrap {difference(one.check[0], unit)} to {difference(one.check[1], unit)}")
+    said.append(
+        f"crossed bootstrap {difference(one.check[0], unit)} to {difference(one.check[1], unit)}"
+    )
     if one.judged.verdict == WEIGHTS:
-        said.append(f"of these weights: {c.of_weights}; do they differ? sign-flip p {p_value(one.flips)}")
+        said.append(
+            f"of these weights: {c.of_weights}; do they differ? sign-flip p {p_value(one.flips)}"
+        )
     if c.detectable == c.detectable:
         least = number(c.detectable, unit)
-        said.append(f"a difference of {least} would be seen in four of five such studies if asked alone")
+        said.append(
+            f"a difference of {least} would be seen in four of five such studies if asked alone"
+        )
     said += [settles(one)] if settles(one) else []
     return "; ".join(said) + "."
 
@@ -286,7 +316,9 @@ def settles(one: Against) -> str:
     c = one.judged.comparison
     if one.judged.verdict == WEIGHTS:
         what = (
-            "another fine-tuning seed" if c.pretrainings > 1 and c.seeds == 1 else "another pretraining seed"
+            "another fine-tuning seed"
+            if c.pretrainings > 1 and c.seeds == 1
+            else "another pretraining seed"
         )
         return f"what would say more: {what}"
     if {one.judged.verdict, c.verdict} != {UNCLEAR} or c.sd_run != c.sd_run:

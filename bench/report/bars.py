@@ -38,7 +38,8 @@ from bench.report.tiles import legend_of
 UNIT = 0.17  # inches of a bar
 WIDE = 13.2  # inches of a figure
 CUT = 0.4  # bars that are all longer than so much of the longest are cut
-LETTER, LETTERS = 0.072, 11  # inches of a letter of a label, and letters for which there is always room
+# inches of a letter of a label, and letters for which there is always room
+LETTER, LETTERS = (0.072, 11)
 TITLE = 0.092  # inches of a letter of a title
 DOWN = 9  # strips below one another
 WHISKER: Any = {"linewidth": 0.8, "capsize": 1.6, "capthick": 0.8}
@@ -49,9 +50,13 @@ def bars(found: Sequence[Chart]) -> Figure:
     series = [one for chart in found for one in chart.series]
     with style():
         look = looks(series)
-        names = [len(word) for chart in found for g in chart.groups for word in g.labels[-1].split()]
+        names = [
+            len(word) for chart in found for g in chart.groups for word in g.labels[-1].split()
+        ]
         unit = max(UNIT * (len(look) + 1), LETTER * (min(LETTERS, max(names, default=0)) + 1))
-        strips = [(chart, part) for chart in found for part in _lines_of(chart, int((WIDE - 1) / unit))]
+        strips = [
+            (chart, part) for chart in found for part in _lines_of(chart, int((WIDE - 1) / unit))
+        ]
         longest = max(_length(chart, part) for chart, part in strips)
         inches = 0.9 + unit * longest
         columns = min(len(strips), max(1, int(WIDE / inches)))
@@ -61,7 +66,9 @@ def bars(found: Sequence[Chart]) -> Figure:
         for ax, (chart, part) in zip(grid(len(strips), columns, figure), strips, strict=True):
             _bars(ax, chart, part, look, unit)
             ax.set_xlim(-0.6, longest - 0.4)
-        figure.legend(handles=handles, loc="outside lower center", ncols=across, frameon=False, fontsize=8.5)
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=across, frameon=False, fontsize=8.5
+        )
         return figure
 
 
@@ -94,7 +101,9 @@ def _length(chart: Chart, part: list[int]) -> float:
     return len(part) + 0.5 * (len({chart.groups[n].labels[:-1] for n in part}) - 1)
 
 
-def _bars(ax: Axes, chart: Chart, part: list[int], look: dict[str, dict[str, Any]], unit: float) -> None:
+def _bars(
+    ax: Axes, chart: Chart, part: list[int], look: dict[str, dict[str, Any]], unit: float
+) -> None:
     outer = list(dict.fromkeys(chart.groups[n].labels[:-1] for n in part))
     at = {n: i + 0.5 * outer.index(chart.groups[n].labels[:-1]) for i, n in enumerate(part)}
     start, end = extent(chart)
@@ -143,8 +152,13 @@ def _ticks(ax: Axes, chart: Chart, at: dict[int, float], unit: float) -> None:
     if outer:
         below = "\n" * max(text.count("\n") + 1 for text in said)
         axis = ax.secondary_xaxis(location=0)
-        names = [below + words(", ".join(name), int(len(xs) * unit / LETTER)) for name, xs in outer.items()]
-        axis.set_xticks([(xs[0] + xs[-1]) / 2 for xs in outer.values()], names, fontsize=8, color=INK)
+        names = [
+            below + words(", ".join(name), int(len(xs) * unit / LETTER))
+            for name, xs in outer.items()
+        ]
+        axis.set_xticks(
+            [(xs[0] + xs[-1]) / 2 for xs in outer.values()], names, fontsize=8, color=INK
+        )
         axis.tick_params(axis="x", length=0)
         axis.spines[:].set_visible(False)
 
@@ -192,12 +206,18 @@ def _strip(ax: Axes, chart: Chart, n: int, look: dict[str, dict[str, Any]]) -> N
     for y, row in enumerate(chart.series):
         mark = _mark(look[row.title])
         ax.axhline(y, color=GRID, linewidth=0.8)
-        for mean, sd in [(m, s) for x, m, s in zip(row.xs, row.means, row.sds, strict=True) if x == n]:
+        for mean, sd in [
+            (m, s) for x, m, s in zip(row.xs, row.means, row.sds, strict=True) if x == n
+        ]:
             if sd:
                 ax.errorbar(mean, y, xerr=down_and_up(mean, sd), color=mark["color"], **WHISKER)
             ax.plot(mean, y, zorder=3, **mark)
-        ax.plot([v for x, v in row.printed if x == n], [y for x, _ in row.printed if x == n], zorder=4,
-                **hollow(mark))  # fmt: skip
+        ax.plot(
+            [v for x, v in row.printed if x == n],
+            [y for x, _ in row.printed if x == n],
+            zorder=4,
+            **hollow(mark),
+        )
     ax.set_ylim(len(chart.series) - 0.4, -0.6)
     ax.margins(x=0.08)
     ax.set_yticks([])

@@ -42,13 +42,31 @@ SCRATCH = (  # rows from scratch, each of another network or fine-tuning
 STEPS = (1, 2, 5, 10)  # of the numbers along an axis
 PRINTED = "printed in the paper"
 STYLE: Any = {
-    "font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9.5, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "axes.edgecolor": SOFT, "axes.linewidth": 0.6, "axes.labelcolor": SOFT,
-    "text.color": INK, "xtick.color": SOFT, "ytick.color": SOFT, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.8,
-    "xtick.major.size": 2.5, "ytick.major.size": 0, "xtick.major.width": 0.6, "axes.unicode_minus": True,
-    "axes.axisbelow": True, "axes.formatter.useoffset": False, "pdf.fonttype": 42, "text.parse_math": False,
-}  # fmt: skip
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": SOFT,
+    "axes.linewidth": 0.6,
+    "axes.labelcolor": SOFT,
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 0,
+    "xtick.major.width": 0.6,
+    "axes.unicode_minus": True,
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "pdf.fonttype": 42,
+    "text.parse_math": False,
+}
 
 
 @contextmanager
@@ -94,7 +112,9 @@ def words(text: str, width: int = 22) -> str:
     """
     said = printable(text)
     wrapper = _Names if any(len(word) > width for word in said.split()) else TextWrapper
-    lines = wrapper(width, max_lines=LINES, placeholder=" …", break_on_hyphens=wrapper is _Names).wrap(said)
+    lines = wrapper(
+        width, max_lines=LINES, placeholder=" …", break_on_hyphens=wrapper is _Names
+    ).wrap(said)
     made = "\n".join(lines)
     return f" {made}" if made.startswith("_") else made  # matplotlib hides labels that begin with _
 
@@ -106,7 +126,9 @@ def height(text: str) -> int:
 
 def new(width: float, tall: float, *, constrained: bool = True) -> Figure:
     """Return an empty figure of so many inches."""
-    figure = Figure(figsize=(width, tall), layout="constrained" if constrained else None, facecolor=PAPER)
+    figure = Figure(
+        figsize=(width, tall), layout="constrained" if constrained else None, facecolor=PAPER
+    )
     FigureCanvasAgg(figure)
     return figure
 
@@ -143,8 +165,14 @@ def looks(series: Iterable[Series]) -> dict[str, dict[str, Any]]:
 
 def hollow(look: dict[str, Any]) -> dict[str, Any]:
     """Return the look of a number that the paper printed, beside ours."""
-    return {"linestyle": "", "marker": "d", "markersize": 5, "markerfacecolor": PAPER,
-            "markeredgecolor": look["color"], "markeredgewidth": 1.1}  # fmt: skip
+    return {
+        "linestyle": "",
+        "marker": "d",
+        "markersize": 5,
+        "markerfacecolor": PAPER,
+        "markeredgecolor": look["color"],
+        "markeredgewidth": 1.1,
+    }
 
 
 def printed(series: Iterable[Series]) -> list[Line2D]:

@@ -23,7 +23,9 @@ def title(scene: Scene, pivot: Pivot) -> str:
     if view.title:
         return ", ".join([view.title, *(_said(scene, pivot, axis) for axis in pivot.apart)])
     kept = {side[i] for side in (view.lines, view.columns) for i in pivot.shown(side)}
-    said = [a for a in TABLES if a not in kept and not (a == "target" and pivot.values(a) == [MEAN])]
+    said = [
+        a for a in TABLES if a not in kept and not (a == "target" and pivot.values(a) == [MEAN])
+    ]
     shares = [SHARES] if view.columns[-1:] == ("fraction",) else []
     return ", ".join([*(_said(scene, pivot, axis) for axis in said), *shares])
 
@@ -43,7 +45,11 @@ def caption(scene: Scene, pivot: Pivot, entries: Sequence[Entry], n: Sequence[st
     """
     view, metrics = pivot.view, pivot.values("metric")
     spread = " ± standard deviation over runs" if any(e.sd for e in entries) else ""
-    said = [_of_one(scene, metrics[0], spread) if len(metrics) == 1 else _of_many(scene, metrics, spread)]
+    said = [
+        _of_one(scene, metrics[0], spread)
+        if len(metrics) == 1
+        else _of_many(scene, metrics, spread)
+    ]
     if any(e.mark for e in entries):
         said.append(_marks(scene, pivot))
     if any(e.gain for e in entries):

@@ -59,7 +59,9 @@ class Cell:
     targets: int = 1  # least number of targets behind a run's mean
     failed: int = 0  # runs, each fold by itself
     jobs: tuple[str, ...] = ()  # that failed
-    over: int = 0  # equal where two means are of the same patients, cases, fine-tuning seeds and targets
+    over: int = (
+        0  # equal where two means are of the same patients, cases, fine-tuning seeds and targets
+    )
 
 
 class Run(NamedTuple):
@@ -79,8 +81,10 @@ class Cells:
     units: dict[str, str]
     failed: dict[Key, set[Run]] = field(default_factory=dict)
     targets: dict[int, tuple[str, ...]] = field(default_factory=dict)  # by section, as met
-    trained: dict[int, dict[int, dict[int, int]]] = field(default_factory=dict)  # section, fraction, fold: n
-    initials: dict[str, dict[int, tuple[str, ...]]] = field(default_factory=dict)  # row, section: `init`s
+    # section, fraction, fold: n
+    trained: dict[int, dict[int, dict[int, int]]] = field(default_factory=dict)
+    # row, section: `init`s
+    initials: dict[str, dict[int, tuple[str, ...]]] = field(default_factory=dict)
     crossed: bool = False  # has a row several pretraining seeds?
     means: PatientScores | None = field(default=None, repr=False, compare=False)
 
@@ -136,7 +140,8 @@ def aggregate(protocol: Protocol, records: pd.DataFrame) -> Cells:
     """
     _one_scale(protocol, records)
     records = records.assign(section=sections_of(protocol, records))
-    records = records[records["metric"] != LATENCY]  # which is of a network: it stands under the costs
+    # which is of a network: it stands under the costs
+    records = records[records["metric"] != LATENCY]
     failed = records["status"] == "failed"
     good = records[~failed]
     averaged = means(good, CELL)
@@ -166,7 +171,9 @@ def _failed(bad: pd.DataFrame) -> dict[Key, set[Run]]:
 def _initials(table: pd.DataFrame) -> dict[str, dict[int, tuple[str, ...]]]:
     """Return what the fine-tunings of every row and section started from."""
     initials: dict[str, dict[int, tuple[str, ...]]] = {}
-    for row, section, init in sorted(table[["row", "section", "init"]].itertuples(index=False, name=None)):
+    for row, section, init in sorted(
+        table[["row", "section", "init"]].itertuples(index=False, name=None)
+    ):
         of_row = initials.setdefault(row, {})
         of_row[int(section)] = (*of_row.get(section, ()), init)
     return initials

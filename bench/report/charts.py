@@ -42,7 +42,8 @@ def charts(scene: Scene, view: View) -> tuple[Chart, ...]:
         if any(marks.xs for marks in series):
             groups = tuple(
                 Group(
-                    tuple(selected.label(scene, place, axis) for axis in view.columns), *_axis(scene, place)
+                    tuple(selected.label(scene, place, axis) for axis in view.columns),
+                    *_axis(scene, place),
                 )
                 for place in places
             )
@@ -91,7 +92,9 @@ def _axis(scene: Scene, place: Key) -> tuple[str, bool]:
 def _shown(scene: Scene, view: View) -> list[str]:
     """Return the rows of a view; at the end those that the paper alone has numbers for."""
     return selected.rows(
-        scene.protocol, view, [*scene.rows, *(scene.protocol.published_only if view.published else ())]
+        scene.protocol,
+        view,
+        [*scene.rows, *(scene.protocol.published_only if view.published else ())],
     )
 
 
@@ -104,8 +107,10 @@ def _known(scene: Scene, view: View, place: Key) -> bool:
 
 def _series(
     scene: Scene, view: View, places: Sequence[Key], xs: Sequence[float]
-) -> tuple[Series, ...]:  # fmt: skip
-    found = [_of_row(scene, view, row, list(zip(xs, places, strict=True))) for row in _shown(scene, view)]
+) -> tuple[Series, ...]:
+    found = [
+        _of_row(scene, view, row, list(zip(xs, places, strict=True))) for row in _shown(scene, view)
+    ]
     return tuple(series for series in found if series.xs or series.printed)
 
 

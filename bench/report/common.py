@@ -26,9 +26,13 @@ def usual(scene: Scene, keys: Iterable[Key]) -> int:
 
     Of as many, that of more patients and values, then the first.
     """
-    cells = [cell for key in keys if (cell := scene.cells.at(key)) is not None and cell.mean is not None]
+    cells = [
+        cell for key in keys if (cell := scene.cells.at(key)) is not None and cell.mean is not None
+    ]
     often = Counter(cell.over for cell in cells)
-    best = max(cells, key=lambda c: (often[c.over], c.patients, c.values - c.undefined), default=None)
+    best = max(
+        cells, key=lambda c: (often[c.over], c.patients, c.values - c.undefined), default=None
+    )
     return 0 if best is None else best.over
 
 
@@ -38,7 +42,9 @@ def rivals(scene: Scene, key: Key) -> list[Key]:
     alike = scene.ways.get((own, key.section))
     if alike is None:
         return []
-    return [key._replace(row=row) for row in scene.rows if scene.alike.get((row, key.section)) == alike]
+    return [
+        key._replace(row=row) for row in scene.rows if scene.alike.get((row, key.section)) == alike
+    ]
 
 
 def stands(scene: Scene, key: Key) -> bool:
@@ -61,7 +67,12 @@ def apart(scene: Scene, keys: Sequence[Key]) -> tuple[str, ...]:
     found: dict[str, dict[str, None]] = {}
     for key in keys:
         cell, among = scene.cells.at(key), rivals(scene, key)
-        if cell is not None and cell.mean is not None and among and cell.over != usual(scene, among):
+        if (
+            cell is not None
+            and cell.mean is not None
+            and among
+            and cell.over != usual(scene, among)
+        ):
             share = f"{scene.labels[key.section]}, {key.fraction} %"
             place = share if key.target == MEAN else f"{share}, {key.target}"
             found.setdefault(scene.named(key.row), {})[place] = None
@@ -90,11 +101,15 @@ def means_of(scene: Scene, keys: Sequence[Key]) -> np.ndarray:
 def apart_in(scene: Scene, view: View) -> tuple[str, ...]:
     """Return the same of all that a view shows."""
     rows = selected.rows(scene.protocol, view, scene.rows)
-    return apart(scene, [place._replace(row=row) for row in rows for place in selected.places(scene, view)])
+    return apart(
+        scene, [place._replace(row=row) for row in rows for place in selected.places(scene, view)]
+    )
 
 
 def _mean_of(values: np.ndarray) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
-OTHERS = "Not comparable with the rows beside them, for other patients, runs or targets have scores:"
+OTHERS = (
+    "Not comparable with the rows beside them, for other patients, runs or targets have scores:"
+)

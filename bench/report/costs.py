@@ -7,7 +7,9 @@ from bench.report.sections import FILES, Section
 from bench.report.tabular import grid
 
 HEAD = ("Row", "Stage", "Wall time", "Peak memory", "Steps", "Samples", "Voxels")
-NOTE = "Sums over a stage's jobs; memory: of the largest. Times are of machines as busy as they were."
+NOTE = (
+    "Sums over a stage's jobs; memory: of the largest. Times are of machines as busy as they were."
+)
 
 
 def sections(scene: Scene) -> list[Section]:

@@ -38,7 +38,9 @@ def strips(scene: Scene) -> tuple[Strip, ...]:
         shares = sorted(scene.fractions(section))
         for fraction in shares:
             place = Key("", section, fraction, MEAN, metric)
-            title = scene.labels[section] + (f", {fraction} % of the labels" if len(shares) > 1 else "")
+            title = scene.labels[section] + (
+                f", {fraction} % of the labels" if len(shares) > 1 else ""
+            )
             made += _of_place(scene, place, title)
     return tuple(made)
 
@@ -49,7 +51,10 @@ def _of_place(scene: Scene, place: Key, title: str) -> list[Strip]:
     name, lower = metric_title(place.metric), lower_is_better(place.metric, unit)
     paired, alone, bases = list[Spots](), list[Spots](), set[str]()
     for row in scene.rows:
-        scores, base = scene.cells.scores(place._replace(row=row)), scratch_of(scene, row, place.section)
+        scores, base = (
+            scene.cells.scores(place._replace(row=row)),
+            scratch_of(scene, row, place.section),
+        )
         if scores is None:
             continue
         other = scene.cells.scores(place._replace(row=base)) if base not in ("", row) else None
@@ -76,9 +81,12 @@ def scratch_of(scene: Scene, row: str, section: int) -> str:
 
 
 def _spots(
-    title: str, values: np.ndarray, runs: tuple[tuple[int, int], ...], unit: str,
+    title: str,
+    values: np.ndarray,
+    runs: tuple[tuple[int, int], ...],
+    unit: str,
     printed: Callable[[float, str], str],
-) -> list[Spots]:  # fmt: skip
+) -> list[Spots]:
     """Return a row's dots, none where no value is defined.
 
     Args:
@@ -133,4 +141,8 @@ def of_runs(scores: Scores | None) -> dict[tuple[int, int], float]:
     """Return a cell's value in each of its runs; empty where no value is of a patient."""
     if scores is None:
         return {}
-    return {run: float(v) for run, v in zip(scores.runs, run_means(scores.values), strict=True) if v == v}
+    return {
+        run: float(v)
+        for run, v in zip(scores.runs, run_means(scores.values), strict=True)
+        if v == v
+    }

@@ -22,7 +22,9 @@ def doses(found: Sequence[Ladder]) -> Figure:
 
     Where no place has any, the ceilings alone are drawn.
     """
-    found = [ladder for ladder in found if any(len(points) > 1 for _, points in ladder.lines)] or found
+    found = [
+        ladder for ladder in found if any(len(points) > 1 for _, points in ladder.lines)
+    ] or found
     names = dict.fromkeys(name for ladder in found for name, _ in ladder.lines)
     look = {n: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, n in enumerate(names)}
     columns = even(len(found), 3)
@@ -50,12 +52,16 @@ def _ladder(ax: Axes, ladder: Ladder, look: dict[str, tuple[str, str]]) -> None:
         colour, marker = look[name]
         xs = [point.dose + APART * (number - middle) for point in points]
         if len(points) > 1:
-            ax.plot([0, *xs], [0, *(point.difference for point in points)], color=colour, linewidth=1.1)
+            ax.plot(
+                [0, *xs], [0, *(point.difference for point in points)], color=colour, linewidth=1.1
+            )
         for x, point in zip(xs, points, strict=True):
             _point(ax, x, point, colour, marker)
     ax.set_title(words(ladder.title, HEADING))
     ax.set_xlim(-0.08, 1.08)
-    ax.set_xticks((0, 0.25, 0.5, 0.75, 1), ("0\nscratch", "0.25\n", "0.5\n", "0.75\n", "1\nceiling"))
+    ax.set_xticks(
+        (0, 0.25, 0.5, 0.75, 1), ("0\nscratch", "0.25\n", "0.5\n", "0.75\n", "1\nceiling")
+    )
     ax.grid(axis="x", visible=False)
     ax.set_xlabel("Dose: share of the ceiling's weights", fontsize=8)
     ax.set_ylabel(words(ladder.axis, LINE), fontsize=8)
@@ -64,4 +70,12 @@ def _ladder(ax: Axes, ladder: Ladder, look: dict[str, tuple[str, str]]) -> None:
 def _point(ax: Axes, x: float, point: Dose, colour: str, marker: str) -> None:
     face = colour if point.verdict == "better" else PAPER
     ax.plot([x, x], [point.low, point.high], color=colour, linewidth=1.4)
-    ax.plot(x, point.difference, marker=marker, color=colour, markerfacecolor=face, markersize=6, zorder=3)
+    ax.plot(
+        x,
+        point.difference,
+        marker=marker,
+        color=colour,
+        markerfacecolor=face,
+        markersize=6,
+        zorder=3,
+    )

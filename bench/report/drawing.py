@@ -10,6 +10,16 @@ from bench.report.masks import panels
 from bench.report.scatters import clouds
 
 __all__ = [
-    "bars", "clouds", "curves", "doses", "dots", "forest", "panels", "plots", "pretexts", "save", "spots",
+    "bars",
+    "clouds",
+    "curves",
+    "doses",
+    "dots",
+    "forest",
+    "panels",
+    "plots",
+    "pretexts",
+    "save",
+    "spots",
     "training",
-]  # fmt: skip
+]

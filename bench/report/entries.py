@@ -17,9 +17,7 @@ from bench.report.tabular import Entry
 from bench.report.verdicts import gained
 
 NO_GAIN = "no gain on {}: the two are not means of the same patients, runs and targets"
-PATIENTS_FIRST = (
-    "gain as in the verdicts, over each patient's targets first; the printed means are over patients first"
-)
+PATIENTS_FIRST = "gain as in the verdicts, over each patient's targets first; the printed means are over patients first"
 ROUNDED = 0.011  # as printed: what two roundings can bring
 Entries = dict[tuple[Place, Place], Entry]  # by line and column
 
@@ -41,7 +39,9 @@ def quoted(scene: Scene, point: Point, notes: Footnotes, errata: Errata) -> Entr
     )
 
 
-def entry(scene: Scene, pivot: Pivot, point: Point, usual: str, notes: Footnotes, errata: Errata) -> Entry:
+def entry(
+    scene: Scene, pivot: Pivot, point: Point, usual: str, notes: Footnotes, errata: Errata
+) -> Entry:
     """Return the cell at a point.
 
     Args:
@@ -75,7 +75,9 @@ def minus_published(scene: Scene, key: Key) -> float | None:
     return cell.mean - printed.number
 
 
-def _ours(scene: Scene, pivot: Pivot, key: Key, cell: Cell | None, letter: str, notes: Footnotes) -> Entry:
+def _ours(
+    scene: Scene, pivot: Pivot, key: Key, cell: Cell | None, letter: str, notes: Footnotes
+) -> Entry:
     if cell is None or cell.mean is None:
         hole = state(scene, key, cell)
         return Entry(DASH if hole == "absent" else hole, note=letter, hole=hole, tip=in_words(cell))
@@ -116,7 +118,10 @@ def _gain(scene: Scene, over: str, key: Key) -> tuple[str, str]:
     if paired is None:
         return "", f"{NO_GAIN.format(scene.named(other))}; the two have none in common"
     who = f"over the {counted(paired.patients, 'patient')} of both"
-    return "", f"{NO_GAIN.format(scene.named(other))}; {who} it is {difference(paired.difference, unit)}"
+    return (
+        "",
+        f"{NO_GAIN.format(scene.named(other))}; {who} it is {difference(paired.difference, unit)}",
+    )
 
 
 def _baseline(scene: Scene, key: Key) -> str:
@@ -154,8 +159,12 @@ def marked(
                 note = " ".join(filter(None, (entries[at].note, notes.mark(APART))))
                 found[at] = replace(entries[at], note=note)
         if len(merits) > 1:  # a lone value is not the best
-            ranked = sorted({*merits.values()}, reverse=not lower_is_better(metric, scene.unit(metric)))
+            ranked = sorted(
+                {*merits.values()}, reverse=not lower_is_better(metric, scene.unit(metric))
+            )
             shared = [*merits.values()].count(ranked[0]) > 1  # who comes after two is third
             names = dict(zip(ranked, ("best", "" if shared else "second"), strict=False))
-            found |= {at: replace(found[at], mark=names.get(merit, "")) for at, merit in merits.items()}
+            found |= {
+                at: replace(found[at], mark=names.get(merit, "")) for at, merit in merits.items()
+            }
     return found

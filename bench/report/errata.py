@@ -28,7 +28,9 @@ class Errata:
     """What is listed of one table of one paper."""
 
     def __init__(self, protocol: Protocol, text: str) -> None:
-        self._listed = [] if not protocol.table else [*_listed(text, protocol.paper, protocol.table)]
+        self._listed = (
+            [] if not protocol.table else [*_listed(text, protocol.paper, protocol.table)]
+        )
 
     def of(self, scene: Scene, key: Key, printed: float) -> str:
         """Return what is listed of a printed number: where it stands and its value tell it; else nothing."""
@@ -64,7 +66,9 @@ def _twice(cells: tuple[str, ...], table: str) -> Iterator[_Erratum]:
     for (here, printed), (there, other) in ((both[:2], both[2:]), (both[2:], both[:2])):
         (own, _, method), (elsewhere, _, name) = here.partition(": "), there.partition(": ")
         if own == table:
-            said = f"{table_title(elsewhere)} of the same paper ({name}) prints {other} for this cell."
+            said = (
+                f"{table_title(elsewhere)} of the same paper ({name}) prints {other} for this cell."
+            )
             yield _Erratum(method, dataset, target, metric, printed, said)
 
 

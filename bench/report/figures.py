@@ -34,11 +34,18 @@ TERMS = (
     "Losses are each method's own and compare within a plot alone. Below each, on an axis of their own, what "
     "was logged beside it: parts of the loss before their weights, and figures that are only watched."
 )
-LOSSES = {"dice_ce": "Dice loss + cross-entropy", "dice": "Dice loss", "cross_entropy": "cross-entropy"}
+LOSSES = {
+    "dice_ce": "Dice loss + cross-entropy",
+    "dice": "Dice loss",
+    "cross_entropy": "cross-entropy",
+}
 CHARTS = {"bars": "Scores side by side", "dots": "Scores, better to the right"}
 PICKED = {
-    "first": "the first by name", "best": "the best", "median": "those in the middle", "worst": "the worst",
-}  # fmt: skip
+    "first": "the first by name",
+    "best": "the best",
+    "median": "those in the middle",
+    "worst": "the worst",
+}
 SLICES = {"largest": "where most is labelled", "middle": "half-way through what is labelled"}
 ERRORS = (
     "Beside each prediction, what is wrong with it: missed is labelled in the reference alone, added in the "
@@ -54,7 +61,9 @@ def wanted(scene: Scene) -> list[Figure]:
     """
     extras, stated = scene.extras, {view.draw for view in scene.protocol.layout.views}
     made = [
-        f for number, view in enumerate(scene.protocol.layout.views) for f in _of_view(scene, number, view)
+        f
+        for number, view in enumerate(scene.protocol.layout.views)
+        for f in _of_view(scene, number, view)
     ]
     if "lines" not in stated:
         own = View(draw="lines", metrics=(scene.metrics[0],))
@@ -66,18 +75,29 @@ def wanted(scene: Scene) -> list[Figure]:
         said = apart_in(scene, View(metrics=(scene.metrics[0],), columns=("fraction",)))
         made += _plots("pretraining_steps", STEPS, scaling.by_steps(scene), scaling.STEPS, *said)
         made += _plots("pretraining_cases", CASES, scaling.by_cases(scene), scaling.CASES, *said)
-    if curves := [(scene.named(row), extras.curves[row]) for row in _distinct(scene, extras.curves)]:
+    if curves := [
+        (scene.named(row), extras.curves[row]) for row in _distinct(scene, extras.curves)
+    ]:
         made.append(_curves(curves))
     if lines := pretrainings.plotted(scene):
         title, several = "What pretraining tracked", any(len(some) > 1 for _, some in lines)
         told = (EACH_SEED, AVERAGED) if several else (AVERAGED,)
-        made.append(_figure("pretext", title, lambda: drawing().pretexts(lines), repr(lines), captions=told))
+        made.append(
+            _figure("pretext", title, lambda: drawing().pretexts(lines), repr(lines), captions=told)
+        )
     if "embeddings" not in stated:
         made += _clouds(scene, "embeddings", View(draw="embeddings"))
     if courses := _training(scene):
         drawn = repr(courses)
-        made.append(_figure("training", "Fine-tuning loss", lambda: drawing().training(courses), drawn,
-                            captions=(TRAINING, AVERAGED)))  # fmt: skip
+        made.append(
+            _figure(
+                "training",
+                "Fine-tuning loss",
+                lambda: drawing().training(courses),
+                drawn,
+                captions=(TRAINING, AVERAGED),
+            )
+        )
     return made if "panels" in stated else [*made, *_panels(scene, -1, View(draw="panels"))]
 
 
@@ -87,9 +107,13 @@ def _of_view(scene: Scene, number: int, view: View) -> list[Figure]:
     if view.draw in CHARTS:
         return _charts(scene, name, view)
     if view.draw == "lines":
-        return _plots(name, view.title or FRACTIONS, charts.lines(scene, view), *apart_in(scene, view))
+        return _plots(
+            name, view.title or FRACTIONS, charts.lines(scene, view), *apart_in(scene, view)
+        )
     if view.draw == "learning":
-        return _plots(name, view.title or LEARNING, learning.plots(scene, view), *learning.captions(scene))
+        return _plots(
+            name, view.title or LEARNING, learning.plots(scene, view), *learning.captions(scene)
+        )
     if view.draw == "pretraining":
         steps, cases = scaling.by_steps(scene, view), scaling.by_cases(scene, view)
         said = [*([scaling.STEPS] if steps else []), *([scaling.CASES] if cases else [])]
@@ -101,7 +125,11 @@ def _of_view(scene: Scene, number: int, view: View) -> list[Figure]:
 
 
 def _figure(
-    name: str, title: str, draw: Callable[[], Any], *parts: str | bytes, captions: tuple[str, ...] = ()
+    name: str,
+    title: str,
+    draw: Callable[[], Any],
+    *parts: str | bytes,
+    captions: tuple[str, ...] = (),
 ) -> Figure:
     return Figure(name, title, digest(name, *parts), True, draw, captions=captions)
 
@@ -110,7 +138,9 @@ def _plots(name: str, title: str, plots: tuple[Plot, ...], *captions: str) -> li
     if not plots:
         return []
     few = any(len(plot.series) <= BANDS for plot in plots)
-    many = [line for plot in plots if len(plot.series) > BANDS for line in plot.series if any(line.sds)]
+    many = [
+        line for plot in plots if len(plot.series) > BANDS for line in plot.series if any(line.sds)
+    ]
     runs, rest = any(line.runs for line in many), any(not line.runs for line in many)
     spread = [said for said, there in ((BAND, few), (RUNS, runs), (ERROR_BARS, rest)) if there]
     said = (*captions, *_captions([line for plot in plots for line in plot.series], *spread))
@@ -126,7 +156,9 @@ def _charts(scene: Scene, name: str, view: View) -> list[Figure]:
     said = (*said, *apart_in(scene, view))
     drawn = json.dumps([asdict(chart) for chart in found])
     title = view.title or CHARTS[view.draw]
-    return [_figure(name, title, lambda: getattr(drawing(), view.draw)(found), drawn, captions=said)]
+    return [
+        _figure(name, title, lambda: getattr(drawing(), view.draw)(found), drawn, captions=said)
+    ]
 
 
 def _captions(series: list[Series], *spread: str) -> tuple[str, ...]:
@@ -138,14 +170,20 @@ def _distinct(scene: Scene, curves: Mapping[str, Curves]) -> list[str]:
     """Return the rows whose curves are drawn: not controls that stand on their own row's pretraining."""
     variants = {row: row_of(scene.protocol, row)[1] for row in curves}
     return [
-        row for row in scene.rows_of(curves)
+        row
+        for row in scene.rows_of(curves)
         if not (more := variants[row]) or curves.get(row.removesuffix(more)) != curves[row]
-    ]  # fmt: skip
+    ]
 
 
 def _curves(curves: list[tuple[str, Curves]]) -> Figure:
-    return _figure("curves", "Pretraining loss", lambda: drawing().curves(curves), repr(curves),
-                   captions=(TERMS, AVERAGED))  # fmt: skip
+    return _figure(
+        "curves",
+        "Pretraining loss",
+        lambda: drawing().curves(curves),
+        repr(curves),
+        captions=(TERMS, AVERAGED),
+    )
 
 
 def _dots(scene: Scene) -> list[Figure]:
@@ -196,7 +234,10 @@ def _training(scene: Scene) -> list[tuple[str, str, list[tuple[str, tuple[Course
             known, _ = row_of(scene.protocol, course.row)
             name = way(scene.protocol, index, known)["loss"] if known and index >= 0 else ""
             loss = f"loss of a batch ({LOSSES[name]})" if name in LOSSES else "loss of a batch"
-            place = (scene.labels[index] if index >= 0 else course.section, f"{loss}, lower is better")
+            place = (
+                scene.labels[index] if index >= 0 else course.section,
+                f"{loss}, lower is better",
+            )
             found.setdefault(place, {}).setdefault(scene.named(course.row), []).append(course)
     return [
         (*place, [(title, tuple(courses)) for title, courses in rows.items()])
@@ -207,8 +248,10 @@ def _training(scene: Scene) -> list[tuple[str, str, list[tuple[str, tuple[Course
 def _panels(scene: Scene, number: int, view: View) -> list[Figure]:
     """Return the pictures of a view's predictions, by section: each data set has its own licence."""
     named = scene.protocol.sections
-    found = {i: [p for p in scene.extras.panels if p.view == number and p.section == named[i]]
-             for i in selected.sections(view, named)}  # fmt: skip
+    found = {
+        i: [p for p in scene.extras.panels if p.view == number and p.section == named[i]]
+        for i in selected.sections(view, named)
+    }
     shown = [i for i, panels in found.items() if panels]
     return [_of_section(scene, number, view, i, found[i], alone=len(shown) == 1) for i in shown]
 

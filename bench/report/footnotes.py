@@ -78,7 +78,10 @@ def remark(scene: Scene, key: Key, cell: Cell | None, usual: str, notes: Footnot
         letters.append(notes.mark(f"{LACKING}: {', '.join(gaps)}"))
     target = scene.protocol.layout.mean if key.target == MEAN else key.target
     where = f"{scene.named(key.row)}, {key.fraction} %, {target}"
-    for count, kind in ((cell.undefined, UNDEFINED[_task(scene, key)]), (cell.penalised, PENALISED)):
+    for count, kind in (
+        (cell.undefined, UNDEFINED[_task(scene, key)]),
+        (cell.penalised, PENALISED),
+    ):
         if count:
             letters.append(notes.tally(kind, f"{count} of {cell.values}", where))
     return " ".join(filter(None, letters))
@@ -142,8 +145,12 @@ def failed_jobs(scene: Scene) -> list[Section]:
     for failure in scene.extras.failures:
         first.setdefault(failure.job, failure)
         cells.setdefault(failure.job, {})[_place(scene, failure)] = None
-    lines = [("; ".join(cells[job]), f.reason, str(f.attempts), job, f.log) for job, f in first.items()]
-    table = grid(("Cells without their number", "Reason", "Attempts", "Job", "Log"), lines, words=(1, 3, 4))
+    lines = [
+        ("; ".join(cells[job]), f.reason, str(f.attempts), job, f.log) for job, f in first.items()
+    ]
+    table = grid(
+        ("Cells without their number", "Reason", "Attempts", "Job", "Log"), lines, words=(1, 3, 4)
+    )
     return [Section("Failures", (table,), "failures", "Failures", forms=PAGE)] if lines else []
 
 

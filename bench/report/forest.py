@@ -35,7 +35,8 @@ NAME = 30  # letters of a line of a row's name
 LETTER = 0.068  # inches of a letter of 8 points
 WIDE = 4.4  # inches of the axis
 PITCH, ROW, DENSE = 0.15, 0.25, 0.33  # inches: a line of words, a row of a forest, a row of dots
-GOLDEN = (5**0.5 - 1) / 2  # multiples of it fill 0 to 1 evenly: places of dots without a draw of chance
+# multiples of it fill 0 to 1 evenly: places of dots without a draw of chance
+GOLDEN = (5**0.5 - 1) / 2
 TINTS = {"better": COLOURS[0], "worse": COLOURS[1]}
 
 
@@ -54,7 +55,9 @@ def forest(rows: Sequence[Interval], axis: str, *, lower: bool = False) -> Figur
     with style():
         handles = list[Artist]()
         if ropes:
-            within = f"equivalent: within {min(ropes):g} of scratch" if len(ropes) == 1 else "equivalent"
+            within = (
+                f"equivalent: within {min(ropes):g} of scratch" if len(ropes) == 1 else "equivalent"
+            )
             handles.append(Patch(facecolor=SOFT, alpha=0.18, label=within))
         if any(row.published is not None for row in rows):
             handles.append(Line2D([], [], label=f"difference {PRINTED}", **hollow({"color": SOFT})))
@@ -85,19 +88,42 @@ def _interval(ax: Axes, row: Interval, y: float, low: float, high: float) -> Non
     ax.plot([max(row.low, low), min(row.high, high)], [y, y], color=colour, linewidth=1.4)
     for end, cut, mark in ((row.low, row.low < low, "<"), (row.high, row.high > high, ">")):
         if cut:  # it goes on
-            ax.plot(low if mark == "<" else high, y, marker=mark, color=colour, markersize=4, clip_on=False)
+            ax.plot(
+                low if mark == "<" else high,
+                y,
+                marker=mark,
+                color=colour,
+                markersize=4,
+                clip_on=False,
+            )
         else:
             ax.plot([end, end], [y - 0.045, y + 0.045], color=colour, linewidth=1.1)
     filled = row.verdict in TINTS
-    ax.plot(row.difference, y, marker="o", markersize=5.5, color=colour, linestyle="",
-            markerfacecolor=colour if filled else INK, zorder=3)  # fmt: skip
+    ax.plot(
+        row.difference,
+        y,
+        marker="o",
+        markersize=5.5,
+        color=colour,
+        linestyle="",
+        markerfacecolor=colour if filled else INK,
+        zorder=3,
+    )
     if row.published is not None:
-        ax.plot(min(max(row.published, low), high), y, zorder=4, clip_on=False, **hollow({"color": SOFT}))
+        ax.plot(
+            min(max(row.published, low), high),
+            y,
+            zorder=4,
+            clip_on=False,
+            **hollow({"color": SOFT}),
+        )
 
 
 def _reach(rows: Sequence[Interval], rope: float) -> tuple[float, float]:
     """Return the ends of the axis: every difference, and intervals but for those far wider than most."""
-    points = [row.difference for row in rows] + [row.published for row in rows if row.published is not None]
+    points = [row.difference for row in rows] + [
+        row.published for row in rows if row.published is not None
+    ]
     ends = np.array([(row.low, row.high) for row in rows])
     usual = 3 * float(np.median(ends[:, 1] - ends[:, 0]))
     low = min(*points, -1.6 * rope, max(float(ends[:, 0].min()), min(points) - usual))
@@ -114,21 +140,40 @@ def spots(found: Sequence[Strip]) -> Figure:
         handles: list[Artist] = [
             Line2D([], [], marker="|", markersize=11, markeredgewidth=2, label="mean", **thin),
             Line2D([], [], marker="o", markersize=5.5, linestyle="", color=COLOURS[0], label=run),
-            Line2D([], [], marker="o", markersize=2.6, linestyle="", color=SOFT, alpha=0.55,
-                   markeredgewidth=0, label="patient: mean over runs"),
-        ]  # fmt: skip
+            Line2D(
+                [],
+                [],
+                marker="o",
+                markersize=2.6,
+                linestyle="",
+                color=SOFT,
+                alpha=0.55,
+                markeredgewidth=0,
+                label="patient: mean over runs",
+            ),
+        ]
         named = [(strip.title, [words(row.title, NAME) for row in strip.rows]) for strip in found]
         figure, axes = _stacked(named, DENSE, 0.75, handles, each=True)
         for (ax, centres), strip in zip(axes, found, strict=True):
             low, high = _most(
-                [other for other in found if (other.axis, other.against) == (strip.axis, strip.against)]
+                [
+                    other
+                    for other in found
+                    if (other.axis, other.against) == (strip.axis, strip.against)
+                ]
             )
             if strip.against:
                 ax.axvline(0, color=SOFT, linewidth=0.9)
             for row, y in zip(strip.rows, centres, strict=True):
                 _dotted(ax, row, y, low, high)
-                ax.text(1 + 0.1 / WIDE, y, row.text, transform=ax.get_yaxis_transform(), va="center_baseline",
-                        fontsize=8)  # fmt: skip
+                ax.text(
+                    1 + 0.1 / WIDE,
+                    y,
+                    row.text,
+                    transform=ax.get_yaxis_transform(),
+                    va="center_baseline",
+                    fontsize=8,
+                )
             ax.set_xlim(low, high)
             more = f", against {strip.against}" if strip.against else ""
             _below([ax], strip.axis + more, strip.lower)
@@ -140,7 +185,9 @@ def _most(strips: Sequence[Strip]) -> tuple[float, float]:
     rows = [row for strip in strips for row in strip.rows]
     every = np.concatenate([row.patients for row in rows])
     runs = [v for row in rows for v in (*row.runs, row.mean)] + ([0.0] if strips[0].against else [])
-    low, high = (float(v) for v in np.percentile(every, (1, 99))) if len(every) else (min(runs), max(runs))
+    low, high = (
+        (float(v) for v in np.percentile(every, (1, 99))) if len(every) else (min(runs), max(runs))
+    )
     low, high = min(low, *runs), max(high, *runs)
     more = 0.04 * ((high - low) or 1.0)
     return low - more, high + more
@@ -155,13 +202,28 @@ def _dotted(ax: Axes, row: Spots, y: float, low: float, high: float) -> None:
     ax.plot(values[inside], aside[inside], marker="o", markersize=2.6, **pale)
     for mark, beyond, end in (("<", values < low, low), (">", values > high, high)):
         if beyond.any():
-            ax.plot(np.full(beyond.sum(), end), aside[beyond], marker=mark, markersize=3.5, clip_on=False,
-                    **{**pale, "alpha": 0.8})  # fmt: skip
+            ax.plot(
+                np.full(beyond.sum(), end),
+                aside[beyond],
+                marker=mark,
+                markersize=3.5,
+                clip_on=False,
+                **{**pale, "alpha": 0.8},
+            )
     ax.plot([row.mean] * 2, [y - 0.4 * DENSE, y + 0.4 * DENSE], color=INK, linewidth=1.8, zorder=3)
     for number, which in enumerate(dict.fromkeys(row.pretrained)):
         own = [v for v, seed in zip(row.runs, row.pretrained, strict=True) if seed == which]
-        ax.plot(own, [y] * len(own), marker=MARKERS[number % len(MARKERS)], markersize=5.5, linestyle="",
-                color=COLOURS[0], alpha=0.85, markeredgewidth=0, zorder=4)  # fmt: skip
+        ax.plot(
+            own,
+            [y] * len(own),
+            marker=MARKERS[number % len(MARKERS)],
+            markersize=5.5,
+            linestyle="",
+            color=COLOURS[0],
+            alpha=0.85,
+            markeredgewidth=0,
+            zorder=4,
+        )
 
 
 Stacked = list[tuple[Axes, list[float]]]
@@ -194,7 +256,9 @@ def _stacked(
     for (_, own), size, head, room in zip(groups, sizes, heads, above, strict=True):
         figure.text(0.08 / width, 1 - top / tall, head, fontsize=9.5, fontweight="bold", va="top")
         top += room
-        ax = figure.add_axes((left / width, 1 - (top + sum(size)) / tall, WIDE / width, sum(size) / tall))
+        ax = figure.add_axes(
+            (left / width, 1 - (top + sum(size)) / tall, WIDE / width, sum(size) / tall)
+        )
         centres = [sum(size[:i]) + size[i] / 2 for i in range(len(size))]
         ax.set_yticks(centres, own, fontsize=8, color=INK)
         ax.set_ylim(sum(size), 0)
@@ -206,8 +270,15 @@ def _stacked(
         made.append((ax, centres))
         top += sum(size) + below[len(made) - 1]
     if handles:
-        figure.legend(handles=list(handles), loc="lower left", bbox_to_anchor=(0, 0), ncols=across,
-                      frameon=False, fontsize=8, borderaxespad=0.2)  # fmt: skip
+        figure.legend(
+            handles=list(handles),
+            loc="lower left",
+            bbox_to_anchor=(0, 0),
+            ncols=across,
+            frameon=False,
+            fontsize=8,
+            borderaxespad=0.2,
+        )
     return figure, made
 
 

@@ -67,7 +67,9 @@ def judged(scene: Scene) -> list[Judged]:
             anchor = finetune_of(protocol, section, row).anchor
             if anchor is not None and not row.init and not method_pretrains(row):
                 found.append(
-                    Judged(scene.named(name), section, anchor, *_scores(scene, name, section, anchor))
+                    Judged(
+                        scene.named(name), section, anchor, *_scores(scene, name, section, anchor)
+                    )
                 )
     return found
 
@@ -81,8 +83,12 @@ def said(scene: Scene) -> list[str]:
         before = f"{labels[section]}: " if len(labels) > 1 else ""
         notes += dict.fromkeys(_asked(scene, one) for one in here)
         notes += [f"{before}{one}" for one in here]
-        if not here and protocol.scale != "paper":  # beside a paper's own scale stand the paper's numbers
-            anchored = any(finetune_of(protocol, section, row).anchor for row in protocol.rows.values())
+        if (
+            not here and protocol.scale != "paper"
+        ):  # beside a paper's own scale stand the paper's numbers
+            anchored = any(
+                finetune_of(protocol, section, row).anchor for row in protocol.rows.values()
+            )
             why = "no row is from scratch" if anchored else "no anchor is stated"
             said = f"{before}{why}, so nothing here says whether training was long enough."
             notes.append(said[0].upper() + said[1:])
@@ -99,7 +105,9 @@ def warning(scene: Scene) -> str:
         asked = f"{_percent(one.anchor.mean)}{each}"
         where = f"{scene.labels[one.section]}, scratch with all labels below {asked}"
         worst = f" ({one.worst} {one.lowest})" if one.worst else ""
-        parts.setdefault(where, []).append(f"{one.row} {_percent(one.mean, one.anchor.mean)}{worst}")
+        parts.setdefault(where, []).append(
+            f"{one.row} {_percent(one.mean, one.anchor.mean)}{worst}"
+        )
     listed = " ".join(f"{where}: {'; '.join(rows)}." for where, rows in parts.items())
     so = f" {SO}" if any(method_pretrains(row) for row in scene.protocol.rows.values()) else ""
     return f"{UNDERTRAINED}. {listed}{so}" if parts else ""
@@ -133,7 +141,9 @@ def _asked(scene: Scene, one: Judged) -> str:
     anchor, label = one.anchor, scene.labels[one.section]
     each = f" and {_percent(anchor.each)} for each target" if anchor.each else ""
     metric = metric_title(anchor.metric)
-    text = f"{label}: from scratch with all labels {metric} must reach {_percent(anchor.mean)}{each}"
+    text = (
+        f"{label}: from scratch with all labels {metric} must reach {_percent(anchor.mean)}{each}"
+    )
     field = _field(scene, scene.protocol.finetune[one.section].dataset, anchor)
     return f"{text}; the field reaches {field}." if field else f"{text}."
 
@@ -143,12 +153,16 @@ def _field(scene: Scene, dataset: str, anchor: Anchor) -> str:
     if frame is None:
         return ""
     same = frame[
-        (frame["dataset"] == dataset) & (frame["metric"] == anchor.metric)
-        & (frame["fraction"].astype(int) == ALL) & (frame["target"] == "mean")
-    ]  # fmt: skip
+        (frame["dataset"] == dataset)
+        & (frame["metric"] == anchor.metric)
+        & (frame["fraction"].astype(int) == ALL)
+        & (frame["target"] == "mean")
+    ]
     if anchor.family:
         same = same[same["family"] == anchor.family]
-    rows = sorted(same[["value", "source"]].astype({"value": float}).itertuples(index=False, name=None))
+    rows = sorted(
+        same[["value", "source"]].astype({"value": float}).itertuples(index=False, name=None)
+    )
     return ", ".join(f"{_percent(value)} ({source})" for value, source in rows)
 
 

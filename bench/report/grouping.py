@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def distinct(table: pd.DataFrame, columns: Sequence[str], kept: np.ndarray | None = None) -> pd.DataFrame:
+def distinct(
+    table: pd.DataFrame, columns: Sequence[str], kept: np.ndarray | None = None
+) -> pd.DataFrame:
     """Return each combination of some columns' values once, in the order of the table.
 
     Args:

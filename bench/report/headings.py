@@ -12,7 +12,9 @@ from bench.report.pivot import STUBS, Pivot, Place, group, on_networks, word
 from bench.report.scene import Scene
 from bench.report.tabular import Column, Line
 
-GROUP = "group"  # of rows, as the layout states it: a level before them where no heading line says it
+GROUP = (
+    "group"  # of rows, as the layout states it: a level before them where no heading line says it
+)
 
 
 def levels(scene: Scene, pivot: Pivot, side: int) -> list[str]:
@@ -53,7 +55,11 @@ def _row(scene: Scene, pivot: Pivot, row: str, value: str, side: int) -> str:
 
 def several_networks(scene: Scene, pivot: Pivot) -> bool:
     """Tell whether the rows of a table are on several networks, and none of its axes says so."""
-    rows = [row_of(scene.protocol, row)[0] for row in pivot.rows if row not in scene.protocol.published_only]
+    rows = [
+        row_of(scene.protocol, row)[0]
+        for row in pivot.rows
+        if row not in scene.protocol.published_only
+    ]
     return not on_networks(pivot.view) and len({row.network if row else "" for row in rows}) > 1
 
 
@@ -75,7 +81,9 @@ def columns(scene: Scene, pivot: Pivot, why: dict[str, str]) -> list[Column]:
         first = rows_at(pivot, place, 1)[0]
         mean = at_target is not None and place[at_target] == MEAN
         quoted = of_rows and first in why
-        made.append(Column(words, mean=mean, note=why.get(first, "") if of_rows else "", quoted=quoted))
+        made.append(
+            Column(words, mean=mean, note=why.get(first, "") if of_rows else "", quoted=quoted)
+        )
     return made
 
 
@@ -99,6 +107,8 @@ def _once(lines: list[Line]) -> list[Line]:
     found = lines[:1]
     for above, line in pairwise(lines):
         alike = [above.labels[: i + 1] == line.labels[: i + 1] for i in range(len(line.labels) - 1)]
-        words = [("" if same else word) for same, word in zip([*alike, False], line.labels, strict=True)]
+        words = [
+            ("" if same else word) for same, word in zip([*alike, False], line.labels, strict=True)
+        ]
         found.append(replace(line, labels=tuple(words)))
     return found

@@ -68,7 +68,9 @@ def summary(scene: Scene, places: Sequence[Place], sentence: str) -> Summary:
 
 def put(found: Summary, folder: Path) -> None:
     """Write ``summary.json`` into a report's folder."""
-    write_atomic(folder / SUMMARY, json.dumps(plain(found), indent=1, sort_keys=True) + "\n", flush=False)
+    write_atomic(
+        folder / SUMMARY, json.dumps(plain(found), indent=1, sort_keys=True) + "\n", flush=False
+    )
 
 
 def indexed(folder: Path, *, new: bool) -> bool:

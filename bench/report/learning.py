@@ -53,11 +53,15 @@ def plots(scene: Scene, view: View = ALL) -> tuple[Plot, ...]:
     return tuple(made)
 
 
-def _of_part(scene: Scene, view: View, table: pd.DataFrame, part: str, target: str) -> Iterator[Plot]:
+def _of_part(
+    scene: Scene, view: View, table: pd.DataFrame, part: str, target: str
+) -> Iterator[Plot]:
     points = _points(scene.protocol, table)
     asked = {*(view.metrics or scene.protocol.metrics)} & {*points["metric"]} or {*points["metric"]}
     shares = {*(view.fractions or points["fraction"])}
-    for (section, fraction, metric), found in points.groupby(["section", "fraction", "metric"], sort=True):
+    for (section, fraction, metric), found in points.groupby(
+        ["section", "fraction", "metric"], sort=True
+    ):
         rows = selected.rows(scene.protocol, view, scene.rows_of({*found["row"]}))
         if metric not in asked or fraction not in shares or not rows:
             continue
@@ -68,7 +72,11 @@ def _of_part(scene: Scene, view: View, table: pd.DataFrame, part: str, target: s
         title += "" if target == MEAN else f", {target}"
         y, lower = metric_axis(metric, scene.unit(metric))
         yield Plot(
-            title, "Epoch" if in_epochs else "Step", f"{y}, {PARTS.get(part, part)}", lower, tuple(lines)
+            title,
+            "Epoch" if in_epochs else "Step",
+            f"{y}, {PARTS.get(part, part)}",
+            lower,
+            tuple(lines),
         )
 
 
@@ -88,20 +96,28 @@ def captions(scene: Scene) -> tuple[str, ...]:
 def _apart(scene: Scene, table: pd.DataFrame) -> tuple[str, ...]:
     """Name the rows whose curves are of other patients or runs than most beside them."""
     table = table.assign(section=sections_of(scene.protocol, table))
-    known = table[table["value"].notna()][["part", "section", "fraction", "row", "seed", "fold", "case"]]
+    known = table[table["value"].notna()][
+        ["part", "section", "fraction", "row", "seed", "fold", "case"]
+    ]
     found = dict[str, None]()
     for _, here in known.drop_duplicates().groupby(["part", "section", "fraction"]):
-        sets = {row: frozenset(zip(own["seed"], own["fold"], own["case"], strict=True))
-                for row, own in here.groupby("row", observed=True)}  # fmt: skip
+        sets = {
+            row: frozenset(zip(own["seed"], own["fold"], own["case"], strict=True))
+            for row, own in here.groupby("row", observed=True)
+        }
         often = Counter(sets.values())
         usual = max(sets.values(), key=lambda one: (often[one], len(one)))
-        found |= dict.fromkeys(scene.named(row) for row in scene.rows_of(sets) if sets[row] != usual)
+        found |= dict.fromkeys(
+            scene.named(row) for row in scene.rows_of(sets) if sets[row] != usual
+        )
     return (f"{OTHERS} {'; '.join(found)}.",) if found else ()
 
 
 def _mixed(scene: Scene, table: pd.DataFrame) -> Iterator[str]:
     """Yield which rows of a section are in epochs where others are in steps."""
-    for section, found in table.assign(section=sections_of(scene.protocol, table)).groupby("section"):
+    for section, found in table.assign(section=sections_of(scene.protocol, table)).groupby(
+        "section"
+    ):
         rows = scene.rows_of({*found["row"]})
         by_steps = _by_steps(scene.protocol, section, rows)
         if by_steps and len(by_steps) < len(rows):
@@ -135,9 +151,15 @@ def _points(protocol: Protocol, table: pd.DataFrame) -> pd.DataFrame:
     line = ["row", "section", "fraction"]
     jobs = table.groupby(line)["job"].nunique().rename("jobs")
     seen = table.groupby([*line, "look"])["job"].nunique().rename("seen")
-    where = table.drop_duplicates(["job", "row", "step", "metric"]).groupby(POINT)[["step", "epoch"]].mean()
+    where = (
+        table.drop_duplicates(["job", "row", "step", "metric"])
+        .groupby(POINT)[["step", "epoch"]]
+        .mean()
+    )
     over = runs.groupby(POINT, observed=True)
-    points = over.mean().rename("mean").to_frame().assign(sd=over.std(ddof=1).fillna(0.0)).join(where)
+    points = (
+        over.mean().rename("mean").to_frame().assign(sd=over.std(ddof=1).fillna(0.0)).join(where)
+    )
     single = runs.unstack(RUN).reindex(points.index)
     points = points.assign(runs=list(single.to_numpy(float)))
     points = points.reset_index().merge(jobs.reset_index(), on=line)
@@ -172,7 +194,9 @@ def _line(scene: Scene, section: int, row: str, points: pd.DataFrame, in_epochs:
         xs=tuple(round(float(x), 6) for x in points["epoch" if in_epochs else "step"]),
         means=tuple(round(factor * float(m), 6) for m in points["mean"]),
         sds=tuple(round(factor * float(s), 6) for s in points["sd"]),
-        runs=tuple(tuple(round(factor * float(v), 6) if v == v else None for v in run) for run in runs)
+        runs=tuple(
+            tuple(round(factor * float(v), 6) if v == v else None for v in run) for run in runs
+        )
         if len(runs) > 1
         else (),
         scratch=scene.named(scratch) if scratch else "",

@@ -11,7 +11,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from bench.report.canvas import COLOURS, LINE, SOFT, STEPS, even, hollow, looks, printed, style, words
+from bench.report.canvas import (
+    COLOURS,
+    LINE,
+    SOFT,
+    STEPS,
+    even,
+    hollow,
+    looks,
+    printed,
+    style,
+    words,
+)
 from bench.report.plots import BANDS, Plot, Series
 from bench.report.tiles import LETTER, SIDE, Block, End, Size, Tile, name_ends, tiled
 
@@ -33,7 +44,9 @@ def _together(found: tuple[Plot, ...]) -> Figure:
     names = {title: words(title, NAME) for title in look}
     longest = max(len(line) for name in names.values() for line in name.split("\n"))
     lines = sum(name.count("\n") + 1 for name in names.values())
-    size = Size(even(len(found), 2), 3.4, max(2.3, 0.15 * lines), right=0.42 + longest * SIDE * LETTER)
+    size = Size(
+        even(len(found), 2), 3.4, max(2.3, 0.15 * lines), right=0.42 + longest * SIDE * LETTER
+    )
     tiles = tuple(Tile(words(plot.title, LINE), words(_axis(plot), 56)) for plot in found)
     figure, (axes,) = tiled([Block(tiles)], size, printed(series))
     for ax, plot in zip(axes, found, strict=True):
@@ -57,13 +70,19 @@ def _apart(found: tuple[Plot, ...]) -> Figure:
     columns = min(6, max(len(rows) for _, rows in shown))
     scratch = looks([line for plot in found for line in plot.series if line.baseline])
     used = [
-        title for title in scratch if any(title in (s.scratch, *_all(p)) for p, rows in shown for s in rows)
+        title
+        for title in scratch
+        if any(title in (s.scratch, *_all(p)) for p, rows in shown for s in rows)
     ]
-    handles: list[Artist] = [Line2D([], [], label=words(name, LINE), **scratch[name]) for name in used]
+    handles: list[Artist] = [
+        Line2D([], [], label=words(name, LINE), **scratch[name]) for name in used
+    ]
     handles.append(Line2D([], [], color=SOFT, linewidth=0.5, alpha=0.6, label="other rows"))
     every = [line for plot in found for line in plot.series]
     if any(line.runs for line in every):
-        handles.append(Line2D([], [], color=COLOURS[0], linewidth=0.7, alpha=0.7, label="single runs"))
+        handles.append(
+            Line2D([], [], color=COLOURS[0], linewidth=0.7, alpha=0.7, label="single runs")
+        )
     size = Size(columns, 1.5, 1.15, right=0.2, gap=0.2)
     figure, axes = tiled(blocks, size, [*handles, *printed(every)])
     for (plot, rows), own in zip(shown, axes, strict=True):
@@ -73,12 +92,20 @@ def _apart(found: tuple[Plot, ...]) -> Figure:
             ax.plot(*_joined(others), color=SOFT, linewidth=0.4, alpha=0.45)
             for base in (s for s in plot.series if s.baseline and line.scratch in ("", s.title)):
                 _line(ax, base, scratch[base.title] | {"linewidth": 1.1, "markersize": 3})
-            look = {"color": COLOURS[0], "marker": "o", "linestyle": "-", "linewidth": 1.7, "markersize": 4}
+            look = {
+                "color": COLOURS[0],
+                "marker": "o",
+                "linestyle": "-",
+                "linewidth": 1.7,
+                "markersize": 4,
+            }
             _line(ax, line, look)
             _spread(ax, line, look, bands=False)
             _scaled(ax, plot, limits, few=True)
             ax.tick_params(labelleft=number % columns == 0)
-            for label, side in zip(ax.get_xticklabels() if plot.ticks else (), _sides(plot), strict=False):
+            for label, side in zip(
+                ax.get_xticklabels() if plot.ticks else (), _sides(plot), strict=False
+            ):
                 label.set_horizontalalignment(side)  # neighbours' labels would meet
             ax.set_xlabel(plot.x if number >= len(rows) - columns and number % columns == 0 else "")
     return figure
@@ -146,13 +173,16 @@ def _limits(plot: Plot) -> tuple[float, float]:
     return low - more, high + more
 
 
-def _scaled(ax: Axes, plot: Plot, limits: tuple[float, float] | None = None, *, few: bool = False) -> None:
+def _scaled(
+    ax: Axes, plot: Plot, limits: tuple[float, float] | None = None, *, few: bool = False
+) -> None:
     ax.grid(axis="x", visible=False)
     if plot.ticks:
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(FixedLocator(plot.ticks))
         ax.xaxis.set_minor_locator(NullLocator())
-        last = max(plot.ticks)  # in a small plot it alone says what the numbers are: others would meet
+        # in a small plot it alone says what the numbers are: others would meet
+        last = max(plot.ticks)
         ax.set_xticks(plot.ticks, [f"{t}" if few and t != last else f"{t} %" for t in plot.ticks])
         wide = max(plot.ticks) / min(plot.ticks)
         ax.set_xlim(min(plot.ticks) / wide**0.06, max(plot.ticks) * wide**0.06)

@@ -17,11 +17,8 @@ from bench.report.supplement import Course, Curves, Pretext
 from bench.report.tiles import Block, End, Size, Tile, name_ends, split, tiled
 
 POINTS = 12000  # of a figure at about most: a page carries it
-CURVE, FIGURE, COURSE = (
-    80,
-    40,
-    100,
-)  # points of a line at most: means of neighbours, or noise hides the course
+# points of a line at most: means of neighbours, or noise hides the course
+CURVE, FIGURE, COURSE = (80, 40, 100)
 CHANCE: Any = {"color": SOFT, "linewidth": 1.1, "linestyle": (0, (4, 2))}
 ASIDE = {"step", "lr", "epoch", "seconds", "time", "grad_norm"}
 
@@ -102,23 +99,32 @@ def training(found: Sequence[tuple[str, str, Sequence[Named]]]) -> Figure:
         size = Size(even(max(len(rows) for *_, rows in found), 5), 1.75, 1.2, right=0.2, gap=0.14)
         blocks = [
             Block(
-                tuple(Tile(words(title, 22)) for title, _ in rows), words(section, 2 * LINE), words(loss, 100)
+                tuple(Tile(words(title, 22)) for title, _ in rows),
+                words(section, 2 * LINE),
+                words(loss, 100),
             )
             for section, loss, rows in found
         ]
-        handles = [Line2D([], [], label=f"{s} % of the labels", linewidth=1.5, **looks[s]) for s in shares]
+        handles = [
+            Line2D([], [], label=f"{s} % of the labels", linewidth=1.5, **looks[s]) for s in shares
+        ]
         figure, axes = tiled(blocks, size, handles)
         for (*_, rows), own in zip(found, axes, strict=True):
             limits = _shared([c for _, courses in rows for c in courses])
             for number, (ax, (_, courses)) in enumerate(zip(own, rows, strict=True)):
                 for course in courses:
-                    ax.plot(*_thinned(np.array(course.steps), course.losses, most),
-                            linewidth=0.9, **looks[course.fraction])  # fmt: skip
+                    ax.plot(
+                        *_thinned(np.array(course.steps), course.losses, most),
+                        linewidth=0.9,
+                        **looks[course.fraction],
+                    )
                 _numbered(ax)
                 ax.xaxis.set_major_locator(MaxNLocator(3, integer=True, steps=STEPS))
                 ax.set_ylim(*limits)
                 ax.tick_params(labelleft=number % size.columns == 0)
-                ax.set_xlabel("Step" if number % size.columns == 0 else "", fontsize=7.5, labelpad=1.5)
+                ax.set_xlabel(
+                    "Step" if number % size.columns == 0 else "", fontsize=7.5, labelpad=1.5
+                )
         return figure
 
 
@@ -128,7 +134,9 @@ def _shared(courses: Sequence[Course]) -> tuple[float, float]:
     return low - more, high + more
 
 
-def _thinned(steps: np.ndarray, values: Sequence[float | None], most: int) -> tuple[np.ndarray, np.ndarray]:
+def _thinned(
+    steps: np.ndarray, values: Sequence[float | None], most: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Average neighbours until at most ``most`` points are left; a mean, never a pick."""
     y = np.array(values, float)
     size = -(-len(y) // most) if len(y) else 1
@@ -142,7 +150,10 @@ def pretexts(found: Sequence[tuple[str, Sequence[Pretext]]]) -> Figure:
     with style():
         size = Size(even(len(found), 4), 2.0, 1.2, left=0.5, right=0.2)
         tiles = tuple(
-            Tile(words(title, 26), words(f"{p.says}, {'higher' if p.rises else 'lower'} is better", 36))
+            Tile(
+                words(title, 26),
+                words(f"{p.says}, {'higher' if p.rises else 'lower'} is better", 36),
+            )
             for title, (p, *_) in found
         )
         guessed = any(pretext.chances for _, some in found for pretext in some)

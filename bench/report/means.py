@@ -11,7 +11,8 @@ from bench.metrics.request import VOLUMES, looped
 if TYPE_CHECKING:
     import pandas as pd
 
-CELL = ("row", "section", "fraction", "metric", "target")  # target last: all but it name a mean over targets
+# target last: all but it name a mean over targets
+CELL = ("row", "section", "fraction", "metric", "target")
 RUN = ("pretrain_seed", "seed")  # a run is a fine-tuning seed of a pretraining seed
 TESTED = ("case", "patient", "fold")
 
@@ -24,8 +25,10 @@ class Means:
     """
 
     cell: list[str]  # the columns that name a cell
-    scores: pd.DataFrame  # as given; ``unit`` is the patient, or the fold of a value over all test cases
-    patients: pd.DataFrame  # value, mark and ``named`` by cell, run and unit; ``named``: is it a patient?
+    # as given; ``unit`` is the patient, or the fold of a value over all test cases
+    scores: pd.DataFrame
+    # value, mark and ``named`` by cell, run and unit; ``named``: is it a patient?
+    patients: pd.DataFrame
     runs: pd.DataFrame  # value and mark by cell and run, over the patients of all folds
 
 
@@ -39,19 +42,28 @@ def means(table: pd.DataFrame, cell: Sequence[str]) -> Means:
     import pandas as pd
 
     names = [*cell, *RUN]
-    scores = pd.DataFrame({name: _sorted(table[name]) for name in dict.fromkeys((*names, *TESTED, "target"))})
+    scores = pd.DataFrame(
+        {name: _sorted(table[name]) for name in dict.fromkeys((*names, *TESTED, "target"))}
+    )
     value, named = table["value"].astype(float), table["case"].ne("")
     patient = table["patient"].astype(object)
-    scores["unit"] = patient if named.all() else patient.where(named, "\0" + table["fold"].astype(str))
+    scores["unit"] = (
+        patient if named.all() else patient.where(named, "\0" + table["fold"].astype(str))
+    )
     hashes = pd.util.hash_pandas_object(scores[["case", "fold", "target"]], index=False)
     scores = scores.assign(value=value, named=named, mark=hashes.where(value.notna(), 0))
     if "status" in table:
         scores["status"] = table["status"]
-    scores = scores.sort_values([*names, "unit", "case", "fold"], kind="stable")  # sums hang on the order
+    # sums hang on the order
+    scores = scores.sort_values([*names, "unit", "case", "fold"], kind="stable")
     by_patient = scores.groupby([*names, "unit"], observed=True)
-    patients = by_patient.agg(value=("value", "mean"), mark=("mark", "sum"), named=("named", "first"))
+    patients = by_patient.agg(
+        value=("value", "mean"), mark=("mark", "sum"), named=("named", "first")
+    )
     by_run = patients.groupby(level=names, observed=True)
-    return Means([*cell], scores, patients, by_run.agg(value=("value", "mean"), mark=("mark", "sum")))
+    return Means(
+        [*cell], scores, patients, by_run.agg(value=("value", "mean"), mark=("mark", "sum"))
+    )
 
 
 def _sorted(column: pd.Series) -> pd.Series:
@@ -84,7 +96,8 @@ def summary(found: Means, over_targets: bool) -> pd.DataFrame:
     counted = cases.assign(
         **{key: scores[key] for key in keys},
         undefined=scores["value"].isna(),
-        penalised=empty & ~scores["metric"].isin(VOLUMES),  # what volumes are by an empty mask is no penalty
+        penalised=empty
+        & ~scores["metric"].isin(VOLUMES),  # what volumes are by an empty mask is no penalty
     ).groupby(keys, observed=True)
     over = runs.groupby(level=keys, observed=True)
     return pd.DataFrame(
@@ -104,5 +117,9 @@ def _cases_first(scores: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
     """Return the means over targets as validation loops take them: of each case, then over cases."""
     names = [*keys, *RUN]
     metrics = [metric for metric in scores["metric"].unique() if looped(metric)]
-    of_cases = scores[scores["metric"].isin(metrics)].groupby([*names, "case"], observed=True)["value"].mean()
+    of_cases = (
+        scores[scores["metric"].isin(metrics)]
+        .groupby([*names, "case"], observed=True)["value"]
+        .mean()
+    )
     return of_cases.groupby(level=names, observed=True).mean()

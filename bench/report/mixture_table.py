@@ -25,7 +25,10 @@ def made(scene: Scene, view: View) -> Table:
     parts, read = mixture.parts(section), scene.extras.read
     known = read if [one.dataset for one in read] == [part.dataset for part in parts] else ()
     groups = {str(number): name for number, name in (named.groups if named else {}).items()}
-    lines = [_line(scene, view, part, groups, known[i] if known else None) for i, part in enumerate(parts)]
+    lines = [
+        _line(scene, view, part, groups, known[i] if known else None)
+        for i, part in enumerate(parts)
+    ]
     return Table(
         title=view.title or (named.title if named else mixture.title(section)),
         caption=NOTE,
@@ -37,7 +40,9 @@ def made(scene: Scene, view: View) -> Table:
     )
 
 
-def _line(scene: Scene, view: View, part: Mix, groups: dict[str, str], read: Ingredient | None) -> Line:
+def _line(
+    scene: Scene, view: View, part: Mix, groups: dict[str, str], read: Ingredient | None
+) -> Line:
     info = dataset_info(part.dataset, scene.extras)
     labels = ", ".join(f"{value}: {name}" for value, name in info.labels) or DASH
     task, group = (DASH if n is None else str(n) for n in (part.task, part.group))
@@ -59,4 +64,6 @@ def _entry(ours: int | None, printed: float | None) -> Entry:
     if ours is None:
         return Entry(DASH, published=beside, hole="absent")
     gap = "" if printed is None else f"{ours - printed:+,.0f}".replace("-", MINUS)
-    return Entry(f"{ours:,}", published=beside, difference="" if gap in ("+0",) else gap, sort=float(ours))
+    return Entry(
+        f"{ours:,}", published=beside, difference="" if gap in ("+0",) else gap, sort=float(ours)
+    )

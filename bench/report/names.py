@@ -13,11 +13,21 @@ from bench.report.supplement import DatasetInfo, Extras
 
 NOT_STATED = "not stated"  # what a folder without a licence declares (bench.data.layout_msd)
 METRICS = {
-    "dice": "Dice", "iou": "IoU", "hd": "HD", "hd95": "HD95", "assd": "ASSD", "asd": "ASD",
-    "volume_error": "Volume error", "relative_volume_error": "Relative volume error",
-    "latency": "Latency", "accuracy": "Accuracy", "auc": "AUC", "qwk": "QWK",
-    "dice_pooled": "Dice over all test voxels", "dice_monai": "Dice as MONAI's validation loops take it",
-}  # fmt: skip
+    "dice": "Dice",
+    "iou": "IoU",
+    "hd": "HD",
+    "hd95": "HD95",
+    "assd": "ASSD",
+    "asd": "ASD",
+    "volume_error": "Volume error",
+    "relative_volume_error": "Relative volume error",
+    "latency": "Latency",
+    "accuracy": "Accuracy",
+    "auc": "AUC",
+    "qwk": "QWK",
+    "dice_pooled": "Dice over all test voxels",
+    "dice_monai": "Dice as MONAI's validation loops take it",
+}
 
 
 def metric_title(metric: str) -> str:
@@ -61,7 +71,8 @@ def dataset_info(name: str, extras: Extras) -> DatasetInfo:
     try:
         return declared_info(name, registry.load("dataset", name)())
     except BenchError:
-        return DatasetInfo(name, name, registered=False)  # a folder in MSD layout works by its name alone
+        # a folder in MSD layout works by its name alone
+        return DatasetInfo(name, name, registered=False)
 
 
 def declared_info(name: str, dataset: Dataset, *, synthetic: bool = False) -> DatasetInfo:
@@ -73,12 +84,16 @@ def declared_info(name: str, dataset: Dataset, *, synthetic: bool = False) -> Da
         synthetic: whether its scans are phantoms. The real ones' licence is not theirs then.
     """
     labels, regions = tuple(dataset.labels.values()), tuple(dataset.regions)
-    stated = any("redistribution" in vars(kind) for kind in type(dataset).__mro__ if kind is not Dataset)
+    stated = any(
+        "redistribution" in vars(kind) for kind in type(dataset).__mro__ if kind is not Dataset
+    )
     things = "pictures" if dataset.flat else "scans"
     stands_in = synthetic and not dataset.invented
     return DatasetInfo(
         name=name,
-        title=f"Synthetic {things} in the layout of {dataset.title}" if stands_in else dataset.title,
+        title=f"Synthetic {things} in the layout of {dataset.title}"
+        if stands_in
+        else dataset.title,
         targets=("all",) if dataset.task == "classification" else regions or labels,
         labels=tuple(dataset.labels.items()),
         known=(*labels, *regions),
@@ -116,7 +131,9 @@ def row_titles(protocol: Protocol, rows: list[str], extras: Extras) -> dict[str,
     titles = {}
     for name in rows:
         row, more = row_of(protocol, name)
-        titles[name] = (row.title or extras.titles.get(row.method, row.method)) + more if row else name
+        titles[name] = (
+            (row.title or extras.titles.get(row.method, row.method)) + more if row else name
+        )
     networks = [row_of(protocol, r)[0] for r in rows]
     shown = [(titles[r], net.network if net else "") for r, net in zip(rows, networks, strict=True)]
     return {

@@ -71,7 +71,9 @@ def sections(scene: Scene, records: pd.DataFrame) -> list[Section]:
         Notes(f"Deviations and assumptions{of_paper}", _plain(_unlike(protocol))),
         Notes("Sources of the methods", _method_sources(protocol, extras)),
         Notes("Sources of the data sets", _dataset_sources(scene)),
-        Notes("Made by other source", _plain(f"{t[0].upper()}{t[1:]}." for t in extras.other_source)),
+        Notes(
+            "Made by other source", _plain(f"{t[0].upper()}{t[1:]}." for t in extras.other_source)
+        ),
         Notes("Provenance", _plain(f"{k}: {v}" for k, v in extras.provenance.items())),
     ]
     parts = tuple(block for block in made if block.notes)
@@ -123,7 +125,9 @@ def _reading(scene: Scene) -> list[str]:
 def _data(scene: Scene, records: pd.DataFrame) -> tuple[Note, ...]:
     protocol = scene.protocol
     made = [
-        Note(f"{info.title}: made by bench, nobody was scanned; scores on it say nothing about patients.")
+        Note(
+            f"{info.title}: made by bench, nobody was scanned; scores on it say nothing about patients."
+        )
         for info in scene.info.values()
         if info.synthetic
     ]
@@ -132,7 +136,9 @@ def _data(scene: Scene, records: pd.DataFrame) -> tuple[Note, ...]:
         empty = protocol.empty or scene.info[target.dataset].empty
         made.append(Note(_split(label, target, records[same])))
         if not same.any() or (records[same]["task"] != "classification").any():
-            made.append(Note(f"{label}: empty masks, convention {empty}: {EMPTY.get(empty, empty)}."))
+            made.append(
+                Note(f"{label}: empty masks, convention {empty}: {EMPTY.get(empty, empty)}.")
+            )
     return tuple(made)
 
 
@@ -164,7 +170,9 @@ def _pretrained(scene: Scene, records: pd.DataFrame) -> list[str]:
     for row in scene.rows:
         said = dict.fromkeys(
             _whence(scene, row, pretrain, init, known.get((row, pretrain), known.get((row, ""))))
-            for pretrain, init in met.loc[met["row"] == row, ["pretrain", "init"]].itertuples(index=False)
+            for pretrain, init in met.loc[met["row"] == row, ["pretrain", "init"]].itertuples(
+                index=False
+            )
         )
         if said:
             alike.setdefault("; ".join(said), []).append(row)
@@ -176,7 +184,9 @@ def _whence(scene: Scene, row: str, pretrain: str, init: str, known: Pretraining
     if init.startswith("file:"):
         own, _ = row_of(scene.protocol, row)
         name = Path(Initial.of(own.init).file).name if own is not None and own.init else "weights"
-        return f"not pretrained here; from the file {name} (SHA-256 {init.removeprefix('file:')[:12]})"
+        return (
+            f"not pretrained here; from the file {name} (SHA-256 {init.removeprefix('file:')[:12]})"
+        )
     if not init.startswith("job:"):
         return "not pretrained"
     at = f", weights after step {init.partition('@')[2]}" if "@" in init else ""
@@ -212,7 +222,10 @@ def _expected(protocol: Protocol, row: str) -> str:
     if own is None or protocol.pretrain is None:
         return ""
     every = [pretrain_of(protocol, own, index) for index in range(len(protocol.finetune))]
-    whole = {mixture.mixture(s.mixture).expected_cases if s.mixture and not s.take else None for s in every}
+    whole = {
+        mixture.mixture(s.mixture).expected_cases if s.mixture and not s.take else None
+        for s in every
+    }
     only = whole.pop() if len(whole) == 1 else None
     return f" of {only:,} expected" if only else ""
 
@@ -225,7 +238,9 @@ def _training(scene: Scene, records: pd.DataFrame) -> list[str]:
         made.append(f"Changed on the command line: {changed}.")
     rows = protocol.rows.values() if protocol.pretrain is not None else ()
     sections = range(len(protocol.finetune))
-    every = [pretrain_of(protocol, row, i) for row in rows if pretrains(protocol, row) for i in sections]
+    every = [
+        pretrain_of(protocol, row, i) for row in rows if pretrains(protocol, row) for i in sections
+    ]
     shown = "; curves of pretraining losses, embeddings and predictions show the first."
     paired = [section.paired for section in every]
     if any(paired):
@@ -242,7 +257,9 @@ def _training(scene: Scene, records: pd.DataFrame) -> list[str]:
     for name, row in protocol.rows.items():
         differs = ran.get(name, json.dumps(row.params, sort_keys=True))
         if differs != "{}":
-            made.append(f"{scene.named(name)}: parameters other than the method's defaults: {differs}.")
+            made.append(
+                f"{scene.named(name)}: parameters other than the method's defaults: {differs}."
+            )
     return [*made, *([f"Stated cost: {protocol.cost}"] if protocol.cost else [])]
 
 
@@ -264,7 +281,11 @@ def _way(target: Finetune) -> str:
     """Return how a section trains and predicts."""
     optimiser, window = target.optimiser, target.inference
     length = f"{target.epochs or 0:g} epochs with {target.crops} crops per case"
-    flips = f", test-time flips along {', '.join(window.mirror)} (mean of logits)" if window.mirror else ""
+    flips = (
+        f", test-time flips along {', '.join(window.mirror)} (mean of logits)"
+        if window.mirror
+        else ""
+    )
     parts = [
         f"{length if target.steps is None else f'{target.steps} steps'}, batch {target.batch}, "
         f"{optimiser.name} at {optimiser.lr:g}, {target.schedule.name} schedule, {target.precision}",
@@ -278,12 +299,18 @@ def _way(target: Finetune) -> str:
     parts += [_grid(target.tune)] if target.tune else []
     parts += [f"crop {' x '.join(map(str, target.crop))}"] if target.crop else []
     parts += ["a sigmoid for each region"] if target.head == "regions" else []
-    parts += [f"{100 * target.holdout:g} % of the training patients validate"] if target.holdout else []
-    parts += [f"the encoder frozen for {100 * target.frozen:g} % of the steps"] if target.frozen else []
+    parts += (
+        [f"{100 * target.holdout:g} % of the training patients validate"] if target.holdout else []
+    )
+    parts += (
+        [f"the encoder frozen for {100 * target.frozen:g} % of the steps"] if target.frozen else []
+    )
     parts += [_group(name, group) for name, group in _groups(target).items() if group != Group()]
     parts += ["loaded norm layers keep their statistics"] if target.norm == "kept" else []
     parts += ["the last layer comes with the weights"] if target.output == "loaded" else []
-    parts += ["the last layer's bias starts at the frequencies of the classes"] if target.prior else []
+    parts += (
+        ["the last layer's bias starts at the frequencies of the classes"] if target.prior else []
+    )
     parts += [f"all else by {target.settings}"] if target.settings else []
     return "; ".join(parts)
 
@@ -298,7 +325,11 @@ def _group(name: str, group: Group) -> str:
     parts += [f"frozen for {100 * group.frozen:g} % of the steps"] if group.frozen else []
     parts += [f"with a warm-up of {100 * group.warmup:g} %"] if group.warmup is not None else []
     parts += [f"with weight decay {group.decay:g}"] if group.decay is not None else []
-    parts += [f"each encoder layer at {group.layer_decay:g} of the next"] if group.layer_decay != 1 else []
+    parts += (
+        [f"each encoder layer at {group.layer_decay:g} of the next"]
+        if group.layer_decay != 1
+        else []
+    )
     parts += ["with a second warm-up once the other group trains"] if group.restart else []
     return f"{name} {', '.join(parts)}"
 
@@ -336,7 +367,9 @@ def _method_sources(protocol: Protocol, extras: Extras) -> tuple[Note, ...]:
 
 def _dataset_sources(scene: Scene) -> tuple[Note, ...]:
     made = []
-    read = dict.fromkeys([*scene.info, *(name for one in scene.extras.pretrainings for name in one.datasets)])
+    read = dict.fromkeys(
+        [*scene.info, *(name for one in scene.extras.pretrainings for name in one.datasets)]
+    )
     for name in read:
         info = dataset_info(name, scene.extras)
         source = scene.extras.sources.get(f"dataset/{name}", info.source)

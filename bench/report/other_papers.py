@@ -54,7 +54,9 @@ def sentences(scene: Scene) -> list[str]:
         for (paper, table), values in others.get(cell, {}).items():
             if len(keys) == len(values) == 1:  # of several settings none is the other's
                 (key,) = keys.values()
-                said[f"{_place(scene, key)}: {values[0]} in {table_title(table)} of {paper}."] = None
+                said[f"{_place(scene, key)}: {values[0]} in {table_title(table)} of {paper}."] = (
+                    None
+                )
     return [*said, *([NOTE] if said else [])]
 
 

@@ -49,7 +49,9 @@ def page(scene: Scene, contents: Contents, folder: Path, seeds: int) -> str:
         seeds: how many of fine-tuning ran.
     """
     shown = pretrainings.shown(scene)
-    sections = [_for_page(scene, section) for section in contents.sections if "page" in section.forms]
+    sections = [
+        _for_page(scene, section) for section in contents.sections if "page" in section.forms
+    ]
     sections.sort(key=lambda section: not section.first)
     return template("page.html.j2").render(
         title=title_of(scene),
@@ -76,13 +78,19 @@ def _for_page(scene: Scene, section: Section) -> Section:
     """Return a section without the note on embeddings where these are drawn: it stands below them."""
     if not scene.extras.clouds:
         return section
-    parts = [part for part in section.parts if not (isinstance(part, Notes) and part.heading == "Embeddings")]
+    parts = [
+        part
+        for part in section.parts
+        if not (isinstance(part, Notes) and part.heading == "Embeddings")
+    ]
     return replace(section, parts=tuple(parts))
 
 
 def _tips(scene: Scene, contents: Contents) -> Callable[[Entry], str]:
     """Return what says all that is known of an entry: its interval, its counts, where its rows are."""
-    tables = [part for section in contents.sections for part in section.parts if isinstance(part, Table)]
+    tables = [
+        part for section in contents.sections for part in section.parts if isinstance(part, Table)
+    ]
     keyed = sum(e.key is not None for table in tables for line in table.lines for e in line.entries)
     few = not contents.plain and keyed <= verdicts.MANY
 
@@ -105,6 +113,9 @@ def _facts(scene: Scene, seeds: int) -> list[tuple[str, str]]:
     return [
         ("Rows with results", f"{len(done)} of {len(scene.rows)}"),
         ("Data sets" if len(titles) > 1 else "Data set", ", ".join(titles)),
-        (f"Label fraction{'s' if len(fractions) > 1 else ''}", ", ".join(f"{f} %" for f in fractions)),
+        (
+            f"Label fraction{'s' if len(fractions) > 1 else ''}",
+            ", ".join(f"{f} %" for f in fractions),
+        ),
         ("Fine-tuning seeds", str(seeds)),
     ]

@@ -12,11 +12,16 @@ from bench.report.cells import MEAN, Key
 from bench.report.names import metric_axis, metric_title
 from bench.report.scene import Scene
 
-TABLES = ("metric", "section", "fraction", "target")  # of axes that a view does not name, outermost first
+# of axes that a view does not name, outermost first
+TABLES = ("metric", "section", "fraction", "target")
 STUBS = {
-    "row": "Method", "network": "Network", "section": "Data", "fraction": "Labels", "target": "Target",
+    "row": "Method",
+    "network": "Network",
+    "section": "Data",
+    "fraction": "Labels",
+    "target": "Target",
     "metric": "Metric",
-}  # fmt: skip
+}
 CONTROLS = "Positive controls"  # heading of rows that are pretrained with labels
 Place = tuple[Any, ...]  # a value for each axis of the lines, or of the columns
 
@@ -72,7 +77,9 @@ def pivots(scene: Scene, view: View) -> list[Pivot]:
         return tuple(_value(scene, view, axis, point) for axis in some)
 
     def sort(places: dict[Place, None], some: tuple[str, ...]) -> tuple[Place, ...]:
-        return tuple(sorted(places, key=lambda p: [ranks[a][v] for a, v in zip(some, p, strict=True)]))
+        return tuple(
+            sorted(places, key=lambda p: [ranks[a][v] for a, v in zip(some, p, strict=True)])
+        )
 
     found: dict[Place, dict[tuple[Place, Place], Point]] = {}
     for point in _points(scene, view):
@@ -111,7 +118,9 @@ def _points(scene: Scene, view: View) -> Iterator[Point]:
                 for metric in _asked(view.metrics, scene.metrics):
                     if scene.judges(metric, section):  # Dice says nothing of classes
                         place = (section, fraction, target, metric)
-                        yield from (Point(r, n, *place) for r, n in rows if _holds(scene, r, n, place))
+                        yield from (
+                            Point(r, n, *place) for r, n in rows if _holds(scene, r, n, place)
+                        )
 
 
 def _holds(scene: Scene, row: str, network: str, place: tuple[int, int, str, str]) -> bool:
@@ -184,7 +193,9 @@ def _ranks(scene: Scene, view: View) -> dict[str, dict[Any, int]]:
     }
     if view.targets:
         order["target"] = [MEAN if t == BY_NAME else t for t in view.targets]
-    return {axis: {v: i for i, v in enumerate(dict.fromkeys(values))} for axis, values in order.items()}
+    return {
+        axis: {v: i for i, v in enumerate(dict.fromkeys(values))} for axis, values in order.items()
+    }
 
 
 def word(scene: Scene, axis: str, value: Any, *, alone: bool = True) -> str:

@@ -60,7 +60,8 @@ class Spots:
     mean: float
     text: str  # the mean in print
     runs: tuple[float, ...]  # mean over patients, of each run
-    pretrained: tuple[int, ...]  # of each run, which of the row's pretrainings it starts from, from 0
+    # of each run, which of the row's pretrainings it starts from, from 0
+    pretrained: tuple[int, ...]
     patients: tuple[float, ...]  # mean over runs, of each patient, ascending
 
 

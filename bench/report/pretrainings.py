@@ -11,7 +11,16 @@ from bench.report.supplement import Cloud, Extras, Pretext
 from bench.report.tabular import Entry, grid
 
 HEADING = "Pretraining"
-HEAD = ("Row", "Figure", "At the start", "At the end", "Chance", "Embedding std", "Effective rank", "Remark")
+HEAD = (
+    "Row",
+    "Figure",
+    "At the start",
+    "At the end",
+    "Chance",
+    "Embedding std",
+    "Effective rank",
+    "Remark",
+)
 COLLAPSED, GUESSES = "collapsed", "no better than guessing"
 ARROW = " \N{RIGHTWARDS ARROW} "
 NOTE = (
@@ -39,14 +48,21 @@ def sections(scene: Scene) -> list[Section]:
     pretexts = sorted(shown(scene), key=lambda p: (order.get(p.row, len(order)), p.seed or 0))
     lines: list[Sequence[str | Entry]] = [
         (
-            title_of(scene, p), f"{p.says} ({'higher' if p.rises else 'lower'} is better)",
-            *map(short, (p.first, p.last, p.chance)), _course(p.std), _course(p.rank),
+            title_of(scene, p),
+            f"{p.says} ({'higher' if p.rises else 'lower'} is better)",
+            *map(short, (p.first, p.last, p.chance)),
+            _course(p.std),
+            _course(p.rank),
             Entry("; ".join([*[COLLAPSED] * p.collapsed, *[GUESSES] * p.guesses]), hole="failed"),
         )
         for p in pretexts
-    ]  # fmt: skip
+    ]
     table = grid(HEAD, lines, "", NOTE, words=(1,))
-    return [Section(HEADING, (table,), "pretraining", "What pretraining did", forms=FILES)] if lines else []
+    return (
+        [Section(HEADING, (table,), "pretraining", "What pretraining did", forms=FILES)]
+        if lines
+        else []
+    )
 
 
 def title_of(scene: Scene, pretext: Pretext) -> str:
@@ -56,7 +72,9 @@ def title_of(scene: Scene, pretext: Pretext) -> str:
 
 def _rows_title(scene: Scene, pretext: Pretext) -> str:
     """Return the title of a pretraining's row, and of those that share it."""
-    return "; ".join([scene.named(pretext.row), *(scene.titles.get(row, row) for row in pretext.shared)])
+    return "; ".join(
+        [scene.named(pretext.row), *(scene.titles.get(row, row) for row in pretext.shared)]
+    )
 
 
 def plotted(scene: Scene) -> list[tuple[str, tuple[Pretext, ...]]]:
@@ -106,4 +124,6 @@ def explained(clouds: tuple[Cloud, ...]) -> str:
 
 def group_titles(extras: Extras) -> dict[str, str]:
     """Return the printed name of every data set in the clouds."""
-    return {name: dataset_info(name, extras).title for cloud in extras.clouds for name in cloud.groups}
+    return {
+        name: dataset_info(name, extras).title for cloud in extras.clouds for name in cloud.groups
+    }

@@ -15,7 +15,18 @@ if TYPE_CHECKING:
 
 MEANS = {"mean", "ave", "avg", "average"}
 GAIN = "_gain"  # of a metric's name: what is printed is a difference
-COLUMNS = ["method", "network", "dataset", "target", "fraction", "metric", "value", "unit", "dagger", "note"]
+COLUMNS = [
+    "method",
+    "network",
+    "dataset",
+    "target",
+    "fraction",
+    "metric",
+    "value",
+    "unit",
+    "dagger",
+    "note",
+]
 
 
 @dataclass(frozen=True)
@@ -48,10 +59,14 @@ class Published:
     @property
     def any(self) -> bool:
         """Is there a printed score for this table, or a fact? Gains alone stand beside no row."""
-        return bool(self._facts) or any(not where[-1].endswith(plain(GAIN)) for where in self._lines)
+        return bool(self._facts) or any(
+            not where[-1].endswith(plain(GAIN)) for where in self._lines
+        )
 
     def _add(self, r: tuple) -> None:
-        method, network, dataset, target, fraction, metric, value, unit, dagger, note = (_text(v) for v in r)
+        method, network, dataset, target, fraction, metric, value, unit, dagger, note = (
+            _text(v) for v in r
+        )
         number = _float(value)
         percent = _float(fraction.rstrip("%"))
         mark = "" if dagger.lower() in ("0", "false", "no") else "†" if dagger else ""
@@ -72,9 +87,14 @@ class Published:
         return "" if name in self._mean else name
 
     def find(
-        self, row: Row | Quoted | None, datasets: tuple[str, ...], targets: tuple[str, ...],
-        fraction: int, metric: str, on: str = "",
-    ) -> Value | None:  # fmt: skip
+        self,
+        row: Row | Quoted | None,
+        datasets: tuple[str, ...],
+        targets: tuple[str, ...],
+        fraction: int,
+        metric: str,
+        on: str = "",
+    ) -> Value | None:
         """Return the one printed value for a row, or None.
 
         Args:
@@ -90,7 +110,9 @@ class Published:
         method, _ = printed_name(row.published)
         for dataset, target in product(datasets, targets):
             where = (method, plain(dataset), self._name(target), fraction, plain(metric))
-            lines = [s for s in self._lines.get(where, ()) if not on or plain(s.network) == plain(on)]
+            lines = [
+                s for s in self._lines.get(where, ()) if not on or plain(s.network) == plain(on)
+            ]
             if lines:
                 return _only(lines, row)
         return None
@@ -104,7 +126,9 @@ class Published:
 
     def count(self, dataset: str, metric: str) -> float | None:
         """Return the one printed number of a data set itself, as of its slices, or None."""
-        found = {line.value.number for line in self._facts.get(("", plain(dataset), plain(metric)), ())}
+        found = {
+            line.value.number for line in self._facts.get(("", plain(dataset), plain(metric)), ())
+        }
         return found.pop() if len(found) == 1 else None
 
 
@@ -117,7 +141,9 @@ def printed_name(published: str) -> tuple[str, str]:
 def _only(lines: list[_Line], row: Row | Quoted) -> Value | None:
     (_, note), network = printed_name(row.published), getattr(row, "network", "")
     if note:
-        lines = [s for s in lines if s.note == note] or [s for s in lines if s.note.startswith(note)]
+        lines = [s for s in lines if s.note == note] or [
+            s for s in lines if s.note.startswith(note)
+        ]
     if len({s.value for s in lines}) > 1:
         lines = [s for s in lines if plain(s.network) == plain(network)] or lines
     if len({s.value for s in lines}) > 1:

@@ -37,9 +37,7 @@ LEGEND = (
     "▲ better than the row of the column, ▼ worse, ≈ equivalent, ? not separable, · these weights only; "
     "differences on hover and on focus."
 )
-WITHHELD = (
-    "no rank interval and no share of draws: {row} has one run, and another seed may order the rows otherwise"
-)
+WITHHELD = "no rank interval and no share of draws: {row} has one run, and another seed may order the rows otherwise"
 
 
 class Ranking(NamedTuple):
@@ -92,7 +90,10 @@ def _ranking(
         return None
     both = dict(zip(known, shared([*known.values()]), strict=True))
     values, clusters = _array([*both.values()])
-    kept, lone = [*both], [i for i, one in enumerate(values) if (~np.isnan(one)).any(axis=0).sum() == 1]
+    kept, lone = (
+        [*both],
+        [i for i, one in enumerate(values) if (~np.isnan(one)).any(axis=0).sum() == 1],
+    )
     ranked = ranks(values, higher=not lower_is_better(metric, unit), clusters=clusters)
     order = np.argsort(ranked.rank, kind="stable")
     keys = [kept[i] for i in order]
@@ -112,7 +113,9 @@ def _ranking(
     ]
     if not lines:
         return None
-    who = "every row" if len(lone) == len(kept) else "; ".join(scene.named(kept[i].row) for i in lone)
+    who = (
+        "every row" if len(lone) == len(kept) else "; ".join(scene.named(kept[i].row) for i in lone)
+    )
     settled = WITHHELD.format(row=who) if lone else _settled(ranked, order)
     where = f"{scene.labels[section]}, {fraction} % of the labels"
     alone = scene.named(keys[0].row).rpartition(", ")[2] if len(_alike(scene, section)) > 1 else ""
@@ -174,9 +177,13 @@ def _pairs(
     within, family = region(scene, keys[0]), []
     for i, j in where:
         found = differences_of(scene, keys[i], keys[j], scores[keys[i]], scores[keys[j]])
-        family.append(None if found is None else stats.compared(
-            found[0], found[1], within.rope if within else None, seeds=found[2], flips=False
-        ))  # fmt: skip
+        family.append(
+            None
+            if found is None
+            else stats.compared(
+                found[0], found[1], within.rope if within else None, seeds=found[2], flips=False
+            )
+        )
     judged = iter(stats.judged([one for one in family if one is not None]))
     for (i, j), one in zip(where, family, strict=True):
         if one is None:
@@ -186,7 +193,9 @@ def _pairs(
         why = reason(found_so)
         for a, b, sign in ((i, j, 1), (j, i, -1)):
             if b < len(made[a]):
-                low, high = (difference(v, unit) for v in sorted(sign * v for v in (one.low, one.high)))
+                low, high = (
+                    difference(v, unit) for v in sorted(sign * v for v in (one.low, one.high))
+                )
                 verdict = _turned(found_so.verdict, sign)
                 made[a][b] = Pair(
                     SIGNS[verdict],

@@ -53,7 +53,9 @@ def _fact(scene: Scene, view: View, name: str, rows: Sequence[str]) -> Entry:
         return Entry(beside, quoted=bool(quoted), sort=printed.number if printed else None)
     nets = [scene.protocol.networks[own.network] for own in known]
     try:
-        sizes = dict.fromkeys(FACTS[name][1](catalog.preset(n.network, n.preset)) / MILLION for n in nets)
+        sizes = dict.fromkeys(
+            FACTS[name][1](catalog.preset(n.network, n.preset)) / MILLION for n in nets
+        )
     except BenchError:  # a plugin's, which is gone
         return Entry(DASH, published=beside, hole="absent")
     text = " / ".join(number(size, "M") for size in sizes)

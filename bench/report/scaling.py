@@ -44,7 +44,12 @@ def _snapshots(scene: Scene, section: int) -> list[Points]:
     for name, starts in scene.cells.initials.items():
         row = scene.protocol.rows.get(name)
         own = starts.get(section, ())
-        if row is None or row.ceiling or not own or not all(init.startswith("job:") for init in own):
+        if (
+            row is None
+            or row.ceiling
+            or not own
+            or not all(init.startswith("job:") for init in own)
+        ):
             continue
         jobs = frozenset(init.partition("@")[0] for init in own)
         step = row.at or _last(scene, name)
@@ -77,9 +82,14 @@ def _last(scene: Scene, row: str) -> int | None:
     return known.pop() if len(known) == 1 else None
 
 
-def _plots(scene: Scene, view: View, x: str, groups: Callable[[int], list[Points]]) -> tuple[Plot, ...]:
+def _plots(
+    scene: Scene, view: View, x: str, groups: Callable[[int], list[Points]]
+) -> tuple[Plot, ...]:
     view = replace(view, metrics=view.metrics or (scene.metrics[0],))
-    made = [_plot(scene, view, x, place, groups(place.section)) for place in selected.places(scene, view)]
+    made = [
+        _plot(scene, view, x, place, groups(place.section))
+        for place in selected.places(scene, view)
+    ]
     return tuple(plot for plot in made if plot is not None)
 
 
@@ -115,7 +125,9 @@ def _line(scene: Scene, place: Key, points: Points) -> Series:
         xs=tuple(at for at, _, _ in kept),
         means=tuple(round(factor * m, 6) for _, m, _ in kept),
         sds=tuple(round(factor * s, 6) for _, _, s in kept),
-        runs=() if len(kept) < len(points) else runs_at(scene, [place._replace(row=row) for row in names]),
+        runs=()
+        if len(kept) < len(points)
+        else runs_at(scene, [place._replace(row=row) for row in names]),
         scratch=scene.named(scratch) if scratch else "",
     )
 

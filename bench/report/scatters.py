@@ -27,7 +27,13 @@ def clouds(found: tuple[Cloud, ...], titles: dict[str, str]) -> Figure:
     look = {name: _look(i) for i, name in enumerate(titles)}
     with style():
         handles = [
-            Line2D([], [], linestyle="", label=words(titles[n], 40), **{**k, "markersize": 5, "alpha": 1})
+            Line2D(
+                [],
+                [],
+                linestyle="",
+                label=words(titles[n], 40),
+                **{**k, "markersize": 5, "alpha": 1},
+            )
             for n, k in look.items()
         ]
         size = Size(even(len(found), 5), SIDE, SIDE, left=0.08, right=0.08, below=0.12)
@@ -40,15 +46,22 @@ def clouds(found: tuple[Cloud, ...], titles: dict[str, str]) -> Figure:
 
 def _spread(cloud: Cloud) -> str:
     known = cloud.std is not None and cloud.rank is not None
-    return words(cloud.how + (f", std {short(cloud.std)}, rank {short(cloud.rank)}" if known else ""), 34)
+    return words(
+        cloud.how + (f", std {short(cloud.std)}, rank {short(cloud.rank)}" if known else ""), 34
+    )
 
 
 def _look(number: int) -> dict[str, Any]:
     """Return a data set's colour and marker: no two of the first 56 share both, nor neighbours either."""
     turn = number // len(COLOURS)
     marker = MARKERS[(number + turn) % len(MARKERS)]
-    return {"color": COLOURS[number % len(COLOURS)], "marker": marker, "markersize": 3.2, "alpha": 0.75,
-            "markeredgewidth": 0}  # fmt: skip
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": marker,
+        "markersize": 3.2,
+        "alpha": 0.75,
+        "markeredgewidth": 0,
+    }
 
 
 def _cloud(ax: Axes, cloud: Cloud, looks: dict[str, dict[str, Any]]) -> None:

@@ -54,7 +54,9 @@ class Scene:
         """Return the printed name of every row that has results or is spoken of beside them."""
         beside = (*self.extras.receipts, *(pretext.row for pretext in self.extras.pretexts))
         titles = row_titles(self.protocol, list(dict.fromkeys([*self.rows, *beside])), self.extras)
-        return titles | {name: quoted_title(one) for name, one in self.protocol.published_only.items()}
+        return titles | {
+            name: quoted_title(one) for name, one in self.protocol.published_only.items()
+        }
 
     def named(self, row: str) -> str:
         """Return a row's printed name where no column says its network."""
@@ -93,8 +95,9 @@ class Scene:
         sections = range(len(self.protocol.finetune))
         return {
             (name, section): repr(way(self.protocol, section, row))
-            for name, row in self.protocol.rows.items() for section in sections
-        }  # fmt: skip
+            for name, row in self.protocol.rows.items()
+            for section in sections
+        }
 
     def targets(self, section: int) -> tuple[str, ...]:
         """Return the targets of a section that have rows, in the order of its regions or the declaration."""
@@ -132,8 +135,10 @@ class Scene:
         known = {row: row_of(self.protocol, row)[0] for row in self.rows}
         return {
             (name, section): baseline_of(self.protocol, section, row)
-            for name, row in known.items() if row is not None for section in sections
-        }  # fmt: skip
+            for name, row in known.items()
+            if row is not None
+            for section in sections
+        }
 
     @cached_property
     def regions(self) -> dict[Key, stats.Region]:
@@ -148,12 +153,17 @@ class Scene:
     def printed_as(self, key: Key) -> tuple[tuple[str, ...], tuple[str, ...], int, str]:
         """Return names of a cell's data set and target in print, best first, its fraction and its metric."""
         only = self._only_target(key.section)
-        targets = ("mean", *only) if key.target == MEAN else (key.target, *(("mean",) if only else ()))
+        targets = (
+            ("mean", *only) if key.target == MEAN else (key.target, *(("mean",) if only else ()))
+        )
         return self._printed_as(key.section), targets, key.fraction, key.metric
 
     def _printed_as(self, section: int) -> tuple[str, ...]:
         """Return the names under which a paper may print a section; of twins one alone is the data set."""
-        info, name = self.info[self.protocol.finetune[section].dataset], self.protocol.sections[section]
+        info, name = (
+            self.info[self.protocol.finetune[section].dataset],
+            self.protocol.sections[section],
+        )
         twins = sum(t.dataset == info.name for t in self.protocol.finetune)
         return (info.name, info.title) if twins == 1 or name == info.name else (name,)
 

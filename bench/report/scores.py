@@ -77,7 +77,7 @@ def _numbered(names: Sequence[Any]) -> dict[Any, int]:
 
 def aligned(
     a: Scores, b: Scores
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], tuple[Run, ...]]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], tuple[Run, ...]]:
     """Return two rows' scores of the patients, runs and targets that both have, NaN where either has none.
 
     A patient's mean over other cases than the other row's counts as none.
@@ -125,7 +125,9 @@ def shared(every: Sequence[Scores]) -> list[Scores]:
         own = [[i for i, run in enumerate(one.runs) if run[1] == seed] for one in every]
         if all(own):
             values, cases = (
-                np.concatenate([found[part][:, i] for found, i in zip(taken, own, strict=True)], axis=1)
+                np.concatenate(
+                    [found[part][:, i] for found, i in zip(taken, own, strict=True)], axis=1
+                )
                 for part in (0, 1)
             )
             whole[:, at] = ~np.isnan(values).any(axis=1) & (cases == cases[:, :1]).all(axis=1)
@@ -133,10 +135,13 @@ def shared(every: Sequence[Scores]) -> list[Scores]:
     return [
         Scores(
             np.where(whole[:, [at_seed[seed] for _, seed in one.runs]], values, np.nan),
-            tuple(patients), one.runs, tuple(targets), cases,
+            tuple(patients),
+            one.runs,
+            tuple(targets),
+            cases,
         )
         for one, (values, cases) in zip(every, taken, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _taken(
@@ -144,7 +149,11 @@ def _taken(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return values, and what names their cases; without such names 0."""
     at = []
-    for some, known in ((patients, scores.patients), (runs, scores.runs), (targets, scores.targets)):
+    for some, known in (
+        (patients, scores.patients),
+        (runs, scores.runs),
+        (targets, scores.targets),
+    ):
         index = _numbered(known)
         at.append([index[name] for name in some])
     grid = np.ix_(*at)

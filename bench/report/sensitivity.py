@@ -18,9 +18,16 @@ from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS
 BLIND = "blind: even pretraining with labels is not told from scratch here"
 HEADING, CURVE = "What this study could have found", "Difference from scratch by dose"
 HEAD = (
-    "Control", "Where", "Ceiling", "95 % interval", "Verdict", "Least dose seen", "Its difference",
-    "95 % interval", "Rows, ±",
-)  # fmt: skip
+    "Control",
+    "Where",
+    "Ceiling",
+    "95 % interval",
+    "Verdict",
+    "Least dose seen",
+    "Its difference",
+    "95 % interval",
+    "Rows, ±",
+)
 NOTE = (
     "Ceiling: pretrained with the labels of all training scans, and fine-tuned as the rows are; its paired "
     "difference from scratch. Least dose seen: the smallest share of the ceiling's weights, the rest being "
@@ -68,7 +75,9 @@ class _Steps:
     @property
     def least(self) -> tuple[float, Against] | None:
         """The least dose below the ceiling that is called better."""
-        return next(((d, one) for d, one in self.doses if d < 1 and one.judged.verdict == BETTER), None)
+        return next(
+            ((d, one) for d, one in self.doses if d < 1 and one.judged.verdict == BETTER), None
+        )
 
 
 def sensitivity(scene: Scene, places: Sequence[Place]) -> Sensitivity:
@@ -156,13 +165,19 @@ def _line(scene: Scene, steps: _Steps) -> tuple[str, ...]:
     unit = scene.unit(steps.place.metric)
     least, top = steps.least, steps.ceiling
     dose = f"{least[0]:g}" if least else NOTHING if len(steps.doses) > (top is not None) else ""
-    halves = [one.judged.comparison.half for one in steps.place.rows if one.baseline == steps.baseline]
+    halves = [
+        one.judged.comparison.half for one in steps.place.rows if one.baseline == steps.baseline
+    ]
     known = [half for half in halves if half == half]
     return (
-        _named(scene, steps), f"{scene.labels[steps.place.section]}, {steps.place.fraction} %",
-        *_numbers(top, unit), top.judged.verdict if top else "", dose,
-        *_numbers(least[1] if least else None, unit), number(median(known), unit) if known else "",
-    )  # fmt: skip
+        _named(scene, steps),
+        f"{scene.labels[steps.place.section]}, {steps.place.fraction} %",
+        *_numbers(top, unit),
+        top.judged.verdict if top else "",
+        dose,
+        *_numbers(least[1] if least else None, unit),
+        number(median(known), unit) if known else "",
+    )
 
 
 def _numbers(one: Against | None, unit: str) -> tuple[str, str]:
@@ -192,7 +207,10 @@ def _said(own: Sequence[_Steps]) -> str:
         return "no dose was tried, so how much less than the ceiling could be found is not known"
     if not seen:
         return "the ladder finds nothing: the ceiling is told from scratch, no dose below it is"
-    least, missed = min(dose for dose, _ in seen), sorted({d for d, one in doses if not _better(one)})
+    least, missed = (
+        min(dose for dose, _ in seen),
+        sorted({d for d, one in doses if not _better(one)}),
+    )
     above = [dose for dose in missed if dose > least]
     but = f", though dose {above[0]:g} is not" if above else ""
     return f"a gain as large as that of dose {least:g} is told from scratch{but}"

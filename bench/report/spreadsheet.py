@@ -8,7 +8,8 @@ from functools import lru_cache
 from bench.errors import printable
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s?%?", re.IGNORECASE)
-RUN = re.compile(r"\s*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]")  # a formula begins so, in ASCII or in full width
+# a formula begins so, in ASCII or in full width
+RUN = re.compile(r"\s*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]")
 
 
 @lru_cache(maxsize=1024)  # few names stand in many lines
@@ -20,4 +21,6 @@ def cell(text: str) -> str:
 
 def number(value: float | None) -> str:
     """Return a number with six decimals, "" for none."""
-    return "" if value is None or value != value else f"{value:.6f}".replace("-0.000000", "0.000000")
+    return (
+        "" if value is None or value != value else f"{value:.6f}".replace("-0.000000", "0.000000")
+    )

@@ -241,8 +241,10 @@ class Beside:
     datasets: tuple[DatasetInfo, ...] = ()  # as they were on the machine that ran
     pretrainings: tuple[Pretraining, ...] = ()
     receipts: dict[str, str] = field(default_factory=dict)  # row: what its fine-tuning took over
-    gaps: dict[str, tuple[str, ...]] = field(default_factory=dict)  # row: kinds of layers its weights lack
-    choices: dict[str, str] = field(default_factory=dict)  # row: which recipes of a grid its runs chose
+    # row: kinds of layers its weights lack
+    gaps: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # row: which recipes of a grid its runs chose
+    choices: dict[str, str] = field(default_factory=dict)
     other_source: tuple[str, ...] = ()  # which finished jobs today's source files did not make
     overrides: tuple[str, ...] = ()  # what --set changed, as typed
     curves: dict[str, Curves] = field(default_factory=dict)  # of pretrainings, by row
@@ -255,7 +257,8 @@ class Beside:
     absent: tuple[str, ...] = ()  # which clouds are left out, and why
     read: tuple[Ingredient, ...] = ()  # of the mixture, in its order
     defaults: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the methods' parameters
-    submissions: tuple[str, ...] = ()  # what was predicted for a challenge's server, and how to get it
+    # what was predicted for a challenge's server, and how to get it
+    submissions: tuple[str, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)  # commit, versions, device, date
 
     def __post_init__(self) -> None:
@@ -270,7 +273,9 @@ class Extras(Beside):
 
     notes: tuple[str, ...] = ()
     panels: tuple[Panel, ...] = ()
-    published: pd.DataFrame | None = None  # results/published/*.csv together, read as text or numbers
+    published: pd.DataFrame | None = (
+        None  # results/published/*.csv together, read as text or numbers
+    )
     errata: str = ""  # results/published/errata.md
     reference: pd.DataFrame | None = None  # results/reference.csv, likewise
     tracked: pd.DataFrame | None = None  # rows of learning curves, columns of `bench.record.CURVE`

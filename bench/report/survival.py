@@ -35,7 +35,11 @@ def _pairs(scene: Scene) -> Iterator[tuple[int, int, list[str]]]:
     sections = scene.protocol.finetune
     for alike, one in enumerate(sections):
         for each, other in enumerate(sections):
-            if one.tune or not other.tune or (one.dataset, one.split) != (other.dataset, other.split):
+            if (
+                one.tune
+                or not other.tune
+                or (one.dataset, one.split) != (other.dataset, other.split)
+            ):
                 continue
             differs = _differing(scene, alike, each)
             if differs is not None:

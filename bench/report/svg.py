@@ -22,16 +22,23 @@ from bench.errors import printable
 
 INK, SOFT, GRID, PAPER = "#1c2430", "#5b6675", "#e3e7ec", "#ffffff"
 THEME = {
-    INK: f"var(--ink,{INK})", SOFT: f"var(--soft,{SOFT})", GRID: f"var(--line,{GRID})",
+    INK: f"var(--ink,{INK})",
+    SOFT: f"var(--soft,{SOFT})",
+    GRID: f"var(--line,{GRID})",
     PAPER: f"var(--card,{PAPER})",
-}  # fmt: skip
+}
 SPACE, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 NARROW, WIDE = 1.2, 1.6  # pixels of a point: text of 9 points is never below 10.8 pixels
 SHARED = ("fill", "stroke", "stroke-width", "clip-path", "font-size", "text-anchor")
 DOTS, PIXELS = 110, 8e5  # of pictures inside a figure: per inch, and in all at most
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 COLOUR = re.compile(r"#[0-9a-f]{6}")
-DEFAULT = {"stroke-linejoin": "round", "stroke-linecap": "butt", "text-anchor": "start", "fill": THEME[INK]}
+DEFAULT = {
+    "stroke-linejoin": "round",
+    "stroke-linecap": "butt",
+    "text-anchor": "start",
+    "fill": THEME[INK],
+}
 
 
 def themed(figure: Figure, name: str, title: str) -> str:
@@ -46,18 +53,27 @@ def themed(figure: Figure, name: str, title: str) -> str:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
         width, height = figure.get_size_inches()
-        dots = min(DOTS, (PIXELS / (width * height)) ** 0.5)  # of pictures inside; all else has none
+        # of pictures inside; all else has none
+        dots = min(DOTS, (PIXELS / (width * height)) ** 0.5)
         figure.savefig(made, format="svg", transparent=True, dpi=dots, metadata=nothing)
     root = Tree.fromstring(made.getvalue())
     _, _, width, height = map(float, root.attrib["viewBox"].split())
     name, title = re.sub(r"[^\w-]", "_", name), printable(title)
     ids = _short_ids(root, name)
-    out = Tree.Element("svg", {
-        "xmlns": SPACE[1:-1], "viewBox": f"0 0 {_short(width)} {_short(height)}", "role": "img",
-        "aria-labelledby": f"{name}-title", "fill": THEME[INK], "font-family": "system-ui,sans-serif",
-        "stroke-linejoin": "round", "stroke-linecap": "butt",
-        "style": f"width:100%;min-width:{width * NARROW:.0f}px;max-width:{width * WIDE:.0f}px;height:auto",
-    })  # fmt: skip
+    out = Tree.Element(
+        "svg",
+        {
+            "xmlns": SPACE[1:-1],
+            "viewBox": f"0 0 {_short(width)} {_short(height)}",
+            "role": "img",
+            "aria-labelledby": f"{name}-title",
+            "fill": THEME[INK],
+            "font-family": "system-ui,sans-serif",
+            "stroke-linejoin": "round",
+            "stroke-linecap": "butt",
+            "style": f"width:100%;min-width:{width * NARROW:.0f}px;max-width:{width * WIDE:.0f}px;height:auto",
+        },
+    )
     Tree.SubElement(out, "title", {"id": f"{name}-title"}).text = title
     for child in root:
         out.extend(_lean(child, ids))
@@ -95,7 +111,9 @@ def _lean(element: Tree.Element, ids: dict[str, str]) -> Iterator[Tree.Element]:
 
 
 def _unseen(kept: dict[str, str]) -> bool:
-    return not kept.get("d") or (kept.get("fill") == "none" and kept.get("stroke", "none") == "none")
+    return not kept.get("d") or (
+        kept.get("fill") == "none" and kept.get("stroke", "none") == "none"
+    )
 
 
 def _attributes(element: Tree.Element, ids: dict[str, str]) -> dict[str, str]:
@@ -163,7 +181,9 @@ def _aligned(element: Tree.Element) -> list[Tree.Element]:
     that the page may not have. What their beginnings, middles or ends share is how they were aligned.
     """
     children = list(element)
-    lines = [c for c in children if c.tag == f"{SPACE}text" and "text-anchor" not in c.get("style", "")]
+    lines = [
+        c for c in children if c.tag == f"{SPACE}text" and "text-anchor" not in c.get("style", "")
+    ]
     if len(lines) < 2 or len(lines) != len([c for c in children if c.tag == f"{SPACE}text"]):
         return children
     placed = [re.findall(r"-?[\d.]+", line.get("transform", "")) for line in lines]

@@ -44,7 +44,9 @@ def views(layout: Layout) -> list[View]:
 def _table(scene: Scene, pivot: Pivot, notes: Footnotes, errata: Errata) -> Table:
     below = not {"row", "section", "fraction"} & {*pivot.view.lines}  # counts that all lines share
     usual = _usual(scene, pivot, COLUMNS if below else LINES)
-    why = {row: _why(scene, row, notes) for row in pivot.rows if row in scene.protocol.published_only}
+    why = {
+        row: _why(scene, row, notes) for row in pivot.rows if row in scene.protocol.published_only
+    }
     entries = _entries(scene, pivot, usual, COLUMNS if below else LINES, notes, errata)
     networks = "row" in pivot.view.lines and (
         "network" in pivot.view.facts or headings.several_networks(scene, pivot)
@@ -100,7 +102,12 @@ def _entries(
 
 
 def _lines(
-    scene: Scene, pivot: Pivot, entries: Entries, n: dict[Place, str], why: dict[str, str], networks: bool
+    scene: Scene,
+    pivot: Pivot,
+    entries: Entries,
+    n: dict[Place, str],
+    why: dict[str, str],
+    networks: bool,
 ) -> list[Line]:
     """Return the lines of the scores, what is about their rows before them."""
     labels, made = headings.labels(scene, pivot, LINES), []
@@ -112,13 +119,17 @@ def _lines(
         scores = [entries.get((place, column), Entry()) for column in pivot.columns]
         words, found = (*labels[place], *network), (*about, *scores)
         letter = why.get(rows[0], "")
-        made.append(Line(words, found, n.get(place, ""), rows[0], "quoted" if letter else "", letter))
+        made.append(
+            Line(words, found, n.get(place, ""), rows[0], "quoted" if letter else "", letter)
+        )
     return made
 
 
 def _counts(n: dict[Place, str], pivot: Pivot, labels: int) -> Line:
     """Return the line of counts below a table of which all lines are of the same cases."""
-    return Line((COUNTS,) + ("",) * (labels - 1), tuple(Entry(n[c]) for c in pivot.columns), kind="n")
+    return Line(
+        (COUNTS,) + ("",) * (labels - 1), tuple(Entry(n[c]) for c in pivot.columns), kind="n"
+    )
 
 
 def _below(entries: Sequence[Entry]) -> str:

@@ -81,7 +81,9 @@ class Line:
     entries: tuple[Entry, ...]
     n: str = ""
     row: str = ""  # whose it is; none where the rows stand in the columns
-    kind: Literal["", "quoted", "n"] = ""  # a row that nobody here runs; the counts below the columns
+    kind: Literal["", "quoted", "n"] = (
+        ""  # a row that nobody here runs; the counts below the columns
+    )
     note: str = ""  # letter of a footnote at its label
 
     @property
@@ -148,9 +150,12 @@ def lines_of(rows: Iterable[Sequence[str | Entry]]) -> tuple[Line, ...]:
 
 
 def grid(
-    head: Sequence[str], rows: Iterable[Sequence[str | Entry]], title: str = "", caption: str = "",
+    head: Sequence[str],
+    rows: Iterable[Sequence[str | Entry]],
+    title: str = "",
+    caption: str = "",
     words: Sequence[int] = (),
-) -> Table:  # fmt: skip
+) -> Table:
     """Return a table of words and numbers that are in print already.
 
     Args:
@@ -160,13 +165,17 @@ def grid(
         caption: below it.
         words: the numbers of the columns, counted from 0, that hold words.
     """
-    columns = tuple(Column((h,), "left" if i in words else "score") for i, h in enumerate(head) if i)
+    columns = tuple(
+        Column((h,), "left" if i in words else "score") for i, h in enumerate(head) if i
+    )
     return Table(title, caption, (head[0],), columns, (("", lines_of(rows)),), counted=False)
 
 
 def with_lines(table: Table, *groups: tuple[str, Sequence[Line]]) -> Table:
     """Return a table with these groups of lines: of each its heading, "" for none."""
-    return replace(table, groups=tuple((heading, tuple(lines)) for heading, lines in groups if lines))
+    return replace(
+        table, groups=tuple((heading, tuple(lines)) for heading, lines in groups if lines)
+    )
 
 
 @dataclass(frozen=True)
@@ -189,7 +198,8 @@ def head(table: Table, form: Form, columns: Sequence[str]) -> list[str]:
         columns: the heading of each column, not escaped.
     """
     cells = [
-        (form.italic(form.text(text)) if column.quoted else form.text(text)) + form.letter(column.note)
+        (form.italic(form.text(text)) if column.quoted else form.text(text))
+        + form.letter(column.note)
         for text, column in zip(columns, table.columns, strict=True)
     ]
     return [*map(form.text, table.stubs), *cells, *([form.text(COUNTS)] if table.counted else [])]
@@ -222,6 +232,9 @@ def padded(rows: Sequence[Sequence[str]], table: Table, least: int = 0) -> list[
     left = [*[True] * len(table.stubs), *(column.kind == "left" for column in table.columns), False]
     widths = [max(least, *map(len, column)) for column in zip(*rows, strict=True)]
     return [
-        [c.ljust(w) if words else c.rjust(w) for c, w, words in zip(row, widths, left, strict=False)]
+        [
+            c.ljust(w) if words else c.rjust(w)
+            for c, w, words in zip(row, widths, left, strict=False)
+        ]
         for row in rows
     ]

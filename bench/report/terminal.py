@@ -40,7 +40,9 @@ def _part(part: Part, width: int) -> list[str]:
             caption = "" if part.scores else printable(part.caption)
             return ["\n".join(filter(None, (printable(part.title), _grid(part, width), caption)))]
         case Notes():
-            return ["\n".join(f"{_letter(n.letter)} {printable(n.text)}".strip() for n in part.notes)]
+            return [
+                "\n".join(f"{_letter(n.letter)} {printable(n.text)}".strip() for n in part.notes)
+            ]
     return []
 
 
@@ -52,8 +54,12 @@ def _legend(tables: Sequence[Table]) -> str:
     words = [best] if any(e.mark for e in entries) else []
     words += ["± over runs"] if any(e.sd for e in entries) else []
     words += ["in brackets the gain"] if any(e.gain for e in entries) else []
-    n = [line.n for line in lines] + [e.mean for line in lines if line.kind == "n" for e in line.entries]
-    return "; ".join([*words, counted(n).rstrip("."), "shares in percent, distances in mm, volumes in ml"])
+    n = [line.n for line in lines] + [
+        e.mean for line in lines if line.kind == "n" for e in line.entries
+    ]
+    return "; ".join(
+        [*words, counted(n).rstrip("."), "shares in percent, distances in mm, volumes in ml"]
+    )
 
 
 def _grid(table: Table, width: int) -> str:
@@ -82,7 +88,9 @@ def _cuts(widths: Sequence[int], left: int, width: int) -> list[list[int]]:
     return blocks
 
 
-def _block(cells: Sequence[Sequence[str]], groups: Sequence[tuple[int, str]], at: Sequence[int]) -> str:
+def _block(
+    cells: Sequence[Sequence[str]], groups: Sequence[tuple[int, str]], at: Sequence[int]
+) -> str:
     lines = ["  ".join(row[i] for i in at) for row in cells]
     text = [line.rstrip() for line in lines]
     for number, heading in reversed(groups):

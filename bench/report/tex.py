@@ -13,20 +13,43 @@ from bench.report.tabular import Entry, Form, Table, body, head
 from bench.report.text import title_of
 
 SPECIAL = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     '"': "''",  # \textquotedbl exists in T1 fonts only
-    "[": "{[}", "]": "{]}", "*": "{*}",  # after \\ a bare [ or * would be read as its argument
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",  # after \\ a bare [ or * would be read as its argument
     "`": r"\textasciigrave{}",
-    "\n": " ", "\r": " ", "\t": " ", "\N{NO-BREAK SPACE}": "~",
-    "±": r"\ensuremath{\pm}", "\N{MINUS SIGN}": r"\ensuremath{-}",
-    "\N{MULTIPLICATION SIGN}": r"\ensuremath{\times}", "\N{EM DASH}": r"\textemdash{}",
-    "\N{EN DASH}": r"\textendash{}", "†": r"\textsuperscript{\dag}", "·": r"\textperiodcentered{}",
-    "→": r"\ensuremath{\rightarrow}", "…": r"\ldots{}", "\N{MICRO SIGN}": r"\ensuremath{\mu}",
-    "≤": r"\ensuremath{\leq}", "≥": r"\ensuremath{\geq}", "°": r"\ensuremath{^\circ}",
+    "\n": " ",
+    "\r": " ",
+    "\t": " ",
+    "\N{NO-BREAK SPACE}": "~",
+    "±": r"\ensuremath{\pm}",
+    "\N{MINUS SIGN}": r"\ensuremath{-}",
+    "\N{MULTIPLICATION SIGN}": r"\ensuremath{\times}",
+    "\N{EM DASH}": r"\textemdash{}",
+    "\N{EN DASH}": r"\textendash{}",
+    "†": r"\textsuperscript{\dag}",
+    "·": r"\textperiodcentered{}",
+    "→": r"\ensuremath{\rightarrow}",
+    "…": r"\ldots{}",
+    "\N{MICRO SIGN}": r"\ensuremath{\mu}",
+    "≤": r"\ensuremath{\leq}",
+    "≥": r"\ensuremath{\geq}",
+    "°": r"\ensuremath{^\circ}",
     "✓": r"\ensuremath{\surd}",
-}  # fmt: skip
+}
 
 
 # what pdfLaTeX prints by itself: Latin letters but those that its old font lacks, and some punctuation
@@ -73,7 +96,11 @@ def _part(part: Part) -> list[str]:
             return [f"{{\\footnotesize {text}\\par}}" if small else f"{text}\\par\\smallskip"]
         case Table():
             title = [_heading(part.title)] if part.title else []
-            return [*title, tabular(part), f"\\par\\smallskip{{\\footnotesize {escape(part.caption)}\\par}}"]
+            return [
+                *title,
+                tabular(part),
+                f"\\par\\smallskip{{\\footnotesize {escape(part.caption)}\\par}}",
+            ]
         case Notes():
             lines = [f"\\textbf{{{escape(part.heading)}.}}"] if part.heading else []
             lines += map(_note, part.notes)
@@ -97,7 +124,10 @@ def tabular(table: Table) -> str:
     """Return one table as a bare ``tabular``."""
     kinds = "".join({"check": "c", "left": "l"}.get(column.kind, "r") for column in table.columns)
     left, n = len(table.stubs), [""] * table.counted
-    lines = [f"\\begin{{tabular}}{{@{{}}{'l' * left}{kinds}{'r' * table.counted}@{{}}}}", "\\toprule"]
+    lines = [
+        f"\\begin{{tabular}}{{@{{}}{'l' * left}{kinds}{'r' * table.counted}@{{}}}}",
+        "\\toprule",
+    ]
     for level in table.heads:
         cells, rules, at = [""] * left, "", left + 1
         for heading, span in level:

@@ -39,7 +39,11 @@ def _part(part: Part) -> list[str]:
         case Text():
             return [TEXTS.get(part.kind, "{}").format(_md(part.text))]
         case Table():
-            return [f"### {_md(part.title)}" if part.title else "", _md_table(part), _md(part.caption)]
+            return [
+                f"### {_md(part.title)}" if part.title else "",
+                _md_table(part),
+                _md(part.caption),
+            ]
         case Notes():
             lines = "\n".join(map(_md_line, part.notes))
             return [f"### {_md(part.heading)}" if part.heading else "", lines]
@@ -66,7 +70,9 @@ def _md_table(table: Table) -> str:
         rows += [[f"**{heading}**"] + [""] * (len(rows[0]) - 1)] if heading else []
         rows += lines
     first, *others = padded(rows, table, 3)
-    right = [False] * len(table.stubs) + [column.kind != "left" for column in table.columns] + [True]
+    right = (
+        [False] * len(table.stubs) + [column.kind != "left" for column in table.columns] + [True]
+    )
     rule = ["-" * (len(c) - r) + ":" * r for c, r in zip(first, right, strict=False)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (first, rule, *others))
 

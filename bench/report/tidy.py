@@ -14,10 +14,30 @@ from bench.report.footnotes import state
 from bench.report.scene import Scene
 
 CSV_COLUMNS = (
-    "row", "method", "network", "section", "dataset", "split", "evaluation", "fraction", "target", "metric",
-    "unit", "mean", "sd", "n_runs", "n_patients", "n_cases", "values", "undefined", "penalised", "failed",
-    "published", "difference", "state",
-)  # fmt: skip
+    "row",
+    "method",
+    "network",
+    "section",
+    "dataset",
+    "split",
+    "evaluation",
+    "fraction",
+    "target",
+    "metric",
+    "unit",
+    "mean",
+    "sd",
+    "n_runs",
+    "n_patients",
+    "n_cases",
+    "values",
+    "undefined",
+    "penalised",
+    "failed",
+    "published",
+    "difference",
+    "state",
+)
 
 
 def tidy(scene: Scene) -> str:
@@ -50,16 +70,37 @@ def _tidy_line(scene: Scene, key: Key) -> tuple[str, ...]:
     cell = found or Cell()
     printed = scene.printed(key)
     return (
-        *map(spreadsheet.cell, (
-            key.row, known.method if known else "", known.network if known else "",
-            scene.protocol.sections[key.section], place.dataset, place.split, place.evaluation,
-            str(key.fraction), "mean" if key.target == MEAN else key.target, key.metric,
-            scene.unit(key.metric),
-        )),
-        spreadsheet.number(cell.mean), spreadsheet.number(cell.sd),
-        *map(str, (cell.runs, cell.patients, cell.cases, cell.values, cell.undefined, cell.penalised,
-                   cell.failed)),
+        *map(
+            spreadsheet.cell,
+            (
+                key.row,
+                known.method if known else "",
+                known.network if known else "",
+                scene.protocol.sections[key.section],
+                place.dataset,
+                place.split,
+                place.evaluation,
+                str(key.fraction),
+                "mean" if key.target == MEAN else key.target,
+                key.metric,
+                scene.unit(key.metric),
+            ),
+        ),
+        spreadsheet.number(cell.mean),
+        spreadsheet.number(cell.sd),
+        *map(
+            str,
+            (
+                cell.runs,
+                cell.patients,
+                cell.cases,
+                cell.values,
+                cell.undefined,
+                cell.penalised,
+                cell.failed,
+            ),
+        ),
         spreadsheet.number(printed.number if printed else None),
         spreadsheet.number(minus_published(scene, key)),
         "published" if key.row in scene.protocol.published_only else state(scene, key, found),
-    )  # fmt: skip
+    )

@@ -12,12 +12,8 @@ from matplotlib.figure import Figure
 
 from bench.report.canvas import INK, SOFT, height, new
 
-HEAD, TITLE, NOTE, SIDE = (
-    11.0,
-    8.5,
-    7.5,
-    7.5,
-)  # points: of a block's heading, a title, what is below it, names
+# points: of a block's heading, a title, what is below it, names
+HEAD, TITLE, NOTE, SIDE = (11.0, 8.5, 7.5, 7.5)
 PITCH = 1.25 / 72  # inches of a line of text, for each point of its size
 LETTER = 0.6 / 72  # inches of a letter, likewise; DejaVu Sans is wider than what a page shows
 
@@ -46,7 +42,9 @@ class Size:
     columns: int
     wide: float
     tall: float
-    left: float = 0.5  # for the numbers of the axis; between columns of a shared one there is ``gap``
+    left: float = (
+        0.5  # for the numbers of the axis; between columns of a shared one there is ``gap``
+    )
     right: float = 0.15  # for names
     below: float = 0.42
     gap: float | None = None
@@ -74,14 +72,23 @@ def tiled(
         for number, tile in enumerate(block.tiles):
             row, column = divmod(number, size.columns)
             box = (size.left + column * step, tall - rows[row] - size.tall, size.wide, size.tall)
-            ax = figure.add_axes((box[0] / size.width, box[1] / tall, box[2] / size.width, box[3] / tall))
+            ax = figure.add_axes(
+                (box[0] / size.width, box[1] / tall, box[2] / size.width, box[3] / tall)
+            )
             _title(ax, tile)
             ax.tick_params(labelsize=7.5, pad=2)
             made[-1].append(ax)
     if handles:
         corner = (0.5 * size.left / size.width, 0.0)
-        figure.legend(handles=list(handles), loc="lower left", bbox_to_anchor=corner, ncols=across,
-                      frameon=False, borderaxespad=0.2, fontsize=8.5)  # fmt: skip
+        figure.legend(
+            handles=list(handles),
+            loc="lower left",
+            bbox_to_anchor=corner,
+            ncols=across,
+            frameon=False,
+            borderaxespad=0.2,
+            fontsize=8.5,
+        )
     return figure, made
 
 
@@ -94,7 +101,10 @@ def _tops(blocks: Sequence[Block], size: Size) -> tuple[list[tuple[float, list[f
         at += 0.06 if block.heading else 0.0
         for first in range(0, len(block.tiles), size.columns):
             row = block.tiles[first : first + size.columns]
-            at += max(height(t.title) * TITLE * PITCH + height(t.note) * NOTE * PITCH for t in row) + 0.1
+            at += (
+                max(height(t.title) * TITLE * PITCH + height(t.note) * NOTE * PITCH for t in row)
+                + 0.1
+            )
             rows.append(at)
             at += size.tall + size.below
         found.append((top, rows))
@@ -113,12 +123,22 @@ def _title(ax: Axes, tile: Tile) -> None:
     """Put title and note above a plot, lines of each below one another."""
     at = 4.0
     looks: list[tuple[str, float, dict[str, Any]]] = [
-        (tile.note, NOTE, {"color": SOFT}), (tile.title, TITLE, {"fontweight": "bold"}),
-    ]  # fmt: skip
+        (tile.note, NOTE, {"color": SOFT}),
+        (tile.title, TITLE, {"fontweight": "bold"}),
+    ]
     for text, points, look in looks:
         if text:
-            ax.annotate(text, (0, 1), (0, at), "axes fraction", "offset points", fontsize=points, va="bottom",
-                        linespacing=1.1, **look)  # fmt: skip
+            ax.annotate(
+                text,
+                (0, 1),
+                (0, at),
+                "axes fraction",
+                "offset points",
+                fontsize=points,
+                va="bottom",
+                linespacing=1.1,
+                **look,
+            )
             at += height(text) * points * 1.25
     ax.set_label(tile.title)
 
@@ -168,18 +188,41 @@ def name_ends(ax: Axes, ends: Sequence[End], points: float = SIDE) -> None:
     tall = ax.get_position().height * figure.get_size_inches()[1]
     wide = ax.get_position().width * figure.get_size_inches()[0]
     inside = ax.transData + ax.transAxes.inverted()
-    placed = sorted(((*inside.transform((end.x, end.y)), end) for end in ends), key=lambda one: one[1])
+    placed = sorted(
+        ((*inside.transform((end.x, end.y)), end) for end in ends), key=lambda one: one[1]
+    )
     sizes = [height(end.name) * points * PITCH for *_, end in placed]
     centres = spread([min(max(y, 0.0), 1.0) * tall for _, y, _ in placed], sizes)
     for (x, y, end), centre in zip(placed, centres, strict=True):
         y, level = min(max(y, 0.0), 1.0), centre / tall
         x = min(x, 1.0)
-        leader: dict[str, Any] = {"transform": ax.transAxes, "color": end.look["color"], "clip_on": False}
-        ax.plot([x, 1 + 0.03 / wide, 1 + 0.12 / wide], [y, y, level], linewidth=0.6, alpha=0.7, **leader)
+        leader: dict[str, Any] = {
+            "transform": ax.transAxes,
+            "color": end.look["color"],
+            "clip_on": False,
+        }
+        ax.plot(
+            [x, 1 + 0.03 / wide, 1 + 0.12 / wide], [y, y, level], linewidth=0.6, alpha=0.7, **leader
+        )
         sample = [1 + 0.12 / wide, 1 + 0.19 / wide, 1 + 0.26 / wide]
-        ax.plot(sample, [level] * 3, markersize=4, linewidth=1.6, markevery=[1], **{**end.look, **leader})
-        ax.text(1 + 0.31 / wide, level, end.name, transform=ax.transAxes, fontsize=points, color=INK,
-                va="center_baseline" if height(end.name) == 1 else "center", linespacing=1.1)  # fmt: skip
+        ax.plot(
+            sample,
+            [level] * 3,
+            markersize=4,
+            linewidth=1.6,
+            markevery=[1],
+            **{**end.look, **leader},
+        )
+        ax.text(
+            1 + 0.31 / wide,
+            level,
+            end.name,
+            transform=ax.transAxes,
+            fontsize=points,
+            color=INK,
+            va="center_baseline" if height(end.name) == 1 else "center",
+            linespacing=1.1,
+        )
 
 
 def spread(wanted: Sequence[float], sizes: Sequence[float]) -> list[float]:

@@ -11,11 +11,35 @@ from bench.report.scene import Scene
 from bench.report.verdicts import Against, Place
 
 CSV_COLUMNS = (
-    "row", "baseline", "section", "fraction", "metric", "unit", "control", "difference", "low", "high", "p",
-    "p_holm", "verdict", "why", "patients", "pretrainings", "seeds", "sd_patient", "sd_run", "sd_residual",
-    "df", "detectable", "bootstrap_low", "bootstrap_high", "p_sign_flip", "published_difference",
-    "p_equivalent", "p_equivalent_holm",
-)  # fmt: skip
+    "row",
+    "baseline",
+    "section",
+    "fraction",
+    "metric",
+    "unit",
+    "control",
+    "difference",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+    "verdict",
+    "why",
+    "patients",
+    "pretrainings",
+    "seeds",
+    "sd_patient",
+    "sd_run",
+    "sd_residual",
+    "df",
+    "detectable",
+    "bootstrap_low",
+    "bootstrap_high",
+    "p_sign_flip",
+    "published_difference",
+    "p_equivalent",
+    "p_equivalent_holm",
+)
 
 
 def verdicts_csv(scene: Scene, places: Sequence[Place]) -> str:
@@ -32,12 +56,34 @@ def verdicts_csv(scene: Scene, places: Sequence[Place]) -> str:
 def _line(scene: Scene, one: Against) -> tuple[object, ...]:
     c = one.judged.comparison
     return (
-        one.key.row, one.baseline, scene.protocol.sections[one.key.section], one.key.fraction, one.key.metric,
-        scene.unit(one.key.metric), int(one.control), c.difference, c.low, c.high, c.p, one.judged.p,
-        one.judged.verdict, one.judged.why, c.patients, c.pretrainings, c.seeds, c.sd_patient, c.sd_run,
-        c.sd_residual, c.df, c.detectable, *one.check, one.flips, one.published,
-        c.p_equivalent, one.judged.p_equivalent,
-    )  # fmt: skip
+        one.key.row,
+        one.baseline,
+        scene.protocol.sections[one.key.section],
+        one.key.fraction,
+        one.key.metric,
+        scene.unit(one.key.metric),
+        int(one.control),
+        c.difference,
+        c.low,
+        c.high,
+        c.p,
+        one.judged.p,
+        one.judged.verdict,
+        one.judged.why,
+        c.patients,
+        c.pretrainings,
+        c.seeds,
+        c.sd_patient,
+        c.sd_run,
+        c.sd_residual,
+        c.df,
+        c.detectable,
+        *one.check,
+        one.flips,
+        one.published,
+        c.p_equivalent,
+        one.judged.p_equivalent,
+    )
 
 
 def _cell(value: object) -> str:

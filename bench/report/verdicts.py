@@ -91,7 +91,9 @@ def judging(scene: Scene, section: int) -> str:
 def _family(family: list[Against]) -> tuple[Against, ...]:
     """Return comparisons with the verdicts that they have together, the largest difference first."""
     made = stats.judged([one.judged.comparison for one in family])
-    both = [Against(**vars(one) | {"judged": judged}) for one, judged in zip(family, made, strict=True)]
+    both = [
+        Against(**vars(one) | {"judged": judged}) for one, judged in zip(family, made, strict=True)
+    ]
     return tuple(sorted(both, key=lambda one: -one.difference))
 
 
@@ -122,7 +124,9 @@ def _at(scene: Scene, section: int, fraction: int, metric: str) -> tuple[list[Ag
         if known is None or not scene.has(row, section):
             continue
         near = scene.nearest[row, section]
-        if near is None or (near[0] == row or not (method_pretrains(known) or known.init or variant)):
+        if near is None or (
+            near[0] == row or not (method_pretrains(known) or known.init or variant)
+        ):
             continue
         key = Key(row, section, fraction, MEAN, metric)
         made = None if near[1] and not variant else beside(scene, key, near[0])
@@ -150,10 +154,15 @@ def beside(scene: Scene, key: Key, baseline: str) -> Against | None:
     sign = _sign(scene, key.metric)
     gap = sign * (ours.number - theirs.number) if ours and theirs else None
     return Against(
-        key, baseline, stats.Judged(one, float("nan"), one.verdict, one.why),
-        stats.bootstrap(values, clusters, seeds=seeds), _flips(one, values), gap,
-        scene.is_control(key.row), within,
-    )  # fmt: skip
+        key,
+        baseline,
+        stats.Judged(one, float("nan"), one.verdict, one.why),
+        stats.bootstrap(values, clusters, seeds=seeds),
+        _flips(one, values),
+        gap,
+        scene.is_control(key.row),
+        within,
+    )
 
 
 def region(scene: Scene, key: Key) -> stats.Region | None:
@@ -209,7 +218,9 @@ def differences(
     The mean over targets is of those that are defined for both in that patient and run.
     """
     ours, theirs = scene.cells.scores(key), scene.cells.scores(other)
-    return None if ours is None or theirs is None else differences_of(scene, key, other, ours, theirs)
+    return (
+        None if ours is None or theirs is None else differences_of(scene, key, other, ours, theirs)
+    )
 
 
 def differences_of(

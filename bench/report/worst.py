@@ -21,7 +21,9 @@ def sections(scene: Scene) -> list[Section]:
     made = (_of_section(scene, section) for section in range(len(scene.protocol.finetune)))
     tables = tuple(table for table in made if table is not None)
     title = "Worst cases, by patient"
-    return [Section(title, tables, "worst", "Worst cases", folded=True, forms=PAGE)] if tables else []
+    return (
+        [Section(title, tables, "worst", "Worst cases", folded=True, forms=PAGE)] if tables else []
+    )
 
 
 def _of_section(scene: Scene, section: int) -> Table | None:
@@ -55,7 +57,9 @@ def _of_section(scene: Scene, section: int) -> Table | None:
         for at in order
     ]
     title = f"{scene.labels[section]}, {fraction} % of the labels, {metric_title(metric)}"
-    return grid(HEAD, lines, title, f"Of {len(patients)} test patients, mean over runs.", words=(2, 3))
+    return grid(
+        HEAD, lines, title, f"Of {len(patients)} test patients, mean over runs.", words=(2, 3)
+    )
 
 
 def _of(scores: np.ndarray) -> str:
@@ -70,5 +74,6 @@ def _by_row(scene: Scene, place: Key) -> dict[str, dict[str, float]]:
     scores = {row: scene.cells.scores(place._replace(row=row)) for row in rows}
     return {
         row: dict(zip(known.patients, patients_of(known).tolist(), strict=True))
-        for row, known in scores.items() if known is not None
-    }  # fmt: skip
+        for row, known in scores.items()
+        if known is not None
+    }

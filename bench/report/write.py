@@ -29,15 +29,30 @@ if TYPE_CHECKING:
 
 WIDTH = 120  # characters of a terminal
 NOTED = [  # columns of which the notes speak
-    "section", "row", "fraction", "seed", "params", "pretrain", "init", "split_hash", "task", "n_train",
-    "status", "patient", "case",
-]  # fmt: skip
+    "section",
+    "row",
+    "fraction",
+    "seed",
+    "params",
+    "pretrain",
+    "init",
+    "split_hash",
+    "task",
+    "n_train",
+    "status",
+    "patient",
+    "case",
+]
 
 
 def write(
-    protocol: Protocol, records: pd.DataFrame, to: Path, extras: Extras | None = None, figures: bool = True,
+    protocol: Protocol,
+    records: pd.DataFrame,
+    to: Path,
+    extras: Extras | None = None,
+    figures: bool = True,
     plain: bool = False,
-) -> ReportPaths:  # fmt: skip
+) -> ReportPaths:
     """Draw a report from rows alone and return where its files are.
 
     Args:

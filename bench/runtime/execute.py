@@ -28,9 +28,20 @@ from bench.runtime.sources import EARLIER, changed, note, sources, unfinished
 from bench.store import Store
 
 BUGS = (
-    ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, ImportError, LookupError,
-    NameError, RuntimeError, StopIteration, SyntaxError, TypeError, ValueError,
-)  # fmt: skip
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    EOFError,
+    ImportError,
+    LookupError,
+    NameError,
+    RuntimeError,
+    StopIteration,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 
 
 FAILURES = (BenchError, MemoryError, OSError, *BUGS)
@@ -54,9 +65,13 @@ Together = Callable[[], AbstractContextManager[None]]
 
 
 def execute(
-    out: str, job: str, run: RunOptions, stopping: Callable[[], bool] = lambda: False,
-    together: Together = nullcontext, explain: Callable[[str], str] = str,
-) -> Outcome:  # fmt: skip
+    out: str,
+    job: str,
+    run: RunOptions,
+    stopping: Callable[[], bool] = lambda: False,
+    together: Together = nullcontext,
+    explain: Callable[[str], str] = str,
+) -> Outcome:
     """Do one job unless it is done or somebody else does it; score it as this run asks, whoever did it.
 
     A mistake or a bug fails this job only; its reason and its log stay in ``DIR/work/<id>``.
@@ -116,7 +131,9 @@ def _begin(store: Store, job: str, how: _How) -> Outcome:
     except BenchError as error:  # or did somebody publish it just now, and clear its description?
         return Outcome(job, "done") if store.done(job) else Outcome(job, "failed", str(error))
     needs = lacking(store, described.needs, how.run.after)
-    if needs:  # only a cluster's queue starts a job after a need that failed; the need keeps the reason
+    if (
+        needs
+    ):  # only a cluster's queue starts a job after a need that failed; the need keeps the reason
         return Outcome(job, "failed", f"needs {needs[0]}, which is not done")
     try:
         claim = store.claim(job)
@@ -203,17 +220,28 @@ def _work(store: Store, claim: Claim, job: Job, how: _How, file: _Log) -> None:
         before, earlier = unfinished(store.begun_by(claim.job), made_by), set[str]()
         if before.differ and not how.run.keep_unfinished:
             store.drop_unfinished(claim)
-            file.say(f"another state of {', '.join(before.differ)} left this unfinished: begun anew")
+            file.say(
+                f"another state of {', '.join(before.differ)} left this unfinished: begun anew"
+            )
         else:
             earlier.update(before.differ, before.earlier)
         if earlier:
-            file.say(f"goes on with what another state of {', '.join(sorted(earlier))} left unfinished")
+            file.say(
+                f"goes on with what another state of {', '.join(sorted(earlier))} left unfinished"
+            )
         store.begin(claim, note(made_by, earlier))
         keep_pages()
         context = Context[Any](
-            store, claim, job, how.run, made, log=file.say, stopping=how.stopping,
-            fresh=lambda manifest: changed(manifest) == (), earlier=store.spent(claim.job),
-        )  # fmt: skip
+            store,
+            claim,
+            job,
+            how.run,
+            made,
+            log=file.say,
+            stopping=how.stopping,
+            fresh=lambda manifest: changed(manifest) == (),
+            earlier=store.spent(claim.job),
+        )
         peak = Peak()
         try:
             with how.together():
@@ -225,9 +253,12 @@ def _work(store: Store, claim: Claim, job: Job, how: _How, file: _Log) -> None:
         context.facts["seconds"] = round(context.seconds, 3)
         context.facts |= peak.facts(how.run.loaders)
         manifest = {
-            **job.plain(), "id": claim.job, "attempts": claim.number, **context.facts,
+            **job.plain(),
+            "id": claim.job,
+            "attempts": claim.number,
+            **context.facts,
             "provenance": circumstances,
-        }  # fmt: skip
+        }
         file.say(f"done in {context.facts['seconds']:.1f} s")
         (made / "log.txt").write_bytes((store.work / claim.job / "log.txt").read_bytes())
         store.publish(claim, made, manifest)
@@ -298,7 +329,10 @@ class _Log:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if error is not None:  # what ends the process: its controller only sees an exit code
             self.say("".join(traceback.format_exception(error)))

@@ -18,7 +18,8 @@ from bench.process import environment
 PROCESS = Path("/proc/self")
 SLACK = 4.0  # MB that a process may grow by between two looks
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # malloc.h of glibc
-MAPPED = (2**30, 2**25)  # bytes from which an array is mapped by itself; older glibc takes 32 MiB at most
+# bytes from which an array is mapped by itself; older glibc takes 32 MiB at most
+MAPPED = (2**30, 2**25)
 TUNABLES, UNCACHED = "GLIBC_TUNABLES", "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"
 STARTING = Lock()
 KEPT = {TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 64 << 20}  # bytes
@@ -86,7 +87,9 @@ class Peak:
         found = {}
         own = _status().get("VmHWM") if self._own else None
         largest = _of_children()
-        if own is not None and (not children or largest > self._children):  # else an earlier job's was larger
+        if own is not None and (
+            not children or largest > self._children
+        ):  # else an earlier job's was larger
             found["peak_memory_mb"] = round(own + children * largest, 1)
         held = self._cuda.max_memory_allocated() if self._cuda is not None else 0
         if held:  # else the job used no device

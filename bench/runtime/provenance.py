@@ -47,9 +47,13 @@ def provenance(made_by: Mapping[str, str], threads: int) -> dict[str, Any]:
     from bench import distributed  # with it comes torch
 
     return {
-        **_fixed(), "source": source_hash(made_by), "sources": dict(made_by), "threads": threads,
-        "processes": distributed.size(), "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }  # fmt: skip
+        **_fixed(),
+        "source": source_hash(made_by),
+        "sources": dict(made_by),
+        "threads": threads,
+        "processes": distributed.size(),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
 
 
 def versions() -> str:
@@ -95,12 +99,20 @@ def tree(root: Path = ROOT) -> Tree:
     Args:
         root: the clone's own folder; a folder inside another project's clone has no commit.
     """
-    top, commit = (*_git(root, "rev-parse", "--show-toplevel", "--short=12", "HEAD").splitlines(), "", "")[:2]
+    top, commit = (
+        *_git(root, "rev-parse", "--show-toplevel", "--short=12", "HEAD").splitlines(),
+        "",
+        "",
+    )[:2]
     if not commit or Path(top).resolve() != root.resolve():
         return Tree()
-    listed = _git(root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *MAKES)
+    listed = _git(
+        root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *MAKES
+    )
     names = [
-        entry[3:] for entry in listed.split("\0") if entry and (entry[:2] != "??" or entry.endswith(".py"))
+        entry[3:]
+        for entry in listed.split("\0")
+        if entry and (entry[:2] != "??" or entry.endswith(".py"))
     ]
     digest = hashlib.sha256()
     for name in sorted(names):
@@ -114,8 +126,12 @@ def _git(root: Path, *arguments: str) -> str:
     try:
         ran = subprocess.run(
             ["git", "--no-optional-locks", "-C", str(root), *arguments],
-            capture_output=True, text=True, errors="surrogateescape", timeout=20, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=20,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return ran.stdout if ran.returncode == 0 else ""

@@ -33,12 +33,32 @@ ROOT = Path(__file__).resolve().parents[2]
 # Reached by imports and nothing that could change a number: they look plugins up, keep files and processes
 # in order, say what went wrong, who is cited; a protocol's words and the versions are in a job's id already.
 APART = {
-    "bench.atomic", "bench.blame", "bench.claims", "bench.data.parts", "bench.digest", "bench.document",
-    "bench.errors", "bench.imports", "bench.job", "bench.jobs.context", "bench.jobs.kind",
-    "bench.jobs.training_kind", "bench.nets.catalog", "bench.nets.table", "bench.plugins", "bench.pool",
-    "bench.process", "bench.protocol", "bench.ranges", "bench.registry", "bench.schema", "bench.source",
-    "bench.store", "bench.typed", "bench.workers",
-}  # fmt: skip
+    "bench.atomic",
+    "bench.blame",
+    "bench.claims",
+    "bench.data.parts",
+    "bench.digest",
+    "bench.document",
+    "bench.errors",
+    "bench.imports",
+    "bench.job",
+    "bench.jobs.context",
+    "bench.jobs.kind",
+    "bench.jobs.training_kind",
+    "bench.nets.catalog",
+    "bench.nets.table",
+    "bench.plugins",
+    "bench.pool",
+    "bench.process",
+    "bench.protocol",
+    "bench.ranges",
+    "bench.registry",
+    "bench.schema",
+    "bench.source",
+    "bench.store",
+    "bench.typed",
+    "bench.workers",
+}
 DECLARE = {kind.__module__ for kind in KINDS.values()}  # what a kind of job is, not what it does
 OPEN = {"bench", "bench.jobs"}  # packages that import more than whoever needs a module of theirs
 OUTSIDE = "plugin:"  # begins the name of a file from outside: its content is in the ids of jobs
@@ -96,7 +116,8 @@ class _File:
 
 
 _parsed_files: dict[Path, _File] = {}
-_ran: dict[Path, _File] = {}  # in a worker: the state that it imported, whatever was looked at since
+# in a worker: the state that it imported, whatever was looked at since
+_ran: dict[Path, _File] = {}
 
 
 def sources(job: Mapping[str, Any], *, again: bool = True) -> dict[str, str]:
@@ -120,7 +141,9 @@ def sources(job: Mapping[str, Any], *, again: bool = True) -> dict[str, str]:
     while paths or modules:
         for module in modules:
             paths += () if module.startswith(left_out) else _paths(module, looked)
-        read = [(path, _parsed(path, again)) for path in dict.fromkeys(paths) if path not in recorded]
+        read = [
+            (path, _parsed(path, again)) for path in dict.fromkeys(paths) if path not in recorded
+        ]
         recorded |= {path: file.recorded for path, file in read}
         paths, modules = [], [module for _, file in read for module in file.imports or ()]
     files = {named.get(path) or _name(path): digest for path, digest in recorded.items()}
@@ -185,7 +208,11 @@ def changed(manifest: Mapping[str, Any]) -> tuple[str, ...] | None:
     facts = _facts(manifest)
     inside = [name for name in recorded if name not in facts and not name.startswith(OUTSIDE)]
     now = {name: ours.get(name) or _path(name) for name in inside}
-    lost = {name for name, path in now.items() if path is None or _digest(path) != bytes_of(recorded[name])}
+    lost = {
+        name
+        for name, path in now.items()
+        if path is None or _digest(path) != bytes_of(recorded[name])
+    }
     if manifest["kind"] in KINDS and any(" " in recorded[name] for name in lost):
         with suppress(BenchError):  # a file that is no Python now has no meaning
             lost = {*_unlike({name: recorded[name] for name in inside}, _inside(sources(manifest)))}
@@ -222,7 +249,9 @@ def _digests(recorded: str) -> tuple[str, ...]:
 
 def _inside(made_by: Mapping[str, str]) -> dict[str, str]:
     """Return what does not come from outside and is no row of the table."""
-    return {name: digest for name, digest in made_by.items() if not name.startswith((OUTSIDE, FACTS))}
+    return {
+        name: digest for name, digest in made_by.items() if not name.startswith((OUTSIDE, FACTS))
+    }
 
 
 def _left_out(job: Mapping[str, Any]) -> tuple[str, ...]:
@@ -234,11 +263,17 @@ def _left_out(job: Mapping[str, Any]) -> tuple[str, ...]:
 
 def names(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield kind and name of the method, the network and the data sets that a job's spec names."""
-    method, net, data = spec.get("method"), spec.get("network"), spec.get("data", spec.get("dataset"))
+    method, net, data = (
+        spec.get("method"),
+        spec.get("network"),
+        spec.get("data", spec.get("dataset")),
+    )
     parts = [*(data if isinstance(data, list) else [data]), *spec.get("tests", ())]
     named = [("method", method.get("name") if isinstance(method, dict) else None)]
     named += [("network", net.get("network") if isinstance(net, dict) else None)]
-    named += [("dataset", part.get("dataset") if isinstance(part, dict) else part) for part in parts]
+    named += [
+        ("dataset", part.get("dataset") if isinstance(part, dict) else part) for part in parts
+    ]
     yield from ((kind, name) for kind, name in dict.fromkeys(named) if isinstance(name, str))
 
 
@@ -256,8 +291,12 @@ def _plugins(job: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """Yield the files of a job's plugins, each with the name that it is known by."""
     for kind, name in names(job["spec"]):
         if (plugin := plugins.known(kind).get(name)) is not None:
-            yield from ((path, f"{OUTSIDE}{file_name}") for file_name, path in plugins.files(plugin).items())
-        elif kind in ROOMS and name.isidentifier():  # a data set that is only a folder in MSD layout has none
+            yield from (
+                (path, f"{OUTSIDE}{file_name}") for file_name, path in plugins.files(plugin).items()
+            )
+        elif (
+            kind in ROOMS and name.isidentifier()
+        ):  # a data set that is only a folder in MSD layout has none
             path = registry.file(kind, name, own=True).resolve()
             if path.is_file():
                 yield path, f"{kind}s/{path.name}"
@@ -292,7 +331,9 @@ def _parsed(path: Path, again: bool) -> _File:
         raise BenchError(f"{path}: cannot be read ({error.strerror}); mend it") from None
     except (SyntaxError, ValueError, RecursionError) as error:  # null bytes, another encoding
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise BenchError(f"{path}{line}: is no Python ({getattr(error, 'msg', error)}); mend it") from None
+        raise BenchError(
+            f"{path}{line}: is no Python ({getattr(error, 'msg', error)}); mend it"
+        ) from None
     return file if again else _ran.setdefault(path, file)
 
 

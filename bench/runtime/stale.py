@@ -21,7 +21,8 @@ from bench.schema import SPEC
 from bench.store import Store, read_json
 
 AGAIN = "they count as done; --redo changed does them again"
-SOURCE = re.compile(r'"source": "([0-9a-f]{16})"')  # in a spec; that of a manifest's provenance does no harm
+# in a spec; that of a manifest's provenance does no harm
+SOURCE = re.compile(r'"source": "([0-9a-f]{16})"')
 NAMED = 5  # files that a line names
 SETS = 3  # of files, with a line each; more are told in one line
 
@@ -42,7 +43,9 @@ class Stale:
 
 def finished(store: Store) -> dict[str, dict[str, Any]]:
     """Return the manifest of every published job by id; one that is damaged is none."""
-    return _manifests(store, (file.parent.name for file in sorted(store.jobs.glob("*/manifest.json"))))
+    return _manifests(
+        store, (file.parent.name for file in sorted(store.jobs.glob("*/manifest.json")))
+    )
 
 
 def plugin_digests(out: Path) -> set[str]:
@@ -69,7 +72,8 @@ def stale(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Stale]:
     Args:
         manifests: by id; what a job needs and is not among them counts as up to date.
     """
-    judged: dict[str, tuple[frozenset[str], bool | None]] = {}  # files that differ, own? None: not recorded
+    # files that differ, own? None: not recorded
+    judged: dict[str, tuple[frozenset[str], bool | None]] = {}
 
     def judge(job: str) -> frozenset[str]:
         if job not in judged:
@@ -83,8 +87,9 @@ def stale(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Stale]:
         judge(job)
     return {
         job: Stale(job, str(manifests[job].get("kind")), tuple(sorted(files)), bool(own))
-        for job, (files, own) in judged.items() if files or own is None
-    }  # fmt: skip
+        for job, (files, own) in judged.items()
+        if files or own is None
+    }
 
 
 def wanted(store: Store, jobs: Iterable[str]) -> dict[str, Stale]:
@@ -141,13 +146,21 @@ def unfinished(store: Store, jobs: Iterable[Job], keep: bool = False) -> list[st
         step = store.progress(job.id).get("step")
         if step and not store.owner(job.id) and (files := differ(store, job)):
             named = _named(files)
-            then = "it goes on (--keep-unfinished)" if keep else "it begins anew; --keep-unfinished goes on"
-            said.append(f"{job.kind} {job.id}: another state of {named} made its first {step} steps; {then}")
+            then = (
+                "it goes on (--keep-unfinished)"
+                if keep
+                else "it begins anew; --keep-unfinished goes on"
+            )
+            said.append(
+                f"{job.kind} {job.id}: another state of {named} made its first {step} steps; {then}"
+            )
     return said
 
 
 def _named(files: Sequence[str]) -> str:
-    return ", ".join(files[:NAMED]) + (f" and {len(files) - NAMED} more" if len(files) > NAMED else "")
+    return ", ".join(files[:NAMED]) + (
+        f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+    )
 
 
 def _counts(jobs: Iterable[Stale]) -> str:
@@ -229,7 +242,9 @@ def _read_now(store: Store, manifests: Mapping[str, Mapping[str, Any]]) -> dict[
     return found
 
 
-def set_aside(store: Store, jobs: Iterable[str], waiting: Callable[[str], None] = lambda who: None) -> Redo:
+def set_aside(
+    store: Store, jobs: Iterable[str], waiting: Callable[[str], None] = lambda who: None
+) -> Redo:
     """Take away what is stale among some jobs and all that stands on it; return what was taken and left.
 
     What stands on others goes first, so that one that is killed here leaves nothing that looks up to date

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-Precision = Literal["none", "ieee", "tf32", "bf16"]  # of float32 products; none: as the wider one says
+# of float32 products; none: as the wider one says
+Precision = Literal["none", "ieee", "tf32", "bf16"]
 DEVICES = ("cpu", "cuda")
 # Where torch keeps a switch that is an attribute, the wider before the narrower: setting one resets others.
 PLACES = {
@@ -66,12 +67,18 @@ class Switches:
         found: dict[str, Any] = {name: attrgetter(place)(torch) for name, place in PLACES.items()}
         kernels = torch.backends.cuda
         return cls(
-            threads=torch.get_num_threads(), dtype=str(torch.get_default_dtype()).removeprefix("torch."),
-            device=str(torch.get_default_device()), gradients=torch.is_grad_enabled(),
-            anomalies=torch.is_anomaly_enabled(), autocast=any(map(torch.is_autocast_enabled, DEVICES)),
-            deterministic=torch.are_deterministic_algorithms_enabled(), flash=kernels.flash_sdp_enabled(),
-            efficient=kernels.mem_efficient_sdp_enabled(), plain=kernels.math_sdp_enabled(), **found,
-        )  # fmt: skip
+            threads=torch.get_num_threads(),
+            dtype=str(torch.get_default_dtype()).removeprefix("torch."),
+            device=str(torch.get_default_device()),
+            gradients=torch.is_grad_enabled(),
+            anomalies=torch.is_anomaly_enabled(),
+            autocast=any(map(torch.is_autocast_enabled, DEVICES)),
+            deterministic=torch.are_deterministic_algorithms_enabled(),
+            flash=kernels.flash_sdp_enabled(),
+            efficient=kernels.mem_efficient_sdp_enabled(),
+            plain=kernels.math_sdp_enabled(),
+            **found,
+        )
 
     def set(self) -> None:
         """Set all of them, and what has no switch: small numbers are kept, NumPy warns as it does."""

@@ -28,11 +28,22 @@ if TYPE_CHECKING:
 
     from bench.plan import Cell
 
-JUDGED = ("dice", "accuracy")  # the metrics by which sections are judged, the first that a record has
+# the metrics by which sections are judged, the first that a record has
+JUDGED = ("dice", "accuracy")
 READ = [
-    "section", "dataset", "network", "row", "init", "fraction", "fold", "pretrain_seed", "seed", "patient",
-    "metric", "value",
-]  # fmt: skip
+    "section",
+    "dataset",
+    "network",
+    "row",
+    "init",
+    "fraction",
+    "fold",
+    "pretrain_seed",
+    "seed",
+    "patient",
+    "metric",
+    "value",
+]
 # Medians over the tracked studies of this project (a test recomputes them): small networks, Dice.
 PRIOR = {"few": Noise(0.005, 0.005, 0.026), "all": Noise(0.003, 0.001, 0.011)}
 FEW = 50  # percent of the labels up to which they count as few
@@ -65,7 +76,8 @@ class Sight:
     comparisons: int  # rows that are compared with scratch
     patients: int  # that are tested, as far as known
     runs: int  # pairs of a pretraining and its fine-tuning
-    sees: float | None  # the least difference that four of five such studies call better; None: none
+    # the least difference that four of five such studies call better; None: none
+    sees: float | None
     goal: float
     needs_runs: int | None  # with these patients; None: out of reach
     needs_patients: int | None  # with these runs
@@ -83,12 +95,12 @@ class Sight:
         yield f"  {self.section}, {self.fraction} % of the labels"
         counts = f"{counted(self.comparisons, 'comparison')}, {self.patients} test patients, {self.runs} runs"
         hours = "" if self.hours is None else f", {duration(3600 * self.hours)} of this processor"
-        seen = "no difference" if self.sees is None else f"differences from {self.sees:.1f} points on"
+        seen = (
+            "no difference" if self.sees is None else f"differences from {self.sees:.1f} points on"
+        )
         yield f"    as written: sees {seen} ({counts}{hours})"
         yield f"    for {_points(self.goal)}: {' or '.join(self._ways()) or 'out of reach on this data'}"
-        parts = (
-            f"patient {self.noise.patient:.1f}, run {self.noise.run:.1f}, residual {self.noise.residual:.1f}"
-        )
+        parts = f"patient {self.noise.patient:.1f}, run {self.noise.run:.1f}, residual {self.noise.residual:.1f}"
         yield f"    noise of a difference: {parts} points, from {self.source}"
 
     def _ways(self) -> Iterator[str]:
@@ -125,19 +137,32 @@ def _places(plan: Plan, protocol: Protocol) -> dict[tuple[str, int], list[Cell]]
     found: dict[tuple[str, int], list[Cell]] = {}
     for cell in plan.cells[protocol.name]:
         if cell.wanted:
-            found.setdefault((str(cell.columns["section"]), int(cell.columns["fraction"])), []).append(cell)
-    return dict(sorted(found.items(), key=lambda pair: (protocol.sections.index(pair[0][0]), pair[0][1])))
+            found.setdefault(
+                (str(cell.columns["section"]), int(cell.columns["fraction"])), []
+            ).append(cell)
+    return dict(
+        sorted(found.items(), key=lambda pair: (protocol.sections.index(pair[0][0]), pair[0][1]))
+    )
 
 
 def _sight(  # noqa: PLR0913 - what a place is
-    plan: Plan, protocol: Protocol, section: str, fraction: int, cells: list[Cell],
-    costs: dict[str, float | None], goal: float,
-) -> Iterator[Sight]:  # fmt: skip
+    plan: Plan,
+    protocol: Protocol,
+    section: str,
+    fraction: int,
+    cells: list[Cell],
+    costs: dict[str, float | None],
+    goal: float,
+) -> Iterator[Sight]:
     compared = [cell for cell in cells if _is_compared(protocol, cell)]
     if not compared:
         return
     rows = {cell.row for cell in compared}
-    runs = {(c.columns["pretrain_seed"], c.columns["seed"]) for c in compared if c.row == compared[0].row}
+    runs = {
+        (c.columns["pretrain_seed"], c.columns["seed"])
+        for c in compared
+        if c.row == compared[0].row
+    }
     pretrainings = {c.columns["init"] for c in compared if c.row == compared[0].row}
     columns = compared[0].columns
     known = _nearest(protocol.name, str(columns["dataset"]), str(columns["network"]), fraction)
@@ -147,28 +172,43 @@ def _sight(  # noqa: PLR0913 - what a place is
     one_pretraining = len(pretrainings) < 2
     sees = inf if one_pretraining else detectable(noise, patients, len(runs), len(rows))
     jobs = {job for cell in cells for job in (cell.pretrain, cell.finetune, cell.evaluate) if job}
-    seconds = [costs.get(job) for job in jobs | {need for job in jobs for need in plan.jobs[job].needs}]
+    seconds = [
+        costs.get(job) for job in jobs | {need for job in jobs for need in plan.jobs[job].needs}
+    ]
     yield Sight(
-        protocol=protocol.name, section=section, fraction=fraction, comparisons=len(rows), patients=patients,
+        protocol=protocol.name,
+        section=section,
+        fraction=fraction,
+        comparisons=len(rows),
+        patients=patients,
         runs=1 if one_pretraining else len(runs),
-        sees=100 * sees if isfinite(sees) else None, goal=goal,
+        sees=100 * sees if isfinite(sees) else None,
+        goal=goal,
         needs_runs=needed_runs(least, noise, patients, len(rows)),
-        needs_patients=None if one_pretraining else needed_patients(least, noise, len(runs), len(rows)),
+        needs_patients=None
+        if one_pretraining
+        else needed_patients(least, noise, len(runs), len(rows)),
         hours=None if None in seconds else sum(s or 0.0 for s in seconds) / 3600,
         noise=Noise(*(100 * part for part in (noise.patient, noise.run, noise.residual))),
-        source=known.source if known else "no tracked record of this data set: a prior, the median of all",
-    )  # fmt: skip
+        source=known.source
+        if known
+        else "no tracked record of this data set: a prior, the median of all",
+    )
 
 
 def _is_compared(protocol: Protocol, cell: Cell) -> bool:
     """Tell whether a cell's row is compared with scratch, and is no control."""
     row, _ = row_of(protocol, cell.row)
-    return row is not None and not is_control(protocol, cell.row) and cell.columns["init"] != "random"
+    return (
+        row is not None and not is_control(protocol, cell.row) and cell.columns["init"] != "random"
+    )
 
 
 def _tested(cells: Sequence[Cell], row: str) -> int:
     """Return the test patients of a row over all folds; 0 where nobody knows."""
-    by_fold = {c.columns["fold"]: c.patients[2] for c in cells if c.row == row and len(c.patients) > 2}
+    by_fold = {
+        c.columns["fold"]: c.patients[2] for c in cells if c.row == row and len(c.patients) > 2
+    }
     return sum(by_fold.values())
 
 
@@ -176,9 +216,17 @@ def _nearest(protocol: str, dataset: str, network: str, fraction: int) -> Known 
     """Return the tracked noise that is most alike, a protocol's own first; None: of no such data set."""
 
     def distance(known: Known) -> tuple[bool, float, bool]:
-        return known.network != network, abs(log(known.fraction / fraction)), known.protocol != protocol
+        return (
+            known.network != network,
+            abs(log(known.fraction / fraction)),
+            known.protocol != protocol,
+        )
 
-    return min((known for known in tracked(RESULTS) if known.dataset == dataset), key=distance, default=None)
+    return min(
+        (known for known in tracked(RESULTS) if known.dataset == dataset),
+        key=distance,
+        default=None,
+    )
 
 
 @lru_cache(maxsize=4)
@@ -189,13 +237,17 @@ def tracked(results: Path) -> tuple[Known, ...]:
     found = list[Known]()
     for file in sorted(results.glob("*/records/*.parquet")):
         table = read_rows(file, COLUMNS)[READ]
-        places = _judged(table).groupby(["section", "dataset", "network", "fraction"], observed=True)
+        places = _judged(table).groupby(
+            ["section", "dataset", "network", "fraction"], observed=True
+        )
         for (_, dataset, network, fraction), place in places:
             comparisons = list(_comparisons(place))
             noise = noise_of(comparisons)
             if noise is not None:
                 patients = max(one.patients for one in comparisons)
-                found.append(Known(file.stem, str(dataset), str(network), int(fraction), noise, patients))
+                found.append(
+                    Known(file.stem, str(dataset), str(network), int(fraction), noise, patients)
+                )
     return tuple(found)
 
 
@@ -209,7 +261,9 @@ def _judged(table: pd.DataFrame) -> pd.DataFrame:
 def _comparisons(place: pd.DataFrame) -> Iterator[stats.Comparison]:
     """Yield each pretrained row beside the scratch row of its network, patients x runs."""
     plain = place[~place["row"].str.endswith(")")]
-    by_run = plain.groupby(["row", "init", "pretrain_seed", "seed", "patient"], observed=True)["value"].mean()
+    by_run = plain.groupby(["row", "init", "pretrain_seed", "seed", "patient"], observed=True)[
+        "value"
+    ].mean()
     scores = by_run.reset_index()
     scratch = scores[scores["init"].eq("random")]
     for _, base in scratch.groupby("row", observed=True):
@@ -220,7 +274,8 @@ def _comparisons(place: pd.DataFrame) -> Iterator[stats.Comparison]:
             if len({before for before, _ in runs}) < 2:
                 continue
             difference = (
-                wide[runs].to_numpy() - ours.loc[:, [seed for _, seed in runs]].reindex(wide.index).to_numpy()
+                wide[runs].to_numpy()
+                - ours.loc[:, [seed for _, seed in runs]].reindex(wide.index).to_numpy()
             )
             clusters, seeds = zip(*runs, strict=True)
             yield stats.compared(difference, clusters, None, seeds=seeds)

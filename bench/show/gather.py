@@ -36,19 +36,37 @@ if TYPE_CHECKING:
 
     from bench.plan import Plan
 
-UNSCORED = "predicted, but its scores for this protocol (or its guard's word) are not there; run it again"
+UNSCORED = (
+    "predicted, but its scores for this protocol (or its guard's word) are not there; run it again"
+)
 POINTS = 100  # of a fine-tuning's curve
 HUGE = 1e15  # beyond it nothing is drawn or printed
 FINISHED = {
-    **MANIFEST, **DESCRIBED,
+    **MANIFEST,
+    **DESCRIBED,
     "method?": str,
     "figure?": {"term": str, "says": str, "chance?": str, "rises?": bool},
-    "receipt?": {"matched": int, "share": float, "parameters": int, "missing": [str], "left_random": int,
-                 "reshaped": [{"name": str, "how": str}], "gaps?": [str], "left_open?": str},
+    "receipt?": {
+        "matched": int,
+        "share": float,
+        "parameters": int,
+        "missing": [str],
+        "left_random": int,
+        "reshaped": [{"name": str, "how": str}],
+        "gaps?": [str],
+        "left_open?": str,
+    },
     "choice?": {"best": int, "scores": [float], "settings": [str]},
-    "provenance?": {"packages": dict, "date": str, "commit?": str, "modified?": bool, "changed?": str,
-                    "source?": str, "sources?": {"*": str}},
-}  # fmt: skip
+    "provenance?": {
+        "packages": dict,
+        "date": str,
+        "commit?": str,
+        "modified?": bool,
+        "changed?": str,
+        "source?": str,
+        "sources?": {"*": str},
+    },
+}
 Chains = list[tuple[Any, dict[str, dict[str, Any]]]]  # a cell, and the jobs it stands on by id
 
 
@@ -132,14 +150,15 @@ def costs(found: Chains, table: pd.DataFrame) -> Iterator[Cost]:
     for (row, stage), jobs in per.items():
         made = list(jobs.values())
         yield Cost(
-            row, f"{stage} ({len(made)} jobs)" if len(made) > 1 else stage,
+            row,
+            f"{stage} ({len(made)} jobs)" if len(made) > 1 else stage,
             seconds=sum(m["seconds"] for m in made),
             memory_mb=_largest([m.get("peak_memory_mb") for m in made]),
             device_mb=_largest([m["peak_device_mb"] for m in made if "peak_device_mb" in m]),
             steps=sum(m.get("steps", 0) for m in made) or None,
             samples=sum(m.get("samples", 0) for m in made) or None,
             voxels=sum(m.get("voxels", 0) for m in made) or None,
-        )  # fmt: skip
+        )
 
 
 def _largest(peaks: list[float | None]) -> float | None:
@@ -155,7 +174,8 @@ def pretrainings(found: Chains, jobs: Mapping[str, Job]) -> list[Pretraining]:
         found: cells and the manifests behind them, which count the cases.
         jobs: the plan's, by id.
     """
-    read: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}  # row, mixture: cases and unlabelled by job
+    # row, mixture: cases and unlabelled by job
+    read: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
     for cell, job, described in _behind(found, "pretrain"):
         if job in jobs and "cases" in described:
             # older manifests do not count the unlabelled ones
@@ -163,9 +183,8 @@ def pretrainings(found: Chains, jobs: Mapping[str, Job]) -> list[Pretraining]:
             read.setdefault((cell.row, cell.pretrain), {})[job] = counts
     alike: dict[Pretraining, list[str]] = {}
     for (row, name), by_job in read.items():
-        specs: list[PretrainSpec] = [
-            jobs[job].spec for job in by_job
-        ]  # folds and seeds differ in what they read
+        # folds and seeds differ in what they read
+        specs: list[PretrainSpec] = [jobs[job].spec for job in by_job]
         cases, unlabelled = zip(*by_job.values(), strict=True)
         training, steps = specs[0].pretrain, [spec.pretrain.steps or 0 for spec in specs]
         one = Pretraining(
@@ -222,8 +241,12 @@ def _read(spec: PretrainSpec, needs: list[Path], roots: dict[str, str]) -> tuple
 
 def datasets(protocol: Protocol, plan: Plan) -> Iterator[DatasetInfo]:
     """Yield what is known of every data set that a protocol reads and that is on this machine."""
-    made = [plan.spec(c.pretrain, PretrainSpec).data for c in plan.cells[protocol.name] if c.pretrain]
-    names = dict.fromkeys([*(t.dataset for t in protocol.finetune), *(e.dataset for d in made for e in d)])
+    made = [
+        plan.spec(c.pretrain, PretrainSpec).data for c in plan.cells[protocol.name] if c.pretrain
+    ]
+    names = dict.fromkeys(
+        [*(t.dataset for t in protocol.finetune), *(e.dataset for d in made for e in d)]
+    )
     for name in names:
         if name in plan.roots:
             root = Path(plan.roots[name])
@@ -245,7 +268,10 @@ def receipts(found: Chains) -> dict[str, str]:
 
 def gaps(found: Chains) -> dict[str, tuple[str, ...]]:
     """Return, of each row whose weights lack kinds of layers or stages of the encoder, which."""
-    lacking = ((cell.row, described.get("receipt", {})) for cell, _, described in _behind(found, "finetune"))
+    lacking = (
+        (cell.row, described.get("receipt", {}))
+        for cell, _, described in _behind(found, "finetune")
+    )
     return {row: tuple(receipt["gaps"]) for row, receipt in lacking if receipt.get("gaps")}
 
 
@@ -257,8 +283,14 @@ def choices(found: Chains) -> dict[str, str]:
         tunings = {job: made for job, made in chain.items() if made["kind"] == "finetune"}
         chosen = [made["choice"] for made in tunings.values() if "choice" in made]
         if chosen:
-            runs.setdefault(cell.row, {}).setdefault((cell.section, int(cell.fraction)), []).extend(chosen)
-            seconds = {job: made.get("seconds", 0.0) for job, made in tunings.items() if "choice" not in made}
+            runs.setdefault(cell.row, {}).setdefault((cell.section, int(cell.fraction)), []).extend(
+                chosen
+            )
+            seconds = {
+                job: made.get("seconds", 0.0)
+                for job, made in tunings.items()
+                if "choice" not in made
+            }
             tried.setdefault(cell.row, {}).update(seconds)
     return {row: _choices(of, tried[row]) for row, of in runs.items()}
 
@@ -267,7 +299,9 @@ def _choices(of: Mapping[tuple[str, int], list[dict[str, Any]]], tried: Mapping[
     parts, count = [], 0
     for (section, fraction), choices in of.items():
         names = Counter(choice["settings"][choice["best"]] for choice in choices)
-        shown = "; ".join(f"{n} of {len(choices)} runs took {name}" for name, n in names.most_common())
+        shown = "; ".join(
+            f"{n} of {len(choices)} runs took {name}" for name, n in names.most_common()
+        )
         parts.append(f"{section}, {fraction} % of the labels: {shown}")
         count = max(count, *(len(choice["settings"]) for choice in choices))
     took = f"{len(tried)} fine-tunings, {duration(sum(tried.values()))}"
@@ -302,22 +336,37 @@ def leaks(plan: Plan, store: Store, protocol: str, table: pd.DataFrame) -> Itera
         sections.setdefault(cell.columns["dataset"], set()).add(cell.columns["section"])
     seen: set[tuple[str, str, str]] = set()
     for cell in plan.cells[protocol]:
-        job, row, dataset, section = cell.guard, cell.row, cell.columns["dataset"], cell.columns["section"]
-        if cell.pretrain is None or job is None or not store.done(job) or (row, section, job) in seen:
+        job, row, dataset, section = (
+            cell.guard,
+            cell.row,
+            cell.columns["dataset"],
+            cell.columns["section"],
+        )
+        if (
+            cell.pretrain is None
+            or job is None
+            or not store.done(job)
+            or (row, section, job) in seen
+        ):
             continue
         seen.add((row, section, job))
         found = guard.read(store.jobs / job)
         own = tested.get(section, set()) if len(sections[dataset]) > 1 else set()
-        met = [k for k in found.leaks if k.test_dataset == dataset and (not own or k.test_case in own)]
+        met = [
+            k for k in found.leaks if k.test_dataset == dataset and (not own or k.test_case in own)
+        ]
         if not met:
             continue
         why = {k.test_case: k.why for k in reversed(met)}  # of a case found both ways, the first
         pretrained = {(k.dataset, k.case) for k in met}
         yield Leak(
-            row, section, len(own) or found.tests.get(dataset, 0),
-            tuple(f"{c} ({w})" for c, w in sorted(why.items())), len(pretrained),
+            row,
+            section,
+            len(own) or found.tests.get(dataset, 0),
+            tuple(f"{c} ({w})" for c, w in sorted(why.items())),
+            len(pretrained),
             plan.spec(cell.pretrain, PretrainSpec).leaks == "drop",
-        )  # fmt: skip
+        )
 
 
 def submissions(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:
@@ -347,7 +396,9 @@ def failures(found: Chains, table: pd.DataFrame, store: Store) -> Iterator[Failu
         for job in chain:
             why = None if store.done(job) else store.failure(job)
             if why is not None:
-                yield Failure(job, cell.row, why["reason"], why["log"], **place, attempts=why["attempts"])
+                yield Failure(
+                    job, cell.row, why["reason"], why["log"], **place, attempts=why["attempts"]
+                )
                 break
         else:
             if cell.job in holes and store.done(cell.job):
@@ -370,8 +421,14 @@ def curves(found: Chains, store: Store) -> dict[str, Curves]:
         seen.add(job)
         figure = described.get("figure") or {}
         aside = {figure.get("term"), figure.get("chance")} - {"step", "total"}
-        kept = logged(file).drop(columns=list(aside), errors="ignore").rename(columns={"total": "loss"})
-        drawn[cell.row] = {n: tuple(v if isfinite(v) else None for v in kept[n].tolist()) for n in kept}
+        kept = (
+            logged(file)
+            .drop(columns=list(aside), errors="ignore")
+            .rename(columns={"total": "loss"})
+        )
+        drawn[cell.row] = {
+            n: tuple(v if isfinite(v) else None for v in kept[n].tolist()) for n in kept
+        }
     return drawn
 
 
@@ -379,7 +436,9 @@ def courses(found: Chains, store: Store) -> Iterator[Course]:
     """Yield the loss of every finished fine-tuning, in few points: each is the mean of its neighbours."""
     for cell, job, made in _behind(found, "finetune"):
         file = store.jobs / job / "curve.csv"
-        if made.get("validation") is not None:  # one of a grid; the one that was chosen has its curve, too
+        if (
+            made.get("validation") is not None
+        ):  # one of a grid; the one that was chosen has its curve, too
             continue
         if file.exists():
             table = logged(file, "total")[["step", "total"]]
@@ -392,7 +451,9 @@ def courses(found: Chains, store: Store) -> Iterator[Course]:
 def thinned(values: np.ndarray, most: int) -> tuple[float, ...]:
     """Average neighbours until at most ``most`` are left; six digits each."""
     size = max(1, -(-len(values) // most))
-    return tuple(float(f"{values[at : at + size].mean():.6g}") for at in range(0, len(values), size))
+    return tuple(
+        float(f"{values[at : at + size].mean():.6g}") for at in range(0, len(values), size)
+    )
 
 
 def logged(file: Path, *columns: str) -> pd.DataFrame:

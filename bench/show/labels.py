@@ -16,9 +16,18 @@ from bench.plan import Cell, Plan
 from bench.store import Store, read_json, write_atomic
 
 SUFFIX = ".jobs.json"  # records/<protocol>.<scale>[-<of --set>].jobs.json
-SHAPE = {"jobs": {"*": {
-    "row": str, "dataset": str, "fraction?": int, "seed?": int, "fold?": int, "pretrain_seed?": int,
-}}}  # fmt: skip
+SHAPE = {
+    "jobs": {
+        "*": {
+            "row": str,
+            "dataset": str,
+            "fraction?": int,
+            "seed?": int,
+            "fold?": int,
+            "pretrain_seed?": int,
+        }
+    }
+}
 ROWS = 2  # that a label names of those which share a job
 
 
@@ -42,10 +51,16 @@ class Label:
 
 def labels(plan: Plan, protocol: str | None = None) -> dict[str, Label]:
     """Return what each job of a plan, or of one protocol in it, is called."""
-    cells = [cell for name, found in plan.cells.items() if protocol in (None, name) for cell in found]
+    cells = [
+        cell for name, found in plan.cells.items() if protocol in (None, name) for cell in found
+    ]
     several = len({cell.columns["fold"] for cell in cells}) > 1
-    seeds = {(cell.columns["pretrain_seed"], cell.columns["seed"]) for cell in cells if cell.pretrain}
-    crossed = len({before for before, _ in seeds}) > 1 and any(before != tuned for before, tuned in seeds)
+    seeds = {
+        (cell.columns["pretrain_seed"], cell.columns["seed"]) for cell in cells if cell.pretrain
+    }
+    crossed = len({before for before, _ in seeds}) > 1 and any(
+        before != tuned for before, tuned in seeds
+    )
     behind: dict[str, list[Cell]] = {}
     for cell in cells:
         for job in _behind(plan, cell):
@@ -53,7 +68,10 @@ def labels(plan: Plan, protocol: str | None = None) -> dict[str, Label]:
     for name, found in plan.beside.items():
         if protocol in (None, name):
             behind |= {job: [] for job in found.values() if job not in behind}
-    return {job: _label(plan, job, cells, several=several, crossed=crossed) for job, cells in behind.items()}
+    return {
+        job: _label(plan, job, cells, several=several, crossed=crossed)
+        for job, cells in behind.items()
+    }
 
 
 def _behind(plan: Plan, cell: Cell) -> Iterator[str]:
@@ -108,5 +126,8 @@ def known(store: Store) -> dict[str, Label] | None:
     found: dict[str, Label] = {}
     for file in files:
         left: dict[str, Any] = (read_json(file, SHAPE) or {}).get("jobs", {})
-        found |= {job: Label(**{k: v for k, v in label.items() if k in names}) for job, label in left.items()}
+        found |= {
+            job: Label(**{k: v for k, v in label.items() if k in names})
+            for job, label in left.items()
+        }
     return found if files else None

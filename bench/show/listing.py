@@ -14,7 +14,8 @@ from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError, printable
 from bench.typed import plain
 
-PLUGINS = {"methods": "method", "datasets": "dataset", "networks": "network"}  # their kind as plugins
+# their kind as plugins
+PLUGINS = {"methods": "method", "datasets": "dataset", "networks": "network"}
 COLUMNS = {  # of a person's table
     "methods": ("name", "title", "paper", "dims", "fidelity"),
     "datasets": ("name", "title", "modality", "splits", "licence"),
@@ -68,10 +69,15 @@ def _kind(what: str) -> tuple[Sequence[Any], Callable[[Any], Listed]]:
 def _method(name: str) -> Listed:
     method = registry.load("method", name)
     return {
-        "name": name, "title": method.title, "paper": method.paper, "dims": method.dims,
+        "name": name,
+        "title": method.title,
+        "paper": method.paper,
+        "dims": method.dims,
         "params": {f.name: getattr(method.Params(), f.name) for f in fields(method.Params)},
-        "networks": method.networks(), "source": asdict(method.source), "fidelity": method.fidelity,
-    }  # fmt: skip
+        "networks": method.networks(),
+        "source": asdict(method.source),
+        "fidelity": method.fidelity,
+    }
 
 
 def _dataset(name: str) -> Listed:
@@ -80,21 +86,31 @@ def _dataset(name: str) -> Listed:
 
 def _declared(name: str, dataset: Dataset) -> Listed:
     return {
-        "name": name, "title": dataset.title, "modality": dataset.modality,
-        "labels": {str(k): v for k, v in dataset.labels.items()}, "splits": [*dataset.splits, *splits.RULES],
-        "licence": dataset.licence, "source": asdict(dataset.source),
-    }  # fmt: skip
+        "name": name,
+        "title": dataset.title,
+        "modality": dataset.modality,
+        "labels": {str(k): v for k, v in dataset.labels.items()},
+        "splits": [*dataset.splits, *splits.RULES],
+        "licence": dataset.licence,
+        "source": asdict(dataset.source),
+    }
 
 
 def _mixture(name: str) -> Listed:
     from bench.protocol import mixture
 
     mixed = mixture.mixture(name)
-    parts = [{k: v for k, v in asdict(m).items() if v not in ("", None, {}, ())} for m in mixed.datasets]
+    parts = [
+        {k: v for k, v in asdict(m).items() if v not in ("", None, {}, ())} for m in mixed.datasets
+    ]
     return {
-        "name": name, "title": mixed.title, "source": mixed.source, "note": mixed.note,
-        "expected_cases": mixed.expected_cases, "datasets": parts,
-    }  # fmt: skip
+        "name": name,
+        "title": mixed.title,
+        "source": mixed.source,
+        "note": mixed.note,
+        "expected_cases": mixed.expected_cases,
+        "datasets": parts,
+    }
 
 
 def _protocol(path: Path) -> Listed:
@@ -102,10 +118,15 @@ def _protocol(path: Path) -> Listed:
 
     protocol = read(path)
     return {
-        "name": protocol.name, "title": protocol.title, "paper": protocol.paper, "table": protocol.table,
-        "file": path.relative_to(named.ROOT).as_posix(), "scales": ["paper", *protocol.scales],
-        "assumed": len(protocol.assumed), "deviations": len(protocol.deviations),
-    }  # fmt: skip
+        "name": protocol.name,
+        "title": protocol.title,
+        "paper": protocol.paper,
+        "table": protocol.table,
+        "file": path.relative_to(named.ROOT).as_posix(),
+        "scales": ["paper", *protocol.scales],
+        "assumed": len(protocol.assumed),
+        "deviations": len(protocol.deviations),
+    }
 
 
 def as_text(what: str, things: list[Listed]) -> str:
@@ -114,11 +135,19 @@ def as_text(what: str, things: list[Listed]) -> str:
 
     columns = (*COLUMNS[what], *(("from",) if any("from" in thing for thing in things) else ()))
     if what == "methods":  # the JSON has one number
-        either = {thing["name"] for thing in things if registry.load("method", thing["name"]).any_dims}
-        things = [{**thing, "dims": "2, 3"} if thing["name"] in either else thing for thing in things]
-    text = tabulate([[_cell(thing.get(key, "")) for key in columns] for thing in things], columns, "plain")
+        either = {
+            thing["name"] for thing in things if registry.load("method", thing["name"]).any_dims
+        }
+        things = [
+            {**thing, "dims": "2, 3"} if thing["name"] in either else thing for thing in things
+        ]
+    text = tabulate(
+        [[_cell(thing.get(key, "")) for key in columns] for thing in things], columns, "plain"
+    )
     if what == "datasets":
-        unpack = (f"{thing['name']}: {registry.load('dataset', thing['name']).unpack}" for thing in things)
+        unpack = (
+            f"{thing['name']}: {registry.load('dataset', thing['name']).unpack}" for thing in things
+        )
         text += "\n\n" + "\n".join(unpack)
     return text
 
@@ -129,7 +158,9 @@ def _cell(value: Any) -> str:
     if isinstance(value, dict) and "preset" in value:
         return f"{value['preset']} ({value['parameters'] / 1e6:.2f} M)"
     return (
-        str(value["dataset"]) if isinstance(value, dict) else printable("" if value is None else str(value))
+        str(value["dataset"])
+        if isinstance(value, dict)
+        else printable("" if value is None else str(value))
     )
 
 
@@ -159,11 +190,16 @@ def one_dataset(name: str, data: Path | None) -> Listed:
         for key, recipe in dataset.recipes.items()
     }
     thing = declared | {
-        "task": dataset.task, "channels": list(dataset.channels), "regions": plain(dataset.regions),
-        "recipes": recipes, "lists": [*dataset.lists], "source": plain(dataset.source),
-        "unpack": dataset.unpack, "folder": None if root is None else str(root),
+        "task": dataset.task,
+        "channels": list(dataset.channels),
+        "regions": plain(dataset.regions),
+        "recipes": recipes,
+        "lists": [*dataset.lists],
+        "source": plain(dataset.source),
+        "unpack": dataset.unpack,
+        "folder": None if root is None else str(root),
         "parts": {split: _parts(dataset, name, cases, split) for split in declared["splits"]},
-    }  # fmt: skip
+    }
     if cases is not None:
         thing["cases"], thing["patients"] = len(cases), len({case.patient for case in cases})
         thing["labelled"] = sum(case.label is not None for case in cases)
@@ -176,7 +212,11 @@ def _parts(
     if cases is None and split in splits.RULES:
         return "of the patients that are there"
     try:
-        folds = splits.listed(dataset, split) if cases is None else splits.folds(dataset, name, cases, split)
+        folds = (
+            splits.listed(dataset, split)
+            if cases is None
+            else splits.folds(dataset, name, cases, split)
+        )
     except BenchError as error:
         return str(error).removeprefix(f"{name}: ")
     return [{side: len(getattr(fold, side)) for side in splits.SIDES} for fold in folds]
@@ -188,18 +228,31 @@ def dataset_as_text(thing: Listed) -> str:
 
     where = "not on this machine, as far as --data or bench.toml say"
     if thing["folder"] is not None:
-        counts = f"{thing['cases']} cases of {thing['patients']} patients, {thing['labelled']} labelled"
+        counts = (
+            f"{thing['cases']} cases of {thing['patients']} patients, {thing['labelled']} labelled"
+        )
         where = f"{thing['folder']}: {counts}"
-    regions = (f"{region} = {' + '.join(map(str, values))}" for region, values in thing["regions"].items())
+    regions = (
+        f"{region} = {' + '.join(map(str, values))}" for region, values in thing["regions"].items()
+    )
     facts = {
-        "here": where, "unpack": "" if thing["folder"] else thing["unpack"], "task": thing["task"],
+        "here": where,
+        "unpack": "" if thing["folder"] else thing["unpack"],
+        "task": thing["task"],
         "modality": f"{thing['modality']}, channels {', '.join(thing['channels'])}",
         "labels": ", ".join(f"{value} {label}" for value, label in thing["labels"].items()),
-        "regions": ", ".join(regions), "lists": ", ".join(thing["lists"]), "licence": thing["licence"],
+        "regions": ", ".join(regions),
+        "lists": ", ".join(thing["lists"]),
+        "licence": thing["licence"],
         "source": thing["source"]["cite"],
-    }  # fmt: skip
+    }
     recipes = [
-        (name, ", ".join(f"{key} {_setting(value)}".removesuffix(" True") for key, value in stated.items()))
+        (
+            name,
+            ", ".join(
+                f"{key} {_setting(value)}".removesuffix(" True") for key, value in stated.items()
+            ),
+        )
         for name, stated in thing["recipes"].items()
     ]
     parts = [(split, *_sizes(folds)) for split, folds in thing["parts"].items()]

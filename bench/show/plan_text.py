@@ -71,7 +71,9 @@ def as_text(plan: Plan, store: Store, protocols: Sequence[Protocol], *, away: bo
     costs = _costs(plan, store, wanted, done, away)
     lines = []
     if plan.provisional:
-        lines.append("provisional: some data or weights are not on this machine, so ids and costs may change")
+        lines.append(
+            "provisional: some data or weights are not on this machine, so ids and costs may change"
+        )
     lines += _changed(plan, store)
     if len(protocols) > FEW:
         lines += _shared(plan, done, protocols)
@@ -93,7 +95,9 @@ def _costs(plan: Plan, store: Store, wanted: list[str], done: set[str], away: bo
 
 def _changed(plan: Plan, store: Store) -> list[str]:
     """Say which data is not what it was when it was prepared here: all that read it is to do again."""
-    unprepared = (j for j in plan.jobs.values() if isinstance(j.spec, PrepareSpec) and not store.done(j.id))
+    unprepared = (
+        j for j in plan.jobs.values() if isinstance(j.spec, PrepareSpec) and not store.done(j.id)
+    )
     todo = [job.plain()["spec"] for job in unprepared]
     lines = []
     for folder in sorted(store.jobs.glob("*")) if todo else []:
@@ -120,7 +124,9 @@ def _shared(plan: Plan, done: set[str], protocols: Sequence[Protocol]) -> list[s
     def line(name: str, cells: int, jobs: list[str]) -> list[Any]:
         todo = [job for job in jobs if job not in done]
         specs = (plan.jobs[job].spec for job in todo)
-        unsized = [spec for spec in specs if isinstance(spec, TrainingKind) and not spec.training.steps]
+        unsized = [
+            spec for spec in specs if isinstance(spec, TrainingKind) and not spec.training.steps
+        ]
         return [name, cells, len(jobs), len(todo), sum(hours[job] for job in todo), len(unsized)]
 
     rows = []
@@ -151,11 +157,15 @@ def _rows(plan: Plan, done: set[str], protocol: Protocol, costs: Costs) -> list[
     asked_for = [c for c in plan.cells[protocol.name] if c.wanted]
     order = list(protocol.rows)
     rows = dict.fromkeys(c.row for c in asked_for)
-    for row in sorted(rows, key=lambda row: order.index(row.removesuffix(row_of(protocol, row)[1]))):
+    for row in sorted(
+        rows, key=lambda row: order.index(row.removesuffix(row_of(protocol, row)[1]))
+    ):
         cells = [c for c in asked_for if c.row == row]
         finished = sum(c.evaluate in done for c in cells)
         known = costs.seconds
-        cost = _cost([known[c.finetune] for c in cells], [known[c.evaluate] for c in cells], costs.where)
+        cost = _cost(
+            [known[c.finetune] for c in cells], [known[c.evaluate] for c in cells], costs.where
+        )
         way = _way(plan.spec(cells[0].finetune, FinetuneSpec))
         lines.append(f"  {row}: {len(cells)} cells, {finished} done, {cost}, {way}")
         for pretrain in dict.fromkeys(c.pretrain for c in cells if c.pretrain):
@@ -163,7 +173,9 @@ def _rows(plan: Plan, done: set[str], protocol: Protocol, costs: Costs) -> list[
             state = "done" if pretrain in done else "to do"
             shown = "unknown cost" if seconds is None else f"about {duration(seconds)}{costs.where}"
             steps = spec.pretrain.steps or "?"
-            lines.append(f"    pretrain {pretrain} {spec.method.name}, {steps} steps: {state}, {shown}")
+            lines.append(
+                f"    pretrain {pretrain} {spec.method.name}, {steps} steps: {state}, {shown}"
+            )
             if pretrain in plan.scans:
                 scans, unlabelled = plan.scans[pretrain]
                 some = f", {unlabelled} of them unlabelled" if unlabelled else ""
@@ -194,7 +206,10 @@ def _patients(plan: Plan, protocol: Protocol) -> list[str]:
         of.setdefault(cell.columns["fraction"], []).append(cell.patients)
     lines = []
     for (dataset, split), of in counts.items():
-        sizes = {percent: [_span(part) for part in zip(*of[percent], strict=True)] for percent in sorted(of)}
+        sizes = {
+            percent: [_span(part) for part in zip(*of[percent], strict=True)]
+            for percent in sorted(of)
+        }
         each = ", ".join(f"{' / '.join(parts)} at {percent} %" for percent, parts in sizes.items())
         lines.append(f"  {dataset}, split {split}: patients that train / validate / test {each}")
         for size in dict.fromkeys(train for train, *_ in sizes.values()):
@@ -223,11 +238,15 @@ def _total(plan: Plan, todo: list[str], costs: Costs) -> str:
     unknown = sum(costs.seconds[j] is None for j in todo)
     text = f"{len(plan.wanted())} jobs, to do: {parts}; about {duration(known)}"
     if costs.gpu:
-        return f"{text} of training {ASSUMED}" + (f" and {unknown} jobs of unknown cost" if unknown else "")
+        return f"{text} of training {ASSUMED}" + (
+            f" and {unknown} jobs of unknown cost" if unknown else ""
+        )
     text += " on this processor" + (f" and {unknown} jobs of unknown cost" if unknown else "")
     if known > 36_000:
         text += f", or {duration(3600 * _gpu_hours(plan, todo))} of training {ASSUMED}"
     wanting, cores = load()
     if known > WAIT and wanting > 1.5 * cores:
-        text += f"; longer while others use it, as they do now (load {wanting:.0f} on {cores} cores)"
+        text += (
+            f"; longer while others use it, as they do now (load {wanting:.0f} on {cores} cores)"
+        )
     return text

@@ -35,7 +35,7 @@ RUN = ["pretrain_seed", "seed", "fold"]
 
 def panels(
     protocol: Protocol, table: pd.DataFrame, store: Store, methods: Mapping[str, str]
-) -> Iterator[Panel]:  # fmt: skip
+) -> Iterator[Panel]:
     """Yield what every view of panels shows, section by section; of a protocol without one, its default.
 
     Args:
@@ -55,7 +55,9 @@ def panels(
     for number, view in (views or {-1: View(draw="panels")}).items():
         for section in selected.sections(view, protocol.sections):
             shares = view.fractions or (max(protocol.finetune[section].fractions),)
-            own = scored[scored["section"].eq(protocol.sections[section]) & scored["fraction"].isin(shares)]
+            own = scored[
+                scored["section"].eq(protocol.sections[section]) & scored["fraction"].isin(shares)
+            ]
             rows = selected.rows(protocol, view, own["row"].unique())
             own = own[own["row"].isin(rows)]
             for case in picked(protocol, view, own)[: view.cases]:
@@ -72,7 +74,11 @@ def _basis(store: Store, job: str) -> str | None:
 
     Records may come from elsewhere: no path is made of what they say.
     """
-    if not JOB.fullmatch(job) or not store.done(job) or not (store.jobs / job / "prediction.json").exists():
+    if (
+        not JOB.fullmatch(job)
+        or not store.done(job)
+        or not (store.jobs / job / "prediction.json").exists()
+    ):
         return None
     needs = store.manifest(job).get("needs", [])
     known = len(needs) > 1 and JOB.fullmatch(needs[1]) and store.done(needs[1])
@@ -90,7 +96,9 @@ def picked(protocol: Protocol, view: View, own: pd.DataFrame) -> list[str]:
         view: says which cases, and of which targets.
         own: records of one section: the rows and fractions that are shown.
     """
-    predicted = own.groupby("case")[["row", "fraction"]].apply(lambda rows: len(rows.drop_duplicates()))
+    predicted = own.groupby("case")[["row", "fraction"]].apply(
+        lambda rows: len(rows.drop_duplicates())
+    )
     names = sorted(predicted.index[predicted == predicted.max()]) if len(own) else []
     if view.pick == "first":
         return names
@@ -99,8 +107,17 @@ def picked(protocol: Protocol, view: View, own: pd.DataFrame) -> list[str]:
     named = [name for name in view.targets if name != MEAN]
     scores = own[own["metric"].eq(metric) & (own["target"].isin(named) | (not named))]
     value = scores["value"].abs() if zero_is_best(metric) else scores["value"]
-    means = scores.assign(value=value).groupby(["case", "row", "fraction", "target"])["value"].mean()
-    means = means.groupby(["case", "row", "fraction"]).mean().groupby("case").mean().reindex(names).dropna()
+    means = (
+        scores.assign(value=value).groupby(["case", "row", "fraction", "target"])["value"].mean()
+    )
+    means = (
+        means.groupby(["case", "row", "fraction"])
+        .mean()
+        .groupby("case")
+        .mean()
+        .reindex(names)
+        .dropna()
+    )
     less = bool(len(scores)) and lower_is_better(metric, str(scores["unit"].iloc[0]))
     rising = (view.pick == "worst") != (less or zero_is_best(metric))
     ranked = list(means.sort_values(ascending=rising, kind="stable").index)
@@ -118,7 +135,9 @@ def _predicted(
     slices: dict[str, Slice] = {}
     for row in rows:
         first = found[found["row"] == row].drop_duplicates("fraction")
-        for job, basis, share in first[["job", "basis", "fraction"]].itertuples(index=False, name=None):
+        for job, basis, share in first[["job", "basis", "fraction"]].itertuples(
+            index=False, name=None
+        ):
             if basis not in slices:
                 void = store.manifest(job).get("spec", {}).get("data", {}).get("ignore")
                 slices[basis] = Slice(Prepared(store.jobs / basis), case, view.slices, void)
@@ -150,7 +169,9 @@ class Slice:
 
         found = Pack(folder, "prediction")[self._case]
         if found.shape != self._grid.native_shape or found.dtype != np.uint8:
-            raise Damaged(folder / "prediction.json", f"case {shown(self._case)} is of another grid")
+            raise Damaged(
+                folder / "prediction.json", f"case {shown(self._case)} is of another grid"
+            )
         x, y, _ = self._grid.native_spacing
         planes = (self._image, self._reference, found[..., self._z])
         image, reference, prediction = (turned(plane[self._kept]) for plane in planes)
@@ -177,7 +198,9 @@ def _image(prepared: Prepared, case: str, z: int) -> np.ndarray:
     plane = np.zeros(grid.native_shape[:2], np.uint8)
     if low <= z < high:
         nearest = min(int((z - low + 0.5) * grid.shape[2] / depth), grid.shape[2] - 1)
-        seen = linear(prepared.volume(case).crop((0, 0, nearest), (*grid.shape[:2], 1))[0], (x, y, 1))
+        seen = linear(
+            prepared.volume(case).crop((0, 0, nearest), (*grid.shape[:2], 1))[0], (x, y, 1)
+        )
         dark, bright = np.percentile(seen, (DARK, BRIGHT))
         grey = np.clip((seen - dark) / max(bright - dark, 1e-6) * 255, 0, 255)
         plane[grid.inside[:2]] = grey[..., 0].astype(np.uint8)

@@ -48,12 +48,16 @@ def beside(
             pretexts.append(_pretext(rows, folder, figure, seed if several else None))
     jobs = {job: title for title, job in plan.beside.get(protocol.name, {}).items()}
     how = protocol.embeddings.layout if protocol.embeddings else "tsne"
-    clouds = [_cloud(title, store.jobs / job, how) for job, title in jobs.items() if store.done(job)]
+    clouds = [
+        _cloud(title, store.jobs / job, how) for job, title in jobs.items() if store.done(job)
+    ]
     for job, rows, _ in _told(protocol, plan, store, "embed"):
         titles = dict.fromkeys(gather.row_title(protocol, row, methods) for row in rows)
         if job not in jobs:
             clouds.append(_cloud("; ".join(titles), store.jobs / job, how, rows))
-    cells = [(c.embed, gather.row_title(protocol, c.row, methods)) for c in plan.cells[protocol.name]]
+    cells = [
+        (c.embed, gather.row_title(protocol, c.row, methods)) for c in plan.cells[protocol.name]
+    ]
     known = [(job, title) for job, title in [*jobs.items(), *cells] if job is not None]
     failed = {title: None if store.done(job) else store.failure(job) for job, title in known}
     lost = [
@@ -84,11 +88,14 @@ def _told(protocol: Protocol, plan: Plan, store: Store, which: str, each: bool =
         yield job, tuple(dict.fromkeys(row for row, _ in keys)), keys[0][1]
 
 
-def _pretext(rows: tuple[str, ...], folder: Path, figure: Mapping[str, Any], seed: int | None) -> Pretext:
+def _pretext(
+    rows: tuple[str, ...], folder: Path, figure: Mapping[str, Any], seed: int | None
+) -> Pretext:
     columns = [figure["term"], *filter(None, [figure.get("chance")])]
     table = _usable(gather.logged(folder / "curve.csv", *columns), "step", *columns)
     if len(columns) > 1 and figure.get("rises", True) is not False:
-        telling = (table[columns[1]] < 1).cummax()  # a guess finds all among the random keys of a first queue
+        # a guess finds all among the random keys of a first queue
+        telling = (table[columns[1]] < 1).cummax()
         table = table[telling] if telling.any() else table
     steps, values, *guessed = (table[name].to_numpy(float) for name in ("step", *columns))
     std, rank, fell = _spread(folder / "embeddings.csv")
@@ -149,10 +156,15 @@ def _cloud(title: str, folder: Path, how: str, rows: tuple[str, ...] = ()) -> Cl
         if group.ndim != 1:
             raise ValueError("groups are one for each sample")
         cloud = Cloud(
-            title, _scaled(points), tuple(group.tolist()), known.groups,
-            "PCA" if np.array_equal(points, linear) else "t-SNE", known.std, known.rank,
+            title,
+            _scaled(points),
+            tuple(group.tolist()),
+            known.groups,
+            "PCA" if np.array_equal(points, linear) else "t-SNE",
+            known.std,
+            known.rank,
             rows,
-        )  # fmt: skip
+        )
     except (TypeError, ValueError) as error:
         raise Damaged(arrays.path, str(error)) from None
     return cloud

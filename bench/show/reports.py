@@ -64,7 +64,7 @@ def write_reports(protocols: Sequence[Protocol], plan: Plan, store: Store) -> It
 
 def write_report(
     protocol: Protocol, plan: Plan, store: Store, progress: Progress | None = None
-) -> Shown:  # fmt: skip
+) -> Shown:
     """Do the same for one; with the ``progress`` of a run that goes on, nothing is drawn that takes long."""
     name = protocol.name
     refuse_others([protocol], store)  # again: another command may have run meanwhile
@@ -76,7 +76,8 @@ def write_report(
     records.save_curves(points, store, name)
     said = imported_scores.merged(_beside(protocol, own, store, plan), imported.beside)
     write_atomic(_file(store, name), json.dumps(plain(said)))
-    said, over = read_beside(_file(store, name)), progress is None  # so that a report drawn again is the same
+    # so that a report drawn again is the same
+    said, over = (read_beside(_file(store, name)), progress is None)
     more = replace(extras(protocol, table, said, store, RESULTS, panels=over), progress=progress)
     shown = draw(protocol, table, more, _drawn(store, name), figures=over)
     _list(shown.page.parents[1], store)
@@ -85,7 +86,7 @@ def write_report(
 
 def rewrite_report(
     path: Path, scale: str | None, store: Store, to: Path | None, *, plain: bool = False
-) -> Shown:  # fmt: skip
+) -> Shown:
     """Draw a report again from its records, without planning or running anything.
 
     ``records/<name>.parquet`` and ``.json`` suffice, on any machine, also where a
@@ -198,13 +199,17 @@ def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -
         submissions=tuple(gather.submissions(protocol, plan, store)),
         read=gather.ingredients(protocol, plan, store),
         defaults={k: _scalars(m) for k, m in methods.items()},
-        scorings={k: key(replace(s, metrics=())) for k, s in plan.scoring_of[protocol.name].items()},
+        scorings={
+            k: key(replace(s, metrics=())) for k, s in plan.scoring_of[protocol.name].items()
+        },
     )
 
 
 def _scalars(method: Any) -> dict[str, Any]:
     """Return the defaults of a method's parameters that are numbers or yes and no."""
-    return {k: v for k, v in plain(method.make_params({})).items() if isinstance(v, bool | int | float)}
+    return {
+        k: v for k, v in plain(method.make_params({})).items() if isinstance(v, bool | int | float)
+    }
 
 
 def read_beside(file: Path) -> Beside:
@@ -222,8 +227,14 @@ def read_beside(file: Path) -> Beside:
 
 
 def extras(
-    protocol: Protocol, table: pd.DataFrame, said: Beside, store: Store, results: Path, *, panels: bool = True
-) -> Extras:  # fmt: skip
+    protocol: Protocol,
+    table: pd.DataFrame,
+    said: Beside,
+    store: Store,
+    results: Path,
+    *,
+    panels: bool = True,
+) -> Extras:
     """Return all that a report shows besides rows; ``results``: the folder of published numbers."""
     file = records.curves_file(store, protocol.name)
     return Extras(
@@ -237,9 +248,14 @@ def extras(
 
 
 def draw(
-    protocol: Protocol, table: pd.DataFrame, more: Extras, to: Path, *,
-    figures: bool = True, bare: bool = False,
-) -> Shown:  # fmt: skip
+    protocol: Protocol,
+    table: pd.DataFrame,
+    more: Extras,
+    to: Path,
+    *,
+    figures: bool = True,
+    bare: bool = False,
+) -> Shown:
     """Write a report of records and what stands beside them; ``bare``: without verdicts."""
     paths = report.write(protocol, table, to, more, figures, plain=bare)
     told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in more.failures)
@@ -251,7 +267,11 @@ def kept(results: Path, pattern: str) -> pd.DataFrame | None:
     import pandas as pd
 
     files = sorted(results.glob(pattern))
-    return pd.concat(pd.read_csv(f, dtype=str, keep_default_na=False) for f in files) if files else None
+    return (
+        pd.concat(pd.read_csv(f, dtype=str, keep_default_na=False) for f in files)
+        if files
+        else None
+    )
 
 
 def errata(results: Path) -> str:

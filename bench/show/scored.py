@@ -40,14 +40,18 @@ def _means(rows: list[Row]) -> list[Row]:
     """Return the mean over the cases of each target, then over the targets, where there are several."""
     values: dict[tuple[str, str], dict[str, list[float]]] = {}
     for row in rows:
-        of_target = values.setdefault((row["metric"], row["unit"]), {}).setdefault(row["target"], [])
+        of_target = values.setdefault((row["metric"], row["unit"]), {}).setdefault(
+            row["target"], []
+        )
         of_target += [] if row["value"] is None else [row["value"]]
     cases, means = len({row["case"] for row in rows}), list[Row]()
     for (metric, unit), by_target in values.items():
         known = {target: fmean(found) for target, found in by_target.items() if found}
         named = {"metric": metric, "unit": unit, "case": f"mean of {cases}"}
         if cases > 1:
-            means += [named | {"target": target, "value": known.get(target)} for target in by_target]
+            means += [
+                named | {"target": target, "value": known.get(target)} for target in by_target
+            ]
         if len(by_target) > 1:
             overall = fmean(known.values()) if known else None
             means.append(named | {"case": "mean", "target": "of targets", "value": overall})
@@ -58,13 +62,18 @@ def _counted(rows: list[Row]) -> list[str]:
     """Return a line of what means leave out, and one of the distances that are an empty mask's penalty."""
     of = Counter(row["metric"] for row in rows)
     undefined = Counter(row["metric"] for row in rows if row["value"] is None)
-    paid = (row for row in rows if row["unit"] == "mm" and row["value"] is not None and row["status"] != "ok")
+    paid = (
+        row
+        for row in rows
+        if row["unit"] == "mm" and row["value"] is not None and row["status"] != "ok"
+    )
     penalised = Counter(row["metric"] for row in paid)
     told = [(undefined, "undefined, in no mean"), (penalised, "the penalty of an empty mask")]
     return [
         f"{words}: " + ", ".join(f"{metric} {n} of {of[metric]}" for metric, n in found.items())
-        for found, words in told if found
-    ]  # fmt: skip
+        for found, words in told
+        if found
+    ]
 
 
 def as_ranking(rows: list[Row]) -> str:
@@ -74,7 +83,9 @@ def as_ranking(rows: list[Row]) -> str:
     found = standings(rows)
     lines: dict[tuple[str, str], Row] = {}
     for standing in found:
-        called = _heading(f"|{standing.metric}|" if standing.by_size else standing.metric, standing.unit)
+        called = _heading(
+            f"|{standing.metric}|" if standing.by_size else standing.metric, standing.unit
+        )
         for name, mean in standing.means.items():
             line = lines.setdefault((standing.metric, name), {"metric": called, "prediction": name})
             place = "-" if mean is None else f"{mean:.4f} ({standing.ranks[name]})"

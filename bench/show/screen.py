@@ -33,7 +33,9 @@ Manner = Literal["bars", "lines", "quiet"]
 REFRESH = 1.0  # seconds between looks at what is in work
 SHARE = 10.0  # a look begins at most each so many times as long as it takes
 TELL = 180.0  # seconds after which a file gets another line on a job in work
-FEW = 40  # jobs of a run whose ends all have a line on a terminal; of more, failures and pretrainings
+FEW = (
+    40  # jobs of a run whose ends all have a line on a terminal; of more, failures and pretrainings
+)
 NAMED = 4  # jobs that get a line at once in a file
 BAR, LEAST = 30, 8  # columns of a bar: at most, at least
 INDENT = 2  # columns before a job's bar
@@ -44,7 +46,11 @@ def manner(*, quiet: bool = False, lines: bool = False) -> Manner:
     """Return how a run shows itself: as the flags say, else bars where they can move."""
     if quiet:
         return "quiet"
-    still = os.environ.get("TERM") in ("dumb", "unknown") or os.environ.get("CI") not in (None, "", "false")
+    still = os.environ.get("TERM") in ("dumb", "unknown") or os.environ.get("CI") not in (
+        None,
+        "",
+        "false",
+    )
     return "bars" if sys.stderr.isatty() and not lines and not still else "lines"
 
 
@@ -54,7 +60,10 @@ def console(how: Manner) -> Console:
 
     bars = how == "bars"
     return Console(
-        stderr=True, highlight=False, no_color=None if bars else True, force_terminal=None if bars else False
+        stderr=True,
+        highlight=False,
+        no_color=None if bars else True,
+        force_terminal=None if bars else False,
     )
 
 
@@ -142,7 +151,9 @@ def _cut(text: str, room: int) -> str:
 class Watch:
     """Shows the jobs of a run as they begin, go on and end; use as a context manager."""
 
-    def __init__(self, plan: Plan, store: Store, jobs: list[str], how: Manner | None = None) -> None:
+    def __init__(
+        self, plan: Plan, store: Store, jobs: list[str], how: Manner | None = None
+    ) -> None:
         self._plan, self._store, self._jobs = plan, store, jobs
         self._how: Manner = how or manner()
         self._console = console(self._how)
@@ -166,7 +177,9 @@ class Watch:
             if self._how == "bars":
                 from rich.live import Live
 
-                self._live = Live(get_renderable=self._page, console=self._console, refresh_per_second=2)
+                self._live = Live(
+                    get_renderable=self._page, console=self._console, refresh_per_second=2
+                )
                 self._live.start()
             self._thread.start()
         return self
@@ -210,9 +223,13 @@ class Watch:
 
     def _waiting(self, job: str) -> None:
         who = self._store.holder(job)
-        if who and self._waited.get(job) != who:  # a second line once it is suspended, or somebody else's
+        if (
+            who and self._waited.get(job) != who
+        ):  # a second line once it is suspended, or somebody else's
             self._waited[job] = who
-            self._print(f"{self._title(job)}: waiting for the result of {who}", always="SUSPENDED" in who)
+            self._print(
+                f"{self._title(job)}: waiting for the result of {who}", always="SUSPENDED" in who
+            )
 
     def _title(self, job: str) -> str:
         return f"{self._plan.jobs[job].kind} {self._called.get(job) or job}"
@@ -247,7 +264,8 @@ class Watch:
     def _open(self, job: str) -> bool:
         """Tell whether a job can be in work: it has not ended, and all that it needs has."""
         return job not in self._ended and not any(
-            need in self._expected and need not in self._ended for need in self._plan.jobs[job].needs
+            need in self._expected and need not in self._ended
+            for need in self._plan.jobs[job].needs
         )
 
     def _page(self) -> Page:

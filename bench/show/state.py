@@ -83,7 +83,9 @@ def announced(store: Store, plan: Plan, jobs: Iterable[str], workers: int | None
 
 def run_name(store: Store, protocol: str) -> str:
     """Return the folder of the last run of a protocol that has a note; empty where there is none."""
-    dated = [(note.began, name) for name, note in _notes(store) if note and protocol in note.protocols]
+    dated = [
+        (note.began, name) for name, note in _notes(store) if note and protocol in note.protocols
+    ]
     return max(dated)[1] if dated else ""
 
 
@@ -217,7 +219,7 @@ class RunState:
 
     def __init__(
         self, run: Run, store: Store, now: Callable[[], float] = time.time, *, priced: bool = True
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._run, self._store, self._plan, self._now = run, store, run.plan, now()
         self._owner = store.owner(run.name)  # the command that follows the run
         self._sort()
@@ -234,7 +236,8 @@ class RunState:
         self._done = {job for job in store.present(jobs) if records.done(self._plan, store, job)}
         self._failed: dict[str, dict[str, Any]] = {}
         self._working: dict[str, AtWork] = {}
-        self._stuck: dict[str, str] = {}  # jobs that can never start: the failed job that keeps each
+        # jobs that can never start: the failed job that keeps each
+        self._stuck: dict[str, str] = {}
         self._waiting: list[str] = []
         began = self._began()
         for job in jobs:  # needs first
@@ -242,7 +245,9 @@ class RunState:
                 continue
             failure = _failure(store, job, began)
             at = None if failure else AtWork.read(store, job)
-            need = self._plan.hopeless(job, lambda other: other in self._failed or other in self._stuck)
+            need = self._plan.hopeless(
+                job, lambda other: other in self._failed or other in self._stuck
+            )
             if failure is not None:
                 self._failed[job] = failure
             elif at is not None:
@@ -277,7 +282,9 @@ class RunState:
     def _seconds_left(self, at: AtWork) -> float:
         """Return the seconds that a job in work still takes."""
         passed = self._now - (self._now if at.since is None else at.since)
-        if at.share >= OWN_PACE and len(self._store.claims(at.job)) == 1:  # did not resume from a checkpoint
+        if (
+            at.share >= OWN_PACE and len(self._store.claims(at.job)) == 1
+        ):  # did not resume from a checkpoint
             return passed * (1 - at.share) / at.share
         expected = self._seconds(at.job) or 0.0
         return expected * (1 - at.share) if at.steps else max(0.0, expected - passed)
@@ -309,7 +316,9 @@ class RunState:
             state=self._attended(),
             cells=len(cells),
             there=sum(cell.evaluate in scored for cell in cells),
-            failed=sum(cell.evaluate in self._failed or cell.evaluate in self._stuck for cell in cells),
+            failed=sum(
+                cell.evaluate in self._failed or cell.evaluate in self._stuck for cell in cells
+            ),
             by=who(self._owner) if self._owner else "",
             working=tuple(
                 self._shown(self._working[job], *name[job]) for job in left if job in self._working
@@ -344,7 +353,9 @@ class RunState:
         waiting = {*self._waiting}
         for kind in KINDS:
             jobs = [job for job in wanted if self._plan.jobs[job].kind == kind]
-            working, queue = (sum(job in those for job in jobs) for those in (self._working, waiting))
+            working, queue = (
+                sum(job in those for job in jobs) for those in (self._working, waiting)
+            )
             failed = sum(job in self._failed or job in self._stuck for job in jobs)
             if jobs:  # what the run did not have to do was done before
                 yield Stage(kind, len(jobs) - working - queue - failed, working, queue, failed)
@@ -399,7 +410,9 @@ def ends(
     """
     kinds = {kind: number for number, kind in enumerate(KINDS)}
     turn = {job: (kinds[plan.jobs[job].kind], number) for number, job in enumerate(waiting)}
-    open_needs = {job: {n for n in plan.before(job) if n in waiting or n in working} for job in waiting}
+    open_needs = {
+        job: {n for n in plan.before(job) if n in waiting or n in working} for job in waiting
+    }
     dependents: dict[str, list[str]] = {}
     for job, needs in open_needs.items():
         for need in needs:

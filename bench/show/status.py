@@ -27,21 +27,38 @@ def status(store: Store) -> dict[str, list[dict[str, Any]]]:
     last run of some protocol want it (also where none has left that)? One that is done has the ``files``
     whose source is another today.
     """
-    found: dict[str, list[dict[str, Any]]] = {"running": [], "failed": [], "waiting": [], "done": []}
+    found: dict[str, list[dict[str, Any]]] = {
+        "running": [],
+        "failed": [],
+        "waiting": [],
+        "done": [],
+    }
     called, manifests = known(store), finished(store)
     other = stale(manifests)
     for folder in sorted(path.parent for path in store.jobs.glob("*/manifest.json")):
         if folder.name not in manifests:
-            entry = {"job": folder.name, "kind": "job", "cause": "damaged", **_called(called, folder.name)}
+            entry = {
+                "job": folder.name,
+                "kind": "job",
+                "cause": "damaged",
+                **_called(called, folder.name),
+            }
             why = f"{folder}/manifest.json: damaged; run the protocol again, it is made anew"
             found["failed"].append({**entry, "reason": why, "log": f"{folder}/log.txt"})
     for job, manifest in manifests.items():
         files = list(other[job].files) if job in other else []
         found["done"].append(
-            {"job": job, "kind": manifest.get("kind"), **_called(called, job),
-             "seconds": manifest.get("seconds"), "attempts": manifest.get("attempts"),
-             "other_source": job in other, "files": files, "own": job in other and other[job].own}
-        )  # fmt: skip
+            {
+                "job": job,
+                "kind": manifest.get("kind"),
+                **_called(called, job),
+                "seconds": manifest.get("seconds"),
+                "attempts": manifest.get("attempts"),
+                "other_source": job in other,
+                "files": files,
+                "own": job in other and other[job].own,
+            }
+        )
     for folder in sorted(store.work.glob("[!.]*/job.json")):
         job, described = folder.parent.name, read_json(folder, SPEC)
         if described is not None and not store.done(job):  # it may be published at this moment
@@ -111,7 +128,11 @@ def prune(store: Store) -> list[str]:
 def _title(entry: dict[str, Any]) -> str:
     """Return a job's kind and label; its id, which its folders are called by, too."""
     label = Label(**{key: entry[key] for key in asdict(Label())})
-    return f"{entry['kind']} {label} ({entry['job']})" if str(label) else f"{entry['kind']} {entry['job']}"
+    return (
+        f"{entry['kind']} {label} ({entry['job']})"
+        if str(label)
+        else f"{entry['kind']} {entry['job']}"
+    )
 
 
 def _unfinished(store: Store, job: str, kind: str) -> tuple[str, dict[str, Any]]:
@@ -141,7 +162,9 @@ def as_text(found: dict[str, list[dict[str, Any]]]) -> str:
         said.append(f"waiting: {count} jobs in SLURM, {state}{why}")
     for job in found["failed"]:
         said.append(f"failed: {_title(job)}: {job['reason']} (log {job['log']}){_mark(job)}")
-    idle = Counter(state for state in ("failed", "waiting") for job in found[state] if not job["wanted"])
+    idle = Counter(
+        state for state in ("failed", "waiting") for job in found[state] if not job["wanted"]
+    )
     if idle:
         counts = ", ".join(f"{count} {state}" for state, count in idle.items())
         said.append(f"{UNWANTED}: {counts}; 'bench status --prune' removes their folders")

@@ -33,7 +33,9 @@ class Thumbnail:
     ratio: float  # width over height, in mm
 
 
-def thumbnail(facts: Facts, image: Volume3D, label: LabelVolume | None, dataset: Dataset) -> Thumbnail:
+def thumbnail(
+    facts: Facts, image: Volume3D, label: LabelVolume | None, dataset: Dataset
+) -> Thumbnail:
     """Return the slice ``facts.level`` of a case, anterior up, the patient's right on the left.
 
     Pictures lie as any program displays them.
@@ -55,7 +57,9 @@ def thumbnail(facts: Facts, image: Volume3D, label: LabelVolume | None, dataset:
     size = (SIDE, max(1, round(SIDE / ratio))) if ratio > 1 else (max(1, round(SIDE * ratio)), SIDE)
     drawn = Image.fromarray(np.stack(planes, -1) if photograph else planes[0])
     if wide > size[0] or tall > size[1]:
-        drawn = drawn.resize(size, Image.Resampling.BOX if wide > 2 * size[0] else Image.Resampling.BILINEAR)
+        drawn = drawn.resize(
+            size, Image.Resampling.BOX if wide > 2 * size[0] else Image.Resampling.BILINEAR
+        )
     mask = ""
     plane = None if label is None else label.array[..., facts.level]
     if plane is not None and dataset.ignore is not None:

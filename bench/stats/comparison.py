@@ -91,7 +91,9 @@ class Comparison:
             return None
         while low < high:  # the width falls as the number grows
             middle = (low + high) // 2
-            low, high = (low, middle) if self.width(**{what: middle}) <= goal else (middle + 1, high)
+            low, high = (
+                (low, middle) if self.width(**{what: middle}) <= goal else (middle + 1, high)
+            )
         return low
 
 
@@ -124,7 +126,9 @@ def paired(
     """
     ours, theirs = np.asarray(scores, float), np.asarray(baseline, float)
     if ours.ndim != 2 or ours.shape != theirs.shape:
-        raise ValueError(f"scores {ours.shape} and baseline {theirs.shape} are not patients x runs alike")
+        raise ValueError(
+            f"scores {ours.shape} and baseline {theirs.shape} are not patients x runs alike"
+        )
     return compared(ours - theirs, clusters, rope, alpha, seeds=seeds)
 
 
@@ -167,10 +171,16 @@ def compared(
         verdict, why = UNCLEAR, FEW.format(n=kept.shape[0], p=least)
     else:
         verdict = word(made.difference, made.p, made.p_equivalent, alpha)
-    return Comparison(**vars(made) | {
-        "verdict": verdict, "why": why, "pretrainings": p if clusters is not None else kept.shape[1],
-        "seeds": f if clusters is not None else 1, "smallest_p": least,
-    })  # fmt: skip
+    return Comparison(
+        **vars(made)
+        | {
+            "verdict": verdict,
+            "why": why,
+            "pretrainings": p if clusters is not None else kept.shape[1],
+            "seeds": f if clusters is not None else 1,
+            "smallest_p": least,
+        }
+    )
 
 
 def word(difference: float, p: float, p_equivalent: float, alpha: float) -> str:

@@ -40,7 +40,9 @@ class CriticalDifference:
     needed: int
 
 
-def critical_difference(means: ArrayLike, alpha: float = 0.05, higher: bool = True) -> CriticalDifference:
+def critical_difference(
+    means: ArrayLike, alpha: float = 0.05, higher: bool = True
+) -> CriticalDifference:
     """Compare methods over data sets by their ranks.
 
     Args:
@@ -102,7 +104,9 @@ def _needed(methods: int, alpha: float) -> int:
     for datasets in range(2, MOST + 1):
         if one / sqrt(datasets) <= methods - 1 and _smallest_p(methods, datasets) <= alpha:
             return datasets
-    raise ValueError(f"at alpha {alpha} not even {MOST} data sets would tell {methods} methods apart")
+    raise ValueError(
+        f"at alpha {alpha} not even {MOST} data sets would tell {methods} methods apart"
+    )
 
 
 def _groups(rank: Numbers, difference: float) -> tuple[tuple[int, ...], ...]:

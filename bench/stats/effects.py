@@ -54,9 +54,12 @@ def layout(runs: int, clusters: Sequence[int] | None, seeds: Sequence[int] | Non
     if len(named) == 1:
         return Layout(np.eye(runs)[None])
     if seeds is None or len(np.unique(np.asarray(seeds))) == runs:  # none is shared
-        return Layout((np.equal.outer(np.arange(len(named)), p) / np.bincount(p)[:, None])[:, None, :])
+        return Layout(
+            (np.equal.outer(np.arange(len(named)), p) / np.bincount(p)[:, None])[:, None, :]
+        )
     numbered, f = np.unique(np.asarray(seeds), return_inverse=True)
-    marks = np.hstack([np.eye(len(named))[p], np.eye(len(numbered))[f]])  # an additive model of the runs
+    # an additive model of the runs
+    marks = np.hstack([np.eye(len(named))[p], np.eye(len(numbered))[f]])
     fitted = np.linalg.pinv(marks)
     own = np.eye(len(named))[:, None, :] + np.zeros((1, len(numbered), 1))
     other = np.zeros((len(named), 1, 1)) + np.eye(len(numbered))[None, :, :]

@@ -38,11 +38,16 @@ def noise_of(comparisons: Sequence[Comparison]) -> Noise | None:
     if not known:
         return None
     return Noise(
-        *(median(getattr(one, f"sd_{part}") for one in known) for part in ("patient", "run", "residual"))
+        *(
+            median(getattr(one, f"sd_{part}") for one in known)
+            for part in ("patient", "run", "residual")
+        )
     )
 
 
-def detectable(noise: Noise, patients: int, runs: int, comparisons: int = 1, alpha: float = ALPHA) -> float:
+def detectable(
+    noise: Noise, patients: int, runs: int, comparisons: int = 1, alpha: float = ALPHA
+) -> float:
     """Return the smallest difference that four of five such studies would call better; infinite if none is.
 
     Args:
@@ -78,16 +83,21 @@ def _widths(noise: Noise, patients: int, runs: int, alpha: float) -> np.ndarray:
     n, r = patients, runs
     dfs = (n - 1, r - 1, (n - 1) * (r - 1))
     true = (
-        noise.residual**2 + r * noise.patient**2, noise.residual**2 + n * noise.run**2, noise.residual**2
-    )  # fmt: skip
+        noise.residual**2 + r * noise.patient**2,
+        noise.residual**2 + n * noise.run**2,
+        noise.residual**2,
+    )
     between, of_runs, within = (
-        square * rng.chisquare(df, DRAWS) / df / (n * r) for square, df in zip(true, dfs, strict=True)
+        square * rng.chisquare(df, DRAWS) / df / (n * r)
+        for square, df in zip(true, dfs, strict=True)
     )
     variance = np.maximum(between + of_runs - within, within)
     squares = between**2 / dfs[0] + of_runs**2 / dfs[1] + within**2 / dfs[2]
     df = np.maximum(variance**2 / np.maximum(squares, 1e-300), min(dfs[:2]))
     quantile = 1 - alpha / 2
-    return np.maximum(stdtrit(df, quantile) * variance**0.5, stdtrit(r - 1, quantile) * of_runs**0.5)
+    return np.maximum(
+        stdtrit(df, quantile) * variance**0.5, stdtrit(r - 1, quantile) * of_runs**0.5
+    )
 
 
 def fewest_patients(comparisons: int = 1, alpha: float = ALPHA) -> int:
@@ -103,14 +113,18 @@ def needed_runs(
     goal: float, noise: Noise, patients: int, comparisons: int = 1, alpha: float = ALPHA
 ) -> int | None:
     """Return the least number of runs with which so many patients see ``goal``; None: no 200 would do."""
-    return _least(lambda runs: detectable(noise, patients, runs, comparisons, alpha) <= goal, 2, MOST_RUNS)
+    return _least(
+        lambda runs: detectable(noise, patients, runs, comparisons, alpha) <= goal, 2, MOST_RUNS
+    )
 
 
 def needed_patients(
     goal: float, noise: Noise, runs: int, comparisons: int = 1, alpha: float = ALPHA
 ) -> int | None:
     """Return the least number of test patients with which so many runs see ``goal``; None: 2000 are few."""
-    return _least(lambda n: detectable(noise, n, runs, comparisons, alpha) <= goal, 2, MOST_PATIENTS)
+    return _least(
+        lambda n: detectable(noise, n, runs, comparisons, alpha) <= goal, 2, MOST_PATIENTS
+    )
 
 
 def _least(enough: Callable[[int], bool], low: int, high: int) -> int | None:

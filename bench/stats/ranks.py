@@ -110,7 +110,9 @@ def kendall(*rankings: ArrayLike) -> Numbers:
         ValueError: the rankings have different lengths.
     """
     if len({np.shape(each) for each in rankings}) != 1 or np.ndim(rankings[0]) != 1:
-        raise ValueError(f"rankings must be of the same methods, not {[np.shape(r) for r in rankings]}")
+        raise ValueError(
+            f"rankings must be of the same methods, not {[np.shape(r) for r in rankings]}"
+        )
     given = np.round(np.asarray(rankings, dtype=float), DIGITS)
     found = np.full((len(given), len(given)), np.nan)
     for i, one in enumerate(given):
@@ -127,10 +129,14 @@ def _checked(scores: ArrayLike, clusters: ArrayLike | None) -> tuple[Numbers, ND
     cells = np.asarray(scores, dtype=float)
     if cells.ndim != 3 or np.isinf(cells).any():
         what = "an infinite value" if cells.ndim == 3 else f"shape {cells.shape}"
-        raise ValueError(f"scores must be (methods, patients, runs), finite or NaN: they have {what}")
+        raise ValueError(
+            f"scores must be (methods, patients, runs), finite or NaN: they have {what}"
+        )
     labels = np.arange(cells.shape[2]) if clusters is None else np.asarray(clusters)
     if labels.shape != cells.shape[2:]:
-        raise ValueError(f"clusters must name one for each of {cells.shape[2]} runs, not {labels.shape}")
+        raise ValueError(
+            f"clusters must name one for each of {cells.shape[2]} runs, not {labels.shape}"
+        )
     return cells, labels
 
 
@@ -138,7 +144,9 @@ def _times(n: int, draws: int, seed: int, what: str) -> Numbers:
     """Return how often each of n units is drawn, (draws, n): the same for equal arguments."""
     rng = numpy_rng(seed, f"bootstrap of {what}")
     return (
-        rng.multinomial(max(n - 1, 1), np.full(n, 1 / n), draws).astype(float) if n else np.zeros((draws, 0))
+        rng.multinomial(max(n - 1, 1), np.full(n, 1 / n), draws).astype(float)
+        if n
+        else np.zeros((draws, 0))
     )
 
 
@@ -170,7 +178,9 @@ def _summary(mean: Numbers, rank: Numbers, drawn: Numbers) -> Ranks:
     ordered = np.sort(drawn, axis=0)  # NaN come last
     count = (~np.isnan(drawn)).sum(axis=0)
     low, high = (
-        np.take_along_axis(ordered, np.maximum(np.ceil([share * count]).astype(int) - 1, 0), axis=0)[0]
+        np.take_along_axis(
+            ordered, np.maximum(np.ceil([share * count]).astype(int) - 1, 0), axis=0
+        )[0]
         for share in INTERVAL
     )
     first = drawn == np.fmin.reduce(drawn, axis=1, keepdims=True, initial=np.inf)

@@ -16,10 +16,16 @@ from bench.store import write_atomic
 
 KEEP = 2
 DAMAGED = (  # torch and its unpickler raise all of these where a checksum holds over foreign bytes
-    RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
     EOFError,
     UnpicklingError,
-)  # fmt: skip
+)
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> None:
@@ -56,7 +62,9 @@ def read(data: bytes) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a forged protocol number; what follows is refused
-            state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(
+                io.BytesIO(data), map_location="cpu", weights_only=True
+            )
     except DAMAGED as error:
         what = str(error).partition("\n")[0]
         raise BenchError(

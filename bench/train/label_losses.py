@@ -33,13 +33,22 @@ def of_maps(
         ignore: label of voxels that nobody labelled: they are left out of all sums and means, at every scale.
     """
     if ignore is not None:
-        return _of_labelled(name, DiceLoss(include_background=background, batch=batch), ce_weight, ignore)
+        return _of_labelled(
+            name, DiceLoss(include_background=background, batch=batch), ce_weight, ignore
+        )
     dice = DiceLoss(include_background=background, to_onehot_y=True, softmax=True, batch=batch)
-    return _terms(name, lambda logits, label: dice(logits, label[:, None]), cross_entropy, ce_weight)
+    return _terms(
+        name, lambda logits, label: dice(logits, label[:, None]), cross_entropy, ce_weight
+    )
 
 
 def of_regions(
-    name: str, table: Tensor, *, batch: bool = False, ce_weight: float = 1.0, ignore: int | None = None
+    name: str,
+    table: Tensor,
+    *,
+    batch: bool = False,
+    ce_weight: float = 1.0,
+    ignore: int | None = None,
 ) -> Loss:
     """Return a loss of one sigmoid per region, regions overlapping as they may.
 
@@ -87,8 +96,12 @@ def _of_labelled(
             each = functional.cross_entropy(logits, label.long() * labelled, reduction="none")
         else:
             truth = _in_regions(table, logits, label)
-            each = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(1)
-        count = distributed.mean(labelled.sum(dtype=torch.float64)).clamp(min=1 / distributed.size())
+            each = functional.binary_cross_entropy_with_logits(
+                logits, truth, reduction="none"
+            ).mean(1)
+        count = distributed.mean(labelled.sum(dtype=torch.float64)).clamp(
+            min=1 / distributed.size()
+        )
         return (each * labelled).sum() / count.to(each.dtype)
 
     return _terms(name, overlap, entropy, ce_weight)
@@ -133,7 +146,9 @@ def over_scales(loss: Loss, outputs: Sequence[Tensor], label: Tensor) -> Tensor:
     for weight, logits in zip(weights(len(outputs)), outputs, strict=False):
         seen = label
         if label.shape[1:] != logits.shape[2:]:
-            small = functional.interpolate(label[:, None].float(), logits.shape[2:], mode="nearest-exact")
+            small = functional.interpolate(
+                label[:, None].float(), logits.shape[2:], mode="nearest-exact"
+            )
             seen = small[:, 0].to(label.dtype)
         found.append(weight * loss(logits.float(), seen))
     return torch.stack(found).sum()

@@ -26,7 +26,8 @@ from bench.train.parallel import keeping_gradients, together
 Batch = dict[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
 EVERY = 60.0  # seconds between checkpoints
-PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # Fabric's names
+# Fabric's names
+PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 NOT_ON_CPU = {
     "bf16": "torch 2.13 reads uninitialised memory in bf16 gradients of small 3D convolutions",
     "fp16": "fp16 is slower than fp32",
@@ -84,7 +85,8 @@ class Run:
     every: float = EVERY  # seconds between checkpoints
     on_step: Callable[[int, int, dict[str, float]], None] = lambda step, steps, terms: None
     stopping: Callable[[], bool] = lambda: False
-    check: Callable[[], None] = lambda: None  # before a checkpoint; raises where another attempt goes on
+    # before a checkpoint; raises where another attempt goes on
+    check: Callable[[], None] = lambda: None
 
     @property
     def steps(self) -> int:
@@ -113,7 +115,9 @@ def fabric(precision: str) -> Fabric:
     # Processes are joined by `bench.distributed`: without this, Fabric would read SLURM's variables as ranks.
     alone = LightningEnvironment()
     devices = [distributed.local_device()] if gpu else 1
-    return Fabric(accelerator="auto", devices=devices, precision=PRECISION[precision], plugins=[alone])
+    return Fabric(
+        accelerator="auto", devices=devices, precision=PRECISION[precision], plugins=[alone]
+    )
 
 
 def channels_last(module: M) -> M:
@@ -209,7 +213,9 @@ def _move(trained: Any, optim: Any, rates: list[float], run: Run, device: Fabric
     optim.zero_grad(set_to_none=True)
 
 
-def _observe(run: Run, curve: Curve, step: int, lr: float, terms: dict[str, Tensor], last: bool) -> None:
+def _observe(
+    run: Run, curve: Curve, step: int, lr: float, terms: dict[str, Tensor], last: bool
+) -> None:
     steps = run.steps
     every = max(1, steps // 200)  # reading a loss waits for the device: at most 200 times a run
     if step % every and not last and step != 1:
@@ -238,15 +244,21 @@ def _save(run: Run, step: int, state: _State, curve: Curve) -> None:
         "extra": state.objective.extra_state(),
         "optimiser": state.optimiser.state_dict(),
         "precision": state.precision.state_dict(),
-        "curve": {"rows": curve.rows, "samples": curve.samples, "voxels": curve.voxels,
-                  "waited": curve.waited},
-    }  # fmt: skip
+        "curve": {
+            "rows": curve.rows,
+            "samples": curve.samples,
+            "voxels": curve.voxels,
+            "waited": curve.waited,
+        },
+    }
     run.check()
     checkpoint.save(run.folder, step, content)
 
 
 def _restore(run: Run, state: _State) -> tuple[int, Curve]:
-    data = distributed.share_bytes(checkpoint.latest(run.folder) if distributed.rank() == 0 else None)
+    data = distributed.share_bytes(
+        checkpoint.latest(run.folder) if distributed.rank() == 0 else None
+    )
     if not data:
         return 0, Curve()
     content = checkpoint.read(data)

@@ -69,11 +69,15 @@ def optimiser(groups: Iterable[ParameterGroup], settings: Optimiser) -> torch.op
     ]
     lr, decay = settings.lr, settings.weight_decay
     if settings.name == "sgd":
-        return torch.optim.SGD(trained, lr, settings.momentum, weight_decay=decay, nesterov=settings.nesterov)
+        return torch.optim.SGD(
+            trained, lr, settings.momentum, weight_decay=decay, nesterov=settings.nesterov
+        )
     if settings.name == "lars":
         return Lars(trained, lr, settings.momentum, decay, settings.trust)
     kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
-    return kind(trained, lr, settings.betas, settings.eps, weight_decay=decay, amsgrad=settings.amsgrad)
+    return kind(
+        trained, lr, settings.betas, settings.eps, weight_decay=decay, amsgrad=settings.amsgrad
+    )
 
 
 def rate(step: int, steps: int, peak: float, schedule: Schedule, warm: int | None = None) -> float:

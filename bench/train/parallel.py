@@ -30,7 +30,9 @@ def together(objective: nn.Module) -> nn.Module:
 
 def keeping_gradients(called: nn.Module, keep: bool) -> AbstractContextManager[None]:
     """Return a context in which gradients are, to ``keep``, not averaged yet: more will be added to them."""
-    return called.no_sync() if keep and isinstance(called, DistributedDataParallel) else nullcontext()
+    return (
+        called.no_sync() if keep and isinstance(called, DistributedDataParallel) else nullcontext()
+    )
 
 
 def _exchange(module: nn.Module) -> None:

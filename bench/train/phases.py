@@ -41,9 +41,8 @@ class Phases:
         self._network, self._loaded, self._tuning = network, frozenset(loaded), tuning
         self._steps = tuning.steps or 0
         never = tuning.evaluation == "linear"
-        self._encoder = (
-            NEVER if never else round(tuning.frozen * self._steps)
-        )  # the first step that trains it
+        # the first step that trains it
+        self._encoder = NEVER if never else round(tuning.frozen * self._steps)
         self._parameters = dict(network.named_parameters())
         self._divided = 0 < len(self._loaded & self._parameters.keys()) < len(self._parameters)
         self._starts = [(p, self._start(name)) for name, p in self._parameters.items()]
@@ -93,7 +92,9 @@ class Phases:
         decay = self._tuning.loaded.layer_decay
         if decay == 1:
             return [(loaded, 1.0)]
-        layers = [[f"{ENCODER}{name}" for name in names] for names in layers_of(self._network.encoder)]
+        layers = [
+            [f"{ENCODER}{name}" for name in names] for names in layers_of(self._network.encoder)
+        ]
         inside = [
             ([name for name in names if name in self._loaded], decay ** (len(layers) - 1 - i))
             for i, names in enumerate(layers)
@@ -119,7 +120,11 @@ class Phases:
         encoder = self._encoder if name.startswith(ENCODER) else 0
         if f"{name}.running_mean" not in self._loaded:
             return encoder
-        return NEVER if self._tuning.norm == "kept" else max(self._frozen(self._tuning.loaded), encoder)
+        return (
+            NEVER
+            if self._tuning.norm == "kept"
+            else max(self._frozen(self._tuning.loaded), encoder)
+        )
 
 
 def layers_of(encoder: nn.Module) -> list[list[str]]:

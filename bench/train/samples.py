@@ -59,14 +59,21 @@ def batches(
     """
     rows = batch // (accumulate * distributed.size())
     first = (
-        step * batch + p * rows for step in range(start, steps) for p, _ in distributed.parts(accumulate)
+        step * batch + p * rows
+        for step in range(start, steps)
+        for p, _ in distributed.parts(accumulate)
     )
     numbers = (list(range(n, n + rows)) for n in first)
     options: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
     loader: DataLoader = DataLoader(
-        samples, batch_sampler=numbers, collate_fn=stack, num_workers=workers,
-        pin_memory=torch.cuda.is_available(), generator=torch.Generator(), **options,
-    )  # fmt: skip
+        samples,
+        batch_sampler=numbers,
+        collate_fn=stack,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),
+        **options,
+    )
     for found in loader:
         if isinstance(found, BenchError):
             raise found

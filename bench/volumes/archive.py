@@ -27,14 +27,24 @@ LOCAL_HEADER = 30  # bytes of a zip entry's header before its name
 LARGEST_READ = 64 << 20  # bytes asked for at once; only a forged directory or header asks for more
 ENCRYPTED = 0x1  # zip's general purpose flag
 DAMAGED = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
-    RecursionError, NotImplementedError, ValueError,
-)  # fmt: skip
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    RecursionError,
+    NotImplementedError,
+    ValueError,
+)
 
 KINDS = {
-    stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a fifo", stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
-}  # fmt: skip
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a fifo",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 @dataclass(frozen=True)
@@ -121,14 +131,18 @@ class Archive:
             raise BenchError(f"{self.path}: cannot be read ({error.strerror})") from None
         except DAMAGED as error:
             what = printable(str(error)) or type(error).__name__
-            raise BenchError(f"{self.path}: damaged, or no archive ({what}); get it again") from None
+            raise BenchError(
+                f"{self.path}: damaged, or no archive ({what}); get it again"
+            ) from None
 
     def _judged(self, file: zipfile.ZipFile) -> dict[str, Member]:
         judge, made = _Judge(self), dict[str, Member]()
         for info in file.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                judge.refuse(info.filename, f"is {KINDS.get(kind, 'something else')}, not a regular file")
+                judge.refuse(
+                    info.filename, f"is {KINDS.get(kind, 'something else')}, not a regular file"
+                )
             if info.flag_bits & ENCRYPTED:
                 judge.refuse(info.filename, "is encrypted; decrypt the archive first")
             if info.is_dir() or kind == stat.S_IFDIR:
@@ -156,7 +170,9 @@ class _Judge:
         """Return a plain relative name, or refuse it."""
         self._count += 1
         if self._count > self._limits.members:
-            raise BenchError(f"{self._path}: refused, it has more than {self._limits.members} members")
+            raise BenchError(
+                f"{self._path}: refused, it has more than {self._limits.members} members"
+            )
         if name != printable(name):
             self.refuse(name, "has control characters in its name")
         if name.startswith("/") or "\\" in name or ":" in name.split("/")[0]:

@@ -107,7 +107,9 @@ def _listed(folder: Path, entries: Callable[[Path], Iterable[Entry]]) -> list[En
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise BenchError(f"{folder}: cannot be listed ({error.strerror}); mend its permissions") from None
+        raise BenchError(
+            f"{folder}: cannot be listed ({error.strerror}); mend its permissions"
+        ) from None
 
 
 def _walk(folder: Path, depth: int, above: tuple[str, ...]) -> Iterator[Path]:

@@ -25,7 +25,9 @@ from bench.volumes.once import ChangedError
 MAX_BYTES = 4 << 30  # stored voxels of one file; a 512 x 512 x 2000 int32 CT is half of it
 MIN_STEP = 0.01  # mm; below it a header that states no unit may be in metres
 MAX_STEP = 100.0  # mm; above it the unit is not the one stated, or the header is damaged
-TOLERANCE = 0.25  # of a voxel, along any axis: how far a corner of one grid lies apart in two affines
+TOLERANCE = (
+    0.25  # of a voxel, along any axis: how far a corner of one grid lies apart in two affines
+)
 MAX_OFFSET = 16 << 20  # header and its extensions
 LONGEST = 500  # characters of a detail; a damaged header may hold a field of any length
 DEFLATE_RATIO = 1032  # deflate cannot expand more than this (zlib's own technical notes)
@@ -33,9 +35,20 @@ LIMITS = Limits()
 BLOCK = 1 << 20
 GZIP = b"\x1f\x8b"
 KINDS = (
-    "missing", "extra", "unreadable", "truncated", "shape", "affine", "spacing", "label_value",
-    "nonfinite", "empty_label", "orientation", "duplicate", "patient_overlap",
-)  # fmt: skip
+    "missing",
+    "extra",
+    "unreadable",
+    "truncated",
+    "shape",
+    "affine",
+    "spacing",
+    "label_value",
+    "nonfinite",
+    "empty_label",
+    "orientation",
+    "duplicate",
+    "patient_overlap",
+)
 
 
 class VolumeError(BenchError):
@@ -94,7 +107,9 @@ class Stored:
     slope: float = 1.0
     inter: float = 0.0
     data: Path | None = None  # the file of the voxels, where it is not ``path``
-    indices: bool = False  # of a picture with a palette: what is read are the indices, not their colours
+    indices: bool = (
+        False  # of a picture with a palette: what is read are the indices, not their colours
+    )
     wbits: int = 31  # how zlib is to read the compressed stream; 31 is gzip
 
     @property
@@ -173,7 +188,8 @@ def _placed(stored: Stored) -> Stored:
         )
     if 1e-6 <= steps.min() < MIN_STEP and not stored.stated.unit:
         stored.fail(
-            "spacing", f"voxels of {_by(tuple(steps))} mm; the header states no unit: is it in metres?"
+            "spacing",
+            f"voxels of {_by(tuple(steps))} mm; the header states no unit: is it in metres?",
         )
     if (steps < 1e-6).any() or abs(np.linalg.det(stored.affine[:3, :3] / steps)) < 1e-3:
         stored.fail("affine", "the affine is singular: axes coincide or have no length")
@@ -238,7 +254,9 @@ def voxels(stored: Stored, inside_gzip: bool) -> np.ndarray:
     except OSError as error:
         stored.fail("unreadable", error.strerror or str(error))
     if raw.size < stored.nbytes:
-        stored.fail("truncated", f"the data end before the {stored.nbytes} bytes that the header declares")
+        stored.fail(
+            "truncated", f"the data end before the {stored.nbytes} bytes that the header declares"
+        )
     array = raw.view(stored.dtype).reshape(stored.shape, order="F")
     return array.astype(stored.dtype.newbyteorder("="), copy=False)
 

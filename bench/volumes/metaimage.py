@@ -17,21 +17,42 @@ from bench.volumes.header import Stated, Stored, VolumeError, beginning, judge, 
 HEADER = 1 << 20  # a longer header is no header
 LINE = re.compile(r"\s*([^=:]+?)\s*[=:]\s*(.*?)\s*")
 READ = {  # every other field is a remark: ITK writes there what it knows of a NIfTI or a DICOM file
-    "ObjectType", "NDims", "HeaderSize", "BinaryData", "BinaryDataByteOrderMSB", "CompressedData", "DimSize",
-    "ElementNumberOfChannels", "ElementSpacing", "ElementSize", "ElementType", "TransformMatrix", "Offset",
+    "ObjectType",
+    "NDims",
+    "HeaderSize",
+    "BinaryData",
+    "BinaryDataByteOrderMSB",
+    "CompressedData",
+    "DimSize",
+    "ElementNumberOfChannels",
+    "ElementSpacing",
+    "ElementSize",
+    "ElementType",
+    "TransformMatrix",
+    "Offset",
     "ElementDataFile",
-}  # fmt: skip
+}
 WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
 LAST = "ElementDataFile"  # the field that ends a header
 ALIASES = {
-    "Position": "Offset", "Origin": "Offset", "Orientation": "TransformMatrix",
-    "Rotation": "TransformMatrix", "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
-}  # fmt: skip
+    "Position": "Offset",
+    "Origin": "Offset",
+    "Orientation": "TransformMatrix",
+    "Rotation": "TransformMatrix",
+    "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
+}
 DTYPES = {  # MET_LONG is left out: four bytes to some writers, eight to others
-    "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
-    "MET_UINT": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
+    "MET_CHAR": "i1",
+    "MET_UCHAR": "u1",
+    "MET_SHORT": "i2",
+    "MET_USHORT": "u2",
+    "MET_INT": "i4",
+    "MET_UINT": "u4",
+    "MET_LONG_LONG": "i8",
+    "MET_ULONG_LONG": "u8",
+    "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
-}  # fmt: skip
+}
 ORTHONORMAL = 1e-3  # headers print directions with six digits, some with four
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 ZLIB_OR_GZIP = 47  # zlib's window bits: writers use either
@@ -49,15 +70,25 @@ def read_stored(path: Path) -> Stored:
     shape = (*_whole(path, fields, "DimSize", axes), 1)[:3]
     (channels,) = _whole(path, fields, "ElementNumberOfChannels", 1, "1")
     affine, spacing = _affine(path, fields, axes)
-    oriented, spaced = "TransformMatrix" in fields, not {"ElementSpacing", "ElementSize"}.isdisjoint(fields)
+    oriented, spaced = (
+        "TransformMatrix" in fields,
+        not {"ElementSpacing", "ElementSize"}.isdisjoint(fields),
+    )
     data = _data(path, fields)
     local = data == path
     stored = Stored(
-        path, (channels, *shape) if channels != 1 else shape, _dtype(path, fields), end if local else 0,
-        _flag(path, fields, "CompressedData"), affine, spacing,
+        path,
+        (channels, *shape) if channels != 1 else shape,
+        _dtype(path, fields),
+        end if local else 0,
+        _flag(path, fields, "CompressedData"),
+        affine,
+        spacing,
         stated=Stated(oriented, oriented and spaced and "Offset" in fields, spaced),
-        channel_axis=0 if channels != 1 else None, data=data, wbits=ZLIB_OR_GZIP,
-    )  # fmt: skip
+        channel_axis=0 if channels != 1 else None,
+        data=data,
+        wbits=ZLIB_OR_GZIP,
+    )
     if not local:
         beginning(data, 1)
     return judge(stored, whole_gzip=False)
@@ -98,7 +129,9 @@ def _kind(path: Path, fields: dict[str, str]) -> None:
         raise VolumeError(path, "shape", f"field NDims: {fields['NDims']!r}, only 2 and 3 are read")
     for name, needed in (("ObjectType", "Image"), ("HeaderSize", "0")):
         if fields.get(name, needed) != needed:
-            raise VolumeError(path, "unreadable", f"field {name}: {fields[name]!r}, only {needed} is read")
+            raise VolumeError(
+                path, "unreadable", f"field {name}: {fields[name]!r}, only {needed} is read"
+            )
     if not _flag(path, fields, "BinaryData", "True"):
         raise VolumeError(path, "unreadable", "field BinaryData: voxels as text are not read")
 
@@ -110,10 +143,14 @@ def _flag(path: Path, fields: dict[str, str], name: str, default: str = "False")
     return value == "true"
 
 
-def _whole(path: Path, fields: dict[str, str], name: str, count: int, default: str = "") -> tuple[int, ...]:
+def _whole(
+    path: Path, fields: dict[str, str], name: str, count: int, default: str = ""
+) -> tuple[int, ...]:
     words = fields.get(name, default).split()
     if len(words) != count or not all(WHOLE.fullmatch(w) for w in words):
-        raise VolumeError(path, "shape", f"field {name}: {fields.get(name)!r}, expected {count} numbers")
+        raise VolumeError(
+            path, "shape", f"field {name}: {fields.get(name)!r}, expected {count} numbers"
+        )
     return tuple(int(w) for w in words)
 
 
@@ -132,12 +169,16 @@ def _floats(path: Path, fields: dict[str, str], name: str, default: str, kind: s
 def _dtype(path: Path, fields: dict[str, str]) -> np.dtype:
     name = fields.get("ElementType", "")
     if name not in DTYPES:
-        raise VolumeError(path, "unreadable", f"field ElementType: {name!r} is none of {', '.join(DTYPES)}")
+        raise VolumeError(
+            path, "unreadable", f"field ElementType: {name!r} is none of {', '.join(DTYPES)}"
+        )
     big = _flag(path, fields, "BinaryDataByteOrderMSB")
     return np.dtype(DTYPES[name]).newbyteorder(">" if big else "<")
 
 
-def _affine(path: Path, fields: dict[str, str], axes: int) -> tuple[np.ndarray, tuple[float, float, float]]:
+def _affine(
+    path: Path, fields: dict[str, str], axes: int
+) -> tuple[np.ndarray, tuple[float, float, float]]:
     """Return the RAS+ affine and the spacing.
 
     Row i of the matrix is the direction of axis i in LPS. Without one the axes are taken as LPS,
@@ -149,7 +190,9 @@ def _affine(path: Path, fields: dict[str, str], axes: int) -> tuple[np.ndarray, 
     if min(x, y, z) <= 0:
         raise VolumeError(path, "spacing", f"field {name}: {[x, y, z]} mm is not positive")
     rows, straight = np.eye(3), " ".join(f"{v:g}" for v in np.eye(axes).ravel())
-    rows[:axes, :axes] = _floats(path, fields, "TransformMatrix", straight, "affine").reshape(axes, axes)
+    rows[:axes, :axes] = _floats(path, fields, "TransformMatrix", straight, "affine").reshape(
+        axes, axes
+    )
     if np.abs(rows).max() > 2 or np.abs(rows @ rows.T - np.eye(3)).max() > ORTHONORMAL:
         raise VolumeError(path, "affine", "field TransformMatrix: directions are not orthonormal")
     affine = np.eye(4)
@@ -162,7 +205,11 @@ def _data(path: Path, fields: dict[str, str]) -> Path:
     """Return the data file, which lies beside the header or is the header's own file."""
     name, attached = fields[LAST], path.name.lower().endswith(".mha")
     if attached != (name.lower() == "local"):
-        right = "LOCAL, as in every .mha" if attached else "a file; rename a header with its data to .mha"
+        right = (
+            "LOCAL, as in every .mha"
+            if attached
+            else "a file; rename a header with its data to .mha"
+        )
         raise VolumeError(path, "unreadable", f"field {LAST}: {name!r} is not {right}")
     if attached:
         return path

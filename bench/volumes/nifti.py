@@ -31,10 +31,19 @@ from bench.volumes.header import (
 )
 
 DTYPES = {
-    2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8",
+    2: "u1",
+    4: "i2",
+    8: "i4",
+    16: "f4",
+    64: "f8",
+    256: "i1",
+    512: "u2",
+    768: "u4",
+    1024: "i8",
     1280: "u8",
-}  # fmt: skip
-MM = {1: 1000.0, 3: 0.001}  # xyzt_units: metres, micrometres; any other code is millimetres, as ITK has it
+}
+# xyzt_units: metres, micrometres; any other code is millimetres, as ITK has it
+MM = {1: 1000.0, 3: 0.001}
 LONGEST_QUATERNION = 1.001  # headers that a program wrote from text have three or four digits
 Order = Literal["<", ">"]
 VERSIONS = {  # sizeof_hdr: (layout, class, magic of a single file, first byte that voxels may have)
@@ -56,16 +65,25 @@ def read_stored(path: Path) -> Stored:
     dtype = _dtype(path, fields, header.endianness)
     unit = MM.get(int(fields["xyzt_units"]) & 7, 1.0)
     x, y, z = (float(s) * unit for s in fields["pixdim"][1:4])
-    if not all(n == 1 or (np.isfinite(s) and s > 0) for s, n in zip((x, y, z), shape[:3], strict=True)):
+    if not all(
+        n == 1 or (np.isfinite(s) and s > 0) for s, n in zip((x, y, z), shape[:3], strict=True)
+    ):
         raise VolumeError(path, "spacing", f"field pixdim: {[x, y, z]} mm is not positive")
     slope, inter = _scaling(path, fields)
     affine, stated = _affine(path, header, shape[:3])
     stored = Stored(
-        path, shape, dtype, _offset(path, fields, first), gzipped,
-        np.diag([unit, unit, unit, 1]) @ affine, (x, y, z),
+        path,
+        shape,
+        dtype,
+        _offset(path, fields, first),
+        gzipped,
+        np.diag([unit, unit, unit, 1]) @ affine,
+        (x, y, z),
         stated=replace(stated, spacing=True, unit=int(fields["xyzt_units"]) & 7 in (1, 2, 3)),
-        channel_axis=channel_axis, slope=slope, inter=inter,
-    )  # fmt: skip
+        channel_axis=channel_axis,
+        slope=slope,
+        inter=inter,
+    )
     return judge(stored, whole_gzip=True)
 
 
@@ -165,12 +183,15 @@ def _affine(path: Path, header: Any, grid: tuple[int, ...]) -> tuple[np.ndarray,
 
     One that is set and cannot be used (all zeros, NaN) counts only where there is no other.
     """
-    header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1  # the standard: a qfac of 0 reads as 1
+    # the standard: a qfac of 0 reads as 1
+    header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1
     sform = header.get_sform() if header["sform_code"] > 0 else None
     qform = _qform(path, header, lone=sform is None) if header["qform_code"] > 0 else None
     if sform is None and qform is None:
         return np.asarray(header.get_base_affine(), np.float64), NOTHING
-    usable = [np.asarray(a, np.float64) for a in (sform, qform) if a is not None and _is_usable(a, grid)]
+    usable = [
+        np.asarray(a, np.float64) for a in (sform, qform) if a is not None and _is_usable(a, grid)
+    ]
     if not usable:
         return np.asarray(qform if sform is None else sform, np.float64), Stated()
     best = usable[0]
@@ -179,9 +200,7 @@ def _affine(path: Path, header: Any, grid: tuple[int, ...]) -> tuple[np.ndarray,
     long = [n > 1 for n in grid]
     turns = [nib.orientations.io_orientation(affine)[long] for affine in usable]
     if np.array_equal(*turns):
-        detail = (
-            f"sform and qform lie up to {off:.4g} voxels apart; with these directions, the place is unknown"
-        )
+        detail = f"sform and qform lie up to {off:.4g} voxels apart; with these directions, the place is unknown"
         return best, Stated(place=False, doubt=detail)
     one, two = ("".join(code or "?" for code in nib.aff2axcodes(affine)) for affine in usable)
     detail = (
@@ -194,7 +213,9 @@ def _affine(path: Path, header: Any, grid: tuple[int, ...]) -> tuple[np.ndarray,
 def _qform(path: Path, header: Any, lone: bool) -> np.ndarray | None:
     """Return the qform, its quaternion scaled to length 1 where it was rounded above it."""
     names = ("quatern_b", "quatern_c", "quatern_d")
-    with np.errstate(over="ignore", invalid="ignore"):  # a NaN is refused later, with the file's name
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # a NaN is refused later, with the file's name
         length = float(np.sqrt(sum(np.float64(header[name]) ** 2 for name in names)))
         if 1 < length <= LONGEST_QUATERNION:
             for name in names:
@@ -214,5 +235,6 @@ def _is_usable(affine: np.ndarray, grid: tuple[int, ...]) -> bool:
     long = affine[:3, :3][:, [n > 1 for n in grid]]
     steps = np.linalg.norm(long, axis=0)
     return bool(
-        (steps > 0).all() and np.linalg.matrix_rank(long / np.where(steps, steps, 1)) == long.shape[1]
+        (steps > 0).all()
+        and np.linalg.matrix_rank(long / np.where(steps, steps, 1)) == long.shape[1]
     )

@@ -12,23 +12,37 @@ from typing import Any
 import nrrd
 import numpy as np
 
-from bench.volumes.header import Stated, Stored, VolumeError, beginning, judge, looks_like, step_lengths
+from bench.volumes.header import (
+    Stated,
+    Stored,
+    VolumeError,
+    beginning,
+    judge,
+    looks_like,
+    step_lengths,
+)
 
 HEADER = 1 << 20  # a longer header is no header
 RAS_SIGNS = {  # world axes of the file times these are right, anterior, superior
-    "right-anterior-superior": (1, 1, 1), "ras": (1, 1, 1),
-    "left-anterior-superior": (-1, 1, 1), "las": (-1, 1, 1),
-    "left-posterior-superior": (-1, -1, 1), "lps": (-1, -1, 1),
-}  # fmt: skip
+    "right-anterior-superior": (1, 1, 1),
+    "ras": (1, 1, 1),
+    "left-anterior-superior": (-1, 1, 1),
+    "las": (-1, 1, 1),
+    "left-posterior-superior": (-1, -1, 1),
+    "lps": (-1, -1, 1),
+}
 SPELLINGS = {  # numpy type: the format's names of it
-    "i1": "signed char,int8,int8_t", "u1": "uchar,unsigned char,uint8,uint8_t",
+    "i1": "signed char,int8,int8_t",
+    "u1": "uchar,unsigned char,uint8,uint8_t",
     "i2": "short,short int,signed short,signed short int,int16,int16_t",
     "u2": "ushort,unsigned short,unsigned short int,uint16,uint16_t",
-    "i4": "int,signed int,int32,int32_t", "u4": "uint,unsigned int,uint32,uint32_t",
+    "i4": "int,signed int,int32,int32_t",
+    "u4": "uint,unsigned int,uint32,uint32_t",
     "i8": "longlong,long long,long long int,signed long long,signed long long int,int64,int64_t",
     "u8": "ulonglong,unsigned long long,unsigned long long int,uint64,uint64_t",
-    "f4": "float", "f8": "double",
-}  # fmt: skip
+    "f4": "float",
+    "f8": "double",
+}
 DTYPES = {name: code for code, names in SPELLINGS.items() for name in names.split(",")}
 
 
@@ -47,12 +61,21 @@ def read_stored(path: Path) -> Stored:
         if header.get(field):
             raise VolumeError(path, "unreadable", f"field {field}: only attached data are read")
     flat = len(shape) == 2  # a slice
-    affine, channel_axis, stated = _flat(path, header) if flat else _affine(path, header, len(shape))
+    affine, channel_axis, stated = (
+        _flat(path, header) if flat else _affine(path, header, len(shape))
+    )
     x, y, z = (float(n) for n in step_lengths(affine))
     stored = Stored(
-        path, (*shape, 1) if flat else shape, _dtype(path, header), offset, encoding != "raw", affine,
-        (x, y, z), stated=stated, channel_axis=channel_axis,
-    )  # fmt: skip
+        path,
+        (*shape, 1) if flat else shape,
+        _dtype(path, header),
+        offset,
+        encoding != "raw",
+        affine,
+        (x, y, z),
+        stated=stated,
+        channel_axis=channel_axis,
+    )
     return judge(stored, whole_gzip=False)
 
 
@@ -119,7 +142,11 @@ def _affine(path: Path, header: dict[str, Any], axes: int) -> tuple[np.ndarray, 
     if not rows.any(axis=1).all():
         raise VolumeError(path, "spacing", "field space directions: an axis has no length")
     named = "space" in header
-    return _to_ras(path, header, rows, origin), channel, Stated(named, named and "space origin" in header)
+    return (
+        _to_ras(path, header, rows, origin),
+        channel,
+        Stated(named, named and "space origin" in header),
+    )
 
 
 def _flat(path: Path, header: dict[str, Any]) -> tuple[np.ndarray, None, Stated]:
@@ -129,13 +156,17 @@ def _flat(path: Path, header: dict[str, Any]) -> tuple[np.ndarray, None, Stated]
         rows = _rows(header, 2)
         sizes = np.linalg.norm(rows, axis=1) if rows.shape == (2, 2) else np.full(2, np.nan)
     if sizes.shape != (2,) or not (np.isfinite(sizes) & (sizes > 0)).all():
-        raise VolumeError(path, "spacing", f"field spacings or space directions: {sizes.tolist()} mm")
+        raise VolumeError(
+            path, "spacing", f"field spacings or space directions: {sizes.tolist()} mm"
+        )
     spaced = "spacings" in header or header.get("space directions") is not None
     return np.diag([*sizes, 1.0, 1.0]), None, Stated(False, False, spaced)
 
 
 def _rows(header: dict[str, Any], count: int) -> np.ndarray:
-    return np.array([np.full(count, np.nan) if r is None else r for r in header["space directions"]])
+    return np.array(
+        [np.full(count, np.nan) if r is None else r for r in header["space directions"]]
+    )
 
 
 def _to_ras(path: Path, header: dict[str, Any], rows: np.ndarray, origin: np.ndarray) -> np.ndarray:

@@ -42,17 +42,37 @@ SHOWN = 3  # names and numbers that one line lists
 GREY, RGB, WIDE = ("L", 1, "u1"), ("RGB", 3, "u1"), ("", 1, "u2")  # converted to, channels, dtype
 INDICES = ("", 1, "u1")
 MODES = {
-    "1": GREY, "L": GREY, "LA": GREY, "P": RGB, "RGB": RGB, "RGBA": RGB, "RGBX": RGB,
-    "I;16": WIDE, "I;16L": WIDE, "I;16B": WIDE, "I;16N": WIDE,
-}  # fmt: skip
+    "1": GREY,
+    "L": GREY,
+    "LA": GREY,
+    "P": RGB,
+    "RGB": RGB,
+    "RGBA": RGB,
+    "RGBX": RGB,
+    "I;16": WIDE,
+    "I;16L": WIDE,
+    "I;16B": WIDE,
+    "I;16N": WIDE,
+}
 # Pillow warns of metadata that nobody reads here, and of sizes that are refused here. A filter set
 # for one call only is not safe among threads.
 warnings.filterwarnings("ignore", module="PIL")
 BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 DAMAGED = (
-    OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, LookupError, TypeError,
-    ArithmeticError, AttributeError, NotImplementedError, RecursionError, RuntimeError,
-)  # fmt: skip  # what Pillow's plugins raise on bytes that nobody foresaw
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    NotImplementedError,
+    RecursionError,
+    RuntimeError,
+)  # what Pillow's plugins raise on bytes that nobody foresaw
 
 
 def read_stored(path: Path, *, indices: bool = False) -> Stored:
@@ -77,9 +97,13 @@ def read_stored(path: Path, *, indices: bool = False) -> Stored:
         dtype, channel_axis = kinds.pop(), None
         shape = (*_common(size for size, _ in headers.values()), len(headers))
     grid = np.eye(4), (1.0, 1.0, 1.0), NOTHING
-    stored = Stored(path, shape, np.dtype(dtype), 0, False, *grid, channel_axis=channel_axis, indices=indices)
+    stored = Stored(
+        path, shape, np.dtype(dtype), 0, False, *grid, channel_axis=channel_axis, indices=indices
+    )
     if stored.nbytes > MAX_BYTES:
-        stored.fail("shape", f"{stored.nbytes / 2**30:.1f} GiB of pixels, above {MAX_BYTES >> 30} GiB")
+        stored.fail(
+            "shape", f"{stored.nbytes / 2**30:.1f} GiB of pixels, above {MAX_BYTES >> 30} GiB"
+        )
     return stored
 
 
@@ -101,7 +125,9 @@ def decoded(stored: Stored) -> np.ndarray:
             with _named(path):
                 pixels = _grey(path, _pixels(path, file, stored.indices))
             if pixels.shape != (x, y):
-                pixels = np.rint(linear(pixels[..., np.newaxis], (x, y, 1))[..., 0]).astype(stored.dtype)
+                pixels = np.rint(linear(pixels[..., np.newaxis], (x, y, 1))[..., 0]).astype(
+                    stored.dtype
+                )
             slices[number] = pixels
     return slices.transpose(1, 2, 0)
 
@@ -149,7 +175,9 @@ def _slices(folder: Path) -> list[Path]:
         raise VolumeError(folder, "missing", "no folder of slices")
     twins = [name for name, n in Counter(stem(p).lower() for p in found).items() if n > 1]
     if twins:
-        raise VolumeError(folder, "duplicate", f"slices in two formats, keep one of each: {_some(twins)}")
+        raise VolumeError(
+            folder, "duplicate", f"slices in two formats, keep one of each: {_some(twins)}"
+        )
     return found
 
 
@@ -168,7 +196,9 @@ def _opened(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
             yield path, BytesIO(inside.read(path.relative_to(archive).as_posix()))
 
 
-def _headers(folder: Path, indices: bool = False) -> dict[Path, tuple[tuple[int, int], tuple[str, int, str]]]:
+def _headers(
+    folder: Path, indices: bool = False
+) -> dict[Path, tuple[tuple[int, int], tuple[str, int, str]]]:
     headers = {}
     for path, file in _opened(folder):
         with _named(path):
@@ -176,11 +206,15 @@ def _headers(folder: Path, indices: bool = False) -> dict[Path, tuple[tuple[int,
     return headers
 
 
-def _header(path: Path, file: BinaryIO, indices: bool) -> tuple[tuple[int, int], tuple[str, int, str]]:
+def _header(
+    path: Path, file: BinaryIO, indices: bool
+) -> tuple[tuple[int, int], tuple[str, int, str]]:
     """Return (columns, rows) and what its mode becomes."""
     image = Image.open(file, formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
-        raise VolumeError(path, "shape", f"{image.width} x {image.height} pixels, above {MAX_PIXELS}")
+        raise VolumeError(
+            path, "shape", f"{image.width} x {image.height} pixels, above {MAX_PIXELS}"
+        )
     frames = getattr(image, "n_frames", 1)
     if frames != 1:
         raise VolumeError(path, "shape", f"{frames} pictures in one file; keep one")
@@ -213,7 +247,9 @@ def _grey(path: Path, pixels: np.ndarray) -> np.ndarray:
         return pixels
     apart = int((pixels.max(-1) - pixels.min(-1)).max())
     if apart > COLOUR:
-        raise VolumeError(path, "shape", f"a slice in colour: its channels differ by {apart} levels")
+        raise VolumeError(
+            path, "shape", f"a slice in colour: its channels differ by {apart} levels"
+        )
     return np.rint(pixels.mean(-1)).astype(pixels.dtype)
 
 

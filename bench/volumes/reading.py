@@ -33,10 +33,29 @@ LARGEST = 1e15  # a voxel; the statistics of larger ones overflow 32 bits
 FRACTION = 1e-3  # a stored label may miss its integer by this much (0.9999999 occurs)
 
 __all__ = [
-    "KINDS", "TOLERANCE", "Header", "LabelVolume", "Stated", "Stored", "Volume3D", "VolumeError", "apart",
-    "check_finite", "check_stated", "drift", "is_volume", "join_channels", "lay", "misplaced",
-    "read_as_stored", "read_header", "read_label", "read_volume", "stem", "within",
-]  # fmt: skip
+    "KINDS",
+    "TOLERANCE",
+    "Header",
+    "LabelVolume",
+    "Stated",
+    "Stored",
+    "Volume3D",
+    "VolumeError",
+    "apart",
+    "check_finite",
+    "check_stated",
+    "drift",
+    "is_volume",
+    "join_channels",
+    "lay",
+    "misplaced",
+    "read_as_stored",
+    "read_header",
+    "read_label",
+    "read_volume",
+    "stem",
+    "within",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +107,16 @@ def read_header(path: Path) -> Header:
     turn, affine = _turn(stored, stored.affine)
     x, y, z = (stored.grid[i] for i in np.argsort(turn[:, 0]))
     return Header(
-        path, (x, y, z), _channels(stored), stored.dtype, _spacing(affine), affine, stored.nbytes,
-        _axes(stored), stored.stated,
-    )  # fmt: skip
+        path,
+        (x, y, z),
+        _channels(stored),
+        stored.dtype,
+        _spacing(affine),
+        affine,
+        stored.nbytes,
+        _axes(stored),
+        stored.stated,
+    )
 
 
 def read_volume(path: Path, frame: int | None = None) -> Volume3D:
@@ -175,7 +201,9 @@ def lay(label: LabelVolume, like: Volume3D | LabelVolume) -> LabelVolume:
     if array.shape[1:] != like.array.shape[-3:]:
         stored.fail("shape", _differs(array, like.array, like.path))
     affine = _turn(stored, way)[1]
-    return replace(label, array=np.ascontiguousarray(array[0]), affine=affine, spacing=_spacing(affine))
+    return replace(
+        label, array=np.ascontiguousarray(array[0]), affine=affine, spacing=_spacing(affine)
+    )
 
 
 def read_as_stored(path: Path) -> LabelVolume:
@@ -250,7 +278,9 @@ def misplaced(one: Volume3D | LabelVolume, two: Volume3D | LabelVolume) -> float
     if not all(s.axes and s.place for s in stated):
         return 0.0
     off = apart(one.affine, two.affine, two.array.shape[-3:])
-    if one.stored.grid == two.stored.grid:  # at 45 degrees rounding decides which way axes are turned
+    if (
+        one.stored.grid == two.stored.grid
+    ):  # at 45 degrees rounding decides which way axes are turned
         off = min(off, apart(one.stored.affine, two.stored.affine, two.stored.grid))
     return off if off > TOLERANCE else 0.0
 
@@ -272,7 +302,9 @@ def turned_back(array: np.ndarray, path: Path) -> tuple[np.ndarray, Stored]:
     check_stated(stored)
     array = _to_stored(array[np.newaxis], stored.affine)[0]
     if array.shape != tuple(stored.grid):
-        stored.fail("shape", f"its grid is {tuple(stored.grid)}, what is to lie on it {array.shape}")
+        stored.fail(
+            "shape", f"its grid is {tuple(stored.grid)}, what is to lie on it {array.shape}"
+        )
     return array, stored
 
 
@@ -284,9 +316,12 @@ def check_finite(volume: Volume3D) -> None:
     """
     if volume.array.dtype.kind != "f":
         return
-    bad = volume.array.size - int(np.count_nonzero(np.abs(volume.array) <= LARGEST))  # False for NaN
+    # False for NaN
+    bad = volume.array.size - int(np.count_nonzero(np.abs(volume.array) <= LARGEST))
     if bad:
-        raise VolumeError(volume.path, "nonfinite", f"{bad} voxels are NaN, infinite or above {LARGEST:g}")
+        raise VolumeError(
+            volume.path, "nonfinite", f"{bad} voxels are NaN, infinite or above {LARGEST:g}"
+        )
 
 
 def _stored(path: Path, *, label: bool = False) -> Stored:

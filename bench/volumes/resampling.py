@@ -38,7 +38,9 @@ class Geometry:
         object.__setattr__(self, "box", tuple(tuple(side) for side in self.box))
         object.__setattr__(self, "shape", tuple(self.shape))
         if self.native_edges is not None:
-            object.__setattr__(self, "native_edges", tuple(tuple(edge) for edge in self.native_edges))
+            object.__setattr__(
+                self, "native_edges", tuple(tuple(edge) for edge in self.native_edges)
+            )
 
     @property
     def cropped(self) -> Triple:
@@ -49,7 +51,9 @@ class Geometry:
     @property
     def prepared_spacing(self) -> tuple[float, float, float]:
         """Return the prepared spacing in mm."""
-        x, y, z = (s * n / m for s, n, m in zip(self.native_spacing, self.cropped, self.shape, strict=True))
+        x, y, z = (
+            s * n / m for s, n, m in zip(self.native_spacing, self.cropped, self.shape, strict=True)
+        )
         return (x, y, z)
 
     @property
@@ -84,7 +88,9 @@ class Way:
 
     def __init__(self, before: Triple, after: Triple) -> None:
         self._depth, self._planes = before[2], after[2]
-        self._places = [None if n == m else _places(n, m) for n, m in zip(before, after, strict=True)]
+        self._places = [
+            None if n == m else _places(n, m) for n, m in zip(before, after, strict=True)
+        ]
         # Shrinking axes first: the later passes then touch fewer voxels.
         self._order = sorted(range(3), key=lambda a: after[a] / before[a])
 

@@ -26,7 +26,8 @@ def nifti_like(label: np.ndarray, image: Path) -> bytes:
     """
     array, stored = turned_back(label, image)
     made = nib.Nifti1Image(np.ascontiguousarray(array), stored.affine)
-    code = int(stored.stated.axes)  # scanner's coordinates, or none; readers differ in which form they take
+    # scanner's coordinates, or none; readers differ in which form they take
+    code = int(stored.stated.axes)
     made.set_sform(stored.affine, code=code)
     made.set_qform(stored.affine, code=code)
     made.header.set_xyzt_units("mm")

@@ -32,7 +32,9 @@ def turn(axis, angle, count=1):
 def ramp(shape, axis):
     """Voxel index along one axis, counted from the centre."""
     line = torch.arange(shape[axis]).float() - (shape[axis] - 1) / 2
-    return line.view([-1 if i == axis else 1 for i in range(3)]).expand(shape)[None, None].contiguous()
+    return (
+        line.view([-1 if i == axis else 1 for i in range(3)]).expand(shape)[None, None].contiguous()
+    )
 
 
 @pytest.mark.parametrize("axis", range(3))
@@ -45,7 +47,9 @@ def test_a_quarter_turn_is_rot90_of_image_and_label(axis, turns, side):
     out = (side,) * 3
     expected = torch.rot90(image, turns, PLANES[axis])
     assert torch.allclose(affine(image, matrix, out), expected, atol=1e-5)
-    assert torch.equal(affine(label, matrix, out, "nearest"), torch.rot90(label, turns, PLANES[axis]))
+    assert torch.equal(
+        affine(label, matrix, out, "nearest"), torch.rot90(label, turns, PLANES[axis])
+    )
 
 
 def test_turns_about_x_come_before_those_about_y_and_z():
@@ -70,7 +74,9 @@ def test_a_turn_keeps_lengths_in_crops_that_are_no_cubes():
     read = affine(ramp(shape, 0), turn(2, angle), shape)
     inside = read[0, 0, 14:26, 6:14]
     slope = inside.diff(dim=0).mean(), inside.diff(dim=1).mean()
-    assert torch.allclose(torch.stack(slope), torch.tensor([math.cos(angle), math.sin(angle)]), atol=1e-4)
+    assert torch.allclose(
+        torch.stack(slope), torch.tensor([math.cos(angle), math.sin(angle)]), atol=1e-4
+    )
 
 
 def test_a_label_and_its_float_copy_stay_aligned_within_half_a_voxel():
@@ -78,7 +84,8 @@ def test_a_label_and_its_float_copy_stay_aligned_within_half_a_voxel():
     settings = Augment(rotate=1.0, zoom=1.0, angle=60, zoom_range=(0.7, 1.4), zoom_axes="apart")
     matrix, moved = draw_affine(8, False, settings, generator())
     assert moved.all()
-    inside = affine(torch.ones(8, 1, *shape), matrix, shape) > 1 - 1e-5  # nothing of outside is mixed in
+    # nothing of outside is mixed in
+    inside = affine(torch.ones(8, 1, *shape), matrix, shape) > 1 - 1e-5
     assert inside.float().mean() > 0.3
     for axis in range(3):
         image = (ramp(shape, axis) + 100).expand(8, -1, -1, -1, -1)
@@ -154,12 +161,21 @@ def test_autocast_does_not_round_the_places():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"rotate": 1.1}, {"zoom": -0.1}, {"noise": float("nan")}, {"zoom_range": (1.4, 0.7)},
-        {"zoom_range": (0.0, 1.0)}, {"blur_sigma": (0.0, 1.0)}, {"noise_range": (-0.1, 0.1)},
-        {"lowres_range": (0.5, 1.1)}, {"gamma_range": (0.7, float("inf"))}, {"angle": 181},
-        {"margin": 0.9}, {"flip": 2}, {"channel": -1},
+        {"rotate": 1.1},
+        {"zoom": -0.1},
+        {"noise": float("nan")},
+        {"zoom_range": (1.4, 0.7)},
+        {"zoom_range": (0.0, 1.0)},
+        {"blur_sigma": (0.0, 1.0)},
+        {"noise_range": (-0.1, 0.1)},
+        {"lowres_range": (0.5, 1.1)},
+        {"gamma_range": (0.7, float("inf"))},
+        {"angle": 181},
+        {"margin": 0.9},
+        {"flip": 2},
+        {"channel": -1},
     ],
-)  # fmt: skip
+)
 def test_settings_out_of_range_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         replace(Augment(), **wrong)

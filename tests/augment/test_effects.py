@@ -12,8 +12,15 @@ from bench.augment.draw import around_one
 from bench.augment.effects import intensities
 from bench.protocol import Augment
 
-ALL = {"noise": 1.0, "blur": 1.0, "brightness": 1.0, "contrast": 1.0, "lowres": 1.0, "gamma_inverted": 1.0,
-       "gamma": 1.0}  # fmt: skip
+ALL = {
+    "noise": 1.0,
+    "blur": 1.0,
+    "brightness": 1.0,
+    "contrast": 1.0,
+    "lowres": 1.0,
+    "gamma_inverted": 1.0,
+    "gamma": 1.0,
+}
 AXES = (2, 3, 4)
 
 
@@ -29,9 +36,13 @@ def applied(x, seed=0, **settings):
 def test_amounts_of_nothing_change_nothing(shape):
     x = batch(shape)
     still = {
-        "noise_range": (0.0, 0.0), "blur_sigma": (0.01, 0.01), "brightness_range": (1.0, 1.0),
-        "contrast_range": (1.0, 1.0), "lowres_range": (1.0, 1.0), "gamma_range": (1.0, 1.0),
-    }  # fmt: skip
+        "noise_range": (0.0, 0.0),
+        "blur_sigma": (0.01, 0.01),
+        "brightness_range": (1.0, 1.0),
+        "contrast_range": (1.0, 1.0),
+        "lowres_range": (1.0, 1.0),
+        "gamma_range": (1.0, 1.0),
+    }
     for keep in ("range", "moments"):
         assert torch.allclose(applied(x, **ALL, **still, gamma_keep=keep), x, atol=2e-6)
 
@@ -54,7 +65,9 @@ def test_brightness_multiplies_every_channel_by_its_own_factor():
     assert torch.allclose(ratio, first.expand_as(ratio), rtol=1e-4)
     assert first.min() >= 0.75 and first.max() <= 1.25 and first.flatten().unique().numel() == 12
     clipped = applied(x, brightness=1.0, brightness_range=(2.0, 2.0), brightness_clip=True)
-    assert torch.equal(clipped.amax(AXES), x.amax(AXES)) and torch.equal(clipped.amin(AXES), x.amin(AXES))
+    assert torch.equal(clipped.amax(AXES), x.amax(AXES)) and torch.equal(
+        clipped.amin(AXES), x.amin(AXES)
+    )
 
 
 def test_contrast_stretches_about_the_mean_of_each_channel_and_keeps_its_range():
@@ -81,7 +94,9 @@ def test_inverted_gamma_is_that_of_the_negative():
     x = torch.tensor([1.0, 2.0, 5.0]).view(1, 1, 3, 1, 1)
     powers = {"gamma_range": (2.0, 2.0), "gamma_keep": "range"}
     # -x is (-1, -2, -5): scaled (1, 3/4, 0), squared (1, 9/16, 0), back (-1, -5 + 4 * 9/16, -5)
-    assert torch.allclose(applied(x, gamma_inverted=1.0, **powers).flatten(), torch.tensor([1.0, 2.75, 5.0]))
+    assert torch.allclose(
+        applied(x, gamma_inverted=1.0, **powers).flatten(), torch.tensor([1.0, 2.75, 5.0])
+    )
     assert torch.allclose(applied(x, gamma=1.0, **powers).flatten(), torch.tensor([1.0, 1.25, 5.0]))
 
 
@@ -123,7 +138,9 @@ def test_low_resolution_and_blur_leave_the_third_axis_of_flat_crops_and_slices()
 def test_channels_of_a_chosen_sample_are_chosen_by_themselves():
     x = batch((400, 3, 4, 4, 4))
     for name in ("blur", "lowres"):
-        changed = (applied(x, **{name: 0.5}, channel=0.5, lowres_range=(0.5, 0.7)) != x).flatten(2).any(2)
+        changed = (
+            (applied(x, **{name: 0.5}, channel=0.5, lowres_range=(0.5, 0.7)) != x).flatten(2).any(2)
+        )
         assert changed.float().mean() == pytest.approx(0.25, abs=0.04)
         assert changed.any(1).float().mean() == pytest.approx(0.5 * (1 - 0.5**3), abs=0.06)
     assert (applied(x, contrast=0.5, channel=0.0) != x).any()

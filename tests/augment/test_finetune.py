@@ -10,16 +10,30 @@ from bench.protocol import Augment
 from bench.random import torch_generator
 
 WHOLE = {
-    "flip": 0.5, "rotate": 0.2, "zoom": 0.2, "noise": 0.1, "blur": 0.2, "brightness": 0.15,
-    "contrast": 0.15, "lowres": 0.25, "gamma_inverted": 0.1, "gamma": 0.3, "channel": 0.5, "balanced": True,
-}  # fmt: skip
+    "flip": 0.5,
+    "rotate": 0.2,
+    "zoom": 0.2,
+    "noise": 0.1,
+    "blur": 0.2,
+    "brightness": 0.15,
+    "contrast": 0.15,
+    "lowres": 0.25,
+    "gamma_inverted": 0.1,
+    "gamma": 0.3,
+    "channel": 0.5,
+    "balanced": True,
+}
 OFTEN = {
     **WHOLE,
     **{k: 0.7 for k, v in WHOLE.items() if v is not True},
     **dict.fromkeys(("rot90", "scale", "shift"), 0.7),
 }
 STORED = [7.422421, 16.124569, 15.958549]  # of commit 48164c1, which had these four steps alone
-STORED_LABELS = [[7, 6, 5, 4, 3, 2, 1, 0], [15, 14, 13, 12, 11, 10, 9, 8], [16, 17, 18, 19, 20, 21, 22, 23]]
+STORED_LABELS = [
+    [7, 6, 5, 4, 3, 2, 1, 0],
+    [15, 14, 13, 12, 11, 10, 9, 8],
+    [16, 17, 18, 19, 20, 21, 22, 23],
+]
 SHAPES = ((8, 8, 6), (12, 12, 2), (9, 7, 1))
 
 
@@ -78,7 +92,9 @@ def test_the_whole_set_keeps_shapes_and_types_and_labels(shape, label_type):
 @pytest.mark.parametrize("settings", [WHOLE, OFTEN])
 def test_micro_batches_make_up_the_batch(settings):
     image, label = labelled(8, (8, 8, 6))
-    whole, its = finetune_views(image, label, Augment(**settings), torch_generator("cpu", 1, "views", 2))
+    whole, its = finetune_views(
+        image, label, Augment(**settings), torch_generator("cpu", 1, "views", 2)
+    )
     parts = [
         finetune_views(a, b, Augment(**settings), torch_generator("cpu", 1, "views", 2, (i, 4)))
         for i, (a, b) in enumerate(zip(image.chunk(4), label.chunk(4), strict=True))

@@ -43,7 +43,8 @@ def test_a_flip_and_a_turn_at_once_are_a_flip_then_a_turn(shape, turns, inplace)
     for row, old, marks, k in zip(expected, x, flipped, turns.tolist(), strict=True):
         assert torch.equal(row, old.flip([i + 1 for i in range(3) if marks[i]]).rot90(k, (1, 2)))
     assert torch.equal(augment.flip_rot90(x.clone(), flipped, turns, inplace), expected)
-    with_gradient = augment.flip_rot90(x.clone().requires_grad_(), flipped, turns)  # the way of a GPU
+    # the way of a GPU
+    with_gradient = augment.flip_rot90(x.clone().requires_grad_(), flipped, turns)
     assert torch.equal(with_gradient, expected)
 
 

@@ -35,7 +35,9 @@ def batch(shape, n=4, channels=2):
 @pytest.mark.parametrize("axis", [2, 3, 4])
 def test_weighted_sums_along_an_axis(shape, axis):
     x, terms, count = batch(shape), 3, 7
-    index = torch.randint(0, x.shape[axis], (4, count, terms), generator=generator(), dtype=torch.int32)
+    index = torch.randint(
+        0, x.shape[axis], (4, count, terms), generator=generator(), dtype=torch.int32
+    )
     weight = torch.randn(4, count, terms, generator=generator(1))
     matrix = torch.zeros(4, count, x.shape[axis]).scatter_add_(2, index.long(), weight)
     expected = torch.einsum("njl,nlabc->njabc", matrix, x.movedim(axis, 1)).movedim(1, axis)
@@ -51,7 +53,8 @@ def test_boxes_read_what_grid_sample_reads(shape, out):
     size = torch.rand(4, 3, generator=generator(1)) * whole
     start[1], size[1] = start[1] + size[1], -size[1]  # mirrored
     size[2] = whole * 3  # beyond the volume
-    expected = augment.resize_box(x.double(), start, size, out)  # double precision is left to grid_sample
+    # double precision is left to grid_sample
+    expected = augment.resize_box(x.double(), start, size, out)
     assert torch.allclose(augment.resize_box(x, start, size, out).double(), expected, atol=2e-5)
 
 
@@ -93,7 +96,10 @@ def test_in_place_changes_the_batch_itself_and_else_nothing(act, shape):
 def test_a_row_depends_on_its_own_draws_alone(act, shape):
     x = batch(shape, 8)
     whole = act(x, torch_generator("cpu", 1, "views", 2))
-    parts = [act(x[i : i + 2], torch_generator("cpu", 1, "views", 2, (i // 2, 4))) for i in range(0, 8, 2)]
+    parts = [
+        act(x[i : i + 2], torch_generator("cpu", 1, "views", 2, (i // 2, 4)))
+        for i in range(0, 8, 2)
+    ]
     assert torch.allclose(torch.cat(parts), whole, atol=1e-6)
 
 

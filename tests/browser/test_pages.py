@@ -18,7 +18,16 @@ from bench.errors import BenchError
 from bench.protocol import Finetune, Layout, Net, Protocol, Row
 from bench.report import write, write_index
 from bench.report.spreadsheet import cell
-from bench.report.supplement import Cloud, Cost, Course, DatasetInfo, Extras, Failure, Panel, Pretext
+from bench.report.supplement import (
+    Cloud,
+    Cost,
+    Course,
+    DatasetInfo,
+    Extras,
+    Failure,
+    Panel,
+    Pretext,
+)
 from bench.source import Source
 
 NUMBERS = {"int64": 0, "float64": 0.0}
@@ -66,29 +75,59 @@ def browser():
 
 def planned(rows, sections=("organs",), **changes):
     """Return a protocol of rows on one network."""
-    places = tuple(Finetune(dataset=s, split="even", steps=10, fractions=(10, 100)) for s in sections)
+    places = tuple(
+        Finetune(dataset=s, split="even", steps=10, fractions=(10, 100)) for s in sections
+    )
     return Protocol(
-        title="Organs", name="test_page", paper="voco", table="table1", scale="pilot", rows=rows,
-        networks={"net": Net("swin_unetr")}, finetune=places, about="An invented study.", **changes,
-    )  # fmt: skip
+        title="Organs",
+        name="test_page",
+        paper="voco",
+        table="table1",
+        scale="pilot",
+        rows=rows,
+        networks={"net": Net("swin_unetr")},
+        finetune=places,
+        about="An invented study.",
+        **changes,
+    )
 
 
 def scored(rows, sections=("organs",), targets=("liver", "spleen"), missing=()):
     """Return records of six patients and two seeds; the cells of ``missing`` rows at 10 % failed."""
     rng = np.random.default_rng(0)
     same = {
-        **BLANK, "protocol": "test_page", "paper": "voco", "table": "table1", "scale": "pilot",
-        "network": "net", "evaluation": "end_to_end", "task": "segmentation", "split": "even",
-        "metric": "dice", "unit": "1", "convention": "medpy", "status": "ok",
-    }  # fmt: skip
+        **BLANK,
+        "protocol": "test_page",
+        "paper": "voco",
+        "table": "table1",
+        "scale": "pilot",
+        "network": "net",
+        "evaluation": "end_to_end",
+        "task": "segmentation",
+        "split": "even",
+        "metric": "dice",
+        "unit": "1",
+        "convention": "medpy",
+        "status": "ok",
+    }
     keys = ("row", "section", "fraction", "seed", "patient", "target")
     runs = product(rows, sections, (10, 100), (0, 1), [f"p{n}" for n in range(6)], targets)
     found = (dict(zip(keys, run, strict=True)) for run in runs)
-    return record.frame([
-        {**same, **cell, "dataset": cell["section"], "method": rows[cell["row"]].method,
-         "case": cell["patient"], "n_train": cell["fraction"] // 5, "value": float(rng.uniform(0.4, 0.9))}
-        for cell in found if cell["row"] not in missing or cell["fraction"] == 100
-    ])  # fmt: skip
+    return record.frame(
+        [
+            {
+                **same,
+                **cell,
+                "dataset": cell["section"],
+                "method": rows[cell["row"]].method,
+                "case": cell["patient"],
+                "n_train": cell["fraction"] // 5,
+                "value": float(rng.uniform(0.4, 0.9)),
+            }
+            for cell in found
+            if cell["row"] not in missing or cell["fraction"] == 100
+        ]
+    )
 
 
 def shown():
@@ -101,17 +140,32 @@ def shown():
 
 def whole():
     """Return a report in which every part has something to say, of phantoms, one job failed."""
-    rows = {"a": Row("scratch", "net"), "b": Row("mae3d", "net", title=TITLE), "c": Row("voco", "net")}
+    rows = {
+        "a": Row("scratch", "net"),
+        "b": Row("mae3d", "net", title=TITLE),
+        "c": Row("voco", "net"),
+    }
     steps = tuple(float(s) for s in range(1, 9))
     down = tuple(2 / s for s in steps)
     extras = Extras(
-        sources={"method/mae3d": Source("A paper", "https://example.org/paper", "https://example.org/code")},
-        costs=(Cost("b", "pretrain", 7500.0, 2048.0, 100, 200, 10**9), Cost("b", "finetune", 60.0, 900.0)),
-        failures=(Failure("0" * 16, "c", "loss is not finite at step 7", "jobs/0/log.txt", "organs", 10),),
+        sources={
+            "method/mae3d": Source(
+                "A paper", "https://example.org/paper", "https://example.org/code"
+            )
+        },
+        costs=(
+            Cost("b", "pretrain", 7500.0, 2048.0, 100, 200, 10**9),
+            Cost("b", "finetune", 60.0, 900.0),
+        ),
+        failures=(
+            Failure("0" * 16, "c", "loss is not finite at step 7", "jobs/0/log.txt", "organs", 10),
+        ),
         curves={"b": {"step": (1, 2, 3), "loss": (3.0, 2.0, 1.5)}},
         courses=tuple(Course(r, "organs", f, 0, steps, down) for r in "abc" for f in (10, 100)),
         pretexts=(
-            Pretext("b", "loss", 2.0, 0.2, 1.9, rises=False, collapsed=True, steps=steps, values=down),
+            Pretext(
+                "b", "loss", 2.0, 0.2, 1.9, rises=False, collapsed=True, steps=steps, values=down
+            ),
         ),
         clouds=(Cloud(TITLE, ((0.0, 0.1), (0.5, -0.5)), (0, 1), ("organs", "others")),),
         panels=(shown(),),
@@ -125,7 +179,9 @@ def whole():
 
 def many():
     """Return a report of 12 rows, wide as papers' tables are."""
-    rows = {f"r{n}": Row("voco" if n else "scratch", "net", title=f"{TITLE} {n}") for n in range(12)}
+    rows = {
+        f"r{n}": Row("voco" if n else "scratch", "net", title=f"{TITLE} {n}") for n in range(12)
+    }
     targets = tuple(f"vertebra {n}" for n in range(5))
     return planned(rows), scored(rows, targets=targets), Extras()
 
@@ -160,7 +216,9 @@ TABLE = 'document.querySelector("#table table")'
 
 
 def test_a_table_sorts_filters_and_says_more_to_keys_alone(browser, tmp_path):
-    tab = browser.open(write(*many()[:2], tmp_path, many()[2], figures=False).page, width=1400, dark=False)
+    tab = browser.open(
+        write(*many()[:2], tmp_path, many()[2], figures=False).page, width=1400, dark=False
+    )
     tab.ask("Emulation.setFocusEmulationEnabled", enabled=True)
     firsts = f'[...{TABLE}.querySelectorAll("tbody.rows tr")].map(r => parseFloat(r.cells[1].dataset.sort))'
     drawn = tab.value(firsts)
@@ -168,7 +226,9 @@ def test_a_table_sorts_filters_and_says_more_to_keys_alone(browser, tmp_path):
     assert tab.value(firsts) == sorted(drawn, reverse=True) != drawn
     tab.value(f'{TABLE}.querySelector("thead button").click()')
     assert tab.value(firsts) == sorted(drawn)
-    assert tab.value(f'{TABLE}.querySelectorAll("[tabindex=\\"0\\"]").length') == 1  # one stop for the table
+    assert (
+        tab.value(f'{TABLE}.querySelectorAll("[tabindex=\\"0\\"]").length') == 1
+    )  # one stop for the table
     tab.value(f"{TABLE}.querySelector('[tabindex=\"0\"]').focus()")
     at, hidden, said = tab.value(f'{PRESS}("x")')
     assert not hidden and "95 % interval" in said and "records/test_page.parquet: row r" in said
@@ -177,33 +237,51 @@ def test_a_table_sorts_filters_and_says_more_to_keys_alone(browser, tmp_path):
     assert tab.value(f'{PRESS}("Escape")')[1]
     tab.value("""(() => { const i = document.querySelector("#table input"); i.value = "ARE) 1";
         i.dispatchEvent(new Event("input")); })()""")
-    seen = tab.value(f'[...{TABLE}.querySelectorAll("tbody.rows tr")].filter(r => !r.hidden).length')
+    seen = tab.value(
+        f'[...{TABLE}.querySelectorAll("tbody.rows tr")].filter(r => !r.hidden).length'
+    )
     assert seen == 3  # 1, 10 and 11
     lines = tab.value(f"csv({TABLE})").splitlines()
     assert len(lines) == 4 and lines[0].startswith('"Method"')
-    assert tab.value('document.querySelector("#table pre.tex").textContent').startswith("\\begin{tabular}")
+    assert tab.value('document.querySelector("#table pre.tex").textContent').startswith(
+        "\\begin{tabular}"
+    )
 
 
 CELLS = {  # in the page: in the CSV
-    "-2+3+cmd|' /C calc'!A1": "'-2+3+cmd|' /C calc'!A1", "=1+1": "'=1+1", "  @SUM(A1)": "'@SUM(A1)",
-    "+0.15": "+0.15", "\N{MINUS SIGN}0.15": "-0.15", "-1e-3": "-1e-3", "+12.5 %": "+12.5 %", "83.85": "83.85",
-    "\N{MINUS SIGN}1.50+A1": "\N{MINUS SIGN}1.50+A1", "+0.15 (x)": "'+0.15 (x)", "\uff1d1": "'\uff1d1",
+    "-2+3+cmd|' /C calc'!A1": "'-2+3+cmd|' /C calc'!A1",
+    "=1+1": "'=1+1",
+    "  @SUM(A1)": "'@SUM(A1)",
+    "+0.15": "+0.15",
+    "\N{MINUS SIGN}0.15": "-0.15",
+    "-1e-3": "-1e-3",
+    "+12.5 %": "+12.5 %",
+    "83.85": "83.85",
+    "\N{MINUS SIGN}1.50+A1": "\N{MINUS SIGN}1.50+A1",
+    "+0.15 (x)": "'+0.15 (x)",
+    "\uff1d1": "'\uff1d1",
     'a "b"': 'a "b"',
-}  # fmt: skip
+}
 
 
 def test_the_csv_button_guards_what_a_spreadsheet_would_run_and_leaves_numbers(browser, tmp_path):
-    tab = browser.open(write(*whole()[:2], tmp_path, whole()[2], figures=False).page, width=1400, dark=False)
+    tab = browser.open(
+        write(*whole()[:2], tmp_path, whole()[2], figures=False).page, width=1400, dark=False
+    )
     made = f"""(() => {{ const t = document.createElement("table"), r = t.insertRow();
         for (const text of {json.dumps([*CELLS])}) r.insertCell().textContent = text;
         document.body.append(t); return csv(t); }})()"""
     (line,) = csv.reader(tab.value(made).splitlines())
     assert line == [*CELLS.values()]
     ascii_minus = [text for text in CELLS if not text.startswith("\N{MINUS SIGN}")]
-    assert [cell(text).replace("'  ", "'") for text in ascii_minus] == [CELLS[text] for text in ascii_minus]
+    assert [cell(text).replace("'  ", "'") for text in ascii_minus] == [
+        CELLS[text] for text in ascii_minus
+    ]
 
 
-def test_each_kind_of_wrong_is_found_and_none_where_there_is_none(browser, source, tmp_path, run, capsys):
+def test_each_kind_of_wrong_is_found_and_none_where_there_is_none(
+    browser, source, tmp_path, run, capsys
+):
     for name, markup in (("bad", BAD + " " * axe.HEAVIEST), ("good", GOOD)):
         (tmp_path / f"{name}.html").write_text(markup)
     assert run(axe.main, "bad.html", "good.html", "--json") == 1
@@ -211,12 +289,16 @@ def test_each_kind_of_wrong_is_found_and_none_where_there_is_none(browser, sourc
     assert {f["page"] for f in told} == {"bad.html"}
     found = {f["rule"]: f for f in told}
     assert found.keys() == {"color-contrast", "label", "overflow", "network", "script", "weight"}
-    assert found["label"]["states"] == [f"{w} {c} open" for w in (1400, 390) for c in ("light", "dark")]
+    assert found["label"]["states"] == [
+        f"{w} {c} open" for w in (1400, 390) for c in ("light", "dark")
+    ]
     assert found["overflow"]["states"][0] == "390 light" and "wide" in found["overflow"]["first"]
     assert found["network"]["count"] == 2 and "missing is not defined" in found["script"]["first"]
 
 
-def test_a_page_is_seen_wide_and_narrow_light_and_dark_and_as_it_prints(browser, tmp_path, run, capsys):
+def test_a_page_is_seen_wide_and_narrow_light_and_dark_and_as_it_prints(
+    browser, tmp_path, run, capsys
+):
     (tmp_path / "a.html").write_text(GOOD)
     assert run(look, "a.html", "--to", "seen") == 0
     for width, scheme in product((1400, 390), ("light", "dark")):
@@ -236,7 +318,9 @@ def test_a_page_is_seen_wide_and_narrow_light_and_dark_and_as_it_prints(browser,
         (axe.main, ("--fetch",), "", "no npm on the PATH"),
     ],
 )
-def test_a_wrong_request_gets_one_line_and_2(tool, arguments, path, said, monkeypatch, tmp_path, run, capsys):
+def test_a_wrong_request_gets_one_line_and_2(
+    tool, arguments, path, said, monkeypatch, tmp_path, run, capsys
+):
     monkeypatch.setattr(axe_core, "script", str)
     monkeypatch.setattr(axe_core, "PACK", tmp_path / "none.tgz")
     if path is not None:
@@ -258,5 +342,8 @@ def test_another_package_than_the_one_that_was_pinned_is_refused(monkeypatch, tm
 
 def test_a_browser_that_does_not_start_is_told_in_one_line(monkeypatch):
     monkeypatch.setenv("CHROMIUM", "false")
-    with pytest.raises(BenchError, match="Chromium ended, or did not start"), chromium.Chromium() as browser:
+    with (
+        pytest.raises(BenchError, match="Chromium ended, or did not start"),
+        chromium.Chromium() as browser,
+    ):
         browser.ask("Browser.getVersion")

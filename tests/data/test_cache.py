@@ -21,7 +21,11 @@ def noise(shape, dtype=np.int16, seed=0):
 
 
 def test_what_goes_in_comes_out_with_its_type(tmp_path):
-    kinds = {"a": ((1, 70, 33, 5), np.int16), "b": ((2, 16, 16, 16), np.uint16), "c": ((40, 3, 65), np.uint8)}
+    kinds = {
+        "a": ((1, 70, 33, 5), np.int16),
+        "b": ((2, 16, 16, 16), np.uint16),
+        "c": ((40, 3, 65), np.uint8),
+    }
     arrays = {key: noise(*kind) for key, kind in kinds.items()}
     with PackWriter(tmp_path, "image") as writer:
         for key, array in arrays.items():
@@ -102,11 +106,19 @@ ENTRY = {"file": "image-000.b2", "start": 0, "length": 5, "meta": {"patient": "p
 @pytest.mark.parametrize(
     "index",
     [
-        [], {"a": 1}, {"a": {}}, {"a": {**ENTRY, "x": 1}}, {"a": {**ENTRY, "start": "0"}},
-        {"a": {**ENTRY, "start": -1}}, {"a": {**ENTRY, "file": "../x.b2"}}, {"a": {**ENTRY, "file": None}},
-        {"a": {**ENTRY, "meta": []}}, {"a": {**ENTRY, "crc": "1"}}, '{"a": ',
+        [],
+        {"a": 1},
+        {"a": {}},
+        {"a": {**ENTRY, "x": 1}},
+        {"a": {**ENTRY, "start": "0"}},
+        {"a": {**ENTRY, "start": -1}},
+        {"a": {**ENTRY, "file": "../x.b2"}},
+        {"a": {**ENTRY, "file": None}},
+        {"a": {**ENTRY, "meta": []}},
+        {"a": {**ENTRY, "crc": "1"}},
+        '{"a": ',
     ],
-)  # fmt: skip
+)
 def test_an_index_of_other_values_is_named_in_one_line(tmp_path, index):
     (tmp_path / "image.json").write_text(index if isinstance(index, str) else json.dumps(index))
     with pytest.raises(BenchError, match=r"image.json: damaged") as caught:
@@ -132,7 +144,9 @@ def one(tmp_path):
     with PackWriter(tmp_path, "image") as writer:
         writer.add("a", noise((64, 64, 64)))
     entry = json.loads((tmp_path / "image.json").read_text())["a"]
-    return tmp_path, lambda **more: (tmp_path / "image.json").write_text(json.dumps({"a": {**entry, **more}}))
+    return tmp_path, lambda **more: (tmp_path / "image.json").write_text(
+        json.dumps({"a": {**entry, **more}})
+    )
 
 
 @pytest.mark.parametrize("other", [{"start": 10**9}, {"length": 0}, {"length": 40}, {"start": 3}])

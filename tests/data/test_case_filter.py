@@ -56,7 +56,9 @@ def test_percents_are_of_patients_in_the_ranking_of_label_fractions():
 
 def test_cases_are_taken_patient_by_patient_and_cut_off():
     order = ranked({c.patient for c in CASES}, "r", 0)
-    assert set(share("5 cases")) == {f"{p}_{k}" for p in order[:2] for k in "ab"} | {f"{order[2]}_a"}
+    assert set(share("5 cases")) == {f"{p}_{k}" for p in order[:2] for k in "ab"} | {
+        f"{order[2]}_a"
+    }
     assert len(share("40cases")) == 40
 
 
@@ -82,7 +84,10 @@ def test_an_entry_of_a_spec_selects_by_all_of_them():
     found = case_filter.selected(CASES, data, Declared(), fold, 0)
     assert [c.id for c in found] == ["p01_a", "p01_b", "p03_b"]
     unlabelled = [Case("p01_c", "p01", ())]
-    assert case_filter.selected(unlabelled, Entry(dataset="d", part="train"), Declared(), fold, 0) == []
+    assert (
+        case_filter.selected(unlabelled, Entry(dataset="d", part="train"), Declared(), fold, 0)
+        == []
+    )
     whole = Entry(dataset="d", part="all")
     assert case_filter.selected(unlabelled, whole, Declared(), None, 0) == unlabelled
 
@@ -98,9 +103,14 @@ def test_a_share_of_a_mixture_is_ranked_over_all_its_data_sets():
 
 def test_unlabelled_scans_are_of_nobody_who_is_held_out():
     cases = [
-        Case("a1", "a", (), 1), Case("a2", "a", ()), Case("v1", "v", (), 1), Case("v2", "v", ()),
-        Case("t1", "t", (), 1), Case("t2", "t", ()), Case("n", "n", ()),
-    ]  # fmt: skip
+        Case("a1", "a", (), 1),
+        Case("a2", "a", ()),
+        Case("v1", "v", (), 1),
+        Case("v2", "v", ()),
+        Case("t1", "t", (), 1),
+        Case("t2", "t", ()),
+        Case("n", "n", ()),
+    ]
     fold = Fold("even", 0, ("a",), ("v",), ("t",))
 
     def read(unlabelled):

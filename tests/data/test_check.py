@@ -22,7 +22,10 @@ IMAGE, LABEL = "imagesTr/case_2.nii.gz", "labelsTr/case_2.nii.gz"
 def root(tmp_path) -> Path:
     """Return three cases in MSD layout: int16 CT, uint8 labels 0 to 2, stored along LAS axes."""
     rng = np.random.default_rng(0)
-    for folder, low, high, dtype in (("imagesTr", -1000, 1000, np.int16), ("labelsTr", 0, 3, np.uint8)):
+    for folder, low, high, dtype in (
+        ("imagesTr", -1000, 1000, np.int16),
+        ("labelsTr", 0, 3, np.uint8),
+    ):
         (tmp_path / folder).mkdir()
         for number in (1, 2, 3):
             array = rng.integers(low, high, (10, 9, 8)).astype(dtype)
@@ -61,13 +64,18 @@ def test_what_nobody_labelled_is_no_fault_and_no_label(root):
 def test_every_fault_of_a_folder_is_listed_by_any_number_of_workers(root):
     for file in ("imagesTr/case_1.nii.gz", IMAGE):
         (root / file).write_bytes((root / file).read_bytes()[:50])
-    nib.save(nib.Nifti1Image(np.full((10, 9, 8), 9, np.uint8), AFFINE), root / "labelsTr/case_1.nii.gz")
+    nib.save(
+        nib.Nifti1Image(np.full((10, 9, 8), 9, np.uint8), AFFINE), root / "labelsTr/case_1.nii.gz"
+    )
     (root / "labelsTr/case_3.nii.gz").unlink()
     alone, together = (check(msd_folder(root), root, workers=n) for n in (1, 3))
     assert alone == together
     assert [(f.case, f.kind) for f in alone] == [
-        ("case_3", "missing"), ("case_1", "truncated"), ("case_1", "label_value"), ("case_2", "truncated"),
-    ]  # fmt: skip
+        ("case_3", "missing"),
+        ("case_1", "truncated"),
+        ("case_1", "label_value"),
+        ("case_2", "truncated"),
+    ]
 
 
 def test_a_patient_listed_twice_in_a_split_is_an_overlap(tmp_path, monkeypatch):
@@ -91,8 +99,9 @@ def test_what_a_header_contradicts_is_found_and_the_case_is_left_out(root, tmp_p
     seen = []
     found = check(msd_folder(root), root, look=lambda case, *_: seen.append(case.id))
     assert [(f.case, f.kind, Path(f.file).parent.name) for f in found] == [
-        ("case_1", "orientation", "imagesTr"), ("case_2", "orientation", "labelsTr"),
-    ]  # fmt: skip
+        ("case_1", "orientation", "imagesTr"),
+        ("case_2", "orientation", "labelsTr"),
+    ]
     assert all("sform says that its axes are stored LAS, qform RAS" in f.detail for f in found)
     assert seen == ["case_3"]
 
@@ -115,7 +124,12 @@ def test_a_label_that_states_nothing_or_lies_a_tenth_of_a_millimetre_off_is_no_f
 class Photographs(Dataset):
     """Classified pictures: the class is the name's first digit."""
 
-    title, channels, task, labels = "Photographs", ("grey",), "classification", {0: "well", 1: "ill"}
+    title, channels, task, labels = (
+        "Photographs",
+        ("grey",),
+        "classification",
+        {0: "well", 1: "ill"},
+    )
 
     def cases(self, root: Path) -> list[Case]:
         return [Case(p.stem, p.stem, (p,), int(p.stem)) for p in sorted(root.iterdir())]

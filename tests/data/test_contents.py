@@ -44,8 +44,22 @@ def test_a_case_is_its_files_its_class_and_its_frame_but_not_its_name(tmp_path):
         (tmp_path / name).write_text(name)
     a, b, c = (tmp_path / name for name in "abc")
     assert len(digest(a)) == 32
-    assert len({digest(a), digest(b), digest(a, b), digest(b, a), digest(a, label=c), digest(a, label=1),
-                digest(a, label=0), digest(a, frame=0), digest(a, frame=1)}) == 9  # fmt: skip
+    assert (
+        len(
+            {
+                digest(a),
+                digest(b),
+                digest(a, b),
+                digest(b, a),
+                digest(a, label=c),
+                digest(a, label=1),
+                digest(a, label=0),
+                digest(a, frame=0),
+                digest(a, frame=1),
+            }
+        )
+        == 9
+    )
     case = Case("other", "another", (a,))
     assert Contents(None).each([case])["other"] == digest(a)
 
@@ -62,8 +76,10 @@ def test_the_digest_of_all_cases_is_of_bytes_ids_patients_and_meta_wherever_they
         (tmp_path / folder).mkdir()
         for name in ("a.img", "a.seg", "b.img"):
             (tmp_path / folder / name).write_text(name)
-        return [Case("a", "pa", (tmp_path / folder / "a.img",), tmp_path / folder / "a.seg"),
-                Case("b", "pb", (tmp_path / folder / "b.img",))]  # fmt: skip
+        return [
+            Case("a", "pa", (tmp_path / folder / "a.img",), tmp_path / folder / "a.seg"),
+            Case("b", "pb", (tmp_path / folder / "b.img",)),
+        ]
 
     a, b = made("one")
 
@@ -72,8 +88,14 @@ def test_the_digest_of_all_cases_is_of_bytes_ids_patients_and_meta_wherever_they
 
     seen = {whole([a, b])}
     assert {whole(made("moved"))} == seen
-    others = ([a], [replace(a, id="A"), b], [a, replace(b, patient="pa")], [a, replace(b, label=1)],
-              [replace(a, label=None), b], [a, replace(b, meta={"part": "test"})])  # fmt: skip
+    others = (
+        [a],
+        [replace(a, id="A"), b],
+        [a, replace(b, patient="pa")],
+        [a, replace(b, label=1)],
+        [replace(a, label=None), b],
+        [a, replace(b, meta={"part": "test"})],
+    )
     os.utime(a.images[0], (1, 1))
     assert whole([a, b]) in seen
     seen |= {whole(cases) for cases in others}
@@ -129,7 +151,10 @@ def test_a_folder_in_a_zip_counts_by_its_members(tmp_path):
 
 
 def test_a_zip_is_the_stamp_of_its_members(tmp_path, monkeypatch):
-    member, memory = zipped(tmp_path / "a.zip", {"x.nii.gz": "one"}) / "x.nii.gz", tmp_path / "contents.json"
+    member, memory = (
+        zipped(tmp_path / "a.zip", {"x.nii.gz": "one"}) / "x.nii.gz",
+        tmp_path / "contents.json",
+    )
     before = digest(member, memory=memory)
     with monkeypatch.context() as patch:
         patch.setattr(contents, "_sum", None)
@@ -190,14 +215,30 @@ def test_a_changed_file_forgets_both(volumes, tmp_path):
 @pytest.mark.parametrize(
     "entry",
     [
-        None, 5, [], ["STAMP", "x", "1x1x3x1"], "", "STAMP", "STAMP -", "STAMP - -", "STAMP x", "STAMP  ",
-        "STAMP - 1x1x3", "STAMP - 1x1x3x", "STAMP - axbxcxd", "STAMP - -1x1x3x1", "0:0 x 9x9x9x9",
-        "STAMP - 1x1x3x1 x", "STAMP x 1x1x3x1",
+        None,
+        5,
+        [],
+        ["STAMP", "x", "1x1x3x1"],
+        "",
+        "STAMP",
+        "STAMP -",
+        "STAMP - -",
+        "STAMP x",
+        "STAMP  ",
+        "STAMP - 1x1x3",
+        "STAMP - 1x1x3x",
+        "STAMP - axbxcxd",
+        "STAMP - -1x1x3x1",
+        "0:0 x 9x9x9x9",
+        "STAMP - 1x1x3x1 x",
+        "STAMP x 1x1x3x1",
     ],
-)  # fmt: skip
+)
 def test_a_memory_of_other_values_is_made_again(volumes, tmp_path, entry):
     path = str(volumes[0].images[0])
-    assert_made_again(volumes, tmp_path, json.dumps({path: entry}).replace("STAMP", contents._stamp(path)))
+    assert_made_again(
+        volumes, tmp_path, json.dumps({path: entry}).replace("STAMP", contents._stamp(path))
+    )
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", json.dumps({"x": 1}), "[" * 5000])

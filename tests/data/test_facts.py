@@ -36,7 +36,8 @@ def test_size_spacing_greys_and_volumes(tmp_path):
 
 
 def test_a_sheared_voxel_has_the_volume_of_its_determinant(tmp_path):
-    affine = np.array([[1, 0, 0, 0], [0, 1, 1.5, 0], [0, 0, 2, 0], [0, 0, 0, 1.0]])  # edges of 1, 1, 2.5 mm
+    # edges of 1, 1, 2.5 mm
+    affine = np.array([[1, 0, 0, 0], [0, 1, 1.5, 0], [0, 0, 2, 0], [0, 0, 0, 1.0]])
     nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.int16), affine), tmp_path / "i.nii.gz")
     case = Case("a", "a", (tmp_path / "i.nii.gz",))
     assert facts(case, read_volume(case.images[0]), None).ml(5) == pytest.approx(0.01)  # 5 x 2 mm^3

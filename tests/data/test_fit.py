@@ -22,7 +22,12 @@ def body(value, share):
 
 RECIPES = {  # voxels, spacing in mm, recipe: words of the doubt, none where it fits
     "soft tissue in air": (body(40, 0.5), 1.0, CT, ""),
-    "an offset of 1024": (body(40, 0.5) + 1024, 1.0, CT, "50% to its upper end; no voxel is air in HU"),
+    "an offset of 1024": (
+        body(40, 0.5) + 1024,
+        1.0,
+        CT,
+        "50% to its upper end; no voxel is air in HU",
+    ),
     "a narrow window": (body(2000, 0.2), 1.0, CT, "80% of a median scan's voxels to its lower end"),
     "10 mm of 36 mm": (body(40, 0.5), 1.8, Recipe(spacing=(10.0,) * 3), "leave 3.6 along x"),
     "fine voxels": (body(40, 0.5), 1.8, Recipe(spacing=(2.0,) * 3), ""),

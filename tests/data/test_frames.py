@@ -60,16 +60,28 @@ def test_two_frames_of_one_file_are_prepared_as_two_cases(tmp_path):
     dataset = registry.load("dataset", "mnms")()
     dataset.phantom(root, 2, 0)
     assert check(dataset, root) == []
-    job, folder = a_job("prepare", {"dataset": "mnms", "recipe": {"scale": "zscore"}}), tmp_path / "made"
+    job, folder = (
+        a_job("prepare", {"dataset": "mnms", "recipe": {"scale": "zscore"}}),
+        tmp_path / "made",
+    )
     folder.mkdir()
     context = SimpleNamespace(
-        spec=job.spec, job=job, run=RunOptions(roots={"mnms": str(root)}), folder=folder, scratch=tmp_path,
-        store=Store.open(tmp_path / "out"), progress=lambda *_: None, stopping=lambda: False, facts={},
-    )  # fmt: skip
+        spec=job.spec,
+        job=job,
+        run=RunOptions(roots={"mnms": str(root)}),
+        folder=folder,
+        scratch=tmp_path,
+        store=Store.open(tmp_path / "out"),
+        progress=lambda *_: None,
+        stopping=lambda: False,
+        facts={},
+    )
     prepare.run(context)
     found = Prepared(folder)
     for case in dataset.cases(root):
-        assert found.volume(case.id).shape == read_volume(case.images[0], case.frame).array.shape[1:]
+        assert (
+            found.volume(case.id).shape == read_volume(case.images[0], case.frame).array.shape[1:]
+        )
         assert np.array_equal(found.native(case.id), read_label(case.label, None, case.frame).array)
     sizes = [np.count_nonzero(found.native(case.id) == 1) for case in dataset.cases(root)]
     assert sizes[0] > 1.2 * sizes[1]  # end-diastole, end-systole

@@ -25,7 +25,12 @@ MAP = np.ones((2, 3, 4), np.uint8)
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    frames = {"image": IMAGE, "label": MAP, "native": MAP * 2, "fingerprint": np.ones((1, 9, 9, 9), np.uint8)}
+    frames = {
+        "image": IMAGE,
+        "label": MAP,
+        "native": MAP * 2,
+        "fingerprint": np.ones((1, 9, 9, 9), np.uint8),
+    }
     cases = {"b": frames, "a": {"image": IMAGE}, "é\n/../": {"image": IMAGE + 1}}
     write_prepared(folder, cases, patients={"b": "p"}, classes={"a": 3}, step=0.5, offset=-1.0)
     return folder
@@ -50,8 +55,10 @@ def change(folder, name, value):
 def test_what_was_written_is_read(folder):
     found = Prepared(folder)
     assert [(c.id, c.patient, c.label) for c in found.cases()] == [
-        ("b", "p", 0), ("a", "a", 3), ("é\n/../", "é\n/../", None),
-    ]  # fmt: skip
+        ("b", "p", 0),
+        ("a", "a", 3),
+        ("é\n/../", "é\n/../", None),
+    ]
     assert (found.native("b") == 2).all() and (found.label("b") == 1).all()
     assert found.fingerprint("a") is None and found.fingerprint("b").shape == (1, 9, 9, 9)
     assert found.patient("b") == "p"
@@ -83,15 +90,34 @@ def frame(name, **values):
 
 
 EDITS = (
-    edited(step=np.nan), edited(step=np.inf), edited(offset=1e31), edited(native_spacing=0),
-    edited(native_spacing=np.nan), edited(shape=0), edited(shape=2**30), edited(native_shape=-1),
-    edited(shape=2**19), edited(box=[[0, 99]] * 3), edited(box=[[1, 1]] * 3), edited(box=[[-1, 1]] * 3),
-    {"class": -2}, frame("image", start=-1), frame("image", start=2**62), frame("image", length=2**62),
-    frame("image", length=-1), frame("image", length=0), frame("image", file=1), frame("image", file=-1),
-    frame("native", length=0), frame("label", length=0), frame("foreground", length=10**6),
-    lambda rows: rows[:2], lambda rows: rows[None], lambda rows: rows["step"],
+    edited(step=np.nan),
+    edited(step=np.inf),
+    edited(offset=1e31),
+    edited(native_spacing=0),
+    edited(native_spacing=np.nan),
+    edited(shape=0),
+    edited(shape=2**30),
+    edited(native_shape=-1),
+    edited(shape=2**19),
+    edited(box=[[0, 99]] * 3),
+    edited(box=[[1, 1]] * 3),
+    edited(box=[[-1, 1]] * 3),
+    {"class": -2},
+    frame("image", start=-1),
+    frame("image", start=2**62),
+    frame("image", length=2**62),
+    frame("image", length=-1),
+    frame("image", length=0),
+    frame("image", file=1),
+    frame("image", file=-1),
+    frame("native", length=0),
+    frame("label", length=0),
+    frame("foreground", length=10**6),
+    lambda rows: rows[:2],
+    lambda rows: rows[None],
+    lambda rows: rows["step"],
     lambda rows: rows.astype([(n, ROW[n] if n != "step" else "<f4") for n in ROW.names]),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("edit", EDITS)
@@ -108,12 +134,20 @@ def test_rows_that_cannot_be_are_refused(folder, edit):
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("shard", ("../private/shard-0000.b2",)), ("shard", ("/etc/passwd",)), ("shard", ("",)),
-        ("shard", (".",)), ("shard", ("..",)), ("shard", ("a\0b",)), ("shard", ()),
-        ("case", ("a", "a", "b")), ("case", ("a", "b")), ("case", ("a", b"\xff", "b")),
-        ("patient", ("a",)), ("shard", ("not there",)),
+        ("shard", ("../private/shard-0000.b2",)),
+        ("shard", ("/etc/passwd",)),
+        ("shard", ("",)),
+        ("shard", (".",)),
+        ("shard", ("..",)),
+        ("shard", ("a\0b",)),
+        ("shard", ()),
+        ("case", ("a", "a", "b")),
+        ("case", ("a", "b")),
+        ("case", ("a", b"\xff", "b")),
+        ("patient", ("a",)),
+        ("shard", ("not there",)),
     ],
-)  # fmt: skip
+)
 def test_texts_that_cannot_be_are_refused(folder, name, values):
     raw = [v.encode() if isinstance(v, str) else v for v in values]
     change(folder, name, np.frombuffer(b"".join(raw), np.uint8))
@@ -126,14 +160,29 @@ def test_texts_that_cannot_be_are_refused(folder, name, values):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("case_ends", np.array(ends)) for ends in (
-            [1, 2, 99], [5, 2, 8], [-1, 2, 3], [1, 2], [], [[1, 2, 8]], [1.0, 2.0, 8.0])),
-        *((name, value) for name in ("rows", "frames", "case", "patient_ends", "shard")
-          for value in (None, np.zeros(3, "<U3"))),
+        *(
+            ("case_ends", np.array(ends))
+            for ends in (
+                [1, 2, 99],
+                [5, 2, 8],
+                [-1, 2, 3],
+                [1, 2],
+                [],
+                [[1, 2, 8]],
+                [1.0, 2.0, 8.0],
+            )
+        ),
+        *(
+            (name, value)
+            for name in ("rows", "frames", "case", "patient_ends", "shard")
+            for value in (None, np.zeros(3, "<U3"))
+        ),
         ("frames", np.frombuffer(",".join(reversed(FRAMES)).encode(), np.uint8)),
-        ("edges", np.zeros((2, 3, 3))), ("edges", np.full((3, 3, 3), np.nan)), ("edges", np.zeros(3, "<U3")),
+        ("edges", np.zeros((2, 3, 3))),
+        ("edges", np.full((3, 3, 3), np.nan)),
+        ("edges", np.zeros(3, "<U3")),
     ],
-)  # fmt: skip
+)
 def test_a_column_that_is_lacking_or_other_is_refused(folder, name, value):
     change(folder, name, value)
     with pytest.raises(BenchError, match=r"index\.npz: damaged"):
@@ -153,7 +202,9 @@ def test_a_flipped_bit_is_found_when_a_frame_is_read_whole(folder):
     raw = bytearray(shard.read_bytes())
     raw[place.start + place.length // 2] ^= 4
     shard.write_bytes(raw)
-    with pytest.raises(BenchError, match=r"shard-0000.b2, byte \d+: damaged \(its checksum is another\)"):
+    with pytest.raises(
+        BenchError, match=r"shard-0000.b2, byte \d+: damaged \(its checksum is another\)"
+    ):
         Prepared(folder).native("b")
     assert (Prepared(folder).label("b") == 1).all()
 
@@ -171,11 +222,15 @@ def job_of(tmp_path, frames):
 @pytest.mark.parametrize(
     ("frames", "said"),
     [
-        ({"image": IMAGE[0]}, "another shape"), ({"image": IMAGE[:, :, :2]}, "of another shape than it says"),
+        ({"image": IMAGE[0]}, "another shape"),
+        ({"image": IMAGE[:, :, :2]}, "of another shape than it says"),
         *(({"label": other, "native": MAP}, "another shape") for other in (MAP[:, :2], IMAGE)),
-        ({"label": MAP, "native": MAP, "foreground": np.ones((4, 2), np.int16)}, "no list of voxels"),
+        (
+            {"label": MAP, "native": MAP, "foreground": np.ones((4, 2), np.int16)},
+            "no list of voxels",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_frame_of_other_axes_is_refused(tmp_path, frames, said):
     found = job_of(tmp_path, {name: compress(array) for name, array in frames.items()})
     with pytest.raises(BenchError, match=said):

@@ -34,15 +34,24 @@ def packed(path, raw):
 
 def npy(shape, data=b""):
     raw = io.BytesIO()
-    np.lib.format.write_array_header_1_0(raw, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        raw, {"descr": "<f8", "fortran_order": False, "shape": shape}
+    )
     return raw.getvalue() + data
 
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"x" * 100, npy((1 << 40,)), npy((-1,)), npy((2,), bytes(8)),
-     npy((1,), bytes(8)).replace(b"<f8", b"|O\x20"), npy((1,), bytes(8)).replace(b"{", b"[")],
-)  # fmt: skip
+    [
+        b"",
+        b"x" * 100,
+        npy((1 << 40,)),
+        npy((-1,)),
+        npy((2,), bytes(8)),
+        npy((1,), bytes(8)).replace(b"<f8", b"|O\x20"),
+        npy((1,), bytes(8)).replace(b"{", b"["),
+    ],
+)
 def test_a_header_that_does_not_fit_is_refused_before_memory_is_given(tmp_path, raw):
     found = Arrays(packed(tmp_path / "x.npz", raw))
     with pytest.raises(BenchError, match=r"x.npz: damaged .*run again"):
@@ -61,5 +70,7 @@ def test_a_small_file_becomes_no_large_array(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "x.npz", a=np.zeros(100_000))
     assert Arrays(tmp_path / "x.npz")["a"].size == 100_000
     monkeypatch.setattr(npz, "LIMITS", Limits(free=1000))
-    with pytest.raises(BenchError, match=r"x\.npz: damaged \(a would become 800128 bytes of [0-9]+: a bomb"):
+    with pytest.raises(
+        BenchError, match=r"x\.npz: damaged \(a would become 800128 bytes of [0-9]+: a bomb"
+    ):
         Arrays(tmp_path / "x.npz")["a"]

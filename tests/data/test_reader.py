@@ -29,7 +29,9 @@ def by_voxel(array, start, size, outside):
 @given(starts, sizes)
 @settings(max_examples=80, deadline=None)
 def test_a_crop_is_its_voxels_and_outside_is_the_stored_minimum(start, size):
-    expected = by_voxel(RAW.astype(np.float32) * np.float32(STEP) + np.float32(OFFSET), start, size, OFFSET)
+    expected = by_voxel(
+        RAW.astype(np.float32) * np.float32(STEP) + np.float32(OFFSET), start, size, OFFSET
+    )
     found = VOLUME.crop(start, size)
     assert found.dtype == np.float32 and found.shape == (2, *size)
     np.testing.assert_array_equal(found, expected)

@@ -110,16 +110,22 @@ def test_a_grid_that_leans_keeps_the_vectors_of_its_voxels():
 def test_the_foreground_may_be_what_is_not_zero_in_the_file():
     array = np.zeros((6, 5, 4), np.int16)
     array[2:5, 1:3, 0:2] = [[[-3]], [[4]], [[9]]]
-    made = prepare(volume(array), None, Recipe(scale="zscore", nonzero=True, foreground="nonzero"), Two())
+    made = prepare(
+        volume(array), None, Recipe(scale="zscore", nonzero=True, foreground="nonzero"), Two()
+    )
     assert made.geometry.box == ((2, 5), (1, 3), (0, 2))
-    above = prepare(volume(array), None, Recipe(scale="zscore", nonzero=True, foreground=0.0), Two())
+    above = prepare(
+        volume(array), None, Recipe(scale="zscore", nonzero=True, foreground=0.0), Two()
+    )
     assert above.geometry.cropped != made.geometry.cropped  # -3 is darker than the mean
     none = prepare(volume(array), None, Recipe(window=(0, 99), foreground=0.5), Two())
     assert none.image.shape == (1, 6, 5, 4)
 
 
 def test_an_axis_may_keep_its_length():
-    made = prepare(volume(np.ones((6, 5, 4))), None, Recipe(resize=(12, 3, 0), scale="minmax"), Two())
+    made = prepare(
+        volume(np.ones((6, 5, 4))), None, Recipe(resize=(12, 3, 0), scale="minmax"), Two()
+    )
     assert made.image.shape == (1, 12, 3, 4)
 
 
@@ -129,7 +135,10 @@ def test_smoothing_is_torchs_antialiasing(shape):
     found = smooth(array, shape)
     if shape[2] == 9:  # torch smooths in two dimensions only
         wanted = torch.nn.functional.interpolate(
-            torch.from_numpy(array).permute(2, 0, 1)[None], shape[:2], mode="bilinear", antialias=True
+            torch.from_numpy(array).permute(2, 0, 1)[None],
+            shape[:2],
+            mode="bilinear",
+            antialias=True,
         )[0].permute(1, 2, 0)
         np.testing.assert_allclose(found, wanted.numpy(), atol=1e-5)
     assert found.shape == shape and found.dtype == np.float32
@@ -152,15 +161,19 @@ def test_channels_are_picked_in_the_order_asked_for_and_scaled_apart():
     array[:, 0, 0, 0] = 10
     made = prepare(volume(array), None, Recipe(channels=(2, 0), window=(0, 10)), Two())
     np.testing.assert_allclose(made.image[:, 1, 1, 1], [0.2, 0.0])
-    apart = prepare(volume(np.stack([line(0, 1), line(0, 9)])), None, Recipe(scale="minmax"), Two()).image
+    apart = prepare(
+        volume(np.stack([line(0, 1), line(0, 9)])), None, Recipe(scale="minmax"), Two()
+    ).image
     np.testing.assert_array_equal(apart[0], apart[1])
 
 
 def test_the_grid_follows_the_field_of_view():
     made = prepare(
-        volume(np.zeros((10, 20, 7), np.int16), (1.0, 0.75, 5.0)), None,
-        Recipe(spacing=(1.5, 1.5, 2.0), window=(0, 1)), Two(),
-    )  # fmt: skip
+        volume(np.zeros((10, 20, 7), np.int16), (1.0, 0.75, 5.0)),
+        None,
+        Recipe(spacing=(1.5, 1.5, 2.0), window=(0, 1)),
+        Two(),
+    )
     assert made.geometry.shape == (7, 10, 18)  # 10 / 1.5 = 6.67; 15 / 1.5; 35 / 2 = 17.5
     assert made.geometry.prepared_spacing == pytest.approx((10 / 7, 1.5, 35 / 18))
 
@@ -208,13 +221,20 @@ SIDES = st.tuples(*[st.integers(1, 9)] * 3)
 @settings(max_examples=60, deadline=None)
 def test_resampling_is_torchs_without_aligned_corners(before, after, seed):
     rng = np.random.default_rng(seed)
-    image, label = rng.normal(size=before).astype(np.float32), rng.integers(0, 9, before).astype(np.uint8)
+    image, label = (
+        rng.normal(size=before).astype(np.float32),
+        rng.integers(0, 9, before).astype(np.uint8),
+    )
     for array, found, how in (
         (image, linear(image, after), {"mode": "trilinear", "align_corners": False}),
         (label, nearest(label, after), {"mode": "nearest-exact"}),
     ):
-        expected = torch.nn.functional.interpolate(torch.from_numpy(array)[None, None].double(), after, **how)
-        np.testing.assert_allclose(found, expected[0, 0].numpy(), atol=2e-6 * (found.dtype.kind == "f"))
+        expected = torch.nn.functional.interpolate(
+            torch.from_numpy(array)[None, None].double(), after, **how
+        )
+        np.testing.assert_allclose(
+            found, expected[0, 0].numpy(), atol=2e-6 * (found.dtype.kind == "f")
+        )
 
 
 def test_a_geometry_read_from_json_is_the_same_and_restores_no_other_grid():

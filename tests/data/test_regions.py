@@ -13,7 +13,9 @@ from bench.train.label_losses import of_regions
 
 BRATS = {"whole": (1, 2, 4), "core": (1, 4), "enhancing": (4,)}
 LABELS = st.integers(1, 6)
-FAMILY = st.dictionaries(st.text("abcdef", min_size=1), st.sets(LABELS, min_size=1), min_size=1, max_size=6)
+FAMILY = st.dictionaries(
+    st.text("abcdef", min_size=1), st.sets(LABELS, min_size=1), min_size=1, max_size=6
+)
 
 
 def read_back(regions, labels):
@@ -62,7 +64,13 @@ def test_brats_by_hand():
     assert paint(BRATS, "brats") == [(0, 2), (1, 1), (2, 4)]
     table = one_hot(list(BRATS.values()))
     assert table.shape == (256, 3) and table.dtype == np.float32
-    assert table[[0, 1, 2, 3, 4]].tolist() == [[0, 0, 0], [1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1]]
+    assert table[[0, 1, 2, 3, 4]].tolist() == [
+        [0, 0, 0],
+        [1, 1, 0],
+        [1, 0, 0],
+        [0, 0, 0],
+        [1, 1, 1],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +81,10 @@ def test_brats_by_hand():
             {"whole": (1, 2), "left": (1,), "right": (2,)},
             "region 'whole' of data set 'd' has no label of its",
         ),
-        ({"a": (1, 2), "b": (2, 3)}, "regions 'a' and 'b' of data set 'd' overlap and neither holds"),
+        (
+            {"a": (1, 2), "b": (2, 3)},
+            "regions 'a' and 'b' of data set 'd' overlap and neither holds",
+        ),
         ({"a": (1, 2, 3), "b": (2,), "c": (3, 4)}, "regions 'a' and 'c'"),
     ],
 )

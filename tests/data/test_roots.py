@@ -46,7 +46,8 @@ def test_a_missing_place_is_refused_with_what_to_do(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text", ["[data", "data = 3", "[data]\nx = 3", "[data]\nx = ['a']", f"[data]\nx = '{'x' * 5000}'"]
+    "text",
+    ["[data", "data = 3", "[data]\nx = 3", "[data]\nx = ['a']", f"[data]\nx = '{'x' * 5000}'"],
 )
 def test_a_broken_toml_is_named_in_one_line(tmp_path, text):
     (tmp_path / "bench.toml").write_text(text)
@@ -60,5 +61,7 @@ def test_an_adapter_is_registered_or_read_from_a_folder_in_msd_layout(phantoms, 
     (tmp_path / "my_task").symlink_to(phantoms / NAME)
     found = adapter("my_task", Roots(tmp_path))
     assert len(found.cases(tmp_path / "my_task")) == 20
-    with pytest.raises(BenchError, match=rf"did you mean '{NAME}'.*in MSD layout, in .*by this name"):
+    with pytest.raises(
+        BenchError, match=rf"did you mean '{NAME}'.*in MSD layout, in .*by this name"
+    ):
         adapter("msd04_hipocampus", Roots(tmp_path))

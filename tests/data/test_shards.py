@@ -20,14 +20,20 @@ GRID = Geometry((5, 6, 7), (1.0, 0.5, 2.0), ((0, 5), (1, 6), (0, 7)), (4, 4, 4))
 
 
 def image(case):
-    return np.random.default_rng(len(case) + ord(case[-1])).integers(0, 99, (1, 4, 4, 4)).astype(np.int16)
+    return (
+        np.random.default_rng(len(case) + ord(case[-1]))
+        .integers(0, 99, (1, 4, 4, 4))
+        .astype(np.int16)
+    )
 
 
 def made(case, content=CONTENT):
     label = (image(case)[0] > 50).astype(np.uint8)
     native = np.ones((5, 6, 7), np.uint8)
     arrays = {"image": image(case), "label": label, "native": native}
-    return Made(case, content, GRID, 0.1, -3.5, {name: compress(array) for name, array in arrays.items()})
+    return Made(
+        case, content, GRID, 0.1, -3.5, {name: compress(array) for name, array in arrays.items()}
+    )
 
 
 def write(folder, *ids):
@@ -63,7 +69,10 @@ def test_the_index_is_in_the_order_of_the_cases_whoever_wrote_what(tmp_path):
         for case in IDS:
             assert found.geometry(case) == GRID
             assert (found.row(case)["step"], found.row(case)["offset"]) == (0.1, -3.5)
-        assert sorted(p.name for p in (tmp_path / f"{name}-done").iterdir()) == ["index.npz", "shard-0000.b2"]
+        assert sorted(p.name for p in (tmp_path / f"{name}-done").iterdir()) == [
+            "index.npz",
+            "shard-0000.b2",
+        ]
 
 
 def test_a_torn_line_takes_its_case_and_no_other(tmp_path):
@@ -78,7 +87,9 @@ def test_a_torn_line_takes_its_case_and_no_other(tmp_path):
     done = joined(tmp_path / "s", tmp_path / "done")
     assert len(done) == 4
     counted = done.rows["frames"]["length"].sum()
-    assert one(tmp_path / "done", ".b2").stat().st_size == counted  # the frames of nobody are cut off
+    assert (
+        one(tmp_path / "done", ".b2").stat().st_size == counted
+    )  # the frames of nobody are cut off
 
 
 @pytest.mark.parametrize("lost", [1, 30, 200])
@@ -95,7 +106,8 @@ def test_frames_that_never_reached_the_disk_are_found_by_their_checksum(tmp_path
     raw = shard.read_bytes()
     first = gathered(tmp_path / "s").rows[0]["frames"]
     start = int((first["start"] + first["length"]).max())
-    shard.write_bytes(raw[:start] + bytes(len(raw) - start))  # a power failure: zeros behind the first case
+    # a power failure: zeros behind the first case
+    shard.write_bytes(raw[:start] + bytes(len(raw) - start))
     assert gathered(tmp_path / "s").done.tolist() == [True, False, False, False]
 
 
@@ -157,13 +169,27 @@ def test_a_case_of_another_content_is_made_again(tmp_path):
 
 
 NO_LINE = (  # the end of its journal
-    {"frames": {"image": [0, 10]}}, {"frames": {"x": [0, 10, 0]}}, {"frames": 5}, {"content": 3},
-    {"box": [[0, 1]]}, {"step": "much"}, {"case": 5}, {"frames": {"image": [0, 2**70, 0]}}, {"shape": None},
-)  # fmt: skip
-NOBODYS = ({"frames": {"image": [-9, 9, 0]}}, {"frames": {}}, {"step": float("nan")}, {"shape": [0, 4, 4]})
+    {"frames": {"image": [0, 10]}},
+    {"frames": {"x": [0, 10, 0]}},
+    {"frames": 5},
+    {"content": 3},
+    {"box": [[0, 1]]},
+    {"step": "much"},
+    {"case": 5},
+    {"frames": {"image": [0, 2**70, 0]}},
+    {"shape": None},
+)
+NOBODYS = (
+    {"frames": {"image": [-9, 9, 0]}},
+    {"frames": {}},
+    {"step": float("nan")},
+    {"shape": [0, 4, 4]},
+)
 
 
-@pytest.mark.parametrize(("change", "first"), [*((c, True) for c in NO_LINE), *((c, False) for c in NOBODYS)])
+@pytest.mark.parametrize(
+    ("change", "first"), [*((c, True) for c in NO_LINE), *((c, False) for c in NOBODYS)]
+)
 def test_a_line_of_other_values_ends_its_journal_and_one_that_no_writer_wrote_takes_it(
     tmp_path, change, first
 ):

@@ -17,7 +17,9 @@ SIDES = st.tuples(*[st.integers(1, 9)] * 3)
 def lying(native, prepared, margin=(0, 0, 0)):
     """Return the geometry of a crop that lies ``margin`` inside its native grid."""
     box = tuple((m, m + n) for n, m in zip(native, margin, strict=True))
-    return Geometry(tuple(n + 2 * m for n, m in zip(native, margin, strict=True)), (1.0,) * 3, box, prepared)
+    return Geometry(
+        tuple(n + 2 * m for n, m in zip(native, margin, strict=True)), (1.0,) * 3, box, prepared
+    )
 
 
 def cut(scores, *places):
@@ -33,9 +35,17 @@ def drawn(classes, shape, seed, background=0.0):
     return scores
 
 
-@given(SIDES, SIDES, st.lists(st.integers(1, 8), max_size=4), st.integers(0, 999), st.sampled_from([0, 2, 9]))
+@given(
+    SIDES,
+    SIDES,
+    st.lists(st.integers(1, 8), max_size=4),
+    st.integers(0, 999),
+    st.sampled_from([0, 2, 9]),
+)
 @settings(max_examples=150, deadline=None)
-def test_the_highest_of_the_whole_stack_wins_wherever_it_is_cut(native, prepared, places, seed, background):
+def test_the_highest_of_the_whole_stack_wins_wherever_it_is_cut(
+    native, prepared, places, seed, background
+):
     geometry = lying(native, prepared, (2, 0, 1))
     # The others win anywhere, here and there, never.
     scores = drawn(4, prepared, seed, background)
@@ -64,7 +74,12 @@ def test_smaller_regions_lie_over_larger_ones_and_a_voxel_may_be_in_none():
     logits[2, ..., 2] = 5.0
     nested = [(0, 2), (1, 1), (2, 3)]
     assert restore_slabs([logits], unchanged((1, 1, 4)), nested).ravel().tolist() == [2, 1, 3, 0]
-    assert restore_slabs([logits], unchanged((1, 1, 4)), nested[::-1]).ravel().tolist() == [2, 2, 2, 0]
+    assert restore_slabs([logits], unchanged((1, 1, 4)), nested[::-1]).ravel().tolist() == [
+        2,
+        2,
+        2,
+        0,
+    ]
 
 
 def test_a_logit_of_0_is_a_probability_of_one_half_and_outside():
@@ -116,18 +131,25 @@ def test_slabs_may_come_in_the_same_memory(native):
             yield memory
 
     geometry = lying(native, (6, 5, 40))
-    np.testing.assert_array_equal(restore_slabs(passing(), geometry), restore_slabs([scores], geometry))
+    np.testing.assert_array_equal(
+        restore_slabs(passing(), geometry), restore_slabs([scores], geometry)
+    )
 
 
 @pytest.mark.parametrize(
     ("shapes", "paint", "said"),
     [
-        ([(2, 2, 2, 2)], None, "end after 2 planes"), ([], None, "end after 0 planes"),
-        ([(2, 2, 2, 2), (2, 2, 2, 2)], None, "at plane 2"), ([(2, 2, 1, 3)], None, "classes on"),
-        ([(0, 2, 2, 3)], None, "classes on"), ([(257, 2, 2, 3)], None, "classes on"),
+        ([(2, 2, 2, 2)], None, "end after 2 planes"),
+        ([], None, "end after 0 planes"),
+        ([(2, 2, 2, 2), (2, 2, 2, 2)], None, "at plane 2"),
+        ([(2, 2, 1, 3)], None, "classes on"),
+        ([(0, 2, 2, 3)], None, "classes on"),
+        ([(257, 2, 2, 3)], None, "classes on"),
         *(([(2, 2, 2, 3)], [pair], "channel") for pair in ((2, 1), (-1, 1), (0, 256))),
     ],
-)  # fmt: skip
+)
 def test_slabs_that_do_not_fit_are_refused(shapes, paint, said):
     with pytest.raises(ValueError, match=said):
-        restore_slabs([np.zeros(shape, np.float32) for shape in shapes], unchanged((2, 2, 3)), paint)
+        restore_slabs(
+            [np.zeros(shape, np.float32) for shape in shapes], unchanged((2, 2, 3)), paint
+        )

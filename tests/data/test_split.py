@@ -12,7 +12,9 @@ from bench.data import split
 from bench.dataset import Case
 from bench.errors import BenchError
 
-names = st.lists(st.text("abcdef0123456789_", min_size=1, max_size=8), min_size=1, max_size=60, unique=True)
+names = st.lists(
+    st.text("abcdef0123456789_", min_size=1, max_size=8), min_size=1, max_size=60, unique=True
+)
 
 
 @dataclass
@@ -27,8 +29,10 @@ def cases_of(patients, label=0):
 def test_the_rule_is_the_formula_computed_by_hand():
     # printf 'rule:msd04_hippocampus:hippocampus_001' | sha256sum: the first 13 digits
     for patient, digits in (
-        ("hippocampus_001", "a04d6d2702d52"), ("hippocampus_002", "6101ab9f8cc84"), ("p", "ea6df7981276f")
-    ):  # fmt: skip
+        ("hippocampus_001", "a04d6d2702d52"),
+        ("hippocampus_002", "6101ab9f8cc84"),
+        ("p", "ea6df7981276f"),
+    ):
         assert split.unit("rule", "msd04_hippocampus", patient) == int(digits, 16) / 16**13
 
 
@@ -47,12 +51,15 @@ def test_the_rule_divides_at_0_7_and_0_8_whoever_else_is_there(patients):
 def test_even_counts_out_7_1_2_in_the_order_of_its_hash(patients):
     n = len(patients)
     if n < 5:  # floor(0.1 n + 0.5) is 0
-        with pytest.raises(BenchError, match=r"split 'even' leaves no \w+ patient.*'split: leave_one_out'"):
+        with pytest.raises(
+            BenchError, match=r"split 'even' leaves no \w+ patient.*'split: leave_one_out'"
+        ):
             split.folds(Declared(), "d", cases_of(patients), "even")
         return
     (fold,) = split.folds(Declared(), "d", cases_of(patients), "even")
     order = sorted(patients, key=lambda p: hashlib.sha256(f"even:d:{p}".encode()).hexdigest()[:13])
-    test, val = max(1, (4 * n + 10) // 20), (2 * n + 10) // 20  # floor(0.2 n + 1/2), floor(0.1 n + 1/2)
+    # floor(0.2 n + 1/2), floor(0.1 n + 1/2)
+    test, val = (max(1, (4 * n + 10) // 20), (2 * n + 10) // 20)
     assert (fold.name, fold.index) == ("even", 0)
     assert (set(fold.test), set(fold.val)) == (set(order[:test]), set(order[test : test + val]))
     assert set(fold.train) == set(order[test + val :])
@@ -85,7 +92,9 @@ def test_five_folds_test_every_patient_once():
 @given(names)
 def test_folds_are_dealt_in_turn_in_the_order_of_the_hash(patients):
     if len(patients) < 5:
-        with pytest.raises(BenchError, match=r"leaves no (test|train) patient.*take 'split: leave_one_out'$"):
+        with pytest.raises(
+            BenchError, match=r"leaves no (test|train) patient.*take 'split: leave_one_out'$"
+        ):
             split.folds(Declared(), "d", cases_of(patients), "cv5")
         return
     cases = [Case(f"{p}_{scan}", p, (), 0) for p in patients for scan in "ab"]
@@ -95,7 +104,9 @@ def test_folds_are_dealt_in_turn_in_the_order_of_the_hash(patients):
     assert [f.index for f in found] == [0, 1, 2, 3, 4] and {f.name for f in found} == {"cv5"}
     for fold in found:
         assert sorted(fold.train + fold.test) == sorted(patients) and fold.val == ()
-    assert split.folds(Declared(), "d", cases_of(patients[::-1]), "cv5") == found  # no order of files matters
+    assert (
+        split.folds(Declared(), "d", cases_of(patients[::-1]), "cv5") == found
+    )  # no order of files matters
 
 
 @given(names, st.floats(0, 0.99))
@@ -118,10 +129,14 @@ def test_held_back_shares_by_hand():
 
 
 @given(names, st.integers(1, 100), st.integers(0, 3), st.sampled_from(["rule", "other"]))
-def test_a_fraction_begins_the_ranking_and_less_than_half_a_patient_is_refused(patients, percent, seed, name):
+def test_a_fraction_begins_the_ranking_and_less_than_half_a_patient_is_refused(
+    patients, percent, seed, name
+):
     n = len(patients)
     if percent * n < 50:
-        with pytest.raises(BenchError, match=r"less than half a patient; take at least \d+ %") as caught:
+        with pytest.raises(
+            BenchError, match=r"less than half a patient; take at least \d+ %"
+        ) as caught:
             split.fraction(patients, percent, name, seed, "d")
         least = int(str(caught.value).split("at least ")[1].split(" ")[0])
         assert least * n >= 50 > (least - 1) * n
@@ -132,7 +147,8 @@ def test_a_fraction_begins_the_ranking_and_less_than_half_a_patient_is_refused(p
 
 
 @pytest.mark.parametrize(
-    ("n", "percent", "count"), [(10, 5, 1), (30, 5, 2), (24, 5, 1), (50, 5, 3), (18, 25, 5), (1, 50, 1)]
+    ("n", "percent", "count"),
+    [(10, 5, 1), (30, 5, 2), (24, 5, 1), (50, 5, 3), (18, 25, 5), (1, 50, 1)],
 )
 def test_fractions_by_hand(n, percent, count):
     assert len(split.fraction([str(i) for i in range(n)], percent, "rule", 0, "d")) == count
@@ -148,8 +164,12 @@ def test_the_ranking_is_sha256_of_split_seed_and_patient():
 
 @pytest.mark.parametrize("part", ["train", "test"])
 def test_an_empty_part_names_leave_one_out(part):
-    patients = [p for p in map(str, range(40)) if (split.unit("rule", "d", p) < 0.8) == (part == "test")]
-    with pytest.raises(BenchError, match=rf"no {part} patient among {len(patients)};.*leave_one_out"):
+    patients = [
+        p for p in map(str, range(40)) if (split.unit("rule", "d", p) < 0.8) == (part == "test")
+    ]
+    with pytest.raises(
+        BenchError, match=rf"no {part} patient among {len(patients)};.*leave_one_out"
+    ):
         split.folds(Declared(), "d", cases_of(patients), "rule")
 
 
@@ -162,9 +182,12 @@ def test_leave_one_out_tests_each_patient_once_in_natural_order():
 
 @pytest.mark.parametrize(
     ("name", "patients", "said"),
-    [("leave_one_out", [], "has a label"), ("rule", [], "leave_one_out|has a label"),
-     ("leave_one_out", ["p1"], "no train patient among 1; add cases$")],
-)  # fmt: skip
+    [
+        ("leave_one_out", [], "has a label"),
+        ("rule", [], "leave_one_out|has a label"),
+        ("leave_one_out", ["p1"], "no train patient among 1; add cases$"),
+    ],
+)
 def test_too_few_patients_are_refused(name, patients, said):
     with pytest.raises(BenchError, match=said):
         split.folds(Declared(), "d", cases_of(patients), name)
@@ -193,7 +216,11 @@ def stated(patients, part, label=0):
 
 def test_given_are_the_parts_that_the_cases_say():
     train, tests = [f"p{i:02d}" for i in range(20)], ["q0", "q1", "q2"]
-    every = [*stated(train, "training"), *stated(tests, "test"), *stated(["u"], "testing", label=None)]
+    every = [
+        *stated(train, "training"),
+        *stated(tests, "test"),
+        *stated(["u"], "testing", label=None),
+    ]
     assert split.gives(every) and not split.gives([*every[:20], every[-1]])
     (fold,) = split.folds(Declared(), "d", every, "given")
     assert fold.test == ("q0", "q1", "q2") and len(fold.val) == 2
@@ -206,7 +233,10 @@ def test_given_are_the_parts_that_the_cases_say():
     ("more", "told"),
     [
         (stated(["p9"], ""), "case p9_a is of part ''"),
-        ([Case("p0_b", "p0", (), 0, {"part": "testing"})], "case p0_b shows patient p0 of another part"),
+        (
+            [Case("p0_b", "p0", (), 0, {"part": "testing"})],
+            "case p0_b shows patient p0 of another part",
+        ),
         ([], "leaves no test patient among 3"),
     ],
 )

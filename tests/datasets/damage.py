@@ -23,7 +23,9 @@ from bench.volumes.header import KINDS
 Change = Callable[[Path], object]  # of one file, or of a folder
 NAN = float("nan")
 PAGE = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>log in</body></html>\n"
-POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943\nsize 12345\n"
+POINTER = (
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943\nsize 12345\n"
+)
 
 
 class Trees:
@@ -180,12 +182,15 @@ def patch(at: int, form: str, *values: object) -> Change:
     return raw(change)
 
 
-def voxels(change: Callable[[np.ndarray], np.ndarray], dtype: Any = None, move: Any = (1, 1, 1)) -> Change:
+def voxels(
+    change: Callable[[np.ndarray], np.ndarray], dtype: Any = None, move: Any = (1, 1, 1)
+) -> Change:
     """Store changed voxels of a NIfTI file, under an affine that is changed by a matrix or its diagonal."""
 
     def damage(path: Path) -> None:
         read: Any = nibabel.load(path)
-        array = change(np.asarray(read.dataobj).copy())  # a plain .nii is mapped, and about to be overwritten
+        # a plain .nii is mapped, and about to be overwritten
+        array = change(np.asarray(read.dataobj).copy())
         array = array.astype(dtype or array.dtype)
         moved, matrix = np.eye(4), np.asarray(move)
         moved[:3, :3] = np.diag(matrix) if matrix.ndim == 1 else matrix

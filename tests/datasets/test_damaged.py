@@ -53,13 +53,21 @@ def pair(*changes):
 
 def cases(*numbers, **more):
     names = [f"hippocampus_{n:03d}.nii.gz" for n in numbers]
-    return listing(training=[{"image": f"./imagesTr/{n}", "label": f"./labelsTr/{n}"} for n in names], **more)
+    return listing(
+        training=[{"image": f"./imagesTr/{n}", "label": f"./labelsTr/{n}"} for n in names], **more
+    )
 
 
 LITTER = (
-    "__MACOSX/imagesTr/x.nii.gz", "imagesTr/._x.nii.gz", "labelsTr/.DS_Store", "imagesTr/.x.nii.gz.part",
-    "Thumbs.db", "dataset.json.bak", "readme.txt", "preview.png",
-)  # fmt: skip
+    "__MACOSX/imagesTr/x.nii.gz",
+    "imagesTr/._x.nii.gz",
+    "labelsTr/.DS_Store",
+    "imagesTr/.x.nii.gz.part",
+    "Thumbs.db",
+    "dataset.json.bak",
+    "readme.txt",
+    "preview.png",
+)
 CASES[HIPPOCAMPUS] = [
     ("one byte", IMAGE, keep(1), "unreadable: the name says gzip, the content does not"),
     ("cut in the middle", IMAGE, half, "truncated: the data end before the"),
@@ -149,32 +157,69 @@ CASES[HIPPOCAMPUS] = [
 FOUR, MASK4 = "imagesTr/BRATS_003.nii.gz", "labelsTr/BRATS_003.nii.gz"
 CASES["msd01_brain_tumour"] = [
     ("three channels", FOUR, voxels(lambda a: a[..., :3]), "shape: 3 channels"),
-    ("channels first", FOUR, voxels(lambda a: np.moveaxis(a, -1, 0)), "shape: 31 channels", f"shape {MASK4}"),
+    (
+        "channels first",
+        FOUR,
+        voxels(lambda a: np.moveaxis(a, -1, 0)),
+        "shape: 31 channels",
+        f"shape {MASK4}",
+    ),
     ("mask of two", MASK4, doubled, "shape: has 2"),
     ("channels on the fifth axis", FOUR, voxels(lambda a: a[..., None, :])),
-]  # fmt: skip
+]
 
 IMG, LAB = "RawData/Training/img/img0003.nii.gz", "RawData/Training/label/label0003.nii.gz"
 CASES["btcv"] = [
     ("three digits", IMG, moved("img003.nii.gz"), "missing", "extra ./img003.nii.gz"),
     ("both layouts", IMG, copied("../../../imagesTr/img0003.nii.gz"), TWICE),
-    ("no images", "RawData/Training/img", shutil.rmtree,
-     *(f"missing RawData/Training/img/img000{n}.nii.gz" for n in (1, 2, 3, 4))),
-    ("another label", LAB, copied("label0003_other.nii.gz"), "extra ./label0003_other.nii.gz: belongs to"),
+    (
+        "no images",
+        "RawData/Training/img",
+        shutil.rmtree,
+        *(f"missing RawData/Training/img/img000{n}.nii.gz" for n in (1, 2, 3, 4)),
+    ),
+    (
+        "another label",
+        LAB,
+        copied("label0003_other.nii.gz"),
+        "extra ./label0003_other.nii.gz: belongs to",
+    ),
     # in three of its four lists one of them tests and the other does not
-    ("under a number of another part", "",
-     both(on(IMG, copied("img0036.nii.gz")), on(LAB, copied("label0036.nii.gz"))),
-     "duplicate RawData/Training/img/img0036.nii.gz: the same voxels as case 0003",
-     *["patient_overlap RawData/Training/img/img0036.nii.gz: in two parts of split"] * 3),
-    ("folders around both", "", both(on(IMG, unpacked("img0003.nii.gz")), on(LAB, unpacked("label.nii.gz")))),
-]  # fmt: skip
+    (
+        "under a number of another part",
+        "",
+        both(on(IMG, copied("img0036.nii.gz")), on(LAB, copied("label0036.nii.gz"))),
+        "duplicate RawData/Training/img/img0036.nii.gz: the same voxels as case 0003",
+        *["patient_overlap RawData/Training/img/img0036.nii.gz: in two parts of split"] * 3,
+    ),
+    (
+        "folders around both",
+        "",
+        both(on(IMG, unpacked("img0003.nii.gz")), on(LAB, unpacked("label.nii.gz"))),
+    ),
+]
 
-SCAN, MASK, HOME = "data/case_00001/imaging.nii.gz", "data/case_00001/segmentation.nii.gz", "data/case_00001"
+SCAN, MASK, HOME = (
+    "data/case_00001/imaging.nii.gz",
+    "data/case_00001/segmentation.nii.gz",
+    "data/case_00001",
+)
 CASES["kits19"] = [
     ("neither", HOME, emptied, "missing: an empty folder"),
-    ("a later year's", HOME, copied("case_00300"), "refused: ends with case_00299", "stops: KiTS19 ends"),
-    ("a short name", HOME, moved("case_1"), *(f"extra ./case_1/{Path(file).name}" for file in (SCAN, MASK))),
-]  # fmt: skip
+    (
+        "a later year's",
+        HOME,
+        copied("case_00300"),
+        "refused: ends with case_00299",
+        "stops: KiTS19 ends",
+    ),
+    (
+        "a short name",
+        HOME,
+        moved("case_1"),
+        *(f"extra ./case_1/{Path(file).name}" for file in (SCAN, MASK)),
+    ),
+]
 
 VOLUME, SEGMENTATION = "Training Batch 1/volume-1.nii", "Training Batch 1/segmentation-1.nii"
 CASES["lits"] = [
@@ -184,18 +229,23 @@ CASES["lits"] = [
     ("a browser's second copy", VOLUME, copied("volume-1 (1).nii"), "extra ./volume-1 (1).nii"),
     ("four digits", VOLUME, copied("volume-1000.nii"), "extra ./volume-1000.nii"),
     ("compressed by hand", VOLUME, both(compressed, moved("volume-1.nii.gz"))),
-]  # fmt: skip
+]
 
 LUNG = "volume-covid19-A-0002.nii.gz"
 CASES["covid19_ct"] = [
-    ("three digits", LUNG, moved("volume-covid19-A-002.nii.gz"), "extra ./volume-covid19-A-002.nii.gz"),
+    (
+        "three digits",
+        LUNG,
+        moved("volume-covid19-A-002.nii.gz"),
+        "extra ./volume-covid19-A-002.nii.gz",
+    ),
     ("a day that is the same scan", LUNG, copied(DAY), f"duplicate ./{DAY}: 0002"),
-]  # fmt: skip
+]
 
 LESION = "volume-covid19-A-0167_seg.nii.gz"
 CASES["covid_19_20"] = [
-    ("mask in another folder", f"COVID-19-20_v2/Train/{LESION}", moved(f"../Validation/{LESION}")),
-]  # fmt: skip
+    ("mask in another folder", f"COVID-19-20_v2/Train/{LESION}", moved(f"../Validation/{LESION}"))
+]
 
 HGG = "MICCAI_BraTS_2018_Data_Training/HGG"
 PATIENT = f"{HGG}/Brats18_CBICA_AAB_1"
@@ -206,32 +256,57 @@ CASES["brats18"] = [
     ("one contrast gone", T1CE, gone, "missing", "stops: 1 file(s) missing, first"),
     ("segmentation gone", TUMOUR, gone, "missing"),
     ("all gone", PATIENT, emptied, "missing: an empty folder"),
-    ("another suffix", T1CE, moved("Brats18_CBICA_AAB_1_t1gd.nii.gz"), "missing",
-     "extra ./Brats18_CBICA_AAB_1_t1gd.nii.gz: belongs to no case"),
-    ("one contrast smaller", T2, voxels(lambda a: a[:-1]), "shape: (60, 60, 39)", "stops: (59, 60, 39)"),
+    (
+        "another suffix",
+        T1CE,
+        moved("Brats18_CBICA_AAB_1_t1gd.nii.gz"),
+        "missing",
+        "extra ./Brats18_CBICA_AAB_1_t1gd.nii.gz: belongs to no case",
+    ),
+    (
+        "one contrast smaller",
+        T2,
+        voxels(lambda a: a[:-1]),
+        "shape: (60, 60, 39)",
+        "stops: (59, 60, 39)",
+    ),
     ("one contrast elsewhere", T2, placed((2, 1, 1)), "affine: is not that of"),
     ("one contrast of two", T2, doubled, "shape: 2 channels", "stops: 5 channel(s)"),
-    ("one contrast twice", "", both(on(T2, gone), on(T1, copied("Brats18_CBICA_AAB_1_t2.nii.gz"))),
-     f"duplicate {T2}: the same voxels as Brats18_CBICA_AAB_1_t1.nii.gz"),
+    (
+        "one contrast twice",
+        "",
+        both(on(T2, gone), on(T1, copied("Brats18_CBICA_AAB_1_t2.nii.gz"))),
+        f"duplicate {T2}: the same voxels as Brats18_CBICA_AAB_1_t1.nii.gz",
+    ),
     ("NaN in one contrast", T2, put(NAN, "f4"), "nonfinite: 1 voxels"),
     ("no tumour", TUMOUR, voxels(np.zeros_like), "empty_label: no voxel"),
-    ("of both grades", PATIENT, copied("../LGG/Brats18_CBICA_AAB_1"), "refused: case CBICA_AAB_1; keep one"),
+    (
+        "of both grades",
+        PATIENT,
+        copied("../LGG/Brats18_CBICA_AAB_1"),
+        "refused: case CBICA_AAB_1; keep one",
+    ),
     ("one contrast as float", T2, voxels(lambda a: a, "f4")),
-]  # fmt: skip
+]
 
 LATER = "RSNA_ASNR_MICCAI_BraTS2021_TrainingData_16July2021/BraTS2021_00002"
 CASES["brats21"] = [
-    ("a name of a later year", f"{LATER}/BraTS2021_00002_t1.nii.gz", moved("BraTS-GLI-00002-000-t1n.nii.gz"),
-     "missing", "extra ./BraTS-GLI-00002-000-t1n.nii.gz"),
+    (
+        "a name of a later year",
+        f"{LATER}/BraTS2021_00002_t1.nii.gz",
+        moved("BraTS-GLI-00002-000-t1n.nii.gz"),
+        "missing",
+        "extra ./BraTS-GLI-00002-000-t1n.nii.gz",
+    ),
     ("a folder of another name", LATER, moved("BraTS2021_00009")),
-]  # fmt: skip
+]
 
 PARTS = "ct_train/ct_train_1002_label.nii.gz"
 CASES["mmwhs"] = [
     ("value 422", PARTS, swap(420, 422), "label_value: 422"),
     ("other values", PARTS, voxels(lambda a: a // 50), "label_value: values 4, 8, 10, 11, 12 ..."),
     ("value 421", PARTS, swap(420, 421)),
-]  # fmt: skip
+]
 
 VISIT = "database/training/patient001"
 INFO = f"{VISIT}/Info.cfg"
@@ -241,21 +316,47 @@ BEYOND = ("missing ./patient001_frame31.nii.gz", "missing ./patient001_frame31_g
 CASES["acdc"] = [
     ("Info.cfg gone", INFO, gone, "missing: no such file", "stops: Info.cfg (case patient001)"),
     ("Info.cfg a folder", INFO, folder, "missing"),
-    ("Info.cfg no text", INFO, holding(bytes(range(256))), "unreadable: 'ED: <frame number>' is needed"),
-    ("a frame in words", INFO, text("ES: 8", "ES: eight"), "unreadable: got 'eight'", "stops: got 'eight'"),
-    ("two frames", INFO, text("ES: 8", "ES: 8 9"), "unreadable: 'ES: <frame number>' is needed, got '8 9'"),
+    (
+        "Info.cfg no text",
+        INFO,
+        holding(bytes(range(256))),
+        "unreadable: 'ED: <frame number>' is needed",
+    ),
+    (
+        "a frame in words",
+        INFO,
+        text("ES: 8", "ES: eight"),
+        "unreadable: got 'eight'",
+        "stops: got 'eight'",
+    ),
+    (
+        "two frames",
+        INFO,
+        text("ES: 8", "ES: 8 9"),
+        "unreadable: 'ES: <frame number>' is needed, got '8 9'",
+    ),
     ("a frame beyond", INFO, text("ES: 8", "ES: 31"), *STRAY, *BEYOND),
     ("no end-systole", INFO, text("ES: 8\n", ""), *STRAY),
     ("one frame for both", INFO, text("ES: 8", "ES: 1"), *STRAY),
     ("a frame gone", ES, gone, "missing"),
-    ("a frame over the other", ES, copied("patient001_frame01.nii.gz"), "duplicate: patient001_frame01"),
+    (
+        "a frame over the other",
+        ES,
+        copied("patient001_frame01.nii.gz"),
+        "duplicate: patient001_frame01",
+    ),
     ("the cine as a frame", ES, doubled, "shape: 2 channels"),
-    ("a patient in both parts", VISIT, copied("../testing/patient001"), "refused: same patient; keep one"),
+    (
+        "a patient in both parts",
+        VISIT,
+        copied("../testing/patient001"),
+        "refused: same patient; keep one",
+    ),
     ("a patient's folder empty", VISIT, emptied, f"missing {INFO}"),
     ("a mark of byte order", INFO, marked),
     ("a frame with zeros", INFO, text("ES: 8", "ES: 0008")),
     ("the cine beside its frames", ES, copied("patient001_4d.nii.gz")),
-]  # fmt: skip
+]
 
 TABLE = "211230_M&Ms_Dataset_information_diagnosis_opendataset.csv"
 CSV, CODED = f"OpenDataset/{TABLE}", "OpenDataset/Training/Labeled/A00A9P/A00A9P"
@@ -301,15 +402,26 @@ CASES["lasc"] = [
     ("another dimension", LGE, field("dimension", "4"), "shape: field sizes"),
     ("raw by its header", LGE, field("encoding", "raw"), "truncated: the file holds at most"),
     ("two directions", LGE, field("space directions", "(1,0,0) (0,1,0)"), "affine: 2 rows, not 3"),
-    ("neither space nor spacing", "", both(*(on(f, field("space directions", None)) for f in (LGE, ATRIUM))),
-     f"orientation {LGE}: no orientation", f"spacing {LGE}: states no spacing"),
+    (
+        "neither space nor spacing",
+        "",
+        both(*(on(f, field("space directions", None)) for f in (LGE, ATRIUM))),
+        f"orientation {LGE}: no orientation",
+        f"spacing {LGE}: states no spacing",
+    ),
     ("NIfTI beside", LGE, moved("lgemri.nii.gz"), "missing", "extra ./lgemri.nii.gz"),
     ("folder emptied", ID, emptied, f"missing {LGE}", f"missing {ATRIUM}"),
-    ("19 characters", ID, moved(ID[:-1]), f"extra {ID[:-1]}/laendo.nrrd", f"extra {ID[:-1]}/lgemri.nrrd"),
+    (
+        "19 characters",
+        ID,
+        moved(ID[:-1]),
+        f"extra {ID[:-1]}/laendo.nrrd",
+        f"extra {ID[:-1]}/lgemri.nrrd",
+    ),
     ("twice", ID, copied(f"Training Set/{ID}"), "refused: is the same case; remove one"),
     ("the wall beside", ATRIUM, copied("lawall.nrrd")),
     ("line ends of Windows", LGE, windows),
-]  # fmt: skip
+]
 
 UID = "1.3.6.1.4.1.14519.5.2.1.6279.6001.154677396354641150280013275227"  # of the second phantom, by the list
 MHD, RAW = f"subset1/{UID}.mhd", f"subset1/{UID}.raw"
@@ -320,20 +432,49 @@ CASES["luna16"] = [
     ("raw longer", RAW, add(bytes(9)), f"shape {MHD}: 9 bytes more than its header declares"),
     ("raw a folder", RAW, folder, "unreadable: no regular file"),
     ("no spacing", MHD, field("ElementSpacing", None), "spacing: states no spacing"),
-    ("no directions", MHD, field("TransformMatrix", None), "orientation: left and right are a guess"),
-    ("a file that is not there", MHD, field("ElementDataFile", "other.raw"), "missing ./other.raw", UNREAD),
+    (
+        "no directions",
+        MHD,
+        field("TransformMatrix", None),
+        "orientation: left and right are a guess",
+    ),
+    (
+        "a file that is not there",
+        MHD,
+        field("ElementDataFile", "other.raw"),
+        "missing ./other.raw",
+        UNREAD,
+    ),
     ("in two subsets", MHD, copied(f"../subset5/{UID}.mhd"), TWICE),
     ("lungs damaged", f"seg-lungs-LUNA16/{UID}.mhd", keep(0)),
-]  # fmt: skip
+]
 
 CASES["ski10"] = [
-    ("voxels gone", "image-002.raw", gone, "missing: no such file", "stops: image-002.raw: no such file"),
-    ("voxels cut", "image-002.raw", keep(-1), "truncated ./image-002.mhd: at most", "stops: holds at most"),
-    ("labels gone", "labels-002.mhd", gone, "missing", "extra ./labels-002.raw: voxels of no header"),
+    (
+        "voxels gone",
+        "image-002.raw",
+        gone,
+        "missing: no such file",
+        "stops: image-002.raw: no such file",
+    ),
+    (
+        "voxels cut",
+        "image-002.raw",
+        keep(-1),
+        "truncated ./image-002.mhd: at most",
+        "stops: holds at most",
+    ),
+    (
+        "labels gone",
+        "labels-002.mhd",
+        gone,
+        "missing",
+        "extra ./labels-002.raw: voxels of no header",
+    ),
     ("under two names", "labels-002.mhd", copied("label-002.mhd"), TWICE),
     ("four digits", "image-002.mhd", copied("image-1000.mhd"), "extra ./image-1000.mhd"),
     ("where it is scored", "image-002.mhd", copied("roi-101.mhd")),
-]  # fmt: skip
+]
 
 CODE, TRAIN = "2d1b18f8e2c3", "train.csv"
 EYE = f"train_images/{CODE}.png"
@@ -370,24 +511,52 @@ def zipped(*changes):
 
 STACK, SLICE = "NCP/16/2", "NCP/16/2/0005.jpg"
 CASES["cc_ccii"] = [
-    ("slices gone", STACK, both(on("0005.jpg", gone), on("0006.jpg", gone)),
-     "missing: 2 numbers lack between the slices 0 and 15, first 5"),
+    (
+        "slices gone",
+        STACK,
+        both(on("0005.jpg", gone), on("0006.jpg", gone)),
+        "missing: 2 numbers lack between the slices 0 and 15, first 5",
+    ),
     ("all slices gone", STACK, emptied, "unreadable: a folder of 0 volumes and no picture"),
     ("a slice cut", SLICE, half, "truncated"),
-    ("a slice of half the size", SLICE, redrawn(lambda p: p.resize((44, 36)), "JPEG"),
-     f"shape {STACK}: 1 of 16 slices are not 88 x 72 and are resampled: 0005.jpg"),
-    ("in colour", SLICE, redrawn(lambda p: Image.new("RGB", p.size, "red"), "JPEG"), "shape: in colour"),
-    ("a slice in two forms", SLICE, copied("0005.png"), f"duplicate {STACK}: keep one of each: 0005"),
-    ("too deep", STACK, copied("5/5"), "extra ./5/5: its 16 pictures", "unreadable ./5: of 0 volumes"),
+    (
+        "a slice of half the size",
+        SLICE,
+        redrawn(lambda p: p.resize((44, 36)), "JPEG"),
+        f"shape {STACK}: 1 of 16 slices are not 88 x 72 and are resampled: 0005.jpg",
+    ),
+    (
+        "in colour",
+        SLICE,
+        redrawn(lambda p: Image.new("RGB", p.size, "red"), "JPEG"),
+        "shape: in colour",
+    ),
+    (
+        "a slice in two forms",
+        SLICE,
+        copied("0005.png"),
+        f"duplicate {STACK}: keep one of each: 0005",
+    ),
+    (
+        "too deep",
+        STACK,
+        copied("5/5"),
+        "extra ./5/5: its 16 pictures",
+        "unreadable ./5: of 0 volumes",
+    ),
     ("a class of another name", "NCP", moved("COVID"), "extra COVID/16/2: its 16 pictures"),
     ("a patient in words", "NCP/16", moved("p16"), "extra NCP/p16/2: its 16 pictures"),
     ("a patient with zeros", "NCP/16", copied("0016"), "refused: is the same scan; keep one"),
-    ("a scan in two classes", STACK, copied("../../Normal/9/9"),
-     "duplicate Normal/9/9: whose class is 2 (novel coronavirus pneumonia), here 0"),
+    (
+        "a scan in two classes",
+        STACK,
+        copied("../../Normal/9/9"),
+        "duplicate Normal/9/9: whose class is 2 (novel coronavirus pneumonia), here 0",
+    ),
     ("packed", "", zipped()),
     ("zip cut", "", zipped(half), "unreadable NCP-1.zip/slices: damaged"),
     ("a bit in the zip", "", zipped(flip(3000)), "unreadable NCP-1.zip/16/2: Bad CRC"),
-]  # fmt: skip
+]
 
 ZIP, MEMBER = "Brain MRI/T1/10/1000113_20252_2_0.zip", "T1/T1_brain.nii.gz"
 OTHER = ZIP.replace("1000113", "1000999")
@@ -399,20 +568,40 @@ CASES["ukb_brain"] = [
     ("a member that leads out", ZIP, member("../x"), f"{BAD}: leads out"),
     ("a member that a terminal obeys", ZIP, member("T1/\x1b[31mx"), rf"{BAD}: 'T1/\x1b[31mx' has"),
     ("encrypted", ZIP, encrypted, f"{BAD}: is encrypted; decrypt the archive first"),
-    ("image a login page", ZIP, member(MEMBER, PAGE), f"{BAD}: the name says gzip, the content does not"),
-    ("unpacked beside", ZIP.removesuffix(".zip"), Path.mkdir, "refused: keep the zip or its folder"),
-    ("under another person", ZIP, copied(Path(OTHER).name), f"duplicate {OTHER}/{MEMBER}: 1000113_2_0"),
+    (
+        "image a login page",
+        ZIP,
+        member(MEMBER, PAGE),
+        f"{BAD}: the name says gzip, the content does not",
+    ),
+    (
+        "unpacked beside",
+        ZIP.removesuffix(".zip"),
+        Path.mkdir,
+        "refused: keep the zip or its folder",
+    ),
+    (
+        "under another person",
+        ZIP,
+        copied(Path(OTHER).name),
+        f"duplicate {OTHER}/{MEMBER}: 1000113_2_0",
+    ),
     ("refused at the source", ZIP, both(member(MEMBER, None), member("T1/unusable/T1.nii.gz"))),
     ("a link to nowhere", ZIP, linked("gone.zip"), f"missing {ZIP}/{MEMBER}: no such file"),
     ("bytes behind it", ZIP, add(bytes(50))),
-]  # fmt: skip
+]
 
 LEFT = "Bulk/Retinal Optical Coherence Tomography/Fundus (left)/10/1000041_21015_0_0.png"
 CASES["ukb_fundus"] = [
     ("another field", LEFT, moved("1000041_21017_0_0.png"), "extra ./1000041_21017_0_0.png"),
     ("in two folders", LEFT, copied("../1000041_21015_0_0.png"), TWICE),
-    ("a copy", LEFT, copied("1000041_21016_0_9.png"), "duplicate ./1000041_21016_0_9.png: 1000041_21015_0_0"),
-]  # fmt: skip
+    (
+        "a copy",
+        LEFT,
+        copied("1000041_21016_0_9.png"),
+        "duplicate ./1000041_21016_0_9.png: 1000041_21015_0_0",
+    ),
+]
 
 
 # --- bench check ---------------------------------------------------------------------------------
@@ -434,14 +623,18 @@ def test_damage_is_found_and_nothing_else_is(trees, tmp_path, name, file, change
     root = trees.copy(name, tmp_path)
     change(root / file)
     damage.check(capsys, root, *said, of=file)
-    assert {p.name for p in tmp_path.iterdir()} <= {name}  # no member of a zip was written beside it
+    assert {p.name for p in tmp_path.iterdir()} <= {
+        name
+    }  # no member of a zip was written beside it
 
 
 def test_a_damaged_list_hides_no_damaged_file(trees, tmp_path, capsys):
     """Without its table a file is judged by itself; one patient's list is no other's."""
     root = trees.copy("mnms", tmp_path)
     both(on(CSV, holding(PAGE)), on(CINE, keep(-200)))(root)
-    damage.check(capsys, root, f"unreadable {CSV}: no CSV file with", f"truncated {CINE}: the data end")
+    damage.check(
+        capsys, root, f"unreadable {CSV}: no CSV file with", f"truncated {CINE}: the data end"
+    )
     root = trees.copy("acdc", tmp_path)
     mask = "database/training/patient021/patient021_frame01_gt.nii.gz"
     both(on(INFO, keep(0)), on(mask, voxels(np.zeros_like)))(root)
@@ -492,7 +685,9 @@ def test_what_a_table_shows_a_terminal_does_not_obey(trees, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("name", "folder"), [("kits19", HOME), ("ukb_brain", "Brain MRI/T1/10")])
-def test_a_folder_that_may_not_be_listed_is_named(trees, tmp_path, capsys, monkeypatch, name, folder):
+def test_a_folder_that_may_not_be_listed_is_named(
+    trees, tmp_path, capsys, monkeypatch, name, folder
+):
     """Who tests as root may list everything: the refusal is made here."""
     root, scandir = trees.copy(name, tmp_path), os.scandir
 
@@ -502,7 +697,9 @@ def test_a_folder_that_may_not_be_listed_is_named(trees, tmp_path, capsys, monke
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    damage.check(capsys, root, f"refused: {Path(folder).name}: cannot be listed (Permission denied)")
+    damage.check(
+        capsys, root, f"refused: {Path(folder).name}: cannot be listed (Permission denied)"
+    )
 
 
 def test_a_folder_that_may_not_be_written_is_sound(trees, tmp_path, capsys):
@@ -519,11 +716,14 @@ def test_a_folder_that_may_not_be_written_is_sound(trees, tmp_path, capsys):
 # --- bench plan and bench run --------------------------------------------------------------------
 
 PROTOCOL = {
-    "title": "damaged", "scale": "smoke", "scales": {"smoke": {}}, "metrics": ["dice"],
+    "title": "damaged",
+    "scale": "smoke",
+    "scales": {"smoke": {}},
+    "metrics": ["dice"],
     "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]}},
     "rows": {"scratch": {"method": "scratch", "network": "net"}},
     "layout": {"columns": "fractions"},
-}  # fmt: skip
+}
 FINETUNE = {"split": "even", "fractions": [100], "steps": 2, "batch": 2, "precision": "fp32"}
 
 
@@ -591,20 +791,33 @@ def test_damage_that_shows_late_is_a_hole_with_its_reason(here, bench, name, fil
     assert STEM in line
 
 
-@pytest.mark.parametrize(("change", "code", "words"), [
-    (flip(-6), 1, "the compressed stream is damaged"), (keep(40), 2, "gzip stream ends within the header"),
-], ids=["the voxels", "the header"])  # fmt: skip
-def test_a_case_that_cannot_be_used_stops_those_alone_who_select_it(here, bench, change, code, words):
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        (flip(-6), 1, "the compressed stream is damaged"),
+        (keep(40), 2, "gzip stream ends within the header"),
+    ],
+    ids=["the voxels", "the header"],
+)
+def test_a_case_that_cannot_be_used_stops_those_alone_who_select_it(
+    here, bench, change, code, words
+):
     change(here(HIPPOCAMPUS) / IMAGE)
     found, out, err = bench()
     assert found == code
     line = next(x for x in (out + err).splitlines() if words in x)
-    assert f"{HIPPOCAMPUS}: 1 of " in line and f"exclude: [{STEM}]" in line and Path(IMAGE).name in line
+    assert (
+        f"{HIPPOCAMPUS}: 1 of " in line
+        and f"exclude: [{STEM}]" in line
+        and Path(IMAGE).name in line
+    )
     plan = yaml.safe_load(Path("damaged.yaml").read_text())
     plan["finetune"][0]["exclude"] = [STEM]
     Path("damaged.yaml").write_text(yaml.safe_dump(plan))
     assert bench()[0] == 0
-    (log,) = [t for p in Path("out/jobs").rglob("log.txt") if "cannot be used" in (t := p.read_text())]
+    (log,) = [
+        t for p in Path("out/jobs").rglob("log.txt") if "cannot be used" in (t := p.read_text())
+    ]
     assert f"case {STEM} cannot be used: {IMAGE}: " in log
     assert "1 of 9 cases cannot be used and have no arrays" in log
 

@@ -44,15 +44,18 @@ def flat(found):
 def run(path, data, protocol):
     file = path / "every.yaml"
     file.write_text(yaml.safe_dump({"title": "Every data set", **protocol}))
-    return main(["run", str(file), "--data", str(data), "--out", str(path / "runs"), "--workers", "2"])
+    return main(
+        ["run", str(file), "--data", str(data), "--out", str(path / "runs"), "--workers", "2"]
+    )
 
 
 @pytest.mark.parametrize("shape", ["solid", "flat"])
 def test_every_labelled_data_set_is_fine_tuned_on_and_scored(data, cases, shape, tmp_path, capsys):
     chosen = [
-        name for name, found in cases.items()
+        name
+        for name, found in cases.items()
         if flat(found) == (shape == "flat") and any(c.label is not None for c in found)
-    ]  # fmt: skip
+    ]
     assert len(chosen) >= (1 if shape == "flat" else 20)
     recipe = FLAT if shape == "flat" else SOLID
     sections = [
@@ -62,8 +65,9 @@ def test_every_labelled_data_set_is_fine_tuned_on_and_scored(data, cases, shape,
     protocol = {
         "networks": {"net": NETWORKS[shape]},
         "rows": {"scratch": {"method": "scratch", "network": "net"}},
-        "finetune": sections, "metrics": ["dice", "accuracy"] if shape == "solid" else ["accuracy"],
-    }  # fmt: skip
+        "finetune": sections,
+        "metrics": ["dice", "accuracy"] if shape == "solid" else ["accuracy"],
+    }
     assert run(tmp_path, data, protocol) == 0, capsys.readouterr()
     import pandas as pd
 

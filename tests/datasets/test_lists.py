@@ -51,8 +51,13 @@ def divided(name, listed):
 
 
 def test_every_registered_division_has_its_papers_sizes():
-    found = {(name, listed): divided(name, listed)[0] for name in NAMES for listed in load(name).splits}
-    sizes = {key: [(len(f.train), len(f.val), len(f.test)) for f in folds] for key, folds in found.items()}
+    found = {
+        (name, listed): divided(name, listed)[0] for name in NAMES for listed in load(name).splits
+    }
+    sizes = {
+        key: [(len(f.train), len(f.val), len(f.test)) for f in folds]
+        for key, folds in found.items()
+    }
     assert sizes == SIZES
 
 
@@ -65,7 +70,11 @@ def test_every_registered_division_has_its_papers_sizes():
         ("mmwhs", "mr_voco_followup_15_5", {f"mr_{n}" for n in range(1001, 1021)}),
         ("lits", "batches_103_28", {f"volume-{n}" for n in range(131)}),
         ("lits", "voco_followup_108_23", {f"volume-{n}" for n in range(131)}),
-        ("lits", "voco_followup_no_ircad", {f"volume-{n}" for n in range(131)} - {*load("lits").doubtful}),
+        (
+            "lits",
+            "voco_followup_no_ircad",
+            {f"volume-{n}" for n in range(131)} - {*load("lits").doubtful},
+        ),
         ("btcv", "transunet_18_12", divided("btcv", "unetr_24_6")[1]),
         ("btcv", "unetr_24_6_b", divided("btcv", "unetr_24_6")[1]),
         ("kits19", "pgl_105_105", {f"case_{n:05d}" for n in range(210)}),
@@ -90,7 +99,8 @@ def test_a_division_tests_whom_its_source_names(name, listed, tested):
 
 
 @pytest.mark.parametrize(
-    ("name", "listed", "number"), [("brats21", "swinunetr_5fold", 1251), ("covid_19_20", "voco_5fold", 199)]
+    ("name", "listed", "number"),
+    [("brats21", "swinunetr_5fold", 1251), ("covid_19_20", "voco_5fold", 199)],
 )
 def test_five_folds_test_everyone_once(name, listed, number):
     folds, everyone = divided(name, listed)
@@ -99,7 +109,10 @@ def test_five_folds_test_everyone_once(name, listed, number):
     assert all({*fold.train} == everyone - {*fold.test} for fold in folds)
     # One copy of the list of BraTS puts this case into a sixth fold of its own.
     assert name != "brats21" or [fold.index for fold in folds if "01619" in fold.test] == [1]
-    assert name != "brats21" or "01619" in json.loads((SPLITS / f"{name}.{listed}.json").read_text())["note"]
+    assert (
+        name != "brats21"
+        or "01619" in json.loads((SPLITS / f"{name}.{listed}.json").read_text())["note"]
+    )
 
 
 def test_the_three_folds_of_cc_ccii_are_no_partition():
@@ -154,7 +167,10 @@ def test_pretraining_lists_name_cases_once_and_their_source(name, which, train, 
     assert dataset.lists[which] == f"{name}.{which}.json"
     read = json.loads((SPLITS / dataset.lists[which]).read_text())
     assert read["source"]
-    assert {part: len(cases) for part, cases in read["cases"].items()} == {"train": train, "val": val}
+    assert {part: len(cases) for part, cases in read["cases"].items()} == {
+        "train": train,
+        "val": val,
+    }
     everyone = [case for part in read["cases"].values() for case in part]
     assert len(everyone) == len(set(everyone))
     assert case_filter.listed(dataset, name, which) == tuple(read["cases"]["train"])
@@ -165,7 +181,10 @@ def test_pretraining_lists_name_cases_once_and_their_source(name, which, train, 
     [
         ("covid19_ct", "volume-covid19-A-0721_day008.nii.gz"),
         ("covid19_ct", "volume-covid19-A-0318_1.nii.gz"),
-        ("luna16", "subset_0/1.3.6.1.4.1.14519.5.2.1.6279.6001.979083010707182900091062408058.nii.gz"),
+        (
+            "luna16",
+            "subset_0/1.3.6.1.4.1.14519.5.2.1.6279.6001.979083010707182900091062408058.nii.gz",
+        ),
         ("btcv", "RawData/Training/img/img0001.nii.gz"),
     ],
 )
@@ -183,7 +202,9 @@ def test_all_labelled_scans_of_the_lesion_challenge_are_in_the_pretraining_list(
     assert len(train | val) == 661
     assert all(patient in read["note"] for patient in train & val)
     assert f"{len(train & val)} patients" in read["note"]
-    scans = [c for part in read["cases"].values() for c in part if c.split("-")[-1][:4] in train & val]
+    scans = [
+        c for part in read["cases"].values() for c in part if c.split("-")[-1][:4] in train & val
+    ]
     assert f"{len(scans)} scans" in read["note"]
 
 
@@ -217,7 +238,11 @@ def test_an_overlap_is_declared_from_both_sides_and_a_doubt_says_why(name):
         (("lasc", "0RZDK210BSMWAA6467LU"), ("lasc", "CMPXO4J23G58J53Q98SZ"), True),
         (("lits", "volume-12"), ("msd03_liver", "liver_13"), False),
         (("lits", "test-volume-12"), ("lits", "volume-12"), False),
-        (("lits", "test-volume-1"), ("msd03_liver", "liver_132"), False),  # which is which was not published
+        (
+            ("lits", "test-volume-1"),
+            ("msd03_liver", "liver_132"),
+            False,
+        ),  # which is which was not published
         (("brats18", "00003"), ("brats21", "00003"), False),
         (("covid_19_20", "0012"), ("ski10", "0012"), False),
         (("msd02_heart", "la_003"), ("lasc", "la_003"), False),
@@ -229,7 +254,8 @@ def test_a_person_of_two_data_sets_has_one_name_where_it_is_known(one, other, sa
 
 
 @pytest.mark.parametrize(
-    ("name", "number"), [("kits19", 7), ("lits", 20), ("msd03_liver", 20), ("cc_ccii", 8), ("lasc", 1)]
+    ("name", "number"),
+    [("kits19", 7), ("lits", 20), ("msd03_liver", 20), ("cc_ccii", 8), ("lasc", 1)],
 )
 def test_doubts_name_cases_of_the_registered_lists(name, number):
     dataset = load(name)

@@ -11,14 +11,22 @@ from bench.protocol import mixture
 FOLDER = registry.folder("dataset") / "mixtures"
 NAMES = mixture.names()
 TASKS = (
-    ("msd02_heart", 1), ("lits", 2), ("msd05_prostate", 3), ("msd07_pancreas", 2), ("msd09_spleen", 2),
-    ("ski10", 4), ("acdc", 1), ("mnms", 1),
-)  # fmt: skip  # HSSL, Table 1: tasks 1 to 8 and their groups
+    ("msd02_heart", 1),
+    ("lits", 2),
+    ("msd05_prostate", 3),
+    ("msd07_pancreas", 2),
+    ("msd09_spleen", 2),
+    ("ski10", 4),
+    ("acdc", 1),
+    ("mnms", 1),
+)  # HSSL, Table 1: tasks 1 to 8 and their groups
 
 
 def sizes(name: str) -> int:
     """Cases of the lists that a mixture names."""
-    files = [registry.load("dataset", m.dataset).lists[m.list] for m in mixture.mixture(name).datasets]
+    files = [
+        registry.load("dataset", m.dataset).lists[m.list] for m in mixture.mixture(name).datasets
+    ]
     folder = registry.folder("dataset") / "splits"
     return sum(len(json.loads((folder / file).read_text())["cases"]["train"]) for file in files)
 
@@ -59,8 +67,9 @@ def test_the_counts_that_papers_print():
 def test_the_official_counts_of_the_decathlon_make_pgls_1148():
     tasks = ("06_lung", "07_pancreas", "08_hepatic_vessel", "10_colon")
     assert [m.dataset for m in mixture.mixture("pgl_1808_ct").datasets] == [
-        "ribfrac", *(f"msd{task}" for task in (tasks[2], tasks[3], tasks[1], tasks[0])),
-    ]  # fmt: skip
+        "ribfrac",
+        *(f"msd{task}" for task in (tasks[2], tasks[3], tasks[1], tasks[0])),
+    ]
     folder = registry.folder("dataset") / "splits"
     labelled = 0
     for task in tasks:

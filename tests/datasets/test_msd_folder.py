@@ -16,9 +16,11 @@ from bench.errors import BenchError
 from bench.plan.cohorts import Cohorts
 
 LISTING = {
-    "name": "Own", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "a", "2": "b"},
+    "name": "Own",
+    "modality": {"0": "CT"},
+    "labels": {"0": "background", "1": "a", "2": "b"},
     "training": [{"image": "./imagesTr/x_1.nii.gz", "label": "./labelsTr/x_1.nii.gz"}],
-}  # fmt: skip
+}
 ONE = ("imagesTr/x_1.nii.gz",)
 
 
@@ -29,7 +31,9 @@ def folder(root, names=ONE, **changed):
 
 
 def test_a_folder_declares_itself(tmp_path):
-    root = folder(tmp_path, (*ONE, "labelsTr/x_1.nii.gz", "imagesTs/x_9.nii.gz", "imagesTr/._x_1.nii.gz"))
+    root = folder(
+        tmp_path, (*ONE, "labelsTr/x_1.nii.gz", "imagesTs/x_9.nii.gz", "imagesTr/._x_1.nii.gz")
+    )
     dataset = msd_folder(root)
     assert (dataset.title, dataset.labels, dataset.raw_labels) == ("Own", {1: "a", 2: "b"}, {})
     assert dataset.recipes["default"].window == (-175, 250)
@@ -54,7 +58,11 @@ def test_what_labels_are_made_of_is_part_of_a_preparation(tmp_path, monkeypatch)
     def prepared(*values):
         labels = {"0": "background", **{str(value): f"label {value}" for value in values}}
         folder(tmp_path / "own", labels=labels)
-        return Cohorts(Roots(tmp_path), Contents(None), need_data=False).prepare("own", "default", {}).source
+        return (
+            Cohorts(Roots(tmp_path), Contents(None), need_data=False)
+            .prepare("own", "default", {})
+            .source
+        )
 
     assert prepared(1, 2) == prepared(1, 2, 3) == ""  # as they are
     several = {prepared(1, 3), prepared(2, 3), prepared(1, 2, 4), ""}
@@ -62,7 +70,9 @@ def test_what_labels_are_made_of_is_part_of_a_preparation(tmp_path, monkeypatch)
     for value in (3, 4):
         folder(tmp_path / "own", labels={"background": 0, "a": 1, "b": 2, "ignore": value})
         several.add(
-            Cohorts(Roots(tmp_path), Contents(None), need_data=False).prepare("own", "default", {}).source
+            Cohorts(Roots(tmp_path), Contents(None), need_data=False)
+            .prepare("own", "default", {})
+            .source
         )
     assert len(several) == 6
 
@@ -108,7 +118,11 @@ def test_nnunets_regions_are_regions(tmp_path):
 def test_nnunets_label_ignore_is_no_class(tmp_path, labels, own, value):
     dataset = msd_folder(folder(tmp_path, labels=labels))
     assert len(dataset.labels) == 2 and "ignore" not in dataset.labels.values()
-    assert (dataset.ignore, dataset.void, dataset.raw_labels) == (value, 255, own) and not dataset.mistake()
+    assert (dataset.ignore, dataset.void, dataset.raw_labels) == (
+        value,
+        255,
+        own,
+    ) and not dataset.mistake()
     plain = msd_folder(folder(tmp_path / "plain"))
     assert (plain.ignore, plain.void) == (None, None)
 
@@ -150,7 +164,10 @@ CT = '{"modality": {"0": "CT"}, "labels": '
             "'ignore' needs one whole number up to 65535, got [2]",
         ),
         (CT + '{"background": 0, "a": 1, "ignore": 1}}', "1 is 'ignore' and a label too"),
-        (CT + '{"background": 0, "whole": [1, 2], "a": 2, "ignore": 2}}', "2 is 'ignore' and a label too"),
+        (
+            CT + '{"background": 0, "whole": [1, 2], "a": 2, "ignore": 2}}',
+            "2 is 'ignore' and a label too",
+        ),
         (CT + '{"background": 0, "ignore": 1}}', "1 to 254 classes"),
         (CT + '{"0": "b", "' + "9" * 5000 + '": "a"}}', "no whole number"),
         (CT + '{"0": "b", "1": ' + "[" * 300 + "]" * 300 + "}}", "must be text"),
@@ -202,8 +219,14 @@ def named(root):
 
 
 def test_channels_are_matched_by_their_number(tmp_path):
-    files = ("imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz", "imagesTr/b_0001.nii.gz",
-             "imagesTr/b_0002.nii.gz", "labelsTr/a.nii.gz", "labelsTr/b.nii.gz")  # fmt: skip
+    files = (
+        "imagesTr/a_0000.nii.gz",
+        "imagesTr/a_0001.nii.gz",
+        "imagesTr/b_0001.nii.gz",
+        "imagesTr/b_0002.nii.gz",
+        "labelsTr/a.nii.gz",
+        "labelsTr/b.nii.gz",
+    )
     root = folder(tmp_path, files, modality=TWO, training=[])
     assert named(root)["b"][0] == ["imagesTr/b_0000.nii.gz", "imagesTr/b_0001.nii.gz"]
     dataset = msd_folder(root)
@@ -212,8 +235,13 @@ def test_channels_are_matched_by_their_number(tmp_path):
 
 
 def test_a_stray_file_among_channels_is_of_no_case(tmp_path):
-    files = ("imagesTr/a_0000.nii.gz", "imagesTr/b_0000.nii.gz", "imagesTr/notes.nii.gz",
-             "labelsTr/a.nii.gz", "labelsTr/b.nii.gz")  # fmt: skip
+    files = (
+        "imagesTr/a_0000.nii.gz",
+        "imagesTr/b_0000.nii.gz",
+        "imagesTr/notes.nii.gz",
+        "labelsTr/a.nii.gz",
+        "labelsTr/b.nii.gz",
+    )
     root = folder(tmp_path, files, training=[])
     assert {*named(root)} == {"a", "b"} and not msd_folder(root).missing(root)
 
@@ -257,7 +285,7 @@ STATED = {  # rows of the list, files that are there: id -> image, label, part
         ("imagesTr/fa\u0308ll.nii.gz", "labelsTr/f\u00e4ll.nii.gz"),
         {"f\u00e4ll": (["imagesTr/fa\u0308ll.nii.gz"], "labelsTr/f\u00e4ll.nii.gz", "training")},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("rows", "files", "cases"), STATED.values(), ids=STATED)
@@ -272,17 +300,26 @@ def test_names_in_two_unicode_forms_are_one_case_without_a_list(tmp_path):
 
 
 def test_validation_and_test_lists_are_read(tmp_path):
-    pairs = [{"image": f"imagesTr/img{n}.nii.gz", "label": f"labelsTr/label{n}.nii.gz"} for n in (1, 2, 3)]
+    pairs = [
+        {"image": f"imagesTr/img{n}.nii.gz", "label": f"labelsTr/label{n}.nii.gz"}
+        for n in (1, 2, 3)
+    ]
     files = [path for pair in pairs for path in pair.values()]
     root = folder(
-        tmp_path, files, training=pairs[:1], validation=pairs[1:2], test=[pairs[2], "imagesTs/gone.nii.gz"]
+        tmp_path,
+        files,
+        training=pairs[:1],
+        validation=pairs[1:2],
+        test=[pairs[2], "imagesTs/gone.nii.gz"],
     )
     parts = {id: part for id, (_, _, part) in named(root).items()}
     assert parts == {"img1": "training", "img2": "validation", "img3": "test"}
     assert named(root)["img3"][1] == "labelsTr/label3.nii.gz"
 
 
-@pytest.mark.parametrize("path", ["/data/imagesTr/x.nii.gz", "C:\\data\\x.nii.gz", "../imagesTr/x.nii.gz"])
+@pytest.mark.parametrize(
+    "path", ["/data/imagesTr/x.nii.gz", "C:\\data\\x.nii.gz", "../imagesTr/x.nii.gz"]
+)
 def test_a_stated_path_that_leads_out_of_the_folder_is_refused(tmp_path, path):
     root = folder(tmp_path, training=[{"image": path, "label": "labelsTr/x.nii.gz"}])
     with pytest.raises(BenchError, match="leads out of the folder"):
@@ -307,7 +344,9 @@ def test_patients_are_those_that_the_json_states(tmp_path, stated):
     cases = msd_folder(folder(tmp_path, (), training=[], patients=stated)).cases(root)
     assert {case.patient for case in cases} == {f"p{n:02d}" for n in range(6)}
     (fold,) = folds(msd_folder(root), "own", cases, "even")
-    assert len(fold.train) + len(fold.val) + len(fold.test) == 6 and not layout_msd.likely_visits(cases)
+    assert len(fold.train) + len(fold.val) + len(fold.test) == 6 and not layout_msd.likely_visits(
+        cases
+    )
 
 
 @pytest.mark.parametrize("stated", [5, "(", "x_1", "^y(.)", {"y": "p"}, {}])
@@ -343,5 +382,9 @@ def test_names_that_look_like_visits(names, pattern):
         assert not line
         return
     assert f'write "patients": {json.dumps(pattern)} into dataset.json' in line
-    patients = {case.patient for case in layout_msd.with_patients(Path("dataset.json"), cases, pattern)}
-    assert patients == {re.split(r"[_.](?=ses|t|frame|[ab]$)", name)[0] for name in names}  # it fits all
+    patients = {
+        case.patient for case in layout_msd.with_patients(Path("dataset.json"), cases, pattern)
+    }
+    assert patients == {
+        re.split(r"[_.](?=ses|t|frame|[ab]$)", name)[0] for name in names
+    }  # it fits all

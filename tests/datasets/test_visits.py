@@ -39,7 +39,9 @@ def test_a_visit_is_read_from_its_zip_without_unpacking(phantom):
     assert not any(path.is_dir() for path in home.parent.iterdir())
     tissue = contiguous(label, dataset)
     means = [float(image.array[0][tissue == k].mean()) for k in (1, 2, 3)]
-    assert np.diff(means).min() > 0.2 * means[2]  # in T1 fluid is darker than grey, grey than white matter
+    assert (
+        np.diff(means).min() > 0.2 * means[2]
+    )  # in T1 fluid is darker than grey, grey than white matter
 
 
 def test_the_phantom_has_repeats_unlabelled_and_refused_visits_and_passes_its_check(phantom):
@@ -98,7 +100,9 @@ def test_an_unusable_partner_is_skipped_and_an_incomplete_one_missing(tmp_path):
     laid(tmp_path, [f"1000440_20253_2_0.zip/{FLAIR}"])  # T2-FLAIR alone
     dataset = load("ukb_brain_flair")
     assert [c.id for c in dataset.cases(tmp_path)] == ["1000102_2_0"]
-    assert dataset.missing(tmp_path) == [("1000330_2_0", str(tmp_path / "1000330_20253_2_0.zip" / FLAIR))]
+    assert dataset.missing(tmp_path) == [
+        ("1000330_2_0", str(tmp_path / "1000330_20253_2_0.zip" / FLAIR))
+    ]
     assert dataset.skipped(tmp_path) == [("1000220_2_0", f"T2_FLAIR/unusable/ in place of {FLAIR}")]
 
 

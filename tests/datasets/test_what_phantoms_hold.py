@@ -17,11 +17,28 @@ from bench.errors import BenchError
 from bench.volumes.reading import read_header, read_label, read_volume
 
 MOST = {
-    "acdc": 300, "brats18": 351, "brats21": 1251, "btcv": 50, "cc_ccii": 3199, "kits19": 300, "lasc": 100,
-    "lits": 201, "mmwhs": 40, "mnms": 300, "msd01_brain_tumour": 750, "msd02_heart": 30, "msd03_liver": 201,
-    "msd05_prostate": 48, "msd06_lung": 95, "msd07_pancreas": 420, "msd08_hepatic_vessel": 443,
-    "msd09_spleen": 61, "msd10_colon": 190, "ribfrac": 320, "ski10": 100,
-}  # fmt: skip
+    "acdc": 300,
+    "brats18": 351,
+    "brats21": 1251,
+    "btcv": 50,
+    "cc_ccii": 3199,
+    "kits19": 300,
+    "lasc": 100,
+    "lits": 201,
+    "mmwhs": 40,
+    "mnms": 300,
+    "msd01_brain_tumour": 750,
+    "msd02_heart": 30,
+    "msd03_liver": 201,
+    "msd05_prostate": 48,
+    "msd06_lung": 95,
+    "msd07_pancreas": 420,
+    "msd08_hepatic_vessel": 443,
+    "msd09_spleen": 61,
+    "msd10_colon": 190,
+    "ribfrac": 320,
+    "ski10": 100,
+}
 FOUR = {"msd01_brain_tumour": 4, "msd05_prostate": 2}  # channels, in one 4-D file
 
 
@@ -33,7 +50,9 @@ def drawn(name, root, cases):
 
 
 def labels_of(cases):
-    return [np.unique(read_label(case.label).array).tolist() for case in cases if case.label is not None]
+    return [
+        np.unique(read_label(case.label).array).tolist() for case in cases if case.label is not None
+    ]
 
 
 @pytest.mark.parametrize(("name", "most"), MOST.items())
@@ -79,11 +98,17 @@ def test_a_part_that_some_real_labels_lack_is_lacking_in_one_phantom(name, cases
 
 def test_the_tumour_of_the_decathlon_is_seen_in_the_channels_that_show_it(tmp_path):
     dataset, cases = drawn("msd01_brain_tumour", tmp_path, 2)
-    assert dataset.regions == {"WT": (1, 2, 3), "TC": (2, 3), "ET": (3,)}  # 1 is oedema, unlike BraTS
+    assert dataset.regions == {
+        "WT": (1, 2, 3),
+        "TC": (2, 3),
+        "ET": (3,),
+    }  # 1 is oedema, unlike BraTS
     for case in cases:
         channels = dict(zip(dataset.channels, read_volume(case.images[0]).array, strict=True))
         label = read_label(case.label).array
-        means = {name: [image[label == v].mean() for v in (1, 2, 3)] for name, image in channels.items()}
+        means = {
+            name: [image[label == v].mean() for v in (1, 2, 3)] for name, image in channels.items()
+        }
         assert np.argmax(means["FLAIR"]) == 0  # oedema
         assert np.argmax(means["T1gd"]) == 2  # enhancing
         assert (channels["T1w"][channels["FLAIR"] == 0] == 0).all()  # skull-stripped
@@ -101,7 +126,8 @@ def test_values_1_2_4_of_brats_become_its_regions(tmp_path, name):
 
 def test_low_grades_of_brats18_lie_apart_and_are_not_in_the_list_of_survival(tmp_path):
     _, cases = drawn("brats18", tmp_path, 9)
-    (held,) = [c for c in cases if c.meta == {"part": "validation"}]  # one of the 66, without a mask
+    # one of the 66, without a mask
+    (held,) = [c for c in cases if c.meta == {"part": "validation"}]
     assert held.label is None and len(held.images) == 4
     assert sorted(c.meta["grade"] for c in cases if c is not held) == ["HGG"] * 6 + ["LGG"] * 2
     rows = (tmp_path / "MICCAI_BraTS_2018_Data_Training/survival_data.csv").read_text().split()
@@ -109,7 +135,8 @@ def test_low_grades_of_brats18_lie_apart_and_are_not_in_the_list_of_survival(tmp
 
 
 @pytest.mark.parametrize(
-    ("name", "listed"), [("ski10", "kneeseg_80_20"), ("lasc", "uamt_80_20"), ("covid_19_20", "voco_5fold")]
+    ("name", "listed"),
+    [("ski10", "kneeseg_80_20"), ("lasc", "uamt_80_20"), ("covid_19_20", "voco_5fold")],
 )
 def test_any_five_labelled_phantoms_are_on_both_sides_of_every_fold(name, listed, tmp_path):
     dataset, cases = drawn(name, tmp_path, 6)
@@ -127,7 +154,10 @@ def test_lits_is_plain_in_two_directions_and_has_scans_without_spacing(tmp_path)
     _, cases = drawn("lits", tmp_path, 6)
     volumes = {c.id: c.images[0] for c in cases}
     assert all(path.suffix == ".nii" and path.stat().st_size < 200_000 for path in volumes.values())
-    assert [volumes[f"volume-{n}"].parent.name for n in (0, 28)] == ["Training Batch 1", "Training Batch 2"]
+    assert [volumes[f"volume-{n}"].parent.name for n in (0, 28)] == [
+        "Training Batch 1",
+        "Training Batch 2",
+    ]
     assert (nibabel.load(volumes["volume-28"]).affine == np.eye(4)).all()
     assert read_header(volumes["volume-0"]).spacing == (7, 7, 6.5)
     assert [read_header(volumes[f"volume-{n}"]).original_axes for n in (0, 1)] == ["RAS", "LPS"]
@@ -135,8 +165,12 @@ def test_lits_is_plain_in_two_directions_and_has_scans_without_spacing(tmp_path)
     for case in cases[:3]:
         image = read_volume(case.images[0])
         label = read_label(case.label, image).array
-        assert np.argwhere(label > 0)[:, 0].mean() > label.shape[0] / 2  # the liver, whatever the direction
-        assert 80 < image.array[0][label == 1].mean() < 140  # HU: the image is turned as its label is
+        assert (
+            np.argwhere(label > 0)[:, 0].mean() > label.shape[0] / 2
+        )  # the liver, whatever the direction
+        assert (
+            80 < image.array[0][label == 1].mean() < 140
+        )  # HU: the image is turned as its label is
 
 
 def test_kits_counts_slices_first(tmp_path):
@@ -145,7 +179,9 @@ def test_kits_counts_slices_first(tmp_path):
     stored = nibabel.load(cases[0].images[0])
     assert nibabel.aff2axcodes(stored.affine) == ("I", "P", "L")
     assert (stored.affine[:3, 3] == 0).all()
-    listing = {row["case_id"]: row for row in json.loads((tmp_path / "data" / "kits.json").read_text())}
+    listing = {
+        row["case_id"]: row for row in json.loads((tmp_path / "data" / "kits.json").read_text())
+    }
     row = listing["case_00000"]
     thickness, width = row["captured_slice_thickness"], row["captured_pixel_width"]
     assert stored.header.get_zooms() == pytest.approx((thickness, width, width))
@@ -170,7 +206,9 @@ def test_value_421_of_mmwhs_is_the_left_atrium_and_mr_has_no_units(tmp_path):
         assert [int(np.unique(classes[raw.array == v])[0]) for v in values] == list(range(8))
         expected = (0, 205, 420, 500, 550, 600, 820, 850)
         assert [420 if v == 421 else v for v in values] == list(expected)
-        seen.append((case.meta["modality"], 421 in values, read_volume(case.images[0]).array.min() < 0))
+        seen.append(
+            (case.meta["modality"], 421 in values, read_volume(case.images[0]).array.min() < 0)
+        )
     assert seen == [("CT", False, True), ("CT", False, True), ("MR", True, False)]
 
 
@@ -241,7 +279,9 @@ def test_aptos_has_every_grade_and_several_sizes_and_its_black_border_is_cropped
     assert sum(c.label is None for c in cases) == 2
     assert len({read_volume(c.images[0]).array.shape for c in cases}) == 3
     image = read_volume(cases[0].images[0])
-    cropped, whole = (prepare(image, None, dataset.recipes[r], dataset) for r in ("default", "taleb"))
+    cropped, whole = (
+        prepare(image, None, dataset.recipes[r], dataset) for r in ("default", "taleb")
+    )
     assert cropped.image.shape == whole.image.shape == (3, 224, 224, 1)
     assert cropped.geometry.box[0][0] > 0 == whole.geometry.box[0][0]  # the paper's recipe keeps it
     assert 0 <= whole.image.min() < whole.image.max() <= 1

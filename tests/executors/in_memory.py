@@ -15,8 +15,13 @@ def a_plan(pretrains=1, seeds=2):
     """One preparation; cells from scratch and on each pretraining, one per seed."""
     plan = Plan()
     prepare = plan.add(a_job("prepare"))
-    bases = [(), *((plan.add(a_job("pretrain", {"seed": m}, (prepare,))),) for m in range(pretrains))]
-    tuned = [plan.add(a_job("finetune", {"seed": s}, (prepare, *b))) for b in bases for s in range(seeds)]
+    bases = [
+        (),
+        *((plan.add(a_job("pretrain", {"seed": m}, (prepare,))),) for m in range(pretrains)),
+    ]
+    tuned = [
+        plan.add(a_job("finetune", {"seed": s}, (prepare, *b))) for b in bases for s in range(seeds)
+    ]
     for one in tuned:
         plan.add(a_job("evaluate", {}, (one, prepare)))
     return plan

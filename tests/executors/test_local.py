@@ -20,7 +20,8 @@ from bench.runtime.memory import TUNABLES, UNCACHED
 from bench.store import Store, write_atomic
 from bench.workers import received
 
-ALWAYS = ("repeat", "advance", "die at score")  # what a job does at each attempt, others at the first alone
+# what a job does at each attempt, others at the first alone
+ALWAYS = ("repeat", "advance", "die at score")
 
 
 def die(store, job, do, claim):
@@ -52,7 +53,9 @@ def serve(pipe, parent, out, number):
         time.sleep({"hang": 600, "score": 0.2}.get(do, 0))
         if claim is not None:
             with store.attempt(claim) as made:
-                store.publish(claim, made, {"pid": os.getpid(), "pages": os.environ.get(TUNABLES, "")})
+                store.publish(
+                    claim, made, {"pid": os.getpid(), "pages": os.environ.get(TUNABLES, "")}
+                )
         if do == "die at score":  # for want of memory
             os.kill(os.getpid(), signal.SIGKILL)
         if store.done(job):
@@ -101,17 +104,25 @@ def states(outcomes):
     return {job: outcome.state for job, outcome in outcomes.items()}
 
 
-@pytest.mark.parametrize(("word", "how"), [("die", "SIGKILL; out of memory?"), ("exit", "exit code 3")])
+@pytest.mark.parametrize(
+    ("word", "how"), [("die", "SIGKILL; out of memory?"), ("exit", "exit code 3")]
+)
 def test_a_worker_that_dies_fails_its_job_and_what_needs_it_and_nothing_else(go, store, word, how):
     outcomes = go(plan(A, B, C, TUNED, SCORED), {A.id: word})
     assert states(outcomes) == {
-        A.id: "failed", B.id: "done", C.id: "done", TUNED.id: "failed", SCORED.id: "failed"
-    }  # fmt: skip
+        A.id: "failed",
+        B.id: "done",
+        C.id: "done",
+        TUNED.id: "failed",
+        SCORED.id: "failed",
+    }
     assert outcomes[A.id].reason == f"the worker process died ({how})"
     assert A.id in outcomes[TUNED.id].reason and how in outcomes[TUNED.id].reason
     assert store.failure(A.id)["reason"] == outcomes[A.id].reason
     assert store.failure(B.id) is None
-    assert states(go(plan(A), {})) == {A.id: "done"}  # the next run takes over what the dead one held
+    assert states(go(plan(A), {})) == {
+        A.id: "done"
+    }  # the next run takes over what the dead one held
     assert store.failure(A.id) is None
 
 
@@ -124,8 +135,16 @@ def test_a_worker_that_dies_while_it_starts_fails_one_job(go, store):
 @pytest.mark.parametrize(
     ("word", "claims", "reason"),
     [
-        ("repeat", 4, "the worker process died (exit code 0), 3 times in a row without a step of progress"),
-        ("die at score", 0, "scoring: the worker process died (SIGKILL; out of memory?), 3 times in a row"),
+        (
+            "repeat",
+            4,
+            "the worker process died (exit code 0), 3 times in a row without a step of progress",
+        ),
+        (
+            "die at score",
+            0,
+            "scoring: the worker process died (SIGKILL; out of memory?), 3 times in a row",
+        ),
     ],
 )
 def test_a_worker_that_ends_again_and_again_without_progress_fails_its_job_and_nothing_else(
@@ -154,7 +173,9 @@ def test_workers_are_used_again_never_more_than_asked_for_and_gone_after_a_run(g
     jobs = plan(*(a_job("prepare", {"contents": f"{n}"}) for n in range(8)))
     assert set(states(go(jobs, {}, count=2)).values()) == {"done"}
     workers = {store.manifest(job)["pid"] for job in jobs.jobs}
-    assert all(UNCACHED in store.manifest(job)["pages"] for job in jobs.jobs)  # so that they may keep them
+    assert all(
+        UNCACHED in store.manifest(job)["pages"] for job in jobs.jobs
+    )  # so that they may keep them
     assert UNCACHED not in os.environ.get(TUNABLES, "")
     assert 1 <= len(workers) <= 2
     for pid in workers:
@@ -164,10 +185,14 @@ def test_workers_are_used_again_never_more_than_asked_for_and_gone_after_a_run(g
 
 def test_a_process_that_ran_a_plugin_takes_no_job_without_it(go, store):
     """Jobs in turn, each with the plugins that it touches; one worker at a time."""
-    brought = {name: Planned(Plugin("method", name, Path(f"{name}.py"), name), "0" * 16) for name in "xy"}
+    brought = {
+        name: Planned(Plugin("method", name, Path(f"{name}.py"), name), "0" * 16) for name in "xy"
+    }
     touched = ["", "", "x", "x", "", "y", "xy", "xy", "x"]
     jobs = plan(*(a_job("prepare", {"contents": f"{n}"}) for n in range(len(touched))))
-    outside = dict(zip(jobs.jobs, ([brought[name] for name in names] for names in touched), strict=True))
+    outside = dict(
+        zip(jobs.jobs, ([brought[name] for name in names] for names in touched), strict=True)
+    )
     assert set(states(go(jobs, {}, outside=outside)).values()) == {"done"}
     pids = [store.manifest(job)["pid"] for job in jobs.jobs]
     same = [a == b for a, b in pairwise(pids)]
@@ -270,9 +295,15 @@ def test_what_needs_a_failed_job_fails_at_once_and_all_that_needs_it():
     assert A.id in queue.outcomes[TUNED.id].reason and TUNED.id in queue.outcomes[SCORED.id].reason
 
 
-@pytest.mark.parametrize(("first", "second", "starts"), [
-    ("done", "done", True), ("failed", "done", True), ("done", "failed", True), ("failed", "failed", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("first", "second", "starts"),
+    [
+        ("done", "done", True),
+        ("failed", "done", True),
+        ("done", "failed", True),
+        ("failed", "failed", False),
+    ],
+)
 def test_a_job_waits_for_its_guards_and_one_that_passes_is_enough(first, second, starts):
     guarded = plan(A, B, C)
     guarded.after[C.id] = (A.id, B.id)

@@ -28,12 +28,25 @@ VALUE = {"alone": 0.5, "pair": 0.6, "my_method": 0.7}  # Dice of every patient, 
 
 def scored(cells, name):
     """Return rows as a run leaves them, of made-up scores."""
-    return record.frame([
-        {"job": cell.evaluate, **cell.columns, "protocol": name, "case": patient, "patient": patient,
-         "target": target, "metric": "dice", "unit": "1", "status": "ok",
-         "value": VALUE[cell.row] + 0.01 * TEST.index(patient) + 0.05 * cell.columns["seed"]}
-        for cell in cells for patient in TEST for target in ("anterior", "posterior")
-    ])  # fmt: skip
+    return record.frame(
+        [
+            {
+                "job": cell.evaluate,
+                **cell.columns,
+                "protocol": name,
+                "case": patient,
+                "patient": patient,
+                "target": target,
+                "metric": "dice",
+                "unit": "1",
+                "status": "ok",
+                "value": VALUE[cell.row] + 0.01 * TEST.index(patient) + 0.05 * cell.columns["seed"],
+            }
+            for cell in cells
+            for patient in TEST
+            for target in ("anterior", "posterior")
+        ]
+    )
 
 
 @pytest.fixture
@@ -51,7 +64,16 @@ def track(plan_of, tmp_path, monkeypatch, phantoms):
         )
         said = Beside(origin=stated.origin, costs=(Cost("pair", "pretrain", 70.0, samples=16),))
         view.with_suffix(".json").write_text(json.dumps(plain(said)))
-        return ["compete", "test0.yaml", "--records", "track", "--data", str(phantoms), "--plugins", "mine"]
+        return [
+            "compete",
+            "test0.yaml",
+            "--records",
+            "track",
+            "--data",
+            str(phantoms),
+            "--plugins",
+            "mine",
+        ]
 
     return left
 
@@ -117,13 +139,16 @@ def test_an_edited_recipe_is_refused_and_said_to_be_edited(track, tmp_path, caps
     stated["finetune"][0]["steps"] += 1
     file.write_text(yaml.safe_dump(stated, sort_keys=False))
     assert (
-        main([*said, *MINE, "--dry-run"]) == 2 and "the protocol was edited since" in capsys.readouterr().err
+        main([*said, *MINE, "--dry-run"]) == 2
+        and "the protocol was edited since" in capsys.readouterr().err
     )
 
 
 def test_a_plugin_that_raises_is_one_line_with_its_place(track, tmp_path, capsys):
     said = track()
-    outside.written(tmp_path / "mine", "method", change=lambda text: text + "\nraise ValueError('no')\n")
+    outside.written(
+        tmp_path / "mine", "method", change=lambda text: text + "\nraise ValueError('no')\n"
+    )
     assert main([*said, *MINE, "--dry-run"]) == 2
     line = capsys.readouterr().err
     assert "my_method.py:" in line and "no" in line and line.count("\n") == 1
@@ -176,8 +201,12 @@ def test_other_settings_do_not_take_the_place_of_records(track, tmp_path, monkey
 
 
 def test_cells_that_have_no_records_are_said(track, capsys):
-    assert main([*track(lambda t: t[t["row"].ne("pair") | t["seed"].ne(0)]), *MINE, "--dry-run"]) == 0
-    assert "cells of test0 (pair); my_method is compared with what is there" in capsys.readouterr().err
+    assert (
+        main([*track(lambda t: t[t["row"].ne("pair") | t["seed"].ne(0)]), *MINE, "--dry-run"]) == 0
+    )
+    assert (
+        "cells of test0 (pair); my_method is compared with what is there" in capsys.readouterr().err
+    )
 
 
 def test_half_precision_is_refused_where_it_is_still_to_run(track, monkeypatch, capsys):
@@ -209,7 +238,9 @@ def put(track, tmp_path, monkeypatch, contents, phantoms):
 
 def test_rows_are_taken_to_the_bit_and_those_of_the_folders_own_jobs_win(put):
     _, store, protocol, plan = put
-    theirs = record.read_rows(store.root.parent / "track" / "records" / "test0.parquet", record.COLUMNS)
+    theirs = record.read_rows(
+        store.root.parent / "track" / "records" / "test0.parquet", record.COLUMNS
+    )
     found = whole(plan, store, protocol.name)
     assert {*found["protocol"]} == {"test0_with_my_method"}
     pd.testing.assert_frame_equal(found.drop(columns="protocol"), theirs.drop(columns="protocol"))
@@ -219,9 +250,13 @@ def test_rows_are_taken_to_the_bit_and_those_of_the_folders_own_jobs_win(put):
     scores = path(store, cell.evaluate, plan.scoring_of[protocol.name][cell.columns["section"]])
     own[list(record.SCORES)].to_parquet(scores, index=False)
     (store.jobs / cell.guard).mkdir()
-    (store.jobs / cell.guard / "manifest.json").write_text(json.dumps(plan.jobs[cell.guard].plain()))
+    (store.jobs / cell.guard / "manifest.json").write_text(
+        json.dumps(plan.jobs[cell.guard].plain())
+    )
     both = whole(plan, store, protocol.name)
-    assert len(both) == len(theirs) and {*both.loc[both["job"].eq(cell.evaluate), "value"]} == {0.25}
+    assert len(both) == len(theirs) and {*both.loc[both["job"].eq(cell.evaluate), "value"]} == {
+        0.25
+    }
     assert [c.row for c in plan.cells[protocol.name] if c.wanted] == ["my_method"] * 4
     assert {c.columns["split_hash"] for c in plan.cells[protocol.name]} == {*theirs["split_hash"]}
 
@@ -231,11 +266,15 @@ def test_where_it_stands_is_that_of_scores_by_hand(put):
     cells = [c for c in plan.cells[protocol.name] if c.row == "my_method"]
     table = pd.concat([whole(plan, store, protocol.name), scored(cells, protocol.name)])
     records.save(table, store, protocol.name)
-    said = Beside(origin=protocol.origin, titles={"my_method": "Mine"}, costs=one.track.beside.costs)
+    said = Beside(
+        origin=protocol.origin, titles={"my_method": "Mine"}, costs=one.track.beside.costs
+    )
     (store.root / "records" / f"{protocol.name}.json").write_text(json.dumps(plain(said)))
     text = standing.as_text(one.track, one, store)
     lines = text.split("\n")
-    beside, ranked = ([line for line in lines if f"{share} % of the labels" in line] for share in (25, 100))
+    beside, ranked = (
+        [line for line in lines if f"{share} % of the labels" in line] for share in (25, 100)
+    )
     for first, second in (beside, ranked):
         assert "+20.00" in first and "these weights only" in first  # 0.7 - 0.5, one pretraining
         assert "1 of 3" in second and "100 %" in second
@@ -245,30 +284,43 @@ def test_where_it_stands_is_that_of_scores_by_hand(put):
 
 def test_what_stands_beside_both_is_told_apart():
     theirs = Beside(
-        costs=(Cost("a", "pretrain", 1.0), Cost("new", "pretrain", 2.0)), provenance={"commit": "x"},
+        costs=(Cost("a", "pretrain", 1.0), Cost("new", "pretrain", 2.0)),
+        provenance={"commit": "x"},
         pretrainings=(Pretraining(("a",), ("d",), (1, 1), (2, 2), 1, "sgd", 0.1, "poly", "fp32"),),
-    )  # fmt: skip
-    own = Beside(costs=(Cost("new", "pretrain", 3.0),), provenance={"commit": "y"}, titles={"new": "New"})
+    )
+    own = Beside(
+        costs=(Cost("new", "pretrain", 3.0),), provenance={"commit": "y"}, titles={"new": "New"}
+    )
     both = merged(own, [theirs])
-    figures = [tuple(Pretext("a", "error", last=last, seed=seed) for seed in some)
-               for last, some in ((2.0, (0, 1)), (1.0, (1, 2)))]  # fmt: skip
-    once = merged(replace(own, pretexts=figures[1]), [replace(theirs, pretexts=figures[0])]).pretexts
+    figures = [
+        tuple(Pretext("a", "error", last=last, seed=seed) for seed in some)
+        for last, some in ((2.0, (0, 1)), (1.0, (1, 2)))
+    ]
+    once = merged(
+        replace(own, pretexts=figures[1]), [replace(theirs, pretexts=figures[0])]
+    ).pretexts
     assert [(one.seed, one.last) for one in once] == [(0, 2.0), (1, 1.0), (2, 1.0)]
     assert [(c.row, c.seconds) for c in both.costs] == [("a", 1.0), ("new", 3.0)]
     assert (
-        both.provenance == {"commit": "y", "track: commit": "x"} and both.pretrainings == theirs.pretrainings
+        both.provenance == {"commit": "y", "track: commit": "x"}
+        and both.pretrainings == theirs.pretrainings
     )
 
 
 @pytest.mark.slow
-def test_a_run_gives_what_the_whole_protocol_would_have_and_can_be_passed_on(track, tmp_path, capsys):
+def test_a_run_gives_what_the_whole_protocol_would_have_and_can_be_passed_on(
+    track, tmp_path, capsys
+):
     """Runs the newcomer's eight cells beside made-up records, and again as a row of a protocol."""
     said, out = track(), tmp_path / "runs"
     assert main([*said, *MINE, "--workers", "1"]) == 0
     assert "to pass it on: bench bundle" in capsys.readouterr().out
     file = out / "tracks" / "test0_with_my_method.yaml"
     whole = [
-        *map(str, ("run", file, "--out", tmp_path / "whole", "--only", "row=my_method", "--workers", "1"))
+        *map(
+            str,
+            ("run", file, "--out", tmp_path / "whole", "--only", "row=my_method", "--workers", "1"),
+        )
     ]
     assert main([*whole, "--data", said[5]]) == 0
     rows, alone = (
@@ -278,7 +330,12 @@ def test_a_run_gives_what_the_whole_protocol_would_have_and_can_be_passed_on(tra
     mine = rows[rows["row"].eq("my_method")].reset_index(drop=True)
     pd.testing.assert_frame_equal(mine, alone)
     assert {*rows["row"]} == {"alone", "pair", "my_method"}
-    assert main([*map(str, ("bundle", file, "--out", out, "--data", said[5], "--to", "x.bench.zip"))]) == 0
+    assert (
+        main([*map(str, ("bundle", file, "--out", out, "--data", said[5], "--to", "x.bench.zip"))])
+        == 0
+    )
     assert verify(tmp_path / "x.bench.zip").findings == []
     held = members(tmp_path / "x.bench.zip")
-    assert "plugins/method-my_method/my_method.py" in held and not any("runs/" in name for name in held)
+    assert "plugins/method-my_method/my_method.py" in held and not any(
+        "runs/" in name for name in held
+    )

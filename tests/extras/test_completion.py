@@ -69,7 +69,8 @@ ASKED = {
     "bench list m": ["methods", "metrics", "mixtures"],
     "bench check aptos": ["aptos19"],
 }
-OF_A_VALUE = {"bash": "voco", "zsh": "method=voco", "fish": "method=voco"}  # bash goes on behind the =
+# bash goes on behind the =
+OF_A_VALUE = {"bash": "voco", "zsh": "method=voco", "fish": "method=voco"}
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -78,9 +79,14 @@ def test_a_shell_completes(shell):
         pytest.skip(f"{shell} is not here")
     own = Path(sys.executable).parent
     place = {**os.environ, "PATH": f"{own}:{os.environ['PATH']}"}
-    for line, found in {**ASKED, "bench run quickstart --only method=vo": [OF_A_VALUE[shell]]}.items():
+    for line, found in {
+        **ASKED,
+        "bench run quickstart --only method=vo": [OF_A_VALUE[shell]],
+    }.items():
         code = SHELLS[shell].format(line=shlex.quote(line))
-        ran = subprocess.run([shell, "-c", code], capture_output=True, text=True, env=place, timeout=300)
+        ran = subprocess.run(
+            [shell, "-c", code], capture_output=True, text=True, env=place, timeout=300
+        )
         told = sorted(re.split(r"[\t ]", word)[0] for word in ran.stdout.split("\n") if word)
         assert told == found, (line, ran.stdout, ran.stderr)
 

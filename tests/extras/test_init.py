@@ -47,13 +47,17 @@ def test_what_is_written_plans_at_every_scale(scans, tmp_path, capsys):
     assert main(["init", str(root)]) == 0
     out = capsys.readouterr().out
     path = tmp_path / "my_scans.yaml"
-    assert f"bench run my_scans.yaml --data {root.parent}" in out and sorted(root.rglob("*")) == before
+    assert (
+        f"bench run my_scans.yaml --data {root.parent}" in out and sorted(root.rglob("*")) == before
+    )
     written = read(path)
     assert next(row.method for row in written.rows.values()) == "scratch" and len(written.rows) == 3
     (section,) = written.finetune
     assert (section.dataset, section.split, section.fractions) == ("my scans", "even", (10, 100))
     for scale in ("smoke", "pilot", "paper"):
-        assert "2 / 1 / 6 at 10 %, 21 / 3 / 6 at 100 %" in planned(capsys, path, root, "--scale", scale)
+        assert "2 / 1 / 6 at 10 %, 21 / 3 / 6 at 100 %" in planned(
+            capsys, path, root, "--scale", scale
+        )
     assert len(path.read_text().splitlines()) < 60
 
 
@@ -112,15 +116,18 @@ def test_labels_and_channels_are_asked_where_no_file_names_them(scans, monkeypat
 
     def answer(question):
         asked.append(question)
-        return {"anterior": "head", "posterior": ""}.get(["anterior", "posterior", ""][len(asked) - 1], "T1")
+        return {"anterior": "head", "posterior": ""}.get(
+            ["anterior", "posterior", ""][len(asked) - 1], "T1"
+        )
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", answer)
     assert main(["init", str(root), "--to", "own.yaml"]) == 0
     assert asked == [
-        "name of label 1, in 5 label maps [label_1]: ", "name of label 2, in 5 label maps [label_2]: ",
+        "name of label 1, in 5 label maps [label_1]: ",
+        "name of label 2, in 5 label maps [label_2]: ",
         "channel 0 (CT is windowed in HU, all else scaled) [MR]: ",
-    ]  # fmt: skip
+    ]
     told = json.loads((root / "dataset.json").read_text())
     assert told["labels"] == {"0": "background", "1": "head", "2": "label_2"}
     assert told["modality"] == {"0": "T1"}
@@ -147,12 +154,18 @@ REFUSED = {  # words after the folder, what is done to it before, what is said
     "no value": (["--labels", "a"], "dataset.json", "write VALUE=NAME"),
     "a value that is nowhere": (["--labels", "7=a"], "dataset.json", "value 7 is in no label map"),
     "a file is missing": ([], "labelsTr/hippocampus_002.nii.gz", "1 file(s) are missing"),
-    "one patient": ([], "*/hippocampus_00[2-9].nii.gz", "1 patients with a usable label, and two are needed"),
+    "one patient": (
+        [],
+        "*/hippocampus_00[2-9].nii.gz",
+        "1 patients with a usable label, and two are needed",
+    ),
 }
 
 
 @pytest.mark.parametrize(("words", "remove", "said"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_is_one_line_and_nothing_is_written(scans, tmp_path, words, remove, said, capsys):
+def test_what_cannot_be_is_one_line_and_nothing_is_written(
+    scans, tmp_path, words, remove, said, capsys
+):
     root = scans(4)
     if remove == "*/hippocampus_00[2-9].nii.gz":
         (root / "dataset.json").write_text(
@@ -249,7 +262,9 @@ def test_pictures_in_the_place_of_scans_are_named(tmp_path, capsys):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.png").write_bytes(b"")
     assert main(["init", str(tmp_path)]) == 2
-    assert "no .nii.gz files; it holds pictures: 'bench new dataset' begins" in capsys.readouterr().err
+    assert (
+        "no .nii.gz files; it holds pictures: 'bench new dataset' begins" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("folder", ["imagesTs", "imagesTr"])
@@ -262,7 +277,9 @@ def test_scans_without_a_label_are_pretrained_on(scans, folder, capsys):
     assert "pretrains on 22 scans, 4 of them unlabelled" in out
 
 
-def test_where_no_image_can_be_read_one_line_says_so_and_nothing_is_written(scans, tmp_path, capsys):
+def test_where_no_image_can_be_read_one_line_says_so_and_nothing_is_written(
+    scans, tmp_path, capsys
+):
     root = scans(4)
     for image in (root / "imagesTr").iterdir():
         image.write_bytes(b"no")

@@ -22,10 +22,18 @@ from bench.show import state
 SMALLEST = {
     "networks": {"net": {"crop": [16, 16, 16]}},
     "rows": {"pair": None, "alone": {"method": "scratch", "network": "net"}},
-    "finetune": [{"dataset": NAME, "split": "even", "fractions": [25, 100], "seeds": [0], "steps": 2,
-                  "hold": "steps"}],
+    "finetune": [
+        {
+            "dataset": NAME,
+            "split": "even",
+            "fractions": [25, 100],
+            "seeds": [0],
+            "steps": 2,
+            "hold": "steps",
+        }
+    ],
     "pretrain": None,
-}  # fmt: skip
+}
 
 
 class Clock:
@@ -114,7 +122,10 @@ def followed(made, monkeypatch):
 
 def test_what_keeps_a_page_from_being_drawn_is_said_once(followed):
     told, drawn = followed(lambda wish: Drawn("the disk is full"))
-    assert told == ["the page is not drawn while the run goes on: the disk is full"] and len(drawn) >= 3
+    assert (
+        told == ["the page is not drawn while the run goes on: the disk is full"]
+        and len(drawn) >= 3
+    )
 
 
 def test_a_protocol_of_which_nothing_is_left_is_not_drawn_again(followed, made):
@@ -140,7 +151,9 @@ def test_what_fails_in_the_process_that_draws_comes_back_as_a_line(made, tmp_pat
     with state.announced(made.store, made.plan, jobs, 1) as run:
         edited = replace(source(made), content="another")
         found = Drawer(made.store).draw(RunPages((edited,), run))
-    assert found.reason.endswith("test0.yaml: was edited while its run goes on") and found.over == ()
+    assert (
+        found.reason.endswith("test0.yaml: was edited while its run goes on") and found.over == ()
+    )
 
 
 def test_a_drawing_that_takes_too_long_or_is_called_off_ends(made, monkeypatch):
@@ -192,8 +205,9 @@ def test_a_page_is_there_before_the_end_and_a_killed_run_leaves_one_that_says_so
     words = ["run", str(path), "--data", str(phantoms), "--out", str(out), "--workers", "1"]
     script = tmp_path / "held.py"
     script.write_text(HELD)
-    run = subprocess.Popen([sys.executable, str(script), *words], start_new_session=True,
-                           stderr=subprocess.DEVNULL)  # fmt: skip
+    run = subprocess.Popen(
+        [sys.executable, str(script), *words], start_new_session=True, stderr=subprocess.DEVNULL
+    )
     until = time.monotonic() + 300
     while not page_of(out) and run.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
@@ -204,10 +218,15 @@ def test_a_page_is_there_before_the_end_and_a_killed_run_leaves_one_that_says_so
             os.killpg(run.pid, 0)
             time.sleep(0.05)
     killed = section(page_of(out))
-    assert re.search(r"This run: not finished yet 0 of 2 cells are there, as of \d{4}-", killed), killed
+    assert re.search(r"This run: not finished yet 0 of 2 cells are there, as of \d{4}-", killed), (
+        killed
+    )
     assert main(["report", str(path), "--out", str(out)]) == 0
     stopped = section(page_of(out))
-    assert "This run: not finished, stopped" in stopped and "The same command goes on from here" in stopped
+    assert (
+        "This run: not finished, stopped" in stopped
+        and "The same command goes on from here" in stopped
+    )
 
     seen, told = [], Live.outcome
 
@@ -220,7 +239,8 @@ def test_a_page_is_there_before_the_end_and_a_killed_run_leaves_one_that_says_so
             seen.append(page_of(out))
 
     monkeypatch.setattr(Live, "outcome", held)
-    monkeypatch.setattr(pages, "SOON", 0.0)  # as with slow jobs: a page comes before the first number
+    # as with slow jobs: a page comes before the first number
+    monkeypatch.setattr(pages, "SOON", 0.0)
     assert main(words) == 0, capsys.readouterr().err
     (during,) = seen
     assert 'data-state="running"' in during and "1 of 2 cells are there" in section(during)

@@ -26,13 +26,17 @@ def made(tmp_path):
     return tmp_path
 
 
-def test_three_files_of_a_kind_can_be_planned_as_they_are_beside_scratch_and_two_known(made, capsys):
+def test_three_files_of_a_kind_can_be_planned_as_they_are_beside_scratch_and_two_known(
+    made, capsys
+):
     files = {file.name for kind in KINDS for file in made.glob(f"*deep_{kind}*")}
     three = ("{}.py", "test_{}.py", "{}.yaml")
     assert files == {name.format(f"deep_{kind}") for kind in KINDS for name in three}
     assert (made / "splits" / "deep_dataset.mine.json").exists()
     text = "".join(file.read_text() for file in made.rglob("*.*") if file.is_file())
-    assert not [w for k in KINDS for w in (f"my_{k}", f"My {k}", f"My{k.capitalize()}") if w in text]
+    assert not [
+        w for k in KINDS for w in (f"my_{k}", f"My {k}", f"My{k.capitalize()}") if w in text
+    ]
     assert "class DeepMethod(Method)" in text and 'title = "Deep method"' in text
     for kind in KINDS:
         protocol = read(made / f"deep_{kind}.yaml")
@@ -47,13 +51,17 @@ def test_nothing_is_overwritten_and_nothing_written_beside_what_is_there(tmp_pat
     assert main(["new", "method", "deep", "--to", str(tmp_path)]) == 2
     assert [file.name for file in tmp_path.iterdir()] == ["test_deep.py"]
     told = capsys.readouterr().err
-    assert "test_deep.py: there already, and nothing is overwritten" in told and told.count("\n") == 1
+    assert (
+        "test_deep.py: there already, and nothing is overwritten" in told and told.count("\n") == 1
+    )
 
 
 @pytest.mark.parametrize("name", ["torch", "json", "pytest"])
 def test_a_name_that_would_hide_a_package_is_refused(name, tmp_path, capsys):
     assert main(["new", "protocol", name, "--to", str(tmp_path / "to")]) == 2
-    assert f"which {name}.py would hide" in capsys.readouterr().err and not (tmp_path / "to").exists()
+    assert (
+        f"which {name}.py would hide" in capsys.readouterr().err and not (tmp_path / "to").exists()
+    )
 
 
 def test_a_folder_that_is_none_is_one_line(tmp_path, capsys):
@@ -75,12 +83,20 @@ def test_a_disk_that_is_full_in_the_middle_of_a_file_leaves_none(kind, to, tmp_p
         check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
-    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1) and "name a folder to write to" in ran.stderr
+    assert (ran.returncode, ran.stderr.count("\n")) == (
+        2,
+        1,
+    ) and "name a folder to write to" in ran.stderr
     assert not list(tmp_path.iterdir())
 
 
 NAMES = ["../x", "a" * 101, "a-b", "", "class", "_x", "test_x", "1a", "é"]
-TAKEN = [("method", "scratch"), ("dataset", "acdc"), ("network", "unet3d"), ("protocol", "voco_table1")]
+TAKEN = [
+    ("method", "scratch"),
+    ("dataset", "acdc"),
+    ("network", "unet3d"),
+    ("protocol", "voco_table1"),
+]
 
 
 @pytest.mark.parametrize(("kind", "name"), [*(("method", name) for name in NAMES), *TAKEN])
@@ -114,14 +130,24 @@ def test_a_new_method_is_trained_and_scored_in_processes_of_its_own(made, capsys
     told = f"main(['report', {str(path)!r}])"
     code = f"import sys; from bench.cli import main; {told}; print('torch' in sys.modules)"
     clean = {k: v for k, v in plugins.os.environ.items() if k != plugins.PATHS}
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=clean, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=clean, check=True
+    )
     assert "Deep method" in ran.stdout and ran.stdout.endswith("False\n")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_test_that_is_written_passes_and_the_protocol_runs(made, kind):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"test_deep_{kind}.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"test_deep_{kind}.py",
+    ]
     ran = subprocess.run(command, cwd=made, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout
     assert main(["run", str(made / f"deep_{kind}.yaml"), "--workers", "2"]) == 0
@@ -152,12 +178,21 @@ def test_options_that_do_not_fit_what_is_tried_are_one_line(made, words, said):
 
 def test_a_test_file_that_says_what_it_tries_takes_no_options(made):
     ran = suite(made, "test_deep_dataset.py", "--method", "deep_method.py")
-    assert ran.returncode == 2 and "tries what its CONFORMANCE says, and --method is for" in ran.stdout
+    assert (
+        ran.returncode == 2 and "tries what its CONFORMANCE says, and --method is for" in ran.stdout
+    )
     assert "Traceback" not in ran.stdout
 
 
 @pytest.mark.slow
 def test_the_suite_runs_on_a_file_as_on_a_name(made):
-    words = ["--method", "deep_method.py", "--dataset", "deep_dataset.py", "--network", "deep_network.py"]
+    words = [
+        "--method",
+        "deep_method.py",
+        "--dataset",
+        "deep_dataset.py",
+        "--network",
+        "deep_network.py",
+    ]
     ran = suite(made, "--pyargs", "bench.conformance", *words)
     assert ran.returncode == 0, ran.stdout

@@ -40,7 +40,8 @@ def served(records_of):
     with Server(store, seen, 0) as server:
 
         def ask(target, method="GET", host=HOST, more=""):
-            ours, theirs = socket.socketpair()  # no connection: the request is there before it is read
+            # no connection: the request is there before it is read
+            ours, theirs = socket.socketpair()
             with ours, theirs:
                 head = f"Host: {host}\r\n" if host is not None else ""
                 ours.sendall(f"{method} {target} HTTP/1.1\r\n{head}{more}\r\n".encode("latin-1"))
@@ -51,7 +52,11 @@ def served(records_of):
                     answer = file.read()
             head, _, body = answer.partition(b"\r\n\r\n")
             status, *lines = head.decode("latin-1").split("\r\n")
-            return int(status.split()[1]), dict(line.split(": ", 1) for line in lines), body.decode()
+            return (
+                int(status.split()[1]),
+                dict(line.split(": ", 1) for line in lines),
+                body.decode(),
+            )
 
         ask.asked = asked
         yield reports, ask
@@ -63,7 +68,9 @@ def test_reports_are_shown_with_a_policy_that_lets_a_page_reach_nothing(served):
     assert (status, body) == (200, "<p>ONE</p>") and ask.asked == ["one"]
     assert headers["Content-Type"] == "text/html; charset=utf-8" and "Last-Modified" in headers
     policy = headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy and "connect-src 'self'" in policy and "http" not in policy
+    assert (
+        "default-src 'none'" in policy and "connect-src 'self'" in policy and "http" not in policy
+    )
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Cache-Control"] == "no-cache" and "Python" not in headers["Server"]
     assert ask("/one/index.html")[2] == "<p>ONE</p>"
@@ -84,11 +91,30 @@ def test_without_an_index_page_the_reports_are_listed(served):
 
 
 NOT_THERE = (
-    "/../secret.html", "/one/../../secret.html", "/%2e%2e/secret.html", "/..%2fsecret.html",
-    "/one/%2e%2e/%2e%2e/secret.html", "//secret.html", "/one//index.html", "/link.html", "/inside.html",
-    "/up/secret.html", "/up/", "/up", "/one/.index.html.ab12", "/.", "/one/\\..\\secret.html", "/%00",
-    "/one%0a", "/%ff", "/none/", "/one/none.png", "/one/index.html/", "/one/index.html/x", "/" + "a" * 5000,
-)  # fmt: skip
+    "/../secret.html",
+    "/one/../../secret.html",
+    "/%2e%2e/secret.html",
+    "/..%2fsecret.html",
+    "/one/%2e%2e/%2e%2e/secret.html",
+    "//secret.html",
+    "/one//index.html",
+    "/link.html",
+    "/inside.html",
+    "/up/secret.html",
+    "/up/",
+    "/up",
+    "/one/.index.html.ab12",
+    "/.",
+    "/one/\\..\\secret.html",
+    "/%00",
+    "/one%0a",
+    "/%ff",
+    "/none/",
+    "/one/none.png",
+    "/one/index.html/",
+    "/one/index.html/x",
+    "/" + "a" * 5000,
+)
 
 
 @pytest.mark.parametrize("target", NOT_THERE)
@@ -102,18 +128,29 @@ def test_a_whole_address_and_a_question_are_read_as_their_path(served):
     assert served[1]("/one/?x=../../secret.html#y")[2] == "<p>ONE</p>"
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "FETCH"])
+@pytest.mark.parametrize(
+    "method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "FETCH"]
+)
 def test_nobody_can_do_more_than_look(served, method):
     status, headers, _ = served[1]("/one/", method)
     assert status == 405 and headers["Allow"] == "GET, HEAD"
 
 
 HOSTS = {
-    "127.0.0.1": 200, "127.0.0.1:9000": 200, "localhost": 200, "localhost:8321": 200,
-    "evil.example": 403, "evil.example:8321": 403, "127.0.0.1.evil.example": 403,
-    "localhost.evil.example": 403, "127.0.0.1@evil.example": 403, "127.0.0.1:80:evil": 403,
-    "": 403, "127.0.0.2": 403, None: 403,
-}  # fmt: skip
+    "127.0.0.1": 200,
+    "127.0.0.1:9000": 200,
+    "localhost": 200,
+    "localhost:8321": 200,
+    "evil.example": 403,
+    "evil.example:8321": 403,
+    "127.0.0.1.evil.example": 403,
+    "localhost.evil.example": 403,
+    "127.0.0.1@evil.example": 403,
+    "127.0.0.1:80:evil": 403,
+    "": 403,
+    "127.0.0.2": 403,
+    None: 403,
+}
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -140,7 +177,8 @@ def test_a_port_that_is_taken_or_is_none_is_refused_in_one_line(records_of, caps
         assert main([*words, str(port)]) == 2
     said = capsys.readouterr()
     assert (
-        said.err == f"bench: port {port} of 127.0.0.1 is taken; name another with --port\n" and not said.out
+        said.err == f"bench: port {port} of 127.0.0.1 is taken; name another with --port\n"
+        and not said.out
     )
     with pytest.raises(BenchError, match="cannot be had"):
         Server(store, None, 70000)
@@ -165,7 +203,10 @@ def test_a_wrong_request_is_refused(records_of, capsys, words, said):
 
 def test_what_nobody_has_run_is_not_served(records_of, capsys):
     store = records_of[0]
-    assert main(["report", str(store.root.parent / "test.yaml"), "--out", str(store.root), "--serve"]) == 2
+    assert (
+        main(["report", str(store.root.parent / "test.yaml"), "--out", str(store.root), "--serve"])
+        == 2
+    )
     assert "no records of 'attack' yet" in capsys.readouterr().err
 
 
@@ -179,7 +220,9 @@ class Ticking:
         monkeypatch.setattr(state, "run_name", lambda store, name: self.run)
         monkeypatch.setattr(pages.Drawer, "draw", self.draw)
         wishes = {"attack": ServedPage(Source(store.root.parent / "test.yaml"))}
-        self.one = Redrawing(store, wishes, self.told.append, lambda: self.now, lambda: 1e9 + self.now)
+        self.one = Redrawing(
+            store, wishes, self.told.append, lambda: self.now, lambda: 1e9 + self.now
+        )
 
     def draw(self, wish):
         self.drawn += 1
@@ -206,7 +249,14 @@ def ticking(records_of, monkeypatch):
 
 
 def test_a_page_is_drawn_at_most_once_a_minute_while_asked(ticking):
-    assert [ticking.asked(t) for t in (0, 1, EVERY - 1, EVERY, EVERY + 1, 3 * EVERY)] == [1, 1, 1, 2, 2, 3]
+    assert [ticking.asked(t) for t in (0, 1, EVERY - 1, EVERY, EVERY + 1, 3 * EVERY)] == [
+        1,
+        1,
+        1,
+        2,
+        2,
+        3,
+    ]
     assert ticking.asked(9 * EVERY, "other") == 3
 
 
@@ -253,8 +303,12 @@ def test_served_from_a_command_until_ctrl_c(records_of):
         "--port",
         "0",
     ]
-    server = subprocess.Popen([sys.executable, "-m", "bench", *words], text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    server = subprocess.Popen(
+        [sys.executable, "-m", "bench", *words],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     try:
         first = server.stdout.readline()
         url = re.search(r"http://127\.0\.0\.1:(\d+)/", first)
@@ -274,7 +328,9 @@ def test_served_from_a_command_until_ctrl_c(records_of):
 def test_before_its_first_number_a_run_is_served(records_of, plan_of, monkeypatch, capsys):
     store = records_of[0]
     plan = plan_of({"name": "attack"}, data=None)
-    monkeypatch.setattr(Server, "serve_forever", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        Server, "serve_forever", lambda self: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     with state.announced(store, plan, plan.wanted(), 1):
         words = [
             "report",

@@ -53,7 +53,9 @@ def test_a_field_is_described_by_its_annotation_its_default_and_the_comment_besi
         Described("plain", "whole number", "", "above it, on two lines", True),
         Described("bounded", "number from 0 to 1", "0.5", "beside it", False),
         Described("both", "`a`, `b`", "", "no default", False),
-        Described("inner", "[Optimiser](#optimiser)", "its own", "of what follows; and beside", False),
+        Described(
+            "inner", "[Optimiser](#optimiser)", "its own", "of what follows; and beside", False
+        ),
         Described("several", "list of text", "[x]", "where it opens", False),
         Described("three", "3 values: whole number", "[1, 2, 3]", "", False),
         Described("named", "mapping of names to true or false", "", "", False),
@@ -62,10 +64,14 @@ def test_a_field_is_described_by_its_annotation_its_default_and_the_comment_besi
 
 def test_every_registered_thing_has_a_page_and_every_page_a_place_in_the_navigation(pages):
     wanted = {
-        "methods": registry.names("method"), "datasets": registry.names("dataset"),
-        "networks": catalog.names(), "protocols": [read(path).name for path in named.files()],
-    }  # fmt: skip
-    names = {f"{REFERENCE}/{kind}/{name}.md" for kind, own in wanted.items() for name in (*own, "index")}
+        "methods": registry.names("method"),
+        "datasets": registry.names("dataset"),
+        "networks": catalog.names(),
+        "protocols": [read(path).name for path in named.files()],
+    }
+    names = {
+        f"{REFERENCE}/{kind}/{name}.md" for kind, own in wanted.items() for name in (*own, "index")
+    }
     assert pages.keys() == names
     nav = yaml.safe_load(site.CONFIG.read_text(encoding="utf-8"))["nav"]
     listed = re.findall(r"[\w/]+\.md", str(site.listed(nav, pages)))
@@ -81,10 +87,14 @@ def test_links_of_generated_pages_lead_to_pages_or_files(pages):
             assert to.as_posix() in pages or (ROOT / to).is_file(), f"{path}: {link}"
 
 
-@pytest.mark.parametrize(("file", "made", "command"), [
-    (keys.PAGE, keys.page, "python -m bench.extras.site.keys"),
-    (drawing.PAGE, drawing.drawing, "python -m bench.extras.site.drawing"),
-], ids=["keys", "layers"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("file", "made", "command"),
+    [
+        (keys.PAGE, keys.page, "python -m bench.extras.site.keys"),
+        (drawing.PAGE, drawing.drawing, "python -m bench.extras.site.drawing"),
+    ],
+    ids=["keys", "layers"],
+)
 def test_what_is_generated_and_tracked_is_current(file, made, command):
     assert (ROOT / file).read_text(encoding="utf-8") == made(), f"run {command}"
 
@@ -92,7 +102,9 @@ def test_what_is_generated_and_tracked_is_current(file, made, command):
 @pytest.mark.parametrize("kind", keys.sections(), ids=lambda kind: kind.__name__)
 def test_every_key_of_a_protocol_is_described_beside_it_or_by_its_class(kind):
     told = kind.__doc__ if kind is Recipe else ""  # its file is in the digests of finished jobs
-    assert [one.name for one in described(kind) if not (one.comment or f"``{one.name}``" in told)] == []
+    assert [
+        one.name for one in described(kind) if not (one.comment or f"``{one.name}``" in told)
+    ] == []
 
 
 def test_every_key_that_a_tracked_protocol_states_has_a_row():
@@ -119,7 +131,16 @@ def test_the_page_of_records_lists_every_column_in_order():
 def test_the_site_builds_from_the_clone_and_fetches_nothing(tmp_path):
     pytest.importorskip("mkdocs")
     site.write(tmp_path)
-    command = [sys.executable, "-m", "mkdocs", "build", "-q", "--strict", "-f", str(tmp_path / "mkdocs.yml")]
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "-q",
+        "--strict",
+        "-f",
+        str(tmp_path / "mkdocs.yml"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for page in (tmp_path / "site").rglob("*.html"):

@@ -35,10 +35,16 @@ def root(tmp_path):
     for n in range(1, 7):
         image = rng.integers(0, 100, (10, 8, 6)).astype(np.int16)
         label = np.zeros((10, 8, 6), np.uint8)
-        label[:2, -2:, 3] = 40  # in RAS+ left out of the picture's upper right corner: right, anterior
+        label[:2, -2:, 3] = (
+            40  # in RAS+ left out of the picture's upper right corner: right, anterior
+        )
         label[5, 5, 5] = 9 if n == 5 else 0
         write(root, f"c{n}", image, label)
-    told = {"name": "Own <b>", "modality": {"0": "T1"}, "labels": {"0": "background", "40": "lesion"}}
+    told = {
+        "name": "Own <b>",
+        "modality": {"0": "T1"},
+        "labels": {"0": "background", "40": "lesion"},
+    }
     (root / "dataset.json").write_text(json.dumps(told))
     return root
 
@@ -52,9 +58,11 @@ def surveyed(root, *, draw=False):
 def test_what_there_is_in_numbers(root, capsys):
     survey = surveyed(root)
     assert overview(survey) == [
-        ("cases", "6; with label 6"), ("size", "10 x 8 x 6 voxels"), ("spacing", "1 x 1 x 2 mm"),
+        ("cases", "6; with label 6"),
+        ("size", "10 x 8 x 6 voxels"),
+        ("spacing", "1 x 1 x 2 mm"),
         ("field of view", "10 x 8 x 12 mm"),
-    ]  # fmt: skip
+    ]
     lesion, strange = labels(survey)
     assert (lesion.value, lesion.name, lesion.cases, lesion.of) == (1, "lesion", 6, 6)
     assert lesion.ml == pytest.approx((0.008,) * 6)  # 4 voxels of 2 mm^3
@@ -100,7 +108,9 @@ def test_a_page_draws_every_case_with_its_label_where_it_lies(root, capsys):
     # two of eight voxels at the top, and of ten at the right: the patient's left is there
     assert (rows[0], rows[-1]) == (0, pytest.approx(mask.shape[0] / 4, abs=2))
     assert (columns[0], columns[-1]) == (pytest.approx(SIDE * 0.8, abs=2), SIDE - 1)
-    assert {tuple(int(v) for v in rgb) for rgb in mask[labelled][:, :3]} == {colours()[0]}  # 40 is label 1
+    assert {tuple(int(v) for v in rgb) for rgb in mask[labelled][:, :3]} == {
+        colours()[0]
+    }  # 40 is label 1
     assert not re.search(r'(src|href)="(?!data:image/|#)', text) and "url(" not in text
 
 
@@ -117,7 +127,9 @@ def test_a_picture_lies_as_displayed_and_a_class_is_named(tmp_path):
     text = page(survey)
     drawn = np.asarray(pictures(text, "jpeg")[0].convert("RGB"), float)
     with Image.open(survey.facts[0].case.images[0]) as file:
-        original = np.asarray(file.convert("RGB").resize(drawn.shape[1::-1], Image.Resampling.BOX), float)
+        original = np.asarray(
+            file.convert("RGB").resize(drawn.shape[1::-1], Image.Resampling.BOX), float
+        )
     turned = [np.abs(drawn - other).mean() for other in (original[::-1], original[:, ::-1])]
     assert np.abs(drawn - original).mean() < min(turned) / 2
     named = [label.name for label in labels(survey)]

@@ -28,7 +28,9 @@ class Told(tracker.Tracker):
         return run
 
     def points(self, run, points):
-        self.kept += [(run.name, p.step, name, value) for p in points for name, value in p.values.items()]
+        self.kept += [
+            (run.name, p.step, name, value) for p in points for name, value in p.values.items()
+        ]
 
     def ended(self, run, scores, step, *, failed=False):
         self.kept += [(run.name, step, name, value) for name, value in scores.items()]
@@ -63,16 +65,21 @@ def test_all_of_a_finished_folder_is_told_once(made, told, monkeypatch):
     assert not found.duplicated(["run", "step", "name"]).any()
     pair = cell(made.plan, row="pair", fraction=100, seed=0)
     called = labels(made.plan)
-    curve = found[(found["run"] == f"pretrain {called[pair.pretrain]}") & (found["name"] == "train/total")]
+    curve = found[
+        (found["run"] == f"pretrain {called[pair.pretrain]}") & (found["name"] == "train/total")
+    ]
     assert list(curve["step"]) == list(range(1, 101)) and list(curve["value"])[3] == 25.0
     scored = found[found["run"] == f"evaluate {called[pair.evaluate]}"].set_index("name")["value"]
     assert {n for n in scored.index if n.startswith("test/dice")} == {
-        "test/dice/anterior", "test/dice/posterior"
-    }  # fmt: skip
+        "test/dice/anterior",
+        "test/dice/posterior",
+    }
     assert scored["ended"] == "evaluate" and scored["cost/seconds"] == 1.0
     assert set(found[found["name"] == "ended"]["value"]) == {"pretrain", "finetune", "evaluate"}
     (table,) = found[found["name"] == "table"].to_dict("records")
-    assert table["run"] == f"table {made.protocol.name}" and "row" in " ".join(table["value"]).lower()
+    assert (
+        table["run"] == f"table {made.protocol.name}" and "row" in " ".join(table["value"]).lower()
+    )
 
 
 def test_live_points_come_once_over_restarts_and_a_job_done_again_is_another_run(made, told):
@@ -81,11 +88,14 @@ def test_live_points_come_once_over_restarts_and_a_job_done_again_is_another_run
     following = one_of(made)
     following.live([at, at])
     following.live([replace(at, step=4)])
-    one_of(made).live([replace(at, step=4), replace(at, step=5, loss=None)])  # a restart; not a training
+    # a restart; not a training
+    one_of(made).live([replace(at, step=4), replace(at, step=5, loss=None)])
     assert [(run, step, n) for run, step, n, _ in told()] == [
-        (name, 3, "live/loss"), (name, 3, "live/steps_per_second"),
-        (name, 4, "live/loss"), (name, 4, "live/steps_per_second"),
-    ]  # fmt: skip
+        (name, 3, "live/loss"),
+        (name, 3, "live/steps_per_second"),
+        (name, 4, "live/loss"),
+        (name, 4, "live/steps_per_second"),
+    ]
     one_of(made).ended(job)
     Told.kept.clear()
     one_of(made).ended(job)
@@ -154,12 +164,21 @@ def test_settings_are_flat_and_name_the_cell(made):
     pair = cell(made.plan, row="pair", fraction=100, seed=0)
     called = labels(made.plan)
     found = content.config(made.plan, pair.finetune, called[pair.finetune])
-    assert {k: found[k] for k in ("job", "kind", "row", "method", "fraction", "seed", "protocol")} == {
-        "job": pair.finetune, "kind": "finetune", "row": "pair", "method": "simclr3d", "fraction": 100,
-        "seed": 0, "protocol": made.protocol.name,
-    }  # fmt: skip
+    assert {
+        k: found[k] for k in ("job", "kind", "row", "method", "fraction", "seed", "protocol")
+    } == {
+        "job": pair.finetune,
+        "kind": "finetune",
+        "row": "pair",
+        "method": "simclr3d",
+        "fraction": 100,
+        "seed": 0,
+        "protocol": made.protocol.name,
+    }
     assert (
-        found["finetune.steps"] == 6 and pair.pretrain in found["needs"] and found["split_hash"] is not None
+        found["finetune.steps"] == 6
+        and pair.pretrain in found["needs"]
+        and found["split_hash"] is not None
     )
     assert all(isinstance(v, str | int | float | bool) for v in found.values())
 
@@ -184,8 +203,9 @@ def test_tensorboard_reads_back_what_it_was_told(made, monkeypatch):
     job, _ = logged(made, "tensorboard", monkeypatch)
     folders = sorted((made.store.root / "trackers" / "tensorboard" / made.protocol.name).iterdir())
     assert [f.name.rsplit(" ", 1)[0] for f in folders] == [
-        "finetune alone msd04_hippocampus 100 % seed 0", f"table {made.protocol.name}",
-    ]  # fmt: skip
+        "finetune alone msd04_hippocampus 100 % seed 0",
+        f"table {made.protocol.name}",
+    ]
     run, table = (EventAccumulator(str(folder)).Reload() for folder in folders)
     total = run.Scalars("train/total")
     assert [e.step for e in total] == list(range(1, 251)) and total[3].value == 25.0
@@ -210,7 +230,9 @@ def test_mlflow_reads_back_what_it_was_told(made, monkeypatch):
     assert runs[job].info.status == "FINISHED" and runs[job].data.params["method"] == "scratch"
     history = client.get_metric_history(runs[job].info.run_id, "train/total")
     assert sorted(m.step for m in history) == list(range(1, 251))
-    files = {f.path for f in client.list_artifacts(runs[f"table-{made.protocol.name}-1"].info.run_id)}
+    files = {
+        f.path for f in client.list_artifacts(runs[f"table-{made.protocol.name}-1"].info.run_id)
+    }
     assert files == {"table.csv", "table.md"}
 
 
@@ -242,8 +264,11 @@ def test_wandb_is_told_offline_and_goes_on_under_its_id(made, monkeypatch):
     monkeypatch.delitem(sys.modules, "bench.extras.trackers.to_wandb")
     run, table = runs
     assert (run.given["mode"], run.given["id"], run.given["resume"], run.axis) == (
-        "offline", job, "allow", "step",
-    )  # fmt: skip
+        "offline",
+        job,
+        "allow",
+        "step",
+    )
     assert run.rows[0] == {"step": 3, "live/loss": 0.5} and len(run.rows) == 251
     assert run.summary["cost/seconds"] == 1.0 and run.code == 0
     assert table.rows[0]["table"][0] == "table" and following.tracker.place.startswith("wandb sync")

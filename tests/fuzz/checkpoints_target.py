@@ -27,20 +27,26 @@ class Checkpoints(Folder):
             state = {"model": small, "curve": [{"step": step, "loss": 0.5}], "rng": b"x"}
             checkpoint.save(self.steps, step, state)
         weights = self.folder / "weights.safetensors"
-        says = transfer.Manifest("unet3d", "tiny", 1, 3, (32, 32, 32), labels=("background", "a", "b"))
+        says = transfer.Manifest(
+            "unet3d", "tiny", 1, 3, (32, 32, 32), labels=("background", "a", "b")
+        )
         transfer.save(weights, self.network.state_dict(), says)
         label = np.random.default_rng(0).integers(0, 9, (40, 33, 20)).astype(np.uint8)
         arrays = {
-            "image": label[None].astype(np.int16), "label": label, "native": label,
-            "foreground": np.zeros((5, 3), np.int16), "fingerprint": label[None, :9, :9, :9].copy(),
-        }  # fmt: skip
+            "image": label[None].astype(np.int16),
+            "label": label,
+            "native": label,
+            "foreground": np.zeros((5, 3), np.int16),
+            "fingerprint": label[None, :9, :9, :9].copy(),
+        }
         write_prepared(self.packs, {"a": arrays, "b": arrays})
         with PackWriter(self.packs, "prediction") as pack:
             pack.add("a", label)
 
     def read(self, draw, path):
         if path.parent == self.steps:
-            tried(checkpoint.read, path.read_bytes())  # as if its digest, which is in its name, held
+            # as if its digest, which is in its name, held
+            tried(checkpoint.read, path.read_bytes())
             tried(checkpoint.latest, self.steps)
         elif path.parent == self.packs:
             try:

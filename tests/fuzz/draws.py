@@ -42,16 +42,56 @@ YAML = (
     "{a: " * 3000, "[" * 9000, "? " * 400, "\n  " + "- " * 2000, "}", bomb(10, 9), bomb(3, 30), bomb(9, 4),
 )  # fmt: skip
 WORDS = (  # of headers: NRRD's, MetaImage's
-    "-5 -4 3", "0 4 3", "99999 99999 99999", "2147483648 2147483648 2147483648", "1e300 1 1", "nan 1 1",
-    "LIST", "(1,0,0) none (0,0,1)", "(nan,0,0) (0,1,0) (0,0,1)", "(0,0,0)", "(1,0)", "((1,0,0)",
-    "(1e300,0,0)", "(,,)", "raw", "gzip", "bzip2", "hex", "block", "double", "int64", "big", "LOCAL", "True",
-    "x.raw", "../x.raw", "x%d.raw", "scanner-xyz", "domain domain domain", "MET_DOUBLE", "MET_LONG",
+    "-5 -4 3",
+    "0 4 3",
+    "99999 99999 99999",
+    "2147483648 2147483648 2147483648",
+    "1e300 1 1",
+    "nan 1 1",
+    "LIST",
+    "(1,0,0) none (0,0,1)",
+    "(nan,0,0) (0,1,0) (0,0,1)",
+    "(0,0,0)",
+    "(1,0)",
+    "((1,0,0)",
+    "(1e300,0,0)",
+    "(,,)",
+    "raw",
+    "gzip",
+    "bzip2",
+    "hex",
+    "block",
+    "double",
+    "int64",
+    "big",
+    "LOCAL",
+    "True",
+    "x.raw",
+    "../x.raw",
+    "x%d.raw",
+    "scanner-xyz",
+    "domain domain domain",
+    "MET_DOUBLE",
+    "MET_LONG",
     "1e200 0 0 0 1 0 0 0 1",
-)  # fmt: skip
+)
 FIELDS = (
-    "data file", "byte skip", "line skip", "kinds", "centers", "min", "spacings", "space dimension", "number",
-    "measurement frame", "axis mins", "ElementSize", "HeaderSize", "ElementNumberOfChannels", "Orientation",
-)  # fmt: skip
+    "data file",
+    "byte skip",
+    "line skip",
+    "kinds",
+    "centers",
+    "min",
+    "spacings",
+    "space dimension",
+    "number",
+    "measurement frame",
+    "axis mins",
+    "ElementSize",
+    "HeaderSize",
+    "ElementNumberOfChannels",
+    "Orientation",
+)
 HEAD = re.compile(rb".*?(?:ElementDataFile[^\n]*\n|\n(?=\n))", re.DOTALL)  # of NRRD and MetaImage
 
 integers = st.sampled_from(INTEGERS) | st.integers(-300, 3000)
@@ -60,9 +100,13 @@ texts = st.sampled_from(TEXTS)
 names = st.sampled_from(NAMES)
 EDGES = (None, True, False, *INTEGERS, *TEXTS, *FLOATS)
 scalars = st.sampled_from(EDGES) | st.floats()
-NESTED = tuple(json.loads(a * n + "1" + z * n) for n in (3, 30, 300) for a, z in (("[", "]"), ('{"a":', "}")))
+NESTED = tuple(
+    json.loads(a * n + "1" + z * n) for n in (3, 30, 300) for a, z in (("[", "]"), ('{"a":', "}"))
+)
 values = st.sampled_from(NESTED) | st.recursive(
-    scalars, lambda of: st.lists(of, max_size=3) | st.dictionaries(names, of, max_size=3), max_leaves=5
+    scalars,
+    lambda of: st.lists(of, max_size=3) | st.dictionaries(names, of, max_size=3),
+    max_leaves=5,
 )
 
 
@@ -155,7 +199,10 @@ def lines(draw, text, joint, words, keys=("",)):
         elif kind == 1:
             made.insert(draw(st.integers(0, len(made))), old)
         elif kind == 2:
-            made.insert(at, " " * (len(old) - len(old.lstrip())) + draw(st.sampled_from(keys)) + joint + word)
+            made.insert(
+                at,
+                " " * (len(old) - len(old.lstrip())) + draw(st.sampled_from(keys)) + joint + word,
+            )
         elif kind in (3, 7, 8):
             parts = old.split(" ")
             parts[draw(st.integers(0, len(parts) - 1))] = word
@@ -173,11 +220,18 @@ def headed(draw, raw):
     how, head = draw(st.integers(0, 7)), HEAD.match(raw)[0]
     data = raw[len(head) :]
     if how < 6:
-        joint, words = ": " if head.startswith(b"NRRD") else " = ", st.sampled_from((*WORDS, *WORDS, *EDGES))
+        joint, words = (
+            ": " if head.startswith(b"NRRD") else " = ",
+            st.sampled_from((*WORDS, *WORDS, *EDGES)),
+        )
         head = draw(lines(head.decode(), joint, words, FIELDS)).encode("utf-8", "replace")
     if how == 5:
         head, data = head.replace(b"\n", b"\r\n"), data.replace(b"\n", b"\r\n", 1)
-    return draw(damaged(head + data)) if how in (4, 6) else head + (draw(damaged(data)) if how == 7 else data)
+    return (
+        draw(damaged(head + data))
+        if how in (4, 6)
+        else head + (draw(damaged(data)) if how == 7 else data)
+    )
 
 
 @st.composite
@@ -225,7 +279,9 @@ def as_json(draw, plain):
         raw = json.dumps(draw(trees(plain))).encode()
         return raw if kind < 8 else draw(damaged(raw))
     text = json.dumps(plain)
-    return draw(damaged(text.encode())) if kind < 11 else one(draw, (*ODD_JSON, text.encode("utf-16")))
+    return (
+        draw(damaged(text.encode())) if kind < 11 else one(draw, (*ODD_JSON, text.encode("utf-16")))
+    )
 
 
 @st.composite
@@ -257,7 +313,11 @@ def tensors(draw, raw):
     elif how > 7:
         return draw(damaged(raw))
     new = draw(as_json(head)) if how > 5 else json.dumps(head).encode()
-    return struct.pack("<Q", draw(st.sampled_from((len(new),) * 9 + (2**63, 0)))) + new + raw[8 + size :]
+    return (
+        struct.pack("<Q", draw(st.sampled_from((len(new),) * 9 + (2**63, 0))))
+        + new
+        + raw[8 + size :]
+    )
 
 
 @st.composite
@@ -267,7 +327,9 @@ def as_yaml(draw, plain, text):
     if kind < 6:
         flow, tree = draw(st.sampled_from((None, False, True))), draw(trees(plain))
         try:
-            text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, default_flow_style=flow)
+            text = yaml.safe_dump(
+                tree, sort_keys=False, allow_unicode=True, default_flow_style=flow
+            )
         except RecursionError:
             reject()
     elif kind < 11:

@@ -15,23 +15,77 @@ from bench.protocol import SCALES, read
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = (
-    "finetune.optimiser.lr", "finetune.steps", "finetune.batch", "finetune.fraction", "pretrain.steps",
-    "seed", "pretrain.optimiser.betas", "pretrain.snapshots", "pretrain.schedule", "pretrain.precision",
-    "network.crop", "network.preset", "network.network", "method.params.temperature", "method.name",
-    "recipe.window", "init", "x", "recipe.scale", "recipe.spacing", "inference.batch", "data.fraction",
-    "finetune", ".", "a..b", "weights", "", "finetune.optimiser.lr.x", "finetune.select",
-    "finetune.augment.flip", "finetune.inference.overlap",
-)  # fmt: skip
-VALUES = draws.scalars.map(str) | st.sampled_from(
-    (*draws.YAML, "[16, 16, 16]", "best_test", "tiny", "base", "[[[[", "1e-3", "[nan, inf]", "unetr", "bf16")
+    "finetune.optimiser.lr",
+    "finetune.steps",
+    "finetune.batch",
+    "finetune.fraction",
+    "pretrain.steps",
+    "seed",
+    "pretrain.optimiser.betas",
+    "pretrain.snapshots",
+    "pretrain.schedule",
+    "pretrain.precision",
+    "network.crop",
+    "network.preset",
+    "network.network",
+    "method.params.temperature",
+    "method.name",
+    "recipe.window",
+    "init",
+    "x",
+    "recipe.scale",
+    "recipe.spacing",
+    "inference.batch",
+    "data.fraction",
+    "finetune",
+    ".",
+    "a..b",
+    "weights",
+    "",
+    "finetune.optimiser.lr.x",
+    "finetune.select",
+    "finetune.augment.flip",
+    "finetune.inference.overlap",
 )
-ONLY = ("method=scratch", "row=scratch", "seed=0", "fraction=100", "fraction=x", "seed=", "=", "a=b",
-        "network=unet3d", "row=\ud800", "method=" + "x" * 5000)  # fmt: skip
+VALUES = draws.scalars.map(str) | st.sampled_from(
+    (
+        *draws.YAML,
+        "[16, 16, 16]",
+        "best_test",
+        "tiny",
+        "base",
+        "[[[[",
+        "1e-3",
+        "[nan, inf]",
+        "unetr",
+        "bf16",
+    )
+)
+ONLY = (
+    "method=scratch",
+    "row=scratch",
+    "seed=0",
+    "fraction=100",
+    "fraction=x",
+    "seed=",
+    "=",
+    "a=b",
+    "network=unet3d",
+    "row=\ud800",
+    "method=" + "x" * 5000,
+)
 TOML = (
-    '[data]\nmsd04_hippocampus = "nowhere"\n', '[data]\na = "~nobody/x"\n', "data = 1\n", "[data]\na = 1\n",
-    '[data]\nmsd04_hippocampus = "\\u0000"\n', '[data]\nmsd04_hippocampus = "bench.toml"\n', "[data.a.b]\n",
-    '[data]\nmsd04_hippocampus = "' + "x" * 5000 + '"\n', "a = " + "[" * 5000, "a = " + "9" * 5000 + "\n",
-)  # fmt: skip
+    '[data]\nmsd04_hippocampus = "nowhere"\n',
+    '[data]\na = "~nobody/x"\n',
+    "data = 1\n",
+    "[data]\na = 1\n",
+    '[data]\nmsd04_hippocampus = "\\u0000"\n',
+    '[data]\nmsd04_hippocampus = "bench.toml"\n',
+    "[data.a.b]\n",
+    '[data]\nmsd04_hippocampus = "' + "x" * 5000 + '"\n',
+    "a = " + "[" * 5000,
+    "a = " + "9" * 5000 + "\n",
+)
 SMALL = """\
 title: small
 networks:
@@ -100,7 +154,8 @@ class Protocols(Folder):
 def command(arguments):
     """Run a command as a person would; what it refuses, it refuses in one line that can be printed."""
     out, err = (
-        io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors=e) for e in ("strict", "backslashreplace")
+        io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors=e)
+        for e in ("strict", "backslashreplace")
     )
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:

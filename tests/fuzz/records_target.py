@@ -20,10 +20,21 @@ from bench.show.reports import write_reports
 from bench.store import Store
 
 FACTS = {
-    "attempts": 1, "seconds": 12.5, "peak_memory_mb": 300.0, "steps": 6, "samples": 24, "voxels": 1000,
-    "provenance": {"packages": {"bench": "0.1.0", "torch": "2.13.0", "monai": "1.6.1"}, "commit": "abc",
-                   "device": "cpu", "threads": 1, "date": "2026-01-01 00:00:00", "source": "0123456789abcde"},
-}  # fmt: skip
+    "attempts": 1,
+    "seconds": 12.5,
+    "peak_memory_mb": 300.0,
+    "steps": 6,
+    "samples": 24,
+    "voxels": 1000,
+    "provenance": {
+        "packages": {"bench": "0.1.0", "torch": "2.13.0", "monai": "1.6.1"},
+        "commit": "abc",
+        "device": "cpu",
+        "threads": 1,
+        "date": "2026-01-01 00:00:00",
+        "source": "0123456789abcde",
+    },
+}
 
 
 class Records(Folder):
@@ -32,7 +43,8 @@ class Records(Folder):
     seconds = 3.0  # a whole report, figures left out
 
     def make(self):
-        bench.report.write.refresh = lambda plans, to: ()  # drawing takes seconds and reads nothing new
+        # drawing takes seconds and reads nothing new
+        bench.report.write.refresh = lambda plans, to: ()
         self.protocol, self.out = self.folder / "p.yaml", self.folder / "out"
         self.protocol.write_text(SMALL)
         self.planned = [read(self.protocol)]
@@ -58,7 +70,9 @@ class Records(Folder):
         if made.kind == "pretrain":
             (place / "curve.csv").write_text("step,total,lr\n1,0.5,1e-4\n2,0.4,1e-4\n")
             figure = {"term": "total", "says": "loss", "chance": "lr", "rises": False}
-            (place / "manifest.json").write_text(json.dumps({**entry, "id": job, **FACTS, "figure": figure}))
+            (place / "manifest.json").write_text(
+                json.dumps({**entry, "id": job, **FACTS, "figure": figure})
+            )
             (place / "embeddings.csv").write_text("step,std,rank\n0,0.5,4\n2,0.4,4\n")
         if made.kind == "prepare":
             label = np.ones((6, 5, 4), np.uint8)
@@ -82,19 +96,38 @@ class Records(Folder):
                 pack.add(case, np.ones((6, 5, 4), np.uint8))
         for scoring in self.plan.scoring[job]:
             rows = [
-                {"case": c, "patient": c, "target": t, "metric": m, "value": 0.5, "unit": "1", "status": "ok"}
-                for c in ("c", "d") for t in scoring.labels.values() for m in scoring.metrics
-            ]  # fmt: skip
+                {
+                    "case": c,
+                    "patient": c,
+                    "target": t,
+                    "metric": m,
+                    "value": 0.5,
+                    "unit": "1",
+                    "status": "ok",
+                }
+                for c in ("c", "d")
+                for t in scoring.labels.values()
+                for m in scoring.metrics
+            ]
             pd.DataFrame(rows).to_parquet(scores_path(self.store, job, scoring), index=False)
 
     def group(self, path):
-        return "" if "reports" in path.parts or path == self.protocol else path.name.partition("-")[0]
+        return (
+            "" if "reports" in path.parts or path == self.protocol else path.name.partition("-")[0]
+        )
 
     def read(self, draw, path):
         if draw(st.integers(0, 19)) == 19:
             path.unlink()
         name = str(self.protocol)
-        asked = (["status"], ["status", "--json"], ["plan", name], ["report", name], ["report", name], None)
+        asked = (
+            ["status"],
+            ["status", "--json"],
+            ["plan", name],
+            ["report", name],
+            ["report", name],
+            None,
+        )
         arguments = draw(st.sampled_from(asked))
         if arguments is not None:
             command([*arguments, "--out", str(self.out)])

@@ -16,7 +16,9 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-HANG = 20.0  # seconds of wall time after which an execution ends its process; the machine may be busy
+HANG = (
+    20.0  # seconds of wall time after which an execution ends its process; the machine may be busy
+)
 MEMORY = 1536 << 20  # address space above what the imports took
 FLOOD = 512 << 20  # memory above what the imports took that all executions together may come to use
 ROUND = 2_000  # executions after which Hypothesis begins anew: it remembers all that it drew
@@ -33,14 +35,21 @@ def child(module, kind, folder, count, seed, hang=HANG):
     base, began = _peak(), time.monotonic()
     for first in range(0, count, ROUND):
         _executed(made, min(ROUND, count - first), f"{seed}:{first}", made.seconds, hang)
-    print(f"{kind}: {time.monotonic() - began:.0f} s, {base >> 20} MB before, {_peak() >> 20} at the peak")
+    print(
+        f"{kind}: {time.monotonic() - began:.0f} s, {base >> 20} MB before, {_peak() >> 20} at the peak"
+    )
     assert _peak() - base < FLOOD, "too much memory for all executions together"
 
 
 def _executed(made, count, seed, seconds, hang):
     @hypothesis.seed(seed)
-    @settings(max_examples=count, database=None, deadline=None, phases=(Phase.generate, Phase.shrink),
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
     @hypothesis.given(st.data())
     def read_damaged(data):
         faulthandler.dump_traceback_later(hang, exit=True)

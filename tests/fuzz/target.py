@@ -23,7 +23,9 @@ class Folder:
     def __init__(self, folder):
         self.folder = folder
         self.make()
-        self.files = {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and self.group(p)}
+        self.files = {
+            p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and self.group(p)
+        }
         self.groups = {}
         for path in self.files:
             self.groups.setdefault(self.group(path), []).append(path)

@@ -11,10 +11,12 @@ import run
 from hypothesis import strategies as st
 
 TARGETS = {  # executions, and those of the slow part
-    "volumes_target:Volumes": (400, 100_000), "volumes_target:Msd": (100, 8_000),
-    "protocol_target:Protocols": (30, 7_000), "records_target:Records": (2, 500),
+    "volumes_target:Volumes": (400, 100_000),
+    "volumes_target:Msd": (100, 8_000),
+    "protocol_target:Protocols": (30, 7_000),
+    "records_target:Records": (2, 500),
     "checkpoints_target:Checkpoints": (60, 4_500),
-}  # fmt: skip
+}
 BAD = {  # what an execution may do, and what is told then
     "crash": (lambda: os.kill(os.getpid(), signal.SIGSEGV), "Segmentation fault"),
     "hang": (lambda: time.sleep(60), "Timeout (0:00:01"),
@@ -47,7 +49,9 @@ def exit_of(target, *given):
     return child.exitcode
 
 
-@pytest.mark.parametrize("some", [0, pytest.param(1, marks=pytest.mark.slow)], ids=["few", "100 000"])
+@pytest.mark.parametrize(
+    "some", [0, pytest.param(1, marks=pytest.mark.slow)], ids=["few", "100 000"]
+)
 @pytest.mark.parametrize("target", TARGETS)
 def test_damaged_input_is_refused_in_one_line_or_read(target, some, tmp_path):
     seed = int(os.environ.get("BENCH_FUZZ_SEED", "1")) if some else 0

@@ -23,7 +23,11 @@ def nifti_bytes():
     """Return small valid single files: both versions, both byte orders, scaled, with channels."""
     found = []
     for kind in (nib.Nifti1Image, nib.Nifti2Image):
-        for array in (COUNT, COUNT.astype(np.uint8) % 3, np.stack([COUNT, -COUNT], -1).astype(np.float32)):
+        for array in (
+            COUNT,
+            COUNT.astype(np.uint8) % 3,
+            np.stack([COUNT, -COUNT], -1).astype(np.float32),
+        ):
             image = kind(array, TURNED)
             image.header.set_slope_inter(2.0, 0.5 if array.dtype == np.int16 else 0.0)
             found.append(image.to_bytes())
@@ -38,16 +42,26 @@ class Volumes(Folder):
         for number, raw in enumerate(nifti_bytes()):
             (self.folder / f"{number}.nii").write_bytes(raw)
             (self.folder / f"{number}.nii.gz").write_bytes(gzip.compress(raw, 1, mtime=0))
-        where = {"space": "left-posterior-superior", "space directions": TURNED[:3, :3],
-                 "space origin": [1, 2, 3]}  # fmt: skip
-        channels = {**where, "space directions": np.vstack([[np.nan] * 3, TURNED[:3, :3]]),
-                    "kinds": ["vector", "domain", "domain", "domain"]}  # fmt: skip
+        where = {
+            "space": "left-posterior-superior",
+            "space directions": TURNED[:3, :3],
+            "space origin": [1, 2, 3],
+        }
+        channels = {
+            **where,
+            "space directions": np.vstack([[np.nan] * 3, TURNED[:3, :3]]),
+            "kinds": ["vector", "domain", "domain", "domain"],
+        }
         for name, data, header in (
-            ("a", COUNT, where), ("b", COUNT.astype(np.float64), {"spacings": [1.0, 2.0, 3.0]}),
-            ("c", COUNT.astype(np.uint8), where), ("d", np.stack([COUNT, COUNT]), channels),
-        ):  # fmt: skip
+            ("a", COUNT, where),
+            ("b", COUNT.astype(np.float64), {"spacings": [1.0, 2.0, 3.0]}),
+            ("c", COUNT.astype(np.uint8), where),
+            ("d", np.stack([COUNT, COUNT]), channels),
+        ):
             for how in ("raw", "gzip"):
-                nrrd.write(str(self.folder / f"{name}{how}.nrrd"), data, {**header, "encoding": how})
+                nrrd.write(
+                    str(self.folder / f"{name}{how}.nrrd"), data, {**header, "encoding": how}
+                )
         for dtype, packed in (("int16", False), ("uint8", False), ("int16", True), ("uint8", True)):
             path = self.folder / f"{dtype}{'packed' * packed}.mhd"
             write_metaimage(path, COUNT, (1.0, 2.0, 3.0), dtype, "PIR", packed)
@@ -78,20 +92,37 @@ class Msd(Folder):
 
     def make(self):
         image, label = nifti_bytes()[:2]
-        pairs = [{"image": f"./imagesTr/{s}.nii.gz", "label": f"./labelsTr/{s}.nii.gz"} for s in "ab"]
+        pairs = [
+            {"image": f"./imagesTr/{s}.nii.gz", "label": f"./labelsTr/{s}.nii.gz"} for s in "ab"
+        ]
         listings = {
             "mine": {
-                "name": "Mine", "reference": "us", "licence": "CC", "tensorImageSize": "3D",
-                "modality": {"0": "CT"}, "labels": {"0": "background", "1": "left", "2": "right"},
-                "numTraining": 2, "numTest": 1, "training": pairs, "test": ["./imagesTs/c.nii.gz"],
+                "name": "Mine",
+                "reference": "us",
+                "licence": "CC",
+                "tensorImageSize": "3D",
+                "modality": {"0": "CT"},
+                "labels": {"0": "background", "1": "left", "2": "right"},
+                "numTraining": 2,
+                "numTest": 1,
+                "training": pairs,
+                "test": ["./imagesTs/c.nii.gz"],
             },
             "other": {
-                "channel_names": {"0": "T1"}, "labels": {"background": 0, "left": 1, "right": 2},
-                "numTraining": 2, "file_ending": ".nii.gz", "training": ["./imagesTr/a.nii.gz"],
+                "channel_names": {"0": "T1"},
+                "labels": {"background": 0, "left": 1, "right": 2},
+                "numTraining": 2,
+                "file_ending": ".nii.gz",
+                "training": ["./imagesTr/a.nii.gz"],
             },
-        }  # fmt: skip
-        files = {"imagesTr/a": image, "imagesTr/b": image, "labelsTr/a": label, "labelsTr/b": label,
-                 "imagesTs/c": image}  # fmt: skip
+        }
+        files = {
+            "imagesTr/a": image,
+            "imagesTr/b": image,
+            "labelsTr/a": label,
+            "labelsTr/b": label,
+            "imagesTs/c": image,
+        }
         for home, listing in listings.items():
             for name, raw in files.items():
                 path = self.folder / home / f"{name}.nii.gz"

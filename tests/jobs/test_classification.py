@@ -63,7 +63,11 @@ def test_from_files_to_scores_it_learns_the_classes(network, base):
     each, over = rows[rows["metric"] == "accuracy"], rows[rows["metric"] != "accuracy"]
     assert each["case"].tolist() == cases and each["patient"].tolist() == [c[:7] for c in cases]
     hits = [float(s.argmax() == int(c[-1])) for c, s in zip(cases, scores, strict=True)]
-    assert each["value"].tolist() == hits and set(each["unit"]) == {"1"} and set(rows["target"]) == {"all"}
+    assert (
+        each["value"].tolist() == hits
+        and set(each["unit"]) == {"1"}
+        and set(rows["target"]) == {"all"}
+    )
     assert np.mean(hits) > 0.7  # a third is chance
     assert over["case"].tolist() == over["patient"].tolist() == ["", ""]
     assert dict(zip(over["metric"], over["value"] > 0.7, strict=True)) == {"auc": True, "qwk": True}
@@ -76,7 +80,10 @@ def start(seed):
 
 def test_a_linear_evaluation_leaves_the_encoder_as_it_was_and_end_to_end_does_not(base):
     before = start(torch_seed(0, "network")).state_dict()
-    for evaluation, expected in (("linear", {"head.weight", "head.bias"}), ("end_to_end", set(before))):
+    for evaluation, expected in (
+        ("linear", {"head.weight", "head.bias"}),
+        ("end_to_end", set(before)),
+    ):
         job = base.finetune("unet2d", NETS["unet2d"], steps=3, evaluation=evaluation)
         after, _ = transfer.read(base.done(job) / "last.safetensors")
         assert {k for k, v in after.items() if not torch.equal(v, before[k])} == expected
@@ -124,7 +131,9 @@ def test_stopped_anywhere_it_ends_with_the_same_bits_and_the_best_weights_are_th
     assert len(said) == 5 and "held-out cases" in said[0]
     predicted = []
     real = evaluating.class_scores
-    monkeypatch.setattr(evaluating, "class_scores", lambda *given: predicted.append(1) or real(*given))
+    monkeypatch.setattr(
+        evaluating, "class_scores", lambda *given: predicted.append(1) or real(*given)
+    )
     judged = whole.evaluate(tuned, "best_val")
     cases, scores, _ = class_scores.read(whole.done(judged))
     assert interrupted(pieces, judged) == len(cases) - 1
@@ -139,7 +148,9 @@ def test_a_class_that_the_data_set_does_not_declare_is_named():
             return [Case("x", "x", (), 3), Case("y", "y", (), None)]
 
     for case, label in (("x", 3), ("y", None)):
-        with pytest.raises(BenchError, match=f"case '{case}' is of class {label}, .* declares 0 to 2"):
+        with pytest.raises(
+            BenchError, match=f"case '{case}' is of class {label}, .* declares 0 to 2"
+        ):
             class_scores.true_classes(Odd(), [case], 3)
 
 

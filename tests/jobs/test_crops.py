@@ -56,7 +56,9 @@ def organs(tmp_path_factory):
 
 
 def reader(folder, case="full", crop=CROP, **recipe):
-    job = altered(a_job("finetune"), network={"crop": list(crop)}, finetune={"foreground": 0.0, **recipe})
+    job = altered(
+        a_job("finetune"), network={"crop": list(crop)}, finetune={"foreground": 0.0, **recipe}
+    )
     context = types.SimpleNamespace(spec=job.spec, input=lambda index: folder)
     return finetuning._MapReader(context, [case])
 
@@ -69,8 +71,12 @@ def centres(read, batch, steps=60):
     found, real = [], finetuning._centred
 
     def centred(voxels, start, crop, shape, rng):
-        voxel = None if voxels is None or not len(voxels) else tuple(voxels[rng.integers(len(voxels))])
-        found.append(-1 if voxel is None else 9 if voxel[0] >= AIR and not LABEL[voxel] else LABEL[voxel])
+        voxel = (
+            None if voxels is None or not len(voxels) else tuple(voxels[rng.integers(len(voxels))])
+        )
+        found.append(
+            -1 if voxel is None else 9 if voxel[0] >= AIR and not LABEL[voxel] else LABEL[voxel]
+        )
         return real(voxels, start, crop, shape, rng)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -153,7 +159,9 @@ def test_a_scan_without_labels_or_of_air_alone_is_read_anywhere(organs, tmp_path
 @pytest.mark.parametrize("margin", [1.0, 1.4])
 def test_crops_larger_than_a_scan_or_with_room_around_them_are_read(organs, crop, margin):
     augment = {"margin": margin, "zoom": 1.0 if margin > 1 else 0.0}
-    read = reader(organs, crop=crop, foreground=1.0, exact=True, negatives="background", augment=augment)
+    read = reader(
+        organs, crop=crop, foreground=1.0, exact=True, negatives="background", augment=augment
+    )
     for sample in range(3):
         found = read(0, 0, sample)
         assert found["image"].shape[1:] == found["label"].shape
@@ -184,7 +192,9 @@ def test_a_batch_comes_from_as_many_scans_as_it_says(batch, scans, accumulate):
         return {"at": np.array([case, step, sample])}
 
     each = batch // (scans or batch)
-    found = torch.cat([b["at"] for b in training.batches(context, tuning, read, 6, 0, each)]).numpy()
+    found = torch.cat(
+        [b["at"] for b in training.batches(context, tuning, read, 6, 0, each)]
+    ).numpy()
     assert found.shape == (12 * batch, 3)
     steps = [found[found[:, 1] == step] for step in range(12)]
     for rows in steps:
@@ -224,25 +234,38 @@ def held_out(made, share=0.25, **recipe):
     return altered(job, data={"holdout": share})
 
 
-def test_a_run_that_gets_no_better_is_over_early_wherever_it_was_stopped(made, monkeypatch, tmp_path):
+def test_a_run_that_gets_no_better_is_over_early_wherever_it_was_stopped(
+    made, monkeypatch, tmp_path
+):
     job = held_out(made, steps=20, val_every=0.1, patience=0.2, select="best_val")
     shutil.copytree(made.store.root, tmp_path / "out")
     again = blobs.Jobs(tmp_path / "out", made.name, made.root)
     weights = []
     for jobs in (made, again):
         scores = iter([0.5, 0.6, 0.4, 0.3, 0.9, 0.9])
-        monkeypatch.setattr(finetuning, "mean_dice", lambda *given, scores=scores, **more: next(scores))
+        monkeypatch.setattr(
+            finetuning, "mean_dice", lambda *given, scores=scores, **more: next(scores)
+        )
         stops = 0
         while jobs is again and jobs.do(job, stopping=lambda: True).state == "stopped":
             stops += 1
         folder = jobs.done(job)
-        assert jobs.store.manifest(job.id)["samples"] == 8 * 6  # looked at 2, 4 (best), 6, 8: four in vain
-        assert {p.name for p in folder.glob("*.safetensors")} == {"last.safetensors", "best_val.safetensors"}
-        weights.append([transfer.read(folder / f"{w}.safetensors")[0] for w in ("best_val", "last")])
+        assert (
+            jobs.store.manifest(job.id)["samples"] == 8 * 6
+        )  # looked at 2, 4 (best), 6, 8: four in vain
+        assert {p.name for p in folder.glob("*.safetensors")} == {
+            "last.safetensors",
+            "best_val.safetensors",
+        }
+        weights.append(
+            [transfer.read(folder / f"{w}.safetensors")[0] for w in ("best_val", "last")]
+        )
     assert stops == 7
     (best, last), (best_again, last_again) = weights
     assert not all(torch.equal(best[k], last[k]) for k in best)
-    assert all(torch.equal(best[k], best_again[k]) and torch.equal(last[k], last_again[k]) for k in best)
+    assert all(
+        torch.equal(best[k], best_again[k]) and torch.equal(last[k], last_again[k]) for k in best
+    )
 
 
 def test_patience_alone_keeps_the_last_weights(made, monkeypatch):
@@ -262,7 +285,9 @@ def regional(made, **recipe):
 
 
 @pytest.mark.parametrize("head", ["softmax", "regions"])
-def test_voxels_that_nobody_labelled_are_trained_scored_and_predicted_by_nobody(jobs, monkeypatch, head):
+def test_voxels_that_nobody_labelled_are_trained_scored_and_predicted_by_nobody(
+    jobs, monkeypatch, head
+):
     monkeypatch.setattr(jobs.dataset, "ignore", 9)
     for file in sorted(jobs.root.glob("map_*")):
         stored = nib.load(file)
@@ -273,12 +298,18 @@ def test_voxels_that_nobody_labelled_are_trained_scored_and_predicted_by_nobody(
     made = Prepared(jobs.done(jobs.prepare()))
     for case in made.cases():
         drawn = made.volume(case.id).foreground
-        assert set(np.unique(made.native(case.id))) == {0, 1, 255} and len(drawn) and drawn[:, 2].max() < 3
+        assert (
+            set(np.unique(made.native(case.id))) == {0, 1, 255}
+            and len(drawn)
+            and drawn[:, 2].max() < 3
+        )
     recipe = {"steps": 30, "foreground": 0.7, "select": "best_val", "val_every": 1.0}
     recipe["optimiser"] = Optimiser(lr=5e-3)
     tuned = altered(jobs.finetune("unet2d", SLICE, head=head, **recipe), data={"ignore": 255})
     if head == "regions":
-        tuned = altered(tuned, data={"regions": [[1]], "paint": [[0, 1]]}, network={"out_channels": 1})
+        tuned = altered(
+            tuned, data={"regions": [[1]], "paint": [[0, 1]]}, network={"out_channels": 1}
+        )
     scoring = replace(jobs.scoring("dice", "hd95"), ignore=255)
     jobs.done(tuned)
     job = jobs.evaluate(tuned)
@@ -354,7 +385,9 @@ def test_it_trains_on_slices_and_predicts_whole_volumes(made):
     predicted = Pack(folder, "prediction")
     assert [predicted[case].shape for case in predicted] == [blobs.SHAPE] * len(list(predicted))
     rows = read_rows(path(made.store, job.id, scoring), SCORES)
-    assert rows["case"].tolist() == list(predicted) and len(rows) >= 3  # one per volume, not per slice
+    assert (
+        rows["case"].tolist() == list(predicted) and len(rows) >= 3
+    )  # one per volume, not per slice
     assert rows["value"].mean() > 0.8, rows["value"]
 
 
@@ -369,11 +402,15 @@ def test_what_is_read_is_moved_together_with_its_label(network, crop, made):
         seen.append((logits, label))
         return logits.sum()
 
-    objective = Supervised(nn.Identity(), LossConfig(loss, Augment(flip=0.5, rot90=0.5), crop), None)
+    objective = Supervised(
+        nn.Identity(), LossConfig(loss, Augment(flip=0.5, rot90=0.5), crop), None
+    )
     objective(batch, torch.Generator().manual_seed(0))
     ((image, label),) = seen
     assert not torch.equal(label, batch["label"]) and (label > 0).any((1, 2, 3)).sum() > 6
-    assert ((image[:, 0] > 0.55) == (label > 0)).float().mean() > 0.98  # noise alone makes a difference
+    assert (
+        (image[:, 0] > 0.55) == (label > 0)
+    ).float().mean() > 0.98  # noise alone makes a difference
 
 
 def test_slices_are_drawn_along_z_and_foreground_centres_a_labelled_voxel(made):
@@ -381,5 +418,8 @@ def test_slices_are_drawn_along_z_and_foreground_centres_a_labelled_voxel(made):
     found = [read(n % cases, 3, n)["label"] for n in range(40)]
     assert all(label.any() for label in found)
     rng = np.random.default_rng(0)
-    drawn = {finetuning._centred(np.array([[12, 12, z]]), (0, 0, 0), SLICE, blobs.SHAPE, rng) for z in (0, 5)}
+    drawn = {
+        finetuning._centred(np.array([[12, 12, z]]), (0, 0, 0), SLICE, blobs.SHAPE, rng)
+        for z in (0, 5)
+    }
     assert drawn == {(4, 4, 0), (4, 4, 5)}

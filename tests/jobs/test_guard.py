@@ -34,7 +34,10 @@ def prepared(store, name, numbers, prints, labelled=True):
         found = value if isinstance(value, np.ndarray) else np.full((1, 2, 2, 2), value, np.uint8)
         arrays = {"image": np.zeros((1, 2, 1, 1), np.int16), "fingerprint": found}
         if labelled:
-            arrays |= {"label": np.ones((2, 1, 1), np.uint8), "native": np.ones((2, 1, 1), np.uint8)}
+            arrays |= {
+                "label": np.ones((2, 1, 1), np.uint8),
+                "native": np.ones((2, 1, 1), np.uint8),
+            }
         cases[PEOPLE[name].format(number)] = arrays
     write_prepared(folder, cases)
     (folder / "manifest.json").write_text(json.dumps(made.plain()))
@@ -46,7 +49,9 @@ def compared(read, tests, **given):
     data = [{"dataset": name, "part": "all", **given} for name, _ in read]
     part = {"part": "test", "split": "leave_one_out"}
     parts = [{"dataset": name, "fold": fold, **part} for name, _, fold in tests]
-    return a_job("guard", {"data": data, "tests": parts, "seed": 0}, tuple(j for _, j, *_ in (*read, *tests)))
+    return a_job(
+        "guard", {"data": data, "tests": parts, "seed": 0}, tuple(j for _, j, *_ in (*read, *tests))
+    )
 
 
 def perform(store, made, loaders=0, stopping=lambda: False):
@@ -73,7 +78,12 @@ def watch(store, monkeypatch, request):
     monkeypatch.setattr(search, "looked_at", seen)
 
     def every(first, second):
-        return [Match(a, b, 0.9) for a, x in enumerate(first) for b, y in enumerate(second) if (x == y).all()]
+        return [
+            Match(a, b, 0.9)
+            for a, x in enumerate(first)
+            for b, y in enumerate(second)
+            if (x == y).all()
+        ]
 
     def alike(ones, two):
         return [0.9 if (one.volume == two.volume).all() else -1 for one in ones]
@@ -98,7 +108,11 @@ def test_a_test_patient_is_found_by_name_whatever_the_voxels(store, watch):
     outcome, found = watch([one], [(*one, 1)])
     assert outcome.state == "done" and found.read == 3 and found.tests == {"msd04_hippocampus": 1}
     (leak,) = found.leaks
-    assert (leak.case, leak.test_case, leak.why) == ("hippocampus_002", "hippocampus_002", "patient")
+    assert (leak.case, leak.test_case, leak.why) == (
+        "hippocampus_002",
+        "hippocampus_002",
+        "patient",
+    )
 
 
 FOUR = ("lits", (1, 2, 3, 4), (1, 2, 3, 4))
@@ -107,9 +121,19 @@ FOUR = ("lits", (1, 2, 3, 4), (1, 2, 3, 4))
 @pytest.mark.parametrize(
     ("read", "tested", "given", "leak"),
     [
-        (("lits", (7, 8), (5, 6)), (6, 9), {}, "lits volume-8 = msd04_hippocampus hippocampus_001 (content)"),
+        (
+            ("lits", (7, 8), (5, 6)),
+            (6, 9),
+            {},
+            "lits volume-8 = msd04_hippocampus hippocampus_001 (content)",
+        ),
         (FOUR, (3, 9), {}, "lits volume-3 = msd04_hippocampus hippocampus_001 (content)"),
-        (FOUR, (3, 9), {"only": {"exclude": ["volume-3"]}}, None),  # is not read, and not looked for
+        (
+            FOUR,
+            (3, 9),
+            {"only": {"exclude": ["volume-3"]}},
+            None,
+        ),  # is not read, and not looked for
     ],
 )
 def test_a_scan_under_another_name_is_found_by_content(store, watch, read, tested, given, leak):
@@ -121,7 +145,9 @@ def test_a_scan_under_another_name_is_found_by_content(store, watch, read, teste
 def test_data_sets_that_share_patients_know_each_others_numbers(store, watch):
     read = ("msd03_liver", prepared(store, "msd03_liver", (3, 12), (1, 2)))
     _, found = watch([read], [("lits", prepared(store, "lits", (12, 13), (3, 4)), 0)])
-    assert [(k.case, k.test_case, k.why) for k in found.leaks] == [("liver_12", "volume-12", "patient")]
+    assert [(k.case, k.test_case, k.why) for k in found.leaks] == [
+        ("liver_12", "volume-12", "patient")
+    ]
 
 
 def test_fail_names_some_and_says_what_to_do(store, watch):
@@ -137,8 +163,13 @@ def test_fail_names_some_and_says_what_to_do(store, watch):
 
 
 def test_a_mixture_is_read_as_the_plan_counted_it(store):
-    folders = [store.jobs / prepared(store, n, range(1, 11), range(10)) for n in ("lits", "msd03_liver")]
-    data = [Entry(dataset="lits", part="all", take="50 %"), Entry(dataset="msd03_liver", part="all")]
+    folders = [
+        store.jobs / prepared(store, n, range(1, 11), range(10)) for n in ("lits", "msd03_liver")
+    ]
+    data = [
+        Entry(dataset="lits", part="all", take="50 %"),
+        Entry(dataset="msd03_liver", part="all"),
+    ]
     found = mixed([opened(f) for f in folders], data, Take("4 cases", "m"), 0, {})
     assert len(found) == 4 and {i for i, _ in found} <= {0, 1}
     whole = mixed([opened(f) for f in folders], data, Take(), 0, {})

@@ -31,7 +31,11 @@ def start(made, file, **recipe):
     job = altered(made.finetune(NETWORK, CROP, **recipe), init=f"file:{digest}")
     made.describe(job)
     files = RunOptions(roots={made.name: str(made.root)}, files={digest: str(file)}, every=0.0)
-    return execute(str(made.store.root), job.id, files, lambda: False), made.store.jobs / job.id, job
+    return (
+        execute(str(made.store.root), job.id, files, lambda: False),
+        made.store.jobs / job.id,
+        job,
+    )
 
 
 def weights(folder, name="last"):
@@ -74,8 +78,12 @@ def test_the_last_layer_is_new_unless_it_is_to_come_along(made, trained):
         outcome, folder, job = start(made, trained, steps=1, output=output, norm="kept", **groups)
         assert outcome.state == "done", outcome.reason
         came, now = transfer.read(trained)[0], weights(folder)
-        seen[output] = {name for name in came if not torch.allclose(came[name], now[name], atol=1e-6)}
-        assert made.store.manifest(job.id)["receipt"]["left_random"] == (2 if output == "new" else 0)
+        seen[output] = {
+            name for name in came if not torch.allclose(came[name], now[name], atol=1e-6)
+        }
+        assert made.store.manifest(job.id)["receipt"]["left_random"] == (
+            2 if output == "new" else 0
+        )
     last = {"decoder.out_tr.final_conv.weight", "decoder.out_tr.final_conv.bias"}
     assert seen == {"new": last, "loaded": set()}
 
@@ -97,10 +105,11 @@ def test_the_recipe_that_validates_best_is_taken_over_and_of_equal_ones_the_firs
     tried = [
         altered(
             made.finetune(NETWORK, CROP, steps=40, val="full", optimiser=Optimiser(lr=lr)),
-            finetune={"validated": True}, seed=number % 2,
+            finetune={"validated": True},
+            seed=number % 2,
         )
         for number, lr in enumerate(rates)
-    ]  # fmt: skip
+    ]
     scores = []
     for job in tried:
         made.done(job)
@@ -113,7 +122,9 @@ def test_the_recipe_that_validates_best_is_taken_over_and_of_equal_ones_the_firs
         assert not apart(weights(folder), weights(made.store.jobs / tried[best].id))
         choice = manifest["choice"]
         assert choice["scores"] == [scores[place] for place in order]
-        assert choice["best"] == order.index(best) and choice["settings"][0].startswith("optimiser.lr")
+        assert choice["best"] == order.index(best) and choice["settings"][0].startswith(
+            "optimiser.lr"
+        )
         assert manifest["steps"] == 40 and (folder / "curve.csv").is_file()
         assert made.done(made.evaluate(chosen)).is_dir()
 

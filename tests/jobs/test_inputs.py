@@ -19,7 +19,9 @@ def prepared(tmp_path_factory):
     """Twenty labelled cases and one without a label, two voxels each."""
     label, image = np.ones((2, 1, 1), np.uint8), np.zeros((1, 2, 1, 1), np.int16)
     cases = {name: {"image": image, "label": label, "native": label} for name in PATIENTS}
-    return write_prepared(tmp_path_factory.mktemp("prepared"), {**cases, "unlabelled": {"image": image}})
+    return write_prepared(
+        tmp_path_factory.mktemp("prepared"), {**cases, "unlabelled": {"image": image}}
+    )
 
 
 def data(**given):
@@ -27,7 +29,9 @@ def data(**given):
 
 
 def tuned(percent):
-    return Labelled(dataset=NAME, split="even", fold=0, task="segmentation", fraction=percent, n_train=None)
+    return Labelled(
+        dataset=NAME, split="even", fold=0, task="segmentation", fraction=percent, n_train=None
+    )
 
 
 def test_parts_are_the_splits_that_were_planned(prepared):

@@ -18,9 +18,11 @@ from bench.record import COLUMNS
 from bench.store import Store
 
 NETS = {
-    ("unet3d", "segmentation"): (16, 16, 16), ("unet2d", "segmentation"): (32, 32, 1),
-    ("unet3d", "classification"): (32, 32, 16), ("densenet121", "classification"): (64, 64, 1),
-}  # fmt: skip
+    ("unet3d", "segmentation"): (16, 16, 16),
+    ("unet2d", "segmentation"): (32, 32, 1),
+    ("unet3d", "classification"): (32, 32, 16),
+    ("densenet121", "classification"): (64, 64, 1),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +32,14 @@ def few(monkeypatch):
 
 
 def job_of(network="unet3d", task="segmentation", channels=1):
-    net = {"network": network, "preset": "tiny", "crop": list(NETS[network, task]), "version": 1,
-           "in_channels": channels, "out_channels": 3}  # fmt: skip
+    net = {
+        "network": network,
+        "preset": "tiny",
+        "crop": list(NETS[network, task]),
+        "version": 1,
+        "in_channels": channels,
+        "out_channels": 3,
+    }
     return a_job("latency", {"network": net, "task": task})
 
 
@@ -84,15 +92,31 @@ def test_a_damaged_file_is_told(tmp_path, damage):
 
 NAME = "msd04_hippocampus"
 SMOKE = {
-    "title": "smoke", "scale": "smoke", "phantoms": {NAME: {"cases": 9, "seed": 0}}, "scales": {"smoke": {}},
-    "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]},
-                 "flat": {"network": "unet2d", "preset": "tiny", "crop": [16, 16, 1]}},
-    "rows": {"deep": {"method": "scratch", "network": "net"},
-             "flat": {"method": "scratch", "network": "flat"}},
-    "finetune": [{"dataset": NAME, "split": "even", "steps": 1, "batch": 2, "precision": "fp32",
-                  "recipe": {"resize": [32, 32, 16], "scale": "zscore"},
-                  "inference": {"overlap": 0.0, "batch": 8}, "seeds": [0, 1]}],
-}  # fmt: skip
+    "title": "smoke",
+    "scale": "smoke",
+    "phantoms": {NAME: {"cases": 9, "seed": 0}},
+    "scales": {"smoke": {}},
+    "networks": {
+        "net": {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]},
+        "flat": {"network": "unet2d", "preset": "tiny", "crop": [16, 16, 1]},
+    },
+    "rows": {
+        "deep": {"method": "scratch", "network": "net"},
+        "flat": {"method": "scratch", "network": "flat"},
+    },
+    "finetune": [
+        {
+            "dataset": NAME,
+            "split": "even",
+            "steps": 1,
+            "batch": 2,
+            "precision": "fp32",
+            "recipe": {"resize": [32, 32, 16], "scale": "zscore"},
+            "inference": {"overlap": 0.0, "batch": 8},
+            "seeds": [0, 1],
+        }
+    ],
+}
 
 
 def planned(folder, metrics, name):
@@ -126,7 +150,9 @@ def test_the_records_gain_a_row_per_cell_and_scores_stay_as_they_are(tmp_path):
     assert len(taken) == 4 and set(taken["unit"]) == {"s"} and set(taken["status"]) == {"ok"}
     assert set(taken["target"]) == {"all"} and set(taken["case"]) == set(taken["patient"]) == {""}
     assert taken.groupby("row")["value"].nunique().to_dict() == {"deep": 1, "flat": 1}
-    assert (taken["value"] > 0).all() and set(taken["job"]) <= set(table[table["metric"] == "dice"]["job"])
+    assert (taken["value"] > 0).all() and set(taken["job"]) <= set(
+        table[table["metric"] == "dice"]["job"]
+    )
     kept = table[table["metric"] != "latency"].astype(COLUMNS).drop(columns="protocol")
     before = before.astype(COLUMNS).drop(columns="protocol")
     pd.testing.assert_frame_equal(kept.reset_index(drop=True), before)
@@ -141,6 +167,8 @@ def _failing(plan, store, table):
     store.fail(store.claim(cell.latency), "no time", "mistake")
     found = records.collect(plan, store, "timed")
     holes = found[found["status"] == "failed"]
-    assert set(holes["row"]) == {cell.row} and set(holes["metric"]) == {"latency"} and len(holes) == 2
+    assert (
+        set(holes["row"]) == {cell.row} and set(holes["metric"]) == {"latency"} and len(holes) == 2
+    )
     assert np.isnan(holes["value"]).all()
     assert (found["metric"] == "dice").sum() == (table["metric"] == "dice").sum()

@@ -46,7 +46,9 @@ def test_probabilities_and_grade_by_hand(at_least, each, grade):
 
 @settings(max_examples=60, deadline=None)
 @given(CHANCES)
-def test_any_sigmoids_give_a_distribution_whose_median_is_their_number_above_a_half_less_one(at_least):
+def test_any_sigmoids_give_a_distribution_whose_median_is_their_number_above_a_half_less_one(
+    at_least,
+):
     found = probabilities(at_least)
     assert found.min() >= 0 and found.sum() == pytest.approx(1)
     at_least = np.where(np.abs(at_least - 0.5) < 1e-9, 0.4, at_least)
@@ -55,7 +57,9 @@ def test_any_sigmoids_give_a_distribution_whose_median_is_their_number_above_a_h
 
 def test_metrics_are_of_the_classes_that_were_decided_on():
     scores, true = np.array([[0.4, 0.3, 0.3], [0.1, 0.1, 0.8]]), np.array([1, 2])
-    found = {m: [s.value for _, s in score_classes(scores, true, (m,), graded(scores))] for m in METRICS}
+    found = {
+        m: [s.value for _, s in score_classes(scores, true, (m,), graded(scores))] for m in METRICS
+    }
     assert found["accuracy"] == [1.0, 1.0] and found["qwk"] == [1.0]
     assert [s.value for _, s in score_classes(scores, true)] == [0.0, 1.0]
     with pytest.raises(BenchError, match="from 0 to 2"):
@@ -84,7 +88,9 @@ def graded_jobs(tmp_path):
 def test_from_files_to_kappa_it_learns_the_order(graded_jobs):
     jobs = graded_jobs
     jobs.done(jobs.prepare())
-    tuned = jobs.finetune("unet2d", (32, 32, 1), steps=50, head="ordinal", select="best_val", val_every=0.5)
+    tuned = jobs.finetune(
+        "unet2d", (32, 32, 1), steps=50, head="ordinal", select="best_val", val_every=0.5
+    )
     jobs.done(tuned)
     judged, scoring = jobs.evaluate(tuned), jobs.scoring("accuracy", "auc", "qwk")
     cases, scores, predicted = class_scores.read(jobs.done(judged, scoring))

@@ -39,7 +39,10 @@ class Cases:
     def __init__(self):
         image = np.full((1, 8, 8, 8), -1.0, np.float32)
         image[0, 2:5] = 1
-        self._label = {"good": (image[0] > 0).astype(np.uint8), "bad": (image[0] < 0).astype(np.uint8)}
+        self._label = {
+            "good": (image[0] > 0).astype(np.uint8),
+            "bad": (image[0] < 0).astype(np.uint8),
+        }
         self._image = image
 
     def volume(self, case):
@@ -61,7 +64,9 @@ def test_the_mean_dice_is_over_cases_and_the_mode_is_kept():
     assert not net.training
     cases = Cases()
     cases._label["bad"][:2] = 9
-    assert mean_dice(net, cases, ["bad"], inference(), ignore=9) == 0.0  # of label 1 alone: void is no target
+    assert (
+        mean_dice(net, cases, ["bad"], inference(), ignore=9) == 0.0
+    )  # of label 1 alone: void is no target
     cases._label["good"][2:5, 0] = 9
     assert mean_dice(net, cases, ["good"], inference(), ignore=9) == 1.0
 
@@ -78,7 +83,9 @@ def test_scores_that_are_not_finite_are_no_background_but_an_error(value):
     image = np.zeros((1, 8, 8, 40), np.float32)
     image[..., 37] = 100
     volume = Volume(image)
-    with pytest.raises(BenchError, match="scores of a volume are not finite: the training diverged"):
+    with pytest.raises(
+        BenchError, match="scores of a volume are not finite: the training diverged"
+    ):
         list(slabs(worst(value), volume, inference()))
     pooled = nn.Linear(1, 1)
     pooled.forward = lambda x: worst(value)(x).amax((2, 3, 4))
@@ -155,7 +162,9 @@ def test_flips_reach_label_maps_and_classes():
     plain, flipped = (next(found).copy() for found in looks)
     assert not np.allclose(plain, flipped)
     net = Lopsided(classes=True)
-    plain, flipped = (class_scores(net, Volume(image), inference(mirror=m)) for m in ((), ("x", "y")))
+    plain, flipped = (
+        class_scores(net, Volume(image), inference(mirror=m)) for m in ((), ("x", "y"))
+    )
     assert not np.allclose(plain, flipped) and net.calls == 1 + 4  # two windows fit a batch
     np.testing.assert_allclose(flipped.sum(), 1)
 
@@ -164,8 +173,12 @@ def test_an_axis_that_cannot_be_flipped_is_refused():
     wrong = (("xyz", (8, 8, 1), "one slice have no z"), ("xu", (8, 8, 8), "one of x, y, z"))
     for mirror, crop, said in wrong:
         with pytest.raises(BenchError, match=said):
-            a_job("evaluate", {"inference": {"crop": crop, "mirror": list(mirror)}}).spec.refuse(None, None)
-    a_job("evaluate", {"inference": {"crop": (8, 8, 1), "mirror": ["x", "y"]}}).spec.refuse(None, None)
+            a_job("evaluate", {"inference": {"crop": crop, "mirror": list(mirror)}}).spec.refuse(
+                None, None
+            )
+    a_job("evaluate", {"inference": {"crop": (8, 8, 1), "mirror": ["x", "y"]}}).spec.refuse(
+        None, None
+    )
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.99])

@@ -63,7 +63,11 @@ class Tried:
         self.store, self.root = Store.open(out), root
         cases = adapter(NAME, Roots(None, {NAME: root})).cases(root)
         contents = Contents(None)
-        spec = {"dataset": NAME, "recipe": recipe or {"scale": "zscore"}, "contents": contents.digest(cases)}
+        spec = {
+            "dataset": NAME,
+            "recipe": recipe or {"scale": "zscore"},
+            "contents": contents.digest(cases),
+        }
         self.job = a_job("prepare", spec)
 
     def run(self, loaders=0, stopping=lambda: False):
@@ -92,7 +96,9 @@ def frames(folder):
     """Return every byte that a later job could read, by case and frame."""
     found, read = Index(folder), {}
     for case in found.cases:
-        read[case] = {name: found.place(case, name).read() for name in FRAMES if found.has(case, name)}
+        read[case] = {
+            name: found.place(case, name).read() for name in FRAMES if found.has(case, name)
+        }
         read[case] |= {name: found.row(case)[name].item() for name in ("step", "offset")}
         read[case]["geometry"] = found.geometry(case)
     return read
@@ -113,7 +119,9 @@ def tried(root, tmp_path):
 def decoded(monkeypatch):
     """Return the cases decoded in this process, in order."""
     seen, real = [], preparing._prepared
-    monkeypatch.setattr(preparing, "_prepared", lambda *given: seen.append(given[1].case.id) or real(*given))
+    monkeypatch.setattr(
+        preparing, "_prepared", lambda *given: seen.append(given[1].case.id) or real(*given)
+    )
     return seen
 
 
@@ -124,12 +132,20 @@ def test_what_is_prepared_can_be_read(expected, root, tmp_path):
     ids = [c.id for c in there]
     assert [(c.id, c.meta) for c in prepared.cases()] == [(c.id, c.meta) for c in there]
     assert ids == list(expected)
-    assert {p.name for p in folder.iterdir()} == {"index.npz", "shard-0000.b2", "manifest.json", "log.txt"}
+    assert {p.name for p in folder.iterdir()} == {
+        "index.npz",
+        "shard-0000.b2",
+        "manifest.json",
+        "log.txt",
+    }
     for case in ids:
         volume, grid = prepared.volume(case), prepared.geometry(case)
         assert volume.shape == grid.shape and prepared.native(case).shape == grid.native_shape
         voxels = volume.foreground
-        assert 0 < len(voxels) <= preparing.FOREGROUND and (prepared.label(case)[tuple(voxels.T)] > 0).all()
+        assert (
+            0 < len(voxels) <= preparing.FOREGROUND
+            and (prepared.label(case)[tuple(voxels.T)] > 0).all()
+        )
         assert prepared.fingerprint(case).dtype == np.uint8
         assert set(expected[case]) == {*FRAMES, "geometry", "step", "offset"}
 
@@ -217,7 +233,9 @@ def spoil(path):
 
 
 @pytest.mark.parametrize("loaders", [0, 1])
-def test_a_bad_case_is_recorded_with_the_reason_and_the_others_are_made(expected, root, tmp_path, loaders):
+def test_a_bad_case_is_recorded_with_the_reason_and_the_others_are_made(
+    expected, root, tmp_path, loaders
+):
     spoil(root / "labelsTr" / "hippocampus_004.nii.gz")
     for name in ("002", "005"):  # cut within the voxels: the header is whole
         path = root / "imagesTr" / f"hippocampus_{name}.nii.gz"
@@ -225,7 +243,9 @@ def test_a_bad_case_is_recorded_with_the_reason_and_the_others_are_made(expected
     tried = Tried(tmp_path / "out", root)
     prepared = Prepared(tried.done(loaders))
     assert list(prepared.faults) == [f"hippocampus_{n}" for n in ("002", "004", "005")]
-    assert prepared.faults["hippocampus_004"].startswith("labelsTr/hippocampus_004.nii.gz: values 77")
+    assert prepared.faults["hippocampus_004"].startswith(
+        "labelsTr/hippocampus_004.nii.gz: values 77"
+    )
     found = frames(tried.folder)
     whole = [case for case in expected if case not in prepared.faults]
     assert [found[case] for case in whole] == [expected[case] for case in whole]
@@ -245,7 +265,9 @@ def test_a_bad_case_is_recorded_with_the_reason_and_the_others_are_made(expected
         prepared.volume("hippocampus_005")
 
 
-def test_a_bad_case_is_kept_over_a_kill_and_looked_at_again_when_the_data_grew(root, tmp_path, decoded):
+def test_a_bad_case_is_kept_over_a_kill_and_looked_at_again_when_the_data_grew(
+    root, tmp_path, decoded
+):
     path = root / "imagesTr" / "hippocampus_001.nii.gz"
     path.write_bytes(path.read_bytes()[:-200])
     tried = Tried(tmp_path / "out", root)
@@ -326,7 +348,9 @@ def test_a_case_is_made_of_the_bytes_that_were_hashed(expected, root, tmp_path, 
     assert frames(Tried(tmp_path / "out", switched.link).done()) == expected
 
 
-def test_data_replaced_between_two_looks_are_not_taken_for_what_was_planned(root, tmp_path, monkeypatch):
+def test_data_replaced_between_two_looks_are_not_taken_for_what_was_planned(
+    root, tmp_path, monkeypatch
+):
     """The digest of all and the digests of each come from one look."""
     switched = Switched(root, tmp_path)
     tried = Tried(tmp_path / "out", switched.link)
@@ -417,7 +441,9 @@ def test_an_earlier_job_that_is_damaged_is_passed_over(root, tmp_path, decoded):
 
 def test_two_cases_of_one_id_are_refused(root, tmp_path, monkeypatch):
     real = type(adapter(NAME, Roots())).cases
-    monkeypatch.setattr(type(adapter(NAME, Roots())), "cases", lambda self, root: real(self, root)[:2] * 2)
+    monkeypatch.setattr(
+        type(adapter(NAME, Roots())), "cases", lambda self, root: real(self, root)[:2] * 2
+    )
     outcome = Tried(tmp_path / "out", root).run()
     assert outcome.state == "failed" and "two of its 4 cases have one id" in outcome.reason
 

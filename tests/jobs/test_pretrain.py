@@ -41,8 +41,13 @@ def test_it_leaves_weights_a_curve_and_what_became_of_the_embeddings(jobs, tmp_p
     jobs = blobs.Jobs(tmp_path / "again", jobs.name, tmp_path / "data")
     folder = jobs.done(pretrain(jobs, "simclr3d", {"hidden": 8, "out": 8}))
     curve, seen = pd.read_csv(folder / "curve.csv"), pd.read_csv(folder / "embeddings.csv")
-    assert {"step", "lr", "total", "retrieval", "chance"} <= set(curve) and curve["step"].tolist() == [1, 2]
-    assert list(seen) == ["step", "std", "rank", "leading", "most"] and seen["step"].tolist() == [0, 2]
+    assert {"step", "lr", "total", "retrieval", "chance"} <= set(curve) and curve[
+        "step"
+    ].tolist() == [1, 2]
+    assert list(seen) == ["step", "std", "rank", "leading", "most"] and seen["step"].tolist() == [
+        0,
+        2,
+    ]
     assert seen.notna().all(axis=None)
     told = jobs.store.manifest(folder.name)
     assert told["figure"] == asdict(registry.load("method", "simclr3d").figure)
@@ -87,7 +92,13 @@ def test_classes_of_several_data_sets_lie_side_by_side():
 
 def test_samples_of_one_data_set_and_modality_have_one_origin():
     mixture = [Entry(dataset=name, part="all") for name in "bab"]  # b twice, by other conditions
-    kinds = [(0, {}), (1, {"modality": "CT"}), (1, {"modality": "MR"}), (2, {}), (1, {"modality": "CT"})]
+    kinds = [
+        (0, {}),
+        (1, {"modality": "CT"}),
+        (1, {"modality": "MR"}),
+        (2, {}),
+        (1, {"modality": "CT"}),
+    ]
     cases = [(i, Case(f"c{n}", f"p{n}", (), meta=meta)) for n, (i, meta) in enumerate(kinds)]
     assert [int(o) for o in origins(mixture, cases)] == [2, 0, 1, 2, 0]
 
@@ -133,7 +144,9 @@ def test_the_recipe_says_what_its_intensities_are(jobs):
 def test_a_negative_of_the_data_set_is_any_case_but_the_own(jobs, monkeypatch):
     asked = []
     volume = _Reader._volume
-    monkeypatch.setattr(_Reader, "_volume", lambda self, case: asked.append(case) or volume(self, case))
+    monkeypatch.setattr(
+        _Reader, "_volume", lambda self, case: asked.append(case) or volume(self, case)
+    )
     made = pretrain(jobs, "exemplar3d", {"emb": 8, "neg_source": "dataset"})
     curve = pd.read_csv(jobs.done(made) / "curve.csv")
     pairs = set(zip(asked[::2], asked[1::2], strict=True))

@@ -15,7 +15,9 @@ def read_back(image, step):
     return step, stored, Volume(stored, step=step, offset=offset)
 
 
-@pytest.mark.parametrize(("low", "high"), [(-1024, 3071), (0, 1), (-1024, 31_743), (-1024, 40_000), (5, 5)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(-1024, 3071), (0, 1), (-1024, 31_743), (-1024, 40_000), (5, 5)]
+)
 def test_whole_units_come_back_exactly(low, high):
     units = np.linspace(low, high, 4096).round().reshape(1, 16, 16, 16)
     step, stored, volume = read_back(units.astype(np.float32), 1.0)

@@ -16,7 +16,9 @@ from bench.metrics import METRICS
 from bench.record import SCORES, read_rows
 from bench.store import Store
 
-SCORING = Scoring("segmentation", ("dice", "hd"), "medpy", "default", {"1": "head", "2": "body"}, {})
+SCORING = Scoring(
+    "segmentation", ("dice", "hd"), "medpy", "default", {"1": "head", "2": "body"}, {}
+)
 
 
 def boxes(*places):
@@ -37,7 +39,9 @@ def store(tmp_path):
     with PackWriter(found.jobs / "e", "prediction") as writer:
         for case, array in guess.items():
             writer.add(case, array)
-    frames = {c: {"image": a[None].astype(np.int16), "label": a, "native": a} for c, a in truth.items()}
+    frames = {
+        c: {"image": a[None].astype(np.int16), "label": a, "native": a} for c, a in truth.items()
+    }
     patients = {case: f"patient of {case}" for case in truth}
     write_prepared(found.jobs / "p", frames, patients=patients, spacing=(1.0, 2.0, 3.0))
     (found.jobs / "e" / "manifest.json").write_text('{"needs": ["f", "p"]}')
@@ -73,7 +77,9 @@ def test_a_metric_over_all_cases_has_a_row_for_each_target_without_case_and_pati
 def test_voxels_that_nobody_labelled_count_in_no_metric(store):
     truth = {"c1": boxes((0, 2), (2, 4)), "c2": boxes((0, 2), (0, 0))}  # as in the store
     truth["c1"][4:, 1:3, 1:3] = 255  # there the prediction has a layer too many of the body
-    frames = {c: {"image": a[None].astype(np.int16), "label": a, "native": a} for c, a in truth.items()}
+    frames = {
+        c: {"image": a[None].astype(np.int16), "label": a, "native": a} for c, a in truth.items()
+    }
     (store.jobs / "q").mkdir()
     write_prepared(store.jobs / "q", frames)
     (store.jobs / "e" / "manifest.json").write_text('{"needs": ["f", "q"]}')
@@ -101,7 +107,9 @@ def test_a_slice_is_scored_as_a_picture(store):
     with PackWriter(store.jobs / "g", "prediction") as writer:
         writer.add("c1", np.roll(flat, 2, 0))
     score_missing(store, "g", [replace(SCORING, metrics=("assd",))])
-    found = pd.read_parquet(path(store, "g", replace(SCORING, metrics=("assd",)))).set_index("target")
+    found = pd.read_parquet(path(store, "g", replace(SCORING, metrics=("assd",)))).set_index(
+        "target"
+    )
     expected = binary.assd(np.roll(flat, 2, 0)[..., 0], flat[..., 0], (1.0, 2.0))
     assert found["value"]["head"] == pytest.approx(expected) and expected > 1
 
@@ -139,11 +147,15 @@ def test_validation_loops_score_the_prepared_grid_as_monai_does(store):
     found = scores(store, replace(SCORING, metrics=("dice", "dice_monai")))
     loop = found.xs("dice_monai", level="metric")["value"]
     assert loop["c1"].tolist() == [pytest.approx(2 * 4 / (4 + 8)), 1.0]
-    assert loop["c2"]["head"] == 1.0 and np.isnan(loop["c2"]["body"])  # MONAI's NaN: not in the reference
+    assert loop["c2"]["head"] == 1.0 and np.isnan(
+        loop["c2"]["body"]
+    )  # MONAI's NaN: not in the reference
     assert found["value"][("c1", "head", "dice")] == 1.0  # of the original grid, as ever
     peer = DiceMetric(include_background=False)
     for case in truth:
-        one_hot = [torch.stack([torch.tensor(m[case] == v) for v in range(3)])[None] for m in (seen, truth)]
+        one_hot = [
+            torch.stack([torch.tensor(m[case] == v) for v in range(3)])[None] for m in (seen, truth)
+        ]
         assert loop[case].mean() == pytest.approx(float(peer(*one_hot).nanmean()))
 
 
@@ -167,7 +179,9 @@ def test_each_way_of_scoring_has_its_file_and_is_done_once(store, monkeypatch):
     assert key(other) != before[0] and key(SCORING) == before[1]
 
 
-GRADES = Scoring("classification", ("accuracy", "auc"), "medpy", "default", {"0": "well", "1": "ill"}, {})
+GRADES = Scoring(
+    "classification", ("accuracy", "auc"), "medpy", "default", {"0": "well", "1": "ill"}, {}
+)
 
 
 @pytest.fixture
@@ -179,7 +193,9 @@ def graded(tmp_path):
     image = {"image": np.zeros((1, 2, 2, 1), np.int16)}
     classes = {"c1": 0, "c2": 1, "c3": 1}
     owners = {"c1": "p1", "c2": "p2", "c3": "p2"}
-    write_prepared(found.jobs / "p", dict.fromkeys(classes, image), patients=owners, classes=classes)
+    write_prepared(
+        found.jobs / "p", dict.fromkeys(classes, image), patients=owners, classes=classes
+    )
     ill = {"c1": 0.4, "c2": 0.3, "c3": 0.8}
     save(found.jobs / "e", {case: np.array([1 - p, p]) for case, p in ill.items()})
     (found.jobs / "e" / "manifest.json").write_text('{"needs": ["f", "p"]}')
@@ -189,7 +205,9 @@ def graded(tmp_path):
 def test_a_classification_has_a_row_per_case_or_one_without_case_and_patient(graded):
     score_missing(graded, "e", [GRADES])
     rows = pd.read_parquet(path(graded, "e", GRADES))
-    assert rows[["case", "patient", "target", "metric", "value", "unit", "status"]].values.tolist() == [
+    assert rows[
+        ["case", "patient", "target", "metric", "value", "unit", "status"]
+    ].values.tolist() == [
         ["c1", "p1", "all", "accuracy", 1.0, "1", "ok"],
         ["c2", "p2", "all", "accuracy", 0.0, "1", "ok"],
         ["c3", "p2", "all", "accuracy", 1.0, "1", "ok"],
@@ -202,5 +220,7 @@ def test_undefined_is_null_in_the_file_and_reads_as_a_record(graded):
     only = replace(GRADES, metrics=("auc",))
     score_missing(graded, "e", [only])
     rows = read_rows(path(graded, "e", only), SCORES)
-    assert rows["value"].isna().tolist() == [True] and rows["status"].tolist() == ["empty_reference"]
+    assert rows["value"].isna().tolist() == [True] and rows["status"].tolist() == [
+        "empty_reference"
+    ]
     assert key(only) != key(GRADES)

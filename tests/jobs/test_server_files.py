@@ -76,7 +76,9 @@ def test_the_zip_holds_a_file_for_each_case_with_the_data_sets_names_and_values(
     assert np.asarray(found.dataobj).sum() == 7
 
 
-def test_a_job_predicts_what_is_asked_for_stopped_or_not_and_the_command_hands_it_out(made, tmp_path):
+def test_a_job_predicts_what_is_asked_for_stopped_or_not_and_the_command_hands_it_out(
+    made, tmp_path
+):
     tuned = made.finetune("unet2d", (32, 32, 1), steps=2)
     made.done(tuned)
     every = {"dataset": made.name, "task": "segmentation", "part": "all", "exclude": ["case000_0"]}
@@ -98,9 +100,11 @@ def test_a_job_predicts_what_is_asked_for_stopped_or_not_and_the_command_hands_i
             found = nib.Nifti1Image.from_bytes(gzip.decompress(zipped.read(f"blob_{case}.nii.gz")))
             assert np.array_equal(np.asarray(found.dataobj), packed[case][:]), case
     for job, format, says in (
-        (tested, "submission", "predicted nothing for a server"), (tuned, "submission", "predicted nothing"),
-        (tested, "safetensors", "name a pretrain job"), (sent, "safetensors", "take --format submission"),
-    ):  # fmt: skip
+        (tested, "submission", "predicted nothing for a server"),
+        (tuned, "submission", "predicted nothing"),
+        (tested, "safetensors", "name a pretrain job"),
+        (sent, "safetensors", "take --format submission"),
+    ):
         with pytest.raises(BenchError, match=says):
             export(made.store, job.id, tmp_path / "other.zip", format)
     with pytest.raises(BenchError, match="exists already"):

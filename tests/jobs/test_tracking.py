@@ -64,9 +64,11 @@ def test_every_target_of_a_label_map_is_scored_by_hand(tmp_path, empty):
     found = [(r["case"], r["patient"], r["target"], r["value"], r["status"]) for r in look.rows]
     both = (1.0 if empty == "brats" else None, "both_empty")
     assert found == [
-        ("a", "of a", "1+2", 2 * 4 / (6 + 4), "ok"), ("a", "of a", "2", 2 * 2 / (4 + 2), "ok"),
-        ("b", "of b", "1+2", 2 * 1 / (1 + 4), "ok"), ("b", "of b", "2", *both),
-    ]  # fmt: skip
+        ("a", "of a", "1+2", 2 * 4 / (6 + 4), "ok"),
+        ("a", "of a", "2", 2 * 2 / (4 + 2), "ok"),
+        ("b", "of b", "1+2", 2 * 1 / (1 + 4), "ok"),
+        ("b", "of b", "2", *both),
+    ]
     assert look.mean == 0.25 and {r["metric"] for r in look.rows} == {"dice"}
     assert [target_name(v) for v in tracked.targets] == ["1+2", "2"]
 
@@ -86,12 +88,17 @@ def test_of_classes_accuracy_has_a_row_for_each_case_and_kappa_one_for_all(tmp_p
     assert hits == [("a", 1.0), ("b", 1.0), ("c", 0.0)]
     (kappa,) = [r for r in rows if r["metric"] == "qwk"]
     # Observed distances: one of 1. By chance: found 1 x 0 and 2 x 1 against 0, 1, 2, over three cases.
-    assert kappa["value"] == pytest.approx(1 - 3 * 1 / (0 + 1 + 4 + 2 * (1 + 0 + 1))) and kappa["case"] == ""
+    assert (
+        kappa["value"] == pytest.approx(1 - 3 * 1 / (0 + 1 + 4 + 2 * (1 + 0 + 1)))
+        and kappa["case"] == ""
+    )
 
 
 def test_who_chooses_and_who_keeps_look_once_at_the_same_cases(tmp_path):
     seen = []
-    looks = ValidationCache(lambda network: seen.append(1) or 0.5, maps(tmp_path, {"a": (1, 0)}), 1, None)
+    looks = ValidationCache(
+        lambda network: seen.append(1) or 0.5, maps(tmp_path, {"a": (1, 0)}), 1, None
+    )
     judge = Judge(Tuning(steps=8, val_every=0.25), looks.mean, lambda *said: None)
     curve = Curve(Tracked("val", 3, ((1,),)), 8, looks)
     for step in range(1, 9):
@@ -102,9 +109,17 @@ def test_who_chooses_and_who_keeps_look_once_at_the_same_cases(tmp_path):
 
 
 EVERY = [
-    (1.0, 3, [1, 2, 3]), (2.0, 5, [2, 4, 5]), (5.0, 5, [5]), (None, 4, [4]), (0.4, 2, [1, 2]),
-    (5.25, 42, [5, 10, 16, 21, 26, 32, 37, 42]),  # epochs that are no whole number of steps do not drift
-]  # fmt: skip
+    (1.0, 3, [1, 2, 3]),
+    (2.0, 5, [2, 4, 5]),
+    (5.0, 5, [5]),
+    (None, 4, [4]),
+    (0.4, 2, [1, 2]),
+    (
+        5.25,
+        42,
+        [5, 10, 16, 21, 26, 32, 37, 42],
+    ),  # epochs that are no whole number of steps do not drift
+]
 
 
 @pytest.mark.parametrize(("every", "last", "points"), EVERY)

@@ -43,7 +43,10 @@ def resampled(image):
 
 
 def cropped(image):
-    keep = [slice(n - max(1, int(np.ceil(0.6 * n))), None) if n > 1 else slice(None) for n in image.shape]
+    keep = [
+        slice(n - max(1, int(np.ceil(0.6 * n))), None) if n > 1 else slice(None)
+        for n in image.shape
+    ]
     return image[tuple(keep)]
 
 
@@ -119,8 +122,9 @@ def test_every_orientation_of_thick_slices_is_found():
     other = cine((76, 72, 8), (3, 3, 10), 5, 1, systole=[0])[0][..., 0]
     copies = [
         slices.transpose(order)[tuple(slice(None, None, s) for s in signs)]
-        for order in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)
-    ]  # fmt: skip
+        for order in itertools.permutations(range(3))
+        for signs in itertools.product((1, -1), repeat=3)
+    ]
     assert len({c.tobytes() for c in copies}) == 48
     found = matches(prints(slices), prints(*copies[::5], other))
     assert [m.b for m in found] == list(range(len(copies[::5])))
@@ -128,18 +132,25 @@ def test_every_orientation_of_thick_slices_is_found():
 
 def posed(shape, copy, start, extent):
     """Return a box of noise, claimed to lie where it may not."""
-    whole = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(shape), 1.5).astype(np.float32)
+    whole = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal(shape), 1.5).astype(
+        np.float32
+    )
     return Pose(whole, whole[copy], np.array(start), np.array(extent))
 
 
 @pytest.mark.parametrize("detail", [False, True])
 def test_boxes_fitted_at_once_come_to_what_each_comes_to_alone(detail):
-    near = [posed((24, 24, 24), np.s_[:], [0.05 * i, 0, 0], [0.9, 1, 1 - 0.05 * i]) for i in range(3)]
+    near = [
+        posed((24, 24, 24), np.s_[:], [0.05 * i, 0, 0], [0.9, 1, 1 - 0.05 * i]) for i in range(3)
+    ]
     alone = [fitted([pose], COARSE, detail=detail)[0] for pose in near]
     for one, other in zip(alone, fitted(near, COARSE, detail=detail), strict=True):
         assert one.fit == pytest.approx(other.fit, abs=1e-3)
         assert np.allclose([one.start, one.extent], [other.start, other.extent], atol=1e-3)
-    assert all(pose.fit > 0.98 and np.allclose([pose.start, pose.extent - 1], 0, atol=0.03) for pose in alone)
+    assert all(
+        pose.fit > 0.98 and np.allclose([pose.start, pose.extent - 1], 0, atol=0.03)
+        for pose in alone
+    )
 
 
 def test_thick_slices_are_compared_at_more_places():

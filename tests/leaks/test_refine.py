@@ -8,9 +8,14 @@ from bench.leaks import refine
 from bench.leaks.cosines import Basis
 from bench.leaks.poses import View, every_end, turned
 
-COARSE = {2: Basis(2, 6, ((0, 0.6), (0.4, 1), (0, 1)), power=2, width=5),
-          3: Basis(3, 4, ((0, 0.6), (0.4, 1), (0, 1)), power=2, width=5)}  # fmt: skip
-FINE = {2: Basis(2, 6, every_end(20), power=2, width=5), 3: Basis(3, 4, every_end(10), power=2, width=5)}
+COARSE = {
+    2: Basis(2, 6, ((0, 0.6), (0.4, 1), (0, 1)), power=2, width=5),
+    3: Basis(3, 4, ((0, 0.6), (0.4, 1), (0, 1)), power=2, width=5),
+}
+FINE = {
+    2: Basis(2, 6, every_end(20), power=2, width=5),
+    3: Basis(3, 4, every_end(10), power=2, width=5),
+}
 
 
 def looked_at(whole, copies):

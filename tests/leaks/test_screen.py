@@ -51,7 +51,9 @@ def test_a_box_is_found_where_it_lies_whichever_side_it_is_on(shape, bases):
     value, box = turns(whole.boxes[0], copy.copies)
     assert value[0, 0] == value.max() > 0.98 and box[0, 0] == number
     assert (
-        scores(whole, copy)[0, 0] == scores(copy, whole)[0, 0] == pytest.approx(float(value.max()), abs=1e-5)
+        scores(whole, copy)[0, 0]
+        == scores(copy, whole)[0, 0]
+        == pytest.approx(float(value.max()), abs=1e-5)
     )
 
 

@@ -49,7 +49,9 @@ def test_pictures_meet_pictures_volumes_volumes_and_the_empty_nothing():
     assert (screened(Scans.of([*flat, *empty]), Scans.of(volume))[..., 0] == -1).all()
 
 
-@pytest.mark.parametrize(("scans", "expected"), [(0, 0), (5, 5), (139, 64), (1808, 603), (22_000, 7333)])
+@pytest.mark.parametrize(
+    ("scans", "expected"), [(0, 0), (5, 5), (139, 64), (1808, 603), (22_000, 7333)]
+)
 def test_how_many_pass(scans, expected):
     assert passing(scans) == expected
 
@@ -69,7 +71,10 @@ def test_the_screen_names_the_channels_that_look_alike():
     first = Scans.of([np.concatenate(volumes[:2]), volumes[2]])
     second = Scans.of([volumes[1], np.concatenate([volumes[3], volumes[0]])])
     found = screened(first, second)
-    assert found[0, :, 0] == pytest.approx(1, abs=0.02) and found[0, :, 1:].tolist() == [[1, 0], [0, 1]]
+    assert found[0, :, 0] == pytest.approx(1, abs=0.02) and found[0, :, 1:].tolist() == [
+        [1, 0],
+        [0, 1],
+    ]
     assert (found[1, :, 0] < 0.97).all()
 
 

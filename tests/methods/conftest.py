@@ -20,16 +20,32 @@ OWN = {  # of one method alone
     "exemplar3d": {"emb": 32, "margin": 10.0},
     "gvsl": {"windows": 200, "window": 5},
     "pcrlv1": {"sizes": ((16, 16, 16), (24, 24, 16)), "queue": 64, "windows": 200},
-    "jssl": {"still": 0, "queue": 8, "queue_start": 0.0, "prototypes": 6, "slice_prototypes": 6, "heads": 2},
+    "jssl": {
+        "still": 0,
+        "queue": 8,
+        "queue_start": 0.0,
+        "prototypes": 6,
+        "slice_prototypes": 6,
+        "heads": 2,
+    },
     "rpl3d": {"hidden": (32, 16)},
     "rpl2d": {"hidden": (32, 16), "jitter": 4},
     "jigsaw3d": {"hidden": (32, 16), "n": 2, "jitter": 8, "permutations": 20},
     "jigsaw2d": {"hidden": (32, 16), "n": 2, "jitter": 8, "permutations": 20},
-    "pcrlv2": {"sizes": ((16, 16, 16), (24, 24, 16)), "local_sizes": ((16, 16, 16), (8, 8, 8)), "locals": 2},
+    "pcrlv2": {
+        "sizes": ((16, 16, 16), (24, 24, 16)),
+        "local_sizes": ((16, 16, 16), (8, 8, 8)),
+        "locals": 2,
+    },
 }
 # of those whose loss reads several cells of the last map, or whose encoder reads parts of a crop
 CROPS = {"position_label": (32, 32, 32), "jigsaw_clustering": (32, 32, 16)}
-CROPS |= {"rpl3d": (64, 64, 64), "rpl2d": (64, 64, 1), "jigsaw3d": (48, 48, 48), "jigsaw2d": (48, 48, 1)}
+CROPS |= {
+    "rpl3d": (64, 64, 64),
+    "rpl2d": (64, 64, 1),
+    "jigsaw3d": (48, 48, 48),
+    "jigsaw2d": (48, 48, 1),
+}
 
 
 def trial_of(name):

@@ -20,7 +20,9 @@ def test_the_target_starts_as_a_copy_or_from_numbers_of_its_own(build):
     copied, random = build("byol3d"), build("byol3d", {"init_target": "random"})
     assert all(torch.equal(v, online_of(copied)[k]) for k, v in slow_of(copied).items())
     online = online_of(random)
-    assert all(torch.equal(v, online[k]) for k, v in online_of(copied).items())  # the online side is the same
+    assert all(
+        torch.equal(v, online[k]) for k, v in online_of(copied).items()
+    )  # the online side is the same
     drawn = {k: v for k, v in slow_of(random).items() if v.is_floating_point() and v.std() > 0}
     assert {k.split(".")[1] for k in drawn} == {"encoder", "projector"}
     for key, value in drawn.items():
@@ -32,7 +34,9 @@ def test_the_target_starts_as_a_copy_or_from_numbers_of_its_own(build):
 
 
 def test_a_random_target_follows_its_seed_and_ends_at_the_online_side(build):
-    one, same, other = (build("byol3d", {"init_target": "random", "tau": 0.0}, s) for s in (0, 0, 1))
+    one, same, other = (
+        build("byol3d", {"init_target": "random", "tau": 0.0}, s) for s in (0, 0, 1)
+    )
     assert all(torch.equal(v, slow_of(same)[k]) for k, v in slow_of(one).items())
     assert not all(torch.equal(v, slow_of(other)[k]) for k, v in slow_of(one).items())
     one.after_step(0.0)  # tau = 0: all of the online side

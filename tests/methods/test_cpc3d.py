@@ -38,7 +38,9 @@ def numbered(build, params=None, seed=0):
 
 def cubes(method, rows=2, seed=0, columns=False):
     """Return views of 4 x 4 x 4 random numbers, alike in each column if wanted."""
-    x = torch.rand((rows, 1, 1 if columns else 4, 4, 4), generator=generator(seed)).expand(rows, 1, 4, 4, 4)
+    x = torch.rand((rows, 1, 1 if columns else 4, 4, 4), generator=generator(seed)).expand(
+        rows, 1, 4, 4, 4
+    )
     return method.views({"window": x.round(decimals=1) if columns else x}, generator(seed))
 
 
@@ -70,7 +72,9 @@ def test_a_sample_is_all_patches_of_its_grid_and_costs_as_much():
 def test_codes_that_are_all_alike_cost_the_logarithm_of_the_candidates(build, params, cost, found):
     method = numbered(build, params)
     nn.init.zeros_(method.code.weight)
-    if method.params.loss == "bce_code":  # any other constant score costs more, as labels are balanced
+    if (
+        method.params.loss == "bce_code"
+    ):  # any other constant score costs more, as labels are balanced
         nn.init.zeros_(method.predict.weight), nn.init.zeros_(method.predict.bias)
     terms = method.loss(cubes(method))
     assert terms["total"].item() == pytest.approx(cost, rel=1e-5)
@@ -89,7 +93,9 @@ def test_every_prediction_is_compared_with_all_patches_below_by_hand(build):
         for row, made in enumerate(method.predict(state[0]).chunk(2, dim=1)):
             scores = (made[:, None] * z[:, 32:]).sum(2)
             cost.append(scores.logsumexp(1) - scores[:, 16 * row + column])
-    assert method.loss(batch)["total"].item() == pytest.approx(torch.stack(cost).mean().item(), rel=1e-5)
+    assert method.loss(batch)["total"].item() == pytest.approx(
+        torch.stack(cost).mean().item(), rel=1e-5
+    )
 
 
 def test_the_order_of_the_context_matters(build):
@@ -165,7 +171,10 @@ def test_chance_knows_intensities_and_where_a_scan_comes_from(build):
     ("params", "says"),
     [
         ({"patches_per_side": 3}, "take 4 or more, or boundary: zero"),
-        ({"patches_per_side": 2, "boundary": "zero", "skip_row": True}, "of 2 rows none is left.* take 3"),
+        (
+            {"patches_per_side": 2, "boundary": "zero", "skip_row": True},
+            "of 2 rows none is left.* take 3",
+        ),
         ({"patches_per_side": 1, "boundary": "zero"}, "of 1 rows none is left"),
         ({"overlap": 1.0}, "below 1"),
     ],
@@ -178,5 +187,7 @@ def test_refuses_grids_without_context_or_targets(build, params, says):
 def test_refuses_a_grid_that_does_not_fit():
     params = CODE.make_params({})
     params.check((16, 16, 16), Recipe(resize=(40, 40, 0)))
-    with pytest.raises(BenchError, match=r"'cpc3d': .*\(40, 40, 40\) and do not fit .*\(32, 48, 32\)"):
+    with pytest.raises(
+        BenchError, match=r"'cpc3d': .*\(40, 40, 40\) and do not fit .*\(32, 48, 32\)"
+    ):
         params.check((16, 16, 16), Recipe(resize=(32, 48, 32)))

@@ -16,7 +16,9 @@ def codes(method, x, role=0):
 
 @pytest.mark.parametrize("roles", ["paper", "code"])
 @pytest.mark.parametrize("dist", ["l2", "sq_mean"])
-def test_the_loss_is_the_papers_formula_and_an_anchor_is_the_original_or_the_transform(build, roles, dist):
+def test_the_loss_is_the_papers_formula_and_an_anchor_is_the_original_or_the_transform(
+    build, roles, dist
+):
     method = build(NAME, {"roles": roles, "dist": dist, "margin": 1.0})
     batch = batch_of(method)
     original, changed = (codes(method, batch["views"][:, i]) for i in (0, 1))
@@ -33,18 +35,26 @@ def test_views_are_the_crop_and_its_transform(build):
     method = build(NAME)
     raw = raw_of(method)
     batch = view(method, raw)
-    assert batch["views"].shape == (4, 2, 1, 16, 16, 16) and torch.equal(batch["views"][:, 0], raw["crop"])
-    assert not torch.equal(batch["views"][:, 1], raw["crop"]) and len(set(batch["turn"].tolist())) == 1
+    assert batch["views"].shape == (4, 2, 1, 16, 16, 16) and torch.equal(
+        batch["views"][:, 0], raw["crop"]
+    )
+    assert (
+        not torch.equal(batch["views"][:, 1], raw["crop"]) and len(set(batch["turn"].tolist())) == 1
+    )
 
 
 def test_a_shared_head_codes_one_image_alike_in_every_role_and_separate_ones_do_not(build):
     for heads, alike in (("shared", True), ("separate", False)):
         method = build(NAME, {"heads": heads})
         x = raw_of(method)["crop"]
-        assert all(torch.equal(codes(method, x), codes(method, x, role)) is alike for role in (1, 2))
+        assert all(
+            torch.equal(codes(method, x), codes(method, x, role)) is alike for role in (1, 2)
+        )
 
 
-@pytest.mark.parametrize(("act", "low", "high"), [("linear", -9, 9), ("sigmoid", 0, 1), ("unit", -1, 1)])
+@pytest.mark.parametrize(
+    ("act", "low", "high"), [("linear", -9, 9), ("sigmoid", 0, 1), ("unit", -1, 1)]
+)
 def test_what_the_head_ends_in_is_a_choice(build, act, low, high):
     method = build(NAME, {"out_act": act, "pool": "mean"})
     z = codes(method, raw_of(method)["crop"])
@@ -64,7 +74,9 @@ def test_contrast_instead_of_triplets_is_nt_xent_of_the_same_codes(build):
     method = build(NAME, {"loss": "ntxent", "temperature": 0.2})
     batch = batch_of(method)
     a, b = (codes(method, batch["views"][:, i]) for i in (0, 1))
-    assert method.loss(batch)["total"].item() == pytest.approx(nt_xent(a, b, 0.2)[0].item(), rel=1e-4)
+    assert method.loss(batch)["total"].item() == pytest.approx(
+        nt_xent(a, b, 0.2)[0].item(), rel=1e-4
+    )
 
 
 def test_the_chance_beside_the_figure_knows_data_sets_and_intensities(build):

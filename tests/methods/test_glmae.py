@@ -28,7 +28,14 @@ def with_gradient(module):
 
 def test_views_have_their_sizes_and_each_its_own_patches_hidden(build, scans):
     _, batch = made(build, scans)
-    assert batch["global"].shape == (3, 2, 1, 48, 48, 48) and batch["local"].shape == (3, 3, 1, 32, 32, 32)
+    assert batch["global"].shape == (3, 2, 1, 48, 48, 48) and batch["local"].shape == (
+        3,
+        3,
+        1,
+        32,
+        32,
+        32,
+    )
     assert batch["global_hidden"].shape == (6, 16) and batch["local_hidden"].shape == (9, 4)
     for name in ("global", "local"):
         both = torch.cat([batch[f"{name}_hidden"], batch[f"{name}_visible"]], 1).sort(1).values
@@ -39,7 +46,10 @@ def test_views_have_their_sizes_and_each_its_own_patches_hidden(build, scans):
 def test_the_papers_views_have_1000_and_216_patches():
     params = registry.load("method", "glmae").make_params({})
     assert params.wide((96, 96, 96)) == (160, 160, 160)
-    batch = {"global": torch.zeros(1, 1, 1, 160, 160, 160), "local": torch.zeros(1, 1, 1, 96, 96, 96)}
+    batch = {
+        "global": torch.zeros(1, 1, 1, 160, 160, 160),
+        "local": torch.zeros(1, 1, 1, 96, 96, 96),
+    }
     drawn = params.views(batch, (96, 96, 96), torch.Generator())
     assert drawn["global_visible"].shape == (1, 400) and drawn["local_visible"].shape == (1, 87)
 
@@ -49,10 +59,15 @@ def test_views_cover_their_share_of_the_volume(build, kind):
     """On a ramp the range of a view says how much of the axis it covers."""
     ramps = np.stack(np.meshgrid(*[np.linspace(0, 1, n) for n in (120, 90, 60)], indexing="ij"))
     params = registry.load("method", "glmae").make_params({"ratio_of": kind, "q": 40})
-    found = params.read(Volume(ramps.astype(np.float32)), (32, 32, 32), np.random.default_rng(0))["local"]
-    covered = np.ptp(found, axis=(2, 3, 4)) / (1 - 1 / 32)  # centres of the first and the last voxel
+    found = params.read(Volume(ramps.astype(np.float32)), (32, 32, 32), np.random.default_rng(0))[
+        "local"
+    ]
+    # centres of the first and the last voxel
+    covered = np.ptp(found, axis=(2, 3, 4)) / (1 - 1 / 32)
     share = covered.prod(1) if kind == "volume" else covered
-    assert share.min() == pytest.approx(0.25, abs=0.03) and share.max() == pytest.approx(0.5, abs=0.03)
+    assert share.min() == pytest.approx(0.25, abs=0.03) and share.max() == pytest.approx(
+        0.5, abs=0.03
+    )
     assert bool(np.ptp(covered, axis=1).max() > 0.05) is (kind == "per_axis")
 
 
@@ -79,7 +94,9 @@ def test_hidden_voxels_of_the_student_are_seen_by_the_teacher_alone(build, scans
     x = batch["global"].clone()
     i, j, k = np.unravel_index(batch["global_hidden"][0, 0].item(), (3, 3, 3))
     x[0, 0, :, 16 * i : 16 * i + 16, 16 * j : 16 * j + 16, 16 * k : 16 * k + 16] += 3
-    assert torch.equal(method._visible({**batch, "global": x}, "global"), method._visible(batch, "global"))
+    assert torch.equal(
+        method._visible({**batch, "global": x}, "global"), method._visible(batch, "global")
+    )
     assert not torch.equal(method._taught(x), method._taught(batch["global"]))
 
 
@@ -98,10 +115,16 @@ def test_each_term_is_a_parameter_and_trains_its_own_head(build, scans, weights,
     terms = method.loss(batch)
     terms["total"].backward()
     assert {h for h in ("decoder", "projector") if with_gradient(getattr(method, h))} == trained
-    assert with_gradient(method.encoder) and with_gradient(method.token) and not with_gradient(method.slow)
+    assert (
+        with_gradient(method.encoder)
+        and with_gradient(method.token)
+        and not with_gradient(method.slow)
+    )
     asked = {t for t, w in zip(("local", "global", "gg", "gl"), weights, strict=True) if w}
     assert asked == {"local", "global", "gg", "gl"} & terms.keys()
-    total = sum(w * terms[t] for t, w in zip(("local", "global", "gg", "gl"), weights, strict=True) if w)
+    total = sum(
+        w * terms[t] for t, w in zip(("local", "global", "gg", "gl"), weights, strict=True) if w
+    )
     assert torch.allclose(terms["total"], total)
 
 
@@ -123,7 +146,9 @@ def test_without_a_centre_the_formula_is_the_papers(build, scans):
     method, batch = made(build, scans, {"centre": None, "teacher_temperature": 0.1})
     method.centre.mean.fill_(5.0).mul_(torch.arange(16))
     logits = method.slow.projector(
-        method._encoded(method.slow, method.slow.encoder.tokens(batch["global"].flatten(0, 1), True))[:, 0]
+        method._encoded(
+            method.slow, method.slow.encoder.tokens(batch["global"].flatten(0, 1), True)
+        )[:, 0]
     )
     assert torch.allclose(method._taught(batch["global"]).flatten(0, 1), (logits / 0.1).softmax(1))
 

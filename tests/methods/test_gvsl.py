@@ -85,7 +85,9 @@ def test_correlation_is_one_for_the_same_image_at_any_contrast_and_by_hand_at_on
         u, v = (f[0, 0, i : i + 3, j : j + 3, k : k + 3].flatten().double() for f in full)
         u, v = u - u.mean(), v - v.mean()
         each.append((u @ v) ** 2 / (u @ u * (v @ v) + 1e-5))
-    assert MODULE.correlation(a, b, 3).item() == pytest.approx(torch.stack(each).mean().item(), rel=1e-3)
+    assert MODULE.correlation(a, b, 3).item() == pytest.approx(
+        torch.stack(each).mean().item(), rel=1e-3
+    )
 
 
 def test_a_ramp_of_slope_s_in_one_channel_costs_a_ninth_of_its_square():
@@ -98,7 +100,9 @@ def test_a_ramp_of_slope_s_in_one_channel_costs_a_ninth_of_its_square():
 def test_views_of_a_scan_are_read_at_the_same_places(build, scans):
     still = {"rotate": 0.0, "zoom": 0.0, "shift": 0.0, "shear": 0.0, "elastic": (0.0, 0.0)}
     _, batch = made(build, scans, still)
-    assert torch.allclose(batch["y"], batch["unit"], atol=1e-5) and not torch.allclose(batch["x"], batch["y"])
+    assert torch.allclose(batch["y"], batch["unit"], atol=1e-5) and not torch.allclose(
+        batch["x"], batch["y"]
+    )
     assert batch["unit"].amin() == 0 and batch["unit"].amax() == 1
     _, moved = made(build, scans)
     assert torch.allclose(moved["y"], MODULE.sampled(moved["unit"], moved["at"]))
@@ -129,25 +133,35 @@ def test_a_scan_is_registered_to_the_next_one_at_its_own_places(build, scans):
 def test_each_term_moves_its_own_heads(build, scans, params, moved):
     method, batch = made(build, scans, params)
     method.loss(batch)["total"].backward()
-    reached = {k.split(".")[0] for k, p in method.named_parameters() if p.grad is not None and p.grad.any()}
+    reached = {
+        k.split(".")[0] for k, p in method.named_parameters() if p.grad is not None and p.grad.any()
+    }
     assert reached & {"affine", "join", "flow", "image"} == moved and "encoder" in reached
 
 
 def test_the_heads_numbers_keep_their_bounds(build):
     method = build("gvsl")
     found = method.bounded(torch.full((1, 15), 9.0))[0]
-    assert found[:3].tolist() == pytest.approx([math.pi / 9] * 3) and found[3:6].tolist() == [0.25] * 3
-    assert found[6:9].tolist() == [9.0] * 3 and found[9:].tolist() == pytest.approx([math.pi / 18] * 6)
+    assert (
+        found[:3].tolist() == pytest.approx([math.pi / 9] * 3) and found[3:6].tolist() == [0.25] * 3
+    )
+    assert found[6:9].tolist() == [9.0] * 3 and found[9:].tolist() == pytest.approx(
+        [math.pi / 18] * 6
+    )
 
 
 def test_a_flow_may_start_near_nothing(build, scans):
     method, batch = made(build, scans, {"small_flow": True, "affine": False})
     terms = method.loss(batch)
-    assert terms["alike"].item() == pytest.approx(terms["before"].item(), abs=1e-3) and terms["rough"] < 1e-6
+    assert (
+        terms["alike"].item() == pytest.approx(terms["before"].item(), abs=1e-3)
+        and terms["rough"] < 1e-6
+    )
 
 
 @pytest.mark.parametrize(
-    ("params", "says"), [({"affine": False, "dense": False}, "both off"), ({"window": 4}, "has no middle")]
+    ("params", "says"),
+    [({"affine": False, "dense": False}, "both off"), ({"window": 4}, "has no middle")],
 )
 def test_refuses_what_registers_nothing(build, params, says):
     with pytest.raises(BenchError, match=says):

@@ -47,7 +47,9 @@ def test_the_paper_has_eight_tasks_in_four_groups():
     assert [p.group for p in sorted(parts, key=lambda p: p.task)] == [1, 2, 3, 2, 2, 4, 1, 1]
 
 
-def test_indifferent_heads_cost_the_logarithm_of_the_classes_and_equal_embeddings_of_the_views(build):
+def test_indifferent_heads_cost_the_logarithm_of_the_classes_and_equal_embeddings_of_the_views(
+    build,
+):
     terms = terms_of(build, 30, torch.ones(30, 2, 4))
     assert terms["task"].item() == pytest.approx(math.log(8), abs=1e-6)  # 2.0794
     assert terms["group"].item() == pytest.approx(math.log(4), abs=1e-6)  # 1.3863
@@ -126,7 +128,9 @@ def test_each_part_reaches_the_encoder_and_its_own_head(build):
     for part, own in heads.items():
         found = gradients(method, method.loss(batch)[part])
         assert any(k.startswith("encoder.") for k in found), part
-        assert {k.split(".")[0] for k in found} == {"encoder", *(o.split(".")[0] for o in own)}, part
+        assert {k.split(".")[0] for k in found} == {"encoder", *(o.split(".")[0] for o in own)}, (
+            part
+        )
         assert all(any(k.startswith(o) for k in found) for o in own), part
         if part in ("task", "group"):
             assert {k.split(".")[1] for k in found if k.startswith("classifiers.")} == {part}
@@ -142,14 +146,20 @@ def test_each_part_reaches_the_encoder_and_its_own_head(build):
 def test_the_image_level_alone_is_simclr_up_to_its_factor(build, mine, theirs):
     hssl = build("hssl", only("image", **mine))
     simclr = build("simclr2d", theirs)
-    assert {k for k in hssl.state_dict() if not k.startswith("decoder.")} == set(simclr.state_dict())
-    simclr.load_state_dict({k: v for k, v in hssl.state_dict().items() if not k.startswith("decoder.")})
+    assert {k for k in hssl.state_dict() if not k.startswith("decoder.")} == set(
+        simclr.state_dict()
+    )
+    simclr.load_state_dict(
+        {k: v for k, v in hssl.state_dict().items() if not k.startswith("decoder.")}
+    )
     batch = batch_of(hssl)
     twin = batch_of(simclr)
     assert torch.equal(batch["views"], twin["views"])
     exact = {"views": batch["views"].double()}
     a, b = hssl.double().loss(exact)["total"], simclr.double().loss(exact)["total"]
-    assert a.item() == pytest.approx(b.item() * 2 / 3, rel=1e-12)  # lambda 1 times the sum over pairs
+    assert a.item() == pytest.approx(
+        b.item() * 2 / 3, rel=1e-12
+    )  # lambda 1 times the sum over pairs
     a.backward()
     b.backward()
     theirs = dict(simclr.named_parameters())
@@ -176,7 +186,10 @@ def test_raw_slices_are_classified_and_restored_where_that_is_asked(build):
 
 
 def data(**over):
-    given = {"dataset": "one", "task": 1, "group": 1}, {"dataset": "two", "task": 8, "group": 4, **over}
+    given = (
+        {"dataset": "one", "task": 1, "group": 1},
+        {"dataset": "two", "task": 8, "group": 4, **over},
+    )
     return [Entry(part="all", **one) for one in given]
 
 
@@ -185,7 +198,9 @@ def test_a_mixture_must_name_the_classes_that_are_learned():
     params.check_data(data())
     for key, word in (("task", "no task class"), ("group", "no group class")):
         lacking = data(**{key: None})
-        with pytest.raises(BenchError, match=f"'two' of the mixture has {word}; state '{key}: N' from 1 to"):
+        with pytest.raises(
+            BenchError, match=f"'two' of the mixture has {word}; state '{key}: N' from 1 to"
+        ):
             params.check_data(lacking)
         CLS.make_params({f"{key}_weight": 0.0}).check_data(lacking)
     for over in ({"task": 9}, {"task": 0}, {"group": 5}):
@@ -231,7 +246,9 @@ def test_learns_every_level_on_unseen_slices(build):
 
     @torch.no_grad()
     def figures():
-        tests = [method.loss(view(method, labelled(method, held_out, s), s)) for s in range(901, 907)]
+        tests = [
+            method.loss(view(method, labelled(method, held_out, s), s)) for s in range(901, 907)
+        ]
         return {k: np.mean([t[k].item() for t in tests]) for k in tests[0]}
 
     before = figures()

@@ -79,7 +79,9 @@ def test_weights_by_hand(build):
 
 def seen(build, mask="centre", **params):
     """Return a method with an adversary, a batch of it, and its decoder's images, wrong by 1."""
-    method = build(NAME, {**WHOLE, "mask": mask, "adversary": 0.25, "adversary_widths": (4, 8), **params})
+    method = build(
+        NAME, {**WHOLE, "mask": mask, "adversary": 0.25, "adversary_widths": (4, 8), **params}
+    )
     batch = batch_of(method)
     made = (batch["y"] + 1).requires_grad_()
     method.decoder = says(made)
@@ -133,7 +135,10 @@ def test_refuses_an_adversary_without_layers_or_with_too_many(build):
     ):
         with pytest.raises(BenchError, match=re.escape(word)):
             build(NAME, params)
-    assert build(NAME, {"adversary": 0.1, "adversary_widths": [4] * 5}).params.head_flops((32, 32, 1)) > 0
+    assert (
+        build(NAME, {"adversary": 0.1, "adversary_widths": [4] * 5}).params.head_flops((32, 32, 1))
+        > 0
+    )
     assert build(NAME).params.head_flops((32, 32, 1)) == 0
 
 
@@ -188,7 +193,9 @@ def test_where_no_pattern_fits_the_nearest_is_taken():
 
 
 def test_one_block_is_a_square_of_its_side_somewhere():
-    holes = torch.stack([squares((32, 16), 1, (0.25, 0.25), 0.25, generator(i)) for i in range(300)])
+    holes = torch.stack(
+        [squares((32, 16), 1, (0.25, 0.25), 0.25, generator(i)) for i in range(300)]
+    )
     assert holes.sum((1, 2)).eq(8 * 4).all()
     assert holes.any(2).sum(1).eq(8).all() and holes.any(1).sum(1).eq(4).all()
     assert holes.any(0).all()  # everywhere, the corners included
@@ -197,7 +204,9 @@ def test_one_block_is_a_square_of_its_side_somewhere():
 def test_blocks_overlap_and_cover_what_is_allowed_at_most():
     for i in range(40):
         few, many = (squares((64, 64), n, (1 / 8, 1 / 4), 0.25, generator(i)) for n in (8, 200))
-        assert few.sum() < 0.2501 * 64**2 < many.sum() + 16**2  # of many, one more would be too much
+        assert (
+            few.sum() < 0.2501 * 64**2 < many.sum() + 16**2
+        )  # of many, one more would be too much
     one = squares((64, 64), 8, (0.25, 0.25), 0.0, generator())
     assert one.sum() == 16**2  # a hole there is in any case
     two = [squares((64, 64), 2, (0.25, 0.25), 1.0, generator(i)).sum().item() for i in range(60)]
@@ -219,7 +228,9 @@ def test_pixels_between_cells_are_on_the_spline():
         for i, value in enumerate(row @ cells):
             at = 1 + phase + 0.25 * i
             k = int(at)
-            assert value.item() == pytest.approx(spline(cells[k - 1 : k + 3].tolist(), at - k), abs=1e-12)
+            assert value.item() == pytest.approx(
+                spline(cells[k - 1 : k + 3].tolist(), at - k), abs=1e-12
+            )
 
 
 @pytest.mark.slow

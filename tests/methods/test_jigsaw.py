@@ -25,14 +25,18 @@ def params(name, **given):
 def test_at_place_s_lies_the_patch_that_the_permutation_names(name, n):
     crop = (24, 30, 24 if name == "jigsaw3d" else 1)
     p = params(name, n=n, permutations=20)
-    scan = Volume(np.stack(np.meshgrid(*map(np.arange, (40, 40, 40)), indexing="ij")).astype(np.float32))
+    scan = Volume(
+        np.stack(np.meshgrid(*map(np.arange, (40, 40, 40)), indexing="ij")).astype(np.float32)
+    )
     rows = [p.read(scan, crop, np.random.default_rng(s))["patches"] for s in range(6)]
     raw = torch.from_numpy(np.stack(rows))
     made = p.views({"patches": raw}, crop, torch.Generator().manual_seed(0))
     orders = p.orders(crop)
     for grid, shuffled, label in zip(raw, made["patches"], made["label"], strict=True):
         assert torch.equal(shuffled, grid[orders[label]])
-        assert torch.equal(shuffled[np.argsort(orders[label])], grid)  # the inverse puts it together again
+        assert torch.equal(
+            shuffled[np.argsort(orders[label])], grid
+        )  # the inverse puts it together again
         # who sees where patches lie names the permutation: their ranks along raster order
         at = shuffled[:, :, 0, 0, 0] - grid[0, :, 0, 0, 0] + 2
         cell = torch.tensor([s // n if s > 1 else 1 for s in crop])
@@ -90,7 +94,9 @@ def test_dropped_units_are_drawn_with_the_views(build, name):
     method = build(name, {"hidden": (300, 100), "dropout": 0.3})
     raw = raw_of(method)
     kept = view(method, raw)["kept"]
-    assert kept.shape == (4, 400) and (kept > 0).float().mean().item() == pytest.approx(0.7, abs=0.05)
+    assert kept.shape == (4, 400) and (kept > 0).float().mean().item() == pytest.approx(
+        0.7, abs=0.05
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,7 +112,9 @@ def test_patches_and_heads_have_the_sizes_of_the_code(name, network, crop, jitte
         method = cls(nets.network(network, "base", 1, 2, crop), cls.make_params({"jitter": jitter}))
     assert method.params.patch(crop) == patch
     assert sum(p.numel() for p in method.head.parameters()) == head
-    assert method.params.voxels_per_sample(crop) == prod(method.params.grid(crop)) * prod(patch)  # forecast
+    assert method.params.voxels_per_sample(crop) == prod(method.params.grid(crop)) * prod(
+        patch
+    )  # forecast
     assert method.params.head_flops(crop) == 2 * (2048 * 1024 + 1024 * 100)
 
 

@@ -22,7 +22,9 @@ def scans():
 
 def test_patches_lie_at_the_corners_and_overlap():
     """On a ramp the corners of a patch say where it lay: .8 of each side, from either end."""
-    ramp = torch.stack(torch.meshgrid(*[torch.arange(n) + 0.5 for n in (48, 48, 48)], indexing="ij"))[None]
+    ramp = torch.stack(
+        torch.meshgrid(*[torch.arange(n) + 0.5 for n in (48, 48, 48)], indexing="ij")
+    )[None]
     params = CODE.make_params({"scale": (1.0, 1.0), "flip": 0.0, "strong": 0.0, "blur": 0.0})
     found = params.views({"source": ramp}, (32, 32, 32), torch.Generator())["patches"][0]
     assert found.shape == (8, 3, 16, 16, 16)
@@ -34,7 +36,9 @@ def test_patches_lie_at_the_corners_and_overlap():
 
 
 def test_smaller_patches_stay_within():
-    ramp = torch.stack(torch.meshgrid(*[torch.arange(n) + 0.5 for n in (48, 48, 48)], indexing="ij"))[None]
+    ramp = torch.stack(
+        torch.meshgrid(*[torch.arange(n) + 0.5 for n in (48, 48, 48)], indexing="ij")
+    )[None]
     params = CODE.make_params({"flip": 0.0, "strong": 0.0, "blur": 0.0})
     g = torch.Generator().manual_seed(0)
     patches = params.views({"source": ramp.repeat(40, 1, 1, 1, 1)}, (32, 32, 32), g)["patches"]
@@ -49,7 +53,9 @@ def test_montages_hold_the_patches_in_their_cells():
     patches = torch.arange(8.0).view(8, 1, 1, 1, 1, 1).expand(8, 3, 2, 2, 2, 2)
     made = MODULE.montage(patches, (2, 2, 2))
     assert made.shape == (3, 2, 4, 4, 4)
-    assert [made[0, 0, 2 * i, 2 * j, 2 * k].item() for i, j, k in product((0, 1), repeat=3)] == list(range(8))
+    assert [
+        made[0, 0, 2 * i, 2 * j, 2 * k].item() for i, j, k in product((0, 1), repeat=3)
+    ] == list(range(8))
     assert MODULE.montage(patches[:6], (3, 2, 1)).shape == (3, 2, 6, 4, 2)
 
 

@@ -25,7 +25,9 @@ def slices(method, batch):
 
 
 def trained(method):
-    return {n.split(".")[0] for n, p in method.named_parameters() if p.grad is not None and p.grad.any()}
+    return {
+        n.split(".")[0] for n, p in method.named_parameters() if p.grad is not None and p.grad.any()
+    }
 
 
 def test_a_slice_is_a_unit_vector_of_each_map_averaged_in_plane():
@@ -41,7 +43,9 @@ def test_a_slice_is_a_unit_vector_of_each_map_averaged_in_plane():
 @pytest.mark.parametrize(("ratio", "count", "masked"), [(0.1, 8, 1), (0.1, 64, 7), (0.5, 8, 4)])
 def test_both_views_lose_the_same_slices_rounded_up(ratio, count, masked):
     params = CODE.make_params({"mask_ratio": ratio, "slices": count})
-    made = params.views({"crop": torch.rand(50, 1, 4, 4, 64)}, (4, 4, 64), torch.Generator().manual_seed(0))
+    made = params.views(
+        {"crop": torch.rand(50, 1, 4, 4, 64)}, (4, 4, 64), torch.Generator().manual_seed(0)
+    )
     assert made["masked"].shape == (50, count) and masked == ceil(ratio * count)
     assert (made["masked"].sum(1) == masked).all()
     assert len(made["masked"].unique(dim=0)) > 7 and made["masked"].any(0).float().mean() > 0.9
@@ -71,7 +75,13 @@ def test_all_weights_together_are_their_sum_and_in_turn_one_third_of_the_run_eac
     expected = 2 * terms["intra"] + 3 * terms["mask"] + 0.5 * terms["inter"]
     assert terms["total"].item() == pytest.approx(expected.item(), rel=1e-6)
     method, batch = made(build, {**weights, "in_turn": True})
-    for progress, name in ((0.0, "intra"), (0.3, "intra"), (0.4, "mask"), (0.7, "inter"), (1.0, "inter")):
+    for progress, name in (
+        (0.0, "intra"),
+        (0.3, "intra"),
+        (0.4, "mask"),
+        (0.7, "inter"),
+        (1.0, "inter"),
+    ):
         method.progress.fill_(progress)
         terms = method.loss(batch)
         expected = weights[f"{name}_weight"] * terms[name].item()
@@ -83,7 +93,10 @@ def test_volumes_and_slices_are_clustered_and_a_mirrored_views_slices_face_their
     batch["flipped"] = torch.tensor([[False, True], [False, False], [True, True], [True, False]])
     s = slices(method, batch)
     v = functional.normalize(method.transformer(s + method.places).mean(1), dim=1)
-    rows = [row.flip(0) if there else row for row, there in zip(s, batch["flipped"].flatten(), strict=True)]
+    rows = [
+        row.flip(0) if there else row
+        for row, there in zip(s, batch["flipped"].flatten(), strict=True)
+    ]
     unit = functional.normalize(torch.stack(rows), dim=2)
     terms = method.loss(batch)
     inter, _ = method.clusters["inter"](v[::2], v[1::2])
@@ -101,11 +114,15 @@ def test_masked_slices_are_told_from_the_others_alone(build):
     hidden = batch["masked"].repeat_interleave(2, 0)
     told = method.restore(method.mixed(torch.where(hidden[..., None], method.token, s)))
     errors = (told - s).square().mean(2)
-    assert method.loss(batch)["mask"].item() == pytest.approx(errors[hidden].mean().item(), rel=1e-5)
+    assert method.loss(batch)["mask"].item() == pytest.approx(
+        errors[hidden].mean().item(), rel=1e-5
+    )
     everywhere, _ = made(build, {"mask_ratio": 0.5, "mask_on": "all"})
     assert everywhere.loss(batch)["mask"].item() == pytest.approx(errors.mean().item(), rel=1e-5)
     method.token.data += 1
-    assert method.loss(batch)["mask"].item() != pytest.approx(errors[hidden].mean().item(), rel=1e-5)
+    assert method.loss(batch)["mask"].item() != pytest.approx(
+        errors[hidden].mean().item(), rel=1e-5
+    )
     method.transformer, method.restore = torch.nn.Identity(), torch.nn.Identity()
     method.places.zero_()
     method.params = method.make_params({"mask_on": "all"})

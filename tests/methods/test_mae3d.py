@@ -51,8 +51,11 @@ def test_the_encoders_last_norm_is_left_out_unless_asked_for(build):
     for wanted in (False, True):
         method = build("mae3d", {"encoder_norm": wanted})
         method.loss(batch_of(method))["total"].backward()
-        grads = [p.grad for k, p in method.encoder.named_parameters() if ".norm." in f".{k}" and
-                 k.startswith("vit.norm")]  # fmt: skip
+        grads = [
+            p.grad
+            for k, p in method.encoder.named_parameters()
+            if ".norm." in f".{k}" and k.startswith("vit.norm")
+        ]
         assert grads and all((g is not None) is wanted for g in grads)
 
 

@@ -91,7 +91,9 @@ def test_both_views_ask_where_it_is_symmetric(build):
     batch = batch_of(method)
     back = {**batch, "views": batch["views"].flip(1)}
     there, again, summed = method.loss(batch), method.loss(back), both.loss(batch)
-    assert summed["total"].item() == pytest.approx((there["total"] + again["total"]).item(), rel=1e-6)
+    assert summed["total"].item() == pytest.approx(
+        (there["total"] + again["total"]).item(), rel=1e-6
+    )
     expected = torch.cat([keys_of(method, batch["views"][:, i]) for i in (0, 1)])
     both.after_step(0.0)
     assert torch.allclose(both.queue.keys, expected, atol=1e-6)  # the first view's keys first
@@ -128,7 +130,9 @@ def stepped(method, batch, parts=1):
     from bench.train.parallel import together
 
     rows = len(batch["order"]) // distributed.size()
-    mine = {k: v[distributed.rank() * rows : (distributed.rank() + 1) * rows] for k, v in batch.items()}
+    mine = {
+        k: v[distributed.rank() * rows : (distributed.rank() + 1) * rows] for k, v in batch.items()
+    }
     together(method)
     total = method.loss(mine)["total"]
     total.backward()

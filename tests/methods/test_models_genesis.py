@@ -54,7 +54,9 @@ def test_a_crop_is_painted_around_or_inside_or_not_as_often_as_released(build):
 @pytest.mark.parametrize(("rate", "share"), [("local_rate", 0.5), ("nonlinear_rate", 0.9)])
 def test_shuffling_and_curves_are_as_often_as_released(build, rate, share):
     method = build(NAME, {**STILL, rate: share, "windows": 100, "scale_unit": "none"})
-    batch = view(method, {"crop": torch.rand(3_000, 1, 20, 4, 4, generator=torch.Generator().manual_seed(1))})
+    batch = view(
+        method, {"crop": torch.rand(3_000, 1, 20, 4, 4, generator=torch.Generator().manual_seed(1))}
+    )
     changed = (batch["x"] != batch["y"]).flatten(1).any(1).double().mean().item()
     assert changed == pytest.approx(share, abs=0.03)
     assert getattr(method.Params(), rate) == share
@@ -97,7 +99,9 @@ def test_loss_of_a_constant_is_its_mean_square_over_all_voxels(build):
     assert terms["total"].item() == pytest.approx(1 / 12, abs=2e-3)
     assert terms["total"].item() == pytest.approx(((y - 0.5) ** 2).mean().item(), rel=1e-5)
     assert terms["chance"] == terms["total"]  # an untrained sigmoid, by hand
-    assert terms["flat"].item() == pytest.approx(y.flatten(1).var(1, correction=0).mean().item(), rel=1e-4)
+    assert terms["flat"].item() == pytest.approx(
+        y.flatten(1).var(1, correction=0).mean().item(), rel=1e-4
+    )
 
 
 def test_loss_by_hand(build):
@@ -110,10 +114,7 @@ def test_loss_by_hand(build):
     terms = method.loss({"x": x, "y": y})
     values = {k: v.item() for k, v in terms.items()}
     flat = 3 / 16 / 2
-    expected = {
-        "total": (0.64 + 7 * 0.04) / 8, "copied": 0.25 / 8, "flat": flat,
-        "chance": 0.25,
-    }  # fmt: skip
+    expected = {"total": (0.64 + 7 * 0.04) / 8, "copied": 0.25 / 8, "flat": flat, "chance": 0.25}
     assert values == pytest.approx(expected, abs=1e-6)
 
 
@@ -125,7 +126,9 @@ def test_mask_only_counts_and_trains_changed_voxels_alone(build):
     made = torch.full_like(y, 0.3).requires_grad_()
     method.encoder, method.decoder = nn.Identity(), says(made)
     terms = method.loss({"x": x, "y": y})
-    assert terms["total"].item() == pytest.approx(0.09 / 2)  # the second crop has nothing to restore
+    assert terms["total"].item() == pytest.approx(
+        0.09 / 2
+    )  # the second crop has nothing to restore
     terms["total"].backward()
     assert torch.equal(made.grad != 0, x != y)
 
@@ -137,7 +140,9 @@ def test_a_constant_crop_is_drawn_again(build):
     flat = {}
     for tries in (1, 30):
         params = cls.make_params({"tries": tries})
-        crops = [params.read(scan, (16, 16, 16), np.random.default_rng(i))["crop"] for i in range(60)]
+        crops = [
+            params.read(scan, (16, 16, 16), np.random.default_rng(i))["crop"] for i in range(60)
+        ]
         flat[tries] = np.mean([c.std() == 0 for c in crops])
     assert flat[1] > 0.7 and flat[30] < 0.1
     empty = cls.Params().read(Volume(0 * image), (16, 16, 16), np.random.default_rng(0))["crop"]
@@ -166,7 +171,9 @@ def test_crops_of_too_much_tissue_are_drawn_again():
     scan, tissue = Volume(image), {}
     for name, given in (("any", {}), ("lung", {"lung_filter": 0.15, "tries": 60})):
         params = cls.make_params(given)
-        crops = [params.read(scan, (16, 16, 16), np.random.default_rng(i))["crop"] for i in range(60)]
+        crops = [
+            params.read(scan, (16, 16, 16), np.random.default_rng(i))["crop"] for i in range(60)
+        ]
         assert {c.shape for c in crops} == {(1, 16, 16, 16)}
         tissue[name] = np.mean([(c >= 0.425).mean() > 0.15 for c in crops])
     assert tissue["any"] > 0.7 and tissue["lung"] < 0.1

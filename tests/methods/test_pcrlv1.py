@@ -32,7 +32,9 @@ def spied(method, monkeypatch):
     contrasted, squared = method.contrasted, MODULE.squared
     method.contrasted = lambda found: pairs.extend(found) or contrasted(found)
     method.decoder.register_forward_pre_hook(lambda module, given: read.append(given))
-    monkeypatch.setattr(MODULE, "squared", lambda *given: errors.append(squared(*given)) or errors[-1])
+    monkeypatch.setattr(
+        MODULE, "squared", lambda *given: errors.append(squared(*given)) or errors[-1]
+    )
     return pairs, read, errors
 
 
@@ -60,7 +62,10 @@ def test_clean_crops_are_scaled_together_and_nothing_else_where_all_is_off(build
     method, batch = made(build, CLEAN)
     raw = raw_of(method)["pair"]
     assert torch.allclose(batch["x"], batch["clean"], atol=1e-4)
-    assert batch["clean"].flatten(1).amin(1).eq(0).all() and batch["clean"].flatten(1).amax(1).eq(1).all()
+    assert (
+        batch["clean"].flatten(1).amin(1).eq(0).all()
+        and batch["clean"].flatten(1).amax(1).eq(1).all()
+    )
     a, b = raw.flatten(1), batch["clean"].flatten(1)
     low, high = a.amin(1, keepdim=True), a.amax(1, keepdim=True)
     assert torch.allclose(b * (high - low) + low, a, atol=1e-5)
@@ -89,7 +94,8 @@ def test_the_larger_share_is_the_own_and_all_rows_have_the_same(build):
 
 def test_rows_are_mixed_with_those_of_an_order():
     rows = torch.tensor([1.0, 10.0, 100.0])[:, None]
-    found = MODULE.mixed_up(rows, torch.tensor([0.5, 0.9, 0.1]), torch.tensor(0.75))  # with rows 2, 0, 1
+    # with rows 2, 0, 1
+    found = MODULE.mixed_up(rows, torch.tensor([0.5, 0.9, 0.1]), torch.tensor(0.75))
     assert found[:, 0].tolist() == [25.75, 7.75, 77.5]
 
 
@@ -104,7 +110,9 @@ def test_queries_are_contrasted_with_keys_of_mixed_crops_and_with_mixed_keys(bui
     assert torch.allclose(query, MODULE.embedded(method, x[:, 0])[0])
     assert torch.allclose(other, MODULE.embedded(method.slow, x[:, 1])[0])
     assert torch.allclose(mixed, 0.7 * key + 0.3 * key[batch["order"].argsort()])
-    assert torch.allclose(read[2][0], 0.8 * x[:, 0] + 0.2 * x[:, 1])  # what a decoder of the image reads
+    assert torch.allclose(
+        read[2][0], 0.8 * x[:, 0] + 0.2 * x[:, 1]
+    )  # what a decoder of the image reads
 
 
 @pytest.mark.parametrize(
@@ -133,14 +141,22 @@ def test_of_a_share_of_one_mixed_maps_are_the_querys_own(build, monkeypatch):
     _, _, errors = spied(method, monkeypatch)
     method.loss(shared(batch, 1.0, 1.0, 1.0))
     hybrid, plain, mixed_hybrid, mixed = (e.item() for e in errors)
-    assert hybrid == pytest.approx(plain, abs=1e-6) and mixed_hybrid == pytest.approx(mixed, abs=1e-6)
+    assert hybrid == pytest.approx(plain, abs=1e-6) and mixed_hybrid == pytest.approx(
+        mixed, abs=1e-6
+    )
     errors.clear()
     method.loss(shared(batch, 0.5, 1.0, 0.5))
-    assert errors[2].item() != pytest.approx(mixed, abs=1e-5) and errors[3].item() == pytest.approx(mixed)
+    assert errors[2].item() != pytest.approx(mixed, abs=1e-5) and errors[3].item() == pytest.approx(
+        mixed
+    )
 
 
-@pytest.mark.parametrize(("kind", "moved"), [("channel", [True] * 2 + [False] * 2), ("none", [False] * 4)])
-def test_the_code_reaches_turned_targets_alone_and_through_attention(build, monkeypatch, kind, moved):
+@pytest.mark.parametrize(
+    ("kind", "moved"), [("channel", [True] * 2 + [False] * 2), ("none", [False] * 4)]
+)
+def test_the_code_reaches_turned_targets_alone_and_through_attention(
+    build, monkeypatch, kind, moved
+):
     method, batch = made(build, {"attention": kind})
     pairs, _, errors = spied(method, monkeypatch)
     for code in (batch["code"], 1 - batch["code"]):
@@ -156,7 +172,9 @@ def test_attention_weighs_the_last_map_of_both_encoders_each_by_its_own_code(bui
     (_, hybrid), (_, plain) = read
     fast, slow = (s.encoder(batch["x"][:, i]) for i, s in enumerate((method, method.slow)))
     one, two = method.attention(batch["code"]).sigmoid()[..., None, None, None].unbind(1)
-    assert torch.allclose(plain[-1], fast[-1] * one, atol=1e-6) and torch.allclose(plain[0], fast[0])
+    assert torch.allclose(plain[-1], fast[-1] * one, atol=1e-6) and torch.allclose(
+        plain[0], fast[0]
+    )
     assert torch.allclose(hybrid[-1], 0.6 * fast[-1] * one + 0.4 * slow[-1] * two, atol=1e-6)
     assert torch.allclose(hybrid[0], 0.6 * fast[0] + 0.4 * slow[0], atol=1e-6)
 
@@ -165,7 +183,9 @@ def test_attention_weighs_the_last_map_of_both_encoders_each_by_its_own_code(bui
 def test_a_step_queues_its_keys_and_then_moves_the_copy(build, monkeypatch, queued, kept):
     method, batch = made(build, {"queued": queued, "momentum": 0.75, "queue": 16})
     asked, rows, cosines = [], len(batch["x"]), MODULE.queue_cosines
-    monkeypatch.setattr(MODULE, "queue_cosines", lambda *given: asked.append(given) or cosines(*given))
+    monkeypatch.setattr(
+        MODULE, "queue_cosines", lambda *given: asked.append(given) or cosines(*given)
+    )
     before, encoder = method.queue.keys.clone(), deepcopy(method.slow.encoder)
     with torch.no_grad():
         for p in method.encoder.parameters():
@@ -173,11 +193,16 @@ def test_a_step_queues_its_keys_and_then_moves_the_copy(build, monkeypatch, queu
     method.loss(batch)
     assert torch.equal(method.queue.keys, before) and method.queue.at == 0
     pairs = [torch.nn.functional.normalize(key, dim=1) for _, key, _ in asked]
-    for number, (_, _, vectors) in enumerate(asked):  # the code's keys are negatives of the next contrast
+    for number, (_, _, vectors) in enumerate(
+        asked
+    ):  # the code's keys are negatives of the next contrast
         own = rows * number if queued == "all" else 0
         assert torch.allclose(vectors, later(pairs, before, own), atol=1e-6)
     method.after_step(0.0)
-    assert method.queue.at == kept * rows % 16 and (method.queue.notes[: kept * rows] >= 0).any(1).all()
+    assert (
+        method.queue.at == kept * rows % 16
+        and (method.queue.notes[: kept * rows] >= 0).any(1).all()
+    )
     assert torch.allclose(method.queue.keys, later(pairs, before, kept * rows), atol=1e-6)
     three = (m.parameters() for m in (method.slow.encoder, encoder, method.encoder))
     for p, q, r in zip(*three, strict=True):
@@ -211,7 +236,8 @@ def test_noise_contrast_without_the_number_of_samples_is_refused():
 
 def test_hands_over_the_encoder_and_the_decoder_where_it_is_asked_for(build):
     found = [
-        {k.split(".")[0] for k in build("pcrlv1", {"transfer": t}).transfer()} for t in ("encoder", "all")
+        {k.split(".")[0] for k in build("pcrlv1", {"transfer": t}).transfer()}
+        for t in ("encoder", "all")
     ]
     assert found == [{"encoder"}, {"encoder", "decoder"}]
 
@@ -228,7 +254,9 @@ def stepped(method, batch):
     from bench.train.parallel import together
 
     rows = len(batch["x"]) // distributed.size()
-    mine = {k: v[distributed.rank() * rows : (distributed.rank() + 1) * rows] for k, v in batch.items()}
+    mine = {
+        k: v[distributed.rank() * rows : (distributed.rank() + 1) * rows] for k, v in batch.items()
+    }
     together(method)
     total = method.loss(mine)["total"]
     total.backward()

@@ -32,8 +32,16 @@ def test_loss_is_the_mean_over_places_of_both_directions(build):
     drawn = torch.randn(2, 4, 32, 2, 2, 2)
     method.projector, method.slow.projector = Gives(drawn[0]), Gives(drawn[1])
     a, b = (d / d.norm(dim=1, keepdim=True) for d in drawn)
-    by_hand = sum((a[n, :, i, j, k] - b[n, :, i, j, k]).square().sum() for n in range(4)
-                  for i in range(2) for j in range(2) for k in range(2)) / 32  # fmt: skip
+    by_hand = (
+        sum(
+            (a[n, :, i, j, k] - b[n, :, i, j, k]).square().sum()
+            for n in range(4)
+            for i in range(2)
+            for j in range(2)
+            for k in range(2)
+        )
+        / 32
+    )
     assert method.loss(batch)["total"].item() == pytest.approx(2 * by_hand.item(), rel=1e-5)
     method.projector = Gives(7.5 * drawn[0])
     assert method.loss(batch)["total"].item() == pytest.approx(2 * by_hand.item(), rel=1e-5)
@@ -59,13 +67,15 @@ def inner(one, two):
     return (one - two).abs().amax(1)[:, 2:6, 2:6, 2:6]
 
 
-def test_aligned_features_of_read_and_augmented_views_come_from_the_same_voxels(build, tiny_network):
+def test_aligned_features_of_read_and_augmented_views_come_from_the_same_voxels(
+    build, tiny_network
+):
     assert inner(*places(build, tiny_network)).max() < 1e-3
 
 
 @pytest.mark.parametrize(
     "wrong", [{"coordinates": "literal"}, {"align_flip": False}, {"align_crop": False}]
-)  # fmt: skip
+)
 def test_without_a_part_of_the_alignment_they_do_not(build, tiny_network, wrong):
     assert inner(*places(build, tiny_network, wrong)).mean() > 1
 
@@ -76,7 +86,9 @@ def test_an_ablation_leaves_out_the_transformation_with_its_aligner(build, tiny_
 
 
 def test_ablations_change_what_they_name_and_nothing_else(build):
-    full, still, whole = (build("pgl", p) for p in ({}, {"use_flip": False}, {"use_crop_scale": False}))
+    full, still, whole = (
+        build("pgl", p) for p in ({}, {"use_flip": False}, {"use_crop_scale": False})
+    )
     a, b, c = (batch_of(m) for m in (full, still, whole))
     assert a["flipped"].any() and not b["flipped"].any() and c["flipped"].any()
     assert torch.equal(a["start"], b["start"]) and torch.equal(a["size"], b["size"])

@@ -39,7 +39,9 @@ def test_pairs_are_the_first_half_of_one_and_the_second_half_of_the_other(build,
     method, batch = made(build, scans)
     x, part = method.tokens(batch["crop"]), method.part
     rows = [torch.cat([x[:, i, :part], x[:, j, part:]], 1) for i in range(8) for j in range(8)]
-    expected, right = classified(method.relative(torch.stack(rows, 1)), method.offset.flatten().expand(2, -1))
+    expected, right = classified(
+        method.relative(torch.stack(rows, 1)), method.offset.flatten().expand(2, -1)
+    )
     terms = method.loss(batch)
     assert terms["relative"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert terms["placed"].item() == pytest.approx(right.item()) and terms["chance"].item() == 0.125
@@ -81,7 +83,8 @@ def test_a_vit_knows_no_place_unless_it_may(build):
 
 
 @pytest.mark.parametrize(
-    ("crop", "params", "says"), [((16, 16, 16), {}, "a single token"), ((32, 32, 32), {"level": 9}, "0 to 4")]
+    ("crop", "params", "says"),
+    [((16, 16, 16), {}, "a single token"), ((32, 32, 32), {"level": 9}, "0 to 4")],
 )
 def test_refuses_maps_without_places(build, crop, params, says):
     with pytest.raises(BenchError, match=says):

@@ -20,13 +20,23 @@ BOTH, ENCODER = {"encoder", "decoder"}, {"encoder"}
         ("simclr2d", {}, RESNET, {"projector": 329_344}),  # 512 - 512 - 128, a batch norm between
         ("simclr2d", {"batch_norm": False, "proj_layers": 3}, RESNET, {"projector": 590_976}),
         # five levels of 64, 64, 128, 256 and 512 channels to 128 each; 640 - 512 - 128; 8 and 4 classes
-        ("hssl", {}, RESNET, {"pyramid": 131_712, "projector": 393_856, "classifiers": 5_128 + 2_564}),
+        (
+            "hssl",
+            {},
+            RESNET,
+            {"pyramid": 131_712, "projector": 393_856, "classifiers": 5_128 + 2_564},
+        ),
         # a dense layer to 1024, a GRU, and a dense layer for each of two rows and of one
         ("cpc3d", {}, TALEB, {"code": 263_168, "context": 984_576, "predict": 2 * 263_168}),
         ("cpc3d", {"skip_row": True}, TALEB, {"predict": 263_168}),
         ("pgl", {}, PGL, {"projector": 9_449_728, "predictor": 2_109_696}),
         ("mae3d", {}, ("unetr", "small", 1, 14, (96, 96, 96)), {"encoder": 6_159_936}),
-        ("mae3d", {}, ("unetr", "base", 1, 14, (96, 96, 96)), {"encoder": 88_340_736, "decoder": 27_813_888}),
+        (
+            "mae3d",
+            {},
+            ("unetr", "base", 1, 14, (96, 96, 96)),
+            {"encoder": 88_340_736, "decoder": 27_813_888},
+        ),
     ],
 )
 def test_heads_have_the_published_number_of_parameters(name, params, network, sizes):
@@ -66,14 +76,20 @@ def test_hands_over_the_parts_that_are_asked_for(build, name, params, parts):
         ("supervised", {"labels": "intensity"}, (2, 1), 4),
     ],
 )
-def test_the_decoder_gives_as_many_channels_as_are_restored_or_told_apart(name, params, asked, channels):
+def test_the_decoder_gives_as_many_channels_as_are_restored_or_told_apart(
+    name, params, asked, channels
+):
     assert registry.load("method", name).make_params(params).out_channels(*asked) == channels
 
 
 @pytest.mark.parametrize(
     ("name", "params", "words"),
     [
-        ("hssl", {f"{p}_weight": 0.0 for p in ("image", "task", "group", "rec")}, "nothing to learn"),
+        (
+            "hssl",
+            {f"{p}_weight": 0.0 for p in ("image", "task", "group", "rec")},
+            "nothing to learn",
+        ),
         ("hssl", {"task_weight": -1.0}, "0 or more"),
         ("inpainting2d", {"ring": 4}, "ring belongs to mask 'centre'"),
         ("inpainting2d", {"mask": "centre", "ring": 8}, "empty"),

@@ -7,7 +7,8 @@ from bench.conformance.test_processes import *  # noqa: F403
 from bench.conformance.test_processes import Trial, assert_alike, trained
 
 CONFORMANCE = [Trial(name) for name in registry.names("method")]
-OTHERS = [("voco", {"variant": "v2"}), ("voco", {"variant": "nnssl"})]  # whose losses gather in another way
+# whose losses gather in another way
+OTHERS = [("voco", {"variant": "v2"}), ("voco", {"variant": "nnssl"})]
 
 
 @pytest.fixture

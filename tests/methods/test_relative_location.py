@@ -26,7 +26,9 @@ def params(name, **given):
 
 def places(shape, shift=0.0):
     """Return a volume whose three channels say where a voxel lies."""
-    return Volume(np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij")).astype(np.float32) + shift)
+    return Volume(
+        np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij")).astype(np.float32) + shift
+    )
 
 
 def offsets(name):
@@ -47,24 +49,34 @@ def test_a_class_says_which_way_a_query_lies_from_the_middle(name):
         assert sorted(made["label"].tolist()) == list(range(len(way)))
         gap = corner[1:] - corner[0] - cell * np.array([way[c] for c in made["label"]])
         assert np.abs(gap).max() in (1, 2) and (gap[:, cell == 1] == 0).all()
-    assert [tuple(-s for s in w) for w in way] == way[::-1]  # seen the other way round: the opposite class
+    assert [tuple(-s for s in w) for w in way] == way[
+        ::-1
+    ]  # seen the other way round: the opposite class
 
 
 @both
 def test_every_class_is_asked_alike_often(name):
     p, scan = params(name), places((31, 30, 30))
     drawn = [p.read(scan, CROPS[name], np.random.default_rng(s))["label"][0] for s in range(400)]
-    assert np.bincount(drawn).min() > 400 / len(offsets(name)) / 3 and len(set(drawn)) == len(offsets(name))
+    assert np.bincount(drawn).min() > 400 / len(offsets(name)) / 3 and len(set(drawn)) == len(
+        offsets(name)
+    )
 
 
 @pytest.mark.parametrize(("place", "first"), [("random", (0, 20)), ("corner", (0, 2))])
 @both
 def test_the_grid_lies_anywhere_or_begins_at_the_first_voxel(name, place, first):
     p = params(name, place=place, queries_per_image=8)
-    middle = [p.read(places((48, 24, 29)), CROPS[name], np.random.default_rng(s))["patches"][0, :, 0, 0, 0]
-              for s in range(60)]  # fmt: skip
+    middle = [
+        p.read(places((48, 24, 29)), CROPS[name], np.random.default_rng(s))["patches"][
+            0, :, 0, 0, 0
+        ]
+        for s in range(60)
+    ]
     low, high = np.min(middle, 0), np.max(middle, 0)
-    assert (low[0], high[0]) == pytest.approx((10 + first[0], 10 + first[1]), abs=3 * (place == "random"))
+    assert (low[0], high[0]) == pytest.approx(
+        (10 + first[0], 10 + first[1]), abs=3 * (place == "random")
+    )
     assert (low[1], high[1]) == (8, 10)
     if name == "rpl2d":
         assert high[2] - low[2] > 20  # which slice is drawn in either case
@@ -85,14 +97,18 @@ def oracle(method, relative):
 
 @pytest.mark.parametrize(("relative", "low", "high"), [(True, 0.0, 0.2), (False, 1.0, 1.0)])
 @both
-def test_beside_anothers_middle_only_absolute_places_are_still_named(build, name, relative, low, high):
+def test_beside_anothers_middle_only_absolute_places_are_still_named(
+    build, name, relative, low, high
+):
     crop = (96, 96, 96 if name == "rpl3d" else 1)
     network = nets.network(NETWORKS[name], "tiny", 3, 2, crop)
     method = build(name, {"place": "corner", "jitter": 2, "queries_per_image": 8}, network=network)
     oracle(method, relative)
     # scans lie far from each other where only the relation is looked at, and at one place where it is not
     scans = [places(crop, 500.0 * i * relative) for i in range(4)]
-    rows = [method.params.read(scan, crop, np.random.default_rng(i)) for i, scan in enumerate(scans)]
+    rows = [
+        method.params.read(scan, crop, np.random.default_rng(i)) for i, scan in enumerate(scans)
+    ]
     raw = {k: torch.from_numpy(np.stack([r[k] for r in rows])) for k in rows[0]}
     terms = method.loss(view(method, raw))
     assert terms["accuracy"] == 1 and low <= terms["alone"] <= high
@@ -100,7 +116,8 @@ def test_beside_anothers_middle_only_absolute_places_are_still_named(build, name
 
 
 @pytest.mark.parametrize(
-    ("origin", "of"), [([0, 1, 0, 1], [2, 3, 0, 1]), ([0, 0, 1, 0], [1, 3, 2, 0]), (None, [1, 2, 3, 0])]
+    ("origin", "of"),
+    [([0, 1, 0, 1], [2, 3, 0, 1]), ([0, 0, 1, 0], [1, 3, 2, 0]), (None, [1, 2, 3, 0])],
 )
 def test_another_middle_is_the_next_of_the_same_origin(origin, of):
     origin = None if origin is None else torch.tensor(origin)
@@ -137,7 +154,9 @@ def test_dropped_units_are_drawn_with_the_views(build, name):
     method = build(name, {"hidden": (300, 100), "dropout": 0.3, "queries_per_image": 3})
     raw = raw_of(method)
     kept = view(method, raw)["kept"]
-    assert kept.shape == (4, 3, 400) and (kept > 0).float().mean().item() == pytest.approx(0.7, abs=0.03)
+    assert kept.shape == (4, 3, 400) and (kept > 0).float().mean().item() == pytest.approx(
+        0.7, abs=0.03
+    )
     assert not torch.equal(view(method, raw, 1)["kept"], kept)
     assert build(name, {"dropout": 0.0}).params.kept(2, 1, torch.Generator()).all()
 
@@ -202,7 +221,13 @@ def test_refuses_grids_that_do_not_fit(given, crop, recipe, says):
 @pytest.mark.parametrize(
     ("name", "given", "network", "crop", "says"),
     [
-        ("rpl3d", {}, "taleb_unet3d", (96, 96, 96), r"patches of crops of \(96, 96, 96\) \(n 3, jitter 2\)"),
+        (
+            "rpl3d",
+            {},
+            "taleb_unet3d",
+            (96, 96, 96),
+            r"patches of crops of \(96, 96, 96\) \(n 3, jitter 2\)",
+        ),
         ("rpl3d", {}, "unetr", (96, 96, 96), "whole crops alone"),
         ("rpl2d", {"queries_per_image": 9}, "unet2d", (96, 96, 1), "there are 8 places"),
     ],

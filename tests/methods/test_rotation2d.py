@@ -35,8 +35,12 @@ def test_one_turn_each_is_drawn_alike_often_and_told(build):
     for seed in range(100):
         batch = view(method, raw, seed)
         assert batch["views"].shape == (4, 1, 1, 32, 32, 1)
-        back = torch.stack([torch.rot90(v, -int(k), (1, 2)) for v, k in
-                            zip(batch["views"][:, 0], batch["label"][:, 0], strict=True)])  # fmt: skip
+        back = torch.stack(
+            [
+                torch.rot90(v, -int(k), (1, 2))
+                for v, k in zip(batch["views"][:, 0], batch["label"][:, 0], strict=True)
+            ]
+        )
         assert torch.equal(back, raw["crop"])
         counts += torch.bincount(batch["label"].flatten(), minlength=4)
     assert counts.sum() == 400 and counts.min() > 70
@@ -55,8 +59,11 @@ def test_mirroring_is_left_to_right_alone(build):
     raw = raw_of(method)
     assert torch.equal(view(method, raw)["views"][:, 0], raw["crop"].flip(2))
     some = build("rotation2d", {"augment": False, "mirror": 0.5})
-    seen = {bool(torch.equal(v, c)) for s in range(5) for v, c in
-            zip(view(some, raw, s)["views"][:, 0], raw["crop"], strict=True)}  # fmt: skip
+    seen = {
+        bool(torch.equal(v, c))
+        for s in range(5)
+        for v, c in zip(view(some, raw, s)["views"][:, 0], raw["crop"], strict=True)
+    }
     assert seen == {True, False}
 
 
@@ -72,7 +79,9 @@ def test_loss_of_a_head_that_says_nothing_is_the_logarithm_of_four(build):
 def test_loss_is_the_mean_over_slices_and_turns(build):
     method = build("rotation2d")
     batch = batch_of(method)
-    said = torch.stack([method.head(method.encoder.embed(batch["views"][:, k])) for k in range(4)], 1)
+    said = torch.stack(
+        [method.head(method.encoder.embed(batch["views"][:, k])) for k in range(4)], 1
+    )
     expected = -said.log_softmax(2)[:, range(4), range(4)].mean()
     assert method.loss(batch)["total"].item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -92,9 +101,11 @@ def test_empty_slices_are_drawn_again_and_the_fullest_is_taken_in_the_end():
     half, scan = params({"foreground": 0.5}), Volume(ramp)
     share = [
         half.read(scan, (32, 32, 1), np.random.default_rng(s))["crop"].sum() for s in range(40)
-    ]  # fmt: skip
+    ]
     assert np.mean(share) > 25  # the fullest of eight; of one it would be 15.5
-    empty = params().read(Volume(np.zeros((1, 32, 32, 4), np.float32)), (32, 32, 1), np.random.default_rng(0))
+    empty = params().read(
+        Volume(np.zeros((1, 32, 32, 4), np.float32)), (32, 32, 1), np.random.default_rng(0)
+    )
     assert empty["crop"].shape == (1, 32, 32, 1)
 
 

@@ -98,7 +98,10 @@ def test_heads_have_the_sizes_of_the_code():
 
 @pytest.mark.parametrize(
     ("params", "says"),
-    [({"grid": (2, 1, 1)}, "2 cubes have no 100 orders"), ({"grid": (1, 1, 1), "orders": 1}, "1 cubes")],
+    [
+        ({"grid": (2, 1, 1)}, "2 cubes have no 100 orders"),
+        ({"grid": (1, 1, 1), "orders": 1}, "1 cubes"),
+    ],
 )
 def test_refuses_grids_without_so_many_orders(build, params, says):
     with pytest.raises(BenchError, match=says):

@@ -57,7 +57,10 @@ def test_doing_nothing_costs_what_was_moved_and_is_the_rival(build):
     terms = method.loss(batch)
     copied = (batch["x"] - batch["y"]).square().mean()
     assert terms["copied"].item() == pytest.approx(copied.item(), rel=1e-5) and copied > 0
-    assert terms["chance"] == min(terms["copied"], terms["flat"]) and terms["total"] == terms["restored"]
+    assert (
+        terms["chance"] == min(terms["copied"], terms["flat"])
+        and terms["total"] == terms["restored"]
+    )
 
 
 def test_the_adversary_is_beside_the_restoration(build):
@@ -66,7 +69,9 @@ def test_the_adversary_is_beside_the_restoration(build):
     expected = terms["restored"] + 0.5 * terms["deceived"] + terms["judged"]
     assert terms["total"].item() == pytest.approx(expected.item(), rel=1e-6)
     assert {k.split(".")[0] for k in method.transfer()} == {"encoder", "decoder"}
-    assert {k.split(".")[0] for k in build("rubikpp", {"transfer": "encoder"}).transfer()} == {"encoder"}
+    assert {k.split(".")[0] for k in build("rubikpp", {"transfer": "encoder"}).transfer()} == {
+        "encoder"
+    }
 
 
 def test_refuses_crops_that_are_no_cubes(params):

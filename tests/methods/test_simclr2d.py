@@ -32,7 +32,8 @@ def test_a_read_is_one_slice_of_a_volume(build):
     assert (windows - crop[0, 0, ..., 0]).abs().amax((-2, -1)).min() == 0
 
 
-ALIKE, IDEAL = torch.ones(128, 2, 4), torch.eye(128)[:, None].expand(-1, 2, -1)  # equal, and orthogonal
+# equal, and orthogonal
+ALIKE, IDEAL = (torch.ones(128, 2, 4), torch.eye(128)[:, None].expand(-1, 2, -1))
 
 
 @pytest.mark.parametrize(
@@ -85,11 +86,15 @@ def test_slices_of_a_stack_that_are_left_out_are_no_negatives_and_no_candidates(
     terms = value(build, IDEAL[:4], [7, 7, 9, 9], temperature=1.0)
     assert terms["total"].item() == pytest.approx(math.log(1 + 4 / math.e))
     assert terms["chance"].item() == pytest.approx(1 / 5) and terms["retrieval"] == 1
-    assert value(build, IDEAL[:4], temperature=1.0)["total"].item() == pytest.approx(math.log(1 + 6 / math.e))
+    assert value(build, IDEAL[:4], temperature=1.0)["total"].item() == pytest.approx(
+        math.log(1 + 6 / math.e)
+    )
     # slices of one stack embedded alike cost nothing against each other, and find their partner
     alike = torch.eye(2).repeat_interleave(2, 0)[:, None].expand(-1, 2, -1)
     terms = value(build, alike, [7, 7, 9, 9], temperature=1.0)
-    assert terms["total"].item() == pytest.approx(math.log(1 + 4 / math.e)) and terms["retrieval"] == 1
+    assert (
+        terms["total"].item() == pytest.approx(math.log(1 + 4 / math.e)) and terms["retrieval"] == 1
+    )
     hard = value(build, alike, temperature=1.0)
     assert hard["total"].item() == pytest.approx(math.log(3 + 4 / math.e)) and hard["retrieval"] < 1
 
@@ -112,13 +117,17 @@ def test_several_slices_of_a_stack_lie_at_different_depths_and_stay_together(bui
     assert all(len(set(row.tolist())) == 3 for row in depths)
     assert (depths[1] >= 100).all() and (depths[[0, 2, 3, 4]] < 8).all()
     number = raw["stack"].tolist()
-    assert number[0] == number[2] and len(set(number)) == 4  # without a name a stack is known to itself alone
+    assert (
+        number[0] == number[2] and len(set(number)) == 4
+    )  # without a name a stack is known to itself alone
     batch = view(method, raw)
     assert batch["views"].shape == (15, 2, 1, 32, 32, 1) and batch["stack"].shape == (15,)
     assert torch.equal(batch["views"][:, :, 0, 0, 0, 0], depths.flatten()[:, None].expand(-1, 2))
     assert batch["stack"].tolist() == [n for n in number for _ in range(3)]
     assert method.params.crops_per_sample == 6
-    part = method.views({k: v[2:4] for k, v in raw.items()}, torch_generator("cpu", 0, "v", 0, (1, 2)))
+    part = method.views(
+        {k: v[2:4] for k, v in raw.items()}, torch_generator("cpu", 0, "v", 0, (1, 2))
+    )
     whole = method.views({k: v[:4] for k, v in raw.items()}, torch_generator("cpu", 0, "v"))
     assert torch.equal(part["views"], whole["views"][6:])
 

@@ -66,12 +66,16 @@ def test_the_vit_sees_a_token_and_a_position_where_a_patch_is_hidden(build, scan
     tokens = tokens + embedding.position_embeddings
     for block in vit.blocks:
         tokens = block(tokens)
-    expected = functional.linear(tokens[rows, hidden], method.to_voxels.weight, method.to_voxels.bias)
+    expected = functional.linear(
+        tokens[rows, hidden], method.to_voxels.weight, method.to_voxels.bias
+    )
     assert torch.allclose(method.predict(batch), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", SIDES)
-def test_token_and_what_reads_it_get_a_gradient_and_the_last_norm_only_where_asked_for(build, scans, name):
+def test_token_and_what_reads_it_get_a_gradient_and_the_last_norm_only_where_asked_for(
+    build, scans, name
+):
     for wanted in (False, True):
         method = on(build, name, {"encoder_norm": wanted})
         method.loss(view(method, read(method, scans)))["total"].backward()
@@ -91,7 +95,8 @@ def test_a_hook_does_not_outlive_its_forward_pass(build, scans):
 
 
 @pytest.mark.parametrize(
-    ("name", "unit", "says"), [("unetr", 8, "cut through patches"), ("swin_unetr", 12, "do not fill crops")]
+    ("name", "unit", "says"),
+    [("unetr", 8, "cut through patches"), ("swin_unetr", 12, "do not fill crops")],
 )
 def test_refuses_units_that_do_not_fit(build, name, unit, says):
     with pytest.raises(BenchError, match=says):

@@ -47,7 +47,9 @@ def test_the_slow_copy_moves_after_the_step_by_its_momentum(build, name, params,
         for key, p in method.named_parameters():
             p.fill_(not key.startswith("slow."))
     alone = params.get("variant") == "v2"  # its encoder has no slow copy
-    assert {k.split(".")[1] for k, _ in slow} == ({"projector"} if alone else {"encoder", "projector"})
+    assert {k.split(".")[1] for k, _ in slow} == (
+        {"projector"} if alone else {"encoder", "projector"}
+    )
     for k, expected in zip(progress, reached, strict=True):
         method.after_step(k)
         for key, p in slow if expected is not None else ():
@@ -56,7 +58,8 @@ def test_the_slow_copy_moves_after_the_step_by_its_momentum(build, name, params,
 
 @pytest.mark.parametrize(("slow", "value"), [([2.0, 0.0], 0), ([0.0, 1.0], 4), ([-1.0, 0.0], 8)])
 @pytest.mark.parametrize(
-    ("name", "params", "share"), [("byol3d", {}, 1), ("pgl", {}, 1), ("pgl", {"symmetric": False}, 0.5)]
+    ("name", "params", "share"),
+    [("byol3d", {}, 1), ("pgl", {}, 1), ("pgl", {"symmetric": False}, 0.5)],
 )
 def test_distance_of_equal_orthogonal_and_opposite_vectors(build, name, params, share, slow, value):
     method = build(name, {"predictor": False, **params})
@@ -72,7 +75,11 @@ def test_distance_of_equal_orthogonal_and_opposite_vectors(build, name, params, 
 def test_neither_the_order_of_samples_nor_that_of_their_views_matters(build, name, axis):
     method = build(name).double()
     kept = ("views", "start", "size", "flipped", "origin")
-    batch = {k: v.double() if v.is_floating_point() else v for k, v in batch_of(method).items() if k in kept}
+    batch = {
+        k: v.double() if v.is_floating_point() else v
+        for k, v in batch_of(method).items()
+        if k in kept
+    }
     turned = {k: v.flip(axis) if v.ndim > 1 else v for k, v in batch.items()}
     there, back = method.loss(batch)["total"].item(), method.loss(turned)["total"].item()
     assert back == pytest.approx(there, rel=1e-6)

@@ -26,7 +26,8 @@ def label_of(counts):
 
 def test_soft_dice_is_of_the_batch_as_one_volume_and_counts_absent_classes():
     label = torch.tensor([[0, 0, 0, 1], [1, 1, 0, 0]]).view(2, 4, 1, 1)
-    p = torch.tensor([[0.9, 0.6, 0.5, 0.2], [0.3, 0.1, 0.8, 0.7]])  # of class 0; class 2 has half the rest
+    # of class 0; class 2 has half the rest
+    p = torch.tensor([[0.9, 0.6, 0.5, 0.2], [0.3, 0.1, 0.8, 0.7]])
     chances = torch.stack([p, (1 - p) / 2, (1 - p) / 2], 1)[..., None, None]
     s, said, shared = 1e-5, 1 - p, (0.8 + 0.7 + 0.9) / 2
     zero = (2 * (0.9 + 0.6 + 0.5 + 0.8 + 0.7) + s) / (5 + p.sum().item() + s)
@@ -37,7 +38,9 @@ def test_soft_dice_is_of_the_batch_as_one_volume_and_counts_absent_classes():
 
 
 def test_total_is_minus_dice_or_entropy_or_both(build):
-    methods = {loss: build("supervised", {"loss": loss}) for loss in ("dice", "cross_entropy", "dice_ce")}
+    methods = {
+        loss: build("supervised", {"loss": loss}) for loss in ("dice", "cross_entropy", "dice_ce")
+    }
     batch = batch_of(methods["dice"])
     terms = {loss: method.loss(batch) for loss, method in methods.items()}
     both = terms["dice_ce"]
@@ -54,7 +57,9 @@ def test_figure_is_the_hard_dice_of_the_foreground_that_is_there():
     said = torch.tensor([0, 0, 0, 1, 1, 1, 0, 3]).view(1, -1, 1, 1)
     found = module.foreground_dice(certain(said, 4), label)
     assert found["dice"].item() == pytest.approx((2 * 2 / (2 + 3) + 0) / 2)
-    assert found["chance"].item() == pytest.approx(2 * (2 / 4) / (2 + 8 / 4))  # both classes: 2 of 8 voxels
+    assert found["chance"].item() == pytest.approx(
+        2 * (2 / 4) / (2 + 8 / 4)
+    )  # both classes: 2 of 8 voxels
     none = module.foreground_dice(certain(torch.zeros_like(label), 4), torch.zeros_like(label))
     assert none["dice"] == none["chance"] == 0
 
@@ -67,7 +72,8 @@ def test_data_sets_have_classes_of_their_own_and_share_the_background(build):
     assert torch.equal(label == 0, raw["label"] == 0)
     inside = raw["label"] > 0
     assert torch.equal(
-        (label - raw["label"].long())[inside], raw["first"].view(-1, 1, 1, 1).expand_as(label)[inside]
+        (label - raw["label"].long())[inside],
+        raw["first"].view(-1, 1, 1, 1).expand_as(label)[inside],
     )
     assert label.max() == 252  # does not run over where labels are stored as bytes
 
@@ -131,8 +137,13 @@ def least(values, classes):
     best = {(0, 0): 0.0}
     for k in range(1, classes + 1):
         for end in range(len(values) + 1):
-            tried = [best[k - 1, i] + ((values[i:end] - values[i:end].mean()) ** 2).sum() if i < end else
-                     best[k - 1, i] for i in range(end + 1) if (k - 1, i) in best]  # fmt: skip
+            tried = [
+                best[k - 1, i] + ((values[i:end] - values[i:end].mean()) ** 2).sum()
+                if i < end
+                else best[k - 1, i]
+                for i in range(end + 1)
+                if (k - 1, i) in best
+            ]
             if tried:
                 best[k, end] = min(tried)
     return best[classes, len(values)]
@@ -140,12 +151,18 @@ def least(values, classes):
 
 @pytest.mark.parametrize("classes", [2, 3, 4])
 def test_thresholds_leave_the_least_variance_within_classes(classes):
-    values = np.concatenate([m + 0.3 * np.random.default_rng(1).normal(size=15) for m in (0, 1, 4, 6)])
+    values = np.concatenate(
+        [m + 0.3 * np.random.default_rng(1).normal(size=15) for m in (0, 1, 4, 6)]
+    )
     thresholds = module.otsu(values, classes)
     found = np.searchsorted(thresholds, values, side="right")
-    within = sum(((values[found == k] - values[found == k].mean()) ** 2).sum() for k in np.unique(found))
+    within = sum(
+        ((values[found == k] - values[found == k].mean()) ** 2).sum() for k in np.unique(found)
+    )
     assert len(thresholds) == classes - 1 and np.all(np.diff(thresholds) >= 0)
-    assert within == pytest.approx(least(values, classes), rel=0.02)  # bins are a 128th of the range
+    assert within == pytest.approx(
+        least(values, classes), rel=0.02
+    )  # bins are a 128th of the range
 
 
 @pytest.mark.parametrize("values", [np.zeros(0), np.ones(50), np.array([0.0, 1.0] * 20)])
@@ -226,7 +243,8 @@ def tissues(shares=(0.08, 0.57, 0.35), around=0.4, scale=1.0, shift=0.0):
 
 def dice(found, label):
     return [
-        2 * ((found == k) & (label == k)).sum() / ((found == k).sum() + (label == k).sum()) for k in (1, 2, 3)
+        2 * ((found == k) & (label == k)).sum() / ((found == k).sum() + (label == k).sum())
+        for k in (1, 2, 3)
     ]
 
 
@@ -247,16 +265,25 @@ def test_fast_like_classes_are_the_tissues_also_where_one_is_rare(around):
 
 def test_fast_like_thresholds_lie_where_bayes_has_them():
     (a, s), (b, t) = TISSUES[2], TISSUES[3]
-    roots = np.roots([1 / t**2 - 1 / s**2, 2 * (a / s**2 - b / t**2),
-                      b**2 / t**2 - a**2 / s**2 - 2 * np.log(0.35 / 0.57 * s / t)])  # fmt: skip
+    roots = np.roots(
+        [
+            1 / t**2 - 1 / s**2,
+            2 * (a / s**2 - b / t**2),
+            b**2 / t**2 - a**2 / s**2 - 2 * np.log(0.35 / 0.57 * s / t),
+        ]
+    )
     expected = next(r for r in roots if a < r < b)
     scan, _ = tissues(around=0.0)
-    assert module.tissue_rule(scan, 0.1, brain=True).thresholds[1] == pytest.approx(expected, abs=0.1)
+    assert module.tissue_rule(scan, 0.1, brain=True).thresholds[1] == pytest.approx(
+        expected, abs=0.1
+    )
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1000.0, 0.0), (0.01, -3.0), (7.0, 40.0)])
 def test_fast_like_classes_do_not_depend_on_the_units_of_intensity(scale, shift):
-    plain, other = (made_of(tissues(**kw)[0], brain=True) for kw in ({}, {"scale": scale, "shift": shift}))
+    plain, other = (
+        made_of(tissues(**kw)[0], brain=True) for kw in ({}, {"scale": scale, "shift": shift})
+    )
     assert (plain == other).mean() > 0.999
     image = tissues(scale=scale, shift=shift)[0].whole()[0]
     assert all(image[other == k].max() <= image[other == k + 1].min() for k in (1, 2))

@@ -44,7 +44,8 @@ def test_donors_boxes_show_the_other_crop(build, scans):
 
 
 @pytest.mark.parametrize(
-    ("weights", "heads"), [((1, 0, 0), {"turn"}), ((0, 1, 0), {"embedding"}), ((0, 0, 1), {"image"})]
+    ("weights", "heads"),
+    [((1, 0, 0), {"turn"}), ((0, 1, 0), {"embedding"}), ((0, 0, 1), {"image"})],
 )
 def test_each_weight_trains_its_own_head(build, scans, weights, heads):
     names = ("turn_weight", "contrast_weight", "image_weight")
@@ -54,7 +55,9 @@ def test_each_weight_trains_its_own_head(build, scans, weights, heads):
         terms[("turn", "contrast", "image")[weights.index(1)]].item()
     )
     terms["total"].backward()
-    trained = {n for n, h in method.heads.named_children() if any(p.grad.any() for p in h.parameters())}
+    trained = {
+        n for n, h in method.heads.named_children() if any(p.grad.any() for p in h.parameters())
+    }
     assert trained == heads and any(p.grad.any() for p in method.encoder.parameters())
 
 
@@ -72,7 +75,9 @@ def test_uniform_logits_equal_embeddings_and_a_black_image(build, scans):
 def test_errors_may_count_in_what_was_cut_alone(build, scans):
     method, batch = made(build, scans, {"image_on": "cut", "donors": False})
     x, y = batch["x"], batch["y"]
-    assert method.loss(batch)["copied"].item() == pytest.approx((x - y)[x != y].abs().mean().item(), rel=1e-5)
+    assert method.loss(batch)["copied"].item() == pytest.approx(
+        (x - y)[x != y].abs().mean().item(), rel=1e-5
+    )
 
 
 def test_refuses_crops_that_a_turn_would_change(build):

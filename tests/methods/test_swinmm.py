@@ -25,12 +25,16 @@ def made(build, scans, params=None):
     [({}, 0.5), ({"mask_ratio": 0.75}, 0.75), ({"mask_ratio": 0.75, "polarity": "code"}, 0.25)],
 )
 @pytest.mark.parametrize("shared", [True, False])
-def test_so_many_units_are_hidden_and_in_all_crops_the_same_ones_or_not(build, scans, params, share, shared):
+def test_so_many_units_are_hidden_and_in_all_crops_the_same_ones_or_not(
+    build, scans, params, share, shared
+):
     hidden = made(build, scans, {**params, "shared": shared})[1]["hidden"]
     units = hidden[:, :, :, ::8, ::8, ::8].flatten(2)
     assert torch.equal(units.sum(2), torch.full((4, 2), int(64 * share)))
     assert torch.equal(hidden[:, :, :, 7::8, 7::8, 7::8].flatten(2), units)
-    assert (units[0] == units[1]).all().item() is shared and not torch.equal(units[:, 0], units[:, 1])
+    assert (units[0] == units[1]).all().item() is shared and not torch.equal(
+        units[:, 0], units[:, 1]
+    )
 
 
 def test_a_constant_miss_costs_its_square_whatever_is_hidden(build, scans):
@@ -39,7 +43,9 @@ def test_a_constant_miss_costs_its_square_whatever_is_hidden(build, scans):
         for head in (method.heads.image.out.weight, method.heads.image.out.bias):
             torch.nn.init.zeros_(head)
         terms = method.loss({**batch, "y": torch.full_like(batch["y"], -2.0)})
-        assert terms["image"].item() == pytest.approx(8.0) and terms["mutual"].item() == 0  # 4 in either view
+        assert (
+            terms["image"].item() == pytest.approx(8.0) and terms["mutual"].item() == 0
+        )  # 4 in either view
 
 
 def test_hidden_voxels_reach_no_restoration_and_visible_ones_do(build, scans):
@@ -63,7 +69,9 @@ def test_views_are_exchanged_alike_in_all_rows_of_a_copy(build, scans):
 
 
 def test_agreement_moves_both_sides_and_compares_the_first_copys_views(build, scans):
-    method, batch = made(build, scans, {"turn_weight": 0.0, "contrast_weight": 0.0, "image_weight": 0.0})
+    method, batch = made(
+        build, scans, {"turn_weight": 0.0, "contrast_weight": 0.0, "image_weight": 0.0}
+    )
     images = []
     method.heads.image.register_forward_hook(
         lambda m, given, image: images.append(image) or image.retain_grad()
@@ -83,7 +91,8 @@ def test_the_second_copy_agrees_with_the_first_once_it_is_turned_alike(build, sc
     method, batch = made(build, scans, {"more_weight": 1.0})
     image = torch.randn(4, 1, 32, 32, 32)
     turned = [
-        torch.stack([image[i].rot90(k, (2, 3)) for i, k in enumerate(batch["label"][:, c])]) for c in (0, 1)
+        torch.stack([image[i].rot90(k, (2, 3)) for i, k in enumerate(batch["label"][:, c])])
+        for c in (0, 1)
     ]
     plain = torch.stack([turned[0], torch.zeros_like(image)], 1).flatten(0, 1)
     other = torch.stack([torch.zeros_like(image), turned[1]], 1).flatten(0, 1)

@@ -37,7 +37,10 @@ def reads(params, volume, crop=(16, 16, 16), count=60):
 
 def trained(method):
     """Return the names of the parts that a gradient reached."""
-    parts = {n: [p.grad for p in m.parameters() if p.grad is not None] for n, m in method.named_children()}
+    parts = {
+        n: [p.grad for p in m.parameters() if p.grad is not None]
+        for n, m in method.named_children()
+    }
     return {n for n, found in parts.items() if any(g.any() for g in found)}
 
 
@@ -62,7 +65,9 @@ def test_places_lie_apart_and_depend_on_their_seed_alone():
     at = places(44, 0.15, 1)
     distance = np.linalg.norm(at[:, None] - at, axis=2) + np.eye(44)
     assert at.shape == (44, 3) and distance.min() >= 0.15 and at.min() >= 0 and at.max() <= 1
-    assert np.array_equal(at[:20], places(20, 0.15, 1)) and not np.array_equal(at, places(44, 0.15, 2))
+    assert np.array_equal(at[:20], places(20, 0.15, 1)) and not np.array_equal(
+        at, places(44, 0.15, 2)
+    )
 
 
 def test_a_border_has_no_word_and_gives_way_where_there_is_no_room():
@@ -80,14 +85,19 @@ def test_other_crops_differ_in_the_plane_within_bounds_and_stay_inside():
     for word in [*range(8)] * 100:
         start = params.start(word, shape, crop)
         at, size = params.varied(start, crop, shape, rng)
-        assert (at >= 0).all() and (at + size <= shape).all() and at[2] == start[2] and size[2] == 16
+        assert (
+            (at >= 0).all() and (at + size <= shape).all() and at[2] == start[2] and size[2] == 16
+        )
         assert size[0] == size[1]
         factors.append(size[0] / 16), moves.extend((at - start)[:2])
     assert (min(factors), max(factors)) == (13 / 16, 20 / 16)  # of 16, 12.5 and 20, rounded
     assert np.percentile(moves, [1, 99]).tolist() == pytest.approx([-2, 2], abs=1)
     at, size = params.varied(np.array((0, -2, 0)), crop, (16, 12, 24), rng)
     assert (size <= 16).all() and at[0] == 0 and at[1] <= 0  # no room: centred, padded
-    changed = [not np.isin(r["crop"][0] % 1, 0).all() for r in reads(made({**FEW, "rescaled": 0.5}), ramp())]
+    changed = [
+        not np.isin(r["crop"][0] % 1, 0).all()
+        for r in reads(made({**FEW, "rescaled": 0.5}), ramp())
+    ]
     assert 0.2 < np.mean(changed) < 0.6  # resized, so between voxels; some keep their size
 
 
@@ -187,10 +197,14 @@ def test_a_uniform_guess_and_a_grey_image_by_hand(build):
     batch = batch_of(method)
     terms = method.loss(batch)
     assert terms["word"].item() == pytest.approx(3.784190, abs=1e-5)  # ln 44
-    assert terms["image"].item() == pytest.approx((batch["y"] - 0.5).square().mean().item(), rel=1e-5)
+    assert terms["image"].item() == pytest.approx(
+        (batch["y"] - 0.5).square().mean().item(), rel=1e-5
+    )
     assert terms["total"].item() == pytest.approx(terms["image"].item() + 0.01 * log(44), rel=1e-5)
     assert terms["chance"].item() == pytest.approx(1 / 44)
-    assert terms["copied"].item() == pytest.approx((batch["x"] - batch["y"]).square().mean().item(), rel=1e-5)
+    assert terms["copied"].item() == pytest.approx(
+        (batch["x"] - batch["y"]).square().mean().item(), rel=1e-5
+    )
     variance = batch["y"].flatten(1).var(1, correction=0).mean()
     assert terms["flat"].item() == pytest.approx(variance.item(), rel=1e-4)
 
@@ -203,14 +217,20 @@ def test_renaming_the_words_leaves_the_loss(build):
     with torch.no_grad():
         last.weight.copy_(last.weight[place].clone()), last.bias.copy_(last.bias[place].clone())
     after = method.loss({**batch, "word": order[batch["word"]]})
-    assert [after[k].item() for k in before] == pytest.approx([v.item() for v in before.values()], rel=1e-5)
+    assert [after[k].item() for k in before] == pytest.approx(
+        [v.item() for v in before.values()], rel=1e-5
+    )
 
 
 @pytest.mark.parametrize(
     ("params", "share", "restores"),
-    [({}, 0.01, True), ({"word_weight": 2.0}, 2.0, True), ({"image_weight": 0.0}, 0.01, False),
-     ({"warm": 0.5}, 1.0, False)],
-)  # fmt: skip
+    [
+        ({}, 0.01, True),
+        ({"word_weight": 2.0}, 2.0, True),
+        ({"image_weight": 0.0}, 0.01, False),
+        ({"warm": 0.5}, 1.0, False),
+    ],
+)
 def test_weights_say_what_is_learned(build, params, share, restores):
     method = build(NAME, params)
     terms = method.loss(batch_of(method))
@@ -241,7 +261,8 @@ def test_words_alone_go_first_for_a_share_of_the_steps(build):
 
 
 @pytest.mark.parametrize(
-    ("params", "whole"), [({}, True), ({"transfer": "encoder"}, False), ({"image_weight": 0.0}, False)]
+    ("params", "whole"),
+    [({}, True), ({"transfer": "encoder"}, False), ({"image_weight": 0.0}, False)],
 )
 def test_a_decoder_is_handed_over_where_it_was_trained(build, params, whole):
     assert any(key.startswith("decoder.") for key in build(NAME, params).transfer()) is whole
@@ -252,10 +273,16 @@ def test_a_decoder_is_handed_over_where_it_was_trained(build, params, whole):
 
 @pytest.mark.parametrize(
     ("params", "why"),
-    [({"local_rate": 0.5}, "one deformation at most"), ({"scale_unit": "deform"}, "sigmoid"),
-     ({"words": 1}, "2 or more"), ({"words": 44, "apart": 0.9}, "no room"), ({"warm": 1.0}, "warm"),
-     ({"border": (-1, 0, 0)}, "border"), ({"word_weight": 0.0}, "word_weight")],
-)  # fmt: skip
+    [
+        ({"local_rate": 0.5}, "one deformation at most"),
+        ({"scale_unit": "deform"}, "sigmoid"),
+        ({"words": 1}, "2 or more"),
+        ({"words": 44, "apart": 0.9}, "no room"),
+        ({"warm": 1.0}, "warm"),
+        ({"border": (-1, 0, 0)}, "border"),
+        ({"word_weight": 0.0}, "word_weight"),
+    ],
+)
 def test_refuses_what_does_not_fit_together(params, why):
     with pytest.raises(BenchError, match=why):
         made(params)

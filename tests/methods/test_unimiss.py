@@ -12,7 +12,9 @@ from bench.data.reader import Volume
 from bench.pretext.distil import handed_on, sharpened
 
 CODE = registry.load("method", "unimiss")
-RAMP = np.stack(np.meshgrid(*[np.arange(n) + 0.5 for n in (96, 96, 40)], indexing="ij")).astype(np.float32)
+RAMP = np.stack(np.meshgrid(*[np.arange(n) + 0.5 for n in (96, 96, 40)], indexing="ij")).astype(
+    np.float32
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,9 @@ def test_both_views_lie_in_one_place_in_plane_and_anywhere_along_z():
         pair = params.read(Volume(RAMP), (32, 32, 16), np.random.default_rng(seed))["pair"]
         span = pair[:, :, -1, -1, -1] - pair[:, :, 0, 0, 0]
         sides = span * np.array([32, 32, 16]) / np.array([31, 31, 15])
-        assert (sides[:, :2] > 24).all() and (sides[:, :2] < 39).all() and np.allclose(sides[:, 2], 16)
+        assert (
+            (sides[:, :2] > 24).all() and (sides[:, :2] < 39).all() and np.allclose(sides[:, 2], 16)
+        )
         middle = pair.mean((2, 3, 4))
         apart.append(np.abs(middle[0] - middle[1]))
     assert np.max(apart, 0)[:2].max() <= 1.8 * 32 - 25 and np.max(apart, 0)[2] > 16
@@ -44,7 +48,12 @@ def test_a_scan_smaller_than_its_place_is_padded():
 
 
 def test_views_have_their_own_probabilities(build, scans):
-    quiet = {"flip": 0.0, "noise": (0.0, 0.0), "contrast_factor": (1.0, 1.0), "brightness": (0.0, 0.0)}
+    quiet = {
+        "flip": 0.0,
+        "noise": (0.0, 0.0),
+        "contrast_factor": (1.0, 1.0),
+        "brightness": (0.0, 0.0),
+    }
     quiet |= {"blur": (0.0, 0.0), "gamma": (0.0, 0.0)}
     method, batch = made(build, scans, {**quiet, "shift": (0.0, 1.0)})
     raw = read(method, scans)["pair"]
@@ -61,7 +70,9 @@ def test_each_view_is_told_from_the_other_ones_teacher(build, scans):
     slow = method.slow.projector(method.slow.encoder.embed(x.flatten(0, 1))).unflatten(0, (-1, 2))
     target = sharpened(slow, 0.04, method.centre.mean)
     expected = [handed_on(target[:, [i]], told[1 - i], p.temperature) for i in (0, 1)]
-    assert method.loss(batch)["total"].item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-5)
+    assert method.loss(batch)["total"].item() == pytest.approx(
+        torch.stack(expected).mean().item(), rel=1e-5
+    )
 
 
 def test_equal_prototypes_cost_their_logarithm(build, scans):

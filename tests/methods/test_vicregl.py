@@ -19,7 +19,9 @@ def test_a_collapsed_network_costs_the_variance_terms(build):
     method.expander, method.local_expander = always(1.0, 1, 1, 1), always(1.0, 1, 1, 1)
     terms = method.loss(batch_of(method))
     assert terms["var"].item() == pytest.approx(0.99, abs=1e-5)
-    assert terms["local_var"].item() == pytest.approx(1.98, abs=1e-5)  # by place and by features, summed
+    assert terms["local_var"].item() == pytest.approx(
+        1.98, abs=1e-5
+    )  # by place and by features, summed
     assert [terms[k].item() for k in ("inv", "cov", "local_inv", "local_cov", "std")] == [0] * 5
     assert terms["total"].item() == pytest.approx(0.75 * 24.75 + 0.25 * 49.5, abs=1e-3)
     assert terms["retrieval"] == 0.25 <= terms["chance"]
@@ -63,7 +65,9 @@ def test_cells_are_compared_in_every_way_that_is_asked_for(build, all_matches):
     one, two = (method.local_expander(r).view(4, -1, 512) for r in rows)
     at = places(method, batch).unbind(1)
     found = module.local((one, two), at, (9, 5), all_matches)
-    assert [t[f"local_{k}"].item() for k in ("inv", "var", "cov")] == pytest.approx(found.tolist(), rel=1e-4)
+    assert [t[f"local_{k}"].item() for k in ("inv", "var", "cov")] == pytest.approx(
+        found.tolist(), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.5, 1.0])
@@ -72,9 +76,14 @@ def test_a_cell_lies_where_its_voxels_come_from(build, fitting_network, flip, di
     """Each channel of the scan is its own voxels' index along an axis: a cell's mean is its place."""
     network = fitting_network("vicregl", channels=3, dims=dims)
     method = build("vicregl", {**STILL, "flip": flip, "locals": 2}, network=network)
-    index = np.stack(np.meshgrid(*(np.arange(n) for n in (64, 56, 48)), indexing="ij")).astype(np.float32)
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in (64, 56, 48)), indexing="ij")).astype(
+        np.float32
+    )
     batch = view(method, read(method, [Volume(index)] * 4))
-    for name, numbers, shape in (("views", (0, 1), method.cells), ("locals", (2, 3), method.small_cells)):
+    for name, numbers, shape in (
+        ("views", (0, 1), method.cells),
+        ("locals", (2, 3), method.small_cells),
+    ):
         views, found = batch[name].flatten(0, 1), places(method, batch, numbers).flatten(0, 1)
         x, y, z = shape
         means = nn.functional.adaptive_avg_pool3d(views, (x, y, z)).flatten(2).transpose(1, 2)
@@ -91,7 +100,9 @@ def test_small_views_come_from_where_the_global_ones_are(build, tiny_network):
     two, many = build("vicregl", network=network), build("vicregl", MANY, network=network)
     raw = raw_of(many, 8)
     plain = raw_of(two, 8)
-    assert all(torch.equal(raw[k], plain[k]) for k in plain)  # global boxes are those without small ones
+    assert all(
+        torch.equal(raw[k], plain[k]) for k in plain
+    )  # global boxes are those without small ones
     assert raw["locals"].shape == (8, 3, 1, 16, 16, 16) and many.small_cells == (2, 2, 2)
     low, high = raw["start"].amin(1), (raw["start"] + raw["size"]).amax(1)
     start, size = raw["local_start"], raw["local_size"]
@@ -99,7 +110,11 @@ def test_small_views_come_from_where_the_global_ones_are(build, tiny_network):
     shares = size.prod(2) / raw["size"][:, [0, 1, 0]].prod(2)
     assert 0.06 < shares.min() < 0.15 and 0.3 < shares.max() < 0.45  # .08 and .4, rounded to voxels
     batch = view(many, raw)
-    assert batch["locals"].shape == (8, 3, 1, 16, 16, 16) and batch["local_flipped"].shape == (8, 3, 3)
+    assert batch["locals"].shape == (8, 3, 1, 16, 16, 16) and batch["local_flipped"].shape == (
+        8,
+        3,
+        3,
+    )
     assert torch.equal(batch["views"], view(two, plain)["views"])
     assert not torch.equal(batch["locals"], raw["locals"])
 
@@ -122,7 +137,9 @@ def test_what_small_views_are_by_default_and_what_they_cost():
     assert cls.Params(local_crop=(24, 24, 8)).small((96, 96, 96)) == (24, 24, 8)
     two, eight = cls.Params(), cls.Params(locals=6)
     assert (two.crops_per_sample, eight.crops_per_sample) == (2, 3)
-    assert eight.head_flops((96, 96, 96)) == 4 * two.head_flops((96, 96, 96))  # eight views instead of two
+    assert eight.head_flops((96, 96, 96)) == 4 * two.head_flops(
+        (96, 96, 96)
+    )  # eight views instead of two
 
 
 def test_refuses_small_views_that_the_network_cannot_read(build, tiny_network):
@@ -153,7 +170,10 @@ def test_the_global_criterion_of_three_views_by_hand():
 def test_the_unmirrored_grid_of_the_code_is_an_option(build):
     exact = build("vicregl", {**STILL, "flip": 1.0})
     raw = raw_of(exact)
-    still, as_code = build("vicregl", {**STILL, "flip": 0.0}), {**STILL, "flip": 1.0, "no_flip_grid": True}
+    still, as_code = (
+        build("vicregl", {**STILL, "flip": 0.0}),
+        {**STILL, "flip": 1.0, "no_flip_grid": True},
+    )
     at, plain, code = (places(m, view(m, raw)) for m in (exact, still, build("vicregl", as_code)))
     assert torch.equal(code, plain)
     assert torch.allclose(at.flip(2), plain) and not torch.allclose(at, plain)
@@ -176,7 +196,9 @@ def test_published_heads_are_the_default():
         method = cls(nets.network("unet3d", "base", 1, 2, (96, 96, 96)), cls.Params())
     linear = [m for m in method.expander if isinstance(m, nn.Linear)]
     local = [m for m in method.local_expander if isinstance(m, nn.Linear)]
-    assert [m.out_features for m in linear] == [8192] * 3 and [m.out_features for m in local] == [512] * 3
+    assert [m.out_features for m in linear] == [8192] * 3 and [m.out_features for m in local] == [
+        512
+    ] * 3
     assert linear[-1].bias is None and local[-1].bias is None
     assert method.cells == (6, 6, 6) and cls.Params().num_matches == (20, 4)
 
@@ -245,8 +267,10 @@ def slowly(maps, at, keep, all_features, weights):
 
     def one_way(a, b, source, candidates, count):
         chosen = pairs(source, candidates, count)
-        rows = [(np.array([a[n][i] for i, _ in p]), np.array([b[n][j] for _, j in p]))
-                for n, p in enumerate(chosen)]  # fmt: skip
+        rows = [
+            (np.array([a[n][i] for i, _ in p]), np.array([b[n][j] for _, j in p]))
+            for n, p in enumerate(chosen)
+        ]
         return cost(np.stack([r[0] for r in rows]), np.stack([r[1] for r in rows]))
 
     total, pairs_of_views = 0.0, [(i, j) for i in (0, 1) for j in range(len(maps)) if j != i]
@@ -264,7 +288,9 @@ def test_local_criterion_is_what_plain_loops_give(random, cells, all_features):
     maps, at = ([random(5, n, width) for n in cells] for width in (4, 3))
     weights = (25.0, 25.0, 1.0)
     found = (module.local(maps, at, (7, 3), all_features) * torch.tensor(weights)).sum().item()
-    plain = slowly([t.numpy() for t in maps], [t.numpy() for t in at], (7, 3), all_features, weights)
+    plain = slowly(
+        [t.numpy() for t in maps], [t.numpy() for t in at], (7, 3), all_features, weights
+    )
     assert found == pytest.approx(plain, rel=1e-10)
 
 
@@ -275,7 +301,9 @@ def test_pooled_statistics_are_over_pairs_and_samples(random):
     by_features = []
     for a, b in ((one, two), (two, one)):
         i, j = (k[..., None].expand(-1, -1, 3) for k in module.nearest(a, b))
-        by_features.append(module.criterion(a.gather(1, i).flatten(0, 1), b.gather(1, j).flatten(0, 1)))
+        by_features.append(
+            module.criterion(a.gather(1, i).flatten(0, 1), b.gather(1, j).flatten(0, 1))
+        )
     assert torch.allclose(found, by_place + sum(by_features) / 2)
 
 
@@ -300,7 +328,9 @@ LEAN = {"local_hidden": 64, "local_out": 32}
 
 def run(build, network, params, steps):
     """Train on slices and return the mean terms before and after."""
-    scans = [Volume(smooth((44, 44, 1), (3.0, 3.0, 0.0), i)[None].astype(np.float32)) for i in range(24)]
+    scans = [
+        Volume(smooth((44, 44, 1), (3.0, 3.0, 0.0), i)[None].astype(np.float32)) for i in range(24)
+    ]
     method = build("vicregl", {**LEAN, **MILD, **params}, network=network)
     before = shown(method, scans, (997, 998, 999))
     trained(method, scans, steps, 3e-3, 24)
@@ -316,7 +346,12 @@ def test_views_find_each_other_after_a_short_run(build, fitting_network):
 @pytest.mark.slow
 def test_without_variance_and_covariance_it_collapses(build, fitting_network):
     (_, healthy), (_, fallen) = (
-        run(build, fitting_network("vicregl", dims=2), {"norm": "layer", "weights": (25.0, w, w / 25)}, 30)
+        run(
+            build,
+            fitting_network("vicregl", dims=2),
+            {"norm": "layer", "weights": (25.0, w, w / 25)},
+            30,
+        )
         for w in (25.0, 0.0)
     )
     assert fallen["std"] < 0.3 * healthy["std"], (healthy, fallen)

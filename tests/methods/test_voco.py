@@ -45,8 +45,12 @@ def test_released_losses_at_collapse(build, variant):
 def test_the_later_release_costs_most_at_collapse_where_nothing_overlaps(build):
     terms = collapsed(build, "v2")
     assert terms["pos"].item() == pytest.approx(math.log(4), abs=2e-5)
-    assert terms["neg"].item() == pytest.approx(13.8155, abs=0.15)  # -log of eps; 1 - l rounds near it
-    assert terms["inter"].item() == pytest.approx(0, abs=1e-5)  # the teacher says the same of all bases
+    assert terms["neg"].item() == pytest.approx(
+        13.8155, abs=0.15
+    )  # -log of eps; 1 - l rounds near it
+    assert terms["inter"].item() == pytest.approx(
+        0, abs=1e-5
+    )  # the teacher says the same of all bases
 
 
 def test_total_is_prediction_plus_weighted_redundancy(build):
@@ -164,7 +168,9 @@ def test_released_code_never_draws_the_last_position(build, variant, furthest):
     assert crops.amin(dim=(2, 3, 4, 5)).max() == furthest
 
 
-@pytest.mark.parametrize(("variant", "share"), [("v1", 0.5), ("ema", 0.75), ("v2", 0.75), ("nnssl", 0.75)])
+@pytest.mark.parametrize(
+    ("variant", "share"), [("v1", 0.5), ("ema", 0.75), ("v2", 0.75), ("nnssl", 0.75)]
+)
 def test_all_but_the_first_release_weigh_pairs_by_their_overlap(build, variant, share):
     # overlaps .75 and .25, cosines .25 and .25: the first pair costs ln 2, the second nothing
     method = build("voco", {"variant": variant})
@@ -228,14 +234,20 @@ def test_as_many_crops_are_dropped_as_is_said_and_only_by_the_one_that_drops(bui
     method = build("voco", {"variant": "v2", "crops": 400, "dropout": 0.3, **PLAIN})
     assert batch_of(method, 2)["kept"].float().mean().item() == pytest.approx(0.7, abs=0.06)
     assert batch_of(build("voco", {"variant": "v2", "dropout": 0.0}), 2)["kept"].all()
-    assert all("kept" not in batch_of(build("voco", {"variant": v}), 2) for v in VARIANTS if v != "v2")
+    assert all(
+        "kept" not in batch_of(build("voco", {"variant": v}), 2) for v in VARIANTS if v != "v2"
+    )
 
 
 def test_the_slow_projector_of_v2_reads_what_the_students_encoder_says(build):
     method = build("voco", {"variant": "v2", "export": "teacher"})
     assert {k.split(".")[0] for k in method.slow.state_dict()} == {"projector"}
-    assert all(torch.equal(v, method.encoder.state_dict()[k[8:]]) for k, v in method.transfer().items())
-    assert not torch.allclose(method.projector[0].weight, method.slow.projector[0].weight, atol=1e-3)
+    assert all(
+        torch.equal(v, method.encoder.state_dict()[k[8:]]) for k, v in method.transfer().items()
+    )
+    assert not torch.allclose(
+        method.projector[0].weight, method.slow.projector[0].weight, atol=1e-3
+    )
     copied = build("voco", {"variant": "v2", "teacher": "copy"})
     assert torch.allclose(copied.projector[0].weight, copied.slow.projector[0].weight)
 
@@ -288,7 +300,8 @@ def test_what_came_later_is_not_in_what_a_job_is_known_by(build):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("variant", "correlation"), [("paper", 0.5), ("v1", 0.25), ("ema", 0.25), ("v2", 0.25), ("nnssl", 0.25)]
+    ("variant", "correlation"),
+    [("paper", 0.5), ("v1", 0.25), ("ema", 0.25), ("v2", 0.25), ("nnssl", 0.25)],
 )
 def test_places_crops_of_unseen_scans(build, variant, correlation):
     # scans share a smooth template, so that a place can be recognised

@@ -67,7 +67,9 @@ def always(*vector):
     return Gives(lambda x: vector.view(-1, *[1] * (x.ndim - 2)).expand(len(x), -1, *x.shape[2:]))
 
 
-def trained(method, scans, steps, lr, count=12, loss=lambda method, batch: method.loss(batch)["total"]):
+def trained(
+    method, scans, steps, lr, count=12, loss=lambda method, batch: method.loss(batch)["total"]
+):
     """Train a method on ``count`` random scans a step."""
     moved = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr)
     for k in range(steps):

@@ -13,7 +13,11 @@ Scores = dict[str, float]
 def medpy(p: np.ndarray, r: np.ndarray, spacing: tuple[float, ...]) -> Scores:
     from medpy.metric import binary
 
-    counts = {"dice": binary.dc(p, r), "iou": binary.jc(p, r), "relative_volume_error": binary.ravd(p, r)}
+    counts = {
+        "dice": binary.dc(p, r),
+        "iou": binary.jc(p, r),
+        "relative_volume_error": binary.ravd(p, r),
+    }
     return counts | {m: getattr(binary, m)(p, r, spacing) for m in ("hd", "hd95", "assd", "asd")}
 
 
@@ -53,4 +57,7 @@ def assert_scored_alike(p, r, spacing, convention: str, near: float) -> None:
     """Compare every number of two masks, neither empty, with those of the convention's origin."""
     expected = ORIGINALS[convention](p, r, spacing)
     for found in score(p, r, spacing, tuple(expected), convention, labels=[1]):
-        assert found.value == pytest.approx(expected[found.metric], abs=near, rel=near), (convention, found)
+        assert found.value == pytest.approx(expected[found.metric], abs=near, rel=near), (
+            convention,
+            found,
+        )

@@ -57,10 +57,14 @@ def test_a_slice_scores_as_the_picture_that_it_is(convention, spacing):
     for seed in range(3):
         flat = [blobs((40, 36), k) for k in (seed, seed + 9)]
         for axis in range(3):
-            assert_scored_alike(*(part == 1 for part in flat), spacing[:2], convention, NEAR[convention])
+            assert_scored_alike(
+                *(part == 1 for part in flat), spacing[:2], convention, NEAR[convention]
+            )
             thick = tuple(np.insert(spacing[:2], axis, 999.0))
             metrics = ("hd", "hd95", "assd", "asd", "nsd@1mm")
-            sliced = score(*(np.expand_dims(part, axis) for part in flat), thick, metrics, convention)
+            sliced = score(
+                *(np.expand_dims(part, axis) for part in flat), thick, metrics, convention
+            )
             assert sliced == score(*flat, spacing[:2], metrics, convention)
 
 

@@ -53,7 +53,10 @@ def test_translation_away_from_the_border_changes_nothing(pair, spacing, convent
     pads = [(low, high) if n > 1 else (0, 0) for n, low, high in sides]
     moved = [np.pad(volume, pads) for volume in pair]
     # `skip`, because the default penalty is the volume's diagonal, which does grow.
-    same(scores(*pair, spacing, convention, empty="skip"), scores(*moved, spacing, convention, empty="skip"))
+    same(
+        scores(*pair, spacing, convention, empty="skip"),
+        scores(*moved, spacing, convention, empty="skip"),
+    )
 
 
 @quick
@@ -62,12 +65,17 @@ def test_axes_and_spacing_permute_together_and_mirrors_change_nothing(
     pair, spacing, convention, order, flips
 ):
     turned = [np.flip(volume, tuple(flips)).transpose(order) for volume in pair]
-    same(scores(*pair, spacing, convention), scores(*turned, tuple(spacing[k] for k in order), convention))
+    same(
+        scores(*pair, spacing, convention),
+        scores(*turned, tuple(spacing[k] for k in order), convention),
+    )
 
 
 @quick
 @given(pairs(), spacings, conventions, st.sampled_from([0.5, 2.0, 8.0]))
-def test_lengths_and_volumes_scale_with_the_spacing_and_overlaps_do_not(pair, spacing, convention, factor):
+def test_lengths_and_volumes_scale_with_the_spacing_and_overlaps_do_not(
+    pair, spacing, convention, factor
+):
     scaled = tuple(factor * s for s in spacing)
     longer = (*COUNTED, *MM, f"nsd@{1.5 * factor}mm")
     same(scores(*pair, spacing, convention), scores(*pair, scaled, convention, longer), factor)
@@ -79,7 +87,11 @@ def test_symmetric_metrics_are_symmetric_and_the_relative_volume_error_turns_int
     pair, spacing, convention
 ):
     one, two = (scores(*p, spacing, convention) for p in (pair, pair[::-1]))
-    both = {k: v for k, v in one.items() if v[1] == "ok" and k[1] not in ("asd", "relative_volume_error")}
+    both = {
+        k: v
+        for k, v in one.items()
+        if v[1] == "ok" and k[1] not in ("asd", "relative_volume_error")
+    }
     same(both, {key: two[key] for key in both})
     for key, (number, status) in one.items():
         if key[1] == "relative_volume_error" and status == "ok":
@@ -113,9 +125,13 @@ def test_an_empty_mask_says_so_and_leaves_the_other_label_alone(
     lacking = [np.where(volume == 1, 0, volume) for volume in pair]
     one = [lacking[0], pair[1]] if of_prediction else [pair[0], lacking[1]]
     before, after = (scores(*p, spacing, convention, empty=rule) for p in (pair, one))
-    assert {k: v for k, v in before.items() if k[0] == "2"} == {k: v for k, v in after.items() if k[0] == "2"}
+    assert {k: v for k, v in before.items() if k[0] == "2"} == {
+        k: v for k, v in after.items() if k[0] == "2"
+    }
     gone = [found for (target, _), found in after.items() if target == "1"]
-    assert all(status != "ok" and (number is None or np.isfinite(number)) for number, status in gone)
+    assert all(
+        status != "ok" and (number is None or np.isfinite(number)) for number, status in gone
+    )
 
 
 @quick
@@ -123,7 +139,9 @@ def test_an_empty_mask_says_so_and_leaves_the_other_label_alone(
 def test_several_conventions_at_once_are_each_alone(pair, spacing, several, rule):
     requests = tuple(Request.checked(ALL, convention, rule) for convention in several)
     together = compare(*pair, Grid.of(pair[0].shape, spacing), requests, Wanted())
-    assert together == [score(*pair, spacing, ALL, convention, empty=rule) for convention in several]
+    assert together == [
+        score(*pair, spacing, ALL, convention, empty=rule) for convention in several
+    ]
 
 
 @quick

@@ -96,8 +96,11 @@ def test_regions_may_overlap_and_keep_their_order():
     regions = {"whole": (1, 2, 3), "core": (1, 3), "one": (1,), "none": ()}
     found = score(a, b, SPACING, ("dice",), regions=regions)
     assert [(s.target, s.value) for s in found] == [
-        ("whole", 1.0), ("core", 2 / 3), ("one", 1.0), ("none", None)
-    ]  # fmt: skip
+        ("whole", 1.0),
+        ("core", 2 / 3),
+        ("one", 1.0),
+        ("none", None),
+    ]
     found = score(a, b, SPACING, ("dice",), labels=[3, 1], regions={"core": (1, 3)})
     assert [(s.target, s.value) for s in found] == [("3", 0.0), ("1", 1.0), ("core", 2 / 3)]
 
@@ -106,8 +109,11 @@ def test_labels_default_to_every_value_of_either_array():
     a, b = voxels((1, 1, 1)) * 7, voxels((1, 1, 1)).astype(np.int64) * 300
     found = score(a, b, SPACING, ("dice", "hd"))
     assert [(s.target, s.metric) for s in found] == [
-        ("7", "dice"), ("7", "hd"), ("300", "dice"), ("300", "hd")
-    ]  # fmt: skip
+        ("7", "dice"),
+        ("7", "hd"),
+        ("300", "dice"),
+        ("300", "hd"),
+    ]
     found = score(a, a, SPACING, ("dice",), labels=[0, 7])
     assert [(s.target, s.value) for s in found] == [("0", 1.0), ("7", 1.0)]
 
@@ -132,7 +138,11 @@ EMPTY_TABLE = {  # rule: {which is empty: values}; the diagonal of 8 x 8 x 8 at 
 @pytest.mark.parametrize("rule", EMPTY_TABLE)
 def test_empty_masks_follow_the_rule_asked_for(rule, convention):
     some, none = voxels((2, 2, 2)), np.zeros((8, 8, 8), np.uint8)
-    pairs = {"both_empty": (none, none), "empty_reference": (some, none), "empty_prediction": (none, some)}
+    pairs = {
+        "both_empty": (none, none),
+        "empty_reference": (some, none),
+        "empty_prediction": (none, some),
+    }
     for status, (a, b) in pairs.items():
         found = score(a, b, SPACING, EMPTY_METRICS, convention, labels=[1], empty=rule)
         assert {s.status for s in found} == {status}
@@ -226,8 +236,13 @@ def test_void_voxels_count_nowhere():
     # Along x; without the two void voxels the reference is 1 1 0 . . 1, the prediction 1 0 1 . . 1
     a, b = np.zeros((6, 3, 3), np.uint8), np.zeros((6, 3, 3), np.uint8)
     b[:, 1, 1], a[:, 1, 1] = (1, 1, 0, 9, 9, 1), (1, 0, 1, 1, 2, 1)
-    found = {(s.target, s.metric): s.value for s in score(a, b, (1, 1, 1), ("dice", "hd"), ignore=9)}
-    assert found == {("1", "dice"): 2 * 2 / (3 + 3), ("1", "hd"): 1.0}  # label 2 is in the void alone
+    found = {
+        (s.target, s.metric): s.value for s in score(a, b, (1, 1, 1), ("dice", "hd"), ignore=9)
+    }
+    assert found == {
+        ("1", "dice"): 2 * 2 / (3 + 3),
+        ("1", "hd"): 1.0,
+    }  # label 2 is in the void alone
     a[2, 1, 1] = 9  # a prediction that says void where there is none says background
     found = {(s.target, s.metric): s.value for s in score(a, b, (1, 1, 1), ("dice",), ignore=9)}
     assert found == {("1", "dice"): 2 * 2 / (2 + 3)}
@@ -236,7 +251,11 @@ def test_void_voxels_count_nowhere():
 
 
 SHEARS = {
-    "gantry": [[1, 0, 0], [0, 1, 3 * math.sin(math.radians(20))], [0, 0, 3 * math.cos(math.radians(20))]],
+    "gantry": [
+        [1, 0, 0],
+        [0, 1, 3 * math.sin(math.radians(20))],
+        [0, 0, 3 * math.cos(math.radians(20))],
+    ],
     "all axes": [[0.7, 0.2, -0.3], [0.1, 0.8, 0.5], [0, -0.2, 2.1]],
     "flat": [[1, 0.9, 0], [0, 0.3, 0], [0, 0, 1]],
 }
@@ -255,9 +274,13 @@ def test_a_sheared_grid_has_the_distances_and_volumes_of_its_voxels(shear):
         both = [apart.min(1), apart.min(0)]
         spacing = tuple(np.linalg.norm(affine, axis=0))
         shown = [mask[..., None] if mask.ndim == 2 else mask for mask in pair]
-        options = {"affine": np.block([[affine, np.ones((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])}
+        options = {
+            "affine": np.block([[affine, np.ones((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])
+        }
         assert value(*shown, "hd", spacing, **options) == pytest.approx(max(map(np.max, both)))
-        assert value(*shown, "assd", spacing, **options) == pytest.approx(np.concatenate(both).mean())
+        assert value(*shown, "assd", spacing, **options) == pytest.approx(
+            np.concatenate(both).mean()
+        )
         assert value(*shown, "hd95", spacing, **options) == pytest.approx(
             np.percentile(np.concatenate(both), 95)
         )
@@ -279,9 +302,12 @@ def test_the_elements_of_a_sheared_grid_have_sheared_areas():
     # Half of the corners are inside: the element is the whole side of a voxel, spanned by its two other edges
     from bench.metrics.area import element_sizes
 
-    sizes = element_sizes(np.array([[1.0, 0, 0], [0, 1, 0], [0, 1, 1]]))  # x, y, and z that leans along y
+    # x, y, and z that leans along y
+    sizes = element_sizes(np.array([[1.0, 0, 0], [0, 1, 0], [0, 1, 1]]))
     corners = [*np.ndindex(2, 2, 2)]
-    halves = [sum(1 << 7 - k for k, corner in enumerate(corners) if corner[axis]) for axis in range(3)]
+    halves = [
+        sum(1 << 7 - k for k, corner in enumerate(corners) if corner[axis]) for axis in range(3)
+    ]
     assert [sizes[code] for code in halves] == pytest.approx([1.0, math.sqrt(2), 1.0])
 
 

@@ -49,7 +49,9 @@ def test_accuracy_by_hand_is_one_number_per_case_and_a_tie_goes_to_the_lower_cla
 
 
 def test_auc_by_hand():
-    assert auc(of_two([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1])) == 0.75  # of 4 pairs one is swapped
+    assert (
+        auc(of_two([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1])) == 0.75
+    )  # of 4 pairs one is swapped
     assert auc(of_two([0.5, 0.5, 0.9]), np.array([0, 1, 1])) == 0.75  # a tie is half a pair
     assert auc(of_two([0.9, 0.1]), np.array([0, 1])) == 0.0
     scores = np.array([[0.7, 0.2, 0.1], [0.2, 0.6, 0.2], [0.5, 0.1, 0.4], [0.2, 0.1, 0.7]])
@@ -139,7 +141,9 @@ def test_a_wrong_request_of_classes_is_one_line(change, says):
 
 
 def test_a_data_set_is_scored_by_the_metrics_of_its_task():
-    assert fitting((), "segmentation") == ("dice",) and fitting((), "classification") == ("accuracy",)
+    assert fitting((), "segmentation") == ("dice",) and fitting((), "classification") == (
+        "accuracy",
+    )
     asked = ("hd95", "accuracy", "nsd@2mm", "qwk")
     assert fitting(asked, "segmentation") == ("hd95", "nsd@2mm")
     assert fitting(asked, "classification") == ("accuracy", "qwk")
@@ -150,10 +154,18 @@ def test_a_data_set_is_scored_by_the_metrics_of_its_task():
 @pytest.mark.parametrize(
     ("metrics", "tasks", "says"),
     [
-        (("dice",), {"grades": "classification"}, "metric 'dice': data set 'grades' is for classification"),
+        (
+            ("dice",),
+            {"grades": "classification"},
+            "metric 'dice': data set 'grades' is for classification",
+        ),
         (("accuracy", "dice"), {"grades": "classification"}, "metric 'dice'"),
         (("auc",), {"organs": "segmentation"}, "take dice, iou, hd"),
-        (("dice",), {"organs": "segmentation", "grades": "classification"}, "'grades' .* dice cannot judge"),
+        (
+            ("dice",),
+            {"organs": "segmentation", "grades": "classification"},
+            "'grades' .* dice cannot judge",
+        ),
         (("dcie",), {"organs": "segmentation"}, "did you mean 'dice'"),
     ],
 )

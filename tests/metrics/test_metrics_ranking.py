@@ -14,19 +14,30 @@ def rows(metric: str, values: dict[str, dict[str, list]], target: str = "1") -> 
     """Return rows from values[convention][prediction], one per case."""
     return [
         {
-            "case": f"case_{k}", "target": target, "metric": metric, "value": value,
-            "unit": UNITS.get(metric, "1"), "prediction": name, "convention": convention,
+            "case": f"case_{k}",
+            "target": target,
+            "metric": metric,
+            "value": value,
+            "unit": UNITS.get(metric, "1"),
+            "prediction": name,
+            "convention": convention,
         }
         for convention, by_name in values.items()
         for name, found in by_name.items()
         for k, value in enumerate(found)
-    ]  # fmt: skip
+    ]
 
 
 def test_means_and_ranks_go_the_way_of_the_metric():
     given = {"medpy": {"a": [1, 2], "b": [3, 1], "c": [1, 1]}}
     (lower,) = standings(rows("hd95", given))
-    assert (lower.metric, lower.unit, lower.convention, lower.n, lower.of) == ("hd95", "mm", "medpy", 2, 2)
+    assert (lower.metric, lower.unit, lower.convention, lower.n, lower.of) == (
+        "hd95",
+        "mm",
+        "medpy",
+        2,
+        2,
+    )
     assert lower.means == {"a": 1.5, "b": 2, "c": 1} and lower.ranks == {"a": 2, "b": 3, "c": 1}
     assert lower.order == "c < a < b"
     for metric in ("dice", "nsd@2.5mm"):
@@ -35,13 +46,18 @@ def test_means_and_ranks_go_the_way_of_the_metric():
 
 
 def test_equals_share_a_rank_and_rounding_makes_no_difference():
-    (found,) = standings(rows("assd", {"medpy": {"a": [0.3], "b": [0.1 + 0.2], "c": [0.1], "d": [0.4]}}))
+    (found,) = standings(
+        rows("assd", {"medpy": {"a": [0.3], "b": [0.1 + 0.2], "c": [0.1], "d": [0.4]}})
+    )
     assert found.ranks == {"a": 2, "b": 2, "c": 1, "d": 4}
     assert found.order == "c < a = b < d"
 
 
 def test_only_what_every_prediction_has_counts():
-    given = {"medpy": {"a": [1, None, 9], "b": [2, 5, None]}, "monai": {"a": [1, None, 9], "b": [2, 5, None]}}
+    given = {
+        "medpy": {"a": [1, None, 9], "b": [2, 5, None]},
+        "monai": {"a": [1, None, 9], "b": [2, 5, None]},
+    }
     for found in standings(rows("hd95", given)):
         assert (found.means, found.n, found.of) == ({"a": 1, "b": 2}, 1, 3)
     one_only = {"medpy": {"a": [1, 2], "b": [2, 2]}, "deepmind": {"a": [1, None], "b": [2, 2]}}
@@ -51,7 +67,9 @@ def test_only_what_every_prediction_has_counts():
 def test_nothing_in_common_is_no_ranking():
     given = {c: {"a": [None, 1], "b": [1, None]} for c in CONVENTIONS}
     found = standings(rows("hd95", given))
-    assert all(s.means == s.ranks == {"a": None, "b": None} and s.n == 0 and not s.order for s in found)
+    assert all(
+        s.means == s.ranks == {"a": None, "b": None} and s.n == 0 and not s.order for s in found
+    )
     assert changes(found) == []
 
 
@@ -59,7 +77,11 @@ def test_targets_count_alike_however_many_cases_they_have():
     given = rows("dice", {"medpy": {"a": [1, 1, 1], "b": [0, 0, 0]}})
     given += rows("dice", {"medpy": {"a": [0, None, None], "b": [1, None, None]}}, target="2")
     (found,) = standings(given)
-    assert found.means == {"a": 0.5, "b": 0.5} and found.order == "a = b" and (found.n, found.of) == (4, 6)
+    assert (
+        found.means == {"a": 0.5, "b": 0.5}
+        and found.order == "a = b"
+        and (found.n, found.of) == (4, 6)
+    )
 
 
 def test_a_signed_error_is_ranked_by_its_size():

@@ -73,10 +73,14 @@ def test_the_command_gives_it_one_row_without_a_case_and_one_pair_has_none(tmp_p
     assert main(["score", *flags, "dice,dice_pooled", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [(r["case"], r["metric"], r["value"]) for r in rows] == [
-        ("a", "dice", pytest.approx(2 / 3)), ("b", "dice", pytest.approx(2 / 3)),
+        ("a", "dice", pytest.approx(2 / 3)),
+        ("b", "dice", pytest.approx(2 / 3)),
         ("", "dice_pooled", pytest.approx(2 * 2 / (3 + 3))),
-    ]  # fmt: skip
-    assert main(["score", *flags, "dice_monai"]) == 2 and "grid that a network saw" in capsys.readouterr().err
+    ]
+    assert (
+        main(["score", *flags, "dice_monai"]) == 2
+        and "grid that a network saw" in capsys.readouterr().err
+    )
     assert main(["score", *flags, "dice_pooled"]) == 0 and "all cases" in capsys.readouterr().out
     with pytest.raises(BenchError, match="has no number of one volume, take dice"):
         score(line(1), line(1), (1, 1, 1), ("dice_pooled",))

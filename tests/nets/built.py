@@ -25,7 +25,19 @@ def library(features, blocks, channels=(1, 2), norm=nn.InstanceNorm3d, supervise
     """Return nnU-Net's network as nnssl's ``get_res_enc_l`` builds it, of any size and norm."""
     torch.manual_seed(seed)
     return ResidualEncoderUNet(
-        channels[0], 6, list(features), nn.Conv3d, [[3] * 3] * 6, [[1] * 3, *[[2] * 3] * 5], list(blocks),
-        channels[1], [1] * 5, conv_bias=True, norm_op=norm, norm_op_kwargs={"eps": 1e-5, "affine": True},
-        nonlin=nn.LeakyReLU, nonlin_kwargs={"inplace": True}, deep_supervision=supervised,
-    )  # fmt: skip
+        channels[0],
+        6,
+        list(features),
+        nn.Conv3d,
+        [[3] * 3] * 6,
+        [[1] * 3, *[[2] * 3] * 5],
+        list(blocks),
+        channels[1],
+        [1] * 5,
+        conv_bias=True,
+        norm_op=norm,
+        norm_op_kwargs={"eps": 1e-5, "affine": True},
+        nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"inplace": True},
+        deep_supervision=supervised,
+    )

@@ -37,7 +37,9 @@ def test_the_order_depends_on_the_seed_and_the_names_alone():
     assert all(same(shuffled(tensors, 7), again))
     assert not all(same(shuffled(tensors, 8), again))
     floats = {k: v for k, v in tensors.items() if v.is_floating_point()}
-    mixed = shuffled({k: torch.arange(v.numel()).double().reshape(v.shape) for k, v in floats.items()}, 7)
+    mixed = shuffled(
+        {k: torch.arange(v.numel()).double().reshape(v.shape) for k, v in floats.items()}, 7
+    )
     assert all(torch.equal(v.flatten()[mixed[k].long()], again[k]) for k, v in floats.items())
 
 
@@ -50,7 +52,9 @@ def test_tables_of_the_architecture_stay_as_they_are():
 
 @settings(max_examples=25)
 @given(
-    st.lists(st.integers(0, 4), max_size=4), st.integers(0, 2**40), st.sampled_from([torch.float, torch.half])
+    st.lists(st.integers(0, 4), max_size=4),
+    st.integers(0, 2**40),
+    st.sampled_from([torch.float, torch.half]),
 )
 def test_a_tensor_of_any_shape_keeps_its_values_shape_and_type_in_another_order(shape, seed, kind):
     value = torch.randn(shape).to(kind)
@@ -61,8 +65,16 @@ def test_a_tensor_of_any_shape_keeps_its_values_shape_and_type_in_another_order(
 
 
 def test_a_dose_lies_between_fresh_and_pretrained_weights():
-    trained = {"a": torch.tensor([4.0, 8.0]), "other shape": torch.ones(2), "table": torch.tensor([3])}
-    fresh = {"a": torch.tensor([0.0, 4.0]), "other shape": torch.zeros(3), "table": torch.tensor([7])}
+    trained = {
+        "a": torch.tensor([4.0, 8.0]),
+        "other shape": torch.ones(2),
+        "table": torch.tensor([3]),
+    }
+    fresh = {
+        "a": torch.tensor([0.0, 4.0]),
+        "other shape": torch.zeros(3),
+        "table": torch.tensor([7]),
+    }
     found = diluted(trained, fresh, 0.25)
     assert found["a"].tolist() == [1.0, 5.0]
     assert found["other shape"].tolist() == [1.0, 1.0] and found["table"].tolist() == [3]

@@ -69,8 +69,14 @@ class Before15(PatchMergingV2):
 def swin(v2=False, channels=1, merging=Before15, seed=5):
     torch.manual_seed(seed)
     return SwinUNETR(
-        channels, 5, feature_size=12, depths=(2, 2, 2, 2), num_heads=HEADS, use_v2=v2, downsample=merging
-    ).eval()  # fmt: skip
+        channels,
+        5,
+        feature_size=12,
+        depths=(2, 2, 2, 2),
+        num_heads=HEADS,
+        use_v2=v2,
+        downsample=merging,
+    ).eval()
 
 
 def part(net, *names, prefix=""):
@@ -93,7 +99,10 @@ def teacher_and_student(net):
     """Luffy03/VoCo, voco_train.py and models/voco_head.py."""
     student = part(net, "swinViT", *CONVS, prefix="module.student.")
     teacher = part(swin(v2=True, seed=6), "swinViT", *CONVS, prefix="module.teacher.")
-    heads = {f"module.{who}.proj_head.layer3.0.weight": torch.ones(4, 4) for who in ("student", "teacher")}
+    heads = {
+        f"module.{who}.proj_head.layer3.0.weight": torch.ones(4, 4)
+        for who in ("student", "teacher")
+    }
     return trained({**heads, **teacher, **student})
 
 
@@ -104,7 +113,10 @@ def shared_backbone(net):
 
 
 def backbone_alone(net):
-    return {**part(net, "swinViT", prefix="backbone."), "backbone.proj_head.layer1.0.weight": torch.ones(2)}
+    return {
+        **part(net, "swinViT", prefix="backbone."),
+        "backbone.proj_head.layer1.0.weight": torch.ones(2),
+    }
 
 
 def published(net):
@@ -121,7 +133,10 @@ def swin_alone(net):
 def ssl_head(net):
     """Project-MONAI/research-contributions, SwinUNETR/Pretrain."""
     heads = {"module.rotation_head.weight": torch.ones(4, 8), "module.conv.0.weight": torch.ones(1)}
-    names = {k.replace("swinViT", "swin_vit"): v for k, v in part(net, "swinViT", prefix="module.").items()}
+    names = {
+        k.replace("swinViT", "swin_vit"): v
+        for k, v in part(net, "swinViT", prefix="module.").items()
+    }
     return {"epoch": 9, "state_dict": {**heads, **names}, "args": argparse.Namespace(lr=1.0)}
 
 
@@ -141,11 +156,16 @@ def whole(net):
         (whole, False, (*CONVS, *(f"decoder{n}" for n in range(1, 6))), {"decoder"}),
     ],
 )
-def test_every_layout_of_swin_unetr_gives_the_authors_maps(tmp_path, thin, made, v2, blocks, left_out):
+def test_every_layout_of_swin_unetr_gives_the_authors_maps(
+    tmp_path, thin, made, v2, blocks, left_out
+):
     theirs = swin(v2)
     torch.save(made(theirs), tmp_path / "a.pt")
     net, manifest, receipt = loaded(tmp_path / "a.pt", CROP)
-    assert (manifest.network, manifest.preset) == ("swin_unetr", "thin_v2_legacy" if v2 else "thin_legacy")
+    assert (manifest.network, manifest.preset) == (
+        "swin_unetr",
+        "thin_v2_legacy" if v2 else "thin_legacy",
+    )
     assert manifest.in_channels == 1 and manifest.out_channels == (5 if made is whole else 0)
     assert manifest.params["left_out"].keys() == left_out
     assert receipt.share == 1 and not (receipt.missing or receipt.unexpected or receipt.reshaped)
@@ -170,7 +190,9 @@ def test_files_of_todays_monai_are_told_by_whoever_has_them(tmp_path, thin):
         close(net.encoder(x), theirs.swinViT(x, True))
         legacy = network("swin_unetr", "thin_legacy", 1, 2).eval()
         legacy.encoder.load_state_dict(net.encoder.state_dict())
-        assert not torch.allclose(legacy.encoder(x)[4], net.encoder(x)[4], atol=1e-3)  # silence would cost
+        assert not torch.allclose(
+            legacy.encoder(x)[4], net.encoder(x)[4], atol=1e-3
+        )  # silence would cost
     for wrong in ("thin_v2", "base", "nothing"):
         with pytest.raises(BenchError, match=f"not the size of preset '{wrong}'"):
             read_weights(tmp_path / "a.pt", wrong)
@@ -179,11 +201,17 @@ def test_files_of_todays_monai_are_told_by_whoever_has_them(tmp_path, thin):
 def test_the_published_sizes_find_their_presets(tmp_path):
     mark = torch.zeros(48, 1, 2, 2, 2)
     torch.save({"swinViT.patch_embed.proj.weight": mark}, tmp_path / "v1.pt")
-    torch.save({"swinViT.patch_embed.proj.weight": mark, "swinViT.layers1c.0.x": mark}, tmp_path / "v2.pt")
+    torch.save(
+        {"swinViT.patch_embed.proj.weight": mark, "swinViT.layers1c.0.x": mark}, tmp_path / "v2.pt"
+    )
     assert read_weights(tmp_path / "v1.pt")[1].preset == "base_legacy"
     assert read_weights(tmp_path / "v2.pt")[1].preset == "base_v2_legacy"
-    torch.save({"swinViT.patch_embed.proj.weight": torch.zeros(96, 1, 2, 2, 2)}, tmp_path / "large.pt")
-    with pytest.raises(BenchError, match=r"feature 96, .* not the size of any preset \(tiny, small, base, "):
+    torch.save(
+        {"swinViT.patch_embed.proj.weight": torch.zeros(96, 1, 2, 2, 2)}, tmp_path / "large.pt"
+    )
+    with pytest.raises(
+        BenchError, match=r"feature 96, .* not the size of any preset \(tiny, small, base, "
+    ):
         read_weights(tmp_path / "large.pt")
 
 
@@ -198,7 +226,10 @@ def test_channels_are_those_of_the_file_and_are_widened_or_refused(tmp_path, thi
 
 
 def test_a_tensor_that_no_rule_knows_is_in_the_receipt(tmp_path, thin):
-    torch.save({**swin_alone(swin())["state_dict"], "module.extra.weight": torch.ones(1)}, tmp_path / "a.pt")
+    torch.save(
+        {**swin_alone(swin())["state_dict"], "module.extra.weight": torch.ones(1)},
+        tmp_path / "a.pt",
+    )
     assert loaded(tmp_path / "a.pt", CROP)[2].unexpected == ("extra.weight",)
 
 
@@ -211,7 +242,9 @@ class Level(nn.Module):
     def __init__(self, *widths):
         super().__init__()
         pairs = itertools.pairwise(widths)
-        made = [{"conv1": nn.Conv3d(a, b, 3, padding=1), "bn1": nn.BatchNorm3d(b)} for a, b in pairs]
+        made = [
+            {"conv1": nn.Conv3d(a, b, 3, padding=1), "bn1": nn.BatchNorm3d(b)} for a, b in pairs
+        ]
         self.ops = nn.ModuleList(nn.ModuleDict(one) for one in made)
 
     def forward(self, x):
@@ -250,11 +283,23 @@ def test_models_genesis_gives_the_authors_maps_up_to_the_last_layer(tmp_path, le
     theirs, x = Genesis(4), torch.randn(2, 1, 32, 32, 16)
     theirs(x)  # fills running statistics
     weights = {f"module.{k}": v for k, v in theirs.state_dict().items()}
-    state = {"epoch": 1, "state_dict": weights, "optimizer_state_dict": {"state": {}, "param_groups": []}}
-    torch.save(state, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)  # theirs is of 2019
+    state = {
+        "epoch": 1,
+        "state_dict": weights,
+        "optimizer_state_dict": {"state": {}, "param_groups": []},
+    }
+    # theirs is of 2019
+    torch.save(state, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)
     net, manifest, receipt = loaded(tmp_path / "a.pt", (32, 32, 16))
-    assert (manifest.network, manifest.preset, manifest.out_channels) == ("genesis_unet3d", "tiny", 1)
-    assert set(receipt.left_random) == {"decoder.out_tr.final_conv.weight", "decoder.out_tr.final_conv.bias"}
+    assert (manifest.network, manifest.preset, manifest.out_channels) == (
+        "genesis_unet3d",
+        "tiny",
+        1,
+    )
+    assert set(receipt.left_random) == {
+        "decoder.out_tr.final_conv.weight",
+        "decoder.out_tr.final_conv.bias",
+    }
     assert not (receipt.missing or receipt.unexpected)
     assert manifest.params["left_out"] == {"decoder": 2}
     last = []
@@ -269,7 +314,9 @@ def test_genesis_has_the_tensors_of_the_authors_checkpoint():
     with torch.device("meta"):
         net, theirs = network("genesis_unet3d", "base", 1, 1), Genesis(32)
     ours = net.encoder.state_dict() | net.decoder.state_dict()
-    assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.state_dict().items()}
+    assert {k: v.shape for k, v in ours.items()} == {
+        k: v.shape for k, v in theirs.state_dict().items()
+    }
     assert all(k.startswith("down_tr") for k in net.encoder.state_dict())
 
 
@@ -282,12 +329,20 @@ def resenc():
 
 def plan(transpose=(0, 1, 2)):
     config = {"spacing": [3.0, 2.0, 1.0], "patch_size": [96, 64, 32]}
-    return {"pretrain_plan": {"transpose_forward": list(transpose), "configurations": {"onemmiso": config}}}
+    return {
+        "pretrain_plan": {
+            "transpose_forward": list(transpose),
+            "configurations": {"onemmiso": config},
+        }
+    }
 
 
 @pytest.mark.parametrize(
     ("transpose", "axes", "crop", "spacing"),
-    [((0, 1, 2), (2, 1, 0), (32, 64, 96), [1, 2, 3]), ((1, 0, 2), (1, 2, 0), (32, 96, 64), [1, 3, 2])],
+    [
+        ((0, 1, 2), (2, 1, 0), (32, 64, 96), [1, 2, 3]),
+        ((1, 0, 2), (1, 2, 0), (32, 96, 64), [1, 3, 2]),
+    ],
 )
 def test_nnssl_gives_the_librarys_maps_on_the_axes_it_was_trained_on(
     tmp_path, thin, transpose, axes, crop, spacing
@@ -299,7 +354,10 @@ def test_nnssl_gives_the_librarys_maps_on_the_axes_it_was_trained_on(
     assert (manifest.network, manifest.preset) == ("resenc_unet", "thin")
     assert (manifest.crop, manifest.recipe) == (crop, {"spacing": spacing})
     assert receipt.share == 1 and not (receipt.missing or receipt.unexpected)
-    assert manifest.params["left_out"].keys() == {"encoder", "decoder"}  # copies, and what rebuilds images
+    assert manifest.params["left_out"].keys() == {
+        "encoder",
+        "decoder",
+    }  # copies, and what rebuilds images
     assert {name.split(".")[0] for name in receipt.left_random} == {"decoder"}
     x = torch.randn(1, 1, *CROP)
     # their arrays: axis i of an image is our axis axes[i]
@@ -311,10 +369,15 @@ def test_nnssl_gives_the_librarys_maps_on_the_axes_it_was_trained_on(
 
 def test_nnunet_brings_its_decoder_and_not_its_heads(tmp_path, thin):
     theirs = resenc().eval()
-    torch.save({"network_weights": theirs.state_dict(), "trainer_name": "nnUNetTrainer"}, tmp_path / "a.pth")
+    torch.save(
+        {"network_weights": theirs.state_dict(), "trainer_name": "nnUNetTrainer"},
+        tmp_path / "a.pth",
+    )
     net, manifest, receipt = loaded(tmp_path / "a.pth", CROP)
     assert manifest.out_channels == 1
-    assert {name.split(".")[1] for name in receipt.left_random} == {"seg_layers"} and not receipt.missing
+    assert {name.split(".")[1] for name in receipt.left_random} == {
+        "seg_layers"
+    } and not receipt.missing
     x = torch.randn(1, 1, *CROP)
     head = theirs.decoder.seg_layers[-1].state_dict()
     net.decoder.seg_layers[-1].load_state_dict({k: torch.cat([v] * 3) for k, v in head.items()})
@@ -330,8 +393,12 @@ def test_nnunet_brings_its_decoder_and_not_its_heads(tmp_path, thin):
 @pytest.mark.parametrize("prefix", ["vit.", "", "module.vit."])
 def test_a_vit_of_monai_gives_its_tokens(tmp_path, kind, prefix):
     torch.manual_seed(2)
-    theirs = ViT(2, (64,) * 3, (16,) * 3, 96, 192, 4, 4, proj_type=kind, classification=prefix == "").eval()
-    torch.save({"model": {prefix + k: v for k, v in theirs.state_dict().items()}}, tmp_path / "a.bin")
+    theirs = ViT(
+        2, (64,) * 3, (16,) * 3, 96, 192, 4, 4, proj_type=kind, classification=prefix == ""
+    ).eval()
+    torch.save(
+        {"model": {prefix + k: v for k, v in theirs.state_dict().items()}}, tmp_path / "a.bin"
+    )
     net, manifest, receipt = loaded(tmp_path / "a.bin", (64, 64, 64), channels=2)
     assert (manifest.network, manifest.preset, manifest.in_channels) == ("unetr", "tiny", 2)
     assert manifest.crop == (64, 64, 64) and receipt.share == 1
@@ -394,11 +461,17 @@ def swapped(encoded):
 @pytest.mark.parametrize(
     "prefix",
     [
-        "module._orig_mod.", "_orig_mod.module.", "_orig_mod.module._orig_mod.", "model._orig_mod.",
-        "net.module.", "model.net.", "_orig_mod.model.module.backbone.", "student._orig_mod.module.backbone.",
+        "module._orig_mod.",
+        "_orig_mod.module.",
+        "_orig_mod.module._orig_mod.",
+        "model._orig_mod.",
+        "net.module.",
+        "model.net.",
+        "_orig_mod.model.module.backbone.",
+        "student._orig_mod.module.backbone.",
         "_forward_module.model._fsdp_wrapped_module.",
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("around", [(), ("state_dict",), ("model", "state_dict"), ("module",)])
 def test_what_wraps_a_model_is_taken_off_in_any_order(tmp_path, prefix, around):
     state = SegResNet(3, 8, 1, 2, blocks_down=(1, 2, 2, 4)).state_dict()
@@ -472,9 +545,18 @@ CIRCLE = {"x": 1}
 CIRCLE["state_dict"] = CIRCLE
 ONE = torch.ones(1)
 JUNK = [
-    [], 3, torch.ones(2), {}, {"a": ONE}, {1: ONE}, {"state_dict": None}, CIRCLE, nested({"w": ONE}, 50),
-    {"state_dict": {"model": {"net": [ONE]}}}, {"\x1b[2J\n": ONE},
-]  # fmt: skip
+    [],
+    3,
+    torch.ones(2),
+    {},
+    {"a": ONE},
+    {1: ONE},
+    {"state_dict": None},
+    CIRCLE,
+    nested({"w": ONE}, 50),
+    {"state_dict": {"model": {"net": [ONE]}}},
+    {"\x1b[2J\n": ONE},
+]
 SWIN = "swinViT.patch_embed.proj.weight"
 RESENC = "encoder.stem.convs.0.conv.weight"
 STAGE = "encoder.stages.0.blocks.0.conv1.conv.weight"
@@ -484,25 +566,35 @@ STAGE = "encoder.stages.0.blocks.0.conv1.conv.weight"
     ("content", "match"),
     [
         *((junk, "no known layout, they begin|and no tensors by name") for junk in JUNK),
-        (nn.Linear(2, 2), r"refers to 'torch\.nn\.modules\.linear\.Linear'.*save its state_dict alone"),
+        (
+            nn.Linear(2, 2),
+            r"refers to 'torch\.nn\.modules\.linear\.Linear'.*save its state_dict alone",
+        ),
         ({SWIN: torch.full((48, 1, 2, 2, 2), torch.nan)}, "not finite"),
         ({SWIN: torch.tensor(1.0)}, "no usable"),
         ({SWIN: torch.zeros(1).expand(48, 1 << 40, 2, 2, 2)}, "damaged or of a kind not read"),
         ({SWIN: torch.zeros(48, 1, 2, 2, 2).to_sparse()}, "damaged or of a kind not read"),
         ({SWIN: torch.zeros(48, 1, 2, 2, 2, device="meta")}, "damaged or of a kind not read"),
-        ({SWIN: torch.zeros(48, 1, 2, 2, 2), SWIN.replace("ViT", "_vit"): torch.zeros(1)}, "two tensors for"),
+        (
+            {SWIN: torch.zeros(48, 1, 2, 2, 2), SWIN.replace("ViT", "_vit"): torch.zeros(1)},
+            "two tensors for",
+        ),
         ({RESENC: torch.zeros(8, 1, 3, 3, 3)}, r"features \(\), .* not the size"),
         ({RESENC: torch.zeros(8, 1), STAGE: torch.tensor(1.0)}, "not the size"),
         ({"layers1.0.blocks.0.attn.relative_position_bias_table": torch.zeros(1)}, "no usable"),
     ],
-)  # fmt: skip
+)
 def test_junk_whole_models_and_damaged_tensors_are_refused_in_one_line(tmp_path, content, match):
     torch.save(content, tmp_path / "a.pt")
     refused(tmp_path / "a.pt", match)
 
 
 SIZES = {"patch_size": [1, "b", None], "spacing": [0, -1, 2]}
-PLANS = (3, {"configurations": {"a": 1}}, {"transpose_forward": ["x"], "configurations": {"a": SIZES}})
+PLANS = (
+    3,
+    {"configurations": {"a": 1}},
+    {"transpose_forward": ["x"], "configurations": {"a": SIZES}},
+)
 
 
 @pytest.mark.parametrize("beside", [None, [], *({"pretrain_plan": junk} for junk in PLANS)])
@@ -515,7 +607,10 @@ def test_a_plan_of_junk_is_as_none(tmp_path, thin, beside):
 
 def test_an_archive_that_unpacks_to_more_is_refused(tmp_path):
     torch.save({SWIN: torch.zeros(48, 1, 2, 2, 2), "big": torch.zeros(1 << 20)}, tmp_path / "a.pt")
-    with zipfile.ZipFile(tmp_path / "a.pt") as old, zipfile.ZipFile(tmp_path / "b.pt", "w", 8) as new:
+    with (
+        zipfile.ZipFile(tmp_path / "a.pt") as old,
+        zipfile.ZipFile(tmp_path / "b.pt", "w", 8) as new,
+    ):
         for member in old.namelist():
             new.writestr(member, old.read(member))
     refused(tmp_path / "b.pt", "cannot be read as weights")

@@ -17,7 +17,8 @@ from bench.store import Store
 
 __all__ = ["thin"]  # the fixture: published structures at a size that takes a moment
 NAME = "msd04_hippocampus"
-CROP = {"genesis_unet3d": [32, 32, 16]}  # by network, else the smallest that instance norm trains on
+# by network, else the smallest that instance norm trains on
+CROP = {"genesis_unet3d": [32, 32, 16]}
 
 
 def nnssl():
@@ -32,10 +33,13 @@ def genesis():
 
 LAYOUTS = {  # test_imported has the others, which differ by names alone
     "voco_students": (
-        lambda: files.teacher_and_student(files.swin(v2=True)), "swin_unetr", "thin_v2_legacy"),
+        lambda: files.teacher_and_student(files.swin(v2=True)),
+        "swin_unetr",
+        "thin_v2_legacy",
+    ),
     "models_genesis": (genesis, "genesis_unet3d", "tiny"),
     "nnssl": (nnssl, "resenc_unet", "thin"),
-}  # fmt: skip
+}
 
 
 def protocol(folder, network, preset, init="weights.pt", steps=1):
@@ -43,12 +47,27 @@ def protocol(folder, network, preset, init="weights.pt", steps=1):
     net = {"network": network, "preset": preset, "crop": crop}
     row = {"method": "voco", "network": "net", "init": init, "title": "Theirs"}
     path = folder / "rows.yaml"
-    path.write_text(yaml.safe_dump({
-        "title": "outside", "networks": {"net": net}, "phantoms": {NAME: {"cases": 9, "seed": 0}},
-        "rows": {"scratch": {"method": "scratch", "network": "net"}, "theirs": row},
-        "finetune": [{"dataset": NAME, "split": "even", "recipe": {"resize": crop, "scale": "zscore"},
-                      "steps": steps, "batch": 2, "precision": "fp32", "inference": {"overlap": 0.0}}],
-    }))  # fmt: skip
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "title": "outside",
+                "networks": {"net": net},
+                "phantoms": {NAME: {"cases": 9, "seed": 0}},
+                "rows": {"scratch": {"method": "scratch", "network": "net"}, "theirs": row},
+                "finetune": [
+                    {
+                        "dataset": NAME,
+                        "split": "even",
+                        "recipe": {"resize": crop, "scale": "zscore"},
+                        "steps": steps,
+                        "batch": 2,
+                        "precision": "fp32",
+                        "inference": {"overlap": 0.0},
+                    }
+                ],
+            }
+        )
+    )
     return path
 
 
@@ -62,7 +81,9 @@ def test_a_file_of_each_layout_becomes_a_row(name, thin, tmp_path):
     theirs = table.loc["theirs"]
     assert set(theirs["init"]) == {f"file:{next(iter(plan.files.paths))}"}
     assert set(theirs["pretrain"]) == {"file"}
-    assert set(table.loc["scratch"]["init"]) == {"random"} and len(theirs) == len(table.loc["scratch"])
+    assert set(table.loc["scratch"]["init"]) == {"random"} and len(theirs) == len(
+        table.loc["scratch"]
+    )
     (tuned,) = {c.finetune for c in plan.cells["rows"] if c.row == "theirs"}
     receipt = store.manifest(tuned)["receipt"]
     assert receipt["share"] == 1 and not receipt["missing"]
@@ -91,13 +112,18 @@ def test_a_row_that_lacks_layers_is_marked_in_its_table_and_in_the_notes(thin, t
     plan, store = ran(path, tmp_path / "out")
     list(reports.write_reports(run.Request((path,), store.root).read(), plan, store))
     text = (store.root / "reports/rows/table.md").read_text()
-    letter = re.search(r"<sup>(.)</sup> the weights that the row starts from lack .*: norms\n", text)[1]
+    letter = re.search(
+        r"<sup>(.)</sup> the weights that the row starts from lack .*: norms\n", text
+    )[1]
     marked = re.compile(rf"<sup>(. )?{letter}( .)?</sup>")
     table = [line for line in text.partition("\n- <sup>")[0].splitlines() if line.startswith("|")]
-    (scratch,), (theirs,) = ([x for x in table if x.startswith(f"| {n}")] for n in ("From scratch", "Theirs"))
+    (scratch,), (theirs,) = (
+        [x for x in table if x.startswith(f"| {n}")] for n in ("From scratch", "Theirs")
+    )
     assert len(marked.findall(theirs)) == 3 and not marked.search(scratch)
     assert (
-        "Theirs: from weights.pt, pretrained elsewhere, so no guard looked for test cases in it; WITH" in text
+        "Theirs: from weights.pt, pretrained elsewhere, so no guard looked for test cases in it; WITH"
+        in text
     )
     assert "WITHOUT the encoder's norms, as the row allows: 34 tensors, among them 99.7 %" in text
 
@@ -112,19 +138,26 @@ def rehearsed(folder, preset, init):
 
 
 def test_a_row_states_the_preset_that_a_files_tensors_leave_open(thin, tmp_path):
-    torch.save(files.swin(merging="merging").state_dict(), tmp_path / "weights.pt")  # of MONAI 1.5 or later
+    # of MONAI 1.5 or later
+    torch.save(files.swin(merging="merging").state_dict(), tmp_path / "weights.pt")
     told, silent = rehearsed(tmp_path, "thin_legacy", "weights.pt")
     assert len(told) == 1 and "thin_legacy alike; thin_legacy (merging legacy) is taken" in told[0]
-    with pytest.raises(BenchError, match=r"thin_legacy do not fit.*state it: init: \{file: FILE, preset:"):
+    with pytest.raises(
+        BenchError, match=r"thin_legacy do not fit.*state it: init: \{file: FILE, preset:"
+    ):
         rehearsed(tmp_path, "thin", "weights.pt")
     told, stated = rehearsed(tmp_path, "thin", {"file": "weights.pt", "preset": "thin"})
-    assert told == [] and stated.spec.given.preset == "thin" and stated.spec.init == silent.spec.init
+    assert (
+        told == [] and stated.spec.given.preset == "thin" and stated.spec.init == silent.spec.init
+    )
     with pytest.raises(BenchError, match="not the size of preset 'base'"):
         rehearsed(tmp_path, "thin", {"file": "weights.pt", "preset": "base"})
     state = {k: v for k, v in files.swin().state_dict().items() if ".attn." not in k}
     torch.save(state, tmp_path / "weights.pt")
     legacy = {"file": "weights.pt", "preset": "thin_legacy"}
-    with pytest.raises(BenchError, match=r"weights\.pt: .* lacks attention of .*lacks: \[attention\]"):
+    with pytest.raises(
+        BenchError, match=r"weights\.pt: .* lacks attention of .*lacks: \[attention\]"
+    ):
         rehearsed(tmp_path, "thin_legacy", legacy)
     assert rehearsed(tmp_path, "thin_legacy", {**legacy, "lacks": ["attention"]})[0] == []
 

@@ -11,15 +11,25 @@ from bench.errors import BenchError
 from bench.nets.transfer import Manifest, read, save
 
 MANIFEST = Manifest(
-    "unetr", "tiny", 1, 3, (64, 64, 32), {"spacing": [1.0, 1.0, 2.5], "window": [-175, 250]}, "m",
-    {"ratio": 0.75}, "0123456789abcdef", 40, ("background", "anterior", "posterior"),
-)  # fmt: skip
+    "unetr",
+    "tiny",
+    1,
+    3,
+    (64, 64, 32),
+    {"spacing": [1.0, 1.0, 2.5], "window": [-175, 250]},
+    "m",
+    {"ratio": 0.75},
+    "0123456789abcdef",
+    40,
+    ("background", "anterior", "posterior"),
+)
 
 
 @pytest.mark.parametrize("manifest", [MANIFEST, replace(MANIFEST, labels=())])
 def test_a_file_gives_back_tensors_apart_and_the_manifest(tmp_path, manifest):
     one = torch.arange(5)
-    tensors = {"encoder.a": torch.randn(3, 4).t(), "encoder.b": one, "encoder.c": one[:2]}  # shared memory
+    # shared memory
+    tensors = {"encoder.a": torch.randn(3, 4).t(), "encoder.b": one, "encoder.c": one[:2]}
     save(tmp_path / "w.safetensors", tensors, manifest)
     back, found = read(tmp_path / "w.safetensors")
     assert found == manifest
@@ -37,8 +47,13 @@ def test_the_same_content_gives_the_same_bytes(tmp_path):
 @pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_weights_or_buffers_that_are_not_finite_are_not_written(tmp_path, kind, value):
-    tensors = {"encoder.norm.running_var": torch.tensor([1, value]).to(kind), "encoder.count": torch.ones(())}
-    with pytest.raises(BenchError, match=r"w\.safetensors: tensor 'encoder\.norm\.running_var' holds values"):
+    tensors = {
+        "encoder.norm.running_var": torch.tensor([1, value]).to(kind),
+        "encoder.count": torch.ones(()),
+    }
+    with pytest.raises(
+        BenchError, match=r"w\.safetensors: tensor 'encoder\.norm\.running_var' holds values"
+    ):
         save(tmp_path / "w.safetensors", tensors, MANIFEST)
     assert not list(tmp_path.iterdir())
 

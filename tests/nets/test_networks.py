@@ -16,7 +16,8 @@ from bench.nets.catalog import CATALOG, check_batch, check_crop, check_task, che
 from bench.nets.unet import UNetEncoder
 
 SMALLEST = {name: facts.multiple for name, facts in CATALOG.items()}
-CROPS = {name: (2 * x, y, z) for name, (x, y, z) in SMALLEST.items()}  # one small crop of uneven sides
+# one small crop of uneven sides
+CROPS = {name: (2 * x, y, z) for name, (x, y, z) in SMALLEST.items()}
 DECODED = [name for name in network_names() if "segmentation" in CATALOG[name].tasks]
 
 
@@ -28,7 +29,9 @@ LEAKING = ("leakyrelu", {"negative_slope": 0.1, "inplace": True})
 MONAIS = {
     ("unet2d", "tiny"): lambda: BasicUNet(2, 2, 3, (8, 16, 32, 32, 64, 8), norm=groups(4)),
     ("unet3d", "tiny"): lambda: BasicUNet(3, 2, 3, (8, 8, 16, 32, 32, 8), norm=groups(4)),
-    ("unetr", "small"): lambda: UNETR(2, 3, CROPS["unetr"], 16, 192, 768, 3, proj_type="perceptron"),
+    ("unetr", "small"): lambda: UNETR(
+        2, 3, CROPS["unetr"], 16, 192, 768, 3, proj_type="perceptron"
+    ),
     ("swin_unetr", "small"): lambda: SwinUNETR(2, 3, num_heads=(3, 6, 12, 24), feature_size=24),
     ("swin_unetr", "base_v2"): lambda: SwinUNETR(2, 3, feature_size=48, use_v2=True),
     ("segresnet", "tiny"): lambda: SegResNet(
@@ -58,8 +61,20 @@ def without_values(name):
     [
         # Table 3 of Zheng et al. prints 22.07, 39.40 and 26.97: binary masks, one channel out
         ("hssl_resnet34", (1, 1), 22_066_881, 21_278_400, 22.07),
-        ("hssl_resnet34", (3, 1), 22_073_153, 21_284_672, 22.07),  # torchvision's resnet34 without fc
-        ("hssl_unet", (1, 1), 39_394_881, 18_849_984, 39.39),  # the printed 39.40 has three channels in
+        (
+            "hssl_resnet34",
+            (3, 1),
+            22_073_153,
+            21_284_672,
+            22.07,
+        ),  # torchvision's resnet34 without fc
+        (
+            "hssl_unet",
+            (1, 1),
+            39_394_881,
+            18_849_984,
+            39.39,
+        ),  # the printed 39.40 has three channels in
         ("hssl_unet", (3, 1), 39_396_033, 18_851_136, 39.40),
         ("hssl_unet", (1, 2), 39_395_458, 18_849_984, 39.40),  # or two out
         ("unet3plus", (1, 1), 26_970_625, 18_849_984, 26.97),
@@ -68,7 +83,13 @@ def without_values(name):
         # 7,978,856 of torchvision's densenet121 less 1,025,000 of its layer to 1000 classes
         ("densenet121", (3, 5), 6_953_856, 6_953_856, 6.95),
         # 143,667,240 of torchvision's vgg19 less its layers of 25,088, 4,096 and 4,096 inputs
-        ("vgg19", (3, 5), 143_667_240 - 25089 * 4096 - 4097 * 4096 - 4097 * 1000, 20_024_384, 20.02),
+        (
+            "vgg19",
+            (3, 5),
+            143_667_240 - 25089 * 4096 - 4097 * 4096 - 4097 * 1000,
+            20_024_384,
+            20.02,
+        ),
         # PGL prints 48.54 and 2.38 million outside the encoder (section 5.1), not for how many classes
         ("pgl_resnet50", (1, 2), 46_155_072 + 2_379_970, 46_155_072, 48.54),
         ("pgl_resnet50", (1, 14), 46_155_072 + 2_380_366, 46_155_072, 48.54),
@@ -107,7 +128,11 @@ def test_views_of_other_sizes_are_read_where_the_catalogue_says_so(name):
 @pytest.mark.parametrize(
     ("name", "view", "says"),
     [
-        ("taleb_unet3d", (31, 39, 39), r"patches: \(31, 39, 39\) voxels; it halves \(32, 32, 32\) away"),
+        (
+            "taleb_unet3d",
+            (31, 39, 39),
+            r"patches: \(31, 39, 39\) voxels; it halves \(32, 32, 32\) away",
+        ),
         ("unet2d", (15, 20, 1), "halves"),
         ("resenc_unet", (33, 64, 64), "it reads multiples of"),
         ("resenc_unet", (32, 32, 32), "one bottleneck voxel"),
@@ -148,7 +173,9 @@ def test_group_norm_spreads_averaged_bottlenecks_further_than_instance_norm():
     for seed in range(3):
         torch.manual_seed(seed)
         noise = torch.randn(6, 1, 32, 32, 32)
-        x = torch.cat([avg_pool3d(n[None], 2 * (i // 2) + 1, 1, i // 2) for i, n in enumerate(noise)])
+        x = torch.cat(
+            [avg_pool3d(n[None], 2 * (i // 2) + 1, 1, i // 2) for i, n in enumerate(noise)]
+        )
         ours += spread(network("unet3d", "small", 1, 2).encoder, x)
         instance = BasicUNet(3, 1, 2, widths, norm="instance")
         theirs += spread(UNetEncoder(instance, widths[:5]), x)

@@ -30,13 +30,22 @@ def test_the_resnet_is_monais_in_torchvisions_names():
     net = built("hssl_resnet34", "base", (1, 2), (64, 64, 1), 3).eval()
     torch.manual_seed(3)
     theirs = resnet34(
-        spatial_dims=2, n_input_channels=1, conv1_t_stride=2, feed_forward=False, bias_downsample=False
+        spatial_dims=2,
+        n_input_channels=1,
+        conv1_t_stride=2,
+        feed_forward=False,
+        bias_downsample=False,
     ).eval()
     x = torch.randn(2, 1, 64, 96)
     with torch.no_grad():
         torch.testing.assert_close(net.encoder.embed(x), theirs(x), rtol=0, atol=1e-6)
     keys = net.encoder.state_dict().keys()
-    assert {"conv1.weight", "bn1.running_mean", "layer1.2.bn2.bias", "layer4.0.downsample.0.weight"} <= keys
+    assert {
+        "conv1.weight",
+        "bn1.running_mean",
+        "layer1.2.bn2.bias",
+        "layer4.0.downsample.0.weight",
+    } <= keys
     assert not any("conv" in k and k.endswith("bias") for k in keys)
 
 
@@ -59,7 +68,9 @@ def test_weights_are_drawn_as_the_published_code_draws_them(name):
     for conv in kinds(net, nn.Conv2d | nn.ConvTranspose2d):
         spatial = conv.weight[0, 0].numel()
         he = (2 / (conv.weight.shape[1] * spatial)) ** 0.5
-        assert conv.weight.numel() < 1e4 or float(conv.weight.detach().std()) == pytest.approx(he, rel=0.05)
+        assert conv.weight.numel() < 1e4 or float(conv.weight.detach().std()) == pytest.approx(
+            he, rel=0.05
+        )
     scale = torch.cat([norm.weight.detach() for norm in kinds(net, nn.BatchNorm2d)])
     assert float(scale.mean()) == pytest.approx(1, abs=0.005)
     assert float(scale.std()) == pytest.approx(0.02, rel=0.1)

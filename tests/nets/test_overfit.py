@@ -62,7 +62,9 @@ def phantoms(crop):
 def worst_dice(logits, label, head):
     """Return the lowest Dice of any volume and any label or region."""
     if head == "regions":
-        pairs = [(logits[:, r] > 0, torch.isin(label, torch.tensor(v))) for r, v in enumerate(REGIONS)]
+        pairs = [
+            (logits[:, r] > 0, torch.isin(label, torch.tensor(v))) for r, v in enumerate(REGIONS)
+        ]
     else:
         pairs = [(logits.argmax(1) == v, label == v) for v in (1, 2)]
     both = [(a[i], b[i]) for a, b in pairs for i in range(len(label))]
@@ -117,9 +119,12 @@ def test_the_classes_of_four_volumes_are_learned_by_heart(name, head):
 
     def sureness(net):
         for module in net.modules() if name in SHIFTED else ():
-            module.train(isinstance(module, torch.nn.modules.batchnorm._BatchNorm))  # dropout stays off
+            # dropout stays off
+            module.train(isinstance(module, torch.nn.modules.batchnorm._BatchNorm))
         return float(net(image).softmax(1)[torch.arange(4), true].min())
 
-    scores = learn(net, RATE[head], lambda net: over_scales(cross_entropy, [net(image)], true), sureness)
+    scores = learn(
+        net, RATE[head], lambda net: over_scales(cross_entropy, [net(image)], true), sureness
+    )
     assert scores[0] < 0.6, "untrained it must not know them"
     assert scores[-1] > ENOUGH, scores  # so all four are right

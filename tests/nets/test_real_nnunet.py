@@ -44,7 +44,9 @@ pytestmark = pytest.mark.skipif(
 def net(monkeypatch):
     """Return a network of the published structure that takes a moment to build."""
     size = ResEncSize((4, 4, 8, 8, 8, 8), (1, 1, 2, 1, 1, 1))
-    monkeypatch.setitem(CATALOG["resenc_unet"].presets, "thin", Preset(size, (64, 32, 96), 0, 0, 0, 0))
+    monkeypatch.setitem(
+        CATALOG["resenc_unet"].presets, "thin", Preset(size, (64, 32, 96), 0, 0, 0, 0)
+    )
     monkeypatch.setitem(exported.ARCHITECTURES, ("resenc_unet", "thin"), "ResEncL")
     return built("resenc_unet", "thin", (2, 3)).eval()
 
@@ -74,8 +76,12 @@ def compare(folder, net, manifest, x, classes):
     with torch.no_grad():
         ours = [*net.encoder(x), net(x)]
     theirs = [turned(m) for m in (*out["maps"], torch.load(folder / "scores.pt"))]
-    gaps = [(a - b).abs().max() / a.abs().max().clamp(min=1) for a, b in zip(ours, theirs, strict=True)]
-    assert max(gaps) < 1e-5, f"maps, then scores, differ by up to {[float(f'{gap:.2g}') for gap in gaps]}"
+    gaps = [
+        (a - b).abs().max() / a.abs().max().clamp(min=1) for a, b in zip(ours, theirs, strict=True)
+    ]
+    assert max(gaps) < 1e-5, (
+        f"maps, then scores, differ by up to {[float(f'{gap:.2g}') for gap in gaps]}"
+    )
 
 
 def test_the_release_loads_every_tensor_and_computes_the_same_maps(tmp_path, net):

@@ -19,7 +19,16 @@ SMALL = (64, 32, 32)
 def test_legacy_merging_lays_out_its_slots_as_monai_did_before_1_5():
     merging, x = LegacyMerging(2), torch.randn(1, 4, 2, 4, 2)
     merging.norm, merging.reduction = nn.Identity(), nn.Identity()
-    voxels = [(2, 0, 2), (3, 0, 2), (2, 1, 2), (2, 0, 3), (3, 0, 3), (2, 1, 2), (2, 0, 3), (3, 1, 3)]
+    voxels = [
+        (2, 0, 2),
+        (3, 0, 2),
+        (2, 1, 2),
+        (2, 0, 3),
+        (3, 0, 3),
+        (2, 1, 2),
+        (2, 0, 3),
+        (3, 1, 3),
+    ]
     assert torch.equal(merging(x)[0, 1, 0, 1], torch.cat([x[0, i, j, k] for i, j, k in voxels]))
 
 
@@ -46,7 +55,9 @@ def test_a_seed_gives_the_librarys_logits_at_all_scales_finest_first():
     with torch.no_grad():
         ours, expected, one = net.scales(x), theirs(x), net(x)
     assert len(ours) == CATALOG["resenc_unet"].scales == 5
-    assert [tuple(s.shape) for s in ours] == [(1, 2, *(side // 2**i for side in SMALL)) for i in range(5)]
+    assert [tuple(s.shape) for s in ours] == [
+        (1, 2, *(side // 2**i for side in SMALL)) for i in range(5)
+    ]
     for a, b in zip(ours, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
     assert torch.equal(one, ours[0])

@@ -54,18 +54,37 @@ DEEP = "encoder.down_4.convs.conv_1.conv.weight"
     ("name", "change", "match"),
     [
         ("unet3d", lambda t: encoder_of(built("unet2d")), "has shape"),
-        ("unet3d", lambda t: {"encoder.extra.weight": torch.ones(2)},
-         r"1 tensors that this one lacks, first 'encoder\.extra\.weight'"),
-        ("unet3d", lambda t: {DEEP: t[DEEP][:16]}, r"down_4\.convs\.conv_1\.conv\.weight.*\(16, .*\(32, "),
+        (
+            "unet3d",
+            lambda t: {"encoder.extra.weight": torch.ones(2)},
+            r"1 tensors that this one lacks, first 'encoder\.extra\.weight'",
+        ),
+        (
+            "unet3d",
+            lambda t: {DEEP: t[DEEP][:16]},
+            r"down_4\.convs\.conv_1\.conv\.weight.*\(16, .*\(32, ",
+        ),
         ("unet3d", lambda t: {KERNEL: torch.ones(8)}, r"conv_0\.conv_0\.conv\.weight.* has shape"),
-        ("unet3d", lambda t: {KERNEL: torch.ones(8, 0, 3, 3, 3)}, r"conv_0\.conv\.weight.* has shape"),
+        (
+            "unet3d",
+            lambda t: {KERNEL: torch.ones(8, 0, 3, 3, 3)},
+            r"conv_0\.conv\.weight.* has shape",
+        ),
         ("unet3d", lambda t: {KERNEL: torch.ones(())}, r"conv_0\.conv_0\.conv\.weight.* has shape"),
         ("unet3d", lambda t: {KERNEL: t[KERNEL] * torch.nan}, r"conv_0\.conv\.weight.* not finite"),
-        ("unet3d", lambda t: {KERNEL: t[KERNEL].double() * 1e300}, r"conv_0\.conv\.weight.* not finite"),
-        ("unetr", lambda t: {POSITIONS: t[POSITIONS][..., :48]}, "position embeddings .* do not lie on"),
+        (
+            "unet3d",
+            lambda t: {KERNEL: t[KERNEL].double() * 1e300},
+            r"conv_0\.conv\.weight.* not finite",
+        ),
+        (
+            "unetr",
+            lambda t: {POSITIONS: t[POSITIONS][..., :48]},
+            "position embeddings .* do not lie on",
+        ),
         ("unetr", lambda t: {POSITIONS: torch.ones(1, 3, 96)}, "do not lie on a patch grid"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused_and_changes_nothing(name, change, match):
     target, tensors = built(name, seed=2), encoder_of(built(name, seed=1))
     before = snapshot(target)
@@ -89,7 +108,8 @@ def test_a_network_inflated_from_two_dimensions_answers_equal_slices_as_the_slic
     flat = network(f"{name}2d", size, 1, 2, crop=(32, 32, 1))
     deep = network(f"{name}3d", size, 1, 2, crop=(32, 32, 32))
     tensors = dict(flat.state_dict())
-    receipt = load(deep, tensors, replace(manifest(flat), out_channels=0))  # fine-tuned, it loses its output
+    # fine-tuned, it loses its output
+    receipt = load(deep, tensors, replace(manifest(flat), out_channels=0))
     kernels = {k for k, v in tensors.items() if v.ndim == 4}
     assert receipt.share == 1 and {r.name for r in receipt.reshaped} == kernels
     assert {r.how for r in receipt.reshaped} == {"2D to 3D"}
@@ -111,9 +131,12 @@ def test_a_kernel_is_inflated_and_widened_at_once():
 
 @pytest.mark.parametrize(
     ("name", "preset", "other"),
-    [("unet2d", "small", ("unet3d", "small")), ("unet2d", "small", ("unet3d", "base")),
-     ("swin_unetr", "base", ("swin_unetr", "base_legacy"))],  # the tensors are alike, the function is not
-)  # fmt: skip
+    [
+        ("unet2d", "small", ("unet3d", "small")),
+        ("unet2d", "small", ("unet3d", "base")),
+        ("swin_unetr", "base", ("swin_unetr", "base_legacy")),
+    ],  # the tensors are alike, the function is not
+)
 def test_weights_of_more_dimensions_of_another_size_or_function_do_not_fit(name, preset, other):
     target = built(name, preset)
     source = replace(manifest(target), network=other[0], preset=other[1])
@@ -135,7 +158,9 @@ def test_a_decoder_that_reads_the_image_is_widened_too():
     with torch.no_grad():
         one, four = source.decoder.encoder1(x), target.decoder.encoder1(x.repeat(1, 4, 1, 1, 1))
     torch.testing.assert_close(one, four, rtol=1e-4, atol=1e-4)
-    with pytest.raises(BenchError, match="has shape"):  # without a manifest the channels are not known
+    with pytest.raises(
+        BenchError, match="has shape"
+    ):  # without a manifest the channels are not known
         load(target, tensors)
 
 
@@ -168,7 +193,9 @@ def test_the_share_counts_parameters_not_tensors():
     assert receipt.share == pytest.approx(1 - size / total)
     assert receipt.missing == (DEEP,)
     assert f"{100 * receipt.share:.1f} %" in receipt.line()
-    with pytest.raises(BenchError, match="lacks convolutions of the encoder: 1 of 20 tensors, first"):
+    with pytest.raises(
+        BenchError, match="lacks convolutions of the encoder: 1 of 20 tensors, first"
+    ):
         load(built("unet3d", seed=2), tensors)
 
 
@@ -190,7 +217,9 @@ def test_a_decoder_block_that_the_source_has_in_part_counts_as_missing_the_rest(
     assert torch.equal(target.state_dict()[given], tensors[given])
     assert "decoder.upcat_4.upsample.deconv.bias" in receipt.missing
     assert "decoder.final_conv.weight" in receipt.left_random
-    assert set(receipt.matched) | set(receipt.missing) | set(receipt.left_random) == set(target.state_dict())
+    assert set(receipt.matched) | set(receipt.missing) | set(receipt.left_random) == set(
+        target.state_dict()
+    )
 
 
 @pytest.mark.parametrize("name", network_names())
@@ -243,7 +272,9 @@ def test_positions_of_a_linear_ramp_stay_exact_on_half_the_grid_and_inside_a_dou
 
 def test_positions_without_a_manifest_lie_on_a_cube():
     cube = encoder_of(built("unetr", crop=(64, 64, 64), seed=1))
-    assert load(built("unetr", crop=(32, 32, 32)), cube).reshaped[0].how == "positions 4x4x4 to 2x2x2"
+    assert (
+        load(built("unetr", crop=(32, 32, 32)), cube).reshaped[0].how == "positions 4x4x4 to 2x2x2"
+    )
 
 
 def test_half_precision_tensors_load_into_a_float_network():
@@ -256,7 +287,9 @@ def test_half_precision_tensors_load_into_a_float_network():
 
 @pytest.mark.parametrize("name", [n for n in network_names() if "segmentation" in CATALOG[n].tasks])
 def test_the_output_layer_of_a_fine_tuned_network_stays_behind(name):
-    tuned, other = (network(name, "tiny", 1, n, crop=CATALOG[name].presets["tiny"].crop) for n in (3, 5))
+    tuned, other = (
+        network(name, "tiny", 1, n, crop=CATALOG[name].presets["tiny"].crop) for n in (3, 5)
+    )
     own = {k: v.clone() for k, v in other.state_dict().items() if k.startswith(other.output)}
     receipt = load(other, dict(tuned.state_dict()), manifest(tuned))
     state = other.state_dict()
@@ -289,7 +322,9 @@ def test_no_kind_of_layer_and_no_stage_is_missing_in_silence(name, pattern, gap)
     given = lacking(whole, pattern)
     assert 0 < len(given) < len(whole)
     before = snapshot(target)
-    with pytest.raises(BenchError, match=f"checkpoint lacks {re.escape(gap)} of .*lacks: .{re.escape(gap)}]"):
+    with pytest.raises(
+        BenchError, match=f"checkpoint lacks {re.escape(gap)} of .*lacks: .{re.escape(gap)}]"
+    ):
         load(target, given)
     assert same(snapshot(target), before)
     receipt = load(target, given, lacks=[gap])
@@ -301,6 +336,8 @@ def test_no_kind_of_layer_and_no_stage_is_missing_in_silence(name, pattern, gap)
 
 def test_a_kind_that_no_network_has_is_refused_and_one_that_came_is_no_gap():
     target, whole = built("unet3d", seed=2), encoder_of(built("unet3d", seed=1))
-    with pytest.raises(BenchError, match=r"lacks: .* has no 'attention'; it has convolutions, norms, conv_0"):
+    with pytest.raises(
+        BenchError, match=r"lacks: .* has no 'attention'; it has convolutions, norms, conv_0"
+    ):
         load(target, whole, lacks=["attention"])
     assert load(target, whole, lacks=["norms"]).gaps == ()

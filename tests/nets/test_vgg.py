@@ -70,7 +70,10 @@ def test_weights_are_drawn_as_torchvision_draws_them():
     for conv in network("vgg19", "base", 3, 5, (32, 32, 1)).encoder.features:
         if isinstance(conv, nn.Conv2d):
             he = (2 / (9 * conv.out_channels)) ** 0.5
-            assert float(conv.weight.detach().std()) == pytest.approx(he, rel=0.06) and not conv.bias.any()
+            assert (
+                float(conv.weight.detach().std()) == pytest.approx(he, rel=0.06)
+                and not conv.bias.any()
+            )
 
 
 @pytest.mark.parametrize("prefix", ["features.", "module.features.", "backbone.features."])
@@ -83,11 +86,15 @@ def test_a_file_of_torchvision_gives_its_maps_of_pictures(tmp_path, prefix):
     assert receipt.share == 1 and not (receipt.missing or receipt.unexpected or receipt.reshaped)
     picture = torch.randn(2, 3, 64, 32)  # theirs is (row, column), ours (column, row)
     with torch.no_grad():
-        torch.testing.assert_close(net.encoder(picture.transpose(2, 3))[-1].transpose(2, 3), other(picture))
+        torch.testing.assert_close(
+            net.encoder(picture.transpose(2, 3))[-1].transpose(2, 3), other(picture)
+        )
         assert not torch.allclose(net.encoder(picture)[-1], other(picture), atol=1e-3)
 
 
-def test_a_grey_image_is_answered_as_the_same_image_in_three_colours_and_the_receipt_says_so(tmp_path):
+def test_a_grey_image_is_answered_as_the_same_image_in_three_colours_and_the_receipt_says_so(
+    tmp_path,
+):
     torch.save(state(theirs()), tmp_path / "a.pth")
     whole, one = loaded(tmp_path / "a.pth", 3)[0], loaded(tmp_path / "a.pth", 1, classifier)
     grey = torch.randn(2, 1, 64, 64, 1)
@@ -106,7 +113,10 @@ def test_a_grey_image_is_answered_as_the_same_image_in_three_colours_and_the_rec
 )
 def test_other_counts_of_channels_answer_alike_where_all_are_the_same(tmp_path, channels, how):
     torch.save(state(theirs()), tmp_path / "a.pth")
-    whole, (net, _, receipt) = loaded(tmp_path / "a.pth", 3)[0], loaded(tmp_path / "a.pth", channels)
+    whole, (net, _, receipt) = (
+        loaded(tmp_path / "a.pth", 3)[0],
+        loaded(tmp_path / "a.pth", channels),
+    )
     assert [r.how for r in receipt.reshaped] == [how]
     grey = torch.randn(1, 1, 64, 64)
     with torch.no_grad():
@@ -118,7 +128,9 @@ def test_other_counts_of_channels_answer_alike_where_all_are_the_same(tmp_path, 
 
 def test_channels_are_summed_of_pictures_alone(tmp_path):
     three, one = network("vgg19", "tiny", 3, 5), network("vgg19", "tiny", 1, 5)
-    trained = transfer.Manifest("vgg19", "tiny", 3, 0, (64, 64, 1), method="m", params={"colours": 3})
+    trained = transfer.Manifest(
+        "vgg19", "tiny", 3, 0, (64, 64, 1), method="m", params={"colours": 3}
+    )
     for manifest in (trained, transfer.Manifest("vgg19", "tiny", 3, 0, (64, 64, 1)), None):
         with pytest.raises(BenchError, match=r"features\.0\.weight.* has shape"):
             transfer.load(one, three.state_dict(), manifest)
@@ -127,13 +139,20 @@ def test_channels_are_summed_of_pictures_alone(tmp_path):
         loaded(tmp_path / "a.pth", 1)
 
 
-@pytest.mark.parametrize(("column", "norm"), [(COLUMN[16], False), (COLUMN[19], True), ("8", False)])
+@pytest.mark.parametrize(
+    ("column", "norm"), [(COLUMN[16], False), (COLUMN[19], True), ("8", False)]
+)
 def test_other_vggs_are_refused_by_their_size(tmp_path, column, norm):
     with torch.device("meta"):
         names = theirs(column, norm=norm).state_dict()
-    shapes = {f"features.{k}": (*v.shape[:1], 1, 3, 3)[: v.ndim] for k, v in names.items() if v.ndim}
-    torch.save({k: torch.zeros(v) for k, v in shapes.items()}, tmp_path / "a.pth")  # only widths are read
-    with pytest.raises(BenchError, match=r"VGG of torchvision .* not the size of any preset \(tiny, base\)"):
+    shapes = {
+        f"features.{k}": (*v.shape[:1], 1, 3, 3)[: v.ndim] for k, v in names.items() if v.ndim
+    }
+    # only widths are read
+    torch.save({k: torch.zeros(v) for k, v in shapes.items()}, tmp_path / "a.pth")
+    with pytest.raises(
+        BenchError, match=r"VGG of torchvision .* not the size of any preset \(tiny, base\)"
+    ):
         read_weights(tmp_path / "a.pth")
 
 

@@ -88,7 +88,9 @@ def test_a_stripped_skull_leaves_zero_and_a_head_has_a_scalp_around_it():
 
 
 def test_tumours_lie_in_either_hemisphere():
-    sides = [ndimage.center_of_mass(head(i).tumour > 0)[0] > HEAD[0][0] / 2 for i in range(PATIENTS)]
+    sides = [
+        ndimage.center_of_mass(head(i).tumour > 0)[0] > HEAD[0][0] / 2 for i in range(PATIENTS)
+    ]
     assert {True, False} == set(sides)
 
 
@@ -111,7 +113,9 @@ def test_the_left_ventricle_is_larger_at_end_diastole_and_lies_in_its_wall(group
 
 def test_the_groups_differ_as_their_diseases_do():
     def volumes(group: str, frame: int) -> np.ndarray:
-        return np.mean([np.bincount(beats(i, group)[1][..., frame].ravel()) for i in range(PATIENTS)], axis=0)
+        return np.mean(
+            [np.bincount(beats(i, group)[1][..., frame].ravel()) for i in range(PATIENTS)], axis=0
+        )
 
     ejected = {g: 1 - volumes(g, 1)[CAVITY] / volumes(g, 0)[CAVITY] for g in GROUPS}
     assert ejected["HCM"] > ejected["NOR"] > 0.4 > ejected["DCM"]

@@ -96,8 +96,9 @@ def test_each_cartilage_covers_its_own_bone():
     for index in range(PATIENTS):
         label = joint(index)[1]
         for cartilage, own, other in (
-            (FEMORAL_CARTILAGE, FEMUR, TIBIA), (TIBIAL_CARTILAGE, TIBIA, FEMUR),
-        ):  # fmt: skip
+            (FEMORAL_CARTILAGE, FEMUR, TIBIA),
+            (TIBIAL_CARTILAGE, TIBIA, FEMUR),
+        ):
             reached = ndimage.binary_dilation(label == own) & (label == cartilage)
             wrong = ndimage.binary_dilation(label == other) & (label == cartilage)
             assert np.count_nonzero(reached) > 4 * np.count_nonzero(wrong)

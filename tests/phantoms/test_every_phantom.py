@@ -36,7 +36,9 @@ MAKERS = {
     "fundus": lambda seed, index: signs(fundus((128, 96), seed, index, grade=3)),
     "slices": slices,
     "cine": lambda seed, index: cine((76, 72, 9), (3.0, 3.0, 10.0), seed, index, systole=(0.0,)),
-    "heart": lambda seed, index: whole_heart((54, 52, 40), (4.0, 4.0, 4.0), seed, index, modality="CT"),
+    "heart": lambda seed, index: whole_heart(
+        (54, 52, 40), (4.0, 4.0, 4.0), seed, index, modality="CT"
+    ),
     "knee": lambda seed, index: knee((36, 48, 46), seed, index),
     "lesion": lambda seed, index: abdomen(
         grid(0), SPACING, seed, index, {6: 1}, [Growth(2, (6,), 35, (0.2, 0.3))]

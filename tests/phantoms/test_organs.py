@@ -154,7 +154,8 @@ def test_appearance_does_not_tell_twin_organs_but_place_does():
     for index in range(100):
         image, label = organs((64, 64, 40), (4, 4, 6), 3, 2, index)
         x, y, z = (
-            np.array(a, float) for a in zip(*ndimage.center_of_mass(label > 0, label, (2, 3)), strict=True)
+            np.array(a, float)
+            for a in zip(*ndimage.center_of_mass(label > 0, label, (2, 3)), strict=True)
         )
         for organ in range(2):
             start = [round(float(a[organ])) - 2 for a in (x, y, z)]
@@ -223,7 +224,11 @@ def test_mr_is_brighter_on_one_side_than_the_other():
 
 @pytest.mark.parametrize(
     ("labels", "modality", "words"),
-    [(0, "CT", "labels must be 1 to 13"), (14, "MR", "labels must be 1 to 13"), (1, "US", "CT or MR")],
+    [
+        (0, "CT", "labels must be 1 to 13"),
+        (14, "MR", "labels must be 1 to 13"),
+        (1, "US", "CT or MR"),
+    ],
 )
 def test_what_is_beyond_the_atlas_is_refused(labels, modality, words):
     with pytest.raises(ValueError, match=words):

@@ -33,7 +33,9 @@ def test_both_labels_are_in_every_patient_and_neither_is_large():
 
 @pytest.mark.parametrize("label", [1, 2])
 def test_grey_tells_a_label_within_a_patient_and_not_over_patients(label):
-    own = [best_window(image, found == label, LEVELS) for image, found in map(patient, range(PATIENTS))]
+    own = [
+        best_window(image, found == label, LEVELS) for image, found in map(patient, range(PATIENTS))
+    ]
     images, labels = pooled(range(PATIENTS))
     assert min(own) > 0.8 and np.mean(own) > best_window(images, labels == label, LEVELS) + 0.15
 

@@ -37,7 +37,9 @@ def test_other_rows_keep_their_jobs(plan_of):
     with_controls, without = plan_of(asked()), plan_of()
     for row in ("alone", "pair"):
         for seed in (0, 1):
-            one, other = (cell(plan, row=row, fraction=100, seed=seed) for plan in (with_controls, without))
+            one, other = (
+                cell(plan, row=row, fraction=100, seed=seed) for plan in (with_controls, without)
+            )
             assert (one.evaluate, one.finetune, one.pretrain) == (
                 other.evaluate,
                 other.finetune,
@@ -56,17 +58,24 @@ def test_it_needs_no_pretrain_section_and_follows_its_scratch_row(plan_of):
     rows = {"pair": None, "alone": {"finetune": {"steps": 4}}}
     plan = plan_of(asked(rows=rows))
     found = cell(plan, row="ceiling", fraction=100, seed=0)
-    assert plan.jobs[found.finetune].spec.finetune.steps == plan.jobs[found.pretrain].spec.pretrain.steps == 4
+    assert (
+        plan.jobs[found.finetune].spec.finetune.steps
+        == plan.jobs[found.pretrain].spec.pretrain.steps
+        == 4
+    )
 
 
 def test_each_network_with_a_scratch_row_has_its_own_and_stated_groups_stay(protocol_file):
     nets = {"other": {"network": "unet3d", "preset": "small", "crop": [32, 32, 32]}}
     rows = {"alone2": {"method": "scratch", "network": "other"}}
     layout = {"groups": {"One": ["alone", "pair"], "Two": ["alone2"]}}
-    found = read(protocol_file(asked(networks=nets, rows=rows, layout=layout, controls=["ceiling"])))
+    found = read(
+        protocol_file(asked(networks=nets, rows=rows, layout=layout, controls=["ceiling"]))
+    )
     assert {n: r.network for n, r in found.rows.items() if r.ceiling} == {
-        "ceiling net": "net", "ceiling other": "other",
-    }  # fmt: skip
+        "ceiling net": "net",
+        "ceiling other": "other",
+    }
     groups = [list(group) for group in found.layout.groups.values()]
     assert groups == [["alone", "pair"], ["alone2"]]
 
@@ -77,22 +86,36 @@ def test_each_network_with_a_scratch_row_has_its_own_and_stated_groups_stay(prot
         ({"rows": {"alone": None, "pair": {}}, "baseline": "none"}, "no row is from scratch"),
         ({"rows": {"ceiling": {"method": "scratch", "network": "net"}}}, "rename the row"),
         (
-            {"controls": [], "rows": {"top": {"method": "supervised", "network": "net", "ceiling": True,
-                                              "params": {"labels": "own"}, "pretrain": {"steps": 2}}}},
+            {
+                "controls": [],
+                "rows": {
+                    "top": {
+                        "method": "supervised",
+                        "network": "net",
+                        "ceiling": True,
+                        "params": {"labels": "own"},
+                        "pretrain": {"steps": 2},
+                    }
+                },
+            },
             "pretrained by its section's recipe",
         ),
         ({"controls": [], "rows": {"pair": {"dose": 0.5}}}, "is of a row with 'ceiling: true'"),
         ({"controls": [], "rows": {"pair": {"dose": 0}}}, "dose"),
     ],
-)  # fmt: skip
+)
 def test_a_control_that_cannot_be_is_refused_in_one_line(protocol_file, changes, says):
     with pytest.raises(BenchError, match=says) as refused:
         read(protocol_file(asked(**changes) if "controls" not in changes else changes))
     assert "\n" not in str(refused.value) and ".yaml" in str(refused.value)
 
 
-def test_a_setting_of_the_pretraining_is_also_of_ceilings_and_of_nothing_that_they_are_fine_tuned_by(plan_of):
-    plan = plan_of(asked(), sets=["pretrain.optimiser.lr=0.5", "pretrain.steps=3", "finetune.batch=3"])
+def test_a_setting_of_the_pretraining_is_also_of_ceilings_and_of_nothing_that_they_are_fine_tuned_by(
+    plan_of,
+):
+    plan = plan_of(
+        asked(), sets=["pretrain.optimiser.lr=0.5", "pretrain.steps=3", "finetune.batch=3"]
+    )
     for row in (*ROWS, "pair"):
         found = cell(plan, row=row, fraction=100, seed=0)
         pretrained = plan.jobs[found.pretrain].spec.pretrain
@@ -101,7 +124,9 @@ def test_a_setting_of_the_pretraining_is_also_of_ceilings_and_of_nothing_that_th
         assert plan.jobs[found.finetune].spec.finetune.optimiser.lr == 1e-4
 
 
-@pytest.mark.parametrize(("dose", "expected"), [(0.25, [1.0, 2.5]), (0.5, [2.0, 3.0]), (1.0, [4.0, 4.0])])
+@pytest.mark.parametrize(
+    ("dose", "expected"), [(0.25, [1.0, 2.5]), (0.5, [2.0, 3.0]), (1.0, [4.0, 4.0])]
+)
 def test_a_dose_lies_between_fresh_and_pretrained_weights(dose, expected):
     pretrained = {"a": torch.tensor([4.0, 4.0]), "n": torch.tensor([7]), "wide": torch.ones(3)}
     fresh = {"a": torch.tensor([0.0, 2.0]), "n": torch.tensor([0]), "wide": torch.zeros(2)}

@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("golden.json")
 SCALES = ("paper", "pilot", "smoke")
 PROTOCOLS = sorted(
-    p.relative_to(ROOT).as_posix() for p in (ROOT / "protocols").rglob("*.yaml") if "settings" not in p.parts
+    p.relative_to(ROOT).as_posix()
+    for p in (ROOT / "protocols").rglob("*.yaml")
+    if "settings" not in p.parts
 )
 
 

@@ -28,7 +28,10 @@ def mix(**given):
 
 def test_pretraining_and_fine_tuning_wait_for_the_guard_without_needing_it(plan_of):
     plan = plan_of()
-    pair, alone = cell(plan, row="pair", fraction=25, seed=0), cell(plan, row="alone", fraction=25, seed=0)
+    pair, alone = (
+        cell(plan, row="pair", fraction=25, seed=0),
+        cell(plan, row="alone", fraction=25, seed=0),
+    )
     (watch,) = plan.after[pair.pretrain]
     assert plan.after[pair.finetune] == (watch,) and pair.guard == watch and alone.guard is None
     assert plan.jobs[watch].needs == (guard(plan).id,) and plan.jobs[watch].spec.judges
@@ -45,7 +48,9 @@ def test_what_is_only_watched_is_no_part_of_a_pretraining(plan_of):
     assert pretraining(plan_of(other)).id == pretraining(before).id == pretraining(allowed).id
     assert guard(plan_of(other)).id != guard(before).id == guard(allowed).id  # compared once
     assert ids(allowed, "guard") == {guard(before).id}
-    assert guard(plan_of({"pretrain": {"seed": 5}})).id == guard(before).id  # compares the same cases
+    assert (
+        guard(plan_of({"pretrain": {"seed": 5}})).id == guard(before).id
+    )  # compares the same cases
 
 
 def test_what_a_guard_drops_is_part_of_a_pretraining(plan_of):
@@ -68,7 +73,9 @@ def test_one_guard_serves_two_protocols_and_each_has_its_own_tests(plan_of):
     assert pairs[0].guard != pairs[1].guard
 
 
-def test_a_pretraining_is_guarded_against_the_folds_that_stand_on_it_alone(plan_of, phantoms, tmp_path):
+def test_a_pretraining_is_guarded_against_the_folds_that_stand_on_it_alone(
+    plan_of, phantoms, tmp_path
+):
     """Two data sets of two folds: each fold reads the other data set whole, and is not tested there."""
     for name in (NAME, "twin"):
         shutil.copytree(phantoms / NAME, tmp_path / "data" / name)
@@ -76,8 +83,12 @@ def test_a_pretraining_is_guarded_against_the_folds_that_stand_on_it_alone(plan_
     both = {"datasets": [{"dataset": NAME}, {"dataset": "twin"}]}
     plan = plan_of({"pretrain": both, "finetune": sections}, data=tmp_path / "data")
     guards = [j.spec.tests for j in plan.jobs.values() if j.kind == "guard" and not j.spec.judges]
-    assert sorted((t.dataset, t.fold) for (t,) in guards) == [(d, f) for d in (NAME, "twin") for f in (0, 1)]
-    read = [{e.dataset: e.part for e in j.spec.data} for j in plan.jobs.values() if j.kind == "pretrain"]
+    assert sorted((t.dataset, t.fold) for (t,) in guards) == [
+        (d, f) for d in (NAME, "twin") for f in (0, 1)
+    ]
+    read = [
+        {e.dataset: e.part for e in j.spec.data} for j in plan.jobs.values() if j.kind == "pretrain"
+    ]
     assert len(read) == 4 and all(sorted(parts.values()) == ["all", "train"] for parts in read)
     for part in both["datasets"]:
         part["cases"] = "all"  # one for all folds, and all their tests
@@ -96,7 +107,9 @@ def test_a_share_is_counted_and_part_of_the_spec(plan_of):
     assert cell(whole, row="pair", fraction=25, seed=0).columns["pretrain"] == f"{NAME} (3 cases)"
     assert guard(plan_of(mix(take="4 cases"))).spec.seed == 0
     share = {"pretrain": {"take": "400 cases", **epochs}}
-    assert pretraining(plan_of(share, data=None)).spec.pretrain.steps is None  # nobody knows how much
+    assert (
+        pretraining(plan_of(share, data=None)).spec.pretrain.steps is None
+    )  # nobody knows how much
 
 
 def test_cases_left_out_leave_the_split_too_and_those_of_an_entry_do_not_move_it(plan_of):
@@ -115,13 +128,25 @@ def test_cases_left_out_leave_the_split_too_and_those_of_an_entry_do_not_move_it
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"finetune": [{"dataset": "covid19_ct", "split": "even", "steps": 2}]}, "'covid19_ct' has no labels"),
-     ({"finetune": [{"dataset": "aptos19", "split": "even", "steps": 2}]}, "'aptos19' holds pictures"),
-     ({"pretrain": {"datasets": [{"dataset": "ukb_brain_flair"}]}},
-      rf"pretrained on 2 channel\(s\), and data set '{NAME}' has 1"),
-     ({"pretrain": {"datasets": [{"dataset": "msd05_prostate"}, {"dataset": NAME}]}},
-      "msd05_prostate 2, msd04_hippocampus 1")],
-)  # fmt: skip
+    [
+        (
+            {"finetune": [{"dataset": "covid19_ct", "split": "even", "steps": 2}]},
+            "'covid19_ct' has no labels",
+        ),
+        (
+            {"finetune": [{"dataset": "aptos19", "split": "even", "steps": 2}]},
+            "'aptos19' holds pictures",
+        ),
+        (
+            {"pretrain": {"datasets": [{"dataset": "ukb_brain_flair"}]}},
+            rf"pretrained on 2 channel\(s\), and data set '{NAME}' has 1",
+        ),
+        (
+            {"pretrain": {"datasets": [{"dataset": "msd05_prostate"}, {"dataset": NAME}]}},
+            "msd05_prostate 2, msd04_hippocampus 1",
+        ),
+    ],
+)
 def test_data_that_a_network_cannot_read_are_refused(plan_of, changes, said):
     with pytest.raises(BenchError, match=said):
         plan_of(changes, data=None)
@@ -129,10 +154,15 @@ def test_data_that_a_network_cannot_read_are_refused(plan_of, changes, said):
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [({"where": {"part": "nowhere"}}, "there, part is training"),
-     ({"where": {"prt": "x"}}, "prt is in no case"),
-     ({"exclude": [f"hippocampus_{i + 1:03d}" for i in range(CASES)]}, "leave no case among the training")],
-)  # fmt: skip
+    [
+        ({"where": {"part": "nowhere"}}, "there, part is training"),
+        ({"where": {"prt": "x"}}, "prt is in no case"),
+        (
+            {"exclude": [f"hippocampus_{i + 1:03d}" for i in range(CASES)]},
+            "leave no case among the training",
+        ),
+    ],
+)
 def test_an_entry_that_reads_nothing_is_refused(plan_of, given, said):
     with pytest.raises(BenchError, match=said):
         plan_of(mix(**given))
@@ -145,10 +175,15 @@ MATCHING = {2: {"dataset": "ukb_brain_flair"}, 3: {"dataset": "aptos19"}}  # by 
 
 @pytest.mark.parametrize("name", mixture.names())
 def test_every_mixture_plans_without_its_data(plan_of, name):
-    channels = {"taleb_ukb_brain_flair": 2, "taleb_ukb_fundus": 3, "taleb_aptos_5590": 3}.get(name, 1)
+    channels = {"taleb_ukb_brain_flair": 2, "taleb_ukb_fundus": 3, "taleb_aptos_5590": 3}.get(
+        name, 1
+    )
     change = {"pretrain": {"mixture": name, "datasets": []}, "finetune": MATCHING.get(channels, {})}
     if channels == 3:
-        change |= {"networks": {"net": {"network": "unet2d", "crop": [32, 32, 1]}}, "rows": {"pair": None}}
+        change |= {
+            "networks": {"net": {"network": "unet2d", "crop": [32, 32, 1]}},
+            "rows": {"pair": None},
+        }
         assert plan_of(change, data=None).jobs  # no 2D method is here yet
         return
     plan = plan_of(change, data=None)

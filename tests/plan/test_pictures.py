@@ -36,7 +36,10 @@ def test_every_row_has_one_over_all_its_cells_scratch_too(plan_of):
 def test_controls_have_none_of_their_own(plan_of):
     plan = plan_of({**ASKED, "controls": ["random", "shuffled"]})
     assert len(ids(plan, "embed")) == 2
-    assert {row for row, job in embeds(plan).items() if job is None} == {"pair (random)", "pair (shuffled)"}
+    assert {row for row, job in embeds(plan).items() if job is None} == {
+        "pair (random)",
+        "pair (shuffled)",
+    }
 
 
 def test_a_panel_of_another_network_is_made_of_its_file_or_left_out_with_a_line(plan_of, tmp_path):

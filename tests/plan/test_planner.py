@@ -31,16 +31,18 @@ class Some(Spec):
 
 def test_the_id_is_sha256_of_canonical_json():
     made = Job(Some((1.5, None), {"z": True, "y": "ü"}), ("n2", "n1"))
-    text = (
-        '{"kind":"some","needs":["n2","n1"],"spec":{"a":{"y":"\\u00fc","z":true},"b":[1.5,null]},"version":4}'
-    )
+    text = '{"kind":"some","needs":["n2","n1"],"spec":{"a":{"y":"\\u00fc","z":true},"b":[1.5,null]},"version":4}'
     assert made.id == hashlib.sha256(text.encode()).hexdigest()[:16]
     plain = {"a": {"y": "ü", "z": True}, "b": [1.5, None]}
-    assert identify("some", 4, plain, ["n2", "n1"]) == made.id == Job(Some(**plain), ("n2", "n1")).id
+    assert (
+        identify("some", 4, plain, ["n2", "n1"]) == made.id == Job(Some(**plain), ("n2", "n1")).id
+    )
     others = [
-        Job(Some((), made.spec.a), made.needs), Job(made.spec, ("n1", "n2")), Job(made.spec),
+        Job(Some((), made.spec.a), made.needs),
+        Job(made.spec, ("n1", "n2")),
+        Job(made.spec),
         Job(replace(made.spec, later=1), made.needs),
-    ]  # fmt: skip
+    ]
     kinds = (identify(kind, version, plain, made.needs) for kind in KINDS for version in (4, 99))
     assert len({made.id, *(o.id for o in others), *kinds}) == 5 + 2 * len(KINDS)
 
@@ -54,7 +56,15 @@ def test_every_need_comes_first_and_specs_are_their_own_json(plan_of):
         assert jobs.read(stored, "here") == job
         seen.add(job.id)
     count = {k: len(ids(plan, k)) for k in KINDS}
-    made = {"prepare": 1, "guard": 2, "pretrain": 1, "finetune": 8, "evaluate": 8, "latency": 0, "embed": 0}
+    made = {
+        "prepare": 1,
+        "guard": 2,
+        "pretrain": 1,
+        "finetune": 8,
+        "evaluate": 8,
+        "latency": 0,
+        "embed": 0,
+    }
     assert count == made
     assert len(plan.cells["test0"]) == 8 and not plan.provisional
 
@@ -64,18 +74,30 @@ def test_neither_names_nor_places_are_part_of_an_id(plan_of, phantoms, tmp_path)
     elsewhere.mkdir()
     (elsewhere / NAME).symlink_to(phantoms / NAME)
     renamed = {
-        "title": "Other", "name": "other", "paper": "voco", "table": "table9", "threads": 4,
-        "notes": ["x"], "about": "y", "layout": {"columns": "fractions"}, "metrics": ["iou", "hd95"],
-        "convention": "monai", "scales": {"pilot": {}},
+        "title": "Other",
+        "name": "other",
+        "paper": "voco",
+        "table": "table9",
+        "threads": 4,
+        "notes": ["x"],
+        "about": "y",
+        "layout": {"columns": "fractions"},
+        "metrics": ["iou", "hd95"],
+        "convention": "monai",
+        "scales": {"pilot": {}},
         "finetune": {"anchor": {"mean": 0.9, "metric": "iou"}},
         "rows": {"alone": {"title": "T", "published": "P"}, "pair": {"title": "U"}},
-    }  # fmt: skip
+    }
     expected = ids(plan_of())
     assert ids(plan_of(renamed)) == expected
     assert ids(plan_of(renamed, scale="pilot")) == expected
     assert ids(plan_of(data=elsewhere)) == expected
-    rows = {"alone": None, "pair": None, "x": {"method": "simclr3d", "network": "n"},
-            "y": {"method": "scratch", "network": "n"}}  # fmt: skip
+    rows = {
+        "alone": None,
+        "pair": None,
+        "x": {"method": "simclr3d", "network": "n"},
+        "y": {"method": "scratch", "network": "n"},
+    }
     nets = {"n": {"network": "unet3d", "preset": "tiny", "crop": [32, 32, 32]}}
     assert ids(plan_of({"rows": rows, "networks": nets})) == expected
 
@@ -94,11 +116,17 @@ def test_equal_pretraining_is_one_job_over_rows_fractions_tables_and_protocols(p
 
 def test_stating_a_default_changes_nothing(plan_of):
     default = registry.load("method", "simclr3d").Params().temperature
-    plan = plan_of({
-        "pretrain": {"crops": 1, "precision": "fp32", "schedule": {"name": "cosine", "warmup": 0}},
-        "finetune": {"optimiser": {"name": "adamw", "lr": 1e-4}, "augment": {"flip": 0}},
-        "rows": {"pair": {"params": {"temperature": default}}},
-    })  # fmt: skip
+    plan = plan_of(
+        {
+            "pretrain": {
+                "crops": 1,
+                "precision": "fp32",
+                "schedule": {"name": "cosine", "warmup": 0},
+            },
+            "finetune": {"optimiser": {"name": "adamw", "lr": 1e-4}, "augment": {"flip": 0}},
+            "rows": {"pair": {"params": {"temperature": default}}},
+        }
+    )
     assert ids(plan) == ids(plan_of())
     assert cell(plan, row="pair", fraction=25, seed=0).columns["params"] == "{}"
 
@@ -113,17 +141,24 @@ CHANGES = {  # what is changed: the kinds of job that change with it, of which r
     "inference": ({"finetune": {"inference": {"overlap": 0.1}}}, ("evaluate",), BOTH),
     "pretraining rate": ({"pretrain": {"optimiser": {"lr": 0.5}}}, FROM, ("pair",)),
     "pretraining seed": ({"pretrain": {"seed": 1}}, FROM, ("pair",)),
-    "pretraining data": ({"pretrain": {"datasets": [{"dataset": NAME, "cases": "all"}]}}, FROM, ("pair",)),
+    "pretraining data": (
+        {"pretrain": {"datasets": [{"dataset": NAME, "cases": "all"}]}},
+        FROM,
+        ("pair",),
+    ),
     "a parameter": ({"rows": {"pair": {"params": {"temperature": 0.7}}}}, FROM, ("pair",)),
     "one row's budget": (
-        {"rows": {"alone": {"finetune": {"steps": 9}}}, "baseline": "unequal"}, LAST, ("alone",)
+        {"rows": {"alone": {"finetune": {"steps": 9}}}, "baseline": "unequal"},
+        LAST,
+        ("alone",),
     ),
     "the crop": ({"networks": {"net": {"crop": [32, 32, 16]}}}, FROM, BOTH),
     "the recipe": (
         {"pretrain": {"recipe": "percentile"}, "finetune": {"recipe": "percentile"}},
-        ("prepare", *FROM), BOTH,
+        ("prepare", *FROM),
+        BOTH,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", CHANGES)
@@ -133,7 +168,9 @@ def test_a_change_un_does_what_depends_on_it_and_nothing_else(plan_of, what):
     for old in before.cells["test0"]:
         new = cell(after, **{k: old.columns[k] for k in ("row", "fraction", "seed")})
         found = {kind: (getattr(old, kind), getattr(new, kind)) for kind in FROM}
-        found["prepare"] = tuple(p.jobs[c.finetune].needs[0] for p, c in ((before, old), (after, new)))
+        found["prepare"] = tuple(
+            p.jobs[c.finetune].needs[0] for p, c in ((before, old), (after, new))
+        )
         for kind, (a, b) in found.items():
             changed = kind in kinds and old.row in rows and not (a is None and b is None)
             assert (a != b) == changed, (old.row, kind)
@@ -146,7 +183,10 @@ def test_changed_bytes_un_do_everything_and_touching_does_not(plan_of, phantoms,
     (copied / NAME / "imagesTr" / "._litter.nii.gz").write_bytes(b"x")
     assert ids(plan_of(data=copied)) == before
     file.write_bytes((copied / NAME / "labelsTr" / f"{PATIENTS[13]}.nii.gz").read_bytes())
-    shutil.copy(copied / NAME / "imagesTr" / f"{PATIENTS[13]}.nii.gz", copied / NAME / "imagesTr" / file.name)
+    shutil.copy(
+        copied / NAME / "imagesTr" / f"{PATIENTS[13]}.nii.gz",
+        copied / NAME / "imagesTr" / file.name,
+    )
     assert not ids(plan_of(data=copied)) & before
 
 
@@ -159,14 +199,20 @@ def test_the_columns_and_the_case_columns_make_a_record(plan_of):
     assert pair.columns["params"] == '{"temperature":0.7}'
     assert (pair.columns["pretrain"], pair.columns["pretrain_seed"]) == (NAME, 3)
     assert pair.columns["init"] == f"job:{pair.pretrain}"
-    assert pair.columns["network"] == "unet3d/tiny" and pair.columns["n_train"] == int(N * 0.25 + 0.5)
+    assert pair.columns["network"] == "unet3d/tiny" and pair.columns["n_train"] == int(
+        N * 0.25 + 0.5
+    )
     alone = cell(plan, row="alone", fraction=100, seed=0).columns
     assert (alone["pretrain"], alone["init"], alone["params"]) == ("none", "random", "{}")
     assert alone["n_train"] == N and alone["convention"] == "medpy/default"
 
 
 def test_a_parameter_that_came_later_stands_in_the_records_where_it_differs(plan_of):
-    row = {"method": "voco", "network": "net", "params": {"variant": "v2", "grid": [1, 1, 2], "dropout": 0.5}}
+    row = {
+        "method": "voco",
+        "network": "net",
+        "params": {"variant": "v2", "grid": [1, 1, 2], "dropout": 0.5},
+    }
     plan = plan_of({"rows": {"placed": row}})
     told = cell(plan, row="placed", fraction=25, seed=1).columns["params"]
     assert told == '{"dropout":0.5,"grid":[1,1,2],"variant":"v2"}'
@@ -200,9 +246,15 @@ def test_pretraining_epochs_count_the_cases_it_reads(plan_of):
 
     assert made().pretrain.steps == 4 * N // 2 and made().data[0].part == "train"
     whole = made(datasets=[{"dataset": NAME, "cases": "all"}])
-    assert whole.pretrain.steps == 4 * CASES // 2 and whole.data == (Entry(dataset=NAME, part="all"),)
-    assert made(datasets=[{"dataset": NAME, "cases": "all"}], batch=7).pretrain.steps == 11  # 80 / 7 is 11.4
-    assert made(datasets=[{"dataset": NAME, "cases": "all"}], batch=3).pretrain.steps == 27  # 80 / 3 is 26.7
+    assert whole.pretrain.steps == 4 * CASES // 2 and whole.data == (
+        Entry(dataset=NAME, part="all"),
+    )
+    assert (
+        made(datasets=[{"dataset": NAME, "cases": "all"}], batch=7).pretrain.steps == 11
+    )  # 80 / 7 is 11.4
+    assert (
+        made(datasets=[{"dataset": NAME, "cases": "all"}], batch=3).pretrain.steps == 27
+    )  # 80 / 3 is 26.7
 
 
 def test_pretraining_seeds_cross_with_those_of_fine_tuning(plan_of):
@@ -226,7 +278,11 @@ def test_pretraining_seeds_cross_with_those_of_fine_tuning(plan_of):
 
 
 def test_paired_seeds_give_each_fine_tuning_seed_a_pretraining_of_its_own(plan_of):
-    changes = {"pretrain": {"seeds": "paired"}, "finetune": {"seeds": [3, 4, 5]}, "controls": ["shuffled"]}
+    changes = {
+        "pretrain": {"seeds": "paired"},
+        "finetune": {"seeds": [3, 4, 5]},
+        "controls": ["shuffled"],
+    }
     plan = plan_of(changes)
     assert sorted(plan.jobs[job].spec.seed for job in ids(plan, "pretrain")) == [3, 4, 5]
     for c in plan.cells["test0"]:
@@ -243,13 +299,18 @@ def test_a_section_may_have_a_pretraining_of_its_own_over_which_a_rows_settings_
     own = {**section, "name": "own", "pretrain": {"steps": 9, "name": "other scans"}}
     plan = plan_of({"finetune": [section, own]})
     first, second = (cell(plan, row="pair", section=name) for name in (NAME, "own"))
-    assert [plan.jobs[c.pretrain].spec.pretrain.steps for c in (first, second)] == [first_steps(plan_of), 9]
+    assert [plan.jobs[c.pretrain].spec.pretrain.steps for c in (first, second)] == [
+        first_steps(plan_of),
+        9,
+    ]
     assert second.columns["pretrain"] == "other scans" != first.columns["pretrain"]
     alone = plan_of({"finetune": [section], "pretrain": {"steps": 9}})
     assert ids(alone, "pretrain", "finetune") < ids(plan)  # where it is said is no part of an id
     both = plan_of({"finetune": [section, own], "rows": {"pair": {"pretrain": {"steps": 5}}}})
     assert len(ids(both, "pretrain")) == 1
-    with pytest.raises(BenchError, match=r"rows\.pair\.finetune\.pretrain: is the same for all rows"):
+    with pytest.raises(
+        BenchError, match=r"rows\.pair\.finetune\.pretrain: is the same for all rows"
+    ):
         plan_of({"rows": {"pair": {"finetune": {"pretrain": {"steps": 5}}}}})
     with pytest.raises(BenchError, match=r"finetune.0.pretrain.*stesp"):
         plan_of({"finetune": [{**section, "pretrain": {"stesp": 5}}]})
@@ -262,10 +323,13 @@ def first_steps(plan_of):
 
 def test_two_sections_on_one_data_set_are_told_apart_in_the_records(plan_of):
     section = {"dataset": NAME, "split": "even", "seeds": [0], "hold": "steps"}
-    plan = plan_of({"finetune": [{**section, "steps": 1}, {**section, "steps": 60, "name": "long"}]})
+    plan = plan_of(
+        {"finetune": [{**section, "steps": 1}, {**section, "steps": 60, "name": "long"}]}
+    )
     one, other = (cell(plan, row="pair", section=name) for name in (NAME, "long"))
     assert one.pretrain == other.pretrain and one.finetune != other.finetune
-    alone = plan_of({"finetune": [{**section, "steps": 60, "name": "x"}]})  # the name is no part of an id
+    # the name is no part of an id
+    alone = plan_of({"finetune": [{**section, "steps": 60, "name": "x"}]})
     assert ids(alone, "finetune", "evaluate") < ids(plan)
 
 
@@ -280,17 +344,25 @@ def test_a_row_has_cells_and_guards_in_the_sections_that_it_names(plan_of):
     }
     plan = plan_of(changes)
     met = [(c.row, c.columns["section"]) for c in plan.cells["test0"]]
-    assert met == [(r, "a") for r in ("alone", "pair", "other")] + [(r, "b") for r in ("alone", "other")]
+    assert met == [(r, "a") for r in ("alone", "pair", "other")] + [
+        (r, "b") for r in ("alone", "other")
+    ]
     # what is pretrained for one section is not held against the test cases of another
     changes["finetune"][1]["split"] = "cv5"
     plan = plan_of(changes)
-    tested = {c.row: {t.split for t in plan.jobs[plan.jobs[c.guard].needs[0]].spec.tests}
-              for c in plan.cells["test0"] if c.guard and c.columns["section"] == "a"}  # fmt: skip
+    tested = {
+        c.row: {t.split for t in plan.jobs[plan.jobs[c.guard].needs[0]].spec.tests}
+        for c in plan.cells["test0"]
+        if c.guard and c.columns["section"] == "a"
+    }
     assert tested == {"pair": {"even"}, "other": {"even"}}
     changes["pretrain"] = {"datasets": [{"dataset": NAME, "cases": "all"}]}
     plan = plan_of(changes)
-    tested = {c.row: {t.split for t in plan.jobs[plan.jobs[c.guard].needs[0]].spec.tests}
-              for c in plan.cells["test0"] if c.guard}  # fmt: skip
+    tested = {
+        c.row: {t.split for t in plan.jobs[plan.jobs[c.guard].needs[0]].spec.tests}
+        for c in plan.cells["test0"]
+        if c.guard
+    }
     assert tested == {"pair": {"even"}, "other": {"even", "cv5"}}
 
 
@@ -298,7 +370,11 @@ def test_only_marks_what_is_wanted_and_values_of_one_key_add_up(plan_of):
     def wanted(**only):
         plan = plan_of(only=only)
         assert ids(plan) == ids(plan_of())  # the rest stays in the plan, so that it can be shown
-        return {(c.row, c.columns["fraction"], c.columns["seed"]) for c in plan.cells["test0"] if c.wanted}
+        return {
+            (c.row, c.columns["fraction"], c.columns["seed"])
+            for c in plan.cells["test0"]
+            if c.wanted
+        }
 
     assert wanted(method=["scratch"]) == wanted(row=["alone"])
     assert wanted(row=["alone"]) == {("alone", f, s) for f in (25, 100) for s in (0, 1)}
@@ -312,7 +388,10 @@ def test_only_marks_what_is_wanted_and_values_of_one_key_add_up(plan_of):
     ("only", "message"),
     [
         ({"methods": ["x"]}, "no key of --only named 'methods'; did you mean 'method'"),
-        ({"method": ["simclr"]}, r"--only method=simclr: no method in protocol .*; did you mean 'simclr3d'"),
+        (
+            {"method": ["simclr"]},
+            r"--only method=simclr: no method in protocol .*; did you mean 'simclr3d'",
+        ),
         ({"fraction": ["5"]}, "--only fraction=5: no fraction in protocol 'test0' named '5'"),
         ({"row": ["al0ne"]}, "did you mean 'alone'"),
         ({"row": ["alone"], "method": ["simclr3d"]}, "protocol 'test0': --only leaves no cell"),
@@ -333,8 +412,16 @@ def test_without_data_the_plan_is_provisional(plan_of):
 
 
 def test_without_data_a_registered_list_is_known_all_the_same(plan_of):
-    section = {"dataset": "btcv", "split": "unetr_24_6", "epochs": 10, "batch": 2, "fractions": [25, 100]}
-    plan = plan_of({"finetune": [section], "pretrain": {"datasets": [{"dataset": "btcv"}]}}, data=None)
+    section = {
+        "dataset": "btcv",
+        "split": "unetr_24_6",
+        "epochs": 10,
+        "batch": 2,
+        "fractions": [25, 100],
+    }
+    plan = plan_of(
+        {"finetune": [section], "pretrain": {"datasets": [{"dataset": "btcv"}]}}, data=None
+    )
     assert plan.provisional
     full = cell(plan, row="alone", fraction=100)
     assert full.columns["n_train"] == 24
@@ -347,14 +434,18 @@ def test_without_data_a_registered_list_is_known_all_the_same(plan_of):
 def test_leave_one_out_has_a_cell_for_every_patient(plan_of):
     plan = plan_of({"finetune": {"split": "leave_one_out", "fractions": [100], "seeds": [0]}})
     assert len(plan.cells["test0"]) == 2 * CASES
-    assert len(ids(plan, "pretrain")) == CASES  # each fold's pretraining reads its own training patients
+    assert (
+        len(ids(plan, "pretrain")) == CASES
+    )  # each fold's pretraining reads its own training patients
     folds = {c.columns["fold"] for c in plan.cells["test0"]}
     assert folds == set(range(CASES))
     chosen = plan_of({"finetune": {"split": "leave_one_out", "folds": [2, 5]}})
     assert {c.columns["fold"] for c in chosen.cells["test0"]} == {2, 5}
 
 
-def test_pretraining_reads_training_patients_of_every_downstream_data_set(plan_of, phantoms, tmp_path):
+def test_pretraining_reads_training_patients_of_every_downstream_data_set(
+    plan_of, phantoms, tmp_path
+):
     data = tmp_path / "two"
     data.mkdir()
     for name in (NAME, "own_scans"):
@@ -371,7 +462,9 @@ def test_pretraining_reads_training_patients_of_every_downstream_data_set(plan_o
     mixture["pretrain"]["datasets"][1]["split"] = "even"
     shared = plan_of({"finetune": [base], **mixture}, data=data)
     assert ids(shared, "pretrain") == ids(plan, "pretrain")  # a protocol of each data set shares it
-    with pytest.raises(BenchError, match=r"datasets\.1\.split: .*'own_scans' is fine-tuned on here"):
+    with pytest.raises(
+        BenchError, match=r"datasets\.1\.split: .*'own_scans' is fine-tuned on here"
+    ):
         plan_of({"finetune": [base, section], **mixture}, data=data)
     mixture["pretrain"]["datasets"][1]["split"] = "cv5"
     with pytest.raises(BenchError, match=r"datasets\.1\.split: .* has 5 folds"):
@@ -388,7 +481,10 @@ def test_a_row_can_start_from_a_snapshot(plan_of):
     one = cell(plan, row="early", fraction=25, seed=0)
     assert one.columns["init"] == f"job:{one.pretrain}@4"
     assert one.finetune != cell(plan, row="pair", fraction=25, seed=0).finetune
-    wrong = [([4], 5, "is not among the snapshots"), ([4, 9], 9, ", and the pretraining is over after 8")]
+    wrong = [
+        ([4], 5, "is not among the snapshots"),
+        ([4, 9], 9, ", and the pretraining is over after 8"),
+    ]
     for snapshots, at, said in wrong:
         with pytest.raises(BenchError, match=f"row 'early': 'at: {at}'[ ]?{said}"):
             plan_of({"pretrain": {"snapshots": snapshots}, "rows": {"early": {**early, "at": at}}})
@@ -406,19 +502,38 @@ MASKED = {
     "networks": {"net": {"network": "unetr", "preset": "tiny", "crop": [32, 32, 32]}},
     "rows": {"pair": {"method": "mae3d"}},
 }  # its loss looks at every sample alone
-NORMED = {"networks": {"net": {"network": "genesis_unet3d", "preset": "tiny", "crop": [16, 16, 16]}}}
-RESTORED = {**NORMED, "rows": {"pair": {"method": "models_genesis"}}}  # its loss looks at every sample alone
+NORMED = {
+    "networks": {"net": {"network": "genesis_unet3d", "preset": "tiny", "crop": [16, 16, 16]}}
+}
+# its loss looks at every sample alone
+RESTORED = {**NORMED, "rows": {"pair": {"method": "models_genesis"}}}
 CODED = {"rows": {"pair": {"method": "cpc3d", "params": {"negatives": "batch"}}}}  # without: alone
 
 
 @pytest.mark.parametrize(
     ("changes", "processes", "message"),
     [
-        ({"pretrain": {"batch": 6}}, 4, "pretrain.batch 6 has no 4 equal parts.* 4 processes x accumulate 1"),
-        ({**MASKED, "pretrain": {"batch": 4, "accumulate": 2}}, 4, "no 8 equal parts.* take a multiple of 8"),
+        (
+            {"pretrain": {"batch": 6}},
+            4,
+            "pretrain.batch 6 has no 4 equal parts.* 4 processes x accumulate 1",
+        ),
+        (
+            {**MASKED, "pretrain": {"batch": 4, "accumulate": 2}},
+            4,
+            "no 8 equal parts.* take a multiple of 8",
+        ),
         ({"finetune": {"batch": 3, "accumulate": 2}}, 1, "finetune.batch 3 has no 2 equal parts"),
-        ({"pretrain": {"batch": 4, "accumulate": 2}}, 1, "'simclr3d' compares the samples of a batch"),
-        ({**CODED, "pretrain": {"batch": 4, "accumulate": 2}}, 1, "'cpc3d' compares the samples of a batch"),
+        (
+            {"pretrain": {"batch": 4, "accumulate": 2}},
+            1,
+            "'simclr3d' compares the samples of a batch",
+        ),
+        (
+            {**CODED, "pretrain": {"batch": 4, "accumulate": 2}},
+            1,
+            "'cpc3d' compares the samples of a batch",
+        ),
         (
             {**RESTORED, "pretrain": {"batch": 4, "accumulate": 4}},
             1,
@@ -442,12 +557,20 @@ CODED = {"rows": {"pair": {"method": "cpc3d", "params": {"negatives": "batch"}}}
         ),
         ({"finetune": {"recipe": "defaut"}}, 1, "no recipe of data set .* did you mean 'default'"),
         ({"finetune": {"split": "rul"}}, 1, "no split of data set .* did you mean 'rule'"),
-        ({"finetune": {"dataset": "msd04_hipocampus"}}, 1, f"no data set named .* did you mean '{NAME}'"),
+        (
+            {"finetune": {"dataset": "msd04_hipocampus"}},
+            1,
+            f"no data set named .* did you mean '{NAME}'",
+        ),
         ({"finetune": {"fractions": [3]}}, 1, "3 % of 14 training patients .* take at least 4 %"),
         ({"metrics": ["dise"]}, 1, "dise"),
-        ({"finetune": {"anchor": {"mean": 0.9, "metric": "auc"}}}, 1, "anchor.metric: 'auc' is not computed"),
+        (
+            {"finetune": {"anchor": {"mean": 0.9, "metric": "auc"}}},
+            1,
+            "anchor.metric: 'auc' is not computed",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_refused_before_anything_runs(plan_of, changes, processes, message):
     with pytest.raises(BenchError, match=message) as caught:
         plan_of(changes, processes=processes)
@@ -456,7 +579,11 @@ def test_a_mistake_is_refused_before_anything_runs(plan_of, changes, processes, 
 
 def test_a_batch_is_cut_by_micro_batches_and_processes_and_a_fine_tuning_is_one_process(plan_of):
     assert plan_of({"pretrain": {"batch": 12}, "finetune": {"batch": 2}}, processes=4).jobs
-    changes = {**MASKED, "pretrain": {"batch": 8, "accumulate": 2}, "finetune": {"batch": 6, "accumulate": 3}}
+    changes = {
+        **MASKED,
+        "pretrain": {"batch": 8, "accumulate": 2},
+        "finetune": {"batch": 6, "accumulate": 3},
+    }
     one, four = (plan_of(changes, processes=n) for n in (1, 4))
     assert set(one.jobs) == set(four.jobs)  # the number of processes is no part of a job's name
 
@@ -464,7 +591,9 @@ def test_a_batch_is_cut_by_micro_batches_and_processes_and_a_fine_tuning_is_one_
 def test_who_goes_by_two_names_is_not_trained_on_and_tested(plan_of, monkeypatch):
     both = {TRAIN[0], TEST[0]}
     monkeypatch.setattr(
-        registry.load("dataset", NAME), "person", lambda self, case: "A" if case.patient in both else case.id
+        registry.load("dataset", NAME),
+        "person",
+        lambda self, case: "A" if case.patient in both else case.id,
     )
     with pytest.raises(BenchError, match="are one person, on both sides of split 'even'"):
         plan_of()

@@ -46,7 +46,9 @@ def test_a_row_from_a_file_names_its_content_and_pretrains_nothing(plan_of, weig
     assert found.columns["init"] == f"file:{digest(b'some')}" == plan.jobs[found.finetune].spec.init
     assert (found.columns["pretrain"], found.columns["pretrain_seed"]) == ("file", 0)
     assert found.columns["method"] == "simclr3d"
-    assert found.pretrain is None and found.guard is None and len(plan.jobs[found.finetune].needs) == 1
+    assert (
+        found.pretrain is None and found.guard is None and len(plan.jobs[found.finetune].needs) == 1
+    )
     assert plan.files.paths == {digest(b"some"): str(path)}
     alone = plan_of({**with_file(), "pretrain": None, "rows": {"pair": None, "taken": FILE}})
     assert not ids(alone, "pretrain", "guard")  # needs no section of its own
@@ -56,7 +58,9 @@ def test_the_content_is_the_identity_and_no_path(plan_of, weights, tmp_path):
     blob = weights(b"some", "blobs/0123")  # as download caches keep them, without a suffix
     (tmp_path / "weights.safetensors").symlink_to(blob)
     without = plan_of(with_file(), data=None)
-    assert without.provisional and without.files.paths[digest(b"some")].endswith("/weights.safetensors")
+    assert without.provisional and without.files.paths[digest(b"some")].endswith(
+        "/weights.safetensors"
+    )
     weights(b"some", "deep/copy.pth")
     before = cell(plan_of(with_file()), row="taken").finetune
     elsewhere = plan_of(with_file(init="deep/copy.pth"))
@@ -73,14 +77,17 @@ def test_a_file_that_is_not_there_can_be_planned_and_not_run(plan_of, tmp_path):
     first, second = (cell(plan, row=r) for r in ("taken", "second"))
     assert plan.provisional and first.columns["init"].startswith("file:?")
     assert first.finetune != second.finetune  # they are not one job
-    plan = plan_of(with_file(), only={"row": ["alone"]})  # a row that is not wanted may lack its file
+    # a row that is not wanted may lack its file
+    plan = plan_of(with_file(), only={"row": ["alone"]})
     assert [c.row for c in plan.cells["test0"] if c.wanted] == ["alone"] and plan.provisional
     (tmp_path / "weights.safetensors").mkdir()  # a folder is none
     with pytest.raises(BenchError, match="is no file"):
         plan_of(with_file(), only={"row": ["taken"]})
 
 
-def test_a_file_that_was_moved_away_is_asked_for_by_what_it_has_to_begin_alone(plan_of, weights, tmp_path):
+def test_a_file_that_was_moved_away_is_asked_for_by_what_it_has_to_begin_alone(
+    plan_of, weights, tmp_path
+):
     path, store = weights(), Store.open(tmp_path / "out")
     before = plan_of(with_file())
     path.unlink()
@@ -88,12 +95,16 @@ def test_a_file_that_was_moved_away_is_asked_for_by_what_it_has_to_begin_alone(p
     assert plan.jobs.keys() == before.jobs.keys() and not plan.provisional
     tuned = cell(plan, row="taken").finetune
     run.rehearse(plan, [job for job in plan.jobs if plan.jobs[job].kind != "finetune"])
-    with pytest.raises(BenchError, match=r"init: .*weights\.safetensors is no file; put the weights there"):
+    with pytest.raises(
+        BenchError, match=r"init: .*weights\.safetensors is no file; put the weights there"
+    ):
         run.rehearse(plan, [tuned])
     (line,) = run.changed(plan, store)
     assert line == f"init: {path} is not there any more; only what it made already counts"
     weights(b"else")  # another file in its place is another start
-    assert cell(plan_of(with_file()), row="taken").finetune != tuned and not run.changed(before, store)
+    assert cell(plan_of(with_file()), row="taken").finetune != tuned and not run.changed(
+        before, store
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,7 +155,9 @@ def test_a_random_control_is_scratch_under_another_name(plan_of):
     assert (mixed.pretrain, mixed.guard) == (pair.pretrain, pair.guard)
     one, two = (plan.jobs[c.finetune].spec for c in (pair, mixed))
     assert replace(one, control="shuffled") == two and not one.control
-    assert len(ids(plan, "finetune")) == 3 and ids(plan_of(ONE)) < ids(plan)  # and no other job changes
+    assert len(ids(plan, "finetune")) == 3 and ids(plan_of(ONE)) < ids(
+        plan
+    )  # and no other job changes
 
 
 def test_a_random_control_has_its_rows_own_recipe(plan_of):
@@ -160,37 +173,65 @@ LONGER = {  # pretrained for 8 steps of 2, 5 of 7, and at most 3 of 4: 16, 35 an
     "controls": ["random", "long"],
     "rows": {
         "wide": {"method": "simclr3d", "network": "net", "pretrain": {"steps": 5, "batch": 7}},
-        "early": {"method": "simclr3d", "network": "net", "at": 3,
-                  "pretrain": {"steps": 30, "batch": 4, "snapshots": [3]}},
+        "early": {
+            "method": "simclr3d",
+            "network": "net",
+            "at": 3,
+            "pretrain": {"steps": 30, "batch": 4, "snapshots": [3]},
+        },
     },
     "finetune": {"batch": 4},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
     ("changes", "sets", "steps"),
     [
         ({}, (), [6 + 9, 6 + 9]),  # 35 samples are 9 batches of 4
-        ({"finetune": {"batch": 4, "hold": "epochs"}}, (), [2 + 9, 6 + 9]),  # 4 of 14 patients; 6 x 4 / 14
-        ({"rows": {**LONGER["rows"], "early": {**LONGER["rows"]["early"], "at": None}}}, (),
-         [6 + 30, 6 + 30]),
-        ({"rows": {**LONGER["rows"], "wide": {"method": "simclr3d", "network": "net", "init": "w"}}}, (),
-         [6 + 4, 6 + 4]),
-        ({}, ("pretrain.steps=2", "finetune.steps=1", "finetune.batch=5"), [1 + 3, 1 + 3]),  # 2 of 7 in fives
+        (
+            {"finetune": {"batch": 4, "hold": "epochs"}},
+            (),
+            [2 + 9, 6 + 9],
+        ),  # 4 of 14 patients; 6 x 4 / 14
+        (
+            {"rows": {**LONGER["rows"], "early": {**LONGER["rows"]["early"], "at": None}}},
+            (),
+            [6 + 30, 6 + 30],
+        ),
+        (
+            {
+                "rows": {
+                    **LONGER["rows"],
+                    "wide": {"method": "simclr3d", "network": "net", "init": "w"},
+                }
+            },
+            (),
+            [6 + 4, 6 + 4],
+        ),
+        (
+            {},
+            ("pretrain.steps=2", "finetune.steps=1", "finetune.batch=5"),
+            [1 + 3, 1 + 3],
+        ),  # 2 of 7 in fives
     ],
-)  # fmt: skip
-def test_scratch_may_train_as_long_as_pretraining_and_fine_tuning_together(plan_of, changes, sets, steps):
+)
+def test_scratch_may_train_as_long_as_pretraining_and_fine_tuning_together(
+    plan_of, changes, sets, steps
+):
     first = {"early": {**LONGER["rows"]["early"], "at": None, "pretrain": {}}} if sets else {}
     rows = {**LONGER["rows"], **changes.get("rows", {}), **first}
     plan = plan_of({**LONGER, **changes, "rows": rows}, sets=sets, only={"row": ["alone"]})
     found = {
         c.columns["fraction"]: plan.jobs[c.finetune].spec
-        for c in plan.cells["test0"] if c.row == "alone (long)" and c.wanted
-    }  # fmt: skip
+        for c in plan.cells["test0"]
+        if c.row == "alone (long)" and c.wanted
+    }
     assert [found[fraction].finetune.steps for fraction in (25, 100)] == steps
     alone = plan.jobs[cell(plan, row="alone", fraction=100, seed=0).finetune].spec
     assert (
-        replace(found[100], seed=0, finetune=replace(found[100].finetune, steps=alone.finetune.steps))
+        replace(
+            found[100], seed=0, finetune=replace(found[100].finetune, steps=alone.finetune.steps)
+        )
         == alone
     )
     assert {c.row for c in plan.cells["test0"]} >= {"alone (long)", "pair (random)"}
@@ -202,26 +243,40 @@ def test_a_longer_scratch_is_of_its_network_and_section_and_unknown_where_a_pret
     rows = {
         "other": {"method": "scratch", "network": "wide"},
         "pair": {"sections": ["a"]},
-        "brief": {"method": "simclr3d", "network": "net", "sections": ["b"], "pretrain": {"steps": 1}},
+        "brief": {
+            "method": "simclr3d",
+            "network": "net",
+            "sections": ["b"],
+            "pretrain": {"steps": 1},
+        },
     }
     changes = {
-        "networks": {"wide": {"network": "unet3d", "preset": "small", "crop": [32, 32, 32]}}, "rows": rows,
-        "controls": ["long"], "finetune": [{**section, "name": n} for n in ("a", "b")],
-    }  # fmt: skip
+        "networks": {"wide": {"network": "unet3d", "preset": "small", "crop": [32, 32, 32]}},
+        "rows": rows,
+        "controls": ["long"],
+        "finetune": [{**section, "name": n} for n in ("a", "b")],
+    }
     plan = plan_of(changes)
-    long = {(c.row, c.columns["section"]): plan.jobs[c.finetune].spec.finetune.steps
-            for c in plan.cells["test0"] if "(long)" in c.row}  # fmt: skip
+    long = {
+        (c.row, c.columns["section"]): plan.jobs[c.finetune].spec.finetune.steps
+        for c in plan.cells["test0"]
+        if "(long)" in c.row
+    }
     assert long == {("alone (long)", "a"): 3 + 8, ("alone (long)", "b"): 3 + 1}
     epochs = {"controls": ["long"], "pretrain": {"steps": None, "epochs": 2}}
     unseen = plan_of(epochs, data=None)
     assert (
-        unseen.jobs[cell(unseen, row="alone (long)", fraction=25, seed=0).finetune].spec.finetune.steps
+        unseen.jobs[
+            cell(unseen, row="alone (long)", fraction=25, seed=0).finetune
+        ].spec.finetune.steps
         is None
     )
 
 
 def test_a_longer_scratch_is_scored_by_the_best_weights_on_the_test_and_the_last(plan_of):
-    plan = plan_of({**ONE, "controls": ["long"], "finetune": {**ONE["finetune"], "select": "best_test"}})
+    plan = plan_of(
+        {**ONE, "controls": ["long"], "finetune": {**ONE["finetune"], "select": "best_test"}}
+    )
     rows = [c.row for c in plan.cells["test0"]]
     assert rows == [f"{r}{v}" for r in ("alone", "alone (long)", "pair") for v in ("", " (last)")]
 
@@ -246,7 +301,10 @@ def spec(plan, row, kind):
 
 
 def test_pretraining_and_fine_tuning_read_crops_of_their_own_and_one_row_others(plan_of):
-    changes = {"pretrain": {"crop": [16, 32, 32]}, "finetune": {**ONE["finetune"], "crop": [32, 32, 16]}}
+    changes = {
+        "pretrain": {"crop": [16, 32, 32]},
+        "finetune": {**ONE["finetune"], "crop": [32, 32, 16]},
+    }
     plan = plan_of(changes)
     assert spec(plan, "pair", "pretrain").network.crop == (16, 32, 32)
     assert spec(plan, "alone", "evaluate").inference.crop == (32, 32, 16)
@@ -260,14 +318,18 @@ def test_pretraining_and_fine_tuning_read_crops_of_their_own_and_one_row_others(
 
 
 TWO_D = {
-    "networks": {"net": {"preset": "small"},
-                 "flat": {"network": "unet2d", "preset": "small", "crop": [64, 64, 1]}},
+    "networks": {
+        "net": {"preset": "small"},
+        "flat": {"network": "unet2d", "preset": "small", "crop": [64, 64, 1]},
+    },
     "rows": {"pair": {"pretrain": {"network": "flat"}}},
-}  # fmt: skip
+}
 
 
 def test_a_network_of_two_dimensions_can_be_pretrained_for_one_of_three(plan_of, monkeypatch):
-    with pytest.raises(BenchError, match=r"row 'pair': method 'simclr3d' cannot train network 'unet2d'"):
+    with pytest.raises(
+        BenchError, match=r"row 'pair': method 'simclr3d' cannot train network 'unet2d'"
+    ):
         plan_of({**ONE, **TWO_D})
     method = registry.load("method", "simclr3d")  # as if it could
     monkeypatch.setattr(method, "networks", lambda: ("unet2d", "unet3d"))
@@ -289,25 +351,51 @@ def nets(**given):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pretrain": {"crop": [30, 32, 32]}}, r"yaml:\d+: pretrain\.crop: crop \(30, .*side x = 30 must be"),
+        (
+            {"pretrain": {"crop": [30, 32, 32]}},
+            r"yaml:\d+: pretrain\.crop: crop \(30, .*side x = 30 must be",
+        ),
         ({"finetune": {"crop": [32, 32, 7]}}, r"yaml:\d+: finetune\.0\.crop: .*side z = 7 must"),
-        ({"rows": {"pair": {"pretrain": {"crop": [32, 32, 8]}}}}, r"pair\.pretrain\.crop: .*side z = 8"),
-        ({"rows": {"pair": {"finetune": {"crop": [32, 8, 32]}}}}, r"pair\.finetune\.crop: .*side y = 8"),
+        (
+            {"rows": {"pair": {"pretrain": {"crop": [32, 32, 8]}}}},
+            r"pair\.pretrain\.crop: .*side z = 8",
+        ),
+        (
+            {"rows": {"pair": {"finetune": {"crop": [32, 8, 32]}}}},
+            r"pair\.finetune\.crop: .*side y = 8",
+        ),
         ({"pretrain": {"crop": [32, 32]}}, r"pretrain\.crop: expected 3 values, got 2"),
         ({"finetune": {"crop": "auto"}}, r"finetune\.0\.crop: expected a list"),
         ({"pretrain": {"crop": [0, 32, 32]}}, r"crop must be above 0"),
-        ({"pretrain": {"network": "nat"}}, r"yaml:\d+: pretrain\.network: no entry of net.*did you mean"),
-        ({**TWO_D, "pretrain": {"crop": [32, 32, 32]}}, r"pretrain\.crop: .*it reads single slices"),
-        ({**nets(preset="tiny"), "pretrain": {"network": "other"}},
-         r"row 'pair': weights of network unet3d/tiny do not fit unet3d/small; pretrain and fine-"),
-        ({**nets(network="segresnet"), "pretrain": {"network": "other"}},
-         "weights of network segresnet/small do not fit unet3d/small"),
-        ({**nets(network="unet2d", crop=[32, 32, 1]), "finetune": {"crop": None},
-          "rows": {"pair": {"network": "other", "pretrain": {"network": "net"}},
-                   "alone": {"network": "other"}}},
-         "weights of network unet3d/small do not fit unet2d/small"),
+        (
+            {"pretrain": {"network": "nat"}},
+            r"yaml:\d+: pretrain\.network: no entry of net.*did you mean",
+        ),
+        (
+            {**TWO_D, "pretrain": {"crop": [32, 32, 32]}},
+            r"pretrain\.crop: .*it reads single slices",
+        ),
+        (
+            {**nets(preset="tiny"), "pretrain": {"network": "other"}},
+            r"row 'pair': weights of network unet3d/tiny do not fit unet3d/small; pretrain and fine-",
+        ),
+        (
+            {**nets(network="segresnet"), "pretrain": {"network": "other"}},
+            "weights of network segresnet/small do not fit unet3d/small",
+        ),
+        (
+            {
+                **nets(network="unet2d", crop=[32, 32, 1]),
+                "finetune": {"crop": None},
+                "rows": {
+                    "pair": {"network": "other", "pretrain": {"network": "net"}},
+                    "alone": {"network": "other"},
+                },
+            },
+            "weights of network unet3d/small do not fit unet2d/small",
+        ),
     ],
-)  # fmt: skip
+)
 def test_crops_and_networks_that_do_not_fit_are_refused_early(plan_of, changes, message):
     with pytest.raises(BenchError, match=message) as caught:
         plan_of(changes)
@@ -319,19 +407,30 @@ def test_crops_and_networks_that_do_not_fit_are_refused_early(plan_of, changes, 
 
 @pytest.mark.parametrize(("share", "back"), [(0.2, 3), (0.5, 7), (0.01, 1), (0.9, 13)])
 def test_a_holdout_counts_those_that_train_in_the_budget(plan_of, share, back):
-    epochs = {**ONE["finetune"], "holdout": share, "steps": None, "epochs": 8, "batch": 2, "hold": None}
+    epochs = {
+        **ONE["finetune"],
+        "holdout": share,
+        "steps": None,
+        "epochs": 8,
+        "batch": 2,
+        "hold": None,
+    }
     plan = plan_of({"finetune": epochs})
     found = cell(plan, row="alone")
     made = plan.jobs[found.finetune].spec
     assert len(TRAIN) == 14 and made.finetune.steps == 8 * (14 - back) // 2
     assert made.data.holdout == share and "holdout" not in vars(made.finetune)
-    assert made.data.n_train == found.columns["n_train"] == 14  # labelled, whatever they are used for
+    assert (
+        made.data.n_train == found.columns["n_train"] == 14
+    )  # labelled, whatever they are used for
 
 
 def test_a_holdout_of_nobody_or_of_everybody(plan_of):
     plan = plan_of({"finetune": {**ONE["finetune"], "holdout": 0.0}})
     assert ids(plan) == ids(plan_of(ONE))
-    with pytest.raises(BenchError, match=rf"{NAME}: holdout 0\.2 of 1 training patient\(s\) leaves none"):
+    with pytest.raises(
+        BenchError, match=rf"{NAME}: holdout 0\.2 of 1 training patient\(s\) leaves none"
+    ):
         plan_of({"finetune": {"fractions": [5], "holdout": 0.2}})
     for share in (1, -0.1):
         with pytest.raises(BenchError, match="holdout must be from 0 and below 1"):
@@ -389,13 +488,22 @@ def test_a_region_head_has_a_channel_for_each_region_and_is_painted_when_it_pred
 @pytest.mark.parametrize(
     ("finetune", "message"),
     [
-        ({"regions": {}}, rf"finetune\.0\.head: data set '{NAME}' declares no regions; state 'regions'"),
-        ({"regions": {"a": [3]}}, rf"finetune\.0\.regions: data set '{NAME}' has the labels 1 anterior"),
+        (
+            {"regions": {}},
+            rf"finetune\.0\.head: data set '{NAME}' declares no regions; state 'regions'",
+        ),
+        (
+            {"regions": {"a": [3]}},
+            rf"finetune\.0\.regions: data set '{NAME}' has the labels 1 anterior",
+        ),
         ({"regions": {"a": [0, 1]}}, "has the labels 1 anterior"),
         ({"regions": {"a": []}}, "has the labels 1 anterior"),
         ({"regions": {"a": 1}}, r"finetune\.0\.regions\.a: expected a list"),
         ({"regions": {"a": ["1"]}}, r"regions\.a\.0: expected a whole number"),
-        ({"regions": {"both": [1, 2], "a": [1], "b": [2]}}, "region 'both' of .* no label of its own"),
+        (
+            {"regions": {"both": [1, 2], "a": [1], "b": [2]}},
+            "region 'both' of .* no label of its own",
+        ),
         ({"head": "sigmoid"}, "expected one of softmax, regions"),
     ],
 )
@@ -433,7 +541,9 @@ def test_latency_is_a_job_of_the_network_alone(plan_of):
     (timed,) = ids(plan, "latency")  # one for all fractions, seeds and rows
     assert {c.latency for c in plan.cells["test0"]} == {timed} and timed in plan.wanted()
     job = plan.jobs[timed]
-    assert job.needs == () and set(vars(job.spec)) == {"network", "task"} and plan.threads[timed] == 2
+    assert (
+        job.needs == () and set(vars(job.spec)) == {"network", "task"} and plan.threads[timed] == 2
+    )
     assert ids(plan) - {timed} == ids(plan_of()) and not ids(plan_of(), "latency")
     assert all("latency" not in s.metrics for found in plan.scoring.values() for s in found)
     other = plan_of({"metrics": ["dice", "latency"], "finetune": {"crop": [32, 32, 16]}})

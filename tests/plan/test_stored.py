@@ -9,10 +9,18 @@ from bench.errors import BenchError
 from bench.plan import stored
 
 CHANGES = {
-    "finetune": [{"dataset": NAME, "split": "even", "fractions": [25, 100], "seeds": [0], "steps": 6,
-                  "hold": "steps"}],
+    "finetune": [
+        {
+            "dataset": NAME,
+            "split": "even",
+            "fractions": [25, 100],
+            "seeds": [0],
+            "steps": 6,
+            "hold": "steps",
+        }
+    ],
     "embeddings": {"samples": 4},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("changes", [None, CHANGES, {"metrics": ["dice", "latency"]}])
@@ -39,9 +47,12 @@ WRONG = {
     "cut": (lambda text: text[:-9], "cannot be read"),
     "no object": (lambda text: "[]", "cannot be read"),
     "another key": (lambda text: json.dumps({**json.loads(text), "more": 1}), "unknown key 'more'"),
-    "another kind": (lambda text: text.replace('"kind": "prepare"', '"kind": "pay"'), "no kind of job"),
+    "another kind": (
+        lambda text: text.replace('"kind": "prepare"', '"kind": "pay"'),
+        "no kind of job",
+    ),
     "another version": (other_version, "another version of bench"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("wrong", WRONG)

@@ -32,7 +32,11 @@ def test_each_cell_gets_one_more_job_that_nobody_scores_and_no_other_id_changes(
     assert plain.jobs.keys() < plan.jobs.keys() and plan.scoring == plain.scoring
     for cell in cells:
         job = plan.jobs[cell.submission]
-        assert job.kind == "evaluate" and job.spec.submission and job.needs == plan.jobs[cell.evaluate].needs
+        assert (
+            job.kind == "evaluate"
+            and job.spec.submission
+            and job.needs == plan.jobs[cell.evaluate].needs
+        )
         assert (job.spec.data.part, job.spec.data.where) == ("all", {"part": "training"})
         assert plan.sizes[job.id] > plan.sizes[cell.evaluate]
     assert more <= set(plan.wanted())
@@ -43,12 +47,16 @@ def test_where_no_case_is_asked_for_nothing_is_added(asked, served):
 
 
 def test_a_data_set_whose_server_is_not_known_is_refused_in_one_line(asked):
-    with pytest.raises(BenchError, match=f"finetune.submit: what a server takes of data set '{NAME}'"):
+    with pytest.raises(
+        BenchError, match=f"finetune.submit: what a server takes of data set '{NAME}'"
+    ):
         asked({"part": "training"})
 
 
 def test_maps_on_the_prepared_grid_are_kept_only_where_a_metric_is_taken_there(plan_of):
     ours, theirs = (plan_of({"metrics": m}) for m in (["dice"], ["dice", "dice_monai"]))
-    seen = [{j.spec.seen for j in plan.jobs.values() if j.kind == "evaluate"} for plan in (ours, theirs)]
+    seen = [
+        {j.spec.seen for j in plan.jobs.values() if j.kind == "evaluate"} for plan in (ours, theirs)
+    ]
     assert seen == [{False}, {True}]
     assert {j for j, v in ours.jobs.items() if v.kind != "evaluate"} < theirs.jobs.keys()

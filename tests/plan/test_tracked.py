@@ -20,8 +20,16 @@ def tuned(plan, row="alone"):
     ("section", "track", "curve"),
     [
         ({}, {"every": 2}, Tracked("val", 2.0, LABELS)),
-        ({"steps": None, "epochs": 3, "batch": 4}, {"every_epochs": 0.5}, Tracked("val", 14 / 8, LABELS)),
-        ({"regions": {"whole": [1, 2]}}, {"part": "test", "every": 6}, Tracked("test", 6.0, ((1, 2),))),
+        (
+            {"steps": None, "epochs": 3, "batch": 4},
+            {"every_epochs": 0.5},
+            Tracked("val", 14 / 8, LABELS),
+        ),
+        (
+            {"regions": {"whole": [1, 2]}},
+            {"part": "test", "every": 6},
+            Tracked("test", 6.0, ((1, 2),)),
+        ),
         ({"holdout": 0.5, "split": "cv5", "folds": [0]}, {"every": 6}, Tracked("val", 6.0, LABELS)),
     ],
 )
@@ -34,7 +42,10 @@ def test_a_curve_is_resolved_to_steps_and_to_what_is_scored(plan_of, section, tr
 
 def test_a_curve_is_part_of_a_fine_tuning_and_of_nothing_before_it(plan_of):
     """Its product holds the curve; that weights are the same is seen in ``tests/jobs/test_tracking.py``."""
-    without, kept = plan_of({"finetune": ONE}), plan_of({"finetune": {**ONE, "track": {"every": 2}}})
+    without, kept = (
+        plan_of({"finetune": ONE}),
+        plan_of({"finetune": {**ONE, "track": {"every": 2}}}),
+    )
     assert ids(without, "finetune").isdisjoint(ids(kept, "finetune"))
     before = ("prepare", "guard", "pretrain")
     assert ids(without, *before) == ids(kept, *before)
@@ -54,34 +65,51 @@ def test_a_scale_may_state_the_interval_the_other_way(plan_of):
 
 
 def test_the_last_weights_of_best_test_have_no_second_curve(plan_of):
-    plan = plan_of({"finetune": {**ONE, "select": "best_test", "track": {"part": "test", "every": 2}}})
+    plan = plan_of(
+        {"finetune": {**ONE, "select": "best_test", "track": {"part": "test", "every": 2}}}
+    )
     assert cell(plan, row="alone").curve and not cell(plan, row="alone (last)").curve
 
 
-@pytest.mark.parametrize(("part", "cases"), [("val", len(VAL)), ("test", len(TEST)), ("train", len(TRAIN))])
+@pytest.mark.parametrize(
+    ("part", "cases"), [("val", len(VAL)), ("test", len(TEST)), ("train", len(TRAIN))]
+)
 def test_a_forecast_counts_the_cases_that_are_looked_at(plan_of, tmp_path, part, cases):
     def seconds(track):
         plan = plan_of({"finetune": {**ONE, "recipe": "resize", "track": track}})
         job = cell(plan, row="alone").finetune
         return plan.sizes.get(job), forecast(plan, Store.open(tmp_path / "out"), [job])[job]
 
-    plain, once, thrice = (seconds(t) for t in (None, *({"part": part, "every": n} for n in (6, 2))))
+    plain, once, thrice = (
+        seconds(t) for t in (None, *({"part": part, "every": n} for n in (6, 2)))
+    )
     assert once[0] == thrice[0] == cases and plain[0] is None
-    assert thrice[1] - plain[1] == pytest.approx(3 * (once[1] - plain[1]), rel=0.2) and once[1] > plain[1]
+    assert (
+        thrice[1] - plain[1] == pytest.approx(3 * (once[1] - plain[1]), rel=0.2)
+        and once[1] > plain[1]
+    )
 
 
 @pytest.mark.parametrize(
     ("finetune", "said"),
     [
         ({"track": {"part": "val"}}, "state either 'every' in steps or 'every_epochs'"),
-        ({"track": {"every": 1, "every_epochs": 1}}, "state either 'every' in steps or 'every_epochs'"),
+        (
+            {"track": {"every": 1, "every_epochs": 1}},
+            "state either 'every' in steps or 'every_epochs'",
+        ),
         ({"track": {"every": 0}}, "every must be above 0"),
         ({"track": {"part": "all", "every": 1}}, "expected one of val, test, train, got 'all'"),
-        ({"track": {"every": 7}}, "looks every 7 steps, and the 6 steps at 100 % of the labels are over"),
-        ({"track": {"every": 1}, "split": "cv5"},
-         rf"{NAME}: 'track: {{part: val}}' needs patients that validate, and split 'cv5' has none in fold 0"),
+        (
+            {"track": {"every": 7}},
+            "looks every 7 steps, and the 6 steps at 100 % of the labels are over",
+        ),
+        (
+            {"track": {"every": 1}, "split": "cv5"},
+            rf"{NAME}: 'track: {{part: val}}' needs patients that validate, and split 'cv5' has none in fold 0",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_curve_that_cannot_be_is_refused_before_anything_runs(plan_of, finetune, said):
     with pytest.raises(BenchError, match=said):
         plan_of({"finetune": {**ONE, **finetune}})

@@ -29,19 +29,25 @@ def test_a_row_trains_under_each_recipe_and_takes_over_one(plan_of):
     plan = plan_of(section(tune=GRID, seeds=[0]))
     job, settings, needs = tuning(plan, row="pair")
     assert settings == [
-        {"loaded": {}, "norm": "batch"}, {"loaded": {}, "norm": "kept"},
+        {"loaded": {}, "norm": "batch"},
+        {"loaded": {}, "norm": "kept"},
         {"loaded": {"rate": 1e-4, "frozen": 0.5}, "norm": "batch"},
         {"loaded": {"rate": 1e-4, "frozen": 0.5}, "norm": "kept"},
-    ]  # fmt: skip
+    ]
     tried = [plan.jobs[needs[c.runs[0]]].spec for c in job.spec.tune]
     assert [(t.finetune.loaded.rate, t.finetune.norm) for t in tried] == [
-        (None, "batch"), (None, "kept"), (1e-4, "batch"), (1e-4, "kept"),
-    ]  # fmt: skip
+        (None, "batch"),
+        (None, "kept"),
+        (1e-4, "batch"),
+        (1e-4, "kept"),
+    ]
     assert all(t.finetune.validated and t.seed == 0 and not t.tune for t in tried)
     assert job.spec.operations() == 0 and all(t.data == job.spec.data for t in tried)
 
 
-def test_from_scratch_a_grid_of_what_concerns_loaded_weights_is_one_recipe_and_no_other_job(plan_of):
+def test_from_scratch_a_grid_of_what_concerns_loaded_weights_is_one_recipe_and_no_other_job(
+    plan_of,
+):
     tuned, plain = plan_of(section(tune=GRID)), plan_of(section())
     for seed in (0, 1):
         found = cell(tuned, row="alone", seed=seed)
@@ -49,10 +55,17 @@ def test_from_scratch_a_grid_of_what_concerns_loaded_weights_is_one_recipe_and_n
 
 
 def test_a_row_that_is_scored_as_it_came_has_nothing_to_choose(plan_of):
-    own = {"method": "supervised", "params": {"labels": "own"}, "finetune": {"evaluation": "as_loaded"}}
+    own = {
+        "method": "supervised",
+        "params": {"labels": "own"},
+        "finetune": {"evaluation": "as_loaded"},
+    }
     plan = plan_of({"rows": {"pair": own}, **section(tune=RATES, seeds=[0])})
     job = plan.jobs[cell(plan, row="pair").finetune]
-    assert not job.spec.tune and [plan.jobs[need].spec.kind for need in job.needs].count("finetune") == 0
+    assert (
+        not job.spec.tune
+        and [plan.jobs[need].spec.kind for need in job.needs].count("finetune") == 0
+    )
 
 
 def test_a_last_layer_that_comes_along_makes_no_rows_incomparable(protocol_file):

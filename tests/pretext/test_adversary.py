@@ -25,7 +25,11 @@ def test_each_term_moves_its_own_side():
 
 def test_it_learns_to_tell_black_from_white():
     torch.manual_seed(0)
-    judge, made, real = Adversary(1, [4], dims=2), torch.zeros(2, 1, 8, 8, 1), torch.ones(2, 1, 8, 8, 1)
+    judge, made, real = (
+        Adversary(1, [4], dims=2),
+        torch.zeros(2, 1, 8, 8, 1),
+        torch.ones(2, 1, 8, 8, 1),
+    )
     moved = torch.optim.Adam(judge.parameters(), 0.05)
     for _ in range(60):
         moved.zero_grad()

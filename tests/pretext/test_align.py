@@ -43,7 +43,9 @@ def aligned(drawn):
 def test_where_a_border_cuts_off_they_are_half_a_cell_apart_at_most(drawn):
     one, two, _ = aligned(drawn)
     cell = drawn[1].amax(1) / torch.tensor(CELLS)
-    assert ((one - two).abs().amax((2, 3, 4)) <= 0.5 * cell * 1.5).all()  # cells of the two views differ
+    assert (
+        (one - two).abs().amax((2, 3, 4)) <= 0.5 * cell * 1.5
+    ).all()  # cells of the two views differ
 
 
 def test_aligned_places_of_both_views_are_those_of_the_shared_box(drawn):
@@ -58,7 +60,10 @@ def test_aligned_places_of_both_views_are_those_of_the_shared_box(drawn):
 def test_boxes_of_a_pair_worked_out_by_hand():
     one = (torch.zeros(1, 3), torch.full((1, 3), 120.0))
     two = (torch.full((1, 3), 60.0), torch.full((1, 3), 120.0))
-    for box, other, scaled, literal in ((one, two, (3, 6), (3.75, 6)), (two, one, (0, 3), (0, 3.75))):
+    for box, other, scaled, literal in (
+        (one, two, (3, 6), (3.75, 6)),
+        (two, one, (0, 3), (0, 3.75)),
+    ):
         for coordinates, (low, high) in (("scaled", scaled), ("literal", literal)):
             at, size = overlap(box, other, (6, 6, 6), (96, 96, 96), coordinates)
             assert torch.equal(at, torch.full((1, 3), float(low)))
@@ -69,7 +74,8 @@ def test_boxes_that_share_nothing_give_an_empty_box():
     one, two = ((torch.tensor([[a, 0, 0]]), torch.full((1, 3), 10)) for a in (0, 25))
     at, size = overlap(one, two, (5, 5, 5), (10, 10, 10))
     assert (
-        size.tolist() == [[0, 5, 5]] and torch.isfinite(roi_align(torch.rand(1, 2, 5, 5, 5), at, size)).all()
+        size.tolist() == [[0, 5, 5]]
+        and torch.isfinite(roi_align(torch.rand(1, 2, 5, 5, 5), at, size)).all()
     )
 
 

@@ -33,8 +33,12 @@ def test_orders_are_different_and_as_far_apart_as_the_published_hundred():
     orders = far_orders(8, 100)
     assert len(np.unique(orders, axis=0)) == 100 and (np.sort(orders) == np.arange(8)).all()
     apart = (orders[:, None] != orders).sum(2)[np.triu_indices(100, 1)]
-    assert apart.min() >= 2 and apart.mean() == pytest.approx(7.069, abs=0.02)  # Medical-SSL's file: 2, 7.069
-    assert np.array_equal(far_orders(8, 100), orders) and not np.array_equal(far_orders(8, 100, 1), orders)
+    assert apart.min() >= 2 and apart.mean() == pytest.approx(
+        7.069, abs=0.02
+    )  # Medical-SSL's file: 2, 7.069
+    assert np.array_equal(far_orders(8, 100), orders) and not np.array_equal(
+        far_orders(8, 100, 1), orders
+    )
 
 
 def test_of_many_things_some_orders_are_looked_at():
@@ -46,7 +50,9 @@ def test_of_many_things_some_orders_are_looked_at():
 def test_a_grid_may_begin_at_a_given_place():
     places = np.arange(60, dtype=np.float32).reshape(1, 60, 1, 1)
     seen = [
-        read_cells(Volume(places), (5, 1, 1), (3, 1, 1), (2, 0, 0), np.random.default_rng(s), (7, 0, 0))
+        read_cells(
+            Volume(places), (5, 1, 1), (3, 1, 1), (2, 0, 0), np.random.default_rng(s), (7, 0, 0)
+        )
         for s in range(40)
     ]
     first = np.stack(seen)[:, :, 0, 0, 0, 0]

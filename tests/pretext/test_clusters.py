@@ -11,7 +11,9 @@ from bench.pretext.clusters import Clusters, Rule, kmeans, sinkhorn
 
 
 def unit(*shape, seed=0):
-    return functional.normalize(torch.randn(shape, generator=generator(seed), dtype=torch.float64), dim=-1)
+    return functional.normalize(
+        torch.randn(shape, generator=generator(seed), dtype=torch.float64), dim=-1
+    )
 
 
 def clusters(kind="swav", width=8, count=4, memory=0, **rule):
@@ -45,7 +47,9 @@ def test_equal_samples_are_assigned_evenly_and_nothing_overflows(case):
     if case == "sharp":
         scores = 1000 * torch.eye(4)
     q = sinkhorn(scores.half() if case == "half" else scores, 0.05, 3)
-    assert torch.allclose(q, torch.eye(4) if case == "sharp" else torch.full((4, 3), 1 / 3), atol=1e-3)
+    assert torch.allclose(
+        q, torch.eye(4) if case == "sharp" else torch.full((4, 3), 1 / 3), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize(("count", "cost"), [(4, 1.386294), (3000, 8.006368)])
@@ -69,7 +73,8 @@ def test_each_view_is_told_the_other_ones_assignment_by_hand():
 def test_assignments_get_no_gradient_and_still_prototypes_none():
     for still in (False, True):
         made, one = clusters(), unit(6, 8).requires_grad_()
-        other = clusters(temperature=1e9)  # what is told is flat: only an assignment could be learned
+        # what is told is flat: only an assignment could be learned
+        other = clusters(temperature=1e9)
         made(one, unit(6, 8, seed=1), still)[0].backward()
         assert one.grad.abs().sum() > 0 and (made.weight.grad is None) is still
         one.grad = None
@@ -123,4 +128,6 @@ def test_both_views_are_told_the_first_ones_nearest_centre_which_a_full_memory_r
     expected = [functional.cross_entropy(z @ made.weight.T / 0.1, label).item() for z in (one, two)]
     assert made(one, two)[0].item() == pytest.approx(sum(expected) / 2, rel=1e-10)
     made.move()
-    assert torch.allclose(made.centres, kmeans(one, 4, 10)) and torch.equal(made.centres, made.weight.data)
+    assert torch.allclose(made.centres, kmeans(one, 4, 10)) and torch.equal(
+        made.centres, made.weight.data
+    )

@@ -35,7 +35,11 @@ def test_neither_scale_nor_order_nor_a_common_mean_counts():
         (torch.ones(8, 4), 1, 0),
         (torch.tensor([[1.0, 0, 0], [-1.0, 0, 0]]), 1, None),
         (corners(5), 5, None),  # five directions, used alike
-        (torch.randn(4000, 16, generator=torch.Generator().manual_seed(0)), None, 1),  # the whole sphere
+        (
+            torch.randn(4000, 16, generator=torch.Generator().manual_seed(0)),
+            None,
+            1,
+        ),  # the whole sphere
         (torch.tensor([[1.0, float("nan")], [0.0, 1.0]]), float("nan"), None),
     ],
 )

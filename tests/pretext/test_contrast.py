@@ -25,12 +25,16 @@ def test_loss_within_a_batch_is_its_formula_on_random_vectors():
     cos = (q @ k.T) / np.linalg.norm(q, axis=1)[:, None] / np.linalg.norm(k, axis=1)
     e = np.exp(cos / 0.3)
     found = batch_contrast(torch.from_numpy(q), torch.from_numpy(k), 0.3)
-    assert found[0].item() == pytest.approx(2 * 0.3 * -np.log(np.diag(e) / e.sum(1)).mean(), abs=1e-12)
+    assert found[0].item() == pytest.approx(
+        2 * 0.3 * -np.log(np.diag(e) / e.sum(1)).mean(), abs=1e-12
+    )
     assert found[1].item() == (cos.argmax(1) == np.arange(5)).mean()
 
 
 def test_halves_are_widened_before_they_are_compared():
-    q, k, n = (torch.randn(r, 8, generator=torch.Generator().manual_seed(r)).bfloat16() for r in (3, 4, 9))
+    q, k, n = (
+        torch.randn(r, 8, generator=torch.Generator().manual_seed(r)).bfloat16() for r in (3, 4, 9)
+    )
     exact = queue_contrast(q.float(), k[:3].float(), n.float(), 0.07)[0]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(queue_contrast(q, k[:3], n, 0.07)[0], exact)
@@ -44,7 +48,10 @@ def test_single_precision_is_double_to_a_millionth_where_the_loss_is_small(noise
     query, other = torch.randn(30, 128, generator=g), torch.randn(3840, 128, generator=g)
     key = query + noise * torch.randn(30, 128, generator=g)
     queue = torch.nn.functional.normalize(other, dim=1)
-    for loss in (lambda q, k: queue_contrast(q, k, queue, 0.07), lambda q, k: batch_contrast(q, k, 0.07)):
+    for loss in (
+        lambda q, k: queue_contrast(q, k, queue, 0.07),
+        lambda q, k: batch_contrast(q, k, 0.07),
+    ):
         found = []
         for kind in (torch.float32, torch.float64):
             q = query.detach().clone().to(kind).requires_grad_()
@@ -58,7 +65,10 @@ def test_single_precision_is_double_to_a_millionth_where_the_loss_is_small(noise
 
 @pytest.mark.parametrize("scale", [1.0, 40.0])
 def test_noise_contrast_is_its_formula_by_hand(scale):
-    own, other = torch.tensor([0.5, 1.0]).double(), torch.tensor([[0.0, 2.0, -1.0], [0.3, 0.1, 0.2]]).double()
+    own, other = (
+        torch.tensor([0.5, 1.0]).double(),
+        torch.tensor([[0.0, 2.0, -1.0], [0.3, 0.1, 0.2]]).double(),
+    )
     noise, expected = 3 / 50, 0.0
     for s, rest in zip(own.tolist(), other.tolist(), strict=True):
         p = math.exp(s) / scale
@@ -70,5 +80,7 @@ def test_noise_contrast_is_its_formula_by_hand(scale):
 
 def test_the_typical_score_is_over_all_keys_and_a_tie_is_not_won():
     own, other = torch.tensor([0.0, 1.0]), torch.tensor([[0.0, 0.0], [0.5, -1.0]])
-    assert typical(own, other).item() == pytest.approx((4 + math.e - 1 + math.exp(0.5) + math.exp(-1)) / 6)
+    assert typical(own, other).item() == pytest.approx(
+        (4 + math.e - 1 + math.exp(0.5) + math.exp(-1)) / 6
+    )
     assert won(own, other).item() == 0.5

@@ -19,7 +19,9 @@ def test_as_much_is_cut_as_by_the_code():
 
 
 def test_boxes_stop_once_they_cover_what_was_drawn_and_lie_inside():
-    start, size, row = cutout.drawn(40, (96, 64, 32), cutout.Boxes(), torch.Generator().manual_seed(1))
+    start, size, row = cutout.drawn(
+        40, (96, 64, 32), cutout.Boxes(), torch.Generator().manual_seed(1)
+    )
     assert (start >= 0).all() and (start + size <= torch.tensor([96, 64, 32])).all()
     least, most = torch.tensor([4, 3, 1]), torch.tensor([23, 15, 7])
     inside = start + most < torch.tensor([96, 64, 32])

@@ -55,7 +55,9 @@ def test_every_voxel_comes_from_the_last_window_that_covers_it():
         owner[tuple(slice(i, i + n) for i, n in zip(a, s, strict=True))] = w
     one = torch.zeros(count, dtype=torch.long)
     seeds = torch.from_numpy(draw.integers(0, 2**62, count))
-    found = deform.shuffled(torch.from_numpy(start), torch.from_numpy(size), one, seeds, 1, shape).numpy()
+    found = deform.shuffled(
+        torch.from_numpy(start), torch.from_numpy(size), one, seeds, 1, shape
+    ).numpy()
     flat, at = owner.ravel(), np.stack(np.unravel_index(found, shape), axis=1)
     assert (found[flat < 0] == np.flatnonzero(flat < 0)).all()
     for w in np.unique(flat[flat >= 0]):
@@ -67,11 +69,16 @@ def test_every_voxel_comes_from_the_last_window_that_covers_it():
 
 def test_one_window_has_every_permutation_equally_often():
     count = 12_000
-    start, size = torch.zeros(count, 3, dtype=torch.long), torch.tensor([[3, 1, 1]]).expand(count, 3)
+    start, size = (
+        torch.zeros(count, 3, dtype=torch.long),
+        torch.tensor([[3, 1, 1]]).expand(count, 3),
+    )
     seeds = torch.randint(0, 2**62, (count,), generator=generator())
     each = torch.arange(count)
     found = deform.shuffled(start, size, each, seeds, count, (3, 1, 1)).view(count, 3) % 3
-    shares = [(found == torch.tensor(p)).all(1).double().mean().item() for p in permutations(range(3))]
+    shares = [
+        (found == torch.tensor(p)).all(1).double().mean().item() for p in permutations(range(3))
+    ]
     assert shares == pytest.approx([1 / 6] * 6, abs=0.013)
 
 
@@ -79,7 +86,9 @@ def test_seeds_that_follow_each_other_give_unrelated_permutations():
     count = 4_000
     size = torch.tensor([[4, 1, 1]]).expand(count, 3)
     seeds = 4 * torch.arange(count)
-    found = deform.shuffled(torch.zeros_like(size), size, torch.arange(count), seeds, count, (4, 1, 1))
+    found = deform.shuffled(
+        torch.zeros_like(size), size, torch.arange(count), seeds, count, (4, 1, 1)
+    )
     first = found.view(count, 4)[:, 0] % 4
     shares = torch.bincount(first, minlength=4) / count
     assert shares.tolist() == pytest.approx([0.25] * 4, abs=0.03)
@@ -91,7 +100,9 @@ def test_a_shuffled_crop_has_the_published_windows():
     x = numbered(shape)
     y = deform.local_shuffle(x, rows(1), WINDOWS, generator())[0, 0].long().flatten().numpy()
     moved = np.stack(np.unravel_index(y, shape)) - np.indices(shape).reshape(3, -1)
-    assert (y == np.arange(y.size)).mean() == pytest.approx(0.213, abs=0.01)  # the code run: .211 to .217
+    assert (y == np.arange(y.size)).mean() == pytest.approx(
+        0.213, abs=0.01
+    )  # the code run: .211 to .217
     assert np.abs(moved).max(axis=1).tolist() == [5, 5, 2]
     assert np.abs(moved).mean(axis=1) == pytest.approx([1.10, 1.10, 0.50], abs=0.03)  # the code run
 
@@ -169,9 +180,9 @@ def test_maps_differ_between_rows_and_leave_those_not_chosen():
     x = torch.rand(1, 1, 4, 4, 4, generator=generator()).expand(3, 1, 4, 4, 4)
     y = deform.bezier(x, torch.tensor([True, False, True]), 1000, generator())
     assert torch.equal(y[1], x[1]) and not torch.equal(y[0], y[2])
-    assert deform.mapped(torch.tensor([[[[[-5.0, 7.0]]]]]), torch.rand(1, 2, 2), rows(1), 9).tolist() == [
-        [[[[0.0, 1.0]]]]
-    ]
+    assert deform.mapped(
+        torch.tensor([[[[[-5.0, 7.0]]]]]), torch.rand(1, 2, 2), rows(1), 9
+    ).tolist() == [[[[[0.0, 1.0]]]]]
 
 
 # painting
@@ -209,8 +220,10 @@ def test_noise_is_uniform(painted):
     assert (noise.mean().item(), noise.var().item()) == pytest.approx((0.5, 1 / 12), abs=1e-3)
 
 
-@pytest.mark.parametrize(("side", "low", "high"), [("inner", (10, 10, 5), (21, 21, 10)),
-                                                   ("outer", (28, 28, 14), (37, 37, 19))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("side", "low", "high"),
+    [("inner", (10, 10, 5), (21, 21, 10)), ("outer", (28, 28, 14), (37, 37, 19))],
+)
 def test_sides_of_one_box(side, low, high):
     found = (deform.inner_sides if side == "inner" else deform.outer_sides)((64, 64, 32))
     assert found == list(zip(low, high, strict=True))
@@ -224,12 +237,18 @@ def test_sides_of_one_box(side, low, high):
 def test_the_number_of_boxes_stops_at_the_first_failure():
     def count(most, follows, sure):
         sides = [(1, 1)] * 3
-        made = deform.boxed(4_000, (40, 40, 1), sides, deform.Boxes(most, follows, 0), sure, generator())
+        made = deform.boxed(
+            4_000, (40, 40, 1), sides, deform.Boxes(most, follows, 0), sure, generator()
+        )
         return torch.bincount(made.flatten(1).sum(1), minlength=6)[:6] / 4_000
 
     # boxes of one voxel hardly ever share it
-    assert count(5, 0.5, 0).tolist() == pytest.approx([0.5, 0.25, 0.125, 1 / 16, 1 / 32, 1 / 32], abs=0.025)
-    assert count(5, 0.5, 1).tolist() == pytest.approx([0, 0.5, 0.25, 0.125, 1 / 16, 1 / 16], abs=0.025)
+    assert count(5, 0.5, 0).tolist() == pytest.approx(
+        [0.5, 0.25, 0.125, 1 / 16, 1 / 32, 1 / 32], abs=0.025
+    )
+    assert count(5, 0.5, 1).tolist() == pytest.approx(
+        [0, 0.5, 0.25, 0.125, 1 / 16, 1 / 16], abs=0.025
+    )
     assert count(5, 0.0, 0)[0] == 1 and count(5, 0.0, 1)[1] == 1
 
 
@@ -238,7 +257,9 @@ def test_a_box_has_one_noise_for_all_channels_and_its_surroundings_one_each():
     inner = deform.paint(x, rows(20), ~rows(20), deform.Boxes(), generator())
     outer = deform.paint(x, ~rows(20), rows(20), deform.Boxes(), generator())
     assert torch.equal(inner[:, 0], inner[:, 1]) and (inner != 2).any()
-    assert torch.equal(outer[:, 0] == 2, outer[:, 1] == 2) and not torch.equal(outer[:, 0], outer[:, 1])
+    assert torch.equal(outer[:, 0] == 2, outer[:, 1] == 2) and not torch.equal(
+        outer[:, 0], outer[:, 1]
+    )
 
 
 @pytest.mark.parametrize("shape", [(96, 96, 16), (12, 12, 12), (5, 4, 3), (8, 2, 1)])

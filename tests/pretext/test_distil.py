@@ -18,15 +18,22 @@ def test_equal_logits_cost_the_entropy_of_a_flat_distribution():
 
 def test_one_prototype_for_both_costs_nothing():
     one = torch.nn.functional.one_hot(torch.tensor([[2, 2]]), 5) * 100.0
-    assert distil.handed_on(distil.sharpened(one, 1.0), one, 1.0).item() == pytest.approx(0, abs=1e-6)
+    assert distil.handed_on(distil.sharpened(one, 1.0), one, 1.0).item() == pytest.approx(
+        0, abs=1e-6
+    )
 
 
 def test_the_mean_is_over_all_pairs_of_views():
     g = torch.Generator().manual_seed(0)
     taught, told = torch.randn((2, 2, 6), generator=g), torch.randn((2, 8, 6), generator=g)
     a = distil.sharpened(taught, 0.5)
-    pairs = [-(a[:, i] * (told[:, j] / 0.1).log_softmax(1)).sum(1) for i, j in product(range(2), range(8))]
-    assert distil.handed_on(a, told, 0.1).item() == pytest.approx(torch.stack(pairs).mean().item(), rel=1e-5)
+    pairs = [
+        -(a[:, i] * (told[:, j] / 0.1).log_softmax(1)).sum(1)
+        for i, j in product(range(2), range(8))
+    ]
+    assert distil.handed_on(a, told, 0.1).item() == pytest.approx(
+        torch.stack(pairs).mean().item(), rel=1e-5
+    )
 
 
 def test_the_teacher_gets_no_gradient():
@@ -42,9 +49,9 @@ def test_the_centre_is_a_running_mean_that_moves_after_the_step_alone():
     for _ in range(2):  # the second step saw nothing
         centre.move()
     assert centre.mean.tolist() == pytest.approx([0.1, 0.2])
-    assert distil.sharpened(torch.tensor([[0.1, 0.2]]), 0.1, centre.mean).tolist()[0] == pytest.approx(
-        [0.5, 0.5]
-    )
+    assert distil.sharpened(torch.tensor([[0.1, 0.2]]), 0.1, centre.mean).tolist()[
+        0
+    ] == pytest.approx([0.5, 0.5])
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,11 @@ def test_only_an_active_hinge_has_a_gradient_and_then_to_all_three(far):
 
 
 def test_rows_without_a_negative_do_not_count():
-    near, far, there = torch.tensor([3.0, 9.0]), torch.tensor([1.0, 0.0]), torch.tensor([True, False])
+    near, far, there = (
+        torch.tensor([3.0, 9.0]),
+        torch.tensor([1.0, 0.0]),
+        torch.tensor([True, False]),
+    )
     assert exemplar.triplet(near, far, there, 1.0) == 3
     assert exemplar.triplet(near, far, ~there & there, 1.0) == 0
 
@@ -106,14 +110,18 @@ def test_free_angles_leave_the_centre_and_fill_what_comes_in_with_the_lowest_val
     found = replace(STILL, rotate=1.0, quarters=0.0).transformed(disc, None, generator())
     core = at[:, None].square() + at.square() < 49
     assert torch.allclose(found[:, 0, core], torch.tensor(5.0), atol=1e-3)
-    assert found.min() >= 3 - 1e-4 and torch.allclose(found[..., 0, 0, 0], torch.tensor(3.0), atol=1e-3)
+    assert found.min() >= 3 - 1e-4 and torch.allclose(
+        found[..., 0, 0, 0], torch.tensor(3.0), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize(("factor", "share"), [(0.5, 1 / 8), (1.0, 1.0)])
 def test_zooming_out_shrinks_about_the_centre(factor, share):
     ones = torch.cat([torch.ones(3, 1, 8, 8, 8), torch.zeros(3, 1, 8, 8, 8)], 1)
     ones[:, :, 0, 0, 0] = 0  # the lowest
-    found = replace(STILL, zoom=1.0, zoom_factor=(factor, factor)).transformed(ones, None, generator())
+    found = replace(STILL, zoom=1.0, zoom_factor=(factor, factor)).transformed(
+        ones, None, generator()
+    )
     assert (found[:, 0] > 0.5).float().mean().item() == pytest.approx(share, abs=0.02)
 
 
@@ -143,13 +151,17 @@ def test_brightness_is_added_and_contrast_stretches_about_the_mean():
 def test_brightness_stated_for_0_to_1_follows_z_scores():
     p, x = replace(STILL, colour=1.0, contrast=(1.0, 1.0)), 10 * X
     moved = [
-        (p.transformed(x, z, generator()) - x).abs().mean() for z in (None, torch.ones(40, dtype=torch.bool))
+        (p.transformed(x, z, generator()) - x).abs().mean()
+        for z in (None, torch.ones(40, dtype=torch.bool))
     ]
     assert moved[1] / moved[0] == pytest.approx(10, rel=0.05)
 
 
 def test_a_negative_from_the_data_set_is_read_of_another_case():
-    here, there = Volume(np.zeros((1, 4, 4, 4), np.float32)), Volume(np.ones((1, 4, 4, 4), np.float32))
+    here, there = (
+        Volume(np.zeros((1, 4, 4, 4), np.float32)),
+        Volume(np.ones((1, 4, 4, 4), np.float32)),
+    )
     p, rng = Exemplars(neg_source="dataset"), np.random.default_rng(0)
     with pytest.raises(BenchError, match="take more cases"):
         p.read(here, (4, 4, 4), rng)
@@ -167,5 +179,7 @@ def test_contrast_takes_its_negatives_from_the_batch():
 def test_a_rotation_by_hand_lands_where_it_should():
     x = torch.zeros(1, 1, 9, 9, 1)
     x[0, 0, 7, 4, 0] = 1  # three voxels along x from the centre
-    at = exemplar.places(exemplar.rotation(torch.tensor([[0.0, 0.0, math.pi / 2]])), x.shape[2:], (9, 9, 1))
+    at = exemplar.places(
+        exemplar.rotation(torch.tensor([[0.0, 0.0, math.pi / 2]])), x.shape[2:], (9, 9, 1)
+    )
     assert exemplar.sampled(x, at, "linear")[0, 0, 4, 7, 0] == pytest.approx(1, abs=1e-5)

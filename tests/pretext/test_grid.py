@@ -50,7 +50,9 @@ def test_targets_equal_voxels_counted_in_a_labelled_volume():
     label = label.transpose(0, 3, 1, 4, 2, 5).reshape(1, 24, 20, 8).astype(np.float32)
     got = read_tiled(Volume(label), size, grid, 20, np.random.default_rng(0), last=True)
     crops, bases = got["boxes"][:20], got["boxes"][20:]
-    assert np.array_equal(bases, np.broadcast_to(np.arange(32).reshape(-1, 1, 1, 1, 1), (32, 1, *size)))
+    assert np.array_equal(
+        bases, np.broadcast_to(np.arange(32).reshape(-1, 1, 1, 1, 1), (32, 1, *size))
+    )
     counted = [np.bincount(c.astype(int).ravel(), minlength=32) / c.size for c in crops]
     assert got["target"] == pytest.approx(np.stack(counted), abs=1e-6)
 

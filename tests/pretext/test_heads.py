@@ -9,7 +9,9 @@ from bench.pretext import heads
 from bench.pretext.heads import Classifier, DecoderSize, MaskedDecoder, Prototypes, kept, mlp
 
 
-@pytest.mark.parametrize(("width", "hidden", "size"), [(768, 2048, 9_967_616), (1152, 1024, 3_279_872)])
+@pytest.mark.parametrize(
+    ("width", "hidden", "size"), [(768, 2048, 9_967_616), (1152, 1024, 3_279_872)]
+)
 def test_vocos_heads_have_the_published_numbers_of_parameters(width, hidden, size):
     with torch.device("meta"):
         head = mlp([width, hidden, hidden, hidden], "batch_plain")
@@ -21,7 +23,9 @@ def test_talebs_classifier_reads_the_whole_last_map_and_has_the_released_number_
         network = nets.network("taleb_unet3d", "base", 1, 2, (128, 128, 128))
         width = heads.width_of(network, "flatten")
         head = Classifier(width, (2048, 1024), 10)
-        assert heads.vectors(network.encoder, torch.zeros(1, 1, 128, 128, 128), "flatten").shape == (1, width)
+        assert heads.vectors(
+            network.encoder, torch.zeros(1, 1, 128, 128, 128), "flatten"
+        ).shape == (1, width)
     assert width == 16_384 and heads.width_of(network, "mean") == 256
     assert sum(p.numel() for p in head.parameters()) == 35_671_050
 
@@ -52,7 +56,10 @@ def test_plain_batch_norm_keeps_nothing_and_always_uses_the_batch():
 def test_a_classifiers_batch_norm_comes_behind_relu_and_keeps_nothing():
     head = Classifier(3, (4,), 5)
     assert [type(m).__name__ for m in head.blocks[0]] == ["Linear", "ReLU", "BatchNorm1d"]
-    assert [type(m).__name__ for m in Classifier(3, (4,), 5, norm=False).blocks[0]] == ["Linear", "ReLU"]
+    assert [type(m).__name__ for m in Classifier(3, (4,), 5, norm=False).blocks[0]] == [
+        "Linear",
+        "ReLU",
+    ]
     x = torch.randn(6, 3)
     assert torch.equal(head(x), head.eval()(x))
     assert all("running" not in k for k in head.state_dict())
@@ -67,7 +74,9 @@ def test_plain_layer_norm_sees_one_row_at_a_time_and_keeps_nothing():
     assert torch.allclose(head(x)[2:3], head(x[2:3]), atol=1e-6)
     hidden = head[:2](x)
     assert torch.allclose(hidden.mean(1), torch.zeros(6), atol=1e-6)
-    assert not torch.allclose(mlp([4, 8, 3], "batch_plain")[:2](x).mean(1), torch.zeros(6), atol=1e-2)
+    assert not torch.allclose(
+        mlp([4, 8, 3], "batch_plain")[:2](x).mean(1), torch.zeros(6), atol=1e-2
+    )
 
 
 def test_heads_end_without_norm_or_activation():

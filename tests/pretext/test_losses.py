@@ -34,7 +34,11 @@ def random_targets():
         (MIDDLE, 0, 1e-5),  # the label itself
         (DEAD, 0.0719194, 1e-7),
         (COLLAPSED, (12 * -math.log(EPS) + 4 * math.log(4)) / 16, 1e-5),
-        (-COLLAPSED, (12 * -math.log(EPS) + 4 * -math.log(EPS)) / 16, 1e-2),  # finite without ReLU, too
+        (
+            -COLLAPSED,
+            (12 * -math.log(EPS) + 4 * -math.log(EPS)) / 16,
+            1e-2,
+        ),  # finite without ReLU, too
     ],
 )
 def test_printed_overlap_loss_by_hand(logits, value, within):
@@ -71,7 +75,9 @@ def test_pairs_apart_can_cost_a_logarithm():
 def test_plateau_values_over_random_crops():
     y = random_targets()
     dead = torch.zeros_like(y)
-    printed = [losses.overlap_entropy(torch.full_like(y, c), y, EPS).item() for c in (0.0, 0.05, 0.2)]
+    printed = [
+        losses.overlap_entropy(torch.full_like(y, c), y, EPS).item() for c in (0.0, 0.05, 0.2)
+    ]
     assert printed[0] == pytest.approx(0.088838, abs=3e-4)
     assert printed[0] < printed[1] < printed[2]  # the dead state is the best constant
     v1, _ = losses.overlap_split(dead, y, EPS, weighted=False)
@@ -125,7 +131,9 @@ def test_nt_xent_equals_its_sums_written_out(group):
 
 def masked(a, b, mask):
     rows = (
-        slice(4 * distributed.rank(), 4 * (distributed.rank() + 1)) if distributed.size() > 1 else slice(None)
+        slice(4 * distributed.rank(), 4 * (distributed.rank() + 1))
+        if distributed.size() > 1
+        else slice(None)
     )
     a = a[rows].requires_grad_()
     total = losses.reconstruction(a, b[rows], "l1", mask[rows])

@@ -7,7 +7,9 @@ from seeded import generator
 from bench.pretext.mask import random_split
 
 
-@pytest.mark.parametrize(("ratio", "hidden"), [(0.75, 162), (0.6, 129), (0.15, 32), (0.5, 108), (0.9, 194)])
+@pytest.mark.parametrize(
+    ("ratio", "hidden"), [(0.75, 162), (0.6, 129), (0.15, 32), (0.5, 108), (0.9, 194)]
+)
 def test_counts_for_216_patches(ratio, hidden):
     a, b = random_split(2, 216, ratio, generator())
     assert a.shape == (2, hidden) and b.shape == (2, 216 - hidden)

@@ -14,8 +14,14 @@ def copied(module):
 @pytest.mark.parametrize(
     ("tau", "steps", "reached"),
     [
-        *(((lambda k, n: 0.996), n, v) for n, v in ((1, 0.004), (10, 0.0392876), (1000, 0.9818307))),  # BYOL
-        *(((lambda k, n: 0.999), n, v) for n, v in ((1, 0.001), (100, 0.0952079), (1000, 0.6323046))),  # MoCo
+        *(
+            ((lambda k, n: 0.996), n, v)
+            for n, v in ((1, 0.004), (10, 0.0392876), (1000, 0.9818307))
+        ),  # BYOL
+        *(
+            ((lambda k, n: 0.999), n, v)
+            for n, v in ((1, 0.001), (100, 0.0952079), (1000, 0.6323046))
+        ),  # MoCo
         (lambda k, n: 0.99, 100, 1 - 0.366032),
         (lambda k, n: 0.9, 10, 1 - 0.348678),  # VoCo
         *(

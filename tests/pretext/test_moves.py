@@ -22,7 +22,8 @@ def test_a_view_stays_or_is_mirrored_along_x(moves, expected):
 
 
 @pytest.mark.parametrize(
-    ("moves", "least", "most"), [(Moves(0.0, 0.0, 0.1), 0.9, 1.1), (Moves(0.0, 10.0, 0.0), 0.95, 1.0)]
+    ("moves", "least", "most"),
+    [(Moves(0.0, 0.0, 0.1), 0.9, 1.1), (Moves(0.0, 10.0, 0.0), 0.95, 1.0)],
 )
 def test_what_is_read_lies_within_the_bounds(moves, least, most):
     found = moves.applied(ramp(64), generator(0))

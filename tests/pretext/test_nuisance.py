@@ -6,7 +6,15 @@ from torch.nn import functional
 
 from bench.pretext.contrast import queue_contrast
 from bench.pretext.losses import matched, nt_xent
-from bench.pretext.nuisance import LEVELS, among_pairs, among_queue, guessed, intensities, moments, notes
+from bench.pretext.nuisance import (
+    LEVELS,
+    among_pairs,
+    among_queue,
+    guessed,
+    intensities,
+    moments,
+    notes,
+)
 
 
 def flat(*values):
@@ -22,7 +30,12 @@ ORIGIN = torch.tensor([0, 0, 0, 1])
     [
         ((0, 0, 0, 0), None, False, 1 / 4),  # nothing tells them apart
         ((0, 0, 0, 0), None, True, 1 / 7),
-        ((0, 0, 0, 0), ORIGIN, False, (3 / 3 + 1) / 4),  # three scans of one data set, one of another
+        (
+            (0, 0, 0, 0),
+            ORIGIN,
+            False,
+            (3 / 3 + 1) / 4,
+        ),  # three scans of one data set, one of another
         ((0, 0, 0, 0), ORIGIN, True, (6 / 5 + 2) / 8),
         ((0, 0, 5, 5), None, False, 1 / 2),  # two bright, two dark: ties are averaged
         ((0, 1, 2, 3), None, False, 1.0),  # each has its own brightness
@@ -37,7 +50,9 @@ def test_pairs_by_hand(values, origin, all_views, expected):
 def test_a_group_is_left_out_but_for_the_partner():
     group = torch.tensor([0, 0, 1, 2])
     found = among_pairs(flat(0.0, 0.0, 0.0, 0.0), None, True, group)
-    assert found.item() == pytest.approx((4 / 5 + 4 / 7) / 8)  # of the first two, four others and the partner
+    assert found.item() == pytest.approx(
+        (4 / 5 + 4 / 7) / 8
+    )  # of the first two, four others and the partner
     found = among_pairs(flat(0.0, 0.0, 1.0, 1.0), None, True, group)
     assert found.item() == pytest.approx((4 * 1 + 4 / 3) / 8)  # nobody else is as dark
 
@@ -58,7 +73,9 @@ def test_a_queue_by_hand():
     queue[:3] = said[[0, 0, 1]] + torch.tensor([0.0] + [9.0] * (said.shape[1] - 1))
     assert among_queue(said, said, queue).item() == 1  # intensities tell the own key from those
     queue[:3] = said[[0, 0, 1]]
-    assert among_queue(said, said, queue).item() == pytest.approx((1 / 3 + 1 / 2) / 2)  # all alike: origin
+    assert among_queue(said, said, queue).item() == pytest.approx(
+        (1 / 3 + 1 / 2) / 2
+    )  # all alike: origin
 
 
 def test_intensities_are_quantiles_of_the_whole_view_and_know_nothing_of_places():
@@ -89,7 +106,9 @@ def test_embeddings_that_only_tell_data_sets_apart_are_not_above_chance(seed):
 
 def test_embeddings_that_only_know_brightness_are_not_above_chance():
     g = torch.Generator().manual_seed(0)
-    level = torch.randn(12, 1, generator=g).repeat_interleave(2, 1) + 0.2 * torch.randn(12, 2, generator=g)
+    level = torch.randn(12, 1, generator=g).repeat_interleave(2, 1) + 0.2 * torch.randn(
+        12, 2, generator=g
+    )
     views = level.view(12, 2, 1, 1, 1, 1).expand(-1, -1, 1, 4, 4, 4).contiguous()
     one, two = (torch.stack([level[:, i].cos(), level[:, i].sin()], 1) for i in (0, 1))
     guess = 1 / 12

@@ -58,7 +58,9 @@ def test_a_views_effect_depends_on_no_other_row():
     x, params = images(6), OneEffect()
     whole, _ = params.changed(x, torch.arange(6), None, generator(1))
     for number in range(6):
-        alone, _ = params.changed(x, torch.where(torch.arange(6) == number, number, 6), None, generator(1))
+        alone, _ = params.changed(
+            x, torch.where(torch.arange(6) == number, number, 6), None, generator(1)
+        )
         assert torch.allclose(alone[number], whole[number], atol=1e-6)
 
 
@@ -69,7 +71,9 @@ def test_zscores_are_changed_as_the_unit_interval_is(name):
     x = (x - low.view(-1, 1, 1, 1, 1)) / (high - low).view(-1, 1, 1, 1, 1)
     kind = torch.full((8,), EFFECTS.index(name))
     unit, _ = OneEffect().changed(x, kind, torch.zeros(8, dtype=torch.bool), generator(1))
-    scores, _ = OneEffect().changed(4 * x - 1.5, kind, torch.ones(8, dtype=torch.bool), generator(1))
+    scores, _ = OneEffect().changed(
+        4 * x - 1.5, kind, torch.ones(8, dtype=torch.bool), generator(1)
+    )
     assert torch.allclose(4 * unit - 1.5, scores, atol=1e-4)
 
 

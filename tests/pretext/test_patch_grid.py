@@ -40,7 +40,9 @@ def test_unchanged_patches_are_what_lies_there():
 
 
 def test_every_patch_is_mirrored_along_x_where_that_is_sure():
-    plain, mirrored = (cut_patches(ramp(), CORNERS, PATCH, (1.0, 1.0), p, generator(0)) for p in (0.0, 1.0))
+    plain, mirrored = (
+        cut_patches(ramp(), CORNERS, PATCH, (1.0, 1.0), p, generator(0)) for p in (0.0, 1.0)
+    )
     assert torch.equal(mirrored, plain.flip(3))
 
 
@@ -55,12 +57,16 @@ def test_parts_of_patches_come_from_anywhere_in_them_and_are_padded_in_the_middl
     for a, b, c in product(range(3), range(3), range(2)):
         found.append((inner == whole[:, :, :, a : a + 6, b : b + 4, c : c + 1]).flatten(2).all(2))
     shares = torch.stack(found).float().mean((1, 2))
-    assert shares.sum() == pytest.approx(1) and shares.tolist() == pytest.approx([1 / 18] * 18, abs=0.05)
+    assert shares.sum() == pytest.approx(1) and shares.tolist() == pytest.approx(
+        [1 / 18] * 18, abs=0.05
+    )
 
 
 def test_a_mirrored_patch_is_mirrored_before_a_part_of_it_is_taken():
     made = cut_patches(ramp(), CORNERS, PATCH, (1.0, 0.75), 1.0, generator(0))
-    assert (made[:, :, :, 1:6, 1:5, :1] > made[:, :, :, 2:7, 1:5, :1]).all() and (made[:, :, :, 0] == 0).all()
+    assert (made[:, :, :, 1:6, 1:5, :1] > made[:, :, :, 2:7, 1:5, :1]).all() and (
+        made[:, :, :, 0] == 0
+    ).all()
 
 
 def test_a_part_of_the_window_moves_with_all_its_patches():

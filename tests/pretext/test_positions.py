@@ -10,7 +10,9 @@ def test_each_axis_has_its_third_of_sines_and_cosines():
     table = positions.sines((2, 3, 4), 12)  # two frequencies an axis: 1 and 1 / 100
     at = torch.tensor([1.0, 2.0, 3.0])  # the last token
     expected = [f(c * s) for c in at for f in (torch.sin, torch.cos) for s in (1.0, 0.01)]
-    assert table.shape == (24, 12) and table[23].tolist() == pytest.approx([e.item() for e in expected])
+    assert table.shape == (24, 12) and table[23].tolist() == pytest.approx(
+        [e.item() for e in expected]
+    )
     assert table[0].tolist() == [0, 0, 1, 1] * 3
 
 

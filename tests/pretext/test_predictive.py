@@ -19,7 +19,12 @@ HALF = torch.arange(4)[:, None] % 2 == torch.arange(4) % 2
         (torch.zeros(2, 4, 4), HALF, log(2), 0.5),  # two candidates are left
         (3 * torch.eye(4).expand(2, 4, 4), ALL, log1p(3 * 2.718281828**-3), 1.0),
         (3 * torch.eye(4).expand(2, 4, 4), HALF, log1p(2.718281828**-3), 1.0),
-        (3 * (~HALF).float().expand(2, 4, 4), HALF, log(2), 0.5),  # what does not count misleads nobody
+        (
+            3 * (~HALF).float().expand(2, 4, 4),
+            HALF,
+            log(2),
+            0.5,
+        ),  # what does not count misleads nobody
         (-3 * torch.eye(4).expand(2, 4, 4), ALL, log1p(3 * 2.718281828**3), 0.0),
     ],
 )

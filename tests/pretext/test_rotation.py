@@ -14,15 +14,19 @@ X = torch.arange(2 * 3 * 4 * 4 * 4.0).view(2, 3, 4, 4, 4)
 def test_class_k_of_a_slice_is_k_quarters_as_numpy_counts_them(k):
     x = X[..., :1]
     expected = np.rot90(x.numpy(), k, axes=(2, 3))
-    assert torch.equal(rotation.all_turns(x, rotation.FLAT)[:, k], torch.from_numpy(expected.copy()))
+    assert torch.equal(
+        rotation.all_turns(x, rotation.FLAT)[:, k], torch.from_numpy(expected.copy())
+    )
     assert torch.equal(rotation.turn(x, 2, k), rot90(x, torch.tensor([k, k])))
 
 
 @pytest.mark.parametrize("axis", range(3))
 def test_a_turn_leaves_its_axis_and_four_of_them_everything(axis):
     once = rotation.turn(X, axis, 1)
-    assert torch.equal(once.sum([d for d in (2, 3, 4) if d != axis + 2]),
-                       X.sum([d for d in (2, 3, 4) if d != axis + 2]))  # fmt: skip
+    assert torch.equal(
+        once.sum([d for d in (2, 3, 4) if d != axis + 2]),
+        X.sum([d for d in (2, 3, 4) if d != axis + 2]),
+    )
     assert torch.equal(rotation.turn(once, axis, 3), X)
     assert torch.equal(rotation.turn(once, axis, 1), rotation.turn(X, axis, 2))
     assert not torch.equal(once, X)
@@ -42,7 +46,9 @@ RELEASED = ((0, 0), (2, 1), (2, 2), (2, 3), (0, 3), (0, 2), (0, 1), (1, 1), (1, 
 def released(x, number):
     """Turn (..., X, Y, Z) as class ``number`` of HealthML's ``rotate_batch_3d`` does, in NumPy's terms."""
     planes = (0, 1), (1, 2), (0, 2)
-    plane, place = (planes[0], number) if number < 4 else (planes[1 + (number > 6)], (number - 4) % 3 + 1)
+    plane, place = (
+        (planes[0], number) if number < 4 else (planes[1 + (number > 6)], (number - 4) % 3 + 1)
+    )
     quarters = place if number < 4 else 4 - place
     return torch.from_numpy(np.rot90(x.numpy(), quarters, [a - 3 for a in plane]).copy())
 
@@ -56,9 +62,8 @@ def test_the_ten_turns_are_those_of_the_released_code_in_another_order(number):
 
 @pytest.mark.parametrize(("classes", "closed"), [(10, False), (24, True)])
 def test_turns_of_a_cube_differ_never_mirror_and_only_all_of_them_are_a_group(classes, closed):
-    at = torch.stack(torch.meshgrid(*[torch.arange(3.0) - 1] * 3, indexing="ij"))[
-        None
-    ]  # coordinates of voxels
+    # coordinates of voxels
+    at = torch.stack(torch.meshgrid(*[torch.arange(3.0) - 1] * 3, indexing="ij"))[None]
 
     def matrix(x):  # what a turn does to the coordinates, by where it takes the three unit vectors
         return tuple(x[0, :, *p].tolist() for p in ((2, 1, 1), (1, 2, 1), (1, 1, 2)))

@@ -23,7 +23,9 @@ def coordinates(count, shape):
 @pytest.mark.parametrize("flip", [0.0, 0.5])
 def test_a_views_box_names_the_pixels_that_it_shows(flip):
     shape, crop = (40, 56), (32, 24, 1)
-    view, start, size = slice_views(coordinates(64, shape), crop, replace(PLAIN, flip=flip), generator())
+    view, start, size = slice_views(
+        coordinates(64, shape), crop, replace(PLAIN, flip=flip), generator()
+    )
     assert view.shape == (64, 2, *crop)
     for axis in range(2):
         place = (torch.arange(crop[axis]) + 0.5) * size[:, axis, None] / crop[axis] - 0.5

@@ -36,4 +36,7 @@ def test_turn_and_embedding_read_the_first_and_second_cell_or_the_mean():
         assert turn.shape == (2, 4) and embedding.shape == (2, 6) and image.shape == (2, 1, 4, 4, 4)
         (seen,) = torch.autograd.grad(turn.sum(), last)
         assert set(seen.flatten(2).abs().sum((0, 1)).nonzero()[:, 0].tolist()) == cells
-    assert sum(p.numel() for p in ThreeHeads(768, (32,) * 3, 1, 512, "token").turn.parameters()) == 3_076
+    assert (
+        sum(p.numel() for p in ThreeHeads(768, (32,) * 3, 1, 512, "token").turn.parameters())
+        == 3_076
+    )

@@ -42,14 +42,20 @@ def test_a_shift_stated_for_the_unit_range_is_a_tenth_of_a_z_scored_views_range(
     assert scaled.abs().max() > 0.1  # as it used to be: at most .1 of a standard deviation
 
 
-NOISY = VolumeViews(flip=0.0, noise=1.0, noise_variance=(0.1, 0.1), blur=0.0, brightness=0.0, gamma=0.0)
+NOISY = VolumeViews(
+    flip=0.0, noise=1.0, noise_variance=(0.1, 0.1), blur=0.0, brightness=0.0, gamma=0.0
+)
 
 
 def boxes(image):
     """Return a batch of one pair per row of (B, 1, X, Y, Z), both boxes the whole image."""
     b, size = len(image), torch.tensor(image.shape[2:])
     pair = image[:, None].expand(-1, 2, -1, -1, -1, -1).contiguous()
-    return {"pair": pair, "start": torch.zeros(b, 2, 3).long(), "size": size.expand(b, 2, 3).contiguous()}
+    return {
+        "pair": pair,
+        "start": torch.zeros(b, 2, 3).long(),
+        "size": size.expand(b, 2, 3).contiguous(),
+    }
 
 
 @pytest.mark.parametrize("flat", [False, True])

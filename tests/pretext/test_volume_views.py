@@ -69,7 +69,9 @@ def test_both_views_of_a_slice_are_boxes_of_that_slice():
     crop, rule = (16, 16, 1), dataclasses.replace(STILL, crop_scale=(1.1, 1.9), flip=1.0)
     raw = batch(places(), crop, rule, 30)
     views, _ = made(raw, crop, rule)
-    assert (raw["size"][..., 2] == 1).all() and (raw["start"][:, 0, 2] == raw["start"][:, 1, 2]).all()
+    assert (raw["size"][..., 2] == 1).all() and (
+        raw["start"][:, 0, 2] == raw["start"][:, 1, 2]
+    ).all()
     assert raw["start"][..., 2].unique().numel() > 10  # slices from all over the volume
     assert raw["pair"].shape[-1] == 1 and views.shape[-3:] == crop
     assert torch.equal(views[:, :, 2, 0, 0, 0], raw["start"][..., 2].float())

@@ -58,15 +58,23 @@ def test_a_mixture_has_a_title_and_what_is_expected_of_it(mixtures):
 
 def test_an_unknown_name_data_stated_twice_and_a_wrong_file_are_refused(mixtures, protocol_file):
     path = protocol_file({"pretrain": {"mixture": "twoo", "datasets": []}})
-    with pytest.raises(BenchError, match=r"test\.yaml:\d+: pretrain\.mixture: .*did you mean 'two'"):
+    with pytest.raises(
+        BenchError, match=r"test\.yaml:\d+: pretrain\.mixture: .*did you mean 'two'"
+    ):
         read(path)
     for given in ({"mixture": "two"}, {"datasets": []}):
         with pytest.raises(BenchError, match="either 'datasets' or the name of a 'mixture'"):
             read(protocol_file({"pretrain": given}))
     with pytest.raises(BenchError, match="leave out 'cases: all' and list"):
-        read(protocol_file({"pretrain": {"datasets": [{"dataset": "a", "split": "even", "cases": "all"}]}}))
+        read(
+            protocol_file(
+                {"pretrain": {"datasets": [{"dataset": "a", "split": "even", "cases": "all"}]}}
+            )
+        )
     (mixtures / "two.yaml").write_text(TEXT.replace("take: 4 cases", "take: some"))
-    with pytest.raises(BenchError, match=r"two\.yaml:7: datasets.0: take is a number of cases or percent"):
+    with pytest.raises(
+        BenchError, match=r"two\.yaml:7: datasets.0: take is a number of cases or percent"
+    ):
         mixture.mixture("two")
 
 
@@ -79,5 +87,7 @@ def test_what_a_scale_or_a_row_states_replaces_the_other(mixtures, protocol_file
     assert pretrain_of(paper, paper.rows["pair"], 0).mixture == "two"
     assert smoke.pretrain.mixture == "two" and not smoke.pretrain.datasets
     back = {"pretrain": {"datasets": [{"dataset": "btcv"}]}}
-    other = protocol_file({"scales": {"smoke": back}, "pretrain": {"datasets": [], "mixture": "two"}})
+    other = protocol_file(
+        {"scales": {"smoke": back}, "pretrain": {"datasets": [], "mixture": "two"}}
+    )
     assert read(other, "smoke").pretrain.mixture == ""

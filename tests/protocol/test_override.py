@@ -34,7 +34,9 @@ def test_setting_a_value_is_writing_it_into_the_protocol(plan_of, text, changes)
 EPOCHS = {"steps": None, "epochs": 5}
 
 
-@pytest.mark.parametrize(("part", "key", "value"), [("finetune", "batch", 1), ("pretrain", "batch", 4)])
+@pytest.mark.parametrize(
+    ("part", "key", "value"), [("finetune", "batch", 1), ("pretrain", "batch", 4)]
+)
 def test_a_batch_that_is_set_leaves_as_many_epochs(plan_of, part, key, value):
     curve = {"track": {"part": "test", "every_epochs": 1}}
     budget = {"finetune": {**EPOCHS, **curve}, "pretrain": EPOCHS}
@@ -53,12 +55,22 @@ def test_a_seed_that_is_set_is_that_of_every_pretraining_and_fine_tuning(plan_of
 
 SECTIONS = [
     {"dataset": NAME, "split": "even", "steps": 6, "seeds": [0, 1], "name": "first"},
-    {"dataset": NAME, "split": "even", "steps": 6, "seeds": [0, 1], "track": {"part": "test", "every": 2}},
+    {
+        "dataset": NAME,
+        "split": "even",
+        "steps": 6,
+        "seeds": [0, 1],
+        "track": {"part": "test", "every": 2},
+    },
 ]
 
 
 def sections(*changes):
-    return {"finetune": [{**section, **change} for section, change in zip(SECTIONS, changes, strict=True)]}
+    return {
+        "finetune": [
+            {**section, **change} for section, change in zip(SECTIONS, changes, strict=True)
+        ]
+    }
 
 
 BOTH = sections({}, {})
@@ -73,35 +85,61 @@ BOTH = sections({}, {})
         ("finetune.first.steps=3", sections({"steps": 3}, {})),
         ("finetune.0.steps=3", sections({"steps": 3}, {})),
         (f"finetune.{NAME}.optimiser.lr=0.5", sections({}, {"optimiser": {"lr": 0.5}})),
-        (f"finetune.1={{dataset: {NAME}, split: rule_5fold, steps: 2}}", {"finetune": [
-            SECTIONS[0], {"dataset": NAME, "split": "rule_5fold", "steps": 2}]}),
+        (
+            f"finetune.1={{dataset: {NAME}, split: rule_5fold, steps: 2}}",
+            {"finetune": [SECTIONS[0], {"dataset": NAME, "split": "rule_5fold", "steps": 2}]},
+        ),
         ("finetune.loaded.rate=1e-5", sections(*[{"loaded": {"rate": 1e-5}}] * 2)),
-        ("finetune.new={rate: 0.5, warmup: 0.1}", sections(*[{"new": {"rate": 0.5, "warmup": 0.1}}] * 2)),
+        (
+            "finetune.new={rate: 0.5, warmup: 0.1}",
+            sections(*[{"new": {"rate": 0.5, "warmup": 0.1}}] * 2),
+        ),
         ("finetune.track.every=3", sections({}, {"track": {"part": "test", "every": 3}})),
-        ("finetune.track.every_epochs=0.5", sections({}, {"track": {"part": "test", "every_epochs": 0.5}})),
-        ("finetune.tune={over: {rate: [1, 2]}}", sections(*[{"tune": {"over": {"rate": [1, 2]}}}] * 2)),
-        ("finetune.tune.over.loaded.rate=[1e-3, 1e-2]",
-         sections(*[{"tune": {"over": {"loaded.rate": [1e-3, 1e-2]}}}] * 2)),
+        (
+            "finetune.track.every_epochs=0.5",
+            sections({}, {"track": {"part": "test", "every_epochs": 0.5}}),
+        ),
+        (
+            "finetune.tune={over: {rate: [1, 2]}}",
+            sections(*[{"tune": {"over": {"rate": [1, 2]}}}] * 2),
+        ),
+        (
+            "finetune.tune.over.loaded.rate=[1e-3, 1e-2]",
+            sections(*[{"tune": {"over": {"loaded.rate": [1e-3, 1e-2]}}}] * 2),
+        ),
         ("finetune.first.pretrain.steps=4", sections({"pretrain": {"steps": 4}}, {})),
         ("finetune.exclude=[hippocampus_001]", sections(*[{"exclude": ["hippocampus_001"]}] * 2)),
-        ("finetune.recipe={resize: [32, 32, 32], scale: zscore}",
-         sections(*[{"recipe": {"resize": [32, 32, 32], "scale": "zscore"}}] * 2)),
+        (
+            "finetune.recipe={resize: [32, 32, 32], scale: zscore}",
+            sections(*[{"recipe": {"resize": [32, 32, 32], "scale": "zscore"}}] * 2),
+        ),
         ("metrics=[dice, hd95]", {**BOTH, "metrics": ["dice", "hd95"]}),
         ("metrics.0=iou", {**BOTH, "metrics": ["iou"]}),
         ("controls=[shuffled, ceiling]", {**BOTH, "controls": ["shuffled", "ceiling"]}),
-        ("rows.pair.params.temperature=1", {**BOTH, "rows": {"pair": {"params": {"temperature": 1}}}}),
-        ("rows.more={method: byol3d, network: net}",
-         {**BOTH, "rows": {"more": {"method": "byol3d", "network": "net"}}}),
+        (
+            "rows.pair.params.temperature=1",
+            {**BOTH, "rows": {"pair": {"params": {"temperature": 1}}}},
+        ),
+        (
+            "rows.more={method: byol3d, network: net}",
+            {**BOTH, "rows": {"more": {"method": "byol3d", "network": "net"}}},
+        ),
         ("rows.pair.at=[4, last]", {**BOTH, "rows": {"pair": {"at": [4, "last"]}}}),
         ("networks.net.crop=[32, 32, 16]", {**BOTH, "networks": {"net": {"crop": [32, 32, 16]}}}),
         ("pretrain.epochs=2", {**BOTH, "pretrain": {"steps": None, "epochs": 2}}),
-        ("pretrain.datasets.0.take=5 cases", {**BOTH, "pretrain": {"datasets": {"take": "5 cases"}}}),
-        (f"pretrain.datasets.{NAME}.cases=all", {**BOTH, "pretrain": {"datasets": {"cases": "all"}}}),
+        (
+            "pretrain.datasets.0.take=5 cases",
+            {**BOTH, "pretrain": {"datasets": {"take": "5 cases"}}},
+        ),
+        (
+            f"pretrain.datasets.{NAME}.cases=all",
+            {**BOTH, "pretrain": {"datasets": {"cases": "all"}}},
+        ),
         ("pretrain.seeds=paired", {**BOTH, "pretrain": {"seeds": "paired"}}),
         ("embeddings.samples=3", {**BOTH, "embeddings": {"samples": 3}}),
         ("empty=skip", {**BOTH, "empty": "skip"}),
     ],
-)  # fmt: skip
+)
 def test_every_key_of_a_protocol_can_be_set(plan_of, text, changes):
     base = {**BOTH, "metrics": ["dice"]}
     if text.startswith("finetune.folds"):
@@ -130,7 +168,9 @@ OF_ROWS = {
         ("network.crop=[32, 32, 16]", {}),
     ],
 )
-def test_a_key_of_all_rows_wins_over_what_a_row_states_and_touches_nothing_else(plan_of, text, left):
+def test_a_key_of_all_rows_wins_over_what_a_row_states_and_touches_nothing_else(
+    plan_of, text, left
+):
     crop = {"finetune": {"crop": [32, 32, 32]}, "pretrain": {"crop": [32, 32, 32]}}
     given = plan_of({**OF_ROWS, **(crop if text.startswith("network") else {})}, sets=[text])
     by_file = plan_of({**OF_ROWS, "rows": {**OF_ROWS["rows"], **left}}, sets=[text])
@@ -157,20 +197,35 @@ def test_several_settings_add_up_and_the_last_of_one_path_counts(plan_of):
     assert ids(plan_of(sets=texts)) == ids(plan_of(expected))
 
 
-FACTS = ("data.fraction=5", f"dataset={NAME}", "method.name=voco", "method.version=2", "weights=last")
+FACTS = (
+    "data.fraction=5",
+    f"dataset={NAME}",
+    "method.name=voco",
+    "method.version=2",
+    "weights=last",
+)
 FACTS += ("network.in_channels=2", "init=random", "contents=x", "inference.crop=[16, 16, 16]")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("finetune.optimiser.rate=1", r"finetune\.0\.optimiser\.rate: unknown key 'rate'; known: amsgrad"),
-        ("finetune.optimizer.lr=1", "'finetune.optimizer.lr'; did you mean 'finetune.optimiser.lr'"),
+        (
+            "finetune.optimiser.rate=1",
+            r"finetune\.0\.optimiser\.rate: unknown key 'rate'; known: amsgrad",
+        ),
+        (
+            "finetune.optimizer.lr=1",
+            "'finetune.optimizer.lr'; did you mean 'finetune.optimiser.lr'",
+        ),
         (
             "finetune.fist.steps=1",
             "no protocol has 'finetune.fist.steps'; did you mean 'finetune.first.steps'",
         ),
-        ("finetune.7.steps=1", "no protocol has 'finetune.7.steps'; did you mean 'finetune.0.steps'"),
+        (
+            "finetune.7.steps=1",
+            "no protocol has 'finetune.7.steps'; did you mean 'finetune.0.steps'",
+        ),
         ("rows.pear.at=4", "no protocol has 'rows.pear.at'; did you mean 'rows.pair.at'"),
         (
             "rows.pair.finetune.batsh=4",
@@ -238,7 +293,9 @@ def test_what_cannot_be_set_is_one_line_that_names_the_flag(plan_of, text, messa
     with pytest.raises(BenchError, match=message) as caught:
         plan_of({"finetune": {"name": "first"}}, sets=[text])
     assert "\n" not in str(caught.value)
-    assert f"--set {text}" in str(caught.value) or str(caught.value).startswith("protocol 'test0', row ")
+    assert f"--set {text}" in str(caught.value) or str(caught.value).startswith(
+        "protocol 'test0', row "
+    )
 
 
 def test_best_test_cannot_be_set_below_the_paper_scale(plan_of):

@@ -53,7 +53,11 @@ def line_of(text, part):
 
 def test_the_papers_values_are_the_default_unless_the_file_names_a_scale(text_file):
     found = read(text_file())
-    assert (found.scale, found.networks["net"].preset, found.pretrain.epochs) == ("paper", "small", 100.0)
+    assert (found.scale, found.networks["net"].preset, found.pretrain.epochs) == (
+        "paper",
+        "small",
+        100.0,
+    )
     assert found.finetune[0].optimiser.lr == 1e-3
     assert type(found.finetune[0].optimiser.weight_decay) is float
     assert found.baseline == "scratch" and found.metrics == () and found.threads == 1
@@ -99,7 +103,9 @@ SECOND = "    steps: 6\n  - {dataset: msd04_hippocampus, split: even, steps: 9, 
 def narrowed(alone, pair):
     """Return the protocol with a second section, and what each row says of sections."""
     text = edit("    steps: 6\n    optimiser: {lr: 1e-3, weight_decay: 1}\n", SECOND)
-    text = text.replace("{method: scratch, network: net}", f"{{method: scratch, network: net{alone}}}")
+    text = text.replace(
+        "{method: scratch, network: net}", f"{{method: scratch, network: net{alone}}}"
+    )
     return text.replace("    network: net\n", f"    network: net\n{pair}")
 
 
@@ -169,8 +175,12 @@ MISTAKES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "scale", "place", "message"), MISTAKES, ids=[m[2] + m[3] for m in MISTAKES])
-def test_a_mistake_is_one_line_with_file_line_and_nearest_name(text_file, text, scale, place, message):
+@pytest.mark.parametrize(
+    ("text", "scale", "place", "message"), MISTAKES, ids=[m[2] + m[3] for m in MISTAKES]
+)
+def test_a_mistake_is_one_line_with_file_line_and_nearest_name(
+    text_file, text, scale, place, message
+):
     path = text_file(text)
     with pytest.raises(BenchError) as caught:
         read(path, scale)
@@ -184,10 +194,16 @@ WITHOUT = TEXT[: TEXT.index("scales:")] + "scales: "
 
 @pytest.mark.parametrize(
     ("text", "scale", "message"),
-    [(TEXT, "smoke", "has no scale 'smoke'; it has: paper, pilot"), (TEXT, "huge", "has no scale 'huge'"),
-     (TEXT + "scale: [pilot]\n", None, "has no scale"),
-     *((f"{WITHOUT}{s}\n", "pilot", "scales.*mapping") for s in ("{pilot: }", "[pilot]", "5", "{pilot: 5}"))],
-)  # fmt: skip
+    [
+        (TEXT, "smoke", "has no scale 'smoke'; it has: paper, pilot"),
+        (TEXT, "huge", "has no scale 'huge'"),
+        (TEXT + "scale: [pilot]\n", None, "has no scale"),
+        *(
+            (f"{WITHOUT}{s}\n", "pilot", "scales.*mapping")
+            for s in ("{pilot: }", "[pilot]", "5", "{pilot: 5}")
+        ),
+    ],
+)
 def test_a_scale_that_the_file_lacks_or_that_is_none_is_refused(text_file, text, scale, message):
     with pytest.raises(BenchError, match=message):
         read(text_file(text), scale)
@@ -243,15 +259,23 @@ def test_sections_are_named_after_their_data_sets_and_counted_where_one_comes_tw
 def test_a_line_that_is_only_quoted_may_be_grouped_and_shown_as_rows_are(text_file):
     layout = "layout: {groups: {A: [alone, q]}, views: [{rows: [q, pair], gain: q}]}\n"
     found = read(text_file(edit("rows:\n", layout + quoted("{published: X, why: a server's}"))))
-    assert (found.published_only["q"].published, found.published_only["q"].why) == ("X", "a server's")
+    assert (found.published_only["q"].published, found.published_only["q"].why) == (
+        "X",
+        "a server's",
+    )
     assert list(found.rows) == ["alone", "pair"] and found.layout.groups["A"] == ("alone", "q")
 
 
 def test_two_files_of_one_name_are_refused_in_one_command(text_file):
     paths = [text_file(name="a/x.yaml"), text_file(name="b/x.yaml")]
-    with pytest.raises(BenchError, match=r"b/x\.yaml: is called 'x', as .*a/x\.yaml is; give one of them a"):
+    with pytest.raises(
+        BenchError, match=r"b/x\.yaml: is called 'x', as .*a/x\.yaml is; give one of them a"
+    ):
         read_all(paths)
-    assert [p.name for p in read_all([paths[0], text_file(TEXT + "name: y\n", "c/x.yaml")])] == ["x", "y"]
+    assert [p.name for p in read_all([paths[0], text_file(TEXT + "name: y\n", "c/x.yaml")])] == [
+        "x",
+        "y",
+    ]
 
 
 def test_a_file_is_known_again_where_it_was_or_by_what_it_says(text_file):

@@ -17,9 +17,14 @@ BASE = {
     "finetune": [{"dataset": "msd04_hippocampus", "split": "even", "settings": "one.yaml"}],
 }
 ONE = {
-    "epochs": 100, "crops": 3, "batch": 6, "precision": "fp32", "crop": [16, 16, 16],
-    "optimiser": {"name": "sgd", "lr": 0.01, "momentum": 0.99}, "augment": {"flip": 0.5, "rotate": 0.2},
-}  # fmt: skip
+    "epochs": 100,
+    "crops": 3,
+    "batch": 6,
+    "precision": "fp32",
+    "crop": [16, 16, 16],
+    "optimiser": {"name": "sgd", "lr": 0.01, "momentum": 0.99},
+    "augment": {"flip": 0.5, "rotate": 0.2},
+}
 
 
 class Folder:
@@ -64,13 +69,21 @@ def test_a_section_takes_the_files_values_and_keeps_its_data(folder):
     found = folder.section()
     assert (found.dataset, found.split, found.settings) == ("msd04_hippocampus", "even", "one.yaml")
     assert (found.epochs, found.steps, found.crops, found.batch) == (100, None, 3, 6)
-    assert found.crop == (16, 16, 16) and found.optimiser.momentum == 0.99 and found.augment.rotate == 0.2
+    assert (
+        found.crop == (16, 16, 16)
+        and found.optimiser.momentum == 0.99
+        and found.augment.rotate == 0.2
+    )
     assert found.inference.overlap == 0.5  # said by nobody
 
 
 def test_what_stands_beside_settings_wins_key_by_key(folder):
     found = folder.section({"optimiser": {"lr": 1.0}, "augment": {"flip": 0.0}, "crop": None})
-    assert (found.optimiser.name, found.optimiser.lr, found.optimiser.momentum) == ("sgd", 1.0, 0.99)
+    assert (found.optimiser.name, found.optimiser.lr, found.optimiser.momentum) == (
+        "sgd",
+        1.0,
+        0.99,
+    )
     assert (found.augment.flip, found.augment.rotate, found.crop) == (0.0, 0.2, None)
 
 
@@ -94,11 +107,21 @@ def test_a_file_builds_on_another_from_its_own_folder(folder):
 
 def test_a_rows_settings_leave_nothing_of_the_sections_recipe(folder):
     folder.put("two.yaml", {"steps": 5, "optimiser": {"lr": 0.3}})
-    section = {"recipe": "percentile", "fractions": [25, 50], "seeds": [3], "clip": 1.0, "select": "best_val",
-               "optimiser": {"nesterov": True}}  # fmt: skip
+    section = {
+        "recipe": "percentile",
+        "fractions": [25, 50],
+        "seeds": [3],
+        "clip": 1.0,
+        "select": "best_val",
+        "optimiser": {"nesterov": True},
+    }
     found = folder.row({"settings": "two.yaml", "batch": 8}, section)
     assert (found.steps, found.epochs, found.crops, found.batch) == (5, None, 1, 8)
-    assert (found.optimiser.name, found.optimiser.lr, found.optimiser.nesterov) == ("adamw", 0.3, False)
+    assert (found.optimiser.name, found.optimiser.lr, found.optimiser.nesterov) == (
+        "adamw",
+        0.3,
+        False,
+    )
     assert (found.augment.flip, found.crop, found.clip, found.select) == (0.0, None, None, "last")
     assert (found.dataset, found.split) == ("msd04_hippocampus", "even")
     assert (found.recipe, found.fractions, found.seeds) == ("percentile", (25, 50), (3,))
@@ -170,7 +193,9 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("section", "files", "message"), [w[1:] for w in WRONG], ids=[w[0] for w in WRONG])
+@pytest.mark.parametrize(
+    ("section", "files", "message"), [w[1:] for w in WRONG], ids=[w[0] for w in WRONG]
+)
 @pytest.mark.parametrize("of_row", [False, True])
 def test_a_mistake_is_told_at_its_own_line(folder, section, files, message, of_row):
     for name, text in files.items():
@@ -186,7 +211,9 @@ def test_a_mistake_is_told_at_its_own_line(folder, section, files, message, of_r
 
 def test_a_mistake_of_a_scale_is_told_where_it_stands(folder):
     scales = {"smoke": {"finetune": {"settings": "none.yaml"}}}
-    with pytest.raises(BenchError, match=r"test\.yaml:\d+: scales\.smoke\.finetune\.settings: .*is no file"):
+    with pytest.raises(
+        BenchError, match=r"test\.yaml:\d+: scales\.smoke\.finetune\.settings: .*is no file"
+    ):
         folder.read(scale="smoke", scales=scales)
 
 
@@ -253,7 +280,8 @@ def test_a_shipped_file_reads_and_says_what_its_paper_states(folder, name, of_ro
     flat = {"networks": {"net": {"network": "unet2d", "preset": "tiny", "crop": [32, 32, 1]}}}
     top = (
         flat
-        if name in ("hssl.yaml", "taleb_brats_2d.yaml", "taleb_pancreas_2d.yaml", "taleb_retina.yaml")
+        if name
+        in ("hssl.yaml", "taleb_brats_2d.yaml", "taleb_pancreas_2d.yaml", "taleb_retina.yaml")
         else {}
     )
     alone = {"settings": None, "steps": 1}

@@ -7,17 +7,24 @@ from bench.protocol import read
 
 
 @pytest.mark.parametrize("stated", [[], [4], [2, 4, 6]])
-def test_a_row_becomes_one_for_each_step_and_they_share_a_pretraining(protocol_file, plan_of, stated):
+def test_a_row_becomes_one_for_each_step_and_they_share_a_pretraining(
+    protocol_file, plan_of, stated
+):
     changes = {
-        "pretrain": {"snapshots": stated}, "rows": {"pair": {"at": [2, 4, "last"]}},
+        "pretrain": {"snapshots": stated},
+        "rows": {"pair": {"at": [2, 4, "last"]}},
         "layout": {"groups": {"All": ["alone", "pair"]}},
         "finetune": {"fractions": [100], "seeds": [0]},
-    }  # fmt: skip
+    }
     protocol = read(protocol_file(changes))
     names = ["pair @ 2", "pair @ 4", "pair @ last"]
     assert list(protocol.rows) == ["alone", *names]
     assert [protocol.rows[name].at for name in names] == [2, 4, None]
-    assert [protocol.rows[name].title for name in names] == ["SimCLR @ 2", "SimCLR @ 4", "SimCLR @ last"]
+    assert [protocol.rows[name].title for name in names] == [
+        "SimCLR @ 2",
+        "SimCLR @ 4",
+        "SimCLR @ last",
+    ]
     assert protocol.layout.groups == {"All": ("alone", *names)}
     plan = plan_of(changes)
     (pretrain,) = {c.pretrain for c in plan.cells["test0"] if c.pretrain}
@@ -28,7 +35,9 @@ def test_a_row_becomes_one_for_each_step_and_they_share_a_pretraining(protocol_f
 
 @pytest.mark.parametrize("at", [[], ["end"], [0], [4, 4], [4.5], [True]])
 def test_what_is_no_list_of_steps_is_refused(protocol_file, at):
-    with pytest.raises(BenchError, match=r"rows\.pair\.at: list steps, each once, and 'last' for the end"):
+    with pytest.raises(
+        BenchError, match=r"rows\.pair\.at: list steps, each once, and 'last' for the end"
+    ):
         read(protocol_file({"rows": {"pair": {"at": at}}}))
 
 

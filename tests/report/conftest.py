@@ -12,17 +12,43 @@ from bench.protocol import Finetune, Net, Protocol, Row
 def row_of(**given):
     """One record with everything filled in, ``given`` over it."""
     base = {
-        "job": "0" * 16, "protocol": "test_table", "paper": "voco", "table": "table1",
-        "scale": "pilot", "row": "a", "method": "scratch", "network": "net", "params": "{}",
-        "pretrain": "none", "pretrain_seed": 0, "init": "random", "evaluation": "end_to_end",
-        "dataset": "organs", "section": "", "task": "segmentation", "split": "even", "split_hash": "5p1it",
-        "fraction": 100, "n_train": 20, "fold": 0, "seed": 0, "case": "c1", "patient": "p1",
-        "target": "liver", "metric": "dice", "value": 0.5, "unit": "1", "convention": "medpy",
+        "job": "0" * 16,
+        "protocol": "test_table",
+        "paper": "voco",
+        "table": "table1",
+        "scale": "pilot",
+        "row": "a",
+        "method": "scratch",
+        "network": "net",
+        "params": "{}",
+        "pretrain": "none",
+        "pretrain_seed": 0,
+        "init": "random",
+        "evaluation": "end_to_end",
+        "dataset": "organs",
+        "section": "",
+        "task": "segmentation",
+        "split": "even",
+        "split_hash": "5p1it",
+        "fraction": 100,
+        "n_train": 20,
+        "fold": 0,
+        "seed": 0,
+        "case": "c1",
+        "patient": "p1",
+        "target": "liver",
+        "metric": "dice",
+        "value": 0.5,
+        "unit": "1",
+        "convention": "medpy",
         "status": "ok",
-    }  # fmt: skip
+    }
     found = {**base, **given}
-    return {**found, "section": given.get("section", found["dataset"]),
-            "patient": given.get("patient", found["case"] and f"patient of {found['case']}")}  # fmt: skip
+    return {
+        **found,
+        "section": given.get("section", found["dataset"]),
+        "patient": given.get("patient", found["case"] and f"patient of {found['case']}"),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +61,20 @@ def records():
 def printed():
     """Return a function from partial lines to a table of what a paper printed."""
     base = {
-        "paper": "voco", "table": "table1", "method": "VoCo", "network": "", "pretrain": "",
-        "dataset": "organs", "target": "Liver", "fraction": "100", "metric": "dice",
-        "value": "83.85", "unit": "%", "dagger": "", "note": "",
-    }  # fmt: skip
+        "paper": "voco",
+        "table": "table1",
+        "method": "VoCo",
+        "network": "",
+        "pretrain": "",
+        "dataset": "organs",
+        "target": "Liver",
+        "fraction": "100",
+        "metric": "dice",
+        "value": "83.85",
+        "unit": "%",
+        "dagger": "",
+        "note": "",
+    }
     return lambda *lines: pd.DataFrame([{**base, **line} for line in lines])
 
 
@@ -47,6 +83,9 @@ def protocol():
     """Two rows on one data set at pilot scale, changed by keyword."""
     names = {"title": "Test table", "name": "test_table", "paper": "voco", "table": "table1"}
     rows = {"a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B")}
-    networks, target = {"net": Net("swin_unetr")}, Finetune(dataset="organs", split="even", steps=10)
+    networks, target = (
+        {"net": Net("swin_unetr")},
+        Finetune(dataset="organs", split="even", steps=10),
+    )
     base = Protocol(**names, scale="pilot", networks=networks, rows=rows, finetune=(target,))
     return lambda **changes: replace(base, **changes)

@@ -24,7 +24,13 @@ CELLS = {  # rows, where the cell stands, what it holds
     "the mean over cases, then over seeds": (  # seeds 0.7 and 0.8; pooled over cases it were 0.76
         [
             {"seed": s, "case": c, "value": v}
-            for s, c, v in ((0, "c1", 0.6), (0, "c2", 0.8), (1, "c1", 0.9), (1, "c2", 0.7), (1, "c3", 0.8))
+            for s, c, v in (
+                (0, "c1", 0.6),
+                (0, "c2", 0.8),
+                (1, "c1", 0.9),
+                (1, "c2", 0.7),
+                (1, "c3", 0.8),
+            )
         ],
         key(),
         {"mean": 0.75, "sd": math.sqrt(2 * 0.05**2), "runs": 2, "cases": 3, "values": 5},
@@ -39,7 +45,13 @@ CELLS = {  # rows, where the cell stands, what it holds
             {"fold": 0, "seed": 1, "patient": "p1", "case": "c1", "value": 0.5},
         ],
         key(),
-        {"mean": ((0.3 + 0.6 + 0.9) / 3 + 0.5) / 2, "runs": 2, "patients": 3, "cases": 4, "values": 5},
+        {
+            "mean": ((0.3 + 0.6 + 0.9) / 3 + 0.5) / 2,
+            "runs": 2,
+            "patients": 3,
+            "cases": 4,
+            "values": 5,
+        },
     ),
     "values over all cases at once are averaged over folds": (
         [{**WHOLE, "value": 0.8}, {**WHOLE, "fold": 1, "value": 0.6}],
@@ -90,7 +102,9 @@ CELLS = {  # rows, where the cell stands, what it holds
 def test_a_cell_holds_what_was_worked_out_by_hand(protocol, records, what):
     rows, where, expected = CELLS[what]
     cell = aggregate(protocol(), records(*rows)).at(where)
-    assert {k: getattr(cell, k) for k in expected} == {k: pytest.approx(v) for k, v in expected.items()}
+    assert {k: getattr(cell, k) for k in expected} == {
+        k: pytest.approx(v) for k, v in expected.items()
+    }
 
 
 def test_a_run_is_a_fine_tuning_seed_of_a_pretraining_seed(protocol, records):
@@ -100,7 +114,10 @@ def test_a_run_is_a_fine_tuning_seed_of_a_pretraining_seed(protocol, records):
     cell = cells.at(key())
     assert (cell.runs, cell.mean) == (4, pytest.approx(0.45))
     assert cell.sd == pytest.approx(statistics.stdev(values.values()))
-    assert "of one pretraining seed" in cells.how and "± is the standard deviation over runs" in cells.how
+    assert (
+        "of one pretraining seed" in cells.how
+        and "± is the standard deviation over runs" in cells.how
+    )
     alone = aggregate(protocol(), records({}, {"case": "c2"})).how
     assert "pretraining" not in alone and "±" not in alone
 
@@ -160,12 +177,21 @@ def test_rows_of_another_scale_or_data_set_are_refused(protocol, records, scale,
 
 
 def test_a_row_that_is_evaluated_in_its_own_way_stands_beside_the_others(protocol, records):
-    cells = aggregate(protocol(), records({"value": 0.8}, {"row": "b", "value": 0.3, "evaluation": "linear"}))
+    cells = aggregate(
+        protocol(), records({"value": 0.8}, {"row": "b", "value": 0.3, "evaluation": "linear"})
+    )
     assert [cells.at(key(row=r)).mean for r in "ab"] == [0.8, 0.3]
 
 
 def test_how_long_a_network_takes_is_no_score_of_a_target(protocol, records):
-    timed = {"metric": "latency", "target": "all", "case": "", "patient": "", "value": 0.03, "unit": "s"}
+    timed = {
+        "metric": "latency",
+        "target": "all",
+        "case": "",
+        "patient": "",
+        "value": 0.03,
+        "unit": "s",
+    }
     cells = aggregate(protocol(), records({"value": 0.8}, timed))
     assert {k.metric for k in cells.cells} == {"dice"} and "all" not in cells.targets[0]
 
@@ -173,7 +199,9 @@ def test_how_long_a_network_takes_is_no_score_of_a_target(protocol, records):
 value = st.floats(0, 1, allow_nan=False)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(value, min_size=1, max_size=6), st.randoms())
 def test_the_order_of_rows_changes_no_bit(protocol, records, values, random):
     rows = [{"case": f"c{i}", "seed": i % 2, "value": v} for i, v in enumerate(values)]

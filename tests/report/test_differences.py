@@ -22,10 +22,18 @@ FRACTIONS = (Finetune(dataset="organs", split="even", steps=10, fractions=(100, 
 
 def rows_of(row, which, *, pretrained=0, scale=1.0, seeds=(0, 1)):
     return [
-        {"row": row, "seed": s, "pretrain_seed": pretrained, "patient": patient, "case": patient,
-         "target": target, "value": scale * pair[which][s]}
-        for (patient, target), pair in VALUES.items() for s in seeds
-    ]  # fmt: skip
+        {
+            "row": row,
+            "seed": s,
+            "pretrain_seed": pretrained,
+            "patient": patient,
+            "case": patient,
+            "target": target,
+            "value": scale * pair[which][s],
+        }
+        for (patient, target), pair in VALUES.items()
+        for s in seeds
+    ]
 
 
 def test_a_rows_dots_are_paired_by_patient_and_seed_and_mean_over_targets(protocol, records):
@@ -41,12 +49,18 @@ def test_a_rows_dots_are_paired_by_patient_and_seed_and_mean_over_targets(protoc
     # liver differs by 10, 20 in p1 and -10, 0 in p2; the tumour of p1 by 0, 10
     assert b.title == "B" and b.runs == pytest.approx(((10 - 10) / 4, ((20 + 0) / 2 + 10) / 2))
     assert b.mean == pytest.approx(5) and b.pretrained == (0, 0)
-    assert b.patients == pytest.approx((-5, 10))  # p2: liver alone; p1: of liver 15, of the tumour 5
+    assert b.patients == pytest.approx(
+        (-5, 10)
+    )  # p2: liver alone; p1: of liver 15, of the tumour 5
 
 
-def test_pretrainings_are_told_apart_and_a_run_without_its_like_from_scratch_is_left_out(protocol, records):
+def test_pretrainings_are_told_apart_and_a_run_without_its_like_from_scratch_is_left_out(
+    protocol, records
+):
     table = records(
-        *rows_of("a", 0, seeds=(0,)), *rows_of("b", 1), *rows_of("b", 1, pretrained=7, scale=0.5, seeds=(0,))
+        *rows_of("a", 0, seeds=(0,)),
+        *rows_of("b", 1),
+        *rows_of("b", 1, pretrained=7, scale=0.5, seeds=(0,)),
     )
     (strip,) = strips(scene_of(protocol(rows=ROWS), table, Extras()))
     (b,) = strip.rows
@@ -54,24 +68,42 @@ def test_pretrainings_are_told_apart_and_a_run_without_its_like_from_scratch_is_
 
 
 def test_controls_stand_against_scratch_itself_and_last_weights_against_its_last(protocol, records):
-    table = records(*({"row": r, "value": v} for r, v in (("a", 0.5), ("a (last)", 0.4), ("a (long)", 0.7),
-                                                          ("b", 0.6), ("b (last)", 0.7))))  # fmt: skip
+    table = records(
+        *(
+            {"row": r, "value": v}
+            for r, v in (
+                ("a", 0.5),
+                ("a (last)", 0.4),
+                ("a (long)", 0.7),
+                ("b", 0.6),
+                ("b (last)", 0.7),
+            )
+        )
+    )
     (strip,) = strips(scene_of(protocol(rows=ROWS), table, Extras()))
     found = {spots.title: spots.mean for spots in strip.rows}
     assert found == pytest.approx({"A (long)": 20, "B": 10, "B (last)": 30})
 
 
-def test_rows_without_one_from_scratch_show_scores_and_each_fraction_has_its_strip(protocol, records):
+def test_rows_without_one_from_scratch_show_scores_and_each_fraction_has_its_strip(
+    protocol, records
+):
     networks = {"net": Net("swin_unetr"), "other": Net("swin_unetr")}
     rows = {**ROWS, "c": Row("voco", "other", title="C")}
     made = protocol(rows=rows, networks=networks, finetune=FRACTIONS, baseline="none")
-    table = records(*({"row": r, "fraction": f, "value": v} for f in (10, 100) for r, v in
-                      (("a", 0.5), ("b", 0.6), ("c", 0.7))))  # fmt: skip
+    table = records(
+        *(
+            {"row": r, "fraction": f, "value": v}
+            for f in (10, 100)
+            for r, v in (("a", 0.5), ("b", 0.6), ("c", 0.7))
+        )
+    )
     found = strips(scene_of(made, table, Extras()))
     assert [(s.title, s.against, [(r.title, r.mean) for r in s.rows]) for s in found] == [
-        (f"organs, {f} % of the labels", *rest) for f in (10, 100)
+        (f"organs, {f} % of the labels", *rest)
+        for f in (10, 100)
         for rest in ((AGAINST, [("B, net", 10.0)]), ("", [("C, other", 70.0)]))
-    ]  # fmt: skip
+    ]
 
 
 def test_rows_from_scratch_show_scores_where_nothing_is_measured_against_them(protocol, records):
@@ -89,13 +121,22 @@ def test_values_over_all_cases_at_once_have_no_dots(protocol, records):
     assert strips(scene_of(protocol(rows=ROWS, metrics=("auc",)), table, Extras())) == ()
 
 
-def test_of_many_patients_the_least_and_the_greatest_are_kept_and_all_dots_are_drawn(protocol, records):
+def test_of_many_patients_the_least_and_the_greatest_are_kept_and_all_dots_are_drawn(
+    protocol, records
+):
     n = 3 * MOST
-    table = records(*({"row": r, "case": f"c{i}", "value": 0.5 + 0.1 * (r == "b") * i / n}
-                      for r in "ab" for i in range(n)))  # fmt: skip
+    table = records(
+        *(
+            {"row": r, "case": f"c{i}", "value": 0.5 + 0.1 * (r == "b") * i / n}
+            for r in "ab"
+            for i in range(n)
+        )
+    )
     found = strips(scene_of(protocol(rows=ROWS), table, Extras()))
     dots = found[0].rows[0].patients
-    assert len(dots) == MOST and (dots[0], dots[-1]) == pytest.approx((0, 10 * (n - 1) / n), abs=1e-3)
+    assert len(dots) == MOST and (dots[0], dots[-1]) == pytest.approx(
+        (0, 10 * (n - 1) / n), abs=1e-3
+    )
     (ax,) = spots(found).axes
     pale = [line for line in ax.lines if line.get_markersize() < 4 and len(line.get_xdata()) > 0]
     pale = [line for line in pale if line.get_marker() in "o<>"]
@@ -107,8 +148,10 @@ def test_a_forest_says_interval_and_verdict_in_words_and_shades_what_is_equivale
     rows = (
         Interval("A", "5 %", 1.5, 0.5, 2.5, "better", "+1.50  [+0.50, +2.50]", "better", rope=1.0),
         Interval("B", "5 %", -0.2, -0.6, 0.2, "equivalent", "-0.20", "equivalent", 1.25, 1.0),
-        Interval("C", "100 %", 0.4, -60, 60, "not separable", "", "not separable (after Holm)", rope=1.0),
-    )  # fmt: skip
+        Interval(
+            "C", "100 %", 0.4, -60, 60, "not separable", "", "not separable (after Holm)", rope=1.0
+        ),
+    )
     figure = drawing.forest(rows, "HD95 (mm) against scratch", lower=True)
     one, two = figure.axes
     said = [t.get_text() for t in one.texts]
@@ -116,10 +159,16 @@ def test_a_forest_says_interval_and_verdict_in_words_and_shades_what_is_equivale
     assert [t.get_text() for t in two.texts] == ["", "not separable (after Holm)"]
     assert [t.get_text() for t in one.get_yticklabels()] == ["A", "B"]
     assert [t.get_text() for t in figure.texts] == ["5 %", "100 %"]
-    shaded = [p.get_extents().transformed(ax.transData.inverted()) for ax in (one, two) for p in ax.patches]
+    shaded = [
+        p.get_extents().transformed(ax.transData.inverted())
+        for ax in (one, two)
+        for p in ax.patches
+    ]
     assert [(round(box.x0, 6), round(box.x1, 6)) for box in shaded] == [(-1, 1), (-1, 1)]
     hollow = [line for line in one.lines if line.get_marker() == "d"]
     assert [list(line.get_xdata()) for line in hollow] == [[1.25]]
-    assert one.get_xlim() == two.get_xlim() and two.get_xlim()[1] < 20  # a wide interval is cut, and says so
+    assert (
+        one.get_xlim() == two.get_xlim() and two.get_xlim()[1] < 20
+    )  # a wide interval is cut, and says so
     assert {line.get_marker() for line in two.lines} >= {"<", ">"}
     assert two.get_xlabel() == "HD95 (mm) against scratch, \N{LEFTWARDS ARROW} better"

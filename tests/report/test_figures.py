@@ -29,7 +29,9 @@ ROWS = {
     "b": Row("voco", "net", title="B", published="VoCo"),
 }
 KNOWN = tuple(
-    DatasetInfo(name, name.title(), targets, tuple(enumerate(targets, 1)), targets, redistribution=True)
+    DatasetInfo(
+        name, name.title(), targets, tuple(enumerate(targets, 1)), targets, redistribution=True
+    )
     for name, targets in (("organs", ("liver", "tumour")), ("others", ("spleen",)))
 )
 
@@ -40,22 +42,36 @@ def scene(protocol, records, printed):
     rows = []
     for row, better in (("a", 0.0), ("b", 0.1)):
         for dataset, fraction, target, base in (
-            ("organs", 10, "liver", 0.4), ("organs", 10, "tumour", 0.2), ("organs", 100, "liver", 0.6),
-            ("organs", 100, "tumour", 0.4), ("others", 100, "spleen", 0.8),
-        ):  # fmt: skip
+            ("organs", 10, "liver", 0.4),
+            ("organs", 10, "tumour", 0.2),
+            ("organs", 100, "liver", 0.6),
+            ("organs", 100, "tumour", 0.4),
+            ("others", 100, "spleen", 0.8),
+        ):
             place = {"row": row, "dataset": dataset, "fraction": fraction, "target": target}
             rows += [{**place, "seed": s, "value": base + better + 0.02 * s} for s in (0, 1)]
-            rows.append({**place, "metric": "hd", "unit": "mm", "value": 20 - 50 * better - 10 * base})
+            rows.append(
+                {**place, "metric": "hd", "unit": "mm", "value": 20 - 50 * better - 10 * base}
+            )
     frame = printed(
-        {"method": "VoCo", "value": "81"}, {"method": "VoCo", "value": "42", "fraction": "10"},
-        {"method": "Random", "target": "mean", "value": "55"}, {"method": "Old", "value": "33"},
-    )  # fmt: skip
-    made = protocol(rows=ROWS, finetune=SECTIONS, metrics=("dice", "hd"),
-                    published_only={"old": Quoted("Old", title="Entrant")})  # fmt: skip
+        {"method": "VoCo", "value": "81"},
+        {"method": "VoCo", "value": "42", "fraction": "10"},
+        {"method": "Random", "target": "mean", "value": "55"},
+        {"method": "Old", "value": "33"},
+    )
+    made = protocol(
+        rows=ROWS,
+        finetune=SECTIONS,
+        metrics=("dice", "hd"),
+        published_only={"old": Quoted("Old", title="Entrant")},
+    )
 
     def build(*views, table=None, **extras):
-        return scene_of(replace(made, layout=Layout(views=views)), records(*rows) if table is None else table,
-                      Extras(published=frame, datasets=KNOWN, **extras))  # fmt: skip
+        return scene_of(
+            replace(made, layout=Layout(views=views)),
+            records(*rows) if table is None else table,
+            Extras(published=frame, datasets=KNOWN, **extras),
+        )
 
     return build
 
@@ -71,8 +87,14 @@ def values(chart):
 
 def test_bars_are_of_targets_and_their_mean_a_chart_for_each_section_fraction_and_metric(scene):
     found = charts(scene(), View(draw="bars", metrics=("dice",)))
-    assert [c.title for c in found] == ["Organs, 10 % of the labels", "Organs, 100 % of the labels", "Others"]
-    assert [groups(c) for c in found] == [[("liver",), ("tumour",), ("Mean",)]] * 2 + [[("spleen",)]]
+    assert [c.title for c in found] == [
+        "Organs, 10 % of the labels",
+        "Organs, 100 % of the labels",
+        "Others",
+    ]
+    assert [groups(c) for c in found] == [[("liver",), ("tumour",), ("Mean",)]] * 2 + [
+        [("spleen",)]
+    ]
     assert {g.axis for c in found for g in c.groups} == {"Dice (%)"}
     assert values(found[1]) == {
         "A": ({0: 61, 1: 41, 2: 51}, {2: 55}),
@@ -85,10 +107,22 @@ def test_bars_are_of_targets_and_their_mean_a_chart_for_each_section_fraction_an
 
 
 def test_a_view_narrows_its_figure_and_nests_its_columns(scene):
-    view = View(draw="bars", rows=("b",), sections=("organs",), fractions=(100, 10), metrics=("hd",),
-                targets=("mean", "liver"), columns=("target", "fraction"))  # fmt: skip
+    view = View(
+        draw="bars",
+        rows=("b",),
+        sections=("organs",),
+        fractions=(100, 10),
+        metrics=("hd",),
+        targets=("mean", "liver"),
+        columns=("target", "fraction"),
+    )
     (found,) = charts(scene(), view)
-    assert groups(found) == [("Mean", "10 %"), ("Mean", "100 %"), ("liver", "10 %"), ("liver", "100 %")]
+    assert groups(found) == [
+        ("Mean", "10 %"),
+        ("Mean", "100 %"),
+        ("liver", "10 %"),
+        ("liver", "100 %"),
+    ]
     assert values(found) == {"B": ({0: 12, 1: 10, 2: 11, 3: 9}, {})} and found.groups[0].lower
     assert found.title == "Organs"
 
@@ -96,10 +130,15 @@ def test_a_view_narrows_its_figure_and_nests_its_columns(scene):
 def test_dots_are_of_sections_and_metrics_each_in_its_unit(scene):
     (found,) = charts(scene(), View(draw="dots", fractions=(100,), published=False))
     assert found.groups == (
-        Group(("Organs", "Dice (%)"), "Dice (%)", False), Group(("Organs", "HD (mm)"), "HD (mm)", True),
-        Group(("Others", "Dice (%)"), "Dice (%)", False), Group(("Others", "HD (mm)"), "HD (mm)", True),
-    )  # fmt: skip
-    assert values(found) == {"A": ({0: 51, 1: 15, 2: 81, 3: 12}, {}), "B": ({0: 61, 1: 10, 2: 91, 3: 7}, {})}
+        Group(("Organs", "Dice (%)"), "Dice (%)", False),
+        Group(("Organs", "HD (mm)"), "HD (mm)", True),
+        Group(("Others", "Dice (%)"), "Dice (%)", False),
+        Group(("Others", "HD (mm)"), "HD (mm)", True),
+    )
+    assert values(found) == {
+        "A": ({0: 51, 1: 15, 2: 81, 3: 12}, {}),
+        "B": ({0: 61, 1: 10, 2: 91, 3: 7}, {}),
+    }
 
 
 def test_lines_go_over_fractions_for_the_targets_that_are_chosen_with_what_the_paper_printed(scene):
@@ -118,8 +157,10 @@ def test_lines_go_over_fractions_for_the_targets_that_are_chosen_with_what_the_p
 
 
 def test_where_scratch_alone_has_several_fractions_there_is_no_line(scene, records):
-    cells = [{"row": r, "dataset": "organs", "fraction": f, "target": "liver", "value": 0.5}
-             for r, f in (("a", 10), ("a", 100), ("b", 10), ("b", 100))]  # fmt: skip
+    cells = [
+        {"row": r, "dataset": "organs", "fraction": f, "target": "liver", "value": 0.5}
+        for r, f in (("a", 10), ("a", 100), ("b", 10), ("b", 100))
+    ]
     view = View(draw="lines", targets=("liver",), published=False)
     assert [len(lines(scene(table=records(*cells[:n])), view)) for n in (2, 3, 4)] == [1, 0, 1]
 
@@ -131,29 +172,45 @@ def test_what_nobody_ran_is_not_drawn(scene, records):
 
 def test_controls_stand_beside_the_row_that_is_named_and_no_row_of_a_like_name(protocol, records):
     rows = {**ROWS, "b (mine)": Row("voco", "net", title="Mine")}
-    table = records(*({"row": r, "value": 0.5} for r in ("b", "b (mine)", "b (random)", "b (shuffled)")))
-    (found,) = charts(scene_of(protocol(rows=rows), table, Extras()), View(draw="bars", rows=("b",)))
+    table = records(
+        *({"row": r, "value": 0.5} for r in ("b", "b (mine)", "b (random)", "b (shuffled)"))
+    )
+    (found,) = charts(
+        scene_of(protocol(rows=rows), table, Extras()), View(draw="bars", rows=("b",))
+    )
     assert [s.title for s in found.series] == ["B", "B (random)", "B (shuffled)"]
 
 
 TRACKED = [  # row, section, fraction, target, metric, step, value
-    ("a", "organs", 100, "liver", "dice", 1, 0.2), ("a", "organs", 100, "tumour", "dice", 1, 0.4),
-    ("b", "organs", 100, "tumour", "dice", 1, 0.6), ("b", "organs", 10, "tumour", "dice", 1, 0.3),
+    ("a", "organs", 100, "liver", "dice", 1, 0.2),
+    ("a", "organs", 100, "tumour", "dice", 1, 0.4),
+    ("b", "organs", 100, "tumour", "dice", 1, 0.6),
+    ("b", "organs", 10, "tumour", "dice", 1, 0.3),
     ("b", "others", 100, "spleen", "dice", 1, 0.9),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(
     ("view", "drawn"),
     [
-        ({}, [("Organs, 10 % of the labels", {"B": 30}), ("Organs, 100 % of the labels", {"A": 30, "B": 60}),
-              ("Others", {"B": 90})]),
-        ({"sections": ("organs",), "fractions": (100,), "targets": ("tumour",)},
-         [("Organs, tumour", {"A": 40, "B": 60})]),
-        ({"rows": ("b",), "sections": ("others", "organs"), "fractions": (100,)},
-         [("Others", {"B": 90}), ("Organs", {"B": 60})]),
+        (
+            {},
+            [
+                ("Organs, 10 % of the labels", {"B": 30}),
+                ("Organs, 100 % of the labels", {"A": 30, "B": 60}),
+                ("Others", {"B": 90}),
+            ],
+        ),
+        (
+            {"sections": ("organs",), "fractions": (100,), "targets": ("tumour",)},
+            [("Organs, tumour", {"A": 40, "B": 60})],
+        ),
+        (
+            {"rows": ("b",), "sections": ("others", "organs"), "fractions": (100,)},
+            [("Others", {"B": 90}), ("Organs", {"B": 60})],
+        ),
     ],
-)  # fmt: skip
+)
 def test_learning_curves_are_narrowed(scene, records, view, drawn):
     names = ("row", "dataset", "fraction", "target", "metric", "step", "value")
     rows = [dict(zip(names, row, strict=True)) for row in TRACKED]
@@ -178,13 +235,18 @@ def test_lines_over_pretraining_are_narrowed(protocol, records, view, drawn):
         "b": Row("voco", "net", title="B @ last"),
     }
     start = {"a": "random", "b2": "job:1@2", "b": "job:1"}
-    table = records(*(
-        {"row": r, "init": start[r], "target": t, "value": v + d}
-        for r, v in (("a", 0.5), ("b2", 0.2), ("b", 0.8)) for t, d in (("liver", -0.1), ("tumour", 0.1))
-    ))  # fmt: skip
+    table = records(
+        *(
+            {"row": r, "init": start[r], "target": t, "value": v + d}
+            for r, v in (("a", 0.5), ("b2", 0.2), ("b", 0.8))
+            for t, d in (("liver", -0.1), ("tumour", 0.1))
+        )
+    )
     done = Pretraining(("b2", "b"), ("organs",), (1, 1), (8, 8), 1, "adam", 0.1, "cosine", "fp32")
-    found = by_steps(scene_of(protocol(rows=rows), table, Extras(pretrainings=(done,), datasets=KNOWN)),
-                     View(draw="pretraining", **view))  # fmt: skip
+    found = by_steps(
+        scene_of(protocol(rows=rows), table, Extras(pretrainings=(done,), datasets=KNOWN)),
+        View(draw="pretraining", **view),
+    )
     assert [(p.title, {s.title: list(s.means) for s in p.series}) for p in found] == drawn
 
 
@@ -194,7 +256,9 @@ def cloud(title, *rows):
 
 def panel(row, section, view=-1, **masks):
     mask = np.zeros((4, 4), np.uint8)
-    return Panel(row, section, "c", row.upper(), *(masks.get(k, mask) for k in ("i", "r", "p")), view=view)
+    return Panel(
+        row, section, "c", row.upper(), *(masks.get(k, mask) for k in ("i", "r", "p")), view=view
+    )
 
 
 def test_views_stand_first_in_their_order_and_take_the_place_of_figures_of_their_kind(scene):
@@ -232,17 +296,22 @@ def test_a_digest_is_of_the_input_and_of_nothing_else(scene, records):
     extras = {"panels": (panel("a", "organs", 1),), "clouds": (cloud("A", "a"), cloud("B", "b"))}
 
     def digests(errors=False, table=None, rows=()):
-        views = (View(draw="bars"), View(draw="panels", errors=errors), View(draw="embeddings", rows=rows),
-                 View(draw="lines", rows=("b",), fractions=(10,)))  # fmt: skip
+        views = (
+            View(draw="bars"),
+            View(draw="panels", errors=errors),
+            View(draw="embeddings", rows=rows),
+            View(draw="lines", rows=("b",), fractions=(10,)),
+        )
         found = wanted(scene(*views, **extras, **({} if table is None else {"table": table})))
         return {f.name: f.digest for f in found}
 
     before = digests()
     assert before == digests()
     for change, other in (
-        ({"errors": True}, {"view2_panels_organs"}), ({"rows": ("b",)}, {"view3_embeddings"}),
+        ({"errors": True}, {"view2_panels_organs"}),
+        ({"rows": ("b",)}, {"view3_embeddings"}),
         ({"table": records({"row": "a"})}, {"view1_bars", "dots"}),
-    ):  # fmt: skip
+    ):
         assert {n for n, d in digests(**change).items() if before[n] != d} == other
 
 
@@ -258,34 +327,40 @@ def test_a_picture_is_withheld_section_by_section(scene):
 
 def test_clouds_are_of_the_rows_that_are_named_and_of_networks_beside_them(scene):
     every = (cloud("A; C", "a", "c"), cloud("B", "b"), cloud("VGG-19"))
-    (figure,) = wanted(scene(View(draw="embeddings", rows=("c", "a")), View(draw="lines"), clouds=every))[:1]
+    (figure,) = wanted(
+        scene(View(draw="embeddings", rows=("c", "a")), View(draw="lines"), clouds=every)
+    )[:1]
     assert [ax.get_label() for ax in figure.draw().axes] == ["A; C", "VGG-19"]
 
 
 def test_captions_say_how_cases_were_picked_and_what_marks_are(scene):
     views = (View(draw="panels", pick="worst", errors=True, slices="middle"), View(draw="bars"))
     pictures, bars = wanted(scene(*views, panels=(panel("a", "organs", 0),)))[:2]
-    said = (
-        "Cases: the worst by the mean of Dice over the rows shown; slice: half-way through what is labelled."
-    )
+    said = "Cases: the worst by the mean of Dice over the rows shown; slice: half-way through what is labelled."
     assert pictures.captions[0] == said and "missed" in pictures.captions[1]
-    assert "standard deviation over runs" in bars.captions[0] and "paper printed" in bars.captions[1]
+    assert (
+        "standard deviation over runs" in bars.captions[0] and "paper printed" in bars.captions[1]
+    )
 
 
 @pytest.mark.parametrize("draw", ["bars", "dots", "lines"])
 def test_a_figure_names_the_rows_whose_numbers_are_of_other_patients(protocol, records, draw):
     """Row c lacks a patient at 10 %; its variant lacks another."""
     rows = {**ROWS, "c": Row("mae3d", "net", title="C")}
-    table = records(*(
-        {"row": r, "fraction": f, "case": c, "value": 0.5}
-        for r in ("a", "b", "c", "c (random)") for f in (10, 100) for c in "xy"
-        if (r, f, c) not in (("c", 10, "y"), ("c (random)", 100, "x"))
-    ))  # fmt: skip
+    table = records(
+        *(
+            {"row": r, "fraction": f, "case": c, "value": 0.5}
+            for r in ("a", "b", "c", "c (random)")
+            for f in (10, 100)
+            for c in "xy"
+            if (r, f, c) not in (("c", 10, "y"), ("c (random)", 100, "x"))
+        )
+    )
     made = protocol(rows=rows, finetune=SECTIONS[:1], layout=Layout(views=(View(draw=draw),)))
     first = wanted(scene_of(made, table, Extras()))[0]
-    assert f"{OTHERS} C (organs, 10 %); C (random) (organs, 100 %)." in " ".join(first.captions).replace(
-        ", liver", ""
-    )
+    assert f"{OTHERS} C (organs, 10 %); C (random) (organs, 100 %)." in " ".join(
+        first.captions
+    ).replace(", liver", "")
     whole = table[table["case"] == "x"]
     assert OTHERS not in " ".join(
         wanted(scene_of(made, whole[whole["fraction"] == 10], Extras()))[0].captions
@@ -309,7 +384,12 @@ def test_errors_stand_beside_few_predictions_and_below_many(scene, rows):
     few = ["Image", "Reference", "A", "Errors", "B", "Errors"]
     assert titles == (few if rows == 2 else ["Image", "Reference", *names.upper(), *[""] * 7])
     shown = figure.axes[3 if rows == 2 else 9].images[1].get_array()
-    assert shown.tolist() == [[0, ADDED, 0, 0], [0, MISSED, 0, 0], [0, 0, MISSED, 0], [0, 0, 0, MISSED]]
+    assert shown.tolist() == [
+        [0, ADDED, 0, 0],
+        [0, MISSED, 0, 0],
+        [0, 0, MISSED, 0],
+        [0, 0, 0, MISSED],
+    ]
     legend = [t.get_text() for t in figure.legends[0].get_texts()]
     assert legend == ["liver", "error: missed", "error: added", "error: confused"]
 
@@ -337,7 +417,11 @@ def test_the_axis_of_bars_begins_at_zero_or_below_them_all(means, sds, printed, 
     [
         ([("x",)] * 5, 9, [[0, 1, 2, 3, 4]]),
         ([("x",)] * 5, 3, [[0, 1, 2], [3, 4]]),
-        ([(o, i) for o in "AB" for i in "123"], 4, [[0, 1, 2], [3, 4, 5]]),  # never within an outer group
+        (
+            [(o, i) for o in "AB" for i in "123"],
+            4,
+            [[0, 1, 2], [3, 4, 5]],
+        ),  # never within an outer group
         ([(o, i) for o in "ABC" for i in "12"], 4, [[0, 1, 2, 3], [4, 5]]),
     ],
 )
@@ -347,15 +431,19 @@ def test_a_wide_chart_goes_on_below(labels, most, parts):
 
 
 def test_the_axis_says_where_it_begins_and_a_legend_what_is_printed(scene):
-    figure = wanted(scene(View(draw="bars", metrics=("dice",), sections=("others",)), View(draw="lines")))[
-        0
-    ].draw()
+    figure = wanted(
+        scene(View(draw="bars", metrics=("dice",), sections=("others",)), View(draw="lines"))
+    )[0].draw()
     (ax,) = figure.axes
     start = ax.get_ylim()[0]
     assert start > 0 and ax.get_ylabel() == f"Dice (%)\naxis begins at {start:g}"
     assert [round(bar.get_y() + bar.get_height(), 6) for bar in ax.patches] == [81, 91]
-    (organs,) = wanted(scene(View(draw="bars", fractions=(100,), sections=("organs",), metrics=("dice",)),
-                             View(draw="lines")))[:1]  # fmt: skip
+    (organs,) = wanted(
+        scene(
+            View(draw="bars", fractions=(100,), sections=("organs",), metrics=("dice",)),
+            View(draw="lines"),
+        )
+    )[:1]
     drawn = organs.draw()
     said = [t.get_text() for t in drawn.legends[0].get_texts()]
     assert said == ["A", "B", "Entrant (published)", "printed in the paper"]
@@ -363,25 +451,47 @@ def test_the_axis_says_where_it_begins_and_a_legend_what_is_printed(scene):
 
 
 @pytest.mark.parametrize(("number", "drawn"), [(3, (1, 3, 0)), (4, (1, 0, 8)), (7, (7, 0, 14))])
-def test_few_rows_have_bands_more_have_their_runs_and_many_a_plot_each(protocol, records, number, drawn):
+def test_few_rows_have_bands_more_have_their_runs_and_many_a_plot_each(
+    protocol, records, number, drawn
+):
     rows = {f"r{i}": Row("voco", "net", title=f"R{i}") for i in range(number)}
     both = (replace(SECTIONS[0], dataset="organs"),)
-    table = records(*({"row": r, "fraction": f, "seed": s, "value": 0.5 + s / 10}
-                      for r in rows for f in (10, 100) for s in (0, 1)))  # fmt: skip
+    table = records(
+        *(
+            {"row": r, "fraction": f, "seed": s, "value": 0.5 + s / 10}
+            for r in rows
+            for f in (10, 100)
+            for s in (0, 1)
+        )
+    )
     figure, _ = wanted(scene_of(protocol(rows=rows, finetune=both), table, Extras()))
     axes = figure.draw().axes
-    bands = sum(type(c).__name__ == "FillBetweenPolyCollection" for ax in axes for c in ax.collections)
+    bands = sum(
+        type(c).__name__ == "FillBetweenPolyCollection" for ax in axes for c in ax.collections
+    )
     runs = [
-        line for ax in axes for line in ax.lines if line.get_alpha() == 0.6 and line.get_linewidth() > 0.6
+        line
+        for ax in axes
+        for line in ax.lines
+        if line.get_alpha() == 0.6 and line.get_linewidth() > 0.6
     ]
     assert (len(axes), bands, len(runs)) == drawn
-    assert all(list(line.get_xdata()) == [10, 100] and {*line.get_ydata()} < {50.0, 60.0} for line in runs)
+    assert all(
+        list(line.get_xdata()) == [10, 100] and {*line.get_ydata()} < {50.0, 60.0} for line in runs
+    )
 
 
 def test_rows_from_scratch_of_two_networks_differ_in_line_and_name(protocol, records):
-    rows = {f"{method}_{net}": Row(method, net) for net in ("net", "other") for method in ("scratch", "voco")}
-    made = protocol(rows=rows, networks={n: Net("swin_unetr") for n in ("net", "other")},
-                    finetune=(replace(SECTIONS[0], dataset="organs"),))  # fmt: skip
+    rows = {
+        f"{method}_{net}": Row(method, net)
+        for net in ("net", "other")
+        for method in ("scratch", "voco")
+    }
+    made = protocol(
+        rows=rows,
+        networks={n: Net("swin_unetr") for n in ("net", "other")},
+        finetune=(replace(SECTIONS[0], dataset="organs"),),
+    )
     table = records(*({"row": r, "fraction": f} for r in rows for f in (10, 100)))
     (plot,) = lines(scene_of(made, table, Extras()), View(draw="lines"))
     found = {s.title: (s.baseline, s.scratch) for s in plot.series}

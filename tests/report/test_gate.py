@@ -25,13 +25,17 @@ def drawn(protocol, records, tmp_path):
     """Return a function from the scores of two targets to the three written forms."""
 
     def draw(liver, spleen, fraction=100, anchor=ANCHOR, synthetic=False, **changes):
-        section = Finetune(dataset="organs", split="even", steps=10, anchor=anchor, fractions=(fraction,))
+        section = Finetune(
+            dataset="organs", split="even", steps=10, anchor=anchor, fractions=(fraction,)
+        )
         given = {"fraction": fraction, "scale": changes.get("scale", "pilot")}
         both = {"liver": liver, "spleen": spleen}
         table = records(*({"target": t, "value": v, **given} for t, v in both.items()))
         info = DatasetInfo("organs", "Organs", ("liver", "spleen"), synthetic=synthetic)
         extras = Extras(datasets=(info,), reference=FIELD)
-        made = report.write(protocol(finetune=(section,), **changes), table, tmp_path, extras, figures=False)
+        made = report.write(
+            protocol(finetune=(section,), **changes), table, tmp_path, extras, figures=False
+        )
         return made.markdown.read_text(), made.page.read_text(), made.text
 
     return draw
@@ -45,7 +49,9 @@ def drawn(protocol, records, tmp_path):
         (0.85, 0.85, False),  # the mean below its own
     ],
 )
-def test_scratch_reaches_its_anchor_in_the_mean_and_in_its_worst_target(drawn, liver, spleen, passes):
+def test_scratch_reaches_its_anchor_in_the_mean_and_in_its_worst_target(
+    drawn, liver, spleen, passes
+):
     markdown, page, terminal = drawn(liver, spleen)
     assert ("reached." in markdown, "missed." in markdown) == (passes, not passes)
     for text in (markdown, page, terminal):
@@ -57,14 +63,21 @@ def test_the_worst_target_and_its_score_are_named(drawn):
     markdown, page, _ = drawn(0.90, 0.80)
     said = "A: Dice 85.00, worst target (spleen) 80.00: missed."
     assert said in markdown and said in page and 'class="below"' in page
-    assert "from scratch with all labels Dice must reach 86.00 and 84.00 for each target" in markdown
-    assert "Organs, scratch with all labels below 86.00 (each 84.00): A 85.00 (spleen 80.00)." in markdown
+    assert (
+        "from scratch with all labels Dice must reach 86.00 and 84.00 for each target" in markdown
+    )
+    assert (
+        "Organs, scratch with all labels below 86.00 (each 84.00): A 85.00 (spleen 80.00)."
+        in markdown
+    )
 
 
 PRETRAINED = {"rows": {"a": Row("voco", "net", title="A")}}
 
 
-@pytest.mark.parametrize("changes", [{"fraction": 5}, {"scale": "smoke"}, {"synthetic": True}, PRETRAINED])
+@pytest.mark.parametrize(
+    "changes", [{"fraction": 5}, {"scale": "smoke"}, {"synthetic": True}, PRETRAINED]
+)
 def test_only_scratch_with_all_labels_of_real_scans_is_judged(drawn, changes):
     markdown, page, terminal = drawn(0.1, 0.1, **changes)
     assert not any(gate.UNDERTRAINED in text for text in (markdown, page, terminal))
@@ -83,10 +96,16 @@ def two(protocol, records, tmp_path):
 
     def draw(*rows, sections=TWO, **infos):
         given = {"organs": ("liver", "spleen"), "heart": ("atrium",)}
-        info = tuple(DatasetInfo(n, n.title(), t, synthetic=infos.get(n, False)) for n, t in given.items())
-        table = records(*({"fraction": 100, "scale": "pilot", "section": r["dataset"], **r} for r in rows))
+        info = tuple(
+            DatasetInfo(n, n.title(), t, synthetic=infos.get(n, False)) for n, t in given.items()
+        )
+        table = records(
+            *({"fraction": 100, "scale": "pilot", "section": r["dataset"], **r} for r in rows)
+        )
         asked = protocol(finetune=sections)
-        return report.write(asked, table, tmp_path, Extras(datasets=info), figures=False).markdown.read_text()
+        return report.write(
+            asked, table, tmp_path, Extras(datasets=info), figures=False
+        ).markdown.read_text()
 
     return draw
 
@@ -99,7 +118,10 @@ HEART = {"dataset": "heart", "target": "atrium", "value": 0.5}
 def test_every_section_is_judged_by_itself_and_named(two):
     text = two(*ORGANS, HEART)
     assert "Organs: A: Dice 90.00, worst target (liver) 90.00: reached." in text
-    assert "Heart: A: Dice 50.00: missed." in text and "Heart, scratch with all labels below 90.00: A" in text
+    assert (
+        "Heart: A: Dice 50.00: missed." in text
+        and "Heart, scratch with all labels below 90.00: A" in text
+    )
     text = two(*ORGANS, HEART, sections=(TWO[0], replace(TWO[1], anchor=None)))
     assert "Heart: no anchor is stated" in text and "Organs: A: Dice 90.00" in text
 
@@ -110,7 +132,14 @@ def test_synthetic_scans_beside_real_ones_do_not_hide_them(two):
 
 
 def test_a_failed_run_hides_nothing(two):
-    failed = {"dataset": "organs", "seed": 1, "target": "", "metric": "", "value": None, "status": "failed"}
+    failed = {
+        "dataset": "organs",
+        "seed": 1,
+        "target": "",
+        "metric": "",
+        "value": None,
+        "status": "failed",
+    }
     assert "below 86.00 (each 84.00): A 10.00 (liver 10.00)" in two(*LOW, failed, HEART)
     assert ", without 1 failed run: missed." in two(*LOW, failed, HEART)
     assert "Organs: A: not judged, there is no score with all labels." in two(failed, HEART)
@@ -120,7 +149,11 @@ def test_a_failed_run_hides_nothing(two):
     ("score", "changes", "said"),
     [
         (0.9, {"anchor": replace(ANCHOR, family="vit")}, "the field reaches 70.00 (Roe)."),
-        (0.85999, {}, "below 86.00 (each 84.00): A 85.999"),  # told from its anchor, to which it rounds
+        (
+            0.85999,
+            {},
+            "below 86.00 (each 84.00): A 85.999",
+        ),  # told from its anchor, to which it rounds
         (0.1, {"anchor": None}, "No anchor is stated"),
     ],
 )

@@ -38,18 +38,23 @@ def told(tmp_path):
 def four(protocol):
     """Four rows, two of which share a pretraining."""
     rows = {
-        "a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B"),
-        "c": Row("voco", "net", title="C"), "d": Row("voco", "net", title="D", init="away/given.pth"),
-    }  # fmt: skip
+        "a": Row("scratch", "net", title="A"),
+        "b": Row("voco", "net", title="B"),
+        "c": Row("voco", "net", title="C"),
+        "d": Row("voco", "net", title="D", init="away/given.pth"),
+    }
     mixture = Pretrain(datasets=(Mix("organs"), Mix("brains")), steps=2000)
     return protocol(rows=rows, pretrain=mixture)
 
 
 def test_what_each_row_was_pretrained_on_is_said_by_row(four, records, told):
     table = records(
-        {"row": "a"}, {"row": "b", **MADE}, {"row": "b (last)", **MADE}, {"row": "c", **MADE},
+        {"row": "a"},
+        {"row": "b", **MADE},
+        {"row": "b (last)", **MADE},
+        {"row": "c", **MADE},
         {"row": "d", "pretrain": "file", "init": "file:" + "ab" * 32},
-    )  # fmt: skip
+    )
     done = (
         made(["b", "b (last)"], (10, 10), unlabelled=(3, 3)),
         made(["c"], (39, 41), (100, 100), unlabelled=(0, 2)),
@@ -63,7 +68,8 @@ def test_what_each_row_was_pretrained_on_is_said_by_row(four, records, told):
         "D: not pretrained here; from the file given.pth (SHA-256 abababababab).",
     ]
     assert "2000 steps" not in text  # of the protocol, and of none of these rows
-    without, _ = told(four, records({"row": "b", **MADE, "init": MADE["init"] + "@500"}))  # facts of jobs
+    # facts of jobs
+    without, _ = told(four, records({"row": "b", **MADE, "init": MADE["init"] + "@500"}))
     said = ["B: pretrained on organs, weights after step 500."]
     assert block(without, "What each row was pretrained on") == said
 
@@ -78,7 +84,9 @@ def test_notes_assumptions_and_deviations_stand_apart(protocol, records, told):
 
 
 def test_one_seed_has_no_spread_and_one_case_no_plural(protocol, records, told):
-    seeds = protocol(finetune=(Finetune(dataset="organs", split="rule", steps=10, seeds=(0, 1, 2)),))
+    seeds = protocol(
+        finetune=(Finetune(dataset="organs", split="rule", steps=10, seeds=(0, 1, 2)),)
+    )
     text, page = told(seeds, records({}))
     assert "1 test patient, 1 test case; training patients 20 at 100 %; seed 0." in text
     assert "1 run, 1 patient, 1 case, 1 value, 0 undefined" in page
@@ -90,7 +98,11 @@ def test_one_seed_has_no_spread_and_one_case_no_plural(protocol, records, told):
 
 
 def test_a_job_that_failed_behind_four_cells_is_one(four, records, told):
-    behind = [Failure("j1", row, "no memory", "log", "organs", 100, seed) for row in "bc" for seed in (0, 1)]
+    behind = [
+        Failure("j1", row, "no memory", "log", "organs", 100, seed)
+        for row in "bc"
+        for seed in (0, 1)
+    ]
     _, page = told(four, records({"row": "a"}), failures=tuple(behind))
     assert "1 failed job<" in page and page.count(">j1<") == 1
     cell = re.search(r'<th scope="row">(B: .*?)</th>', page)[1]
@@ -118,7 +130,9 @@ def test_synthetic_data_says_so_in_every_title_and_note(protocol, records, told)
     assert text.startswith("# Test table \\[pilot scale, partly synthetic data\\]")
 
 
-def test_what_the_command_line_changed_is_said_and_parameters_are_those_that_ran(four, records, told):
+def test_what_the_command_line_changed_is_said_and_parameters_are_those_that_ran(
+    four, records, told
+):
     changed = replace(four, rows={"b": replace(four.rows["b"], params={"queue": 4})})
     text, _ = told(changed, records({"row": "b", "params": "{}"}), overrides=("finetune.batch=1",))
     (said,) = [line for line in block(text, "Training") if "--set" in line]
@@ -128,7 +142,10 @@ def test_what_the_command_line_changed_is_said_and_parameters_are_those_that_ran
 
 
 def test_memory_that_is_not_known_is_not_printed(protocol, records, told):
-    costs = (Cost("b", "pretrain", 10.0, None), Cost("b", "finetune", 10.0, 760.0, device_mb=5120.0))
+    costs = (
+        Cost("b", "pretrain", 10.0, None),
+        Cost("b", "finetune", 10.0, 760.0, device_mb=5120.0),
+    )
     text, _ = told(protocol(), records({}), costs=costs)
     assert "760 MB; 5,120 MB on the GPU" in text
     (unknown,) = [line for line in text.splitlines() if "| pretrain |" in line]

@@ -14,20 +14,33 @@ WHOLE = ["row", "fraction", "metric"]
 NAMED, POOLED = ("dice", "volume_error", "dice_monai"), ("dice_pooled",)
 STATES = {"ok": 0.5, "both_empty": np.nan, "empty_prediction": 0.0, "failed": np.nan}
 
-AXES = {"row": "ab", "fraction": (10, 100), "target": "xy", "pretrain_seed": (0, 1), "seed": (0, 1, 2)}
+AXES = {
+    "row": "ab",
+    "fraction": (10, 100),
+    "target": "xy",
+    "pretrain_seed": (0, 1),
+    "seed": (0, 1, 2),
+}
 
 
 def rows_of(seed):
     """Return rows of a random part of all places, runs, patients and cases; folds and states at random."""
     rng = np.random.default_rng(seed)
     kept, made = rng.uniform(0.1, 1), []
-    cases = [(f"p{patient}", f"p{patient}c{n}") for patient in range(4) for n in range(1 + patient % 3)]
+    cases = [
+        (f"p{patient}", f"p{patient}c{n}") for patient in range(4) for n in range(1 + patient % 3)
+    ]
     tested = product(*AXES.values(), NAMED, cases, (0,))
     pooled = product(*AXES.values(), POOLED, [("", "")], (0, 1))
     for *at, metric, (patient, case), fold in (*tested, *pooled):
         if rng.random() < kept:
             status = str(rng.choice(list(STATES), p=[0.7, 0.1, 0.1, 0.1]))
-            row = {**dict(zip(AXES, at, strict=True)), "metric": metric, "patient": patient, "case": case}
+            row = {
+                **dict(zip(AXES, at, strict=True)),
+                "metric": metric,
+                "patient": patient,
+                "case": case,
+            }
             fold = int(rng.integers(2)) if case else fold
             row |= {"fold": fold, "status": status, "value": rng.random() + STATES[status]}
             made.append(row | ({"case": "", "patient": ""} if status == "failed" else {}))
@@ -41,7 +54,9 @@ def plainly(good, by):
     of_runs = of_patients.groupby([*ONE, *RUN]).mean()
     if by == WHOLE:
         looped = good[good["metric"] == "dice_monai"]
-        cases = looped.groupby([*WHOLE, *RUN, "case"])["value"].mean().groupby([*WHOLE, *RUN]).mean()
+        cases = (
+            looped.groupby([*WHOLE, *RUN, "case"])["value"].mean().groupby([*WHOLE, *RUN]).mean()
+        )
         of_runs = of_runs.groupby([*WHOLE, *RUN]).mean()
         of_runs.update(cases)
     over = of_runs.groupby(by)
@@ -49,11 +64,14 @@ def plainly(good, by):
     penalised = good["status"].eq("empty_prediction") & good["metric"].ne("volume_error")
     made = pd.DataFrame(
         {
-            "mean": over.mean(), "sd": over.std(ddof=1), "runs": over.count(),
-            "values": rows.size(), "undefined": rows.size() - rows["value"].count(),
+            "mean": over.mean(),
+            "sd": over.std(ddof=1),
+            "runs": over.count(),
+            "values": rows.size(),
+            "undefined": rows.size() - rows["value"].count(),
             "penalised": penalised.groupby([good[name] for name in by]).sum(),
         }
-    )  # fmt: skip
+    )
     counts = named[["patient", "case"]].nunique().reindex(made.index, fill_value=0)
     return made.assign(patients=counts["patient"], cases=counts["case"])
 
@@ -73,12 +91,17 @@ def test_cells_and_scores_are_those_of_the_plain_computation(protocol, records, 
         cell = cells.cells[key]
         for name, value in line.items():
             own = getattr(cell, name)
-            assert (np.nan if own is None else own) == pytest.approx(value, nan_ok=True), (key, name)
+            assert (np.nan if own is None else own) == pytest.approx(value, nan_ok=True), (
+                key,
+                name,
+            )
         _scores(cells.scores(key), key, good)
 
 
 def _scores(found, key, good):
-    own = good[good["row"].eq(key.row) & good["fraction"].eq(key.fraction) & good["metric"].eq(key.metric)]
+    own = good[
+        good["row"].eq(key.row) & good["fraction"].eq(key.fraction) & good["metric"].eq(key.metric)
+    ]
     own = own[own["case"].ne("") & (own["target"].eq(key.target) | (key.target == MEAN))]
     assert (found is None) == own.empty
     if found is not None:

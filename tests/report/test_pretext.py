@@ -16,15 +16,25 @@ CURVE = {"steps": (1.0, 2.0), "values": (0.2, 0.8), "chances": (0.25, 0.25)}
 
 
 def pretext(**given):
-    base = {"row": "b", "says": "rotations told", "first": 0.2, "last": 0.8, "chance": 0.25,
-            "std": (0.5, 0.25), "rank": (4.0, 12.34), **CURVE}  # fmt: skip
+    base = {
+        "row": "b",
+        "says": "rotations told",
+        "first": 0.2,
+        "last": 0.8,
+        "chance": 0.25,
+        "std": (0.5, 0.25),
+        "rank": (4.0, 12.34),
+        **CURVE,
+    }
     return Pretext(**{**base, **given})
 
 
 def cloud(title="B", groups=("organs", "others"), n=5):
     group = np.arange(2 * n) % len(groups)
     points = np.random.default_rng(0).uniform(-1, 1, (2 * n, 2)).astype(np.float32)
-    return Cloud(title, tuple(map(tuple, points.tolist())), tuple(group.tolist()), groups, "t-SNE", 0.25, 3.0)
+    return Cloud(
+        title, tuple(map(tuple, points.tolist())), tuple(group.tolist()), groups, "t-SNE", 0.25, 3.0
+    )
 
 
 def lines_of(scene):
@@ -38,18 +48,31 @@ def test_a_line_says_rows_figure_course_and_chance_in_the_protocols_order(protoc
     shown = scene_of(protocol(rows=rows), records({}), Extras(pretexts=(pretext(), other)))
     assert lines_of(shown) == [
         ("A; C", "rotations told (lower is better)", "0.200", "0.800", "—", "—", "—", ""),
-        ("B", "rotations told (higher is better)", "0.200", "0.800", "0.250", "0.500 → 0.250",
-         "4.00 → 12.3", ""),
-    ]  # fmt: skip
+        (
+            "B",
+            "rotations told (higher is better)",
+            "0.200",
+            "0.800",
+            "0.250",
+            "0.500 → 0.250",
+            "4.00 → 12.3",
+            "",
+        ),
+    ]
 
 
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (0.0453, "0.0453"), (-1.5, "\N{MINUS SIGN}1.50"), (12345.6, "12,346"), (123.4, "123"), (0, "0.00"),
-        (1234567, "1.23e06"), (None, "—"),
+        (0.0453, "0.0453"),
+        (-1.5, "\N{MINUS SIGN}1.50"),
+        (12345.6, "12,346"),
+        (123.4, "123"),
+        (0, "0.00"),
+        (1234567, "1.23e06"),
+        (None, "—"),
     ],
-)  # fmt: skip
+)
 def test_numbers_have_three_digits(value, said):
     assert short(value) == said
 
@@ -63,7 +86,10 @@ def test_the_table_is_in_every_form_and_a_collapse_is_shouted(protocol, records,
         assert "rotations told (higher is better)" in text and re.search(r"\bcollapsed\b", text)
     assert '<span class="m hole failed">collapsed</span>' in paths.page.read_text()
     assert "1 collapsed encoder<" in paths.page.read_text()
-    assert "collapsed in pretraining (samples embed much alike, or along one direction): B" in paths.text
+    assert (
+        "collapsed in pretraining (samples embed much alike, or along one direction): B"
+        in paths.text
+    )
     well = terminal_table(protocol(), records({}), Extras(pretexts=(pretext(),)))
     assert "collapsed" not in well
     nothing = write(protocol(), records({}), tmp_path, figures=False)
@@ -71,7 +97,9 @@ def test_the_table_is_in_every_form_and_a_collapse_is_shouted(protocol, records,
         assert not re.search(r"Embedding std|\bcollapsed\b", path.read_text())
 
 
-def test_a_control_that_is_pretrained_with_labels_is_not_judged_by_its_figure(protocol, records, tmp_path):
+def test_a_control_that_is_pretrained_with_labels_is_not_judged_by_its_figure(
+    protocol, records, tmp_path
+):
     rows = {"a": Row("scratch", "net"), "top": Row("supervised", "net", ceiling=True)}
     low = Extras(pretexts=(pretext(row="top", collapsed=True, last=0.1),))
     paths = write(protocol(rows=rows), records({}), tmp_path, low, figures=False)
@@ -108,8 +136,10 @@ def test_a_data_set_has_one_colour_in_all_panels_and_every_point_is_drawn():
     found = (cloud("B"), cloud("C", ("others", "third")))
     titles = {"organs": "Organs", "others": "Others", "third": "Third"}
     figure = drawing.clouds(found, titles)
-    colours = [{n: line.get_color() for n, line in zip(c.groups, ax.lines, strict=True)}
-               for c, ax in zip(found, figure.axes, strict=True)]  # fmt: skip
+    colours = [
+        {n: line.get_color() for n, line in zip(c.groups, ax.lines, strict=True)}
+        for c, ax in zip(found, figure.axes, strict=True)
+    ]
     assert colours[0]["others"] == colours[1]["others"] != colours[0]["organs"]
     drawn = np.concatenate([line.get_xydata() for line in figure.axes[0].lines])
     assert sorted(map(tuple, drawn)) == sorted(map(tuple, found[0].points))
@@ -136,14 +166,18 @@ def test_a_picture_is_drawn_again_when_a_point_moves(protocol, records):
     assert digest(before)["pretext"] == digest(moved)["pretext"]
 
 
-def test_every_seed_of_a_row_has_a_line_and_one_that_learned_nothing_is_shouted(protocol, records, tmp_path):
+def test_every_seed_of_a_row_has_a_line_and_one_that_learned_nothing_is_shouted(
+    protocol, records, tmp_path
+):
     some = (pretext(seed=1, last=0.25), pretext(seed=0), pretext(row="a", rises=False, last=0.3))
     extras = Extras(pretexts=some)
     rows = {r: Row("voco", "net", title=r.upper()) for r in "ab"}
     scene = scene_of(protocol(rows=rows), records({}), extras)
     assert [(words[0], words[-1]) for words in lines_of(scene)] == [
-        ("A", "no better than guessing"), ("B, seed 0", ""), ("B, seed 1", "no better than guessing"),
-    ]  # fmt: skip
+        ("A", "no better than guessing"),
+        ("B, seed 0", ""),
+        ("B, seed 1", "no better than guessing"),
+    ]
     assert [(title, len(of)) for title, of in plotted(scene)] == [("B", 2), ("A", 1)]
     paths = write(protocol(rows=rows), records({}), tmp_path, extras, figures=False)
     assert "2 pretrainings no better than guessing<" in paths.page.read_text()

@@ -32,31 +32,47 @@ ARRAYS = {  # rows, key, values by patient, run and target, patients, runs, targ
         ],
         key(),
         [[[0.9], [0.1]], [[0.5], [NAN]]],
-        ("p0", "p1"), ((0, 0), (0, 1)), ("liver",),
+        ("p0", "p1"),
+        ((0, 0), (0, 1)),
+        ("liver",),
     ),
     "undefined cases count for nothing, a patient without another is NaN": (
-        [row(0.4, case="c1"), row(NAN, case="c2", status="both_empty"), row(NAN, "p2", status="both_empty")],
+        [
+            row(0.4, case="c1"),
+            row(NAN, case="c2", status="both_empty"),
+            row(NAN, "p2", status="both_empty"),
+        ],
         key("liver"),
         [[[0.4]], [[NAN]]],
-        ("p1", "p2"), ((0, 0),), ("liver",),
+        ("p1", "p2"),
+        ((0, 0),),
+        ("liver",),
     ),
     "all targets that the section has, whichever row has them": (
         [row(0.4, target="spleen"), row(0.3, "p2"), row(0.8, row="b", target="aorta")],
         key(),
         [[[NAN, NAN, 0.4]], [[NAN, 0.3, NAN]]],
-        ("p1", "p2"), ((0, 0),), ("aorta", "liver", "spleen"),
+        ("p1", "p2"),
+        ((0, 0),),
+        ("aorta", "liver", "spleen"),
     ),
     "one target alone": (
         [row(0.4, target="spleen"), row(0.3, "p2")],
-        key("spleen"), [[[0.4]]], ("p1",), ((0, 0),), ("spleen",),
+        key("spleen"),
+        [[[0.4]]],
+        ("p1",),
+        ((0, 0),),
+        ("spleen",),
     ),
     "runs are crossed, failed ones are none": (
         [row(0.4, pretrain_seed=1, seed=2), row(0.5, pretrain_seed=0, seed=3), {**BAD, "seed": 4}],
         key(),
         [[[0.5], [0.4]]],
-        ("p1",), ((0, 3), (1, 2)), ("liver",),
+        ("p1",),
+        ((0, 3), (1, 2)),
+        ("liver",),
     ),
-}  # fmt: skip
+}
 NONE = {
     "nothing ran": ([row()], key(row="b")),
     "another fraction": ([row()], key(fraction=10)),
@@ -82,7 +98,10 @@ def test_where_no_case_has_a_score_there_is_no_array(protocol, records, what):
 
 def scores(runs, values, patients=("p1", "p2"), targets=("liver",)):
     return Scores(
-        np.array(values, float).reshape(len(patients), len(runs), len(targets)), patients, runs, targets
+        np.array(values, float).reshape(len(patients), len(runs), len(targets)),
+        patients,
+        runs,
+        targets,
     )
 
 
@@ -96,37 +115,62 @@ SCRATCH = scores(((0, 0), (0, 1)), [1, 2, 3, 4])
 CROSSED = scores(((0, 0), (0, 1), (5, 0), (5, 1)), range(8))
 ALIGNED = {  # a, b, values of both, patients, runs
     "of one pretraining seed each, whatever it is": (
-        SCRATCH, scores(((7, 1), (7, 2)), [5, 6, 7, 8]),
-        [[[2]], [[4]]], [[[5]], [[7]]], ("p1", "p2"), ((0, 1),),
+        SCRATCH,
+        scores(((7, 1), (7, 2)), [5, 6, 7, 8]),
+        [[[2]], [[4]]],
+        [[[5]], [[7]]],
+        ("p1", "p2"),
+        ((0, 1),),
     ),
     "scratch is repeated for every pretraining seed": (
-        CROSSED, SCRATCH,
-        [[[0], [1], [2], [3]], [[4], [5], [6], [7]]], [[[1], [2], [1], [2]], [[3], [4], [3], [4]]],
-        ("p1", "p2"), CROSSED.runs,
+        CROSSED,
+        SCRATCH,
+        [[[0], [1], [2], [3]], [[4], [5], [6], [7]]],
+        [[[1], [2], [1], [2]], [[3], [4], [3], [4]]],
+        ("p1", "p2"),
+        CROSSED.runs,
     ),
     "and on the other side": (
-        SCRATCH, CROSSED,
-        [[[1], [2], [1], [2]], [[3], [4], [3], [4]]], [[[0], [1], [2], [3]], [[4], [5], [6], [7]]],
-        ("p1", "p2"), CROSSED.runs,
+        SCRATCH,
+        CROSSED,
+        [[[1], [2], [1], [2]], [[3], [4], [3], [4]]],
+        [[[0], [1], [2], [3]], [[4], [5], [6], [7]]],
+        ("p1", "p2"),
+        CROSSED.runs,
     ),
     "two crossed rows share both seeds": (
-        CROSSED, scores(((5, 1), (6, 0)), [9, 8, 7, 6]),
-        [[[3]], [[7]]], [[[9]], [[7]]], ("p1", "p2"), ((5, 1),),
+        CROSSED,
+        scores(((5, 1), (6, 0)), [9, 8, 7, 6]),
+        [[[3]], [[7]]],
+        [[[9]], [[7]]],
+        ("p1", "p2"),
+        ((5, 1),),
     ),
     "patients and targets in common, undefined on both sides": (
         scores(((0, 0),), [1, 2, NAN, 4], targets=("aorta", "liver")),
         scores(((0, 0),), [NAN, 6, 7, 8], ("p2", "p3"), ("aorta", "liver")),
-        [[[NAN, 4]]], [[[NAN, 6]]], ("p2",), ((0, 0),),
+        [[[NAN, 4]]],
+        [[[NAN, 6]]],
+        ("p2",),
+        ((0, 0),),
     ),
     "means of other cases of a patient are no pair": (
-        of([1, 2], ((0, 0),), [1, 2]), of([1, 3], ((0, 0),), [5, 6]),
-        [[[1]], [[NAN]]], [[[5]], [[NAN]]], ("p1", "p2"), ((0, 0),),
+        of([1, 2], ((0, 0),), [1, 2]),
+        of([1, 3], ((0, 0),), [5, 6]),
+        [[[1]], [[NAN]]],
+        [[[5]], [[NAN]]],
+        ("p1", "p2"),
+        ((0, 0),),
     ),
     "nothing in common": (
-        SCRATCH, scores(((0, 2),), [5], ("p3",)),
-        np.zeros((0, 0, 1)), np.zeros((0, 0, 1)), (), (),
+        SCRATCH,
+        scores(((0, 2),), [5], ("p3",)),
+        np.zeros((0, 0, 1)),
+        np.zeros((0, 0, 1)),
+        (),
+        (),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", ALIGNED)

@@ -19,10 +19,24 @@ from bench.report.write import scene_of
 
 LONG = "A network whose name goes on for longer than any legend of any paper has ever had the room to print"
 ATTACK = "\"/><script>alert(1)</script>]]>&lt; ' onload='x"
-ALLOWED = {"svg", "title", "g", "path", "use", "text", "defs", "clipPath", "rect", "image", "pattern"}
-ROWS = {"a": Row("scratch", "net", title="Scratch"), "b": Row("voco", "net", title=LONG), **{
-    f"c{i}": Row("voco", "net", title=f"{ATTACK} {i}") for i in range(6)
-}}  # fmt: skip
+ALLOWED = {
+    "svg",
+    "title",
+    "g",
+    "path",
+    "use",
+    "text",
+    "defs",
+    "clipPath",
+    "rect",
+    "image",
+    "pattern",
+}
+ROWS = {
+    "a": Row("scratch", "net", title="Scratch"),
+    "b": Row("voco", "net", title=LONG),
+    **{f"c{i}": Row("voco", "net", title=f"{ATTACK} {i}") for i in range(6)},
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +50,31 @@ def mask():
 def full(protocol, records, mask):
     """A scene in which every kind of figure has something to show, under long and hostile names."""
     made = protocol(
-        rows=ROWS, finetune=(Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100)),)
+        rows=ROWS,
+        finetune=(Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100)),),
     )
-    table = records(*({"row": r, "fraction": f, "seed": s, "case": f"c{c}", "value": 0.5 + c / 10 + s / 9}
-                      for r in ROWS for f in (10, 100) for s in (0, 1) for c in (1, 2)))  # fmt: skip
+    table = records(
+        *(
+            {"row": r, "fraction": f, "seed": s, "case": f"c{c}", "value": 0.5 + c / 10 + s / 9}
+            for r in ROWS
+            for f in (10, 100)
+            for s in (0, 1)
+            for c in (1, 2)
+        )
+    )
     steps, values = (1.0, 2.0, 3.0), (3.0, 2.0, 1.0)
     extras = Extras(
-        curves={r: {"step": steps, "loss": values, "std": values, ATTACK: values} for r in ("b", "c0")},
+        curves={
+            r: {"step": steps, "loss": values, "std": values, ATTACK: values} for r in ("b", "c0")
+        },
         courses=tuple(Course(r, "organs", f, 0, steps, values) for r in ROWS for f in (10, 100)),
         pretexts=(Pretext("b", ATTACK, steps=steps, values=values, chances=values),),
         clouds=(Cloud(LONG, ((0.0, 0.0), (1.0, 1.0)), (0, 1), ("organs", ATTACK)),),
-        panels=(Panel("b", "organs", "case", LONG, mask * 100, mask, mask.T[:10, :].repeat(2, 0)[:12, :10]),),
+        panels=(
+            Panel(
+                "b", "organs", "case", LONG, mask * 100, mask, mask.T[:10, :].repeat(2, 0)[:12, :10]
+            ),
+        ),
         datasets=(DatasetInfo("organs", LONG, redistribution=True),),
     )
     return scene_of(made, table, extras)
@@ -57,12 +85,23 @@ def drawn(full, tmp_path_factory):
     """Return the SVG of every figure by name."""
     plans = [
         *wanted(full),
-        forest((Interval(LONG, ATTACK, 1.0, -1, 3, "not separable", ATTACK, LONG, 2.0, 1.0),), "Dice"),
+        forest(
+            (Interval(LONG, ATTACK, 1.0, -1, 3, "not separable", ATTACK, LONG, 2.0, 1.0),), "Dice"
+        ),
     ]
     folder = tmp_path_factory.mktemp("drawn")
     refresh(plans, folder)
     found = {plan.name: current_svg(plan, folder) for plan in plans}
-    kinds = {"fractions", "dots", "curves", "pretext", "embeddings", "training", "panels_organs", "forest"}
+    kinds = {
+        "fractions",
+        "dots",
+        "curves",
+        "pretext",
+        "embeddings",
+        "training",
+        "panels_organs",
+        "forest",
+    }
     assert found.keys() == kinds
     return found
 
@@ -94,7 +133,8 @@ def test_ids_are_unique_over_figures_of_one_page_and_nothing_is_loaded(drawn):
     used = re.findall(r'(?:href="|url\()#([^)"]+)', page)
     assert used and {*used} <= {*ids}
     assert all(
-        link.startswith(("#", "data:image/png;base64,")) for link in re.findall(r'href="([^"]+)', page)
+        link.startswith(("#", "data:image/png;base64,"))
+        for link in re.findall(r'href="([^"]+)', page)
     )
     assert not re.findall(rf"<(?!/?(?:{'|'.join(ALLOWED)})\b)", page)
 
@@ -102,8 +142,18 @@ def test_ids_are_unique_over_figures_of_one_page_and_nothing_is_loaded(drawn):
 def test_names_are_whole_and_words_are_words(drawn):
     for name, svg in drawn.items():
         assert "…" not in svg, name
-    for name in ("fractions", "dots", "curves", "training", "embeddings", "panels_organs", "forest"):
-        said = "".join("".join(e.text or "" for tag, e in tags(drawn[name]) if tag == "text").split())
+    for name in (
+        "fractions",
+        "dots",
+        "curves",
+        "training",
+        "embeddings",
+        "panels_organs",
+        "forest",
+    ):
+        said = "".join(
+            "".join(e.text or "" for tag, e in tags(drawn[name]) if tag == "text").split()
+        )
         assert LONG.replace(" ", "") in said, name
 
 
@@ -112,7 +162,9 @@ def test_equal_figures_are_equal_bytes_and_numbers_have_two_decimals(full, drawn
     refresh(plans, tmp_path)
     for plan in plans:
         assert current_svg(plan, tmp_path) == drawn[plan.name]
-        assert not re.findall(r'(?<=[" ML])-?\d+\.\d{3,}', re.sub(r'href="data[^"]*"', "", drawn[plan.name]))
+        assert not re.findall(
+            r'(?<=[" ML])-?\d+\.\d{3,}', re.sub(r'href="data[^"]*"', "", drawn[plan.name])
+        )
 
 
 def test_an_svg_that_is_out_of_date_or_not_ours_is_not_shown(full, records, tmp_path):
@@ -140,15 +192,31 @@ def test_a_page_of_many_pretrainings_stays_small(protocol, records, tmp_path):
     steps = tuple(float(s) for s in range(400))
     noise = {r: tuple(float(v) for v in rng.random(400)) for r in rows}
     extras = Extras(
-        curves={r: {"step": steps, "loss": v, "a": v, "b": v, "c": v, "std": v} for r, v in noise.items()},
-        courses=tuple(Course(r, "organs", 100, s, steps[:80], v[:80])
-                      for r, v in noise.items() for s in range(3)),
-        pretexts=tuple(Pretext(r, "figure", steps=steps, values=v, chances=v) for r, v in noise.items()),
-        clouds=tuple(Cloud(r, tuple(map(tuple, rng.random((120, 2)))), (0, 1) * 60, ("organs", "others"))
-                     for r in rows),
-    )  # fmt: skip
-    table = records(*({"row": r, "seed": s, "case": f"c{c}", "value": float(rng.random())}
-                      for r in rows for s in range(3) for c in range(40)))  # fmt: skip
+        curves={
+            r: {"step": steps, "loss": v, "a": v, "b": v, "c": v, "std": v}
+            for r, v in noise.items()
+        },
+        courses=tuple(
+            Course(r, "organs", 100, s, steps[:80], v[:80])
+            for r, v in noise.items()
+            for s in range(3)
+        ),
+        pretexts=tuple(
+            Pretext(r, "figure", steps=steps, values=v, chances=v) for r, v in noise.items()
+        ),
+        clouds=tuple(
+            Cloud(r, tuple(map(tuple, rng.random((120, 2)))), (0, 1) * 60, ("organs", "others"))
+            for r in rows
+        ),
+    )
+    table = records(
+        *(
+            {"row": r, "seed": s, "case": f"c{c}", "value": float(rng.random())}
+            for r in rows
+            for s in range(3)
+            for c in range(40)
+        )
+    )
     page = write(protocol(rows=rows), table, tmp_path, extras).page
     assert page.stat().st_size < 550_000
 
@@ -170,18 +238,27 @@ def test_colours_of_rows_are_seen_on_both_backgrounds(background):
 def test_rows_differ_by_more_than_colour():
     found = looks([Series(f"r{i}", i < 3, (), (), ()) for i in range(24)])
     told = [(repr(look["linestyle"]), look["marker"]) for look in found.values()]
-    assert len({(look["color"], *one) for look, one in zip(found.values(), told, strict=True)}) == 24
+    assert (
+        len({(look["color"], *one) for look, one in zip(found.values(), told, strict=True)}) == 24
+    )
     assert len({*told[3 : 3 + len(MARKERS)]}) == len(MARKERS)
     assert all(one != other for one, other in combinations(told[:3], 2))
 
 
 @pytest.mark.parametrize("turned", [0, 90])
-@pytest.mark.parametrize(("aligned", "anchor"), [("left", "start"), ("center", "middle"), ("right", "end")])
+@pytest.mark.parametrize(
+    ("aligned", "anchor"), [("left", "start"), ("center", "middle"), ("right", "end")]
+)
 def test_lines_of_one_text_keep_their_alignment_in_another_font(aligned, anchor, turned):
     with style():
         figure = new(3, 2, constrained=False)  # 216 x 144 points
         figure.text(
-            0.5, 0.5, "a much longer line\nshort", ha=aligned, rotation=turned, rotation_mode="anchor"
+            0.5,
+            0.5,
+            "a much longer line\nshort",
+            ha=aligned,
+            rotation=turned,
+            rotation_mode="anchor",
         )
         svg = themed(figure, "x", "X")
     found = re.findall(r"<text[^>]*translate\(([\d.]+) ([\d.]+)\)", svg)

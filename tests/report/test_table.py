@@ -71,7 +71,10 @@ MARKED = {  # rows, their values: the marks
         {"a": "second", "b": "best", "c": ""},
     ),
     "what only states a default or a label is no other fine-tuning": (
-        {"a": Row("scratch", "net", finetune={"loss": "dice_ce", "accumulate": 2}), "b": Row("voco", "net")},
+        {
+            "a": Row("scratch", "net", finetune={"loss": "dice_ce", "accumulate": 2}),
+            "b": Row("voco", "net"),
+        },
         {"a": 0.5, "b": 0.6},
         {"a": "second", "b": "best"},
     ),
@@ -80,7 +83,7 @@ MARKED = {  # rows, their values: the marks
         {"a": 0.5, "b": 0.6, "b (random)": 0.9, "b (shuffled)": 0.8, "a (last)": 0.95},
         {"a": "second", "b": "best", "b (random)": "", "b (shuffled)": "", "a (last)": ""},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", MARKED)
@@ -92,12 +95,15 @@ def test_marks_are_among_comparable_rows(protocol, records, what):
     assert "Best of its network in each column bold" in made[0].caption
 
 
-ALL = [{"row": row, "seed": seed, "case": case} for row in "abc" for seed in (0, 1) for case in "xy"]
+ALL = [
+    {"row": row, "seed": seed, "case": case} for row in "abc" for seed in (0, 1) for case in "xy"
+]
 UNDEFINED = {"status": "both_empty", "value": NAN}
 OTHERS = {  # records: who is marked; d ran nowhere
     "all of the same": (ALL, {"a": "second", "b": "second", "c": "best", "d": ""}),
     "a run of one row is missing": (
-        [r for r in ALL if (r["row"], r["seed"]) != ("c", 1)], {"a": "best", "b": "best", "c": "", "d": ""}
+        [r for r in ALL if (r["row"], r["seed"]) != ("c", 1)],
+        {"a": "best", "b": "best", "c": "", "d": ""},
     ),
     "a patient of one run is missing": (
         [r for r in ALL if r != {"row": "c", "seed": 1, "case": "y"}],
@@ -112,8 +118,12 @@ OTHERS = {  # records: who is marked; d ran nowhere
         {"a": "best", "b": "best", "c": "", "d": ""},
     ),
     "a scan of a patient is undefined": (
-        [{**r, **UNDEFINED} if r == {"row": "c", "seed": 1, "case": "y"} else {**r, "patient": "p"}
-         for r in ALL],
+        [
+            {**r, **UNDEFINED}
+            if r == {"row": "c", "seed": 1, "case": "y"}
+            else {**r, "patient": "p"}
+            for r in ALL
+        ],
         {"a": "best", "b": "best", "c": "", "d": ""},
     ),
     "several pretrainings are of the same": (
@@ -124,30 +134,46 @@ OTHERS = {  # records: who is marked; d ran nowhere
         [*ALL, *({**r, "pretrain_seed": 1} for r in ALL if r["row"] == "c" and r["case"] == "x")],
         {"a": "best", "b": "best", "c": "", "d": ""},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_marks_are_among_rows_whose_means_are_of_the_same_patients_runs_and_targets(four_rows, records, what):
+def test_marks_are_among_rows_whose_means_are_of_the_same_patients_runs_and_targets(
+    four_rows, records, what
+):
     rows, expected = OTHERS[what]
     value = {"a": 0.5, "b": 0.5, "c": 0.7}
     made, notes = build(four_rows, records(*({"value": value[r["row"]], **r} for r in rows)))
     table = next(t for t in made if t.lines[0].entries[0].sort is not None)
     assert marks(table) == expected
     noted = {
-        line.row for line in table.lines for e in line.entries if notes.letters.get(APART, "-") in e.note
+        line.row
+        for line in table.lines
+        for e in line.entries
+        if notes.letters.get(APART, "-") in e.note
     }
     assert noted == ({"c"} if expected["c"] == "" else set())
 
 
 def test_values_over_all_cases_at_once_are_compared_over_the_same_folds(protocol, records):
     """An AUC has no patients: b's is over one fold of two, and there both are the same."""
-    pooled = {"dataset": "cc_ccii", "metric": "auc", "target": "all", "task": "classification", "case": ""}
-    rows = [{**pooled, "row": r, "fold": f, "value": 0.9 - 0.4 * f}
-            for r, f in (("a", 0), ("a", 1), ("b", 0))]  # fmt: skip
+    pooled = {
+        "dataset": "cc_ccii",
+        "metric": "auc",
+        "target": "all",
+        "task": "classification",
+        "case": "",
+    }
+    rows = [
+        {**pooled, "row": r, "fold": f, "value": 0.9 - 0.4 * f}
+        for r, f in (("a", 0), ("a", 1), ("b", 0))
+    ]
     layout = Layout(views=(View(gain="a"),))
     place = protocol(finetune=(section(dataset="cc_ccii"),), metrics=("auc",), layout=layout)
-    for missing, shown in (([], ("", "")), ([{**rows[2], "fold": 1, "value": 0.6}], ("best", "+5.00"))):
+    for missing, shown in (
+        ([], ("", "")),
+        ([{**rows[2], "fold": 1, "value": 0.6}], ("best", "+5.00")),
+    ):
         made, notes = build(place, records(*rows, *missing))
         entry = made[0].lines[1].entries[0]
         assert (entry.mark, entry.gain) == shown and (APART in notes.letters) == (shown == ("", ""))
@@ -155,8 +181,11 @@ def test_values_over_all_cases_at_once_are_compared_over_the_same_folds(protocol
 
 def test_the_mean_over_targets_is_marked_by_the_targets_too(four_rows, records):
     """Of the same patients and seeds, b lacks its second target in one of them: the mean of what is easy."""
-    rows = [{"row": r, "target": t, "value": {"liver": 0.9, "spleen": 0.3}[t]} for r in "abc"
-            for t in ("liver", "spleen")]  # fmt: skip
+    rows = [
+        {"row": r, "target": t, "value": {"liver": 0.9, "spleen": 0.3}[t]}
+        for r in "abc"
+        for t in ("liver", "spleen")
+    ]
     rows[3] |= UNDEFINED
     made, _ = build(four_rows, records(*rows))
     at = [c.label for c in made[0].columns].index("Mean")
@@ -168,19 +197,31 @@ def test_the_mean_over_targets_is_marked_by_the_targets_too(four_rows, records):
     ("metric", "unit", "values", "ranks", "said"),
     [
         ("hd95", "mm", (3.0, 1.0, 2.0), ["", "best", "second", ""], "lower is better"),
-        ("relative_volume_error", "1", (-0.1, 0.0, 0.2), [""] * 4, "nothing is ranked"),  # it is signed
+        (
+            "relative_volume_error",
+            "1",
+            (-0.1, 0.0, 0.2),
+            [""] * 4,
+            "nothing is ranked",
+        ),  # it is signed
     ],
 )
 def test_the_best_distance_is_the_smallest(four_rows, records, metric, unit, values, ranks, said):
     scores = four(records, dict(zip("abc", values, strict=True)), metric=metric, unit=unit)
     table = build(four_rows, scores)[0][-1]
-    assert table.metrics == (metric,) and list(marks(table).values()) == ranks and said in table.caption
+    assert (
+        table.metrics == (metric,)
+        and list(marks(table).values()) == ranks
+        and said in table.caption
+    )
 
 
 def test_no_sentence_on_marks_or_spread_where_there_are_none(protocol, records):
     made, _ = build(protocol(), records({}))
     assert marks(made[0])["a"] == ""  # a lone value is not best
-    assert made[0].caption.endswith(f"is better. {COUNTS}: fine-tunings and test patients behind a number.")
+    assert made[0].caption.endswith(
+        f"is better. {COUNTS}: fine-tunings and test patients behind a number."
+    )
     assert "±" not in made[0].caption and "bold" not in made[0].caption
     made, _ = build(protocol(), records({}, {"seed": 1}))
     assert "± standard deviation over runs" in made[0].caption
@@ -203,7 +244,9 @@ def test_the_printed_number_stands_beside_one_of_two_sections(protocol, records,
 def test_fractions_of_the_same_patients_are_told_under_the_table(protocol, records):
     target = section(fractions=(5, 10, 50))
     rows = [{"fraction": f, "n_train": n} for f, n in ((5, 1), (10, 1), (50, 4))]
-    made, _ = build(protocol(finetune=(target,), layout=Layout(columns="fractions")), records(*rows))
+    made, _ = build(
+        protocol(finetune=(target,), layout=Layout(columns="fractions")), records(*rows)
+    )
     assert "organs: 5 % and 10 % are the same 1 patient." in made[0].caption
     made, _ = build(protocol(finetune=(target,)), records(*rows))
     assert ["same 1 patient" in t.caption for t in made] == [True, True, False]
@@ -230,7 +273,10 @@ NOTHING = {"status": "both_empty", "value": NAN}
         ),
         (  # the job behind an evaluation, of its own fraction
             [{**GONE, "job": "j2"}],
-            [Failure("j1", "b", "no shape", "", "organs", 100), Failure("j3", "b", "x", "", "organs", 5)],
+            [
+                Failure("j1", "b", "no shape", "", "organs", 100),
+                Failure("j3", "b", "x", "", "organs", 5),
+            ],
             {"b": "failed", "c": "—"},
             "1 run failed: no shape (job j1)",
         ),
@@ -244,19 +290,27 @@ NOTHING = {"status": "both_empty", "value": NAN}
 )
 def test_a_hole_says_what_failed_behind_it(four_rows, records, rows, failures, shown, said):
     made, notes = build(four_rows, records(*rows), failures=tuple(failures))
-    assert {row: texts(made[0])[row] for row in shown} == {row: [text] for row, text in shown.items()}
+    assert {row: texts(made[0])[row] for row in shown} == {
+        row: [text] for row, text in shown.items()
+    }
     assert next(iter(notes.letters)) == said
 
 
 @pytest.mark.parametrize(
     ("dropped", "said"), [(False, "kept, as the protocol says"), (True, "left out before")]
 )
-def test_test_cases_that_were_pretrained_on_are_named_at_the_mean(four_rows, records, dropped, said):
+def test_test_cases_that_were_pretrained_on_are_named_at_the_mean(
+    four_rows, records, dropped, said
+):
     both = [{"target": t, "row": r, "value": 0.5} for t in ("liver", "aorta") for r in "ab"]
     leak = Leak("b", "organs", 6, tuple(f"c{i} (content)" for i in range(12)), 14, dropped)
-    made, notes = build(four_rows, records(*both), leaks=(leak, Leak("b", "elsewhere", 3, ("x",), 1)))
+    made, notes = build(
+        four_rows, records(*both), leaks=(leak, Leak("b", "elsewhere", 3, ("x",), 1))
+    )
     ((text, letter),) = notes.letters.items()
-    assert text.startswith("12 of 6 test cases also stand in the pretraining data, as 14 of its cases: c0 (c")
+    assert text.startswith(
+        "12 of 6 test cases also stand in the pretraining data, as 14 of its cases: c0 (c"
+    )
     assert "c9 (content) ...; " in text and said in text and "c10" not in text
     marked = {line.row: [e.note for e in line.entries] for line in made[0].lines}
     assert marked["a"] == ["", "", ""] and marked["b"] == ["", "", letter]
@@ -273,12 +327,18 @@ def test_a_row_whose_weights_lack_layers_is_marked_wherever_it_has_a_number(four
 
 def test_a_metric_has_no_table_on_data_it_does_not_judge(protocol, records):
     both = (section(), section(dataset="cc_ccii"))
-    classes = {"dataset": "cc_ccii", "metric": "accuracy", "target": "all", "task": "classification"}
+    classes = {
+        "dataset": "cc_ccii",
+        "metric": "accuracy",
+        "target": "all",
+        "task": "classification",
+    }
     table = records({"metric": "dice"}, classes)
     made, _ = build(protocol(finetune=both, metrics=("dice", "accuracy")), table)
     assert [(t.metrics, [c.label for c in t.columns]) for t in made] == [
-        (("dice",), ["liver"]), (("accuracy",), ["all"]),
-    ]  # fmt: skip
+        (("dice",), ["liver"]),
+        (("accuracy",), ["all"]),
+    ]
 
 
 def test_a_deviating_n_is_footnoted(protocol, records):
@@ -291,8 +351,13 @@ def test_a_deviating_n_is_footnoted(protocol, records):
     assert all(f"{COUNTS.lower()}: 1\xa0{TIMES}\xa02" in text for text in notes.letters)
 
 
-def test_rows_keep_the_protocols_order_within_its_groups_their_variants_under_them(protocol, records):
-    rows = {r: Row("voco", "net", title=t) for r, t in (("z", ""), ("b", "B"), ("x (y)", ""), ("a", "A"))}
+def test_rows_keep_the_protocols_order_within_its_groups_their_variants_under_them(
+    protocol, records
+):
+    rows = {
+        r: Row("voco", "net", title=t)
+        for r, t in (("z", ""), ("b", "B"), ("x (y)", ""), ("a", "A"))
+    }
     met = ("z", "stray", "x (y) (random)", "a (shuffled)", "a (random)", "a (random) (last)")
     layout = Layout(groups={"Late": ("a", "z")})
     made, _ = build(protocol(rows=rows, layout=layout), records(*({"row": r} for r in met)))
@@ -317,12 +382,24 @@ def test_rows_that_would_read_alike_are_told_apart(protocol, records):
 
 @pytest.mark.parametrize(
     ("columns", "finetune", "low", "high", "labels"),
-    [("fractions", [section(fractions=(10, 100))], {"fraction": 10}, {}, ["10 %", "100 %"]),
-     ("datasets", [section(), section(dataset="hearts")], {}, {"dataset": "hearts"}, ["organs", "hearts"])],
-)  # fmt: skip
-def test_such_columns_hold_the_mean_over_targets(protocol, records, columns, finetune, low, high, labels):
+    [
+        ("fractions", [section(fractions=(10, 100))], {"fraction": 10}, {}, ["10 %", "100 %"]),
+        (
+            "datasets",
+            [section(), section(dataset="hearts")],
+            {},
+            {"dataset": "hearts"},
+            ["organs", "hearts"],
+        ),
+    ],
+)
+def test_such_columns_hold_the_mean_over_targets(
+    protocol, records, columns, finetune, low, high, labels
+):
     rows = [{"value": 0.2, **low}, {"target": "aorta", "value": 0.4, **low}, {"value": 0.7, **high}]
-    made, _ = build(protocol(finetune=tuple(finetune), layout=Layout(columns=columns)), records(*rows))
+    made, _ = build(
+        protocol(finetune=tuple(finetune), layout=Layout(columns=columns)), records(*rows)
+    )
     assert [c.label for c in made[0].columns] == labels
     assert texts(made[0])["a"] == ["30.00", "70.00"]
 
@@ -330,15 +407,22 @@ def test_such_columns_hold_the_mean_over_targets(protocol, records, columns, fin
 def test_target_columns_make_one_table_per_fraction_and_metric(protocol, records):
     target, metrics = section(fractions=(10, 100)), ("dice", "nsd@1mm", "hd95")
     made, _ = build(protocol(finetune=(target,), metrics=metrics), records({}))
-    titles = [f"{m}, organs, {f} % of labels" for m in ("Dice", "NSD @ 1 mm", "HD95") for f in (10, 100)]
+    titles = [
+        f"{m}, organs, {f} % of labels" for m in ("Dice", "NSD @ 1 mm", "HD95") for f in (10, 100)
+    ]
     assert [t.title for t in made] == titles
 
 
 TWICE = ({"note": "from scratch"}, {"value": "80.00", "note": "pretrained"})
 OTHER = (
-    {"dataset": "btcv"}, {"target": "spleen"}, {"fraction": "10"}, {"metric": "iou"}, {"table": "table2"},
-    {"method": "VoCo v2"}, {"value": "n/a"},
-)  # fmt: skip
+    {"dataset": "btcv"},
+    {"target": "spleen"},
+    {"fraction": "10"},
+    {"metric": "iou"},
+    {"table": "table2"},
+    {"method": "VoCo v2"},
+    {"value": "n/a"},
+)
 
 
 @pytest.mark.parametrize(
@@ -361,13 +445,18 @@ def test_the_papers_cell_and_ours_minus_it(protocol, records, printed, lines, pu
     assert (entry.published, entry.difference) == shown
 
 
-def test_a_row_that_lacks_folds_is_not_subtracted_from_the_papers_number(protocol, records, printed):
+def test_a_row_that_lacks_folds_is_not_subtracted_from_the_papers_number(
+    protocol, records, printed
+):
     """In no form of the table: the rest of a failed study is of other patients than the paper's number."""
     rows = {"a": Row("scratch", "net", published="A"), "b": Row("voco", "net", published="VoCo")}
     table = records(
-        *({"row": r, "fold": f, "case": f"c{f}", "value": 0.8} for r, f in (("a", 0), ("a", 1), ("b", 0))),
+        *(
+            {"row": r, "fold": f, "case": f"c{f}", "value": 0.8}
+            for r, f in (("a", 0), ("a", 1), ("b", 0))
+        ),
         {**GONE, "fold": 1, "job": "j1"},
-    )  # fmt: skip
+    )
     extras = Extras(published=printed({"method": "A"}, {}))
     scene = scene_of(protocol(rows=rows), table, extras)
     made, _ = tables(scene)
@@ -384,7 +473,9 @@ def test_spellings_of_one_organ_meet(protocol, records, printed):
     rows = {"a": Row("voco", "net", published="VoCo")}
     table = records({"target": "right adrenal"}, {"target": "oesophagus"})
     made, _ = build(protocol(rows=rows), table, published=frame)
-    found = {c.label: e.published for c, e in zip(made[0].columns, made[0].lines[0].entries, strict=True)}
+    found = {
+        c.label: e.published for c, e in zip(made[0].columns, made[0].lines[0].entries, strict=True)
+    }
     assert found == {"oesophagus": "70.10", "right adrenal": "83.85", "Mean": ""}
 
 

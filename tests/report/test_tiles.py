@@ -31,7 +31,10 @@ def test_names_do_not_lie_on_one_another_nor_on_the_plot():
         ax.plot([0, 1], [0, 1])
         ax.set_xlim(0, 1)
         ax.set_ylim(0, 1)
-        name_ends(ax, [End(1, y, f"name {y}\nof two", {"color": "#0072b2"}) for y in (0.5, 0.51, 0.52, 0.99)])
+        name_ends(
+            ax,
+            [End(1, y, f"name {y}\nof two", {"color": "#0072b2"}) for y in (0.5, 0.51, 0.52, 0.99)],
+        )
         renderer = figure.canvas.get_renderer()
         boxes = [t.get_window_extent(renderer) for t in ax.texts if t.get_text().startswith("name")]
     assert all(box.x0 > ax.get_window_extent().x1 for box in boxes)

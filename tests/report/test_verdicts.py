@@ -15,7 +15,14 @@ from bench.protocol import Finetune, Layout, Net, Row, View
 from bench.protocol.sections import Tune
 from bench.report import Extras
 from bench.report.across import across
-from bench.report.answer import dose_figures, forest_figures, reason, sentence, settles, verdict_tables
+from bench.report.answer import (
+    dose_figures,
+    forest_figures,
+    reason,
+    sentence,
+    settles,
+    verdict_tables,
+)
 from bench.report.cells import MEAN, Key
 from bench.report.index import indexed
 from bench.report.index import write as write_index
@@ -30,20 +37,32 @@ from bench.report.write import scene_of
 
 PATIENTS, SEEDS = 12, (0, 1, 2)
 ROWS = {
-    "a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B"),
-    "c": Row("mae3d", "net", title="C"), "d": Row("simmim3d", "net", title="D"),
-}  # fmt: skip
+    "a": Row("scratch", "net", title="A"),
+    "b": Row("voco", "net", title="B"),
+    "c": Row("mae3d", "net", title="C"),
+    "d": Row("simmim3d", "net", title="D"),
+}
 
 
-def scores(row: str, gain: float, pretrainings=(0, 1, 2), seeds=SEEDS, noise=0.002, **given) -> list[dict]:
+def scores(
+    row: str, gain: float, pretrainings=(0, 1, 2), seeds=SEEDS, noise=0.002, **given
+) -> list[dict]:
     """Rows of patients that differ by 0.1 at random, ``gain`` above them, ``noise`` in every number."""
     rng = np.random.default_rng(sum(map(ord, row)))
     hard = np.random.default_rng(0).normal(0.6, 0.1, PATIENTS)
     return [
-        {"row": row, "pretrain_seed": p, "seed": s, "case": f"c{i:02d}",
-         "value": float(hard[i] + gain + rng.normal(0, noise)), **given}
-        for p in pretrainings for s in seeds for i in range(PATIENTS)
-    ]  # fmt: skip
+        {
+            "row": row,
+            "pretrain_seed": p,
+            "seed": s,
+            "case": f"c{i:02d}",
+            "value": float(hard[i] + gain + rng.normal(0, noise)),
+            **given,
+        }
+        for p in pretrainings
+        for s in seeds
+        for i in range(PATIENTS)
+    ]
 
 
 @pytest.fixture
@@ -59,16 +78,16 @@ def scene(protocol, records):
 @pytest.fixture
 def usual():
     """Records of scratch, of a better, an equivalent and a worse row."""
-    return [
-        *scores("a", 0.0, (0,)), *scores("b", 0.05), *scores("c", 0.0), *scores("d", -0.05),
-    ]  # fmt: skip
+    return [*scores("a", 0.0, (0,)), *scores("b", 0.05), *scores("c", 0.0), *scores("d", -0.05)]
 
 
 def test_rows_stand_beside_their_own_scratch_the_largest_difference_first(scene, usual):
     (place,) = verdicts(scene(*usual))
     assert [(one.key.row, one.judged.verdict) for one in place.rows] == [
-        ("b", "better"), ("c", "equivalent"), ("d", "worse"),
-    ]  # fmt: skip
+        ("b", "better"),
+        ("c", "equivalent"),
+        ("d", "worse"),
+    ]
     one = place.rows[0]
     assert one.difference == pytest.approx(0.05, abs=0.002)
     assert (one.judged.comparison.pretrainings, one.judged.comparison.seeds) == (3, 3)
@@ -81,12 +100,18 @@ def test_a_difference_is_of_the_targets_that_both_have_and_distances_turn_their_
     rows = [
         {"row": r, "target": t, "value": v, "case": c, **base}
         for r, t, c, v in [
-            ("a", "liver", "1", 5.0), ("a", "spleen", "1", 9.0), ("a", "liver", "2", 2.0),
-            ("b", "liver", "1", 4.0), ("b", "liver", "2", 5.0), ("b", "spleen", "2", 1.0),
+            ("a", "liver", "1", 5.0),
+            ("a", "spleen", "1", 9.0),
+            ("a", "liver", "2", 2.0),
+            ("b", "liver", "1", 4.0),
+            ("b", "liver", "2", 5.0),
+            ("b", "spleen", "2", 1.0),
         ]
-    ]  # fmt: skip
+    ]
     found = differences(
-        scene(*rows, metrics=("hd95",)), Key("b", 0, 100, MEAN, "hd95"), Key("a", 0, 100, MEAN, "hd95")
+        scene(*rows, metrics=("hd95",)),
+        Key("b", 0, 100, MEAN, "hd95"),
+        Key("a", 0, 100, MEAN, "hd95"),
     )
     assert found is not None
     assert found[0].tolist() == [[1.0], [-3.0]]  # spleen: defined for one of the two alone
@@ -94,12 +119,16 @@ def test_a_difference_is_of_the_targets_that_both_have_and_distances_turn_their_
 
 def test_one_pretraining_and_weights_from_a_file_are_weights_only(scene):
     rows = {**ROWS, "c": Row("mae3d", "net", title="C", init="weights.pt")}
-    made = scene(*scores("a", 0.0, (0,)), *scores("b", 0.3, (0,)), *scores("c", 0.3, (0, 1)), rows=rows)
+    made = scene(
+        *scores("a", 0.0, (0,)), *scores("b", 0.3, (0,)), *scores("c", 0.3, (0, 1)), rows=rows
+    )
     (place,) = verdicts(made)
     assert {one.key.row: one.judged.verdict for one in place.rows} == dict.fromkeys(
         "bc", "these weights only"
     )
-    assert sentence(made, [place], ()).startswith("None of 2 comparisons with scratch says anything")
+    assert sentence(made, [place], ()).startswith(
+        "None of 2 comparisons with scratch says anything"
+    )
     assert place.rows[0].flips == pytest.approx(2 / 2**PATIENTS)
     assert "of these weights: better" in verdict_tables(made, [place])[0].lines[0].entries[0].tip
 
@@ -139,7 +168,9 @@ def test_a_family_is_of_one_place(scene, usual):
     few, many = verdicts(scene(*usual, *more, finetune=(tuned,)))
     assert [place.fraction for place in (few, many)] == [10, 100]
     assert few.rows[0].judged.p == few.rows[0].judged.comparison.p
-    assert many.rows[0].judged.p == pytest.approx(3 * many.rows[0].judged.comparison.p)  # the smallest of 3
+    assert many.rows[0].judged.p == pytest.approx(
+        3 * many.rows[0].judged.comparison.p
+    )  # the smallest of 3
 
 
 def test_what_may_tell_is_said_only_where_neither_the_family_nor_the_row_alone_tells():
@@ -157,7 +188,10 @@ def test_published_differences_stand_beside(protocol, records, printed, usual):
         {"method": "A", "target": "mean", "value": "80.0"},
         {"method": "VoCo", "target": "mean", "value": "83.5"},
     )
-    rows = {"a": Row("scratch", "net", title="A", published="A"), "b": Row("voco", "net", published="VoCo")}
+    rows = {
+        "a": Row("scratch", "net", title="A", published="A"),
+        "b": Row("voco", "net", published="VoCo"),
+    }
     usual = [row for row in usual if row["row"] in rows]
     made = scene_of(protocol(rows=rows), records(*usual), Extras(published=lines))
     (place,) = verdicts(made)
@@ -173,7 +207,9 @@ def test_ranks_and_pairs_are_of_rows_that_are_alike(scene, usual):
     signs = [line.words[1:] for line in ranking.pairs.lines]
     assert signs[0] == ("", "▲", "▲", "▲") and signs[-1] == ("▼", "▼", "▼", "")
     other = {**ROWS, "c": Row("mae3d", "net", title="C", finetune={"steps": 99})}
-    assert [len(one.table.lines) for one in rankings(scene(*usual, rows=other, baseline="unequal"))] == [3]
+    assert [
+        len(one.table.lines) for one in rankings(scene(*usual, rows=other, baseline="unequal"))
+    ] == [3]
 
 
 def test_ranks_of_one_run_have_neither_an_interval_nor_a_share_of_draws_and_it_is_said(
@@ -187,17 +223,25 @@ def test_ranks_of_one_run_have_neither_an_interval_nor_a_share_of_draws_and_it_i
     ]
     (ranking,) = rankings(scene(*one))
     assert [line.words[2:5] for line in ranking.table.lines[::3]] == [("1", "", ""), ("4", "", "")]
-    assert ranking.settled.startswith("no rank interval and no share of draws: every row has one run")
+    assert ranking.settled.startswith(
+        "no rank interval and no share of draws: every row has one run"
+    )
     assert (
         ranking.settled
-        in report.write(protocol(rows=ROWS), records(*one), tmp_path, figures=False).page.read_text()
+        in report.write(
+            protocol(rows=ROWS), records(*one), tmp_path, figures=False
+        ).page.read_text()
     )
     more = [row for r in "abc" for row in scores(r, 0, (0,), (0, 1))]
-    (ranking,) = rankings(scene(*more, *scores("d", -0.05, (0,), (0,))))  # then all are ranked in that run
+    # then all are ranked in that run
+    (ranking,) = rankings(scene(*more, *scores("d", -0.05, (0,), (0,))))
     assert "every row has one run" in ranking.settled
     assert {line.words[3] for line in ranking.table.lines} == {""}
     (ranking,) = rankings(scene(*more))
-    assert all(line.words[3] for line in ranking.table.lines) and "rank intervals apart" in ranking.settled
+    assert (
+        all(line.words[3] for line in ranking.table.lines)
+        and "rank intervals apart" in ranking.settled
+    )
 
 
 def test_ranks_and_pairs_are_over_what_all_rows_have(scene):
@@ -205,7 +249,8 @@ def test_ranks_and_pairs_are_over_what_all_rows_have(scene):
     gains = {"a": 0.0, "b": -0.01, "c": 0.02, "d": 0.01}
     rows = [row for r, gain in gains.items() for row in scores(r, gain, (0,), (0, 1), noise=0)]
     hard = sorted(
-        {row["case"] for row in rows}, key=lambda c: next(r["value"] for r in rows if r["case"] == c)
+        {row["case"] for row in rows},
+        key=lambda c: next(r["value"] for r in rows if r["case"] == c),
     )
     part = [row for row in rows if row["row"] != "b" or row["case"] in hard[6:]]
     (ranking,) = rankings(scene(*part))
@@ -213,10 +258,17 @@ def test_ranks_and_pairs_are_over_what_all_rows_have(scene):
     assert [words[0] for words in lines] == ["C", "D", "A", "B"]
     easy = [row["value"] for row in rows if row["row"] == "c" and row["case"] in hard[6:]]
     assert lines[0][1] == f"{100 * np.mean(easy):.2f}"
-    assert [words[5].split(" ")[0] for words in lines] == ["", "\u22121.00", "\u22122.00", "\u22123.00"]
+    assert [words[5].split(" ")[0] for words in lines] == [
+        "",
+        "\u22121.00",
+        "\u22122.00",
+        "\u22123.00",
+    ]
     names = ("organs", "hearts")
     tuned = tuple(Finetune(dataset=name, split="even", steps=10) for name in names)
-    (found,) = across(scene(*({**row, "dataset": name} for name in names for row in part), finetune=tuned))
+    (found,) = across(
+        scene(*({**row, "dataset": name} for name in names for row in part), finetune=tuned)
+    )
     assert [line.words[0] for line in found.lines] == ["C", "D", "A", "B"]
 
 
@@ -224,7 +276,11 @@ def test_ranks_and_pairs_are_over_what_all_rows_have(scene):
     ("patients", "gain", "why"),
     [
         (5, 0.19, "too few patients: 5 allow no p below 0.062"),
-        (8, 0.19, "too few patients: 8 allow no p below 0.0078, so in 8 comparisons none below 0.05"),
+        (
+            8,
+            0.19,
+            "too few patients: 8 allow no p below 0.0078, so in 8 comparisons none below 0.05",
+        ),
         (12, 0.19, ""),
     ],
 )
@@ -233,19 +289,25 @@ def test_a_verdict_that_its_interval_contradicts_says_why_on_its_line(
 ):
     """+19 [+18 to +20] beside "not separable" is no contradiction: so few patients allow no small p."""
     names = "bcdefghi"
-    known = {"a": Row("scratch", "net", title="A")} | {n: Row("voco", "net", title=n.upper()) for n in names}
+    known = {"a": Row("scratch", "net", title="A")} | {
+        n: Row("voco", "net", title=n.upper()) for n in names
+    }
     rows = [*scores("a", 0.0, (0,))] + [row for n in names for row in scores(n, gain)]
     rows = [row for row in rows if row["case"] < f"c{patients:02d}"]
     made = scene(*rows, rows=known)
     (table,) = verdict_tables(made, verdicts(made))
-    assert {line.words[-2] for line in table.lines} == {f"not separable ({why})" if why else "better"}
+    assert {line.words[-2] for line in table.lines} == {
+        f"not separable ({why})" if why else "better"
+    }
     paths = report.write(protocol(rows=known), records(*rows), tmp_path, figures=False)
     if why:
         for text in (paths.markdown.read_text(), paths.tex.read_text(), paths.text):
             lines = [line for line in text.splitlines() if "+19." in line and "to" in line]
             assert len(lines) == 8 and all(why in line for line in lines)
         assert html.unescape(paths.page.read_text()).count(f'<span class="why">({why})</span>') == 8
-        assert all(why in line.words[6] for line in rankings(made)[0].table.lines if "+19" in line.words[5])
+        assert all(
+            why in line.words[6] for line in rankings(made)[0].table.lines if "+19" in line.words[5]
+        )
         (figure,) = forest_figures(made, verdicts(made))
         said = [t.get_text() for ax in figure.draw().axes for t in ax.texts]
         assert said.count("not separable (too few patients)") == 8
@@ -256,32 +318,54 @@ def test_of_one_run_of_five_patients_it_is_said_too(scene):
     made = scene(*(row for row in rows if row["case"] < "c05"))
     (line,) = verdict_tables(made, verdicts(made))[0].lines
     assert line.words[1].startswith("+19") and line.words[2].startswith("+1")
-    assert line.entries[-2].gain == "of these: not separable (too few patients: 5 allow no p below 0.062)"
+    assert (
+        line.entries[-2].gain
+        == "of these: not separable (too few patients: 5 allow no p below 0.062)"
+    )
     three = scene(
-        *(row for r, g in (("a", 0.0), ("b", 0.19)) for row in scores(r, g, (0,)) if row["case"] < "c05")
+        *(
+            row
+            for r, g in (("a", 0.0), ("b", 0.19))
+            for row in scores(r, g, (0,))
+            if row["case"] < "c05"
+        )
     )
     (line,) = verdict_tables(three, verdicts(three))[0].lines  # by the model its p is small
-    assert line.entries[-2].gain == "of these: not separable (too few patients: 5 allow no p below 0.062)"
+    assert (
+        line.entries[-2].gain
+        == "of these: not separable (too few patients: 5 allow no p below 0.062)"
+    )
 
 
 def test_a_difference_that_holm_takes_back_says_so_on_its_line():
     noise = np.random.default_rng(1).normal(0, 0.03, (12, 3))
-    every = [stats.compared(noise - noise.mean() + gain, rope=None) for gain in np.linspace(0.01, 0.06, 60)]
+    every = [
+        stats.compared(noise - noise.mean() + gain, rope=None)
+        for gain in np.linspace(0.01, 0.06, 60)
+    ]
     one = next(c for c in every if 0.03 < c.p < 0.04)
     assert one.low > 0  # alone it is better
     found = stats.judged([one, replace(one, p=0.9), replace(one, p=0.9)])
-    assert found[0].verdict == "not separable" and reason(found[0]) == f"p after Holm is {3 * one.p:.2f}"
+    assert (
+        found[0].verdict == "not separable"
+        and reason(found[0]) == f"p after Holm is {3 * one.p:.2f}"
+    )
     assert reason(stats.judged([one])[0]) == ""
 
 
 def test_the_worst_cases_are_those_of_the_lowest_mean_over_rows(scene, usual):
     ((found,),) = (section.parts for section in worst(scene(*usual)))
     hard = np.random.default_rng(0).normal(0.6, 0.1, PATIENTS)
-    assert [line.words[0] for line in found.lines] == [f"patient of c{i:02d}" for i in np.argsort(hard)[:5]]
+    assert [line.words[0] for line in found.lines] == [
+        f"patient of c{i:02d}" for i in np.argsort(hard)[:5]
+    ]
     assert found.lines[0].words[2].startswith("B ") and found.lines[0].words[3].startswith("D ")
     tuned = Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100))
     few = [{**row, "fraction": 10} for row in usual]
-    for more, fraction in (("a", 10), ("abcd", 100)):  # where most rows are; all of them: with most labels
+    for more, fraction in (
+        ("a", 10),
+        ("abcd", 100),
+    ):  # where most rows are; all of them: with most labels
         full = [row for row in usual if row["row"] in more]
         ((found,),) = (section.parts for section in worst(scene(*few, *full, finetune=(tuned,))))
         assert f"{fraction} % of the labels" in found.title
@@ -292,7 +376,9 @@ def test_a_worst_case_says_over_how_many_rows_its_mean_is(scene, usual):
     part = [row for row in usual if row["row"] != "b" or row["case"] != hard]
     ((found,),) = (section.parts for section in worst(scene(*part)))
     first, second = (line.words for line in found.lines[:2])
-    assert first[0].endswith(hard) and first[1].endswith(" (3 of 4 rows)") and "rows)" not in second[1]
+    assert (
+        first[0].endswith(hard) and first[1].endswith(" (3 of 4 rows)") and "rows)" not in second[1]
+    )
 
 
 def test_over_data_sets_each_counts_once(scene, protocol, records, usual, tmp_path):
@@ -307,7 +393,9 @@ def test_over_data_sets_each_counts_once(scene, protocol, records, usual, tmp_pa
     (two,) = across(scene(*(r for r in rows if r["dataset"] in names[:2]), finetune=tuned[:2]))
     assert "before anything can be said" in two.title
     assert across(scene(*usual)) == []
-    made = report.write(protocol(rows=ROWS, finetune=tuned), records(*rows), tmp_path, figures=False)
+    made = report.write(
+        protocol(rows=ROWS, finetune=tuned), records(*rows), tmp_path, figures=False
+    )
     assert "4 rows over 4 data sets" in made.page.read_text()
 
 
@@ -315,7 +403,12 @@ def test_every_form_says_it_and_the_plain_one_says_nothing(protocol, records, us
     made = report.write(protocol(rows=ROWS), records(*usual), tmp_path, figures=False)
     page = made.page.read_text()
     sentence = "Of 3 comparisons: 1 better than scratch, 1 worse, 1 equivalent to it."
-    for text in (page, made.markdown.read_text(), made.tex.read_text().replace("\n", " "), made.text):
+    for text in (
+        page,
+        made.markdown.read_text(),
+        made.tex.read_text().replace("\n", " "),
+        made.text,
+    ):
         assert sentence in html.unescape(text)
     assert "95 % interval" in page and "records/test_table.parquet: row b, section organs" in page
     lines = list(csv.DictReader((tmp_path / "verdicts.csv").read_text().splitlines()))
@@ -330,18 +423,31 @@ def test_every_form_says_it_and_the_plain_one_says_nothing(protocol, records, us
     again = report.write(protocol(rows=ROWS), records(*usual), tmp_path / "again", figures=False)
     assert again.page.read_bytes() == made.page.read_bytes()
     plain = report.write(protocol(rows=ROWS), records(*usual), tmp_path, figures=False, plain=True)
-    for text in (plain.page.read_text(), plain.markdown.read_text(), plain.tex.read_text(), plain.text):
+    for text in (
+        plain.page.read_text(),
+        plain.markdown.read_text(),
+        plain.tex.read_text(),
+        plain.text,
+    ):
         assert "differ from" not in text and "95 % interval" not in text
     assert not (tmp_path / "verdicts.csv").exists()
 
 
-def test_the_index_links_every_report_and_names_what_it_cannot_read(protocol, records, usual, tmp_path):
-    report.write(protocol(rows=ROWS, title="<Table>"), records(*usual), tmp_path / "one", figures=False)
+def test_the_index_links_every_report_and_names_what_it_cannot_read(
+    protocol, records, usual, tmp_path
+):
+    report.write(
+        protocol(rows=ROWS, title="<Table>"), records(*usual), tmp_path / "one", figures=False
+    )
     report.write(protocol(rows=ROWS), records(), tmp_path / "two", figures=False)
     (tmp_path / "three").mkdir()
     (tmp_path / "three" / "summary.json").write_text("{")
     page = write_index(tmp_path).read_text()
-    assert "&lt;Table&gt;" in page and 'href="one/index.html"' in page and 'href="two/index.html"' in page
+    assert (
+        "&lt;Table&gt;" in page
+        and 'href="one/index.html"' in page
+        and 'href="two/index.html"' in page
+    )
     assert "cannot be read: three;" in page
     found = json.loads((tmp_path / "one" / "summary.json").read_text())
     assert indexed(tmp_path, new=False) and indexed(tmp_path / "three", new=True)
@@ -358,7 +464,9 @@ def test_counts_of_one_kind_share_a_footnote(protocol, records, tmp_path):
         for r, c, t in [("a", "1", "liver"), ("b", "1", "liver"), ("b", "2", "liver")]
     ]
     rows += [{"row": "a", "case": "2", "value": 0.5}]
-    made = report.write(protocol(layout=Layout(views=(View(),))), records(*rows), tmp_path, figures=False)
+    made = report.write(
+        protocol(layout=Layout(views=(View(),))), records(*rows), tmp_path, figures=False
+    )
     said = "values penalised (one mask empty): 1 of 2 (A, 100 %, liver), 2 of 2 (B, 100 %, liver)"
     assert said in made.text
     assert html.unescape(made.page.read_text()).count("values penalised") == 1
@@ -366,7 +474,9 @@ def test_counts_of_one_kind_share_a_footnote(protocol, records, tmp_path):
 
 def test_a_row_beside_any_other(scene, usual):
     made = scene(*usual)
-    one, other = (beside(made, Key(a, 0, 100, MEAN, "dice"), b) for a, b in (("b", "d"), ("d", "b")))
+    one, other = (
+        beside(made, Key(a, 0, 100, MEAN, "dice"), b) for a, b in (("b", "d"), ("d", "b"))
+    )
     assert one is not None and other is not None
     assert one.difference == pytest.approx(-other.difference) and one.judged.verdict == "better"
     assert beside(made, Key("b", 0, 100, MEAN, "iou"), "a") is None
@@ -393,19 +503,25 @@ def controlled(top, half=0.0, quarter=0.0, noise=0.002, **given):
 
 def written(protocol, records, scored, to, **changes):
     """The four forms of a report, as text."""
-    made = report.write(protocol(**{"rows": CONTROLS, **changes}), records(*scored), to, figures=False)
+    made = report.write(
+        protocol(**{"rows": CONTROLS, **changes}), records(*scored), to, figures=False
+    )
     page, tex = html.unescape(made.page.read_text()), made.tex.read_text().replace("\n", " ")
     return [page, made.markdown.read_text(), tex, made.text]
 
 
-def test_a_page_opens_with_the_least_dose_that_is_told_from_scratch(protocol, records, scene, tmp_path):
+def test_a_page_opens_with_the_least_dose_that_is_told_from_scratch(
+    protocol, records, scene, tmp_path
+):
     rows = controlled(0.06, 0.03)
     (place,) = verdicts(scene(*rows, rows=CONTROLS))
     assert [one.key.row for one in place.rows] == ["b"] and not place.blind
     told = {one.key.row: one for one in place.controls}
     assert {row: one.judged.verdict for row, one in told.items()} == {
-        "top": "better", "half": "better", "quarter": "equivalent",
-    }  # fmt: skip
+        "top": "better",
+        "half": "better",
+        "quarter": "equivalent",
+    }
     (line,) = sensitivity(scene(*rows, rows=CONTROLS), [place]).lines
     half, top = ([line[i] for i in cells] for cells in ((5, 6, 7), (2, 3, 4)))
     assert half == ["0.5", *printed_difference(told["half"])]
@@ -421,18 +537,26 @@ def test_a_page_opens_with_the_least_dose_that_is_told_from_scratch(protocol, re
 def printed_difference(one):
     """Points and interval of a comparison, by hand."""
     c = one.judged.comparison
-    three = [f"{100 * v:+.2f}".replace("-", "\N{MINUS SIGN}") for v in (c.difference, c.low, c.high)]
+    three = [
+        f"{100 * v:+.2f}".replace("-", "\N{MINUS SIGN}") for v in (c.difference, c.low, c.high)
+    ]
     return [three[0], f"{three[1]} to {three[2]}"]
 
 
-def test_a_study_whose_ceiling_is_not_better_is_blind_and_every_form_says_so(protocol, records, tmp_path):
-    said = (
-        "blind: even pretraining with labels is not told from scratch here, so 'not separable' says nothing"
-    )
+def test_a_study_whose_ceiling_is_not_better_is_blind_and_every_form_says_so(
+    protocol, records, tmp_path
+):
+    said = "blind: even pretraining with labels is not told from scratch here, so 'not separable' says nothing"
     for text in written(protocol, records, controlled(0.01, noise=0.05), tmp_path):
         plain = text.replace("''", "'")
-        assert said in plain.partition("Which rows")[0] and "nor is the ceiling told from scratch" in plain
-    assert '<p class="below" role="alert">organs, 100 %: blind' in (tmp_path / "index.html").read_text()
+        assert (
+            said in plain.partition("Which rows")[0]
+            and "nor is the ceiling told from scratch" in plain
+        )
+    assert (
+        '<p class="below" role="alert">organs, 100 %: blind'
+        in (tmp_path / "index.html").read_text()
+    )
     (line,) = (
         one
         for one in csv.DictReader((tmp_path / "verdicts.csv").read_text().splitlines())
@@ -460,8 +584,10 @@ def test_a_ladder_says_what_it_cannot_tell(scene, lost, gains, said):
 def test_each_network_is_blind_by_its_own_ceiling(scene):
     other = {f"{name}2": replace(CONTROLS[name], network="n2") for name in ("a", "b", "top")}
     wide = [
-        *scores("a2", 0.0, (0,), noise=0.05), *scores("b2", 0.0, noise=0.05), *scores("top2", 0.0, noise=0.05)
-    ]  # fmt: skip
+        *scores("a2", 0.0, (0,), noise=0.05),
+        *scores("b2", 0.0, noise=0.05),
+        *scores("top2", 0.0, noise=0.05),
+    ]
     nets = {"net": Net("swin_unetr"), "n2": Net("unetr")}
     made = scene(*controlled(0.06, 0.03), *wide, rows=CONTROLS | other, networks=nets)
     (place,) = verdicts(made)
@@ -476,8 +602,9 @@ def test_positive_controls_win_no_mark_and_no_rank_and_stand_last(scene, usual):
     made = scene(*rows, rows=shown)
     (table,), _ = tables(made)
     assert [(heading, [line.row for line in lines]) for heading, lines in table.groups] == [
-        ("", ["a", "b", "c", "d"]), ("Positive controls", ["top", "half"]),
-    ]  # fmt: skip
+        ("", ["a", "b", "c", "d"]),
+        ("Positive controls", ["top", "half"]),
+    ]
     marks = {line.row: line.entries[0].mark for line in table.lines}
     assert marks["b"] == "best" and marks["top"] == marks["half"] == ""
     (ranked,) = rankings(made)
@@ -522,7 +649,9 @@ def test_a_page_with_both_tuning_rules_says_which_verdicts_survive(protocol, rec
     ((found,),) = (section.parts for section in survivals(made, verdicts(made)))
     survived = {line.words[0]: line.words[-1] for line in found.lines}
     assert survived == {"B": "yes", "C": "no", "D": "no"}
-    assert found.caption.startswith("2 of 3 verdicts") and found.caption.endswith("also differ in: norm.")
+    assert found.caption.startswith("2 of 3 verdicts") and found.caption.endswith(
+        "also differ in: norm."
+    )
     for text in written(protocol, records, rows, tmp_path, rows=ROWS, finetune=(ALIKE, EACH)):
         assert "Do the verdicts survive another tuning rule?" in text and "2 of 3 verdicts" in text
     for other in ({"split": "rule"}, {"steps": 11}, {"tune": None}):
@@ -534,10 +663,13 @@ def test_a_page_with_both_tuning_rules_says_which_verdicts_survive(protocol, rec
 @pytest.mark.parametrize(
     ("alike", "each", "said"),
     [
-        ("better", "better", "yes"), ("better", "worse", "no"), ("not separable", "better", "no"),
-        ("not separable", "not separable", "nothing claimed"), ("better", "these weights only", "not judged"),
+        ("better", "better", "yes"),
+        ("better", "worse", "no"),
+        ("not separable", "better", "no"),
+        ("not separable", "not separable", "nothing claimed"),
+        ("better", "these weights only", "not judged"),
     ],
-)  # fmt: skip
+)
 def test_a_verdict_survives_where_both_rules_claim_it(alike, each, said):
     assert survives(alike, each) == said
 
@@ -553,20 +685,31 @@ def test_a_verdict_survives_where_both_rules_claim_it(alike, each, said):
 def test_the_region_of_equivalence_is_scratch_against_itself(scene, seeds, spread, rope, said):
     luck = np.random.default_rng(1).normal(0, spread, seeds)
     rows = [
-        {"row": row, "seed": seed, "pretrain_seed": seed if row == "b" else 0, "case": f"c{i}",
-         "value": 0.5 + 0.02 * i + (luck[seed] if row == "a" else 0)}
-        for row in "ab" for seed in range(seeds) for i in range(10)
-    ]  # fmt: skip
+        {
+            "row": row,
+            "seed": seed,
+            "pretrain_seed": seed if row == "b" else 0,
+            "case": f"c{i}",
+            "value": 0.5 + 0.02 * i + (luck[seed] if row == "a" else 0),
+        }
+        for row in "ab"
+        for seed in range(seeds)
+        for i in range(10)
+    ]
     made = scene(*rows)
     (place,) = verdicts(made)
-    half = sorted(
-        abs(luck[list(some)].mean() - luck[[i for i in range(8) if i not in some]].mean())
-        for some in combinations(range(seeds), 4) if 0 in some
-    ) if seeds == 8 else [0.0]  # fmt: skip
+    half = (
+        sorted(
+            abs(luck[list(some)].mean() - luck[[i for i in range(8) if i not in some]].mean())
+            for some in combinations(range(seeds), 4)
+            if 0 in some
+        )
+        if seeds == 8
+        else [0.0]
+    )
     assert len(half) in (1, 35)
-    expected = (
-        half[33] if rope is None else rope
-    )  # the 34th of 35 ways: 97 % are within, 94 % within the 33rd
+    # the 34th of 35 ways: 97 % are within, 94 % within the 33rd
+    expected = half[33] if rope is None else rope
     assert place.rows[0].judged.comparison.rope == pytest.approx(expected)
     assert said in verdict_tables(made, [place])[0].caption
 
@@ -579,9 +722,17 @@ def test_of_rows_as_good_as_scratch_that_each_choose_their_recipe_none_is_called
         rng = np.random.default_rng(study)
         hard = rng.normal(0.6, 0.1, PATIENTS)
         table = [
-            {"row": row, "seed": seed, "pretrain_seed": seed * (row != "a"), "case": f"c{i}", "value": v}
-            for row in rows for seed in range(4) for i, v in enumerate(chosen(rng, hard))
-        ]  # fmt: skip
+            {
+                "row": row,
+                "seed": seed,
+                "pretrain_seed": seed * (row != "a"),
+                "case": f"c{i}",
+                "value": v,
+            }
+            for row in rows
+            for seed in range(4)
+            for i, v in enumerate(chosen(rng, hard))
+        ]
         (place,) = verdicts(scene(*table, rows=rows, finetune=(tuned,)))
         claimed += any(one.judged.verdict in ("better", "worse") for one in place.rows)
     assert claimed <= 3  # of 20 at 5 %; four or more in 1.6 % of such tests

@@ -42,41 +42,54 @@ def made(protocol, records, *views, extras=None, **changes):
 def scores(records):
     """Two rows, two targets, Dice and HD: a is better by Dice at the liver, by HD nowhere."""
     value = {
-        ("a", "liver", "dice"): 0.8, ("b", "liver", "dice"): 0.7, ("a", "tumour", "dice"): 0.4,
-        ("b", "tumour", "dice"): 0.5, ("a", "liver", "hd"): 9.0, ("b", "liver", "hd"): 8.0,
-        ("a", "tumour", "hd"): 5.0, ("b", "tumour", "hd"): 4.0,
-    }  # fmt: skip
+        ("a", "liver", "dice"): 0.8,
+        ("b", "liver", "dice"): 0.7,
+        ("a", "tumour", "dice"): 0.4,
+        ("b", "tumour", "dice"): 0.5,
+        ("a", "liver", "hd"): 9.0,
+        ("b", "liver", "hd"): 8.0,
+        ("a", "tumour", "hd"): 5.0,
+        ("b", "tumour", "hd"): 4.0,
+    }
     return records(
-        *({"row": r, "target": t, "metric": m, "value": v, "unit": "mm" if m == "hd" else "1"}
-          for (r, t, m), v in value.items())
-    )  # fmt: skip
+        *(
+            {"row": r, "target": t, "metric": m, "value": v, "unit": "mm" if m == "hd" else "1"}
+            for (r, t, m), v in value.items()
+        )
+    )
 
 
 PIVOTS = {  # view: the table
     "rows in the columns, targets and metrics in the lines": (
         View(lines=("target", "metric"), columns=("row",)),
-        ["| Target | Metric | A | B |",
-         "| liver | Dice (%) | **80.00** | <u>70.00</u> |",
-         "| | HD (mm) | <u>9.00</u> | **8.00** |",
-         "| tumour | Dice (%) | <u>40.00</u> | **50.00** |",
-         "| | HD (mm) | <u>5.00</u> | **4.00** |",
-         "| Mean | Dice (%) | **60.00** | **60.00** |",
-         "| | HD (mm) | <u>7.00</u> | **6.00** |",
-         "| Runs x patients | | 1 x 1 | 1 x 1 |"],
+        [
+            "| Target | Metric | A | B |",
+            "| liver | Dice (%) | **80.00** | <u>70.00</u> |",
+            "| | HD (mm) | <u>9.00</u> | **8.00** |",
+            "| tumour | Dice (%) | <u>40.00</u> | **50.00** |",
+            "| | HD (mm) | <u>5.00</u> | **4.00** |",
+            "| Mean | Dice (%) | **60.00** | **60.00** |",
+            "| | HD (mm) | <u>7.00</u> | **6.00** |",
+            "| Runs x patients | | 1 x 1 | 1 x 1 |",
+        ],
     ),
     "metrics in the columns, of the mean": (
         View(columns=("metric",)),
-        ["| Method | Dice (%) | HD (mm) | Runs x patients |",
-         "| A | **60.00** | <u>7.00</u> | 1 x 1 |",
-         "| B | **60.00** | **6.00** | 1 x 1 |"],
+        [
+            "| Method | Dice (%) | HD (mm) | Runs x patients |",
+            "| A | **60.00** | <u>7.00</u> | 1 x 1 |",
+            "| B | **60.00** | **6.00** | 1 x 1 |",
+        ],
     ),
     "a block for each metric, of two targets in the view's order": (
         View(lines=("metric", "row"), targets=("mean", "liver")),
-        ["| Metric | Method | Mean | liver | Runs x patients |",
-         "| Dice (%) | A | **60.00** | **80.00** | 1 x 1 |",
-         "| | B | **60.00** | <u>70.00</u> | 1 x 1 |",
-         "| HD (mm) | A | <u>7.00</u> | <u>9.00</u> | 1 x 1 |",
-         "| | B | **6.00** | **8.00** | 1 x 1 |"],
+        [
+            "| Metric | Method | Mean | liver | Runs x patients |",
+            "| Dice (%) | A | **60.00** | **80.00** | 1 x 1 |",
+            "| | B | **60.00** | <u>70.00</u> | 1 x 1 |",
+            "| HD (mm) | A | <u>7.00</u> | <u>9.00</u> | 1 x 1 |",
+            "| | B | **6.00** | **8.00** | 1 x 1 |",
+        ],
     ),
     "one row, one metric, one target: what is left out is no rival": (
         View(columns=("target", "metric"), rows=("b",), metrics=("hd",), targets=("tumour",)),
@@ -84,11 +97,13 @@ PIVOTS = {  # view: the table
     ),
     "metrics under targets": (
         View(columns=("target", "metric"), targets=("liver", "mean"), rows=("b", "a")),
-        ["| Method | liver, Dice (%) | liver, HD (mm) | Mean, Dice (%) | Mean, HD (mm) | Runs x patients |",
-         "| B | <u>70.00</u> | **8.00** | **60.00** | **6.00** | 1 x 1 |",
-         "| A | **80.00** | <u>9.00</u> | **60.00** | <u>7.00</u> | 1 x 1 |"],
+        [
+            "| Method | liver, Dice (%) | liver, HD (mm) | Mean, Dice (%) | Mean, HD (mm) | Runs x patients |",
+            "| B | <u>70.00</u> | **8.00** | **60.00** | **6.00** | 1 x 1 |",
+            "| A | **80.00** | <u>9.00</u> | **60.00** | <u>7.00</u> | 1 x 1 |",
+        ],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", PIVOTS)
@@ -97,7 +112,9 @@ def test_a_view_is_a_pivot_and_marks_are_among_rows_wherever_these_stand(protoco
     grids, (table,), _ = made(protocol, scores, view, metrics=("dice", "hd"))
     assert grids[0] == expected
     ways = {"Dice in percent, higher is better", "HD in mm, lower is better"}
-    assert {one for one in ways if one in table.caption} == (ways if len(table.metrics) > 1 else set())
+    assert {one for one in ways if one in table.caption} == (
+        ways if len(table.metrics) > 1 else set()
+    )
     if "row" in view.columns:
         assert "in each line bold" in table.caption and table.counted is False
 
@@ -109,27 +126,44 @@ def test_a_table_says_in_its_title_what_all_its_cells_share(protocol, scores):
         View(title="T", lines=("metric", "row")),
     )
     _, found, _ = made(protocol, scores, *views, metrics=("dice", "hd"), finetune=two)
-    places = ("organs (organs), 5 % of labels", "organs (organs), 100 % of labels",
-              "organs (again), 100 % of labels")  # fmt: skip
+    places = (
+        "organs (organs), 5 % of labels",
+        "organs (organs), 100 % of labels",
+        "organs (again), 100 % of labels",
+    )
     assert [t.title for t in found] == [f"HD, {p}" for p in places] + [f"T, {p}" for p in places]
 
 
 SEVERAL = (
-    section(title="Liver", fractions=(10, 100)), section("hearts", title="Heart", fractions=(10,)),
-)  # fmt: skip
+    section(title="Liver", fractions=(10, 100)),
+    section("hearts", title="Heart", fractions=(10,)),
+)
 
 
 def test_lines_of_sections_and_fractions_are_blank_where_a_row_has_no_cell(protocol, records):
-    rows = {"a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B", sections=("organs",))}
+    rows = {
+        "a": Row("scratch", "net", title="A"),
+        "b": Row("voco", "net", title="B", sections=("organs",)),
+    }
     table = records(
-        *({"row": r, "fraction": f, "value": v} for (r, f), v in
-          {("a", 10): 0.1, ("a", 100): 0.2, ("b", 10): 0.3, ("b", 100): 0.4}.items()),
+        *(
+            {"row": r, "fraction": f, "value": v}
+            for (r, f), v in {
+                ("a", 10): 0.1,
+                ("a", 100): 0.2,
+                ("b", 10): 0.3,
+                ("b", 100): 0.4,
+            }.items()
+        ),
         {"row": "a", "dataset": "hearts", "fraction": 10, "value": 0.5, "target": "atrium"},
-    )  # fmt: skip
+    )
     grids, found, notes = made(
-        protocol, table, View(lines=("section", "fraction", "target"), columns=("row",)),
-        rows=rows, finetune=SEVERAL,
-    )  # fmt: skip
+        protocol,
+        table,
+        View(lines=("section", "fraction", "target"), columns=("row",)),
+        rows=rows,
+        finetune=SEVERAL,
+    )
     assert grids[0] == [
         "| Data | Labels | Target | A | B | Runs x patients |",
         "| Liver | 10 % | liver | <u>10.00</u> | **30.00** | 1 x 1 |",
@@ -139,7 +173,9 @@ def test_lines_of_sections_and_fractions_are_blank_where_a_row_has_no_cell(proto
     assert not notes.letters and found[0].heads == []
     written = [
         line.split(",")
-        for line in tidy(scene_of(protocol(rows=rows, finetune=SEVERAL), table, Extras())).splitlines()
+        for line in tidy(
+            scene_of(protocol(rows=rows, finetune=SEVERAL), table, Extras())
+        ).splitlines()
     ]
     assert {line[3] for line in written if line[0] == "b"} == {"organs"}
 
@@ -149,26 +185,32 @@ def test_rows_of_one_title_on_several_networks_are_one_line_with_gains_on_each_n
 ):
     rows = {
         f"{name}_{net}": Row(method, net, title=title, published=f"{title}|{net}")
-        for net in "SL" for name, method, title in (("base", "scratch", "Base"), ("ours", "voco", "Ours"))
-    }  # fmt: skip
+        for net in "SL"
+        for name, method, title in (("base", "scratch", "Base"), ("ours", "voco", "Ours"))
+    }
     value = {"base_S": 0.5, "ours_S": 0.51, "base_L": 0.7, "ours_L": 0.66}
     table = records(*({"row": r, "value": v, "network": rows[r].network} for r, v in value.items()))
-    lines = [{"method": "Ours", "note": "S", "metric": m, "value": v} for m, v in
-             (("dice", "52.00"), ("dice_gain", "1.50"))]  # fmt: skip
+    lines = [
+        {"method": "Ours", "note": "S", "metric": m, "value": v}
+        for m, v in (("dice", "52.00"), ("dice_gain", "1.50"))
+    ]
     view = View(columns=("section", "network"), gain="baseline")
     grids, (found,), _ = made(
-        protocol, table, view, rows=rows, networks=NETS, finetune=(section(title="Liver"),),
+        protocol,
+        table,
+        view,
+        rows=rows,
+        networks=NETS,
+        finetune=(section(title="Liver"),),
         extras=Extras(published=printed(*lines)),
-    )  # fmt: skip
+    )
     assert grids[0] == [
         "| Method | S | L | Runs x patients |",
         "| Base | <u>50.00</u> | **70.00** | 1 x 1 |",
         "| Ours | **51.00** (+1.00) | <u>66.00</u> (-4.00) | 1 x 1 |",
         "| *published, its gain (ours - published)* | 52.00, +1.50 (-1.00) | | |",
     ]
-    said = (
-        "In brackets the gain on the row from scratch of its network: the paired difference, where means are"
-    )
+    said = "In brackets the gain on the row from scratch of its network: the paired difference, where means are"
     assert f"{said} of the same patients, seeds and targets." in found.caption
     assert found.title == "Dice, Liver, 100 % of labels"
     named = View(columns=("metric",), gain="base_L")
@@ -181,7 +223,11 @@ def test_rows_of_one_title_on_several_networks_are_one_line_with_gains_on_each_n
 
 def test_a_gain_on_a_row_that_has_other_seeds_is_not_shown(protocol, records):
     """Half of a study must not read as if a lucky seed were a gain on the mean of three."""
-    half = [{"row": "a", "value": 0.5}, {"row": "a", "seed": 1, "value": 0.6}, {"row": "b", "value": 0.5}]
+    half = [
+        {"row": "a", "value": 0.5},
+        {"row": "a", "seed": 1, "value": 0.6},
+        {"row": "b", "value": 0.5},
+    ]
     whole = [*half, {"row": "b", "seed": 1, "value": 0.8}]
     for runs, gains in ((half, 0), (whole, 1)):
         grids, _, _ = made(protocol, records(*runs), View(columns=("metric",), gain="a"))
@@ -189,8 +235,10 @@ def test_a_gain_on_a_row_that_has_other_seeds_is_not_shown(protocol, records):
 
 
 FOLDS = {  # fold: scores of a (scratch) and b, of one patient each
-    0: (0.90, 0.89), 1: (0.50, 0.52), 2: (0.40, 0.44),
-}  # fmt: skip
+    0: (0.90, 0.89),
+    1: (0.50, 0.52),
+    2: (0.40, 0.44),
+}
 
 
 UNDEFINED = {"status": "both_empty", "value": float("nan")}
@@ -200,21 +248,36 @@ def folds(which, **given):
     """Records of a in all folds, of b in some."""
     return [
         {"row": r, "fold": f, "case": f"c{f}", "value": value, **given}
-        for f, pair in FOLDS.items() for r, value in zip("ab", pair, strict=True) if r == "a" or f in which
-    ]  # fmt: skip
+        for f, pair in FOLDS.items()
+        for r, value in zip("ab", pair, strict=True)
+        if r == "a" or f in which
+    ]
 
 
 @pytest.mark.parametrize(
     ("rows", "noted"),
     [
-        (folds((0, 2)), "over the 2 patients of both it is +1.50"),  # (-1 + 4) / 2; the means differ by 6.50
-        ([*folds((0,)), *({"row": "b", "fold": f, "case": f"c{f}", **UNDEFINED} for f in (1, 2))],
-         f"over the 1 patient of both it is {MINUS}1.00"),
-        ([{**r, "metric": "hd95", "unit": "mm"} for r in folds((1, 2))],
-         "over the 2 patients of both it is +0.03"),
-        ([{"row": "a", "seed": 1, "value": 0.5}, {"row": "b", "value": 0.9}], "the two have none in common"),
+        (
+            folds((0, 2)),
+            "over the 2 patients of both it is +1.50",
+        ),  # (-1 + 4) / 2; the means differ by 6.50
+        (
+            [
+                *folds((0,)),
+                *({"row": "b", "fold": f, "case": f"c{f}", **UNDEFINED} for f in (1, 2)),
+            ],
+            f"over the 1 patient of both it is {MINUS}1.00",
+        ),
+        (
+            [{**r, "metric": "hd95", "unit": "mm"} for r in folds((1, 2))],
+            "over the 2 patients of both it is +0.03",
+        ),
+        (
+            [{"row": "a", "seed": 1, "value": 0.5}, {"row": "b", "value": 0.9}],
+            "the two have none in common",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_row_over_other_patients_than_its_baseline_has_no_gain_and_no_mark_in_any_form(
     protocol, records, tmp_path, rows, noted
 ):
@@ -232,7 +295,9 @@ def test_a_row_over_other_patients_than_its_baseline_has_no_gain_and_no_mark_in_
 def test_a_gain_is_rounded_once_and_is_the_number_of_the_verdict(protocol, records, tmp_path):
     """80.004 and 80.806 print as 80.00 and 80.81; what lies between is 0.802."""
     rows = [
-        {"row": r, "case": f"c{i}", "value": v} for i in range(3) for r, v in (("a", 0.80004), ("b", 0.80806))
+        {"row": r, "case": f"c{i}", "value": v}
+        for i in range(3)
+        for r, v in (("a", 0.80004), ("b", 0.80806))
     ]
     rows = records(*rows)
     viewed = protocol(layout=Layout(views=(View(gain="baseline"),)))
@@ -245,11 +310,18 @@ def test_a_gain_is_rounded_once_and_is_the_number_of_the_verdict(protocol, recor
     assert any(t.get_text().startswith("+0.80  [") for ax in figure.draw().axes for t in ax.texts)
 
 
-def test_where_a_target_lacks_the_gain_is_still_that_of_the_verdict_and_it_is_said(protocol, records):
+def test_where_a_target_lacks_the_gain_is_still_that_of_the_verdict_and_it_is_said(
+    protocol, records
+):
     """Two patients, one without a spleen in either row: targets first 5.50, patients first 7.75."""
     value = {("x", "liver"): (0.5, 0.6), ("y", "liver"): (0.5, 0.6), ("x", "spleen"): (0.5, 0.51)}
-    rows = records(*({"row": r, "case": c, "target": t, "value": v}
-                     for (c, t), pair in value.items() for r, v in zip("ab", pair, strict=True)))  # fmt: skip
+    rows = records(
+        *(
+            {"row": r, "case": c, "target": t, "value": v}
+            for (c, t), pair in value.items()
+            for r, v in zip("ab", pair, strict=True)
+        )
+    )
     viewed = protocol(layout=Layout(views=(View(gain="baseline", targets=("mean",)),)))
     scene = scene_of(viewed, rows, Extras())
     (table,), notes = tables(scene)
@@ -261,7 +333,9 @@ def test_where_a_target_lacks_the_gain_is_still_that_of_the_verdict_and_it_is_sa
 
 def test_headings_over_columns_span_what_they_are_of(protocol, scores):
     view = View(columns=("target", "metric"), facts=("parameters",), targets=("liver", "mean"))
-    _, (found,), _ = made(protocol, scores, view, metrics=("dice", "hd"), networks={"net": Net("unetr")})
+    _, (found,), _ = made(
+        protocol, scores, view, metrics=("dice", "hd"), networks={"net": Net("unetr")}
+    )
     assert found.heads == [[("", 1), ("liver", 2), ("Mean", 2)]] and found.starts == {1, 3}
 
 
@@ -272,7 +346,9 @@ def test_facts_and_checks_are_columns_about_the_row(protocol, records, printed):
         "c": Row("voco", "L", title="C", params={"size": 3}),
     }
     checks = {"Any": "pretrained", "Reg": "reg", "On": "on", "Lost": "lost"}
-    view = View(facts=("network", "parameters", "decoder_parameters"), checks=checks, columns=("section",))
+    view = View(
+        facts=("network", "parameters", "decoder_parameters"), checks=checks, columns=("section",)
+    )
     fact = {
         "metric": "parameters",
         "value": "40.00",
@@ -291,7 +367,10 @@ def test_facts_and_checks_are_columns_about_the_row(protocol, records, printed):
         "| *published (ours - published)* | | 40.00 (+52.78) | | | | | | | |",
         "| C | L | 92.78 | 4.44 | ✓ | ✓ | ✓ | — | — | |",
     ]
-    assert "the run left no word" in found.caption and "Parameters of networks in millions" in found.caption
+    assert (
+        "the run left no word" in found.caption
+        and "Parameters of networks in millions" in found.caption
+    )
 
 
 QUOTED = {"q": Quoted("Other", title="Theirs", why="no code"), "none": Quoted("Nobody")}
@@ -325,7 +404,9 @@ def test_a_row_that_nobody_runs_stands_in_grey_with_the_papers_numbers_and_is_ne
     assert 'class="quoted"' in paths.page.read_text() or " quoted" in paths.page.read_text()
     assert r"\textit{99.00\textsuperscript{\dag}}" in paths.tex.read_text()
     silent = replace(view, published=False)
-    assert "Theirs" not in str(made(protocol, scores, silent, published_only=QUOTED, extras=extras)[0])
+    assert "Theirs" not in str(
+        made(protocol, scores, silent, published_only=QUOTED, extras=extras)[0]
+    )
 
 
 ERRATA = """# Errata
@@ -345,45 +426,58 @@ ERRATA = """# Errata
 """
 
 
-def test_errata_and_other_papers_numbers_stand_below_the_papers_own(protocol, scores, printed, tmp_path):
+def test_errata_and_other_papers_numbers_stand_below_the_papers_own(
+    protocol, scores, printed, tmp_path
+):
     rows = {
         "a": Row("scratch", "net", title="A", published="UNet"),
         "b": Row("voco", "net", title="B", published="VoCo"),
     }
     frame = printed(
-        {"target": "mean", "value": "60.00"}, {"value": "70.50"},
+        {"target": "mean", "value": "60.00"},
+        {"value": "70.50"},
         {"method": "UNet", "value": "1.00", "pretrain": "none"},
         {"paper": "glmae", "method": "VC", "value": "71.20", "note": "copied_from voco"},
         {"paper": "glmae", "method": "UNet", "value": "2.00"},  # that one was pretrained
         {"paper": "glmae", "method": "VC", "table": "table2", "value": "3.00", "note": "one"},
         {"paper": "glmae", "method": "VC", "table": "table2", "value": "4.00", "note": "another"},
         {"paper": "voco", "table": "table2", "value": "5.00"},
-    )  # fmt: skip
+    )
     extras = Extras(published=frame, errata=ERRATA)
     paths = write(protocol(rows=rows, metrics=("dice",)), scores, tmp_path, extras, figures=False)
     text = paths.markdown.read_text().replace(MINUS, "-")
     assert "70.50 (-0.50)<sup>a</sup>" in text and "60.00 (+0.00)<sup>b</sup>" in text
     assert "</sup> Table 5 of the same paper (VoCo 5) prints 71.00 for this cell." in text
     assert "</sup> The paper prints 60.00; the parts that it prints have the mean 59.500." in text
-    block = text.partition("### Other papers on the same cells\n\n")[2].partition("\n\n")[0].splitlines()
+    block = (
+        text.partition("### Other papers on the same cells\n\n")[2]
+        .partition("\n\n")[0]
+        .splitlines()
+    )
     assert block == [
         "- B, organs, liver, 100 %, Dice: 71.20 (copied_from voco) in Table 1 of glmae.",
         "- As printed; splits, networks and settings are each paper's own and may differ.",
     ]
 
 
-def test_a_mixture_has_a_table_of_its_data_sets_with_what_was_read_and_printed(protocol, records, printed):
+def test_a_mixture_has_a_table_of_its_data_sets_with_what_was_read_and_printed(
+    protocol, records, printed
+):
     parts = (Mix("msd02_heart", task=1, group=1), Mix("msd09_spleen", task=5))
     count = {"method": "", "target": "", "fraction": "", "unit": "", "dataset": "msd02_heart"}
     frame = printed(
-        {**count, "metric": "n_slices", "value": "1262"}, {**count, "metric": "group_id", "value": "1"}
+        {**count, "metric": "n_slices", "value": "1262"},
+        {**count, "metric": "group_id", "value": "1"},
     )
     read = (Ingredient("msd02_heart", 20, 2271), Ingredient("msd09_spleen", 41, 3650))
     for known, cells in ((read, ("20 | 2,271", "41 | 3,650")), ((), ("— | —", "— | —"))):
         grids, _, _ = made(
-            protocol, records({}), View(draw="mixture", title="M"), pretrain=Pretrain(datasets=parts),
+            protocol,
+            records({}),
+            View(draw="mixture", title="M"),
+            pretrain=Pretrain(datasets=parts),
             extras=Extras(published=frame, read=known),
-        )  # fmt: skip
+        )
         assert grids[0] == [
             "| Task | Data set | Group | Labels | Group ID | Classes | Cases | Slices |",
             f"| 1 | MSD Task02 Heart | — | 1: left atrium | 1 | 1 | {cells[0]} |",
@@ -402,13 +496,24 @@ def test_whatever_a_view_is_called_a_tabular_keeps_its_columns_and_a_page_its_ta
         View(lines=("target", "metric"), columns=("row",)),
     )
     viewed = protocol(
-        rows=rows, networks={"net": Net("unetr")}, metrics=("dice", "hd"),
-        published_only={"q": Quoted("Other", wild, wild)}, layout=Layout(views=views, groups={wild: ("a",)}),
-    )  # fmt: skip
-    paths = write(viewed, scores, tmp_path, Extras(published=printed({"method": "Other"})), figures=False)
-    for tabular in re.findall(r"(?ms)^\\begin\{tabular\}.*?\\end\{tabular\}", paths.tex.read_text()):
+        rows=rows,
+        networks={"net": Net("unetr")},
+        metrics=("dice", "hd"),
+        published_only={"q": Quoted("Other", wild, wild)},
+        layout=Layout(views=views, groups={wild: ("a",)}),
+    )
+    paths = write(
+        viewed, scores, tmp_path, Extras(published=printed({"method": "Other"})), figures=False
+    )
+    for tabular in re.findall(
+        r"(?ms)^\\begin\{tabular\}.*?\\end\{tabular\}", paths.tex.read_text()
+    ):
         width = len(re.search(r"\{@\{\}([lrc]+)@\{\}\}", tabular)[1])
-        lines = [line for line in tabular.splitlines() if line.endswith(r" \\") and "multicolumn" not in line]
+        lines = [
+            line
+            for line in tabular.splitlines()
+            if line.endswith(r" \\") and "multicolumn" not in line
+        ]
         assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in lines} == {width}
     assert "<b>" not in paths.page.read_text() and "<b>" not in paths.markdown.read_text()
     for block in paths.markdown.read_text().split("\n\n"):
@@ -421,8 +526,11 @@ def test_a_terminal_shows_every_level_of_labels(protocol, scores):
     text = terminal_table(protocol(layout=Layout(views=(view,)), metrics=("dice", "hd")), scores)
     lines = [said(line) for line in text.splitlines()]
     assert lines[3:9] == [
-        "metric liver tumour Mean runs x patients", lines[4], "Dice (%) A 80.00 ^ 40.00 60.00 ^ 1 x 1",
-        "B 70.00 (-10.00) 50.00 (+10.00) ^ 60.00 (+0.00) ^ 1 x 1", "HD (mm) A 9.00 5.00 7.00 1 x 1",
+        "metric liver tumour Mean runs x patients",
+        lines[4],
+        "Dice (%) A 80.00 ^ 40.00 60.00 ^ 1 x 1",
+        "B 70.00 (-10.00) 50.00 (+10.00) ^ 60.00 (+0.00) ^ 1 x 1",
+        "HD (mm) A 9.00 5.00 7.00 1 x 1",
         "B 8.00 (-1.00) ^ 4.00 (-1.00) ^ 6.00 (-1.00) ^ 1 x 1",
-    ]  # fmt: skip
+    ]
     assert "in brackets the gain" in text

@@ -16,7 +16,16 @@ import pytest
 from bench.protocol import Finetune, Layout, Row
 from bench.report import terminal_table, write
 from bench.report.figures import wanted
-from bench.report.supplement import Cloud, Cost, Course, DatasetInfo, Extras, Failure, Panel, Pretext
+from bench.report.supplement import (
+    Cloud,
+    Cost,
+    Course,
+    DatasetInfo,
+    Extras,
+    Failure,
+    Panel,
+    Pretext,
+)
 from bench.report.tex import LATIN, escape
 from bench.report.write import scene_of
 from bench.source import Source
@@ -71,7 +80,9 @@ def full(protocol, records):
     return replace(wild, finetune=(target,)), records(*scored), extras
 
 
-def test_a_page_loads_nothing_is_escaped_and_shows_the_scale_and_a_tabular_keeps_its_columns(full, tmp_path):
+def test_a_page_loads_nothing_is_escaped_and_shows_the_scale_and_a_tabular_keeps_its_columns(
+    full, tmp_path
+):
     paths = write(*full[:2], tmp_path, full[2])
     markup = paths.page.read_text()
     text = html.unescape(markup)
@@ -79,7 +90,9 @@ def test_a_page_loads_nothing_is_escaped_and_shows_the_scale_and_a_tabular_keeps
     links = re.findall(r'href="([^"]*)', "".join(re.findall(r"<svg .*?</svg>", markup, re.DOTALL)))
     assert links and all(link.startswith(("#", "data:image/png;base64,")) for link in links)
     assert "pilot scale" in markup and "2 h 05 min" in markup
-    assert markup.count("<script") == 1 and "javascript:" not in markup  # the page's own, for sorting
+    assert (
+        markup.count("<script") == 1 and "javascript:" not in markup
+    )  # the page's own, for sorting
     assert text.count("<script>alert('x')</script> & 50%_a|b $c$") >= 8
     text = paths.tex.read_text()
     for tabular in re.findall(r"(?ms)^\\begin\{tabular\}.*?\\end\{tabular\}", text):
@@ -134,20 +147,30 @@ def test_a_folders_own_labels_name_what_a_picture_shows(protocol, records):
 @pytest.mark.parametrize(
     ("known", "said"),
     [
-        (organs(licence="CC-BY 4.0"), "licence CC-BY 4.0, by its dataset.json): they are not part of"),
+        (
+            organs(licence="CC-BY 4.0"),
+            "licence CC-BY 4.0, by its dataset.json): they are not part of",
+        ),
         (organs(), "may be passed on (licence not stated here): they are not part of this page"),
         (
             replace(organs(licence="Kept", redistribution=False), registered=True),
             "The licence of Organs (Kept) does not allow its images to be passed on",
         ),
-        (replace(organs(licence="CC BY-NC"), registered=True), "may be passed on (licence CC BY-NC):"),
+        (
+            replace(organs(licence="CC BY-NC"), registered=True),
+            "may be passed on (licence CC BY-NC):",
+        ),
     ],
 )
-def test_images_stay_outside_the_page_for_the_reason_that_is_known(protocol, records, tmp_path, known, said):
+def test_images_stay_outside_the_page_for_the_reason_that_is_known(
+    protocol, records, tmp_path, known, said
+):
     extras = Extras(panels=(panel(),), datasets=(known,))
     page = write(protocol(), records({}), tmp_path, extras).page.read_text()
     text = html.unescape(page)
-    assert pictures(page) == [] and said in text and "They lie beside it as panels_organs.png." in text
+    assert (
+        pictures(page) == [] and said in text and "They lie beside it as panels_organs.png." in text
+    )
     assert ("does not allow" in text) == (known.redistribution is False)
     assert (tmp_path / "panels_organs.png").exists()
 
@@ -174,15 +197,24 @@ def test_the_csv_is_tidy_and_keeps_shares_of_one(protocol, records, printed, tmp
 
 def test_the_notes_name_split_convention_budget_and_deviations(protocol, records, tmp_path):
     text = write(protocol(notes=("We differ here.",)), records({}), tmp_path).markdown.read_text()
-    for said in ("hash 5p1it", "convention medpy", "convention default", "steps; select last",
-                 "We differ here.", "mean over a patient's test cases", "[pilot scale"):  # fmt: skip
+    for said in (
+        "hash 5p1it",
+        "convention medpy",
+        "convention default",
+        "steps; select last",
+        "We differ here.",
+        "mean over a patient's test cases",
+        "[pilot scale",
+    ):
         assert said.replace("[", r"\[") in text
 
 
 def compiled(program, body, folder, packages=(), wide=False):
     """Return what a TeX says of a document, as the head of ``table.tex`` asks for it."""
     if shutil.which(program) is None:
-        pytest.skip(f"no {program} on the PATH (apt-get install texlive-latex-recommended texlive-xetex)")
+        pytest.skip(
+            f"no {program} on the PATH (apt-get install texlive-latex-recommended texlive-xetex)"
+        )
     page = (
         "\\documentclass{article}\n"
         + "\n".join(packages)
@@ -197,29 +229,41 @@ def compiled(program, body, folder, packages=(), wide=False):
 
 
 def test_the_head_of_the_latex_file_compiles_as_it_says(protocol, records, tmp_path):
-    wide = records(*({"target": f"organ {i}", "row": r, "value": 0.5} for i in range(18) for r in "ab"))
+    wide = records(
+        *({"target": f"organ {i}", "row": r, "value": 0.5} for i in range(18) for r in "ab")
+    )
     text = write(protocol(about=NASTY), wide, tmp_path, figures=False).tex.read_text()
     packages = re.findall(r"\\usepackage\{\w+\}", text)
     (form,) = re.findall(r"^% Such a tabular fits as (.*)\.$", text, re.MULTILINE)
     fitted = re.sub(
         r"\\begin\{tabular\}.*?\\end\{tabular\}",
-        lambda found: form.replace(r"\begin{tabular}...\end{tabular}", found[0]), text, flags=re.DOTALL,
-    )  # fmt: skip
-    assert packages == [r"\usepackage{booktabs}", r"\usepackage{graphicx}"] and fitted.count("resizebox") > 1
+        lambda found: form.replace(r"\begin{tabular}...\end{tabular}", found[0]),
+        text,
+        flags=re.DOTALL,
+    )
+    assert (
+        packages == [r"\usepackage{booktabs}", r"\usepackage{graphicx}"]
+        and fitted.count("resizebox") > 1
+    )
     code, log = compiled("pdflatex", text, tmp_path, packages[:1])
     assert code == 0 and "Overfull" in log
     code, log = compiled("pdflatex", fitted, tmp_path, packages)
     assert code == 0 and "Overfull" not in log, log[-2000:]
 
 
-def test_characters_that_pdflatex_does_not_print_are_named_and_no_others(protocol, records, tmp_path):
+def test_characters_that_pdflatex_does_not_print_are_named_and_no_others(
+    protocol, records, tmp_path
+):
     rows = {
         "a": Row("scratch", "net", title="Naïve Çelik Łuczak £"),
         "b": Row("voco", "net", title="β-VAE Дж"),
     }
     plain, greek = (
         write(
-            protocol(rows={r: rows[r] for r in some}), records({"row": some[0]}), tmp_path, figures=False
+            protocol(rows={r: rows[r] for r in some}),
+            records({"row": some[0]}),
+            tmp_path,
+            figures=False,
         ).tex.read_text()
         for some in ("a", "b")
     )
@@ -236,7 +280,9 @@ def test_characters_that_pdflatex_does_not_print_are_named_and_no_others(protoco
     assert code == 0 and "Missing character" not in log
 
 
-def test_a_terminal_table_is_cut_to_the_width_and_explains_what_it_shows_without_asterisks(protocol, records):
+def test_a_terminal_table_is_cut_to_the_width_and_explains_what_it_shows_without_asterisks(
+    protocol, records
+):
     wide = records(*({"target": f"organ {i}", "value": 0.5} for i in range(12)))
     text = terminal_table(protocol(), wide, width=60)
     assert max(len(line) for line in text.splitlines() if "organ" in line or "50.00" in line) <= 60
@@ -251,7 +297,10 @@ def test_two_sections_on_one_data_set_have_panels_of_their_own(protocol, records
     two = tuple(Finetune(dataset="organs", split="even", steps=n) for n in (1, 9))
     panels = (panel(), panel(section="organs#2"))
     write(protocol(finetune=two), records({}), tmp_path, Extras(panels=panels))
-    assert {p.name for p in tmp_path.glob("panels*.png")} == {"panels_organs.png", "panels_organs_2.png"}
+    assert {p.name for p in tmp_path.glob("panels*.png")} == {
+        "panels_organs.png",
+        "panels_organs_2.png",
+    }
 
 
 def test_neither_torch_nor_monai_nor_needlessly_matplotlib_is_imported(tmp_path):

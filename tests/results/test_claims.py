@@ -36,7 +36,9 @@ def others(paper: str, tables: str, ours: str) -> Pairs:
         frame = scores(paper)
         frame = frame[(frame["table"] == f"table{t}") & (frame["method"] != ours)]
         for method, note in frame[["method", "note"]].drop_duplicates().itertuples(index=False):
-            pairs.append((f"table{t}: {ours}", f"table{t}: {method}" + (f" ({note})" if note else "")))
+            pairs.append(
+                (f"table{t}: {ours}", f"table{t}: {method}" + (f" ({note})" if note else ""))
+            )
     return pairs
 
 
@@ -48,7 +50,10 @@ HSSL = ("img", "rec, img", "rec, img, task", "rec, img, task, group")
 CLAIMS: dict[str, tuple[Pairs, tuple[str, ...]]] = {
     "pgl-1": (each("1234", ("PGL",), ("Random Init",)), ()),
     "pgl-2": (each("1234", ("PGL",), INITS), ()),
-    "pgl-3": ([(f"table{a}: Random Init", f"table{b}: w/o F&CS") for a, b in ("15", "26", "37", "48")], MEAN),
+    "pgl-3": (
+        [(f"table{a}: Random Init", f"table{b}: w/o F&CS") for a, b in ("15", "26", "37", "48")],
+        MEAN,
+    ),
     "pgl-4": (each("5678", ("w/o CS", "w/o F", "with F&CS"), ("w/o F&CS",)), MEAN),
     "pgl-5": (each("5678", ("w/o F",), ("w/o CS",)), MEAN),
     "pgl-6": (each("5678", ("with F&CS",), ("w/o CS", "w/o F")), ()),
@@ -82,7 +87,11 @@ def check(claim: str) -> tuple[int, list[list[str]]]:
     for better, worse in pairs:
         if better != worse:
             for r in beside(paper, better, worse).itertuples():
-                one = "only" if r.dataset in ("msd09_spleen", "lits", "mmwhs", "cc_ccii") else r.target
+                one = (
+                    "only"
+                    if r.dataset in ("msd09_spleen", "lits", "mmwhs", "cc_ccii")
+                    else r.target
+                )
                 if targets and one not in targets and r.target not in targets:
                     continue
                 spoken += 1
@@ -96,7 +105,9 @@ def check(claim: str) -> tuple[int, list[list[str]]]:
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_a_claim_fails_in_the_listed_cells_and_no_other(claim: str):
     spoken, failing = check(claim)
-    (told,) = ([int(n) for n in line[2:4]] for line in page("errata.md", "Claims") if line[0] == claim)
+    (told,) = (
+        [int(n) for n in line[2:4]] for line in page("errata.md", "Claims") if line[0] == claim
+    )
     assert told == [spoken, len(failing)]
     assert [line for line in page("errata.md", "Cells that fail") if line[0] == claim] == failing
 

@@ -25,7 +25,17 @@ def means(paper: str) -> Iterator[list[str]]:
             if abs(Decimal(printed) - mean) > half(printed) + sum(map(half, parts)) / len(parts):
                 paper, table, method, _, dataset, _, metric, note = key
                 gap = Decimal(printed) - mean
-                yield [paper, table, method, note, dataset, metric, printed, f"{mean:.3f}", f"{gap:+.3f}"]
+                yield [
+                    paper,
+                    table,
+                    method,
+                    note,
+                    dataset,
+                    metric,
+                    printed,
+                    f"{mean:.3f}",
+                    f"{gap:+.3f}",
+                ]
 
 
 def test_printed_means_disagree_with_their_parts_only_as_listed():
@@ -37,7 +47,9 @@ def score(paper: str, method: str, note: str, like: pd.Series) -> Decimal:
     """Return the Dice printed of a method in the cell of ``like``, on its network where there are several."""
     frame = scores(paper)
     found = frame[
-        (frame["metric"] == "dice") & (frame["method"] == method) & frame["note"].str.startswith(note)
+        (frame["metric"] == "dice")
+        & (frame["method"] == method)
+        & frame["note"].str.startswith(note)
     ]
     for column in ("dataset", "target", "fraction"):
         found = found[found[column] == like[column]]
@@ -56,7 +68,10 @@ def gains() -> Iterator[tuple[list[str], Decimal]]:
                 ours = score(paper, told["method"], told["note"], told)
                 yield line(told), ours - score(paper, "Baseline", told["network"], told)
             elif own is not None and told["dataset"] and told["table"] == "text":
-                yield line(told), score(paper, told["method"], own, told) - score(paper, over, note, told)
+                yield (
+                    line(told),
+                    score(paper, told["method"], own, told) - score(paper, over, note, told),
+                )
 
 
 def line(told: pd.Series) -> list[str]:
@@ -69,7 +84,9 @@ def extremes() -> Iterator[tuple[list[str], Decimal]]:
     table = frame[(frame["table"] == "table2") & ~frame["note"].str.startswith("class")]
     for _, told in frame[frame["note"].str.contains("over TFS, ")].iterrows():
         part = table[table["fraction"] == told["fraction"]]
-        ours, scratch = (part[part["method"] == m]["value"].map(Decimal).tolist() for m in ("HSSL", "TFS"))
+        ours, scratch = (
+            part[part["method"] == m]["value"].map(Decimal).tolist() for m in ("HSSL", "TFS")
+        )
         differences = [a - b for a, b in zip(ours, scratch, strict=True)]
         yield line(told), (min if told["note"].endswith("lowest") else max)(differences)
 
@@ -116,7 +133,9 @@ def test_what_several_papers_print_of_one_cell_is_listed_where_it_differs_and_co
         same += len(printed) > 1 and len(set(printed.values())) == 1
     assert page("errata.md", "Several papers, one cell") == different
     text = (FOLDER / "errata.md").read_text(encoding="utf-8")
-    assert f"{same} more cells are printed by VoCo and GL-MAE, with equal numbers" in " ".join(text.split())
+    assert f"{same} more cells are printed by VoCo and GL-MAE, with equal numbers" in " ".join(
+        text.split()
+    )
 
 
 FULL = "VoCo (with Lpred, with Lreg)"

@@ -37,9 +37,10 @@ def test_a_finding_is_what_the_report_says(one):
     with (ROOT / "reports" / one["report"] / "verdicts.csv").open(newline="") as file:
         places = ("row", "section", "fraction")
         (found,) = [
-            line for line in csv.DictReader(file)
+            line
+            for line in csv.DictReader(file)
             if line["metric"] == "dice" and all(line[k] == one[k] for k in places)
-        ]  # fmt: skip
+        ]
     assert stated(one) == [*points(*(float(found[k]) for k in NUMBERS)), found["verdict"]]
 
 
@@ -62,7 +63,9 @@ def test_what_is_said_in_short_counts_every_comparison_once():
     for one in STATED:
         control = one["row"].endswith(("(shuffled)", "(long)"))
         if not control and not one["report"].startswith("studies_positive_control"):
-            own.setdefault(tuple(one[key] for key in ("section", "fraction", *NUMBERS)), one["verdict"])
+            own.setdefault(
+                tuple(one[key] for key in ("section", "fraction", *NUMBERS)), one["verdict"]
+            )
     verdicts = [*own.values()]
     assert f"of {len(own)} comparisons" in TEXT and {*verdicts} == {"equivalent", "not separable"}
     assert f"of {verdicts.count('not separable')} nothing is shown" in TEXT
@@ -70,9 +73,13 @@ def test_what_is_said_in_short_counts_every_comparison_once():
 
 def test_each_study_states_what_it_can_see():
     """The header of a study's protocol has the numbers of the table, which `bench plan --detect 1` prints."""
-    table = re.findall(r"^\| (\w+) \| \w+, (\d+) % \| \d+ \| \d+ \| \d+ \| ([\d.]+) \| ", TEXT, re.MULTILINE)
+    table = re.findall(
+        r"^\| (\w+) \| \w+, (\d+) % \| \d+ \| \d+ \| \d+ \| ([\d.]+) \| ", TEXT, re.MULTILINE
+    )
     for study in {name for name, *_ in table}:
-        sees = ", ".join(f"{points} points at {share} %" for name, share, points in table if name == study)
+        sees = ", ".join(
+            f"{points} points at {share} %" for name, share, points in table if name == study
+        )
         header = (ROOT / "protocols" / "studies" / f"{study}.yaml").read_text()
         assert f"# Sees:       with 80 % power, {sees} of the labels" in header, study
 

@@ -13,7 +13,9 @@ from bench import registry
 from bench.report.published import Published
 
 CELL = ["table", "method", "network", "dataset", "target", "fraction", "metric", "note"]
-COLUMNS = "paper table method network pretrain dataset target fraction metric value unit dagger note"
+COLUMNS = (
+    "paper table method network pretrain dataset target fraction metric value unit dagger note"
+)
 ORGANS = (  # in the paper's order
     "spleen right_kidney left_kidney gallbladder esophagus liver stomach aorta inferior_vena_cava "
     "portal_and_splenic_veins pancreas right_adrenal_gland left_adrenal_gland"
@@ -31,15 +33,23 @@ def test_table_1_prints_every_organ_of_every_method(voco):
     for _, row in lines.groupby(["method", "note"]):
         assert " ".join(row["target"]) == f"{ORGANS} mean"
     assert lines.groupby("note")["method"].nunique().to_dict() == {
-        "From Scratch": 2, "With General SSL": 6, "With Medical SSL": 11,
-    }  # fmt: skip
+        "From Scratch": 2,
+        "With General SSL": 6,
+        "With Medical SSL": 11,
+    }
 
 
 def test_metrics_and_data_sets_belong_together(voco):
     accuracy = voco["metric"] == "accuracy"
     assert set(voco["metric"]) == {"dice", "accuracy"}
     assert set(voco.loc[accuracy, "dataset"]) == {"cc_ccii"}
-    assert set(voco.loc[~accuracy, "dataset"]) == {"btcv", "lits", "msd09_spleen", "mmwhs", "brats21"}
+    assert set(voco.loc[~accuracy, "dataset"]) == {
+        "btcv",
+        "lits",
+        "msd09_spleen",
+        "mmwhs",
+        "brats21",
+    }
     assert set(voco["fraction"]) == {"100"}
 
 
@@ -70,15 +80,40 @@ def test_only_what_the_paper_states_of_pretraining_is_there(voco):
 
 
 COUNTS = {
-    "pgl": {"table1": 168, "table2": 36, "table3": 36, "table4": 12,
-            "table5": 168, "table6": 36, "table7": 36, "table8": 12, "text": 16},
+    "pgl": {
+        "table1": 168,
+        "table2": 36,
+        "table3": 36,
+        "table4": 12,
+        "table5": 168,
+        "table6": 36,
+        "table7": 36,
+        "table8": 12,
+        "text": 16,
+    },
     "hssl": {"table1": 16, "table2": 90, "table3": 30, "table4": 10, "fig4": 2, "text": 5},
-    "voco": {"table1": 266, "table2": 20, "table3": 36, "table4": 56, "table5": 12, "table6": 6, "table7": 12,
-             "text": 3},
+    "voco": {
+        "table1": 266,
+        "table2": 20,
+        "table3": 36,
+        "table4": 56,
+        "table5": 12,
+        "table6": 6,
+        "table7": 12,
+        "text": 3,
+    },
     "taleb": {"table1": 48},
-    "glmae": {"table1": 74, "table3": 12, "table4": 54, "fig3": 2, "fig4": 2,
-              "supplement_covid": 2, "supplement_data": 2, "text": 1},
-}  # fmt: skip
+    "glmae": {
+        "table1": 74,
+        "table3": 12,
+        "table4": 54,
+        "fig3": 2,
+        "fig4": 2,
+        "supplement_covid": 2,
+        "supplement_data": 2,
+        "text": 1,
+    },
+}
 LOWEST = {"pgl": 40, "hssl": 20, "voco": 48.9, "taleb": 74, "glmae": 31}  # of the scores in percent
 
 
@@ -86,7 +121,10 @@ LOWEST = {"pgl": 40, "hssl": 20, "voco": 48.9, "taleb": 74, "glmae": 31}  # of t
 def test_every_table_of_a_paper_has_all_its_numbers_once_as_printed(paper: str):
     frame = read(paper)
     assert " ".join(frame.columns) == COLUMNS and set(frame["paper"]) == {paper}
-    assert frame["table"].value_counts().to_dict() == COUNTS[paper] and not frame.duplicated(CELL).any()
+    assert (
+        frame["table"].value_counts().to_dict() == COUNTS[paper]
+        and not frame.duplicated(CELL).any()
+    )
     told = ", ".join(f"{table} {count}" for table, count in COUNTS[paper].items())
     assert f"| {paper}.csv | {told} |" in (FOLDER / "README.md").read_text(encoding="utf-8")
     scores = frame[frame["metric"].isin(("dice", "iou", "accuracy"))]
@@ -97,10 +135,18 @@ def test_every_table_of_a_paper_has_all_its_numbers_once_as_printed(paper: str):
 
 
 UNITS = {
-    "dice": {"%"}, "iou": {"%"}, "accuracy": {"%"}, "dice_gain": {"%"}, "hd": {""}, "parameters": {"M", "%"},
-    "latency": {"ms"}, "pretrain_time": {"days"}, "finetune_time": {"days"}, "n_slices": {""},
+    "dice": {"%"},
+    "iou": {"%"},
+    "accuracy": {"%"},
+    "dice_gain": {"%"},
+    "hd": {""},
+    "parameters": {"M", "%"},
+    "latency": {"ms"},
+    "pretrain_time": {"days"},
+    "finetune_time": {"days"},
+    "n_slices": {""},
     "group_id": {""},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("paper", PAPERS)
@@ -150,7 +196,13 @@ def test_columns_hold_known_names(paper: str):
         (
             "voco",
             "1.84",
-            ("text", "VoCo", "mean", "dice_gain", "prose, section 4.3: over GL-MAE|With Medical SSL"),
+            (
+                "text",
+                "VoCo",
+                "mean",
+                "dice_gain",
+                "prose, section 4.3: over GL-MAE|With Medical SSL",
+            ),
         ),
         ("pgl", "2.38", ("text", "", "", "parameters", "prose, section 5.1: ASPP and decoder")),
     ],
@@ -176,7 +228,9 @@ def test_a_row_finds_what_its_paper_printed(protocol, row, dataset, target, metr
     read_protocol = protocols.read(FOLDER.parents[1] / "protocols" / f"{protocol}.yaml", "paper")
     printed = Published(read_protocol, read(read_protocol.paper))
     (section,) = [t for t in read_protocol.finetune if t.dataset == dataset]
-    found = printed.find(read_protocol.rows[row], (dataset,), (target,), section.fractions[0], metric)
+    found = printed.find(
+        read_protocol.rows[row], (dataset,), (target,), section.fractions[0], metric
+    )
     assert (found.number if found else None) == pytest.approx(number)
 
 
@@ -184,7 +238,9 @@ def test_hssls_cells_of_one_column_read_off_the_page_by_hand():
     """Table 2's task 3 at 10 % in the page's order, and the slices of Table 1."""
     frame = read("hssl")
     ten = frame[
-        (frame["table"] == "table2") & (frame["dataset"] == "msd05_prostate") & (frame["fraction"] == "10")
+        (frame["table"] == "table2")
+        & (frame["dataset"] == "msd05_prostate")
+        & (frame["fraction"] == "10")
     ]
     of = {m: " ".join(part["value"]) for m, part in ten.groupby("method")}
     assert of["In-painting"] == "33.81 67.14 50.48" and of["HSSL"] == "46.97 72.21 59.59"

@@ -44,7 +44,8 @@ def scores(paper: str) -> pd.DataFrame:
     """Return what the tables of a paper print that can be compared: no gains, counts or sizes."""
     frame = read(paper)
     return frame[
-        frame["table"].str.startswith("table") & frame["metric"].isin(("dice", "iou", "hd", "accuracy"))
+        frame["table"].str.startswith("table")
+        & frame["metric"].isin(("dice", "iou", "hd", "accuracy"))
     ]
 
 
@@ -62,6 +63,8 @@ def row(paper: str, name: str) -> pd.DataFrame:
 def beside(paper: str, first: str, second: str) -> pd.DataFrame:
     """Return the cells that two rows share, the second's values as ``other``."""
     where = ["dataset", "target", "fraction", "metric"]
-    both = row(paper, first).merge(row(paper, second)[[*where, "value"]], on=where, suffixes=("", "_other"))
+    both = row(paper, first).merge(
+        row(paper, second)[[*where, "value"]], on=where, suffixes=("", "_other")
+    )
     assert len(both), f"{paper}: {first} and {second} share no cell"
     return both.rename(columns={"value_other": "other"})

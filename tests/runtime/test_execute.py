@@ -35,14 +35,18 @@ def test_two_runs_that_ask_for_other_metrics_of_one_evaluation_both_get_them(tmp
         wishes = [jobs.scoring("dice"), jobs.scoring("iou")]
         for _ in wishes:
             jobs.describe(judged)
-        for done, wish in enumerate(wishes, 1):  # the second finds it published and its description cleared
+        for done, wish in enumerate(
+            wishes, 1
+        ):  # the second finds it published and its description cleared
             assert execute(out, judged.id, jobs.options(wish)).state == "done"
             assert [path(jobs.store, judged.id, w).exists() for w in wishes] == [True, done == 2]
         assert jobs.store.manifest(judged.id)["attempts"] == 1
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_what_other_source_left_unfinished_is_begun_anew_or_gone_on_with_where_asked(tmp_path, keep):
+def test_what_other_source_left_unfinished_is_begun_anew_or_gone_on_with_where_asked(
+    tmp_path, keep
+):
     with pytest.MonkeyPatch.context() as patch:
         blobs.register(patch, tmp_path)
         jobs = blobs.Jobs(tmp_path / "out", "outlined_blobs", blobs.write(tmp_path / "data", 24))

@@ -51,7 +51,8 @@ def test_an_earlier_job_of_the_process_is_forgotten():
 def test_where_nothing_is_forgotten_there_is_no_number(tmp_path, monkeypatch, children):
     monkeypatch.setattr(memory, "PROCESS", tmp_path)  # no status, as on other systems
     assert Peak().facts(children) == {}
-    (tmp_path / "status").write_text("VmHWM:\t  900000 kB\nVmRSS:\t  100000 kB\n")  # takes it, does nothing
+    # takes it, does nothing
+    (tmp_path / "status").write_text("VmHWM:\t  900000 kB\nVmRSS:\t  100000 kB\n")
     assert Peak().facts(children) == {}
 
 
@@ -98,7 +99,9 @@ def test_processes_are_started_with_what_a_person_has_set_last(monkeypatch):
 
 def test_arrays_fit_into_the_pages_of_those_that_are_gone():
     with fitting_pages():
-        done = subprocess.run([sys.executable, "-c", FITTED], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", FITTED], capture_output=True, text=True, check=True
+        )
     assert float(done.stdout) < 2.2
 
 
@@ -108,7 +111,11 @@ def test_threads_that_start_processes_leave_the_environment_as_it_was(monkeypatc
     def start(number):
         with fitting_pages():
             time.sleep(0.001)
-            return os.environ[TUNABLES].count("mine") == os.environ[TUNABLES].count("tcache_count") == 1
+            return (
+                os.environ[TUNABLES].count("mine")
+                == os.environ[TUNABLES].count("tcache_count")
+                == 1
+            )
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(start, range(64)))

@@ -62,7 +62,12 @@ def imported(file):
                 left_out = APART | DECLARE | {"bench.jobs.__init__"}
                 apart = any(f"{module}.".startswith(f"{a}.") for a in left_out)
                 for path in (place.with_suffix(".py"), place / "__init__.py"):
-                    if module.startswith("bench.") and module not in OPEN and path.exists() and not apart:
+                    if (
+                        module.startswith("bench.")
+                        and module not in OPEN
+                        and path.exists()
+                        and not apart
+                    ):
                         yield path.relative_to(ROOT).as_posix()
 
 
@@ -70,7 +75,8 @@ def imported(file):
 def test_what_any_file_behind_a_kind_of_job_imports_is_behind_it_too(kind):
     found = set(sources(job(kind)))
     assert {f"{KINDS[kind].work().replace('.', '/')}.py", *PLUGINS[kind]} <= found
-    beside = tuple(name.replace(".", "/") for name in _left_out(job(kind)))  # phantoms; scores, unless judged
+    # phantoms; scores, unless judged
+    beside = tuple(name.replace(".", "/") for name in _left_out(job(kind)))
     assert not any(file.startswith(beside) for file in found)
     for file in (f for f in found if ":" not in f):
         assert {f for f in imported(file) if not f.startswith(beside)} <= found, file
@@ -146,15 +152,20 @@ EDITS = {  # of CODE: does a file that says so do something else?
 
 @pytest.mark.parametrize(("text", "other"), EDITS.values(), ids=EDITS)
 def test_a_file_is_another_where_it_means_something_else(tree, text, other):
-    before = tree(**{"jobs/guard/run": "import bench.one\n", "one": CODE, "two": "", "three": "x = 3\n"})
+    before = tree(
+        **{"jobs/guard/run": "import bench.one\n", "one": CODE, "two": "", "three": "x = 3\n"}
+    )
     manifest = {"kind": "guard", "spec": {}, "provenance": {"source": "0", "sources": before}}
     now = tree(one=text)
     assert ("bench/one.py" in (changed(manifest) or ())) is other
     assert bool(unfinished(note(before, ()), now).differ) is other
-    old = {name: bytes_of(recorded) for name, recorded in before.items()}  # as an older bench recorded them
+    # as an older bench recorded them
+    old = {name: bytes_of(recorded) for name, recorded in before.items()}
     older = {**manifest, "provenance": {"source": "0", "sources": old}}
     assert changed(older) == ("bench/one.py",)  # by its bytes, as it was made
-    assert unfinished(source_hash(old), now).differ and not unfinished(source_hash(old), before).differ
+    assert (
+        unfinished(source_hash(old), now).differ and not unfinished(source_hash(old), before).differ
+    )
     tree(one=CODE)
     assert changed(older) == changed(manifest) == ()
 
@@ -173,7 +184,9 @@ def test_a_file_that_lies_elsewhere_now_is_the_same(tree, tmp_path):
         "jobs/guard/run": "from bench.room.one import f\nfrom bench.room import two\n",
         "room/__init__": '"""R."""\n',
     }
-    now = tree(**place, **{"room/one": CODE.replace("bench.two", "bench.two"), "room/two": "y = 1\n"})
+    now = tree(
+        **place, **{"room/one": CODE.replace("bench.two", "bench.two"), "room/two": "y = 1\n"}
+    )
     assert changed(manifest) == () and not unfinished(note(before, ()), now).differ
     tree(**{"room/two": "y = 2\n"})
     assert changed(manifest) == ("bench/room/two.py", "bench/two.py")
@@ -194,7 +207,12 @@ def test_a_kind_whose_files_went_into_a_folder_is_the_same(tree, tmp_path):
 
 
 def test_a_refactored_file_is_the_same_and_one_that_was_edited_since_is_another(tree, monkeypatch):
-    texts = (CODE, CODE.replace("f(x)", "g(x)"), CODE.replace("f(x)", "h(x)"), CODE.replace("f(x)", "k(x)"))
+    texts = (
+        CODE,
+        CODE.replace("f(x)", "g(x)"),
+        CODE.replace("f(x)", "h(x)"),
+        CODE.replace("f(x)", "k(x)"),
+    )
     states = [tree(**{"jobs/guard/run": "import bench.one\n", "one": text}) for text in texts]
     meanings = tuple(state["bench/one.py"].split()[1] for state in states)
     monkeypatch.setattr(made_by, "REFACTORED", {"one": meanings[:3]})
@@ -223,7 +241,9 @@ def test_a_file_that_is_no_longer_behind_a_job_is_no_change_by_itself(tree, monk
 
 def test_another_function_of_that_name_is_another_import(tree):
     both = {"one": "def f(): return 1\n", "two": "def f(): return 2\n"}
-    before = tree(**{"jobs/guard/run": "import bench.one, bench.two\nfrom bench.one import f\n"}, **both)
+    before = tree(
+        **{"jobs/guard/run": "import bench.one, bench.two\nfrom bench.one import f\n"}, **both
+    )
     manifest = {"kind": "guard", "spec": {}, "provenance": {"source": "0", "sources": before}}
     tree(**{"jobs/guard/run": "import bench.one, bench.two\nfrom bench.two import f\n"})
     assert changed(manifest) == ("bench/jobs/guard/run.py",)
@@ -238,7 +258,9 @@ def test_what_another_state_began_and_this_one_ended_says_so(tree):
 
 def test_what_only_a_type_checker_reads_and_what_keeps_order_is_not_behind(tree):
     text = "if TYPE_CHECKING:\n    from bench.one import Thing\nfrom bench.store import Store\n"
-    assert set(tree(**{"jobs/guard/run": text, "one": "", "store": ""})) == {"bench/jobs/guard/run.py"}
+    assert set(tree(**{"jobs/guard/run": text, "one": "", "store": ""})) == {
+        "bench/jobs/guard/run.py"
+    }
 
 
 def test_a_file_that_is_no_python_is_named_with_its_line(tree):
@@ -250,7 +272,11 @@ def test_a_file_that_is_no_python_is_named_with_its_line(tree):
 
 def test_what_changed_since_is_named(tree, tmp_path):
     found = tree(**{"jobs/guard/run": "import bench.one\n", "one": "x = 1\n"})
-    manifest = {"kind": "guard", "spec": {}, "provenance": {"source": source_hash(found), "sources": found}}
+    manifest = {
+        "kind": "guard",
+        "spec": {},
+        "provenance": {"source": source_hash(found), "sources": found},
+    }
     assert changed(manifest) == ()
     (tmp_path / "bench" / "one.py").write_text("def (: half an edit\n")
     assert changed(manifest) == ("bench/one.py",)
@@ -277,4 +303,6 @@ def test_a_plugin_from_outside_is_behind_its_jobs_and_an_edit_makes_another_job_
     found = sources(asked)
     assert {"plugin:my_method.py", "bench/pretext/queue.py"} <= set(found)
     file.write_text("from bench.method import Method\n")
-    assert changed({**asked, "provenance": {"sources": found}}) == ()  # it is in the id that it changed
+    assert (
+        changed({**asked, "provenance": {"sources": found}}) == ()
+    )  # it is in the id that it changed

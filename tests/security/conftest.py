@@ -18,13 +18,16 @@ from bench.protocol import Finetune, Layout, Net, Protocol, Row
 
 SECRET = "hunter2-3f9c"  # in each of these, as test_secrets looks for it
 SECRETS = {
-    "AWS_SECRET_ACCESS_KEY": SECRET, "WANDB_API_KEY": SECRET, "HF_TOKEN": SECRET,
+    "AWS_SECRET_ACCESS_KEY": SECRET,
+    "WANDB_API_KEY": SECRET,
+    "HF_TOKEN": SECRET,
     "PIP_INDEX_URL": f"https://user:{SECRET}@pip.example/simple",
     "https_proxy": f"http://user:{SECRET}@proxy.example:8080",
     # what git would answer, had a clone been made from such an address
-    "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "remote.origin.url",
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "remote.origin.url",
     "GIT_CONFIG_VALUE_0": f"https://user:{SECRET}@git.example/bench.git",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="session")
@@ -72,8 +75,11 @@ def cluster(tmp_path, monkeypatch):
     bodies = {
         "sbatch": f'cp "$1" "{tmp_path}/script-$$.sh"; echo Submitted batch job 7',
         "srun": f'printf "%s\\0" "$@" > "{tmp_path}/srun.txt"',
-        "squeue": "", "sacct": "", "scancel": "", "scontrol": "",
-    }  # fmt: skip
+        "squeue": "",
+        "sacct": "",
+        "scancel": "",
+        "scontrol": "",
+    }
     for name, body in bodies.items():
         (folder / name).write_text(f"#!/bin/sh\n{body}\n")
         (folder / name).chmod(0o755)
@@ -86,24 +92,55 @@ def report_of():
 
     def made(text, **row):
         protocol = Protocol(
-            title=text, name="attack", paper="voco", table=text, scale="pilot", about=text, expected=text,
-            cost=text, notes=(text,), networks={text: Net("swin_unetr"), "n": Net("unet3d")},
+            title=text,
+            name="attack",
+            paper="voco",
+            table=text,
+            scale="pilot",
+            about=text,
+            expected=text,
+            cost=text,
+            notes=(text,),
+            networks={text: Net("swin_unetr"), "n": Net("unet3d")},
             rows={text: Row("scratch", text, {"k": text}, title=text), "b": Row("voco", "n")},
             finetune=(Finetune(dataset="organs", split=text, steps=10, fractions=(10, 100)),),
             layout=Layout(mean=text, groups={text: (text,)}),
-        )  # fmt: skip
+        )
         base = {
-            "job": "0" * 16, "protocol": "attack", "paper": "voco", "table": text, "scale": "pilot",
-            "method": "scratch", "network": text, "params": text, "pretrain": text, "pretrain_seed": 0,
-            "init": "random", "evaluation": "end_to_end", "dataset": "organs", "task": "segmentation",
-            "section": "organs", "split": text, "split_hash": text, "n_train": 20, "fold": 0, "patient": text,
-            "metric": "dice", "value": 0.5, "unit": "1", "convention": "medpy", "status": "ok", **row,
-        }  # fmt: skip
+            "job": "0" * 16,
+            "protocol": "attack",
+            "paper": "voco",
+            "table": text,
+            "scale": "pilot",
+            "method": "scratch",
+            "network": text,
+            "params": text,
+            "pretrain": text,
+            "pretrain_seed": 0,
+            "init": "random",
+            "evaluation": "end_to_end",
+            "dataset": "organs",
+            "task": "segmentation",
+            "section": "organs",
+            "split": text,
+            "split_hash": text,
+            "n_train": 20,
+            "fold": 0,
+            "patient": text,
+            "metric": "dice",
+            "value": 0.5,
+            "unit": "1",
+            "convention": "medpy",
+            "status": "ok",
+            **row,
+        }
         rows = [
             {**base, "row": name, "fraction": f, "seed": s, "case": f"{text}{s}", "target": t}
-            for name in (text, "b", f"{text} unknown to the protocol") for f in (10, 100) for s in (0, 1)
+            for name in (text, "b", f"{text} unknown to the protocol")
+            for f in (10, 100)
+            for s in (0, 1)
             for t in ("liver", text)
-        ]  # fmt: skip
+        ]
         return protocol, record.frame(rows)
 
     return made

@@ -75,7 +75,9 @@ def test_weights_run_no_code(tmp_path, bomb):
     torch.save({"encoder.w": bomb}, path)
     with pytest.raises(BenchError, match="cannot be read as safetensors"):
         transfer.read(path)
-    head = json.dumps({"__metadata__": {"bench.manifest": "!!python/object/apply:os.system [x]"}}).encode()
+    head = json.dumps(
+        {"__metadata__": {"bench.manifest": "!!python/object/apply:os.system [x]"}}
+    ).encode()
     path.write_bytes(struct.pack("<Q", len(head)) + head)
     with pytest.raises(BenchError, match="manifest is not JSON"):
         transfer.read(path)
@@ -120,15 +122,20 @@ def udf(inputs, output, offset):
 def frames(tmp_path):
     """Yield Blosc2 frames that are no arrays of numbers."""
     shape = (4, 4, 4)
-    operand = blosc2.ones(shape, urlpath=str(tmp_path / "one.b2nd"), mode="w")  # one in memory is not saved
-    blosc2.lazyudf(udf, (operand,), np.float64, shape=shape).save(urlpath=str(tmp_path / "lazy.b2nd"))
+    # one in memory is not saved
+    operand = blosc2.ones(shape, urlpath=str(tmp_path / "one.b2nd"), mode="w")
+    blosc2.lazyudf(udf, (operand,), np.float64, shape=shape).save(
+        urlpath=str(tmp_path / "lazy.b2nd")
+    )
     yield (tmp_path / "lazy.b2nd").read_bytes()  # a recipe for code
     yield blosc2.SChunk(data=b"x" * 64).to_cframe()
-    yield blosc2.asarray(np.ones(shape), meta={"b2o": {"kind": "c2array"}}).to_cframe()  # marked as an object
+    # marked as an object
+    yield blosc2.asarray(np.ones(shape), meta={"b2o": {"kind": "c2array"}}).to_cframe()
     yield blosc2.asarray(np.ones(shape), meta={"proxy-source": {}}).to_cframe()  # as a proxy
     yield b"\x9e\xa8b2frame\x00" + bytes(200)
     yield b""
-    numbers = blosc2.asarray(np.full(shape, 7, "i8")).to_cframe()  # read as objects these would be addresses
+    # read as objects these would be addresses
+    numbers = blosc2.asarray(np.full(shape, 7, "i8")).to_cframe()
     for kind in (b"|O8", b"|S8", b"|V8", b"<M8"):
         yield numbers.replace(b"<i8", kind)
 
@@ -193,8 +200,15 @@ def test_what_is_no_table_of_records_is_refused_by_name(sent, bomb):
     lacking, texts = io.BytesIO(), io.BytesIO()
     pd.read_parquet(view).drop(columns="case").to_parquet(lacking)
     pd.read_parquet(view).assign(value="much").to_parquet(texts)
-    for raw in (pickle.dumps(bomb), b"", b"PAR1", whole[:-9], b"PAR1" + b"\xff" * 99 + b"PAR1",
-                lacking.getvalue(), texts.getvalue()):  # fmt: skip
+    for raw in (
+        pickle.dumps(bomb),
+        b"",
+        b"PAR1",
+        whole[:-9],
+        b"PAR1" + b"\xff" * 99 + b"PAR1",
+        lacking.getvalue(),
+        texts.getvalue(),
+    ):
         view.write_bytes(raw)
         with pytest.raises(BenchError, match="no records of bench") as error:
             draw()
@@ -204,10 +218,22 @@ def test_what_is_no_table_of_records_is_refused_by_name(sent, bomb):
 def test_what_lies_beside_records_is_plain_json_of_known_fields(sent, bomb):
     folder, draw = sent
     beside = folder / "attack.json"
-    values = ({"costs": [{"x": 1}]}, {"sources": {"a": {"cite": "c"}}}, {"costs": 5}, {"titles": []},
-              {"failures": [{"__reduce__": "x"}]}, {"curves": {"a": 5}})  # fmt: skip
-    for raw in (*(json.dumps(value).encode() for value in values), pickle.dumps(bomb), b"[" * 200_000,
-                b'{"a":' * 200_000, b"9" * 9000, b"[]"):  # fmt: skip
+    values = (
+        {"costs": [{"x": 1}]},
+        {"sources": {"a": {"cite": "c"}}},
+        {"costs": 5},
+        {"titles": []},
+        {"failures": [{"__reduce__": "x"}]},
+        {"curves": {"a": 5}},
+    )
+    for raw in (
+        *(json.dumps(value).encode() for value in values),
+        pickle.dumps(bomb),
+        b"[" * 200_000,
+        b'{"a":' * 200_000,
+        b"9" * 9000,
+        b"[]",
+    ):
         beside.write_bytes(raw)
         with pytest.raises(BenchError, match="damaged") as error:
             draw()
@@ -218,10 +244,14 @@ def test_what_lies_beside_records_is_plain_json_of_known_fields(sent, bomb):
 
 
 YAML = (
-    "!!python/object/apply:pathlib.Path.touch [MARK]", "!!python/object/new:os.system ['touch MARK']",
-    "!!python/name:os.system", "!!python/module:os", "!!python/object:bench.store.Store {}",
-    "!<tag:yaml.org,2002:python/object/apply:os.system> ['touch MARK']", "!unknown {a: 1}",
-)  # fmt: skip
+    "!!python/object/apply:pathlib.Path.touch [MARK]",
+    "!!python/object/new:os.system ['touch MARK']",
+    "!!python/name:os.system",
+    "!!python/module:os",
+    "!!python/object:bench.store.Store {}",
+    "!<tag:yaml.org,2002:python/object/apply:os.system> ['touch MARK']",
+    "!unknown {a: 1}",
+)
 
 
 @pytest.mark.parametrize("text", YAML)
@@ -247,9 +277,11 @@ ALIASES = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(ALIASES, f"stand for more than {MOST} values"),
-     *((text, "too deeply") for text in ("[" * 4_000, "a: " + "{b: " * 3_000, "- " * 3_000))],
-)  # fmt: skip
+    [
+        (ALIASES, f"stand for more than {MOST} values"),
+        *((text, "too deeply") for text in ("[" * 4_000, "a: " + "{b: " * 3_000, "- " * 3_000)),
+    ],
+)
 def test_yaml_that_would_fill_the_memory_or_the_stack_is_refused(tmp_path, text, said):
     path = tmp_path / "a.yaml"
     path.write_text(text)

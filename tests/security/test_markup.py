@@ -30,7 +30,7 @@ ATTACKS = {
     "mathtext": "$\\frac{1}{$ $x$ \\$ $$ $\\undefined$",
     "formula": "=cmd|' /C calc'!A0",
     "terminal": "\x1b]0;title\x07\x1b[2Jx\x9b31m\u202egnp.\u2028\r\t\x00",
-}  # fmt: skip
+}
 
 
 LINKS = r"#[a-z]+(-[a-z]+)?$|https?://|data:image/png;base64,"
@@ -59,19 +59,26 @@ class Page(HTMLParser):
 def extras(text):
     mask = np.eye(6, dtype=np.uint8)
     return Extras(
-        sources={"method/voco": Source(text, f"javascript:{text}", text),
-                 "method/scratch": Source(text, f"https://x/{text}", text),
-                 "dataset/organs": Source(text, f"https://x> {text}", text)},
-        titles={"voco": text, "scratch": text}, costs=(Cost(text, text, 1.0, 2.0, 3, 4, 5),),
-        failures=(Failure(text, text, text, text), Failure("j", "b", text, text, section="elsewhere")),
+        sources={
+            "method/voco": Source(text, f"javascript:{text}", text),
+            "method/scratch": Source(text, f"https://x/{text}", text),
+            "dataset/organs": Source(text, f"https://x> {text}", text),
+        },
+        titles={"voco": text, "scratch": text},
+        costs=(Cost(text, text, 1.0, 2.0, 3, 4, 5),),
+        failures=(
+            Failure(text, text, text, text),
+            Failure("j", "b", text, text, section="elsewhere"),
+        ),
         notes=(text,),
         curves={text: {"step": (1, 2), "loss": (2.0, 1.0), f"_{text}": (1.0, 1.0)}},
         courses=tuple(Course(row, text, 10, 0, (1.0, 2.0), (2.0, 1.0)) for row in ("b", text)),
-        panels=(Panel("b", "organs", text, text, mask, mask, mask, 1.0),), provenance={text: text},
+        panels=(Panel("b", "organs", text, text, mask, mask, mask, 1.0),),
+        provenance={text: text},
         datasets=(DatasetInfo("organs", text, licence=text, redistribution=True),),
         pretrainings=(Pretraining(("b",), (text,), (1, 1), (2, 2), 1, text, 0.1, text, text),),
         overrides=(text,),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("what", ATTACKS)
@@ -94,7 +101,9 @@ def test_latex_has_no_command_that_is_not_the_reports_own(what, report_of, tmp_p
         body = "\n".join(line for line in found.splitlines() if not line.startswith("% "))
         assert body.replace("\n", "") == printable(body.replace("\n", ""))
         bare = re.sub(r"\\[\\&%$#_{}]", "", body)
-        assert bare.count("{") == bare.count("}") and not re.search(r"[%#_^]", bare.replace("^\\circ", ""))
+        assert bare.count("{") == bare.count("}") and not re.search(
+            r"[%#_^]", bare.replace("^\\circ", "")
+        )
         return set(re.findall(r"\\([A-Za-z]+|[^A-Za-z])", body)), body.count(r"\end{tabular}")
 
     own = {c for value in SPECIAL.values() for c in re.findall(r"\\([A-Za-z]+|[^A-Za-z])", value)}
@@ -119,9 +128,22 @@ def test_markdown_keeps_its_tables_and_gains_no_markup(what, report_of, tmp_path
 
 
 FORMULAS = (
-    "=1+1", "-1+1", "+1-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1+1", "=cmd|' /C calc'!A0",
-    "-2+3+cmd|' /C calc'!A0", "+0.15+A1", '=HYPERLINK("x")', "\uff1d1+1", "-", "+x",
-)  # fmt: skip
+    "=1+1",
+    "-1+1",
+    "+1-1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "  =1+1",
+    "=cmd|' /C calc'!A0",
+    "-2+3+cmd|' /C calc'!A0",
+    "+0.15+A1",
+    '=HYPERLINK("x")',
+    "\uff1d1+1",
+    "-",
+    "+x",
+)
 NUMBERS = ("+1", "-0.15", "+.5", "-1e-3", "+12 %", "-3.", "+1E5")
 PLAIN = ("voco, 5 %", 'a "quoted" name', "a=b", "1-2", "左心房", *NUMBERS)
 
@@ -156,7 +178,9 @@ def test_figures_draw_every_name_as_plain_text(report_of, tmp_path, monkeypatch)
 def test_a_word_in_a_figure_is_one_line_and_never_hidden_from_its_legend():
     assert words("_a") == " _a"
     assert words("a\nb\x1b") == "a\\nb\\x1b"
-    assert words("x" * 3000).count("\n") == 15 and words("x" * 3000).endswith("…")  # no name is so long
+    assert words("x" * 3000).count("\n") == 15 and words("x" * 3000).endswith(
+        "…"
+    )  # no name is so long
     assert words("Portal_and_splenic_veins of both", 12) == "Portal_and_\nsplenic_\nveins of\nboth"
     assert words("one, the_other", 10) == "one,\nthe_other"
 
@@ -164,5 +188,7 @@ def test_a_word_in_a_figure_is_one_line_and_never_hidden_from_its_legend():
 def test_every_character_alone_survives_latex():
     for number in range(0x250):
         found = escape(chr(number))
-        bare = re.sub(r"\\[\\&%$#_{}]|\\[A-Za-z]+|\{\[\}|\{\]\}|\{\*\}|\{-\}|\{\}|\^\\circ", "", found)
+        bare = re.sub(
+            r"\\[\\&%$#_{}]|\\[A-Za-z]+|\{\[\}|\{\]\}|\{\*\}|\{-\}|\{\}|\^\\circ", "", found
+        )
         assert not set(bare) & set("\\%$#_^&"), found

@@ -38,10 +38,11 @@ def told(error):
 @pytest.mark.parametrize("where", ["name", "finetune", "pretrain", "phantoms"])
 def test_no_name_in_a_protocol_becomes_a_path(protocol_file, where, name):
     changes = {
-        "name": {"name": name}, "finetune": {"finetune": {"dataset": name}},
+        "name": {"name": name},
+        "finetune": {"finetune": {"dataset": name}},
         "pretrain": {"pretrain": {"datasets": [{"dataset": name}]}},
         "phantoms": {"phantoms": {name: {"cases": 3}}},
-    }  # fmt: skip
+    }
     with pytest.raises(BenchError) as error:
         read(protocol_file(changes[where]))
     assert "becomes the name of a file" in told(error) and f"{where}" in told(error)
@@ -62,9 +63,11 @@ def test_a_listing_cannot_name_files_elsewhere(tmp_path):
     (tmp_path / "secret.nii.gz").write_bytes(b"secret")
     named = ["../../secret.nii.gz", str(tmp_path / "secret.nii.gz"), "../../../secret.nii.gz"]
     listing = {
-        "name": "../../x", "labels": {"0": "background", "1": "../../y"}, "modality": {"0": "CT"},
+        "name": "../../x",
+        "labels": {"0": "background", "1": "../../y"},
+        "modality": {"0": "CT"},
         "training": [{"image": n, "label": n} for n in named],
-    }  # fmt: skip
+    }
     (root / "dataset.json").write_text(json.dumps(listing))
     with pytest.raises(BenchError, match="leads out of the folder"):
         adapter("mine", Roots(tmp_path / "data")).cases(root)
@@ -82,7 +85,10 @@ def test_a_case_id_is_a_key_and_never_a_path(tmp_path):
     assert all((Pack(folder, "image")[name][:] == 1).all() for name in ids)
     (tmp_path / "prepared").mkdir()
     found = write_prepared(tmp_path / "prepared", {name: {"image": array[None]} for name in ids})
-    assert sorted(p.name for p in (tmp_path / "prepared").iterdir()) == ["index.npz", "shard-0000.b2"]
+    assert sorted(p.name for p in (tmp_path / "prepared").iterdir()) == [
+        "index.npz",
+        "shard-0000.b2",
+    ]
     assert all((found.volume(name).whole() == 1).all() for name in ids)
 
 
@@ -185,9 +191,14 @@ WRITES = {  # below the output folder, what stands as a link there -> who would 
     f"work/{ID}#lost": lambda store: store.lost(ID, "died"),
     f"work/{ID}#attempt": lambda store: store.attempt(CLAIM).__enter__(),
     f"work/{ID}/shards": lambda store: store.within(store.working(ID) / "shards"),
-    f"jobs/{ID}": lambda store: told_failure(execute(str(store.root), ID, RunOptions(scoring=[{"a": 1}]))),
+    f"jobs/{ID}": lambda store: told_failure(
+        execute(str(store.root), ID, RunOptions(scoring=[{"a": 1}]))
+    ),
     "reports/attack": lambda store: rewrite_report(store.root / "attack.yaml", None, store, None),
-    **{n: lambda store: Store.open(store.root) for n in ("jobs", "records", "reports", "slurm", "phantoms")},
+    **{
+        n: lambda store: Store.open(store.root)
+        for n in ("jobs", "records", "reports", "slurm", "phantoms")
+    },
     "slurm/run": lambda store: told_cancel(store),
 }
 

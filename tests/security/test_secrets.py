@@ -29,7 +29,9 @@ def test_a_manifest_keeps_versions_and_the_machine_and_nothing_else(attacked):
     manifests = list((attacked.root / "out" / "jobs").glob("*/manifest.json"))
     known = {"python", "packages", "host", "platform", "device", "threads", "date", "processes"}
     known |= {"commit", "modified", "changed", "source", "sources", "begun_by"}
-    assert manifests and all(set(json.loads(p.read_text())["provenance"]) <= known for p in manifests)
+    assert manifests and all(
+        set(json.loads(p.read_text())["provenance"]) <= known for p in manifests
+    )
 
 
 def test_what_goes_to_slurm_holds_no_environment(tmp_path, monkeypatch, cluster):

@@ -16,9 +16,22 @@ from bench.executors.slurm.profile import Profile, Shape, options
 from bench.store import Store
 
 ATTACKS = (
-    "; touch pwned;", "$(touch pwned)", "`touch pwned`", "'; touch pwned; '", '"; touch pwned; "',
-    "|touch pwned", "&& touch pwned &&", "-rf ~", "--output=pwned", "a  b", "*", "$HOME", "#", "\\", "!!",
-)  # fmt: skip
+    "; touch pwned;",
+    "$(touch pwned)",
+    "`touch pwned`",
+    "'; touch pwned; '",
+    '"; touch pwned; "',
+    "|touch pwned",
+    "&& touch pwned &&",
+    "-rf ~",
+    "--output=pwned",
+    "a  b",
+    "*",
+    "$HOME",
+    "#",
+    "\\",
+    "!!",
+)
 ROOMS = ("bench", "methods", "datasets")
 
 
@@ -31,7 +44,9 @@ def site(tmp_path, cluster):
         for script in sorted(tmp_path.glob("script-*.sh")):
             place = tmp_path / "node"
             place.mkdir(exist_ok=True)
-            done = subprocess.run(["bash", script], cwd=place, capture_output=True, timeout=10, check=True)
+            done = subprocess.run(
+                ["bash", script], cwd=place, capture_output=True, timeout=10, check=True
+            )
             assert done.stderr == b""
             found.append((tmp_path / "srun.txt").read_bytes().decode().split("\0")[:-1])
             assert list(place.iterdir()) == []
@@ -55,7 +70,9 @@ def test_an_output_folders_name_is_one_word(attack, tmp_path, site):
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_every_text_of_a_profile_but_the_users_own_commands_is_one_word(attack, tmp_path, site):
     keys = ("partition", "account", "qos", "constraint", "gres")
-    asked = options(Profile(**dict.fromkeys(keys, attack), setup=("true",)), Shape(gpu=True), "n", ("1",))
+    asked = options(
+        Profile(**dict.fromkeys(keys, attack), setup=("true",)), Shape(gpu=True), "n", ("1",)
+    )
     submission.submit(tmp_path / "out", asked, [("o", ("j",), "f", 1)], None)
     site()
     (script,) = tmp_path.glob("script-*.sh")
@@ -76,7 +93,9 @@ def test_what_a_container_is_to_see_is_one_word(attack, tmp_path):
 
 def test_names_of_a_protocol_reach_no_script(plan_of, tmp_path, site):
     rows = {attack: {"method": "scratch", "network": "net", "title": attack} for attack in ATTACKS}
-    plan = plan_of({"rows": {"alone": None, "pair": None, **rows}, "title": ATTACKS[0], "table": ATTACKS[1]})
+    plan = plan_of(
+        {"rows": {"alone": None, "pair": None, **rows}, "title": ATTACKS[0], "table": ATTACKS[1]}
+    )
     store = Store.open(tmp_path / "out $(touch pwned)")
     jobs = run.todo(plan, store)
     controller = slurm.Controller(plan, store, jobs, Profile(), lambda outcome: None)
@@ -87,7 +106,9 @@ def test_names_of_a_protocol_reach_no_script(plan_of, tmp_path, site):
     known = {"submitit.core._submit", str(controller.folder)}
     assert all(set(words[-2:]) == known for words in found)
     scripts = "".join(p.read_text() for p in tmp_path.glob("script-*.sh"))
-    assert not any(attack in scripts.replace(str(store.root.resolve()), "") for attack in ATTACKS[:7])
+    assert not any(
+        attack in scripts.replace(str(store.root.resolve()), "") for attack in ATTACKS[:7]
+    )
 
 
 def test_a_line_break_in_the_output_folder_is_refused(tmp_path):
@@ -103,7 +124,17 @@ def test_a_line_break_in_the_output_folder_is_refused(tmp_path):
 def test_no_shell_is_started_and_nothing_evaluates_text():
     root = Path(__file__).parents[2]
     pipe = root / "bench/conformance/pair.py"  # between two processes that a test starts
-    banned = {"system", "popen", "eval", "exec", "Popen", "getoutput", "pickle", "unsafe_load", "full_load"}
+    banned = {
+        "system",
+        "popen",
+        "eval",
+        "exec",
+        "Popen",
+        "getoutput",
+        "pickle",
+        "unsafe_load",
+        "full_load",
+    }
     for path in (p for room in ROOMS for p in (root / room).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):

@@ -31,7 +31,9 @@ def test_control_characters_are_shown_and_other_text_is_left():
 
 def test_the_terminal_table_obeys_no_name(report_of):
     protocol, rows = report_of(EVIL)
-    shown = terminal_table(protocol, rows, Extras(failures=(Failure("j", "b", EVIL, EVIL),), notes=(EVIL,)))
+    shown = terminal_table(
+        protocol, rows, Extras(failures=(Failure("j", "b", EVIL, EVIL),), notes=(EVIL,))
+    )
     assert harmless(shown)
 
 

@@ -22,10 +22,20 @@ LOOKS = {2: 0.2, 4: 0.4, 6: 0.6}
 def leave(made, number, looks):
     """Leave one fine-tuning's curve of two cases: label 1 as ``looks`` says, label 2 a tenth above."""
     rows = [
-        {"step": step, "case": case, "patient": "p", "target": target, "metric": "dice",
-         "value": value + 0.1 * (target == "2") + 0.02 * (case == "d"), "unit": "1", "status": "ok"}
-        for step, value in looks.items() for case in "cd" for target in "12"
-    ]  # fmt: skip
+        {
+            "step": step,
+            "case": case,
+            "patient": "p",
+            "target": target,
+            "metric": "dice",
+            "value": value + 0.1 * (target == "2") + 0.02 * (case == "d"),
+            "unit": "1",
+            "status": "ok",
+        }
+        for step, value in looks.items()
+        for case in "cd"
+        for target in "12"
+    ]
     pd.DataFrame(rows).to_parquet(made.folder("finetune", number) / TRACKED, index=False)
 
 
@@ -48,7 +58,9 @@ def test_a_curve_has_the_records_columns_and_its_own_file_and_no_table_counts_it
     assert types == record.CURVE
     assert list(record.CURVE) == [*record.COLUMNS, "part", "step", "epoch"]
     assert len(table) == 4 * 3 * 2 * 2 and set(table["part"]) == {"test"}
-    assert set(table["target"]) == {"anterior", "posterior"} and table["step"].unique().tolist() == [2, 4, 6]
+    assert set(table["target"]) == {"anterior", "posterior"} and table[
+        "step"
+    ].unique().tolist() == [2, 4, 6]
     assert table["epoch"].isna().all()  # the data is not here
     cells = tracked.plan.cells[tracked.protocol.name]
     assert set(table["job"]) == {c.finetune for c in cells}
@@ -81,7 +93,9 @@ def test_the_view_goes_where_nothing_is_tracked_any_more(tracked):
 
 
 def tracked_scene(made, table):
-    return scene_of(made.protocol, records.collect(made.plan, made.store, "test0"), Extras(tracked=table))
+    return scene_of(
+        made.protocol, records.collect(made.plan, made.store, "test0"), Extras(tracked=table)
+    )
 
 
 def test_a_line_is_the_mean_over_targets_and_seeds_with_a_band(tracked):
@@ -103,7 +117,9 @@ def test_rows_whose_curves_are_of_other_patients_are_named(tracked):
     assert captions(tracked_scene(tracked, part))[1] == f"{OTHERS} simclr3d."
 
 
-def test_epochs_are_the_axis_where_the_budget_is_in_epochs_and_a_line_ends_with_its_first_run(finished):
+def test_epochs_are_the_axis_where_the_budget_is_in_epochs_and_a_line_ends_with_its_first_run(
+    finished,
+):
     section = {**SECTION, "steps": None, "epochs": 3, "hold": None}
     made = finished({"finetune": section})
     for number, last in enumerate((6, 4, 6, 6)):
@@ -161,7 +177,10 @@ def test_a_report_is_drawn_again_from_rows_alone_with_its_figure(tracked, tmp_pa
         shutil.rmtree(job)
     again = rewrite_report(tmp_path / "test0.yaml", None, tracked.store, tmp_path / "again").page
     assert {p.name: p.read_bytes() for p in again.parent.glob("learning.*")} == before
-    assert "Score as fine-tuning goes" in again.read_text() and PEEKED.split(";")[0] in again.read_text()
+    assert (
+        "Score as fine-tuning goes" in again.read_text()
+        and PEEKED.split(";")[0] in again.read_text()
+    )
     records.curves_file(tracked.store, "test0").write_bytes(b"no parquet")
     with pytest.raises(BenchError, match=r"curves/test0\.parquet: no records of bench"):
         rewrite_report(tmp_path / "test0.yaml", None, tracked.store, tmp_path / "again")

@@ -19,15 +19,16 @@ def detected(capsys, *arguments):
 
 def test_a_study_is_told_by_its_own_records_what_it_could_see(capsys):
     found = detected(capsys, "studies_hippocampus", "--detect", "2")
-    assert [(one["fraction"], one["comparisons"], one["runs"], one["patients"]) for one in found] == [
-        (5, 13, 3, 42), (100, 13, 3, 42),
-    ]  # fmt: skip
+    assert [
+        (one["fraction"], one["comparisons"], one["runs"], one["patients"]) for one in found
+    ] == [(5, 13, 3, 42), (100, 13, 3, 42)]
     for one in found:
         known = next(
-            known for known in tracked(RESULTS)
+            known
+            for known in tracked(RESULTS)
             if (known.protocol, known.network, known.fraction)
             == ("studies_hippocampus", "genesis_unet3d/tiny", one["fraction"])
-        )  # fmt: skip
+        )
         assert [one["noise"][part] for part in PARTS] == pytest.approx(
             [100 * getattr(known.noise, part) for part in PARTS]
         )
@@ -46,8 +47,13 @@ def test_the_noise_of_a_record_is_that_of_the_verdicts_it_was_judged_by():
     table = table[table["metric"].eq("dice") & table["value"].notna() & table["fraction"].eq(5)]
     means = table.groupby(["row", "seed", "patient"], observed=True)["value"].mean().unstack("seed")
     rows = [row for row in table["row"].unique() if row != "scratch" and "(" not in row]
-    made = [compared((means.loc[row] - means.loc["scratch"]).to_numpy(), [0, 1, 2], None) for row in rows]
-    (known,) = [known for known in tracked(RESULTS) if known.protocol == "studies_hippocampus_small"]
+    made = [
+        compared((means.loc[row] - means.loc["scratch"]).to_numpy(), [0, 1, 2], None)
+        for row in rows
+    ]
+    (known,) = [
+        known for known in tracked(RESULTS) if known.protocol == "studies_hippocampus_small"
+    ]
     for part in PARTS:
         expected = median(getattr(one, f"sd_{part}") for one in made)
         assert getattr(known.noise, part) == pytest.approx(expected, abs=1e-12)
@@ -55,13 +61,23 @@ def test_the_noise_of_a_record_is_that_of_the_verdicts_it_was_judged_by():
 
 def test_the_prior_is_the_median_of_what_is_tracked():
     for name, prior in PRIOR.items():
-        of = [known.noise for known in tracked(RESULTS) if (known.fraction <= FEW) == (name == "few")]
+        of = [
+            known.noise for known in tracked(RESULTS) if (known.fraction <= FEW) == (name == "few")
+        ]
         for part in PARTS:
-            assert getattr(prior, part) == pytest.approx(median(getattr(n, part) for n in of), abs=6e-4), part
+            assert getattr(prior, part) == pytest.approx(
+                median(getattr(n, part) for n in of), abs=6e-4
+            ), part
 
 
 def test_without_records_of_the_data_set_a_prior_stands_in_and_says_so(capsys, protocol_file):
-    section = {"dataset": "btcv", "split": "even", "fractions": [100], "seeds": [0, 1, 2], "steps": 6}
+    section = {
+        "dataset": "btcv",
+        "split": "even",
+        "fractions": [100],
+        "seeds": [0, 1, 2],
+        "steps": 6,
+    }
     path = protocol_file({"finetune": [section], "pretrain": {"seeds": "paired"}})
     (found,) = detected(capsys, path, "--detect", "1")
     assert "a prior" in found["source"] and found["noise"]["residual"] == pytest.approx(1.1)

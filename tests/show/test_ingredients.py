@@ -12,7 +12,9 @@ from bench.show.gather import _read
 
 def test_cases_and_slices_are_of_what_was_read_of_each_entry(tmp_path):
     def volumes(*depths):
-        return {f"c{i}": {"image": np.zeros((1, 4, 4, n), np.float32)} for i, n in enumerate(depths)}
+        return {
+            f"c{i}": {"image": np.zeros((1, 4, 4, n), np.float32)} for i, n in enumerate(depths)
+        }
 
     names = ("msd02_heart", "msd09_spleen")
     needs = [tmp_path / name for name in names]

@@ -26,7 +26,10 @@ def say(capsys, monkeypatch, tmp_path):
 def test_one_data_set_is_told_with_its_parts_on_this_machine(say, phantoms):
     found = json.loads(say("datasets", NAME, "--data", phantoms, "--json"))
     assert (found["cases"], found["patients"], found["labelled"]) == (20, 20, 20)
-    assert found["folder"] == str(phantoms / NAME) and found["labels"] == {"1": "anterior", "2": "posterior"}
+    assert found["folder"] == str(phantoms / NAME) and found["labels"] == {
+        "1": "anterior",
+        "2": "posterior",
+    }
     assert found["parts"]["even"] == [EVEN]
     assert found["parts"]["cv5"] == [{"train": 16, "val": 0, "test": 4}] * 5
     assert "default" in found["recipes"] and found["recipes"]["resize"]["resize"]
@@ -34,7 +37,9 @@ def test_one_data_set_is_told_with_its_parts_on_this_machine(say, phantoms):
     assert ["even", "1", "14", "2", "4"] in lines and ["cv5", "5", "16", "0", "4"] in lines
 
 
-def test_a_folder_of_ones_own_is_told_likewise_and_a_split_that_cannot_be_says_why(say, phantoms, tmp_path):
+def test_a_folder_of_ones_own_is_told_likewise_and_a_split_that_cannot_be_says_why(
+    say, phantoms, tmp_path
+):
     mine = tmp_path / "data" / "mine"
     shutil.copytree(phantoms / NAME, mine)
     for path in [*sorted(mine.glob("*Tr/*"))][::2]:
@@ -48,7 +53,9 @@ def test_a_folder_of_ones_own_is_told_likewise_and_a_split_that_cannot_be_says_w
 
 def test_without_data_registered_lists_are_told_all_the_same(say):
     found = json.loads(say("datasets", "btcv", "--json"))
-    assert found["folder"] is None and found["parts"]["unetr_24_6"] == [{"train": 24, "val": 0, "test": 6}]
+    assert found["folder"] is None and found["parts"]["unetr_24_6"] == [
+        {"train": 24, "val": 0, "test": 6}
+    ]
     assert found["parts"]["even"] == "of the patients that are there"
     text = say("datasets", "btcv")
     assert "not on this machine" in text and found["unpack"] in text

@@ -53,7 +53,12 @@ def test_a_folder_known_by_its_name_says_what_its_listing_says(made, marked):
         section = replace(made.protocol.finetune[0], dataset="own")
         own, *_ = gather.datasets(replace(made.protocol, finetune=(section,)), made.plan)
         assert (own.title, own.labels) == ("Own", ((1, "anterior"), (2, "posterior")))
-        assert (own.licence, own.redistribution, own.registered, own.synthetic) == (known, None, False, False)
+        assert (own.licence, own.redistribution, own.registered, own.synthetic) == (
+            known,
+            None,
+            False,
+            False,
+        )
     assert adapter("own", Roots(marked)).licence == "not stated"
 
 
@@ -80,24 +85,39 @@ def test_provenance_says_whether_files_differed_from_the_commit(made, said):
 
 def test_pretrainings_are_by_row_and_folds_that_read_differently_are_a_range():
     def pretrain(steps, name="organs"):
-        recipe = {"steps": steps, "batch": 2, "optimiser": {"name": "sgd", "lr": 0.1},
-                  "schedule": {"name": "poly"}, "precision": "fp32"}  # fmt: skip
-        return a_job("pretrain", {"data": [{"dataset": name, "part": "all"}] * 2, "pretrain": recipe})
+        recipe = {
+            "steps": steps,
+            "batch": 2,
+            "optimiser": {"name": "sgd", "lr": 0.1},
+            "schedule": {"name": "poly"},
+            "precision": "fp32",
+        }
+        return a_job(
+            "pretrain", {"data": [{"dataset": name, "part": "all"}] * 2, "pretrain": recipe}
+        )
 
     jobs = {"p0": pretrain(16), "p1": pretrain(16), "p2": pretrain(20), "p3": pretrain(20, "other")}
     read = {"p0": 39, "p1": 41, "p2": 10, "p3": 10}
     done = {job: {"kind": "pretrain", "cases": cases} for job, cases in read.items()}
     done["p0"]["unlabelled"], done["p1"]["unlabelled"] = 6, 4  # as manifests count them now
-    behind = [("a", "x", "none"), ("b", "p0", "m"), ("b", "p1", "m"), ("c", "p2", "m"), ("d", "p2", "m"),
-              ("d", "p3", "another section's")]  # fmt: skip
+    behind = [
+        ("a", "x", "none"),
+        ("b", "p0", "m"),
+        ("b", "p1", "m"),
+        ("c", "p2", "m"),
+        ("d", "p2", "m"),
+        ("d", "p3", "another section's"),
+    ]
     done["x"] = {"kind": "finetune"}
-    chains = [(SimpleNamespace(row=row, pretrain=mix), {job: done[job]}) for row, job, mix in behind]
+    chains = [
+        (SimpleNamespace(row=row, pretrain=mix), {job: done[job]}) for row, job, mix in behind
+    ]
     found = gather.pretrainings(chains, jobs)
     assert [(p.rows, p.cases, p.steps, p.datasets, p.name) for p in found] == [
         (("b",), (39, 41), (16, 16), ("organs",), "m"),
         (("c", "d"), (10, 10), (20, 20), ("organs",), "m"),
         (("d",), (10, 10), (20, 20), ("other",), "another section's"),
-    ]  # fmt: skip
+    ]
     assert [p.unlabelled for p in found] == [(4, 6), (0, 0), (0, 0)]
 
 

@@ -26,11 +26,16 @@ def test_it_lists_every_item_once_and_every_protocol_and_printed_number_is_of_on
     assert len({*named}) == len(named) == 58 and Counter(p for p, _ in named).keys() == {*PAPERS}
     kinds = Counter(item["kind"] for item in ITEMS)
     assert kinds == {"table": 28, "figure": 16, "drawing": 14}  # 44 to reproduce
-    files = {(p.parent.name, p.stem) for paper in PAPERS for p in (ROOT / "protocols" / paper).glob("*.yaml")}
+    files = {
+        (p.parent.name, p.stem)
+        for paper in PAPERS
+        for p in (ROOT / "protocols" / paper).glob("*.yaml")
+    }
     assert files <= {*named} - {(i["paper"], i["item"]) for i in ITEMS if i["kind"] == "drawing"}
     for paper in PAPERS:
         with (ROOT / "results" / "published" / f"{paper}.csv").open(newline="") as file:
-            tables = {row["table"] for row in csv.DictReader(file)} - {"text"}  # of no table and no figure
+            # of no table and no figure
+            tables = {row["table"] for row in csv.DictReader(file)} - {"text"}
         assert {(paper, table) for table in tables} <= {*named}
 
 
@@ -66,7 +71,9 @@ def test_a_state_is_that_of_the_file_as_it_ran(here):
     store, protocol = Store.open(here / "out"), read(file, "smoke")
     row = dict.fromkeys(record.COLUMNS, "") | {k: 0 for k, v in record.COLUMNS.items() if "64" in v}
     row |= {"protocol": protocol.name, "scale": "smoke", "section": "msd09_spleen", "status": "ok"}
-    cells = [{**row, "row": name, "metric": m} for name in ("pgl", "scratch") for m in ("dice", "iou")]
+    cells = [
+        {**row, "row": name, "metric": m} for name in ("pgl", "scratch") for m in ("dice", "iou")
+    ]
 
     def ran(**changes):
         table = record.frame([{**cells[0], **changes}, *cells[1:]])
@@ -77,7 +84,9 @@ def test_a_state_is_that_of_the_file_as_it_ran(here):
         return state(here)[1]
 
     assert ran() == "runs at smoke" and ran(status="failed") == "fails at smoke (1 of 2 cells)"
-    assert (here / papers.RAN).read_text().splitlines()[1:] == [f"pgl_table8,{protocol.origin.content},2,1"]
+    assert (here / papers.RAN).read_text().splitlines()[1:] == [
+        f"pgl_table8,{protocol.origin.content},2,1"
+    ]
     assert ran() == "runs at smoke"
     file.write_text(yaml.safe_dump({**said, "assumed": ["a"]}, sort_keys=False))
     assert state(here)[1] == "planned"  # since edited

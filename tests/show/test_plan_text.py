@@ -62,11 +62,17 @@ def test_the_tree_counts_cells_jobs_and_what_is_done(plan_of, store, protocol_fi
 
 def test_of_many_protocols_a_line_each_says_what_sharing_saves(plan_of, store, protocol_file):
     # all five pretrain the one network alike; one tunes it otherwise
-    others = [{"name": f"test{i}"} for i in range(1, 4)] + [{"name": "other", "finetune": {"steps": 9}}]
+    others = [{"name": f"test{i}"} for i in range(1, 4)] + [
+        {"name": "other", "finetune": {"steps": 9}}
+    ]
     plan = plan_of({"name": "test0"}, others=others)
-    protocols = [read(protocol_file(changes, f"{changes['name']}.yaml")) for changes in
-                 ({"name": "test0"}, *others)]  # fmt: skip
-    finished(store, plan.jobs[cell(plan, protocol="test0", row="alone", fraction=25, seed=0).finetune])
+    protocols = [
+        read(protocol_file(changes, f"{changes['name']}.yaml"))
+        for changes in ({"name": "test0"}, *others)
+    ]
+    finished(
+        store, plan.jobs[cell(plan, protocol="test0", row="alone", fraction=25, seed=0).finetune]
+    )
     lines = [line.split() for line in as_text(plan, store, protocols).splitlines()]
     told = {line[0]: line[1:4] for line in lines if line and line[0].startswith(("test", "other"))}
     assert told == {f"test{i}": ["8", "20", "19"] for i in range(4)} | {"other": ["8", "20", "20"]}
@@ -75,9 +81,14 @@ def test_of_many_protocols_a_line_each_says_what_sharing_saves(plan_of, store, p
     # fine-tunings and evaluations of the fifth are its own: 16 more than one protocol's 20
     assert sums["together"][1:4] == ["40", "36", "35"] and sums["sharing"][2:4] == ["64", "61"]
     assert len(as_text(plan, store, protocols[:4]).splitlines()) > 4 * 4  # of few every row
-    unsized = plan_of({"pretrain": {"steps": None, "epochs": 5}}, others=[{**o, "pretrain": {"steps": None,
-                      "epochs": 5}} for o in others], data=None)  # fmt: skip
-    (line,) = (x for x in as_text(unsized, store, protocols).splitlines() if x.startswith("together"))
+    unsized = plan_of(
+        {"pretrain": {"steps": None, "epochs": 5}},
+        others=[{**o, "pretrain": {"steps": None, "epochs": 5}} for o in others],
+        data=None,
+    )
+    (line,) = (
+        x for x in as_text(unsized, store, protocols).splitlines() if x.startswith("together")
+    )
     assert line.split()[-1] == "1"
 
 
@@ -122,7 +133,10 @@ def test_what_ran_here_corrects_the_others_of_its_kind(plan_of, store, monkeypat
 
 
 def test_a_load_is_said_and_not_reckoned_with(plan_of, store, protocol_file, monkeypatch):
-    plan, protocol = plan_of({"finetune": {"steps": 2000}}), replace(read(protocol_file()), name="test0")
+    plan, protocol = (
+        plan_of({"finetune": {"steps": 2000}}),
+        replace(read(protocol_file()), name="test0"),
+    )
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     said = {}
     for load in (0.5, 9.0):
@@ -143,7 +157,9 @@ def test_a_gpu_does_no_step_in_no_time(plan_of, store, batch, steps, least):
     assert shown[job] == pytest.approx(least)
     work = plan.jobs[job].spec.operations()
     assert work / 20e12 < least  # of a large network it is what it computes
-    large = plan_of({"finetune": {"steps": steps}}, sets=["network.preset=base", "network.crop=[96, 96, 96]"])
+    large = plan_of(
+        {"finetune": {"steps": steps}}, sets=["network.preset=base", "network.crop=[96, 96, 96]"]
+    )
     spec = large.jobs[cell(large, row="alone", fraction=100, seed=0).finetune].spec
     assert spec.gpu_seconds() == pytest.approx(spec.operations() / 20e12)
 
@@ -157,8 +173,13 @@ def test_of_jobs_that_run_elsewhere_nothing_is_forecast_for_this_processor(
     assert {j["estimate"]["seconds"] for j in as_json(plan, store, away=True)["jobs"]} == {None}
     long = plan_of({"finetune": {"steps": 50_000_000}})  # years here
     text = as_text(long, store, [protocol])
-    assert "processor" not in text and "years" not in text and "a cell of training on one GPU" in text
-    for flags, changes in ((["--executor", "slurm"], {}), ([], {"finetune": {"precision": "bf16"}})):
+    assert (
+        "processor" not in text and "years" not in text and "a cell of training on one GPU" in text
+    )
+    for flags, changes in (
+        (["--executor", "slurm"], {}),
+        ([], {"finetune": {"precision": "bf16"}}),
+    ):
         code = main(["plan", str(protocol_file(changes)), "--out", str(tmp_path / "o"), *flags])
         assert code == 0 and "processor" not in capsys.readouterr().out
     assert main(["plan", str(protocol_file({})), "--out", str(tmp_path / "o")]) == 0
@@ -196,13 +217,17 @@ def test_an_alike_job_that_ran_here_replaces_the_estimate(plan_of, store):
     assert forecast(longer, store, [other])[other] == pytest.approx(120.0)
 
 
-def test_an_evaluation_is_alike_by_network_and_as_long_as_it_has_cases_a_guard_is_like_none(plan_of, store):
+def test_an_evaluation_is_alike_by_network_and_as_long_as_it_has_cases_a_guard_is_like_none(
+    plan_of, store
+):
     plan = plan_of({"finetune": {"split": "leave_one_out", "folds": [0, 1]}})
     done, other = sorted({c.evaluate for c in plan.cells["test0"] if c.row == "alone"})[:2]
     finished(store, plan.jobs[done], seconds=30.0)
     plan.sizes[other] = 4 * plan.sizes[done]
     assert forecast(plan, store, [other])[other] == pytest.approx(120.0)
-    wider = plan_of({"finetune": {"split": "leave_one_out", "folds": [0, 1]}}, sets=["network.preset=small"])
+    wider = plan_of(
+        {"finetune": {"split": "leave_one_out", "folds": [0, 1]}}, sets=["network.preset=small"]
+    )
     wider.jobs |= plan.jobs
     slow = next(c.evaluate for c in wider.cells["test0"] if c.row == "alone")
     assert not guesses(wider, store, [slow])[slow].measured
@@ -213,7 +238,11 @@ def test_an_evaluation_is_alike_by_network_and_as_long_as_it_has_cases_a_guard_i
 
 def test_a_picture_has_no_depth(tmp_path):
     (tmp_path / "a.png").write_bytes(bytes(10_000))
-    for name, sides in (("aptos19", (100, 100, 1)), ("lasc", (21.54, 21.54, 21.54)), ("own", (21.54,) * 3)):
+    for name, sides in (
+        ("aptos19", (100, 100, 1)),
+        ("lasc", (21.54, 21.54, 21.54)),
+        ("own", (21.54,) * 3),
+    ):
         job = a_job("prepare", {"dataset": name})
         around = PlanContext({job.id: job}, sizes={job.id: 1}, roots={name: str(tmp_path)})
         assert job.spec.sides(job, around) == pytest.approx(sides, abs=0.01)
@@ -228,7 +257,9 @@ def test_fractions_that_are_the_same_patients_are_said(plan_of, store, protocol_
     assert "same 7" not in told and "same 14" not in told
     held = {"finetune": {**changes["finetune"], "fractions": [50, 100], "holdout": 0.25}}
     told = as_text(plan_of(held), store, [replace(read(protocol_file(held)), name="test0")])
-    assert "test 5 / 2 / 4 at 50 %, 10 / 4 / 4 at 100 %" in told  # a quarter of 7 is 2, of 14 it is 4
+    assert (
+        "test 5 / 2 / 4 at 50 %, 10 / 4 / 4 at 100 %" in told
+    )  # a quarter of 7 is 2, of 14 it is 4
 
 
 @pytest.mark.parametrize(

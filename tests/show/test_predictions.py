@@ -15,29 +15,52 @@ from bench.volumes.resampling import Geometry
 
 JOBS = {name: str(n) * 16 for n, name in enumerate(("a", "b", "a10", "other"), start=1)}
 SCORES = {  # case: by row; z is predicted by one row alone
-    "c1": (0.9, 0.5), "c2": (0.6, 0.6), "c3": (0.1, 0.2), "c4": (0.8, 0.8), "c5": (0.6, 0.6), "z": (1.0,),
-}  # fmt: skip
+    "c1": (0.9, 0.5),
+    "c2": (0.6, 0.6),
+    "c3": (0.1, 0.2),
+    "c4": (0.8, 0.8),
+    "c5": (0.6, 0.6),
+    "z": (1.0,),
+}
 
 
 def protocol(*views, **given):
     rows = {"a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B")}
-    sections = (Finetune(dataset="organs", split="even", steps=1, fractions=(10, 100)),
-                Finetune(dataset="others", split="even", steps=1))  # fmt: skip
-    return Protocol("t", {"net": Net("unet3d")}, rows, sections, layout=Layout(views=views), **given)
+    sections = (
+        Finetune(dataset="organs", split="even", steps=1, fractions=(10, 100)),
+        Finetune(dataset="others", split="even", steps=1),
+    )
+    return Protocol(
+        "t", {"net": Net("unet3d")}, rows, sections, layout=Layout(views=views), **given
+    )
 
 
 def rows_of(*rows):
-    base = dict.fromkeys(record.COLUMNS, "") | {k: 0 for k, v in record.COLUMNS.items() if "64" in v}
-    base |= {"section": "organs", "dataset": "organs", "status": "ok", "fraction": 100, "metric": "dice",
-             "target": "liver", "unit": "1", "job": JOBS["a"], "row": "a"}  # fmt: skip
+    base = dict.fromkeys(record.COLUMNS, "") | {
+        k: 0 for k, v in record.COLUMNS.items() if "64" in v
+    }
+    base |= {
+        "section": "organs",
+        "dataset": "organs",
+        "status": "ok",
+        "fraction": 100,
+        "metric": "dice",
+        "target": "liver",
+        "unit": "1",
+        "job": JOBS["a"],
+        "row": "a",
+    }
     return record.frame([{**base, **row} for row in rows])
 
 
 def scored(**given):
-    return rows_of(*(
-        {"row": row, "case": case, "value": value, **given}
-        for case, values in SCORES.items() for row, value in zip("ab", values, strict=False)
-    ))  # fmt: skip
+    return rows_of(
+        *(
+            {"row": row, "case": case, "value": value, **given}
+            for case, values in SCORES.items()
+            for row, value in zip("ab", values, strict=False)
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,17 +76,23 @@ def scored(**given):
     ],
 )
 def test_cases_are_picked_by_their_mean_over_rows_in_the_first_metric(pick, given, cases):
-    found = picked(protocol(), View(draw="panels", pick=pick, metrics=(given.get("metric", "dice"),)),
-                   scored(**given) if given.get("metric") != "other" else scored())  # fmt: skip
+    found = picked(
+        protocol(),
+        View(draw="panels", pick=pick, metrics=(given.get("metric", "dice"),)),
+        scored(**given) if given.get("metric") != "other" else scored(),
+    )
     assert found == cases
 
 
 def test_a_case_counts_by_the_targets_that_are_named_and_by_the_mean_over_its_runs():
     table = rows_of(
-        {"case": "x", "value": 0.1, "seed": 0}, {"case": "x", "value": 0.3, "seed": 1},
-        {"case": "y", "value": 0.25}, {"case": "x", "target": "tumour", "value": 0.9},
-        {"case": "y", "target": "tumour", "value": float("nan")}, {"case": "w", "value": float("nan")},
-    )  # fmt: skip
+        {"case": "x", "value": 0.1, "seed": 0},
+        {"case": "x", "value": 0.3, "seed": 1},
+        {"case": "y", "value": 0.25},
+        {"case": "x", "target": "tumour", "value": 0.9},
+        {"case": "y", "target": "tumour", "value": float("nan")},
+        {"case": "w", "value": float("nan")},
+    )
     order = {
         targets: picked(protocol(), View(draw="panels", pick="best", targets=targets), table)
         for targets in (("liver",), ("tumour",), ())
@@ -76,7 +105,10 @@ def test_a_case_counts_by_the_targets_that_are_named_and_by_the_mean_over_its_ru
     [([0, 5, 9, 1, 0, 1, 0], 2, 3), ([0, 0, 3, 3], 2, 2), ([0, 0, 0, 0, 0], 2, 2)],
 )
 def test_a_slice_is_where_most_is_labelled_or_half_way_through(labelled, largest, middle):
-    assert [level(np.array(labelled), which) for which in ("largest", "middle")] == [largest, middle]
+    assert [level(np.array(labelled), which) for which in ("largest", "middle")] == [
+        largest,
+        middle,
+    ]
 
 
 class Cropped:
@@ -99,7 +131,9 @@ class Cropped:
 def test_a_picture_is_on_the_native_grid_of_the_crop_and_what_is_labelled_beyond(tmp_path):
     prediction = np.zeros((8, 5, 7), np.uint8)
     prediction[2, 2, 4], prediction[3, 1, 5] = 1, 1  # the latter in another slice
-    write_evaluated(tmp_path, JOBS["a"], "f" * 16, {"c": (np.ones((2, 2, 2), np.int16),) * 2 + (prediction,)})
+    write_evaluated(
+        tmp_path, JOBS["a"], "f" * 16, {"c": (np.ones((2, 2, 2), np.int16),) * 2 + (prediction,)}
+    )
     panel = Slice(Cropped(), "c", "largest").panel(tmp_path / JOBS["a"])
     # columns are x = 7 ... 2 (the patient's right on the left), rows y = 2, 1 (anterior up)
     assert panel.reference.tolist() == [[2, 0, 0, 0, 0, 0], [0, 0, 0, 0, 2, 0]]
@@ -130,10 +164,20 @@ def left(tmp_path):
         cases = {case: (image, label, np.full_like(label, number)) for case in ("c1", "c2")}
         write_evaluated(store.jobs, JOBS[name], "e" * 16, cases)
     places = [("a", 100, "a", 0), ("b", 100, "b", 0), ("a", 10, "a10", 0), ("a", 100, "other", 1)]
-    table = rows_of(*(
-        {"row": row, "fraction": share, "job": JOBS[job], "seed": seed, "case": case, "value": 0.5}
-        for row, share, job, seed in places for case in ("c1", "c2")
-    ))  # fmt: skip
+    table = rows_of(
+        *(
+            {
+                "row": row,
+                "fraction": share,
+                "job": JOBS[job],
+                "seed": seed,
+                "case": case,
+                "value": 0.5,
+            }
+            for row, share, job, seed in places
+            for case in ("c1", "c2")
+        )
+    )
     return store, table
 
 

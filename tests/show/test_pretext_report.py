@@ -37,7 +37,12 @@ def told(made):
 
 def test_a_pretraining_is_told_once_with_its_means_its_chance_and_its_spread(finished):
     (one,) = told(finished())["pretexts"]
-    assert (one.row, one.shared, one.says, one.rises) == ("pair", ("again",), "positives found first", True)
+    assert (one.row, one.shared, one.says, one.rises) == (
+        "pair",
+        ("again",),
+        "positives found first",
+        True,
+    )
     assert one.first == pytest.approx(0.01)  # the first of 100 points
     assert one.last == pytest.approx(np.mean(np.arange(91, 101)) / 100)  # the last ten
     assert one.chance == pytest.approx(0.25)
@@ -62,16 +67,33 @@ def test_steps_at_which_guessing_gets_all_tell_nothing_until_the_first_at_which_
     assert (one.first, one.last, one.steps, one.chances) == (0.25, 0.5, (3, 4), (0.5, 1))
 
 
-COLLAPSES = [(0.04, 8, 0.5, True), (0.06, 8, 0.5, False), (0.04, 4, 0.5, False), (0.5, 3, 0.95, True)]
+COLLAPSES = [
+    (0.04, 8, 0.5, True),
+    (0.06, 8, 0.5, False),
+    (0.04, 4, 0.5, False),
+    (0.5, 3, 0.95, True),
+]
 
 
 def test_a_collapse_is_told_and_the_note_states_its_rule(made):
     for std, rank, share, fell in COLLAPSES:
-        looks = {"step": [0, 100], "std": [0.5, std], "rank": [8, rank], "leading": share, "most": 9}
+        looks = {
+            "step": [0, 100],
+            "std": [0.5, std],
+            "rank": [8, rank],
+            "leading": share,
+            "most": 9,
+        }
         pd.DataFrame(looks).to_csv(made.folder("pretrain") / "embeddings.csv", index=False)
         assert told(made)["pretexts"][0].collapsed is fell
     assert (FALLEN, LEAST_STD, NOISE_RANK, POINT, LINE) == (0.1, 0.02, 0.5, 1e-3, 0.9)
-    said = ("below a tenth", "below 0.02", "above half of the highest", "below 0.001", "more than 90 %")
+    said = (
+        "below a tenth",
+        "below 0.02",
+        "above half of the highest",
+        "below 0.001",
+        "more than 90 %",
+    )
     assert all(words in NOTE for words in said)
 
 
@@ -105,10 +127,19 @@ def test_a_figure_without_chance_and_numbers_that_are_none(made):
 def test_every_encoder_has_one_panel_and_the_lacking_file_a_line(finished):
     found = told(finished())
     assert len(found["clouds"]) == 2  # "again" starts from what "pair" starts from
-    assert found["absent"] == ("The panel of VGG-19 (ImageNet) is left out: there is no file vgg19.pth.",)
+    assert found["absent"] == (
+        "The panel of VGG-19 (ImageNet) is left out: there is no file vgg19.pth.",
+    )
     for cloud in found["clouds"]:
-        assert cloud.groups == (NAME,) and cloud.how == "t-SNE" and (cloud.std, cloud.rank) == (0.25, 3.5)
-        assert np.abs(np.array(cloud.points)).max() == pytest.approx(1, abs=1e-4) and len(cloud.points) == 12
+        assert (
+            cloud.groups == (NAME,)
+            and cloud.how == "t-SNE"
+            and (cloud.std, cloud.rank) == (0.25, 3.5)
+        )
+        assert (
+            np.abs(np.array(cloud.points)).max() == pytest.approx(1, abs=1e-4)
+            and len(cloud.points) == 12
+        )
         assert np.min(cloud.points, 0) + np.max(cloud.points, 0) == pytest.approx([0, 0], abs=2e-4)
 
 
@@ -136,7 +167,9 @@ def test_the_protocol_chooses_the_layout(made):
         np.savez(file, tsne=points, pca=points[:, ::-1] * 3, group=np.zeros(12, np.int64))
     by = {}
     for layout in ("tsne", "pca"):
-        made.protocol = replace(made.protocol, embeddings=replace(made.protocol.embeddings, layout=layout))
+        made.protocol = replace(
+            made.protocol, embeddings=replace(made.protocol.embeddings, layout=layout)
+        )
         by[layout] = beside(made)["clouds"][0]
     assert (by["tsne"].how, by["pca"].how) == ("t-SNE", "PCA")
     np.testing.assert_allclose(by["tsne"].points, np.array(by["pca"].points)[:, ::-1], atol=1e-3)
@@ -144,7 +177,9 @@ def test_the_protocol_chooses_the_layout(made):
 
 def test_one_point_many_times_is_a_cloud_too_and_t_sne_that_fell_back_is_called_pca(made):
     alike = np.zeros((12, 2), np.float32)
-    np.savez(made.folder("embed") / "embeddings.npz", tsne=alike, pca=alike, group=np.zeros(12, np.int64))
+    np.savez(
+        made.folder("embed") / "embeddings.npz", tsne=alike, pca=alike, group=np.zeros(12, np.int64)
+    )
     assert sorted(c.how for c in told(made)["clouds"]) == ["PCA", "t-SNE"]
     list(write_reports([made.protocol], made.plan, made.store))
     assert (made.store.root / "reports" / made.protocol.name / "embeddings.png").exists()
@@ -152,14 +187,25 @@ def test_one_point_many_times_is_a_cloud_too_and_t_sne_that_fell_back_is_called_
 
 # What is damaged
 
-GOOD = {"tsne": np.zeros((3, 2), np.float32), "pca": np.ones((3, 2), np.float32), "group": np.zeros(3, int)}
+GOOD = {
+    "tsne": np.zeros((3, 2), np.float32),
+    "pca": np.ones((3, 2), np.float32),
+    "group": np.zeros(3, int),
+}
 LAYOUTS = (
-    {"tsne": np.zeros((3, 3), np.float32)}, {"tsne": np.zeros(3, np.float32)},
-    {"tsne": np.full((3, 2), np.nan, np.float32)}, {"tsne": np.full((3, 2), 1e300)},
-    {"tsne": np.zeros((3, 2), "U4")}, {"tsne": np.zeros((0, 2), np.float32), "group": np.zeros(0, int)},
-    {"group": np.zeros(2, int)}, {"group": np.ones(3, int)}, {"group": -np.ones(3, int)},
-    {"group": np.zeros(3)}, {"group": np.zeros((3, 1), int)}, {"tsne": None},
-)  # fmt: skip
+    {"tsne": np.zeros((3, 3), np.float32)},
+    {"tsne": np.zeros(3, np.float32)},
+    {"tsne": np.full((3, 2), np.nan, np.float32)},
+    {"tsne": np.full((3, 2), 1e300)},
+    {"tsne": np.zeros((3, 2), "U4")},
+    {"tsne": np.zeros((0, 2), np.float32), "group": np.zeros(0, int)},
+    {"group": np.zeros(2, int)},
+    {"group": np.ones(3, int)},
+    {"group": -np.ones(3, int)},
+    {"group": np.zeros(3)},
+    {"group": np.zeros((3, 1), int)},
+    {"tsne": None},
+)
 
 
 def packed(change):
@@ -175,7 +221,11 @@ FIGURES = (3, {"term": 1, "says": "x"}, {"says": "x"}, {"term": "a", "says": Non
 DAMAGED = {  # kind of job, file, what it may hold instead (None: it is lost): what is said
     ("pretrain", "curve.csv", CURVES): r"curve\.csv: damaged .*; run again",
     ("pretrain", "embeddings.csv", LOOKS): r"embeddings\.csv: damaged",
-    ("embed", "embeddings.npz", (*map(packed, LAYOUTS), b"PK")): r"embeddings\.npz: damaged .*; run again",
+    (
+        "embed",
+        "embeddings.npz",
+        (*map(packed, LAYOUTS), b"PK"),
+    ): r"embeddings\.npz: damaged .*; run again",
     ("embed", "embeddings.json", NAMES): r"embeddings\.json: damaged",
 }
 
@@ -224,19 +274,33 @@ def test_records_of_before_have_no_pretexts_and_draw_as_they_did(finished, tmp_p
     list(write_reports([made.protocol], made.plan, made.store))
     file = records_of(made)
     known = json.loads(file.read_text())
-    file.write_text(json.dumps({k: v for k, v in known.items() if k not in ("pretexts", "clouds", "absent")}))
+    file.write_text(
+        json.dumps({k: v for k, v in known.items() if k not in ("pretexts", "clouds", "absent")})
+    )
     shown = rewrite_report(tmp_path / "test0.yaml", None, made.store, tmp_path / "again")
     assert "Pretraining</h2>" not in shown.page.read_text()
 
 
 WRONG = (
-    ("pretexts", {"steps": [1]}), ("pretexts", {"chances": [1]}), ("pretexts", {"std": [1]}),
-    ("pretexts", {"more": 1}), ("pretexts", {"first": "x"}), ("pretexts", {"shared": [1]}),
-    ("clouds", {"group": [0]}), ("clouds", {"groups": []}), ("clouds", {"points": [[1, 2, 3]] * 12}),
-    ("clouds", {"points": [[1], [2, 3]]}), ("clouds", {"points": []}), ("clouds", {"group": [-1] * 12}),
-    ("clouds", {"more": 1}), ("clouds", {"title": 3}), ("absent", 3),
-    ("courses", {"steps": [1]}), ("courses", {"losses": ["x"]}), ("courses", {"more": 1}),
-)  # fmt: skip
+    ("pretexts", {"steps": [1]}),
+    ("pretexts", {"chances": [1]}),
+    ("pretexts", {"std": [1]}),
+    ("pretexts", {"more": 1}),
+    ("pretexts", {"first": "x"}),
+    ("pretexts", {"shared": [1]}),
+    ("clouds", {"group": [0]}),
+    ("clouds", {"groups": []}),
+    ("clouds", {"points": [[1, 2, 3]] * 12}),
+    ("clouds", {"points": [[1], [2, 3]]}),
+    ("clouds", {"points": []}),
+    ("clouds", {"group": [-1] * 12}),
+    ("clouds", {"more": 1}),
+    ("clouds", {"title": 3}),
+    ("absent", 3),
+    ("courses", {"steps": [1]}),
+    ("courses", {"losses": ["x"]}),
+    ("courses", {"more": 1}),
+)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -278,14 +342,17 @@ def test_a_row_of_several_pretrainings_shows_the_first_that_is_done(made):
     (job,) = (j for j in made.plan.jobs.values() if j.kind == "pretrain")
     for other in ("0" * 16, "1" * 16):
         shutil.copytree(made.store.jobs / job.id, made.store.jobs / other)
-        logged = pd.DataFrame({"step": [1], "retrieval": [0.1 if other[0] == "0" else 0.9], "guess": [0.25]})
+        logged = pd.DataFrame(
+            {"step": [1], "retrieval": [0.1 if other[0] == "0" else 0.9], "guess": [0.25]}
+        )
         logged.to_csv(made.store.jobs / other / "curve.csv", index=False)
     cells = made.plan.cells[made.protocol.name]
     own = [c for c in cells if c.row == "pair"]
     undone, two, three = (replace(own[0], pretrain=n * 16) for n in "f01")
     cells[:] = [undone, two, three, *cells]
     assert [(p.row, p.shared, p.last) for p in told(made)["pretexts"]] == [
-        ("pair", (), 0.1), ("again", (), 0.955),
-    ]  # fmt: skip
+        ("pair", (), 0.1),
+        ("again", (), 0.955),
+    ]
     cells[1] = replace(two, row="pair (shuffled)")  # a control of the row is the row
     assert [p.row for p in told(made)["pretexts"]] == ["pair", "again"]

@@ -23,10 +23,22 @@ def drawn(tmp_path, protocol_file, capsys):
     store, path = Store.open(tmp_path / "out"), protocol_file(name="x/m.yaml")
     blank = {k: "" if kind == "str" else 0 for k, kind in record.COLUMNS.items()}
     row = {
-        **blank, "job": "0" * 16, "protocol": "m", "scale": "paper", "section": NAME, "row": "alone",
-        "dataset": NAME, "fraction": 100, "case": "c", "patient": "p", "target": "anterior", "metric": "dice",
-        "value": 0.5, "unit": "1", "status": "ok",
-    }  # fmt: skip
+        **blank,
+        "job": "0" * 16,
+        "protocol": "m",
+        "scale": "paper",
+        "section": NAME,
+        "row": "alone",
+        "dataset": NAME,
+        "fraction": 100,
+        "case": "c",
+        "patient": "p",
+        "target": "anterior",
+        "metric": "dice",
+        "value": 0.5,
+        "unit": "1",
+        "status": "ok",
+    }
 
     def draw(beside, **given):
         record.frame([row | given]).to_parquet(store.root / "records" / "m.parquet", index=False)
@@ -38,8 +50,17 @@ def drawn(tmp_path, protocol_file, capsys):
 
 
 def test_a_report_with_scores_missing_ends_1_and_says_so(drawn):
-    hole = {"job": "0" * 16, "row": "alone", "reason": "run it again", "log": "", "section": NAME,
-            "fraction": 100, "seed": 0, "attempts": 1, "hole": "not scored"}  # fmt: skip
+    hole = {
+        "job": "0" * 16,
+        "row": "alone",
+        "reason": "run it again",
+        "log": "",
+        "section": NAME,
+        "fraction": 100,
+        "seed": 0,
+        "attempts": 1,
+        "hole": "not scored",
+    }
     code, said = drawn({"failures": [hole]}, status="failed", value=float("nan"), target="")
     assert f"not scored: alone · {NAME} · 100 % · seed 0, job {'0' * 16}: run it again\n" in said
     assert code == 1 and "[a] 1 run not scored" in said
@@ -47,7 +68,9 @@ def test_a_report_with_scores_missing_ends_1_and_says_so(drawn):
 
 
 def test_a_report_is_drawn_again_with_what_was_set_for_its_run(drawn, tmp_path):
-    code, said = drawn({"overrides": ["title=Changed", "method.params.temperature=1", "gone.long.ago=1"]})
+    code, said = drawn(
+        {"overrides": ["title=Changed", "method.params.temperature=1", "gone.long.ago=1"]}
+    )
     assert code == 0 and "Changed" in said
     page = (tmp_path / "out" / "reports" / "m" / "index.html").read_text()
     assert "<title>Changed" in page and "--set title=Changed" in page
@@ -55,7 +78,10 @@ def test_a_report_is_drawn_again_with_what_was_set_for_its_run(drawn, tmp_path):
 
 def test_records_of_another_file_of_one_name_are_not_drawn(drawn, protocol_file, tmp_path):
     store = Store.open(tmp_path / "out")
-    own, other = read(protocol_file(name="x/m.yaml")), read(protocol_file({"title": "Other"}, "y/m.yaml"))
+    own, other = (
+        read(protocol_file(name="x/m.yaml")),
+        read(protocol_file({"title": "Other"}, "y/m.yaml")),
+    )
 
     def origin(protocol):
         return {"origin": {"path": protocol.origin.path, "content": protocol.origin.content}}
@@ -67,14 +93,20 @@ def test_records_of_another_file_of_one_name_are_not_drawn(drawn, protocol_file,
     with pytest.raises(BenchError, match="another --out"):
         refuse_others([own], store)
     refuse_others([other], store)
-    for damaged in ("nonsense", json.dumps({"leaks": [{"dataset": "as of old"}]})):  # a run writes it anew
+    for damaged in (
+        "nonsense",
+        json.dumps({"leaks": [{"dataset": "as of old"}]}),
+    ):  # a run writes it anew
         (store.root / "records" / "m.json").write_text(damaged)
         refuse_others([own], store)
 
 
 def test_sections_that_share_a_data_set_name_the_leaks_of_their_own_tests(plan_of, tmp_path):
     section = {"dataset": NAME, "steps": 6, "hold": "steps", "seeds": [0], "fractions": [100]}
-    two = [{**section, "split": "even"}, {**section, "split": "leave_one_out", "folds": [0], "name": "one"}]
+    two = [
+        {**section, "split": "even"},
+        {**section, "split": "leave_one_out", "folds": [0], "name": "one"},
+    ]
     reading = {"datasets": [{"dataset": NAME, "cases": "all"}], "leaks": "allow"}
     plan, store = plan_of({"finetune": two, "pretrain": reading}), Store.open(tmp_path / "out")
     (guard,) = {c.guard for c in plan.cells["test0"]} - {None}
@@ -83,7 +115,9 @@ def test_sections_that_share_a_data_set_name_the_leaks_of_their_own_tests(plan_o
     met = [Leak(NAME, case, NAME, case, "patient") for case in "abc"]
     guarded.write(store.jobs / guard, guarded.GuardResult(9, {NAME: 3}, tuple(met)))
     cases = [(NAME, "a"), (NAME, "b"), ("one", "c")]
-    rows = record.frame([dict.fromkeys(record.COLUMNS, 0) | {"section": s, "case": c} for s, c in cases])
+    rows = record.frame(
+        [dict.fromkeys(record.COLUMNS, 0) | {"section": s, "case": c} for s, c in cases]
+    )
     told = [(k.section, k.tests, k.cases) for k in gather.leaks(plan, store, "test0", rows)]
     assert told == [(NAME, 2, ("a (patient)", "b (patient)")), ("one", 1, ("c (patient)",))]
 
@@ -109,6 +143,7 @@ def test_a_row_that_shares_its_first_pretraining_does_not_show_that_of_another_s
         (store.jobs / job / "curve.csv").write_text(f"step,total\n1,{loss}\n")
     found = [
         (SimpleNamespace(row=row), {job: {"kind": "pretrain"}})
-        for row in ("a", "a (shuffled)") for job in ("one", "two")
-    ]  # fmt: skip
+        for row in ("a", "a (shuffled)")
+        for job in ("one", "two")
+    ]
     assert gather.curves(found, store) == {"a": {"step": (1,), "loss": (0,)}}

@@ -84,7 +84,14 @@ def test_speed_is_of_the_last_minute_and_begins_anew_at_a_checkpoint(tmp_path):
     (none,) = looks.at_work(["job"])
     assert (none.steps, none.speed, none.left) == (0, None, None)
     seen = []
-    for clock.now, step in ((0, 300), (10, 100), (20, 120), (30, 180), (20 + WINDOW + 1, 300), (90, 300)):
+    for clock.now, step in (
+        (0, 300),
+        (10, 100),
+        (20, 120),
+        (30, 180),
+        (20 + WINDOW + 1, 300),
+        (90, 300),
+    ):
         store.tell("job", step, 400, 0.5)
         (at,) = looks.at_work(["job", "other"])
         seen.append(at.speed)
@@ -136,7 +143,9 @@ def until(said, capsys, seconds=20.0):
     return text
 
 
-def test_a_file_is_told_of_beginnings_now_and_then_of_steps_and_of_ends(trained, capsys, monkeypatch):
+def test_a_file_is_told_of_beginnings_now_and_then_of_steps_and_of_ends(
+    trained, capsys, monkeypatch
+):
     plan, store, one, two = trained
     called = "alone · msd04_hippocampus · 100 % · seed"
     with Watch(plan, store, [one, two], "lines") as watch:
@@ -152,12 +161,15 @@ def test_a_file_is_told_of_beginnings_now_and_then_of_steps_and_of_ends(trained,
     assert found[:2] == ["2 of 20 jobs to do: 2 finetune", f"finetune {called} 0 begins"]
     assert found[2].startswith(f"finetune {called} 0 step 3/6, loss 0.2500")
     assert [line.split("  (about")[0] for line in found[-2:]] == [
-        f"[1/2] finetune {called} 0 done in 2.0 s", f"[2/2] finetune {called} 1 failed: out of memory",
-    ]  # fmt: skip
+        f"[1/2] finetune {called} 0 done in 2.0 s",
+        f"[2/2] finetune {called} 1 failed: out of memory",
+    ]
     assert "\x1b" not in text
 
 
-def test_what_other_source_left_half_done_is_said_to_begin_anew_or_to_go_on_where_asked(trained, capsys):
+def test_what_other_source_left_half_done_is_said_to_begin_anew_or_to_go_on_where_asked(
+    trained, capsys
+):
     plan, store, one, two = trained
     ours, said = sources(plan.jobs[two].plain()), []
     file = "bench/jobs/finetune/run.py"
@@ -175,9 +187,7 @@ def test_what_other_source_left_half_done_is_said_to_begin_anew_or_to_go_on_wher
             said.append(until("seed 1", capsys).partition("seed 1 ")[2].split()[0])
         store.release(claim)
         said.append(run.changed(plan, store))
-    line = (
-        "finetune {}: another state of {} made its first 3 steps; it begins anew; --keep-unfinished goes on"
-    )
+    line = "finetune {}: another state of {} made its first 3 steps; it begins anew; --keep-unfinished goes on"
     assert said[::2] == ["begins", "begins", "is", "is"]
     assert said[1::2] == [[line.format(two, file)], [line.format(two, UNRECORDED)], [], []]
     store.begin(store.claim(two), note({**ours, file: "0 0"}, ()))
@@ -233,6 +243,8 @@ def test_of_many_jobs_a_terminal_keeps_failures_alone(trained, few, shown, monke
 
 
 def test_a_job_that_told_nothing_yet_is_said_to():
-    assert Shown("", AtWork("a", OWNER), "step").line == "is in work, its first step is not done yet"
+    assert (
+        Shown("", AtWork("a", OWNER), "step").line == "is in work, its first step is not done yet"
+    )
     assert Shown("", FAST, "step").line == "step 240/400, loss 0.4321, 13 s left, 12.3 steps/s"
     assert Shown("", AtWork("a", OWNER, 3, 9)).line == "3/9"

@@ -24,8 +24,12 @@ LAID = {  # places, in work: when each has ended
     "two places": (2, {}, {A.id: 10, B.id: 20, C.id: 40, TUNED.id: 25}),
     "many": (9, {}, {A.id: 10, B.id: 20, C.id: 30, TUNED.id: 25}),
     "one begun": (1, {A.id: 4.0}, {A.id: 4, B.id: 24, C.id: 54, TUNED.id: 59}),
-    "more begun than places": (1, {A.id: 4.0, B.id: 6.0}, {A.id: 4, B.id: 6, C.id: 36, TUNED.id: 41}),
-}  # fmt: skip
+    "more begun than places": (
+        1,
+        {A.id: 4.0, B.id: 6.0},
+        {A.id: 4, B.id: 6, C.id: 36, TUNED.id: 41},
+    ),
+}
 
 
 @pytest.mark.parametrize("name", LAID)
@@ -87,7 +91,10 @@ def test_a_run_tells_what_works_where_what_failed_and_what_is_left(run):
     assert (scoring.done, scoring.waiting, scoring.failed) == (0, len(tuned) - 1, 1)
     assert stages["prepare"].done > 0 and stages["prepare"].waiting == 0
     assert found.left == 2 * len(tuned) - 2 and found.seconds >= 60.0
-    assert f"Of {found.left} jobs left" in found.reckoned and "with 2 workers at one time" in found.reckoned
+    assert (
+        f"Of {found.left} jobs left" in found.reckoned
+        and "with 2 workers at one time" in found.reckoned
+    )
 
 
 def test_what_an_alike_job_took_counts_for_the_others(run):
@@ -95,9 +102,14 @@ def test_what_an_alike_job_took_counts_for_the_others(run):
     tuned = [job for job in jobs if made.plan.jobs[job].kind == "finetune"]
     done, like = tuned[0], made.plan.jobs[tuned[0]]
     (made.store.jobs / done).mkdir()
-    (made.store.jobs / done / "manifest.json").write_text(json.dumps({**like.plain(), "seconds": 100.0}))
+    (made.store.jobs / done / "manifest.json").write_text(
+        json.dumps({**like.plain(), "seconds": 100.0})
+    )
     found = state(run, 0.0)
-    assert "by what alike jobs took here" in found.reckoned and "by the plan's estimate" in found.reckoned
+    assert (
+        "by what alike jobs took here" in found.reckoned
+        and "by the plan's estimate" in found.reckoned
+    )
     assert found.seconds > 100.0 * (len(tuned) - 1) / 2  # on two workers
 
 
@@ -107,7 +119,10 @@ def test_of_a_run_on_a_cluster_no_time_is_said_by_the_speed_of_this_processor(ru
     job = next(job for job in jobs if made.plan.jobs[job].kind == "finetune")
     assert made.store.claim(job) is not None
     found = state(run, 60.0)
-    assert found.seconds is None and found.reckoned == "on the cluster no job of some kind has ended yet"
+    assert (
+        found.seconds is None
+        and found.reckoned == "on the cluster no job of some kind has ended yet"
+    )
     assert [working.left for working in found.working] == [None]
     for kind in ("prepare", "guard", "pretrain", "finetune", "evaluate"):
         done = next((j for j in jobs if made.plan.jobs[j].kind == kind and j != job), None)

@@ -20,9 +20,12 @@ LINE = (
     "(1 pretrain, 4 finetune, 4 evaluate after them); they count as done; --redo changed does them again"
 )
 MADE = {
-    "packages": dict.fromkeys(("bench", "torch", "monai"), "1"), "date": "2026-01-01", "commit": "abc",
-    "device": "d", "threads": 1,
-}  # fmt: skip
+    "packages": dict.fromkeys(("bench", "torch", "monai"), "1"),
+    "date": "2026-01-01",
+    "commit": "abc",
+    "device": "d",
+    "threads": 1,
+}
 
 
 @pytest.fixture
@@ -56,7 +59,9 @@ def test_what_is_up_to_date_is_not_mentioned(made):
     (pretrain,) = names(made, "pretrain")
     now = sources(made.plan.jobs[pretrain].plain())
     record(made.store, pretrain, source=source_hash(now), sources=now)
-    assert run.changed(made.plan, made.store) == [] and stale.stale(stale.finished(made.store)) == {}
+    assert (
+        run.changed(made.plan, made.store) == [] and stale.stale(stale.finished(made.store)) == {}
+    )
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -92,7 +97,9 @@ def test_redo_takes_away_what_is_stale_and_what_stands_on_it_and_nothing_else(ma
     assert {j for j in made.plan.jobs if not made.store.done(j)} == gone
     assert all(made.store.done(j) for j in kept)
     assert set(run.todo(made.plan, made.store)) == gone
-    assert not list(made.store.work.glob(".replaced-*")) and run.changed(made.plan, made.store) == []
+    assert (
+        not list(made.store.work.glob(".replaced-*")) and run.changed(made.plan, made.store) == []
+    )
 
 
 def test_redo_that_is_killed_leaves_nothing_that_looks_up_to_date(made, monkeypatch):
@@ -119,7 +126,9 @@ def test_redo_takes_what_another_protocol_made_of_a_pretraining_too(made):
     (pretrain,) = names(made, "pretrain")
     other = made.store.jobs / ("0" * 16)
     other.mkdir()
-    (other / "manifest.json").write_text(json.dumps({"kind": "finetune", "spec": {}, "needs": [pretrain]}))
+    (other / "manifest.json").write_text(
+        json.dumps({"kind": "finetune", "spec": {}, "needs": [pretrain]})
+    )
     run.take_away_changed(made.plan, made.store)
     assert not other.exists()
 
@@ -127,7 +136,9 @@ def test_redo_takes_what_another_protocol_made_of_a_pretraining_too(made):
 def test_redo_leaves_what_a_job_in_work_reads(made):
     (pretrain,) = names(made, "pretrain")
     reader = "1" * 16
-    made.store.write_spec(reader, {"job": {"kind": "finetune", "spec": {}, "needs": [pretrain]}, "run": {}})
+    made.store.write_spec(
+        reader, {"job": {"kind": "finetune", "spec": {}, "needs": [pretrain]}, "run": {}}
+    )
     assert made.store.claim(reader) is not None
     (told, *more) = run.take_away_changed(made.plan, made.store)
     assert told == f"{reader} is in work and reads {pretrain}, which stays as it is"
@@ -150,16 +161,23 @@ def test_an_edit_of_two_files_is_two_lines(made):
     found = sources(made.plan.jobs[own].plain())
     record(made.store, own, sources={**found, "bench/jobs/window.py": "0"})
     one, two = run.changed(made.plan, made.store)
-    assert one.startswith("1 finished job was made by another state of bench/jobs/window.py (1 evaluate);")
+    assert one.startswith(
+        "1 finished job was made by another state of bench/jobs/window.py (1 evaluate);"
+    )
     assert two == LINE
 
 
 def test_edits_of_many_sets_of_files_are_one_line():
-    some = [stale.Stale(f"{i:016}", "evaluate", (f"bench/{i}.py", "bench/z.py"), own=True) for i in range(4)]
+    some = [
+        stale.Stale(f"{i:016}", "evaluate", (f"bench/{i}.py", "bench/z.py"), own=True)
+        for i in range(4)
+    ]
     assert len(stale.lines(some[:3])) == 3
     (line,) = stale.lines(some)
     files = "bench/0.py, bench/1.py, bench/2.py, bench/3.py, bench/z.py"
-    assert line == f"4 finished jobs were made by another state of {files} (4 evaluate); {stale.AGAIN}"
+    assert (
+        line == f"4 finished jobs were made by another state of {files} (4 evaluate); {stale.AGAIN}"
+    )
 
 
 def test_status_prunes_nothing_before_a_run_has_said_what_it_wants(made):

@@ -35,7 +35,9 @@ def test_every_job_has_a_name_that_a_person_knows(plan_of):
     called = labels(plan)
     assert set(called) == set(plan.jobs)
     one = cell(plan, row="pair", fraction=25, seed=1)
-    assert str(called[one.finetune]) == str(called[one.evaluate]) == f"pair · {NAME} · 25 % · seed 1"
+    assert (
+        str(called[one.finetune]) == str(called[one.evaluate]) == f"pair · {NAME} · 25 % · seed 1"
+    )
     assert str(called[one.pretrain]) == f"pair · {NAME} · seed 0"
     (prepare,) = ids(plan, "prepare")
     assert str(called[prepare]) == NAME
@@ -57,8 +59,12 @@ def test_status_and_progress_speak_of_rows(folder, capsys):
     found = status(store)
     (entry,) = found["failed"]
     assert {k: entry[k] for k in ("row", "dataset", "fraction", "seed", "wanted")} == {
-        "row": "alone", "dataset": NAME, "fraction": 100, "seed": 0, "wanted": True
-    }  # fmt: skip
+        "row": "alone",
+        "dataset": NAME,
+        "fraction": 100,
+        "seed": 0,
+        "wanted": True,
+    }
     assert {"job", "kind", "reason", "log", "cause", "attempts"} <= set(entry)
     assert f"failed: finetune {called} ({one.finetune}): out of memory (log " in as_text(found)
     with Watch(plan, store, [one.finetune]) as watch:
@@ -79,8 +85,13 @@ def test_what_an_edited_protocol_left_is_marked_and_pruned(folder, capsys):
     (store.jobs / ("c" * 16) / "manifest.json").write_text("{}")
     (store.work / ".replaced-x").mkdir()
     text = as_text(status(store))
-    assert "no longer wanted by any protocol: 1 failed, 1 waiting; 'bench status --prune' removes" in text
-    marked = [line for line in text.splitlines() if line.endswith("; no longer wanted by any protocol")]
+    assert (
+        "no longer wanted by any protocol: 1 failed, 1 waiting; 'bench status --prune' removes"
+        in text
+    )
+    marked = [
+        line for line in text.splitlines() if line.endswith("; no longer wanted by any protocol")
+    ]
     assert [line.split(":")[0] for line in marked] == ["running", "failed"] and OLD in marked[1]
     assert main(["status", "--out", str(store.root), "--prune"]) == 0
     said = capsys.readouterr()
@@ -91,10 +102,14 @@ def test_what_an_edited_protocol_left_is_marked_and_pruned(folder, capsys):
 
 def test_what_one_protocol_scale_or_set_wants_another_does_not_unsay(plan_of, tmp_path):
     store = Store.open(tmp_path / "out")
-    plans = [plan_of({"finetune": [{"dataset": NAME, "split": "even", "steps": n}]}) for n in (3, 4)]
+    plans = [
+        plan_of({"finetune": [{"dataset": NAME, "split": "even", "steps": n}]}) for n in (3, 4)
+    ]
     plans[1].overrides = ("finetune.steps=4",)
     plans.append(plan_of({"name": "two", "finetune": {"steps": 5}}))
     for plan in plans:
         remember(plan, store)
     wanted = set(known(store))
-    assert all(c.finetune in wanted for plan in plans for cells in plan.cells.values() for c in cells)
+    assert all(
+        c.finetune in wanted for plan in plans for cells in plan.cells.values() for c in cells
+    )

@@ -26,7 +26,9 @@ def bench(cluster, folder, *words, timeout=200):
 
 def test_a_profile_that_works_is_told_so_and_leaves_nothing(cluster, tmp_path):
     profile(tmp_path, nodes=2)
-    done = bench(cluster, tmp_path, "cluster", "check", "sandbox", "--out", "out", "--wait", 90, "--json")
+    done = bench(
+        cluster, tmp_path, "cluster", "check", "sandbox", "--out", "out", "--wait", 90, "--json"
+    )
     found = {entry["check"]: entry for entry in json.loads(done.stdout)}
     assert done.returncode == 0, done.stdout
     assert found["pretraining: processes"]["detail"] == "2 of 2 trained together"
@@ -52,7 +54,10 @@ def test_cancelling_empties_the_queue_and_ends_the_command(cluster, cell, trial)
     assert wait(lambda: not cluster.queue(), 30)
     assert trial.end() == 1
     assert "taken back by 'bench cancel'" in trial.text()
-    assert bench(cluster, trial.folder, "cancel", "--out", trial.out).stdout == "nothing in the queue\n"
+    assert (
+        bench(cluster, trial.folder, "cancel", "--out", trial.out).stdout
+        == "nothing in the queue\n"
+    )
     assert trial.again() == 0
     trial.check()
 
@@ -79,7 +84,10 @@ def test_a_pretraining_in_two_processes_on_two_nodes_has_the_losses_of_one(clust
         (job,) = [p.parent for p in trial.out.glob("jobs/*/weights.safetensors")]
         assert json.loads((job / "manifest.json").read_text())["provenance"]["processes"] == 2
         two, one = (
-            [float(row["total"]) for row in csv.DictReader((folder / "curve.csv").read_text().splitlines())]
+            [
+                float(row["total"])
+                for row in csv.DictReader((folder / "curve.csv").read_text().splitlines())
+            ]
             for folder in (job, tmp_path / "local" / "jobs" / job.name)
         )
         assert len(two) == 3

@@ -53,7 +53,9 @@ def test_a_block_that_the_page_lacks_is_refused():
 def test_a_need_that_is_not_met_leaves_a_script_out(monkeypatch, capsys):
     monkeypatch.delenv("SLURM_CONF", raising=False)
     assert every.main(["packing"]) == 0
-    assert capsys.readouterr().out == "packing: left out, it needs a running SLURM: set SLURM_CONF\n"
+    assert (
+        capsys.readouterr().out == "packing: left out, it needs a running SLURM: set SLURM_CONF\n"
+    )
 
 
 def test_a_name_that_is_none_is_refused(capsys):

@@ -12,7 +12,12 @@ import pytest
     [
         ([(10, 5.0), (100, 50.0)], 1.0, 1000, 500.0),
         ([(10, 1.0), (100, 100.0)], 2.0, 1000, 10_000.0),  # what grows faster goes on so
-        ([(10, 20.0), (100, 110.0)], 0.7404, 1000, 1010.0),  # 10 + n: the fixed part does not hide the rest
+        (
+            [(10, 20.0), (100, 110.0)],
+            0.7404,
+            1000,
+            1010.0,
+        ),  # 10 + n: the fixed part does not hide the rest
         ([(1, 99.0), (10, 7.0), (100, 7.0)], 0.0, 1000, 7.0),  # the two largest sizes count
     ],
 )
@@ -25,10 +30,12 @@ def test_volumes_cost_by_their_number_times_their_voxels():
     rows = [
         {"axis": axis, "value": value, "stage": "prepare", "cpu_s": cost}
         for axis, value, cost in (
-            ("scans", 10, 1.0), ("scans", 100, 10.0), ("voxels of a scan", 32**3, 2.0),
+            ("scans", 10, 1.0),
+            ("scans", 100, 10.0),
+            ("voxels of a scan", 32**3, 2.0),
             ("voxels of a scan", 128**3, 6.0),
         )
-    ]  # fmt: skip
+    ]
     assert growth_walls.volumes(rows, "cpu_s", "prepare") == pytest.approx(3 * 10_000)
 
 

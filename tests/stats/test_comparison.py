@@ -13,13 +13,18 @@ from bench.stats.effects import effects, filled, layout
 from bench.stats.equivalence import ENOUGH, halves
 from bench.stats.family import holm
 
-HAND = np.array([[1.0, 3.0], [2.0, 6.0], [6.0, 6.0]])  # patients x runs; rows 2 4 6, columns 3 5, mean 4
+# patients x runs; rows 2 4 6, columns 3 5, mean 4
+HAND = np.array([[1.0, 3.0], [2.0, 6.0], [6.0, 6.0]])
 
 
-def some(patients: int = 12, runs: int = 4, mean: float = 0.0, run: float = 1.0, seed: int = 0) -> np.ndarray:
+def some(
+    patients: int = 12, runs: int = 4, mean: float = 0.0, run: float = 1.0, seed: int = 0
+) -> np.ndarray:
     rng = np.random.default_rng(seed)
     made = (
-        rng.normal(0, 2, (patients, 1)) + rng.normal(0, run, (1, runs)) + rng.normal(0, 2, (patients, runs))
+        rng.normal(0, 2, (patients, 1))
+        + rng.normal(0, run, (1, runs))
+        + rng.normal(0, 2, (patients, runs))
     )
     return made - made.mean() + mean
 
@@ -30,9 +35,12 @@ def test_mean_squares_by_hand():
     assert found.mean == 4
     assert found.variance == pytest.approx((8 + 6 - 2) / 6)
     assert found.df == pytest.approx(12**2 / (8**2 / 2 + 6**2 / 1 + 2**2 / 2))
-    assert (found.patient, found.run, found.residual) == pytest.approx((3**0.5, (4 / 3) ** 0.5, 2**0.5))
+    assert (found.patient, found.run, found.residual) == pytest.approx(
+        (3**0.5, (4 / 3) ** 0.5, 2**0.5)
+    )
     one = stats.compared(HAND, rope=None)
-    wide = max(t.ppf(0.975, found.df) * 2**0.5, t.ppf(0.975, 1))  # the runs alone: var(3, 5) / 2 = 1
+    # the runs alone: var(3, 5) / 2 = 1
+    wide = max(t.ppf(0.975, found.df) * 2**0.5, t.ppf(0.975, 1))
     assert (one.low, one.high) == pytest.approx((4 - wide, 4 + wide))
     assert one.p == pytest.approx(max(2 * t.sf(4 / 2**0.5, found.df), 2 * t.sf(4, 1)))
 
@@ -104,7 +112,9 @@ def test_what_changes_nothing():
     both = stats.paired(ours + values, ours, clusters)
     assert (both.low, both.p) == pytest.approx((one.low, one.p))
     empty = np.full((12, 1), np.nan)
-    more = stats.compared(np.vstack([np.hstack([values, empty]), np.full((2, 7), np.nan)]), [*clusters, 9])
+    more = stats.compared(
+        np.vstack([np.hstack([values, empty]), np.full((2, 7), np.nan)]), [*clusters, 9]
+    )
     assert (more.low, more.patients, more.pretrainings) == pytest.approx((one.low, 12, 3))
     assert stats.bootstrap(values, clusters) == stats.bootstrap(values, clusters)
 
@@ -116,8 +126,20 @@ CASES = {  # values in Dice points, region of equivalence 1
     "none at all": (np.zeros((8, 3)), None, None, "equivalent", ""),
     "unclear": (some(mean=1, run=2), None, None, "not separable", ""),
     "one run": (some(runs=1, mean=9), None, None, "these weights only", ONE_RUN),
-    "one pretraining": (some(mean=9, run=0.1), [5] * 4, None, "these weights only", ONE_PRETRAINING),
-    "one fine-tuning seed": (some(mean=9, run=0.1), [0, 1, 2, 3], [5] * 4, "these weights only", ONE_SEED),
+    "one pretraining": (
+        some(mean=9, run=0.1),
+        [5] * 4,
+        None,
+        "these weights only",
+        ONE_PRETRAINING,
+    ),
+    "one fine-tuning seed": (
+        some(mean=9, run=0.1),
+        [0, 1, 2, 3],
+        [5] * 4,
+        "these weights only",
+        ONE_SEED,
+    ),
     "five patients": (some(5, mean=90), None, None, "not separable", FEW.format(n=5, p=0.0625)),
     "two of each": (some(mean=9, run=0.1), [0, 0, 1, 1], [0, 1, 0, 1], "better", ""),
 }
@@ -161,25 +183,34 @@ def test_the_sign_flip_is_scipys(patients):
 
 def test_holm_is_statsmodels(monkeypatch):
     """Which is not imported by what it takes a second to report."""
-    monkeypatch.setattr("gc.collect", lambda: 0)  # each of its calls would collect all that pytest holds
+    # each of its calls would collect all that pytest holds
+    monkeypatch.setattr("gc.collect", lambda: 0)
     for values in np.round(np.random.default_rng(0).beta(0.3, 2, (200, 7)), 2):
         np.testing.assert_allclose(holm(values), multipletests(values, method="holm")[1])
 
 
 def test_holm_and_what_a_family_changes():
-    assert holm([0.01, 0.04, np.nan, 0.03]) == pytest.approx([0.03, 0.06, np.nan, 0.06], nan_ok=True)
+    assert holm([0.01, 0.04, np.nan, 0.03]) == pytest.approx(
+        [0.03, 0.06, np.nan, 0.06], nan_ok=True
+    )
     sure = stats.compared(some(40, mean=3, run=0.1), rope=1)
     narrow = stats.compared(some(40, mean=0.9, run=0.1, seed=2), rope=1)
     assert narrow.verdict == "better" and 0.004 < narrow.p < 0.05
     lone = stats.compared(some(runs=1))
     found = stats.judged([sure, *[narrow] * 12, lone])
-    assert [one.verdict for one in found] == ["better", *["not separable"] * 12, "these weights only"]
+    assert [one.verdict for one in found] == [
+        "better",
+        *["not separable"] * 12,
+        "these weights only",
+    ]
     assert found[1].p == pytest.approx(min(1, 12 * narrow.p))
     assert np.isnan(found[-1].p)
     few = stats.compared(some(6, mean=30, run=0.1), rope=1)
     assert few.verdict == "better"
     both = stats.judged([few, few])  # 2 * 2^-5 > 0.05
-    assert both[0].verdict == "not separable" and both[0].why.startswith("too few patients: 6 allow")
+    assert both[0].verdict == "not separable" and both[0].why.startswith(
+        "too few patients: 6 allow"
+    )
 
 
 def test_what_would_settle_it_is_seeds_and_not_patients():
@@ -188,7 +219,9 @@ def test_what_would_settle_it_is_seeds_and_not_patients():
     assert one.width(patients=10**6) > one.width(units=6)
     runs = one.needed("units")
     assert (
-        one.width(units=runs) <= max(abs(one.difference), 1 - abs(one.difference)) < one.width(units=runs - 1)
+        one.width(units=runs)
+        <= max(abs(one.difference), 1 - abs(one.difference))
+        < one.width(units=runs - 1)
     )
     assert one.needed("patients") is None
 
@@ -206,7 +239,10 @@ def test_the_bootstrap_draws_patients_and_runs():
     ("call", "says"),
     [
         (lambda: stats.paired(np.ones((3, 2)), np.ones((3, 1))), "not patients x runs alike"),
-        (lambda: stats.paired(np.ones((3, 2)), np.ones((3, 2)), [1]), "clusters has 1 entries for 2 runs"),
+        (
+            lambda: stats.paired(np.ones((3, 2)), np.ones((3, 2)), [1]),
+            "clusters has 1 entries for 2 runs",
+        ),
         (lambda: stats.paired(np.full((3, 2), np.nan), np.ones((3, 2))), "share no patient"),
         (lambda: stats.paired(np.ones((3, 2)), np.ones((3, 2)), alpha=5), "not between 0 and 1"),
     ],
@@ -217,7 +253,9 @@ def test_bad_input(call, says):
 
 
 def test_it_is_reached_as_documented():
-    made = bench.stats.paired(np.ones((8, 3)), np.zeros((8, 3)), clusters=None, rope=0.01, alpha=0.05)
+    made = bench.stats.paired(
+        np.ones((8, 3)), np.zeros((8, 3)), clusters=None, rope=0.01, alpha=0.05
+    )
     assert (made.difference, made.low, made.high, made.p, made.verdict) == (1, 1, 1, 0, "better")
 
 
@@ -233,8 +271,12 @@ def test_scratch_against_itself_over_all_ways_to_halve_its_seeds():
     # halves of 0 0 0 0 1 1 1 1 differ by 1 in one way of 35, by a half in 16, by 0 in 18
     assert halves([0.0] * 4 + [1.0] * 4) == 0.5
     assert halves([0.0] * 7 + [1.0]) == 0.25  # each way has the 1 in one half
-    assert halves(range(9)) == pytest.approx(3.6)  # means of 4 and 5: beyond are 4 of 126 ways, by hand
-    assert stats.region([0.5] * (ENOUGH - 1)).rope == 0.01 and stats.region([0.5] * ENOUGH).rope == 0.0
+    assert halves(range(9)) == pytest.approx(
+        3.6
+    )  # means of 4 and 5: beyond are 4 of 126 ways, by hand
+    assert (
+        stats.region([0.5] * (ENOUGH - 1)).rope == 0.01 and stats.region([0.5] * ENOUGH).rope == 0.0
+    )
     many = np.random.default_rng(0).normal(0.8, 0.004, 40)
     assert halves(many) == pytest.approx(1.96 * many.std() * (4 / 39) ** 0.5, rel=0.05)
     assert halves(many) == halves(many) and stats.region(many).rope == halves(many) < 0.01

@@ -7,11 +7,24 @@ from scipy.stats import chi2
 from bench.stats.critical import critical_difference
 
 # Demsar 2006, table 6: ranks of C4.5 and three of its variants on 14 data sets.
-DEMSAR = np.array([
-    [4, 3, 2, 1], [1, 2, 3, 4], [4, 1, 2, 3], [4, 1, 3, 2], [4, 2, 3, 1], [1, 2.5, 4, 2.5], [3, 2, 4, 1],
-    [2.5, 2.5, 4, 1], [4, 3, 2, 1], [2.5, 2.5, 2.5, 2.5], [4, 2.5, 1, 2.5], [3, 2, 4, 1], [4, 1, 2, 3],
-    [3, 1, 4, 2],
-]).T  # fmt: skip
+DEMSAR = np.array(
+    [
+        [4, 3, 2, 1],
+        [1, 2, 3, 4],
+        [4, 1, 2, 3],
+        [4, 1, 3, 2],
+        [4, 2, 3, 1],
+        [1, 2.5, 4, 2.5],
+        [3, 2, 4, 1],
+        [2.5, 2.5, 4, 1],
+        [4, 3, 2, 1],
+        [2.5, 2.5, 2.5, 2.5],
+        [4, 2.5, 1, 2.5],
+        [3, 2, 4, 1],
+        [4, 1, 2, 3],
+        [3, 1, 4, 2],
+    ]
+).T
 
 
 def test_demsars_example():
@@ -20,7 +33,10 @@ def test_demsars_example():
     assert found.difference == pytest.approx(1.12, abs=5e-3)  # his
     ties = 1 - (3 * 6 + 60) / (14 * 60)  # three of two, one of four: (t^3 - t) over n (k^3 - k)
     assert found.p == pytest.approx(chi2.sf(9.28 / ties, 3), abs=1e-4)  # his 9.28 is without
-    assert found.groups == ((3, 1, 2), (2, 0))  # 3.143 and 2.893 against the two best: 1.143, 1.179; 0.929
+    assert found.groups == (
+        (3, 1, 2),
+        (2, 0),
+    )  # 3.143 and 2.893 against the two best: 1.143, 1.179; 0.929
     assert critical_difference(DEMSAR, higher=False).difference == pytest.approx(
         2.569 * np.sqrt(20 / 84), abs=1e-3
     )
@@ -38,7 +54,9 @@ def test_critical_values_are_those_of_demsars_table_5(methods, q):
 def test_how_many_data_sets_can_say_anything():
     same = np.array([[3.0, 30.0], [2.0, 20.0], [1.0, 10.0]])
     two = critical_difference(same)
-    assert two.p == pytest.approx(two.smallest_p) == pytest.approx(np.exp(-2))  # chi-square of 4 on 2
+    assert (
+        two.p == pytest.approx(two.smallest_p) == pytest.approx(np.exp(-2))
+    )  # chi-square of 4 on 2
     assert two.needed == 3 and two.groups == ((0, 1, 2),)  # not rejected: nobody is told apart
     three = critical_difference(np.hstack([same, same[:, :1]]))
     assert three.p == pytest.approx(np.exp(-3)) and three.groups == ((0, 1), (1, 2))
@@ -50,7 +68,10 @@ def test_invariances():
     for other, back in [
         (critical_difference(means[::-1]), slice(None, None, -1)),
         (critical_difference(means[:, ::-1]), slice(None)),
-        (critical_difference(np.exp(means) * np.arange(1, 10)), slice(None)),  # each data set by itself
+        (
+            critical_difference(np.exp(means) * np.arange(1, 10)),
+            slice(None),
+        ),  # each data set by itself
         (critical_difference(-means, higher=False), slice(None)),
     ]:
         np.testing.assert_allclose(other.rank[back], found.rank)

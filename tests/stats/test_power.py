@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from bench import stats
-from bench.stats.power import Noise, detectable, fewest_patients, needed_patients, needed_runs, noise_of
+from bench.stats.power import (
+    Noise,
+    detectable,
+    fewest_patients,
+    needed_patients,
+    needed_runs,
+    noise_of,
+)
 
 CASES = [  # noise in points / 100, patients, runs, comparisons: as tracked studies have them
     (Noise(0.02, 0.005, 0.02), 42, 3, 10),
@@ -34,12 +41,16 @@ def test_four_of_five_studies_see_what_is_called_detectable(noise, patients, run
     difference = detectable(noise, patients, runs, comparisons)
     seen = np.mean([found(noise, patients, runs, comparisons, difference, rng) for _ in range(200)])
     assert 0.72 <= seen <= 0.88, seen  # of 200 studies: 0.8 by three standard errors
-    half = np.mean([found(noise, patients, runs, comparisons, difference / 2, rng) for _ in range(100)])
+    half = np.mean(
+        [found(noise, patients, runs, comparisons, difference / 2, rng) for _ in range(100)]
+    )
     assert half < 0.5 < seen
 
 
 @pytest.mark.parametrize(("noise", "patients", "runs", "comparisons"), CASES)
-def test_a_study_sized_for_a_difference_sees_it_and_one_less_would_not(noise, patients, runs, comparisons):
+def test_a_study_sized_for_a_difference_sees_it_and_one_less_would_not(
+    noise, patients, runs, comparisons
+):
     goal = detectable(noise, patients, runs, comparisons)
     assert needed_runs(goal, noise, patients, comparisons) == runs
     assert needed_patients(goal, noise, runs, comparisons) <= patients

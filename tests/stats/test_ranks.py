@@ -24,7 +24,11 @@ def drawn_scores(methods=6, patients=12, runs=3):
     patient = rng.normal(0, 2, (1, patients, 1))
     run = rng.normal(0, 1, (methods, 1, runs))
     return (
-        80 + np.arange(methods)[:, None, None] + patient + run + rng.normal(0, 2, (methods, patients, runs))
+        80
+        + np.arange(methods)[:, None, None]
+        + patient
+        + run
+        + rng.normal(0, 2, (methods, patients, runs))
     )
 
 
@@ -56,7 +60,10 @@ CELLS = [
     ([[[1, 1], [0.5, 0]], HALF], [0.625, 0.375]),  # a tie is shared
     ([[[1, 1], [1, NAN]], HALF], [0.75, 0.25]),  # a cell that is missing: no mean in that draw
     ([HALF, HALF, [[NAN, NAN], [NAN, NAN]]], [0.5, 0.5, NAN]),
-    ([[[1, NAN], [0, NAN]], [[NAN, 0.5], [NAN, 0.5]]], [0.5, 0.5]),  # a method's only run is in every draw
+    (
+        [[[1, NAN], [0, NAN]], [[NAN, 0.5], [NAN, 0.5]]],
+        [0.5, 0.5],
+    ),  # a method's only run is in every draw
 ]
 
 
@@ -79,7 +86,11 @@ def test_runs_that_methods_share_are_drawn_for_both():
 @pytest.mark.parametrize(
     ("runs", "clusters", "best"),
     [
-        ([1, 1, 0, 0], None, 1 / 8),  # 3 of 4 runs: better than 0.7 where all three are of the good ones
+        (
+            [1, 1, 0, 0],
+            None,
+            1 / 8,
+        ),  # 3 of 4 runs: better than 0.7 where all three are of the good ones
         ([1, 1, 0, 0], [5, 5, 9, 9], 1 / 2),  # 1 of 2 pretraining seeds
         ([1, 0, 1, 0], ["a", "b", "a", "b"], 1 / 2),
         ([1, 1, 0, 0], [7, 7, 7, 7], 1 / 8),  # one pretraining seed: its runs
@@ -146,7 +157,9 @@ def test_a_full_table_is_ranked_quickly():
     scores = drawn_scores(methods=35, patients=100, runs=5)
     start = time.process_time()
     found = ranks(scores)
-    print(f"35 methods x 100 patients x 5 runs x 1000 draws: {time.process_time() - start:.2f} s of one core")
+    print(
+        f"35 methods x 100 patients x 5 runs x 1000 draws: {time.process_time() - start:.2f} s of one core"
+    )
     assert found.best.sum() == pytest.approx(1)
 
 
@@ -170,7 +183,9 @@ def test_kendalls_tau(one, other, tau):
 def test_ranks_and_tau_are_scipys():
     drawn = np.random.default_rng(0).integers(0, 5, (300, 2, 6)).astype(float)
     drawn[drawn == 4] = NAN
-    np.testing.assert_array_equal(ranked(drawn, higher=False), rankdata(drawn, axis=-1, nan_policy="omit"))
+    np.testing.assert_array_equal(
+        ranked(drawn, higher=False), rankdata(drawn, axis=-1, nan_policy="omit")
+    )
     for one, other in drawn:
         both = ~np.isnan(one + other)
         expected = kendalltau(one[both], other[both]).statistic if both.sum() > 1 else NAN

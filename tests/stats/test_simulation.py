@@ -28,7 +28,9 @@ def test_coverage_is_neither_too_small_nor_too_large_where_enough_is_known(seeds
 def test_the_habit_takes_luck_for_evidence_and_more_so_with_more_patients():
     few, many = (sign_flipped(Design(patients=n, seeds=1), STUDIES) for n in (24, 100))
     assert 0.2 < few < many
-    assert paired(LAYOUTS["3 x 3, nothing said"], STUDIES).rejected > 0.1  # nor is a pretraining many runs
+    assert (
+        paired(LAYOUTS["3 x 3, nothing said"], STUDIES).rejected > 0.1
+    )  # nor is a pretraining many runs
 
 
 def test_runs_tell_more_than_patients():
@@ -38,7 +40,9 @@ def test_runs_tell_more_than_patients():
     assert power(42, 5) > power(100, 3) + 0.2
 
 
-@pytest.mark.parametrize("design", [Design(seeds=1), Design(pretrainings=3, seeds=1, told=SEEDS)], ids=str)
+@pytest.mark.parametrize(
+    "design", [Design(seeds=1), Design(pretrainings=3, seeds=1, told=SEEDS)], ids=str
+)
 def test_one_seed_has_no_verdict_whatever_the_data(design):
     for study in differences(design, 20) + 0.5:
         assert stats.compared(study, **design.lists()).verdict == "these weights only"

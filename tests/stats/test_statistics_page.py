@@ -21,7 +21,9 @@ STUDIES = int(re.match(r"\s*(\d+) studies a cell", SIMULATED)[1])
 def table(head):
     """Return the lines of cells of the table whose head begins so, by its place among such tables."""
     blocks = re.findall(rf"^\| {re.escape(head)}.*\n\|.*\n((?:\|.*\n)+)", SIMULATED, re.MULTILINE)
-    return [[[c.strip() for c in line.strip("|").split("|")] for line in b.splitlines()] for b in blocks]
+    return [
+        [[c.strip() for c in line.strip("|").split("|")] for line in b.splitlines()] for b in blocks
+    ]
 
 
 def test_the_example_prints_what_the_page_says():
@@ -40,7 +42,9 @@ RULES = {  # how the page's account reads without one of them
 
 def without(*rules):
     """Return the page's own account of an interval, without some of its rules."""
-    (block,) = [b for b in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "def reckoned" in b]
+    (block,) = [
+        b for b in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "def reckoned" in b
+    ]
     text = "\n".join(line[4:] for line in block.splitlines())
     for rule in rules:
         text, n = re.subn(*RULES[rule], text)
@@ -77,7 +81,10 @@ def test_the_intervals_of_a_tracked_study_are_what_the_page_says_and_need_its_ru
         gaps = gaps.groupby(["patient", "seed"]).mean().unstack("seed").to_numpy()
         assert page(gaps) == pytest.approx((line.low, line.high), abs=1e-6), line.row
         high = page(gaps)[1]
-        counts = [counts[0] + (bare[0](gaps)[1] > high + 1e-6), counts[1] + (bare[1](gaps)[1] < high - 1e-6)]
+        counts = [
+            counts[0] + (bare[0](gaps)[1] > high + 1e-6),
+            counts[1] + (bare[1](gaps)[1] < high - 1e-6),
+        ]
     said = "Of the {} intervals of `{}` the first two narrow {}, the third widens {}."
     assert said.format(len(printed), name, *counts) in PAGE
 
@@ -85,7 +92,9 @@ def test_the_intervals_of_a_tracked_study_are_what_the_page_says_and_need_its_ru
 def test_its_tables_are_of_this_simulation():
     errors, habits, _ = table("SD of a run")
     assert [line[1] for line in errors] == [str(r) for _ in range(3) for r in SEED_COUNTS]
-    assert max(float(cell.split(" ")[0]) for line in errors for cell in line[2:]) <= 6  # as the page promises
+    assert (
+        max(float(cell.split(" ")[0]) for line in errors for cell in line[2:]) <= 6
+    )  # as the page promises
     assert [line[0] for line in table("pretrainings x fine-tunings")[0]] == list(LAYOUTS)
     (one,) = [line for line in habits if line[:2] == ["1", "3"]]
     assert one[4].split(";")[0] == share(sign_flipped(Design(), STUDIES), STUDIES)

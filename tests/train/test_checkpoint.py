@@ -11,7 +11,10 @@ from bench.train import checkpoint
 
 
 def state(value):
-    return {"weights": {"w": torch.full((3,), float(value))}, "extra": {"best": value, "none": None}}
+    return {
+        "weights": {"w": torch.full((3,), float(value))},
+        "extra": {"best": value, "none": None},
+    }
 
 
 def latest(folder):

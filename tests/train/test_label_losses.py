@@ -47,14 +47,18 @@ def test_two_voxels_of_two_classes_by_hand(background):
 
 
 def test_two_voxels_of_overlapping_regions_by_hand():
-    organ, tumour = (0.9, 0.6), (0.3, 0.7)  # what the network gives to voxels of label 1 and of label 2
+    # what the network gives to voxels of label 1 and of label 2
+    organ, tumour = ((0.9, 0.6), (0.3, 0.7))
     logits = torch.logit(torch.tensor([organ, tumour], dtype=torch.float64))[None, :, :, None, None]
     label = torch.tensor([1, 2], dtype=torch.uint8)[None, :, None, None]
-    dice = 1 - (2 * 1.5 / (1.5 + 2) + 2 * 0.7 / (1.0 + 1)) / 2  # the organ has both, the tumour the second
+    # the organ has both, the tumour the second
+    dice = 1 - (2 * 1.5 / (1.5 + 2) + 2 * 0.7 / (1.0 + 1)) / 2
     entropy = -sum(map(math.log, (0.9, 0.6, 1 - 0.3, 0.7))) / 4
     expected = {"dice": dice, "cross_entropy": entropy, "dice_ce": dice + entropy}
     for name in NAMES:
-        assert of_regions(name, TABLE)(logits, label).item() == pytest.approx(expected[name], abs=1e-5), name
+        assert of_regions(name, TABLE)(logits, label).item() == pytest.approx(
+            expected[name], abs=1e-5
+        ), name
 
 
 def test_one_more_class_that_is_nowhere_is_not_forgiven():
@@ -70,7 +74,9 @@ def test_batch_dice_is_the_dice_of_the_batch_laid_out_as_one_volume(make, classe
     label[0] = label[0].clamp(max=1)  # one sample lacks a class
     whole = make(name)(as_one(logits), as_one(label))
     assert make(name, batch=True)(logits, label).item() == pytest.approx(whole.item(), rel=1e-6)
-    apart = torch.stack([make(name)(x[None], y[None]) for x, y in zip(logits, label, strict=True)]).mean()
+    apart = torch.stack(
+        [make(name)(x[None], y[None]) for x, y in zip(logits, label, strict=True)]
+    ).mean()
     assert make(name)(logits, label).item() == pytest.approx(apart.item(), rel=1e-6)
     assert abs(apart - whole) > 1e-3
 
@@ -146,7 +152,9 @@ def test_the_total_is_the_weighed_sum_and_gradients_reach_every_scale_but_the_co
     total.backward()
     assert outputs[-1].grad is None
     for logits in outputs[:-1]:
-        assert torch.isfinite(logits.grad).all() and (logits.grad.abs().amax((0, 2, 3, 4)) > 0).all()
+        assert (
+            torch.isfinite(logits.grad).all() and (logits.grad.abs().amax((0, 2, 3, 4)) > 0).all()
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -187,7 +195,9 @@ def test_a_loss_with_void_is_that_of_the_labelled_voxels_alone(make, classes, na
         assert loss(logits, label).item() == pytest.approx(expected.item(), rel=1e-6)
         kept = label.masked_fill(label == 255, 0)
         plain = make(name, batch=whole, ce_weight=0.5)(logits, kept).item()
-        assert make(name, batch=whole, ce_weight=0.5, ignore=255)(logits, kept).item() == pytest.approx(plain)
+        assert make(name, batch=whole, ce_weight=0.5, ignore=255)(
+            logits, kept
+        ).item() == pytest.approx(plain)
 
 
 @pytest.mark.parametrize(("make", "classes"), HEADS)
@@ -215,4 +225,6 @@ def of_the_own_sample():
 
 def test_two_processes_have_the_mean_over_the_labelled_voxels_of_both(pair):
     whole = [of_maps(name, ignore=255)(*void_batch(3, samples=2)[:2]).item() for name in NAMES]
-    assert [(a + b) / 2 for a, b in zip(*pair(of_the_own_sample), strict=True)] == pytest.approx(whole)
+    assert [(a + b) / 2 for a, b in zip(*pair(of_the_own_sample), strict=True)] == pytest.approx(
+        whole
+    )

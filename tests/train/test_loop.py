@@ -12,7 +12,9 @@ from bench.train.loop import Objective, Run, fit
 from bench.train.samples import Samples, batches
 
 STEPS, BATCH = 12, 2
-NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="half precision is refused on a CPU")
+NEEDS_GPU = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="half precision is refused on a CPU"
+)
 
 
 class Tiny(Objective):
@@ -21,7 +23,9 @@ class Tiny(Objective):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.net = nn.Sequential(nn.Conv3d(1, 4, 3), nn.BatchNorm3d(4), nn.Dropout(0.4), nn.Conv3d(4, 1, 2))
+        self.net = nn.Sequential(
+            nn.Conv3d(1, 4, 3), nn.BatchNorm3d(4), nn.Dropout(0.4), nn.Conv3d(4, 1, 2)
+        )
         self.flat = nn.Parameter(torch.ones(1, 1, 2, 2))
         self.slow = nn.Parameter(torch.zeros(4), requires_grad=False)
         self.best, self.seen = -1.0, []
@@ -55,8 +59,12 @@ def data(start):
 
 
 def run_of(folder, **given):
-    said = {"steps": STEPS, "clip": 1.0, "schedule": Schedule(warmup=0.25),
-            "optimiser": Optimiser(lr=0.05, weight_decay=0.1, amsgrad=True)}  # fmt: skip
+    said = {
+        "steps": STEPS,
+        "clip": 1.0,
+        "schedule": Schedule(warmup=0.25),
+        "optimiser": Optimiser(lr=0.05, weight_decay=0.1, amsgrad=True),
+    }
     folder.mkdir(exist_ok=True)
     training = Tuning(**{**said, **given.pop("recipe", {})})
     return Run(training, given.pop("seed", 0), folder, **given)
@@ -73,21 +81,28 @@ def equal(one, other):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-@pytest.mark.parametrize("precision", ["fp32", *(pytest.param(p, marks=NEEDS_GPU) for p in ("bf16", "fp16"))])
+@pytest.mark.parametrize(
+    "precision", ["fp32", *(pytest.param(p, marks=NEEDS_GPU) for p in ("bf16", "fp16"))]
+)
 @pytest.mark.parametrize("stops", [[1], [5], [3, 4, 11]])
 def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, stops, precision):
     recipe = {"precision": precision}
     whole, curve = trained(tmp_path / "a", recipe=recipe)
     for stop in stops:
         objective = Tiny()
-        settings = run_of(tmp_path / "b", recipe=recipe, stopping=lambda o=objective, s=stop: o.seen[-1] == s)
+        settings = run_of(
+            tmp_path / "b", recipe=recipe, stopping=lambda o=objective, s=stop: o.seen[-1] == s
+        )
         with pytest.raises(Stopped, match=f"stopped after step {stop} of {STEPS}"):
             fit(objective, data, settings)
         torch.manual_seed(stop + 17)  # a new process: another global state
     parts, again = trained(tmp_path / "b", recipe=recipe)
     assert parts.seen[0] == stops[-1] + 1
     assert equal(whole, parts) and whole.best == parts.best
-    assert again.rows == curve.rows and (again.samples, again.voxels) == (curve.samples, curve.voxels)
+    assert again.rows == curve.rows and (again.samples, again.voxels) == (
+        curve.samples,
+        curve.voxels,
+    )
 
 
 def test_killed_between_checkpoints_it_goes_on_from_the_last(tmp_path):
@@ -119,7 +134,9 @@ def test_the_global_state_does_not_matter_and_the_seed_does(tmp_path):
 
 def test_it_counts_samples_and_voxels_and_tells_every_step_of_a_short_run(tmp_path):
     told = []
-    _, curve = trained(tmp_path, on_step=lambda step, steps, terms: told.append((step, steps, set(terms))))
+    _, curve = trained(
+        tmp_path, on_step=lambda step, steps, terms: told.append((step, steps, set(terms)))
+    )
     assert told == [(k, STEPS, {"total", "noise"}) for k in range(1, STEPS + 1)]
     assert (curve.samples, curve.voxels) == (STEPS * BATCH, STEPS * BATCH * 125)
     assert [r["step"] for r in curve.rows] == list(range(1, STEPS + 1))
@@ -174,9 +191,12 @@ class Slopes(Objective):
 @pytest.mark.parametrize(("each", "expected"), [(True, (-1.0, -0.1)), (False, (-1.0, -0.01))])
 def test_gradients_are_clipped_together_or_each_tensor_by_itself(each, expected, tmp_path):
     recipe = {
-        "steps": 1, "clip": 1.0, "clip_each": each, "schedule": Schedule(name="constant"),
+        "steps": 1,
+        "clip": 1.0,
+        "clip_each": each,
+        "schedule": Schedule(name="constant"),
         "optimiser": Optimiser(name="sgd", lr=1.0, momentum=0.0),
-    }  # fmt: skip
+    }
     objective = Slopes()
     fit(objective, data, run_of(tmp_path, recipe=recipe))
     found = objective.steep.item(), objective.flat.item()

@@ -17,7 +17,10 @@ from bench.train.optimise import ParameterGroup, optimiser, rate
     [
         ({"name": "constant"}, [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]),
         ({"name": "constant", "warmup": 0.4}, [0.5, 1, 1.5, 2, 2, 2, 2, 2, 2, 2]),
-        ({"name": "constant", "warmup": 0.4, "warmup_from": "zero"}, [0, 0.5, 1, 1.5, 2, 2, 2, 2, 2, 2]),
+        (
+            {"name": "constant", "warmup": 0.4, "warmup_from": "zero"},
+            [0, 0.5, 1, 1.5, 2, 2, 2, 2, 2, 2],
+        ),
         (  # MoCo v3's code: lr e / w, then lr (1 + cos(pi (e - w) / (E - w))) / 2
             {"warmup": 0.2, "warmup_from": "zero"},
             [0, 1, *[1 + math.cos(math.pi * k / 8) for k in range(8)]],
@@ -34,13 +37,16 @@ from bench.train.optimise import ParameterGroup, optimiser, rate
             [1, 2, *[2 * (0.1 + 0.45 * (1 + math.cos(math.pi * k / 8))) for k in range(8)]],
         ),
     ],
-)  # fmt: skip
+)
 def test_rates_by_hand(given, expected):
     assert [rate(k, 10, 2.0, Schedule(**given)) for k in range(10)] == pytest.approx(expected)
 
 
 @given(
-    st.integers(1, 500), st.sampled_from(["constant", "cosine", "poly"]), st.floats(0, 0.99), st.floats(0, 1)
+    st.integers(1, 500),
+    st.sampled_from(["constant", "cosine", "poly"]),
+    st.floats(0, 0.99),
+    st.floats(0, 1),
 )
 def test_rates_rise_to_the_peak_and_never_rise_again(steps, name, warmup, end):
     rates = [rate(k, steps, 1.0, Schedule(name=name, warmup=warmup, end=end)) for k in range(steps)]
@@ -79,7 +85,10 @@ ADAM = {"betas": (0.8, 0.9), "amsgrad": True, "eps": 1e-3}
     ],
 )
 def test_an_optimiser_takes_its_settings_and_leaves_frozen_weights_out(name, kind, own):
-    frozen, free = torch.nn.Parameter(torch.ones(1), requires_grad=False), torch.nn.Parameter(torch.ones(1))
+    frozen, free = (
+        torch.nn.Parameter(torch.ones(1), requires_grad=False),
+        torch.nn.Parameter(torch.ones(1)),
+    )
     own_decay = ParameterGroup((frozen, free), lambda step: 0.1, 0.3)
     made = optimiser([own_decay], replace(SETTINGS, name=name))
     (group,) = made.param_groups
@@ -88,9 +97,8 @@ def test_an_optimiser_takes_its_settings_and_leaves_frozen_weights_out(name, kin
 
 
 def lars(*weights):
-    return optimiser(
-        [grouped(*weights)], replace(SETTINGS, name="lars")
-    )  # rate .1, decay .2, momentum .7, trust .01
+    # rate .1, decay .2, momentum .7, trust .01
+    return optimiser([grouped(*weights)], replace(SETTINGS, name="lars"))
 
 
 def test_two_steps_of_lars_by_hand():
@@ -114,7 +122,9 @@ def test_lars_leaves_biases_and_norms_to_plain_momentum():
     assert bias.tolist() == pytest.approx([1 - 0.1 * 2.7, -2 - 0.1 * 3 * 2.7])
 
 
-@pytest.mark.parametrize(("weight", "gradient"), [([[0.0, 0.0]], [[1.0, 2.0]]), ([[0.0, 0.0]], [[0.0, 0.0]])])
+@pytest.mark.parametrize(
+    ("weight", "gradient"), [([[0.0, 0.0]], [[1.0, 2.0]]), ([[0.0, 0.0]], [[0.0, 0.0]])]
+)
 def test_lars_moves_a_layer_of_zeros_by_its_plain_gradient(weight, gradient):
     weight = torch.nn.Parameter(torch.tensor(weight))
     weight.grad = torch.tensor(gradient)

@@ -22,9 +22,12 @@ from bench.train.samples import Samples, batches
 
 STEPS, BATCH = 6, 4
 TRAINING = Training(
-    steps=STEPS, batch=BATCH, clip=1.0, schedule=Schedule(warmup=0.25),
+    steps=STEPS,
+    batch=BATCH,
+    clip=1.0,
+    schedule=Schedule(warmup=0.25),
     optimiser=Optimiser(name="sgd", lr=0.1, weight_decay=0.1),
-)  # fmt: skip
+)
 
 
 class Tiny(Objective):
@@ -33,7 +36,9 @@ class Tiny(Objective):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.net = nn.Sequential(nn.Conv3d(1, 4, 3), nn.BatchNorm3d(4), nn.ReLU(), nn.Conv3d(4, 1, 2))
+        self.net = nn.Sequential(
+            nn.Conv3d(1, 4, 3), nn.BatchNorm3d(4), nn.ReLU(), nn.Conv3d(4, 1, 2)
+        )
         self.idle = nn.Linear(2, 2)
         self.slow = nn.Parameter(torch.zeros(4), requires_grad=False)
         self.seen = []
@@ -41,7 +46,10 @@ class Tiny(Objective):
     def forward(self, batch, generator):
         image = batch["image"]
         found = self.net(image + rand(image.shape, generator))
-        return {"total": ((found.mean((1, 2, 3, 4)) - batch["aim"]) ** 2).mean(), "aim": batch["aim"].mean()}
+        return {
+            "total": ((found.mean((1, 2, 3, 4)) - batch["aim"]) ** 2).mean(),
+            "aim": batch["aim"].mean(),
+        }
 
     def after_step(self, progress):
         self.slow.data.lerp_(self.net[0].bias.data, 0.5)
@@ -164,7 +172,9 @@ def test_batch_norm_over_two_processes_is_torchs_over_the_whole_batch(kind, pair
     expected, given, statistics = normed(kind, x, False)
     one, two = pair(normed, kind, x, True)
     for key in expected:
-        torch.testing.assert_close(torch.cat([one[0][key], two[0][key]]), expected[key], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            torch.cat([one[0][key], two[0][key]]), expected[key], atol=1e-4, rtol=1e-4
+        )
     for a, b, total in zip(one[1], two[1], given, strict=True):
         torch.testing.assert_close(a + b, total, atol=1e-4, rtol=1e-4)  # what DDP averages
     for found in (one[2], two[2]):

@@ -74,7 +74,9 @@ def under(tuning, loaded=()):
     """Return the objective; ``loaded`` begins the names of what came from a pretraining."""
     net = channels_last(toy())
     names = [name for name in net.state_dict() if name.startswith(tuple(loaded))]
-    return Supervised(net, LossConfig(of_maps("dice_ce"), Augment(), SIZE), None, Phases(net, names, tuning))
+    return Supervised(
+        net, LossConfig(of_maps("dice_ce"), Augment(), SIZE), None, Phases(net, names, tuning)
+    )
 
 
 def made(steps, name="adamw"):
@@ -96,8 +98,13 @@ def data(start):
 def run_of(folder, training, stop=None):
     told = []
     folder.mkdir(exist_ok=True)
-    return Run(training, 0, folder, on_step=lambda step, steps, terms: told.append(step),
-               stopping=lambda: stop is not None and told[-1] == stop)  # fmt: skip
+    return Run(
+        training,
+        0,
+        folder,
+        on_step=lambda step, steps, terms: told.append(step),
+        stopping=lambda: stop is not None and told[-1] == stop,
+    )
 
 
 def state(objective):
@@ -148,7 +155,9 @@ def test_dropout_stays_on_and_the_norm_uses_what_it_came_with():
         assert norm.training != own
         if own:
             shape = (1, 4, 1, 1, 1)
-            kept = (conv - norm.running_mean.view(shape)) / (norm.running_var.view(shape) + norm.eps).sqrt()
+            kept = (conv - norm.running_mean.view(shape)) / (
+                norm.running_var.view(shape) + norm.eps
+            ).sqrt()
             left = found != 0
             torch.testing.assert_close(found[left], 2 * kept[left], rtol=1e-4, atol=1e-4)
         else:
@@ -169,15 +178,15 @@ def test_evaluation_in_between_does_not_thaw_it(tmp_path):
     assert not moved(expected, state(looked))
 
 
-KEPT = {
-    "lars": {"decay": OPTIMISERS["lars"].weight_decay, "weight_decay": 0.0}
-}  # what `Lars` notes of a group
+# what `Lars` notes of a group
+KEPT = {"lars": {"decay": OPTIMISERS["lars"].weight_decay, "weight_decay": 0.0}}
 
 
 def alone(name, module):
     settings = OPTIMISERS[name]
     return optimiser(
-        [ParameterGroup(tuple(module.parameters()), lambda step: 0, settings.weight_decay)], settings
+        [ParameterGroup(tuple(module.parameters()), lambda step: 0, settings.weight_decay)],
+        settings,
     )
 
 
@@ -249,8 +258,9 @@ def rates(tuning, loaded=LOADED):
     names = {id(p): name for name, p in objective.network.named_parameters()}
     return {
         names[id(p)]: ([group.rate(step) for step in range(tuning.steps)], group.decay)
-        for group in objective.groups(tuning) for p in group.parameters
-    }  # fmt: skip
+        for group in objective.groups(tuning)
+        for p in group.parameters
+    }
 
 
 def test_each_parameter_has_the_rate_and_the_decay_of_its_group():
@@ -259,7 +269,9 @@ def test_each_parameter_has_the_rate_and_the_decay_of_its_group():
     assert rates(tuning) == {
         name: ([0.5] * STEPS, 0.0) if name in LAST else ([0.25] * STEPS, 0.1) for name in names
     }
-    assert rates(tuning, ()) == dict.fromkeys(names, ([0.5] * STEPS, 0.0))  # from scratch all is new
+    assert rates(tuning, ()) == dict.fromkeys(
+        names, ([0.5] * STEPS, 0.0)
+    )  # from scratch all is new
     assert rates(recipe(), LOADED) == dict.fromkeys(
         names, ([0.02] * STEPS, 0.1)
     )  # nothing stated: one recipe
@@ -267,9 +279,11 @@ def test_each_parameter_has_the_rate_and_the_decay_of_its_group():
 
 def test_a_group_warms_up_from_its_own_first_step_and_decays_to_the_last():
     tuning = recipe(
-        steps=10, optimiser=Optimiser(lr=1.0), schedule=Schedule(name="poly", power=1.0, warmup=0.2),
+        steps=10,
+        optimiser=Optimiser(lr=1.0),
+        schedule=Schedule(name="poly", power=1.0, warmup=0.2),
         loaded=Group(frozen=0.4, warmup=0.3),
-    )  # fmt: skip
+    )
     found = rates(tuning)
     (of_new, _), (of_loaded, _) = found["decoder.body.3.bias"], found["encoder.body.0.weight"]
     assert of_new == pytest.approx([0.5, 1, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
@@ -278,9 +292,12 @@ def test_a_group_warms_up_from_its_own_first_step_and_decays_to_the_last():
 
 def test_a_restart_runs_the_schedule_until_the_other_group_joins_and_once_more_with_it():
     tuning = recipe(
-        steps=10, optimiser=Optimiser(lr=1.0), schedule=Schedule(name="poly", power=1.0),
-        new=Group(warmup=0.2, restart=True), loaded=Group(frozen=0.4, warmup=0.3),
-    )  # fmt: skip
+        steps=10,
+        optimiser=Optimiser(lr=1.0),
+        schedule=Schedule(name="poly", power=1.0),
+        new=Group(warmup=0.2, restart=True),
+        loaded=Group(frozen=0.4, warmup=0.3),
+    )
     again = [1 / 3, 2 / 3, 1, 1, 2 / 3, 1 / 3]  # as nnU-Net's sawtooth: both warm up
     assert rates(tuning)["decoder.body.3.bias"][0] == pytest.approx([0.5, 1, 1, 0.5, *again])
     whole = [0.5, 1, *(1 - k / 8 for k in range(8))]
@@ -291,10 +308,14 @@ def test_layers_of_the_encoder_have_rates_that_fall_towards_the_image():
     tuning = recipe(loaded=Group(rate=0.8, layer_decay=0.5))
     found = {name: rate[0] for name, (rate, _) in rates(tuning).items()}
     assert found == {
-        "encoder.body.0.weight": 0.4, "encoder.body.1.weight": 0.8, "encoder.body.1.bias": 0.8,
-        "decoder.body.0.weight": 0.8, "decoder.body.1.weight": 0.8, "decoder.body.1.bias": 0.8,
+        "encoder.body.0.weight": 0.4,
+        "encoder.body.1.weight": 0.8,
+        "encoder.body.1.bias": 0.8,
+        "decoder.body.0.weight": 0.8,
+        "decoder.body.1.weight": 0.8,
+        "decoder.body.1.bias": 0.8,
         **dict.fromkeys(LAST, 0.02),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
@@ -303,7 +324,9 @@ def test_layers_of_the_encoder_have_rates_that_fall_towards_the_image():
 def test_layers_are_ordered_from_the_image_on_and_hold_each_parameter_once(name, preset):
     encoder = nets.network(name, preset, 1, 2, (32, 32, 32)).encoder
     layers = layers_of(encoder)
-    assert sorted(name for names in layers for name in names) == sorted(dict(encoder.named_parameters()))
+    assert sorted(name for names in layers for name in names) == sorted(
+        dict(encoder.named_parameters())
+    )
     assert encoder.input_weight in layers[0] + layers[1] and len(layers) >= 4
 
 
@@ -311,9 +334,17 @@ def test_layers_are_ordered_from_the_image_on_and_hold_each_parameter_once(name,
     ("stated", "loaded", "still"),
     [
         ({"loaded": Group(frozen=3 / STEPS)}, LOADED, {"weights": True, "statistics": True}),
-        ({"loaded": Group(frozen=3 / STEPS), "norm": "kept"}, LOADED, {"weights": True, "statistics": True}),
+        (
+            {"loaded": Group(frozen=3 / STEPS), "norm": "kept"},
+            LOADED,
+            {"weights": True, "statistics": True},
+        ),
         ({"norm": "kept"}, LOADED, {"weights": False, "statistics": True}),
-        ({"loaded": Group(frozen=3 / STEPS), "norm": "kept"}, (), {"weights": False, "statistics": False}),
+        (
+            {"loaded": Group(frozen=3 / STEPS), "norm": "kept"},
+            (),
+            {"weights": False, "statistics": False},
+        ),
     ],
 )
 def test_what_was_loaded_stands_still_where_it_is_frozen_and_its_norms_where_they_are_kept(
@@ -342,7 +373,9 @@ def test_kept_statistics_are_what_the_loaded_layer_normalises_by():
     assert float(norm.running_mean[0]) == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize(("group", "loaded"), [("new", ()), ("loaded", ("",))], ids=["all new", "all loaded"])
+@pytest.mark.parametrize(
+    ("group", "loaded"), [("new", ()), ("loaded", ("",))], ids=["all new", "all loaded"]
+)
 def test_nothing_stands_still_where_there_is_no_other_group(group, loaded):
     objective = under(recipe(**{group: Group(frozen=0.5)}), loaded)
     objective.begin(0)
@@ -352,7 +385,10 @@ def test_nothing_stands_still_where_there_is_no_other_group(group, loaded):
 
 GROUPED = {
     "frozen first": {"loaded": Group(frozen=3 / STEPS, rate=0.01, warmup=0.3), "norm": "kept"},
-    "sawtooth": {"new": Group(warmup=0.2, restart=True), "loaded": Group(frozen=3 / STEPS, warmup=0.2)},
+    "sawtooth": {
+        "new": Group(warmup=0.2, restart=True),
+        "loaded": Group(frozen=3 / STEPS, warmup=0.2),
+    },
     "layers": {"loaded": Group(layer_decay=0.5, decay=0.3)},
     "both kinds": {"frozen": 2 / STEPS, "loaded": Group(frozen=4 / STEPS)},
 }

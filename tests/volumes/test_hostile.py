@@ -20,7 +20,8 @@ from bench.volumes.files import is_picture
 from bench.volumes.header import VolumeError
 from bench.volumes.reading import read_header, read_volume
 
-pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # as bench.volumes.picture says outside of pytest
+# as bench.volumes.picture says outside of pytest
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 NAN, INF = float("nan"), float("inf")
 
 
@@ -74,13 +75,21 @@ TEXTS = {
 
 @pytest.mark.parametrize(
     ("write", "old", "new", "kind"),
-    [(write, old, new, kind) for write, rows in TEXTS.items() for old, kind, *news in rows for new in news],
+    [
+        (write, old, new, kind)
+        for write, rows in TEXTS.items()
+        for old, kind, *news in rows
+        for new in news
+    ],
 )
 def test_a_text_header_is_refused_by_kind(tmp_path, write, old, new, kind):
     assert read_volume(write(tmp_path)).array.shape == (1, *SHAPE)
     path = write(tmp_path, old, new)
     assert kind_of(path) == kind
-    if old not in ("CompressedData = False", "encoding: raw"):  # what a stream holds is known once inflated
+    if old not in (
+        "CompressedData = False",
+        "encoding: raw",
+    ):  # what a stream holds is known once inflated
         assert kind_of(path, read_header) == kind
 
 
@@ -124,7 +133,8 @@ def test_names_and_contents_must_agree(tmp_path):
     nifti(tmp_path / "a.nii").rename(tmp_path / "c.nii.gz")
     nifti(tmp_path / "b.nii.gz").rename(tmp_path / "d.nii")
     (tmp_path / "e.png").write_text("404 not found")
-    samples.picture(tmp_path / "b.gif", GREY).rename(tmp_path / "f.png")  # a format that is not asked for
+    # a format that is not asked for
+    samples.picture(tmp_path / "b.gif", GREY).rename(tmp_path / "f.png")
     samples.metaimage(tmp_path, name="g.mha")  # holds its own data
     for name in ("c.nii.gz", "d.nii", "e.png", "f.png", "g.mha"):
         assert kind_of(tmp_path / name) == "unreadable"
@@ -137,14 +147,18 @@ def test_no_file_of_another_folder_is_opened(tmp_path, monkeypatch):
     samples.metaimage(tmp_path)
     opened = []
     plain = Path.open
-    monkeypatch.setattr(Path, "open", lambda self, *a, **k: opened.append(self) or plain(self, *a, **k))
+    monkeypatch.setattr(
+        Path, "open", lambda self, *a, **k: opened.append(self) or plain(self, *a, **k)
+    )
     for name in ("../a.raw", str(tmp_path / "a.raw"), "/etc/passwd", "in/../../a.raw"):
         (tmp_path / "in/a.mhd").write_text(METAIMAGE.replace("a.raw", name))
         assert kind_of(tmp_path / "in/a.mhd") == "unreadable"
     assert set(opened) == {tmp_path / "in/a.mhd"}
 
 
-@pytest.mark.parametrize(("name", "asked"), [("a.raw", "a.mhd"), ("a.png", "a.png"), ("a.nii", "a.nii")])
+@pytest.mark.parametrize(
+    ("name", "asked"), [("a.raw", "a.mhd"), ("a.png", "a.png"), ("a.nii", "a.nii")]
+)
 def test_a_fifo_or_a_device_is_not_waited_for(tmp_path, name, asked):
     samples.metaimage(tmp_path)
     for replace in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
@@ -198,7 +212,9 @@ def test_a_small_file_becomes_no_large_one(tmp_path, monkeypatch, suffix):
     write(empty)
     assert not read_volume(path).array.any()
     monkeypatch.setattr(header, "LIMITS", Limits(free=1000))
-    with pytest.raises(VolumeError, match=r"compressed bytes would become 0\.0 GiB, above 100 times") as told:
+    with pytest.raises(
+        VolumeError, match=r"compressed bytes would become 0\.0 GiB, above 100 times"
+    ) as told:
         read_volume(path)
     assert told.value.kind == "shape"
     write(np.random.default_rng(0).integers(0, 255, empty.shape).astype(np.uint8))
@@ -272,7 +288,9 @@ def test_a_shortened_file_is_refused(tmp_path, name, keep):
     assert kind_of(path) in {"truncated", "unreadable" if unclear and keep else "truncated"}
 
 
-@pytest.mark.parametrize(("name", "at"), [("a.nii.gz", -6), ("z.nrrd", -6), ("z.mhd", -2), ("a.png", -30)])
+@pytest.mark.parametrize(
+    ("name", "at"), [("a.nii.gz", -6), ("z.nrrd", -6), ("z.mhd", -2), ("a.png", -30)]
+)
 def test_a_stream_of_another_checksum_is_refused(tmp_path, name, at):
     path, data, _ = sound(tmp_path, name)
     raw = bytearray(data.read_bytes())
@@ -281,10 +299,18 @@ def test_a_stream_of_another_checksum_is_refused(tmp_path, name, at):
     assert kind_of(path) == "unreadable"
 
 
-@given(st.sampled_from(PICTURES), st.integers(0, 400), st.binary(min_size=1, max_size=8),
-       st.none() | st.integers(0, 900))  # fmt: skip
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_random_damage_of_a_picture_raises_nothing_but_volume_errors(tmp_path, name, at, noise, cut):
+@given(
+    st.sampled_from(PICTURES),
+    st.integers(0, 400),
+    st.binary(min_size=1, max_size=8),
+    st.none() | st.integers(0, 900),
+)
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_random_damage_of_a_picture_raises_nothing_but_volume_errors(
+    tmp_path, name, at, noise, cut
+):
     """Of volumes it is drawn in ``tests/fuzz``."""
     path = samples.picture(tmp_path / name, np.stack([GREY] * 3, -1))
     raw = bytearray(path.read_bytes())

@@ -60,9 +60,13 @@ def test_what_itk_writes_is_read_as_itk_reads_it(tmp_path, dtype, name, packed):
 
 
 @given(st.permutations([0, 1, 2]), st.tuples(*[st.sampled_from([-1, 1])] * 3), st.floats(-0.5, 0.5))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_directions_agree_with_itk(tmp_path, order, signs, angle):
-    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    turn = np.array(
+        [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+    )
     rows = turn @ (np.eye(3)[:, order] * signs)
     text = " ".join(f"{v:.8f}" for v in rows.ravel())
     path = save(tmp_path, "1 0 0 0 1 0 0 0 1", text)
@@ -86,15 +90,20 @@ def test_channels_are_the_fastest_axis(tmp_path, name):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("Offset =", "Position ="), ("Offset =", "Origin="),
+        ("Offset =", "Position ="),
+        ("Offset =", "Origin="),
         ("TransformMatrix = 1 0 0 0 1 0", "Rotation = 0 1 0 -1 0 0"),
         ("TransformMatrix = 1 0 0 0 1 0", "Orientation = 0 1 0 -1 0 0"),
         ("BinaryDataByteOrderMSB = False", "ElementByteOrderMSB = True"),
-        ("ElementSpacing = ", "ElementSize = "), ("ElementSpacing = ", "ElementSpacing:"),
-        ("ElementSpacing = ", "ElementSize = 9 9 9\nElementSpacing = "), ("ElementSpacing = 1.5 2 2.5\n", ""),
-        ("TransformMatrix = 1 0 0 0 1 0 0 0 1\n", ""), ("BinaryData = True\n", ""), ("a.raw\n", "a.raw"),
+        ("ElementSpacing = ", "ElementSize = "),
+        ("ElementSpacing = ", "ElementSpacing:"),
+        ("ElementSpacing = ", "ElementSize = 9 9 9\nElementSpacing = "),
+        ("ElementSpacing = 1.5 2 2.5\n", ""),
+        ("TransformMatrix = 1 0 0 0 1 0 0 0 1\n", ""),
+        ("BinaryData = True\n", ""),
+        ("a.raw\n", "a.raw"),
     ],
-)  # fmt: skip
+)
 def test_spellings_and_defaults_are_itks(tmp_path, old, new):
     assert_agrees(save(tmp_path, old, new))
     assert read_header(tmp_path / "a.mhd").stated.axes == (new != "" or "Transform" not in old)
@@ -120,14 +129,18 @@ def test_fields_come_in_any_order_and_comments_are_none(tmp_path):
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
 @pytest.mark.parametrize("wbits", [zlib.MAX_WBITS, 31])
-def test_zlib_and_gzip_are_both_compressed_data_and_lines_may_end_as_on_windows(tmp_path, ends, wbits):
+def test_zlib_and_gzip_are_both_compressed_data_and_lines_may_end_as_on_windows(
+    tmp_path, ends, wbits
+):
     path = save(tmp_path, "CompressedData = False", "CompressedData = True\nCompressedDataSize = 1")
     path.write_bytes(path.read_text().replace("\n", ends).encode())
     (tmp_path / "a.raw").write_bytes(zlib.compress(VALUES.tobytes(order="F"), wbits=wbits))
     np.testing.assert_array_equal(read_volume(path).array[0], VALUES[::-1, ::-1])
 
 
-@pytest.mark.parametrize(("axes", "packed"), [("LPS", False), ("RAS", True), ("PIL", False), ("AIR", True)])
+@pytest.mark.parametrize(
+    ("axes", "packed"), [("LPS", False), ("RAS", True), ("PIL", False), ("AIR", True)]
+)
 def test_the_phantoms_writer_agrees_with_itk(tmp_path, axes, packed):
     array = np.random.default_rng(0).integers(-1000, 1000, SHAPE)
     for dtype in ("int16", "uint8"):

@@ -50,11 +50,14 @@ def a_folder_around_the_file(path, value):
 
 
 KINDS = {
-    "a volume": ("a.nii.gz", volume), "an uncompressed volume": ("a.nii", volume),
-    "slices": ("scan", slices), "header and voxels": ("a.mhd", header_and_voxels),
-    "a member of a zip": ("a.zip/x.nii.gz", inside_zip), "slices in a zip": ("a.zip/scan", slices_in_zip),
+    "a volume": ("a.nii.gz", volume),
+    "an uncompressed volume": ("a.nii", volume),
+    "slices": ("scan", slices),
+    "header and voxels": ("a.mhd", header_and_voxels),
+    "a member of a zip": ("a.zip/x.nii.gz", inside_zip),
+    "slices in a zip": ("a.zip/scan", slices_in_zip),
     "a folder around the file": ("a.nii.gz", a_folder_around_the_file),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("name", "write"), KINDS.values(), ids=KINDS)

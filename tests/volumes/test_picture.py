@@ -9,12 +9,20 @@ from PIL import Image
 from samples import GREY, kind_of
 from samples import picture as save
 
-from bench.volumes.reading import join_channels, read_as_stored, read_header, read_label, read_volume
+from bench.volumes.reading import (
+    join_channels,
+    read_as_stored,
+    read_header,
+    read_label,
+    read_volume,
+)
 
-pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # as bench.volumes.picture says outside of pytest
+# as bench.volumes.picture says outside of pytest
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
-SMOOTH = np.add.outer(np.arange(60), np.arange(80)).astype(np.uint8)  # what JPEG keeps within a level
+# what JPEG keeps within a level
+SMOOTH = np.add.outer(np.arange(60), np.arange(80)).astype(np.uint8)
 
 
 @pytest.mark.parametrize("suffix", ["png", "PNG", "bmp", "tif", "tiff"])
@@ -26,8 +34,14 @@ def test_columns_are_x_and_rows_are_y(tmp_path, suffix):
         assert volume.array.dtype == header.dtype == np.uint8
         assert volume.array.flags.c_contiguous
         np.testing.assert_array_equal(volume.array[0, 6, 1, 0], pixels.reshape(5, 7, -1)[1, 6, 0])
-        np.testing.assert_array_equal(volume.array[..., 0], pixels.reshape(5, 7, -1).transpose(2, 1, 0))
-        assert (header.shape, header.channels, header.nbytes) == ((7, 5, 1), channels, 35 * channels)
+        np.testing.assert_array_equal(
+            volume.array[..., 0], pixels.reshape(5, 7, -1).transpose(2, 1, 0)
+        )
+        assert (header.shape, header.channels, header.nbytes) == (
+            (7, 5, 1),
+            channels,
+            35 * channels,
+        )
         assert header.spacing == volume.spacing == (1.0, 1.0, 1.0)
         np.testing.assert_array_equal(volume.affine, np.eye(4))
         assert join_channels([volume, volume]).array.shape == (2 * channels, 7, 5, 1)
@@ -59,11 +73,15 @@ def test_a_label_saved_in_colour_is_one_channel_where_its_colours_are_grey(tmp_p
     grey = np.array([[0, 1, 2], [3, 0, 255]], np.uint8)
     path = save(tmp_path / "a.png", np.dstack([grey] * 3))
     np.testing.assert_array_equal(read_label(path).array[..., 0], grey.T)
-    assert kind_of(save(tmp_path / "b.png", np.dstack([grey, grey, grey * 0])), read_label) == "shape"
+    assert (
+        kind_of(save(tmp_path / "b.png", np.dstack([grey, grey, grey * 0])), read_label) == "shape"
+    )
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
-@pytest.mark.parametrize("colours", [[0, 0, 0, 128, 0, 0, 0, 128, 0], [0, 0, 0, 255, 255, 255, 90, 90, 90]])
+@pytest.mark.parametrize(
+    "colours", [[0, 0, 0, 128, 0, 0, 0, 128, 0], [0, 0, 0, 255, 255, 255, 90, 90, 90]]
+)
 def test_a_label_with_a_palette_is_its_indices_and_an_image_its_colours(tmp_path, suffix, colours):
     labels = np.array([[0, 1, 2], [2, 1, 0]], np.uint8)
     for path in (
@@ -168,7 +186,9 @@ def test_slices_of_another_size_are_resampled_to_the_most_frequent(tmp_path):
 
 def test_slices_that_do_not_belong_together_are_refused(tmp_path):
     scan(tmp_path / "formats", ["1.png", "2.png", "2.tif"])
-    assert kind_of(tmp_path / "formats") == kind_of(tmp_path / "formats", read_header) == "duplicate"
+    assert (
+        kind_of(tmp_path / "formats") == kind_of(tmp_path / "formats", read_header) == "duplicate"
+    )
     scan(tmp_path / "bits", ["1.png"])
     save(tmp_path / "bits/2.png", GREY.astype(np.uint16))
     assert kind_of(tmp_path / "bits") == "unreadable"

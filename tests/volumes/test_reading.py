@@ -39,7 +39,9 @@ def test_an_lps_file_is_turned_to_ras(tmp_path, name):
 
 
 @given(st.permutations([0, 1, 2]), st.tuples(*[st.sampled_from([-1, 1])] * 3), st.floats(-0.2, 0.2))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_axes_agree_with_nibabel(tmp_path, order, signs, tilt):
     affine = np.eye(4)
     affine[:3, :3] = np.eye(3)[:, order] * signs * [1.0, 2.0, 3.0]
@@ -186,7 +188,9 @@ def test_a_label_with_other_directions_that_does_not_lie_on_its_image_is_refused
 
 
 @pytest.mark.parametrize("image_states", [True, False])
-def test_a_label_beside_an_image_one_of_which_states_no_directions_is_not_turned(tmp_path, image_states):
+def test_a_label_beside_an_image_one_of_which_states_no_directions_is_not_turned(
+    tmp_path, image_states
+):
     stated, vague = save(tmp_path / "a.nii", VALUES % 7), save_nrrd(tmp_path / "b.nrrd", VALUES % 7)
     image, label = (stated, vague) if image_states else (vague, stated)
     volume = read_volume(image)
@@ -196,7 +200,9 @@ def test_a_label_beside_an_image_one_of_which_states_no_directions_is_not_turned
     np.testing.assert_array_equal(joined.affine, read_volume(stated).affine)
 
 
-def both_forms(path: Path, sform: np.ndarray, qform: np.ndarray, shape: tuple[int, ...] = SHAPE) -> Path:
+def both_forms(
+    path: Path, sform: np.ndarray, qform: np.ndarray, shape: tuple[int, ...] = SHAPE
+) -> Path:
     image = nib.Nifti1Image(np.arange(np.prod(shape), dtype=np.int16).reshape(shape), sform)
     image.set_sform(sform, 1)
     image.set_qform(qform, 1)
@@ -211,7 +217,12 @@ ROUNDED = AFFINE + np.outer([0.2, 0.2, 0.2, 0], [0, 0, 0, 1])
 
 @pytest.mark.parametrize(
     ("qform", "conflict", "place"),
-    [(AFFINE, False, True), (ROUNDED, False, True), (MIRRORED, True, True), (TURNED_AWAY, False, False)],
+    [
+        (AFFINE, False, True),
+        (ROUNDED, False, True),
+        (MIRRORED, True, True),
+        (TURNED_AWAY, False, False),
+    ],
     ids=["equal", "rounded", "mirrored", "elsewhere"],
 )
 def test_two_statements_of_one_header_are_compared(tmp_path, qform, conflict, place):
@@ -232,7 +243,9 @@ def test_of_two_statements_of_which_one_is_none_the_other_counts(tmp_path, lost)
     path = both_forms(tmp_path / "a.nii", AFFINE, AFFINE)
     fields = (280, "<12f", *[0] * 12) if lost == "sform" else (256, "<3f", 2, 2, 2)
     volume = read_volume(patch(path, *fields))
-    np.testing.assert_allclose(volume.affine, read_volume(save(tmp_path / "b.nii")).affine, atol=1e-5)
+    np.testing.assert_allclose(
+        volume.affine, read_volume(save(tmp_path / "b.nii")).affine, atol=1e-5
+    )
     assert volume.stored.stated == Stated(unit=volume.stored.stated.unit)
 
 
@@ -246,7 +259,9 @@ def test_a_quaternion_that_was_rounded_above_one_is_scaled(tmp_path, much):
 
 @pytest.mark.parametrize("z", [0.0, 999.0, 5.0])
 def test_an_axis_of_one_voxel_may_have_any_length(tmp_path, z):
-    path = both_forms(tmp_path / "a.nii", np.diag([1.0, 2, 5, 1]), np.diag([1.0, 2, 5, 1]), (5, 6, 1))
+    path = both_forms(
+        tmp_path / "a.nii", np.diag([1.0, 2, 5, 1]), np.diag([1.0, 2, 5, 1]), (5, 6, 1)
+    )
     volume = read_volume(patch(patch(path, 88, "<f", z), 320, "<f", z))
     assert volume.spacing == (1, 2, 5 if z == 5 else 1)
 
@@ -264,9 +279,15 @@ def test_two_axes_as_itk_writes_them_are_a_slice(tmp_path, suffix):
 def test_what_is_no_volume_says_what_to_do(tmp_path):
     dicom = b"\0" * 128 + b"DICM" + b"\0" * 400
     for name, words in (
-        ("a.dcm", "dcm2niix"), ("IM0001", "dcm2niix"), ("b.nii", "dcm2niix"), ("a.hdr", "convert it to .nii"),
-        ("b.nii.gz", "dcm2niix"), ("b.nrrd", "dcm2niix"), ("b.mha", "dcm2niix"), ("scan/IM1", "dcm2niix"),
-    ):  # fmt: skip
+        ("a.dcm", "dcm2niix"),
+        ("IM0001", "dcm2niix"),
+        ("b.nii", "dcm2niix"),
+        ("a.hdr", "convert it to .nii"),
+        ("b.nii.gz", "dcm2niix"),
+        ("b.nrrd", "dcm2niix"),
+        ("b.mha", "dcm2niix"),
+        ("scan/IM1", "dcm2niix"),
+    ):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(dicom)

@@ -86,24 +86,34 @@ def _together(page, met):
     _, most = max(met, key=lambda state: state[1]["count"])
     shown = " ".join(most["first"].split())
     return Finding(
-        str(page), most["rule"], most["impact"], most["count"],
-        shown if len(shown) <= LONGEST else f"{shown[:LONGEST]} ...", " ".join(most["why"].split()),
+        str(page),
+        most["rule"],
+        most["impact"],
+        most["count"],
+        shown if len(shown) <= LONGEST else f"{shown[:LONGEST]} ...",
+        " ".join(most["why"].split()),
         tuple(state for state, _ in met),
-    )  # fmt: skip
+    )
 
 
 def line(finding):
     """Return a finding for a terminal."""
     where = f" [{'; '.join(finding.states)}]" if finding.states else ""
-    told = f"{finding.page}: {finding.rule} ({finding.impact}) x{finding.count}{where}: {finding.why}"
+    told = (
+        f"{finding.page}: {finding.rule} ({finding.impact}) x{finding.count}{where}: {finding.why}"
+    )
     return f"{told}\n    {finding.first}" if finding.first else told
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("pages", nargs="*", metavar="PAGE.html")
-    parser.add_argument("--json", action="store_true", help="everything, also what axe could not decide")
-    parser.add_argument("--fetch", action="store_true", help="bring axe-core from the npm registry first")
+    parser.add_argument(
+        "--json", action="store_true", help="everything, also what axe could not decide"
+    )
+    parser.add_argument(
+        "--fetch", action="store_true", help="bring axe-core from the npm registry first"
+    )
     asked = parser.parse_args()
     try:
         if asked.fetch:
@@ -117,7 +127,9 @@ def main():
         wrong, unsure = [], []
         with Chromium() as browser:
             for page in pages:
-                for known, new in zip((wrong, unsure), findings(browser, page, source), strict=True):
+                for known, new in zip(
+                    (wrong, unsure), findings(browser, page, source), strict=True
+                ):
                     known += new
                 for found in wrong if not asked.json else ():
                     if found.page == str(page):
@@ -129,7 +141,9 @@ def main():
         told = {"violations": wrong, "undecided": unsure}
         print(json.dumps({k: [asdict(f) for f in v] for k, v in told.items()}, indent=1))
     else:
-        print(f"{len(pages)} pages, {len(wrong)} findings; axe could not decide {len(unsure)} (--json)")
+        print(
+            f"{len(pages)} pages, {len(wrong)} findings; axe could not decide {len(unsure)} (--json)"
+        )
     return 1 if wrong else 0
 
 

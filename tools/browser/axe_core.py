@@ -35,8 +35,9 @@ def fetch():
     CACHE.mkdir(exist_ok=True)
     said = subprocess.run(
         ["npm", "pack", "--silent", f"axe-core@{VERSION}", "--pack-destination", CACHE],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+    )
     if said.returncode:
         why = next(filter(None, reversed(said.stderr.splitlines())), "no reason given")
         raise BenchError(f"npm pack axe-core@{VERSION} failed: {why}")

@@ -20,12 +20,21 @@ from bench.errors import BenchError
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
-    "--headless", "--remote-debugging-pipe", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-    "--no-first-run", "--no-default-browser-check", "--disable-background-networking", "--disable-sync",
-    "--disable-component-update", "--disable-extensions", "--disable-renderer-backgrounding",
+    "--headless",
+    "--remote-debugging-pipe",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--disable-background-networking",
+    "--disable-sync",
+    "--disable-component-update",
+    "--disable-extensions",
+    "--disable-renderer-backgrounding",
     "--force-color-profile=srgb",
     "--host-resolver-rules=MAP * ~NOTFOUND",  # a page that asks for the network does not get it
-)  # fmt: skip
+)
 HEIGHT = 900  # px of the window
 PATIENCE = 120.0  # seconds for one answer; axe on a page of 10,000 cells takes tens of them
 LOCAL = ("file:", "data:", "blob:", "about:")
@@ -53,13 +62,17 @@ class Chromium:
         self.of, answers = _pipe()
         root = ["--no-sandbox"] if os.geteuid() == 0 else []  # it refuses to start as root with one
         self.pid = os.posix_spawn(
-            found, [found, *FLAGS, *root, f"--user-data-dir={self.profile}", "about:blank"], os.environ,
+            found,
+            [found, *FLAGS, *root, f"--user-data-dir={self.profile}", "about:blank"],
+            os.environ,
             file_actions=[
-                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0), (os.POSIX_SPAWN_DUP2, 1, 2),
-                (os.POSIX_SPAWN_DUP2, theirs, 3), (os.POSIX_SPAWN_DUP2, answers, 4),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+                (os.POSIX_SPAWN_DUP2, theirs, 3),
+                (os.POSIX_SPAWN_DUP2, answers, 4),
             ],
             setpgroup=0,
-        )  # fmt: skip
+        )
         os.close(theirs)
         os.close(answers)
         self.rest, self.asked, self.events = b"", 0, []
@@ -79,7 +92,9 @@ class Chromium:
         """Return the answer to one command; events that come before it are kept in ``events``."""
         self.asked += 1
         said = {"id": self.asked, "method": method, "params": params}
-        self._write(json.dumps({**said, "sessionId": session} if session else said).encode() + b"\0")
+        self._write(
+            json.dumps({**said, "sessionId": session} if session else said).encode() + b"\0"
+        )
         while (answer := self._read(method)).get("id") != self.asked:
             self.events.append(answer)
         if "error" in answer:
@@ -88,13 +103,19 @@ class Chromium:
 
     def wait(self, event, session):
         """Read on until ``event`` came for ``session``."""
-        while not any(e.get("method") == event and e.get("sessionId") == session for e in self.events):
+        while not any(
+            e.get("method") == event and e.get("sessionId") == session for e in self.events
+        ):
             self.events.append(self._read(event))
 
     def open(self, page, width, dark):
         """Return a new tab with a file in it, loaded, its fonts too; ``width``: px of the window."""
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        tab = Tab(self, target, self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
+        tab = Tab(
+            self,
+            target,
+            self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"],
+        )
         self.events.clear()
         for room in ("Page", "Network", "Runtime", "Log"):
             tab.ask(f"{room}.enable")
@@ -104,7 +125,9 @@ class Chromium:
         tab.ask("Emulation.setDeviceMetricsOverride", **sizes)
         tab.ask("Page.navigate", url=Path(page).resolve().as_uri())
         self.wait("Page.loadEventFired", tab.session)
-        tab.value("document.fonts.ready.then(() => new Promise(r => requestAnimationFrame(() => r(0))))")
+        tab.value(
+            "document.fonts.ready.then(() => new Promise(r => requestAnimationFrame(() => r(0))))"
+        )
         return tab
 
     def _write(self, data):
@@ -112,7 +135,9 @@ class Chromium:
             try:
                 data = data[os.write(self.to, data) :]
             except BrokenPipeError:
-                raise BenchError("Chromium ended, or did not start: try it by hand with --headless") from None
+                raise BenchError(
+                    "Chromium ended, or did not start: try it by hand with --headless"
+                ) from None
 
     def _read(self, awaited):
         end = time.monotonic() + PATIENCE
@@ -143,7 +168,9 @@ class Tab:
         got = self.ask("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in got:
             said = got["exceptionDetails"]
-            raise BenchError(f"in the page: {said.get('exception', {}).get('description', said['text'])}")
+            raise BenchError(
+                f"in the page: {said.get('exception', {}).get('description', said['text'])}"
+            )
         return got["result"].get("value")
 
     def requests(self):
@@ -156,7 +183,9 @@ class Tab:
         raised = [e["params"]["exceptionDetails"] for e in self._events("Runtime.exceptionThrown")]
         logged = [e["params"]["entry"] for e in self._events("Log.entryAdded")]
         return [r.get("exception", {}).get("description", r["text"]) for r in raised] + [
-            f"{entry['text']} {entry.get('url', '')}".strip() for entry in logged if entry["level"] == "error"
+            f"{entry['text']} {entry.get('url', '')}".strip()
+            for entry in logged
+            if entry["level"] == "error"
         ]
 
     def close(self):
@@ -164,7 +193,9 @@ class Tab:
 
     def _events(self, method):
         return [
-            e for e in self.browser.events if e.get("method") == method and e.get("sessionId") == self.session
+            e
+            for e in self.browser.events
+            if e.get("method") == method and e.get("sessionId") == self.session
         ]
 
 

@@ -49,7 +49,9 @@ def pictures(browser, page, name, folder, opened):
         for top in range(0, height, PART):
             part = f"-{top // PART + 1}" if height > PART else ""
             clip = {"x": 0, "y": top, "width": width, "height": min(PART, height - top), "scale": 1}
-            shot = tab.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+            shot = tab.ask(
+                "Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip
+            )
             made.append(folder / f"{name}-{width}-{'dark' if dark else 'light'}{part}.png")
             made[-1].write_bytes(base64.b64decode(shot["data"]))
         tab.close()

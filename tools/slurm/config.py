@@ -45,22 +45,45 @@ def database(folder: Path) -> Path:
 
 def munged(folder: Path) -> list[str]:
     """Return munged's command: its own key, nothing under /etc or /run."""
-    places = {"key-file": folder / "munge" / "key", "socket": munge_socket(folder),
-              "pid-file": folder / "munge" / "pid", "seed-file": folder / "munge" / "seed",
-              "log-file": folder / "munge" / "log"}  # fmt: skip
-    return ["munged", "--foreground", "--force", *(f"--{name}={path}" for name, path in places.items())]
+    places = {
+        "key-file": folder / "munge" / "key",
+        "socket": munge_socket(folder),
+        "pid-file": folder / "munge" / "pid",
+        "seed-file": folder / "munge" / "seed",
+        "log-file": folder / "munge" / "log",
+    }
+    return [
+        "munged",
+        "--foreground",
+        "--force",
+        *(f"--{name}={path}" for name, path in places.items()),
+    ]
 
 
 def install(folder: Path) -> list[str]:
-    return ["mariadb-install-db", "--no-defaults", f"--datadir={folder / 'db'}", f"--user={getuser()}",
-            "--auth-root-authentication-method=normal", "--skip-test-db"]  # fmt: skip
+    return [
+        "mariadb-install-db",
+        "--no-defaults",
+        f"--datadir={folder / 'db'}",
+        f"--user={getuser()}",
+        "--auth-root-authentication-method=normal",
+        "--skip-test-db",
+    ]
 
 
 def mariadbd(folder: Path) -> list[str]:
-    return ["mariadbd", "--no-defaults", f"--user={getuser()}", f"--datadir={folder / 'db'}",
-            f"--socket={database(folder)}", f"--pid-file={folder / 'munge' / 'db.pid'}",
-            "--skip-networking", "--skip-log-bin", "--innodb-buffer-pool-size=64M",
-            "--innodb-lock-wait-timeout=900"]  # fmt: skip
+    return [
+        "mariadbd",
+        "--no-defaults",
+        f"--user={getuser()}",
+        f"--datadir={folder / 'db'}",
+        f"--socket={database(folder)}",
+        f"--pid-file={folder / 'munge' / 'db.pid'}",
+        "--skip-networking",
+        "--skip-log-bin",
+        "--innodb-buffer-pool-size=64M",
+        "--innodb-lock-wait-timeout=900",
+    ]
 
 
 def write(folder: Path, asked: Cluster) -> None:
@@ -75,7 +98,9 @@ def write(folder: Path, asked: Cluster) -> None:
     (folder / "slurmdbd.conf").write_text(_text(_accounting_daemon(folder, ports[1])))
     (folder / "slurmdbd.conf").chmod(0o600)  # slurmdbd refuses one that others can read
     # Last: where it is, there is a cluster.
-    (folder / "slurm.conf").write_text(_text(_controller(folder, asked, ports)) + _nodes(asked, ports))
+    (folder / "slurm.conf").write_text(
+        _text(_controller(folder, asked, ports)) + _nodes(asked, ports)
+    )
 
 
 def _ports(asked: Cluster) -> list[int]:
@@ -94,7 +119,9 @@ def _gres(folder: Path, asked: Cluster) -> str:
     for node in asked.names if asked.gpus else ():
         devices = folder / "gpu" / node
         devices.mkdir()
-        for number in range(asked.gpus):  # slurmd insists on a character device; a link to one will do
+        for number in range(
+            asked.gpus
+        ):  # slurmd insists on a character device; a link to one will do
             (devices / f"nvidia{number}").symlink_to(os.devnull)
         last = f"[0-{asked.gpus - 1}]" if asked.gpus > 1 else "0"
         lines.append(f"NodeName={node} Name=gpu Type=fake File={devices}/nvidia{last}\n")
@@ -103,48 +130,79 @@ def _gres(folder: Path, asked: Cluster) -> str:
 
 def _accounting_daemon(folder: Path, port: int) -> dict[str, object]:
     return {
-        "AuthType": "auth/munge", "AuthInfo": f"socket={munge_socket(folder)}",
-        "DbdHost": socket.gethostname(), "DbdAddr": "127.0.0.1", "DbdPort": port,
-        "SlurmUser": getuser(), "LogFile": folder / "log" / "slurmdbd.log",
-        "PidFile": folder / "munge" / "slurmdbd.pid", "StorageType": "accounting_storage/mysql",
-        "StorageHost": "localhost", "StorageUser": "slurm", "StoragePass": "sandbox",
-    }  # fmt: skip
+        "AuthType": "auth/munge",
+        "AuthInfo": f"socket={munge_socket(folder)}",
+        "DbdHost": socket.gethostname(),
+        "DbdAddr": "127.0.0.1",
+        "DbdPort": port,
+        "SlurmUser": getuser(),
+        "LogFile": folder / "log" / "slurmdbd.log",
+        "PidFile": folder / "munge" / "slurmdbd.pid",
+        "StorageType": "accounting_storage/mysql",
+        "StorageHost": "localhost",
+        "StorageUser": "slurm",
+        "StoragePass": "sandbox",
+    }
 
 
 def _controller(folder: Path, asked: Cluster, ports: list[int]) -> dict[str, object]:
     log, pids = folder / "log", folder / "munge"
     settings: dict[str, object] = {
-        "ClusterName": cluster_name(folder), "SlurmctldHost": f"{socket.gethostname()}(127.0.0.1)",
-        "SlurmUser": getuser(), "SlurmdUser": getuser(), "SlurmctldPort": ports[0],
+        "ClusterName": cluster_name(folder),
+        "SlurmctldHost": f"{socket.gethostname()}(127.0.0.1)",
+        "SlurmUser": getuser(),
+        "SlurmdUser": getuser(),
+        "SlurmctldPort": ports[0],
         # A requeued task waits for cred_expire; below 20 s the next start met its dying former self.
-        "AuthType": "auth/munge", "AuthInfo": f"socket={munge_socket(folder)},cred_expire=20",
-        "CredType": "cred/munge", "StateSaveLocation": folder / "state",
-        "SlurmdSpoolDir": folder / "spool.%n", "SlurmctldPidFile": pids / "slurmctld.pid",
-        "SlurmdPidFile": pids / "slurmd.%n.pid", "SlurmctldLogFile": log / "slurmctld.log",
+        "AuthType": "auth/munge",
+        "AuthInfo": f"socket={munge_socket(folder)},cred_expire=20",
+        "CredType": "cred/munge",
+        "StateSaveLocation": folder / "state",
+        "SlurmdSpoolDir": folder / "spool.%n",
+        "SlurmctldPidFile": pids / "slurmctld.pid",
+        "SlurmdPidFile": pids / "slurmd.%n.pid",
+        "SlurmctldLogFile": log / "slurmctld.log",
         "SlurmdLogFile": log / "slurmd.%n.log",
-        "ProctrackType": "proctrack/linuxproc", "TaskPlugin": "task/none", "SwitchType": "switch/none",
-        "MpiDefault": "none", "ReturnToService": 2,
+        "ProctrackType": "proctrack/linuxproc",
+        "TaskPlugin": "task/none",
+        "SwitchType": "switch/none",
+        "MpiDefault": "none",
+        "ReturnToService": 2,
         "SlurmdParameters": "config_overrides",  # more cores than the machine has
-        "SelectType": "select/cons_tres", "SelectTypeParameters": "CR_Core_Memory",
-        "DefMemPerCPU": 500, "GresTypes": "gpu", "MaxArraySize": asked.max_array,
-        "MaxJobCount": 10000, "MinJobAge": 300, "JobRequeue": 1,
-        "SchedulerType": "sched/backfill", "PriorityType": "priority/basic",
+        "SelectType": "select/cons_tres",
+        "SelectTypeParameters": "CR_Core_Memory",
+        "DefMemPerCPU": 500,
+        "GresTypes": "gpu",
+        "MaxArraySize": asked.max_array,
+        "MaxJobCount": 10000,
+        "MinJobAge": 300,
+        "JobRequeue": 1,
+        "SchedulerType": "sched/backfill",
+        "PriorityType": "priority/basic",
         "SchedulerParameters": "sched_interval=2,bf_interval=2,batch_sched_delay=0",
-        "PreemptType": "preempt/partition_prio", "PreemptMode": "REQUEUE",
-        "KillWait": 2, "SlurmctldTimeout": 30, "SlurmdTimeout": 10,
-        "MessageTimeout": 10, "BatchStartTimeout": 20, "InactiveLimit": 0,
-        "JobAcctGatherType": "jobacct_gather/linux", "JobAcctGatherFrequency": "task=1",
+        "PreemptType": "preempt/partition_prio",
+        "PreemptMode": "REQUEUE",
+        "KillWait": 2,
+        "SlurmctldTimeout": 30,
+        "SlurmdTimeout": 10,
+        "MessageTimeout": 10,
+        "BatchStartTimeout": 20,
+        "InactiveLimit": 0,
+        "JobAcctGatherType": "jobacct_gather/linux",
+        "JobAcctGatherFrequency": "task=1",
         "JobAcctGatherParams": "OverMemoryKill",  # SLURM's poll of memory: no control groups needed
         "AccountingStorageType": "accounting_storage/none",
-    }  # fmt: skip
+    }
     if not asked.accounting:
         return settings
     return settings | {
-        "AccountingStorageType": "accounting_storage/slurmdbd", "AccountingStorageHost": "127.0.0.1",
-        "AccountingStoragePort": ports[1], "AccountingStorageEnforce": "associations,limits,qos",
+        "AccountingStorageType": "accounting_storage/slurmdbd",
+        "AccountingStorageHost": "127.0.0.1",
+        "AccountingStoragePort": ports[1],
+        "AccountingStorageEnforce": "associations,limits,qos",
         # Without munge's socket here slurmctld ends at once, and every client hangs.
         "AccountingStoragePass": munge_socket(folder),
-    }  # fmt: skip
+    }
 
 
 def _nodes(asked: Cluster, ports: list[int]) -> str:

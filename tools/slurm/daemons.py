@@ -47,9 +47,14 @@ class Daemons:
         environment = {**self.environment, **(more or {})}
         with (self.folder / "log" / f"{name}.out.log").open("ab") as log:
             child = subprocess.Popen(
-                command, env=environment, cwd=self.folder, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                command,
+                env=environment,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         self._children[name] = child
         (self.folder / "run" / f"{name}.pid").write_text(f"{child.pid} {_born(child.pid)}")
 
@@ -81,7 +86,9 @@ class Daemons:
     def stop(self) -> None:
         """End all daemons, then what they left of jobs whose node was killed."""
         names = [path.stem for path in (self.folder / "run").glob("*.pid")]
-        for name in sorted(names, key=lambda n: next(i for i, o in enumerate(ORDER) if n.startswith(o))):
+        for name in sorted(
+            names, key=lambda n: next(i for i, o in enumerate(ORDER) if n.startswith(o))
+        ):
             self.end(name)
         for pid in self.tasks():
             with suppress(ProcessLookupError):

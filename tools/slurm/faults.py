@@ -21,7 +21,15 @@ from sandbox import Sandbox, SandboxError, lacking, stopping_on_sigterm
 from smoke import Smoke
 from trial import Trial
 
-COLUMNS = ("fault", "how it was made", "times", "outcome", "records lost", "jobs run twice", "seconds")
+COLUMNS = (
+    "fault",
+    "how it was made",
+    "times",
+    "outcome",
+    "records lost",
+    "jobs run twice",
+    "seconds",
+)
 STEPS = {"pretrain": 80, "finetune": 12}
 
 
@@ -46,8 +54,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", choices=sorted(FAULTS), metavar="NAME")
     parser.add_argument("--times", type=int, default=1)
-    parser.add_argument("--accounting", action="store_true", help="with slurmdbd, so that sacct answers")
-    parser.add_argument("--keep", type=Path, help="a folder, not there yet, for all that the runs leave")
+    parser.add_argument(
+        "--accounting", action="store_true", help="with slurmdbd, so that sacct answers"
+    )
+    parser.add_argument(
+        "--keep", type=Path, help="a folder, not there yet, for all that the runs leave"
+    )
     given = parser.parse_args()
     why = lacking(given.accounting)
     if why:
@@ -57,7 +69,10 @@ def main() -> int:
     folder.mkdir(exist_ok=True)
     bad = 0
     try:
-        with stopping_on_sigterm(), Sandbox(folder / "c", Cluster(accounting=given.accounting)) as cluster:
+        with (
+            stopping_on_sigterm(),
+            Sandbox(folder / "c", Cluster(accounting=given.accounting)) as cluster,
+        ):
             smoke = Smoke.make(folder, **STEPS, only=("fraction=100",))
             print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|", flush=True)
             for name in given.only or FAULTS:

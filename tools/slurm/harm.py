@@ -88,7 +88,10 @@ def two_runs(trial: Trial) -> str:
     return f"exits 0 and 0; each job was begun once, submitted up to {trial.submissions()} times"
 
 
-@fault("an urgent job takes all nodes from a preemptable partition (REQUEUE, 10 s of grace)", quick=True)
+@fault(
+    "an urgent job takes all nodes from a preemptable partition (REQUEUE, 10 s of grace)",
+    quick=True,
+)
 def preempted(trial: Trial) -> str:
     attempt = trial.begin(partition="preempt")
     trial.cluster.call("srun", "-p", "urgent", "-N2", "--exclusive", "sleep", "1", timeout=90)
@@ -150,8 +153,13 @@ def clock_jumps(trial: Trial) -> str:
         pytest.skip("no libfaketime here: apt-get install libfaketime")
     clock = trial.folder / "clock"
     clock.write_text("+0\n")
-    variables = {"LD_PRELOAD": libraries[0], "FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": 1,
-                 "NO_FAKE_STAT": 1, "FAKETIME_DONT_FAKE_MONOTONIC": 1}  # fmt: skip
+    variables = {
+        "LD_PRELOAD": libraries[0],
+        "FAKETIME_TIMESTAMP_FILE": clock,
+        "FAKETIME_NO_CACHE": 1,
+        "NO_FAKE_STAT": 1,
+        "FAKETIME_DONT_FAKE_MONOTONIC": 1,
+    }
     attempt = trial.begin(setup=["export " + " ".join(f"{k}={v}" for k, v in variables.items())])
     clock.write_text("+5h\n")
     with attempt.slowed():
@@ -167,7 +175,9 @@ def clock_jumps(trial: Trial) -> str:
 @fault("`scontrol update state=down` of the node that works")
 def node_down(trial: Trial) -> str:
     attempt = trial.begin()
-    trial.cluster.call("scontrol", "update", f"nodename={attempt.node}", "state=down", "reason=test")
+    trial.cluster.call(
+        "scontrol", "update", f"nodename={attempt.node}", "state=down", "reason=test"
+    )
     return trial.settle(attempt)
 
 
@@ -212,14 +222,18 @@ def slurmctld_stopped(trial: Trial) -> str:
     return trial.settle()
 
 
-@fault("the cluster's state is wiped and its job ids begin at 1 again, after SIGKILL to `bench run`")
+@fault(
+    "the cluster's state is wiped and its job ids begin at 1 again, after SIGKILL to `bench run`"
+)
 def cluster_wiped(trial: Trial) -> str:
     ours = trial.begin().task.split("_")[0]
     trial.kill()
     trial.cluster.stop()
     trial.cluster.start()
     sbatch = ("sbatch", "--parsable", "-o", "/dev/null", "--wrap", "sleep 300")
-    while (stranger := trial.cluster.call(*sbatch)) != ours:  # somebody else's job gets the id of ours
+    while (
+        stranger := trial.cluster.call(*sbatch)
+    ) != ours:  # somebody else's job gets the id of ours
         trial.cluster.call("scancel", stranger)
     code = trial.again()
     if f"{stranger} RUNNING" not in trial.cluster.queue():
@@ -262,7 +276,8 @@ def fresh_claims(trial: Trial) -> str:
 
 def _claimed(trial: Trial, age: float) -> str:
     held = {"host": "gone-host", "pid": 1, "start": "1", "since": time.time() - age}
-    undisturbed = trial.smoke.path.parent / "local" / "jobs"  # ids are those of the contents, the same here
+    # ids are those of the contents, the same here
+    undisturbed = trial.smoke.path.parent / "local" / "jobs"
     jobs = sorted(folder.name for folder in undisturbed.iterdir())
     for job in jobs:
         folder = trial.out / "work" / job

@@ -25,7 +25,17 @@ from typing import Self
 import config
 import daemons
 
-TOOLS = ("munged", "slurmctld", "slurmd", "sinfo", "sbatch", "squeue", "scontrol", "scancel", "srun")
+TOOLS = (
+    "munged",
+    "slurmctld",
+    "slurmd",
+    "sinfo",
+    "sbatch",
+    "squeue",
+    "scontrol",
+    "scancel",
+    "srun",
+)
 DATABASE = ("slurmdbd", "sacctmgr", "mariadbd", "mariadb-install-db", "mariadb")
 LONGEST = 80  # characters of the folder: a socket's path may have 107
 
@@ -41,7 +51,9 @@ def lacking(accounting: bool = False) -> str:
     missing = [tool for tool in TOOLS if shutil.which(tool, path=daemons.path()) is None]
     if missing:
         return f"no {missing[0]} here: apt-get install slurm-wlm munge, or .ci/slurm in a container"
-    missing = [tool for tool in DATABASE if accounting and shutil.which(tool, path=daemons.path()) is None]
+    missing = [
+        tool for tool in DATABASE if accounting and shutil.which(tool, path=daemons.path()) is None
+    ]
     if missing:
         return f"no {missing[0]} here: apt-get install slurmdbd mariadb-server"
     return ""
@@ -73,7 +85,9 @@ class Sandbox:
         if why:
             raise SandboxError(why)
         if len(str(self.folder)) > LONGEST:
-            raise SandboxError(f"{self.folder}: too long for the path of a socket; take a shorter folder")
+            raise SandboxError(
+                f"{self.folder}: too long for the path of a socket; take a shorter folder"
+            )
         if self.conf.exists():
             raise SandboxError(f"{self.folder}: there is a cluster already; stop it first")
         try:
@@ -111,9 +125,18 @@ class Sandbox:
 
     def _start_database(self) -> None:
         install = config.install(self.folder)
-        subprocess.run(install, check=True, capture_output=True, timeout=120, env=self.daemons.environment)
+        subprocess.run(
+            install, check=True, capture_output=True, timeout=120, env=self.daemons.environment
+        )
         self.daemons.start("mariadbd", config.mariadbd(self.folder))
-        client = ("mariadb", "--no-defaults", "-u", "root", f"--socket={config.database(self.folder)}", "-e")
+        client = (
+            "mariadb",
+            "--no-defaults",
+            "-u",
+            "root",
+            f"--socket={config.database(self.folder)}",
+            "-e",
+        )
         self._until(lambda: self._answers(*client, "select 1"), "mariadbd", 30)
         self.call(*client, config.GRANT)
         found = {"MYSQL_UNIX_PORT": str(config.database(self.folder))}
@@ -136,9 +159,14 @@ class Sandbox:
         """Run a client; one that does not answer in time ended with 124."""
         try:
             return subprocess.run(
-                command, env=self.daemons.environment, capture_output=True, text=True, timeout=timeout,
-                check=False, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
+                command,
+                env=self.daemons.environment,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
         except subprocess.TimeoutExpired:
             return subprocess.CompletedProcess(command, 124, "", f"{command[0]}: no answer")
 

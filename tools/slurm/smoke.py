@@ -50,15 +50,25 @@ class Smoke:
         return cls(path, only, table(folder / "local"))
 
     def start(
-        self, out: Path, flags: Iterable[str], log: BinaryIO, cwd: Path | None, around: Mapping[str, str]
+        self,
+        out: Path,
+        flags: Iterable[str],
+        log: BinaryIO,
+        cwd: Path | None,
+        around: Mapping[str, str],
     ) -> subprocess.Popen[bytes]:
         """Start ``bench run`` in a process group of its own; tasks inherit the environment."""
         asked = [flag for key in self.only for flag in ("--only", key)]
         command = [*BENCH, "run", str(self.path), "--out", str(out), *asked, *flags]
         return subprocess.Popen(
-            command, env={**around, "OMP_NUM_THREADS": "1", "BENCH_CHECKPOINT": "0"}, cwd=cwd,
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+            command,
+            env={**around, "OMP_NUM_THREADS": "1", "BENCH_CHECKPOINT": "0"},
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     def lost(self, out: Path) -> int:
         """Return how many records differ from the undisturbed run's, or are not there."""

@@ -126,7 +126,10 @@ class Trial:
         if attempt is not None:
             told, attempts = self.settle(), self.manifest(attempt.job)["attempts"]
             log = (self.out / "jobs" / attempt.job / "log.txt").read_text()
-            later = [part.partition("step ")[2].split("/")[0] or "0" for part in log.split(", attempt ")[2:]]
+            later = [
+                part.partition("step ")[2].split("/")[0] or "0"
+                for part in log.split(", attempt ")[2:]
+            ]
             went = "went on at step " + ", ".join(later) if later else "none begun anew"
             return f"{told}; {attempts} attempts, {went}"
         code = self.end()
@@ -143,7 +146,9 @@ class Trial:
         return (self.folder / f"run-{number % len(self.runs)}.txt").read_text(errors="replace")
 
     def status(self) -> dict[str, list[dict[str, Any]]]:
-        return json.loads(subprocess.check_output([*BENCH, "status", "--out", str(self.out), "--json"]))
+        return json.loads(
+            subprocess.check_output([*BENCH, "status", "--out", str(self.out), "--json"])
+        )
 
     def failures(self) -> str:
         return "; ".join(sorted({job["reason"] for job in self.status()["failed"]}))
@@ -173,7 +178,8 @@ class Trial:
                 continue  # published or released meanwhile
             around = environment(held["pid"])
             array, index = (around.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
-            task = f"{array}_{index}" if array else around.get("SLURM_JOB_ID")  # one alone is no array
+            # one alone is no array
+            task = f"{array}_{index}" if array else around.get("SLURM_JOB_ID")
             if told["step"] >= step and described["kind"] == self.kind and task:
                 node = around.get("SLURMD_NODENAME", "")
                 found.append(Attempt(path.parent.name, held["host"], held["pid"], task, node))
@@ -188,7 +194,9 @@ class Trial:
         """Return how many attempts a job has had; 0 when it is published."""
         return len(list((self.out / "work" / job).glob("claim-*")))
 
-    def overtaken(self, attempt: Attempt, seconds: float, then: Callable[[], Any] = lambda: None) -> float:
+    def overtaken(
+        self, attempt: Attempt, seconds: float, then: Callable[[], Any] = lambda: None
+    ) -> float:
         """Let a frozen attempt go on when another process has its job, and that one when it has given up.
 
         Return the seconds until the job was taken over. That the attempt publishes is an error.
@@ -225,7 +233,9 @@ class Trial:
 
     def until(self, true: Callable[[], bool], what: str, seconds: float = 120) -> None:
         if not wait(true, seconds):
-            raise TrialError(f"{what}: not in {seconds:.0f} s\n{self.text()}\n{self.cluster.queue()}")
+            raise TrialError(
+                f"{what}: not in {seconds:.0f} s\n{self.text()}\n{self.cluster.queue()}"
+            )
 
     # What came of it
 

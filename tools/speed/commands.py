@@ -23,7 +23,10 @@ from options import options
 
 def main() -> None:
     given = options(
-        __doc__, records="results/studies", protocol="protocols/studies/hippocampus_small.yaml", rounds=7
+        __doc__,
+        records="results/studies",
+        protocol="protocols/studies/hippocampus_small.yaml",
+        rounds=7,
     )
     compileall.compile_dir(HERE / "bench", quiet=2)
     with tempfile.TemporaryDirectory() as folder:
@@ -40,7 +43,10 @@ def measure(out: Path, protocol: Path, rounds: int) -> None:
         "bench report": [bench, "report", str(protocol), "--out", str(out)],
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
-    for counts in (False, *[True] * rounds):  # the first report draws figures, which then are current
+    for counts in (
+        False,
+        *[True] * rounds,
+    ):  # the first report draws figures, which then are current
         for name, command in commands.items():
             began = time.perf_counter()
             subprocess.run(command, check=True, capture_output=True)
@@ -57,7 +63,9 @@ def measure(out: Path, protocol: Path, rounds: int) -> None:
 
 def plan_of_all(bench: str) -> tuple[float, int]:
     """Return the least milliseconds of processor time of five plans of all protocols, and their number."""
-    every = [str(p) for p in sorted((HERE / "protocols").rglob("*.yaml")) if "settings" not in p.parts]
+    every = [
+        str(p) for p in sorted((HERE / "protocols").rglob("*.yaml")) if "settings" not in p.parts
+    ]
     with tempfile.TemporaryDirectory() as out:
         spent = [processor_time([bench, "plan", *every, "--out", out]) for _ in range(6)]
     return min(spent[1:]) * 1000, len(every)  # the first one reads the data sets

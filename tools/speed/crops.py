@@ -130,12 +130,17 @@ def one_file_each(folder: Path, array: np.ndarray) -> Callable[[], Read]:
     chunks = halved(list(CROP), 0.8 * 1.375 * 1024**2 / 4)
     scaled = ((array - array.mean()) / array.std()).astype(np.float32)
     blosc2.asarray(
-        scaled, urlpath=str(folder / "x.b2nd"), chunks=chunks, blocks=blocks,
+        scaled,
+        urlpath=str(folder / "x.b2nd"),
+        chunks=chunks,
+        blocks=blocks,
         cparams={"codec": blosc2.Codec.ZSTD, "clevel": 8},
-    )  # fmt: skip
+    )
 
     def opened() -> Read:
-        found = blosc2.open(str(folder / "x.b2nd"), mode="r", dparams={"nthreads": 1}, mmap_mode="r")
+        found = blosc2.open(
+            str(folder / "x.b2nd"), mode="r", dparams={"nthreads": 1}, mmap_mode="r"
+        )
         return lambda box: found[box]
 
     return opened
@@ -176,10 +181,16 @@ def main() -> None:
             folders[side].mkdir(parents=True)
             opened[side] = write(folders[side], array)
         handles = {side: opened[side]() for side in SIDES}
-        for side in ("bench, as stored (int16)", ".npy, memory map (int16)", "whole .nii.gz (int16)"):
+        for side in (
+            "bench, as stored (int16)",
+            ".npy, memory map (int16)",
+            "whole .nii.gz (int16)",
+        ):
             box = boxes(CROP, 1)[0]
             assert np.array_equal(handles[side](box), array[box])
-        found: dict[str, dict[str, list[float]]] = {s: {"warm": [], "cold": [], "slice": []} for s in SIDES}
+        found: dict[str, dict[str, list[float]]] = {
+            s: {"warm": [], "cold": [], "slice": []} for s in SIDES
+        }
         crops = boxes(CROP, rounds)
         for crop, plane in zip(crops, boxes(SLICE, rounds), strict=True):
             for side, read in handles.items():
@@ -196,7 +207,10 @@ def main() -> None:
                 found[side]["cold"].append(
                     rate(lambda box, s=side: opened[s]()(box), crop, time.perf_counter)
                 )  # type: ignore[misc]
-        sizes = {s: sum(p.stat().st_size for p in f.rglob("*") if p.is_file()) for s, f in folders.items()}
+        sizes = {
+            s: sum(p.stat().st_size for p in f.rglob("*") if p.is_file())
+            for s, f in folders.items()
+        }
     report(found, sizes)
 
 
@@ -208,7 +222,8 @@ def report(found: dict[str, dict[str, list[float]]], sizes: dict[str, int]) -> N
         warm, cold, plane = (median(rates[k]) for k in ("warm", "cold", "slice"))
         size = f"{sizes[side] / 1e6:.1f} | {sizes[side] / whole:.2f}"
         print(f"| {side} | {size} | {warm:.1f} | {cold:.1f} | {plane:.1f} |")
-    _, mine, nnunet, _, monai, _ = (median(rates["warm"]) for rates in found.values())  # as in SIDES
+    # as in SIDES
+    _, mine, nnunet, _, monai, _ = (median(rates["warm"]) for rates in found.values())
     times = f"{mine / nnunet:.1f} and {mine / monai:.0f} times as fast"
     print(f"\nIn short: {times} as from nnU-Net's files and MONAI's cache on disk")
 

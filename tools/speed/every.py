@@ -63,7 +63,9 @@ SCRIPTS = (
     Script("loop", "loop --steps 100"),
     Script("share", "share", ("BENCH_DATA",)),
     Script("learning", "learning", ("BENCH_DATA",)),
-    Script("nnunet", "learning --side nnU-Net --nnunet $NNUNET_PYTHON", ("BENCH_DATA", "NNUNET_PYTHON")),
+    Script(
+        "nnunet", "learning --side nnU-Net --nnunet $NNUNET_PYTHON", ("BENCH_DATA", "NNUNET_PYTHON")
+    ),
     Script("views", "views --rounds 5"),
     Script("masked", "masked"),
     Script("masked-small", "masked --preset small"),
@@ -74,7 +76,9 @@ SCRIPTS = (
     Script("submission-real", "submission --real", ("SLURM_CONF",)),
     Script("packing", "packing --cells 12 --pack 6", ("SLURM_CONF",)),
     Script("guard", "guard --data $BENCH_DATA/msd04_hippocampus --rounds 1", ("BENCH_DATA",)),
-    Script("guard-many", "guard --data $BENCH_DATA/msd04_hippocampus --large 1808 200", ("BENCH_DATA",)),
+    Script(
+        "guard-many", "guard --data $BENCH_DATA/msd04_hippocampus --large 1808 200", ("BENCH_DATA",)
+    ),
     Script(
         "guard-channels",
         "guard --data $BENCH_DATA/own_brain_tumour --large 22000 285 --channels 4 --part 48 --tests 4",
@@ -90,9 +94,12 @@ def there(need: str) -> bool:
 
 def run(script: Script, folder: Path) -> tuple[int, str]:
     """Return a script's exit status, and its block: what was run, where, and what it said."""
-    here, began = [quiet(), *machine().values()], time.monotonic()  # as it begins: commits may follow
+    # as it begins: commits may follow
+    here, began = ([quiet(), *machine().values()], time.monotonic())
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(script.command(), cwd=HERE, env=environment, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        script.command(), cwd=HERE, env=environment, stdout=subprocess.PIPE, text=True
+    )
     file, *arguments = script.line.split()
     minutes = f"{(time.monotonic() - began) / 60:.1f} minutes"
     facts = [*here, minutes, date.today().isoformat()]
@@ -139,7 +146,11 @@ def main(asked: list[str]) -> int:
         failed |= status != 0
         if status == 0:
             PAGE.write_text(redrawn(PAGE.read_text(), script.name, block))
-        told = f"failed with {status}, what it said is in build/speed/{script.name}.md" if status else "drawn"
+        told = (
+            f"failed with {status}, what it said is in build/speed/{script.name}.md"
+            if status
+            else "drawn"
+        )
         print(f"{script.name}: {told}", flush=True)
     return int(failed)
 

@@ -31,7 +31,19 @@ from sides import as_a_job
 
 FILE = HERE / "docs" / "growth.json"
 EARLY = ("torch", "monai.losses", "pandas", "pyarrow.parquet", "matplotlib.pyplot", "scipy.ndimage")
-ROOMS = ("jobs", "data", "train", "nets", "metrics", "stats", "report", "show", "leaks", "plan", "runtime")
+ROOMS = (
+    "jobs",
+    "data",
+    "train",
+    "nets",
+    "metrics",
+    "stats",
+    "report",
+    "show",
+    "leaks",
+    "plan",
+    "runtime",
+)
 
 
 @dataclass(frozen=True)
@@ -59,18 +71,29 @@ SCORED = "PLAN, prepare, finetune, evaluate, score"
 DRAWN = "plan, submit, INVENT, gather, status, tables, report"
 AXES = (
     Axis("scans", "cases", (8, 32, 128), f"SCANS, {SCORED}, GATHER, tables"),
-    Axis("scans, real", "cases", (20, 40, 80), "HIPPOCAMPI, PLAN, PREPARE, guard, pretrain",
-         {"methods": 1, "crop": 16}),
+    Axis(
+        "scans, real",
+        "cases",
+        (20, 40, 80),
+        "HIPPOCAMPI, PLAN, PREPARE, guard, pretrain",
+        {"methods": 1, "crop": 16},
+    ),
     Axis("pairs screened", "cases", (500, 1000, 2000, 4000), "likeliest", {}, 2),
     Axis("scans planned", "cases", (125, 500, 1000), "LINKS, plan, plan again"),
     Axis("voxels of a scan", "side", (32, 64, 96), f"SCANS, {SCORED}", {}, 3),
-    Axis("voxels of a crop", "crop", (16, 32, 48), "SCANS, PLAN, PREPARE, GUARD, pretrain, finetune",
-         {"side": 48, "methods": 1, "steps": 4}, 3),
+    Axis(
+        "voxels of a crop",
+        "crop",
+        (16, 32, 48),
+        "SCANS, PLAN, PREPARE, GUARD, pretrain, finetune",
+        {"side": 48, "methods": 1, "steps": 4},
+        3,
+    ),
     Axis("labels", "classes", (2, 8, 32), f"SCANS, {SCORED}, GATHER, tables", {"side": 48}),
     Axis("methods", "methods", (2, 8, 32, 128), f"SCANS, {DRAWN}", {"seeds": 2}),
     Axis("seeds", "seeds", (4, 16, 64, 256), f"SCANS, {DRAWN}", {"methods": 4}),
     Axis("processes", "workers", (1, 2, 4), "SCANS, PLAN, prepare", {"cases": 32, "side": 64}),
-)  # fmt: skip
+)
 
 
 def early() -> None:
@@ -142,7 +165,12 @@ def resident(entry: str) -> float:
 
 def left(folder: Path) -> tuple[int, int]:
     """Return how many bytes and files lie in the output folder and in the report's."""
-    sizes = [p.stat().st_size for top in ("out", "drawn") for p in (folder / top).rglob("*") if p.is_file()]
+    sizes = [
+        p.stat().st_size
+        for top in ("out", "drawn")
+        for p in (folder / top).rglob("*")
+        if p.is_file()
+    ]
     return sum(sizes), len(sizes)
 
 

@@ -10,11 +10,21 @@ from typing import Any
 
 INK, SOFT = "#1a2230", "#5b6776"
 COLOURS = {
-    "plan": "#0072b2", "plan again": "#56b4e9", "prepare": "#b8860b", "guard": "#d55e00",
-    "pretrain": "#7b3294", "finetune": "#a6338c", "evaluate": "#00795a", "score": "#4d4d4d",
-    "submit": "#b8860b", "likeliest": "#d55e00", "gather": "#00795a", "status": "#4d4d4d",
-    "tables": "#d55e00", "report": "#7b3294",
-}  # fmt: skip
+    "plan": "#0072b2",
+    "plan again": "#56b4e9",
+    "prepare": "#b8860b",
+    "guard": "#d55e00",
+    "pretrain": "#7b3294",
+    "finetune": "#a6338c",
+    "evaluate": "#00795a",
+    "score": "#4d4d4d",
+    "submit": "#b8860b",
+    "likeliest": "#d55e00",
+    "gather": "#00795a",
+    "status": "#4d4d4d",
+    "tables": "#d55e00",
+    "report": "#7b3294",
+}
 FIGURES = {
     "growth_time.svg": ("cpu_s", "processor time (s)", 0.01),
     "growth_memory.svg": ("mb", "memory beyond the imports (MB)", 1.0),
@@ -23,7 +33,9 @@ GAP = 0.105  # of a panel's height, between two labels
 Points = list[tuple[float, float]]
 
 
-def lines(rows: Iterable[dict[str, Any]], axis: str, what: str, least: float = 0.0) -> dict[str, Points]:
+def lines(
+    rows: Iterable[dict[str, Any]], axis: str, what: str, least: float = 0.0
+) -> dict[str, Points]:
     """Return (value, cost) by stage of one axis; what is below ``least`` is that."""
     found: dict[str, Points] = {}
     for row in rows:
@@ -58,12 +70,20 @@ def draw(rows: list[dict[str, Any]], folder: Path) -> None:
 
     axes = list(dict.fromkeys(row["axis"] for row in rows))
     style = {
-        "svg.hashsalt": "growth", "svg.fonttype": "path", "font.size": 8.5, "text.color": INK,
-        "axes.edgecolor": SOFT, "axes.labelcolor": INK, "xtick.color": SOFT, "ytick.color": SOFT,
-    }  # fmt: skip
+        "svg.hashsalt": "growth",
+        "svg.fonttype": "path",
+        "font.size": 8.5,
+        "text.color": INK,
+        "axes.edgecolor": SOFT,
+        "axes.labelcolor": INK,
+        "xtick.color": SOFT,
+        "ytick.color": SOFT,
+    }
     for name, (what, label, least) in FIGURES.items():
         with mpl.rc_context(style):
-            figure, panels = plt.subplots(-(-len(axes) // 3), 3, figsize=(10.4, 2.5 * -(-len(axes) // 3)))
+            figure, panels = plt.subplots(
+                -(-len(axes) // 3), 3, figsize=(10.4, 2.5 * -(-len(axes) // 3))
+            )
             for axis, panel in zip(axes, panels.flat, strict=False):
                 _panel(panel, axis, lines(rows, axis, what, least))
             for panel in panels[:, 0]:
@@ -71,7 +91,9 @@ def draw(rows: list[dict[str, Any]], folder: Path) -> None:
             for panel in panels.flat[len(axes) :]:
                 panel.set_axis_off()
             figure.tight_layout(w_pad=1.2, h_pad=1.4)
-            figure.savefig(folder / name, metadata={"Date": None, "Title": f"{label} as a study grows"})
+            figure.savefig(
+                folder / name, metadata={"Date": None, "Title": f"{label} as a study grows"}
+            )
             plt.close(figure)
 
 
@@ -82,7 +104,9 @@ def _panel(panel: Any, axis: str, found: dict[str, Points]) -> None:
     panel.grid(alpha=0.25, linewidth=0.5)
     panel.spines[["top", "right"]].set_visible(False)
     for stage, points in found.items():
-        panel.plot(*zip(*points, strict=True), "o-", color=COLOURS[stage], linewidth=1.4, markersize=3)
+        panel.plot(
+            *zip(*points, strict=True), "o-", color=COLOURS[stage], linewidth=1.4, markersize=3
+        )
     values = sorted({x for points in found.values() for x, _ in points})
     panel.set_xticks(values, [_short(v) for v in values])
     panel.minorticks_off()
@@ -90,7 +114,8 @@ def _panel(panel: Any, axis: str, found: dict[str, Points]) -> None:
     panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 30 * low else (1,)))
     panel.yaxis.set_major_formatter("{x:g}")
     low, high = values[0], values[-1]
-    panel.set_xlim(low / (high / low) ** 0.06, high * (high / low) ** 0.62)  # room for what stands beside
+    # room for what stands beside
+    panel.set_xlim(low / (high / low) ** 0.06, high * (high / low) ** 0.62)
     _beside(panel, found)
 
 
@@ -104,9 +129,16 @@ def _beside(panel: Any, found: dict[str, Points]) -> None:
         thin = {"arrowstyle": "-", "color": COLOURS[stage], "linewidth": 0.5, "alpha": 0.6}
         said = f"{stage}  {_said(slope(found[stage]))}"
         panel.annotate(
-            said, found[stage][-1], (0.66, place), "data", "axes fraction",
-            color=COLOURS[stage], va="center", fontsize=8, arrowprops=thin,
-        )  # fmt: skip
+            said,
+            found[stage][-1],
+            (0.66, place),
+            "data",
+            "axes fraction",
+            color=COLOURS[stage],
+            va="center",
+            fontsize=8,
+            arrowprops=thin,
+        )
 
 
 def _apart(places: Sequence[float]) -> list[float]:

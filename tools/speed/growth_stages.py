@@ -18,7 +18,10 @@ import numpy as np
 import yaml
 
 NAME = "scans"  # of the data set and of the protocol
-FAKES = {"sbatch": 'echo x >> "{0}/calls"; echo "Submitted batch job $(wc -l < "{0}/calls")"', "squeue": ""}
+FAKES = {
+    "sbatch": 'echo x >> "{0}/calls"; echo "Submitted batch job $(wc -l < "{0}/calls")"',
+    "squeue": "",
+}
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,27 @@ class Size:
 
     def protocol(self) -> dict[str, Any]:
         rows = {
-            f"simclr{n}": {"method": "simclr3d", "network": "net", "params": {"temperature": 0.1 + n / 1000}}
+            f"simclr{n}": {
+                "method": "simclr3d",
+                "network": "net",
+                "params": {"temperature": 0.1 + n / 1000},
+            }
             for n in range(self.methods)
         } or {"scratch": {"method": "scratch", "network": "net"}}
         common = {"steps": self.steps, "batch": 2, "precision": "fp32"}
         tuned = {"dataset": NAME, "split": "even", "seeds": list(range(self.seeds)), **common}
         return {
-            "title": "Growth", "name": NAME, "scale": "smoke", "scales": {"smoke": {}}, "rows": rows,
+            "title": "Growth",
+            "name": NAME,
+            "scale": "smoke",
+            "scales": {"smoke": {}},
+            "rows": rows,
             "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [self.crop] * 3}},
-            "baseline": "none", "metrics": ["dice", "hd95"],
-            "pretrain": {"datasets": [{"dataset": NAME}], **common}, "finetune": [tuned],
-        }  # fmt: skip
+            "baseline": "none",
+            "metrics": ["dice", "hd95"],
+            "pretrain": {"datasets": [{"dataset": NAME}], **common},
+            "finetune": [tuned],
+        }
 
 
 Act = Callable[[], Any]  # what is measured
@@ -65,7 +78,9 @@ def scans(folder: Path, size: Size) -> Act:
     root, rng, cube = folder / "data" / NAME, np.random.default_rng(0), (size.side,) * 3
 
     def field() -> np.ndarray:
-        smooth = gaussian_filter(rng.standard_normal(cube, dtype=np.float32), size.side / 12, mode="wrap")
+        smooth = gaussian_filter(
+            rng.standard_normal(cube, dtype=np.float32), size.side / 12, mode="wrap"
+        )
         return smooth / smooth.std()
 
     def write() -> None:
@@ -78,7 +93,9 @@ def scans(folder: Path, size: Size) -> Act:
                 ("images", image, "int16"),
                 ("labels", np.digitize(body, edges), "uint8"),
             ):
-                write_nifti(root / f"{part}Tr" / f"case_{number:06d}.nii.gz", array, (1, 1, 1), kind)
+                write_nifti(
+                    root / f"{part}Tr" / f"case_{number:06d}.nii.gz", array, (1, 1, 1), kind
+                )
         described(root, size)
 
     return write
@@ -107,7 +124,9 @@ def links(folder: Path, size: Size) -> Act:
 
 
 def described(root: Path, size: Size) -> None:
-    pairs = [{k: f"./{k}sTr/case_{n:06d}.nii.gz" for k in ("image", "label")} for n in range(size.cases)]
+    pairs = [
+        {k: f"./{k}sTr/case_{n:06d}.nii.gz" for k in ("image", "label")} for n in range(size.cases)
+    ]
     labels = {"0": "background"} | {str(n): f"part{n}" for n in range(1, size.classes + 1)}
     about = {"name": NAME, "labels": labels, "modality": {"0": "CT"}, "test": [], "training": pairs}
     (root / "dataset.json").write_text(json.dumps(about))
@@ -195,7 +214,13 @@ def invent(folder: Path, size: Size) -> Act:
         for job in made.jobs.values():
             at = store.jobs / job.id
             at.mkdir()
-            manifest = {**job.plain(), "id": job.id, "attempts": 1, "seconds": 1.0, "provenance": {}}
+            manifest = {
+                **job.plain(),
+                "id": job.id,
+                "attempts": 1,
+                "seconds": 1.0,
+                "provenance": {},
+            }
             (at / digest.NAME).write_text(digest.sealed(at, manifest))
             for one in made.scoring.get(job.id, []):
                 buffer = io.BytesIO()
@@ -268,7 +293,9 @@ def submit(folder: Path, size: Size) -> Act:
         return run.options(made, job)
 
     def act() -> None:
-        controller = Controller(made, store, run.todo(made, store), Profile(), lambda outcome: None, start)
+        controller = Controller(
+            made, store, run.todo(made, store), Profile(), lambda outcome: None, start
+        )
         controller.attach()
         controller.step()
 
@@ -285,8 +312,18 @@ def status(folder: Path, size: Size) -> Act:
 
 KINDS = ("prepare", "guard", "pretrain", "finetune", "evaluate")
 STAGES: dict[str, Callable[[Path, Size], Act]] = {
-    "scans": scans, "hippocampi": hippocampi, "links": links, "plan": plan, "plan again": plan,
-    **{kind: work(kind) for kind in KINDS}, "score": score, "invent": invent, "submit": submit,
-    "likeliest": likeliest, "gather": gather, "status": status, "tables": report(False),
+    "scans": scans,
+    "hippocampi": hippocampi,
+    "links": links,
+    "plan": plan,
+    "plan again": plan,
+    **{kind: work(kind) for kind in KINDS},
+    "score": score,
+    "invent": invent,
+    "submit": submit,
+    "likeliest": likeliest,
+    "gather": gather,
+    "status": status,
+    "tables": report(False),
     "report": report(True),
-}  # fmt: skip
+}

@@ -10,9 +10,13 @@ SIDE = 128**3  # voxels of a volume
 CELLS = 4  # methods beside which seeds grew
 SCANS = "scans"
 VOLUMES = {  # stage: axis of cases
-    "plan": "scans planned", "plan again": "scans planned", "prepare": SCANS, "evaluate": SCANS,
-    "score": SCANS, "tables": SCANS,
-}  # fmt: skip
+    "plan": "scans planned",
+    "plan again": "scans planned",
+    "prepare": SCANS,
+    "evaluate": SCANS,
+    "score": SCANS,
+    "tables": SCANS,
+}
 OF_A_CELL = ("finetune", "evaluate", "score")
 OF_CELLS = ("plan", "submit", "gather", "status", "tables", "report")
 Rows = list[dict[str, Any]]
@@ -55,9 +59,10 @@ def table(rows: Rows) -> str:
     """Return both tables, a line per stage."""
     head = "| processor time | memory beyond imports | on disk | files |\n|---|--:|--:|--:|--:|"
     kinds = (
-        (f"{MANY:,} volumes of 128^3", volumes, VOLUMES), (f"{MANY:,} cells", cells, OF_CELLS),
+        (f"{MANY:,} volumes of 128^3", volumes, VOLUMES),
+        (f"{MANY:,} cells", cells, OF_CELLS),
         ("the cells themselves", work, ("fine-tuned, evaluated, scored",)),
-    )  # fmt: skip
+    )
     return "\n\n".join(
         "\n".join([f"| {title} {head}", *(_line(rows, cost, stage) for stage in stages)])
         for title, cost, stages in kinds
@@ -65,7 +70,9 @@ def table(rows: Rows) -> str:
 
 
 def _line(rows: Rows, cost: Callable[[Rows, str, str], float], stage: str) -> str:
-    seconds, held, size, files = (cost(rows, what, stage) for what in ("cpu_s", "mb", "bytes", "files"))
+    seconds, held, size, files = (
+        cost(rows, what, stage) for what in ("cpu_s", "mb", "bytes", "files")
+    )
     return f"| {stage} | {_time(seconds)} | {_size(held * 1e6)} | {_size(size)} | {files:,.0f} |"
 
 

@@ -48,7 +48,9 @@ def prints(folder: Path, number: int) -> list:
     from bench.leaks.fingerprint import fingerprint
     from bench.volumes.reading import is_volume, read_volume, within
 
-    files = sorted(p for p in within(folder, 3) if is_volume(p) and "label" not in str(p.parent.name))
+    files = sorted(
+        p for p in within(folder, 3) if is_volume(p) and "label" not in str(p.parent.name)
+    )
     files = [p for p in files if "_gt" not in p.name and not p.name.startswith("laendo")]
     return [fingerprint(read_volume(p).array) for p in files[:number]]
 
@@ -58,7 +60,10 @@ def warped(scan: np.ndarray, channels: int, rng: np.random.Generator) -> np.ndar
     sides = scan.shape[1:]
     coarse = [rng.standard_normal([4 + n // 12 for n in sides]) for _ in sides]
     shifts = [
-        n / 48 * 2.5 * ndimage.zoom(c, [n / m for n, m in zip(sides, c.shape, strict=True)], order=1)
+        n
+        / 48
+        * 2.5
+        * ndimage.zoom(c, [n / m for n, m in zip(sides, c.shape, strict=True)], order=1)
         for n, c in zip(sides, coarse, strict=True)
     ]
     places = [grid + shift for grid, shift in zip(np.indices(sides), shifts, strict=True)]
@@ -78,7 +83,9 @@ def large(scans: list, read: int, tests: int, channels: int, part: int, asked: i
     from bench.leaks import refine, screen, search
 
     rng = np.random.default_rng(0)
-    drawn = [warped(scans[int(rng.integers(len(scans)))], channels, rng) for _ in range(part + asked)]
+    drawn = [
+        warped(scans[int(rng.integers(len(scans)))], channels, rng) for _ in range(part + asked)
+    ]
     search.matches(drawn[:1], drawn[1:2])
     level, steps = screen.level(read, tests), {}
 
@@ -88,9 +95,13 @@ def large(scans: list, read: int, tests: int, channels: int, part: int, asked: i
         steps[name] = (time.process_time() - began) * times
         return done
 
-    first = clock("prepared, twice", 2 * (read + tests) / part, lambda: search.Scans.of(drawn[:part], level))
+    first = clock(
+        "prepared, twice", 2 * (read + tests) / part, lambda: search.Scans.of(drawn[:part], level)
+    )
     second = search.Scans.of(drawn[part:], level)
-    screened = clock("screened", read / part * tests / asked, lambda: search.screened(first, second))
+    screened = clock(
+        "screened", read / part * tests / asked, lambda: search.screened(first, second)
+    )
     passing = search.passing(read)
     every = [v for scan in [*first.views, *second.views] for v in scan]
     wholes = channels * (read + tests * -(-read // GROUP))
@@ -103,15 +114,21 @@ def large(scans: list, read: int, tests: int, channels: int, part: int, asked: i
     # A channel's boxes serve all others that pass beside it, so that a step on few would be mostly calls.
     many = search.Scans.of(drawn[part:] * (BESIDE // asked), level)
     rows = search.likeliest(search.screened(first, many))
-    seen_by = len({(a, i) for a, _, i, _ in rows.tolist()} | {(-1 - b, j) for _, b, _, j in rows.tolist()})
+    seen_by = len(
+        {(a, i) for a, _, i, _ in rows.tolist()} | {(-1 - b, j) for _, b, _, j in rows.tolist()}
+    )
     assert first.turned and many.turned  # made before the clock starts
     clock("moved", 1, lambda: search.looked_at(first, many, rows))
     steps["moved"] = (steps["moved"] - boxes * seen_by / len(every)) * passing * tests / len(rows)
     found = clock(
-        "confirmed", tests / asked, lambda: search.confirmed(seen, first.views.__getitem__, second.views)
+        "confirmed",
+        tests / asked,
+        lambda: search.confirmed(seen, first.views.__getitem__, second.views),
     )
     every = [*steps.items(), ("in all", sum(steps.values()))]
-    print(f"| {read} x {tests} scans, channels: {channels} | {' | '.join(name for name, _ in every)} |")
+    print(
+        f"| {read} x {tests} scans, channels: {channels} | {' | '.join(name for name, _ in every)} |"
+    )
     print(f"|---|{'--:|' * len(every)}")
     times = [f"{t:.0f} s" if t < 120 else f"{t / 60:.1f} min" for _, t in every]
     print(f"| in proportion from {part} x {asked} | {' | '.join(times)} |")
@@ -161,7 +178,9 @@ def main() -> None:
     if options.against:
         ratios = sorted(there[0] / here[0] for here, there in rounds)
         same = all(here[1] == there[1] for here, there in rounds)
-        print(f"\nratio {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}), same matches: {same}")
+        print(
+            f"\nratio {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}), same matches: {same}"
+        )
 
 
 if __name__ == "__main__":

@@ -64,9 +64,13 @@ def monai(net: nn.Module, image: np.ndarray, inference: Windows) -> np.ndarray:
     from monai.inferers import sliding_window_inference
 
     scores = sliding_window_inference(
-        torch.from_numpy(image)[None], inference.crop, inference.batch, net,
-        overlap=inference.overlap, mode=inference.blend,
-    )[0]  # fmt: skip
+        torch.from_numpy(image)[None],
+        inference.crop,
+        inference.batch,
+        net,
+        overlap=inference.overlap,
+        mode=inference.blend,
+    )[0]
     return scores.max(0).indices.to(torch.uint8).numpy()
 
 
@@ -79,7 +83,10 @@ def ours(net: nn.Module, image: np.ndarray, inference: Windows) -> np.ndarray:
     return restore_slabs(slabs(net, volume, inference), unchanged(volume.shape))
 
 
-RUN: dict[str, Callable[[nn.Module, np.ndarray, Windows], np.ndarray]] = {"MONAI": monai, "ours": ours}
+RUN: dict[str, Callable[[nn.Module, np.ndarray, Windows], np.ndarray]] = {
+    "MONAI": monai,
+    "ours": ours,
+}
 KEPT = "MONAI, pages kept"
 
 
@@ -103,7 +110,11 @@ def line(
     theirs, kept, mine = (median(seconds for seconds, _ in rounds) for rounds in found.values())
     other = int((found["MONAI"][-1][1] != found["ours"][-1][1]).sum())
     seconds = f"{theirs:.2f} | {kept:.2f} | {mine:.2f} | {theirs / mine:.2f} | {kept / mine:.2f}"
-    return f"| {name} | {labels} | {shape} | {side}^3 | {seconds} | {other} |", theirs / mine, kept / mine
+    return (
+        f"| {name} | {labels} | {shape} | {side}^3 | {seconds} | {other} |",
+        theirs / mine,
+        kept / mine,
+    )
 
 
 def weigh(which: str, labels: int, shape: tuple[int, int, int], side: int) -> float:
@@ -151,8 +162,11 @@ def main() -> None:
     write("| pages kept / ours | voxels that differ |\n|---|--:|---|---|--:|--:|--:|--:|--:|--:|\n")
     ratios = []
     for name, labels, shape, side in (
-        ("unet3d", 61, SHAPE, 64), ("1x1", 61, SHAPE, 64), ("unet3d", 14, WIDE, 96), ("1x1", 14, WIDE, 96),
-    ):  # fmt: skip
+        ("unet3d", 61, SHAPE, 64),
+        ("1x1", 61, SHAPE, 64),
+        ("unet3d", 14, WIDE, 96),
+        ("1x1", 14, WIDE, 96),
+    ):
         said, *found = line(name, labels, shape, side, options.rounds)
         ratios.append(found)
         write(said + "\n")
@@ -164,7 +178,9 @@ def main() -> None:
         write(f"| {labels} | {shape} | {side}^3 | {theirs:.0f} | {mine:.0f} |\n")
     script, kept = zip(*ratios, strict=True)
     alone, alike = (f"{min(ratios):.1f} to {max(ratios):.1f}" for ratios in (script, kept))
-    write(f"\nIn short: {alone} times as fast as MONAI's windows; with our allocator for both {alike}\n")
+    write(
+        f"\nIn short: {alone} times as fast as MONAI's windows; with our allocator for both {alike}\n"
+    )
 
 
 if __name__ == "__main__":

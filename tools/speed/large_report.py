@@ -24,7 +24,12 @@ from bench import registry
 from bench.record import COLUMNS
 from bench.store import Store
 
-SECTIONS, FRACTIONS, SEEDS, METRICS = range(4), (5, 10, 50, 100), range(5), ("dice", "nsd@1mm", "hd95")
+SECTIONS, FRACTIONS, SEEDS, METRICS = (
+    range(4),
+    (5, 10, 50, 100),
+    range(5),
+    ("dice", "nsd@1mm", "hd95"),
+)
 LABELS = registry.load("dataset", "btcv").labels
 UNITS = {"dice": "1", "nsd@1mm": "1", "hd95": "mm"}
 TYPES = {"str": pa.large_string(), "int64": pa.int64(), "float64": pa.float64()}
@@ -69,7 +74,9 @@ print(json.dumps(told))
 
 def names() -> list[str]:
     """Return 35 methods that read volumes, scratch first; some twice under another name."""
-    found = [name for name in registry.names("method") if not name.endswith("2d") and name != "scratch"]
+    found = [
+        name for name in registry.names("method") if not name.endswith("2d") and name != "scratch"
+    ]
     return ["scratch", *(found * 2)[:34]]
 
 
@@ -94,24 +101,44 @@ def cell(rng: np.random.Generator, place: tuple[int, int, int, int], patients: i
     undefined = rng.random(n) < 0.01
     people = pa.array([f"img{p:04}" for p in range(patients)])
     one = {
-        "job": f"{rng.integers(2**63):016x}", "protocol": "large", "paper": "", "table": "", "scale": "pilot",
-        "section": f"part{section}", "row": f"row{row:02}", "method": names()[row], "network": "unet3d/base",
-        "params": "{}", "pretrain": "btcv" if row else "none", "pretrain_seed": 0,
-        "init": f"job:{row:016x}" if row else "random", "evaluation": "end_to_end", "dataset": "btcv",
-        "task": "segmentation", "split": "even", "split_hash": "0123456789abcdef", "fraction": fraction,
-        "n_train": fraction, "fold": 0, "seed": seed, "convention": "medpy/default",
-    }  # fmt: skip
+        "job": f"{rng.integers(2**63):016x}",
+        "protocol": "large",
+        "paper": "",
+        "table": "",
+        "scale": "pilot",
+        "section": f"part{section}",
+        "row": f"row{row:02}",
+        "method": names()[row],
+        "network": "unet3d/base",
+        "params": "{}",
+        "pretrain": "btcv" if row else "none",
+        "pretrain_seed": 0,
+        "init": f"job:{row:016x}" if row else "random",
+        "evaluation": "end_to_end",
+        "dataset": "btcv",
+        "task": "segmentation",
+        "split": "even",
+        "split_hash": "0123456789abcdef",
+        "fraction": fraction,
+        "n_train": fraction,
+        "fold": 0,
+        "seed": seed,
+        "convention": "medpy/default",
+    }
     many = {
         "case": pa.DictionaryArray.from_arrays(patient, people),
         "patient": pa.DictionaryArray.from_arrays(patient, people),
         "target": pa.DictionaryArray.from_arrays(target, pa.array(targets)),
         "metric": pa.DictionaryArray.from_arrays(metric, pa.array(METRICS)),
         "unit": pa.DictionaryArray.from_arrays(metric, pa.array([UNITS[m] for m in METRICS])),
-        "status": pa.DictionaryArray.from_arrays(undefined.astype(int), pa.array(["ok", "both_empty"])),
+        "status": pa.DictionaryArray.from_arrays(
+            undefined.astype(int), pa.array(["ok", "both_empty"])
+        ),
         "value": pa.array(np.where(undefined, np.nan, value)),
     }
     columns = {
-        k: many[k] if k in many else pa.repeat(pa.scalar(one[k], SCHEMA.field(k).type), n) for k in COLUMNS
+        k: many[k] if k in many else pa.repeat(pa.scalar(one[k], SCHEMA.field(k).type), n)
+        for k in COLUMNS
     }
     return pa.table({k: c.cast(SCHEMA.field(k).type) for k, c in columns.items()})
 
@@ -155,7 +182,10 @@ def main() -> None:
     for name, measured in told.items():
         wall, spent, peak = zip(*measured, strict=True)
         print(f"| {name} | {median(wall):.2f} | {median(spent):.2f} | {max(peak):,.0f} |")
-    bare = sum(told[k][0][1] for k in ("read the rows", "all but figures: aggregate, verdicts, tables, page"))
+    bare = sum(
+        told[k][0][1]
+        for k in ("read the rows", "all but figures: aggregate, verdicts, tables, page")
+    )
     print(f"\nIn short: {bare:.0f} s of processor time without figures, {max(peak) / 1000:.1f} GB")
 
 

@@ -24,7 +24,9 @@ def measured(options: argparse.Namespace, name: str) -> tuple[tuple[int, ...], l
     crop = tuple(options.crop or facts.crop)
     classes = "segmentation" not in CATALOG[name].tasks
     make = nets.classifier if classes else nets.network
-    network = make(name, options.preset, facts.in_channels, 5 if classes else facts.out_channels, crop)
+    network = make(
+        name, options.preset, facts.in_channels, 5 if classes else facts.out_channels, crop
+    )
     found = list(islice(passes(network, fabric("fp32").device), options.warm_up + options.repeats))
     return crop, sorted(found[options.warm_up :])
 
@@ -39,13 +41,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print("| network | crop | median (ms) | quartiles (ms) | GFLOP | GFLOP/s |\n|---|---|--:|--:|--:|--:|")
+    print(
+        "| network | crop | median (ms) | quartiles (ms) | GFLOP | GFLOP/s |\n|---|---|--:|--:|--:|--:|"
+    )
     for name in options.networks or CATALOG:
         crop, seconds = measured(options, name)
         facts, middle = CATALOG[name].presets[options.preset], median(seconds)
         work = facts.flops_per_voxel * prod(crop) / 1e9
         low, high = (1000 * seconds[len(seconds) * n // 4] for n in (1, 3))
-        times = f"{1000 * middle:,.0f} | {low:,.0f} to {high:,.0f} | {work:,.0f} | {work / middle:.0f}"
+        times = (
+            f"{1000 * middle:,.0f} | {low:,.0f} to {high:,.0f} | {work:,.0f} | {work / middle:.0f}"
+        )
         print(f"| `{name}` {options.preset} | {' x '.join(map(str, crop))} | {times} |", flush=True)
 
 

@@ -35,18 +35,27 @@ SHORT, LONG = 20, 120  # steps of the two runs that tell what a step costs
 def protocol(steps: int) -> dict[str, object]:
     """Return the protocol that bench runs: scratch, one seed, all labels."""
     return {
-        "title": "Learning", "name": "learning", "scale": "pilot", "baseline": "none",
+        "title": "Learning",
+        "name": "learning",
+        "scale": "pilot",
+        "baseline": "none",
         "scales": {"pilot": {}},
         "networks": {"net": {"network": NETWORK, "preset": "tiny", "crop": list(CROP)}},
         "rows": {"scratch": {"method": "scratch", "network": "net"}},
-        "finetune": [{
-            "dataset": DATASET, "split": SPLIT, "steps": steps, "batch": BATCH, "clip": CLIP,
-            "foreground": CENTRED,
-            "optimiser": {"name": "adamw", "lr": LR, "weight_decay": DECAY},
-            "schedule": {"name": "cosine", "warmup": WARMUP},
-        }],
+        "finetune": [
+            {
+                "dataset": DATASET,
+                "split": SPLIT,
+                "steps": steps,
+                "batch": BATCH,
+                "clip": CLIP,
+                "foreground": CENTRED,
+                "optimiser": {"name": "adamw", "lr": LR, "weight_decay": DECAY},
+                "schedule": {"name": "cosine", "warmup": WARMUP},
+            }
+        ],
         "metrics": ["dice"],
-    }  # fmt: skip
+    }
 
 
 def ours(steps: int) -> float:
@@ -58,7 +67,16 @@ def ours(steps: int) -> float:
         file = Path(folder, "learning.yaml")
         file.write_text(yaml.safe_dump(protocol(steps)))
         code = bench(
-            ["run", str(file), "--data", os.environ["BENCH_DATA"], "--out", folder, "--workers", "1"]
+            [
+                "run",
+                str(file),
+                "--data",
+                os.environ["BENCH_DATA"],
+                "--out",
+                folder,
+                "--workers",
+                "1",
+            ]
         )
         if code:
             raise SystemExit(f"bench run ended with {code}")
@@ -91,16 +109,24 @@ def theirs(steps: int) -> float:
     from bench.train.optimise import rate
 
     both = ["image", "label"]
-    files = {part: [dict(zip(both, pair, strict=True)) for pair in pairs] for part, pairs in cases().items()}
+    files = {
+        part: [dict(zip(both, pair, strict=True)) for pair in pairs]
+        for part, pairs in cases().items()
+    }
     read = [
-        LoadImaged(both), EnsureChannelFirstd(both), Orientationd(both, "RAS"), NormalizeIntensityd("image"),
-    ]  # fmt: skip
+        LoadImaged(both),
+        EnsureChannelFirstd(both),
+        Orientationd(both, "RAS"),
+        NormalizeIntensityd("image"),
+    ]
     cut = [
-        SpatialPadd(both, CROP), RandCropByPosNegLabeld(both, "label", CROP, pos=CENTRED, neg=1 - CENTRED),
+        SpatialPadd(both, CROP),
+        RandCropByPosNegLabeld(both, "label", CROP, pos=CENTRED, neg=1 - CENTRED),
         EnsureTyped(both),
-    ]  # fmt: skip
+    ]
     cached = CacheDataset(files["train"], Compose(read + cut), progress=False)
-    loader = DataLoader(cached, batch_size=BATCH, shuffle=True, drop_last=True)  # by place: num_workers
+    # by place: num_workers
+    loader = DataLoader(cached, batch_size=BATCH, shuffle=True, drop_last=True)
     torch.manual_seed(torch_seed(0, "network"))
     network = bench.network(NETWORK, "tiny", 1, 3, CROP)
     optimiser = torch.optim.AdamW(network.parameters(), LR, weight_decay=DECAY)
@@ -145,7 +171,13 @@ def cases() -> dict[str, list[list[str]]]:
 def nnunet(folder: str, side: str, steps: int) -> str:
     """Write what nnU-Net's side is to do; return the file."""
     patch = CROP[::-1]  # it reads z, y, x
-    about = {"patch": patch, "batch": BATCH, "width": WIDTHS[side], "steps": steps, "folder": folder}
+    about = {
+        "patch": patch,
+        "batch": BATCH,
+        "width": WIDTHS[side],
+        "steps": steps,
+        "folder": folder,
+    }
     file = Path(folder, "job.json")
     file.write_text(json.dumps(cases() | about))
     return str(file)
@@ -156,14 +188,19 @@ def measured(side: str, steps: int, core: int, python: str = "") -> tuple[float,
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--one", side, "--steps", str(steps)]
         if side in WIDTHS:
-            command = [python, str(Path(__file__).with_name("nnunet_side.py")), nnunet(folder, side, steps)]
+            command = [
+                python,
+                str(Path(__file__).with_name("nnunet_side.py")),
+                nnunet(folder, side, steps),
+            ]
         return timed(["taskset", "-c", str(core), *command])
 
 
 def timed(command: list[str]) -> tuple[float, float]:
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=said)
-        _, status, used = os.wait4(process.pid, 0)  # of this process alone: another side's may end meanwhile
+        # of this process alone: another side's may end meanwhile
+        _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, command)
@@ -187,7 +224,9 @@ def main() -> None:
         torch.set_num_threads(1)
         print(json.dumps((ours if given.one == "bench" else theirs)(given.steps)))
         return
-    sides = [given.side] if given.side else [s for s in SIDES if (s in WIDTHS) == bool(given.nnunet)]
+    sides = (
+        [given.side] if given.side else [s for s in SIDES if (s in WIDTHS) == bool(given.nnunet)]
+    )
     cores, short = sorted(os.sched_getaffinity(0)), []
     with ThreadPoolExecutor(min(len(cores), len(sides))) as pool:
         found = [pool.submit(curve, side, given.minutes, given.nnunet, cores) for side in sides]
@@ -195,7 +234,9 @@ def main() -> None:
     for side, points in zip(sides, (curve.result() for curve in found), strict=True):
         for asked, spent, steps, dice in points:
             print(f"| {side} | {asked:g} | {spent / 60:.2f} | {steps} | {100 * dice:.2f} |")
-        shown = ", ".join(f"{100 * dice:.0f} after {spent / 60:.1f}" for _, spent, _, dice in points)
+        shown = ", ".join(
+            f"{100 * dice:.0f} after {spent / 60:.1f}" for _, spent, _, dice in points
+        )
         short.append(f"\nIn short: {side}: Dice {shown} CPU-minutes")
     print("\n".join(short))
 

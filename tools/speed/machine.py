@@ -18,7 +18,9 @@ def quiet(busy: float | None = None) -> str:
     busy = _busy() if busy is None else busy
     cores, load = os.cpu_count(), os.getloadavg()[0]
     word = "quiet" if busy <= QUIET else "not quiet"
-    return f"{word}: {100 * busy:.0f} % of {cores} cores busy, load average {load:.1f} when it began"
+    return (
+        f"{word}: {100 * busy:.0f} % of {cores} cores busy, load average {load:.1f} when it began"
+    )
 
 
 def _busy() -> float:
@@ -35,16 +37,24 @@ def _busy() -> float:
 def machine() -> dict[str, str]:
     """Return what a table says of where it was measured."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
+    model = next(
+        (line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine()
+    )
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     python = sys.version.split()[0]
-    return {"processor": model, "commit": f"commit {commit()}", "versions": f"Python {python}, {packages}"}
+    return {
+        "processor": model,
+        "commit": f"commit {commit()}",
+        "versions": f"Python {python}, {packages}",
+    }
 
 
 def commit() -> str:
     """Return the commit of this tree, and whether more than the measured page differs from it."""
     git = ["git", "-C", str(HERE)]
-    name = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True).stdout
+    name = subprocess.run(
+        [*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True
+    ).stdout
     drawn = [f":!docs/{name}" for name in ("speed.md", "growth.json", "growth_*.svg")]
     changed = subprocess.run(
         [*git, "status", "--porcelain", "--", ".", *drawn], capture_output=True, text=True

@@ -26,7 +26,9 @@ def made(preset: str, crop: tuple[int, int, int], ratio: float) -> Method:
     network = nets.network("unetr", preset, 1, 2, crop)
     tokens = crop[0] * crop[1] * crop[2] // 16**3
     # one patch stays hidden: a loss needs something to predict
-    return registry.load("method", "mae3d").build(network, {"mask_ratio": max(ratio, 1.01 / tokens)}, 0)
+    return registry.load("method", "mae3d").build(
+        network, {"mask_ratio": max(ratio, 1.01 / tokens)}, 0
+    )
 
 
 def step(method: Method, optimiser: torch.optim.Optimizer, crop: torch.Tensor) -> None:

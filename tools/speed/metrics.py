@@ -36,7 +36,9 @@ def organs(shape: tuple[int, ...], seed: int) -> np.ndarray:
     return volume
 
 
-def _stamp(volume: np.ndarray, label: int, centre: np.ndarray, radius: np.ndarray, bumps: np.ndarray) -> None:
+def _stamp(
+    volume: np.ndarray, label: int, centre: np.ndarray, radius: np.ndarray, bumps: np.ndarray
+) -> None:
     low = np.maximum(centre - 1.3 * radius, 0).astype(int)
     high = np.minimum(centre + 1.3 * radius + 1, volume.shape).astype(int)
     grid = np.ogrid[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
@@ -46,7 +48,9 @@ def _stamp(volume: np.ndarray, label: int, centre: np.ndarray, radius: np.ndarra
     volume[box][x**2 + y**2 + z**2 < 1 + 0.08 * wave] = label
 
 
-def ours(a: np.ndarray, b: np.ndarray, labels: range, metrics: tuple[str, ...], convention: str) -> Scores:
+def ours(
+    a: np.ndarray, b: np.ndarray, labels: range, metrics: tuple[str, ...], convention: str
+) -> Scores:
     from bench.metrics import score
 
     found = score(a, b, SPACING, metrics, convention, labels=labels)
@@ -58,7 +62,10 @@ def medpy(a: np.ndarray, b: np.ndarray, labels: range, metrics: tuple[str, ...])
     from medpy.metric import binary
 
     table = {"dice": binary.dc, "iou": binary.jc}
-    table |= {name: partial(getattr(binary, name), voxelspacing=SPACING) for name in ("hd", "hd95", "assd")}
+    table |= {
+        name: partial(getattr(binary, name), voxelspacing=SPACING)
+        for name in ("hd", "hd95", "assd")
+    }
     scores = {}
     for label in labels:
         p, r = a == label, b == label
@@ -128,7 +135,9 @@ def memory(labels: range) -> list[str]:
     for convention in ("medpy", "deepmind"):
         peaks = [peak_memory(*pair, convention) for pair in pairs]
         shown = [f"{peak:.0f} MB ({peak / masks:.1f} times)" for peak in peaks]
-        lines.append(f"{convention}: {shown[0]} for the organs, {shown[1]} for a label that fills the volume")
+        lines.append(
+            f"{convention}: {shown[0]} for the organs, {shown[1]} for a label that fills the volume"
+        )
     return [f"Peak memory beside the two masks ({masks:.0f} MB):", *lines]
 
 
@@ -158,9 +167,12 @@ def contest(options: argparse.Namespace, metrics: tuple[str, ...]) -> list[str]:
             continue
         fast, slow = median(times[mine]), median(times[theirs])
         one, two = last[mine], last[theirs]
-        gap = max(abs(one[key] - two[key]) for key in one.keys() & two.keys())  # of the scores both have
-        lines.append(f"| {','.join(metrics)} | {theirs} | {slow:.2f} | {fast:.3f} "
-                     f"| {slow / fast:.{0 if slow > 10 * fast else 1}f} | {gap:.1e} |")  # fmt: skip
+        # of the scores both have
+        gap = max(abs(one[key] - two[key]) for key in one.keys() & two.keys())
+        lines.append(
+            f"| {','.join(metrics)} | {theirs} | {slow:.2f} | {fast:.3f} "
+            f"| {slow / fast:.{0 if slow > 10 * fast else 1}f} | {gap:.1e} |"
+        )
         short.append(f"{slow / fast:.{0 if slow > 10 * fast else 1}f} times as fast as {theirs}")
     return [*lines, "", f"In short: with {metrics[-1]} {', '.join(short)}"]
 
@@ -174,8 +186,10 @@ def main() -> None:
     options = parser.parse_args()
     wanted = {"basic": [BASIC], "full": [FULL], "both": [BASIC, FULL]}[options.metrics]
     write = sys.stdout.write
-    write(f"{options.labels} of {ORGANS} labels, {SHAPE} uint8, spacing {SPACING} mm; medians of "
-          f"{options.rounds} rounds (MedPy {options.medpy_rounds}), seconds\n\n")  # fmt: skip
+    write(
+        f"{options.labels} of {ORGANS} labels, {SHAPE} uint8, spacing {SPACING} mm; medians of "
+        f"{options.rounds} rounds (MedPy {options.medpy_rounds}), seconds\n\n"
+    )
     write("| metrics | against | theirs, s | ours, s | ratio | largest difference |\n")
     write("|---|---|--:|--:|--:|--:|\n")
     for metrics in wanted:

@@ -28,9 +28,11 @@ def raw(folder: Path, job: dict) -> None:
             suffix = "_0000" if kind == 0 else ""
             shutil.copy(pair[kind], home / part / f"case_{number:03d}{suffix}.nii.gz")
     about = {
-        "channel_names": {"0": "MRI"}, "labels": {"background": 0, "anterior": 1, "posterior": 2},
-        "numTraining": len(job["train"]), "file_ending": ".nii.gz",
-    }  # fmt: skip
+        "channel_names": {"0": "MRI"},
+        "labels": {"background": 0, "anterior": 1, "posterior": 2},
+        "numTraining": len(job["train"]),
+        "file_ending": ".nii.gz",
+    }
     (home / "dataset.json").write_text(json.dumps(about))
 
 
@@ -58,9 +60,8 @@ def trained(job: dict):
     import torch
     from nnunetv2.run.run_training import get_trainer_from_args
 
-    os.environ |= {
-        "nnUNet_n_proc_DA": "0"
-    }  # augmentation in this process; its planner wants a number above 0
+    # augmentation in this process; its planner wants a number above 0
+    os.environ |= {"nnUNet_n_proc_DA": "0"}
     trainer = get_trainer_from_args(str(NUMBER), "3d_fullres", 0, device=torch.device("cpu"))
     trainer.num_iterations_per_epoch = min(EPOCH, job["steps"])
     trainer.num_epochs = max(1, round(job["steps"] / trainer.num_iterations_per_epoch))
@@ -76,13 +77,19 @@ def scored(trainer, job: dict) -> float:
     from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-    predictor = nnUNetPredictor(use_mirroring=False, perform_everything_on_device=False,
-                                device=torch.device("cpu"), allow_tqdm=False)  # fmt: skip
+    predictor = nnUNetPredictor(
+        use_mirroring=False,
+        perform_everything_on_device=False,
+        device=torch.device("cpu"),
+        allow_tqdm=False,
+    )
     trainer.set_deep_supervision_enabled(False)
     weights = trainer.network.state_dict()
     plans = trainer.plans_manager, trainer.configuration_manager
     named = type(trainer).__name__
-    predictor.manual_initialization(trainer.network, *plans, [weights], trainer.dataset_json, named, None)
+    predictor.manual_initialization(
+        trainer.network, *plans, [weights], trainer.dataset_json, named, None
+    )
     reader, found = SimpleITKIO(), []
     for image, label in job["test"]:
         voxels, about = reader.read_images([image])

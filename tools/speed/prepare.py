@@ -51,7 +51,12 @@ def scans(root: Path, count: int, shape: tuple[int, ...]) -> float:
             else:
                 os.link(first, path)
     pairs = [{k: f"./{k}sTr/case_{n:06d}.nii.gz" for k in ("image", "label")} for n in range(count)]
-    about = {"name": "x", "labels": {"0": "background", "1": "a"}, "modality": {"0": "CT"}, "test": []}
+    about = {
+        "name": "x",
+        "labels": {"0": "background", "1": "a"},
+        "modality": {"0": "CT"},
+        "test": [],
+    }
     (root / "dataset.json").write_text(json.dumps({**about, "training": pairs}))
     return 3.0 * np.prod(shape)
 
@@ -86,7 +91,9 @@ def apart(function: Callable[..., None], *given: Any) -> Any:
 
 def throughput(place: Path, counts: list[int], loaders: int) -> None:
     """Print volumes and megabytes per second, and memory, for each number of cases."""
-    print("| cases | processes | volumes/s | of one core | MB/s of voxels | peak memory (MB) | MB on disk |")
+    print(
+        "| cases | processes | volumes/s | of one core | MB/s of voxels | peak memory (MB) | MB on disk |"
+    )
     print("|--:|--:|--:|--:|--:|--:|--:|")
     for count in counts:
         root = place / f"task{count}"
@@ -109,7 +116,13 @@ def timed(what: str, call: Callable[[], Any]) -> Any:
 def opening(pipe: Connection, place: Path, count: int) -> None:
     """Open a prepared data set of ``count`` cases whose frames nobody reads."""
     rows = np.zeros(count, index.ROW)
-    for name, value in {"class": -1, "shape": 64, "native_shape": 64, "native_spacing": 1, "step": 1}.items():
+    for name, value in {
+        "class": -1,
+        "shape": 64,
+        "native_shape": 64,
+        "native_spacing": 1,
+        "step": 1,
+    }.items():
         rows[name] = value
     rows["box"] = (0, 64)
     for number in range(len(index.FRAMES)):
@@ -131,7 +144,9 @@ def planning(pipe: Connection, place: Path, count: int) -> None:
     cases = timed("adapter: list the cases", lambda: dataset.cases(root))
     timed("adapter: look for missing files", lambda: dataset.missing(root, cases))
     known = {
-        str(f): f"{contents._stamp(str(f))} {'0' * 64} 8x8x8x1" for c in cases for f in (*c.images, c.label)
+        str(f): f"{contents._stamp(str(f))} {'0' * 64} 8x8x8x1"
+        for c in cases
+        for f in (*c.images, c.label)
     }
     memory.write_text(json.dumps(known))
     del known
@@ -145,7 +160,9 @@ def main() -> None:
     given = options(__doc__, cases=[10, 40, 160], loaders=2, many=100_000)
     with tempfile.TemporaryDirectory() as name:
         throughput(Path(name), given.cases, given.loaders)
-        head = f"\n| {given.many} cases | s | s of processor | peak memory (MB) |\n|---|--:|--:|--:|"
+        head = (
+            f"\n| {given.many} cases | s | s of processor | peak memory (MB) |\n|---|--:|--:|--:|"
+        )
         print(head, flush=True)
         for step in (opening, planning):
             if given.many:

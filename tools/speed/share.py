@@ -48,13 +48,16 @@ def main() -> None:
         at = ["--data", os.environ["BENCH_DATA"], "--out", folder, "--workers", "1"]
         command = [sys.executable, "-m", "bench", "run", str(file), *at]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        file.write_text(yaml.safe_dump(protocol(given.steps)))  # the same preparation, another training
+        # the same preparation, another training
+        file.write_text(yaml.safe_dump(protocol(given.steps)))
         found = profiled(file, Path(folder))
     names = list(dict.fromkeys(name for shares in found.values() for name in shares))
     print(f"| share of processor time (%) | {' | '.join(found)} |\n|---|{'--:|' * len(found)}")
     for name in names:
         print(f"| {name} | {' | '.join(f'{shares[name]:.1f}' for shares in found.values())} |")
-    print(f"\nIn short: {found['finetune']['convolutions']:.0f} % of a fine-tuning are convolutions")
+    print(
+        f"\nIn short: {found['finetune']['convolutions']:.0f} % of a fine-tuning are convolutions"
+    )
 
 
 def profiled(file: Path, out: Path) -> dict[str, Counter[str]]:
@@ -64,9 +67,13 @@ def profiled(file: Path, out: Path) -> dict[str, Counter[str]]:
     left = run.todo(plan, store)
     run.describe(plan, store, left)
     found = {}
-    for job in left:  # each in a process of its own: a profile's million objects slow what comes after
+    for (
+        job
+    ) in left:  # each in a process of its own: a profile's million objects slow what comes after
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            found[plan.jobs[job].kind] = pool.submit(shares, out, job, run.options(plan, job)).result()
+            found[plan.jobs[job].kind] = pool.submit(
+                shares, out, job, run.options(plan, job)
+            ).result()
     return found
 
 
@@ -81,7 +88,9 @@ def shares(out: Path, job: str, options: RunOptions) -> Counter[str]:
         raise SystemExit(f"{job}: {done.reason}")
     found: Counter[str] = Counter()
     for entry in seen.key_averages():
-        kind = next((k for k, words in KINDS.items() if any(w in entry.key for w in words)), "other torch")
+        kind = next(
+            (k for k, words in KINDS.items() if any(w in entry.key for w in words)), "other torch"
+        )
         found[kind] += 100 * entry.self_cpu_time_total / 1e6 / spent
     found["Python, decoding, files"] = 100 - sum(found.values())
     return found

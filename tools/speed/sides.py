@@ -45,7 +45,9 @@ def as_a_job() -> None:
     keep_pages()
 
 
-def contest(sides: Sequence[Side], rounds: int, warm: int = 1) -> dict[str, list[tuple[float, Any]]]:
+def contest(
+    sides: Sequence[Side], rounds: int, warm: int = 1
+) -> dict[str, list[tuple[float, Any]]]:
     """Return processor seconds and result of every round that counts, by the sides' names.
 
     Sides take turns, A B A B; rounds before those that count pay imports and let the heap grow.

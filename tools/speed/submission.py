@@ -24,8 +24,9 @@ from bench.store import Store
 
 FAKES = {
     "sbatch": 'echo call >> "{folder}/calls"; echo "Submitted batch job $(wc -l < "{folder}/calls")"',
-    "squeue": "", "srun": "",
-}  # fmt: skip
+    "squeue": "",
+    "srun": "",
+}
 
 
 def protocol(folder: Path, rows: dict[str, Any], seeds: int, steps: int) -> Path:
@@ -33,13 +34,17 @@ def protocol(folder: Path, rows: dict[str, Any], seeds: int, steps: int) -> Path
     common = {"steps": steps, "batch": 2, "precision": "fp32"}
     tuned = {"dataset": "msd04_hippocampus", "split": "even", "seeds": list(range(seeds)), **common}
     value = {
-        "title": "short cells", "scale": "smoke", "scales": {"smoke": {}}, "metrics": ["dice"],
-        "baseline": "none", "rows": {name: {"network": "net", **row} for name, row in rows.items()},
+        "title": "short cells",
+        "scale": "smoke",
+        "scales": {"smoke": {}},
+        "metrics": ["dice"],
+        "baseline": "none",
+        "rows": {name: {"network": "net", **row} for name, row in rows.items()},
         "phantoms": {"msd04_hippocampus": {"cases": 9, "seed": 0}},
         "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16]}},
         "pretrain": {"datasets": [{"dataset": "msd04_hippocampus"}], **common},
         "finetune": [{**tuned, "inference": {"overlap": 0.0, "batch": 8}}],
-    }  # fmt: skip
+    }
     path = folder / "protocol.yaml"
     path.write_text(yaml.safe_dump(value))
     return path
@@ -87,10 +92,14 @@ def main() -> None:
                 (folder / tool).chmod(0o755)
             os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
         squeue.require()
-        print("| cells | pretrainings | jobs | plan s | describe and submit s | sbatch calls | one look s |")
+        print(
+            "| cells | pretrainings | jobs | plan s | describe and submit s | sbatch calls | one look s |"
+        )
         print("|--:|--:|--:|--:|--:|--:|--:|")
         for share in (10, 1):
-            said = measure(folder, arguments.pretrainings, max(1, arguments.seeds // share), arguments.real)
+            said = measure(
+                folder, arguments.pretrainings, max(1, arguments.seeds // share), arguments.real
+            )
             print(said)
         cells, _, _, _, took, calls, _ = said.strip("| ").split(" | ")
         tool = "a real SLURM" if arguments.real else "an sbatch that answers at once"

@@ -81,7 +81,9 @@ class Task:
 
 def texture(shape: tuple[int, int, int], seed: int) -> Volume:
     coarse = np.random.default_rng(seed).random([max(n // 4, 1) for n in shape], np.float32)
-    whole = torch.nn.functional.interpolate(torch.from_numpy(coarse)[None, None], shape, mode="trilinear")
+    whole = torch.nn.functional.interpolate(
+        torch.from_numpy(coarse)[None, None], shape, mode="trilinear"
+    )
     return Volume(whole[0].numpy())
 
 
@@ -112,8 +114,10 @@ def pgl() -> Task:
 
     steps: Steps = [("Resize", {"spatial_size": crop, "mode": "trilinear"}), *flips(views.flip)]
     steps += noise(views.noise, 0.1) + blur(views.blur, views.blur_sigma)
-    steps += [("RandScaleIntensity", {"factors": 0.25, "prob": views.brightness}),
-              ("RandAdjustContrast", {"prob": views.gamma, "gamma": views.gamma_exponent})]  # fmt: skip
+    steps += [
+        ("RandScaleIntensity", {"factors": 0.25, "prob": views.brightness}),
+        ("RandAdjustContrast", {"prob": views.gamma, "gamma": views.gamma_exponent}),
+    ]
     return Task(samples, boxes, steps, lambda b, g: views.views(b, crop, g)["views"].flatten(0, 1))
 
 
@@ -124,10 +128,13 @@ def simclr() -> Task:
     rule = Pairing(axis_overlap=p.overlap)
     samples = [read_pair(texture((128, 128, 128), i), (64, 64, 64), rule, rng) for i in range(8)]
     steps = noise(p.noise, 0.1) + blur(p.blur, p.blur_sigma)
-    steps += [("RandScaleIntensity", {"factors": 0.25, "prob": p.brightness}),
-              ("Contrast", {"prob": p.contrast, "factor": p.contrast_factor}),
-              ("RandAdjustContrast", {"prob": p.gamma, "gamma": p.gamma_exponent}),
-              *flips(p.flip), ("RandRotate90", {"prob": p.rot90, "max_k": 3})]  # fmt: skip
+    steps += [
+        ("RandScaleIntensity", {"factors": 0.25, "prob": p.brightness}),
+        ("Contrast", {"prob": p.contrast, "factor": p.contrast_factor}),
+        ("RandAdjustContrast", {"prob": p.gamma, "gamma": p.gamma_exponent}),
+        *flips(p.flip),
+        ("RandRotate90", {"prob": p.rot90, "max_k": 3}),
+    ]
     return Task(
         samples,
         lambda s: [torch.from_numpy(box) for box in s["pair"]],
@@ -141,8 +148,11 @@ def voco() -> Task:
     method = built("voco", (64, 64, 64))
     p, rng = method.params, np.random.default_rng(0)
     samples = [p.read(texture((256, 256, 64), i), method.crop, rng) for i in range(4)]
-    steps: Steps = [*flips(p.flip), ("RandRotate90", {"prob": p.rot90, "max_k": 3}),
-                    ("RandShiftIntensity", {"prob": p.shift, "offsets": p.shift_by})]  # fmt: skip
+    steps: Steps = [
+        *flips(p.flip),
+        ("RandRotate90", {"prob": p.rot90, "max_k": 3}),
+        ("RandShiftIntensity", {"prob": p.shift, "offsets": p.shift_by}),
+    ]
 
     def ours(batch: dict[str, Tensor], generator: torch.Generator) -> Tensor:
         done = method.views(batch, generator)
@@ -154,11 +164,16 @@ def voco() -> Task:
 def slices() -> Task:
     """HSSL's views of slices, 256 x 256 to 192 x 192, batch 30, two views each."""
     views, crop = SliceViews(), (192, 192, 1)
-    samples = [{"slice": np.repeat(texture((256, 256, 1), i).crop((0, 0, 0), (256, 256, 1))[None], 2, 0)}
-               for i in range(30)]  # fmt: skip
-    steps: Steps = [("Cut", {"area": views.area, "aspect": views.aspect}),
-                    ("Resize", {"spatial_size": crop[:2], "mode": "bilinear"}),
-                    *blur(views.blur, views.blur_sigma), *noise(views.noise, 0.1)]  # fmt: skip
+    samples = [
+        {"slice": np.repeat(texture((256, 256, 1), i).crop((0, 0, 0), (256, 256, 1))[None], 2, 0)}
+        for i in range(30)
+    ]
+    steps: Steps = [
+        ("Cut", {"area": views.area, "aspect": views.aspect}),
+        ("Resize", {"spatial_size": crop[:2], "mode": "bilinear"}),
+        *blur(views.blur, views.blur_sigma),
+        *noise(views.noise, 0.1),
+    ]
     return Task(
         samples,
         lambda s: [torch.from_numpy(x[..., 0]) for x in s["slice"]],
@@ -220,7 +235,8 @@ def told(x: Tensor) -> Tensor:
     return torch.stack([x.mean(axes), x.std(axes), x.diff(dim=2).std(axes)])
 
 
-Round = tuple[float, float, Tensor]  # milliseconds of the views and of stacking, and what they look like
+# milliseconds of the views and of stacking, and what they look like
+Round = tuple[float, float, Tensor]
 
 
 def monais(name: str, form: str) -> Callable[[], Round]:
@@ -263,7 +279,9 @@ def line(name: str, rounds: int) -> tuple[str, list[float], list[str]]:
     found = contest([*forms, *kept, Side("ours", ours, (name,), pages=True)], rounds, WARM)
     views = {side: [v for _, (v, _, _) in each] for side, each in found.items()}
     whole = {side: [v + s for _, (v, s, _) in each] for side, each in found.items()}
-    seen = {side: torch.cat([t for _, (_, _, t) in found[side]], dim=1) for side in ("tensors", "ours")}
+    seen = {
+        side: torch.cat([t for _, (_, _, t) in found[side]], dim=1) for side in ("tensors", "ours")
+    }
     number = seen["tensors"].shape[1] // rounds
 
     def ratio(times: dict[str, list[float]], after: str = "") -> float:
@@ -305,8 +323,10 @@ def main() -> int:
         print(said, flush=True)
     print(*(f"\n{text}" for text in wrong), sep="", end="")
     alone, stacked = ([min(r[i] for r in ratios), max(r[i] for r in ratios)] for i in (1, 2))
-    print(f"\nIn short: {alone[0]:.1f} to {alone[1]:.1f} times as fast as MONAI's fastest form, "
-          f"{stacked[0]:.1f} to {stacked[1]:.1f} with stacking")  # fmt: skip
+    print(
+        f"\nIn short: {alone[0]:.1f} to {alone[1]:.1f} times as fast as MONAI's fastest form, "
+        f"{stacked[0]:.1f} to {stacked[1]:.1f} with stacking"
+    )
     return 1 if wrong else 0
 
 

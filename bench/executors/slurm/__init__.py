@@ -24,9 +24,13 @@ BETWEEN = 1.0  # seconds between looks at tasks that end: they get KillWait, and
 
 
 def run(
-    plan: Plan, store: Store, jobs: list[str], profile: Profile,
-    on_outcome: Callable[[Outcome], None], on_start: Callable[[str], RunOptions] = lambda job: RunOptions(),
-) -> dict[str, Outcome]:  # fmt: skip
+    plan: Plan,
+    store: Store,
+    jobs: list[str],
+    profile: Profile,
+    on_outcome: Callable[[Outcome], None],
+    on_start: Callable[[str], RunOptions] = lambda job: RunOptions(),
+) -> dict[str, Outcome]:
     """Run ``jobs`` on the cluster; failures stay with their jobs.
 
     Args:
@@ -73,12 +77,16 @@ def cancel(store: Store) -> int:
         listed = squeue.listed({task.name for task in earlier(runs)})
         left = {key: line for key, line in listed.items() if line.state != "COMPLETING"}
         empty = 0 if left else empty + 1
-        if empty == 2 or (empty and not found):  # what was just being submitted comes with a second look
+        if empty == 2 or (
+            empty and not found
+        ):  # what was just being submitted comes with a second look
             return len(found)
         found |= left.keys()
         why = squeue.cancel({line.id.partition("_")[0] for line in left.values()})  # whole arrays
         time.sleep(BETWEEN)
-    raise BenchError(f"{len(left)} tasks are still in the queue ({why or 'no reason given'}); try again")
+    raise BenchError(
+        f"{len(left)} tasks are still in the queue ({why or 'no reason given'}); try again"
+    )
 
 
 def tidy(store: Store) -> None:
@@ -90,7 +98,11 @@ def tidy(store: Store) -> None:
     done: dict[Path, list[Task]] = {}
     for task in earlier(store.root.resolve() / "slurm"):
         done.setdefault(task.folder, []).append(task)
-    done = {f: tasks for f, tasks in done.items() if all(store.done(job) for t in tasks for job in t.pack)}
+    done = {
+        f: tasks
+        for f, tasks in done.items()
+        if all(store.done(job) for t in tasks for job in t.pack)
+    }
     for _ in range(5):
         names = {task.name for tasks in done.values() for task in tasks}
         still = {name for name, _ in squeue.listed(names, tries=1)}

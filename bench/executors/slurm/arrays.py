@@ -13,7 +13,8 @@ from bench.job import Job
 
 T = TypeVar("T")
 STAGES = ("prepare", "guard", "pretrain", "cell")
-CALLS = {"prepare": 2, "guard": 2, "pretrain": 3, "cell": 5}  # of sbatch for one shape, before merging
+# of sbatch for one shape, before merging
+CALLS = {"prepare": 2, "guard": 2, "pretrain": 3, "cell": 5}
 
 Unit = tuple[str, ...]  # jobs that run one after another in one task
 
@@ -62,7 +63,9 @@ def units(
                 yield stage, level
 
 
-def _unit(job: str, evaluations: Sequence[str], waits: Callable[[str, Sequence[str]], bool]) -> Unit:
+def _unit(
+    job: str, evaluations: Sequence[str], waits: Callable[[str, Sequence[str]], bool]
+) -> Unit:
     """Return a job and those of its evaluations that wait for nothing outside of the unit."""
     unit = [job]
     for evaluation in evaluations:
@@ -72,9 +75,12 @@ def _unit(job: str, evaluations: Sequence[str], waits: Callable[[str, Sequence[s
 
 
 def arrays(
-    stage: str, found: Sequence[Unit], shape: Callable[[Unit], Shape],
-    after: Callable[[Unit], tuple[str, ...]], profile: Profile,
-) -> Iterator[Array]:  # fmt: skip
+    stage: str,
+    found: Sequence[Unit],
+    shape: Callable[[Unit], Shape],
+    after: Callable[[Unit], tuple[str, ...]],
+    profile: Profile,
+) -> Iterator[Array]:
     """Yield the arrays of one level, split by the site's limit: one per shape and tasks to wait for.
 
     Only cells are packed: a pretraining is long, and a fine-tuning waits for its own alone. Where

@@ -108,7 +108,9 @@ class _Probe:
             if told is None:
                 yield Finding("starts", False, f"{self._state()} (log in {folder})")
                 return
-            yield Finding("starts", True, f"on {told['host']} after {time.monotonic() - began:.0f} s")
+            yield Finding(
+                "starts", True, f"on {told['host']} after {time.monotonic() - began:.0f} s"
+            )
             yield from self._judged(told)
             if again:
                 yield from self._requeued(folder)
@@ -118,10 +120,16 @@ class _Probe:
                 squeue.cancel(line.id for line in squeue.listed([self.name], tries=1).values())
 
     def _judged(self, told: dict[str, Any]) -> Iterator[Finding]:
-        bench, token, gpus, together = (told[key] for key in ("bench", "token", "gpus", "processes"))
+        bench, token, gpus, together = (
+            told[key] for key in ("bench", "token", "gpus", "processes")
+        )
         yield Finding("same bench", bench == __version__, f"{bench} there, {__version__} here")
         yield Finding("shared folder", token == TOKEN, f"{self.out}: {token or 'not seen'}")
-        links = "claims are made with them" if told["link"] else "there are none; claims are made by folders"
+        links = (
+            "claims are made with them"
+            if told["link"]
+            else "there are none; claims are made by folders"
+        )
         yield Finding("exclusive links", True, links)
         skew = abs(told["time"] - told["disk"])
         yield Finding("clock", skew < SKEW, f"{skew:.1f} s from the file system's")
@@ -146,7 +154,8 @@ class _Probe:
     def _awaited(self, path: Path) -> dict[str, Any] | None:
         until = time.monotonic() + self.wait
         while time.monotonic() < until:
-            next(path.parent.iterdir(), None)  # makes a network file system forget what was not there
+            # makes a network file system forget what was not there
+            next(path.parent.iterdir(), None)
             found = read_json(path)
             if found is not None:
                 return found
@@ -158,7 +167,9 @@ class _Probe:
 
     def _state(self) -> str:
         line = next(iter(squeue.listed([self.name]).values()), None)
-        said = "the task ended without an answer" if line is None else f"{line.state} ({line.reason})"
+        said = (
+            "the task ended without an answer" if line is None else f"{line.state} ({line.reason})"
+        )
         return f"{said} after {self.wait:.0f} s"
 
 
@@ -200,7 +211,11 @@ def answer(folder: str, wait: float) -> None:
 def _facts(here: Path) -> dict[str, Any]:
     import torch
 
-    token, link, clock = here / "token", here / f"link-{uuid.uuid4().hex}", here / f"clock-{uuid.uuid4().hex}"
+    token, link, clock = (
+        here / "token",
+        here / f"link-{uuid.uuid4().hex}",
+        here / f"clock-{uuid.uuid4().hex}",
+    )
     clock.touch()
     now, disk = time.time(), clock.stat().st_mtime
     with suppress(OSError):
@@ -208,7 +223,12 @@ def _facts(here: Path) -> dict[str, Any]:
     count = torch.cuda.device_count()
     device = torch.cuda.get_device_name(0) if count else "none"
     return {
-        "host": socket.gethostname(), "bench": __version__, "time": now, "disk": disk,
+        "host": socket.gethostname(),
+        "bench": __version__,
+        "time": now,
+        "disk": disk,
         "link": link.exists(),
-        "token": token.read_text() if token.exists() else "", "gpus": count, "device": device,
-    }  # fmt: skip
+        "token": token.read_text() if token.exists() else "",
+        "gpus": count,
+        "device": device,
+    }

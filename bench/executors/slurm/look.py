@@ -41,16 +41,17 @@ class Look:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)  # job -> where it runs or waits
     listed: squeue.Listed = field(default_factory=dict)
-    submitted: list[dict[str, Any]] = field(
-        default_factory=list
-    )  # arrays, as ``submission.remember`` takes them
+    # arrays, as ``submission.remember`` takes them
+    submitted: list[dict[str, Any]] = field(default_factory=list)
     tries: Counter[str] = field(default_factory=Counter)  # job -> times that it was submitted
     stops: Counter[str] = field(default_factory=Counter)  # job -> times that it saved itself
 
     def __post_init__(self) -> None:
         self.out = self.store.root.resolve()
         if "%" in str(self.out):
-            raise BenchError(f"{self.out}: SLURM reads '%' in a path as a pattern; name another --out")
+            raise BenchError(
+                f"{self.out}: SLURM reads '%' in a path as a pattern; name another --out"
+            )
         self.folder = self.out / "slurm" / uuid.uuid4().hex[:12]  # of this run
 
     def look(self) -> None:

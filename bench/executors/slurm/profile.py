@@ -29,7 +29,9 @@ ALIKE = {  # parameter: keys that ask for the same; its own name is among them
     "time": ("minutes",),
 }
 DECIDED = {  # what bench relies on: the key that states it, if one does
-    **dict.fromkeys(("job_name", "dependency", "array", "output", "error", "open_mode", "requeue"), ""),
+    **dict.fromkeys(
+        ("job_name", "dependency", "array", "output", "error", "open_mode", "requeue"), ""
+    ),
     **dict.fromkeys(("use_srun", "stderr_to_stdout"), ""),
     **dict.fromkeys(("signal_delay_s", "signal"), "signal"),
     "nodes": "nodes",
@@ -43,7 +45,9 @@ class Profile:
     """How to ask a cluster for a task; what is None is left to the cluster's own defaults."""
 
     partition: str | None = None
-    cpu_partition: str | None = None  # of `prepare` and `guard`, which ask for no GPU; default: partition
+    cpu_partition: str | None = (
+        None  # of `prepare` and `guard`, which ask for no GPU; default: partition
+    )
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
@@ -62,7 +66,8 @@ class Profile:
     pack: Count = 1  # cells (a fine-tuning and its evaluations) in one task
     signal: Count = 120  # seconds of warning before the time limit
     requeues: Whole = 50  # times a task may save itself and go back into the queue
-    slurm: dict[str, Any] = field(default_factory=dict, metadata={"unsaid": True})  # submitit's, as they are
+    # submitit's, as they are
+    slurm: dict[str, Any] = field(default_factory=dict, metadata={"unsaid": True})
 
     @property
     def asks_for_gpus(self) -> bool:
@@ -81,7 +86,9 @@ class Profile:
         if self.gpus and self.gres:
             raise ValueError("'gpus' and 'gres' both ask for devices; keep one")
         if self.image is not None and not Path(self.image).is_absolute():
-            raise ValueError(f"'image' needs an absolute path, which every node sees, got {self.image!r}")
+            raise ValueError(
+                f"'image' needs an absolute path, which every node sees, got {self.image!r}"
+            )
         # SLURM's poll of time limits sends the warning up to about half a minute early.
         if self.minutes is not None and self.minutes * 60 < 2 * self.signal:
             raise ValueError(
@@ -141,7 +148,9 @@ def _refusal(parameter: str, value: Any, section: Collection[str]) -> str:
     for name in (parameter, *more):
         key = DECIDED.get(name.replace("-", "_"))
         if key is not None:
-            return f"bench decides {name!r}; " + (f"write {key!r} instead" if key else "leave it out")
+            return f"bench decides {name!r}; " + (
+                f"write {key!r} instead" if key else "leave it out"
+            )
     for key in ALIKE.get(parameter, (parameter,)):
         if key in section:
             return f"{key!r} asks for the same; keep one"
@@ -163,25 +172,32 @@ def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -
     """
     processes, passed = shape.processes, _fitting(profile.slurm, shape)
     more = _fitting(passed.pop("additional_parameters", {}), shape)
-    cpus = None if "cpus_per_gpu" in passed else profile.cpus or shape.cpus  # SLURM takes one of them
+    # SLURM takes one of them
+    cpus = None if "cpus_per_gpu" in passed else profile.cpus or shape.cpus
     counted = [] if cpus is None else ["--cpus-per-task", str(cpus)]
     # Where one process of several dies the others would wait for it: they get the time to say why.
     together = ["--wait", str(WAIT)] if shape.nodes * processes > 1 else []
     given = {
         "partition": profile.partition if shape.gpu else profile.cpu_partition or profile.partition,
-        "account": profile.account, "qos": profile.qos,
+        "account": profile.account,
+        "qos": profile.qos,
         "constraint": profile.constraint if shape.gpu else None,
         "gres": profile.gres if shape.gpu else None,
         "gpus_per_node": profile.gpus * processes or None if shape.gpu else None,
         "ntasks_per_node": processes if processes > 1 else None,
-        "mem": None if profile.mem_gb is None else f"{max(1, round(profile.mem_gb * 1024)) * processes}MB",
+        "mem": None
+        if profile.mem_gb is None
+        else f"{max(1, round(profile.mem_gb * 1024)) * processes}MB",
         "setup": list(profile.setup) or None,
         # A task that needs another's result looks for the result itself: afterok would leave it
         # pending for ever where the other failed.
         "dependency": "afterany:" + ":".join(after) if after else None,
-    }  # fmt: skip
+    }
     fixed = {
-        "job_name": name, "nodes": shape.nodes, "cpus_per_task": cpus, "signal_delay_s": profile.signal,
+        "job_name": name,
+        "nodes": shape.nodes,
+        "cpus_per_task": cpus,
+        "signal_delay_s": profile.signal,
         "array_parallelism": profile.array_parallelism,
         "time": profile.minutes,  # None must be said: submitit's own default is five minutes
         "wckey": None,  # submitit's own would be refused where keys are tracked
@@ -189,7 +205,7 @@ def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -
         "srun_args": [*counted, *together, *passed.pop("srun_args", ())],
         # Sites with JobRequeue=0 would else lose the task when its node fails.
         "additional_parameters": {**more, "requeue": True},
-    }  # fmt: skip
+    }
     return {**fixed, **{k: v for k, v in given.items() if v is not None}, **passed}
 
 
@@ -216,7 +232,9 @@ def python(profile: Profile, folders: Sequence[Path]) -> str | None:
         return profile.python
     for folder in folders:
         if set(":,") & set(str(folder)):
-            raise BenchError(f"{folder}: ':' and ',' mean something to apptainer; name another folder")
+            raise BenchError(
+                f"{folder}: ':' and ',' mean something to apptainer; name another folder"
+            )
     binds = [word for folder in sorted(set(folders)) for word in ("--bind", str(folder))]
     devices = ["--nv"] if profile.asks_for_gpus else []
     inside = profile.python or "python3"

@@ -62,7 +62,8 @@ def lead(meeting: Path, size: int) -> Iterator[Led]:
         yield led
     finally:
         store.set(f"job-{next(rounds)}", "")
-        write_atomic(meeting, json.dumps({"over": True}))  # for those who come when the store has gone
+        # for those who come when the store has gone
+        write_atomic(meeting, json.dumps({"over": True}))
 
 
 def attend(meeting: Path, part: Callable[[str], Outcome]) -> None:

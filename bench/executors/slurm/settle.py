@@ -41,7 +41,9 @@ def _hear(look: Look, job: str, task: Task) -> None:
     if outcome["state"] == "failed":
         look.end(Outcome(**outcome))
         return
-    if outcome["state"] == "stopped":  # saved itself, and could not go back into the queue by itself
+    if (
+        outcome["state"] == "stopped"
+    ):  # saved itself, and could not go back into the queue by itself
         look.stops[job] += 1
         if look.stops[job] > look.profile.requeues:
             why = f"saved itself {look.profile.requeues} times ({outcome['reason']})"
@@ -58,7 +60,9 @@ def _hopeless(look: Look, job: str) -> str:
     """Return why an open job cannot be done any more; empty where it can."""
     need = look.plan.hopeless(job, look.has_failed)
     if need is not None:
-        return f"needs {look.plan.jobs[need].kind} {need}, which failed: {look.outcomes[need].reason}"
+        return (
+            f"needs {look.plan.jobs[need].kind} {need}, which failed: {look.outcomes[need].reason}"
+        )
     gone = _gone(look, job)
     return f"needs {gone}, which is not done any more; run again" if gone else ""
 
@@ -89,7 +93,9 @@ def drop_lost(look: Look) -> None:
             task.missing = None
             continue
         task.missing = now if task.missing is None else task.missing
-        if now - task.missing >= look.grace and job not in heard:  # of what it refused, the need decides
+        if (
+            now - task.missing >= look.grace and job not in heard
+        ):  # of what it refused, the need decides
             lost.setdefault(task, []).append(job)
     states = squeue.states({task.id: task.name for task in lost})
     for task, jobs in lost.items():
@@ -117,7 +123,9 @@ def _lose(look: Look, task: Task, jobs: list[str], state: str) -> None:
         return  # submitted (once more) at this look
     # Which job ended the task is known by its claim: the ones after it never had their turn
     # and are submitted again. Where none was begun, the task itself cannot run.
-    begun = [job for job in jobs if job in done or len(look.store.claims(job)) > task.claims.get(job, 0)]
+    begun = [
+        job for job in jobs if job in done or len(look.store.claims(job)) > task.claims.get(job, 0)
+    ]
     why = f"{squeue.said(state, words)} (task {task.id})"
     for job in jobs if state == "CANCELLED" else begun or jobs:
         look.fail(job, task, why)
@@ -125,7 +133,9 @@ def _lose(look: Look, task: Task, jobs: list[str], state: str) -> None:
 
 def drop_stuck(look: Look) -> None:
     """Cancel the tasks that will pend until a person acts, and fail their jobs."""
-    stuck = [task for task in look.sent() if task.key in look.listed and look.listed[task.key].hopeless]
+    stuck = [
+        task for task in look.sent() if task.key in look.listed and look.listed[task.key].hopeless
+    ]
     squeue.cancel(task.id for task in stuck)
     for task in stuck:
         why = f"SLURM will not start it: {look.listed[task.key].reason}; look at the cluster's section"

@@ -31,7 +31,8 @@ ENDED = ("CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "REVOK
 
 # Beginnings of variables that change what a client lists, cancels or prints, or its cluster ...
 CHANGING = ("SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_", "SINFO_")
-REACHING = ("SLURM_CONF", "SLURM_JWT", "SLURM_SACK_")  # ... and, of those, without which it finds no SLURM
+# ... and, of those, without which it finds no SLURM
+REACHING = ("SLURM_CONF", "SLURM_JWT", "SLURM_SACK_")
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,17 @@ def states(ended: Mapping[str, str]) -> dict[str, str]:
     rest = sorted(ended.keys() - found.keys())
     if rest and shutil.which("sacct") is not None:
         answer, _ = _call(
-            ["sacct", "--noheader", "--parsable2", "--allocations", "--format", "JobID,State",
-             "--jobs", ",".join(sorted({task.partition("_")[0] for task in rest}))]
-        )  # fmt: skip
+            [
+                "sacct",
+                "--noheader",
+                "--parsable2",
+                "--allocations",
+                "--format",
+                "JobID,State",
+                "--jobs",
+                ",".join(sorted({task.partition("_")[0] for task in rest})),
+            ]
+        )
         found |= _rows(answer)
     return {task: found[task] for task in ended if task in found}
 
@@ -157,12 +166,16 @@ def array_limit(site: Mapping[str, str]) -> int | None:
     """Return the tasks that an array may have, from what ``config`` returned; None where it is not stated."""
     stated = re.findall(r"max_array_tasks=(\d+)", site.get("SchedulerParameters", ""))
     stated += re.findall(r"^\d+", site.get("MaxArraySize", ""))  # the indices are below it
-    return max(1, min(map(int, stated))) if stated else None  # 0: no arrays, which one task needs not
+    # 0: no arrays, which one task needs not
+    return max(1, min(map(int, stated))) if stated else None
 
 
 def accounting() -> bool:
     """Does ``sacct`` answer?"""
-    return shutil.which("sacct") is not None and _call(["sacct", "--noheader", "--jobs", "1"])[0] is not None
+    return (
+        shutil.which("sacct") is not None
+        and _call(["sacct", "--noheader", "--jobs", "1"])[0] is not None
+    )
 
 
 def requeue(task: str) -> str:
@@ -176,7 +189,9 @@ def inherited(name: str) -> bool:
 
 
 def _call(command: list[str]) -> tuple[str | None, str]:
-    environment = {name: value for name, value in os.environ.items() if inherited(name)} | {"LC_ALL": "C"}
+    environment = {name: value for name, value in os.environ.items() if inherited(name)} | {
+        "LC_ALL": "C"
+    }
     try:
         done = subprocess.run(
             command,

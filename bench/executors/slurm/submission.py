@@ -21,13 +21,37 @@ from bench.store import read_json, write_atomic
 
 CANCELLED = "cancelled"  # file in a run's folder: somebody took the run back
 WORDS = 4000  # bytes from the end of a task's log
-LATER = ("unable to contact", "socket timed out", "temporarily unable", "connection refused", "try again")
+LATER = (
+    "unable to contact",
+    "socket timed out",
+    "temporarily unable",
+    "connection refused",
+    "try again",
+)
 INSIDE = ("SLURMD_", "SRUN_", "SUBMITIT_")  # beginnings of variables that a job's processes inherit
 
 # SBATCH_<NAME> wins over a batch script's own lines. What every script states ...
-STATED = {"ARRAY_INX", "ERROR", "INPUT", "JOB_NAME", "OPEN_MODE", "OUTPUT", "REQUEUE", "NO_REQUEUE", "SIGNAL"}
+STATED = {
+    "ARRAY_INX",
+    "ERROR",
+    "INPUT",
+    "JOB_NAME",
+    "OPEN_MODE",
+    "OUTPUT",
+    "REQUEUE",
+    "NO_REQUEUE",
+    "SIGNAL",
+}
 # ... what the profile alone decides ...
-STATED |= {"CPUS_PER_GPU", "GPUS", "GPUS_PER_NODE", "GPUS_PER_SOCKET", "GPUS_PER_TASK", "GRES", "TIMELIMIT"}
+STATED |= {
+    "CPUS_PER_GPU",
+    "GPUS",
+    "GPUS_PER_NODE",
+    "GPUS_PER_SOCKET",
+    "GPUS_PER_TASK",
+    "GRES",
+    "TIMELIMIT",
+}
 # ... and what bench relies on: one cluster, its own environment, an answer at once.
 STATED |= {"CLUSTERS", "EXPORT", "EXPORT_FILE", "WAIT", "DEBUG"}
 MEMORY = {"MEM_PER_CPU", "MEM_PER_GPU", "MEM_PER_NODE"}  # each is refused beside 'mem'
@@ -72,9 +96,12 @@ class Task:
 
 
 def submit(
-    folder: Path, parameters: dict[str, Any], calls: list[tuple[Any, ...]], python: str | None,
+    folder: Path,
+    parameters: dict[str, Any],
+    calls: list[tuple[Any, ...]],
+    python: str | None,
     function: Callable[..., None] = work,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Submit one array of calls of ``function`` and return the tasks' ids.
 
     Raises:
@@ -100,7 +127,9 @@ def _refusal(told: str, tasks: int) -> BenchError:
     lines = [line.strip() for line in told.splitlines() if line.strip()] or ["no reason given"]
     # SLURM names a limit in a line of its own, before the one that says what comes of it.
     errors = [line for line in lines if line.startswith("sbatch: error: ")] or lines[-1:]
-    words = (line.removeprefix("sbatch: ").removeprefix("error: ") for line in dict.fromkeys(errors))
+    words = (
+        line.removeprefix("sbatch: ").removeprefix("error: ") for line in dict.fromkeys(errors)
+    )
     why = f"sbatch: {'; '.join(words)} ({tasks} tasks)"
     if any(sign in told.lower() for sign in LATER):
         return LaterError(f"{why}; run the same command again when SLURM answers")
@@ -131,7 +160,9 @@ def _dropped(parameters: dict[str, Any]) -> list[str]:
     if any(name.startswith("mem") for name in names):
         stated |= MEMORY
     overruling = {f"SBATCH_{name}" for name in stated}
-    return [n for n in os.environ if n.startswith(INSIDE) or not squeue.inherited(n) or n in overruling]
+    return [
+        n for n in os.environ if n.startswith(INSIDE) or not squeue.inherited(n) or n in overruling
+    ]
 
 
 def remember(folder: Path, arrays: list[dict[str, Any]]) -> None:
@@ -144,7 +175,9 @@ def earlier(folder: Path) -> list[Task]:
     """Return every task that runs under ``folder`` have submitted, or were about to."""
     found = []
     for path in sorted(folder.glob("*/submitted.json")):
-        if path.parent.is_symlink():  # a run's folder is made by bench; files are made and removed in it
+        if (
+            path.parent.is_symlink()
+        ):  # a run's folder is made by bench; files are made and removed in it
             continue
         for entry in (read_json(path) or {"arrays": []})["arrays"]:
             packs = enumerate(entry["packs"])

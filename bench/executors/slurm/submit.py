@@ -36,7 +36,9 @@ def submit_ready(look: Look) -> None:
     """Submit the jobs that may start, or wait in the queue for what they need."""
     if not _ready(look):
         return
-    with mutex(look.store.within(look.store.root / "slurm" / "turn")):  # else two commands submit the same
+    with mutex(
+        look.store.within(look.store.root / "slurm" / "turn")
+    ):  # else two commands submit the same
         attach(look)
         try:
             for array in _arrays(look):
@@ -47,7 +49,9 @@ def submit_ready(look: Look) -> None:
             if not look.tasks and look.profile.max_array_size == 1:
                 raise
             # An array that is larger than what a person may queue never fits.
-            look.profile = replace(look.profile, max_array_size=max(1, look.profile.max_array_size // 2))
+            look.profile = replace(
+                look.profile, max_array_size=max(1, look.profile.max_array_size // 2)
+            )
         except LaterError:
             return  # it may be in the queue all the same: its name is looked for at the next look
 

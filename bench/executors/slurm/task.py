@@ -127,7 +127,8 @@ class _Pack:
         """
         store, asked, lost = self.store, self.asked, 0
         while not asked.stop:
-            next(store.jobs.iterdir(), None)  # makes a network file system forget what was not there
+            # makes a network file system forget what was not there
+            next(store.jobs.iterdir(), None)
             try:
                 needs = None if store.done(job) else store.spec(job)["job"]["needs"]
             except BenchError as error:  # cleared at this moment, and its result not seen yet?
@@ -139,7 +140,9 @@ class _Pack:
             absent = [] if needs is None else lacking(store, needs, options.after)
             if not absent:
                 together = partial(self.led, job)
-                outcome = execute(str(store.root), job, options, lambda: asked.stop, together, self.explain)
+                outcome = execute(
+                    str(store.root), job, options, lambda: asked.stop, together, self.explain
+                )
                 if outcome.state != "busy":
                     return outcome
             elif any(map(self._failed, absent)) or not any(map(store.owner, absent)):
@@ -159,7 +162,10 @@ class _Pack:
         elif restarts() >= requeues:
             why = f"saved itself and went back into the queue {restarts()} times"
             for job in left:
-                tell(self.folder, Outcome(job, "failed", f"time limit: {why}; raise 'minutes' or 'requeues'"))
+                tell(
+                    self.folder,
+                    Outcome(job, "failed", f"time limit: {why}; raise 'minutes' or 'requeues'"),
+                )
         elif why := requeue(task_id()):  # the site forbids it, or a container has no scontrol
             for job in left:
                 tell(self.folder, Outcome(job, "stopped", why))

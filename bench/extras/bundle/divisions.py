@@ -63,8 +63,12 @@ def divided(
             if found.get(one) is None and section in protocol.sections:
                 tuned = protocol.finetune[protocol.sections.index(section)]
                 known = (fold for roots in places for fold in _folds(tuned, one, roots))
-                found[one] = next((f for f in known if (f.index, f.digest) == (one.fold, one.hash)), None)
-    return dict(sorted(found.items(), key=lambda pair: (pair[0].dataset, pair[0].split, pair[0].fold)))
+                found[one] = next(
+                    (f for f in known if (f.index, f.digest) == (one.fold, one.hash)), None
+                )
+    return dict(
+        sorted(found.items(), key=lambda pair: (pair[0].dataset, pair[0].split, pair[0].fold))
+    )
 
 
 def members(found: Mapping[Division, Fold | None]) -> tuple[dict[str, bytes], tuple[Division, ...]]:
@@ -86,7 +90,9 @@ def members(found: Mapping[Division, Fold | None]) -> tuple[dict[str, bytes], tu
 
 def _file(dataset: str, name: str) -> str:
     plain = f"{dataset}.{name}"
-    return f"splits/{plain if plain.replace('.', '').isidentifier() else short(plain.encode())}.json"
+    return (
+        f"splits/{plain if plain.replace('.', '').isidentifier() else short(plain.encode())}.json"
+    )
 
 
 def _folds(tuned: Finetune, one: Division, roots: Roots) -> Iterator[Fold]:
@@ -94,7 +100,9 @@ def _folds(tuned: Finetune, one: Division, roots: Roots) -> Iterator[Fold]:
     root = roots.find(one.dataset)
     if root is None and roots.phantoms:
         return
-    with suppress(BenchError):  # a folder in MSD layout that is not here, or other patients lie there now
+    with suppress(
+        BenchError
+    ):  # a folder in MSD layout that is not here, or other patients lie there now
         dataset = adapter(one.dataset, roots)
         if one.split in dataset.splits:
             yield from split.listed(dataset, one.split)

@@ -34,7 +34,13 @@ def files(path: Path) -> dict[str, Path]:
 
 def _settings(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield where a file names shared settings, and which."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, below in inner:
         if key == "settings" and isinstance(below, str):
             yield (*keys, key), below

@@ -61,7 +61,9 @@ def bundle(paths: Sequence[Path], store: Store, data: Path | None = None) -> Bun
         protocol, table = recorded(path, None, store)
         refuse_others([protocol], store)
         if protocol.name in read:
-            raise BenchError(f"{path}: a protocol of its name {protocol.name!r} is in this bundle already")
+            raise BenchError(
+                f"{path}: a protocol of its name {protocol.name!r} is in this bundle already"
+            )
         read[protocol.name], files[protocol.name] = (protocol, table), path
     members, protocols, notes = dict[str, bytes](), dict[str, Listed](), list[str]()
     for name, (protocol, table) in read.items():
@@ -70,7 +72,9 @@ def bundle(paths: Sequence[Path], store: Store, data: Path | None = None) -> Bun
         texts = included.files(files[name])
         members |= {f"files/{name}/{at}": file.read_bytes() for at, file in texts.items()}
         members |= _rows(store, name)
-        protocols[name] = Listed(f"files/{name}/{next(iter(texts))}", protocol.scale, said.provenance)
+        protocols[name] = Listed(
+            f"files/{name}/{next(iter(texts))}", protocol.scale, said.provenance
+        )
         if said.origin is not None and said.origin.content != protocol.origin.content:
             notes.append(f"{files[name]} was edited since its records were made")
     made = sorted((store.root / "phantoms").glob("*-*-*"))  # as a run with --phantoms left them
@@ -80,8 +84,9 @@ def bundle(paths: Sequence[Path], store: Store, data: Path | None = None) -> Bun
     notes += [
         f"split {one.split} of {one.dataset}, fold {one.fold}: its patients are not listed, for what lies "
         f"here does not have its hash {one.hash or '(none)'}; --data names the folder"
-        for one in splits if not one.file
-    ]  # fmt: skip
+        for one in splits
+        if not one.file
+    ]
     members |= lists | _results([protocol for protocol, _ in read.values()])
     brought, sources = _outside(read)
     manifest = Manifest(SCHEMA, protocols, splits, brought, drawn(), {})
@@ -114,17 +119,24 @@ def put(made: Bundled, to: Path) -> str:
     if to.suffix != ".zip":
         raise BenchError(f"{to}: a bundle is a zip; name it {to.name}.bench.zip")
     if to.is_symlink() or to.is_dir() or (to.exists() and to.read_bytes() != made.raw):
-        raise BenchError(f"{to}: exists already and is another; name another file, or remove this one first")
+        raise BenchError(
+            f"{to}: exists already and is another; name another file, or remove this one first"
+        )
     try:
         write_atomic(to, made.raw)
     except OSError as error:
         raise BenchError(f"{to}: cannot be written ({error.strerror}); name another file") from None
     names = ", ".join(made.manifest.protocols)
     told = private.told(made.members)
-    return "\n".join([
-        f"{to}: {names}; {len(made.members) + 1} members, {len(made.raw) / 1e6:.1f} MB, no image",
-        *([f"before it is passed on: {line}" for line in told] or ["no path, host or user is named in it"]),
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            f"{to}: {names}; {len(made.members) + 1} members, {len(made.raw) / 1e6:.1f} MB, no image",
+            *(
+                [f"before it is passed on: {line}" for line in told]
+                or ["no path, host or user is named in it"]
+            ),
+        ]
+    )
 
 
 def _rows(store: Store, name: str) -> dict[str, bytes]:
@@ -136,13 +148,18 @@ def _rows(store: Store, name: str) -> dict[str, bytes]:
     import pyarrow.parquet as pq
 
     found = dict[str, bytes]()
-    for member, columns in ((f"records/{name}.parquet", COLUMNS), (f"records/curves/{name}.parquet", CURVE)):
+    for member, columns in (
+        (f"records/{name}.parquet", COLUMNS),
+        (f"records/curves/{name}.parquet", CURVE),
+    ):
         file = store.root / member
         if file.exists():
             found[member] = file.read_bytes()
             strange = sorted({*pq.read_schema(io.BytesIO(found[member])).names} - {*columns})
             if strange:
-                raise BenchError(f"{file}: has a column {strange[0]!r}, which no records have; run it again")
+                raise BenchError(
+                    f"{file}: has a column {strange[0]!r}, which no records have; run it again"
+                )
     beside = store.root / "records" / f"{name}.json"
     return found | ({f"records/{name}.json": beside.read_bytes()} if beside.exists() else {})
 
@@ -176,7 +193,9 @@ def _results(protocols: Sequence[Protocol]) -> dict[str, bytes]:
     return found | ({"results/reference.csv": reference.read_bytes()} if reference.exists() else {})
 
 
-def _used(frame: pd.DataFrame, protocols: Sequence[Protocol], same: Mapping[str, str]) -> list[list[str]]:
+def _used(
+    frame: pd.DataFrame, protocols: Sequence[Protocol], same: Mapping[str, str]
+) -> list[list[str]]:
     """Return the lines of the protocols' own tables, and those of other papers on the same methods."""
     own = {(protocol.paper, protocol.table) for protocol in protocols}
     printed = [row.published for p in protocols for row in p.rows.values()]
@@ -186,7 +205,11 @@ def _used(frame: pd.DataFrame, protocols: Sequence[Protocol], same: Mapping[str,
     return [
         [str(value) for value in line]
         for line, paper, table, method in zip(
-            frame.itertuples(index=False), frame["paper"], frame["table"], frame["method"], strict=True
+            frame.itertuples(index=False),
+            frame["paper"],
+            frame["table"],
+            frame["method"],
+            strict=True,
         )
         if (paper, table) in own or same.get(plain(method), plain(method)) in methods
     ]

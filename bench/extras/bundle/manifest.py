@@ -17,9 +17,13 @@ NAME = "manifest.json"
 SCHEMA = 1
 EPOCH = (1980, 1, 1, 0, 0, 0)
 KINDS = {  # top folder: what may lie in it. Rows and text: no picture, and nothing that a job made
-    "files": (".yaml", ".yml"), "records": (".parquet", ".json"), "splits": (".json",),
-    "results": (".csv", ".md"), "reports": (".csv", ".md"), "plugins": (".py",),
-}  # fmt: skip
+    "files": (".yaml", ".yml"),
+    "records": (".parquet", ".json"),
+    "splits": (".json",),
+    "results": (".csv", ".md"),
+    "reports": (".csv", ".md"),
+    "plugins": (".py",),
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,8 @@ class Listed:
 
     file: str  # member: its text
     scale: str
-    made: dict[str, str] = field(default_factory=dict)  # what made the numbers: versions, commit, device
+    # what made the numbers: versions, commit, device
+    made: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,9 @@ def allowed(name: str) -> bool:
 
 def listed(members: Mapping[str, bytes]) -> dict[str, Member]:
     """Return digest and size of every member."""
-    return {n: Member(hashlib.sha256(raw).hexdigest(), len(raw)) for n, raw in sorted(members.items())}
+    return {
+        n: Member(hashlib.sha256(raw).hexdigest(), len(raw)) for n, raw in sorted(members.items())
+    }
 
 
 def written(manifest: Manifest, members: Mapping[str, bytes]) -> bytes:

@@ -53,7 +53,9 @@ def opened(path: Path, *, strict: bool = True) -> Iterator[Opened]:
                 found = _laid_out(archive, path, root)
             if strict and found.findings:
                 more = f" and {len(found.findings) - 1} more" if len(found.findings) > 1 else ""
-                raise BenchError(f"{path}: {found.findings[0]}{more}; get it again, or make it anew")
+                raise BenchError(
+                    f"{path}: {found.findings[0]}{more}; get it again, or make it anew"
+                )
             with _known(found):
                 yield found
         except BenchError as error:  # the folder is gone when a person reads this
@@ -71,7 +73,9 @@ def as_folder(path: Path) -> Iterator[Path]:
         yield found.root
 
 
-def draw(bundle: Opened, name: str, to: Path, *, figures: bool = True, plain: bool = False) -> Shown:
+def draw(
+    bundle: Opened, name: str, to: Path, *, figures: bool = True, plain: bool = False
+) -> Shown:
     """Draw the report of one protocol of a bundle from what the bundle holds."""
     listed, store = bundle.manifest.protocols[name], Store(bundle.root)
     protocol, table = reports.recorded(bundle.root / listed.file, listed.scale, store)
@@ -83,7 +87,9 @@ def draw(bundle: Opened, name: str, to: Path, *, figures: bool = True, plain: bo
 def _laid_out(archive: Archive, path: Path, root: Path) -> Opened:
     sizes = {member.name: member for member in archive}
     if manifests.NAME not in sizes:
-        raise BenchError(f"{path}: no bundle, it has no {manifests.NAME}; 'bench bundle PROTOCOL' makes one")
+        raise BenchError(
+            f"{path}: no bundle, it has no {manifests.NAME}; 'bench bundle PROTOCOL' makes one"
+        )
     try:
         manifest = manifests.read(sizes.pop(manifests.NAME).read())
     except ValueError as error:
@@ -92,7 +98,9 @@ def _laid_out(archive: Archive, path: Path, root: Path) -> Opened:
         if not allowed(name):
             raise BenchError(f"{path}: refused, a bundle has no member {name!r}")
     _named(path, manifest)
-    findings = [f"{name}: is not in the manifest" for name in sorted(sizes.keys() - manifest.members.keys())]
+    findings = [
+        f"{name}: is not in the manifest" for name in sorted(sizes.keys() - manifest.members.keys())
+    ]
     Store.open(root)
     for name, listed in manifest.members.items():
         if name not in sizes:
@@ -114,7 +122,9 @@ def _named(path: Path, manifest: Manifest) -> None:
     named = {one.file for some in (manifest.protocols, manifest.plugins) for one in some.values()}
     named |= {one.file for one in manifest.splits if one.file}
     if lost := sorted(named - manifest.members.keys()):
-        raise BenchError(f"{path}: refused, its manifest speaks of {lost[0]!r} and does not list it")
+        raise BenchError(
+            f"{path}: refused, its manifest speaks of {lost[0]!r} and does not list it"
+        )
     if not manifest.protocols:
         raise BenchError(f"{path}: refused, it is of no protocol")
 

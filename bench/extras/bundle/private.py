@@ -12,19 +12,23 @@ from pathlib import Path
 
 from bench.errors import printable
 
-PLACE = re.compile(r"(?<![\w.:/~-])/(?:[\w.+@-]+/)+[\w.+@-]+|\b[A-Z]:\\[\w\\.-]+")  # no URL, no fraction
+# no URL, no fraction
+PLACE = re.compile(r"(?<![\w.:/~-])/(?:[\w.+@-]+/)+[\w.+@-]+|\b[A-Z]:\\[\w\\.-]+")
 SHOWN = 3
 
 
 def told(members: Mapping[str, bytes]) -> list[str]:
     """Return a line for each member that names a path, or this machine's host or user."""
     names = _names()
-    found = ((name, list(dict.fromkeys(_met(name, raw, names)))) for name, raw in sorted(members.items()))
+    found = (
+        (name, list(dict.fromkeys(_met(name, raw, names)))) for name, raw in sorted(members.items())
+    )
     return [
         f"{name} names {', '.join(printable(text) for text in met[:SHOWN])}"
         + (f" and {len(met) - SHOWN} more" if len(met) > SHOWN else "")
-        for name, met in found if met
-    ]  # fmt: skip
+        for name, met in found
+        if met
+    ]
 
 
 def _met(name: str, raw: bytes, names: re.Pattern[str] | None) -> Iterator[str]:

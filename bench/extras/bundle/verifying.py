@@ -56,25 +56,41 @@ def verify(file: Path) -> Verified:
             found.findings += _protocol(bundle, name, lists, found.notes)
         found.findings = [line.replace(f"{bundle.root}{os.sep}", "") for line in found.findings]
         here = making.drawn()
-        if any("tables drawn here" in line for line in found.findings) and bundle.manifest.drawn != here:
+        if (
+            any("tables drawn here" in line for line in found.findings)
+            and bundle.manifest.drawn != here
+        ):
             differ = sorted(k for k in here if bundle.manifest.drawn.get(k) != here[k])
-            found.notes.append("not drawn alike: " + "; ".join(
-                f"{k} {bundle.manifest.drawn.get(k, 'unknown')} there, {here[k]} here" for k in differ
-            ))  # fmt: skip
+            found.notes.append(
+                "not drawn alike: "
+                + "; ".join(
+                    f"{k} {bundle.manifest.drawn.get(k, 'unknown')} there, {here[k]} here"
+                    for k in differ
+                )
+            )
         found.notes += [
             f"split {one.split} of {one.dataset}, fold {one.fold}: its patients are not listed, so its hash "
             f"{one.hash or '(none)'} is not compared"
-            for one in bundle.manifest.splits if not one.file
-        ]  # fmt: skip
+            for one in bundle.manifest.splits
+            if not one.file
+        ]
     return found
 
 
 def as_text(found: Verified) -> str:
     """Return a line for each finding, each note, and what was read."""
     count = len(found.findings)
-    state = f"{count} finding{'s' if count > 1 else ''}" if count else "whole, and its tables come out again"
+    state = (
+        f"{count} finding{'s' if count > 1 else ''}"
+        if count
+        else "whole, and its tables come out again"
+    )
     names = ", ".join(found.protocols)
-    lines = [*found.findings, *found.notes, f"{found.file}: {found.members} members of {names}: {state}"]
+    lines = [
+        *found.findings,
+        *found.notes,
+        f"{found.file}: {found.members} members of {names}: {state}",
+    ]
     return "\n".join(map(printable, lines))
 
 
@@ -127,7 +143,7 @@ def _lists(bundle: Opened, lists: dict[Division, Patients]) -> Iterator[str]:
 
 def _protocol(
     bundle: Opened, name: str, lists: dict[Division, Patients], notes: list[str]
-) -> Iterator[str]:  # fmt: skip
+) -> Iterator[str]:
     """Yield where a protocol's records do not fit it, its tables, or the patients that are listed."""
     stated, store = bundle.manifest.protocols[name], Store(bundle.root)
     try:
@@ -147,7 +163,9 @@ def _protocol(
     known = {Division(d.dataset, d.split, d.fold, d.hash) for d in bundle.manifest.splits}
     good = table["case"].ne("") & table["status"].ne("failed")
     scored: dict[Division, set[str]] = {}
-    for _, *place, who in distinct(table, [*HASHED, "patient"], good.to_numpy()).itertuples(index=False):
+    for _, *place, who in distinct(table, [*HASHED, "patient"], good.to_numpy()).itertuples(
+        index=False
+    ):
         scored.setdefault(Division(*place), set()).add(who)
     for one, patients in scored.items():
         if one not in known:
@@ -164,7 +182,12 @@ def _protocol(
 
 def misfits(protocol: Protocol, table: pd.DataFrame, said: Beside, name: str) -> Iterator[str]:
     """Yield what rows say that their protocol does not."""
-    stated = {"protocol": name, "paper": protocol.paper, "table": protocol.table, "scale": protocol.scale}
+    stated = {
+        "protocol": name,
+        "paper": protocol.paper,
+        "table": protocol.table,
+        "scale": protocol.scale,
+    }
     for column, value in stated.items():
         other = sorted({*distinct(table, [column])[column]} - {value})
         if other:
@@ -186,10 +209,11 @@ def misfits(protocol: Protocol, table: pd.DataFrame, said: Beside, name: str) ->
         tuned = finetune_of(protocol, protocol.sections.index(section), own)
         net = protocol.networks[own.network]
         told = {
-            "network": (network, f"{net.network}/{net.preset}"), "split": (split, tuned.split),
+            "network": (network, f"{net.network}/{net.preset}"),
+            "split": (split, tuned.split),
             # classes have none
             "convention": (way.partition("/")[0] or protocol.convention, protocol.convention),
-        }  # fmt: skip
+        }
         for what, (there, wanted) in told.items():
             if there != wanted and not changed:
                 yield f"row {row!r} has {what} {there!r}, its protocol {wanted!r}"

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 LISTED = 5  # names in a line
 SHOWN = 30  # cells in the text; --json has all
-NUMBERS = {"%", "A", "B", "B - A", "interval", "p"}  # columns of the text that are aligned to the right
+# columns of the text that are aligned to the right
+NUMBERS = {"%", "A", "B", "B - A", "interval", "p"}
 PROVENANCE = ("bench", "commit", "torch", "monai", "device", "threads", "last run")
 ROW = ("method", "network", "params", "pretrain", "evaluation")  # columns of records that a row has
 ALIKE = {  # what must be equal: its columns, and those that name what it is of
@@ -86,7 +87,9 @@ def sides(a: tuple[Path, Path], b: tuple[Path, Path], protocol: str | None) -> t
     Raises:
         BenchError: no records there, or no protocol that both have.
     """
-    (named_a, files_a), (named_b, files_b) = ((named, _records(named, path)) for named, path in (a, b))
+    (named_a, files_a), (named_b, files_b) = (
+        (named, _records(named, path)) for named, path in (a, b)
+    )
     if protocol is not None:
         for named, files in ((named_a, files_a), (named_b, files_b)):
             if protocol not in files:
@@ -123,7 +126,9 @@ def _side(named: Path, file: Path) -> Side:
     table = read_rows(file, COLUMNS)
     names = sorted(table["protocol"].unique())
     if len(names) != 1:
-        raise BenchError(f"{named}: records of {len(names)} protocols in {file.name}; name one protocol's")
+        raise BenchError(
+            f"{named}: records of {len(names)} protocols in {file.name}; name one protocol's"
+        )
     return Side(named, names[0], table, read_beside(file.with_suffix(".json")))
 
 
@@ -137,12 +142,18 @@ def compare(a: Side, b: Side) -> Compared:
         _refuse(a, b, what, columns, of)
     compared = cells(a.table, b.table)
     if not (compared.equal or compared.moved):
-        raise BenchError(f"{a.path} and {b.path}: share no cell that has scores; nothing to compare")
+        raise BenchError(
+            f"{a.path} and {b.path}: share no cell that has scores; nothing to compare"
+        )
     facts = list(_facts(a, b))
     differs = [fact for fact in facts if fact.a != fact.b]
     alike = [fact.what for fact in facts if fact.a and fact.a == fact.b]
     return Compared(
-        a, b, (*differs, *_rows(a, b), *_tested(a, b)), ("scale", "splits", "conventions", *alike), compared
+        a,
+        b,
+        (*differs, *_rows(a, b), *_tested(a, b)),
+        ("scale", "splits", "conventions", *alike),
+        compared,
     )
 
 
@@ -175,7 +186,9 @@ def _rows(a: Side, b: Side) -> Iterator[Difference]:
         va, vb = (side.values([column], ["row"]) for side in (a, b))
         for row in sorted(va.keys() & vb.keys()):
             if va[row] != vb[row]:
-                texts = (", ".join(sorted(value for (value,) in values[row])) for values in (va, vb))
+                texts = (
+                    ", ".join(sorted(value for (value,) in values[row])) for values in (va, vb)
+                )
                 yield Difference(f"{column} of {row[0]}", *texts)
 
 
@@ -205,7 +218,9 @@ def _list(names: set[str]) -> str:
 def as_json(compared: Compared) -> dict[str, Any]:
     """Return all of it as JSON has it; what is not a number is null."""
     every = compared.cells
-    moved = [m.cell._asdict() | {k: v for k, v in asdict(m).items() if k != "cell"} for m in every.moved]
+    moved = [
+        m.cell._asdict() | {k: v for k, v in asdict(m).items() if k != "cell"} for m in every.moved
+    ]
     return {
         "protocol": compared.a.name,
         "a": str(compared.a.path),
@@ -217,7 +232,10 @@ def as_json(compared: Compared) -> dict[str, Any]:
         "beyond_noise": compared.beyond,
         "cells": [{k: None if v != v else v for k, v in cell.items()} for cell in moved],
         "lacking": every.lacking,
-        **{name: [c._asdict() for c in getattr(every, name)] for name in ("only_a", "only_b", "apart")},
+        **{
+            name: [c._asdict() for c in getattr(every, name)]
+            for name in ("only_a", "only_b", "apart")
+        },
     }
 
 
@@ -226,7 +244,9 @@ def as_text(compared: Compared) -> str:
     every = compared.cells
     lines = [f"A  {compared.a.path}", f"B  {compared.b.path}", ""]
     if compared.differs:
-        differs = [{"differs": d.what, "from A": d.a or "-", "to B": d.b or "-"} for d in compared.differs]
+        differs = [
+            {"differs": d.what, "from A": d.a or "-", "to B": d.b or "-"} for d in compared.differs
+        ]
         lines += [_grid(differs), ""]
     lines += [
         f"alike: {', '.join(compared.alike)}",
@@ -236,7 +256,9 @@ def as_text(compared: Compared) -> str:
     if every.moved:
         lines += [_origin(every.moved), "", _table(every.moved)]
     if every.lacking:
-        lines.append(f"{every.lacking} compared cells lack values on a side; they are compared by the others")
+        lines.append(
+            f"{every.lacking} compared cells lack values on a side; they are compared by the others"
+        )
     alone = {
         "only in A": every.only_a,
         "only in B": every.only_b,
@@ -267,7 +289,9 @@ def _table(moved: Sequence[Moved]) -> str:
         "p after Holm over all cells"
     )
     if any(m.verdict == WEIGHTS for m in moved):
-        notes.append(f"{WEIGHTS}: of one run or one pretraining; what another seed would give is not known")
+        notes.append(
+            f"{WEIGHTS}: of one run or one pretraining; what another seed would give is not known"
+        )
     return "\n".join([_grid(lines), *notes])
 
 
@@ -275,12 +299,18 @@ def _line(moved: Moved) -> dict[str, str]:
     cell, unit = moved.cell, moved.unit
     ends = [_signed(end, unit) for end in (moved.low, moved.high)]
     return {
-        "row": cell.row, "section": cell.section, "%": str(cell.fraction), "target": cell.target,
-        "metric": cell.metric, "A": _number(moved.a, unit), "B": _number(moved.b, unit),
-        "B - A": _signed(moved.difference, unit), "interval": f"[{', '.join(ends)}]" if all(ends) else "",
+        "row": cell.row,
+        "section": cell.section,
+        "%": str(cell.fraction),
+        "target": cell.target,
+        "metric": cell.metric,
+        "A": _number(moved.a, unit),
+        "B": _number(moved.b, unit),
+        "B - A": _signed(moved.difference, unit),
+        "interval": f"[{', '.join(ends)}]" if all(ends) else "",
         "p": "" if moved.p != moved.p else f"{moved.p:.3f}" if moved.p >= 0.001 else "< 0.001",
         "verdict": _verdict(moved),
-    }  # fmt: skip
+    }
 
 
 def _verdict(moved: Moved) -> str:
@@ -307,4 +337,6 @@ def _grid(lines: Sequence[dict[str, str]]) -> str:
 
 
 def _keys(keys: Sequence[CellKey]) -> str:
-    return "; ".join(" ".join(map(str, key)) for key in keys[:LISTED]) + (" ..." * (len(keys) > LISTED))
+    return "; ".join(" ".join(map(str, key)) for key in keys[:LISTED]) + (
+        " ..." * (len(keys) > LISTED)
+    )

@@ -86,7 +86,9 @@ def cells(a: pd.DataFrame, b: pd.DataFrame) -> Cells:
     Raises:
         BenchError: a case was scored twice.
     """
-    both = _side("A", a).merge(_side("B", b), on=VALUE, how="outer", suffixes=("_a", "_b"), indicator="side")
+    both = _side("A", a).merge(
+        _side("B", b), on=VALUE, how="outer", suffixes=("_a", "_b"), indicator="side"
+    )
     va, vb = (both[name].to_numpy(float) for name in ("value_a", "value_b"))
     same = (va.view(np.int64) == vb.view(np.int64)) | (np.isnan(va) & np.isnan(vb))
     shared = both["side"].eq("both")
@@ -131,10 +133,11 @@ def _moved(lines: pd.DataFrame, n: int) -> Iterator[Moved]:
     pairs = list(_paired(lines))
     family = [comparison for _, comparison in pairs if comparison is not None]
     # of one seed a cell is judged as the others are, and the verdict is of these weights alone
-    judged_alike = [replace(c, verdict=UNCLEAR, why="") if c.verdict == WEIGHTS else c for c in family]
-    unchanged = Comparison(
-        0.0, 0.0, 0.0, 1.0, UNCLEAR, p_equivalent=0.0, smallest_p=0.0
-    )  # they count in Holm
+    judged_alike = [
+        replace(c, verdict=UNCLEAR, why="") if c.verdict == WEIGHTS else c for c in family
+    ]
+    # they count in Holm
+    unchanged = Comparison(0.0, 0.0, 0.0, 1.0, UNCLEAR, p_equivalent=0.0, smallest_p=0.0)
     words = iter(judged([*judged_alike, *[unchanged] * (n - len(family))]))
     for cell, comparison in pairs:
         if comparison is None:
@@ -144,7 +147,9 @@ def _moved(lines: pd.DataFrame, n: int) -> Iterator[Moved]:
         verdict, why = word.verdict, word.why
         if comparison.verdict == WEIGHTS:
             verdict, why = WEIGHTS, comparison.why
-        yield replace(cell, p=word.p, verdict=verdict, why=why, beyond=word.verdict in (BETTER, WORSE))
+        yield replace(
+            cell, p=word.p, verdict=verdict, why=why, beyond=word.verdict in (BETTER, WORSE)
+        )
 
 
 def _paired(lines: pd.DataFrame) -> Iterator[tuple[Moved, Comparison | None]]:
@@ -158,10 +163,15 @@ def _paired(lines: pd.DataFrame) -> Iterator[tuple[Moved, Comparison | None]]:
         unit=("unit_a", "first"),
         pretrain=("pretrain_a", "last"),
     )
-    jobs = [lines[[*CELL, f"job_{s}"]].drop_duplicates().groupby(CELL)[f"job_{s}"].agg(_names) for s in "ab"]
+    jobs = [
+        lines[[*CELL, f"job_{s}"]].drop_duplicates().groupby(CELL)[f"job_{s}"].agg(_names)
+        for s in "ab"
+    ]
     means = dict(iter(_patient_means(lines[lines["case"].ne("")]).groupby(CELL)))
     for key, a, b, unit, pretrain in facts.itertuples(name=None):
-        base = Moved(CellKey(*key), unit, a, b, b - a, same_jobs=jobs[0][key] == jobs[1][key], why=POOLED)
+        base = Moved(
+            CellKey(*key), unit, a, b, b - a, same_jobs=jobs[0][key] == jobs[1][key], why=POOLED
+        )
         yield _compared(base, means.get(key), pretrained=pretrain != "none")
 
 
@@ -177,7 +187,9 @@ def _patient_means(cases: pd.DataFrame) -> pd.DataFrame:
     Args:
         cases: values of cells, a line each.
     """
-    signed = cases["metric"].isin([metric for metric in cases["metric"].unique() if zero_is_best(metric)])
+    signed = cases["metric"].isin(
+        [metric for metric in cases["metric"].unique() if zero_is_best(metric)]
+    )
     a, b = (cases[f"value_{side}"].where(~signed, cases[f"value_{side}"].abs()) for side in "ab")
     lines = cases[[*CELL, *RUN]].assign(
         patient=cases["patient_a"].fillna(cases["patient_b"]),
@@ -228,5 +240,6 @@ def _compared(
         runs=len(runs),
         why="",
     )
-    single = comparison.patients == 1 and len(runs) == 1  # of one patient in one run nothing is known
+    # of one patient in one run nothing is known
+    single = comparison.patients == 1 and len(runs) == 1
     return cell, replace(comparison, p=1.0) if single else comparison

@@ -22,9 +22,7 @@ from bench.imported_scores import folder_of
 from bench.protocol import settings
 from bench.store import Store, write_atomic
 
-HEAD = (
-    "# {track} with {row}, by 'bench compete': rows but {row} are taken from the records beside this file.\n"
-)
+HEAD = "# {track} with {row}, by 'bench compete': rows but {row} are taken from the records beside this file.\n"
 
 EXAMPLES = {"--params": "temperature=0.2", "--pretrain": "steps=2000"}
 NOTE = "Row {row} was run for this report; the other rows are the records of {track}, patient by patient."
@@ -59,7 +57,8 @@ class Entry:
                 yield self._written(Path(folder).resolve())
             except BenchError as error:
                 said = str(error).replace(f"{Path(folder).resolve()}{os.sep}", "")
-                said = re.sub(rf"^{re.escape(self.name)}\.yaml:[0-9]+: ", "", said)  # nobody finds it there
+                # nobody finds it there
+                said = re.sub(rf"^{re.escape(self.name)}\.yaml:[0-9]+: ", "", said)
                 raise BenchError(said) from None
 
     def put(self, store: Store) -> Path:
@@ -85,24 +84,38 @@ class Entry:
 
     def _text(self, file: Path) -> str:
         """Return what the protocol's file says where it lies there."""
-        text = yaml.safe_dump(self._value(file.parent), sort_keys=False, allow_unicode=True, width=120)
+        text = yaml.safe_dump(
+            self._value(file.parent), sort_keys=False, allow_unicode=True, width=120
+        )
         return HEAD.format(track=self.track.name, row=self.row) + text
 
     def _value(self, folder: Path) -> dict[str, Any]:
         """Return what the protocol says, its files named from ``folder``."""
         path = self.track.path
-        found: dict[str, Any] = json.loads(json.dumps(settings.spelled_out(parse(path)).value))  # no aliases
+        # no aliases
+        found: dict[str, Any] = json.loads(json.dumps(settings.spelled_out(parse(path)).value))
         own = {"params": self.params, "pretrain": self.pretrain}
-        row = {"method": self.method, "network": self.network, **{k: v for k, v in own.items() if v}}
-        found["plugins"] = [*(path.parent / text for text in found.get("plugins", ())), *self._brought()]
+        row = {
+            "method": self.method,
+            "network": self.network,
+            **{k: v for k, v in own.items() if v},
+        }
+        found["plugins"] = [
+            *(path.parent / text for text in found.get("plugins", ())),
+            *self._brought(),
+        ]
         for view in found.get("layout", {}).get("views", ()):
             if "rows" in view:  # whoever competes is shown beside those that a view names
                 view["rows"] = [*view["rows"], self.row]
         found |= {
-            "name": self.name, "scale": self.track.protocol.scale, "rows": {**found["rows"], self.row: row},
+            "name": self.name,
+            "scale": self.track.protocol.scale,
+            "rows": {**found["rows"], self.row: row},
             "notes": [*found.get("notes", ()), NOTE.format(track=self.track.name, row=self.row)],
-            "plugins": list(dict.fromkeys(os.path.relpath(file, folder) for file in found["plugins"])),
-        }  # fmt: skip
+            "plugins": list(
+                dict.fromkeys(os.path.relpath(file, folder) for file in found["plugins"])
+            ),
+        }
         rebased: dict[str, Any] = _rebased(found, path.parent, folder)
         return rebased
 
@@ -113,7 +126,11 @@ class Entry:
 
 
 def entered(
-    track: Track, method: str, network: str | None, params: Sequence[str] = (), pretrain: Sequence[str] = ()
+    track: Track,
+    method: str,
+    network: str | None,
+    params: Sequence[str] = (),
+    pretrain: Sequence[str] = (),
 ) -> Entry:
     """Return the row that a method is in a track.
 
@@ -131,7 +148,9 @@ def entered(
     rows = track.protocol.rows
     net = network or next(iter(rows.values())).network
     if net not in (used := {row.network for row in rows.values()}):
-        raise BenchError(f"--network {net}: {unknown(f'network with rows in {track.name}', net, used)}")
+        raise BenchError(
+            f"--network {net}: {unknown(f'network with rows in {track.name}', net, used)}"
+        )
     kinds = {key: track.protocol.networks[key].network for key in sorted(used)}
     if kinds[net] not in trains:
         fits = " or ".join(key for key, kind in kinds.items() if kind in trains)
@@ -139,16 +158,20 @@ def entered(
         raise BenchError(f"--method {method}: cannot train network {net} ({kinds[net]}); {way}")
     given, before = _given("--params", params), _given("--pretrain", pretrain)
     if before.get("leaks") == "allow":
-        raise BenchError("--pretrain leaks=allow: would let it read the track's test scans; leave it out, or "
-                         "take leaks=drop")  # fmt: skip
+        raise BenchError(
+            "--pretrain leaks=allow: would let it read the track's test scans; leave it out, or "
+            "take leaks=drop"
+        )
     if "settings" in before:
         raise BenchError("--pretrain settings: a row has none; say what they say, KEY=VALUE each")
     for name, row in rows.items():
         same = (row.params, row.pretrain) == (given, before) or not (given or before)
         if (row.method, row.network) == (method, net) and same:
-            raise BenchError(f"--method {method}: is row {name!r} of {track.name} already, on network {net}; "
-                             "its numbers are in the records (with other --params or --pretrain it is one "
-                             "more)")  # fmt: skip
+            raise BenchError(
+                f"--method {method}: is row {name!r} of {track.name} already, on network {net}; "
+                "its numbers are in the records (with other --params or --pretrain it is one "
+                "more)"
+            )
     free = (name for name in (method, f"{method}_{net}", f"{method}_new") if name not in rows)
     return Entry(track, next(free), method, net, given, before)
 
@@ -164,7 +187,9 @@ def _given(flag: str, texts: Sequence[str]) -> dict[str, Any]:
         for section in sections:
             inner = inner.setdefault(section, {})
             if not isinstance(inner, dict):
-                raise BenchError(f"{flag} {text}: {section!r} is stated whole already; say it one way")
+                raise BenchError(
+                    f"{flag} {text}: {section!r} is stated whole already; say it one way"
+                )
         inner[key] = scalar(value)
     return found
 
@@ -179,5 +204,6 @@ def _rebased(value: Any, old: Path, new: Path) -> Any:
         k: os.path.relpath(old / v, new)
         if k == "init" and isinstance(v, str) and v
         else _rebased(v, old, new)
-        for k, v in value.items() if k != "settings" or not isinstance(v, str)
-    }  # fmt: skip
+        for k, v in value.items()
+        if k != "settings" or not isinstance(v, str)
+    }

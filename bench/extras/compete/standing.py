@@ -32,8 +32,10 @@ def as_text(track: Track, entry: Entry, store: Store) -> str:
     there = scored(table)
     title = scene.named(entry.row)
     if entry.row not in there:
-        return printable(f"{title} in {track.name}: has no scores, so that it stands nowhere; "
-                         f"bench status {path} --out {store.root} says what failed")  # fmt: skip
+        return printable(
+            f"{title} in {track.name}: has no scores, so that it stands nowhere; "
+            f"bench status {path} --out {store.root} says what failed"
+        )
     parts = [
         f"{title} in {track.name}, beside {len(there & {*track.protocol.rows})} rows of {track.place}",
         *_beside_scratch(scene, entry.row),
@@ -48,8 +50,10 @@ def _beside_scratch(scene: Scene, name: str) -> Iterator[str]:
     tables = verdict_tables(scene, verdicts(scene))
     lines = [
         [table.title.partition(":")[0], *line.words[1:]]
-        for table in tables for line in table.lines if line.row == name
-    ]  # fmt: skip
+        for table in tables
+        for line in table.lines
+        if line.row == name
+    ]
     if lines:
         heads = ["", *(column.label for column in tables[0].columns)]
         yield "beside scratch\n" + tabulate(lines, heads, disable_numparse=True)
@@ -74,15 +78,24 @@ def _ranks(scene: Scene, name: str) -> Iterator[str]:
 def _costs(scene: Scene, name: str) -> str:
     """Return what every row that it may be compared with took, its own first."""
     own, _ = row_of(scene.protocol, name)
-    alike = [name, *(row for row in scene.rows if row != name and _on(scene, row) == (own and own.network))]
+    alike = [
+        name,
+        *(row for row in scene.rows if row != name and _on(scene, row) == (own and own.network)),
+    ]
     lines = []
     for row in alike:
         found = {c.stage.partition(" ")[0]: c for c in scene.extras.costs if c.row == row}
-        told = [(c.seconds, c.samples) if (c := found.get(stage)) else (None, None) for stage in STAGES]
+        told = [
+            (c.seconds, c.samples) if (c := found.get(stage)) else (None, None) for stage in STAGES
+        ]
         lines.append([scene.named(row), *(_count(v) for pair in told for v in pair)])
     heads = ["", "pretraining s", "samples", "fine-tuning s", "samples"]
-    said = "cost over all seeds and fractions; seconds are of the machines that ran, samples are not"
-    return f"{said}\n" + tabulate(lines, heads, disable_numparse=True, colalign=("left", *["right"] * 4))
+    said = (
+        "cost over all seeds and fractions; seconds are of the machines that ran, samples are not"
+    )
+    return f"{said}\n" + tabulate(
+        lines, heads, disable_numparse=True, colalign=("left", *["right"] * 4)
+    )
 
 
 def _on(scene: Scene, name: str) -> str | None:

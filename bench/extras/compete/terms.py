@@ -47,10 +47,17 @@ def check(track: Track, entry: Entry, protocol: Protocol, plan: Plan) -> None:
         if name not in protocol.sections:
             raise _other(track, "fine-tuning section", [name], protocol.sections)
     columns = [cell.columns for cell in cells]
-    _same(track, "metrics", _said(table, ["section"], ["metric"]), {
-        (name,): {(m,) for m in (*one.metrics, *([LATENCY] if LATENCY in protocol.metrics else []))}
-        for name, one in plan.scoring_of[protocol.name].items()
-    })  # fmt: skip
+    _same(
+        track,
+        "metrics",
+        _said(table, ["section"], ["metric"]),
+        {
+            (name,): {
+                (m,) for m in (*one.metrics, *([LATENCY] if LATENCY in protocol.metrics else []))
+            }
+            for name, one in plan.scoring_of[protocol.name].items()
+        },
+    )
     _same(
         track,
         "convention",
@@ -68,7 +75,11 @@ def check(track: Track, entry: Entry, protocol: Protocol, plan: Plan) -> None:
 def lacking(track: Track, entry: Entry, protocol: Protocol, plan: Plan) -> str:
     """Say which cells of the track have no records; empty where each has."""
     there = {*distinct(track.table, [*CELL]).itertuples(index=False, name=None)}
-    cells = [c for c in plan.cells[protocol.name] if row_of(track.protocol, c.columns["row"])[0] is not None]
+    cells = [
+        c
+        for c in plan.cells[protocol.name]
+        if row_of(track.protocol, c.columns["row"])[0] is not None
+    ]
     gone = [c.columns["row"] for c in cells if tuple(c.columns[k] for k in CELL) not in there]
     if not gone:
         return ""
@@ -82,7 +93,9 @@ def lacking(track: Track, entry: Entry, protocol: Protocol, plan: Plan) -> str:
 def _sound(track: Track) -> None:
     """Refuse records that no run leaves: edited, or half copied."""
     table, name = track.table, track.name
-    for what in chain(misfits(track.protocol, table, track.beside, name), _values(table), _patients(table)):
+    for what in chain(
+        misfits(track.protocol, table, track.beside, name), _values(table), _patients(table)
+    ):
         raise BenchError(
             f"{track.place}: records/{name}.parquet {what}; take the records as a run left them, with "
             "--records"
@@ -126,7 +139,9 @@ def _same(track: Track, what: str, there: Said, here: Said) -> None:
     for place in sorted(there):
         if there[place] != here.get(place, set()):
             at = " of " + ", fold ".join(map(str, place))
-            raise _other(track, what + at, *(_words(said.get(place, set())) for said in (there, here)))
+            raise _other(
+                track, what + at, *(_words(said.get(place, set())) for said in (there, here))
+            )
 
 
 def _other(track: Track, what: str, there: Iterable[str], here: Iterable[str]) -> BenchError:
@@ -167,8 +182,10 @@ def _jobs(track: Track, plan: Plan, protocol: Protocol) -> None:
         here = asked.get(tuple(key))
         what = ", ".join(f"{k} {v}" for k, v in zip(CELL, key, strict=True))
         if here is None:
-            raise BenchError(f"{track.place}: the records of {track.name} have a cell that its protocol has "
-                             f"not ({what}); take records of this protocol with --records")  # fmt: skip
+            raise BenchError(
+                f"{track.place}: the records of {track.name} have a cell that its protocol has "
+                f"not ({what}); take records of this protocol with --records"
+            )
         if job not in here:
             raise BenchError(
                 f"{track.place}: the records of {track.name} were made by another recipe than its protocol "
@@ -204,7 +221,8 @@ def _rivals(track: Track, entry: Entry, protocol: Protocol) -> None:
                 f"take {known}"
             )
         keys = ", ".join(
-            f"{k} {b}, here {a}" for k, (a, b) in sorted(differing(protocol, index, own, rivals[0]).items())
+            f"{k} {b}, here {a}"
+            for k, (a, b) in sorted(differing(protocol, index, own, rivals[0]).items())
         )
         raise BenchError(
             f"{track.place}: no row of {track.name} on network {entry.network} is fine-tuned in {section} as "

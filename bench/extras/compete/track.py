@@ -61,7 +61,9 @@ def tracked(path: Path, place: Path | None) -> Track:
         every = {view.file.stem: view for view in views(folder, place)}
         protocol, table = recorded(file, None, Store(folder))
         if table.empty:
-            raise BenchError(f"--records {place}: has no row of {name!r} yet; run 'bench run {file}' first")
+            raise BenchError(
+                f"--records {place}: has no row of {name!r} yet; run 'bench run {file}' first"
+            )
         view = every[name]
         _ = view.table, view.beside, view.curves  # read now: a bundle is gone when it is copied
         return Track(file, protocol, place, view)
@@ -73,8 +75,10 @@ def _beside_us(path: Path, name: str) -> Path:
     if len(found) == 1:
         return found[0]
     if found:
-        raise BenchError(f"{name}: several folders have its records, {', '.join(map(str, found))}; say which "
-                         "with --records")  # fmt: skip
+        raise BenchError(
+            f"{name}: several folders have its records, {', '.join(map(str, found))}; say which "
+            "with --records"
+        )
     raise BenchError(
         f"{path}: no records of {name!r} lie in results/; run it and name its output folder, or a bundle, "
         "with --records"

@@ -144,7 +144,9 @@ class Drawer:
     def _draw(self, pages: RunPages | ServedPage, limit: float) -> Drawn:
         try:
             worker = Worker.start(_serve, str(self._store.root), pages, self._torch, daemon=True)
-        except Exception as error:  # no memory for a process, or a plugin that cannot be handed over
+        except (
+            Exception
+        ) as error:  # no memory for a process, or a plugin that cannot be handed over
             return Drawn(_reason(error))
         self._child = worker.process
         try:
@@ -160,7 +162,9 @@ class Drawer:
             worker.end(time.monotonic() + ENDING)
 
 
-def _serve(pipe: Connection, parent: int, root: str, pages: RunPages | ServedPage, torch: bool) -> None:
+def _serve(
+    pipe: Connection, parent: int, root: str, pages: RunPages | ServedPage, torch: bool
+) -> None:
     attend(parent, _answer, lambda: None)
     with suppress(OSError):
         os.nice(19)
@@ -169,7 +173,9 @@ def _serve(pipe: Connection, parent: int, root: str, pages: RunPages | ServedPag
     bare = not torch and no_torch.install()
     try:
         pipe.send(Drawn(over=pages.draw(Store(Path(root)))))
-    except Exception as error:  # a report's bug must not stop a run; its last report raises it again
+    except (
+        Exception
+    ) as error:  # a report's bug must not stop a run; its last report raises it again
         pipe.send(Drawn(_reason(error), (), bare and no_torch.used()))
 
 
@@ -224,9 +230,14 @@ class Live:
     """
 
     def __init__(
-        self, sources: Mapping[str, Source], plan: Plan, store: Store, jobs: Sequence[str],
-        workers: int | None, tell: Callable[[str], None],
-    ) -> None:  # fmt: skip
+        self,
+        sources: Mapping[str, Source],
+        plan: Plan,
+        store: Store,
+        jobs: Sequence[str],
+        workers: int | None,
+        tell: Callable[[str], None],
+    ) -> None:
         self._sources, self._plan, self._store = dict(sources), plan, store
         self._jobs, self._workers, self._tell = tuple(jobs), workers, tell
         self._numbers = {c.evaluate for cells in plan.cells.values() for c in cells if c.wanted}
@@ -269,7 +280,9 @@ class Live:
         if self._run is None or not self._sources:
             return
         began = self._pace.begin()
-        drawn = self._drawer.draw(RunPages(tuple(self._sources.values()), self._run, self._pace.every), limit)
+        drawn = self._drawer.draw(
+            RunPages(tuple(self._sources.values()), self._run, self._pace.every), limit
+        )
         self._pace.end(began)
         self._sources = {n: source for n, source in self._sources.items() if n not in drawn.over}
         if drawn.reason and not self._over.is_set():
@@ -301,9 +314,13 @@ class Redrawing:
     """
 
     def __init__(
-        self, store: Store, pages: Mapping[str, ServedPage], tell: Callable[[str], None],
-        clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time,
-    ) -> None:  # fmt: skip
+        self,
+        store: Store,
+        pages: Mapping[str, ServedPage],
+        tell: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._store, self._tell, self._clock, self._wall = store, tell, clock, wall
         self._pages = {name: _Served(page) for name, page in pages.items()}
         self._drawer, self._turn, self._reasons = Drawer(store), threading.Lock(), set[str]()
@@ -347,7 +364,10 @@ class Redrawing:
         if file.st_mtime_ns != served.stamp:
             age = min(max(self._wall() - file.st_mtime, 0.0), EVERY)
             first = not served.stamp and not run  # nobody else draws it: let it be of today
-            served.stamp, served.next = file.st_mtime_ns, 0.0 if first else self._clock() + EVERY - age
+            served.stamp, served.next = (
+                file.st_mtime_ns,
+                0.0 if first else self._clock() + EVERY - age,
+            )
         return self._clock() >= served.next
 
     def _file(self, name: str) -> Path:

@@ -27,10 +27,15 @@ from bench.store import Store
 ADDRESS, PORT = "127.0.0.1", 8321
 HOSTS = re.compile(r"(127\.0\.0\.1|localhost)(:\d+)?")
 TYPES = {
-    ".html": "text/html; charset=utf-8", ".md": "text/plain; charset=utf-8",
-    ".tex": "text/plain; charset=utf-8", ".csv": "text/csv; charset=utf-8",
-    ".json": "application/json", ".png": "image/png", ".svg": "image/svg+xml", ".pdf": "application/pdf",
-}  # fmt: skip
+    ".html": "text/html; charset=utf-8",
+    ".md": "text/plain; charset=utf-8",
+    ".tex": "text/plain; charset=utf-8",
+    ".csv": "text/csv; charset=utf-8",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".pdf": "application/pdf",
+}
 POLICY = (  # of pages, which carry all they need; scripts ask only whether there is a newer page
     "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -53,7 +58,11 @@ class Server(ThreadingHTTPServer):
             super().__init__((ADDRESS, port), Handler)
         except (OSError, OverflowError) as error:
             taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-            why = "is taken" if taken else f"cannot be had ({getattr(error, 'strerror', None) or error})"
+            why = (
+                "is taken"
+                if taken
+                else f"cannot be had ({getattr(error, 'strerror', None) or error})"
+            )
             raise BenchError(f"port {port} of {ADDRESS} {why}; name another with --port") from None
 
     @property
@@ -76,7 +85,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.command not in ("GET", "HEAD"):
             self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "GET and HEAD alone.")
         elif HOSTS.fullmatch(self.headers.get("Host", "")) is None:
-            self._refuse(HTTPStatus.FORBIDDEN, "This server answers to 127.0.0.1 and localhost alone.")
+            self._refuse(
+                HTTPStatus.FORBIDDEN, "This server answers to 127.0.0.1 and localhost alone."
+            )
         else:
             return True
         return False
@@ -97,7 +108,9 @@ class Handler(BaseHTTPRequestHandler):
         file = _opened(self.server.reports, parts)
         if file is not None:
             with file:
-                return self._file(file, TYPES.get(Path(parts[-1]).suffix, "application/octet-stream"))
+                return self._file(
+                    file, TYPES.get(Path(parts[-1]).suffix, "application/octet-stream")
+                )
         if parts == ("index.html",):
             return self._answer(_listing(self.server.reports).encode(), TYPES[".html"])
         return self._refuse(HTTPStatus.NOT_FOUND, "No such report.")
@@ -118,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(
         self, body: bytes, kind: str, changed: str = "", status: HTTPStatus = HTTPStatus.OK
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -129,9 +142,11 @@ class Handler(BaseHTTPRequestHandler):
         if kind.startswith(("text/html", "image/svg")):
             self.send_header("Content-Security-Policy", POLICY)
         for name, value in (
-            ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"),
-            ("Cross-Origin-Resource-Policy", "same-origin"), ("Cache-Control", "no-cache"),
-        ):  # fmt: skip
+            ("X-Content-Type-Options", "nosniff"),
+            ("Referrer-Policy", "no-referrer"),
+            ("Cross-Origin-Resource-Policy", "same-origin"),
+            ("Cache-Control", "no-cache"),
+        ):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
@@ -157,7 +172,10 @@ def _parts(target: str) -> tuple[str, ...] | None:
         parts = tuple(unquote(urlsplit(target).path, errors="strict").removeprefix("/").split("/"))
     except ValueError:
         return None
-    odd = any(p.startswith(".") or "\\" in p or not p.isprintable() for p in parts) or "" in parts[:-1]
+    odd = (
+        any(p.startswith(".") or "\\" in p or not p.isprintable() for p in parts)
+        or "" in parts[:-1]
+    )
     return None if odd else parts
 
 
@@ -174,7 +192,10 @@ def _opened(folder: Path, parts: tuple[str, ...]) -> IO[bytes] | None:
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         for part in parts:  # step by step: no name can become a link between a look and the opening
-            above, handle = handle, os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle)
+            above, handle = (
+                handle,
+                os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle),
+            )
             os.close(above)
         if stat.S_ISREG(os.fstat(handle).st_mode):
             return os.fdopen(handle, "rb")

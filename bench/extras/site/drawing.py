@@ -49,7 +49,9 @@ def drawing() -> str:
     for number, layer in enumerate(every):
         parts += _row(layer, 2 * GAP + number * (ROW + GAP))
     words = "A module imports what stands below it, never what stands above it or in its own row."
-    return "\n".join([*parts, f'<text class="s" x="{LEFT}" y="{height - 10}">{words}</text>', "</svg>", ""])
+    return "\n".join(
+        [*parts, f'<text class="s" x="{LEFT}" y="{height - 10}">{words}</text>', "</svg>", ""]
+    )
 
 
 def _row(layer: list[str], y: int) -> list[str]:

@@ -17,8 +17,13 @@ from bench.ranges import Range
 from bench.typed import plain
 
 WORDS = {
-    str: "text", int: "whole number", float: "number", bool: "true or false", Any: "anything", Path: "path",
-}  # fmt: skip
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    Any: "anything",
+    Path: "path",
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,10 @@ def described(kind: type) -> list[Described]:
     """Return the fields of a dataclass that a person may state, in the order of the source."""
     hints = get_type_hints(kind, include_extras=True)
     listed = [f for f in fields(kind) if not f.metadata.get("unsaid")]
-    return [Described(f.name, in_words(hints[f.name]), _default(f), comment(kind, f.name), _required(f))
-            for f in listed]  # fmt: skip
+    return [
+        Described(f.name, in_words(hints[f.name]), _default(f), comment(kind, f.name), _required(f))
+        for f in listed
+    ]
 
 
 def in_words(hint: Any, bounds: Range | None = None) -> str:
@@ -75,7 +82,9 @@ def _default(f: Field[Any]) -> str:
     if _required(f):
         return ""
     value = plain(f.default if f.default_factory is MISSING else f.default_factory())
-    if is_dataclass(f.default) or (f.default_factory is not MISSING and is_dataclass(f.default_factory)):
+    if is_dataclass(f.default) or (
+        f.default_factory is not MISSING and is_dataclass(f.default_factory)
+    ):
         return "its own"
     return "" if value in (None, "", [], {}) else as_yaml(value)
 
@@ -113,7 +122,9 @@ def _comments(path: Path, qualname: str) -> dict[str, str]:
             while first - 1 in above:
                 first -= 1
             own = [said[n][0] for n in range(first, node.lineno)]
-            beside = {*range(node.lineno, (node.end_lineno or node.lineno) + 1)} & said.keys() - above
+            beside = {
+                *range(node.lineno, (node.end_lineno or node.lineno) + 1)
+            } & said.keys() - above
             found[node.target.id] = "; ".join(
                 [" ".join(own)] * bool(own) + [said[n][0] for n in sorted(beside)]
             )
@@ -123,6 +134,8 @@ def _comments(path: Path, qualname: str) -> dict[str, str]:
 def _lines(text: str) -> Iterator[tuple[int, tuple[str, bool]]]:
     """Yield the line of each comment, what it says, and whether it stands alone there."""
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT and not token.string.startswith(("# fmt:", "# noqa", "# type:")):
+        if token.type == tokenize.COMMENT and not token.string.startswith(
+            ("# fmt:", "# noqa", "# type:")
+        ):
             words = token.string.lstrip("# ").partition("  # type:")[0]
             yield token.start[0], (words, not token.line[: token.start[1]].strip())

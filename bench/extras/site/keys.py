@@ -61,14 +61,22 @@ def page() -> str:
 
 
 def _section(kind: type) -> str:
-    rows = [(f"`{one.name}`", one.kind, _default(one.required, one.default), words(one.comment))
-            for one in described(kind)]  # fmt: skip
+    rows = [
+        (f"`{one.name}`", one.kind, _default(one.required, one.default), words(one.comment))
+        for one in described(kind)
+    ]
     keyed = table(("key", "type", "default", "what it is"), rows)
     return f"## {kind.__name__}\n\n{paragraphs(kind.__doc__)}\n\n{keyed}"
 
 
 def _default(required: bool, default: str) -> str:
-    return "**required**" if required else f"`{default}`" if default and default != "its own" else default
+    return (
+        "**required**"
+        if required
+        else f"`{default}`"
+        if default and default != "its own"
+        else default
+    )
 
 
 if __name__ == "__main__":

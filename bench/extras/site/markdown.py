@@ -20,7 +20,9 @@ def _cell(value: object) -> str:
 
 def facts(pairs: Iterable[tuple[str, object]]) -> str:
     """Return a table of two columns, without those that have nothing to say."""
-    return table(("", ""), [(f"**{name}**", value) for name, value in pairs if value not in ("", None)])
+    return table(
+        ("", ""), [(f"**{name}**", value) for name, value in pairs if value not in ("", None)]
+    )
 
 
 def joined(values: Iterable[object]) -> str:

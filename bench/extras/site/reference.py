@@ -29,7 +29,11 @@ NEEDS = {
     "patches": "an encoder whose patches can be replaced",
     "decoder": "a decoder, which it trains, too",
 }
-VIEWS = {"any": "of any size", "multiples": "of multiples of its step", "crops": "as large as its crop"}
+VIEWS = {
+    "any": "of any size",
+    "multiples": "of multiples of its step",
+    "crops": "as large as its crop",
+}
 Facts = list[tuple[str, object]]
 
 
@@ -87,7 +91,11 @@ def _users() -> dict[str, dict[str, list[str]]]:
 
 def _method(name: str) -> str:
     method = registry.load("method", name)
-    files = [n for n in (name, f"{name.removesuffix('2d')}3d") if (ROOT / f"docs/methods/{n}.md").is_file()]
+    files = [
+        n
+        for n in (name, f"{name.removesuffix('2d')}3d")
+        if (ROOT / f"docs/methods/{n}.md").is_file()
+    ]
     notes = f"../../docs/methods/{files[0]}.md"  # a task on slices may share those of its volumes
     return _page(
         f"# {name}: {method.title}",
@@ -102,13 +110,18 @@ def _method(name: str) -> str:
 
 def _method_facts(name: str, method: Any) -> Facts:
     return [
-        ("source", cited(method.source)), ("fidelity", words(method.fidelity)), ("paper", method.paper),
-        ("dimensions", "2 and 3" if method.any_dims else method.dims), ("figure", _figure(method)),
+        ("source", cited(method.source)),
+        ("fidelity", words(method.fidelity)),
+        ("paper", method.paper),
+        ("dimensions", "2 and 3" if method.any_dims else method.dims),
+        ("figure", _figure(method)),
         ("needs", NEEDS[method.needs] if method.pretrains else "nothing: it does not pretrain"),
         ("networks", _links(method.networks(), "networks")),
         ("compares samples of a batch", "yes" if method.across_batch else "no"),
-        ("smallest batch", method.min_batch), ("version", method.version), ("file", f"`methods/{name}.py`"),
-    ]  # fmt: skip
+        ("smallest batch", method.min_batch),
+        ("version", method.version),
+        ("file", f"`methods/{name}.py`"),
+    ]
 
 
 def _figure(method: Any) -> str:
@@ -128,7 +141,11 @@ def _parameters(method: Any) -> str:
     ]
     if not rows:
         return "None."
-    return paragraphs(method.Params.__doc__) + "\n\n" + table(("name", "type", "default", "source"), rows)
+    return (
+        paragraphs(method.Params.__doc__)
+        + "\n\n"
+        + table(("name", "type", "default", "source"), rows)
+    )
 
 
 def _method_index() -> str:
@@ -159,15 +176,24 @@ def _dataset(name: str) -> str:
 
 
 def _dataset_facts(data: Dataset) -> Facts:
-    passed = "yes" if data.redistribution else "not said to be so: no page meant for sharing shows any"
+    passed = (
+        "yes" if data.redistribution else "not said to be so: no page meant for sharing shows any"
+    )
     overlaps = "; ".join(f"{_link(other)}: {words(what)}" for other, what in data.overlaps.items())
     doubts = "; ".join(f"`{case}`: {words(what)}" for case, what in data.doubtful.items())
     return [
-        ("source", cited(data.source)), ("licence", words(data.licence)), ("images may be passed on", passed),
-        ("modality", data.modality), ("channels", ", ".join(data.channels)), ("task", data.task),
-        ("how to get it", words(data.unpack)), ("empty masks", f"convention `{data.empty}`"),
-        ("same scans or people in", overlaps), ("doubtful cases", doubts), ("version", data.version),
-    ]  # fmt: skip
+        ("source", cited(data.source)),
+        ("licence", words(data.licence)),
+        ("images may be passed on", passed),
+        ("modality", data.modality),
+        ("channels", ", ".join(data.channels)),
+        ("task", data.task),
+        ("how to get it", words(data.unpack)),
+        ("empty masks", f"convention `{data.empty}`"),
+        ("same scans or people in", overlaps),
+        ("doubtful cases", doubts),
+        ("version", data.version),
+    ]
 
 
 def _labels(data: Dataset) -> str:
@@ -175,7 +201,9 @@ def _labels(data: Dataset) -> str:
         return "None."
     raw = {label: value for value, label in data.raw_labels.items()}
     rows = [(value, words(name), raw.get(value, value)) for value, name in data.labels.items()]
-    regions = "; ".join(f"{name} = {', '.join(map(str, values))}" for name, values in data.regions.items())
+    regions = "; ".join(
+        f"{name} = {', '.join(map(str, values))}" for name, values in data.regions.items()
+    )
     text = table(("value", "name", "value in the files"), rows)
     return f"{text}\n\nRegions that are scored: {regions}." if regions else text
 
@@ -188,32 +216,58 @@ def _differs(recipe: Any) -> str:
 def _splits(data: Dataset) -> str:
     """Return how many names each part of a list has, and whose list it is; empty without lists."""
     rows = []
-    lists = {**data.splits, **{f"{name} (for pretraining)": file for name, file in data.lists.items()}}
+    lists = {
+        **data.splits,
+        **{f"{name} (for pretraining)": file for name, file in data.lists.items()},
+    }
     for split, file in lists.items():
         parts = json.loads((ROOT / "datasets" / "splits" / file).read_text(encoding="utf-8"))
         named_parts = {k: v for k, v in parts.items() if isinstance(v, list) and k != "folds"}
         sizes = [
-            f"{part} {len(cases)}" for part, cases in [*named_parts.items(), *parts.get("cases", {}).items()]
+            f"{part} {len(cases)}"
+            for part, cases in [*named_parts.items(), *parts.get("cases", {}).items()]
         ]
-        sizes += [f"{len(fold['test'])} tested in fold {n}" for n, fold in enumerate(parts.get("folds", ()))]
+        sizes += [
+            f"{len(fold['test'])} tested in fold {n}"
+            for n, fold in enumerate(parts.get("folds", ()))
+        ]
         rows.append((f"`{split}`", ", ".join(sizes), words(f"{parts['source']}. {parts['note']}")))
     return table(("name", "cases or patients", "source"), rows) if rows else ""
 
 
 def _dataset_index() -> str:
     every = {name: registry.load("dataset", name)() for name in registry.names("dataset")}
-    rows = [(_link(n), d.title, d.modality, len(d.labels), words(d.licence)) for n, d in every.items()]
+    rows = [
+        (_link(n), d.title, d.modality, len(d.labels), words(d.licence)) for n, d in every.items()
+    ]
     return "# Data sets\n\n" + table(("name", "title", "modality", "labels", "licence"), rows)
 
 
 def _network(name: str) -> str:
     entry = catalog.entry(name)
     sizes = [
-        (f"`{key}`", f"{p.parameters:,}", f"{p.encoder_parameters:,}", _sides(p.crop), p.in_channels,
-         p.out_channels, f"{p.flops_per_voxel * prod(p.crop) / 1e9:,.2f}", _size(p.size))
+        (
+            f"`{key}`",
+            f"{p.parameters:,}",
+            f"{p.encoder_parameters:,}",
+            _sides(p.crop),
+            p.in_channels,
+            p.out_channels,
+            f"{p.flops_per_voxel * prod(p.crop) / 1e9:,.2f}",
+            _size(p.size),
+        )
         for key, p in entry.presets.items()
-    ]  # fmt: skip
-    heading = ("preset", "parameters", "encoder", "crop", "channels in", "out", "GFLOP a crop", "size")
+    ]
+    heading = (
+        "preset",
+        "parameters",
+        "encoder",
+        "crop",
+        "channels in",
+        "out",
+        "GFLOP a crop",
+        "size",
+    )
     return _page(
         f"# {name}: {entry.title}",
         "More of it: [networks](../../docs/networks.md).",
@@ -232,30 +286,45 @@ def _size(size: Any) -> str:
 
 def _network_facts(entry: Entry) -> Facts:
     return [
-        ("source", cited(entry.source)), ("dimensions", entry.dims), ("tasks", ", ".join(entry.tasks)),
+        ("source", cited(entry.source)),
+        ("dimensions", entry.dims),
+        ("tasks", ", ".join(entry.tasks)),
         ("every side of a crop is a multiple of", _sides(entry.multiple)),
         ("its maps are coarser by", ", ".join(map(_sides, entry.pyramid))),
         ("views smaller than a crop", VIEWS[entry.views]),
-        ("patches", "can leave some out" if entry.tokens else "can replace some" if entry.patches else ""),
+        (
+            "patches",
+            "can leave some out" if entry.tokens else "can replace some" if entry.patches else "",
+        ),
         ("batch norm", "yes" if entry.batch_norm else "no"),
-        ("scales of deep supervision", entry.scales), ("file", f"`{entry.module.replace('.', '/')}.py`"),
+        ("scales of deep supervision", entry.scales),
+        ("file", f"`{entry.module.replace('.', '/')}.py`"),
         ("version", entry.version),
-    ]  # fmt: skip
+    ]
 
 
 @cache
 def _trainers() -> dict[str, list[str]]:
     """Return which methods train each network."""
-    networks = {name: set(registry.load("method", name).networks()) for name in registry.names("method")}
-    return {net: [m for m, trained in networks.items() if net in trained] for net in catalog.names()}
+    networks = {
+        name: set(registry.load("method", name).networks()) for name in registry.names("method")
+    }
+    return {
+        net: [m for m, trained in networks.items() if net in trained] for net in catalog.names()
+    }
 
 
 def _network_index() -> str:
     rows = [
-        (_link(e.name), e.title, e.dims, ", ".join(e.tasks),
-         ", ".join(f"{key} ({p.parameters / 1e6:.2f} M)" for key, p in e.presets.items()))
+        (
+            _link(e.name),
+            e.title,
+            e.dims,
+            ", ".join(e.tasks),
+            ", ".join(f"{key} ({p.parameters / 1e6:.2f} M)" for key, p in e.presets.items()),
+        )
         for e in catalog.entries().values()
-    ]  # fmt: skip
+    ]
     return "# Networks\n\n" + table(("name", "title", "dimensions", "tasks", "sizes"), rows)
 
 
@@ -278,14 +347,21 @@ def _protocol(name: str) -> str:
         f"## Rows\n\n{_rows(protocol)}",
         f"## Fine-tuning and scores\n\n{_sections(protocol)}",
         f"Metrics: {joined(protocol.metrics)}. Scales: {joined(('paper', *protocol.scales))}.",
-        *(_list(part, getattr(protocol, part.lower())) for part in ("Deviations", "Assumed", "Notes")),
+        *(
+            _list(part, getattr(protocol, part.lower()))
+            for part in ("Deviations", "Assumed", "Notes")
+        ),
         f"## The file\n\n[{file}](../../{file})\n\n```yaml\n{text.rstrip()}\n```",
     )
 
 
 def _opening(text: str) -> str:
     """Return what a file opens with: what it reproduces, what is expected, what it costs, the command."""
-    lines = [line.removeprefix("#")[1:] for line in text.split("\ntitle:")[0].splitlines() if line[:1] == "#"]
+    lines = [
+        line.removeprefix("#")[1:]
+        for line in text.split("\ntitle:")[0].splitlines()
+        if line[:1] == "#"
+    ]
     parts: list[list[str]] = []
     for line in lines[1:]:
         key, colon, rest = line.partition(":")
@@ -293,7 +369,10 @@ def _opening(text: str) -> str:
             parts.append([key, rest.strip()])
         elif parts:
             parts[-1][1] += " " + line.strip()
-    rows = [(f"**{key.lower()}**", f"`{part}`" if key == "Command" else words(part)) for key, part in parts]
+    rows = [
+        (f"**{key.lower()}**", f"`{part}`" if key == "Command" else words(part))
+        for key, part in parts
+    ]
     return table(("", ""), rows)
 
 
@@ -303,16 +382,24 @@ def _rows(protocol: Protocol) -> str:
         net = protocol.networks[row.network]
         network = f"{_link(net.network, '../networks')}, {net.preset}, {_sides(net.crop)}"
         rows.append((f"`{name}`", _link(row.method, "../methods"), network, words(row.title)))
-    rows += [(f"`{name}`", "printed only", "", words(q.why)) for name, q in protocol.published_only.items()]
+    rows += [
+        (f"`{name}`", "printed only", "", words(q.why))
+        for name, q in protocol.published_only.items()
+    ]
     return table(("row", "method", "network", "title"), rows)
 
 
 def _sections(protocol: Protocol) -> str:
     rows = [
-        (words(name), _link(t.dataset, "../datasets"), f"`{t.split}`",
-         ", ".join(map(str, t.fractions)), ", ".join(map(str, t.seeds)))
+        (
+            words(name),
+            _link(t.dataset, "../datasets"),
+            f"`{t.split}`",
+            ", ".join(map(str, t.fractions)),
+            ", ".join(map(str, t.seeds)),
+        )
         for name, t in zip(protocol.sections, protocol.finetune, strict=True)
-    ]  # fmt: skip
+    ]
     return table(("section", "data set", "split", "percent of the labels", "seeds"), rows)
 
 

@@ -16,14 +16,8 @@ from bench.errors import BenchError
 from bench.extras.survey.measure import Survey, number
 from bench.ranges import Triple
 
-UNUSABLE = (
-    "unreadable",
-    "truncated",
-    "shape",
-    "nonfinite",
-    "label_value",
-    "duplicate",
-)  # such a case is left out
+# such a case is left out
+UNUSABLE = ("unreadable", "truncated", "shape", "nonfinite", "label_value", "duplicate")
 VOXELS = 1_500_000  # of a median scan on the recipe's grid, at most: coarser from there on
 CROP, SMALL = 48**3, 24**3  # voxels of a crop, at most; of a trial's
 STEP = 8  # every side of a crop is a multiple: the network halves three times
@@ -63,7 +57,9 @@ def first(survey: Survey) -> First:
     _complete(survey)
     unread = {c.id for c in survey.cases} - {f.case.id for f in survey.facts}  # for whatever reason
     excluded = tuple(
-        dict.fromkeys(f.case for f in survey.findings if f.case and (f.kind in UNUSABLE or f.case in unread))
+        dict.fromkeys(
+            f.case for f in survey.findings if f.case and (f.kind in UNUSABLE or f.case in unread)
+        )
     )
     seen = [f for f in survey.facts if f.case.id not in excluded]
     if not seen:
@@ -143,7 +139,9 @@ def _spacing(seen: Sequence[Facts]) -> tuple[tuple[float, ...] | None, str]:
     while math.prod(e / s for e, s in zip(extent, coarse, strict=True)) > VOXELS:
         least = max(least, min(middle)) * 1.05
         coarse = [max(least, s) for s in middle]
-    told = tuple(float(f"{s:.4g}" if s == own else f"{s:.2g}") for s, own in zip(coarse, middle, strict=True))
+    told = tuple(
+        float(f"{s:.4g}" if s == own else f"{s:.2g}") for s, own in zip(coarse, middle, strict=True)
+    )
     if coarse != middle:
         return told, "mm; coarser than the scans, so that a crop sees enough; finer takes longer"
     if all(max(along) - min(along) <= SAME * min(along) for along in spacings):
@@ -166,12 +164,19 @@ def view(crop: Triple) -> Triple:
     return (x, y, z)
 
 
-def _recipe(dataset: Dataset, seen: Sequence[Facts], spacing: tuple[float, ...] | None) -> dict[str, object]:
+def _recipe(
+    dataset: Dataset, seen: Sequence[Facts], spacing: tuple[float, ...] | None
+) -> dict[str, object]:
     recipe: dict[str, object] = {} if spacing is None else {"spacing": [*spacing]}
     if dataset.modality == "CT":
         return recipe | CT
-    stripped = all(f.grey[0][0] == 0 == f.grey[0][2] for f in seen)  # half of it is 0: air was removed
-    return recipe | {"scale": "zscore"} | ({"nonzero": True, "foreground": "nonzero"} if stripped else {})
+    # half of it is 0: air was removed
+    stripped = all(f.grey[0][0] == 0 == f.grey[0][2] for f in seen)
+    return (
+        recipe
+        | {"scale": "zscore"}
+        | ({"nonzero": True, "foreground": "nonzero"} if stripped else {})
+    )
 
 
 def _split(patients: int) -> str:
@@ -185,7 +190,10 @@ def _parts(folds: Sequence[splits.Fold]) -> tuple[int, str]:
     train, val, test = min((len(f.train), len(f.val), len(f.test)) for f in folds)
     if len(folds) == 1:
         return train, f"{train} patients train, {val} validate, {test} are tested"
-    return train, f"{len(folds)} folds, in each about {train} patients train; every patient is tested once"
+    return (
+        train,
+        f"{len(folds)} folds, in each about {train} patients train; every patient is tested once",
+    )
 
 
 def _fractions(train: int) -> tuple[int, ...]:
@@ -200,7 +208,10 @@ def seen_in_words(survey: Survey) -> str:
     """Return what was seen, in a line."""
     seen = survey.facts
     size, spacing = (
-        " x ".join(number(median_low(round(side, 3) for side in along)) for along in zip(*what, strict=True))
+        " x ".join(
+            number(median_low(round(side, 3) for side in along))
+            for along in zip(*what, strict=True)
+        )
         for what in ([f.shape for f in seen], [f.spacing for f in seen])
     )
     return f"{len(survey.cases)} cases, {size} voxels of {spacing} mm (medians)"

@@ -42,7 +42,9 @@ class Survey:
         self.findings: Sequence[Finding] = ()
         self._facts: dict[str, Facts] = {}
         self.slices: dict[str, Thumbnail] = {}
-        self._drawn = {c.id for c in self.cases[:: -(-len(self.cases) // MOST) or 1]} if draw else set[str]()
+        self._drawn = (
+            {c.id for c in self.cases[:: -(-len(self.cases) // MOST) or 1]} if draw else set[str]()
+        )
 
     def look(self, case: Case, image: Volume3D, label: LabelVolume | None) -> None:
         """Take down what a case holds; called in the threads of a check."""
@@ -87,7 +89,10 @@ def overview(survey: Survey) -> list[tuple[str, str]]:
         rows.append(("visits", visits))
     if same := [f.case.id for f in seen if any(grey[0] == grey[-1] for grey in f.grey)]:
         rows.append(
-            ("constant", f"a channel of {len(same)} cases is one value in all voxels, first {same[0]}")
+            (
+                "constant",
+                f"a channel of {len(same)} cases is one value in all voxels, first {same[0]}",
+            )
         )
     parts = Counter(c.meta["part"] for c in cases if "part" in c.meta)
     if len(parts) > 1:
@@ -95,7 +100,9 @@ def overview(survey: Survey) -> list[tuple[str, str]]:
     if seen and not dataset.flat:
         rows.append(("size", _triples([f.shape for f in seen], "voxels")))
         rows.append(("spacing", _triples([f.spacing for f in seen], "mm")))
-        fields = [tuple(round(n * s) for n, s in zip(f.shape, f.spacing, strict=True)) for f in seen]
+        fields = [
+            tuple(round(n * s) for n, s in zip(f.shape, f.spacing, strict=True)) for f in seen
+        ]
         rows.append(("field of view", _triples(fields, "mm")))
     elif seen:
         rows.append(("size", _triples([f.shape[:2] for f in seen], "pixels")))
@@ -124,7 +131,9 @@ def greys(survey: Survey) -> list[tuple[str, ...]]:
     for n, channel in enumerate(survey.dataset.channels):
         grey = [f.grey[n] for f in survey.facts if n < len(f.grey)]
         if grey:
-            found.append((printable(channel), *(spread(values) for values in zip(*grey, strict=True))))
+            found.append(
+                (printable(channel), *(spread(values) for values in zip(*grey, strict=True)))
+            )
     return found
 
 
@@ -138,15 +147,21 @@ def labels(survey: Survey) -> list[Label]:
     if dataset.task == "classification":
         counts = Counter(c.label for c in cases if isinstance(c.label, int))
         names = {**dataset.labels, **{v: "not declared" for v in counts if v not in dataset.labels}}
-        return [Label(value, name, counts[value], counts.total(), ()) for value, name in names.items()]
-    volumes: dict[tuple[int, str], list[float]] = {(v, name): [] for v, name in dataset.labels.items()}
+        return [
+            Label(value, name, counts[value], counts.total(), ()) for value, name in names.items()
+        ]
+    volumes: dict[tuple[int, str], list[float]] = {
+        (v, name): [] for v, name in dataset.labels.items()
+    }
     read = [f for f in survey.facts if f.counts is not None]
     for f in read:
         known, strange = named(f.counts or {}, dataset.labels, dataset.raw_labels, dataset.ignore)
         found = {(value, dataset.labels[value]): n for value, n in known.items()}
         if dataset.ignore is not None and (void := (f.counts or {}).get(dataset.ignore)):
             found[dataset.ignore, "ignored"] = void
-        for key, n in (found | {(value, "not declared"): n for value, n in strange.items()}).items():
+        for key, n in (
+            found | {(value, "not declared"): n for value, n in strange.items()}
+        ).items():
             volumes.setdefault(key, []).append(f.ml(n))
     return [Label(*key, len(ml), len(read), tuple(sorted(ml))) for key, ml in volumes.items()]
 
@@ -172,7 +187,11 @@ def divisions(survey: Survey) -> list[tuple[str, tuple[str, ...], str]]:
 def spread(values: Sequence[float]) -> str:
     """Return one number where all are equal, else the median and the extremes."""
     low, high = min(values), max(values)
-    return number(low) if low == high else f"{number(median(values))} ({number(low)} to {number(high)})"
+    return (
+        number(low)
+        if low == high
+        else f"{number(median(values))} ({number(low)} to {number(high)})"
+    )
 
 
 def number(value: float) -> str:

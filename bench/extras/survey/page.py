@@ -43,7 +43,9 @@ def check_place(path: Path) -> None:
     """
     if path.is_dir() or not path.parent.is_dir():
         why = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
-        raise BenchError(f"--to {printable(str(path))}: {why}; name a file for the page, e.g. check.html")
+        raise BenchError(
+            f"--to {printable(str(path))}: {why}; name a file for the page, e.g. check.html"
+        )
 
 
 def write(survey: Survey, path: Path) -> None:
@@ -96,11 +98,15 @@ def _cards(survey: Survey) -> list[Card]:
         kinds[finding.case].append(finding.kind)
     return [
         Card(
-            printable(f.case.id), survey.slices[f.case.id], tuple(_told(survey, f)),
-            tuple(dict.fromkeys(kinds[f.case.id])), _class(survey, f.case),
+            printable(f.case.id),
+            survey.slices[f.case.id],
+            tuple(_told(survey, f)),
+            tuple(dict.fromkeys(kinds[f.case.id])),
+            _class(survey, f.case),
         )
-        for f in survey.facts if f.case.id in survey.slices
-    ]  # fmt: skip
+        for f in survey.facts
+        if f.case.id in survey.slices
+    ]
 
 
 def _told(survey: Survey, facts: Facts) -> list[str]:
@@ -109,13 +115,19 @@ def _told(survey: Survey, facts: Facts) -> list[str]:
     size, spacing = (
         " x ".join(map(number, side)) for side in (facts.shape[: 2 if flat else 3], facts.spacing)
     )
-    told = [f"{size} pixels"] if flat else [f"{size} voxels", f"{spacing} mm", f"slice {facts.level + 1}"]
+    told = (
+        [f"{size} pixels"]
+        if flat
+        else [f"{size} voxels", f"{spacing} mm", f"slice {facts.level + 1}"]
+    )
     if facts.counts is None:
         return told
     found, strange = named(
         facts.counts, survey.dataset.labels, survey.dataset.raw_labels, survey.dataset.ignore
     )
-    volumes = [f"{survey.dataset.labels[v]} {number(facts.ml(n))} ml" for v, n in sorted(found.items())]
+    volumes = [
+        f"{survey.dataset.labels[v]} {number(facts.ml(n))} ml" for v, n in sorted(found.items())
+    ]
     volumes += [f"{v} (not declared) {number(facts.ml(n))} ml" for v, n in strange.items()]
     more = [f"and {len(volumes) - MOST_LABELS} more"] if len(volumes) > MOST_LABELS else []
     return [*told, *map(printable, volumes[:MOST_LABELS]), *more]

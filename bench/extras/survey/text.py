@@ -27,7 +27,9 @@ def as_text(survey: Survey) -> str:
     from tabulate import tabulate
 
     rows = [tuple(map(printable, (f.case, f.kind, f.detail, f.file))) for f in survey.findings]
-    table = tabulate(rows, headers=("Case", "Kind", "What", "File"), tablefmt="plain") if rows else ""
+    table = (
+        tabulate(rows, headers=("Case", "Kind", "What", "File"), tablefmt="plain") if rows else ""
+    )
     return "\n\n".join(filter(None, (*_holds(survey), table, closing(survey))))
 
 
@@ -49,10 +51,17 @@ def _holds(survey: Survey) -> Iterator[str]:
     yield printable(f"{survey.dataset.title} ({survey.dataset.modality}{synthetic})")
     yield tabulate(overview(survey), tablefmt="plain")
     if told := greys(survey):
-        yield tabulate(told, headers=("Grey values", *GREY), tablefmt="plain", disable_numparse=True)
+        yield tabulate(
+            told, headers=("Grey values", *GREY), tablefmt="plain", disable_numparse=True
+        )
     if found := label_rows(survey):
-        yield tabulate(found, headers=LABEL_HEAD[: len(found[0])], tablefmt="plain", disable_numparse=True,
-                       colalign=("right", "left", *["right"] * (len(found[0]) - 2)))  # fmt: skip
+        yield tabulate(
+            found,
+            headers=LABEL_HEAD[: len(found[0])],
+            tablefmt="plain",
+            disable_numparse=True,
+            colalign=("right", "left", *["right"] * (len(found[0]) - 2)),
+        )
     if divided := divisions(survey):
         sizes = [(split, *numbers) for split, numbers, why in divided if not why]
         if sizes:

@@ -14,7 +14,7 @@ class MyDataset(Dataset):
     modality = "CT"
     channels = ("CT",)
     labels = {1: "liver", 2: "kidney"}
-    recipes = {"default": Recipe(spacing=(10.0, 10.0, 10.0), window=(-175.0, 250.0))}  # mm, coarse; HU
+    recipes = {"default": Recipe(spacing=(10.0, 10.0, 10.0), window=(-175.0, 250.0))}  # mm; HU
     splits = {"mine": "my_dataset.mine.json"}  # under splits/, beside this file: patients by name
     unpack = "unpack it so that my_dataset/ holds images/ID.nii.gz, and labels/ID.nii.gz where there is one"
 
@@ -22,17 +22,20 @@ class MyDataset(Dataset):
         images = clean(root.glob("images/*.nii.gz"))
         if not images:
             raise BenchError(f"{root}: no images/*.nii.gz; {self.unpack}")
-        found = []
+        cases = []
         for image in images:
-            label, name = root / "labels" / image.name, image.name.removesuffix(".nii.gz")
-            found.append(Case(name, patient=name, images=(image,), label=label if label.exists() else None))
-        return found
+            name, label = image.name.removesuffix(".nii.gz"), root / "labels" / image.name
+            label = label if label.exists() else None
+            cases.append(Case(name, patient=name, images=(image,), label=label))
+        return cases
 
     @classmethod
     def phantom(cls, root, cases, seed):
         from bench.phantoms.organs import organs, write_nifti
 
+        spacing = (10.0, 10.0, 10.0)
         for i in range(cases):
-            image, label = organs((32, 26, 24), (10.0, 10.0, 10.0), len(cls.labels), seed, i)
-            write_nifti(root / "images" / f"scan_{i + 1:03d}.nii.gz", image, (10.0, 10.0, 10.0), "int16")
-            write_nifti(root / "labels" / f"scan_{i + 1:03d}.nii.gz", label, (10.0, 10.0, 10.0), "uint8")
+            image, label = organs((32, 26, 24), spacing, len(cls.labels), seed, i)
+            name = f"scan_{i + 1:03d}.nii.gz"
+            write_nifti(root / "images" / name, image, spacing, "int16")
+            write_nifti(root / "labels" / name, label, spacing, "uint8")

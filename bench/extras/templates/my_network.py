@@ -11,7 +11,9 @@ from bench.source import Source
 # Read without running this file, so that `bench plan` and `bench list networks` need no torch. What the test
 # prints of a network that states other numbers: parameters of all and of the encoder, operations per voxel.
 NETWORK = Entry(
-    "my_network", "My network", __name__,
+    "my_network",
+    "My network",
+    __name__,
     Source("Who, What, Where and When", "https://example.org"),
     multiple=(4, 4, 4),  # every side of a crop is a multiple of this
     pyramid=((1, 1, 1), (2, 2, 2), (4, 4, 4)),  # by what each of the encoder's maps is coarser
@@ -19,7 +21,7 @@ NETWORK = Entry(
         "tiny": Preset((8, 16, 32), (32, 32, 32), 21_174, 17_664, 7_944, 1_728),
         "base": Preset((32, 64, 128), (96, 96, 96), 297_390, 278_016, 49_344, 22_464),
     },
-)  # fmt: skip
+)
 
 
 def block(channels, width, stride):

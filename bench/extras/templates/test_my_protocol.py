@@ -11,7 +11,10 @@ HERE = Path(__file__).parent
 
 def test_it_can_be_planned_at_every_scale(tmp_path, capsys):
     for scale in ("paper", "smoke"):
-        assert main(["plan", str(HERE / "my_protocol.yaml"), "--scale", scale, "--out", str(tmp_path)]) == 0
+        assert (
+            main(["plan", str(HERE / "my_protocol.yaml"), "--scale", scale, "--out", str(tmp_path)])
+            == 0
+        )
     assert "pretrain" in capsys.readouterr().out
 
 

@@ -20,14 +20,19 @@ if TYPE_CHECKING:
     from bench.plan import Plan
 
 KINDS = ("pretrain", "finetune", "evaluate")  # of jobs that leave numbers
-COSTS = ("seconds", "peak_memory_mb", "peak_device_mb", "steps", "samples", "voxels")  # of a manifest
+# of a manifest
+COSTS = ("seconds", "peak_memory_mb", "peak_device_mb", "steps", "samples", "voxels")
 
 
 def config(plan: Plan, job: str, label: Label) -> Config:
     """Return the settings of a job: what its cells have in common, and its spec by dotted keys."""
     spec = plan.jobs[job].plain()
-    columns = [c.columns for cells in plan.cells.values() for c in cells if job in (c.finetune, c.evaluate)]
-    common = {k: v for k, v in (columns or [{}])[0].items() if all(cell.get(k) == v for cell in columns)}
+    columns = [
+        c.columns for cells in plan.cells.values() for c in cells if job in (c.finetune, c.evaluate)
+    ]
+    common = {
+        k: v for k, v in (columns or [{}])[0].items() if all(cell.get(k) == v for cell in columns)
+    }
     called = {k: v for k, v in vars(label).items() if v not in (None, "")}
     head = {"job": job, "kind": spec["kind"], "needs": " ".join(spec["needs"]), **called}
     plain = {k: v for k, v in common.items() if isinstance(v, str | int | float | bool)}
@@ -55,7 +60,9 @@ def curves(plan: Plan, store: Store, job: str) -> list[Point]:
             points.setdefault(int(step), {})[name] = float(value)
 
     for file, head in (("curve.csv", "train"), ("embeddings.csv", "embedding")):
-        for row in pd.read_csv(folder / file).to_dict("records") if (folder / file).exists() else ():
+        for row in (
+            pd.read_csv(folder / file).to_dict("records") if (folder / file).exists() else ()
+        ):
             for name, value in row.items():
                 if name != "step":
                     add(row["step"], f"{head}/{name}", value)
@@ -73,7 +80,9 @@ def curves(plan: Plan, store: Store, job: str) -> list[Point]:
 def _tracked(plan: Plan, store: Store, job: str) -> pd.DataFrame:
     """Return the rows of a learning curve, by the names that the first section that has it gives targets."""
     table = read_rows(store.jobs / job / TRACKED, {"step": "int64", **SCORES})
-    sections = ((name, cell) for name, cells in plan.cells.items() for cell in cells if cell.finetune == job)
+    sections = (
+        (name, cell) for name, cells in plan.cells.items() for cell in cells if cell.finetune == job
+    )
     name, cell = next(sections)
     return named(table, plan.scoring_of[name][cell.columns["section"]])
 
@@ -91,6 +100,8 @@ def scores(plan: Plan, store: Store, job: str) -> dict[str, float]:
     for scoring in plan.scoring.get(job, []):
         table = read_rows(path(store, job, scoring), SCORES)
         means = _means(table, ["metric", "target"])
-        numbers |= {f"test/{metric}/{target}": v for (metric, target), v in means.items() if isfinite(v)}
+        numbers |= {
+            f"test/{metric}/{target}": v for (metric, target), v in means.items() if isfinite(v)
+        }
     manifest = store.manifest(job)
     return numbers | {f"cost/{k}": float(manifest[k]) for k in COSTS if manifest.get(k) is not None}

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from bench.runtime.execute import Outcome
 
 TICK = 5.0  # seconds between looks at jobs in work
-LAST, STOPPED = 300.0, 10.0  # seconds for what is left to log at the end of a run, or where it was stopped
+# seconds for what is left to log at the end of a run, or where it was stopped
+LAST, STOPPED = (300.0, 10.0)
 SOON = 3.0  # of them, that nobody is told of
 
 
@@ -45,10 +46,20 @@ class Follow:
     """
 
     def __init__(
-        self, plan: Plan, store: Store, names: Sequence[str], tell: Callable[[str], None],
+        self,
+        plan: Plan,
+        store: Store,
+        names: Sequence[str],
+        tell: Callable[[str], None],
         news: Callable[[str], None],
-    ) -> None:  # fmt: skip
-        self._plan, self._store, self._names, self._tell, self._news = plan, store, names, tell, news
+    ) -> None:
+        self._plan, self._store, self._names, self._tell, self._news = (
+            plan,
+            store,
+            names,
+            tell,
+            news,
+        )
         self._done = set[str]()
         self._events = deque[tuple[str, str]]()  # what happened, to which job or protocol
         self._over, self._stack = threading.Event(), ExitStack()
@@ -82,14 +93,18 @@ class Follow:
     def _follow(self) -> None:
         with self._stack:
             logs = [log for name in self._names if (log := self._open(name)) is not None]
-            wanted = [job for job in self._plan.wanted() if self._plan.jobs[job].kind in content.KINDS]
+            wanted = [
+                job for job in self._plan.wanted() if self._plan.jobs[job].kind in content.KINDS
+            ]
             monitor = Monitor(self._store)
             for job in self._store.present(wanted):  # of earlier runs
                 self._hear(logs, "done", job)
             over = False
             while logs and not over:
                 over = self._over.wait(TICK)
-                working = [] if over else monitor.at_work(job for job in wanted if job not in self._done)
+                working = (
+                    [] if over else monitor.at_work(job for job in wanted if job not in self._done)
+                )
                 self._each(logs, partial(Log.live, working=working))
                 while self._events:
                     self._hear(logs, *self._events.popleft())
@@ -101,12 +116,16 @@ class Follow:
         try:
             claim = self._store.claim(claimed)
             if claim is None:
-                self._tell(f"--log {name}: another command on this folder does it; this one leaves it alone")
+                self._tell(
+                    f"--log {name}: another command on this folder does it; this one leaves it alone"
+                )
                 return None
             self._stack.callback(shutil.rmtree, self._store.work / claimed, ignore_errors=True)
             self._stack.enter_context(beating(claim))
             log = Log(name, self._plan, self._store, labels(self._plan))
-        except Exception as error:  # it is no part of bench: whatever is wrong with it, the run goes on
+        except (
+            Exception
+        ) as error:  # it is no part of bench: whatever is wrong with it, the run goes on
             self._tell(f"--log {name}: {_reason(error)}")
             return None
         self._news(f"--log {name}: {log.tracker.place}")
@@ -128,7 +147,9 @@ class Follow:
                 action(log)
             except Exception as error:
                 logs.remove(log)
-                self._tell(f"--log {log.tracker.folder.name}: {_reason(error)}; the run goes on without it")
+                self._tell(
+                    f"--log {log.tracker.folder.name}: {_reason(error)}; the run goes on without it"
+                )
 
 
 def _reason(error: Exception) -> str:
@@ -141,7 +162,9 @@ def _reason(error: Exception) -> str:
 class Logs:
     """What a tracker has of one job, or of one table."""
 
-    number: int = 1  # of its making: a job that is done again is another run; of a table its version
+    number: int = (
+        1  # of its making: a job that is done again is another run; of a table its version
+    )
     live: int = 0  # the last step that was logged while it was in work
     ended: str = ""  # which result was logged, by its digest; empty while there is none
 
@@ -183,9 +206,12 @@ class Log:
         self._file = folder.with_suffix(".json")
         self._memory = Memory.read(self._file)
         self._protocol = {
-            job: name for name, cells in plan.cells.items() for cell in cells
-            for job in (cell.pretrain, cell.finetune, cell.evaluate) if job is not None
-        }  # fmt: skip
+            job: name
+            for name, cells in plan.cells.items()
+            for cell in cells
+            for job in (cell.pretrain, cell.finetune, cell.evaluate)
+            if job is not None
+        }
 
     def live(self, working: Iterable[AtWork]) -> None:
         """Log how far jobs in work are: the loss and the speed, as the screen shows them."""
@@ -218,7 +244,9 @@ class Log:
         scores = content.scores(self._plan, self._store, job)
         if points:
             self.tracker.points(run, points)
-        self.tracker.ended(run, scores, points[-1].step if points else int(scores.get("cost/steps", 0)))
+        self.tracker.ended(
+            run, scores, points[-1].step if points else int(scores.get("cost/steps", 0))
+        )
         self._end(job, result)
 
     def failed(self, job: str) -> None:
@@ -267,4 +295,6 @@ class Log:
         number, kind = self._logs(job).number, self._plan.jobs[job].kind
         id_, again = (f"{job}-{number}", f" ({number})") if number > 1 else (job, "")
         settings = content.config(self._plan, job, self._called[job])
-        return Logged(id_, f"{kind} {self._called[job]}{again}", kind, self._protocol[job], settings)
+        return Logged(
+            id_, f"{kind} {self._called[job]}{again}", kind, self._protocol[job], settings
+        )

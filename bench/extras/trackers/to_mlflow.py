@@ -41,19 +41,24 @@ class Tracked(Tracker):
     @property
     def place(self) -> str:
         """Return the command that shows it, or the server."""
-        return self._uri if self._artifacts is None else f"mlflow ui --backend-store-uri {self._uri}"
+        return (
+            self._uri if self._artifacts is None else f"mlflow ui --backend-store-uri {self._uri}"
+        )
 
     def points(self, run: Logged, points: Sequence[Point]) -> None:
         """Add metrics."""
         now = int(time.time() * 1000)
         metrics = [
             Metric(UNKNOWN.sub("_", name), value, now, point.step)
-            for point in points for name, value in point.values.items()
-        ]  # fmt: skip
+            for point in points
+            for name, value in point.values.items()
+        ]
         for batch in batched(metrics, MANY[0]):
             self._client.log_batch(self.run(run), metrics=batch)
 
-    def ended(self, run: Logged, scores: Mapping[str, float], step: int, *, failed: bool = False) -> None:
+    def ended(
+        self, run: Logged, scores: Mapping[str, float], step: int, *, failed: bool = False
+    ) -> None:
         """Add the scores, and close the run."""
         self.points(run, [Point(step, scores)])
         self._client.set_terminated(self.run(run), "FAILED" if failed else "FINISHED")

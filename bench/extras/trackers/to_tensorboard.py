@@ -32,11 +32,15 @@ class Tracked(Tracker):
                 writer.add_scalar(name, value, point.step)
         writer.flush()
 
-    def ended(self, run: Logged, scores: Mapping[str, float], step: int, *, failed: bool = False) -> None:
+    def ended(
+        self, run: Logged, scores: Mapping[str, float], step: int, *, failed: bool = False
+    ) -> None:
         """Add scores at the last step, and the settings."""
         self.points(run, [Point(step, scores)])
         rows = "\n".join(f"| {key} | {value} |" for key, value in run.config.items())
-        self.run(run).add_text("config", f"| {'failed' if failed else ''} | |\n|---|---|\n{rows}", 0)
+        self.run(run).add_text(
+            "config", f"| {'failed' if failed else ''} | |\n|---|---|\n{rows}", 0
+        )
         self.runs.pop(run.id).close()
 
     def table(self, run: Logged, table: pd.DataFrame, text: str, version: int) -> None:

@@ -29,14 +29,20 @@ class Tracked(Tracker):
     def place(self) -> str:
         """Return how it gets to the server."""
         folder = self.folder / "wandb"
-        return f"wandb sync {folder}/offline-run-*" if self._mode == "offline" else f"{self._mode}, {folder}"
+        return (
+            f"wandb sync {folder}/offline-run-*"
+            if self._mode == "offline"
+            else f"{self._mode}, {folder}"
+        )
 
     def points(self, run: Logged, points: Sequence[Point]) -> None:
         """Add to the history, by the steps of the job."""
         for point in points:
             self.run(run).log({"step": point.step, **point.values})
 
-    def ended(self, run: Logged, scores: Mapping[str, float], step: int, *, failed: bool = False) -> None:
+    def ended(
+        self, run: Logged, scores: Mapping[str, float], step: int, *, failed: bool = False
+    ) -> None:
         """Put the scores into the summary."""
         self.run(run).summary.update(dict(scores))
         self.runs.pop(run.id).finish(exit_code=int(failed))
@@ -53,11 +59,21 @@ class Tracked(Tracker):
 
     def begin(self, run: Logged) -> Any:
         """Begin a run, or resume one of this id."""
-        settings = wandb.Settings(silent=True, console="off", init_timeout=PATIENCE, x_disable_stats=True)
+        settings = wandb.Settings(
+            silent=True, console="off", init_timeout=PATIENCE, x_disable_stats=True
+        )
         opened = wandb.init(
-            project=os.environ.get("WANDB_PROJECT") or "bench", id=run.id, name=run.name, resume="allow",
-            group=run.protocol, job_type=run.kind, config=dict(run.config), dir=str(self.folder),
-            mode=self._mode, reinit="create_new", settings=settings,
-        )  # fmt: skip
+            project=os.environ.get("WANDB_PROJECT") or "bench",
+            id=run.id,
+            name=run.name,
+            resume="allow",
+            group=run.protocol,
+            job_type=run.kind,
+            config=dict(run.config),
+            dir=str(self.folder),
+            mode=self._mode,
+            reinit="create_new",
+            settings=settings,
+        )
         opened.define_metric("*", step_metric="step")
         return opened

@@ -69,7 +69,9 @@ class Tracker(ABC):
         """Add to the curves of a run."""
 
     @abstractmethod
-    def ended(self, run: Logged, scores: Mapping[str, float], step: int, *, failed: bool = False) -> None:
+    def ended(
+        self, run: Logged, scores: Mapping[str, float], step: int, *, failed: bool = False
+    ) -> None:
         """Add final numbers, after so many steps; nothing is added to the run afterwards."""
 
     @abstractmethod

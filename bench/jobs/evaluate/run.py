@@ -62,13 +62,19 @@ def run(context: Context[EvaluateSpec]) -> None:
             save(context.folder, {case: predicted[SCORES] for case, predicted in results}, decide)
         elif spec.submission:
             declared = declaration(spec.data.dataset, root)
-            with submission.archive(context.folder, declared, declared.cases(Path(root or ""))) as add:
+            with submission.archive(
+                context.folder, declared, declared.cases(Path(root or ""))
+            ) as add:
                 for case, predicted in results:
                     add(case, unpacked(predicted[FRAME].tobytes(), context.folder)[...])
         else:
             with ExitStack() as packs:
                 pack = packs.enter_context(PackWriter(context.folder, "prediction"))
-                also = packs.enter_context(PackWriter(context.folder, scoring.SEEN)) if spec.seen else None
+                also = (
+                    packs.enter_context(PackWriter(context.folder, scoring.SEEN))
+                    if spec.seen
+                    else None
+                )
                 for case, predicted in results:
                     pack.add_frame(case, predicted[FRAME].tobytes())
                     if also is not None:
@@ -95,12 +101,14 @@ def _each(
 
 def _scores(
     network: torch.nn.Module, prepared: Prepared, windows: Windows, head: str, case: str
-) -> Predicted:  # fmt: skip
+) -> Predicted:
     """Return one case's probability of each class."""
     return {SCORES: class_scores(network, prepared.volume(case), windows, head)}
 
 
-def _predicted(network: torch.nn.Module, prepared: Prepared, spec: EvaluateSpec, case: str) -> Predicted:
+def _predicted(
+    network: torch.nn.Module, prepared: Prepared, spec: EvaluateSpec, case: str
+) -> Predicted:
     """Return one case's label map on the original grid as a Blosc2 frame; on the prepared one if wanted."""
     paint = spec.data.paint or None
     scores: Iterable[np.ndarray] = slabs(network, prepared.volume(case), spec.inference)
@@ -108,7 +116,9 @@ def _predicted(network: torch.nn.Module, prepared: Prepared, spec: EvaluateSpec,
     if spec.seen:
         scores = _decided(scores, paint, maps)
     label_map = restore_slabs(scores, prepared.geometry(case), paint)
-    also = {SEEN: np.frombuffer(compress(np.concatenate(maps, axis=2)), np.uint8)} if spec.seen else {}
+    also = (
+        {SEEN: np.frombuffer(compress(np.concatenate(maps, axis=2)), np.uint8)} if spec.seen else {}
+    )
     return {FRAME: np.frombuffer(compress(label_map), np.uint8), **also}
 
 

@@ -35,7 +35,9 @@ class EvaluateSpec(Kind):
     def refuse(self, job: Job, plan: PlanContext) -> None:
         """Flips along an axis that a window does not have."""
         if "z" in self.inference.mirror and self.inference.crop[2] == 1:
-            raise BenchError("inference.mirror: windows of one slice have no z to flip; take x and y")
+            raise BenchError(
+                "inference.mirror: windows of one slice have no z to flip; take x and y"
+            )
 
     def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
         """The same data, predicted alike by the same network."""

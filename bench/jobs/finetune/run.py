@@ -40,7 +40,9 @@ from bench.train.phases import Phases
 from bench.train.samples import Sample
 from bench.typed import narrowed, plain
 
-VALIDATION = "validation"  # a fact: the score on the patients that validate, by which a grid chooses
+VALIDATION = (
+    "validation"  # a fact: the score on the patients that validate, by which a grid chooses
+)
 TAKEN_OVER = ("curve.csv", TRACKED)
 PRIOR = 64  # crops whose labels give the frequencies of classes
 
@@ -63,13 +65,22 @@ def run(context: Context[FinetuneSpec]) -> None:
     judge, tracked, validate = _validation(context, root)
     read = (_ClassReader if data.task == CLASSIFICATION else _MapReader)(context, cases)
     if tuning.prior and tuning.output == "new":
-        _start_at_frequencies(network, [read(n % len(cases), 0, n)["label"] for n in range(PRIOR)], spec)
-    objective = Supervised(network, _loss_config(spec), judge, Phases(network, loaded, tuning), tracked)
+        _start_at_frequencies(
+            network, [read(n % len(cases), 0, n)["label"] for n in range(PRIOR)], spec
+        )
+    objective = Supervised(
+        network, _loss_config(spec), judge, Phases(network, loaded, tuning), tracked
+    )
     context.log(f"{len(cases)} labelled cases, {tuning.steps} steps of {tuning.batch}")
     settings = Run(
-        tuning, spec.seed, context.scratch, context.run.every,
-        on_step=context.progress, stopping=context.stopping, check=context.check,
-    )  # fmt: skip
+        tuning,
+        spec.seed,
+        context.scratch,
+        context.run.every,
+        on_step=context.progress,
+        stopping=context.stopping,
+        check=context.check,
+    )
     each = tuning.batch // (tuning.scans or tuning.batch)
     batches = partial(training.batches, context, tuning, read, len(cases), each=each)
     curve = fit(objective, batches, settings)
@@ -92,25 +103,35 @@ def _take_over(context: Context[FinetuneSpec]) -> None:
     Of a recipe with several runs the mean decides; of equal scores the first recipe of the grid.
     """
     candidates, needs = context.spec.tune, context.job.needs
-    manifests = {index: context.store.manifest(needs[index]) for c in candidates for index in c.runs}
-    scores = [float(np.mean([manifests[index][VALIDATION] for index in c.runs])) for c in candidates]
+    manifests = {
+        index: context.store.manifest(needs[index]) for c in candidates for index in c.runs
+    }
+    scores = [
+        float(np.mean([manifests[index][VALIDATION] for index in c.runs])) for c in candidates
+    ]
     best = int(np.argmax(scores))  # the first of equal ones
     index = candidates[best].runs[0]
     for file in context.input(index).iterdir():
         if file.name in TAKEN_OVER or file.suffix == ".safetensors":
             shutil.copyfile(file, context.folder / file.name)
     for candidate, score in zip(candidates, scores, strict=True):
-        context.log(f"{score:.4f} on the patients that validate: {settings_text(candidate.settings)}")
+        context.log(
+            f"{score:.4f} on the patients that validate: {settings_text(candidate.settings)}"
+        )
     context.log(f"taken over: {settings_text(candidates[best].settings)}")
     inherited = ("method", "receipt", "steps", "samples", "voxels", "waited")
     context.facts |= {key: manifests[index][key] for key in inherited if key in manifests[index]}
     context.facts["choice"] = {
-        "best": best, "scores": scores, "settings": [settings_text(c.settings) for c in candidates],
+        "best": best,
+        "scores": scores,
+        "settings": [settings_text(c.settings) for c in candidates],
         "recipe": plain(context.done(index, FinetuneSpec).finetune),
-    }  # fmt: skip
+    }
 
 
-def _start_at_frequencies(network: nets.Model, labels: Sequence[np.ndarray], spec: FinetuneSpec) -> None:
+def _start_at_frequencies(
+    network: nets.Model, labels: Sequence[np.ndarray], spec: FinetuneSpec
+) -> None:
     """Set the last layer's bias so that an image without features gets each class as often as it occurs.
 
     A softmax gets log frequencies, the sigmoids of regions and grades log odds; classes that do not occur
@@ -162,11 +183,15 @@ def _loss_config(spec: FinetuneSpec) -> LossConfig:
 def _manifest(context: Context[FinetuneSpec]) -> transfer.Manifest:
     net = context.spec.network
     return transfer.Manifest(
-        network=net.network, preset=net.preset, in_channels=net.in_channels,
-        out_channels=net.out_channels or 0, crop=net.crop, key=context.id,
+        network=net.network,
+        preset=net.preset,
+        in_channels=net.in_channels,
+        out_channels=net.out_channels or 0,
+        crop=net.crop,
+        key=context.id,
         recipe=plain(context.done(0, PrepareSpec).recipe),
         method=context.facts.get("method", ""),
-    )  # fmt: skip
+    )
 
 
 def build(context: Context[FinetuneSpec]) -> tuple[nets.Model, Collection[str]]:
@@ -181,7 +206,9 @@ def build(context: Context[FinetuneSpec]) -> tuple[nets.Model, Collection[str]]:
     pretrained = context.input(1) if spec.init.startswith("job:") else None
     as_loaded = spec.finetune.evaluation == "as_loaded"
     output = as_loaded or spec.finetune.output == "loaded"
-    receipt = initial_weights.start(context, network, pretrained, partial(_controlled, spec, network), output)
+    receipt = initial_weights.start(
+        context, network, pretrained, partial(_controlled, spec, network), output
+    )
     if receipt is not None and as_loaded:
         _refuse_partial(receipt)
     return network, receipt.matched if receipt else ()
@@ -218,7 +245,9 @@ def rehearse(spec: FinetuneSpec, weights: Path | None) -> str:
         BenchError: the weights do not fit, or a layer looks at the whole batch.
     """
     network = initial_weights.network_of(spec.network, spec.data.task)
-    left_open = initial_weights.rehearse(network, weights, spec.given) if weights is not None else ""
+    left_open = (
+        initial_weights.rehearse(network, weights, spec.given) if weights is not None else ""
+    )
     frozen = network.encoder if spec.finetune.evaluation == "linear" else None
     training.check_micro_batches(network, spec.finetune, spec.kind, frozen)
     return left_open
@@ -240,7 +269,9 @@ def _validation(
         if which not in caches:
             caches[which] = _validation_cache(context, which, root, f"select: {tuning.select}")
         word = "accuracy" if context.spec.data.task == CLASSIFICATION else "Dice"
-        judge = Judge(tuning, caches[which].mean, partial(_tell, context, word, caches[which].cases))
+        judge = Judge(
+            tuning, caches[which].mean, partial(_tell, context, word, caches[which].cases)
+        )
     if tracked is not None:
         if tracked.part not in caches:
             caches[tracked.part] = _validation_cache(context, tracked.part, root, "track")
@@ -268,7 +299,9 @@ def _validation_cache(
     if data.task == CLASSIFICATION:
         predict: Predict = partial(mean_accuracy, **given, head=tuning.head)
     else:
-        predict = partial(mean_dice, **given, regions=data.regions, paint=data.paint, ignore=data.ignore)
+        predict = partial(
+            mean_dice, **given, regions=data.regions, paint=data.paint, ignore=data.ignore
+        )
     tracked = tuning.track if tuning.track and tuning.track.part == which else None
     return ValidationCache(predict, prepared, len(cases), tracked, tuning.head, data.ignore)
 
@@ -284,7 +317,9 @@ class _Reader:
 
     def _read_corner(self, start: Triple) -> Triple:
         """Return the corner of what is read, the network's crop in its middle."""
-        return triple([a - (w - n) // 2 for a, w, n in zip(start, self._wide, self._crop, strict=True)])
+        return triple(
+            [a - (w - n) // 2 for a, w, n in zip(start, self._wide, self._crop, strict=True)]
+        )
 
     def __call__(self, case: int, step: int, sample: int) -> Sample:
         raise NotImplementedError
@@ -312,7 +347,10 @@ class _MapReader(_Reader):
         elif self._ignore is not None:
             voxels = _judged(volume, self._ignore, rng)
         corner = self._read_corner(_centred(voxels, start, self._crop, volume.shape, rng))
-        return {"image": volume.crop(corner, self._wide), "label": volume.crop_label(corner, self._wide)}
+        return {
+            "image": volume.crop(corner, self._wide),
+            "label": volume.crop_label(corner, self._wide),
+        }
 
     def _positive(self, sample: int, rng: np.random.Generator) -> bool:
         """Tell whether a crop is to be centred on a labelled voxel: by chance, or the last of a batch."""
@@ -351,7 +389,10 @@ def _unlabelled(volume: Volume, rng: np.random.Generator) -> np.ndarray | None:
     for _ in range(20):
         voxel = rng.integers(volume.shape)
         at = triple(voxel.tolist())
-        if not volume.crop_label(at, (1, 1, 1)).any() and volume.crop(at, (1, 1, 1)).max() > volume.lowest:
+        if (
+            not volume.crop_label(at, (1, 1, 1)).any()
+            and volume.crop(at, (1, 1, 1)).max() > volume.lowest
+        ):
             return voxel[None]
     return None
 
@@ -369,9 +410,8 @@ def _judged(volume: Volume, ignore: int, rng: np.random.Generator) -> np.ndarray
 
 
 def _centred(
-    voxels: np.ndarray | None, start: Triple, crop: Triple,
-    shape: Triple, rng: np.random.Generator,
-) -> Triple:  # fmt: skip
+    voxels: np.ndarray | None, start: Triple, crop: Triple, shape: Triple, rng: np.random.Generator
+) -> Triple:
     """Return a corner that centres a labelled voxel as far as the volume's border allows."""
     if voxels is None or not len(voxels):
         return start

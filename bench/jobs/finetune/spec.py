@@ -23,15 +23,23 @@ from bench.ranges import Range
 from bench.typed import sparse
 
 FOR_MAPS = (
-    "foreground", "deep_supervision", "balanced", "exact", "negatives", "batch_dice", "background",
+    "foreground",
+    "deep_supervision",
+    "balanced",
+    "exact",
+    "negatives",
+    "batch_dice",
+    "background",
     "ce_weight",
-)  # fmt: skip
+)
 
 HEADS = {"segmentation": ("softmax", "regions"), "classification": ("softmax", "ordinal")}
 
 
 Interval = Annotated[float, Range(0, 1e9, above=True)]
-TRACKED = "scores_by_step.parquet"  # what a learning curve is kept in: `record.SCORES`, and the step
+TRACKED = (
+    "scores_by_step.parquet"  # what a learning curve is kept in: `record.SCORES`, and the step
+)
 
 
 @dataclass(frozen=True)
@@ -84,13 +92,15 @@ class Candidate:
     """One recipe of a grid, and the fine-tunings under it."""
 
     settings: dict[str, Any]  # dotted keys of the section
-    runs: tuple[int, ...]  # their places among the job's needs; the first is the run of the job's own seed
+    # their places among the job's needs; the first is the run of the job's own seed
+    runs: tuple[int, ...]
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Return a recipe's settings in words: ``loaded.rate 0.0002, norm kept``."""
     return ", ".join(
-        f"{key} {json.dumps(value) if isinstance(value, dict) else value}" for key, value in settings.items()
+        f"{key} {json.dumps(value) if isinstance(value, dict) else value}"
+        for key, value in settings.items()
     )
 
 
@@ -150,12 +160,16 @@ class FinetuneSpec(TrainingKind):
         self._refuse_hidden()
         if tuning.deep_supervision and catalog.entry(net.network).scales < 2:
             deep = ", ".join(e.name for e in catalog.entries().values() if e.scales > 1)
-            raise BenchError(f"finetune.deep_supervision: network {net.network!r} has one scale; take {deep}")
+            raise BenchError(
+                f"finetune.deep_supervision: network {net.network!r} has one scale; take {deep}"
+            )
 
     def _refuse_hidden(self) -> None:
         tuning = self.finetune
         if self.network.hidden and self.data.task == MAPS:
-            raise BenchError("finetune.hidden: is of a classification, not of label maps; leave it out")
+            raise BenchError(
+                "finetune.hidden: is of a classification, not of label maps; leave it out"
+            )
         if self.network.hidden and tuning.batch // tuning.accumulate < 2:
             raise BenchError(
                 "finetune.hidden: has batch norm, for which one sample is too few; take a batch of 2"

@@ -29,10 +29,14 @@ class Judge:
     """
 
     def __init__(
-        self, tuning: Tuning, score: Callable[[int, nn.Module], float], tell: Callable[[int, float], None]
+        self,
+        tuning: Tuning,
+        score: Callable[[int, nn.Module], float],
+        tell: Callable[[int, float], None],
     ) -> None:
         self._score, self._tell = score, tell
-        self.from_start = tuning.output == "loaded"  # are the weights as they came among the choices?
+        # are the weights as they came among the choices?
+        self.from_start = tuning.output == "loaded"
         self._last = tuning.steps or 0
         self._every = max(1, round(tuning.val_every * self._last))
         self._patience = float("inf") if tuning.patience is None else tuning.patience * self._last
@@ -100,7 +104,9 @@ class Supervised(Objective):
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the loss of augmented crops."""
         config = self._config
-        image, label = finetune_views(batch["image"], batch["label"], config.augment, generator, config.crop)
+        image, label = finetune_views(
+            batch["image"], batch["label"], config.augment, generator, config.crop
+        )
         if config.deep and isinstance(self.network, Network):
             outputs = self.network.scales(image)
         else:

@@ -42,9 +42,14 @@ class ValidationCache:
     """
 
     def __init__(
-        self, predict: Predict, prepared: Prepared, cases: int, tracked: Tracked | None,
-        head: str = "softmax", ignore: int | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        predict: Predict,
+        prepared: Prepared,
+        cases: int,
+        tracked: Tracked | None,
+        head: str = "softmax",
+        ignore: int | None = None,
+    ) -> None:
         self._predict, self._prepared, self._tracked, self._head = predict, prepared, tracked, head
         self._ignore = ignore
         self.cases = cases
@@ -65,12 +70,16 @@ class ValidationCache:
             return Look(self._predict(network), [])
         if self._tracked.targets:
             rows = Rows()
-            mean = self._predict(network, seen=lambda case, label: rows.extend(self._of_map(case, label)))
+            mean = self._predict(
+                network, seen=lambda case, label: rows.extend(self._of_map(case, label))
+            )
             return Look(mean, rows)
         scores = dict[str, np.ndarray]()
         mean = self._predict(network, seen=scores.__setitem__)
         stacked = np.stack([*scores.values()])
-        rows = of_classes(self._prepared, list(scores), stacked, decided(stacked, self._head), OF_CLASSES)
+        rows = of_classes(
+            self._prepared, list(scores), stacked, decided(stacked, self._head), OF_CLASSES
+        )
         return Look(mean, rows)
 
     def _of_map(self, case: str, predicted: np.ndarray) -> Rows:

@@ -92,7 +92,10 @@ def _by_patient(read: Sequence[_Scan], tests: Sequence[_Scan]) -> Iterator[Leak]
 
 
 def _by_content(
-    context: Context[GuardSpec], read: Sequence[_Scan], tests: Sequence[_Scan], drop: set[tuple[str, str]]
+    context: Context[GuardSpec],
+    read: Sequence[_Scan],
+    tests: Sequence[_Scan],
+    drop: set[tuple[str, str]],
 ) -> list[Leak]:
     rest = [s for s in read if (s.dataset, s.case.id) not in drop]
     places = ([(s.prepared.folder, s.case.id) for s in side] for side in (rest, tests))
@@ -140,7 +143,11 @@ class _Comparer:
     def __call__(self) -> Iterator[Callable[[_Task], tuple[int, Rows]]]:
         """Give the function that does one task; in its rows all scans are counted from the first."""
         prints = [_print(*key) for key in self.others]
-        yield partial(self._compare, prints) if self.level is None else self._search(prints, self.level)
+        yield (
+            partial(self._compare, prints)
+            if self.level is None
+            else self._search(prints, self.level)
+        )
 
     def _compare(self, prints: list[np.ndarray], task: _Task) -> tuple[int, Rows]:
         from bench.leaks import duplicates
@@ -149,7 +156,9 @@ class _Comparer:
         start = task.scans.start
         return task.number, np.array([(m.a + start, m.b, m.score) for m in every]).reshape(-1, 3)
 
-    def _search(self, prints: list[np.ndarray], level: Level) -> Callable[[_Task], tuple[int, Rows]]:
+    def _search(
+        self, prints: list[np.ndarray], level: Level
+    ) -> Callable[[_Task], tuple[int, Rows]]:
         from bench.leaks import search
 
         others = search.Scans.of(prints, level)
@@ -157,16 +166,21 @@ class _Comparer:
         def do(task: _Task) -> tuple[int, Rows]:
             if task.step == "confirm":
                 sights = [
-                    search.Sight(int(a), int(b), int(i), int(j), v) for a, b, i, j, v in task.rows.tolist()
+                    search.Sight(int(a), int(b), int(i), int(j), v)
+                    for a, b, i, j, v in task.rows.tolist()
                 ]
-                same = search.confirmed(sights, lambda a: search.views(_print(*self.scans[a])), others.views)
+                same = search.confirmed(
+                    sights, lambda a: search.views(_print(*self.scans[a])), others.views
+                )
                 return task.number, np.array([(m.a, m.b, m.score) for m in same]).reshape(-1, 3)
             scans, start = [_print(*key) for key in self.scans[task.scans]], task.scans.start
             seen_as = search.Scans.of(scans, level)
             if task.step == "screen":
                 return task.number, search.screened(seen_as, others)
             seen = search.looked_at(seen_as, others, task.rows - (start, 0, 0, 0))
-            return task.number, np.array([(s.a + start, s.b, s.i, s.j, s.value) for s in seen]).reshape(-1, 5)
+            return task.number, np.array(
+                [(s.a + start, s.b, s.i, s.j, s.value) for s in seen]
+            ).reshape(-1, 5)
 
         return do
 
@@ -204,9 +218,13 @@ def _pairs(
             np.concatenate(done(_Task("screen", n, g, NONE) for n, g in enumerate(groups)))
         )
         group = likely[:, 0] // guard.GROUP
-        seen = np.concatenate(done(_Task("refine", n, g, likely[group == n]) for n, g in enumerate(larger)))
+        seen = np.concatenate(
+            done(_Task("refine", n, g, likely[group == n]) for n, g in enumerate(larger))
+        )
         none = slice(0)  # which scans a comparison reads, its rows say
-        every = done(_Task("confirm", b, none, seen[seen[:, 1] == b]) for b in range(len(comparer.others)))
+        every = done(
+            _Task("confirm", b, none, seen[seen[:, 1] == b]) for b in range(len(comparer.others))
+        )
         pairs += [(a, b + section.start, score) for a, b, score in _as_pairs(every)]
     return pairs
 

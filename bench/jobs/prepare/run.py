@@ -52,7 +52,9 @@ def run(context: Context[PrepareSpec]) -> None:
     folder = context.store.within(context.scratch / "shards")
     folder.mkdir(exist_ok=True)
     done = Gathered(folder, contents).done
-    lacking = {case: contents[case] for case, is_done in zip(contents, done, strict=True) if not is_done}
+    lacking = {
+        case: contents[case] for case, is_done in zip(contents, done, strict=True) if not is_done
+    }
     earlier = _earlier(context, lacking)
     maker = Maker(name, root, context.spec.recipe, folder)
     tasks = (
@@ -81,7 +83,9 @@ class ReplacedError(BenchError):
         super().__init__(f"case {case} changed while it was prepared; run again")
 
 
-def _tell_unread(context: Context[PrepareSpec], name: str, faults: Mapping[str, str], cases: int) -> None:
+def _tell_unread(
+    context: Context[PrepareSpec], name: str, faults: Mapping[str, str], cases: int
+) -> None:
     """Log what could not be read; whoever selects such a case will be refused.
 
     Raises:
@@ -254,19 +258,24 @@ def _prepared(dataset: Dataset, task: Task, recipe: Recipe) -> Made:
         read.sealed = True
         try:
             volume = join_channels([read_volume(path, case.frame) for path in case.images])
-            label = read_label(case.label, volume, case.frame) if isinstance(case.label, Path) else None
+            label = (
+                read_label(case.label, volume, case.frame) if isinstance(case.label, Path) else None
+            )
         except TooLargeError:
             raise MemoryError from None
     if volume.array.shape[0] != len(dataset.channels):
         channels, declared = volume.array.shape[0], ", ".join(dataset.channels)
-        detail = f"{channels} channel(s), the data set declares {len(dataset.channels)} ({declared})"
+        detail = (
+            f"{channels} channel(s), the data set declares {len(dataset.channels)} ({declared})"
+        )
         raise VolumeError(case.images[0], "shape", detail)
     prepared = prepare(volume, label, recipe, dataset)
     step, offset, stored = quantise(prepared.image, prepared.step)
     arrays = {"image": stored, "fingerprint": fingerprint(volume.array)}
     if prepared.label is not None and prepared.native_label is not None:
         arrays |= {"label": prepared.label, "native": prepared.native_label}
-        drawn, _ = blanked(prepared.label, prepared.label, dataset.void)  # nobody centres a crop on void
+        # nobody centres a crop on void
+        drawn, _ = blanked(prepared.label, prepared.label, dataset.void)
         arrays |= {"foreground": _some_foreground(drawn, case.id)}
         arrays |= {"classes": _some_of_each(drawn, case.id)}
     frames = {name: compress(array) for name, array in arrays.items() if array.size}

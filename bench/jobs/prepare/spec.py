@@ -56,7 +56,9 @@ class PrepareSpec(Kind):
         side = (self.bytes(plan) / max(1, plan.sizes.get(job.id, 1))) ** (1 / axes)
         estimated = (side,) * axes + (1.0,) * (3 - axes)
         resized = self.recipe.resize or (0, 0, 0)
-        return tuple(float(stated or by_bytes) for stated, by_bytes in zip(resized, estimated, strict=True))
+        return tuple(
+            float(stated or by_bytes) for stated, by_bytes in zip(resized, estimated, strict=True)
+        )
 
 
 @lru_cache(maxsize=64)

@@ -97,20 +97,35 @@ def run(context: Context[PretrainSpec]) -> None:
     watch = Watch(method.encoder, read.probe, spec.pretrain.steps or 0)
     objective = Pretext(method, snapshots, manifest, watch)
     dropped = f" ({read.dropped} left out: they stand in a test part)" if read.dropped else ""
-    context.log(f"{len(read.cases)} cases{dropped}, {spec.pretrain.steps} steps of {spec.pretrain.batch}")
-    context.facts.update(cases=len(read.cases), unlabelled=read.unlabelled, figure=asdict(method.figure))
+    context.log(
+        f"{len(read.cases)} cases{dropped}, {spec.pretrain.steps} steps of {spec.pretrain.batch}"
+    )
+    context.facts.update(
+        cases=len(read.cases), unlabelled=read.unlabelled, figure=asdict(method.figure)
+    )
     settings = Run(
-        spec.pretrain, spec.seed, context.scratch, context.run.every,
-        on_step=context.progress, stopping=context.stopping, check=context.check,
-    )  # fmt: skip
-    curve = fit(objective, partial(training.batches, context, spec.pretrain, read, len(read.cases)), settings)
+        spec.pretrain,
+        spec.seed,
+        context.scratch,
+        context.run.every,
+        on_step=context.progress,
+        stopping=context.stopping,
+        check=context.check,
+    )
+    curve = fit(
+        objective,
+        partial(training.batches, context, spec.pretrain, read, len(read.cases)),
+        settings,
+    )
     if distributed.rank() > 0:
         return
     transfer.save(context.folder / "weights.safetensors", method.transfer(), manifest)
     for step, path in snapshots.items():
         shutil.copyfile(path, context.folder / f"weights-{step}.safetensors")
     training.keep_curve(context, curve)
-    pd.DataFrame(watch.rows).to_csv(context.folder / "embeddings.csv", index=False, float_format="%.6g")
+    pd.DataFrame(watch.rows).to_csv(
+        context.folder / "embeddings.csv", index=False, float_format="%.6g"
+    )
     context.log(watch.verdict())
 
 
@@ -133,7 +148,10 @@ def rehearse(spec: PretrainSpec, weights: None = None) -> str:
     Raises:
         BenchError: it cannot be built.
     """
-    with torch.device("meta"), suppress(RuntimeError):  # MONAI's Swin UNETR reads tensors while it is built
+    with (
+        torch.device("meta"),
+        suppress(RuntimeError),
+    ):  # MONAI's Swin UNETR reads tensors while it is built
         _, method = built(spec)
         training.check_micro_batches(method, spec.pretrain, spec.kind)
     return ""
@@ -145,13 +163,20 @@ def _snapshots(context: Context[PretrainSpec]) -> dict[int, Path]:
     return {s: context.scratch / f"snapshot-{s}.safetensors" for s in wanted}
 
 
-def _manifest(context: Context[PretrainSpec], network: nets.Network, method: Method) -> transfer.Manifest:
+def _manifest(
+    context: Context[PretrainSpec], network: nets.Network, method: Method
+) -> transfer.Manifest:
     trained = any(name.startswith(network.output) for name in method.transfer())
     return transfer.Manifest(
-        network=network.name, preset=network.preset, in_channels=network.in_channels,
-        out_channels=network.out_channels if trained else 0, crop=network.crop,
-        recipe=plain(context.done(0, PrepareSpec).recipe), method=method.name(), key=context.id,
-    )  # fmt: skip
+        network=network.name,
+        preset=network.preset,
+        in_channels=network.in_channels,
+        out_channels=network.out_channels if trained else 0,
+        crop=network.crop,
+        recipe=plain(context.done(0, PrepareSpec).recipe),
+        method=method.name(),
+        key=context.id,
+    )
 
 
 class _Reader:
@@ -165,16 +190,27 @@ class _Reader:
         chosen = mixed([opened(f) for f in folders], data, spec.take, spec.seed, context.run.roots)
         remaining = [(i, c) for i, c in chosen if (data[i].dataset, c.id) not in gone]
         if not remaining:
-            raise BenchError(f"no case is left to pretrain on: {len(chosen)} stand in a downstream test part")
+            raise BenchError(
+                f"no case is left to pretrain on: {len(chosen)} stand in a downstream test part"
+            )
         self.dropped = len(chosen) - len(remaining)
         self.unlabelled = sum(case.label is None for _, case in remaining)
         classes = [_classes(item, spec.classes[0]) for item in data]
         scales = [context.done(index, PrepareSpec).recipe.scale for index in range(len(data))]
         extras = [
-            {**classes[i], "origin": origin, "zscored": np.array(scales[i] == "zscore"), "case": np.array(n)}
-            for n, ((i, _), origin) in enumerate(zip(remaining, origins(data, remaining), strict=True))
+            {
+                **classes[i],
+                "origin": origin,
+                "zscored": np.array(scales[i] == "zscore"),
+                "case": np.array(n),
+            }
+            for n, ((i, _), origin) in enumerate(
+                zip(remaining, origins(data, remaining), strict=True)
+            )
         ]
-        self.cases = [(folders[i], c.id, extra) for (i, c), extra in zip(remaining, extras, strict=True)]
+        self.cases = [
+            (folders[i], c.id, extra) for (i, c), extra in zip(remaining, extras, strict=True)
+        ]
 
     def probe(self) -> Tensor:
         """Return some crops, the same at every look: from all over the cases."""
@@ -182,14 +218,18 @@ class _Reader:
         places = np.linspace(0, len(self.cases) - 1, SAMPLES).round().astype(int)
         chosen = [self.cases[index] for index in places]
         volumes = [opened(folder).volume(name) for folder, name, _ in chosen]
-        return torch.from_numpy(np.stack([volume.random_crop(self._crop, rng) for volume in volumes]))
+        return torch.from_numpy(
+            np.stack([volume.random_crop(self._crop, rng) for volume in volumes])
+        )
 
     def __call__(self, case: int, step: int, sample: int) -> Sample:
         rng = numpy_rng(self._seed, "read", step, sample)
         volume = self._volume(case)
         if len(self.cases) > 1:
             volume.others = partial(self._another, case)
-        arrays = blame.named(self._params.read(volume, self._crop, rng), type(self._params).read, "arrays")
+        arrays = blame.named(
+            self._params.read(volume, self._crop, rng), type(self._params).read, "arrays"
+        )
         return {**arrays, **self.cases[case][2]}
 
     def _volume(self, case: int) -> Volume:
@@ -220,5 +260,9 @@ def _classes(item: Entry, before: dict[str, int]) -> dict[str, np.ndarray]:
 
     ``first`` stands where label maps are read: its classes come after those of the data sets before it.
     """
-    labels = {"task": item.task, "group": item.group, "first": before[item.dataset] if item.classes else None}
+    labels = {
+        "task": item.task,
+        "group": item.group,
+        "first": before[item.dataset] if item.classes else None,
+    }
     return {key: np.array(value, np.int64) for key, value in labels.items() if value is not None}

@@ -50,7 +50,9 @@ class MethodSpec:
     def differing(self) -> str:
         """Return canonical JSON of the parameters that are not the method's defaults."""
         default = _defaults(self.method.Params)
-        return canonical({k: v for k, v in self.params.items() if k not in default or v != default[k]})
+        return canonical(
+            {k: v for k, v in self.params.items() if k not in default or v != default[k]}
+        )
 
 
 @cache
@@ -72,7 +74,8 @@ class PretrainSpec(TrainingKind):
     pretrain: Pretraining
     seed: Number
     take: Take = sparse(Take())
-    leaks: Literal["", "drop"] = sparse("")  # cases that a guard, the last need, found in a test part
+    # cases that a guard, the last need, found in a test part
+    leaks: Literal["", "drop"] = sparse("")
 
     @property
     def classes(self) -> tuple[dict[str, int], int]:
@@ -97,7 +100,9 @@ class PretrainSpec(TrainingKind):
                 f"{called} cannot train network {net.network!r}; take one of {', '.join(method.networks())}"
             )
         if training.batch < method.min_batch:
-            raise BenchError(f"{called} needs a batch of at least {method.min_batch}, got {training.batch}")
+            raise BenchError(
+                f"{called} needs a batch of at least {method.min_batch}, got {training.batch}"
+            )
         params = self.method.typed_params
         params.check_data(self.data)
         params.check_batch(net.network, net.crop, training.batch, plan.processes)
@@ -118,7 +123,13 @@ class PretrainSpec(TrainingKind):
     def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
         """The same method, network and batch."""
         training = self.pretrain
-        return [self.network, training.batch, training.precision, self.method.name, self.method.params]
+        return [
+            self.network,
+            training.batch,
+            training.precision,
+            self.method.name,
+            self.method.params,
+        ]
 
     @property
     def training(self) -> Pretraining:
@@ -128,5 +139,6 @@ class PretrainSpec(TrainingKind):
     def sample(self) -> float:
         """Every voxel that a sample shows to the network, and the method's own heads."""
         params, crop = self.method.typed_params, self.network.crop
-        flops = self.network.flops(with_decoder=self.method.method.needs == "decoder")  # few have one
+        # few have one
+        flops = self.network.flops(with_decoder=self.method.method.needs == "decoder")
         return float(params.voxels_per_sample(crop) * flops + params.head_flops(crop))

@@ -114,7 +114,10 @@ def test_a_pack_holds_jobs_of_the_same_plugins(site, store, tmp_path):
     plan = a_plan(pretrains=0, seeds=0)
     nets = [{**NET, "network": name, "out_channels": 2} for name in ("unet3d", "my_network") * 3]
     prepare = of(plan, "prepare")
-    tuned = [plan.add(a_job("finetune", {"network": net, "seed": n}, prepare)) for n, net in enumerate(nets)]
+    tuned = [
+        plan.add(a_job("finetune", {"network": net, "seed": n}, prepare))
+        for n, net in enumerate(nets)
+    ]
     publish(store, *prepare)
     controller, _ = control(plan, store, pack=9)
     controller.step()
@@ -123,7 +126,9 @@ def test_a_pack_holds_jobs_of_the_same_plugins(site, store, tmp_path):
 
 def test_an_array_that_is_too_large_for_the_queue_is_halved_until_it_fits(site, prepared):
     controller, _, _ = prepared(0, 12)
-    site.refuse = lambda calls: len(calls) <= 3 or raises(FullError("sbatch: AssocMaxSubmitJobLimit"))(calls)
+    site.refuse = lambda calls: (
+        len(calls) <= 3 or raises(FullError("sbatch: AssocMaxSubmitJobLimit"))(calls)
+    )
     for _ in range(12):
         controller.step()
     assert controller.profile.max_array_size == 3  # 1000, 500, ... 7, 3
@@ -132,7 +137,9 @@ def test_an_array_that_is_too_large_for_the_queue_is_halved_until_it_fits(site, 
     assert all(entry["array"] for entry in told)
 
 
-def test_arrays_are_cut_to_the_sites_limit_whatever_the_profile_says(site, store, fakes, monkeypatch):
+def test_arrays_are_cut_to_the_sites_limit_whatever_the_profile_says(
+    site, store, fakes, monkeypatch
+):
     monkeypatch.setattr(slurm, "pause", lambda elapsed: 0.0)
     monkeypatch.setattr(slurm, "BETWEEN", 0.0)
     plan = a_plan(pretrains=0, seeds=8)
@@ -141,7 +148,9 @@ def test_arrays_are_cut_to_the_sites_limit_whatever_the_profile_says(site, store
     site.then = lambda calls: publish(store, *(job for call in calls for job in call[1]))
     for job in plan.jobs.values():
         store.write_spec(job.id, {"job": job.plain()})
-    outcomes = slurm.run(plan, store, list(plan.jobs), Profile(max_array_size=5), lambda outcome: None)
+    outcomes = slurm.run(
+        plan, store, list(plan.jobs), Profile(max_array_size=5), lambda outcome: None
+    )
     assert {outcome.state for outcome in outcomes.values()} == {"done"}
     assert [len(packs) for _, packs in site.arrays] == [1, 3, 3, 2]
 
@@ -260,7 +269,9 @@ def test_a_job_that_another_command_works_on_is_waited_for(site, store):
     assert len(site.arrays) == 2
 
 
-def test_a_need_that_was_taken_away_ends_what_stands_on_it_unless_somebody_makes_it_anew(store, prepared):
+def test_a_need_that_was_taken_away_ends_what_stands_on_it_unless_somebody_makes_it_anew(
+    store, prepared
+):
     controller, _, plan = prepared(1, 2)
     (prepare,) = of(plan, "prepare")
     controller.step()
@@ -270,13 +281,17 @@ def test_a_need_that_was_taken_away_ends_what_stands_on_it_unless_somebody_makes
     store.release(claim)
     controller.step()
     ended = {j: o for j, o in controller.outcomes.items() if prepare in plan.jobs[j].needs}
-    assert ended and all(o.state == "failed" and "not done any more" in o.reason for o in ended.values())
+    assert ended and all(
+        o.state == "failed" and "not done any more" in o.reason for o in ended.values()
+    )
 
 
 # Taking back
 
 
-def test_a_run_that_is_taken_back_ends_with_what_attached_to_it_and_a_later_one_begins_anew(site, store):
+def test_a_run_that_is_taken_back_ends_with_what_attached_to_it_and_a_later_one_begins_anew(
+    site, store
+):
     plan = a_plan(pretrains=0, seeds=1)
     runs = [control(plan, store) for _ in range(2)]
     for controller, _ in runs:
@@ -319,11 +334,15 @@ def test_cancelling_takes_whole_arrays_out_and_tells_the_runs(site, store, monke
     assert slurm.cancel(store) == 0
 
 
-def test_what_was_just_being_submitted_is_cancelled_with_a_second_look(site, store, monkeypatch, cancelling):
+def test_what_was_just_being_submitted_is_cancelled_with_a_second_look(
+    site, store, monkeypatch, cancelling
+):
     control(a_plan(), store)[0].step()
     lines = list(site.lines.items())
     site.lines, looks = dict(lines[:1]), iter([{}, dict(lines[1:])])
-    monkeypatch.setattr(squeue, "cancel", lambda ids: site.cancel(ids) or site.lines.update(next(looks, {})))
+    monkeypatch.setattr(
+        squeue, "cancel", lambda ids: site.cancel(ids) or site.lines.update(next(looks, {}))
+    )
     assert slurm.cancel(store) == len(site.tasks)
 
 
@@ -371,7 +390,9 @@ def test_a_cell_that_started_too_early_is_submitted_again(site, store):
     assert not told.exists()
 
 
-def test_what_saved_itself_and_could_not_requeue_is_submitted_again_when_its_task_has_gone(site, prepared):
+def test_what_saved_itself_and_could_not_requeue_is_submitted_again_when_its_task_has_gone(
+    site, prepared
+):
     controller, heard, plan = prepared(1, 0, requeues=5)
     (job,) = of(plan, "pretrain")
     for submitted in range(1, 7):
@@ -404,7 +425,9 @@ def test_a_lost_task_fails_with_slurms_reason_and_leaves_it_on_disk(site, store)
 
 
 @pytest.mark.parametrize(("state", "failed"), [("OUT_OF_MEMORY", 2), ("CANCELLED", 6)])
-def test_the_rest_of_a_lost_pack_gets_its_turn_unless_it_was_cancelled(site, store, prepared, state, failed):
+def test_the_rest_of_a_lost_pack_gets_its_turn_unless_it_was_cancelled(
+    site, store, prepared, state, failed
+):
     controller, heard, _ = prepared(0, 3, pack=3)
     controller.step()
     (pack,) = site.packs()

@@ -23,17 +23,26 @@ def test_without_a_name_the_cluster_decides_and_no_gpu_is_asked_for():
 
 
 def test_a_section_is_read_with_its_types(tmp_path):
-    path = toml(tmp_path, '[cluster.big]\npartition = "gpu"\nmem_gb = 8\nsetup = ["module load x"]\n')
+    path = toml(
+        tmp_path, '[cluster.big]\npartition = "gpu"\nmem_gb = 8\nsetup = ["module load x"]\n'
+    )
     assert profile("big", path) == Profile(partition="gpu", mem_gb=8.0, setup=("module load x",))
 
 
-@pytest.mark.parametrize(("line", "told"), [
-    ("partion = 'x'", "did you mean 'partition'"), ("minutes = '1:00'", "expected a whole number"),
-    ("gpus = -1", "gpus must be 0 or more"), ("pack = 0", "pack must be 1 or more"),
-    ("gpus = 1\ngres = 'gpu:1'", "keep one"), ("minutes = 1", "too little of 'minutes' 1"),
-    ("image = 'here.sif'", "absolute path"), ('account = "a\\n#SBATCH --x"', "one line of text"),
-    ("mem_gb = 0.0", "mem_gb must be above 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("partion = 'x'", "did you mean 'partition'"),
+        ("minutes = '1:00'", "expected a whole number"),
+        ("gpus = -1", "gpus must be 0 or more"),
+        ("pack = 0", "pack must be 1 or more"),
+        ("gpus = 1\ngres = 'gpu:1'", "keep one"),
+        ("minutes = 1", "too little of 'minutes' 1"),
+        ("image = 'here.sif'", "absolute path"),
+        ('account = "a\\n#SBATCH --x"', "one line of text"),
+        ("mem_gb = 0.0", "mem_gb must be above 0"),
+    ],
+)
 def test_a_mistake_in_a_section_is_one_line_with_file_and_line(tmp_path, line, told):
     path = toml(tmp_path, f"[data]\n\n[cluster.big]\n{line}\n")
     with pytest.raises(BenchError) as error:
@@ -41,24 +50,37 @@ def test_a_mistake_in_a_section_is_one_line_with_file_and_line(tmp_path, line, t
     assert told in str(error.value)
     key = line.partition(" =")[0]
     section = any(word in told for word in ("keep one", "too little", "absolute", "one line"))
-    assert (f"{path}:3: cluster.big: " if section else f"{path}:4: cluster.big.{key}") in str(error.value)
+    assert (f"{path}:3: cluster.big: " if section else f"{path}:4: cluster.big.{key}") in str(
+        error.value
+    )
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("line", "told"), [
-    ("slurm_excluded = 'n1'", "no parameter of submitit named 'excluded'; did you mean 'exclude'?"),
-    ("slurm_ = 1", "no parameter of submitit named ''"),
-    ("slurm_job_name = 'x'", "bench decides 'job_name'; leave it out"),
-    ("slurm_nodes = 2", "bench decides 'nodes'; write 'nodes' instead"),
-    ("slurm_additional_parameters = {open-mode = 'truncate'}", "bench decides 'open-mode'; leave it out"),
-    ("slurm_additional_parameters = {nice = [1]}", "expected "), ("slurm_setup = 'module load x'", "a list"),
-    ("slurm_comment = \"a\\n#SBATCH --x\"", "one line of text"), ("slurm_exclude = ['a']", "expected "),
-    ("slurm_additional_parameters = {\"a\\n#SBATCH --x\" = 1}", "one line of text"),
-    ("slurm_time = 30\nminutes = 30", "'minutes' asks for the same; keep one"),
-    ("slurm_gpus_per_task = 1\ngres = 'gpu:1'", "'gres' asks for the same"),
-    ("slurm_mem_per_cpu = '2GB'\nmem_gb = 4", "'mem_gb' asks for the same"),
-    ("slurm_account = 'a'\naccount = 'b'", "'account' asks for the same"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "slurm_excluded = 'n1'",
+            "no parameter of submitit named 'excluded'; did you mean 'exclude'?",
+        ),
+        ("slurm_ = 1", "no parameter of submitit named ''"),
+        ("slurm_job_name = 'x'", "bench decides 'job_name'; leave it out"),
+        ("slurm_nodes = 2", "bench decides 'nodes'; write 'nodes' instead"),
+        (
+            "slurm_additional_parameters = {open-mode = 'truncate'}",
+            "bench decides 'open-mode'; leave it out",
+        ),
+        ("slurm_additional_parameters = {nice = [1]}", "expected "),
+        ("slurm_setup = 'module load x'", "a list"),
+        ('slurm_comment = "a\\n#SBATCH --x"', "one line of text"),
+        ("slurm_exclude = ['a']", "expected "),
+        ('slurm_additional_parameters = {"a\\n#SBATCH --x" = 1}', "one line of text"),
+        ("slurm_time = 30\nminutes = 30", "'minutes' asks for the same; keep one"),
+        ("slurm_gpus_per_task = 1\ngres = 'gpu:1'", "'gres' asks for the same"),
+        ("slurm_mem_per_cpu = '2GB'\nmem_gb = 4", "'mem_gb' asks for the same"),
+        ("slurm_account = 'a'\naccount = 'b'", "'account' asks for the same"),
+    ],
+)
 def test_a_slurm_key_that_cannot_go_to_submitit_is_refused_on_its_line(tmp_path, line, told):
     path = toml(tmp_path, f"[data]\n\n[cluster.big]\nqos = 'x'\n{line}\n")
     with pytest.raises(BenchError) as error:
@@ -68,13 +90,19 @@ def test_a_slurm_key_that_cannot_go_to_submitit_is_refused_on_its_line(tmp_path,
 
 
 def test_any_slurm_key_goes_to_submitit_as_it_is(tmp_path):
-    big = profile("big", toml(tmp_path, """[cluster.big]
+    big = profile(
+        "big",
+        toml(
+            tmp_path,
+            """[cluster.big]
         slurm_mail_user = "me@lab"
         slurm_time = "2-00:00"
         slurm_gpus_per_task = 2
         slurm_srun_args = ["--mpi", "none"]
         slurm_additional_parameters = {reservation = "lab", gpu-bind = "none"}
-    """))  # fmt: skip
+    """,
+        ),
+    )
     light, heavy = (options(big, Shape(3, gpu), "n", ()) for gpu in (False, True))
     assert big.asks_for_gpus
     assert (light["mail_user"], light["time"]) == ("me@lab", "2-00:00")
@@ -82,7 +110,11 @@ def test_any_slurm_key_goes_to_submitit_as_it_is(tmp_path):
     assert light["additional_parameters"] == {"reservation": "lab", "requeue": True}
     assert "gpus_per_task" not in light  # preparing asks for no GPU, whoever states it
     assert heavy["gpus_per_task"] == 2
-    assert heavy["additional_parameters"] == {"reservation": "lab", "gpu-bind": "none", "requeue": True}
+    assert heavy["additional_parameters"] == {
+        "reservation": "lab",
+        "gpu-bind": "none",
+        "requeue": True,
+    }
     counted = options(replace(big, slurm={"cpus_per_gpu": 4}), Shape(3, True), "n", ())
     assert (counted["cpus_per_task"], counted["srun_args"]) == (None, [])
 

@@ -46,7 +46,11 @@ def test_the_second_process_trains_each_of_the_leaders_jobs_and_ends_after_it(se
     with rendezvous.lead(meeting, 2) as led:
         for job in ("j1", "j1", "j2"):  # it lost the first and got it back
             with led(job):
-                assert (distributed.rank(), distributed.size(), distributed.agree(True)) == (0, 2, True)
+                assert (distributed.rank(), distributed.size(), distributed.agree(True)) == (
+                    0,
+                    2,
+                    True,
+                )
             assert process.stdout.readline() == f"{job} 1 2 True\n"
             assert distributed.size() == 1
         with pytest.raises(subprocess.TimeoutExpired):

@@ -7,8 +7,12 @@ from bench.executors.slurm import squeue
 
 
 def test_all_arrays_are_asked_for_in_one_call_and_read_with_and_without_an_index(fakes):
-    rows = ("12_3|a|3|RUNNING|None", "13|b|N/A|PENDING|Dependency", "noise",
-            "14_0|c|0|PENDING|(launch_failed_requeued_held)")  # fmt: skip
+    rows = (
+        "12_3|a|3|RUNNING|None",
+        "13|b|N/A|PENDING|Dependency",
+        "noise",
+        "14_0|c|0|PENDING|(launch_failed_requeued_held)",
+    )
     log = fakes("squeue", "; ".join(f"echo '{row}'" for row in rows))
     found = squeue.listed({"b", "a", "c"})
     assert {key: (line.id, line.state, line.hopeless) for key, line in found.items()} == {
@@ -33,14 +37,24 @@ def test_a_task_in_a_living_state_is_listed_whatever_the_state_and_one_that_is_o
     ]
     over = ["CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "REVOKED", "TIMEOUT"]
     over += ["BOOT_FAIL", "NODE_FAIL", "PREEMPTED"]
-    rows = (f"echo '7_{index}|a|{index}|{state}|None'" for index, state in enumerate((*alive, *over)))
+    rows = (
+        f"echo '7_{index}|a|{index}|{state}|None'" for index, state in enumerate((*alive, *over))
+    )
     log = fakes("squeue", "; ".join(rows))
     assert [line.state for line in squeue.listed({"a"}).values()] == alive
-    assert {"--states=all", "--all"} <= set(log.read_text().split())  # also in a partition that is hidden
+    assert {"--states=all", "--all"} <= set(
+        log.read_text().split()
+    )  # also in a partition that is hidden
 
 
 CHANGING = {"SQUEUE_STATES", "SQUEUE_FORMAT2", "SACCT_FORMAT", "SCANCEL_STATE", "SCONTROL_FUTURE"}
-CHANGING |= {"SINFO_FORMAT", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT", "SLURM_BITSTR_LEN", "SLURM_JOB_ID"}
+CHANGING |= {
+    "SINFO_FORMAT",
+    "SLURM_CLUSTERS",
+    "SLURM_TIME_FORMAT",
+    "SLURM_BITSTR_LEN",
+    "SLURM_JOB_ID",
+}
 KEPT = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "KRB5CCNAME"}
 
 
@@ -100,13 +114,21 @@ def test_how_tasks_ended_is_asked_of_the_queue_and_the_rest_of_accounting_unless
     assert squeue.states({"3_0": "b"}) == squeue.states({}) == {}
 
 
-@pytest.mark.parametrize(("state", "reason", "hopeless"), [
-    ("PENDING", "Priority", False), ("PENDING", "JobHeldUser", False), ("PENDING", "Resources", False),
-    ("PENDING", "QOSMaxGRESPerJob", True), ("PENDING", "AssocMaxWallDurationPerJobLimit", True),
-    ("PENDING", "QOSMaxJobsPerUserLimit", False), ("PENDING", "QOSMaxCpuPerUserLimit", False),
-    ("PENDING", "job requeued in held state", True), ("SPECIAL_EXIT", "job requeued in held state", True),
-    ("RUNNING", "BadConstraints", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("state", "reason", "hopeless"),
+    [
+        ("PENDING", "Priority", False),
+        ("PENDING", "JobHeldUser", False),
+        ("PENDING", "Resources", False),
+        ("PENDING", "QOSMaxGRESPerJob", True),
+        ("PENDING", "AssocMaxWallDurationPerJobLimit", True),
+        ("PENDING", "QOSMaxJobsPerUserLimit", False),
+        ("PENDING", "QOSMaxCpuPerUserLimit", False),
+        ("PENDING", "job requeued in held state", True),
+        ("SPECIAL_EXIT", "job requeued in held state", True),
+        ("RUNNING", "BadConstraints", False),
+    ],
+)
 def test_what_never_starts_without_a_person_is_told_from_what_waits(state, reason, hopeless):
     assert squeue.Line("1_0", "n", 0, state, reason).hopeless is hopeless
 
@@ -118,7 +140,10 @@ def test_a_machine_without_slurm_says_so(monkeypatch, tmp_path):
 
 
 def test_what_a_site_says_of_itself_is_read(fakes):
-    fakes("scontrol", 'printf "Configuration data\\nMaxArraySize            = 1001\\nKillWait = 30 sec\\n"')
+    fakes(
+        "scontrol",
+        'printf "Configuration data\\nMaxArraySize            = 1001\\nKillWait = 30 sec\\n"',
+    )
     assert squeue.config() == {"MaxArraySize": "1001", "KillWait": "30 sec"}
     fakes("scontrol", "exit 1")
     assert squeue.config() == {}

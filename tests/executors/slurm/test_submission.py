@@ -27,13 +27,17 @@ def test_a_path_reaches_the_shell_quoted(fakes, tmp_path):
     assert "; touch" not in command.replace(str(folder), "")
 
 
-@pytest.mark.parametrize(("told", "kind"), [
-    ("AssocMaxSubmitJobLimit", submission.FullError), ("QOSGrpSubmitJobsLimit", submission.FullError),
-    ("Unable to contact slurm controller (connect failure)", submission.LaterError),
-    ("Socket timed out on send/recv operation", submission.LaterError),
-    ("Batch job submission failed: Invalid job array specification", submission.FullError),
-    ("invalid partition specified: x", BenchError),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("told", "kind"),
+    [
+        ("AssocMaxSubmitJobLimit", submission.FullError),
+        ("QOSGrpSubmitJobsLimit", submission.FullError),
+        ("Unable to contact slurm controller (connect failure)", submission.LaterError),
+        ("Socket timed out on send/recv operation", submission.LaterError),
+        ("Batch job submission failed: Invalid job array specification", submission.FullError),
+        ("invalid partition specified: x", BenchError),
+    ],
+)
 def test_a_refusal_is_one_line_in_sbatchs_words_says_whether_it_passes_and_leaves_no_files(
     fakes, tmp_path, capsys, told, kind
 ):
@@ -54,12 +58,20 @@ LIMITS = {
 
 
 @pytest.mark.parametrize(("told", "named"), LIMITS.items())
-def test_a_refusal_names_the_limit_that_slurm_names_in_a_line_of_its_own(fakes, tmp_path, told, named):
-    generic = "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, ...)"
-    fakes("sbatch", f"echo 'sbatch: error: {told}' >&2; echo 'sbatch: error: {generic}' >&2; exit 1")
+def test_a_refusal_names_the_limit_that_slurm_names_in_a_line_of_its_own(
+    fakes, tmp_path, told, named
+):
+    generic = (
+        "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, ...)"
+    )
+    fakes(
+        "sbatch", f"echo 'sbatch: error: {told}' >&2; echo 'sbatch: error: {generic}' >&2; exit 1"
+    )
     with pytest.raises(BenchError) as error:
         submit(tmp_path / "f")
-    assert str(error.value).startswith(f"sbatch: {told}; {generic} (1 tasks)") and named in str(error.value)
+    assert str(error.value).startswith(f"sbatch: {told}; {generic} (1 tasks)") and named in str(
+        error.value
+    )
 
 
 def test_an_array_that_is_too_long_for_the_site_names_the_key(fakes, tmp_path):
@@ -73,9 +85,23 @@ def test_the_job_in_which_bench_runs_and_the_users_sbatch_variables_stay_outside
 ):
     inherited = {"SLURM_ARRAY_JOB_ID": "10", "SLURM_MEM_PER_CPU": "500", "SLURM_RESTART_COUNT": "3"}
     inherited |= {"SLURM_CLUSTERS": "far", "SBATCH_CLUSTERS": "far", "SQUEUE_STATES": "R"}
-    inherited |= {"SBATCH_JOB_NAME": "other", "SBATCH_PARTITION": "theirs", "SBATCH_MEM_PER_CPU": "9"}
-    inherited |= {"SBATCH_ARRAY_INX": "0-3", "SBATCH_WAIT": "1", "SBATCH_GRES": "g", "SBATCH_EXPORT": "NONE"}
-    kept = {"SLURM_CONF": "/etc/slurm.conf", "SLURM_JWT": "x", "SBATCH_ACCOUNT": "mine", "MY_TOKEN": "1"}
+    inherited |= {
+        "SBATCH_JOB_NAME": "other",
+        "SBATCH_PARTITION": "theirs",
+        "SBATCH_MEM_PER_CPU": "9",
+    }
+    inherited |= {
+        "SBATCH_ARRAY_INX": "0-3",
+        "SBATCH_WAIT": "1",
+        "SBATCH_GRES": "g",
+        "SBATCH_EXPORT": "NONE",
+    }
+    kept = {
+        "SLURM_CONF": "/etc/slurm.conf",
+        "SLURM_JWT": "x",
+        "SBATCH_ACCOUNT": "mine",
+        "MY_TOKEN": "1",
+    }
     for name, value in (inherited | kept).items():
         monkeypatch.setenv(name, value)
     fakes("sbatch", f'env > "{tmp_path}/env"; echo Submitted batch job 7')
@@ -91,8 +117,16 @@ def test_what_a_slurm_key_states_reaches_the_script_and_no_variable_overrules_it
 ):
     for name in ("RESERVATION", "MEM_PER_NODE", "COMMENT"):
         monkeypatch.setenv(f"SBATCH_{name}", "theirs")
-    fakes("sbatch", f'cp "$1" "{tmp_path}/script.sh"; env > "{tmp_path}/env"; echo Submitted batch job 7')
-    submit(tmp_path / "f", slurm={"mem_per_cpu": "2GB", "additional_parameters": {"reservation": "a b"}})
+    fakes(
+        "sbatch",
+        f'cp "$1" "{tmp_path}/script.sh"; env > "{tmp_path}/env"; echo Submitted batch job 7',
+    )
+    submit(
+        tmp_path / "f",
+        slurm={"mem_per_cpu": "2GB", "additional_parameters": {"reservation": "a b"}},
+    )
     script, seen = (tmp_path / "script.sh").read_text(), (tmp_path / "env").read_text()
     assert "#SBATCH --mem-per-cpu=2GB\n" in script and "#SBATCH --reservation='a b'\n" in script
-    assert "SBATCH_COMMENT=theirs" in seen and "RESERVATION" not in seen and "MEM_PER_NODE" not in seen
+    assert (
+        "SBATCH_COMMENT=theirs" in seen and "RESERVATION" not in seen and "MEM_PER_NODE" not in seen
+    )

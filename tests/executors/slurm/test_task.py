@@ -52,7 +52,11 @@ def node(store, monkeypatch, scontrol):
         folder.mkdir(parents=True, exist_ok=True)
         task.work(str(store.root), dict.fromkeys(jobs, options or RunOptions()), str(folder), 5)
         told = (json.loads(path.read_text()) for path in folder.glob("outcome-*"))
-        return [job for job, _ in ran], {one["job"]: one for one in told}, [given for _, given in ran]
+        return (
+            [job for job, _ in ran],
+            {one["job"]: one for one in told},
+            [given for _, given in ran],
+        )
 
     return work
 
@@ -96,10 +100,14 @@ def test_a_job_that_another_run_did_and_cleared_is_scored_as_this_one_asks(node,
 
 
 @pytest.mark.parametrize("number", STOPS)
-def test_a_warning_saves_and_goes_back_into_the_queue_and_being_cancelled_does_not(node, scontrol, number):
+def test_a_warning_saves_and_goes_back_into_the_queue_and_being_cancelled_does_not(
+    node, scontrol, number
+):
     assert node(signalled(number))[:2] == (["a"], {})
     cancelled = number in (signal.SIGTERM, signal.SIGINT)
-    assert (scontrol.read_text() if scontrol.exists() else None) == (None if cancelled else "requeue 12_3\n")
+    assert (scontrol.read_text() if scontrol.exists() else None) == (
+        None if cancelled else "requeue 12_3\n"
+    )
 
 
 def test_requeues_are_counted(node, scontrol, monkeypatch):

@@ -15,7 +15,9 @@ from bench.plan import Plan
 from bench.protocol.named import SHIPPED
 from bench.store import Store
 
-PROTOCOLS = [path for path in sorted((SHIPPED / "protocols").rglob("*.yaml")) if "settings" not in path.parts]
+PROTOCOLS = [
+    path for path in sorted((SHIPPED / "protocols").rglob("*.yaml")) if "settings" not in path.parts
+]
 
 
 def test_a_fine_tuning_takes_its_evaluations_along_and_where_it_is_done_they_run_alone():
@@ -42,7 +44,9 @@ def test_no_job_of_our_protocols_can_start_before_what_it_needs(path, site, stor
 def plans(draw):
     """Return jobs of any kind that need any others, or wait for them as for guards; and which are done."""
     plan = Plan()
-    for number, kind in enumerate(draw(st.lists(st.sampled_from(list(LEAST)), min_size=1, max_size=25))):
+    for number, kind in enumerate(
+        draw(st.lists(st.sampled_from(list(LEAST)), min_size=1, max_size=25))
+    ):
         earlier, tuned = list(plan.jobs), of(plan, "finetune")
         some = st.lists(st.sampled_from(earlier), max_size=3) if earlier else st.just([])
         needs = draw(some)
@@ -68,7 +72,9 @@ def plans(draw):
 
 @settings(deadline=None)
 @given(made=plans(), pack=st.integers(1, 4), limit=st.integers(1, 4), gpus=st.integers(0, 1))
-def test_no_job_of_any_plan_can_start_before_what_it_needs(made, pack, limit, gpus, tmp_path_factory):
+def test_no_job_of_any_plan_can_start_before_what_it_needs(
+    made, pack, limit, gpus, tmp_path_factory
+):
     plan, done = made
     store = Store.open(tmp_path_factory.mktemp("plan") / "out")
     publish(store, *done)
@@ -82,9 +88,12 @@ def test_no_job_of_any_plan_can_start_before_what_it_needs(made, pack, limit, gp
 
 @settings(deadline=None)
 @given(
-    count=st.integers(1, 60), pack=st.integers(1, 9), limit=st.integers(1, 9), shapes=st.integers(1, 3),
+    count=st.integers(1, 60),
+    pack=st.integers(1, 9),
+    limit=st.integers(1, 9),
+    shapes=st.integers(1, 3),
     waits=st.integers(1, 30),
-)  # fmt: skip
+)
 def test_arrays_hold_every_unit_once_within_the_limits_behind_all_it_waits_for(
     count, pack, limit, shapes, waits
 ):
@@ -106,7 +115,9 @@ def test_arrays_hold_every_unit_once_within_the_limits_behind_all_it_waits_for(
     ]
     assert all(len(a.packs) <= limit for a in split)
     assert len(whole) <= shapes * arrays.CALLS["cell"]  # of sbatch, which sites count
-    assert sorted((job for a in whole for p in a.packs for job in p), key=int) == [u[0] for u in found]
+    assert sorted((job for a in whole for p in a.packs for job in p), key=int) == [
+        u[0] for u in found
+    ]
     for array in whole:
         waited = [{after((job,)) for job in one} for one in array.packs]
         assert all(len(one) == 1 for one in waited)  # no pack waits for two
@@ -117,5 +128,7 @@ def test_arrays_hold_every_unit_once_within_the_limits_behind_all_it_waits_for(
 
 
 def test_pretrainings_are_never_packed():
-    made = arrays.arrays("pretrain", [("a",), ("b",)], lambda u: Shape(), lambda u: (), Profile(pack=9))
+    made = arrays.arrays(
+        "pretrain", [("a",), ("b",)], lambda u: Shape(), lambda u: (), Profile(pack=9)
+    )
     assert next(iter(made)).packs == (("a",), ("b",))

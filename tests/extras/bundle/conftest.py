@@ -23,15 +23,27 @@ def ran(plan_of, tmp_path, monkeypatch):
         path = tmp_path / "test0.yaml"
         protocol = read(path)
         rows = [
-            {"job": cell.evaluate, **cell.columns, "convention": "medpy/default", "case": patient,
-             "patient": patient, "target": target, "metric": "dice", "unit": "1", "status": "ok",
-             "value": 0.5 + 0.01 * n + 0.1 * cell.columns["seed"]}
-            for cell in plan.cells[protocol.name] for n, patient in enumerate(TEST)
+            {
+                "job": cell.evaluate,
+                **cell.columns,
+                "convention": "medpy/default",
+                "case": patient,
+                "patient": patient,
+                "target": target,
+                "metric": "dice",
+                "unit": "1",
+                "status": "ok",
+                "value": 0.5 + 0.01 * n + 0.1 * cell.columns["seed"],
+            }
+            for cell in plan.cells[protocol.name]
+            for n, patient in enumerate(TEST)
             for target in ("anterior", "posterior")
-        ]  # fmt: skip
+        ]
         records = store.root / "records"
         record.frame(rows).to_parquet(records / f"{protocol.name}.parquet", index=False)
-        said = {"origin": plain(protocol.origin), "provenance": {"torch": "2.13.0"}} | (beside or {})
+        said = {"origin": plain(protocol.origin), "provenance": {"torch": "2.13.0"}} | (
+            beside or {}
+        )
         (records / f"{protocol.name}.json").write_text(json.dumps(said))
         return SimpleNamespace(path=path, store=store, name=protocol.name, protocol=protocol)
 

@@ -18,11 +18,18 @@ from bench.extras.bundle.verifying import verify
 def test_a_bundle_holds_rows_text_and_patients_and_no_more(ran, phantoms):
     one = ran()
     made = bundle([one.path], one.store, phantoms)
-    assert sorted(made.members) == sorted([
-        f"files/{one.name}/test0.yaml", f"records/{one.name}.json", f"records/{one.name}.parquet",
-        f"reports/{one.name}/table.csv", f"reports/{one.name}/table.md", f"reports/{one.name}/verdicts.csv",
-        "results/reference.csv", f"splits/{NAME}.even.json",
-    ])  # fmt: skip
+    assert sorted(made.members) == sorted(
+        [
+            f"files/{one.name}/test0.yaml",
+            f"records/{one.name}.json",
+            f"records/{one.name}.parquet",
+            f"reports/{one.name}/table.csv",
+            f"reports/{one.name}/table.md",
+            f"reports/{one.name}/verdicts.csv",
+            "results/reference.csv",
+            f"splits/{NAME}.even.json",
+        ]
+    )
     (fold,) = json.loads(made.members[f"splits/{NAME}.even.json"])["folds"]
     assert (sorted(fold["train"]), sorted(fold["val"]), sorted(fold["test"])) == (TRAIN, VAL, TEST)
     hashes = {*pd.read_parquet(one.store.root / "records" / f"{one.name}.parquet")["split_hash"]}
@@ -37,7 +44,9 @@ def test_equal_records_make_equal_bytes_and_nothing_else_is_replaced(ran, phanto
     assert made.raw == again.raw
     to = tmp_path / "x.bench.zip"
     for _ in range(2):
-        assert put(made, to).startswith(f"{to}: {one.name}; 9 members") and to.read_bytes() == made.raw
+        assert (
+            put(made, to).startswith(f"{to}: {one.name}; 9 members") and to.read_bytes() == made.raw
+        )
     to.write_bytes(b"somebody's")
     for file, why in (
         (to, "exists already"),
@@ -82,9 +91,15 @@ def test_shared_settings_come_along_where_they_lie_to_each_other(ran, phantoms, 
     }
     one = ran({"finetune": [section | {"settings": "shared/own.yaml"}]})
     made = bundle([one.path], one.store, phantoms)
-    held = {name.removeprefix(f"files/{one.name}/") for name in made.members if name.startswith("files/")}
+    held = {
+        name.removeprefix(f"files/{one.name}/")
+        for name in made.members
+        if name.startswith("files/")
+    }
     assert held == {"test0.yaml", "shared/own.yaml", "shared/base.yaml"}
-    one.path.write_text(one.path.read_text().replace("shared/own.yaml", str(tmp_path / "shared/own.yaml")))
+    one.path.write_text(
+        one.path.read_text().replace("shared/own.yaml", str(tmp_path / "shared/own.yaml"))
+    )
     with pytest.raises(
         BenchError, match=r"test0.yaml:\d+: finetune.0.settings: .* is a place on this machine"
     ):
@@ -92,11 +107,18 @@ def test_shared_settings_come_along_where_they_lie_to_each_other(ran, phantoms, 
 
 
 def test_what_tells_of_a_machine_is_named(ran, phantoms, tmp_path):
-    failure = {"job": "0" * 16, "row": "alone", "reason": "killed", "log": "/home/ada/runs/work/0/log.txt"}
+    failure = {
+        "job": "0" * 16,
+        "row": "alone",
+        "reason": "killed",
+        "log": "/home/ada/runs/work/0/log.txt",
+    }
     one = ran(beside={"failures": [failure]})
     said = put(bundle([one.path], one.store, phantoms), tmp_path / "x.zip").splitlines()
     named = [line for line in said if "before it is passed on" in line]
-    assert any(f"records/{one.name}.json names /home/ada/runs/work/0/log.txt" in line for line in named)
+    assert any(
+        f"records/{one.name}.json names /home/ada/runs/work/0/log.txt" in line for line in named
+    )
 
 
 def test_records_with_more_in_them_than_rows_are_not_passed_on(ran, phantoms):
@@ -107,12 +129,17 @@ def test_records_with_more_in_them_than_rows_are_not_passed_on(ran, phantoms):
         bundle([one.path], one.store, phantoms)
 
 
-def test_a_plugin_comes_along_as_text_and_no_redraw_runs_it(ran, phantoms, tmp_path, monkeypatch, capsys):
+def test_a_plugin_comes_along_as_text_and_no_redraw_runs_it(
+    ran, phantoms, tmp_path, monkeypatch, capsys
+):
     trap = 'import os\nos.environ["TRAP"] = "sprung"\n'
     file = outside.written(tmp_path / "own", "method", "mine", lambda text: trap + text)
-    one = ran({
-        "plugins": ["own/mine.py"], "rows": {"mine": {"method": "mine", "network": "net"}, "pair": None},
-    })  # fmt: skip
+    one = ran(
+        {
+            "plugins": ["own/mine.py"],
+            "rows": {"mine": {"method": "mine", "network": "net"}, "pair": None},
+        }
+    )
     made = bundle([one.path], one.store, phantoms)
     assert made.members["plugins/method-mine/mine.py"] == file.read_bytes()
     assert len(made.manifest.plugins["method mine"].digest) == 16

@@ -22,8 +22,9 @@ def said(capsys, *arguments):
 
 def test_an_honest_bundle_is_whole_and_draws_anywhere(made, tmp_path, capsys):
     assert said(capsys, "bundle", "verify", made) == (
-        0, f"{made}: 9 members of test0: whole, and its tables come out again",
-    )  # fmt: skip
+        0,
+        f"{made}: 9 members of test0: whole, and its tables come out again",
+    )
     assert said(capsys, "report", made, "--to", tmp_path / "drawn")[0] == 0
     for table in ("table.csv", "table.md", "verdicts.csv"):
         assert (tmp_path / "drawn" / table).read_bytes() == members(made)[f"reports/test0/{table}"]
@@ -42,8 +43,11 @@ def test_what_is_no_bundle_is_one_line(made, tmp_path, capsys, what, command):
     content, why = REFUSED[what]
     file = tmp_path / "bad.zip"
     file.write_bytes(content(made.read_bytes()) if callable(content) else content)
-    words = {"verify": ["bundle", "verify", file], "report": ["report", file, "--to", tmp_path / "to"],
-             "compare": ["compare", file, made]}  # fmt: skip
+    words = {
+        "verify": ["bundle", "verify", file],
+        "report": ["report", file, "--to", tmp_path / "to"],
+        "compare": ["compare", file, made],
+    }
     code, line = said(capsys, *words[command])
     assert code == 2 and why in line and str(file) in line and "\n" not in line
 
@@ -74,7 +78,10 @@ def test_a_member_that_no_bundle_has_is_refused(made, tmp_path, capsys, what):
     given, why = HOSTILE[what]
     code, line = said(capsys, "bundle", "verify", added(made, *given))
     assert code == 2 and why in line and "\n" not in line
-    assert said(capsys, "report", made, "--to", tmp_path / "to")[0] == 2 and not (tmp_path / "to").exists()
+    assert (
+        said(capsys, "report", made, "--to", tmp_path / "to")[0] == 2
+        and not (tmp_path / "to").exists()
+    )
 
 
 def other(**facts):
@@ -85,8 +92,11 @@ MANIFESTS = {
     "schema": (other(schema=2), "schema 2, this bench reads schema 1"),
     "unknown": (other(colour="red"), "colour"),
     "nothing": (other(protocols={}), "is of no protocol"),
-    "elsewhere": (other(protocols={"test0": {"file": "../../x.yaml", "scale": "paper"}}), "speaks of"),
-}  # fmt: skip
+    "elsewhere": (
+        other(protocols={"test0": {"file": "../../x.yaml", "scale": "paper"}}),
+        "speaks of",
+    ),
+}
 
 
 @pytest.mark.parametrize("what", MANIFESTS)
@@ -112,24 +122,33 @@ def text(old, new):
 
 
 CHANGED = {  # what is changed, and the manifest with it: what is found
-    "a number": ({"table__csv": text(b"0.56", b"0.96")}, "table.csv: differs from the tables drawn here"),
+    "a number": (
+        {"table__csv": text(b"0.56", b"0.96")},
+        "table.csv: differs from the tables drawn here",
+    ),
     "a score": (rows(lambda t: t.assign(value=t["value"] + 0.03)), "table.md: differs"),
     "a title": ({"test0__yaml": text(b"title: Test", b"title: Best")}, "table.md: differs"),
     "a patient moves": ({"even__json": lambda raw: moved(raw)}, "the patients of fold 0 have hash"),
-    "a stranger": (rows(lambda t: t.replace({"patient": {t["patient"][0]: "ann"}})), "'ann' is scored"),
+    "a stranger": (
+        rows(lambda t: t.replace({"patient": {t["patient"][0]: "ann"}})),
+        "'ann' is scored",
+    ),
     "another split": (rows(lambda t: t.assign(split_hash="0" * 16)), "is not in the manifest"),
     "another scale": (rows(lambda t: t.assign(scale="smoke")), "scale 'smoke'"),
     "another protocol": (rows(lambda t: t.assign(protocol="x")), "has protocol 'x'"),
     "another row": (rows(lambda t: t.assign(row="best")), "has a row 'best'"),
     "another network": (rows(lambda t: t.assign(network="vnet/tiny")), "has network 'vnet/tiny'"),
-    "another metric's way": (rows(lambda t: t.assign(convention="monai/default")), "has convention"),
+    "another metric's way": (
+        rows(lambda t: t.assign(convention="monai/default")),
+        "has convention",
+    ),
     "another section": (rows(lambda t: t.assign(section="x")), "no table can be drawn"),
     "a state": (rows(lambda t: t.assign(status="splendid")), "has a status 'splendid'"),
     "rows twice": (rows(lambda t: pd.concat([t, t])), "rows twice"),
     "no rows": ({"__parquet": lambda raw: b"nothing"}, "no records of bench"),
     "no facts": ({"records/test0__json": lambda raw: b"{"}, "damaged"),
     "no protocol": ({"test0__yaml": lambda raw: b"title: x\nrows: ["}, "not YAML"),
-}  # fmt: skip
+}
 
 
 def moved(raw):
@@ -147,11 +166,16 @@ def test_what_was_changed_is_found_even_where_the_manifest_was_changed_with_it(m
     assert "bench-" not in told  # no folder that is gone
 
 
-def test_a_member_that_is_another_lost_or_too_many_is_named_and_nothing_is_drawn(made, tmp_path, capsys):
+def test_a_member_that_is_another_lost_or_too_many_is_named_and_nothing_is_drawn(
+    made, tmp_path, capsys
+):
     honest = made.read_bytes()
     changed(made, sealed=False, table__md=lambda raw: raw + b" ")
     code, told = said(capsys, "bundle", "verify", made)
-    assert code == 1 and "reports/test0/table.md: is not what was bundled (its SHA-256 is another)" in told
+    assert (
+        code == 1
+        and "reports/test0/table.md: is not what was bundled (its SHA-256 is another)" in told
+    )
     code, line = said(capsys, "report", made, "--to", tmp_path / "to")
     assert code == 2 and "is not what was bundled" in line and not (tmp_path / "to").exists()
     made.write_bytes(honest)
@@ -172,13 +196,15 @@ def members_but(raw, left, folder):
 
 
 WRONG = [
-    (["bundle", "verify"], "takes one FILE"), (["bundle", "verify", "a.zip", "b.zip"], "takes one FILE"),
-    (["bundle", "verify", "absent.zip"], "absent.zip"), (["bundle", "no_such_protocol"], "no such file"),
+    (["bundle", "verify"], "takes one FILE"),
+    (["bundle", "verify", "a.zip", "b.zip"], "takes one FILE"),
+    (["bundle", "verify", "absent.zip"], "absent.zip"),
+    (["bundle", "no_such_protocol"], "no such file"),
     (["bundle", "pilot_lasc", "--json"], "is of 'bench bundle verify FILE'"),
     (["report", "made.bench.zip"], "name the report's folder with --to"),
     (["report", "made.bench.zip", "pilot_lasc", "--to", "x"], "draw it by itself"),
     (["report", "made.bench.zip", "--scale", "pilot", "--to", "x"], "has one scale"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("words, why", WRONG)
