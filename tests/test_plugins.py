@@ -204,7 +204,7 @@ def test_a_network_that_states_no_facts_is_in_nobodys_way_who_does_not_ask_for_i
         main(["plan", str(protocol_file({**mine, "networks": {"net": {"network": "my_network"}}}))])
         == 2
     )
-    assert f"{bad}:16: Entry.multiple" in capsys.readouterr().err
+    assert f"{bad}:18: Entry.multiple" in capsys.readouterr().err
 
 
 @pytest.fixture
