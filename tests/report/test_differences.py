@@ -155,10 +155,10 @@ def test_a_forest_says_interval_and_verdict_in_words_and_shades_what_is_equivale
     figure = drawing.forest(rows, "HD95 (mm) against scratch", lower=True)
     one, two = figure.axes
     said = [t.get_text() for t in one.texts]
-    assert said == ["+1.50  [+0.50, +2.50]", "better", "-0.20", "equivalent"]
+    assert said == ["+1.50  [+0.50, +2.50]", "-0.20", "better", "equivalent"]
     assert [t.get_text() for t in two.texts] == ["", "not separable (after Holm)"]
     assert [t.get_text() for t in one.get_yticklabels()] == ["A", "B"]
-    assert [t.get_text() for t in figure.texts] == ["5 %", "100 %"]
+    assert [ax.get_title("left") for ax in figure.axes] == ["5 %", "100 %"]
     shaded = [
         p.get_extents().transformed(ax.transData.inverted())
         for ax in (one, two)

@@ -330,7 +330,7 @@ def test_clouds_are_of_the_rows_that_are_named_and_of_networks_beside_them(scene
     (figure,) = wanted(
         scene(View(draw="embeddings", rows=("c", "a")), View(draw="lines"), clouds=every)
     )[:1]
-    assert [ax.get_label() for ax in figure.draw().axes] == ["A; C", "VGG-19"]
+    assert [ax.get_title("left") for ax in figure.draw().axes] == ["A; C", "VGG-19"]
 
 
 def test_captions_say_how_cases_were_picked_and_what_marks_are(scene):

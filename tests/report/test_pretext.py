@@ -129,7 +129,8 @@ def test_each_panel_shows_its_course_and_chance():
     one, two = figure.axes
     assert [list(line.get_ydata()) for line in one.lines] == [[0.2, 0.8], [0.25, 0.25]]
     assert one.lines[1].get_linestyle() == "--" and len(two.lines) == 1 and two.get_legend() is None
-    assert {t.get_text() for t in one.texts} == {"B", "rotations told, higher is better"}
+    assert one.get_title("left") == "B"
+    assert [t.get_text() for t in one.texts] == ["rotations told, higher is better"]
 
 
 def test_a_data_set_has_one_colour_in_all_panels_and_every_point_is_drawn():

@@ -6,6 +6,7 @@ from xml.etree import ElementTree as Tree
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from bench.protocol import Finetune, Row
 from bench.report import Cloud, Course, Extras, Panel, Pretext, write
@@ -81,14 +82,15 @@ def full(protocol, records, mask):
 
 
 @pytest.fixture(scope="module")
-def drawn(full, tmp_path_factory):
+def plans(full):
+    """Every kind of figure."""
+    row = Interval(LONG, ATTACK, 1.0, -1, 3, "not separable", ATTACK, LONG, 2.0, 1.0)
+    return [*wanted(full), forest((row,), "Dice")]
+
+
+@pytest.fixture(scope="module")
+def drawn(plans, tmp_path_factory):
     """Return the SVG of every figure by name."""
-    plans = [
-        *wanted(full),
-        forest(
-            (Interval(LONG, ATTACK, 1.0, -1, 3, "not separable", ATTACK, LONG, 2.0, 1.0),), "Dice"
-        ),
-    ]
     folder = tmp_path_factory.mktemp("drawn")
     refresh(plans, folder)
     found = {plan.name: current_svg(plan, folder) for plan in plans}
@@ -155,6 +157,31 @@ def test_names_are_whole_and_words_are_words(drawn):
             "".join(e.text or "" for tag, e in tags(drawn[name]) if tag == "text").split()
         )
         assert LONG.replace(" ", "") in said, name
+
+
+def test_no_words_lie_on_one_another_or_beyond_the_edge(plans):
+    for plan in plans:
+        figure = plan.draw()
+        with style():
+            figure.draw_without_rendering()
+            hidden = [
+                text for ax in figure.axes for a in (ax.xaxis, ax.yaxis) for text in beyond(a)
+            ]
+            shown = [t for t in figure.findobj(Text) if t.get_visible() and t not in hidden]
+            boxes = [text.get_window_extent() for text in shown]
+        boxes = [box.padded(-1) for box in boxes if box.width and box.height]
+        assert len(boxes) > 3, plan.name
+        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2)), plan.name
+        for box in boxes:
+            assert min(box.x0, box.y0) > -1, plan.name
+            assert box.x1 < figure.bbox.x1 + 1 and box.y1 < figure.bbox.y1 + 1, plan.name
+
+
+def beyond(axis):
+    """Return the numbers of an axis that are not drawn, beyond its ends."""
+    low, high = sorted(axis.get_view_interval())
+    outside = [tick for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high]
+    return [label for tick in outside for label in (tick.label1, tick.label2)]
 
 
 def test_equal_figures_are_equal_bytes_and_numbers_have_two_decimals(full, drawn, tmp_path):
@@ -251,7 +278,7 @@ def test_rows_differ_by_more_than_colour():
 )
 def test_lines_of_one_text_keep_their_alignment_in_another_font(aligned, anchor, turned):
     with style():
-        figure = new(3, 2, constrained=False)  # 216 x 144 points
+        figure = new(3, 2)  # 216 x 144 points
         figure.text(
             0.5,
             0.5,
@@ -264,4 +291,4 @@ def test_lines_of_one_text_keep_their_alignment_in_another_font(aligned, anchor,
     found = re.findall(r"<text[^>]*translate\(([\d.]+) ([\d.]+)\)", svg)
     along = [float(place[1 if turned else 0]) for place in found]
     assert along == pytest.approx([72 if turned else 108] * 2, abs=0.6)
-    assert (f'text-anchor="{anchor}"' in svg) == (anchor != "start")  # which is SVG's own
+    assert (f"text-anchor:{anchor}" in svg) == (anchor != "start")  # which is SVG's own
