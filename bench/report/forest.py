@@ -28,7 +28,7 @@ TINTS = {"better": COLOURS[0], "worse": COLOURS[1]}
 PALE: Any = {"linestyle": "", "color": SOFT, "alpha": 0.55, "markeredgewidth": 0}
 
 
-def forest(rows: Sequence[Interval], axis: str, *, lower: bool = False) -> Figure:
+def forest(rows: Sequence[Interval], axis: str, lower: bool = False) -> Figure:
     """Draw a difference and its interval for each row, the region of equivalence shaded, a verdict in words.
 
     Args:
