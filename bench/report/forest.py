@@ -45,7 +45,7 @@ def forest(rows: Sequence[Interval], axis: str, lower: bool = False) -> Figure:
     if any(row.published is not None for row in rows):
         handles.append(Line2D([], [], label=f"difference {PRINTED}", **hollow({"color": SOFT})))
     names = [(name, [row.title for row in members]) for name, members in groups]
-    letters = max(len(row.text) for row in rows) + max(len(row.said) for row in rows)
+    letters = max(len(row.text) for row in rows) + max(len(row.verdict_text) for row in rows)
     with canvas.style():
         figure, axes = _stacked(names, ROW, letters * LETTER + 0.3, share=True)
         low, high = _reach(rows, max(ropes, default=0.0))
@@ -61,7 +61,7 @@ def forest(rows: Sequence[Interval], axis: str, lower: bool = False) -> Figure:
         for (ax, heights), (_, members) in zip(axes, groups, strict=True):
             for row, y in zip(members, heights, strict=True):
                 weight = "bold" if row.verdict in TINTS else "normal"
-                _write(ax, row.said, y, right_of=widest, fontweight=weight)
+                _write(ax, row.verdict_text, y, right_of=widest, fontweight=weight)
         axes[0][0].set_xlim(low, high)
         axes[-1][0].set_xlabel(_better(axis, lower))
         canvas.legend(figure, handles)
@@ -163,9 +163,11 @@ def _stacked(
         share: have all groups one x axis, with numbers below the last?
     """
     names = [[words(name, NAME) for name in titles] for _, titles in groups]
-    sizes = [np.array([max(row, canvas.height(n) * PITCH + 0.06) for n in own]) for own in names]
+    sizes = [
+        np.array([max(row, canvas.height(n) * PITCH + 0.06) for n in group]) for group in names
+    ]
     heads = [words(name, int((WIDE + right) / 0.09)) for name, _ in groups]
-    width = canvas.longest(name for own in names for name in own) * LETTER + 0.4 + WIDE + right
+    width = canvas.longest(name for group in names for name in group) * LETTER + 0.4 + WIDE + right
     tall = sum(map(sum, sizes)) + 0.2 * sum(map(canvas.height, heads)) + 0.5
     figure = canvas.new(width, tall + (0.1 if share else 0.45) * (len(groups) - 1))
     ratios = [float(size.sum()) for size in sizes]

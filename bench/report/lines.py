@@ -50,7 +50,7 @@ def _small(drawn: tuple[Plot, ...]) -> Figure:
     rows = [[line for line in plot.series if not line.baseline] for plot in drawn]
     series = [line for plot in drawn for line in plot.series]
     scratch = canvas.looks([line for line in series if line.baseline])
-    own = {"color": COLOURS[0], "linestyle": "-", "marker": "o", "markersize": 4}
+    look = {"color": COLOURS[0], "linestyle": "-", "marker": "o", "markersize": 4}
     blocks = [
         (f"{plot.title}: {_axis(plot)}", [words(line.title, 20) for line in lines])
         for plot, lines in zip(drawn, rows, strict=True)
@@ -68,7 +68,7 @@ def _small(drawn: tuple[Plot, ...]) -> Figure:
                     used.add(base.title)
                     thin = {"linewidth": 1.1, "markersize": 3}
                     ax.plot(base.xs, base.means, zorder=3, **{**scratch[base.title], **thin})
-            _line(ax, line, own)
+            _line(ax, line, look)
             *ticks, last = plot.ticks or ("",)  # the last alone says what the numbers are
             canvas.few_numbers(ax)
             _scale(ax, plot, [*map(str, ticks), f"{last} %"])

@@ -135,10 +135,10 @@ def _align(lines: Tree.Element) -> None:
     """Align the lines of one text on an x or a y as its id says, in whatever font."""
     _, anchor, axis, along = lines.attrib["id"].split()
     for line in lines:
-        place = re.findall(r"-?[\d.]+", line.attrib["transform"])
-        place[axis == "y"] = along
+        point = re.findall(r"-?[\d.]+", line.attrib["transform"])
+        point[axis == "y"] = along
         turned = " rotate(-90)" if axis == "y" else ""
-        line.set("transform", f"translate({place[0]} {place[1]}){turned}")
+        line.set("transform", f"translate({point[0]} {point[1]}){turned}")
         line.set("style", f"{line.get('style', '')};text-anchor:{anchor}")
 
 
