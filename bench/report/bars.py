@@ -25,7 +25,7 @@ CUT = 0.4  # bars that are all longer than so much of the longest are cut
 LETTER, LETTERS = (0.072, 11)
 TITLE = 0.092  # inches of a letter of a title
 DOWN = 9  # strips below one another
-WHISKER: Any = {"linewidth": 0.8, "capsize": 1.6, "capthick": 0.8, "linestyle": ""}
+WHISKER: Any = {"linewidth": 0.8, "capsize": 1.6, "capthick": 0.8, "linestyle": "", "zorder": 3}
 
 
 def bars(charts: Sequence[Chart]) -> Figure:
@@ -85,27 +85,16 @@ def _positions(chart: Chart, part: list[int]) -> list[float]:
 
 def _bars(ax: Axes, chart: Chart, part: list[int], look: dict[str, Look]) -> None:
     """Draw the bars of a line of groups, and what the paper printed."""
-    at = dict(zip(part, _positions(chart, part), strict=True))
+    at: dict[float, float] = dict(zip(part, _positions(chart, part), strict=True))
     start, end = extent(chart)
     width, fills = 0.82 / len(chart.series), _fills(look)
     for number, row in enumerate(chart.series):
         shift = (number + 0.5) * width - 0.41
         for x, mean, sd in zip(row.xs, row.means, row.sds, strict=True):
             if x in at:
-                error = (
-                    {"yerr": down_and_up(mean, sd), "error_kw": {**WHISKER, "zorder": 3}}
-                    if sd
-                    else {}
-                )
-                ax.bar(
-                    at[x] + shift,
-                    mean - start,
-                    width * 0.9,
-                    bottom=start,
-                    ecolor=INK,
-                    **error,
-                    **fills[row.title],
-                )
+                ends = down_and_up(mean, sd) if sd else None
+                face: Any = {**fills[row.title], "bottom": start, "yerr": ends, "ecolor": INK}
+                ax.bar(at[x] + shift, mean - start, 0.9 * width, error_kw=WHISKER, **face)
         mark = hollow(look[row.title] if row.quoted else {"color": INK})
         shown = [(at[x] + shift, value) for x, value in row.printed if x in at]
         ax.plot(*np.reshape(shown, (-1, 2)).T, zorder=4, **mark)
@@ -190,7 +179,7 @@ def _strip(ax: Axes, chart: Chart, n: int, look: dict[str, Look]) -> None:
         for x, mean, sd in zip(row.xs, row.means, row.sds, strict=True):
             if x == n:
                 error = down_and_up(mean, sd) if sd else None
-                ax.errorbar(mean, y, xerr=error, zorder=3, **{**mark, **WHISKER})
+                ax.errorbar(mean, y, xerr=error, **{**mark, **WHISKER})
         values = [value for x, value in row.printed if x == n]
         ax.plot(values, [y] * len(values), zorder=4, **hollow(mark))
     ax.set_ylim(len(chart.series) - 0.4, -0.6)

@@ -195,7 +195,7 @@ def tiled(
 def note(ax: Axes, text: str) -> None:
     """Write what a plot shows between its title and itself."""
     ax.set_title(ax.get_title("left"), pad=4 + 9.5 * height(text))
-    at = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    at: Any = {"xycoords": "axes fraction", "textcoords": "offset points"}
     ax.annotate(text, (0, 1), (0, 3), **at, va="bottom", fontsize=7.5, color=SOFT)
 
 
@@ -203,7 +203,8 @@ def split(ax: Axes) -> tuple[Axes, Axes]:
     """Return two plots, one below the other, in the place of one; they have one x axis."""
     spec = ax.get_subplotspec()
     assert spec is not None
-    upper, lower = spec.subgridspec(2, 1, height_ratios=(5, 4)).subplots(sharex=True)
+    axes: Any = spec.subgridspec(2, 1, height_ratios=(5, 4)).subplots(sharex=True)
+    upper, lower = axes
     upper.set_title(ax.get_title("left"))
     ax.remove()
     return upper, lower
@@ -225,8 +226,9 @@ def label_below(axes: Sequence[Axes], text: str) -> None:
 def few_numbers(ax: Axes, number: int = 4) -> None:
     """Set about so many numbers along each axis of a small plot, whole ones below it."""
     ax.grid(axis="x", visible=False)
-    for axis, integers in (("x", True), ("y", False)):
-        ax.locator_params(axis=axis, nbins=number, integer=integers, steps=(1, 2, 5, 10))
+    steps = (1, 2, 5, 10)
+    ax.locator_params(axis="x", nbins=number, steps=steps, integer=True)
+    ax.locator_params(axis="y", nbins=number, steps=steps)
 
 
 def legend(figure: Figure, handles: Sequence[Artist]) -> None:

@@ -22,7 +22,7 @@ def doses(ladders: Sequence[Ladder]) -> Figure:
     """
     ladders = [x for x in ladders if any(len(points) > 1 for _, points in x.lines)] or ladders
     names = dict.fromkeys(name for ladder in ladders for name, _ in ladder.lines)
-    looks = {
+    looks: dict[str, canvas.Look] = {
         name: {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
         for i, name in enumerate(names)
     }
@@ -44,7 +44,7 @@ def doses(ladders: Sequence[Ladder]) -> Figure:
                 ax.vlines(xs, [p.low for p in points], [p.high for p in points], colour, lw=1.4)
                 for x, point in zip(xs, points, strict=True):
                     face = colour if point.verdict == "better" else PAPER
-                    mark = {**looks[name], "markerfacecolor": face, "markersize": 6}
+                    mark: canvas.Look = {**looks[name], "markerfacecolor": face, "markersize": 6}
                     ax.plot(x, point.difference, zorder=3, **mark)
             ticks = ("0\nscratch", "0.25\n", "0.5\n", "0.75\n", "1\nceiling")
             ax.set_xticks((0, 0.25, 0.5, 0.75, 1), ticks)

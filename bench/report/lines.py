@@ -80,7 +80,7 @@ def _small(drawn: tuple[Plot, ...]) -> Figure:
     ]
     handles.append(Line2D([], [], color=SOFT, linewidth=0.5, alpha=0.6, label="other rows"))
     if any(line.runs for line in series):
-        run = {"color": COLOURS[0], "linewidth": 0.7, "alpha": 0.7}
+        run: Look = {"color": COLOURS[0], "linewidth": 0.7, "alpha": 0.7}
         handles.append(Line2D([], [], label="single runs", **run))
     canvas.legend(figure, [*handles, *canvas.printed(series)])
     return figure
