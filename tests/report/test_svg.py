@@ -42,15 +42,15 @@ ROWS = {
 
 @pytest.fixture(scope="module")
 def mask():
-    found = np.zeros((12, 10), np.uint8)
-    found[3:8, 2:6] = 1
-    return found
+    result = np.zeros((12, 10), np.uint8)
+    result[3:8, 2:6] = 1
+    return result
 
 
 @pytest.fixture(scope="module")
 def full(protocol, records, mask):
     """A scene in which every kind of figure has something to show, under long and hostile names."""
-    made = protocol(
+    built = protocol(
         rows=ROWS,
         finetune=(Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100)),),
     )
@@ -78,7 +78,7 @@ def full(protocol, records, mask):
         ),
         datasets=(DatasetInfo("organs", LONG, redistribution=True),),
     )
-    return scene_of(made, table, extras)
+    return scene_of(built, table, extras)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def drawn(plans, tmp_path_factory):
     """Return the SVG of every figure by name."""
     folder = tmp_path_factory.mktemp("drawn")
     refresh(plans, folder)
-    found = {plan.name: current_svg(plan, folder) for plan in plans}
+    result = {plan.name: current_svg(plan, folder) for plan in plans}
     kinds = {
         "fractions",
         "dots",
@@ -104,8 +104,8 @@ def drawn(plans, tmp_path_factory):
         "panels_organs",
         "forest",
     }
-    assert found.keys() == kinds
-    return found
+    assert result.keys() == kinds
+    return result
 
 
 def tags(svg):
@@ -121,8 +121,8 @@ def test_a_figure_takes_the_pages_colours_and_has_neither_background_nor_style_n
         root = Tree.fromstring(svg)
         width, height = (float(v) for v in root.get("viewBox").split()[2:])
         for tag, element in tags(svg):
-            whole = re.match(rf"M0 {height:g}L{width:g} {height:g}L", element.get("d", ""))
-            assert tag != "path" or not whole, f"{name} has a background"
+            complete = re.match(rf"M0 {height:g}L{width:g} {height:g}L", element.get("d", ""))
+            assert tag != "path" or not complete, f"{name} has a background"
         assert root.get("role") == "img" and root[0].tag.endswith("title") and root[0].text
         assert root.get("aria-labelledby") == root[0].get("id") == f"{name}-title"
     assert "var(--card," in drawn["forest"]  # hollow marks let nothing through
@@ -153,10 +153,10 @@ def test_names_are_whole_and_words_are_words(drawn):
         "panels_organs",
         "forest",
     ):
-        said = "".join(
+        wording = "".join(
             "".join(e.text or "" for tag, e in tags(drawn[name]) if tag == "text").split()
         )
-        assert LONG.replace(" ", "") in said, name
+        assert LONG.replace(" ", "") in wording, name
 
 
 def test_no_words_lie_on_one_another_or_beyond_the_edge(plans):
@@ -171,7 +171,7 @@ def test_no_words_lie_on_one_another_or_beyond_the_edge(plans):
             boxes = [text.get_window_extent() for text in shown]
         boxes = [box.padded(-1) for box in boxes if box.width and box.height]
         assert len(boxes) > 3, plan.name
-        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2)), plan.name
+        assert not any(first.overlaps(other) for first, other in combinations(boxes, 2)), plan.name
         for box in boxes:
             assert min(box.x0, box.y0) > -1, plan.name
             assert box.x1 < figure.bbox.x1 + 1 and box.y1 < figure.bbox.y1 + 1, plan.name
@@ -263,13 +263,16 @@ def test_colours_of_rows_are_seen_on_both_backgrounds(background):
 
 
 def test_rows_differ_by_more_than_colour():
-    found = looks([Series(f"r{i}", i < 3, (), (), ()) for i in range(24)])
-    told = [(repr(look["linestyle"]), look["marker"]) for look in found.values()]
+    result = looks([Series(f"r{i}", i < 3, (), (), ()) for i in range(24)])
+    reported = [(repr(look["linestyle"]), look["marker"]) for look in result.values()]
     assert (
-        len({(look["color"], *one) for look, one in zip(found.values(), told, strict=True)}) == 24
+        len(
+            {(look["color"], *first) for look, first in zip(result.values(), reported, strict=True)}
+        )
+        == 24
     )
-    assert len({*told[3 : 3 + len(MARKERS)]}) == len(MARKERS)
-    assert all(one != other for one, other in combinations(told[:3], 2))
+    assert len({*reported[3 : 3 + len(MARKERS)]}) == len(MARKERS)
+    assert all(first != other for first, other in combinations(reported[:3], 2))
 
 
 @pytest.mark.parametrize("turned", [0, 90])
@@ -288,7 +291,7 @@ def test_lines_of_one_text_keep_their_alignment_in_another_font(aligned, anchor,
             rotation_mode="anchor",
         )
         svg = themed(figure, "x", "X")
-    found = re.findall(r"<text[^>]*translate\(([\d.]+) ([\d.]+)\)", svg)
-    along = [float(place[1 if turned else 0]) for place in found]
+    result = re.findall(r"<text[^>]*translate\(([\d.]+) ([\d.]+)\)", svg)
+    along = [float(coordinates[1 if turned else 0]) for coordinates in result]
     assert along == pytest.approx([72 if turned else 108] * 2, abs=0.6)
     assert (f"text-anchor:{anchor}" in svg) == (anchor != "start")  # which is SVG's own
