@@ -211,7 +211,7 @@ def forest_figures(scene: Scene, places: Sequence[Place]) -> list[Figure]:
             high=round(factor * c.high, 6),
             verdict=one.judged.verdict,
             text=f"{difference(c.difference, unit)}  [{difference(c.low, unit)}, {difference(c.high, unit)}]",
-            said=one.judged.verdict + _briefly(one.judged),
+            verdict_text=one.judged.verdict + _briefly(one.judged),
             published=None if one.published is None else round(factor * one.published, 6),
             rope=round(factor * one.region.rope, 6) if one.region else 0.0,
         )

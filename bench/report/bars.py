@@ -14,26 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from bench.report.canvas import (
-    COLOURS,
-    GRID,
-    HATCHES,
-    INK,
-    LINE,
-    PAPER,
-    SOFT,
-    STEPS,
-    grid,
-    height,
-    hollow,
-    looks,
-    new,
-    printed,
-    style,
-    words,
-)
+from bench.report import canvas
+from bench.report.canvas import COLOURS, GRID, HATCHES, INK, LINE, PAPER, SOFT, Look, hollow, words
 from bench.report.plots import Chart, Group, Series
-from bench.report.tiles import legend_of
 
 UNIT = 0.17  # inches of a bar
 WIDE = 13.2  # inches of a figure
@@ -42,122 +25,109 @@ CUT = 0.4  # bars that are all longer than so much of the longest are cut
 LETTER, LETTERS = (0.072, 11)
 TITLE = 0.092  # inches of a letter of a title
 DOWN = 9  # strips below one another
-WHISKER: Any = {"linewidth": 0.8, "capsize": 1.6, "capthick": 0.8}
+WHISKER: Any = {"linewidth": 0.8, "capsize": 1.6, "capthick": 0.8, "linestyle": "", "zorder": 3}
 
 
-def bars(found: Sequence[Chart]) -> Figure:
+def bars(charts: Sequence[Chart]) -> Figure:
     """Draw bars in groups, an error bar of ± one sd on each; a chart that is too wide goes on below."""
-    series = [one for chart in found for one in chart.series]
-    with style():
-        look = looks(series)
-        names = [
-            len(word) for chart in found for g in chart.groups for word in g.labels[-1].split()
-        ]
-        unit = max(UNIT * (len(look) + 1), LETTER * (min(LETTERS, max(names, default=0)) + 1))
-        strips = [
-            (chart, part) for chart in found for part in _lines_of(chart, int((WIDE - 1) / unit))
-        ]
-        longest = max(_length(chart, part) for chart, part in strips)
-        inches = 0.9 + unit * longest
-        columns = min(len(strips), max(1, int(WIDE / inches)))
-        wide, handles = max(inches * columns, 5), _handles(series, look, bars=True)
-        across, foot = legend_of(wide, handles)
-        figure = new(wide, 2.75 * -(-len(strips) // columns) + 0.1 + foot)
-        for ax, (chart, part) in zip(grid(len(strips), columns, figure), strips, strict=True):
-            _bars(ax, chart, part, look, unit)
+    look = canvas.looks([row for chart in charts for row in chart.series])
+    words_of = [w for chart in charts for g in chart.groups for w in g.labels[-1].split()]
+    letters = min(LETTERS, max(map(len, words_of), default=0)) + 1
+    unit = max(UNIT * (len(look) + 1), LETTER * letters)
+    strips = [
+        (chart, part) for chart in charts for part in _lines_of(chart, int((WIDE - 1) / unit))
+    ]
+    longest = max(_positions(chart, part)[-1] + 1 for chart, part in strips)
+    inches = 0.9 + unit * longest
+    columns = min(len(strips), max(1, int(WIDE / inches)))
+    with canvas.style():
+        figure = canvas.new(max(inches * columns, 5), 2.75 * -(-len(strips) // columns) + 0.1)
+        axes = canvas.grid(len(strips), columns, figure)
+        for ax, (chart, part) in zip(axes, strips, strict=True):
+            _bars(ax, chart, part, look)
+            _name_groups(ax, chart, part, unit)
+            wide = max(LINE // 2, int(unit * (_positions(chart, part)[-1] + 1.2) / TITLE))
+            ax.set_title(words(chart.title, wide) if part[0] == 0 else "")
             ax.set_xlim(-0.6, longest - 0.4)
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=across, frameon=False, fontsize=8.5
-        )
+        canvas.legend(figure, _handles(charts, look, bars=True))
         return figure
 
 
-def _fills(look: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _fills(look: dict[str, Look]) -> dict[str, Look]:
     """Return the faces of rows' bars: hatched where a colour comes again, as scratch's grey does."""
-    made = dict[str, dict[str, Any]]()
-    for title, own in look.items():
-        colour = own["color"] if own["color"] in COLOURS else SOFT
-        again = sum(face["facecolor"] == colour for face in made.values())
+    faces = dict[str, Look]()
+    for title, row in look.items():
+        colour = row["color"] if row["color"] in COLOURS else SOFT
+        again = sum(face["facecolor"] == colour for face in faces.values())
         hatch = HATCHES[again % len(HATCHES)]
-        made[title] = {"facecolor": colour, "hatch": hatch, "edgecolor": PAPER, "linewidth": 0}
-    return made
+        faces[title] = {"facecolor": colour, "hatch": hatch, "edgecolor": PAPER, "linewidth": 0}
+    return faces
 
 
 def _lines_of(chart: Chart, most: int) -> list[list[int]]:
     """Return the numbers of a chart's groups in lines of about so many, broken between outer groups."""
     numbers = range(len(chart.groups))
-    outer = [list(part) for _, part in groupby(numbers, lambda n: chart.groups[n].labels[:-1] or n)]
-    lines = -(-len(chart.groups) // max(most, 1))
-    each, made = len(chart.groups) / lines, [list[int]()]
-    for part in outer:
-        if made[-1] and len(made[-1]) + len(part) / 2 > each:
-            made.append([])
-        made[-1] += part
-    return made
+    lines = -(-len(numbers) // max(most, 1))
+    parts = [list[int]()]
+    for _, members in groupby(numbers, lambda n: chart.groups[n].labels[:-1] or n):
+        outer = list(members)
+        if parts[-1] and len(parts[-1]) + len(outer) / 2 > len(numbers) / lines:
+            parts.append([])
+        parts[-1] += outer
+    return parts
 
 
-def _length(chart: Chart, part: list[int]) -> float:
-    """Return the length of a line in groups: half of one more between outer groups."""
-    return len(part) + 0.5 * (len({chart.groups[n].labels[:-1] for n in part}) - 1)
-
-
-def _bars(
-    ax: Axes, chart: Chart, part: list[int], look: dict[str, dict[str, Any]], unit: float
-) -> None:
+def _positions(chart: Chart, part: list[int]) -> list[float]:
+    """Return where the groups of a line stand: 1 apart, half of one more between outer groups."""
     outer = list(dict.fromkeys(chart.groups[n].labels[:-1] for n in part))
-    at = {n: i + 0.5 * outer.index(chart.groups[n].labels[:-1]) for i, n in enumerate(part)}
+    return [i + 0.5 * outer.index(chart.groups[n].labels[:-1]) for i, n in enumerate(part)]
+
+
+def _bars(ax: Axes, chart: Chart, part: list[int], look: dict[str, Look]) -> None:
+    """Draw the bars of a line of groups, and what the paper printed."""
+    at: dict[float, float] = dict(zip(part, _positions(chart, part), strict=True))
     start, end = extent(chart)
     width, fills = 0.82 / len(chart.series), _fills(look)
     for number, row in enumerate(chart.series):
         shift = (number + 0.5) * width - 0.41
         for x, mean, sd in zip(row.xs, row.means, row.sds, strict=True):
             if x in at:
-                place = at[int(x)] + shift
-                ax.bar(place, mean - start, width * 0.9, bottom=start, **fills[row.title])
-                if sd:
-                    ax.errorbar(place, mean, down_and_up(mean, sd), color=INK, zorder=3, **WHISKER)
+                ends = down_and_up(mean, sd) if sd else None
+                face: Any = {**fills[row.title], "bottom": start, "yerr": ends, "ecolor": INK}
+                ax.bar(at[x] + shift, mean - start, 0.9 * width, error_kw=WHISKER, **face)
         mark = hollow(look[row.title] if row.quoted else {"color": INK})
-        shown = [(at[int(x)] + shift, value) for x, value in row.printed if x in at]
+        shown = [(at[x] + shift, value) for x, value in row.printed if x in at]
         ax.plot(*np.reshape(shown, (-1, 2)).T, zorder=4, **mark)
     ax.set_ylim(start, end)
     ax.grid(axis="x", visible=False)
-    wide = unit * (_length(chart, part) + 0.2)
-    ax.set_title(words(chart.title, max(LINE // 2, int(wide / TITLE))) if part[0] == 0 else "")
-    group = chart.groups[0]
-    said = (
-        group.axis,
-        f"axis begins at {start:g}" if start else "",
-        "lower is better" if group.lower else "",
-    )
-    ax.set_ylabel("\n".join(filter(None, said)))
-    _ticks(ax, chart, at, unit)
+    begins = f"axis begins at {start:g}" if start else ""
+    lower = "lower is better" if chart.groups[0].lower else ""
+    ax.set_ylabel("\n".join(filter(None, (chart.groups[0].axis, begins, lower))))
 
 
-def _ticks(ax: Axes, chart: Chart, at: dict[int, float], unit: float) -> None:
+def _name_groups(ax: Axes, chart: Chart, part: list[int], unit: float) -> None:
     """Name every group below the axis; what several share below these."""
     letters = max(3, int(unit / LETTER))
-    inner = [chart.groups[n].labels[-1] for n in at]
-    longest = max(len(word) for text in inner for word in text.split() or [""])
-    turned = longest > letters + 1
-    said = [words(text, 26 if turned else letters + 1) for text in inner]
-    ax.set_xticks(list(at.values()), said, fontsize=8)
+    positions = _positions(chart, part)
+    inner = [chart.groups[n].labels[-1] for n in part]
+    turned = any(len(word) > letters + 1 for text in inner for word in text.split())
+    names = [words(text, 26 if turned else letters + 1) for text in inner]
+    ax.set_xticks(positions, names, fontsize=8)
     ax.tick_params(axis="x", length=0)
     if turned:
         for label in ax.get_xticklabels():
             label.set(rotation=35, ha="right", rotation_mode="anchor")
     outer: dict[tuple[str, ...], list[float]] = {}
-    for n, x in at.items():
-        if chart.groups[n].labels[:-1]:
-            outer.setdefault(chart.groups[n].labels[:-1], []).append(x)
-    if outer:
-        below = "\n" * max(text.count("\n") + 1 for text in said)
+    for n, x in zip(part, positions, strict=True):
+        outer.setdefault(chart.groups[n].labels[:-1], []).append(x)
+    if any(outer):
+        below = "\n" * max(map(canvas.height, names))
         axis = ax.secondary_xaxis(location=0)
-        names = [
-            below + words(", ".join(name), int(len(xs) * unit / LETTER))
-            for name, xs in outer.items()
-        ]
         axis.set_xticks(
-            [(xs[0] + xs[-1]) / 2 for xs in outer.values()], names, fontsize=8, color=INK
+            [(xs[0] + xs[-1]) / 2 for xs in outer.values()],
+            [below + words(", ".join(n), int(len(xs) * unit / LETTER)) for n, xs in outer.items()],
+            fontsize=8,
+            color=INK,
         )
         axis.tick_params(axis="x", length=0)
         axis.spines[:].set_visible(False)
@@ -181,53 +151,45 @@ def down_and_up(mean: float, sd: float) -> tuple[list[float], list[float]]:
     return [min(sd, mean - min(mean, 0.0))], [sd]
 
 
-def dots(found: Sequence[Chart]) -> Figure:
+def dots(charts: Sequence[Chart]) -> Figure:
     """Draw a strip for each group, in its own unit and with better to the right: a dot for each row."""
-    series = [one for chart in found for one in chart.series]
-    with style():
-        look = looks(series)
-        strips = [(chart, n) for chart in found for n in range(len(chart.groups))]
-        columns = 1 if len(strips) <= DOWN else 2
-        lines = max(_name(chart.groups[n]).count("\n") + 1 for chart, n in strips)
-        tall = max(0.55 + 0.13 * len(look), 0.25 + 0.15 * lines)
-        handles = _handles(series, look, bars=False)
-        beside = 0.17 * sum(height(str(handle.get_label())) for handle in handles) + 0.2
-        figure = new(2.2 + 5.0 * columns, max(tall * -(-len(strips) // columns) + 0.6, beside))
-        for ax, (chart, n) in zip(grid(len(strips), columns, figure), strips, strict=True):
+    look = canvas.looks([row for chart in charts for row in chart.series])
+    strips = [(chart, n) for chart in charts for n in range(len(chart.groups))]
+    columns = 1 if len(strips) <= DOWN else 2
+    lines = max(canvas.height(_name(chart.groups[n])) for chart, n in strips)
+    tall = max(0.55 + 0.13 * len(look), 0.25 + 0.15 * lines) * -(-len(strips) // columns) + 0.6
+    with canvas.style():
+        handles = _handles(charts, look, bars=False)
+        aside = 0.17 * sum(canvas.height(str(handle.get_label())) for handle in handles) + 0.2
+        figure = canvas.new(2.2 + 5.0 * columns, max(tall, aside))
+        axes = canvas.grid(len(strips), columns, figure)
+        for ax, (chart, n) in zip(axes, strips, strict=True):
             _strip(ax, chart, n, look)
-            if n == 0 and len(found) > 1:
+            if n == 0 and len(charts) > 1:
                 ax.set_title(words(chart.title, LINE))
-        figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8.5)
+        figure.legend(handles=handles, loc="outside right upper")
         return figure
 
 
-def _strip(ax: Axes, chart: Chart, n: int, look: dict[str, dict[str, Any]]) -> None:
+def _strip(ax: Axes, chart: Chart, n: int, look: dict[str, Look]) -> None:
     group = chart.groups[n]
     for y, row in enumerate(chart.series):
         mark = _mark(look[row.title])
         ax.axhline(y, color=GRID, linewidth=0.8)
-        for mean, sd in [
-            (m, s) for x, m, s in zip(row.xs, row.means, row.sds, strict=True) if x == n
-        ]:
-            if sd:
-                ax.errorbar(mean, y, xerr=down_and_up(mean, sd), color=mark["color"], **WHISKER)
-            ax.plot(mean, y, zorder=3, **mark)
-        ax.plot(
-            [v for x, v in row.printed if x == n],
-            [y for x, _ in row.printed if x == n],
-            zorder=4,
-            **hollow(mark),
-        )
+        for x, mean, sd in zip(row.xs, row.means, row.sds, strict=True):
+            if x == n:
+                error = down_and_up(mean, sd) if sd else None
+                ax.errorbar(mean, y, xerr=error, **{**mark, **WHISKER})
+        values = [value for x, value in row.printed if x == n]
+        ax.plot(values, [y] * len(values), zorder=4, **hollow(mark))
     ax.set_ylim(len(chart.series) - 0.4, -0.6)
     ax.margins(x=0.08)
     ax.set_yticks([])
     ax.grid(axis="y", visible=False)
     ax.spines["left"].set_visible(False)
-    ax.xaxis.set_major_locator(MaxNLocator(6, steps=STEPS))
-    ax.tick_params(axis="x", labelsize=7.5, length=2, pad=1.5)
     if group.lower:
         ax.invert_xaxis()
-    ax.set_ylabel(_name(group), rotation=0, ha="right", va="center", fontsize=8)
+    ax.set_ylabel(_name(group), rotation=0, ha="right", va="center")
 
 
 def _name(group: Group) -> str:
@@ -237,20 +199,20 @@ def _name(group: Group) -> str:
     return "\n".join(filter(None, [words(", ".join(outer), 28), words(last, 28), turned]))
 
 
-def _mark(look: dict[str, Any]) -> dict[str, Any]:
+def _mark(look: Look) -> Look:
     """Return a row's look as a dot."""
     return {**look, "linestyle": "", "markersize": 9 if look["marker"] == "." else 6}
 
 
-def _handles(series: list[Series], look: dict[str, dict[str, Any]], *, bars: bool) -> list[Artist]:
+def _handles(charts: Sequence[Chart], look: dict[str, Look], *, bars: bool) -> list[Artist]:
     """Return the entries of a legend: rows, then what hollow marks are."""
-    quoted, made = {row.title for row in series if row.quoted}, list[Artist]()
-    for title, own in look.items():
+    series: list[Series] = [row for chart in charts for row in chart.series]
+    quoted, handles = {row.title for row in series if row.quoted}, list[Artist]()
+    for title, row in look.items():
         name = words(title, LINE if bars else LINE // 2)
-        if title in quoted:
-            made.append(Line2D([], [], label=name, **hollow(own)))
-        elif bars:
-            made.append(Patch(label=name, **_fills(look)[title]))
+        if bars and title not in quoted:
+            handles.append(Patch(label=name, **_fills(look)[title]))
         else:
-            made.append(Line2D([], [], label=name, **_mark(own)))
-    return [*made, *printed(series)]
+            mark = hollow(row) if title in quoted else _mark(row)
+            handles.append(Line2D([], [], label=name, **mark))
+    return [*handles, *canvas.printed(series)]

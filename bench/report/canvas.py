@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -12,9 +12,11 @@ from textwrap import TextWrapper
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 
 from bench.errors import printable
@@ -27,6 +29,7 @@ __all__ = ["GRID", "INK", "PAPER", "SOFT"]
 # are Okabe and Ito's; all pairs differ under the three kinds of colour blindness, but markers and dashes
 # are what tells rows apart, and names stand beside them.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc6fa0", "#9a55ee", "#7a7d2e", "#4797b8", "#c4364f")
+NARROW = 4.2  # inches of a figure at least: a legend has room below it
 LINE = 44  # characters of a plot's title
 LINES = 16  # of a name at most: what is longer is no name
 DOTS, PIXELS = 170, 4e6  # of a PNG: per inch, and in all at most
@@ -39,15 +42,22 @@ SCRATCH = (  # rows from scratch, each of another network or fine-tuning
     {"color": INK, "linestyle": (0, (7, 2, 1.2, 2)), "marker": "+"},
     {"color": SOFT, "linestyle": (0, (7, 3)), "marker": "1"},
 )
-STEPS = (1, 2, 5, 10)  # of the numbers along an axis
 PRINTED = "printed in the paper"
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
-    "axes.titlesize": 9.5,
+    "axes.titlesize": 9,
+    "axes.titlepad": 4,
+    "axes.titley": 1.0,  # matplotlib would look for room above each plot again and again
+    "axes.labelsize": 8,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.edgecolor": SOFT,
+    "axes.facecolor": "none",
     "axes.linewidth": 0.6,
     "axes.labelcolor": SOFT,
     "text.color": INK,
@@ -81,20 +91,21 @@ def style() -> Iterator[None]:
 def save(figure: Figure, files: tuple[Path, Path, Path], title: str) -> None:
     """Write PNG, PDF and SVG without dates or versions, so that equal figures are equal files."""
     png, pdf, svg = files
-    made = io.BytesIO(), io.BytesIO()
+    width, tall = figure.get_size_inches()
+    dots = min(DOTS, (PIXELS / (width * tall)) ** 0.5)
+    nothing = {"CreationDate": None, "Creator": None, "Producer": None}
     with style():
-        figure.savefig(made[0], format="png", dpi=_dpi(figure), metadata={"Software": None})
-        nothing = {"CreationDate": None, "Creator": None, "Producer": None}
-        figure.savefig(made[1], format="pdf", metadata=nothing)
+        engine = figure.get_layout_engine()
+        if engine is not None:
+            engine.execute(figure)  # once for all three files
+        figure.set_layout_engine("none")
+        picture, sheet = io.BytesIO(), io.BytesIO()
+        figure.dpi = dots
+        FigureCanvasAgg(figure).print_png(picture, metadata={"Software": None})
+        FigureCanvasPdf(figure).print_pdf(sheet, metadata=nothing)
+        write_atomic(png, picture.getvalue(), flush=False)
+        write_atomic(pdf, sheet.getvalue(), flush=False)
         write_atomic(svg, themed(figure, svg.stem, title), flush=False)
-    for path, file in zip((png, pdf), made, strict=True):
-        write_atomic(path, file.getvalue(), flush=False)
-
-
-def _dpi(figure: Figure) -> float:
-    """Return dots per inch: fewer for a tall figure of many panels."""
-    width, height = figure.get_size_inches()
-    return float(min(DOTS, (PIXELS / (width * height)) ** 0.5))
 
 
 class _Names(TextWrapper):
@@ -110,13 +121,12 @@ def words(text: str, width: int = 22) -> str:
         text: may hold anything.
         width: characters of a line; breaks are between words, but for words that are longer.
     """
-    said = printable(text)
-    wrapper = _Names if any(len(word) > width for word in said.split()) else TextWrapper
-    lines = wrapper(
-        width, max_lines=LINES, placeholder=" …", break_on_hyphens=wrapper is _Names
-    ).wrap(said)
-    made = "\n".join(lines)
-    return f" {made}" if made.startswith("_") else made  # matplotlib hides labels that begin with _
+    text = printable(text)
+    split = any(len(word) > width for word in text.split())
+    wrapper = (_Names if split else TextWrapper)(width, max_lines=LINES, placeholder=" …")
+    wrapper.break_on_hyphens = split
+    text = "\n".join(wrapper.wrap(text))
+    return f" {text}" if text.startswith("_") else text  # matplotlib hides labels that begin with _
 
 
 def height(text: str) -> int:
@@ -124,59 +134,152 @@ def height(text: str) -> int:
     return text.count("\n") + 1 if text else 0
 
 
-def new(width: float, tall: float, *, constrained: bool = True) -> Figure:
-    """Return an empty figure of so many inches."""
-    figure = Figure(
-        figsize=(width, tall), layout="constrained" if constrained else None, facecolor=PAPER
-    )
+def longest(names: Iterable[str]) -> int:
+    """Return the letters of the longest line of some names."""
+    return max((len(line) for name in names for line in name.split("\n")), default=0)
+
+
+def new(width: float, tall: float) -> Figure:
+    """Return an empty figure of so many inches; its layout makes room for all words in it."""
+    figure = Figure(figsize=(width, tall), layout="constrained", facecolor=PAPER)
     FigureCanvasAgg(figure)
     return figure
 
 
-def grid(number: int, columns: int, figure: Figure) -> list[Axes]:
-    """Return as many axes as there is to draw, in rows of so many columns; places left over stay empty."""
-    axes = figure.subplots(-(-number // columns), columns, squeeze=False).ravel()
+def grid(number: int, columns: int, figure: FigureBase, *, share: bool = False) -> list[Axes]:
+    """Return so many axes of one size in rows; ``share``: with one y axis for all."""
+    rows = -(-number // columns)
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=share).ravel()
     for ax in axes[number:]:
-        ax.set_axis_off()
+        ax.remove()
     return list(axes[:number])
 
 
+def tiled(
+    blocks: Sequence[tuple[str, Sequence[str]]],
+    size: tuple[int, float, float],
+    *,
+    share: bool = False,
+) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure and the axes of each block: small plots of one size in rows.
+
+    Args:
+        blocks: heading of each, and the titles of its plots.
+        size: plots side by side, and inches of one across and downwards without its title.
+        share: have the plots of a block one y axis?
+    """
+    columns, wide, tall = size
+    blocks = [(words(name, int(wide * columns / 0.095)), titles) for name, titles in blocks]
+    inches = [
+        0.22 * height(name)
+        + sum(
+            tall + 0.14 * max(map(height, titles[i : i + columns]))
+            for i in range(0, len(titles), columns)
+        )
+        for name, titles in blocks
+    ]
+    figure = new(max(wide * columns, NARROW), sum(inches))
+    parts = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=inches).ravel()
+    drawn = [
+        grid(len(titles), columns, part, share=share)
+        for part, (_, titles) in zip(parts, blocks, strict=True)
+    ]
+    for part, axes, (name, titles) in zip(parts, drawn, blocks, strict=True):
+        if name:
+            part.suptitle(name, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+        for ax, title in zip(axes, titles, strict=True):
+            ax.set_title(title)
+    return figure, drawn
+
+
+def note(ax: Axes, text: str) -> None:
+    """Write what a plot shows between its title and itself."""
+    ax.set_title(ax.get_title("left"), pad=4 + 9.5 * height(text))
+    at: Any = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    ax.annotate(text, (0, 1), (0, 3), **at, va="bottom", fontsize=7.5, color=SOFT)
+
+
+def split(ax: Axes) -> tuple[Axes, Axes]:
+    """Return two plots, one below the other, in the place of one; they have one x axis."""
+    spec = ax.get_subplotspec()
+    assert spec is not None
+    axes: Any = spec.subgridspec(2, 1, height_ratios=(5, 4)).subplots(sharex=True)
+    upper, lower = axes
+    upper.set_title(ax.get_title("left"))
+    ax.remove()
+    return upper, lower
+
+
+def name_lines(ax: Axes, ends: Iterable[tuple[float, Line2D]]) -> None:
+    """Name lines to the right of a plot, in the order in which they end there: y and line of each."""
+    handles = [line for _, line in sorted(ends, key=lambda end: -end[0])]
+    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7.5)
+
+
+def label_below(axes: Sequence[Axes], text: str) -> None:
+    """Write once below a block of plots what the x axes of all are."""
+    part = axes[0].get_figure()
+    assert isinstance(part, FigureBase)
+    part.supxlabel(text, x=0.01, ha="left", fontsize=8, color=SOFT)
+
+
+def few_numbers(ax: Axes, number: int = 4) -> None:
+    """Set about so many numbers along each axis of a small plot, whole ones below it."""
+    ax.grid(axis="x", visible=False)
+    steps = (1, 2, 5, 10)
+    ax.locator_params(axis="x", nbins=number, steps=steps, integer=True)
+    ax.locator_params(axis="y", nbins=number, steps=steps)
+
+
+def legend(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Write a legend below a figure, which grows by it, in as many columns as there is room for."""
+    names = [str(handle.get_label()) for handle in handles]
+    if not names:
+        return
+    columns = min(len(names), int(figure.get_figwidth() / (0.5 + 0.071 * longest(names)))) or 1
+    rows = -(-len(names) // columns)
+    lines = max(sum(map(height, names[i : i + rows])) for i in range(0, len(names), rows))
+    figure.set_figheight(figure.get_figheight() + 0.17 * lines + 0.1)
+    figure.legend(handles=list(handles), loc="outside lower left", ncols=columns)
+
+
 def even(number: int, most: int) -> int:
-    """Return the columns of at most so many with which rows are as full as they can be."""
+    """Return the column count of at most ``most`` that gives the most even rows."""
     return -(-number // -(-number // most))
 
 
-def looks(series: Iterable[Series]) -> dict[str, dict[str, Any]]:
-    """Give each row one look; rows from scratch are dark and dashed, each otherwise; what is quoted grey."""
-    rows, number, scratch = {one.title: one for one in series}, count(), count()
-    found: dict[str, dict[str, Any]] = {}
+Look = dict[str, Any]  # colour, dashes and marker of a row, as matplotlib takes them
+
+
+def looks(series: Iterable[Series]) -> dict[str, Look]:
+    """Return a look for each title; rows from scratch are dark and dashed, each otherwise; quoted rows grey."""
+    rows, number, scratch = {line.title: line for line in series}, count(), count()
+    styles: dict[str, Look] = {}
     for title, row in rows.items():
         if row.baseline:
-            found[title] = dict(SCRATCH[next(scratch) % len(SCRATCH)])
+            styles[title] = dict(SCRATCH[next(scratch) % len(SCRATCH)])
         elif row.quoted:
-            found[title] = {"color": SOFT, "linestyle": "", "marker": "d"}
+            styles[title] = {"color": SOFT, "linestyle": "", "marker": "d"}
         else:
             i = next(number)
-            dash = DASHES[i // len(COLOURS) % len(DASHES)]
-            marker = MARKERS[i % len(MARKERS)]
-            found[title] = {"color": COLOURS[i % len(COLOURS)], "linestyle": dash, "marker": marker}
-    return found
+            dash, marker = DASHES[i // len(COLOURS) % len(DASHES)], MARKERS[i % len(MARKERS)]
+            styles[title] = {
+                "color": COLOURS[i % len(COLOURS)],
+                "linestyle": dash,
+                "marker": marker,
+            }
+    return styles
 
 
-def hollow(look: dict[str, Any]) -> dict[str, Any]:
+def hollow(look: Look) -> Look:
     """Return the look of a number that the paper printed, beside ours."""
-    return {
-        "linestyle": "",
-        "marker": "d",
-        "markersize": 5,
-        "markerfacecolor": PAPER,
-        "markeredgecolor": look["color"],
-        "markeredgewidth": 1.1,
-    }
+    edge = {"markerfacecolor": PAPER, "markeredgecolor": look["color"], "markeredgewidth": 1.1}
+    return {"linestyle": "", "marker": "d", "markersize": 5, **edge}
 
 
 def printed(series: Iterable[Series]) -> list[Line2D]:
     """Return the entry of a legend that says what hollow marks are; none where there are none."""
-    if not any(one.printed for one in series):
-        return []
-    return [Line2D([], [], label=words(PRINTED), **hollow({"color": SOFT}))]
+    label = words(PRINTED)
+    return [Line2D([], [], label=label, **hollow({"color": SOFT}))][
+        : any(s.printed for s in series)
+    ]

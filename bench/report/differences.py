@@ -33,41 +33,39 @@ def strips(scene: Scene) -> tuple[Strip, ...]:
     metric = scene.metrics[0]
     if zero_is_best(metric):  # of two signed values neither difference is the better one
         return ()
-    made = list[Strip]()
+    strips = list[Strip]()
     for section in range(len(scene.protocol.finetune)):
         shares = sorted(scene.fractions(section))
         for fraction in shares:
-            place = Key("", section, fraction, MEAN, metric)
-            title = scene.labels[section] + (
-                f", {fraction} % of the labels" if len(shares) > 1 else ""
-            )
-            made += _of_place(scene, place, title)
-    return tuple(made)
+            several = f", {fraction} % of the labels" if len(shares) > 1 else ""
+            key = Key("", section, fraction, MEAN, metric)
+            strips += _strips(scene, key, scene.labels[section] + several)
+    return tuple(strips)
 
 
-def _of_place(scene: Scene, place: Key, title: str) -> list[Strip]:
-    unit = scene.unit(place.metric)
-    said = "points" if unit == "1" else unit
-    name, lower = metric_title(place.metric), lower_is_better(place.metric, unit)
+def _strips(scene: Scene, key: Key, title: str) -> list[Strip]:
+    unit = scene.unit(key.metric)
+    name, lower = metric_title(key.metric), lower_is_better(key.metric, unit)
     paired, alone, bases = list[Spots](), list[Spots](), set[str]()
     for row in scene.rows:
-        scores, base = (
-            scene.cells.scores(place._replace(row=row)),
-            scratch_of(scene, row, place.section),
-        )
+        scores = scene.cells.scores(key._replace(row=row))
+        base = scratch_of(scene, row, key.section)
         if scores is None:
             continue
-        other = scene.cells.scores(place._replace(row=base)) if base not in ("", row) else None
+        other = scene.cells.scores(key._replace(row=base)) if base not in ("", row) else None
         if other is None:
             alone += _spots(scene.named(row), scores.values, scores.runs, unit, number)
         else:
             bases.add(scene.named(base))
-            one, zero, _, runs = aligned(scores, other)
-            paired += _spots(scene.named(row), one - zero, runs, unit, difference)
+            values, zero, _, runs = aligned(scores, other)
+            paired += _spots(scene.named(row), values - zero, runs, unit, difference)
     alone = [spots for spots in alone if spots.title not in bases]
-    made = [Strip(title, f"{name} ({said})", lower, AGAINST, tuple(paired))] if paired else []
-    what = f"{name} ({'%' if unit == '1' else unit})"
-    return [*made, Strip(title, what, lower, "", tuple(alone))] if alone else made
+    points, percent = ("points", "%") if unit == "1" else (unit, unit)
+    strips = [
+        Strip(title, f"{name} ({points})", lower, AGAINST, tuple(paired)),
+        Strip(title, f"{name} ({percent})", lower, "", tuple(alone)),
+    ]
+    return [strip for strip in strips if strip.rows]
 
 
 def scratch_of(scene: Scene, row: str, section: int) -> str:
@@ -99,22 +97,22 @@ def _spots(
     factor = 100 if unit == "1" else 1
     by_run = run_means(values)
     by_patient = factor * _mean(_mean(values, 1), 1)  # over runs, then targets
-    known = np.isfinite(by_run)
-    if not known.any():
+    defined = np.isfinite(by_run)
+    if not defined.any():
         return []
     order = {seed: i for i, seed in enumerate(dict.fromkeys(pretrained for pretrained, _ in runs))}
-    mean, by_run = float(by_run[known].mean()), factor * by_run
-    own = np.sort(by_patient[np.isfinite(by_patient)])
-    if len(own) > MOST:
-        own = own[np.linspace(0, len(own) - 1, MOST).round().astype(int)]
+    mean, by_run = float(by_run[defined].mean()), factor * by_run
+    patients = np.sort(by_patient[np.isfinite(by_patient)])
+    if len(patients) > MOST:
+        patients = patients[np.linspace(0, len(patients) - 1, MOST).round().astype(int)]
     return [
         Spots(
             title,
             round(factor * mean, 6),
             printed(mean, unit),
-            tuple(round(float(v), 6) for v in by_run[known]),
-            tuple(order[run[0]] for run, there in zip(runs, known, strict=True) if there),
-            tuple(round(float(v), 4) for v in own),
+            tuple(round(float(v), 6) for v in by_run[defined]),
+            tuple(order[runs[i][0]] for i in np.flatnonzero(defined)),
+            tuple(round(float(v), 4) for v in patients),
         )
     ]
 

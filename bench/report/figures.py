@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from bench.report.supplement import Course, Curves, DatasetInfo, Panel
 FRACTIONS, LEARNING = "Score against label fraction", "Score as fine-tuning goes"
 STEPS, CASES = "Score against pretraining steps", "Score against pretraining cases"
 DIFFERENCES, FOREST = "Runs and patients", "Paired differences against scratch"
+LOSS = "Fine-tuning loss"
 BAND, RUNS = "Bands are ± one standard deviation over runs.", "Thin lines are single runs."
 ERROR_BARS = "Error bars are ± one standard deviation over runs."
 PRINTED = "Hollow marks are the numbers that the paper printed."
@@ -59,225 +60,220 @@ def wanted(scene: Scene) -> list[Figure]:
     Those of the layout's views stand first, in their order; they take the place of those of their kind
     that a report has by itself.
     """
-    extras, stated = scene.extras, {view.draw for view in scene.protocol.layout.views}
-    made = [
-        f
-        for number, view in enumerate(scene.protocol.layout.views)
-        for f in _of_view(scene, number, view)
-    ]
+    extras, views = scene.extras, scene.protocol.layout.views
+    stated = {view.draw for view in views}
+    figures = [f for number, view in enumerate(views) for f in _of_view(scene, number, view)]
     if "lines" not in stated:
-        own = View(draw="lines", metrics=(scene.metrics[0],))
-        made += _plots("fractions", FRACTIONS, charts.lines(scene, own), *apart_in(scene, own))
-    made += _dots(scene)
+        view = View(draw="lines", metrics=(scene.metrics[0],))
+        figures += _plots("fractions", FRACTIONS, charts.lines(scene, view), *apart_in(scene, view))
+    figures += _dots(scene)
     if "learning" not in stated:
-        made += _plots("learning", LEARNING, learning.plots(scene), *learning.captions(scene))
+        figures += _plots("learning", LEARNING, learning.plots(scene), *learning.captions(scene))
     if "pretraining" not in stated:
-        said = apart_in(scene, View(metrics=(scene.metrics[0],), columns=("fraction",)))
-        made += _plots("pretraining_steps", STEPS, scaling.by_steps(scene), scaling.STEPS, *said)
-        made += _plots("pretraining_cases", CASES, scaling.by_cases(scene), scaling.CASES, *said)
-    if curves := [
-        (scene.named(row), extras.curves[row]) for row in _distinct(scene, extras.curves)
-    ]:
-        made.append(_curves(curves))
+        others = apart_in(scene, View(metrics=(scene.metrics[0],), columns=("fraction",)))
+        steps, cases = scaling.by_steps(scene), scaling.by_cases(scene)
+        figures += _plots("pretraining_steps", STEPS, steps, scaling.STEPS, *others)
+        figures += _plots("pretraining_cases", CASES, cases, scaling.CASES, *others)
+    figures += _curves([(scene.named(row), extras.curves[row]) for row in _distinct(scene)])
     if lines := pretrainings.plotted(scene):
-        title, several = "What pretraining tracked", any(len(some) > 1 for _, some in lines)
-        told = (EACH_SEED, AVERAGED) if several else (AVERAGED,)
-        made.append(
-            _figure("pretext", title, lambda: drawing().pretexts(lines), repr(lines), captions=told)
-        )
+        seeds = any(len(pretexts) > 1 for _, pretexts in lines)
+        captions = (EACH_SEED, AVERAGED) if seeds else (AVERAGED,)
+        title = "What pretraining tracked"
+        figures.append(_figure("pretext", title, "pretexts", (lines,), repr(lines), captions))
     if "embeddings" not in stated:
-        made += _clouds(scene, "embeddings", View(draw="embeddings"))
+        figures += _clouds(scene, "embeddings", View(draw="embeddings"))
     if courses := _training(scene):
-        drawn = repr(courses)
-        made.append(
-            _figure(
-                "training",
-                "Fine-tuning loss",
-                lambda: drawing().training(courses),
-                drawn,
-                captions=(TRAINING, AVERAGED),
-            )
-        )
-    return made if "panels" in stated else [*made, *_panels(scene, -1, View(draw="panels"))]
+        drawn, captions = repr(courses), (TRAINING, AVERAGED)
+        figures.append(_figure("training", LOSS, "training", (courses,), drawn, captions))
+    return figures if "panels" in stated else [*figures, *_panels(scene, -1, View(draw="panels"))]
 
 
 def _of_view(scene: Scene, number: int, view: View) -> list[Figure]:
     """Return the figures of one view: of panels one for each section, else one, if there is what it shows."""
-    name = f"view{number + 1}_{view.draw}"
+    name, title = f"view{number + 1}_{view.draw}", view.title
     if view.draw in CHARTS:
         return _charts(scene, name, view)
-    if view.draw == "lines":
-        return _plots(
-            name, view.title or FRACTIONS, charts.lines(scene, view), *apart_in(scene, view)
-        )
-    if view.draw == "learning":
-        return _plots(
-            name, view.title or LEARNING, learning.plots(scene, view), *learning.captions(scene)
-        )
-    if view.draw == "pretraining":
-        steps, cases = scaling.by_steps(scene, view), scaling.by_cases(scene, view)
-        said = [*([scaling.STEPS] if steps else []), *([scaling.CASES] if cases else [])]
-        said += apart_in(scene, replace(view, metrics=view.metrics or (scene.metrics[0],)))
-        return _plots(name, view.title or (STEPS if steps else CASES), (*steps, *cases), *said)
     if view.draw == "embeddings":
         return _clouds(scene, name, view)
-    return _panels(scene, number, view) if view.draw == "panels" else []
+    if view.draw == "panels":
+        return _panels(scene, number, view)
+    if view.draw == "lines":
+        plots = charts.lines(scene, view)
+        return _plots(name, title or FRACTIONS, plots, *apart_in(scene, view))
+    if view.draw == "learning":
+        plots = learning.plots(scene, view)
+        return _plots(name, title or LEARNING, plots, *learning.captions(scene))
+    if view.draw != "pretraining":
+        return []
+    steps, cases = scaling.by_steps(scene, view), scaling.by_cases(scene, view)
+    captions = [scaling.STEPS] * bool(steps) + [scaling.CASES] * bool(cases)
+    captions += apart_in(scene, replace(view, metrics=view.metrics or (scene.metrics[0],)))
+    return _plots(name, title or (STEPS if steps else CASES), (*steps, *cases), *captions)
 
 
 def _figure(
     name: str,
     title: str,
-    draw: Callable[[], Any],
-    *parts: str | bytes,
-    captions: tuple[str, ...] = (),
+    kind: str,
+    arguments: tuple[Any, ...],
+    drawn: str,
+    captions: Iterable[str] = (),
 ) -> Figure:
-    return Figure(name, title, digest(name, *parts), True, draw, captions=captions)
+    """Return the figure that a function of ``bench.report.drawing`` draws.
+
+    Args:
+        name: of its files.
+        title: what it shows.
+        kind: name of the function.
+        arguments: of the function.
+        drawn: tells what is drawn from anything else.
+        captions: sentences below it.
+    """
+    draw = lambda: getattr(drawing(), kind)(*arguments)  # noqa: E731
+    return Figure(name, title, digest(name, drawn), True, draw, captions=tuple(captions))
+
+
+def _data(parts: Sequence[Any]) -> str:
+    """Return dataclasses as text, to tell them from others."""
+    return json.dumps([asdict(part) for part in parts])
 
 
 def _plots(name: str, title: str, plots: tuple[Plot, ...], *captions: str) -> list[Figure]:
     if not plots:
         return []
-    few = any(len(plot.series) <= BANDS for plot in plots)
-    many = [
-        line for plot in plots if len(plot.series) > BANDS for line in plot.series if any(line.sds)
-    ]
-    runs, rest = any(line.runs for line in many), any(not line.runs for line in many)
-    spread = [said for said, there in ((BAND, few), (RUNS, runs), (ERROR_BARS, rest)) if there]
-    said = (*captions, *_captions([line for plot in plots for line in plot.series], *spread))
-    drawn = json.dumps([asdict(plot) for plot in plots])
-    return [_figure(name, title, lambda: drawing().plots(plots), drawn, captions=said)]
+    few = [plot for plot in plots if len(plot.series) <= BANDS]
+    lines = [line for plot in plots if plot not in few for line in plot.series if any(line.sds)]
+    spread = [BAND] * bool(few)
+    spread += [RUNS] * any(line.runs for line in lines)
+    spread += [ERROR_BARS] * any(not line.runs for line in lines)
+    captions += _captions([line for plot in plots for line in plot.series], *spread)
+    return [_figure(name, title, "plots", (plots,), _data(plots), captions)]
 
 
 def _charts(scene: Scene, name: str, view: View) -> list[Figure]:
-    found = charts.charts(scene, view)
-    if not found:
-        return []
-    said = _captions([marks for chart in found for marks in chart.series], ERROR_BARS)
-    said = (*said, *apart_in(scene, view))
-    drawn = json.dumps([asdict(chart) for chart in found])
+    drawn = charts.charts(scene, view)
+    captions = _captions([marks for chart in drawn for marks in chart.series], ERROR_BARS)
+    captions += tuple(apart_in(scene, view))
     title = view.title or CHARTS[view.draw]
-    return [
-        _figure(name, title, lambda: getattr(drawing(), view.draw)(found), drawn, captions=said)
-    ]
+    figure = _figure(name, title, view.draw, (drawn,), _data(drawn), captions)
+    return [figure] if drawn else []
 
 
 def _captions(series: list[Series], *spread: str) -> tuple[str, ...]:
-    spreads, printed = any(any(one.sds) for one in series), any(one.printed for one in series)
-    return (*(spread if spreads else ()), *([PRINTED] if printed else []))
+    """Return ``spread`` where values have a standard deviation, and what hollow marks are."""
+    spread = spread if any(any(line.sds) for line in series) else ()
+    return (*spread, PRINTED) if any(line.printed for line in series) else spread
 
 
-def _distinct(scene: Scene, curves: Mapping[str, Curves]) -> list[str]:
-    """Return the rows whose curves are drawn: not controls that stand on their own row's pretraining."""
+def _distinct(scene: Scene) -> list[str]:
+    """Return the rows whose curves are drawn: not controls that start from their row's own pretraining."""
+    curves = scene.extras.curves
     variants = {row: row_of(scene.protocol, row)[1] for row in curves}
     return [
         row
         for row in scene.rows_of(curves)
-        if not (more := variants[row]) or curves.get(row.removesuffix(more)) != curves[row]
+        if not variants[row] or curves.get(row.removesuffix(variants[row])) != curves[row]
     ]
 
 
-def _curves(curves: list[tuple[str, Curves]]) -> Figure:
-    return _figure(
-        "curves",
-        "Pretraining loss",
-        lambda: drawing().curves(curves),
-        repr(curves),
-        captions=(TERMS, AVERAGED),
-    )
+def _curves(curves: list[tuple[str, Curves]]) -> list[Figure]:
+    title, captions = "Pretraining loss", (TERMS, AVERAGED)
+    figure = _figure("curves", title, "curves", (curves,), repr(curves), captions)
+    return [figure] if curves else []
 
 
 def _dots(scene: Scene) -> list[Figure]:
     """Return the figure of every row's runs and patients, where values are of patients."""
-    found = differences.strips(scene)
-    if not found:
-        return []
-    paired = [differences.HOW] if any(strip.against for strip in found) else []
-    many = any(len(row.patients) == differences.MOST for strip in found for row in strip.rows)
-    paired += apart_in(scene, View(metrics=(scene.metrics[0],), columns=("fraction",)))
-    said = (*paired, *([differences.EVERY.format(differences.MOST)] if many else []))
-    drawn = json.dumps([asdict(strip) for strip in found])
-    return [_figure("dots", DIFFERENCES, lambda: drawing().spots(found), drawn, captions=said)]
+    strips = differences.strips(scene)
+    many = any(len(row.patients) == differences.MOST for strip in strips for row in strip.rows)
+    captions = [differences.HOW] if any(strip.against for strip in strips) else []
+    captions += apart_in(scene, View(metrics=(scene.metrics[0],), columns=("fraction",)))
+    captions += [differences.EVERY.format(differences.MOST)] if many else []
+    figure = _figure("dots", DIFFERENCES, "spots", (strips,), _data(strips), captions)
+    return [figure] if strips else []
 
 
 def forest(rows: tuple[Interval, ...], axis: str, *, lower: bool = False) -> Figure:
     """Return the figure of what rows differ from scratch by; see ``bench.report.forest.forest``."""
     drawn = json.dumps([[asdict(row) for row in rows], axis, lower])
-    return _figure("forest", FOREST, lambda: drawing().forest(rows, axis, lower=lower), drawn)
+    return _figure("forest", FOREST, "forest", (rows, axis, lower), drawn)
 
 
 def dose_curves(ladders: tuple[Ladder, ...], title: str, caption: str) -> Figure:
     """Return the figure of what each dose of a pretraining with labels is above scratch."""
-    drawn = json.dumps([asdict(ladder) for ladder in ladders])
-    return _figure("doses", title, lambda: drawing().doses(ladders), drawn, captions=(caption,))
+    return _figure("doses", title, "doses", (ladders,), _data(ladders), [caption])
 
 
 def _clouds(scene: Scene, name: str, view: View) -> list[Figure]:
     """Return the picture of the clouds of a view's rows, and of those of networks beside the rows."""
-    every = scene.extras.clouds
-    rows = {*selected.rows(scene.protocol, view, [row for cloud in every for row in cloud.rows])}
-    clouds = tuple(cloud for cloud in every if not cloud.rows or rows & {*cloud.rows})
+    clouds = scene.extras.clouds
+    rows = {*selected.rows(scene.protocol, view, [row for cloud in clouds for row in cloud.rows])}
+    clouds = tuple(cloud for cloud in clouds if not cloud.rows or rows & {*cloud.rows})
     if not clouds:
         return []
     titles = pretrainings.group_titles(scene.extras)
     title = view.title or "Embeddings of the pretraining's data"
-    said = (pretrainings.explained(clouds), *scene.extras.absent)
-    drawn = (repr(titles), *map(repr, clouds))
-    return [_figure(name, title, lambda: drawing().clouds(clouds, titles), *drawn, captions=said)]
+    captions = (pretrainings.explained(clouds), *scene.extras.absent)
+    return [_figure(name, title, "clouds", (clouds, titles), repr((titles, clouds)), captions)]
 
 
 def _training(scene: Scene) -> list[tuple[str, str, list[tuple[str, tuple[Course, ...]]]]]:
     """Return the fine-tunings' losses by section and loss: who has learnt, is on a plateau, fell off."""
-    sections, found = scene.protocol.sections, dict[tuple[str, str], dict[str, list[Course]]]()
+    sections = scene.protocol.sections
+    courses: dict[tuple[str, str], dict[str, list[Course]]] = {}
     for course in scene.extras.courses:
         if course.steps:
-            index = sections.index(course.section) if course.section in sections else -1
-            known, _ = row_of(scene.protocol, course.row)
-            name = way(scene.protocol, index, known)["loss"] if known and index >= 0 else ""
-            loss = f"loss of a batch ({LOSSES[name]})" if name in LOSSES else "loss of a batch"
-            place = (
-                scene.labels[index] if index >= 0 else course.section,
-                f"{loss}, lower is better",
-            )
-            found.setdefault(place, {}).setdefault(scene.named(course.row), []).append(course)
+            row, _ = row_of(scene.protocol, course.row)
+            label, name = course.section, ""
+            if course.section in sections:
+                index = sections.index(course.section)
+                label = scene.labels[index]
+                name = way(scene.protocol, index, row)["loss"] if row else ""
+            loss = f" ({LOSSES[name]})" if name in LOSSES else ""
+            rows = courses.setdefault((label, f"loss of a batch{loss}, lower is better"), {})
+            rows.setdefault(scene.named(course.row), []).append(course)
     return [
-        (*place, [(title, tuple(courses)) for title, courses in rows.items()])
-        for place, rows in found.items()
+        (label, loss, [(title, tuple(runs)) for title, runs in rows.items()])
+        for (label, loss), rows in courses.items()
     ]
 
 
 def _panels(scene: Scene, number: int, view: View) -> list[Figure]:
     """Return the pictures of a view's predictions, by section: each data set has its own licence."""
-    named = scene.protocol.sections
-    found = {
-        i: [p for p in scene.extras.panels if p.view == number and p.section == named[i]]
-        for i in selected.sections(view, named)
+    names = scene.protocol.sections
+    panels = {
+        i: [p for p in scene.extras.panels if p.view == number and p.section == names[i]]
+        for i in selected.sections(view, names)
     }
-    shown = [i for i, panels in found.items() if panels]
-    return [_of_section(scene, number, view, i, found[i], alone=len(shown) == 1) for i in shown]
+    panels = {i: slices for i, slices in panels.items() if slices}
+    return [
+        _of_section(scene, number, view, i, slices, alone=len(panels) == 1)
+        for i, slices in panels.items()
+    ]
 
 
 def _of_section(
     scene: Scene, number: int, view: View, section: int, panels: list[Panel], *, alone: bool
 ) -> Figure:
     info = scene.info[scene.protocol.finetune[section].dataset]
-    labels, shared, label = dict(info.labels), info.redistribution is True, scene.labels[section]
+    labels, label = dict(info.labels), scene.labels[section]
     safe = [re.sub(r"[^\w-]", "_", name) for name in scene.protocol.sections]
     name = f"panels_{safe[section]}" + (f"_{section}" if safe[section] in safe[:section] else "")
     name = name if number < 0 else f"view{number + 1}_{name}"
-    said = f"Cases: {PICKED[view.pick]}"
+    title = view.title if alone else f"{view.title}: {label}"
+    picked = f"Cases: {PICKED[view.pick]}"
     if view.pick != "first":
         metric = metric_title(view.metrics[0] if view.metrics else scene.metrics[0])
-        said += f" by the mean of {metric} over the rows shown"
+        picked += f" by the mean of {metric} over the rows shown"
+    shared = info.redistribution is True
     return Figure(
         name=name,
-        title=(view.title if alone else f"{view.title}: {label}")
-        if view.title
-        else f"Predictions on {label}",
-        digest=digest("panels", repr((labels, view.errors)), *(_bytes(p) for p in panels)),
+        title=title if view.title else f"Predictions on {label}",
+        digest=digest("panels", repr((labels, view.errors)), *map(_bytes, panels)),
         embed=shared,
         draw=lambda: drawing().panels(panels, labels, view.errors),
         reason="" if shared else f"{_withheld(info)} They lie beside it as {name}.png.",
-        captions=(f"{said}; slice: {SLICES[view.slices]}.", *([ERRORS] if view.errors else [])),
+        captions=(f"{picked}; slice: {SLICES[view.slices]}.", *[ERRORS] * view.errors),
     )
 
 
@@ -288,15 +284,16 @@ def _withheld(info: DatasetInfo) -> str:
             f"The licence of {info.title} ({info.licence}) does not allow its images to be passed on: they "
             "are not part of this page, do not share them."
         )
-    said = f"licence {info.licence}" if info.licence else "licence not stated here"
-    said += ", by its dataset.json" if info.licence and not info.registered else ""
+    licence = f"licence {info.licence}" if info.licence else "licence not stated here"
+    licence += ", by its dataset.json" if info.licence and not info.registered else ""
     return (
-        f"Nobody has said here that the images of {info.title} may be passed on ({said}): they are not part "
-        "of this page, read its terms before you share them."
+        f"Nobody has said here that the images of {info.title} may be passed on ({licence}): they are not "
+        "part of this page, read its terms before you share them."
     )
 
 
 def _bytes(panel: Panel) -> bytes:
+    """Return what tells a panel from another."""
     words = (panel.row, panel.case, panel.title, panel.aspect, panel.image.shape)
     arrays = (panel.image, panel.reference, panel.prediction)
-    return repr(words).encode() + b"".join(a.tobytes() for a in arrays)
+    return repr(words).encode() + b"".join(array.tobytes() for array in arrays)

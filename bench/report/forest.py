@@ -12,35 +12,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.text import Text
 
-from bench.report.canvas import (
-    COLOURS,
-    GRID,
-    INK,
-    LINE,
-    MARKERS,
-    PRINTED,
-    SOFT,
-    STEPS,
-    height,
-    hollow,
-    new,
-    style,
-    words,
-)
+from bench.report import canvas
+from bench.report.canvas import COLOURS, GRID, INK, MARKERS, PRINTED, SOFT, hollow, words
 from bench.report.plots import Interval, Spots, Strip
 
 NAME = 30  # letters of a line of a row's name
 LETTER = 0.068  # inches of a letter of 8 points
 WIDE = 4.4  # inches of the axis
 PITCH, ROW, DENSE = 0.15, 0.25, 0.33  # inches: a line of words, a row of a forest, a row of dots
-# multiples of it fill 0 to 1 evenly: places of dots without a draw of chance
+# multiples of it fill 0 to 1 evenly: heights of dots without a draw of chance
 GOLDEN = (5**0.5 - 1) / 2
 TINTS = {"better": COLOURS[0], "worse": COLOURS[1]}
+PALE: Any = {"linestyle": "", "color": SOFT, "alpha": 0.55, "markeredgewidth": 0}
 
 
-def forest(rows: Sequence[Interval], axis: str, *, lower: bool = False) -> Figure:
+def forest(rows: Sequence[Interval], axis: str, lower: bool = False) -> Figure:
     """Draw a difference and its interval for each row, the region of equivalence shaded, a verdict in words.
 
     Args:
@@ -48,82 +36,55 @@ def forest(rows: Sequence[Interval], axis: str, *, lower: bool = False) -> Figur
         axis: what the differences are of, their unit, and against what they are.
         lower: is less better?
     """
-    groups = [(name, list(own)) for name, own in groupby(rows, lambda one: one.group)]
-    numbers = max(len(row.text) for row in rows) * LETTER + 0.15
-    verdicts = max(len(row.said) for row in rows) * LETTER
+    groups = [(name, list(members)) for name, members in groupby(rows, lambda row: row.group)]
     ropes = {row.rope for row in rows} - {0.0}
-    with style():
-        handles = list[Artist]()
-        if ropes:
-            within = (
-                f"equivalent: within {min(ropes):g} of scratch" if len(ropes) == 1 else "equivalent"
-            )
-            handles.append(Patch(facecolor=SOFT, alpha=0.18, label=within))
-        if any(row.published is not None for row in rows):
-            handles.append(Line2D([], [], label=f"difference {PRINTED}", **hollow({"color": SOFT})))
-        named = [(name, [words(row.title, NAME) for row in own]) for name, own in groups]
-        figure, axes = _stacked(named, ROW, numbers + verdicts + 0.2, handles)
+    handles = list[Artist]()
+    if ropes:
+        where = f": within {min(ropes):g} of scratch" if len(ropes) == 1 else ""
+        handles.append(Patch(facecolor=SOFT, alpha=0.18, label=f"equivalent{where}"))
+    if any(row.published is not None for row in rows):
+        handles.append(Line2D([], [], label=f"difference {PRINTED}", **hollow({"color": SOFT})))
+    names = [(name, [row.title for row in members]) for name, members in groups]
+    letters = max(len(row.text) for row in rows) + max(len(row.verdict_text) for row in rows)
+    with canvas.style():
+        figure, axes = _stacked(names, ROW, letters * LETTER + 0.3, share=True)
         low, high = _reach(rows, max(ropes, default=0.0))
-        for (ax, centres), (_, own) in zip(axes, groups, strict=True):
-            if rope := min(row.rope for row in own):
+        texts = list[Text]()
+        for (ax, heights), (_, members) in zip(axes, groups, strict=True):
+            if rope := min(row.rope for row in members):
                 ax.axvspan(-rope, rope, color=SOFT, alpha=0.18, lw=0)
             ax.axvline(0, color=SOFT, linewidth=0.9)
-            for row, y in zip(own, centres, strict=True):
+            for row, y in zip(members, heights, strict=True):
                 _interval(ax, row, y, low, high)
-                at: dict[str, Any] = {
-                    "transform": ax.get_yaxis_transform(),
-                    "va": "center_baseline",
-                    "fontsize": 8,
-                }
-                ax.text(1 + 0.1 / WIDE, y, row.text, **at)
+                texts.append(_write(ax, row.text, y))
+        widest = max(texts, key=lambda text: len(text.get_text()))
+        for (ax, heights), (_, members) in zip(axes, groups, strict=True):
+            for row, y in zip(members, heights, strict=True):
                 weight = "bold" if row.verdict in TINTS else "normal"
-                ax.text(1 + (numbers + 0.1) / WIDE, y, row.said, fontweight=weight, **at)
-            ax.set_xlim(low, high)
-        _below([ax for ax, _ in axes], axis, lower)
+                _write(ax, row.verdict_text, y, right_of=widest, fontweight=weight)
+        axes[0][0].set_xlim(low, high)
+        axes[-1][0].set_xlabel(_better(axis, lower))
+        canvas.legend(figure, handles)
         return figure
 
 
 def _interval(ax: Axes, row: Interval, y: float, low: float, high: float) -> None:
-    colour = TINTS.get(row.verdict, INK)
-    ax.plot([max(row.low, low), min(row.high, high)], [y, y], color=colour, linewidth=1.4)
-    for end, cut, mark in ((row.low, row.low < low, "<"), (row.high, row.high > high, ">")):
-        if cut:  # it goes on
-            ax.plot(
-                low if mark == "<" else high,
-                y,
-                marker=mark,
-                color=colour,
-                markersize=4,
-                clip_on=False,
-            )
-        else:
-            ax.plot([end, end], [y - 0.045, y + 0.045], color=colour, linewidth=1.1)
-    filled = row.verdict in TINTS
-    ax.plot(
-        row.difference,
-        y,
-        marker="o",
-        markersize=5.5,
-        color=colour,
-        linestyle="",
-        markerfacecolor=colour if filled else INK,
-        zorder=3,
-    )
+    """Draw a difference and its interval; arrows say where this goes on beyond the axis."""
+    look: Any = {"color": TINTS.get(row.verdict, INK), "linestyle": "", "clip_on": False}
+    reach = np.clip([row.low, row.high], low, high)
+    ax.plot(reach, [y, y], **{**look, "linestyle": "-", "linewidth": 1.4})
+    for end, beyond, arrow in ((reach[0], row.low < low, "<"), (reach[1], row.high > high, ">")):
+        ax.plot(end, y, marker=arrow if beyond else "|", markersize=4 if beyond else 6, **look)
+    ax.plot(row.difference, y, marker="o", markersize=5.5, zorder=3, **look)
     if row.published is not None:
-        ax.plot(
-            min(max(row.published, low), high),
-            y,
-            zorder=4,
-            clip_on=False,
-            **hollow({"color": SOFT}),
-        )
+        printed = float(np.clip(row.published, low, high))
+        ax.plot(printed, y, zorder=4, clip_on=False, **hollow({"color": SOFT}))
 
 
 def _reach(rows: Sequence[Interval], rope: float) -> tuple[float, float]:
     """Return the ends of the axis: every difference, and intervals but for those far wider than most."""
-    points = [row.difference for row in rows] + [
-        row.published for row in rows if row.published is not None
-    ]
+    printed = [row.published for row in rows if row.published is not None]
+    points = [row.difference for row in rows] + printed
     ends = np.array([(row.low, row.high) for row in rows])
     usual = 3 * float(np.median(ends[:, 1] - ends[:, 0]))
     low = min(*points, -1.6 * rope, max(float(ends[:, 0].min()), min(points) - usual))
@@ -131,160 +92,107 @@ def _reach(rows: Sequence[Interval], rope: float) -> tuple[float, float]:
     return low - 0.03 * (high - low), high + 0.03 * (high - low)
 
 
-def spots(found: Sequence[Strip]) -> Figure:
+def spots(strips: Sequence[Strip]) -> Figure:
     """Draw a line of dots for each row: its runs as marks, its patients small and pale, its mean as a bar."""
-    with style():
-        several = any(len({*row.pretrained}) > 1 for strip in found for row in strip.rows)
-        run = "run, shape by pretraining" if several else "run: mean over patients"
-        thin: dict[str, Any] = {"linestyle": "", "color": INK}
-        handles: list[Artist] = [
-            Line2D([], [], marker="|", markersize=11, markeredgewidth=2, label="mean", **thin),
-            Line2D([], [], marker="o", markersize=5.5, linestyle="", color=COLOURS[0], label=run),
-            Line2D(
-                [],
-                [],
-                marker="o",
-                markersize=2.6,
-                linestyle="",
-                color=SOFT,
-                alpha=0.55,
-                markeredgewidth=0,
-                label="patient: mean over runs",
-            ),
-        ]
-        named = [(strip.title, [words(row.title, NAME) for row in strip.rows]) for strip in found]
-        figure, axes = _stacked(named, DENSE, 0.75, handles, each=True)
-        for (ax, centres), strip in zip(axes, found, strict=True):
-            low, high = _most(
-                [
-                    other
-                    for other in found
-                    if (other.axis, other.against) == (strip.axis, strip.against)
-                ]
-            )
+    several = any(len({*row.pretrained}) > 1 for strip in strips for row in strip.rows)
+    run = "run, shape by pretraining" if several else "run: mean over patients"
+    mean: Any = {"marker": "|", "markersize": 11, "markeredgewidth": 2, "color": INK}
+    handles = [
+        Line2D([], [], linestyle="", label="mean", **mean),
+        Line2D([], [], linestyle="", label=run, marker="o", markersize=5.5, color=COLOURS[0]),
+        Line2D([], [], label="patient: mean over runs", marker="o", markersize=2.6, **PALE),
+    ]
+    names = [(strip.title, [row.title for row in strip.rows]) for strip in strips]
+    with canvas.style():
+        figure, axes = _stacked(names, DENSE, 0.75, share=False)
+        for (ax, heights), strip in zip(axes, strips, strict=True):
+            kind = (strip.axis, strip.against)
+            low, high = _most([other for other in strips if (other.axis, other.against) == kind])
             if strip.against:
                 ax.axvline(0, color=SOFT, linewidth=0.9)
-            for row, y in zip(strip.rows, centres, strict=True):
+            for row, y in zip(strip.rows, heights, strict=True):
                 _dotted(ax, row, y, low, high)
-                ax.text(
-                    1 + 0.1 / WIDE,
-                    y,
-                    row.text,
-                    transform=ax.get_yaxis_transform(),
-                    va="center_baseline",
-                    fontsize=8,
-                )
+                _write(ax, row.text, y)
             ax.set_xlim(low, high)
-            more = f", against {strip.against}" if strip.against else ""
-            _below([ax], strip.axis + more, strip.lower)
+            against = f", against {strip.against}" if strip.against else ""
+            ax.set_xlabel(_better(strip.axis + against, strip.lower))
+        canvas.legend(figure, handles)
         return figure
 
 
 def _most(strips: Sequence[Strip]) -> tuple[float, float]:
     """Return the ends of a shared axis: every run, and patients from the 1st to the 99th percentile."""
     rows = [row for strip in strips for row in strip.rows]
-    every = np.concatenate([row.patients for row in rows])
-    runs = [v for row in rows for v in (*row.runs, row.mean)] + ([0.0] if strips[0].against else [])
-    low, high = (
-        (float(v) for v in np.percentile(every, (1, 99))) if len(every) else (min(runs), max(runs))
-    )
-    low, high = min(low, *runs), max(high, *runs)
-    more = 0.04 * ((high - low) or 1.0)
-    return low - more, high + more
+    values = [v for row in rows for v in (*row.runs, row.mean)] + [0.0] * bool(strips[0].against)
+    patients = np.concatenate([row.patients for row in rows])
+    if len(patients):
+        values += np.percentile(patients, (1, 99)).tolist()
+    more = 0.04 * ((max(values) - min(values)) or 1.0)
+    return min(values) - more, max(values) + more
 
 
 def _dotted(ax: Axes, row: Spots, y: float, low: float, high: float) -> None:
+    """Draw a row's patients, runs and mean; triangles at the edges are patients beyond these."""
     ax.axhline(y, color=GRID, linewidth=0.7)
     values = np.array(row.patients, float)
-    aside = y + (np.arange(1, len(values) + 1) * GOLDEN % 1 - 0.5) * 0.6 * DENSE
-    inside = (values >= low) & (values <= high)
-    pale: dict[str, Any] = {"linestyle": "", "color": SOFT, "alpha": 0.55, "markeredgewidth": 0}
-    ax.plot(values[inside], aside[inside], marker="o", markersize=2.6, **pale)
-    for mark, beyond, end in (("<", values < low, low), (">", values > high, high)):
-        if beyond.any():
-            ax.plot(
-                np.full(beyond.sum(), end),
-                aside[beyond],
-                marker=mark,
-                markersize=3.5,
-                clip_on=False,
-                **{**pale, "alpha": 0.8},
-            )
+    heights = y + (np.arange(1, len(values) + 1) * GOLDEN % 1 - 0.5) * 0.6 * DENSE
+    beyond: Any = {**PALE, "alpha": 0.8, "markersize": 3.5, "clip_on": False}
+    for which, look in (
+        ((values >= low) & (values <= high), {**PALE, "marker": "o", "markersize": 2.6}),
+        (values < low, {**beyond, "marker": "<"}),
+        (values > high, {**beyond, "marker": ">"}),
+    ):
+        if which.any():
+            ax.plot(np.clip(values[which], low, high), heights[which], **look)
     ax.plot([row.mean] * 2, [y - 0.4 * DENSE, y + 0.4 * DENSE], color=INK, linewidth=1.8, zorder=3)
-    for number, which in enumerate(dict.fromkeys(row.pretrained)):
-        own = [v for v, seed in zip(row.runs, row.pretrained, strict=True) if seed == which]
-        ax.plot(
-            own,
-            [y] * len(own),
-            marker=MARKERS[number % len(MARKERS)],
-            markersize=5.5,
-            linestyle="",
-            color=COLOURS[0],
-            alpha=0.85,
-            markeredgewidth=0,
-            zorder=4,
-        )
-
-
-Stacked = list[tuple[Axes, list[float]]]
+    run: Any = {"markersize": 5.5, "color": COLOURS[0], "alpha": 0.85, "markeredgewidth": 0}
+    for marker, seed in zip(MARKERS * 9, dict.fromkeys(row.pretrained), strict=False):
+        means = [v for v, start in zip(row.runs, row.pretrained, strict=True) if start == seed]
+        ax.plot(means, [y] * len(means), linestyle="", marker=marker, zorder=4, **run)
 
 
 def _stacked(
-    groups: Sequence[tuple[str, list[str]]],
-    row: float,
-    right: float,
-    handles: Sequence[Artist],
-    *,
-    each: bool = False,
-) -> tuple[Figure, Stacked]:
+    groups: Sequence[tuple[str, list[str]]], row: float, right: float, *, share: bool
+) -> tuple[Figure, list[tuple[Axes, np.ndarray]]]:
     """Return a figure and, of each group of named rows, its axes and the heights of its rows, in inches.
 
-    ``each``: has every group an axis with numbers, or the last alone?
+    Args:
+        groups: heading and names of rows.
+        row: inches of a row at least.
+        right: inches of what stands to the right of the axes.
+        share: have all groups one x axis, with numbers below the last?
     """
-    names = [name for _, own in groups for name in own]
-    left = max(len(line) for name in names for line in name.split("\n")) * LETTER + 0.25
-    sizes = [[max(row, height(name) * PITCH + 0.06) for name in own] for _, own in groups]
-    heads = [words(name, 2 * LINE) for name, _ in groups]
-    above = [height(head) * 0.19 + 0.06 for head in heads]
-    width = left + WIDE + right
-    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
-    across = max(1, min(len(handles), int(width / (0.6 + LETTER * longest))))
-    legend = 0.2 * -(-len(handles) // across) + 0.1
-    below = [0.5 if each or last else 0.12 for last in [*[False] * (len(groups) - 1), True]]
-    tall = sum(map(sum, sizes)) + sum(above) + sum(below) + legend
-    figure, top, made = new(width, tall, constrained=False), 0.03, Stacked()
-    for (_, own), size, head, room in zip(groups, sizes, heads, above, strict=True):
-        figure.text(0.08 / width, 1 - top / tall, head, fontsize=9.5, fontweight="bold", va="top")
-        top += room
-        ax = figure.add_axes(
-            (left / width, 1 - (top + sum(size)) / tall, WIDE / width, sum(size) / tall)
-        )
-        centres = [sum(size[:i]) + size[i] / 2 for i in range(len(size))]
-        ax.set_yticks(centres, own, fontsize=8, color=INK)
-        ax.set_ylim(sum(size), 0)
-        ax.tick_params(axis="y", length=0)
-        ax.tick_params(axis="x", labelsize=7.5, pad=2)
+    names = [[words(name, NAME) for name in titles] for _, titles in groups]
+    sizes = [
+        np.array([max(row, canvas.height(n) * PITCH + 0.06) for n in group]) for group in names
+    ]
+    heads = [words(name, int((WIDE + right) / 0.09)) for name, _ in groups]
+    width = canvas.longest(name for group in names for name in group) * LETTER + 0.4 + WIDE + right
+    tall = sum(map(sum, sizes)) + 0.2 * sum(map(canvas.height, heads)) + 0.5
+    figure = canvas.new(width, tall + (0.1 if share else 0.45) * (len(groups) - 1))
+    ratios = [float(size.sum()) for size in sizes]
+    grid = figure.subplots(len(groups), 1, squeeze=False, sharex=share, height_ratios=ratios)
+    rows = []
+    for ax, head, titles, size in zip(grid[:, 0], heads, names, sizes, strict=True):
+        heights = size.cumsum() - size / 2
+        ax.set_title(head, fontsize=9.5)
+        ax.set_yticks(heights, titles, fontsize=8, color=INK)
+        ax.set_ylim(size.sum(), 0)
+        ax.tick_params(axis="y", pad=8)
         ax.grid(axis="y", visible=False)
         ax.spines["left"].set_visible(False)
-        ax.xaxis.set_major_locator(MaxNLocator(7, steps=STEPS))
-        made.append((ax, centres))
-        top += sum(size) + below[len(made) - 1]
-    if handles:
-        figure.legend(
-            handles=list(handles),
-            loc="lower left",
-            bbox_to_anchor=(0, 0),
-            ncols=across,
-            frameon=False,
-            fontsize=8,
-            borderaxespad=0.2,
-        )
-    return figure, made
+        rows.append((ax, heights))
+    return figure, rows
 
 
-def _below(axes: Sequence[Axes], axis: str, lower: bool) -> None:
-    """Say below the last of some axes what they are and which way is better."""
+def _write(ax: Axes, text: str, y: float, right_of: Artist | None = None, **look: Any) -> Text:
+    """Write a text to the right of a row: beside the axes, or beside another text."""
+    at: Any = {"xycoords": ("axes fraction" if right_of is None else right_of, "data")}
+    at |= {"textcoords": "offset points", "annotation_clip": False, "fontsize": 8}
+    return ax.annotate(text, (1, y), (8, 0), va="center_baseline", **at, **look)
+
+
+def _better(axis: str, lower: bool) -> str:
+    """Return what an axis says, and which way is better."""
     better = "\N{LEFTWARDS ARROW} better" if lower else "better \N{RIGHTWARDS ARROW}"
-    axes[-1].set_xlabel(f"{axis}, {better}", fontsize=8, labelpad=2)
-    for ax in axes[:-1]:
-        ax.tick_params(labelbottom=False)
+    return f"{axis}, {better}"

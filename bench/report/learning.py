@@ -43,41 +43,37 @@ def plots(scene: Scene, view: View = ALL) -> tuple[Plot, ...]:
     if table is None or not len(table):
         return ()
     table = table.assign(section=sections_of(scene.protocol, table))
-    made = list[Plot]()
-    for part, own in table.groupby("part"):
+    drawn = list[Plot]()
+    for part, points in table.groupby("part"):
         for section in selected.sections(view, scene.protocol.sections):
-            here = own[own["section"] == section]
+            of_section = points[points["section"] == section]
             for target in selected.targets(scene, view, section):
-                found = here if target == MEAN else here[here["target"] == target]
-                made += _of_part(scene, view, found, str(part), target) if len(found) else []
-    return tuple(made)
+                mean = target == MEAN
+                rows = of_section if mean else of_section[of_section["target"] == target]
+                drawn += _of_part(scene, view, rows, str(part), target) if len(rows) else []
+    return tuple(drawn)
 
 
 def _of_part(
     scene: Scene, view: View, table: pd.DataFrame, part: str, target: str
 ) -> Iterator[Plot]:
     points = _points(scene.protocol, table)
-    asked = {*(view.metrics or scene.protocol.metrics)} & {*points["metric"]} or {*points["metric"]}
+    tracked = {*points["metric"]}
+    metrics = {*(view.metrics or scene.protocol.metrics)} & tracked or tracked
     shares = {*(view.fractions or points["fraction"])}
-    for (section, fraction, metric), found in points.groupby(
-        ["section", "fraction", "metric"], sort=True
-    ):
-        rows = selected.rows(scene.protocol, view, scene.rows_of({*found["row"]}))
-        if metric not in asked or fraction not in shares or not rows:
+    groups = points.groupby(["section", "fraction", "metric"], sort=True)
+    for (section, fraction, metric), group in groups:
+        rows = selected.rows(scene.protocol, view, scene.rows_of({*group["row"]}))
+        if metric not in metrics or fraction not in shares or not rows:
             continue
-        in_epochs = found["epoch"].notna().all() and not _by_steps(scene.protocol, section, rows)
-        lines = [_line(scene, section, row, found[found["row"] == row], in_epochs) for row in rows]
+        in_epochs = group["epoch"].notna().all() and not _by_steps(scene.protocol, section, rows)
+        lines = [_line(scene, section, row, group[group["row"] == row], in_epochs) for row in rows]
         several = len({*points["fraction"]} & shares) > 1
         title = scene.labels[section] + (f", {fraction} % of the labels" if several else "")
         title += "" if target == MEAN else f", {target}"
         y, lower = metric_axis(metric, scene.unit(metric))
-        yield Plot(
-            title,
-            "Epoch" if in_epochs else "Step",
-            f"{y}, {PARTS.get(part, part)}",
-            lower,
-            tuple(lines),
-        )
+        x = "Epoch" if in_epochs else "Step"
+        yield Plot(title, x, f"{y}, {PARTS.get(part, part)}", lower, tuple(lines))
 
 
 def captions(scene: Scene) -> tuple[str, ...]:
@@ -96,29 +92,25 @@ def captions(scene: Scene) -> tuple[str, ...]:
 def _apart(scene: Scene, table: pd.DataFrame) -> tuple[str, ...]:
     """Name the rows whose curves are of other patients or runs than most beside them."""
     table = table.assign(section=sections_of(scene.protocol, table))
-    known = table[table["value"].notna()][
-        ["part", "section", "fraction", "row", "seed", "fold", "case"]
-    ]
-    found = dict[str, None]()
-    for _, here in known.drop_duplicates().groupby(["part", "section", "fraction"]):
+    names = dict[str, None]()
+    defined = table[table["value"].notna()]
+    for _, group in defined.groupby(["part", "section", "fraction"]):
         sets = {
-            row: frozenset(zip(own["seed"], own["fold"], own["case"], strict=True))
-            for row, own in here.groupby("row", observed=True)
+            row: frozenset(zip(values["seed"], values["fold"], values["case"], strict=True))
+            for row, values in group.groupby("row", observed=True)
         }
         often = Counter(sets.values())
-        usual = max(sets.values(), key=lambda one: (often[one], len(one)))
-        found |= dict.fromkeys(
-            scene.named(row) for row in scene.rows_of(sets) if sets[row] != usual
-        )
-    return (f"{OTHERS} {'; '.join(found)}.",) if found else ()
+        usual = max(sets.values(), key=lambda cases: (often[cases], len(cases)))
+        others = [row for row in scene.rows_of(sets) if sets[row] != usual]
+        names |= dict.fromkeys(map(scene.named, others))
+    return (f"{OTHERS} {'; '.join(names)}.",) if names else ()
 
 
 def _mixed(scene: Scene, table: pd.DataFrame) -> Iterator[str]:
     """Yield which rows of a section are in epochs where others are in steps."""
-    for section, found in table.assign(section=sections_of(scene.protocol, table)).groupby(
-        "section"
-    ):
-        rows = scene.rows_of({*found["row"]})
+    table = table.assign(section=sections_of(scene.protocol, table))
+    for section, points in table.groupby("section"):
+        rows = scene.rows_of({*points["row"]})
         by_steps = _by_steps(scene.protocol, section, rows)
         if by_steps and len(by_steps) < len(rows):
             others = ", ".join(scene.named(row) for row in rows if row not in by_steps)
@@ -132,8 +124,8 @@ def _by_steps(protocol: Protocol, section: int, rows: Sequence[str]) -> list[str
 
 def _tuned(protocol: Protocol, section: int, row: str) -> Finetune:
     """Return how a row is fine-tuned; one that the protocol no longer has, as its section says."""
-    known, _ = row_of(protocol, row)
-    return protocol.finetune[section] if known is None else finetune_of(protocol, section, known)
+    stated, _ = row_of(protocol, row)
+    return protocol.finetune[section] if stated is None else finetune_of(protocol, section, stated)
 
 
 def _points(protocol: Protocol, table: pd.DataFrame) -> pd.DataFrame:
@@ -144,7 +136,7 @@ def _points(protocol: Protocol, table: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     groups = table.groupby(["section", "row"], sort=False)
-    looks = [_looks(_tuned(protocol, section, row), own) for (section, row), own in groups]
+    looks = [_looks(_tuned(protocol, section, row), points) for (section, row), points in groups]
     table = table.assign(look=pd.concat(looks))
     of_targets = means(table, [*CELL, "look"]).runs["value"]
     runs = of_targets.groupby([*POINT, *RUN], observed=True).mean()  # over targets
@@ -176,17 +168,21 @@ def _looks(tuned: Finetune, table: pd.DataFrame) -> pd.Series:
     step, epoch = table["step"].astype(float), table["epoch"]
     if every is None or epoch.isna().any():
         return step
-    found = epoch
+    looks = epoch
     for planned in (every * (epoch / every).round(), tuned.epochs):
         if planned is not None:
-            found = found.mask((epoch - planned).abs() * step / epoch <= HALF, planned)
-    return found
+            looks = looks.mask((epoch - planned).abs() * step / epoch <= HALF, planned)
+    return looks
 
 
 def _line(scene: Scene, section: int, row: str, points: pd.DataFrame, in_epochs: bool) -> Series:
     points = points.sort_values("look")
     factor = 100 if scene.unit(points["metric"].iloc[0]) == "1" else 1
     runs = [run for run in np.stack(list(points["runs"]), axis=1) if np.isfinite(run).any()]
+
+    def printed(value: float) -> float | None:
+        return round(factor * float(value), 6) if value == value else None
+
     scratch = scratch_of(scene, row, section)
     return Series(
         title=scene.named(row),
@@ -194,11 +190,7 @@ def _line(scene: Scene, section: int, row: str, points: pd.DataFrame, in_epochs:
         xs=tuple(round(float(x), 6) for x in points["epoch" if in_epochs else "step"]),
         means=tuple(round(factor * float(m), 6) for m in points["mean"]),
         sds=tuple(round(factor * float(s), 6) for s in points["sd"]),
-        runs=tuple(
-            tuple(round(factor * float(v), 6) if v == v else None for v in run) for run in runs
-        )
-        if len(runs) > 1
-        else (),
+        runs=tuple(tuple(map(printed, run)) for run in runs) if len(runs) > 1 else (),
         scratch=scene.named(scratch) if scratch else "",
     )
 

@@ -108,6 +108,6 @@ class Interval:
     high: float
     verdict: str
     text: str  # difference and interval in print
-    said: str  # the verdict, and in a word why it is another than the interval suggests
+    verdict_text: str  # the verdict, and in a word why it is another than the interval suggests
     published: float | None = None  # the difference that the paper printed
     rope: float = 0.0  # differences of at most so much are equivalent; 0 where none are

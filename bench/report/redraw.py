@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.store import write_atomic
 
-DRAWING = 10  # raised by hand when the same input is drawn differently
+DRAWING = 12  # raised by hand when the same input is drawn differently
 MEMORY = "figures.json"
 
 
@@ -42,25 +42,25 @@ def drawing() -> Any:
 
 def digest(*parts: str | bytes) -> str:
     """Return what tells a figure's input from another."""
-    made = hashlib.sha256(f"{DRAWING} {version('matplotlib')}".encode())
+    total = hashlib.sha256(f"{DRAWING} {version('matplotlib')}".encode())
     for part in parts:
         raw = part.encode() if isinstance(part, str) else part
-        made.update(len(raw).to_bytes(8, "big") + raw)
-    return made.hexdigest()
+        total.update(len(raw).to_bytes(8, "big") + raw)
+    return total.hexdigest()
 
 
 def refresh(figures: list[Figure], folder: Path) -> tuple[Path, ...]:
     """Draw what is missing or out of date, remove what is no longer wanted; return the files."""
-    known = _remembered(folder)
-    for name in set(known) - {f.name for f in figures}:
+    drawn = _remembered(folder)
+    for name in set(drawn) - {f.name for f in figures}:
         for path in _files(folder, name):
             path.unlink(missing_ok=True)
     for figure in figures:
         files = _files(folder, figure.name)
-        if known.get(figure.name) != figure.digest or not all(map(_own, files)):
+        if drawn.get(figure.name) != figure.digest or not all(map(_is_drawn, files)):
             drawing().save(figure.draw(), files, figure.title)
     digests = {f.name: f.digest for f in figures}
-    if figures or known:
+    if figures or drawn:
         text = json.dumps(digests, indent=1, sort_keys=True) + "\n"
         write_atomic(folder / MEMORY, text, flush=False)
     return tuple(path for f in figures for path in _files(folder, f.name))
@@ -68,32 +68,23 @@ def refresh(figures: list[Figure], folder: Path) -> tuple[Path, ...]:
 
 def _remembered(folder: Path) -> dict[str, str]:
     try:
-        known = json.loads((folder / MEMORY).read_text(encoding="utf-8"))
+        digests = json.loads((folder / MEMORY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     # Files of these names are removed: they must not lie anywhere else.
-    return {k: v for k, v in known.items() if Path(k).name == k} if isinstance(known, dict) else {}
-
-
-def current(figure: Figure, folder: Path) -> Path | None:
-    """Return the figure's PNG if it was drawn from this very input."""
-    return _current(figure, folder, 0)
+    names = digests if isinstance(digests, dict) else {}
+    return {name: digest for name, digest in names.items() if Path(name).name == name}
 
 
 def current_svg(figure: Figure, folder: Path) -> str:
     """Return the figure as ``<svg>`` for a page, empty where it was not drawn from this very input."""
-    svg = _current(figure, folder, 2)
-    return svg.read_text(encoding="utf-8") if svg else ""
+    svg = _files(folder, figure.name)[2]
+    drawn = _remembered(folder).get(figure.name) == figure.digest and _is_drawn(svg)
+    return svg.read_text(encoding="utf-8") if drawn else ""
 
 
-def _current(figure: Figure, folder: Path, which: int) -> Path | None:
-    path = _files(folder, figure.name)[which]
-    drawn = _remembered(folder).get(figure.name) == figure.digest and _own(path)
-    return path if drawn else None
-
-
-def _own(path: Path) -> bool:
-    """Is a file here that was drawn here, and no link to somebody's picture?"""
+def _is_drawn(path: Path) -> bool:
+    """Tell whether a file exists and is no link to somebody's picture."""
     return path.is_file() and not path.is_symlink()
 
 

@@ -40,94 +40,86 @@ def by_cases(scene: Scene, view: View = ALL) -> tuple[Plot, ...]:
 
 def _snapshots(scene: Scene, section: int) -> list[Points]:
     """Return the rows that start from snapshots of one pretraining and are fine-tuned alike, by step."""
-    found: dict[Any, Points] = {}
+    lines: dict[Any, Points] = {}
     for name, starts in scene.cells.initials.items():
         row = scene.protocol.rows.get(name)
-        own = starts.get(section, ())
-        if (
-            row is None
-            or row.ceiling
-            or not own
-            or not all(init.startswith("job:") for init in own)
-        ):
+        inits = starts.get(section, ())
+        pretrained = inits and all(init.startswith("job:") for init in inits)
+        if row is None or row.ceiling or not pretrained:
             continue
-        jobs = frozenset(init.partition("@")[0] for init in own)
-        step = row.at or _last(scene, name)
-        if step:
-            found.setdefault((jobs, scene.alike[name, section]), []).append((float(step), name))
-    return list(found.values())
+        jobs = frozenset(init.partition("@")[0] for init in inits)
+        if step := row.at or _last(scene, name):
+            lines.setdefault((jobs, scene.alike[name, section]), []).append((float(step), name))
+    return list(lines.values())
 
 
 def _shares(scene: Scene, section: int) -> list[Points]:
     """Return the rows that differ in how many cases they were pretrained on, by these."""
-    found: dict[str, Points] = {}
+    lines: dict[str, Points] = {}
     for name, row in scene.protocol.rows.items():
-        known = [p for p in scene.extras.pretrainings if name in p.rows]
-        if len(known) == 1 and not row.ceiling and scene.protocol.pretrain is not None:
+        pretrainings = [p for p in scene.extras.pretrainings if name in p.rows]
+        if len(pretrainings) == 1 and not row.ceiling and scene.protocol.pretrain is not None:
             key = repr((_but_for_data(scene, row, section), scene.alike[name, section]))
-            found.setdefault(key, []).append((float(known[0].cases[1]), name))
-    return list(found.values())
+            lines.setdefault(key, []).append((float(pretrainings[0].cases[1]), name))
+    return list(lines.values())
 
 
 def _but_for_data(scene: Scene, row: Row, section: int) -> list[Any]:
     before = plain(pretrain_of(scene.protocol, row, section))
-    kept = {k: v for k, v in before.items() if k not in ("take", "name")}
-    data = [{k: v for k, v in entry.items() if k != "take"} for entry in kept.pop("datasets")]
-    return [row.method, row.network, row.params, row.at, kept, data]
+    data = [{**dataset, "take": None} for dataset in before["datasets"]]
+    rest = {**before, "take": None, "name": None, "datasets": data}
+    return [row.method, row.network, row.params, row.at, rest]
 
 
 def _last(scene: Scene, row: str) -> int | None:
     """Return the steps of a row's whole pretraining, None where its folds have different ones."""
-    known = {s for p in scene.extras.pretrainings if row in p.rows for s in p.steps}
-    return known.pop() if len(known) == 1 else None
+    steps = {s for p in scene.extras.pretrainings if row in p.rows for s in p.steps}
+    return steps.pop() if len(steps) == 1 else None
 
 
 def _plots(
     scene: Scene, view: View, x: str, groups: Callable[[int], list[Points]]
 ) -> tuple[Plot, ...]:
     view = replace(view, metrics=view.metrics or (scene.metrics[0],))
-    made = [
-        _plot(scene, view, x, place, groups(place.section))
-        for place in selected.places(scene, view)
-    ]
-    return tuple(plot for plot in made if plot is not None)
+    keys = selected.places(scene, view)
+    plots = (_plot(scene, view, x, key, groups(key.section)) for key in keys)
+    return tuple(plot for plot in plots if plot is not None)
 
 
-def _plot(scene: Scene, view: View, x: str, place: Key, groups: list[Points]) -> Plot | None:
+def _plot(scene: Scene, view: View, x: str, key: Key, groups: list[Points]) -> Plot | None:
     """Return the plot of one section, fraction, target and metric; None where no line has two points."""
     rows = selected.rows(scene.protocol, view, scene.rows)
-    own = [sorted((at, row) for at, row in points if row in rows) for points in groups]
-    found = [points for points in own if len({at for at, _ in points}) > 1]
-    lines = [_line(scene, place, points) for points in found]
+    groups = [sorted(point for point in points if point[1] in rows) for points in groups]
+    groups = [points for points in groups if points and points[0][0] < points[-1][0]]
+    lines = [_line(scene, key, points) for points in groups]
     if not any(line.xs for line in lines):
         return None
-    ends = [at for points in found for at, _ in points]
+    first, last = min(points[0][0] for points in groups), max(points[-1][0] for points in groups)
     scratch = [row for row in rows if scene.from_scratch(row)]
-    level = [_line(scene, place, [(min(ends), row), (max(ends), row)]) for row in scratch]
-    title = scene.labels[place.section]
-    if len(selected.fractions(scene, view, place.section)) > 1:
-        title += f", {place.fraction} % of the labels"
-    title += "" if place.target == MEAN else f", {place.target}"
-    y, lower = metric_axis(place.metric, scene.unit(place.metric))
+    level = [_line(scene, key, [(first, row), (last, row)]) for row in scratch]
+    title = scene.labels[key.section]
+    if len(selected.fractions(scene, view, key.section)) > 1:
+        title += f", {key.fraction} % of the labels"
+    title += "" if key.target == MEAN else f", {key.target}"
+    y, lower = metric_axis(key.metric, scene.unit(key.metric))
     return Plot(title, x, y, lower, tuple(line for line in (*level, *lines) if line.xs))
 
 
-def _line(scene: Scene, place: Key, points: Points) -> Series:
+def _line(scene: Scene, key: Key, points: Points) -> Series:
     """Return one line; it is called by what its rows have in common."""
-    factor = 100 if scene.unit(place.metric) == "1" else 1
-    found = [(at, scene.cells.at(place._replace(row=row))) for at, row in points]
-    kept = [(at, c.mean, c.sd or 0.0) for at, c in found if c is not None and c.mean is not None]
+    factor = 100 if scene.unit(key.metric) == "1" else 1
     names = [row for _, row in points]
-    scratch = scratch_of(scene, names[0], place.section)
+    keys = [key._replace(row=row) for row in names]
+    cells = [(at, scene.cells.at(key)) for (at, _), key in zip(points, keys, strict=True)]
+    scored = [(at, c) for at, c in cells if c is not None and c.mean is not None]
+    scratch = scratch_of(scene, names[0], key.section)
     return Series(
         title=scene.named(names[0]) if len({*names}) == 1 else _shared(scene, names),
         baseline=scene.from_scratch(names[0]),
-        xs=tuple(at for at, _, _ in kept),
-        means=tuple(round(factor * m, 6) for _, m, _ in kept),
-        sds=tuple(round(factor * s, 6) for _, _, s in kept),
-        runs=()
-        if len(kept) < len(points)
-        else runs_at(scene, [place._replace(row=row) for row in names]),
+        xs=tuple(at for at, _ in scored),
+        means=tuple(round(factor * (cell.mean or 0.0), 6) for _, cell in scored),
+        sds=tuple(round(factor * (cell.sd or 0.0), 6) for _, cell in scored),
+        runs=runs_at(scene, keys) if len(scored) == len(points) else (),
         scratch=scene.named(scratch) if scratch else "",
     )
 

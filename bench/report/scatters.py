@@ -2,73 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.report.canvas import COLOURS, MARKERS, even, style, words
+from bench.report import canvas
+from bench.report.canvas import COLOURS, MARKERS, Look, words
 from bench.report.pretrainings import short
 from bench.report.supplement import Cloud
-from bench.report.tiles import Block, Size, Tile, tiled
-
-SIDE = 1.9  # of a panel, inches
 
 
-def clouds(found: tuple[Cloud, ...], titles: dict[str, str]) -> Figure:
+def clouds(drawn: tuple[Cloud, ...], titles: dict[str, str]) -> Figure:
     """Draw one scatter per encoder, coloured by data set.
 
     Args:
-        found: in the order of print.
+        drawn: in the order of print.
         titles: printed name of every data set.
     """
-    look = {name: _look(i) for i, name in enumerate(titles)}
-    with style():
+    looks = {name: _look(i) for i, name in enumerate(titles)}
+    with canvas.style():
+        names = [words(cloud.title, 23) for cloud in drawn]
+        size = (canvas.even(len(drawn), 5), 2.1, 2.15)
+        figure, (axes,) = canvas.tiled([("", names)], size)
+        for ax, cloud in zip(axes, drawn, strict=True):
+            points, group = np.array(cloud.points), np.array(cloud.group)
+            for number, name in enumerate(cloud.groups):
+                x, y = points[group == number].T
+                ax.plot(x, y, markersize=3.2, alpha=0.75, **looks[name])
+            ax.set(xticks=[], yticks=[], xlim=(-1.06, 1.06), ylim=(-1.06, 1.06), aspect="equal")
+            ax.spines[:].set_visible(True)
+            text = cloud.how
+            if cloud.std is not None and cloud.rank is not None:
+                text += f", std {short(cloud.std)}, rank {short(cloud.rank)}"
+            canvas.note(ax, words(text, 34))
         handles = [
-            Line2D(
-                [],
-                [],
-                linestyle="",
-                label=words(titles[n], 40),
-                **{**k, "markersize": 5, "alpha": 1},
-            )
-            for n, k in look.items()
+            Line2D([], [], label=words(titles[name], 40), markersize=5, **look)
+            for name, look in looks.items()
         ]
-        size = Size(even(len(found), 5), SIDE, SIDE, left=0.08, right=0.08, below=0.12)
-        tiles = tuple(Tile(words(cloud.title, 26), _spread(cloud)) for cloud in found)
-        figure, (axes,) = tiled([Block(tiles)], size, handles)
-        for ax, cloud in zip(axes, found, strict=True):
-            _cloud(ax, cloud, look)
+        canvas.legend(figure, handles)
         return figure
 
 
-def _spread(cloud: Cloud) -> str:
-    known = cloud.std is not None and cloud.rank is not None
-    return words(
-        cloud.how + (f", std {short(cloud.std)}, rank {short(cloud.rank)}" if known else ""), 34
-    )
-
-
-def _look(number: int) -> dict[str, Any]:
+def _look(number: int) -> Look:
     """Return a data set's colour and marker: no two of the first 56 share both, nor neighbours either."""
-    turn = number // len(COLOURS)
-    marker = MARKERS[(number + turn) % len(MARKERS)]
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "marker": marker,
-        "markersize": 3.2,
-        "alpha": 0.75,
-        "markeredgewidth": 0,
-    }
-
-
-def _cloud(ax: Axes, cloud: Cloud, looks: dict[str, dict[str, Any]]) -> None:
-    points, group = np.array(cloud.points), np.array(cloud.group)
-    for number, name in enumerate(cloud.groups):
-        x, y = points[group == number].T
-        ax.plot(x, y, linestyle="", **looks[name])
-    ax.set(xticks=[], yticks=[], xlim=(-1.06, 1.06), ylim=(-1.06, 1.06), aspect="equal")
-    ax.spines[:].set_visible(True)
-    ax.grid(visible=False)
+    marker = MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
+    colour = COLOURS[number % len(COLOURS)]
+    return {"color": colour, "marker": marker, "linestyle": "", "markeredgewidth": 0}

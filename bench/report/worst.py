@@ -18,8 +18,8 @@ MOST = 5
 
 def sections(scene: Scene) -> list[Section]:
     """Return the patients with the lowest mean over all rows, a table for each section."""
-    made = (_of_section(scene, section) for section in range(len(scene.protocol.finetune)))
-    tables = tuple(table for table in made if table is not None)
+    every = (_of_section(scene, section) for section in range(len(scene.protocol.finetune)))
+    tables = tuple(table for table in every if table is not None)
     title = "Worst cases, by patient"
     return (
         [Section(title, tables, "worst", "Worst cases", folded=True, forms=PAGE)] if tables else []
@@ -27,32 +27,30 @@ def sections(scene: Scene) -> list[Section]:
 
 
 def _of_section(scene: Scene, section: int) -> Table | None:
+    import pandas as pd  # late: tables without a worst case need it not
+
     metric, fractions = judging(scene, section), scene.fractions(section)
     if not metric or not fractions:
         return None
     unit = scene.unit(metric)
-    found = {f: _by_row(scene, Key("", section, f, MEAN, metric)) for f in fractions}
-    fraction = max(fractions, key=lambda f: (len(found[f]), f))
-    by_row = found[fraction]
-    patients = sorted({p for known in by_row.values() for p in known})
-    if not patients:
+    scores = {f: _by_row(scene, Key("", section, f, MEAN, metric)) for f in fractions}
+    fraction = max(fractions, key=lambda f: (len(scores[f]), f))
+    frame = pd.DataFrame(scores[fraction]).dropna(how="all").sort_index()
+    if not len(frame):
         return None
-    table = np.array([[known.get(p, np.nan) for p in patients] for known in by_row.values()])
-    whole = ~np.isnan(table).all(axis=0)
-    patients, table = [p for p, keep in zip(patients, whole, strict=True) if keep], table[:, whole]
+    patients, rows, table = list(frame.index), list(frame), frame.to_numpy().T
     sign = -1 if lower_is_better(metric, unit) else 1
     order = np.argsort(sign * np.nanmean(table, axis=0), kind="stable")[:MOST]
-    rows = list(by_row)
 
-    def said(i: int, at: int) -> str:
+    def named(i: int, at: int) -> str:
         return f"{scene.named(rows[i])} {number(float(table[i, at]), unit)}"
 
     lines = [
         (
             patients[at],
             number(float(np.nanmean(table[:, at])), unit) + _of(table[:, at]),
-            said(int(np.nanargmax(sign * table[:, at])), at),
-            said(int(np.nanargmin(sign * table[:, at])), at),
+            named(int(np.nanargmax(sign * table[:, at])), at),
+            named(int(np.nanargmin(sign * table[:, at])), at),
         )
         for at in order
     ]
@@ -68,12 +66,12 @@ def _of(scores: np.ndarray) -> str:
     return "" if n == len(scores) else f" ({n} of {len(scores)} rows)"
 
 
-def _by_row(scene: Scene, place: Key) -> dict[str, dict[str, float]]:
+def _by_row(scene: Scene, key: Key) -> dict[str, dict[str, float]]:
     """Return each row's score of each patient, over its runs; controls left out."""
     rows = [row for row in scene.rows if not scene.is_control(row)]
-    scores = {row: scene.cells.scores(place._replace(row=row)) for row in rows}
+    scores = {row: scene.cells.scores(key._replace(row=row)) for row in rows}
     return {
-        row: dict(zip(known.patients, patients_of(known).tolist(), strict=True))
-        for row, known in scores.items()
-        if known is not None
+        row: dict(zip(values.patients, patients_of(values).tolist(), strict=True))
+        for row, values in scores.items()
+        if values is not None
     }

@@ -112,7 +112,7 @@ def scored(rows, sections=("organs",), targets=("liver", "spleen"), missing=()):
     }
     keys = ("row", "section", "fraction", "seed", "patient", "target")
     runs = product(rows, sections, (10, 100), (0, 1), [f"p{n}" for n in range(6)], targets)
-    found = (dict(zip(keys, run, strict=True)) for run in runs)
+    result = (dict(zip(keys, run, strict=True)) for run in runs)
     return record.frame(
         [
             {
@@ -124,7 +124,7 @@ def scored(rows, sections=("organs",), targets=("liver", "spleen"), missing=()):
                 "n_train": cell["fraction"] // 5,
                 "value": float(rng.uniform(0.4, 0.9)),
             }
-            for cell in found
+            for cell in result
             if cell["row"] not in missing or cell["fraction"] == 100
         ]
     )
@@ -138,7 +138,7 @@ def shown():
     return Panel("b", "organs", "c1", TITLE, image, mask, np.roll(mask, 2, 0))
 
 
-def whole():
+def complete():
     """Return a report in which every part has something to say, of phantoms, one job failed."""
     rows = {
         "a": Row("scratch", "net"),
@@ -192,7 +192,7 @@ def empty():
     return planned(rows, sections=("organs", "others")), record.frame([]), Extras()
 
 
-@pytest.mark.parametrize("report", [whole, many, empty])
+@pytest.mark.parametrize("report", [complete, many, empty])
 def test_a_report_has_nothing_wrong_in_a_browser(report, browser, source, tmp_path):
     page = write(*report()[:2], tmp_path, report()[2]).page
     wrong, _ = axe.findings(browser, page, source)
@@ -200,7 +200,7 @@ def test_a_report_has_nothing_wrong_in_a_browser(report, browser, source, tmp_pa
 
 
 def test_the_index_has_nothing_wrong_in_a_browser(browser, source, tmp_path):
-    for report in (whole, empty):
+    for report in (complete, empty):
         write(*report()[:2], tmp_path / report.__name__, report()[2], figures=False)
     wrong, _ = axe.findings(browser, write_index(tmp_path), source)
     assert not wrong, "\n".join(map(axe.line, wrong))
@@ -230,10 +230,12 @@ def test_a_table_sorts_filters_and_says_more_to_keys_alone(browser, tmp_path):
         tab.value(f'{TABLE}.querySelectorAll("[tabindex=\\"0\\"]").length') == 1
     )  # one stop for the table
     tab.value(f"{TABLE}.querySelector('[tabindex=\"0\"]').focus()")
-    at, hidden, said = tab.value(f'{PRESS}("x")')
-    assert not hidden and "95 % interval" in said and "records/test_page.parquet: row r" in said
-    there, hidden, other = tab.value(f'{PRESS}("ArrowRight")')
-    assert there == at + 1 and not hidden and other != said
+    at, hidden, wording = tab.value(f'{PRESS}("x")')
+    assert (
+        not hidden and "95 % interval" in wording and "records/test_page.parquet: row r" in wording
+    )
+    position, hidden, other = tab.value(f'{PRESS}("ArrowRight")')
+    assert position == at + 1 and not hidden and other != wording
     assert tab.value(f'{PRESS}("Escape")')[1]
     tab.value("""(() => { const i = document.querySelector("#table input"); i.value = "ARE) 1";
         i.dispatchEvent(new Event("input")); })()""")
@@ -266,12 +268,12 @@ CELLS = {  # in the page: in the CSV
 
 def test_the_csv_button_guards_what_a_spreadsheet_would_run_and_leaves_numbers(browser, tmp_path):
     tab = browser.open(
-        write(*whole()[:2], tmp_path, whole()[2], figures=False).page, width=1400, dark=False
+        write(*complete()[:2], tmp_path, complete()[2], figures=False).page, width=1400, dark=False
     )
-    made = f"""(() => {{ const t = document.createElement("table"), r = t.insertRow();
+    built = f"""(() => {{ const t = document.createElement("table"), r = t.insertRow();
         for (const text of {json.dumps([*CELLS])}) r.insertCell().textContent = text;
         document.body.append(t); return csv(t); }})()"""
-    (line,) = csv.reader(tab.value(made).splitlines())
+    (line,) = csv.reader(tab.value(built).splitlines())
     assert line == [*CELLS.values()]
     ascii_minus = [text for text in CELLS if not text.startswith("\N{MINUS SIGN}")]
     assert [cell(text).replace("'  ", "'") for text in ascii_minus] == [
@@ -285,15 +287,15 @@ def test_each_kind_of_wrong_is_found_and_none_where_there_is_none(
     for name, markup in (("bad", BAD + " " * axe.HEAVIEST), ("good", GOOD)):
         (tmp_path / f"{name}.html").write_text(markup)
     assert run(axe.main, "bad.html", "good.html", "--json") == 1
-    told = json.loads(capsys.readouterr().out)["violations"]
-    assert {f["page"] for f in told} == {"bad.html"}
-    found = {f["rule"]: f for f in told}
-    assert found.keys() == {"color-contrast", "label", "overflow", "network", "script", "weight"}
-    assert found["label"]["states"] == [
+    reported = json.loads(capsys.readouterr().out)["violations"]
+    assert {f["page"] for f in reported} == {"bad.html"}
+    result = {f["rule"]: f for f in reported}
+    assert result.keys() == {"color-contrast", "label", "overflow", "network", "script", "weight"}
+    assert result["label"]["states"] == [
         f"{w} {c} open" for w in (1400, 390) for c in ("light", "dark")
     ]
-    assert found["overflow"]["states"][0] == "390 light" and "wide" in found["overflow"]["first"]
-    assert found["network"]["count"] == 2 and "missing is not defined" in found["script"]["first"]
+    assert result["overflow"]["states"][0] == "390 light" and "wide" in result["overflow"]["first"]
+    assert result["network"]["count"] == 2 and "missing is not defined" in result["script"]["first"]
 
 
 def test_a_page_is_seen_wide_and_narrow_light_and_dark_and_as_it_prints(
@@ -309,7 +311,7 @@ def test_a_page_is_seen_wide_and_narrow_light_and_dark_and_as_it_prints(
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments", "path", "said"),
+    ("tool", "arguments", "path", "wording"),
     [
         (axe.main, ("none.html",), None, "none.html: no such page"),
         (axe.main, (), None, "name a page"),
@@ -319,7 +321,7 @@ def test_a_page_is_seen_wide_and_narrow_light_and_dark_and_as_it_prints(
     ],
 )
 def test_a_wrong_request_gets_one_line_and_2(
-    tool, arguments, path, said, monkeypatch, tmp_path, run, capsys
+    tool, arguments, path, wording, monkeypatch, tmp_path, run, capsys
 ):
     monkeypatch.setattr(axe_core, "script", str)
     monkeypatch.setattr(axe_core, "PACK", tmp_path / "none.tgz")
@@ -328,7 +330,7 @@ def test_a_wrong_request_gets_one_line_and_2(
         monkeypatch.delenv("CHROMIUM", raising=False)
     assert run(tool, *arguments) == 2
     err = capsys.readouterr().err
-    assert said in err and err.count("\n") == 1
+    assert wording in err and err.count("\n") == 1
 
 
 def test_another_package_than_the_one_that_was_pinned_is_refused(monkeypatch, tmp_path):

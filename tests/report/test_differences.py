@@ -81,8 +81,8 @@ def test_controls_stand_against_scratch_itself_and_last_weights_against_its_last
         )
     )
     (strip,) = strips(scene_of(protocol(rows=ROWS), table, Extras()))
-    found = {spots.title: spots.mean for spots in strip.rows}
-    assert found == pytest.approx({"A (long)": 20, "B": 10, "B (last)": 30})
+    result = {spots.title: spots.mean for spots in strip.rows}
+    assert result == pytest.approx({"A (long)": 20, "B": 10, "B (last)": 30})
 
 
 def test_rows_without_one_from_scratch_show_scores_and_each_fraction_has_its_strip(
@@ -90,7 +90,7 @@ def test_rows_without_one_from_scratch_show_scores_and_each_fraction_has_its_str
 ):
     networks = {"net": Net("swin_unetr"), "other": Net("swin_unetr")}
     rows = {**ROWS, "c": Row("voco", "other", title="C")}
-    made = protocol(rows=rows, networks=networks, finetune=FRACTIONS, baseline="none")
+    built = protocol(rows=rows, networks=networks, finetune=FRACTIONS, baseline="none")
     table = records(
         *(
             {"row": r, "fraction": f, "value": v}
@@ -98,8 +98,8 @@ def test_rows_without_one_from_scratch_show_scores_and_each_fraction_has_its_str
             for r, v in (("a", 0.5), ("b", 0.6), ("c", 0.7))
         )
     )
-    found = strips(scene_of(made, table, Extras()))
-    assert [(s.title, s.against, [(r.title, r.mean) for r in s.rows]) for s in found] == [
+    result = strips(scene_of(built, table, Extras()))
+    assert [(s.title, s.against, [(r.title, r.mean) for r in s.rows]) for s in result] == [
         (f"organs, {f} % of the labels", *rest)
         for f in (10, 100)
         for rest in ((AGAINST, [("B, net", 10.0)]), ("", [("C, other", 70.0)]))
@@ -108,9 +108,9 @@ def test_rows_without_one_from_scratch_show_scores_and_each_fraction_has_its_str
 
 def test_rows_from_scratch_show_scores_where_nothing_is_measured_against_them(protocol, records):
     rows = {"a": Row("scratch", "net", title="A"), "c": Row("scratch", "other", title="C")}
-    made = protocol(rows=rows, networks={"net": Net("swin_unetr"), "other": Net("swin_unetr")})
+    built = protocol(rows=rows, networks={"net": Net("swin_unetr"), "other": Net("swin_unetr")})
     (strip,) = strips(
-        scene_of(made, records({"row": "a", "value": 0.5}, {"row": "c", "value": 0.7}), Extras())
+        scene_of(built, records({"row": "a", "value": 0.5}, {"row": "c", "value": 0.7}), Extras())
     )
     assert [(r.title, r.mean) for r in strip.rows] == [("A, net", 50), ("C, other", 70)]
     assert strip.axis == "Dice (%)"
@@ -132,12 +132,12 @@ def test_of_many_patients_the_least_and_the_greatest_are_kept_and_all_dots_are_d
             for i in range(n)
         )
     )
-    found = strips(scene_of(protocol(rows=ROWS), table, Extras()))
-    dots = found[0].rows[0].patients
+    result = strips(scene_of(protocol(rows=ROWS), table, Extras()))
+    dots = result[0].rows[0].patients
     assert len(dots) == MOST and (dots[0], dots[-1]) == pytest.approx(
         (0, 10 * (n - 1) / n), abs=1e-3
     )
-    (ax,) = spots(found).axes
+    (ax,) = spots(result).axes
     pale = [line for line in ax.lines if line.get_markersize() < 4 and len(line.get_xdata()) > 0]
     pale = [line for line in pale if line.get_marker() in "o<>"]
     drawn = np.concatenate([np.atleast_1d(line.get_xdata()) for line in pale])
@@ -153,22 +153,22 @@ def test_a_forest_says_interval_and_verdict_in_words_and_shades_what_is_equivale
         ),
     )
     figure = drawing.forest(rows, "HD95 (mm) against scratch", lower=True)
-    one, two = figure.axes
-    said = [t.get_text() for t in one.texts]
-    assert said == ["+1.50  [+0.50, +2.50]", "better", "-0.20", "equivalent"]
+    first, two = figure.axes
+    wording = [t.get_text() for t in first.texts]
+    assert wording == ["+1.50  [+0.50, +2.50]", "-0.20", "better", "equivalent"]
     assert [t.get_text() for t in two.texts] == ["", "not separable (after Holm)"]
-    assert [t.get_text() for t in one.get_yticklabels()] == ["A", "B"]
-    assert [t.get_text() for t in figure.texts] == ["5 %", "100 %"]
+    assert [t.get_text() for t in first.get_yticklabels()] == ["A", "B"]
+    assert [ax.get_title("left") for ax in figure.axes] == ["5 %", "100 %"]
     shaded = [
         p.get_extents().transformed(ax.transData.inverted())
-        for ax in (one, two)
+        for ax in (first, two)
         for p in ax.patches
     ]
     assert [(round(box.x0, 6), round(box.x1, 6)) for box in shaded] == [(-1, 1), (-1, 1)]
-    hollow = [line for line in one.lines if line.get_marker() == "d"]
+    hollow = [line for line in first.lines if line.get_marker() == "d"]
     assert [list(line.get_xdata()) for line in hollow] == [[1.25]]
     assert (
-        one.get_xlim() == two.get_xlim() and two.get_xlim()[1] < 20
+        first.get_xlim() == two.get_xlim() and two.get_xlim()[1] < 20
     )  # a wide interval is cut, and says so
     assert {line.get_marker() for line in two.lines} >= {"<", ">"}
     assert two.get_xlabel() == "HD95 (mm) against scratch, \N{LEFTWARDS ARROW} better"

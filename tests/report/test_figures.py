@@ -28,7 +28,7 @@ ROWS = {
     "a": Row("scratch", "net", title="A", published="Random"),
     "b": Row("voco", "net", title="B", published="VoCo"),
 }
-KNOWN = tuple(
+DATASETS = tuple(
     DatasetInfo(
         name, name.title(), targets, tuple(enumerate(targets, 1)), targets, redistribution=True
     )
@@ -48,10 +48,10 @@ def scene(protocol, records, printed):
             ("organs", 100, "tumour", 0.4),
             ("others", 100, "spleen", 0.8),
         ):
-            place = {"row": row, "dataset": dataset, "fraction": fraction, "target": target}
-            rows += [{**place, "seed": s, "value": base + better + 0.02 * s} for s in (0, 1)]
+            coordinates = {"row": row, "dataset": dataset, "fraction": fraction, "target": target}
+            rows += [{**coordinates, "seed": s, "value": base + better + 0.02 * s} for s in (0, 1)]
             rows.append(
-                {**place, "metric": "hd", "unit": "mm", "value": 20 - 50 * better - 10 * base}
+                {**coordinates, "metric": "hd", "unit": "mm", "value": 20 - 50 * better - 10 * base}
             )
     frame = printed(
         {"method": "VoCo", "value": "81"},
@@ -59,7 +59,7 @@ def scene(protocol, records, printed):
         {"method": "Random", "target": "mean", "value": "55"},
         {"method": "Old", "value": "33"},
     )
-    made = protocol(
+    built = protocol(
         rows=ROWS,
         finetune=SECTIONS,
         metrics=("dice", "hd"),
@@ -68,9 +68,9 @@ def scene(protocol, records, printed):
 
     def build(*views, table=None, **extras):
         return scene_of(
-            replace(made, layout=Layout(views=views)),
+            replace(built, layout=Layout(views=views)),
             records(*rows) if table is None else table,
-            Extras(published=frame, datasets=KNOWN, **extras),
+            Extras(published=frame, datasets=DATASETS, **extras),
         )
 
     return build
@@ -86,22 +86,22 @@ def values(chart):
 
 
 def test_bars_are_of_targets_and_their_mean_a_chart_for_each_section_fraction_and_metric(scene):
-    found = charts(scene(), View(draw="bars", metrics=("dice",)))
-    assert [c.title for c in found] == [
+    result = charts(scene(), View(draw="bars", metrics=("dice",)))
+    assert [c.title for c in result] == [
         "Organs, 10 % of the labels",
         "Organs, 100 % of the labels",
         "Others",
     ]
-    assert [groups(c) for c in found] == [[("liver",), ("tumour",), ("Mean",)]] * 2 + [
+    assert [groups(c) for c in result] == [[("liver",), ("tumour",), ("Mean",)]] * 2 + [
         [("spleen",)]
     ]
-    assert {g.axis for c in found for g in c.groups} == {"Dice (%)"}
-    assert values(found[1]) == {
+    assert {g.axis for c in result for g in c.groups} == {"Dice (%)"}
+    assert values(result[1]) == {
         "A": ({0: 61, 1: 41, 2: 51}, {2: 55}),
         "B": ({0: 71, 1: 51, 2: 61}, {0: 81}),
         "Entrant (published)": ({}, {0: 33}),
     }
-    a, b, entrant = found[1].series
+    a, b, entrant = result[1].series
     assert (a.baseline, b.baseline, entrant.quoted) == (True, False, True)
     assert a.sds == pytest.approx((1.414214,) * 3, abs=1e-6)  # of 60 and 62, n - 1
 
@@ -116,26 +116,26 @@ def test_a_view_narrows_its_figure_and_nests_its_columns(scene):
         targets=("mean", "liver"),
         columns=("target", "fraction"),
     )
-    (found,) = charts(scene(), view)
-    assert groups(found) == [
+    (result,) = charts(scene(), view)
+    assert groups(result) == [
         ("Mean", "10 %"),
         ("Mean", "100 %"),
         ("liver", "10 %"),
         ("liver", "100 %"),
     ]
-    assert values(found) == {"B": ({0: 12, 1: 10, 2: 11, 3: 9}, {})} and found.groups[0].lower
-    assert found.title == "Organs"
+    assert values(result) == {"B": ({0: 12, 1: 10, 2: 11, 3: 9}, {})} and result.groups[0].lower
+    assert result.title == "Organs"
 
 
 def test_dots_are_of_sections_and_metrics_each_in_its_unit(scene):
-    (found,) = charts(scene(), View(draw="dots", fractions=(100,), published=False))
-    assert found.groups == (
+    (result,) = charts(scene(), View(draw="dots", fractions=(100,), published=False))
+    assert result.groups == (
         Group(("Organs", "Dice (%)"), "Dice (%)", False),
         Group(("Organs", "HD (mm)"), "HD (mm)", True),
         Group(("Others", "Dice (%)"), "Dice (%)", False),
         Group(("Others", "HD (mm)"), "HD (mm)", True),
     )
-    assert values(found) == {
+    assert values(result) == {
         "A": ({0: 51, 1: 15, 2: 81, 3: 12}, {}),
         "B": ({0: 61, 1: 10, 2: 91, 3: 7}, {}),
     }
@@ -175,10 +175,10 @@ def test_controls_stand_beside_the_row_that_is_named_and_no_row_of_a_like_name(p
     table = records(
         *({"row": r, "value": 0.5} for r in ("b", "b (mine)", "b (random)", "b (shuffled)"))
     )
-    (found,) = charts(
+    (result,) = charts(
         scene_of(protocol(rows=rows), table, Extras()), View(draw="bars", rows=("b",))
     )
-    assert [s.title for s in found.series] == ["B", "B (random)", "B (shuffled)"]
+    assert [s.title for s in result.series] == ["B", "B (random)", "B (shuffled)"]
 
 
 TRACKED = [  # row, section, fraction, target, metric, step, value
@@ -216,8 +216,8 @@ def test_learning_curves_are_narrowed(scene, records, view, drawn):
     rows = [dict(zip(names, row, strict=True)) for row in TRACKED]
     table = records(*({k: v for k, v in r.items() if k != "step"} for r in rows))
     table = table.assign(part="val", step=[r["step"] for r in rows], epoch=float("nan"))
-    found = learning_plots(scene(tracked=table[list(CURVE)]), View(draw="learning", **view))
-    assert [(p.title, {s.title: s.means[0] for s in p.series}) for p in found] == drawn
+    result = learning_plots(scene(tracked=table[list(CURVE)]), View(draw="learning", **view))
+    assert [(p.title, {s.title: s.means[0] for s in p.series}) for p in result] == drawn
 
 
 @pytest.mark.parametrize(
@@ -243,11 +243,11 @@ def test_lines_over_pretraining_are_narrowed(protocol, records, view, drawn):
         )
     )
     done = Pretraining(("b2", "b"), ("organs",), (1, 1), (8, 8), 1, "adam", 0.1, "cosine", "fp32")
-    found = by_steps(
-        scene_of(protocol(rows=rows), table, Extras(pretrainings=(done,), datasets=KNOWN)),
+    result = by_steps(
+        scene_of(protocol(rows=rows), table, Extras(pretrainings=(done,), datasets=DATASETS)),
         View(draw="pretraining", **view),
     )
-    assert [(p.title, {s.title: list(s.means) for s in p.series}) for p in found] == drawn
+    assert [(p.title, {s.title: list(s.means) for s in p.series}) for p in result] == drawn
 
 
 def cloud(title, *rows):
@@ -267,10 +267,10 @@ def test_views_stand_first_in_their_order_and_take_the_place_of_figures_of_their
         "curves": {"b": {"step": (1, 2), "loss": (2.0, 1.0)}},
         "panels": tuple(panel("a", s, v) for v in (-1, 1) for s in ("organs", "others")),
     }
-    own = ["fractions", "dots", "curves", "embeddings", "panels_organs", "panels_others"]
-    assert [f.name for f in wanted(scene(**extras))] == own
+    defaults = ["fractions", "dots", "curves", "embeddings", "panels_organs", "panels_others"]
+    assert [f.name for f in wanted(scene(**extras))] == defaults
     views = (View(draw="bars"), View(draw="panels", title="Fig. 8"), View(), View(draw="lines"))
-    found = wanted(scene(*views, **extras))
+    result = wanted(scene(*views, **extras))
     names = [
         "view1_bars",
         "view2_panels_organs",
@@ -280,15 +280,15 @@ def test_views_stand_first_in_their_order_and_take_the_place_of_figures_of_their
         "curves",
         "embeddings",
     ]
-    assert [f.name for f in found] == names
-    assert [f.title for f in found[1:3]] == ["Fig. 8: Organs", "Fig. 8: Others"]
+    assert [f.name for f in result] == names
+    assert [f.title for f in result[1:3]] == ["Fig. 8: Organs", "Fig. 8: Others"]
 
 
 def test_a_control_that_stands_on_its_rows_own_pretraining_has_no_curve_again(scene, monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "_curves", lambda curves: drawn.extend(curves) or [])
-    one, other = {"step": (1, 2), "loss": (2.0, 1.0)}, {"step": (1, 2), "loss": (3.0, 1.0)}
-    figures.wanted(scene(curves={"a": one, "b": one, "b (shuffled)": one, "b (random)": other}))
+    item, other = {"step": (1, 2), "loss": (2.0, 1.0)}, {"step": (1, 2), "loss": (3.0, 1.0)}
+    figures.wanted(scene(curves={"a": item, "b": item, "b (shuffled)": item, "b (random)": other}))
     assert [title for title, _ in drawn] == ["A", "B", "b (random)"]
 
 
@@ -302,8 +302,8 @@ def test_a_digest_is_of_the_input_and_of_nothing_else(scene, records):
             View(draw="embeddings", rows=rows),
             View(draw="lines", rows=("b",), fractions=(10,)),
         )
-        found = wanted(scene(*views, **extras, **({} if table is None else {"table": table})))
-        return {f.name: f.digest for f in found}
+        result = wanted(scene(*views, **extras, **({} if table is None else {"table": table})))
+        return {f.name: f.digest for f in result}
 
     before = digests()
     assert before == digests()
@@ -316,10 +316,12 @@ def test_a_digest_is_of_the_input_and_of_nothing_else(scene, records):
 
 
 def test_a_picture_is_withheld_section_by_section(scene):
-    found = scene(View(draw="panels"), panels=tuple(panel("a", s, 0) for s in ("organs", "others")))
-    found.info["others"] = replace(found.info["others"], redistribution=None)
-    one, other = wanted(found)[:2]
-    assert (one.embed, other.embed) == (
+    result = scene(
+        View(draw="panels"), panels=tuple(panel("a", s, 0) for s in ("organs", "others"))
+    )
+    result.info["others"] = replace(result.info["others"], redistribution=None)
+    item, other = wanted(result)[:2]
+    assert (item.embed, other.embed) == (
         True,
         False,
     ) and "They lie beside it as view1_panels_others.png" in other.reason
@@ -330,14 +332,14 @@ def test_clouds_are_of_the_rows_that_are_named_and_of_networks_beside_them(scene
     (figure,) = wanted(
         scene(View(draw="embeddings", rows=("c", "a")), View(draw="lines"), clouds=every)
     )[:1]
-    assert [ax.get_label() for ax in figure.draw().axes] == ["A; C", "VGG-19"]
+    assert [ax.get_title("left") for ax in figure.draw().axes] == ["A; C", "VGG-19"]
 
 
 def test_captions_say_how_cases_were_picked_and_what_marks_are(scene):
     views = (View(draw="panels", pick="worst", errors=True, slices="middle"), View(draw="bars"))
     pictures, bars = wanted(scene(*views, panels=(panel("a", "organs", 0),)))[:2]
-    said = "Cases: the worst by the mean of Dice over the rows shown; slice: half-way through what is labelled."
-    assert pictures.captions[0] == said and "missed" in pictures.captions[1]
+    wording = "Cases: the worst by the mean of Dice over the rows shown; slice: half-way through what is labelled."
+    assert pictures.captions[0] == wording and "missed" in pictures.captions[1]
     assert (
         "standard deviation over runs" in bars.captions[0] and "paper printed" in bars.captions[1]
     )
@@ -356,14 +358,14 @@ def test_a_figure_names_the_rows_whose_numbers_are_of_other_patients(protocol, r
             if (r, f, c) not in (("c", 10, "y"), ("c (random)", 100, "x"))
         )
     )
-    made = protocol(rows=rows, finetune=SECTIONS[:1], layout=Layout(views=(View(draw=draw),)))
-    first = wanted(scene_of(made, table, Extras()))[0]
+    built = protocol(rows=rows, finetune=SECTIONS[:1], layout=Layout(views=(View(draw=draw),)))
+    first = wanted(scene_of(built, table, Extras()))[0]
     assert f"{OTHERS} C (organs, 10 %); C (random) (organs, 100 %)." in " ".join(
         first.captions
     ).replace(", liver", "")
-    whole = table[table["case"] == "x"]
+    complete = table[table["case"] == "x"]
     assert OTHERS not in " ".join(
-        wanted(scene_of(made, whole[whole["fraction"] == 10], Extras()))[0].captions
+        wanted(scene_of(built, complete[complete["fraction"] == 10], Extras()))[0].captions
     )
 
 
@@ -378,8 +380,8 @@ def test_errors_stand_beside_few_predictions_and_below_many(scene, rows):
     reference, prediction = np.eye(4, dtype=np.uint8), np.zeros((4, 4), np.uint8)
     prediction[0, 0] = prediction[0, 1] = 1
     names = "abcdefg"[:rows]
-    found = tuple(panel(r, "organs", 0, r=reference, p=prediction) for r in names)
-    figure = wanted(scene(View(draw="panels", errors=True), panels=found))[0].draw()
+    result = tuple(panel(r, "organs", 0, r=reference, p=prediction) for r in names)
+    figure = wanted(scene(View(draw="panels", errors=True), panels=result))[0].draw()
     titles = [ax.get_title() for ax in figure.axes]
     few = ["Image", "Reference", "A", "Errors", "B", "Errors"]
     assert titles == (few if rows == 2 else ["Image", "Reference", *names.upper(), *[""] * 7])
@@ -426,8 +428,8 @@ def test_the_axis_of_bars_begins_at_zero_or_below_them_all(means, sds, printed, 
     ],
 )
 def test_a_wide_chart_goes_on_below(labels, most, parts):
-    made = Chart("", tuple(Group(names, "Dice (%)", False) for names in labels), ())
-    assert _lines_of(made, most) == parts
+    built = Chart("", tuple(Group(names, "Dice (%)", False) for names in labels), ())
+    assert _lines_of(built, most) == parts
 
 
 def test_the_axis_says_where_it_begins_and_a_legend_what_is_printed(scene):
@@ -445,8 +447,8 @@ def test_the_axis_says_where_it_begins_and_a_legend_what_is_printed(scene):
         )
     )[:1]
     drawn = organs.draw()
-    said = [t.get_text() for t in drawn.legends[0].get_texts()]
-    assert said == ["A", "B", "Entrant (published)", "printed in the paper"]
+    wording = [t.get_text() for t in drawn.legends[0].get_texts()]
+    assert wording == ["A", "B", "Entrant (published)", "printed in the paper"]
     assert all(ax.get_legend() is None for ax in drawn.axes)
 
 
@@ -487,15 +489,15 @@ def test_rows_from_scratch_of_two_networks_differ_in_line_and_name(protocol, rec
         for net in ("net", "other")
         for method in ("scratch", "voco")
     }
-    made = protocol(
+    built = protocol(
         rows=rows,
         networks={n: Net("swin_unetr") for n in ("net", "other")},
         finetune=(replace(SECTIONS[0], dataset="organs"),),
     )
     table = records(*({"row": r, "fraction": f} for r in rows for f in (10, 100)))
-    (plot,) = lines(scene_of(made, table, Extras()), View(draw="lines"))
-    found = {s.title: (s.baseline, s.scratch) for s in plot.series}
-    bases = [title for title, (baseline, _) in found.items() if baseline]
-    assert len(bases) == 2 and [found[t][1] for t in found if t not in bases] == bases
-    one, two = (looks(plot.series)[title] for title in bases)
-    assert all(one[key] != two[key] for key in ("color", "linestyle", "marker"))
+    (plot,) = lines(scene_of(built, table, Extras()), View(draw="lines"))
+    result = {s.title: (s.baseline, s.scratch) for s in plot.series}
+    bases = [title for title, (baseline, _) in result.items() if baseline]
+    assert len(bases) == 2 and [result[t][1] for t in result if t not in bases] == bases
+    item, two = (looks(plot.series)[title] for title in bases)
+    assert all(item[key] != two[key] for key in ("color", "linestyle", "marker"))

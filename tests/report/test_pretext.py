@@ -62,7 +62,7 @@ def test_a_line_says_rows_figure_course_and_chance_in_the_protocols_order(protoc
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "wording"),
     [
         (0.0453, "0.0453"),
         (-1.5, "\N{MINUS SIGN}1.50"),
@@ -73,8 +73,8 @@ def test_a_line_says_rows_figure_course_and_chance_in_the_protocols_order(protoc
         (None, "—"),
     ],
 )
-def test_numbers_have_three_digits(value, said):
-    assert short(value) == said
+def test_numbers_have_three_digits(value, wording):
+    assert short(value) == wording
 
 
 def test_the_table_is_in_every_form_and_a_collapse_is_shouted(protocol, records, tmp_path):
@@ -115,34 +115,37 @@ def test_a_pretraining_without_points_has_a_line_and_no_panel(protocol, records)
 
 def test_absent_panels_are_named_under_the_picture_or_in_the_notes(protocol, records, tmp_path):
     line = "The panel of VGG-19 is left out: there is no file vgg19.pth."
-    for found in ((), (cloud(),)):
-        extras = Extras(clouds=found, absent=(line,))
+    for result in ((), (cloud(),)):
+        extras = Extras(clouds=result, absent=(line,))
         paths = write(protocol(), records({}), tmp_path, extras, figures=False)
         page = paths.page.read_text()
-        assert page.count(line) == 1 and (f'<p class="caption">{line}' in page) is bool(found)
+        assert page.count(line) == 1 and (f'<p class="caption">{line}' in page) is bool(result)
         assert line in paths.markdown.read_text() and line in paths.tex.read_text()
-        assert ("by t-SNE of its encoder" in page) is bool(found)
+        assert ("by t-SNE of its encoder" in page) is bool(result)
 
 
 def test_each_panel_shows_its_course_and_chance():
     figure = drawing.pretexts([("B", (pretext(),)), ("C", (pretext(chances=()),))])
-    one, two = figure.axes
-    assert [list(line.get_ydata()) for line in one.lines] == [[0.2, 0.8], [0.25, 0.25]]
-    assert one.lines[1].get_linestyle() == "--" and len(two.lines) == 1 and two.get_legend() is None
-    assert {t.get_text() for t in one.texts} == {"B", "rotations told, higher is better"}
+    item, two = figure.axes
+    assert [list(line.get_ydata()) for line in item.lines] == [[0.2, 0.8], [0.25, 0.25]]
+    assert (
+        item.lines[1].get_linestyle() == "--" and len(two.lines) == 1 and two.get_legend() is None
+    )
+    assert item.get_title("left") == "B"
+    assert [t.get_text() for t in item.texts] == ["rotations told, higher is better"]
 
 
 def test_a_data_set_has_one_colour_in_all_panels_and_every_point_is_drawn():
-    found = (cloud("B"), cloud("C", ("others", "third")))
+    result = (cloud("B"), cloud("C", ("others", "third")))
     titles = {"organs": "Organs", "others": "Others", "third": "Third"}
-    figure = drawing.clouds(found, titles)
+    figure = drawing.clouds(result, titles)
     colours = [
         {n: line.get_color() for n, line in zip(c.groups, ax.lines, strict=True)}
-        for c, ax in zip(found, figure.axes, strict=True)
+        for c, ax in zip(result, figure.axes, strict=True)
     ]
     assert colours[0]["others"] == colours[1]["others"] != colours[0]["organs"]
     drawn = np.concatenate([line.get_xydata() for line in figure.axes[0].lines])
-    assert sorted(map(tuple, drawn)) == sorted(map(tuple, found[0].points))
+    assert sorted(map(tuple, drawn)) == sorted(map(tuple, result[0].points))
     assert [t.get_text() for t in figure.legends[0].get_texts()] == list(titles.values())
     assert "t-SNE, std 0.250, rank 3.00" in {t.get_text() for t in figure.axes[0].texts}
 
@@ -155,22 +158,22 @@ def test_many_data_sets_differ_by_marker_once_the_colours_are_used_up():
 
 
 def test_a_picture_is_drawn_again_when_a_point_moves(protocol, records):
-    def digest(found):
-        scene = scene_of(protocol(), records({}), Extras(clouds=(found,), pretexts=(pretext(),)))
+    def digest(result):
+        scene = scene_of(protocol(), records({}), Extras(clouds=(result,), pretexts=(pretext(),)))
         return {f.name: f.digest for f in wanted(scene)}
 
-    before, moved = cloud(), cloud()
-    (x, y), *others = moved.points
-    moved = replace(moved, points=((x + 0.1, y), *others))
-    assert digest(before)["embeddings"] != digest(moved)["embeddings"]
-    assert digest(before)["pretext"] == digest(moved)["pretext"]
+    before, shifted = cloud(), cloud()
+    (x, y), *others = shifted.points
+    shifted = replace(shifted, points=((x + 0.1, y), *others))
+    assert digest(before)["embeddings"] != digest(shifted)["embeddings"]
+    assert digest(before)["pretext"] == digest(shifted)["pretext"]
 
 
 def test_every_seed_of_a_row_has_a_line_and_one_that_learned_nothing_is_shouted(
     protocol, records, tmp_path
 ):
-    some = (pretext(seed=1, last=0.25), pretext(seed=0), pretext(row="a", rises=False, last=0.3))
-    extras = Extras(pretexts=some)
+    several = (pretext(seed=1, last=0.25), pretext(seed=0), pretext(row="a", rises=False, last=0.3))
+    extras = Extras(pretexts=several)
     rows = {r: Row("voco", "net", title=r.upper()) for r in "ab"}
     scene = scene_of(protocol(rows=rows), records({}), extras)
     assert [(words[0], words[-1]) for words in lines_of(scene)] == [

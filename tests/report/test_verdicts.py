@@ -623,11 +623,8 @@ def test_a_dose_curve_has_a_point_and_an_interval_for_each_dose(scene):
     (place,) = verdicts(made)
     (figure,) = dose_figures(made, [place])
     (ax,) = figure.draw().axes
-    spans = {
-        line.get_xdata()[0]: list(line.get_ydata())
-        for line in ax.lines
-        if len({*line.get_xdata()}) == 1 < len(line.get_xdata())
-    }
+    intervals = [ends for lines in ax.collections for ends in lines.get_segments()]
+    spans = {ends[0][0]: list(ends[:, 1]) for ends in intervals}
     expected = {CONTROLS[one.key.row].dose: one.judged.comparison for one in place.controls}
     assert [*spans] == [0.25, 0.5, 1.0]
     for dose, c in expected.items():

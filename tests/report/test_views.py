@@ -21,7 +21,7 @@ from bench.report.write import scene_of
 NETS = {"S": Net("unetr", preset="tiny"), "L": Net("unetr")}
 
 
-def said(line):
+def wording(line):
     """Return a line with one kind of blank, and signs that are on a keyboard."""
     return re.sub(r"[ \xa0]+", " ", line).strip().replace(TIMES, "x").replace(MINUS, "-")
 
@@ -30,12 +30,12 @@ def section(dataset="organs", **given):
     return Finetune(dataset=dataset, split="even", steps=10, **given)
 
 
-def made(protocol, records, *views, extras=None, **changes):
+def built(protocol, records, *views, extras=None, **changes):
     """Return the tables of views, in Markdown without the padding, and as they are, and the footnotes."""
     viewed = protocol(layout=replace(changes.pop("layout", Layout()), views=views), **changes)
-    found, notes = tables(scene_of(viewed, records, extras or Extras()))
-    grids = [[said(line) for line in _md_table(t).splitlines()] for t in found]
-    return [[line for line in grid if not line.startswith("| --")] for grid in grids], found, notes
+    result, notes = tables(scene_of(viewed, records, extras or Extras()))
+    grids = [[wording(line) for line in _md_table(t).splitlines()] for t in result]
+    return [[line for line in grid if not line.startswith("| --")] for grid in grids], result, notes
 
 
 @pytest.fixture
@@ -109,10 +109,10 @@ PIVOTS = {  # view: the table
 @pytest.mark.parametrize("what", PIVOTS)
 def test_a_view_is_a_pivot_and_marks_are_among_rows_wherever_these_stand(protocol, scores, what):
     view, expected = PIVOTS[what]
-    grids, (table,), _ = made(protocol, scores, view, metrics=("dice", "hd"))
+    grids, (table,), _ = built(protocol, scores, view, metrics=("dice", "hd"))
     assert grids[0] == expected
     ways = {"Dice in percent, higher is better", "HD in mm, lower is better"}
-    assert {one for one in ways if one in table.caption} == (
+    assert {first for first in ways if first in table.caption} == (
         ways if len(table.metrics) > 1 else set()
     )
     if "row" in view.columns:
@@ -125,13 +125,13 @@ def test_a_table_says_in_its_title_what_all_its_cells_share(protocol, scores):
         View(columns=("row",), lines=("target",), metrics=("hd",)),
         View(title="T", lines=("metric", "row")),
     )
-    _, found, _ = made(protocol, scores, *views, metrics=("dice", "hd"), finetune=two)
+    _, result, _ = built(protocol, scores, *views, metrics=("dice", "hd"), finetune=two)
     places = (
         "organs (organs), 5 % of labels",
         "organs (organs), 100 % of labels",
         "organs (again), 100 % of labels",
     )
-    assert [t.title for t in found] == [f"HD, {p}" for p in places] + [f"T, {p}" for p in places]
+    assert [t.title for t in result] == [f"HD, {p}" for p in places] + [f"T, {p}" for p in places]
 
 
 SEVERAL = (
@@ -157,7 +157,7 @@ def test_lines_of_sections_and_fractions_are_blank_where_a_row_has_no_cell(proto
         ),
         {"row": "a", "dataset": "hearts", "fraction": 10, "value": 0.5, "target": "atrium"},
     )
-    grids, found, notes = made(
+    grids, result, notes = built(
         protocol,
         table,
         View(lines=("section", "fraction", "target"), columns=("row",)),
@@ -170,7 +170,7 @@ def test_lines_of_sections_and_fractions_are_blank_where_a_row_has_no_cell(proto
         "| | 100 % | liver | <u>20.00</u> | **40.00** | 1 x 1 |",
         "| Heart | 10 % | atrium | 50.00 | | 1 x 1 |",
     ]
-    assert not notes.letters and found[0].heads == []
+    assert not notes.letters and result[0].heads == []
     written = [
         line.split(",")
         for line in tidy(
@@ -195,7 +195,7 @@ def test_rows_of_one_title_on_several_networks_are_one_line_with_gains_on_each_n
         for m, v in (("dice", "52.00"), ("dice_gain", "1.50"))
     ]
     view = View(columns=("section", "network"), gain="baseline")
-    grids, (found,), _ = made(
+    grids, (result,), _ = built(
         protocol,
         table,
         view,
@@ -210,11 +210,11 @@ def test_rows_of_one_title_on_several_networks_are_one_line_with_gains_on_each_n
         "| Ours | **51.00** (+1.00) | <u>66.00</u> (-4.00) | 1 x 1 |",
         "| *published, its gain (ours - published)* | 52.00, +1.50 (-1.00) | | |",
     ]
-    said = "In brackets the gain on the row from scratch of its network: the paired difference, where means are"
-    assert f"{said} of the same patients, seeds and targets." in found.caption
-    assert found.title == "Dice, Liver, 100 % of labels"
+    wording = "In brackets the gain on the row from scratch of its network: the paired difference, where means are"
+    assert f"{wording} of the same patients, seeds and targets." in result.caption
+    assert result.title == "Dice, Liver, 100 % of labels"
     named = View(columns=("metric",), gain="base_L")
-    grids, _, _ = made(protocol, table, named, rows=rows, networks=NETS)
+    grids, _, _ = built(protocol, table, named, rows=rows, networks=NETS)
     assert grids[0][1:3] == [
         "| Base | S | <u>50.00</u> (-20.00) | 1 x 1 |",
         "| Ours | S | **51.00** (-19.00) | 1 x 1 |",
@@ -228,9 +228,9 @@ def test_a_gain_on_a_row_that_has_other_seeds_is_not_shown(protocol, records):
         {"row": "a", "seed": 1, "value": 0.6},
         {"row": "b", "value": 0.5},
     ]
-    whole = [*half, {"row": "b", "seed": 1, "value": 0.8}]
-    for runs, gains in ((half, 0), (whole, 1)):
-        grids, _, _ = made(protocol, records(*runs), View(columns=("metric",), gain="a"))
+    complete = [*half, {"row": "b", "seed": 1, "value": 0.8}]
+    for runs, gains in ((half, 0), (complete, 1)):
+        grids, _, _ = built(protocol, records(*runs), View(columns=("metric",), gain="a"))
         assert sum(line.startswith("| B ") and "(" in line for line in grids[0]) == gains
 
 
@@ -284,10 +284,10 @@ def test_a_row_over_other_patients_than_its_baseline_has_no_gain_and_no_mark_in_
     metric = rows[0].get("metric", "dice")
     viewed = protocol(layout=Layout(views=(View(gain="baseline"),)), metrics=(metric,))
     paths = write(viewed, records(*rows), tmp_path, figures=False)
-    said = f"no gain on A: the two are not means of the same patients, runs and targets; {noted}"
+    wording = f"no gain on A: the two are not means of the same patients, runs and targets; {noted}"
     for text in (paths.markdown.read_text(), paths.page.read_text(), paths.text):
-        assert said in text
-    assert said.replace(MINUS, r"\ensuremath{-}") in paths.tex.read_text()
+        assert wording in text
+    assert wording.replace(MINUS, r"\ensuremath{-}") in paths.tex.read_text()
     (_, shown) = tables(scene_of(viewed, records(*rows), Extras()))[0][0].lines
     assert (shown.row, shown.entries[0].mark, shown.entries[0].gain) == ("b", "", "")
 
@@ -325,18 +325,22 @@ def test_where_a_target_lacks_the_gain_is_still_that_of_the_verdict_and_it_is_sa
     viewed = protocol(layout=Layout(views=(View(gain="baseline", targets=("mean",)),)))
     scene = scene_of(viewed, rows, Extras())
     (table,), notes = tables(scene)
-    (entry,) = table.lines[1].entries
-    assert (table.lines[0].entries[0].mean, entry.mean, entry.gain) == ("50.00", "55.50", "+7.75")
-    assert notes.letters == {PATIENTS_FIRST: entry.note}
+    (cell_entry,) = table.lines[1].entries
+    assert (table.lines[0].entries[0].mean, cell_entry.mean, cell_entry.gain) == (
+        "50.00",
+        "55.50",
+        "+7.75",
+    )
+    assert notes.letters == {PATIENTS_FIRST: cell_entry.note}
     assert verdict_tables(scene, verdicts(scene))[0].lines[0].words[1] == "+7.75"
 
 
 def test_headings_over_columns_span_what_they_are_of(protocol, scores):
     view = View(columns=("target", "metric"), facts=("parameters",), targets=("liver", "mean"))
-    _, (found,), _ = made(
+    _, (result,), _ = built(
         protocol, scores, view, metrics=("dice", "hd"), networks={"net": Net("unetr")}
     )
-    assert found.heads == [[("", 1), ("liver", 2), ("Mean", 2)]] and found.starts == {1, 3}
+    assert result.heads == [[("", 1), ("liver", 2), ("Mean", 2)]] and result.starts == {1, 3}
 
 
 def test_facts_and_checks_are_columns_about_the_row(protocol, records, printed):
@@ -358,7 +362,9 @@ def test_facts_and_checks_are_columns_about_the_row(protocol, records, printed):
         "target": "",
     }
     extras = Extras(published=printed(fact), defaults={"voco": {"reg": 0.5, "on": True}})
-    grids, (found,), _ = made(protocol, records({}), view, rows=rows, networks=NETS, extras=extras)
+    grids, (result,), _ = built(
+        protocol, records({}), view, rows=rows, networks=NETS, extras=extras
+    )
     assert grids[0] == [
         "| Method | Network | Parameters (M) | Decoder (M) | Any | Reg | On | Lost | organs | Runs x "
         "patients |",
@@ -368,8 +374,8 @@ def test_facts_and_checks_are_columns_about_the_row(protocol, records, printed):
         "| C | L | 92.78 | 4.44 | ✓ | ✓ | ✓ | — | — | |",
     ]
     assert (
-        "the run left no word" in found.caption
-        and "Parameters of networks in millions" in found.caption
+        "the run left no word" in result.caption
+        and "Parameters of networks in millions" in result.caption
     )
 
 
@@ -383,7 +389,7 @@ def test_a_row_that_nobody_runs_stands_in_grey_with_the_papers_numbers_and_is_ne
     view = View(lines=("target",), columns=("row",)) if across else View()
     view = replace(view, metrics=("dice",))
     extras = Extras(published=printed({"method": "Other", "value": "99.00", "dagger": "1"}))
-    grids, (found,), notes = made(protocol, scores, view, published_only=QUOTED, extras=extras)
+    grids, (result,), notes = built(protocol, scores, view, published_only=QUOTED, extras=extras)
     assert list(notes.letters) == ["Theirs (published): not run here; no code"]
     if across:
         assert grids[0][:3] == [
@@ -391,10 +397,10 @@ def test_a_row_that_nobody_runs_stands_in_grey_with_the_papers_numbers_and_is_ne
             "| liver | **80.00** | <u>70.00</u> | *99.00†* |",
             "| tumour | <u>40.00</u> | **50.00** | |",
         ]
-        assert [c.quoted for c in found.columns] == [False, False, True]
+        assert [c.quoted for c in result.columns] == [False, False, True]
     else:
         assert grids[0][3].startswith("| *Theirs (published)*<sup>a</sup> | *99.00†* |")
-        assert [line.kind for line in found.lines] == ["", "", "quoted"]
+        assert [line.kind for line in result.lines] == ["", "", "quoted"]
     viewed = protocol(published_only=QUOTED, layout=Layout(views=(view,)))
     paths = write(viewed, scores, tmp_path, extras, figures=False)
     csv = [line for line in paths.csv.read_text().splitlines() if line.startswith(("q,", "none,"))]
@@ -405,7 +411,7 @@ def test_a_row_that_nobody_runs_stands_in_grey_with_the_papers_numbers_and_is_ne
     assert r"\textit{99.00\textsuperscript{\dag}}" in paths.tex.read_text()
     silent = replace(view, published=False)
     assert "Theirs" not in str(
-        made(protocol, scores, silent, published_only=QUOTED, extras=extras)[0]
+        built(protocol, scores, silent, published_only=QUOTED, extras=extras)[0]
     )
 
 
@@ -470,18 +476,18 @@ def test_a_mixture_has_a_table_of_its_data_sets_with_what_was_read_and_printed(
         {**count, "metric": "group_id", "value": "1"},
     )
     read = (Ingredient("msd02_heart", 20, 2271), Ingredient("msd09_spleen", 41, 3650))
-    for known, cells in ((read, ("20 | 2,271", "41 | 3,650")), ((), ("— | —", "— | —"))):
-        grids, _, _ = made(
+    for read_parts, cells in ((read, ("20 | 2,271", "41 | 3,650")), ((), ("— | —", "— | —"))):
+        grids, _, _ = built(
             protocol,
             records({}),
             View(draw="mixture", title="M"),
             pretrain=Pretrain(datasets=parts),
-            extras=Extras(published=frame, read=known),
+            extras=Extras(published=frame, read=read_parts),
         )
         assert grids[0] == [
             "| Task | Data set | Group | Labels | Group ID | Classes | Cases | Slices |",
             f"| 1 | MSD Task02 Heart | — | 1: left atrium | 1 | 1 | {cells[0]} |",
-            f"| | *published (ours - published)* | | | 1 | | | 1,262{' (+1,009)' if known else ''} |",
+            f"| | *published (ours - published)* | | | 1 | | | 1,262{' (+1,009)' if read_parts else ''} |",
             f"| 5 | MSD Task09 Spleen | — | 1: spleen | — | 1 | {cells[1]} |",
         ]
 
@@ -524,7 +530,7 @@ def test_whatever_a_view_is_called_a_tabular_keeps_its_columns_and_a_page_its_ta
 def test_a_terminal_shows_every_level_of_labels(protocol, scores):
     view = View(lines=("metric", "row"), gain="a")
     text = terminal_table(protocol(layout=Layout(views=(view,)), metrics=("dice", "hd")), scores)
-    lines = [said(line) for line in text.splitlines()]
+    lines = [wording(line) for line in text.splitlines()]
     assert lines[3:9] == [
         "metric liver tumour Mean runs x patients",
         lines[4],
