@@ -34,12 +34,12 @@ class Noise:
 
 def noise_of(comparisons: Sequence[Comparison]) -> Noise | None:
     """Return the median noise of comparisons with several runs; None where there is none."""
-    known = [one for one in comparisons if one.sd_run == one.sd_run and one.patients > 1]
-    if not known:
+    repeated = [c for c in comparisons if not np.isnan(c.sd_run) and c.patients > 1]
+    if not repeated:
         return None
     return Noise(
         *(
-            median(getattr(one, f"sd_{part}") for one in known)
+            median(getattr(comparison, f"sd_{part}") for comparison in repeated)
             for part in ("patient", "run", "residual")
         )
     )

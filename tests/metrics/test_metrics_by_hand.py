@@ -222,7 +222,7 @@ def test_within_a_tolerance_does_not_turn_on_the_last_bit_of_a_header(convention
 
 def test_a_percentile_by_area_does_not_turn_on_the_rounding_of_a_sum():
     # 19 of 20 elements of one size are at 0 mm: their share is 0.95, however their sizes round
-    from bench.metrics.value import Distances, distance
+    from bench.metrics.hausdorff import Distances, distance
 
     near = np.zeros(20)
     near[-1] = 7.0

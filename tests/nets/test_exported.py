@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.nets import exported
 from bench.nets.catalog import CATALOG, preset
 from bench.nets.exported import write
-from bench.nets.imported import read_weights
+from bench.nets.foreign_weights import read_weights
 from bench.nets.manifest import Manifest
 from bench.nets.sizes import Preset, ResEncSize
 

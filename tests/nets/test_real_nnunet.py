@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from built import built, encoder_of
-from test_imported_rows import LAYOUTS, protocol, ran, thin
+from test_foreign_rows import LAYOUTS, protocol, ran, thin
 
 from bench.export import export
 from bench.nets import exported, transfer

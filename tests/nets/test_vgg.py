@@ -9,7 +9,7 @@ from torch import nn
 
 from bench.errors import BenchError
 from bench.nets import classifier, network, transfer
-from bench.nets.imported import read_weights
+from bench.nets.foreign_weights import read_weights
 
 COLUMN = {  # torchvision's vgg.py: configurations D and E, P a max pooling
     16: "64 64 P 128 128 P 256 256 256 P 512 512 512 P 512 512 512 P",

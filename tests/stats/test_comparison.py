@@ -11,7 +11,7 @@ from bench import stats
 from bench.stats.comparison import FEW, ONE_PRETRAINING, ONE_RUN, ONE_SEED
 from bench.stats.effects import effects, filled, layout
 from bench.stats.equivalence import ENOUGH, halves
-from bench.stats.family import holm
+from bench.stats.holm import holm
 
 # patients x runs; rows 2 4 6, columns 3 5, mean 4
 HAND = np.array([[1.0, 3.0], [2.0, 6.0], [6.0, 6.0]])

@@ -21,7 +21,7 @@ from torch import nn
 from bench.errors import BenchError
 from bench.nets import network, transfer
 from bench.nets.catalog import CATALOG
-from bench.nets.imported import read_weights
+from bench.nets.foreign_weights import read_weights
 from bench.nets.sizes import Preset, ResEncSize, SwinUnetrSize
 
 HEADS = (3, 6, 12, 24)

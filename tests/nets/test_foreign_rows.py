@@ -3,11 +3,11 @@
 import re
 
 import pytest
-import test_imported as files
+import test_foreign_weights as files
 import torch
 import yaml
 from described import describe, execute
-from test_imported import thin
+from test_foreign_weights import thin
 
 from bench import records, run
 from bench.cli import main
@@ -31,7 +31,7 @@ def genesis():
     return {"epoch": 1, "state_dict": {f"module.{k}": v for k, v in net.state_dict().items()}}
 
 
-LAYOUTS = {  # test_imported has the others, which differ by names alone
+LAYOUTS = {  # test_foreign_weights has the others, which differ by names alone
     "voco_students": (
         lambda: files.teacher_and_student(files.swin(v2=True)),
         "swin_unetr",
