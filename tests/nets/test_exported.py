@@ -36,8 +36,8 @@ MANIFEST = Manifest(
 @pytest.fixture
 def net(monkeypatch):
     """Return a network of the published structure that takes a moment to build."""
-    found = Preset(ResEncSize(WIDTHS, BLOCKS), (64, 32, 96), 0, 0, 0, 0)
-    monkeypatch.setitem(CATALOG["resenc_unet"].presets, "thin", found)
+    result = Preset(ResEncSize(WIDTHS, BLOCKS), (64, 32, 96), 0, 0, 0, 0)
+    monkeypatch.setitem(CATALOG["resenc_unet"].presets, "thin", result)
     monkeypatch.setitem(exported.ARCHITECTURES, ("resenc_unet", "thin"), "ResEncL")
     return built("resenc_unet", "thin", (2, 3)).eval()
 
@@ -105,8 +105,8 @@ def test_the_plan_has_every_field_and_sizes_from_z_to_x(tmp_path, net):
     }
     assert plan["pretrain_num_input_channels"] == 2 and plan["key_to_lpe"] is None
     assert plan["recommended_downstream_patchsize"] == [96, 32, 64]
-    whole = plan["pretrain_plan"]
-    assert whole.keys() == {
+    complete = plan["pretrain_plan"]
+    assert complete.keys() == {
         "dataset_name",
         "plans_name",
         "original_median_spacing_after_transp",
@@ -116,7 +116,7 @@ def test_the_plan_has_every_field_and_sizes_from_z_to_x(tmp_path, net):
         "configurations",
         "experiment_planner_used",
     }
-    (configuration,) = whole["configurations"].values()
+    (configuration,) = complete["configurations"].values()
     assert configuration.keys() == {
         "data_identifier",
         "preprocessor_name",
