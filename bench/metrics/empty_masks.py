@@ -21,7 +21,7 @@ def of_empty(metric: str, pair: Pair | None, rule: str, diagonal: float) -> floa
     if rule == "skip":
         return None
     if pair is None or pair.status == "both_empty":
-        perfect = 0.0 if is_distance or metric in VOLUMES else 1.0
+        perfect = float(not is_distance and metric not in VOLUMES)
         return perfect if rule == "brats" else None
     if metric in VOLUMES:
         return counted(metric, pair)

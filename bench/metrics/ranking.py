@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from statistics import fmean
 from typing import Any
 
@@ -64,12 +66,8 @@ class Standing:
         """The predictions from the best to the worst, ``A > B = C``; empty where there is no mean."""
         ranked = sorted((rank, name) for name, rank in self.ranks.items() if rank is not None)
         sign = " > " if self.higher_is_better else " < "
-        words = [
-            (" = " if position and rank == ranked[position - 1][0] else sign if position else "")
-            + name
-            for position, (rank, name) in enumerate(ranked)
-        ]
-        return "".join(words)
+        equals = groupby(ranked, key=itemgetter(0))
+        return sign.join(" = ".join(name for _, name in names) for _, names in equals)
 
     def _better(self, mean: float, other: float) -> bool:
         gap = round(mean - other, DIGITS)

@@ -25,7 +25,7 @@ def read(text: str) -> tuple[Entry, ...]:
     return tuple(_network(name, facts) for name, facts in tomllib.loads(text).items())
 
 
-def _network(name: str, facts: dict[str, Any]) -> Entry:
+def _network(name: str, facts: Any) -> Entry:
     def where(keys: typed.Keys) -> str:
         return ".".join([FILE.name, name, *keys])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 
@@ -87,15 +87,17 @@ class Comparison:
         Or, where it is within the region of equivalence, show that. None where ``most`` would not do.
         """
         goal = max(abs(self.difference), self.rope - abs(self.difference))
-        low, high = getattr(self, what), most
-        if self.width(**{what: high}) > goal:
-            return None
-        while low < high:  # the width falls as the number grows
-            middle = (low + high) // 2
-            low, high = (
-                (low, middle) if self.width(**{what: middle}) <= goal else (middle + 1, high)
-            )
-        return low
+        return least(lambda n: self.width(**{what: n}) <= goal, getattr(self, what), most)
+
+
+def least(enough: Callable[[int], bool], low: int, high: int) -> int | None:
+    """Return the least number that is enough, where every larger one is, too; None where ``high`` is not."""
+    if not enough(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return low
 
 
 def paired(
@@ -167,11 +169,11 @@ def compared(
     comparison = _judged(
         parts, rope, alpha, sign_flip(table) if flips and table.shape[1] == 1 else None
     )
-    least = smallest_p(table.shape[0])
+    lowest_p = smallest_p(table.shape[0])
     if why:
         verdict = WEIGHTS
-    elif least > alpha:
-        verdict, why = UNCLEAR, FEW.format(n=table.shape[0], p=least)
+    elif lowest_p > alpha:
+        verdict, why = UNCLEAR, FEW.format(n=table.shape[0], p=lowest_p)
     else:
         verdict = word(comparison.difference, comparison.p, comparison.p_equivalent, alpha)
     return Comparison(
@@ -181,7 +183,7 @@ def compared(
             "why": why,
             "pretrainings": p if clusters is not None else table.shape[1],
             "seeds": f if clusters is not None else 1,
-            "smallest_p": least,
+            "smallest_p": lowest_p,
         }
     )
 

@@ -25,7 +25,7 @@ from typing import Any
 import growth_figures
 import growth_walls
 from growth_stages import STAGES, Size
-from machine import ROOT, machine, quiet
+from machine import ROOT, machine, quiet, resident
 from options import options
 from sides import as_a_job
 
@@ -156,11 +156,6 @@ def spent() -> float:
     """Return the processor seconds of this process and of those that it started and that ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(first.ru_utime + first.ru_stime for first in used)
-
-
-def resident(field: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 def left(folder: Path) -> tuple[int, int]:

@@ -24,11 +24,11 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from machine import ROOT
 from scipy import ndimage
 from sides import as_a_job
 
 MANY_SCANS = 96  # scans beside which each one's boxes are moved
-ROOT = Path(__file__).resolve().parents[2]
 TIMED = """
 import json, pickle, sys, time
 try:

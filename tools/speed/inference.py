@@ -24,6 +24,7 @@ from statistics import median
 
 import numpy as np
 import torch
+from machine import resident
 from sides import Side, contest
 from torch import nn
 
@@ -142,11 +143,6 @@ def weighed(which: str, labels: int, shape: tuple[int, int, int], side: int) -> 
     before = resident("VmRSS")
     RUN[which](net, image, inference)
     return resident("VmHWM") - before
-
-
-def resident(field: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 def main() -> None:

@@ -60,3 +60,9 @@ def commit() -> str:
         [*git, "status", "--porcelain", "--", ".", *drawn], capture_output=True, text=True
     )
     return name.strip() + (" and changes" if changed.stdout else "")
+
+
+def resident(field: str) -> float:
+    """Return the MB that this process holds (``VmRSS``), or held at most (``VmHWM``)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
