@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ def score_several(  # noqa: PLR0913 - the command's flags
             " add dice, or leave --verify out"
         )
     partners = {name: pairs(path, reference) for name, path in _named(predictions).items()}
-    files = [pair for of_prediction in partners.values() for pair in of_prediction.values()]
+    files = list(chain.from_iterable(cases.values() for cases in partners.values()))
     of_all = DICE in metrics
     if wanted.every and (len(files) > 1 or of_all):
         # A label that one case lacks in both volumes is a result too: null, or what `empty` makes of it.
@@ -329,7 +329,7 @@ def strangers(predictions: tuple[Path, ...], reference: Path, wanted: Wanted) ->
     """
     if wanted == ALL_LABELS:
         return []
-    files = [pair for path in predictions for pair in pairs(path, reference).values()]
+    files = list(chain.from_iterable(pairs(p, reference).values() for p in predictions))
     lines, present = [], values_of(files)
     occurring = ", ".join(map(str, present)) or "none"
     chosen = [v for v in wanted.labels or () if v and v not in present]
@@ -338,7 +338,7 @@ def strangers(predictions: tuple[Path, ...], reference: Path, wanted: Wanted) ->
     if chosen:
         lines.append(f"--labels: value {chosen[0]} is in no file; there are {occurring}")
     if wanted.regions is not None:
-        inside = {value for values in wanted.regions.values() for value in values}
+        inside = {*chain.from_iterable(wanted.regions.values())}
         if outside := sorted({*present} - inside - {wanted.ignore}):
             lines.append(f"--regions: value {outside[0]} is in no region and counts as background")
     return lines

@@ -296,14 +296,21 @@ def _renamed(path: Path, layout: Layout, view: Tensors) -> Tensors:
     return named
 
 
+def _sizes(
+    layout: Layout, tensors: Tensors, ignored: tuple[str, ...] = ()
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the size that tensors tell, without the ``ignored`` fields, and the presets of that size."""
+    size = {key: value for key, value in layout.size(tensors).items() if key not in ignored}
+    presets = network_facts(layout.network).presets.items()
+    return size, [n for n, p in presets if all(getattr(p.size, k) == v for k, v in size.items())]
+
+
 def _left_open(layout: Layout, tensors: Tensors, chosen: str) -> str:
     """Return what the tensors do not tell of a preset, in words, where others fit as well; else nothing."""
-    size = layout.size(tensors)
-    sure = {key: value for key, value in size.items() if key not in layout.untold}
-    presets = network_facts(layout.network).presets
-    fits = [n for n, p in presets.items() if all(getattr(p.size, k) == v for k, v in sure.items())]
+    _, fits = _sizes(layout, tensors, layout.untold)
     if len(fits) < 2:
         return ""
+    size = layout.size(tensors)
     assumed = ", ".join(f"{key} {size[key]}" for key in layout.untold)
     return (
         f"its tensors fit preset {' and '.join(fits)} alike; {chosen} ({assumed}) is taken{layout.why}; "
@@ -312,16 +319,14 @@ def _left_open(layout: Layout, tensors: Tensors, chosen: str) -> str:
 
 
 def _preset(path: Path, layout: Layout, tensors: Tensors, requested: str) -> str:
-    stated = layout.size(tensors)
-    presets = network_facts(layout.network).presets
-    sure = {key: value for key, value in stated.items() if not (requested and key in layout.untold)}
-    fits = [n for n, p in presets.items() if all(getattr(p.size, k) == v for k, v in sure.items())]
+    size, fits = _sizes(layout, tensors, layout.untold if requested else ())
     if requested in fits or (fits and not requested):
         return requested or fits[0]
-    size = ", ".join(f"{key} {value}" for key, value in sure.items())
-    wanted = f"preset {requested!r}" if requested else f"any preset ({', '.join(presets)})"
+    shape = ", ".join(f"{key} {value}" for key, value in size.items())
+    presets = ", ".join(network_facts(layout.network).presets)
+    wanted = f"preset {requested!r}" if requested else f"any preset ({presets})"
     raise BenchError(
-        f"{path}: {layout.name}: {size} is not the size of {wanted} of network {layout.network!r}"
+        f"{path}: {layout.name}: {shape} is not the size of {wanted} of network {layout.network!r}"
     )
 
 
