@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ def score_several(  # noqa: PLR0913 - the command's flags
             " add dice, or leave --verify out"
         )
     partners = {name: pairs(path, reference) for name, path in _named(predictions).items()}
-    files = [pair for found in partners.values() for pair in found.values()]
+    files = list(chain.from_iterable(cases.values() for cases in partners.values()))
     of_all = DICE in metrics
     if wanted.every and (len(files) > 1 or of_all):
         # A label that one case lacks in both volumes is a result too: null, or what `empty` makes of it.
@@ -142,26 +142,26 @@ def score_several(  # noqa: PLR0913 - the command's flags
     rows: list[Row] = []
     differences: list[str] = []
     targets = wanted.targets(())
-    for name, found_pairs in partners.items():
+    for name, case_pairs in partners.items():
         pooled = Pooled(targets, empty) if of_all else None
-        for case, pair in found_pairs.items():
+        for case, pair in case_pairs.items():
             prediction, true, grid = _read(*pair, ignore_geometry=ignore_geometry)
             volumes = *blanked(prediction, true, wanted.ignore), grid
-            found = compare(*volumes, requests, wanted)
+            scored = compare(*volumes, requests, wanted)
             if pooled is not None:
                 pooled.add(*volumes[:2])
-            for request, scores in zip(requests, found, strict=True):
+            for request, scores in zip(requests, scored, strict=True):
                 again = checked if request is requests[0] else ()
                 more: Row = {"prediction": name, "convention": request.convention}
                 rows += [
                     _row(case, s) | more | {"medpy": _has_partner(s, again, grid)} for s in scores
                 ]
             where = f"{name}, {case}" if len(partners) > 1 else case
-            compared = [score for score in found[0] if _has_partner(score, checked, grid)]
+            compared = [score for score in scored[0] if _has_partner(score, checked, grid)]
             differences += _differences(where, compared, volumes, wanted)
-        for request, one in product(requests, [] if pooled is None else pooled.scores()):
+        for request, score in product(requests, [] if pooled is None else pooled.scores()):
             more = {"prediction": name, "convention": request.convention, "medpy": False}
-            rows.append(_row(ALL, one) | more)
+            rows.append(_row(ALL, score) | more)
     return rows, differences
 
 
@@ -287,16 +287,16 @@ def _is_map(path: Path) -> bool:
 
 def _cases(folder: Path) -> dict[str, Path]:
     """Return the volumes of a folder by their stems; its pictures where it has no volume."""
-    found: dict[str, Path] = {}
+    by_stem: dict[str, Path] = {}
     inside = clean(folder.iterdir())
     for path in [*filter(is_volume, inside)] or [*filter(is_picture, inside)]:
-        other = found.setdefault(stem(path), path)
+        other = by_stem.setdefault(stem(path), path)
         if other != path:
             raise BenchError(f"{path}: the case has also {other.name}; keep one of them")
-    if not found:
+    if not by_stem:
         kinds = ", ".join((*SUFFIXES, *PICTURES))
         raise BenchError(f"{folder}: holds no volume ({kinds}){dicom_inside(folder)}")
-    return found
+    return by_stem
 
 
 def gaps(predictions: tuple[Path, ...], reference: Path) -> list[str]:
@@ -329,7 +329,7 @@ def strangers(predictions: tuple[Path, ...], reference: Path, wanted: Wanted) ->
     """
     if wanted == ALL_LABELS:
         return []
-    files = [pair for path in predictions for pair in pairs(path, reference).values()]
+    files = list(chain.from_iterable(pairs(p, reference).values() for p in predictions))
     lines, present = [], values_of(files)
     occurring = ", ".join(map(str, present)) or "none"
     chosen = [v for v in wanted.labels or () if v and v not in present]
@@ -338,7 +338,7 @@ def strangers(predictions: tuple[Path, ...], reference: Path, wanted: Wanted) ->
     if chosen:
         lines.append(f"--labels: value {chosen[0]} is in no file; there are {occurring}")
     if wanted.regions is not None:
-        inside = {value for values in wanted.regions.values() for value in values}
+        inside = {*chain.from_iterable(wanted.regions.values())}
         if outside := sorted({*present} - inside - {wanted.ignore}):
             lines.append(f"--regions: value {outside[0]} is in no region and counts as background")
     return lines
@@ -384,50 +384,50 @@ def _read(
     ignored, both have their axes as stored.
     """
     read = read_as_stored if ignore_geometry else read_label
-    one, two = read(prediction), read(reference)
-    vague = [not volume.stored.stated.axes for volume in (one, two)]
+    predicted, true = read(prediction), read(reference)
+    vague = [not volume.stored.stated.axes for volume in (predicted, true)]
     if not ignore_geometry:
-        check_stated(one.stored)
-        check_stated(two.stored)
+        check_stated(predicted.stored)
+        check_stated(true.stored)
         if vague == [False, True]:
-            two = lay(two, one)
+            true = lay(true, predicted)
         elif vague[0]:
-            one = lay(one, two)
-    if one.array.shape != two.array.shape:
+            predicted = lay(predicted, true)
+    if predicted.array.shape != true.array.shape:
         raise BenchError(
-            f"{prediction}: shape {one.array.shape}, but {reference} has {two.array.shape};"
+            f"{prediction}: shape {predicted.array.shape}, but {reference} has {true.array.shape};"
             " resample the prediction to the reference's grid"
         )
     if not ignore_geometry and not any(vague):
-        _check_place(one, two)
-        one = lay(one, two)
-    return one.array, two.array, Grid.of(two.array.shape, two.spacing, two.affine)
+        _check_place(predicted, true)
+        predicted = lay(predicted, true)
+    return predicted.array, true.array, Grid.of(true.array.shape, true.spacing, true.affine)
 
 
-def _check_place(one: LabelVolume, two: LabelVolume) -> None:
+def _check_place(predicted: LabelVolume, true: LabelVolume) -> None:
     """Refuse a prediction whose header places it off its reference.
 
     Raises:
         BenchError: spacing or place differ by more than ``TOLERANCE`` voxels at a corner.
     """
-    spaced = one.stored.stated.spacing and two.stored.stated.spacing
-    if spaced and drift(one.spacing, two.spacing, two.array.shape) > TOLERANCE:
+    spaced = predicted.stored.stated.spacing and true.stored.stated.spacing
+    if spaced and drift(predicted.spacing, true.spacing, true.array.shape) > TOLERANCE:
         raise BenchError(
-            f"{one.path}: spacing {tuple(one.spacing)} mm, but {two.path} has"
-            f" {tuple(two.spacing)}; {WAYS_OUT}"
+            f"{predicted.path}: spacing {tuple(predicted.spacing)} mm, but {true.path} has"
+            f" {tuple(true.spacing)}; {WAYS_OUT}"
         )
-    if off := misplaced(one, two):
+    if off := misplaced(predicted, true):
         raise BenchError(
-            f"{one.path}: lies up to {_apart(one.affine, two.affine, two.array.shape):.4g} mm"
-            f" ({off:.4g} voxels) from {two.path}: in RAS+ their affines are"
-            f" {_by_rows(one.affine)} and {_by_rows(two.affine)}; {WAYS_OUT}"
+            f"{predicted.path}: lies up to {_apart(predicted.affine, true.affine, true.array.shape):.4g} mm"
+            f" ({off:.4g} voxels) from {true.path}: in RAS+ their affines are"
+            f" {_by_rows(predicted.affine)} and {_by_rows(true.affine)}; {WAYS_OUT}"
         )
 
 
-def _apart(one: np.ndarray, two: np.ndarray, shape: tuple[int, ...]) -> float:
+def _apart(affine: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> float:
     """Return how far, in mm, a corner of a grid lies from the same corner by another affine, at most."""
     corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in shape))])
-    return float(np.linalg.norm(((one - two) @ corners.T)[:3], axis=0).max())
+    return float(np.linalg.norm(((affine - other) @ corners.T)[:3], axis=0).max())
 
 
 def _by_rows(affine: np.ndarray) -> str:
@@ -442,18 +442,18 @@ def _differences(
     axes = long_axes(grid.shape)
     only = index_of(axes, reference.ndim)
     maps, spacing = (prediction[only], reference[only]), grid.along(axes).spacing
-    targets = wanted.targets({int(one.target) for one in compared} if wanted.every else ())
+    targets = wanted.targets({int(score.target) for score in compared} if wanted.every else ())
     differences = []
     masks: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for one in compared:
-        assert one.value is not None
-        if one.target not in masks:
-            masks = {one.target: _cropped(targets[one.target], *maps)}
-        expected = _medpy(one.metric, spacing)(*masks[one.target])
-        if not abs(one.value - expected) <= AGREE:
-            what = "region" if wanted.regions and one.target in wanted.regions else "label"
+    for score in compared:
+        assert score.value is not None
+        if score.target not in masks:
+            masks = {score.target: _cropped(targets[score.target], *maps)}
+        expected = _medpy(score.metric, spacing)(*masks[score.target])
+        if not abs(score.value - expected) <= AGREE:
+            what = "region" if wanted.regions and score.target in wanted.regions else "label"
             differences.append(
-                f"{case}, {what} {one.target}: {one.metric} {one.value:.9g} here, {expected:.9g} by MedPy"
+                f"{case}, {what} {score.target}: {score.metric} {score.value:.9g} here, {expected:.9g} by MedPy"
             )
     return differences
 
@@ -470,7 +470,7 @@ def _cropped(
     values: tuple[int, ...], prediction: np.ndarray, reference: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return both masks of a target without the air around them, which changes no metric of MedPy's."""
-    one, two = np.isin(prediction, values), np.isin(reference, values)
-    inside = np.nonzero(one | two)
+    predicted, true = np.isin(prediction, values), np.isin(reference, values)
+    inside = np.nonzero(predicted | true)
     box = tuple(slice(axis.min(), axis.max() + 1) for axis in inside)
-    return one[box], two[box]
+    return predicted[box], true[box]

@@ -11,7 +11,7 @@ from bench import distributed
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Triple
 from bench.nets import Network
-from bench.nets.catalog import check_batch, entry
+from bench.nets.catalog import check_batch, network_facts
 from bench.pretext import nuisance
 from bench.pretext.contrast import queue_contrast
 from bench.pretext.heads import mlp
@@ -62,7 +62,7 @@ class MoCo2D(Method):
 
         def check_batch(self, network: str, crop: Triple, rows: int, processes: int) -> None:
             """Refuse a batch that is not so many equal groups, or groups too small for batch norm."""
-            groups = self.shuffle_groups if entry(network).batch_norm else 1
+            groups = self.shuffle_groups if network_facts(network).batch_norm else 1
             self.divided(rows // processes, groups)
             check_batch(network, crop, rows // groups)
 

@@ -74,7 +74,7 @@ class PCRLv2(Method):
 
         def check_batch(self, network: str, crop: Triple, rows: int, processes: int) -> None:
             """Refuse networks that cannot read the local views."""
-            entry = catalog.entry(network)
+            entry = catalog.network_facts(network)
             if self.locals and (
                 entry.tokens
                 or any(n % m for n, m in zip(self.local_crop, entry.multiple, strict=True))
@@ -151,7 +151,7 @@ class PCRLv2(Method):
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
-        factors = doublings(catalog.entry(network.name).pyramid[-1])
+        factors = doublings(catalog.network_facts(network.name).pyramid[-1])
         width, channels = network.encoder.widths[-1], network.in_channels
         widths = [max(8, width // 2**i) for i in range(len(factors) + 1)]
         self.stages = nn.ModuleList(

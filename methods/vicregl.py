@@ -19,7 +19,7 @@ from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Triple
 from bench.nets import Network
-from bench.nets.catalog import cells, check_crop, entry
+from bench.nets.catalog import cells, check_crop, network_facts
 from bench.pretext import nuisance
 from bench.pretext.align import centres, chosen_map
 from bench.pretext.boxes import read_at
@@ -229,7 +229,7 @@ def refused(network: Network, small: Triple) -> None:
     Raises:
         BenchError: it reads crops of one size, or none of that size.
     """
-    if entry(network.name).tokens:
+    if network_facts(network.name).tokens:
         raise BenchError(
             f"method 'vicregl': network {network.name!r} reads crops of one size alone; set locals: 0"
         )

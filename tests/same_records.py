@@ -41,11 +41,11 @@ def ran(tree: Path, folder: Path, words: tuple[str, ...]) -> Path:
         "--phantoms",
     ]
     paths = os.pathsep.join(importable(tree, folder))
-    around = {**os.environ, "PYTHONPATH": paths, "BENCH_DATA": "", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": paths, "BENCH_DATA": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, "--out", str(out), "--workers", "1", "--quiet", *flags],
         cwd=folder,
-        env=around,
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
@@ -59,13 +59,13 @@ def ran(tree: Path, folder: Path, words: tuple[str, ...]) -> Path:
 
 def records(out: Path) -> dict[str, pd.DataFrame]:
     """Return every table of records of an output folder by its place, without times."""
-    found = {}
+    result = {}
     for file in sorted((out / "records").rglob("*.parquet")):
         table = pd.read_parquet(file)
-        found[str(file.relative_to(out))] = table[~table["metric"].isin(TIMES)].reset_index(
+        result[str(file.relative_to(out))] = table[~table["metric"].isin(TIMES)].reset_index(
             drop=True
         )
-    return found
+    return result
 
 
 def weights(out: Path) -> dict[str, str]:
@@ -74,9 +74,9 @@ def weights(out: Path) -> dict[str, str]:
         file.parent.name: json.loads(file.read_text()) for file in out.glob("jobs/*/manifest.json")
     }
     return {
-        f"{made['kind']} {job}: {name}": entry["sha256"]
-        for job, made in sorted(manifests.items())
-        for name, entry in made["files"].items()
+        f"{built['kind']} {job}: {name}": item["sha256"]
+        for job, built in sorted(manifests.items())
+        for name, item in built["files"].items()
         if name.endswith(".safetensors")
     }
 
@@ -111,7 +111,7 @@ def _first(old: pd.DataFrame, new: pd.DataFrame) -> str:
 
 def main(ref: str, word: str = "") -> int:
     """Compare the tree with a commit; return 1 where anything differs."""
-    runs, found = [run for run in RUNS if any(word in part for part in run)], []
+    runs, result = [run for run in RUNS if any(word in part for part in run)], []
     with tempfile.TemporaryDirectory() as folder:
         tree, git = Path(folder) / "tree", ["git", "-C", str(ROOT), "worktree"]
         subprocess.run([*git, "add", "--quiet", "--detach", str(tree), ref], check=True)
@@ -119,17 +119,17 @@ def main(ref: str, word: str = "") -> int:
             for run in runs:
                 places = [Path(folder) / side for side in ("before", "after")]
                 pair = [
-                    ran(source, place, run)
-                    for source, place in zip((tree, ROOT), places, strict=True)
+                    ran(source, location, run)
+                    for source, location in zip((tree, ROOT), places, strict=True)
                 ]
                 lines, rows = differences(*pair), sum(map(len, records(pair[1]).values()))
                 verdict = "NOT THE SAME" if lines else "the same"
                 print(f"{run[0]}: {rows} rows, {len(weights(pair[1]))} files of weights: {verdict}")
                 print("".join(f"{line}\n" for line in lines), end="", flush=True)
-                found += lines
+                result += lines
         finally:
             subprocess.run([*git, "remove", "--force", str(tree)], check=True)
-    return int(bool(found) or not runs)
+    return int(bool(result) or not runs)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def write_prepared(
     offset=0.0,
 ):
     """Write ``cases``: case id -> frame name -> array; ``image`` (C, X, Y, Z) must be among them."""
-    with tempfile.TemporaryDirectory() as place:
-        scratch = Path(place) / "shards"
+    with tempfile.TemporaryDirectory() as location:
+        scratch = Path(location) / "shards"
         with Writer(scratch) as writer:
             for case, arrays in cases.items():
                 shape = arrays["image"].shape[1:]
@@ -34,9 +34,9 @@ def write_prepared(
                 grid = Geometry(native, spacing, tuple((0, n) for n in native), shape, edges)
                 frames = {name: compress(array) for name, array in arrays.items()}
                 writer.add(Made(case, CONTENT, grid, step, offset, frames))
-        found = Gathered(scratch, dict.fromkeys(cases, CONTENT))
-        known = [Case(c, (patients or {}).get(c, c), (), (classes or {}).get(c)) for c in cases]
-        join(found, folder, known)
+        result = Gathered(scratch, dict.fromkeys(cases, CONTENT))
+        listed = [Case(c, (patients or {}).get(c, c), (), (classes or {}).get(c)) for c in cases]
+        join(result, folder, listed)
     return Prepared(folder)
 
 

@@ -32,11 +32,11 @@ def ids(plan, *kinds):
 
 
 def cell(plan, **columns):
-    found = [
+    result = [
         c
         for cells in plan.cells.values()
         for c in cells
         if all(c.columns[k] == v for k, v in columns.items())
     ]
-    assert len(found) == 1
-    return found[0]
+    assert len(result) == 1
+    return result[0]

@@ -94,16 +94,16 @@ def missing_flags(page, text):
         command, *rest = "".join(line).split() or [""]
         if command not in COMMANDS:
             continue
-        known = flags(COMMANDS[command])
+        listed = flags(COMMANDS[command])
         named = re.findall(r"(?<!\S)\[?(--[a-z][a-z-]*)", " ".join(rest))
-        missing += [f"bench {command} {flag}" for flag in named if flag not in known]
+        missing += [f"bench {command} {flag}" for flag in named if flag not in listed]
     return missing
 
 
 def flags(command):
     """Return a command's flags, those of its own commands with them."""
-    known = {text for action in command._actions for text in action.option_strings}
-    return known.union(*(flags(inner) for inner in children(command).values()))
+    listed = {text for action in command._actions for text in action.option_strings}
+    return listed.union(*(flags(inner) for inner in children(command).values()))
 
 
 def children(command):
@@ -150,7 +150,7 @@ def test_there_is_one_version_with_a_date():
 
 def test_what_pip_is_told_to_install_is_not_another_project():
     """`bench` on the index is not ours, with or without extras."""
-    told = re.compile(r"(?<![\w-])bench\[|\bpip install[^\n`]*[ '\"]bench(?![\w/.-])")
+    printed = re.compile(r"(?<![\w-])bench\[|\bpip install[^\n`]*[ '\"]bench(?![\w/.-])")
     templates = [
         p
         for p in (ROOT / "bench" / "extras" / "templates").rglob("*")
@@ -161,11 +161,11 @@ def test_what_pip_is_told_to_install_is_not_another_project():
         (p.name, line)
         for p, text in texts.items()
         for line in text.splitlines()
-        if told.search(line)
+        if printed.search(line)
     ]
     assert [name for name, line in lines if "Do not `pip install bench`" not in line] == []
-    assert told.search("pip install 'bench[wandb]'") and told.search("pip install -q bench")
-    assert not told.search("pip install 'medssl-bench[wandb]'")
+    assert printed.search("pip install 'bench[wandb]'") and printed.search("pip install -q bench")
+    assert not printed.search("pip install 'medssl-bench[wandb]'")
 
 
 @pytest.mark.parametrize("what", WHERE)

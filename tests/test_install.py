@@ -12,7 +12,7 @@ WHEEL = "scipy-1.17.1-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.wh
 
 
 @pytest.mark.parametrize(
-    ("line", "told", "now"),
+    ("line", "shown_line", "now"),
     [
         (f"  Downloading {WHEEL} (35.3 MB)\n", "1 packages, 35 MB fetched", "scipy (35.3 MB)"),
         (
@@ -40,10 +40,10 @@ WHEEL = "scipy-1.17.1-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.wh
         ("Installing collected packages: a, b\n", "0 packages, 0 MB fetched", "unpacking"),
     ],
 )
-def test_reads_what_pip_prints(line, told, now):
+def test_reads_what_pip_prints(line, shown_line, now):
     progress = runpy.run_path(str(SCRIPT))["Progress"]()
     progress.read(line)
-    assert (str(progress), progress.now) == (told, now)
+    assert (str(progress), progress.now) == (shown_line, now)
 
 
 def test_what_pip_said_is_shown_where_it_fails():

@@ -46,10 +46,10 @@ def imported(path):
             yield from (a.name for a in node.names)
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                place = ROOT / whole.replace(".", "/")
-                there = place.with_suffix(".py").exists() or place.is_dir()
-                yield whole if there else node.module
+                complete = f"{node.module}.{alias.name}"
+                location = ROOT / complete.replace(".", "/")
+                present = location.with_suffix(".py").exists() or location.is_dir()
+                yield complete if present else node.module
 
 
 def test_arrows_point_down():
@@ -59,13 +59,13 @@ def test_arrows_point_down():
 
 
 @pytest.mark.parametrize(
-    ("room", "known"), [("methods", METHODS_KNOW), ("datasets", DATASETS_KNOW)]
+    ("room", "allowed"), [("methods", METHODS_KNOW), ("datasets", DATASETS_KNOW)]
 )
-def test_plugins_know_their_contract_and_nothing_of_each_other(room, known):
+def test_plugins_know_their_contract_and_nothing_of_each_other(room, allowed):
     for path in files(room):
         for module in imported(path):  # "bench_methods" and "bench_datasets" are for ruff to refuse
             first, second, *_ = *module.split("."), ""
-            assert first not in ROOMS or second in known or module == "bench.data.reader", path
+            assert first not in ROOMS or second in allowed or module == "bench.data.reader", path
 
 
 def literals(path):
@@ -97,13 +97,13 @@ def literals(path):
 
 def test_nothing_in_bench_names_a_method_or_a_data_set():
     plugins = {*registry.names("method"), *registry.names("dataset")}
-    found = [
+    result = [
         f"{dotted(path)}:{line}: {text}"
         for path in files("bench")
         for line, text in literals(path)
         if text in plugins
     ]
-    assert found == []
+    assert result == []
 
 
 def test_packages_listed_equal_the_tree():
@@ -154,15 +154,15 @@ def test_help_status_and_report_need_no_torch(tmp_path, protocol_file, records_o
     for words in (["--help"], ["status", "--out", store.root]):
         assert loaded_after(*words, cwd=tmp_path)[:2] == (0, [])
     words = ("report", protocol_file({"name": "attack"}), "--out", store.root)
-    status, heavy, said = loaded_after(*words, cwd=tmp_path)
-    assert (status, heavy) == (0, []) and "50.00" in said
+    status, heavy, message = loaded_after(*words, cwd=tmp_path)
+    assert (status, heavy) == (0, []) and "50.00" in message
 
 
 def test_list_and_plan_need_no_monai(tmp_path, protocol_file, phantoms):
     status, heavy, _ = loaded_after("list", "methods", cwd=tmp_path)
     assert status == 0 and "monai" not in heavy
-    status, heavy, said = loaded_after("plan", protocol_file(), "--data", phantoms, cwd=tmp_path)
-    assert status == 0 and "monai" not in heavy and "20 jobs" in said
+    status, heavy, message = loaded_after("plan", protocol_file(), "--data", phantoms, cwd=tmp_path)
+    assert status == 0 and "monai" not in heavy and "20 jobs" in message
     for what in ("datasets", "networks", "metrics", "protocols"):
         assert loaded_after("list", what, cwd=tmp_path)[:2] == (0, []), what
 
@@ -176,7 +176,7 @@ def test_the_licence_that_is_named_is_there_in_full():
 
 def test_the_locked_environment_is_the_one_of_the_constraints():
     """One file has versions for every system, the other also what pip must have downloaded for one."""
-    asked = (ROOT / ".ci" / "constraints.txt").read_text().split()
+    requested = (ROOT / ".ci" / "constraints.txt").read_text().split()
     rows = [
         r
         for r in (ROOT / ".ci" / "requirements.lock").read_text().splitlines()
@@ -184,7 +184,9 @@ def test_the_locked_environment_is_the_one_of_the_constraints():
     ]
     locked = [re.fullmatch(r"(\S+==\S+) --hash=sha256:[0-9a-f]{64}", row) for row in rows]
     assert all(locked) and len(rows) == len(set(rows))
-    assert [row[1] for row in locked] == [name for name in asked if not name.startswith("torch==")]
+    assert [row[1] for row in locked] == [
+        name for name in requested if not name.startswith("torch==")
+    ]
 
 
 def test_the_house_may_shrink_and_not_grow():

@@ -94,9 +94,9 @@ def test_one_grid_is_scored_however_it_is_stored(tmp_path, capsys, prediction, r
     rows, _ = score_files(p, r, METRICS)
     assert [row["value"] for row in rows] == [row["value"] for row in plain]
     assert main(["score", "--prediction", str(p), "--reference", str(r), "--metrics", "dice"]) == 0
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     vague = prediction[1] is None or reference[1] is None
-    assert said.count("\n") == vague and ("states no orientation" in said) == vague
+    assert message.count("\n") == vague and ("states no orientation" in message) == vague
 
 
 SHIFTED = AXES + np.outer([0.3, 0, 0, 0], [0, 0, 0, 1])
@@ -109,19 +109,22 @@ def test_a_grid_that_lies_elsewhere_is_refused_in_one_line(tmp_path, capsys, aff
     r = placed(tmp_path / "r.nii.gz", organ(2), AXES)
     p = placed(tmp_path / "p.nii.gz", organ(3), affine)
     assert main(["score", "--prediction", str(p), "--reference", str(r)]) == 2
-    said = capsys.readouterr()
-    assert said.err.count("\n") == 1 and not said.out
-    assert "p.nii.gz: lies up to" in said.err and "r.nii.gz" in said.err
+    message = capsys.readouterr()
+    assert message.err.count("\n") == 1 and not message.out
+    assert "p.nii.gz: lies up to" in message.err and "r.nii.gz" in message.err
     assert (
-        "[1 0 0 0; 0 1 0 0; 0 0 2 0]" in said.err
+        "[1 0 0 0; 0 1 0 0; 0 0 2 0]" in message.err
     )  # the reference's, and before it the prediction's
-    assert "--ignore-geometry compares the voxels as they are stored" in said.err
+    assert "--ignore-geometry compares the voxels as they are stored" in message.err
     plain, _ = score_files(write(tmp_path / "plain.nii.gz", organ(3)), r, METRICS)
     assert score_files(p, r, METRICS, ignore_geometry=True)[0] == plain
     flags = ["--ignore-geometry", "--metrics", "dice", "--json"]
     assert main(["score", "--prediction", str(p), "--reference", str(r), *flags]) == 0
-    said = capsys.readouterr()
-    assert "compared as they are stored" in said.err and json.loads(said.out)[0]["metric"] == "dice"
+    message = capsys.readouterr()
+    assert (
+        "compared as they are stored" in message.err
+        and json.loads(message.out)[0]["metric"] == "dice"
+    )
 
 
 def test_a_folder_of_dicom_is_named(tmp_path):
@@ -137,7 +140,7 @@ def test_to_ignore_geometry_is_to_turn_no_voxel(tmp_path, array):
     p = placed(tmp_path / "p.nii.gz", array, FLIPPED)
     rows, _ = score_files(p, r, METRICS, ignore_geometry=True)
     expected = score(np.ascontiguousarray(array), organ(2), (1.0, 1.0, 2.0), METRICS)
-    assert [row["value"] for row in rows] == [one.value for one in expected]
+    assert [row["value"] for row in rows] == [first.value for first in expected]
 
 
 def test_a_header_that_contradicts_itself_is_refused_unless_geometry_is_ignored(tmp_path, capsys):
@@ -154,8 +157,10 @@ def test_a_header_that_contradicts_itself_is_refused_unless_geometry_is_ignored(
         str(tmp_path / "r.nii.gz"),
     ]
     assert main(files) == 2
-    said = capsys.readouterr()
-    assert said.err.count("\n") == 1 and "r.nii.gz: sform says" in said.err and not said.out
+    message = capsys.readouterr()
+    assert (
+        message.err.count("\n") == 1 and "r.nii.gz: sform says" in message.err and not message.out
+    )
     assert main([*files, "--ignore-geometry", "--metrics", "dice", "--json"]) == 0
     assert {row["value"] for row in json.loads(capsys.readouterr().out)} == {1.0}
 
@@ -175,14 +180,14 @@ def test_a_moved_origin_is_found_in_every_format(tmp_path):
     space = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 12 10 8\nencoding: raw\nspace: RAS\n"
     raw = organ(2).tobytes(order="F")
     r = placed(tmp_path / "r.nii.gz", organ(2), AXES)
-    for x, told in ((0, ""), (30, "lies up to 30 mm")):
+    for x, printed in ((0, ""), (30, "lies up to 30 mm")):
         head = f"{grid}TransformMatrix = -1 0 0 0 -1 0 0 0 1\nOffset = {-x} 0 0\nElementSpacing = 1 1 2\n"
         (tmp_path / "p.mha").write_bytes(f"{head}ElementDataFile = LOCAL\n".encode() + raw)
         head = f"{space}space directions: (1,0,0) (0,1,0) (0,0,2)\nspace origin: ({x},0,0)\n\n"
         (tmp_path / "p.nrrd").write_bytes(head.encode() + raw)
         for p in (tmp_path / "p.mha", tmp_path / "p.nrrd"):
-            if told:
-                with pytest.raises(BenchError, match=f"{p.name}: {told}"):
+            if printed:
+                with pytest.raises(BenchError, match=f"{p.name}: {printed}"):
                     score_files(p, r, METRICS)
             else:
                 assert {row["value"] for row in score_files(p, r, METRICS)[0]} == {0.0, 1.0}
@@ -219,8 +224,8 @@ def test_verify_finds_nothing_wrong_and_catches_a_wrong_number(folders, monkeypa
     assert differences == []
 
     def wrong(*arguments) -> list[list[Score]]:
-        (found,) = compare(*arguments)
-        return [[Score(s.target, s.metric, s.value + 2e-6, s.unit, s.status) for s in found]]
+        (result,) = compare(*arguments)
+        return [[Score(s.target, s.metric, s.value + 2e-6, s.unit, s.status) for s in result]]
 
     assert main([*flags(*folders), "--verify"]) == 0
     monkeypatch.setattr(bench.score, "compare", wrong)
@@ -244,11 +249,11 @@ def test_the_text_has_a_line_per_target_and_a_dash_for_undefined(tmp_path):
 
 def test_one_prediction_has_means_over_cases_then_over_targets(tmp_path):
     for case, dices in {"a": (1, 0), "b": (0, 1)}.items():  # label 1 is found in a, label 2 in b
-        truth, found = np.zeros((2, 4, 4, 4), np.uint8)
+        truth, result = np.zeros((2, 4, 4, 4), np.uint8)
         for label, hit in zip((1, 2), dices, strict=True):
             truth[label, 1, 1] = label
-            found[label, 1, 1] = label * hit
-        write(tmp_path / "p" / f"{case}.nii", found, (3.0, 4.0, 12.0))
+            result[label, 1, 1] = label * hit
+        write(tmp_path / "p" / f"{case}.nii", result, (3.0, 4.0, 12.0))
         write(tmp_path / "r" / f"{case}.nii", truth, (3.0, 4.0, 12.0))
     rows, _ = score_several(
         (tmp_path / "p",), tmp_path / "r", ("dice", "hd", "dice_pooled"), ("medpy",)
@@ -346,8 +351,8 @@ def test_every_prediction_is_verified_under_its_own_name(contest, monkeypatch):
     predictions, truth = contest
     assert score_several(predictions, truth, METRICS, verify=True)[1] == []
     monkeypatch.setattr(bench.score, "AGREE", -1.0)  # everything is then a difference
-    found = score_several(predictions, truth, METRICS, verify=True)[1]
-    assert [line.split(":")[0] for line in found[::2]] == [
+    result = score_several(predictions, truth, METRICS, verify=True)[1]
+    assert [line.split(":")[0] for line in result[::2]] == [
         "island, case_1, label 1",
         "island, case_2, label 1",
         "thin, case_1, label 1",
@@ -374,29 +379,37 @@ def test_the_command_takes_several_predictions_and_one_keeps_to_the_contract(con
     (island, thin), truth = contest
     rest = ["--reference", str(truth), "--metrics", "hd95,volume_error"]
 
-    def said(*words: str) -> str:
+    def run_score(*words: str) -> str:
         assert main(["score", *words, *rest]) == 0
         return capsys.readouterr().out
 
     both = ("--prediction", str(island), "--prediction", str(thin))
-    assert "the ranking changes, hd95: medpy island < thin" in said(*both)
-    rows = json.loads(said(*both, "--json"))
+    assert "the ranking changes, hd95: medpy island < thin" in run_score(*both)
+    rows = json.loads(run_score(*both, "--json"))
     assert all(list(row) == [*CONTRACT, "prediction", "convention"] for row in rows)
-    (one, other) = (
-        json.loads(said(*both[:2], *more, "--json")) for more in ((), ("--convention", "medpy"))
+    (first, other) = (
+        json.loads(run_score(*both[:2], *more, "--json"))
+        for more in ((), ("--convention", "medpy"))
     )
-    assert one == other and all(tuple(row) == CONTRACT for row in one)
-    assert {(row["metric"], row["unit"]) for row in one} == {("hd95", "mm"), ("volume_error", "ml")}
+    assert first == other and all(tuple(row) == CONTRACT for row in first)
+    assert {(row["metric"], row["unit"]) for row in first} == {
+        ("hd95", "mm"),
+        ("volume_error", "ml"),
+    }
 
 
 def test_all_stands_for_every_metric_of_label_maps_and_verify_says_what_it_did(folders, capsys):
     flags = ["--prediction", str(folders[0]), "--reference", str(folders[1]), "--metrics"]
     assert main(["score", *flags, "all", "--json"]) == 0
-    asked = {row["metric"] for row in json.loads(capsys.readouterr().out)}
-    assert asked == {m for m, one in METRIC.items() if one.task == "segmentation"} - {"dice_monai"}
+    requested = {row["metric"] for row in json.loads(capsys.readouterr().out)}
+    assert requested == {m for m, first in METRIC.items() if first.task == "segmentation"} - {
+        "dice_monai"
+    }
     assert main(["score", *flags, "dice,nsd@1mm", "--verify"]) == 0  # 2 cases of 2 labels
-    told = "4 numbers computed again with MedPy, all agree within 1e-06; MedPy has none of nsd@1mm"
-    assert told in capsys.readouterr().err
+    printed = (
+        "4 numbers computed again with MedPy, all agree within 1e-06; MedPy has none of nsd@1mm"
+    )
+    assert printed in capsys.readouterr().err
 
 
 def flags(p: Path, r: Path, *more: str) -> list[str]:
@@ -416,30 +429,32 @@ def test_labels_regions_and_void_are_chosen(tmp_path, capsys):
         )
     files = tmp_path / "p.nii.gz", tmp_path / "r.nii.gz"
 
-    def said(*more: str) -> tuple[dict[str, float | None], str]:
+    def run_score(*more: str) -> tuple[dict[str, float | None], str]:
         assert main(flags(*files, *more, "--json", "--verify")) == 0
         text = capsys.readouterr()
         return {row["target"]: row["value"] for row in json.loads(text.out)}, text.err
 
-    found, told = said("--labels", "4, 1")
-    assert found == {"4": pytest.approx(2 / 3), "1": pytest.approx(2 / 3)}
-    assert told == "bench: 2 numbers computed again with MedPy, all agree within 1e-06\n"
-    found, told = said("--regions", "brats")
-    assert found == {
+    result, printed = run_score("--labels", "4, 1")
+    assert result == {"4": pytest.approx(2 / 3), "1": pytest.approx(2 / 3)}
+    assert printed == "bench: 2 numbers computed again with MedPy, all agree within 1e-06\n"
+    result, printed = run_score("--regions", "brats")
+    assert result == {
         "WT": pytest.approx(2 * 4 / 10),
         "TC": pytest.approx(2 * 2 / 6),
         "ET": pytest.approx(2 / 3),
     }
     assert (
-        "value 9 is in no region" in told
-        and "3 numbers computed again with MedPy, all agree" in told
+        "value 9 is in no region" in printed
+        and "3 numbers computed again with MedPy, all agree" in printed
     )
-    found, told = said("--regions", "brats18", "--ignore", "9")  # the last voxel counts for nothing
-    assert found["WT"] == pytest.approx(2 * 4 / 9) and "no region" not in told
-    found, _ = said("--ignore", "9")
-    assert list(found) == ["1", "2", "4"] and found["2"] == 0.0
-    assert "value 7 is in no file; there are 1, 2, 4, 9" in said("--labels", "7,1")[1]
-    assert "value 8 is in no reference" in said("--ignore", "8")[1]
+    result, printed = run_score(
+        "--regions", "brats18", "--ignore", "9"
+    )  # the last voxel counts for nothing
+    assert result["WT"] == pytest.approx(2 * 4 / 9) and "no region" not in printed
+    result, _ = run_score("--ignore", "9")
+    assert list(result) == ["1", "2", "4"] and result["2"] == 0.0
+    assert "value 7 is in no file; there are 1, 2, 4, 9" in run_score("--labels", "7,1")[1]
+    assert "value 8 is in no reference" in run_score("--ignore", "8")[1]
     assert main([*flags(*files, "--regions", "msd01"), "--metrics", "dice_pooled", "--json"]) == 0
     assert {row["target"] for row in json.loads(capsys.readouterr().out)} == {"WT", "TC", "ET"}
 
@@ -472,8 +487,8 @@ def test_what_cannot_be_chosen_is_refused_in_one_line(folders, capsys, more, say
         )
         == 2
     )
-    told = capsys.readouterr()
-    assert told.err.count("\n") == 1 and says in told.err and not told.out
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1 and says in printed.err and not printed.out
 
 
 def test_a_fold_has_predictions_of_some_references(folders, capsys):
@@ -483,10 +498,10 @@ def test_a_fold_has_predictions_of_some_references(folders, capsys):
     rows, _ = score_files(p, r, ("dice",))
     assert dices(rows) == {key: value for key, value in both.items() if key[0] == "case_2"}
     assert main(flags(p, r)) == 0
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert (
-        told.count("\n") == 1
-        and "p: 1 of 2 references have no prediction and are not scored" in told
+        printed.count("\n") == 1
+        and "p: 1 of 2 references have no prediction and are not scored" in printed
     )
     # of several predictions only what each has a number for is ranked
     other = p.parent / "other"
@@ -523,7 +538,9 @@ def test_a_folder_of_pictures_is_scored_as_medpy_does_in_the_plane(tmp_path):
         for folder, mask in zip(("p", "r"), masks, strict=True):
             (tmp_path / folder).mkdir(exist_ok=True)
             Image.fromarray(mask).save(tmp_path / folder / f"{case}.png")
-        expected |= {(case, metric): pytest.approx(one(*masks)) for metric, one in every.items()}
+        expected |= {
+            (case, metric): pytest.approx(first(*masks)) for metric, first in every.items()
+        }
     rows, differences = score_files(tmp_path / "p", tmp_path / "r", tuple(every), verify=True)
     assert {
         (row["case"], row["metric"]): row["value"] for row in rows

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HELD = {  # folder of the clone, which of its files: where the wheel has them
     ("bench", "**/*.py"): "bench",
     ("bench", "report/html/*"): "bench",
+    ("bench", "nets/*.toml"): "bench",
     ("bench", "extras/templates/**/*.*"): "bench",
     ("methods", "*.py"): "bench_methods",
     ("datasets", "*.py"): "bench_datasets",
@@ -40,8 +41,8 @@ def wheel(tmp_path_factory):
     ran = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert "would be ignored" not in ran.stderr
-    (found,) = to.glob("*.whl")
-    return found
+    (result,) = to.glob("*.whl")
+    return result
 
 
 @pytest.mark.parametrize(("folder", "which"), HELD, ids="/".join)
@@ -73,8 +74,8 @@ def test_runs_outside_a_clone(wheel, tmp_path):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     (room,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
     # their .pth files are not read again
-    own = [path for path in sys.path if path.endswith("site-packages")]
-    (room / "borrowed.pth").write_text("\n".join(own))
+    individual = [path for path in sys.path if path.endswith("site-packages")]
+    (room / "borrowed.pth").write_text("\n".join(individual))
     pip = [sys.executable, "-m", "pip", "--python", tmp_path / "venv" / "bin" / "python"]
     subprocess.run([*pip, "install", "-q", "--no-deps", "--no-index", wheel], check=True)
 

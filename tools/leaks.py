@@ -118,15 +118,17 @@ def resampled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def windowed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Clip 0 to 30 % of the voxels, in every other copy 30 %, then scale, some with a gamma."""
     gamma = 1.0 if rng.random() < 0.5 else np.exp(rng.uniform(-0.9, 0.9))
-    whole = rng.random() < 0.5
+    full_window = rng.random() < 0.5
     result = np.empty(image.shape, np.float32)
     for channel, out in zip(image, result, strict=True):
-        low, high = _window(channel, rng, whole)
+        low, high = _window(channel, rng, full_window)
         out[:] = ((np.clip(channel.astype(np.float32), low, high) - low) / (high - low)) ** gamma
     return result
 
 
-def _window(channel: np.ndarray, rng: np.random.Generator, whole: bool) -> tuple[float, float]:
+def _window(
+    channel: np.ndarray, rng: np.random.Generator, full_window: bool
+) -> tuple[float, float]:
     """Draw the two ends; a window that leaves next to nothing but background is drawn again."""
     values, counts = np.unique(channel, return_counts=True)
     body = (
@@ -135,13 +137,13 @@ def _window(channel: np.ndarray, rng: np.random.Generator, whole: bool) -> tuple
         else channel == channel
     )
     while True:
-        clip = 0.3 if whole else rng.uniform(0, 0.3)
+        clip = 0.3 if full_window else rng.uniform(0, 0.3)
         share = rng.choice([0.0, 1.0, rng.random()])
         low, high = np.quantile(channel, [clip * share, 1 - clip * (1 - share)])
-        kept = np.count_nonzero((channel >= low) & (channel <= high) & body)
-        if high > low and kept >= LEFT * np.count_nonzero(body):
+        remaining = np.count_nonzero((channel >= low) & (channel <= high) & body)
+        if high > low and remaining >= LEFT * np.count_nonzero(body):
             return float(low), float(high)
-        whole = False
+        full_window = False
 
 
 def stored(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -293,23 +295,28 @@ def report_search(scans: list[Scan], number: int, rng: np.random.Generator) -> i
     sights = search.looked_at(ours, others, pairs)
     missed, rows, strangers = 0, defaultdict(lambda: [0, 0, 0, 0, 0]), 0
     for n, (scan, kind, copy) in enumerate(every):
-        own = next(i for i, s in enumerate(scans) if s is scan)
+        individual = next(i for i, s in enumerate(scans) if s is scan)
         mine = [s for s in sights if s.b == n]
         values = np.full(len(pool), -1.0)
         for sight in mine:
             values[sight.a] = sight.value
-        ranks = [int((v > v[own]).sum()) for v in (scores[:, n, 0], values)]
-        found = [m.a for m in search.confirmed(mine, ours.views.__getitem__, others.views)]
-        full = bool(duplicates.matches([pool[own]], [copy]))
-        strange = [a for a in found if scans[a].patient != scan.patient]
+        ranks = [int((v > v[individual]).sum()) for v in (scores[:, n, 0], values)]
+        result = [m.a for m in search.confirmed(mine, ours.views.__getitem__, others.views)]
+        full = bool(duplicates.matches([pool[individual]], [copy]))
+        strange = [a for a in result if scans[a].patient != scan.patient]
         strangers += len(strange)
         for a in strange:
             print(f"found: {scans[a].patient} beside {scan.patient} ({kind})", flush=True)
-        missed += full and own not in found
+        missed += full and individual not in result
         for group in (f"kind: {kind}", f"source: {scan.source}", "all"):
             row = rows[group]
-            row[:] = row[0] + 1, row[1] + full, row[2] + (own in found), *map(max, row[3:], ranks)
-        if full and own not in found:
+            row[:] = (
+                row[0] + 1,
+                row[1] + full,
+                row[2] + (individual in result),
+                *map(max, row[3:], ranks),
+            )
+        if full and individual not in result:
             print(
                 f"missed: {scan.source} ({kind}), {ranks[0]} scored higher, {ranks[1]} once refined",
                 flush=True,
@@ -324,11 +331,11 @@ def report_search(scans: list[Scan], number: int, rng: np.random.Generator) -> i
     return missed
 
 
-def lowered(one: np.ndarray, two: np.ndarray) -> float:
+def lowered(first: np.ndarray, second: np.ndarray) -> float:
     """Return the score of a pair, whatever it is, -1 where an early stage dropped it."""
     with mock.patch.dict(duplicates.SAME, {2: -2.0, 3: -2.0}):
-        found = duplicates.matches([one], [two])
-    return found[0].score if found else -1.0
+        result = duplicates.matches([first], [second])
+    return result[0].score if result else -1.0
 
 
 @contextmanager
@@ -345,7 +352,10 @@ def watched() -> Iterator[dict[str, float]]:
     def fine(pose: Pose) -> float:
         score = finely(pose)
         if score >= LEAST[pose.whole.ndim]:
-            had.update((gate, max(value, had.get(gate, -1.0))) for gate, value in last.items())
+            had.update(
+                (threshold, max(value, had.get(threshold, -1.0)))
+                for threshold, value in last.items()
+            )
         return score
 
     with mock.patch.multiple(duplicates, roughly=rough, _finely=fine):
@@ -370,11 +380,11 @@ def different(scans: list[Scan], number: int, rng: np.random.Generator) -> dict[
     for rank, source in enumerate(sorted(pairs, key=lambda s: len(pairs[s]))):
         share = min(len(pairs[source]), round(left / (len(pairs) - rank)))
         left -= share
-        known: dict[int, np.ndarray] = {}
+        listed: dict[int, np.ndarray] = {}
         scores = result[source] = []
         for a, b in pairs[source][:share]:
-            one, two = (known.setdefault(id(s), fingerprint(s.image)) for s in (a, b))
-            scores.append(lowered(one, two))
+            first, two = (listed.setdefault(id(s), fingerprint(s.image)) for s in (a, b))
+            scores.append(lowered(first, two))
     return result
 
 
@@ -401,16 +411,17 @@ def report_early(rows: list[Planted]) -> None:
         "\nRoom of the early gates\n\n| axes | gate | at | worst copies found |\n|---|---|---|---|"
     )
     for d in sorted(LEAST):
-        for gate, at in (("SEEN", duplicates.SEEN), ("ROUGHLY", duplicates.ROUGHLY[d])):
-            worst = sorted(row.early[gate] for row in rows if row.axes == d and row.early)[:3]
+        for threshold, at in (("SEEN", duplicates.SEEN), ("ROUGHLY", duplicates.ROUGHLY[d])):
+            worst = sorted(row.early[threshold] for row in rows if row.axes == d and row.early)[:3]
             print(
-                f"| {d} | {gate} | {at:.2f} | {', '.join(f'{w:.3f}' for w in worst)} |", flush=True
+                f"| {d} | {threshold} | {at:.2f} | {', '.join(f'{w:.3f}' for w in worst)} |",
+                flush=True,
             )
 
 
-def report_different(found: dict[str, list[float]]) -> int:
+def report_different(scores_by_source: dict[str, list[float]]) -> int:
     shown = {}
-    for source, scores in sorted(found.items()):
+    for source, scores in sorted(scores_by_source.items()):
         limit = duplicates.SAME[2 if source.startswith("2D") else 3]
         shown[source] = (len(scores), sum(s >= limit for s in scores), max(scores, default=-1.0))
     total = sum(s[1] for s in shown.values())

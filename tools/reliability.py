@@ -88,25 +88,25 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 def workers(process: subprocess.Popen[str]) -> list[int]:
     """Return the worker processes of a controller."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
+    result = []
+    for item in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = entry.read_text().rpartition(")")[2].split()
-            command = (entry.parent / "cmdline").read_text()
+            fields = item.read_text().rpartition(")")[2].split()
+            command = (item.parent / "cmdline").read_text()
         except OSError:
             continue
         if int(fields[1]) == process.pid and "spawn_main" in command:
-            found.append(int(entry.parent.name))
-    return sorted(found)
+            result.append(int(item.parent.name))
+    return sorted(result)
 
 
 def kill(process: subprocess.Popen[str], whom: str, rng: random.Random) -> bool:
     """SIGKILL the group, the controller alone or one worker; False where there is none."""
-    there = workers(process) if whom == "worker" else [process.pid]
-    if process.poll() is not None or not there:
+    present = workers(process) if whom == "worker" else [process.pid]
+    if process.poll() is not None or not present:
         return False
     try:
-        (os.killpg if whom == "group" else os.kill)(rng.choice(there), signal.SIGKILL)
+        (os.killpg if whom == "group" else os.kill)(rng.choice(present), signal.SIGKILL)
     except ProcessLookupError:
         return False
     return True
@@ -121,7 +121,7 @@ def records(out: Path, name: str = "smoke") -> bytes:
     return table.sort_values(order).to_csv(index=False, float_format="%r").encode()
 
 
-def whole(out: Path) -> list[str]:
+def half_written(out: Path) -> list[str]:
     """Return what is half-written among the results; nothing, if all is well."""
     bad = [str(p) for p in (out / "jobs").rglob("*") if p.name.startswith(".")]
     return bad + [str(p) for p in (out / "jobs").glob("*") if not (p / "manifest.json").is_file()]
@@ -140,7 +140,7 @@ def trial(path: Path, out: Path, whom: str, rng: random.Random, within: float) -
         wait = time.monotonic() - began
     done = len(list((out / "jobs").glob("*/manifest.json")))
     first = finish(process)[0] if whom == "worker" else process.wait()
-    half = whole(out)
+    half = half_written(out)
     began = time.monotonic()
     code, text = finish(start(path, out, "--workers", "2"))
     if process.stdout and not process.stdout.closed:
@@ -152,7 +152,7 @@ def trial(path: Path, out: Path, whom: str, rng: random.Random, within: float) -
         "killed run's exit": first if whom == "worker" else "",
         "exit": code,
         "again s": f"{time.monotonic() - began:.0f}",
-        "half-written": len(half) + len(whole(out)),
+        "half-written": len(half) + len(half_written(out)),
         "text": text,
     }
 
@@ -189,12 +189,12 @@ def main() -> int:
         bad = 0
         for number in range(arguments.kills):
             out = folder / f"trial-{number}"
-            found = trial(path, out, WHOM[number % 3], rng, 0.9 * seconds)
-            same = found["exit"] == 0 and records(out) == expected and not found["half-written"]
-            found |= {"#": number + 1, "same records": "yes" if same else "NO"}
-            print("| " + " | ".join(str(found[c]) for c in columns) + " |", flush=True)
+            result = trial(path, out, WHOM[number % 3], rng, 0.9 * seconds)
+            same = result["exit"] == 0 and records(out) == expected and not result["half-written"]
+            result |= {"#": number + 1, "same records": "yes" if same else "NO"}
+            print("| " + " | ".join(str(result[c]) for c in columns) + " |", flush=True)
             bad += not same
-            print("" if same else found["text"], end="")
+            print("" if same else result["text"], end="")
     print(f"\n{arguments.kills - bad} of {arguments.kills} ended as the undisturbed run did")
     return 1 if bad else 0
 

@@ -67,7 +67,7 @@ def table(head: Iterable[str], lines: Iterable[Iterable[object]]) -> str:
 
 
 @cache
-def judged(design: Design, studies: int) -> of.Found:
+def judged(design: Design, studies: int) -> of.Outcome:
     """Return what ``paired`` says of studies, once for all tables."""
     return of.paired(design, studies)
 
@@ -103,8 +103,8 @@ def widths(studies: int) -> str:
     """Half the width of the interval, and what is seen of a true difference."""
 
     def cell(design: Design) -> str:
-        found = judged(design, studies)
-        return f"{found.half.mean() / of.POINT:.1f}; {100 * found.power(2):.0f}"
+        result = judged(design, studies)
+        return f"{result.half.mean() / of.POINT:.1f}; {100 * result.power(2):.0f}"
 
     cells = grid(cell, SEED_COUNTS, (1.0,))
     return (
@@ -177,8 +177,8 @@ def standings(studies: int) -> str:
     """Rank intervals."""
     lines = []
     for r in (1, *SEED_COUNTS):
-        found = [of.ranked(Design(seeds=r), few(studies), 8, step) for step in (0.2, 1.0)]
-        lines.append([r, *[f"{100 * held:.1f}; {width:.1f}" for held, width in found]])
+        result = [of.ranked(Design(seeds=r), few(studies), 8, step) for step in (0.2, 1.0)]
+        lines.append([r, *[f"{100 * held:.1f}; {width:.1f}" for held, width in result]])
     cells = table(["runs", "0.2 points apart", "1 point apart"], lines)
     return (
         "% of 95 % rank intervals that hold the true rank; their mean width in ranks. 8 methods in even "
@@ -193,9 +193,9 @@ def page(text: str, studies: int) -> str:
     """Return a page with what is between its markers made anew."""
     before, _, rest = text.partition(START)
     after = rest.partition(END)[2]
-    made = "\n\n".join(make(studies) for make in TABLES)
-    said = f"{studies} studies a cell, {few(studies)} where families, the bootstrap or ranks are judged; ± is a"
-    return f"{before}{START}\n\n{said} standard error.\n\n{made}\n\n{END}{after}"
+    built = "\n\n".join(make(studies) for make in TABLES)
+    message = f"{studies} studies a cell, {few(studies)} where families, the bootstrap or ranks are judged; ± is a"
+    return f"{before}{START}\n\n{message} standard error.\n\n{built}\n\n{END}{after}"
 
 
 def main() -> None:

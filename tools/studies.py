@@ -77,7 +77,7 @@ def differences(design: Design, studies: int, seed: int = 0) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Found:
+class Outcome:
     """What ``paired`` said of studies without an effect: estimates and half widths, (studies,).
 
     Adding a constant to a study moves its interval and nothing else (``test_what_changes_nothing``), so
@@ -102,14 +102,14 @@ class Found:
         return float((self.estimate + points * POINT > self.half).mean())
 
 
-def paired(design: Design, studies: int) -> Found:
+def paired(design: Design, studies: int) -> Outcome:
     """Judge studies by ``bench.stats.paired``, whose p and interval must say the same."""
-    found = []
+    result = []
     for study in differences(design, studies):
-        one = stats.paired(study, np.zeros(study.shape), **design.lists(), rope=ROPE, alpha=ALPHA)
-        assert (one.p < ALPHA) == (abs(one.difference) > one.half)
-        found.append((one.difference, one.half))
-    return Found(*np.array(found).T)
+        first = stats.paired(study, np.zeros(study.shape), **design.lists(), rope=ROPE, alpha=ALPHA)
+        assert (first.p < ALPHA) == (abs(first.difference) > first.half)
+        result.append((first.difference, first.half))
+    return Outcome(*np.array(result).T)
 
 
 def tuned_each(recipes: int, design: Design, studies: int, *, scratch: bool = True) -> float:
@@ -129,16 +129,16 @@ def tuned_each(recipes: int, design: Design, studies: int, *, scratch: bool = Tr
     rows = np.take_along_axis(luck, seen.argmax(axis=3)[..., None], axis=3)[..., 0]
     still = differences(replace(design, sd_seed=0.0), studies, seed=4)
     values = still + POINT * (rows[:, :1] - rows[:, 1:])
-    found = [stats.paired(study, np.zeros(study.shape), rope=None) for study in values]
-    return float(np.mean([one.verdict in ("better", "worse") for one in found]))
+    result = [stats.paired(study, np.zeros(study.shape), rope=None) for study in values]
+    return float(np.mean([first.verdict in ("better", "worse") for first in result]))
 
 
 def bootstrapped(design: Design, studies: int, draws: int = 500) -> float:
     """Return the share of studies whose crossed bootstrap interval leaves the truth out."""
-    found = [
+    result = [
         stats.bootstrap(s, draws=draws, **design.lists()) for s in differences(design, studies)
     ]
-    low, high = np.array(found).T
+    low, high = np.array(result).T
     return float(((low > 0) | (high < 0)).mean())
 
 
@@ -178,7 +178,7 @@ def families(size: int, design: Design, studies: int) -> float:
     wrong = 0
     for methods, scratch in zip(mine, common, strict=True):
         of = [stats.paired(m / np.sqrt(2), scratch / np.sqrt(2), rope=None) for m in methods]
-        wrong += any(one.verdict in ("better", "worse") for one in stats.judged(of))
+        wrong += any(first.verdict in ("better", "worse") for first in stats.judged(of))
     return wrong / studies
 
 
@@ -189,8 +189,8 @@ def ranked(design: Design, studies: int, methods: int, step: float) -> tuple[flo
     """
     from bench.stats.ranks import ranks
 
-    own = differences(replace(design, sd_patient=0), methods * studies, seed=3)
-    own = own.reshape(studies, methods, design.patients, -1)
+    individual = differences(replace(design, sd_patient=0), methods * studies, seed=3)
+    individual = individual.reshape(studies, methods, design.patients, -1)
     patient = (
         POINT
         * design.sd_patient
@@ -198,6 +198,6 @@ def ranked(design: Design, studies: int, methods: int, step: float) -> tuple[flo
     )
     truth = np.arange(1, methods + 1)
     level = -POINT * step * truth[:, None, None]
-    found = [ranks(study) for study in own + patient + level]
-    held = np.mean([(one.low <= truth) & (truth <= one.high) for one in found])
-    return float(held), float(np.mean([one.high - one.low for one in found]))
+    result = [ranks(study) for study in individual + patient + level]
+    held = np.mean([(first.low <= truth) & (truth <= first.high) for first in result])
+    return float(held), float(np.mean([first.high - first.low for first in result]))

@@ -24,7 +24,7 @@ SUITES = {  # option: the modules of its tests
     "dataset": ("test_datasets",),
     "network": ("test_networks",),
 }
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -87,7 +87,7 @@ def pytest_collection(session: pytest.Session) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Pass over the suites that nothing is given to."""
-    if collection_path.parent != HERE or not collection_path.stem.startswith("test_"):
+    if collection_path.parent != FOLDER or not collection_path.stem.startswith("test_"):
         return None
     given = [name for kind in SUITES if config.getoption(f"bench_{kind}") for name in SUITES[kind]]
     return None if collection_path.stem in given else True
@@ -98,24 +98,28 @@ def _kinds(given: str, what: str) -> list[str]:
     path = Path(what)
     if path.suffix == ".py":
         plugins.use([path], f"--{given}")
-    known = {
+    known_names = {
         "method": registry.names("method"),
         "dataset": registry.names("dataset"),
         "network": catalog.names(),
     }
-    return [kind for kind in SUITES if (path.stem if path.suffix == ".py" else what) in known[kind]]
+    return [
+        kind
+        for kind in SUITES
+        if (path.stem if path.suffix == ".py" else what) in known_names[kind]
+    ]
 
 
-def asked(metafunc: pytest.Metafunc, kind: str) -> list[Any]:
+def requested(metafunc: pytest.Metafunc, kind: str) -> list[Any]:
     """Return what a test module is to try: its ``CONFORMANCE``, else what the command line names."""
-    own = getattr(metafunc.module, "CONFORMANCE", None)
-    if own is not None:
+    listed = getattr(metafunc.module, "CONFORMANCE", None)
+    if listed is not None:
         if given := [name for name in SUITES if metafunc.config.getoption(f"bench_{name}")]:
             raise pytest.Collector.CollectError(
                 f"{metafunc.module.__file__}: tries what its CONFORMANCE says, and --{given[0]} is for "
                 "'pytest --pyargs bench.conformance'; leave one of them out"
             )
-        return list(own) if isinstance(own, list | tuple) else [own]
+        return list(listed) if isinstance(listed, list | tuple) else [listed]
     return list(metafunc.config.getoption(f"bench_{kind}"))
 
 
@@ -124,6 +128,6 @@ def bench_pair() -> Iterator[Pair]:
     """Return a function that calls another in two processes of one training."""
     from bench.conformance.pair import Pair
 
-    made = Pair()
-    yield made
-    made.end()
+    pair = Pair()
+    yield pair
+    pair.end()

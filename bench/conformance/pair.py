@@ -18,10 +18,10 @@ def _serve(rank, port, pipe):
         while True:
             function, given = pickle.loads(pipe.recv_bytes())
             try:
-                answer = (True, function(*given))
+                reply = (True, function(*given))
             except Exception:
-                answer = (False, traceback.format_exc())
-            pipe.send_bytes(pickle.dumps(answer))
+                reply = (False, traceback.format_exc())
+            pipe.send_bytes(pickle.dumps(reply))
 
 
 class Pair:
@@ -43,13 +43,13 @@ class Pair:
     def __call__(self, function, *given):
         for pipe in self._pipes:  # as bytes: tensors in an object would be shared, not copied
             pipe.send_bytes(pickle.dumps((function, given)))
-        return [self._answer(pipe) for pipe in self._pipes]
+        return [self._reply(pipe) for pipe in self._pipes]
 
-    def _answer(self, pipe):
+    def _reply(self, pipe):
         assert pipe.poll(PATIENCE), "the pair hangs"
-        good, answer = pickle.loads(pipe.recv_bytes())
-        assert good, answer
-        return answer
+        good, reply = pickle.loads(pipe.recv_bytes())
+        assert good, reply
+        return reply
 
     def end(self):
         for process in self._processes:

@@ -15,11 +15,11 @@ def smooth(shape, sigma, seed):
     return field / field.std()
 
 
-def volumes(count, shape=SHAPE, sigma=3.0, own=0.5, first=1):
+def volumes(count, shape=SHAPE, sigma=3.0, noise=0.5, first=1):
     """Return one-channel volumes of standard deviation about 1: structure that all share, and their own."""
     template = smooth(shape, sigma, 0)
-    made = [template + own * smooth(shape, sigma, first + i) for i in range(count)]
-    return [Volume(m[None].astype(np.float32), label=labelled(m)) for m in made]
+    scans = [template + noise * smooth(shape, sigma, first + i) for i in range(count)]
+    return [Volume(m[None].astype(np.float32), label=labelled(m)) for m in scans]
 
 
 def labelled(image):
@@ -29,9 +29,9 @@ def labelled(image):
 
 def sample(method, scan, number, rng):
     """Return what the harness reads of a scan, with the class labels that a mixture may give."""
-    made = method.params.read(scan, method.crop_size, rng)
-    said = {"task": 1 + number % 2, "group": 1 + number % 2, "first": 0, "origin": number % 2}
-    return {**made, **{k: np.array(v, np.int64) for k, v in said.items()}}
+    values = method.params.read(scan, method.crop_size, rng)
+    labels = {"task": 1 + number % 2, "group": 1 + number % 2, "first": 0, "origin": number % 2}
+    return {**values, **{k: np.array(v, np.int64) for k, v in labels.items()}}
 
 
 def read(method, scans, seed=0):

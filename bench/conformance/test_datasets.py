@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import registry
-from bench.conformance.options import asked
+from bench.conformance.options import requested
 from bench.conformance.trial import named
 from bench.data import split
 from bench.data.check import check
@@ -24,7 +24,7 @@ PHANTOMS = 4
 
 def pytest_generate_tests(metafunc):
     if "name" in metafunc.fixturenames:
-        metafunc.parametrize("name", [named(what) for what in asked(metafunc, "dataset")])
+        metafunc.parametrize("name", [named(what) for what in requested(metafunc, "dataset")])
 
 
 @pytest.fixture
@@ -35,15 +35,15 @@ def dataset(name):
 @pytest.fixture(scope="session")
 def phantoms_of(tmp_path_factory):
     """Return a function from a data set's name to the folder of its phantoms, made once."""
-    made = {}
+    loaded = {}
 
-    def found(name):
-        if name not in made:
-            made[name] = tmp_path_factory.mktemp(name)
-            registry.load("dataset", name).phantom(made[name], PHANTOMS, 0)
-        return made[name]
+    def dataset_root(name):
+        if name not in loaded:
+            loaded[name] = tmp_path_factory.mktemp(name)
+            registry.load("dataset", name).phantom(loaded[name], PHANTOMS, 0)
+        return loaded[name]
 
-    return found
+    return dataset_root
 
 
 @pytest.fixture
@@ -112,11 +112,11 @@ def test_every_recipe_prepares_the_phantom(dataset, phantom):
     for recipe in dataset.recipes.values():
         if recipe.resize is not None and math.prod(recipe.resize) > LARGE:
             continue  # VoCo's size: 57 MB, and no other path than the smaller sizes
-        made = prepare(image, label, recipe, dataset)
-        assert made.image.shape[1:] == made.geometry.shape
+        prepared = prepare(image, label, recipe, dataset)
+        assert prepared.image.shape[1:] == prepared.geometry.shape
         if label is not None:
-            assert made.label.shape == made.geometry.shape
-            assert made.label.any()
+            assert prepared.label.shape == prepared.geometry.shape
+            assert prepared.label.any()
 
 
 def test_registered_lists_name_their_source_and_are_disjoint(dataset, name):
@@ -133,9 +133,9 @@ def test_registered_lists_name_their_source_and_are_disjoint(dataset, name):
 
 def test_labelled_phantoms_are_patients_of_the_registered_divisions(dataset, phantom):
     divisions = [fold for listed in dataset.splits for fold in split.listed(dataset, listed)]
-    known = {patient for fold in divisions for patient in (*fold.train, *fold.val, *fold.test)}
+    listed = {patient for fold in divisions for patient in (*fold.train, *fold.val, *fold.test)}
     labelled = {case.patient for case in dataset.cases(phantom) if case.label is not None}
-    assert labelled <= known or not divisions
+    assert labelled <= listed or not divisions
 
 
 def test_an_empty_folder_is_one_line_that_says_what_to_unpack(dataset, tmp_path):

@@ -45,11 +45,11 @@ def optimiser(method):
     return torch.optim.AdamW(trained, 1e-3)
 
 
-def step(method, moved, batch, progress):
-    moved.zero_grad()
+def step(method, optimizer, batch, progress):
+    optimizer.zero_grad()
     terms = method.loss(batch)
     terms["total"].backward()
-    moved.step()
+    optimizer.step()
     method.after_step(progress)
     return terms["total"].item()
 
@@ -80,10 +80,10 @@ def test_hands_over_weights_that_the_network_has(trial):
     with torch.no_grad():
         for p in method.encoder.parameters():
             p.add_(1)  # no slow copy is as the encoder is
-    given, own = method.transfer(), method.state_dict()
+    given, state = method.transfer(), method.state_dict()
     assert set(given) <= set(trial.network().state_dict())
-    assert all(torch.equal(own[k], v) for k, v in given.items())
-    encoder = {k for k in own if k.startswith("encoder.")}
+    assert all(torch.equal(state[k], v) for k, v in given.items())
+    encoder = {k for k in state if k.startswith("encoder.")}
     assert encoder <= set(given) if method.pretrains else not given
 
 
@@ -171,9 +171,9 @@ def test_gradient_reaches_the_encoder_and_every_trained_head(trial, scans):
 @each
 def test_loss_falls_on_fixed_scans(trial, scans):
     method = trial.build()
-    batch, moved = batch_of(method, scans), optimiser(method)
+    batch, optimizer = batch_of(method, scans), optimiser(method)
     method.after_step = lambda progress: None  # what follows slowly, or remembers, moves the goal
-    losses = [step(method, moved, batch, k / 20) for k in range(20)]
+    losses = [step(method, optimizer, batch, k / 20) for k in range(20)]
     assert np.mean(losses[-3:]) < 0.97 * np.mean(losses[:3])
 
 
@@ -187,15 +187,15 @@ def test_tells_its_figure_and_what_guessing_gets(trial, scans):
 @each
 def test_resuming_from_a_state_continues_bit_for_bit(trial, scans):
     method = trial.build()
-    moved, batch = optimiser(method), batch_of(method, scans)
-    step(method, moved, batch, 0.0)
-    saved, slots = copy.deepcopy(method.state_dict()), copy.deepcopy(moved.state_dict())
-    straight = [step(method, moved, batch, k / 4) for k in (1, 2)]
+    optimizer, batch = optimiser(method), batch_of(method, scans)
+    step(method, optimizer, batch, 0.0)
+    saved, slots = copy.deepcopy(method.state_dict()), copy.deepcopy(optimizer.state_dict())
+    straight = [step(method, optimizer, batch, k / 4) for k in (1, 2)]
     again = trial.build(seed=9)
     again.load_state_dict(saved)
-    moved = optimiser(again)
-    moved.load_state_dict(slots)
-    assert [step(again, moved, batch, k / 4) for k in (1, 2)] == straight
+    optimizer = optimiser(again)
+    optimizer.load_state_dict(slots)
+    assert [step(again, optimizer, batch, k / 4) for k in (1, 2)] == straight
     assert equal(again.state_dict(), method.state_dict())
 
 

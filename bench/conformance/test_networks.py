@@ -7,17 +7,17 @@ import torch
 from torch.nn.utils import parameters_to_vector
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.conformance.options import asked
+from bench.conformance.options import requested
 from bench.conformance.trial import named
 from bench.errors import BenchError
 from bench.nets import classifier, network
-from bench.nets.catalog import check_task, entry
+from bench.nets.catalog import check_task, network_facts
 
 
 def pytest_generate_tests(metafunc):
     if "facts" in metafunc.fixturenames:
-        names = [named(what) for what in asked(metafunc, "network")]
-        metafunc.parametrize("facts", [entry(name) for name in names], ids=names)
+        names = [named(what) for what in requested(metafunc, "network")]
+        metafunc.parametrize("facts", [network_facts(name) for name in names], ids=names)
 
 
 def small(facts):
@@ -30,7 +30,7 @@ def segments(facts):
     return "segmentation" in facts.tasks
 
 
-def made(facts, preset="tiny", channels=(1, 2), crop=None, seed=0, device="cpu"):
+def build_network(facts, preset="tiny", channels=(1, 2), crop=None, seed=0, device="cpu"):
     torch.manual_seed(seed)
     with torch.device(device):
         return network(facts.name, preset, *channels, crop=crop)
@@ -39,9 +39,9 @@ def made(facts, preset="tiny", channels=(1, 2), crop=None, seed=0, device="cpu")
 def without_values(facts, preset, channels):
     """Return a network without memory for its weights, or with it where it asks a tensor for its value."""
     try:
-        return made(facts, preset, channels, device="meta")
+        return build_network(facts, preset, channels, device="meta")
     except RuntimeError:
-        return made(facts, preset, channels)
+        return build_network(facts, preset, channels)
 
 
 def count(module):
@@ -78,7 +78,7 @@ def test_declared_operations_are_those_that_torch_counts(facts):
 
 def test_pyramid_logits_and_embedding_have_the_declared_shapes(facts):
     crop = small(facts)
-    net = made(facts, crop=crop).eval()  # dropout draws anew each time
+    net = build_network(facts, crop=crop).eval()  # dropout draws anew each time
     x = torch.randn(2, 1, *crop)
     with torch.no_grad():
         maps, vector = net.encoder(x), net.encoder.embed(x)
@@ -112,7 +112,7 @@ def test_tiny_trains_on_the_smallest_crop_and_every_parameter_gets_a_gradient(ma
 
 def test_a_classifier_has_the_segmenters_encoder_bit_for_bit_and_one_linear_layer(facts):
     name, crop = facts.name, facts.multiple
-    net = made(facts, "tiny", (1, 4), crop, seed=3)
+    net = build_network(facts, "tiny", (1, 4), crop, seed=3)
     torch.manual_seed(3)
     other = classifier(name, "tiny", 1, 4, crop)
     ours, theirs = net.state_dict(), other.state_dict()
@@ -131,7 +131,7 @@ def test_a_classifier_has_the_segmenters_encoder_bit_for_bit_and_one_linear_laye
 
 
 def test_the_weight_that_reads_the_image_is_named_and_the_output_layer_too(facts):
-    net = made(facts, channels=(3, 5), crop=small(facts))
+    net = build_network(facts, channels=(3, 5), crop=small(facts))
     state = net.state_dict()
     assert state[f"encoder.{net.encoder.input_weight}"].shape[1] % 3 == 0
     if segments(facts):
@@ -142,7 +142,7 @@ def test_a_network_of_two_dimensions_takes_pictures_and_slices_alike(facts):
     if facts.dims == 3:
         return
     crop = small(facts)
-    net, x = made(facts, crop=crop).eval(), torch.randn(2, 1, *crop[:2])
+    net, x = build_network(facts, crop=crop).eval(), torch.randn(2, 1, *crop[:2])
     with torch.no_grad():
         maps = zip(net.encoder(x), net.encoder(x[..., None]), strict=True)
         assert all(torch.equal(a, b[..., 0]) for a, b in maps)
@@ -157,7 +157,7 @@ def test_a_network_of_two_dimensions_takes_pictures_and_slices_alike(facts):
 
 
 def test_a_sample_does_not_depend_on_the_rest_of_its_batch(facts):
-    net = made(facts, crop=small(facts))
+    net = build_network(facts, crop=small(facts))
     net.train(not facts.batch_norm)
     run = net if segments(facts) else net.encoder.embed
     x = torch.randn(3, 1, *small(facts))
@@ -167,6 +167,6 @@ def test_a_sample_does_not_depend_on_the_rest_of_its_batch(facts):
 
 def test_one_seed_gives_one_initialisation_and_another_gives_another(facts):
     first, again, other = (
-        parameters_to_vector(made(facts, seed=n).parameters()) for n in (3, 3, 4)
+        parameters_to_vector(build_network(facts, seed=n).parameters()) for n in (3, 3, 4)
     )
     assert torch.equal(first, again) and not torch.equal(first, other)

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from bench import distributed
-from bench.conformance.scans import sample as one
+from bench.conformance.scans import sample as read_sample
 from bench.conformance.scans import volumes
 from bench.conformance.trial import Trial as Trial
 from bench.conformance.trial import only, try_methods
@@ -45,7 +45,7 @@ def scans():
 
 
 def read(method, scans, case, step, sample):
-    return one(method, scans[case], case, numpy_rng(0, "read", step, sample))
+    return read_sample(method, scans[case], case, numpy_rng(0, "read", step, sample))
 
 
 def unwatched():
@@ -71,12 +71,12 @@ def alone(scans):
     """Return a function that trains a method in this process, each but once."""
     done = {}
 
-    def found(trial):
+    def train_alone(trial):
         if trial.name not in done:
             done[trial.name] = trained(trial.build(), scans)
         return done[trial.name]
 
-    return found
+    return train_alone
 
 
 def untold(method, scans):
@@ -87,15 +87,15 @@ def untold(method, scans):
         return trained(method, scans)[1]
 
 
-def furthest(one, other):
-    assert one.keys() == other.keys()
+def furthest(sample, other):
+    assert sample.keys() == other.keys()
     # of the largest weight where that is above 1: steps of SGD at this rate can make them large
-    scale = {k: other[k].double().abs().max().clamp_min(1) for k in one}
-    return max(((one[k].double() - other[k]).abs().max() / scale[k]).item() for k in one)
+    scale = {k: other[k].double().abs().max().clamp_min(1) for k in sample}
+    return max(((sample[k].double() - other[k]).abs().max() / scale[k]).item() for k in sample)
 
 
-def assert_alike(one, other):
-    (curve, weights), (again, same) = one, other
+def assert_alike(sample, other):
+    (curve, weights), (again, same) = sample, other
     assert (curve.samples, curve.voxels) == (again.samples, again.voxels)
     for row, twin in zip(curve.rows, again.rows, strict=True):
         assert row.keys() == twin.keys()
@@ -105,18 +105,20 @@ def assert_alike(one, other):
 
 @each
 def test_two_processes_equal_one(trial, alone, scans, bench_pair):
-    whole = alone(trial)
+    expected = alone(trial)
     first, second = bench_pair(trained, trial.build(), scans)
     before = dict(trial.build().named_parameters())
-    assert furthest(before, {k: whole[1][k] for k in before}) > 1e-3  # the steps move the weights
-    assert_alike(first, whole)
-    assert_alike(second, whole)
+    assert (
+        furthest(before, {k: expected[1][k] for k in before}) > 1e-3
+    )  # the steps move the weights
+    assert_alike(first, expected)
+    assert_alike(second, expected)
 
 
 @each
 def test_it_says_whether_its_loss_looks_across_the_batch(trial, alone, scans, bench_pair):
-    (_, expected), (found, _) = alone(trial), bench_pair(untold, trial.build(), scans)
-    assert (furthest(found, expected) > 1e-5) is trial.cls.across_batch
+    (_, expected), (weights, _) = alone(trial), bench_pair(untold, trial.build(), scans)
+    assert (furthest(weights, expected) > 1e-5) is trial.cls.across_batch
 
 
 @only(lambda cls: cls.pretrains and not cls.across_batch)

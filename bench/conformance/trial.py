@@ -59,8 +59,8 @@ class Trial:
     @property
     def cls(self) -> type[Method]:
         """Return its class."""
-        found: type[Method] = registry.load("method", self.name)
-        return found
+        method: type[Method] = registry.load("method", self.name)
+        return method
 
     def network(
         self,
@@ -111,14 +111,16 @@ def only(
 
 def try_methods(metafunc: Any) -> None:
     """Give ``trial`` to the tests of a module that ask for it: a hook of pytest."""
-    from bench.conformance.options import asked
+    from bench.conformance.options import requested
 
     if "trial" not in metafunc.fixturenames:
         return
     small = [
         metafunc.config.getoption(f"bench_{k}", d) for k, d in (("params", {}), ("crop", None))
     ]
-    trials = [t if isinstance(t, Trial) else Trial(t, *small) for t in asked(metafunc, "method")]
+    trials = [
+        t if isinstance(t, Trial) else Trial(t, *small) for t in requested(metafunc, "method")
+    ]
     wanted = getattr(metafunc.function, "only", lambda cls: True)
-    found = [trial for trial in trials if wanted(trial.cls)]
-    metafunc.parametrize("trial", found, ids=[trial.name for trial in found], indirect=True)
+    chosen = [trial for trial in trials if wanted(trial.cls)]
+    metafunc.parametrize("trial", chosen, ids=[trial.name for trial in chosen], indirect=True)

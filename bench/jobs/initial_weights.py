@@ -15,7 +15,7 @@ from bench.errors import BenchError
 from bench.jobs.class_scores import CLASSIFICATION
 from bench.jobs.context import Context
 from bench.jobs.kind import Given, NetSpec
-from bench.nets import Model, imported, transfer
+from bench.nets import Model, foreign_weights, transfer
 from bench.random import torch_seed
 
 Tensors = dict[str, Tensor]  # by name
@@ -62,10 +62,10 @@ def start(
         network, control(tensors), manifest, output=output, lacks=spec.given.lacks
     )
     context.log(receipt.line())
-    left_open = manifest.params.get(imported.OPEN)
+    left_open = manifest.params.get(foreign_weights.OPEN)
     context.facts.update(
         method=manifest.method,
-        receipt=receipt.facts() | ({imported.OPEN: left_open} if left_open else {}),
+        receipt=receipt.facts() | ({foreign_weights.OPEN: left_open} if left_open else {}),
     )
     return receipt
 
@@ -79,8 +79,8 @@ def rehearse(network: Model, path: Path, given: Given) -> str:
     Raises:
         BenchError: it would not; names the file.
     """
-    tensors, manifest = imported.read_weights(path, given.preset)
-    left_open = manifest.params.get(imported.OPEN)
+    tensors, manifest = foreign_weights.read_weights(path, given.preset)
+    left_open = manifest.params.get(foreign_weights.OPEN)
     try:
         transfer.rehearse(tensors, network, manifest, lacks=given.lacks)
     except BenchError as error:
@@ -101,4 +101,4 @@ def _weights(
     context.log(f"weights of {path}")
     if sha256(path) != digest:
         raise BenchError(f"{path}: changed since it was planned; run the protocol again")
-    return imported.read_weights(path, context.spec.given.preset)
+    return foreign_weights.read_weights(path, context.spec.given.preset)

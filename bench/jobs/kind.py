@@ -154,7 +154,7 @@ class NetSpec(Net):
         """
         catalog.check_crop(net.network, net.preset, net.crop)
         version, source = (
-            catalog.entry(net.network).version,
+            catalog.network_facts(net.network).version,
             registry.source("network", net.network),
         )
         return cls(

@@ -107,7 +107,7 @@ def micro_batches(kind: str, what: str) -> str:
 
 def batch_norm(network: str) -> str:
     """Return what a network does over a batch, in words, as its facts say it; nothing without batch norm."""
-    has = catalog.entry(network).batch_norm
+    has = catalog.network_facts(network).batch_norm
     return (
         f"network {network!r} has batch norm, whose statistics are of the whole batch"
         if has

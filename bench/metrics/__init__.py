@@ -171,5 +171,5 @@ def score(  # noqa: PLR0913 - the contract fixes the first five
     grid = Grid.of(reference.shape, spacing, affine)
     if prediction.shape == reference.shape:  # else `compare` says so
         prediction, reference = blanked(prediction, reference, ignore)
-    (found,) = compare(prediction, reference, grid, (request,), Wanted(labels, regions, ignore))
-    return found
+    (scores,) = compare(prediction, reference, grid, (request,), Wanted(labels, regions, ignore))
+    return scores

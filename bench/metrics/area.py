@@ -19,9 +19,9 @@ from itertools import combinations, pairwise, product
 import numpy as np
 
 from bench.errors import BenchError
+from bench.metrics.hausdorff import Distances
 from bench.metrics.mask import Pair
 from bench.metrics.surface import directed
-from bench.metrics.value import Distances
 
 UNIT = np.eye(3)
 
@@ -50,9 +50,9 @@ def distances(pair: Pair) -> Distances:
         )
     sizes = element_sizes(pair.grid.edges)
     codes = _codes(pair.prediction), _codes(pair.reference)
-    one, two = ((code > 0) & (code < len(sizes) - 1) for code in codes)
-    there, back = directed(one, two, pair.grid), directed(two, one, pair.grid)
-    return Distances(there, back, sizes[codes[0][one]], sizes[codes[1][two]])
+    predicted, true = ((code > 0) & (code < len(sizes) - 1) for code in codes)
+    forward, backward = directed(predicted, true, pair.grid), directed(true, predicted, pair.grid)
+    return Distances(forward, backward, sizes[codes[0][predicted]], sizes[codes[1][true]])
 
 
 def element_sizes(edges: np.ndarray) -> np.ndarray:
@@ -92,14 +92,14 @@ def patch(code: int) -> tuple[np.ndarray, ...]:
     inside = {corner for bit, corner in enumerate(CORNERS[::-1]) if code >> bit & 1}
     if len(inside) > 4:
         inside = set(CORNERS) - inside
-    found: list[np.ndarray] = []
+    triangles: list[np.ndarray] = []
     for loop in _loops(inside):
         points = [np.add(*edge) / 2 for edge in loop]
         turned = [points[i:] + points[:i] for i in range(len(points))]
         fans = [[np.stack([first, a, b]) for a, b in pairwise(rest)] for first, *rest in turned]
         # Rounded, so that fans of equal area are told apart by their order alone.
-        found += max(fans, key=lambda fan: round(sum(_area(t) for t in fan), 9))
-    return tuple(found)
+        triangles += max(fans, key=lambda fan: round(sum(_area(t) for t in fan), 9))
+    return tuple(triangles)
 
 
 def _codes(mask: np.ndarray) -> np.ndarray:
@@ -118,13 +118,13 @@ def _loops(inside: set[tuple[int, ...]]) -> list[list[tuple]]:
     for axis, side in product(range(3), (0, 1)):
         cut = [e for e in links if e[0][axis] == e[1][axis] == side]
         if len(cut) == 4:  # two diagonal corners of this face are inside: each keeps its own line
-            here = [c for c in inside if c[axis] == side]
-            lines = [tuple(e for e in cut if corner in e) for corner in here]
+            inside_face = [c for c in inside if c[axis] == side]
+            lines = [tuple(e for e in cut if corner in e) for corner in inside_face]
         else:
             lines = [tuple(cut)] if cut else []
-        for one, two in lines:
-            links[one].append(two)
-            links[two].append(one)
+        for first, second in lines:
+            links[first].append(second)
+            links[second].append(first)
     loops = []
     while links:
         edge: tuple | None = next(iter(links))

@@ -50,21 +50,21 @@ def score_classes(
         predicted = scores.argmax(1)
     else:
         _, predicted = _checked(scores, predicted)
-    found: list[tuple[int | None, Score]] = []
+    scored: list[tuple[int | None, Score]] = []
     for metric in metrics:
         if metric == "accuracy":
             hits = accuracy(predicted, reference)
-            found += [
+            scored += [
                 (case, Score(TARGET, metric, float(v), "1", "ok")) for case, v in enumerate(hits)
             ]
             continue
         area = metric == "auc"
         value = auc(scores, reference) if area else qwk(predicted, reference, scores.shape[1])
         undefined = "empty_reference" if area else "both_empty"
-        found.append(
+        scored.append(
             (None, Score(TARGET, metric, value, "1", undefined if value is None else "ok"))
         )
-    return found
+    return scored
 
 
 def accuracy(predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""One target's two masks, cut to their joint box and padded with background."""
+"""One target's two masks, cut to their joint box and padded with background, and their overlap."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bench.errors import BenchError
 from bench.metrics.grid import Grid
 
 PAD = 3  # voxels of background on every side: how far a flat offset may reach without wrapping
@@ -24,7 +25,7 @@ class Pair:
     def counts(self) -> tuple[int, int, int]:
         """Voxels of the prediction, of the reference, of both."""
         masks = self.prediction, self.reference, self.prediction & self.reference
-        predicted, true, both = (int(np.count_nonzero(one)) for one in masks)
+        predicted, true, both = (int(np.count_nonzero(voxels)) for voxels in masks)
         return predicted, true, both
 
     @property
@@ -46,3 +47,18 @@ def mask(labels: np.ndarray, values: tuple[int, ...]) -> np.ndarray:
     for other in values[1:]:
         inner |= labels == other
     return padded
+
+
+def counted(metric: str, pair: Pair) -> float | None:
+    """Return Dice or IoU (0 to 1), or a volume error; not both masks may be empty."""
+    predicted, true, both = pair.counts
+    if metric == "dice":
+        return 2 * both / (predicted + true)
+    if metric == "iou":
+        return both / (predicted + true - both)
+    surplus = predicted - true
+    if metric == "relative_volume_error":
+        return surplus / true if true else None
+    if pair.grid.volume is None:
+        raise BenchError("volume_error: ml need 3-D volumes; use relative_volume_error")
+    return abs(surplus) * pair.grid.volume / 1000

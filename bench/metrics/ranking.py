@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from statistics import fmean
 from typing import Any
 
@@ -53,9 +55,9 @@ class Standing:
     @property
     def ranks(self) -> dict[str, int | None]:
         """Prediction -> rank from 1; equals share the better rank, and the next rank is left out."""
-        known = [mean for mean in self.means.values() if mean is not None]
+        means = [mean for mean in self.means.values() if mean is not None]
         return {
-            name: None if mean is None else 1 + sum(self._better(other, mean) for other in known)
+            name: None if mean is None else 1 + sum(self._better(other, mean) for other in means)
             for name, mean in self.means.items()
         }
 
@@ -64,14 +66,11 @@ class Standing:
         """The predictions from the best to the worst, ``A > B = C``; empty where there is no mean."""
         ranked = sorted((rank, name) for name, rank in self.ranks.items() if rank is not None)
         sign = " > " if self.higher_is_better else " < "
-        words = [
-            (" = " if place and rank == ranked[place - 1][0] else sign if place else "") + name
-            for place, (rank, name) in enumerate(ranked)
-        ]
-        return "".join(words)
+        equals = groupby(ranked, key=itemgetter(0))
+        return sign.join(" = ".join(name for _, name in names) for _, names in equals)
 
-    def _better(self, one: float, two: float) -> bool:
-        gap = round(one - two, DIGITS)
+    def _better(self, mean: float, other: float) -> bool:
+        gap = round(mean - other, DIGITS)
         return gap > 0 if self.higher_is_better else gap < 0
 
 
@@ -85,13 +84,15 @@ def standings(rows: Iterable[Row]) -> list[Standing]:
     for row in rows:
         by_metric.setdefault(row["metric"], []).append(row)
     return [
-        standing for metric, found in by_metric.items() for standing in _of_metric(metric, found)
+        standing
+        for metric, of_metric in by_metric.items()
+        for standing in _of_metric(metric, of_metric)
     ]
 
 
 def _of_metric(metric: str, rows: list[Row]) -> list[Standing]:
     signed = metric in METRICS and METRICS[metric].signed
-    places = list(dict.fromkeys((row["target"], row["case"]) for row in rows))
+    pairs = list(dict.fromkeys((row["target"], row["case"]) for row in rows))
     defined = Counter((row["target"], row["case"]) for row in rows if row["value"] is not None)
     values = {
         (row["convention"], row["prediction"], row["target"], row["case"]): row["value"]
@@ -99,27 +100,29 @@ def _of_metric(metric: str, rows: list[Row]) -> list[Standing]:
     }
     names = list(dict.fromkeys(row["prediction"] for row in rows))
     conventions = list(dict.fromkeys(row["convention"] for row in rows))
-    kept = [place for place in places if defined[place] == len(names) * len(conventions)]
-    made = []
+    complete = [pair for pair in pairs if defined[pair] == len(names) * len(conventions)]
+    by_convention = []
     for convention in conventions:
         means: dict[str, float | None] = {}
         for name in names:
             targets: dict[str, list[float]] = {}
-            for place in kept:
-                value = values[convention, name, *place]
-                targets.setdefault(place[0], []).append(abs(value) if signed else value)
+            for pair in complete:
+                value = values[convention, name, *pair]
+                targets.setdefault(pair[0], []).append(abs(value) if signed else value)
             means[name] = fmean(map(fmean, targets.values())) if targets else None
-        made.append(Standing(metric, rows[0]["unit"], convention, means, len(kept), len(places)))
-    return made
+        by_convention.append(
+            Standing(metric, rows[0]["unit"], convention, means, len(complete), len(pairs))
+        )
+    return by_convention
 
 
-def changes(found: Iterable[Standing]) -> list[str]:
+def changes(standings: Iterable[Standing]) -> list[str]:
     """Return a line for every metric whose ranking depends on the convention.
 
     ``hd95: medpy, monai A < B; deepmind B < A``: the best first, the sign compares the means.
     """
     orders: dict[str, dict[str, list[str]]] = {}
-    for standing in found:
+    for standing in standings:
         if standing.order:
             orders.setdefault(standing.metric, {}).setdefault(standing.order, []).append(
                 standing.convention

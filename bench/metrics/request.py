@@ -83,10 +83,10 @@ def check_tasks(metrics: tuple[str, ...], tasks: Mapping[str, str]) -> None:
             )
     for name, other in tasks.items():
         if not fitting(metrics, other):
-            asked = ", ".join(metrics)
+            requested = ", ".join(metrics)
             raise Misstated(
                 "metrics",
-                f"data set {name!r} is one of {other}, which {asked} cannot judge; {_take(other)}",
+                f"data set {name!r} is one of {other}, which {requested} cannot judge; {_take(other)}",
             )
 
 
@@ -106,11 +106,13 @@ def of_each(metrics: tuple[str, ...]) -> tuple[str, ...]:
 
 def named(text: str) -> tuple[str, ...]:
     """Return the metrics that a comma-separated text names; ``all``: every one that label maps have."""
-    asked = tuple(name.strip() for name in text.split(",") if name.strip())
+    requested = tuple(name.strip() for name in text.split(",") if name.strip())
     every = tuple(
-        name for name, one in METRICS.items() if one.task == "segmentation" and not one.looped
+        name
+        for name, metric in METRICS.items()
+        if metric.task == "segmentation" and not metric.looped
     )
-    return every if asked == ("all",) else asked
+    return every if requested == ("all",) else requested
 
 
 def looped(metric: str) -> bool:

@@ -15,8 +15,8 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from bench.metrics.grid import Grid
+from bench.metrics.hausdorff import Distances
 from bench.metrics.mask import PAD, Pair
-from bench.metrics.value import Distances
 
 CHUNK = 1 << 22  # voxels looked through at a time; bounds the memory of the index arrays
 DENSE = 16  # a surface with more than 1 in 16 voxels of its box is ragged: EDT beats the tree
@@ -64,19 +64,19 @@ def directed(
     """
     shells = _shells(source.shape, grid)
     flat, nearest = source.reshape(-1), target.reshape(-1)
-    found, far_points, far_places, done = [], [], [], 0
+    near_distances, far_points, far_places, done = [], [], [], 0
     for start in range(0, flat.size, CHUNK):
         points = np.flatnonzero(flat[start : start + CHUNK]) + start
         near, left = _near(points, nearest, shells)
-        found.append(near)
+        near_distances.append(near)
         far_points.append(points[left])
         far_places.append(left + done)
         done += points.size
-    result, rest = np.concatenate(found), np.concatenate(far_points)
+    result, rest = np.concatenate(near_distances), np.concatenate(far_points)
     if rest.size:
         dense = np.count_nonzero(nearest) * DENSE > nearest.size and grid.square
-        answer = _edt if (far or ("edt" if dense else "tree")) == "edt" else _tree
-        result[np.concatenate(far_places)] = answer(rest, target, grid.edges)
+        search = _edt if (far or ("edt" if dense else "tree")) == "edt" else _tree
+        result[np.concatenate(far_places)] = search(rest, target, grid.edges)
     return result
 
 
@@ -102,8 +102,8 @@ def _shells(shape: tuple[int, ...], grid: Grid) -> list[tuple[float, list[int]]]
     """List the flat offsets of every lattice vector nearer than any the padding hides."""
     strides, limit = _strides(shape), (PAD + 1) * min(grid.heights)
     steps = np.array(list(product(range(-PAD, PAD + 1), repeat=len(shape))))
-    found = zip(_length(steps, grid.edges).tolist(), (steps @ strides).tolist(), strict=True)
-    near = sorted((radius, offset) for radius, offset in found if radius < limit)
+    vectors = zip(_length(steps, grid.edges).tolist(), (steps @ strides).tolist(), strict=True)
+    near = sorted((radius, offset) for radius, offset in vectors if radius < limit)
     return [(r, [offset for _, offset in same]) for r, same in groupby(near, key=itemgetter(0))]
 
 
@@ -111,9 +111,9 @@ def _tree(points: np.ndarray, target: np.ndarray, edges: np.ndarray) -> np.ndarr
     candidates = _coordinates(np.flatnonzero(target), target.shape)
     # An unbalanced, loose tree is built several times faster and queried as fast.
     tree = cKDTree(candidates @ edges, balanced_tree=False, compact_nodes=False)
-    here = _coordinates(points, target.shape)
-    nearest = candidates[tree.query(here @ edges)[1]]
-    return _length(here - nearest, edges)
+    sources = _coordinates(points, target.shape)
+    nearest = candidates[tree.query(sources @ edges)[1]]
+    return _length(sources - nearest, edges)
 
 
 def _edt(points: np.ndarray, target: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -10,11 +10,11 @@ import numpy as np
 from scipy import ndimage
 
 from bench.errors import BenchError
-from bench.metrics import Score, area, surface, value
+from bench.metrics import Score, area, empty_masks, hausdorff, surface
 from bench.metrics.grid import Grid, index_of, long_axes
-from bench.metrics.mask import Pair, mask
+from bench.metrics.hausdorff import Distances
+from bench.metrics.mask import Pair, counted, mask
 from bench.metrics.request import Request, Wanted, of_each, unit
-from bench.metrics.value import Distances
 
 Box = tuple[slice, ...]
 Measured = tuple[str, float | None]  # metric and value
@@ -58,8 +58,8 @@ def compare(
             Pair(mask(prediction[box], values), mask(reference[box], values), grid) if box else None
         )
         status = pair.status if pair else "both_empty"
-        for found, numbers in zip(scores, _measure(pair, diagonal, requests), strict=True):
-            found += [
+        for scored, numbers in zip(scores, _measure(pair, diagonal, requests), strict=True):
+            scored += [
                 Score(target, metric, number, unit(metric), status) for metric, number in numbers
             ]
     return scores
@@ -70,7 +70,8 @@ def _measure(
 ) -> list[list[Measured]]:
     if pair is None or pair.status != "ok":
         return [
-            [(m, value.of_empty(m, pair, r.empty, diagonal)) for m in r.metrics] for r in requests
+            [(m, empty_masks.of_empty(m, pair, r.empty, diagonal)) for m in r.metrics]
+            for r in requests
         ]
 
     @cache
@@ -79,10 +80,12 @@ def _measure(
 
     measured = []
     for request in requests:
-        values: dict[str, float | None] = {m: value.counted(m, pair) for m in request.counted}
+        values: dict[str, float | None] = {m: counted(m, pair) for m in request.counted}
         if request.surfaces:
-            found = distances(area if request.convention == "deepmind" else surface)
-            values |= {m: value.distance(m, found, request.convention) for m in request.surfaces}
+            surfaces = distances(area if request.convention == "deepmind" else surface)
+            values |= {
+                m: hausdorff.distance(m, surfaces, request.convention) for m in request.surfaces
+            }
         measured.append([(metric, values[metric]) for metric in request.metrics])
     return measured
 
@@ -115,12 +118,12 @@ def _boxes(array: np.ndarray) -> dict[int, Box]:
         return {}
     sides = [_extent(shadow.max(axis=_but(axis, shadow.ndim))) for axis in range(shadow.ndim)]
     sides = [_extent(array[(slice(None), *sides)].max(axis=_but(0, array.ndim))), *sides]
-    found = ndimage.find_objects(array[tuple(sides)])
+    objects = ndimage.find_objects(array[tuple(sides)])
     return {
         label: tuple(
             slice(a.start + by.start, a.stop + by.start) for a, by in zip(box, sides, strict=True)
         )
-        for label, box in enumerate(found, start=1)
+        for label, box in enumerate(objects, start=1)
         if box is not None
     }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import plugins, registry
 from bench.errors import BenchError
-from bench.nets.catalog import check_crop, entry, names
+from bench.nets.catalog import check_crop, names, network_facts
 
 if TYPE_CHECKING:
     from bench.nets.base import Classifier, Decoder, Encoder, Model, Network, TokenEncoder
@@ -44,7 +44,7 @@ def network_names() -> list[str]:
 
 def presets(name: str) -> list[str]:
     """List the sizes of one network, smallest first."""
-    return list(entry(name).presets)
+    return list(network_facts(name).presets)
 
 
 def network(
@@ -64,16 +64,16 @@ def network(
     """
     from bench.nets import base
 
-    crop, facts = check_crop(name, preset, crop), entry(name)
+    crop, facts = check_crop(name, preset, crop), network_facts(name)
     for key, value in (("in_channels", in_channels), ("out_channels", out_channels)):
         if value < 1:
             raise BenchError(f"network {name!r}: {key} = {value}; give 1 or more")
     size = facts.presets[preset].size
     wanted = base.Wanted(size, facts.dims, crop, in_channels, out_channels)
     encoder, decoder = _module(facts).build(wanted)
-    made = base.Network(name, preset, crop, (in_channels, out_channels), encoder, decoder)
-    made.version = facts.version
-    return made
+    built = base.Network(name, preset, crop, (in_channels, out_channels), encoder, decoder)
+    built.version = facts.version
+    return built
 
 
 def _module(facts: Entry) -> Any:
@@ -86,16 +86,16 @@ def _module(facts: Entry) -> Any:
     if plugin is None:
         return importlib.import_module(facts.module)
     try:
-        found = plugins.module(plugin)
+        module = plugins.module(plugin)
     except BenchError:
         raise
     except (Exception, SystemExit) as error:
         raise registry.raised(plugin.file, error) from error
-    if not hasattr(found, "build"):
+    if not hasattr(module, "build"):
         raise BenchError(
             f"{plugin.file}: has no build(wanted) that returns encoder and decoder; write it"
         )
-    return found
+    return module
 
 
 def classifier(

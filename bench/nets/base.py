@@ -192,12 +192,6 @@ class Network(Model):
         return self.decoder.scales(x, self.encoder(x))
 
 
-def _behind(first: nn.Linear, last: nn.Linear) -> nn.Sequential:
-    return nn.Sequential(
-        first, nn.ReLU(), nn.BatchNorm1d(first.out_features), nn.Dropout(0.5), last
-    )
-
-
 class Classifier(Model):
     """Encoder and one linear layer on its averaged bottleneck: one class per crop.
 
@@ -214,8 +208,10 @@ class Classifier(Model):
         super().__init__(network.name, network.preset, network.crop, channels, network.encoder)
         self.version = network.version
         width = network.encoder.widths[-1]
-        last = nn.Linear(hidden or width, classes)
-        self.head = _behind(nn.Linear(width, hidden), last) if hidden else last
+        self.head: nn.Module = nn.Linear(hidden or width, classes)
+        if hidden:
+            layers = nn.Linear(width, hidden), nn.ReLU(), nn.BatchNorm1d(hidden), nn.Dropout(0.5)
+            self.head = nn.Sequential(*layers, self.head)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, classes)."""

@@ -36,14 +36,14 @@ def entries() -> dict[str, Entry]:
     Raises:
         BenchError: two have one name; names both places.
     """
-    found = dict(CATALOG)
+    networks = dict(CATALOG)
     for name in names():
         with suppress(BenchError):  # it says why where it is asked for
-            found[name] = entry(name)
-    return found
+            networks[name] = network_facts(name)
+    return networks
 
 
-def entry(name: str) -> Entry:
+def network_facts(name: str) -> Entry:
     """Return one network's facts.
 
     Raises:
@@ -64,10 +64,10 @@ def preset(name: str, size: str) -> Preset:
     Raises:
         BenchError: no such network or preset; names the nearest one.
     """
-    found = entry(name).presets
-    if size not in found:
-        raise BenchError(unknown(f"preset of network {name!r}", size, found))
-    return found[size]
+    presets = network_facts(name).presets
+    if size not in presets:
+        raise BenchError(unknown(f"preset of network {name!r}", size, presets))
+    return presets[size]
 
 
 def check_crop(name: str, size: str, crop: Triple | None = None) -> Triple:
@@ -83,7 +83,7 @@ def check_crop(name: str, size: str, crop: Triple | None = None) -> Triple:
             several slices for a network of two dimensions, or a crop whose bottleneck is a single
             voxel under instance norm (it has no variance).
     """
-    facts, chosen = entry(name), preset(name, size)
+    facts, chosen = network_facts(name), preset(name, size)
     if crop is None:
         return chosen.crop
     where = f"crop {tuple(crop)} of network {name!r}"
@@ -109,7 +109,7 @@ def check_crop(name: str, size: str, crop: Triple | None = None) -> Triple:
 def cells(name: str, crop: Sequence[int]) -> list[Triple]:
     """Return the sizes, x y z, of the maps that a network's encoder makes of a crop, finest first."""
     x, y, z = crop
-    return [(x // a, y // b, z // c) for a, b, c in entry(name).pyramid]
+    return [(x // a, y // b, z // c) for a, b, c in network_facts(name).pyramid]
 
 
 def check_view(name: str, view: Triple, called: str) -> None:
@@ -124,7 +124,7 @@ def check_view(name: str, view: Triple, called: str) -> None:
         BenchError: the encoder reads crops alone, or multiples; its last map would have no cell, or a single
             one where some preset has instance norm.
     """
-    facts = entry(name)
+    facts = network_facts(name)
     last = cells(name, view)[-1]
     where = f"network {name!r} cannot read {called}: {view} voxels"
     if facts.views == "crops":
@@ -148,7 +148,7 @@ def check_task(name: str, task: str) -> None:
     Raises:
         BenchError: names the networks that can.
     """
-    facts = entry(name)
+    facts = network_facts(name)
     if task not in facts.tasks:
         fit = ", ".join(
             e.name for e in entries().values() if task in e.tasks and e.dims == facts.dims
@@ -169,7 +169,7 @@ def check_batch(name: str, crop: Sequence[int], rows: int) -> None:
     Raises:
         BenchError: says what to take.
     """
-    if entry(name).batch_norm and rows * prod(cells(name, crop)[-1]) < 2:
+    if network_facts(name).batch_norm and rows * prod(cells(name, crop)[-1]) < 2:
         raise BenchError(
             f"network {name!r} has batch norm, which one bottleneck voxel of a batch of 1 gives nothing to "
             "normalise; take a larger batch, a larger crop, or no accumulation"
@@ -191,9 +191,9 @@ def check_handover(source: tuple[str, str], target: tuple[str, str]) -> None:
     """
     if source == target:
         return
-    one, two = entry(source[0]), entry(target[0])
-    alike = one.module == two.module and preset(*source).size == preset(*target).size
-    if not (alike and one.dims <= two.dims):
+    pretrained, tuned = network_facts(source[0]), network_facts(target[0])
+    alike = pretrained.module == tuned.module and preset(*source).size == preset(*target).size
+    if not (alike and pretrained.dims <= tuned.dims):
         raise BenchError(
             f"weights of network {'/'.join(source)} do not fit {'/'.join(target)}; pretrain and fine-tune "
             "the same network and preset"
@@ -202,15 +202,15 @@ def check_handover(source: tuple[str, str], target: tuple[str, str]) -> None:
 
 def describe(name: str) -> dict[str, Any]:
     """Return what ``bench list networks --json`` prints of one network."""
-    found = entry(name)
+    facts = network_facts(name)
     counts = ("in_channels", "out_channels", "parameters")
     return {
         "name": name,
-        "title": found.title,
-        "dims": found.dims,
+        "title": facts.title,
+        "dims": facts.dims,
         "presets": [
             {"preset": key, **{count: getattr(size, count) for count in counts}}
-            for key, size in found.presets.items()
+            for key, size in facts.presets.items()
         ],
-        "source": asdict(found.source),
+        "source": asdict(facts.source),
     }

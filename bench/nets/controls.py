@@ -18,12 +18,12 @@ def diluted(
         fresh: of the network as it was initialised; a tensor of another shape, or that it lacks, stays.
         dose: 0 gives the fresh weights, 1 the pretrained ones.
     """
-    found = dict(tensors)
+    mixed = dict(tensors)
     for name, value in tensors.items():
         start = fresh.get(name)
         if start is not None and start.shape == value.shape and value.is_floating_point():
-            found[name] = torch.lerp(start.to(value), value, dose)
-    return found
+            mixed[name] = torch.lerp(start.to(value), value, dose)
+    return mixed
 
 
 def shuffled(tensors: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
@@ -38,11 +38,11 @@ def shuffled(tensors: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
         seed: of the order, which depends on nothing else but the names.
     """
     generator = torch.Generator().manual_seed(seed)
-    found = {}
+    permuted = {}
     for name in sorted(tensors):
         value = tensors[name]
         order = torch.randperm(value.numel(), generator=generator)
         if not value.is_floating_point():
             order = torch.arange(value.numel())
-        found[name] = value.flatten()[order].reshape(value.shape)
-    return found
+        permuted[name] = value.flatten()[order].reshape(value.shape)
+    return permuted

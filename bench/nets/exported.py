@@ -20,8 +20,8 @@ from torch import Tensor
 
 from bench.errors import BenchError, unknown
 from bench.nets import network
-from bench.nets.catalog import entry, preset
-from bench.nets.imported import OURS
+from bench.nets.catalog import network_facts, preset
+from bench.nets.foreign_weights import OURS
 from bench.nets.manifest import Manifest, save
 from bench.nets.sizes import ResEncSize
 from bench.store import write_atomic
@@ -105,18 +105,18 @@ def architecture(manifest: Manifest) -> dict[str, object]:
 def _nnssl(tensors: Mapping[str, Tensor], manifest: Manifest) -> bytes:
     chosen = (manifest.network, manifest.preset)
     if chosen not in ARCHITECTURES:
-        known = ", ".join("/".join(names) for names in ARCHITECTURES)
+        names = ", ".join("/".join(names) for names in ARCHITECTURES)
         raise BenchError(
-            f"format 'nnssl' does not know network {'/'.join(chosen)}; it knows {known}"
+            f"format 'nnssl' does not know network {'/'.join(chosen)}; it knows {names}"
         )
     with torch.device("meta"):
-        whole = network(*chosen, max(manifest.in_channels, 1), 2).encoder.state_dict()
-    lacking = [f"encoder.{name}" for name in whole if f"encoder.{name}" not in tensors]
+        encoder = network(*chosen, max(manifest.in_channels, 1), 2).encoder.state_dict()
+    lacking = [f"encoder.{name}" for name in encoder if f"encoder.{name}" not in tensors]
     if lacking:
         raise BenchError(
             f"format 'nnssl' needs the whole encoder; {lacking[0]!r} is not among these weights"
         )
-    cite = entry(manifest.network).source.cite
+    cite = network_facts(manifest.network).source.cite
     buffer = io.BytesIO()
     torch.save(
         {
@@ -145,15 +145,17 @@ def _doubled(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     It registers convolution and norm of a block a second time, in ``all_modules``, and the encoder a
     second time, in the decoder.
     """
-    found = dict(tensors)
+    doubled = dict(tensors)
     for name, value in tensors.items():
         if match := re.fullmatch(r"(.*)\.(conv|norm)\.(weight|bias)", name):
-            found[f"{match[1]}.all_modules.{['conv', 'norm'].index(match[2])}.{match[3]}"] = value
+            doubled[f"{match[1]}.all_modules.{['conv', 'norm'].index(match[2])}.{match[3]}"] = value
     if any(name.startswith("decoder.") for name in tensors):
-        found |= {
-            f"decoder.{name}": value for name, value in found.items() if name.startswith("encoder.")
+        doubled |= {
+            f"decoder.{name}": value
+            for name, value in doubled.items()
+            if name.startswith("encoder.")
         }
-    return found
+    return doubled
 
 
 def _adaptation(manifest: Manifest) -> dict[str, Any]:

@@ -13,8 +13,8 @@ CONVOLUTIONS, NORMS, ATTENTION, LINEAR = "convolutions", "norms", "attention", "
 def sizes(encoder: nn.Module) -> dict[str, int]:
     """Return how many values each learnt tensor of an encoder has: parameters, and statistics of norms."""
     learnt = {name for name, _ in encoder.named_parameters()}
-    found = encoder.state_dict().items()
-    return {key: v.numel() for key, v in found if key in learnt or v.is_floating_point()}
+    tensors = encoder.state_dict().items()
+    return {key: v.numel() for key, v in tensors if key in learnt or v.is_floating_point()}
 
 
 def groups(encoder: nn.Module) -> dict[str, list[str]]:
@@ -23,14 +23,14 @@ def groups(encoder: nn.Module) -> dict[str, list[str]]:
     A stage is what the names have in common up to the first that is numbered: ``down_2``,
     ``swinViT.layers1``, ``vit.blocks.3``.
     """
-    kinds, stages, found = dict(_kinds(encoder)), dict[str, list[str]](), dict[str, list[str]]()
+    kinds, stages, by_kind = dict(_kinds(encoder)), dict[str, list[str]](), dict[str, list[str]]()
     for key in sizes(encoder):
         parts = key.split(".")
         if kind := kinds.get(".".join(parts[:-1])):
-            found.setdefault(kind, []).append(key)
+            by_kind.setdefault(kind, []).append(key)
         numbered = next((n for n, part in enumerate(parts[:-1], 1) if re.search(r"\d", part)), 1)
         stages.setdefault(".".join(parts[:numbered]), []).append(key)
-    return found | stages
+    return by_kind | stages
 
 
 def _kinds(encoder: nn.Module) -> Iterator[tuple[str, str]]:

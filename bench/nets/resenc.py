@@ -80,8 +80,8 @@ def named_once(net: nn.Module) -> None:
     for parent in list(net.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, ConvDropoutNormReLU):
-                kept = [(k, m) for k, m in child.named_children() if k != "all_modules"]
-                setattr(parent, name, nn.Sequential(OrderedDict(kept)))  # conv, norm, nonlin
+                children = [(k, m) for k, m in child.named_children() if k != "all_modules"]
+                setattr(parent, name, nn.Sequential(OrderedDict(children)))  # conv, norm, nonlin
 
 
 def build(wanted: Wanted) -> tuple[Encoder, Decoder]:

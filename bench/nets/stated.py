@@ -25,21 +25,24 @@ def stated(plugin: plugins.Plugin, changed: int) -> Entry:
     except (SyntaxError, ValueError, StopIteration, RecursionError) as error:
         raise registry.raised(path, error) from None
     words: dict[str, Any] = {
-        name: found for name, found in vars(sizes).items() if is_dataclass(found)
+        name: value for name, value in vars(sizes).items() if is_dataclass(value)
     }
     words |= {"Source": Source, "__name__": plugin.module}
     where = f"{path}:{node.lineno}: {plugins.NETWORK}"
     try:
-        found = _plain(node.value, words, path)  # type: ignore[attr-defined]
+        network = _plain(node.value, words, path)  # type: ignore[attr-defined]
     except (ValueError, TypeError, RecursionError) as error:
         raise BenchError(
             f"{where}: {error}; state it by Entry, Preset, Source and plain values: it is read without "
             "running the file"
         ) from None
-    if not isinstance(found, Entry) or (found.name, found.module) != (plugin.name, plugin.module):
+    if not isinstance(network, Entry) or (network.name, network.module) != (
+        plugin.name,
+        plugin.module,
+    ):
         called = f"Entry({plugin.name!r}, title, __name__, ...)"
         raise BenchError(f"{where}: must be {called}, as the file is called")
-    return found
+    return network
 
 
 def _plain(node: ast.AST, words: Mapping[str, Any], path: Path) -> Any:
@@ -71,10 +74,10 @@ def _plain(node: ast.AST, words: Mapping[str, Any], path: Path) -> Any:
 
 def _built(kind: type, call: ast.Call, words: Mapping[str, Any], path: Path) -> Any:
     """Return the dataclass that a call states, its fields checked."""
-    known = [field.name for field in fields(kind)]
-    if len(call.args) > len(known) or any(word.arg is None for word in call.keywords):
+    names = [field.name for field in fields(kind)]
+    if len(call.args) > len(names) or any(word.arg is None for word in call.keywords):
         raise ValueError(f"{ast.unparse(call)[:60]!r} does not state the fields of {kind.__name__}")
-    stated = dict(zip(known, call.args, strict=False))
+    stated = dict(zip(names, call.args, strict=False))
     for word in call.keywords:
         if word.arg in stated:
             raise ValueError(f"{kind.__name__}.{word.arg} is stated twice")
@@ -91,5 +94,5 @@ def _built(kind: type, call: ast.Call, words: Mapping[str, Any], path: Path) -> 
 
 def _targets(node: ast.AST) -> set[str]:
     """Return the names that a statement assigns."""
-    found = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    return {target.id for target in found if isinstance(target, ast.Name)}
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return {target.id for target in targets if isinstance(target, ast.Name)}

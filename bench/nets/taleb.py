@@ -21,18 +21,18 @@ from bench.nets.sizes import TalebSize
 
 def conv(dims: int, inside: int, outside: int) -> nn.Module:
     """Return a convolution of kernel 3 whose weights are Keras' "he_normal": cut off at two deviations."""
-    made = Conv["conv", dims](inside, outside, 3, padding=1)
+    layer = Conv["conv", dims](inside, outside, 3, padding=1)
     std = (2 / (inside * 3**dims)) ** 0.5 / 0.87962566  # what the cut takes from the deviation
-    nn.init.trunc_normal_(made.weight, std=std, a=-2 * std, b=2 * std)
-    nn.init.zeros_(made.bias)
-    return made
+    nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
-def plain(made: Any) -> nn.Module:
+def plain(layer: Any) -> nn.Module:
     """Give a layer Keras' usual weights, Glorot's uniform ones and bias 0, and return it."""
-    nn.init.xavier_uniform_(made.weight)
-    nn.init.zeros_(made.bias)
-    return made
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def block(dims: int, inside: int, outside: int, momentum: float) -> nn.Sequential:

@@ -20,8 +20,8 @@ from torch.nn.functional import interpolate
 from bench.errors import BenchError
 from bench.nets import layers
 from bench.nets.base import Encoder, Model, TokenEncoder, triple
-from bench.nets.catalog import check_handover, entry
-from bench.nets.layouts import COLOURS
+from bench.nets.catalog import check_handover, network_facts
+from bench.nets.foreign_layouts import COLOURS
 from bench.nets.manifest import Manifest, finite, read, save
 
 __all__ = ["Manifest", "Receipt", "Reshaped", "load", "read", "rehearse", "save"]
@@ -72,8 +72,8 @@ class Receipt:
 
     def facts(self) -> dict[str, Any]:
         """Return plain values for a job's manifest: names where they matter, else counts."""
-        whole = asdict(self)
-        return {**whole, "matched": len(self.matched), "left_random": len(self.left_random)}
+        facts = asdict(self)
+        return {**facts, "matched": len(self.matched), "left_random": len(self.left_random)}
 
 
 def load(
@@ -274,7 +274,9 @@ def _shape(
     if inside and isinstance(encoder, TokenEncoder) and key == encoder.position:
         return _positions(encoder, name, value, target, source)
     fitted, how = value, []
-    flat = source is not None and entry(source.network).dims < entry(network.name).dims
+    flat = (
+        source is not None and network_facts(source.network).dims < network_facts(network.name).dims
+    )
     if flat and (value.ndim, target.ndim) == (4, 5):
         fitted = _inflate(network, name, value, target)
         how.append("2D to 3D")

@@ -79,11 +79,11 @@ class FullScaleLevel(nn.Module):
     def __init__(self, widths: tuple[int, ...], level: int) -> None:
         super().__init__()
         self.level, part = level, widths[0]
-        whole = part * len(widths)
+        joined = part * len(widths)
         below = len(widths) - level - 2  # the decoder's maps; the coarsest is the encoder's
-        given = [*widths[: level + 1], *[whole] * below, widths[-1]]
+        given = [*widths[: level + 1], *[joined] * below, widths[-1]]
         self.reads = nn.ModuleList(convolved(width, part) for width in given)
-        self.fuse = convolved(whole, whole)
+        self.fuse = convolved(joined, joined)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Return this level's map from one map per level, finest first."""

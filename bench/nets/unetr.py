@@ -55,9 +55,11 @@ class UnetrEncoder(TokenEncoder):
 
     def positions(self, grid: tuple[int, ...]) -> Tensor:
         """Return the position embeddings on another grid, (1, N, dim), trilinear between patches' centres."""
-        own = self._map(self.get_parameter(self.position))
+        positions = self._map(self.get_parameter(self.position))
         return (
-            functional.interpolate(own, grid, mode="trilinear", align_corners=False).flatten(2).mT
+            functional.interpolate(positions, grid, mode="trilinear", align_corners=False)
+            .flatten(2)
+            .mT
         )
 
     def _check(self, x: Tensor) -> None:
@@ -79,8 +81,8 @@ class UnetrEncoder(TokenEncoder):
         for block in self.vit.blocks:
             tokens = block(tokens)
             states.append(tokens)
-        kept = [states[i] for i in self.taps]
-        return [self._map(t) for t in (*kept, self.vit.norm(tokens))]
+        tapped = [states[i] for i in self.taps]
+        return [self._map(t) for t in (*tapped, self.vit.norm(tokens))]
 
     def replaced(self, x: Tensor, hidden: Tensor, token: Tensor, norm: bool = True) -> Tensor:
         """Return the last map of an input whose ``hidden`` patches are embedded as ``token``."""

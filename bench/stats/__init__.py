@@ -2,7 +2,7 @@
 
 from bench.stats.comparison import VERDICTS, Comparison, compared, paired
 from bench.stats.equivalence import Region, region
-from bench.stats.family import Judged, judged
+from bench.stats.holm import Judged, judged
 from bench.stats.resampling import bootstrap, sign_flip, smallest_p
 
 __all__ = [

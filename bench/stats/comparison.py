@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
@@ -76,9 +77,9 @@ class Comparison:
         below = sum(part**2 / max(df, 1) for part, df in zip(parts, dfs, strict=True))
         if not below > 0:
             return 0.0
-        q, whole = 1 - self.alpha / 2, sum(parts)
+        q, variance = 1 - self.alpha / 2, sum(parts)
         of_runs = (parts[1] + parts[2]) ** 0.5 * stdtrit(max(r - 1, 1), q)
-        return float(max(stdtrit(whole**2 / below, q) * whole**0.5, of_runs))
+        return float(max(stdtrit(variance**2 / below, q) * variance**0.5, of_runs))
 
     def needed(self, what: str, most: int = 1000) -> int | None:
         """Return the least number of ``patients`` or ``units`` that would tell such a difference from none.
@@ -86,15 +87,17 @@ class Comparison:
         Or, where it is within the region of equivalence, show that. None where ``most`` would not do.
         """
         goal = max(abs(self.difference), self.rope - abs(self.difference))
-        low, high = getattr(self, what), most
-        if self.width(**{what: high}) > goal:
-            return None
-        while low < high:  # the width falls as the number grows
-            middle = (low + high) // 2
-            low, high = (
-                (low, middle) if self.width(**{what: middle}) <= goal else (middle + 1, high)
-            )
-        return low
+        return least(lambda n: self.width(**{what: n}) <= goal, getattr(self, what), most)
+
+
+def least(enough: Callable[[int], bool], low: int, high: int) -> int | None:
+    """Return the least number that is enough, where every larger one is, too; None where ``high`` is not."""
+    if not enough(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return low
 
 
 def paired(
@@ -153,32 +156,34 @@ def compared(
             raise ValueError(f"{name} has {len(given)} entries for {differences.shape[1]} runs")
     if not 0 < alpha < 1:
         raise ValueError(f"alpha is {alpha}, not between 0 and 1")
-    there = ~np.isnan(differences)
-    runs, patients = there.any(axis=0), there.any(axis=1)
-    kept = differences[patients][:, runs]
-    if not kept.size:
+    present = ~np.isnan(differences)
+    runs, patients = present.any(axis=0), present.any(axis=1)
+    table = differences[patients][:, runs]
+    if not table.size:
         raise ValueError("scores and baseline share no patient of one run")
     clusters, seeds = _those(clusters, runs), _those(seeds, runs)
-    how = layout(kept.shape[1], clusters, seeds)
-    found, (p, f) = effects(kept, how), how.shape
-    f = f if f > 1 or clusters is None else kept.shape[1] // p
-    why = _alone(kept.shape[1], p if clusters is not None else 0, seeds)
-    made = _judged(found, rope, alpha, sign_flip(kept) if flips and kept.shape[1] == 1 else None)
-    least = smallest_p(kept.shape[0])
+    how = layout(table.shape[1], clusters, seeds)
+    parts, (p, f) = effects(table, how), how.shape
+    f = f if f > 1 or clusters is None else table.shape[1] // p
+    why = _alone(table.shape[1], p if clusters is not None else 0, seeds)
+    comparison = _judged(
+        parts, rope, alpha, sign_flip(table) if flips and table.shape[1] == 1 else None
+    )
+    lowest_p = smallest_p(table.shape[0])
     if why:
         verdict = WEIGHTS
-    elif least > alpha:
-        verdict, why = UNCLEAR, FEW.format(n=kept.shape[0], p=least)
+    elif lowest_p > alpha:
+        verdict, why = UNCLEAR, FEW.format(n=table.shape[0], p=lowest_p)
     else:
-        verdict = word(made.difference, made.p, made.p_equivalent, alpha)
+        verdict = word(comparison.difference, comparison.p, comparison.p_equivalent, alpha)
     return Comparison(
-        **vars(made)
+        **vars(comparison)
         | {
             "verdict": verdict,
             "why": why,
-            "pretrainings": p if clusters is not None else kept.shape[1],
+            "pretrainings": p if clusters is not None else table.shape[1],
             "seeds": f if clusters is not None else 1,
-            "smallest_p": least,
+            "smallest_p": lowest_p,
         }
     )
 
@@ -192,8 +197,8 @@ def word(difference: float, p: float, p_equivalent: float, alpha: float) -> str:
     return UNCLEAR
 
 
-def _those(values: Sequence[int] | None, kept: np.ndarray) -> list[int] | None:
-    return None if values is None else [v for v, keep in zip(values, kept, strict=True) if keep]
+def _those(values: Sequence[int] | None, present: np.ndarray) -> list[int] | None:
+    return None if values is None else list(compress(values, present))
 
 
 def _alone(runs: int, pretrainings: int, seeds: Sequence[int] | None) -> str:
@@ -205,34 +210,34 @@ def _alone(runs: int, pretrainings: int, seeds: Sequence[int] | None) -> str:
     return ONE_SEED if seeds is not None and len({*seeds}) == 1 else ""
 
 
-def _judged(found: Effects, rope: float | None, alpha: float, p: float | None) -> Comparison:
+def _judged(parts: Effects, rope: float | None, alpha: float, p: float | None) -> Comparison:
     from scipy.special import stdtr, stdtrit
 
-    every = [(found.variance, found.df), *found.of_runs]
+    every = [(parts.variance, parts.df), *parts.of_runs]
     ways = [(v, df) for v, df in every if v > 0 and df > 0]
 
     def beyond(distance: float) -> float:
         """Return twice the chance to lie so far above, the largest of all of the ways to reckon it."""
-        known = [2 * stdtr(df, -distance / v**0.5) for v, df in ways]
-        return float(min(1.0, max(known))) if known else (1.0 if distance <= 0 else 0.0)
+        tails = [2 * stdtr(df, -distance / v**0.5) for v, df in ways]
+        return float(min(1.0, max(tails))) if tails else (1.0 if distance <= 0 else 0.0)
 
     def within(q: float) -> float:
         return max((float(stdtrit(df, q)) * v**0.5 for v, df in ways), default=0.0)
 
-    width = within(1 - alpha / 2) if found.patients > 1 else np.nan
+    width = within(1 - alpha / 2) if parts.patients > 1 else np.nan
     return Comparison(
-        difference=found.mean,
-        low=found.mean - width,
-        high=found.mean + width,
-        p=beyond(abs(found.mean)) if p is None else p,
+        difference=parts.mean,
+        low=parts.mean - width,
+        high=parts.mean + width,
+        p=beyond(abs(parts.mean)) if p is None else p,
         verdict="",
-        p_equivalent=float("nan") if rope is None else beyond(rope - abs(found.mean)),
-        patients=found.patients,
-        units=found.units,
-        sd_patient=found.patient,
-        sd_run=found.run if found.of_runs else float("nan"),
-        sd_residual=found.residual if found.of_runs else float("nan"),
-        df=found.df,
+        p_equivalent=float("nan") if rope is None else beyond(rope - abs(parts.mean)),
+        patients=parts.patients,
+        units=parts.units,
+        sd_patient=parts.patient,
+        sd_run=parts.run if parts.of_runs else float("nan"),
+        sd_residual=parts.residual if parts.of_runs else float("nan"),
+        df=parts.df,
         detectable=width + within(POWER),
         alpha=alpha,
         rope=0.0 if rope is None else rope,

@@ -100,9 +100,9 @@ def _smallest_p(methods: int, datasets: int) -> float:
 
 
 def _needed(methods: int, alpha: float) -> int:
-    one = _difference(methods, 1, alpha)  # falls with the root of the number of data sets
+    single = _difference(methods, 1, alpha)  # falls with the root of the number of data sets
     for datasets in range(2, MOST + 1):
-        if one / sqrt(datasets) <= methods - 1 and _smallest_p(methods, datasets) <= alpha:
+        if single / sqrt(datasets) <= methods - 1 and _smallest_p(methods, datasets) <= alpha:
             return datasets
     raise ValueError(
         f"at alpha {alpha} not even {MOST} data sets would tell {methods} methods apart"
@@ -112,11 +112,11 @@ def _needed(methods: int, alpha: float) -> int:
 def _groups(rank: Numbers, difference: float) -> tuple[tuple[int, ...], ...]:
     """Return the longest stretches of methods, by rank, that are less than the difference apart."""
     order = np.argsort(rank, kind="stable")
-    found: list[tuple[int, ...]] = []
+    groups: list[tuple[int, ...]] = []
     reached = 0  # methods that are in a group already
     for first in range(len(order)):
         end = int(np.searchsorted(rank[order], rank[order[first]] + difference, side="left"))
         if end - first > 1 and end > reached:
-            found.append(tuple(int(i) for i in order[first:end]))
+            groups.append(tuple(int(i) for i in order[first:end]))
             reached = end
-    return tuple(found)
+    return tuple(groups)

@@ -61,13 +61,15 @@ def layout(runs: int, clusters: Sequence[int] | None, seeds: Sequence[int] | Non
     # an additive model of the runs
     marks = np.hstack([np.eye(len(named))[p], np.eye(len(numbered))[f]])
     fitted = np.linalg.pinv(marks)
-    own = np.eye(len(named))[:, None, :] + np.zeros((1, len(numbered), 1))
-    other = np.zeros((len(named), 1, 1)) + np.eye(len(numbered))[None, :, :]
-    table = np.concatenate([own, other], axis=2) @ fitted  # what it says of a run that is missing
-    there = np.zeros(table.shape)
-    there[p, f, np.arange(runs)] = 1
-    counted = there.sum(axis=2, keepdims=True)
-    return Layout(np.where(counted > 0, there / np.maximum(counted, 1), table))
+    pretraining = np.eye(len(named))[:, None, :] + np.zeros((1, len(numbered), 1))
+    fine_tuning = np.zeros((len(named), 1, 1)) + np.eye(len(numbered))[None, :, :]
+    table = (
+        np.concatenate([pretraining, fine_tuning], axis=2) @ fitted
+    )  # what it says of a run that is missing
+    present = np.zeros(table.shape)
+    present[p, f, np.arange(runs)] = 1
+    counted = present.sum(axis=2, keepdims=True)
+    return Layout(np.where(counted > 0, present / np.maximum(counted, 1), table))
 
 
 def filled(values: Array) -> tuple[Array, int]:
@@ -75,18 +77,18 @@ def filled(values: Array) -> tuple[Array, int]:
 
     Returns the whole table and how many degrees of freedom its residuals have.
     """
-    there = ~np.isnan(values)
-    if there.all():
+    present = ~np.isnan(values)
+    if present.all():
         return values, (values.shape[0] - 1) * (values.shape[1] - 1)
-    known, seen = np.where(there, values, 0.0), there.astype(float)
+    values_or_zero, seen = np.where(present, values, 0.0), present.astype(float)
     per_patient, per_run = seen.sum(axis=1), seen.sum(axis=0)
     share = seen / per_patient[:, None]
     left = np.diag(per_run) - seen.T @ share
-    right = known.sum(axis=0) - share.T @ known.sum(axis=1)
+    right = values_or_zero.sum(axis=0) - share.T @ values_or_zero.sum(axis=1)
     run = np.linalg.lstsq(left, right, rcond=1e-10)[0]
-    patient = (known.sum(axis=1) - seen @ run) / per_patient
-    df = int(there.sum()) - values.shape[0] - values.shape[1] + 1
-    return np.where(there, values, patient[:, None] + run[None, :]), df
+    patient = (values_or_zero.sum(axis=1) - seen @ run) / per_patient
+    df = int(present.sum()) - values.shape[0] - values.shape[1] + 1
+    return np.where(present, values, patient[:, None] + run[None, :]), df
 
 
 @dataclass(frozen=True)
@@ -126,19 +128,21 @@ def effects(values: Array, runs: Layout) -> Effects:
         values: (patients, runs), NaN where missing; every patient and every run has a value.
         runs: how the runs hang together.
     """
-    whole, left = filled(values)
-    laid = runs.laid(whole)  # (patients, P, F)
+    table, left = filled(values)
+    laid = runs.laid(table)  # (patients, P, F)
     flat = laid.reshape(len(laid), -1)
     patients, of_runs = flat.mean(axis=1), laid.mean(axis=0)
     mean = float(flat.mean())
     n, units = len(flat), runs.shape[0] if runs.shape[0] > 1 else runs.shape[1]
     shares = tuple(Part(float(value), part) for value, part in _of_runs(of_runs))
     rest = laid - patients[:, None, None] - of_runs[None] + mean
-    there = left / max((values.shape[0] - 1) * (values.shape[1] - 1), 1)  # what filled cells leave
-    df = int(there * (n - 1) * (flat.shape[1] - 1))
+    observed = left / max(
+        (values.shape[0] - 1) * (values.shape[1] - 1), 1
+    )  # what filled cells leave
+    df = int(observed * (n - 1) * (flat.shape[1] - 1))
     # what is left is in the patients' part and in the runs'
     shared = sum(float(value.sum()) for value, _ in _of_runs(rest))
-    within = max(shared / (there * (n - 1) * n), 0.0) if df > 0 else 0.0
+    within = max(shared / (observed * (n - 1) * n), 0.0) if df > 0 else 0.0
     between = float(patients.var(ddof=1)) / n if n > 1 else 0.0
     parts = (Part(between, n - 1), *shares, *([Part(-within, df)] if df > 0 and shares else []))
     run = sum(part.value for part in shares)
@@ -163,11 +167,13 @@ def _of_runs(table: Array) -> list[tuple[Array, int]]:
     p, f = table.shape[-2:]
     rows, columns = table.mean(axis=-1, keepdims=True), table.mean(axis=-2, keepdims=True)
     mean = table.mean(axis=(-2, -1), keepdims=True)
-    made = []
+    parts = []
     for factor, size in ((rows, p), (columns, f)):
         if size > 1:
-            made.append((((factor - mean) ** 2).sum(axis=(-2, -1)) / (size - 1) / size, size - 1))
+            parts.append((((factor - mean) ** 2).sum(axis=(-2, -1)) / (size - 1) / size, size - 1))
     if p > 1 and f > 1:
         df = (p - 1) * (f - 1)
-        made.append((-((table - rows - columns + mean) ** 2).sum(axis=(-2, -1)) / df / (p * f), df))
-    return made
+        parts.append(
+            (-((table - rows - columns + mean) ** 2).sum(axis=(-2, -1)) / df / (p * f), df)
+        )
+    return parts

@@ -9,14 +9,14 @@ than an exact test needs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, log2
 from statistics import median
 
 import numpy as np
 
-from bench.stats.comparison import ALPHA, POWER, Comparison
+from bench.stats.comparison import ALPHA, POWER, Comparison, least
 from bench.stats.resampling import smallest_p
 
 DRAWS = 4000  # studies that are drawn, always the same
@@ -34,12 +34,12 @@ class Noise:
 
 def noise_of(comparisons: Sequence[Comparison]) -> Noise | None:
     """Return the median noise of comparisons with several runs; None where there is none."""
-    known = [one for one in comparisons if one.sd_run == one.sd_run and one.patients > 1]
-    if not known:
+    repeated = [c for c in comparisons if not np.isnan(c.sd_run) and c.patients > 1]
+    if not repeated:
         return None
     return Noise(
         *(
-            median(getattr(one, f"sd_{part}") for one in known)
+            median(getattr(comparison, f"sd_{part}") for comparison in repeated)
             for part in ("patient", "run", "residual")
         )
     )
@@ -102,8 +102,7 @@ def _widths(noise: Noise, patients: int, runs: int, alpha: float) -> np.ndarray:
 
 def fewest_patients(comparisons: int = 1, alpha: float = ALPHA) -> int:
     """Return from how many test patients on an exact test can pass Holm's first step at all."""
-    least = 1 + log2(max(comparisons, 1) / alpha)
-    n = max(2, int(least))
+    n = max(2, int(1 + log2(max(comparisons, 1) / alpha)))
     while comparisons * smallest_p(n) > alpha:
         n += 1
     return n
@@ -113,7 +112,7 @@ def needed_runs(
     goal: float, noise: Noise, patients: int, comparisons: int = 1, alpha: float = ALPHA
 ) -> int | None:
     """Return the least number of runs with which so many patients see ``goal``; None: no 200 would do."""
-    return _least(
+    return least(
         lambda runs: detectable(noise, patients, runs, comparisons, alpha) <= goal, 2, MOST_RUNS
     )
 
@@ -122,16 +121,4 @@ def needed_patients(
     goal: float, noise: Noise, runs: int, comparisons: int = 1, alpha: float = ALPHA
 ) -> int | None:
     """Return the least number of test patients with which so many runs see ``goal``; None: 2000 are few."""
-    return _least(
-        lambda n: detectable(noise, n, runs, comparisons, alpha) <= goal, 2, MOST_PATIENTS
-    )
-
-
-def _least(enough: Callable[[int], bool], low: int, high: int) -> int | None:
-    """Return the least number that is enough, where every larger one is, too."""
-    if not enough(high):
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle + 1, high)
-    return low
+    return least(lambda n: detectable(noise, n, runs, comparisons, alpha) <= goal, 2, MOST_PATIENTS)

@@ -73,10 +73,10 @@ def ranks(
     """
     cells, labels = _checked(scores, clusters)
     seen = ~np.isnan(cells)
-    kept = seen.any(axis=(0, 2))  # patients whom any method has
-    cells, seen = cells[:, kept], seen[:, kept]
+    with_scores = seen.any(axis=(0, 2))  # patients whom any method has
+    cells, seen = cells[:, with_scores], seen[:, with_scores]
     filled = np.where(seen, cells, 0.0)
-    patients = _times(int(kept.sum()), draws, seed, "patients")
+    patients = _times(int(with_scores.sum()), draws, seed, "patients")
     runs = _runs(seen, labels, draws, seed)
     drawn = _ratio(_weighted(patients, filled, runs), _weighted(patients, seen.astype(float), runs))
     mean = _ratio(filled.sum(axis=(1, 2)), seen.sum(axis=(1, 2)))
@@ -87,10 +87,10 @@ def ranked(means: ArrayLike, higher: bool = True) -> Numbers:
     """Return the ranks along the last axis from 1 (best): equals share the mean rank, NaN stays NaN."""
     given = np.round(np.asarray(means, dtype=float), DIGITS)
     given = -given if higher else given
-    found = np.where(np.isnan(given), np.nan, 0.5)
+    ranks_of = np.where(np.isnan(given), np.nan, 0.5)
     for other in np.moveaxis(given, -1, 0):
-        found += (other[..., None] < given) + 0.5 * (other[..., None] == given)
-    return found
+        ranks_of += (other[..., None] < given) + 0.5 * (other[..., None] == given)
+    return ranks_of
 
 
 def kendall(*rankings: ArrayLike) -> Numbers:
@@ -114,15 +114,15 @@ def kendall(*rankings: ArrayLike) -> Numbers:
             f"rankings must be of the same methods, not {[np.shape(r) for r in rankings]}"
         )
     given = np.round(np.asarray(rankings, dtype=float), DIGITS)
-    found = np.full((len(given), len(given)), np.nan)
-    for i, one in enumerate(given):
+    tau = np.full((len(given), len(given)), np.nan)
+    for i, ranking in enumerate(given):
         for j, other in enumerate(given[: i + 1]):
-            both = ~np.isnan(one) & ~np.isnan(other)
-            orders = [np.sign(np.subtract.outer(r[both], r[both])) for r in (one, other)]
+            both = ~np.isnan(ranking) & ~np.isnan(other)
+            orders = [np.sign(np.subtract.outer(r[both], r[both])) for r in (ranking, other)]
             untied = np.prod([np.count_nonzero(order) for order in orders], dtype=float)
             if untied:
-                found[i, j] = found[j, i] = np.vdot(*orders) / np.sqrt(untied)
-    return found
+                tau[i, j] = tau[j, i] = np.vdot(*orders) / np.sqrt(untied)
+    return tau
 
 
 def _checked(scores: ArrayLike, clusters: ArrayLike | None) -> tuple[Numbers, NDArray[Any]]:
@@ -155,12 +155,12 @@ def _runs(seen: NDArray[np.bool_], labels: NDArray[Any], draws: int, seed: int) 
     present = seen.any(axis=1)
     times = np.zeros((draws, *present.shape))
     patterns, which = np.unique(present, axis=0, return_inverse=True)
-    for number, own in enumerate(patterns):  # methods of one pattern share their draws
-        names, unit = np.unique(labels[own], return_inverse=True)
+    for number, present_runs in enumerate(patterns):  # methods of one pattern share their draws
+        names, unit = np.unique(labels[present_runs], return_inverse=True)
         if len(names) == 1:
-            names = unit = np.arange(own.sum())
+            names = unit = np.arange(present_runs.sum())
         drawn = _times(len(names), draws, seed, "runs")[:, unit]
-        times[np.ix_(range(draws), which.ravel() == number, own)] = drawn[:, None, :]
+        times[np.ix_(range(draws), which.ravel() == number, present_runs)] = drawn[:, None, :]
     return times
 
 

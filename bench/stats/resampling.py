@@ -28,8 +28,8 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
         differences: (patients, runs), NaN where missing.
         seed: of the random flips.
     """
-    there = ~np.isnan(differences).all(axis=1)
-    means = np.nanmean(differences[there], axis=1)
+    present = ~np.isnan(differences).all(axis=1)
+    means = np.nanmean(differences[present], axis=1)
     if len(means) < 2 or not np.any(means):
         return 1.0
     exact = len(means) <= EXACT
@@ -75,10 +75,10 @@ def bootstrap(
     how = layout(differences.shape[1], clusters, seeds)
     rows, p, f = (_drawn(seed, i, draws, n) for i, n in enumerate((len(differences), *how.shape)))
     table = np.einsum("bp,bf,pfr->br", p, f, how.table, optimize=True)
-    there = ~np.isnan(differences)
-    known = np.where(there, differences, 0.0)
-    above = ((rows @ known) * table).sum(axis=1)
-    below = ((rows @ there.astype(float)) * table).sum(axis=1)
+    present = ~np.isnan(differences)
+    values_or_zero = np.where(present, differences, 0.0)
+    above = ((rows @ values_or_zero) * table).sum(axis=1)
+    below = ((rows @ present.astype(float)) * table).sum(axis=1)
     means = above[np.abs(below) > 0] / below[np.abs(below) > 0]
     low, high = np.quantile(means, [alpha / 2, 1 - alpha / 2]) if len(means) else (np.nan, np.nan)
     return float(low), float(high)

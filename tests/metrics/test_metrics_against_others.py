@@ -71,14 +71,14 @@ def test_a_slice_scores_as_the_picture_that_it_is(convention, spacing):
 def test_memory_order_and_type_change_nothing():
     a, b = blobs((30, 24, 18), 1), blobs((30, 24, 18), 2)
     plain = score(a, b, SPACINGS[1])
-    for one, two in [
+    for first, two in [
         (np.asfortranarray(a), b),
         (np.asfortranarray(a), np.asfortranarray(b)),
         (a[::-1].copy()[::-1], b),
         (a.astype(np.int64), b.astype(np.float32)),
         (a.astype(">i2"), b.astype(np.uint16)),
     ]:
-        again = score(one, two, SPACINGS[1])
+        again = score(first, two, SPACINGS[1])
         assert [s.value for s in again] == pytest.approx([s.value for s in plain], abs=1e-12)
 
 
@@ -101,7 +101,7 @@ def test_a_surface_larger_than_one_chunk_is_scored_whole(monkeypatch):
 
     a, b = noise((14, 13, 12), 1), blobs((14, 13, 12), 2)
     pair = Pair(mask(a, (1,)), mask(b, (1,)), Grid.of(a.shape, (1.0, 1.0, 2.0)))
-    whole = distances(pair)
+    complete = distances(pair)
     monkeypatch.setattr(room, "CHUNK", 97)
-    assert np.array_equal(distances(pair).forward, whole.forward)
-    assert np.array_equal(distances(pair).backward, whole.backward)
+    assert np.array_equal(distances(pair).forward, complete.forward)
+    assert np.array_equal(distances(pair).backward, complete.backward)

@@ -32,14 +32,14 @@ def pairs(draw) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scores(a, b, spacing, convention="medpy", metrics=ALL, labels=(1, 2), **options) -> dict:
-    found = score(a, b, spacing, metrics, convention, labels=labels, **options)
-    return {(s.target, s.metric): (s.value, s.status) for s in found}
+    result = score(a, b, spacing, metrics, convention, labels=labels, **options)
+    return {(s.target, s.metric): (s.value, s.status) for s in result}
 
 
-def same(one: dict, two: dict, factor: float = 1.0) -> None:
+def same(first: dict, second: dict, factor: float = 1.0) -> None:
     """Compare two results of one order; lengths of the second are ``factor`` times as long."""
     power = dict.fromkeys(MM, 1) | {"volume_error": 3}
-    for (key, (number, status)), other in zip(one.items(), two.values(), strict=True):
+    for (key, (number, status)), other in zip(first.items(), second.values(), strict=True):
         times = factor ** power.get(key[1], 0)
         expected = None if number is None else pytest.approx(number * times, rel=1e-9, abs=1e-9)
         assert other == (expected, status), key
@@ -51,11 +51,11 @@ def test_translation_away_from_the_border_changes_nothing(pair, spacing, convent
     # A slice is a picture, and no longer one where another slice is added: its axis stays as it is.
     sides = zip(pair[0].shape, margin[::2], margin[1::2], strict=True)
     pads = [(low, high) if n > 1 else (0, 0) for n, low, high in sides]
-    moved = [np.pad(volume, pads) for volume in pair]
+    shifted = [np.pad(volume, pads) for volume in pair]
     # `skip`, because the default penalty is the volume's diagonal, which does grow.
     same(
         scores(*pair, spacing, convention, empty="skip"),
-        scores(*moved, spacing, convention, empty="skip"),
+        scores(*shifted, spacing, convention, empty="skip"),
     )
 
 
@@ -86,14 +86,14 @@ def test_lengths_and_volumes_scale_with_the_spacing_and_overlaps_do_not(
 def test_symmetric_metrics_are_symmetric_and_the_relative_volume_error_turns_into_its_inverse(
     pair, spacing, convention
 ):
-    one, two = (scores(*p, spacing, convention) for p in (pair, pair[::-1]))
+    first, two = (scores(*p, spacing, convention) for p in (pair, pair[::-1]))
     both = {
         k: v
-        for k, v in one.items()
+        for k, v in first.items()
         if v[1] == "ok" and k[1] not in ("asd", "relative_volume_error")
     }
     same(both, {key: two[key] for key in both})
-    for key, (number, status) in one.items():
+    for key, (number, status) in first.items():
         if key[1] == "relative_volume_error" and status == "ok":
             assert (1 + number) * (1 + two[key][0]) == pytest.approx(1)
 
@@ -123,12 +123,12 @@ def test_an_empty_mask_says_so_and_leaves_the_other_label_alone(
     pair, spacing, convention, rule, of_prediction
 ):
     lacking = [np.where(volume == 1, 0, volume) for volume in pair]
-    one = [lacking[0], pair[1]] if of_prediction else [pair[0], lacking[1]]
-    before, after = (scores(*p, spacing, convention, empty=rule) for p in (pair, one))
+    first = [lacking[0], pair[1]] if of_prediction else [pair[0], lacking[1]]
+    before, after = (scores(*p, spacing, convention, empty=rule) for p in (pair, first))
     assert {k: v for k, v in before.items() if k[0] == "2"} == {
         k: v for k, v in after.items() if k[0] == "2"
     }
-    gone = [found for (target, _), found in after.items() if target == "1"]
+    gone = [result for (target, _), result in after.items() if target == "1"]
     assert all(
         status != "ok" and (number is None or np.isfinite(number)) for number, status in gone
     )
@@ -151,6 +151,6 @@ def test_a_region_of_both_labels_is_the_merged_mask_and_metrics_keep_their_order
     region = score(*pair, spacing, ALL, regions={"1": (1, 2)})
     assert region == score(*merged, spacing, ALL, labels=[1])
     if region[0].status == "ok":
-        one = {found.metric: found.value for found in region}
-        assert one["dice"] == pytest.approx(2 * one["iou"] / (1 + one["iou"]))
-        assert one["hd95"] <= one["hd"] and one["assd"] <= one["hd"]
+        first = {result.metric: result.value for result in region}
+        assert first["dice"] == pytest.approx(2 * first["iou"] / (1 + first["iou"]))
+        assert first["hd95"] <= first["hd"] and first["assd"] <= first["hd"]

@@ -16,8 +16,8 @@ SPACING = (1.0, 2.0, 3.0)
 
 
 def value(a: np.ndarray, b: np.ndarray, metric: str, spacing: tuple = SPACING, **options):
-    (found,) = score(a, b, spacing, (metric,), **options)
-    return found.value
+    (result,) = score(a, b, spacing, (metric,), **options)
+    return result.value
 
 
 def voxels(*where: tuple[int, int, int]) -> np.ndarray:
@@ -94,28 +94,28 @@ def test_regions_may_overlap_and_keep_their_order():
     a, b = np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)
     a[0, 0, 0], a[0, 0, 1], b[0, 0, 0], b[0, 0, 1] = 1, 2, 1, 3
     regions = {"whole": (1, 2, 3), "core": (1, 3), "one": (1,), "none": ()}
-    found = score(a, b, SPACING, ("dice",), regions=regions)
-    assert [(s.target, s.value) for s in found] == [
+    result = score(a, b, SPACING, ("dice",), regions=regions)
+    assert [(s.target, s.value) for s in result] == [
         ("whole", 1.0),
         ("core", 2 / 3),
         ("one", 1.0),
         ("none", None),
     ]
-    found = score(a, b, SPACING, ("dice",), labels=[3, 1], regions={"core": (1, 3)})
-    assert [(s.target, s.value) for s in found] == [("3", 0.0), ("1", 1.0), ("core", 2 / 3)]
+    result = score(a, b, SPACING, ("dice",), labels=[3, 1], regions={"core": (1, 3)})
+    assert [(s.target, s.value) for s in result] == [("3", 0.0), ("1", 1.0), ("core", 2 / 3)]
 
 
 def test_labels_default_to_every_value_of_either_array():
     a, b = voxels((1, 1, 1)) * 7, voxels((1, 1, 1)).astype(np.int64) * 300
-    found = score(a, b, SPACING, ("dice", "hd"))
-    assert [(s.target, s.metric) for s in found] == [
+    result = score(a, b, SPACING, ("dice", "hd"))
+    assert [(s.target, s.metric) for s in result] == [
         ("7", "dice"),
         ("7", "hd"),
         ("300", "dice"),
         ("300", "hd"),
     ]
-    found = score(a, a, SPACING, ("dice",), labels=[0, 7])
-    assert [(s.target, s.value) for s in found] == [("0", 1.0), ("7", 1.0)]
+    result = score(a, a, SPACING, ("dice",), labels=[0, 7])
+    assert [(s.target, s.value) for s in result] == [("0", 1.0), ("7", 1.0)]
 
 
 EMPTY_METRICS = ("dice", "hd", "nsd@1mm", "volume_error", "relative_volume_error")
@@ -137,16 +137,16 @@ EMPTY_TABLE = {  # rule: {which is empty: values}; the diagonal of 8 x 8 x 8 at 
 @pytest.mark.parametrize("convention", ["medpy", "monai", "deepmind"])
 @pytest.mark.parametrize("rule", EMPTY_TABLE)
 def test_empty_masks_follow_the_rule_asked_for(rule, convention):
-    some, none = voxels((2, 2, 2)), np.zeros((8, 8, 8), np.uint8)
+    subset, none = voxels((2, 2, 2)), np.zeros((8, 8, 8), np.uint8)
     pairs = {
         "both_empty": (none, none),
-        "empty_reference": (some, none),
-        "empty_prediction": (none, some),
+        "empty_reference": (subset, none),
+        "empty_prediction": (none, subset),
     }
     for status, (a, b) in pairs.items():
-        found = score(a, b, SPACING, EMPTY_METRICS, convention, labels=[1], empty=rule)
-        assert {s.status for s in found} == {status}
-        assert [s.value for s in found] == [
+        result = score(a, b, SPACING, EMPTY_METRICS, convention, labels=[1], empty=rule)
+        assert {s.status for s in result} == {status}
+        assert [s.value for s in result] == [
             v if v is None else pytest.approx(v) for v in EMPTY_TABLE[rule][status]
         ]
 
@@ -189,9 +189,9 @@ def test_two_dimensional_maps_have_everything_but_ml():
 
 def test_the_thickness_of_a_slice_is_no_distance():
     # 3 x 4 pixels of 1 x 2 mm: the diagonal is that of 3 x 8 mm, however thick the slice; its volume is not
-    none, some = np.zeros((3, 4), np.uint8), np.ones((3, 4), np.uint8)
+    none, subset = np.zeros((3, 4), np.uint8), np.ones((3, 4), np.uint8)
     for axis in range(3):
-        pair = [np.expand_dims(part, axis) for part in (none, some)]
+        pair = [np.expand_dims(part, axis) for part in (none, subset)]
         spacing = tuple(np.insert([1.0, 2.0], axis, 999.0))
         assert value(*pair, "hd", spacing, labels=[1]) == pytest.approx(math.hypot(3, 8))
         assert value(*pair, "volume_error", spacing) == pytest.approx(12 * 2 * 999 / 1000)
@@ -222,30 +222,30 @@ def test_within_a_tolerance_does_not_turn_on_the_last_bit_of_a_header(convention
 
 def test_a_percentile_by_area_does_not_turn_on_the_rounding_of_a_sum():
     # 19 of 20 elements of one size are at 0 mm: their share is 0.95, however their sizes round
-    from bench.metrics.value import Distances, distance
+    from bench.metrics.hausdorff import Distances, distance
 
     near = np.zeros(20)
     near[-1] = 7.0
     for size in np.linspace(0.1, 3.1, 31):
-        found = Distances(near, near, np.full(20, size), np.full(20, size))
-        assert distance("hd95", found, "deepmind") == 0.0
-        assert distance("hd", found, "deepmind") == 7.0
+        result = Distances(near, near, np.full(20, size), np.full(20, size))
+        assert distance("hd95", result, "deepmind") == 0.0
+        assert distance("hd", result, "deepmind") == 7.0
 
 
 def test_void_voxels_count_nowhere():
     # Along x; without the two void voxels the reference is 1 1 0 . . 1, the prediction 1 0 1 . . 1
     a, b = np.zeros((6, 3, 3), np.uint8), np.zeros((6, 3, 3), np.uint8)
     b[:, 1, 1], a[:, 1, 1] = (1, 1, 0, 9, 9, 1), (1, 0, 1, 1, 2, 1)
-    found = {
+    result = {
         (s.target, s.metric): s.value for s in score(a, b, (1, 1, 1), ("dice", "hd"), ignore=9)
     }
-    assert found == {
+    assert result == {
         ("1", "dice"): 2 * 2 / (3 + 3),
         ("1", "hd"): 1.0,
     }  # label 2 is in the void alone
     a[2, 1, 1] = 9  # a prediction that says void where there is none says background
-    found = {(s.target, s.metric): s.value for s in score(a, b, (1, 1, 1), ("dice",), ignore=9)}
-    assert found == {("1", "dice"): 2 * 2 / (2 + 3)}
+    result = {(s.target, s.metric): s.value for s in score(a, b, (1, 1, 1), ("dice",), ignore=9)}
+    assert result == {("1", "dice"): 2 * 2 / (2 + 3)}
     with pytest.raises(BenchError, match="label 9 is to be ignored and to be scored"):
         score(a, b, (1, 1, 1), ("dice",), labels=[1, 9], ignore=9)
 

@@ -45,7 +45,7 @@ def scored(draw):
 def test_accuracy_by_hand_is_one_number_per_case_and_a_tie_goes_to_the_lower_class():
     assert accuracy([0, 2, 1, 1], [0, 1, 1, 2]).tolist() == [1, 0, 1, 0]
     tied = score_classes(np.full((2, 2), 0.5), np.array([0, 1]))
-    assert [one.value for _, one in tied] == [1.0, 0.0]
+    assert [first.value for _, first in tied] == [1.0, 0.0]
 
 
 def test_auc_by_hand():
@@ -103,12 +103,12 @@ def pairs_won(scores, reference, of):
 def test_auc_is_the_share_of_pairs_won_and_knows_only_the_order(case):
     scores, reference = case
     each = [pairs_won(scores, reference, k) for k in range(scores.shape[1])]
-    found = auc(scores, reference)
-    assert found == pytest.approx(each[1] if len(each) == 2 else np.mean(each))
-    assert auc(np.exp(3 * scores), reference) == found
-    assert auc(-scores, reference) == pytest.approx(1 - found)
+    result = auc(scores, reference)
+    assert result == pytest.approx(each[1] if len(each) == 2 else np.mean(each))
+    assert auc(np.exp(3 * scores), reference) == result
+    assert auc(-scores, reference) == pytest.approx(1 - result)
     order = np.random.default_rng(0).permutation(len(reference))
-    assert auc(scores[order], reference[order]) == pytest.approx(found)
+    assert auc(scores[order], reference[order]) == pytest.approx(result)
 
 
 def test_what_is_undefined_is_null_and_says_why():
@@ -134,9 +134,9 @@ def test_what_is_undefined_is_null_and_says_why():
     ],
 )
 def test_a_wrong_request_of_classes_is_one_line(change, says):
-    asked = {"scores": np.zeros((3, 2)), "reference": np.array([0, 1, 1]), "metrics": CLASSES}
+    requested = {"scores": np.zeros((3, 2)), "reference": np.array([0, 1, 1]), "metrics": CLASSES}
     with pytest.raises(BenchError, match=says) as caught:
-        score_classes(**(asked | change))
+        score_classes(**(requested | change))
     assert "\n" not in str(caught.value)
 
 
@@ -144,10 +144,10 @@ def test_a_data_set_is_scored_by_the_metrics_of_its_task():
     assert fitting((), "segmentation") == ("dice",) and fitting((), "classification") == (
         "accuracy",
     )
-    asked = ("hd95", "accuracy", "nsd@2mm", "qwk")
-    assert fitting(asked, "segmentation") == ("hd95", "nsd@2mm")
-    assert fitting(asked, "classification") == ("accuracy", "qwk")
-    check_tasks(asked, {"organs": "segmentation", "grades": "classification"})
+    requested = ("hd95", "accuracy", "nsd@2mm", "qwk")
+    assert fitting(requested, "segmentation") == ("hd95", "nsd@2mm")
+    assert fitting(requested, "classification") == ("accuracy", "qwk")
+    check_tasks(requested, {"organs": "segmentation", "grades": "classification"})
     check_tasks((), {"grades": "classification"})
 
 

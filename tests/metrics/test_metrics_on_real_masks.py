@@ -41,7 +41,7 @@ def volumes(name: str) -> tuple[list, int]:
     return [read_label(file) for file in files], labels
 
 
-def moved(truth: np.ndarray, _: np.ndarray) -> np.ndarray:
+def shifted_map(truth: np.ndarray, _: np.ndarray) -> np.ndarray:
     return np.roll(truth, (1, -2), axis=(0, 1))
 
 
@@ -49,24 +49,24 @@ def thinned(truth: np.ndarray, _: np.ndarray) -> np.ndarray:
     """Erode every label in its planes, so that those of few slices keep something."""
     cross = np.zeros((3, 3, 3), bool)
     cross[:, 1, 1] = cross[1, :, 1] = True
-    kept = [np.where(binary_erosion(truth == v, cross), v, 0) for v in np.unique(truth) if v]
-    return np.sum(kept, axis=0).astype(truth.dtype)
+    remaining = [np.where(binary_erosion(truth == v, cross), v, 0) for v in np.unique(truth) if v]
+    return np.sum(remaining, axis=0).astype(truth.dtype)
 
 
 def of_another(truth: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return the labels of another case where the grids meet; of a lone case its mirror image."""
-    made = np.zeros_like(truth)
+    built = np.zeros_like(truth)
     shared = tuple(slice(min(a, b)) for a, b in zip(truth.shape, other.shape, strict=True))
-    made[shared] = other[shared]
-    return made
+    built[shared] = other[shared]
+    return built
 
 
 def pairs(name: str, how, every: bool = False) -> Iterator[Case]:
     """Yield prediction and reference as masks in their joint box, and the spacing."""
-    found, quick = volumes(name)
-    for k, volume in enumerate(found[:-1] or found):
+    result, quick = volumes(name)
+    for k, volume in enumerate(result[:-1] or result):
         truth = volume.array
-        other = found[k + 1].array if len(found) > 1 else truth[::-1]
+        other = result[k + 1].array if len(result) > 1 else truth[::-1]
         guess = how(truth, other)
         labels = np.unique(truth)[1:]
         picked = labels if every else labels[:: max(1, len(labels) // quick)]
@@ -77,13 +77,13 @@ def pairs(name: str, how, every: bool = False) -> Iterator[Case]:
                 yield masks[0][box], masks[1][box], volume.spacing
 
 
-@pytest.mark.parametrize("how", [moved, thinned, of_another])
+@pytest.mark.parametrize("how", [shifted_map, thinned, of_another])
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_real_masks_score_as_the_originals_do(every, name, how, monkeypatch):
     if every:
         monkeypatch.setitem(FILES, name, (FILES[name][0], 10, 0))
-    found = list(pairs(name, how, every))
-    assert found
-    for (p, r, spacing), convention in product(found, CONVENTIONS):
+    result = list(pairs(name, how, every))
+    assert result
+    for (p, r, spacing), convention in product(result, CONVENTIONS):
         assert_scored_alike(p, r, spacing, convention, NEAR[convention])

@@ -20,11 +20,11 @@ def line(*values):
 
 
 def test_two_cases_by_hand():
-    found = Pooled(REGIONS)
-    found.add(line(1, 1, 2, 0), line(1, 0, 2, 2))
-    found.add(line(2, 0, 0, 0), line(0, 0, 0, 0))  # of this case alone the Dice is 0
-    told = {s.target: (s.metric, s.value, s.status) for s in found.scores()}
-    assert told == {
+    result = Pooled(REGIONS)
+    result.add(line(1, 1, 2, 0), line(1, 0, 2, 2))
+    result.add(line(2, 0, 0, 0), line(0, 0, 0, 0))  # of this case alone the Dice is 0
+    printed = {s.target: (s.metric, s.value, s.status) for s in result.scores()}
+    assert printed == {
         "organ": ("dice_pooled", 2 * 2 / (4 + 3), "ok"),
         "tumour": ("dice_pooled", 2 * 1 / (2 + 2), "ok"),
         "cyst": ("dice_pooled", None, "both_empty"),
@@ -35,9 +35,9 @@ def test_two_cases_by_hand():
     ("empty", "values"), [("default", (None, 0.0)), ("brats", (1, 0)), ("skip", (None, None))]
 )
 def test_what_no_case_has_follows_the_convention_of_empty_masks(empty, values):
-    found = Pooled(REGIONS, empty)
-    found.add(line(2, 2), line(1, 1))
-    organ, tumour, cyst = found.scores()
+    result = Pooled(REGIONS, empty)
+    result.add(line(2, 2), line(1, 1))
+    organ, tumour, cyst = result.scores()
     assert organ.value == 1.0 and (cyst.value, tumour.value) == values
     assert (tumour.status, cyst.status) == ("empty_reference", "both_empty")
 
@@ -45,23 +45,23 @@ def test_what_no_case_has_follows_the_convention_of_empty_masks(empty, values):
 def test_it_is_the_dice_of_all_cases_laid_one_behind_the_other():
     rng = np.random.default_rng(0)
     cases = [rng.integers(0, 4, (2, 5, 4, n)).astype(np.uint8) for n in (3, 1, 6)]
-    found = Pooled(REGIONS)
-    for one, two in cases:
-        found.add(one, two)
-    one, two = np.concatenate(cases, axis=-1)
-    whole = score(one, two, (1.0, 1.0, 1.0), ("dice",), regions=REGIONS, labels=())
-    assert [s.value for s in found.scores()] == [s.value for s in whole]
+    result = Pooled(REGIONS)
+    for first, two in cases:
+        result.add(first, two)
+    first, two = np.concatenate(cases, axis=-1)
+    complete = score(first, two, (1.0, 1.0, 1.0), ("dice",), regions=REGIONS, labels=())
+    assert [s.value for s in result.scores()] == [s.value for s in complete]
 
 
 def test_memory_is_that_of_the_labels_that_there_are():
-    one, two = line(1, 1, 0).astype(np.uint16), line(1, 0, 0).astype(np.uint16)
-    one[one == 1], two[two == 1] = 65535, 65535
+    first, two = line(1, 1, 0).astype(np.uint16), line(1, 0, 0).astype(np.uint16)
+    first[first == 1], two[two == 1] = 65535, 65535
     tracemalloc.start()
-    found = Pooled({"far": (65535,)})
-    found.add(one, two)
+    result = Pooled({"far": (65535,)})
+    result.add(first, two)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert [s.value for s in found.scores()] == [2 / 3] and peak < 1 << 22
+    assert [s.value for s in result.scores()] == [2 / 3] and peak < 1 << 22
 
 
 def test_the_command_gives_it_one_row_without_a_case_and_one_pair_has_none(tmp_path, capsys):

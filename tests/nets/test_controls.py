@@ -12,9 +12,9 @@ def weights():
     return built("unet3d", crop=(16, 16, 16)).state_dict()
 
 
-def same(one, two):
-    assert one.keys() == two.keys()
-    return [torch.equal(one[name], two[name]) for name in one]
+def same(first, second):
+    assert first.keys() == second.keys()
+    return [torch.equal(first[name], second[name]) for name in first]
 
 
 def test_it_takes_nothing_from_what_it_is_given_nor_from_the_draws_of_others():
@@ -23,9 +23,9 @@ def test_it_takes_nothing_from_what_it_is_given_nor_from_the_draws_of_others():
     torch.manual_seed(3)
     expected = torch.rand(3)
     torch.manual_seed(3)
-    found = shuffled(tensors, 7)
+    result = shuffled(tensors, 7)
     assert torch.equal(torch.rand(3), expected)
-    for value in found.values():
+    for value in result.values():
         value.add_(1)
     assert all(same(tensors, before))
 
@@ -46,8 +46,8 @@ def test_the_order_depends_on_the_seed_and_the_names_alone():
 def test_tables_of_the_architecture_stay_as_they_are():
     state = built("swin_unetr", crop=(32, 32, 32)).state_dict()
     tables = [k for k, v in state.items() if not v.is_floating_point()]
-    found = shuffled(state, 7)
-    assert tables and all(torch.equal(found[k], state[k]) for k in tables)
+    result = shuffled(state, 7)
+    assert tables and all(torch.equal(result[k], state[k]) for k in tables)
 
 
 @settings(max_examples=25)
@@ -58,10 +58,10 @@ def test_tables_of_the_architecture_stay_as_they_are():
 )
 def test_a_tensor_of_any_shape_keeps_its_values_shape_and_type_in_another_order(shape, seed, kind):
     value = torch.randn(shape).to(kind)
-    (found,) = shuffled({"x": value}, seed).values()
-    assert (found.shape, found.dtype) == (value.shape, kind)
-    assert torch.equal(found.flatten().sort()[0], value.flatten().sort()[0])
-    assert not torch.equal(found, value) or value.numel() < 50
+    (result,) = shuffled({"x": value}, seed).values()
+    assert (result.shape, result.dtype) == (value.shape, kind)
+    assert torch.equal(result.flatten().sort()[0], value.flatten().sort()[0])
+    assert not torch.equal(result, value) or value.numel() < 50
 
 
 def test_a_dose_lies_between_fresh_and_pretrained_weights():
@@ -75,7 +75,7 @@ def test_a_dose_lies_between_fresh_and_pretrained_weights():
         "other shape": torch.zeros(3),
         "table": torch.tensor([7]),
     }
-    found = diluted(trained, fresh, 0.25)
-    assert found["a"].tolist() == [1.0, 5.0]
-    assert found["other shape"].tolist() == [1.0, 1.0] and found["table"].tolist() == [3]
+    result = diluted(trained, fresh, 0.25)
+    assert result["a"].tolist() == [1.0, 5.0]
+    assert result["other shape"].tolist() == [1.0, 1.0] and result["table"].tolist() == [3]
     assert diluted(trained, fresh, 1.0)["a"].tolist() == [4.0, 8.0]

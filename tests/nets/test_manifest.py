@@ -27,12 +27,12 @@ MANIFEST = Manifest(
 
 @pytest.mark.parametrize("manifest", [MANIFEST, replace(MANIFEST, labels=())])
 def test_a_file_gives_back_tensors_apart_and_the_manifest(tmp_path, manifest):
-    one = torch.arange(5)
+    first = torch.arange(5)
     # shared memory
-    tensors = {"encoder.a": torch.randn(3, 4).t(), "encoder.b": one, "encoder.c": one[:2]}
+    tensors = {"encoder.a": torch.randn(3, 4).t(), "encoder.b": first, "encoder.c": first[:2]}
     save(tmp_path / "w.safetensors", tensors, manifest)
-    back, found = read(tmp_path / "w.safetensors")
-    assert found == manifest
+    back, result = read(tmp_path / "w.safetensors")
+    assert result == manifest
     assert back.keys() == tensors.keys()
     assert all(torch.equal(back[k], tensors[k]) for k in tensors)
 

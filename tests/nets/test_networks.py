@@ -57,7 +57,7 @@ def without_values(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "channels", "whole", "encoder", "millions"),
+    ("name", "channels", "total", "encoder", "millions"),
     [
         # Table 3 of Zheng et al. prints 22.07, 39.40 and 26.97: binary masks, one channel out
         ("hssl_resnet34", (1, 1), 22_066_881, 21_278_400, 22.07),
@@ -103,10 +103,10 @@ def without_values(name):
         ("swin_unetr", (1, 14), 62_187_296, 8_062_002, 62.19),
     ],
 )
-def test_base_has_the_printed_parameters(name, channels, whole, encoder, millions):
+def test_base_has_the_printed_parameters(name, channels, total, encoder, millions):
     net = built(name, "base", channels, device=without_values(name))
-    assert (count(net), count(net.encoder)) == (whole, encoder)
-    assert round(whole / 1e6, 2) == millions
+    assert (count(net), count(net.encoder)) == (total, encoder)
+    assert round(total / 1e6, 2) == millions
 
 
 @pytest.mark.parametrize("name", network_names())
@@ -115,9 +115,9 @@ def test_views_of_other_sizes_are_read_where_the_catalogue_says_so(name):
     twice = tuple(2 * n if n > 1 else 1 for n in facts.multiple)
     encoder = built(name, crop=twice, device=device).encoder
     odd = tuple(n + (n > 1) for n in facts.multiple)
-    for size, said in ((odd, ("any",)), (facts.multiple, ("any", "multiples"))):
+    for size, message in ((odd, ("any",)), (facts.multiple, ("any", "multiples"))):
         x = torch.empty(2, 1, *size, device=device)
-        if facts.views in said:
+        if facts.views in message:
             with torch.no_grad():
                 assert all(1 <= n <= 2 for n in encoder(x)[-1].shape[2:])
         else:
@@ -197,9 +197,9 @@ def test_unetr_linear_on_patches_plus_positions_is_its_tokens_and_runs_any_of_th
     with torch.no_grad():
         tokens = embedding.patch_embeddings[1](encoder.patchify(x)) + embedding.position_embeddings
         torch.testing.assert_close(encoder.tokens(x), tokens)
-        some = torch.tensor([[4, 1], [0, 5]])
-        chosen = tokens[torch.arange(2)[:, None], some]
-        torch.testing.assert_close(encoder.tokens(x, only=some), chosen)
+        subset = torch.tensor([[4, 1], [0, 5]])
+        chosen = tokens[torch.arange(2)[:, None], subset]
+        torch.testing.assert_close(encoder.tokens(x, only=subset), chosen)
         torch.testing.assert_close(encoder.run(tokens), encoder(x)[-1].flatten(2).transpose(1, 2))
         assert tuple(encoder.run(tokens[:, [4, 1]]).shape) == (2, 2, encoder.dim)
 

@@ -50,8 +50,8 @@ def kinds(block):
 def test_talebs_blocks_are_convolution_relu_norm_with_dropout_between(name):
     net = built(name)
     blocks = [*net.encoder.levels, *net.decoder.blocks]
-    one = ["Conv", "ReLU", "BatchNorm"]
-    assert len(blocks) == 9 and all(kinds(b) == [*one, "Dropout", *one] for b in blocks)
+    first = ["Conv", "ReLU", "BatchNorm"]
+    assert len(blocks) == 9 and all(kinds(b) == [*first, "Dropout", *first] for b in blocks)
     assert {b[3].p for b in blocks} == {0.5}
     assert all(b[0].bias is not None and b[2].eps == 1e-3 for b in blocks)
     assert built(name, "base").encoder.levels[0][2].momentum == 0.01
@@ -82,14 +82,14 @@ def pgl_convolutions(net):
 
 
 def test_pgl_strides_and_biases_are_the_papers():
-    found = pgl_convolutions(built("pgl_resnet50", "base", device="meta"))
-    strided = {k: m.stride for k, m in found.items() if m.stride != (1, 1, 1)}
+    result = pgl_convolutions(built("pgl_resnet50", "base", device="meta"))
+    strided = {k: m.stride for k, m in result.items() if m.stride != (1, 1, 1)}
     assert strided.pop("encoder.conv1") == (2, 2, 1)
     ups = [f"decoder.rises.{i}.up" for i in range(3)]
     downs = [f"encoder.layer{i}.0.{part}" for i in (2, 3) for part in ("conv2", "downsample.0")]
     assert strided == {k: (2, 2, 2) for k in ups + downs}
-    assert {k for k, m in found.items() if m.bias is not None} == {"decoder.head"}
-    dilated = {k: m.dilation[0] for k, m in found.items() if m.dilation != (1, 1, 1)}
+    assert {k for k, m in result.items() if m.bias is not None} == {"decoder.head"}
+    dilated = {k: m.dilation[0] for k, m in result.items() if m.dilation != (1, 1, 1)}
     assert dilated == {f"decoder.aspp.rates.{i}.0": rate for i, rate in enumerate((2, 4, 8))}
 
 

@@ -42,9 +42,9 @@ def each(names, *heads):
 
 def crop_of(name):
     """Return a crop of at least 16 voxels along each axis that the network reads."""
-    entry = CATALOG[name]
-    sides = [max(side, 16) for side in entry.multiple]
-    return CROPS.get(name, (*sides[: entry.dims], 1)[:3])
+    item = CATALOG[name]
+    sides = [max(side, 16) for side in item.multiple]
+    return CROPS.get(name, (*sides[: item.dims], 1)[:3])
 
 
 def phantoms(crop):
@@ -98,10 +98,10 @@ def test_two_volumes_are_learned_by_heart(name, head):
     torch.manual_seed(0)
     net = network(name, "tiny", 1, 2 if head == "regions" else 3, crop_of(name))
     table = torch.from_numpy(one_hot(REGIONS))
-    one = of_regions("dice_ce", table) if head == "regions" else of_maps("dice_ce")
+    first = of_regions("dice_ce", table) if head == "regions" else of_maps("dice_ce")
 
     def loss(net):
-        return over_scales(one, net.scales(image) if head == "deep" else [net(image)], label)
+        return over_scales(first, net.scales(image) if head == "deep" else [net(image)], label)
 
     scores = learn(net, RATE[head], loss, lambda net: worst_dice(net(image), label, head))
     assert scores[0] < 0.6, "untrained it must not know them"

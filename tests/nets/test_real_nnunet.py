@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from built import built, encoder_of
-from test_imported_rows import LAYOUTS, protocol, ran, thin
+from test_exported import net, turned
+from test_foreign_rows import LAYOUTS, protocol, ran, thin
 
 from bench.export import export
 from bench.nets import exported, transfer
-from bench.nets.catalog import CATALOG
 from bench.nets.manifest import Manifest
-from bench.nets.sizes import Preset, ResEncSize
 
-__all__ = ["thin"]  # the fixture
+__all__ = ["net", "thin"]  # fixtures
 PYTHON = Path(__file__).resolve().parents[2] / ".venv-nnunet/bin/python"
 MANIFEST = Manifest("resenc_unet", "thin", 2, 3, (64, 32, 96), {}, "m", {}, "0123456789abcdef", 40)
 THEIRS = """
@@ -38,21 +37,6 @@ with torch.no_grad():
 pytestmark = pytest.mark.skipif(
     not PYTHON.with_name("nnUNetv2_train").exists(), reason="nnU-Net is not installed: make nnunet"
 )
-
-
-@pytest.fixture
-def net(monkeypatch):
-    """Return a network of the published structure that takes a moment to build."""
-    size = ResEncSize((4, 4, 8, 8, 8, 8), (1, 1, 2, 1, 1, 1))
-    monkeypatch.setitem(
-        CATALOG["resenc_unet"].presets, "thin", Preset(size, (64, 32, 96), 0, 0, 0, 0)
-    )
-    monkeypatch.setitem(exported.ARCHITECTURES, ("resenc_unet", "thin"), "ResEncL")
-    return built("resenc_unet", "thin", (2, 3)).eval()
-
-
-def turned(x):
-    return x.permute(0, 1, 4, 3, 2)
 
 
 def loaded(folder, manifest, x, classes):

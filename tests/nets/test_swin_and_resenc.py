@@ -53,14 +53,14 @@ def test_a_seed_gives_the_librarys_logits_at_all_scales_finest_first():
     net, theirs = built("resenc_unet", crop=SMALL, seed=4), tiny_library(seed=4)
     x = torch.randn(1, 1, *SMALL)
     with torch.no_grad():
-        ours, expected, one = net.scales(x), theirs(x), net(x)
+        ours, expected, first = net.scales(x), theirs(x), net(x)
     assert len(ours) == CATALOG["resenc_unet"].scales == 5
     assert [tuple(s.shape) for s in ours] == [
         (1, 2, *(side // 2**i for side in SMALL)) for i in range(5)
     ]
     for a, b in zip(ours, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
-    assert torch.equal(one, ours[0])
+    assert torch.equal(first, ours[0])
 
 
 def test_base_is_resenc_l_name_by_name_and_shape_by_shape():

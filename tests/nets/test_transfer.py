@@ -156,8 +156,8 @@ def test_a_decoder_that_reads_the_image_is_widened_too():
     assert {k for k in widened if k.startswith("decoder.")} == reads
     x = torch.randn(1, 1, 32, 32, 32)
     with torch.no_grad():
-        one, four = source.decoder.encoder1(x), target.decoder.encoder1(x.repeat(1, 4, 1, 1, 1))
-    torch.testing.assert_close(one, four, rtol=1e-4, atol=1e-4)
+        first, four = source.decoder.encoder1(x), target.decoder.encoder1(x.repeat(1, 4, 1, 1, 1))
+    torch.testing.assert_close(first, four, rtol=1e-4, atol=1e-4)
     with pytest.raises(
         BenchError, match="has shape"
     ):  # without a manifest the channels are not known
@@ -260,13 +260,13 @@ def interpolated(given, needed, tensors=None):
 
 
 def test_positions_of_a_linear_ramp_stay_exact_on_half_the_grid_and_inside_a_doubled_one():
-    how, found = interpolated((64, 64, 64), (32, 32, 32), {POSITIONS: ramp((4, 4, 4))})
+    how, result = interpolated((64, 64, 64), (32, 32, 32), {POSITIONS: ramp((4, 4, 4))})
     assert how == ["positions 4x4x4 to 2x2x2"]
-    torch.testing.assert_close(found, ramp((2, 2, 2)))
+    torch.testing.assert_close(result, ramp((2, 2, 2)))
     assert interpolated((64, 64, 32), (64, 32, 64))[0] == ["positions 4x4x2 to 4x2x4"]
-    _, found = interpolated((32, 48, 64), (64, 96, 128), {POSITIONS: ramp((2, 3, 4))})
+    _, result = interpolated((32, 48, 64), (64, 96, 128), {POSITIONS: ramp((2, 3, 4))})
     inner = slice(1, -1)  # beyond the outermost centres interpolation holds the last value
-    got, expected = (x.reshape(4, 6, 8, 96)[inner, inner, inner] for x in (found, ramp((4, 6, 8))))
+    got, expected = (x.reshape(4, 6, 8, 96)[inner, inner, inner] for x in (result, ramp((4, 6, 8))))
     torch.testing.assert_close(got, expected)
 
 
@@ -290,12 +290,12 @@ def test_the_output_layer_of_a_fine_tuned_network_stays_behind(name):
     tuned, other = (
         network(name, "tiny", 1, n, crop=CATALOG[name].presets["tiny"].crop) for n in (3, 5)
     )
-    own = {k: v.clone() for k, v in other.state_dict().items() if k.startswith(other.output)}
+    individual = {k: v.clone() for k, v in other.state_dict().items() if k.startswith(other.output)}
     receipt = load(other, dict(tuned.state_dict()), manifest(tuned))
     state = other.state_dict()
-    assert own and all(torch.equal(state[k], v) for k, v in own.items())
-    assert set(receipt.left_random) == set(own)
-    rest = [k for k in state if k not in own]
+    assert individual and all(torch.equal(state[k], v) for k, v in individual.items())
+    assert set(receipt.left_random) == set(individual)
+    rest = [k for k in state if k not in individual]
     assert all(torch.equal(state[k], tuned.state_dict()[k]) for k in rest)
 
 
@@ -318,9 +318,9 @@ GAPS = {  # network, the encoder's keys that do not come: what is said to be lac
 
 @pytest.mark.parametrize(("name", "pattern", "gap"), GAPS.values(), ids=GAPS)
 def test_no_kind_of_layer_and_no_stage_is_missing_in_silence(name, pattern, gap):
-    target, whole = built(name, seed=2), encoder_of(built(name, seed=1))
-    given = lacking(whole, pattern)
-    assert 0 < len(given) < len(whole)
+    target, complete = built(name, seed=2), encoder_of(built(name, seed=1))
+    given = lacking(complete, pattern)
+    assert 0 < len(given) < len(complete)
     before = snapshot(target)
     with pytest.raises(
         BenchError, match=f"checkpoint lacks {re.escape(gap)} of .*lacks: .{re.escape(gap)}]"
@@ -335,9 +335,9 @@ def test_no_kind_of_layer_and_no_stage_is_missing_in_silence(name, pattern, gap)
 
 
 def test_a_kind_that_no_network_has_is_refused_and_one_that_came_is_no_gap():
-    target, whole = built("unet3d", seed=2), encoder_of(built("unet3d", seed=1))
+    target, complete = built("unet3d", seed=2), encoder_of(built("unet3d", seed=1))
     with pytest.raises(
         BenchError, match=r"lacks: .* has no 'attention'; it has convolutions, norms, conv_0"
     ):
-        load(target, whole, lacks=["attention"])
-    assert load(target, whole, lacks=["norms"]).gaps == ()
+        load(target, complete, lacks=["attention"])
+    assert load(target, complete, lacks=["norms"]).gaps == ()

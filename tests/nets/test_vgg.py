@@ -9,7 +9,7 @@ from torch import nn
 
 from bench.errors import BenchError
 from bench.nets import classifier, network, transfer
-from bench.nets.imported import read_weights
+from bench.nets.foreign_weights import read_weights
 
 COLUMN = {  # torchvision's vgg.py: configurations D and E, P a max pooling
     16: "64 64 P 128 128 P 256 256 256 P 512 512 512 P 512 512 512 P",
@@ -96,16 +96,16 @@ def test_a_grey_image_is_answered_as_the_same_image_in_three_colours_and_the_rec
     tmp_path,
 ):
     torch.save(state(theirs()), tmp_path / "a.pth")
-    whole, one = loaded(tmp_path / "a.pth", 3)[0], loaded(tmp_path / "a.pth", 1, classifier)
+    complete, first = loaded(tmp_path / "a.pth", 3)[0], loaded(tmp_path / "a.pth", 1, classifier)
     grey = torch.randn(2, 1, 64, 64, 1)
     with torch.no_grad():
-        expected = whole.encoder(grey.repeat(1, 3, 1, 1, 1))
-        for a, b in zip(one[0].encoder(grey), expected, strict=True):
+        expected = complete.encoder(grey.repeat(1, 3, 1, 1, 1))
+        for a, b in zip(first[0].encoder(grey), expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-    (changed,) = one[2].reshaped
+    (changed,) = first[2].reshaped
     assert (changed.name, changed.how) == ("encoder.features.0.weight", "3 colours summed")
     assert (changed.given, changed.needed) == ((8, 3, 3, 3), (8, 1, 3, 3))
-    assert "(8, 3, 3, 3) to (8, 1, 3, 3) (3 colours summed)" in one[2].line()
+    assert "(8, 3, 3, 3) to (8, 1, 3, 3) (3 colours summed)" in first[2].line()
 
 
 @pytest.mark.parametrize(
@@ -113,27 +113,27 @@ def test_a_grey_image_is_answered_as_the_same_image_in_three_colours_and_the_rec
 )
 def test_other_counts_of_channels_answer_alike_where_all_are_the_same(tmp_path, channels, how):
     torch.save(state(theirs()), tmp_path / "a.pth")
-    whole, (net, _, receipt) = (
+    complete, (net, _, receipt) = (
         loaded(tmp_path / "a.pth", 3)[0],
         loaded(tmp_path / "a.pth", channels),
     )
     assert [r.how for r in receipt.reshaped] == [how]
     grey = torch.randn(1, 1, 64, 64)
     with torch.no_grad():
-        expected = whole.encoder(grey.repeat(1, 3, 1, 1))[-1]
+        expected = complete.encoder(grey.repeat(1, 3, 1, 1))[-1]
         torch.testing.assert_close(
             net.encoder(grey.repeat(1, channels, 1, 1))[-1], expected, rtol=1e-4, atol=1e-5
         )
 
 
 def test_channels_are_summed_of_pictures_alone(tmp_path):
-    three, one = network("vgg19", "tiny", 3, 5), network("vgg19", "tiny", 1, 5)
+    three, first = network("vgg19", "tiny", 3, 5), network("vgg19", "tiny", 1, 5)
     trained = transfer.Manifest(
         "vgg19", "tiny", 3, 0, (64, 64, 1), method="m", params={"colours": 3}
     )
     for manifest in (trained, transfer.Manifest("vgg19", "tiny", 3, 0, (64, 64, 1)), None):
         with pytest.raises(BenchError, match=r"features\.0\.weight.* has shape"):
-            transfer.load(one, three.state_dict(), manifest)
+            transfer.load(first, three.state_dict(), manifest)
     torch.save(state(theirs(channels=4)), tmp_path / "a.pth")
     with pytest.raises(BenchError, match=r"features\.0\.weight.* has shape"):
         loaded(tmp_path / "a.pth", 1)

@@ -44,7 +44,7 @@ def many(tmp_path_factory):
 def test_a_script_prints_its_table(name, many):
     environment = {**os.environ, "BENCH_DATA": str(many), "OMP_NUM_THREADS": "1"}
     given = SMALL[name].replace("$BENCH_DATA", str(many)).split()
-    command = [sys.executable, str(every.HERE / "tools" / "speed" / f"{name}.py"), *given]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=every.HERE)
+    command = [sys.executable, str(every.ROOT / "tools" / "speed" / f"{name}.py"), *given]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=every.ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "|--:|" in done.stdout

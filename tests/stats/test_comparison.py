@@ -11,72 +11,77 @@ from bench import stats
 from bench.stats.comparison import FEW, ONE_PRETRAINING, ONE_RUN, ONE_SEED
 from bench.stats.effects import effects, filled, layout
 from bench.stats.equivalence import ENOUGH, halves
-from bench.stats.family import holm
+from bench.stats.holm import holm
 
 # patients x runs; rows 2 4 6, columns 3 5, mean 4
 HAND = np.array([[1.0, 3.0], [2.0, 6.0], [6.0, 6.0]])
 
 
-def some(
+def drawn(
     patients: int = 12, runs: int = 4, mean: float = 0.0, run: float = 1.0, seed: int = 0
 ) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    made = (
+    built = (
         rng.normal(0, 2, (patients, 1))
         + rng.normal(0, run, (1, runs))
         + rng.normal(0, 2, (patients, runs))
     )
-    return made - made.mean() + mean
+    return built - built.mean() + mean
 
 
 def test_mean_squares_by_hand():
     # MS patients 2*(4+0+4)/2 = 8, MS runs 3*(1+1)/1 = 6, residuals (0 0, -1 1, 1 -1) -> 4/2 = 2
-    found = effects(HAND, layout(2, None, None))
-    assert found.mean == 4
-    assert found.variance == pytest.approx((8 + 6 - 2) / 6)
-    assert found.df == pytest.approx(12**2 / (8**2 / 2 + 6**2 / 1 + 2**2 / 2))
-    assert (found.patient, found.run, found.residual) == pytest.approx(
+    result = effects(HAND, layout(2, None, None))
+    assert result.mean == 4
+    assert result.variance == pytest.approx((8 + 6 - 2) / 6)
+    assert result.df == pytest.approx(12**2 / (8**2 / 2 + 6**2 / 1 + 2**2 / 2))
+    assert (result.patient, result.run, result.residual) == pytest.approx(
         (3**0.5, (4 / 3) ** 0.5, 2**0.5)
     )
-    one = stats.compared(HAND, rope=None)
+    first = stats.compared(HAND, rope=None)
     # the runs alone: var(3, 5) / 2 = 1
-    wide = max(t.ppf(0.975, found.df) * 2**0.5, t.ppf(0.975, 1))
-    assert (one.low, one.high) == pytest.approx((4 - wide, 4 + wide))
-    assert one.p == pytest.approx(max(2 * t.sf(4 / 2**0.5, found.df), 2 * t.sf(4, 1)))
+    wide = max(t.ppf(0.975, result.df) * 2**0.5, t.ppf(0.975, 1))
+    assert (first.low, first.high) == pytest.approx((4 - wide, 4 + wide))
+    assert first.p == pytest.approx(max(2 * t.sf(4 / 2**0.5, result.df), 2 * t.sf(4, 1)))
 
 
 def test_fine_tunings_of_one_pretraining_are_averaged():
-    values, clusters = some(runs=6), [7, 7, 8, 8, 9, 9]
+    values, clusters = drawn(runs=6), [7, 7, 8, 8, 9, 9]
     means = values.reshape(12, 3, 2).mean(axis=2)
-    one, other = stats.compared(values, clusters), stats.compared(means)
-    assert (one.low, one.high, one.p) == pytest.approx((other.low, other.high, other.p))
-    assert (one.pretrainings, one.seeds, one.units) == (3, 2, 3)
+    first, other = stats.compared(values, clusters), stats.compared(means)
+    assert (first.low, first.high, first.p) == pytest.approx((other.low, other.high, other.p))
+    assert (first.pretrainings, first.seeds, first.units) == (3, 2, 3)
 
 
 def test_fine_tunings_of_the_only_pretraining_are_runs():
-    values = some(runs=3)
-    one, other = stats.compared(values, [4, 4, 4]), stats.compared(values)
-    assert (one.low, one.p, one.pretrainings, one.seeds) == (other.low, other.p, 1, 3)
-    assert (one.verdict, one.of_weights) == ("these weights only", other.verdict)
+    values = drawn(runs=3)
+    first, other = stats.compared(values, [4, 4, 4]), stats.compared(values)
+    assert (first.low, first.p, first.pretrainings, first.seeds) == (other.low, other.p, 1, 3)
+    assert (first.verdict, first.of_weights) == ("these weights only", other.verdict)
 
 
 def test_fine_tuning_seeds_that_pretrainings_share_are_a_factor_of_their_own():
     rng = np.random.default_rng(3)
     runs = rng.normal(size=(2, 3))  # no patient differs: P x F means alone
     values = np.tile(runs.reshape(1, 6), (5, 1))
-    found = effects(values, layout(6, [0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]))
+    result = effects(values, layout(6, [0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]))
     rows, columns = runs.mean(axis=1), runs.mean(axis=0)
     rest = runs - rows[:, None] - columns + runs.mean()
     by_hand = rows.var(ddof=1) / 2 + columns.var(ddof=1) / 3 - (rest**2).sum() / 2 / 6
-    assert found.variance == pytest.approx(max(by_hand, (rest**2).sum() / 2 / 6))
+    assert result.variance == pytest.approx(max(by_hand, (rest**2).sum() / 2 / 6))
     within = stats.compared(values, [0, 0, 0, 1, 1, 1], seeds=[0, 1, 2, 3, 4, 5])
     assert within.p == stats.compared(values, [0, 0, 0, 1, 1, 1]).p  # none is shared
 
 
 def test_a_pretraining_and_a_fine_tuning_for_each_run_are_runs():
-    values = some(runs=4)
-    one, other = stats.compared(values, [0, 1, 2, 3], seeds=[5, 6, 7, 8]), stats.compared(values)
-    assert (one.low, one.p, one.units, one.verdict) == (other.low, other.p, 4, other.verdict)
+    values = drawn(runs=4)
+    first, other = stats.compared(values, [0, 1, 2, 3], seeds=[5, 6, 7, 8]), stats.compared(values)
+    assert (first.low, first.p, first.units, first.verdict) == (
+        other.low,
+        other.p,
+        4,
+        other.verdict,
+    )
 
 
 def test_a_crossing_with_a_hole_is_filled_by_the_additive_model():
@@ -85,11 +90,11 @@ def test_a_crossing_with_a_hole_is_filled_by_the_additive_model():
 
 
 def test_missing_cells_are_filled_by_least_squares():
-    whole = np.array([[0.0], [2], [5], [7]]) + np.array([0.0, 1, 3])
-    holed = whole.copy()
+    complete = np.array([[0.0], [2], [5], [7]]) + np.array([0.0, 1, 3])
+    holed = complete.copy()
     holed[0, 0] = holed[2, 1] = holed[3, 2] = np.nan
-    found, df = filled(holed)
-    assert found == pytest.approx(whole)
+    result, df = filled(holed)
+    assert result == pytest.approx(complete)
     assert df == 9 - 4 - 3 + 1
     rng = np.random.default_rng(0)
     noisy = np.where(np.isnan(holed), np.nan, holed + rng.normal(size=holed.shape))
@@ -100,71 +105,71 @@ def test_missing_cells_are_filled_by_least_squares():
 
 
 def test_what_changes_nothing():
-    values, clusters = some(runs=6), [0, 0, 1, 1, 2, 2]
-    one = stats.compared(values, clusters)
+    values, clusters = drawn(runs=6), [0, 0, 1, 1, 2, 2]
+    first = stats.compared(values, clusters)
     rng = np.random.default_rng(1)
     turned = stats.compared(-values[rng.permutation(12)], clusters)
-    assert (turned.low, turned.high, turned.p) == pytest.approx((-one.high, -one.low, one.p))
+    assert (turned.low, turned.high, turned.p) == pytest.approx((-first.high, -first.low, first.p))
     order = [4, 5, 0, 1, 3, 2]
-    moved = stats.compared(values[:, order], [clusters[i] for i in order])
-    assert (moved.low, moved.p, moved.df) == pytest.approx((one.low, one.p, one.df))
+    shifted = stats.compared(values[:, order], [clusters[i] for i in order])
+    assert (shifted.low, shifted.p, shifted.df) == pytest.approx((first.low, first.p, first.df))
     ours = rng.normal(size=values.shape)
     both = stats.paired(ours + values, ours, clusters)
-    assert (both.low, both.p) == pytest.approx((one.low, one.p))
+    assert (both.low, both.p) == pytest.approx((first.low, first.p))
     empty = np.full((12, 1), np.nan)
     more = stats.compared(
         np.vstack([np.hstack([values, empty]), np.full((2, 7), np.nan)]), [*clusters, 9]
     )
-    assert (more.low, more.patients, more.pretrainings) == pytest.approx((one.low, 12, 3))
+    assert (more.low, more.patients, more.pretrainings) == pytest.approx((first.low, 12, 3))
     assert stats.bootstrap(values, clusters) == stats.bootstrap(values, clusters)
 
 
 CASES = {  # values in Dice points, region of equivalence 1
-    "better": (some(mean=5, run=0.1), None, None, "better", ""),
-    "worse": (some(mean=-5, run=0.1), None, None, "worse", ""),
-    "small but sure": (some(60, mean=0.4, run=0.01) / 8 + 0.35, None, None, "equivalent", ""),
+    "better": (drawn(mean=5, run=0.1), None, None, "better", ""),
+    "worse": (drawn(mean=-5, run=0.1), None, None, "worse", ""),
+    "small but sure": (drawn(60, mean=0.4, run=0.01) / 8 + 0.35, None, None, "equivalent", ""),
     "none at all": (np.zeros((8, 3)), None, None, "equivalent", ""),
-    "unclear": (some(mean=1, run=2), None, None, "not separable", ""),
-    "one run": (some(runs=1, mean=9), None, None, "these weights only", ONE_RUN),
+    "unclear": (drawn(mean=1, run=2), None, None, "not separable", ""),
+    "one run": (drawn(runs=1, mean=9), None, None, "these weights only", ONE_RUN),
     "one pretraining": (
-        some(mean=9, run=0.1),
+        drawn(mean=9, run=0.1),
         [5] * 4,
         None,
         "these weights only",
         ONE_PRETRAINING,
     ),
     "one fine-tuning seed": (
-        some(mean=9, run=0.1),
+        drawn(mean=9, run=0.1),
         [0, 1, 2, 3],
         [5] * 4,
         "these weights only",
         ONE_SEED,
     ),
-    "five patients": (some(5, mean=90), None, None, "not separable", FEW.format(n=5, p=0.0625)),
-    "two of each": (some(mean=9, run=0.1), [0, 0, 1, 1], [0, 1, 0, 1], "better", ""),
+    "five patients": (drawn(5, mean=90), None, None, "not separable", FEW.format(n=5, p=0.0625)),
+    "two of each": (drawn(mean=9, run=0.1), [0, 0, 1, 1], [0, 1, 0, 1], "better", ""),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_verdicts(case):
     values, clusters, seeds, verdict, why = CASES[case]
-    one = stats.compared(values, clusters, 1.0, seeds=seeds)
-    assert (one.verdict, one.why) == (verdict, why)
-    assert one.verdict in stats.VERDICTS
+    first = stats.compared(values, clusters, 1.0, seeds=seeds)
+    assert (first.verdict, first.why) == (verdict, why)
+    assert first.verdict in stats.VERDICTS
     if verdict == "equivalent":
-        assert -1 < one.low <= one.high < 1
+        assert -1 < first.low <= first.high < 1
         assert stats.compared(values, clusters, None, seeds=seeds).verdict != "equivalent"
     if verdict in ("better", "worse"):
-        assert one.low * one.high > 0
+        assert first.low * first.high > 0
 
 
 def test_a_lone_run_is_judged_by_all_flips_of_signs():
     values = np.array([[3.0], [1.0], [2.0]])
-    one = stats.compared(values)
-    assert one.p == stats.sign_flip(values) == 0.25  # +++ and --- of eight
+    first = stats.compared(values)
+    assert first.p == stats.sign_flip(values) == 0.25  # +++ and --- of eight
     assert stats.smallest_p(3) == 0.25
     half = t.ppf(0.975, 2) / 3**0.5
-    assert (one.low, one.high) == pytest.approx((2 - half, 2 + half))
+    assert (first.low, first.high) == pytest.approx((2 - half, 2 + half))
     assert stats.sign_flip(np.zeros((4, 1))) == 1
 
 
@@ -193,19 +198,19 @@ def test_holm_and_what_a_family_changes():
     assert holm([0.01, 0.04, np.nan, 0.03]) == pytest.approx(
         [0.03, 0.06, np.nan, 0.06], nan_ok=True
     )
-    sure = stats.compared(some(40, mean=3, run=0.1), rope=1)
-    narrow = stats.compared(some(40, mean=0.9, run=0.1, seed=2), rope=1)
+    sure = stats.compared(drawn(40, mean=3, run=0.1), rope=1)
+    narrow = stats.compared(drawn(40, mean=0.9, run=0.1, seed=2), rope=1)
     assert narrow.verdict == "better" and 0.004 < narrow.p < 0.05
-    lone = stats.compared(some(runs=1))
-    found = stats.judged([sure, *[narrow] * 12, lone])
-    assert [one.verdict for one in found] == [
+    lone = stats.compared(drawn(runs=1))
+    result = stats.judged([sure, *[narrow] * 12, lone])
+    assert [first.verdict for first in result] == [
         "better",
         *["not separable"] * 12,
         "these weights only",
     ]
-    assert found[1].p == pytest.approx(min(1, 12 * narrow.p))
-    assert np.isnan(found[-1].p)
-    few = stats.compared(some(6, mean=30, run=0.1), rope=1)
+    assert result[1].p == pytest.approx(min(1, 12 * narrow.p))
+    assert np.isnan(result[-1].p)
+    few = stats.compared(drawn(6, mean=30, run=0.1), rope=1)
     assert few.verdict == "better"
     both = stats.judged([few, few])  # 2 * 2^-5 > 0.05
     assert both[0].verdict == "not separable" and both[0].why.startswith(
@@ -214,23 +219,23 @@ def test_holm_and_what_a_family_changes():
 
 
 def test_what_would_settle_it_is_seeds_and_not_patients():
-    one = stats.compared(some(42, 3, mean=1.0, run=1.0, seed=5), rope=1)
-    assert one.width() == pytest.approx(one.half, rel=0.2)
-    assert one.width(patients=10**6) > one.width(units=6)
-    runs = one.needed("units")
+    first = stats.compared(drawn(42, 3, mean=1.0, run=1.0, seed=5), rope=1)
+    assert first.width() == pytest.approx(first.half, rel=0.2)
+    assert first.width(patients=10**6) > first.width(units=6)
+    runs = first.needed("units")
     assert (
-        one.width(units=runs)
-        <= max(abs(one.difference), 1 - abs(one.difference))
-        < one.width(units=runs - 1)
+        first.width(units=runs)
+        <= max(abs(first.difference), 1 - abs(first.difference))
+        < first.width(units=runs - 1)
     )
-    assert one.needed("patients") is None
+    assert first.needed("patients") is None
 
 
 def test_the_bootstrap_draws_patients_and_runs():
-    values = some(200, 8, run=0.0) / 10
+    values = drawn(200, 8, run=0.0) / 10
     low, high = stats.bootstrap(values)
-    one = stats.compared(values)
-    assert high - low == pytest.approx(one.high - one.low, rel=0.2)
+    first = stats.compared(values)
+    assert high - low == pytest.approx(first.high - first.low, rel=0.2)
     spread = np.tile(np.array([[-1.0, 1.0]]), (50, 1))
     assert stats.bootstrap(spread) == (-1, 1)  # nothing but runs
 
@@ -253,10 +258,16 @@ def test_bad_input(call, says):
 
 
 def test_it_is_reached_as_documented():
-    made = bench.stats.paired(
+    built = bench.stats.paired(
         np.ones((8, 3)), np.zeros((8, 3)), clusters=None, rope=0.01, alpha=0.05
     )
-    assert (made.difference, made.low, made.high, made.p, made.verdict) == (1, 1, 1, 0, "better")
+    assert (built.difference, built.low, built.high, built.p, built.verdict) == (
+        1,
+        1,
+        1,
+        0,
+        "better",
+    )
 
 
 @pytest.mark.parametrize("recipes", [1, 3, 12])

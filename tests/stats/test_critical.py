@@ -28,12 +28,12 @@ DEMSAR = np.array(
 
 
 def test_demsars_example():
-    found = critical_difference(DEMSAR, alpha=0.1, higher=False)
-    np.testing.assert_allclose(found.rank, [3.143, 2.000, 2.893, 1.964], atol=5e-4)  # his averages
-    assert found.difference == pytest.approx(1.12, abs=5e-3)  # his
+    result = critical_difference(DEMSAR, alpha=0.1, higher=False)
+    np.testing.assert_allclose(result.rank, [3.143, 2.000, 2.893, 1.964], atol=5e-4)  # his averages
+    assert result.difference == pytest.approx(1.12, abs=5e-3)  # his
     ties = 1 - (3 * 6 + 60) / (14 * 60)  # three of two, one of four: (t^3 - t) over n (k^3 - k)
-    assert found.p == pytest.approx(chi2.sf(9.28 / ties, 3), abs=1e-4)  # his 9.28 is without
-    assert found.groups == (
+    assert result.p == pytest.approx(chi2.sf(9.28 / ties, 3), abs=1e-4)  # his 9.28 is without
+    assert result.groups == (
         (3, 1, 2),
         (2, 0),
     )  # 3.143 and 2.893 against the two best: 1.143, 1.179; 0.929
@@ -47,8 +47,8 @@ def test_demsars_example():
 )
 def test_critical_values_are_those_of_demsars_table_5(methods, q):
     means = np.random.default_rng(0).random((methods, 12))
-    found = critical_difference(means).difference / np.sqrt(methods * (methods + 1) / (6 * 12))
-    assert found == pytest.approx(q, abs=1e-3)
+    result = critical_difference(means).difference / np.sqrt(methods * (methods + 1) / (6 * 12))
+    assert result == pytest.approx(q, abs=1e-3)
 
 
 def test_how_many_data_sets_can_say_anything():
@@ -64,7 +64,7 @@ def test_how_many_data_sets_can_say_anything():
 
 def test_invariances():
     means = np.random.default_rng(1).random((5, 9)) + np.arange(5)[:, None] / 4
-    found = critical_difference(means)
+    result = critical_difference(means)
     for other, back in [
         (critical_difference(means[::-1]), slice(None, None, -1)),
         (critical_difference(means[:, ::-1]), slice(None)),
@@ -74,17 +74,17 @@ def test_invariances():
         ),  # each data set by itself
         (critical_difference(-means, higher=False), slice(None)),
     ]:
-        np.testing.assert_allclose(other.rank[back], found.rank)
-        assert (other.p, other.difference) == (pytest.approx(found.p), found.difference)
+        np.testing.assert_allclose(other.rank[back], result.rank)
+        assert (other.p, other.difference) == (pytest.approx(result.p), result.difference)
 
 
 def test_methods_that_are_all_alike():
-    found = critical_difference(np.ones((4, 6)))
-    assert found.rank.tolist() == [2.5] * 4 and found.p == 1 and found.groups == ((0, 1, 2, 3),)
+    result = critical_difference(np.ones((4, 6)))
+    assert result.rank.tolist() == [2.5] * 4 and result.p == 1 and result.groups == ((0, 1, 2, 3),)
 
 
 @pytest.mark.parametrize(
-    ("means", "alpha", "said"),
+    ("means", "alpha", "message"),
     [
         (np.ones((2, 9)), 0.05, "at least 3 methods"),
         (np.ones((5, 1)), 0.05, "at least 2 data sets"),
@@ -93,6 +93,6 @@ def test_methods_that_are_all_alike():
         (np.ones((3, 3)), 0, "alpha"),
     ],
 )
-def test_refusals_of_means(means, alpha, said):
-    with pytest.raises(ValueError, match=said):
+def test_refusals_of_means(means, alpha, message):
+    with pytest.raises(ValueError, match=message):
         critical_difference(means, alpha)

@@ -21,7 +21,7 @@ CASES = [  # noise in points / 100, patients, runs, comparisons: as tracked stud
 ]
 
 
-def found(noise, patients, runs, comparisons, difference, rng):
+def share_found(noise, patients, runs, comparisons, difference, rng):
     """Draw one study, of whose comparisons one has a difference; tell whether that is called better."""
     family = []
     for k in range(comparisons):
@@ -39,10 +39,12 @@ def found(noise, patients, runs, comparisons, difference, rng):
 def test_four_of_five_studies_see_what_is_called_detectable(noise, patients, runs, comparisons):
     rng = np.random.Generator(np.random.Philox(7))
     difference = detectable(noise, patients, runs, comparisons)
-    seen = np.mean([found(noise, patients, runs, comparisons, difference, rng) for _ in range(200)])
+    seen = np.mean(
+        [share_found(noise, patients, runs, comparisons, difference, rng) for _ in range(200)]
+    )
     assert 0.72 <= seen <= 0.88, seen  # of 200 studies: 0.8 by three standard errors
     half = np.mean(
-        [found(noise, patients, runs, comparisons, difference / 2, rng) for _ in range(100)]
+        [share_found(noise, patients, runs, comparisons, difference / 2, rng) for _ in range(100)]
     )
     assert half < 0.5 < seen
 
@@ -78,10 +80,10 @@ def test_no_exact_test_of_fewer_patients_could_say_better():
 
 def test_noise_is_the_median_of_those_with_several_runs():
     rng = np.random.Generator(np.random.Philox(1))
-    made = [
+    built = [
         stats.compared(size * rng.standard_normal((30, 6)), list(range(6)), seeds=list(range(6)))
         for size in (0.01, 0.02, 0.05)
     ]
     alone = stats.compared(rng.standard_normal((30, 1)))
     assert noise_of([alone]) is None
-    assert noise_of([*made, alone]).residual == pytest.approx(0.02, rel=0.15)
+    assert noise_of([*built, alone]).residual == pytest.approx(0.02, rel=0.15)

@@ -46,11 +46,11 @@ def drawn_scores(methods=6, patients=12, runs=3):
     ],
 )
 def test_ranks_of_means(values, higher, expected):
-    found = ranks(flat(values), higher=higher, draws=10)
-    np.testing.assert_array_equal(found.rank, expected)
-    np.testing.assert_array_equal(found.mean, values)
-    np.testing.assert_array_equal(found.low, expected)  # one patient and one run: no draw differs
-    np.testing.assert_array_equal(found.high, expected)
+    result = ranks(flat(values), higher=higher, draws=10)
+    np.testing.assert_array_equal(result.rank, expected)
+    np.testing.assert_array_equal(result.mean, values)
+    np.testing.assert_array_equal(result.low, expected)  # one patient and one run: no draw differs
+    np.testing.assert_array_equal(result.high, expected)
 
 
 # Two patients and two runs: n - 1 = 1 of each is drawn, so that a draw is one of four cells.
@@ -74,12 +74,12 @@ def test_share_of_draws_in_which_a_method_is_best(scores, best):
 
 def test_runs_that_methods_share_are_drawn_for_both():
     seeds = np.array([0.0, 0.1, 0.2])
-    one = np.tile(seeds + 0.01, (4, 1))
-    paired = ranks([one, np.tile(seeds, (4, 1))], draws=500)
+    first = np.tile(seeds + 0.01, (4, 1))
+    paired = ranks([first, np.tile(seeds, (4, 1))], draws=500)
     assert paired.best.tolist() == [1, 0] and paired.high.tolist() == [1, 2]
     pad = np.full((4, 3), NAN)
     two = np.tile([*seeds, 0.1], (4, 1))  # one more seed: drawn by itself
-    padded = ranks([np.hstack([one, pad]), np.hstack([two, pad[:, :2]])], draws=500)
+    padded = ranks([np.hstack([first, pad]), np.hstack([two, pad[:, :2]])], draws=500)
     assert 0 < padded.best[1] < padded.best[0] and padded.high.tolist() == [2, 2]
 
 
@@ -97,24 +97,24 @@ def test_runs_that_methods_share_are_drawn_for_both():
     ],
 )
 def test_runs_of_one_pretraining_are_drawn_together(runs, clusters, best):
-    found = ranks([[runs], [[0.7] * 4]], draws=DRAWS, clusters=clusters)
-    np.testing.assert_allclose(found.best, [best, 1 - best], atol=CLOSE)
+    result = ranks([[runs], [[0.7] * 4]], draws=DRAWS, clusters=clusters)
+    np.testing.assert_allclose(result.best, [best, 1 - best], atol=CLOSE)
 
 
 def test_interval_is_of_ranks_that_were_drawn():
     """One of 40 patients turns the order; of 39 draws with replacement none is it in 37 %."""
-    one = np.zeros((40, 1))
-    one[0] = 2.0
-    found = ranks([one, np.full((40, 1), 0.01)], draws=DRAWS)
-    assert found.rank.tolist() == [1, 2]
-    assert (found.low.tolist(), found.high.tolist()) == ([1, 1], [2, 2])
-    np.testing.assert_allclose(found.best[1], (1 - 1 / 40) ** 39, atol=CLOSE)
+    first = np.zeros((40, 1))
+    first[0] = 2.0
+    result = ranks([first, np.full((40, 1), 0.01)], draws=DRAWS)
+    assert result.rank.tolist() == [1, 2]
+    assert (result.low.tolist(), result.high.tolist()) == ([1, 1], [2, 2])
+    np.testing.assert_allclose(result.best[1], (1 - 1 / 40) ** 39, atol=CLOSE)
 
 
 def test_order_of_methods_scale_and_direction_change_nothing():
     scores = drawn_scores()
     scores[0, :4, 1] = scores[3, :, 2] = NAN
-    found = ranks(scores)
+    result = ranks(scores)
     order = np.array([4, 0, 5, 2, 1, 3])
     for other, back in [
         (ranks(scores[order]), np.argsort(order)),
@@ -123,48 +123,48 @@ def test_order_of_methods_scale_and_direction_change_nothing():
         (ranks(np.concatenate([scores, np.full((6, 2, 3), NAN)], axis=1)), slice(None)),
     ]:
         for name in ("rank", "low", "high", "best"):
-            np.testing.assert_array_equal(getattr(other, name)[back], getattr(found, name))
-    assert found.best.sum() == pytest.approx(1) and (found.low <= found.high).all()
-    assert not np.array_equal(ranks(scores, seed=1).best, found.best)
+            np.testing.assert_array_equal(getattr(other, name)[back], getattr(result, name))
+    assert result.best.sum() == pytest.approx(1) and (result.low <= result.high).all()
+    assert not np.array_equal(ranks(scores, seed=1).best, result.best)
 
 
 def test_order_of_patients_and_runs_is_no_more_than_another_draw():
     scores = drawn_scores()
-    found, turned = ranks(scores, draws=DRAWS), ranks(scores[:, ::-1, ::-1], draws=DRAWS)
-    np.testing.assert_array_equal(turned.rank, found.rank)
-    np.testing.assert_allclose(turned.best, found.best, atol=2 * CLOSE)
+    result, turned = ranks(scores, draws=DRAWS), ranks(scores[:, ::-1, ::-1], draws=DRAWS)
+    np.testing.assert_array_equal(turned.rank, result.rank)
+    np.testing.assert_allclose(turned.best, result.best, atol=2 * CLOSE)
 
 
 def test_mean_is_over_the_cells_that_are_there():
-    found = ranks([[[1, NAN], [4, 7]], [[3, 3], [3, 3]]], draws=1)
-    assert found.mean.tolist() == [4, 3] and found.rank.tolist() == [1, 2]
+    result = ranks([[[1, NAN], [4, 7]], [[3, 3], [3, 3]]], draws=1)
+    assert result.mean.tolist() == [4, 3] and result.rank.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(
-    ("scores", "clusters", "said"),
+    ("scores", "clusters", "message"),
     [
         ([[1, 2]], None, r"\(methods, patients, runs\).*shape \(1, 2\)"),
         ([[[1, np.inf]]], None, "infinite"),
         ([[[1, 2]]], [0, 0, 1], "each of 2 runs"),
     ],
 )
-def test_refusals_of_scores(scores, clusters, said):
-    with pytest.raises(ValueError, match=said):
+def test_refusals_of_scores(scores, clusters, message):
+    with pytest.raises(ValueError, match=message):
         ranks(scores, clusters=clusters)
 
 
 def test_a_full_table_is_ranked_quickly():
     scores = drawn_scores(methods=35, patients=100, runs=5)
     start = time.process_time()
-    found = ranks(scores)
+    result = ranks(scores)
     print(
         f"35 methods x 100 patients x 5 runs x 1000 draws: {time.process_time() - start:.2f} s of one core"
     )
-    assert found.best.sum() == pytest.approx(1)
+    assert result.best.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "tau"),
+    ("first", "other", "tau"),
     [
         ([1, 2, 3, 4], [1, 2, 4, 3], 4 / 6),  # five pairs agree, one does not
         ([1, 2, 3, 4], [4, 3, 2, 1], -1),
@@ -174,10 +174,10 @@ def test_a_full_table_is_ranked_quickly():
         ([1, NAN], [1, 2], NAN),
     ],
 )
-def test_kendalls_tau(one, other, tau):
-    found = kendall(one, other)
-    np.testing.assert_allclose([found[0, 1], found[1, 0]], tau)
-    assert found.shape == (2, 2) and kendall(one).shape == (1, 1)
+def test_kendalls_tau(first, other, tau):
+    result = kendall(first, other)
+    np.testing.assert_allclose([result[0, 1], result[1, 0]], tau)
+    assert result.shape == (2, 2) and kendall(first).shape == (1, 1)
 
 
 def test_ranks_and_tau_are_scipys():
@@ -186,10 +186,10 @@ def test_ranks_and_tau_are_scipys():
     np.testing.assert_array_equal(
         ranked(drawn, higher=False), rankdata(drawn, axis=-1, nan_policy="omit")
     )
-    for one, other in drawn:
-        both = ~np.isnan(one + other)
-        expected = kendalltau(one[both], other[both]).statistic if both.sum() > 1 else NAN
-        np.testing.assert_allclose(kendall(one, other)[0, 1], expected, atol=1e-12)
+    for first, other in drawn:
+        both = ~np.isnan(first + other)
+        expected = kendalltau(first[both], other[both]).statistic if both.sum() > 1 else NAN
+        np.testing.assert_allclose(kendall(first, other)[0, 1], expected, atol=1e-12)
 
 
 def test_kendalls_tau_needs_the_same_methods():

@@ -9,15 +9,15 @@ from bench import stats
 pytestmark = pytest.mark.slow
 STUDIES = 1000
 ERROR = 3 * (0.05 * 0.95 / STUDIES) ** 0.5
-TOLD = {name: d for name, d in LAYOUTS.items() if "said" not in name and "for all" not in name}
+STATED = {name: d for name, d in LAYOUTS.items() if "said" not in name and "for all" not in name}
 PLAIN = [Design(patients=n, seeds=r) for n in (6, 42) for r in SEED_COUNTS]
 
 
-@pytest.mark.parametrize("design", [*PLAIN, *TROUBLED, *TOLD.values()], ids=str)
+@pytest.mark.parametrize("design", [*PLAIN, *TROUBLED, *STATED.values()], ids=str)
 def test_a_difference_is_claimed_where_there_is_none_in_at_most_6_percent(design):
-    found = paired(design, STUDIES)
-    assert found.rejected <= 0.06 + ERROR
-    assert found.falsely_equivalent <= 0.03 + ERROR  # one side of two
+    result = paired(design, STUDIES)
+    assert result.rejected <= 0.06 + ERROR
+    assert result.falsely_equivalent <= 0.03 + ERROR  # one side of two
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])

@@ -61,10 +61,10 @@ def test_an_interval_is_what_the_page_says_and_each_of_its_rules_is_needed():
     for _ in range(300):
         n, r = int(rng.integers(2, 9)), int(rng.integers(2, 5))
         values = rng.normal(0, 1, (n, r)) + rng.choice([0, 0.3, 3]) * rng.normal(0, 1, (1, r))
-        found = stats.compared(values, rope=None)
-        assert (found.low, found.high) == pytest.approx(page(values), rel=1e-9)
+        result = stats.compared(values, rope=None)
+        assert (result.low, result.high) == pytest.approx(page(values), rel=1e-9)
         for rule, other in others.items():
-            needed[rule] += abs(other(values)[1] - found.high) > 1e-6
+            needed[rule] += abs(other(values)[1] - result.high) > 1e-6
     assert min(needed.values()) >= 10, needed
 
 
@@ -85,8 +85,8 @@ def test_the_intervals_of_a_tracked_study_are_what_the_page_says_and_need_its_ru
             counts[0] + (bare[0](gaps)[1] > high + 1e-6),
             counts[1] + (bare[1](gaps)[1] < high - 1e-6),
         ]
-    said = "Of the {} intervals of `{}` the first two narrow {}, the third widens {}."
-    assert said.format(len(printed), name, *counts) in PAGE
+    message = "Of the {} intervals of `{}` the first two narrow {}, the third widens {}."
+    assert message.format(len(printed), name, *counts) in PAGE
 
 
 def test_its_tables_are_of_this_simulation():
@@ -96,5 +96,5 @@ def test_its_tables_are_of_this_simulation():
         max(float(cell.split(" ")[0]) for line in errors for cell in line[2:]) <= 6
     )  # as the page promises
     assert [line[0] for line in table("pretrainings x fine-tunings")[0]] == list(LAYOUTS)
-    (one,) = [line for line in habits if line[:2] == ["1", "3"]]
-    assert one[4].split(";")[0] == share(sign_flipped(Design(), STUDIES), STUDIES)
+    (first,) = [line for line in habits if line[:2] == ["1", "3"]]
+    assert first[4].split(";")[0] == share(sign_flipped(Design(), STUDIES), STUDIES)

@@ -56,11 +56,11 @@ def findings(browser, page, source):
 def _states(browser, page, source, width, dark):
     """Yield (state, kind, rule) of one page in one window, as it comes and opened."""
     tab = browser.open(page, width, dark)
-    place = f"{width} {'dark' if dark else 'light'}"
+    location = f"{width} {'dark' if dark else 'light'}"
     tab.value(f"{source};{IN_PAGE}")
-    states = (place, f"{place} open") if tab.value("inPage.folded()") else (place,)
+    states = (location, f"{location} open") if tab.value("inPage.folded()") else (location,)
     for state in states:
-        if state != place:
+        if state != location:
             tab.value("inPage.open()")
         for kind, rules in tab.value("inPage.rules()").items():
             yield from ((state, kind, rule) for rule in rules)
@@ -73,7 +73,7 @@ def _states(browser, page, source, width, dark):
         ("script", tab.errors(), "an error in the browser's console"),
     ):
         if items:
-            yield place, "violations", _rule(name, "serious", items, why)
+            yield location, "violations", _rule(name, "serious", items, why)
     tab.close()
 
 
@@ -99,10 +99,10 @@ def _together(page, met):
 def line(finding):
     """Return a finding for a terminal."""
     where = f" [{'; '.join(finding.states)}]" if finding.states else ""
-    told = (
+    printed = (
         f"{finding.page}: {finding.rule} ({finding.impact}) x{finding.count}{where}: {finding.why}"
     )
-    return f"{told}\n    {finding.first}" if finding.first else told
+    return f"{printed}\n    {finding.first}" if finding.first else printed
 
 
 def main():
@@ -114,32 +114,32 @@ def main():
     parser.add_argument(
         "--fetch", action="store_true", help="bring axe-core from the npm registry first"
     )
-    asked = parser.parse_args()
+    requested = parser.parse_args()
     try:
-        if asked.fetch:
+        if requested.fetch:
             axe_core.fetch()
-            if not asked.pages:
+            if not requested.pages:
                 return 0
         source = axe_core.script()
-        pages = [existing(p) for p in asked.pages]
+        pages = [existing(p) for p in requested.pages]
         if not pages:
             raise BenchError("name a page")
         wrong, unsure = [], []
         with Chromium() as browser:
             for page in pages:
-                for known, new in zip(
+                for listed, new in zip(
                     (wrong, unsure), findings(browser, page, source), strict=True
                 ):
-                    known += new
-                for found in wrong if not asked.json else ():
-                    if found.page == str(page):
-                        print(line(found), flush=True)
+                    listed += new
+                for result in wrong if not requested.json else ():
+                    if result.page == str(page):
+                        print(line(result), flush=True)
     except (BenchError, OSError) as error:
         print(f"axe: {error}", file=sys.stderr)
         return 2
-    if asked.json:
-        told = {"violations": wrong, "undecided": unsure}
-        print(json.dumps({k: [asdict(f) for f in v] for k, v in told.items()}, indent=1))
+    if requested.json:
+        printed = {"violations": wrong, "undecided": unsure}
+        print(json.dumps({k: [asdict(f) for f in v] for k, v in printed.items()}, indent=1))
     else:
         print(
             f"{len(pages)} pages, {len(wrong)} findings; axe could not decide {len(unsure)} (--json)"

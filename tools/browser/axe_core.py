@@ -33,11 +33,11 @@ def fetch():
     if not shutil.which("npm"):
         raise BenchError("no npm on the PATH: install it (apt-get install npm)")
     CACHE.mkdir(exist_ok=True)
-    said = subprocess.run(
+    message = subprocess.run(
         ["npm", "pack", "--silent", f"axe-core@{VERSION}", "--pack-destination", CACHE],
         capture_output=True,
         text=True,
     )
-    if said.returncode:
-        why = next(filter(None, reversed(said.stderr.splitlines())), "no reason given")
+    if message.returncode:
+        why = next(filter(None, reversed(message.stderr.splitlines())), "no reason given")
         raise BenchError(f"npm pack axe-core@{VERSION} failed: {why}")

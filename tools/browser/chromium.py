@@ -52,8 +52,8 @@ class Chromium:
     """
 
     def __enter__(self):
-        found = program()
-        if found is None:
+        result = program()
+        if result is None:
             raise BenchError(
                 "no Chromium on the PATH: install it (apt-get install chromium), or name one in CHROMIUM"
             )
@@ -62,8 +62,8 @@ class Chromium:
         self.of, answers = _pipe()
         root = ["--no-sandbox"] if os.geteuid() == 0 else []  # it refuses to start as root with one
         self.pid = os.posix_spawn(
-            found,
-            [found, *FLAGS, *root, f"--user-data-dir={self.profile}", "about:blank"],
+            result,
+            [result, *FLAGS, *root, f"--user-data-dir={self.profile}", "about:blank"],
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
@@ -75,7 +75,7 @@ class Chromium:
         )
         os.close(theirs)
         os.close(answers)
-        self.rest, self.asked, self.events = b"", 0, []
+        self.rest, self.last_id, self.events = b"", 0, []
         return self
 
     def __exit__(self, *_):
@@ -90,16 +90,16 @@ class Chromium:
 
     def ask(self, method, session=None, **params):
         """Return the answer to one command; events that come before it are kept in ``events``."""
-        self.asked += 1
-        said = {"id": self.asked, "method": method, "params": params}
+        self.last_id += 1
+        message = {"id": self.last_id, "method": method, "params": params}
         self._write(
-            json.dumps({**said, "sessionId": session} if session else said).encode() + b"\0"
+            json.dumps({**message, "sessionId": session} if session else message).encode() + b"\0"
         )
-        while (answer := self._read(method)).get("id") != self.asked:
-            self.events.append(answer)
-        if "error" in answer:
-            raise BenchError(f"Chromium, {method}: {answer['error']['message']}")
-        return answer["result"]
+        while (reply := self._read(method)).get("id") != self.last_id:
+            self.events.append(reply)
+        if "error" in reply:
+            raise BenchError(f"Chromium, {method}: {reply['error']['message']}")
+        return reply["result"]
 
     def wait(self, event, session):
         """Read on until ``event`` came for ``session``."""
@@ -167,9 +167,9 @@ class Tab:
         """Return what a line of JavaScript, or its promise, makes."""
         got = self.ask("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in got:
-            said = got["exceptionDetails"]
+            message = got["exceptionDetails"]
             raise BenchError(
-                f"in the page: {said.get('exception', {}).get('description', said['text'])}"
+                f"in the page: {message.get('exception', {}).get('description', message['text'])}"
             )
         return got["result"].get("value")
 
@@ -183,9 +183,9 @@ class Tab:
         raised = [e["params"]["exceptionDetails"] for e in self._events("Runtime.exceptionThrown")]
         logged = [e["params"]["entry"] for e in self._events("Log.entryAdded")]
         return [r.get("exception", {}).get("description", r["text"]) for r in raised] + [
-            f"{entry['text']} {entry.get('url', '')}".strip()
-            for entry in logged
-            if entry["level"] == "error"
+            f"{item['text']} {item.get('url', '')}".strip()
+            for item in logged
+            if item["level"] == "error"
         ]
 
     def close(self):

@@ -40,7 +40,7 @@ def existing(text):
 
 def pictures(browser, page, name, folder, opened):
     """Write one page's pictures and return their paths."""
-    made = []
+    built = []
     for width, dark in product(WIDTHS, (False, True)):
         tab = browser.open(page, width, dark)
         if opened:
@@ -52,10 +52,10 @@ def pictures(browser, page, name, folder, opened):
             shot = tab.ask(
                 "Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip
             )
-            made.append(folder / f"{name}-{width}-{'dark' if dark else 'light'}{part}.png")
-            made[-1].write_bytes(base64.b64decode(shot["data"]))
+            built.append(folder / f"{name}-{width}-{'dark' if dark else 'light'}{part}.png")
+            built[-1].write_bytes(base64.b64decode(shot["data"]))
         tab.close()
-    return [*made, *printed(browser, page, folder / f"{name}-print.pdf", opened)]
+    return [*built, *printed(browser, page, folder / f"{name}-print.pdf", opened)]
 
 
 def printed(browser, page, pdf, opened):
@@ -77,13 +77,17 @@ def main():
     parser.add_argument("pages", nargs="+", metavar="PAGE.html")
     parser.add_argument("--to", required=True, type=Path, metavar="DIR")
     parser.add_argument("--open", action="store_true", help="with all details open")
-    asked = parser.parse_args()
+    requested = parser.parse_args()
     try:
-        pages = [existing(p) for p in asked.pages]
-        asked.to.mkdir(parents=True, exist_ok=True)
+        pages = [existing(p) for p in requested.pages]
+        requested.to.mkdir(parents=True, exist_ok=True)
         with Chromium() as browser:
             for page, name in zip(pages, names(pages), strict=True):
-                print(*pictures(browser, page, name, asked.to, asked.open), sep="\n", flush=True)
+                print(
+                    *pictures(browser, page, name, requested.to, requested.open),
+                    sep="\n",
+                    flush=True,
+                )
     except (BenchError, OSError) as error:
         print(f"look: {error}", file=sys.stderr)
         return 2

@@ -86,25 +86,32 @@ def mariadbd(folder: Path) -> list[str]:
     ]
 
 
-def write(folder: Path, asked: Cluster) -> None:
-    for name in ("run", "log", "state", "munge", "gpu", *(f"spool.{node}" for node in asked.names)):
+def write(folder: Path, cluster: Cluster) -> None:
+    for name in (
+        "run",
+        "log",
+        "state",
+        "munge",
+        "gpu",
+        *(f"spool.{node}" for node in cluster.names),
+    ):
         (folder / name).mkdir(parents=True)
     (folder / "munge").chmod(0o700)  # munged trusts no key that others could have placed
     key = folder / "munge" / "key"  # the secret that the cluster's daemons share
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o400)
-    ports = _ports(asked)
-    (folder / "gres.conf").write_text(_gres(folder, asked))
+    ports = _ports(cluster)
+    (folder / "gres.conf").write_text(_gres(folder, cluster))
     (folder / "slurmdbd.conf").write_text(_text(_accounting_daemon(folder, ports[1])))
     (folder / "slurmdbd.conf").chmod(0o600)  # slurmdbd refuses one that others can read
     # Last: where it is, there is a cluster.
     (folder / "slurm.conf").write_text(
-        _text(_controller(folder, asked, ports)) + _nodes(asked, ports)
+        _text(_controller(folder, cluster, ports)) + _nodes(cluster, ports)
     )
 
 
-def _ports(asked: Cluster) -> list[int]:
-    probes = [socket.socket() for _ in range(2 + asked.nodes)]  # all open at once: no port twice
+def _ports(cluster: Cluster) -> list[int]:
+    probes = [socket.socket() for _ in range(2 + cluster.nodes)]  # all open at once: no port twice
     try:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
@@ -114,16 +121,16 @@ def _ports(asked: Cluster) -> list[int]:
             probe.close()
 
 
-def _gres(folder: Path, asked: Cluster) -> str:
+def _gres(folder: Path, cluster: Cluster) -> str:
     lines = []
-    for node in asked.names if asked.gpus else ():
+    for node in cluster.names if cluster.gpus else ():
         devices = folder / "gpu" / node
         devices.mkdir()
         for number in range(
-            asked.gpus
+            cluster.gpus
         ):  # slurmd insists on a character device; a link to one will do
             (devices / f"nvidia{number}").symlink_to(os.devnull)
-        last = f"[0-{asked.gpus - 1}]" if asked.gpus > 1 else "0"
+        last = f"[0-{cluster.gpus - 1}]" if cluster.gpus > 1 else "0"
         lines.append(f"NodeName={node} Name=gpu Type=fake File={devices}/nvidia{last}\n")
     return "".join(lines)
 
@@ -145,7 +152,7 @@ def _accounting_daemon(folder: Path, port: int) -> dict[str, object]:
     }
 
 
-def _controller(folder: Path, asked: Cluster, ports: list[int]) -> dict[str, object]:
+def _controller(folder: Path, cluster: Cluster, ports: list[int]) -> dict[str, object]:
     log, pids = folder / "log", folder / "munge"
     settings: dict[str, object] = {
         "ClusterName": cluster_name(folder),
@@ -173,7 +180,7 @@ def _controller(folder: Path, asked: Cluster, ports: list[int]) -> dict[str, obj
         "SelectTypeParameters": "CR_Core_Memory",
         "DefMemPerCPU": 500,
         "GresTypes": "gpu",
-        "MaxArraySize": asked.max_array,
+        "MaxArraySize": cluster.max_array,
         "MaxJobCount": 10000,
         "MinJobAge": 300,
         "JobRequeue": 1,
@@ -193,7 +200,7 @@ def _controller(folder: Path, asked: Cluster, ports: list[int]) -> dict[str, obj
         "JobAcctGatherParams": "OverMemoryKill",  # SLURM's poll of memory: no control groups needed
         "AccountingStorageType": "accounting_storage/none",
     }
-    if not asked.accounting:
+    if not cluster.accounting:
         return settings
     return settings | {
         "AccountingStorageType": "accounting_storage/slurmdbd",
@@ -205,11 +212,11 @@ def _controller(folder: Path, asked: Cluster, ports: list[int]) -> dict[str, obj
     }
 
 
-def _nodes(asked: Cluster, ports: list[int]) -> str:
-    gres = f" Gres=gpu:fake:{asked.gpus}" if asked.gpus else ""
-    has = f"CPUs={asked.cpus} RealMemory={asked.mem_mb}{gres} State=UNKNOWN"
+def _nodes(cluster: Cluster, ports: list[int]) -> str:
+    gres = f" Gres=gpu:fake:{cluster.gpus}" if cluster.gpus else ""
+    has = f"CPUs={cluster.cpus} RealMemory={cluster.mem_mb}{gres} State=UNKNOWN"
     where = f"NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1"
-    nodes = zip(asked.names, ports[2:], strict=True)
+    nodes = zip(cluster.names, ports[2:], strict=True)
     lines = [f"NodeName={node} {where} Port={port} {has}\n" for node, port in nodes]
     asks = {
         "main": "Default=YES PriorityTier=10 PreemptMode=OFF",

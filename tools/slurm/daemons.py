@@ -16,8 +16,8 @@ ORDER = ("slurmd.", "slurmctld", "slurmdbd", "mariadbd", "munged")  # each needs
 
 
 def path() -> str:
-    known = os.environ.get("PATH", "").split(":")
-    return ":".join(known + [folder for folder in SBIN if folder not in known])
+    listed = os.environ.get("PATH", "").split(":")
+    return ":".join(listed + [folder for folder in SBIN if folder not in listed])
 
 
 def wait(true: Callable[[], bool], seconds: float, every: float = 0.1) -> bool:
@@ -96,7 +96,7 @@ class Daemons:
 
     def tasks(self) -> list[int]:
         """Return the processes of jobs and their keepers, whatever became of the daemons."""
-        processes = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+        processes = (int(item.name) for item in Path("/proc").iterdir() if item.name.isdecimal())
         return [pid for pid in processes if self._ours(pid) and self._in_job(pid)]
 
     def _ours(self, pid: int) -> bool:
@@ -118,7 +118,7 @@ class Daemons:
 
 def environment(pid: int) -> dict[str, str]:
     entries = _read(pid, "environ").decode(errors="replace").split("\0")
-    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+    return dict(item.split("=", 1) for item in entries if "=" in item)
 
 
 def children(pid: int) -> set[int]:

@@ -38,9 +38,9 @@ def once(cluster: Sandbox, smoke: Smoke, fault: Fault, folder: Path) -> tuple[st
     cluster.recover()
     trial = Trial(cluster, smoke, folder, kind="pretrain")
     try:
-        told = fault.make(trial)
+        printed = fault.make(trial)
         trial.check()
-        return told, 0, 0
+        return printed, 0, 0
     except pytest.skip.Exception as why:
         return f"not made: {why}", "", ""
     except (AssertionError, SandboxError, OSError) as error:
@@ -85,13 +85,13 @@ def main() -> int:
 
 def row(cluster: Sandbox, smoke: Smoke, name: str, folder: Path, times: int) -> int:
     began, fault = time.monotonic(), FAULTS[name]
-    found = [once(cluster, smoke, fault, folder / f"{name}-{number}") for number in range(times)]
+    result = [once(cluster, smoke, fault, folder / f"{name}-{number}") for number in range(times)]
     seconds = (time.monotonic() - began) / times
-    told = " / ".join(dict.fromkeys(text for text, _, _ in found))
-    lost, twice = (sum(int(f[place] or 0) for f in found) for place in (1, 2))
-    cells = [name, fault.how, times, told, lost, twice, f"{seconds:.0f}"]
+    printed = " / ".join(dict.fromkeys(text for text, _, _ in result))
+    lost, twice = (sum(int(f[location] or 0) for f in result) for location in (1, 2))
+    cells = [name, fault.how, times, printed, lost, twice, f"{seconds:.0f}"]
     print("| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |", flush=True)
-    return sum(text.startswith("WRONG") for text, _, _ in found)
+    return sum(text.startswith("WRONG") for text, _, _ in result)
 
 
 if __name__ == "__main__":

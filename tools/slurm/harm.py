@@ -68,11 +68,11 @@ def all_cancelled(trial: Trial) -> str:
 def controller_killed(trial: Trial) -> str:
     attempt = trial.begin()
     trial.kill()
-    told = f"exit {trial.again()}"
+    printed = f"exit {trial.again()}"
     attempts = trial.manifest(attempt.job)["attempts"]
     if trial.submissions() != 1 or attempts != 1:
         raise TrialError(f"submitted {trial.submissions()} times, {attempts} attempts")
-    return f"{told}; nothing was submitted or begun twice"
+    return f"{printed}; nothing was submitted or begun twice"
 
 
 @fault("two `bench run` on one folder, started at once")
@@ -123,8 +123,8 @@ def out_of_address_space(trial: Trial) -> str:
     return _refused(trial, setup=["ulimit -v 1000000"])
 
 
-def _refused(trial: Trial, **asked: object) -> str:
-    trial.profile(**asked)
+def _refused(trial: Trial, **settings: object) -> str:
+    trial.profile(**settings)
     code, why = trial.again(), trial.failures()
     trial.profile()
     return f"exit {code}: {why}; again without it: exit {trial.again()}"
@@ -195,9 +195,9 @@ def node_lost(trial: Trial) -> str:
 def slurmd_killed(trial: Trial) -> str:
     attempt = trial.begin()
     trial.cluster.daemons.kill(f"slurmd.{attempt.node}")
-    told = trial.settle()
-    made = trial.manifest(attempt.job)
-    return f"{told}; published by attempt {made['attempts']} on {made['provenance']['host']}"
+    printed = trial.settle()
+    built = trial.manifest(attempt.job)
+    return f"{printed}; published by attempt {built['attempts']} on {built['provenance']['host']}"
 
 
 @fault(
@@ -208,9 +208,9 @@ def orphan_returns(trial: Trial) -> str:
     attempt.signal(signal.SIGSTOP)
     trial.cluster.daemons.kill(f"slurmd.{attempt.node}")
     waited = trial.overtaken(attempt, 240, lambda: trial.cluster.start_node(attempt.node))
-    told = trial.settle()
+    printed = trial.settle()
     trial.published_by_another(attempt)
-    return f"{told}; the successor began after {waited:.0f} s and published, the orphan did not"
+    return f"{printed}; the successor began after {waited:.0f} s and published, the orphan did not"
 
 
 @fault("slurmctld is stopped for 40 s while tasks run, then started")
@@ -247,11 +247,13 @@ def cluster_wiped(trial: Trial) -> str:
 @fault("`bench status` on another node, by srun, while a task runs", quick=True)
 def status_elsewhere(trial: Trial) -> str:
     attempt = trial.begin()
-    other = next(node for node in trial.cluster.asked.names if node != attempt.node)
-    asked = [sys.executable, *BENCH[1:], "status", "--out", str(trial.out), "--json"]
-    told = json.loads(trial.cluster.call("srun", "-w", other, "--mem=800", *asked, timeout=60))
-    seen = [(job["job"], job["host"]) for job in told["running"]]
-    seen += [(job["job"], attempt.host) for job in told["done"]]  # it ended meanwhile
+    other = next(node for node in trial.cluster.cluster.names if node != attempt.node)
+    requested = [sys.executable, *BENCH[1:], "status", "--out", str(trial.out), "--json"]
+    printed = json.loads(
+        trial.cluster.call("srun", "-w", other, "--mem=800", *requested, timeout=60)
+    )
+    seen = [(job["job"], job["host"]) for job in printed["running"]]
+    seen += [(job["job"], attempt.host) for job in printed["done"]]  # it ended meanwhile
     if (attempt.job, attempt.host) not in seen:
         raise TrialError(f"{attempt} is not among {seen}")
     return f"it names the job, its host and its step; {trial.settle()}"
@@ -268,10 +270,10 @@ def stale_claims(trial: Trial) -> str:
 @fault("the same, but renewed a moment ago")
 def fresh_claims(trial: Trial) -> str:
     began = time.monotonic()
-    told = _claimed(trial, age=0)
+    printed = _claimed(trial, age=0)
     waited = time.monotonic() - began
     assert waited > LEASE, f"taken over after {waited:.0f} s already"
-    return told
+    return printed
 
 
 def _claimed(trial: Trial, age: float) -> str:
@@ -285,9 +287,9 @@ def _claimed(trial: Trial, age: float) -> str:
         (folder / "claim-0001").write_text(json.dumps(held))
         os.utime(folder / "claim-0001", (time.time() - age,) * 2)
     trial.start()
-    told = trial.settle()
+    printed = trial.settle()
     assert {trial.manifest(job)["attempts"] for job in jobs} == {2}, "the claims were not there"
-    return f"{told}; all {len(jobs)} jobs taken over"
+    return f"{printed}; all {len(jobs)} jobs taken over"
 
 
 @fault(
@@ -312,7 +314,7 @@ def full_for_a_while(trial: Trial) -> str:
 @contextlib.contextmanager
 def _full(trial: Trial) -> Iterator[Path]:
     """Begin in a file system of 64 MB and fill it; yield what fills it. What else it holds is kept."""
-    folder, kept = trial.out, trial.out.with_name("kept")
+    folder, remaining = trial.out, trial.out.with_name("kept")
     folder.mkdir(parents=True)
     mounted = ["mount", "-t", "tmpfs", "-o", "size=64m", "bench-slurm", str(folder)]
     if subprocess.run(mounted, capture_output=True, check=False).returncode:
@@ -323,8 +325,8 @@ def _full(trial: Trial) -> Iterator[Path]:
             while file.write(bytes(4096)):
                 pass
         yield folder / "filler"
-        subprocess.run(["cp", "-a", str(folder), str(kept)], check=True)
+        subprocess.run(["cp", "-a", str(folder), str(remaining)], check=True)
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
     folder.rmdir()
-    kept.rename(folder)
+    remaining.rename(folder)

@@ -64,7 +64,7 @@ class Sandbox:
     """One cluster; a context manager that starts and stops it."""
 
     folder: Path
-    asked: config.Cluster = field(default_factory=config.Cluster)
+    cluster: config.Cluster = field(default_factory=config.Cluster)
 
     def __post_init__(self) -> None:
         self.folder = self.folder.absolute()
@@ -81,7 +81,7 @@ class Sandbox:
     # Starting
 
     def start(self) -> None:
-        why = lacking(self.asked.accounting)
+        why = lacking(self.cluster.accounting)
         if why:
             raise SandboxError(why)
         if len(str(self.folder)) > LONGEST:
@@ -97,16 +97,16 @@ class Sandbox:
             raise
 
     def _boot(self) -> None:
-        config.write(self.folder, self.asked)
+        config.write(self.folder, self.cluster)
         self.daemons.start("munged", config.munged(self.folder))
         munge = ("munge", "-n", f"--socket={config.munge_socket(self.folder)}")
         self._until(lambda: self._answers(*munge), "munged", 10)
-        if self.asked.accounting:
+        if self.cluster.accounting:
             self._start_database()
         self.start_controller()
-        for node in self.asked.names:
+        for node in self.cluster.names:
             self.start_node(node)
-        self._until(lambda: self.idle() == self.asked.names, "the nodes", 40)
+        self._until(lambda: self.idle() == self.cluster.names, "the nodes", 40)
 
     def start_controller(self) -> None:
         self.daemons.start("slurmctld", ["slurmctld", "-D", "-f", str(self.conf)])
@@ -139,12 +139,12 @@ class Sandbox:
         )
         self._until(lambda: self._answers(*client, "select 1"), "mariadbd", 30)
         self.call(*client, config.GRANT)
-        found = {"MYSQL_UNIX_PORT": str(config.database(self.folder))}
-        self.daemons.start("slurmdbd", ["slurmdbd", "-D"], found)
+        result = {"MYSQL_UNIX_PORT": str(config.database(self.folder))}
+        self.daemons.start("slurmdbd", ["slurmdbd", "-D"], result)
         self._until(lambda: self._answers("sacctmgr", "-n", "list", "cluster"), "slurmdbd", 30)
         user, name = f"name={getuser()}", config.cluster_name(self.folder)
-        for entry in (["cluster", name], ["account", "name=lab"], ["user", user, "account=lab"]):
-            self.call("sacctmgr", "-i", "add", *entry)
+        for item in (["cluster", name], ["account", "name=lab"], ["user", user, "account=lab"]):
+            self.call("sacctmgr", "-i", "add", *item)
 
     def _answers(self, *command: str) -> bool:
         return self.ask(*command, timeout=5).returncode == 0
@@ -185,12 +185,12 @@ class Sandbox:
         return self.call("squeue", "-h", "--array", "-o", "%i %T").splitlines()
 
     def recover(self) -> None:
-        for node in self.asked.names:
+        for node in self.cluster.names:
             if self.daemons.pid(f"slurmd.{node}") is None:
                 self.start_node(node)
         self.ask("scancel", "--user", getuser())
-        self.ask("scontrol", "update", f"nodename={','.join(self.asked.names)}", "state=resume")
-        self._until(lambda: not self.queue() and self.idle() == self.asked.names, "recovery", 60)
+        self.ask("scontrol", "update", f"nodename={','.join(self.cluster.names)}", "state=resume")
+        self._until(lambda: not self.queue() and self.idle() == self.cluster.names, "recovery", 60)
 
     def logs(self) -> str:
         files = sorted((self.folder / "log").glob("*.log"))

@@ -37,9 +37,9 @@ class Smoke:
         first = first.replace("steps: 40", f"steps: {pretrain}")
         text = first + "finetune:" + rest.replace("steps: 40", f"steps: {finetune}")
         path = reliability.protocol(folder, text)
-        here = cls(path, only, pd.DataFrame())
+        local = cls(path, only, pd.DataFrame())
         with (folder / "local.txt").open("wb") as log:
-            process = here.start(folder / "local", ("--workers", "2"), log, None, os.environ)
+            process = local.start(folder / "local", ("--workers", "2"), log, None, os.environ)
             try:
                 code = process.wait(reliability.LIMIT)
             finally:  # it is a group of its own: Ctrl-C does not reach it
@@ -55,14 +55,14 @@ class Smoke:
         flags: Iterable[str],
         log: BinaryIO,
         cwd: Path | None,
-        around: Mapping[str, str],
+        environment: Mapping[str, str],
     ) -> subprocess.Popen[bytes]:
         """Start ``bench run`` in a process group of its own; tasks inherit the environment."""
-        asked = [flag for key in self.only for flag in ("--only", key)]
-        command = [*BENCH, "run", str(self.path), "--out", str(out), *asked, *flags]
+        requested = [flag for key in self.only for flag in ("--only", key)]
+        command = [*BENCH, "run", str(self.path), "--out", str(out), *requested, *flags]
         return subprocess.Popen(
             command,
-            env={**around, "OMP_NUM_THREADS": "1", "BENCH_CHECKPOINT": "0"},
+            env={**environment, "OMP_NUM_THREADS": "1", "BENCH_CHECKPOINT": "0"},
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -72,12 +72,12 @@ class Smoke:
 
     def lost(self, out: Path) -> int:
         """Return how many records differ from the undisturbed run's, or are not there."""
-        found = table(out)
-        if found.equals(self.expected):
+        result = table(out)
+        if result.equals(self.expected):
             return 0
-        if found.empty:
+        if result.empty:
             return len(self.expected)
-        both = self.expected.merge(found, how="left", indicator=True)
+        both = self.expected.merge(result, how="left", indicator=True)
         return max(1, int((both["_merge"] == "left_only").sum()))
 
 

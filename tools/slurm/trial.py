@@ -90,10 +90,10 @@ class Trial:
 
     def start(self, *flags: str) -> subprocess.Popen[bytes]:
         """Start ``bench run`` on the cluster, or as ``flags`` say."""
-        asked = flags or ("--executor", "slurm", "--cluster", "sandbox")
+        requested = flags or ("--executor", "slurm", "--cluster", "sandbox")
         with (self.folder / f"run-{len(self.runs)}.txt").open("wb") as log:
-            around = {**self.cluster.daemons.environment, **self.shell}
-            run = self.smoke.start(self.out, asked, log, self.folder, around)
+            enclosing = {**self.cluster.daemons.environment, **self.shell}
+            run = self.smoke.start(self.out, requested, log, self.folder, enclosing)
         self.runs.append(run)
         return run
 
@@ -124,14 +124,14 @@ class Trial:
         With what was hit, they say at which step the later attempts at its job went on.
         """
         if attempt is not None:
-            told, attempts = self.settle(), self.manifest(attempt.job)["attempts"]
+            printed, attempts = self.settle(), self.manifest(attempt.job)["attempts"]
             log = (self.out / "jobs" / attempt.job / "log.txt").read_text()
             later = [
                 part.partition("step ")[2].split("/")[0] or "0"
                 for part in log.split(", attempt ")[2:]
             ]
             went = "went on at step " + ", ".join(later) if later else "none begun anew"
-            return f"{told}; {attempts} attempts, {went}"
+            return f"{printed}; {attempts} attempts, {went}"
         code = self.end()
         if code == 0:
             return "exit 0"
@@ -157,38 +157,38 @@ class Trial:
 
     def hit(self, step: int = 5) -> Attempt:
         """Wait until a job of the trial's kind is at a step, in a task; return the process."""
-        found: list[Attempt] = []
+        result: list[Attempt] = []
 
-        def there() -> bool:
-            found[:] = self._attempts(step)
-            return bool(found) or self.runs[-1].poll() is not None
+        def reached() -> bool:
+            result[:] = self._attempts(step)
+            return bool(result) or self.runs[-1].poll() is not None
 
-        if not wait(there, 120, every=0.05) or not found:
+        if not wait(reached, 120, every=0.05) or not result:
             raise TrialError(f"no {self.kind} reached step {step}\n{self.text()}")
-        return found[0]
+        return result[0]
 
     def _attempts(self, step: int) -> list[Attempt]:
-        found = []
+        result = []
         for path in (self.out / "work").glob("*/progress.json"):
             try:
-                told = json.loads(path.read_text())
+                printed = json.loads(path.read_text())
                 described = json.loads((path.parent / "job.json").read_text())["job"]
                 held = json.loads(max(path.parent.glob("claim-*")).read_text())
             except (OSError, ValueError):
                 continue  # published or released meanwhile
-            around = environment(held["pid"])
-            array, index = (around.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
+            enclosing = environment(held["pid"])
+            array, index = (enclosing.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
             # one alone is no array
-            task = f"{array}_{index}" if array else around.get("SLURM_JOB_ID")
-            if told["step"] >= step and described["kind"] == self.kind and task:
-                node = around.get("SLURMD_NODENAME", "")
-                found.append(Attempt(path.parent.name, held["host"], held["pid"], task, node))
-        return found
+            task = f"{array}_{index}" if array else enclosing.get("SLURM_JOB_ID")
+            if printed["step"] >= step and described["kind"] == self.kind and task:
+                node = enclosing.get("SLURMD_NODENAME", "")
+                result.append(Attempt(path.parent.name, held["host"], held["pid"], task, node))
+        return result
 
     def on_node(self, node: str) -> list[int]:
         tasks = self.cluster.daemons.tasks()
-        here = [pid for pid in tasks if environment(pid).get("SLURMD_NODENAME") == node]
-        return sorted({pid for pid in tasks if pid in here or children(pid) & set(here)})
+        local = [pid for pid in tasks if environment(pid).get("SLURMD_NODENAME") == node]
+        return sorted({pid for pid in tasks if pid in local or children(pid) & set(local)})
 
     def claims(self, job: str) -> int:
         """Return how many attempts a job has had; 0 when it is published."""
@@ -226,8 +226,8 @@ class Trial:
 
     def published_by_another(self, attempt: Attempt, attempts: int | None = None) -> None:
         """Make sure that a later attempt, on another host, has published an attempt's job."""
-        made = self.manifest(attempt.job)
-        begun, host = made["attempts"], made["provenance"]["host"]
+        built = self.manifest(attempt.job)
+        begun, host = built["attempts"], built["provenance"]["host"]
         if begun < 2 or begun != (attempts or begun) or host == attempt.host:
             raise TrialError(f"published by attempt {begun} on {host}")
 
@@ -246,15 +246,15 @@ class Trial:
                 with contextlib.suppress(OSError):
                     # Not its inode: a trial may copy the folder to another file system in the end.
                     self.published.setdefault(path.parent.name, set()).add(path.stat().st_mtime_ns)
-            self.arrays.update({entry["name"]: entry["packs"] for entry in self.entries()})
+            self.arrays.update({item["name"]: item["packs"] for item in self.entries()})
 
     def entries(self) -> list[dict[str, Any]]:
         """Return what the runs have submitted, or were about to: arrays with ``name``, id and packs."""
-        found = []
+        result = []
         for path in (self.out / "slurm").glob("*/submitted.json"):
             with contextlib.suppress(OSError, ValueError):
-                found += json.loads(path.read_text())["arrays"]
-        return found
+                result += json.loads(path.read_text())["arrays"]
+        return result
 
     def twice(self) -> int:
         """Return how many jobs were published twice, or whose log tells of two ends."""
@@ -273,11 +273,11 @@ class Trial:
     def check(self) -> None:
         """Make sure that the folder is as an undisturbed run leaves it."""
         assert self.smoke.lost(self.out) == 0, f"records lost\n{self.text()}"
-        assert smoke.reliability.whole(self.out) == []
+        assert smoke.reliability.half_written(self.out) == []
         assert self.twice() == 0, "a job was published twice"
-        found = self.status()
-        assert not found["failed"], found["failed"]
-        assert not found["running"], found["running"]
+        result = self.status()
+        assert not result["failed"], result["failed"]
+        assert not result["running"], result["running"]
         wait(lambda: not self.cluster.queue(), 15)
         assert self.cluster.queue() == [], "tasks are left in the queue"
 

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from machine import HERE
+from machine import ROOT
 from options import options
 
 
@@ -28,10 +28,10 @@ def main() -> None:
         protocol="protocols/studies/hippocampus_small.yaml",
         rounds=7,
     )
-    compileall.compile_dir(HERE / "bench", quiet=2)
+    compileall.compile_dir(ROOT / "bench", quiet=2)
     with tempfile.TemporaryDirectory() as folder:
-        out = shutil.copytree(HERE / given.records, Path(folder, "out"))
-        measure(out, HERE / given.protocol, given.rounds)
+        out = shutil.copytree(ROOT / given.records, Path(folder, "out"))
+        measure(out, ROOT / given.protocol, given.rounds)
 
 
 def measure(out: Path, protocol: Path, rounds: int) -> None:
@@ -64,7 +64,7 @@ def measure(out: Path, protocol: Path, rounds: int) -> None:
 def plan_of_all(bench: str) -> tuple[float, int]:
     """Return the least milliseconds of processor time of five plans of all protocols, and their number."""
     every = [
-        str(p) for p in sorted((HERE / "protocols").rglob("*.yaml")) if "settings" not in p.parts
+        str(p) for p in sorted((ROOT / "protocols").rglob("*.yaml")) if "settings" not in p.parts
     ]
     with tempfile.TemporaryDirectory() as out:
         spent = [processor_time([bench, "plan", *every, "--out", out]) for _ in range(6)]

@@ -78,8 +78,8 @@ def ours_scaled(folder: Path, array: np.ndarray) -> Callable[[], Read]:
     ours(folder, array + 1024)
 
     def opened() -> Read:
-        found = Prepared(folder).volume("x")
-        return lambda box: found.crop([s.start for s in box], [s.stop - s.start for s in box])[0]
+        result = Prepared(folder).volume("x")
+        return lambda box: result.crop([s.start for s in box], [s.stop - s.start for s in box])[0]
 
     return opened
 
@@ -93,8 +93,8 @@ def mapped(folder: Path, array: np.ndarray) -> Callable[[], Read]:
     np.save(folder / "x.npy", array)
 
     def opened() -> Read:
-        found = np.load(folder / "x.npy", mmap_mode="r")
-        return lambda box: np.array(found[box])
+        result = np.load(folder / "x.npy", mmap_mode="r")
+        return lambda box: np.array(result[box])
 
     return opened
 
@@ -108,9 +108,9 @@ def persistent(folder: Path, array: np.ndarray) -> Callable[[], Read]:
     source.mkdir()
     nib.save(nib.Nifti1Image(array, np.eye(4)), source / "x.nii")
     steps = Compose([LoadImaged("image"), EnsureChannelFirstd("image")])
-    made = PersistentDataset([{"image": str(source / "x.nii")}], steps, folder)
-    made[0]
-    return lambda: lambda box: made[0]["image"][(0, *box)].clone().numpy()
+    built = PersistentDataset([{"image": str(source / "x.nii")}], steps, folder)
+    built[0]
+    return lambda: lambda box: built[0]["image"][(0, *box)].clone().numpy()
 
 
 def halved(sides: list[int], most: float) -> list[int]:
@@ -138,10 +138,10 @@ def one_file_each(folder: Path, array: np.ndarray) -> Callable[[], Read]:
     )
 
     def opened() -> Read:
-        found = blosc2.open(
+        result = blosc2.open(
             str(folder / "x.b2nd"), mode="r", dparams={"nthreads": 1}, mmap_mode="r"
         )
-        return lambda box: found[box]
+        return lambda box: result[box]
 
     return opened
 
@@ -188,14 +188,14 @@ def main() -> None:
         ):
             box = boxes(CROP, 1)[0]
             assert np.array_equal(handles[side](box), array[box])
-        found: dict[str, dict[str, list[float]]] = {
+        result: dict[str, dict[str, list[float]]] = {
             s: {"warm": [], "cold": [], "slice": []} for s in SIDES
         }
         crops = boxes(CROP, rounds)
         for crop, plane in zip(crops, boxes(SLICE, rounds), strict=True):
             for side, read in handles.items():
-                found[side]["warm"].append(rate(read, crop, time.process_time))
-                found[side]["slice"].append(rate(read, plane, time.process_time))
+                result[side]["warm"].append(rate(read, crop, time.process_time))
+                result[side]["slice"].append(rate(read, plane, time.process_time))
         del read
         handles.clear()
         for crop in crops:
@@ -204,26 +204,26 @@ def main() -> None:
                 cache._mapped.cache_clear()
                 gc.collect()
                 forget(folders[side])
-                found[side]["cold"].append(
+                result[side]["cold"].append(
                     rate(lambda box, s=side: opened[s]()(box), crop, time.perf_counter)
                 )  # type: ignore[misc]
         sizes = {
             s: sum(p.stat().st_size for p in f.rglob("*") if p.is_file())
             for s, f in folders.items()
         }
-    report(found, sizes)
+    report(result, sizes)
 
 
-def report(found: dict[str, dict[str, list[float]]], sizes: dict[str, int]) -> None:
-    whole = sizes["whole .nii.gz (int16)"]
+def report(rates_by_side: dict[str, dict[str, list[float]]], sizes: dict[str, int]) -> None:
+    complete = sizes["whole .nii.gz (int16)"]
     print("| | MB | of .nii.gz | 128^3 crops/s, warm | cold | 192 x 192 x 1 slices/s, warm |")
     print("|---|--:|--:|--:|--:|--:|")
-    for side, rates in found.items():
+    for side, rates in rates_by_side.items():
         warm, cold, plane = (median(rates[k]) for k in ("warm", "cold", "slice"))
-        size = f"{sizes[side] / 1e6:.1f} | {sizes[side] / whole:.2f}"
+        size = f"{sizes[side] / 1e6:.1f} | {sizes[side] / complete:.2f}"
         print(f"| {side} | {size} | {warm:.1f} | {cold:.1f} | {plane:.1f} |")
     # as in SIDES
-    _, mine, nnunet, _, monai, _ = (median(rates["warm"]) for rates in found.values())
+    _, mine, nnunet, _, monai, _ = (median(rates["warm"]) for rates in rates_by_side.values())
     times = f"{mine / nnunet:.1f} and {mine / monai:.0f} times as fast"
     print(f"\nIn short: {times} as from nnU-Net's files and MONAI's cache on disk")
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from machine import HERE, machine, quiet
+from machine import ROOT, machine, quiet
 
-PAGE = HERE / "docs" / "speed.md"
+PAGE = ROOT / "docs" / "speed.md"
 SHORT = "In short: "
 LACKS = {
     "BENCH_DATA": "a folder of data sets: set BENCH_DATA",
@@ -45,11 +45,11 @@ class Script:
 
     @property
     def file(self) -> Path:
-        return HERE / "tools" / "speed" / f"{self.line.split()[0]}.py"
+        return ROOT / "tools" / "speed" / f"{self.line.split()[0]}.py"
 
     def lacking(self) -> list[str]:
         """Return what to say of the needs that are not met."""
-        return [why for need, why in LACKS.items() if need in self.needs and not there(need)]
+        return [why for need, why in LACKS.items() if need in self.needs and not is_set(need)]
 
     def command(self) -> list[str]:
         return [sys.executable, str(self.file), *map(os.path.expandvars, self.line.split()[1:])]
@@ -88,21 +88,21 @@ SCRIPTS = (
 )
 
 
-def there(need: str) -> bool:
+def is_set(need: str) -> bool:
     return bool(os.environ.get(need))
 
 
 def run(script: Script, folder: Path) -> tuple[int, str]:
     """Return a script's exit status, and its block: what was run, where, and what it said."""
     # as it begins: commits may follow
-    here, began = ([quiet(), *machine().values()], time.monotonic())
+    local, began = ([quiet(), *machine().values()], time.monotonic())
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        script.command(), cwd=HERE, env=environment, stdout=subprocess.PIPE, text=True
+        script.command(), cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
     )
     file, *arguments = script.line.split()
     minutes = f"{(time.monotonic() - began) / 60:.1f} minutes"
-    facts = [*here, minutes, date.today().isoformat()]
+    facts = [*local, minutes, date.today().isoformat()]
     shown = f"`python tools/speed/{' '.join([f'{file}.py', *arguments])}`"
     block = f"{shown}: {'; '.join(facts)}.\n\n{done.stdout.strip()}\n"
     (folder / f"{script.name}.md").write_text(block)
@@ -123,21 +123,21 @@ def overview(page: str) -> str:
     """Return a table of what the blocks of each section say in short."""
     lines = ["| what | in short |", "|---|---|"]
     for section in page.split("\n## ")[1:]:
-        title, said = section.split("\n")[0], re.findall(rf"(?m)^{SHORT}(.*)$", section)
+        title, message = section.split("\n")[0], re.findall(rf"(?m)^{SHORT}(.*)$", section)
         anchor = re.sub(r"[^\w-]", "", title.lower().replace(" ", "-"))
-        if said:
-            lines.append(f"| [{title}](#{anchor}) | {'; '.join(said)} |")
+        if message:
+            lines.append(f"| [{title}](#{anchor}) | {'; '.join(message)} |")
     return "\n".join(lines) + "\n"
 
 
-def main(asked: list[str]) -> int:
+def main(names_given: list[str]) -> int:
     names = [script.name for script in SCRIPTS]
-    for name in (name for name in asked if name not in names):
+    for name in (name for name in names_given if name not in names):
         print(f"ONLY={name}: no such script; there are {', '.join(names)}", file=sys.stderr)
         return 2
-    folder, failed = HERE / "build" / "speed", False
+    folder, failed = ROOT / "build" / "speed", False
     folder.mkdir(parents=True, exist_ok=True)
-    for script in (script for script in SCRIPTS if not asked or script.name in asked):
+    for script in (script for script in SCRIPTS if not names_given or script.name in names_given):
         if lacking := script.lacking():
             print(f"{script.name}: left out, it needs {' and '.join(lacking)}", flush=True)
             continue
@@ -146,12 +146,12 @@ def main(asked: list[str]) -> int:
         failed |= status != 0
         if status == 0:
             PAGE.write_text(redrawn(PAGE.read_text(), script.name, block))
-        told = (
+        printed = (
             f"failed with {status}, what it said is in build/speed/{script.name}.md"
             if status
             else "drawn"
         )
-        print(f"{script.name}: {told}", flush=True)
+        print(f"{script.name}: {printed}", flush=True)
     return int(failed)
 
 

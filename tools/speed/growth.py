@@ -25,11 +25,11 @@ from typing import Any
 import growth_figures
 import growth_walls
 from growth_stages import STAGES, Size
-from machine import HERE, machine, quiet
+from machine import ROOT, machine, quiet, resident
 from options import options
 from sides import as_a_job
 
-FILE = HERE / "docs" / "growth.json"
+FILE = ROOT / "docs" / "growth.json"
 EARLY = ("torch", "monai.losses", "pandas", "pyarrow.parquet", "matplotlib.pyplot", "scipy.ndimage")
 ROOMS = (
     "jobs",
@@ -111,9 +111,9 @@ def measured(axis: Axis) -> Iterator[dict[str, Any]]:
         size = Size(**{**axis.base, axis.key: value})
         with tempfile.TemporaryDirectory() as name:
             for stage in axis.stages.split(", "):
-                told = apart(stage.lower(), Path(name), size)
+                printed = apart(stage.lower(), Path(name), size)
                 if stage.islower():
-                    yield {"axis": axis.name, "value": value**axis.power, "stage": stage, **told}
+                    yield {"axis": axis.name, "value": value**axis.power, "stage": stage, **printed}
 
 
 def apart(stage: str, folder: Path, size: Size) -> dict[str, float]:
@@ -123,7 +123,7 @@ def apart(stage: str, folder: Path, size: Size) -> dict[str, float]:
     if child == 0:
         try:
             with os.fdopen(theirs, "w") as pipe:
-                json.dump(taken(stage, folder, size), pipe)
+                json.dump(measure_stage(stage, folder, size), pipe)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -133,11 +133,11 @@ def apart(stage: str, folder: Path, size: Size) -> dict[str, float]:
         text = pipe.read()
     if os.waitpid(child, 0)[1]:
         raise SystemExit(f"{stage} at {size} failed, see above")
-    told: dict[str, float] = json.loads(text)
-    return told
+    printed: dict[str, float] = json.loads(text)
+    return printed
 
 
-def taken(stage: str, folder: Path, size: Size) -> dict[str, float]:
+def measure_stage(stage: str, folder: Path, size: Size) -> dict[str, float]:
     """Do one stage; return seconds, MB, bytes and files."""
     act, before = STAGES[stage](folder, size), left(folder)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
@@ -145,8 +145,8 @@ def taken(stage: str, folder: Path, size: Size) -> dict[str, float]:
     act()
     seconds, wall, after = spent() - began, perf_counter() - clock, left(folder)
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    told = {"cpu_s": seconds, "wall_s": wall, "mb": max(resident("VmHWM"), children) - held}
-    return {k: round(v, 3) for k, v in told.items()} | {
+    printed = {"cpu_s": seconds, "wall_s": wall, "mb": max(resident("VmHWM"), children) - held}
+    return {k: round(v, 3) for k, v in printed.items()} | {
         "bytes": after[0] - before[0],
         "files": after[1] - before[1],
     }
@@ -155,12 +155,7 @@ def taken(stage: str, folder: Path, size: Size) -> dict[str, float]:
 def spent() -> float:
     """Return the processor seconds of this process and of those that it started and that ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
-
-
-def resident(entry: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(entry)) / 1024
+    return sum(first.ru_utime + first.ru_stime for first in used)
 
 
 def left(folder: Path) -> tuple[int, int]:
@@ -174,16 +169,16 @@ def left(folder: Path) -> tuple[int, int]:
     return sum(sizes), len(sizes)
 
 
-def save(found: dict[str, Any]) -> None:
+def save(measurements: dict[str, Any]) -> None:
     """Write one row a line."""
-    head = json.dumps(found["machines"], indent=1)
-    rows = ",\n".join(json.dumps(row) for row in found["rows"])
+    head = json.dumps(measurements["machines"], indent=1)
+    rows = ",\n".join(json.dumps(row) for row in measurements["rows"])
     FILE.write_text(f'{{"machines": {head},\n"rows": [\n{rows}\n]}}\n')
 
 
 def main() -> None:
     given = options(__doc__, axes=[axis.name for axis in AXES], draw=False)
-    found = json.loads(FILE.read_text()) if FILE.exists() else {"machines": {}, "rows": []}
+    result = json.loads(FILE.read_text()) if FILE.exists() else {"machines": {}, "rows": []}
     if not given.draw:
         as_a_job()
         early()
@@ -191,15 +186,15 @@ def main() -> None:
             if "HIPPOCAMPI" in axis.stages and "BENCH_DATA" not in os.environ:
                 print(f"{axis.name}: left out, BENCH_DATA names no data", file=sys.stderr)
                 continue
-            found["machines"][axis.name] = machine() | {"load": quiet()}
+            result["machines"][axis.name] = machine() | {"load": quiet()}
             rows = []
             for row in measured(axis):
                 print(json.dumps(row), file=sys.stderr, flush=True)
                 rows.append(row)
-            found["rows"] = [r for r in found["rows"] if r["axis"] != axis.name] + rows
-            save(found)
-    growth_figures.draw(found["rows"], HERE / "docs")
-    print(growth_walls.table(found["rows"]))
+            result["rows"] = [r for r in result["rows"] if r["axis"] != axis.name] + rows
+            save(result)
+    growth_figures.draw(result["rows"], ROOT / "docs")
+    print(growth_walls.table(result["rows"]))
 
 
 if __name__ == "__main__":

@@ -37,11 +37,11 @@ def lines(
     rows: Iterable[dict[str, Any]], axis: str, what: str, least: float = 0.0
 ) -> dict[str, Points]:
     """Return (value, cost) by stage of one axis; what is below ``least`` is that."""
-    found: dict[str, Points] = {}
+    result: dict[str, Points] = {}
     for row in rows:
         if row["axis"] == axis:
-            found.setdefault(row["stage"], []).append((row["value"], max(row[what], least)))
-    return found
+            result.setdefault(row["stage"], []).append((row["value"], max(row[what], least)))
+    return result
 
 
 def slope(points: Points) -> float:
@@ -97,17 +97,17 @@ def draw(rows: list[dict[str, Any]], folder: Path) -> None:
             plt.close(figure)
 
 
-def _panel(panel: Any, axis: str, found: dict[str, Points]) -> None:
+def _panel(panel: Any, axis: str, lines_by_stage: dict[str, Points]) -> None:
     from matplotlib.ticker import LogLocator
 
     panel.set(xscale="log", yscale="log", title=axis)
     panel.grid(alpha=0.25, linewidth=0.5)
     panel.spines[["top", "right"]].set_visible(False)
-    for stage, points in found.items():
+    for stage, points in lines_by_stage.items():
         panel.plot(
             *zip(*points, strict=True), "o-", color=COLOURS[stage], linewidth=1.4, markersize=3
         )
-    values = sorted({x for points in found.values() for x, _ in points})
+    values = sorted({x for points in lines_by_stage.values() for x, _ in points})
     panel.set_xticks(values, [_short(v) for v in values])
     panel.minorticks_off()
     low, high = panel.get_ylim()
@@ -116,22 +116,24 @@ def _panel(panel: Any, axis: str, found: dict[str, Points]) -> None:
     low, high = values[0], values[-1]
     # room for what stands beside
     panel.set_xlim(low / (high / low) ** 0.06, high * (high / low) ** 0.62)
-    _beside(panel, found)
+    _label_ends(panel, lines_by_stage)
 
 
-def _beside(panel: Any, found: dict[str, Points]) -> None:
+def _label_ends(panel: Any, lines_by_stage: dict[str, Points]) -> None:
     """Write each line's stage and slope beside its end, none over another."""
     panel.margins(y=0.1)
     low, high = (log(v) for v in panel.get_ylim())
-    ends = {stage: (log(points[-1][1]) - low) / (high - low) for stage, points in found.items()}
+    ends = {
+        stage: (log(points[-1][1]) - low) / (high - low) for stage, points in lines_by_stage.items()
+    }
     rising = sorted(ends, key=lambda stage: ends[stage])
-    for stage, place in zip(rising, _apart([ends[stage] for stage in rising]), strict=True):
+    for stage, location in zip(rising, _apart([ends[stage] for stage in rising]), strict=True):
         thin = {"arrowstyle": "-", "color": COLOURS[stage], "linewidth": 0.5, "alpha": 0.6}
-        said = f"{stage}  {_said(slope(found[stage]))}"
+        message = f"{stage}  {_slope_text(slope(lines_by_stage[stage]))}"
         panel.annotate(
-            said,
-            found[stage][-1],
-            (0.66, place),
+            message,
+            lines_by_stage[stage][-1],
+            (0.66, location),
             "data",
             "axes fraction",
             color=COLOURS[stage],
@@ -143,13 +145,13 @@ def _beside(panel: Any, found: dict[str, Points]) -> None:
 
 def _apart(places: Sequence[float]) -> list[float]:
     """Move places, in rising order, until all are ``GAP`` apart, about where they were."""
-    found: list[float] = []
-    for place in places:
-        found.append(max(place, found[-1] + GAP) if found else max(place, 0.02))
-    over = found[-1] - 1.0
+    result: list[float] = []
+    for location in places:
+        result.append(max(location, result[-1] + GAP) if result else max(location, 0.02))
+    over = result[-1] - 1.0
     if over > 0:
-        found = [place - over for place in found]
-    return found
+        result = [location - over for location in result]
+    return result
 
 
 def _short(value: float) -> str:
@@ -160,6 +162,6 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
-def _said(power: float) -> str:
+def _slope_text(power: float) -> str:
     """Return a slope with the sign that print has; 0.00 has none."""
     return f"{round(power, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")

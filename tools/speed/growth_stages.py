@@ -137,14 +137,14 @@ def plan(folder: Path, size: Size) -> Act:
     from bench import run
     from bench.store import Store
 
-    made, file = planned(folder, size)
+    built, file = planned(folder, size)
     store = Store.open(folder / "out")  # a plan remembers what it read where this is
 
     def act() -> None:
-        found = made()
-        left = run.todo(found, store)
-        run.describe(found, store, left)
-        every = [(found.jobs[j].kind, j, run.options(found, j, size.workers)) for j in left]
+        result = built()
+        left = run.todo(result, store)
+        run.describe(result, store, left)
+        every = [(result.jobs[j].kind, j, run.options(result, j, size.workers)) for j in left]
         file.write_bytes(pickle.dumps(every))
 
     return act
@@ -174,7 +174,7 @@ def work(kind: str) -> Callable[[Path, Size], Act]:
         every = pickle.loads((folder / "jobs.pickle").read_bytes())
 
         def act() -> None:
-            for _, job, options in (one for one in every if one[0] == kind):
+            for _, job, options in (first for first in every if first[0] == kind):
                 done = execute(str(folder / "out"), job, replace(options, scoring=()))
                 assert done.state == "done", done.reason
 
@@ -202,7 +202,7 @@ def invent(folder: Path, size: Size) -> Act:
     from bench.jobs import scoring
     from bench.store import Store
 
-    store, rng, made = Store(folder / "out"), np.random.default_rng(0), planned(folder, size)[0]()
+    store, rng, built = Store(folder / "out"), np.random.default_rng(0), planned(folder, size)[0]()
     people = [f"case_{n:06d}" for n in range(40)]
     pattern = product(people, range(size.classes), ("dice", "hd95"))
     case, target, metric = zip(*pattern, strict=True)
@@ -211,7 +211,7 @@ def invent(folder: Path, size: Size) -> Act:
     rows["status"] = "ok"
 
     def act() -> None:
-        for job in made.jobs.values():
+        for job in built.jobs.values():
             at = store.jobs / job.id
             at.mkdir()
             manifest = {
@@ -222,11 +222,11 @@ def invent(folder: Path, size: Size) -> Act:
                 "provenance": {},
             }
             (at / digest.NAME).write_text(digest.sealed(at, manifest))
-            for one in made.scoring.get(job.id, []):
+            for first in built.scoring.get(job.id, []):
                 buffer = io.BytesIO()
                 table = rows.assign(value=rng.uniform(0.5, 0.9, len(rows)))
                 table[[*scoring_columns()]].to_parquet(buffer, index=False)
-                name = f"scores-{scoring.key(one)}-{digest.short(buffer.getvalue())}.parquet"
+                name = f"scores-{scoring.key(first)}-{digest.short(buffer.getvalue())}.parquet"
                 (at / name).write_bytes(buffer.getvalue())
 
     return act
@@ -243,8 +243,8 @@ def gather(folder: Path, size: Size) -> Act:
     from bench import records
     from bench.store import Store
 
-    made, store = planned(folder, size)[0](), Store(folder / "out")
-    return lambda: records.save(records.collect(made, store, NAME), store, NAME)
+    built, store = planned(folder, size)[0](), Store(folder / "out")
+    return lambda: records.save(records.collect(built, store, NAME), store, NAME)
 
 
 def report(figures: bool) -> Callable[[Path, Size], Act]:
@@ -286,15 +286,15 @@ def submit(folder: Path, size: Size) -> Act:
         (folder / tool).write_text(f"#!/bin/sh\n{body.format(folder)}\n")
         (folder / tool).chmod(0o755)
     os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
-    made, store = planned(folder, size)[0](), Store(folder / "out")
+    built, store = planned(folder, size)[0](), Store(folder / "out")
 
     def start(job: str) -> Any:
-        run.describe(made, store, [job])
-        return run.options(made, job)
+        run.describe(built, store, [job])
+        return run.options(built, job)
 
     def act() -> None:
         controller = Controller(
-            made, store, run.todo(made, store), Profile(), lambda outcome: None, start
+            built, store, run.todo(built, store), Profile(), lambda outcome: None, start
         )
         controller.attach()
         controller.step()

@@ -24,11 +24,11 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from machine import ROOT
 from scipy import ndimage
 from sides import as_a_job
 
-BESIDE = 96  # scans beside which each one's boxes are moved
-HERE = Path(__file__).resolve().parents[2]
+MANY_SCANS = 96  # scans beside which each one's boxes are moved
 TIMED = """
 import json, pickle, sys, time
 try:
@@ -67,24 +67,24 @@ def warped(scan: np.ndarray, channels: int, rng: np.random.Generator) -> np.ndar
         for n, c in zip(sides, coarse, strict=True)
     ]
     places = [grid + shift for grid, shift in zip(np.indices(sides), shifts, strict=True)]
-    found = []
+    result = []
     for channel in range(channels):
         image = ndimage.map_coordinates(
             scan[channel % len(scan)].astype(np.float32), places, order=1, mode="nearest"
         )
         image += 8 * rng.standard_normal(sides)
-        found.append(np.rint(255 * (image - image.min()) / max(np.ptp(image), 1)).astype(np.uint8))
-    return np.stack(found)
+        result.append(np.rint(255 * (image - image.min()) / max(np.ptp(image), 1)).astype(np.uint8))
+    return np.stack(result)
 
 
-def large(scans: list, read: int, tests: int, channels: int, part: int, asked: int) -> None:
+def large(scans: list, read: int, tests: int, channels: int, part: int, chosen: int) -> None:
     """Time every step on synthetic fingerprints and print what ``read`` x ``tests`` would take."""
     from bench.jobs.guard.spec import GROUP
     from bench.leaks import refine, screen, search
 
     rng = np.random.default_rng(0)
     drawn = [
-        warped(scans[int(rng.integers(len(scans)))], channels, rng) for _ in range(part + asked)
+        warped(scans[int(rng.integers(len(scans)))], channels, rng) for _ in range(part + chosen)
     ]
     search.matches(drawn[:1], drawn[1:2])
     level, steps = screen.level(read, tests), {}
@@ -100,19 +100,19 @@ def large(scans: list, read: int, tests: int, channels: int, part: int, asked: i
     )
     second = search.Scans.of(drawn[part:], level)
     screened = clock(
-        "screened", read / part * tests / asked, lambda: search.screened(first, second)
+        "screened", read / part * tests / chosen, lambda: search.screened(first, second)
     )
     passing = search.passing(read)
     every = [v for scan in [*first.views, *second.views] for v in scan]
     wholes = channels * (read + tests * -(-read // GROUP))
     began = time.process_time()
-    for one, basis in ((v, basis) for v in every for basis in {*level.sweeps[v.volume.ndim]}):
-        refine.boxes(one, basis)
+    for single, basis in ((v, basis) for v in every for basis in {*level.sweeps[v.volume.ndim]}):
+        refine.boxes(single, basis)
     boxes = time.process_time() - began
     steps["boxes"] = boxes * wholes / len(every)
     seen = search.looked_at(first, second, search.likeliest(screened))
     # A channel's boxes serve all others that pass beside it, so that a step on few would be mostly calls.
-    many = search.Scans.of(drawn[part:] * (BESIDE // asked), level)
+    many = search.Scans.of(drawn[part:] * (MANY_SCANS // chosen), level)
     rows = search.likeliest(search.screened(first, many))
     seen_by = len(
         {(a, i) for a, _, i, _ in rows.tolist()} | {(-1 - b, j) for _, b, _, j in rows.tolist()}
@@ -120,9 +120,9 @@ def large(scans: list, read: int, tests: int, channels: int, part: int, asked: i
     assert first.turned and many.turned  # made before the clock starts
     clock("moved", 1, lambda: search.looked_at(first, many, rows))
     steps["moved"] = (steps["moved"] - boxes * seen_by / len(every)) * passing * tests / len(rows)
-    found = clock(
+    result = clock(
         "confirmed",
-        tests / asked,
+        tests / chosen,
         lambda: search.confirmed(seen, first.views.__getitem__, second.views),
     )
     every = [*steps.items(), ("in all", sum(steps.values()))]
@@ -131,16 +131,16 @@ def large(scans: list, read: int, tests: int, channels: int, part: int, asked: i
     )
     print(f"|---|{'--:|' * len(every)}")
     times = [f"{t:.0f} s" if t < 120 else f"{t / 60:.1f} min" for _, t in every]
-    print(f"| in proportion from {part} x {asked} | {' | '.join(times)} |")
-    print(f"\n{passing} pass the screen of each, {len(found)} found.")
+    print(f"| in proportion from {part} x {chosen} | {' | '.join(times)} |")
+    print(f"\n{passing} pass the screen of each, {len(result)} found.")
     print(f"\nIn short: {read:,} x {tests} scans, channels: {channels}, {times[-1]}")
 
 
 def timed(tree: Path, scans: Path) -> tuple[float, list]:
     command = [sys.executable, "-c", TIMED, str(scans)]
     done = subprocess.run(command, cwd=tree, check=True, capture_output=True, text=True)
-    seconds, found = json.loads(done.stdout)
-    return seconds, found
+    seconds, result = json.loads(done.stdout)
+    return seconds, result
 
 
 def main() -> None:
@@ -162,7 +162,7 @@ def main() -> None:
         large(every, *options.large, options.channels, options.part, options.tests)
         return
     second, first = every[: options.others], every[options.others :]
-    trees = [HERE] + ([options.against.resolve()] if options.against else [])
+    trees = [ROOT] + ([options.against.resolve()] if options.against else [])
     with tempfile.TemporaryDirectory() as folder:
         scans = Path(folder) / "prints"
         scans.write_bytes(pickle.dumps((first, second)))
@@ -172,12 +172,12 @@ def main() -> None:
     print("\n| tree | ms a pair | least to most | found |\n|---|--:|--:|--:|")
     for number in range(len(trees)):
         each = [1e3 * round_[number][0] / pairs for round_ in rounds]
-        found = len(rounds[0][number][1])
+        result = len(rounds[0][number][1])
         name = "before" if number else "this"
-        print(f"| {name} | {median(each):.2f} | {min(each):.2f} to {max(each):.2f} | {found} |")
+        print(f"| {name} | {median(each):.2f} | {min(each):.2f} to {max(each):.2f} | {result} |")
     if options.against:
-        ratios = sorted(there[0] / here[0] for here, there in rounds)
-        same = all(here[1] == there[1] for here, there in rounds)
+        ratios = sorted(present[0] / local[0] for local, present in rounds)
+        same = all(local[1] == present[1] for local, present in rounds)
         print(
             f"\nratio {median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}), same matches: {same}"
         )

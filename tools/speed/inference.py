@@ -24,6 +24,7 @@ from statistics import median
 
 import numpy as np
 import torch
+from machine import resident
 from sides import Side, contest
 from torch import nn
 
@@ -87,7 +88,7 @@ RUN: dict[str, Callable[[nn.Module, np.ndarray, Windows], np.ndarray]] = {
     "MONAI": monai,
     "ours": ours,
 }
-KEPT = "MONAI, pages kept"
+PAGES_KEPT = "MONAI, pages kept"
 
 
 def ready(
@@ -105,15 +106,20 @@ def line(
 ) -> tuple[str, float, float]:
     """Return a line of the table, and how many times as fast ours is, and beside pages kept."""
     what = (name, labels, shape, side)
-    sides = Side("MONAI", ready, ("MONAI", *what)), Side(KEPT, ready, ("MONAI", *what), pages=True)
-    found = contest([*sides, Side("ours", ready, ("ours", *what), pages=True)], rounds)
-    theirs, kept, mine = (median(seconds for seconds, _ in rounds) for rounds in found.values())
-    other = int((found["MONAI"][-1][1] != found["ours"][-1][1]).sum())
-    seconds = f"{theirs:.2f} | {kept:.2f} | {mine:.2f} | {theirs / mine:.2f} | {kept / mine:.2f}"
+    sides = (
+        Side("MONAI", ready, ("MONAI", *what)),
+        Side(PAGES_KEPT, ready, ("MONAI", *what), pages=True),
+    )
+    result = contest([*sides, Side("ours", ready, ("ours", *what), pages=True)], rounds)
+    theirs, remaining, mine = (
+        median(seconds for seconds, _ in rounds) for rounds in result.values()
+    )
+    other = int((result["MONAI"][-1][1] != result["ours"][-1][1]).sum())
+    seconds = f"{theirs:.2f} | {remaining:.2f} | {mine:.2f} | {theirs / mine:.2f} | {remaining / mine:.2f}"
     return (
         f"| {name} | {labels} | {shape} | {side}^3 | {seconds} | {other} |",
         theirs / mine,
-        kept / mine,
+        remaining / mine,
     )
 
 
@@ -139,11 +145,6 @@ def weighed(which: str, labels: int, shape: tuple[int, int, int], side: int) -> 
     return resident("VmHWM") - before
 
 
-def resident(entry: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(entry)) / 1024
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
@@ -167,17 +168,17 @@ def main() -> None:
         ("unet3d", 14, WIDE, 96),
         ("1x1", 14, WIDE, 96),
     ):
-        said, *found = line(name, labels, shape, side, options.rounds)
-        ratios.append(found)
-        write(said + "\n")
+        message, *result = line(name, labels, shape, side, options.rounds)
+        ratios.append(result)
+        write(message + "\n")
     write("\n| labels | volume | windows | MONAI (MB) | ours (MB) |\n|--:|---|---|--:|--:|\n")
     sizes = [(61, (*SHAPE[:2], depth), 64) for depth in (100, 200, 400)]
     sizes += [(61, SHAPE, 96), (14, WIDE, 96)]
     for labels, shape, side in sizes:
         theirs, mine = (weigh(s, labels, shape, side) for s in RUN)
         write(f"| {labels} | {shape} | {side}^3 | {theirs:.0f} | {mine:.0f} |\n")
-    script, kept = zip(*ratios, strict=True)
-    alone, alike = (f"{min(ratios):.1f} to {max(ratios):.1f}" for ratios in (script, kept))
+    script, remaining = zip(*ratios, strict=True)
+    alone, alike = (f"{min(ratios):.1f} to {max(ratios):.1f}" for ratios in (script, remaining))
     write(
         f"\nIn short: {alone} times as fast as MONAI's windows; with our allocator for both {alike}\n"
     )

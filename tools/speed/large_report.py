@@ -74,10 +74,10 @@ print(json.dumps(told))
 
 def names() -> list[str]:
     """Return 35 methods that read volumes, scratch first; some twice under another name."""
-    found = [
+    result = [
         name for name in registry.names("method") if not name.endswith("2d") and name != "scratch"
     ]
-    return ["scratch", *(found * 2)[:34]]
+    return ["scratch", *(result * 2)[:34]]
 
 
 def protocol() -> str:
@@ -90,9 +90,11 @@ def protocol() -> str:
     return PROTOCOL.format(rows=rows, finetune=tuned, metrics=", ".join(METRICS))
 
 
-def cell(rng: np.random.Generator, place: tuple[int, int, int, int], patients: int) -> pa.Table:
+def cell(
+    rng: np.random.Generator, cell_index: tuple[int, int, int, int], patients: int
+) -> pa.Table:
     """Return one evaluation's rows, as a run leaves them: case by case, one in a hundred undefined."""
-    row, section, fraction, seed = place
+    row, section, fraction, seed = cell_index
     targets, n = list(LABELS.values()), patients * len(LABELS) * len(METRICS)
     shape = (patients, len(targets), len(METRICS))
     patient, target, metric = (a.ravel() for a in np.indices(shape))
@@ -100,7 +102,7 @@ def cell(rng: np.random.Generator, place: tuple[int, int, int, int], patients: i
     value = np.where(metric == METRICS.index("hd95"), 50 * (1 - value), value)
     undefined = rng.random(n) < 0.01
     people = pa.array([f"img{p:04}" for p in range(patients)])
-    one = {
+    first = {
         "job": f"{rng.integers(2**63):016x}",
         "protocol": "large",
         "paper": "",
@@ -137,7 +139,7 @@ def cell(rng: np.random.Generator, place: tuple[int, int, int, int], patients: i
         "value": pa.array(np.where(undefined, np.nan, value)),
     }
     columns = {
-        k: many[k] if k in many else pa.repeat(pa.scalar(one[k], SCHEMA.field(k).type), n)
+        k: many[k] if k in many else pa.repeat(pa.scalar(first[k], SCHEMA.field(k).type), n)
         for k in COLUMNS
     }
     return pa.table({k: c.cast(SCHEMA.field(k).type) for k, c in columns.items()})
@@ -149,8 +151,8 @@ def write(folder: Path, patients: int) -> None:
     rng, waiting = np.random.default_rng(0), []
     with pq.ParquetWriter(folder / "records" / "large.parquet", SCHEMA) as file:
         places = list(product(range(35), SECTIONS, FRACTIONS, SEEDS))
-        for i, place in enumerate(places, start=1):
-            waiting.append(cell(rng, place, patients))
+        for i, location in enumerate(places, start=1):
+            waiting.append(cell(rng, location, patients))
             if len(waiting) == 256 or i == len(places):
                 file.write_table(pa.concat_tables(waiting))
                 waiting.clear()
@@ -162,28 +164,28 @@ def main() -> None:
     if not (folder / "records" / "large.parquet").exists():
         write(folder, given.patients)
     command = [str(Path(sys.executable).with_name("bench")), "report", str(folder / "large.yaml")]
-    told: dict[str, list[tuple[float, float, float]]] = {}
+    printed: dict[str, list[tuple[float, float, float]]] = {}
     for _ in range(given.rounds):
         inside = subprocess.run(
             [sys.executable, "-c", INSIDE, str(folder)], check=True, capture_output=True, text=True
         )
         for name, measured in json.loads(inside.stdout).items():
-            told.setdefault(name, []).append(measured)
+            printed.setdefault(name, []).append(measured)
         began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([*command, "--out", str(folder)], check=True, capture_output=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         measured = time.perf_counter() - began, spent, after.ru_maxrss / 1024
-        told.setdefault("bench report, figures too", []).append(measured)
+        printed.setdefault("bench report, figures too", []).append(measured)
         for drawn in (folder / "reports").rglob("figures.json"):
             drawn.unlink()  # else the next round's figures are current
     rows = pq.ParquetFile(folder / "records" / "large.parquet").metadata.num_rows
     print(f"| {rows:,} rows | s | of processor time | peak memory (MB) |\n|---|--:|--:|--:|")
-    for name, measured in told.items():
+    for name, measured in printed.items():
         wall, spent, peak = zip(*measured, strict=True)
         print(f"| {name} | {median(wall):.2f} | {median(spent):.2f} | {max(peak):,.0f} |")
     bare = sum(
-        told[k][0][1]
+        printed[k][0][1]
         for k in ("read the rows", "all but figures: aggregate, verdicts, tables, page")
     )
     print(f"\nIn short: {bare:.0f} s of processor time without figures, {max(peak) / 1000:.1f} GB")

@@ -27,8 +27,8 @@ def measured(options: argparse.Namespace, name: str) -> tuple[tuple[int, ...], l
     network = make(
         name, options.preset, facts.in_channels, 5 if classes else facts.out_channels, crop
     )
-    found = list(islice(passes(network, fabric("fp32").device), options.warm_up + options.repeats))
-    return crop, sorted(found[options.warm_up :])
+    result = list(islice(passes(network, fabric("fp32").device), options.warm_up + options.repeats))
+    return crop, sorted(result[options.warm_up :])
 
 
 def main() -> None:

@@ -160,10 +160,10 @@ def cases() -> dict[str, list[list[str]]]:
     from bench.data import split
 
     dataset, root = bench.dataset(DATASET), Path(os.environ["BENCH_DATA"], DATASET)
-    found = dataset.cases(root)
-    fold = split.folds(dataset, DATASET, found, SPLIT, set())[0]
+    result = dataset.cases(root)
+    fold = split.folds(dataset, DATASET, result, SPLIT, set())[0]
     return {
-        part: [[str(c.images[0]), str(c.label)] for c in found if c.patient in patients]
+        part: [[str(c.images[0]), str(c.label)] for c in result if c.patient in patients]
         for part, patients in (("train", set(fold.train)), ("test", set(fold.test)))
     }
 
@@ -197,15 +197,15 @@ def measured(side: str, steps: int, core: int, python: str = "") -> tuple[float,
 
 
 def timed(command: list[str]) -> tuple[float, float]:
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, stdout=said)
+    with tempfile.TemporaryFile() as message:
+        process = subprocess.Popen(command, stdout=message)
         # of this process alone: another side's may end meanwhile
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, command)
-        said.seek(0)
-        return used.ru_utime + used.ru_stime, json.loads(said.read().splitlines()[-1])
+        message.seek(0)
+        return used.ru_utime + used.ru_stime, json.loads(message.read().splitlines()[-1])
 
 
 def main() -> None:
@@ -229,11 +229,11 @@ def main() -> None:
     )
     cores, short = sorted(os.sched_getaffinity(0)), []
     with ThreadPoolExecutor(min(len(cores), len(sides))) as pool:
-        found = [pool.submit(curve, side, given.minutes, given.nnunet, cores) for side in sides]
+        result = [pool.submit(curve, side, given.minutes, given.nnunet, cores) for side in sides]
     print("| side | minutes asked | CPU minutes | steps | Dice (%) |\n|---|--:|--:|--:|--:|")
-    for side, points in zip(sides, (curve.result() for curve in found), strict=True):
-        for asked, spent, steps, dice in points:
-            print(f"| {side} | {asked:g} | {spent / 60:.2f} | {steps} | {100 * dice:.2f} |")
+    for side, points in zip(sides, (curve.result() for curve in result), strict=True):
+        for requested, spent, steps, dice in points:
+            print(f"| {side} | {requested:g} | {spent / 60:.2f} | {steps} | {100 * dice:.2f} |")
         shown = ", ".join(
             f"{100 * dice:.0f} after {spent / 60:.1f}" for _, spent, _, dice in points
         )
@@ -242,13 +242,13 @@ def main() -> None:
 
 
 def curve(
-    side: str, asked: list[float], python: str, cores: list[int]
+    side: str, budgets: list[float], python: str, cores: list[int]
 ) -> list[tuple[float, float, int, float]]:
     """Return the minutes asked for, the seconds spent, the steps and the Dice of each budget."""
     core = cores[SIDES.index(side) % len(cores)]
     (short, _), (long, _) = (measured(side, n, core, python) for n in (SHORT, LONG))
     step, points = (long - short) / (LONG - SHORT), []
-    for minutes in asked:
+    for minutes in budgets:
         steps = max(1, round((60 * minutes - short) / step) + SHORT)
         spent, dice = measured(side, steps, core, python)
         points.append((minutes, spent, steps, dice))

@@ -8,7 +8,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 QUIET = 0.1  # of the cores that others use, up to which a machine is called quiet
 PACKAGES = ("torch", "monai", "numpy", "pandas", "pyarrow")
 
@@ -51,7 +51,7 @@ def machine() -> dict[str, str]:
 
 def commit() -> str:
     """Return the commit of this tree, and whether more than the measured page differs from it."""
-    git = ["git", "-C", str(HERE)]
+    git = ["git", "-C", str(ROOT)]
     name = subprocess.run(
         [*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True
     ).stdout
@@ -60,3 +60,9 @@ def commit() -> str:
         [*git, "status", "--porcelain", "--", ".", *drawn], capture_output=True, text=True
     )
     return name.strip() + (" and changes" if changed.stdout else "")
+
+
+def resident(field: str) -> float:
+    """Return the MB that this process holds (``VmRSS``), or held at most (``VmHWM``)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024

@@ -21,7 +21,7 @@ from bench.method import Method
 SIDES = {"visible tokens alone": 0.75, "all tokens": 0.0}
 
 
-def made(preset: str, crop: tuple[int, int, int], ratio: float) -> Method:
+def build_method(preset: str, crop: tuple[int, int, int], ratio: float) -> Method:
     torch.manual_seed(0)
     network = nets.network("unetr", preset, 1, 2, crop)
     tokens = crop[0] * crop[1] * crop[2] // 16**3
@@ -61,7 +61,7 @@ def main() -> None:
     as_a_job()
     size = (given.crop,) * 3
     crop = torch.rand(given.batch, 1, *size, generator=torch.Generator().manual_seed(1))
-    methods = {name: made(given.preset, size, ratio) for name, ratio in SIDES.items()}
+    methods = {name: build_method(given.preset, size, ratio) for name, ratio in SIDES.items()}
     optimisers = {name: torch.optim.AdamW(m.parameters(), 1e-4) for name, m in methods.items()}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in SIDES}
     for round in range(-1, given.rounds):  # the first warms up
@@ -76,9 +76,11 @@ def main() -> None:
     for name, took in times.items():
         print(f"| {name} | {median(a for a, _ in took):.3f} | {median(b for _, b in took):.3f} |")
     fewer, every = (times[name] for name in SIDES)
-    whole, alone = (median(b[i] / a[i] for a, b in zip(fewer, every, strict=True)) for i in (0, 1))
-    print(f"| ratio | {whole:.2f} | {alone:.2f} |")
-    times = f"a step {whole:.1f}, its encoder {alone:.1f} times as fast as of all tokens"
+    complete, alone = (
+        median(b[i] / a[i] for a, b in zip(fewer, every, strict=True)) for i in (0, 1)
+    )
+    print(f"| ratio | {complete:.2f} | {alone:.2f} |")
+    times = f"a step {complete:.1f}, its encoder {alone:.1f} times as fast as of all tokens"
     print(f"\nIn short: {given.preset}: {times}")
 
 

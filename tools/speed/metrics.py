@@ -53,8 +53,8 @@ def ours(
 ) -> Scores:
     from bench.metrics import score
 
-    found = score(a, b, SPACING, metrics, convention, labels=labels)
-    return {(s.target, s.metric): s.value for s in found}
+    result = score(a, b, SPACING, metrics, convention, labels=labels)
+    return {(s.target, s.metric): s.value for s in result}
 
 
 def medpy(a: np.ndarray, b: np.ndarray, labels: range, metrics: tuple[str, ...]) -> Scores:
@@ -106,12 +106,12 @@ def deepmind(a: np.ndarray, b: np.ndarray, labels: range, metrics: tuple[str, ..
     scores = {}
     for label in labels:
         p, r = a == label, b == label
-        found = sd.compute_surface_distances(r, p, SPACING)
+        result = sd.compute_surface_distances(r, p, SPACING)
         scores[str(label), "dice"] = sd.compute_dice_coefficient(r, p)
-        scores[str(label), "hd"] = sd.compute_robust_hausdorff(found, 100)
-        scores[str(label), "hd95"] = sd.compute_robust_hausdorff(found, 95)
+        scores[str(label), "hd"] = sd.compute_robust_hausdorff(result, 100)
+        scores[str(label), "hd95"] = sd.compute_robust_hausdorff(result, 95)
         if "assd" in metrics:
-            scores[str(label), "assd"] = sum(sd.compute_average_surface_distance(found)) / 2
+            scores[str(label), "assd"] = sum(sd.compute_average_surface_distance(result)) / 2
     return scores
 
 
@@ -166,9 +166,9 @@ def contest(options: argparse.Namespace, metrics: tuple[str, ...]) -> list[str]:
         if not times[theirs]:
             continue
         fast, slow = median(times[mine]), median(times[theirs])
-        one, two = last[mine], last[theirs]
+        first, two = last[mine], last[theirs]
         # of the scores both have
-        gap = max(abs(one[key] - two[key]) for key in one.keys() & two.keys())
+        gap = max(abs(first[key] - two[key]) for key in first.keys() & two.keys())
         lines.append(
             f"| {','.join(metrics)} | {theirs} | {slow:.2f} | {fast:.3f} "
             f"| {slow / fast:.{0 if slow > 10 * fast else 1}f} | {gap:.1e} |"

@@ -44,10 +44,10 @@ def planned(folder: Path, job: dict) -> None:
     api.plan_experiments([NUMBER])
     file = folder / "preprocessed" / NAME / "nnUNetPlans.json"
     plans = json.loads(file.read_text())
-    found = plans["configurations"]["3d_fullres"]
-    found["patch_size"], found["batch_size"] = job["patch"], job["batch"]
+    result = plans["configurations"]["3d_fullres"]
+    result["patch_size"], result["batch_size"] = job["patch"], job["batch"]
     if job["width"]:
-        sizes = found["architecture"]["arch_kwargs"]
+        sizes = result["architecture"]["arch_kwargs"]
         sizes["features_per_stage"] = [job["width"] * 2**i for i in range(sizes["n_stages"])]
     file.write_text(json.dumps(plans))
     api.preprocess([NUMBER], configurations=["3d_fullres"], num_processes=[1])
@@ -90,14 +90,14 @@ def scored(trainer, job: dict) -> float:
     predictor.manual_initialization(
         trainer.network, *plans, [weights], trainer.dataset_json, named, None
     )
-    reader, found = SimpleITKIO(), []
+    reader, result = SimpleITKIO(), []
     for image, label in job["test"]:
         voxels, about = reader.read_images([image])
         guess = predictor.predict_single_npy_array(voxels, about)
         truth = reader.read_seg(label)[0][0]
         pairs = [(guess == k, truth == k) for k in (1, 2)]
-        found.append(np.mean([2 * (a & b).sum() / max(1, a.sum() + b.sum()) for a, b in pairs]))
-    return float(np.mean(found))
+        result.append(np.mean([2 * (a & b).sum() / max(1, a.sum() + b.sum()) for a, b in pairs]))
+    return float(np.mean(result))
 
 
 def main() -> None:

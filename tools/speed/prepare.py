@@ -84,21 +84,21 @@ def apart(function: Callable[..., None], *given: Any) -> Any:
     ours, theirs = context.Pipe()
     process = context.Process(target=function, args=(theirs, *given))
     process.start()
-    found = ours.recv()
+    result = ours.recv()
     process.join()
-    return found
+    return result
 
 
-def throughput(place: Path, counts: list[int], loaders: int) -> None:
+def throughput(folder: Path, counts: list[int], loaders: int) -> None:
     """Print volumes and megabytes per second, and memory, for each number of cases."""
     print(
         "| cases | processes | volumes/s | of one core | MB/s of voxels | peak memory (MB) | MB on disk |"
     )
     print("|--:|--:|--:|--:|--:|--:|--:|")
     for count in counts:
-        root = place / f"task{count}"
+        root = folder / f"task{count}"
         voxels = scans(root, count, SHAPE)
-        wall, used, peak, size = apart(prepare, root, place / f"out{count}", loaders)
+        wall, used, peak, size = apart(prepare, root, folder / f"out{count}", loaders)
         rates = f"{count / wall:.2f} | {count / used:.2f} | {voxels * count / wall / 1e6:.1f}"
         print(f"| {count} | {loaders} | {rates} | {peak:.0f} | {size / 1e6:.1f} |", flush=True)
     print(f"\nIn short: {count / used:.1f} volumes a second of one core, {peak:.0f} MB")
@@ -106,14 +106,14 @@ def throughput(place: Path, counts: list[int], loaders: int) -> None:
 
 def timed(what: str, call: Callable[[], Any]) -> Any:
     began, used = time.perf_counter(), time.process_time()
-    found = call()
+    result = call()
     wall, used = time.perf_counter() - began, time.process_time() - used
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"| {what} | {wall:.2f} | {used:.2f} | {peak:.0f} |", flush=True)
-    return found
+    return result
 
 
-def opening(pipe: Connection, place: Path, count: int) -> None:
+def opening(pipe: Connection, folder: Path, count: int) -> None:
     """Open a prepared data set of ``count`` cases whose frames nobody reads."""
     rows = np.zeros(count, index.ROW)
     for name, value in {
@@ -127,32 +127,32 @@ def opening(pipe: Connection, place: Path, count: int) -> None:
     rows["box"] = (0, 64)
     for number in range(len(index.FRAMES)):
         rows["frames"]["length"][:, number] = 10
-    (place / "shard-0000.b2").write_bytes(bytes(10))
+    (folder / "shard-0000.b2").write_bytes(bytes(10))
     ids = [f"case_{number:06d}" for number in range(count)]
-    index.write(place, rows, [Case(i, i, ()) for i in ids], ["shard-0000.b2"], {}, {})
-    found = timed("open the index", lambda: Prepared(place))
-    timed("list its cases", found.cases)
+    index.write(folder, rows, [Case(i, i, ()) for i in ids], ["shard-0000.b2"], {}, {})
+    result = timed("open the index", lambda: Prepared(folder))
+    timed("list its cases", result.cases)
     pipe.send(None)
 
 
-def planning(pipe: Connection, place: Path, count: int) -> None:
+def planning(pipe: Connection, folder: Path, count: int) -> None:
     """Look at a data set of ``count`` tiny scans whose contents are remembered, as a plan does."""
     gc.disable()  # as plan does
-    root, memory = place / "many", place / "contents.json"
+    root, memory = folder / "many", folder / "contents.json"
     scans(root, count, (8, 8, 8))
-    dataset = adapter(root.name, Roots(place))
+    dataset = adapter(root.name, Roots(folder))
     cases = timed("adapter: list the cases", lambda: dataset.cases(root))
     timed("adapter: look for missing files", lambda: dataset.missing(root, cases))
-    known = {
+    listed = {
         str(f): f"{contents._stamp(str(f))} {'0' * 64} 8x8x8x1"
         for c in cases
         for f in (*c.images, c.label)
     }
-    memory.write_text(json.dumps(known))
-    del known
-    found = timed("contents: open the memory", lambda: Contents(memory))
-    timed("contents: headers", lambda: found.header_faults(cases, 1))
-    timed("contents: digest", lambda: found.digest(cases))
+    memory.write_text(json.dumps(listed))
+    del listed
+    result = timed("contents: open the memory", lambda: Contents(memory))
+    timed("contents: headers", lambda: result.header_faults(cases, 1))
+    timed("contents: digest", lambda: result.digest(cases))
     pipe.send(None)
 
 

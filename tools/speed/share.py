@@ -50,13 +50,13 @@ def main() -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         # the same preparation, another training
         file.write_text(yaml.safe_dump(protocol(given.steps)))
-        found = profiled(file, Path(folder))
-    names = list(dict.fromkeys(name for shares in found.values() for name in shares))
-    print(f"| share of processor time (%) | {' | '.join(found)} |\n|---|{'--:|' * len(found)}")
+        result = profiled(file, Path(folder))
+    names = list(dict.fromkeys(name for shares in result.values() for name in shares))
+    print(f"| share of processor time (%) | {' | '.join(result)} |\n|---|{'--:|' * len(result)}")
     for name in names:
-        print(f"| {name} | {' | '.join(f'{shares[name]:.1f}' for shares in found.values())} |")
+        print(f"| {name} | {' | '.join(f'{shares[name]:.1f}' for shares in result.values())} |")
     print(
-        f"\nIn short: {found['finetune']['convolutions']:.0f} % of a fine-tuning are convolutions"
+        f"\nIn short: {result['finetune']['convolutions']:.0f} % of a fine-tuning are convolutions"
     )
 
 
@@ -66,15 +66,15 @@ def profiled(file: Path, out: Path) -> dict[str, Counter[str]]:
     plan, store = run.make_plan(request, request.read(), need_data=True), Store.open(out)
     left = run.todo(plan, store)
     run.describe(plan, store, left)
-    found = {}
+    result = {}
     for (
         job
     ) in left:  # each in a process of its own: a profile's million objects slow what comes after
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            found[plan.jobs[job].kind] = pool.submit(
+            result[plan.jobs[job].kind] = pool.submit(
                 shares, out, job, run.options(plan, job)
             ).result()
-    return found
+    return result
 
 
 def shares(out: Path, job: str, options: RunOptions) -> Counter[str]:
@@ -86,14 +86,14 @@ def shares(out: Path, job: str, options: RunOptions) -> Counter[str]:
         spent = time.process_time() - began
     if done.state != "done":
         raise SystemExit(f"{job}: {done.reason}")
-    found: Counter[str] = Counter()
-    for entry in seen.key_averages():
+    result: Counter[str] = Counter()
+    for item in seen.key_averages():
         kind = next(
-            (k for k, words in KINDS.items() if any(w in entry.key for w in words)), "other torch"
+            (k for k, words in KINDS.items() if any(w in item.key for w in words)), "other torch"
         )
-        found[kind] += 100 * entry.self_cpu_time_total / 1e6 / spent
-    found["Python, decoding, files"] = 100 - sum(found.values())
-    return found
+        result[kind] += 100 * item.self_cpu_time_total / 1e6 / spent
+    result["Python, decoding, files"] = 100 - sum(result.values())
+    return result
 
 
 if __name__ == "__main__":

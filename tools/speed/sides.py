@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.runtime.memory import TUNABLES, UNCACHED, fitting_pages, keep_pages
 
-Made = Callable[[], Any]  # what is timed, ready to run
+Timed = Callable[[], Any]  # what is timed, ready to run
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Side:
     """
 
     name: str
-    make: Callable[..., Made]
+    make: Callable[..., Timed]
     given: tuple[Any, ...] = ()
     pages: bool = False
 
@@ -55,7 +55,7 @@ def contest(
     with ExitStack() as stack:
         runs = {side.name: stack.enter_context(_running(side)) for side in sides}
         every = [{name: run() for name, run in runs.items()} for _ in range(warm + rounds)]
-    return {name: [one[name] for one in every[warm:]] for name in runs}
+    return {name: [first[name] for first in every[warm:]] for name in runs}
 
 
 @contextmanager
@@ -67,8 +67,8 @@ def _running(side: Side) -> Iterator[Callable[[], tuple[float, Any]]]:
 
     def run() -> tuple[float, Any]:
         ours.send("again")
-        answer: tuple[float, Any] = ours.recv()
-        return answer
+        reply: tuple[float, Any] = ours.recv()
+        return reply
 
     try:
         yield run
@@ -82,9 +82,9 @@ def _work(pipe: Any, side: Side) -> None:
     torch.set_num_threads(1)
     if side.pages:
         keep_pages()
-    made = side.make(*side.given)
+    built = side.make(*side.given)
     while True:
         pipe.recv()
         start = time.process_time()
-        result = made()
+        result = built()
         pipe.send((time.process_time() - start, result))

@@ -97,11 +97,11 @@ def main() -> None:
         )
         print("|--:|--:|--:|--:|--:|--:|--:|")
         for share in (10, 1):
-            said = measure(
+            message = measure(
                 folder, arguments.pretrainings, max(1, arguments.seeds // share), arguments.real
             )
-            print(said)
-        cells, _, _, _, took, calls, _ = said.strip("| ").split(" | ")
+            print(message)
+        cells, _, _, _, took, calls, _ = message.strip("| ").split(" | ")
         tool = "a real SLURM" if arguments.real else "an sbatch that answers at once"
         print(f"\nIn short: {cells} cells to {tool} in {took} s and {calls} calls")
 

@@ -39,7 +39,7 @@ from bench.pretext.slice_views import SliceViews, slice_views
 from bench.pretext.volume_views import VolumeViews
 from bench.train.samples import stack
 
-TOLD = ("mean", "spread", "roughness")
+STATISTICS = ("mean", "spread", "roughness")
 TOLERANCE = 0.02  # of MONAI's value, on top of three standard errors
 WARM = 3  # rounds before those that count: the heap grows to what both sides need
 FORMS = ("tensors", "lazy", "dict")
@@ -81,10 +81,10 @@ class Task:
 
 def texture(shape: tuple[int, int, int], seed: int) -> Volume:
     coarse = np.random.default_rng(seed).random([max(n // 4, 1) for n in shape], np.float32)
-    whole = torch.nn.functional.interpolate(
+    complete = torch.nn.functional.interpolate(
         torch.from_numpy(coarse)[None, None], shape, mode="trilinear"
     )
-    return Volume(whole[0].numpy())
+    return Volume(complete[0].numpy())
 
 
 def flips(p: float, axes: int = 3) -> Steps:
@@ -215,21 +215,21 @@ def built(name: str, crop: tuple[int, int, int]) -> Any:
 
 def composed(steps: Steps, form: str) -> Callable[[Tensor], Tensor]:
     """Return MONAI's transforms of one box in one of the ``FORMS``."""
-    own: dict[str, Any] = {"Contrast": Contrast, "Cut": Cut}
+    individual: dict[str, Any] = {"Contrast": Contrast, "Cut": Cut}
 
-    def made(name: str, settings: dict[str, Any]) -> Any:
-        if form == "dict" and name not in own:
+    def transform(name: str, settings: dict[str, Any]) -> Any:
+        if form == "dict" and name not in individual:
             return getattr(mt, f"{name}d")("image", **settings)
-        act = (own.get(name) or getattr(mt, name))(**settings)
+        act = (individual.get(name) or getattr(mt, name))(**settings)
         return OnDict(act, "image") if form == "dict" else act
 
-    whole = mt.Compose([made(*s) for s in steps], lazy=form == "lazy").set_random_state(0)
+    complete = mt.Compose([transform(*s) for s in steps], lazy=form == "lazy").set_random_state(0)
     if form == "dict":
-        return lambda box: whole({"image": box})["image"]
-    return whole
+        return lambda box: complete({"image": box})["image"]
+    return complete
 
 
-def told(x: Tensor) -> Tensor:
+def statistics(x: Tensor) -> Tensor:
     """Return mean, spread and roughness of each view, (3, N)."""
     axes = tuple(range(1, x.ndim))
     return torch.stack([x.mean(axes), x.std(axes), x.diff(dim=2).std(axes)])
@@ -251,7 +251,7 @@ def monais(name: str, form: str) -> Callable[[], Round]:
         views = [act(box) for box in boxes]
         second = time.process_time()
         batch = torch.stack(views)
-        return second - first, time.process_time() - second, told(torch.as_tensor(batch))
+        return second - first, time.process_time() - second, statistics(torch.as_tensor(batch))
 
     return run
 
@@ -267,7 +267,7 @@ def ours(name: str) -> Callable[[], Round]:
         batch = Owned(stack(task.samples))
         second = time.process_time()
         views = task.ours(batch, generator)
-        return time.process_time() - second, second - first, told(views)
+        return time.process_time() - second, second - first, statistics(views)
 
     return run
 
@@ -275,12 +275,12 @@ def ours(name: str) -> Callable[[], Round]:
 def line(name: str, rounds: int) -> tuple[str, list[float], list[str]]:
     """Return a line of the table, its ratios, and a line for each way in which the views differ."""
     forms = [Side(form, monais, (name, form)) for form in FORMS]
-    kept = [Side(f"{form}, pages kept", monais, (name, form), pages=True) for form in FORMS]
-    found = contest([*forms, *kept, Side("ours", ours, (name,), pages=True)], rounds, WARM)
-    views = {side: [v for _, (v, _, _) in each] for side, each in found.items()}
-    whole = {side: [v + s for _, (v, s, _) in each] for side, each in found.items()}
+    remaining = [Side(f"{form}, pages kept", monais, (name, form), pages=True) for form in FORMS]
+    result = contest([*forms, *remaining, Side("ours", ours, (name,), pages=True)], rounds, WARM)
+    views = {side: [v for _, (v, _, _) in each] for side, each in result.items()}
+    complete = {side: [v + s for _, (v, s, _) in each] for side, each in result.items()}
     seen = {
-        side: torch.cat([t for _, (_, _, t) in found[side]], dim=1) for side in ("tensors", "ours")
+        side: torch.cat([t for _, (_, _, t) in result[side]], dim=1) for side in ("tensors", "ours")
     }
     number = seen["tensors"].shape[1] // rounds
 
@@ -289,15 +289,19 @@ def line(name: str, rounds: int) -> tuple[str, list[float], list[str]]:
         return median(a / b for a, b in zip(times[best], times["ours"], strict=True))
 
     usual = median(a / b for a, b in zip(views["dict"], views["ours"], strict=True))
-    ratios = [usual, ratio(views), ratio(whole), ratio(whole, ", pages kept")]
+    ratios = [usual, ratio(views), ratio(complete), ratio(complete, ", pages kept")]
     cells = " | ".join(f"{1000 * median(views[k]) / number:.3f}" for k in (*FORMS, "ours"))
     theirs, mine = (seen[k].mean(1) for k in ("tensors", "ours"))
     error = sum(s.var(1) / s.shape[1] for s in seen.values()).sqrt()
     off = (mine - theirs).abs() > TOLERANCE * theirs + 3 * error
     looks = " | ".join(f"{t[0]:.3f}, {t[1]:.3f}, {t[2]:.4f}" for t in (theirs, mine))
-    said = f"| {name} | {number} | {cells} | {' | '.join(f'{r:.1f}' for r in ratios)} | {looks} |"
-    wrong = [f"{name}: {k} does not agree" for k, o in zip(TOLD, off.tolist(), strict=True) if o]
-    return said, ratios, wrong
+    message = (
+        f"| {name} | {number} | {cells} | {' | '.join(f'{r:.1f}' for r in ratios)} | {looks} |"
+    )
+    wrong = [
+        f"{name}: {k} does not agree" for k, o in zip(STATISTICS, off.tolist(), strict=True) if o
+    ]
+    return message, ratios, wrong
 
 
 TASKS = {"PGL": pgl, "SimCLR": simclr, "VoCo": voco, "slices": slices}
@@ -317,10 +321,10 @@ def main() -> int:
     )
     print("kept | mean, std, roughness: MONAI | ours |\n|---|" + "--:|" * 9 + "---|---|")
     for name in given.only:
-        said, found, off = line(name, given.rounds)
+        message, result, off = line(name, given.rounds)
         wrong += off
-        ratios.append(found)
-        print(said, flush=True)
+        ratios.append(result)
+        print(message, flush=True)
     print(*(f"\n{text}" for text in wrong), sep="", end="")
     alone, stacked = ([min(r[i] for r in ratios), max(r[i] for r in ratios)] for i in (1, 2))
     print(

@@ -244,7 +244,7 @@ def _dataset_index() -> str:
 
 
 def _network(name: str) -> str:
-    entry = catalog.entry(name)
+    entry = catalog.network_facts(name)
     sizes = [
         (
             f"`{key}`",

@@ -158,7 +158,7 @@ class FinetuneSpec(TrainingKind):
                 f"finetune.head {tuning.head} is not for {task}; take {' or '.join(HEADS[task])}"
             )
         self._refuse_hidden()
-        if tuning.deep_supervision and catalog.entry(net.network).scales < 2:
+        if tuning.deep_supervision and catalog.network_facts(net.network).scales < 2:
             deep = ", ".join(e.name for e in catalog.entries().values() if e.scales > 1)
             raise BenchError(
                 f"finetune.deep_supervision: network {net.network!r} has one scale; take {deep}"

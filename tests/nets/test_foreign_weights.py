@@ -21,7 +21,7 @@ from torch import nn
 from bench.errors import BenchError
 from bench.nets import network, transfer
 from bench.nets.catalog import CATALOG
-from bench.nets.imported import read_weights
+from bench.nets.foreign_weights import read_weights
 from bench.nets.sizes import Preset, ResEncSize, SwinUnetrSize
 
 HEADS = (3, 6, 12, 24)
@@ -89,10 +89,10 @@ CONVS = ("encoder1", "encoder2", "encoder3", "encoder4", "encoder10")
 def trained(weights):
     """Return an optimiser as the training script saves it: the object, with state of every kind."""
     parameter = nn.Parameter(torch.ones(3))
-    made = torch.optim.AdamW([parameter], amsgrad=True)
+    built = torch.optim.AdamW([parameter], amsgrad=True)
     parameter.sum().backward()
-    made.step()
-    return {"global_step": 7, "state_dict": weights, "optimizer": made, "best": np.float32(0.5)}
+    built.step()
+    return {"global_step": 7, "state_dict": weights, "optimizer": built, "best": np.float32(0.5)}
 
 
 def teacher_and_student(net):
@@ -140,12 +140,12 @@ def ssl_head(net):
     return {"epoch": 9, "state_dict": {**heads, **names}, "args": argparse.Namespace(lr=1.0)}
 
 
-def whole(net):
+def whole_network(net):
     return {"state_dict": net.state_dict(), "best_acc": np.float64(0.8), "epoch": 4}
 
 
 @pytest.mark.parametrize(
-    ("made", "v2", "blocks", "left_out"),
+    ("make", "v2", "blocks", "left_out"),
     [
         (teacher_and_student, True, CONVS, {"teacher", "proj_head"}),
         (shared_backbone, True, CONVS, {"teacher", "student"}),
@@ -153,20 +153,22 @@ def whole(net):
         (published, True, CONVS, {"proj_head"}),
         (swin_alone, False, (), set()),
         (ssl_head, False, (), {"rotation_head", "conv"}),
-        (whole, False, (*CONVS, *(f"decoder{n}" for n in range(1, 6))), {"decoder"}),
+        (whole_network, False, (*CONVS, *(f"decoder{n}" for n in range(1, 6))), {"decoder"}),
     ],
 )
 def test_every_layout_of_swin_unetr_gives_the_authors_maps(
-    tmp_path, thin, made, v2, blocks, left_out
+    tmp_path, thin, make, v2, blocks, left_out
 ):
     theirs = swin(v2)
-    torch.save(made(theirs), tmp_path / "a.pt")
+    torch.save(make(theirs), tmp_path / "a.pt")
     net, manifest, receipt = loaded(tmp_path / "a.pt", CROP)
     assert (manifest.network, manifest.preset) == (
         "swin_unetr",
         "thin_v2_legacy" if v2 else "thin_legacy",
     )
-    assert manifest.in_channels == 1 and manifest.out_channels == (5 if made is whole else 0)
+    assert manifest.in_channels == 1 and manifest.out_channels == (
+        5 if make is whole_network else 0
+    )
     assert manifest.params["left_out"].keys() == left_out
     assert receipt.share == 1 and not (receipt.missing or receipt.unexpected or receipt.reshaped)
     arrived = {name.split(".")[1] for name in receipt.matched if name.startswith("decoder.")}
@@ -242,14 +244,14 @@ class Level(nn.Module):
     def __init__(self, *widths):
         super().__init__()
         pairs = itertools.pairwise(widths)
-        made = [
+        built = [
             {"conv1": nn.Conv3d(a, b, 3, padding=1), "bn1": nn.BatchNorm3d(b)} for a, b in pairs
         ]
-        self.ops = nn.ModuleList(nn.ModuleDict(one) for one in made)
+        self.ops = nn.ModuleList(nn.ModuleDict(first) for first in built)
 
     def forward(self, x):
-        for one in self.ops:
-            x = one["bn1"](one["conv1"](x)).relu()
+        for first in self.ops:
+            x = first["bn1"](first["conv1"](x)).relu()
         return x
 
 
@@ -348,8 +350,8 @@ def test_nnssl_gives_the_librarys_maps_on_the_axes_it_was_trained_on(
     tmp_path, thin, transpose, axes, crop, spacing
 ):
     theirs = resenc()
-    beside = {"nnssl_adaptation_plan": plan(transpose), "citations": []}
-    torch.save({"network_weights": theirs.state_dict(), **beside}, tmp_path / "a.pth")
+    extras = {"nnssl_adaptation_plan": plan(transpose), "citations": []}
+    torch.save({"network_weights": theirs.state_dict(), **extras}, tmp_path / "a.pth")
     net, manifest, receipt = loaded(tmp_path / "a.pth", CROP)
     assert (manifest.network, manifest.preset) == ("resenc_unet", "thin")
     assert (manifest.crop, manifest.recipe) == (crop, {"spacing": spacing})
@@ -472,12 +474,12 @@ def swapped(encoded):
         "_forward_module.model._fsdp_wrapped_module.",
     ],
 )
-@pytest.mark.parametrize("around", [(), ("state_dict",), ("model", "state_dict"), ("module",)])
-def test_what_wraps_a_model_is_taken_off_in_any_order(tmp_path, prefix, around):
+@pytest.mark.parametrize("wrappers", [(), ("state_dict",), ("model", "state_dict"), ("module",)])
+def test_what_wraps_a_model_is_taken_off_in_any_order(tmp_path, prefix, wrappers):
     state = SegResNet(3, 8, 1, 2, blocks_down=(1, 2, 2, 4)).state_dict()
     names = {name.replace("conv1.", "conv1.module."): name for name in state}  # wrapped inside, too
     content = {prefix + name: state[ours] for name, ours in names.items()}
-    for key in around:
+    for key in wrappers:
         content = {key: content, "epoch": 3}
     torch.save(content, tmp_path / "a.pt")
     _, manifest, receipt = loaded(tmp_path / "a.pt", (16, 16, 16))
@@ -543,19 +545,19 @@ def nested(value, depth):
 
 CIRCLE = {"x": 1}
 CIRCLE["state_dict"] = CIRCLE
-ONE = torch.ones(1)
+SCALAR = torch.ones(1)
 JUNK = [
     [],
     3,
     torch.ones(2),
     {},
-    {"a": ONE},
-    {1: ONE},
+    {"a": SCALAR},
+    {1: SCALAR},
     {"state_dict": None},
     CIRCLE,
-    nested({"w": ONE}, 50),
-    {"state_dict": {"model": {"net": [ONE]}}},
-    {"\x1b[2J\n": ONE},
+    nested({"w": SCALAR}, 50),
+    {"state_dict": {"model": {"net": [SCALAR]}}},
+    {"\x1b[2J\n": SCALAR},
 ]
 SWIN = "swinViT.patch_embed.proj.weight"
 RESENC = "encoder.stem.convs.0.conv.weight"
@@ -597,9 +599,9 @@ PLANS = (
 )
 
 
-@pytest.mark.parametrize("beside", [None, [], *({"pretrain_plan": junk} for junk in PLANS)])
-def test_a_plan_of_junk_is_as_none(tmp_path, thin, beside):
-    content = dict.fromkeys(("nnssl_adaptation_plan", "bench_manifest"), beside)
+@pytest.mark.parametrize("plan_value", [None, [], *({"pretrain_plan": junk} for junk in PLANS)])
+def test_a_plan_of_junk_is_as_none(tmp_path, thin, plan_value):
+    content = dict.fromkeys(("nnssl_adaptation_plan", "bench_manifest"), plan_value)
     torch.save({**content, "network_weights": resenc().state_dict()}, tmp_path / "a.pth")
     manifest = read_weights(tmp_path / "a.pth")[1]
     assert (manifest.crop, manifest.recipe) == ((64, 64, 64), {})

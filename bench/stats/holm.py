@@ -29,20 +29,30 @@ def judged(family: Sequence[Comparison]) -> list[Judged]:
     Differences and equivalences are a family each. What no exact test of so many patients could show at
     the family's first step is called not separable, whatever the model says.
     """
-    known = [i for i, one in enumerate(family) if one.verdict != WEIGHTS]
-    p = holm([family[i].p for i in known])
-    equal = holm([family[i].p_equivalent for i in known])
-    adjusted = dict(zip(known, zip(p, equal, strict=True), strict=True))
-    return [_judged(one, adjusted.get(i), len(known)) for i, one in enumerate(family)]
+    of_methods = [i for i, comparison in enumerate(family) if comparison.verdict != WEIGHTS]
+    p = holm([family[i].p for i in of_methods])
+    equal = holm([family[i].p_equivalent for i in of_methods])
+    adjusted = dict(zip(of_methods, zip(p, equal, strict=True), strict=True))
+    return [
+        _judged(comparison, adjusted.get(i), len(of_methods)) for i, comparison in enumerate(family)
+    ]
 
 
-def _judged(one: Comparison, adjusted: tuple[float, float] | None, size: int) -> Judged:
-    if adjusted is None or one.why:
-        return Judged(one, float("nan"), one.verdict, one.why)
-    if min(1.0, size * one.smallest_p) > one.alpha:
-        why = FEW.format(n=one.patients, p=one.smallest_p, m=size, alpha=one.alpha)
-        return Judged(one, adjusted[0], UNCLEAR, why, adjusted[1])
-    return Judged(one, adjusted[0], word(one.difference, *adjusted, one.alpha), "", adjusted[1])
+def _judged(comparison: Comparison, adjusted: tuple[float, float] | None, size: int) -> Judged:
+    if adjusted is None or comparison.why:
+        return Judged(comparison, float("nan"), comparison.verdict, comparison.why)
+    if min(1.0, size * comparison.smallest_p) > comparison.alpha:
+        why = FEW.format(
+            n=comparison.patients, p=comparison.smallest_p, m=size, alpha=comparison.alpha
+        )
+        return Judged(comparison, adjusted[0], UNCLEAR, why, adjusted[1])
+    return Judged(
+        comparison,
+        adjusted[0],
+        word(comparison.difference, *adjusted, comparison.alpha),
+        "",
+        adjusted[1],
+    )
 
 
 def holm(p: Sequence[float]) -> list[float]:

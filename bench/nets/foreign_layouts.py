@@ -41,7 +41,7 @@ class Layout:
     # are the source's. What is not named here and has no place stands in the load receipt.
     drop: str = r"(?!)"
     head: str = ""  # our key of the output layer: as long as the source had classes
-    beside: str = ""  # what must lie beside the tensors
+    requires: str = ""  # what must lie beside the tensors
     # fields of the size that no tensor tells; ``size`` gives the usual value
     untold: tuple[str, ...] = ()
     why: str = ""  # the usual value is taken, for a person
@@ -62,10 +62,10 @@ def _swin(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _resenc(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    found = [
+    matches = [
         re.fullmatch(r"encoder\.stages\.(\d)\.blocks\.\d+\.conv1\.conv\.weight", k) for k in tensors
     ]
-    blocks = sorted(Counter(m[1] for m in found if m).items())
+    blocks = sorted(Counter(m[1] for m in matches if m).items())
     firsts = [
         tensors.get(f"encoder.stages.{stage}.blocks.0.conv1.conv.weight") for stage, _ in blocks
     ]
@@ -75,32 +75,32 @@ def _resenc(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def _segresnet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return width and residual blocks; groups and rectifiers are MONAI's defaults, no tensor tells them."""
-    found = [
+    matches = [
         re.fullmatch(r"encoder\.down_layers\.(\d)\.\d+\.conv1\.conv\.weight", k) for k in tensors
     ]
-    blocks = sorted(Counter(m[1] for m in found if m).items())
+    blocks = sorted(Counter(m[1] for m in matches if m).items())
     counts = tuple(count for _, count in blocks)
     return {"filters": len(tensors[SEGRESNET]), "blocks": counts, "groups": 8, "slope": 0.0}
 
 
 def _vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    found = [re.fullmatch(r"encoder\.vit\.blocks\.(\d+)\.norm1\.weight", k) for k in tensors]
-    return {"hidden": len(tensors[EMBEDDING]), "layers": sum(m is not None for m in found)}
+    matches = [re.fullmatch(r"encoder\.vit\.blocks\.(\d+)\.norm1\.weight", k) for k in tensors]
+    return {"hidden": len(tensors[EMBEDDING]), "layers": sum(m is not None for m in matches)}
 
 
 def _vgg(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return widths and convolutions of the blocks: between two convolutions a ReLU, or it and a pooling."""
-    found = {
+    kernels = {
         int(m[1]): v for k, v in tensors.items() if (m := re.fullmatch(_FEATURE, k)) and v.ndim
     }
     widths: list[int] = []
     convs: list[int] = []
-    for index in sorted(found):
-        if index - 2 in found:
+    for index in sorted(kernels):
+        if index - 2 in kernels:
             convs[-1] += 1
         else:
             convs.append(1)
-            widths.append(len(found[index]))
+            widths.append(len(kernels[index]))
     return {"widths": tuple(widths), "convs": tuple(convs)}
 
 
@@ -147,7 +147,7 @@ LAYOUTS = (
     # rebuilds images, in some methods without skips
     Layout(
         "nnssl, ResEnc-L (network_weights, nnssl_adaptation_plan)",
-        _STEM, "resenc_unet", RESENC, _resenc, drop=rf"{_COPIES}|decoder\..*", beside=PLAN, zyx=True,
+        _STEM, "resenc_unet", RESENC, _resenc, drop=rf"{_COPIES}|decoder\..*", requires=PLAN, zyx=True,
     ),
     Layout(
         "nnU-Net, ResEnc-L (network_weights: encoder.stem.*)",

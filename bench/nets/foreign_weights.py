@@ -17,14 +17,14 @@ from torch import Tensor
 
 from bench.errors import BenchError, shown
 from bench.nets.base import triple
-from bench.nets.catalog import entry
-from bench.nets.layouts import COLOURS, EMBEDDING, LAYOUTS, PLAN, Layout, Tensors
+from bench.nets.catalog import network_facts
+from bench.nets.foreign_layouts import COLOURS, EMBEDDING, LAYOUTS, PLAN, Layout, Tensors
 from bench.nets.manifest import KEY, Manifest, finite, read
 from bench.ranges import Triple
 
 # Anywhere in a name, around the model or a part of it: distributed training, compilation, sharding,
 # activations that are computed again.
-AROUND = (
+ENCLOSING = (
     "module",
     "_orig_mod",
     "_forward_module",
@@ -127,38 +127,42 @@ def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
         return tensors, manifest
     layout, view, left_out = _recognise(path, content)
     named = _renamed(path, layout, view)
-    kept = {name: value for name, value in named.items() if not re.fullmatch(layout.drop, name)}
-    left_out.update(name.partition(".")[0] for name in named.keys() - kept.keys())
-    if layout.reads not in kept or kept[layout.reads].ndim < 2:
+    ours = {name: value for name, value in named.items() if not re.fullmatch(layout.drop, name)}
+    left_out.update(name.partition(".")[0] for name in named.keys() - ours.keys())
+    if layout.reads not in ours or ours[layout.reads].ndim < 2:
         raise BenchError(
             f"{path}: {layout.name}: no usable {layout.reads!r}; it is damaged: fetch it again"
         )
-    _check(path, kept)
+    _check(path, ours)
     axes = _axes(content) if layout.zyx else (0, 1, 2)
-    kept = {name: _turned(value, axes) for name, value in kept.items()}
+    ours = {name: _turned(value, axes) for name, value in ours.items()}
     if (
-        EMBEDDING in kept and kept[EMBEDDING].ndim == 5
+        EMBEDDING in ours and ours[EMBEDDING].ndim == 5
     ):  # a convolution: channels move behind the voxels
-        kept[EMBEDDING] = kept[EMBEDDING].permute(0, 2, 3, 4, 1).flatten(1)
+        ours[EMBEDDING] = ours[EMBEDDING].permute(0, 2, 3, 4, 1).flatten(1)
     spacing = _three(_dig(_configuration(content), "spacing"), axes)
-    channels = kept[layout.reads].shape[1] // (PATCH**3 if layout.reads == EMBEDDING else 1)
+    channels = ours[layout.reads].shape[1] // (PATCH**3 if layout.reads == EMBEDDING else 1)
     manifest = Manifest(
         layout.network,
-        chosen := _preset(path, layout, kept, preset),
+        chosen := _preset(path, layout, ours, preset),
         in_channels=channels,
         out_channels=len(named[layout.head])
         if layout.head in named and named[layout.head].ndim
         else 0,
-        crop=_crop(content, kept, axes) or entry(layout.network).presets[chosen].crop,
+        crop=_crop(content, ours, axes) or network_facts(layout.network).presets[chosen].crop,
         recipe={"spacing": spacing} if spacing else {},
         params={
             "layout": layout.name,
             "left_out": {name[:LONGEST]: n for name, n in left_out.most_common(MOST)},
             **({COLOURS: RGB} if layout.colours and channels == RGB else {}),
-            **({OPEN: said} if not preset and (said := _left_open(layout, kept, chosen)) else {}),
+            **(
+                {OPEN: open_fields}
+                if not preset and (open_fields := _left_open(layout, ours, chosen))
+                else {}
+            ),
         },
     )
-    return kept, _own(content, manifest)
+    return ours, _exported_manifest(content, manifest)
 
 
 # The file
@@ -239,13 +243,13 @@ def _recognise(path: Path, content: dict[str, Any]) -> tuple[Layout, Tensors, Co
             name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)
         }
         for layout in LAYOUTS:
-            fits = not layout.beside or layout.beside in content
+            fits = not layout.requires or layout.requires in content
             if fits and any(re.fullmatch(layout.mark, name) for name in view):
                 others = [name for name in tensors if not name.startswith(prefix)]
                 return layout, view, Counter(name.partition(".")[0] for name in others)
     first = ", ".join(shown(name) for name in list(tensors)[:4]) or "no tensors"
-    known = "; ".join(layout.name for layout in LAYOUTS)
-    raise BenchError(f"{path}: weights of no known layout, they begin {first}; known: {known}")
+    layouts = "; ".join(layout.name for layout in LAYOUTS)
+    raise BenchError(f"{path}: weights of no known layout, they begin {first}; known: {layouts}")
 
 
 def _unwrapped(content: dict[str, Any]) -> Tensors:
@@ -261,13 +265,13 @@ def _unwrapped(content: dict[str, Any]) -> Tensors:
 
 def _bare(path: Path, tensors: Tensors) -> Tensors:
     """Return tensors under their names without what lies around a model or a part of it."""
-    found: Tensors = {}
+    bare_names: Tensors = {}
     for name, value in tensors.items():
-        bare = ".".join(part for part in name.split(".") if part not in AROUND)
-        if bare in found:
+        bare = ".".join(part for part in name.split(".") if part not in ENCLOSING)
+        if bare in bare_names:
             raise BenchError(f"{path}: two tensors for {shown(bare)}; keep one of them")
-        found[bare] = value
-    return found
+        bare_names[bare] = value
+    return bare_names
 
 
 def _prefixes(tensors: Tensors, prefix: str = "", depth: int = DEPTH) -> Iterator[str]:
@@ -292,32 +296,37 @@ def _renamed(path: Path, layout: Layout, view: Tensors) -> Tensors:
     return named
 
 
+def _sizes(
+    layout: Layout, tensors: Tensors, ignored: tuple[str, ...] = ()
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the size that tensors tell, without the ``ignored`` fields, and the presets of that size."""
+    size = {key: value for key, value in layout.size(tensors).items() if key not in ignored}
+    presets = network_facts(layout.network).presets.items()
+    return size, [n for n, p in presets if all(getattr(p.size, k) == v for k, v in size.items())]
+
+
 def _left_open(layout: Layout, tensors: Tensors, chosen: str) -> str:
     """Return what the tensors do not tell of a preset, in words, where others fit as well; else nothing."""
-    told = layout.size(tensors)
-    sure = {key: value for key, value in told.items() if key not in layout.untold}
-    presets = entry(layout.network).presets
-    fits = [n for n, p in presets.items() if all(getattr(p.size, k) == v for k, v in sure.items())]
+    _, fits = _sizes(layout, tensors, layout.untold)
     if len(fits) < 2:
         return ""
-    assumed = ", ".join(f"{key} {told[key]}" for key in layout.untold)
+    size = layout.size(tensors)
+    assumed = ", ".join(f"{key} {size[key]}" for key in layout.untold)
     return (
         f"its tensors fit preset {' and '.join(fits)} alike; {chosen} ({assumed}) is taken{layout.why}; "
         "state it: init: {file: FILE, preset: " + chosen + "}"
     )
 
 
-def _preset(path: Path, layout: Layout, tensors: Tensors, asked: str) -> str:
-    told = layout.size(tensors)
-    presets = entry(layout.network).presets
-    sure = {key: value for key, value in told.items() if not (asked and key in layout.untold)}
-    fits = [n for n, p in presets.items() if all(getattr(p.size, k) == v for k, v in sure.items())]
-    if asked in fits or (fits and not asked):
-        return asked or fits[0]
-    size = ", ".join(f"{key} {value}" for key, value in sure.items())
-    wanted = f"preset {asked!r}" if asked else f"any preset ({', '.join(presets)})"
+def _preset(path: Path, layout: Layout, tensors: Tensors, requested: str) -> str:
+    size, fits = _sizes(layout, tensors, layout.untold if requested else ())
+    if requested in fits or (fits and not requested):
+        return requested or fits[0]
+    shape = ", ".join(f"{key} {value}" for key, value in size.items())
+    presets = ", ".join(network_facts(layout.network).presets)
+    wanted = f"preset {requested!r}" if requested else f"any preset ({presets})"
     raise BenchError(
-        f"{path}: {layout.name}: {size} is not the size of {wanted} of network {layout.network!r}"
+        f"{path}: {layout.name}: {shape} is not the size of {wanted} of network {layout.network!r}"
     )
 
 
@@ -335,11 +344,11 @@ def _axes(content: dict[str, Any]) -> Triple:
 
     nnU-Net and nnssl read images as (z, y, x) and may then put the axis of thick slices first.
     """
-    found = _dig(content, PLAN, "pretrain_plan", "transpose_forward")
-    found = found or _dig(content, "init_args", "plans", "transpose_forward") or [0, 1, 2]
-    if not isinstance(found, list | tuple) or sorted(map(str, found)) != ["0", "1", "2"]:
-        found = [0, 1, 2]
-    ours = [2 - int(axis) for axis in found]
+    order = _dig(content, PLAN, "pretrain_plan", "transpose_forward")
+    order = order or _dig(content, "init_args", "plans", "transpose_forward") or [0, 1, 2]
+    if not isinstance(order, list | tuple) or sorted(map(str, order)) != ["0", "1", "2"]:
+        order = [0, 1, 2]
+    ours = [2 - int(axis) for axis in order]
     return ours.index(0), ours.index(1), ours.index(2)
 
 
@@ -351,8 +360,8 @@ def _turned(value: Tensor, axes: Triple) -> Tensor:
 
 def _configuration(content: dict[str, Any]) -> Any:
     """Return the configuration of nnssl's plan: a file has one, the one that it was trained with."""
-    found = _dig(content, PLAN, "pretrain_plan", "configurations")
-    return next(iter(found.values()), None) if isinstance(found, dict) else None
+    configurations = _dig(content, PLAN, "pretrain_plan", "configurations")
+    return next(iter(configurations.values()), None) if isinstance(configurations, dict) else None
 
 
 def _three(values: Any, axes: Triple) -> list[float] | None:
@@ -373,15 +382,15 @@ def _crop(content: dict[str, Any], tensors: Tensors, axes: Triple) -> Triple | N
     return triple(list(map(int, sides))) if sides else None
 
 
-def _own(content: Mapping[str, Any], manifest: Manifest) -> Manifest:
+def _exported_manifest(content: Mapping[str, Any], manifest: Manifest) -> Manifest:
     """Return the manifest that ``exported`` left beside the tensors, where it is about the same network."""
     try:
-        found = Manifest.from_dict(json.loads(json.dumps(content[OURS])))
+        exported = Manifest.from_dict(json.loads(json.dumps(content[OURS])))
     except (KeyError, TypeError, ValueError, RecursionError, BenchError):
         return manifest
-    same = (found.network, found.preset, found.crop) == (
+    same = (exported.network, exported.preset, exported.crop) == (
         manifest.network,
         manifest.preset,
         manifest.crop,
     )
-    return found if same and found.in_channels == manifest.in_channels else manifest
+    return exported if same and exported.in_channels == manifest.in_channels else manifest

@@ -3,11 +3,11 @@
 import re
 
 import pytest
-import test_imported as files
+import test_foreign_weights as files
 import torch
 import yaml
 from described import describe, execute
-from test_imported import thin
+from test_foreign_weights import thin
 
 from bench import records, run
 from bench.cli import main
@@ -31,7 +31,7 @@ def genesis():
     return {"epoch": 1, "state_dict": {f"module.{k}": v for k, v in net.state_dict().items()}}
 
 
-LAYOUTS = {  # test_imported has the others, which differ by names alone
+LAYOUTS = {  # test_foreign_weights has the others, which differ by names alone
     "voco_students": (
         lambda: files.teacher_and_student(files.swin(v2=True)),
         "swin_unetr",
@@ -140,15 +140,20 @@ def rehearsed(folder, preset, init):
 def test_a_row_states_the_preset_that_a_files_tensors_leave_open(thin, tmp_path):
     # of MONAI 1.5 or later
     torch.save(files.swin(merging="merging").state_dict(), tmp_path / "weights.pt")
-    told, silent = rehearsed(tmp_path, "thin_legacy", "weights.pt")
-    assert len(told) == 1 and "thin_legacy alike; thin_legacy (merging legacy) is taken" in told[0]
+    printed, silent = rehearsed(tmp_path, "thin_legacy", "weights.pt")
+    assert (
+        len(printed) == 1
+        and "thin_legacy alike; thin_legacy (merging legacy) is taken" in printed[0]
+    )
     with pytest.raises(
         BenchError, match=r"thin_legacy do not fit.*state it: init: \{file: FILE, preset:"
     ):
         rehearsed(tmp_path, "thin", "weights.pt")
-    told, stated = rehearsed(tmp_path, "thin", {"file": "weights.pt", "preset": "thin"})
+    printed, stated = rehearsed(tmp_path, "thin", {"file": "weights.pt", "preset": "thin"})
     assert (
-        told == [] and stated.spec.given.preset == "thin" and stated.spec.init == silent.spec.init
+        printed == []
+        and stated.spec.given.preset == "thin"
+        and stated.spec.init == silent.spec.init
     )
     with pytest.raises(BenchError, match="not the size of preset 'base'"):
         rehearsed(tmp_path, "thin", {"file": "weights.pt", "preset": "base"})
@@ -175,6 +180,6 @@ def test_a_file_that_does_not_fit_stops_a_run_before_it_starts(
     torch.save(files.swin_alone(files.swin()), tmp_path / "weights.pt")
     path = protocol(tmp_path, network, preset)
     assert main(["run", str(path), "--out", str(tmp_path / "out"), "--workers", "1"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "weights.pt" in said and match in said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "weights.pt" in message and match in message
     assert not list((tmp_path / "out" / "jobs").iterdir())
