@@ -1,32 +1,218 @@
-"""The words of the command line: commands and their flags, as the public contract lists them."""
+"""The words of the command line: every command, its flags and examples, as the public contract has them."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import Any
 
-from bench.examples import told
+# A command is a block of COMMANDS: its name and what it does, then a line for each flag, `> ` more help, and
+# `$ ` two examples. A flag has its name, and two spaces before what its help says:
+#     --quiet/-q         a switch, with its short name     --out DIR (runs)    a value, and its default
+#     --scale paper|smoke  one of these                    --only KEY=VALUE...  may be repeated: a list
+#     --method NAME!     a flag that must be given         [name NAME]  an argument that may be left out
+#     directory DIR      an argument: its name in code, and in the help; with `...` at least one
+# `| ` before a line: at most one of such flags is given. `-> ` after a name: what the code calls the flag.
+OUT = "--out DIR (runs)  default: runs"
+DATA = "--data DIR  one folder per data set (or BENCH_DATA)"
+PROTOCOLS = "protocols PROTOCOL...  a file, or a name of 'bench list protocols'"
+PLUGINS = "--plugins PATH...  a file or folder of plugins from outside; may be repeated"
+CORES = f"--workers N ({os.cpu_count() or 1})"
+WHERE = """\
+--executor local|slurm (local)
+--cluster NAME  a profile of bench.toml
+--workers N  processes here; default: cores"""
+RUN = """\
+--dry-run  print the plan and stop
+--keep-unfinished  go on with trainings that another version of the code began
+| --quiet/-q  only warnings, what failed, and where the table is
+| --lines  no bars and no colours: lines, as a file gets them
+--log tensorboard|mlflow|wandb...  curves, settings, scores and tables go there too; may be repeated"""
+PLAN = f"""\
+{PROTOCOLS}
+--scale paper|pilot|smoke  default: the protocol's
+{OUT}
+{DATA}
+--phantoms  synthetic cases in the place of all data, in OUT/phantoms
+{WHERE}
+--only KEY=VALUE...  method, network, dataset, fraction, seed or row; may be repeated
+--set -> sets KEY=VALUE...  a key of the protocol, e.g. finetune.optimiser.lr=1e-3; may be repeated
+--records DIR...  an output folder or a bundle: cells that it has scored are taken from there, not run; \
+may be repeated
+--redo changed|  rerun jobs made by an older version of the code, and everything that depends on them"""
+COMMANDS = f"""
+run  run protocols and draw their tables
+{PLAN}
+{RUN}
+$ bench run quickstart  # synthetic scans, three minutes
+$ bench run pilot_lasc --data DATA --only method=voco --log tensorboard  # one method, with curves
 
+plan  print the jobs, what is done and what the rest costs
+{PLAN}
+--json
+--detect POINTS  what the protocol could see as written, and what a difference of so many points needs: \
+runs, test patients, hours
+$ bench plan pilot_lasc --data DATA  # what there is to do, and what it will cost
+$ bench plan voco_table1 --scale smoke --phantoms  # without any data
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of every command; ``command`` of what it parsed is the command's name."""
-    made = argparse.ArgumentParser(
-        prog="bench", description="Compare self-supervised pretraining methods for medical images."
-    )
-    made.add_argument(
-        "-V", "--version", action=_Version, nargs=0, help="of bench, and of what it runs on"
-    )
-    commands = made.add_subparsers(metavar="COMMAND", required=True)
-    _run_parsers(commands)
-    _report_parsers(commands)
-    _data_parsers(commands)
-    _score_parser(commands)
-    _export_parser(commands)
-    _cluster_parsers(commands)
-    _new_parser(commands)
-    return made
+compete  run one more method beside a protocol's recorded rows
+track TRACK  a protocol with records: a file, or a name of 'bench list protocols'
+--method NAME!
+{PLUGINS}
+--records DIR  an output folder or a bundle; default: those tracked in results/
+--network NAME  of the track; default: its first row's
+--params KEY=VALUE...  a parameter of the method; may be repeated
+--pretrain KEY=VALUE...  of its pretraining, in place of the track's: crop=[24,32,24], steps=2000, \
+optimiser.lr=1e-4
+{OUT}
+{DATA}
+{WHERE}
+{RUN}
+> Only the method's own cells are run; the others' scores are taken patient by patient from the records. \
+Refused where these are of another split, scale, recipe or convention.
+$ bench compete pilot_lasc --method mine --plugins mine.py --data DATA  # among those recorded
+$ bench compete pilot_lasc --method mine --plugins mine.py --data DATA --dry-run
+
+status  what is running, done and failed
+{OUT}
+--json
+--prune  remove the work folders of jobs that no protocol wants any more
+$ bench status  # of the folder runs
+$ bench status --out DIR --prune  # and remove what no protocol wants any more
+
+verify  read every published file against its digest
+{OUT}
+$ bench verify  # every file of the folder runs
+$ bench verify --out DIR
+
+report  draw tables, figures and page from the records
+{PROTOCOLS}
+--scale paper|pilot|smoke  default: the records'
+{OUT}
+--to DIR  default: OUT/reports/<name>; of a bundle none
+--plain  as papers print: no verdicts, intervals or ranks
+--serve  show them to a browser here, drawn again while a run goes on
+--port N  of --serve; default: 8321, any free one: 0
+$ bench report pilot_lasc  # draw it again from the records
+$ bench report pilot_lasc --serve  # in a browser, while a run goes on
+
+bundle  put protocols, records and splits into one file to pass on
+usage: bench bundle PROTOCOL... [--out DIR] [--data DIR] [--to FILE]
+usage: bench bundle verify FILE [--json]
+what PROTOCOL...  a file, or a name of 'bench list protocols'; or: verify FILE
+{OUT}
+--data DIR  to list the patients of splits by rule (or BENCH_DATA)
+--to FILE  default: <name>.bench.zip here; of several bundle.bench.zip
+--json  what verify finds
+> 'bench report FILE --to DIR' draws its tables again, without data or a GPU; 'bench bundle verify FILE' \
+looks at every digest, and whether the tables come out as they are in it. It holds no image.
+$ bench bundle pilot_lasc --to lasc.bench.zip
+$ bench bundle verify lasc.bench.zip
+
+compare  which cells moved beyond noise between two runs of a protocol
+a A  an output folder, a bundle, or records/<name>.parquet
+b B  what is compared with it, likewise
+--protocol NAME  where both hold several
+--json
+> Exit code 1: something moved beyond noise.
+$ bench compare runs runs_of_last_month  # two output folders
+$ bench compare mine.bench.zip theirs.bench.zip --protocol pilot_lasc  # two bundles
+
+list  what there is by name
+what methods|datasets|mixtures|networks|metrics|protocols
+[name NAME]  of a data set: its recipes, splits, and how large they are here
+{DATA}
+{PLUGINS}
+--json
+$ bench list methods
+$ bench list datasets --json  # for a program
+
+check  open and judge every case of a data set
+dataset
+{DATA}
+{PLUGINS}
+{CORES}
+--to FILE  also a page: what there is, a slice of each case with its label
+--json
+$ bench check lasc --data DATA  # of DATA/lasc: what there is, and what is wrong
+$ bench check my_scans --data DATA --to check.html  # any folder in MSD layout, drawn
+
+phantom  write synthetic cases in a data set's layout
+dataset
+directory DIR  the scans go to DIR/DATASET
+--cases N (10)
+--seed S (0)
+{PLUGINS}
+$ bench phantom btcv DATA  # ten scans in DATA/btcv
+$ bench phantom acdc DATA --cases 4 --seed 1
+
+score  score label maps that nobody trained here
+--prediction P...!  a volume, a picture or a folder; repeat it to rank several
+--reference R!  the same; files of two folders are paired by name without suffix
+--metrics NAMES (dice,iou,hd,hd95)  comma-separated names of 'bench list metrics', or all
+--labels VALUES  comma-separated; default: every label there is
+--regions NAME  in place of labels: the regions of a data set, e.g. brats
+--ignore VALUE  of voxels of the reference that nobody labelled; they count nowhere
+--convention medpy|monai|deepmind  default: medpy; of several predictions all three
+--empty default|brats|skip (default)
+--verify  recompute with medpy and compare
+--ignore-geometry  compare voxels as stored: no axis is turned, no place compared
+--json
+$ bench score --prediction mine.nii.gz --reference truth.nii.gz
+$ bench score --prediction a/ --prediction b/ --reference truth/ --metrics dice,nsd@1mm  # ranked
+
+export  write what a finished job made to a file
+job JOB  its id, or the beginning of one; ID@STEP is a snapshot, ID@last the last weights of a fine-tuning \
+whose table scores others
+--to FILE!
+--format safetensors|nnssl|submission (safetensors)  nnssl: for nnU-Net; submission: a server's files
+{OUT}
+$ bench export 3f2a --to weights.safetensors  # of the job whose id begins so
+$ bench export 3f2a --to checkpoint.pth --format nnssl  # for nnU-Net
+
+cancel  take back what an output folder has in SLURM's queue
+{OUT}
+$ bench cancel  # what the folder runs has in the queue
+$ bench cancel --out DIR
+
+cluster  try out a cluster profile of bench.toml
+what check|
+[name NAME]  default: the cluster's own defaults
+{OUT}
+--wait SECONDS (300)  for a task to start, default: 300
+--json
+$ bench cluster check  # with the cluster's own defaults
+$ bench cluster check gpu --wait 600  # the profile [cluster.gpu] of bench.toml
+
+new  begin a method, data set, network or protocol of your own
+kind method|dataset|network|protocol
+name NAME  a Python name that nothing here has
+--to DIR (.)  default: this folder
+$ bench new method my_method --to mine  # mine/my_method.py, its test and a protocol
+$ bench new dataset my_scans  # in this folder
+
+init  write a first protocol over a folder of your own scans
+folder DIR
+--to FILE  default: DIR's name and .yaml, here
+--labels NAMES ()  e.g. 1=liver,2=tumour
+--channels NAMES ()  e.g. CT, or T1,FLAIR
+{CORES}
+> DIR holds imagesTr and labelsTr, as the Decathlon and nnU-Net keep them. Where it lacks dataset.json one \
+is written: what --labels and --channels do not name is asked on a terminal, and called label_1, ... elsewhere.
+$ bench init DATA/my_scans  # writes my_scans.yaml
+$ bench init DATA/my_scans --labels 1=liver,2=tumour --channels CT --to first.yaml  # asks nothing
+
+completion  print what makes a shell complete bench's words
+shell bash|zsh|fish
+$ source <(bench completion bash)  # now; to keep it, put the line into ~/.bashrc (zsh: ~/.zshrc)
+$ bench completion fish > ~/.config/fish/completions/bench.fish
+"""
+SPELLED = re.compile(
+    r"(?P<alone>\| )?(?P<optional>\[)?(?P<name>[\w-]+)(?:/(?P<short>-\w))?(?: -> (?P<dest>\w+))?"
+    r"(?: (?P<value>[^\s.!\]]+))?(?P<many>\.\.\.)?(?P<required>!)?\]?(?: \((?P<default>.*?)\))?(?:  (?P<help>.*))?"
+)
 
 
 def _path(text: str) -> Path:
@@ -34,6 +220,74 @@ def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("is empty; is a variable of the shell not set?")
     return Path(text)
+
+
+TYPES: dict[str, Any] = {  # of values that the help calls so; all else is text
+    **dict.fromkeys(("DIR", "FILE", "PATH", "PROTOCOL", "TRACK", "A", "B", "P", "R"), _path),
+    **{"N": int, "S": int, "POINTS": float, "SECONDS": float},
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of every command; ``command`` of what it parsed is the command's name."""
+    about = "Compare self-supervised pretraining methods for medical images."
+    bench = argparse.ArgumentParser(prog="bench", description=about)
+    versions = "of bench, and of what it runs on"
+    bench.add_argument("-V", "--version", action=_Version, nargs=0, help=versions)
+    commands = bench.add_subparsers(metavar="COMMAND", required=True)
+    for name, lines in blocks().items():
+        more = [line[2:] for line in lines if line.startswith("> ")]
+        examples = ["  " + e.replace("  # ", "\n      ") for e in lines if e.startswith("$ ")]
+        usage = [line.removeprefix("usage: ") for line in lines if line.startswith("usage: ")]
+        parser = commands.add_parser(
+            name,
+            help=lines[0],
+            description=lines[0],
+            usage="\n       ".join(usage) or None,
+            formatter_class=_Help,
+            epilog="\n\n".join([*more, "\n".join(["examples:", *examples]).replace("$ ", "")]),
+        )
+        parser.set_defaults(command=name)
+        alone = None
+        for line in lines[1:]:
+            if not line.startswith(("> ", "$ ", "usage: ")):
+                names, options = _options(line)
+                if line.startswith("| "):
+                    alone = alone or parser.add_mutually_exclusive_group()
+                (alone if line.startswith("| ") else parser).add_argument(*names, **options)
+    return bench
+
+
+def blocks() -> dict[str, list[str]]:
+    """Return the lines of ``COMMANDS`` by command; the first is what it does."""
+    parts = (block.split("\n") for block in COMMANDS.strip().split("\n\n"))
+    return {
+        name: [text, *lines] for head, *lines in parts for name, _, text in [head.partition("  ")]
+    }
+
+
+def _options(line: str) -> tuple[list[str], dict[str, Any]]:
+    """Return what ``add_argument`` takes of the line of a flag or an argument: its names and options."""
+    spelled = SPELLED.fullmatch(line)
+    if spelled is None:
+        raise ValueError(f"no flag is spelled so: {line}")
+    part, flag = spelled.groupdict(), spelled["name"].startswith("-")
+    names, value = [*filter(None, (part["short"], part["name"]))], part["value"]
+    options: dict[str, Any] = {"help": part["help"]}
+    if flag and not value:
+        return names, options | {"action": "store_true"}
+    options["default"] = part["default"]
+    for key, given in (("dest", part["dest"]), ("required", bool(part["required"]))):
+        options |= {key: given} if given else {}
+    if part["many"]:
+        options |= {"action": "append", "default": []} if flag else {"nargs": "+"}
+    elif part["optional"]:
+        options["nargs"] = "?"
+    if value and "|" in value:
+        options["choices"] = tuple(filter(None, value.split("|")))
+    elif value:
+        options |= {"metavar": value, "type": TYPES.get(value)}
+    return names, options
 
 
 class _Version(argparse.Action):
@@ -54,378 +308,3 @@ class _Help(argparse.HelpFormatter):
 
         parts = (p if "\n  " in p else textwrap.fill(p, width) for p in text.split("\n\n"))
         return textwrap.indent("\n\n".join(parts), indent)
-
-
-def _command(commands: Any, name: str, text: str, more: str = "") -> argparse.ArgumentParser:
-    made: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=text,
-        description=text,
-        formatter_class=_Help,
-        epilog="\n\n".join(filter(None, (more, told(name)))),
-    )
-    made.set_defaults(command=name)
-    return made
-
-
-def _protocol_flags(parser: argparse.ArgumentParser, scale: str) -> None:
-    parser.add_argument(
-        "protocols",
-        nargs="+",
-        type=_path,
-        metavar="PROTOCOL",
-        help="a file, or a name of 'bench list protocols'",
-    )
-    parser.add_argument("--scale", choices=("paper", "pilot", "smoke"), help=f"default: {scale}")
-    _out_flag(parser)
-
-
-def _data_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", type=_path, metavar="DIR", help="one folder per data set (or BENCH_DATA)"
-    )
-
-
-def _out_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out", type=_path, default=Path("runs"), metavar="DIR", help="default: runs"
-    )
-
-
-def _plugins_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--plugins",
-        type=_path,
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="a file or folder of plugins from outside; may be repeated",
-    )
-
-
-def _place_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--executor", choices=("local", "slurm"), default="local")
-    parser.add_argument("--cluster", metavar="NAME", help="a profile of bench.toml")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes here; default: cores")
-
-
-def _watch_flags(parser: argparse.ArgumentParser) -> None:
-    """Add how a run shows itself. ``--plain`` is another thing: a report's table as papers print it."""
-    shown = parser.add_mutually_exclusive_group()
-    shown.add_argument(
-        "-q",
-        "--quiet",
-        action="store_true",
-        help="only warnings, what failed, and where the table is",
-    )
-    shown.add_argument(
-        "--lines", action="store_true", help="no bars and no colours: lines, as a file gets them"
-    )
-    parser.add_argument(
-        "--log",
-        action="append",
-        default=[],
-        choices=("tensorboard", "mlflow", "wandb"),
-        help="curves, settings, scores and tables go there too; may be repeated",
-    )
-
-
-def _keep_flag(parser: argparse.ArgumentParser) -> None:
-    text = "go on with trainings that another version of the code began"
-    parser.add_argument("--keep-unfinished", action="store_true", help=text)
-
-
-def _run_parsers(commands: Any) -> None:
-    run = _command(commands, "run", "run protocols and draw their tables")
-    plan = _command(commands, "plan", "print the jobs, what is done and what the rest costs")
-    for parser in (run, plan):
-        _protocol_flags(parser, "the protocol's")
-        _data_flag(parser)
-        parser.add_argument(
-            "--phantoms",
-            action="store_true",
-            help="synthetic cases in the place of all data, in OUT/phantoms",
-        )
-        _place_flags(parser)
-        many: dict[str, Any] = {"action": "append", "default": [], "metavar": "KEY=VALUE"}
-        only = "method, network, dataset, fraction, seed or row; may be repeated"
-        parser.add_argument("--only", **many, help=only)
-        setting = "a key of the protocol, e.g. finetune.optimiser.lr=1e-3; may be repeated"
-        parser.add_argument("--set", **many, dest="sets", help=setting)
-        parser.add_argument(
-            "--records",
-            type=_path,
-            action="append",
-            default=[],
-            metavar="DIR",
-            help="an output folder or a bundle: cells that it has scored are taken from "
-            "there, not run; may be repeated",
-        )
-        parser.add_argument(
-            "--redo",
-            choices=("changed",),
-            help="rerun jobs made by an older version of the code, and everything "
-            "that depends on them",
-        )
-    run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-    _keep_flag(run)
-    _watch_flags(run)
-    plan.add_argument("--json", action="store_true")
-    plan.add_argument(
-        "--detect",
-        type=float,
-        metavar="POINTS",
-        help="what the protocol could see as written, and what a difference of so many points "
-        "needs: runs, test patients, hours",
-    )
-    _compete_parser(commands)
-
-
-def _compete_parser(commands: Any) -> None:
-    more = (
-        "Only the method's own cells are run; the others' scores are taken patient by patient from the "
-        "records. Refused where these are of another split, scale, recipe or convention."
-    )
-    compete = _command(
-        commands, "compete", "run one more method beside a protocol's recorded rows", more
-    )
-    known = "a protocol with records: a file, or a name of 'bench list protocols'"
-    compete.add_argument("track", type=_path, metavar="TRACK", help=known)
-    compete.add_argument("--method", required=True, metavar="NAME")
-    _plugins_flag(compete)
-    compete.add_argument(
-        "--records",
-        type=_path,
-        metavar="DIR",
-        help="an output folder or a bundle; default: those tracked in results/",
-    )
-    compete.add_argument("--network", metavar="NAME", help="of the track; default: its first row's")
-    compete.add_argument(
-        "--params",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="a parameter of the method; may be repeated",
-    )
-    own = "of its pretraining, in place of the track's: crop=[24,32,24], steps=2000, optimiser.lr=1e-4"
-    compete.add_argument("--pretrain", action="append", default=[], metavar="KEY=VALUE", help=own)
-    _out_flag(compete)
-    _data_flag(compete)
-    _place_flags(compete)
-    compete.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-    _keep_flag(compete)
-    _watch_flags(compete)
-
-
-def _report_parsers(commands: Any) -> None:
-    status = _command(commands, "status", "what is running, done and failed")
-    _out_flag(status)
-    status.add_argument("--json", action="store_true")
-    status.add_argument(
-        "--prune",
-        action="store_true",
-        help="remove the work folders of jobs that no protocol wants any more",
-    )
-    verify = _command(commands, "verify", "read every published file against its digest")
-    _out_flag(verify)
-    report = _command(commands, "report", "draw tables, figures and page from the records")
-    _protocol_flags(report, "the records'")
-    report.add_argument(
-        "--to", type=_path, metavar="DIR", help="default: OUT/reports/<name>; of a bundle none"
-    )
-    report.add_argument(
-        "--plain", action="store_true", help="as papers print: no verdicts, intervals or ranks"
-    )
-    report.add_argument(
-        "--serve",
-        action="store_true",
-        help="show them to a browser here, drawn again while a run goes on",
-    )
-    report.add_argument(
-        "--port", type=int, metavar="N", help="of --serve; default: 8321, any free one: 0"
-    )
-    _bundle_parser(commands)
-    _compare_parser(commands)
-
-
-def _bundle_parser(commands: Any) -> None:
-    more = (
-        "'bench report FILE --to DIR' draws its tables again, without data or a GPU; 'bench bundle verify "
-        "FILE' looks at every digest, and whether the tables come out as they are in it. It holds no image."
-    )
-    text = "put protocols, records and splits into one file to pass on"
-    bundle = _command(commands, "bundle", text, more)
-    bundle.usage = (
-        "bench bundle PROTOCOL... [--out DIR] [--data DIR] [--to FILE]\n"
-        "       bench bundle verify FILE [--json]"
-    )
-    bundle.add_argument(
-        "what",
-        nargs="+",
-        type=_path,
-        metavar="PROTOCOL",
-        help="a file, or a name of 'bench list protocols'; or: verify FILE",
-    )
-    _out_flag(bundle)
-    bundle.add_argument(
-        "--data",
-        type=_path,
-        metavar="DIR",
-        help="to list the patients of splits by rule (or BENCH_DATA)",
-    )
-    bundle.add_argument(
-        "--to",
-        type=_path,
-        metavar="FILE",
-        help="default: <name>.bench.zip here; of several bundle.bench.zip",
-    )
-    bundle.add_argument("--json", action="store_true", help="what verify finds")
-
-
-def _compare_parser(commands: Any) -> None:
-    compare = _command(
-        commands,
-        "compare",
-        "which cells moved beyond noise between two runs of a protocol",
-        "Exit code 1: something moved beyond noise.",
-    )
-    where = "an output folder, a bundle, or records/<name>.parquet"
-    compare.add_argument("a", type=_path, metavar="A", help=where)
-    compare.add_argument("b", type=_path, metavar="B", help="what is compared with it, likewise")
-    compare.add_argument("--protocol", metavar="NAME", help="where both hold several")
-    compare.add_argument("--json", action="store_true")
-
-
-def _data_parsers(commands: Any) -> None:
-    listing = _command(commands, "list", "what there is by name")
-    listing.add_argument(
-        "what", choices=("methods", "datasets", "mixtures", "networks", "metrics", "protocols")
-    )
-    listing.add_argument(
-        "name",
-        nargs="?",
-        metavar="NAME",
-        help="of a data set: its recipes, splits, and how large they are here",
-    )
-    _data_flag(listing)
-    _plugins_flag(listing)
-    listing.add_argument("--json", action="store_true")
-    check = _command(commands, "check", "open and judge every case of a data set")
-    check.add_argument("dataset")
-    _data_flag(check)
-    _plugins_flag(check)
-    check.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
-    check.add_argument(
-        "--to",
-        type=_path,
-        metavar="FILE",
-        help="also a page: what there is, a slice of each case with its label",
-    )
-    check.add_argument("--json", action="store_true")
-    phantom = _command(commands, "phantom", "write synthetic cases in a data set's layout")
-    phantom.add_argument("dataset")
-    phantom.add_argument("directory", type=_path, metavar="DIR", help="the scans go to DIR/DATASET")
-    phantom.add_argument("--cases", type=int, default=10, metavar="N")
-    phantom.add_argument("--seed", type=int, default=0, metavar="S")
-    _plugins_flag(phantom)
-
-
-def _score_parser(commands: Any) -> None:
-    score = _command(commands, "score", "score label maps that nobody trained here")
-    score.add_argument(
-        "--prediction",
-        type=_path,
-        required=True,
-        metavar="P",
-        action="append",
-        help="a volume, a picture or a folder; repeat it to rank several",
-    )
-    same = "the same; files of two folders are paired by name without suffix"
-    score.add_argument("--reference", type=_path, required=True, metavar="R", help=same)
-    score.add_argument(
-        "--metrics",
-        default="dice,iou,hd,hd95",
-        metavar="NAMES",
-        help="comma-separated names of 'bench list metrics', or all",
-    )
-    score.add_argument(
-        "--labels", metavar="VALUES", help="comma-separated; default: every label there is"
-    )
-    regions = "in place of labels: the regions of a data set, e.g. brats"
-    score.add_argument("--regions", metavar="NAME", help=regions)
-    void = "of voxels of the reference that nobody labelled; they count nowhere"
-    score.add_argument("--ignore", metavar="VALUE", help=void)
-    score.add_argument(
-        "--convention",
-        choices=("medpy", "monai", "deepmind"),
-        help="default: medpy; of several predictions all three",
-    )
-    score.add_argument("--empty", choices=("default", "brats", "skip"), default="default")
-    score.add_argument("--verify", action="store_true", help="recompute with medpy and compare")
-    score.add_argument(
-        "--ignore-geometry",
-        action="store_true",
-        help="compare voxels as stored: no axis is turned, no place compared",
-    )
-    score.add_argument("--json", action="store_true")
-
-
-def _export_parser(commands: Any) -> None:
-    export = _command(commands, "export", "write what a finished job made to a file")
-    export.add_argument(
-        "job",
-        metavar="JOB",
-        help="its id, or the beginning of one; ID@STEP is a snapshot, ID@last the last "
-        "weights of a fine-tuning whose table scores others",
-    )
-    export.add_argument("--to", type=_path, required=True, metavar="FILE")
-    export.add_argument(
-        "--format",
-        choices=("safetensors", "nnssl", "submission"),
-        default="safetensors",
-        help="nnssl: for nnU-Net; submission: a server's files",
-    )
-    _out_flag(export)
-
-
-def _cluster_parsers(commands: Any) -> None:
-    cancel = _command(commands, "cancel", "take back what an output folder has in SLURM's queue")
-    _out_flag(cancel)
-    cluster = _command(commands, "cluster", "try out a cluster profile of bench.toml")
-    cluster.add_argument("what", choices=("check",))
-    cluster.add_argument(
-        "name", nargs="?", metavar="NAME", help="default: the cluster's own defaults"
-    )
-    _out_flag(cluster)
-    cluster.add_argument(
-        "--wait",
-        type=float,
-        default=300.0,
-        metavar="SECONDS",
-        help="for a task to start, default: 300",
-    )
-    cluster.add_argument("--json", action="store_true")
-
-
-def _new_parser(commands: Any) -> None:
-    new = _command(commands, "new", "begin a method, data set, network or protocol of your own")
-    new.add_argument("kind", choices=("method", "dataset", "network", "protocol"))
-    new.add_argument("name", metavar="NAME", help="a Python name that nothing here has")
-    new.add_argument("--to", type=_path, default=Path(), metavar="DIR", help="default: this folder")
-    init = _command(
-        commands,
-        "init",
-        "write a first protocol over a folder of your own scans",
-        "DIR holds imagesTr and labelsTr, as the Decathlon and nnU-Net keep them. Where it "
-        "lacks dataset.json one is written: what --labels and --channels do not name is "
-        "asked on a terminal, and called label_1, ... elsewhere.",
-    )
-    init.add_argument("folder", type=_path, metavar="DIR")
-    init.add_argument(
-        "--to", type=_path, metavar="FILE", help="default: DIR's name and .yaml, here"
-    )
-    init.add_argument("--labels", default="", metavar="NAMES", help="e.g. 1=liver,2=tumour")
-    init.add_argument("--channels", default="", metavar="NAMES", help="e.g. CT, or T1,FLAIR")
-    init.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
-    shell = _command(commands, "completion", "print what makes a shell complete bench's words")
-    shell.add_argument("shell", choices=("bash", "zsh", "fish"))

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.arguments import parser
+from bench.arguments import blocks, parser
 from bench.cli import main
-from bench.examples import EXAMPLES
 from bench.extras.completion import answer
 
 pytestmark = pytest.mark.usefixtures("own_place")
@@ -49,7 +48,7 @@ def test_words_that_may_follow(line, found, tmp_path):
 
 def test_commands_come_with_what_they_do():
     told = dict(one.split("\t") for one in answer(parser(), [""]))
-    assert set(told) == set(EXAMPLES) and told["check"] == "open and judge every case of a data set"
+    assert set(told) == set(blocks()) and told["check"] == "open and judge every case of a data set"
 
 
 SHELLS = {
@@ -92,11 +91,13 @@ def test_a_shell_completes(shell):
 
 
 def test_every_command_has_two_examples_that_parse(capsys):
-    for command, examples in EXAMPLES.items():
-        for line, _ in examples:
+    for command, lines in blocks().items():
+        examples = [line[2:].split("  # ")[0] for line in lines if line.startswith("$ ")]
+        assert len(examples) == 2
+        for line in examples:
             plain = re.sub(r"^source <\((.*)\)$", r"\1", line).split(" > ")[0]
             assert parser().parse_args(shlex.split(plain)[1:]).command == command
         with pytest.raises(SystemExit):
             main([command, "--help"])
         out = capsys.readouterr().out
-        assert all(f"\n  {line}\n" in out for line, _ in examples)
+        assert all(f"\n  {line}\n" in out for line in examples)
