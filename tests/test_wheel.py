@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HELD = {  # folder of the clone, which of its files: where the wheel has them
     ("bench", "**/*.py"): "bench",
     ("bench", "report/html/*"): "bench",
+    ("bench", "runtime/*.json"): "bench",
     ("bench", "extras/templates/**/*.*"): "bench",
     ("methods", "*.py"): "bench_methods",
     ("datasets", "*.py"): "bench_datasets",
