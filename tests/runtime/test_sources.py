@@ -307,6 +307,5 @@ def test_a_plugin_from_outside_is_behind_its_jobs_and_an_edit_makes_another_job_
     found = sources(asked)
     assert {"plugin:my_method.py", "bench/pretext/queue.py"} <= set(found)
     file.write_text("from bench.method import Method\n")
-    assert (
-        changed({**asked, "provenance": {"sources": found}}) == ()
-    )  # it is in the id that it changed
+    # it is in the id that it changed
+    assert changed({**asked, "provenance": {"sources": found}}) == ()
