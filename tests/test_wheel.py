@@ -16,6 +16,7 @@ HELD = {  # folder of the clone, which of its files: where the wheel has them
     ("bench", "**/*.py"): "bench",
     ("bench", "report/html/*"): "bench",
     ("bench", "nets/*.toml"): "bench",
+    ("bench", "runtime/*.json"): "bench",
     ("bench", "extras/templates/**/*.*"): "bench",
     ("methods", "*.py"): "bench_methods",
     ("datasets", "*.py"): "bench_datasets",

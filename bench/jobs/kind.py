@@ -22,12 +22,10 @@ MAPS = "segmentation"
 START = 1.5  # a job's imports, reading, writing, for those that train or predict
 # Of one GPU, assumed for forecasts; not measured by this project.
 TERAFLOPS_PER_GPU = 20.0  # of a data-centre card on these networks
-GPU_STEP = (
-    0.02  # seconds of a step, however small: a thousand kernels to launch, and the optimiser's
-)
-GPU_SAMPLE = (
-    0.002  # seconds for the loader's processes to read and cut a sample, while the GPU computes
-)
+# seconds of a step, however small: a thousand kernels to launch, and the optimiser's
+GPU_STEP = 0.02
+# seconds for the loader's processes to read and cut a sample, while the GPU computes
+GPU_SAMPLE = 0.002
 GIGAFLOPS_PER_THREAD = 25.0  # one CPU core on these networks in fp32, measured; see docs/speed.md
 
 

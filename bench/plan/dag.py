@@ -23,15 +23,13 @@ class Cell:
     finetune: str
     pretrain: str | None
     columns: dict[str, Any]  # the record columns that do not vary within the cell
-    wanted: bool = (
-        True  # False: --only or --records leave it out of this run (its rows are shown if there)
-    )
+    # False: --only or --records leave it out of this run (its rows are shown if there)
+    wanted: bool = True
     guard: str | None = None  # its protocol's, of its pretraining
     latency: str | None = None  # the job that times its network, where the protocol asks
     embed: str | None = None  # the job behind its row's panel in the picture of embeddings
-    submission: str | None = (
-        None  # the job that predicts for the challenge's server, where the protocol asks
-    )
+    # the job that predicts for the challenge's server, where the protocol asks
+    submission: str | None = None
     curve: bool = False  # does its row show the learning curve of the fine-tuning?
     epoch: float | None = None  # steps of one over its labelled cases, where known
     patients: tuple[int, ...] = ()  # that train, validate, are tested, where known

@@ -21,9 +21,8 @@ class Initialisation:
 
     init: str = "random"
     pretrain: str | None = None
-    seed: int | None = (
-        None  # the one fine-tuning seed that it is for, where each has a pretraining of its own
-    )
+    # the one fine-tuning seed that it is for, where each has a pretraining of its own
+    seed: int | None = None
     given: Given = field(default_factory=Given)  # of a file
 
 

@@ -277,9 +277,8 @@ class Planner:
                 splits.drawn(arm.fold, spec.data, part, labels.seed, full=full_val) if drawn else ()
             )
             self.plan.sizes[job] = arm.target.count(looked_at)
-        if (
-            initial.pretrain is not None
-        ):  # else a pretraining that is done already would pass unguarded
+        # else a pretraining that is done already would pass unguarded
+        if initial.pretrain is not None:
             self.plan.wait(job, self.pretrainings.guards[initial.pretrain, arm.protocol.name])
         return job
 

@@ -57,9 +57,8 @@ class Row:
     params: dict[str, Any] = field(default_factory=dict)
     pretrain: dict[str, Any] = field(default_factory=dict)  # overrides of the pretrain section
     finetune: dict[str, Any] = field(default_factory=dict)  # overrides of every finetune section
-    at: Steps | None = (
-        None  # snapshot step to fine-tune from, or several, a row each; the last by default
-    )
+    # snapshot step to fine-tune from, or several, a row each; the last by default
+    at: Steps | None = None
     # a file of weights, named from the protocol's folder, in place of pretraining here
     init: str | Initial = ""
     published: str = ""  # its name in results/published/<paper>.csv
@@ -67,9 +66,8 @@ class Row:
     sections: tuple[str, ...] = ()  # the fine-tuning sections that it has cells in; all by default
     # a positive control: pretrained by each section's own recipe with the labels of its training scans
     ceiling: bool = False
-    dose: Annotated[float, Range(0, 1, above=True)] = (
-        1.0  # how far from fresh weights (0) to the pretrained (1)
-    )
+    # how far from fresh weights (0) to the pretrained (1)
+    dose: Annotated[float, Range(0, 1, above=True)] = 1.0
 
 
 @dataclass(frozen=True)
@@ -85,9 +83,8 @@ class Quoted:
 class Origin:
     """Which file a protocol is, without naming this machine: what its records remember of it."""
 
-    path: str = (
-        ""  # from ``protocols/`` on; a digest of the whole path where the file lies elsewhere
-    )
+    # from ``protocols/`` on; a digest of the whole path where the file lies elsewhere
+    path: str = ""
     content: str = ""  # digest of what it says, at every scale
 
     def same(self, other: Origin) -> bool:
@@ -104,9 +101,8 @@ class Protocol:
     rows: dict[str, Row]  # by the name that records carry
     finetune: tuple[Finetune, ...]  # the sections
     published_only: dict[str, Quoted] = field(default_factory=dict)  # in grey, beside the rows
-    name: str = (
-        ""  # of records and reports; by default the path under `protocols/` with "_" for "/"
-    )
+    # of records and reports; by default the path under `protocols/` with "_" for "/"
+    name: str = ""
     paper: str = ""  # pgl, hssl, voco, taleb or glmae: whose numbers stand beside ours
     table: str = ""  # of that paper: table1, fig5
     about: str = ""  # what is asked, printed under the title
@@ -131,9 +127,8 @@ class Protocol:
     # pilot, smoke: laid over all of this
     scales: dict[str, dict[str, Any]] = field(default_factory=dict)
     phantoms: dict[str, Phantom] = field(default_factory=dict)  # by data set
-    threads: Annotated[int, Range(0, 1024, above=True)] = (
-        1  # per job; a resource, not part of any identity
-    )
+    # per job; a resource, not part of any identity
+    threads: Annotated[int, Range(0, 1024, above=True)] = 1
     # laid over every recipe by which scans are prepared
     recipe: dict[str, Any] = field(default_factory=dict)
     # where it lies, for files are named from there; no key of the format
@@ -209,9 +204,8 @@ def row_of(protocol: Protocol, name: str) -> tuple[Row | None, str]:
     The plan expands a row to several: ``(last)`` weights beside the best, and the controls.
     """
     own = name
-    while (
-        own not in protocol.rows and own.endswith(")") and " (" in own
-    ):  # a row's own name may have one
+    # a row's own name may have one
+    while own not in protocol.rows and own.endswith(")") and " (" in own:
         own = own[: own.rindex(" (")]
     return (protocol.rows[own], name[len(own) :]) if own in protocol.rows else (None, "")
 

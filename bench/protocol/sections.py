@@ -88,9 +88,8 @@ class Schedule:
 
     name: Literal["constant", "cosine", "poly"] = "cosine"  # what follows the warm-up
     warmup: Part = 0.0  # share of all steps
-    warmup_from: Literal["first", "zero"] = (
-        "first"  # rate of step k of n: (k + 1) / n of the peak, or k / n
-    )
+    # rate of step k of n: (k + 1) / n of the peak, or k / n
+    warmup_from: Literal["first", "zero"] = "first"
     end: Share = 0.0  # last rate as a share of the peak
     power: Factor = 0.9  # poly
 
@@ -159,20 +158,16 @@ class Pretrain(Pretraining):
 
     datasets: tuple[Mix, ...] = ()  # spelled out; or name a `mixture`
     mixture: str = ""  # one of datasets/mixtures, in place of `datasets`
-    name: str = (
-        ""  # the mixture's name in the records; by default `mixture`, or the data sets joined by +
-    )
+    # the mixture's name in the records; by default `mixture`, or the data sets joined by +
+    name: str = ""
     take: str = ""  # "400 cases" or "20 %" of the whole mixture
     absent: Literal["refuse", "allow"] = "refuse"  # cases that a list names and the folder lacks
-    leaks: Literal["fail", "drop", "allow"] = (
-        "fail"  # cases that also stand in a downstream test part
-    )
-    recipe: str | Recipe | None = (
-        None  # stated, it wins over those of a `mixture`; by default "default"
-    )
-    network: str = (
-        ""  # a key of `networks`; by default the row's own (2D pretraining for a 3D network)
-    )
+    # cases that also stand in a downstream test part
+    leaks: Literal["fail", "drop", "allow"] = "fail"
+    # stated, it wins over those of a `mixture`; by default "default"
+    recipe: str | Recipe | None = None
+    # a key of `networks`; by default the row's own (2D pretraining for a 3D network)
+    network: str = ""
     crop: Triple | None = None  # by default the network's
     epochs: Epochs | None = None  # with `crops` samples per case and epoch
     crops: Samples = 1  # samples per case and epoch
@@ -245,12 +240,10 @@ class Augment:
     zoom: float = 0.0  # likewise
     zoom_range: Ends = (0.7, 1.4)  # of the extent that is read, in crops: above 1 all looks smaller
     zoom_axes: Literal["alike", "apart"] = "alike"  # one factor, or one for each axis
-    plane: bool | None = (
-        None  # turn, zoom and thin in x and y alone; by default in crops flatter than 3 to 1
-    )
-    margin: float = (
-        1.0  # extent, in crops, that is read around a crop for turns and zooms; zeros beyond
-    )
+    # turn, zoom and thin in x and y alone; by default in crops flatter than 3 to 1
+    plane: bool | None = None
+    # extent, in crops, that is read around a crop for turns and zooms; zeros beyond
+    margin: float = 1.0
     noise: float = 0.0  # Gaussian
     noise_range: Ends = (0.0, 0.1)  # its size, on the image's own scale
     noise_unit: Literal["std", "variance"] = "std"  # what that size means
@@ -315,17 +308,14 @@ class Group:
     """
 
     rate: Factor | None = None  # peak learning rate; by default the optimiser's
-    warmup: Part | None = (
-        None  # share of all steps, from the first in which it trains; by default the schedule's
-    )
+    # share of all steps, from the first in which it trains; by default the schedule's
+    warmup: Part | None = None
     decay: Weight | None = None  # weight decay; by default the optimiser's
     frozen: Part = 0.0  # share of all steps, from the first on, in which it does not train
-    layer_decay: SomeShare = (
-        1.0  # rate of each encoder layer as a share of the next layer's; of the last, of `rate`
-    )
-    restart: bool = (
-        False  # its schedule runs once until the other group begins to train, and once more after
-    )
+    # rate of each encoder layer as a share of the next layer's; of the last, of `rate`
+    layer_decay: SomeShare = 1.0
+    # its schedule runs once until the other group begins to train, and once more after
+    restart: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -340,15 +330,13 @@ class Tuning(Training):
     ce_weight: Weight = 1.0  # of cross-entropy beside Dice
     # one class per voxel or case; a sigmoid for each region; one for each of classes that have an order
     head: Literal["softmax", "regions", "ordinal"] = "softmax"
-    deep_supervision: bool = (
-        False  # the loss also at coarser scales, weighted 1, 1/2, 1/4 ... to sum 1
-    )
+    # the loss also at coarser scales, weighted 1, 1/2, 1/4 ... to sum 1
+    deep_supervision: bool = False
     foreground: Share | None = None  # share of crops centred on a labelled voxel
     exact: bool = False  # that share of every batch, not of many
     negatives: Literal["anywhere", "background"] = "anywhere"  # centres of the other crops
-    balanced: bool = (
-        False  # such a voxel: of a class drawn first, so that small organs are as frequent
-    )
+    # such a voxel: of a class drawn first, so that small organs are as frequent
+    balanced: bool = False
     augment: Augment = field(default_factory=Augment)  # none by default
     # linear: the encoder never trains; as_loaded: nothing does, the weights are scored as they came
     evaluation: Literal["end_to_end", "linear", "as_loaded"] = "end_to_end"
@@ -364,13 +352,11 @@ class Tuning(Training):
     norm: Literal["batch", "kept"] = sparse("batch")
     # whose weights are scored; best_test at paper scale alone
     select: Literal["last", "best_val", "best_test"] = "last"
-    val: Literal["fraction", "full"] = (
-        "fraction"  # of the row's label fraction, or all of the split's
-    )
+    # of the row's label fraction, or all of the split's
+    val: Literal["fraction", "full"] = "fraction"
     val_every: SomeShare = 0.1  # share of all steps, for best_val and best_test
-    patience: SomeShare | None = (
-        None  # stop after this share of all steps without a better validation
-    )
+    # stop after this share of all steps without a better validation
+    patience: SomeShare | None = None
 
     def __post_init__(self) -> None:
         if self.scans is not None and self.batch % self.scans:
@@ -464,9 +450,8 @@ class Tune:
     # key of the section, as loaded.rate (rate: optimiser.lr): the values tried
     over: dict[str, tuple[Any, ...]]
     on: Literal["val"] = "val"  # who decides: the patients that validate, as for `best_val`
-    runs: Annotated[int, Range(1, 64)] = (
-        1  # seeds whose mean score decides, a run's own seed the first of them
-    )
+    # seeds whose mean score decides, a run's own seed the first of them
+    runs: Annotated[int, Range(1, 64)] = 1
 
     def __post_init__(self) -> None:
         if not self.over or not all(self.over.values()):
@@ -495,9 +480,8 @@ class Track:
     Nothing is chosen by it, and no weight depends on it.
     """
 
-    part: Literal["val", "test", "train"] = (
-        "val"  # of the split; those who validate as for `best_val`
-    )
+    # of the split; those who validate as for `best_val`
+    part: Literal["val", "test", "train"] = "val"
     every: Steps | None = None  # steps
     # in its place: of the labelled cases, as `epochs` counts them
     every_epochs: Annotated[float, Range(0.001, 1e7)] | None = None
@@ -513,20 +497,16 @@ class Finetune(Tuning):
 
     dataset: str  # a name of `bench list datasets`
     split: str  # a registered list, or rule, even, rule_5fold, cv5, leave_one_out, given
-    name: str = (
-        ""  # what records and tables call the section; by default its data set, "#2" where twice
-    )
+    # what records and tables call the section; by default its data set, "#2" where twice
+    name: str = ""
     title: str = ""  # as printed; by default the data set's, and more where that comes twice
-    settings: str = (
-        ""  # a file of settings, named from the protocol's folder; what is stated here wins
-    )
-    recipe: str | Recipe = (
-        "default"  # how scans are prepared: a name of the data set's, or spelled out
-    )
+    # a file of settings, named from the protocol's folder; what is stated here wins
+    settings: str = ""
+    # how scans are prepared: a name of the data set's, or spelled out
+    recipe: str | Recipe = "default"
     crop: Triple | None = None  # by default the network's
-    hidden: Annotated[int, Range(0, 65536)] = (
-        0  # units of a layer before the last, of a classification
-    )
+    # units of a layer before the last, of a classification
+    hidden: Annotated[int, Range(0, 65536)] = 0
     fractions: tuple[int, ...] = (100,)  # whole percents of the training patients, 1 to 100
     seeds: Numbers = (0,)  # a run each
     folds: Numbers | None = None  # which folds of the split; all by default
@@ -542,9 +522,8 @@ class Finetune(Tuning):
     submit: dict[str, str] = field(default_factory=dict)
     # in place of the data set's own
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    holdout: Part = (
-        0.0  # share of the row's training patients that validate, in place of the split's
-    )
+    # share of the row's training patients that validate, in place of the split's
+    holdout: Part = 0.0
     inference: Inference = Inference()  # the sliding window
     track: Track | None = None  # by default nothing is scored before the last step
     anchor: Anchor | None = None  # without it nothing says whether training was long enough

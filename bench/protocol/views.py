@@ -55,21 +55,18 @@ class View:
     metrics: tuple[str, ...] = ()  # by default the layout's own, then the others
     published: bool = True  # are the paper's numbers printed beside ours?
     # of a table
-    gain: str = (
-        ""  # a row, or "baseline", each row's own: what is gained on it stands behind every number
-    )
+    # a row, or "baseline", each row's own: what is gained on it stands behind every number
+    gain: str = ""
     # columns about the row
     facts: tuple[Literal["network", "parameters", "decoder_parameters"], ...] = ()
     # column of check marks: a parameter of the method
     checks: dict[str, str] = field(default_factory=dict)
     # of panels; `fractions` is the largest by default
     cases: Cases = 3
-    pick: Literal["first", "best", "median", "worst"] = (
-        "first"  # by the mean over rows of the first metric
-    )
-    slices: Literal["largest", "middle"] = (
-        "largest"  # where most is labelled, or half-way through that
-    )
+    # by the mean over rows of the first metric
+    pick: Literal["first", "best", "median", "worst"] = "first"
+    # where most is labelled, or half-way through that
+    slices: Literal["largest", "middle"] = "largest"
     errors: bool = False  # a map of what is wrong beside each prediction
 
     def __post_init__(self) -> None:

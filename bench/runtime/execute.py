@@ -131,9 +131,8 @@ def _begin(store: Store, job: str, how: _How) -> Outcome:
     except BenchError as error:  # or did somebody publish it just now, and clear its description?
         return Outcome(job, "done") if store.done(job) else Outcome(job, "failed", str(error))
     needs = lacking(store, described.needs, how.run.after)
-    if (
-        needs
-    ):  # only a cluster's queue starts a job after a need that failed; the need keeps the reason
+    # only a cluster's queue starts a job after a need that failed; the need keeps the reason
+    if needs:
         return Outcome(job, "failed", f"needs {needs[0]}, which is not done")
     try:
         claim = store.claim(job)

@@ -3,7 +3,7 @@
 A file is recorded as ``<bytes> <meaning>``, 12 hex digits each: of its bytes, and of its syntax tree without
 comments, layout and docstrings (``bench.imports.meaning``), in which an import of ours goes by the imported
 module's own name, not by its folders. Where the bytes differ the meaning decides, and a file that lies
-somewhere else now is looked for by it; ``REFACTORED`` has meanings that count as equal. A manifest of an
+somewhere else now is looked for by it; ``refactored.json`` has meanings that count as equal. A manifest of an
 older bench has the bytes alone, and they decide.
 """
 
@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,33 +71,6 @@ UNRECORDED = "files that an older bench did not record"
 EARLIER = "begun_by"  # in a manifest: files of which another state began the job
 NOTHING = "-"  # what a file means that has a docstring alone
 SPEC = "spec"  # a module of this name goes by its folder's: ``jobs/guard/spec.py`` is ``guard``
-# Meanings of a file before and after a refactoring that changed no number: one stands for the other.
-# To add a line: print ``sources`` of a job before and after, and compare the records to the byte.
-REFACTORED: dict[str, tuple[str, ...]] = {
-    "bench/data/roots.py": ("34bedfdf9b11", "c966d1a0a7d9"),
-    "bench/jobs/class_scores.py": ("02bd0d4dce03", "ba549156d774"),
-    "bench/jobs/embed/run.py": ("84df3d093e21", "78ab0d2caf31"),
-    "bench/jobs/evaluate/run.py": ("8bc1db351b29", "a890f462ae5b"),
-    "bench/jobs/finetune/run.py": ("a85bf404e48b", "0443c536c5d4"),
-    "bench/jobs/finetune/supervised.py": ("65751a02dd67", "49345734351d"),
-    "bench/jobs/finetune/tracking.py": ("54bb36b94f5b", "85c56945fa9a"),
-    "bench/jobs/guard/run.py": ("20e20ac7be4e", "7d9db4b21b79"),
-    "bench/jobs/initial_weights.py": ("70ef98676312", "838ffb9eb7f7"),
-    "bench/jobs/inputs.py": ("7e188e3b8d2b", "955bed72cc9e"),
-    "bench/jobs/latency/run.py": ("bfd944976b0c", "11d4405eb3f2"),
-    "bench/jobs/ordinal.py": ("fe64fb6185e0", "0fde1260dd76"),
-    "bench/jobs/predict.py": ("a5babbcede4a", "54b0b3f77cbd"),
-    "bench/jobs/prepare/run.py": ("e8d10b4d3aad", "d45dfaf9c423"),
-    "bench/jobs/pretrain/run.py": ("f05855a90c5d", "6ae98451693b"),
-    "bench/jobs/scoring.py": ("a35753925ef8", "3cd6418dfea2"),
-    "bench/jobs/submission.py": ("42aaac31a14c", "578277d48bb6"),
-    "bench/jobs/training.py": ("be8568b13939", "a3bcc3857f91"),
-    "bench/jobs/watch.py": ("1de3e99db1e6", "e3d000751fd8"),
-    "bench/jobs/window.py": ("6b1c099bf9b5", "aad134e4c6b4"),
-    "bench/nets/genesis.py": ("7fab5e34421e", "cec2cd48e57b"),
-    "bench/train/phases.py": ("8f11f2847485", "046e6b9fd118"),
-}
-
 NAME = re.compile(r"(\w+/)*\w+\.py")
 
 
@@ -243,8 +217,19 @@ def _unlike(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...
 def _digests(recorded: str) -> tuple[str, ...]:
     """Return the digests of a file's bytes and of its meaning; of a refactored file's the first."""
     content, _, meaning = recorded.partition(" ")
-    first = next((meanings[0] for meanings in REFACTORED.values() if meaning in meanings), meaning)
+    first = refactored().get(meaning, meaning)
     return (content, first) if first else (content,)
+
+
+@lru_cache(maxsize=1)
+def refactored() -> dict[str, str]:
+    """Return the first meaning of a refactored file by each of its meanings.
+
+    ``refactored.json`` has a file's meanings before and after refactorings that changed no number. To add
+    one: print ``sources`` of a job before and after, and compare the records to the byte.
+    """
+    files = json.loads(Path(__file__).with_name("refactored.json").read_bytes())
+    return {meaning: meanings[0] for meanings in files.values() for meaning in meanings}
 
 
 def _inside(made_by: Mapping[str, str]) -> dict[str, str]:

@@ -250,9 +250,8 @@ def test_a_run_that_gets_no_better_is_over_early_wherever_it_was_stopped(
         while jobs is again and jobs.do(job, stopping=lambda: True).state == "stopped":
             stops += 1
         folder = jobs.done(job)
-        assert (
-            jobs.store.manifest(job.id)["samples"] == 8 * 6
-        )  # looked at 2, 4 (best), 6, 8: four in vain
+        # looked at 2, 4 (best), 6, 8: four in vain
+        assert jobs.store.manifest(job.id)["samples"] == 8 * 6
         assert {p.name for p in folder.glob("*.safetensors")} == {
             "last.safetensors",
             "best_val.safetensors",
@@ -385,9 +384,8 @@ def test_it_trains_on_slices_and_predicts_whole_volumes(made):
     predicted = Pack(folder, "prediction")
     assert [predicted[case].shape for case in predicted] == [blobs.SHAPE] * len(list(predicted))
     rows = read_rows(path(made.store, job.id, scoring), SCORES)
-    assert (
-        rows["case"].tolist() == list(predicted) and len(rows) >= 3
-    )  # one per volume, not per slice
+    # one per volume, not per slice
+    assert rows["case"].tolist() == list(predicted) and len(rows) >= 3
     assert rows["value"].mean() > 0.8, rows["value"]
 
 

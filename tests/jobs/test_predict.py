@@ -64,9 +64,8 @@ def test_the_mean_dice_is_over_cases_and_the_mode_is_kept():
     assert not net.training
     cases = Cases()
     cases._label["bad"][:2] = 9
-    assert (
-        mean_dice(net, cases, ["bad"], inference(), ignore=9) == 0.0
-    )  # of label 1 alone: void is no target
+    # of label 1 alone: void is no target
+    assert mean_dice(net, cases, ["bad"], inference(), ignore=9) == 0.0
     cases._label["good"][2:5, 0] = 9
     assert mean_dice(net, cases, ["good"], inference(), ignore=9) == 1.0
 

@@ -132,7 +132,6 @@ def test_a_dose_lies_between_fresh_and_pretrained_weights(dose, expected):
     fresh = {"a": torch.tensor([0.0, 2.0]), "n": torch.tensor([0]), "wide": torch.zeros(2)}
     found = controls.diluted(pretrained, fresh, dose)
     assert found["a"].tolist() == expected
-    assert (
-        found["n"].tolist() == [7] and found["wide"].tolist() == [1.0] * 3
-    )  # counters, and what does not fit
+    # counters, and what does not fit
+    assert found["n"].tolist() == [7] and found["wide"].tolist() == [1.0] * 3
     assert pretrained["a"].tolist() == [4.0, 4.0]

@@ -48,9 +48,8 @@ def test_what_is_only_watched_is_no_part_of_a_pretraining(plan_of):
     assert pretraining(plan_of(other)).id == pretraining(before).id == pretraining(allowed).id
     assert guard(plan_of(other)).id != guard(before).id == guard(allowed).id  # compared once
     assert ids(allowed, "guard") == {guard(before).id}
-    assert (
-        guard(plan_of({"pretrain": {"seed": 5}})).id == guard(before).id
-    )  # compares the same cases
+    # compares the same cases
+    assert guard(plan_of({"pretrain": {"seed": 5}})).id == guard(before).id
 
 
 def test_what_a_guard_drops_is_part_of_a_pretraining(plan_of):
@@ -107,9 +106,8 @@ def test_a_share_is_counted_and_part_of_the_spec(plan_of):
     assert cell(whole, row="pair", fraction=25, seed=0).columns["pretrain"] == f"{NAME} (3 cases)"
     assert guard(plan_of(mix(take="4 cases"))).spec.seed == 0
     share = {"pretrain": {"take": "400 cases", **epochs}}
-    assert (
-        pretraining(plan_of(share, data=None)).spec.pretrain.steps is None
-    )  # nobody knows how much
+    # nobody knows how much
+    assert pretraining(plan_of(share, data=None)).spec.pretrain.steps is None
 
 
 def test_cases_left_out_leave_the_split_too_and_those_of_an_entry_do_not_move_it(plan_of):

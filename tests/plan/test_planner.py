@@ -249,12 +249,10 @@ def test_pretraining_epochs_count_the_cases_it_reads(plan_of):
     assert whole.pretrain.steps == 4 * CASES // 2 and whole.data == (
         Entry(dataset=NAME, part="all"),
     )
-    assert (
-        made(datasets=[{"dataset": NAME, "cases": "all"}], batch=7).pretrain.steps == 11
-    )  # 80 / 7 is 11.4
-    assert (
-        made(datasets=[{"dataset": NAME, "cases": "all"}], batch=3).pretrain.steps == 27
-    )  # 80 / 3 is 26.7
+    # 80 / 7 is 11.4
+    assert made(datasets=[{"dataset": NAME, "cases": "all"}], batch=7).pretrain.steps == 11
+    # 80 / 3 is 26.7
+    assert made(datasets=[{"dataset": NAME, "cases": "all"}], batch=3).pretrain.steps == 27
 
 
 def test_pretraining_seeds_cross_with_those_of_fine_tuning(plan_of):
@@ -434,9 +432,8 @@ def test_without_data_a_registered_list_is_known_all_the_same(plan_of):
 def test_leave_one_out_has_a_cell_for_every_patient(plan_of):
     plan = plan_of({"finetune": {"split": "leave_one_out", "fractions": [100], "seeds": [0]}})
     assert len(plan.cells["test0"]) == 2 * CASES
-    assert (
-        len(ids(plan, "pretrain")) == CASES
-    )  # each fold's pretraining reads its own training patients
+    # each fold's pretraining reads its own training patients
+    assert len(ids(plan, "pretrain")) == CASES
     folds = {c.columns["fold"] for c in plan.cells["test0"]}
     assert folds == set(range(CASES))
     chosen = plan_of({"finetune": {"split": "leave_one_out", "folds": [2, 5]}})

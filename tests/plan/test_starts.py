@@ -420,9 +420,8 @@ def test_a_holdout_counts_those_that_train_in_the_budget(plan_of, share, back):
     made = plan.jobs[found.finetune].spec
     assert len(TRAIN) == 14 and made.finetune.steps == 8 * (14 - back) // 2
     assert made.data.holdout == share and "holdout" not in vars(made.finetune)
-    assert (
-        made.data.n_train == found.columns["n_train"] == 14
-    )  # labelled, whatever they are used for
+    # labelled, whatever they are used for
+    assert made.data.n_train == found.columns["n_train"] == 14
 
 
 def test_a_holdout_of_nobody_or_of_everybody(plan_of):

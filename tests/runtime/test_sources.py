@@ -1,9 +1,11 @@
 """The files behind a job are those that its kind and its plugins import, whoever adds an import."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -215,7 +217,7 @@ def test_a_refactored_file_is_the_same_and_one_that_was_edited_since_is_another(
     )
     states = [tree(**{"jobs/guard/run": "import bench.one\n", "one": text}) for text in texts]
     meanings = tuple(state["bench/one.py"].split()[1] for state in states)
-    monkeypatch.setattr(made_by, "REFACTORED", {"one": meanings[:3]})
+    monkeypatch.setattr(made_by, "refactored", lambda: dict.fromkeys(meanings[:3], meanings[0]))
     for state in states[:3]:
         manifest = {"kind": "guard", "spec": {}, "provenance": {"source": "0", "sources": state}}
         for text, expected in zip(texts, [()] * 3 + [("bench/one.py",)], strict=True):
@@ -224,7 +226,9 @@ def test_a_refactored_file_is_the_same_and_one_that_was_edited_since_is_another(
 
 
 def test_a_meaning_stands_for_one_file_alone():
-    meanings = [meaning for states in made_by.REFACTORED.values() for meaning in states]
+    files = json.loads(Path(made_by.__file__).with_name("refactored.json").read_text())
+    meanings = [meaning for states in files.values() for meaning in states]
+    assert {made_by.refactored()[meaning] for meaning in meanings} == {f[0] for f in files.values()}
     assert len(set(meanings)) == len(meanings)
     assert all(re.fullmatch(r"[0-9a-f]{12}", meaning) for meaning in meanings)
 
@@ -235,7 +239,7 @@ def test_a_file_that_is_no_longer_behind_a_job_is_no_change_by_itself(tree, monk
     now = tree(**{"jobs/guard/run": "x = 1\n"})
     assert changed(manifest) == ("bench/jobs/guard/run.py", "bench/one.py")
     meanings = [state["bench/jobs/guard/run.py"].split()[1] for state in (before, now)]
-    monkeypatch.setattr(made_by, "REFACTORED", {"run": tuple(meanings)})
+    monkeypatch.setattr(made_by, "refactored", lambda: dict.fromkeys(meanings, meanings[0]))
     assert changed(manifest) == () == unfinished(note(before, ()), now).differ
 
 
@@ -303,6 +307,5 @@ def test_a_plugin_from_outside_is_behind_its_jobs_and_an_edit_makes_another_job_
     found = sources(asked)
     assert {"plugin:my_method.py", "bench/pretext/queue.py"} <= set(found)
     file.write_text("from bench.method import Method\n")
-    assert (
-        changed({**asked, "provenance": {"sources": found}}) == ()
-    )  # it is in the id that it changed
+    # it is in the id that it changed
+    assert changed({**asked, "provenance": {"sources": found}}) == ()

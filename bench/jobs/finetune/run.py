@@ -40,9 +40,8 @@ from bench.train.phases import Phases
 from bench.train.samples import Sample
 from bench.typed import narrowed, plain
 
-VALIDATION = (
-    "validation"  # a fact: the score on the patients that validate, by which a grid chooses
-)
+# a fact: the score on the patients that validate, by which a grid chooses
+VALIDATION = "validation"
 TAKEN_OVER = ("curve.csv", TRACKED)
 PRIOR = 64  # crops whose labels give the frequencies of classes
 

@@ -37,9 +37,8 @@ HEADS = {"segmentation": ("softmax", "regions"), "classification": ("softmax", "
 
 
 Interval = Annotated[float, Range(0, 1e9, above=True)]
-TRACKED = (
-    "scores_by_step.parquet"  # what a learning curve is kept in: `record.SCORES`, and the step
-)
+# what a learning curve is kept in: `record.SCORES`, and the step
+TRACKED = "scores_by_step.parquet"
 
 
 @dataclass(frozen=True)

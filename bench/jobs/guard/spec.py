@@ -17,9 +17,8 @@ FILE = "leaks.json"
 # Seconds of one core in real scans, see docs/leaks.md.
 PREPARED = 0.0015  # of a channel
 SCREENED = 9e-8  # of two channels and a box
-PAIR = (
-    0.005  # seconds of two channels that are compared: 2 to 10 ms in real scans, see docs/leaks.md
-)
+# seconds of two channels that are compared: 2 to 10 ms in real scans, see docs/leaks.md
+PAIR = 0.005
 GROUP = 256  # scans that a process looks at together: what is made of each test case serves all
 REFINED = 1.5e-4  # of two scans that pass the screen
 BOXES = 0.003  # of a channel, whose boxes move
