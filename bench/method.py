@@ -30,6 +30,7 @@ from bench.registry import callable_module
 from bench.source import Source
 
 Batch = dict[str, Tensor]
+Arrays = dict[str, np.ndarray]
 
 
 class Owned(dict[str, Tensor]):
@@ -52,16 +53,14 @@ class MethodParams:
 
     A method's own ``Params`` inherits this, or a family of views from ``bench.pretext``, with the paper's
     values as defaults and each one's source on its line. Types of ``bench.ranges`` bound numbers; a
-    ``__post_init__`` refuses what does not fit together.
+    ``__post_init__`` refuses what does not fit together (``refuse``).
     """
 
-    transfer = (
-        "all"  # a field of it in ``Params`` may say "encoder": a trained decoder then stays behind
-    )
+    transfer = "all"  # a field of that name may say "encoder": a trained decoder is then left out
 
     @property
     def crops_per_sample(self) -> int:
-        """Crops that the network sees per sample and step, for the cost forecast."""
+        """Crops that the network sees per sample and step, for the cost forecast; a constant does as well."""
         return 1
 
     def voxels_per_sample(self, crop: Triple) -> int:
@@ -94,6 +93,11 @@ class MethodParams:
     def head_flops(self, crop: Triple) -> float:
         """Return forward operations per sample of large heads, for the cost forecast."""
         return 0.0
+
+    def refuse(self, wrong: object, why: str) -> None:
+        """Raise a BenchError that names the method and says ``why``, where something is ``wrong``."""
+        if wrong:
+            raise BenchError(f"method {type(self).__module__.rpartition('.')[2]!r}: {why}")
 
     def check(self, crop: Triple, recipe: Recipe) -> None:
         """Refuse settings that cannot work together; the plan asks before anything runs.
@@ -129,7 +133,7 @@ class MethodParams:
             BenchError: says what to take.
         """
 
-    def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
         """Cut what one training sample needs out of one volume, in a loader worker.
 
         Args:
@@ -168,9 +172,7 @@ class Method(nn.Module, ABC):
     version: ClassVar[int] = 1  # raised by hand when the method's numbers change on purpose
     source: ClassVar[Source]
     title: ClassVar[str]
-    paper: ClassVar[str] = (
-        ""  # pgl | hssl | voco | taleb | glmae, where the method is that paper's own
-    )
+    paper: ClassVar[str] = ""  # pgl | hssl | voco | taleb | glmae, where it is that paper's own
     dims: ClassVar[Literal[2, 3]] = 3
     any_dims: ClassVar[bool] = False  # does it train networks of the other dimensions as well?
     # a pyramid; tokens: reads subsets of patches; patches: replaces some of them; decoder: trains one, too
@@ -182,7 +184,7 @@ class Method(nn.Module, ABC):
     # of a positive control: parameters with which it hands over the encoder alone, and the decoder as well
     ceiling: ClassVar[dict[str, dict[str, Any]]] = {}
     across_batch: ClassVar[bool] = (
-        True  # does the loss compare samples, or take statistics over them?
+        True  # does the loss compare samples, or take statistics of them?
     )
 
     Params: ClassVar[type[MethodParams]] = MethodParams  # the other half
@@ -209,16 +211,15 @@ class Method(nn.Module, ABC):
         Raises:
             BenchError: unknown or mistyped parameter, or a network this method cannot use.
         """
+        why = ""
         if cls.needs in ("tokens", "patches") and network.name not in cls.networks():
-            raise BenchError(
-                f"method {cls.name()!r} masks patches, and network {network.name!r} cannot "
-                f"{'leave any out' if cls.needs == 'tokens' else 'replace any'}; "
-                f"take one of {', '.join(cls.networks())}"
-            )
+            verb = "leave any out" if cls.needs == "tokens" else "replace any"
+            why = f"masks patches, and network {network.name!r} cannot {verb}"
         if cls.needs == "decoder" and isinstance(network.decoder, NoDecoder):
+            why = f"trains a decoder, and network {network.name!r} has none"
+        if why:
             raise BenchError(
-                f"method {cls.name()!r} trains a decoder, and network {network.name!r} has none; take one of "
-                f"{', '.join(cls.networks())}"
+                f"method {cls.name()!r} {why}; take one of {', '.join(cls.networks())}"
             )
         if not isinstance(params, cls.Params):
             params = cls.make_params(params or {})
@@ -238,29 +239,23 @@ class Method(nn.Module, ABC):
         Raises:
             BenchError: an unknown key (names the nearest one), a value of another type or out of bounds.
         """
-        return typed.build(
-            cls.Params, given, lambda keys: f"method {cls.name()!r}: {'.'.join(keys)}".rstrip(": ")
-        )
+        prefix = f"method {cls.name()!r}: "
+        return typed.build(cls.Params, given, lambda keys: (prefix + ".".join(keys)).rstrip(": "))
 
     @classmethod
     def networks(cls) -> list[str]:
         """Return the names of the networks whose encoder this method can train."""
         from bench.nets import catalog
 
-        every = catalog.entries().values()
-        fits = (e for e in every if cls.any_dims or e.dims == cls.dims)
-        has = {
-            "features": lambda e: True,
-            "tokens": lambda e: e.tokens,
-            "patches": lambda e: e.patches,
-            "decoder": lambda e: "segmentation" in e.tasks,
-        }
-        return [e.name for e in fits if has[cls.needs](e)]
+        fits = [e for e in catalog.entries().values() if cls.any_dims or e.dims == cls.dims]
+        if cls.needs == "decoder":
+            return [e.name for e in fits if "segmentation" in e.tasks]
+        return [e.name for e in fits if cls.needs == "features" or getattr(e, cls.needs)]
 
     def views(self, batch: Batch, generator: torch.Generator) -> Batch:
         """Make a batch's views on the device, as its ``Params`` say; ``generator`` is the only randomness."""
-        made = self.params.views(batch, self.crop, generator)
-        return dict(blame.named(made, type(self.params).views, "tensors"))
+        views = self.params.views(batch, self.crop, generator)
+        return dict(blame.named(views, type(self.params).views, "tensors"))
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -279,8 +274,8 @@ class Method(nn.Module, ABC):
         The encoder, and the decoder where it was trained, unless ``params.transfer`` says "encoder"; its
         output layer is left out at the load.
         """
-        whole = self.needs == "decoder" and self.params.transfer == "all"
-        return self.handed("encoder", "decoder") if whole else self.handed("encoder")
+        decoder = self.needs == "decoder" and self.params.transfer == "all"
+        return self.handed("encoder", *["decoder"] * decoder)
 
     def handed(self, *parts: str) -> dict[str, Tensor]:
         """Return the tensors of ``encoder``, or of it and ``decoder``, under the network's key names."""
@@ -293,31 +288,28 @@ def terms(method: Method, batch: Batch) -> dict[str, Tensor]:
     Raises:
         BenchError: they are not; names the file and the line of ``loss``.
     """
-    found = dict(
-        blame.named(method.loss(batch), type(method).loss, "scalar tensors, 'total' among them,")
-    )
-    wrong = next(filter(None, (_wrong(name, value) for name, value in found.items())), "")
-    if "total" not in found:
-        wrong = (
-            f"returns {', '.join(map(str, found)) or 'no term'} and no 'total', which is minimised"
-        )
-    elif not wrong and not found["total"].requires_grad:
+    content = "scalar tensors, 'total' among them,"
+    losses = dict(blame.named(method.loss(batch), type(method).loss, content))
+    wrong = next(filter(None, (_wrong(name, value) for name, value in losses.items())), "")
+    if "total" not in losses:
+        names = ", ".join(map(str, losses)) or "no term"
+        wrong = f"returns {names} and no 'total', which is minimised"
+    elif not wrong and not losses["total"].requires_grad:
         wrong = "returns a 'total' without gradient, from which nothing is learnt"
     if wrong:
         raise BenchError(f"{blame.defined(type(method).loss)}: loss {wrong}")
-    return found
+    return losses
 
 
 def _wrong(name: str, value: Any) -> str:
     if not isinstance(value, Tensor):
         return f"returns a {type(value).__name__} as {name!r}; make it a scalar tensor"
     if value.numel() != 1:
-        return (
-            f"returns {name!r} of shape {tuple(value.shape)}; reduce it to a scalar, as by its mean"
-        )
-    return f"returns a term {name!r}; call it otherwise, the curve has a column of that name" * (
-        name in ("step", "lr")
-    )
+        shape = tuple(value.shape)
+        return f"returns {name!r} of shape {shape}; reduce it to a scalar, as by its mean"
+    if name in ("step", "lr"):
+        return f"returns a term {name!r}; call it otherwise, the curve has a column of that name"
+    return ""
 
 
 callable_module(__name__, "method")  # bench.method("voco") is the class in methods/voco.py

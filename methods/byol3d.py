@@ -30,9 +30,7 @@ class BYOL3D(Method):
         "https://github.com/google-deepmind/deepmind-research/tree/master/byol",
     )
     fidelity = "loss and momentum compared with BYOL's code; PGL's views from its paper only"
-    figure = Figure(
-        "retrieval", "predictions nearest to their own scan's projection", chance="chance"
-    )
+    figure = Figure("retrieval", "predictions nearest to their own scan's projection", "chance")
     min_batch = 2  # the heads' batch statistics need two scans
 
     @dataclass(frozen=True)
@@ -45,8 +43,7 @@ class BYOL3D(Method):
         tau_cosine: bool = True  # BYOL, Section 3.3
         predictor: bool = True  # BYOL; off = its ablation
         symmetric: bool = True  # BYOL, Section 3.1; off = the first direction alone
-        # assumed; BYOL code: random, from its own key
-        init_target: Literal["copy", "random"] = sparse("copy")
+        init_target: Literal["copy", "random"] = sparse("copy")  # assumed; BYOL's code: random
         # BYOL code: the target takes its own batch's statistics. average: it normalises by averages of the
         # online side's running ones (EMAN, Cai et al., CVPR 2021); assumed: copy, by these themselves
         ema_buffers: Buffers = sparse("own")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, MethodParams, Triple
+from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network, TokenEncoder
 from bench.pretext.boxes import Ratio, read_box, shares
 from bench.pretext.distil import Centre, entropy, handed_on, information, sharpened
@@ -37,7 +37,7 @@ class GLMAE(Method):
         "https://github.com/JiaxinZhuang/GL-MAE",
     )
     needs = "tokens"
-    figure = Figure("restored", "error on hidden voxels", chance="flat", rises=False)
+    figure = Figure("restored", "error on hidden voxels", "flat", rises=False)
     fidelity = "paper only: the released code is the network for fine-tuning, see docs/methods"
 
     @dataclass(frozen=True)
@@ -46,9 +46,8 @@ class GLMAE(Method):
 
         p: Count = 2  # Pre-training setting, global views
         q: Count = 8  # the same, local views
-        global_crop: Triple | None = (
-            None  # the same: 160 where local views are 96; by default that ratio
-        )
+        # the same: 160 beside local views of 96; None: that ratio
+        global_crop: Triple | None = None
         global_ratio: Factors = (0.5, 1.0)  # the same, share of the volume
         local_ratio: Factors = (0.25, 0.5)  # the same
         ratio_of: Ratio = "isotropic"  # assumed: the paper does not say of what it is the ratio
@@ -58,29 +57,19 @@ class GLMAE(Method):
         gg_weight: Amount = 1.0  # Eq. 11, beta_2 of L_C^gg
         gl_weight: Amount = 1.0  # Eq. 11, beta_3 of L_C^gl
         recon_on: Literal["masked", "all"] = "masked"  # text: the invisible patches; Eq. 3 sums all
-        per_patch: bool = (
-            False  # Eq. 3's further division by the patches' number; it all but removes L_R
-        )
+        # Eq. 3 divides by the patches' number as well: hardly any L_R is left
+        per_patch: bool = False
         out: Count = 512  # Section "Global-guided", K
-        hidden: Count = (
-            2048  # assumed, as DINO; the paper: "multiple fully-connected layers" and GELU
-        )
-        temperature: Positive = (
-            0.1  # assumed, as DINO; Eq. 7 has one t for both sides and no number
-        )
-        teacher_temperature: Positive = (
-            0.04  # assumed, as DINO; .1 is Eq. 7 to the letter, and collapses
-        )
-        centre: Share | None = (
-            0.9  # assumed, as DINO: momentum; null is the paper's formula, and collapses
-        )
+        hidden: Count = 2048  # assumed, as DINO; paper: "multiple fully-connected layers", GELU
+        temperature: Positive = 0.1  # assumed, as DINO; Eq. 7: one t for both sides, no number
+        # assumed, as DINO; .1 is Eq. 7 as printed, and collapses
+        teacher_temperature: Positive = 0.04
+        centre: Share | None = 0.9  # assumed, as DINO: momentum; null: as printed, and collapses
         tau: Share = 0.996  # assumed, as DINO: start of the cosine to 1; Eq. 5's mu is 1 - tau
         decoder_dim: Count = 512  # code
         decoder_depth: Count = 8  # code
         decoder_heads: Count = 16  # code
-        positions: Literal["learned", "sines"] = (
-            "learned"  # UNETR's; code: fixed, by its comment sines
-        )
+        positions: Literal["learned", "sines"] = "learned"  # UNETR's; code: fixed, sines
         init: bool = True  # code: heads' and decoder's Linear Xavier-uniform, tokens normal .02
 
         def __post_init__(self) -> None:
@@ -105,9 +94,7 @@ class GLMAE(Method):
             x, y, z = (max(16, round(n * WIDER / 16) * 16) for n in crop)
             return x, y, z
 
-        def read(
-            self, volume: Volume, crop: Triple, rng: np.random.Generator
-        ) -> dict[str, np.ndarray]:
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read ``global`` (p, C, ...) and ``local`` (q, C, ...) boxes, resized to their views."""
 
             def boxes(count: int, bounds: Factors, out: Triple) -> np.ndarray:

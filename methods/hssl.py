@@ -36,7 +36,7 @@ class HSSL(Method):
     fidelity = (
         "paper only: no code was released; layer sizes, temperature and amounts of views assumed"
     )
-    figure = Figure("retrieval", "views whose nearest view is their partner", chance="chance")
+    figure = Figure("retrieval", "views whose nearest view is their partner", "chance")
     min_batch = 2  # one slice has no negatives
 
     @dataclass(frozen=True)
@@ -50,14 +50,11 @@ class HSSL(Method):
         tasks: Count = 8  # Table 1
         groups: Count = 4  # Table 1
         temperature: Positive = 0.1  # assumed: SimCLR's code; the paper has no number
-        reduction: Literal["sum_pairs", "mean2N"] = (
-            "sum_pairs"  # Section 2.2: the sum over pairs / pairs
-        )
+        # Section 2.2: sum over pairs / pairs
+        reduction: Literal["sum_pairs", "mean2N"] = "sum_pairs"
         rec: Restore = "mse"  # assumed; Section 2.2 as written: l2norm, which outweighs all else
         aux_input: Literal["views", "raw"] = "views"  # assumed; Section 2.2 as written: raw
-        pyramid_levels: int | None = (
-            None  # Section 2.2: the feature pyramid; the coarsest n otherwise
-        )
+        pyramid_levels: int | None = None  # Section 2.2: the whole pyramid; or the coarsest n
         compress: Whole = 128  # assumed: channels of each level; 0 = its averages as they are
         proj_layers: Count = 2  # assumed: SimCLR's
         hidden: Count = 512  # assumed

@@ -13,7 +13,7 @@ from bench import augment, distributed
 from bench.augment.draw import uniform
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, MethodParams, Triple
+from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network, catalog
 from bench.pretext import nuisance
 from bench.pretext.heads import mlp
@@ -32,7 +32,7 @@ class JigsawClustering(Method):
         "https://arxiv.org/abs/2104.00323",
         "https://github.com/dvlab-research/JigsawClustering",
     )
-    figure = Figure("placed", "patches whose place was named", chance="chance")
+    figure = Figure("placed", "patches whose place was named", "chance")
     fidelity = (
         "official code compared: boxes, montages, labels, losses in 2D; the third dimension is ours"
     )
@@ -43,14 +43,9 @@ class JigsawClustering(Method):
         """Defaults are the code's, in three dimensions. The crop is a montage."""
 
         grid: Triple = (2, 2, 2)  # code 2 x 2
-        overlap: Share = (
-            0.3  # code cross_ratio: a patch covers half of a side and this share of the whole
-        )
-        source: Triple | None = (
-            None  # voxels of a scan that are cut up; by default 1.5 times the crop
-        )
-        # code: share of a patch, of its area there and of its volume here
-        scale: Factors = (0.2, 1.0)
+        overlap: Share = 0.3  # code cross_ratio: a patch is half of a side long and this share more
+        source: Triple | None = None  # voxels of a scan that are cut up; None: 1.5 times the crop
+        scale: Factors = (0.2, 1.0)  # code: share of a patch's area there, of its volume here
         flip: Share = 0.5  # code, along one axis; here along each
         strong: Share = 0.8  # code, probability of colour jitter
         brightness: Factors = (0.6, 1.4)  # code .4
@@ -77,9 +72,7 @@ class JigsawClustering(Method):
                     f"{cells} cells, which are no whole {self.grid} patches; take another crop"
                 )
 
-        def read(
-            self, volume: Volume, crop: Triple, rng: np.random.Generator
-        ) -> dict[str, np.ndarray]:
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read the place that is cut up, (C, *source)."""
             return {
                 "source": volume.random_crop(self.source or [round(1.5 * n) for n in crop], rng)

@@ -35,9 +35,7 @@ class JSSL(Method):
         "https://arxiv.org/abs/2212.01893",
         "https://github.com/duyhominhnguyen/Self-supervised-Image-Volume-Intra-Inter-Contrastive",
     )
-    figure = Figure(
-        "retrieval", "views whose nearest other view is of their own crop", chance="chance"
-    )
+    figure = Figure("retrieval", "views whose nearest other view is of their own crop", "chance")
     fidelity = "official code compared: clustering and masked slices; one 3D encoder for its slices' ResNet"
     min_batch = 2  # one crop has nobody to be told from
 
@@ -48,9 +46,7 @@ class JSSL(Method):
         intra_weight: Amount = 1.0  # assumed, of slices; the code has stages, one after the other
         inter_weight: Amount = 1.0  # assumed, of volumes
         mask_weight: Amount = 1.0  # assumed, of masked slices
-        in_turn: bool = (
-            False  # assumed: all at once; on = the paper's stages, a third of the run each
-        )
+        in_turn: bool = False  # assumed: all at once; on = the paper's stages, a third each
         clustering: Kind = "swav"  # code has both
         prototypes: Count = 30  # assumed, of volumes; code: 3000, DeepCluster 3 x 4; see docs
         slice_prototypes: Count = 30  # assumed; code: thousands
@@ -58,9 +54,7 @@ class JSSL(Method):
         epsilon: Positive = 0.05  # code
         iterations: Count = 3  # code
         kmeans: Count = 10  # code, iterations
-        queue: Whole = (
-            0  # code: none, of each view; one of old embeddings lets volumes collapse, see docs
-        )
+        queue: Whole = 0  # code: none, of each view; with old embeddings volumes collapse, see docs
         queue_start: Share = 0.15  # code: from epoch 15 of 100
         still: Whole = 313  # code: steps before prototypes move
         slices: Count = 8  # assumed, of a feature map; code: 64 slices of the volume
@@ -72,9 +66,7 @@ class JSSL(Method):
         positions: Literal["sines", "none"] = "sines"  # assumed: its attention knows each slice
         mask_ratio: Share = 0.1  # code, rounded up
         mask_on: Literal["masked", "all"] = "masked"  # assumed: the code's error is over all slices
-        mask_trains: Literal["transformer", "all"] = (
-            "transformer"  # code: its ResNet stays as it is
-        )
+        mask_trains: Literal["transformer", "all"] = "transformer"  # code: not its ResNet
 
         def __post_init__(self) -> None:
             super().__post_init__()

@@ -26,7 +26,7 @@ class MAE3D(Method):
         "https://github.com/ZEKAICHEN/MIM-Med3D",
     )
     needs = "tokens"
-    figure = Figure("total", "error on hidden voxels", chance="flat", rises=False)
+    figure = Figure("total", "error on hidden voxels", "flat", rises=False)
     across_batch = False
     fidelity = "official code compared: masks, decoder, prediction and loss, see docs/methods"
 

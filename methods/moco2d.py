@@ -37,7 +37,7 @@ class MoCo2D(Method):
     dims = 2
     fidelity = "loss, queue, momentum and heads compared with the official code; views after HSSL"
     figure = Figure(
-        "retrieval", "queries nearer to their own key than to any in the queue", chance="chance"
+        "retrieval", "queries nearer to their own key than to any in the queue", "chance"
     )
     min_batch = 2  # the spread, and batch norm in two groups, need two
 
@@ -51,9 +51,8 @@ class MoCo2D(Method):
         out: Count = 128  # paper, Section 3.3
         mlp: bool = False  # v2, code: a hidden layer as wide as the encoder
         symmetric: bool = False  # code, one-GPU demo: both views are queries, losses added
-        shuffle_groups: Count = (
-            2  # paper, Section 3.3, shuffling BN: one per GPU, 8; batch norm only
-        )
+        # paper, Section 3.3, shuffling BN: 8, one per GPU; batch norm only
+        shuffle_groups: Count = 2
 
         @property
         def crops_per_sample(self) -> int:

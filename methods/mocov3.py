@@ -30,7 +30,7 @@ class MoCoV3(Method):
     )
     any_dims = True
     fidelity = "loss, momentum and heads compared with the official code; views of volumes assumed"
-    figure = Figure("retrieval", "queries nearest to their own scan's key", chance="chance")
+    figure = Figure("retrieval", "queries nearest to their own scan's key", "chance")
     min_batch = 4  # one scan has no negatives; batch norm of two or three leaves little that rounding does not move
 
     @dataclass(frozen=True)
@@ -40,16 +40,12 @@ class MoCoV3(Method):
         temperature: Positive = 0.2  # code, ViT commands; ResNet commands and default: 1.0
         momentum: Share = 0.99  # code; ResNet's 1000 epochs: 0.996
         momentum_cosine: bool = True  # code, all commands: to 1 by a half cosine
-        heads: Literal["vit", "resnet"] = (
-            "vit"  # code: projector of 3 layers, predictor ends in a BN; 2, not
-        )
+        heads: Literal["vit", "resnet"] = "vit"  # code: projector of 3 layers, last BN; 2, none
         hidden: Count = 4096  # code
         out: Count = 256  # code
         predictor: bool = True  # paper, Section 3; off = its ablation
         symmetric: bool = True  # paper, Algorithm 1
-        stop_grad_patch_embed: bool = (
-            True  # paper, Section 4.2 and ViT commands; patch encoders only
-        )
+        stop_grad_patch_embed: bool = True  # paper, Section 4.2, ViT commands; patch encoders only
         overlap: Share = 0.5  # assumed: nnssl's half, here of the smaller crop's volume
 
     params: Params

@@ -11,7 +11,7 @@ from bench import augment
 from bench.augment.draw import chance
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, Recipe, Restores, Triple
+from bench.method import Arrays, Batch, Figure, Method, Recipe, Restores, Triple
 from bench.pretext import deform
 from bench.pretext.losses import full_precision, squared_error
 from bench.ranges import Amount, Count, Share, Whole
@@ -19,8 +19,7 @@ from bench.source import Source
 from bench.typed import sparse
 
 TISSUE = -150  # code: from so many HU on a voxel is no lung
-# the code counts the channel as an axis and leaves out z
-FLIPS = {"xyz": (0, 1, 2), "code": (-1, 0, 1)}
+FLIPS = {"xyz": (0, 1, 2), "code": (-1, 0, 1)}  # the code takes the channel for an axis: no z
 
 
 class ModelsGenesis(Method):
@@ -36,7 +35,7 @@ class ModelsGenesis(Method):
     fidelity = (
         "official code compared: the deformations' formulas and distributions; our network and data"
     )
-    figure = Figure("total", "restoration error", chance="chance", rises=False)
+    figure = Figure("total", "restoration error", "chance", rises=False)
     across_batch = False
 
     @dataclass(frozen=True)
@@ -55,21 +54,16 @@ class ModelsGenesis(Method):
         margin: Whole = 3  # code, voxels at the border without a box
         flip_rate: Share = 0.4  # code, that another flip follows
         flip_rounds: Whole = 3  # code
-        flip_axes: Literal["xyz", "code"] = (
-            "xyz"  # code: x, y or none, as it counts the channel as an axis
-        )
+        flip_axes: Literal["xyz", "code"] = "xyz"  # code: x, y or none, by mistake
         scale_unit: Literal["crop", "deform", "none"] = "crop"  # code: all data lie in [0, 1]
         sigmoid: bool = True  # code
         mask_only: bool = False  # code: all voxels count, not only those that were changed
-        transfer: Literal["all", "encoder"] = (
-            "all"  # paper: all to segment, the encoder to classify
-        )
+        transfer: Literal["all", "encoder"] = "all"  # paper: encoder to classify, all to segment
         least_std: Amount = 0.01  # assumed: a flatter crop (prepared intensities) is drawn again
         tries: Count = 10  # assumed; code: 50 for each cube of a scan, with lung_filter
         # code (lung_max): .15; a crop of more tissue is drawn again. None: off, as it is for chest CT alone
         lung_filter: Share | None = sparse(None)
-        # code (HU_thred): what becomes of -150 HU in a window of -1000 to 1000
-        tissue: Share = sparse(0.425)
+        tissue: Share = sparse(0.425)  # code (HU_thred): -150 HU in a window of -1000 to 1000
 
         def __post_init__(self) -> None:
             if self.sigmoid and self.scale_unit == "deform":
@@ -96,9 +90,7 @@ class ModelsGenesis(Method):
                     f"{(TISSUE - low) / (high - low):.4f} of {TISSUE} HU; set tissue to that"
                 )
 
-        def read(
-            self, volume: Volume, crop: Triple, rng: np.random.Generator
-        ) -> dict[str, np.ndarray]:
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read one crop; one that is nearly constant, or no lung, is drawn again.
 
             Of ``tries`` in all the last counts whatever it is.

@@ -12,7 +12,7 @@ from bench import augment, distributed
 from bench.augment.draw import chance
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, Restores, Triple
+from bench.method import Arrays, Batch, Figure, Method, Restores, Triple
 from bench.nets import Network
 from bench.pretext import deform, nuisance
 from bench.pretext.boxes import overlapping, read_at
@@ -40,9 +40,7 @@ class PCRLv1(Method):
         "https://arxiv.org/abs/2109.04379",
         "https://github.com/Luchixiang/PCRL",
     )
-    figure = Figure(
-        "retrieval", "queries nearer to their own key than to the queue's", chance="chance"
-    )
+    figure = Figure("retrieval", "queries nearer to their own key than to the queue's", "chance")
     fidelity = (
         "official code compared: a step's losses, gradients, queue and slow copy; see docs/methods"
     )
@@ -70,9 +68,7 @@ class PCRLv1(Method):
         attention_hidden: Count = 256  # code
         hidden: Count = 128  # code, of the projector
         out: Count = 128  # code
-        contrast: Literal["infonce", "nce"] = (
-            "infonce"  # code: nce, whose constant is the first batch's
-        )
+        contrast: Literal["infonce", "nce"] = "infonce"  # code: nce, scaled by the first batch
         nce_samples: Count | None = None  # samples of the data, for nce; the code takes the batches
         temperature: Positive = 0.2  # code, moco_t
         queue: Count = 16_384  # code
@@ -95,9 +91,7 @@ class PCRLv1(Method):
             """Crops that are restored; the slow copy's forward passes are within that."""
             return (1 + self.mixup) * (1 + self.hybrid)
 
-        def read(
-            self, volume: Volume, crop: Triple, rng: np.random.Generator
-        ) -> dict[str, np.ndarray]:
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read ``pair`` (2, C, *crop), boxes resized."""
             boxes = zip(*overlapping(volume.shape, self.sizes, self.iou, rng), strict=True)
             return {"pair": np.stack([read_at(volume, start, size, crop) for start, size in boxes])}

@@ -14,7 +14,7 @@ from bench import augment, distributed
 from bench.augment.draw import uniform
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, MethodParams, Triple
+from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network, catalog
 from bench.pretext.boxes import overlapping, read_at
 from bench.pretext.heads import mlp
@@ -38,7 +38,7 @@ class PCRLv2(Method):
         "https://arxiv.org/abs/2301.00772",
         "https://github.com/RL4M/PCRLv2",
     )
-    figure = Figure("restored", "restoration error", chance="flat", rises=False)
+    figure = Figure("restored", "restoration error", "flat", rises=False)
     fidelity = (
         "official code compared: steps of its training loop; views by torchio's documented defaults"
     )
@@ -64,9 +64,7 @@ class PCRLv2(Method):
         log_gamma: Amount = 0.3  # code: torchio's default
         swap: Triple = (8, 4, 4)  # code
         swaps: Whole = 100  # code: torchio's default
-        scale: Literal["random", "all"] = (
-            "random"  # code: one scale of the decoder at each comparison
-        )
+        scale: Literal["random", "all"] = "random"  # code: one decoder scale per comparison
         restore_weight: Amount = 1.0  # code
         global_weight: Amount = 1.0  # code
         local_weight: Amount = 1.0  # code
@@ -89,9 +87,7 @@ class PCRLv2(Method):
             """Two global views; local ones are a sixty-fourth part."""
             return 2
 
-        def read(
-            self, volume: Volume, crop: Triple, rng: np.random.Generator
-        ) -> dict[str, np.ndarray]:
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read ``pair`` (2, C, *crop) and ``locals`` (K, C, *local_crop), boxes resized."""
             start, size = overlapping(volume.shape, self.sizes, self.iou, rng)
             pair = np.stack([read_at(volume, a, s, crop) for a, s in zip(start, size, strict=True)])

@@ -39,9 +39,7 @@ class PGL(Method):
         "https://github.com/YtongXie/PGL",  # holds a README and no code
     )
     fidelity = "paper only, no code was released; loss and momentum as BYOL's code"
-    figure = Figure(
-        "matched", "predictions nearest to their own place in the other view", chance="chance"
-    )
+    figure = Figure("matched", "predictions nearest to their own place in the other view", "chance")
     any_dims = True  # slices have views and maps of one voxel along z
 
     @dataclass(frozen=True)
@@ -55,20 +53,13 @@ class PGL(Method):
         tau_cosine: bool = True  # 5.1, "increases from 0.996 to 1.000 [BYOL]"
         symmetric: bool = True  # Eq. 9; off = Eq. 8 alone
         use_flip: bool = True  # Tables 5-8; off = w/o F: neither flips nor FlipAlign
-        use_crop_scale: bool = (
-            True  # Tables 5-8; off = w/o CS; assumed: one crop, unscaled, for both views
-        )
+        use_crop_scale: bool = True  # Tables 5-8; off = w/o CS; assumed: one unscaled crop for both
         align_flip: bool = True  # Eq. 4; off = flips without FlipAlign, not in the paper
         align_crop: bool = True  # Eq. 5 and 6; off = crops without CSAlign, not in the paper
-        coordinates: Literal["scaled", "literal"] = (
-            "scaled"  # literal = Eq. 6, which forgets (1)'s resize
-        )
-        level: int | None = (
-            None  # of the encoder's maps, -1 = last (3.3); None = last of several cells
-        )
-        ema_buffers: bool = (
-            False  # BYOL code; on = the target normalises by averages of the online side's
-        )
+        # literal = Eq. 6, without (1)'s resize
+        coordinates: Literal["scaled", "literal"] = "scaled"
+        level: int | None = None  # of the encoder's maps, -1 = last (3.3); None = last of 2 cells
+        ema_buffers: bool = False  # BYOL code; on = the target normalises by online averages
 
         def boxes(self) -> Pairing:
             """Return PGL's boxes; w/o CS one for both views, as only it overlaps itself in full."""

@@ -26,7 +26,7 @@ class PositionLabel(Method):
         "https://arxiv.org/abs/2206.04981",
         "https://github.com/zhangzhemin/PositionalLabel",
     )
-    figure = Figure("placed", "labels that were named", chance="chance")
+    figure = Figure("placed", "labels that were named", "chance")
     across_batch = False
     fidelity = "official code compared: labels, heads, losses in two dimensions; the third is ours"
 
@@ -34,14 +34,10 @@ class PositionLabel(Method):
     class Params(MethodParams):
         """Defaults are the code's, carried over to three dimensions."""
 
-        kind: Literal["absolute", "relative", "both"] = (
-            "relative"  # code of Swin-T: RPL; of ViT-B: APL
-        )
+        kind: Literal["absolute", "relative", "both"] = "relative"  # code: Swin-T RPL, ViT-B APL
         level: int = -1  # code: the last map
         weight: Amount = 1.0  # code: .5 beside the supervised loss, which is not here
-        keep_positions: bool = (
-            False  # code: yes, so that the label can be read off; off = a ViT sees none
-        )
+        keep_positions: bool = False  # code: yes, which gives the label away; off = a ViT sees none
         pairs: Count | None = None  # code: all; so many random ones where a map has many tokens
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:

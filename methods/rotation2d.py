@@ -32,7 +32,7 @@ class Rotation2D(Method):
         "https://github.com/gidariss/FeatureLearningRotNet",
     )
     fidelity = "turns and labels compared with the official code; views are HSSL's text, parameters assumed"
-    figure = Figure("accuracy", "slices whose turn was named", chance="chance")
+    figure = Figure("accuracy", "slices whose turn was named", "chance")
     dims = 2
     across_batch = False
 
@@ -44,9 +44,7 @@ class Rotation2D(Method):
         """
 
         rotations_per_image: int = 4  # code: all four of every image in a batch; 1 = one at random
-        augment: bool = (
-            True  # code: crops and mirrors before the turn; HSSL: as for its other baselines
-        )
+        augment: bool = True  # code: crops and mirrors before the turn; HSSL: as elsewhere
         mirror: Share = 0.0  # code: .5, left to right; here off, as bodies have a left and a right
 
         def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from bench import augment
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, MethodParams, Recipe, Triple
+from bench.method import Arrays, Batch, Figure, Method, MethodParams, Recipe, Triple
 from bench.nets import Network
 from bench.pretext.cells import far_orders, read_cells
 from bench.pretext.heads import mlp
@@ -32,7 +32,7 @@ class Rubik(Method):
         "https://arxiv.org/abs/1910.02241",
         "https://github.com/EndoluminalSurgicalVision-IMR/Medical-SSL",
     )
-    figure = Figure("ordered", "scans whose order was named", chance="chance")
+    figure = Figure("ordered", "scans whose order was named", "chance")
     across_batch = True  # batch norm in front of the heads
     fidelity = (
         "a public re-implementation compared (authors released none): cubes, labels, heads, losses"
@@ -43,8 +43,7 @@ class Rubik(Method):
         """Defaults are Medical-SSL's; 'papers' where they say otherwise. The crop is a cube."""
 
         grid: Triple = (2, 2, 2)  # papers
-        # papers: a gap of about 10; code 10, 10, 5 for cubes of 128, 128, 32
-        jitter: Triple = (8, 8, 8)
+        jitter: Triple = (8, 8, 8)  # papers: gaps of about 10; code 10, 10, 5 beside 128, 128, 32
         orders: Count = 100  # code
         turns: bool = True  # papers: by 180 degrees; off = the jigsaw that Medical-SSL trains
         plus: bool = False  # Zhu et al.: cubes are masked, too
@@ -78,9 +77,7 @@ class Rubik(Method):
                     f"do not fit into volumes of {tuple(recipe.resize)}; take a smaller crop or jitter"
                 )
 
-        def read(
-            self, volume: Volume, crop: Triple, rng: np.random.Generator
-        ) -> dict[str, np.ndarray]:
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read the cubes of one place, (n, C, *crop)."""
             return {"cubes": read_cells(volume, crop, self.grid, self.jitter, rng)}
 

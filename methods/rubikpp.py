@@ -27,7 +27,7 @@ class RubikPP(Method):
         "for 3D Medical Image Segmentation, MICCAI 2020",
         "https://arxiv.org/abs/2007.08826",
     )
-    figure = Figure("restored", "restoration error", chance="chance", rises=False)
+    figure = Figure("restored", "restoration error", "chance", rises=False)
     across_batch = False
     fidelity = "assumed parts: the abstract's idea; moves, weights and adversary are ours, no code to compare"
 
@@ -36,9 +36,7 @@ class RubikPP(Method):
         """The paper's text was not at hand: what is assumed says so."""
 
         cubes: Count = 4  # assumed: a side, 24 voxels each of 96
-        angles: Literal["quarter", "half"] = (
-            "quarter"  # assumed; only half turns where a plane is not square
-        )
+        angles: Literal["quarter", "half"] = "quarter"  # assumed; half only, in oblong planes
         loss: Literal["mse", "l1"] = "mse"  # assumed
         adversary: Amount = 0.01  # assumed; 0 switches it off
         widths: tuple[Count, ...] = (32, 64, 128, 256)  # assumed: four strided convolutions

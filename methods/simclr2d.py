@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, Recipe, Triple
+from bench.method import Arrays, Batch, Figure, Method, Recipe, Triple
 from bench.nets import Network
 from bench.pretext.contrast import view_contrast
 from bench.pretext.heads import mlp
@@ -35,7 +35,7 @@ class SimCLR2D(Method):
     fidelity = (
         "loss compared with the authors' code; views as HSSL lists them, their amounts assumed"
     )
-    figure = Figure("retrieval", "views whose nearest view is their partner", chance="chance")
+    figure = Figure("retrieval", "views whose nearest view is their partner", "chance")
     min_batch = 2  # one slice has no negatives: the loss is 0
 
     @dataclass(frozen=True)
@@ -44,23 +44,14 @@ class SimCLR2D(Method):
 
         temperature: Positive = 0.1  # code (flag's default); HSSL: not stated
         proj_layers: Count = 2  # paper, Section 4.2; code: 3
-        hidden: Count | None = (
-            None  # paper, Section 4.2: the width of what the head reads, the encoder's
-        )
+        hidden: Count | None = None  # paper, Section 4.2: as wide as what the head reads
         out: Count = 128  # paper, Section 4.2
         batch_norm: bool = True  # code, on hidden layers; the paper's formula of g omits it
-        reduction: Literal["mean2N", "sum_pairs"] = (
-            "mean2N"  # paper, Algorithm 1; code, HSSL: sum_pairs
-        )
-        multi_scale_head: bool = (
-            False  # assumed: HSSL's text does not say that Fig. 4's CL has its pyramid
-        )
-        pyramid_levels: int | None = (
-            None  # assumed: all, the coarsest n otherwise; of multi_scale_head
-        )
+        reduction: Literal["mean2N", "sum_pairs"] = "mean2N"  # paper, Alg. 1; code, HSSL: sum_pairs
+        multi_scale_head: bool = False  # assumed: HSSL says of Fig. 4's CL no pyramid
+        pyramid_levels: int | None = None  # assumed: all, or the coarsest n; of multi_scale_head
         compress: Whole = 128  # assumed: channels of each level; of multi_scale_head
-        # HSSL, Section 3: of each stack; how many a batch has of one is not said
-        slices: Count = sparse(1)
+        slices: Count = sparse(1)  # HSSL, Section 3: of each stack in a batch; number not said
         # HSSL, Section 2.2: all other images are negatives; leave_out: but those of the slice's own stack
         same_stack: Literal["repel", "leave_out"] = sparse("repel")
 
@@ -77,9 +68,7 @@ class SimCLR2D(Method):
                     f"method 'simclr2d': volumes of {depth} slices have not {self.slices}; take fewer"
                 )
 
-        def read(
-            self, volume: Volume, crop: Triple, rng: np.random.Generator
-        ) -> dict[str, np.ndarray]:
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read ``crop``, one slice or several, (n, C, X, Y, 1); ``stack`` where stacks are told apart."""
             if self.slices == 1:
                 made = super().read(volume, crop, rng)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench import augment
 from bench.data.reader import Volume
-from bench.method import Batch, Figure, Method, MethodParams, Owned, Triple
+from bench.method import Arrays, Batch, Figure, Method, MethodParams, Owned, Triple
 from bench.nets import Network
 from bench.pretext.contrast import view_contrast
 from bench.pretext.heads import mlp
@@ -29,7 +29,7 @@ class SimCLR3D(Method):
         "https://github.com/MIC-DKFZ/nnssl",
     )
     fidelity = "loss compared with nnssl's code; views after nnssl, without its low resolution"
-    figure = Figure("retrieval", "anchors whose nearest view is their partner", chance="chance")
+    figure = Figure("retrieval", "anchors whose nearest view is their partner", "chance")
     min_batch = 2  # one scan has no negatives: the loss is 0
 
     @dataclass(frozen=True)
@@ -61,9 +61,7 @@ class SimCLR3D(Method):
             """Two views."""
             return 2
 
-        def read(
-            self, volume: Volume, crop: Triple, rng: np.random.Generator
-        ) -> dict[str, np.ndarray]:
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read two crops that overlap by ``overlap`` along every axis."""
             return read_pair(
                 volume, crop, Pairing(scale=self.scale, axis_overlap=self.overlap), rng

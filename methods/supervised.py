@@ -14,7 +14,7 @@ from torch.nn import functional
 from bench import augment, distributed
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, MethodParams, Triple
+from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple
 from bench.pretext.losses import full_precision
 from bench.ranges import Share, Whole
 from bench.source import Source
@@ -44,9 +44,7 @@ class Supervised(Method):
         "https://github.com/HealthML/self-supervised-3d-tasks",
     )
     fidelity = "soft Dice compared with the official code's values; classes of intensity are ours"
-    figure = Figure(
-        "dice", "mean hard Dice of the foreground classes in the batch", chance="chance"
-    )
+    figure = Figure("dice", "mean hard Dice of the foreground classes in the batch", "chance")
     any_dims = True
     needs = "decoder"
     ceiling: ClassVar = {  # parameters as a positive control, which hands over what the rows beside it do
@@ -60,14 +58,10 @@ class Supervised(Method):
 
         # assumed: the mixture's label maps; fast_like = three tissues of a brain, intensity = of anything
         labels: Literal["own", "intensity", "fast_like"] = "own"
-        loss: Literal["dice", "dice_ce", "cross_entropy"] = (
-            "dice"  # code: dice; PGL fine-tunes with dice_ce
-        )
+        loss: Literal["dice", "dice_ce", "cross_entropy"] = "dice"  # code; PGL fine-tunes: dice_ce
         flip: Share = 0.0  # code: no augmentation by default; probability per axis
         load: Literal["all", "encoder"] = "all"  # code: every layer that fits
-        flat: Share = (
-            0.1  # assumed: share of voxels from which one value is background, of what is made here
-        )
+        flat: Share = 0.1  # assumed: share of voxels from which one value is background
         channel: Whole = sparse(0)  # whose intensities are divided; FAST's is T1
 
         @property
@@ -79,9 +73,7 @@ class Supervised(Method):
             """Return the classes to tell apart, background included."""
             return classes if self.reads_labels else TISSUES + 1
 
-        def read(
-            self, volume: Volume, crop: Triple, rng: np.random.Generator
-        ) -> dict[str, np.ndarray]:
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read a random crop and its label map, or the classes of a channel's intensities."""
             start = volume.random_start(crop, rng)
             image = volume.crop(start, crop)

@@ -15,7 +15,7 @@ from bench.augment.draw import chance
 from bench.augment.values import bell
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Entry, Figure, Method, Recipe, Restores, Triple
+from bench.method import Arrays, Batch, Entry, Figure, Method, Recipe, Restores, Triple
 from bench.nets import Network
 from bench.pretext import deform
 from bench.pretext.boxes import read_at
@@ -40,7 +40,7 @@ class TransVW(Method):
         "https://arxiv.org/abs/2102.10680",
         "https://github.com/fhaghighi/TransVW",
     )
-    figure = Figure("named", "crops whose visual word was named", chance="chance")
+    figure = Figure("named", "crops whose visual word was named", "chance")
     fidelity = "official code compared: deformations, head and losses; words hold all scans, see docs/methods"
     min_batch = 2  # batch norm in the head, where the last map is a single cell
 
@@ -50,18 +50,13 @@ class TransVW(Method):
 
         words: Count = 44  # code, cls_classes; 50 were released, the generator's default is 200
         apart: Share = 0.02  # code: 5 voxels, where starts have a range of about 250
-        # code: 100, 100, 30 voxels of a chest CT, where no word begins or ends
-        border: Border = (0, 0, 0)
+        border: Border = (0, 0, 0)  # code: 100, 100, 30 voxels of a chest CT, without words
         places_seed: Whole = 1  # code: seed 1; other numbers give other words
-        tasks: Count = (
-            1  # assumed: groups of like scans with words of their own; the mixture's `task`
-        )
+        tasks: Count = 1  # assumed: groups of scans with words of their own: the mixture's `task`
         rescaled: Share = 2 / 3  # code, multi_res: two of three crops differ in size and place
         rescale: Factors = (50 / 64, 80 / 64)  # code, factor of both sides in the plane
         shift: Share = 10 / 64  # code, at most, of these sides
-        least_std: Amount = (
-            0.01  # assumed: where a crop (prepared intensities) is flatter, another word's
-        )
+        least_std: Amount = 0.01  # assumed: a flatter crop (prepared intensities) is redrawn
         tries: Count = 10  # assumed
         elastic_rate: Share = 1.0  # code
         elastic: Amount = 991.0  # code, alpha: height of the smoothed field, in voxels
@@ -132,9 +127,7 @@ class TransVW(Method):
             inside = edge + np.rint(share * (room - 2 * edge)).astype(int)
             return np.where(room > 0, inside, room // 2)
 
-        def read(
-            self, volume: Volume, crop: Triple, rng: np.random.Generator
-        ) -> dict[str, np.ndarray]:
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read ``crop`` (C, *crop) at the place of a random ``word``; a flat one is drawn again."""
             for _ in range(self.tries):
                 word = int(rng.integers(self.words))

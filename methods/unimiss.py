@@ -10,7 +10,7 @@ from torch import Tensor
 from bench import augment, distributed
 from bench.augment.draw import chance
 from bench.data.reader import Volume
-from bench.method import Batch, Figure, Method, MethodParams, Triple
+from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network
 from bench.pretext import nuisance
 from bench.pretext.boxes import read_at
@@ -34,9 +34,7 @@ class UniMiSS(Method):
         "https://arxiv.org/abs/2112.09356",
         "https://github.com/YtongXie/UniMiSS-code",
     )
-    figure = Figure(
-        "retrieval", "views whose nearest other view is of their own scan", chance="chance"
-    )
+    figure = Figure("retrieval", "views whose nearest other view is of their own scan", "chance")
     fidelity = (
         "official code compared: head, loss, centre, slow copy of its volumes; not slices, network"
     )
@@ -63,9 +61,7 @@ class UniMiSS(Method):
         out: Count = 65536  # code
         hidden: Count = 2048  # code
         bottleneck: Count = 256  # code
-        head_norm: bool = (
-            False  # code, use_bn_in_head; a small convolutional encoder wants it: see docs
-        )
+        head_norm: bool = False  # code, use_bn_in_head; small convolutional encoders want it: docs
         temperature: Positive = 0.1  # code, of the student
         teacher_temperature: Positive = 0.04  # code, without warm-up
         centre: Share = 0.9  # code
@@ -77,9 +73,7 @@ class UniMiSS(Method):
             """Two views, and the slow copy's forward passes, about one more."""
             return 3
 
-        def read(
-            self, volume: Volume, crop: Triple, rng: np.random.Generator
-        ) -> dict[str, np.ndarray]:
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read two boxes (2, C, *crop) of one place in plane, anywhere along z, resized."""
             shape, wanted = np.array(volume.shape), np.array(crop)
             sides = (wanted[:2] * rng.uniform(*self.place, 2)).astype(int)

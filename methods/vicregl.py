@@ -17,7 +17,7 @@ from bench import augment, distributed
 from bench.augment.draw import chance
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, Triple
+from bench.method import Arrays, Batch, Figure, Method, Triple
 from bench.nets import Network
 from bench.nets.catalog import cells, check_crop, network_facts
 from bench.pretext import nuisance
@@ -49,9 +49,7 @@ class VICRegL(Method):
     fidelity = (
         "both losses and their gradients compared with the official code; views of volumes assumed"
     )
-    figure = Figure(
-        "retrieval", "views whose nearest other view is of their own scan", chance="chance"
-    )
+    figure = Figure("retrieval", "views whose nearest other view is of their own scan", "chance")
     any_dims = True
     min_batch = 3  # of two samples all channels are fully correlated, whatever the embeddings
 
@@ -59,19 +57,12 @@ class VICRegL(Method):
     class Params(VolumeViews):
         """'code' is main_vicregl.py of the authors; the views are PGL's, theirs are of photographs."""
 
-        alpha: Share = (
-            0.75  # code, README: weight of the global criterion; 1 is VICReg, 0 local alone
-        )
-        # code: invariance, variance, covariance
-        weights: tuple[float, float, float] = (25.0, 25.0, 1.0)
+        alpha: Share = 0.75  # code, README: share of the global criterion; 1 = VICReg, 0 = local
+        weights: tuple[float, float, float] = (25.0, 25.0, 1.0)  # code, Eq. 6: inv, var, cov
         num_matches: tuple[int, int] = (20, 4)  # code: closest pairs that count, there and back
         l2_all_matches: bool = False  # paper: the closest pairs by features, too; code: all of them
-        no_flip_grid: bool = (
-            False  # paper: cells lie where they are; code: as if no view were mirrored
-        )
-        pool: bool = (
-            False  # code: statistics apart for each place; True pools them, for small batches
-        )
+        no_flip_grid: bool = False  # paper: where cells lie; code: as if no view were mirrored
+        pool: bool = False  # code: statistics for each place; True pools them, for small batches
         level: int | None = None  # paper: the last map; None = the deepest with num_matches cells
         hidden: Count = 8192  # code (mlp)
         out: Count = 8192  # code (mlp)
@@ -79,10 +70,8 @@ class VICRegL(Method):
         local_out: Count = 512  # code (maps_mlp)
         norm: Literal["batch", "layer"] = "batch"  # code: batch for ResNet, layer for ConvNeXt
         locals: Whole = sparse(0)  # code: 6 small views with ConvNeXt, none with ResNet
-        # code: 96 where global views are 224; None = that ratio
-        local_crop: Triple | None = sparse(None)
-        # code, README: of the photograph; assumed: of a box
-        local_share: Shares = sparse((0.08, 0.4))
+        local_crop: Triple | None = sparse(None)  # code: 96 beside global 224; None = that ratio
+        local_share: Shares = sparse((0.08, 0.4))  # code, README: of a photograph; here of a box
 
         def __post_init__(self) -> None:
             if min(self.weights) < 0:
@@ -107,9 +96,7 @@ class VICRegL(Method):
             x, y, z = (n if n == 1 else max(16, round(n * SMALLER / 16) * 16) for n in crop)
             return self.local_crop or (x, y, z)
 
-        def read(
-            self, volume: Volume, crop: Triple, rng: np.random.Generator
-        ) -> dict[str, np.ndarray]:
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read two overlapping boxes, and smaller ones from where these are, resized to local views.
 
             Returns:

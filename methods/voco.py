@@ -12,7 +12,7 @@ from torch.nn import functional
 from bench import augment, distributed, nets
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, MethodParams, Owned, Recipe, Triple
+from bench.method import Arrays, Batch, Figure, Method, MethodParams, Owned, Recipe, Triple
 from bench.nets import Encoder, Network
 from bench.pretext import grid, losses, nuisance
 from bench.pretext.heads import Norm, mlp
@@ -60,7 +60,7 @@ class VoCo(Method):
     title = "VoCo"
     version = 2  # 2: shift in units of the crops' scale, chance by intensities
     paper = "voco"
-    figure = Figure("found", "crops most alike to the base that they overlap most", chance="chance")
+    figure = Figure("found", "crops most alike to the base that they overlap most", "chance")
     source = Source(
         "Wu, Zhuang & Chen, VoCo: Volume Contrastive Learning, CVPR 2024",
         "https://arxiv.org/abs/2402.17300",
@@ -87,10 +87,8 @@ class VoCo(Method):
         reg_power: int | None = None  # Eq. 5 and nnssl: 1; code: 2. By default the variant's
         reg_rectify: Rectify | None = None  # Eq. 5: abs; code: relu
         reg_detach: bool | None = None  # Eq. 5, v1, nnssl: no; code of ema and v2: yes
-        # code of v2: each crop is compared with the next scan's bases, too
-        use_inter: bool = sparse(True)
-        # code of v2: share of crops that the student's projector is not shown
-        dropout: Part = sparse(0.2)
+        use_inter: bool = sparse(True)  # code of v2: also compare with the next scan's bases
+        dropout: Part = sparse(0.2)  # code of v2: share of crops the student's head misses
         pool: Pool | None = sparse()  # maps that the projector reads; by default the variant's
         hidden: Count = 2048  # code; v2: 1024
         out: Count = 2048  # Section 3.2, C; v2: 1024
@@ -124,9 +122,7 @@ class VoCo(Method):
             if recipe.resize is not None:
                 grid.window_of(self.input_crop or crop, self.grid, recipe.resize)
 
-        def read(
-            self, volume: Volume, crop: Triple, rng: np.random.Generator
-        ) -> dict[str, np.ndarray]:
+        def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read a window of ``grid`` base crops and random crops in it, with their overlaps."""
             return grid.read_tiled(
                 volume, self.input_crop or crop, self.grid, self.crops, rng, self.rule.last

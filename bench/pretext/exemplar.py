@@ -19,7 +19,7 @@ from bench.augment.affine import places, rotation, sampled
 from bench.augment.draw import chance, per_sample, uniform
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, MethodParams, Triple
+from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network
 from bench.pretext import nuisance
 from bench.pretext.heads import Pool, vectors, width_of
@@ -39,31 +39,20 @@ BESIDE = ("case", "other", "other_origin")  # what the loss reads besides views
 class Exemplars(MethodParams):
     """Triplets, codes and transformations, whose amounts are those of the code's volumes."""
 
-    loss: Literal["triplet", "ntxent"] = (
-        "triplet"  # paper, Eq. 3; it names a contrastive loss as another choice
-    )
+    loss: Literal["triplet", "ntxent"] = "triplet"  # paper, Eq. 3; or a contrastive loss, it says
     margin: Positive = 1.0  # paper: alpha
     dist: Distance = "l2"  # paper; code: sq_mean, the mean of squared differences
     temperature: Positive = 0.1  # assumed, of ntxent
-    roles: Literal["paper", "code"] = (
-        "paper"  # paper: the original is the anchor; code: the transformed one
-    )
-    neg_source: Literal["batch", "dataset"] = (
-        "batch"  # paper: the simple choice; its code's settings: dataset
-    )
+    roles: Literal["paper", "code"] = "paper"  # paper: anchor = original; code: = transformed
+    neg_source: Literal["batch", "dataset"] = "batch"  # paper: simplest; its code: dataset
     pool: Pool = "flatten"  # code: the whole last map
     emb: Count = 1024  # code
-    out_act: Literal["linear", "unit", "sigmoid"] = (
-        "linear"  # paper: none; code: sigmoid; unit = length 1
-    )
-    heads: Literal["shared", "separate"] = (
-        "shared"  # code: one for each role, so that biases alone can win
-    )
+    # paper: none; code: sigmoid; unit: norm 1
+    out_act: Literal["linear", "unit", "sigmoid"] = "linear"
+    heads: Literal["shared", "separate"] = "shared"  # code: separate, where biases alone win
     flip: Share = 0.5  # code, per axis
     rotate: Share = 0.5  # code, per plane
-    quarters: Share = (
-        0.5  # code: of the rotations, how many are by 0, 90, 180 or 270 degrees, not by any angle
-    )
+    quarters: Share = 0.5  # code: share of rotations that are by 0, 90, 180 or 270 degrees
     colour: Share = 0.5  # code: brightness and contrast together
     brightness: Amount = 0.125  # code: added, either way, on the scale of ``intensity``
     contrast: Factors = (0.5, 1.5)  # code: about the mean
@@ -83,7 +72,7 @@ class Exemplars(MethodParams):
         """The original, the transformed one, and the negative where it is none of the batch."""
         return 2 + (self.neg_source == "dataset")
 
-    def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
         """Read a random crop, and for ``dataset`` one of another case, too."""
         found = {"crop": volume.random_crop(crop, rng)}
         if self.neg_source == "dataset":
@@ -170,9 +159,7 @@ class Exemplar(Method):
         "https://github.com/HealthML/self-supervised-3d-tasks",
     )
     fidelity = "loss and transformations compared with the official code"
-    figure = Figure(
-        "accuracy", "images nearer to their transform than to another image", chance="chance"
-    )
+    figure = Figure("accuracy", "images nearer to their transform than to another image", "chance")
     min_batch = 2  # one image has no negative
     params: Exemplars
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.data.reader import Volume
 from bench.errors import BenchError
+from bench.method import Arrays
 from bench.ranges import Triple
 
 
@@ -58,7 +59,7 @@ def window_of(size: Triple, grid: Triple, shape: Triple) -> Triple:
 
 def read_tiled(
     volume: Volume, size: Triple, grid: Triple, count: int, rng: np.random.Generator, last: bool
-) -> dict[str, np.ndarray]:
+) -> Arrays:
     """Read a window of ``grid`` tiles and ``count`` boxes of a tile's size anywhere in it.
 
     A volume larger than the window is read at a random place; it is never padded.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, Recipe, Triple
+from bench.method import Arrays, Batch, Figure, Method, Recipe, Triple
 from bench.nets import Network
 from bench.pretext.cells import Far, far_orders, read_cells
 from bench.pretext.losses import classified
@@ -66,7 +66,7 @@ class JigsawParams(Patches):
         """Once a puzzle; the first layer, whose width is the network's, is small beside the encoder."""
         return self.head_flops_of(1, self.permutations)
 
-    def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
         """Read the patches of a grid, (m, C, *patch) in raster order."""
         start = self.start(volume, crop, rng)
         return {
@@ -101,7 +101,7 @@ class Jigsaw(Method):
     fidelity = (
         "official code compared: cells, patches, shuffling; head and loss by its text (Keras)"
     )
-    figure = Figure("accuracy", "puzzles whose permutation was named", chance="chance")
+    figure = Figure("accuracy", "puzzles whose permutation was named", "chance")
     min_batch = 2  # the head's batch norm
 
     params: JigsawParams

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.data.reader import Volume
+from bench.method import Arrays
 
 TRIES = 512  # candidates for the second box before it falls back on the first one's centre
 
@@ -69,7 +70,7 @@ def _allowed(first: np.ndarray, second: np.ndarray, size: np.ndarray, rule: Pair
 
 def read_pair(
     volume: Volume, crop: tuple[int, int, int], rule: Pairing, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
+) -> Arrays:
     """Read both boxes, each inside a patch of the largest size so that pairs stack.
 
     Returns:

@@ -19,7 +19,7 @@ from torch.nn import functional
 from bench import distributed
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, MethodParams, Recipe, Triple
+from bench.method import Arrays, Batch, Figure, Method, MethodParams, Recipe, Triple
 from bench.nets import Network
 from bench.pretext import nuisance
 from bench.pretext.context import Boundary, pyramid
@@ -62,12 +62,9 @@ class PredictsPatches(MethodParams):
     code_size: Count = 1024  # code
     gru: Count = 256  # code
     loss: Literal["infonce", "bce_code"] = "infonce"  # paper, Eq. 1; code bce_code
-    negatives: Literal["same_volume", "batch"] = (
-        "same_volume"  # paper; code: a batch, of one volume in 3D
-    )
-    other_rows: bool = (
-        True  # paper: "other locations"; how many are taken is not said: all; code: no
-    )
+    # paper; code: batch, in 3D of one volume
+    negatives: Literal["same_volume", "batch"] = "same_volume"
+    other_rows: bool = True  # paper: "other locations", their number not said: all; code: no
     temperature: Positive = 1.0  # paper, Eq. 1 has none
 
     def __post_init__(self) -> None:
@@ -133,7 +130,7 @@ class PredictsPatches(MethodParams):
                 "which is one patch, or fewer patches_per_side"
             )
 
-    def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
         """Read the window that the grid covers, (C, *window)."""
         return {"window": volume.random_crop(self.window(crop), rng)}
 
@@ -166,9 +163,7 @@ class PredictiveCoding(Method):
         "https://github.com/HealthML/self-supervised-3d-tasks",
     )
     fidelity = "official code compared: patches, context, targets, binary loss; InfoNCE: paper only"
-    figure = Figure(
-        "found", "patches found among the candidates by what was predicted", chance="chance"
-    )
+    figure = Figure("found", "patches found among the candidates by what was predicted", "chance")
     across_batch = False  # with negatives of the batch ``Params`` says otherwise
 
     params: PredictsPatches

@@ -12,7 +12,7 @@ from torch import Tensor
 from bench import distributed
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, Figure, Method, Triple
+from bench.method import Arrays, Batch, Figure, Method, Triple
 from bench.nets import Network
 from bench.pretext.cells import cell_corners
 from bench.pretext.losses import classified
@@ -54,7 +54,7 @@ class LocationParams(Patches):
         """On every query; the first layer, whose width is the network's, is small beside the encoder."""
         return self.head_flops_of(self.queries_per_image, self.classes(crop))
 
-    def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
         """Read ``patches`` (1 + K, C, *patch), the middle one first, and the queries' ``label`` (K,)."""
         patch, classes = self.patch(crop), self.classes(crop)
         corners = self.start(volume, crop, rng) + cell_corners(
@@ -84,7 +84,7 @@ class RelativeLocation(Method):
         "https://github.com/HealthML/self-supervised-3d-tasks",
     )
     fidelity = "official code compared: cells, patches, classes; head and loss by its text (Keras)"
-    figure = Figure("accuracy", "patches whose place was named", chance="chance")
+    figure = Figure("accuracy", "patches whose place was named", "chance")
     min_batch = 2  # the head's batch norm
 
     params: LocationParams

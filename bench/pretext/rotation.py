@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.augment.draw import per_sample
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, MethodParams, Triple
+from bench.method import Arrays, Batch, MethodParams, Triple
 from bench.nets import Encoder, Network
 from bench.pretext.heads import Classifier, Pool, kept, vectors, width_of
 from bench.pretext.losses import classified
@@ -42,7 +42,7 @@ class Named(MethodParams):
     hidden: tuple[Count, ...] = sparse((2048, 1024))  # Taleb et al.'s code, of mlp
     dropout: Part = sparse(0.5)  # Taleb et al.'s code, of mlp
 
-    def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
         """Read a crop, drawn again (8 times at most) while it is nearly empty; then the fullest."""
         fullest = volume.random_crop(crop, rng)
         for _ in range(TRIES - 1):

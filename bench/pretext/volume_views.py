@@ -16,7 +16,7 @@ from bench import augment
 from bench.augment.draw import chance
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Batch, MethodParams, Recipe, Triple
+from bench.method import Arrays, Batch, MethodParams, Recipe, Triple
 from bench.pretext.momentum import Ways, both_ways
 from bench.pretext.pair import Pairing, read_pair
 from bench.pretext.units import Scale, amounts, twice
@@ -33,9 +33,7 @@ class VolumeViews(MethodParams):
     flip: Share = 0.5  # PGL (2), per axis
     noise: Share = 0.1  # PGL (3), probability
     noise_variance: Amounts = (0.0, 0.1)  # PGL (3), on the scale of ``intensity``
-    noise_unit: Literal["variance", "std"] = (
-        "variance"  # PGL (3); std = as batchgenerators takes the draw
-    )
+    noise_unit: Literal["variance", "std"] = "variance"  # PGL (3); std = as batchgenerators
     blur: Share = 0.2  # PGL (4)
     blur_sigma: Amounts = (0.5, 1.0)  # PGL (4), in voxels of the view
     brightness: Share = 0.5  # PGL (5)
@@ -68,7 +66,7 @@ class VolumeViews(MethodParams):
                 "or a larger resize"
             )
 
-    def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
         """Read two overlapping boxes: ``pair``, ``start`` and ``size``, as ``read_pair`` has them."""
         return read_pair(volume, crop, self.boxes(), rng)
 
