@@ -1,4 +1,4 @@
-"""Ways to damage a file or a folder, copies of phantoms to damage, and what ``bench check`` says of them."""
+"""Ways to damage a file or a folder, copies of phantoms to damage, and what ``bench check`` reports of them."""
 
 import gzip
 import json
@@ -56,7 +56,6 @@ def both(*changes: Change) -> Change:
     return lambda path: [change(path) for change in changes]
 
 
-# --- bytes -------------------------------------------------------------------------------------
 
 
 def raw(change: Callable[[bytes], bytes]) -> Change:
@@ -85,9 +84,9 @@ def text(old: str, new: str) -> Change:
     """Replace the first match of a pattern in a text, or in a header before its voxels."""
 
     def change(content: bytes) -> bytes:
-        made, n = re.subn(old.encode(), new.encode(), content, count=1, flags=re.MULTILINE)
+        changed, n = re.subn(old.encode(), new.encode(), content, count=1, flags=re.MULTILINE)
         assert n, content[:400]
-        return made
+        return changed
 
     return raw(change)
 
@@ -102,23 +101,17 @@ def listing(**entries: object) -> Change:
     return raw(lambda content: json.dumps({**json.loads(content), **entries}).encode())
 
 
-def _windows(content: bytes) -> bytes:
-    """Change the line ends of a text, or of a header before its voxels."""
-    head, end, voxels = content.partition(b"\n\n")
-    return (head + end).replace(b"\n", b"\r\n") + voxels
-
-
 half = raw(lambda content: content[: len(content) // 2])
 gunzip = raw(gzip.decompress)
 compressed = raw(gzip.compress)
-windows = raw(_windows)
+# line ends of a text, or of a header before its voxels
+windows = raw(lambda b: re.sub(rb"\A.*?(\n\n|\Z)", lambda m: m[0].replace(b"\n", b"\r\n"), b, flags=re.S))
 marked = raw(lambda content: b"\xef\xbb\xbf" + content)
 utf16 = raw(lambda content: content.decode().encode("utf-16"))
 
-# --- files -------------------------------------------------------------------------------------
 
 
-def _beside(do: Callable[[Path, Path], object]) -> Callable[[str], Change]:
+def _transfer(do: Callable[[Path, Path], object]) -> Callable[[str], Change]:
     """Return a maker of changes that take a file or a folder to a path from its own folder."""
 
     def to(name: str) -> Change:
@@ -131,8 +124,8 @@ def _beside(do: Callable[[Path, Path], object]) -> Callable[[str], Change]:
     return to
 
 
-moved = _beside(Path.rename)
-copied = _beside(lambda path, to: (shutil.copytree if path.is_dir() else shutil.copy)(path, to))
+moved_to = _transfer(Path.rename)
+copied = _transfer(lambda path, to: (shutil.copytree if path.is_dir() else shutil.copy)(path, to))
 
 
 def linked(to: str) -> Change:
@@ -168,7 +161,6 @@ def unpacked(*names: str) -> Change:
     return change
 
 
-# --- volumes -----------------------------------------------------------------------------------
 
 
 def patch(at: int, form: str, *values: object) -> Change:
@@ -192,9 +184,9 @@ def voxels(
         # a plain .nii is mapped, and about to be overwritten
         array = change(np.asarray(read.dataobj).copy())
         array = array.astype(dtype or array.dtype)
-        moved, matrix = np.eye(4), np.asarray(move)
-        moved[:3, :3] = np.diag(matrix) if matrix.ndim == 1 else matrix
-        nibabel.save(nibabel.Nifti1Image(array, read.affine @ moved, dtype=array.dtype), path)
+        step, matrix = np.eye(4), np.asarray(move)
+        step[:3, :3] = np.diag(matrix) if matrix.ndim == 1 else matrix
+        nibabel.save(nibabel.Nifti1Image(array, read.affine @ step, dtype=array.dtype), path)
 
     return damage
 
@@ -218,7 +210,6 @@ def placed(move: Any) -> Change:
     return voxels(lambda array: array, move=move)
 
 
-# --- pictures and zips -------------------------------------------------------------------------
 
 
 def redrawn(change: Callable[[Image.Image], Image.Image], form: str = "PNG") -> Change:
@@ -255,9 +246,8 @@ def member(name: str, content: bytes | None = b"") -> Change:
 
 
 # the flag of every member, in its own header and in the directory
-encrypted = raw(lambda b: re.sub(b"(?s)(PK\3\4..|PK\1\2....).", lambda found: found[1] + b"\1", b))
+encrypted = raw(lambda b: re.sub(b"(?s)(PK\3\4..|PK\1\2....).", lambda match: match[1] + b"\1", b))
 
-# --- what is said ------------------------------------------------------------------------------
 
 
 def one_line(err: str, words: str) -> None:
@@ -266,8 +256,8 @@ def one_line(err: str, words: str) -> None:
     assert words in err, err
 
 
-def check(capsys: pytest.CaptureFixture[str], root: Path, *said: str, of: str = "") -> None:
-    """Assert that exactly this is said of a tree: findings, or one line that refuses it.
+def check(capsys: pytest.CaptureFixture[str], root: Path, *expected: str, of: str = "") -> None:
+    """Assert that ``bench check`` reports exactly this of a tree: findings, or one line that refuses it.
 
     Each is ``kind: words``, of the file ``of``, or ``kind file: words`` of another one; ``./`` before a
     name is the folder of ``of``. The whole tree is refused where the kind is ``refused``.
@@ -275,20 +265,22 @@ def check(capsys: pytest.CaptureFixture[str], root: Path, *said: str, of: str = 
     code = main(["check", root.name, "--data", str(root.parent), "--workers", "1", "--json"])
     shown = capsys.readouterr()
     assert "Traceback" not in shown.out + shown.err
-    found, line = json.loads(shown.out) if shown.out else [], shown.err
-    if said and said[0].startswith("refused: "):
-        assert (code, found) == (2, []), found
-        one_line(line, said[0].removeprefix("refused: "))
+    findings, line = json.loads(shown.out) if shown.out else [], shown.err
+    if expected and expected[0].startswith("refused: "):
+        assert (code, findings) == (2, []), findings
+        one_line(line, expected[0].removeprefix("refused: "))
         return
-    split = [(head.partition(" "), words) for head, _, words in (s.partition(": ") for s in said)]
-    expected = [(kind, _named(file, of), words) for (kind, _, file), words in split]
-    near = [(f["kind"], f["file"].removeprefix(f"{root}/"), f["detail"]) for f in found]
-    assert code == (1 if expected else 0), line
-    assert sorted(n[:2] for n in near) == sorted(e[:2] for e in expected), near
-    for kind, file, words in expected:
+    wanted = []
+    for text in expected:
+        head, _, words = text.partition(": ")
+        kind, _, file = head.partition(" ")
+        wanted.append((kind, _named(file, of), words))
+    near = [(f["kind"], f["file"].removeprefix(f"{root}/"), f["detail"]) for f in findings]
+    assert code == (1 if wanted else 0), line
+    assert sorted(n[:2] for n in near) == sorted(w[:2] for w in wanted), near
+    for kind, file, words in wanted:
         assert any(n[:2] == (kind, file) and words in n[2] for n in near), (words, near)
-    assert {f["kind"] for f in found} <= {*KINDS}
-    assert all(f["detail"] and "\n" not in f["detail"] for f in found)
+    assert all(kind in KINDS and detail and "\n" not in detail for kind, _, detail in near)
 
 
 def _named(file: str, of: str) -> str:

@@ -1,4 +1,4 @@
-"""A data set by its name, folders of files to read it from, and what is told of its cases."""
+"""A data set by its name, folders of files to read it from, and the facts of its cases."""
 
 import zipfile
 from pathlib import Path
@@ -24,7 +24,7 @@ def laid(root, files):
     return root
 
 
-def told(case, root):
+def case_facts(case, root):
     """Return all that a case says, by name; files as they are called below the data set's folder."""
     label = str(case.label.relative_to(root)) if isinstance(case.label, Path) else case.label
     images = [str(path.relative_to(root)) for path in case.images]
