@@ -12,6 +12,7 @@ import pytest
 import ratchet
 
 from bench import registry
+from bench.extras.site import drawing
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -56,6 +57,21 @@ def test_arrows_point_down():
     command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout  # the layers themselves stand in pyproject.toml
+
+
+def test_every_module_is_in_one_group_and_groups_import_those_below_alone():
+    order = [(name, m) for name, (modules, _) in drawing.groups().items() for m in modules]
+    tree = {path.stem for path in (ROOT / "bench").iterdir() if path.stem[:8] != "__init__"}
+    assert sorted(module for _, module in order) == sorted(tree - {"__pycache__"})
+    depth = {module: [*drawing.groups()].index(name) for name, module in order}
+    for path in files("bench"):
+        module = path.relative_to(ROOT / "bench").with_suffix("").parts[0]
+        if "templates" in path.parts or module == "__init__":
+            continue  # a template is a person's own test
+        for name in imported(path):
+            room, second, *_ = *name.split("."), ""
+            if room == "bench" and second in depth:
+                assert depth[module] <= depth[second], f"{path} imports {name}"
 
 
 @pytest.mark.parametrize(

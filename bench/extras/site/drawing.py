@@ -1,70 +1,66 @@
-"""``docs/layers.svg``: who may know whom, drawn from the contract that ``lint-imports`` checks.
+"""``docs/layers.svg``: the groups of bench's modules, each of which imports those below it alone.
 
-``python -m bench.extras.site.drawing`` writes it anew.
+``python -m bench.extras.site.drawing`` writes it anew out of ``[tool.bench.groups]`` in ``pyproject.toml``.
 """
 
 from __future__ import annotations
 
-import ast
 import html
+import textwrap
 import tomllib
 from pathlib import Path
 
 from bench.protocol.named import ROOT
 
 PAGE = Path("docs/layers.svg")
-WIDTH, ROW, GAP, LEFT = 940, 30, 5, 34  # pixels
+WIDTH, ROW, GAP, LEFT, MODULES = 940, 38, 5, 34, 640  # pixels; where the names of modules begin
+LINE = 42  # characters of a line of names
 STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#1a2230}.n{font-weight:600}.s{fill:#5b6776}"
-    ".c{fill:#fff}.b{fill:#eef3f8;stroke:#b9c2cd}.a{stroke:#5b6776;stroke-width:2;fill:none}"
+    ".m{font:11px ui-monospace,monospace;fill:#5b6776}.c{fill:#fff}.b{fill:#eef3f8;stroke:#b9c2cd}"
+    ".a{stroke:#5b6776;stroke-width:2;fill:none}"
 )
 
 
-def layers() -> list[list[str]]:
-    """Return the layers from top to bottom; the modules of one know nothing of each other."""
-    said = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    contracts = said["tool"]["importlinter"]["contracts"]
-    (contract,) = (c for c in contracts if c.get("containers") == ["bench"])
-    return [layer.split(" | ") for layer in contract["layers"]]
-
-
-def about(module: str) -> str:
-    """Return the first sentence of a module's docstring; nothing of one that has none."""
-    file = ROOT / "bench" / module / "__init__.py"
-    file = file if file.is_file() else ROOT / "bench" / f"{module}.py"
-    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-    return " ".join(text.split("\n\n")[0].split()).split(". ")[0].replace("``", "")
+def groups() -> dict[str, tuple[list[str], str]]:
+    """Return each group's modules and its sentence, from the command line down to the core."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    table = tomllib.loads(text)["tool"]["bench"]["groups"]
+    return {name: (modules.split(), about) for name, (modules, about) in table.items()}
 
 
 def drawing() -> str:
     """Return ``docs/layers.svg``."""
-    every = layers()
-    height = 2 * GAP + len(every) * (ROW + GAP) + 24
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" role="img">',
-        "<title>Layers of bench: a module imports modules below it, and none above or beside it</title>",
-        f'<style>{STYLE}</style><rect class="c" width="{WIDTH}" height="{height}" rx="8"/>',
-        f'<path class="a" d="M17 14V{height - 38}m-5 -8l5 8l5 -8"/>',
-    ]
-    for number, layer in enumerate(every):
-        parts += _row(layer, 2 * GAP + number * (ROW + GAP))
-    words = "A module imports what stands below it, never what stands above it or in its own row."
-    return "\n".join(
-        [*parts, f'<text class="s" x="{LEFT}" y="{height - 10}">{words}</text>', "</svg>", ""]
+    rows, y = list[str](), 2 * GAP
+    for name, (modules, about) in groups().items():
+        lines = textwrap.wrap(" ".join(modules), LINE, break_on_hyphens=False)
+        height = max(ROW, 14 * len(lines) + 10)
+        middle = y + height // 2
+        rows += [
+            f'<rect class="b" x="{LEFT}" y="{y}" width="{WIDTH - LEFT - 2 * GAP}" height="{height}" rx="4"/>',
+            f'<text class="n" x="{LEFT + 10}" y="{middle + 5}">{name}</text>',
+        ]
+        for number, words in enumerate(halves := textwrap.wrap(about, 72)):
+            at = middle + 5 + 16 * number - 8 * (len(halves) - 1)
+            rows.append(f'<text class="s" x="{LEFT + 86}" y="{at}">{html.escape(words)}</text>')
+        for number, words in enumerate(lines):
+            at = middle + 4 + 14 * number - 7 * (len(lines) - 1)
+            rows.append(f'<text class="m" x="{MODULES}" y="{at}">{words}</text>')
+        y += height + GAP
+    about = (
+        "A group imports the groups below it, never one above. On the right: its modules in bench/."
     )
-
-
-def _row(layer: list[str], y: int) -> list[str]:
-    """Return the boxes of one layer; where it is one module, what it is for stands beside its name."""
-    wide = (WIDTH - LEFT - 2 * GAP - GAP * (len(layer) - 1)) / len(layer)
-    parts = []
-    for number, module in enumerate(layer):
-        x, told = LEFT + number * (wide + GAP), html.escape(about(module))
-        parts.append(f'<rect class="b" x="{x:g}" y="{y}" width="{wide:g}" height="{ROW}" rx="4"/>')
-        beside = f'<tspan class="s" x="{x + 110:g}">{told}</tspan>' if len(layer) == 1 else ""
-        name = f'<tspan class="n">{module}</tspan>{beside}'
-        parts.append(f'<text x="{x + 8:g}" y="{y + 20}">{name}<title>{told}</title></text>')
-    return parts
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 26}" width="{WIDTH}" role="img">',
+            "<title>Groups of bench's modules: each imports groups below it alone</title>",
+            f'<style>{STYLE}</style><rect class="c" width="{WIDTH}" height="{y + 26}" rx="8"/>',
+            f'<path class="a" d="M17 14V{y - 8}m-5 -8l5 8l5 -8"/>',
+            *rows,
+            f'<text class="s" x="{LEFT}" y="{y + 14}">{about}</text>',
+            "</svg>\n",
+        ]
+    )
 
 
 if __name__ == "__main__":
