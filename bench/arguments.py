@@ -248,12 +248,10 @@ def parser() -> argparse.ArgumentParser:
             epilog="\n\n".join([*more, "\n".join(["examples:", *examples]).replace("$ ", "")]),
         )
         parser.set_defaults(command=name)
-        alone = None
+        alone = parser.add_mutually_exclusive_group()
         for line in lines[1:]:
             if not line.startswith(("> ", "$ ", "usage: ")):
                 names, options = _options(line)
-                if line.startswith("| "):
-                    alone = alone or parser.add_mutually_exclusive_group()
                 (alone if line.startswith("| ") else parser).add_argument(*names, **options)
     return bench
 

@@ -56,8 +56,6 @@ def both(*changes: Change) -> Change:
     return lambda path: [change(path) for change in changes]
 
 
-
-
 def raw(change: Callable[[bytes], bytes]) -> Change:
     return lambda path: path.write_bytes(change(path.read_bytes()))
 
@@ -105,10 +103,11 @@ half = raw(lambda content: content[: len(content) // 2])
 gunzip = raw(gzip.decompress)
 compressed = raw(gzip.compress)
 # line ends of a text, or of a header before its voxels
-windows = raw(lambda b: re.sub(rb"\A.*?(\n\n|\Z)", lambda m: m[0].replace(b"\n", b"\r\n"), b, flags=re.S))
+windows = raw(
+    lambda b: re.sub(rb"\A.*?(\n\n|\Z)", lambda m: m[0].replace(b"\n", b"\r\n"), b, flags=re.S)
+)
 marked = raw(lambda content: b"\xef\xbb\xbf" + content)
 utf16 = raw(lambda content: content.decode().encode("utf-16"))
-
 
 
 def _transfer(do: Callable[[Path, Path], object]) -> Callable[[str], Change]:
@@ -161,8 +160,6 @@ def unpacked(*names: str) -> Change:
     return change
 
 
-
-
 def patch(at: int, form: str, *values: object) -> Change:
     """Overwrite header fields of a NIfTI file, compressed."""
 
@@ -210,8 +207,6 @@ def placed(move: Any) -> Change:
     return voxels(lambda array: array, move=move)
 
 
-
-
 def redrawn(change: Callable[[Image.Image], Image.Image], form: str = "PNG") -> Change:
     """Draw a picture anew, under its old name whatever its form."""
 
@@ -247,7 +242,6 @@ def member(name: str, content: bytes | None = b"") -> Change:
 
 # the flag of every member, in its own header and in the directory
 encrypted = raw(lambda b: re.sub(b"(?s)(PK\3\4..|PK\1\2....).", lambda match: match[1] + b"\1", b))
-
 
 
 def one_line(err: str, words: str) -> None:

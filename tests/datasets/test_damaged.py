@@ -212,7 +212,8 @@ CASES: dict[str, list[tuple]] = {
     "kits19": [
         ("neither", HOME, emptied, "missing: an empty folder"),
         ("a later year's", HOME, copied("case_00300"), "refused: ends with case_00299", "stops: KiTS19 ends"),
-        ("a short name", HOME, moved_to("case_1"), *(f"extra ./case_1/{file}" for file in ("imaging.nii.gz", "segmentation.nii.gz"))),
+        ("a short name", HOME, moved_to("case_1"),
+         "extra ./case_1/imaging.nii.gz", "extra ./case_1/segmentation.nii.gz"),
     ],
     "lits": [
         ("its number in two folders", VOLUME, copied("../x/volume-1.nii"), TWICE),
