@@ -248,11 +248,13 @@ def parser() -> argparse.ArgumentParser:
             epilog="\n\n".join([*more, "\n".join(["examples:", *examples]).replace("$ ", "")]),
         )
         parser.set_defaults(command=name)
-        alone = parser.add_mutually_exclusive_group()
+        groups = list[argparse._MutuallyExclusiveGroup]()
         for line in lines[1:]:
             if not line.startswith(("> ", "$ ", "usage: ")):
                 names, options = _options(line)
-                (alone if line.startswith("| ") else parser).add_argument(*names, **options)
+                if line.startswith("| ") and not groups:  # an empty group has no help
+                    groups.append(parser.add_mutually_exclusive_group())
+                (groups[0] if line.startswith("| ") else parser).add_argument(*names, **options)
     return bench
 
 
