@@ -23,11 +23,17 @@ from typing import Any
 from bench import typed
 from bench.atomic import empty, lock_of, make_new
 from bench.process import sight, started, suspended, task_id
-from bench.schema import CLAIM
 
 LEASE = 90.0  # seconds without a heartbeat after which a claim is stale whose process nobody sees
 HEARTBEAT = 10.0
 LONG = 5.0  # seconds of waiting for another command after which a person is told
+CLAIM = {
+    "host": str,
+    "pid": int,
+    "start": str,
+    "sight?": str,
+    "task?": str,
+}  # a claim, unless empty
 POLL = 0.5  # seconds between two looks at who holds a mutex
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from bench import typed
 from bench.errors import Damaged
-from bench.schema import MANIFEST
+from bench.job import MANIFEST
 
 T = TypeVar("T")
 NAME = "manifest.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import locale
 import os
 import signal
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 WORKER = "BENCH_WORKER"  # environment variable: the number of a worker among those of its command
 # What asks a run to save and end. Batch systems send the last three before a limit.
@@ -153,3 +155,26 @@ def sight() -> str:
         return f"{boot} {Path('/proc/self/ns/pid').readlink()} user {os.getuid()}"
     except OSError:
         return ""
+
+
+def ready_streams() -> None:
+    r"""Put ``/dev/null`` where a standard stream is closed, and show what a stream cannot spell as ``\xb1``.
+
+    Called before any file is opened: a file that got the number of a closed stream would be written to
+    by whatever prints, and by every process that is started later.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+    sys.stdin = sys.stdin or io.TextIOWrapper(io.FileIO(0, "r", closefd=False))
+    sys.stdout, sys.stderr = _writer(sys.stdout, 1), _writer(sys.stderr, 2)
+
+
+def _writer(stream: TextIO | None, number: int) -> TextIO:
+    if stream is None:
+        stream = io.TextIOWrapper(io.BufferedWriter(io.FileIO(number, "w", closefd=False)))
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream

@@ -12,24 +12,29 @@
 from __future__ import annotations
 
 import errno
+import io
 import itertools
 import json
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import __version__, claims, digest, typed
 from bench.atomic import append, lacking, sync, sync_tree
 from bench.atomic import write_atomic as write_atomic
 from bench.claims import Claim, Fenced
 from bench.errors import BenchError, printable
-from bench.schema import FAILED, PROGRESS, SPEC
+from bench.job import FAILED, PROGRESS, SPEC
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SCHEMA = 1
 FOLDERS = ("jobs", "work", "records", "reports")
@@ -393,3 +398,34 @@ class Store:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+class FinishedParts:
+    """Arrays by number in an unfinished job's folder, for its next attempt; file names have a checksum."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, number: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write the arrays of part ``number``."""
+        import numpy as np
+
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        data = buffer.getvalue()
+        write_atomic(self._folder / f"kept-{number:06d}-{digest.short(data)}.npz", data)
+
+    def get(self, number: int) -> dict[str, np.ndarray] | None:
+        """Return what an earlier attempt wrote of part ``number``; None where nothing whole is there."""
+        import numpy as np
+
+        for path in self._folder.glob(f"kept-{number:06d}-*.npz"):
+            data = path.read_bytes()
+            if digest.short(data) == path.stem.rpartition("-")[2]:
+                # right sum, wrong content: somebody's own file
+                with (
+                    suppress(ValueError, zipfile.BadZipFile),
+                    np.load(io.BytesIO(data), allow_pickle=False) as arrays,
+                ):
+                    return dict(arrays)
+        return None

@@ -7,17 +7,20 @@ where a worker dies before it has begun a task.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+import traceback
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
-from bench.process import STOPS
+from bench.blame import blaming
+from bench.errors import BenchError, Bug, Damaged
+from bench.process import STOPS, environment
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
 
 POLL = 0.5  # seconds between looks at the parent
 CLOSING = 5.0  # seconds that a worker without a task gets to end
+GRACE = 20.0  # seconds that a task in work gets to end once nobody waits for it
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+Start = Callable[[], AbstractContextManager[Callable[[Any], Any]]]
 
 
 class Died(Exception):  # noqa: N818 - as the words are used
@@ -135,7 +142,7 @@ class Workers:
 
     def _new(self) -> Worker:
         numbers = {worker.number for worker in self._all}
-        number = next(n for n in count() if n not in numbers)
+        number = next(n for n in itertools.count() if n not in numbers)
         self._all.append(self._start(number))
         self._all[-1].number = number
         return self._all[-1]
@@ -207,3 +214,81 @@ def received(pipe: Connection) -> Any:
         return pipe.recv()
     except (EOFError, OSError):
         return None
+
+
+# A pool: processes that work through a list together
+
+
+def work(tasks: Iterable[Any], start: Start, count: int) -> Generator[Any]:
+    """Yield what each task gives, in the order in which they end. Close it: see ``contextlib.closing``.
+
+    Args:
+        tasks: what is to be done; ``str`` of one names it. Taken from as processes get free.
+        start: entered once in each process, gives the function that does one task. Must be picklable.
+        count: processes at one time; 0 works in this one.
+
+    Raises:
+        BenchError: as a task raised it, or because a process died. Whatever else a task raises.
+    """
+    if count == 0:
+        with start() as do:
+            for task in tasks:
+                yield do(task)
+        return
+    workers = Workers(lambda number: _pool_worker(start))
+    try:
+        for task in tasks:
+            workers.give(task)
+            while workers.busy() == count:
+                yield from itertools.starmap(_result, workers.answers())
+        while workers.busy():
+            yield from itertools.starmap(_result, workers.answers())
+    finally:
+        workers.close(GRACE)
+
+
+def _result(task: Any, answer: Any) -> Any:
+    """Return what a task gave, from its worker's answer."""
+    if isinstance(answer, Died):
+        raise BenchError(
+            f"{task}: its process died ({answer}); what is finished is kept, run again"
+        )
+    done, result = answer
+    if not done:
+        raise result
+    return result
+
+
+def _pool_worker(start: Start) -> Worker:
+    with environment(dict.fromkeys(THREADS, "1")):  # there are as many as cores are meant for it
+        return Worker.start(_serve_pool, start, daemon=True)
+
+
+def _serve_pool(pipe: Connection, parent: int, start: Start) -> None:
+    # A terminal sends Ctrl-C to all: their parent decides. What an orphan would make the next attempt makes.
+    attend(parent, lambda stop: signal.signal(stop, signal.SIG_IGN), lambda: None)
+    task = None
+    try:
+        with start() as do:
+            while (task := received(pipe)) is not None:
+                with blaming():
+                    done = do(task)
+                pipe.send((True, done))
+    except Exception as error:  # whatever it is, its controller says so
+        with suppress(OSError):
+            pipe.send((False, _sendable(error, task)))
+
+
+def _sendable(error: Exception, task: Any) -> Exception:
+    """Return an exception that says the same and can be unpickled, as not every one can."""
+    if isinstance(error, Bug | Damaged):
+        return error
+    if isinstance(error, BenchError):
+        return BenchError(str(error))
+    if isinstance(error, MemoryError):
+        return MemoryError()
+    if isinstance(error, OSError):
+        where = [str(error.filename)] if error.filename else []
+        return OSError(error.errno, error.strerror or str(error), *where)
+    first = f"{type(error).__name__}: {error}".splitlines()[0]
+    return RuntimeError(f"{task}: {first}\n{''.join(traceback.format_exception(error))}")

@@ -13,7 +13,7 @@ import yaml
 from described import inline
 from outside import written
 
-from bench import nets, plugins, pool, registry
+from bench import nets, plugins, registry, workers
 from bench.blame import blaming
 from bench.cli import main
 from bench.errors import BenchError, Bug
@@ -28,16 +28,16 @@ pytestmark = pytest.mark.usefixtures("own_place")
 FAILS = {  # command, kind, what is written in the template: what is said, and of which exception
     "check": ("check", "dataset", ('clean(root.glob("images/*.nii.gz"))', 'root["x"]'),
               r":22: TypeError: 'PosixPath' object is not subscriptable; mend it"),
-    "plan": ("plan", "dataset", ("found = []", "found = {}['gone']"), r":25: KeyError: 'gone'; mend it"),
+    "plan": ("plan", "dataset", ("cases = []", "found = {}['gone']"), r":25: KeyError: 'gone'; mend it"),
     "below": ("plan", "dataset", ("clean(root.glob(", "clean((1, "),
               r":22: AttributeError: .* \(raised in bench/dataset\.py:\d+\); mend it"),
-    "its own kind": ("plan", "dataset", ("found = []", "raise type('Odd', (Exception,), {})('a\\nb')"),
+    "its own kind": ("plan", "dataset", ("cases = []", "raise type('Odd', (Exception,), {})('a\\nb')"),
                      r":25: Odd: a; mend it"),
-    "leaves": ("check", "dataset", ("found = []", "raise SystemExit(0)"), r":25: SystemExit: 0; mend it"),
-    "a list": ("plan", "dataset", ("found = []", "found = open('gone')"),
+    "leaves": ("check", "dataset", ("cases = []", "raise SystemExit(0)"), r":25: SystemExit: 0; mend it"),
+    "a list": ("plan", "dataset", ("cases = []", "found = open('gone')"),
                r":25: FileNotFoundError: .*'gone'"),
     "phantoms": ("run", "dataset", ("len(cls.labels)", "cls.lables"),
-                 r":36: AttributeError: .*lables"),
+                 r":38: AttributeError: .*lables"),
     "no head": ("run", "method", ("network.encoder.widths", "network.width"),
                 r":39: AttributeError: .*width"),
 }  # fmt: skip
@@ -76,7 +76,7 @@ def test_what_a_plugins_helper_raises_is_named_where_it_stands(tmp_path, does, k
     with pytest.raises(kind, match=said) as told, blaming():
         sys.modules[registry.load("method", "my_method").__module__].x()
     if kind is Bug:  # handed from one process to another
-        again = pickle.loads(pickle.dumps(pool._sendable(told.value, "task")))
+        again = pickle.loads(pickle.dumps(workers._sendable(told.value, "task")))
         assert str(again) == str(told.value) and "helper.py" in again.trace
 
 

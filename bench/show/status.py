@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.claims import is_suspended
 from bench.errors import BenchError, printable
+from bench.job import SPEC
 from bench.runtime.stale import Stale, finished, lines, stale
-from bench.schema import SPEC
 from bench.show.labels import Label, known
 from bench.store import Store, read_json
 
