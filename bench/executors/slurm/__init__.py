@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.executors.slurm import squeue
 from bench.executors.slurm.controller import Controller
 from bench.executors.slurm.profile import Profile
-from bench.executors.slurm.submission import CANCELLED, Task, earlier
+from bench.executors.slurm.sbatch import CANCELLED, Task, earlier
 from bench.jobs.context import RunOptions
 from bench.plan import Plan
 from bench.runtime.execute import Outcome

@@ -17,9 +17,9 @@ from typing import Any
 from bench import __version__
 from bench.errors import BenchError
 from bench.executors.slurm import squeue
-from bench.executors.slurm.profile import Profile, Shape, options, python
+from bench.executors.slurm.profile import Profile, Shape
 from bench.executors.slurm.rendezvous import attend, lead, place
-from bench.executors.slurm.submission import remember, submit
+from bench.executors.slurm.sbatch import options, python, remember, submit
 from bench.executors.slurm.task import PATIENCE, Asked, restarts
 from bench.process import task_id
 from bench.runtime.execute import Outcome
