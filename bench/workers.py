@@ -87,10 +87,10 @@ class Worker:
     def give(self, task: Any) -> None:
         """Hand over a task; None lets the process end after the one that it works on."""
         self.task = task
-        with suppress(OSError):  # it died just now: `answer` says so, as of any other
+        with suppress(OSError):  # it died just now: `receive` says so, as of any other
             self.pipe.send(task)
 
-    def answer(self) -> Any:
+    def receive(self) -> Any:
         """Wait for what the process makes of its task, and return it.
 
         Raises:
@@ -162,12 +162,12 @@ class Workers:
         for worker in [w for w in self._all if w.pipe in ready]:
             task = worker.task
             try:
-                answer = worker.answer()
+                reply = worker.receive()
             except Died as died:
                 self._all.remove(worker)
-                answer = died
+                reply = died
             if task is not None:
-                ended.append((task, answer))
+                ended.append((task, reply))
         return ended
 
     def terminate(self) -> None:
@@ -187,12 +187,12 @@ class Workers:
 # In the worker
 
 
-def attend(parent: int, answer: Callable[[int], Any], orphaned: Callable[[], None]) -> None:
+def attend(parent: int, set_handler: Callable[[int], Any], orphaned: Callable[[], None]) -> None:
     """Answer signals from here on, and see to it that a process without its parent ends.
 
     Args:
         parent: the number of the process that started this one.
-        answer: sets how one signal is answered.
+        set_handler: sets how one signal is answered.
         orphaned: called, in a thread, once the parent has gone; then the process ends.
     """
 
@@ -203,7 +203,7 @@ def attend(parent: int, answer: Callable[[int], Any], orphaned: Callable[[], Non
         os._exit(1)
 
     for stop in STOPS:
-        answer(stop)
+        set_handler(stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     threading.Thread(target=watch, daemon=True).start()
 
@@ -247,13 +247,11 @@ def work(tasks: Iterable[Any], start: Start, count: int) -> Generator[Any]:
         workers.close(GRACE)
 
 
-def _result(task: Any, answer: Any) -> Any:
+def _result(task: Any, reply: Any) -> Any:
     """Return what a task gave, from its worker's answer."""
-    if isinstance(answer, Died):
-        raise BenchError(
-            f"{task}: its process died ({answer}); what is finished is kept, run again"
-        )
-    done, result = answer
+    if isinstance(reply, Died):
+        raise BenchError(f"{task}: its process died ({reply}); what is finished is kept, run again")
+    done, result = reply
     if not done:
         raise result
     return result

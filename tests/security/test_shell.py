@@ -11,7 +11,7 @@ import pytest
 from bench import run
 from bench.errors import BenchError
 from bench.executors import slurm
-from bench.executors.slurm import profile, sbatch
+from bench.executors.slurm import sbatch
 from bench.executors.slurm.profile import Profile, Shape
 from bench.executors.slurm.sbatch import options
 from bench.store import Store

@@ -123,8 +123,8 @@ def profile(name: str | None, path: Path = FILE) -> Profile:
         raise BenchError(f"--cluster {name}: no {path} here; write [cluster.{name}] into it")
     clusters = document.value.get("cluster", {})
     if not isinstance(clusters, dict) or name not in clusters:
-        known = clusters if isinstance(clusters, dict) else ()
-        raise BenchError(f"--cluster {name}: {unknown(f'cluster in {path}', name, known)}")
+        names = clusters if isinstance(clusters, dict) else ()
+        raise BenchError(f"--cluster {name}: {unknown(f'cluster in {path}', name, names)}")
     keys = ("cluster", name)
     section, passed = document.build(dict[str, Any], clusters[name], keys), dict[str, Any]()
     for key in [key for key in section if key.startswith(PASSED)]:
@@ -139,9 +139,9 @@ def _refusal(parameter: str, value: Any, section: Collection[str]) -> str:
     """Return why a parameter cannot go to submitit beside a section's own keys; empty where it can."""
     import submitit
 
-    known = submitit.SlurmExecutor._valid_parameters()
-    if parameter not in known:
-        return unknown("parameter of submitit", parameter, known)
+    valid = submitit.SlurmExecutor._valid_parameters()
+    if parameter not in valid:
+        return unknown("parameter of submitit", parameter, valid)
     more = value if isinstance(value, dict) else {}
     for name in (parameter, *more):
         key = DECIDED.get(name.replace("-", "_"))

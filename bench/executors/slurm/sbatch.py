@@ -198,31 +198,31 @@ def submit(
     try:
         # submitit prints what it then raises.
         with contextlib.redirect_stderr(io.StringIO()), environment(dropped), fitting_pages():
-            made = executor.map_array(function, *zip(*calls, strict=True))
+            jobs = executor.map_array(function, *zip(*calls, strict=True))
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
         for left in (*folder.glob(f"{'?' * 32}.pkl"), *folder.glob(".submission_file_*")):
             left.unlink(missing_ok=True)  # one per task; a full queue is tried again and again
         raise _refusal(str(error), len(calls)) from None
-    return [job.job_id for job in made]
+    return [job.job_id for job in jobs]
 
 
-def _refusal(told: str, tasks: int) -> BenchError:
-    lines = [line.strip() for line in told.splitlines() if line.strip()] or ["no reason given"]
+def _refusal(message: str, tasks: int) -> BenchError:
+    lines = [line.strip() for line in message.splitlines() if line.strip()] or ["no reason given"]
     # SLURM names a limit in a line of its own, before the one that says what comes of it.
     errors = [line for line in lines if line.startswith("sbatch: error: ")] or lines[-1:]
     words = (
         line.removeprefix("sbatch: ").removeprefix("error: ") for line in dict.fromkeys(errors)
     )
     why = f"sbatch: {'; '.join(words)} ({tasks} tasks)"
-    if any(sign in told.lower() for sign in LATER):
+    if any(sign in message.lower() for sign in LATER):
         return LaterError(f"{why}; run the same command again when SLURM answers")
     # The site's limits on queued tasks: AssocMaxSubmitJobLimit, QOSGrpSubmitJobsLimit and the like.
-    if "SubmitJob" in told:
+    if "SubmitJob" in message:
         return FullError(
             f"{why}; your account or QOS has a limit on queued tasks (MaxSubmitJobs), run the same command "
             "again when others have ended"
         )
-    if "job array specification" in told:
+    if "job array specification" in message:
         return FullError(
             f"{why}; the site takes shorter arrays only (MaxArraySize), lower 'max_array_size' of "
             "[cluster.NAME] in bench.toml"
@@ -256,13 +256,13 @@ def remember(folder: Path, arrays: list[dict[str, Any]]) -> None:
 
 def earlier(folder: Path) -> list[Task]:
     """Return every task that runs under ``folder`` have submitted, or were about to."""
-    found = []
+    tasks = []
     for path in sorted(folder.glob("*/submitted.json")):
         if (
             path.parent.is_symlink()
         ):  # a run's folder is made by bench; files are made and removed in it
             continue
-        for entry in (read_json(path) or {"arrays": []})["arrays"]:
-            packs = enumerate(entry["packs"])
-            found += [Task(entry["name"], i, path.parent, tuple(pack)) for i, pack in packs]
-    return found
+        for array in (read_json(path) or {"arrays": []})["arrays"]:
+            packs = enumerate(array["packs"])
+            tasks += [Task(array["name"], i, path.parent, tuple(pack)) for i, pack in packs]
+    return tasks

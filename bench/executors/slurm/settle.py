@@ -127,7 +127,7 @@ def _lose(run: Controller, task: Task, jobs: list[str], state: str) -> None:
     begun = [
         job for job in jobs if job in done or len(run.store.claims(job)) > task.claims.get(job, 0)
     ]
-    why = f"{squeue.said(state, words)} (task {task.id})"
+    why = f"{squeue.explain(state, words)} (task {task.id})"
     for job in jobs if state == "CANCELLED" else begun or jobs:
         run.fail(job, task, why)
 
