@@ -13,7 +13,7 @@ from typing import Any
 from bench import plugins
 from bench.errors import BenchError, Bug
 
-OWN = ("bench_methods", "bench_datasets")  # the packages of bench's own plugins
+PACKAGES = ("bench_methods", "bench_datasets")  # the packages of bench's own plugins
 # else the system's, whoever asked for it
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
@@ -25,14 +25,14 @@ def blaming() -> Iterator[None]:
         yield
     except (Exception, SystemExit) as error:
         system = isinstance(error, OSError) and error.errno not in (None, *ABSENT)
-        where = "" if system or isinstance(error, BenchError | MemoryError) else place(error)
+        where = "" if system or isinstance(error, BenchError | MemoryError) else raising_line(error)
         if not where:
             raise
         trace = "".join(traceback.format_exception(error))
-        raise Bug(f"{where}: {said(error)}{_below(error, where)}; mend it", trace) from error
+        raise Bug(f"{where}: {summary(error)}{_below(error, where)}; mend it", trace) from error
 
 
-def place(error: BaseException, named: Path | None = None) -> str:
+def raising_line(error: BaseException, named: Path | None = None) -> str:
     """Return ``file:line`` of the innermost call in a plugin's code, or in the file ``named``, else nothing.
 
     A file that is no Python is named by the line that is none.
@@ -71,14 +71,14 @@ def named(values: Any, function: Callable[..., Any], what: str) -> Mapping[str, 
     raise BenchError(f"{defined(function)}: {name} returns {kind}; return a dict of {what} by name")
 
 
-def said(error: BaseException) -> str:
+def summary(error: BaseException) -> str:
     """Return an exception's kind and the first line of its text."""
     text = str(error.msg if isinstance(error, SyntaxError) else error)
     return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}".rstrip(": ")
 
 
 def _ours(module: str) -> bool:
-    return module.partition(".")[0] in OWN or plugins.brings(module)
+    return module.partition(".")[0] in PACKAGES or plugins.brings(module)
 
 
 def _below(error: BaseException, where: str) -> str:

@@ -23,11 +23,17 @@ from typing import Any
 from bench import typed
 from bench.atomic import empty, lock_of, make_new
 from bench.process import sight, started, suspended, task_id
-from bench.schema import CLAIM
 
 LEASE = 90.0  # seconds without a heartbeat after which a claim is stale whose process nobody sees
 HEARTBEAT = 10.0
 LONG = 5.0  # seconds of waiting for another command after which a person is told
+CLAIM = {
+    "host": str,
+    "pid": int,
+    "start": str,
+    "sight?": str,
+    "task?": str,
+}  # a claim, unless empty
 POLL = 0.5  # seconds between two looks at who holds a mutex
 
 
@@ -153,13 +159,13 @@ def mutex(folder: Path, waiting: Callable[[str], None] = lambda who: None) -> It
         folder: that stands for it.
         waiting: told, once a wait is long, for whom (``holder``).
     """
-    began, told = time.monotonic(), ""
+    began, announced = time.monotonic(), ""
     while (claim := take(folder)) is None or listed(folder)[-1] != claim.path:
         if claim is not None:  # made late, under a number that others had cleared away by then
             claim.path.unlink(missing_ok=True)
         time.sleep(POLL)
-        if time.monotonic() - began > LONG and (who := holder(folder)) not in (told, ""):
-            told = who
+        if time.monotonic() - began > LONG and (who := holder(folder)) not in (announced, ""):
+            announced = who
             waiting(who)
     for old in listed(folder)[:-1]:
         old.unlink(missing_ok=True)
@@ -198,8 +204,8 @@ def _now(folder: Path) -> float:
 def _abandoned(lock: Path) -> bool:
     """Did one that made a lock die before it made its claim?"""
     try:
-        made = lock.stat().st_mtime
-        return abs(_now(lock.parent) - made) > LEASE
+        created = lock.stat().st_mtime
+        return abs(_now(lock.parent) - created) > LEASE
     except OSError:  # there is none, as wherever there are hard links
         return False
 

@@ -12,18 +12,19 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-from bench import no_torch, streams
+from bench import no_torch
 from bench.arguments import parser
 from bench.blame import blaming
 from bench.errors import BenchError, Damaged
 from bench.extras.completion import ASKS
+from bench.process import ready_streams
 
 PATHS = ("protocols", "out", "data", "directory")  # where jobs and code from outside work
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 something failed, 2 wrong request."""
-    streams.ready()
+    ready_streams()
     if ASKS in os.environ:
         return _complete(sys.argv[1:] if argv is None else argv)
     arguments = parser().parse_args(argv)

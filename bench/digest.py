@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from bench import typed
 from bench.errors import Damaged
-from bench.schema import MANIFEST
+from bench.job import MANIFEST
 
 T = TypeVar("T")
 NAME = "manifest.json"
@@ -37,10 +37,10 @@ def short(data: bytes | memoryview) -> str:
 def stamp(path: Path) -> tuple[int, int, int]:
     """Return what tells a file from another that takes its place; zeros where there is none."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return (0, 0, 0)
-    return (found.st_ino, found.st_size, found.st_mtime_ns)
+    return (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def sealed(folder: Path, manifest: dict[str, Any]) -> str:
@@ -50,9 +50,9 @@ def sealed(folder: Path, manifest: dict[str, Any]) -> str:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / NAME
     }
-    whole = {**manifest, "files": files, "digest": UNKNOWN}
-    text = json.dumps(whole, sort_keys=True, indent=1)
-    return json.dumps({**whole, "digest": _own(text.encode())}, sort_keys=True, indent=1)
+    listed = {**manifest, "files": files, "digest": UNKNOWN}
+    text = json.dumps(listed, sort_keys=True, indent=1)
+    return json.dumps({**listed, "digest": _seal(text.encode())}, sort_keys=True, indent=1)
 
 
 def manifest(folder: Path, kind: Any = MANIFEST) -> dict[str, Any] | None:
@@ -65,9 +65,9 @@ def manifest(folder: Path, kind: Any = MANIFEST) -> dict[str, Any] | None:
     Raises:
         Damaged: it is not what was published.
     """
-    found = _manifest(folder / NAME, Path.cwd(), stamp(folder / NAME))
+    content = _manifest(folder / NAME, Path.cwd(), stamp(folder / NAME))
     try:
-        return None if found is None else dict(typed.stored(kind, found))
+        return None if content is None else dict(typed.stored(kind, content))
     except ValueError as error:
         raise Damaged(folder / NAME, str(error)) from None
 
@@ -115,14 +115,14 @@ def read(path: Path) -> bytes:
     """
     listed = _listed(path)
     try:
-        found = path.read_bytes()
+        raw = path.read_bytes()
     except FileNotFoundError:
         if listed is not None:
             raise Damaged(path, LOST) from None
         raise
-    if listed is not None and hashlib.sha256(found).hexdigest() != listed:
+    if listed is not None and hashlib.sha256(raw).hexdigest() != listed:
         raise Damaged(path, ANOTHER)
-    return found
+    return raw
 
 
 def check(path: Path) -> None:
@@ -161,29 +161,29 @@ def _published(path: Path, _where: Path, _stamp: tuple[int, int, int]) -> bool:
 def _manifest(path: Path, _where: Path, _stamp: tuple[int, int, int]) -> dict[str, Any] | None:
     try:
         raw = path.read_bytes()
-        found: dict[str, Any] = typed.read(dict[str, Any], raw)
+        content: dict[str, Any] = typed.read(dict[str, Any], raw)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
         raise Damaged(path, str(error)) from None
-    own = found.get("digest")
+    seal = content.get("digest")
     # A list without a seal: its name was hit.
-    if ("files" in found or own is not None) and own != _own(
-        raw.replace(str(own).encode(), UNKNOWN.encode())
+    if ("files" in content or seal is not None) and seal != _seal(
+        raw.replace(str(seal).encode(), UNKNOWN.encode())
     ):
         raise Damaged(path, ANOTHER)
-    return found
+    return content
 
 
-def _own(raw: bytes) -> str:
+def _seal(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
 def _listed(path: Path) -> str | None:
     """Return the digest that a file was published with, None where nobody listed it."""
     try:
-        found = manifest(path.parent) or {}
+        content = manifest(path.parent) or {}
     except (Damaged, OSError):  # such a job is not done; or it is no job's folder at all
         return None
-    entry = found.get("files", {}).get(path.name)
-    return None if entry is None else str(entry["sha256"])
+    file = content.get("files", {}).get(path.name)
+    return None if file is None else str(file["sha256"])

@@ -75,8 +75,8 @@ def gather(x: Tensor) -> Tensor:
     that each process computes on gathered rows has, after averaging gradients over processes, exactly
     the gradient of that loss in one process.
     """
-    found: Tensor = _Gather.apply(x) if size() > 1 else x
-    return found
+    rows: Tensor = _Gather.apply(x) if size() > 1 else x
+    return rows
 
 
 def mean(x: Tensor) -> Tensor:
@@ -92,9 +92,9 @@ def agree(flag: bool) -> bool:
     """Return whether any process says so."""
     if size() == 1:
         return flag
-    said = torch.tensor(int(flag))
-    dist.all_reduce(said, dist.ReduceOp.MAX)
-    return bool(said)
+    flags = torch.tensor(int(flag))
+    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return bool(flags)
 
 
 def share_bytes(data: bytes | None) -> bytes:

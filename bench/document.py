@@ -115,10 +115,10 @@ class Document:
 
     def where(self, keys: tuple[str, ...]) -> str:
         """Return ``file:line: key.path`` of the deepest path that is stated, and by which --set if by one."""
-        known, key = keys, ".".join(keys) or "top level"
-        while known and known not in self.lines:
-            known = known[:-1]
-        line = self.lines.get(known, 1)
+        stated, key = keys, ".".join(keys) or "top level"
+        while stated and stated not in self.lines:
+            stated = stated[:-1]
+        line = self.lines.get(stated, 1)
         if isinstance(line, str):
             return f"--set {line}: {key}"
         inside = (
@@ -237,8 +237,8 @@ def _text(path: Path) -> str:
 @lru_cache(maxsize=64)
 def _composed(text: str) -> yaml.Node | None:
     """Return YAML's nodes, not to be written to: settings are read by every protocol that names them."""
-    found: yaml.Node | None = yaml.compose(text, Loader=_Loader)
-    return found
+    node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    return node
 
 
 def _values(node: yaml.Node, document: Document) -> Any:
@@ -263,16 +263,16 @@ def scalar(text: str) -> Any:
 
 def _problem(error: yaml.YAMLError, text: str) -> str:
     """Return what is wrong and what to write, in one line: libyaml names its own grammar, in several."""
-    said = getattr(error, "problem", None) or str(error).splitlines()[0]
+    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     mark, begun = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
     line = f"{text}\n".split("\n")[mark.line] if mark else ""
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return "a tab indents the line; write spaces"
-    if mark and "cannot start any token" in said:
+    if mark and "cannot start any token" in problem:
         return f"no value begins with {line[mark.column]!r}; put the value in quotes"
     since = f" of line {begun.line + 1}" if begun else ""
     return next(
-        (words.format(since=since) for part, words in PLAINLY.items() if part in said), said
+        (words.format(since=since) for part, words in PLAINLY.items() if part in problem), problem
     )
 
 
@@ -299,19 +299,19 @@ def _plain(node: yaml.Node, keys: tuple[str, ...], document: Document) -> Any:
 
 
 def _mapping(node: yaml.MappingNode, keys: tuple[str, ...], document: Document) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key = str(key_node.value)
         line = key_node.start_mark.line + 1
-        if key in found:
+        if key in values:
             first = document.lines[(*keys, key)]
             raise BenchError(
                 f"{document.path}:{line}: key {'.'.join((*keys, key))!r} stands twice "
                 f"(first on line {first}); keep one"
             )
         document.lines[(*keys, key)] = line
-        found[key] = _plain(value_node, (*keys, key), document)
-    return found
+        values[key] = _plain(value_node, (*keys, key), document)
+    return values
 
 
 def overlay(base: Any, over: Any) -> Any:

@@ -33,9 +33,9 @@ class BenchError(Exception):
 class Misstated(BenchError):  # noqa: N818 - as the words are used
     """A protocol's value does not fit. ``key``: of its section, dotted; ``Protocol.at`` adds the line."""
 
-    def __init__(self, key: str, said: str) -> None:
+    def __init__(self, key: str, message: str) -> None:
         self.key = key
-        super().__init__(said)
+        super().__init__(message)
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         return type(self), (self.key, str(self))  # handed over between processes
@@ -44,9 +44,9 @@ class Misstated(BenchError):  # noqa: N818 - as the words are used
 class Bug(BenchError):  # noqa: N818 - as the words are used
     """What a plugin's code raised, as one line. ``trace``: its traceback, for a log."""
 
-    def __init__(self, said: str, trace: str = "") -> None:
+    def __init__(self, message: str, trace: str = "") -> None:
         self.trace = trace
-        super().__init__(said)
+        super().__init__(message)
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         return type(self), (str(self), self.trace)  # handed over between processes
@@ -55,13 +55,13 @@ class Bug(BenchError):  # noqa: N818 - as the words are used
 class Damaged(BenchError):  # noqa: N818 - as the words are used: something is damaged
     """A stored file is not what was written. ``path``: the file, in the folder of the job that made it."""
 
-    def __init__(self, path: Path, what: str, place: str = "") -> None:
-        self.path, self.what, self.place = path, what, place
-        where = f"{path}, {place}" if place else f"{path}"
+    def __init__(self, path: Path, what: str, part: str = "") -> None:
+        self.path, self.what, self.part = path, what, part
+        where = f"{path}, {part}" if part else f"{path}"
         super().__init__(f"{where}: damaged ({what}); run again: its job is done anew")
 
     def __reduce__(self) -> tuple[type, tuple[Path, str, str]]:
-        return type(self), (self.path, self.what, self.place)  # handed over between processes
+        return type(self), (self.path, self.what, self.part)  # handed over between processes
 
 
 class Stopped(Exception):  # noqa: N818 - not an error
@@ -70,7 +70,7 @@ class Stopped(Exception):  # noqa: N818 - not an error
 
 def printable(text: str) -> str:
     r"""Return one line that no terminal obeys: control characters as ``\x1b``, ``\n``."""
-    return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
+    return UNSEEN.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 _BRIEF = Repr()
@@ -87,16 +87,16 @@ FEW = 16  # of what `bench list` prints as well
 KINDS = ("dataset", "method", "metric", "mixture", "network", "protocol")  # which it prints
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+def unknown(kind: str, name: str, names: Iterable[str]) -> str:
     """Return ``no <kind> named <name>; did you mean <nearest>?``, or what there is."""
-    known = sorted(known)
-    near = get_close_matches(name[:80], known, n=1)
+    names = sorted(names)
+    near = get_close_matches(name[:80], names, n=1)
     plain = kind.replace(" ", "")
     if near:
         hint = f"did you mean {near[0]!r}?"
-    elif plain in KINDS and len(known) > FEW:
-        hint = f"'bench list {plain}s' prints all {len(known)}"
+    elif plain in KINDS and len(names) > FEW:
+        hint = f"'bench list {plain}s' prints all {len(names)}"
     else:
-        more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
-        hint = "known: " + ", ".join(known[:LISTED]) + more if known else "none is known here"
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        hint = "known: " + ", ".join(names[:LISTED]) + more if names else "none is known here"
     return f"no {kind} named {shown(name)}; {hint}"

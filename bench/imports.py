@@ -34,7 +34,7 @@ def imports(nodes: Iterable[ast.AST], package: Sequence[str] = ()) -> Iterator[s
             yield from (f"{home}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and "import_module" in _words(node.func):
             given = [*node.args[:1], *(word.value for word in node.keywords if word.arg == "name")]
-            texts = (one.value for one in given if isinstance(one, ast.Constant))
+            texts = (node.value for node in given if isinstance(node, ast.Constant))
             yield from (_absolute(text, package) for text in texts if isinstance(text, str))
 
 

@@ -12,6 +12,26 @@ from bench.typed import canonical, plain
 
 S = TypeVar("S")
 
+# What the JSON files of a job hold, as ``bench.typed.build`` takes it.
+DESCRIBED = {"kind": str, "spec": dict, "needs": [str]}  # of a job
+SPEC = {"job": DESCRIBED}  # job.json
+MANIFEST = {  # manifest.json
+    **{f"{key}?": kind for key, kind in DESCRIBED.items()},
+    "seconds?": float,
+    "attempts?": int,
+    "peak_memory_mb?": float,
+    "peak_device_mb?": float,
+    "steps?": int,
+    "samples?": int,
+    "voxels?": int,
+    "cases?": int,
+    "provenance?": {"source?": str, "sources?": {"*": str}, "begun_by?": [str]},
+    "files?": {"*": {"sha256": str, "bytes": int}},
+    "digest?": str,
+}
+FAILED = {"reason": str, "kind": str, "log": str, "attempts": int}  # failed.json
+PROGRESS = {"step": int, "steps": int}  # progress.json
+
 
 class Spec:
     """What a job is to do: a frozen dataclass for each kind of job, in ``bench/jobs/<kind>/spec.py``.

@@ -59,9 +59,9 @@ class Names(ModuleType):
 
 def named(name: str, owner: Any) -> Any:
     """Return what stands for a name of a module or class of torch's, from now on."""
-    made = Named(name, (Name,), {"__module__": "torch"})
-    setattr(owner, name, made)
-    return made
+    stand_in = Named(name, (Name,), {"__module__": "torch"})
+    setattr(owner, name, stand_in)
+    return stand_in
 
 
 class Finder:

@@ -50,7 +50,7 @@ class Plugin:
     package: str = ""  # the installed package that brings it
 
     @property
-    def place(self) -> str:
+    def origin(self) -> str:
         """Return where it comes from, for a person."""
         return f"{self.file} (package {self.package})" if self.package else str(self.file)
 
@@ -73,21 +73,21 @@ def use(paths: Iterable[Path], where: str = "--plugins") -> None:
     Raises:
         BenchError: nothing is there, or it is no plugin.
     """
-    known = os.environ.get(PATHS, "").split(os.pathsep)
+    paths_known = os.environ.get(PATHS, "").split(os.pathsep)
     for path in (Path(os.path.abspath(path)) for path in paths):  # noqa: PTH100 - a link keeps its name
         if os.pathsep in str(path):
             raise BenchError(
                 f"{where}: {shown(str(path))}: a path with {os.pathsep!r}; rename the folder"
             )
         try:
-            found = _of(path, _stamp(path))
+            plugins = _of(path, _stamp(path))
         except (OSError, ValueError) as error:  # a name that no file can have
             why = getattr(error, "strerror", None) or error
             raise BenchError(f"{where}: {shown(str(path))}: {why}; name another file") from None
-        if not found:
+        if not plugins:
             raise BenchError(f"{where}: {_nothing(path)}")
-        known += [] if str(path) in known else [str(path)]
-    os.environ[PATHS] = os.pathsep.join(filter(None, known))
+        paths_known += [] if str(path) in paths_known else [str(path)]
+    os.environ[PATHS] = os.pathsep.join(filter(None, paths_known))
 
 
 def use_stated() -> None:
@@ -97,16 +97,16 @@ def use_stated() -> None:
 
 
 def _nothing(path: Path) -> str:
-    said = printable(str(path))
+    name = printable(str(path))
     if not path.exists():
-        return f"{said}: no such file or folder; '~' and variables are not expanded in it"
+        return f"{name}: no such file or folder; '~' and variables are not expanded in it"
     return (
-        f"{said}: no plugin; a method imports Method of bench.method, a data set Dataset of bench.dataset or "
+        f"{name}: no plugin; a method imports Method of bench.method, a data set Dataset of bench.dataset or "
         f"a layout of bench.data, a network states {NETWORK} = Entry(...); its name is a Python name"
     )
 
 
-def known(kind: str) -> dict[str, Plugin]:
+def by_name(kind: str) -> dict[str, Plugin]:
     """Return the plugins of a kind by name, none of them imported.
 
     Raises:
@@ -124,13 +124,13 @@ def present() -> bool:
 
 @lru_cache(maxsize=64)  # plans ask thousands of times
 def _of_kind(kind: str, plugins: tuple[Plugin, ...]) -> dict[str, Plugin]:
-    found: dict[str, Plugin] = {}
+    plugins_by_name: dict[str, Plugin] = {}
     for plugin in (p for p in plugins if p.kind == kind):
-        other = found.setdefault(plugin.name, plugin)
+        other = plugins_by_name.setdefault(plugin.name, plugin)
         if other.file != plugin.file and other.file.read_bytes() != plugin.file.read_bytes():
-            both = f"{other.place} and {plugin.place}"
+            both = f"{other.origin} and {plugin.origin}"
             raise BenchError(f"{kind} {plugin.name!r} is {both}; rename one of them")
-    return found
+    return plugins_by_name
 
 
 def _all() -> Iterator[Plugin]:
@@ -144,7 +144,7 @@ def _installed(places: tuple[str, ...]) -> tuple[Plugin, ...]:
     """Return the plugins of installed packages, found by their entry points without importing a package."""
     from importlib.metadata import entry_points
 
-    found = []
+    installed = []
     for kind, group in GROUPS.items():
         for point in entry_points(group=group):
             module, package = (
@@ -156,8 +156,8 @@ def _installed(places: tuple[str, ...]) -> tuple[Plugin, ...]:
                     f"package {package}: entry point {point.name!r} of {group} leads to {module}; a plugin "
                     "is called as its file is: rename one of them"
                 )
-            found.append(Plugin(kind, point.name, _located(module), module, package))
-    return tuple(found)
+            installed.append(Plugin(kind, point.name, _located(module), module, package))
+    return tuple(installed)
 
 
 def brings(module: str) -> bool:
@@ -254,21 +254,21 @@ def files(plugin: Plugin) -> dict[str, Path]:
     top, *rest = plugin.module.split(".")
     if not rest:
         return {plugin.file.name: plugin.file}
-    root, found = plugin.file.parents[len(rest) - 1], dict[str, Path]()
+    root, members = plugin.file.parents[len(rest) - 1], dict[str, Path]()
     waiting = _prefixes(plugin.module)
     while waiting:
         first, *parts = waiting.pop().split(".")
-        place = root.joinpath(*parts)
+        path = root.joinpath(*parts)
         for file in (
-            (place.with_suffix(".py"), place / "__init__.py") if parts else (place / "__init__.py",)
+            (path.with_suffix(".py"), path / "__init__.py") if parts else (path / "__init__.py",)
         ):
             name = file.relative_to(root).as_posix()
-            if first == top and name not in found and file.is_file():
-                found[name] = file
+            if first == top and name not in members and file.is_file():
+                members[name] = file
                 waiting += _imports(
                     file, [top, *parts] if file.stem == "__init__" else [top, *parts[:-1]]
                 )
-    return dict(sorted(found.items()))
+    return dict(sorted(members.items()))
 
 
 def _prefixes(module: str) -> list[str]:
@@ -318,16 +318,16 @@ def digest(plugin: Plugin) -> str:
 
 def _now(plugin: Plugin) -> Digests:
     """Return the digests of a plugin's files as they are; files that did not change are not read again."""
-    stamps, found = _digests.get(plugin, ((), Digests("", "")))
+    stamps, digests = _digests.get(plugin, ((), Digests("", "")))
     if not stamps or any(_stamp(file) != stamp for file, stamp in stamps):
         those = files(plugin)
         stamps = tuple((file, _stamp(file)) for file in those.values())
         raw = {name: file.read_bytes() for name, file in those.items()}
-        found = Digests(
+        digests = Digests(
             _sum(raw, _meaning), _sum(raw, lambda data: hashlib.sha256(data).hexdigest())
         )
-        _digests[plugin] = stamps, found
-    return found
+        _digests[plugin] = stamps, digests
+    return digests
 
 
 def _sum(raw: Mapping[str, bytes], of: Callable[[bytes], str]) -> str:
@@ -351,15 +351,15 @@ def arrive(these: Iterable[Planned]) -> None:
     Raises:
         BenchError: a file is another one now.
     """
-    for one in these:
-        plugin = one.plugin
+    for planned in these:
+        plugin = planned.plugin
         if not plugin.package:
             use([plugin.file], f"{plugin.kind} {plugin.name!r}")
-        if _imported.get(plugin.module) != one.digest and one.digest not in _now(plugin):
+        if _imported.get(plugin.module) != planned.digest and planned.digest not in _now(plugin):
             raise BenchError(
                 f"{plugin.file}: {plugin.kind} {plugin.name!r} was edited since this run began; run it again"
             )
-        _pinned[plugin.kind, plugin.name] = one
+        _pinned[plugin.kind, plugin.name] = planned
 
 
 _imported: dict[str, str] = {}  # module of a plugin: digest of what was imported
@@ -378,19 +378,19 @@ def module(plugin: Plugin) -> ModuleType:
             del sys.modules[name]
             _imported.pop(name, None)
     with nullcontext() if (plugin.kind, plugin.name) in _pinned else contained():
-        found = importlib.import_module(plugin.module)
+        imported = importlib.import_module(plugin.module)
     _imported.setdefault(plugin.module, wanted)
-    return found
+    return imported
 
 
 def contained() -> AbstractContextManager[None]:
     """Return a context in which a plan runs code of plugins: what it does to the process is undone."""
     outside = os.environ.get(PATHS) or _installed(tuple(sys.path))
-    return process.contained(kept=[PATHS]) if outside else nullcontext()
+    return process.contained(retained=[PATHS]) if outside else nullcontext()
 
 
 def planned(named: Iterable[tuple[str, str]]) -> tuple[Planned, ...]:
     """Return those of some (kind, name) that come from outside, as they are now."""
-    found = {kind: known(kind) for kind in GROUPS}
-    those = dict.fromkeys(found[kind][name] for kind, name in named if name in found[kind])
+    outside = {kind: by_name(kind) for kind in GROUPS}
+    those = dict.fromkeys(outside[kind][name] for kind, name in named if name in outside[kind])
     return tuple(Planned(plugin, digest(plugin)) for plugin in those)

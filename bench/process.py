@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import locale
 import os
 import signal
@@ -11,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 WORKER = "BENCH_WORKER"  # environment variable: the number of a worker among those of its command
 # What asks a run to save and end. Batch systems send the last three before a limit.
@@ -26,17 +28,17 @@ ANSWERED = (*STOPS, signal.SIGALRM, signal.SIGPIPE)  # torch's own is SIGCHLD
 
 
 @contextmanager
-def contained(kept: Sequence[str] = ()) -> Iterator[None]:
+def contained(retained: Sequence[str] = ()) -> Iterator[None]:
     """Undo what code from outside does to this process: to all that is one for a whole process but torch.
 
     That is the folder it works in, its environment, the mask of new files, how signals are answered, the
     standard streams, the locale, the filters of warnings. New folders of imports go behind the others.
 
     Args:
-        kept: environment variables that stay as they are changed.
+        retained: environment variables that stay as they are changed.
     """
     # it may be moved, or removed
-    here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
+    folder = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
     before, mask, imports = dict(os.environ), _mask(), list(sys.path)
     words, streams = locale.setlocale(locale.LC_ALL), (sys.stdin, sys.stdout, sys.stderr)
     # it alone may say how signals are answered
@@ -47,9 +49,9 @@ def contained(kept: Sequence[str] = ()) -> Iterator[None]:
         with warnings.catch_warnings():
             yield
     finally:
-        os.fchdir(here)
-        os.close(here)
-        changed = {*before, *os.environ} - ({*kept} & os.environ.keys())
+        os.fchdir(folder)
+        os.close(folder)
+        changed = {*before, *os.environ} - ({*retained} & os.environ.keys())
         _set({name: before.get(name) for name in changed})
         if _mask() != mask:
             os.umask(mask)
@@ -57,9 +59,9 @@ def contained(kept: Sequence[str] = ()) -> Iterator[None]:
             locale.setlocale(locale.LC_ALL, words)
         sys.stdin, sys.stdout, sys.stderr = streams
         sys.path[:] = [*imports, *(folder for folder in sys.path if folder not in imports)]
-        for number, answer in answers.items():
-            if answer is not None and signal.getsignal(number) != answer:
-                signal.signal(number, answer)
+        for number, handler in answers.items():
+            if handler is not None and signal.getsignal(number) != handler:
+                signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
@@ -153,3 +155,26 @@ def sight() -> str:
         return f"{boot} {Path('/proc/self/ns/pid').readlink()} user {os.getuid()}"
     except OSError:
         return ""
+
+
+def ready_streams() -> None:
+    r"""Put ``/dev/null`` where a standard stream is closed, and show what a stream cannot spell as ``\xb1``.
+
+    Called before any file is opened: a file that got the number of a closed stream would be written to
+    by whatever prints, and by every process that is started later.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+    sys.stdin = sys.stdin or io.TextIOWrapper(io.FileIO(0, "r", closefd=False))
+    sys.stdout, sys.stderr = _writer(sys.stdout, 1), _writer(sys.stderr, 2)
+
+
+def _writer(stream: TextIO | None, number: int) -> TextIO:
+    if stream is None:
+        stream = io.TextIOWrapper(io.BufferedWriter(io.FileIO(number, "w", closefd=False)))
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream

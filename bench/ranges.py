@@ -63,9 +63,9 @@ Factors = Annotated[Pair, Range(0, above=True)]
 def problems(kind: Any, values: Mapping[str, Any]) -> dict[str, str]:
     """Return what is wrong with values of a dataclass's fields, by field: those that are out of range."""
     return {
-        name: f"{said}, got {values[name]!r}"
+        name: f"{problem}, got {values[name]!r}"
         for name, bounds in _bounded(kind)
-        if name in values and (said := bounds.problem(values[name]))
+        if name in values and (problem := bounds.problem(values[name]))
     }
 
 

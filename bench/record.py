@@ -85,8 +85,8 @@ def read_rows(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    found = {n: _categories(c) if columns[n] == "str" else c for n, c in _read(path, columns)}
-    return pd.DataFrame(found, copy=False)
+    table = {n: _categories(c) if columns[n] == "str" else c for n, c in _read(path, columns)}
+    return pd.DataFrame(table, copy=False)
 
 
 def read_part(path: Path, columns: Mapping[str, str]) -> Part:
@@ -113,9 +113,9 @@ def _read(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
             if lost := {*columns} - {*file.schema_arrow.names}:
                 raise ValueError(f"column {min(lost)} is lacking")
             # a large one column by column: before it is narrowed, a code takes four bytes
-            whole = file.read(list(columns), use_threads=False) if small else None
+            full = file.read(list(columns), use_threads=False) if small else None
             for name, kind in columns.items():
-                table = file.read([name], use_threads=False) if whole is None else whole
+                table = file.read([name], use_threads=False) if full is None else full
                 column = table.column(name)
                 if kind == "str":
                     yield name, _pieces(column)
@@ -161,15 +161,17 @@ def _categories(pieces: Iterable[tuple[Sequence[str], Any]]) -> pd.Categorical:
     import pandas as pd
 
     pieces = list(pieces)
-    known = sorted({name for names, _ in pieces for name in names})
-    number = {name: i for i, name in enumerate(known)}
-    codes = np.empty(sum(len(own) for _, own in pieces), dtype=np.min_scalar_type(-len(known) - 1))
+    texts = sorted({name for names, _ in pieces for name in names})
+    number = {name: i for i, name in enumerate(texts)}
+    codes = np.empty(
+        sum(len(piece) for _, piece in pieces), dtype=np.min_scalar_type(-len(texts) - 1)
+    )
     at = 0
-    for names, own in pieces:
+    for names, piece in pieces:
         rank = np.array([number[name] for name in names], dtype=codes.dtype)
-        np.take(rank, own, out=codes[at : at + len(own)])
-        at += len(own)
-    return pd.Categorical.from_codes(codes, pd.Index(known, dtype="str"), validate=False)
+        np.take(rank, piece, out=codes[at : at + len(piece)])
+        at += len(piece)
+    return pd.Categorical.from_codes(codes, pd.Index(texts, dtype="str"), validate=False)
 
 
 def stacked(
@@ -185,18 +187,18 @@ def stacked(
     import numpy as np
     import pandas as pd
 
-    made: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for name, kind in columns.items():
         if kind == "str":
-            made[name] = _categories(
+            merged[name] = _categories(
                 piece for part, common in parts for piece in _of(part, common, name)
             )
         else:
-            found = [
+            numbers = [
                 np.broadcast_to(c.get(name, t.get(name)), len(t)).astype(kind) for t, c in parts
             ]
-            made[name] = np.concatenate([np.zeros(0, kind), *found])
-    return pd.DataFrame(made, copy=False)
+            merged[name] = np.concatenate([np.zeros(0, kind), *numbers])
+    return pd.DataFrame(merged, copy=False)
 
 
 def _of(

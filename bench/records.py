@@ -73,10 +73,10 @@ def curves(plan: Plan, store: Store, protocol: str) -> pd.DataFrame:
         ):
             digest.check(file)
             track = plan.spec(cell.finetune, FinetuneSpec).finetune.track
-            found = named(read_rows(file, {"step": "int64", **SCORES}), scoring)
-            epoch = found["step"] / (cell.epoch or float("nan"))
-            own = {"job": cell.finetune, "part": track.part if track else "", "epoch": epoch}
-            parts.append((found, {**cell.columns, **own}))
+            curve = named(read_rows(file, {"step": "int64", **SCORES}), scoring)
+            epoch = curve["step"] / (cell.epoch or float("nan"))
+            columns = {"job": cell.finetune, "part": track.part if track else "", "epoch": epoch}
+            parts.append((curve, {**cell.columns, **columns}))
     return stacked(parts, CURVE)
 
 
@@ -105,8 +105,8 @@ def as_parquet(table: pd.DataFrame) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    buffer, made = io.BytesIO(), pa.Table.from_pandas(table, preserve_index=False)
-    pq.write_table(made.replace_schema_metadata(), buffer, store_schema=False)
+    buffer, arrow = io.BytesIO(), pa.Table.from_pandas(table, preserve_index=False)
+    pq.write_table(arrow.replace_schema_metadata(), buffer, store_schema=False)
     return buffer.getvalue()
 
 

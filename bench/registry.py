@@ -26,7 +26,7 @@ ROOMS = {  # kind: (package of plugins, module and name of their base class)
     "method": ("bench_methods", "bench.method", "Method"),
     "dataset": ("bench_datasets", "bench.dataset", "Dataset"),
 }
-SOME = ("figure",)  # what only some plugins state: of a method, one that pretrains
+OPTIONAL = ("figure",)  # what only some plugins state: of a method, one that pretrains
 
 
 def names(kind: str) -> list[str]:
@@ -35,10 +35,10 @@ def names(kind: str) -> list[str]:
     Raises:
         BenchError: two have one name; names both places.
     """
-    return sorted([*_own(kind), *outside(kind)])
+    return sorted([*_ours(kind), *outside(kind)])
 
 
-def _own(kind: str) -> tuple[str, ...]:
+def _ours(kind: str) -> tuple[str, ...]:
     """Return the names of a kind's own plugins: those in its room."""
     folders = _folders(kind)  # one of an editable installation is no folder
     return _names(folders, tuple(f.stat().st_mtime_ns if f.is_dir() else 0 for f in folders))
@@ -75,22 +75,22 @@ def outside(kind: str) -> dict[str, plugins.Plugin]:
     Raises:
         BenchError: two have one name, or one has that of a plugin here; names both places.
     """
-    found = plugins.known(kind)
-    for name in found.keys() & {*_own(kind)} if found else ():
-        raise taken(found[name], str(file(kind, name, own=True)))
-    return found
+    plugins_by_name = plugins.by_name(kind)
+    for name in plugins_by_name.keys() & {*_ours(kind)} if plugins_by_name else ():
+        raise name_clash(plugins_by_name[name], str(file(kind, name, ours=True)))
+    return plugins_by_name
 
 
-def taken(plugin: plugins.Plugin, place: str) -> BenchError:
+def name_clash(plugin: plugins.Plugin, ours: str) -> BenchError:
     """Return one line about a plugin from outside whose name one of bench's own has."""
     return BenchError(
-        f"{plugin.kind} {plugin.name!r} is {place} and {plugin.place}; rename the latter"
+        f"{plugin.kind} {plugin.name!r} is {ours} and {plugin.origin}; rename the latter"
     )
 
 
-def file(kind: str, name: str, *, own: bool = False) -> Path:
-    """Return the file of a plugin as its name says it, whether it is there or not; ``own``: in our room."""
-    if not own and (plugin := outside(kind).get(name)) is not None:
+def file(kind: str, name: str, *, ours: bool = False) -> Path:
+    """Return the file of a plugin as its name says it, whether it is there or not; ``ours``: in our room."""
+    if not ours and (plugin := outside(kind).get(name)) is not None:
         return plugin.file
     return _file(_folders(kind), name)
 
@@ -108,7 +108,7 @@ def folder(kind: str) -> Path:
 
 def source(kind: str, name: str) -> str:
     """Return the digest of a plugin from outside, for the ids of jobs; empty for one of bench's own."""
-    plugin = plugins.known(kind).get(name)
+    plugin = plugins.by_name(kind).get(name)
     return "" if plugin is None else plugins.digest(plugin)
 
 
@@ -130,14 +130,14 @@ def _stated(path: Path, changed: int, attribute: str) -> dict[str, Any]:
         tree = ast.parse(text if re.search(rf"\b{attribute}\s*[:=]", text) else "")
     except (SyntaxError, ValueError):
         return {}
-    found: dict[str, Any] = {}
+    constants: dict[str, Any] = {}
     for node in (n for c in tree.body if isinstance(c, ast.ClassDef) for n in c.body):
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             if isinstance(target, ast.Name):
                 with suppress(ValueError):  # what is no constant
-                    found.setdefault(target.id, ast.literal_eval(node.value))
-    return found
+                    constants.setdefault(target.id, ast.literal_eval(node.value))
+    return constants
 
 
 def load(kind: str, name: str) -> Any:
@@ -148,15 +148,15 @@ def load(kind: str, name: str) -> Any:
             or lacks something of it.
     """
     room, home, base_name = ROOMS[kind]
-    there = sys.modules.get(f"{room}.{name}")
-    if there is not None and not plugins.known(kind):  # plans ask thousands of times
-        return _class(there, getattr(_module(home), base_name))
-    own = outside(kind).get(name)
-    if own is None and name not in _own(kind):
+    imported = sys.modules.get(f"{room}.{name}")
+    if imported is not None and not plugins.by_name(kind):  # plans ask thousands of times
+        return _class(imported, getattr(_module(home), base_name))
+    plugin = outside(kind).get(name)
+    if plugin is None and name not in _ours(kind):
         raise BenchError(unknown(kind, name, names(kind)))
     base = getattr(_module(home), base_name)
     try:
-        module = plugins.module(own) if own else _module(f"{room}.{name}")
+        module = plugins.module(plugin) if plugin else _module(f"{room}.{name}")
     except BenchError:
         raise
     except (Exception, SystemExit) as error:
@@ -167,22 +167,22 @@ def load(kind: str, name: str) -> Any:
 @lru_cache(maxsize=256)
 def _class(module: types.ModuleType, base: type) -> Any:
     """Return the one plugin class that a module defines."""
-    found = [
+    classes = [
         c
         for c in vars(module).values()
         if isinstance(c, type) and issubclass(c, base) and c.__module__ == module.__name__
     ]
-    if len(found) != 1:
+    if len(classes) != 1:
         raise BenchError(
-            f"{module.__file__} must define one {base.__name__} subclass, found {len(found)}"
+            f"{module.__file__} must define one {base.__name__} subclass, found {len(classes)}"
         )
-    if lacking := _lacking(found[0]):
+    if lacking := _lacking(classes[0]):
         raise BenchError(
             f"{module.__file__}: its class lacks {lacking!r}; finish it, or remove the file"
         )
-    if mistake := _mistaken(base, found[0]):
+    if mistake := _mistaken(base, classes[0]):
         raise BenchError(f"{module.__file__}: {mistake}; mend it")
-    return found[0]
+    return classes[0]
 
 
 def broken(kind: str, name: str, error: BaseException) -> BenchError:
@@ -192,8 +192,8 @@ def broken(kind: str, name: str, error: BaseException) -> BenchError:
 
 def raised(path: Path, error: BaseException) -> BenchError:
     """Return one line about what a plugin's file raised."""
-    where = blame.place(error, path) or path
-    return BenchError(f"{where}: {blame.said(error)}; mend or remove the file")
+    where = blame.raising_line(error, path) or path
+    return BenchError(f"{where}: {blame.summary(error)}; mend or remove the file")
 
 
 def _lacking(plugin: type) -> str:
@@ -202,7 +202,7 @@ def _lacking(plugin: type) -> str:
         name
         for base in plugin.__mro__
         for name, kind in vars(base).get("__annotations__", {}).items()
-        if str(kind).startswith("ClassVar") and name not in SOME
+        if str(kind).startswith("ClassVar") and name not in OPTIONAL
     }
     absent = {name for name in declared if not hasattr(plugin, name)}
     return min(absent | set(getattr(plugin, "__abstractmethods__", ())), default="")
@@ -241,7 +241,7 @@ def callable_module(module: str, kind: str) -> None:
 
     class CallableModule(types.ModuleType):
         def __call__(self, name: str) -> Any:
-            found = load(kind, name)
-            return found() if kind == "dataset" else found  # a declaration needs no arguments
+            plugin = load(kind, name)
+            return plugin() if kind == "dataset" else plugin  # a declaration needs no arguments
 
     sys.modules[module].__class__ = CallableModule

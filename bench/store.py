@@ -12,28 +12,33 @@
 from __future__ import annotations
 
 import errno
+import io
 import itertools
 import json
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import __version__, claims, digest, typed
 from bench.atomic import append, lacking, sync, sync_tree
 from bench.atomic import write_atomic as write_atomic
 from bench.claims import Claim, Fenced
 from bench.errors import BenchError, printable
-from bench.schema import FAILED, PROGRESS, SPEC
+from bench.job import FAILED, PROGRESS, SPEC
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SCHEMA = 1
 FOLDERS = ("jobs", "work", "records", "reports")
-KEPT = ("job.json", "log.txt", "failed.json")  # of a job that is begun anew
+RETAINED = ("job.json", "log.txt", "failed.json")  # of a job that is begun anew
 
 
 def read_json(path: Path, kind: Any = dict[str, Any]) -> dict[str, Any] | None:
@@ -47,8 +52,8 @@ def read_json(path: Path, kind: Any = dict[str, Any]) -> dict[str, Any] | None:
         BenchError: the file is there and is not JSON, or holds something else.
     """
     try:
-        found: dict[str, Any] = typed.read(kind, path.read_bytes())
-        return found
+        content: dict[str, Any] = typed.read(kind, path.read_bytes())
+        return content
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
@@ -71,11 +76,11 @@ class Store:
                 bench writes.
         """
         try:
-            whole = str(root.resolve())
+            resolved = str(root.resolve())
         except (OSError, RuntimeError):
             raise BenchError(f"{root}: its links form a loop; name another --out") from None
-        if whole != printable(whole):  # a line break would end a comment of a batch script
-            raise BenchError(f"{whole}: control characters in a path; name another --out")
+        if resolved != printable(resolved):  # a line break would end a comment of a batch script
+            raise BenchError(f"{resolved}: control characters in a path; name another --out")
         for name in (*FOLDERS, "slurm", "phantoms", "damaged"):
             cls(root).within(root / name)
 
@@ -88,8 +93,8 @@ class Store:
         """
         cls.check_place(root)
         head = root / "bench.json"
-        found = read_json(head)
-        if found is None:
+        stated = read_json(head)
+        if stated is None:
             if root.exists() and not root.is_dir():
                 raise BenchError(f"{root}: is a file; name a folder with --out")
             if not create:
@@ -101,10 +106,10 @@ class Store:
             except OSError as error:
                 why = error.strerror
                 raise BenchError(f"{root}: cannot be written ({why}); name another --out") from None
-        elif found.get("schema") != SCHEMA:
+        elif stated.get("schema") != SCHEMA:
             raise BenchError(
-                f"{head}: schema {found.get('schema')!r}, this bench writes schema {SCHEMA}; "
-                f"use the version that made it ({found.get('bench')}) or another --out"
+                f"{head}: schema {stated.get('schema')!r}, this bench writes schema {SCHEMA}; "
+                f"use the version that made it ({stated.get('bench')}) or another --out"
             )
         elif create:
             for name in FOLDERS:  # records and reports are views, which a person may have removed
@@ -139,8 +144,8 @@ class Store:
 
     def present(self, jobs: Iterable[str]) -> list[str]:
         """Return those of some jobs that have a folder, done or damaged: one look for thousands."""
-        there = {folder.name for folder in self.jobs.iterdir()} if self.jobs.is_dir() else set()
-        return [job for job in jobs if job in there]
+        names = {folder.name for folder in self.jobs.iterdir()} if self.jobs.is_dir() else set()
+        return [job for job in jobs if job in names]
 
     def done(self, job: str) -> bool:
         """Is this job published, with a manifest that is whole?"""
@@ -152,10 +157,10 @@ class Store:
         Raises:
             BenchError: the job is not finished, or its manifest is damaged.
         """
-        found = digest.manifest(self.jobs / job)
-        if found is None:
+        content = digest.manifest(self.jobs / job)
+        if content is None:
             raise BenchError(f"{self.jobs / job}: not finished; run the protocol again")
-        return found
+        return content
 
     def failure(self, job: str) -> dict[str, Any] | None:
         """Return why the last attempt at a job failed, or None."""
@@ -178,10 +183,10 @@ class Store:
         Raises:
             BenchError: nobody left one, or it went with the job's publication.
         """
-        found = read_json(self.work / job / "job.json", SPEC)
-        if found is None:
+        content = read_json(self.work / job / "job.json", SPEC)
+        if content is None:
             raise BenchError(f"{self.work / job}: no job.json; run the protocol again")
-        return found
+        return content
 
     def progress(self, job: str) -> dict[str, Any]:
         """Return how far a job is, as ``tell`` left it; empty where it told nothing."""
@@ -254,14 +259,14 @@ class Store:
 
     def tell(self, job: str, step: int, steps: int, loss: float | None) -> None:
         """Leave how far a job is, for whoever watches; losing it loses nothing."""
-        path, told = (
+        path, state = (
             self.working(job) / "progress.json",
             {"step": step, "steps": steps, "loss": loss},
         )
         with suppress(OSError):
-            write_atomic(path, json.dumps(told), flush=False)
+            write_atomic(path, json.dumps(state), flush=False)
 
-    def publish(self, claim: Claim, made: Path, manifest: dict[str, Any]) -> None:
+    def publish(self, claim: Claim, folder: Path, manifest: dict[str, Any]) -> None:
         """Make an attempt's folder the job's result, in one rename; the digest of every file goes with it.
 
         A folder of that name whose manifest is lost or damaged is set aside first.
@@ -269,13 +274,13 @@ class Store:
         Raises:
             Fenced: another attempt owns the job or published first.
         """
-        write_atomic(made / digest.NAME, digest.sealed(made, manifest))
-        sync_tree(made)
+        write_atomic(folder / digest.NAME, digest.sealed(folder, manifest))
+        sync_tree(folder)
         claims.check(claim)
         if not self.done(claim.job):
             self.set_aside(self.jobs / claim.job)
         try:
-            made.rename(self.within(self.jobs / claim.job))
+            folder.rename(self.within(self.jobs / claim.job))
         except OSError as error:
             if self.done(claim.job):
                 raise Fenced(claim.job) from error
@@ -322,7 +327,7 @@ class Store:
         Its log says why; what it had made is deleted.
         """
         try:
-            aside = self._moved(self.within(self.jobs / job))
+            aside = self._move_aside(self.within(self.jobs / job))
         except FileNotFoundError:
             return False
         sync(self.jobs)
@@ -337,7 +342,7 @@ class Store:
     def drop_unfinished(self, claim: Claim) -> None:
         """Drop what earlier attempts at a job left unfinished."""
         for path in self.working(claim.job).iterdir():
-            if path.name not in KEPT and not path.name.startswith(("claim-", "attempt-", ".")):
+            if path.name not in RETAINED and not path.name.startswith(("claim-", "attempt-", ".")):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     def begin(self, claim: Claim, source: str) -> None:
@@ -349,10 +354,10 @@ class Store:
         """Remove the folder of a job that is not published; False where a living process holds it."""
         if self.claim(job) is None:
             return False
-        shutil.rmtree(self._moved(self.working(job)), ignore_errors=True)
+        shutil.rmtree(self._move_aside(self.working(job)), ignore_errors=True)
         return True
 
-    def _moved(self, folder: Path) -> Path:
+    def _move_aside(self, folder: Path) -> Path:
         """Move a job's folder to where ``tidy`` deletes it; return where it lies now."""
         aside = self.work / f".replaced-{folder.name}-{uuid.uuid4().hex[:8]}"
         return folder.rename(aside)
@@ -378,8 +383,8 @@ class Store:
 
     def _leave_reason(self, job: str, reason: str, kind: str, attempts: int) -> None:
         folder = self.working(job)
-        entry = {"reason": reason, "kind": kind, "log": f"{folder}/log.txt", "attempts": attempts}
-        write_atomic(folder / "failed.json", json.dumps(entry))
+        failure = {"reason": reason, "kind": kind, "log": f"{folder}/log.txt", "attempts": attempts}
+        write_atomic(folder / "failed.json", json.dumps(failure))
 
     def _log(self, job: str, text: str) -> None:
         append(self.working(job) / "log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
@@ -393,3 +398,34 @@ class Store:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+class FinishedParts:
+    """Arrays by number in an unfinished job's folder, for its next attempt; file names have a checksum."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, number: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write the arrays of part ``number``."""
+        import numpy as np
+
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        data = buffer.getvalue()
+        write_atomic(self._folder / f"kept-{number:06d}-{digest.short(data)}.npz", data)
+
+    def get(self, number: int) -> dict[str, np.ndarray] | None:
+        """Return what an earlier attempt wrote of part ``number``; None where nothing whole is there."""
+        import numpy as np
+
+        for path in self._folder.glob(f"kept-{number:06d}-*.npz"):
+            data = path.read_bytes()
+            if digest.short(data) == path.stem.rpartition("-")[2]:
+                # right sum, wrong content: somebody's own file
+                with (
+                    suppress(ValueError, zipfile.BadZipFile),
+                    np.load(io.BytesIO(data), allow_pickle=False) as arrays,
+                ):
+                    return dict(arrays)
+        return None

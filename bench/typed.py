@@ -54,11 +54,11 @@ def plain(value: Any) -> Any:
 def _fields(value: Any) -> dict[str, Any]:
     """Return the fields of a dataclass that are stored, each as it is."""
     names, inner, left_out = _stored(value.__class__)
-    found = dict(zip(names, inner(value), strict=True))
+    values = dict(zip(names, inner(value), strict=True))
     for name, default in left_out:
-        if found[name] == default:
-            del found[name]
-    return found
+        if values[name] == default:
+            del values[name]
+    return values
 
 
 def read(kind: type[T], raw: bytes) -> T:
@@ -69,10 +69,10 @@ def read(kind: type[T], raw: bytes) -> T:
     """
     numbers: dict[str, Any] = dict.fromkeys(("parse_constant", "parse_float", "parse_int"), _number)
     try:
-        found = json.loads(raw, **numbers if is_dataclass(kind) else {})
+        content = json.loads(raw, **numbers if is_dataclass(kind) else {})
     except RecursionError as error:
         raise ValueError(error) from None
-    return stored(kind, found)
+    return stored(kind, content)
 
 
 def stored(kind: type[T], value: Any) -> T:
@@ -151,8 +151,8 @@ def build(kind: type[T], value: Any, where: Where, keys: Keys = ()) -> T:
         BenchError: unknown key (with the nearest valid one), wrong type or out of bounds.
         Missing: else all keys that are missing anywhere.
     """
-    found: T = _value(kind, value, keys, where)
-    return found
+    built: T = _value(kind, value, keys, where)
+    return built
 
 
 def _value(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
@@ -199,15 +199,15 @@ def _values(
     parts: Sequence[tuple[Any, Any, Keys]], where: Where, missing: Sequence[str] = ()
 ) -> list[Any]:
     """Return each value as its kind; what is missing, here or in them, is told after any other mistake."""
-    found, lacking = list[Any](), list(missing)
+    built, lacking = list[Any](), list(missing)
     for kind, value, keys in parts:
         try:
-            found.append(_value(kind, value, keys, where))
+            built.append(_value(kind, value, keys, where))
         except Missing as error:
             lacking += error.places
     if lacking:
         raise Missing(lacking)
-    return found
+    return built
 
 
 def _shape(kind: dict[str, Any] | list[Any], value: Any, keys: Keys, where: Where) -> Any:
@@ -215,35 +215,37 @@ def _shape(kind: dict[str, Any] | list[Any], value: Any, keys: Keys, where: Wher
     if isinstance(kind, list):
         _tuple((*kind, ...), value, keys, where)
         return value
-    found = _mapping(value, keys, where)
-    every = dict.fromkeys(found, kind["*"]) if "*" in kind else kind
+    mapping = _mapping(value, keys, where)
+    every = dict.fromkeys(mapping, kind["*"]) if "*" in kind else kind
     for key, inner in every.items():
-        name = key if key in found else key.removesuffix("?")
-        one = found.get(name)
-        if one is None and name != key:
+        name = key if key in mapping else key.removesuffix("?")
+        item = mapping.get(name)
+        if item is None and name != key:
             continue
-        _value(inner, one, (*keys, name), where)
-        if isinstance(one, int | float) and not abs(one) < LARGEST:
-            raise BenchError(f"{where((*keys, name))}: {shown(one)} is no number")
+        _value(inner, item, (*keys, name), where)
+        if isinstance(item, int | float) and not abs(item) < LARGEST:
+            raise BenchError(f"{where((*keys, name))}: {shown(item)} is no number")
     return value
 
 
 def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
-    known, hints = _known(kind)
+    allowed, hints = _givable(kind)
     if isinstance(value, kind):
-        value = {name: getattr(value, name) for name in known}
+        value = {name: getattr(value, name) for name in allowed}
     for key in _mapping(value, keys, where):
-        if key not in known:
-            near = get_close_matches(str(key)[:80], known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+        if key not in allowed:
+            near = get_close_matches(str(key)[:80], allowed, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(allowed))}"
             raise BenchError(f"{where((*keys, key))}: unknown key {shown(key)}; {hint}")
-    needed = (k for k, f in known.items() if f.default is MISSING and f.default_factory is MISSING)
+    needed = (
+        k for k, f in allowed.items() if f.default is MISSING and f.default_factory is MISSING
+    )
     absent = [repr(k) for k in needed if k not in value]
     missing = [f"{where(keys)}: {_missing(absent)}"] if absent else []
-    found = _values([(hints[k], v, (*keys, k)) for k, v in value.items()], where, missing)
-    built = dict(zip(value, found, strict=True))
-    for name, said in ranges.problems(kind, built).items():
-        raise BenchError(f"{where((*keys, name))} {said}")
+    values = _values([(hints[k], v, (*keys, k)) for k, v in value.items()], where, missing)
+    built = dict(zip(value, values, strict=True))
+    for name, problem in ranges.problems(kind, built).items():
+        raise BenchError(f"{where((*keys, name))} {problem}")
     try:
         return kind(**built)
     except ValueError as error:  # a dataclass's own __post_init__ names the field
@@ -256,7 +258,7 @@ def _missing(names: list[str]) -> str:
 
 
 @cache
-def _known(kind: Any) -> tuple[dict[str, Field[Any]], dict[str, Any]]:
+def _givable(kind: Any) -> tuple[dict[str, Field[Any]], dict[str, Any]]:
     """Return a dataclass's fields that can be given, and the annotations of all."""
     return {f.name: f for f in fields(kind) if not f.metadata.get("unsaid")}, get_type_hints(kind)
 

@@ -147,7 +147,7 @@ def _frames(folder: Path) -> Iterator[Finding]:
                     place.check()
                 except Damaged as error:
                     yield Finding(
-                        error.path, f"damaged at {error.place} ({error.what}; {frame} of {case})"
+                        error.path, f"damaged at {error.part} ({error.what}; {frame} of {case})"
                     )
 
 

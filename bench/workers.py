@@ -7,17 +7,20 @@ where a worker dies before it has begun a task.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+import traceback
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
-from bench.process import STOPS
+from bench.blame import blaming
+from bench.errors import BenchError, Bug, Damaged
+from bench.process import STOPS, environment
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
 
 POLL = 0.5  # seconds between looks at the parent
 CLOSING = 5.0  # seconds that a worker without a task gets to end
+GRACE = 20.0  # seconds that a task in work gets to end once nobody waits for it
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+Start = Callable[[], AbstractContextManager[Callable[[Any], Any]]]
 
 
 class Died(Exception):  # noqa: N818 - as the words are used
@@ -80,10 +87,10 @@ class Worker:
     def give(self, task: Any) -> None:
         """Hand over a task; None lets the process end after the one that it works on."""
         self.task = task
-        with suppress(OSError):  # it died just now: `answer` says so, as of any other
+        with suppress(OSError):  # it died just now: `receive` says so, as of any other
             self.pipe.send(task)
 
-    def answer(self) -> Any:
+    def receive(self) -> Any:
         """Wait for what the process makes of its task, and return it.
 
         Raises:
@@ -135,7 +142,7 @@ class Workers:
 
     def _new(self) -> Worker:
         numbers = {worker.number for worker in self._all}
-        number = next(n for n in count() if n not in numbers)
+        number = next(n for n in itertools.count() if n not in numbers)
         self._all.append(self._start(number))
         self._all[-1].number = number
         return self._all[-1]
@@ -155,12 +162,12 @@ class Workers:
         for worker in [w for w in self._all if w.pipe in ready]:
             task = worker.task
             try:
-                answer = worker.answer()
+                reply = worker.receive()
             except Died as died:
                 self._all.remove(worker)
-                answer = died
+                reply = died
             if task is not None:
-                ended.append((task, answer))
+                ended.append((task, reply))
         return ended
 
     def terminate(self) -> None:
@@ -180,12 +187,12 @@ class Workers:
 # In the worker
 
 
-def attend(parent: int, answer: Callable[[int], Any], orphaned: Callable[[], None]) -> None:
+def attend(parent: int, set_handler: Callable[[int], Any], orphaned: Callable[[], None]) -> None:
     """Answer signals from here on, and see to it that a process without its parent ends.
 
     Args:
         parent: the number of the process that started this one.
-        answer: sets how one signal is answered.
+        set_handler: sets how one signal is answered.
         orphaned: called, in a thread, once the parent has gone; then the process ends.
     """
 
@@ -196,7 +203,7 @@ def attend(parent: int, answer: Callable[[int], Any], orphaned: Callable[[], Non
         os._exit(1)
 
     for stop in STOPS:
-        answer(stop)
+        set_handler(stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     threading.Thread(target=watch, daemon=True).start()
 
@@ -207,3 +214,79 @@ def received(pipe: Connection) -> Any:
         return pipe.recv()
     except (EOFError, OSError):
         return None
+
+
+# A pool: processes that work through a list together
+
+
+def work(tasks: Iterable[Any], start: Start, count: int) -> Generator[Any]:
+    """Yield what each task gives, in the order in which they end. Close it: see ``contextlib.closing``.
+
+    Args:
+        tasks: what is to be done; ``str`` of one names it. Taken from as processes get free.
+        start: entered once in each process, gives the function that does one task. Must be picklable.
+        count: processes at one time; 0 works in this one.
+
+    Raises:
+        BenchError: as a task raised it, or because a process died. Whatever else a task raises.
+    """
+    if count == 0:
+        with start() as do:
+            for task in tasks:
+                yield do(task)
+        return
+    workers = Workers(lambda number: _pool_worker(start))
+    try:
+        for task in tasks:
+            workers.give(task)
+            while workers.busy() == count:
+                yield from itertools.starmap(_result, workers.answers())
+        while workers.busy():
+            yield from itertools.starmap(_result, workers.answers())
+    finally:
+        workers.close(GRACE)
+
+
+def _result(task: Any, reply: Any) -> Any:
+    """Return what a task gave, from its worker's answer."""
+    if isinstance(reply, Died):
+        raise BenchError(f"{task}: its process died ({reply}); what is finished is kept, run again")
+    done, result = reply
+    if not done:
+        raise result
+    return result
+
+
+def _pool_worker(start: Start) -> Worker:
+    with environment(dict.fromkeys(THREADS, "1")):  # there are as many as cores are meant for it
+        return Worker.start(_serve_pool, start, daemon=True)
+
+
+def _serve_pool(pipe: Connection, parent: int, start: Start) -> None:
+    # A terminal sends Ctrl-C to all: their parent decides. What an orphan would make the next attempt makes.
+    attend(parent, lambda stop: signal.signal(stop, signal.SIG_IGN), lambda: None)
+    task = None
+    try:
+        with start() as do:
+            while (task := received(pipe)) is not None:
+                with blaming():
+                    done = do(task)
+                pipe.send((True, done))
+    except Exception as error:  # whatever it is, its controller says so
+        with suppress(OSError):
+            pipe.send((False, _sendable(error, task)))
+
+
+def _sendable(error: Exception, task: Any) -> Exception:
+    """Return an exception that says the same and can be unpickled, as not every one can."""
+    if isinstance(error, Bug | Damaged):
+        return error
+    if isinstance(error, BenchError):
+        return BenchError(str(error))
+    if isinstance(error, MemoryError):
+        return MemoryError()
+    if isinstance(error, OSError):
+        where = [str(error.filename)] if error.filename else []
+        return OSError(error.errno, error.strerror or str(error), *where)
+    first = f"{type(error).__name__}: {error}".splitlines()[0]
+    return RuntimeError(f"{task}: {first}\n{''.join(traceback.format_exception(error))}")

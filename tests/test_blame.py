@@ -13,7 +13,7 @@ import yaml
 from described import inline
 from outside import written
 
-from bench import nets, plugins, pool, registry
+from bench import nets, plugins, registry, workers
 from bench.blame import blaming
 from bench.cli import main
 from bench.errors import BenchError, Bug
@@ -76,7 +76,7 @@ def test_what_a_plugins_helper_raises_is_named_where_it_stands(tmp_path, does, k
     with pytest.raises(kind, match=said) as told, blaming():
         sys.modules[registry.load("method", "my_method").__module__].x()
     if kind is Bug:  # handed from one process to another
-        again = pickle.loads(pickle.dumps(pool._sendable(told.value, "task")))
+        again = pickle.loads(pickle.dumps(workers._sendable(told.value, "task")))
         assert str(again) == str(told.value) and "helper.py" in again.trace
 
 

@@ -35,7 +35,7 @@ def test_a_folder_brings_its_plugins_and_passes_over_what_is_none(tmp_path):
             "x = 1\n" if aside == "helper" else "from bench.method import Method\n"
         )
     plugins.use([tmp_path])
-    assert {kind: [*plugins.known(kind)] for kind in plugins.GROUPS} == {
+    assert {kind: [*plugins.by_name(kind)] for kind in plugins.GROUPS} == {
         "method": ["my_method"],
         "dataset": ["my_dataset"],
         "network": ["my_network"],
@@ -83,9 +83,9 @@ def test_what_is_no_plugin_is_refused_at_its_line_of_the_protocol(
 def test_one_name_twice_is_refused_and_both_places_are_named(tmp_path):
     one, other = written(tmp_path / "a", "method"), written(tmp_path / "b", "method")
     plugins.use([one, one, tmp_path / "a"])
-    assert [*plugins.known("method")] == ["my_method"]  # one file is one plugin
+    assert [*plugins.by_name("method")] == ["my_method"]  # one file is one plugin
     plugins.use([written(tmp_path / "copy", "method")])
-    assert [*plugins.known("method")] == ["my_method"]  # nor is a copy of it another
+    assert [*plugins.by_name("method")] == ["my_method"]  # nor is a copy of it another
     other.write_text(other.read_text() + "\n")
     plugins.use([other])
     with pytest.raises(BenchError, match=f"{one} and {other}; rename"):
@@ -256,7 +256,7 @@ def test_what_a_plugin_imports_of_its_folder_is_in_its_digest(tmp_path, text, it
     file = written(tmp_path, "method", change=lambda rest: f"{text}\n{rest}")
     (tmp_path / "helper.py").write_text("x = 1\n")
     plugins.use([file])
-    found = plugins.known("method")["my_method"]
+    found = plugins.by_name("method")["my_method"]
     assert set(plugins.files(found)) == {"my_method.py", *(["helper.py"] if its else [])}
     before = plugins.digest(found)
     (tmp_path / "helper.py").write_text("x = 222\n")
@@ -483,7 +483,7 @@ def installed(tmp_path, monkeypatch):
 
 def test_an_installed_package_brings_plugins_by_its_entry_points(installed, capsys):
     home = installed()
-    found = plugins.known("method")["my_method"]
+    found = plugins.by_name("method")["my_method"]
     assert found.file == home / "methods" / "my_method.py" and "outsiders" not in sys.modules
     assert set(plugins.files(found)) == {
         "__init__.py",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError, Damaged
-from bench.pool import work
+from bench.workers import work
 
 
 @contextmanager

@@ -19,8 +19,7 @@ from bench import registry, run
 from bench.document import overlay
 from bench.jobs.evaluate import run as evaluating
 from bench.jobs.guard import spec as guard
-from bench.partial import Kept
-from bench.store import Store
+from bench.store import FinishedParts, Store
 
 METHODS = [m for m in registry.names("method") if registry.load("method", m).pretrains]
 HEADS = {"hidden": 16, "out": 16, "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
@@ -204,7 +203,7 @@ def test_a_job_that_goes_on_counts_the_seconds_of_its_earlier_attempts(
 
 @pytest.mark.parametrize("damage", [b"", b"half"])
 def test_a_kept_part_that_is_damaged_counts_as_none(damage, tmp_path):
-    kept = Kept(tmp_path)
+    kept = FinishedParts(tmp_path)
     kept.put(3, {"a": np.arange(4)})
     assert np.array_equal(kept.get(3)["a"], np.arange(4)) and kept.get(2) is None
     (path,) = tmp_path.glob("kept-*")

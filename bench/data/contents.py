@@ -22,9 +22,9 @@ from typing import Any
 
 from bench.dataset import Case, clean, files_of, zip_of
 from bench.errors import BenchError
-from bench.pool import work
 from bench.volumes import zipped
 from bench.volumes.files import is_there
+from bench.workers import work
 
 THREADS = 4
 MANY = 500  # files that a thread or a process is handed at one time

@@ -168,7 +168,7 @@ class Attempts:
 
     def ended(self, seconds: float) -> list[Outcome]:
         """Return the attempts that ended, after at most ``seconds``."""
-        return [self._outcome(job, answer) for (job, _), answer in self._workers.answers(seconds)]
+        return [self._outcome(job, reply) for (job, _), reply in self._workers.answers(seconds)]
 
     def stop(self, on_outcome: Callable[[Outcome], None]) -> None:
         """Ask every worker to save and return; wait for those that have a job."""
@@ -185,11 +185,11 @@ class Attempts:
             self._workers.terminate()
         self._workers.close(CLOSING)
 
-    def _outcome(self, job: str, answer: Outcome | Died) -> Outcome:
-        if isinstance(answer, Outcome):
-            return self._unfinished(answer, "it stopped") if answer.state == "stopped" else answer
-        reason = f"the worker process died ({answer})"
-        if answer.code == 0 or self._store.done(job):
+    def _outcome(self, job: str, reply: Outcome | Died) -> Outcome:
+        if isinstance(reply, Outcome):
+            return self._unfinished(reply, "it stopped") if reply.state == "stopped" else reply
+        reason = f"the worker process died ({reply})"
+        if reply.code == 0 or self._store.done(job):
             # asked to end before it began, or killed after it was done; unless that happens again and again
             return self._unfinished(Outcome(job, "stopped"), reason)
         return self._failed(job, reason)
@@ -219,7 +219,7 @@ class Attempts:
 def _serve(pipe: Connection, parent: int, out: str, number: int) -> None:
     """Do one job after another until there are no more, or this process is asked to stop."""
     os.environ[WORKER] = str(number)
-    attend(parent, _answer, _orphaned)
+    attend(parent, _handle_signal, _orphaned)
     if not _stop.is_set():
         import bench.runtime.preload  # noqa: F401 - torch and MONAI, once per worker
 
@@ -229,7 +229,7 @@ def _serve(pipe: Connection, parent: int, out: str, number: int) -> None:
             pipe.send(execute(out, job, options, _stop.is_set))
 
 
-def _answer(stop: int) -> None:
+def _handle_signal(stop: int) -> None:
     if signal.getsignal(stop) is not signal.SIG_IGN:  # nohup's wish
         signal.signal(stop, lambda *_: _stop.set())
 

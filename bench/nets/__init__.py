@@ -82,7 +82,7 @@ def _module(facts: Entry) -> Any:
     Raises:
         BenchError: one from outside cannot be imported, or builds none; names its file and line.
     """
-    plugin = plugins.known("network").get(facts.name)
+    plugin = plugins.by_name("network").get(facts.name)
     if plugin is None:
         return importlib.import_module(facts.module)
     try:

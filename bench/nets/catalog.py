@@ -24,9 +24,9 @@ def names() -> list[str]:
     Raises:
         BenchError: two have one name; names both places.
     """
-    outside = plugins.known("network")
+    outside = plugins.by_name("network")
     for name in outside.keys() & CATALOG.keys():
-        raise registry.taken(outside[name], CATALOG[name].module)
+        raise registry.name_clash(outside[name], CATALOG[name].module)
     return sorted([*CATALOG, *outside])
 
 
@@ -50,7 +50,7 @@ def network_facts(name: str) -> Entry:
         BenchError: no such network (names the nearest one), two of that name, or a file that does not state
             its facts.
     """
-    plugin = plugins.known("network").get(name)
+    plugin = plugins.by_name("network").get(name)
     if plugin is not None and name not in CATALOG:
         return stated(plugin, plugin.file.stat().st_mtime_ns)
     if plugin is not None or name not in CATALOG:

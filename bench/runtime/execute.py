@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from bench import claims, digest, jobs, plugins, process
 from bench.atomic import append
-from bench.blame import blaming, said
+from bench.blame import blaming, summary
 from bench.claims import Claim, Fenced
 from bench.errors import BenchError, Bug, Damaged, Stopped
 from bench.job import Job, identify
@@ -304,7 +304,7 @@ def _said(error: BaseException) -> tuple[str, str]:
     if isinstance(error, OSError):
         place = f": {error.filename}" if error.filename else ""
         return f"{error.strerror or error}{place}", "system"
-    return said(error), "bug"
+    return summary(error), "bug"
 
 
 def _trace(error: BaseException) -> str:

@@ -49,12 +49,10 @@ APART = {
     "bench.nets.catalog",
     "bench.nets.table",
     "bench.plugins",
-    "bench.pool",
     "bench.process",
     "bench.protocol",
     "bench.ranges",
     "bench.registry",
-    "bench.schema",
     "bench.source",
     "bench.store",
     "bench.typed",
@@ -275,14 +273,14 @@ def touched(plan: Mapping[str, Job], job: str) -> tuple[plugins.Planned, ...]:
 def _plugins(job: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """Yield the files of a job's plugins, each with the name that it is known by."""
     for kind, name in names(job["spec"]):
-        if (plugin := plugins.known(kind).get(name)) is not None:
+        if (plugin := plugins.by_name(kind).get(name)) is not None:
             yield from (
                 (path, f"{OUTSIDE}{file_name}") for file_name, path in plugins.files(plugin).items()
             )
         elif (
             kind in ROOMS and name.isidentifier()
         ):  # a data set that is only a folder in MSD layout has none
-            path = registry.file(kind, name, own=True).resolve()
+            path = registry.file(kind, name, ours=True).resolve()
             if path.is_file():
                 yield path, f"{kind}s/{path.name}"
 

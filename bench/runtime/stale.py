@@ -13,11 +13,10 @@ from typing import Any
 from bench import digest
 from bench.claims import mutex
 from bench.errors import Damaged
-from bench.job import Job
+from bench.job import SPEC, Job
 from bench.jobs import KINDS
 from bench.runtime import sources as source_files
 from bench.runtime.sources import changed, sources
-from bench.schema import SPEC
 from bench.store import Store, read_json
 
 AGAIN = "they count as done; --redo changed does them again"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bench import digest, registry
 from bench.data.roots import Roots, adapter
 from bench.errors import BenchError, Damaged
-from bench.job import Job
+from bench.job import DESCRIBED, MANIFEST, SPEC, Job
 from bench.jobs.guard import spec as guard
 from bench.jobs.pretrain.spec import PretrainSpec
 from bench.metrics.request import LATENCY
@@ -26,7 +26,6 @@ from bench.report.grouping import distinct
 from bench.report.names import declared_info, with_network
 from bench.report.supplement import Curves
 from bench.runtime import stale
-from bench.schema import DESCRIBED, MANIFEST, SPEC
 from bench.show.words import duration
 from bench.store import Store, read_json
 

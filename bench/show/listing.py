@@ -38,8 +38,8 @@ def listed(what: str) -> tuple[list[Listed], list[str]]:
     for name in names:
         try:
             thing = describe(name)
-            plugin = plugins.known(PLUGINS.get(what, "")).get(thing["name"])
-            things.append(thing if plugin is None else {**thing, "from": plugin.place})
+            plugin = plugins.by_name(PLUGINS.get(what, "")).get(thing["name"])
+            things.append(thing if plugin is None else {**thing, "from": plugin.origin})
         except BenchError as error:
             broken.append(str(error))
         except (Exception, SystemExit) as error:  # a plugin half written may raise anything

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.claims import is_suspended
 from bench.errors import BenchError, printable
+from bench.job import SPEC
 from bench.runtime.stale import Stale, finished, lines, stale
-from bench.schema import SPEC
 from bench.show.labels import Label, known
 from bench.store import Store, read_json
 
@@ -80,7 +80,7 @@ def _ask_slurm(store: Store, waiting: list[dict[str, Any]]) -> None:
 def queued(store: Store) -> dict[str, Line]:
     """Return what SLURM lists of this folder's jobs; nothing where it has none, or does not answer."""
     from bench.executors.slurm import squeue
-    from bench.executors.slurm.submission import earlier
+    from bench.executors.slurm.sbatch import earlier
 
     tasks = earlier(store.root.resolve() / "slurm")
     if not tasks or shutil.which("squeue") is None:
@@ -113,7 +113,7 @@ def prune(store: Store) -> list[str]:
     found, said = status(store), []
     queued = {e["job"] for e in found["waiting"] if "slurm" in e}
     if shutil.which("squeue") is None:  # SLURM cannot be asked: whatever was submitted may wait
-        from bench.executors.slurm.submission import earlier
+        from bench.executors.slurm.sbatch import earlier
 
         queued = {job for task in earlier(store.root.resolve() / "slurm") for job in task.pack}
     for entry in (*found["failed"], *found["waiting"]):

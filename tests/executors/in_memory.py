@@ -5,7 +5,7 @@ import shutil
 
 from by_hand import a_job
 
-from bench.executors.slurm import squeue, submission, task
+from bench.executors.slurm import sbatch, squeue, task
 from bench.executors.slurm.controller import Controller
 from bench.executors.slurm.profile import Profile
 from bench.plan import Plan
@@ -40,7 +40,7 @@ class Site:
 
     def installed(self, monkeypatch):
         """Stand in for SLURM from now on."""
-        monkeypatch.setattr(submission, "submit", self.submit)
+        monkeypatch.setattr(sbatch, "submit", self.submit)
         for name in ("listed", "states", "cancel", "config"):
             monkeypatch.setattr(squeue, name, getattr(self, name))
         return self

@@ -3,8 +3,9 @@
 import json
 import zipfile
 
-from bench.executors.slurm import submission
-from bench.executors.slurm.profile import Profile, Shape, options
+from bench.executors.slurm import sbatch
+from bench.executors.slurm.profile import Profile, Shape
+from bench.executors.slurm.sbatch import options
 
 SECRET = b"hunter2-3f9c"  # of conftest's environment
 
@@ -37,7 +38,7 @@ def test_a_manifest_keeps_versions_and_the_machine_and_nothing_else(attacked):
 def test_what_goes_to_slurm_holds_no_environment(tmp_path, monkeypatch, cluster):
     monkeypatch.setenv("WANDB_API_KEY", SECRET.decode())
     parameters = options(Profile(account="a"), Shape(), "bench-x", ())
-    submission.submit(tmp_path / "slurm", parameters, [("out", ("j",), "f", 1)], None)
+    sbatch.submit(tmp_path / "slurm", parameters, [("out", ("j",), "f", 1)], None)
     files = [p for p in (tmp_path / "slurm").rglob("*") if p.is_file()]
     assert {p.suffix for p in files} >= {".sh", ".pkl"}
     assert not any(SECRET in p.read_bytes() for p in files)

@@ -11,8 +11,9 @@ import pytest
 from bench import run
 from bench.errors import BenchError
 from bench.executors import slurm
-from bench.executors.slurm import profile, submission
-from bench.executors.slurm.profile import Profile, Shape, options
+from bench.executors.slurm import sbatch
+from bench.executors.slurm.profile import Profile, Shape
+from bench.executors.slurm.sbatch import options
 from bench.store import Store
 
 ATTACKS = (
@@ -60,7 +61,7 @@ def site(tmp_path, cluster):
 def test_an_output_folders_name_is_one_word(attack, tmp_path, site):
     folder = tmp_path / f"out {attack}" / "slurm" / "r"
     calls = [(str(tmp_path), ("j",), str(folder), 1)]
-    submission.submit(folder, options(Profile(), Shape(), "bench-x", ()), calls, None)
+    sbatch.submit(folder, options(Profile(), Shape(), "bench-x", ()), calls, None)
     (words,) = site()
     assert words[words.index("-m") + 1 :] == ["submitit.core._submit", str(folder)]
     assert words[words.index("--output") + 1].startswith(f"{folder}/")
@@ -73,7 +74,7 @@ def test_every_text_of_a_profile_but_the_users_own_commands_is_one_word(attack, 
     asked = options(
         Profile(**dict.fromkeys(keys, attack), setup=("true",)), Shape(gpu=True), "n", ("1",)
     )
-    submission.submit(tmp_path / "out", asked, [("o", ("j",), "f", 1)], None)
+    sbatch.submit(tmp_path / "out", asked, [("o", ("j",), "f", 1)], None)
     site()
     (script,) = tmp_path.glob("script-*.sh")
     lines = script.read_text().splitlines()
@@ -87,7 +88,7 @@ def test_every_text_of_a_profile_but_the_users_own_commands_is_one_word(attack, 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_what_a_container_is_to_see_is_one_word(attack, tmp_path):
     image, folder = f"/images/{attack}.sif", tmp_path / attack
-    command = profile.python(Profile(image=image), [folder])
+    command = sbatch.python(Profile(image=image), [folder])
     assert shlex.split(command) == ["apptainer", "exec", "--bind", str(folder), image, "python3"]
 
 

@@ -15,7 +15,7 @@ from sandbox import Sandbox, SandboxError, lacking
 from smoke import Smoke
 from trial import Trial
 
-from bench.executors.slurm.look import GRACE
+from bench.executors.slurm.controller import GRACE
 
 pytestmark = pytest.mark.slurm
 

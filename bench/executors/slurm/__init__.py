@@ -14,7 +14,7 @@ from bench.errors import BenchError
 from bench.executors.slurm import squeue
 from bench.executors.slurm.controller import Controller
 from bench.executors.slurm.profile import Profile
-from bench.executors.slurm.submission import CANCELLED, Task, earlier
+from bench.executors.slurm.sbatch import CANCELLED, Task, earlier
 from bench.jobs.context import RunOptions
 from bench.plan import Plan
 from bench.runtime.execute import Outcome
@@ -70,18 +70,18 @@ def cancel(store: Store) -> int:
         BenchError: SLURM is not here or does not answer, or tasks stay in the queue.
     """
     squeue.require()
-    runs, found, empty, why = store.root.resolve() / "slurm", set[tuple[str, int]](), 0, ""
+    runs, seen, empty, why = store.root.resolve() / "slurm", set[tuple[str, int]](), 0, ""
     for _ in range(10):
-        for told in runs.glob("*/submitted.json"):
-            append(store.within(told.parent) / CANCELLED, "")
+        for file in runs.glob("*/submitted.json"):
+            append(store.within(file.parent) / CANCELLED, "")
         listed = squeue.listed({task.name for task in earlier(runs)})
         left = {key: line for key, line in listed.items() if line.state != "COMPLETING"}
         empty = 0 if left else empty + 1
         if empty == 2 or (
-            empty and not found
+            empty and not seen
         ):  # what was just being submitted comes with a second look
-            return len(found)
-        found |= left.keys()
+            return len(seen)
+        seen |= left.keys()
         why = squeue.cancel({line.id.partition("_")[0] for line in left.values()})  # whole arrays
         time.sleep(BETWEEN)
     raise BenchError(

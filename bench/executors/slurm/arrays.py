@@ -76,7 +76,7 @@ def _unit(
 
 def arrays(
     stage: str,
-    found: Sequence[Unit],
+    level: Sequence[Unit],
     shape: Callable[[Unit], Shape],
     after: Callable[[Unit], tuple[str, ...]],
     profile: Profile,
@@ -88,7 +88,7 @@ def arrays(
     for each other's tasks as well: a site counts calls of sbatch, and pretrainings end in plan order.
     """
     by_shape: dict[Shape, dict[tuple[str, ...], list[Unit]]] = {}
-    for unit in found:
+    for unit in level:
         by_shape.setdefault(shape(unit), {}).setdefault(after(unit), []).append(unit)
     size = profile.pack if stage == "cell" else 1
     for needed, groups in by_shape.items():

@@ -17,10 +17,10 @@ from typing import Any
 from bench import __version__
 from bench.errors import BenchError
 from bench.executors.slurm import squeue
-from bench.executors.slurm.profile import Profile, Shape, options, python
-from bench.executors.slurm.rendezvous import attend, lead, place
-from bench.executors.slurm.submission import remember, submit
-from bench.executors.slurm.task import PATIENCE, Asked, restarts
+from bench.executors.slurm.profile import Profile, Shape
+from bench.executors.slurm.rendezvous import attend, lead, rank_and_size
+from bench.executors.slurm.sbatch import options, python, remember, submit
+from bench.executors.slurm.task import PATIENCE, StopRequest, restarts
 from bench.process import task_id
 from bench.runtime.execute import Outcome
 from bench.store import read_json, write_atomic
@@ -57,13 +57,15 @@ def check(profile: Profile, folder: Path, wait: float) -> Iterator[Finding]:
         "cell": Shape(gpu=True),
         "pretraining": Shape(gpu=True, nodes=profile.nodes, processes=profile.processes),
     }
-    asked: dict[str, list[str]] = {}  # kinds of job that ask SLURM for the same are one probe
+    kinds_by_options: dict[
+        str, list[str]
+    ] = {}  # kinds of job that ask SLURM for the same are one probe
     for kind, shape in shapes.items():
-        asked.setdefault(json.dumps(options(profile, shape, "", ())), []).append(kind)
-    for number, kinds in enumerate(asked.values(), 1):
-        probe = _Probe(profile, folder.resolve(), shapes[kinds[-1]], wait)
-        for found in probe.run(again=number == len(asked)):
-            yield replace(found, check=f"{', '.join(kinds)}: {found.check}")
+        kinds_by_options.setdefault(json.dumps(options(profile, shape, "", ())), []).append(kind)
+    for number, kinds in enumerate(kinds_by_options.values(), 1):
+        task = _Probe(profile, folder.resolve(), shapes[kinds[-1]], wait)
+        for finding in task.run(again=number == len(kinds_by_options)):
+            yield replace(finding, check=f"{', '.join(kinds)}: {finding.check}")
 
 
 def _site(profile: Profile) -> Iterator[Finding]:
@@ -71,11 +73,11 @@ def _site(profile: Profile) -> Iterator[Finding]:
     config = squeue.config()
     if (most := squeue.array_limit(config)) is not None:
         cut = ", to which arrays are cut" if profile.max_array_size > most else ""
-        said = f"max_array_size {profile.max_array_size}, the site allows {most}{cut}"
-        yield Finding("site: array size", True, said)
+        detail = f"max_array_size {profile.max_array_size}, the site allows {most}{cut}"
+        yield Finding("site: array size", True, detail)
     if "KillWait" in config:
-        said = f"{profile.signal} s (KillWait {int(config['KillWait'].split()[0])} s)"
-        yield Finding("site: time to save after a warning", True, said)
+        detail = f"{profile.signal} s (KillWait {int(config['KillWait'].split()[0])} s)"
+        yield Finding("site: time to save after a warning", True, detail)
     unknown = "sacct does not answer: a task that SLURM kills is reported without SLURM's reason"
     yield Finding("site: accounting", True, "sacct answers" if squeue.accounting() else unknown)
 
@@ -102,16 +104,16 @@ class _Probe:
         given["signal_delay_s"] = min(self.profile.signal, 60)
         call = (str(folder), self.wait if again else 0.0)
         try:
-            submit(folder, given, [call], python(self.profile, [self.out]), answer)
+            submit(folder, given, [call], python(self.profile, [self.out]), probe)
             began = time.monotonic()
-            told = self._awaited(folder / "answer-0.json")
-            if told is None:
+            facts = self._awaited(folder / "answer-0.json")
+            if facts is None:
                 yield Finding("starts", False, f"{self._state()} (log in {folder})")
                 return
             yield Finding(
-                "starts", True, f"on {told['host']} after {time.monotonic() - began:.0f} s"
+                "starts", True, f"on {facts['host']} after {time.monotonic() - began:.0f} s"
             )
-            yield from self._judged(told)
+            yield from self._judged(facts)
             if again:
                 yield from self._requeued(folder)
             shutil.rmtree(folder, ignore_errors=True)  # after a failure the log is wanted
@@ -119,23 +121,23 @@ class _Probe:
             with suppress(BenchError):
                 squeue.cancel(line.id for line in squeue.listed([self.name], tries=1).values())
 
-    def _judged(self, told: dict[str, Any]) -> Iterator[Finding]:
+    def _judged(self, facts: dict[str, Any]) -> Iterator[Finding]:
         bench, token, gpus, together = (
-            told[key] for key in ("bench", "token", "gpus", "processes")
+            facts[key] for key in ("bench", "token", "gpus", "processes")
         )
         yield Finding("same bench", bench == __version__, f"{bench} there, {__version__} here")
         yield Finding("shared folder", token == TOKEN, f"{self.out}: {token or 'not seen'}")
         links = (
             "claims are made with them"
-            if told["link"]
+            if facts["link"]
             else "there are none; claims are made by folders"
         )
         yield Finding("exclusive links", True, links)
-        skew = abs(told["time"] - told["disk"])
+        skew = abs(facts["time"] - facts["disk"])
         yield Finding("clock", skew < SKEW, f"{skew:.1f} s from the file system's")
         wanted = self.profile.gpus if self.shape.gpu else 0
-        said = f"{gpus} seen by PyTorch, {wanted} asked for: {told['device']}"
-        yield Finding("GPUs", gpus >= wanted, said)
+        detail = f"{gpus} seen by PyTorch, {wanted} asked for: {facts['device']}"
+        yield Finding("GPUs", gpus >= wanted, detail)
         size = self.shape.nodes * self.shape.processes
         if size > 1:
             yield Finding("processes", together == size, f"{together} of {size} trained together")
@@ -156,9 +158,9 @@ class _Probe:
         while time.monotonic() < until:
             # makes a network file system forget what was not there
             next(path.parent.iterdir(), None)
-            found = read_json(path)
-            if found is not None:
-                return found
+            facts = read_json(path)
+            if facts is not None:
+                return facts
             lines = squeue.listed([self.name])
             time.sleep(LOOK_AGAIN)
             if not lines or any(line.hopeless for line in lines.values()):
@@ -167,54 +169,54 @@ class _Probe:
 
     def _state(self) -> str:
         line = next(iter(squeue.listed([self.name]).values()), None)
-        said = (
+        state = (
             "the task ended without an answer" if line is None else f"{line.state} ({line.reason})"
         )
-        return f"{said} after {self.wait:.0f} s"
+        return f"{state} after {self.wait:.0f} s"
 
 
-def answer(folder: str, wait: float) -> None:
+def probe(folder: str, wait: float) -> None:
     """Say on a node what is there; called by submitit in every process of a task.
 
     Args:
         folder: of the probe.
         wait: seconds for the warning signal, after which the task requeues itself; 0: not at all.
     """
-    asked, here = Asked(), Path(folder)
-    asked.listen()
-    rank, size = place()
-    meeting = here / f"meeting-{task_id()}-{restarts()}.json"
+    request, home = StopRequest(), Path(folder)
+    request.listen()
+    rank, size = rank_and_size()
+    meeting = home / f"meeting-{task_id()}-{restarts()}.json"
     if rank:
         attend(meeting, lambda job: Outcome(job, "done"))
         return
-    facts = _facts(here)
+    facts = _facts(home)
     with lead(meeting, size) as led:
         with led("probe"):
             from bench import distributed
 
             facts["processes"] = distributed.size()
-        write_atomic(here / f"answer-{restarts()}.json", json.dumps(facts))
+        write_atomic(home / f"answer-{restarts()}.json", json.dumps(facts))
         if not wait or restarts():
             return
         until = time.monotonic() + wait
-        while not asked.stop and time.monotonic() < until:
+        while not request.stop and time.monotonic() < until:
             time.sleep(0.2)
-        if asked.again:
-            write_atomic(here / "warned.json", "{}")
+        if request.again:
+            write_atomic(home / "warned.json", "{}")
             why = squeue.requeue(task_id())
             if why:
-                write_atomic(here / "answer-1.json", json.dumps({"refused": why}))
+                write_atomic(home / "answer-1.json", json.dumps({"refused": why}))
             else:
                 time.sleep(PATIENCE)
 
 
-def _facts(here: Path) -> dict[str, Any]:
+def _facts(folder: Path) -> dict[str, Any]:
     import torch
 
     token, link, clock = (
-        here / "token",
-        here / f"link-{uuid.uuid4().hex}",
-        here / f"clock-{uuid.uuid4().hex}",
+        folder / "token",
+        folder / f"link-{uuid.uuid4().hex}",
+        folder / f"clock-{uuid.uuid4().hex}",
     )
     clock.touch()
     now, disk = time.time(), clock.stat().st_mtime

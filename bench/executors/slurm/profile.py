@@ -1,9 +1,8 @@
-"""What a person says of a cluster: ``[cluster.NAME]`` of ``bench.toml``, and sbatch's options."""
+"""What a person states of a cluster: ``[cluster.NAME]`` of ``bench.toml``."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from bench.errors import BenchError, unknown
 from bench.ranges import Count, Positive, Whole
 
 FILE = Path("bench.toml")
-WAIT = 60  # seconds that the other processes of a task get when one has ended
 
 PASSED = "slurm_"  # begins a key whose value goes to submitit as it is, under the rest of its name
 PLAIN: Any = str | int | float | bool
@@ -125,8 +123,8 @@ def profile(name: str | None, path: Path = FILE) -> Profile:
         raise BenchError(f"--cluster {name}: no {path} here; write [cluster.{name}] into it")
     clusters = document.value.get("cluster", {})
     if not isinstance(clusters, dict) or name not in clusters:
-        known = clusters if isinstance(clusters, dict) else ()
-        raise BenchError(f"--cluster {name}: {unknown(f'cluster in {path}', name, known)}")
+        names = clusters if isinstance(clusters, dict) else ()
+        raise BenchError(f"--cluster {name}: {unknown(f'cluster in {path}', name, names)}")
     keys = ("cluster", name)
     section, passed = document.build(dict[str, Any], clusters[name], keys), dict[str, Any]()
     for key in [key for key in section if key.startswith(PASSED)]:
@@ -141,9 +139,9 @@ def _refusal(parameter: str, value: Any, section: Collection[str]) -> str:
     """Return why a parameter cannot go to submitit beside a section's own keys; empty where it can."""
     import submitit
 
-    known = submitit.SlurmExecutor._valid_parameters()
-    if parameter not in known:
-        return unknown("parameter of submitit", parameter, known)
+    valid = submitit.SlurmExecutor._valid_parameters()
+    if parameter not in valid:
+        return unknown("parameter of submitit", parameter, valid)
     more = value if isinstance(value, dict) else {}
     for name in (parameter, *more):
         key = DECIDED.get(name.replace("-", "_"))
@@ -159,83 +157,3 @@ def _refusal(parameter: str, value: Any, section: Collection[str]) -> str:
     if broken and parameter not in ("setup", "teardown"):
         return f"needs one line of text, got {broken[0]!r}"
     return ""
-
-
-def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -> dict[str, Any]:
-    """Return the parameters of submitit's ``SlurmExecutor`` for an array of tasks of one shape.
-
-    Args:
-        profile: the cluster's.
-        shape: of each task.
-        name: the array's job name, by which it is found again.
-        after: SLURM ids of the tasks that must have ended, well or not.
-    """
-    processes, passed = shape.processes, _fitting(profile.slurm, shape)
-    more = _fitting(passed.pop("additional_parameters", {}), shape)
-    # SLURM takes one of them
-    cpus = None if "cpus_per_gpu" in passed else profile.cpus or shape.cpus
-    counted = [] if cpus is None else ["--cpus-per-task", str(cpus)]
-    # Where one process of several dies the others would wait for it: they get the time to say why.
-    together = ["--wait", str(WAIT)] if shape.nodes * processes > 1 else []
-    given = {
-        "partition": profile.partition if shape.gpu else profile.cpu_partition or profile.partition,
-        "account": profile.account,
-        "qos": profile.qos,
-        "constraint": profile.constraint if shape.gpu else None,
-        "gres": profile.gres if shape.gpu else None,
-        "gpus_per_node": profile.gpus * processes or None if shape.gpu else None,
-        "ntasks_per_node": processes if processes > 1 else None,
-        "mem": None
-        if profile.mem_gb is None
-        else f"{max(1, round(profile.mem_gb * 1024)) * processes}MB",
-        "setup": list(profile.setup) or None,
-        # A task that needs another's result looks for the result itself: afterok would leave it
-        # pending for ever where the other failed.
-        "dependency": "afterany:" + ":".join(after) if after else None,
-    }
-    fixed = {
-        "job_name": name,
-        "nodes": shape.nodes,
-        "cpus_per_task": cpus,
-        "signal_delay_s": profile.signal,
-        "array_parallelism": profile.array_parallelism,
-        "time": profile.minutes,  # None must be said: submitit's own default is five minutes
-        "wckey": None,  # submitit's own would be refused where keys are tracked
-        # Since SLURM 22.05 a step no longer inherits the job's --cpus-per-task.
-        "srun_args": [*counted, *together, *passed.pop("srun_args", ())],
-        # Sites with JobRequeue=0 would else lose the task when its node fails.
-        "additional_parameters": {**more, "requeue": True},
-    }
-    return {**fixed, **{k: v for k, v in given.items() if v is not None}, **passed}
-
-
-def _fitting(parameters: dict[str, Any], shape: Shape) -> dict[str, Any]:
-    """Return parameters without those that concern tasks with a GPU alone, where the shape has none."""
-    return {
-        name: value
-        for name, value in parameters.items()
-        if shape.gpu or not ("gpu" in name or name in ("constraint", "gres"))
-    }
-
-
-def python(profile: Profile, folders: Sequence[Path]) -> str | None:
-    """Return the shell command that starts Python on a node; None for the one that runs this.
-
-    Args:
-        profile: the cluster's.
-        folders: what a container must see under the same path.
-
-    Raises:
-        BenchError: a folder's name cannot be said to the container.
-    """
-    if profile.image is None:
-        return profile.python
-    for folder in folders:
-        if set(":,") & set(str(folder)):
-            raise BenchError(
-                f"{folder}: ':' and ',' mean something to apptainer; name another folder"
-            )
-    binds = [word for folder in sorted(set(folders)) for word in ("--bind", str(folder))]
-    devices = ["--nv"] if profile.asks_for_gpus else []
-    inside = profile.python or "python3"
-    return f"{shlex.join(['apptainer', 'exec', *devices, *binds, profile.image])} {inside}"

@@ -31,7 +31,7 @@ WORDS = 20.0  # seconds for the other processes to say why they ended
 LOOK_AGAIN = 0.5
 
 
-def place() -> tuple[int, int]:
+def rank_and_size() -> tuple[int, int]:
     """Return this process's number in its task and how many the task has."""
     rank = int(os.environ.get("SLURM_PROCID", "0"))
     return rank, int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
@@ -72,8 +72,8 @@ def attend(meeting: Path, part: Callable[[str], Outcome]) -> None:
 
     from bench import distributed
 
-    rank, size = place()
-    store = _found(meeting, size)
+    rank, size = rank_and_size()
+    store = _connect(meeting, size)
     if store is None:
         return
     with suppress(RuntimeError):  # the leader has gone, and its store with it
@@ -84,8 +84,8 @@ def attend(meeting: Path, part: Callable[[str], Outcome]) -> None:
             with distributed.joined(rank, size, PrefixStore(f"round-{number}", store)):
                 outcome = part(job)
                 if outcome.state == "failed":
-                    said = meeting.with_name(f"{meeting.stem}-process-{rank}.json")
-                    write_atomic(said, json.dumps({"reason": outcome.reason}))
+                    file = meeting.with_name(f"{meeting.stem}-process-{rank}.json")
+                    write_atomic(file, json.dumps({"reason": outcome.reason}))
 
 
 def explained(reason: str, meeting: Path) -> str:
@@ -99,9 +99,9 @@ def explained(reason: str, meeting: Path) -> str:
     until = time.monotonic() + WORDS
     while time.monotonic() < until:
         for path in sorted(meeting.parent.glob(f"{meeting.stem}-process-*.json")):
-            told = (read_json(path) or {}).get("reason", "")
-            if told and not _closed(told):
-                return f"process {path.stem.rpartition('-')[2]} of the task: {told}"
+            why = (read_json(path) or {}).get("reason", "")
+            if why and not _closed(why):
+                return f"process {path.stem.rpartition('-')[2]} of the task: {why}"
         time.sleep(LOOK_AGAIN)
     return "another process of the task ended in the middle of training"
 
@@ -121,16 +121,18 @@ def _address() -> str:
     return name
 
 
-def _found(meeting: Path, size: int) -> TCPStore | None:
+def _connect(meeting: Path, size: int) -> TCPStore | None:
     from torch._C._distributed_c10d import TCPStore
 
     while True:
-        told = read_json(meeting)
-        if told is not None and "over" in told:
+        address = read_json(meeting)
+        if address is not None and "over" in address:
             return None
-        if told is not None:
+        if address is not None:
             with suppress(RuntimeError):  # the leader may be ending right now
-                store = TCPStore(told["host"], told["port"], size, is_master=False, timeout=CONNECT)
+                store = TCPStore(
+                    address["host"], address["port"], size, is_master=False, timeout=CONNECT
+                )
                 store.set_timeout(PATIENCE)
                 return store
         time.sleep(LOOK_AGAIN)

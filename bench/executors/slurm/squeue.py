@@ -80,11 +80,11 @@ def listed(names: Iterable[str], tries: int = TRIES) -> Listed:
     names = sorted(names)
     if not names:
         return {}
-    asked, why = [*SQUEUE, "--name", ",".join(names), "--format", "%i|%j|%K|%T|%r"], ""
+    command, why = [*SQUEUE, "--name", ",".join(names), "--format", "%i|%j|%K|%T|%r"], ""
     for number in range(1, tries + 1):
-        answer, why = _call(asked)
-        if answer is not None:
-            lines = dict(_line(row) for row in answer.splitlines() if row.count("|") >= 4)
+        output, why = _call(command)
+        if output is not None:
+            lines = dict(_line(row) for row in output.splitlines() if row.count("|") >= 4)
             return {key: line for key, line in lines.items() if line.state not in (*ENDED, *LOST)}
         if number < tries:
             time.sleep(BETWEEN * number)
@@ -112,11 +112,11 @@ def states(ended: Mapping[str, str]) -> dict[str, str]:
     if not ended:
         return {}
     names = ",".join(sorted(set(ended.values())))
-    answer, _ = _call([*SQUEUE, "--name", names, "--format", "%i|%T"])
-    found = _rows(answer)
-    rest = sorted(ended.keys() - found.keys())
+    output, _ = _call([*SQUEUE, "--name", names, "--format", "%i|%T"])
+    states_by_id = _rows(output)
+    rest = sorted(ended.keys() - states_by_id.keys())
     if rest and shutil.which("sacct") is not None:
-        answer, _ = _call(
+        output, _ = _call(
             [
                 "sacct",
                 "--noheader",
@@ -128,8 +128,8 @@ def states(ended: Mapping[str, str]) -> dict[str, str]:
                 ",".join(sorted({task.partition("_")[0] for task in rest})),
             ]
         )
-        found |= _rows(answer)
-    return {task: found[task] for task in ended if task in found}
+        states_by_id |= _rows(output)
+    return {task: states_by_id[task] for task in ended if task in states_by_id}
 
 
 def _rows(text: str | None) -> dict[str, str]:
@@ -137,7 +137,7 @@ def _rows(text: str | None) -> dict[str, str]:
     return {row[0]: row[1].split(" ")[0] for row in rows if len(row) == 2 and row[1]}
 
 
-def said(state: str, words: str = "") -> str:
+def explain(state: str, words: str = "") -> str:
     """Return for a person why a task in ``state`` left no result; ``words`` end its log."""
     if state == "OUT_OF_MEMORY" or any(sign in words.lower() for sign in MEMORY):
         return "out of memory; raise 'mem_gb' of the cluster in bench.toml"
@@ -157,8 +157,8 @@ def cancel(ids: Iterable[str], *flags: str) -> str:
 
 def config() -> dict[str, str]:
     """Return what the site says of its configuration; empty where it does not answer."""
-    answer, _ = _call(["scontrol", "show", "config"])
-    pairs = (line.partition("=") for line in (answer or "").splitlines())
+    output, _ = _call(["scontrol", "show", "config"])
+    pairs = (line.partition("=") for line in (output or "").splitlines())
     return {key.strip(): value.strip() for key, equals, value in pairs if equals}
 
 
@@ -208,6 +208,6 @@ def _call(command: list[str]) -> tuple[str | None, str]:
     except OSError as error:
         return None, f"{command[0]}: {error.strerror}"
     if done.returncode:
-        told = done.stderr.strip().splitlines()
-        return None, told[-1] if told else f"{command[0]} ended with {done.returncode}"
+        errors = done.stderr.strip().splitlines()
+        return None, errors[-1] if errors else f"{command[0]} ended with {done.returncode}"
     return done.stdout, ""

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from bench.errors import BenchError
-from bench.executors.slurm.rendezvous import Led, attend, explained, lead, place
+from bench.executors.slurm.rendezvous import Led, attend, explained, lead, rank_and_size
 from bench.executors.slurm.squeue import requeue
 from bench.jobs.context import RunOptions
 from bench.process import STOPS, task_id
@@ -33,7 +33,7 @@ PATIENCE = 600.0  # seconds that a task waits for the end SLURM has announced
 
 
 @dataclass
-class Asked:
+class StopRequest:
     """What signals have asked of this task."""
 
     stop: bool = False
@@ -47,9 +47,9 @@ class Asked:
         bring a cancelled task back. SIGCONT stays harmless: it also follows a suspension.
         """
         for number in STOPS:
-            signal.signal(number, self._told)
+            signal.signal(number, self._on_signal)
 
-    def _told(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.stop = True
         self.again |= number not in (signal.SIGTERM, signal.SIGINT)
 
@@ -68,16 +68,16 @@ def work(out: str, jobs: dict[str, RunOptions], folder: str, requeues: int) -> N
         folder: of the run, where failures are told.
         requeues: how often the task may go back into the queue.
     """
-    asked = Asked()
-    asked.listen()
-    rank, size = place()
+    request = StopRequest()
+    request.listen()
+    rank, size = rank_and_size()
     meeting = Path(folder) / f"meeting-{task_id()}-{restarts()}.json"
     if rank:
-        attend(meeting, lambda job: follow(out, job, jobs[job], lambda: asked.stop))
+        attend(meeting, lambda job: follow(out, job, jobs[job], lambda: request.stop))
         return
     with lead(meeting, size) as led:
         explain = partial(explained, meeting=meeting) if size > 1 else str
-        _Pack(Store(Path(out)), Path(folder), asked, led, explain).run(jobs, requeues)
+        _Pack(Store(Path(out)), Path(folder), request, led, explain).run(jobs, requeues)
 
 
 def tell(folder: Path, outcome: Outcome) -> None:
@@ -98,7 +98,7 @@ class _Pack:
 
     store: Store
     folder: Path  # where failures are told
-    asked: Asked
+    request: StopRequest
     led: Led  # what a training happens in
     explain: Callable[[str], str]  # a failure's reason -> the one that is kept
 
@@ -107,26 +107,26 @@ class _Pack:
         for job, options in jobs.items():
             if self._failed(job):  # before a requeue: what failed is not tried again
                 continue
-            outcome = self._one(job, options)
+            outcome = self._run_job(job, options)
             if outcome.state in ("failed", "refused"):
                 tell(self.folder, outcome)
-            if self.asked.stop:
+            if self.request.stop:
                 left = [job for job in jobs if not self.store.done(job) and not self._failed(job)]
                 if left:
                     self._leave(left, requeues)
                 return
 
     def _failed(self, job: str) -> bool:
-        told = read_json(outcome_file(self.folder, job))
-        return told is not None and told["state"] == "failed"
+        outcome = read_json(outcome_file(self.folder, job))
+        return outcome is not None and outcome["state"] == "failed"
 
-    def _one(self, job: str, options: RunOptions) -> Outcome:
+    def _run_job(self, job: str, options: RunOptions) -> Outcome:
         """Run one job, or score what another run did; wait while another attempt works on it or its needs.
 
         A job is ``refused`` where a need has no result: the controller knows why and what follows.
         """
-        store, asked, lost = self.store, self.asked, 0
-        while not asked.stop:
+        store, request, lost = self.store, self.request, 0
+        while not request.stop:
             # makes a network file system forget what was not there
             next(store.jobs.iterdir(), None)
             try:
@@ -141,7 +141,7 @@ class _Pack:
             if not absent:
                 together = partial(self.led, job)
                 outcome = execute(
-                    str(store.root), job, options, lambda: asked.stop, together, self.explain
+                    str(store.root), job, options, lambda: request.stop, together, self.explain
                 )
                 if outcome.state != "busy":
                     return outcome
@@ -152,11 +152,11 @@ class _Pack:
 
     def _sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while time.monotonic() < until and not self.asked.stop:
+        while time.monotonic() < until and not self.request.stop:
             time.sleep(0.2)
 
     def _leave(self, left: list[str], requeues: int) -> None:
-        if not self.asked.again:
+        if not self.request.again:
             # Ending now could pass for success, and SLURM would not requeue a preempted task.
             time.sleep(PATIENCE)
         elif restarts() >= requeues:

@@ -50,42 +50,49 @@ class Lists:
 
 
 def divided(
-    some: Mapping[str, tuple[Protocol, pd.DataFrame]], places: Sequence[Roots]
+    protocols: Mapping[str, tuple[Protocol, pd.DataFrame]], places: Sequence[Roots]
 ) -> dict[Division, Fold | None]:
     """Return every fold that records were scored on, with its patients where they are known here.
 
     A list is taken only where it has the digest that the records have; ``places``: where data may lie.
     """
-    found: dict[Division, Fold | None] = {}
-    for protocol, table in some.values():
-        for section, *place in distinct(table, HASHED).itertuples(index=False, name=None):
-            one = Division(*place)
-            if found.get(one) is None and section in protocol.sections:
+    folds: dict[Division, Fold | None] = {}
+    for protocol, table in protocols.values():
+        for section, *key in distinct(table, HASHED).itertuples(index=False, name=None):
+            division = Division(*key)
+            if folds.get(division) is None and section in protocol.sections:
                 tuned = protocol.finetune[protocol.sections.index(section)]
-                known = (fold for roots in places for fold in _folds(tuned, one, roots))
-                found[one] = next(
-                    (f for f in known if (f.index, f.digest) == (one.fold, one.hash)), None
+                candidates = (fold for roots in places for fold in _folds(tuned, division, roots))
+                folds[division] = next(
+                    (
+                        f
+                        for f in candidates
+                        if (f.index, f.digest) == (division.fold, division.hash)
+                    ),
+                    None,
                 )
     return dict(
-        sorted(found.items(), key=lambda pair: (pair[0].dataset, pair[0].split, pair[0].fold))
+        sorted(folds.items(), key=lambda pair: (pair[0].dataset, pair[0].split, pair[0].fold))
     )
 
 
-def members(found: Mapping[Division, Fold | None]) -> tuple[dict[str, bytes], tuple[Division, ...]]:
+def members(
+    folds_by_division: Mapping[Division, Fold | None],
+) -> tuple[dict[str, bytes], tuple[Division, ...]]:
     """Return the files of ``splits/``, and every fold with the one that lists it."""
     lists: dict[tuple[str, str], list[Patients]] = {}
     named = list[Division]()
-    for one, fold in found.items():
+    for division, fold in folds_by_division.items():
         if fold is not None:
-            own = Patients(one.fold, one.hash, fold.train, fold.val, fold.test)
-            lists.setdefault((one.dataset, one.split), []).append(own)
-        file = _file(one.dataset, one.split) if fold is not None else ""
-        named.append(Division(one.dataset, one.split, one.fold, one.hash, file))
-    made = {
-        _file(*place): json.dumps(typed.plain(Lists(*place, tuple(folds))), indent=1).encode()
-        for place, folds in lists.items()
+            patients = Patients(division.fold, division.hash, fold.train, fold.val, fold.test)
+            lists.setdefault((division.dataset, division.split), []).append(patients)
+        file = _file(division.dataset, division.split) if fold is not None else ""
+        named.append(Division(division.dataset, division.split, division.fold, division.hash, file))
+    files = {
+        _file(*key): json.dumps(typed.plain(Lists(*key, tuple(folds))), indent=1).encode()
+        for key, folds in lists.items()
     }
-    return made, tuple(named)
+    return files, tuple(named)
 
 
 def _file(dataset: str, name: str) -> str:
@@ -95,20 +102,20 @@ def _file(dataset: str, name: str) -> str:
     )
 
 
-def _folds(tuned: Finetune, one: Division, roots: Roots) -> Iterator[Fold]:
+def _folds(tuned: Finetune, division: Division, roots: Roots) -> Iterator[Fold]:
     """Yield the folds of a section's split: as they are listed, then as the patients in a place divide."""
-    root = roots.find(one.dataset)
+    root = roots.find(division.dataset)
     if root is None and roots.phantoms:
         return
     with suppress(
         BenchError
     ):  # a folder in MSD layout that is not here, or other patients lie there now
-        dataset = adapter(one.dataset, roots)
-        if one.split in dataset.splits:
-            yield from split.listed(dataset, one.split)
+        dataset = adapter(division.dataset, roots)
+        if division.split in dataset.splits:
+            yield from split.listed(dataset, division.split)
         if root is not None:
             cases = dataset.cases(root)
-            without = case_filter.excluded(dataset, one.dataset, tuned.exclude, cases)
-            kept = case_filter.kept(cases, tuned.where, without)
-            gone = {case.patient for case in cases} - {case.patient for case in kept}
-            yield from split.folds(dataset, one.dataset, kept, one.split, gone)
+            without = case_filter.excluded(dataset, division.dataset, tuned.exclude, cases)
+            included = case_filter.kept(cases, tuned.where, without)
+            gone = {case.patient for case in cases} - {case.patient for case in included}
+            yield from split.folds(dataset, division.dataset, included, division.split, gone)

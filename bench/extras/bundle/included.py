@@ -18,18 +18,20 @@ def files(path: Path) -> dict[str, Path]:
     Raises:
         BenchError: one is named by its place on this machine, where no bundle can hold it.
     """
-    own = Path(os.path.abspath(path))  # noqa: PTH100 - names are from where a link lies
-    found, waiting = dict.fromkeys([own]), [own]
+    protocol = Path(os.path.abspath(path))  # noqa: PTH100 - names are from where a link lies
+    paths, waiting = dict.fromkeys([protocol]), [protocol]
     while waiting:
         document = parse(waiting.pop())
         for keys, name in _settings(document.value, ()):
-            file = _beside(document, keys, name)
-            if file not in found:
-                found[file] = None
+            file = _settings_file(document, keys, name)
+            if file not in paths:
+                paths[file] = None
                 waiting.append(file)
-    top = own.parents[len(under(own))] if under(own) else own.parent  # what holds ``protocols/``
-    root = Path(os.path.commonpath([top, *(file.parent for file in found)]))
-    return {file.relative_to(root).as_posix(): file for file in found}
+    top = (
+        protocol.parents[len(under(protocol))] if under(protocol) else protocol.parent
+    )  # what holds ``protocols/``
+    root = Path(os.path.commonpath([top, *(file.parent for file in paths)]))
+    return {file.relative_to(root).as_posix(): file for file in paths}
 
 
 def _settings(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -48,7 +50,7 @@ def _settings(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
             yield from _settings(below, (*keys, str(key)))
 
 
-def _beside(document: Document, keys: tuple[str, ...], name: str) -> Path:
+def _settings_file(document: Document, keys: tuple[str, ...], name: str) -> Path:
     if Path(name).is_absolute():
         raise BenchError(
             f"{document.where(keys)}: {name} is a place on this machine; name it from the folder of "

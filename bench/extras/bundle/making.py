@@ -67,25 +67,27 @@ def bundle(paths: Sequence[Path], store: Store, data: Path | None = None) -> Bun
         read[protocol.name], files[protocol.name] = (protocol, table), path
     members, protocols, notes = dict[str, bytes](), dict[str, Listed](), list[str]()
     for name, (protocol, table) in read.items():
-        said = said_beside(store, name)
+        facts = said_beside(store, name)
         notes += unscored(protocol, table)
         texts = included.files(files[name])
         members |= {f"files/{name}/{at}": file.read_bytes() for at, file in texts.items()}
         members |= _rows(store, name)
         protocols[name] = Listed(
-            f"files/{name}/{next(iter(texts))}", protocol.scale, said.provenance
+            f"files/{name}/{next(iter(texts))}", protocol.scale, facts.provenance
         )
-        if said.origin is not None and said.origin.content != protocol.origin.content:
+        if facts.origin is not None and facts.origin.content != protocol.origin.content:
             notes.append(f"{files[name]} was edited since its records were made")
-    made = sorted((store.root / "phantoms").glob("*-*-*"))  # as a run with --phantoms left them
-    phantoms = [Roots(None, {f.name.rsplit("-", 2)[0]: f}, phantoms=True) for f in made]
-    found = divisions.divided(read, [Roots.here(data), *phantoms])
-    lists, splits = divisions.members(found)
+    phantom_folders = sorted(
+        (store.root / "phantoms").glob("*-*-*")
+    )  # as a run with --phantoms left them
+    phantoms = [Roots(None, {f.name.rsplit("-", 2)[0]: f}, phantoms=True) for f in phantom_folders]
+    folds = divisions.divided(read, [Roots.here(data), *phantoms])
+    lists, splits = divisions.members(folds)
     notes += [
-        f"split {one.split} of {one.dataset}, fold {one.fold}: its patients are not listed, for what lies "
-        f"here does not have its hash {one.hash or '(none)'}; --data names the folder"
-        for one in splits
-        if not one.file
+        f"split {division.split} of {division.dataset}, fold {division.fold}: its patients are not listed, "
+        f"for what lies here does not have its hash {division.hash or '(none)'}; --data names the folder"
+        for division in splits
+        if not division.file
     ]
     members |= lists | _results([protocol for protocol, _ in read.values()])
     brought, sources = _outside(read)
@@ -98,19 +100,19 @@ def bundle(paths: Sequence[Path], store: Store, data: Path | None = None) -> Bun
 
 def unscored(protocol: Protocol, table: pd.DataFrame) -> list[str]:
     """Return a line where rows of a protocol have no score: not run yet, or failed."""
-    there = scored(table)
-    if not (gone := [name for name in protocol.rows if name not in there]):
+    rows = scored(table)
+    if not (gone := [name for name in protocol.rows if name not in rows]):
         return []
     return [f"{protocol.name}: has no scores of {', '.join(gone)}: not run yet, or failed"]
 
 
-def name_of(made: Bundled) -> str:
+def name_of(bundled: Bundled) -> str:
     """Return what a bundle's file is called where nobody says."""
-    names = list(made.manifest.protocols)
+    names = list(bundled.manifest.protocols)
     return f"{names[0] if len(names) == 1 else 'bundle'}.bench.zip"
 
 
-def put(made: Bundled, to: Path) -> str:
+def put(bundled: Bundled, to: Path) -> str:
     """Write a bundle and return what is in it, in lines: last what tells of a machine or a person.
 
     Raises:
@@ -118,21 +120,21 @@ def put(made: Bundled, to: Path) -> str:
     """
     if to.suffix != ".zip":
         raise BenchError(f"{to}: a bundle is a zip; name it {to.name}.bench.zip")
-    if to.is_symlink() or to.is_dir() or (to.exists() and to.read_bytes() != made.raw):
+    if to.is_symlink() or to.is_dir() or (to.exists() and to.read_bytes() != bundled.raw):
         raise BenchError(
             f"{to}: exists already and is another; name another file, or remove this one first"
         )
     try:
-        write_atomic(to, made.raw)
+        write_atomic(to, bundled.raw)
     except OSError as error:
         raise BenchError(f"{to}: cannot be written ({error.strerror}); name another file") from None
-    names = ", ".join(made.manifest.protocols)
-    told = private.told(made.members)
+    names = ", ".join(bundled.manifest.protocols)
+    warnings = private.disclosures(bundled.members)
     return "\n".join(
         [
-            f"{to}: {names}; {len(made.members) + 1} members, {len(made.raw) / 1e6:.1f} MB, no image",
+            f"{to}: {names}; {len(bundled.members) + 1} members, {len(bundled.raw) / 1e6:.1f} MB, no image",
             *(
-                [f"before it is passed on: {line}" for line in told]
+                [f"before it is passed on: {line}" for line in warnings]
                 or ["no path, host or user is named in it"]
             ),
         ]
@@ -147,57 +149,59 @@ def _rows(store: Store, name: str) -> dict[str, bytes]:
     """
     import pyarrow.parquet as pq
 
-    found = dict[str, bytes]()
+    members = dict[str, bytes]()
     for member, columns in (
         (f"records/{name}.parquet", COLUMNS),
         (f"records/curves/{name}.parquet", CURVE),
     ):
         file = store.root / member
         if file.exists():
-            found[member] = file.read_bytes()
-            strange = sorted({*pq.read_schema(io.BytesIO(found[member])).names} - {*columns})
+            members[member] = file.read_bytes()
+            strange = sorted({*pq.read_schema(io.BytesIO(members[member])).names} - {*columns})
             if strange:
                 raise BenchError(
                     f"{file}: has a column {strange[0]!r}, which no records have; run it again"
                 )
-    beside = store.root / "records" / f"{name}.json"
-    return found | ({f"records/{name}.json": beside.read_bytes()} if beside.exists() else {})
+    facts = store.root / "records" / f"{name}.json"
+    return members | ({f"records/{name}.json": facts.read_bytes()} if facts.exists() else {})
 
 
 def _tables(manifest: Manifest, members: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return the tables that a bundle gives when it is read as anybody reads it."""
-    found = dict[str, bytes]()
+    tables = dict[str, bytes]()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         file = Path(folder) / "made.zip"
         file.write_bytes(written(manifest, members))
-        with opened(file) as made:
+        with opened(file) as bundle:
             for name in manifest.protocols:
-                draw(made, name, Path(folder) / name, figures=False)
+                draw(bundle, name, Path(folder) / name, figures=False)
                 drawn = (Path(folder) / name / table for table in TABLES)
-                found |= {f"reports/{name}/{t.name}": t.read_bytes() for t in drawn if t.is_file()}
-    return found
+                tables |= {f"reports/{name}/{t.name}": t.read_bytes() for t in drawn if t.is_file()}
+    return tables
 
 
 def _results(protocols: Sequence[Protocol]) -> dict[str, bytes]:
     """Return the printed numbers that the tables show, and what is said of them."""
-    found = dict[str, bytes]()
+    results = dict[str, bytes]()
     text, papers = errata(RESULTS), [protocol for protocol in protocols if protocol.paper]
     for file in sorted((RESULTS / "published").glob("*.csv")) if papers else ():
         frame = kept(RESULTS, f"published/{file.name}")
         used = _used(frame, papers, same_methods(text)) if frame is not None else ()
         if frame is not None and len(used):
-            found[f"results/published/{file.name}"] = _csv([list(frame), *used])
+            results[f"results/published/{file.name}"] = _csv([list(frame), *used])
     if papers and text:
-        found["results/published/errata.md"] = text.encode()
+        results["results/published/errata.md"] = text.encode()
     reference = RESULTS / "reference.csv"
-    return found | ({"results/reference.csv": reference.read_bytes()} if reference.exists() else {})
+    return results | (
+        {"results/reference.csv": reference.read_bytes()} if reference.exists() else {}
+    )
 
 
 def _used(
     frame: pd.DataFrame, protocols: Sequence[Protocol], same: Mapping[str, str]
 ) -> list[list[str]]:
     """Return the lines of the protocols' own tables, and those of other papers on the same methods."""
-    own = {(protocol.paper, protocol.table) for protocol in protocols}
+    tables = {(protocol.paper, protocol.table) for protocol in protocols}
     printed = [row.published for p in protocols for row in p.rows.values()]
     printed += [quoted.published for p in protocols for quoted in p.published_only.values()]
     named = {plain(printed_name(text)[0]) for text in printed if text}
@@ -211,7 +215,7 @@ def _used(
             frame["method"],
             strict=True,
         )
-        if (paper, table) in own or same.get(plain(method), plain(method)) in methods
+        if (paper, table) in tables or same.get(plain(method), plain(method)) in methods
     ]
 
 
@@ -229,18 +233,22 @@ def _outside(read: Read) -> tuple[dict[str, Outside], dict[str, bytes]]:
         named |= {("network", net.network): None for net in protocol.networks.values()}
         named |= {("dataset", str(name)): None for name in table["dataset"].unique()}
     brought, sources = dict[str, Outside](), dict[str, bytes]()
-    for one in plugins.planned(named):
-        at = f"plugins/{one.plugin.kind}-{one.plugin.name}"
-        those = plugins.files(one.plugin)
-        own = next(name for name, file in those.items() if file == one.plugin.file)
-        brought[f"{one.plugin.kind} {one.plugin.name}"] = Outside(f"{at}/{own}", one.digest)
+    for planned in plugins.planned(named):
+        at = f"plugins/{planned.plugin.kind}-{planned.plugin.name}"
+        those = plugins.files(planned.plugin)
+        main = next(name for name, file in those.items() if file == planned.plugin.file)
+        brought[f"{planned.plugin.kind} {planned.plugin.name}"] = Outside(
+            f"{at}/{main}", planned.digest
+        )
         sources |= {f"{at}/{name}": file.read_bytes() for name, file in those.items()}
     return brought, sources
 
 
 def drawn() -> dict[str, str]:
     """Return what draws tables here."""
-    here = tree()
-    commit = f"{here.commit}, modified (digest {here.changed})" if here.modified else here.commit
+    source = tree()
+    commit = (
+        f"{source.commit}, modified (digest {source.changed})" if source.modified else source.commit
+    )
     packages = {"bench": __version__, **{name: version(name) for name in PACKAGES}}
     return {"python": python_version(), **packages, "commit": commit}

@@ -81,9 +81,9 @@ def read(raw: bytes) -> Manifest:
     Raises:
         ValueError: it is none, or of another schema.
     """
-    found = typed.read(dict, raw).get("schema")
-    if found != SCHEMA:
-        raise ValueError(f"schema {found!r}, this bench reads schema {SCHEMA}")
+    schema = typed.read(dict, raw).get("schema")
+    if schema != SCHEMA:
+        raise ValueError(f"schema {schema!r}, this bench reads schema {SCHEMA}")
     return typed.read(Manifest, raw)
 
 

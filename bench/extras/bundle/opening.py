@@ -50,17 +50,17 @@ def opened(path: Path, *, strict: bool = True) -> Iterator[Opened]:
         root = Path(folder).resolve()
         try:
             with Archive(path, LIMITS) as archive:
-                found = _laid_out(archive, path, root)
-            if strict and found.findings:
-                more = f" and {len(found.findings) - 1} more" if len(found.findings) > 1 else ""
+                bundle = _laid_out(archive, path, root)
+            if strict and bundle.findings:
+                more = f" and {len(bundle.findings) - 1} more" if len(bundle.findings) > 1 else ""
                 raise BenchError(
-                    f"{path}: {found.findings[0]}{more}; get it again, or make it anew"
+                    f"{path}: {bundle.findings[0]}{more}; get it again, or make it anew"
                 )
-            with _known(found):
-                yield found
+            with _plugins_of(bundle):
+                yield bundle
         except BenchError as error:  # the folder is gone when a person reads this
-            said = str(error).replace(f"{root}{os.sep}", f"{path}: ")
-            raise BenchError(said) from None
+            message = str(error).replace(f"{root}{os.sep}", f"{path}: ")
+            raise BenchError(message) from None
 
 
 @contextmanager
@@ -69,8 +69,8 @@ def as_folder(path: Path) -> Iterator[Path]:
     if not is_bundle(path):
         yield path
         return
-    with opened(path) as found:
-        yield found.root
+    with opened(path) as bundle:
+        yield bundle.root
 
 
 def draw(
@@ -79,8 +79,8 @@ def draw(
     """Draw the report of one protocol of a bundle from what the bundle holds."""
     listed, store = bundle.manifest.protocols[name], Store(bundle.root)
     protocol, table = reports.recorded(bundle.root / listed.file, listed.scale, store)
-    said = reports.said_beside(store, protocol.name)
-    more = reports.extras(protocol, table, said, store, bundle.root / "results")
+    facts = reports.said_beside(store, protocol.name)
+    more = reports.extras(protocol, table, facts, store, bundle.root / "results")
     return reports.draw(protocol, table, more, to, figures=figures, bare=plain)
 
 
@@ -138,7 +138,7 @@ def _put(path: Path, to: Path, raw: bytes) -> None:
 
 
 @contextmanager
-def _known(bundle: Opened) -> Iterator[None]:
+def _plugins_of(bundle: Opened) -> Iterator[None]:
     """Make a bundle's plugins known: constants are read from their text, none is imported."""
     with environment({plugins.PATHS: ""}):
         for outside in bundle.manifest.plugins.values():

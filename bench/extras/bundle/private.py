@@ -13,27 +13,27 @@ from pathlib import Path
 from bench.errors import printable
 
 # no URL, no fraction
-PLACE = re.compile(r"(?<![\w.:/~-])/(?:[\w.+@-]+/)+[\w.+@-]+|\b[A-Z]:\\[\w\\.-]+")
+PATH = re.compile(r"(?<![\w.:/~-])/(?:[\w.+@-]+/)+[\w.+@-]+|\b[A-Z]:\\[\w\\.-]+")
 SHOWN = 3
 
 
-def told(members: Mapping[str, bytes]) -> list[str]:
+def disclosures(members: Mapping[str, bytes]) -> list[str]:
     """Return a line for each member that names a path, or this machine's host or user."""
     names = _names()
-    found = (
+    texts = (
         (name, list(dict.fromkeys(_met(name, raw, names)))) for name, raw in sorted(members.items())
     )
     return [
         f"{name} names {', '.join(printable(text) for text in met[:SHOWN])}"
         + (f" and {len(met) - SHOWN} more" if len(met) > SHOWN else "")
-        for name, met in found
+        for name, met in texts
         if met
     ]
 
 
 def _met(name: str, raw: bytes, names: re.Pattern[str] | None) -> Iterator[str]:
     for text in [name, *_texts(name, raw)]:
-        yield from PLACE.findall(text)
+        yield from PATH.findall(text)
         if names is not None:
             yield from names.findall(text)
 
@@ -55,6 +55,6 @@ def _names() -> re.Pattern[str] | None:
     except (KeyError, OSError):  # a user without an entry
         user = ""
     hosts = {socket.gethostname(), platform.node(), socket.gethostname().partition(".")[0]}
-    known = {name for name in (*hosts, user, Path.home().name) if len(name) > 3}
-    known -= {"root", "localhost", "home", "user"}
-    return re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(known)))})\b") if known else None
+    telling = {name for name in (*hosts, user, Path.home().name) if len(name) > 3}
+    telling -= {"root", "localhost", "home", "user"}
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(telling)))})\b") if telling else None

@@ -48,48 +48,50 @@ def verify(file: Path) -> Verified:
         BenchError: it is no bundle, or none that an honest command makes.
     """
     with opened(file, strict=False) as bundle:
-        found = Verified(file, len(bundle.manifest.members) + 1, list(bundle.manifest.protocols))
-        found.findings += bundle.findings
+        verified = Verified(file, len(bundle.manifest.members) + 1, list(bundle.manifest.protocols))
+        verified.findings += bundle.findings
         lists = dict[Division, Patients]()
-        found.findings += _lists(bundle, lists)
+        verified.findings += _lists(bundle, lists)
         for name in bundle.manifest.protocols:
-            found.findings += _protocol(bundle, name, lists, found.notes)
-        found.findings = [line.replace(f"{bundle.root}{os.sep}", "") for line in found.findings]
-        here = making.drawn()
+            verified.findings += _protocol(bundle, name, lists, verified.notes)
+        verified.findings = [
+            line.replace(f"{bundle.root}{os.sep}", "") for line in verified.findings
+        ]
+        drawn = making.drawn()
         if (
-            any("tables drawn here" in line for line in found.findings)
-            and bundle.manifest.drawn != here
+            any("tables drawn here" in line for line in verified.findings)
+            and bundle.manifest.drawn != drawn
         ):
-            differ = sorted(k for k in here if bundle.manifest.drawn.get(k) != here[k])
-            found.notes.append(
+            differ = sorted(k for k in drawn if bundle.manifest.drawn.get(k) != drawn[k])
+            verified.notes.append(
                 "not drawn alike: "
                 + "; ".join(
-                    f"{k} {bundle.manifest.drawn.get(k, 'unknown')} there, {here[k]} here"
+                    f"{k} {bundle.manifest.drawn.get(k, 'unknown')} there, {drawn[k]} here"
                     for k in differ
                 )
             )
-        found.notes += [
-            f"split {one.split} of {one.dataset}, fold {one.fold}: its patients are not listed, so its hash "
-            f"{one.hash or '(none)'} is not compared"
-            for one in bundle.manifest.splits
-            if not one.file
+        verified.notes += [
+            f"split {division.split} of {division.dataset}, fold {division.fold}: its patients are not "
+            f"listed, so its hash {division.hash or '(none)'} is not compared"
+            for division in bundle.manifest.splits
+            if not division.file
         ]
-    return found
+    return verified
 
 
-def as_text(found: Verified) -> str:
+def as_text(verified: Verified) -> str:
     """Return a line for each finding, each note, and what was read."""
-    count = len(found.findings)
+    count = len(verified.findings)
     state = (
         f"{count} finding{'s' if count > 1 else ''}"
         if count
         else "whole, and its tables come out again"
     )
-    names = ", ".join(found.protocols)
+    names = ", ".join(verified.protocols)
     lines = [
-        *found.findings,
-        *found.notes,
-        f"{found.file}: {found.members} members of {names}: {state}",
+        *verified.findings,
+        *verified.notes,
+        f"{verified.file}: {verified.members} members of {names}: {state}",
     ]
     return "\n".join(map(printable, lines))
 
@@ -117,28 +119,31 @@ def _first(theirs: bytes, ours: bytes) -> str:
         if there != here:
             at = next((i for i, (x, y) in enumerate(zip(there, here, strict=False)) if x != y), 0)
             begin = max(0, at - SHOWN // 3)
-            one, other = (shown(line[begin : begin + SHOWN]) for line in (there, here))
-            return f"line {count}: {one} there, {other} here"
+            text, other = (shown(line[begin : begin + SHOWN]) for line in (there, here))
+            return f"line {count}: {text} there, {other} here"
     return "in bytes that are no text"
 
 
 def _lists(bundle: Opened, lists: dict[Division, Patients]) -> Iterator[str]:
     """Yield what is wrong with the lists of patients; adds those that are read to ``lists``."""
-    for one in bundle.manifest.splits:
-        if not one.file or not (bundle.root / one.file).is_file():
+    for division in bundle.manifest.splits:
+        if not division.file or not (bundle.root / division.file).is_file():
             continue
         try:
-            read = typed.read(Lists, (bundle.root / one.file).read_bytes())
+            read = typed.read(Lists, (bundle.root / division.file).read_bytes())
         except ValueError as error:
-            yield f"{one.file}: no list of patients ({error})"
+            yield f"{division.file}: no list of patients ({error})"
             continue
-        folds = [f for f in read.folds if (f.fold, f.hash) == (one.fold, one.hash)]
-        if len(folds) != 1 or (read.dataset, read.split) != (one.dataset, one.split):
-            yield f"{one.file}: does not list fold {one.fold} of split {one.split} of {one.dataset}"
+        folds = [f for f in read.folds if (f.fold, f.hash) == (division.fold, division.hash)]
+        if len(folds) != 1 or (read.dataset, read.split) != (division.dataset, division.split):
+            yield f"{division.file}: does not list fold {division.fold} of split {division.split} of {division.dataset}"
             continue
-        lists[Division(one.dataset, one.split, one.fold, one.hash)] = folds[0]
-        if folds[0].digest != one.hash:
-            yield f"{one.file}: the patients of fold {one.fold} have hash {folds[0].digest}, not {one.hash}"
+        lists[Division(division.dataset, division.split, division.fold, division.hash)] = folds[0]
+        if folds[0].digest != division.hash:
+            yield (
+                f"{division.file}: the patients of fold {division.fold} have hash {folds[0].digest}, "
+                f"not {division.hash}"
+            )
 
 
 def _protocol(
@@ -148,39 +153,39 @@ def _protocol(
     stated, store = bundle.manifest.protocols[name], Store(bundle.root)
     try:
         protocol, table = recorded(bundle.root / stated.file, stated.scale, store)
-        said = said_beside(store, name)
+        facts = said_beside(store, name)
         sections_of(protocol, table)
         yield from _tables(bundle, name)
     except BenchError as error:
         yield f"{name}: no table can be drawn ({error})"
         return
-    if said.origin is not None and said.origin.content != protocol.origin.content:
+    if facts.origin is not None and facts.origin.content != protocol.origin.content:
         notes.append(f"{stated.file}: was edited since its records were made")
     notes += making.unscored(protocol, table)
     if protocol.name != name:
         yield f"{stated.file}: is called {protocol.name!r}, not {name!r}"
-    yield from (f"records/{name}.parquet: {what}" for what in misfits(protocol, table, said, name))
-    known = {Division(d.dataset, d.split, d.fold, d.hash) for d in bundle.manifest.splits}
+    yield from (f"records/{name}.parquet: {what}" for what in misfits(protocol, table, facts, name))
+    divisions = {Division(d.dataset, d.split, d.fold, d.hash) for d in bundle.manifest.splits}
     good = table["case"].ne("") & table["status"].ne("failed")
     scored: dict[Division, set[str]] = {}
-    for _, *place, who in distinct(table, [*HASHED, "patient"], good.to_numpy()).itertuples(
+    for _, *key, who in distinct(table, [*HASHED, "patient"], good.to_numpy()).itertuples(
         index=False
     ):
-        scored.setdefault(Division(*place), set()).add(who)
-    for one, patients in scored.items():
-        if one not in known:
-            what = f"split {one.split} {one.hash} of {one.dataset}"
+        scored.setdefault(Division(*key), set()).add(who)
+    for division, patients in scored.items():
+        if division not in divisions:
+            what = f"split {division.split} {division.hash} of {division.dataset}"
             yield f"records/{name}.parquet: {what} is not in the manifest"
-        elif one in lists:
-            strangers = sorted(patients - {*lists[one].test})
+        elif division in lists:
+            strangers = sorted(patients - {*lists[division].test})
             if strangers:
                 yield (
                     f"records/{name}.parquet: patient {strangers[0]!r} is scored and not among the test "
-                    f"patients of fold {one.fold} of split {one.split} of {one.dataset}"
+                    f"patients of fold {division.fold} of split {division.split} of {division.dataset}"
                 )
 
 
-def misfits(protocol: Protocol, table: pd.DataFrame, said: Beside, name: str) -> Iterator[str]:
+def misfits(protocol: Protocol, table: pd.DataFrame, facts: Beside, name: str) -> Iterator[str]:
     """Yield what rows say that their protocol does not."""
     stated = {
         "protocol": name,
@@ -197,25 +202,25 @@ def misfits(protocol: Protocol, table: pd.DataFrame, said: Beside, name: str) ->
     scored, columns = table[table["status"].ne("failed")], [*CELL, "case", "target", "metric"]
     if twice := int(scored.duplicated(columns).sum()):
         yield f"has {twice} rows twice"
-    changed = bool(said.overrides)  # --set says otherwise than the protocol
+    changed = bool(facts.overrides)  # --set says otherwise than the protocol
     places = ["row", "method", "network", "section", "split", "fraction", "convention"]
     for row, method, network, section, split, fraction, way in distinct(table, places).itertuples(
         index=False, name=None
     ):
-        own, _ = row_of(protocol, row)
-        if own is None or own.method != method:
+        stated_row, _ = row_of(protocol, row)
+        if stated_row is None or stated_row.method != method:
             yield f"has a row {row!r} of method {method!r}, which its protocol does not have"
             continue
-        tuned = finetune_of(protocol, protocol.sections.index(section), own)
-        net = protocol.networks[own.network]
-        told = {
+        tuned = finetune_of(protocol, protocol.sections.index(section), stated_row)
+        net = protocol.networks[stated_row.network]
+        pairs = {
             "network": (network, f"{net.network}/{net.preset}"),
             "split": (split, tuned.split),
             # classes have none
             "convention": (way.partition("/")[0] or protocol.convention, protocol.convention),
         }
-        for what, (there, wanted) in told.items():
-            if there != wanted and not changed:
-                yield f"row {row!r} has {what} {there!r}, its protocol {wanted!r}"
+        for what, (recorded_value, wanted) in pairs.items():
+            if recorded_value != wanted and not changed:
+                yield f"row {row!r} has {what} {recorded_value!r}, its protocol {wanted!r}"
         if fraction not in tuned.fractions and not changed:
             yield f"row {row!r} has a fraction of {fraction} %, which its protocol does not have"

@@ -153,7 +153,7 @@ class Drawer:
             if self._stopped or not worker.pipe.poll(limit):
                 worker.process.terminate()
                 return Drawn("" if self._stopped else f"it took longer than {limit:.0f} s")
-            drawn: Drawn = worker.answer()
+            drawn: Drawn = worker.receive()
             return drawn
         except Died as died:
             return Drawn(f"its process died ({died})")

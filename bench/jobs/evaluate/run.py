@@ -24,8 +24,8 @@ from bench.jobs.inputs import declaration, part
 from bench.jobs.ordinal import ORDINAL
 from bench.jobs.predict import class_scores, decided, slabs
 from bench.nets import transfer
-from bench.partial import Kept
 from bench.protocol.sections import Windows
+from bench.store import FinishedParts
 from bench.train.loop import channels_last, fabric
 
 Predicted = dict[str, np.ndarray]
@@ -86,7 +86,7 @@ def _each(
     context: Context[EvaluateSpec], cases: list[str], predict: Callable[[str], Predicted]
 ) -> Iterator[tuple[str, Predicted]]:
     """Yield every case with what is predicted of it, which the next attempt takes over."""
-    finished = Kept(context.scratch)
+    finished = FinishedParts(context.scratch)
     for number, case in enumerate(cases, 1):
         predicted = finished.get(number)
         new = predicted is None

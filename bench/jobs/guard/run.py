@@ -20,8 +20,8 @@ from bench.jobs.context import Context
 from bench.jobs.guard import spec as guard
 from bench.jobs.guard.spec import GuardResult, GuardSpec, Leak
 from bench.jobs.inputs import declaration, mixed, part
-from bench.partial import Kept
-from bench.pool import work
+from bench.store import FinishedParts
+from bench.workers import work
 
 if TYPE_CHECKING:
     from bench.leaks.screen import Level
@@ -258,7 +258,7 @@ class _Work:
         every = list(tasks)
         folder = self._context.scratch / f"part-{part}" / every[0].step
         folder.mkdir(parents=True, exist_ok=True)
-        earlier, results = Kept(folder), dict[int, Rows]()
+        earlier, results = FinishedParts(folder), dict[int, Rows]()
         for task in every:
             before = earlier.get(task.number)
             if before is not None:

@@ -30,12 +30,12 @@ from bench.job import identify
 from bench.jobs.context import Context
 from bench.jobs.prepare.spec import PrepareSpec
 from bench.metrics.grid import blanked
-from bench.pool import work
 from bench.random import numpy_rng
 from bench.volumes import once
 from bench.volumes.header import TooLargeError, VolumeError
 from bench.volumes.reading import join_channels, read_label, read_volume
 from bench.volumes.resampling import Geometry
+from bench.workers import work
 
 FOREGROUND = 4096  # labelled voxels remembered per case, for sampling crops
 EACH = 256  # and of each class, for sampling classes alike

@@ -15,7 +15,7 @@ from bench.errors import BenchError
 from bench.executors import slurm
 from bench.executors.slurm import settle, squeue
 from bench.executors.slurm.profile import Profile
-from bench.executors.slurm.submission import CANCELLED, FullError, LaterError
+from bench.executors.slurm.sbatch import CANCELLED, FullError, LaterError
 from bench.jobs.context import RunOptions
 from bench.jobs.scoring import Scoring, path
 from bench.plan import Plan

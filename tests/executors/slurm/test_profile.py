@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.executors.slurm.profile import Profile, Shape, options, profile, python
+from bench.executors.slurm.profile import Profile, Shape, profile
+from bench.executors.slurm.sbatch import options, python
 
 
 def toml(tmp_path, text):

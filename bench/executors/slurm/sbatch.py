@@ -1,4 +1,4 @@
-"""What is submitted, how, and what earlier runs have submitted."""
+"""How tasks are submitted: sbatch's options, submitit's call, and what earlier runs have submitted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import contextlib
 import io
 import json
 import os
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from typing import Any
 from bench.errors import BenchError
 from bench.executors.slurm import squeue
 from bench.executors.slurm.arrays import Unit
+from bench.executors.slurm.profile import Profile, Shape
 from bench.executors.slurm.task import work
 from bench.process import environment
 from bench.runtime.memory import fitting_pages
 from bench.store import read_json, write_atomic
 
+WAIT = 60  # seconds that the other processes of a task get when one has ended
 CANCELLED = "cancelled"  # file in a run's folder: somebody took the run back
 WORDS = 4000  # bytes from the end of a task's log
 LATER = (
@@ -95,6 +98,86 @@ class Task:
             return ""
 
 
+def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -> dict[str, Any]:
+    """Return the parameters of submitit's ``SlurmExecutor`` for an array of tasks of one shape.
+
+    Args:
+        profile: the cluster's.
+        shape: of each task.
+        name: the array's job name, by which it is found again.
+        after: SLURM ids of the tasks that must have ended, well or not.
+    """
+    processes, passed = shape.processes, _fitting(profile.slurm, shape)
+    more = _fitting(passed.pop("additional_parameters", {}), shape)
+    # SLURM takes one of them
+    cpus = None if "cpus_per_gpu" in passed else profile.cpus or shape.cpus
+    counted = [] if cpus is None else ["--cpus-per-task", str(cpus)]
+    # Where one process of several dies the others would wait for it: they get the time to say why.
+    together = ["--wait", str(WAIT)] if shape.nodes * processes > 1 else []
+    given = {
+        "partition": profile.partition if shape.gpu else profile.cpu_partition or profile.partition,
+        "account": profile.account,
+        "qos": profile.qos,
+        "constraint": profile.constraint if shape.gpu else None,
+        "gres": profile.gres if shape.gpu else None,
+        "gpus_per_node": profile.gpus * processes or None if shape.gpu else None,
+        "ntasks_per_node": processes if processes > 1 else None,
+        "mem": None
+        if profile.mem_gb is None
+        else f"{max(1, round(profile.mem_gb * 1024)) * processes}MB",
+        "setup": list(profile.setup) or None,
+        # A task that needs another's result looks for the result itself: afterok would leave it
+        # pending for ever where the other failed.
+        "dependency": "afterany:" + ":".join(after) if after else None,
+    }
+    fixed = {
+        "job_name": name,
+        "nodes": shape.nodes,
+        "cpus_per_task": cpus,
+        "signal_delay_s": profile.signal,
+        "array_parallelism": profile.array_parallelism,
+        "time": profile.minutes,  # None must be said: submitit's own default is five minutes
+        "wckey": None,  # submitit's own would be refused where keys are tracked
+        # Since SLURM 22.05 a step no longer inherits the job's --cpus-per-task.
+        "srun_args": [*counted, *together, *passed.pop("srun_args", ())],
+        # Sites with JobRequeue=0 would else lose the task when its node fails.
+        "additional_parameters": {**more, "requeue": True},
+    }
+    return {**fixed, **{k: v for k, v in given.items() if v is not None}, **passed}
+
+
+def _fitting(parameters: dict[str, Any], shape: Shape) -> dict[str, Any]:
+    """Return parameters without those that concern tasks with a GPU alone, where the shape has none."""
+    return {
+        name: value
+        for name, value in parameters.items()
+        if shape.gpu or not ("gpu" in name or name in ("constraint", "gres"))
+    }
+
+
+def python(profile: Profile, folders: Sequence[Path]) -> str | None:
+    """Return the shell command that starts Python on a node; None for the one that runs this.
+
+    Args:
+        profile: the cluster's.
+        folders: what a container must see under the same path.
+
+    Raises:
+        BenchError: a folder's name cannot be said to the container.
+    """
+    if profile.image is None:
+        return profile.python
+    for folder in folders:
+        if set(":,") & set(str(folder)):
+            raise BenchError(
+                f"{folder}: ':' and ',' mean something to apptainer; name another folder"
+            )
+    binds = [word for folder in sorted(set(folders)) for word in ("--bind", str(folder))]
+    devices = ["--nv"] if profile.asks_for_gpus else []
+    inside = profile.python or "python3"
+    return f"{shlex.join(['apptainer', 'exec', *devices, *binds, profile.image])} {inside}"
+
+
 def submit(
     folder: Path,
     parameters: dict[str, Any],
@@ -115,31 +198,31 @@ def submit(
     try:
         # submitit prints what it then raises.
         with contextlib.redirect_stderr(io.StringIO()), environment(dropped), fitting_pages():
-            made = executor.map_array(function, *zip(*calls, strict=True))
+            jobs = executor.map_array(function, *zip(*calls, strict=True))
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
         for left in (*folder.glob(f"{'?' * 32}.pkl"), *folder.glob(".submission_file_*")):
             left.unlink(missing_ok=True)  # one per task; a full queue is tried again and again
         raise _refusal(str(error), len(calls)) from None
-    return [job.job_id for job in made]
+    return [job.job_id for job in jobs]
 
 
-def _refusal(told: str, tasks: int) -> BenchError:
-    lines = [line.strip() for line in told.splitlines() if line.strip()] or ["no reason given"]
+def _refusal(message: str, tasks: int) -> BenchError:
+    lines = [line.strip() for line in message.splitlines() if line.strip()] or ["no reason given"]
     # SLURM names a limit in a line of its own, before the one that says what comes of it.
     errors = [line for line in lines if line.startswith("sbatch: error: ")] or lines[-1:]
     words = (
         line.removeprefix("sbatch: ").removeprefix("error: ") for line in dict.fromkeys(errors)
     )
     why = f"sbatch: {'; '.join(words)} ({tasks} tasks)"
-    if any(sign in told.lower() for sign in LATER):
+    if any(sign in message.lower() for sign in LATER):
         return LaterError(f"{why}; run the same command again when SLURM answers")
     # The site's limits on queued tasks: AssocMaxSubmitJobLimit, QOSGrpSubmitJobsLimit and the like.
-    if "SubmitJob" in told:
+    if "SubmitJob" in message:
         return FullError(
             f"{why}; your account or QOS has a limit on queued tasks (MaxSubmitJobs), run the same command "
             "again when others have ended"
         )
-    if "job array specification" in told:
+    if "job array specification" in message:
         return FullError(
             f"{why}; the site takes shorter arrays only (MaxArraySize), lower 'max_array_size' of "
             "[cluster.NAME] in bench.toml"
@@ -173,13 +256,13 @@ def remember(folder: Path, arrays: list[dict[str, Any]]) -> None:
 
 def earlier(folder: Path) -> list[Task]:
     """Return every task that runs under ``folder`` have submitted, or were about to."""
-    found = []
+    tasks = []
     for path in sorted(folder.glob("*/submitted.json")):
         if (
             path.parent.is_symlink()
         ):  # a run's folder is made by bench; files are made and removed in it
             continue
-        for entry in (read_json(path) or {"arrays": []})["arrays"]:
-            packs = enumerate(entry["packs"])
-            found += [Task(entry["name"], i, path.parent, tuple(pack)) for i, pack in packs]
-    return found
+        for array in (read_json(path) or {"arrays": []})["arrays"]:
+            packs = enumerate(array["packs"])
+            tasks += [Task(array["name"], i, path.parent, tuple(pack)) for i, pack in packs]
+    return tasks

@@ -5,14 +5,15 @@ import os
 import pytest
 
 from bench.errors import BenchError
-from bench.executors.slurm import submission
-from bench.executors.slurm.profile import Profile, Shape, options
+from bench.executors.slurm import sbatch
+from bench.executors.slurm.profile import Profile, Shape
+from bench.executors.slurm.sbatch import options
 from bench.runtime.memory import TUNABLES, UNCACHED
 
 
 def submit(folder, tasks=1, **said):
     calls = [("out", (f"j{n}",), str(folder), 1) for n in range(tasks)]
-    return submission.submit(folder, options(Profile(**said), Shape(), "bench-x", ()), calls, None)
+    return sbatch.submit(folder, options(Profile(**said), Shape(), "bench-x", ()), calls, None)
 
 
 def test_a_path_reaches_the_shell_quoted(fakes, tmp_path):
@@ -30,11 +31,11 @@ def test_a_path_reaches_the_shell_quoted(fakes, tmp_path):
 @pytest.mark.parametrize(
     ("told", "kind"),
     [
-        ("AssocMaxSubmitJobLimit", submission.FullError),
-        ("QOSGrpSubmitJobsLimit", submission.FullError),
-        ("Unable to contact slurm controller (connect failure)", submission.LaterError),
-        ("Socket timed out on send/recv operation", submission.LaterError),
-        ("Batch job submission failed: Invalid job array specification", submission.FullError),
+        ("AssocMaxSubmitJobLimit", sbatch.FullError),
+        ("QOSGrpSubmitJobsLimit", sbatch.FullError),
+        ("Unable to contact slurm controller (connect failure)", sbatch.LaterError),
+        ("Socket timed out on send/recv operation", sbatch.LaterError),
+        ("Batch job submission failed: Invalid job array specification", sbatch.FullError),
         ("invalid partition specified: x", BenchError),
     ],
 )
