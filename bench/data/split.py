@@ -339,7 +339,7 @@ def drawn(fold: Fold, data: Labelled, which: Which, seed: int, *, full: bool = F
     patients = list(getattr(fold, which))
     if which != "test" and data.holdout:
         own = fraction(fold.train, data.fraction, fold.name, seed, data.dataset)
-        return parted(own, data.holdout)[which == "val"]
+        return parted(own, data.holdout, f"{data.dataset}: ")[which == "val"]
     if which == "train":
         return fraction(patients, data.fraction, fold.name, seed, data.dataset)
     if which == "val" and patients and not full:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 from bench.data import split as splits
+from bench.data.parts import Labelled
 from bench.jobs.pretrain.spec import MethodSpec
+from bench.plan import specs
 from bench.plan.cohorts import Target
 from bench.protocol import (
     Control,
@@ -52,13 +54,8 @@ class Arm:
         Raises:
             BenchError: as ``Method.make_params``.
         """
-        return once(
-            self.protocol,
-            "method",
-            0,
-            self.row,
-            lambda: MethodSpec.of(self.row.method, self.row.params),
-        )
+        row = self.row
+        return once(self.protocol, "method", 0, row, lambda: MethodSpec.of(row.method, row.params))
 
     @cached_property
     def before(self) -> Pretrain:
@@ -87,8 +84,53 @@ class Arm:
 
 @dataclass(frozen=True)
 class Labels:
-    """Whose labels one fine-tuning sees: a share of an arm's training patients, by the ranking of a seed."""
+    """The patients of one fine-tuning: those of a label fraction, drawn once by ``bench.data.split.drawn``.
 
-    percent: int
+    No patient is listed where the data is not here and no registered list names them.
+    """
+
     seed: int
-    patients: tuple[str, ...]  # none where nobody knows them
+    data: Labelled  # as the job's spec says it
+    train: tuple[str, ...] = ()
+    val: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, arm: Arm, percent: int, seed: int) -> Labels:
+        """Draw the patients of an arm's label fraction.
+
+        Raises:
+            BenchError: as ``bench.data.split.drawn``; a head that the data set has no labels for.
+        """
+        target, tuned = arm.target, arm.tuned
+        head = specs.head(target, tuned)
+        data = Labelled(
+            **vars(target.division(arm.fold)),
+            task=target.dataset.task,
+            fraction=percent,
+            holdout=tuned.holdout,
+            n_train=None,
+            regions=head.regions,
+            paint=head.paint,
+            ignore=target.dataset.void,
+        )
+        if not target.present and not arm.fold.train:
+            return cls(seed, data)
+        full = tuned.val == "full"
+        sides = {s: tuple(splits.drawn(arm.fold, data, s, seed, full=full)) for s in splits.SIDES}
+        labels = cls(seed, data, **sides)
+        return (
+            replace(labels, data=replace(data, n_train=labels.labelled))
+            if target.present
+            else labels
+        )
+
+    @property
+    def labelled(self) -> int:
+        """Return how many training patients have labels, with those that a holdout validates on."""
+        return len(self.train) + (len(self.val) if self.data.holdout else 0)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Return how many patients train, validate and are tested."""
+        return len(self.train), len(self.val), len(self.test)

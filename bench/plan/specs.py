@@ -59,11 +59,6 @@ def head(target: Target, tuned: Finetune) -> Head:
     return Head(len(target.regions), tuple(map(tuple, target.regions.values())), tuple(painted))
 
 
-def trained(patients: Sequence[str], tuned: Finetune) -> Sequence[str]:
-    """Return those labelled patients that train where a share of them validates."""
-    return splits.parted(patients, tuned.holdout, f"{tuned.dataset}: ")[0] if patients else patients
-
-
 def steps(section: Pretrain | Finetune, cases: int) -> int | None:
     """Return a budget in optimiser steps; None where epochs are of unknown length."""
     if section.epochs is None:
