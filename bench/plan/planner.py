@@ -26,7 +26,7 @@ from bench.plan.initialisation import Initialisation
 from bench.plan.pictures import Pictures
 from bench.plan.pretrainings import Pretrainings
 from bench.plan.selection import Selection
-from bench.protocol import Finetune, Protocol, controls_of, finetune_of, labelled, mixture
+from bench.protocol import Control, Finetune, Protocol, controls_of, finetune_of, labelled, mixture
 from bench.protocol.model import recipes_of
 from bench.protocol.sections import Inference, Windows
 from bench.typed import narrowed
@@ -124,7 +124,7 @@ class Planner:
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
         for name, row in protocol.rows_in(index).items():
             tuned = finetune_of(protocol, index, row)
-            controls = ("", *controls_of(protocol, row, index))
+            controls: tuple[Control | Literal[""], ...] = ("", *controls_of(protocol, row, index))
             for fold, control in product(folds, controls):
                 arm = Arm(protocol, name, row, tuned, target, fold, index, control)
                 with protocol.at(("rows", name, "finetune"), ("finetune", str(index))):
