@@ -22,7 +22,7 @@ from bench.errors import BenchError
 from bench.jobs.scoring import key, targets_of
 from bench.metrics.request import LATENCY
 from bench.record import CELL, COLUMNS, CURVE, SCORES, read_rows, stacked
-from bench.report import Beside, Taken
+from bench.report import ImportedCell, Supplement
 from bench.report.footnotes import counted
 from bench.report.grouping import distinct
 from bench.runtime.stale import AGAIN
@@ -87,7 +87,7 @@ class View:
         return self._rows(file, CURVE) if file.exists() else None
 
     @cached_property
-    def beside(self) -> Beside:
+    def beside(self) -> Supplement:
         """Return what stands beside its rows.
 
         Raises:
@@ -95,7 +95,7 @@ class View:
         """
         file = self.file.with_suffix(".json")
         try:
-            return typed.read(Beside, file.read_bytes())
+            return typed.read(Supplement, file.read_bytes())
         except FileNotFoundError:
             raise BenchError(f"{file}: is lost; {self._remedy}") from None
         except ValueError as error:
@@ -160,7 +160,7 @@ class View:
         write_atomic(to / f"{name}.json", said)
         write_atomic(to / f"{name}.parquet", rows)  # last: without it, the others are nothing
 
-    def facts(self, cells: Sequence[Cell]) -> Beside:
+    def facts(self, cells: Sequence[Cell]) -> Supplement:
         """Return what stands beside the rows of some cells, by the names that these have here.
 
         What is said of a row as a whole, as its costs, which are sums over its jobs, is said only where all
@@ -171,7 +171,7 @@ class View:
         for cell in cells:
             here.setdefault(cell.evaluate, []).append(cell)
         origins = {_cell_of(one): one.place for one in said.taken}
-        names, imported = list[tuple[tuple[Any, ...], tuple[Any, ...]]](), list[Taken]()
+        names, imported = list[tuple[tuple[Any, ...], tuple[Any, ...]]](), list[ImportedCell]()
         whole, behind = dict[str, bool](), dict[tuple[Any, ...], bool]()
         for job, *columns in distinct(self._trained, ["job", *CELL]).itertuples(
             index=False, name=None
@@ -184,7 +184,7 @@ class View:
             for cell in here.get(job, ()) if self._lines[job].cell == there else ():
                 names.append((there, tuple(cell.columns[k] for k in CELL)))
                 place = origins.get(there, self.place)
-                imported.append(Taken(**{k: cell.columns[k] for k in CELL}, place=place))
+                imported.append(ImportedCell(**{k: cell.columns[k] for k in CELL}, place=place))
         rows = _pairs((there[0], ours[0]) for there, ours in names)
         trained = rows.keys() - {row for (row, *_), every in behind.items() if not every}
         costs = (
@@ -218,7 +218,7 @@ class View:
             }
             for name in BY_ROW
         }
-        return Beside(
+        return Supplement(
             **by_row,
             costs=_renamed(costs, names, CELL[:1]),
             leaks=_renamed(said.leaks, names, CELL[:2]),
@@ -355,7 +355,7 @@ class Added(NamedTuple):
 
     rows: pd.DataFrame
     points: pd.DataFrame  # of learning curves
-    beside: list[Beside]
+    beside: list[Supplement]
 
 
 def added(plan: Plan, store: Store, protocol: str, own: pd.DataFrame) -> Added:
@@ -399,7 +399,7 @@ FACTS = ("costs", "failures", "leaks", "pretrainings", "pretexts", "clouds")
 FORWARD = "one crop forward"  # a cost that is drawn from rows, wherever they were made
 
 
-def merged(own: Beside, others: Sequence[Beside]) -> Beside:
+def merged(own: Supplement, others: Sequence[Supplement]) -> Supplement:
     """Return all in one; what made the numbers of others is told apart.
 
     A row that was run here as well is spoken of as it ran here; what a row of several places cost, none says.

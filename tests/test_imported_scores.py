@@ -12,7 +12,7 @@ from bench.cli import main
 from bench.errors import BenchError
 from bench.imported_scores import View, added, as_lines, leave_out, merged, put
 from bench.protocol import read
-from bench.report import Beside, Cost, Course, Leak, Pretext, Pretraining, Taken
+from bench.report import Cost, Course, ImportedCell, Leak, Pretext, Pretraining, Supplement
 from bench.show.reports import write_reports
 from bench.store import Store
 from bench.typed import plain
@@ -60,7 +60,7 @@ def beside(cells):
         )
         for c in cells
     )
-    return Beside(
+    return Supplement(
         costs=tuple(Cost(r, s, 60.0) for r in NAMES for s in ("pretrain", "finetune (4 jobs)")),
         pretrainings=(Pretraining(("contrast",), cases=(1, 1), steps=(2, 2), **STATED),),
         receipts={"contrast": "all of it"},
@@ -102,7 +102,7 @@ def shown(plan, store):
     """Return the rows of a report, and what is said beside those that are imported."""
     own = records.collect(plan, store, "test0")
     more = added(plan, store, "test0", own)
-    return record.stacked([(more.rows, {}), (own, {})]), merged(Beside(), more.beside)
+    return record.stacked([(more.rows, {}), (own, {})]), merged(Supplement(), more.beside)
 
 
 def wanted(plan):
@@ -286,7 +286,7 @@ def test_of_a_row_taken_in_part_nothing_is_said_that_is_of_all_of_it(
     assert found.other_source == ("track: of all that is recorded there, 1 job was",)
     assert found.receipts == {"pair": "all of it"} and found.pretrainings[0].rows == ("pair",)
     assert [p.row for p in found.pretexts] == ["pair"]
-    assert Taken("pair", NAME, 25, 0, 0, 1, "other in there") in found.taken
+    assert ImportedCell("pair", NAME, 25, 0, 0, 1, "other in there") in found.taken
 
 
 def test_a_loss_curve_is_of_its_fold_and_its_pretraining(there, plan_of, tmp_path, here):
@@ -319,8 +319,8 @@ def test_what_a_view_has_from_another_is_said_to_be_of_that_other(there, plan_of
 
 def test_what_made_numbers_is_told_apart_by_who_ran_them():
     own, theirs = (
-        Beside(provenance={"commit": "y"}),
-        Beside(provenance={"commit": "x; y", "track: commit": "z"}),
+        Supplement(provenance={"commit": "y"}),
+        Supplement(provenance={"commit": "x; y", "track: commit": "z"}),
     )
     assert merged(own, [theirs]).provenance == {"commit": "y", "track: commit": "x; y; z"}
     assert merged(own, []) is own

@@ -3,40 +3,40 @@
 from bench.report.index import indexed
 from bench.report.index import write as write_index
 from bench.report.supplement import (
-    Beside,
     Cloud,
     Cost,
     Course,
     DatasetInfo,
     Extras,
     Failure,
+    ImportedCell,
     Ingredient,
     Leak,
     Panel,
     Pretext,
     Pretraining,
     ReportPaths,
-    Taken,
+    Supplement,
 )
-from bench.report.write import scene_of, terminal_table, write
+from bench.report.write import context_of, terminal_table, write
 
 __all__ = [
-    "Beside",
     "Cloud",
     "Cost",
     "Course",
     "DatasetInfo",
     "Extras",
     "Failure",
+    "ImportedCell",
     "Ingredient",
     "Leak",
     "Panel",
     "Pretext",
     "Pretraining",
     "ReportPaths",
-    "Taken",
+    "Supplement",
+    "context_of",
     "indexed",
-    "scene_of",
     "terminal_table",
     "write",
     "write_index",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.report.answer import p_value
 from bench.report.cells import MEAN, Key
 from bench.report.common import means_of
+from bench.report.conclusion import p_value
+from bench.report.context import ReportContext
 from bench.report.names import lower_is_better
-from bench.report.scene import Scene
 from bench.report.tabular import Table, grid
 from bench.report.verdicts import judging
 from bench.stats.critical import CriticalDifference, critical_difference
@@ -21,29 +21,29 @@ NOTE = (
 )
 
 
-def across(scene: Scene) -> list[Table]:
+def across(report: ReportContext) -> list[Table]:
     """Return the rows that are fine-tuned alike on each of several data sets; nothing where there are few."""
-    sections = _one_each(scene)
+    sections = _one_each(report)
     if len(sections) < 2:
         return []
     groups: dict[tuple[str, ...], list[str]] = {}
-    for row in scene.rows:
-        if all((row, section) in scene.alike and scene.has(row, section) for section in sections):
-            groups.setdefault(tuple(scene.alike[row, s] for s in sections), []).append(row)
-    return [made for rows in groups.values() if (made := _of_rows(scene, rows, sections))]
+    for row in report.rows:
+        if all((row, section) in report.alike and report.has(row, section) for section in sections):
+            groups.setdefault(tuple(report.alike[row, s] for s in sections), []).append(row)
+    return [made for rows in groups.values() if (made := _of_rows(report, rows, sections))]
 
 
-def _one_each(scene: Scene) -> list[int]:
+def _one_each(report: ReportContext) -> list[int]:
     """Return the first section of every data set."""
     first: dict[str, int] = {}
-    for section, tuned in enumerate(scene.protocol.finetune):
-        if judging(scene, section) and scene.fractions(section):
+    for section, tuned in enumerate(report.protocol.finetune):
+        if judging(report, section) and report.fractions(section):
             first.setdefault(tuned.dataset, section)
     return list(first.values())
 
 
-def _of_rows(scene: Scene, rows: list[str], sections: list[int]) -> Table | None:
-    table = np.array([_scores(scene, rows, section) for section in sections]).T
+def _of_rows(report: ReportContext, rows: list[str], sections: list[int]) -> Table | None:
+    table = np.array([_scores(report, rows, section) for section in sections]).T
     rows = [row for row, whole in zip(rows, np.isfinite(table).all(axis=1), strict=True) if whole]
     table = table[np.isfinite(table).all(axis=1)]
     if len(rows) < 3:
@@ -51,7 +51,7 @@ def _of_rows(scene: Scene, rows: list[str], sections: list[int]) -> Table | None
     found = critical_difference(table)
     half = found.difference / 2
     lines = [
-        (scene.named(rows[i]), f"{rank:.2f}", f"{rank - half:.2f} to {rank + half:.2f}")
+        (report.named(rows[i]), f"{rank:.2f}", f"{rank - half:.2f} to {rank + half:.2f}")
         for i in np.argsort(found.rank, kind="stable")
         for rank in [found.rank[i]]
     ]
@@ -67,13 +67,13 @@ def _said(found: CriticalDifference, datasets: int) -> str:
     return text
 
 
-def _scores(scene: Scene, rows: list[str], section: int) -> np.ndarray:
+def _scores(report: ReportContext, rows: list[str], section: int) -> np.ndarray:
     """Return the rows' means, more being better, over what those that have a mean have in common."""
-    metric = judging(scene, section)
-    keys = [Key(row, section, max(scene.fractions(section)), MEAN, metric) for row in rows]
+    metric = judging(report, section)
+    keys = [Key(row, section, max(report.fractions(section)), MEAN, metric) for row in rows]
     there = np.array(
-        [(cell := scene.cells.at(key)) is not None and cell.mean is not None for key in keys]
+        [(cell := report.cells.at(key)) is not None and cell.mean is not None for key in keys]
     )
     found = np.full(len(rows), np.nan)
-    found[there] = means_of(scene, [key for key, known in zip(keys, there, strict=True) if known])
-    return -found if lower_is_better(metric, scene.unit(metric)) else found
+    found[there] = means_of(report, [key for key, known in zip(keys, there, strict=True) if known])
+    return -found if lower_is_better(metric, report.unit(metric)) else found

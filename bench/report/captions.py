@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.cells import MEAN
+from bench.report.context import ReportContext
 from bench.report.names import lower_is_better, metric_title, zero_is_best
 from bench.report.pivot import TABLES, Pivot, word
 from bench.report.row_columns import sentences
-from bench.report.scene import Scene
-from bench.report.tabular import COUNTS, Entry
+from bench.report.tabular import COUNTS, TableCell
 
 SHARES = "by share of training patients with labels"
 HABIT = "Marks go by the second decimal, as papers do; what may be claimed is said by the verdicts."
@@ -17,28 +17,30 @@ WHERE = "where means are of the same patients, seeds and targets"
 QUOTED = "In italics rows that nobody here runs, with the paper's numbers in place of ours."
 
 
-def title(scene: Scene, pivot: Pivot) -> str:
+def title(report: ReportContext, pivot: Pivot) -> str:
     """Return the view's title and what tells its tables apart; without one, what all cells share."""
     view = pivot.view
     if view.title:
-        return ", ".join([view.title, *(_said(scene, pivot, axis) for axis in pivot.apart)])
+        return ", ".join([view.title, *(_said(report, pivot, axis) for axis in pivot.apart)])
     kept = {side[i] for side in (view.lines, view.columns) for i in pivot.shown(side)}
     said = [
         a for a in TABLES if a not in kept and not (a == "target" and pivot.values(a) == [MEAN])
     ]
     shares = [SHARES] if view.columns[-1:] == ("fraction",) else []
-    return ", ".join([*(_said(scene, pivot, axis) for axis in said), *shares])
+    return ", ".join([*(_said(report, pivot, axis) for axis in said), *shares])
 
 
-def _said(scene: Scene, pivot: Pivot, axis: str) -> str:
-    return word(scene, axis, pivot.values(axis)[0], alone=False)
+def _said(report: ReportContext, pivot: Pivot, axis: str) -> str:
+    return word(report, axis, pivot.values(axis)[0], alone=False)
 
 
-def caption(scene: Scene, pivot: Pivot, entries: Sequence[Entry], n: Sequence[str]) -> str:
+def caption(
+    report: ReportContext, pivot: Pivot, entries: Sequence[TableCell], n: Sequence[str]
+) -> str:
     """Return what stands under a table.
 
     Args:
-        scene: knows units and names.
+        report: knows units and names.
         pivot: the table.
         entries: what is in it.
         n: the counts that are printed beside or below them.
@@ -46,33 +48,33 @@ def caption(scene: Scene, pivot: Pivot, entries: Sequence[Entry], n: Sequence[st
     view, metrics = pivot.view, pivot.values("metric")
     spread = " ± standard deviation over runs" if any(e.sd for e in entries) else ""
     said = [
-        _of_one(scene, metrics[0], spread)
+        _of_one(report, metrics[0], spread)
         if len(metrics) == 1
-        else _of_many(scene, metrics, spread)
+        else _of_many(report, metrics, spread)
     ]
     if any(e.mark for e in entries):
-        said.append(_marks(scene, pivot))
+        said.append(_marks(report, pivot))
     if any(e.gain for e in entries):
-        named = f"row {scene.named(view.gain)!r}"
+        named = f"row {report.named(view.gain)!r}"
         over = "the row from scratch of its network" if view.gain == "baseline" else named
         said.append(f"In brackets the gain on {over}: the paired difference, {WHERE}.")
     said += sentences(view, entries)
     said += [QUOTED] if any(e.quoted for e in entries) else []
-    return " ".join([*said, counted(n), *same_patients(scene, pivot)])
+    return " ".join([*said, counted(n), *same_patients(report, pivot)])
 
 
-def _of_one(scene: Scene, metric: str, spread: str) -> str:
-    unit = scene.unit(metric)
+def _of_one(report: ReportContext, metric: str, spread: str) -> str:
+    unit = report.unit(metric)
     what = f"{metric_title(metric)} in {_unit(unit)}, mean{spread}"
     if zero_is_best(metric):
         return f"{what}; 0 is best; as signs cancel, nothing is ranked."
     return f"{what}; {'lower' if lower_is_better(metric, unit) else 'higher'} is better."
 
 
-def _of_many(scene: Scene, metrics: Sequence[str], spread: str) -> str:
+def _of_many(report: ReportContext, metrics: Sequence[str], spread: str) -> str:
     said = []
     for metric in metrics:
-        unit = scene.unit(metric)
+        unit = report.unit(metric)
         way = "lower is better" if lower_is_better(metric, unit) else "higher is better"
         way = "0 is best and, as signs cancel, nothing is ranked" if zero_is_best(metric) else way
         said.append(f"{metric_title(metric)} in {_unit(unit)}, {way}")
@@ -83,9 +85,9 @@ def _unit(unit: str) -> str:
     return "percent" if unit == "1" else unit
 
 
-def _marks(scene: Scene, pivot: Pivot) -> str:
+def _marks(report: ReportContext, pivot: Pivot) -> str:
     """Return what bold and underlined are among."""
-    view, controls = pivot.view, any(_is_control(scene, row) for row in pivot.rows)
+    view, controls = pivot.view, any(_is_control(report, row) for row in pivot.rows)
     aside = " and (last)" if any(row.endswith("(last)") for row in pivot.rows) else ""
     besides = f", {'controls' if controls else 'rows'}{aside} left out" if aside or controls else ""
     side = view.lines if "row" in view.lines else view.columns
@@ -97,8 +99,8 @@ def _marks(scene: Scene, pivot: Pivot) -> str:
     )
 
 
-def _is_control(scene: Scene, row: str) -> bool:
-    return scene.is_control(row) and not row.endswith("(last)")
+def _is_control(report: ReportContext, row: str) -> bool:
+    return report.is_control(row) and not row.endswith("(last)")
 
 
 def counted(n: Sequence[str]) -> str:
@@ -107,14 +109,14 @@ def counted(n: Sequence[str]) -> str:
     return f"{COUNTS}: fine-tunings and test patients behind a number{cases}."
 
 
-def same_patients(scene: Scene, pivot: Pivot) -> list[str]:
+def same_patients(report: ReportContext, pivot: Pivot) -> list[str]:
     """Return a sentence for each pair of label fractions in print that mean the same patients."""
     said = []
     here = {(point.section, point.fraction) for point in pivot.points.values()}
     for section in pivot.values("section"):
-        for fractions, n in scene.cells.alike(section):
+        for fractions, n in report.cells.alike(section):
             if any((section, fraction) in here for fraction in fractions):
                 which = " and ".join(f"{f} %" for f in fractions)
                 patients = "patient" if n == "1" else "patients"
-                said.append(f"{scene.labels[section]}: {which} are the same {n} {patients}.")
+                said.append(f"{report.labels[section]}: {which} are the same {n} {patients}.")
     return said

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bench.report import answer, costs, footnotes, notes, pretrainings, ranking, survival, worst
+from bench.report import conclusion, costs, footnotes, notes, pretrainings, ranking, survival, worst
+from bench.report.context import ReportContext
 from bench.report.figures import wanted
 from bench.report.footnotes import Footnotes
 from bench.report.redraw import Figure
-from bench.report.scene import Scene
 from bench.report.sections import PAGE, Note, Notes, Section
 from bench.report.sensitivity import Sensitivity, sensitivity
 from bench.report.tables import tables
 from bench.report.tabular import Table
-from bench.report.verdicts import Place, verdicts
+from bench.report.verdicts import VerdictGroup, verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,39 +29,42 @@ class Contents:
 
     sections: list[Section]
     figures: list[Figure]
-    places: list[Place]
+    places: list[VerdictGroup]
     sentence: str = ""  # the answer
     blind: bool = False  # could nothing have been seen at any place?
     plain: bool = False  # the paper's own look, without verdicts, intervals and ranks
 
 
-def contents_of(scene: Scene, records: pd.DataFrame, plain: bool) -> Contents:
+def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Contents:
     """Return what a report holds.
 
     Args:
-        scene: what it is drawn from.
+        report: what it is drawn from.
         records: each combination of what notes speak of.
         plain: leave out verdicts, intervals and ranks.
     """
-    places = [] if plain else verdicts(scene)
-    seen = Sensitivity() if plain else sensitivity(scene, places)
-    doses, forests = answer.dose_figures(scene, places), answer.forest_figures(scene, places)
-    figures = [*doses, *wanted(scene)]
+    places = [] if plain else verdicts(report)
+    seen = Sensitivity() if plain else sensitivity(report, places)
+    doses, forests = (
+        conclusion.dose_figures(report, places),
+        conclusion.forest_figures(report, places),
+    )
+    figures = [*doses, *wanted(report)]
     late = [figure for figure in figures if figure.name.startswith(LATE)]
-    sentence = "" if plain else answer.sentence(scene, places, seen.blind)
+    sentence = "" if plain else conclusion.sentence(report, places, seen.blind)
     sections = [
         *seen.sections,
-        *table_sections(*tables(scene)),
-        *answer.sections(scene, places, sentence, forests),
-        *survival.sections(scene, places),
-        *([] if plain else ranking.sections(scene, seen.blind)),
+        *table_sections(*tables(report)),
+        *conclusion.sections(report, places, sentence, forests),
+        *survival.sections(report, places),
+        *([] if plain else ranking.sections(report, seen.blind)),
         *_drawn([figure for figure in figures if figure not in late], "figures"),
-        *([] if plain else worst.sections(scene)),
-        *pretrainings.sections(scene),
+        *([] if plain else worst.sections(report)),
+        *pretrainings.sections(report),
         *_drawn(late),
-        *costs.sections(scene),
-        *footnotes.failed_jobs(scene),
-        *notes.sections(scene, records),
+        *costs.sections(report),
+        *footnotes.failed_jobs(report),
+        *notes.sections(report, records),
     ]
     return Contents(sections, [*figures, *forests], places, sentence, bool(seen.blind), plain)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.report.scene import Scene
+from bench.report.context import ReportContext
 from bench.report.sections import FILES, Section
 from bench.report.tabular import grid
 
@@ -12,13 +12,13 @@ NOTE = (
 )
 
 
-def sections(scene: Scene) -> list[Section]:
+def sections(report: ReportContext) -> list[Section]:
     """Return the cost table in the protocol's order, units spelled out."""
-    order = {row: i for i, row in enumerate(scene.rows)}
-    costs = sorted(scene.extras.costs, key=lambda c: order.get(c.row, len(order)))
+    order = {row: i for i, row in enumerate(report.rows)}
+    costs = sorted(report.extras.costs, key=lambda c: order.get(c.row, len(order)))
     lines = [
         (
-            scene.named(c.row),
+            report.named(c.row),
             c.stage or "all",
             "" if c.seconds is None else duration(c.seconds),
             "; ".join(

@@ -9,10 +9,10 @@ import numpy as np
 
 from bench.protocol import row_of
 from bench.report.cells import MEAN, Key
+from bench.report.context import ReportContext
 from bench.report.names import lower_is_better, metric_title, zero_is_best
 from bench.report.numbers import difference, number
 from bench.report.plots import Spots, Strip
-from bench.report.scene import Scene
 from bench.report.scores import Scores, aligned
 
 AGAINST = "its row from scratch"
@@ -24,41 +24,41 @@ HOW = (
 EVERY = "Of more than {} patients every k-th by size is drawn."
 
 
-def strips(scene: Scene) -> tuple[Strip, ...]:
+def strips(report: ReportContext) -> tuple[Strip, ...]:
     """Return, for each section and label fraction, the rows' dots in the table's own metric.
 
     Rows without one from scratch of their network stand in a strip of scores, and so do those from scratch
     where nothing is measured against them.
     """
-    metric = scene.metrics[0]
+    metric = report.metrics[0]
     if zero_is_best(metric):  # of two signed values neither difference is the better one
         return ()
     strips = list[Strip]()
-    for section in range(len(scene.protocol.finetune)):
-        shares = sorted(scene.fractions(section))
+    for section in range(len(report.protocol.finetune)):
+        shares = sorted(report.fractions(section))
         for fraction in shares:
             several = f", {fraction} % of the labels" if len(shares) > 1 else ""
             key = Key("", section, fraction, MEAN, metric)
-            strips += _strips(scene, key, scene.labels[section] + several)
+            strips += _strips(report, key, report.labels[section] + several)
     return tuple(strips)
 
 
-def _strips(scene: Scene, key: Key, title: str) -> list[Strip]:
-    unit = scene.unit(key.metric)
+def _strips(report: ReportContext, key: Key, title: str) -> list[Strip]:
+    unit = report.unit(key.metric)
     name, lower = metric_title(key.metric), lower_is_better(key.metric, unit)
     paired, alone, bases = list[Spots](), list[Spots](), set[str]()
-    for row in scene.rows:
-        scores = scene.cells.scores(key._replace(row=row))
-        base = scratch_of(scene, row, key.section)
+    for row in report.rows:
+        scores = report.cells.scores(key._replace(row=row))
+        base = scratch_of(report, row, key.section)
         if scores is None:
             continue
-        other = scene.cells.scores(key._replace(row=base)) if base not in ("", row) else None
+        other = report.cells.scores(key._replace(row=base)) if base not in ("", row) else None
         if other is None:
-            alone += _spots(scene.named(row), scores.values, scores.runs, unit, number)
+            alone += _spots(report.named(row), scores.values, scores.runs, unit, number)
         else:
-            bases.add(scene.named(base))
+            bases.add(report.named(base))
             values, zero, _, runs = aligned(scores, other)
-            paired += _spots(scene.named(row), values - zero, runs, unit, difference)
+            paired += _spots(report.named(row), values - zero, runs, unit, difference)
     alone = [spots for spots in alone if spots.title not in bases]
     points, percent = ("points", "%") if unit == "1" else (unit, unit)
     strips = [
@@ -68,14 +68,14 @@ def _strips(scene: Scene, key: Key, title: str) -> list[Strip]:
     return [strip for strip in strips if strip.rows]
 
 
-def scratch_of(scene: Scene, row: str, section: int) -> str:
+def scratch_of(report: ReportContext, row: str, section: int) -> str:
     """Return the row from scratch that a row is read against, itself where it is one; empty without."""
-    _, more = row_of(scene.protocol, row)
-    near = scene.nearest.get((row, section))
+    _, more = row_of(report.protocol, row)
+    near = report.nearest.get((row, section))
     if near is None:
         return ""
     last = f"{near[0]} (last)"  # weights against the same weights' row; controls against scratch itself
-    return last if more.endswith("(last)") and last in scene.rows else near[0]
+    return last if more.endswith("(last)") and last in report.rows else near[0]
 
 
 def _spots(

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from bench.protocol import Protocol
 from bench.report.cells import Key
+from bench.report.context import ReportContext
 from bench.report.published import plain, printed_name, same_target
-from bench.report.scene import Scene
 
 MEANS = ("paper", "table", "method", "note", "dataset", "metric", "printed", "mean of parts")
 TWICE = ("paper", "dataset", "target", "metric", "first", "printed", "second", "printed")
@@ -32,11 +32,11 @@ class Errata:
             [] if not protocol.table else [*_listed(text, protocol.paper, protocol.table)]
         )
 
-    def of(self, scene: Scene, key: Key, printed: float) -> str:
+    def of(self, report: ReportContext, key: Key, printed: float) -> str:
         """Return what is listed of a printed number: where it stands and its value tell it; else nothing."""
-        row = scene.protocol.rows.get(key.row) or scene.protocol.published_only.get(key.row)
+        row = report.protocol.rows.get(key.row) or report.protocol.published_only.get(key.row)
         method, _ = printed_name(row.published if row else "")
-        datasets, targets, _, metric = scene.printed_as(key)
+        datasets, targets, _, metric = report.printed_as(key)
         said = [
             one.said
             for one in self._listed

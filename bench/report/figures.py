@@ -12,10 +12,10 @@ from bench.protocol import View, row_of
 from bench.protocol.comparable import way
 from bench.report import charts, differences, learning, pretrainings, scaling, selected
 from bench.report.common import apart_in
+from bench.report.context import ReportContext
 from bench.report.names import metric_title
 from bench.report.plots import BANDS, Interval, Ladder, Plot, Series
 from bench.report.redraw import Figure, digest, drawing
-from bench.report.scene import Scene
 from bench.report.supplement import Course, Curves, DatasetInfo, Panel
 
 FRACTIONS, LEARNING = "Score against label fraction", "Score as fine-tuning goes"
@@ -54,60 +54,62 @@ ERRORS = (
 )
 
 
-def wanted(scene: Scene) -> list[Figure]:
+def wanted(report: ReportContext) -> list[Figure]:
     """Return the figures this report should have, none of them drawn yet.
 
     Those of the layout's views stand first, in their order; they take the place of those of their kind
     that a report has by itself.
     """
-    extras, views = scene.extras, scene.protocol.layout.views
+    extras, views = report.extras, report.protocol.layout.views
     stated = {view.draw for view in views}
-    figures = [f for number, view in enumerate(views) for f in _of_view(scene, number, view)]
+    figures = [f for number, view in enumerate(views) for f in _of_view(report, number, view)]
     if "lines" not in stated:
-        view = View(draw="lines", metrics=(scene.metrics[0],))
-        figures += _plots("fractions", FRACTIONS, charts.lines(scene, view), *apart_in(scene, view))
-    figures += _dots(scene)
+        view = View(draw="lines", metrics=(report.metrics[0],))
+        figures += _plots(
+            "fractions", FRACTIONS, charts.lines(report, view), *apart_in(report, view)
+        )
+    figures += _dots(report)
     if "learning" not in stated:
-        figures += _plots("learning", LEARNING, learning.plots(scene), *learning.captions(scene))
+        figures += _plots("learning", LEARNING, learning.plots(report), *learning.captions(report))
     if "pretraining" not in stated:
-        others = apart_in(scene, View(metrics=(scene.metrics[0],), columns=("fraction",)))
-        steps, cases = scaling.by_steps(scene), scaling.by_cases(scene)
+        others = apart_in(report, View(metrics=(report.metrics[0],), columns=("fraction",)))
+        steps, cases = scaling.by_steps(report), scaling.by_cases(report)
         figures += _plots("pretraining_steps", STEPS, steps, scaling.STEPS, *others)
         figures += _plots("pretraining_cases", CASES, cases, scaling.CASES, *others)
-    figures += _curves([(scene.named(row), extras.curves[row]) for row in _distinct(scene)])
-    if lines := pretrainings.plotted(scene):
+    figures += _curves([(report.named(row), extras.curves[row]) for row in _distinct(report)])
+    if lines := pretrainings.plotted(report):
         seeds = any(len(pretexts) > 1 for _, pretexts in lines)
         captions = (EACH_SEED, AVERAGED) if seeds else (AVERAGED,)
         title = "What pretraining tracked"
         figures.append(_figure("pretext", title, "pretexts", (lines,), repr(lines), captions))
     if "embeddings" not in stated:
-        figures += _clouds(scene, "embeddings", View(draw="embeddings"))
-    if courses := _training(scene):
+        figures += _clouds(report, "embeddings", View(draw="embeddings"))
+    if courses := _training(report):
         drawn, captions = repr(courses), (TRAINING, AVERAGED)
         figures.append(_figure("training", LOSS, "training", (courses,), drawn, captions))
-    return figures if "panels" in stated else [*figures, *_panels(scene, -1, View(draw="panels"))]
+    return figures if "panels" in stated else [*figures, *_panels(report, -1, View(draw="panels"))]
 
 
-def _of_view(scene: Scene, number: int, view: View) -> list[Figure]:
+def _of_view(report: ReportContext, number: int, view: View) -> list[Figure]:
     """Return the figures of one view: of panels one for each section, else one, if there is what it shows."""
     name, title = f"view{number + 1}_{view.draw}", view.title
     if view.draw in CHARTS:
-        return _charts(scene, name, view)
+        return _charts(report, name, view)
     if view.draw == "embeddings":
-        return _clouds(scene, name, view)
+        return _clouds(report, name, view)
     if view.draw == "panels":
-        return _panels(scene, number, view)
+        return _panels(report, number, view)
     if view.draw == "lines":
-        plots = charts.lines(scene, view)
-        return _plots(name, title or FRACTIONS, plots, *apart_in(scene, view))
+        plots = charts.lines(report, view)
+        return _plots(name, title or FRACTIONS, plots, *apart_in(report, view))
     if view.draw == "learning":
-        plots = learning.plots(scene, view)
-        return _plots(name, title or LEARNING, plots, *learning.captions(scene))
+        plots = learning.plots(report, view)
+        return _plots(name, title or LEARNING, plots, *learning.captions(report))
     if view.draw != "pretraining":
         return []
-    steps, cases = scaling.by_steps(scene, view), scaling.by_cases(scene, view)
+    steps, cases = scaling.by_steps(report, view), scaling.by_cases(report, view)
     captions = [scaling.STEPS] * bool(steps) + [scaling.CASES] * bool(cases)
-    captions += apart_in(scene, replace(view, metrics=view.metrics or (scene.metrics[0],)))
+    captions += apart_in(report, replace(view, metrics=view.metrics or (report.metrics[0],)))
     return _plots(name, title or (STEPS if steps else CASES), (*steps, *cases), *captions)
 
 
@@ -150,10 +152,10 @@ def _plots(name: str, title: str, plots: tuple[Plot, ...], *captions: str) -> li
     return [_figure(name, title, "plots", (plots,), _data(plots), captions)]
 
 
-def _charts(scene: Scene, name: str, view: View) -> list[Figure]:
-    drawn = charts.charts(scene, view)
+def _charts(report: ReportContext, name: str, view: View) -> list[Figure]:
+    drawn = charts.charts(report, view)
     captions = _captions([marks for chart in drawn for marks in chart.series], ERROR_BARS)
-    captions += tuple(apart_in(scene, view))
+    captions += tuple(apart_in(report, view))
     title = view.title or CHARTS[view.draw]
     figure = _figure(name, title, view.draw, (drawn,), _data(drawn), captions)
     return [figure] if drawn else []
@@ -165,13 +167,13 @@ def _captions(series: list[Series], *spread: str) -> tuple[str, ...]:
     return (*spread, PRINTED) if any(line.printed for line in series) else spread
 
 
-def _distinct(scene: Scene) -> list[str]:
+def _distinct(report: ReportContext) -> list[str]:
     """Return the rows whose curves are drawn: not controls that start from their row's own pretraining."""
-    curves = scene.extras.curves
-    variants = {row: row_of(scene.protocol, row)[1] for row in curves}
+    curves = report.extras.curves
+    variants = {row: row_of(report.protocol, row)[1] for row in curves}
     return [
         row
-        for row in scene.rows_of(curves)
+        for row in report.rows_of(curves)
         if not variants[row] or curves.get(row.removesuffix(variants[row])) != curves[row]
     ]
 
@@ -182,12 +184,12 @@ def _curves(curves: list[tuple[str, Curves]]) -> list[Figure]:
     return [figure] if curves else []
 
 
-def _dots(scene: Scene) -> list[Figure]:
+def _dots(report: ReportContext) -> list[Figure]:
     """Return the figure of every row's runs and patients, where values are of patients."""
-    strips = differences.strips(scene)
+    strips = differences.strips(report)
     many = any(len(row.patients) == differences.MOST for strip in strips for row in strip.rows)
     captions = [differences.HOW] if any(strip.against for strip in strips) else []
-    captions += apart_in(scene, View(metrics=(scene.metrics[0],), columns=("fraction",)))
+    captions += apart_in(report, View(metrics=(report.metrics[0],), columns=("fraction",)))
     captions += [differences.EVERY.format(differences.MOST)] if many else []
     figure = _figure("dots", DIFFERENCES, "spots", (strips,), _data(strips), captions)
     return [figure] if strips else []
@@ -204,66 +206,72 @@ def dose_curves(ladders: tuple[Ladder, ...], title: str, caption: str) -> Figure
     return _figure("doses", title, "doses", (ladders,), _data(ladders), [caption])
 
 
-def _clouds(scene: Scene, name: str, view: View) -> list[Figure]:
+def _clouds(report: ReportContext, name: str, view: View) -> list[Figure]:
     """Return the picture of the clouds of a view's rows, and of those of networks beside the rows."""
-    clouds = scene.extras.clouds
-    rows = {*selected.rows(scene.protocol, view, [row for cloud in clouds for row in cloud.rows])}
+    clouds = report.extras.clouds
+    rows = {*selected.rows(report.protocol, view, [row for cloud in clouds for row in cloud.rows])}
     clouds = tuple(cloud for cloud in clouds if not cloud.rows or rows & {*cloud.rows})
     if not clouds:
         return []
-    titles = pretrainings.group_titles(scene.extras)
+    titles = pretrainings.group_titles(report.extras)
     title = view.title or "Embeddings of the pretraining's data"
-    captions = (pretrainings.explained(clouds), *scene.extras.absent)
+    captions = (pretrainings.explained(clouds), *report.extras.absent)
     return [_figure(name, title, "clouds", (clouds, titles), repr((titles, clouds)), captions)]
 
 
-def _training(scene: Scene) -> list[tuple[str, str, list[tuple[str, tuple[Course, ...]]]]]:
+def _training(report: ReportContext) -> list[tuple[str, str, list[tuple[str, tuple[Course, ...]]]]]:
     """Return the fine-tunings' losses by section and loss: who has learnt, is on a plateau, fell off."""
-    sections = scene.protocol.sections
+    sections = report.protocol.sections
     courses: dict[tuple[str, str], dict[str, list[Course]]] = {}
-    for course in scene.extras.courses:
+    for course in report.extras.courses:
         if course.steps:
-            row, _ = row_of(scene.protocol, course.row)
+            row, _ = row_of(report.protocol, course.row)
             label, name = course.section, ""
             if course.section in sections:
                 index = sections.index(course.section)
-                label = scene.labels[index]
-                name = way(scene.protocol, index, row)["loss"] if row else ""
+                label = report.labels[index]
+                name = way(report.protocol, index, row)["loss"] if row else ""
             loss = f" ({LOSSES[name]})" if name in LOSSES else ""
             rows = courses.setdefault((label, f"loss of a batch{loss}, lower is better"), {})
-            rows.setdefault(scene.named(course.row), []).append(course)
+            rows.setdefault(report.named(course.row), []).append(course)
     return [
         (label, loss, [(title, tuple(runs)) for title, runs in rows.items()])
         for (label, loss), rows in courses.items()
     ]
 
 
-def _panels(scene: Scene, number: int, view: View) -> list[Figure]:
+def _panels(report: ReportContext, number: int, view: View) -> list[Figure]:
     """Return the pictures of a view's predictions, by section: each data set has its own licence."""
-    names = scene.protocol.sections
+    names = report.protocol.sections
     panels = {
-        i: [p for p in scene.extras.panels if p.view == number and p.section == names[i]]
+        i: [p for p in report.extras.panels if p.view == number and p.section == names[i]]
         for i in selected.sections(view, names)
     }
     panels = {i: slices for i, slices in panels.items() if slices}
     return [
-        _of_section(scene, number, view, i, slices, alone=len(panels) == 1)
+        _of_section(report, number, view, i, slices, alone=len(panels) == 1)
         for i, slices in panels.items()
     ]
 
 
 def _of_section(
-    scene: Scene, number: int, view: View, section: int, panels: list[Panel], *, alone: bool
+    report: ReportContext,
+    number: int,
+    view: View,
+    section: int,
+    panels: list[Panel],
+    *,
+    alone: bool,
 ) -> Figure:
-    info = scene.info[scene.protocol.finetune[section].dataset]
-    labels, label = dict(info.labels), scene.labels[section]
-    safe = [re.sub(r"[^\w-]", "_", name) for name in scene.protocol.sections]
+    info = report.info[report.protocol.finetune[section].dataset]
+    labels, label = dict(info.labels), report.labels[section]
+    safe = [re.sub(r"[^\w-]", "_", name) for name in report.protocol.sections]
     name = f"panels_{safe[section]}" + (f"_{section}" if safe[section] in safe[:section] else "")
     name = name if number < 0 else f"view{number + 1}_{name}"
     title = view.title if alone else f"{view.title}: {label}"
     picked = f"Cases: {PICKED[view.pick]}"
     if view.pick != "first":
-        metric = metric_title(view.metrics[0] if view.metrics else scene.metrics[0])
+        metric = metric_title(view.metrics[0] if view.metrics else report.metrics[0])
         picked += f" by the mean of {metric} over the rows shown"
     shared = info.redistribution is True
     return Figure(

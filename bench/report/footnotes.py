@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bench.report.cells import MEAN, Cell, Key
+from bench.report.context import ReportContext
 from bench.report.numbers import TIMES
-from bench.report.scene import Scene
 from bench.report.sections import PAGE, Section
 from bench.report.supplement import Failure, Leak
 from bench.report.tabular import COUNTS, grid
@@ -69,17 +69,17 @@ def _n(cell: Cell) -> str:
     return text + (f"\N{NO-BREAK SPACE}({cell.cases})" if cell.cases != cell.patients else "")
 
 
-def remark(scene: Scene, key: Key, cell: Cell | None, usual: str, notes: Footnotes) -> str:
+def remark(report: ReportContext, key: Key, cell: Cell | None, usual: str, notes: Footnotes) -> str:
     """Return the letters of a cell's footnotes: what failed, a deviating n, counts of empty masks."""
     if cell is None:
-        return notes.mark(_why(_failures(scene, key, ())))
-    letters = [notes.mark("; ".join(_own(scene, key, cell, usual)))]
-    if (gaps := scene.extras.gaps.get(key.row)) and cell.mean is not None:
+        return notes.mark(_why(_failures(report, key, ())))
+    letters = [notes.mark("; ".join(_own(report, key, cell, usual)))]
+    if (gaps := report.extras.gaps.get(key.row)) and cell.mean is not None:
         letters.append(notes.mark(f"{LACKING}: {', '.join(gaps)}"))
-    target = scene.protocol.layout.mean if key.target == MEAN else key.target
-    where = f"{scene.named(key.row)}, {key.fraction} %, {target}"
+    target = report.protocol.layout.mean if key.target == MEAN else key.target
+    where = f"{report.named(key.row)}, {key.fraction} %, {target}"
     for count, kind in (
-        (cell.undefined, UNDEFINED[_task(scene, key)]),
+        (cell.undefined, UNDEFINED[_task(report, key)]),
         (cell.penalised, PENALISED),
     ):
         if count:
@@ -87,28 +87,30 @@ def remark(scene: Scene, key: Key, cell: Cell | None, usual: str, notes: Footnot
     return " ".join(filter(None, letters))
 
 
-def _own(scene: Scene, key: Key, cell: Cell, usual: str) -> list[str]:
+def _own(report: ReportContext, key: Key, cell: Cell, usual: str) -> list[str]:
     """Return what is said of one cell alone."""
     parts = []
     if cell.failed:
-        found = _failures(scene, key, cell.jobs)
+        found = _failures(report, key, cell.jobs)
         why = _why(found) or f"job {', '.join(cell.jobs)}"
         what = "not scored" if all(f.hole == "not scored" for f in found) and found else "failed"
         parts.append(f"{counted(cell.failed, 'run')} {what}: {why}")
     if cell.mean is not None and _n(cell) != usual:
         parts.append(f"{COUNTS.lower()}: {_n(cell)}")
-    n_targets = len(scene.targets(key.section))
-    section = scene.protocol.sections[key.section]
+    n_targets = len(report.targets(key.section))
+    section = report.protocol.sections[key.section]
     if cell.mean is not None and (key.target == MEAN or n_targets == 1):
-        parts += [leaked(k) for k in scene.extras.leaks if (k.row, k.section) == (key.row, section)]
+        parts += [
+            leaked(k) for k in report.extras.leaks if (k.row, k.section) == (key.row, section)
+        ]
     if key.target == MEAN and cell.mean is not None and cell.targets < n_targets:
         some = " in at least one run" if cell.runs > 1 else ""
         parts.append(f"over {cell.targets} of {n_targets} targets{some}")
     return parts
 
 
-def _task(scene: Scene, key: Key) -> str:
-    return scene.info[scene.protocol.finetune[key.section].dataset].task
+def _task(report: ReportContext, key: Key) -> str:
+    return report.info[report.protocol.finetune[key.section].dataset].task
 
 
 def leaked(leak: Leak) -> str:
@@ -122,12 +124,12 @@ def leaked(leak: Leak) -> str:
     )
 
 
-def _failures(scene: Scene, key: Key, jobs: tuple[str, ...]) -> list[Failure]:
-    named = [f for f in scene.extras.failures if f.job in jobs]
+def _failures(report: ReportContext, key: Key, jobs: tuple[str, ...]) -> list[Failure]:
+    named = [f for f in report.extras.failures if f.job in jobs]
     if named:
         return named
-    section = scene.protocol.sections[key.section]
-    own = [f for f in scene.extras.failures if f.row == key.row and f.section in ("", section)]
+    section = report.protocol.sections[key.section]
+    own = [f for f in report.extras.failures if f.row == key.row and f.section in ("", section)]
     return [f for f in own if f.fraction in (None, key.fraction)]
 
 
@@ -139,12 +141,12 @@ def _why(failures: list[Failure]) -> str:
     return "; ".join(said)
 
 
-def failed_jobs(scene: Scene) -> list[Section]:
+def failed_jobs(report: ReportContext) -> list[Section]:
     """Return the table of failed jobs: each once, with the cells that lack their number for it."""
     first, cells = dict[str, Failure](), dict[str, dict[str, None]]()
-    for failure in scene.extras.failures:
+    for failure in report.extras.failures:
         first.setdefault(failure.job, failure)
-        cells.setdefault(failure.job, {})[_place(scene, failure)] = None
+        cells.setdefault(failure.job, {})[_place(report, failure)] = None
     lines = [
         ("; ".join(cells[job]), f.reason, str(f.attempts), job, f.log) for job, f in first.items()
     ]
@@ -154,23 +156,23 @@ def failed_jobs(scene: Scene) -> list[Section]:
     return [Section("Failures", (table,), "failures", "Failures", forms=PAGE)] if lines else []
 
 
-def _place(scene: Scene, failure: Failure) -> str:
+def _place(report: ReportContext, failure: Failure) -> str:
     """Return which cell a failure explains, in words."""
-    title = scene.titles.get(failure.row, failure.row)
-    named = dict(zip(scene.protocol.sections, scene.labels, strict=True))
+    title = report.titles.get(failure.row, failure.row)
+    named = dict(zip(report.protocol.sections, report.labels, strict=True))
     parts = [named.get(failure.section, failure.section)] if failure.section else []
     parts += [] if failure.fraction is None else [f"{failure.fraction} %"]
     parts += [] if failure.seed is None else [f"seed {failure.seed}"]
     return title + (f": {', '.join(parts)}" if parts else "")
 
 
-def state(scene: Scene, key: Key, cell: Cell | None) -> str:
+def state(report: ReportContext, key: Key, cell: Cell | None) -> str:
     """Return ``ok``, ``incomplete`` (some failed), ``failed``, ``not scored``, ``undefined``, ``absent``."""
     if cell is not None and cell.mean is not None:
         return "incomplete" if cell.failed else "ok"
     if cell is not None and not cell.failed:
         return "undefined"
-    holes = {f.hole for f in _failures(scene, key, cell.jobs if cell else ())}
+    holes = {f.hole for f in _failures(report, key, cell.jobs if cell else ())}
     if holes:
         return "failed" if len(holes) > 1 else holes.pop()
     return "failed" if cell else "absent"

@@ -8,8 +8,8 @@ from itertools import groupby, pairwise
 
 from bench.protocol import row_of
 from bench.report.cells import MEAN
-from bench.report.pivot import STUBS, Pivot, Place, group, on_networks, word
-from bench.report.scene import Scene
+from bench.report.context import ReportContext
+from bench.report.pivot import STUBS, AxisValues, Pivot, group, on_networks, word
 from bench.report.tabular import Column, Line
 
 GROUP = (
@@ -17,67 +17,67 @@ GROUP = (
 )
 
 
-def levels(scene: Scene, pivot: Pivot, side: int) -> list[str]:
+def levels(report: ReportContext, pivot: Pivot, side: int) -> list[str]:
     """Return what the headings of lines (``side`` 0) or columns (1) are of, outermost first."""
     axes = (pivot.view.lines, pivot.view.columns)[side]
     found: list[str] = [axes[i] for i in pivot.shown(axes)]
     said = side == 0 and found[0] == "row"  # by a line over them
-    if "row" in found and not said and any(group(scene, row) for row in pivot.rows):
+    if "row" in found and not said and any(group(report, row) for row in pivot.rows):
         found.insert(found.index("row"), GROUP)
     return found
 
 
-def labels(scene: Scene, pivot: Pivot, side: int) -> dict[Place, tuple[str, ...]]:
+def labels(report: ReportContext, pivot: Pivot, side: int) -> dict[AxisValues, tuple[str, ...]]:
     """Return the headings of every line or column."""
-    axes, of = (pivot.view.lines, pivot.view.columns)[side], levels(scene, pivot, side)
+    axes, of = (pivot.view.lines, pivot.view.columns)[side], levels(report, pivot, side)
     made = {}
     for place in (pivot.lines, pivot.columns)[side]:
         values = dict(zip(axes, place, strict=True))
         first = rows_at(pivot, place, side)[0]
         made[place] = tuple(
-            group(scene, first)
+            group(report, first)
             if level == GROUP
-            else _row(scene, pivot, first, values[level], side)
+            else _row(report, pivot, first, values[level], side)
             if level == "row"
-            else word(scene, level, values[level], alone=side == 0 or depth == len(of) - 1)
+            else word(report, level, values[level], alone=side == 0 or depth == len(of) - 1)
             for depth, level in enumerate(of)
         )
     return made
 
 
-def _row(scene: Scene, pivot: Pivot, row: str, value: str, side: int) -> str:
+def _row(report: ReportContext, pivot: Pivot, row: str, value: str, side: int) -> str:
     """Return a row's title, over a column with its network where the table has several."""
-    known, _ = row_of(scene.protocol, row)
-    alone = side == 0 or on_networks(pivot.view) or not known or not several_networks(scene, pivot)
-    title = word(scene, "row", value)
+    known, _ = row_of(report.protocol, row)
+    alone = side == 0 or on_networks(pivot.view) or not known or not several_networks(report, pivot)
+    title = word(report, "row", value)
     return title if alone or known is None else f"{title}, {known.network}"
 
 
-def several_networks(scene: Scene, pivot: Pivot) -> bool:
+def several_networks(report: ReportContext, pivot: Pivot) -> bool:
     """Tell whether the rows of a table are on several networks, and none of its axes says so."""
     rows = [
-        row_of(scene.protocol, row)[0]
+        row_of(report.protocol, row)[0]
         for row in pivot.rows
-        if row not in scene.protocol.published_only
+        if row not in report.protocol.published_only
     ]
     return not on_networks(pivot.view) and len({row.network if row else "" for row in rows}) > 1
 
 
-def rows_at(pivot: Pivot, place: Place, side: int) -> list[str]:
+def rows_at(pivot: Pivot, place: AxisValues, side: int) -> list[str]:
     """Return the rows of a line (``side`` 0) or a column (1)."""
     return list(dict.fromkeys(point.row for at, point in pivot.points.items() if at[side] == place))
 
 
-def stubs(scene: Scene, pivot: Pivot) -> tuple[str, ...]:
+def stubs(report: ReportContext, pivot: Pivot) -> tuple[str, ...]:
     """Return the headings of the columns of labels."""
-    return tuple(STUBS.get(level, "") for level in levels(scene, pivot, 0))
+    return tuple(STUBS.get(level, "") for level in levels(report, pivot, 0))
 
 
-def columns(scene: Scene, pivot: Pivot, why: dict[str, str]) -> list[Column]:
+def columns(report: ReportContext, pivot: Pivot, why: dict[str, str]) -> list[Column]:
     """Return the columns of scores; ``why``: by quoted row, the letter of its footnote."""
     of_rows, made = "row" in pivot.view.columns, []
     at_target = pivot.view.columns.index("target") if "target" in pivot.view.columns else None
-    for place, words in labels(scene, pivot, 1).items():
+    for place, words in labels(report, pivot, 1).items():
         first = rows_at(pivot, place, 1)[0]
         mean = at_target is not None and place[at_target] == MEAN
         quoted = of_rows and first in why
@@ -87,13 +87,15 @@ def columns(scene: Scene, pivot: Pivot, why: dict[str, str]) -> list[Column]:
     return made
 
 
-def blocks(scene: Scene, lines: Sequence[Line], nested: bool) -> list[tuple[str, tuple[Line, ...]]]:
+def blocks(
+    report: ReportContext, lines: Sequence[Line], nested: bool
+) -> list[tuple[str, tuple[Line, ...]]]:
     """Return lines by the heading of their rows and, where they are ``nested``, by their outermost label.
 
     A label that the line before has too stands once.
     """
     made: list[tuple[str, tuple[Line, ...]]] = []
-    headed = [(group(scene, line.row) if line.row else "", line) for line in lines]
+    headed = [(group(report, line.row) if line.row else "", line) for line in lines]
     above = ""
     for (heading, _), run in groupby(headed, lambda x: (x[0], x[1].labels[0] if nested else "")):
         block = [line for _, line in run]

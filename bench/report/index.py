@@ -9,11 +9,11 @@ from pathlib import Path
 
 from bench import stats, typed
 from bench.errors import BenchError
-from bench.report import gate
-from bench.report.answer import SIGNS
+from bench.report import undertrained
+from bench.report.conclusion import SIGNS
+from bench.report.context import ReportContext
 from bench.report.page import template
-from bench.report.scene import Scene
-from bench.report.verdicts import Place
+from bench.report.verdicts import VerdictGroup
 from bench.store import write_atomic
 from bench.typed import plain
 
@@ -41,28 +41,28 @@ class Summary:
     unfinished: bool = False
 
 
-def summary(scene: Scene, places: Sequence[Place], sentence: str) -> Summary:
+def summary(report: ReportContext, places: Sequence[VerdictGroup], sentence: str) -> Summary:
     """Return what the index says of a report."""
-    protocol, counts = scene.protocol, dict[str, int]()
+    protocol, counts = report.protocol, dict[str, int]()
     for place in places:
         for verdict, n in place.counted().items():
             counts[verdict] = counts.get(verdict, 0) + n
-    done = {k.row for k, c in scene.cells.cells.items() if c.mean is not None}
+    done = {k.row for k, c in report.cells.cells.items() if c.mean is not None}
     return Summary(
         name=protocol.name,
         title=protocol.title,
         scale=protocol.scale if protocol.scaled else "",
         paper=" ".join(filter(None, (protocol.paper, protocol.table))),
-        synthetic=scene.synthetic,
-        data=tuple(dict.fromkeys(scene.info[t.dataset].title for t in protocol.finetune)),
-        rows=len(scene.rows),
+        synthetic=report.synthetic,
+        data=tuple(dict.fromkeys(report.info[t.dataset].title for t in protocol.finetune)),
+        rows=len(report.rows),
         done=len(done),
-        failed=len({f.job for f in scene.extras.failures}),
-        undertrained=bool(gate.warning(scene)),
+        failed=len({f.job for f in report.extras.failures}),
+        undertrained=bool(undertrained.warning(report)),
         verdicts=counts,
         sentence=sentence,
-        last=scene.extras.provenance.get("last run", ""),
-        unfinished=scene.extras.progress is not None,
+        last=report.extras.provenance.get("last run", ""),
+        unfinished=report.extras.progress is not None,
     )
 
 

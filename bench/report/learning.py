@@ -12,11 +12,11 @@ from bench.protocol import Finetune, Protocol, View, finetune_of, row_of
 from bench.report import selected
 from bench.report.cells import MEAN, sections_of
 from bench.report.common import OTHERS
+from bench.report.context import ReportContext
 from bench.report.differences import scratch_of
 from bench.report.means import CELL, RUN, means
 from bench.report.names import metric_axis
 from bench.report.plots import Plot, Series
-from bench.report.scene import Scene
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,64 +34,64 @@ ALL = View(draw="learning")
 POINT = [*(p for p in CELL if p != "target"), "look"]
 
 
-def plots(scene: Scene, view: View = ALL) -> tuple[Plot, ...]:
+def plots(report: ReportContext, view: View = ALL) -> tuple[Plot, ...]:
     """Return one plot per part, section, label fraction, target and metric that is tracked.
 
     Of metrics the view's, else the protocol's own; all where none of those is tracked.
     """
-    table = scene.extras.tracked
+    table = report.extras.tracked
     if table is None or not len(table):
         return ()
-    table = table.assign(section=sections_of(scene.protocol, table))
+    table = table.assign(section=sections_of(report.protocol, table))
     drawn = list[Plot]()
     for part, points in table.groupby("part"):
-        for section in selected.sections(view, scene.protocol.sections):
+        for section in selected.sections(view, report.protocol.sections):
             of_section = points[points["section"] == section]
-            for target in selected.targets(scene, view, section):
+            for target in selected.targets(report, view, section):
                 mean = target == MEAN
                 rows = of_section if mean else of_section[of_section["target"] == target]
-                drawn += _of_part(scene, view, rows, str(part), target) if len(rows) else []
+                drawn += _of_part(report, view, rows, str(part), target) if len(rows) else []
     return tuple(drawn)
 
 
 def _of_part(
-    scene: Scene, view: View, table: pd.DataFrame, part: str, target: str
+    report: ReportContext, view: View, table: pd.DataFrame, part: str, target: str
 ) -> Iterator[Plot]:
-    points = _points(scene.protocol, table)
+    points = _points(report.protocol, table)
     tracked = {*points["metric"]}
-    metrics = {*(view.metrics or scene.protocol.metrics)} & tracked or tracked
+    metrics = {*(view.metrics or report.protocol.metrics)} & tracked or tracked
     shares = {*(view.fractions or points["fraction"])}
     groups = points.groupby(["section", "fraction", "metric"], sort=True)
     for (section, fraction, metric), group in groups:
-        rows = selected.rows(scene.protocol, view, scene.rows_of({*group["row"]}))
+        rows = selected.rows(report.protocol, view, report.rows_of({*group["row"]}))
         if metric not in metrics or fraction not in shares or not rows:
             continue
-        in_epochs = group["epoch"].notna().all() and not _by_steps(scene.protocol, section, rows)
-        lines = [_line(scene, section, row, group[group["row"] == row], in_epochs) for row in rows]
+        in_epochs = group["epoch"].notna().all() and not _by_steps(report.protocol, section, rows)
+        lines = [_line(report, section, row, group[group["row"] == row], in_epochs) for row in rows]
         several = len({*points["fraction"]} & shares) > 1
-        title = scene.labels[section] + (f", {fraction} % of the labels" if several else "")
+        title = report.labels[section] + (f", {fraction} % of the labels" if several else "")
         title += "" if target == MEAN else f", {target}"
-        y, lower = metric_axis(metric, scene.unit(metric))
+        y, lower = metric_axis(metric, report.unit(metric))
         x = "Epoch" if in_epochs else "Step"
         yield Plot(title, x, f"{y}, {PARTS.get(part, part)}", lower, tuple(lines))
 
 
-def captions(scene: Scene) -> tuple[str, ...]:
+def captions(report: ReportContext) -> tuple[str, ...]:
     """Return what is said below the figure."""
-    table = scene.extras.tracked
+    table = report.extras.tracked
     if table is None or not len(table):
         return (HOW,)
     return (
         HOW,
-        *_apart(scene, table),
-        *_mixed(scene, table),
-        *([peeked(scene.protocol)] if "test" in {*table["part"]} else []),
+        *_apart(report, table),
+        *_mixed(report, table),
+        *([peeked(report.protocol)] if "test" in {*table["part"]} else []),
     )
 
 
-def _apart(scene: Scene, table: pd.DataFrame) -> tuple[str, ...]:
+def _apart(report: ReportContext, table: pd.DataFrame) -> tuple[str, ...]:
     """Name the rows whose curves are of other patients or runs than most beside them."""
-    table = table.assign(section=sections_of(scene.protocol, table))
+    table = table.assign(section=sections_of(report.protocol, table))
     names = dict[str, None]()
     defined = table[table["value"].notna()]
     for _, group in defined.groupby(["part", "section", "fraction"]):
@@ -101,20 +101,20 @@ def _apart(scene: Scene, table: pd.DataFrame) -> tuple[str, ...]:
         }
         often = Counter(sets.values())
         usual = max(sets.values(), key=lambda cases: (often[cases], len(cases)))
-        others = [row for row in scene.rows_of(sets) if sets[row] != usual]
-        names |= dict.fromkeys(map(scene.named, others))
+        others = [row for row in report.rows_of(sets) if sets[row] != usual]
+        names |= dict.fromkeys(map(report.named, others))
     return (f"{OTHERS} {'; '.join(names)}.",) if names else ()
 
 
-def _mixed(scene: Scene, table: pd.DataFrame) -> Iterator[str]:
+def _mixed(report: ReportContext, table: pd.DataFrame) -> Iterator[str]:
     """Yield which rows of a section are in epochs where others are in steps."""
-    table = table.assign(section=sections_of(scene.protocol, table))
+    table = table.assign(section=sections_of(report.protocol, table))
     for section, points in table.groupby("section"):
-        rows = scene.rows_of({*points["row"]})
-        by_steps = _by_steps(scene.protocol, section, rows)
+        rows = report.rows_of({*points["row"]})
+        by_steps = _by_steps(report.protocol, section, rows)
         if by_steps and len(by_steps) < len(rows):
-            others = ", ".join(scene.named(row) for row in rows if row not in by_steps)
-            yield f"{scene.labels[section]}: {MIXED.format(others)}."
+            others = ", ".join(report.named(row) for row in rows if row not in by_steps)
+            yield f"{report.labels[section]}: {MIXED.format(others)}."
 
 
 def _by_steps(protocol: Protocol, section: int, rows: Sequence[str]) -> list[str]:
@@ -175,23 +175,25 @@ def _looks(tuned: Finetune, table: pd.DataFrame) -> pd.Series:
     return looks
 
 
-def _line(scene: Scene, section: int, row: str, points: pd.DataFrame, in_epochs: bool) -> Series:
+def _line(
+    report: ReportContext, section: int, row: str, points: pd.DataFrame, in_epochs: bool
+) -> Series:
     points = points.sort_values("look")
-    factor = 100 if scene.unit(points["metric"].iloc[0]) == "1" else 1
+    factor = 100 if report.unit(points["metric"].iloc[0]) == "1" else 1
     runs = [run for run in np.stack(list(points["runs"]), axis=1) if np.isfinite(run).any()]
 
     def printed(value: float) -> float | None:
         return round(factor * float(value), 6) if value == value else None
 
-    scratch = scratch_of(scene, row, section)
+    scratch = scratch_of(report, row, section)
     return Series(
-        title=scene.named(row),
-        baseline=scene.from_scratch(row),
+        title=report.named(row),
+        baseline=report.from_scratch(row),
         xs=tuple(round(float(x), 6) for x in points["epoch" if in_epochs else "step"]),
         means=tuple(round(factor * float(m), 6) for m in points["mean"]),
         sds=tuple(round(factor * float(s), 6) for s in points["sd"]),
         runs=tuple(tuple(map(printed, run)) for run in runs) if len(runs) > 1 else (),
-        scratch=scene.named(scratch) if scratch else "",
+        scratch=report.named(scratch) if scratch else "",
     )
 
 

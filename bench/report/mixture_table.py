@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bench.protocol import View, mixture
 from bench.protocol.sections import Mix
+from bench.report.context import ReportContext
 from bench.report.names import dataset_info
 from bench.report.numbers import DASH, MINUS
-from bench.report.scene import Scene
 from bench.report.supplement import Ingredient
-from bench.report.tabular import Column, Entry, Line, Table
+from bench.report.tabular import Column, Line, Table, TableCell
 
 COUNTS = {"Group ID": "group_id", "Classes": "n_classes", "Cases": "n_cases", "Slices": "n_slices"}
 NOTE = (
@@ -17,16 +17,16 @@ NOTE = (
 )
 
 
-def made(scene: Scene, view: View) -> Table:
+def made(report: ReportContext, view: View) -> Table:
     """Return the table, one line for each entry of the mixture."""
-    section = scene.protocol.pretrain
+    section = report.protocol.pretrain
     assert section is not None  # a protocol without one is refused
     named = mixture.mixture(section.mixture) if section.mixture else None
-    parts, read = mixture.parts(section), scene.extras.read
+    parts, read = mixture.parts(section), report.extras.read
     known = read if [one.dataset for one in read] == [part.dataset for part in parts] else ()
     groups = {str(number): name for number, name in (named.groups if named else {}).items()}
     lines = [
-        _line(scene, view, part, groups, known[i] if known else None)
+        _line(report, view, part, groups, known[i] if known else None)
         for i, part in enumerate(parts)
     ]
     return Table(
@@ -41,9 +41,9 @@ def made(scene: Scene, view: View) -> Table:
 
 
 def _line(
-    scene: Scene, view: View, part: Mix, groups: dict[str, str], read: Ingredient | None
+    report: ReportContext, view: View, part: Mix, groups: dict[str, str], read: Ingredient | None
 ) -> Line:
-    info = dataset_info(part.dataset, scene.extras)
+    info = dataset_info(part.dataset, report.extras)
     labels = ", ".join(f"{value}: {name}" for value, name in info.labels) or DASH
     task, group = (DASH if n is None else str(n) for n in (part.task, part.group))
     ours = {
@@ -53,17 +53,17 @@ def _line(
         "Slices": read.slices if read else None,
     }
     entries = tuple(
-        _entry(ours[name], scene.published.count(part.dataset, metric) if view.published else None)
+        _entry(ours[name], report.published.count(part.dataset, metric) if view.published else None)
         for name, metric in COUNTS.items()
     )
     return Line((task, info.title, groups.get(group, DASH), labels), entries)
 
 
-def _entry(ours: int | None, printed: float | None) -> Entry:
+def _entry(ours: int | None, printed: float | None) -> TableCell:
     beside = "" if printed is None else f"{printed:,.0f}"
     if ours is None:
-        return Entry(DASH, published=beside, hole="absent")
+        return TableCell(DASH, published=beside, hole="absent")
     gap = "" if printed is None else f"{ours - printed:+,.0f}".replace("-", MINUS)
-    return Entry(
+    return TableCell(
         f"{ours:,}", published=beside, difference="" if gap in ("+0",) else gap, sort=float(ours)
     )

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from bench.protocol import Finetune, Protocol, finetune_of, mixture, pretrain_of, pretrains, row_of
 from bench.protocol.comparable import unequal
 from bench.protocol.sections import Group, Initial, Track, Tune
-from bench.report import gate, learning, other_papers
+from bench.report import learning, other_papers, undertrained
+from bench.report.context import ReportContext
 from bench.report.footnotes import counted
 from bench.report.names import dataset_info, metric_title
 from bench.report.pretrainings import explained
-from bench.report.scene import Scene
 from bench.report.sections import FILES, Note, Notes, Section
 from bench.report.supplement import Extras, Pretraining
 from bench.source import Source
@@ -50,27 +50,27 @@ CONTROLS = {
 }
 
 
-def sections(scene: Scene, records: pd.DataFrame) -> list[Section]:
+def sections(report: ReportContext, records: pd.DataFrame) -> list[Section]:
     """Return the notes, each block that has something to say in the order of print."""
-    protocol, extras = scene.protocol, scene.extras
+    protocol, extras = report.protocol, report.extras
     # a paper's protocol is what its paper scale states
     of_paper = " of the paper scale" if protocol.paper and protocol.scale != "paper" else ""
     clouds = [explained(extras.clouds)] if extras.clouds else []
     made = [
-        Notes("Was scratch trained?", _plain(gate.said(scene))),
-        Notes("How to read the numbers", _plain(_reading(scene))),
-        Notes("Data and splits", _data(scene, records)),
-        Notes("What each row was pretrained on", _plain(_pretrained(scene, records))),
-        Notes("Training", _plain(_training(scene, records))),
-        Notes("What fine-tuning starts from", _plain(_taken_over(scene))),
-        Notes("Taken from records, not run for this report", _plain(_taken(scene))),
+        Notes("Was scratch trained?", _plain(undertrained.said(report))),
+        Notes("How to read the numbers", _plain(_reading(report))),
+        Notes("Data and splits", _data(report, records)),
+        Notes("What each row was pretrained on", _plain(_pretrained(report, records))),
+        Notes("Training", _plain(_training(report, records))),
+        Notes("What fine-tuning starts from", _plain(_taken_over(report))),
+        Notes("Taken from records, not run for this report", _plain(_taken(report))),
         Notes("Embeddings", _plain((*clouds, *extras.absent))),
-        Notes(other_papers.HEADING, _plain(other_papers.sentences(scene))),
+        Notes(other_papers.HEADING, _plain(other_papers.sentences(report))),
         Notes("Predicted for the challenge's server", _plain(extras.submissions)),
         Notes(f"Notes{of_paper}", _plain(protocol.notes + extras.notes)),
         Notes(f"Deviations and assumptions{of_paper}", _plain(_unlike(protocol))),
         Notes("Sources of the methods", _method_sources(protocol, extras)),
-        Notes("Sources of the data sets", _dataset_sources(scene)),
+        Notes("Sources of the data sets", _dataset_sources(report)),
         Notes(
             "Made by other source", _plain(f"{t[0].upper()}{t[1:]}." for t in extras.other_source)
         ),
@@ -90,20 +90,20 @@ def _unlike(protocol: Protocol) -> list[str]:
     return [f"{kind}: {text}" for kind, texts in told.items() for text in texts]
 
 
-def _reading(scene: Scene) -> list[str]:
-    protocol = scene.protocol
+def _reading(report: ReportContext) -> list[str]:
+    protocol = report.protocol
     notes = [
-        scene.cells.how,
+        report.cells.how,
         "Overlap and other scores from 0 to 1 are printed in percent with two decimals, distances "
         "in mm and volumes in ml with two decimals; table.csv keeps 0 to 1.",
     ]
-    if scene.published.any:
-        of_real = " on real scans" if scene.synthetic else ""
+    if report.published.any:
+        of_real = " on real scans" if report.synthetic else ""
         notes.append(
             f"Published: the paper's own number{of_real} for the same data set, target and label fraction; "
             "the difference is ours minus published; † is the paper's mark."
         )
-        if scene.synthetic:
+        if report.synthetic:
             notes.append("Beside a number on synthetic scans the difference says nothing.")
         elif protocol.scale != "paper":
             notes.append(
@@ -115,25 +115,27 @@ def _reading(scene: Scene) -> list[str]:
         notes.append(f"Expected{scale}: {protocol.expected}")
     if any(target.track and target.track.part == "test" for target in protocol.finetune):
         notes.append(learning.peeked(protocol))
-    metrics = ", ".join(metric_title(m) for m in scene.metrics)
-    masks = any(info.task == "segmentation" for info in scene.info.values())  # of some data set
+    metrics = ", ".join(metric_title(m) for m in report.metrics)
+    masks = any(info.task == "segmentation" for info in report.info.values())  # of some data set
     how = f"; convention {protocol.convention}: {CONVENTIONS[protocol.convention]}" if masks else ""
     notes.append(f"Metrics: {metrics}{how}.")
     return notes
 
 
-def _data(scene: Scene, records: pd.DataFrame) -> tuple[Note, ...]:
-    protocol = scene.protocol
+def _data(report: ReportContext, records: pd.DataFrame) -> tuple[Note, ...]:
+    protocol = report.protocol
     made = [
         Note(
             f"{info.title}: made by bench, nobody was scanned; scores on it say nothing about patients."
         )
-        for info in scene.info.values()
+        for info in report.info.values()
         if info.synthetic
     ]
-    for label, name, target in zip(scene.labels, protocol.sections, protocol.finetune, strict=True):
+    for label, name, target in zip(
+        report.labels, protocol.sections, protocol.finetune, strict=True
+    ):
         same = records["section"].eq(name)
-        empty = protocol.empty or scene.info[target.dataset].empty
+        empty = protocol.empty or report.info[target.dataset].empty
         made.append(Note(_split(label, target, records[same])))
         if not same.any() or (records[same]["task"] != "classification").any():
             made.append(
@@ -162,27 +164,29 @@ def _split(label: str, target: Finetune, rows: pd.DataFrame) -> str:
     return f"{text}; {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}."
 
 
-def _pretrained(scene: Scene, records: pd.DataFrame) -> list[str]:
+def _pretrained(report: ReportContext, records: pd.DataFrame) -> list[str]:
     """Return what every row was pretrained on, rows alike together; of rows without results nothing."""
     met = records[records["status"] != "failed"][["row", "pretrain", "init"]].drop_duplicates()
-    known = {(row, one.name): one for one in scene.extras.pretrainings for row in one.rows}
+    known = {(row, one.name): one for one in report.extras.pretrainings for row in one.rows}
     alike: dict[str, list[str]] = {}
-    for row in scene.rows:
+    for row in report.rows:
         said = dict.fromkeys(
-            _whence(scene, row, pretrain, init, known.get((row, pretrain), known.get((row, ""))))
+            _whence(report, row, pretrain, init, known.get((row, pretrain), known.get((row, ""))))
             for pretrain, init in met.loc[met["row"] == row, ["pretrain", "init"]].itertuples(
                 index=False
             )
         )
         if said:
             alike.setdefault("; ".join(said), []).append(row)
-    return ["; ".join(map(scene.named, rows)) + f": {said}." for said, rows in alike.items()]
+    return ["; ".join(map(report.named, rows)) + f": {said}." for said, rows in alike.items()]
 
 
-def _whence(scene: Scene, row: str, pretrain: str, init: str, known: Pretraining | None) -> str:
+def _whence(
+    report: ReportContext, row: str, pretrain: str, init: str, known: Pretraining | None
+) -> str:
     """Return what one row was pretrained on; ``pretrain`` and ``init`` are the records' columns."""
     if init.startswith("file:"):
-        own, _ = row_of(scene.protocol, row)
+        own, _ = row_of(report.protocol, row)
         name = Path(Initial.of(own.init).file).name if own is not None and own.init else "weights"
         return (
             f"not pretrained here; from the file {name} (SHA-256 {init.removeprefix('file:')[:12]})"
@@ -192,24 +196,24 @@ def _whence(scene: Scene, row: str, pretrain: str, init: str, known: Pretraining
     at = f", weights after step {init.partition('@')[2]}" if "@" in init else ""
     if known is None:
         return f"pretrained on {pretrain}{at}"
-    titles = " + ".join(dataset_info(name, scene.extras).title for name in known.datasets)
+    titles = " + ".join(dataset_info(name, report.extras).title for name in known.datasets)
     named = f"{pretrain} ({titles})" if pretrain != "+".join(known.datasets) else titles
     least, most = known.unlabelled
     share = f"{least:,}" if least == most else f"{least:,} to {most:,}"
     some = f", {share} of them unlabelled" if most else ""
     return (
-        f"pretrained on {named}, {_range(known.cases, 'case')}{_expected(scene.protocol, row)}{some}; "
+        f"pretrained on {named}, {_range(known.cases, 'case')}{_expected(report.protocol, row)}{some}; "
         f"{_range(known.steps, 'step')}{at}, batch {known.batch}, {known.optimiser} at {known.lr:g}, "
         f"{known.schedule} schedule, {known.precision}"
     )
 
 
-def _taken(scene: Scene) -> Iterator[str]:
+def _taken(report: ReportContext) -> Iterator[str]:
     """Yield for each row which of its cells are of records elsewhere."""
-    for row, place in dict.fromkeys((one.row, one.place) for one in scene.extras.taken):
-        own = [one for one in scene.extras.taken if (one.row, one.place) == (row, place)]
+    for row, place in dict.fromkeys((one.row, one.place) for one in report.extras.taken):
+        own = [one for one in report.extras.taken if (one.row, one.place) == (row, place)]
         shares = ", ".join(f"{share} %" for share in sorted({one.fraction for one in own}))
-        yield f"{scene.named(row)}, {shares} of the labels: {counted(len(own), 'cell')} of {place}."
+        yield f"{report.named(row)}, {shares} of the labels: {counted(len(own), 'cell')} of {place}."
 
 
 def _range(ends: tuple[int, int], noun: str) -> str:
@@ -230,11 +234,11 @@ def _expected(protocol: Protocol, row: str) -> str:
     return f" of {only:,} expected" if only else ""
 
 
-def _training(scene: Scene, records: pd.DataFrame) -> list[str]:
-    protocol = scene.protocol
+def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:
+    protocol = report.protocol
     made = []
-    if scene.extras.overrides:
-        changed = "; ".join(f"--set {text}" for text in scene.extras.overrides)
+    if report.extras.overrides:
+        changed = "; ".join(f"--set {text}" for text in report.extras.overrides)
         made.append(f"Changed on the command line: {changed}.")
     rows = protocol.rows.values() if protocol.pretrain is not None else ()
     sections = range(len(protocol.finetune))
@@ -251,29 +255,29 @@ def _training(scene: Scene, records: pd.DataFrame) -> list[str]:
         if len(seeds) > 1:
             listed = ", ".join(map(str, seeds))
             made.append(f"Pretraining seeds {listed}, each with every fine-tuning seed{shown}")
-    made += _tuning(scene)
+    made += _tuning(report)
     made += unequal(protocol) if protocol.baseline == "unequal" else []
     ran = dict(records[["row", "params"]].drop_duplicates().itertuples(index=False, name=None))
     for name, row in protocol.rows.items():
         differs = ran.get(name, json.dumps(row.params, sort_keys=True))
         if differs != "{}":
             made.append(
-                f"{scene.named(name)}: parameters other than the method's defaults: {differs}."
+                f"{report.named(name)}: parameters other than the method's defaults: {differs}."
             )
     return [*made, *([f"Stated cost: {protocol.cost}"] if protocol.cost else [])]
 
 
-def _tuning(scene: Scene) -> list[str]:
+def _tuning(report: ReportContext) -> list[str]:
     """Return how rows are fine-tuned on each data set: together where the section alone says it."""
-    protocol, made = scene.protocol, []
+    protocol, made = report.protocol, []
     own = [name for name, row in protocol.rows.items() if row.finetune]
-    for index, (label, target) in enumerate(zip(scene.labels, protocol.finetune, strict=True)):
+    for index, (label, target) in enumerate(zip(report.labels, protocol.finetune, strict=True)):
         if len(own) < len(protocol.rows):
             others = "Other rows, fine-tuning" if own else "Fine-tuning"
             made.append(f"{others} on {label}: {_way(target)}.")
         for name in own:
             tuned = finetune_of(protocol, index, protocol.rows[name])
-            made.append(f"{scene.named(name)}, fine-tuning on {label}: {_way(tuned)}.")
+            made.append(f"{report.named(name)}, fine-tuning on {label}: {_way(tuned)}.")
     return made
 
 
@@ -347,16 +351,16 @@ def _looks(track: Track) -> str:
     return f"a learning curve every {every} on the {learning.PARTS[track.part]}, by which nothing is chosen"
 
 
-def _taken_over(scene: Scene) -> list[str]:
+def _taken_over(report: ReportContext) -> list[str]:
     """Return what each row took over, whence, and what its controls are."""
     made = []
-    for row, text in scene.extras.receipts.items():
-        known, _ = row_of(scene.protocol, row)
+    for row, text in report.extras.receipts.items():
+        known, _ = row_of(report.protocol, row)
         given = Initial.of(known.init).file if known else ""
         elsewhere = "pretrained elsewhere, so no guard looked for test cases in it; "
-        made.append(f"{scene.named(row)}: {f'from {given}, {elsewhere}' if given else ''}{text}.")
-    made += [f"{scene.named(row)} {text}." for row, text in scene.extras.choices.items()]
-    return made + [CONTROLS[control] for control in scene.protocol.controls]
+        made.append(f"{report.named(row)}: {f'from {given}, {elsewhere}' if given else ''}{text}.")
+    made += [f"{report.named(row)} {text}." for row, text in report.extras.choices.items()]
+    return made + [CONTROLS[control] for control in report.protocol.controls]
 
 
 def _method_sources(protocol: Protocol, extras: Extras) -> tuple[Note, ...]:
@@ -365,14 +369,14 @@ def _method_sources(protocol: Protocol, extras: Extras) -> tuple[Note, ...]:
     return tuple(_cited(extras.titles.get(m, m), source) for m, source in known.items())
 
 
-def _dataset_sources(scene: Scene) -> tuple[Note, ...]:
+def _dataset_sources(report: ReportContext) -> tuple[Note, ...]:
     made = []
     read = dict.fromkeys(
-        [*scene.info, *(name for one in scene.extras.pretrainings for name in one.datasets)]
+        [*report.info, *(name for one in report.extras.pretrainings for name in one.datasets)]
     )
     for name in read:
-        info = dataset_info(name, scene.extras)
-        source = scene.extras.sources.get(f"dataset/{name}", info.source)
+        info = dataset_info(name, report.extras)
+        source = report.extras.sources.get(f"dataset/{name}", info.source)
         licence = f" Licence: {info.licence}." if info.licence else " Licence not stated here."
         if source is not None and info.synthetic:
             made.append(_cited(f"{info.title} (none of its own was read)", source))

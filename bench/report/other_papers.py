@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.protocol import Quoted, Row, method_pretrains
 from bench.report.cells import MEAN, Key
+from bench.report.context import ReportContext
 from bench.report.errata import same_methods, table_title
 from bench.report.names import metric_title
 from bench.report.published import MEANS, plain, printed_name, same_target
-from bench.report.scene import Scene
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,21 +30,21 @@ class _Cell(NamedTuple):
     metric: str
 
 
-def sentences(scene: Scene) -> list[str]:
+def sentences(report: ReportContext) -> list[str]:
     """Return one for each number that another paper prints for a cell of this table, in the order of rows."""
-    frame, protocol = scene.extras.published, scene.protocol
+    frame, protocol = report.extras.published, report.protocol
     if frame is None or not protocol.table:
         return []
-    names = same_methods(scene.extras.errata)
+    names = same_methods(report.extras.errata)
     others = _others(frame, protocol.paper, names)
     ours = dict[_Cell, dict[str, Key]]()  # by row
     rows: dict[str, Row | Quoted] = {**protocol.rows, **protocol.published_only}
     for name, row in rows.items():
         method = plain(printed_name(row.published)[0])
         scratch = isinstance(row, Row) and not method_pretrains(row)
-        for key in _keys(scene, name) if method else ():
-            if scene.printed(key) is not None:
-                datasets, targets, fraction, metric = scene.printed_as(key)
+        for key in _keys(report, name) if method else ():
+            if report.printed(key) is not None:
+                datasets, targets, fraction, metric = report.printed_as(key)
                 for dataset, target in product(map(plain, datasets), map(_target, targets)):
                     known = names.get(method, method)
                     cell = _Cell(known, scratch, dataset, target, str(fraction), plain(metric))
@@ -54,7 +54,7 @@ def sentences(scene: Scene) -> list[str]:
         for (paper, table), values in others.get(cell, {}).items():
             if len(keys) == len(values) == 1:  # of several settings none is the other's
                 (key,) = keys.values()
-                said[f"{_place(scene, key)}: {values[0]} in {table_title(table)} of {paper}."] = (
+                said[f"{_place(report, key)}: {values[0]} in {table_title(table)} of {paper}."] = (
                     None
                 )
     return [*said, *([NOTE] if said else [])]
@@ -78,17 +78,17 @@ def _target(name: str) -> str:
     return "" if plain(name) in MEANS else same_target(name)
 
 
-def _keys(scene: Scene, row: str) -> Iterator[Key]:
+def _keys(report: ReportContext, row: str) -> Iterator[Key]:
     """Yield every cell of a row; of a section with one target that one alone."""
-    for section in range(len(scene.protocol.finetune)):
-        targets = scene.targets(section)
+    for section in range(len(report.protocol.finetune)):
+        targets = report.targets(section)
         kept = targets if len(targets) == 1 else (*targets, MEAN)
-        for fraction, target, metric in product(scene.fractions(section), kept, scene.metrics):
+        for fraction, target, metric in product(report.fractions(section), kept, report.metrics):
             yield Key(row, section, fraction, target, metric)
 
 
-def _place(scene: Scene, key: Key) -> str:
-    target = scene.protocol.layout.mean if key.target == MEAN else key.target
-    title = scene.titles.get(key.row, key.row)
+def _place(report: ReportContext, key: Key) -> str:
+    target = report.protocol.layout.mean if key.target == MEAN else key.target
+    title = report.titles.get(key.row, key.row)
     metric = metric_title(key.metric)
-    return ", ".join((title, scene.labels[key.section], target, f"{key.fraction} %", metric))
+    return ", ".join((title, report.labels[key.section], target, f"{key.fraction} %", metric))

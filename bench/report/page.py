@@ -8,13 +8,13 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.report import gate, pretrainings, verdicts
-from bench.report.answer import interval
+from bench.report import pretrainings, undertrained, verdicts
+from bench.report.conclusion import interval
 from bench.report.contents import Contents
+from bench.report.context import ReportContext
 from bench.report.redraw import current_svg
-from bench.report.scene import Scene
 from bench.report.sections import Notes, Section
-from bench.report.tabular import COUNTS, Entry, Table
+from bench.report.tabular import COUNTS, Table, TableCell
 from bench.report.tex import tabular
 from bench.report.text import title_of
 
@@ -39,44 +39,44 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def page(scene: Scene, contents: Contents, folder: Path, seeds: int) -> str:
+def page(report: ReportContext, contents: Contents, folder: Path, seeds: int) -> str:
     """Return ``index.html``, with every figure inside it that is drawn and may be shown.
 
     Args:
-        scene: what is drawn.
+        report: what is drawn.
         contents: its sections.
         folder: where the figures are drawn.
         seeds: how many of fine-tuning ran.
     """
-    shown = pretrainings.shown(scene)
+    shown = pretrainings.shown(report)
     sections = [
-        _for_page(scene, section) for section in contents.sections if "page" in section.forms
+        _for_page(report, section) for section in contents.sections if "page" in section.forms
     ]
     sections.sort(key=lambda section: not section.first)
     return template("page.html.j2").render(
-        title=title_of(scene),
-        protocol=scene.protocol,
+        title=title_of(report),
+        protocol=report.protocol,
         sections=sections,
-        tip=_tips(scene, contents),
+        tip=_tips(report, contents),
         counts=COUNTS,
         tabular=tabular,
         svg=partial(current_svg, folder=folder),
-        below=gate.warning(scene).removeprefix(gate.UNDERTRAINED),
-        undertrained=gate.UNDERTRAINED,
+        below=undertrained.warning(report).removeprefix(undertrained.UNDERTRAINED),
+        undertrained=undertrained.UNDERTRAINED,
         blind=contents.blind,
-        failed=len({failure.job for failure in scene.extras.failures}),
+        failed=len({failure.job for failure in report.extras.failures}),
         collapsed=sum(p.collapsed for p in shown),
         guesses=sum(p.guesses for p in shown),
-        synthetic=scene.synthetic,
-        facts=_facts(scene, seeds),
+        synthetic=report.synthetic,
+        facts=_facts(report, seeds),
         stacked=MOST_SIDE_BY_SIDE,
-        progress=scene.extras.progress,
+        progress=report.extras.progress,
     )
 
 
-def _for_page(scene: Scene, section: Section) -> Section:
+def _for_page(report: ReportContext, section: Section) -> Section:
     """Return a section without the note on embeddings where these are drawn: it stands below them."""
-    if not scene.extras.clouds:
+    if not report.extras.clouds:
         return section
     parts = [
         part
@@ -86,7 +86,7 @@ def _for_page(scene: Scene, section: Section) -> Section:
     return replace(section, parts=tuple(parts))
 
 
-def _tips(scene: Scene, contents: Contents) -> Callable[[Entry], str]:
+def _tips(report: ReportContext, contents: Contents) -> Callable[[TableCell], str]:
     """Return what says all that is known of an entry: its interval, its counts, where its rows are."""
     tables = [
         part for section in contents.sections for part in section.parts if isinstance(part, Table)
@@ -94,24 +94,24 @@ def _tips(scene: Scene, contents: Contents) -> Callable[[Entry], str]:
     keyed = sum(e.key is not None for table in tables for line in table.lines for e in line.entries)
     few = not contents.plain and keyed <= verdicts.MANY
 
-    def tip(entry: Entry) -> str:
+    def tip(entry: TableCell) -> str:
         if entry.key is None:
             return entry.tip
-        within = interval(scene, entry.key) if few else ""
-        rows = f"records/{scene.protocol.name}.parquet: {scene.place(entry.key)}"
+        within = interval(report, entry.key) if few else ""
+        rows = f"records/{report.protocol.name}.parquet: {report.place(entry.key)}"
         return "; ".join(filter(None, (within, entry.tip, rows)))
 
     return tip
 
 
-def _facts(scene: Scene, seeds: int) -> list[tuple[str, str]]:
+def _facts(report: ReportContext, seeds: int) -> list[tuple[str, str]]:
     """Return the few numbers that stand at the top of the page."""
-    places = scene.protocol.finetune
-    titles = dict.fromkeys(scene.info[t.dataset].title for t in places)
-    fractions = sorted({f for s in range(len(places)) for f in scene.fractions(s)})
-    done = {k.row for k, c in scene.cells.cells.items() if c.mean is not None}
+    places = report.protocol.finetune
+    titles = dict.fromkeys(report.info[t.dataset].title for t in places)
+    fractions = sorted({f for s in range(len(places)) for f in report.fractions(s)})
+    done = {k.row for k, c in report.cells.cells.items() if c.mean is not None}
     return [
-        ("Rows with results", f"{len(done)} of {len(scene.rows)}"),
+        ("Rows with results", f"{len(done)} of {len(report.rows)}"),
         ("Data sets" if len(titles) > 1 else "Data set", ", ".join(titles)),
         (
             f"Label fraction{'s' if len(fractions) > 1 else ''}",

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from bench.protocol import View, row_of
 from bench.protocol.views import MEAN as BY_NAME
 from bench.report.cells import MEAN, Key
+from bench.report.context import ReportContext
 from bench.report.names import metric_axis, metric_title
-from bench.report.scene import Scene
 
 # of axes that a view does not name, outermost first
 TABLES = ("metric", "section", "fraction", "target")
@@ -23,7 +23,7 @@ STUBS = {
     "metric": "Metric",
 }
 CONTROLS = "Positive controls"  # heading of rows that are pretrained with labels
-Place = tuple[Any, ...]  # a value for each axis of the lines, or of the columns
+AxisValues = tuple[Any, ...]  # a value for each axis of the lines, or of the columns
 
 
 class Point(NamedTuple):
@@ -47,9 +47,9 @@ class Pivot:
     """One table of a view: lines and columns in the order of print, and the point where two meet, if any."""
 
     view: View
-    lines: tuple[Place, ...]
-    columns: tuple[Place, ...]
-    points: dict[tuple[Place, Place], Point]
+    lines: tuple[AxisValues, ...]
+    columns: tuple[AxisValues, ...]
+    points: dict[tuple[AxisValues, AxisValues], Point]
     apart: tuple[str, ...]  # the axes by which the view's tables differ
 
     def values(self, axis: str) -> list[Any]:
@@ -67,22 +67,22 @@ class Pivot:
         return self.values("row")
 
 
-def pivots(scene: Scene, view: View) -> list[Pivot]:
+def pivots(report: ReportContext, view: View) -> list[Pivot]:
     """Return the tables of a view; those that would hold nothing are left out."""
     axes = (*view.lines, *view.columns)
     free = tuple(axis for axis in TABLES if axis not in axes)
-    ranks = _ranks(scene, view)
+    ranks = _ranks(report, view)
 
-    def place(point: Point, some: tuple[str, ...]) -> Place:
-        return tuple(_value(scene, view, axis, point) for axis in some)
+    def place(point: Point, some: tuple[str, ...]) -> AxisValues:
+        return tuple(_value(report, view, axis, point) for axis in some)
 
-    def sort(places: dict[Place, None], some: tuple[str, ...]) -> tuple[Place, ...]:
+    def sort(places: dict[AxisValues, None], some: tuple[str, ...]) -> tuple[AxisValues, ...]:
         return tuple(
             sorted(places, key=lambda p: [ranks[a][v] for a, v in zip(some, p, strict=True)])
         )
 
-    found: dict[Place, dict[tuple[Place, Place], Point]] = {}
-    for point in _points(scene, view):
+    found: dict[AxisValues, dict[tuple[AxisValues, AxisValues], Point]] = {}
+    for point in _points(report, view):
         here = found.setdefault(place(point, free), {})
         here[place(point, view.lines), place(point, view.columns)] = point
     apart = tuple(a for i, a in enumerate(free) if len({key[i] for key in found}) > 1)
@@ -98,9 +98,9 @@ def pivots(scene: Scene, view: View) -> list[Pivot]:
     ]
 
 
-def _value(scene: Scene, view: View, axis: str, point: Point) -> Any:
+def _value(report: ReportContext, view: View, axis: str, point: Point) -> Any:
     if axis == "row" and on_networks(view):
-        return scene.titles[point.row]  # one line or column for all of them
+        return report.titles[point.row]  # one line or column for all of them
     return getattr(point, axis)
 
 
@@ -109,25 +109,27 @@ def on_networks(view: View) -> bool:
     return "network" in (*view.lines, *view.columns)
 
 
-def _points(scene: Scene, view: View) -> Iterator[Point]:
-    named = scene.protocol.sections
-    rows = [(row, network) for row in _rows(scene, view) for network in _networks(scene, view, row)]
+def _points(report: ReportContext, view: View) -> Iterator[Point]:
+    named = report.protocol.sections
+    rows = [
+        (row, network) for row in _rows(report, view) for network in _networks(report, view, row)
+    ]
     for section in _asked(view.sections, named, range(len(named))):
-        for fraction in _asked(view.fractions, scene.fractions(section)):
-            for target in _targets(scene, view, section):
-                for metric in _asked(view.metrics, scene.metrics):
-                    if scene.judges(metric, section):  # Dice says nothing of classes
+        for fraction in _asked(view.fractions, report.fractions(section)):
+            for target in _targets(report, view, section):
+                for metric in _asked(view.metrics, report.metrics):
+                    if report.judges(metric, section):  # Dice says nothing of classes
                         place = (section, fraction, target, metric)
                         yield from (
-                            Point(r, n, *place) for r, n in rows if _holds(scene, r, n, place)
+                            Point(r, n, *place) for r, n in rows if _holds(report, r, n, place)
                         )
 
 
-def _holds(scene: Scene, row: str, network: str, place: tuple[int, int, str, str]) -> bool:
+def _holds(report: ReportContext, row: str, network: str, place: tuple[int, int, str, str]) -> bool:
     """Tell whether a row has a cell at a place: one that is quoted only where the paper printed a number."""
-    if row in scene.protocol.published_only:
-        return scene.printed(Key(row, *place), network) is not None
-    return scene.has(row, place[0])
+    if row in report.protocol.published_only:
+        return report.printed(Key(row, *place), network) is not None
+    return report.has(row, place[0])
 
 
 def _asked(asked: tuple[Any, ...], there: Any, values: Any = None) -> list[Any]:
@@ -136,8 +138,8 @@ def _asked(asked: tuple[Any, ...], there: Any, values: Any = None) -> list[Any]:
     return [by_name[name] for name in asked if name in by_name] if asked else list(by_name.values())
 
 
-def _targets(scene: Scene, view: View, section: int) -> list[str]:
-    targets = [*scene.targets(section)]
+def _targets(report: ReportContext, view: View, section: int) -> list[str]:
+    targets = [*report.targets(section)]
     if view.targets:
         return [MEAN if t == BY_NAME else t for t in view.targets if t == BY_NAME or t in targets]
     if "target" not in (*view.lines, *view.columns):
@@ -145,51 +147,53 @@ def _targets(scene: Scene, view: View, section: int) -> list[str]:
     return targets if len(targets) == 1 else [*targets, MEAN]
 
 
-def _networks(scene: Scene, view: View, row: str) -> list[str]:
+def _networks(report: ReportContext, view: View, row: str) -> list[str]:
     """Return the network of a row; of one that is quoted, where they are told apart, each that there is."""
-    if row in scene.protocol.published_only and on_networks(view):
-        return list(dict.fromkeys(known.network for known in scene.protocol.rows.values()))
-    known, _ = row_of(scene.protocol, row)
+    if row in report.protocol.published_only and on_networks(view):
+        return list(dict.fromkeys(known.network for known in report.protocol.rows.values()))
+    known, _ = row_of(report.protocol, row)
     return [known.network if known else ""]
 
 
-def _rows(scene: Scene, view: View) -> list[str]:
+def _rows(report: ReportContext, view: View) -> list[str]:
     """Return the rows in the order of print, those without a group first; variants beside their row.
 
     Positive controls without a group stand last.
     """
-    rows = [*scene.rows, *(scene.protocol.published_only if view.published else ())]
+    rows = [*report.rows, *(report.protocol.published_only if view.published else ())]
     if view.rows:
-        rows = [row for name in view.rows for row in rows if own(scene, row) == name]
-    headings = ["", *scene.protocol.layout.groups, CONTROLS]
-    return sorted(rows, key=lambda row: headings.index(group(scene, row)))
+        rows = [row for name in view.rows for row in rows if own(report, row) == name]
+    headings = ["", *report.protocol.layout.groups, CONTROLS]
+    return sorted(rows, key=lambda row: headings.index(group(report, row)))
 
 
-def own(scene: Scene, row: str) -> str:
+def own(report: ReportContext, row: str) -> str:
     """Return a row's name without that of its variant: "voco" of "voco (last)"."""
-    return row.removesuffix(row_of(scene.protocol, row)[1])
+    return row.removesuffix(row_of(report.protocol, row)[1])
 
 
-def group(scene: Scene, row: str) -> str:
+def group(report: ReportContext, row: str) -> str:
     """Return the heading under which a row stands, "" for none."""
-    named = own(scene, row)
-    known = scene.protocol.rows.get(named)
+    named = own(report, row)
+    known = report.protocol.rows.get(named)
     otherwise = CONTROLS if known is not None and known.ceiling else ""
-    return next((h for h, rows in scene.protocol.layout.groups.items() if named in rows), otherwise)
+    return next(
+        (h for h, rows in report.protocol.layout.groups.items() if named in rows), otherwise
+    )
 
 
-def _ranks(scene: Scene, view: View) -> dict[str, dict[Any, int]]:
+def _ranks(report: ReportContext, view: View) -> dict[str, dict[Any, int]]:
     """Return the order of every axis: as the view states it, else as the protocol does."""
-    sections = range(len(scene.protocol.sections))
-    rows = _rows(scene, view)
-    fractions = sorted({f for s in sections for f in scene.fractions(s)})
+    sections = range(len(report.protocol.sections))
+    rows = _rows(report, view)
+    fractions = sorted({f for s in sections for f in report.fractions(s)})
     order = {
-        "row": dict.fromkeys(scene.titles[row] for row in rows) if on_networks(view) else rows,
-        "network": ["", *scene.protocol.networks],
-        "section": _asked(view.sections, scene.protocol.sections, sections),
+        "row": dict.fromkeys(report.titles[row] for row in rows) if on_networks(view) else rows,
+        "network": ["", *report.protocol.networks],
+        "section": _asked(view.sections, report.protocol.sections, sections),
         "fraction": view.fractions or fractions,
-        "target": [t for s in sections for t in _targets(scene, view, s) if t != MEAN] + [MEAN],
-        "metric": _asked(view.metrics, scene.metrics),
+        "target": [t for s in sections for t in _targets(report, view, s) if t != MEAN] + [MEAN],
+        "metric": _asked(view.metrics, report.metrics),
     }
     if view.targets:
         order["target"] = [MEAN if t == BY_NAME else t for t in view.targets]
@@ -198,24 +202,24 @@ def _ranks(scene: Scene, view: View) -> dict[str, dict[Any, int]]:
     }
 
 
-def word(scene: Scene, axis: str, value: Any, *, alone: bool = True) -> str:
+def word(report: ReportContext, axis: str, value: Any, *, alone: bool = True) -> str:
     """Return a value in print.
 
     Args:
-        scene: knows the names.
+        report: knows the names.
         axis: what it is of.
         value: as a point has it; of rows also the title of several.
         alone: does it stand under a heading that says what it is of?
     """
     match axis:
         case "row":
-            return scene.titles.get(value, value)
+            return report.titles.get(value, value)
         case "section":
-            return scene.labels[value]
+            return report.labels[value]
         case "fraction":
             return f"{value} %" if alone else f"{value} % of labels"
         case "target":
-            return scene.protocol.layout.mean if value == MEAN else value
+            return report.protocol.layout.mean if value == MEAN else value
         case "metric":
-            return metric_axis(value, scene.unit(value))[0] if alone else metric_title(value)
+            return metric_axis(value, report.unit(value))[0] if alone else metric_title(value)
     return str(value)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.report.context import ReportContext
 from bench.report.names import dataset_info
-from bench.report.scene import Scene
 from bench.report.sections import FILES, Section
 from bench.report.supplement import Cloud, Extras, Pretext
-from bench.report.tabular import Entry, grid
+from bench.report.tabular import TableCell, grid
 
 HEADING = "Pretraining"
 HEAD = (
@@ -37,23 +37,25 @@ NOTE = (
 )
 
 
-def shown(scene: Scene) -> list[Pretext]:
+def shown(report: ReportContext) -> list[Pretext]:
     """Return the pretrainings that are judged: those of controls are not, whose task is no pretext."""
-    return [p for p in scene.extras.pretexts if not scene.is_control(p.row)]
+    return [p for p in report.extras.pretexts if not report.is_control(p.row)]
 
 
-def sections(scene: Scene) -> list[Section]:
+def sections(report: ReportContext) -> list[Section]:
     """Return the table of pretrainings, in the protocol's order."""
-    order = {row: i for i, row in enumerate(scene.rows)}
-    pretexts = sorted(shown(scene), key=lambda p: (order.get(p.row, len(order)), p.seed or 0))
-    lines: list[Sequence[str | Entry]] = [
+    order = {row: i for i, row in enumerate(report.rows)}
+    pretexts = sorted(shown(report), key=lambda p: (order.get(p.row, len(order)), p.seed or 0))
+    lines: list[Sequence[str | TableCell]] = [
         (
-            title_of(scene, p),
+            title_of(report, p),
             f"{p.says} ({'higher' if p.rises else 'lower'} is better)",
             *map(short, (p.first, p.last, p.chance)),
             _course(p.std),
             _course(p.rank),
-            Entry("; ".join([*[COLLAPSED] * p.collapsed, *[GUESSES] * p.guesses]), hole="failed"),
+            TableCell(
+                "; ".join([*[COLLAPSED] * p.collapsed, *[GUESSES] * p.guesses]), hole="failed"
+            ),
         )
         for p in pretexts
     ]
@@ -65,24 +67,24 @@ def sections(scene: Scene) -> list[Section]:
     )
 
 
-def title_of(scene: Scene, pretext: Pretext) -> str:
+def title_of(report: ReportContext, pretext: Pretext) -> str:
     """Return the title of a pretraining's rows, and its seed among several."""
-    return _rows_title(scene, pretext) + ("" if pretext.seed is None else f", seed {pretext.seed}")
+    return _rows_title(report, pretext) + ("" if pretext.seed is None else f", seed {pretext.seed}")
 
 
-def _rows_title(scene: Scene, pretext: Pretext) -> str:
+def _rows_title(report: ReportContext, pretext: Pretext) -> str:
     """Return the title of a pretraining's row, and of those that share it."""
     return "; ".join(
-        [scene.named(pretext.row), *(scene.titles.get(row, row) for row in pretext.shared)]
+        [report.named(pretext.row), *(report.titles.get(row, row) for row in pretext.shared)]
     )
 
 
-def plotted(scene: Scene) -> list[tuple[str, tuple[Pretext, ...]]]:
+def plotted(report: ReportContext) -> list[tuple[str, tuple[Pretext, ...]]]:
     """Return what one plot each shows: the pretrainings of a row, of all its seeds."""
     found: dict[str, list[Pretext]] = {}
-    for pretext in shown(scene):
+    for pretext in shown(report):
         if pretext.steps:
-            found.setdefault(_rows_title(scene, pretext), []).append(pretext)
+            found.setdefault(_rows_title(report, pretext), []).append(pretext)
     return [(title, tuple(some)) for title, some in found.items()]
 
 
@@ -99,14 +101,14 @@ def _course(pair: tuple[float, float] | None) -> str:
     return ARROW.join(map(short, pair)) if pair else short(None)
 
 
-def faults(scene: Scene) -> list[str]:
+def faults(report: ReportContext) -> list[str]:
     """Return lines that name the pretrainings whose encoder collapsed, and those that learned no task."""
     told = {
         "collapsed in pretraining (samples embed much alike, or along one direction)": [
-            title_of(scene, p) for p in shown(scene) if p.collapsed
+            title_of(report, p) for p in shown(report) if p.collapsed
         ],
         "no better than guessing at the end of pretraining": [
-            title_of(scene, p) for p in shown(scene) if p.guesses
+            title_of(report, p) for p in shown(report) if p.guesses
         ],
     }
     return [f"{what}: {'; '.join(names)}" for what, names in told.items() if names]

@@ -11,15 +11,15 @@ import numpy as np
 
 from bench import stats
 from bench.report.across import across
-from bench.report.answer import SIGNS, p_value, reason
 from bench.report.cells import MEAN, Key
 from bench.report.common import means_of
+from bench.report.conclusion import SIGNS, p_value, reason
+from bench.report.context import ReportContext
 from bench.report.names import lower_is_better, metric_title
 from bench.report.numbers import difference, number
-from bench.report.scene import Scene
 from bench.report.scores import Scores, shared
 from bench.report.sections import PAGE, Part, Section, Text
-from bench.report.tabular import Entry, Table, grid
+from bench.report.tabular import Table, TableCell, grid
 from bench.report.verdicts import MANY, differences_of, judging, over_targets, region
 from bench.stats.ranks import Ranks, kendall, ranks
 
@@ -49,9 +49,9 @@ class Ranking(NamedTuple):
     pairs: Table | None  # every row beside every other
 
 
-def sections(scene: Scene, blind: Sequence[str]) -> list[Section]:
+def sections(report: ReportContext, blind: Sequence[str]) -> list[Section]:
     """Return the ranks of each place, and those over all data sets; ``blind``: sentences."""
-    ranked, over = rankings(scene), across(scene)
+    ranked, over = rankings(report), across(report)
     tables = [table for r in ranked for table in (r.table, r.pairs) if table is not None]
     note = [Text(" ".join([NOTE, *blind]), "note")] if ranked else []
     parts: list[Part] = [*tables, *note, *over]
@@ -59,33 +59,33 @@ def sections(scene: Scene, blind: Sequence[str]) -> list[Section]:
     return [Section(HEADING, parts, "order", listed, folded=True, forms=PAGE)] if parts else []
 
 
-def rankings(scene: Scene) -> list[Ranking]:
+def rankings(report: ReportContext) -> list[Ranking]:
     """Return a ranking for every place where three or more rows may be compared."""
     made = [
         (section, fraction, rows)
-        for section in range(len(scene.protocol.finetune))
-        for fraction in sorted(scene.fractions(section))
-        for rows in _alike(scene, section)
+        for section in range(len(report.protocol.finetune))
+        for fraction in sorted(report.fractions(section))
+        for rows in _alike(report, section)
     ]
     pairs = sum(len(rows) * (len(rows) - 1) // 2 for *_, rows in made)
-    return [found for place in made if (found := _ranking(scene, *place, every=pairs <= MANY))]
+    return [found for place in made if (found := _ranking(report, *place, every=pairs <= MANY))]
 
 
-def _alike(scene: Scene, section: int) -> list[list[str]]:
+def _alike(report: ReportContext, section: int) -> list[list[str]]:
     groups: dict[str, list[str]] = {}
-    for row in scene.rows:
-        if (row, section) in scene.alike and scene.has(row, section):
-            groups.setdefault(scene.alike[row, section], []).append(row)
+    for row in report.rows:
+        if (row, section) in report.alike and report.has(row, section):
+            groups.setdefault(report.alike[row, section], []).append(row)
     return [rows for rows in groups.values() if len(rows) > 2]
 
 
 def _ranking(
-    scene: Scene, section: int, fraction: int, rows: Sequence[str], *, every: bool
+    report: ReportContext, section: int, fraction: int, rows: Sequence[str], *, every: bool
 ) -> Ranking | None:
-    metric = judging(scene, section)
-    unit = scene.unit(metric)
+    metric = judging(report, section)
+    unit = report.unit(metric)
     keys = [Key(row, section, fraction, MEAN, metric) for row in rows]
-    known = {key: scores for key in keys if (scores := scene.cells.scores(key)) is not None}
+    known = {key: scores for key in keys if (scores := report.cells.scores(key)) is not None}
     if len(known) < 3:
         return None
     both = dict(zip(known, shared([*known.values()]), strict=True))
@@ -97,10 +97,10 @@ def _ranking(
     ranked = ranks(values, higher=not lower_is_better(metric, unit), clusters=clusters)
     order = np.argsort(ranked.rank, kind="stable")
     keys = [kept[i] for i in order]
-    pairs = _pairs(scene, keys, both, unit, every)
+    pairs = _pairs(report, keys, both, unit, every)
     lines = [
         (
-            scene.named(key.row),
+            report.named(key.row),
             number(float(ranked.mean[i]), unit),
             f"{ranked.rank[i]:g}",
             "" if lone else f"{ranked.low[i]:g} to {ranked.high[i]:g}",
@@ -114,13 +114,17 @@ def _ranking(
     if not lines:
         return None
     who = (
-        "every row" if len(lone) == len(kept) else "; ".join(scene.named(kept[i].row) for i in lone)
+        "every row"
+        if len(lone) == len(kept)
+        else "; ".join(report.named(kept[i].row) for i in lone)
     )
     settled = WITHHELD.format(row=who) if lone else _settled(ranked, order)
-    where = f"{scene.labels[section]}, {fraction} % of the labels"
-    alone = scene.named(keys[0].row).rpartition(", ")[2] if len(_alike(scene, section)) > 1 else ""
+    where = f"{report.labels[section]}, {fraction} % of the labels"
+    alone = (
+        report.named(keys[0].row).rpartition(", ")[2] if len(_alike(report, section)) > 1 else ""
+    )
     where += f", {alone}" if alone else ""
-    table = grid(HEAD, lines, f"{where}: {settled}", _tau(scene, keys), words=(6,))
+    table = grid(HEAD, lines, f"{where}: {settled}", _tau(report, keys), words=(6,))
     return Ranking(
         where, settled, table, _matrix(where, [line[0] for line in lines], pairs) if every else None
     )
@@ -129,8 +133,8 @@ def _ranking(
 def _matrix(where: str, rows: Sequence[str], pairs: Sequence[Sequence[Pair]]) -> Table:
     """Return the sign of every row beside every other, with words on hover."""
     numbers = [str(n) for n in range(1, len(rows) + 1)]
-    lines: list[Sequence[str | Entry]] = [
-        (f"{n} {row}", *(Entry(pair.sign, tip=pair.words) for pair in beside))
+    lines: list[Sequence[str | TableCell]] = [
+        (f"{n} {row}", *(TableCell(pair.sign, tip=pair.words) for pair in beside))
         for n, row, beside in zip(numbers, rows, pairs, strict=False)
     ]
     table = grid(["Row beside", *numbers], lines, f"{where}: every row beside every other", LEGEND)
@@ -169,14 +173,14 @@ class Pair(NamedTuple):
 
 
 def _pairs(
-    scene: Scene, keys: list[Key], scores: Mapping[Key, Scores], unit: str, every: bool
+    report: ReportContext, keys: list[Key], scores: Mapping[Key, Scores], unit: str, every: bool
 ) -> list[list[Pair]]:
     """Return for each row, beside each other, what is said of the two; all but the best only if ``every``."""
     made = [[Pair()] * (len(keys) if every else 1) for _ in keys]
     where = [(i, j) for i in range(len(keys)) for j in range(i if every else min(i, 1))]
-    within, family = region(scene, keys[0]), []
+    within, family = region(report, keys[0]), []
     for i, j in where:
-        found = differences_of(scene, keys[i], keys[j], scores[keys[i]], scores[keys[j]])
+        found = differences_of(report, keys[i], keys[j], scores[keys[i]], scores[keys[j]])
         family.append(
             None
             if found is None
@@ -211,15 +215,15 @@ def _turned(verdict: str, sign: int) -> str:
     return other.get(verdict, verdict) if sign < 0 else verdict
 
 
-def _tau(scene: Scene, keys: list[Key]) -> str:
+def _tau(report: ReportContext, keys: list[Key]) -> str:
     """Say how far the order by each other metric agrees with this one (Kendall's tau-b)."""
     own, section = keys[0].metric, keys[0].section
     said = []
-    for metric in scene.metrics:
-        means = means_of(scene, [key._replace(metric=metric) for key in keys])
-        if metric == own or not scene.judges(metric, section) or np.isnan(means).any():
+    for metric in report.metrics:
+        means = means_of(report, [key._replace(metric=metric) for key in keys])
+        if metric == own or not report.judges(metric, section) or np.isnan(means).any():
             continue
-        means *= -1 if lower_is_better(metric, scene.unit(metric)) else 1
+        means *= -1 if lower_is_better(metric, report.unit(metric)) else 1
         tau = float(kendall(-np.arange(len(keys)), means)[0, 1])
         if tau == tau:
             said.append(f"{metric_title(metric)} {tau:.2f}".replace("-", "\N{MINUS SIGN}"))

@@ -9,9 +9,9 @@ from bench.errors import BenchError
 from bench.nets import catalog
 from bench.nets.sizes import Preset
 from bench.protocol import Row, View, method_pretrains, row_of
+from bench.report.context import ReportContext
 from bench.report.numbers import DASH, difference, number
-from bench.report.scene import Scene
-from bench.report.tabular import Column, Entry
+from bench.report.tabular import Column, TableCell
 
 CHECK = "\N{CHECK MARK}"
 PRETRAINED = "pretrained"  # the check that any row has whose weights were pretrained
@@ -31,50 +31,52 @@ def columns(view: View) -> list[Column]:
     return [*facts, *(Column((heading,), "check") for heading in view.checks)]
 
 
-def entries(scene: Scene, view: View, rows: Sequence[str]) -> list[Entry]:
+def entries(report: ReportContext, view: View, rows: Sequence[str]) -> list[TableCell]:
     """Return their entries of one line, of one row or of one title on several networks."""
-    facts = [_fact(scene, view, name, rows) for name in view.facts if name in FACTS]
-    return [*facts, *(_check(scene, rows, parameter) for parameter in view.checks.values())]
+    facts = [_fact(report, view, name, rows) for name in view.facts if name in FACTS]
+    return [*facts, *(_check(report, rows, parameter) for parameter in view.checks.values())]
 
 
-def sentences(view: View, entries: Sequence[Entry]) -> list[str]:
+def sentences(view: View, entries: Sequence[TableCell]) -> list[str]:
     """Return what a caption says of them; ``entries`` are the table's."""
     said = [SIZES] if {*view.facts} & {*FACTS} else []
     said += [CHECKS] if view.checks else []
-    return said + ([UNKNOWN] if view.checks and any(e == Entry(DASH) for e in entries) else [])
+    return said + ([UNKNOWN] if view.checks and any(e == TableCell(DASH) for e in entries) else [])
 
 
-def _fact(scene: Scene, view: View, name: str, rows: Sequence[str]) -> Entry:
-    known = [own for own, _ in (row_of(scene.protocol, row) for row in rows) if own]
-    quoted = scene.protocol.published_only.get(rows[0])
-    printed = scene.published.fact(known[0] if known else quoted, name) if view.published else None
+def _fact(report: ReportContext, view: View, name: str, rows: Sequence[str]) -> TableCell:
+    known = [own for own, _ in (row_of(report.protocol, row) for row in rows) if own]
+    quoted = report.protocol.published_only.get(rows[0])
+    printed = report.published.fact(known[0] if known else quoted, name) if view.published else None
     beside = number(printed.number, "M") + printed.dagger if printed else ""
     if not known:
-        return Entry(beside, quoted=bool(quoted), sort=printed.number if printed else None)
-    nets = [scene.protocol.networks[own.network] for own in known]
+        return TableCell(beside, quoted=bool(quoted), sort=printed.number if printed else None)
+    nets = [report.protocol.networks[own.network] for own in known]
     try:
         sizes = dict.fromkeys(
             FACTS[name][1](catalog.preset(n.network, n.preset)) / MILLION for n in nets
         )
     except BenchError:  # a plugin's, which is gone
-        return Entry(DASH, published=beside, hole="absent")
+        return TableCell(DASH, published=beside, hole="absent")
     text = " / ".join(number(size, "M") for size in sizes)
     first = next(iter(sizes))
     gap = difference(first - printed.number, "M") if printed and len(sizes) == 1 else ""
-    return Entry(text, published=beside, difference=gap, sort=first)
+    return TableCell(text, published=beside, difference=gap, sort=first)
 
 
-def _check(scene: Scene, rows: Sequence[str], parameter: str) -> Entry:
-    known = [own for own, _ in (row_of(scene.protocol, row) for row in rows) if own]
-    on = _is_on(scene, known[0], parameter) if known else False
-    return Entry(DASH if on is None else CHECK if on else "")
+def _check(report: ReportContext, rows: Sequence[str], parameter: str) -> TableCell:
+    known = [own for own, _ in (row_of(report.protocol, row) for row in rows) if own]
+    on = _is_on(report, known[0], parameter) if known else False
+    return TableCell(DASH if on is None else CHECK if on else "")
 
 
-def _is_on(scene: Scene, row: Row, parameter: str) -> bool | None:
+def _is_on(report: ReportContext, row: Row, parameter: str) -> bool | None:
     """Tell whether a row's parameter is neither false nor 0; None where nobody here knows its default."""
     if not method_pretrains(row):
         return False
     if parameter == PRETRAINED:
         return True
-    value: Any = row.params.get(parameter, scene.extras.defaults.get(row.method, {}).get(parameter))
+    value: Any = row.params.get(
+        parameter, report.extras.defaults.get(row.method, {}).get(parameter)
+    )
     return None if value is None else value > 0 if isinstance(value, int | float) else bool(value)

@@ -1,4 +1,4 @@
-"""What a view shows of a scene, each in the order of print: all that it does not narrow down."""
+"""What a view shows of a report, each in the order of print: all that it does not narrow down."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from bench.metrics.request import LATENCY
 from bench.protocol import Protocol, View, row_of
 from bench.protocol.views import MEAN as MEAN_TARGET
 from bench.report.cells import MEAN, Key
+from bench.report.context import ReportContext
 from bench.report.names import metric_axis
-from bench.report.scene import Scene
 
 
 def rows(protocol: Protocol, view: View, known: Iterable[str]) -> list[str]:
@@ -24,51 +24,51 @@ def sections(view: View, known: Sequence[str]) -> list[int]:
     return [known.index(name) for name in view.sections or known if name in known]
 
 
-def metrics(scene: Scene, view: View, section: int) -> list[str]:
+def metrics(report: ReportContext, view: View, section: int) -> list[str]:
     """Return the metrics of a section: those that judge its task."""
-    asked = view.metrics or [m for m in scene.metrics if m != LATENCY]
-    return [m for m in asked if scene.judges(m, section)]
+    asked = view.metrics or [m for m in report.metrics if m != LATENCY]
+    return [m for m in asked if report.judges(m, section)]
 
 
-def fractions(scene: Scene, view: View, section: int) -> list[int]:
+def fractions(report: ReportContext, view: View, section: int) -> list[int]:
     """Return the label fractions of a section, in ascending order."""
-    return sorted(f for f in scene.fractions(section) if not view.fractions or f in view.fractions)
+    return sorted(f for f in report.fractions(section) if not view.fractions or f in view.fractions)
 
 
-def targets(scene: Scene, view: View, section: int, *, along: bool = False) -> list[str]:
+def targets(report: ReportContext, view: View, section: int, *, along: bool = False) -> list[str]:
     """Return the targets of a section, their mean as ``MEAN``.
 
     Args:
-        scene: knows them.
+        report: knows them.
         view: names some; by default the mean alone, or all and then the mean.
         section: counted from 0.
         along: do they stand side by side?
     """
-    known = scene.targets(section)
+    known = report.targets(section)
     if view.targets:
         asked = [MEAN if name == MEAN_TARGET else name for name in view.targets]
         return [name for name in asked if name == MEAN or name in known]
     return [*known, *([MEAN] if len(known) != 1 else [])] if along else [MEAN]
 
 
-def places(scene: Scene, view: View) -> list[Key]:
+def places(report: ReportContext, view: View) -> list[Key]:
     """Return every place that a view shows, its row left empty."""
     along = "target" in view.columns
     return [
         Key("", section, fraction, target, metric)
-        for section in sections(view, scene.protocol.sections)
-        for fraction in fractions(scene, view, section)
-        for metric in metrics(scene, view, section)
-        for target in targets(scene, view, section, along=along)
+        for section in sections(view, report.protocol.sections)
+        for fraction in fractions(report, view, section)
+        for metric in metrics(report, view, section)
+        for target in targets(report, view, section, along=along)
     ]
 
 
-def label(scene: Scene, place: Key, axis: str) -> str:
+def label(report: ReportContext, place: Key, axis: str) -> str:
     """Return what print calls a place's value on an axis."""
     said = {
-        "section": scene.labels[place.section],
+        "section": report.labels[place.section],
         "fraction": f"{place.fraction} %",
-        "target": scene.protocol.layout.mean if place.target == MEAN else place.target,
-        "metric": metric_axis(place.metric, scene.unit(place.metric))[0],
+        "target": report.protocol.layout.mean if place.target == MEAN else place.target,
+        "metric": metric_axis(place.metric, report.unit(place.metric))[0],
     }
     return said[axis]

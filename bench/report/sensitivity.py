@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from bench.report.context import ReportContext
 from bench.report.names import metric_title
 from bench.report.numbers import difference, number
 from bench.report.plots import Dose, Ladder
-from bench.report.scene import Scene
 from bench.report.sections import Part, Section, Text
 from bench.report.tabular import grid
-from bench.report.verdicts import Against, Place
+from bench.report.verdicts import Against, VerdictGroup
 from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS
 
 BLIND = "blind: even pretraining with labels is not told from scratch here"
@@ -64,7 +64,7 @@ class Sensitivity:
 class _Steps:
     """One ceiling and its doses, the least first, beside one row from scratch."""
 
-    place: Place
+    place: VerdictGroup
     baseline: str
     doses: tuple[tuple[float, Against], ...]
 
@@ -80,41 +80,41 @@ class _Steps:
         )
 
 
-def sensitivity(scene: Scene, places: Sequence[Place]) -> Sensitivity:
+def sensitivity(report: ReportContext, places: Sequence[VerdictGroup]) -> Sensitivity:
     """Return what a study could have found; empty where it has no positive control."""
-    found = [steps for place in places for steps in _steps(scene, place)]
-    lines = tuple(_line(scene, steps) for steps in found)
+    found = [steps for place in places for steps in _steps(report, place)]
+    lines = tuple(_line(report, steps) for steps in found)
     blind, said = dict[str, None](), dict[str, None]()
     for place in places:
         here = [steps for steps in found if steps.place is place]
         for baseline in dict.fromkeys(steps.baseline for steps in here):
             own = [steps for steps in here if steps.baseline == baseline]
-            where = _where(scene, place, baseline, {steps.baseline for steps in here})
+            where = _where(report, place, baseline, {steps.baseline for steps in here})
             if baseline in place.blind:
                 blind[f"{where}: {BLIND}, so '{UNCLEAR}' says nothing{_though(own)}."] = None
             elif text := _said(own):
                 said[f"{where}: {text}."] = None
-    for section, fraction in _lacking(scene, places):
-        said[f"{scene.labels[section]}, {fraction} %: {UNKNOWN}."] = None
+    for section, fraction in _lacking(report, places):
+        said[f"{report.labels[section]}, {fraction} %: {UNKNOWN}."] = None
     return Sensitivity(lines, tuple(blind), tuple(said))
 
 
-def ladders(scene: Scene, places: Sequence[Place]) -> tuple[Ladder, ...]:
+def ladders(report: ReportContext, places: Sequence[VerdictGroup]) -> tuple[Ladder, ...]:
     """Return the dose curves to draw, one for each place and row from scratch."""
     made = []
     for place in places:
-        unit = scene.unit(place.metric)
-        found = _steps(scene, place)
+        unit = report.unit(place.metric)
+        found = _steps(report, place)
         for baseline in dict.fromkeys(steps.baseline for steps in found):
             own = [steps for steps in found if steps.baseline == baseline]
             region = own[0].doses[0][1].region
             factor, said = (100, "points") if unit == "1" else (1, unit)
             made.append(
                 Ladder(
-                    title=_where(scene, place, baseline, {steps.baseline for steps in found}),
+                    title=_where(report, place, baseline, {steps.baseline for steps in found}),
                     axis=f"{metric_title(place.metric)} ({said}) gained on scratch",
                     rope=round(factor * region.rope, 6) if region else 0.0,
-                    lines=tuple((_named(scene, steps), _points(steps, factor)) for steps in own),
+                    lines=tuple((_named(report, steps), _points(steps, factor)) for steps in own),
                 )
             )
     return tuple(made)
@@ -134,13 +134,13 @@ def _points(steps: _Steps, factor: int) -> tuple[Dose, ...]:
     )
 
 
-def _steps(scene: Scene, place: Place) -> list[_Steps]:
+def _steps(report: ReportContext, place: VerdictGroup) -> list[_Steps]:
     """Return the ceilings of a place with their doses: those of one pretraining together."""
     found: dict[tuple[str, str], list[tuple[float, Against]]] = {}
-    order = [*scene.protocol.rows]
+    order = [*report.protocol.rows]
     controls = [one for one in place.controls if one.key.row in order]
     for one in sorted(controls, key=lambda one: order.index(one.key.row)):
-        row = scene.protocol.rows[one.key.row]
+        row = report.protocol.rows[one.key.row]
         if row.ceiling:
             key = (one.baseline, repr((row.network, row.method, row.params, row.finetune)))
             found.setdefault(key, []).append((row.dose, one))
@@ -150,19 +150,19 @@ def _steps(scene: Scene, place: Place) -> list[_Steps]:
     ]
 
 
-def _lacking(scene: Scene, places: Sequence[Place]) -> list[tuple[int, int]]:
+def _lacking(report: ReportContext, places: Sequence[VerdictGroup]) -> list[tuple[int, int]]:
     """Return sections and fractions with rows beside scratch that lack the ceiling they should have."""
-    ceilings = [row for row in scene.protocol.rows.values() if row.ceiling and row.dose == 1]
+    ceilings = [row for row in report.protocol.rows.values() if row.ceiling and row.dose == 1]
     return [
         (place.section, place.fraction)
         for place in places
-        if any(place.section in scene.protocol.sections_of(row) for row in ceilings)
-        and not any(steps.ceiling for steps in _steps(scene, place))
+        if any(place.section in report.protocol.sections_of(row) for row in ceilings)
+        and not any(steps.ceiling for steps in _steps(report, place))
     ]
 
 
-def _line(scene: Scene, steps: _Steps) -> tuple[str, ...]:
-    unit = scene.unit(steps.place.metric)
+def _line(report: ReportContext, steps: _Steps) -> tuple[str, ...]:
+    unit = report.unit(steps.place.metric)
     least, top = steps.least, steps.ceiling
     dose = f"{least[0]:g}" if least else NOTHING if len(steps.doses) > (top is not None) else ""
     halves = [
@@ -170,8 +170,8 @@ def _line(scene: Scene, steps: _Steps) -> tuple[str, ...]:
     ]
     known = [half for half in halves if half == half]
     return (
-        _named(scene, steps),
-        f"{scene.labels[steps.place.section]}, {steps.place.fraction} %",
+        _named(report, steps),
+        f"{report.labels[steps.place.section]}, {steps.place.fraction} %",
         *_numbers(top, unit),
         top.judged.verdict if top else "",
         dose,
@@ -188,13 +188,13 @@ def _numbers(one: Against | None, unit: str) -> tuple[str, str]:
     return difference(c.difference, unit), f"{low} to {high}" if c.low == c.low else ""
 
 
-def _named(scene: Scene, steps: _Steps) -> str:
-    return scene.named((steps.ceiling or steps.doses[-1][1]).key.row)
+def _named(report: ReportContext, steps: _Steps) -> str:
+    return report.named((steps.ceiling or steps.doses[-1][1]).key.row)
 
 
-def _where(scene: Scene, place: Place, baseline: str, every: set[str]) -> str:
-    beside = f", beside {scene.named(baseline)}" if len(every) > 1 else ""
-    return f"{scene.labels[place.section]}, {place.fraction} %{beside}"
+def _where(report: ReportContext, place: VerdictGroup, baseline: str, every: set[str]) -> str:
+    beside = f", beside {report.named(baseline)}" if len(every) > 1 else ""
+    return f"{report.labels[place.section]}, {place.fraction} %{beside}"
 
 
 def _said(own: Sequence[_Steps]) -> str:

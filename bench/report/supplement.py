@@ -173,7 +173,7 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Taken:
+class ImportedCell:
     """A cell that was not run for its report: its scores are of records elsewhere."""
 
     row: str
@@ -229,7 +229,7 @@ Curves = dict[str, tuple[int | float | None, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beside:
+class Supplement:
     """What ``records/<name>.json`` holds: all that a page needs and no row says."""
 
     origin: Origin | None = None  # the protocol file
@@ -250,7 +250,7 @@ class Beside:
     curves: dict[str, Curves] = field(default_factory=dict)  # of pretrainings, by row
     pretexts: tuple[Pretext, ...] = ()
     courses: tuple[Course, ...] = ()  # one for each fine-tuning
-    taken: tuple[Taken, ...] = ()
+    taken: tuple[ImportedCell, ...] = ()
     imported: str = ""  # of a copy of records: where they come from, in words
     scorings: dict[str, str] = field(default_factory=dict)  # section: digest of how it is scored
     clouds: tuple[Cloud, ...] = ()
@@ -268,7 +268,7 @@ class Beside:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Extras(Beside):
+class Extras(Supplement):
     """The same with what is looked up where the report is drawn."""
 
     notes: tuple[str, ...] = ()

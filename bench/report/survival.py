@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench.protocol.comparable import way
+from bench.report.context import ReportContext
 from bench.report.numbers import difference
-from bench.report.scene import Scene
 from bench.report.sections import Section
 from bench.report.tabular import Table, grid
-from bench.report.verdicts import BLIND, Against, Place
+from bench.report.verdicts import BLIND, Against, VerdictGroup
 from bench.stats.comparison import UNCLEAR, WEIGHTS
 
 HEADING = "Do the verdicts survive another tuning rule?"
@@ -18,21 +18,21 @@ HEAD = ("Row", "Tuned alike", "Tuned each", "Survives?")
 RECIPE = ("tune", "norm", "new", "loaded", "optimiser", "schedule", "clip", "frozen")
 
 
-def sections(scene: Scene, places: Sequence[Place]) -> list[Section]:
+def sections(report: ReportContext, places: Sequence[VerdictGroup]) -> list[Section]:
     """Return the two verdicts of each row, a table for every place that is tuned alike and tuned each."""
     by = {(place.section, place.fraction): place for place in places}
     tables = tuple(
         made
-        for alike, each, differs in _pairs(scene)
+        for alike, each, differs in _pairs(report)
         for fraction in sorted({f for s, f in by if s == alike} & {f for s, f in by if s == each})
-        if (made := _survival(scene, by[alike, fraction], by[each, fraction], differs)).lines
+        if (made := _survival(report, by[alike, fraction], by[each, fraction], differs)).lines
     )
     return [Section(HEADING, tables, "survival", "Other tuning", first=True)] if tables else []
 
 
-def _pairs(scene: Scene) -> Iterator[tuple[int, int, list[str]]]:
+def _pairs(report: ReportContext) -> Iterator[tuple[int, int, list[str]]]:
     """Yield sections of one data set, tuned alike and each, and in which keys they differ besides."""
-    sections = scene.protocol.finetune
+    sections = report.protocol.finetune
     for alike, one in enumerate(sections):
         for each, other in enumerate(sections):
             if (
@@ -41,18 +41,18 @@ def _pairs(scene: Scene) -> Iterator[tuple[int, int, list[str]]]:
                 or (one.dataset, one.split) != (other.dataset, other.split)
             ):
                 continue
-            differs = _differing(scene, alike, each)
+            differs = _differing(report, alike, each)
             if differs is not None:
                 yield alike, each, differs
 
 
-def _differing(scene: Scene, alike: int, each: int) -> list[str] | None:
+def _differing(report: ReportContext, alike: int, each: int) -> list[str] | None:
     """Return in which keys of the recipe scratch differs between two sections; None where in others, too."""
-    protocol = scene.protocol
+    protocol = report.protocol
     rows = [
         row
         for name, row in protocol.rows.items()
-        if scene.from_scratch(name) and {alike, each} <= {*protocol.sections_of(row)}
+        if report.from_scratch(name) and {alike, each} <= {*protocol.sections_of(row)}
     ]
     tune = protocol.finetune[each].tune
     chosen = {key.partition(".")[0] for key in tune.grid[0]} if tune else set()
@@ -64,12 +64,14 @@ def _differing(scene: Scene, alike: int, each: int) -> list[str] | None:
     return sorted(keys) if rows and keys <= {*RECIPE} else None
 
 
-def _survival(scene: Scene, alike: Place, each: Place, differs: Sequence[str]) -> Table:
+def _survival(
+    report: ReportContext, alike: VerdictGroup, each: VerdictGroup, differs: Sequence[str]
+) -> Table:
     others = {one.key.row: one for one in (*each.rows, *each.controls)}
-    unit = scene.unit(alike.metric)
+    unit = report.unit(alike.metric)
     lines = tuple(
         (
-            scene.named(one.key.row),
+            report.named(one.key.row),
             _told(one, unit),
             _told(others[one.key.row], unit),
             survives(one.judged.verdict, others[one.key.row].judged.verdict),
@@ -80,7 +82,7 @@ def _survival(scene: Scene, alike: Place, each: Place, differs: Sequence[str]) -
     lost = sum(line[-1] == "no" for line in lines)
     note = f"{lost} of {len(lines)} verdicts are other ones where each row chooses its own recipe."
     note += f" The two also differ in: {', '.join(differs)}." if differs else ""
-    names = (scene.labels[place.section] for place in (alike, each))
+    names = (report.labels[place.section] for place in (alike, each))
     title = f"{' and '.join(names)}, {alike.fraction} % of the labels"
     return grid(HEAD, lines, title, note, words=range(len(HEAD)))
 

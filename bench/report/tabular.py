@@ -44,7 +44,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableCell:
     """One printed cell. ``mean`` also holds the words of a hole: ``failed``, ``not scored``, an em dash."""
 
     mean: str = ""
@@ -78,7 +78,7 @@ class Line:
     """One line of a table: its labels, "" where the line above has the same, and its entries."""
 
     labels: tuple[str, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[TableCell, ...]
     n: str = ""
     row: str = ""  # whose it is; none where the rows stand in the columns
     kind: Literal["", "quoted", "n"] = (
@@ -141,17 +141,17 @@ class Table:
         return {i for i, (a, b) in enumerate(pairwise(kinds), start=1) if a != b}
 
 
-def lines_of(rows: Iterable[Sequence[str | Entry]]) -> tuple[Line, ...]:
+def lines_of(rows: Iterable[Sequence[str | TableCell]]) -> tuple[Line, ...]:
     """Return lines of words: the first is the label."""
     return tuple(
-        Line((str(label),), tuple(Entry(e) if isinstance(e, str) else e for e in entries))
+        Line((str(label),), tuple(TableCell(e) if isinstance(e, str) else e for e in entries))
         for label, *entries in rows
     )
 
 
 def grid(
     head: Sequence[str],
-    rows: Iterable[Sequence[str | Entry]],
+    rows: Iterable[Sequence[str | TableCell]],
     title: str = "",
     caption: str = "",
     words: Sequence[int] = (),
@@ -183,7 +183,7 @@ class Form:
     """How a form of text writes what stands in a table."""
 
     text: Callable[[str], str]  # escapes
-    entry: Callable[[Entry], str]
+    entry: Callable[[TableCell], str]
     letter: Callable[[str], str]  # of a footnote
     italic: Callable[[str], str]
     small: Callable[[str], str]
@@ -223,7 +223,7 @@ def body(table: Table, form: Form) -> Iterator[tuple[str, list[list[str]]]]:
         yield form.text(heading), rows
 
 
-def _compared(entry: Entry, form: Form) -> str:
+def _compared(entry: TableCell, form: Form) -> str:
     return form.text(entry.compared) + form.letter(entry.erratum) if entry.published else ""
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.errors import printable
-from bench.report import gate, pretrainings
+from bench.report import pretrainings, undertrained
 from bench.report.captions import counted
-from bench.report.scene import Scene
+from bench.report.context import ReportContext
 from bench.report.sections import Notes, Part, Section, Text
-from bench.report.tabular import Entry, Form, Table, body, head, padded
+from bench.report.tabular import Form, Table, TableCell, body, head, padded
 from bench.report.text import title_of
 
 BEST = "^"  # an asterisk would read as significance
 
 
-def terminal(scene: Scene, sections: Sequence[Section], width: int) -> str:
+def terminal(report: ReportContext, sections: Sequence[Section], width: int) -> str:
     """Return sections as plain text, tables of scores cut into blocks of columns of at most ``width``."""
     shown = [section for section in sections if "terminal" in section.forms]
     scores = {id(s): [t for t in s.parts if isinstance(t, Table) and t.scores] for s in shown}
     tables = [table for some in scores.values() for table in some]
-    parts = [printable(title_of(scene))]
+    parts = [printable(title_of(report))]
     for section in shown:
         title = printable(section.title)
         texts = [text for part in section.parts for text in _part(part, width)]
@@ -28,7 +28,7 @@ def terminal(scene: Scene, sections: Sequence[Section], width: int) -> str:
         if tables and tables[-1] in scores[id(section)]:
             same = dict.fromkeys(printable(text) for table in tables for text in table.same)
             parts += [_legend(tables), "\n".join(same)]
-    parts += [*map(printable, pretrainings.faults(scene)), printable(gate.warning(scene))]
+    parts += [*map(printable, pretrainings.faults(report)), printable(undertrained.warning(report))]
     return "\n\n".join(filter(None, parts))
 
 
@@ -98,7 +98,7 @@ def _block(
     return "\n".join([text[0], "-" * len(lines[0]), *text[1:]])
 
 
-def _entry(entry: Entry) -> str:
+def _entry(entry: TableCell) -> str:
     best = f" {BEST}" if entry.mark == "best" else ""
     return printable(entry.words) + best + _letter(entry.note)
 

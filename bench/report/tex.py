@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 
 from bench.errors import printable
-from bench.report import gate
-from bench.report.scene import Scene
+from bench.report import undertrained
+from bench.report.context import ReportContext
 from bench.report.sections import Note, Notes, Part, Section, Text
-from bench.report.tabular import Entry, Form, Table, body, head
+from bench.report.tabular import Form, Table, TableCell, body, head
 from bench.report.text import title_of
 
 SPECIAL = {
@@ -72,10 +72,10 @@ def escape(text: str) -> str:
     return re.sub(r"-(?=-)", "-{}", "".join(kept))  # two hyphens would become a dash
 
 
-def tex(scene: Scene, sections: Sequence[Section]) -> str:
+def tex(report: ReportContext, sections: Sequence[Section]) -> str:
     """Return ``table.tex``; its head says what its reader loads."""
-    parts = [_heading(title_of(scene))]
-    if below := gate.warning(scene):
+    parts = [_heading(title_of(report))]
+    if below := undertrained.warning(report):
         parts.append(_heading(below))
     for section in sections:
         if "tex" in section.forms:
@@ -145,7 +145,7 @@ def tabular(table: Table) -> str:
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"])
 
 
-def _entry(entry: Entry) -> str:
+def _entry(entry: TableCell) -> str:
     wrap = {"best": "\\textbf{%s}", "second": "\\underline{%s}"}.get(entry.mark, "%s")
     text = wrap % escape(entry.mean)
     text += f" {{\\footnotesize\\ensuremath{{\\pm}} {escape(entry.sd)}}}" if entry.sd else ""

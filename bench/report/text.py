@@ -7,26 +7,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.errors import printable
-from bench.report import gate
-from bench.report.scene import Scene
+from bench.report import undertrained
+from bench.report.context import ReportContext
 from bench.report.sections import Note, Notes, Part, Section, Text
-from bench.report.tabular import Entry, Form, Table, body, head, padded
+from bench.report.tabular import Form, Table, TableCell, body, head, padded
 
 TEXTS = {"sentence": "**{}**", "warning": "> **{}**"}
 
 
-def title_of(scene: Scene) -> str:
+def title_of(report: ReportContext) -> str:
     """Return the report's title: its scale where the protocol has several, and whether data is synthetic."""
-    said = [f"{scene.protocol.scale} scale"] if scene.protocol.scaled else []
-    said += [scene.synthetic] if scene.synthetic else []
-    return scene.protocol.title + (f" [{', '.join(said)}]" if said else "")
+    said = [f"{report.protocol.scale} scale"] if report.protocol.scaled else []
+    said += [report.synthetic] if report.synthetic else []
+    return report.protocol.title + (f" [{', '.join(said)}]" if said else "")
 
 
-def markdown(scene: Scene, sections: Sequence[Section]) -> str:
+def markdown(report: ReportContext, sections: Sequence[Section]) -> str:
     """Return ``table.md``."""
-    parts = [f"# {_md(title_of(scene))}", _md(scene.protocol.about)]
-    if below := gate.warning(scene):
-        parts.append(f"> **{gate.UNDERTRAINED}**{_md(below.removeprefix(gate.UNDERTRAINED))}")
+    parts = [f"# {_md(title_of(report))}", _md(report.protocol.about)]
+    if below := undertrained.warning(report):
+        parts.append(
+            f"> **{undertrained.UNDERTRAINED}**{_md(below.removeprefix(undertrained.UNDERTRAINED))}"
+        )
     for section in sections:
         if "markdown" in section.forms:
             parts.append(f"## {_md(section.title)}")
@@ -85,7 +87,7 @@ def _italic(text: str) -> str:
     return f"*{text}*" if text else ""
 
 
-def _entry(entry: Entry) -> str:
+def _entry(entry: TableCell) -> str:
     marked = {"best": "**{}**", "second": "<u>{}</u>"}.get(entry.mark, "{}")
     text = replace(entry, mean=marked.format(_md(entry.mean)), gain=_md(entry.gain)).words
     return (_italic(text) if entry.quoted else text) + _sup(entry.note)

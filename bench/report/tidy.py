@@ -9,9 +9,9 @@ from itertools import product
 from bench.protocol import row_of
 from bench.report import spreadsheet
 from bench.report.cells import MEAN, Cell, Key
-from bench.report.entries import minus_published
+from bench.report.context import ReportContext
 from bench.report.footnotes import state
-from bench.report.scene import Scene
+from bench.report.table_cells import minus_published
 
 CSV_COLUMNS = (
     "row",
@@ -40,7 +40,7 @@ CSV_COLUMNS = (
 )
 
 
-def tidy(scene: Scene) -> str:
+def tidy(report: ReportContext) -> str:
     """Return ``table.csv``: one line per cell, in the unit of the records (overlap: 0 to 1).
 
     A name that a spreadsheet would run gets an apostrophe before it.
@@ -50,25 +50,25 @@ def tidy(scene: Scene) -> str:
     writer.writerow(CSV_COLUMNS)
     places = [
         (section, fraction, target)
-        for section in range(len(scene.protocol.finetune))
-        for fraction in scene.fractions(section)
-        for target in (*scene.targets(section), MEAN)
+        for section in range(len(report.protocol.finetune))
+        for fraction in report.fractions(section)
+        for target in (*report.targets(section), MEAN)
     ]
-    for metric, row, place in product(scene.metrics, scene.rows, places):
-        if scene.has(row, place[0]):
-            writer.writerow(_tidy_line(scene, Key(row, *place, metric)))
-    for metric, row, place in product(scene.metrics, scene.protocol.published_only, places):
-        if scene.printed(Key(row, *place, metric)):
-            writer.writerow(_tidy_line(scene, Key(row, *place, metric)))
+    for metric, row, place in product(report.metrics, report.rows, places):
+        if report.has(row, place[0]):
+            writer.writerow(_tidy_line(report, Key(row, *place, metric)))
+    for metric, row, place in product(report.metrics, report.protocol.published_only, places):
+        if report.printed(Key(row, *place, metric)):
+            writer.writerow(_tidy_line(report, Key(row, *place, metric)))
     return out.getvalue()
 
 
-def _tidy_line(scene: Scene, key: Key) -> tuple[str, ...]:
-    known, _ = row_of(scene.protocol, key.row)
-    place = scene.protocol.finetune[key.section]
-    found = scene.cells.at(key)
+def _tidy_line(report: ReportContext, key: Key) -> tuple[str, ...]:
+    known, _ = row_of(report.protocol, key.row)
+    place = report.protocol.finetune[key.section]
+    found = report.cells.at(key)
     cell = found or Cell()
-    printed = scene.printed(key)
+    printed = report.printed(key)
     return (
         *map(
             spreadsheet.cell,
@@ -76,14 +76,14 @@ def _tidy_line(scene: Scene, key: Key) -> tuple[str, ...]:
                 key.row,
                 known.method if known else "",
                 known.network if known else "",
-                scene.protocol.sections[key.section],
+                report.protocol.sections[key.section],
                 place.dataset,
                 place.split,
                 place.evaluation,
                 str(key.fraction),
                 "mean" if key.target == MEAN else key.target,
                 key.metric,
-                scene.unit(key.metric),
+                report.unit(key.metric),
             ),
         ),
         spreadsheet.number(cell.mean),
@@ -101,6 +101,6 @@ def _tidy_line(scene: Scene, key: Key) -> tuple[str, ...]:
             ),
         ),
         spreadsheet.number(printed.number if printed else None),
-        spreadsheet.number(minus_published(scene, key)),
-        "published" if key.row in scene.protocol.published_only else state(scene, key, found),
+        spreadsheet.number(minus_published(report, key)),
+        "published" if key.row in report.protocol.published_only else state(report, key, found),
     )

@@ -7,8 +7,8 @@ import io
 from collections.abc import Sequence
 
 from bench.report import spreadsheet
-from bench.report.scene import Scene
-from bench.report.verdicts import Against, Place
+from bench.report.context import ReportContext
+from bench.report.verdicts import Against, VerdictGroup
 
 CSV_COLUMNS = (
     "row",
@@ -42,26 +42,26 @@ CSV_COLUMNS = (
 )
 
 
-def verdicts_csv(scene: Scene, places: Sequence[Place]) -> str:
+def verdicts_csv(report: ReportContext, places: Sequence[VerdictGroup]) -> str:
     """Return ``verdicts.csv``: one line per comparison, in the metric's unit; more is better."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for place in places:
         for one in (*place.rows, *place.controls):
-            writer.writerow(map(_cell, _line(scene, one)))
+            writer.writerow(map(_cell, _line(report, one)))
     return out.getvalue()
 
 
-def _line(scene: Scene, one: Against) -> tuple[object, ...]:
+def _line(report: ReportContext, one: Against) -> tuple[object, ...]:
     c = one.judged.comparison
     return (
         one.key.row,
         one.baseline,
-        scene.protocol.sections[one.key.section],
+        report.protocol.sections[one.key.section],
         one.key.fraction,
         one.key.metric,
-        scene.unit(one.key.metric),
+        report.unit(one.key.metric),
         int(one.control),
         c.difference,
         c.low,

@@ -12,8 +12,8 @@ import numpy as np
 from bench import stats
 from bench.protocol import method_pretrains, row_of
 from bench.report.cells import MEAN, Key
+from bench.report.context import ReportContext
 from bench.report.names import lower_is_better, zero_is_best
-from bench.report.scene import Scene
 from bench.report.scores import Scores, aligned
 from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS
 
@@ -45,7 +45,7 @@ class Against:
 
 
 @dataclass(frozen=True)
-class Place:
+class VerdictGroup:
     """What is known of one section and label fraction, the largest difference first."""
 
     section: int
@@ -62,29 +62,31 @@ class Place:
         return {verdict: found.count(verdict) for verdict in stats.VERDICTS if verdict in found}
 
 
-def verdicts(scene: Scene) -> list[Place]:
+def verdicts(report: ReportContext) -> list[VerdictGroup]:
     """Return every place where a row stands beside its own row from scratch, in the protocol's order.
 
     Of each section the first metric that judges it, its mean over targets. The rows of a place are a family,
     its controls another. Where no ceiling is told from scratch, "not separable" says that the study is blind.
     """
     places = []
-    for section in range(len(scene.protocol.finetune)):
-        metric = judging(scene, section)
-        for fraction in sorted(scene.fractions(section)) if metric else ():
-            found, aside = _at(scene, section, fraction, metric)
+    for section in range(len(report.protocol.finetune)):
+        metric = judging(report, section)
+        for fraction in sorted(report.fractions(section)) if metric else ():
+            found, aside = _at(report, section, fraction, metric)
             rows = _family([one for one in found if not one.control])
             controls = _family([one for one in found if one.control])
             if found:
-                blind = _blind(scene, controls)
+                blind = _blind(report, controls)
                 rows = tuple(_dimmed(one, blind) for one in rows)
-                places.append(Place(section, fraction, metric, rows, controls, tuple(aside), blind))
+                places.append(
+                    VerdictGroup(section, fraction, metric, rows, controls, tuple(aside), blind)
+                )
     return places
 
 
-def judging(scene: Scene, section: int) -> str:
+def judging(report: ReportContext, section: int) -> str:
     """Return the metric that a section's rows are judged by, "" for none."""
-    fitting = (m for m in scene.metrics if scene.judges(m, section) and not zero_is_best(m))
+    fitting = (m for m in report.metrics if report.judges(m, section) and not zero_is_best(m))
     return next(fitting, "")
 
 
@@ -97,15 +99,15 @@ def _family(family: list[Against]) -> tuple[Against, ...]:
     return tuple(sorted(both, key=lambda one: -one.difference))
 
 
-def _blind(scene: Scene, controls: Sequence[Against]) -> frozenset[str]:
+def _blind(report: ReportContext, controls: Sequence[Against]) -> frozenset[str]:
     """Return the rows from scratch that have a ceiling, none of which is called better."""
-    ceilings = [one for one in controls if _is_ceiling(scene, one.key.row)]
+    ceilings = [one for one in controls if _is_ceiling(report, one.key.row)]
     seen = {one.baseline for one in ceilings if one.judged.verdict == BETTER}
     return frozenset(one.baseline for one in ceilings) - seen
 
 
-def _is_ceiling(scene: Scene, row: str) -> bool:
-    known = scene.protocol.rows.get(row)
+def _is_ceiling(report: ReportContext, row: str) -> bool:
+    known = report.protocol.rows.get(row)
     return known is not None and known.ceiling and known.dose == 1
 
 
@@ -117,41 +119,43 @@ def _dimmed(one: Against, blind: frozenset[str]) -> Against:
     return replace(one, judged=replace(one.judged, why=why))
 
 
-def _at(scene: Scene, section: int, fraction: int, metric: str) -> tuple[list[Against], list[str]]:
+def _at(
+    report: ReportContext, section: int, fraction: int, metric: str
+) -> tuple[list[Against], list[str]]:
     found, aside = list[Against](), list[str]()
-    for row in scene.rows:
-        known, variant = row_of(scene.protocol, row)
-        if known is None or not scene.has(row, section):
+    for row in report.rows:
+        known, variant = row_of(report.protocol, row)
+        if known is None or not report.has(row, section):
             continue
-        near = scene.nearest[row, section]
+        near = report.nearest[row, section]
         if near is None or (
             near[0] == row or not (method_pretrains(known) or known.init or variant)
         ):
             continue
         key = Key(row, section, fraction, MEAN, metric)
-        made = None if near[1] and not variant else beside(scene, key, near[0])
+        made = None if near[1] and not variant else beside(report, key, near[0])
         if near[1] and not variant:
-            aside.append(f"{scene.named(row)}: {UNLIKE}")
+            aside.append(f"{report.named(row)}: {UNLIKE}")
         elif made is None:
-            aside.append(f"{scene.named(row)}: {APART}")
+            aside.append(f"{report.named(row)}: {APART}")
         elif variant.startswith(" (random)") and made.difference == 0 and made.check == (0, 0):
-            aside.append(f"{scene.named(row)}: {ITSELF}")
+            aside.append(f"{report.named(row)}: {ITSELF}")
         else:
             found.append(made)
     return found, aside
 
 
-def beside(scene: Scene, key: Key, baseline: str) -> Against | None:
+def beside(report: ReportContext, key: Key, baseline: str) -> Against | None:
     """Return one row's comparison with another at a place; None where they share no patient and run."""
     base = key._replace(row=baseline)
-    found = differences(scene, key, base)
+    found = differences(report, key, base)
     if found is None:
         return None
     values, clusters, seeds = found
-    within = region(scene, key)
+    within = region(report, key)
     one = stats.compared(values, clusters, within.rope if within else None, seeds=seeds)
-    ours, theirs = scene.printed(key), scene.printed(base)
-    sign = _sign(scene, key.metric)
+    ours, theirs = report.printed(key), report.printed(base)
+    sign = _sign(report, key.metric)
     gap = sign * (ours.number - theirs.number) if ours and theirs else None
     return Against(
         key,
@@ -160,26 +164,26 @@ def beside(scene: Scene, key: Key, baseline: str) -> Against | None:
         stats.bootstrap(values, clusters, seeds=seeds),
         _flips(one, values),
         gap,
-        scene.is_control(key.row),
+        report.is_control(key.row),
         within,
     )
 
 
-def region(scene: Scene, key: Key) -> stats.Region | None:
+def region(report: ReportContext, key: Key) -> stats.Region | None:
     """Return the region of equivalence at a row's place, by its row from scratch; None of no share.
 
     It is of the patients that every seed of scratch has.
     """
-    if scene.unit(key.metric) != "1":
+    if report.unit(key.metric) != "1":
         return None
-    near = scene.nearest.get((key.row, key.section))
+    near = report.nearest.get((key.row, key.section))
     base = key._replace(row=near[0] if near else key.row)
-    if base not in scene.regions:
-        scores = scene.cells.scores(base) if near else None
+    if base not in report.regions:
+        scores = report.cells.scores(base) if near else None
         values = over_targets(scores.values) if scores else np.zeros((0, 0))
         common = values[~np.isnan(values).any(axis=1)]
-        scene.regions[base] = stats.region(common.mean(axis=0).tolist() if len(common) else ())
-    return scene.regions[base]
+        report.regions[base] = stats.region(common.mean(axis=0).tolist() if len(common) else ())
+    return report.regions[base]
 
 
 class Gained(NamedTuple):
@@ -189,18 +193,18 @@ class Gained(NamedTuple):
     patients: int
 
 
-def gained(scene: Scene, key: Key, other: Key) -> Gained | None:
+def gained(report: ReportContext, key: Key, other: Key) -> Gained | None:
     """Return the difference that a verdict on two cells is of; None where they have nothing in common."""
-    found = differences(scene, key, other)
+    found = differences(report, key, other)
     if found is None:
         return None
     values, clusters, seeds = found
     one = stats.compared(values, clusters, None, seeds=seeds, flips=False)
-    return Gained(_sign(scene, key.metric) * one.difference, one.patients)
+    return Gained(_sign(report, key.metric) * one.difference, one.patients)
 
 
-def _sign(scene: Scene, metric: str) -> int:
-    return -1 if lower_is_better(metric, scene.unit(metric)) else 1
+def _sign(report: ReportContext, metric: str) -> int:
+    return -1 if lower_is_better(metric, report.unit(metric)) else 1
 
 
 def _flips(one: stats.Comparison, values: np.ndarray) -> float:
@@ -211,29 +215,29 @@ def _flips(one: stats.Comparison, values: np.ndarray) -> float:
 
 
 def differences(
-    scene: Scene, key: Key, other: Key
+    report: ReportContext, key: Key, other: Key
 ) -> tuple[np.ndarray, list[int] | None, list[int] | None] | None:
     """Return one row minus another, more being better: (patients, runs), and the seeds of the runs.
 
     The mean over targets is of those that are defined for both in that patient and run.
     """
-    ours, theirs = scene.cells.scores(key), scene.cells.scores(other)
+    ours, theirs = report.cells.scores(key), report.cells.scores(other)
     return (
-        None if ours is None or theirs is None else differences_of(scene, key, other, ours, theirs)
+        None if ours is None or theirs is None else differences_of(report, key, other, ours, theirs)
     )
 
 
 def differences_of(
-    scene: Scene, key: Key, other: Key, ours: Scores, theirs: Scores
+    report: ReportContext, key: Key, other: Key, ours: Scores, theirs: Scores
 ) -> tuple[np.ndarray, list[int] | None, list[int] | None] | None:
     """Return the same of scores that are given."""
     one, two, patients, runs = aligned(ours, theirs)
     if not patients or not runs:
         return None
-    values = over_targets(_sign(scene, key.metric) * (one - two))
+    values = over_targets(_sign(report, key.metric) * (one - two))
     if np.isnan(values).all():
         return None
-    return (values, *run_seeds(scene, key.row, other.row, runs))
+    return (values, *run_seeds(report, key.row, other.row, runs))
 
 
 def over_targets(values: np.ndarray) -> np.ndarray:
@@ -244,13 +248,13 @@ def over_targets(values: np.ndarray) -> np.ndarray:
 
 
 def run_seeds(
-    scene: Scene, row: str, other: str, runs: Sequence[tuple[int, int]]
+    report: ReportContext, row: str, other: str, runs: Sequence[tuple[int, int]]
 ) -> tuple[list[int] | None, list[int] | None]:
     """Return the pretraining and the fine-tuning seed of each run; of two rows from scratch neither matters.
 
     Weights from a file are one pretraining, whatever the seed.
     """
-    known = [row_of(scene.protocol, name)[0] for name in (row, other)]
+    known = [row_of(report.protocol, name)[0] for name in (row, other)]
     if any(one is not None and one.init for one in known):
         return [0] * len(runs), [seed for _, seed in runs]
     if not any(one is not None and method_pretrains(one) for one in known):

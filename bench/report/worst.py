@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from bench.report.cells import MEAN, Key
+from bench.report.context import ReportContext
 from bench.report.names import lower_is_better, metric_title
 from bench.report.numbers import number
-from bench.report.scene import Scene
 from bench.report.sections import PAGE, Section
 from bench.report.tabular import Table, grid
 from bench.report.verdicts import judging, patients_of
@@ -16,9 +16,9 @@ HEAD = ("Patient", "Mean of all rows", "Best row", "Worst row")
 MOST = 5
 
 
-def sections(scene: Scene) -> list[Section]:
+def sections(report: ReportContext) -> list[Section]:
     """Return the patients with the lowest mean over all rows, a table for each section."""
-    every = (_of_section(scene, section) for section in range(len(scene.protocol.finetune)))
+    every = (_of_section(report, section) for section in range(len(report.protocol.finetune)))
     tables = tuple(table for table in every if table is not None)
     title = "Worst cases, by patient"
     return (
@@ -26,14 +26,14 @@ def sections(scene: Scene) -> list[Section]:
     )
 
 
-def _of_section(scene: Scene, section: int) -> Table | None:
+def _of_section(report: ReportContext, section: int) -> Table | None:
     import pandas as pd  # late: tables without a worst case need it not
 
-    metric, fractions = judging(scene, section), scene.fractions(section)
+    metric, fractions = judging(report, section), report.fractions(section)
     if not metric or not fractions:
         return None
-    unit = scene.unit(metric)
-    scores = {f: _by_row(scene, Key("", section, f, MEAN, metric)) for f in fractions}
+    unit = report.unit(metric)
+    scores = {f: _by_row(report, Key("", section, f, MEAN, metric)) for f in fractions}
     fraction = max(fractions, key=lambda f: (len(scores[f]), f))
     frame = pd.DataFrame(scores[fraction]).dropna(how="all").sort_index()
     if not len(frame):
@@ -43,7 +43,7 @@ def _of_section(scene: Scene, section: int) -> Table | None:
     order = np.argsort(sign * np.nanmean(table, axis=0), kind="stable")[:MOST]
 
     def named(i: int, at: int) -> str:
-        return f"{scene.named(rows[i])} {number(float(table[i, at]), unit)}"
+        return f"{report.named(rows[i])} {number(float(table[i, at]), unit)}"
 
     lines = [
         (
@@ -54,7 +54,7 @@ def _of_section(scene: Scene, section: int) -> Table | None:
         )
         for at in order
     ]
-    title = f"{scene.labels[section]}, {fraction} % of the labels, {metric_title(metric)}"
+    title = f"{report.labels[section]}, {fraction} % of the labels, {metric_title(metric)}"
     return grid(
         HEAD, lines, title, f"Of {len(patients)} test patients, mean over runs.", words=(2, 3)
     )
@@ -66,10 +66,10 @@ def _of(scores: np.ndarray) -> str:
     return "" if n == len(scores) else f" ({n} of {len(scores)} rows)"
 
 
-def _by_row(scene: Scene, key: Key) -> dict[str, dict[str, float]]:
+def _by_row(report: ReportContext, key: Key) -> dict[str, dict[str, float]]:
     """Return each row's score of each patient, over its runs; controls left out."""
-    rows = [row for row in scene.rows if not scene.is_control(row)]
-    scores = {row: scene.cells.scores(key._replace(row=row)) for row in rows}
+    rows = [row for row in report.rows if not report.is_control(row)]
+    scores = {row: report.cells.scores(key._replace(row=row)) for row in rows}
     return {
         row: dict(zip(values.patients, patients_of(values).tolist(), strict=True))
         for row, values in scores.items()

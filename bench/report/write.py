@@ -9,12 +9,12 @@ from bench.protocol import Protocol
 from bench.report import index
 from bench.report.cells import aggregate
 from bench.report.contents import contents_of, table_sections
+from bench.report.context import ReportContext
 from bench.report.grouping import distinct
 from bench.report.names import dataset_info
 from bench.report.page import page
 from bench.report.published import Published
 from bench.report.redraw import refresh
-from bench.report.scene import Scene
 from bench.report.supplement import Extras, ReportPaths
 from bench.report.tables import tables
 from bench.report.terminal import terminal
@@ -66,24 +66,24 @@ def write(
     Raises:
         BenchError: the records mix scales, or do not belong to this protocol.
     """
-    scene = scene_of(protocol, records, extras or Extras())
+    report = context_of(protocol, records, extras or Extras())
     few = distinct(records, NOTED)  # notes say what there is, not how often
-    contents = contents_of(scene, few, plain)
+    contents = contents_of(report, few, plain)
     to.mkdir(parents=True, exist_ok=True)
     drawn = refresh(contents.figures, to) if figures else ()
-    index.put(index.summary(scene, contents.places, contents.sentence), to)
+    index.put(index.summary(report, contents.places, contents.sentence), to)
     if contents.places:
-        _put(to / "verdicts.csv", verdicts_csv(scene, contents.places))
+        _put(to / "verdicts.csv", verdicts_csv(report, contents.places))
     else:
         (to / "verdicts.csv").unlink(missing_ok=True)
     seeds = few.loc[few["status"] != "failed", "seed"].nunique()
     return ReportPaths(
-        markdown=_put(to / "table.md", markdown(scene, contents.sections)),
-        tex=_put(to / "table.tex", tex(scene, contents.sections)),
-        csv=_put(to / "table.csv", tidy(scene)),
-        page=_put(to / "index.html", page(scene, contents, to, seeds)),
+        markdown=_put(to / "table.md", markdown(report, contents.sections)),
+        tex=_put(to / "table.tex", tex(report, contents.sections)),
+        csv=_put(to / "table.csv", tidy(report)),
+        page=_put(to / "index.html", page(report, contents, to, seeds)),
         figures=drawn,
-        text=terminal(scene, contents.sections, WIDTH),
+        text=terminal(report, contents.sections, WIDTH),
     )
 
 
@@ -95,11 +95,11 @@ def terminal_table(
     Raises:
         BenchError: the records mix scales, or do not belong to this protocol.
     """
-    scene = scene_of(protocol, records, extras or Extras())
-    return terminal(scene, table_sections(*tables(scene)), width)
+    report = context_of(protocol, records, extras or Extras())
+    return terminal(report, table_sections(*tables(report)), width)
 
 
-def scene_of(protocol: Protocol, records: pd.DataFrame, extras: Extras) -> Scene:
+def context_of(protocol: Protocol, records: pd.DataFrame, extras: Extras) -> ReportContext:
     """Return what a report is made of.
 
     Raises:
@@ -107,7 +107,7 @@ def scene_of(protocol: Protocol, records: pd.DataFrame, extras: Extras) -> Scene
     """
     info = {t.dataset: dataset_info(t.dataset, extras) for t in protocol.finetune}
     cells = aggregate(protocol, records)
-    return Scene(protocol, cells, extras, info, Published(protocol, extras.published))
+    return ReportContext(protocol, cells, extras, info, Published(protocol, extras.published))
 
 
 def _put(path: Path, text: str) -> Path:

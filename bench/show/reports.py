@@ -14,7 +14,7 @@ from bench.jobs.scoring import key
 from bench.protocol import Override, Protocol, read
 from bench.protocol.named import SHIPPED
 from bench.record import COLUMNS, CURVE, read_rows, stacked
-from bench.report import Beside, Extras, Failure
+from bench.report import Extras, Failure, Supplement
 from bench.report.progress import Progress
 from bench.show import gather, predictions, pretrainings, state
 from bench.store import Store, write_atomic
@@ -145,7 +145,7 @@ def unfinished(store: Store, name: str, *, priced: bool = True) -> Progress | No
     return None if run is None else state.RunState(run, store, priced=priced).of(name)
 
 
-def said_beside(store: Store, name: str) -> Beside:
+def said_beside(store: Store, name: str) -> Supplement:
     """Return what a run left beside its records, which protocol they are of among it.
 
     Raises:
@@ -169,14 +169,14 @@ def _file(store: Store, name: str) -> Path:
     return store.root / "records" / f"{name}.json"
 
 
-def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -> Beside:
+def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -> Supplement:
     """Return what a report says that no row does."""
     methods = {r.method: registry.load("method", r.method) for r in protocol.rows.values()}
     guards = {c.evaluate: c.guard for c in plan.cells[protocol.name] if c.guard is not None}
     found = gather.chains(table, store, guards)
     titles = {k: m.title for k, m in methods.items()}
     pretexts, clouds, absent = pretrainings.beside(protocol, plan, store, titles)
-    return Beside(
+    return Supplement(
         origin=protocol.origin,
         titles=titles,
         sources={f"method/{k}": m.source for k, m in methods.items()},
@@ -212,16 +212,16 @@ def _scalars(method: Any) -> dict[str, Any]:
     }
 
 
-def read_beside(file: Path) -> Beside:
+def read_beside(file: Path) -> Supplement:
     """Return what a run left beside its records; nothing where it left nothing.
 
     Raises:
         BenchError: the file is damaged.
     """
     try:
-        return typed.read(Beside, file.read_bytes())
+        return typed.read(Supplement, file.read_bytes())
     except FileNotFoundError:
-        return Beside()
+        return Supplement()
     except ValueError as error:
         raise BenchError(f"{file}: damaged ({error}); run the protocol again") from None
 
@@ -229,7 +229,7 @@ def read_beside(file: Path) -> Beside:
 def extras(
     protocol: Protocol,
     table: pd.DataFrame,
-    said: Beside,
+    said: Supplement,
     store: Store,
     results: Path,
     *,

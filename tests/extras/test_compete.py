@@ -19,7 +19,7 @@ from bench.extras.compete.track import tracked
 from bench.imported_scores import added, merged
 from bench.jobs.scoring import path
 from bench.protocol import read
-from bench.report import Beside, Cost, Pretext, Pretraining
+from bench.report import Cost, Pretext, Pretraining, Supplement
 from bench.store import Store
 from bench.typed import plain
 
@@ -62,7 +62,7 @@ def track(plan_of, tmp_path, monkeypatch, phantoms):
         change(scored(plan.cells[stated.name], stated.name)).to_parquet(
             view.with_suffix(".parquet"), index=False
         )
-        said = Beside(origin=stated.origin, costs=(Cost("pair", "pretrain", 70.0, samples=16),))
+        said = Supplement(origin=stated.origin, costs=(Cost("pair", "pretrain", 70.0, samples=16),))
         view.with_suffix(".json").write_text(json.dumps(plain(said)))
         return [
             "compete",
@@ -266,7 +266,7 @@ def test_where_it_stands_is_that_of_scores_by_hand(put):
     cells = [c for c in plan.cells[protocol.name] if c.row == "my_method"]
     table = pd.concat([whole(plan, store, protocol.name), scored(cells, protocol.name)])
     records.save(table, store, protocol.name)
-    said = Beside(
+    said = Supplement(
         origin=protocol.origin, titles={"my_method": "Mine"}, costs=one.track.beside.costs
     )
     (store.root / "records" / f"{protocol.name}.json").write_text(json.dumps(plain(said)))
@@ -283,12 +283,12 @@ def test_where_it_stands_is_that_of_scores_by_hand(put):
 
 
 def test_what_stands_beside_both_is_told_apart():
-    theirs = Beside(
+    theirs = Supplement(
         costs=(Cost("a", "pretrain", 1.0), Cost("new", "pretrain", 2.0)),
         provenance={"commit": "x"},
         pretrainings=(Pretraining(("a",), ("d",), (1, 1), (2, 2), 1, "sgd", 0.1, "poly", "fp32"),),
     )
-    own = Beside(
+    own = Supplement(
         costs=(Cost("new", "pretrain", 3.0),), provenance={"commit": "y"}, titles={"new": "New"}
     )
     both = merged(own, [theirs])

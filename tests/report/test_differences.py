@@ -8,7 +8,7 @@ from bench.report import Extras, drawing
 from bench.report.differences import AGAINST, MOST, strips
 from bench.report.forest import spots
 from bench.report.plots import Interval
-from bench.report.write import scene_of
+from bench.report.write import context_of
 
 ROWS = {"a": Row("scratch", "net", title="A"), "b": Row("voco", "net", title="B")}
 # patient, target: value of scratch in seeds 0 and 1, of b likewise
@@ -38,7 +38,7 @@ def rows_of(row, which, *, pretrained=0, scale=1.0, seeds=(0, 1)):
 
 def test_a_rows_dots_are_paired_by_patient_and_seed_and_mean_over_targets(protocol, records):
     table = records(*rows_of("a", 0), *rows_of("b", 1))
-    (strip,) = strips(scene_of(protocol(rows=ROWS), table, Extras()))
+    (strip,) = strips(context_of(protocol(rows=ROWS), table, Extras()))
     assert (strip.title, strip.axis, strip.lower, strip.against) == (
         "organs",
         "Dice (points)",
@@ -62,7 +62,7 @@ def test_pretrainings_are_told_apart_and_a_run_without_its_like_from_scratch_is_
         *rows_of("b", 1),
         *rows_of("b", 1, pretrained=7, scale=0.5, seeds=(0,)),
     )
-    (strip,) = strips(scene_of(protocol(rows=ROWS), table, Extras()))
+    (strip,) = strips(context_of(protocol(rows=ROWS), table, Extras()))
     (b,) = strip.rows
     assert b.pretrained == (0, 1) and b.runs == pytest.approx((0, (-30 - 10) / 2))
 
@@ -80,7 +80,7 @@ def test_controls_stand_against_scratch_itself_and_last_weights_against_its_last
             )
         )
     )
-    (strip,) = strips(scene_of(protocol(rows=ROWS), table, Extras()))
+    (strip,) = strips(context_of(protocol(rows=ROWS), table, Extras()))
     result = {spots.title: spots.mean for spots in strip.rows}
     assert result == pytest.approx({"A (long)": 20, "B": 10, "B (last)": 30})
 
@@ -98,7 +98,7 @@ def test_rows_without_one_from_scratch_show_scores_and_each_fraction_has_its_str
             for r, v in (("a", 0.5), ("b", 0.6), ("c", 0.7))
         )
     )
-    result = strips(scene_of(built, table, Extras()))
+    result = strips(context_of(built, table, Extras()))
     assert [(s.title, s.against, [(r.title, r.mean) for r in s.rows]) for s in result] == [
         (f"organs, {f} % of the labels", *rest)
         for f in (10, 100)
@@ -110,7 +110,7 @@ def test_rows_from_scratch_show_scores_where_nothing_is_measured_against_them(pr
     rows = {"a": Row("scratch", "net", title="A"), "c": Row("scratch", "other", title="C")}
     built = protocol(rows=rows, networks={"net": Net("swin_unetr"), "other": Net("swin_unetr")})
     (strip,) = strips(
-        scene_of(built, records({"row": "a", "value": 0.5}, {"row": "c", "value": 0.7}), Extras())
+        context_of(built, records({"row": "a", "value": 0.5}, {"row": "c", "value": 0.7}), Extras())
     )
     assert [(r.title, r.mean) for r in strip.rows] == [("A, net", 50), ("C, other", 70)]
     assert strip.axis == "Dice (%)"
@@ -118,7 +118,7 @@ def test_rows_from_scratch_show_scores_where_nothing_is_measured_against_them(pr
 
 def test_values_over_all_cases_at_once_have_no_dots(protocol, records):
     table = records(*({"row": r, "case": "", "metric": "auc", "value": 0.5} for r in "ab"))
-    assert strips(scene_of(protocol(rows=ROWS, metrics=("auc",)), table, Extras())) == ()
+    assert strips(context_of(protocol(rows=ROWS, metrics=("auc",)), table, Extras())) == ()
 
 
 def test_of_many_patients_the_least_and_the_greatest_are_kept_and_all_dots_are_drawn(
@@ -132,7 +132,7 @@ def test_of_many_patients_the_least_and_the_greatest_are_kept_and_all_dots_are_d
             for i in range(n)
         )
     )
-    result = strips(scene_of(protocol(rows=ROWS), table, Extras()))
+    result = strips(context_of(protocol(rows=ROWS), table, Extras()))
     dots = result[0].rows[0].patients
     assert len(dots) == MOST and (dots[0], dots[-1]) == pytest.approx(
         (0, 10 * (n - 1) / n), abs=1e-3

@@ -18,7 +18,7 @@ from bench.report.masks import ADDED, CONFUSED, MISSED, wrong
 from bench.report.plots import Chart, Group, Series
 from bench.report.scaling import by_steps
 from bench.report.supplement import Cloud, DatasetInfo, Panel, Pretraining
-from bench.report.write import scene_of
+from bench.report.write import context_of
 
 SECTIONS = (
     Finetune(dataset="organs", split="even", steps=10, fractions=(100, 10)),
@@ -37,8 +37,8 @@ DATASETS = tuple(
 
 
 @pytest.fixture
-def scene(protocol, records, printed):
-    """Return a function from views to a scene of two rows on two sections; b is better by 0.1, 5 mm."""
+def context(protocol, records, printed):
+    """Return a function from views to a context of two rows on two sections; b is better by 0.1, 5 mm."""
     rows = []
     for row, better in (("a", 0.0), ("b", 0.1)):
         for dataset, fraction, target, base in (
@@ -67,7 +67,7 @@ def scene(protocol, records, printed):
     )
 
     def build(*views, table=None, **extras):
-        return scene_of(
+        return context_of(
             replace(built, layout=Layout(views=views)),
             records(*rows) if table is None else table,
             Extras(published=frame, datasets=DATASETS, **extras),
@@ -85,8 +85,8 @@ def values(chart):
     return {s.title: (dict(zip(s.xs, s.means, strict=True)), dict(s.printed)) for s in chart.series}
 
 
-def test_bars_are_of_targets_and_their_mean_a_chart_for_each_section_fraction_and_metric(scene):
-    result = charts(scene(), View(draw="bars", metrics=("dice",)))
+def test_bars_are_of_targets_and_their_mean_a_chart_for_each_section_fraction_and_metric(context):
+    result = charts(context(), View(draw="bars", metrics=("dice",)))
     assert [c.title for c in result] == [
         "Organs, 10 % of the labels",
         "Organs, 100 % of the labels",
@@ -106,7 +106,7 @@ def test_bars_are_of_targets_and_their_mean_a_chart_for_each_section_fraction_an
     assert a.sds == pytest.approx((1.414214,) * 3, abs=1e-6)  # of 60 and 62, n - 1
 
 
-def test_a_view_narrows_its_figure_and_nests_its_columns(scene):
+def test_a_view_narrows_its_figure_and_nests_its_columns(context):
     view = View(
         draw="bars",
         rows=("b",),
@@ -116,7 +116,7 @@ def test_a_view_narrows_its_figure_and_nests_its_columns(scene):
         targets=("mean", "liver"),
         columns=("target", "fraction"),
     )
-    (result,) = charts(scene(), view)
+    (result,) = charts(context(), view)
     assert groups(result) == [
         ("Mean", "10 %"),
         ("Mean", "100 %"),
@@ -127,8 +127,8 @@ def test_a_view_narrows_its_figure_and_nests_its_columns(scene):
     assert result.title == "Organs"
 
 
-def test_dots_are_of_sections_and_metrics_each_in_its_unit(scene):
-    (result,) = charts(scene(), View(draw="dots", fractions=(100,), published=False))
+def test_dots_are_of_sections_and_metrics_each_in_its_unit(context):
+    (result,) = charts(context(), View(draw="dots", fractions=(100,), published=False))
     assert result.groups == (
         Group(("Organs", "Dice (%)"), "Dice (%)", False),
         Group(("Organs", "HD (mm)"), "HD (mm)", True),
@@ -141,8 +141,10 @@ def test_dots_are_of_sections_and_metrics_each_in_its_unit(scene):
     }
 
 
-def test_lines_go_over_fractions_for_the_targets_that_are_chosen_with_what_the_paper_printed(scene):
-    liver, mean = lines(scene(), View(draw="lines", metrics=("dice",), targets=("liver", "mean")))
+def test_lines_go_over_fractions_for_the_targets_that_are_chosen_with_what_the_paper_printed(
+    context,
+):
+    liver, mean = lines(context(), View(draw="lines", metrics=("dice",), targets=("liver", "mean")))
     assert [(p.title, p.ticks) for p in (liver, mean)] == [
         ("Organs, liver", (10, 100)),
         ("Organs, Mean", (10, 100)),
@@ -153,20 +155,22 @@ def test_lines_go_over_fractions_for_the_targets_that_are_chosen_with_what_the_p
         "Entrant (published)": ({}, {100: 33}),
     }
     assert values(mean)["A"] == ({10: 31, 100: 51}, {100: 55})
-    assert lines(scene(), View(draw="lines", sections=("others",))) == ()  # one fraction is no line
+    assert (
+        lines(context(), View(draw="lines", sections=("others",))) == ()
+    )  # one fraction is no line
 
 
-def test_where_scratch_alone_has_several_fractions_there_is_no_line(scene, records):
+def test_where_scratch_alone_has_several_fractions_there_is_no_line(context, records):
     cells = [
         {"row": r, "dataset": "organs", "fraction": f, "target": "liver", "value": 0.5}
         for r, f in (("a", 10), ("a", 100), ("b", 10), ("b", 100))
     ]
     view = View(draw="lines", targets=("liver",), published=False)
-    assert [len(lines(scene(table=records(*cells[:n])), view)) for n in (2, 3, 4)] == [1, 0, 1]
+    assert [len(lines(context(table=records(*cells[:n])), view)) for n in (2, 3, 4)] == [1, 0, 1]
 
 
-def test_what_nobody_ran_is_not_drawn(scene, records):
-    nothing = scene(View(draw="bars"), View(draw="dots"), View(draw="lines"), table=records())
+def test_what_nobody_ran_is_not_drawn(context, records):
+    nothing = context(View(draw="bars"), View(draw="dots"), View(draw="lines"), table=records())
     assert wanted(nothing) == []
 
 
@@ -176,7 +180,7 @@ def test_controls_stand_beside_the_row_that_is_named_and_no_row_of_a_like_name(p
         *({"row": r, "value": 0.5} for r in ("b", "b (mine)", "b (random)", "b (shuffled)"))
     )
     (result,) = charts(
-        scene_of(protocol(rows=rows), table, Extras()), View(draw="bars", rows=("b",))
+        context_of(protocol(rows=rows), table, Extras()), View(draw="bars", rows=("b",))
     )
     assert [s.title for s in result.series] == ["B", "B (random)", "B (shuffled)"]
 
@@ -211,12 +215,12 @@ TRACKED = [  # row, section, fraction, target, metric, step, value
         ),
     ],
 )
-def test_learning_curves_are_narrowed(scene, records, view, drawn):
+def test_learning_curves_are_narrowed(context, records, view, drawn):
     names = ("row", "dataset", "fraction", "target", "metric", "step", "value")
     rows = [dict(zip(names, row, strict=True)) for row in TRACKED]
     table = records(*({k: v for k, v in r.items() if k != "step"} for r in rows))
     table = table.assign(part="val", step=[r["step"] for r in rows], epoch=float("nan"))
-    result = learning_plots(scene(tracked=table[list(CURVE)]), View(draw="learning", **view))
+    result = learning_plots(context(tracked=table[list(CURVE)]), View(draw="learning", **view))
     assert [(p.title, {s.title: s.means[0] for s in p.series}) for p in result] == drawn
 
 
@@ -244,7 +248,7 @@ def test_lines_over_pretraining_are_narrowed(protocol, records, view, drawn):
     )
     done = Pretraining(("b2", "b"), ("organs",), (1, 1), (8, 8), 1, "adam", 0.1, "cosine", "fp32")
     result = by_steps(
-        scene_of(protocol(rows=rows), table, Extras(pretrainings=(done,), datasets=DATASETS)),
+        context_of(protocol(rows=rows), table, Extras(pretrainings=(done,), datasets=DATASETS)),
         View(draw="pretraining", **view),
     )
     assert [(p.title, {s.title: list(s.means) for s in p.series}) for p in result] == drawn
@@ -261,16 +265,16 @@ def panel(row, section, view=-1, **masks):
     )
 
 
-def test_views_stand_first_in_their_order_and_take_the_place_of_figures_of_their_kind(scene):
+def test_views_stand_first_in_their_order_and_take_the_place_of_figures_of_their_kind(context):
     extras = {
         "clouds": (cloud("A", "a"), cloud("B", "b"), cloud("VGG-19")),
         "curves": {"b": {"step": (1, 2), "loss": (2.0, 1.0)}},
         "panels": tuple(panel("a", s, v) for v in (-1, 1) for s in ("organs", "others")),
     }
     defaults = ["fractions", "dots", "curves", "embeddings", "panels_organs", "panels_others"]
-    assert [f.name for f in wanted(scene(**extras))] == defaults
+    assert [f.name for f in wanted(context(**extras))] == defaults
     views = (View(draw="bars"), View(draw="panels", title="Fig. 8"), View(), View(draw="lines"))
-    result = wanted(scene(*views, **extras))
+    result = wanted(context(*views, **extras))
     names = [
         "view1_bars",
         "view2_panels_organs",
@@ -284,15 +288,17 @@ def test_views_stand_first_in_their_order_and_take_the_place_of_figures_of_their
     assert [f.title for f in result[1:3]] == ["Fig. 8: Organs", "Fig. 8: Others"]
 
 
-def test_a_control_that_stands_on_its_rows_own_pretraining_has_no_curve_again(scene, monkeypatch):
+def test_a_control_that_stands_on_its_rows_own_pretraining_has_no_curve_again(context, monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "_curves", lambda curves: drawn.extend(curves) or [])
     item, other = {"step": (1, 2), "loss": (2.0, 1.0)}, {"step": (1, 2), "loss": (3.0, 1.0)}
-    figures.wanted(scene(curves={"a": item, "b": item, "b (shuffled)": item, "b (random)": other}))
+    figures.wanted(
+        context(curves={"a": item, "b": item, "b (shuffled)": item, "b (random)": other})
+    )
     assert [title for title, _ in drawn] == ["A", "B", "b (random)"]
 
 
-def test_a_digest_is_of_the_input_and_of_nothing_else(scene, records):
+def test_a_digest_is_of_the_input_and_of_nothing_else(context, records):
     extras = {"panels": (panel("a", "organs", 1),), "clouds": (cloud("A", "a"), cloud("B", "b"))}
 
     def digests(errors=False, table=None, rows=()):
@@ -302,7 +308,7 @@ def test_a_digest_is_of_the_input_and_of_nothing_else(scene, records):
             View(draw="embeddings", rows=rows),
             View(draw="lines", rows=("b",), fractions=(10,)),
         )
-        result = wanted(scene(*views, **extras, **({} if table is None else {"table": table})))
+        result = wanted(context(*views, **extras, **({} if table is None else {"table": table})))
         return {f.name: f.digest for f in result}
 
     before = digests()
@@ -315,8 +321,8 @@ def test_a_digest_is_of_the_input_and_of_nothing_else(scene, records):
         assert {n for n, d in digests(**change).items() if before[n] != d} == other
 
 
-def test_a_picture_is_withheld_section_by_section(scene):
-    result = scene(
+def test_a_picture_is_withheld_section_by_section(context):
+    result = context(
         View(draw="panels"), panels=tuple(panel("a", s, 0) for s in ("organs", "others"))
     )
     result.info["others"] = replace(result.info["others"], redistribution=None)
@@ -327,17 +333,17 @@ def test_a_picture_is_withheld_section_by_section(scene):
     ) and "They lie beside it as view1_panels_others.png" in other.reason
 
 
-def test_clouds_are_of_the_rows_that_are_named_and_of_networks_beside_them(scene):
+def test_clouds_are_of_the_rows_that_are_named_and_of_networks_beside_them(context):
     every = (cloud("A; C", "a", "c"), cloud("B", "b"), cloud("VGG-19"))
     (figure,) = wanted(
-        scene(View(draw="embeddings", rows=("c", "a")), View(draw="lines"), clouds=every)
+        context(View(draw="embeddings", rows=("c", "a")), View(draw="lines"), clouds=every)
     )[:1]
     assert [ax.get_title("left") for ax in figure.draw().axes] == ["A; C", "VGG-19"]
 
 
-def test_captions_say_how_cases_were_picked_and_what_marks_are(scene):
+def test_captions_say_how_cases_were_picked_and_what_marks_are(context):
     views = (View(draw="panels", pick="worst", errors=True, slices="middle"), View(draw="bars"))
-    pictures, bars = wanted(scene(*views, panels=(panel("a", "organs", 0),)))[:2]
+    pictures, bars = wanted(context(*views, panels=(panel("a", "organs", 0),)))[:2]
     wording = "Cases: the worst by the mean of Dice over the rows shown; slice: half-way through what is labelled."
     assert pictures.captions[0] == wording and "missed" in pictures.captions[1]
     assert (
@@ -359,13 +365,13 @@ def test_a_figure_names_the_rows_whose_numbers_are_of_other_patients(protocol, r
         )
     )
     built = protocol(rows=rows, finetune=SECTIONS[:1], layout=Layout(views=(View(draw=draw),)))
-    first = wanted(scene_of(built, table, Extras()))[0]
+    first = wanted(context_of(built, table, Extras()))[0]
     assert f"{OTHERS} C (organs, 10 %); C (random) (organs, 100 %)." in " ".join(
         first.captions
     ).replace(", liver", "")
     complete = table[table["case"] == "x"]
     assert OTHERS not in " ".join(
-        wanted(scene_of(built, complete[complete["fraction"] == 10], Extras()))[0].captions
+        wanted(context_of(built, complete[complete["fraction"] == 10], Extras()))[0].captions
     )
 
 
@@ -376,12 +382,12 @@ def test_errors_are_missed_added_or_confused():
 
 
 @pytest.mark.parametrize("rows", [2, 5])
-def test_errors_stand_beside_few_predictions_and_below_many(scene, rows):
+def test_errors_stand_beside_few_predictions_and_below_many(context, rows):
     reference, prediction = np.eye(4, dtype=np.uint8), np.zeros((4, 4), np.uint8)
     prediction[0, 0] = prediction[0, 1] = 1
     names = "abcdefg"[:rows]
     result = tuple(panel(r, "organs", 0, r=reference, p=prediction) for r in names)
-    figure = wanted(scene(View(draw="panels", errors=True), panels=result))[0].draw()
+    figure = wanted(context(View(draw="panels", errors=True), panels=result))[0].draw()
     titles = [ax.get_title() for ax in figure.axes]
     few = ["Image", "Reference", "A", "Errors", "B", "Errors"]
     assert titles == (few if rows == 2 else ["Image", "Reference", *names.upper(), *[""] * 7])
@@ -432,16 +438,16 @@ def test_a_wide_chart_goes_on_below(labels, most, parts):
     assert _lines_of(built, most) == parts
 
 
-def test_the_axis_says_where_it_begins_and_a_legend_what_is_printed(scene):
+def test_the_axis_says_where_it_begins_and_a_legend_what_is_printed(context):
     figure = wanted(
-        scene(View(draw="bars", metrics=("dice",), sections=("others",)), View(draw="lines"))
+        context(View(draw="bars", metrics=("dice",), sections=("others",)), View(draw="lines"))
     )[0].draw()
     (ax,) = figure.axes
     start = ax.get_ylim()[0]
     assert start > 0 and ax.get_ylabel() == f"Dice (%)\naxis begins at {start:g}"
     assert [round(bar.get_y() + bar.get_height(), 6) for bar in ax.patches] == [81, 91]
     (organs,) = wanted(
-        scene(
+        context(
             View(draw="bars", fractions=(100,), sections=("organs",), metrics=("dice",)),
             View(draw="lines"),
         )
@@ -466,7 +472,7 @@ def test_few_rows_have_bands_more_have_their_runs_and_many_a_plot_each(
             for s in (0, 1)
         )
     )
-    figure, _ = wanted(scene_of(protocol(rows=rows, finetune=both), table, Extras()))
+    figure, _ = wanted(context_of(protocol(rows=rows, finetune=both), table, Extras()))
     axes = figure.draw().axes
     bands = sum(
         type(c).__name__ == "FillBetweenPolyCollection" for ax in axes for c in ax.collections
@@ -495,7 +501,7 @@ def test_rows_from_scratch_of_two_networks_differ_in_line_and_name(protocol, rec
         finetune=(replace(SECTIONS[0], dataset="organs"),),
     )
     table = records(*({"row": r, "fraction": f} for r in rows for f in (10, 100)))
-    (plot,) = lines(scene_of(built, table, Extras()), View(draw="lines"))
+    (plot,) = lines(context_of(built, table, Extras()), View(draw="lines"))
     result = {s.title: (s.baseline, s.scratch) for s in plot.series}
     bases = [title for title, (baseline, _) in result.items() if baseline]
     assert len(bases) == 2 and [result[t][1] for t in result if t not in bases] == bases

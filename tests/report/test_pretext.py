@@ -10,7 +10,7 @@ from bench.protocol import Row
 from bench.report import Cloud, Extras, Pretext, drawing, terminal_table, write
 from bench.report.figures import wanted
 from bench.report.pretrainings import plotted, sections, short
-from bench.report.write import scene_of
+from bench.report.write import context_of
 
 CURVE = {"steps": (1.0, 2.0), "values": (0.2, 0.8), "chances": (0.25, 0.25)}
 
@@ -37,15 +37,15 @@ def cloud(title="B", groups=("organs", "others"), n=5):
     )
 
 
-def lines_of(scene):
+def lines_of(context):
     """Return the lines of the table of pretrainings."""
-    return [line.words for section in sections(scene) for line in section.parts[0].lines]
+    return [line.words for section in sections(context) for line in section.parts[0].lines]
 
 
 def test_a_line_says_rows_figure_course_and_chance_in_the_protocols_order(protocol, records):
     rows = {r: Row("voco", "net", title=r.upper()) for r in "abc"}
     other = pretext(row="a", shared=("c",), rises=False, chance=None, std=None, rank=None)
-    shown = scene_of(protocol(rows=rows), records({}), Extras(pretexts=(pretext(), other)))
+    shown = context_of(protocol(rows=rows), records({}), Extras(pretexts=(pretext(), other)))
     assert lines_of(shown) == [
         ("A; C", "rotations told (lower is better)", "0.200", "0.800", "—", "—", "—", ""),
         (
@@ -109,8 +109,8 @@ def test_a_control_that_is_pretrained_with_labels_is_not_judged_by_its_figure(
 
 def test_a_pretraining_without_points_has_a_line_and_no_panel(protocol, records):
     nothing = pretext(first=None, last=None, steps=(), values=(), chances=())
-    scene = scene_of(protocol(), records({}), Extras(pretexts=(nothing,)))
-    assert len(lines_of(scene)) == 1 and "pretext" not in [f.name for f in wanted(scene)]
+    context = context_of(protocol(), records({}), Extras(pretexts=(nothing,)))
+    assert len(lines_of(context)) == 1 and "pretext" not in [f.name for f in wanted(context)]
 
 
 def test_absent_panels_are_named_under_the_picture_or_in_the_notes(protocol, records, tmp_path):
@@ -159,8 +159,10 @@ def test_many_data_sets_differ_by_marker_once_the_colours_are_used_up():
 
 def test_a_picture_is_drawn_again_when_a_point_moves(protocol, records):
     def digest(result):
-        scene = scene_of(protocol(), records({}), Extras(clouds=(result,), pretexts=(pretext(),)))
-        return {f.name: f.digest for f in wanted(scene)}
+        context = context_of(
+            protocol(), records({}), Extras(clouds=(result,), pretexts=(pretext(),))
+        )
+        return {f.name: f.digest for f in wanted(context)}
 
     before, shifted = cloud(), cloud()
     (x, y), *others = shifted.points
@@ -175,13 +177,13 @@ def test_every_seed_of_a_row_has_a_line_and_one_that_learned_nothing_is_shouted(
     several = (pretext(seed=1, last=0.25), pretext(seed=0), pretext(row="a", rises=False, last=0.3))
     extras = Extras(pretexts=several)
     rows = {r: Row("voco", "net", title=r.upper()) for r in "ab"}
-    scene = scene_of(protocol(rows=rows), records({}), extras)
-    assert [(words[0], words[-1]) for words in lines_of(scene)] == [
+    context = context_of(protocol(rows=rows), records({}), extras)
+    assert [(words[0], words[-1]) for words in lines_of(context)] == [
         ("A", "no better than guessing"),
         ("B, seed 0", ""),
         ("B, seed 1", "no better than guessing"),
     ]
-    assert [(title, len(of)) for title, of in plotted(scene)] == [("B", 2), ("A", 1)]
+    assert [(title, len(of)) for title, of in plotted(context)] == [("B", 2), ("A", 1)]
     paths = write(protocol(rows=rows), records({}), tmp_path, extras, figures=False)
     assert "2 pretrainings no better than guessing<" in paths.page.read_text()
     assert "no better than guessing at the end of pretraining: B, seed 1; A" in paths.text

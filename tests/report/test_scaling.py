@@ -6,7 +6,7 @@ from bench.protocol import Mix, Pretrain, Row
 from bench.report import Extras
 from bench.report.scaling import by_cases, by_steps
 from bench.report.supplement import Pretraining
-from bench.report.write import scene_of
+from bench.report.write import context_of
 
 SECTION = Pretrain(datasets=(Mix("organs"),), steps=8, snapshots=(2, 4))
 
@@ -39,14 +39,14 @@ def test_snapshots_of_one_pretraining_are_one_line_and_scratch_is_level(protocol
     values = {"a": 0.5, "v2": 0.2, "v4": 0.4, "v": 0.8, "other": 0.9, "linear": 0.1}
     table = records(*({"row": r, "init": inits[r], "value": v} for r, v in values.items()))
     extras = Extras(pretrainings=(pretraining("v2", "v4", "v", "linear"), pretraining("other")))
-    scene = scene_of(protocol(rows=rows, pretrain=SECTION), table, extras)
-    assert drawn(by_steps(scene)) == [
+    context = context_of(protocol(rows=rows, pretrain=SECTION), table, extras)
+    assert drawn(by_steps(context)) == [
         (
             "Pretraining step",
             [("A", True, [(2, 50), (8, 50)]), ("B", False, [(2, 20), (4, 40), (8, 80)])],
         )
     ]
-    assert by_cases(scene) == ()
+    assert by_cases(context) == ()
 
 
 @pytest.mark.parametrize(("other", "drawn_at"), [({}, [(2, 30), (10, 60)]), ({"batch": 8}, None)])
@@ -61,7 +61,7 @@ def test_pretrainings_that_differ_in_take_alone_are_one_line(protocol, records, 
     extras = Extras(
         titles={"voco": "B"}, pretrainings=(pretraining("all"), pretraining("few", cases=2))
     )
-    scene = scene_of(protocol(rows=rows, pretrain=SECTION), table, extras)
+    context = context_of(protocol(rows=rows, pretrain=SECTION), table, extras)
     lines = [("A", True, [(2, 50), (10, 50)]), ("B", False, drawn_at)]
-    assert drawn(by_cases(scene)) == ([("Pretraining cases", lines)] if drawn_at else [])
-    assert by_steps(scene) == ()
+    assert drawn(by_cases(context)) == ([("Pretraining cases", lines)] if drawn_at else [])
+    assert by_steps(context) == ()

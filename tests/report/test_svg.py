@@ -16,7 +16,7 @@ from bench.report.plots import Interval, Series
 from bench.report.redraw import current_svg, refresh
 from bench.report.supplement import DatasetInfo
 from bench.report.svg import GRID, INK, PAPER, SOFT, themed
-from bench.report.write import scene_of
+from bench.report.write import context_of
 
 LONG = "A network whose name goes on for longer than any legend of any paper has ever had the room to print"
 ATTACK = "\"/><script>alert(1)</script>]]>&lt; ' onload='x"
@@ -49,7 +49,7 @@ def mask():
 
 @pytest.fixture(scope="module")
 def full(protocol, records, mask):
-    """A scene in which every kind of figure has something to show, under long and hostile names."""
+    """A context in which every kind of figure has something to show, under long and hostile names."""
     built = protocol(
         rows=ROWS,
         finetune=(Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100)),),
@@ -78,7 +78,7 @@ def full(protocol, records, mask):
         ),
         datasets=(DatasetInfo("organs", LONG, redistribution=True),),
     )
-    return scene_of(built, table, extras)
+    return context_of(built, table, extras)
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +200,7 @@ def test_an_svg_that_is_out_of_date_or_not_ours_is_not_shown(full, records, tmp_
     refresh([plans["dots"]], tmp_path)
     assert current_svg(plans["dots"], tmp_path).startswith("<svg ")
     changed = records(*({"row": r, "fraction": f, "value": 0.1} for r in "ab" for f in (10, 100)))
-    other = wanted(scene_of(full.protocol, changed, full.extras))
+    other = wanted(context_of(full.protocol, changed, full.extras))
     assert current_svg({plan.name: plan for plan in other}["dots"], tmp_path) == ""
     (tmp_path / "mine.svg").write_text("<svg/>")
     (tmp_path / "dots.svg").unlink()

@@ -12,13 +12,13 @@ from bench.report.numbers import MINUS, TIMES, number, signed
 from bench.report.tables import tables
 from bench.report.tabular import COUNTS
 from bench.report.tidy import tidy
-from bench.report.write import scene_of
+from bench.report.write import context_of
 
 NAN = float("nan")
 
 
 def build(protocol, records, **extras):
-    return tables(scene_of(protocol, records, Extras(**extras)))
+    return tables(context_of(protocol, records, Extras(**extras)))
 
 
 def texts(table):
@@ -458,10 +458,10 @@ def test_a_row_that_lacks_folds_is_not_subtracted_from_the_papers_number(
         {**GONE, "fold": 1, "job": "j1"},
     )
     extras = Extras(published=printed({"method": "A"}, {}))
-    scene = scene_of(protocol(rows=rows), table, extras)
-    made, _ = tables(scene)
+    context = context_of(protocol(rows=rows), table, extras)
+    made, _ = tables(context)
     assert [line.entries[0].difference for line in made[0].lines] == [f"{MINUS}3.85", ""]
-    lines = list(csv.DictReader(tidy(scene).splitlines()))
+    lines = list(csv.DictReader(tidy(context).splitlines()))
     assert {(one["row"], one["difference"]) for one in lines if one["published"]} == {
         ("a", "-0.038500"),
         ("b", ""),

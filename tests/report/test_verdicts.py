@@ -15,7 +15,8 @@ from bench.protocol import Finetune, Layout, Net, Row, View
 from bench.protocol.sections import Tune
 from bench.report import Extras
 from bench.report.across import across
-from bench.report.answer import (
+from bench.report.cells import MEAN, Key
+from bench.report.conclusion import (
     dose_figures,
     forest_figures,
     reason,
@@ -23,7 +24,6 @@ from bench.report.answer import (
     settles,
     verdict_tables,
 )
-from bench.report.cells import MEAN, Key
 from bench.report.index import indexed
 from bench.report.index import write as write_index
 from bench.report.ranking import rankings
@@ -33,7 +33,7 @@ from bench.report.survival import survives
 from bench.report.tables import tables
 from bench.report.verdicts import beside, differences, verdicts
 from bench.report.worst import sections as worst
-from bench.report.write import scene_of
+from bench.report.write import context_of
 
 PATIENTS, SEEDS = 12, (0, 1, 2)
 ROWS = {
@@ -66,11 +66,11 @@ def scores(
 
 
 @pytest.fixture
-def scene(protocol, records):
+def context(protocol, records):
     """Return a function from rows of records to what a report is drawn from."""
 
     def made(*rows, **changes):
-        return scene_of(protocol(**{"rows": ROWS, **changes}), records(*rows), Extras())
+        return context_of(protocol(**{"rows": ROWS, **changes}), records(*rows), Extras())
 
     return made
 
@@ -81,8 +81,8 @@ def usual():
     return [*scores("a", 0.0, (0,)), *scores("b", 0.05), *scores("c", 0.0), *scores("d", -0.05)]
 
 
-def test_rows_stand_beside_their_own_scratch_the_largest_difference_first(scene, usual):
-    (place,) = verdicts(scene(*usual))
+def test_rows_stand_beside_their_own_scratch_the_largest_difference_first(context, usual):
+    (place,) = verdicts(context(*usual))
     assert [(one.key.row, one.judged.verdict) for one in place.rows] == [
         ("b", "better"),
         ("c", "equivalent"),
@@ -95,7 +95,7 @@ def test_rows_stand_beside_their_own_scratch_the_largest_difference_first(scene,
     assert place.counted() == {"better": 1, "worse": 1, "equivalent": 1}
 
 
-def test_a_difference_is_of_the_targets_that_both_have_and_distances_turn_their_sign(scene):
+def test_a_difference_is_of_the_targets_that_both_have_and_distances_turn_their_sign(context):
     base = {"metric": "hd95", "unit": "mm"}
     rows = [
         {"row": r, "target": t, "value": v, "case": c, **base}
@@ -109,7 +109,7 @@ def test_a_difference_is_of_the_targets_that_both_have_and_distances_turn_their_
         ]
     ]
     found = differences(
-        scene(*rows, metrics=("hd95",)),
+        context(*rows, metrics=("hd95",)),
         Key("b", 0, 100, MEAN, "hd95"),
         Key("a", 0, 100, MEAN, "hd95"),
     )
@@ -117,9 +117,9 @@ def test_a_difference_is_of_the_targets_that_both_have_and_distances_turn_their_
     assert found[0].tolist() == [[1.0], [-3.0]]  # spleen: defined for one of the two alone
 
 
-def test_one_pretraining_and_weights_from_a_file_are_weights_only(scene):
+def test_one_pretraining_and_weights_from_a_file_are_weights_only(context):
     rows = {**ROWS, "c": Row("mae3d", "net", title="C", init="weights.pt")}
-    made = scene(
+    made = context(
         *scores("a", 0.0, (0,)), *scores("b", 0.3, (0,)), *scores("c", 0.3, (0, 1)), rows=rows
     )
     (place,) = verdicts(made)
@@ -136,16 +136,16 @@ def test_one_pretraining_and_weights_from_a_file_are_weights_only(scene):
 @pytest.mark.parametrize(
     ("runs", "before"), [((0,), "One pretraining: "), ((0, 1, 2), "Of B one pretraining: ")]
 )
-def test_under_a_plot_it_is_said_of_which_rows_a_verdict_is_of_weights_only(scene, runs, before):
-    made = scene(*scores("a", 0.0, (0,)), *scores("b", 0.3, (0,)), *scores("c", 0.3, runs))
+def test_under_a_plot_it_is_said_of_which_rows_a_verdict_is_of_weights_only(context, runs, before):
+    made = context(*scores("a", 0.0, (0,)), *scores("b", 0.3, (0,)), *scores("c", 0.3, runs))
     (table,) = verdict_tables(made, verdicts(made))
     assert f" {before}" in table.caption and "is not known. Left out" in table.caption
 
 
-def test_controls_are_a_family_of_their_own_and_what_is_tuned_otherwise_is_left_out(scene, usual):
+def test_controls_are_a_family_of_their_own_and_what_is_tuned_otherwise_is_left_out(context, usual):
     rows = {**ROWS, "d": Row("simmim3d", "net", title="D", finetune={"steps": 99})}
     control = scores("b (random)", 0.0)
-    (place,) = verdicts(scene(*usual, *control, rows=rows, baseline="unequal"))
+    (place,) = verdicts(context(*usual, *control, rows=rows, baseline="unequal"))
     assert [one.key.row for one in place.rows] == ["b", "c"]
     assert [one.key.row for one in place.controls] == ["b (random)"]
     assert place.aside == ("D: not fine-tuned alike",)
@@ -153,19 +153,19 @@ def test_controls_are_a_family_of_their_own_and_what_is_tuned_otherwise_is_left_
     assert alone.p == alone.comparison.p  # the only one of its family
 
 
-def test_a_control_that_is_scratch_run_by_run_is_not_compared_with_it(scene, usual):
+def test_a_control_that_is_scratch_run_by_run_is_not_compared_with_it(context, usual):
     same = [{**row, "row": "b (random)"} for row in usual if row["row"] == "a"]
-    (place,) = verdicts(scene(*usual, *same, *scores("b (shuffled)", 0.0)))
+    (place,) = verdicts(context(*usual, *same, *scores("b (shuffled)", 0.0)))
     assert [one.key.row for one in place.controls] == ["b (shuffled)"]
     assert place.aside == ("B (random): from fresh weights, run by run scratch itself",)
-    (table,) = verdict_tables(scene(*usual, *same), [place])
+    (table,) = verdict_tables(context(*usual, *same), [place])
     assert table.caption.endswith(f"Left out: {place.aside[0]}.")
 
 
-def test_a_family_is_of_one_place(scene, usual):
+def test_a_family_is_of_one_place(context, usual):
     more = [{**row, "fraction": 10} for row in usual if row["row"] in "ab"]
     tuned = Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100))
-    few, many = verdicts(scene(*usual, *more, finetune=(tuned,)))
+    few, many = verdicts(context(*usual, *more, finetune=(tuned,)))
     assert [place.fraction for place in (few, many)] == [10, 100]
     assert few.rows[0].judged.p == few.rows[0].judged.comparison.p
     assert many.rows[0].judged.p == pytest.approx(
@@ -193,14 +193,14 @@ def test_published_differences_stand_beside(protocol, records, printed, usual):
         "b": Row("voco", "net", published="VoCo"),
     }
     usual = [row for row in usual if row["row"] in rows]
-    made = scene_of(protocol(rows=rows), records(*usual), Extras(published=lines))
+    made = context_of(protocol(rows=rows), records(*usual), Extras(published=lines))
     (place,) = verdicts(made)
     assert place.rows[0].published == pytest.approx(0.035)
     assert verdict_tables(made, [place])[0].lines[0].entries[0].published == "+3.50"
 
 
-def test_ranks_and_pairs_are_of_rows_that_are_alike(scene, usual):
-    (ranking,) = rankings(scene(*usual))
+def test_ranks_and_pairs_are_of_rows_that_are_alike(context, usual):
+    (ranking,) = rankings(context(*usual))
     lines = [line.words for line in ranking.table.lines]
     assert lines[0][0] == "B" and lines[0][2] == "1" and lines[0][4] == "100 %"
     assert lines[-1][0] == "D" and lines[-1][-1] == "worse"
@@ -208,12 +208,12 @@ def test_ranks_and_pairs_are_of_rows_that_are_alike(scene, usual):
     assert signs[0] == ("", "▲", "▲", "▲") and signs[-1] == ("▼", "▼", "▼", "")
     other = {**ROWS, "c": Row("mae3d", "net", title="C", finetune={"steps": 99})}
     assert [
-        len(one.table.lines) for one in rankings(scene(*usual, rows=other, baseline="unequal"))
+        len(one.table.lines) for one in rankings(context(*usual, rows=other, baseline="unequal"))
     ] == [3]
 
 
 def test_ranks_of_one_run_have_neither_an_interval_nor_a_share_of_draws_and_it_is_said(
-    scene, protocol, records, tmp_path
+    context, protocol, records, tmp_path
 ):
     """The row that is the best in all draws of the patients is so for this seed alone."""
     one = [
@@ -221,7 +221,7 @@ def test_ranks_of_one_run_have_neither_an_interval_nor_a_share_of_draws_and_it_i
         for r, gain in zip("abcd", (0, 0.05, 0, -0.05), strict=True)
         for row in scores(r, gain, (0,), (0,))
     ]
-    (ranking,) = rankings(scene(*one))
+    (ranking,) = rankings(context(*one))
     assert [line.words[2:5] for line in ranking.table.lines[::3]] == [("1", "", ""), ("4", "", "")]
     assert ranking.settled.startswith(
         "no rank interval and no share of draws: every row has one run"
@@ -234,17 +234,17 @@ def test_ranks_of_one_run_have_neither_an_interval_nor_a_share_of_draws_and_it_i
     )
     more = [row for r in "abc" for row in scores(r, 0, (0,), (0, 1))]
     # then all are ranked in that run
-    (ranking,) = rankings(scene(*more, *scores("d", -0.05, (0,), (0,))))
+    (ranking,) = rankings(context(*more, *scores("d", -0.05, (0,), (0,))))
     assert "every row has one run" in ranking.settled
     assert {line.words[3] for line in ranking.table.lines} == {""}
-    (ranking,) = rankings(scene(*more))
+    (ranking,) = rankings(context(*more))
     assert (
         all(line.words[3] for line in ranking.table.lines)
         and "rank intervals apart" in ranking.settled
     )
 
 
-def test_ranks_and_pairs_are_over_what_all_rows_have(scene):
+def test_ranks_and_pairs_are_over_what_all_rows_have(context):
     """b lacks the six hard patients of twelve; over the others it is the worst of all."""
     gains = {"a": 0.0, "b": -0.01, "c": 0.02, "d": 0.01}
     rows = [row for r, gain in gains.items() for row in scores(r, gain, (0,), (0, 1), noise=0)]
@@ -253,7 +253,7 @@ def test_ranks_and_pairs_are_over_what_all_rows_have(scene):
         key=lambda c: next(r["value"] for r in rows if r["case"] == c),
     )
     part = [row for row in rows if row["row"] != "b" or row["case"] in hard[6:]]
-    (ranking,) = rankings(scene(*part))
+    (ranking,) = rankings(context(*part))
     lines = [line.words for line in ranking.table.lines]
     assert [words[0] for words in lines] == ["C", "D", "A", "B"]
     easy = [row["value"] for row in rows if row["row"] == "c" and row["case"] in hard[6:]]
@@ -267,7 +267,7 @@ def test_ranks_and_pairs_are_over_what_all_rows_have(scene):
     names = ("organs", "hearts")
     tuned = tuple(Finetune(dataset=name, split="even", steps=10) for name in names)
     (found,) = across(
-        scene(*({**row, "dataset": name} for name in names for row in part), finetune=tuned)
+        context(*({**row, "dataset": name} for name in names for row in part), finetune=tuned)
     )
     assert [line.words[0] for line in found.lines] == ["C", "D", "A", "B"]
 
@@ -285,7 +285,7 @@ def test_ranks_and_pairs_are_over_what_all_rows_have(scene):
     ],
 )
 def test_a_verdict_that_its_interval_contradicts_says_why_on_its_line(
-    scene, protocol, records, tmp_path, patients, gain, why
+    context, protocol, records, tmp_path, patients, gain, why
 ):
     """+19 [+18 to +20] beside "not separable" is no contradiction: so few patients allow no small p."""
     names = "bcdefghi"
@@ -294,7 +294,7 @@ def test_a_verdict_that_its_interval_contradicts_says_why_on_its_line(
     }
     rows = [*scores("a", 0.0, (0,))] + [row for n in names for row in scores(n, gain)]
     rows = [row for row in rows if row["case"] < f"c{patients:02d}"]
-    made = scene(*rows, rows=known)
+    made = context(*rows, rows=known)
     (table,) = verdict_tables(made, verdicts(made))
     assert {line.words[-2] for line in table.lines} == {
         f"not separable ({why})" if why else "better"
@@ -313,16 +313,16 @@ def test_a_verdict_that_its_interval_contradicts_says_why_on_its_line(
         assert said.count("not separable (too few patients)") == 8
 
 
-def test_of_one_run_of_five_patients_it_is_said_too(scene):
+def test_of_one_run_of_five_patients_it_is_said_too(context):
     rows = [row for r, gain in (("a", 0.0), ("b", 0.19)) for row in scores(r, gain, (0,), (0,))]
-    made = scene(*(row for row in rows if row["case"] < "c05"))
+    made = context(*(row for row in rows if row["case"] < "c05"))
     (line,) = verdict_tables(made, verdicts(made))[0].lines
     assert line.words[1].startswith("+19") and line.words[2].startswith("+1")
     assert (
         line.entries[-2].gain
         == "of these: not separable (too few patients: 5 allow no p below 0.062)"
     )
-    three = scene(
+    three = context(
         *(
             row
             for r, g in (("a", 0.0), ("b", 0.19))
@@ -353,8 +353,8 @@ def test_a_difference_that_holm_takes_back_says_so_on_its_line():
     assert reason(stats.judged([one])[0]) == ""
 
 
-def test_the_worst_cases_are_those_of_the_lowest_mean_over_rows(scene, usual):
-    ((found,),) = (section.parts for section in worst(scene(*usual)))
+def test_the_worst_cases_are_those_of_the_lowest_mean_over_rows(context, usual):
+    ((found,),) = (section.parts for section in worst(context(*usual)))
     hard = np.random.default_rng(0).normal(0.6, 0.1, PATIENTS)
     assert [line.words[0] for line in found.lines] == [
         f"patient of c{i:02d}" for i in np.argsort(hard)[:5]
@@ -367,32 +367,32 @@ def test_the_worst_cases_are_those_of_the_lowest_mean_over_rows(scene, usual):
         ("abcd", 100),
     ):  # where most rows are; all of them: with most labels
         full = [row for row in usual if row["row"] in more]
-        ((found,),) = (section.parts for section in worst(scene(*few, *full, finetune=(tuned,))))
+        ((found,),) = (section.parts for section in worst(context(*few, *full, finetune=(tuned,))))
         assert f"{fraction} % of the labels" in found.title
 
 
-def test_a_worst_case_says_over_how_many_rows_its_mean_is(scene, usual):
+def test_a_worst_case_says_over_how_many_rows_its_mean_is(context, usual):
     hard = f"c{int(np.argmin(np.random.default_rng(0).normal(0.6, 0.1, PATIENTS))):02d}"
     part = [row for row in usual if row["row"] != "b" or row["case"] != hard]
-    ((found,),) = (section.parts for section in worst(scene(*part)))
+    ((found,),) = (section.parts for section in worst(context(*part)))
     first, second = (line.words for line in found.lines[:2])
     assert (
         first[0].endswith(hard) and first[1].endswith(" (3 of 4 rows)") and "rows)" not in second[1]
     )
 
 
-def test_over_data_sets_each_counts_once(scene, protocol, records, usual, tmp_path):
+def test_over_data_sets_each_counts_once(context, protocol, records, usual, tmp_path):
     names = ("organs", "hearts", "brains", "lungs")
     tuned = tuple(Finetune(dataset=name, split="even", steps=10) for name in names)
     rows = [{**row, "dataset": name} for name in names for row in usual]
-    (found,) = across(scene(*rows, finetune=tuned))
+    (found,) = across(context(*rows, finetune=tuned))
     assert [line.words[:2] for line in found.lines][::3] == [("B", "1.00"), ("D", "4.00")]
     first, last = (line.words[2].split(" to ") for line in (found.lines[0], found.lines[-1]))
     assert float(first[1]) < float(last[0])
     assert "data sets: Friedman p 0.0" in found.title and "need" not in found.title
-    (two,) = across(scene(*(r for r in rows if r["dataset"] in names[:2]), finetune=tuned[:2]))
+    (two,) = across(context(*(r for r in rows if r["dataset"] in names[:2]), finetune=tuned[:2]))
     assert "before anything can be said" in two.title
-    assert across(scene(*usual)) == []
+    assert across(context(*usual)) == []
     made = report.write(
         protocol(rows=ROWS, finetune=tuned), records(*rows), tmp_path, figures=False
     )
@@ -472,8 +472,8 @@ def test_counts_of_one_kind_share_a_footnote(protocol, records, tmp_path):
     assert html.unescape(made.page.read_text()).count("values penalised") == 1
 
 
-def test_a_row_beside_any_other(scene, usual):
-    made = scene(*usual)
+def test_a_row_beside_any_other(context, usual):
+    made = context(*usual)
     one, other = (
         beside(made, Key(a, 0, 100, MEAN, "dice"), b) for a, b in (("b", "d"), ("d", "b"))
     )
@@ -511,10 +511,10 @@ def written(protocol, records, scored, to, **changes):
 
 
 def test_a_page_opens_with_the_least_dose_that_is_told_from_scratch(
-    protocol, records, scene, tmp_path
+    protocol, records, context, tmp_path
 ):
     rows = controlled(0.06, 0.03)
-    (place,) = verdicts(scene(*rows, rows=CONTROLS))
+    (place,) = verdicts(context(*rows, rows=CONTROLS))
     assert [one.key.row for one in place.rows] == ["b"] and not place.blind
     told = {one.key.row: one for one in place.controls}
     assert {row: one.judged.verdict for row, one in told.items()} == {
@@ -522,7 +522,7 @@ def test_a_page_opens_with_the_least_dose_that_is_told_from_scratch(
         "half": "better",
         "quarter": "equivalent",
     }
-    (line,) = sensitivity(scene(*rows, rows=CONTROLS), [place]).lines
+    (line,) = sensitivity(context(*rows, rows=CONTROLS), [place]).lines
     half, top = ([line[i] for i in cells] for cells in ((5, 6, 7), (2, 3, 4)))
     assert half == ["0.5", *printed_difference(told["half"])]
     assert top == [*printed_difference(told["top"]), "better"]
@@ -575,13 +575,13 @@ def test_a_study_whose_ceiling_is_not_better_is_blind_and_every_form_says_so(
         ((), (0.0, 0.05), "(though dose 0.5 is called better)"),
     ],
 )
-def test_a_ladder_says_what_it_cannot_tell(scene, lost, gains, said):
-    made = scene(*(one for one in controlled(*gains) if one["row"] not in lost), rows=CONTROLS)
+def test_a_ladder_says_what_it_cannot_tell(context, lost, gains, said):
+    made = context(*(one for one in controlled(*gains) if one["row"] not in lost), rows=CONTROLS)
     seen = sensitivity(made, verdicts(made))
     assert said in " ".join((*seen.blind, *seen.sentences))
 
 
-def test_each_network_is_blind_by_its_own_ceiling(scene):
+def test_each_network_is_blind_by_its_own_ceiling(context):
     other = {f"{name}2": replace(CONTROLS[name], network="n2") for name in ("a", "b", "top")}
     wide = [
         *scores("a2", 0.0, (0,), noise=0.05),
@@ -589,17 +589,17 @@ def test_each_network_is_blind_by_its_own_ceiling(scene):
         *scores("top2", 0.0, noise=0.05),
     ]
     nets = {"net": Net("swin_unetr"), "n2": Net("unetr")}
-    made = scene(*controlled(0.06, 0.03), *wide, rows=CONTROLS | other, networks=nets)
+    made = context(*controlled(0.06, 0.03), *wide, rows=CONTROLS | other, networks=nets)
     (place,) = verdicts(made)
     assert place.blind == {"a2"}
     why = {one.key.row: one.judged.why for one in place.rows}
     assert why["b2"].startswith("blind") and why["b"] == ""
 
 
-def test_positive_controls_win_no_mark_and_no_rank_and_stand_last(scene, usual):
+def test_positive_controls_win_no_mark_and_no_rank_and_stand_last(context, usual):
     rows = [*usual, *scores("top", 0.2), *scores("half", 0.1)]
     shown = {"top": CONTROLS["top"], **ROWS, "half": CONTROLS["half"]}
-    made = scene(*rows, rows=shown)
+    made = context(*rows, rows=shown)
     (table,), _ = tables(made)
     assert [(heading, [line.row for line in lines]) for heading, lines in table.groups] == [
         ("", ["a", "b", "c", "d"]),
@@ -618,8 +618,8 @@ def test_positive_controls_win_no_mark_and_no_rank_and_stand_last(scene, usual):
     ]
 
 
-def test_a_dose_curve_has_a_point_and_an_interval_for_each_dose(scene):
-    made = scene(*controlled(0.06, 0.03), rows=CONTROLS)
+def test_a_dose_curve_has_a_point_and_an_interval_for_each_dose(context):
+    made = context(*controlled(0.06, 0.03), rows=CONTROLS)
     (place,) = verdicts(made)
     (figure,) = dose_figures(made, [place])
     (ax,) = figure.draw().axes
@@ -642,7 +642,7 @@ def test_a_page_with_both_tuning_rules_says_which_verdicts_survive(protocol, rec
         for row, gain in zip("abcd", (0.0, *gains), strict=True)
         for one in scores(row, gain, (0,) if row == "a" else (0, 1, 2))
     ]
-    made = scene_of(protocol(rows=ROWS, finetune=(ALIKE, EACH)), records(*rows), Extras())
+    made = context_of(protocol(rows=ROWS, finetune=(ALIKE, EACH)), records(*rows), Extras())
     ((found,),) = (section.parts for section in survivals(made, verdicts(made)))
     survived = {line.words[0]: line.words[-1] for line in found.lines}
     assert survived == {"B": "yes", "C": "no", "D": "no"}
@@ -653,7 +653,7 @@ def test_a_page_with_both_tuning_rules_says_which_verdicts_survive(protocol, rec
         assert "Do the verdicts survive another tuning rule?" in text and "2 of 3 verdicts" in text
     for other in ({"split": "rule"}, {"steps": 11}, {"tune": None}):
         apart = protocol(rows=ROWS, finetune=(ALIKE, replace(EACH, **other)))
-        there = scene_of(apart, records(*rows), Extras())
+        there = context_of(apart, records(*rows), Extras())
         assert survivals(there, verdicts(there)) == []
 
 
@@ -679,7 +679,7 @@ def test_a_verdict_survives_where_both_rules_claim_it(alike, each, said):
         (8, 0.05, 0.01, "too wide for a region"),
     ],
 )
-def test_the_region_of_equivalence_is_scratch_against_itself(scene, seeds, spread, rope, said):
+def test_the_region_of_equivalence_is_scratch_against_itself(context, seeds, spread, rope, said):
     luck = np.random.default_rng(1).normal(0, spread, seeds)
     rows = [
         {
@@ -693,7 +693,7 @@ def test_the_region_of_equivalence_is_scratch_against_itself(scene, seeds, sprea
         for seed in range(seeds)
         for i in range(10)
     ]
-    made = scene(*rows)
+    made = context(*rows)
     (place,) = verdicts(made)
     half = (
         sorted(
@@ -711,7 +711,7 @@ def test_the_region_of_equivalence_is_scratch_against_itself(scene, seeds, sprea
     assert said in verdict_tables(made, [place])[0].caption
 
 
-def test_of_rows_as_good_as_scratch_that_each_choose_their_recipe_none_is_called_better(scene):
+def test_of_rows_as_good_as_scratch_that_each_choose_their_recipe_none_is_called_better(context):
     tuned = replace(EACH, name="")
     rows = {"a": ROWS["a"], **{name: Row("voco", "net", title=name) for name in "bcd"}}
     claimed = 0
@@ -730,7 +730,7 @@ def test_of_rows_as_good_as_scratch_that_each_choose_their_recipe_none_is_called
             for seed in range(4)
             for i, v in enumerate(chosen(rng, hard))
         ]
-        (place,) = verdicts(scene(*table, rows=rows, finetune=(tuned,)))
+        (place,) = verdicts(context(*table, rows=rows, finetune=(tuned,)))
         claimed += any(one.judged.verdict in ("better", "worse") for one in place.rows)
     assert claimed <= 3  # of 20 at 5 %; four or more in 1.6 % of such tests
 

@@ -8,15 +8,15 @@ import pytest
 from bench.protocol import Finetune, Layout, Net, Pretrain, Quoted, Row, View
 from bench.protocol.sections import Mix
 from bench.report import Extras, Ingredient, terminal_table, write
-from bench.report.answer import forest_figures, verdict_tables
+from bench.report.conclusion import forest_figures, verdict_tables
 from bench.report.differences import strips
-from bench.report.entries import PATIENTS_FIRST
 from bench.report.numbers import MINUS, TIMES
+from bench.report.table_cells import PATIENTS_FIRST
 from bench.report.tables import tables
 from bench.report.text import _md_table
 from bench.report.tidy import tidy
 from bench.report.verdicts import verdicts
-from bench.report.write import scene_of
+from bench.report.write import context_of
 
 NETS = {"S": Net("unetr", preset="tiny"), "L": Net("unetr")}
 
@@ -33,7 +33,7 @@ def section(dataset="organs", **given):
 def built(protocol, records, *views, extras=None, **changes):
     """Return the tables of views, in Markdown without the padding, and as they are, and the footnotes."""
     viewed = protocol(layout=replace(changes.pop("layout", Layout()), views=views), **changes)
-    result, notes = tables(scene_of(viewed, records, extras or Extras()))
+    result, notes = tables(context_of(viewed, records, extras or Extras()))
     grids = [[wording(line) for line in _md_table(t).splitlines()] for t in result]
     return [[line for line in grid if not line.startswith("| --")] for grid in grids], result, notes
 
@@ -174,7 +174,7 @@ def test_lines_of_sections_and_fractions_are_blank_where_a_row_has_no_cell(proto
     written = [
         line.split(",")
         for line in tidy(
-            scene_of(protocol(rows=rows, finetune=SEVERAL), table, Extras())
+            context_of(protocol(rows=rows, finetune=SEVERAL), table, Extras())
         ).splitlines()
     ]
     assert {line[3] for line in written if line[0] == "b"} == {"organs"}
@@ -288,7 +288,7 @@ def test_a_row_over_other_patients_than_its_baseline_has_no_gain_and_no_mark_in_
     for text in (paths.markdown.read_text(), paths.page.read_text(), paths.text):
         assert wording in text
     assert wording.replace(MINUS, r"\ensuremath{-}") in paths.tex.read_text()
-    (_, shown) = tables(scene_of(viewed, records(*rows), Extras()))[0][0].lines
+    (_, shown) = tables(context_of(viewed, records(*rows), Extras()))[0][0].lines
     assert (shown.row, shown.entries[0].mark, shown.entries[0].gain) == ("b", "", "")
 
 
@@ -301,12 +301,12 @@ def test_a_gain_is_rounded_once_and_is_the_number_of_the_verdict(protocol, recor
     ]
     rows = records(*rows)
     viewed = protocol(layout=Layout(views=(View(gain="baseline"),)))
-    (line,) = [o for o in tables(scene_of(viewed, rows, Extras()))[0][0].lines if o.row == "b"]
+    (line,) = [o for o in tables(context_of(viewed, rows, Extras()))[0][0].lines if o.row == "b"]
     assert (line.entries[0].mean, line.entries[0].gain) == ("80.81", "+0.80")
-    scene = scene_of(viewed, rows, Extras())
-    assert verdict_tables(scene, verdicts(scene))[0].lines[0].words[1] == "+0.80"
-    assert strips(scene)[0].rows[0].text == "+0.80"
-    (figure,) = forest_figures(scene, verdicts(scene))
+    context = context_of(viewed, rows, Extras())
+    assert verdict_tables(context, verdicts(context))[0].lines[0].words[1] == "+0.80"
+    assert strips(context)[0].rows[0].text == "+0.80"
+    (figure,) = forest_figures(context, verdicts(context))
     assert any(t.get_text().startswith("+0.80  [") for ax in figure.draw().axes for t in ax.texts)
 
 
@@ -323,8 +323,8 @@ def test_where_a_target_lacks_the_gain_is_still_that_of_the_verdict_and_it_is_sa
         )
     )
     viewed = protocol(layout=Layout(views=(View(gain="baseline", targets=("mean",)),)))
-    scene = scene_of(viewed, rows, Extras())
-    (table,), notes = tables(scene)
+    context = context_of(viewed, rows, Extras())
+    (table,), notes = tables(context)
     (cell_entry,) = table.lines[1].entries
     assert (table.lines[0].entries[0].mean, cell_entry.mean, cell_entry.gain) == (
         "50.00",
@@ -332,7 +332,7 @@ def test_where_a_target_lacks_the_gain_is_still_that_of_the_verdict_and_it_is_sa
         "+7.75",
     )
     assert notes.letters == {PATIENTS_FIRST: cell_entry.note}
-    assert verdict_tables(scene, verdicts(scene))[0].lines[0].words[1] == "+7.75"
+    assert verdict_tables(context, verdicts(context))[0].lines[0].words[1] == "+7.75"
 
 
 def test_headings_over_columns_span_what_they_are_of(protocol, scores):

@@ -27,7 +27,7 @@ from bench.report.supplement import (
     Pretext,
 )
 from bench.report.tex import LATIN, escape
-from bench.report.write import scene_of
+from bench.report.write import context_of
 from bench.source import Source
 
 NASTY = "<script>alert('x')</script> & 50%_a|b $c$ #1 {d} ~^\\ [e] *f*"
@@ -139,8 +139,8 @@ def test_figures_are_drawn_again_only_when_their_input_changed(full, tmp_path):
 
 def test_a_folders_own_labels_name_what_a_picture_shows(protocol, records):
     known = organs(labels=((1, "necrosis"), (2, "edema")))
-    scene = scene_of(protocol(), records({}), Extras(panels=(panel(),), datasets=(known,)))
-    (legend,) = wanted(scene)[-1].draw().legends
+    context = context_of(protocol(), records({}), Extras(panels=(panel(),), datasets=(known,)))
+    (legend,) = wanted(context)[-1].draw().legends
     assert [text.get_text() for text in legend.get_texts()] == ["necrosis"]
 
 

@@ -15,7 +15,7 @@ from bench.report import Cost, Course, DatasetInfo, Extras, Failure, Panel, Pret
 from bench.report.canvas import words
 from bench.report.tex import SPECIAL, escape
 from bench.report.tidy import CSV_COLUMNS, tidy
-from bench.report.write import scene_of
+from bench.report.write import context_of
 from bench.source import Source
 
 ATTACKS = {
@@ -150,7 +150,7 @@ PLAIN = ("voco, 5 %", 'a "quoted" name', "a=b", "1-2", "左心房", *NUMBERS)
 
 @pytest.mark.parametrize("text", FORMULAS + PLAIN)
 def test_no_cell_of_the_csv_is_a_formula_and_what_is_none_stands_as_it_is(text, report_of):
-    lines = list(csv.reader(tidy(scene_of(*report_of(text), Extras())).splitlines()))
+    lines = list(csv.reader(tidy(context_of(*report_of(text), Extras())).splitlines()))
     assert {len(line) for line in lines} == {len(CSV_COLUMNS)}
     cells = [c for line in lines[1:] for c in line]
     assert {f"'{text}", f"'{printable(text)}", printable(text)} & {*cells}  # the whole name is kept

@@ -11,7 +11,7 @@ from bench.jobs.finetune.spec import TRACKED
 from bench.report import Extras
 from bench.report.common import OTHERS
 from bench.report.learning import PEEKED, captions, plots
-from bench.report.write import scene_of
+from bench.report.write import context_of
 from bench.show.reports import rewrite_report, write_reports
 
 TRACK = {"part": "test", "every": 2}
@@ -92,14 +92,14 @@ def test_the_view_goes_where_nothing_is_tracked_any_more(tracked):
     assert not file.exists()
 
 
-def tracked_scene(made, table):
-    return scene_of(
+def tracked_context(made, table):
+    return context_of(
         made.protocol, records.collect(made.plan, made.store, "test0"), Extras(tracked=table)
     )
 
 
 def test_a_line_is_the_mean_over_targets_and_seeds_with_a_band(tracked):
-    (plot,) = plots(tracked_scene(tracked, view(tracked)))
+    (plot,) = plots(tracked_context(tracked, view(tracked)))
     scratch, pair = plot.series
     assert (plot.x, plot.y, plot.lower) == ("Step", "Dice (%), test patients", False)
     assert scratch.baseline and not pair.baseline
@@ -112,9 +112,9 @@ def test_a_line_is_the_mean_over_targets_and_seeds_with_a_band(tracked):
 
 def test_rows_whose_curves_are_of_other_patients_are_named(tracked):
     table = view(tracked)
-    assert OTHERS not in " ".join(captions(tracked_scene(tracked, table)))
+    assert OTHERS not in " ".join(captions(tracked_context(tracked, table)))
     part = table[(table["row"] != "pair") | (table["case"] != "d")]
-    assert captions(tracked_scene(tracked, part))[1] == f"{OTHERS} simclr3d."
+    assert captions(tracked_context(tracked, part))[1] == f"{OTHERS} simclr3d."
 
 
 def test_epochs_are_the_axis_where_the_budget_is_in_epochs_and_a_line_ends_with_its_first_run(
@@ -126,13 +126,13 @@ def test_epochs_are_the_axis_where_the_budget_is_in_epochs_and_a_line_ends_with_
         leave(made, number, {step: value for step, value in LOOKS.items() if step <= last})
     table = view(made)
     table["epoch"] = table["step"] / 2
-    (plot,) = plots(tracked_scene(made, table))
+    (plot,) = plots(tracked_context(made, table))
     assert plot.x == "Epoch" and [line.xs for line in plot.series] == [(1, 2), (1, 2, 3)]
 
 
 def test_the_last_look_of_a_run_that_stopped_early_meets_no_other_look_of_its_number(tracked):
     leave(tracked, 0, {2: 0.2, 4: 0.4, 5: 0.9})  # patience: the third look of the other is at 6
-    (plot,) = plots(tracked_scene(tracked, view(tracked)))
+    (plot,) = plots(tracked_context(tracked, view(tracked)))
     alone, pair = plot.series
     assert alone.xs == (2, 4) and pair.xs == (2, 4, 6)
     assert alone.means == pytest.approx([26.5, 46.5])
@@ -149,7 +149,7 @@ def test_looks_by_epochs_meet_where_folds_have_epochs_of_different_length(finish
     table = view(made)
     numbered = {c.finetune: n for n, c in enumerate(made.plan.cells["test0"])}
     table["epoch"] = table["step"] / table["job"].map(lambda job: lengths[numbered[job]])
-    (plot,) = plots(tracked_scene(made, table))
+    (plot,) = plots(tracked_context(made, table))
     assert plot.series[0].xs == pytest.approx((2, 4, (12 / 2.5 + 18 / 3.5) / 2))
     assert plot.series[1].xs == pytest.approx((2, 4, 12 / 2.5))
 
@@ -161,11 +161,11 @@ def test_rows_in_epochs_beside_rows_in_steps_are_drawn_by_steps_and_it_is_said(f
         leave(made, number, LOOKS)
     table = view(made)
     table["epoch"] = table["step"] / 2
-    scene = tracked_scene(made, table)
-    (plot,) = plots(scene)
+    context = tracked_context(made, table)
+    (plot,) = plots(context)
     assert plot.x == "Step" and [line.xs for line in plot.series] == [(2, 4, 6)] * 2
-    said = [text for text in captions(scene) if "the axis counts steps" in text]
-    assert len(said) == 1 and f"in epochs for {scene.named('pair')} and in steps" in said[0]
+    said = [text for text in captions(context) if "the axis counts steps" in text]
+    assert len(said) == 1 and f"in epochs for {context.named('pair')} and in steps" in said[0]
 
 
 def test_a_report_is_drawn_again_from_rows_alone_with_its_figure(tracked, tmp_path):

@@ -13,7 +13,7 @@ from small_protocol import NAME
 from bench import typed
 from bench.errors import BenchError
 from bench.pretext.collapse import FALLEN, LEAST_STD, LINE, NOISE_RANK, POINT
-from bench.report import Beside
+from bench.report import Supplement
 from bench.report.pretrainings import NOTE
 from bench.show import pretrainings
 from bench.show.reports import rewrite_report, write_reports
@@ -32,7 +32,9 @@ def records_of(made):
 
 def told(made):
     """Return what a report says, through JSON as the records keep it."""
-    return vars(typed.read(Beside, json.dumps(typed.plain(Beside(**beside(made)))).encode()))
+    return vars(
+        typed.read(Supplement, json.dumps(typed.plain(Supplement(**beside(made)))).encode())
+    )
 
 
 def test_a_pretraining_is_told_once_with_its_means_its_chance_and_its_spread(finished):

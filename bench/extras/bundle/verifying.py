@@ -20,7 +20,7 @@ from bench.protocol import Protocol, finetune_of, row_of
 from bench.record import CELL, STATUSES
 from bench.report.cells import sections_of
 from bench.report.grouping import distinct
-from bench.report.supplement import Beside
+from bench.report.supplement import Supplement
 from bench.show.reports import recorded, said_beside
 from bench.store import Store
 
@@ -185,7 +185,7 @@ def _protocol(
                 )
 
 
-def misfits(protocol: Protocol, table: pd.DataFrame, facts: Beside, name: str) -> Iterator[str]:
+def misfits(protocol: Protocol, table: pd.DataFrame, facts: Supplement, name: str) -> Iterator[str]:
     """Yield what rows say that their protocol does not."""
     stated = {
         "protocol": name,

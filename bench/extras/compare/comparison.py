@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import BenchError, printable, unknown
 from bench.extras.compare.moved import CellKey, Cells, Moved, cells
 from bench.record import COLUMNS, read_rows
-from bench.report import Beside
+from bench.report import Supplement
 from bench.report.numbers import number
 from bench.show.reports import read_beside
 from bench.stats.comparison import UNCLEAR, WEIGHTS
@@ -40,7 +40,7 @@ class Side:
     path: Path  # as a person named it
     name: str  # of the protocol
     table: pd.DataFrame
-    beside: Beside
+    beside: Supplement
 
     def values(self, columns: Sequence[str], of: Sequence[str], *, failed: bool = False) -> Values:
         """Return what rows (``failed``: failed ones) have in ``columns``, by what they have in ``of``."""

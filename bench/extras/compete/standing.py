@@ -10,12 +10,12 @@ from bench.errors import printable
 from bench.extras.compete.entry import Entry, file_of
 from bench.extras.compete.track import Track
 from bench.protocol import row_of
-from bench.report import scene_of
-from bench.report.answer import verdict_tables
+from bench.report import context_of
+from bench.report.conclusion import verdict_tables
+from bench.report.context import ReportContext
 from bench.report.grouping import scored
 from bench.report.ranking import HEAD as RANKS
 from bench.report.ranking import rankings
-from bench.report.scene import Scene
 from bench.report.verdicts import verdicts
 from bench.show.reports import RESULTS, extras, recorded, said_beside
 from bench.store import Store
@@ -28,9 +28,9 @@ def as_text(track: Track, entry: Entry, store: Store) -> str:
     path = file_of(store, entry.name)
     protocol, table = recorded(path, track.protocol.scale, store)
     more = extras(protocol, table, said_beside(store, entry.name), store, RESULTS, panels=False)
-    scene = scene_of(protocol, table, more)
+    report = context_of(protocol, table, more)
     there = scored(table)
-    title = scene.named(entry.row)
+    title = report.named(entry.row)
     if entry.row not in there:
         return printable(
             f"{title} in {track.name}: has no scores, so that it stands nowhere; "
@@ -38,16 +38,16 @@ def as_text(track: Track, entry: Entry, store: Store) -> str:
         )
     parts = [
         f"{title} in {track.name}, beside {len(there & {*track.protocol.rows})} rows of {track.place}",
-        *_beside_scratch(scene, entry.row),
-        *_ranks(scene, entry.row),
-        _costs(scene, entry.row),
+        *_beside_scratch(report, entry.row),
+        *_ranks(report, entry.row),
+        _costs(report, entry.row),
         f"to pass it on: bench bundle {path} --out {store.root}",
     ]
     return "\n\n".join("\n".join(map(printable, part.split("\n"))) for part in parts if part)
 
 
-def _beside_scratch(scene: Scene, name: str) -> Iterator[str]:
-    tables = verdict_tables(scene, verdicts(scene))
+def _beside_scratch(report: ReportContext, name: str) -> Iterator[str]:
+    tables = verdict_tables(report, verdicts(report))
     lines = [
         [table.title.partition(":")[0], *line.words[1:]]
         for table in tables
@@ -61,12 +61,12 @@ def _beside_scratch(scene: Scene, name: str) -> Iterator[str]:
         yield "beside scratch: no comparison, for no row from scratch has its fine-tuning and its scores"
 
 
-def _ranks(scene: Scene, name: str) -> Iterator[str]:
+def _ranks(report: ReportContext, name: str) -> Iterator[str]:
     lines, why = [], list[str]()
-    for ranking in rankings(scene):
+    for ranking in rankings(report):
         rows = [line.words for line in ranking.table.lines]
         for row, _, rank, interval, *rest in rows:
-            if row == scene.named(name):
+            if row == report.named(name):
                 lines.append([ranking.place, f"{rank} of {len(rows)}", interval, *rest])
                 why += [] if interval else [ranking.table.title]
     if lines:
@@ -75,20 +75,20 @@ def _ranks(scene: Scene, name: str) -> Iterator[str]:
         yield "\n".join(["rank among rows fine-tuned alike", table, *why])
 
 
-def _costs(scene: Scene, name: str) -> str:
+def _costs(report: ReportContext, name: str) -> str:
     """Return what every row that it may be compared with took, its own first."""
-    own, _ = row_of(scene.protocol, name)
+    own, _ = row_of(report.protocol, name)
     alike = [
         name,
-        *(row for row in scene.rows if row != name and _on(scene, row) == (own and own.network)),
+        *(row for row in report.rows if row != name and _on(report, row) == (own and own.network)),
     ]
     lines = []
     for row in alike:
-        found = {c.stage.partition(" ")[0]: c for c in scene.extras.costs if c.row == row}
+        found = {c.stage.partition(" ")[0]: c for c in report.extras.costs if c.row == row}
         told = [
             (c.seconds, c.samples) if (c := found.get(stage)) else (None, None) for stage in STAGES
         ]
-        lines.append([scene.named(row), *(_count(v) for pair in told for v in pair)])
+        lines.append([report.named(row), *(_count(v) for pair in told for v in pair)])
     heads = ["", "pretraining s", "samples", "fine-tuning s", "samples"]
     said = (
         "cost over all seeds and fractions; seconds are of the machines that ran, samples are not"
@@ -98,8 +98,8 @@ def _costs(scene: Scene, name: str) -> str:
     )
 
 
-def _on(scene: Scene, name: str) -> str | None:
-    row, _ = row_of(scene.protocol, name)
+def _on(report: ReportContext, name: str) -> str | None:
+    row, _ = row_of(report.protocol, name)
     return row.network if row else None
 
 

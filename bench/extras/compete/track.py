@@ -11,7 +11,7 @@ from bench.extras.bundle.opening import as_folder
 from bench.imported_scores import View, views
 from bench.protocol import Protocol, read
 from bench.protocol.named import find
-from bench.report import Beside
+from bench.report import Supplement
 from bench.show.reports import RESULTS, recorded
 from bench.store import Store
 
@@ -39,7 +39,7 @@ class Track:
         return self.view.table
 
     @property
-    def beside(self) -> Beside:
+    def beside(self) -> Supplement:
         """Return what stands beside the rows."""
         return self.view.beside
 

@@ -7,17 +7,17 @@ from dataclasses import replace
 
 from bench import stats
 from bench.report.cells import Key
+from bench.report.context import ReportContext
 from bench.report.figures import dose_curves, forest
 from bench.report.footnotes import counted
 from bench.report.names import lower_is_better, metric_title
 from bench.report.numbers import TIMES, difference, number
 from bench.report.plots import Interval
 from bench.report.redraw import Figure
-from bench.report.scene import Scene
 from bench.report.sections import Part, Section, Text
 from bench.report.sensitivity import CURVE, SHOWN, ladders
-from bench.report.tabular import COUNTS, Entry, Line, Table, grid, lines_of, with_lines
-from bench.report.verdicts import BLIND, HEADING, Against, Place, over_targets, run_seeds
+from bench.report.tabular import COUNTS, Line, Table, TableCell, grid, lines_of, with_lines
+from bench.report.verdicts import BLIND, HEADING, Against, VerdictGroup, over_targets, run_seeds
 from bench.stats.comparison import BETTER, EQUIVALENT, FEW, ROPE, UNCLEAR, WEIGHTS, WORSE
 from bench.stats.equivalence import ENOUGH
 
@@ -46,26 +46,26 @@ WHERE = "docs/statistics.md has how often these verdicts err."
 
 
 def sections(
-    scene: Scene, places: Sequence[Place], text: str, figures: Sequence[Figure]
+    report: ReportContext, places: Sequence[VerdictGroup], text: str, figures: Sequence[Figure]
 ) -> list[Section]:
     """Return the answer of a report; none where there is nothing to say.
 
     Args:
-        scene: has names and units.
+        report: has names and units.
         places: what is compared with scratch.
         text: what ``sentence`` says of them.
         figures: the forest plot.
     """
-    tables = verdict_tables(scene, places)
-    notes = [Text(_notes(scene, places), "note")] if places else []
+    tables = verdict_tables(report, places)
+    notes = [Text(_notes(report, places), "note")] if places else []
     parts: list[Part] = [Text(text, "sentence"), *figures, *tables, *notes]
     return [Section(HEADING, parts, "answer", "The answer", first=True)] if text else []
 
 
-def sentence(scene: Scene, places: Sequence[Place], blind: Sequence[str]) -> str:
+def sentence(report: ReportContext, places: Sequence[VerdictGroup], blind: Sequence[str]) -> str:
     """Return how many rows have which verdict, in a sentence; "" where nothing ran."""
     if not places:
-        return ALONE if any(cell.mean is not None for cell in scene.cells.cells.values()) else ""
+        return ALONE if any(cell.mean is not None for cell in report.cells.cells.values()) else ""
     rows = [row for place in places for row in place.rows]
     alone = "" if rows else "Only controls are compared with scratch. "
     rows = rows or [row for place in places for row in place.controls]
@@ -82,50 +82,50 @@ def sentence(scene: Scene, places: Sequence[Place], blind: Sequence[str]) -> str
     return " ".join([text, *(reason[0].upper() + reason[1:] for reason in blind)])
 
 
-def verdict_tables(scene: Scene, places: Sequence[Place]) -> list[Table]:
+def verdict_tables(report: ReportContext, places: Sequence[VerdictGroup]) -> list[Table]:
     """Return a table for each section and label fraction; p stands in it where any p was adjusted."""
     adjusted = any(row.judged.p == row.judged.p for p in places for row in (*p.rows, *p.controls))
-    return [_verdict_table(scene, place, adjusted) for place in places]
+    return [_verdict_table(report, place, adjusted) for place in places]
 
 
-def _verdict_table(scene: Scene, place: Place, adjusted: bool) -> Table:
-    unit = scene.unit(place.metric)
+def _verdict_table(report: ReportContext, place: VerdictGroup, adjusted: bool) -> Table:
+    unit = report.unit(place.metric)
     counts = ", ".join(f"{n} {verdict}" for verdict, n in place.counted().items())
     title = (
-        f"{scene.labels[place.section]}, {place.fraction} % of the labels{_trained(scene, place)}"
+        f"{report.labels[place.section]}, {place.fraction} % of the labels{_trained(report, place)}"
     )
     what = f"{metric_title(place.metric)}, {'percent points' if unit == '1' else unit}"
     lower = lower_is_better(place.metric, unit)
     what += "; less is better, so a positive difference is less" if lower else ""
     left_out = [f"Left out: {'; '.join(place.aside)}."] if place.aside else []
     caption = " ".join(
-        [f"{what}.", *_regions(scene, place), *_reasons(scene, place.rows), *left_out]
+        [f"{what}.", *_regions(report, place), *_reasons(report, place.rows), *left_out]
     )
     head = [h for h in HEAD if adjusted or h != "p, Holm"]
     table = grid(
         head, (), f"{title}: {counts}" if counts else title, caption, words=[head.index("Verdict")]
     )
     rows, controls = (
-        [_line(scene, row, unit, adjusted) for row in family]
+        [_line(report, row, unit, adjusted) for row in family]
         for family in (place.rows, place.controls)
     )
     return with_lines(table, ("", rows), (CONTROLS, controls))
 
 
-def _line(scene: Scene, row: Against, unit: str, adjusted: bool) -> Line:
+def _line(report: ReportContext, row: Against, unit: str, adjusted: bool) -> Line:
     c, judged = row.judged.comparison, row.judged
     printed = "" if row.published is None else difference(row.published, unit)
     shown = difference(c.difference, unit)
     interval = f"{difference(c.low, unit)} to {difference(c.high, unit)}" if c.low == c.low else ""
     why = OF_THESE + _of_weights(c) if judged.verdict == WEIGHTS else reason(judged)
-    cells: list[str | Entry] = [
-        Entry(shown, published=printed, tip=_more(row, unit), sort=c.difference),
+    cells: list[str | TableCell] = [
+        TableCell(shown, published=printed, tip=_more(row, unit), sort=c.difference),
         interval,
         *([p_value(judged.p) if judged.p == judged.p else ""] if adjusted else []),
-        Entry(judged.verdict, gain=why, mark=judged.verdict.replace(" ", "-")),
+        TableCell(judged.verdict, gain=why, mark=judged.verdict.replace(" ", "-")),
         _n(c),
     ]
-    (line,) = lines_of([[scene.named(row.key.row), *cells]])
+    (line,) = lines_of([[report.named(row.key.row), *cells]])
     return replace(line, row=row.key.row)
 
 
@@ -136,7 +136,7 @@ def _rests(some: Sequence[Against]) -> str:
     )
 
 
-def _notes(scene: Scene, places: Sequence[Place]) -> str:
+def _notes(report: ReportContext, places: Sequence[VerdictGroup]) -> str:
     """Return how the numbers came about, and which comparisons p is adjusted over."""
     rows = [row for place in places for row in (*place.rows, *place.controls)]
     sizes = sorted(
@@ -149,12 +149,12 @@ def _notes(scene: Scene, places: Sequence[Place]) -> str:
     return HOW + (FAMILY.format(of=family) if judged else NONE) + WHERE
 
 
-def _regions(scene: Scene, place: Place) -> tuple[str, ...]:
+def _regions(report: ReportContext, place: VerdictGroup) -> tuple[str, ...]:
     """Return how wide the region of equivalence is and why, a sentence each."""
     found: dict[str, dict[str, None]] = {}
     for one in (*place.rows, *place.controls):
         if one.region is not None:
-            found.setdefault(_region(one.region), {})[scene.named(one.baseline)] = None
+            found.setdefault(_region(one.region), {})[report.named(one.baseline)] = None
     beside = {
         text: f" Beside {'; '.join(of)}." if len(found) > 1 else "" for text, of in found.items()
     }
@@ -174,38 +174,38 @@ def _region(region: stats.Region) -> str:
     return f"{points}: {itself} that"
 
 
-def _reasons(scene: Scene, rows: Sequence[Against]) -> tuple[str, ...]:
+def _reasons(report: ReportContext, rows: Sequence[Against]) -> tuple[str, ...]:
     """Return why verdicts are of no number, a sentence each, with the rows' names where others have one."""
     found: dict[str, list[str]] = {}
     for one in rows:
         if one.judged.why and one.judged.verdict == WEIGHTS:  # others stand on their line
-            found.setdefault(one.judged.why, []).append(scene.named(one.key.row))
+            found.setdefault(one.judged.why, []).append(report.named(one.key.row))
     said = [
         why if len(of) == len(rows) else f"of {'; '.join(of)} {why}" for why, of in found.items()
     ]
     return tuple(f"{text[0].upper()}{text[1:]}." for text in said)
 
 
-def _trained(scene: Scene, place: Place) -> str:
+def _trained(report: ReportContext, place: VerdictGroup) -> str:
     """Return how many patients that is, in words; nothing where it is not known."""
-    sizes = sorted({*scene.cells.trained.get(place.section, {}).get(place.fraction, {}).values()})
+    sizes = sorted({*report.cells.trained.get(place.section, {}).get(place.fraction, {}).values()})
     if not sizes:
         return ""
     many = f"{sizes[0]} to {sizes[-1]} patients" if len(sizes) > 1 else counted(sizes[0], "patient")
     return f" ({many})"
 
 
-def forest_figures(scene: Scene, places: Sequence[Place]) -> list[Figure]:
+def forest_figures(report: ReportContext, places: Sequence[VerdictGroup]) -> list[Figure]:
     """Return the forest plot as a figure for print: of the places that have the first one's metric."""
     here = [place for place in places if place.metric == places[0].metric]
     if not here:
         return []
-    metric, unit = here[0].metric, scene.unit(here[0].metric)
+    metric, unit = here[0].metric, report.unit(here[0].metric)
     factor = 100 if unit == "1" else 1
     rows = tuple(
         Interval(
-            title=scene.named(one.key.row),
-            group=f"{scene.labels[place.section]}, {place.fraction} %{of}",
+            title=report.named(one.key.row),
+            group=f"{report.labels[place.section]}, {place.fraction} %{of}",
             difference=round(factor * one.difference, 6),
             low=round(factor * c.low, 6),
             high=round(factor * c.high, 6),
@@ -224,9 +224,9 @@ def forest_figures(scene: Scene, places: Sequence[Place]) -> list[Figure]:
     return [forest(rows, axis)] if rows else []
 
 
-def dose_figures(scene: Scene, places: Sequence[Place]) -> list[Figure]:
+def dose_figures(report: ReportContext, places: Sequence[VerdictGroup]) -> list[Figure]:
     """Return the dose curves as a figure, where a place has positive controls."""
-    found = ladders(scene, places)
+    found = ladders(report, places)
     return [dose_curves(found, CURVE, SHOWN)] if found else []
 
 
@@ -245,14 +245,14 @@ def _briefly(judged: stats.Judged) -> str:
     return "" if not reason(judged) else " (too few patients)" if judged.why else " (after Holm)"
 
 
-def interval(scene: Scene, key: Key) -> str:
+def interval(report: ReportContext, key: Key) -> str:
     """Return the 95 % interval of a cell's own mean in words, patients and runs being random; "" for none."""
-    scores = scene.cells.scores(key)
+    scores = report.cells.scores(key)
     if scores is None:
         return ""
     values, (clusters, seeds) = (
         over_targets(scores.values),
-        run_seeds(scene, key.row, key.row, scores.runs),
+        run_seeds(report, key.row, key.row, scores.runs),
     )
     c = (
         stats.compared(values, clusters, None, seeds=seeds, flips=False)
@@ -261,7 +261,7 @@ def interval(scene: Scene, key: Key) -> str:
     )
     if c is None or c.low != c.low:
         return ""
-    unit = scene.unit(key.metric)
+    unit = report.unit(key.metric)
     of = "" if c.verdict != WEIGHTS else " of these weights"
     return f"95 % interval{of} {number(c.low, unit)} to {number(c.high, unit)}"
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from bench.protocol import finetune_of, method_pretrains
 from bench.protocol.sections import Anchor
 from bench.report.cells import MEAN, Key
+from bench.report.context import ReportContext
 from bench.report.footnotes import counted
 from bench.report.names import metric_title
-from bench.report.scene import Scene
 
 ALL = 100  # percent of the labels
 UNDERTRAINED = "Undertrained"
@@ -55,33 +55,33 @@ class Judged:
         return f"{self.row}: {score}: {'reached' if self.passed else 'missed'}."
 
 
-def judged(scene: Scene) -> list[Judged]:
+def judged(report: ReportContext) -> list[Judged]:
     """Return every row from scratch that has an anchor, in the order of print.
 
     At smoke scale and on synthetic scans nothing is judged: no anchor is meant for them.
     """
-    protocol = scene.protocol
+    protocol = report.protocol
     found = []
-    for section in _meant(scene):
+    for section in _meant(report):
         for name, row in protocol.rows.items():
             anchor = finetune_of(protocol, section, row).anchor
             if anchor is not None and not row.init and not method_pretrains(row):
                 found.append(
                     Judged(
-                        scene.named(name), section, anchor, *_scores(scene, name, section, anchor)
+                        report.named(name), section, anchor, *_scores(report, name, section, anchor)
                     )
                 )
     return found
 
 
-def said(scene: Scene) -> list[str]:
+def said(report: ReportContext) -> list[str]:
     """Return the notes on the anchors: what each asks, what the field reaches, each row's score."""
-    protocol, labels = scene.protocol, scene.labels
-    found, notes = judged(scene), list[str]()
-    for section in _meant(scene):
+    protocol, labels = report.protocol, report.labels
+    found, notes = judged(report), list[str]()
+    for section in _meant(report):
         here = [one for one in found if one.section == section]
         before = f"{labels[section]}: " if len(labels) > 1 else ""
-        notes += dict.fromkeys(_asked(scene, one) for one in here)
+        notes += dict.fromkeys(_asked(report, one) for one in here)
         notes += [f"{before}{one}" for one in here]
         if (
             not here and protocol.scale != "paper"
@@ -95,61 +95,61 @@ def said(scene: Scene) -> list[str]:
     return notes
 
 
-def warning(scene: Scene) -> str:
+def warning(report: ReportContext) -> str:
     """Return one line that names the rows from scratch below their anchor; empty where none is."""
     parts: dict[str, list[str]] = {}
-    for one in judged(scene):
+    for one in judged(report):
         if one.passed is not False or one.mean is None:
             continue
         each = f" (each {_percent(one.anchor.each)})" if one.anchor.each else ""
         asked = f"{_percent(one.anchor.mean)}{each}"
-        where = f"{scene.labels[one.section]}, scratch with all labels below {asked}"
+        where = f"{report.labels[one.section]}, scratch with all labels below {asked}"
         worst = f" ({one.worst} {one.lowest})" if one.worst else ""
         parts.setdefault(where, []).append(
             f"{one.row} {_percent(one.mean, one.anchor.mean)}{worst}"
         )
     listed = " ".join(f"{where}: {'; '.join(rows)}." for where, rows in parts.items())
-    so = f" {SO}" if any(method_pretrains(row) for row in scene.protocol.rows.values()) else ""
+    so = f" {SO}" if any(method_pretrains(row) for row in report.protocol.rows.values()) else ""
     return f"{UNDERTRAINED}. {listed}{so}" if parts else ""
 
 
-def _meant(scene: Scene) -> list[int]:
+def _meant(report: ReportContext) -> list[int]:
     """Return the sections whose scans are real, and none at smoke scale."""
-    sections = enumerate(scene.protocol.finetune)
-    real = [i for i, section in sections if not scene.info[section.dataset].synthetic]
-    return real if scene.protocol.scale != "smoke" else []
+    sections = enumerate(report.protocol.finetune)
+    real = [i for i, section in sections if not report.info[section.dataset].synthetic]
+    return real if report.protocol.scale != "smoke" else []
 
 
 def _scores(
-    scene: Scene, row: str, section: int, anchor: Anchor
+    report: ReportContext, row: str, section: int, anchor: Anchor
 ) -> tuple[float | None, dict[str, float], tuple[str, ...], int]:
     """Return a row's mean, its score of each target, which targets have none, and how many runs failed.
 
     Of a row some of whose runs failed, the others' scores.
     """
-    targets = scene.targets(section)
+    targets = report.targets(section)
     of = [*targets, *([MEAN] if len(targets) > 1 else [])]
-    cells = {t: scene.cells.at(Key(row, section, ALL, t, anchor.metric)) for t in of}
+    cells = {t: report.cells.at(Key(row, section, ALL, t, anchor.metric)) for t in of}
     known = {t: cell.mean for t, cell in cells.items() if cell and cell.mean is not None}
     mean = known.pop(MEAN, None) if len(targets) > 1 else next(iter(known.values()), None)
     failed = max((cell.failed for cell in cells.values() if cell), default=0)
     return mean, known, tuple(t for t in targets if t not in known), failed
 
 
-def _asked(scene: Scene, one: Judged) -> str:
+def _asked(report: ReportContext, one: Judged) -> str:
     """Return what an anchor asks for, what the field reaches with all labels, and where that is printed."""
-    anchor, label = one.anchor, scene.labels[one.section]
+    anchor, label = one.anchor, report.labels[one.section]
     each = f" and {_percent(anchor.each)} for each target" if anchor.each else ""
     metric = metric_title(anchor.metric)
     text = (
         f"{label}: from scratch with all labels {metric} must reach {_percent(anchor.mean)}{each}"
     )
-    field = _field(scene, scene.protocol.finetune[one.section].dataset, anchor)
+    field = _field(report, report.protocol.finetune[one.section].dataset, anchor)
     return f"{text}; the field reaches {field}." if field else f"{text}."
 
 
-def _field(scene: Scene, dataset: str, anchor: Anchor) -> str:
-    frame = scene.extras.reference
+def _field(report: ReportContext, dataset: str, anchor: Anchor) -> str:
+    frame = report.extras.reference
     if frame is None:
         return ""
     same = frame[

@@ -19,7 +19,7 @@ from bench.report.supplement import DatasetInfo, Extras
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class ReportContext:
     """Protocol, cells and extras of one report."""
 
     protocol: Protocol

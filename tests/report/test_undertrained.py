@@ -9,7 +9,7 @@ from bench import report
 from bench.protocol import Finetune, Row
 from bench.protocol.comparable import way
 from bench.protocol.sections import Anchor
-from bench.report import DatasetInfo, Extras, gate
+from bench.report import DatasetInfo, Extras, undertrained
 
 ANCHOR = Anchor(mean=0.86, each=0.84)
 COLUMNS = ["dataset", "family", "fraction", "target", "metric", "value", "source"]
@@ -55,7 +55,7 @@ def test_scratch_reaches_its_anchor_in_the_mean_and_in_its_worst_target(
     markdown, page, terminal = drawn(liver, spleen)
     assert ("reached." in markdown, "missed." in markdown) == (passes, not passes)
     for text in (markdown, page, terminal):
-        assert (gate.UNDERTRAINED in text) is not passes
+        assert (undertrained.UNDERTRAINED in text) is not passes
     assert "the field reaches 70.00 (Roe), 90.00 (Doe 2020)" in markdown
 
 
@@ -80,7 +80,7 @@ PRETRAINED = {"rows": {"a": Row("voco", "net", title="A")}}
 )
 def test_only_scratch_with_all_labels_of_real_scans_is_judged(drawn, changes):
     markdown, page, terminal = drawn(0.1, 0.1, **changes)
-    assert not any(gate.UNDERTRAINED in text for text in (markdown, page, terminal))
+    assert not any(undertrained.UNDERTRAINED in text for text in (markdown, page, terminal))
     assert "reached." not in markdown
 
 
