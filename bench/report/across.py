@@ -30,7 +30,7 @@ def across(report: ReportContext) -> list[Table]:
     for row in report.rows:
         if all((row, section) in report.alike and report.has(row, section) for section in sections):
             groups.setdefault(tuple(report.alike[row, s] for s in sections), []).append(row)
-    return [made for rows in groups.values() if (made := _of_rows(report, rows, sections))]
+    return [table for rows in groups.values() if (table := _of_rows(report, rows, sections))]
 
 
 def _one_each(report: ReportContext) -> list[int]:
@@ -44,26 +44,30 @@ def _one_each(report: ReportContext) -> list[int]:
 
 def _of_rows(report: ReportContext, rows: list[str], sections: list[int]) -> Table | None:
     table = np.array([_scores(report, rows, section) for section in sections]).T
-    rows = [row for row, whole in zip(rows, np.isfinite(table).all(axis=1), strict=True) if whole]
+    rows = [
+        row for row, complete in zip(rows, np.isfinite(table).all(axis=1), strict=True) if complete
+    ]
     table = table[np.isfinite(table).all(axis=1)]
     if len(rows) < 3:
         return None
-    found = critical_difference(table)
-    half = found.difference / 2
+    friedman = critical_difference(table)
+    half = friedman.difference / 2
     lines = [
         (report.named(rows[i]), f"{rank:.2f}", f"{rank - half:.2f} to {rank + half:.2f}")
-        for i in np.argsort(found.rank, kind="stable")
-        for rank in [found.rank[i]]
+        for i in np.argsort(friedman.rank, kind="stable")
+        for rank in [friedman.rank[i]]
     ]
-    title = f"{len(rows)} rows over {len(sections)} data sets: {_said(found, len(sections))}"
+    title = (
+        f"{len(rows)} rows over {len(sections)} data sets: {_significance(friedman, len(sections))}"
+    )
     return grid(HEAD, lines, title, NOTE)
 
 
-def _said(found: CriticalDifference, datasets: int) -> str:
-    differ = "ranks differ" if found.p <= 0.05 else "ranks are not told apart"
-    text = f"Friedman p {p_value(found.p)}: {differ}; critical difference {found.difference:.2f}."
-    if datasets < found.needed:
-        text += f" So many rows need {found.needed} data sets before anything can be said."
+def _significance(friedman: CriticalDifference, datasets: int) -> str:
+    differ = "ranks differ" if friedman.p <= 0.05 else "ranks are not told apart"
+    text = f"Friedman p {p_value(friedman.p)}: {differ}; critical difference {friedman.difference:.2f}."
+    if datasets < friedman.needed:
+        text += f" So many rows need {friedman.needed} data sets before anything can be said."
     return text
 
 
@@ -71,9 +75,11 @@ def _scores(report: ReportContext, rows: list[str], section: int) -> np.ndarray:
     """Return the rows' means, more being better, over what those that have a mean have in common."""
     metric = judging(report, section)
     keys = [Key(row, section, max(report.fractions(section)), MEAN, metric) for row in rows]
-    there = np.array(
+    scored = np.array(
         [(cell := report.cells.at(key)) is not None and cell.mean is not None for key in keys]
     )
-    found = np.full(len(rows), np.nan)
-    found[there] = means_of(report, [key for key, known in zip(keys, there, strict=True) if known])
-    return -found if lower_is_better(metric, report.unit(metric)) else found
+    means = np.full(len(rows), np.nan)
+    means[scored] = means_of(
+        report, [key for key, has_mean in zip(keys, scored, strict=True) if has_mean]
+    )
+    return -means if lower_is_better(metric, report.unit(metric)) else means

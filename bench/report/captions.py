@@ -21,16 +21,16 @@ def title(report: ReportContext, pivot: Pivot) -> str:
     """Return the view's title and what tells its tables apart; without one, what all cells share."""
     view = pivot.view
     if view.title:
-        return ", ".join([view.title, *(_said(report, pivot, axis) for axis in pivot.apart)])
-    kept = {side[i] for side in (view.lines, view.columns) for i in pivot.shown(side)}
-    said = [
-        a for a in TABLES if a not in kept and not (a == "target" and pivot.values(a) == [MEAN])
+        return ", ".join([view.title, *(_axis_value(report, pivot, axis) for axis in pivot.apart)])
+    headed = {side[i] for side in (view.lines, view.columns) for i in pivot.shown(side)}
+    shared = [
+        a for a in TABLES if a not in headed and not (a == "target" and pivot.values(a) == [MEAN])
     ]
     shares = [SHARES] if view.columns[-1:] == ("fraction",) else []
-    return ", ".join([*(_said(report, pivot, axis) for axis in said), *shares])
+    return ", ".join([*(_axis_value(report, pivot, axis) for axis in shared), *shares])
 
 
-def _said(report: ReportContext, pivot: Pivot, axis: str) -> str:
+def _axis_value(report: ReportContext, pivot: Pivot, axis: str) -> str:
     return word(report, axis, pivot.values(axis)[0], alone=False)
 
 
@@ -47,20 +47,20 @@ def caption(
     """
     view, metrics = pivot.view, pivot.values("metric")
     spread = " ± standard deviation over runs" if any(e.sd for e in entries) else ""
-    said = [
+    texts = [
         _of_one(report, metrics[0], spread)
         if len(metrics) == 1
         else _of_many(report, metrics, spread)
     ]
     if any(e.mark for e in entries):
-        said.append(_marks(report, pivot))
+        texts.append(_marks(report, pivot))
     if any(e.gain for e in entries):
         named = f"row {report.named(view.gain)!r}"
         over = "the row from scratch of its network" if view.gain == "baseline" else named
-        said.append(f"In brackets the gain on {over}: the paired difference, {WHERE}.")
-    said += sentences(view, entries)
-    said += [QUOTED] if any(e.quoted for e in entries) else []
-    return " ".join([*said, counted(n), *same_patients(report, pivot)])
+        texts.append(f"In brackets the gain on {over}: the paired difference, {WHERE}.")
+    texts += sentences(view, entries)
+    texts += [QUOTED] if any(e.quoted for e in entries) else []
+    return " ".join([*texts, counted(n), *same_patients(report, pivot)])
 
 
 def _of_one(report: ReportContext, metric: str, spread: str) -> str:
@@ -72,13 +72,13 @@ def _of_one(report: ReportContext, metric: str, spread: str) -> str:
 
 
 def _of_many(report: ReportContext, metrics: Sequence[str], spread: str) -> str:
-    said = []
+    sentences = []
     for metric in metrics:
         unit = report.unit(metric)
         way = "lower is better" if lower_is_better(metric, unit) else "higher is better"
         way = "0 is best and, as signs cancel, nothing is ranked" if zero_is_best(metric) else way
-        said.append(f"{metric_title(metric)} in {_unit(unit)}, {way}")
-    return f"{'; '.join(said)}. Mean{spread}."
+        sentences.append(f"{metric_title(metric)} in {_unit(unit)}, {way}")
+    return f"{'; '.join(sentences)}. Mean{spread}."
 
 
 def _unit(unit: str) -> str:
@@ -105,18 +105,18 @@ def _is_control(report: ReportContext, row: str) -> bool:
 
 def counted(n: Sequence[str]) -> str:
     """Return what the counts beside a table's lines, or below its columns, are of."""
-    cases = ", in brackets test cases" if any("(" in one for one in n) else ""
+    cases = ", in brackets test cases" if any("(" in count for count in n) else ""
     return f"{COUNTS}: fine-tunings and test patients behind a number{cases}."
 
 
 def same_patients(report: ReportContext, pivot: Pivot) -> list[str]:
     """Return a sentence for each pair of label fractions in print that mean the same patients."""
-    said = []
-    here = {(point.section, point.fraction) for point in pivot.points.values()}
+    sentences = []
+    printed = {(point.section, point.fraction) for point in pivot.points.values()}
     for section in pivot.values("section"):
         for fractions, n in report.cells.alike(section):
-            if any((section, fraction) in here for fraction in fractions):
+            if any((section, fraction) in printed for fraction in fractions):
                 which = " and ".join(f"{f} %" for f in fractions)
                 patients = "patient" if n == "1" else "patients"
-                said.append(f"{report.labels[section]}: {which} are the same {n} {patients}.")
-    return said
+                sentences.append(f"{report.labels[section]}: {which} are the same {n} {patients}.")
+    return sentences

@@ -91,10 +91,10 @@ class Cells:
     def at(self, key: Key) -> Cell | None:
         """Return the cell, one without a mean where it failed, or None where nothing ran."""
         cell, runs = self.cells.get(key), set[Run]()
-        for other, found in self.failed.items():  # few: one entry per failed cell
+        for other, failed_runs in self.failed.items():  # few: one entry per failed cell
             same = other[:3] == key[:3] and other.metric in ("", key.metric)
             if same and (key.target == MEAN or other.target in ("", key.target)):
-                runs |= found
+                runs |= failed_runs
         if not runs:
             return cell
         jobs = tuple(sorted({run.job for run in runs if run.job}))
@@ -121,14 +121,14 @@ class Cells:
 
         Fractions are prefixes of one ranking, so equal in number is equal in patients, fold by fold.
         """
-        known = self.trained.get(section, {})
-        found: list[tuple[tuple[int, ...], str]] = []
-        for fraction, folds in sorted(known.items()):
-            same = [f for f, other in sorted(known.items()) if _agree(other, folds)]
+        sizes = self.trained.get(section, {})
+        equal: list[tuple[tuple[int, ...], str]] = []
+        for fraction, folds in sorted(sizes.items()):
+            same = [f for f, other in sorted(sizes.items()) if _agree(other, folds)]
             if len(same) > 1 and fraction == same[0]:
                 low, high = min(folds.values()), max(folds.values())
-                found.append((tuple(same), f"{low}" if low == high else f"{low} to {high}"))
-        return found
+                equal.append((tuple(same), f"{low}" if low == high else f"{low} to {high}"))
+        return equal
 
 
 def aggregate(protocol: Protocol, records: pd.DataFrame) -> Cells:
@@ -188,10 +188,10 @@ def _trained(table: pd.DataFrame) -> dict[int, dict[int, dict[int, int]]]:
     return trained
 
 
-def _agree(one: dict[int, int], other: dict[int, int]) -> bool:
+def _agree(sizes: dict[int, int], others: dict[int, int]) -> bool:
     """Whether two fractions have as many patients in every fold that both ran, and ran one together."""
-    shared = one.keys() & other.keys()
-    return bool(shared) and all(one[fold] == other[fold] for fold in shared)
+    shared = sizes.keys() & others.keys()
+    return bool(shared) and all(sizes[fold] == others[fold] for fold in shared)
 
 
 def _one_scale(protocol: Protocol, records: pd.DataFrame) -> None:
@@ -214,14 +214,14 @@ def sections_of(protocol: Protocol, records: pd.DataFrame) -> np.ndarray:
     Raises:
         BenchError: one that the protocol does not have.
     """
-    known = protocol.sections
+    names = protocol.sections
     for name, dataset in distinct(records, SECTION).itertuples(index=False, name=None):
-        if name not in known or protocol.finetune[known.index(name)].dataset != dataset:
+        if name not in names or protocol.finetune[names.index(name)].dataset != dataset:
             raise BenchError(
                 f"records of {protocol.name!r} hold the section {name!r} on data set {dataset!r}, which the "
                 "protocol does not have; run it again so that its records are written anew"
             )
-    return records["section"].astype(object).map(known.index).to_numpy(dtype=int)
+    return records["section"].astype(object).map(names.index).to_numpy(dtype=int)
 
 
 def _cells(averaged: Means) -> dict[Key, Cell]:

@@ -38,8 +38,8 @@ def usual(report: ReportContext, keys: Iterable[Key]) -> int:
 
 def rivals(report: ReportContext, key: Key) -> list[Key]:
     """Return the cells at the same place of rows that are fine-tuned as this row is, controls left out."""
-    own = key.row.removesuffix(row_of(report.protocol, key.row)[1])
-    alike = report.ways.get((own, key.section))
+    base_row = key.row.removesuffix(row_of(report.protocol, key.row)[1])
+    alike = report.ways.get((base_row, key.section))
     if alike is None:
         return []
     return [
@@ -60,13 +60,13 @@ def stands(report: ReportContext, key: Key) -> bool:
 
 def same(report: ReportContext, key: Key, other: Key) -> bool:
     """Tell whether two cells are means of the same patients, runs and targets."""
-    one, two = report.cells.at(key), report.cells.at(other)
-    return one is not None and two is not None and one.over == two.over != 0
+    first, second = report.cells.at(key), report.cells.at(other)
+    return first is not None and second is not None and first.over == second.over != 0
 
 
 def apart(report: ReportContext, keys: Sequence[Key]) -> tuple[str, ...]:
     """Return a sentence that names the cells, among some, that are of other patients, runs or targets."""
-    found: dict[str, dict[str, None]] = {}
+    by_row: dict[str, dict[str, None]] = {}
     for key in keys:
         cell, among = report.cells.at(key), rivals(report, key)
         if (
@@ -76,10 +76,10 @@ def apart(report: ReportContext, keys: Sequence[Key]) -> tuple[str, ...]:
             and cell.over != usual(report, among)
         ):
             share = f"{report.labels[key.section]}, {key.fraction} %"
-            place = share if key.target == MEAN else f"{share}, {key.target}"
-            found.setdefault(report.named(key.row), {})[place] = None
-    named = "; ".join(f"{row} ({'; '.join(places)})" for row, places in found.items())
-    return (f"{OTHERS} {named}.",) if found else ()
+            location = share if key.target == MEAN else f"{share}, {key.target}"
+            by_row.setdefault(report.named(key.row), {})[location] = None
+    named = "; ".join(f"{row} ({'; '.join(places)})" for row, places in by_row.items())
+    return (f"{OTHERS} {named}.",) if by_row else ()
 
 
 def means_of(report: ReportContext, keys: Sequence[Key]) -> np.ndarray:
@@ -94,20 +94,20 @@ def means_of(report: ReportContext, keys: Sequence[Key]) -> np.ndarray:
     )
     if not cells or any(cell is None or cell.mean is None for cell in cells):
         return np.full(len(keys), np.nan)
-    own = np.array([cell.mean for cell in cells if cell is not None], float)
+    means = np.array([cell.mean for cell in cells if cell is not None], float)
     if len({cell.over for cell in cells if cell is not None}) == 1:
-        return own
-    known = [one for one in scores if one is not None]
-    if len(known) < len(keys):
+        return means
+    with_scores = [scored for scored in scores if scored is not None]
+    if len(with_scores) < len(keys):
         return np.full(len(keys), np.nan)
-    return np.array([_mean_of(run_means(one.values)) for one in shared(known)])
+    return np.array([_mean_of(run_means(scored.values)) for scored in shared(with_scores)])
 
 
 def apart_in(report: ReportContext, view: View) -> tuple[str, ...]:
     """Return the same of all that a view shows."""
     rows = selected.rows(report.protocol, view, report.rows)
     return apart(
-        report, [place._replace(row=row) for row in rows for place in selected.places(report, view)]
+        report, [key._replace(row=row) for row in rows for key in selected.places(report, view)]
     )
 
 

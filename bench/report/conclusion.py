@@ -17,7 +17,14 @@ from bench.report.redraw import Figure
 from bench.report.sections import Part, Section, Text
 from bench.report.sensitivity import CURVE, SHOWN, ladders
 from bench.report.tabular import COUNTS, Line, Table, TableCell, grid, lines_of, with_lines
-from bench.report.verdicts import BLIND, HEADING, Against, VerdictGroup, over_targets, run_seeds
+from bench.report.verdicts import (
+    BLIND,
+    HEADING,
+    RowComparison,
+    VerdictGroup,
+    over_targets,
+    run_seeds,
+)
 from bench.stats.comparison import BETTER, EQUIVALENT, FEW, ROPE, UNCLEAR, WEIGHTS, WORSE
 from bench.stats.equivalence import ENOUGH
 
@@ -46,29 +53,29 @@ WHERE = "docs/statistics.md has how often these verdicts err."
 
 
 def sections(
-    report: ReportContext, places: Sequence[VerdictGroup], text: str, figures: Sequence[Figure]
+    report: ReportContext, groups: Sequence[VerdictGroup], text: str, figures: Sequence[Figure]
 ) -> list[Section]:
     """Return the answer of a report; none where there is nothing to say.
 
     Args:
         report: has names and units.
-        places: what is compared with scratch.
+        groups: what is compared with scratch.
         text: what ``sentence`` says of them.
         figures: the forest plot.
     """
-    tables = verdict_tables(report, places)
-    notes = [Text(_notes(report, places), "note")] if places else []
+    tables = verdict_tables(report, groups)
+    notes = [Text(_notes(report, groups), "note")] if groups else []
     parts: list[Part] = [Text(text, "sentence"), *figures, *tables, *notes]
     return [Section(HEADING, parts, "answer", "The answer", first=True)] if text else []
 
 
-def sentence(report: ReportContext, places: Sequence[VerdictGroup], blind: Sequence[str]) -> str:
+def sentence(report: ReportContext, groups: Sequence[VerdictGroup], blind: Sequence[str]) -> str:
     """Return how many rows have which verdict, in a sentence; "" where nothing ran."""
-    if not places:
+    if not groups:
         return ALONE if any(cell.mean is not None for cell in report.cells.cells.values()) else ""
-    rows = [row for place in places for row in place.rows]
+    rows = [row for group in groups for row in group.rows]
     alone = "" if rows else "Only controls are compared with scratch. "
-    rows = rows or [row for place in places for row in place.controls]
+    rows = rows or [row for group in groups for row in group.controls]
     if all(row.judged.verdict == WEIGHTS for row in rows):
         text = (
             f"{alone}None of {counted(len(rows), 'comparison')} with scratch says anything about a method: "
@@ -82,24 +89,24 @@ def sentence(report: ReportContext, places: Sequence[VerdictGroup], blind: Seque
     return " ".join([text, *(reason[0].upper() + reason[1:] for reason in blind)])
 
 
-def verdict_tables(report: ReportContext, places: Sequence[VerdictGroup]) -> list[Table]:
+def verdict_tables(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[Table]:
     """Return a table for each section and label fraction; p stands in it where any p was adjusted."""
-    adjusted = any(row.judged.p == row.judged.p for p in places for row in (*p.rows, *p.controls))
-    return [_verdict_table(report, place, adjusted) for place in places]
+    adjusted = any(row.judged.p == row.judged.p for p in groups for row in (*p.rows, *p.controls))
+    return [_verdict_table(report, group, adjusted) for group in groups]
 
 
-def _verdict_table(report: ReportContext, place: VerdictGroup, adjusted: bool) -> Table:
-    unit = report.unit(place.metric)
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in place.counted().items())
+def _verdict_table(report: ReportContext, group: VerdictGroup, adjusted: bool) -> Table:
+    unit = report.unit(group.metric)
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in group.counted().items())
     title = (
-        f"{report.labels[place.section]}, {place.fraction} % of the labels{_trained(report, place)}"
+        f"{report.labels[group.section]}, {group.fraction} % of the labels{_trained(report, group)}"
     )
-    what = f"{metric_title(place.metric)}, {'percent points' if unit == '1' else unit}"
-    lower = lower_is_better(place.metric, unit)
+    what = f"{metric_title(group.metric)}, {'percent points' if unit == '1' else unit}"
+    lower = lower_is_better(group.metric, unit)
     what += "; less is better, so a positive difference is less" if lower else ""
-    left_out = [f"Left out: {'; '.join(place.aside)}."] if place.aside else []
+    left_out = [f"Left out: {'; '.join(group.aside)}."] if group.aside else []
     caption = " ".join(
-        [f"{what}.", *_regions(report, place), *_reasons(report, place.rows), *left_out]
+        [f"{what}.", *_regions(report, group), *_reasons(report, group.rows), *left_out]
     )
     head = [h for h in HEAD if adjusted or h != "p, Holm"]
     table = grid(
@@ -107,12 +114,12 @@ def _verdict_table(report: ReportContext, place: VerdictGroup, adjusted: bool) -
     )
     rows, controls = (
         [_line(report, row, unit, adjusted) for row in family]
-        for family in (place.rows, place.controls)
+        for family in (group.rows, group.controls)
     )
     return with_lines(table, ("", rows), (CONTROLS, controls))
 
 
-def _line(report: ReportContext, row: Against, unit: str, adjusted: bool) -> Line:
+def _line(report: ReportContext, row: RowComparison, unit: str, adjusted: bool) -> Line:
     c, judged = row.judged.comparison, row.judged
     printed = "" if row.published is None else difference(row.published, unit)
     shown = difference(c.difference, unit)
@@ -129,18 +136,18 @@ def _line(report: ReportContext, row: Against, unit: str, adjusted: bool) -> Lin
     return replace(line, row=row.key.row)
 
 
-def _rests(some: Sequence[Against]) -> str:
+def _rests(rows: Sequence[RowComparison]) -> str:
     """Return what comparisons of weights rest on: ``one pretraining`` or ``one run``."""
     return " or ".join(
-        sorted({one.judged.why.partition(":")[0].removesuffix(" each") for one in some})
+        sorted({row.judged.why.partition(":")[0].removesuffix(" each") for row in rows})
     )
 
 
-def _notes(report: ReportContext, places: Sequence[VerdictGroup]) -> str:
+def _notes(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
     """Return how the numbers came about, and which comparisons p is adjusted over."""
-    rows = [row for place in places for row in (*place.rows, *place.controls)]
+    rows = [row for group in groups for row in (*group.rows, *group.controls)]
     sizes = sorted(
-        {sum(row.judged.verdict != WEIGHTS for row in place.rows) for place in places} - {0}
+        {sum(row.judged.verdict != WEIGHTS for row in group.rows) for group in groups} - {0}
     )
     many = " or ".join(map(str, sizes)) + f" comparison{'s' if sizes != [1] else ''}"
     within = "of one data set and label fraction"
@@ -149,16 +156,17 @@ def _notes(report: ReportContext, places: Sequence[VerdictGroup]) -> str:
     return HOW + (FAMILY.format(of=family) if judged else NONE) + WHERE
 
 
-def _regions(report: ReportContext, place: VerdictGroup) -> tuple[str, ...]:
+def _regions(report: ReportContext, group: VerdictGroup) -> tuple[str, ...]:
     """Return how wide the region of equivalence is and why, a sentence each."""
-    found: dict[str, dict[str, None]] = {}
-    for one in (*place.rows, *place.controls):
-        if one.region is not None:
-            found.setdefault(_region(one.region), {})[report.named(one.baseline)] = None
-    beside = {
-        text: f" Beside {'; '.join(of)}." if len(found) > 1 else "" for text, of in found.items()
+    baselines: dict[str, dict[str, None]] = {}
+    for row in (*group.rows, *group.controls):
+        if row.region is not None:
+            baselines.setdefault(_region(row.region), {})[report.named(row.baseline)] = None
+    sentences = {
+        text: f" Beside {'; '.join(of)}." if len(baselines) > 1 else ""
+        for text, of in baselines.items()
     }
-    return tuple(f"Region of equivalence: {text}.{more}" for text, more in beside.items())
+    return tuple(f"Region of equivalence: {text}.{more}" for text, more in sentences.items())
 
 
 def _region(region: stats.Region) -> str:
@@ -174,60 +182,60 @@ def _region(region: stats.Region) -> str:
     return f"{points}: {itself} that"
 
 
-def _reasons(report: ReportContext, rows: Sequence[Against]) -> tuple[str, ...]:
+def _reasons(report: ReportContext, rows: Sequence[RowComparison]) -> tuple[str, ...]:
     """Return why verdicts are of no number, a sentence each, with the rows' names where others have one."""
-    found: dict[str, list[str]] = {}
-    for one in rows:
-        if one.judged.why and one.judged.verdict == WEIGHTS:  # others stand on their line
-            found.setdefault(one.judged.why, []).append(report.named(one.key.row))
-    said = [
-        why if len(of) == len(rows) else f"of {'; '.join(of)} {why}" for why, of in found.items()
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if row.judged.why and row.judged.verdict == WEIGHTS:  # others stand on their line
+            reasons.setdefault(row.judged.why, []).append(report.named(row.key.row))
+    texts = [
+        why if len(of) == len(rows) else f"of {'; '.join(of)} {why}" for why, of in reasons.items()
     ]
-    return tuple(f"{text[0].upper()}{text[1:]}." for text in said)
+    return tuple(f"{text[0].upper()}{text[1:]}." for text in texts)
 
 
-def _trained(report: ReportContext, place: VerdictGroup) -> str:
+def _trained(report: ReportContext, group: VerdictGroup) -> str:
     """Return how many patients that is, in words; nothing where it is not known."""
-    sizes = sorted({*report.cells.trained.get(place.section, {}).get(place.fraction, {}).values()})
+    sizes = sorted({*report.cells.trained.get(group.section, {}).get(group.fraction, {}).values()})
     if not sizes:
         return ""
     many = f"{sizes[0]} to {sizes[-1]} patients" if len(sizes) > 1 else counted(sizes[0], "patient")
     return f" ({many})"
 
 
-def forest_figures(report: ReportContext, places: Sequence[VerdictGroup]) -> list[Figure]:
+def forest_figures(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[Figure]:
     """Return the forest plot as a figure for print: of the places that have the first one's metric."""
-    here = [place for place in places if place.metric == places[0].metric]
-    if not here:
+    shown = [group for group in groups if group.metric == groups[0].metric]
+    if not shown:
         return []
-    metric, unit = here[0].metric, report.unit(here[0].metric)
+    metric, unit = shown[0].metric, report.unit(shown[0].metric)
     factor = 100 if unit == "1" else 1
     rows = tuple(
         Interval(
-            title=report.named(one.key.row),
-            group=f"{report.labels[place.section]}, {place.fraction} %{of}",
-            difference=round(factor * one.difference, 6),
+            title=report.named(row.key.row),
+            group=f"{report.labels[group.section]}, {group.fraction} %{of}",
+            difference=round(factor * row.difference, 6),
             low=round(factor * c.low, 6),
             high=round(factor * c.high, 6),
-            verdict=one.judged.verdict,
+            verdict=row.judged.verdict,
             text=f"{difference(c.difference, unit)}  [{difference(c.low, unit)}, {difference(c.high, unit)}]",
-            verdict_text=one.judged.verdict + _briefly(one.judged),
-            published=None if one.published is None else round(factor * one.published, 6),
-            rope=round(factor * one.region.rope, 6) if one.region else 0.0,
+            verdict_text=row.judged.verdict + _briefly(row.judged),
+            published=None if row.published is None else round(factor * row.published, 6),
+            rope=round(factor * row.region.rope, 6) if row.region else 0.0,
         )
-        for place in here
-        for of, family in (("", place.rows), (": controls", place.controls))
-        for one in family
-        if (c := one.judged.comparison).low == c.low
+        for group in shown
+        for of, family in (("", group.rows), (": controls", group.controls))
+        for row in family
+        if (c := row.judged.comparison).low == c.low
     )
     axis = f"{metric_title(metric)} ({'points' if unit == '1' else unit}) against scratch"
     return [forest(rows, axis)] if rows else []
 
 
-def dose_figures(report: ReportContext, places: Sequence[VerdictGroup]) -> list[Figure]:
+def dose_figures(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[Figure]:
     """Return the dose curves as a figure, where a place has positive controls."""
-    found = ladders(report, places)
-    return [dose_curves(found, CURVE, SHOWN)] if found else []
+    curves = ladders(report, groups)
+    return [dose_curves(curves, CURVE, SHOWN)] if curves else []
 
 
 def _of_weights(c: stats.Comparison) -> str:
@@ -286,46 +294,46 @@ def reason(judged: stats.Judged) -> str:
     return f"p after Holm is {p_value(judged.p)}" if c.low > 0 or c.high < 0 else ""
 
 
-def _more(one: Against, unit: str) -> str:
+def _more(row: RowComparison, unit: str) -> str:
     """Return all that is known of a comparison, and what would settle it."""
-    c = one.judged.comparison
+    c = row.judged.comparison
     noun = "run" if c.seeds == 1 else "pretraining"
     of = f" of {counted(c.seeds, 'fine-tuning')}" if c.seeds > 1 else ""
-    said = [f"{counted(c.patients, 'patient')}, {counted(c.pretrainings, noun)}{of}"]
+    facts = [f"{counted(c.patients, 'patient')}, {counted(c.pretrainings, noun)}{of}"]
     if c.sd_run == c.sd_run:
         sds = [number(v, unit) for v in (c.sd_patient, c.sd_run, c.sd_residual)]
-        said.append(f"standard deviations: patients {sds[0]}, runs {sds[1]}, rest {sds[2]}")
-    said.append(
-        f"crossed bootstrap {difference(one.check[0], unit)} to {difference(one.check[1], unit)}"
+        facts.append(f"standard deviations: patients {sds[0]}, runs {sds[1]}, rest {sds[2]}")
+    facts.append(
+        f"crossed bootstrap {difference(row.check[0], unit)} to {difference(row.check[1], unit)}"
     )
-    if one.judged.verdict == WEIGHTS:
-        said.append(
-            f"of these weights: {c.of_weights}; do they differ? sign-flip p {p_value(one.flips)}"
+    if row.judged.verdict == WEIGHTS:
+        facts.append(
+            f"of these weights: {c.of_weights}; do they differ? sign-flip p {p_value(row.flips)}"
         )
     if c.detectable == c.detectable:
         least = number(c.detectable, unit)
-        said.append(
+        facts.append(
             f"a difference of {least} would be seen in four of five such studies if asked alone"
         )
-    said += [settles(one)] if settles(one) else []
-    return "; ".join(said) + "."
+    facts += [settles(row)] if settles(row) else []
+    return "; ".join(facts) + "."
 
 
-def settles(one: Against) -> str:
+def settles(row: RowComparison) -> str:
     """Say what would tell such a difference from none: seeds first, then patients."""
-    c = one.judged.comparison
-    if one.judged.verdict == WEIGHTS:
+    c = row.judged.comparison
+    if row.judged.verdict == WEIGHTS:
         what = (
             "another fine-tuning seed"
             if c.pretrainings > 1 and c.seeds == 1
             else "another pretraining seed"
         )
         return f"what would say more: {what}"
-    if {one.judged.verdict, c.verdict} != {UNCLEAR} or c.sd_run != c.sd_run:
+    if {row.judged.verdict, c.verdict} != {UNCLEAR} or c.sd_run != c.sd_run:
         return ""  # told already, or would be if asked alone: more seeds are not what lacks
     noun = "pretraining" if c.seeds > 1 else "run"
     units, patients = c.needed("units", 50), c.needed("patients", 2000)
-    said = [f"{counted(units, noun)}" if units else f"no number of {noun}s up to 50"]
-    said += [f"or {counted(patients, 'patient')}"] if patients and patients > c.patients else []
+    amounts = [f"{counted(units, noun)}" if units else f"no number of {noun}s up to 50"]
+    amounts += [f"or {counted(patients, 'patient')}"] if patients and patients > c.patients else []
     tail = "" if patients else "; more patients alone would not"
-    return f"what may tell, asked alone: {' '.join(said)}{tail}"
+    return f"what may tell, asked alone: {' '.join(amounts)}{tail}"

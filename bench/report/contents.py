@@ -29,7 +29,7 @@ class Contents:
 
     sections: list[Section]
     figures: list[Figure]
-    places: list[VerdictGroup]
+    groups: list[VerdictGroup]
     sentence: str = ""  # the answer
     blind: bool = False  # could nothing have been seen at any place?
     plain: bool = False  # the paper's own look, without verdicts, intervals and ranks
@@ -43,20 +43,20 @@ def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Co
         records: each combination of what notes speak of.
         plain: leave out verdicts, intervals and ranks.
     """
-    places = [] if plain else verdicts(report)
-    seen = Sensitivity() if plain else sensitivity(report, places)
+    groups = [] if plain else verdicts(report)
+    seen = Sensitivity() if plain else sensitivity(report, groups)
     doses, forests = (
-        conclusion.dose_figures(report, places),
-        conclusion.forest_figures(report, places),
+        conclusion.dose_figures(report, groups),
+        conclusion.forest_figures(report, groups),
     )
     figures = [*doses, *wanted(report)]
     late = [figure for figure in figures if figure.name.startswith(LATE)]
-    sentence = "" if plain else conclusion.sentence(report, places, seen.blind)
+    sentence = "" if plain else conclusion.sentence(report, groups, seen.blind)
     sections = [
         *seen.sections,
         *table_sections(*tables(report)),
-        *conclusion.sections(report, places, sentence, forests),
-        *survival.sections(report, places),
+        *conclusion.sections(report, groups, sentence, forests),
+        *survival.sections(report, groups),
         *([] if plain else ranking.sections(report, seen.blind)),
         *_drawn([figure for figure in figures if figure not in late], "figures"),
         *([] if plain else worst.sections(report)),
@@ -66,14 +66,14 @@ def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Co
         *footnotes.failed_jobs(report),
         *notes.sections(report, records),
     ]
-    return Contents(sections, [*figures, *forests], places, sentence, bool(seen.blind), plain)
+    return Contents(sections, [*figures, *forests], groups, sentence, bool(seen.blind), plain)
 
 
-def table_sections(made: Sequence[Table], letters: Footnotes) -> list[Section]:
+def table_sections(tables: Sequence[Table], letters: Footnotes) -> list[Section]:
     """Return a section for each table of scores, and one of their footnotes."""
     sections = [
         Section(table.title, (replace(table, title=""),), *(() if n else ("table", "Tables")))
-        for n, table in enumerate(made)
+        for n, table in enumerate(tables)
     ]
     lines = tuple(Note(text, letter=letter) for text, letter in letters.letters.items())
     return [*sections, *([Section("Footnotes", (Notes("", lines),))] if lines else [])]

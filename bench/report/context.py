@@ -31,19 +31,21 @@ class ReportContext:
     @cached_property
     def rows(self) -> list[str]:
         """Return the protocol's rows in its order, each with its variants, then what only records know."""
-        met, found = sorted({k.row for k in self.cells.cells}), dict[str, None]()
+        recorded, rows = sorted({k.row for k in self.cells.cells}), dict[str, None]()
         for row in self.protocol.rows:
-            found |= dict.fromkeys([row, *(m for m in met if m.startswith(f"{row} ("))])
-        return [*found, *(m for m in met if m not in found)]
+            rows |= dict.fromkeys([row, *(m for m in recorded if m.startswith(f"{row} ("))])
+        return [*rows, *(m for m in recorded if m not in rows)]
 
-    def rows_of(self, some: Collection[str]) -> list[str]:
+    def rows_of(self, rows: Collection[str]) -> list[str]:
         """Return some rows in the order of print, those at the end that no result is known of."""
-        return [*(row for row in self.rows if row in some), *sorted({*some} - {*self.rows})]
+        return [*(row for row in self.rows if row in rows), *sorted({*rows} - {*self.rows})]
 
     def from_scratch(self, row: str) -> bool:
         """Tell whether a row's method pretrains nothing, so that lines of others are read against its own."""
-        known, _ = row_of(self.protocol, row)
-        return known is not None and not declared("method", known.method, "pretrains", True)
+        declared_row, _ = row_of(self.protocol, row)
+        return declared_row is not None and not declared(
+            "method", declared_row.method, "pretrains", True
+        )
 
     def is_control(self, row: str) -> bool:
         """Tell whether a row is a control: it wins no mark and no rank, and is no comparison of the study."""
@@ -52,10 +54,15 @@ class ReportContext:
     @cached_property
     def titles(self) -> dict[str, str]:
         """Return the printed name of every row that has results or is spoken of beside them."""
-        beside = (*self.extras.receipts, *(pretext.row for pretext in self.extras.pretexts))
-        titles = row_titles(self.protocol, list(dict.fromkeys([*self.rows, *beside])), self.extras)
+        without_results = (
+            *self.extras.receipts,
+            *(pretext.row for pretext in self.extras.pretexts),
+        )
+        titles = row_titles(
+            self.protocol, list(dict.fromkeys([*self.rows, *without_results])), self.extras
+        )
         return titles | {
-            name: quoted_title(one) for name, one in self.protocol.published_only.items()
+            name: quoted_title(quoted) for name, quoted in self.protocol.published_only.items()
         }
 
     def named(self, row: str) -> str:
@@ -74,15 +81,21 @@ class ReportContext:
     @property
     def synthetic(self) -> str:
         """Return ``synthetic data`` where all scores are of it, ``partly synthetic data``, or nothing."""
-        found = [info.synthetic for info in self.info.values()]
-        return "" if not any(found) else "synthetic data" if all(found) else "partly synthetic data"
+        synthetic = [info.synthetic for info in self.info.values()]
+        return (
+            ""
+            if not any(synthetic)
+            else "synthetic data"
+            if all(synthetic)
+            else "partly synthetic data"
+        )
 
     @property
     def metrics(self) -> list[str]:
         """Return the table's own metric, then the others in the protocol's order."""
         met = sorted({k.metric for k in self.cells.cells})
-        asked = (self.protocol.layout.metric, *self.protocol.metrics, *met)
-        return list(dict.fromkeys(m for m in asked if m)) or ["dice"]
+        metrics = (self.protocol.layout.metric, *self.protocol.metrics, *met)
+        return list(dict.fromkeys(m for m in metrics if m)) or ["dice"]
 
     @cached_property
     def alike(self) -> dict[tuple[str, int], str]:
@@ -105,8 +118,8 @@ class ReportContext:
         info, met = self.info[tuned.dataset], self.cells.targets.get(section)
         if not met:
             return (*tuned.regions,) or info.targets
-        known = [t for t in dict.fromkeys([*tuned.regions, *info.known]) if t in met]
-        return (*known, *(t for t in met if t not in known))
+        declared = [t for t in dict.fromkeys([*tuned.regions, *info.known]) if t in met]
+        return (*declared, *(t for t in met if t not in declared))
 
     def judges(self, metric: str, section: int) -> bool:
         """Tell whether a metric is one of a section's task."""
@@ -119,10 +132,13 @@ class ReportContext:
 
     def has(self, row: str, section: int) -> bool:
         """Tell whether a row has cells in a section."""
-        known, _ = row_of(self.protocol, row)
-        return not (known and known.sections) or self.protocol.sections[section] in known.sections
+        declared_row, _ = row_of(self.protocol, row)
+        return (
+            not (declared_row and declared_row.sections)
+            or self.protocol.sections[section] in declared_row.sections
+        )
 
-    def place(self, key: Key) -> str:
+    def location(self, key: Key) -> str:
         """Return where a cell's rows stand in the records, in words."""
         target = "all targets" if key.target == MEAN else f"target {key.target}"
         section = self.protocol.sections[key.section]
@@ -132,10 +148,10 @@ class ReportContext:
     def nearest(self) -> dict[tuple[str, int], tuple[str, dict[str, Any]] | None]:
         """Return, by row and section, the row from scratch that is nearest, and in what the two differ."""
         sections = range(len(self.protocol.finetune))
-        known = {row: row_of(self.protocol, row)[0] for row in self.rows}
+        rows = {row: row_of(self.protocol, row)[0] for row in self.rows}
         return {
             (name, section): baseline_of(self.protocol, section, row)
-            for name, row in known.items()
+            for name, row in rows.items()
             if row is not None
             for section in sections
         }

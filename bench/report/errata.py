@@ -21,7 +21,7 @@ class _Erratum(NamedTuple):
     target: str
     metric: str
     printed: str
-    said: str
+    text: str
 
 
 class Errata:
@@ -37,16 +37,16 @@ class Errata:
         row = report.protocol.rows.get(key.row) or report.protocol.published_only.get(key.row)
         method, _ = printed_name(row.published if row else "")
         datasets, targets, _, metric = report.printed_as(key)
-        said = [
-            one.said
-            for one in self._listed
-            if (one.method, one.metric) == (method, metric)
-            and plain(one.dataset) in map(plain, datasets)
-            and same_target(one.target) in map(same_target, targets)
-            and one.printed
-            and float(one.printed) == printed
+        texts = [
+            erratum.text
+            for erratum in self._listed
+            if (erratum.method, erratum.metric) == (method, metric)
+            and plain(erratum.dataset) in map(plain, datasets)
+            and same_target(erratum.target) in map(same_target, targets)
+            and erratum.printed
+            and float(erratum.printed) == printed
         ]
-        return " ".join(said)
+        return " ".join(texts)
 
 
 def _listed(text: str, paper: str, table: str) -> Iterator[_Erratum]:
@@ -54,8 +54,8 @@ def _listed(text: str, paper: str, table: str) -> Iterator[_Erratum]:
         for cells in lines:
             if head[: len(MEANS)] == MEANS and cells[:2] == (paper, table):
                 _, _, method, _, dataset, metric, printed, mean = cells[: len(MEANS)]
-                said = f"The paper prints {printed}; the parts that it prints have the mean {mean}."
-                yield _Erratum(method, dataset, "mean", metric, printed, said)
+                text = f"The paper prints {printed}; the parts that it prints have the mean {mean}."
+                yield _Erratum(method, dataset, "mean", metric, printed, text)
             if head[: len(TWICE)] == TWICE and cells[0] == paper:
                 yield from _twice(cells, table)
 
@@ -63,23 +63,24 @@ def _listed(text: str, paper: str, table: str) -> Iterator[_Erratum]:
 def _twice(cells: tuple[str, ...], table: str) -> Iterator[_Erratum]:
     """Yield what is to be said of a cell's number in one table by that of another, named ``table1: PGL``."""
     _, dataset, target, metric, *both = cells[: len(TWICE)]
-    for (here, printed), (there, other) in ((both[:2], both[2:]), (both[2:], both[:2])):
-        (own, _, method), (elsewhere, _, name) = here.partition(": "), there.partition(": ")
-        if own == table:
-            said = (
-                f"{table_title(elsewhere)} of the same paper ({name}) prints {other} for this cell."
-            )
-            yield _Erratum(method, dataset, target, metric, printed, said)
+    for (first, printed), (second, other) in ((both[:2], both[2:]), (both[2:], both[:2])):
+        (table_name, _, method), (other_table, _, name) = (
+            first.partition(": "),
+            second.partition(": "),
+        )
+        if table_name == table:
+            text = f"{table_title(other_table)} of the same paper ({name}) prints {other} for this cell."
+            yield _Erratum(method, dataset, target, metric, printed, text)
 
 
 def same_methods(text: str) -> dict[str, str]:
     """Return, by ``plain`` name, one name for methods that papers call otherwise."""
-    found: dict[str, str] = {}
+    names_of: dict[str, str] = {}
     for head, lines in _tables(text):
         for cells in lines if head[:1] == (NAMES,) else ():
             names = [name for cell in cells for name in map(plain, cell.split(",")) if name]
-            found |= dict.fromkeys(names, names[0])
-    return found
+            names_of |= dict.fromkeys(names, names[0])
+    return names_of
 
 
 def _tables(text: str) -> Iterator[tuple[tuple[str, ...], list[tuple[str, ...]]]]:

@@ -25,7 +25,7 @@ PENALISED = "values penalised (one mask empty)"
 class Footnotes:
     """Letters for texts; equal texts share a letter, and so do counts of one kind, cell by cell."""
 
-    found: dict[str, dict[str, dict[str, None]]] = field(default_factory=dict)  # kind: count: cells
+    kinds: dict[str, dict[str, dict[str, None]]] = field(default_factory=dict)  # kind: count: cells
 
     def mark(self, text: str) -> str:
         """Return the letter of ``text``: a, b, ... z, aa."""
@@ -34,12 +34,12 @@ class Footnotes:
     def tally(self, kind: str, count: str, cell: str) -> str:
         """Return the letter of a kind of count, of which there is one note for all cells."""
         letter = self._letter(kind)
-        self.found[kind].setdefault(count, {})[cell] = None  # of several metrics once
+        self.kinds[kind].setdefault(count, {})[cell] = None  # of several metrics once
         return letter
 
     def _letter(self, text: str) -> str:
-        self.found.setdefault(text, {})
-        n, letter = list(self.found).index(text) + 1, ""
+        self.kinds.setdefault(text, {})
+        n, letter = list(self.kinds).index(text) + 1, ""
         while n:
             n, digit = divmod(n - 1, 26)
             letter = chr(ord("a") + digit) + letter
@@ -48,10 +48,10 @@ class Footnotes:
     @property
     def letters(self) -> dict[str, str]:
         """Every note and its letter, in the order of print."""
-        return {self._text(kind): self._letter(kind) for kind in self.found}
+        return {self._text(kind): self._letter(kind) for kind in self.kinds}
 
     def _text(self, kind: str) -> str:
-        counts = self.found[kind]
+        counts = self.kinds[kind]
         if not counts:
             return kind
         few = [f"{count} ({'; '.join(cells)})" for count, cells in counts.items()]
@@ -73,7 +73,7 @@ def remark(report: ReportContext, key: Key, cell: Cell | None, usual: str, notes
     """Return the letters of a cell's footnotes: what failed, a deviating n, counts of empty masks."""
     if cell is None:
         return notes.mark(_why(_failures(report, key, ())))
-    letters = [notes.mark("; ".join(_own(report, key, cell, usual)))]
+    letters = [notes.mark("; ".join(_of_cell(report, key, cell, usual)))]
     if (gaps := report.extras.gaps.get(key.row)) and cell.mean is not None:
         letters.append(notes.mark(f"{LACKING}: {', '.join(gaps)}"))
     target = report.protocol.layout.mean if key.target == MEAN else key.target
@@ -87,13 +87,15 @@ def remark(report: ReportContext, key: Key, cell: Cell | None, usual: str, notes
     return " ".join(filter(None, letters))
 
 
-def _own(report: ReportContext, key: Key, cell: Cell, usual: str) -> list[str]:
+def _of_cell(report: ReportContext, key: Key, cell: Cell, usual: str) -> list[str]:
     """Return what is said of one cell alone."""
     parts = []
     if cell.failed:
-        found = _failures(report, key, cell.jobs)
-        why = _why(found) or f"job {', '.join(cell.jobs)}"
-        what = "not scored" if all(f.hole == "not scored" for f in found) and found else "failed"
+        failures = _failures(report, key, cell.jobs)
+        why = _why(failures) or f"job {', '.join(cell.jobs)}"
+        what = (
+            "not scored" if all(f.hole == "not scored" for f in failures) and failures else "failed"
+        )
         parts.append(f"{counted(cell.failed, 'run')} {what}: {why}")
     if cell.mean is not None and _n(cell) != usual:
         parts.append(f"{COUNTS.lower()}: {_n(cell)}")
@@ -104,8 +106,8 @@ def _own(report: ReportContext, key: Key, cell: Cell, usual: str) -> list[str]:
             leaked(k) for k in report.extras.leaks if (k.row, k.section) == (key.row, section)
         ]
     if key.target == MEAN and cell.mean is not None and cell.targets < n_targets:
-        some = " in at least one run" if cell.runs > 1 else ""
-        parts.append(f"over {cell.targets} of {n_targets} targets{some}")
+        in_runs = " in at least one run" if cell.runs > 1 else ""
+        parts.append(f"over {cell.targets} of {n_targets} targets{in_runs}")
     return parts
 
 
@@ -115,12 +117,12 @@ def _task(report: ReportContext, key: Key) -> str:
 
 def leaked(leak: Leak) -> str:
     """Say which test cases a pretraining met, and what was done."""
-    some = ", ".join(leak.cases[:LISTED]) + (" ..." if len(leak.cases) > LISTED else "")
+    listed = ", ".join(leak.cases[:LISTED]) + (" ..." if len(leak.cases) > LISTED else "")
     stand = "stands" if len(leak.cases) == 1 else "stand"
-    kept = "kept, as the protocol says: read this number as optimistic"
+    optimistic = "kept, as the protocol says: read this number as optimistic"
     return (
         f"{len(leak.cases)} of {leak.tests} test cases also {stand} in the pretraining data, as {leak.read} "
-        f"of its cases: {some}; {'left out before training' if leak.dropped else kept}"
+        f"of its cases: {listed}; {'left out before training' if leak.dropped else optimistic}"
     )
 
 
@@ -129,16 +131,16 @@ def _failures(report: ReportContext, key: Key, jobs: tuple[str, ...]) -> list[Fa
     if named:
         return named
     section = report.protocol.sections[key.section]
-    own = [f for f in report.extras.failures if f.row == key.row and f.section in ("", section)]
-    return [f for f in own if f.fraction in (None, key.fraction)]
+    of_row = [f for f in report.extras.failures if f.row == key.row and f.section in ("", section)]
+    return [f for f in of_row if f.fraction in (None, key.fraction)]
 
 
 def _why(failures: list[Failure]) -> str:
-    said = dict[str, None]()
+    reasons = dict[str, None]()
     for f in failures:
         attempts = f", {f.attempts} attempts" if f.attempts > 1 else ""
-        said[f"{f.reason} (job {f.job}{attempts}{f', log {f.log}' if f.log else ''})"] = None
-    return "; ".join(said)
+        reasons[f"{f.reason} (job {f.job}{attempts}{f', log {f.log}' if f.log else ''})"] = None
+    return "; ".join(reasons)
 
 
 def failed_jobs(report: ReportContext) -> list[Section]:
@@ -146,7 +148,7 @@ def failed_jobs(report: ReportContext) -> list[Section]:
     first, cells = dict[str, Failure](), dict[str, dict[str, None]]()
     for failure in report.extras.failures:
         first.setdefault(failure.job, failure)
-        cells.setdefault(failure.job, {})[_place(report, failure)] = None
+        cells.setdefault(failure.job, {})[_cell_of(report, failure)] = None
     lines = [
         ("; ".join(cells[job]), f.reason, str(f.attempts), job, f.log) for job, f in first.items()
     ]
@@ -156,7 +158,7 @@ def failed_jobs(report: ReportContext) -> list[Section]:
     return [Section("Failures", (table,), "failures", "Failures", forms=PAGE)] if lines else []
 
 
-def _place(report: ReportContext, failure: Failure) -> str:
+def _cell_of(report: ReportContext, failure: Failure) -> str:
     """Return which cell a failure explains, in words."""
     title = report.titles.get(failure.row, failure.row)
     named = dict(zip(report.protocol.sections, report.labels, strict=True))

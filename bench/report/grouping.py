@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 def distinct(
-    table: pd.DataFrame, columns: Sequence[str], kept: np.ndarray | None = None
+    table: pd.DataFrame, columns: Sequence[str], mask: np.ndarray | None = None
 ) -> pd.DataFrame:
     """Return each combination of some columns' values once, in the order of the table.
 
     Args:
         table: of any length.
         columns: the columns.
-        kept: truths, of lines that count; all where it is not given.
+        mask: truths, of lines that count; all where it is not given.
     """
-    unique = table[list(columns)] if kept is None else table.loc[kept, list(columns)]
+    unique = table[list(columns)] if mask is None else table.loc[mask, list(columns)]
     return unique.drop_duplicates()
 
 

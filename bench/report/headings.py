@@ -20,21 +20,21 @@ GROUP = (
 def levels(report: ReportContext, pivot: Pivot, side: int) -> list[str]:
     """Return what the headings of lines (``side`` 0) or columns (1) are of, outermost first."""
     axes = (pivot.view.lines, pivot.view.columns)[side]
-    found: list[str] = [axes[i] for i in pivot.shown(axes)]
-    said = side == 0 and found[0] == "row"  # by a line over them
-    if "row" in found and not said and any(group(report, row) for row in pivot.rows):
-        found.insert(found.index("row"), GROUP)
-    return found
+    levels: list[str] = [axes[i] for i in pivot.shown(axes)]
+    headed = side == 0 and levels[0] == "row"  # by a line over them
+    if "row" in levels and not headed and any(group(report, row) for row in pivot.rows):
+        levels.insert(levels.index("row"), GROUP)
+    return levels
 
 
 def labels(report: ReportContext, pivot: Pivot, side: int) -> dict[AxisValues, tuple[str, ...]]:
     """Return the headings of every line or column."""
     axes, of = (pivot.view.lines, pivot.view.columns)[side], levels(report, pivot, side)
-    made = {}
-    for place in (pivot.lines, pivot.columns)[side]:
-        values = dict(zip(axes, place, strict=True))
-        first = rows_at(pivot, place, side)[0]
-        made[place] = tuple(
+    labels = {}
+    for at in (pivot.lines, pivot.columns)[side]:
+        values = dict(zip(axes, at, strict=True))
+        first = rows_at(pivot, at, side)[0]
+        labels[at] = tuple(
             group(report, first)
             if level == GROUP
             else _row(report, pivot, first, values[level], side)
@@ -42,15 +42,17 @@ def labels(report: ReportContext, pivot: Pivot, side: int) -> dict[AxisValues, t
             else word(report, level, values[level], alone=side == 0 or depth == len(of) - 1)
             for depth, level in enumerate(of)
         )
-    return made
+    return labels
 
 
 def _row(report: ReportContext, pivot: Pivot, row: str, value: str, side: int) -> str:
     """Return a row's title, over a column with its network where the table has several."""
-    known, _ = row_of(report.protocol, row)
-    alone = side == 0 or on_networks(pivot.view) or not known or not several_networks(report, pivot)
+    declared, _ = row_of(report.protocol, row)
+    alone = (
+        side == 0 or on_networks(pivot.view) or not declared or not several_networks(report, pivot)
+    )
     title = word(report, "row", value)
-    return title if alone or known is None else f"{title}, {known.network}"
+    return title if alone or declared is None else f"{title}, {declared.network}"
 
 
 def several_networks(report: ReportContext, pivot: Pivot) -> bool:
@@ -63,9 +65,11 @@ def several_networks(report: ReportContext, pivot: Pivot) -> bool:
     return not on_networks(pivot.view) and len({row.network if row else "" for row in rows}) > 1
 
 
-def rows_at(pivot: Pivot, place: AxisValues, side: int) -> list[str]:
+def rows_at(pivot: Pivot, values: AxisValues, side: int) -> list[str]:
     """Return the rows of a line (``side`` 0) or a column (1)."""
-    return list(dict.fromkeys(point.row for at, point in pivot.points.items() if at[side] == place))
+    return list(
+        dict.fromkeys(point.row for at, point in pivot.points.items() if at[side] == values)
+    )
 
 
 def stubs(report: ReportContext, pivot: Pivot) -> tuple[str, ...]:
@@ -75,16 +79,16 @@ def stubs(report: ReportContext, pivot: Pivot) -> tuple[str, ...]:
 
 def columns(report: ReportContext, pivot: Pivot, why: dict[str, str]) -> list[Column]:
     """Return the columns of scores; ``why``: by quoted row, the letter of its footnote."""
-    of_rows, made = "row" in pivot.view.columns, []
+    of_rows, columns = "row" in pivot.view.columns, []
     at_target = pivot.view.columns.index("target") if "target" in pivot.view.columns else None
-    for place, words in labels(report, pivot, 1).items():
-        first = rows_at(pivot, place, 1)[0]
-        mean = at_target is not None and place[at_target] == MEAN
+    for values, words in labels(report, pivot, 1).items():
+        first = rows_at(pivot, values, 1)[0]
+        mean = at_target is not None and values[at_target] == MEAN
         quoted = of_rows and first in why
-        made.append(
+        columns.append(
             Column(words, mean=mean, note=why.get(first, "") if of_rows else "", quoted=quoted)
         )
-    return made
+    return columns
 
 
 def blocks(
@@ -94,23 +98,25 @@ def blocks(
 
     A label that the line before has too stands once.
     """
-    made: list[tuple[str, tuple[Line, ...]]] = []
+    groups: list[tuple[str, tuple[Line, ...]]] = []
     headed = [(group(report, line.row) if line.row else "", line) for line in lines]
     above = ""
     for (heading, _), run in groupby(headed, lambda x: (x[0], x[1].labels[0] if nested else "")):
         block = [line for _, line in run]
-        made.append((heading if heading != above else "", tuple(_once(block) if nested else block)))
+        groups.append(
+            (heading if heading != above else "", tuple(_once(block) if nested else block))
+        )
         above = heading
-    return made
+    return groups
 
 
 def _once(lines: list[Line]) -> list[Line]:
     """Blank every label, but the innermost, that the line before has under the same labels."""
-    found = lines[:1]
+    lines = lines[:1]
     for above, line in pairwise(lines):
         alike = [above.labels[: i + 1] == line.labels[: i + 1] for i in range(len(line.labels) - 1)]
         words = [
             ("" if same else word) for same, word in zip([*alike, False], line.labels, strict=True)
         ]
-        found.append(replace(line, labels=tuple(words)))
-    return found
+        lines.append(replace(line, labels=tuple(words)))
+    return lines

@@ -41,11 +41,11 @@ class Summary:
     unfinished: bool = False
 
 
-def summary(report: ReportContext, places: Sequence[VerdictGroup], sentence: str) -> Summary:
+def summary(report: ReportContext, groups: Sequence[VerdictGroup], sentence: str) -> Summary:
     """Return what the index says of a report."""
     protocol, counts = report.protocol, dict[str, int]()
-    for place in places:
-        for verdict, n in place.counted().items():
+    for group in groups:
+        for verdict, n in group.counted().items():
             counts[verdict] = counts.get(verdict, 0) + n
     done = {k.row for k, c in report.cells.cells.items() if c.mean is not None}
     return Summary(
@@ -66,10 +66,10 @@ def summary(report: ReportContext, places: Sequence[VerdictGroup], sentence: str
     )
 
 
-def put(found: Summary, folder: Path) -> None:
+def put(summary: Summary, folder: Path) -> None:
     """Write ``summary.json`` into a report's folder."""
     write_atomic(
-        folder / SUMMARY, json.dumps(plain(found), indent=1, sort_keys=True) + "\n", flush=False
+        folder / SUMMARY, json.dumps(plain(summary), indent=1, sort_keys=True) + "\n", flush=False
     )
 
 
@@ -91,15 +91,15 @@ def write(folder: Path) -> Path:
 
     A summary that is damaged, or of another version, is named on the page and left out.
     """
-    found, lost = list[tuple[str, Summary]](), list[str]()
+    summaries, lost = list[tuple[str, Summary]](), list[str]()
     for file in sorted(folder.glob(f"*/{SUMMARY}")):
         try:
-            found.append((file.parent.name, typed.read(Summary, file.read_bytes())))
+            summaries.append((file.parent.name, typed.read(Summary, file.read_bytes())))
         except (OSError, ValueError, BenchError):
             lost.append(file.parent.name)
-    found.sort(key=lambda pair: (pair[1].paper == "", pair[1].paper, pair[1].name))
+    summaries.sort(key=lambda pair: (pair[1].paper == "", pair[1].paper, pair[1].name))
     page = template("index.html.j2").render(
-        reports=found, lost=lost, verdicts=stats.VERDICTS, signs=SIGNS, index=INDEX, title=TITLE
+        reports=summaries, lost=lost, verdicts=stats.VERDICTS, signs=SIGNS, index=INDEX, title=TITLE
     )
     write_atomic(folder / INDEX, page.encode("utf-8", "backslashreplace"), flush=False)
     return folder / INDEX

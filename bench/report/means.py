@@ -74,7 +74,7 @@ def _sorted(column: pd.Series) -> pd.Series:
     return column.cat.set_categories(sorted(column.cat.categories))
 
 
-def summary(found: Means, over_targets: bool) -> pd.DataFrame:
+def summary(averaged: Means, over_targets: bool) -> pd.DataFrame:
     """Return a line for each cell, or for all targets of one together.
 
     Returns:
@@ -83,8 +83,8 @@ def summary(found: Means, over_targets: bool) -> pd.DataFrame:
     """
     import pandas as pd
 
-    scores, runs = found.scores, found.runs["value"]
-    keys = found.cell[:-1] if over_targets else found.cell
+    scores, runs = averaged.scores, averaged.runs["value"]
+    keys = averaged.cell[:-1] if over_targets else averaged.cell
     targets = 1
     if over_targets:
         by_run = runs.groupby(level=[*keys, *RUN], observed=True)

@@ -17,16 +17,20 @@ NOTE = (
 )
 
 
-def made(report: ReportContext, view: View) -> Table:
+def mixture_of(report: ReportContext, view: View) -> Table:
     """Return the table, one line for each entry of the mixture."""
     section = report.protocol.pretrain
     assert section is not None  # a protocol without one is refused
     named = mixture.mixture(section.mixture) if section.mixture else None
     parts, read = mixture.parts(section), report.extras.read
-    known = read if [one.dataset for one in read] == [part.dataset for part in parts] else ()
+    ingredients = (
+        read
+        if [ingredient.dataset for ingredient in read] == [part.dataset for part in parts]
+        else ()
+    )
     groups = {str(number): name for number, name in (named.groups if named else {}).items()}
     lines = [
-        _line(report, view, part, groups, known[i] if known else None)
+        _line(report, view, part, groups, ingredients[i] if ingredients else None)
         for i, part in enumerate(parts)
     ]
     return Table(
@@ -53,17 +57,19 @@ def _line(
         "Slices": read.slices if read else None,
     }
     entries = tuple(
-        _entry(ours[name], report.published.count(part.dataset, metric) if view.published else None)
+        _count_cell(
+            ours[name], report.published.count(part.dataset, metric) if view.published else None
+        )
         for name, metric in COUNTS.items()
     )
     return Line((task, info.title, groups.get(group, DASH), labels), entries)
 
 
-def _entry(ours: int | None, printed: float | None) -> TableCell:
-    beside = "" if printed is None else f"{printed:,.0f}"
+def _count_cell(ours: int | None, printed: float | None) -> TableCell:
+    published = "" if printed is None else f"{printed:,.0f}"
     if ours is None:
-        return TableCell(DASH, published=beside, hole="absent")
+        return TableCell(DASH, published=published, hole="absent")
     gap = "" if printed is None else f"{ours - printed:+,.0f}".replace("-", MINUS)
     return TableCell(
-        f"{ours:,}", published=beside, difference="" if gap in ("+0",) else gap, sort=float(ours)
+        f"{ours:,}", published=published, difference="" if gap in ("+0",) else gap, sort=float(ours)
     )

@@ -7,7 +7,7 @@ import re
 from bench import registry
 from bench.dataset import Dataset
 from bench.errors import BenchError
-from bench.metrics import METRICS as KNOWN
+from bench.metrics import METRICS as DECLARED
 from bench.protocol import Protocol, Quoted, row_of
 from bench.report.supplement import DatasetInfo, Extras
 
@@ -40,12 +40,12 @@ def metric_title(metric: str) -> str:
 
 def unit_of(metric: str) -> str:
     """Return the unit that a metric has where no row states it."""
-    return KNOWN[metric].unit if metric in KNOWN else "1"
+    return DECLARED[metric].unit if metric in DECLARED else "1"
 
 
 def lower_is_better(metric: str, unit: str) -> bool:
     """A known metric says so; of others only shares of one grow with quality."""
-    return not KNOWN[metric].higher_is_better if metric in KNOWN else unit != "1"
+    return not DECLARED[metric].higher_is_better if metric in DECLARED else unit != "1"
 
 
 def metric_axis(metric: str, unit: str) -> tuple[str, bool]:
@@ -55,7 +55,7 @@ def metric_axis(metric: str, unit: str) -> tuple[str, bool]:
 
 def zero_is_best(metric: str) -> bool:
     """Whether a value has a direction, and either is worse than 0."""
-    return metric in KNOWN and KNOWN[metric].signed
+    return metric in DECLARED and DECLARED[metric].signed
 
 
 def dataset_info(name: str, extras: Extras) -> DatasetInfo:
@@ -63,9 +63,9 @@ def dataset_info(name: str, extras: Extras) -> DatasetInfo:
 
     A file from outside is not asked: a report runs no code of whoever sent its protocol.
     """
-    for known in extras.datasets:
-        if known.name == name:
-            return known
+    for info in extras.datasets:
+        if info.name == name:
+            return info
     if name in registry.outside("dataset"):
         return DatasetInfo(name, name, registered=False)
     try:
@@ -149,6 +149,6 @@ def quoted_title(quoted: Quoted) -> str:
 
 def with_network(protocol: Protocol, row: str, title: str) -> str:
     """Add a row's network where the rows have several and no column says it."""
-    known, _ = row_of(protocol, row)
+    declared, _ = row_of(protocol, row)
     several = len({other.network for other in protocol.rows.values()}) > 1
-    return f"{title}, {known.network}" if known and several else title
+    return f"{title}, {declared.network}" if declared and several else title

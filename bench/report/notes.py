@@ -56,14 +56,14 @@ def sections(report: ReportContext, records: pd.DataFrame) -> list[Section]:
     # a paper's protocol is what its paper scale states
     of_paper = " of the paper scale" if protocol.paper and protocol.scale != "paper" else ""
     clouds = [explained(extras.clouds)] if extras.clouds else []
-    made = [
-        Notes("Was scratch trained?", _plain(undertrained.said(report))),
+    blocks = [
+        Notes("Was scratch trained?", _plain(undertrained.notes(report))),
         Notes("How to read the numbers", _plain(_reading(report))),
         Notes("Data and splits", _data(report, records)),
         Notes("What each row was pretrained on", _plain(_pretrained(report, records))),
         Notes("Training", _plain(_training(report, records))),
         Notes("What fine-tuning starts from", _plain(_taken_over(report))),
-        Notes("Taken from records, not run for this report", _plain(_taken(report))),
+        Notes("Taken from records, not run for this report", _plain(_imported(report))),
         Notes("Embeddings", _plain((*clouds, *extras.absent))),
         Notes(other_papers.HEADING, _plain(other_papers.sentences(report))),
         Notes("Predicted for the challenge's server", _plain(extras.submissions)),
@@ -76,7 +76,7 @@ def sections(report: ReportContext, records: pd.DataFrame) -> list[Section]:
         ),
         Notes("Provenance", _plain(f"{k}: {v}" for k, v in extras.provenance.items())),
     ]
-    parts = tuple(block for block in made if block.notes)
+    parts = tuple(block for block in blocks if block.notes)
     return [Section("Notes", parts, "notes", "Notes", forms=FILES)]
 
 
@@ -86,8 +86,8 @@ def _plain(texts: Iterable[str]) -> tuple[Note, ...]:
 
 def _unlike(protocol: Protocol) -> list[str]:
     """Return where a protocol knowingly differs from its paper, and what it had to assume."""
-    told = {"Deviation": protocol.deviations, "Assumed": protocol.assumed}
-    return [f"{kind}: {text}" for kind, texts in told.items() for text in texts]
+    by_kind = {"Deviation": protocol.deviations, "Assumed": protocol.assumed}
+    return [f"{kind}: {text}" for kind, texts in by_kind.items() for text in texts]
 
 
 def _reading(report: ReportContext) -> list[str]:
@@ -124,7 +124,7 @@ def _reading(report: ReportContext) -> list[str]:
 
 def _data(report: ReportContext, records: pd.DataFrame) -> tuple[Note, ...]:
     protocol = report.protocol
-    made = [
+    notes = [
         Note(
             f"{info.title}: made by bench, nobody was scanned; scores on it say nothing about patients."
         )
@@ -136,12 +136,12 @@ def _data(report: ReportContext, records: pd.DataFrame) -> tuple[Note, ...]:
     ):
         same = records["section"].eq(name)
         empty = protocol.empty or report.info[target.dataset].empty
-        made.append(Note(_split(label, target, records[same])))
+        notes.append(Note(_split(label, target, records[same])))
         if not same.any() or (records[same]["task"] != "classification").any():
-            made.append(
+            notes.append(
                 Note(f"{label}: empty masks, convention {empty}: {EMPTY.get(empty, empty)}.")
             )
-    return tuple(made)
+    return tuple(notes)
 
 
 def _split(label: str, target: Finetune, rows: pd.DataFrame) -> str:
@@ -167,53 +167,60 @@ def _split(label: str, target: Finetune, rows: pd.DataFrame) -> str:
 def _pretrained(report: ReportContext, records: pd.DataFrame) -> list[str]:
     """Return what every row was pretrained on, rows alike together; of rows without results nothing."""
     met = records[records["status"] != "failed"][["row", "pretrain", "init"]].drop_duplicates()
-    known = {(row, one.name): one for one in report.extras.pretrainings for row in one.rows}
+    of_row = {(row, p.name): p for p in report.extras.pretrainings for row in p.rows}
     alike: dict[str, list[str]] = {}
     for row in report.rows:
-        said = dict.fromkeys(
-            _whence(report, row, pretrain, init, known.get((row, pretrain), known.get((row, ""))))
+        texts = dict.fromkeys(
+            _whence(report, row, pretrain, init, of_row.get((row, pretrain), of_row.get((row, ""))))
             for pretrain, init in met.loc[met["row"] == row, ["pretrain", "init"]].itertuples(
                 index=False
             )
         )
-        if said:
-            alike.setdefault("; ".join(said), []).append(row)
-    return ["; ".join(map(report.named, rows)) + f": {said}." for said, rows in alike.items()]
+        if texts:
+            alike.setdefault("; ".join(texts), []).append(row)
+    return ["; ".join(map(report.named, rows)) + f": {texts}." for texts, rows in alike.items()]
 
 
 def _whence(
-    report: ReportContext, row: str, pretrain: str, init: str, known: Pretraining | None
+    report: ReportContext, row: str, pretrain: str, init: str, facts: Pretraining | None
 ) -> str:
     """Return what one row was pretrained on; ``pretrain`` and ``init`` are the records' columns."""
     if init.startswith("file:"):
-        own, _ = row_of(report.protocol, row)
-        name = Path(Initial.of(own.init).file).name if own is not None and own.init else "weights"
+        declared, _ = row_of(report.protocol, row)
+        name = (
+            Path(Initial.of(declared.init).file).name
+            if declared is not None and declared.init
+            else "weights"
+        )
         return (
             f"not pretrained here; from the file {name} (SHA-256 {init.removeprefix('file:')[:12]})"
         )
     if not init.startswith("job:"):
         return "not pretrained"
     at = f", weights after step {init.partition('@')[2]}" if "@" in init else ""
-    if known is None:
+    if facts is None:
         return f"pretrained on {pretrain}{at}"
-    titles = " + ".join(dataset_info(name, report.extras).title for name in known.datasets)
-    named = f"{pretrain} ({titles})" if pretrain != "+".join(known.datasets) else titles
-    least, most = known.unlabelled
+    titles = " + ".join(dataset_info(name, report.extras).title for name in facts.datasets)
+    named = f"{pretrain} ({titles})" if pretrain != "+".join(facts.datasets) else titles
+    least, most = facts.unlabelled
     share = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-    some = f", {share} of them unlabelled" if most else ""
+    unlabelled = f", {share} of them unlabelled" if most else ""
     return (
-        f"pretrained on {named}, {_range(known.cases, 'case')}{_expected(report.protocol, row)}{some}; "
-        f"{_range(known.steps, 'step')}{at}, batch {known.batch}, {known.optimiser} at {known.lr:g}, "
-        f"{known.schedule} schedule, {known.precision}"
+        f"pretrained on {named}, {_range(facts.cases, 'case')}{_expected(report.protocol, row)}{unlabelled}; "
+        f"{_range(facts.steps, 'step')}{at}, batch {facts.batch}, {facts.optimiser} at {facts.lr:g}, "
+        f"{facts.schedule} schedule, {facts.precision}"
     )
 
 
-def _taken(report: ReportContext) -> Iterator[str]:
-    """Yield for each row which of its cells are of records elsewhere."""
-    for row, place in dict.fromkeys((one.row, one.place) for one in report.extras.taken):
-        own = [one for one in report.extras.taken if (one.row, one.place) == (row, place)]
-        shares = ", ".join(f"{share} %" for share in sorted({one.fraction for one in own}))
-        yield f"{report.named(row)}, {shares} of the labels: {counted(len(own), 'cell')} of {place}."
+def _imported(report: ReportContext) -> Iterator[str]:
+    """Yield for each row which of its cells were not run here, and whose records they are of."""
+    by_origin: dict[tuple[str, str], list[int]] = {}
+    for cell in report.extras.taken:
+        by_origin.setdefault((cell.row, cell.place), []).append(cell.fraction)
+    for (row, origin), fractions in by_origin.items():
+        shares = ", ".join(f"{share} %" for share in sorted({*fractions}))
+        count = counted(len(fractions), "cell")
+        yield f"{report.named(row)}, {shares} of the labels: {count} of {origin}."
 
 
 def _range(ends: tuple[int, int], noun: str) -> str:
@@ -222,24 +229,24 @@ def _range(ends: tuple[int, int], noun: str) -> str:
 
 def _expected(protocol: Protocol, row: str) -> str:
     """Return the number of cases that a mixture's paper prints, where the row reads all of that mixture."""
-    own, _ = row_of(protocol, row)
-    if own is None or protocol.pretrain is None:
+    declared, _ = row_of(protocol, row)
+    if declared is None or protocol.pretrain is None:
         return ""
-    every = [pretrain_of(protocol, own, index) for index in range(len(protocol.finetune))]
-    whole = {
+    every = [pretrain_of(protocol, declared, index) for index in range(len(protocol.finetune))]
+    expected = {
         mixture.mixture(s.mixture).expected_cases if s.mixture and not s.take else None
         for s in every
     }
-    only = whole.pop() if len(whole) == 1 else None
+    only = expected.pop() if len(expected) == 1 else None
     return f" of {only:,} expected" if only else ""
 
 
 def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:
     protocol = report.protocol
-    made = []
+    notes = []
     if report.extras.overrides:
         changed = "; ".join(f"--set {text}" for text in report.extras.overrides)
-        made.append(f"Changed on the command line: {changed}.")
+        notes.append(f"Changed on the command line: {changed}.")
     rows = protocol.rows.values() if protocol.pretrain is not None else ()
     sections = range(len(protocol.finetune))
     every = [
@@ -249,36 +256,36 @@ def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:
     paired = [section.paired for section in every]
     if any(paired):
         each = "Each" if all(paired) else "Of some rows each"
-        made.append(f"{each} fine-tuning seed has a pretraining of its own, of that seed{shown}")
+        notes.append(f"{each} fine-tuning seed has a pretraining of its own, of that seed{shown}")
     else:
         seeds = max((section.every_seed((0,)) for section in every), key=len, default=())
         if len(seeds) > 1:
             listed = ", ".join(map(str, seeds))
-            made.append(f"Pretraining seeds {listed}, each with every fine-tuning seed{shown}")
-    made += _tuning(report)
-    made += unequal(protocol) if protocol.baseline == "unequal" else []
+            notes.append(f"Pretraining seeds {listed}, each with every fine-tuning seed{shown}")
+    notes += _tuning(report)
+    notes += unequal(protocol) if protocol.baseline == "unequal" else []
     ran = dict(records[["row", "params"]].drop_duplicates().itertuples(index=False, name=None))
     for name, row in protocol.rows.items():
         differs = ran.get(name, json.dumps(row.params, sort_keys=True))
         if differs != "{}":
-            made.append(
+            notes.append(
                 f"{report.named(name)}: parameters other than the method's defaults: {differs}."
             )
-    return [*made, *([f"Stated cost: {protocol.cost}"] if protocol.cost else [])]
+    return [*notes, *([f"Stated cost: {protocol.cost}"] if protocol.cost else [])]
 
 
 def _tuning(report: ReportContext) -> list[str]:
     """Return how rows are fine-tuned on each data set: together where the section alone says it."""
-    protocol, made = report.protocol, []
-    own = [name for name, row in protocol.rows.items() if row.finetune]
+    protocol, notes = report.protocol, []
+    tuned_rows = [name for name, row in protocol.rows.items() if row.finetune]
     for index, (label, target) in enumerate(zip(report.labels, protocol.finetune, strict=True)):
-        if len(own) < len(protocol.rows):
-            others = "Other rows, fine-tuning" if own else "Fine-tuning"
-            made.append(f"{others} on {label}: {_way(target)}.")
-        for name in own:
+        if len(tuned_rows) < len(protocol.rows):
+            others = "Other rows, fine-tuning" if tuned_rows else "Fine-tuning"
+            notes.append(f"{others} on {label}: {_way(target)}.")
+        for name in tuned_rows:
             tuned = finetune_of(protocol, index, protocol.rows[name])
-            made.append(f"{report.named(name)}, fine-tuning on {label}: {_way(tuned)}.")
-    return made
+            notes.append(f"{report.named(name)}, fine-tuning on {label}: {_way(tuned)}.")
+    return notes
 
 
 def _way(target: Finetune) -> str:
@@ -353,36 +360,39 @@ def _looks(track: Track) -> str:
 
 def _taken_over(report: ReportContext) -> list[str]:
     """Return what each row took over, whence, and what its controls are."""
-    made = []
+    notes = []
     for row, text in report.extras.receipts.items():
-        known, _ = row_of(report.protocol, row)
-        given = Initial.of(known.init).file if known else ""
-        elsewhere = "pretrained elsewhere, so no guard looked for test cases in it; "
-        made.append(f"{report.named(row)}: {f'from {given}, {elsewhere}' if given else ''}{text}.")
-    made += [f"{report.named(row)} {text}." for row, text in report.extras.choices.items()]
-    return made + [CONTROLS[control] for control in report.protocol.controls]
+        declared, _ = row_of(report.protocol, row)
+        given = Initial.of(declared.init).file if declared else ""
+        unguarded = "pretrained elsewhere, so no guard looked for test cases in it; "
+        notes.append(f"{report.named(row)}: {f'from {given}, {unguarded}' if given else ''}{text}.")
+    notes += [f"{report.named(row)} {text}." for row, text in report.extras.choices.items()]
+    return notes + [CONTROLS[control] for control in report.protocol.controls]
 
 
 def _method_sources(protocol: Protocol, extras: Extras) -> tuple[Note, ...]:
     methods = dict.fromkeys(row.method for row in protocol.rows.values())
-    known = {m: extras.sources[f"method/{m}"] for m in methods if f"method/{m}" in extras.sources}
-    return tuple(_cited(extras.titles.get(m, m), source) for m, source in known.items())
+    sources = {m: extras.sources[f"method/{m}"] for m in methods if f"method/{m}" in extras.sources}
+    return tuple(_cited(extras.titles.get(m, m), source) for m, source in sources.items())
 
 
 def _dataset_sources(report: ReportContext) -> tuple[Note, ...]:
-    made = []
+    notes = []
     read = dict.fromkeys(
-        [*report.info, *(name for one in report.extras.pretrainings for name in one.datasets)]
+        [
+            *report.info,
+            *(name for pretraining in report.extras.pretrainings for name in pretraining.datasets),
+        ]
     )
     for name in read:
         info = dataset_info(name, report.extras)
         source = report.extras.sources.get(f"dataset/{name}", info.source)
         licence = f" Licence: {info.licence}." if info.licence else " Licence not stated here."
         if source is not None and info.synthetic:
-            made.append(_cited(f"{info.title} (none of its own was read)", source))
+            notes.append(_cited(f"{info.title} (none of its own was read)", source))
         elif source is not None:
-            made.append(_cited(info.title, source, licence))
-    return tuple(made)
+            notes.append(_cited(info.title, source, licence))
+    return tuple(notes)
 
 
 def _cited(title: str, source: Source, licence: str = "") -> Note:

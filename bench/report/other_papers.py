@@ -46,32 +46,32 @@ def sentences(report: ReportContext) -> list[str]:
             if report.printed(key) is not None:
                 datasets, targets, fraction, metric = report.printed_as(key)
                 for dataset, target in product(map(plain, datasets), map(_target, targets)):
-                    known = names.get(method, method)
-                    cell = _Cell(known, scratch, dataset, target, str(fraction), plain(metric))
+                    called = names.get(method, method)
+                    cell = _Cell(called, scratch, dataset, target, str(fraction), plain(metric))
                     ours.setdefault(cell, {})[name] = key
-    said = dict[str, None]()
+    texts = dict[str, None]()
     for cell, keys in ours.items():
         for (paper, table), values in others.get(cell, {}).items():
             if len(keys) == len(values) == 1:  # of several settings none is the other's
                 (key,) = keys.values()
-                said[f"{_place(report, key)}: {values[0]} in {table_title(table)} of {paper}."] = (
-                    None
-                )
-    return [*said, *([NOTE] if said else [])]
+                texts[
+                    f"{_location(report, key)}: {values[0]} in {table_title(table)} of {paper}."
+                ] = None
+    return [*texts, *([NOTE] if texts else [])]
 
 
 def _others(
     frame: pd.DataFrame, paper: str, names: dict[str, str]
 ) -> dict[_Cell, dict[tuple[str, str], list[str]]]:
     """Return by cell what the tables of other papers print for it."""
-    found: dict[_Cell, dict[tuple[str, str], list[str]]] = {}
+    by_cell: dict[_Cell, dict[tuple[str, str], list[str]]] = {}
     for r in frame[frame["paper"] != paper].astype(str).itertuples(index=False):
         method, scratch = names.get(plain(r.method), plain(r.method)), r.pretrain == "none"
         share = r.fraction.rstrip("%")
         cell = _Cell(method, scratch, plain(r.dataset), _target(r.target), share, plain(r.metric))
-        told = f"{r.value} ({r.note})" if COPIED in r.note else r.value
-        found.setdefault(cell, {}).setdefault((r.paper, r.table), []).append(told)
-    return found
+        value = f"{r.value} ({r.note})" if COPIED in r.note else r.value
+        by_cell.setdefault(cell, {}).setdefault((r.paper, r.table), []).append(value)
+    return by_cell
 
 
 def _target(name: str) -> str:
@@ -82,12 +82,12 @@ def _keys(report: ReportContext, row: str) -> Iterator[Key]:
     """Yield every cell of a row; of a section with one target that one alone."""
     for section in range(len(report.protocol.finetune)):
         targets = report.targets(section)
-        kept = targets if len(targets) == 1 else (*targets, MEAN)
-        for fraction, target, metric in product(report.fractions(section), kept, report.metrics):
+        printed = targets if len(targets) == 1 else (*targets, MEAN)
+        for fraction, target, metric in product(report.fractions(section), printed, report.metrics):
             yield Key(row, section, fraction, target, metric)
 
 
-def _place(report: ReportContext, key: Key) -> str:
+def _location(report: ReportContext, key: Key) -> str:
     target = report.protocol.layout.mean if key.target == MEAN else key.target
     title = report.titles.get(key.row, key.row)
     metric = metric_title(key.metric)

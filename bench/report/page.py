@@ -94,12 +94,12 @@ def _tips(report: ReportContext, contents: Contents) -> Callable[[TableCell], st
     keyed = sum(e.key is not None for table in tables for line in table.lines for e in line.entries)
     few = not contents.plain and keyed <= verdicts.MANY
 
-    def tip(entry: TableCell) -> str:
-        if entry.key is None:
-            return entry.tip
-        within = interval(report, entry.key) if few else ""
-        rows = f"records/{report.protocol.name}.parquet: {report.place(entry.key)}"
-        return "; ".join(filter(None, (within, entry.tip, rows)))
+    def tip(cell: TableCell) -> str:
+        if cell.key is None:
+            return cell.tip
+        within = interval(report, cell.key) if few else ""
+        rows = f"records/{report.protocol.name}.parquet: {report.location(cell.key)}"
+        return "; ".join(filter(None, (within, cell.tip, rows)))
 
     return tip
 

@@ -73,28 +73,28 @@ def pivots(report: ReportContext, view: View) -> list[Pivot]:
     free = tuple(axis for axis in TABLES if axis not in axes)
     ranks = _ranks(report, view)
 
-    def place(point: Point, some: tuple[str, ...]) -> AxisValues:
-        return tuple(_value(report, view, axis, point) for axis in some)
+    def values_on(point: Point, axes: tuple[str, ...]) -> AxisValues:
+        return tuple(_value(report, view, axis, point) for axis in axes)
 
-    def sort(places: dict[AxisValues, None], some: tuple[str, ...]) -> tuple[AxisValues, ...]:
+    def sort(values: dict[AxisValues, None], axes: tuple[str, ...]) -> tuple[AxisValues, ...]:
         return tuple(
-            sorted(places, key=lambda p: [ranks[a][v] for a, v in zip(some, p, strict=True)])
+            sorted(values, key=lambda p: [ranks[a][v] for a, v in zip(axes, p, strict=True)])
         )
 
-    found: dict[AxisValues, dict[tuple[AxisValues, AxisValues], Point]] = {}
+    tables: dict[AxisValues, dict[tuple[AxisValues, AxisValues], Point]] = {}
     for point in _points(report, view):
-        here = found.setdefault(place(point, free), {})
-        here[place(point, view.lines), place(point, view.columns)] = point
-    apart = tuple(a for i, a in enumerate(free) if len({key[i] for key in found}) > 1)
+        points = tables.setdefault(values_on(point, free), {})
+        points[values_on(point, view.lines), values_on(point, view.columns)] = point
+    apart = tuple(a for i, a in enumerate(free) if len({key[i] for key in tables}) > 1)
     return [
         Pivot(
             view,
-            sort(dict.fromkeys(line for line, _ in found[key]), view.lines),
-            sort(dict.fromkeys(column for _, column in found[key]), view.columns),
-            found[key],
+            sort(dict.fromkeys(line for line, _ in tables[key]), view.lines),
+            sort(dict.fromkeys(column for _, column in tables[key]), view.columns),
+            tables[key],
             apart,
         )
-        for key in sort(dict.fromkeys(found), free)
+        for key in sort(dict.fromkeys(tables), free)
     ]
 
 
@@ -114,28 +114,32 @@ def _points(report: ReportContext, view: View) -> Iterator[Point]:
     rows = [
         (row, network) for row in _rows(report, view) for network in _networks(report, view, row)
     ]
-    for section in _asked(view.sections, named, range(len(named))):
-        for fraction in _asked(view.fractions, report.fractions(section)):
+    for section in _selected(view.sections, named, range(len(named))):
+        for fraction in _selected(view.fractions, report.fractions(section)):
             for target in _targets(report, view, section):
-                for metric in _asked(view.metrics, report.metrics):
+                for metric in _selected(view.metrics, report.metrics):
                     if report.judges(metric, section):  # Dice says nothing of classes
-                        place = (section, fraction, target, metric)
+                        rest = (section, fraction, target, metric)
                         yield from (
-                            Point(r, n, *place) for r, n in rows if _holds(report, r, n, place)
+                            Point(r, n, *rest) for r, n in rows if _holds(report, r, n, rest)
                         )
 
 
-def _holds(report: ReportContext, row: str, network: str, place: tuple[int, int, str, str]) -> bool:
+def _holds(report: ReportContext, row: str, network: str, rest: tuple[int, int, str, str]) -> bool:
     """Tell whether a row has a cell at a place: one that is quoted only where the paper printed a number."""
     if row in report.protocol.published_only:
-        return report.printed(Key(row, *place), network) is not None
-    return report.has(row, place[0])
+        return report.printed(Key(row, *rest), network) is not None
+    return report.has(row, rest[0])
 
 
-def _asked(asked: tuple[Any, ...], there: Any, values: Any = None) -> list[Any]:
+def _selected(requested: tuple[Any, ...], available: Any, values: Any = None) -> list[Any]:
     """Return the values of those that are asked for and are there, as asked; all where none are."""
-    by_name = dict(zip(there, there if values is None else values, strict=True))
-    return [by_name[name] for name in asked if name in by_name] if asked else list(by_name.values())
+    by_name = dict(zip(available, available if values is None else values, strict=True))
+    return (
+        [by_name[name] for name in requested if name in by_name]
+        if requested
+        else list(by_name.values())
+    )
 
 
 def _targets(report: ReportContext, view: View, section: int) -> list[str]:
@@ -150,9 +154,9 @@ def _targets(report: ReportContext, view: View, section: int) -> list[str]:
 def _networks(report: ReportContext, view: View, row: str) -> list[str]:
     """Return the network of a row; of one that is quoted, where they are told apart, each that there is."""
     if row in report.protocol.published_only and on_networks(view):
-        return list(dict.fromkeys(known.network for known in report.protocol.rows.values()))
-    known, _ = row_of(report.protocol, row)
-    return [known.network if known else ""]
+        return list(dict.fromkeys(declared.network for declared in report.protocol.rows.values()))
+    declared, _ = row_of(report.protocol, row)
+    return [declared.network if declared else ""]
 
 
 def _rows(report: ReportContext, view: View) -> list[str]:
@@ -162,21 +166,21 @@ def _rows(report: ReportContext, view: View) -> list[str]:
     """
     rows = [*report.rows, *(report.protocol.published_only if view.published else ())]
     if view.rows:
-        rows = [row for name in view.rows for row in rows if own(report, row) == name]
+        rows = [row for name in view.rows for row in rows if base_row(report, row) == name]
     headings = ["", *report.protocol.layout.groups, CONTROLS]
     return sorted(rows, key=lambda row: headings.index(group(report, row)))
 
 
-def own(report: ReportContext, row: str) -> str:
+def base_row(report: ReportContext, row: str) -> str:
     """Return a row's name without that of its variant: "voco" of "voco (last)"."""
     return row.removesuffix(row_of(report.protocol, row)[1])
 
 
 def group(report: ReportContext, row: str) -> str:
     """Return the heading under which a row stands, "" for none."""
-    named = own(report, row)
-    known = report.protocol.rows.get(named)
-    otherwise = CONTROLS if known is not None and known.ceiling else ""
+    named = base_row(report, row)
+    declared = report.protocol.rows.get(named)
+    otherwise = CONTROLS if declared is not None and declared.ceiling else ""
     return next(
         (h for h, rows in report.protocol.layout.groups.items() if named in rows), otherwise
     )
@@ -190,10 +194,10 @@ def _ranks(report: ReportContext, view: View) -> dict[str, dict[Any, int]]:
     order = {
         "row": dict.fromkeys(report.titles[row] for row in rows) if on_networks(view) else rows,
         "network": ["", *report.protocol.networks],
-        "section": _asked(view.sections, report.protocol.sections, sections),
+        "section": _selected(view.sections, report.protocol.sections, sections),
         "fraction": view.fractions or fractions,
         "target": [t for s in sections for t in _targets(report, view, s) if t != MEAN] + [MEAN],
-        "metric": _asked(view.metrics, report.metrics),
+        "metric": _selected(view.metrics, report.metrics),
     }
     if view.targets:
         order["target"] = [MEAN if t == BY_NAME else t for t in view.targets]

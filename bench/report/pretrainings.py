@@ -81,11 +81,11 @@ def _rows_title(report: ReportContext, pretext: Pretext) -> str:
 
 def plotted(report: ReportContext) -> list[tuple[str, tuple[Pretext, ...]]]:
     """Return what one plot each shows: the pretrainings of a row, of all its seeds."""
-    found: dict[str, list[Pretext]] = {}
+    by_title: dict[str, list[Pretext]] = {}
     for pretext in shown(report):
         if pretext.steps:
-            found.setdefault(_rows_title(report, pretext), []).append(pretext)
-    return [(title, tuple(some)) for title, some in found.items()]
+            by_title.setdefault(_rows_title(report, pretext), []).append(pretext)
+    return [(title, tuple(pretexts)) for title, pretexts in by_title.items()]
 
 
 def short(value: float | None) -> str:
@@ -103,7 +103,7 @@ def _course(pair: tuple[float, float] | None) -> str:
 
 def faults(report: ReportContext) -> list[str]:
     """Return lines that name the pretrainings whose encoder collapsed, and those that learned no task."""
-    told = {
+    titles = {
         "collapsed in pretraining (samples embed much alike, or along one direction)": [
             title_of(report, p) for p in shown(report) if p.collapsed
         ],
@@ -111,7 +111,7 @@ def faults(report: ReportContext) -> list[str]:
             title_of(report, p) for p in shown(report) if p.guesses
         ],
     }
-    return [f"{what}: {'; '.join(names)}" for what, names in told.items() if names]
+    return [f"{what}: {'; '.join(names)}" for what, names in titles.items() if names]
 
 
 def explained(clouds: tuple[Cloud, ...]) -> str:

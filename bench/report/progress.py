@@ -15,7 +15,7 @@ class Working:
 
     kind: str
     label: str  # row, data set, fraction, seed
-    place: str  # host and process, or SLURM's task
+    location: str  # host and process, or SLURM's task
     since: float | None = None  # seconds since 1970
     step: int | None = None
     steps: int | None = None
@@ -56,7 +56,7 @@ class Progress:
     began: float
     state: Literal["running", "unattended", "stopped"]
     cells: int  # numbers of the table that this run was to leave
-    there: int  # of them
+    finished: int  # of them
     failed: int  # likewise
     by: str = ""  # who follows it
     working: tuple[Working, ...] = ()

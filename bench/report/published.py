@@ -126,10 +126,10 @@ class Published:
 
     def count(self, dataset: str, metric: str) -> float | None:
         """Return the one printed number of a data set itself, as of its slices, or None."""
-        found = {
+        counts = {
             line.value.number for line in self._facts.get(("", plain(dataset), plain(metric)), ())
         }
-        return found.pop() if len(found) == 1 else None
+        return counts.pop() if len(counts) == 1 else None
 
 
 def printed_name(published: str) -> tuple[str, str]:

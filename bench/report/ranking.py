@@ -43,7 +43,7 @@ WITHHELD = "no rank interval and no share of draws: {row} has one run, and anoth
 class Ranking(NamedTuple):
     """Rows of one place that are fine-tuned alike, the best first."""
 
-    place: str
+    title: str
     settled: str  # how many neighbours are apart, or why nobody knows
     table: Table
     pairs: Table | None  # every row beside every other
@@ -61,14 +61,18 @@ def sections(report: ReportContext, blind: Sequence[str]) -> list[Section]:
 
 def rankings(report: ReportContext) -> list[Ranking]:
     """Return a ranking for every place where three or more rows may be compared."""
-    made = [
+    places = [
         (section, fraction, rows)
         for section in range(len(report.protocol.finetune))
         for fraction in sorted(report.fractions(section))
         for rows in _alike(report, section)
     ]
-    pairs = sum(len(rows) * (len(rows) - 1) // 2 for *_, rows in made)
-    return [found for place in made if (found := _ranking(report, *place, every=pairs <= MANY))]
+    pairs = sum(len(rows) * (len(rows) - 1) // 2 for *_, rows in places)
+    return [
+        ranking
+        for arguments in places
+        if (ranking := _ranking(report, *arguments, every=pairs <= MANY))
+    ]
 
 
 def _alike(report: ReportContext, section: int) -> list[list[str]]:
@@ -85,18 +89,18 @@ def _ranking(
     metric = judging(report, section)
     unit = report.unit(metric)
     keys = [Key(row, section, fraction, MEAN, metric) for row in rows]
-    known = {key: scores for key in keys if (scores := report.cells.scores(key)) is not None}
-    if len(known) < 3:
+    scores_of = {key: scores for key in keys if (scores := report.cells.scores(key)) is not None}
+    if len(scores_of) < 3:
         return None
-    both = dict(zip(known, shared([*known.values()]), strict=True))
+    both = dict(zip(scores_of, shared([*scores_of.values()]), strict=True))
     values, clusters = _array([*both.values()])
-    kept, lone = (
+    order_given, lone = (
         [*both],
-        [i for i, one in enumerate(values) if (~np.isnan(one)).any(axis=0).sum() == 1],
+        [i for i, of_row in enumerate(values) if (~np.isnan(of_row)).any(axis=0).sum() == 1],
     )
     ranked = ranks(values, higher=not lower_is_better(metric, unit), clusters=clusters)
     order = np.argsort(ranked.rank, kind="stable")
-    keys = [kept[i] for i in order]
+    keys = [order_given[i] for i in order]
     pairs = _pairs(report, keys, both, unit, every)
     lines = [
         (
@@ -106,7 +110,7 @@ def _ranking(
             "" if lone else f"{ranked.low[i]:g} to {ranked.high[i]:g}",
             "" if lone else f"{100 * ranked.best[i]:.0f} %",
             pairs[at][0].numbers if at else "",
-            pairs[at][0].said if at else "",
+            pairs[at][0].verdict if at else "",
         )
         for at, (key, i) in enumerate(zip(keys, order, strict=True))
         if not np.isnan(ranked.rank[i])
@@ -115,8 +119,8 @@ def _ranking(
         return None
     who = (
         "every row"
-        if len(lone) == len(kept)
-        else "; ".join(report.named(kept[i].row) for i in lone)
+        if len(lone) == len(order_given)
+        else "; ".join(report.named(order_given[i].row) for i in lone)
     )
     settled = WITHHELD.format(row=who) if lone else _settled(ranked, order)
     where = f"{report.labels[section]}, {fraction} % of the labels"
@@ -134,8 +138,8 @@ def _matrix(where: str, rows: Sequence[str], pairs: Sequence[Sequence[Pair]]) ->
     """Return the sign of every row beside every other, with words on hover."""
     numbers = [str(n) for n in range(1, len(rows) + 1)]
     lines: list[Sequence[str | TableCell]] = [
-        (f"{n} {row}", *(TableCell(pair.sign, tip=pair.words) for pair in beside))
-        for n, row, beside in zip(numbers, rows, pairs, strict=False)
+        (f"{n} {row}", *(TableCell(pair.sign, tip=pair.words) for pair in of_row))
+        for n, row, of_row in zip(numbers, rows, pairs, strict=False)
     ]
     table = grid(["Row beside", *numbers], lines, f"{where}: every row beside every other", LEGEND)
     columns = tuple(replace(column, kind="check") for column in table.columns)
@@ -150,11 +154,11 @@ def _settled(ranked: Ranks, order: np.ndarray) -> str:
 
 def _array(rows: Sequence[Scores]) -> tuple[np.ndarray, list[int]]:
     """Return (rows, patients, runs), NaN where a row has no such run, and each run's pretraining seed."""
-    runs = sorted({run for one in rows for run in one.runs})
+    runs = sorted({run for scores in rows for run in scores.runs})
     values = np.full((len(rows), len(rows[0].patients), len(runs)), np.nan)
     at = {run: i for i, run in enumerate(runs)}
-    for i, one in enumerate(rows):
-        values[i][:, [at[run] for run in one.runs]] = over_targets(one.values)
+    for i, scores in enumerate(rows):
+        values[i][:, [at[run] for run in scores.runs]] = over_targets(scores.values)
     return values, [pretrained for pretrained, _ in runs]
 
 
@@ -163,51 +167,52 @@ class Pair(NamedTuple):
 
     sign: str = ""
     numbers: str = ""  # difference and interval
-    said: str = ""  # the verdict, with its reason
+    verdict: str = ""  # the verdict, with its reason
     p: str = ""
 
     @property
     def words(self) -> str:
         """All of it in a line."""
-        return f"{self.numbers}, {self.said}{self.p}" if self.sign else ""
+        return f"{self.numbers}, {self.verdict}{self.p}" if self.sign else ""
 
 
 def _pairs(
     report: ReportContext, keys: list[Key], scores: Mapping[Key, Scores], unit: str, every: bool
 ) -> list[list[Pair]]:
     """Return for each row, beside each other, what is said of the two; all but the best only if ``every``."""
-    made = [[Pair()] * (len(keys) if every else 1) for _ in keys]
+    pairs = [[Pair()] * (len(keys) if every else 1) for _ in keys]
     where = [(i, j) for i in range(len(keys)) for j in range(i if every else min(i, 1))]
     within, family = region(report, keys[0]), []
     for i, j in where:
-        found = differences_of(report, keys[i], keys[j], scores[keys[i]], scores[keys[j]])
+        paired = differences_of(report, keys[i], keys[j], scores[keys[i]], scores[keys[j]])
         family.append(
             None
-            if found is None
+            if paired is None
             else stats.compared(
-                found[0], found[1], within.rope if within else None, seeds=found[2], flips=False
+                paired[0], paired[1], within.rope if within else None, seeds=paired[2], flips=False
             )
         )
-    judged = iter(stats.judged([one for one in family if one is not None]))
-    for (i, j), one in zip(where, family, strict=True):
-        if one is None:
+    judged = iter(stats.judged([comparison for comparison in family if comparison is not None]))
+    for (i, j), comparison in zip(where, family, strict=True):
+        if comparison is None:
             continue
         found_so = next(judged)
         p = "" if found_so.p != found_so.p else f", p {p_value(found_so.p)}"
         why = reason(found_so)
         for a, b, sign in ((i, j, 1), (j, i, -1)):
-            if b < len(made[a]):
+            if b < len(pairs[a]):
                 low, high = (
-                    difference(v, unit) for v in sorted(sign * v for v in (one.low, one.high))
+                    difference(v, unit)
+                    for v in sorted(sign * v for v in (comparison.low, comparison.high))
                 )
                 verdict = _turned(found_so.verdict, sign)
-                made[a][b] = Pair(
+                pairs[a][b] = Pair(
                     SIGNS[verdict],
-                    f"{difference(sign * one.difference, unit)} [{low} to {high}]",
+                    f"{difference(sign * comparison.difference, unit)} [{low} to {high}]",
                     f"{verdict} ({why})" if why else verdict,
                     p,
                 )
-    return made
+    return pairs
 
 
 def _turned(verdict: str, sign: int) -> str:
@@ -217,18 +222,18 @@ def _turned(verdict: str, sign: int) -> str:
 
 def _tau(report: ReportContext, keys: list[Key]) -> str:
     """Say how far the order by each other metric agrees with this one (Kendall's tau-b)."""
-    own, section = keys[0].metric, keys[0].section
-    said = []
+    main, section = keys[0].metric, keys[0].section
+    agreements = []
     for metric in report.metrics:
         means = means_of(report, [key._replace(metric=metric) for key in keys])
-        if metric == own or not report.judges(metric, section) or np.isnan(means).any():
+        if metric == main or not report.judges(metric, section) or np.isnan(means).any():
             continue
         means *= -1 if lower_is_better(metric, report.unit(metric)) else 1
         tau = float(kendall(-np.arange(len(keys)), means)[0, 1])
         if tau == tau:
-            said.append(f"{metric_title(metric)} {tau:.2f}".replace("-", "\N{MINUS SIGN}"))
+            agreements.append(f"{metric_title(metric)} {tau:.2f}".replace("-", "\N{MINUS SIGN}"))
     return (
-        f"Agreement of the order with that by other metrics, Kendall's tau: {', '.join(said)}."
-        if said
+        f"Agreement of the order with that by other metrics, Kendall's tau: {', '.join(agreements)}."
+        if agreements
         else ""
     )

@@ -39,34 +39,36 @@ def entries(report: ReportContext, view: View, rows: Sequence[str]) -> list[Tabl
 
 def sentences(view: View, entries: Sequence[TableCell]) -> list[str]:
     """Return what a caption says of them; ``entries`` are the table's."""
-    said = [SIZES] if {*view.facts} & {*FACTS} else []
-    said += [CHECKS] if view.checks else []
-    return said + ([UNKNOWN] if view.checks and any(e == TableCell(DASH) for e in entries) else [])
+    texts = [SIZES] if {*view.facts} & {*FACTS} else []
+    texts += [CHECKS] if view.checks else []
+    return texts + ([UNKNOWN] if view.checks and any(e == TableCell(DASH) for e in entries) else [])
 
 
 def _fact(report: ReportContext, view: View, name: str, rows: Sequence[str]) -> TableCell:
-    known = [own for own, _ in (row_of(report.protocol, row) for row in rows) if own]
+    declared = [row for row, _ in (row_of(report.protocol, row) for row in rows) if row]
     quoted = report.protocol.published_only.get(rows[0])
-    printed = report.published.fact(known[0] if known else quoted, name) if view.published else None
-    beside = number(printed.number, "M") + printed.dagger if printed else ""
-    if not known:
-        return TableCell(beside, quoted=bool(quoted), sort=printed.number if printed else None)
-    nets = [report.protocol.networks[own.network] for own in known]
+    printed = (
+        report.published.fact(declared[0] if declared else quoted, name) if view.published else None
+    )
+    published = number(printed.number, "M") + printed.dagger if printed else ""
+    if not declared:
+        return TableCell(published, quoted=bool(quoted), sort=printed.number if printed else None)
+    nets = [report.protocol.networks[row.network] for row in declared]
     try:
         sizes = dict.fromkeys(
             FACTS[name][1](catalog.preset(n.network, n.preset)) / MILLION for n in nets
         )
     except BenchError:  # a plugin's, which is gone
-        return TableCell(DASH, published=beside, hole="absent")
+        return TableCell(DASH, published=published, hole="absent")
     text = " / ".join(number(size, "M") for size in sizes)
     first = next(iter(sizes))
     gap = difference(first - printed.number, "M") if printed and len(sizes) == 1 else ""
-    return TableCell(text, published=beside, difference=gap, sort=first)
+    return TableCell(text, published=published, difference=gap, sort=first)
 
 
 def _check(report: ReportContext, rows: Sequence[str], parameter: str) -> TableCell:
-    known = [own for own, _ in (row_of(report.protocol, row) for row in rows) if own]
-    on = _is_on(report, known[0], parameter) if known else False
+    declared = [row for row, _ in (row_of(report.protocol, row) for row in rows) if row]
+    on = _is_on(report, declared[0], parameter) if declared else False
     return TableCell(DASH if on is None else CHECK if on else "")
 
 

@@ -33,23 +33,23 @@ class PatientScores:
     """The scores of every row by patient, run and target.
 
     Args:
-        found: means over the cases of a patient.
+        averaged: means over the cases of a patient.
     """
 
-    def __init__(self, found: Means) -> None:
-        table = found.patients[found.patients["named"]].reset_index()
+    def __init__(self, averaged: Means) -> None:
+        table = averaged.patients[averaged.patients["named"]].reset_index()
         self._groups = dict(iter(table.groupby([*CELL[:-1]], observed=True)))
         by_metric = table.groupby(["section", "metric"], observed=True)["target"]
         self._targets = {key: tuple(sorted(targets.unique())) for key, targets in by_metric}
-        self._made: dict[tuple[Group, str | None], Scores] = {}  # scratch is asked for often
+        self._cache: dict[tuple[Group, str | None], Scores] = {}  # scratch is asked for often
 
     def of(self, group: Group, target: str | None) -> Scores | None:
         """Return the scores of one target, or of all that the section has in this metric.
 
         None where no case has a score: nothing ran, or a value is over all test cases at once.
         """
-        if (group, target) in self._made:
-            return self._made[group, target]
+        if (group, target) in self._cache:
+            return self._cache[group, target]
         table = self._groups.get(group)
         if table is not None and target is not None:
             table = table[table["target"] == target]
@@ -68,7 +68,7 @@ class PatientScores:
         values, cases = np.full(shape, np.nan), np.zeros(shape, np.uint64)
         values[at], cases[at] = table["value"], table["mark"]
         values.setflags(write=False)  # others will be given it as well
-        return self._made.setdefault((group, target), Scores(values, *names, cases))
+        return self._cache.setdefault((group, target), Scores(values, *names, cases))
 
 
 def _numbered(names: Sequence[Any]) -> dict[Any, int]:
@@ -92,11 +92,11 @@ def aligned(
     patients = tuple(sorted({*a.patients} & {*b.patients}))
     targets = tuple(sorted({*a.targets} & {*b.targets}))
     runs = _paired(a.runs, b.runs)
-    one, cases = _taken(a, patients, [first for _, first, _ in runs], targets)
-    other, others = _taken(b, patients, [second for *_, second in runs], targets)
-    undefined = np.isnan(one) | np.isnan(other) | (cases != others)
-    one[undefined] = other[undefined] = np.nan
-    return one, other, patients, tuple(named for named, *_ in runs)
+    first, cases = _subset(a, patients, [first for _, first, _ in runs], targets)
+    second, others = _subset(b, patients, [second for *_, second in runs], targets)
+    undefined = np.isnan(first) | np.isnan(second) | (cases != others)
+    first[undefined] = second[undefined] = np.nan
+    return first, second, patients, tuple(named for named, *_ in runs)
 
 
 def _paired(a: tuple[Run, ...], b: tuple[Run, ...]) -> list[tuple[Run, Run, Run]]:
@@ -116,46 +116,46 @@ def shared(every: Sequence[Scores]) -> list[Scores]:
     That is: of each patient, fine-tuning seed and target for which all runs of every row have a value, over
     the same cases. Patients and targets are those of all rows; runs are each row's own.
     """
-    patients = sorted(set.intersection(*({*one.patients} for one in every)))
-    targets = sorted(set.intersection(*({*one.targets} for one in every)))
-    taken = [_taken(one, patients, one.runs, targets) for one in every]
-    seeds = sorted({seed for one in every for _, seed in one.runs})
-    whole = np.zeros((len(patients), len(seeds), len(targets)), dtype=bool)
+    patients = sorted(set.intersection(*({*scores.patients} for scores in every)))
+    targets = sorted(set.intersection(*({*scores.targets} for scores in every)))
+    subsets = [_subset(scores, patients, scores.runs, targets) for scores in every]
+    seeds = sorted({seed for scores in every for _, seed in scores.runs})
+    complete = np.zeros((len(patients), len(seeds), len(targets)), dtype=bool)
     for at, seed in enumerate(seeds):
-        own = [[i for i, run in enumerate(one.runs) if run[1] == seed] for one in every]
-        if all(own):
+        of_seed = [[i for i, run in enumerate(scores.runs) if run[1] == seed] for scores in every]
+        if all(of_seed):
             values, cases = (
                 np.concatenate(
-                    [found[part][:, i] for found, i in zip(taken, own, strict=True)], axis=1
+                    [subset[part][:, i] for subset, i in zip(subsets, of_seed, strict=True)], axis=1
                 )
                 for part in (0, 1)
             )
-            whole[:, at] = ~np.isnan(values).any(axis=1) & (cases == cases[:, :1]).all(axis=1)
+            complete[:, at] = ~np.isnan(values).any(axis=1) & (cases == cases[:, :1]).all(axis=1)
     at_seed = {seed: at for at, seed in enumerate(seeds)}
     return [
         Scores(
-            np.where(whole[:, [at_seed[seed] for _, seed in one.runs]], values, np.nan),
+            np.where(complete[:, [at_seed[seed] for _, seed in scores.runs]], values, np.nan),
             tuple(patients),
-            one.runs,
+            scores.runs,
             tuple(targets),
             cases,
         )
-        for one, (values, cases) in zip(every, taken, strict=True)
+        for scores, (values, cases) in zip(every, subsets, strict=True)
     ]
 
 
-def _taken(
+def _subset(
     scores: Scores, patients: Sequence[str], runs: Sequence[Run], targets: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return values, and what names their cases; without such names 0."""
     at = []
-    for some, known in (
+    for names, available in (
         (patients, scores.patients),
         (runs, scores.runs),
         (targets, scores.targets),
     ):
-        index = _numbered(known)
-        at.append([index[name] for name in some])
+        index = _numbered(available)
+        at.append([index[name] for name in names])
     grid = np.ix_(*at)
     values = scores.values[grid]
     return values, np.zeros(values.shape, np.uint64) if scores.cases is None else scores.cases[grid]

@@ -12,22 +12,26 @@ from bench.report.context import ReportContext
 from bench.report.names import metric_axis
 
 
-def rows(protocol: Protocol, view: View, known: Iterable[str]) -> list[str]:
+def rows(protocol: Protocol, view: View, rows: Iterable[str]) -> list[str]:
     """Return those of some rows that a view names, in its order, each with its variants; all by default."""
-    found = list(known)
-    own = {row: row.removesuffix(row_of(protocol, row)[1]) for row in found}
-    return [row for name in view.rows for row in found if own[row] == name] if view.rows else found
+    available = list(rows)
+    base_rows = {row: row.removesuffix(row_of(protocol, row)[1]) for row in available}
+    return (
+        [row for name in view.rows for row in available if base_rows[row] == name]
+        if view.rows
+        else available
+    )
 
 
-def sections(view: View, known: Sequence[str]) -> list[int]:
+def sections(view: View, names: Sequence[str]) -> list[int]:
     """Return the numbers of those of some sections that a view names, in its order; all by default."""
-    return [known.index(name) for name in view.sections or known if name in known]
+    return [names.index(name) for name in view.sections or names if name in names]
 
 
 def metrics(report: ReportContext, view: View, section: int) -> list[str]:
     """Return the metrics of a section: those that judge its task."""
-    asked = view.metrics or [m for m in report.metrics if m != LATENCY]
-    return [m for m in asked if report.judges(m, section)]
+    requested = view.metrics or [m for m in report.metrics if m != LATENCY]
+    return [m for m in requested if report.judges(m, section)]
 
 
 def fractions(report: ReportContext, view: View, section: int) -> list[int]:
@@ -44,11 +48,11 @@ def targets(report: ReportContext, view: View, section: int, *, along: bool = Fa
         section: counted from 0.
         along: do they stand side by side?
     """
-    known = report.targets(section)
+    targets = report.targets(section)
     if view.targets:
-        asked = [MEAN if name == MEAN_TARGET else name for name in view.targets]
-        return [name for name in asked if name == MEAN or name in known]
-    return [*known, *([MEAN] if len(known) != 1 else [])] if along else [MEAN]
+        requested = [MEAN if name == MEAN_TARGET else name for name in view.targets]
+        return [name for name in requested if name == MEAN or name in targets]
+    return [*targets, *([MEAN] if len(targets) != 1 else [])] if along else [MEAN]
 
 
 def places(report: ReportContext, view: View) -> list[Key]:
@@ -63,12 +67,12 @@ def places(report: ReportContext, view: View) -> list[Key]:
     ]
 
 
-def label(report: ReportContext, place: Key, axis: str) -> str:
+def label(report: ReportContext, key: Key, axis: str) -> str:
     """Return what print calls a place's value on an axis."""
-    said = {
-        "section": report.labels[place.section],
-        "fraction": f"{place.fraction} %",
-        "target": report.protocol.layout.mean if place.target == MEAN else place.target,
-        "metric": metric_axis(place.metric, report.unit(place.metric))[0],
+    labels = {
+        "section": report.labels[key.section],
+        "fraction": f"{key.fraction} %",
+        "target": report.protocol.layout.mean if key.target == MEAN else key.target,
+        "metric": metric_axis(key.metric, report.unit(key.metric))[0],
     }
-    return said[axis]
+    return labels[axis]

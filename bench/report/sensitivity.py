@@ -12,7 +12,7 @@ from bench.report.numbers import difference, number
 from bench.report.plots import Dose, Ladder
 from bench.report.sections import Part, Section, Text
 from bench.report.tabular import grid
-from bench.report.verdicts import Against, VerdictGroup
+from bench.report.verdicts import RowComparison, VerdictGroup
 from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS
 
 BLIND = "blind: even pretraining with labels is not told from scratch here"
@@ -64,60 +64,69 @@ class Sensitivity:
 class _Steps:
     """One ceiling and its doses, the least first, beside one row from scratch."""
 
-    place: VerdictGroup
+    group: VerdictGroup
     baseline: str
-    doses: tuple[tuple[float, Against], ...]
+    doses: tuple[tuple[float, RowComparison], ...]
 
     @property
-    def ceiling(self) -> Against | None:
-        return next((one for dose, one in self.doses if dose == 1), None)
+    def ceiling(self) -> RowComparison | None:
+        return next((comparison for dose, comparison in self.doses if dose == 1), None)
 
     @property
-    def least(self) -> tuple[float, Against] | None:
+    def least(self) -> tuple[float, RowComparison] | None:
         """The least dose below the ceiling that is called better."""
         return next(
-            ((d, one) for d, one in self.doses if d < 1 and one.judged.verdict == BETTER), None
+            (
+                (d, comparison)
+                for d, comparison in self.doses
+                if d < 1 and comparison.judged.verdict == BETTER
+            ),
+            None,
         )
 
 
-def sensitivity(report: ReportContext, places: Sequence[VerdictGroup]) -> Sensitivity:
+def sensitivity(report: ReportContext, groups: Sequence[VerdictGroup]) -> Sensitivity:
     """Return what a study could have found; empty where it has no positive control."""
-    found = [steps for place in places for steps in _steps(report, place)]
-    lines = tuple(_line(report, steps) for steps in found)
-    blind, said = dict[str, None](), dict[str, None]()
-    for place in places:
-        here = [steps for steps in found if steps.place is place]
-        for baseline in dict.fromkeys(steps.baseline for steps in here):
-            own = [steps for steps in here if steps.baseline == baseline]
-            where = _where(report, place, baseline, {steps.baseline for steps in here})
-            if baseline in place.blind:
-                blind[f"{where}: {BLIND}, so '{UNCLEAR}' says nothing{_though(own)}."] = None
-            elif text := _said(own):
-                said[f"{where}: {text}."] = None
-    for section, fraction in _lacking(report, places):
-        said[f"{report.labels[section]}, {fraction} %: {UNKNOWN}."] = None
-    return Sensitivity(lines, tuple(blind), tuple(said))
+    all_steps = [steps for group in groups for steps in _steps(report, group)]
+    lines = tuple(_line(report, steps) for steps in all_steps)
+    blind, sentences = dict[str, None](), dict[str, None]()
+    for group in groups:
+        of_group = [steps for steps in all_steps if steps.group is group]
+        for baseline in dict.fromkeys(steps.baseline for steps in of_group):
+            of_baseline = [steps for steps in of_group if steps.baseline == baseline]
+            where = _where(report, group, baseline, {steps.baseline for steps in of_group})
+            if baseline in group.blind:
+                blind[f"{where}: {BLIND}, so '{UNCLEAR}' says nothing{_though(of_baseline)}."] = (
+                    None
+                )
+            elif text := _smallest_gain(of_baseline):
+                sentences[f"{where}: {text}."] = None
+    for section, fraction in _lacking(report, groups):
+        sentences[f"{report.labels[section]}, {fraction} %: {UNKNOWN}."] = None
+    return Sensitivity(lines, tuple(blind), tuple(sentences))
 
 
-def ladders(report: ReportContext, places: Sequence[VerdictGroup]) -> tuple[Ladder, ...]:
+def ladders(report: ReportContext, groups: Sequence[VerdictGroup]) -> tuple[Ladder, ...]:
     """Return the dose curves to draw, one for each place and row from scratch."""
-    made = []
-    for place in places:
-        unit = report.unit(place.metric)
-        found = _steps(report, place)
-        for baseline in dict.fromkeys(steps.baseline for steps in found):
-            own = [steps for steps in found if steps.baseline == baseline]
-            region = own[0].doses[0][1].region
-            factor, said = (100, "points") if unit == "1" else (1, unit)
-            made.append(
+    curves = []
+    for group in groups:
+        unit = report.unit(group.metric)
+        all_steps = _steps(report, group)
+        for baseline in dict.fromkeys(steps.baseline for steps in all_steps):
+            of_baseline = [steps for steps in all_steps if steps.baseline == baseline]
+            region = of_baseline[0].doses[0][1].region
+            factor, unit_name = (100, "points") if unit == "1" else (1, unit)
+            curves.append(
                 Ladder(
-                    title=_where(report, place, baseline, {steps.baseline for steps in found}),
-                    axis=f"{metric_title(place.metric)} ({said}) gained on scratch",
+                    title=_where(report, group, baseline, {steps.baseline for steps in all_steps}),
+                    axis=f"{metric_title(group.metric)} ({unit_name}) gained on scratch",
                     rope=round(factor * region.rope, 6) if region else 0.0,
-                    lines=tuple((_named(report, steps), _points(steps, factor)) for steps in own),
+                    lines=tuple(
+                        (_named(report, steps), _points(steps, factor)) for steps in of_baseline
+                    ),
                 )
             )
-    return tuple(made)
+    return tuple(curves)
 
 
 def _points(steps: _Steps, factor: int) -> tuple[Dose, ...]:
@@ -127,63 +136,65 @@ def _points(steps: _Steps, factor: int) -> tuple[Dose, ...]:
             difference=round(factor * c.difference, 6),
             low=round(factor * c.low, 6),
             high=round(factor * c.high, 6),
-            verdict=one.judged.verdict,
+            verdict=comparison.judged.verdict,
         )
-        for dose, one in steps.doses
-        if (c := one.judged.comparison).low == c.low
+        for dose, comparison in steps.doses
+        if (c := comparison.judged.comparison).low == c.low
     )
 
 
-def _steps(report: ReportContext, place: VerdictGroup) -> list[_Steps]:
+def _steps(report: ReportContext, group: VerdictGroup) -> list[_Steps]:
     """Return the ceilings of a place with their doses: those of one pretraining together."""
-    found: dict[tuple[str, str], list[tuple[float, Against]]] = {}
+    doses: dict[tuple[str, str], list[tuple[float, RowComparison]]] = {}
     order = [*report.protocol.rows]
-    controls = [one for one in place.controls if one.key.row in order]
-    for one in sorted(controls, key=lambda one: order.index(one.key.row)):
-        row = report.protocol.rows[one.key.row]
+    controls = [control for control in group.controls if control.key.row in order]
+    for control in sorted(controls, key=lambda control: order.index(control.key.row)):
+        row = report.protocol.rows[control.key.row]
         if row.ceiling:
-            key = (one.baseline, repr((row.network, row.method, row.params, row.finetune)))
-            found.setdefault(key, []).append((row.dose, one))
+            key = (control.baseline, repr((row.network, row.method, row.params, row.finetune)))
+            doses.setdefault(key, []).append((row.dose, control))
     return [
-        _Steps(place, base, tuple(sorted(doses, key=lambda pair: pair[0])))
-        for (base, _), doses in found.items()
+        _Steps(group, base, tuple(sorted(doses, key=lambda pair: pair[0])))
+        for (base, _), doses in doses.items()
     ]
 
 
-def _lacking(report: ReportContext, places: Sequence[VerdictGroup]) -> list[tuple[int, int]]:
+def _lacking(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[tuple[int, int]]:
     """Return sections and fractions with rows beside scratch that lack the ceiling they should have."""
     ceilings = [row for row in report.protocol.rows.values() if row.ceiling and row.dose == 1]
     return [
-        (place.section, place.fraction)
-        for place in places
-        if any(place.section in report.protocol.sections_of(row) for row in ceilings)
-        and not any(steps.ceiling for steps in _steps(report, place))
+        (group.section, group.fraction)
+        for group in groups
+        if any(group.section in report.protocol.sections_of(row) for row in ceilings)
+        and not any(steps.ceiling for steps in _steps(report, group))
     ]
 
 
 def _line(report: ReportContext, steps: _Steps) -> tuple[str, ...]:
-    unit = report.unit(steps.place.metric)
+    unit = report.unit(steps.group.metric)
     least, top = steps.least, steps.ceiling
     dose = f"{least[0]:g}" if least else NOTHING if len(steps.doses) > (top is not None) else ""
     halves = [
-        one.judged.comparison.half for one in steps.place.rows if one.baseline == steps.baseline
+        comparison.judged.comparison.half
+        for comparison in steps.group.rows
+        if comparison.baseline == steps.baseline
     ]
-    known = [half for half in halves if half == half]
+    widths = [half for half in halves if half == half]
     return (
         _named(report, steps),
-        f"{report.labels[steps.place.section]}, {steps.place.fraction} %",
+        f"{report.labels[steps.group.section]}, {steps.group.fraction} %",
         *_numbers(top, unit),
         top.judged.verdict if top else "",
         dose,
         *_numbers(least[1] if least else None, unit),
-        number(median(known), unit) if known else "",
+        number(median(widths), unit) if widths else "",
     )
 
 
-def _numbers(one: Against | None, unit: str) -> tuple[str, str]:
-    if one is None:
+def _numbers(comparison: RowComparison | None, unit: str) -> tuple[str, str]:
+    if comparison is None:
         return "", ""
-    c = one.judged.comparison
+    c = comparison.judged.comparison
     low, high = (difference(v, unit) for v in (c.low, c.high))
     return difference(c.difference, unit), f"{low} to {high}" if c.low == c.low else ""
 
@@ -192,39 +203,39 @@ def _named(report: ReportContext, steps: _Steps) -> str:
     return report.named((steps.ceiling or steps.doses[-1][1]).key.row)
 
 
-def _where(report: ReportContext, place: VerdictGroup, baseline: str, every: set[str]) -> str:
-    beside = f", beside {report.named(baseline)}" if len(every) > 1 else ""
-    return f"{report.labels[place.section]}, {place.fraction} %{beside}"
+def _where(report: ReportContext, group: VerdictGroup, baseline: str, every: set[str]) -> str:
+    baseline_name = f", beside {report.named(baseline)}" if len(every) > 1 else ""
+    return f"{report.labels[group.section]}, {group.fraction} %{baseline_name}"
 
 
-def _said(own: Sequence[_Steps]) -> str:
+def _smallest_gain(ladders: Sequence[_Steps]) -> str:
     """Say what was found of a place that is not blind."""
-    if not any(steps.ceiling for steps in own):
+    if not any(steps.ceiling for steps in ladders):
         return ""
-    doses = [pair for steps in own for pair in steps.doses if pair[0] < 1]
-    seen = [steps.least for steps in own if steps.least]
+    doses = [pair for steps in ladders for pair in steps.doses if pair[0] < 1]
+    seen = [steps.least for steps in ladders if steps.least]
     if not doses:
         return "no dose was tried, so how much less than the ceiling could be found is not known"
     if not seen:
         return "the ladder finds nothing: the ceiling is told from scratch, no dose below it is"
     least, missed = (
         min(dose for dose, _ in seen),
-        sorted({d for d, one in doses if not _better(one)}),
+        sorted({d for d, comparison in doses if not _better(comparison)}),
     )
     above = [dose for dose in missed if dose > least]
     but = f", though dose {above[0]:g} is not" if above else ""
     return f"a gain as large as that of dose {least:g} is told from scratch{but}"
 
 
-def _though(own: Sequence[_Steps]) -> str:
+def _though(ladders: Sequence[_Steps]) -> str:
     """Say of a blind place which doses are called better all the same, or that one seed says nothing."""
-    seen = [steps.least[0] for steps in own if steps.least]
+    seen = [steps.least[0] for steps in ladders if steps.least]
     if seen:
         return f" (though dose {min(seen):g} is called better)"
-    tops = [steps.ceiling for steps in own if steps.ceiling]
-    alone = bool(tops) and all(one.judged.verdict == WEIGHTS for one in tops)
+    tops = [steps.ceiling for steps in ladders if steps.ceiling]
+    alone = bool(tops) and all(comparison.judged.verdict == WEIGHTS for comparison in tops)
     return " (the ceiling has one pretraining or one seed)" if alone else ""
 
 
-def _better(one: Against) -> bool:
-    return one.judged.verdict == BETTER
+def _better(comparison: RowComparison) -> bool:
+    return comparison.judged.verdict == BETTER

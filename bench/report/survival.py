@@ -9,7 +9,7 @@ from bench.report.context import ReportContext
 from bench.report.numbers import difference
 from bench.report.sections import Section
 from bench.report.tabular import Table, grid
-from bench.report.verdicts import BLIND, Against, VerdictGroup
+from bench.report.verdicts import BLIND, RowComparison, VerdictGroup
 from bench.stats.comparison import UNCLEAR, WEIGHTS
 
 HEADING = "Do the verdicts survive another tuning rule?"
@@ -18,14 +18,14 @@ HEAD = ("Row", "Tuned alike", "Tuned each", "Survives?")
 RECIPE = ("tune", "norm", "new", "loaded", "optimiser", "schedule", "clip", "frozen")
 
 
-def sections(report: ReportContext, places: Sequence[VerdictGroup]) -> list[Section]:
+def sections(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[Section]:
     """Return the two verdicts of each row, a table for every place that is tuned alike and tuned each."""
-    by = {(place.section, place.fraction): place for place in places}
+    by = {(group.section, group.fraction): group for group in groups}
     tables = tuple(
-        made
+        table
         for alike, each, differs in _pairs(report)
         for fraction in sorted({f for s, f in by if s == alike} & {f for s, f in by if s == each})
-        if (made := _survival(report, by[alike, fraction], by[each, fraction], differs)).lines
+        if (table := _survival(report, by[alike, fraction], by[each, fraction], differs)).lines
     )
     return [Section(HEADING, tables, "survival", "Other tuning", first=True)] if tables else []
 
@@ -33,12 +33,12 @@ def sections(report: ReportContext, places: Sequence[VerdictGroup]) -> list[Sect
 def _pairs(report: ReportContext) -> Iterator[tuple[int, int, list[str]]]:
     """Yield sections of one data set, tuned alike and each, and in which keys they differ besides."""
     sections = report.protocol.finetune
-    for alike, one in enumerate(sections):
+    for alike, section in enumerate(sections):
         for each, other in enumerate(sections):
             if (
-                one.tune
+                section.tune
                 or not other.tune
-                or (one.dataset, one.split) != (other.dataset, other.split)
+                or (section.dataset, section.split) != (other.dataset, other.split)
             ):
                 continue
             differs = _differing(report, alike, each)
@@ -58,8 +58,8 @@ def _differing(report: ReportContext, alike: int, each: int) -> list[str] | None
     chosen = {key.partition(".")[0] for key in tune.grid[0]} if tune else set()
     keys = set[str]()
     for row in rows:
-        one, two = way(protocol, alike, row), way(protocol, each, row)
-        keys |= {k.partition(".")[0] for k in {**one, **two} if one.get(k) != two.get(k)}
+        first, second = way(protocol, alike, row), way(protocol, each, row)
+        keys |= {k.partition(".")[0] for k in {**first, **second} if first.get(k) != second.get(k)}
     keys -= {"tune", "title", *chosen}
     return sorted(keys) if rows and keys <= {*RECIPE} else None
 
@@ -67,32 +67,32 @@ def _differing(report: ReportContext, alike: int, each: int) -> list[str] | None
 def _survival(
     report: ReportContext, alike: VerdictGroup, each: VerdictGroup, differs: Sequence[str]
 ) -> Table:
-    others = {one.key.row: one for one in (*each.rows, *each.controls)}
+    others = {row.key.row: row for row in (*each.rows, *each.controls)}
     unit = report.unit(alike.metric)
     lines = tuple(
         (
-            report.named(one.key.row),
-            _told(one, unit),
-            _told(others[one.key.row], unit),
-            survives(one.judged.verdict, others[one.key.row].judged.verdict),
+            report.named(row.key.row),
+            _verdict(row, unit),
+            _verdict(others[row.key.row], unit),
+            survives(row.judged.verdict, others[row.key.row].judged.verdict),
         )
-        for one in (*alike.rows, *alike.controls)
-        if one.key.row in others and alike.metric == each.metric
+        for row in (*alike.rows, *alike.controls)
+        if row.key.row in others and alike.metric == each.metric
     )
     lost = sum(line[-1] == "no" for line in lines)
     note = f"{lost} of {len(lines)} verdicts are other ones where each row chooses its own recipe."
     note += f" The two also differ in: {', '.join(differs)}." if differs else ""
-    names = (report.labels[place.section] for place in (alike, each))
+    names = (report.labels[group.section] for group in (alike, each))
     title = f"{' and '.join(names)}, {alike.fraction} % of the labels"
     return grid(HEAD, lines, title, note, words=range(len(HEAD)))
 
 
-def _told(one: Against, unit: str) -> str:
-    c = one.judged.comparison
+def _verdict(row: RowComparison, unit: str) -> str:
+    c = row.judged.comparison
     low, high = (difference(v, unit) for v in (c.low, c.high))
     within = f" [{low} to {high}]" if c.low == c.low else ""
-    blind = " (blind)" if BLIND in one.judged.why else ""
-    return f"{difference(c.difference, unit)}{within}, {one.judged.verdict}{blind}"
+    blind = " (blind)" if BLIND in row.judged.why else ""
+    return f"{difference(c.difference, unit)}{within}, {row.judged.verdict}{blind}"
 
 
 def survives(alike: str, each: str) -> str:

@@ -11,7 +11,7 @@ from bench.report.errata import Errata
 from bench.report.footnotes import Footnotes, counted, in_words, remark, state
 from bench.report.names import lower_is_better, zero_is_best
 from bench.report.numbers import DASH, difference, number, shown
-from bench.report.pivot import AxisValues, Pivot, Point, own
+from bench.report.pivot import AxisValues, Pivot, Point, base_row
 from bench.report.published import GAIN
 from bench.report.tabular import TableCell
 from bench.report.verdicts import gained
@@ -39,7 +39,7 @@ def quoted(report: ReportContext, point: Point, notes: Footnotes, errata: Errata
     )
 
 
-def entry(
+def table_cell(
     report: ReportContext, pivot: Pivot, point: Point, usual: str, notes: Footnotes, errata: Errata
 ) -> TableCell:
     """Return the cell at a point.
@@ -55,16 +55,18 @@ def entry(
     key, unit = point.key, report.unit(point.metric)
     cell = report.cells.at(key)
     letter = remark(report, key, cell, usual, notes)
-    made = _ours(report, pivot, key, cell, letter, notes)
+    ours = _ours(report, pivot, key, cell, letter, notes)
     printed = report.printed(key) if pivot.view.published else None
     if printed is None:
-        return made
-    beside, less = number(printed.number, unit), minus_published(report, key)
+        return ours
+    printed_number, less = number(printed.number, unit), minus_published(report, key)
     gap = "" if less is None else difference(less, unit)
     gained = report.printed(_gain_of(key)) if pivot.view.gain else None
     more = "" if gained is None else f", {difference(gained.number, unit)}"
-    said = notes.mark(errata.of(report, key, shown(beside)))
-    return replace(made, published=beside + printed.dagger + more, difference=gap, erratum=said)
+    erratum = notes.mark(errata.of(report, key, shown(printed_number)))
+    return replace(
+        ours, published=printed_number + printed.dagger + more, difference=gap, erratum=erratum
+    )
 
 
 def minus_published(report: ReportContext, key: Key) -> float | None:
@@ -103,16 +105,16 @@ def _gain(report: ReportContext, over: str, key: Key) -> tuple[str, str]:
     there is none, and it is said what it is over those that both have.
     """
     name = _baseline(report, key) if over == "baseline" else over
-    variant = key.row.removeprefix(own(report, key.row))
+    variant = key.row.removeprefix(base_row(report, key.row))
     other = f"{name}{variant}" if f"{name}{variant}" in report.rows else name
     if not name or key.row in (name, other):
         return "", ""
-    beside = key._replace(row=other)
-    cell, base = report.cells.at(key), report.cells.at(beside)
+    other_key = key._replace(row=other)
+    cell, base = report.cells.at(key), report.cells.at(other_key)
     if cell is None or base is None or cell.mean is None or base.mean is None:
         return "", ""
-    unit, paired = report.unit(key.metric), gained(report, key, beside)
-    if same(report, key, beside):
+    unit, paired = report.unit(key.metric), gained(report, key, other_key)
+    if same(report, key, other_key):
         plain = cell.mean - base.mean
         value = plain if paired is None else paired.difference
         apart = abs(value - plain) * (100 if unit == "1" else 1) >= ROUNDED
@@ -152,7 +154,7 @@ def marked(
         alike = report.alike.get((point.row, point.section))
         if alike is not None and entries[at].sort is not None and not zero_is_best(point.metric):
             rivals.setdefault((alike, *point.key[1:]), {})[at] = point
-    found = dict(entries)
+    marked = dict(entries)
     for (*_, metric), among in rivals.items():
         over = usual(report, [point.key for point in among.values()])
         merits = {}
@@ -162,14 +164,14 @@ def marked(
                 merits[at] = shown(entries[at].mean)
             else:
                 note = " ".join(filter(None, (entries[at].note, notes.mark(APART))))
-                found[at] = replace(entries[at], note=note)
+                marked[at] = replace(entries[at], note=note)
         if len(merits) > 1:  # a lone value is not the best
             ranked = sorted(
                 {*merits.values()}, reverse=not lower_is_better(metric, report.unit(metric))
             )
             shared = [*merits.values()].count(ranked[0]) > 1  # who comes after two is third
             names = dict(zip(ranked, ("best", "" if shared else "second"), strict=False))
-            found |= {
-                at: replace(found[at], mark=names.get(merit, "")) for at, merit in merits.items()
+            marked |= {
+                at: replace(marked[at], mark=names.get(merit, "")) for at, merit in merits.items()
             }
-    return found
+    return marked

@@ -12,7 +12,7 @@ from bench.report.errata import Errata
 from bench.report.footnotes import Footnotes, usual_n
 from bench.report.numbers import MINUS
 from bench.report.pivot import AxisValues, Pivot, pivots
-from bench.report.table_cells import TableCells, entry, marked, quoted
+from bench.report.table_cells import TableCells, marked, quoted, table_cell
 from bench.report.tabular import COUNTS, Line, Table, TableCell
 
 BY = {
@@ -27,13 +27,13 @@ LINES, COLUMNS = 0, 1
 def tables(report: ReportContext) -> tuple[list[Table], Footnotes]:
     """Return the tables in the order of print, and the footnotes they share."""
     notes, errata = Footnotes(), Errata(report.protocol, report.extras.errata)
-    made: list[Table] = []
+    tables: list[Table] = []
     for view in views(report.protocol.layout):
         if view.draw == "mixture":
-            made.append(mixture_table.made(report, view))
+            tables.append(mixture_table.mixture_of(report, view))
         else:
-            made += [_table(report, pivot, notes, errata) for pivot in pivots(report, view)]
-    return made, notes
+            tables += [_table(report, pivot, notes, errata) for pivot in pivots(report, view)]
+    return tables, notes
 
 
 def views(layout: Layout) -> list[View]:
@@ -82,10 +82,10 @@ def _why(report: ReportContext, row: str, notes: Footnotes) -> str:
 
 def _usual(report: ReportContext, pivot: Pivot, side: int) -> dict[AxisValues, str]:
     """Return the n that most cells of each line, or column, have."""
-    cells: dict[AxisValues, list] = {place: [] for place in (pivot.lines, pivot.columns)[side]}
+    cells: dict[AxisValues, list] = {values: [] for values in (pivot.lines, pivot.columns)[side]}
     for at, point in pivot.points.items():
         cells[at[side]].append(report.cells.at(point.key))
-    return {place: usual_n(some) for place, some in cells.items()}
+    return {values: usual_n(group) for values, group in cells.items()}
 
 
 def _entries(
@@ -96,14 +96,14 @@ def _entries(
     notes: Footnotes,
     errata: Errata,
 ) -> TableCells:
-    made: TableCells = {}
+    table_cells: TableCells = {}
     for at in ((line, column) for line in pivot.lines for column in pivot.columns):
         point = pivot.points.get(at)
         if point is not None and point.row in report.protocol.published_only:
-            made[at] = quoted(report, point, notes, errata)
+            table_cells[at] = quoted(report, point, notes, errata)
         elif point is not None:
-            made[at] = entry(report, pivot, point, usual[at[side]], notes, errata)
-    return marked(report, made, pivot.points, notes)
+            table_cells[at] = table_cell(report, pivot, point, usual[at[side]], notes, errata)
+    return marked(report, table_cells, pivot.points, notes)
 
 
 def _lines(
@@ -115,19 +115,19 @@ def _lines(
     networks: bool,
 ) -> list[Line]:
     """Return the lines of the scores, what is about their rows before them."""
-    labels, made = headings.labels(report, pivot, LINES), []
-    for place in pivot.lines:
-        rows = headings.rows_at(pivot, place, LINES) if "row" in pivot.view.lines else [""]
-        known, _ = row_of(report.protocol, rows[0])
-        network = [known.network if known else ""] if networks else []
+    labels, lines = headings.labels(report, pivot, LINES), []
+    for values in pivot.lines:
+        rows = headings.rows_at(pivot, values, LINES) if "row" in pivot.view.lines else [""]
+        declared, _ = row_of(report.protocol, rows[0])
+        network = [declared.network if declared else ""] if networks else []
         about = row_columns.entries(report, pivot.view, rows) if rows != [""] else []
-        scores = [entries.get((place, column), TableCell()) for column in pivot.columns]
-        words, found = (*labels[place], *network), (*about, *scores)
+        scores = [entries.get((values, column), TableCell()) for column in pivot.columns]
+        words, table_cells = (*labels[values], *network), (*about, *scores)
         letter = why.get(rows[0], "")
-        made.append(
-            Line(words, found, n.get(place, ""), rows[0], "quoted" if letter else "", letter)
+        lines.append(
+            Line(words, table_cells, n.get(values, ""), rows[0], "quoted" if letter else "", letter)
         )
-    return made
+    return lines
 
 
 def _counts(n: dict[AxisValues, str], pivot: Pivot, labels: int) -> Line:

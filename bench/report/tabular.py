@@ -183,7 +183,7 @@ class Form:
     """How a form of text writes what stands in a table."""
 
     text: Callable[[str], str]  # escapes
-    entry: Callable[[TableCell], str]
+    cell: Callable[[TableCell], str]
     letter: Callable[[str], str]  # of a footnote
     italic: Callable[[str], str]
     small: Callable[[str], str]
@@ -215,7 +215,7 @@ def body(table: Table, form: Form) -> Iterator[tuple[str, list[list[str]]]]:
             if line.kind == "quoted":
                 labels[table.leaf] = form.italic(labels[table.leaf])
             labels[table.leaf] += form.letter(line.note)
-            rows.append([*labels, *map(form.entry, line.entries), *n])
+            rows.append([*labels, *map(form.cell, line.entries), *n])
             if line.published:
                 words = form.small(table.below)
                 stubs = [words if i == table.leaf else "" for i in range(len(table.stubs))]
@@ -223,8 +223,8 @@ def body(table: Table, form: Form) -> Iterator[tuple[str, list[list[str]]]]:
         yield form.text(heading), rows
 
 
-def _compared(entry: TableCell, form: Form) -> str:
-    return form.text(entry.compared) + form.letter(entry.erratum) if entry.published else ""
+def _compared(cell: TableCell, form: Form) -> str:
+    return form.text(cell.compared) + form.letter(cell.erratum) if cell.published else ""
 
 
 def padded(rows: Sequence[Sequence[str]], table: Table, least: int = 0) -> list[list[str]]:

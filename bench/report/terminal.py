@@ -19,7 +19,7 @@ def terminal(report: ReportContext, sections: Sequence[Section], width: int) -> 
     """Return sections as plain text, tables of scores cut into blocks of columns of at most ``width``."""
     shown = [section for section in sections if "terminal" in section.forms]
     scores = {id(s): [t for t in s.parts if isinstance(t, Table) and t.scores] for s in shown}
-    tables = [table for some in scores.values() for table in some]
+    tables = [table for of_section in scores.values() for table in of_section]
     parts = [printable(title_of(report))]
     for section in shown:
         title = printable(section.title)
@@ -98,13 +98,13 @@ def _block(
     return "\n".join([text[0], "-" * len(lines[0]), *text[1:]])
 
 
-def _entry(entry: TableCell) -> str:
-    best = f" {BEST}" if entry.mark == "best" else ""
-    return printable(entry.words) + best + _letter(entry.note)
+def _cell(cell: TableCell) -> str:
+    best = f" {BEST}" if cell.mark == "best" else ""
+    return printable(cell.words) + best + _letter(cell.note)
 
 
 def _letter(letter: str) -> str:
     return f" [{letter}]" if letter else ""
 
 
-FORM = Form(printable, _entry, _letter, str, lambda text: f"  {text.partition(' (')[0]}")
+FORM = Form(printable, _cell, _letter, str, lambda text: f"  {text.partition(' (')[0]}")

@@ -68,8 +68,8 @@ LISTED = 8  # of such characters
 
 def escape(text: str) -> str:
     """Return ``text`` so that LaTeX prints it as it stands; control characters are dropped."""
-    kept = (SPECIAL.get(c, c) for c in text if c in SPECIAL or c == printable(c))
-    return re.sub(r"-(?=-)", "-{}", "".join(kept))  # two hyphens would become a dash
+    characters = (SPECIAL.get(c, c) for c in text if c in SPECIAL or c == printable(c))
+    return re.sub(r"-(?=-)", "-{}", "".join(characters))  # two hyphens would become a dash
 
 
 def tex(report: ReportContext, sections: Sequence[Section]) -> str:
@@ -116,8 +116,8 @@ def _note(note: Note) -> str:
 def _hints(parts: Sequence[str]) -> list[str]:
     """Return, as comments, which packages such parts need, and what to do where pdfLaTeX will not do."""
     foreign = sorted({c for part in parts for c in part if not c.isascii() and c not in LATIN})
-    some = ", ".join(foreign[:LISTED]) + (" ..." if len(foreign) > LISTED else "")
-    return [*HINTS, *([FOREIGN.format(some)] if foreign else [])]
+    listed = ", ".join(foreign[:LISTED]) + (" ..." if len(foreign) > LISTED else "")
+    return [*HINTS, *([FOREIGN.format(listed)] if foreign else [])]
 
 
 def tabular(table: Table) -> str:
@@ -145,12 +145,12 @@ def tabular(table: Table) -> str:
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"])
 
 
-def _entry(entry: TableCell) -> str:
-    wrap = {"best": "\\textbf{%s}", "second": "\\underline{%s}"}.get(entry.mark, "%s")
-    text = wrap % escape(entry.mean)
-    text += f" {{\\footnotesize\\ensuremath{{\\pm}} {escape(entry.sd)}}}" if entry.sd else ""
-    text += f" {{\\footnotesize ({escape(entry.gain)})}}" if entry.gain else ""
-    return (_italic(text) if entry.quoted else text) + _sup(entry.note)
+def _cell(cell: TableCell) -> str:
+    wrap = {"best": "\\textbf{%s}", "second": "\\underline{%s}"}.get(cell.mark, "%s")
+    text = wrap % escape(cell.mean)
+    text += f" {{\\footnotesize\\ensuremath{{\\pm}} {escape(cell.sd)}}}" if cell.sd else ""
+    text += f" {{\\footnotesize ({escape(cell.gain)})}}" if cell.gain else ""
+    return (_italic(text) if cell.quoted else text) + _sup(cell.note)
 
 
 def _italic(text: str) -> str:
@@ -165,4 +165,4 @@ def _row(cells: list[str]) -> str:
     return " & ".join(cells) + " \\\\"
 
 
-FORM = Form(escape, _entry, _sup, _italic, lambda text: f"\\quad{{\\footnotesize {escape(text)}}}")
+FORM = Form(escape, _cell, _sup, _italic, lambda text: f"\\quad{{\\footnotesize {escape(text)}}}")

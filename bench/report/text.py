@@ -17,9 +17,9 @@ TEXTS = {"sentence": "**{}**", "warning": "> **{}**"}
 
 def title_of(report: ReportContext) -> str:
     """Return the report's title: its scale where the protocol has several, and whether data is synthetic."""
-    said = [f"{report.protocol.scale} scale"] if report.protocol.scaled else []
-    said += [report.synthetic] if report.synthetic else []
-    return report.protocol.title + (f" [{', '.join(said)}]" if said else "")
+    remarks = [f"{report.protocol.scale} scale"] if report.protocol.scaled else []
+    remarks += [report.synthetic] if report.synthetic else []
+    return report.protocol.title + (f" [{', '.join(remarks)}]" if remarks else "")
 
 
 def markdown(report: ReportContext, sections: Sequence[Section]) -> str:
@@ -87,10 +87,10 @@ def _italic(text: str) -> str:
     return f"*{text}*" if text else ""
 
 
-def _entry(entry: TableCell) -> str:
-    marked = {"best": "**{}**", "second": "<u>{}</u>"}.get(entry.mark, "{}")
-    text = replace(entry, mean=marked.format(_md(entry.mean)), gain=_md(entry.gain)).words
-    return (_italic(text) if entry.quoted else text) + _sup(entry.note)
+def _cell(cell: TableCell) -> str:
+    marked = {"best": "**{}**", "second": "<u>{}</u>"}.get(cell.mark, "{}")
+    text = replace(cell, mean=marked.format(_md(cell.mean)), gain=_md(cell.gain)).words
+    return (_italic(text) if cell.quoted else text) + _sup(cell.note)
 
 
-FORM = Form(_md, _entry, _sup, _italic, _italic)
+FORM = Form(_md, _cell, _sup, _italic, _italic)

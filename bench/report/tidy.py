@@ -54,32 +54,32 @@ def tidy(report: ReportContext) -> str:
         for fraction in report.fractions(section)
         for target in (*report.targets(section), MEAN)
     ]
-    for metric, row, place in product(report.metrics, report.rows, places):
-        if report.has(row, place[0]):
-            writer.writerow(_tidy_line(report, Key(row, *place, metric)))
-    for metric, row, place in product(report.metrics, report.protocol.published_only, places):
-        if report.printed(Key(row, *place, metric)):
-            writer.writerow(_tidy_line(report, Key(row, *place, metric)))
+    for metric, row, at in product(report.metrics, report.rows, places):
+        if report.has(row, at[0]):
+            writer.writerow(_tidy_line(report, Key(row, *at, metric)))
+    for metric, row, at in product(report.metrics, report.protocol.published_only, places):
+        if report.printed(Key(row, *at, metric)):
+            writer.writerow(_tidy_line(report, Key(row, *at, metric)))
     return out.getvalue()
 
 
 def _tidy_line(report: ReportContext, key: Key) -> tuple[str, ...]:
-    known, _ = row_of(report.protocol, key.row)
-    place = report.protocol.finetune[key.section]
-    found = report.cells.at(key)
-    cell = found or Cell()
+    declared, _ = row_of(report.protocol, key.row)
+    section = report.protocol.finetune[key.section]
+    measured = report.cells.at(key)
+    cell = measured or Cell()
     printed = report.printed(key)
     return (
         *map(
             spreadsheet.cell,
             (
                 key.row,
-                known.method if known else "",
-                known.network if known else "",
+                declared.method if declared else "",
+                declared.network if declared else "",
                 report.protocol.sections[key.section],
-                place.dataset,
-                place.split,
-                place.evaluation,
+                section.dataset,
+                section.split,
+                section.evaluation,
                 str(key.fraction),
                 "mean" if key.target == MEAN else key.target,
                 key.metric,
@@ -102,5 +102,5 @@ def _tidy_line(report: ReportContext, key: Key) -> tuple[str, ...]:
         ),
         spreadsheet.number(printed.number if printed else None),
         spreadsheet.number(minus_published(report, key)),
-        "published" if key.row in report.protocol.published_only else state(report, key, found),
+        "published" if key.row in report.protocol.published_only else state(report, key, measured),
     )

@@ -61,52 +61,52 @@ def judged(report: ReportContext) -> list[Judged]:
     At smoke scale and on synthetic scans nothing is judged: no anchor is meant for them.
     """
     protocol = report.protocol
-    found = []
+    results = []
     for section in _meant(report):
         for name, row in protocol.rows.items():
             anchor = finetune_of(protocol, section, row).anchor
             if anchor is not None and not row.init and not method_pretrains(row):
-                found.append(
+                results.append(
                     Judged(
                         report.named(name), section, anchor, *_scores(report, name, section, anchor)
                     )
                 )
-    return found
+    return results
 
 
-def said(report: ReportContext) -> list[str]:
+def notes(report: ReportContext) -> list[str]:
     """Return the notes on the anchors: what each asks, what the field reaches, each row's score."""
     protocol, labels = report.protocol, report.labels
-    found, notes = judged(report), list[str]()
+    results, texts = judged(report), list[str]()
     for section in _meant(report):
-        here = [one for one in found if one.section == section]
+        of_section = [result for result in results if result.section == section]
         before = f"{labels[section]}: " if len(labels) > 1 else ""
-        notes += dict.fromkeys(_asked(report, one) for one in here)
-        notes += [f"{before}{one}" for one in here]
+        texts += dict.fromkeys(_requirement(report, result) for result in of_section)
+        texts += [f"{before}{result}" for result in of_section]
         if (
-            not here and protocol.scale != "paper"
+            not of_section and protocol.scale != "paper"
         ):  # beside a paper's own scale stand the paper's numbers
             anchored = any(
                 finetune_of(protocol, section, row).anchor for row in protocol.rows.values()
             )
             why = "no row is from scratch" if anchored else "no anchor is stated"
-            said = f"{before}{why}, so nothing here says whether training was long enough."
-            notes.append(said[0].upper() + said[1:])
-    return notes
+            notes = f"{before}{why}, so nothing here says whether training was long enough."
+            texts.append(notes[0].upper() + notes[1:])
+    return texts
 
 
 def warning(report: ReportContext) -> str:
     """Return one line that names the rows from scratch below their anchor; empty where none is."""
     parts: dict[str, list[str]] = {}
-    for one in judged(report):
-        if one.passed is not False or one.mean is None:
+    for result in judged(report):
+        if result.passed is not False or result.mean is None:
             continue
-        each = f" (each {_percent(one.anchor.each)})" if one.anchor.each else ""
-        asked = f"{_percent(one.anchor.mean)}{each}"
-        where = f"{report.labels[one.section]}, scratch with all labels below {asked}"
-        worst = f" ({one.worst} {one.lowest})" if one.worst else ""
+        each = f" (each {_percent(result.anchor.each)})" if result.anchor.each else ""
+        required = f"{_percent(result.anchor.mean)}{each}"
+        where = f"{report.labels[result.section]}, scratch with all labels below {required}"
+        worst = f" ({result.worst} {result.lowest})" if result.worst else ""
         parts.setdefault(where, []).append(
-            f"{one.row} {_percent(one.mean, one.anchor.mean)}{worst}"
+            f"{result.row} {_percent(result.mean, result.anchor.mean)}{worst}"
         )
     listed = " ".join(f"{where}: {'; '.join(rows)}." for where, rows in parts.items())
     so = f" {SO}" if any(method_pretrains(row) for row in report.protocol.rows.values()) else ""
@@ -130,21 +130,21 @@ def _scores(
     targets = report.targets(section)
     of = [*targets, *([MEAN] if len(targets) > 1 else [])]
     cells = {t: report.cells.at(Key(row, section, ALL, t, anchor.metric)) for t in of}
-    known = {t: cell.mean for t, cell in cells.items() if cell and cell.mean is not None}
-    mean = known.pop(MEAN, None) if len(targets) > 1 else next(iter(known.values()), None)
+    scores = {t: cell.mean for t, cell in cells.items() if cell and cell.mean is not None}
+    mean = scores.pop(MEAN, None) if len(targets) > 1 else next(iter(scores.values()), None)
     failed = max((cell.failed for cell in cells.values() if cell), default=0)
-    return mean, known, tuple(t for t in targets if t not in known), failed
+    return mean, scores, tuple(t for t in targets if t not in scores), failed
 
 
-def _asked(report: ReportContext, one: Judged) -> str:
+def _requirement(report: ReportContext, result: Judged) -> str:
     """Return what an anchor asks for, what the field reaches with all labels, and where that is printed."""
-    anchor, label = one.anchor, report.labels[one.section]
+    anchor, label = result.anchor, report.labels[result.section]
     each = f" and {_percent(anchor.each)} for each target" if anchor.each else ""
     metric = metric_title(anchor.metric)
     text = (
         f"{label}: from scratch with all labels {metric} must reach {_percent(anchor.mean)}{each}"
     )
-    field = _field(report, report.protocol.finetune[one.section].dataset, anchor)
+    field = _field(report, report.protocol.finetune[result.section].dataset, anchor)
     return f"{text}; the field reaches {field}." if field else f"{text}."
 
 
@@ -166,10 +166,10 @@ def _field(report: ReportContext, dataset: str, anchor: Anchor) -> str:
     return ", ".join(f"{_percent(value)} ({source})" for value, source in rows)
 
 
-def _percent(value: float, beside: float | None = None) -> str:
-    """Return a share in percent, with as many digits as tell it from ``beside``."""
+def _percent(value: float, other: float | None = None) -> str:
+    """Return a share in percent, with as many digits as tell it from ``other``."""
     for digits in range(2, 18):
         shown = f"{100 * value:.{digits}f}"
-        if beside is None or value == beside or shown != f"{100 * beside:.{digits}f}":
+        if other is None or value == other or shown != f"{100 * other:.{digits}f}":
             break
     return shown

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bench.report import spreadsheet
 from bench.report.context import ReportContext
-from bench.report.verdicts import Against, VerdictGroup
+from bench.report.verdicts import RowComparison, VerdictGroup
 
 CSV_COLUMNS = (
     "row",
@@ -42,34 +42,34 @@ CSV_COLUMNS = (
 )
 
 
-def verdicts_csv(report: ReportContext, places: Sequence[VerdictGroup]) -> str:
+def verdicts_csv(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
     """Return ``verdicts.csv``: one line per comparison, in the metric's unit; more is better."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    for place in places:
-        for one in (*place.rows, *place.controls):
-            writer.writerow(map(_cell, _line(report, one)))
+    for group in groups:
+        for comparison in (*group.rows, *group.controls):
+            writer.writerow(map(_cell, _line(report, comparison)))
     return out.getvalue()
 
 
-def _line(report: ReportContext, one: Against) -> tuple[object, ...]:
-    c = one.judged.comparison
+def _line(report: ReportContext, comparison: RowComparison) -> tuple[object, ...]:
+    c = comparison.judged.comparison
     return (
-        one.key.row,
-        one.baseline,
-        report.protocol.sections[one.key.section],
-        one.key.fraction,
-        one.key.metric,
-        report.unit(one.key.metric),
-        int(one.control),
+        comparison.key.row,
+        comparison.baseline,
+        report.protocol.sections[comparison.key.section],
+        comparison.key.fraction,
+        comparison.key.metric,
+        report.unit(comparison.key.metric),
+        int(comparison.control),
         c.difference,
         c.low,
         c.high,
         c.p,
-        one.judged.p,
-        one.judged.verdict,
-        one.judged.why,
+        comparison.judged.p,
+        comparison.judged.verdict,
+        comparison.judged.why,
         c.patients,
         c.pretrainings,
         c.seeds,
@@ -78,11 +78,11 @@ def _line(report: ReportContext, one: Against) -> tuple[object, ...]:
         c.sd_residual,
         c.df,
         c.detectable,
-        *one.check,
-        one.flips,
-        one.published,
+        *comparison.check,
+        comparison.flips,
+        comparison.published,
         c.p_equivalent,
-        one.judged.p_equivalent,
+        comparison.judged.p_equivalent,
     )
 
 

@@ -26,7 +26,7 @@ MANY = 2000  # comparisons of one report that are made pair by pair
 
 
 @dataclass(frozen=True)
-class Against:
+class RowComparison:
     """One row beside its baseline at one place, in the metric's own unit; more is better."""
 
     key: Key
@@ -51,15 +51,17 @@ class VerdictGroup:
     section: int
     fraction: int
     metric: str
-    rows: tuple[Against, ...]
-    controls: tuple[Against, ...] = ()
+    rows: tuple[RowComparison, ...]
+    controls: tuple[RowComparison, ...] = ()
     aside: tuple[str, ...] = ()  # rows without a comparison, and why
     blind: frozenset[str] = frozenset()  # rows from scratch from which not even a ceiling is told
 
     def counted(self) -> dict[str, int]:
         """Return how many rows have each verdict."""
-        found = [one.judged.verdict for one in self.rows]
-        return {verdict: found.count(verdict) for verdict in stats.VERDICTS if verdict in found}
+        verdicts = [row.judged.verdict for row in self.rows]
+        return {
+            verdict: verdicts.count(verdict) for verdict in stats.VERDICTS if verdict in verdicts
+        }
 
 
 def verdicts(report: ReportContext) -> list[VerdictGroup]:
@@ -68,20 +70,20 @@ def verdicts(report: ReportContext) -> list[VerdictGroup]:
     Of each section the first metric that judges it, its mean over targets. The rows of a place are a family,
     its controls another. Where no ceiling is told from scratch, "not separable" says that the study is blind.
     """
-    places = []
+    groups = []
     for section in range(len(report.protocol.finetune)):
         metric = judging(report, section)
         for fraction in sorted(report.fractions(section)) if metric else ():
-            found, aside = _at(report, section, fraction, metric)
-            rows = _family([one for one in found if not one.control])
-            controls = _family([one for one in found if one.control])
-            if found:
+            compared, aside = _at(report, section, fraction, metric)
+            rows = _family([row for row in compared if not row.control])
+            controls = _family([row for row in compared if row.control])
+            if compared:
                 blind = _blind(report, controls)
-                rows = tuple(_dimmed(one, blind) for one in rows)
-                places.append(
+                rows = tuple(_dimmed(row, blind) for row in rows)
+                groups.append(
                     VerdictGroup(section, fraction, metric, rows, controls, tuple(aside), blind)
                 )
-    return places
+    return groups
 
 
 def judging(report: ReportContext, section: int) -> str:
@@ -90,79 +92,84 @@ def judging(report: ReportContext, section: int) -> str:
     return next(fitting, "")
 
 
-def _family(family: list[Against]) -> tuple[Against, ...]:
+def _family(family: list[RowComparison]) -> tuple[RowComparison, ...]:
     """Return comparisons with the verdicts that they have together, the largest difference first."""
-    made = stats.judged([one.judged.comparison for one in family])
+    judgements = stats.judged([row.judged.comparison for row in family])
     both = [
-        Against(**vars(one) | {"judged": judged}) for one, judged in zip(family, made, strict=True)
+        RowComparison(**vars(row) | {"judged": judged})
+        for row, judged in zip(family, judgements, strict=True)
     ]
-    return tuple(sorted(both, key=lambda one: -one.difference))
+    return tuple(sorted(both, key=lambda row: -row.difference))
 
 
-def _blind(report: ReportContext, controls: Sequence[Against]) -> frozenset[str]:
+def _blind(report: ReportContext, controls: Sequence[RowComparison]) -> frozenset[str]:
     """Return the rows from scratch that have a ceiling, none of which is called better."""
-    ceilings = [one for one in controls if _is_ceiling(report, one.key.row)]
-    seen = {one.baseline for one in ceilings if one.judged.verdict == BETTER}
-    return frozenset(one.baseline for one in ceilings) - seen
+    ceilings = [row for row in controls if _is_ceiling(report, row.key.row)]
+    seen = {row.baseline for row in ceilings if row.judged.verdict == BETTER}
+    return frozenset(row.baseline for row in ceilings) - seen
 
 
 def _is_ceiling(report: ReportContext, row: str) -> bool:
-    known = report.protocol.rows.get(row)
-    return known is not None and known.ceiling and known.dose == 1
+    declared = report.protocol.rows.get(row)
+    return declared is not None and declared.ceiling and declared.dose == 1
 
 
-def _dimmed(one: Against, blind: frozenset[str]) -> Against:
+def _dimmed(row: RowComparison, blind: frozenset[str]) -> RowComparison:
     """Return a comparison that says where "not separable" says nothing."""
-    if one.judged.verdict != UNCLEAR or one.baseline not in blind:
-        return one
-    why = f"{one.judged.why}; {BLIND}" if one.judged.why else BLIND
-    return replace(one, judged=replace(one.judged, why=why))
+    if row.judged.verdict != UNCLEAR or row.baseline not in blind:
+        return row
+    why = f"{row.judged.why}; {BLIND}" if row.judged.why else BLIND
+    return replace(row, judged=replace(row.judged, why=why))
 
 
 def _at(
     report: ReportContext, section: int, fraction: int, metric: str
-) -> tuple[list[Against], list[str]]:
-    found, aside = list[Against](), list[str]()
+) -> tuple[list[RowComparison], list[str]]:
+    compared, aside = list[RowComparison](), list[str]()
     for row in report.rows:
-        known, variant = row_of(report.protocol, row)
-        if known is None or not report.has(row, section):
+        declared, variant = row_of(report.protocol, row)
+        if declared is None or not report.has(row, section):
             continue
         near = report.nearest[row, section]
         if near is None or (
-            near[0] == row or not (method_pretrains(known) or known.init or variant)
+            near[0] == row or not (method_pretrains(declared) or declared.init or variant)
         ):
             continue
         key = Key(row, section, fraction, MEAN, metric)
-        made = None if near[1] and not variant else beside(report, key, near[0])
+        comparison = None if near[1] and not variant else compare(report, key, near[0])
         if near[1] and not variant:
             aside.append(f"{report.named(row)}: {UNLIKE}")
-        elif made is None:
+        elif comparison is None:
             aside.append(f"{report.named(row)}: {APART}")
-        elif variant.startswith(" (random)") and made.difference == 0 and made.check == (0, 0):
+        elif (
+            variant.startswith(" (random)")
+            and comparison.difference == 0
+            and comparison.check == (0, 0)
+        ):
             aside.append(f"{report.named(row)}: {ITSELF}")
         else:
-            found.append(made)
-    return found, aside
+            compared.append(comparison)
+    return compared, aside
 
 
-def beside(report: ReportContext, key: Key, baseline: str) -> Against | None:
+def compare(report: ReportContext, key: Key, baseline: str) -> RowComparison | None:
     """Return one row's comparison with another at a place; None where they share no patient and run."""
     base = key._replace(row=baseline)
-    found = differences(report, key, base)
-    if found is None:
+    paired = differences(report, key, base)
+    if paired is None:
         return None
-    values, clusters, seeds = found
+    values, clusters, seeds = paired
     within = region(report, key)
-    one = stats.compared(values, clusters, within.rope if within else None, seeds=seeds)
+    statistics = stats.compared(values, clusters, within.rope if within else None, seeds=seeds)
     ours, theirs = report.printed(key), report.printed(base)
     sign = _sign(report, key.metric)
     gap = sign * (ours.number - theirs.number) if ours and theirs else None
-    return Against(
+    return RowComparison(
         key,
         baseline,
-        stats.Judged(one, float("nan"), one.verdict, one.why),
+        stats.Judged(statistics, float("nan"), statistics.verdict, statistics.why),
         stats.bootstrap(values, clusters, seeds=seeds),
-        _flips(one, values),
+        _flips(statistics, values),
         gap,
         report.is_control(key.row),
         within,
@@ -195,23 +202,25 @@ class Gained(NamedTuple):
 
 def gained(report: ReportContext, key: Key, other: Key) -> Gained | None:
     """Return the difference that a verdict on two cells is of; None where they have nothing in common."""
-    found = differences(report, key, other)
-    if found is None:
+    paired = differences(report, key, other)
+    if paired is None:
         return None
-    values, clusters, seeds = found
-    one = stats.compared(values, clusters, None, seeds=seeds, flips=False)
-    return Gained(_sign(report, key.metric) * one.difference, one.patients)
+    values, clusters, seeds = paired
+    comparison = stats.compared(values, clusters, None, seeds=seeds, flips=False)
+    return Gained(_sign(report, key.metric) * comparison.difference, comparison.patients)
 
 
 def _sign(report: ReportContext, metric: str) -> int:
     return -1 if lower_is_better(metric, report.unit(metric)) else 1
 
 
-def _flips(one: stats.Comparison, values: np.ndarray) -> float:
+def _flips(comparison: stats.Comparison, values: np.ndarray) -> float:
     """Return the p of "these weights do not differ"; NaN where something may be said of the method."""
-    if one.verdict != WEIGHTS:
+    if comparison.verdict != WEIGHTS:
         return float("nan")
-    return one.p if one.pretrainings * one.seeds == 1 else stats.sign_flip(values)
+    return (
+        comparison.p if comparison.pretrainings * comparison.seeds == 1 else stats.sign_flip(values)
+    )
 
 
 def differences(
@@ -231,10 +240,10 @@ def differences_of(
     report: ReportContext, key: Key, other: Key, ours: Scores, theirs: Scores
 ) -> tuple[np.ndarray, list[int] | None, list[int] | None] | None:
     """Return the same of scores that are given."""
-    one, two, patients, runs = aligned(ours, theirs)
+    ours_aligned, theirs_aligned, patients, runs = aligned(ours, theirs)
     if not patients or not runs:
         return None
-    values = over_targets(_sign(report, key.metric) * (one - two))
+    values = over_targets(_sign(report, key.metric) * (ours_aligned - theirs_aligned))
     if np.isnan(values).all():
         return None
     return (values, *run_seeds(report, key.row, other.row, runs))
@@ -254,10 +263,10 @@ def run_seeds(
 
     Weights from a file are one pretraining, whatever the seed.
     """
-    known = [row_of(report.protocol, name)[0] for name in (row, other)]
-    if any(one is not None and one.init for one in known):
+    declared = [row_of(report.protocol, name)[0] for name in (row, other)]
+    if any(row is not None and row.init for row in declared):
         return [0] * len(runs), [seed for _, seed in runs]
-    if not any(one is not None and method_pretrains(one) for one in known):
+    if not any(row is not None and method_pretrains(row) for row in declared):
         return None, None
     return [pretrained for pretrained, _ in runs], [seed for _, seed in runs]
 

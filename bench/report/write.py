@@ -71,9 +71,9 @@ def write(
     contents = contents_of(report, few, plain)
     to.mkdir(parents=True, exist_ok=True)
     drawn = refresh(contents.figures, to) if figures else ()
-    index.put(index.summary(report, contents.places, contents.sentence), to)
-    if contents.places:
-        _put(to / "verdicts.csv", verdicts_csv(report, contents.places))
+    index.put(index.summary(report, contents.groups, contents.sentence), to)
+    if contents.groups:
+        _put(to / "verdicts.csv", verdicts_csv(report, contents.groups))
     else:
         (to / "verdicts.csv").unlink(missing_ok=True)
     seeds = few.loc[few["status"] != "failed", "seed"].nunique()

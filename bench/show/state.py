@@ -315,7 +315,7 @@ class RunState:
             began=self._run.note.began,
             state=self._attended(),
             cells=len(cells),
-            there=sum(cell.evaluate in scored for cell in cells),
+            finished=sum(cell.evaluate in scored for cell in cells),
             failed=sum(
                 cell.evaluate in self._failed or cell.evaluate in self._stuck for cell in cells
             ),

@@ -78,7 +78,7 @@ def test_a_run_tells_what_works_where_what_failed_and_what_is_left(run):
     assert isinstance(found, Progress) and found.state == "running" and found.at == since + 60.0
     assert found.by == f"{socket.gethostname()}, process {os.getpid()}"
     cells = [cell for cell in made.plan.cells[made.protocol.name] if cell.wanted]
-    assert (found.cells, found.there, found.failed) == (len(cells), 0, 1)
+    assert (found.cells, found.finished, found.failed) == (len(cells), 0, 1)
     (working,) = found.working
     assert (working.kind, working.step, working.steps, working.since) == ("finetune", 2, 4, since)
     assert working.left == 60.0  # half its steps took a minute

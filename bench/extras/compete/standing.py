@@ -67,7 +67,7 @@ def _ranks(report: ReportContext, name: str) -> Iterator[str]:
         rows = [line.words for line in ranking.table.lines]
         for row, _, rank, interval, *rest in rows:
             if row == report.named(name):
-                lines.append([ranking.place, f"{rank} of {len(rows)}", interval, *rest])
+                lines.append([ranking.title, f"{rank} of {len(rows)}", interval, *rest])
                 why += [] if interval else [ranking.table.title]
     if lines:
         heads = ["", *RANKS[2:]]
