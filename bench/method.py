@@ -53,7 +53,7 @@ class MethodParams:
 
     A method's own ``Params`` inherits this, or a family of views from ``bench.pretext``, with the paper's
     values as defaults and each one's source on its line. Types of ``bench.ranges`` bound numbers; a
-    ``__post_init__`` refuses what does not fit together (``refuse``).
+    ``__post_init__`` refuses what does not fit together.
     """
 
     transfer = "all"  # a field of that name may say "encoder": a trained decoder is then left out
@@ -93,11 +93,6 @@ class MethodParams:
     def head_flops(self, crop: Triple) -> float:
         """Return forward operations per sample of large heads, for the cost forecast."""
         return 0.0
-
-    def refuse(self, wrong: object, why: str) -> None:
-        """Raise a BenchError that names the method and says ``why``, where something is ``wrong``."""
-        if wrong:
-            raise BenchError(f"method {type(self).__module__.rpartition('.')[2]!r}: {why}")
 
     def check(self, crop: Triple, recipe: Recipe) -> None:
         """Refuse settings that cannot work together; the plan asks before anything runs.

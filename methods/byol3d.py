@@ -43,7 +43,8 @@ class BYOL3D(Method):
         tau_cosine: bool = True  # BYOL, Section 3.3
         predictor: bool = True  # BYOL; off = its ablation
         symmetric: bool = True  # BYOL, Section 3.1; off = the first direction alone
-        init_target: Literal["copy", "random"] = sparse("copy")  # assumed; BYOL's code: random
+        # assumed; BYOL code: random, from its own key
+        init_target: Literal["copy", "random"] = sparse("copy")
         # BYOL code: the target takes its own batch's statistics. average: it normalises by averages of the
         # online side's running ones (EMAN, Cai et al., CVPR 2021); assumed: copy, by these themselves
         ema_buffers: Buffers = sparse("own")

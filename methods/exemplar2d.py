@@ -22,7 +22,8 @@ class Exemplar2D(Exemplar):
         quarters: Share = 1.0  # by 0, 90, 180 or 270 degrees
         colour: Share = 1.0  # code: always
         brightness: Amount = 0.2  # code (albumentations' default)
-        contrast: Factors = (0.8, 1.2)  # code (albumentations, about 0); here about the mean
+        # code (albumentations' default); there about 0, here about the mean
+        contrast: Factors = (0.8, 1.2)
         zoom: Share = 0.0  # code: none
 
     params: Params

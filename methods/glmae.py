@@ -46,7 +46,7 @@ class GLMAE(Method):
 
         p: Count = 2  # Pre-training setting, global views
         q: Count = 8  # the same, local views
-        # the same: 160 beside local views of 96; None: that ratio
+        # the same: 160 where local views are 96; by default that ratio
         global_crop: Triple | None = None
         global_ratio: Factors = (0.5, 1.0)  # the same, share of the volume
         local_ratio: Factors = (0.25, 0.5)  # the same
@@ -57,19 +57,23 @@ class GLMAE(Method):
         gg_weight: Amount = 1.0  # Eq. 11, beta_2 of L_C^gg
         gl_weight: Amount = 1.0  # Eq. 11, beta_3 of L_C^gl
         recon_on: Literal["masked", "all"] = "masked"  # text: the invisible patches; Eq. 3 sums all
-        # Eq. 3 divides by the patches' number as well: hardly any L_R is left
+        # Eq. 3's further division by the patches' number; it all but removes L_R
         per_patch: bool = False
         out: Count = 512  # Section "Global-guided", K
-        hidden: Count = 2048  # assumed, as DINO; paper: "multiple fully-connected layers", GELU
-        temperature: Positive = 0.1  # assumed, as DINO; Eq. 7: one t for both sides, no number
-        # assumed, as DINO; .1 is Eq. 7 as printed, and collapses
+        # assumed, as DINO; the paper: "multiple fully-connected layers" and GELU
+        hidden: Count = 2048
+        # assumed, as DINO; Eq. 7 has one t for both sides and no number
+        temperature: Positive = 0.1
+        # assumed, as DINO; .1 is Eq. 7 to the letter, and collapses
         teacher_temperature: Positive = 0.04
-        centre: Share | None = 0.9  # assumed, as DINO: momentum; null: as printed, and collapses
+        # assumed, as DINO: momentum; null is the paper's formula, and collapses
+        centre: Share | None = 0.9
         tau: Share = 0.996  # assumed, as DINO: start of the cosine to 1; Eq. 5's mu is 1 - tau
         decoder_dim: Count = 512  # code
         decoder_depth: Count = 8  # code
         decoder_heads: Count = 16  # code
-        positions: Literal["learned", "sines"] = "learned"  # UNETR's; code: fixed, sines
+        # UNETR's; code: fixed, by its comment sines
+        positions: Literal["learned", "sines"] = "learned"
         init: bool = True  # code: heads' and decoder's Linear Xavier-uniform, tokens normal .02
 
         def __post_init__(self) -> None:

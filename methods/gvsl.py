@@ -44,11 +44,14 @@ class GVSL(Method):
         restore_weight: Amount = 1.0  # code
         alike_weight: Amount = 1.0  # code
         smooth_weight: Amount = 1.0  # code
-        affine_detach: bool = False  # true: no gradient to the affine head, by mistake in the code
+        # the code cuts the affine head's gradient by mistake: true does so, too
+        affine_detach: bool = False
         window: Count = 9  # code, voxels a side of the local correlation
         features: Count = 32  # code, channels of the decoder that both heads read
-        small_flow: bool = False  # VoxelMorph: the flow starts near 0; code: as torch draws it
-        rotate: Amount = pi / 9  # code, radians about each axis; bounds of views and of the head
+        # VoxelMorph's habit: the flow starts near 0; code: as torch draws it
+        small_flow: bool = False
+        # code, radians about each axis; bounds of views and of the head alike
+        rotate: Amount = pi / 9
         zoom: Share = 0.25  # code
         shift: Share = 0.1  # code, of the size; of views alone
         shear: Amount = pi / 18  # code, radians

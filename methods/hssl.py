@@ -50,11 +50,12 @@ class HSSL(Method):
         tasks: Count = 8  # Table 1
         groups: Count = 4  # Table 1
         temperature: Positive = 0.1  # assumed: SimCLR's code; the paper has no number
-        # Section 2.2: sum over pairs / pairs
+        # Section 2.2: the sum over pairs / pairs
         reduction: Literal["sum_pairs", "mean2N"] = "sum_pairs"
         rec: Restore = "mse"  # assumed; Section 2.2 as written: l2norm, which outweighs all else
         aux_input: Literal["views", "raw"] = "views"  # assumed; Section 2.2 as written: raw
-        pyramid_levels: int | None = None  # Section 2.2: the whole pyramid; or the coarsest n
+        # Section 2.2: the feature pyramid; the coarsest n otherwise
+        pyramid_levels: int | None = None
         compress: Whole = 128  # assumed: channels of each level; 0 = its averages as they are
         proj_layers: Count = 2  # assumed: SimCLR's
         hidden: Count = 512  # assumed

@@ -55,14 +55,16 @@ class Inpainting2D(Method):
         ring: Whole = 0  # code, centre: pixels of the hole's border that stay visible; README: 4
         ring_weight: Amount = 10.0  # code, centre: of that border
         loss_region: Literal["masked", "all"] = "masked"  # paper, Eq. 1; code, random: all
-        # code, random, region all: of visible ones; 10 with useOverlapPred
+        # code, random, with all: of what is visible; 10 with useOverlapPred
         visible_weight: Amount = 1.0
         fill: float = 0.0  # code: the data's mean colour, which a z-score makes 0
         transfer: Literal["all", "encoder"] = "all"  # HSSL's one network; encoder: as Pathak et al.
         blocks: Count = sparse(8)  # assumed; paper, Section 3.3: a number, which may overlap
         block_side: Shares = sparse((1 / 8, 1 / 4))  # assumed: of each, as a share of the slice's
-        block_area: Share = sparse(1 / 4)  # paper, Section 3.3: of the slice, all together at most
-        adversary: Share = sparse(0.0)  # README: .001, features without; paper, Eq. 3; HSSL: none
+        # paper, Section 3.3: of the slice, what all cover at most
+        block_area: Share = sparse(1 / 4)
+        # README: .001, and features without; paper, Eq. 3; HSSL: none named
+        adversary: Share = sparse(0.0)
         adversary_widths: tuple[Count, ...] = sparse((64, 128, 256, 512))  # code (ndf)
 
         def __post_init__(self) -> None:

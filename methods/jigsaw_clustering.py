@@ -43,9 +43,12 @@ class JigsawClustering(Method):
         """Defaults are the code's, in three dimensions. The crop is a montage."""
 
         grid: Triple = (2, 2, 2)  # code 2 x 2
-        overlap: Share = 0.3  # code cross_ratio: a patch is half of a side long and this share more
-        source: Triple | None = None  # voxels of a scan that are cut up; None: 1.5 times the crop
-        scale: Factors = (0.2, 1.0)  # code: share of a patch's area there, of its volume here
+        # code cross_ratio: a patch covers half of a side and this share of the whole
+        overlap: Share = 0.3
+        # voxels of a scan that are cut up; by default 1.5 times the crop
+        source: Triple | None = None
+        # code: share of a patch, of its area there and of its volume here
+        scale: Factors = (0.2, 1.0)
         flip: Share = 0.5  # code, along one axis; here along each
         strong: Share = 0.8  # code, probability of colour jitter
         brightness: Factors = (0.6, 1.4)  # code .4

@@ -46,7 +46,8 @@ class JSSL(Method):
         intra_weight: Amount = 1.0  # assumed, of slices; the code has stages, one after the other
         inter_weight: Amount = 1.0  # assumed, of volumes
         mask_weight: Amount = 1.0  # assumed, of masked slices
-        in_turn: bool = False  # assumed: all at once; on = the paper's stages, a third each
+        # assumed: all at once; on = the paper's stages, a third of the run each
+        in_turn: bool = False
         clustering: Kind = "swav"  # code has both
         prototypes: Count = 30  # assumed, of volumes; code: 3000, DeepCluster 3 x 4; see docs
         slice_prototypes: Count = 30  # assumed; code: thousands
@@ -54,7 +55,8 @@ class JSSL(Method):
         epsilon: Positive = 0.05  # code
         iterations: Count = 3  # code
         kmeans: Count = 10  # code, iterations
-        queue: Whole = 0  # code: none, of each view; with old embeddings volumes collapse, see docs
+        # code: none, of each view; one of old embeddings lets volumes collapse, see docs
+        queue: Whole = 0
         queue_start: Share = 0.15  # code: from epoch 15 of 100
         still: Whole = 313  # code: steps before prototypes move
         slices: Count = 8  # assumed, of a feature map; code: 64 slices of the volume
@@ -66,7 +68,8 @@ class JSSL(Method):
         positions: Literal["sines", "none"] = "sines"  # assumed: its attention knows each slice
         mask_ratio: Share = 0.1  # code, rounded up
         mask_on: Literal["masked", "all"] = "masked"  # assumed: the code's error is over all slices
-        mask_trains: Literal["transformer", "all"] = "transformer"  # code: not its ResNet
+        # code: its ResNet stays as it is
+        mask_trains: Literal["transformer", "all"] = "transformer"
 
         def __post_init__(self) -> None:
             super().__post_init__()

@@ -51,7 +51,7 @@ class MoCo2D(Method):
         out: Count = 128  # paper, Section 3.3
         mlp: bool = False  # v2, code: a hidden layer as wide as the encoder
         symmetric: bool = False  # code, one-GPU demo: both views are queries, losses added
-        # paper, Section 3.3, shuffling BN: 8, one per GPU; batch norm only
+        # paper, Section 3.3, shuffling BN: one per GPU, 8; batch norm only
         shuffle_groups: Count = 2
 
         @property

@@ -40,12 +40,14 @@ class MoCoV3(Method):
         temperature: Positive = 0.2  # code, ViT commands; ResNet commands and default: 1.0
         momentum: Share = 0.99  # code; ResNet's 1000 epochs: 0.996
         momentum_cosine: bool = True  # code, all commands: to 1 by a half cosine
-        heads: Literal["vit", "resnet"] = "vit"  # code: projector of 3 layers, last BN; 2, none
+        # code: projector of 3 layers, predictor ends in a BN; 2, not
+        heads: Literal["vit", "resnet"] = "vit"
         hidden: Count = 4096  # code
         out: Count = 256  # code
         predictor: bool = True  # paper, Section 3; off = its ablation
         symmetric: bool = True  # paper, Algorithm 1
-        stop_grad_patch_embed: bool = True  # paper, Section 4.2, ViT commands; patch encoders only
+        # paper, Section 4.2 and ViT commands; patch encoders only
+        stop_grad_patch_embed: bool = True
         overlap: Share = 0.5  # assumed: nnssl's half, here of the smaller crop's volume
 
     params: Params

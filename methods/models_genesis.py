@@ -54,16 +54,19 @@ class ModelsGenesis(Method):
         margin: Whole = 3  # code, voxels at the border without a box
         flip_rate: Share = 0.4  # code, that another flip follows
         flip_rounds: Whole = 3  # code
-        flip_axes: Literal["xyz", "code"] = "xyz"  # code: x, y or none, by mistake
+        # code: x, y or none, as it counts the channel as an axis
+        flip_axes: Literal["xyz", "code"] = "xyz"
         scale_unit: Literal["crop", "deform", "none"] = "crop"  # code: all data lie in [0, 1]
         sigmoid: bool = True  # code
         mask_only: bool = False  # code: all voxels count, not only those that were changed
-        transfer: Literal["all", "encoder"] = "all"  # paper: encoder to classify, all to segment
+        # paper: all to segment, the encoder to classify
+        transfer: Literal["all", "encoder"] = "all"
         least_std: Amount = 0.01  # assumed: a flatter crop (prepared intensities) is drawn again
         tries: Count = 10  # assumed; code: 50 for each cube of a scan, with lung_filter
         # code (lung_max): .15; a crop of more tissue is drawn again. None: off, as it is for chest CT alone
         lung_filter: Share | None = sparse(None)
-        tissue: Share = sparse(0.425)  # code (HU_thred): -150 HU in a window of -1000 to 1000
+        # code (HU_thred): what becomes of -150 HU in a window of -1000 to 1000
+        tissue: Share = sparse(0.425)
 
         def __post_init__(self) -> None:
             if self.sigmoid and self.scale_unit == "deform":

@@ -68,7 +68,8 @@ class PCRLv1(Method):
         attention_hidden: Count = 256  # code
         hidden: Count = 128  # code, of the projector
         out: Count = 128  # code
-        contrast: Literal["infonce", "nce"] = "infonce"  # code: nce, scaled by the first batch
+        # code: nce, whose constant is the first batch's
+        contrast: Literal["infonce", "nce"] = "infonce"
         nce_samples: Count | None = None  # samples of the data, for nce; the code takes the batches
         temperature: Positive = 0.2  # code, moco_t
         queue: Count = 16_384  # code

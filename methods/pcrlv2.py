@@ -64,7 +64,8 @@ class PCRLv2(Method):
         log_gamma: Amount = 0.3  # code: torchio's default
         swap: Triple = (8, 4, 4)  # code
         swaps: Whole = 100  # code: torchio's default
-        scale: Literal["random", "all"] = "random"  # code: one decoder scale per comparison
+        # code: one scale of the decoder at each comparison
+        scale: Literal["random", "all"] = "random"
         restore_weight: Amount = 1.0  # code
         global_weight: Amount = 1.0  # code
         local_weight: Amount = 1.0  # code

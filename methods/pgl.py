@@ -53,13 +53,16 @@ class PGL(Method):
         tau_cosine: bool = True  # 5.1, "increases from 0.996 to 1.000 [BYOL]"
         symmetric: bool = True  # Eq. 9; off = Eq. 8 alone
         use_flip: bool = True  # Tables 5-8; off = w/o F: neither flips nor FlipAlign
-        use_crop_scale: bool = True  # Tables 5-8; off = w/o CS; assumed: one unscaled crop for both
+        # Tables 5-8; off = w/o CS; assumed: one crop, unscaled, for both views
+        use_crop_scale: bool = True
         align_flip: bool = True  # Eq. 4; off = flips without FlipAlign, not in the paper
         align_crop: bool = True  # Eq. 5 and 6; off = crops without CSAlign, not in the paper
-        # literal = Eq. 6, without (1)'s resize
+        # literal = Eq. 6, which forgets (1)'s resize
         coordinates: Literal["scaled", "literal"] = "scaled"
-        level: int | None = None  # of the encoder's maps, -1 = last (3.3); None = last of 2 cells
-        ema_buffers: bool = False  # BYOL code; on = the target normalises by online averages
+        # of the encoder's maps, -1 = last (3.3); None = last of several cells
+        level: int | None = None
+        # BYOL code; on = the target normalises by averages of the online side's
+        ema_buffers: bool = False
 
         def boxes(self) -> Pairing:
             """Return PGL's boxes; w/o CS one for both views, as only it overlaps itself in full."""

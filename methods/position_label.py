@@ -34,10 +34,12 @@ class PositionLabel(Method):
     class Params(MethodParams):
         """Defaults are the code's, carried over to three dimensions."""
 
-        kind: Literal["absolute", "relative", "both"] = "relative"  # code: Swin-T RPL, ViT-B APL
+        # code of Swin-T: RPL; of ViT-B: APL
+        kind: Literal["absolute", "relative", "both"] = "relative"
         level: int = -1  # code: the last map
         weight: Amount = 1.0  # code: .5 beside the supervised loss, which is not here
-        keep_positions: bool = False  # code: yes, which gives the label away; off = a ViT sees none
+        # code: yes, so that the label can be read off; off = a ViT sees none
+        keep_positions: bool = False
         pairs: Count | None = None  # code: all; so many random ones where a map has many tokens
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:

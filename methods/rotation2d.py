@@ -44,7 +44,8 @@ class Rotation2D(Method):
         """
 
         rotations_per_image: int = 4  # code: all four of every image in a batch; 1 = one at random
-        augment: bool = True  # code: crops and mirrors before the turn; HSSL: as elsewhere
+        # code: crops and mirrors before the turn; HSSL: as for its other baselines
+        augment: bool = True
         mirror: Share = 0.0  # code: .5, left to right; here off, as bodies have a left and a right
 
         def __post_init__(self) -> None:

@@ -37,7 +37,8 @@ class Rotation3D(Method):
         """The paper says which turns, the code by what they are named."""
 
         classes: Literal[10, 24] = 10  # paper, Section 3.4; 24 = all turns of a cube
-        versions: Count = 1  # code; paper: "multiple rotated versions for each 3D image", no number
+        # code; paper: "multiple rotated versions for each 3D image", without a number
+        versions: Count = 1
         head: Literal["linear", "mlp"] = "mlp"  # code; linear = on the last map's mean
         hidden: tuple[Count, ...] = (2048, 1024)  # code
         dropout: Part = 0.5  # code, behind each hidden layer

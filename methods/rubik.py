@@ -43,7 +43,8 @@ class Rubik(Method):
         """Defaults are Medical-SSL's; 'papers' where they say otherwise. The crop is a cube."""
 
         grid: Triple = (2, 2, 2)  # papers
-        jitter: Triple = (8, 8, 8)  # papers: gaps of about 10; code 10, 10, 5 beside 128, 128, 32
+        # papers: a gap of about 10; code 10, 10, 5 for cubes of 128, 128, 32
+        jitter: Triple = (8, 8, 8)
         orders: Count = 100  # code
         turns: bool = True  # papers: by 180 degrees; off = the jigsaw that Medical-SSL trains
         plus: bool = False  # Zhu et al.: cubes are masked, too

@@ -36,7 +36,8 @@ class RubikPP(Method):
         """The paper's text was not at hand: what is assumed says so."""
 
         cubes: Count = 4  # assumed: a side, 24 voxels each of 96
-        angles: Literal["quarter", "half"] = "quarter"  # assumed; half only, in oblong planes
+        # assumed; only half turns where a plane is not square
+        angles: Literal["quarter", "half"] = "quarter"
         loss: Literal["mse", "l1"] = "mse"  # assumed
         adversary: Amount = 0.01  # assumed; 0 switches it off
         widths: tuple[Count, ...] = (32, 64, 128, 256)  # assumed: four strided convolutions

@@ -44,14 +44,19 @@ class SimCLR2D(Method):
 
         temperature: Positive = 0.1  # code (flag's default); HSSL: not stated
         proj_layers: Count = 2  # paper, Section 4.2; code: 3
-        hidden: Count | None = None  # paper, Section 4.2: as wide as what the head reads
+        # paper, Section 4.2: the width of what the head reads, the encoder's
+        hidden: Count | None = None
         out: Count = 128  # paper, Section 4.2
         batch_norm: bool = True  # code, on hidden layers; the paper's formula of g omits it
-        reduction: Literal["mean2N", "sum_pairs"] = "mean2N"  # paper, Alg. 1; code, HSSL: sum_pairs
-        multi_scale_head: bool = False  # assumed: HSSL says of Fig. 4's CL no pyramid
-        pyramid_levels: int | None = None  # assumed: all, or the coarsest n; of multi_scale_head
+        # paper, Algorithm 1; code, HSSL: sum_pairs
+        reduction: Literal["mean2N", "sum_pairs"] = "mean2N"
+        # assumed: HSSL's text does not say that Fig. 4's CL has its pyramid
+        multi_scale_head: bool = False
+        # assumed: all, the coarsest n otherwise; of multi_scale_head
+        pyramid_levels: int | None = None
         compress: Whole = 128  # assumed: channels of each level; of multi_scale_head
-        slices: Count = sparse(1)  # HSSL, Section 3: of each stack in a batch; number not said
+        # HSSL, Section 3: of each stack; how many a batch has of one is not said
+        slices: Count = sparse(1)
         # HSSL, Section 2.2: all other images are negatives; leave_out: but those of the slice's own stack
         same_stack: Literal["repel", "leave_out"] = sparse("repel")
 

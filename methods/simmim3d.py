@@ -39,11 +39,15 @@ class SimMIM3D(Method):
     class Params(MethodParams):
         """Defaults are the released BTCV configuration (vitsimmim_base_m0.75.yaml)."""
 
-        mask_ratio: Share = 0.75  # released config; 2D paper .6; rounds down (models/simmim.py)
-        unit: Count = 16  # released config, voxels a side; 2D paper: the encoder's stride
+        # released config; the 2D paper .6; the count rounds down (models/simmim.py)
+        mask_ratio: Share = 0.75
+        # released config, voxels a side hidden together; 2D paper: the encoder's stride
+        unit: Count = 16
         loss: Literal["l1", "mse"] = "l1"  # released trainer and 2D paper
-        encoder_norm: bool = False  # released model skips the ViT's last LayerNorm; 2D code: on
-        init: bool = False  # released model: all Linear trunc. normal .02, zero bias, encoder too
+        # released model skips the ViT's last LayerNorm; the 2D code has it
+        encoder_norm: bool = False
+        # released model: every Linear trunc. normal .02, zero bias, the encoder's too
+        init: bool = False
 
         def check(self, crop: Triple, recipe: Recipe) -> None:
             """Refuse units that do not fill the crop."""

@@ -58,10 +58,12 @@ class Supervised(Method):
 
         # assumed: the mixture's label maps; fast_like = three tissues of a brain, intensity = of anything
         labels: Literal["own", "intensity", "fast_like"] = "own"
-        loss: Literal["dice", "dice_ce", "cross_entropy"] = "dice"  # code; PGL fine-tunes: dice_ce
+        # code: dice; PGL fine-tunes with dice_ce
+        loss: Literal["dice", "dice_ce", "cross_entropy"] = "dice"
         flip: Share = 0.0  # code: no augmentation by default; probability per axis
         load: Literal["all", "encoder"] = "all"  # code: every layer that fits
-        flat: Share = 0.1  # assumed: share of voxels from which one value is background
+        # assumed: share of voxels from which one value is background, of what is made here
+        flat: Share = 0.1
         channel: Whole = sparse(0)  # whose intensities are divided; FAST's is T1
 
         @property

@@ -45,7 +45,8 @@ class SwinUNETRSSL(Method):
         cut_side: Share = 0.25  # code max_block_sz, of each axis
         cut_least: Share = 0.05  # code tolr
         donors: bool = True  # code: boxes of another crop of the batch as well
-        axis: Literal[0, 1, 2] = 2  # paper: about z; code: dims (2, 3) of C, x, y, z, about x
+        # paper: about z; the code's dims (2, 3) of C, x, y, z are about x, 0
+        axis: Literal[0, 1, 2] = 2
         pool: Pool = "token"  # code: the corner cell names the turn, the next one is embedded
         up: Up = "vae"  # code
         image_on: Literal["all", "cut"] = "all"  # code: all voxels

@@ -44,7 +44,8 @@ class SwinMM(Method):
 
         mask_ratio: Share = 0.5  # code
         unit: Count = 16  # code, voxels a side that are hidden together
-        polarity: Literal["mended", "code"] = "mended"  # code: hides 1 - ratio, alike at .5
+        # the code hides 1 - ratio, over ratio: alike at .5
+        polarity: Literal["mended", "code"] = "mended"
         shared: bool = True  # code: one mask for all crops of a batch
         swaps: tuple[str, ...] = ("xy", "xz")  # code: axes that are exchanged in the further views
         temperature: Positive = 0.5  # code
@@ -53,7 +54,8 @@ class SwinMM(Method):
         contrast_weight: Amount = 1.0  # code alpha2
         image_weight: Amount = 1.0  # code alpha3, of both views
         mutual_weight: Amount = 1.0  # code: the first copy's two views
-        more_weight: Amount = 0.0  # code --mutual_learning_on_more_view: second copy, turned alike
+        # code --mutual_learning_on_more_view: the second copy's too, turned alike
+        more_weight: Amount = 0.0
         norm_image: bool = False  # code --norm_pix_loss: of the whole crop, not of a patch
         axis: Literal[0, 1, 2] = 0  # code: about x
         pool: Pool = "token"  # code

@@ -50,13 +50,16 @@ class TransVW(Method):
 
         words: Count = 44  # code, cls_classes; 50 were released, the generator's default is 200
         apart: Share = 0.02  # code: 5 voxels, where starts have a range of about 250
-        border: Border = (0, 0, 0)  # code: 100, 100, 30 voxels of a chest CT, without words
+        # code: 100, 100, 30 voxels of a chest CT, where no word begins or ends
+        border: Border = (0, 0, 0)
         places_seed: Whole = 1  # code: seed 1; other numbers give other words
-        tasks: Count = 1  # assumed: groups of scans with words of their own: the mixture's `task`
+        # assumed: groups of like scans with words of their own; the mixture's `task`
+        tasks: Count = 1
         rescaled: Share = 2 / 3  # code, multi_res: two of three crops differ in size and place
         rescale: Factors = (50 / 64, 80 / 64)  # code, factor of both sides in the plane
         shift: Share = 10 / 64  # code, at most, of these sides
-        least_std: Amount = 0.01  # assumed: a flatter crop (prepared intensities) is redrawn
+        # assumed: where a crop (prepared intensities) is flatter, another word's
+        least_std: Amount = 0.01
         tries: Count = 10  # assumed
         elastic_rate: Share = 1.0  # code
         elastic: Amount = 991.0  # code, alpha: height of the smoothed field, in voxels

@@ -57,12 +57,16 @@ class VICRegL(Method):
     class Params(VolumeViews):
         """'code' is main_vicregl.py of the authors; the views are PGL's, theirs are of photographs."""
 
-        alpha: Share = 0.75  # code, README: share of the global criterion; 1 = VICReg, 0 = local
-        weights: tuple[float, float, float] = (25.0, 25.0, 1.0)  # code, Eq. 6: inv, var, cov
+        # code, README: weight of the global criterion; 1 is VICReg, 0 local alone
+        alpha: Share = 0.75
+        # code: invariance, variance, covariance
+        weights: tuple[float, float, float] = (25.0, 25.0, 1.0)
         num_matches: tuple[int, int] = (20, 4)  # code: closest pairs that count, there and back
         l2_all_matches: bool = False  # paper: the closest pairs by features, too; code: all of them
-        no_flip_grid: bool = False  # paper: where cells lie; code: as if no view were mirrored
-        pool: bool = False  # code: statistics for each place; True pools them, for small batches
+        # paper: cells lie where they are; code: as if no view were mirrored
+        no_flip_grid: bool = False
+        # code: statistics apart for each place; True pools them, for small batches
+        pool: bool = False
         level: int | None = None  # paper: the last map; None = the deepest with num_matches cells
         hidden: Count = 8192  # code (mlp)
         out: Count = 8192  # code (mlp)
@@ -70,8 +74,10 @@ class VICRegL(Method):
         local_out: Count = 512  # code (maps_mlp)
         norm: Literal["batch", "layer"] = "batch"  # code: batch for ResNet, layer for ConvNeXt
         locals: Whole = sparse(0)  # code: 6 small views with ConvNeXt, none with ResNet
-        local_crop: Triple | None = sparse(None)  # code: 96 beside global 224; None = that ratio
-        local_share: Shares = sparse((0.08, 0.4))  # code, README: of a photograph; here of a box
+        # code: 96 where global views are 224; None = that ratio
+        local_crop: Triple | None = sparse(None)
+        # code, README: of the photograph; assumed: of a box
+        local_share: Shares = sparse((0.08, 0.4))
 
         def __post_init__(self) -> None:
             if min(self.weights) < 0:

@@ -87,8 +87,10 @@ class VoCo(Method):
         reg_power: int | None = None  # Eq. 5 and nnssl: 1; code: 2. By default the variant's
         reg_rectify: Rectify | None = None  # Eq. 5: abs; code: relu
         reg_detach: bool | None = None  # Eq. 5, v1, nnssl: no; code of ema and v2: yes
-        use_inter: bool = sparse(True)  # code of v2: also compare with the next scan's bases
-        dropout: Part = sparse(0.2)  # code of v2: share of crops the student's head misses
+        # code of v2: each crop is compared with the next scan's bases, too
+        use_inter: bool = sparse(True)
+        # code of v2: share of crops that the student's projector is not shown
+        dropout: Part = sparse(0.2)
         pool: Pool | None = sparse()  # maps that the projector reads; by default the variant's
         hidden: Count = 2048  # code; v2: 1024
         out: Count = 2048  # Section 3.2, C; v2: 1024

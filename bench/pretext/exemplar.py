@@ -39,20 +39,25 @@ BESIDE = ("case", "other", "other_origin")  # what the loss reads besides views
 class Exemplars(MethodParams):
     """Triplets, codes and transformations, whose amounts are those of the code's volumes."""
 
-    loss: Literal["triplet", "ntxent"] = "triplet"  # paper, Eq. 3; or a contrastive loss, it says
+    # paper, Eq. 3; it names a contrastive loss as another choice
+    loss: Literal["triplet", "ntxent"] = "triplet"
     margin: Positive = 1.0  # paper: alpha
     dist: Distance = "l2"  # paper; code: sq_mean, the mean of squared differences
     temperature: Positive = 0.1  # assumed, of ntxent
-    roles: Literal["paper", "code"] = "paper"  # paper: anchor = original; code: = transformed
-    neg_source: Literal["batch", "dataset"] = "batch"  # paper: simplest; its code: dataset
+    # paper: the original is the anchor; code: the transformed one
+    roles: Literal["paper", "code"] = "paper"
+    # paper: the simple choice; its code's settings: dataset
+    neg_source: Literal["batch", "dataset"] = "batch"
     pool: Pool = "flatten"  # code: the whole last map
     emb: Count = 1024  # code
-    # paper: none; code: sigmoid; unit: norm 1
+    # paper: none; code: sigmoid; unit = length 1
     out_act: Literal["linear", "unit", "sigmoid"] = "linear"
-    heads: Literal["shared", "separate"] = "shared"  # code: separate, where biases alone win
+    # code: one for each role, so that biases alone can win
+    heads: Literal["shared", "separate"] = "shared"
     flip: Share = 0.5  # code, per axis
     rotate: Share = 0.5  # code, per plane
-    quarters: Share = 0.5  # code: share of rotations that are by 0, 90, 180 or 270 degrees
+    # code: of the rotations, how many are by 0, 90, 180 or 270 degrees, not by any angle
+    quarters: Share = 0.5
     colour: Share = 0.5  # code: brightness and contrast together
     brightness: Amount = 0.125  # code: added, either way, on the scale of ``intensity``
     contrast: Factors = (0.5, 1.5)  # code: about the mean

@@ -62,9 +62,10 @@ class PredictsPatches(MethodParams):
     code_size: Count = 1024  # code
     gru: Count = 256  # code
     loss: Literal["infonce", "bce_code"] = "infonce"  # paper, Eq. 1; code bce_code
-    # paper; code: batch, in 3D of one volume
+    # paper; code: a batch, of one volume in 3D
     negatives: Literal["same_volume", "batch"] = "same_volume"
-    other_rows: bool = True  # paper: "other locations", their number not said: all; code: no
+    # paper: "other locations"; how many are taken is not said: all; code: no
+    other_rows: bool = True
     temperature: Positive = 1.0  # paper, Eq. 1 has none
 
     def __post_init__(self) -> None:

@@ -33,7 +33,8 @@ class VolumeViews(MethodParams):
     flip: Share = 0.5  # PGL (2), per axis
     noise: Share = 0.1  # PGL (3), probability
     noise_variance: Amounts = (0.0, 0.1)  # PGL (3), on the scale of ``intensity``
-    noise_unit: Literal["variance", "std"] = "variance"  # PGL (3); std = as batchgenerators
+    # PGL (3); std = as batchgenerators takes the draw
+    noise_unit: Literal["variance", "std"] = "variance"
     blur: Share = 0.2  # PGL (4)
     blur_sigma: Amounts = (0.5, 1.0)  # PGL (4), in voxels of the view
     brightness: Share = 0.5  # PGL (5)
