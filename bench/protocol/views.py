@@ -54,8 +54,7 @@ class View:
     targets: tuple[str, ...] = ()  # by name; "mean" is the mean over all
     metrics: tuple[str, ...] = ()  # by default the layout's own, then the others
     published: bool = True  # are the paper's numbers printed beside ours?
-    # of a table
-    # a row, or "baseline", each row's own: what is gained on it stands behind every number
+    # of a table; a row, or "baseline", each row's own: what is gained on it stands behind every number
     gain: str = ""
     # columns about the row
     facts: tuple[Literal["network", "parameters", "decoder_parameters"], ...] = ()
