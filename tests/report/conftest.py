@@ -43,11 +43,11 @@ def row_of(**given):
         "convention": "medpy",
         "status": "ok",
     }
-    found = {**base, **given}
+    full = {**base, **given}
     return {
-        **found,
-        "section": given.get("section", found["dataset"]),
-        "patient": given.get("patient", found["case"] and f"patient of {found['case']}"),
+        **full,
+        "section": given.get("section", full["dataset"]),
+        "patient": given.get("patient", full["case"] and f"patient of {full['case']}"),
     }
 
 

@@ -19,7 +19,7 @@ def key(row="a", target="liver", metric="dice", fraction=100, section=0):
     return Key(row, section, fraction, target, metric)
 
 
-WHOLE = {"metric": "auc", "target": "all", "case": "", "patient": ""}
+ALL_TARGETS = {"metric": "auc", "target": "all", "case": "", "patient": ""}
 CELLS = {  # rows, where the cell stands, what it holds
     "the mean over cases, then over seeds": (  # seeds 0.7 and 0.8; pooled over cases it were 0.76
         [
@@ -54,7 +54,7 @@ CELLS = {  # rows, where the cell stands, what it holds
         },
     ),
     "values over all cases at once are averaged over folds": (
-        [{**WHOLE, "value": 0.8}, {**WHOLE, "fold": 1, "value": 0.6}],
+        [{**ALL_TARGETS, "value": 0.8}, {**ALL_TARGETS, "fold": 1, "value": 0.6}],
         key(target="all", metric="auc"),
         {"mean": 0.7, "runs": 1, "patients": 0, "cases": 0},
     ),
@@ -206,6 +206,6 @@ value = st.floats(0, 1, allow_nan=False)
 def test_the_order_of_rows_changes_no_bit(protocol, records, values, random):
     rows = [{"case": f"c{i}", "seed": i % 2, "value": v} for i, v in enumerate(values)]
     mixed = random.sample(rows, len(rows))
-    one, other = (aggregate(protocol(), records(*r)).cells for r in (rows, mixed))
-    assert one == other
-    assert min(values) - 1e-12 <= one[key()].mean <= max(values) + 1e-12
+    first, other = (aggregate(protocol(), records(*r)).cells for r in (rows, mixed))
+    assert first == other
+    assert min(values) - 1e-12 <= first[key()].mean <= max(values) + 1e-12

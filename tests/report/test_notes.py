@@ -10,10 +10,10 @@ from bench.protocol.sections import Mix
 from bench.report import Cost, DatasetInfo, Extras, Failure, Pretraining, write
 
 RECIPE = {"batch": 2, "optimiser": "adamw", "lr": 1e-3, "schedule": "cosine", "precision": "fp32"}
-MADE = {"pretrain": "organs", "init": "job:" + "1" * 16}
+PRETRAINED = {"pretrain": "organs", "init": "job:" + "1" * 16}
 
 
-def made(rows, cases, steps=(16, 16), **more):
+def pretraining(rows, cases, steps=(16, 16), **more):
     return Pretraining(tuple(rows), ("organs",), cases, steps, **RECIPE, **more)
 
 
@@ -24,14 +24,14 @@ def block(text, heading):
 
 
 @pytest.fixture
-def told(tmp_path):
+def written(tmp_path):
     """Return a function from protocol, records and extras to table.md and the page."""
 
-    def tell(protocol, table, **extras):
+    def build(protocol, table, **extras):
         paths = write(protocol, table, tmp_path, Extras(**extras), figures=False)
         return paths.markdown.read_text(), paths.page.read_text()
 
-    return tell
+    return build
 
 
 @pytest.fixture
@@ -47,19 +47,19 @@ def four(protocol):
     return protocol(rows=rows, pretrain=mixture)
 
 
-def test_what_each_row_was_pretrained_on_is_said_by_row(four, records, told):
+def test_what_each_row_was_pretrained_on_is_said_by_row(four, records, written):
     table = records(
         {"row": "a"},
-        {"row": "b", **MADE},
-        {"row": "b (last)", **MADE},
-        {"row": "c", **MADE},
+        {"row": "b", **PRETRAINED},
+        {"row": "b (last)", **PRETRAINED},
+        {"row": "c", **PRETRAINED},
         {"row": "d", "pretrain": "file", "init": "file:" + "ab" * 32},
     )
     done = (
-        made(["b", "b (last)"], (10, 10), unlabelled=(3, 3)),
-        made(["c"], (39, 41), (100, 100), unlabelled=(0, 2)),
+        pretraining(["b", "b (last)"], (10, 10), unlabelled=(3, 3)),
+        pretraining(["c"], (39, 41), (100, 100), unlabelled=(0, 2)),
     )
-    text, _ = told(four, table, pretrainings=done)
+    text, _ = written(four, table, pretrainings=done)
     recipe = "batch 2, adamw at 0.001, cosine schedule, fp32."
     assert block(text, "What each row was pretrained on") == [
         "A: not pretrained.",
@@ -69,84 +69,92 @@ def test_what_each_row_was_pretrained_on_is_said_by_row(four, records, told):
     ]
     assert "2000 steps" not in text  # of the protocol, and of none of these rows
     # facts of jobs
-    without, _ = told(four, records({"row": "b", **MADE, "init": MADE["init"] + "@500"}))
-    said = ["B: pretrained on organs, weights after step 500."]
-    assert block(without, "What each row was pretrained on") == said
+    without, _ = written(
+        four, records({"row": "b", **PRETRAINED, "init": PRETRAINED["init"] + "@500"})
+    )
+    expected = ["B: pretrained on organs, weights after step 500."]
+    assert block(without, "What each row was pretrained on") == expected
 
 
-def test_notes_assumptions_and_deviations_stand_apart(protocol, records, told):
-    said = {"notes": ("read this",), "assumed": ("a rate of 1",), "deviations": ("another net",)}
-    text, _ = told(protocol(paper="voco", scale="pilot", scales={"pilot": {}}, **said), records({}))
+def test_notes_assumptions_and_deviations_stand_apart(protocol, records, written):
+    stated = {"notes": ("read this",), "assumed": ("a rate of 1",), "deviations": ("another net",)}
+    text, _ = written(
+        protocol(paper="voco", scale="pilot", scales={"pilot": {}}, **stated), records({})
+    )
     assert block(text, "Notes of the paper scale") == ["read this"]
     unlike = block(text, "Deviations and assumptions of the paper scale")
     assert unlike == ["Deviation: another net", "Assumed: a rate of 1"]
-    assert "assumptions" not in told(protocol(notes=("read this",)), records({}))[0]
+    assert "assumptions" not in written(protocol(notes=("read this",)), records({}))[0]
 
 
-def test_one_seed_has_no_spread_and_one_case_no_plural(protocol, records, told):
+def test_one_seed_has_no_spread_and_one_case_no_plural(protocol, records, written):
     seeds = protocol(
         finetune=(Finetune(dataset="organs", split="rule", steps=10, seeds=(0, 1, 2)),)
     )
-    text, page = told(seeds, records({}))
+    text, page = written(seeds, records({}))
     assert "1 test patient, 1 test case; training patients 20 at 100 %; seed 0." in text
     assert "1 run, 1 patient, 1 case, 1 value, 0 undefined" in page
     assert "<dt>Fine-tuning seeds</dt><dd>1</dd>" in page
     assert not [line for line in block(text, "How to read the numbers") if "±" in line]
-    text, page = told(seeds, records({}, {"seed": 2}))
+    text, page = written(seeds, records({}, {"seed": 2}))
     assert "seeds 0, 2." in text and "<dt>Fine-tuning seeds</dt><dd>2</dd>" in page
     assert [line for line in block(text, "How to read the numbers") if "±" in line]
 
 
-def test_a_job_that_failed_behind_four_cells_is_one(four, records, told):
+def test_a_job_that_failed_behind_four_cells_is_one(four, records, written):
     behind = [
         Failure("j1", row, "no memory", "log", "organs", 100, seed)
         for row in "bc"
         for seed in (0, 1)
     ]
-    _, page = told(four, records({"row": "a"}), failures=tuple(behind))
+    _, page = written(four, records({"row": "a"}), failures=tuple(behind))
     assert "1 failed job<" in page and page.count(">j1<") == 1
     cell = re.search(r'<th scope="row">(B: .*?)</th>', page)[1]
     assert cell.split("; ") == [f"{t}: organs, 100 %, seed {s}" for t in "BC" for s in (0, 1)]
 
 
-def test_a_scale_is_named_only_where_there_are_scales(protocol, records, told):
-    one = protocol(scale="paper")
+def test_a_scale_is_named_only_where_there_are_scales(protocol, records, written):
+    unscaled = protocol(scale="paper")
     rows = records({"scale": "paper"})
-    assert "paper scale" not in "".join(told(one, rows))
-    assert all("paper scale" in said for said in told(replace(one, scales={"smoke": {}}), rows))
-    assert all("pilot scale" in said for said in told(protocol(), records({})))
+    assert "paper scale" not in "".join(written(unscaled, rows))
+    assert all(
+        "paper scale" in text for text in written(replace(unscaled, scales={"smoke": {}}), rows)
+    )
+    assert all("pilot scale" in text for text in written(protocol(), records({})))
 
 
-def test_synthetic_data_says_so_in_every_title_and_note(protocol, records, told):
+def test_synthetic_data_says_so_in_every_title_and_note(protocol, records, written):
     title = "Synthetic scans in the layout of Organs"
-    known = DatasetInfo("organs", title, synthetic=True, redistribution=True)
-    text, page = told(protocol(), records({}), datasets=(known,))
+    info = DatasetInfo("organs", title, synthetic=True, redistribution=True)
+    text, page = written(protocol(), records({}), datasets=(info,))
     assert text.startswith("# Test table \\[pilot scale, synthetic data\\]")
     assert f"## Dice, {title}" in text and f"{title}: made by bench, nobody was scanned" in text
     assert 'Test table <span class="phantoms">(synthetic data)</span></h1>' in page
-    assert "synthetic" not in "".join(told(protocol(), records({}))).lower()
+    assert "synthetic" not in "".join(written(protocol(), records({}))).lower()
     two = tuple(Finetune(dataset=name, split="rule", steps=10) for name in ("organs", "brains"))
-    text, _ = told(protocol(finetune=two), records({}), datasets=(known,))
+    text, _ = written(protocol(finetune=two), records({}), datasets=(info,))
     assert text.startswith("# Test table \\[pilot scale, partly synthetic data\\]")
 
 
 def test_what_the_command_line_changed_is_said_and_parameters_are_those_that_ran(
-    four, records, told
+    four, records, written
 ):
     changed = replace(four, rows={"b": replace(four.rows["b"], params={"queue": 4})})
-    text, _ = told(changed, records({"row": "b", "params": "{}"}), overrides=("finetune.batch=1",))
-    (said,) = [line for line in block(text, "Training") if "--set" in line]
-    assert said == "Changed on the command line: --set finetune.batch=1."
+    text, _ = written(
+        changed, records({"row": "b", "params": "{}"}), overrides=("finetune.batch=1",)
+    )
+    (note,) = [line for line in block(text, "Training") if "--set" in line]
+    assert note == "Changed on the command line: --set finetune.batch=1."
     assert "queue" not in text
-    assert '{"queue": 4}' in told(changed, records({"row": "a"}))[0].replace("\\", "")
+    assert '{"queue": 4}' in written(changed, records({"row": "a"}))[0].replace("\\", "")
 
 
-def test_memory_that_is_not_known_is_not_printed(protocol, records, told):
+def test_memory_that_is_not_known_is_not_printed(protocol, records, written):
     costs = (
         Cost("b", "pretrain", 10.0, None),
         Cost("b", "finetune", 10.0, 760.0, device_mb=5120.0),
     )
-    text, _ = told(protocol(), records({}), costs=costs)
+    text, _ = written(protocol(), records({}), costs=costs)
     assert "760 MB; 5,120 MB on the GPU" in text
     (unknown,) = [line for line in text.splitlines() if "| pretrain |" in line]
     assert unknown.split("|")[4].strip() == ""

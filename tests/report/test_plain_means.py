@@ -9,8 +9,8 @@ import pytest
 from bench.report.cells import MEAN, Key, aggregate
 
 RUN = ["pretrain_seed", "seed"]
-ONE = ["row", "fraction", "target", "metric"]
-WHOLE = ["row", "fraction", "metric"]
+TARGET = ["row", "fraction", "target", "metric"]
+ALL_TARGETS = ["row", "fraction", "metric"]
 NAMED, POOLED = ("dice", "volume_error", "dice_monai"), ("dice_pooled",)
 STATES = {"ok": 0.5, "both_empty": np.nan, "empty_prediction": 0.0, "failed": np.nan}
 
@@ -26,14 +26,14 @@ AXES = {
 def rows_of(seed):
     """Return rows of a random part of all places, runs, patients and cases; folds and states at random."""
     rng = np.random.default_rng(seed)
-    kept, made = rng.uniform(0.1, 1), []
+    share, rows = rng.uniform(0.1, 1), []
     cases = [
         (f"p{patient}", f"p{patient}c{n}") for patient in range(4) for n in range(1 + patient % 3)
     ]
     tested = product(*AXES.values(), NAMED, cases, (0,))
     pooled = product(*AXES.values(), POOLED, [("", "")], (0, 1))
     for *at, metric, (patient, case), fold in (*tested, *pooled):
-        if rng.random() < kept:
+        if rng.random() < share:
             status = str(rng.choice(list(STATES), p=[0.7, 0.1, 0.1, 0.1]))
             row = {
                 **dict(zip(AXES, at, strict=True)),
@@ -43,26 +43,29 @@ def rows_of(seed):
             }
             fold = int(rng.integers(2)) if case else fold
             row |= {"fold": fold, "status": status, "value": rng.random() + STATES[status]}
-            made.append(row | ({"case": "", "patient": ""} if status == "failed" else {}))
-    return [made[i] for i in rng.permutation(len(made))]
+            rows.append(row | ({"case": "", "patient": ""} if status == "failed" else {}))
+    return [rows[i] for i in rng.permutation(len(rows))]
 
 
 def plainly(good, by):
     """Return the cells of places, by the definition: cases, patients (or folds), targets, runs."""
     unit = good["patient"].where(good["case"] != "", good["fold"].astype(str))
-    of_patients = good.assign(unit=unit).groupby([*ONE, *RUN, "unit"])["value"].mean()
-    of_runs = of_patients.groupby([*ONE, *RUN]).mean()
-    if by == WHOLE:
+    of_patients = good.assign(unit=unit).groupby([*TARGET, *RUN, "unit"])["value"].mean()
+    of_runs = of_patients.groupby([*TARGET, *RUN]).mean()
+    if by == ALL_TARGETS:
         looped = good[good["metric"] == "dice_monai"]
         cases = (
-            looped.groupby([*WHOLE, *RUN, "case"])["value"].mean().groupby([*WHOLE, *RUN]).mean()
+            looped.groupby([*ALL_TARGETS, *RUN, "case"])["value"]
+            .mean()
+            .groupby([*ALL_TARGETS, *RUN])
+            .mean()
         )
-        of_runs = of_runs.groupby([*WHOLE, *RUN]).mean()
+        of_runs = of_runs.groupby([*ALL_TARGETS, *RUN]).mean()
         of_runs.update(cases)
     over = of_runs.groupby(by)
     rows, named = good.groupby(by), good[good["case"] != ""].groupby(by)
     penalised = good["status"].eq("empty_prediction") & good["metric"].ne("volume_error")
-    made = pd.DataFrame(
+    cells = pd.DataFrame(
         {
             "mean": over.mean(),
             "sd": over.std(ddof=1),
@@ -72,8 +75,8 @@ def plainly(good, by):
             "penalised": penalised.groupby([good[name] for name in by]).sum(),
         }
     )
-    counts = named[["patient", "case"]].nunique().reindex(made.index, fill_value=0)
-    return made.assign(patients=counts["patient"], cases=counts["case"])
+    counts = named[["patient", "case"]].nunique().reindex(cells.index, fill_value=0)
+    return cells.assign(patients=counts["patient"], cases=counts["case"])
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -81,7 +84,7 @@ def test_cells_and_scores_are_those_of_the_plain_computation(protocol, records, 
     table = records(*rows_of(seed))
     cells, good = aggregate(protocol(), table), table[table["status"] != "failed"]
     expected = {}
-    for by, n in ((ONE, 0), (WHOLE, 0)) if len(good) else ():
+    for by, n in ((TARGET, 0), (ALL_TARGETS, 0)) if len(good) else ():
         for at, line in plainly(good, by).iterrows():
             named = dict(zip(by, at, strict=True))
             target = named.get("target", MEAN)
@@ -90,24 +93,26 @@ def test_cells_and_scores_are_those_of_the_plain_computation(protocol, records, 
     for key, line in expected.items():
         cell = cells.cells[key]
         for name, value in line.items():
-            own = getattr(cell, name)
-            assert (np.nan if own is None else own) == pytest.approx(value, nan_ok=True), (
+            actual = getattr(cell, name)
+            assert (np.nan if actual is None else actual) == pytest.approx(value, nan_ok=True), (
                 key,
                 name,
             )
         _scores(cells.scores(key), key, good)
 
 
-def _scores(found, key, good):
-    own = good[
+def _scores(actual, key, good):
+    scores = good[
         good["row"].eq(key.row) & good["fraction"].eq(key.fraction) & good["metric"].eq(key.metric)
     ]
-    own = own[own["case"].ne("") & (own["target"].eq(key.target) | (key.target == MEAN))]
-    assert (found is None) == own.empty
-    if found is not None:
-        values = own.groupby(["patient", *RUN, "target"])["value"].mean()
-        at = [(p, *run, t) for p in found.patients for run in found.runs for t in found.targets]
+    scores = scores[
+        scores["case"].ne("") & (scores["target"].eq(key.target) | (key.target == MEAN))
+    ]
+    assert (actual is None) == scores.empty
+    if actual is not None:
+        values = scores.groupby(["patient", *RUN, "target"])["value"].mean()
+        at = [(p, *run, t) for p in actual.patients for run in actual.runs for t in actual.targets]
         expected = [values.get(where, np.nan) for where in at]
-        np.testing.assert_allclose(found.values.ravel(), expected, rtol=1e-12)
-        assert found.patients == tuple(sorted(own["patient"].unique()))
-        assert set(found.runs) == set(own[RUN].itertuples(index=False, name=None))
+        np.testing.assert_allclose(actual.values.ravel(), expected, rtol=1e-12)
+        assert actual.patients == tuple(sorted(scores["patient"].unique()))
+        assert set(actual.runs) == set(scores[RUN].itertuples(index=False, name=None))

@@ -10,7 +10,7 @@ from bench.report.scores import Scores, aligned
 
 NAN = float("nan")
 BAD = {"status": "failed", "value": NAN, "case": ""}
-WHOLE = {"metric": "auc", "target": "all", "case": "", "patient": "", "value": 0.7}
+ALL_TARGETS = {"metric": "auc", "target": "all", "case": "", "patient": "", "value": 0.7}
 
 
 def row(value=0.5, patient="p1", seed=0, **given):
@@ -78,16 +78,16 @@ NONE = {
     "another fraction": ([row()], key(fraction=10)),
     "a target that the row has not": ([row(), row(row="b", target="spleen")], key("spleen")),
     "all failed": ([BAD, row(row="b")], key()),
-    "over all cases at once": ([row(), WHOLE], key("all", metric="auc")),
+    "over all cases at once": ([row(), ALL_TARGETS], key("all", metric="auc")),
 }
 
 
 @pytest.mark.parametrize("what", ARRAYS)
 def test_scores_are_what_was_worked_out_by_hand(protocol, records, what):
     rows, where, values, patients, runs, targets = ARRAYS[what]
-    found = aggregate(protocol(), records(*rows)).scores(where)
-    np.testing.assert_allclose(found.values, values, rtol=1e-15)
-    assert (found.patients, found.runs, found.targets) == (patients, runs, targets)
+    actual = aggregate(protocol(), records(*rows)).scores(where)
+    np.testing.assert_allclose(actual.values, values, rtol=1e-15)
+    assert (actual.patients, actual.runs, actual.targets) == (patients, runs, targets)
 
 
 @pytest.mark.parametrize("what", NONE)
@@ -107,8 +107,8 @@ def scores(runs, values, patients=("p1", "p2"), targets=("liver",)):
 
 def of(cases, *args):
     """Return scores whose values are means of these cases, each named by a number."""
-    found = scores(*args)
-    return replace(found, cases=np.array(cases, np.uint64).reshape(found.values.shape))
+    unnamed = scores(*args)
+    return replace(unnamed, cases=np.array(cases, np.uint64).reshape(unnamed.values.shape))
 
 
 SCRATCH = scores(((0, 0), (0, 1)), [1, 2, 3, 4])
@@ -176,7 +176,7 @@ ALIGNED = {  # a, b, values of both, patients, runs
 @pytest.mark.parametrize("what", ALIGNED)
 def test_two_rows_are_aligned_as_by_hand(what):
     a, b, *expected = ALIGNED[what]
-    for found, wanted in zip(aligned(a, b), expected, strict=True):
-        np.testing.assert_array_equal(found, wanted) if isinstance(found, np.ndarray) else None
-        assert isinstance(found, np.ndarray) or found == wanted
+    for actual, wanted in zip(aligned(a, b), expected, strict=True):
+        np.testing.assert_array_equal(actual, wanted) if isinstance(actual, np.ndarray) else None
+        assert isinstance(actual, np.ndarray) or actual == wanted
     assert SCRATCH.values[0, 0, 0] == 1  # what was given is left as it was

@@ -90,9 +90,9 @@ MARKED = {  # rows, their values: the marks
 def test_marks_are_among_comparable_rows(protocol, records, what):
     rows, values, expected = MARKED[what]
     networks = {"net": Net("unetr"), "other": Net("unet")}
-    made, _ = build(protocol(rows=rows, networks=networks), four(records, values))
-    assert marks(made[0]) == expected
-    assert "Best of its network in each column bold" in made[0].caption
+    built, _ = build(protocol(rows=rows, networks=networks), four(records, values))
+    assert marks(built[0]) == expected
+    assert "Best of its network in each column bold" in built[0].caption
 
 
 ALL = [
@@ -143,8 +143,8 @@ def test_marks_are_among_rows_whose_means_are_of_the_same_patients_runs_and_targ
 ):
     rows, expected = OTHERS[what]
     value = {"a": 0.5, "b": 0.5, "c": 0.7}
-    made, notes = build(four_rows, records(*({"value": value[r["row"]], **r} for r in rows)))
-    table = next(t for t in made if t.lines[0].entries[0].sort is not None)
+    built, notes = build(four_rows, records(*({"value": value[r["row"]], **r} for r in rows)))
+    table = next(t for t in built if t.lines[0].entries[0].sort is not None)
     assert marks(table) == expected
     noted = {
         line.row
@@ -169,14 +169,16 @@ def test_values_over_all_cases_at_once_are_compared_over_the_same_folds(protocol
         for r, f in (("a", 0), ("a", 1), ("b", 0))
     ]
     layout = Layout(views=(View(gain="a"),))
-    place = protocol(finetune=(section(dataset="cc_ccii"),), metrics=("auc",), layout=layout)
+    pooled_protocol = protocol(
+        finetune=(section(dataset="cc_ccii"),), metrics=("auc",), layout=layout
+    )
     for missing, shown in (
         ([], ("", "")),
         ([{**rows[2], "fold": 1, "value": 0.6}], ("best", "+5.00")),
     ):
-        made, notes = build(place, records(*rows, *missing))
-        entry = made[0].lines[1].entries[0]
-        assert (entry.mark, entry.gain) == shown and (APART in notes.letters) == (shown == ("", ""))
+        built, notes = build(pooled_protocol, records(*rows, *missing))
+        cell = built[0].lines[1].entries[0]
+        assert (cell.mark, cell.gain) == shown and (APART in notes.letters) == (shown == ("", ""))
 
 
 def test_the_mean_over_targets_is_marked_by_the_targets_too(four_rows, records):
@@ -187,14 +189,14 @@ def test_the_mean_over_targets_is_marked_by_the_targets_too(four_rows, records):
         for t in ("liver", "spleen")
     ]
     rows[3] |= UNDEFINED
-    made, _ = build(four_rows, records(*rows))
-    at = [c.label for c in made[0].columns].index("Mean")
-    assert texts(made[0])["b"][at] == "90.00"
-    assert marks(made[0], at) == {"a": "best", "b": "", "c": "best", "d": ""}
+    built, _ = build(four_rows, records(*rows))
+    at = [c.label for c in built[0].columns].index("Mean")
+    assert texts(built[0])["b"][at] == "90.00"
+    assert marks(built[0], at) == {"a": "best", "b": "", "c": "best", "d": ""}
 
 
 @pytest.mark.parametrize(
-    ("metric", "unit", "values", "ranks", "said"),
+    ("metric", "unit", "values", "ranks", "expected"),
     [
         ("hd95", "mm", (3.0, 1.0, 2.0), ["", "best", "second", ""], "lower is better"),
         (
@@ -206,25 +208,27 @@ def test_the_mean_over_targets_is_marked_by_the_targets_too(four_rows, records):
         ),  # it is signed
     ],
 )
-def test_the_best_distance_is_the_smallest(four_rows, records, metric, unit, values, ranks, said):
+def test_the_best_distance_is_the_smallest(
+    four_rows, records, metric, unit, values, ranks, expected
+):
     scores = four(records, dict(zip("abc", values, strict=True)), metric=metric, unit=unit)
     table = build(four_rows, scores)[0][-1]
     assert (
         table.metrics == (metric,)
         and list(marks(table).values()) == ranks
-        and said in table.caption
+        and expected in table.caption
     )
 
 
 def test_no_sentence_on_marks_or_spread_where_there_are_none(protocol, records):
-    made, _ = build(protocol(), records({}))
-    assert marks(made[0])["a"] == ""  # a lone value is not best
-    assert made[0].caption.endswith(
+    built, _ = build(protocol(), records({}))
+    assert marks(built[0])["a"] == ""  # a lone value is not best
+    assert built[0].caption.endswith(
         f"is better. {COUNTS}: fine-tunings and test patients behind a number."
     )
-    assert "±" not in made[0].caption and "bold" not in made[0].caption
-    made, _ = build(protocol(), records({}, {"seed": 1}))
-    assert "± standard deviation over runs" in made[0].caption
+    assert "±" not in built[0].caption and "bold" not in built[0].caption
+    built, _ = build(protocol(), records({}, {"seed": 1}))
+    assert "± standard deviation over runs" in built[0].caption
 
 
 @pytest.mark.parametrize("layout", ["targets", "fractions", "datasets"])
@@ -232,24 +236,24 @@ def test_the_printed_number_stands_beside_one_of_two_sections(protocol, records,
     rows = {"a": Row("voco", "net", published="VoCo")}
     two = protocol(rows=rows, finetune=(section(1), section(60)), layout=Layout(columns=layout))
     table = records({"value": 0.1}, {"value": 0.9, "section": "organs#2"})
-    made, _ = build(two, table, published=printed({}))
-    entries = [entry for t in made for line in t.lines for entry in line.entries]
-    assert [entry.mean for entry in entries] == ["10.00", "90.00"]
-    assert [entry.published for entry in entries] == ["83.85", ""]
+    built, _ = build(two, table, published=printed({}))
+    cells = [cell for t in built for line in t.lines for cell in line.entries]
+    assert [cell.mean for cell in cells] == ["10.00", "90.00"]
+    assert [cell.published for cell in cells] == ["83.85", ""]
     if layout == "targets":
         titles = [f"Dice, organs ({name}), 100 % of labels" for name in ("organs", "organs#2")]
-        assert [t.title for t in made] == titles
+        assert [t.title for t in built] == titles
 
 
 def test_fractions_of_the_same_patients_are_told_under_the_table(protocol, records):
     target = section(fractions=(5, 10, 50))
     rows = [{"fraction": f, "n_train": n} for f, n in ((5, 1), (10, 1), (50, 4))]
-    made, _ = build(
+    built, _ = build(
         protocol(finetune=(target,), layout=Layout(columns="fractions")), records(*rows)
     )
-    assert "organs: 5 % and 10 % are the same 1 patient." in made[0].caption
-    made, _ = build(protocol(finetune=(target,)), records(*rows))
-    assert ["same 1 patient" in t.caption for t in made] == [True, True, False]
+    assert "organs: 5 % and 10 % are the same 1 patient." in built[0].caption
+    built, _ = build(protocol(finetune=(target,)), records(*rows))
+    assert ["same 1 patient" in t.caption for t in built] == [True, True, False]
 
 
 GONE = {"row": "b", "status": "failed", "value": NAN, "target": "", "metric": ""}
@@ -257,7 +261,7 @@ NOTHING = {"status": "both_empty", "value": NAN}
 
 
 @pytest.mark.parametrize(
-    ("rows", "failures", "shown", "said"),
+    ("rows", "failures", "shown", "expected"),
     [
         (  # holes are typed
             [{"row": "a", "value": 0.5}, {**GONE, "job": "j1"}, {**NOTHING, "row": "c"}],
@@ -288,40 +292,40 @@ NOTHING = {"status": "both_empty", "value": NAN}
         ),
     ],
 )
-def test_a_hole_says_what_failed_behind_it(four_rows, records, rows, failures, shown, said):
-    made, notes = build(four_rows, records(*rows), failures=tuple(failures))
-    assert {row: texts(made[0])[row] for row in shown} == {
+def test_a_hole_says_what_failed_behind_it(four_rows, records, rows, failures, shown, expected):
+    built, notes = build(four_rows, records(*rows), failures=tuple(failures))
+    assert {row: texts(built[0])[row] for row in shown} == {
         row: [text] for row, text in shown.items()
     }
-    assert next(iter(notes.letters)) == said
+    assert next(iter(notes.letters)) == expected
 
 
 @pytest.mark.parametrize(
-    ("dropped", "said"), [(False, "kept, as the protocol says"), (True, "left out before")]
+    ("dropped", "expected"), [(False, "kept, as the protocol says"), (True, "left out before")]
 )
 def test_test_cases_that_were_pretrained_on_are_named_at_the_mean(
-    four_rows, records, dropped, said
+    four_rows, records, dropped, expected
 ):
     both = [{"target": t, "row": r, "value": 0.5} for t in ("liver", "aorta") for r in "ab"]
     leak = Leak("b", "organs", 6, tuple(f"c{i} (content)" for i in range(12)), 14, dropped)
-    made, notes = build(
+    built, notes = build(
         four_rows, records(*both), leaks=(leak, Leak("b", "elsewhere", 3, ("x",), 1))
     )
     ((text, letter),) = notes.letters.items()
     assert text.startswith(
         "12 of 6 test cases also stand in the pretraining data, as 14 of its cases: c0 (c"
     )
-    assert "c9 (content) ...; " in text and said in text and "c10" not in text
-    marked = {line.row: [e.note for e in line.entries] for line in made[0].lines}
+    assert "c9 (content) ...; " in text and expected in text and "c10" not in text
+    marked = {line.row: [e.note for e in line.entries] for line in built[0].lines}
     assert marked["a"] == ["", "", ""] and marked["b"] == ["", "", letter]
 
 
 def test_a_row_whose_weights_lack_layers_is_marked_wherever_it_has_a_number(four_rows, records):
     both = [{"target": t, "row": r, "value": 0.5} for t in ("liver", "aorta") for r in "ab"]
-    made, notes = build(four_rows, records(*both), gaps={"b": ("attention", "norms")})
+    built, notes = build(four_rows, records(*both), gaps={"b": ("attention", "norms")})
     ((text, letter),) = notes.letters.items()
     assert text.endswith("lack layers of the encoder; these start at random: attention, norms")
-    marked = {line.row: [e.note for e in line.entries] for line in made[0].lines}
+    marked = {line.row: [e.note for e in line.entries] for line in built[0].lines}
     assert marked["a"] == ["", "", ""] and marked["b"] == [letter] * 3
 
 
@@ -334,8 +338,8 @@ def test_a_metric_has_no_table_on_data_it_does_not_judge(protocol, records):
         "task": "classification",
     }
     table = records({"metric": "dice"}, classes)
-    made, _ = build(protocol(finetune=both, metrics=("dice", "accuracy")), table)
-    assert [(t.metrics, [c.label for c in t.columns]) for t in made] == [
+    built, _ = build(protocol(finetune=both, metrics=("dice", "accuracy")), table)
+    assert [(t.metrics, [c.label for c in t.columns]) for t in built] == [
         (("dice",), ["liver"]),
         (("accuracy",), ["all"]),
     ]
@@ -343,10 +347,10 @@ def test_a_metric_has_no_table_on_data_it_does_not_judge(protocol, records):
 
 def test_a_deviating_n_is_footnoted(protocol, records):
     alike = [{"target": t} for t in ("liver", "aorta", "spleen")]
-    made, notes = build(protocol(), records(*alike, {"target": "spleen", "case": "c2"}))
-    line = made[0].lines[0]
+    built, notes = build(protocol(), records(*alike, {"target": "spleen", "case": "c2"}))
+    line = built[0].lines[0]
     assert line.n.split() == ["1", TIMES, "1"]
-    noted = [c.label for c, e in zip(made[0].columns, line.entries, strict=True) if e.note]
+    noted = [c.label for c, e in zip(built[0].columns, line.entries, strict=True) if e.note]
     assert noted == ["spleen", "Mean"]
     assert all(f"{COUNTS.lower()}: 1\xa0{TIMES}\xa02" in text for text in notes.letters)
 
@@ -360,13 +364,13 @@ def test_rows_keep_the_protocols_order_within_its_groups_their_variants_under_th
     }
     met = ("z", "stray", "x (y) (random)", "a (shuffled)", "a (random)", "a (random) (last)")
     layout = Layout(groups={"Late": ("a", "z")})
-    made, _ = build(protocol(rows=rows, layout=layout), records(*({"row": r} for r in met)))
-    groups = [(heading, [line.row for line in lines]) for heading, lines in made[0].groups]
+    built, _ = build(protocol(rows=rows, layout=layout), records(*({"row": r} for r in met)))
+    groups = [(heading, [line.row for line in lines]) for heading, lines in built[0].groups]
     assert groups == [
         ("", ["b", "x (y)", "x (y) (random)", "stray"]),
         ("Late", ["z", "a", "a (random)", "a (random) (last)", "a (shuffled)"]),
     ]
-    shown = {line.row: line.labels for line in made[0].lines}
+    shown = {line.row: line.labels for line in built[0].lines}
     assert shown["a (random) (last)"] == ("A (random) (last)", "net")
     assert shown["x (y) (random)"] == ("voco (random)", "net")
 
@@ -374,9 +378,9 @@ def test_rows_keep_the_protocols_order_within_its_groups_their_variants_under_th
 def test_rows_that_would_read_alike_are_told_apart(protocol, records):
     rows = {"a": Row("voco", "net"), "b": Row("voco", "net"), "c": Row("voco", "other")}
     networks = {"net": Net("unetr"), "other": Net("unet")}
-    made, _ = build(protocol(rows=rows, networks=networks), records({}), titles={"voco": "VoCo"})
-    assert [line.labels[0] for line in made[0].lines] == ["VoCo (a)", "VoCo (b)", "VoCo"]
-    assert made[0].stubs == ("Method", "Network")
+    built, _ = build(protocol(rows=rows, networks=networks), records({}), titles={"voco": "VoCo"})
+    assert [line.labels[0] for line in built[0].lines] == ["VoCo (a)", "VoCo (b)", "VoCo"]
+    assert built[0].stubs == ("Method", "Network")
     assert build(protocol(), records({}))[0][0].stubs == ("Method",)
 
 
@@ -397,20 +401,20 @@ def test_such_columns_hold_the_mean_over_targets(
     protocol, records, columns, finetune, low, high, labels
 ):
     rows = [{"value": 0.2, **low}, {"target": "aorta", "value": 0.4, **low}, {"value": 0.7, **high}]
-    made, _ = build(
+    built, _ = build(
         protocol(finetune=tuple(finetune), layout=Layout(columns=columns)), records(*rows)
     )
-    assert [c.label for c in made[0].columns] == labels
-    assert texts(made[0])["a"] == ["30.00", "70.00"]
+    assert [c.label for c in built[0].columns] == labels
+    assert texts(built[0])["a"] == ["30.00", "70.00"]
 
 
 def test_target_columns_make_one_table_per_fraction_and_metric(protocol, records):
     target, metrics = section(fractions=(10, 100)), ("dice", "nsd@1mm", "hd95")
-    made, _ = build(protocol(finetune=(target,), metrics=metrics), records({}))
+    built, _ = build(protocol(finetune=(target,), metrics=metrics), records({}))
     titles = [
         f"{m}, organs, {f} % of labels" for m in ("Dice", "NSD @ 1 mm", "HD95") for f in (10, 100)
     ]
-    assert [t.title for t in made] == titles
+    assert [t.title for t in built] == titles
 
 
 TWICE = ({"note": "from scratch"}, {"value": "80.00", "note": "pretrained"})
@@ -440,9 +444,9 @@ OTHER = (
 def test_the_papers_cell_and_ours_minus_it(protocol, records, printed, lines, published, shown):
     rows = {"a": Row("scratch", "net"), "b": Row("voco", "net", published=published)}
     table = records({"value": 0.8}, {"row": "b", "value": 0.8451})
-    made, _ = build(protocol(rows=rows), table, published=printed(*lines))
-    entry = made[0].lines[1].entries[0]
-    assert (entry.published, entry.difference) == shown
+    built, _ = build(protocol(rows=rows), table, published=printed(*lines))
+    cell = built[0].lines[1].entries[0]
+    assert (cell.published, cell.difference) == shown
 
 
 def test_a_row_that_lacks_folds_is_not_subtracted_from_the_papers_number(
@@ -459,10 +463,10 @@ def test_a_row_that_lacks_folds_is_not_subtracted_from_the_papers_number(
     )
     extras = Extras(published=printed({"method": "A"}, {}))
     context = context_of(protocol(rows=rows), table, extras)
-    made, _ = tables(context)
-    assert [line.entries[0].difference for line in made[0].lines] == [f"{MINUS}3.85", ""]
+    built, _ = tables(context)
+    assert [line.entries[0].difference for line in built[0].lines] == [f"{MINUS}3.85", ""]
     lines = list(csv.DictReader(tidy(context).splitlines()))
-    assert {(one["row"], one["difference"]) for one in lines if one["published"]} == {
+    assert {(line["row"], line["difference"]) for line in lines if line["published"]} == {
         ("a", "-0.038500"),
         ("b", ""),
     }
@@ -472,11 +476,12 @@ def test_spellings_of_one_organ_meet(protocol, records, printed):
     frame = printed({"target": "right_adrenal_gland"}, {"target": "esophagus", "value": "70.10"})
     rows = {"a": Row("voco", "net", published="VoCo")}
     table = records({"target": "right adrenal"}, {"target": "oesophagus"})
-    made, _ = build(protocol(rows=rows), table, published=frame)
-    found = {
-        c.label: e.published for c, e in zip(made[0].columns, made[0].lines[0].entries, strict=True)
+    built, _ = build(protocol(rows=rows), table, published=frame)
+    published = {
+        c.label: e.published
+        for c, e in zip(built[0].columns, built[0].lines[0].entries, strict=True)
     }
-    assert found == {"oesophagus": "70.10", "right adrenal": "83.85", "Mean": ""}
+    assert published == {"oesophagus": "70.10", "right adrenal": "83.85", "Mean": ""}
 
 
 def test_footnote_letters_go_on_after_z():

@@ -33,10 +33,10 @@ def drawn(protocol, records, tmp_path):
         table = records(*({"target": t, "value": v, **given} for t, v in both.items()))
         info = DatasetInfo("organs", "Organs", ("liver", "spleen"), synthetic=synthetic)
         extras = Extras(datasets=(info,), reference=FIELD)
-        made = report.write(
+        paths = report.write(
             protocol(finetune=(section,), **changes), table, tmp_path, extras, figures=False
         )
-        return made.markdown.read_text(), made.page.read_text(), made.text
+        return paths.markdown.read_text(), paths.page.read_text(), paths.text
 
     return draw
 
@@ -61,8 +61,8 @@ def test_scratch_reaches_its_anchor_in_the_mean_and_in_its_worst_target(
 
 def test_the_worst_target_and_its_score_are_named(drawn):
     markdown, page, _ = drawn(0.90, 0.80)
-    said = "A: Dice 85.00, worst target (spleen) 80.00: missed."
-    assert said in markdown and said in page and 'class="below"' in page
+    expected = "A: Dice 85.00, worst target (spleen) 80.00: missed."
+    assert expected in markdown and expected in page and 'class="below"' in page
     assert (
         "from scratch with all labels Dice must reach 86.00 and 84.00 for each target" in markdown
     )
@@ -102,9 +102,9 @@ def two(protocol, records, tmp_path):
         table = records(
             *({"fraction": 100, "scale": "pilot", "section": r["dataset"], **r} for r in rows)
         )
-        asked = protocol(finetune=sections)
+        anchored = protocol(finetune=sections)
         return report.write(
-            asked, table, tmp_path, Extras(datasets=info), figures=False
+            anchored, table, tmp_path, Extras(datasets=info), figures=False
         ).markdown.read_text()
 
     return draw
@@ -146,7 +146,7 @@ def test_a_failed_run_hides_nothing(two):
 
 
 @pytest.mark.parametrize(
-    ("score", "changes", "said"),
+    ("score", "changes", "expected"),
     [
         (0.9, {"anchor": replace(ANCHOR, family="vit")}, "the field reaches 70.00 (Roe)."),
         (
@@ -157,8 +157,10 @@ def test_a_failed_run_hides_nothing(two):
         (0.1, {"anchor": None}, "No anchor is stated"),
     ],
 )
-def test_an_anchors_note_is_of_its_family_its_digits_and_its_absence(drawn, score, changes, said):
-    assert said in drawn(score, score, **changes)[0]
+def test_an_anchors_note_is_of_its_family_its_digits_and_its_absence(
+    drawn, score, changes, expected
+):
+    assert expected in drawn(score, score, **changes)[0]
     assert "No anchor is stated" not in drawn(score, score, **{**changes, "scale": "paper"})[0]
 
 

@@ -42,8 +42,8 @@ def panel(**given):
     image = np.full((8, 6), 90, np.uint8)
     mask = np.zeros((8, 6), np.uint8)
     mask[2:5, 2:4] = 1
-    place = {"row": "a", "section": "organs", "case": "c1", "title": "A"}
-    return Panel(**{**place, "image": image, "reference": mask, "prediction": mask, **given})
+    fields = {"row": "a", "section": "organs", "case": "c1", "title": "A"}
+    return Panel(**{**fields, "image": image, "reference": mask, "prediction": mask, **given})
 
 
 def organs(**given):
@@ -110,13 +110,13 @@ def test_escape_prints_every_special_as_itself():
 
 def test_equal_records_make_equal_bytes(full, tmp_path):
     protocol, table, extras = full
-    one, two = tmp_path / "one", tmp_path / "two"
-    write(protocol, table, one, extras)
-    write(protocol, table.sample(frac=1, random_state=1), two, extras)
-    names = sorted(p.name for p in one.iterdir())
+    first, second = tmp_path / "one", tmp_path / "two"
+    write(protocol, table, first, extras)
+    write(protocol, table.sample(frac=1, random_state=1), second, extras)
+    names = sorted(p.name for p in first.iterdir())
     drawn = {"fractions", "dots", "curves", "training", "pretext", "embeddings", "panels_organs"}
     assert {f"{name}.{kind}" for name in drawn for kind in ("png", "pdf", "svg")} < set(names)
-    assert [p for p in names if (one / p).read_bytes() != (two / p).read_bytes()] == []
+    assert [p for p in names if (first / p).read_bytes() != (second / p).read_bytes()] == []
 
 
 def test_figures_are_drawn_again_only_when_their_input_changed(full, tmp_path):
@@ -132,20 +132,20 @@ def test_figures_are_drawn_again_only_when_their_input_changed(full, tmp_path):
     drawn = {n for n, at in stamp.items() if (tmp_path / n).stat().st_mtime_ns != at}
     assert drawn == {"fractions.png"}  # both rows are halved alike: they differ by nothing still
     write(protocol, changed, tmp_path, Extras())
-    kept = {p.name for kind in ("png", "pdf", "svg") for p in tmp_path.glob(f"*.{kind}")}
+    files = {p.name for kind in ("png", "pdf", "svg") for p in tmp_path.glob(f"*.{kind}")}
     names = ("fractions", "dots")
-    assert kept == {f"{name}.{kind}" for name in names for kind in ("png", "pdf", "svg")}
+    assert files == {f"{name}.{kind}" for name in names for kind in ("png", "pdf", "svg")}
 
 
 def test_a_folders_own_labels_name_what_a_picture_shows(protocol, records):
-    known = organs(labels=((1, "necrosis"), (2, "edema")))
-    context = context_of(protocol(), records({}), Extras(panels=(panel(),), datasets=(known,)))
+    info = organs(labels=((1, "necrosis"), (2, "edema")))
+    context = context_of(protocol(), records({}), Extras(panels=(panel(),), datasets=(info,)))
     (legend,) = wanted(context)[-1].draw().legends
     assert [text.get_text() for text in legend.get_texts()] == ["necrosis"]
 
 
 @pytest.mark.parametrize(
-    ("known", "said"),
+    ("info", "reason"),
     [
         (
             organs(licence="CC-BY 4.0"),
@@ -163,15 +163,17 @@ def test_a_folders_own_labels_name_what_a_picture_shows(protocol, records):
     ],
 )
 def test_images_stay_outside_the_page_for_the_reason_that_is_known(
-    protocol, records, tmp_path, known, said
+    protocol, records, tmp_path, info, reason
 ):
-    extras = Extras(panels=(panel(),), datasets=(known,))
+    extras = Extras(panels=(panel(),), datasets=(info,))
     page = write(protocol(), records({}), tmp_path, extras).page.read_text()
     text = html.unescape(page)
     assert (
-        pictures(page) == [] and said in text and "They lie beside it as panels_organs.png." in text
+        pictures(page) == []
+        and reason in text
+        and "They lie beside it as panels_organs.png." in text
     )
-    assert ("does not allow" in text) == (known.redistribution is False)
+    assert ("does not allow" in text) == (info.redistribution is False)
     assert (tmp_path / "panels_organs.png").exists()
 
 
@@ -185,19 +187,19 @@ def test_the_csv_is_tidy_and_keeps_shares_of_one(protocol, records, printed, tmp
     )
     paths = write(protocol(rows=rows), table, tmp_path, Extras(published=frame))
     lines = list(csv.DictReader(io.StringIO(paths.csv.read_text())))
-    found = {(line["row"], line["target"]): line for line in lines}
-    ours = found["b", "liver"]
+    by_row = {(line["row"], line["target"]): line for line in lines}
+    ours = by_row["b", "liver"]
     assert (ours["mean"], ours["sd"], ours["n_runs"]) == ("0.850000", "0.014142", "2")
     assert (ours["section"], ours["dataset"]) == ("organs", "organs")
     assert (ours["n_patients"], ours["n_cases"]) == ("1", "1")
     assert (ours["published"], ours["difference"]) == ("0.838500", "0.011500")
-    assert (ours["state"], found["a", "liver"]["state"]) == ("ok", "failed")
-    assert found["a", "liver"]["mean"] == ""
+    assert (ours["state"], by_row["a", "liver"]["state"]) == ("ok", "failed")
+    assert by_row["a", "liver"]["mean"] == ""
 
 
 def test_the_notes_name_split_convention_budget_and_deviations(protocol, records, tmp_path):
     text = write(protocol(notes=("We differ here.",)), records({}), tmp_path).markdown.read_text()
-    for said in (
+    for words in (
         "hash 5p1it",
         "convention medpy",
         "convention default",
@@ -206,7 +208,7 @@ def test_the_notes_name_split_convention_budget_and_deviations(protocol, records
         "mean over a patient's test cases",
         "[pilot scale",
     ):
-        assert said.replace("[", r"\[") in text
+        assert words.replace("[", r"\[") in text
 
 
 def compiled(program, body, folder, packages=(), wide=False):
@@ -224,8 +226,8 @@ def compiled(program, body, folder, packages=(), wide=False):
     )
     (folder / "page.tex").write_text(page, encoding="utf-8")
     command = [program, "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
-    made = subprocess.run(command, cwd=folder, capture_output=True, timeout=120, check=False)
-    return made.returncode, made.stdout.decode("utf-8", "replace")
+    done = subprocess.run(command, cwd=folder, capture_output=True, timeout=120, check=False)
+    return done.returncode, done.stdout.decode("utf-8", "replace")
 
 
 def test_the_head_of_the_latex_file_compiles_as_it_says(protocol, records, tmp_path):
@@ -237,7 +239,7 @@ def test_the_head_of_the_latex_file_compiles_as_it_says(protocol, records, tmp_p
     (form,) = re.findall(r"^% Such a tabular fits as (.*)\.$", text, re.MULTILINE)
     fitted = re.sub(
         r"\\begin\{tabular\}.*?\\end\{tabular\}",
-        lambda found: form.replace(r"\begin{tabular}...\end{tabular}", found[0]),
+        lambda match: form.replace(r"\begin{tabular}...\end{tabular}", match[0]),
         text,
         flags=re.DOTALL,
     )
@@ -260,12 +262,12 @@ def test_characters_that_pdflatex_does_not_print_are_named_and_no_others(
     }
     plain, greek = (
         write(
-            protocol(rows={r: rows[r] for r in some}),
-            records({"row": some[0]}),
+            protocol(rows={r: rows[r] for r in names}),
+            records({"row": names[0]}),
             tmp_path,
             figures=False,
         ).tex.read_text()
-        for some in ("a", "b")
+        for names in ("a", "b")
     )
     assert "pdfLaTeX" not in plain and "that pdfLaTeX does not print (β, Д, ж)" in greek
     packages = re.findall(r"\\usepackage\{booktabs\}", greek)
@@ -273,8 +275,8 @@ def test_characters_that_pdflatex_does_not_print_are_named_and_no_others(
     assert compiled("pdflatex", greek, tmp_path, packages)[0] != 0
     latin = "".join(f"{c} " for c in sorted(LATIN))
     assert compiled("pdflatex", latin, tmp_path)[0] == 0
-    asked = re.findall(r"(\\usepackage\{fontspec\}) (\\setmainfont\{.*?\})\.", greek)[0]
-    code, log = compiled("xelatex", greek, tmp_path, (*packages, *asked))
+    fonts = re.findall(r"(\\usepackage\{fontspec\}) (\\setmainfont\{.*?\})\.", greek)[0]
+    code, log = compiled("xelatex", greek, tmp_path, (*packages, *fonts))
     if "cannot be found" in log:
         pytest.skip("no DejaVu Serif among the fonts")
     assert code == 0 and "Missing character" not in log
@@ -289,8 +291,8 @@ def test_a_terminal_table_is_cut_to_the_width_and_explains_what_it_shows_without
     assert text.count("50.00") == 13 and "[pilot scale]" in text and "best" not in text
     text = terminal_table(protocol(), records({}, {"row": "b", "value": 0.6}))
     assert "60.00 ^" in text and "*" not in text and "±" not in text
-    said = "^ best of its network, among rows fine-tuned alike; Runs \N{MULTIPLICATION SIGN} patients: "
-    assert said in text
+    legend = "^ best of its network, among rows fine-tuned alike; Runs \N{MULTIPLICATION SIGN} patients: "
+    assert legend in text
 
 
 def test_two_sections_on_one_data_set_have_panels_of_their_own(protocol, records, tmp_path):

@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import pairwise, product
 
 import pytest
-from transcripts import beside, page, scores
+from transcripts import page, scores, transcript_of
 
 INITS = ("Models Genesis", "BYOL")
 TASKS = ("CPC", "RPL", "Jigsaw", "Rotation", "Exemplar")
@@ -86,13 +86,13 @@ def check(claim: str) -> tuple[int, list[list[str]]]:
     spoken, failing = 0, []
     for better, worse in pairs:
         if better != worse:
-            for r in beside(paper, better, worse).itertuples():
-                one = (
+            for r in transcript_of(paper, better, worse).itertuples():
+                claim = (
                     "only"
                     if r.dataset in ("msd09_spleen", "lits", "mmwhs", "cc_ccii")
                     else r.target
                 )
-                if targets and one not in targets and r.target not in targets:
+                if targets and claim not in targets and r.target not in targets:
                     continue
                 spoken += 1
                 first, second = Decimal(r.value), Decimal(r.other)
@@ -105,10 +105,10 @@ def check(claim: str) -> tuple[int, list[list[str]]]:
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_a_claim_fails_in_the_listed_cells_and_no_other(claim: str):
     spoken, failing = check(claim)
-    (told,) = (
+    (listed,) = (
         [int(n) for n in line[2:4]] for line in page("errata.md", "Claims") if line[0] == claim
     )
-    assert told == [spoken, len(failing)]
+    assert listed == [spoken, len(failing)]
     assert [line for line in page("errata.md", "Cells that fail") if line[0] == claim] == failing
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pandas as pd
-from transcripts import FOLDER, PAPERS, beside, half, page, read, scores
+from transcripts import FOLDER, PAPERS, half, page, read, scores, transcript_of
 
 COLUMNS = ("voco", "glmae", "pgl")  # of the pages' tables that set papers side by side
 
@@ -39,62 +39,64 @@ def means(paper: str) -> Iterator[list[str]]:
 
 
 def test_printed_means_disagree_with_their_parts_only_as_listed():
-    found = [line for paper in PAPERS for line in means(paper)]
-    assert page("errata.md", "Printed means") == found
+    rows = [line for paper in PAPERS for line in means(paper)]
+    assert page("errata.md", "Printed means") == rows
 
 
 def score(paper: str, method: str, note: str, like: pd.Series) -> Decimal:
     """Return the Dice printed of a method in the cell of ``like``, on its network where there are several."""
     frame = scores(paper)
-    found = frame[
+    rows = frame[
         (frame["metric"] == "dice")
         & (frame["method"] == method)
         & frame["note"].str.startswith(note)
     ]
     for column in ("dataset", "target", "fraction"):
-        found = found[found[column] == like[column]]
-    near = found[found["network"] == like["network"]]
-    (printed,) = set((near if len(near) else found)["value"])
+        rows = rows[rows[column] == like[column]]
+    near = rows[rows["network"] == like["network"]]
+    (printed,) = set((near if len(near) else rows)["value"])
     return Decimal(printed)
 
 
 def gains() -> Iterator[tuple[list[str], Decimal]]:
     """Yield each printed gain whose two scores are printed, too, and their difference."""
-    for paper, own in (("pgl", ""), ("hssl", ""), ("voco", "With Medical SSL"), ("glmae", None)):
+    for paper, base in (("pgl", ""), ("hssl", ""), ("voco", "With Medical SSL"), ("glmae", None)):
         frame = read(paper)
-        for _, told in frame[frame["metric"] == "dice_gain"].iterrows():
-            over, _, note = told["note"].partition("over ")[2].partition("|")
-            if own is None and told["table"] == "table4":
-                ours = score(paper, told["method"], told["note"], told)
-                yield line(told), ours - score(paper, "Baseline", told["network"], told)
-            elif own is not None and told["dataset"] and told["table"] == "text":
+        for _, gain in frame[frame["metric"] == "dice_gain"].iterrows():
+            over, _, note = gain["note"].partition("over ")[2].partition("|")
+            if base is None and gain["table"] == "table4":
+                ours = score(paper, gain["method"], gain["note"], gain)
+                yield (line(gain), ours - score(paper, "Baseline", gain["network"], gain))
+            elif base is not None and gain["dataset"] and gain["table"] == "text":
                 yield (
-                    line(told),
-                    score(paper, told["method"], own, told) - score(paper, over, note, told),
+                    line(gain),
+                    score(paper, gain["method"], base, gain) - score(paper, over, note, gain),
                 )
 
 
-def line(told: pd.Series) -> list[str]:
-    return [*told[["paper", "table", "note", "dataset", "fraction", "value"]]]
+def line(listed: pd.Series) -> list[str]:
+    return [*listed[["paper", "table", "note", "dataset", "fraction", "value"]]]
 
 
 def extremes() -> Iterator[tuple[list[str], Decimal]]:
     """Yield HSSL's lowest and highest gains over TFS, and those of the tasks that Table 2 prints."""
     frame = read("hssl")
     table = frame[(frame["table"] == "table2") & ~frame["note"].str.startswith("class")]
-    for _, told in frame[frame["note"].str.contains("over TFS, ")].iterrows():
-        part = table[table["fraction"] == told["fraction"]]
+    for _, listed in frame[frame["note"].str.contains("over TFS, ")].iterrows():
+        part = table[table["fraction"] == listed["fraction"]]
         ours, scratch = (
             part[part["method"] == m]["value"].map(Decimal).tolist() for m in ("HSSL", "TFS")
         )
         differences = [a - b for a, b in zip(ours, scratch, strict=True)]
-        yield line(told), (min if told["note"].endswith("lowest") else max)(differences)
+        yield line(listed), (min if listed["note"].endswith("lowest") else max)(differences)
 
 
 def test_printed_gains_are_differences_of_printed_scores_but_where_listed():
     every = [*gains(), *extremes()]
     assert len(every) == 10 + 1 + 3 + 24 + 4
-    wrong = [[*told, str(by_table)] for told, by_table in every if Decimal(told[-1]) != by_table]
+    wrong = [
+        [*listed, str(by_table)] for listed, by_table in every if Decimal(listed[-1]) != by_table
+    ]
     assert page("errata.md", "Printed gains") == wrong
 
 
@@ -162,7 +164,7 @@ TWICE = [
 def test_numbers_printed_twice_are_equal_but_where_listed():
     apart = []
     for paper, first, second, cells in TWICE:
-        both = beside(paper, first, second)
+        both = transcript_of(paper, first, second)
         assert len(both) == cells, (paper, first, second)
         for r in both[both["value"] != both["other"]].itertuples():
             apart.append([paper, r.dataset, r.target, r.metric, first, r.value, second, r.other])

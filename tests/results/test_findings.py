@@ -16,7 +16,7 @@ LINE = re.compile(
     r"\| (?P<difference>\S+) \[(?P<low>\S+) to (?P<high>\S+)\] \| (?P<verdict>[^|]+?) \|",
     re.MULTILINE,
 )
-BESIDE = re.compile(
+PAIR_LINE = re.compile(
     r"^\| `(?P<report>\w+)` \| `(?P<row>[^`]+)` \| `(?P<other>[^`]+)` "
     r"\| (?P<section>\w+), (?P<fraction>\d+) % "
     r"\| (?P<difference>\S+) \[(?P<low>\S+) to (?P<high>\S+)\] \| (?P<verdict>[^|]+?) \|$",
@@ -24,50 +24,57 @@ BESIDE = re.compile(
 )
 STATED = [match.groupdict() for match in LINE.finditer(TEXT)]
 NUMBERS = ("difference", "low", "high")
-PAIRS = [match.groupdict() for match in BESIDE.finditer(TEXT)]
+PAIRS = [match.groupdict() for match in PAIR_LINE.finditer(TEXT)]
 
 
 def test_studies_with_a_report_are_all_there():
     drawn = {file.parent.name for file in (ROOT / "reports").glob("studies_*/verdicts.csv")}
-    assert {one["report"] for one in STATED} == drawn != set()
+    assert {finding["report"] for finding in STATED} == drawn != set()
 
 
-@pytest.mark.parametrize("one", STATED, ids=lambda one: "-".join(list(one.values())[:4]))
-def test_a_finding_is_what_the_report_says(one):
-    with (ROOT / "reports" / one["report"] / "verdicts.csv").open(newline="") as file:
+@pytest.mark.parametrize(
+    "finding", STATED, ids=lambda finding: "-".join(list(finding.values())[:4])
+)
+def test_a_finding_is_what_the_report_says(finding):
+    with (ROOT / "reports" / finding["report"] / "verdicts.csv").open(newline="") as file:
         places = ("row", "section", "fraction")
-        (found,) = [
+        (verdict,) = [
             line
             for line in csv.DictReader(file)
-            if line["metric"] == "dice" and all(line[k] == one[k] for k in places)
+            if line["metric"] == "dice" and all(line[k] == finding[k] for k in places)
         ]
-    assert stated(one) == [*points(*(float(found[k]) for k in NUMBERS)), found["verdict"]]
+    assert stated(finding) == [*points(*(float(verdict[k]) for k in NUMBERS)), verdict["verdict"]]
 
 
-@pytest.mark.parametrize("one", PAIRS, ids=lambda one: "-".join(list(one.values())[:5]))
-def test_a_row_beside_another_is_what_the_records_say(one):
-    rows = pd.read_parquet(ROOT / "results" / "studies" / "records" / f"{one['report']}.parquet")
-    place = rows["section"].eq(one["section"]) & rows["fraction"].eq(int(one["fraction"]))
+@pytest.mark.parametrize("finding", PAIRS, ids=lambda finding: "-".join(list(finding.values())[:5]))
+def test_a_row_beside_another_is_what_the_records_say(finding):
+    rows = pd.read_parquet(
+        ROOT / "results" / "studies" / "records" / f"{finding['report']}.parquet"
+    )
+    at = rows["section"].eq(finding["section"]) & rows["fraction"].eq(int(finding["fraction"]))
     means = (
-        rows[place & rows["metric"].eq("dice")]
+        rows[at & rows["metric"].eq("dice")]
         .groupby(["row", "patient", "seed"], observed=True)["value"]
         .mean()
     )
-    gained = (means[one["row"]] - means[one["other"]]).unstack("seed")
-    found = stats.compared(gained.to_numpy(), None, rope=0.01, seeds=list(gained))
-    assert stated(one) == [*points(found.difference, found.low, found.high), found.verdict]
+    gained = (means[finding["row"]] - means[finding["other"]]).unstack("seed")
+    comparison = stats.compared(gained.to_numpy(), None, rope=0.01, seeds=list(gained))
+    assert stated(finding) == [
+        *points(comparison.difference, comparison.low, comparison.high),
+        comparison.verdict,
+    ]
 
 
 def test_what_is_said_in_short_counts_every_comparison_once():
-    own = {}  # the verdict of the study that comes first: how much is corrected hangs on its rows
-    for one in STATED:
-        control = one["row"].endswith(("(shuffled)", "(long)"))
-        if not control and not one["report"].startswith("studies_positive_control"):
-            own.setdefault(
-                tuple(one[key] for key in ("section", "fraction", *NUMBERS)), one["verdict"]
+    first = {}  # the verdict of the study that comes first: how much is corrected hangs on its rows
+    for finding in STATED:
+        control = finding["row"].endswith(("(shuffled)", "(long)"))
+        if not control and not finding["report"].startswith("studies_positive_control"):
+            first.setdefault(
+                tuple(finding[key] for key in ("section", "fraction", *NUMBERS)), finding["verdict"]
             )
-    verdicts = [*own.values()]
-    assert f"of {len(own)} comparisons" in TEXT and {*verdicts} == {"equivalent", "not separable"}
+    verdicts = [*first.values()]
+    assert f"of {len(first)} comparisons" in TEXT and {*verdicts} == {"equivalent", "not separable"}
     assert f"of {verdicts.count('not separable')} nothing is shown" in TEXT
 
 
@@ -84,8 +91,8 @@ def test_each_study_states_what_it_can_see():
         assert f"# Sees:       with 80 % power, {sees} of the labels" in header, study
 
 
-def stated(one):
-    return [one[key] for key in (*NUMBERS, "verdict")]
+def stated(finding):
+    return [finding[key] for key in (*NUMBERS, "verdict")]
 
 
 def points(*shares):

@@ -71,10 +71,10 @@ def test_daggers_are_where_the_paper_has_them(voco, table: str, marked: str):
 
 def test_only_what_the_paper_states_of_pretraining_is_there(voco):
     scratch = (voco["note"] == "From Scratch") | (voco["note"] == "without Lpred, without Lreg")
-    own = (voco["method"] == "VoCo") & ~scratch
+    of_voco = (voco["method"] == "VoCo") & ~scratch
     assert set(voco.loc[scratch, "pretrain"]) == {"none"}
-    assert set(voco.loc[~scratch & ~own, "pretrain"]) == {""}
-    for dataset, data in voco[own].groupby("dataset")["pretrain"]:
+    assert set(voco.loc[~scratch & ~of_voco, "pretrain"]) == {""}
+    for dataset, data in voco[of_voco].groupby("dataset")["pretrain"]:
         wanted = "btcv+tcia_covid19" + ("" if dataset == "btcv" else "+luna16")
         assert set(data) == {wanted}
 
@@ -125,8 +125,8 @@ def test_every_table_of_a_paper_has_all_its_numbers_once_as_printed(paper: str):
         frame["table"].value_counts().to_dict() == COUNTS[paper]
         and not frame.duplicated(CELL).any()
     )
-    told = ", ".join(f"{table} {count}" for table, count in COUNTS[paper].items())
-    assert f"| {paper}.csv | {told} |" in (FOLDER / "README.md").read_text(encoding="utf-8")
+    counts = ", ".join(f"{table} {count}" for table, count in COUNTS[paper].items())
+    assert f"| {paper}.csv | {counts} |" in (FOLDER / "README.md").read_text(encoding="utf-8")
     scores = frame[frame["metric"].isin(("dice", "iou", "accuracy"))]
     few = scores.loc[~scores["value"].str.fullmatch(r"\d\d\.\d\d"), "value"].tolist()
     assert few == (["51.8"] if paper == "pgl" else [])
@@ -152,15 +152,15 @@ UNITS = {
 @pytest.mark.parametrize("paper", PAPERS)
 def test_columns_hold_known_names(paper: str):
     frame = read(paper)
-    known = {n for n in registry.names("dataset")}
-    assert set(frame["dataset"].str.removesuffix("_linear")) - {""} <= known
+    names = {n for n in registry.names("dataset")}
+    assert set(frame["dataset"].str.removesuffix("_linear")) - {""} <= names
     pretrain = {n for joined in frame["pretrain"] for n in joined.split("+")} - {"", "none"}
-    assert pretrain <= known | {"tcia_covid19"}  # VoCo's name of covid19_ct
+    assert pretrain <= names | {"tcia_covid19"}  # VoCo's name of covid19_ct
     for metric, units in frame.groupby("metric")["unit"]:
         assert set(units) <= UNITS[metric], metric
     assert set(frame["fraction"]) <= {"", "5", "10", "25", "50", "100"}
-    told = frame["table"].str.startswith(("fig", "supplement", "text"))
-    assert (frame["note"].str.startswith("prose, ") == told).all()
+    prose = frame["table"].str.startswith(("fig", "supplement", "text"))
+    assert (frame["note"].str.startswith("prose, ") == prose).all()
 
 
 @pytest.mark.parametrize(
@@ -228,10 +228,10 @@ def test_a_row_finds_what_its_paper_printed(protocol, row, dataset, target, metr
     read_protocol = protocols.read(FOLDER.parents[1] / "protocols" / f"{protocol}.yaml", "paper")
     printed = Published(read_protocol, read(read_protocol.paper))
     (section,) = [t for t in read_protocol.finetune if t.dataset == dataset]
-    found = printed.find(
+    value = printed.find(
         read_protocol.rows[row], (dataset,), (target,), section.fractions[0], metric
     )
-    assert (found.number if found else None) == pytest.approx(number)
+    assert (value.number if value else None) == pytest.approx(number)
 
 
 def test_hssls_cells_of_one_column_read_off_the_page_by_hand():

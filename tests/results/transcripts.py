@@ -54,13 +54,13 @@ def row(paper: str, name: str) -> pd.DataFrame:
     table, _, rest = name.partition(": ")
     method, _, note = rest.removesuffix(")").partition(" (")
     frame = scores(paper)
-    found = frame[(frame["table"] == table) & (frame["method"] == method)]
-    found = found[found["note"] == note] if note else found
-    assert len(found), f"{paper}: no row {name}"
-    return found
+    rows = frame[(frame["table"] == table) & (frame["method"] == method)]
+    rows = rows[rows["note"] == note] if note else rows
+    assert len(rows), f"{paper}: no row {name}"
+    return rows
 
 
-def beside(paper: str, first: str, second: str) -> pd.DataFrame:
+def transcript_of(paper: str, first: str, second: str) -> pd.DataFrame:
     """Return the cells that two rows share, the second's values as ``other``."""
     where = ["dataset", "target", "fraction", "metric"]
     both = row(paper, first).merge(
