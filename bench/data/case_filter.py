@@ -26,20 +26,22 @@ def excluded(
     Raises:
         BenchError: no case has such an id; names the nearest one.
     """
-    known = {case.id for case in cases}
-    found: set[str] = set()
-    for entry in exclude:
-        if entry == DOUBTFUL:
-            found |= dataset.doubtful.keys()
-        elif known and entry not in known:
-            said = unknown(f"case of data set {name!r}", entry, known | {DOUBTFUL})
-            raise Misstated("exclude", said)
+    ids = {case.id for case in cases}
+    chosen: set[str] = set()
+    for pick in exclude:
+        if pick == DOUBTFUL:
+            chosen |= dataset.doubtful.keys()
+        elif ids and pick not in ids:
+            message = unknown(f"case of data set {name!r}", pick, ids | {DOUBTFUL})
+            raise Misstated("exclude", message)
         else:
-            found.add(entry)
-    return sorted(found & known if known else found, key=natural)
+            chosen.add(pick)
+    return sorted(chosen & ids if ids else chosen, key=natural)
 
 
-def kept(cases: Sequence[Case], where: Mapping[str, str], without: Collection[str]) -> list[Case]:
+def matching(
+    cases: Sequence[Case], where: Mapping[str, str], without: Collection[str]
+) -> list[Case]:
     """Return the cases that have these entries in their meta and are not left out."""
     gone = set(without)
     return [
@@ -58,12 +60,12 @@ def check_usable(name: str, chosen: Sequence[str], faults: Mapping[str, str]) ->
     Raises:
         BenchError: says how many cannot, what is wrong with the first, and how to go on without them.
     """
-    found = [case for case in chosen if case in faults]
-    if found:
-        names = ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
+    faulty = [case for case in chosen if case in faults]
+    if faulty:
+        names = ", ".join(faulty[:SHOWN]) + (", ..." if len(faulty) > SHOWN else "")
         raise BenchError(
-            f"{name}: {len(found)} of {len(chosen)} cases cannot be used, first {found[0]}: "
-            f"{faults[found[0]]}; mend or remove them, or leave them out by 'exclude: [{names}]'; "
+            f"{name}: {len(faulty)} of {len(chosen)} cases cannot be used, first {faulty[0]}: "
+            f"{faults[faulty[0]]}; mend or remove them, or leave them out by 'exclude: [{names}]'; "
             f"'bench check {name} --data ...' lists all"
         )
 
@@ -166,7 +168,7 @@ def selected(
     """
     found = list(cases)
     for narrowed in (data, data.only):  # of the division, and of this entry
-        found = kept(found, narrowed.where, narrowed.exclude)
+        found = matching(found, narrowed.where, narrowed.exclude)
     if data.list:
         what = f"{data.dataset}: list {data.list!r}"
         names = listed(dataset, data.dataset, data.list)

@@ -200,21 +200,21 @@ def _count_faults(
     if image.array.shape[0] == len(dataset.channels):
         return []
     several = [v for v in channels if len(channels) > 1 and v.array.shape[0] > 1] or [image]
-    there, declared = several[0].array.shape[0], len(dataset.channels)
-    detail = f"{there} channels in this file, {declared} are declared in all"
+    present, declared = several[0].array.shape[0], len(dataset.channels)
+    detail = f"{present} channels in this file, {declared} are declared in all"
     return [VolumeError(several[0].path, "shape", detail)]
 
 
 def _value_faults(dataset: Dataset, label: LabelVolume) -> list[VolumeError]:
     """Return what is wrong with a label map's values."""
-    found = list[VolumeError]()
+    faults = list[VolumeError]()
     try:
         classes = contiguous(label, dataset)
         if not (classes[classes != VOID] if dataset.void else classes).any():
-            found.append(VolumeError(label.path, "empty_label", "no voxel is labelled"))
+            faults.append(VolumeError(label.path, "empty_label", "no voxel is labelled"))
     except VolumeError as error:
-        found.append(error)
-    return found
+        faults.append(error)
+    return faults
 
 
 def _copies(channels: Sequence[Volume3D]) -> list[VolumeError]:
@@ -231,22 +231,22 @@ def _copies(channels: Sequence[Volume3D]) -> list[VolumeError]:
 
 def _grid_faults(volume: Volume3D) -> list[VolumeError]:
     """Return what a header leaves open or says twice in two ways."""
-    found, stored = list[tuple[str, str]](), volume.stored
+    faults, stored = list[tuple[str, str]](), volume.stored
     stated = stored.stated
     if stated.doubt:
-        found.append(("affine", stated.doubt))
+        faults.append(("affine", stated.doubt))
     if not stated.axes and is_volume(stored.path):
-        found.append(
+        faults.append(
             ("orientation", "the header states no orientation; left and right are a guess")
         )
     if not stated.spacing and is_volume(stored.path):
-        found.append(("spacing", "the header states no spacing; 1 mm is a guess"))
+        faults.append(("spacing", "the header states no spacing; 1 mm is a guess"))
     if min(volume.spacing) < MIN_STEP:
-        found.append(("spacing", f"voxels of {_mm(volume.spacing)} mm; is the header in metres?"))
+        faults.append(("spacing", f"voxels of {_mm(volume.spacing)} mm; is the header in metres?"))
     unit = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
     lean = float(np.degrees(np.arcsin(np.clip(np.abs(unit.T @ unit - np.eye(3)).max(), 0, 1))))
     if lean > LEAN:
-        found.append(
+        faults.append(
             (
                 "affine",
                 f"two axes are {90 - lean:.1f} degrees apart, not 90; distances will be wrong",
@@ -255,14 +255,16 @@ def _grid_faults(volume: Volume3D) -> list[VolumeError]:
     if is_volume(stored.path) and not stored.gzipped:
         surplus = zipped.size(stored.source) - stored.offset - stored.nbytes
         if surplus:
-            found.append(("shape", f"the file holds {surplus} bytes more than its header declares"))
+            faults.append(
+                ("shape", f"the file holds {surplus} bytes more than its header declares")
+            )
     by_affine = np.linalg.norm(stored.affine[:3, :3], axis=0)
     if drift(by_affine, stored.spacing, stored.grid) > TOLERANCE:
         declared, meant = (
             ", ".join(f"{s:g}" for s in spacing) for spacing in (stored.spacing, by_affine)
         )
-        found.append(("spacing", f"pixdim says {declared} mm, the affine {meant} mm"))
-    return [VolumeError(volume.path, kind, detail) for kind, detail in found]
+        faults.append(("spacing", f"pixdim says {declared} mm, the affine {meant} mm"))
+    return [VolumeError(volume.path, kind, detail) for kind, detail in faults]
 
 
 def _pair_faults(image: Volume3D, label: LabelVolume | None) -> list[VolumeError]:
@@ -270,11 +272,11 @@ def _pair_faults(image: Volume3D, label: LabelVolume | None) -> list[VolumeError
     off = 0.0 if label is None else misplaced(label, image)
     if label is None or not off:
         return []
-    found = [("affine", f"its header places it up to {off:.4g} voxels from its image")]
+    faults = [("affine", f"its header places it up to {off:.4g} voxels from its image")]
     if drift(label.spacing, image.spacing, label.array.shape) > TOLERANCE:
         detail = f"{_mm(label.spacing)} mm is not {_mm(image.spacing)} mm, the spacing of its image"
-        found.append(("spacing", detail))
-    return [VolumeError(label.path, kind, detail) for kind, detail in found]
+        faults.append(("spacing", detail))
+    return [VolumeError(label.path, kind, detail) for kind, detail in faults]
 
 
 def _mm(spacing: Sequence[float]) -> str:
@@ -288,11 +290,11 @@ def _is_constant(image: Volume3D) -> bool:
 
 def _digest(image: Volume3D) -> str:
     """Return a digest of shape and values; the same scan in another dtype or file is equal."""
-    made = hashlib.sha256(str(image.array.shape).encode())
+    digest = hashlib.sha256(str(image.array.shape).encode())
     with np.errstate(over="ignore"):  # check_finite names what no 32 bits hold
         for channel in image.array:
-            made.update(channel.astype(np.float32).data)
-    return made.hexdigest()
+            digest.update(channel.astype(np.float32).data)
+    return digest.hexdigest()
 
 
 def _twins(cases: Sequence[Case], digests: dict[str, str]) -> Iterator[tuple[Case, Case]]:
@@ -306,15 +308,17 @@ def _twins(cases: Sequence[Case], digests: dict[str, str]) -> Iterator[tuple[Cas
 
 def _same(dataset: Dataset, first: Case, second: Case) -> str:
     """Return a line on two cases with equal voxels; of two classes, at most one is right."""
-    said = f"the same voxels as case {printable(first.id)}"
+    message = f"the same voxels as case {printable(first.id)}"
     if (
         not isinstance(first.label, int)
         or not isinstance(second.label, int)
         or first.label == second.label
     ):
-        return said
-    there, here = (f"{c} ({dataset.labels.get(c, '?')})" for c in (first.label, second.label))
-    return f"{said}, whose class is {there}, here {here}"
+        return message
+    first_class, second_class = (
+        f"{c} ({dataset.labels.get(c, '?')})" for c in (first.label, second.label)
+    )
+    return f"{message}, whose class is {first_class}, here {second_class}"
 
 
 def _overlaps(dataset: Dataset, twins: Sequence[tuple[Case, Case]]) -> Iterator[Finding]:
@@ -327,9 +331,9 @@ def _overlaps(dataset: Dataset, twins: Sequence[tuple[Case, Case]]) -> Iterator[
                 for patient in patients:
                     sides.setdefault(patient, []).append(part)
             where = f"of split {name!r}, fold {fold.index}"
-            for patient, found in sides.items():
-                if len(found) > 1:
-                    detail = f"patient {patient} is in {' and '.join(found)} {where}"
+            for patient, memberships in sides.items():
+                if len(memberships) > 1:
+                    detail = f"patient {patient} is in {' and '.join(memberships)} {where}"
                     yield Finding("", file, "patient_overlap", detail)
             for a, b in twins:
                 both = {*sides.get(a.patient, ()), *sides.get(b.patient, ())}
@@ -354,13 +358,13 @@ def _leftovers(
     """
     read = {path for case in cases for path in files_of(case)}
     pictures = not all(is_volume(path) for path in read)
-    there = within(root, DEPTH)
-    known = read | {data for path in there for data in _voxels_of(path)}
+    paths = within(root, DEPTH)
+    claimed = read | {data for path in paths for data in _voxels_of(path)}
     strange = [
         path
-        for path in there
+        for path in paths
         if (is_volume(path) or _is_voxels(path) or (pictures and is_picture(path)))
-        and not {path, path.parent} & known  # some unzippers make a folder img.nii.gz/
+        and not {path, path.parent} & claimed  # some unzippers make a folder img.nii.gz/
         and not any(path.match(pattern) for pattern in dataset.unread)
     ]
     homes = {path.parent for path in read}
@@ -374,8 +378,8 @@ def _leftovers(
             yield Finding("", str(path), "extra", detail)
     for folder, n in many.items():
         yield Finding("", str(folder), "extra", f"its {n} pictures belong to no case")
-    needed = {path.parent for path in (*there, *known, *absent)} | known | absent
-    for path in there:  # what was unpacked into an empty folder is gone, or never came
+    needed = {path.parent for path in (*paths, *claimed, *absent)} | claimed | absent
+    for path in paths:  # what was unpacked into an empty folder is gone, or never came
         volume = is_volume(path) or is_picture(path)
         if path not in needed and not volume and path.is_dir() and not clean(path.iterdir()):
             yield Finding("", str(path), "missing", "an empty folder")

@@ -33,12 +33,12 @@ ALONE = 4000  # files to read for the first time from which processes pay
 SUM, HEADER = 1, 2  # places in an entry of the memory, after the stamp
 UNKNOWN = "-"
 FORMS = {SUM: re.compile(r"[0-9a-f]{64}"), HEADER: re.compile(r"[0-9]{1,9}(x[0-9]{1,9}){3}")}
-Told = Callable[[int, int], None]  # how many of how many
-Bar = Callable[[str], AbstractContextManager[Told]]
-Found = dict[str, str | BenchError]
+Progress = Callable[[int, int], None]  # how many of how many
+Bar = Callable[[str], AbstractContextManager[Progress]]
+Readings = dict[str, str | BenchError]
 
 
-def no_bar(text: str) -> AbstractContextManager[Told]:
+def no_bar(text: str) -> AbstractContextManager[Progress]:
     """Show nothing."""
     return nullcontext(lambda done, total: None)
 
@@ -55,13 +55,13 @@ class Contents:
         self._memory, self._changed, self._bar = memory, False, bar
         self._stamps = dict[str, str]()
         # path -> "stamp sum header"; texts, because 100 000 lists keep the garbage collector busy
-        self._known: dict[str, str] = {}
+        self._records: dict[str, str] = {}
         if memory is not None and memory.is_file():
             try:
                 read = json.loads(memory.read_text())
-                self._known = read if isinstance(read, dict) else {}
+                self._records = read if isinstance(read, dict) else {}
             except (ValueError, RecursionError):
-                self._known = {}  # a memory only: it is made again
+                self._records = {}  # a memory only: it is made again
 
     def digest(self, cases: Iterable[Case]) -> str:
         """Return one digest over ids, patients, meta and every byte of images and labels."""
@@ -104,19 +104,19 @@ class Contents:
         """Return the SHA-256 of a file; of one that is gone as it was seen last, empty where it never was."""
         name = str(path.absolute())
         if is_there(path):
-            entry = [_stamp(name), _sha256(path), UNKNOWN]
-            self._changed = self._changed or self._known.get(name) != " ".join(entry)
-            self._known[name] = " ".join(entry)
+            record = [_stamp(name), _sha256(path), UNKNOWN]
+            self._changed = self._changed or self._records.get(name) != " ".join(record)
+            self._records[name] = " ".join(record)
         else:
-            known = self._known.get(name, "")
-            entry = known.split(" ") if isinstance(known, str) else []
-        return entry[SUM] if len(entry) == 3 and FORMS[SUM].fullmatch(entry[SUM]) else ""
+            text = self._records.get(name, "")
+            record = text.split(" ") if isinstance(text, str) else []
+        return record[SUM] if len(record) == 3 and FORMS[SUM].fullmatch(record[SUM]) else ""
 
     def forget(self, case: Case) -> None:
         """Drop what is remembered of a case's files, whose bytes are others than was remembered."""
         for file in files_of(case):
-            for name in (str(file), str(_beside(str(file)) or "")):
-                self._changed = self._known.pop(name, None) is not None or self._changed
+            for name in (str(file), str(_voxel_file(str(file)) or "")):
+                self._changed = self._records.pop(name, None) is not None or self._changed
                 self._stamps.pop(name, None)
 
     def save(self) -> None:
@@ -125,43 +125,45 @@ class Contents:
 
         if self._changed and self._memory is not None and self._memory.parent.is_dir():
             with suppress(OSError):  # a memory only; `plan` may look where it cannot write
-                write_atomic(self._memory, json.dumps(self._known))
+                write_atomic(self._memory, json.dumps(self._records))
 
     def _sums(self, cases: Sequence[Case]) -> Iterator[list[str]]:
         """Yield the sum of every file of each case; empty where there is no file."""
         files = _names(cases)
         names = {name: None for group in files for name in group}
-        beside = {name: str(data) for name in names if (data := _beside(name)) is not None}
-        found = dict[str, str]()
+        voxel_files = {name: str(data) for name in names if (data := _voxel_file(name)) is not None}
+        sums = dict[str, str]()
         for name, value in self._recalled(
-            names | dict.fromkeys(beside.values()), SUM, _sum
+            names | dict.fromkeys(voxel_files.values()), SUM, _sum
         ).items():
             if isinstance(value, BenchError):
                 raise value
-            found[name] = value
-        for name, voxels in beside.items():
-            found[name] += found[voxels]
-        yield from ([found[name] for name in group] for group in files)
+            sums[name] = value
+        for name, voxels in voxel_files.items():
+            sums[name] += sums[voxels]
+        yield from ([sums[name] for name in group] for group in files)
 
-    def _recalled(self, names: Collection[str], place: int, find: Callable[[str], str]) -> Found:
+    def _recalled(
+        self, names: Collection[str], column: int, find: Callable[[str], str]
+    ) -> Readings:
         """Return what is known of each path, found anew where its stamp is another; or the BenchError."""
-        found, lacking, formed = Found(), list[str](), FORMS[place].fullmatch
+        readings, lacking, formed = Readings(), list[str](), FORMS[column].fullmatch
         self._look(names)
         for name in names:
-            stamp, known = self._stamps[name], self._known.get(name, "")
-            entry = known.split(" ") if isinstance(known, str) else []
-            if stamp and len(entry) == 3 and entry[0] == stamp and formed(entry[place]):
-                found[name] = entry[place]
+            stamp, text = self._stamps[name], self._records.get(name, "")
+            record = text.split(" ") if isinstance(text, str) else []
+            if stamp and len(record) == 3 and record[0] == stamp and formed(record[column]):
+                readings[name] = record[column]
             else:
                 lacking.append(name)
         for name, value in self._read(lacking, find):
-            found[name] = value
+            readings[name] = value
             if self._stamps[name] and isinstance(value, str):
-                entry = self._entry(name, self._stamps[name])
-                entry[place] = value
-                self._known[name] = " ".join(entry)
+                record = self._record(name, self._stamps[name])
+                record[column] = value
+                self._records[name] = " ".join(record)
                 self._changed = True
-        return found
+        return readings
 
     def _look(self, names: Iterable[str]) -> None:
         """Ask the file system about files that nobody looked at yet, one by one while it answers at once."""
@@ -186,23 +188,23 @@ class Contents:
             return
         done = 0
         every = work(_groups(names), partial(_reader, find), cores)
-        with self._bar("reading files for the first time") as told, closing(every) as groups:
+        with self._bar("reading files for the first time") as progress, closing(every) as groups:
             for group in groups:
                 yield from group.items()
                 done += len(group)
-                told(done, len(names))
+                progress(done, len(names))
 
-    def _entry(self, name: str, stamp: str) -> list[str]:
+    def _record(self, name: str, stamp: str) -> list[str]:
         """Return stamp, sum and header of a file as far as they are known of its present state."""
-        text = self._known.get(name)
-        entry = text.split(" ") if isinstance(text, str) else []
-        if len(entry) != 3 or not stamp or entry[0] != stamp:
+        text = self._records.get(name)
+        record = text.split(" ") if isinstance(text, str) else []
+        if len(record) != 3 or not stamp or record[0] != stamp:
             return [stamp, UNKNOWN, UNKNOWN]
-        known = [
-            UNKNOWN if FORMS[place].fullmatch(entry[place]) is None else entry[place]
-            for place in FORMS
+        values = [
+            UNKNOWN if FORMS[column].fullmatch(record[column]) is None else record[column]
+            for column in FORMS
         ]
-        return [stamp, *known]
+        return [stamp, *values]
 
 
 def content_of(case: Case) -> str:
@@ -211,7 +213,7 @@ def content_of(case: Case) -> str:
     Raises:
         BenchError: a zip is damaged. OSError: a file cannot be read.
     """
-    files = [(str(file), _beside(str(file))) for file in files_of(case)]
+    files = [(str(file), _voxel_file(str(file))) for file in files_of(case)]
     sums = [_sum(name) + (_sum(str(voxels)) if voxels else "") for name, voxels in files]
     return _content(sums, _label(case))
 
@@ -247,7 +249,7 @@ def _stamped(names: _Group) -> dict[str, str]:
 
 
 @contextmanager
-def _reader(find: Callable[[str], str]) -> Iterator[Callable[[_Group], Found]]:
+def _reader(find: Callable[[str], str]) -> Iterator[Callable[[_Group], Readings]]:
     yield lambda names: {name: _tried(find, name) for name in names}
 
 
@@ -262,9 +264,9 @@ def _fault(
         shapes.append(sizes[:-1])
         counts.append(sizes[-1])
     images = counts[: len(case.images)]
-    found = sum(images) if case.frame is None else len(images)
-    if found != channels:
-        return f"{files[0]}: {found} channel(s), the data set declares {channels}"
+    present = sum(images) if case.frame is None else len(images)
+    if present != channels:
+        return f"{files[0]}: {present} channel(s), the data set declares {channels}"
     if case.frame is not None and case.frame >= min(counts):
         return f"{files[0]}: frame {case.frame} of {min(counts)} (counted from 0) is not there"
     for file, shape in zip(files[1:], shapes[1:], strict=True):
@@ -291,7 +293,7 @@ def _header(name: str) -> str:
     return "x".join(str(n) for n in (*header.shape, header.channels))
 
 
-def _beside(name: str) -> Path | None:
+def _voxel_file(name: str) -> Path | None:
     """Return the file of the voxels, where a header is a file of its own."""
     if not name.lower().endswith(".mhd"):
         return None
@@ -306,13 +308,13 @@ def _beside(name: str) -> Path | None:
 def _stamp(name: str) -> str:
     """Return what changes with a file, a folder's files or a zip; empty where there is none of these."""
     try:
-        found = os.stat(name)  # noqa: PTH116 - a Path for each of 100 000 files takes longer than the answer
+        status = os.stat(name)  # noqa: PTH116 - a Path for each of 100 000 files takes longer than the answer
     except (OSError, ValueError):
         archive = zip_of(Path(name))
         return "" if archive is None else _stamp(str(archive))
-    if stat.S_ISREG(found.st_mode):
-        return f"{found.st_size}:{found.st_mtime_ns}"
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISREG(status.st_mode):
+        return f"{status.st_size}:{status.st_mtime_ns}"
+    if stat.S_ISDIR(status.st_mode):
         inside = [f"{path.name}/{_stamp(str(path))}" for path in _inside(name)]
         return hashlib.sha256("\n".join(inside).encode()).hexdigest()
     return ""

@@ -57,26 +57,26 @@ class Index:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._made = stamp(folder / NAME)
+        self._stamp = stamp(folder / NAME)
         arrays = Arrays(folder / NAME)
         self.rows, frames = arrays["rows"], arrays["frames"]
         try:
             self.cases, self.patients, self.metas, self.files = (
                 _texts(arrays[name], arrays[f"{name}_ends"]) for name in TEXTS
             )
-            self._edges, told = None, [""] * len(self.cases)
+            self._edges, faults = None, [""] * len(self.cases)
             if EDGES in arrays:
                 self._edges = arrays[EDGES]
             if FAULT in arrays:
-                told = _texts(arrays[FAULT], arrays[f"{FAULT}_ends"])
-            self._check(frames, told)
+                faults = _texts(arrays[FAULT], arrays[f"{FAULT}_ends"])
+            self._check(frames, faults)
         except (ValueError, TypeError, OverflowError) as error:
             raise Damaged(folder / NAME, str(error)) from None
         self._numbers = {case: number for number, case in enumerate(self.cases)}
         self._checked = np.zeros((len(self.rows), len(FRAMES)), bool)
-        self.faults = {case: fault for case, fault in zip(self.cases, told, strict=True) if fault}
+        self.faults = {case: fault for case, fault in zip(self.cases, faults, strict=True) if fault}
 
-    def _check(self, frames: np.ndarray, told: list[str]) -> None:
+    def _check(self, frames: np.ndarray, faults: list[str]) -> None:
         if (
             bytes(frames) != ",".join(FRAMES).encode()
             or self.rows.dtype != ROW
@@ -86,7 +86,7 @@ class Index:
         columns = {len(self.cases), len(self.patients), len(self.metas), len(set(self.cases))}
         if columns != {len(self.rows)}:
             raise ValueError("its columns differ in length, or a case is there twice")
-        if [not fault for fault in told] != (self.rows["step"] != 0).tolist():
+        if [not fault for fault in faults] != (self.rows["step"] != 0).tolist():
             raise ValueError("what could not be read is not what has no frames")
         if self._edges is not None and not (
             self._edges.shape == (len(self.rows), 3, 3) and (np.abs(self._edges) < HUGE).all()
@@ -118,12 +118,12 @@ class Index:
         """Return what the data set says of the case in a row beyond its patient."""
         text = self.metas[number]
         try:
-            found = json.loads(text) if text else {}
+            meta = json.loads(text) if text else {}
         except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+            meta = None
+        if not isinstance(meta, dict) or not all(isinstance(v, str) for v in meta.values()):
             raise Damaged(self.folder / NAME, f"meta {shown(text)}")
-        return found
+        return meta
 
     def geometry(self, case: str) -> Geometry:
         """Return how a case's prepared grid lies in its native one."""
@@ -145,21 +145,21 @@ class Index:
         Raises:
             Damaged: its checksum is another, or it is no array of numbers.
         """
-        place = self.place(case, frame)
+        span = self.place(case, frame)
         at = self.number(case), FRAMES.index(frame)
         if not self._checked[at]:  # reads all of it: 4 GB/s, and once in a process
-            place.check()
+            span.check()
             self._checked[at] = True
-        return opened_frame(place)
+        return opened_frame(span)
 
     def whole(self, case: str, frame: str) -> np.ndarray:
         """Decode one frame of a case; raises as ``packed``."""
-        found, place = self.packed(case, frame), self.place(case, frame)
+        packed, span = self.packed(case, frame), self.place(case, frame)
         if (
-            math.prod(found.shape) * found.dtype.itemsize > MAX_BYTES
+            math.prod(packed.shape) * packed.dtype.itemsize > MAX_BYTES
         ):  # a few bytes can stand for any number
-            raise Damaged(Path(place.path), f"{found.shape} voxels", f"byte {place.start}")
-        return found[...]
+            raise Damaged(Path(span.path), f"{packed.shape} voxels", f"byte {span.start}")
+        return packed[...]
 
     def place(self, case: str, frame: str) -> Place:
         """Return where a frame lies."""
@@ -172,7 +172,7 @@ class Index:
             raise BenchError(
                 f"{self.folder}: its index lacks the {frame} of case {shown(case)}; {AGAIN}"
             )
-        return Place(str(self.folder / self.files[file]), start, length, crc, self._made)
+        return Place(str(self.folder / self.files[file]), start, length, crc, self._stamp)
 
 
 def write(
@@ -194,8 +194,8 @@ def write(
         edges: by case id, the edges of a voxel where axes are not at right angles, (3, 3) in mm.
     """
     metas = [json.dumps(c.meta, sort_keys=True) if c.meta else "" for c in cases]
-    told = [faults.get(c.id, "") for c in cases]
-    columns = ([c.id for c in cases], [c.patient for c in cases], metas, files, told)
+    reasons = [faults.get(c.id, "") for c in cases]
+    columns = ([c.id for c in cases], [c.patient for c in cases], metas, files, reasons)
     texts = {}
     for name, values in zip((*TEXTS, FAULT), columns, strict=True):
         raw = [value.encode() for value in values]
@@ -256,9 +256,9 @@ def _needed(frames: np.ndarray, read: np.ndarray) -> np.ndarray:
 
 def _size(path: Path) -> int:
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError as error:
         raise Damaged(path, error.strerror or str(error)) from None
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path.name} is no regular file")
-    return found.st_size
+    return status.st_size

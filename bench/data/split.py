@@ -29,7 +29,7 @@ CV5 = (
 LEAVE_ONE_OUT = "leave_one_out"
 RULES = (RULE, EVEN, FIVE, CV5, LEAVE_ONE_OUT)  # known to every data set
 GIVEN = "given"  # known to those that come with labelled cases to test on: the parts that these say they are of
-SAID: dict[str, Which] = {
+STATED: dict[str, Which] = {
     "training": "train",
     "validation": "val",
     "testing": "test",
@@ -84,36 +84,36 @@ def folds(
     """
     patients = sorted({c.patient for c in cases if c.label is not None}, key=natural)
     if split == RULE:
-        found = [_fold(split, 0, {p: _by_rule(name, p) for p in patients})]
+        parts = [_fold(split, 0, {p: _by_rule(name, p) for p in patients})]
     elif split == EVEN:
-        found = [_evenly(name, patients)]
+        parts = [_evenly(name, patients)]
     elif split == FIVE:
-        found = [_fold(split, k, {p: _by_fifth(name, p, k) for p in patients}) for k in range(5)]
+        parts = [_fold(split, k, {p: _by_fifth(name, p, k) for p in patients}) for k in range(5)]
     elif split == CV5:  # dealt in turn: even, but a new patient moves others
         turn = {p: i % 5 for i, p in enumerate(sorted(patients, key=lambda p: unit(CV5, name, p)))}
-        found = [_fold(split, k, {p: _tested(turn[p] == k) for p in patients}) for k in range(5)]
+        parts = [_fold(split, k, {p: _tested(turn[p] == k) for p in patients}) for k in range(5)]
     elif split == LEAVE_ONE_OUT:
-        found = [
-            _fold(split, i, {p: _tested(p == one) for p in patients})
-            for i, one in enumerate(patients)
+        parts = [
+            _fold(split, i, {p: _tested(p == patient) for p in patients})
+            for i, patient in enumerate(patients)
         ]
     elif split in dataset.splits:
-        found = [
+        parts = [
             _without(fold, without)
             for fold in _registered(dataset, split, name, [*patients, *without])
         ]
     elif split == GIVEN:
-        found = [_given(name, cases)]
+        parts = [_given(name, cases)]
     else:
-        known = [*dataset.splits, *RULES, GIVEN]
-        raise Misstated("split", unknown(f"split of data set {name!r}", split, known))
+        names = [*dataset.splits, *RULES, GIVEN]
+        raise Misstated("split", unknown(f"split of data set {name!r}", split, names))
     if not patients:
         raise BenchError(
             f"{name}: none of its {len(cases)} cases has a label; nothing to train and test on"
         )
-    for fold in found:
+    for fold in parts:
         _full(name, fold, len(patients))
-    return found
+    return parts
 
 
 def _full(name: str, fold: Fold, patients: int) -> None:
@@ -154,18 +154,18 @@ def _evenly(name: str, patients: Sequence[str]) -> Fold:
 
 def gives(cases: Iterable[Case]) -> bool:
     """Tell whether a data set comes with labelled cases to test on."""
-    return any(c.label is not None and SAID.get(c.meta.get("part", "")) == "test" for c in cases)
+    return any(c.label is not None and STATED.get(c.meta.get("part", "")) == "test" for c in cases)
 
 
 def _given(name: str, cases: Sequence[Case]) -> Fold:
     """Return the parts that labelled cases say they are of."""
     parts: dict[str, Which] = {}
     for case in (c for c in cases if c.label is not None):
-        said = case.meta.get("part", "")
-        part = SAID.get(said)
+        stated = case.meta.get("part", "")
+        part = STATED.get(stated)
         if part is None or parts.setdefault(case.patient, part) != part:
             why = (
-                f"is of part {said!r}"
+                f"is of part {stated!r}"
                 if part is None
                 else f"shows patient {case.patient} of another part"
             )
@@ -231,9 +231,9 @@ def listed(dataset: Dataset, split: str) -> list[Fold]:
     entries = typed.build(tuple[dict[str, Any], ...], read.get("folds", [read]), where, ("folds",))
     folds = [
         Fold(
-            split, i, *(typed.build(tuple[str, ...], entry.get(p, ()), where, (p,)) for p in SIDES)
+            split, i, *(typed.build(tuple[str, ...], table.get(p, ()), where, (p,)) for p in SIDES)
         )
-        for i, entry in enumerate(entries)
+        for i, table in enumerate(entries)
     ]
     for fold in folds:
         every = [*fold.train, *fold.val, *fold.test]
@@ -338,8 +338,8 @@ def drawn(fold: Fold, data: Labelled, which: Which, seed: int, *, full: bool = F
     """
     patients = list(getattr(fold, which))
     if which != "test" and data.holdout:
-        own = fraction(fold.train, data.fraction, fold.name, seed, data.dataset)
-        return parted(own, data.holdout, f"{data.dataset}: ")[which == "val"]
+        thinned = fraction(fold.train, data.fraction, fold.name, seed, data.dataset)
+        return parted(thinned, data.holdout, f"{data.dataset}: ")[which == "val"]
     if which == "train":
         return fraction(patients, data.fraction, fold.name, seed, data.dataset)
     if which == "val" and patients and not full:

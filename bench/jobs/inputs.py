@@ -20,7 +20,7 @@ def part(prepared: Prepared, data: Part, root: str | None) -> list[str]:
     Raises:
         BenchError: the division is not the one the plan saw, or a case selected could not be read.
     """
-    cases = case_filter.kept(prepared.cases(), data.where, data.exclude)
+    cases = case_filter.matching(prepared.cases(), data.where, data.exclude)
     if data.part == "all":
         ids = [c.id for c in cases]
     else:
@@ -53,7 +53,7 @@ def labelled(
     """
     fold = fold_of(prepared, data, root)
     patients = splits.drawn(fold, data, which, seed, full=full)
-    ids = _of(case_filter.kept(prepared.cases(), data.where, data.exclude), patients)
+    ids = _of(case_filter.matching(prepared.cases(), data.where, data.exclude), patients)
     case_filter.check_usable(data.dataset, ids, prepared.faults)
     return ids
 
@@ -109,7 +109,7 @@ def declaration(name: str, root: str | None) -> Dataset:
 def fold_of(prepared: Prepared, data: Division, root: str | None) -> splits.Fold:
     """Return the fold a spec names, checked against the digest it carries."""
     cases = prepared.cases()
-    kept_cases = case_filter.kept(cases, data.where, data.exclude)
+    kept_cases = case_filter.matching(cases, data.where, data.exclude)
     gone = {c.patient for c in cases} - {c.patient for c in kept_cases}
     folds = splits.folds(
         declaration(data.dataset, root), data.dataset, kept_cases, data.split, gone

@@ -54,13 +54,13 @@ class Basis:
     def copies(self, thumbnail: np.ndarray) -> np.ndarray:
         """Return the cosines of a whole thumbnail, in every order of its axes, (parity, order, cosine)."""
         d = self.axes
-        found = (
+        cosines = (
             read(thumbnail, [_waves(self.waves) @ sampling(len(thumbnail), POINTS)] * d)
             * self._weights
         )
-        found /= max(float(np.linalg.norm(found)), 1e-9)
+        cosines /= max(float(np.linalg.norm(cosines)), 1e-9)
         ordered = [
-            _parities(found.transpose(order)[None])[:, 0] for order in permutations(range(d))
+            _parities(cosines.transpose(order)[None])[:, 0] for order in permutations(range(d))
         ]
         return np.stack(ordered, axis=1)
 
@@ -76,11 +76,11 @@ class Basis:
             *odd, *cosine, 0, *interval
         )
         lines = lines.reshape(1, *[2] * rest, 1, *[half] * rest, size, -1)
-        found = matrix.reshape(2, *[1] * rest, half, *[1] * rest, -1, size) @ lines
-        found = found.reshape(len(weights), -1)
-        found *= weights  # in place, as what follows: one more array of this size costs more than its numbers
-        found *= 1 / np.maximum(np.sqrt(np.einsum("kn,kn->n", found, found)), 1e-9)
-        return found.reshape(2**self.axes, -1, len(self.ends) ** self.axes)
+        cosines = matrix.reshape(2, *[1] * rest, half, *[1] * rest, -1, size) @ lines
+        cosines = cosines.reshape(len(weights), -1)
+        cosines *= weights  # in place, as what follows: one more array of this size costs more than its numbers
+        cosines *= 1 / np.maximum(np.sqrt(np.einsum("kn,kn->n", cosines, cosines)), 1e-9)
+        return cosines.reshape(2**self.axes, -1, len(self.ends) ** self.axes)
 
     @cached_property
     def _weights(self) -> np.ndarray:

@@ -84,16 +84,16 @@ def matches(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[M
             np.stack([v.turned for _, v in side], axis=1) for side in (ours, others)
         )
         back = [guess(v, my_turns) for _, v in others]
-        for number, (a, whole) in enumerate(ours):
-            forth = guess(whole, their_turns)
+        for number, (a, scan) in enumerate(ours):
+            forth = guess(scan, their_turns)
             guessed = [
-                _guessed(whole, other, (forth, place), (back[place], number))
-                for place, (_, other) in enumerate(others)
+                _guessed(scan, other, (forth, column), (back[column], number))
+                for column, (_, other) in enumerate(others)
             ]
             for (b, other), poses in zip(others, _tried(guessed), strict=True):
                 if best.get((a, b), -1.0) >= SURE:
                     continue
-                score = _judged(whole, other, poses)
+                score = _judged(scan, other, poses)
                 if score >= least:
                     best[a, b] = max(score, best.get((a, b), score))
     return [Match(a, b, score) for (a, b), score in sorted(best.items())]
@@ -104,21 +104,21 @@ def compared(ones: Sequence[View], two: View) -> list[float]:
 
     All have as many axes as the other; -1 where an early stage drops a pair.
     """
-    back = guess(two, np.stack([one.turned for one in ones], axis=1))
-    forth = [guess(one, two.turned[:, None]) for one in ones]
-    guessed = [_guessed(one, two, (forth[n], 0), (back, n)) for n, one in enumerate(ones)]
-    return [_judged(one, two, poses) for one, poses in zip(ones, _tried(guessed), strict=True)]
+    back = guess(two, np.stack([scan.turned for scan in ones], axis=1))
+    forth = [guess(scan, two.turned[:, None]) for scan in ones]
+    guessed = [_guessed(scan, two, (forth[n], 0), (back, n)) for n, scan in enumerate(ones)]
+    return [_judged(scan, two, poses) for scan, poses in zip(ones, _tried(guessed), strict=True)]
 
 
 def _views(prints: Sequence[np.ndarray]) -> list[tuple[int, View]]:
     return [(i, view(c)) for i, channels in enumerate(prints) for c in channels if c.any()]
 
 
-def _judged(one: View, two: View, tried: Sequence[Pose]) -> float:
+def _judged(first: View, second: View, tried: Sequence[Pose]) -> float:
     """Return how alike two channels are by the poses tried, -1 where an early stage dropped them."""
     best = -1.0
     seen: list[Pose] = []
-    for pose in _poses(one, two, tried):
+    for pose in _poses(first, second, tried):
         for _ in range(2):  # a better box gives a better mapping, and the other way round
             (pose,) = fitted([_mapped(pose, MIDDLE)], MIDDLE, steps=2)
             if pose.fit < FITTED or any(_equal(pose, other) for other in seen):
@@ -157,19 +157,19 @@ def _finely(pose: Pose) -> float:
 
 
 def _guessed(
-    one: View, two: View, forth: tuple[Guesses, int], back: tuple[Guesses, int]
+    first: View, second: View, forth: tuple[Guesses, int], back: tuple[Guesses, int]
 ) -> list[Pose]:
     """Return the likeliest poses of two thumbnails by their cosines, the likeliest first."""
-    found = []
-    for role, copy, (guesses, row) in ((True, two, forth), (False, one, back)):
-        some = zip(guesses.score[row], guesses.turn[row], guesses.box[row], strict=True)
-        found += [(float(s), role, copy, int(t), int(n)) for s, t, n in some if s >= GUESSED]
-    found.sort(key=lambda f: -f[0])
+    candidates = []
+    for role, copy, (guesses, row) in ((True, second, forth), (False, first, back)):
+        scored = zip(guesses.score[row], guesses.turn[row], guesses.box[row], strict=True)
+        candidates += [(float(s), role, copy, int(t), int(n)) for s, t, n in scored if s >= GUESSED]
+    candidates.sort(key=lambda f: -f[0])
     poses = []
-    for _, role, copy, turn, number in found[:TRIES]:
+    for _, role, copy, turn, number in candidates[:TRIES]:
         start, extent = BASIS[copy.volume.ndim].box(number)
-        whole = one if role else two
-        thumbnails = whole.thumbnail, turned(copy.thumbnail, turn)
+        scan = first if role else second
+        thumbnails = scan.thumbnail, turned(copy.thumbnail, turn)
         poses.append(Pose(*thumbnails, start, extent, role=(role, turn)))
     return poses
 
@@ -182,25 +182,25 @@ def _tried(guessed: Sequence[Sequence[Pose]]) -> list[list[Pose]]:
 
 def first_fits(poses: Sequence[Pose], places: dict[int, int]) -> list[Pose]:
     """Return poses of thumbnails, fitted; those of pictures and of volumes apart."""
-    found = list(poses)
+    fits = list(poses)
     for d in places:
         mine = [n for n, pose in enumerate(poses) if pose.whole.ndim == d]
-        for some in (mine[first : first + TOGETHER] for first in range(0, len(mine), TOGETHER)):
+        for block in (mine[first : first + TOGETHER] for first in range(0, len(mine), TOGETHER)):
             for n, pose in zip(
-                some, fitted([poses[n] for n in some], places, steps=2), strict=True
+                block, fitted([poses[n] for n in block], places, steps=2), strict=True
             ):
-                found[n] = pose
-    return found
+                fits[n] = pose
+    return fits
 
 
-def _poses(one: View, two: View, tried: Sequence[Pose]) -> Iterator[Pose]:
+def _poses(first: View, second: View, tried: Sequence[Pose]) -> Iterator[Pose]:
     """Yield the poses that are worth a comparison of the volumes."""
     for pose in tried[:SURVIVORS]:
         if pose.fit < SEEN or roughly(pose) < ROUGHLY[pose.whole.ndim]:
             continue
-        first, turn = pose.role
-        whole, copy = (one, two) if first else (two, one)
-        levels = whole.volume, np.ascontiguousarray(turned(copy.volume, turn))
+        leads, turn = pose.role
+        scan, copy = (first, second) if leads else (second, first)
+        levels = scan.volume, np.ascontiguousarray(turned(copy.volume, turn))
         (pose,) = fitted([pose], COARSE)
         yield replace(pose, whole=levels[0], copy=levels[1], levels=levels)
 
@@ -241,10 +241,10 @@ def _level(image: np.ndarray) -> np.ndarray:
     return np.clip(image + 0.5, 0, 255).astype(np.uint8)
 
 
-def _mappings(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _mappings(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the monotone maps of 256 levels that give either image the distribution of the other."""
-    take = np.linspace(0, one.size - 1, min(200, one.size)).astype(int)
-    ranked = np.sort(one, axis=None)[take], np.sort(two, axis=None)[take]
+    take = np.linspace(0, first.size - 1, min(200, first.size)).astype(int)
+    ranked = np.sort(first, axis=None)[take], np.sort(second, axis=None)[take]
     return _map(*ranked), _map(*ranked[::-1])
 
 

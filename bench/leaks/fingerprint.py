@@ -56,10 +56,10 @@ def sampling(
     """
     starts, extents = np.asarray(start)[..., None, None], np.asarray(extent)[..., None, None]
     part = (np.arange(count)[:, None] + 0.5) / count
-    place = np.clip((starts + extents * part) * size - 0.5, 0, size - 1).astype(np.float32)
+    centre = np.clip((starts + extents * part) * size - 0.5, 0, size - 1).astype(np.float32)
     width = np.maximum(blur * extents * size / count, 1)
     weights = np.maximum(
-        1 - np.abs(place - np.arange(size, dtype=np.float32)) / width.astype(np.float32), 0
+        1 - np.abs(centre - np.arange(size, dtype=np.float32)) / width.astype(np.float32), 0
     )
     return weights / weights.sum(-1, keepdims=True)
 
@@ -101,15 +101,15 @@ def _channel(channel: np.ndarray, sides: tuple[int, ...]) -> np.ndarray:
 def _ranks(channel: np.ndarray) -> tuple[float, float, np.ndarray]:
     """Return offset and factor from grey value to level, and every level's rank from 0 to 1."""
     step = max(1, round((channel.size / SAMPLE) ** (1 / max(1, sum(n > 1 for n in channel.shape)))))
-    some = channel[tuple(slice(None, None, min(step, max(1, n // 8))) for n in channel.shape)]
-    some = some.astype(np.float64).ravel()
-    low, high = np.quantile(some, ENDS)
+    sample = channel[tuple(slice(None, None, min(step, max(1, n // 8))) for n in channel.shape)]
+    sample = sample.astype(np.float64).ravel()
+    low, high = np.quantile(sample, ENDS)
     if high <= low:
-        low, high = some.min(), some.max()
+        low, high = sample.min(), sample.max()
     if high <= low:
         return 0.0, 0.0, np.zeros(LEVELS, np.float32)
     scale = (LEVELS - 1) / (high - low)
-    level = np.clip((some - low) * scale + 0.5, 0, LEVELS - 1).astype(np.int64)
-    share = np.minimum(np.bincount(level, minlength=LEVELS) / some.size, CROWD)
+    level = np.clip((sample - low) * scale + 0.5, 0, LEVELS - 1).astype(np.int64)
+    share = np.minimum(np.bincount(level, minlength=LEVELS) / sample.size, CROWD)
     share /= share.sum()
     return low - 0.5 / scale, scale, (np.cumsum(share) - share / 2).astype(np.float32)

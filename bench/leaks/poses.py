@@ -17,7 +17,7 @@ from bench.leaks.fingerprint import read, sampling
 
 CUBE = {2: 96, 3: 24}  # side of the thumbnails
 SMALLEST = 0.6  # share of an axis that a copy keeps, at least
-KEPT = 6  # turns kept for a pair
+TURNS = 6  # turns kept for a pair
 SECOND = 2  # so many of them get a second box, as far off as one can be that is
 NEARLY = 0.03  # so little worse
 COARSE, MIDDLE, FINE = {2: 48, 3: 12}, {2: 64, 3: 20}, {2: 96, 3: 32}  # places per axis of a box
@@ -57,7 +57,7 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Guesses:
-    """For one scan's boxes and every other scan (n, KEPT + SECOND)."""
+    """For one scan's boxes and every other scan (n, TURNS + SECOND)."""
 
     score: np.ndarray  # float32, the correlation
     turn: np.ndarray  # uint8, order of axes * flips + flip
@@ -129,35 +129,35 @@ def turned(volume: np.ndarray, turn: int) -> np.ndarray:
     return volume.transpose(list(permutations(range(d)))[order])[signs]
 
 
-def guess(whole: View, others: np.ndarray) -> Guesses:
+def guess(scan: View, others: np.ndarray) -> Guesses:
     """Guess which box of a scan each other scan is.
 
     Args:
-        whole: the scan.
+        scan: what is guessed in.
         others: ``View.turned`` of the other scans, (parity, scan, order, cosine).
     """
-    bank, corners = _bank(whole), BASIS[whole.volume.ndim].corners
-    flips = signs(whole.volume.ndim)
+    bank, corners = _bank(scan), BASIS[scan.volume.ndim].corners
+    flips = signs(scan.volume.ndim)
     parts = []
     parity, _, orders, cosines = others.shape
     # Written anew for every block: to ask the system for so much memory takes longer than the products.
     room = np.empty((2, parity * BLOCK * orders * bank.shape[2]), np.float32)
     for first in range(0, others.shape[1], BLOCK):
-        some = others[:, first : first + BLOCK]
-        scans = some.shape[1]
+        block = others[:, first : first + BLOCK]
+        scans = block.shape[1]
         each, score = (
             part[: bank[:, 0].size * scans * orders].reshape(parity, -1) for part in room
         )
         np.matmul(
-            some.reshape(parity, -1, cosines), bank, out=each.reshape(parity, scans * orders, -1)
+            block.reshape(parity, -1, cosines), bank, out=each.reshape(parity, scans * orders, -1)
         )
         score = np.matmul(flips, each, out=score).reshape(parity, scans, orders, -1)
         best = score.max(-1).transpose(1, 2, 0).reshape(scans, -1)
-        turn = np.argsort(-best, axis=1)[:, :KEPT]
+        turn = np.argsort(-best, axis=1)[:, :TURNS]
         row = np.arange(scans)[:, None]
-        kept = score[turn % parity, row, turn // parity]
-        number = kept.argmax(-1)
-        second = _second(kept[:, :SECOND], number[:, :SECOND], corners)
+        top = score[turn % parity, row, turn // parity]
+        number = top.argmax(-1)
+        second = _second(top[:, :SECOND], number[:, :SECOND], corners)
         value = best[row, turn]
         value = np.concatenate([value, value[:, :SECOND] - NEARLY], axis=1)
         turn = np.concatenate([turn, turn[:, :SECOND]], axis=1)
@@ -167,8 +167,8 @@ def guess(whole: View, others: np.ndarray) -> Guesses:
 
 
 @lru_cache(maxsize=2)  # many scans are compared with one, one after the other
-def _bank(whole: View) -> np.ndarray:
-    return BASIS[whole.volume.ndim].boxes(whole.thumbnail)
+def _bank(scan: View) -> np.ndarray:
+    return BASIS[scan.volume.ndim].boxes(scan.thumbnail)
 
 
 def swept(pose: Pose) -> Pose:
@@ -182,7 +182,7 @@ def swept(pose: Pose) -> Pose:
     target, _ = unit(grain(pose.target(counts), high))
     for axis in range(len(counts)):
         now = pose.start[axis], pose.extent[axis]
-        intervals = [np.append(own, every) for own, every in zip(now, _ends(), strict=True)]
+        intervals = [np.append(current, every) for current, every in zip(now, _ends(), strict=True)]
         fits = _tried(pose, axis, intervals, high, target)
         best = int(fits.argmax())
         start, extent = pose.start.copy(), pose.extent.copy()
@@ -222,8 +222,8 @@ def _tried(
 @lru_cache(maxsize=256)
 def gauss(count: int, spread: float) -> np.ndarray:
     """Return the matrix (count, count) that smooths a line of ``count`` places; not to be written to."""
-    place = np.arange(count)
-    weights = np.exp(-0.5 * ((place[:, None] - place) / spread) ** 2)
+    points = np.arange(count)
+    weights = np.exp(-0.5 * ((points[:, None] - points) / spread) ** 2)
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 

@@ -28,9 +28,9 @@ def vectors(view: View, basis: Basis) -> np.ndarray:
 
 def boxes(view: View, basis: Basis) -> np.ndarray:
     """Return every box of a channel, (interval, interval[, interval], cosine), unit length each."""
-    found = basis.boxes(view.thumbnail)
-    found = found.reshape(-1, found.shape[-1]).T
-    return np.ascontiguousarray(found).reshape(*[len(basis.ends)] * basis.axes, -1)
+    vectors = basis.boxes(view.thumbnail)
+    vectors = vectors.reshape(-1, vectors.shape[-1]).T
+    return np.ascontiguousarray(vectors).reshape(*[len(basis.ends)] * basis.axes, -1)
 
 
 def refined(coarse: Seen, bases: tuple[Basis, Basis], sweeps: Sequence[Seen]) -> np.ndarray:

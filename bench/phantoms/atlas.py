@@ -20,7 +20,7 @@ class Organ:
 
 
 @dataclass(frozen=True)
-class Scene:
+class Atlas:
     """A fixed anatomy. Organs are labelled in order; the rest are drawn and never labelled."""
 
     organs: tuple[Organ, ...]
@@ -36,7 +36,7 @@ class Scene:
         return (*self.organs, *self.distractors)
 
 
-ABDOMEN = Scene(
+ABDOMEN = Atlas(
     # In the order of BTCV's labels. Twins: the kidneys. Small and faint: the gallbladder in CT,
     # the adrenals in MR; both are enlarged so that a coarse grid keeps them.
     organs=(
@@ -73,7 +73,7 @@ ABDOMEN = Scene(
     ct=(-1000, -105, 62, -20),
     mr=(0, 0.80, 0.32, 0.62),
 )
-CROP = Scene(
+CROP = Atlas(
     # A curved structure in an anterior and a posterior part of one intensity, and a faint one.
     # Nothing reaches the corners: what lies there would show the body's size, a short cut.
     organs=(

@@ -47,10 +47,10 @@ def brain(
     Without ``skull`` (and scalp) everything outside the brain is exactly 0.
     """
     rng = generator(seed, index)
-    place = placed(shape, spacing, rng, shift=5, warp=2)
-    outline = radius(place, (0, 0, 0), (66, 84, 60)) * (1 + 0.02 * rough(shape, rng, 0.15))
-    tissue = _tissue(place, outline, rng)
-    tumour = np.zeros_like(tissue) if enhancing is None else _tumour(place, tissue, rng, enhancing)
+    points = placed(shape, spacing, rng, shift=5, warp=2)
+    outline = radius(points, (0, 0, 0), (66, 84, 60)) * (1 + 0.02 * rough(shape, rng, 0.15))
+    tissue = _tissue(points, outline, rng)
+    tumour = np.zeros_like(tissue) if enhancing is None else _tumour(points, tissue, rng, enhancing)
     structure = np.where(tumour > 0, tumour + WHITE, tissue)
     if skull:
         structure[(outline >= 1) & (outline < 1.2)] = SCALP
@@ -62,28 +62,28 @@ def brain(
     return Brain(images, tissue, tumour)
 
 
-def _tissue(place: np.ndarray, outline: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _tissue(points: np.ndarray, outline: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return fluid around and in the ventricles, a folded grey mantle, deep nuclei, white matter."""
     folds = 0.04 * rough(outline.shape, rng, 0.04)
     tissue = np.where(outline + folds > 0.80, GREY, WHITE).astype(np.uint8)
     wide = rng.uniform(0.8, 1.3)  # ventricles grow with age
     for side in (-1, 1):
-        tissue[radius(place, (side * 24, 4, 0), (9, 18, 13)) < 1] = GREY
-        tissue[radius(place, (side * 11, -4, 12), (6 * wide, 32, 9 * wide)) < 1] = CSF
+        tissue[radius(points, (side * 24, 4, 0), (9, 18, 13)) < 1] = GREY
+        tissue[radius(points, (side * 11, -4, 12), (6 * wide, 32, 9 * wide)) < 1] = CSF
     tissue[outline - folds > 0.96] = CSF
     tissue[outline >= 1] = 0
     return tissue
 
 
 def _tumour(
-    place: np.ndarray, tissue: np.ndarray, rng: np.random.Generator, enhancing: bool
+    points: np.ndarray, tissue: np.ndarray, rng: np.random.Generator, enhancing: bool
 ) -> np.ndarray:
     """Return oedema around a rim around a core, in one hemisphere; the rim may be absent."""
     side = rng.choice((-1, 1))
     centre = (side * rng.uniform(20, 36), rng.uniform(-38, 42), rng.uniform(-12, 24))
     radii = rng.uniform(24, 34) * rng.uniform(0.85, 1.15, 3)
     ragged = 1 + 0.10 * rough(tissue.shape, rng, 0.08)
-    away = radius(place, centre, radii) * ragged
+    away = radius(points, centre, radii) * ragged
     tumour = np.zeros_like(tissue)
     tumour[away < 1] = OEDEMA
     tumour[away < 0.68] = ENHANCING if enhancing else CORE
@@ -100,10 +100,10 @@ def write_case(
     240 x 240 x 156 mm as there, of voxels of 4 mm: a real case takes 10 MB. Values of
     ``seg`` are 1 core, 2 oedema, 4 enhancing tumour.
     """
-    made = brain((60, 60, 39), (4.0, 4.0, 4.0), seed, index, enhancing=enhancing)
-    for kind, image in made.images.items():
+    head = brain((60, 60, 39), (4.0, 4.0, 4.0), seed, index, enhancing=enhancing)
+    for kind, image in head.images.items():
         write_nifti(folder / f"{folder.name}_{kind}.nii.gz", image, (4.0, 4.0, 4.0), "int16")
     if not labelled:
         return
-    values = np.array([0, 1, 2, 4], np.uint8)[made.tumour]
+    values = np.array([0, 1, 2, 4], np.uint8)[head.tumour]
     write_nifti(folder / f"{folder.name}_seg.nii.gz", values, (4.0, 4.0, 4.0), "uint8")

@@ -54,50 +54,50 @@ def fundus(
     if not 0 <= grade < len(SIGNS):
         raise ValueError(f"grade must be 0 to {len(SIGNS) - 1}, not {grade}")
     rng = generator(seed, index)
-    place, field = _place(size, rng)
+    points, field = _points(size, rng)
     nose = -1.0 if left else 1.0
     disc = np.array([nose * DISC, 0.02]) + 0.03 * rng.standard_normal(2)
     tone = np.exp(0.08 * rng.standard_normal(3))
-    image = _retina(place, nose, tone, rng)
-    vessels = _vessels(place, disc, nose, rng)
+    image = _retina(points, nose, tone, rng)
+    vessels = _vessels(points, disc, nose, rng)
     image = _mixed(image, 0.72 * vessels, np.array(BLOOD) * tone)
     away = np.linalg.norm(
-        (place - disc[:, None, None]) / np.array([0.13, 0.15])[:, None, None], axis=0
+        (points - disc[:, None, None]) / np.array([0.13, 0.15])[:, None, None], axis=0
     )
     pale = np.clip((1.15 - away) / 0.3, 0, 1) * (1 - 0.55 * vessels)
     image = _mixed(image, pale, np.array(PALE) * tone)
-    image, signs = _signs(image, place, disc, SIGNS[grade], generator(seed, STREAM + index))
+    image, signs = _signs(image, points, disc, SIGNS[grade], generator(seed, STREAM + index))
     image = ndimage.gaussian_filter(image, (0, 0.45, 0.45))
     image += 0.012 * rng.standard_normal(image.shape)
     grey = np.where(field, np.clip(image, 0, 1), 0.01 * rng.random(image.shape))
     return Fundus(np.rint(255 * grey).astype(np.uint8).transpose(1, 2, 0), signs & field)
 
 
-def _place(size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _points(size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return (x, y) of every pixel, 1 being the field's radius, y downwards, and the field."""
     columns, rows = size
     radius = 0.47 * columns * rng.uniform(0.97, 1.03)
     x = (np.arange(columns) + 0.5 - columns / 2 - 0.02 * columns * rng.uniform(-1, 1)) / radius
     y = (np.arange(rows) + 0.5 - rows / 2 - 0.02 * columns * rng.uniform(-1, 1)) / radius
-    place = np.stack(np.meshgrid(x, y))
-    return place, np.linalg.norm(place, axis=0) < 1
+    points = np.stack(np.meshgrid(x, y))
+    return points, np.linalg.norm(points, axis=0) < 1
 
 
 def _retina(
-    place: np.ndarray, nose: float, tone: np.ndarray, rng: np.random.Generator
+    points: np.ndarray, nose: float, tone: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Return the background, (3, rows, columns): mottled, dark at the rim and around the fovea."""
     light = rng.uniform(-0.3, 0.3, 2)
-    shade = 1 - 0.38 * np.sum((place - light[:, None, None]) ** 2, axis=0)
-    fovea = place - np.array([-nose * FOVEA, 0.07])[:, None, None]
+    shade = 1 - 0.38 * np.sum((points - light[:, None, None]) ** 2, axis=0)
+    fovea = points - np.array([-nose * FOVEA, 0.07])[:, None, None]
     shade *= 1 - 0.42 * np.exp(-np.sum(fovea**2, axis=0) / (2 * 0.11**2))
-    mottled = ndimage.gaussian_filter(rng.standard_normal(place.shape[1:]), 2.0)
+    mottled = ndimage.gaussian_filter(rng.standard_normal(points.shape[1:]), 2.0)
     shade *= 1 + 0.05 * mottled / mottled.std()
     return shade * (np.array(RETINA) * tone)[:, None, None]
 
 
 def _vessels(
-    place: np.ndarray, disc: np.ndarray, nose: float, rng: np.random.Generator
+    points: np.ndarray, disc: np.ndarray, nose: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Return how much of each pixel is vessel, 0 to 1: four arcades from the disc, branching."""
     tree: list[Bead] = []
@@ -105,30 +105,30 @@ def _vessels(
         for side, bend in ((-nose, 1.5), (nose, 0.5)):  # to the temple they arch around the fovea
             heading = float(np.arctan2(up * rng.uniform(1.1, 1.5), side * rng.uniform(0.3, 0.8)))
             tree += _branch(disc, heading, up * side * bend * rng.uniform(0.8, 1.2), 0.034, rng)
-    return _drawn(tree, place)
+    return _drawn(tree, points)
 
 
 def _branch(
     start: np.ndarray, heading: float, turn: float, width: float, rng: np.random.Generator
 ) -> list[Bead]:
     """Return one vessel as (x, y, width) along its way, thinning, and those that leave it."""
-    at, found = start, []
+    at, beads = start, []
     for number in range(int(1.3 / STEP)):
         at = at + STEP * np.array([np.cos(heading), np.sin(heading)])
         if at @ at > 1:
             break
         heading -= turn * STEP + 0.05 * float(rng.standard_normal())
-        found.append((float(at[0]), float(at[1]), width))
+        beads.append((float(at[0]), float(at[1]), width))
         width *= 0.991
         if width > 0.014 and number % 12 == 8:
             aside = float(rng.choice((-1, 1)) * rng.uniform(0.6, 1.0))
-            found += _branch(at, heading + aside, 0.6 * aside, 0.6 * width, rng)
-    return found
+            beads += _branch(at, heading + aside, 0.6 * aside, 0.6 * width, rng)
+    return beads
 
 
-def _drawn(beads: list[Bead], place: np.ndarray) -> np.ndarray:
+def _drawn(beads: list[Bead], points: np.ndarray) -> np.ndarray:
     """Return beads as a line with soft edges, 0 to 1, (rows, columns)."""
-    x, y = place[0, 0], place[1, :, 0]
+    x, y = points[0, 0], points[1, :, 0]
     drawn = np.zeros((y.size, x.size))
     for across, down, width in beads:
         spread = 0.55 * width
@@ -144,18 +144,18 @@ def _drawn(beads: list[Bead], place: np.ndarray) -> np.ndarray:
 
 def _signs(
     image: np.ndarray,
-    place: np.ndarray,
+    points: np.ndarray,
     disc: np.ndarray,
     counts: tuple[tuple[int, int], ...],
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the image with the signs of one grade, and where they are."""
-    signs = np.zeros(place.shape[1:], bool)
-    finest = 0.6 * float(place[0, 0, 1] - place[0, 0, 0])  # no spot is smaller than a pixel
+    signs = np.zeros(points.shape[1:], bool)
+    finest = 0.6 * float(points[0, 0, 1] - points[0, 0, 0])  # no spot is smaller than a pixel
     for kind, radii in enumerate(RADII):
         dark = kind < 2
         for _ in range(int(rng.integers(counts[kind][0], counts[kind][1] + 1))):
-            spot = _spot(place, max(finest, rng.uniform(*radii)), soft=kind == 3, rng=rng)
+            spot = _spot(points, max(finest, rng.uniform(*radii)), soft=kind == 3, rng=rng)
             image = _mixed(
                 image, spot * (0.85 if kind < 3 else 0.6), np.array(BLOOD if dark else PALE)
             )
@@ -166,19 +166,19 @@ def _signs(
         for _ in range(3):
             aside, turn = 0.3 * float(rng.standard_normal()), float(rng.uniform(-9, 9))
             beads += _branch(disc, heading + aside, turn, 0.014, rng)
-        tuft = _drawn(beads, place)
+        tuft = _drawn(beads, points)
         image = _mixed(image, 0.7 * tuft, np.array(BLOOD))
         signs |= tuft > 0.3
     return image, signs
 
 
-def _spot(place: np.ndarray, radius: float, *, soft: bool, rng: np.random.Generator) -> np.ndarray:
+def _spot(points: np.ndarray, radius: float, *, soft: bool, rng: np.random.Generator) -> np.ndarray:
     """Return a spot of ragged outline anywhere in the inner field, 0 to 1."""
     angle, distance = rng.uniform(0, 2 * np.pi), 0.85 * np.sqrt(rng.uniform(0.02, 1))
-    x, y = place - distance * np.array([np.cos(angle), 0.75 * np.sin(angle)])[:, None, None]
-    around = np.arctan2(y, x)
+    x, y = points - distance * np.array([np.cos(angle), 0.75 * np.sin(angle)])[:, None, None]
+    bearing = np.arctan2(y, x)
     outline = radius * (
-        1 + 0.25 * np.cos(2 * around + angle) + 0.15 * np.cos(3 * around - 2 * angle)
+        1 + 0.25 * np.cos(2 * bearing + angle) + 0.15 * np.cos(3 * bearing - 2 * angle)
     )
     edge = 0.6 * radius if soft else 0.35 * radius
     return np.clip((outline - np.hypot(x, y)) / edge + 0.5, 0, 1)

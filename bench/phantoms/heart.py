@@ -20,7 +20,7 @@ CINE_MR = (0.0, 0.06, 0.35, 0.75, 0.95, 0.32)
 HEART_MR = (0.0, 0.06, 0.35, 0.65, 0.95, 0.40)
 HEART_CT = (-1000.0, -820.0, 50.0, -90.0, 360.0, 120.0)  # HU; the blood holds contrast agent
 # Myocardium, left atrium, left ventricle, right atrium, right ventricle, aorta, pulmonary artery
-WHOLE = 7
+STRUCTURES = 7
 
 
 @dataclass(frozen=True)
@@ -59,34 +59,34 @@ def cine(
     of ``GROUPS``.
     """
     rng = generator(seed, index)
-    place = placed(shape, spacing, rng, shift=10, warp=2)
+    points = placed(shape, spacing, rng, shift=10, warp=2)
     sizes = rng.uniform(0.92, 1.08, 3)
     frames = []
     for share in systole:
-        label = _ventricles(place, GROUPS[group], sizes, share)
-        structure = _chest(place, (12, -62, 0))
+        label = _ventricles(points, GROUPS[group], sizes, share)
+        structure = _chest(points, (12, -62, 0))
         structure[label > 0] = np.array([0, BLOOD, MUSCLE, BLOOD], np.uint8)[label[label > 0]]
         frames.append((mr_image(structure, CINE_MR, rng), label))
     images, labels = zip(*frames, strict=True)
     return np.stack(images, axis=-1), np.stack(labels, axis=-1)
 
 
-def _ventricles(place: np.ndarray, build: Build, sizes: np.ndarray, systole: float) -> np.ndarray:
+def _ventricles(points: np.ndarray, build: Build, sizes: np.ndarray, systole: float) -> np.ndarray:
     """Return the three labels; ``sizes`` are the patient's factors of cavity, wall and length."""
     beat = systole * build.stroke
     cavity = 23 * build.cavity * sizes[0] * (1 - 0.32 * beat)
     wall = 9 * build.wall * sizes[1] * (1 + 0.35 * beat)
     length = 46 * sizes[2]
     right = 34 * build.right * (1 - 0.15 * beat)
-    label = np.zeros(place.shape[1:], np.uint8)
-    base = place[2] < 34 - 8 * beat  # the valves' plane comes down in systole
+    label = np.zeros(points.shape[1:], np.uint8)
+    base = points[2] < 34 - 8 * beat  # the valves' plane comes down in systole
     outer = (cavity + wall, cavity + wall, length + 0.6 * wall)
     for value, centre, radii in (
         (RIGHT, (-26, 4, 4), (right, 1.05 * right, length)),
         (MYOCARDIUM, (14, 0, 0), outer),
         (CAVITY, (14, 0, 0), (cavity, cavity, length)),
     ):
-        label[base & (radius(place, centre, radii) < 1)] = value
+        label[base & (radius(points, centre, radii) < 1)] = value
     return label
 
 
@@ -99,47 +99,47 @@ def whole_heart(
     atrium, 5 right ventricle, 6 ascending aorta, 7 pulmonary artery. CT is in whole HU.
     """
     rng = generator(seed, index)
-    place = placed(shape, spacing, rng, shift=6, warp=2)
-    label = _chambers(place, rng)
-    structure = _chest(place, (-18, -64, 0))
-    kinds = np.array([0, MUSCLE, *[BLOOD] * (WHOLE - 1)], np.uint8)
+    points = placed(shape, spacing, rng, shift=6, warp=2)
+    label = _chambers(points, rng)
+    structure = _chest(points, (-18, -64, 0))
+    kinds = np.array([0, MUSCLE, *[BLOOD] * (STRUCTURES - 1)], np.uint8)
     structure[label > 0] = kinds[label[label > 0]]
     if modality == "CT":
         return ct_image(structure, HEART_CT, rng), label
     return mr_image(structure, HEART_MR, rng), label
 
 
-def _chambers(place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _chambers(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the seven labels; the axis of the left ventricle points left, forward and down."""
     axis = np.array([-0.62, 0.60, -0.50])
     axis = (axis + 0.05 * rng.standard_normal(3)) / np.linalg.norm(axis)
     size = np.float32(rng.uniform(0.94, 1.06))
     centre = np.array([-20.0, 4.0, -8.0])
-    label = np.zeros(place.shape[1:], np.uint8)
+    label = np.zeros(points.shape[1:], np.uint8)
     for value, at, radii in (
         (4, (40, 4, -4), (22, 24, 27)),
         (2, (-2, -34, 10), (30, 20, 24)),
         (5, (14, 34, -16), (32, 24, 28)),
     ):
-        label[radius(place, at, np.multiply(radii, size)) < 1] = value
+        label[radius(points, at, np.multiply(radii, size)) < 1] = value
     for value, x, y, bent, low, high, wide in (
         (7, -16, 24, 0.45, 14, 62, 11),
         (6, 8, 8, 0.0, 8, 74, 14),
     ):
         # The pulmonary artery leans backwards on its way up, in front of the aorta and left of it.
-        away = np.hypot(place[0] - x, place[1] - y + bent * (place[2] - low))
-        label[(away < wide * size) & (place[2] > low) & (place[2] < high)] = value
-    along = sum(axis[i] * (place[i] - centre[i]) for i in range(3))
-    square = sum((place[i] - centre[i]) ** 2 for i in range(3)) - along**2
+        away = np.hypot(points[0] - x, points[1] - y + bent * (points[2] - low))
+        label[(away < wide * size) & (points[2] > low) & (points[2] < high)] = value
+    along = sum(axis[i] * (points[i] - centre[i]) for i in range(3))
+    square = sum((points[i] - centre[i]) ** 2 for i in range(3)) - along**2
     for value, wide, long in ((1, 32, 50), (3, 22, 41)):
         inside = np.maximum(square, 0) / (wide * size) ** 2 + (along / (long * size)) ** 2 < 1
         label[inside & (along > -18 * size)] = value
     return label
 
 
-def _chest(place: np.ndarray, aorta: tuple[float, float, float]) -> np.ndarray:
+def _chest(points: np.ndarray, aorta: tuple[float, float, float]) -> np.ndarray:
     """Return air, lungs, the mediastinum's tissue and fat, and a descending aorta without label."""
-    x, y, _ = place
+    x, y, _ = points
     structure = np.full(x.shape, AIR, np.uint8)
     body = np.hypot(x / 128, y / 108)
     structure[body < 1] = FAT

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from bench.phantoms.atlas import Scene
+from bench.phantoms.atlas import Atlas
 from bench.phantoms.organs import body_place, generator, smooth_field
 
-KNEE = Scene((), (), size=(0.92, 0.90, 1.0), ct=(0, 0, 0, 0), mr=(0, 0.82, 0.34, 0.34))
+KNEE = Atlas((), (), size=(0.92, 0.90, 1.0), ct=(0, 0, 0, 0), mr=(0, 0.82, 0.34, 0.34))
 FEMUR, FEMORAL_CARTILAGE, TIBIA, TIBIAL_CARTILAGE = 1, 2, 3, 4  # SKI10's values
 MUSCLE, FAT, AIR, PATELLA, FLUID, MENISCUS, FIBULA = 0, 5, 6, 7, 8, 9, 10
 MR = (0.34, 0.52, 0.86, 0.52, 0.86, 0.84, 0.0, 0.52, 0.90, 0.08, 0.52)
@@ -29,10 +29,10 @@ def knee(shape: Sequence[int], seed: int, index: int) -> tuple[np.ndarray, np.nd
     patient's own, with a bias field; a right knee is a left one mirrored.
     """
     rng = generator(seed, index)
-    place = body_place(tuple(shape), KNEE, rng)
+    points = body_place(tuple(shape), KNEE, rng)
     if rng.random() < 0.5:
-        place[0] *= -1
-    structure = _structures(place, rng)
+        points[0] *= -1
+    structure = _structures(points, rng)
     scale = np.exp(rng.uniform(np.log(150), np.log(1500)))
     means = np.array(MR, np.float32) * np.exp(0.05 * rng.standard_normal(len(MR), np.float32))
     image = ndimage.gaussian_filter(means[structure], 0.5, truncate=3)
@@ -43,9 +43,9 @@ def knee(shape: Sequence[int], seed: int, index: int) -> tuple[np.ndarray, np.nd
     return image, np.where(structure <= TIBIAL_CARTILAGE, structure, 0).astype(np.uint8)
 
 
-def _structures(place: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _structures(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the structure of every voxel; later ones lie over earlier ones."""
-    x, y, z = place
+    x, y, z = points
     z = z + rng.uniform(-0.06, 0.06)  # the joint's height
     structure = np.full(x.shape, MUSCLE, np.uint8)
     depth = (x * x + y * y) * (1 + 0.06 * smooth_field(x.shape, rng))

@@ -50,16 +50,16 @@ def abdomen(
     ``growths`` are what this patient has, the later ones painted over the earlier where equally large.
     """
     rng = generator(seed, index)
-    scene, table = ABDOMEN, np.zeros(256, np.uint8)
+    atlas, table = ABDOMEN, np.zeros(256, np.uint8)
     for number, label in labels.items():
         table[LAYERS - 1 + number] = label
     for growth in growths:
         grown = _grown(growth, rng)
-        first = LAYERS + len(scene.organs)
+        first = LAYERS + len(atlas.organs)
         table[first : first + len(grown)] = growth.label
-        scene = replace(scene, organs=(*scene.organs, *grown))
-    structure = anatomy(scene, shape, rng)
-    return acquired(structure, scene, spacing, rng, "CT"), table[structure]
+        atlas = replace(atlas, organs=(*atlas.organs, *grown))
+    structure = anatomy(atlas, shape, rng)
+    return acquired(structure, atlas, spacing, rng, "CT"), table[structure]
 
 
 def _grown(growth: Growth, rng: np.random.Generator) -> tuple[Organ, ...]:

@@ -19,7 +19,7 @@ import nibabel
 import numpy as np
 from scipy import ndimage
 
-from bench.phantoms.atlas import ABDOMEN, CROP, Organ, Scene
+from bench.phantoms.atlas import ABDOMEN, CROP, Atlas, Organ
 
 SMALL_FIELD = 60.0  # mm; a field of view within it shows tissue only, as hippocampus crops do
 LAYERS = 4  # air, skin fat, wall, inside: structures 0..3; organs and distractors follow
@@ -51,41 +51,41 @@ def organs(
     if modality not in ("CT", "MR"):
         raise ValueError(f"modality must be CT or MR, not {modality!r}")
     extent = max(n * s for n, s in zip(shape, spacing, strict=True))
-    scene = CROP if extent <= SMALL_FIELD and labels <= len(CROP.organs) else ABDOMEN
+    atlas = CROP if extent <= SMALL_FIELD and labels <= len(CROP.organs) else ABDOMEN
     rng = generator(seed, index)
-    structure = anatomy(scene, shape, rng)
-    image = acquired(structure, scene, spacing, rng, modality)
+    structure = anatomy(atlas, shape, rng)
+    image = acquired(structure, atlas, spacing, rng, modality)
     number = structure.astype(np.int16) - (LAYERS - 1)
     return image, np.where((number > 0) & (number <= labels), number, 0).astype(np.uint8)
 
 
-def anatomy(scene: Scene, shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+def anatomy(atlas: Atlas, shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
     """Return the structure of every voxel, uint8 (X, Y, Z): layers 0..3, organs, distractors."""
-    place = body_place(tuple(shape), scene, rng)
-    x, y, z = place
+    points = body_place(tuple(shape), atlas, rng)
+    x, y, z = points
     depth = x * x + y * y - 0.35 * (x * y) ** 2 + 0.06 * z * z  # between ellipse and box
     depth *= 1 + 0.06 * smooth_field(depth.shape, rng)
-    if not scene.outline:
+    if not atlas.outline:
         depth.fill(0)
     structure = np.full(depth.shape, LAYERS - 1, np.uint8)
     for layer, bound in ((2, WALL), (1, SKIN), (0, 1.0)):
         structure[depth > bound] = layer
     allowed = depth.ravel() <= WALL
-    first = len(scene.organs)
+    first = len(atlas.organs)
     # Distractors go first, in their order, and then organs from large to small, so that a small
     # organ is never painted over. Every structure draws before painting: the stream is fixed.
-    shapes = [_personal(part, rng) for part in scene.parts]
-    by_size = sorted(range(first), key=lambda i: -float(np.prod(scene.organs[i].radii)))
-    flat = place.reshape(3, -1)
+    shapes = [_personal(part, rng) for part in atlas.parts]
+    by_size = sorted(range(first), key=lambda i: -float(np.prod(atlas.organs[i].radii)))
+    flat = points.reshape(3, -1)
     for i in (*range(first, len(shapes)), *by_size):
-        voxels = _inside(flat, scene.parts[i], *shapes[i])
+        voxels = _inside(flat, atlas.parts[i], *shapes[i])
         structure.ravel()[voxels[allowed[voxels]]] = LAYERS + i
     return structure
 
 
 def acquired(
     structure: np.ndarray,
-    scene: Scene,
+    atlas: Atlas,
     spacing: Sequence[float],
     rng: np.random.Generator,
     modality: str,
@@ -93,7 +93,7 @@ def acquired(
     """Return one scan of an anatomy, float32 (X, Y, Z), in the units that ``organs`` states."""
     grain = np.min(spacing) / np.asarray(spacing)  # one finest voxel, in voxels of each axis
     render = _ct if modality == "CT" else _mr
-    return render(structure, scene, grain, rng)
+    return render(structure, atlas, grain, rng)
 
 
 def generator(seed: int, index: int) -> np.random.Generator:
@@ -115,21 +115,21 @@ def smooth_field(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray
     return weights.astype(np.float32)
 
 
-def body_place(shape: tuple[int, ...], scene: Scene, rng: np.random.Generator) -> np.ndarray:
+def body_place(shape: tuple[int, ...], atlas: Atlas, rng: np.random.Generator) -> np.ndarray:
     """Return each voxel's place in the body, float32 (3, X, Y, Z); 1 is the half width."""
     offset = rng.uniform(-0.11, 0.11, 3)
-    size = np.asarray(scene.size) * rng.uniform(0.90, 1.06) * rng.uniform(0.96, 1.04, 3)
+    size = np.asarray(atlas.size) * rng.uniform(0.90, 1.06) * rng.uniform(0.96, 1.04, 3)
     tilt = (np.eye(3) + 0.03 * rng.standard_normal((3, 3))) / size[:, None]
     axes = np.meshgrid(
         *((2 * (np.arange(n) + 0.5) / n - 1 - o) for n, o in zip(shape, offset, strict=True)),
         indexing="ij",
         sparse=True,
     )
-    place = np.empty((3, *shape), np.float32)
+    points = np.empty((3, *shape), np.float32)
     for i in range(3):
         straight = tilt[i, 0] * axes[0] + tilt[i, 1] * axes[1] + tilt[i, 2] * axes[2]
-        place[i] = straight + 0.035 * smooth_field(shape, rng)
-    return place
+        points[i] = straight + 0.035 * smooth_field(shape, rng)
+    return points
 
 
 def _personal(organ: Organ, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -139,14 +139,14 @@ def _personal(organ: Organ, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
     return centre, radii
 
 
-def _inside(place: np.ndarray, organ: Organ, centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """Return the flat indices of the voxels inside a structure; ``place`` is (3, N)."""
+def _inside(points: np.ndarray, organ: Organ, centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Return the flat indices of the voxels inside a structure; ``points`` is (3, N)."""
     wide = float(np.hypot(radii[0], radii[1])) + abs(organ.bend) * float(radii[0]) ** 2
-    near = np.abs(place[0] - np.float32(centre[0])) < wide
-    near &= np.abs(place[1] - np.float32(centre[1])) < wide
-    near &= np.abs(place[2] - np.float32(centre[2])) < radii[2]
+    near = np.abs(points[0] - np.float32(centre[0])) < wide
+    near &= np.abs(points[1] - np.float32(centre[1])) < wide
+    near &= np.abs(points[2] - np.float32(centre[2])) < radii[2]
     voxels = np.flatnonzero(near)
-    dx, dy, dz = place[:, voxels] - centre.astype(np.float32)[:, None]
+    dx, dy, dz = points[:, voxels] - centre.astype(np.float32)[:, None]
     cos, sin = np.cos(np.radians(organ.turn)), np.sin(np.radians(organ.turn))
     along = cos * dx + sin * dy
     across = cos * dy - sin * dx + organ.bend * along**2
@@ -155,33 +155,33 @@ def _inside(place: np.ndarray, organ: Organ, centre: np.ndarray, radii: np.ndarr
 
 
 def _ct(
-    structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator
+    structure: np.ndarray, atlas: Atlas, grain: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Return HU: contrast phase, organ jitter, partial volume, texture, quantum noise."""
-    means = np.array([*scene.ct, *(part.ct for part in scene.parts)])
+    means = np.array([*atlas.ct, *(part.ct for part in atlas.parts)])
     phase = rng.uniform(0.85, 1.15)
     jitter = 5 * rng.standard_normal(means.size)
     means = np.where(means > 90, means * phase, means)  # contrast agent, in what enhances
     means = np.where(np.abs(means) < 500, means + jitter, means)  # never air
     image = _render(structure, means)
-    image += rng.uniform(8, 16) * _texture(structure, scene, grain, rng)
+    image += rng.uniform(8, 16) * _texture(structure, atlas, grain, rng)
     image += rng.uniform(6, 16) * rng.standard_normal(structure.shape, np.float32)
     return np.rint(image)
 
 
 def _mr(
-    structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator
+    structure: np.ndarray, atlas: Atlas, grain: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Return magnitudes: patient's scale, bias field, texture, Rician noise; 0 in air."""
-    means = np.array([*scene.mr, *(part.mr for part in scene.parts)])
+    means = np.array([*atlas.mr, *(part.mr for part in atlas.parts)])
     scale = np.exp(rng.uniform(np.log(150), np.log(3000)))
     means = means * np.exp(0.06 * rng.standard_normal(means.size))
     image = _render(structure, means)
-    image += rng.uniform(0.02, 0.04) * _texture(structure, scene, grain, rng)
+    image += rng.uniform(0.02, 0.04) * _texture(structure, atlas, grain, rng)
     image *= np.exp(0.12 * smooth_field(structure.shape, rng))
     noise = rng.uniform(0.015, 0.045) * rng.standard_normal((2, *structure.shape), np.float32)
     image = np.float32(scale) * np.hypot(image + noise[0], noise[1])
-    if scene.outline:
+    if atlas.outline:
         image[structure == 0] = 0
     return image
 
@@ -192,11 +192,11 @@ def _render(structure: np.ndarray, means: np.ndarray) -> np.ndarray:
 
 
 def _texture(
-    structure: np.ndarray, scene: Scene, grain: np.ndarray, rng: np.random.Generator
+    structure: np.ndarray, atlas: Atlas, grain: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Return unit-variance noise with each structure's own correlation length; none in air."""
     texture = np.zeros(structure.shape, np.float32)
-    lengths = [1.5] * (LAYERS - 1) + [part.grain for part in scene.parts]
+    lengths = [1.5] * (LAYERS - 1) + [part.grain for part in atlas.parts]
     grain = grain * rng.uniform(0.8, 1.25)
     boxes = ndimage.find_objects(structure, max_label=len(lengths))
     for number, (box, length) in enumerate(zip(boxes, lengths, strict=True), start=1):

@@ -23,9 +23,9 @@ def prostate(
     200 x 200 x 72 mm is the usual field of view. Without ``outer`` no peripheral zone is left, as in some.
     """
     rng = generator(seed, index)
-    place = placed(shape, spacing, rng, shift=8, warp=2)
+    points = placed(shape, spacing, rng, shift=8, warp=2)
     wide = rng.uniform(0.9, 1.15)  # the inner part grows with age
-    structure = np.zeros(place.shape[1:], np.uint8)
+    structure = np.zeros(points.shape[1:], np.uint8)
     for value, centre, radii in (
         (5, (62, 0, 0), (14, 42, 90)),
         (5, (-62, 0, 0), (14, 42, 90)),
@@ -36,6 +36,6 @@ def prostate(
         *([(OUTER, (0, -8, 0), (27, 20, 24))] if outer else []),
         (INNER, (0, 0, 3), (19 * wide, 15 * wide, 19)),
     ):
-        structure[radius(place, centre, radii) < 1] = value
+        structure[radius(points, centre, radii) < 1] = value
     images = [mr_image(structure, means, rng) for means in (T2, ADC)]
     return np.stack(images, axis=-1), np.where(structure <= INNER, structure, 0).astype(np.uint8)

@@ -31,10 +31,10 @@ def placed(
     turned = (np.eye(3) + 0.05 * rng.standard_normal((3, 3))) / size[:, None]
     sides = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)]
     grid = np.meshgrid(*(side - o for side, o in zip(sides, offset, strict=True)), indexing="ij")
-    place = np.tensordot(turned, np.stack(grid), axes=1).astype(np.float32)
+    points = np.tensordot(turned, np.stack(grid), axes=1).astype(np.float32)
     for axis in range(3):
-        place[axis] += np.float32(warp) * smooth_field(tuple(shape), rng)
-    return place
+        points[axis] += np.float32(warp) * smooth_field(tuple(shape), rng)
+    return points
 
 
 def rough(shape: Sequence[int], rng: np.random.Generator, share: float) -> np.ndarray:
@@ -45,10 +45,10 @@ def rough(shape: Sequence[int], rng: np.random.Generator, share: float) -> np.nd
 
 
 def radius(
-    place: np.ndarray, centre: Sequence[float], radii: Sequence[float] | np.ndarray
+    points: np.ndarray, centre: Sequence[float], radii: Sequence[float] | np.ndarray
 ) -> np.ndarray:
     """Return the distance from an ellipsoid's centre in its radii, (X, Y, Z): below 1 is inside."""
-    scaled = (place[axis] - np.float32(centre[axis]) for axis in range(3))
+    scaled = (points[axis] - np.float32(centre[axis]) for axis in range(3))
     return np.sqrt(sum((d / np.float32(r)) ** 2 for d, r in zip(scaled, radii, strict=True)))
 
 

@@ -24,17 +24,17 @@ def pneumonia(
     The first slice is the uppermost; the patient's right is on the left of the screen. ``finding`` is
     ``none``; ``ground glass``, several faint infiltrates; or ``consolidation``, one as dense as soft tissue.
     """
-    made = chest(shape, spacing, seed, index)
+    scan = chest(shape, spacing, seed, index)
     rng = generator(seed, STREAM + index)
-    lungs = np.isin(made.lungs, (1, 2))
-    sizes = np.bincount(made.lesions.ravel(), minlength=2)[1:]
+    lungs = np.isin(scan.lungs, (1, 2))
+    sizes = np.bincount(scan.lesions.ravel(), minlength=2)[1:]
     image = _replaced(
-        made.image, made.lesions > 0, HU[LUNG] + 20 * rng.standard_normal(shape), lungs
+        scan.image, scan.lesions > 0, HU[LUNG] + 20 * rng.standard_normal(shape), lungs
     )
     dense = FINDINGS[finding]
     if dense is not None:
-        largest = ndimage.binary_dilation(made.lesions == 1 + int(sizes.argmax()), iterations=2)
-        shown = largest if finding == "consolidation" else made.lesions > 0
+        largest = ndimage.binary_dilation(scan.lesions == 1 + int(sizes.argmax()), iterations=2)
+        shown = largest if finding == "consolidation" else scan.lesions > 0
         mottled = 240 * ndimage.gaussian_filter(rng.standard_normal(shape), (1, 1, 0.5))
         image = _replaced(image, shown, rng.uniform(*dense) + mottled, lungs)
     low, high = WINDOW

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bench.dataset import Dataset
 
 MARK = ".bench_phantom"  # of no case: hidden, and litter to every adapter (bench.dataset.LITTER)
-SAID = "Synthetic scans, written by bench; nobody was scanned. Leave this file here: reports say so by it.\n"
+NOTICE = "Synthetic scans, written by bench; nobody was scanned. Leave this file here: reports say so by it.\n"
 
 
 def write(dataset: type[Dataset], folder: Path, cases: int, seed: int) -> None:
@@ -42,7 +42,7 @@ def mark(folder: Path) -> None:
     """Mark a folder of phantoms; one that cannot be written to stays as it is."""
     if not is_synthetic(folder):
         with suppress(OSError):
-            (folder / MARK).write_text(SAID)
+            (folder / MARK).write_text(NOTICE)
 
 
 def is_synthetic(folder: Path) -> bool:

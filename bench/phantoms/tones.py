@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 from scipy import ndimage
 
-from bench.phantoms.atlas import Organ, Scene
+from bench.phantoms.atlas import Atlas, Organ
 from bench.phantoms.organs import LAYERS, anatomy, generator, smooth_field
 
 FIRST, SECOND, THIRD, FOURTH = 0.3, 0.5, 0.72, 0.95  # brightness, before the patient's curve
@@ -25,7 +25,7 @@ UNEVEN, SHADE = 0.02, 0.02  # spread of a structure's brightness, and of the bia
 NOISE = 0.015  # of brightness, too
 SCALE = (150.0, 3000.0)  # what 1 is in the file, by patient
 structure = partial(Organ, ct=0.0, wander=0.15)
-TONES = Scene(
+TONES = Atlas(
     organs=(
         structure((0.1, 0.42, -0.1), (0.60, 0.48, 0.60), mr=SECOND, turn=-15),
         structure((-0.1, -0.42, 0.1), (0.58, 0.50, 0.58), mr=THIRD, turn=15),

@@ -51,26 +51,26 @@ def write_visit(t1: Path, flair: Path | None, seed: int, index: int, labelled: b
         index: of this visit.
         labelled: does the zip of T1 hold the segmentation?
     """
-    made = brain(SHAPE, (SPACING,) * 3, seed, index, enhancing=None, skull=True)
-    mask = made.tissue > 0
+    scan = brain(SHAPE, (SPACING,) * 3, seed, index, enhancing=None, skull=True)
+    mask = scan.tissue > 0
     files = {
-        "T1/T1.nii.gz": _nifti(made.images["t1"], "int16"),
-        "T1/T1_brain.nii.gz": _nifti(made.images["t1"] * mask, "int16"),
+        "T1/T1.nii.gz": _nifti(scan.images["t1"], "int16"),
+        "T1/T1_brain.nii.gz": _nifti(scan.images["t1"] * mask, "int16"),
         "T1/T1_brain_mask.nii.gz": _nifti(mask, "uint8"),
-        "T1/T1_unbiased_brain.nii.gz": _nifti(made.images["t1"] * mask, "float32"),
+        "T1/T1_unbiased_brain.nii.gz": _nifti(scan.images["t1"] * mask, "float32"),
         "T1/T1.json": json.dumps({"Modality": "MR", "SeriesDescription": "T1"}).encode(),
         "T1/transforms/T1_to_MNI_linear.mat": LINEAR.encode(),
     }
     if labelled:
         for part, tissue in enumerate((CSF, GREY, WHITE)):
             files[f"T1/T1_fast/T1_brain_pve_{part}.nii.gz"] = _nifti(
-                made.tissue == tissue, "float32"
+                scan.tissue == tissue, "float32"
             )
         for name in ("seg", "pveseg"):
-            files[f"T1/T1_fast/T1_brain_{name}.nii.gz"] = _nifti(made.tissue, "uint8")
+            files[f"T1/T1_fast/T1_brain_{name}.nii.gz"] = _nifti(scan.tissue, "uint8")
     _zip(t1, files)
     if flair is not None:
-        image = made.images["flair"]
+        image = scan.images["flair"]
         files = {"T2_FLAIR/T2_FLAIR.nii.gz": _nifti(image, "int16")}
         files["T2_FLAIR/T2_FLAIR_brain.nii.gz"] = _nifti(image * mask, "int16")
         _zip(flair, files)
@@ -78,8 +78,8 @@ def write_visit(t1: Path, flair: Path | None, seed: int, index: int, labelled: b
 
 def write_unusable(t1: Path, seed: int, index: int) -> None:
     """Write the zip of a visit whose T1 failed quality control: the image lies in ``unusable/``."""
-    made = brain(SHAPE, (SPACING,) * 3, seed, index, enhancing=None, skull=True)
-    _zip(t1, {"T1/unusable/T1.nii.gz": _nifti(made.images["t1"], "int16")})
+    scan = brain(SHAPE, (SPACING,) * 3, seed, index, enhancing=None, skull=True)
+    _zip(t1, {"T1/unusable/T1.nii.gz": _nifti(scan.images["t1"], "int16")})
 
 
 def _nifti(array: np.ndarray, dtype: str) -> bytes:

@@ -153,7 +153,7 @@ class Cohorts:
             return Target(
                 name, dataset, (), tuple(_unseen(dataset, section)), False, narrowed, regions
             )
-        kept = case_filter.kept(cases, section.where, exclude)
+        kept = case_filter.matching(cases, section.where, exclude)
         if not kept:
             key = "where" if section.where else "exclude"
             raise Misstated(
@@ -173,7 +173,7 @@ class Cohorts:
             BenchError: some of them have headers that cannot be.
         """
         wanted = {**target.narrowed.where, **where}
-        found = case_filter.kept(self.cases(target.name) or (), wanted, target.narrowed.exclude)
+        found = case_filter.matching(self.cases(target.name) or (), wanted, target.narrowed.exclude)
         self.check_usable(target.name, found)
         return len(found)
 

@@ -30,10 +30,10 @@ def share(take, ranking="r", seed=0):
 
 
 def test_filters_ask_the_meta_and_leave_cases_out():
-    found = case_filter.kept(CASES, {"modality": "CT"}, ())
+    found = case_filter.matching(CASES, {"modality": "CT"}, ())
     assert {c.patient for c in found} == {f"p{i:02d}" for i in range(1, 20, 2)}
-    assert len(case_filter.kept(CASES, {}, ["p03_a"])) == 39
-    assert case_filter.kept(CASES, {"scanner": "x"}, ()) == []
+    assert len(case_filter.matching(CASES, {}, ["p03_a"])) == 39
+    assert case_filter.matching(CASES, {"scanner": "x"}, ()) == []
 
 
 def test_doubtful_is_what_the_data_set_declares_and_has():

@@ -373,7 +373,7 @@ def test_a_memory_that_misled_is_dropped(root, tried):
     assert tried.run().reason == "case hippocampus_002 changed while it was prepared; run again"
     left = json.loads((tried.store.root / "contents.json").read_text())
     dropped = {str(root / folder / path.name) for folder in ("imagesTr", "labelsTr")}
-    assert left.keys() == memory._known.keys() - dropped
+    assert left.keys() == memory._records.keys() - dropped
     assert tried.run().reason == f"{NAME}: its files changed since the plan; run the protocol again"
 
 

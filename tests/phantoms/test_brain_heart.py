@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from bench.phantoms.brain import CORE, CSF, ENHANCING, GREY, OEDEMA, WHITE, Brain, brain
-from bench.phantoms.heart import CAVITY, GROUPS, MYOCARDIUM, RIGHT, WHOLE, cine, whole_heart
+from bench.phantoms.heart import CAVITY, GROUPS, MYOCARDIUM, RIGHT, STRUCTURES, cine, whole_heart
 
 HEAD = ((60, 60, 39), (4.0, 4.0, 4.0))
 CINE = ((76, 72, 9), (3.0, 3.0, 10.0))
@@ -144,8 +144,8 @@ def test_frames_of_a_patient_share_the_chest_and_not_the_noise():
 def test_a_whole_heart_has_its_seven_structures_in_their_places(modality):
     for index in range(PATIENTS):
         label = chest(index, modality)[1]
-        assert np.bincount(label.ravel(), minlength=WHOLE + 1)[1:].min() > 150
-        places = np.array(ndimage.center_of_mass(label > 0, label, range(1, WHOLE + 1)))
+        assert np.bincount(label.ravel(), minlength=STRUCTURES + 1)[1:].min() > 150
+        places = np.array(ndimage.center_of_mass(label > 0, label, range(1, STRUCTURES + 1)))
         _, la, lv, ra, rv, ao, pa = places
         assert lv[0] < rv[0] < ra[0] + 10  # +x is the patient's right
         assert la[1] < lv[1] < rv[1]  # the left atrium lies behind, the right ventricle in front

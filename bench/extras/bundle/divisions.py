@@ -116,6 +116,6 @@ def _folds(tuned: Finetune, division: Division, roots: Roots) -> Iterator[Fold]:
         if root is not None:
             cases = dataset.cases(root)
             without = case_filter.excluded(dataset, division.dataset, tuned.exclude, cases)
-            included = case_filter.kept(cases, tuned.where, without)
+            included = case_filter.matching(cases, tuned.where, without)
             gone = {case.patient for case in cases} - {case.patient for case in included}
             yield from split.folds(dataset, division.dataset, included, division.split, gone)
