@@ -101,10 +101,10 @@ class Packed:
 
     def __getitem__(self, key: Any) -> np.ndarray:
         try:
-            found: np.ndarray = self._array[key]
+            voxels: np.ndarray = self._array[key]
         except DAMAGED as error:
             raise Damaged(self._path, str(error), f"byte {self._start}") from None
-        return found
+        return voxels
 
 
 def unpacked(frame: bytes | memoryview, path: Path, start: int = 0) -> Packed:
@@ -120,25 +120,25 @@ def unpacked(frame: bytes | memoryview, path: Path, start: int = 0) -> Packed:
     """
     blosc2.set_nthreads(1)
     try:
-        found = blosc2.ndarray_from_cframe(frame)
-        plain = list(found.schunk.meta) == ["b2nd"] and not len(found.schunk.vlmeta)
+        array = blosc2.ndarray_from_cframe(frame)
+        plain = list(array.schunk.meta) == ["b2nd"] and not len(array.schunk.vlmeta)
     except DAMAGED as error:
         raise Damaged(path, str(error), f"byte {start}") from None
     # A frame may also be a recipe for code, or hold Python objects: bytes of an array are neither.
-    if type(found) is not blosc2.NDArray or not plain or found.dtype.kind not in "biuf":
+    if type(array) is not blosc2.NDArray or not plain or array.dtype.kind not in "biuf":
         raise Damaged(path, "no array of numbers", f"byte {start}")
-    return Packed(found, path, start)
+    return Packed(array, path, start)
 
 
 # Opened again in 0.05 ms: few are kept, because each holds 0.1 MB, and its file open.
-def opened_frame(place: Place) -> Packed:
+def opened_frame(span: Place) -> Packed:
     """Open the frame that lies somewhere in a file; raises as ``unpacked`` does."""
-    return _frame(place, Path.cwd())
+    return _frame(span, Path.cwd())
 
 
 @lru_cache(maxsize=128)
-def _frame(place: Place, _where: Path) -> Packed:
-    return unpacked(place.mapped(), Path(place.path), place.start)
+def _frame(span: Place, _where: Path) -> Packed:
+    return unpacked(span.mapped(), Path(span.path), span.start)
 
 
 # One path may mean two files: it is relative to the folder that a process is in, and a job that was
@@ -172,12 +172,12 @@ class Entry:
     crc: int | None = None  # of the frame; packs of older versions have none
 
     def __post_init__(self) -> None:
-        whole = (
+        valid = (
             type(self.start) is int
             and type(self.length) is int
             and min(self.start, self.length) >= 0
         )
-        if not whole or not isinstance(self.file, str) or Path(self.file).name != self.file:
+        if not valid or not isinstance(self.file, str) or Path(self.file).name != self.file:
             raise TypeError("an entry has no file, start and length")
         if self.crc is not None and type(self.crc) is not int:
             raise TypeError("a checksum is no number")
@@ -240,7 +240,7 @@ class Pack:
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
         index = folder / f"{name}.json"
-        self._made = digest.stamp(index)
+        self._stamp = digest.stamp(index)
         try:
             read = json.loads(digest.read(index))
             self._entries = {k: Entry(**e) for k, e in read.items()}
@@ -256,9 +256,9 @@ class Pack:
     def __getitem__(self, key: str) -> Packed:
         if key not in self._entries:
             raise BenchError(f"{self.folder}: its index lacks case {shown(key)}; {AGAIN}")
-        entry = self._entries[key]
-        place = Place(
-            str(self.folder / entry.file), entry.start, entry.length, entry.crc, self._made
+        stored = self._entries[key]
+        span = Place(
+            str(self.folder / stored.file), stored.start, stored.length, stored.crc, self._stamp
         )
-        place.check()
-        return opened_frame(place)
+        span.check()
+        return opened_frame(span)

@@ -95,14 +95,14 @@ def of_list(cases: Sequence[Case], names: Sequence[str], what: str, *, absent: s
         BenchError: some are not there and ``absent`` is not "allow"; says how many.
     """
     wanted = set(names)
-    found = [c for c in cases if c.id in wanted]
-    lacking = sorted(wanted - {c.id for c in found}, key=natural)
+    listed_cases = [c for c in cases if c.id in wanted]
+    lacking = sorted(wanted - {c.id for c in listed_cases}, key=natural)
     if lacking and absent != "allow":
         raise BenchError(
             f"{what} names {len(wanted)} and {len(lacking)} are not in the folder ({', '.join(lacking[:3])}"
             f"{' ...' if len(lacking) > 3 else ''}); complete the folder, or say 'absent: allow'"
         )
-    return found
+    return listed_cases
 
 
 def taken(
@@ -166,28 +166,28 @@ def selected(
         seed: of the ranking by which ``take`` chooses.
         absent: "refuse" makes an error of cases that a list names and that are not there.
     """
-    found = list(cases)
+    chosen = list(cases)
     for narrowed in (data, data.only):  # of the division, and of this entry
-        found = matching(found, narrowed.where, narrowed.exclude)
+        chosen = matching(chosen, narrowed.where, narrowed.exclude)
     if data.list:
         what = f"{data.dataset}: list {data.list!r}"
         names = listed(dataset, data.dataset, data.list)
         if data.list_hash not in ("", digest(names)):
             raise BenchError(f"{what} is not what it was when planned; run the protocol again")
-        found = of_list(found, names, what, absent=absent)
+        chosen = of_list(chosen, names, what, absent=absent)
     if data.labelled:
-        found = [c for c in found if c.label is not None]
+        chosen = [c for c in chosen if c.label is not None]
     if fold is not None:
         train, held_out = set(fold.train), {*fold.val, *fold.test}
-        found = [
+        chosen = [
             case
-            for case in found
+            for case in chosen
             if (case.patient in train if case.label is not None else data.unlabelled)
             and case.patient not in held_out
         ]
     ranking = data.split or data.list or data.dataset
     what = f"data set {data.dataset!r}" + (f", training part of {fold.name!r}" if fold else "")
-    return taken(found, lambda c: c.patient, data.take, ranking, seed, what)
+    return taken(chosen, lambda c: c.patient, data.take, ranking, seed, what)
 
 
 def shared(cases: Sequence[tuple[str, Case]], take: Take, seed: int) -> list[tuple[str, Case]]:

@@ -152,8 +152,8 @@ def _judged(
             faults.append(error)
             return None
 
-    here = [p for p in case.images if str(p) not in gone]
-    read = [attempt(partial(read_volume, frame=case.frame), path) for path in here]
+    present = [p for p in case.images if str(p) not in gone]
+    read = [attempt(partial(read_volume, frame=case.frame), path) for path in present]
     channels = [volume for volume in read if volume is not None]
     for volume in channels:
         faults += _grid_faults(volume)
@@ -162,7 +162,7 @@ def _judged(
     image = attempt(join_channels, channels) if 0 < len(channels) == len(case.images) else None
     if image is not None:
         faults += _count_faults(dataset, channels, image)
-    for path in filter(picture.is_slices, here):
+    for path in filter(picture.is_slices, present):
         faults += (attempt(picture.doubts, path) if channels else None) or ()
     faults += _class_faults(dataset, case)
     label = None

@@ -73,19 +73,19 @@ def named(
         raw: raw value to label, where they differ.
         ignore: the raw value of voxels that nobody labelled; it is neither.
     """
-    known = {0: 0, **(raw or {value: value for value in labels})}
+    declared = {0: 0, **(raw or {value: value for value in labels})}
     counts = {value: n for value, n in counts.items() if value != ignore}
-    found = Counter[int]()
+    voxels = Counter[int]()
     for value, n in counts.items():
-        if known.get(value):
-            found[known[value]] += n
-    return dict(found), {value: n for value, n in counts.items() if value not in known}
+        if declared.get(value):
+            voxels[declared[value]] += n
+    return dict(voxels), {value: n for value, n in counts.items() if value not in declared}
 
 
 def _grey(channel: np.ndarray) -> tuple[float, ...]:
     """Return the extremes of a channel (X, Y, Z), and its percentiles by every n-th voxel along each axis."""
-    some = _thinned(channel)
-    low, middle, high = np.percentile(some, PERCENTILES)
+    sample = _thinned(channel)
+    low, middle, high = np.percentile(sample, PERCENTILES)
     return (float(channel.min()), float(low), float(middle), float(high), float(channel.max()))
 
 

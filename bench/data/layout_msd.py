@@ -78,10 +78,10 @@ class MSDLayout(Dataset):
                 cases[key] = Case(key, key, paths, label, {"part": "training"})
         if not cases:
             folder = home / "imagesTr"
-            there = dicom_inside(folder) or (
+            contents = dicom_inside(folder) or (
                 PICTURES if any(map(is_picture, folder.iterdir())) else ""
             )
-            raise BenchError(f"{folder}: no .nii.gz files{there}{_hint(self.unpack)}")
+            raise BenchError(f"{folder}: no .nii.gz files{contents}{_hint(self.unpack)}")
         labelled = folders["labelsTs"]  # nnU-Net keeps some; the Decathlon published none
         held_back = _grouped(home / "imagesTs", folders["imagesTs"], suffixed, numbers)
         tests = [
@@ -92,7 +92,7 @@ class MSDLayout(Dataset):
         both = sorted(cases.keys() & {c.id for c in tests}, key=natural)
         if both:
             raise BenchError(f"{home}: {both[0]} lies in imagesTr and in imagesTs; remove one")
-        order = {part: place for place, part in enumerate(ORDER)}
+        order = {part: rank for rank, part in enumerate(ORDER)}
         every = sorted(
             [*cases.values(), *tests], key=lambda case: (order[case.meta["part"]], natural(case.id))
         )
@@ -169,16 +169,16 @@ def msd_folder(root: Path) -> Dataset:
     is_ct = all(name.upper() == "CT" for name in channels)
     recipe = Recipe(window=ABDOMEN) if is_ct else Recipe(scale="zscore", nonzero=True)
     ordered = sorted(raw)
-    place = {value: i for i, value in enumerate(ordered, 1)}
+    number = {value: i for i, value in enumerate(ordered, 1)}
     declared = {
         "source": Source(str(listing.get("reference") or listing.get("name") or root.name), ""),
         "title": str(listing.get("name") or root.name),
         "licence": str(listing.get("licence") or listing.get("license") or "not stated"),
         "modality": "CT" if is_ct else "MR",
         "channels": channels,
-        "labels": {i: raw[value] for value, i in place.items()},
-        "raw_labels": place if any(value != i for value, i in place.items()) else {},
-        "regions": {name: tuple(place[v] for v in values) for name, values in regions.items()},
+        "labels": {i: raw[value] for value, i in number.items()},
+        "raw_labels": number if any(value != i for value, i in number.items()) else {},
+        "regions": {name: tuple(number[v] for v in values) for name, values in regions.items()},
         "ignore": ignore,
         "recipes": {"default": recipe},
         "version": 2,  # nonzero scaling keeps zeros
@@ -353,13 +353,13 @@ def _found_images(
     """Return a pair's image files: as stated, or nnU-Net's one file per channel of that name."""
     paths = []
     for path in pair.images:
-        there = folders[str(path.parent)]
+        files = folders[str(path.parent)]
         key = normalize("NFC", stem(path))
         channels = {
-            n: there[f"{key}_{n:04d}"] for n in range(MOST_CHANNELS) if f"{key}_{n:04d}" in there
+            n: files[f"{key}_{n:04d}"] for n in range(MOST_CHANNELS) if f"{key}_{n:04d}" in files
         }
-        if key in there or not channels:
-            paths.append(there.get(key, home / path))
+        if key in files or not channels:
+            paths.append(files.get(key, home / path))
         else:
             paths += [
                 channels.get(n, home / path.parent / f"{key}_{n:04d}.nii.gz") for n in numbers
@@ -404,10 +404,10 @@ def _channel_numbers(
     return [0] if [*counts] == [0] else declared  # one file of all channels
 
 
-def _suffixed(files: Mapping[str, Path], known: set[str], listing: Mapping[str, Any]) -> bool:
+def _suffixed(files: Mapping[str, Path], keys: set[str], listing: Mapping[str, Any]) -> bool:
     """Tell nnU-Net's channel suffix from a case number of four digits; a stray file does not decide."""
-    exact = len(known & files.keys())
-    stripped = len(known & {CHANNEL.sub("", key) for key in files if CHANNEL.search(key)})
+    exact = len(keys & files.keys())
+    stripped = len(keys & {CHANNEL.sub("", key) for key in files if CHANNEL.search(key)})
     if exact or stripped:
         return stripped > exact
     return "channel_names" in listing and any(CHANNEL.search(key) for key in files)
@@ -550,7 +550,7 @@ def _labels(
         every = sorted({value for values in regions.values() for value in values})
         labels = {alone.get(value, f"label {value}"): value for value in every}
     pairs = [(v, k) if swapped else (k, v) for k, v in labels.items()]
-    found: dict[int, str] = {}
+    classes: dict[int, str] = {}
     for value, name in pairs:
         if not _is_value(value):
             raise BenchError(
@@ -558,24 +558,24 @@ def _labels(
             )
         if not isinstance(name, str):
             raise BenchError(f"{path}: labels: the name of {value} must be text, got {shown(name)}")
-        if int(value) in found:
+        if int(value) in classes:
             raise BenchError(f"{path}: labels: {value} is declared twice")
-        found[int(value)] = name
+        classes[int(value)] = name
     ignore = None if ignored is None else int(ignored)
-    if ignore is not None and ignore in {0, *found}:
+    if ignore is not None and ignore in {0, *classes}:
         raise BenchError(
             f"{path}: labels: {ignore} is {IGNORE!r} and a label too; nnU-Net ignores the highest"
         )
-    found.pop(0, None)
+    classes.pop(0, None)
     most = VOID if ignore is None else VOID - 1
-    if not 1 <= len(found) <= most or len(set(found.values())) != len(found):
+    if not 1 <= len(classes) <= most or len(set(classes.values())) != len(classes):
         raise BenchError(f"{path}: labels: 1 to {most} classes with different names are needed")
-    return found, regions, ignore
+    return classes, regions, ignore
 
 
 def _regions(path: Path, labels: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Return name -> values of nnU-Net's labels, ``{"whole": [1, 2], "core": 2}``, without background."""
-    found = {}
+    regions = {}
     for name, stated in labels.items():
         values = stated if isinstance(stated, list) else [stated]
         if (
@@ -586,8 +586,8 @@ def _regions(path: Path, labels: Mapping[str, Any]) -> dict[str, tuple[int, ...]
             raise BenchError(
                 f"{path}: labels: {shown(name)} needs values from 1 to {LARGEST}, got {shown(stated)}"
             )
-        found[name] = tuple(sorted({*map(int, values)}))
-    return {name: values for name, values in found.items() if values != (0,)}
+        regions[name] = tuple(sorted({*map(int, values)}))
+    return {name: values for name, values in regions.items() if values != (0,)}
 
 
 def _is_value(value: Any) -> bool:
@@ -600,8 +600,8 @@ def _is_value(value: Any) -> bool:
     )
 
 
-def _lacks(found: Any) -> str:
-    return "is missing" if found is None else f"holds {shown(found)}"
+def _lacks(value: Any) -> str:
+    return "is missing" if value is None else f"holds {shown(value)}"
 
 
 def _hint(unpack: str) -> str:

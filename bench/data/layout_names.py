@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.volumes.files import is_volume, stem, within
 
 # of a pair
-BESIDE = {"img": "label", "label": "img", "imagesTr": "labelsTr", "labelsTr": "imagesTr"}
+PARTNER = {"img": "label", "label": "img", "imagesTr": "labelsTr", "labelsTr": "imagesTr"}
 BORDER = 0.06  # of white; what is darker all along an edge is no retina
 GREY = (0.0, 255.0)  # values of a picture's files
 HELD_BACK = re.compile(r"(?<![a-z])(val|test)")  # in the names of folders without masks
@@ -39,7 +39,7 @@ def by_name(
     Raises:
         BenchError: two files are the same kind of the same case.
     """
-    found: dict[str, dict[str, Path]] = {}
+    cases: dict[str, dict[str, Path]] = {}
     for path in within(root, depth):
         match = (
             pattern.fullmatch(stem(path)) if readable(path) and not is_volume(path.parent) else None
@@ -47,10 +47,10 @@ def by_name(
         id = None if match is None else case(match, path)
         if match is None or id is None:
             continue
-        twin = found.setdefault(id, {}).setdefault(match.groupdict().get("kind", ""), path)
+        twin = cases.setdefault(id, {}).setdefault(match.groupdict().get("kind", ""), path)
         if twin != path:
             raise BenchError(f"{path}: {twin} is the same file of case {id}; keep one")
-    return {id: found[id] for id in sorted(found, key=natural)}
+    return {id: cases[id] for id in sorted(cases, key=natural)}
 
 
 def expected(files: Mapping[str, Path], names: Mapping[str, str]) -> tuple[Path, Path]:
@@ -60,10 +60,10 @@ def expected(files: Mapping[str, Path], names: Mapping[str, str]) -> tuple[Path,
         files: what there is of the case by kind, as ``by_name`` has it; not empty.
         names: the kind of the image and of the mask, each with its name without suffix.
     """
-    there = next(iter(files.values()))
-    folder = there.parent.with_name(BESIDE.get(there.parent.name, there.parent.name))
+    file = next(iter(files.values()))
+    folder = file.parent.with_name(PARTNER.get(file.parent.name, file.parent.name))
     image, mask = (
-        files.get(kind, folder / there.name.replace(stem(there), name))
+        files.get(kind, folder / file.name.replace(stem(file), name))
         for kind, name in names.items()
     )
     return image, mask
@@ -82,15 +82,15 @@ class ChannelFiles(Dataset):
     def cases(self, root: Path) -> list[Case]:
         """Return every case; one that lacks a file is a case with a missing file."""
         root = Path(root)
-        found = by_name(root, self.pattern, depth=5)
-        if not found:
+        cases = by_name(root, self.pattern, depth=5)
+        if not cases:
             raise BenchError(f"{root}: no files {self.pattern.pattern}.nii.gz; {self.unpack}")
-        return [self._case(root, id, files) for id, files in found.items()]
+        return [self._case(root, id, files) for id, files in cases.items()]
 
     def about(self, folders: tuple[str, ...]) -> dict[str, str]:
         """Return a case's meta from the folders between the data set's and its files."""
-        found = next((m[1] for f in folders if (m := HELD_BACK.search(f.lower()))), None)
-        return {"part": {"val": "validation", "test": "testing", None: "training"}[found]}
+        part = next((m[1] for f in folders if (m := HELD_BACK.search(f.lower()))), None)
+        return {"part": {"val": "validation", "test": "testing", None: "training"}[part]}
 
     def _case(self, root: Path, id: str, files: dict[str, Path]) -> Case:
         kind, path = next(iter(files.items()))

@@ -25,7 +25,7 @@ NAME = re.compile(
 )
 DEPTH = 6  # levels below the data set's folder, e.g. Bulk/Brain MRI/T1/10/<zip>
 THREADS = 8  # zips opened at once: on a network file system each waits for its server
-Found = tuple[list[Case], list[tuple[str, str]], list[tuple[str, str]]]
+Visited = tuple[list[Case], list[tuple[str, str]], list[tuple[str, str]]]
 
 
 class Visits(Dataset):
@@ -59,17 +59,17 @@ class Visits(Dataset):
         """Return (visit, why) of visits that are no case through no fault of this copy."""
         return self._judged(Path(root))[2]
 
-    def _judged(self, root: Path) -> Found:
+    def _judged(self, root: Path) -> Visited:
         first = self.files[0][0]
         visits = {id: v for id, v in _visits(root, dict(self.files)).items() if first in v}
         wanted = frozenset(self.masks) | {
             f for _, file in self.files for f in (file, self._refused(file))
         }
         images = frozenset(file for _, file in self.files)
-        places = [place for visit in visits.values() for place in visit.values()]
+        places = [folder for visit in visits.values() for folder in visit.values()]
         with ThreadPoolExecutor(THREADS) as pool:
-            found = pool.map(lambda place: _held(place, wanted, images), places)
-            held = dict(zip(places, found, strict=True))
+            contents = pool.map(lambda folder: _held(folder, wanted, images), places)
+            held = dict(zip(places, contents, strict=True))
         cases, absent, skipped = [], list[tuple[str, str]](), list[tuple[str, str]]()
         for id in sorted(visits, key=natural):
             gone, why = self._lacking(visits[id], held)
@@ -101,8 +101,8 @@ class Visits(Dataset):
         return f"{file.rpartition('/')[0]}/{self.unusable}/"
 
     def _case(self, id: str, visit: dict[str, Path], held: frozenset[str]) -> Case:
-        place = visit[self.files[0][0]]
-        label = next((place / mask for mask in self.masks if mask in held), None)
+        folder = visit[self.files[0][0]]
+        label = next((folder / mask for mask in self.masks if mask in held), None)
         person, instance, array = id.split("_")
         images = tuple(visit[field] / file for field, file in self.files)
         return Case(id, person, images, label, {"instance": instance, "array": array})
@@ -114,17 +114,17 @@ def _visits(root: Path, fields: Container[str]) -> dict[str, dict[str, Path]]:
     Raises:
         BenchError: two of them are the same field of one visit.
     """
-    found: dict[str, dict[str, Path]] = {}
+    visits: dict[str, dict[str, Path]] = {}
     for match, path in _walk(root, DEPTH) if root.is_dir() else ():
         if match["field"] in fields:
             id = f"{match['person']}_{match['instance']}_{match['array']}"
-            twin = found.setdefault(id, {}).setdefault(match["field"], path)
+            twin = visits.setdefault(id, {}).setdefault(match["field"], path)
             if twin != path:
                 first, second = sorted((str(twin), str(path)))
                 raise BenchError(
                     f"{second}: {first} is the same visit; keep the zip or its folder, once"
                 )
-    return found
+    return visits
 
 
 def _walk(folder: Path, depth: int) -> Iterator[tuple[re.Match[str], Path]]:

@@ -42,20 +42,20 @@ def refined(coarse: Seen, bases: tuple[Basis, Basis], sweeps: Sequence[Seen]) ->
         sweeps: what each sweep sees, as ``boxes`` and ``vectors`` give it.
     """
     starts = nearest(*bases)
-    found = []
+    best_fits = []
     for first in range(0, coarse[1].shape[1], BLOCK):
         block = slice(first, first + BLOCK)
         fits, box = turns(coarse[0], coarse[1][:, block])
         row, turn = np.arange(len(fits))[:, None], _highest(fits, FOLLOWED[0])
         places = np.unravel_index(box[row, turn], (len(starts),) * bases[0].axes)
-        at = [starts[place] for place in places]
+        at = [starts[index] for index in places]
         fits = fits[row, turn]
         for (every, copies), few in zip(sweeps, FOLLOWED, strict=True):
             best = _highest(fits, few)
             turn, *at = (each[row, best] for each in (turn, *at))
             fits = _swept(every, copies[block][row, turn], at)
-        found.append(fits.max(1))
-    return np.concatenate(found)
+        best_fits.append(fits.max(1))
+    return np.concatenate(best_fits)
 
 
 def _highest(values: np.ndarray, number: int) -> np.ndarray:
@@ -70,7 +70,7 @@ def _swept(every: np.ndarray, copies: np.ndarray, at: list[np.ndarray]) -> np.nd
     """
     for axis in range(len(at)):
         lines = np.moveaxis(every, axis, -2)[
-            tuple(place for n, place in enumerate(at) if n != axis)
+            tuple(index for n, index in enumerate(at) if n != axis)
         ]
         fits = np.matmul(np.ascontiguousarray(lines), copies[..., None])[..., 0]
         at[axis] = fits.argmax(-1)

@@ -62,7 +62,7 @@ class Sketches:
     @cached_property
     def number(self) -> dict[tuple[int, int], int]:
         """Where each scan's channel is."""
-        return {place: number for number, place in enumerate(self.places)}
+        return {channel: number for number, channel in enumerate(self.places)}
 
 
 def level(scans: int, others: int) -> Level:
@@ -98,11 +98,11 @@ def turns(boxes: np.ndarray, copies: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """
     parity, channels, orders, cosines = copies.shape
     each = copies.reshape(parity, -1, cosines) @ boxes
-    found = (signs(parity.bit_length() - 1) @ each.reshape(parity, -1)).reshape(
+    correlations = (signs(parity.bit_length() - 1) @ each.reshape(parity, -1)).reshape(
         parity, channels, orders, -1
     )
-    box = found.argmax(-1)
-    fits = np.take_along_axis(found, box[..., None], -1)[..., 0]
+    box = correlations.argmax(-1)
+    fits = np.take_along_axis(correlations, box[..., None], -1)[..., 0]
     fits, box = (each.transpose(1, 2, 0).reshape(channels, -1) for each in (fits, box))
     return fits, box  # of a turn: order * flips + flip
 
@@ -115,17 +115,17 @@ def _best(boxes: np.ndarray, copies: np.ndarray) -> np.ndarray:
     """
     parity, channels, orders, cosines = copies.shape
     flips, number = signs(parity.bit_length() - 2), boxes.shape[2]
-    some = max(1, ROOM // (parity * orders * number))
+    count = max(1, ROOM // (parity * orders * number))
     best = np.empty(channels, np.float32)
     # Written anew for every block: to ask the system for so much memory takes longer than the products.
-    room = np.empty((2, parity * some * orders * number), np.float32)
-    for start in range(0, channels, some):
-        part = copies[:, start : start + some].reshape(parity, -1, cosines)
+    room = np.empty((2, parity * count * orders * number), np.float32)
+    for start in range(0, channels, count):
+        part = copies[:, start : start + count].reshape(parity, -1, cosines)
         each, score = (
             r[: part.shape[1] * parity * number].reshape(2, len(flips), -1) for r in room
         )
         np.matmul(part, boxes, out=each.reshape(parity, -1, number))
         even, odd = np.matmul(flips, each, out=score)
         even += np.abs(odd, out=odd)
-        best[start : start + some] = even.max(0).reshape(-1, orders * number).max(1)
+        best[start : start + count] = even.max(0).reshape(-1, orders * number).max(1)
     return best

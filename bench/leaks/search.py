@@ -26,7 +26,7 @@ AT_ONCE = 50_000_000  # pairs of scans whose scores are held at one time, 2.5 GB
 SHARE, LEAST = (1 / 3, 64)
 PATIENCE = 40  # scans compared without a match after which the search for one ends
 WHOLLY = 2  # of these, so many in all channels, the others in the two that look most alike
-OWN = 0.05  # by so much another channel must look more alike than the same one: contrasts share their shapes
+OTHER_CHANNEL = 0.05  # by so much another channel must look more alike than the same one: contrasts share their shapes
 COLUMNS = 64  # scans whose likeliest are chosen at a time
 
 
@@ -44,15 +44,21 @@ class Scans:
         every_scan = [views(channels) for channels in prints]
         every = [(scan, v) for scan, channels in enumerate(every_scan) for v in channels]
         by_axes = {d: [(scan, v) for scan, v in every if v.volume.ndim == d] for d in (2, 3)}
-        sketched = {d: sketches(some, level.screen[d]) for d, some in by_axes.items() if some}
+        sketched = {
+            d: sketches(channels_of, level.screen[d])
+            for d, channels_of in by_axes.items()
+            if channels_of
+        }
         return cls(every_scan, sketched, level)
 
     @cached_property
     def turned(self) -> dict[Basis, np.ndarray]:
         """Every channel in every turn, (channel, turn, cosine), by what it is described by."""
         return {
-            basis: np.stack([refine.vectors(self.views[scan][i], basis) for scan, i in some.places])
-            for d, some in self.sketches.items()
+            basis: np.stack(
+                [refine.vectors(self.views[scan][i], basis) for scan, i in sketch.places]
+            )
+            for d, sketch in self.sketches.items()
             for basis in self.level.sweeps[d]
         }
 
@@ -78,8 +84,8 @@ def matches(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[M
     level = screen.level(len(first), len(second))
     ours, others = Scans.of(first, level), Scans.of(second, level)
     sights = looked_at(ours, others, likeliest(screened(ours, others)))
-    found = confirmed(sights, ours.views.__getitem__, others.views)
-    return sorted(found, key=lambda m: (m.a, m.b))
+    confirmed_matches = confirmed(sights, ours.views.__getitem__, others.views)
+    return sorted(confirmed_matches, key=lambda m: (m.a, m.b))
 
 
 def screened(first: Scans, second: Scans) -> np.ndarray:
@@ -94,14 +100,14 @@ def screened(first: Scans, second: Scans) -> np.ndarray:
         scores = screen.scores(mine, theirs)
         for i, j in product(np.unique(mine.channels), np.unique(theirs.channels)):
             rows, columns = np.flatnonzero(mine.channels == i), np.flatnonzero(theirs.channels == j)
-            place, found = (
+            cells, fits = (
                 np.ix_(mine.scans[rows], theirs.scans[columns]),
                 scores[np.ix_(rows, columns)],
             )
-            liked, known = found + OWN * (i == j), best[place]
-            known[liked > chosen[place], 1:] = i, j
-            known[..., 0] = np.maximum(found, known[..., 0])
-            best[place], chosen[place] = known, np.maximum(liked, chosen[place])
+            liked, current = fits + OTHER_CHANNEL * (i == j), best[cells]
+            current[liked > chosen[cells], 1:] = i, j
+            current[..., 0] = np.maximum(fits, current[..., 0])
+            best[cells], chosen[cells] = current, np.maximum(liked, chosen[cells])
     return best
 
 
@@ -124,7 +130,7 @@ def passing(scans: int) -> int:
 def likeliest(scores: np.ndarray) -> np.ndarray:
     """Return what passes the screen, rows (a, b, i, j) sorted by ``a``: of each ``b``, the highest."""
     most = passing(len(scores))
-    kept = [np.empty((0, 2), int)]
+    passing_pairs = [np.empty((0, 2), int)]
     for start in range(
         0, scores.shape[1], COLUMNS
     ):  # an order of all of them would be larger than they are
@@ -132,8 +138,8 @@ def likeliest(scores: np.ndarray) -> np.ndarray:
         highest = np.argsort(-value, axis=0, kind="stable")[:most]
         passed = np.zeros(value.shape, bool)
         np.put_along_axis(passed, highest, True, axis=0)
-        kept.append(np.argwhere(passed & (value > -1)) + np.array((0, start)))
-    pairs = np.concatenate(kept)
+        passing_pairs.append(np.argwhere(passed & (value > -1)) + np.array((0, start)))
+    pairs = np.concatenate(passing_pairs)
     pairs = pairs[np.lexsort(pairs.T[::-1])]
     return np.concatenate([pairs, scores[pairs[:, 0], pairs[:, 1], 1:].astype(int)], axis=1)
 
@@ -141,8 +147,8 @@ def likeliest(scores: np.ndarray) -> np.ndarray:
 def looked_at(first: Scans, second: Scans, rows: np.ndarray) -> list[Sight]:
     """Return what passed the screen, rows (a, b, i, j), each with its refined correlation."""
     best = np.full(len(rows), -1.0)
-    for whole, copies, side in ((first, second, 0), (second, first, 1)):
-        for mine, value in _refined(whole, copies, rows[:, [side, 2 + side, 1 - side, 3 - side]]):
+    for scans, copies, side in ((first, second, 0), (second, first, 1)):
+        for mine, value in _refined(scans, copies, rows[:, [side, 2 + side, 1 - side, 3 - side]]):
             best[mine] = np.maximum(best[mine], value)
     return [
         Sight(a, b, i, j, v) for (a, b, i, j), v in zip(rows.tolist(), best.tolist(), strict=True)
@@ -157,14 +163,16 @@ def _refined(
     starts = np.flatnonzero(np.any(np.diff(rows[order, :2], axis=0, prepend=-1), axis=1))
     for mine in np.split(order, starts[1:]) if len(rows) else ():
         scan, channel = rows[mine[0], :2].tolist()
-        one = first.views[scan][channel]
-        d = one.volume.ndim
-        known, others, sweeps = first.sketches[d], second.sketches[d], first.level.sweeps[d]
-        places = np.array([others.number[place] for place in map(tuple, rows[mine, 2:].tolist())])
-        coarse = known.boxes[known.number[scan, channel]], others.copies[:, places]
-        boxes = {basis: refine.boxes(one, basis) for basis in sweeps}
+        channel_view = first.views[scan][channel]
+        d = channel_view.volume.ndim
+        sketch, others, sweeps = first.sketches[d], second.sketches[d], first.level.sweeps[d]
+        places = np.array(
+            [others.number[channel_of] for channel_of in map(tuple, rows[mine, 2:].tolist())]
+        )
+        coarse = sketch.boxes[sketch.number[scan, channel]], others.copies[:, places]
+        boxes = {basis: refine.boxes(channel_view, basis) for basis in sweeps}
         seen = [(boxes[basis], second.turned[basis][places]) for basis in sweeps]
-        yield mine, refine.refined(coarse, (known.basis, sweeps[0]), seen)
+        yield mine, refine.refined(coarse, (sketch.basis, sweeps[0]), seen)
 
 
 def confirmed(
@@ -180,19 +188,19 @@ def confirmed(
         first: gives the channels of a scan ``a``.
         second: the channels of every scan ``b``.
     """
-    found = []
+    matched = []
     for b, every in groupby(sorted(sights, key=lambda s: (s.b, -s.value)), key=lambda s: s.b):
-        waiting, two, asked, missed = list(every), second[b], 0, 0
+        waiting, two, compared_pairs, missed = list(every), second[b], 0, 0
         while waiting and missed < PATIENCE:
             # all must be asked
-            some, waiting = (waiting[: PATIENCE - missed], waiting[PATIENCE - missed :])
-            ones = [first(s.a) for s in some]
-            for s, one, score in zip(some, ones, _liked(some, ones, two), strict=True):
-                asked += 1
-                best = _best(one, two, (s.i, s.j), score, every=asked <= WHOLLY)
+            block, waiting = (waiting[: PATIENCE - missed], waiting[PATIENCE - missed :])
+            ones = [first(s.a) for s in block]
+            for s, one, score in zip(block, ones, _liked(block, ones, two), strict=True):
+                compared_pairs += 1
+                best = _best(one, two, (s.i, s.j), score, every=compared_pairs <= WHOLLY)
                 missed = missed + 1 if best is None else 0
-                found += [] if best is None else [Match(s.a, b, best)]
-    return found
+                matched += [] if best is None else [Match(s.a, b, best)]
+    return matched
 
 
 def _liked(sights: Sequence[Sight], ones: Sequence[list[View]], two: list[View]) -> list[float]:

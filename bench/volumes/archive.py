@@ -79,10 +79,10 @@ class Member:
             BenchError: the archive is damaged here, or holds another number of bytes than it says.
         """
         with self._archive.guarded(), self._open() as file:
-            found = file.read(self.size)
-            if len(found) != self.size or file.read(1):
+            content = file.read(self.size)
+            if len(content) != self.size or file.read(1):
                 raise EOFError(f"{self.name} does not hold the {self.size} bytes that it says")
-            return found
+            return content
 
 
 class Archive:
@@ -136,7 +136,7 @@ class Archive:
             ) from None
 
     def _judged(self, file: zipfile.ZipFile) -> dict[str, Member]:
-        judge, made = _Judge(self), dict[str, Member]()
+        judge, members = _Judge(self), dict[str, Member]()
         for info in file.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -149,9 +149,9 @@ class Archive:
                 judge.name(info.orig_filename.rstrip("/"))
                 continue
             name = judge.file(info.orig_filename, info.file_size)
-            made[name] = Member(name, info.file_size, info.CRC, self, partial(file.open, info))
+            members[name] = Member(name, info.file_size, info.CRC, self, partial(file.open, info))
         _apart(judge, file.infolist())
-        return made
+        return members
 
 
 class _Judge:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from bench.dataset import LITTER, clean
 from bench.errors import BenchError
 
-Entry = TypeVar("Entry", Path, os.DirEntry[str])
+Item = TypeVar("Item", Path, os.DirEntry[str])
 LOOKED_AT = 20  # files and folders of a folder that are asked for DICOM
 LONGEST = 255  # bytes of a file's name
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mhd", ".mha")
@@ -101,9 +101,9 @@ def inside(folder: Path) -> dict[str, Path]:
     return {path.name: path for path in _listed(folder, Path.iterdir)}
 
 
-def _listed(folder: Path, entries: Callable[[Path], Iterable[Entry]]) -> list[Entry]:
+def _listed(folder: Path, entries: Callable[[Path], Iterable[Item]]) -> list[Item]:
     try:
-        return [entry for entry in entries(folder) if not LITTER.match(entry.name)]
+        return [item for item in entries(folder) if not LITTER.match(item.name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -113,17 +113,17 @@ def _listed(folder: Path, entries: Callable[[Path], Iterable[Entry]]) -> list[En
 
 
 def _walk(folder: Path, depth: int, above: tuple[str, ...]) -> Iterator[Path]:
-    for entry in _listed(folder, os.scandir):
-        path = folder / entry.name
+    for item in _listed(folder, os.scandir):
+        path = folder / item.name
         yield path
-        if depth > 1 and _is_folder(entry):
-            real = os.path.realpath(path) if entry.is_symlink() else f"{above[-1]}/{entry.name}"
+        if depth > 1 and _is_folder(item):
+            real = os.path.realpath(path) if item.is_symlink() else f"{above[-1]}/{item.name}"
             if real not in above:
                 yield from _walk(path, depth - 1, (*above, real))
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _is_folder(item: os.DirEntry[str]) -> bool:
     try:
-        return entry.is_dir()
+        return item.is_dir()
     except OSError:  # a link in a circle, or behind a closed folder
         return False

@@ -153,16 +153,16 @@ def judge(stored: Stored, whole_gzip: bool) -> Stored:
         )
     held = zipped.size(stored.source)
     if not stored.gzipped:
-        there = held - stored.offset
+        available = held - stored.offset
     elif whole_gzip:
-        there = held * DEFLATE_RATIO - stored.offset
+        available = held * DEFLATE_RATIO - stored.offset
     else:
-        there = (held - stored.offset) * DEFLATE_RATIO
-    if there < stored.nbytes:
+        available = (held - stored.offset) * DEFLATE_RATIO
+    if available < stored.nbytes:
         stored.fail(
             "truncated",
             f"the header declares {stored.nbytes} bytes of voxels ({_by(stored.shape)}), "
-            f"the file holds at most {max(there, 0)}",
+            f"the file holds at most {max(available, 0)}",
         )
     if stored.gzipped and LIMITS.bomb(stored.nbytes, held):
         stored.fail(
@@ -212,10 +212,10 @@ def _without_dummies(stored: Stored) -> Stored:
     return replace(stored, affine=affine, spacing=(spacing[0], spacing[1], spacing[2]))
 
 
-def apart(one: np.ndarray, two: np.ndarray, shape: tuple[int, ...]) -> float:
+def apart(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...]) -> float:
     """Return how far a corner of a grid lies apart in two affines, in voxels along one axis, at most."""
     corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))]).T
-    return float(np.abs((np.linalg.pinv(two) @ (one - two) @ corners)[:3]).max())
+    return float(np.abs((np.linalg.pinv(second) @ (first - second) @ corners)[:3]).max())
 
 
 def step_lengths(affine: np.ndarray) -> np.ndarray:
@@ -310,7 +310,7 @@ def beginning(path: Path, size: int) -> bytes:
         if path.exists() and not path.is_file():  # opening a fifo waits for ever
             raise VolumeError(path, "unreadable", "no regular file")
         with zipped.opened(path) as file:
-            found = file.read(size)
+            content = file.read(size)
     except FileNotFoundError:
         raise VolumeError(path, "missing", "no such file") from None
     except OSError as error:
@@ -319,9 +319,9 @@ def beginning(path: Path, size: int) -> bytes:
         raise
     except BenchError as error:  # of the zip that holds it
         raise VolumeError(path, "unreadable", str(error)) from None
-    if not found:
+    if not content:
         raise VolumeError(path, "truncated", "the file is empty")
-    return found
+    return content
 
 
 def looks_like(raw: bytes) -> str:

@@ -32,7 +32,7 @@ READ = {  # every other field is a remark: ITK writes there what it knows of a N
     "Offset",
     "ElementDataFile",
 }
-WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
+INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 LAST = "ElementDataFile"  # the field that ends a header
 ALIASES = {
     "Position": "Offset",
@@ -67,8 +67,8 @@ def read_stored(path: Path) -> Stored:
     fields, end = _fields(path)
     _kind(path, fields)
     axes = int(fields.get("NDims", "3"))
-    shape = (*_whole(path, fields, "DimSize", axes), 1)[:3]
-    (channels,) = _whole(path, fields, "ElementNumberOfChannels", 1, "1")
+    shape = (*_integers(path, fields, "DimSize", axes), 1)[:3]
+    (channels,) = _integers(path, fields, "ElementNumberOfChannels", 1, "1")
     affine, spacing = _affine(path, fields, axes)
     oriented, spaced = (
         "TransformMatrix" in fields,
@@ -143,11 +143,11 @@ def _flag(path: Path, fields: dict[str, str], name: str, default: str = "False")
     return value == "true"
 
 
-def _whole(
+def _integers(
     path: Path, fields: dict[str, str], name: str, count: int, default: str = ""
 ) -> tuple[int, ...]:
     words = fields.get(name, default).split()
-    if len(words) != count or not all(WHOLE.fullmatch(w) for w in words):
+    if len(words) != count or not all(INTEGER.fullmatch(w) for w in words):
         raise VolumeError(
             path, "shape", f"field {name}: {fields.get(name)!r}, expected {count} numbers"
         )
@@ -157,13 +157,13 @@ def _whole(
 def _floats(path: Path, fields: dict[str, str], name: str, default: str, kind: str) -> np.ndarray:
     text = fields.get(name, default)
     try:
-        found = np.array([float(w) for w in text.split()])
+        values = np.array([float(w) for w in text.split()])
     except ValueError:
-        found = np.array([np.nan])
-    if found.size != len(default.split()) or not np.isfinite(found).all():
+        values = np.array([np.nan])
+    if values.size != len(default.split()) or not np.isfinite(values).all():
         expected = f"expected {len(default.split())} finite numbers"
         raise VolumeError(path, kind, f"field {name}: {text!r}, {expected}")
-    return found
+    return values
 
 
 def _dtype(path: Path, fields: dict[str, str]) -> np.dtype:

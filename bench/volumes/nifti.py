@@ -122,10 +122,10 @@ def _parsed(path: Path, raw: bytes) -> tuple[Any, Any, int]:
         if len(raw) < size:
             raise VolumeError(path, "truncated", f"{len(raw)} bytes are no NIfTI-2 header")
         fields = np.frombuffer(raw[:size], layout.newbyteorder(order))[0]
-        found = bytes(fields["magic"])
-        if not found.startswith(magic):
-            pair = " (header of a .hdr/.img pair; convert it to .nii)" if found[:2] == b"ni" else ""
-            raise VolumeError(path, "unreadable", f"field magic: {found[:4]!r}{pair}")
+        mark = bytes(fields["magic"])
+        if not mark.startswith(magic):
+            pair = " (header of a .hdr/.img pair; convert it to .nii)" if mark[:2] == b"ni" else ""
+            raise VolumeError(path, "unreadable", f"field magic: {mark[:4]!r}{pair}")
         return fields, kind(raw[:size], order, check=False), first
     raise VolumeError(path, "unreadable", f"field sizeof_hdr: not a NIfTI file{looks_like(raw)}")
 
@@ -202,9 +202,9 @@ def _affine(path: Path, header: Any, grid: tuple[int, ...]) -> tuple[np.ndarray,
     if np.array_equal(*turns):
         detail = f"sform and qform lie up to {off:.4g} voxels apart; with these directions, the place is unknown"
         return best, Stated(place=False, doubt=detail)
-    one, two = ("".join(code or "?" for code in nib.aff2axcodes(affine)) for affine in usable)
+    first, second = ("".join(code or "?" for code in nib.aff2axcodes(affine)) for affine in usable)
     detail = (
-        f"sform says that its axes are stored {one}, qform {two}; readers differ in which they take: "
+        f"sform says that its axes are stored {first}, qform {second}; readers differ in which they take: "
         "find out which is right and write it into both"
     )
     return best, Stated(conflict=detail)

@@ -172,8 +172,8 @@ def _rows(header: dict[str, Any], count: int) -> np.ndarray:
 def _to_ras(path: Path, header: dict[str, Any], rows: np.ndarray, origin: np.ndarray) -> np.ndarray:
     space = str(header.get("space", "right-anterior-superior")).lower()
     if space not in RAS_SIGNS:
-        known = ", ".join(n for n in RAS_SIGNS if "-" in n)
-        raise VolumeError(path, "orientation", f"field space: {space!r} is none of {known}")
+        spaces = ", ".join(n for n in RAS_SIGNS if "-" in n)
+        raise VolumeError(path, "orientation", f"field space: {space!r} is none of {spaces}")
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = rows.T, origin
     return np.diag([*RAS_SIGNS[space], 1]) @ affine

@@ -142,17 +142,17 @@ def doubts(path: Path) -> list[VolumeError]:
         headers = _headers(path)
     x, y = _common(size for size, _ in headers.values())
     other = [p.name for p, (size, _) in headers.items() if size != (x, y)]
-    found = []
+    faults = []
     if other:
-        detail = f"{len(other)} of {len(headers)} slices are not {x} x {y} and are resampled: {_some(other)}"
-        found.append(VolumeError(path, "shape", detail))
+        detail = f"{len(other)} of {len(headers)} slices are not {x} x {y} and are resampled: {_first_names(other)}"
+        faults.append(VolumeError(path, "shape", detail))
     numbers = {int(n[-1][-9:]) for p in headers if (n := re.findall(r"[0-9]+", stem(p)))}
     gaps = max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
     if gaps:
         first = next(n for n in range(min(numbers), max(numbers)) if n not in numbers)
         detail = f"{gaps} numbers lack between the slices {min(numbers)} and {max(numbers)}, first {first}"
-        found.append(VolumeError(path, "missing", detail))
-    return found
+        faults.append(VolumeError(path, "missing", detail))
+    return faults
 
 
 def is_slices(path: Path) -> bool:
@@ -170,29 +170,29 @@ def _slices(folder: Path) -> list[Path]:
         every = [archive / n for n in zipped.names(archive) if n.rpartition("/")[0] + "/" == inside]
     else:
         every = zipped.inside(folder) if folder.is_dir() else []
-    found = clean(p for p in every if is_picture(p))
-    if not found:
+    slices = clean(p for p in every if is_picture(p))
+    if not slices:
         raise VolumeError(folder, "missing", "no folder of slices")
-    twins = [name for name, n in Counter(stem(p).lower() for p in found).items() if n > 1]
+    twins = [name for name, n in Counter(stem(p).lower() for p in slices).items() if n > 1]
     if twins:
         raise VolumeError(
-            folder, "duplicate", f"slices in two formats, keep one of each: {_some(twins)}"
+            folder, "duplicate", f"slices in two formats, keep one of each: {_first_names(twins)}"
         )
-    return found
+    return slices
 
 
 def _opened(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
     """Yield every slice's file, open; a zip is opened once."""
-    found = _slices(folder)
+    slices = _slices(folder)
     archive = None if folder.is_dir() else zip_of(folder)
     if archive is None or once.current() is not None:
-        for path in found:
+        for path in slices:
             beginning(path, 1)
             with zipped.opened(path) as file:
                 yield path, file
         return
     with Archive(archive) as inside:
-        for path in found:
+        for path in slices:
             yield path, BytesIO(inside.read(path.relative_to(archive).as_posix()))
 
 
@@ -276,8 +276,8 @@ def _named(path: Path) -> Iterator[None]:
 
 def _common(sizes: Iterator[tuple[int, int]]) -> tuple[int, int]:
     """Return the most frequent size, of several the largest."""
-    return max(Counter(sizes).items(), key=lambda found: (found[1], found[0]))[0]
+    return max(Counter(sizes).items(), key=lambda pair: (pair[1], pair[0]))[0]
 
 
-def _some(names: list[str]) -> str:
+def _first_names(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (" ..." if len(names) > SHOWN else "")

@@ -189,14 +189,16 @@ def read_label(
     stored = _stored(path, label=True)
     array = np.ascontiguousarray(_to_ras(_one_channel(stored, frame), stored.affine)[0])
     affine = _turn(stored, stored.affine)[1]
-    label = LabelVolume(path, _whole(path, array), affine, _spacing(affine), _axes(stored), stored)
+    label = LabelVolume(
+        path, _integers(path, array), affine, _spacing(affine), _axes(stored), stored
+    )
     return label if like is None else lay(label, like)
 
 
 def lay(label: LabelVolume, like: Volume3D | LabelVolume) -> LabelVolume:
     """Return a label that was read alone as ``read_label`` returns it beside its image; raises alike."""
     stored = label.stored
-    way = _beside(stored, like)
+    way = _affine_on(stored, like)
     array = _to_ras(_to_stored(label.array[np.newaxis], stored.affine), way)
     if array.shape[1:] != like.array.shape[-3:]:
         stored.fail("shape", _differs(array, like.array, like.path))
@@ -213,7 +215,7 @@ def read_as_stored(path: Path) -> LabelVolume:
         VolumeError: unusable file, or a value that is no whole number.
     """
     stored = _stored(path, label=True)
-    array = _whole(path, np.ascontiguousarray(_one_channel(stored, None)[0]))
+    array = _integers(path, np.ascontiguousarray(_one_channel(stored, None)[0]))
     return LabelVolume(path, array, stored.affine, _spacing(stored.affine), _axes(stored), stored)
 
 
@@ -227,7 +229,7 @@ def _one_channel(stored: Stored, frame: int | None) -> np.ndarray:
     return array
 
 
-def _beside(stored: Stored, like: Volume3D | LabelVolume) -> np.ndarray:
+def _affine_on(stored: Stored, like: Volume3D | LabelVolume) -> np.ndarray:
     """Return the affine by which a label is turned to lie on its image."""
     check_stated(stored)
     its, grids = like.stored, stored.grid == like.stored.grid
@@ -253,10 +255,10 @@ def _beside(stored: Stored, like: Volume3D | LabelVolume) -> np.ndarray:
     return stored.affine
 
 
-def _alike(one: np.ndarray, two: np.ndarray, grid: Sequence[int]) -> bool:
+def _alike(first: np.ndarray, second: np.ndarray, grid: Sequence[int]) -> bool:
     """Tell whether two orientations turn a grid alike; an axis of one voxel has no direction."""
     long = [n > 1 for n in grid]
-    return np.array_equal(one[long], two[long])
+    return np.array_equal(first[long], second[long])
 
 
 def check_stated(stored: Stored) -> None:
@@ -269,27 +271,27 @@ def check_stated(stored: Stored) -> None:
         stored.fail("orientation", stored.stated.conflict)
 
 
-def misplaced(one: Volume3D | LabelVolume, two: Volume3D | LabelVolume) -> float:
+def misplaced(first: Volume3D | LabelVolume, second: Volume3D | LabelVolume) -> float:
     """Return by how many voxels two grids of one shape lie apart, as far as both headers state it; else 0.
 
     Less than ``TOLERANCE`` is rounding, and 0.
     """
-    stated = one.stored.stated, two.stored.stated
+    stated = first.stored.stated, second.stored.stated
     if not all(s.axes and s.place for s in stated):
         return 0.0
-    off = apart(one.affine, two.affine, two.array.shape[-3:])
+    off = apart(first.affine, second.affine, second.array.shape[-3:])
     if (
-        one.stored.grid == two.stored.grid
+        first.stored.grid == second.stored.grid
     ):  # at 45 degrees rounding decides which way axes are turned
-        off = min(off, apart(one.stored.affine, two.stored.affine, two.stored.grid))
+        off = min(off, apart(first.stored.affine, second.stored.affine, second.stored.grid))
     return off if off > TOLERANCE else 0.0
 
 
 def drift(
-    one: Sequence[float] | np.ndarray, two: Sequence[float] | np.ndarray, shape: Sequence[int]
+    first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray, shape: Sequence[int]
 ) -> float:
     """Return by how many voxels two spacings part over a grid, at most."""
-    return float((np.abs(np.divide(one, two) - 1) * (np.array(shape) - 1)).max())
+    return float((np.abs(np.divide(first, second) - 1) * (np.array(shape) - 1)).max())
 
 
 def turned_back(array: np.ndarray, path: Path) -> tuple[np.ndarray, Stored]:
@@ -387,7 +389,7 @@ def _voxels(stored: Stored) -> np.ndarray:
     return voxels(stored, inside_gzip=_reader(stored.path) is nifti)
 
 
-def _whole(path: Path, array: np.ndarray) -> np.ndarray:
+def _integers(path: Path, array: np.ndarray) -> np.ndarray:
     """Return floats as the integers that they are meant to be."""
     if array.dtype.kind != "f":
         return array

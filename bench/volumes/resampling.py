@@ -97,7 +97,7 @@ class Way:
     @property
     def resamples(self) -> bool:
         """Tell whether the grids differ."""
-        return any(place is not None for place in self._places)
+        return any(points is not None for points in self._places)
 
     @property
     def mixes_planes(self) -> bool:
@@ -106,16 +106,16 @@ class Way:
 
     def ready(self, stop: int) -> int:
         """Return how many new planes need none of the old ones from ``stop`` on."""
-        place = self._places[2]
-        if place is None:
+        points = self._places[2]
+        if points is None:
             return stop
-        return self._planes if stop == self._depth else int(np.searchsorted(place, stop - 1))
+        return self._planes if stop == self._depth else int(np.searchsorted(points, stop - 1))
 
     def planes(self, first: int, low: int, high: int) -> Way:
         """Return the way to new planes ``low`` to ``high``; the old ones given begin with ``first``."""
         part = copy(self)
-        place = self._places[2]
-        part._places = [*self._places[:2], None if place is None else place[low:high] - first]
+        points = self._places[2]
+        part._places = [*self._places[:2], None if points is None else points[low:high] - first]
         return part
 
     def read(self, array: np.ndarray, part: Box = WHOLE) -> np.ndarray:
@@ -126,9 +126,9 @@ class Way:
             if where is None:
                 out = out[(slice(None),) * axis + (part[axis],)]
                 continue
-            place = where[part[axis]]
-            low = np.minimum(place.astype(np.intp), max(n - 2, 0))
-            weight = (place - low).astype(np.float32)
+            points = where[part[axis]]
+            low = np.minimum(points.astype(np.intp), max(n - 2, 0))
+            weight = (points - low).astype(np.float32)
             below = np.take(out, low, axis)
             above = np.take(out, np.minimum(low + 1, n - 1), axis)
             above -= below
@@ -140,13 +140,13 @@ class Way:
     def reach(self, mask: np.ndarray) -> Box:
         """Return the box of the new voxels that any voxel of the mask contributes to."""
         sides = []
-        for axis, place in enumerate(self._places):
+        for axis, points in enumerate(self._places):
             hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
             if not hit.size:
                 return (slice(0), slice(0), slice(0))
-            if place is None:
-                place = np.arange(mask.shape[axis])
-            near = np.flatnonzero((place > hit[0] - 1) & (place < hit[-1] + 1))
+            if points is None:
+                points = np.arange(mask.shape[axis])
+            near = np.flatnonzero((points > hit[0] - 1) & (points < hit[-1] + 1))
             sides.append(slice(int(near[0]), int(near[-1]) + 1) if near.size else slice(0))
         return (sides[0], sides[1], sides[2])
 

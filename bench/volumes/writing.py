@@ -25,10 +25,10 @@ def nifti_like(label: np.ndarray, image: Path) -> bytes:
         VolumeError: the image cannot be read, or is of another shape.
     """
     array, stored = turned_back(label, image)
-    made = nib.Nifti1Image(np.ascontiguousarray(array), stored.affine)
+    nifti = nib.Nifti1Image(np.ascontiguousarray(array), stored.affine)
     # scanner's coordinates, or none; readers differ in which form they take
     code = int(stored.stated.axes)
-    made.set_sform(stored.affine, code=code)
-    made.set_qform(stored.affine, code=code)
-    made.header.set_xyzt_units("mm")
-    return gzip.compress(made.to_bytes(), mtime=0)
+    nifti.set_sform(stored.affine, code=code)
+    nifti.set_qform(stored.affine, code=code)
+    nifti.header.set_xyzt_units("mm")
+    return gzip.compress(nifti.to_bytes(), mtime=0)

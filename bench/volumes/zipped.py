@@ -24,7 +24,7 @@ def opened(path: Path) -> BinaryIO:
     archive, held = None if path.is_file() else zip_of(path), once.current()
     if archive is None:
         return path.open("rb") if held is None else io.BytesIO(held.file(path))
-    name = _found(archive, path)
+    name = _member(archive, path)
     content = held.member(archive, name) if held else _content(archive, name, _stamp(archive))
     return io.BytesIO(content)
 
@@ -49,11 +49,11 @@ def size(path: Path) -> int:
     """Return the bytes of a file or of a member of a zip; raises as ``opened`` does."""
     archive, held = None if path.is_file() else zip_of(path), once.current()
     if archive is not None:
-        return names(archive)[_found(archive, path)][1]
+        return names(archive)[_member(archive, path)][1]
     return path.stat().st_size if held is None else len(held.file(path))
 
 
-def _found(archive: Path, path: Path) -> str:
+def _member(archive: Path, path: Path) -> str:
     """Return the name of a member that is there."""
     name = path.relative_to(archive).as_posix()
     if name not in names(archive):
