@@ -68,14 +68,14 @@ class ACDC(Dataset):
 
     def readable(self, root: Path) -> tuple[list[Case], list[ListingError]]:
         """Return the cases; of a patient whose ``Info.cfg`` is damaged, the annotated frames on disk."""
-        folders, found, faults = self._folders(Path(root)), list[Case](), list[ListingError]()
+        folders, cases, faults = self._folders(Path(root)), list[Case](), list[ListingError]()
         for name in sorted(folders):
             try:
-                found += _frames(folders[name])
+                cases += _frames(folders[name])
             except ListingError as error:
                 faults.append(error)
-                found += _frames(folders[name], {})
-        return found, faults
+                cases += _frames(folders[name], {})
+        return cases, faults
 
     def missing(self, root: Path, cases: Sequence[Case] | None = None) -> list[tuple[str, str]]:
         """Return absent frames, and the ``Info.cfg`` of patients that have none."""
@@ -124,14 +124,14 @@ def _frames(folder: Path, info: dict[str, str] | None = None) -> list[Case]:
         frames = dict.fromkeys(_on_disk(folder), "unknown")
     if "Group" in info:
         meta["group"] = info["Group"]
-    found = []
+    cases = []
     for number in sorted(frames, key=int):
         id = f"{folder.name}_frame{int(number):02d}"
         image, label = _file(folder, id), _file(folder, f"{id}_gt")
         # The first release of the test set held no masks.
-        known = label if label.exists() or not testing else None
-        found.append(Case(id, folder.name, (image,), known, {**meta, "phase": frames[number]}))
-    return found
+        annotation = label if label.exists() or not testing else None
+        cases.append(Case(id, folder.name, (image,), annotation, {**meta, "phase": frames[number]}))
+    return cases
 
 
 def _read_info(path: Path) -> dict[str, str]:

@@ -85,8 +85,8 @@ class APTOS19(Photographs):
             grade = DRAWN[(i - i // TEST) % len(DRAWN)]
             part = "test" if i % TEST == TEST - 1 else "train"
             size = SIZES[i // len(DRAWN) % len(SIZES)]
-            made = fundus(size, seed, PATIENTS + i, grade=grade, left=i % 2 == 0)
-            write_picture(root / f"{part}_images" / f"{code}.png", made.image)
+            photograph = fundus(size, seed, PATIENTS + i, grade=grade, left=i % 2 == 0)
+            write_picture(root / f"{part}_images" / f"{code}.png", photograph.image)
             tables[part].append(f"{code},{grade}" if part == "train" else code)
         for part, lines in tables.items():
             (root / f"{part}.csv").write_text("\n".join(lines) + "\n")
@@ -109,22 +109,22 @@ def _listed(root: Path) -> dict[str, Listed]:
     Raises:
         ListingError: no name, no grade, or two grades of one picture; names file and line.
     """
-    found: dict[str, Listed] = {}
+    listed: dict[str, Listed] = {}
     for path in within(root, 3):
         # sample_submission.csv holds grades that nobody gave
         if path.suffix.lower() != ".csv" or "submission" in path.name.lower() or not path.is_file():
             continue
         for id, row in _rows(path):
-            before = found.setdefault(id, row)
+            before = listed.setdefault(id, row)
             if before.grade is None:
-                found[id] = row
+                listed[id] = row
             elif row.grade not in (None, before.grade):
                 raise ListingError(
                     path,
                     f"line {row.line}: {id} has grade {row.grade}, in {before.csv.name}, line "
                     f"{before.line}, {before.grade}; keep one",
                 )
-    return found
+    return listed
 
 
 def _rows(path: Path) -> list[tuple[str, Listed]]:

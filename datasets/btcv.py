@@ -78,10 +78,10 @@ class BTCV(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return scans paired on their four digits, the unlabelled ones last."""
-        found = by_name(root, NAME, depth=5)
-        if not found:
+        cases = by_name(root, NAME, depth=5)
+        if not cases:
             raise BenchError(f"{root}: no files img0001.nii.gz ...; {self.unpack}")
-        return [_case(number, files) for number, files in found.items()]
+        return [_case(number, files) for number, files in cases.items()]
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:

@@ -80,23 +80,23 @@ class CCCCII(Dataset):
     def cases(self, root: Path) -> list[Case]:
         """Return every scan, from folders and from zips."""
         root = Path(root)
-        found: dict[str, Case] = {}
+        cases: dict[str, Case] = {}
         for name, patient, scan, path in _scans(root):
             if not patient:  # a zip that is refused: bench check says why, and goes on
                 id = path.parent.name
-                found[id] = Case(id, id, (path,), None, {"class": name})
+                cases[id] = Case(id, id, (path,), None, {"class": name})
                 continue
             id = f"{name}_{patient}_{scan}"
-            if id in found:
-                raise BenchError(f"{path}: {found[id].images[0]} is the same scan; keep one")
+            if id in cases:
+                raise BenchError(f"{path}: {cases[id].images[0]} is the same scan; keep one")
             meta = {
                 "class": name,
                 **({"doubtful": self.doubtful[id]} if id in self.doubtful else {}),
             }
-            found[id] = Case(id, f"{name}_{patient}", (path,), CLASSES[name], meta)
-        if not found:
+            cases[id] = Case(id, f"{name}_{patient}", (path,), CLASSES[name], meta)
+        if not cases:
             raise BenchError(f"{root}: no slices NCP/<patient>/<scan>/0001.jpg ...; {self.unpack}")
-        return [found[id] for id in sorted(found, key=natural)]
+        return [cases[id] for id in sorted(cases, key=natural)]
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:

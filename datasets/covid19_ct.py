@@ -49,11 +49,11 @@ class Covid19CT(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return every volume, none labelled."""
-        found = by_name(root, NAME, depth=4)
-        if not found:
+        cases = by_name(root, NAME, depth=4)
+        if not cases:
             raise BenchError(f"{root}: no {PREFIX}<4 digits>.nii.gz; {self.unpack}")
         return [
-            Case(id, id.removeprefix(PREFIX)[:4], (*files.values(),)) for id, files in found.items()
+            Case(id, id.removeprefix(PREFIX)[:4], (*files.values(),)) for id, files in cases.items()
         ]
 
     def person(self, case: Case) -> str:

@@ -55,10 +55,10 @@ class Covid1920(Dataset):
     def cases(self, root: Path) -> list[Case]:
         """Return scans paired on their names, whichever folders hold the two halves."""
         root = Path(root)
-        found = by_name(root, NAME, depth=4)
-        if not found:
+        cases = by_name(root, NAME, depth=4)
+        if not cases:
             raise BenchError(f"{root}: no {PREFIX}<4 digits>_ct.nii.gz; {self.unpack}")
-        return [_case(root, name, files) for name, files in found.items()]
+        return [_case(root, name, files) for name, files in cases.items()]
 
     def person(self, case: Case) -> str:
         """Return the patient by TCIA's number, which TCIA's own set uses too."""
@@ -81,17 +81,17 @@ class Covid1920(Dataset):
             )
         spacing = (5.0, 5.0, 7.0)
         for i in range(cases):
-            made = chest((64, 52, 36 + 4 * (i % 3)), spacing, seed, i)
+            patient = chest((64, 52, 36 + 4 * (i % 3)), spacing, seed, i)
             part = root / "COVID-19-20_v2" / ("Validation" if i in testing else "Train")
             name = f"{PREFIX}{spare[i] if i in testing else numbers[i - i // 6]}"
-            write_nifti(part / f"{name}_ct.nii.gz", made.image, spacing, "int16")
+            write_nifti(part / f"{name}_ct.nii.gz", patient.image, spacing, "int16")
             if i not in testing:
-                write_nifti(part / f"{name}_seg.nii.gz", made.lesions > 0, spacing, "uint8")
+                write_nifti(part / f"{name}_seg.nii.gz", patient.lesions > 0, spacing, "uint8")
 
 
 def _case(root: Path, name: str, files: dict[str, Path]) -> Case:
     image, label = expected(files, {"ct": f"{name}_ct", "seg": f"{name}_seg"})
     folders = " ".join(image.relative_to(root).parts[:-1]).lower()
     part = next((part for word, part in UNLABELLED.items() if word in folders), "training")
-    known = label if "seg" in files or part == "training" else None
-    return Case(name, name.removeprefix(PREFIX)[:4], (image,), known, {"part": part})
+    annotation = label if "seg" in files or part == "training" else None
+    return Case(name, name.removeprefix(PREFIX)[:4], (image,), annotation, {"part": part})

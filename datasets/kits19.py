@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CASE = re.compile(r"case_([0-9]{5})")
 FILES = {"imaging": "image", "segmentation": "label"}  # the challenge's names, in case_00000/
 # nnU-Net's copy: names in imagesTr, labelsTr, imagesTs
-MOVED = re.compile(r"case_([0-9]{5})(_0000)?")
+RENAMED = re.compile(r"case_([0-9]{5})(_0000)?")
 FOLDERS = {"imagesTr": "image", "imagesTs": "image", "labelsTr": "label"}
 LABELLED = 210  # case_00210 and later were the test scans; their labels came with KiTS21
 TESTS = range(LABELLED, 300)
@@ -77,20 +77,20 @@ class KiTS19(Dataset):
     def cases(self, root: Path) -> list[Case]:
         """Return the case folders, or nnU-Net's copy of them, the unlabelled ones last."""
         root = Path(root)
-        found: dict[str, dict[str, Path]] = {}
+        cases: dict[str, dict[str, Path]] = {}
         for name, role, path in _files(root):
-            twin = found.setdefault(name, {}).setdefault(role, path)
+            twin = cases.setdefault(name, {}).setdefault(role, path)
             if twin != path:
                 raise BenchError(f"{path}: {twin} is the same {role} of {name}; keep one layout")
-        if not found:
+        if not cases:
             raise BenchError(f"{root}: no files case_00000/imaging.nii.gz ...; {self.unpack}")
-        last = max(found)
+        last = max(cases)
         if int(last[-5:]) not in range(TESTS.stop):
             raise BenchError(
-                f"{next(iter(found[last].values()))}: KiTS19 ends with case_00299; a later KiTS has "
+                f"{next(iter(cases[last].values()))}: KiTS19 ends with case_00299; a later KiTS has "
                 f"other labels; {self.unpack}"
             )
-        return [self._case(name, found[name]) for name in sorted(found)]
+        return [self._case(name, cases[name]) for name in sorted(cases)]
 
     def _case(self, name: str, files: dict[str, Path]) -> Case:
         """Return one case; a file that should lie beside the other is named even if it is absent."""
@@ -134,11 +134,11 @@ def _files(root: Path) -> Iterator[tuple[str, str, Path]]:
         if not is_volume(path) or is_volume(path.parent):
             continue
         name, folder = stem(path), path.parent.name
-        moved = MOVED.fullmatch(name) if folder in FOLDERS else None
+        match = RENAMED.fullmatch(name) if folder in FOLDERS else None
         if CASE.fullmatch(folder) and name in FILES:
             yield folder, FILES[name], path
-        elif moved:
-            yield f"case_{moved[1]}", FOLDERS[folder], path
+        elif match:
+            yield f"case_{match[1]}", FOLDERS[folder], path
 
 
 def _partner(path: Path, name: str, folder: str, moved: str) -> Path:

@@ -80,12 +80,12 @@ class LiTS(Dataset):
         def id(match: re.Match[str], path: Path) -> str:
             return f"{TEST if match['kind'].startswith(TEST) else ''}volume-{int(match['number'])}"
 
-        found = by_name(root, NAME, DEPTH, case=id)
-        if not found:
+        cases = by_name(root, NAME, DEPTH, case=id)
+        if not cases:
             raise BenchError(f"{root}: no files volume-0.nii ...; {self.unpack}")
         return [
-            self._case(name, found[name])
-            for name in sorted(found, key=lambda name: name.startswith(TEST))
+            self._case(name, cases[name])
+            for name in sorted(cases, key=lambda name: name.startswith(TEST))
         ]
 
     def _case(self, name: str, files: dict[str, Path]) -> Case:

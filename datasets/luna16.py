@@ -66,12 +66,12 @@ class LUNA16(Dataset):
         def series(match: re.Match[str], path: Path) -> str | None:
             return None if any(path.match(pattern) for pattern in self.unread) else match["case"]
 
-        found = by_name(root, UID, depth=4, case=series)
-        if not found:
+        cases = by_name(root, UID, depth=4, case=series)
+        if not cases:
             raise BenchError(f"{root}: no <series UID>.mhd; {self.unpack}")
         return [
             Case(uid, uid, (path,), meta=_meta(path))
-            for uid, files in found.items()
+            for uid, files in cases.items()
             for path in files.values()
         ]
 
@@ -86,18 +86,18 @@ class LUNA16(Dataset):
         nodules, candidates = ["seriesuid,coordX,coordY,coordZ,diameter_mm"], []
         for i, uid in enumerate(first(cls, interleaved(listed["train"], listed["val"]), cases)):
             axes = "RAS" if i % 4 == 3 else "LPS"
-            made = chest((56, 46, 36 + 4 * (i % 3)), SPACING, seed, i, nodules=True)
+            patient = chest((56, 46, 36 + 4 * (i % 3)), SPACING, seed, i, nodules=True)
             write_metaimage(
-                root / f"subset{i % 10}" / f"{uid}.mhd", made.image, SPACING, "int16", axes
+                root / f"subset{i % 10}" / f"{uid}.mhd", patient.image, SPACING, "int16", axes
             )
-            lungs = np.where(made.lungs > 0, made.lungs + 2, 0)  # 3 left, 4 right, 5 airway
+            lungs = np.where(patient.lungs > 0, patient.lungs + 2, 0)  # 3 left, 4 right, 5 airway
             path = root / "seg-lungs-LUNA16" / f"{uid}.mhd"
             write_metaimage(path, lungs, SPACING, "uint8", axes, packed=True)
-            for number in np.unique(made.lesions)[1:]:
-                where, size = _nodule(made.lesions == number, axes)
+            for number in np.unique(patient.lesions)[1:]:
+                where, size = _nodule(patient.lesions == number, axes)
                 nodules.append(f"{uid},{where},{size:.4f}")
                 candidates.append(f"{uid},{where},1")
-            candidates.append(f"{uid},{_nodule(made.lungs == 3, axes)[0]},0")
+            candidates.append(f"{uid},{_nodule(patient.lungs == 3, axes)[0]},0")
         (root / "annotations.csv").write_text("\n".join(nodules) + "\n")
         header = ["seriesuid,coordX,coordY,coordZ,class"]
         (root / "candidates.csv").write_text("\n".join(header + candidates) + "\n")

@@ -68,10 +68,10 @@ class MMWHS(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return the scans of both modalities, CT first; those of the test set are unlabelled."""
-        found = by_name(root, NAME, depth=4)
-        if not found:
+        cases = by_name(root, NAME, depth=4)
+        if not cases:
             raise BenchError(f"{root}: no files ct_train_1001_image.nii.gz ...; {self.unpack}")
-        return [_case(name, files) for name, files in found.items()]
+        return [_case(name, files) for name, files in cases.items()]
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
@@ -101,6 +101,6 @@ def _case(name: str, files: dict[str, Path]) -> Case:
     kind, part, number = name.split("_")
     image, label = expected(files, {"image": f"{name}_image", "label": f"{name}_label"})
     # The organisers publish the test set's labels in an encrypted form only.
-    known = label if part == "train" or "label" in files else None
+    annotation = label if part == "train" or "label" in files else None
     meta = {"part": "training" if part == "train" else "testing", "modality": kind.upper()}
-    return Case(f"{kind}_{number}", f"{kind}_{number}", (image,), known, meta)
+    return Case(f"{kind}_{number}", f"{kind}_{number}", (image,), annotation, meta)

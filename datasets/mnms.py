@@ -100,38 +100,38 @@ def _table(root: Path, unpack: str) -> tuple[Path, dict[str, dict[str, str]]]:
     Raises:
         ListingError: no file with the columns that are needed. BenchError: several.
     """
-    found, others = {}, []
+    tables, others = {}, []
     for path in within(root, 3):
         if path.suffix.lower() != ".csv" or not path.is_file():
             continue
         rows = _rows(path)
         if rows and {CODE, *PHASES} <= set(rows[0]):
-            found[path] = _by_code(path, rows)
+            tables[path] = _by_code(path, rows)
         else:
             others.append(path)
-    if not found:
+    if not tables:
         detail = f"no CSV file with the columns {CODE!r}, ED and ES; {unpack}"
         raise (
             ListingError(others[0], detail)
             if others
             else ListingError(root / TABLE, detail, "missing")
         )
-    if len(found) != 1:
-        listed = f" ({', '.join(str(p) for p in found)})"
+    if len(tables) != 1:
+        listed = f" ({', '.join(str(p) for p in tables)})"
         raise BenchError(
-            f"{root}: {len(found)} CSV files with the columns {CODE!r}, ED and ES{listed}, one is "
+            f"{root}: {len(tables)} CSV files with the columns {CODE!r}, ED and ES{listed}, one is "
             f"needed; {unpack}"
         )
-    return next(iter(found.items()))
+    return next(iter(tables.items()))
 
 
 def _by_code(path: Path, rows: list[dict[str, str]]) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
+    rows_of: dict[str, dict[str, str]] = {}
     for row in rows:
-        twin = found.setdefault(row[CODE], row)
+        twin = rows_of.setdefault(row[CODE], row)
         if [twin[phase] for phase in PHASES] != [row[phase] for phase in PHASES]:
             raise ListingError(path, f"two rows for {row[CODE][:40]} with other frames; keep one")
-    return found
+    return rows_of
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -152,9 +152,9 @@ def _frames(
     code: str, files: dict[str, Path], row: dict[str, str], part: str, table: Path
 ) -> list[Case]:
     image, label = expected(files, {"sa": f"{code}_sa", "sa_gt": f"{code}_sa_gt"})
-    known = None if part == "unlabelled" else label
+    annotation = None if part == "unlabelled" else label
     meta = {"part": part, "vendor": row.get("Vendor", ""), "centre": row.get("Centre", "")}
-    found = []
+    cases = []
     for phase in PHASES:
         if not re.fullmatch(r"([0-9]{1,4}(\.0)?)?", row[phase]):
             got = row[phase][:40]
@@ -163,10 +163,10 @@ def _frames(
             )
         if row[phase]:
             id, frame = f"{code}_{phase.lower()}", int(float(row[phase]))
-            found.append(Case(id, code, (image,), known, {**meta, "phase": phase}, frame))
-    if not found and known is None:  # without annotation any frame is as good as another
-        found = [Case(f"{code}_first", code, (image,), None, {**meta, "phase": "unknown"}, 0)]
-    return found
+            cases.append(Case(id, code, (image,), annotation, {**meta, "phase": phase}, frame))
+    if not cases and annotation is None:  # without annotation any frame is as good as another
+        cases = [Case(f"{code}_first", code, (image,), None, {**meta, "phase": "unknown"}, 0)]
+    return cases
 
 
 def _part(folders: tuple[str, ...]) -> str:

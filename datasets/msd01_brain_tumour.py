@@ -56,8 +56,8 @@ class BrainTumour(Decathlon):
 
         def draw(i: int) -> Drawn:
             enhancing = i % FLAT != FLAT - 1
-            made = brain((48, 48, 31), spacing, seed, PATIENTS + i, enhancing=enhancing)
-            image = np.stack([made.images[n] for n in CONTRASTS], axis=-1)
-            return image, np.take(ORDER, made.tumour)
+            head = brain((48, 48, 31), spacing, seed, PATIENTS + i, enhancing=enhancing)
+            image = np.stack([head.images[n] for n in CONTRASTS], axis=-1)
+            return image, np.take(ORDER, head.tumour)
 
         write_task(root, cls, stems_of(cls, "voco_followup_387_97", 266), cases, spacing, draw)

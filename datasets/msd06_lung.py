@@ -39,9 +39,9 @@ class Lung(Decathlon):
         spacing = (5.5, 5.5, 7.0)
 
         def draw(i: int) -> Drawn:
-            made = chest(
+            patient = chest(
                 (60 + 4 * (i % 2), 56, 40 + 2 * (i % 3)), spacing, seed, PATIENTS + i, nodules=True
             )
-            return made.image, made.lesions > 0
+            return patient.image, patient.lesions > 0
 
         write_task(root, cls, stems_of(cls, "voco_followup_50_13", 32), cases, spacing, draw)

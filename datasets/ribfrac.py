@@ -58,12 +58,12 @@ class RibFrac(Dataset):
 
     def cases(self, root: Path) -> list[Case]:
         """Return every image, none labelled."""
-        found = by_name(root, NAME, depth=4)
-        if not found:
+        cases = by_name(root, NAME, depth=4)
+        if not cases:
             raise BenchError(f"{root}: no RibFrac<number>-image.nii.gz; {self.unpack}")
         return [
             Case(f"RibFrac{n}", n, (*files.values(),), meta={"part": _archive(int(n))[0]})
-            for n, files in found.items()
+            for n, files in cases.items()
         ]
 
     @classmethod
@@ -78,16 +78,16 @@ class RibFrac(Dataset):
         for i in first(cls, range(320), cases):  # the smallest archive holds 80
             number = sorted(ARCHIVES)[i % 4] + i // 4
             _, images, labels, listing = _archive(number)
-            made = chest((64, 52, 36 + 4 * (i % 3)), spacing, seed, i)
+            patient = chest((64, 52, 36 + 4 * (i % 3)), spacing, seed, i)
             write_nifti(
-                root / images / f"RibFrac{number}-image.nii.gz", made.image, spacing, "int32"
+                root / images / f"RibFrac{number}-image.nii.gz", patient.image, spacing, "int32"
             )
             if not labels:
                 continue
             name = f"RibFrac{number}-label.nii.gz"
-            write_nifti(root / labels / name, made.fractures, spacing, "uint8")
+            write_nifti(root / labels / name, patient.fractures, spacing, "uint8")
             rows = lists.setdefault(listing, ["public_id,label_id,label_code"])
-            for k in np.unique(made.fractures):
+            for k in np.unique(patient.fractures):
                 rows.append(f"RibFrac{number},{k},{CODES[(i + k) % len(CODES)] if k else 0}")
         for listing, rows in lists.items():
             (root / listing).write_text("\n".join(rows) + "\n")

@@ -67,10 +67,10 @@ class SKI10(Dataset):
             )
             return f"{TEST if testing else ''}{match['number']}"
 
-        found = by_name(root, NAME, depth=4, case=id)
-        if not found:
+        cases = by_name(root, NAME, depth=4, case=id)
+        if not cases:
             raise BenchError(f"{root}: no image-001.mhd ...; {self.unpack}")
-        return [_case(id, files) for id, files in found.items()]
+        return [_case(id, files) for id, files in cases.items()]
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
@@ -90,5 +90,5 @@ class SKI10(Dataset):
 def _case(id: str, files: dict[str, Path]) -> Case:
     number, testing = id.removeprefix(TEST), id.startswith(TEST)
     image, label = expected(files, {"image": f"image-{number}", "label": f"labels-{number}"})
-    known = None if testing and "label" not in files else label
-    return Case(id, id, (image,), known, {"part": "testing" if testing else "training"})
+    annotation = None if testing and "label" not in files else label
+    return Case(id, id, (image,), annotation, {"part": "testing" if testing else "training"})

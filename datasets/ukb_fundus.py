@@ -71,6 +71,6 @@ class UKBFundus(Photographs):
                 person, visit = person - 1, 1
             eid = str(1000000 + 41 * person)
             grade = 2 if person % ILL == ILL - 1 else 0
-            made = fundus((128, 96), seed, PATIENTS + i, grade=grade, left=eye == "left")
+            photograph = fundus((128, 96), seed, PATIENTS + i, grade=grade, left=eye == "left")
             path = root / BULK / f"Fundus ({eye})" / eid[:2] / f"{eid}_{field}_{visit}_0.png"
-            write_picture(path, made.image)
+            write_picture(path, photograph.image)

@@ -89,13 +89,13 @@ def places(matrix: Tensor, shape: Sequence[int], out: Triple) -> Tensor:
         offsets.append(
             (torch.arange(n, device=matrix.device, dtype=matrix.dtype) - (n - 1) / 2).view(line)
         )
-    found = []  # term by term: autocast would round a matrix product
+    coordinates = []  # term by term: autocast would round a matrix product
     for axis in (2, 1, 0):
         row = matrix[:, axis, :, None, None, None]
         centre = (shape[axis] - out[axis]) // 2 + (out[axis] - 1) / 2  # of the centred crop
         at = row[:, 0] * offsets[0] + row[:, 1] * offsets[1] + row[:, 2] * offsets[2] + centre
-        found.append((2 * at + 1) / shape[axis] - 1)
-    return torch.stack(found, dim=-1)
+        coordinates.append((2 * at + 1) / shape[axis] - 1)
+    return torch.stack(coordinates, dim=-1)
 
 
 def sampled(x: Tensor, at: Tensor, mode: Literal["linear", "nearest"]) -> Tensor:

@@ -42,9 +42,9 @@ def fields(rows: Tensor, seed: Tensor) -> Tensor:
 
     So noise is drawn for the rows that have some, and a row's does not depend on the others.
     """
-    noise, own = torch.empty_like(rows), torch.Generator(rows.device)
+    noise, stream = torch.empty_like(rows), torch.Generator(rows.device)
     for row, s in zip(noise, seed.tolist(), strict=True):
-        row.normal_(generator=own.manual_seed(s))
+        row.normal_(generator=stream.manual_seed(s))
     return noise
 
 

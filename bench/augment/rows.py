@@ -59,18 +59,18 @@ def raised(x: Tensor, exponent: Tensor) -> Tensor:
 
 def boxes(x: Tensor, start: Tensor, size: Tensor, out: Triple) -> Tensor:
     """Cut and resize a box of each row as ``geometry.resize_box`` says, one axis after the other."""
-    found = x.new_empty(*x.shape[:2], *out)
+    resampled = x.new_empty(*x.shape[:2], *out)
     axes = [a for a in range(3) if x.shape[a + 2] > 1 or out[a] > 1]
     taps = [_between(start[:, a], size[:, a], x.shape[a + 2], out[a]) for a in axes]
-    step = max(1, CACHED // max(found[:1].numel(), 1))
+    step = max(1, CACHED // max(resampled[:1].numel(), 1))
     for i in range(0, len(x), step):
-        rows, made = x[i : i + step], found[i : i + step]
+        rows, block = x[i : i + step], resampled[i : i + step]
         for a, (index, weight) in zip(axes, taps, strict=True):
-            last = made if a == axes[-1] else None
+            last = block if a == axes[-1] else None
             rows = summed(rows, a + 2, index[i : i + step], weight[i : i + step], last)
-        if rows is not made:
-            made.copy_(rows)
-    return found
+        if rows is not block:
+            block.copy_(rows)
+    return resampled
 
 
 def _between(start: Tensor, size: Tensor, length: int, out: int) -> tuple[Tensor, Tensor]:
@@ -114,9 +114,9 @@ def summed(
         return _bags(lines, index, weight).view(shape)
     if inner == 1 and length <= MATRIX:
         matrix = x.new_zeros(n, count, length).scatter_add_(2, index.long(), weight)
-        made = None if out is None else out.view(n, lines.shape[1], count)
+        buffer = None if out is None else out.view(n, lines.shape[1], count)
         with torch.autocast("cpu", enabled=False):
-            product = torch.bmm(lines[..., 0], matrix.mT, out=made)
+            product = torch.bmm(lines[..., 0], matrix.mT, out=buffer)
         return product.view(shape) if out is None else out
     turned = lines.transpose(1, 2).reshape(n, 1, length, -1)
     return _bags(turned, index, weight).view(n, count, -1, inner).transpose(1, 2).reshape(shape)
@@ -126,10 +126,10 @@ def _bags(lines: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     """Sum lines (N, O, L, inner) to (N, O, J, inner)."""
     n, outer, length, inner = lines.shape
     first = torch.arange(0, n * outer * length, length, dtype=torch.int32).view(n, outer, 1, 1)
-    found = functional.embedding_bag(
+    sums = functional.embedding_bag(
         (first + index[:, None]).view(-1, index.shape[2]),
         lines.reshape(-1, inner),
         per_sample_weights=weight[:, None].expand(-1, outer, -1, -1).reshape(-1, index.shape[2]),
         mode="sum",
     )
-    return found.view(n, outer, index.shape[1], inner)
+    return sums.view(n, outer, index.shape[1], inner)

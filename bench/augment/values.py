@@ -106,14 +106,14 @@ def coarsen(x: Tensor, share: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 def _thinned(length: int, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return, for every voxel of a line, the two voxels it is mixed from and the second one's weight."""
-    kept = (share * length).round().clamp_min(1)[:, None]  # voxels of the coarse line
+    coarse = (share * length).round().clamp_min(1)[:, None]  # voxels of the coarse line
     place = torch.arange(length, device=share.device) + 0.5
-    at = (place * (kept / length) - 0.5).clamp_min(0)
+    at = (place * (coarse / length) - 0.5).clamp_min(0)
     lower = at.floor()
-    upper = torch.minimum(lower + 1, kept - 1)
+    upper = torch.minimum(lower + 1, coarse - 1)
 
     def nearest(cell: Tensor) -> Tensor:
-        return ((cell + 0.5) * (length / kept)).floor().clamp_max(length - 1).long()
+        return ((cell + 0.5) * (length / coarse)).floor().clamp_max(length - 1).long()
 
     return nearest(lower), nearest(upper), at - lower
 

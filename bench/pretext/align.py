@@ -56,15 +56,15 @@ def centres(start: Tensor, size: Tensor, flipped: Tensor, cells: Triple) -> Tens
         (B, *cells, 3): along an axis of n cells, cell j lies at start + (j' + .5) size / n - .5, where
         j' is n - 1 - j if the axis was mirrored and j if not.
     """
-    found = []
+    axes = []
     for axis, n in enumerate(cells):
         cell = torch.arange(n, device=start.device).expand(len(start), n)
         cell = torch.where(flipped[:, axis, None].bool(), n - 1 - cell, cell)
         at = start[:, axis, None] + (cell + 0.5) * (size[:, axis, None] / n) - 0.5
         line = [len(start), 1, 1, 1]
         line[axis + 1] = n
-        found.append(at.view(line).expand(-1, *cells))
-    return torch.stack(found, dim=-1)
+        axes.append(at.view(line).expand(-1, *cells))
+    return torch.stack(axes, dim=-1)
 
 
 def overlap(

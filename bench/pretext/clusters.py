@@ -105,9 +105,9 @@ class Clusters(nn.Module):
             for queue, z in zip(self.queues, self._seen, strict=True):
                 queue.push(z, torch.ones_like(z[:, :1]))
             if filled and self.rule.kind == "deepcluster":
-                found = kmeans(first.keys, len(self.weight), self.rule.fits)
-                self.centres.copy_(found)
-                self.weight.copy_(found)
+                centres = kmeans(first.keys, len(self.weight), self.rule.fits)
+                self.centres.copy_(centres)
+                self.weight.copy_(centres)
         self._seen = None
 
     @property
@@ -157,8 +157,8 @@ def kmeans(z: Tensor, count: int, iterations: int) -> Tensor:
     first = torch.arange(count, device=z.device) * len(z) // count
     centres = z[first]
     for _ in range(iterations):
-        own = functional.one_hot((z @ centres.T).argmax(dim=1), count).to(z)
-        sums = own.T @ z
-        centres = torch.where(own.sum(dim=0)[:, None] > 0, sums, centres)
+        members = functional.one_hot((z @ centres.T).argmax(dim=1), count).to(z)
+        sums = members.T @ z
+        centres = torch.where(members.sum(dim=0)[:, None] > 0, sums, centres)
         centres = functional.normalize(centres, dim=1)
     return centres

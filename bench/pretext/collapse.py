@@ -39,8 +39,8 @@ def effective_rank(z: Tensor) -> Tensor:
     removed: Roy & Vetterli, The effective rank, EUSIPCO 2007, Eq. 3. Garrido et al. (RankMe, ICML 2023) leave
     the mean in; here activations are mostly positive, so that it alone would decide. 1 where all are alike.
     """
-    found = _spectrum(z)
-    share = found / found.sum().clamp_min(1e-12)
+    spectrum = _spectrum(z)
+    share = spectrum / spectrum.sum().clamp_min(1e-12)
     return (-(share * share.clamp_min(1e-12).log()).sum()).exp()
 
 

@@ -63,9 +63,9 @@ def noisy(x: Tensor, boxes: Boxes, generator: torch.Generator) -> Tensor:
     # (C, voxels of all rows)
     noise = randn(tuple(x.shape), generator).to(x.dtype).transpose(0, 1).flatten(1)
     window, _, place = written_out(start, size, row, triple(x))
-    found = noise[:, place]
-    low = x.new_full((len(row),), torch.inf).scatter_reduce_(0, window, found.amin(0), "amin")
-    high = x.new_full((len(row),), -torch.inf).scatter_reduce_(0, window, found.amax(0), "amax")
+    values = noise[:, place]
+    low = x.new_full((len(row),), torch.inf).scatter_reduce_(0, window, values.amin(0), "amin")
+    high = x.new_full((len(row),), -torch.inf).scatter_reduce_(0, window, values.amax(0), "amax")
     last = last_entry(place, noise.shape[1])
     covers = window[last.clamp_min(0)] if len(window) else last
     if not len(window):
@@ -78,6 +78,6 @@ def noisy(x: Tensor, boxes: Boxes, generator: torch.Generator) -> Tensor:
 def holes(rows: int, shape: Triple, boxes: Boxes, generator: torch.Generator) -> Tensor:
     """Return the union of each row's boxes, (rows, 1, X, Y, Z) booleans."""
     start, size, row = drawn(rows, shape, boxes, generator)
-    made = torch.zeros(rows * shape[0] * shape[1] * shape[2], dtype=torch.bool, device=start.device)
-    made[written_out(start, size, row, shape)[2]] = True
-    return made.view(rows, 1, *shape)
+    mask = torch.zeros(rows * shape[0] * shape[1] * shape[2], dtype=torch.bool, device=start.device)
+    mask[written_out(start, size, row, shape)[2]] = True
+    return mask.view(rows, 1, *shape)

@@ -90,8 +90,10 @@ def local_shuffle(x: Tensor, chosen: Tensor, windows: int, generator: torch.Gene
     start = integers(0, shape - size, u[:, 3:]).long()
     row = torch.arange(len(rows), device=x.device).repeat_interleave(windows)
     source = shuffled(start, size, row, seed, len(rows), triple(x))
-    moved = x[rows].transpose(0, 1).flatten(1)[:, source].unflatten(1, (len(rows), *x.shape[2:]))
-    return x.index_copy(0, rows, moved.transpose(0, 1))
+    shuffled_rows = (
+        x[rows].transpose(0, 1).flatten(1)[:, source].unflatten(1, (len(rows), *x.shape[2:]))
+    )
+    return x.index_copy(0, rows, shuffled_rows.transpose(0, 1))
 
 
 def shuffled(

@@ -79,12 +79,12 @@ class Exemplars(MethodParams):
 
     def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
         """Read a random crop, and for ``dataset`` one of another case, too."""
-        found = {"crop": volume.random_crop(crop, rng)}
+        crops = {"crop": volume.random_crop(crop, rng)}
         if self.neg_source == "dataset":
             other = volume.another(rng)
-            found["other"] = other.random_crop(crop, rng)
-            found["other_origin"] = np.array(other.origin, np.int64)
-        return found
+            crops["other"] = other.random_crop(crop, rng)
+            crops["other_origin"] = np.array(other.origin, np.int64)
+        return crops
 
     def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
         """Transform each crop: ``views`` (B, 2, C, X, Y, Z), the original first.
@@ -95,8 +95,8 @@ class Exemplars(MethodParams):
         views = torch.stack([x, self.transformed(x, batch.get("zscored"), generator)], dim=1)
         # not of each part its own
         turn = torch.rand(1, generator=generator, device=x.device).expand(len(x))
-        made = {"views": views, "turn": turn}
-        return {**made, **{key: batch[key] for key in BESIDE if key in batch}}
+        batch_views = {"views": views, "turn": turn}
+        return {**batch_views, **{key: batch[key] for key in BESIDE if key in batch}}
 
     def transformed(self, x: Tensor, zscored: Tensor | None, generator: torch.Generator) -> Tensor:
         """Return crops (B, C, X, Y, Z) mirrored, rotated and zoomed, then changed in their intensities."""

@@ -64,8 +64,8 @@ class OneEffect(MethodParams):
             [first, (first + randint(1, count, rows, generator)) % count], dim=1
         ).flatten()
         x, zscored = batch["crop"].repeat_interleave(2, dim=0), twice(batch.get("zscored"))
-        made, flipped = self.changed(x, kind, zscored, generator)
-        return {"views": made.unflatten(0, (-1, 2)), "flipped": flipped.unflatten(0, (-1, 2))}
+        changed, flipped = self.changed(x, kind, zscored, generator)
+        return {"views": changed.unflatten(0, (-1, 2)), "flipped": flipped.unflatten(0, (-1, 2))}
 
     def changed(
         self, x: Tensor, kind: Tensor, zscored: Tensor | None, g: torch.Generator

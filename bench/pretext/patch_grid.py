@@ -62,9 +62,9 @@ def cut_patches(
         at.append(voxel.clamp(0, whole - 1).view(shape))
         seen.append((inside & within).view(shape))
     sample = torch.arange(rows, device=window.device).view(-1, 1, 1, 1, 1)
-    found = window.movedim(1, -1)[sample, at[0], at[1], at[2]]
-    found = found.masked_fill(~(seen[0] & seen[1] & seen[2])[..., None], 0)
-    return found.movedim(-1, 2)
+    voxels = window.movedim(1, -1)[sample, at[0], at[1], at[2]]
+    voxels = voxels.masked_fill(~(seen[0] & seen[1] & seen[2])[..., None], 0)
+    return voxels.movedim(-1, 2)
 
 
 def _moved(voxel: Tensor, length: int, share: float, place: Tensor) -> tuple[Tensor, Tensor]:

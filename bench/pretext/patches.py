@@ -58,24 +58,26 @@ class Patches(MethodParams):
 
     def check(self, crop: Triple, recipe: Recipe) -> None:
         """Refuse cells that the jitter eats up, and volumes that the grid does not fit."""
-        said = f"a grid of {self.grid(crop)} cells in crops of {tuple(crop)}"
+        message = f"a grid of {self.grid(crop)} cells in crops of {tuple(crop)}"
         if min(self.patch(crop)) < 1:
             raise BenchError(
-                f"{said}, jitter {self.jitter}: no voxel is left of a patch; take larger crops"
+                f"{message}, jitter {self.jitter}: no voxel is left of a patch; take larger crops"
             )
         sides = [(r, c) for r, c in zip(recipe.resize or (0, 0, 0), crop, strict=True) if c > 1]
         if self.place == "corner" and any(r != c for r, c in sides):
             raise BenchError(
-                f"{said}, place 'corner': it covers the whole volume, so the recipe must resize to the crop"
+                f"{message}, place 'corner': it covers the whole volume, so the recipe must resize to the crop"
             )
         if any(0 < r < c // self.n * self.n for r, c in sides):
             volumes = tuple(recipe.resize or ())
-            raise BenchError(f"{said} does not fit into volumes of {volumes}; take smaller crops")
+            raise BenchError(
+                f"{message} does not fit into volumes of {volumes}; take smaller crops"
+            )
 
     def check_batch(self, network: str, crop: Triple, rows: int, processes: int) -> None:
         """Refuse networks that cannot read the patches."""
-        said = f"patches of crops of {tuple(crop)} (n {self.n}, jitter {self.jitter})"
-        catalog.check_view(network, self.patch(crop), said)
+        message = f"patches of crops of {tuple(crop)} (n {self.n}, jitter {self.jitter})"
+        catalog.check_view(network, self.patch(crop), message)
 
     def start(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Triple:
         """Return the corner of the grid: anywhere, or the volume's own; which slice is always drawn."""

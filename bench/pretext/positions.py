@@ -23,8 +23,8 @@ def sines(grid: Sequence[int], width: int) -> Tensor:
         -1, len(grid)
     )
     angle = at[:, :, None] * scale
-    made = torch.cat([angle.sin(), angle.cos()], dim=2).flatten(1).float()
-    return functional.pad(made, (0, width - made.shape[1]))
+    waves = torch.cat([angle.sin(), angle.cos()], dim=2).flatten(1).float()
+    return functional.pad(waves, (0, width - waves.shape[1]))
 
 
 def rescaled(table: Tensor, grid: Sequence[int], other: Sequence[int]) -> Tensor:

@@ -39,9 +39,9 @@ class Queue(nn.Module):
         Of more keys than slots the last stay. Processes stay alike if all are given all rows, in one order.
         """
         size, n = len(self.keys), len(keys)
-        kept = functional.normalize(keys[-size:].to(self.keys.dtype), dim=1)
-        slots = (self.at + torch.arange(n - len(kept), n, device=self.at.device)) % size
-        self.keys[slots] = kept
+        newest = functional.normalize(keys[-size:].to(self.keys.dtype), dim=1)
+        slots = (self.at + torch.arange(n - len(newest), n, device=self.at.device)) % size
+        self.keys[slots] = newest
         if notes is not None:
             self.notes[slots] = notes[-size:].to(self.notes.dtype)
         self.at.copy_((self.at + n) % size)

@@ -47,9 +47,9 @@ class SliceViews(MethodParams):
     def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
         """Make two views of each slice: (B, 2, C, X, Y, 1), with start and size (B, 2, 3) of their boxes."""
         rows, zscored = batch["crop"].repeat_interleave(2, dim=0), twice(batch.get("zscored"))
-        made = slice_views(rows, crop, self, generator, zscored)
+        drawn = slice_views(rows, crop, self, generator, zscored)
         return dict(
-            zip(("views", "start", "size"), (x.unflatten(0, (-1, 2)) for x in made), strict=True)
+            zip(("views", "start", "size"), (x.unflatten(0, (-1, 2)) for x in drawn), strict=True)
         )
 
 
@@ -126,10 +126,10 @@ def draw_box(
     fits = ((tried > 0) & (tried <= whole)).all(-1)
     first = fits.to(torch.uint8).argmax(1)
     drawn = tried[torch.arange(count, device=whole.device), first]
-    found = fits.any(1, keepdim=True)
-    size = torch.where(found, drawn, _largest(whole, aspect))
+    possible = fits.any(1, keepdim=True)
+    size = torch.where(possible, drawn, _largest(whole, aspect))
     place = (rand((count, 2), generator) * (whole - size + 1)).floor()
-    start = torch.where(found, torch.minimum(place, whole - size), ((whole - size) / 2).floor())
+    start = torch.where(possible, torch.minimum(place, whole - size), ((whole - size) / 2).floor())
     flat = torch.zeros_like(start[:, :1])
     return torch.cat([start, flat], dim=1), torch.cat([size, flat + 1], dim=1)
 

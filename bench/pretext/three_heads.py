@@ -63,12 +63,12 @@ class Upsampler(nn.Module):
 
 def doublings(stride: Sequence[int]) -> list[Triple]:
     """Return factors of 1 or 2 an axis whose product is the stride."""
-    left, made = list(stride), list[Triple]()
+    left, steps = list(stride), list[Triple]()
     while max(left) > 1:
         x, y, z = (min(n, 2) for n in left)
-        made.append((x, y, z))
+        steps.append((x, y, z))
         left = [max(1, n // 2) for n in left]
-    return made
+    return steps
 
 
 class ThreeHeads(nn.Module):

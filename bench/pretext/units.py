@@ -38,10 +38,10 @@ def unit_of(x: Tensor, stated: Scale, zscored: Tensor | None) -> Tensor | None:
     if fits.all():
         return None
     flat = x.flatten(1)
-    own = (
+    spread = (
         flat.std(dim=1, correction=0) if stated == "zscore" else flat.amax(dim=1) - flat.amin(dim=1)
     )
-    return torch.where(fits, torch.ones_like(own), own)
+    return torch.where(fits, torch.ones_like(spread), spread)
 
 
 def amounts(
