@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.commands import asked
+from bench.commands import flags
 from bench.commands.report import tell
 from bench.commands.stopping import stopping
 from bench.errors import Damaged, printable
@@ -74,15 +74,15 @@ def _body(arguments: argparse.Namespace) -> int:
         return dry.body(arguments)
     how = manner(quiet=arguments.quiet, lines=arguments.lines)
     check(arguments.log)
-    cluster, request = asked.cluster(arguments), asked.request(arguments)
+    cluster, request = flags.cluster(arguments), flags.request(arguments)
     protocols = request.read()
     store = Store.open(request.out)
     refuse_others(protocols, store)
     processes = cluster.world if cluster else 1
     plan = run.make_plan(request, protocols, need_data=True, processes=processes, bar=bars(how))
-    imported = asked.imported(arguments, plan, store)
+    imported = flags.imported(arguments, plan, store)
     seen = run.without_changed(plan, store) if arguments.redo else store
-    refuse_half(plan, run.todo(plan, seen), asked.without_gpu(arguments, cluster))
+    refuse_half(plan, run.todo(plan, seen), flags.without_gpu(arguments, cluster))
     put(imported, store)
     for line in (*as_lines(imported, store), *keep(plan.cells, store)):
         say(line)
@@ -90,7 +90,7 @@ def _body(arguments: argparse.Namespace) -> int:
         run.rehearse(plan, run.todo(plan, seen))  # what it tells comes again below
         for line in run.take_away_changed(plan, store, lambda who: say(f"waiting for {who}")):
             say(line)
-    workers = asked.workers(arguments, plan) if cluster is None else None
+    workers = flags.workers(arguments, plan) if cluster is None else None
     keep_unfinished = arguments.keep_unfinished
     return carry_out(
         Work(
