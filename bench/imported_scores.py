@@ -170,7 +170,7 @@ class View:
         cells_of: dict[str, list[Cell]] = {}
         for cell in cells:
             cells_of.setdefault(cell.evaluate, []).append(cell)
-        origins = {_cell_of(one): one.place for one in stated.taken}
+        origins = {_cell_of(fact_): fact_.place for fact_ in stated.taken}
         names, imported = list[tuple[tuple[Any, ...], tuple[Any, ...]]](), list[ImportedCell]()
         complete, behind = dict[str, bool](), dict[tuple[Any, ...], bool]()
         for job, *columns in distinct(self._trained, ["job", *CELL]).itertuples(
@@ -193,17 +193,19 @@ class View:
             if c.row in trained and (complete[c.row] or c.stage[:8] == "pretrain")
         )
         pretexts = (
-            replace(one, shared=_several(one.shared, rows))
-            for one in stated.pretexts
-            if one.row in trained
+            replace(fact_, shared=_several(fact_.shared, rows))
+            for fact_ in stated.pretexts
+            if fact_.row in trained
         )
         pictured = {
             row: ours
             for row, ours in rows.items()
             if row in trained and any(c.embed for c in cells)
         }
-        drawn = (replace(one, rows=_several(one.rows, pictured)) for one in stated.clouds)
-        pretrainings = (replace(one, rows=_several(one.rows, rows)) for one in stated.pretrainings)
+        drawn = (replace(fact_, rows=_several(fact_.rows, pictured)) for fact_ in stated.clouds)
+        pretrainings = (
+            replace(fact_, rows=_several(fact_.rows, rows)) for fact_ in stated.pretrainings
+        )
         theirs = self.jobs_imported & cells_of.keys()
         # by how a line begins
         origin = {ORIGIN: bool(theirs) or not stated.taken, "": theirs != cells_of.keys()}
@@ -224,10 +226,10 @@ class View:
             leaks=_renamed(stated.leaks, names, CELL[:2]),
             failures=_renamed(stated.failures, names, KEY),
             datasets=stated.datasets,
-            pretrainings=tuple(one for one in pretrainings if one.rows),
+            pretrainings=tuple(fact_ for fact_ in pretrainings if fact_.rows),
             pretexts=_renamed(pretexts, names, CELL[:1]),
             courses=_renamed(stated.courses, names, CELL),
-            clouds=tuple(one for one in drawn if one.rows),
+            clouds=tuple(fact_ for fact_ in drawn if fact_.rows),
             read=stated.read,
             taken=tuple(imported),
             other_source=tuple(source),
@@ -259,19 +261,19 @@ class View:
             raise BenchError(f"{str(error).partition(';')[0]}; {self._remedy}") from None
 
 
-def views(folder: Path, place: Path) -> list[View]:
-    """Return the records in an output folder; ``place``: as a person names it.
+def views(folder: Path, called_by: Path) -> list[View]:
+    """Return the records in an output folder; ``called_by``: as a person names it.
 
     Raises:
         BenchError: it is no output folder, or one of another schema.
     """
     if not (folder / "bench.json").is_file():
         raise BenchError(
-            f"--records {place}: is neither an output folder of bench nor a bundle (.zip)"
+            f"--records {called_by}: is neither an output folder of bench nor a bundle (.zip)"
         )
     Store.open(folder, create=False)
     # a page tells nobody where a home lies
-    called = place.name if place.is_absolute() else str(place)
+    called = called_by.name if called_by.is_absolute() else str(called_by)
     return [View(file, called) for file in sorted((folder / "records").glob("*.parquet"))]
 
 
@@ -299,7 +301,7 @@ def leave_out(plan: Plan, store: Store, places: Mapping[Path, Path]) -> Cells:
     """
     left = {name: _undone(plan, store, name) for name in plan.cells}
     imported: Cells = {}
-    given = {place: views(folder, place) for place, folder in places.items()}
+    given = {path: views(folder, path) for path, folder in places.items()}
     every = [view for listed in given.values() for view in listed]
     turns = [(view, ran) for ran in (True, False) for view in every]
     for view, ran in [*((view, False) for view in copies(store)), *turns]:
@@ -315,26 +317,26 @@ def leave_out(plan: Plan, store: Store, places: Mapping[Path, Path]) -> Cells:
     open_jobs = {cell.evaluate for cells in left.values() for cell, _ in cells.values()}
     if open_jobs and not plan.provisional:  # else a slip of the pen would train for hours
         over = {cell.evaluate for cells in plan.cells.values() for cell in cells} - open_jobs
-        for place, listed in given.items():
+        for path, listed in given.items():
             if not any(over & view.jobs for view in listed):
                 raise BenchError(
-                    f"--records {place}: has all scores of no cell of {', '.join(plan.cells)}: none there is "
+                    f"--records {path}: has all scores of no cell of {', '.join(plan.cells)}: none there is "
                     "of the same recipe, data, seeds, metrics and targets"
                 )
     return imported
 
 
-def put(found: Cells, store: Store) -> None:
+def put(imported: Cells, store: Store) -> None:
     """Copy the records of which something is imported, where they are not copies."""
-    for view in dict.fromkeys(view for pairs in found.values() for view, _ in pairs):
+    for view in dict.fromkeys(view for pairs in imported.values() for view, _ in pairs):
         if view.folder:
             view.copied(folder_of(store))
 
 
-def as_lines(found: Cells, store: Store) -> Iterator[str]:
+def as_lines(imported: Cells, store: Store) -> Iterator[str]:
     """Yield a line for each protocol of which cells are imported."""
     copied = copies(store)
-    for name, pairs in found.items():
+    for name, pairs in imported.items():
         jobs = {cell.evaluate for _, cell in pairs}
         rows = ", ".join(dict.fromkeys(cell.row for _, cell in pairs))
         files = ", ".join(f"{v.file} and {v.file.stem}.json" for v in copied if jobs & v.jobs)
@@ -358,11 +360,11 @@ class Added(NamedTuple):
     beside: list[Supplement]
 
 
-def added(plan: Plan, store: Store, protocol: str, own: pd.DataFrame) -> Added:
-    """Return the imported scores of the cells that this run does not want, whose jobs ``own`` rows lack."""
+def added(plan: Plan, store: Store, protocol: str, run: pd.DataFrame) -> Added:
+    """Return the imported scores of the cells that this run does not want, whose jobs ``run`` rows lack."""
     rows, points = Parts(), Parts()
     used: dict[View, list[Cell]] = {}
-    run_jobs = {*own["job"].unique()}
+    run_jobs = {*run["job"].unique()}
     cells = [pair for pair in records.scored_cells(plan, protocol) if not pair[0].wanted]
     cells = [pair for pair in cells if pair[0].evaluate not in run_jobs]
     every = copies(store) if cells else []
@@ -379,8 +381,8 @@ def added(plan: Plan, store: Store, protocol: str, own: pd.DataFrame) -> Added:
                 points.append((curve[[*POINT]], {**cell.columns, "job": cell.finetune}))
             used.setdefault(view, []).append(cell)
             break
-    beside = [view.facts(used[view]) for view in every if view in used]
-    return Added(_stacked(rows, COLUMNS), _stacked(points, CURVE), beside)
+    facts = [view.facts(used[view]) for view in every if view in used]
+    return Added(_stacked(rows, COLUMNS), _stacked(points, CURVE), facts)
 
 
 def _stacked(parts: Parts, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -399,44 +401,44 @@ FACTS = ("costs", "failures", "leaks", "pretrainings", "pretexts", "clouds")
 FORWARD = "one crop forward"  # a cost that is drawn from rows, wherever they were made
 
 
-def merged(own: Supplement, others: Sequence[Supplement]) -> Supplement:
+def merged(ours: Supplement, others: Sequence[Supplement]) -> Supplement:
     """Return all in one; what made the numbers of others is told apart.
 
     A row that was run here as well is spoken of as it ran here; what a row of several places cost, none says.
     """
     if not others:
-        return own
-    run_rows = {cost.row for cost in own.costs if cost.stage != FORWARD}
-    ran = {_cell_of(course) for course in own.courses}
+        return ours
+    run_rows = {cost.row for cost in ours.costs if cost.stage != FORWARD}
+    ran = {_cell_of(course) for course in ours.courses}
 
     def every(name: str) -> list[Any]:
-        return [item for beside in others for item in getattr(beside, name)]
+        return [item for other in others for item in getattr(other, name)]
 
-    rows = [row for beside in others for row in {cost.row for cost in beside.costs}]
+    rows = [row for other in others for row in {cost.row for cost in other.costs}]
     several = {row for row in rows if rows.count(row) > 1}
     facts: dict[str, Any] = {
         name: tuple(
             dict.fromkeys(
-                [*(o for o in every(name) if not run_rows & _rows(o)), *getattr(own, name)]
+                [*(o for o in every(name) if not run_rows & _rows(o)), *getattr(ours, name)]
             )
         )
         for name in FACTS
     }
-    facts["costs"] = tuple(c for c in facts["costs"] if c in own.costs or c.row not in several)
+    facts["costs"] = tuple(c for c in facts["costs"] if c in ours.costs or c.row not in several)
     facts["pretexts"] = tuple({(item.row, item.seed): item for item in facts["pretexts"]}.values())
     for name in BY_ROW:
-        facts[name] = {k: v for o in (*reversed(others), own) for k, v in getattr(o, name).items()}
-    datasets = {info.name: info for info in (*reversed(every("datasets")), *own.datasets)}
-    produced = _merged(pair for beside in others for pair in beside.provenance.items())
+        facts[name] = {k: v for o in (*reversed(others), ours) for k, v in getattr(o, name).items()}
+    datasets = {info.name: info for info in (*reversed(every("datasets")), *ours.datasets)}
+    produced = _merged(pair for other in others for pair in other.provenance.items())
     return replace(
-        own,
+        ours,
         **facts,
-        courses=(*(item for item in every("courses") if _cell_of(item) not in ran), *own.courses),
+        courses=(*(item for item in every("courses") if _cell_of(item) not in ran), *ours.courses),
         datasets=tuple(datasets.values()),
-        read=own.read or next((beside.read for beside in others if beside.read), ()),
+        read=ours.read or next((other.read for other in others if other.read), ()),
         taken=tuple(every("taken")),
-        other_source=(*own.other_source, *dict.fromkeys(map(_done_there, every("other_source")))),
-        provenance=own.provenance | {ORIGIN + name: value for name, value in produced.items()},
+        other_source=(*ours.other_source, *dict.fromkeys(map(_done_there, every("other_source")))),
+        provenance=ours.provenance | {ORIGIN + name: value for name, value in produced.items()},
     )
 
 
@@ -492,7 +494,9 @@ def _renamed(
         columns: those of them that a fact has.
     """
     of = [CELL.index(name) for name in columns]
-    to = _pairs((tuple(there[i] for i in of), tuple(ours[i] for i in of)) for there, ours in names)
+    to = _pairs(
+        (tuple(theirs[i] for i in of), tuple(ours[i] for i in of)) for theirs, ours in names
+    )
     return tuple(
         replace(fact, **dict(zip(columns, ours, strict=True)))
         for fact in facts

@@ -49,13 +49,15 @@ def _detect(
         raise BenchError(
             f"--detect {arguments.detect:g}: is a difference in points, above 0 and at most 100"
         )
-    found = detect.sights(plan, protocols, store, arguments.detect)
+    sights = detect.sights(plan, protocols, store, arguments.detect)
     if arguments.json:
         print(
-            json.dumps({"provisional": plan.provisional, "detect": detect.as_json(found)}, indent=1)
+            json.dumps(
+                {"provisional": plan.provisional, "detect": detect.as_json(sights)}, indent=1
+            )
         )
     else:
-        print(*map(printable, detect.as_lines(found, arguments.detect)), sep="\n")
+        print(*map(printable, detect.as_lines(sights, arguments.detect)), sep="\n")
     return 0
 
 

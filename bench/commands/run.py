@@ -137,8 +137,8 @@ def _carry_out(work: Work, follow: Follow) -> int:
         for line in run.mend(plan, store):
             say(line)
         outcomes = _go(work, follow)
-        found = {o.aside for o in outcomes.values() if o.aside} - anew
-        if not found:
+        damaged = {o.aside for o in outcomes.values() if o.aside} - anew
+        if not damaged:
             try:
                 code = _show(work, outcomes, follow)
                 forget(store, plan.cells)
@@ -149,9 +149,9 @@ def _carry_out(work: Work, follow: Follow) -> int:
                 if not again or store.set_aside(error.path.parent) is None:
                     raise
                 say(f"{error}")
-                found = {job}
-        say(f"set aside in {store.damaged}, done anew: {', '.join(sorted(found))}")
-        anew |= found
+                damaged = {job}
+        say(f"set aside in {store.damaged}, done anew: {', '.join(sorted(damaged))}")
+        anew |= damaged
 
 
 def _go(work: Work, follow: Follow) -> dict[str, Outcome]:
@@ -200,12 +200,12 @@ def _show(work: Work, outcomes: dict[str, Outcome], follow: Follow) -> int:
     from bench.show.reports import write_reports
 
     failed = {job: o for job, o in outcomes.items() if o.state == "failed"}
-    told: set[str] = set()
+    printed: set[str] = set()
     for shown in write_reports(work.protocols, work.plan, work.store):
         follow.drawn(shown.page.parent.name)
-        told |= tell(shown, quiet=work.how == "quiet")
+        printed |= tell(shown, quiet=work.how == "quiet")
     for job, outcome in failed.items():
-        if job not in told and not failed.keys() & set(work.plan.before(job)):
+        if job not in printed and not failed.keys() & set(work.plan.before(job)):
             # it could not leave its reason on the disk
             print(f"failed: job {job}: {outcome.reason}")
-    return 1 if failed or told else 0
+    return 1 if failed or printed else 0

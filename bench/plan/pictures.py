@@ -52,8 +52,10 @@ class Pictures:
             self._others(arm)
         key = protocol.name, arm.name
         if key not in self._made:
-            own = arm.pretrained if pretrains(arm.protocol, arm.row) else None
-            self._made[key] = self._job(arm, own or protocol.networks[arm.row.network], initial)
+            pretraining = arm.pretrained if pretrains(arm.protocol, arm.row) else None
+            self._made[key] = self._job(
+                arm, pretraining or protocol.networks[arm.row.network], initial
+            )
         return self._made[key]
 
     def _others(self, arm: Arm) -> None:
@@ -76,15 +78,15 @@ class Pictures:
                 )
 
     def _job(self, arm: Arm, net: Net, initial: Initialisation) -> str:
-        protocol, made = arm.protocol, self._pretrainings
+        protocol, pretrainings = arm.protocol, self._pretrainings
         if protocol.name not in self._read:
             self._read[protocol.name] = self._samples(arm)
         samples, prepared = self._read[protocol.name]
-        network = NetSpec.of(net, made.channels(prepared, net.crop))
+        network = NetSpec.of(net, pretrainings.channels(prepared, net.crop))
         spec = EmbedSpec(network=network, init=initial.init, given=initial.given, **vars(samples))
         needs = (*prepared, *([initial.pretrain] if initial.pretrain else []))
-        job = made.plan.add(Job(spec, needs))
-        made.plan.threads[job] = protocol.threads
+        job = pretrainings.plan.add(Job(spec, needs))
+        pretrainings.plan.threads[job] = protocol.threads
         return job
 
     def _samples(self, arm: Arm) -> tuple[Samples, tuple[str, ...]]:

@@ -20,8 +20,8 @@ class Selection:
 
     def wants(self, key: str, *values: Any) -> bool:
         """Tell whether one of ``values`` is asked for; all are where nothing is said of ``key``."""
-        asked = self._chosen.get(key)
-        return not asked or any(str(v) in asked for v in values)
+        chosen = self._chosen.get(key)
+        return not chosen or any(str(v) in chosen for v in values)
 
     def learn(self, protocol: Protocol) -> None:
         """Note what a protocol has by name."""
@@ -31,7 +31,7 @@ class Selection:
             for index in protocol.sections_of(row):
                 labels |= {labelled(name, control) for control in controls_of(protocol, row, index)}
         sections = [finetune_of(protocol, i, r) for r in rows for i in protocol.sections_of(r)]
-        known = {
+        choices = {
             "row": {*protocol.rows, *labels},
             "method": {r.method for r in rows},
             "network": set(nets) | {n.network for n in nets.values()},
@@ -39,7 +39,7 @@ class Selection:
             "fraction": {str(f) for t in sections for f in t.fractions},
             "seed": {str(s) for t in sections for s in t.seeds},
         }
-        for key, values in known.items():
+        for key, values in choices.items():
             self._known.setdefault(key, set()).update(values)
 
     def check(self, protocols: Iterable[str], left: bool) -> None:

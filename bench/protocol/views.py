@@ -156,8 +156,8 @@ def _undrawn(view: View) -> str:
 
 
 def _known(
-    kind: str, named: tuple[str, ...], known: Any, document: Document, keys: tuple[str, ...]
+    kind: str, named: tuple[str, ...], names: Any, document: Document, keys: tuple[str, ...]
 ) -> None:
     for name in named:
-        if name not in known:
-            raise BenchError(f"{document.where(keys)}: {unknown(kind, name, tuple(known))}")
+        if name not in names:
+            raise BenchError(f"{document.where(keys)}: {unknown(kind, name, tuple(names))}")

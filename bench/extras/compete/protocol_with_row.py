@@ -144,7 +144,7 @@ def entered(
     Raises:
         BenchError: no such method or network, the method is a row already, or it may read test scans.
     """
-    trains = registry.load("method", method).networks()
+    networks = registry.load("method", method).networks()
     rows = track.protocol.rows
     net = network or next(iter(rows.values())).network
     if net not in (used := {row.network for row in rows.values()}):
@@ -152,8 +152,8 @@ def entered(
             f"--network {net}: {unknown(f'network with rows in {track.name}', net, used)}"
         )
     kinds = {key: track.protocol.networks[key].network for key in sorted(used)}
-    if kinds[net] not in trains:
-        fits = " or ".join(key for key, kind in kinds.items() if kind in trains)
+    if kinds[net] not in networks:
+        fits = " or ".join(key for key, kind in kinds.items() if kind in networks)
         way = f"take --network {fits}" if fits else f"no row of {track.name} is on one that it can"
         raise BenchError(f"--method {method}: cannot train network {net} ({kinds[net]}); {way}")
     given, before = _given("--params", params), _given("--pretrain", pretrain)

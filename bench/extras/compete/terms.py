@@ -146,12 +146,14 @@ def _same(track: Track, what: str, recorded: Values, planned: Values) -> None:
         if recorded[key] != planned.get(key, set()):
             at = " of " + ", fold ".join(map(str, key))
             raise _other(
-                track, what + at, *(_words(said.get(key, set())) for said in (recorded, planned))
+                track,
+                what + at,
+                *(_words(values.get(key, set())) for values in (recorded, planned)),
             )
 
 
-def _other(track: Track, what: str, there: Iterable[str], here: Iterable[str]) -> BenchError:
-    first, other = (" or ".join(sorted(some)) or "none" for some in (there, here))
+def _other(track: Track, what: str, theirs: Iterable[str], ours: Iterable[str]) -> BenchError:
+    first, other = (" or ".join(sorted(values)) or "none" for values in (theirs, ours))
     return BenchError(
         f"{track.place}: {what} of the records of {track.name} is {first}, here {other}; only what was made "
         "alike can be compared: take records of this protocol and data with --records"

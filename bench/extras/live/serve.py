@@ -57,10 +57,10 @@ class Server(ThreadingHTTPServer):
         try:
             super().__init__((ADDRESS, port), Handler)
         except (OSError, OverflowError) as error:
-            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
             why = (
                 "is taken"
-                if taken
+                if in_use
                 else f"cannot be had ({getattr(error, 'strerror', None) or error})"
             )
             raise BenchError(f"port {port} of {ADDRESS} {why}; name another with --port") from None
@@ -208,8 +208,8 @@ def _opened(folder: Path, parts: tuple[str, ...]) -> IO[bytes] | None:
 
 def _listing(reports: Path) -> str:
     """Return a page that links the reports there are; in place of ``reports/index.html``."""
-    found = sorted(path.parent.name for path in reports.glob("[!.]*/index.html"))
-    items = "".join(f'<li><a href="{quote(name)}/">{html.escape(name)}</a></li>' for name in found)
+    names = sorted(path.parent.name for path in reports.glob("[!.]*/index.html"))
+    items = "".join(f'<li><a href="{quote(name)}/">{html.escape(name)}</a></li>' for name in names)
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
         '<meta name="viewport" content="width=device-width"><title>Reports</title>'

@@ -115,22 +115,23 @@ def _told(survey: Survey, facts: Facts) -> list[str]:
     size, spacing = (
         " x ".join(map(number, side)) for side in (facts.shape[: 2 if flat else 3], facts.spacing)
     )
-    told = (
+    texts = (
         [f"{size} pixels"]
         if flat
         else [f"{size} voxels", f"{spacing} mm", f"slice {facts.level + 1}"]
     )
     if facts.counts is None:
-        return told
-    found, strange = named(
+        return texts
+    named_labels, strange = named(
         facts.counts, survey.dataset.labels, survey.dataset.raw_labels, survey.dataset.ignore
     )
     volumes = [
-        f"{survey.dataset.labels[v]} {number(facts.ml(n))} ml" for v, n in sorted(found.items())
+        f"{survey.dataset.labels[v]} {number(facts.ml(n))} ml"
+        for v, n in sorted(named_labels.items())
     ]
     volumes += [f"{v} (not declared) {number(facts.ml(n))} ml" for v, n in strange.items()]
     more = [f"and {len(volumes) - MOST_LABELS} more"] if len(volumes) > MOST_LABELS else []
-    return [*told, *map(printable, volumes[:MOST_LABELS]), *more]
+    return [*texts, *map(printable, volumes[:MOST_LABELS]), *more]
 
 
 def _class(survey: Survey, case: Case) -> str:
