@@ -36,7 +36,7 @@ def export(store: Store, job: str, to: Path, format: str) -> str:
             a file that exists, has another format's suffix, or cannot be written.
     """
     name, _, step = job.partition("@")
-    folder = store.jobs / _whole(store, name)
+    folder = store.jobs / _job_of(store, name)
     kind = store.manifest(folder.name).get("kind", "unknown")
     if format == SUBMISSION:
         if step:
@@ -116,7 +116,7 @@ def _check_target(to: Path, format: str) -> None:
         raise BenchError(f"{to}: its folder does not exist; make it first")
 
 
-def _whole(store: Store, start: str) -> str:
+def _job_of(store: Store, start: str) -> str:
     """Return the finished job whose id begins like this."""
     ids = [p.name for p in store.jobs.glob(f"{start}*")] if JOB.fullmatch(start) else []
     if len(ids) != 1:

@@ -27,7 +27,7 @@ def where_lacking(roots: Roots, protocols: Sequence[Protocol], out: Path, *, mak
         for name, phantom in protocol.phantoms.items()
         if roots.find(name) is None
     }
-    return Roots(roots.data, {**roots.named, **_found(requested, out, make=make)})
+    return Roots(roots.data, {**roots.named, **_folders(requested, out, make=make)})
 
 
 def of_all(protocols: Sequence[Protocol], out: Path, *, make: bool) -> Roots:
@@ -48,7 +48,7 @@ def of_all(protocols: Sequence[Protocol], out: Path, *, make: bool) -> Roots:
             ]
             cases = max([usual, *(phantom.cases for phantom in stated)])
             requested[name] = Phantom(cases, next((phantom.seed for phantom in stated), 0))
-    return Roots(None, _found(requested, out, make=make), phantoms=True)
+    return Roots(None, _folders(requested, out, make=make), phantoms=True)
 
 
 def read_by(protocol: Protocol) -> list[str]:
@@ -60,7 +60,7 @@ def read_by(protocol: Protocol) -> list[str]:
     return list(dict.fromkeys([*(section.dataset for section in protocol.finetune), *mixed]))
 
 
-def _found(requested: dict[str, Phantom], out: Path, *, make: bool) -> dict[str, Path]:
+def _folders(requested: dict[str, Phantom], out: Path, *, make: bool) -> dict[str, Path]:
     """Return the folders of phantoms, by data set; those not there are written first, or left out."""
     named = dict[str, Path]()
     for name, phantom in requested.items():

@@ -80,7 +80,7 @@ def init(
         undo.pop_all()
     return [
         *lines_of_labels,
-        *_told(survey, chosen),
+        *_counted_lines(survey, chosen),
         printable(f"{path}: written; next:"),
         printable(f"    {command}"),
     ]
@@ -149,7 +149,7 @@ def _quoted(text: str) -> str:
     return text if PLAIN.fullmatch(text) and not text.isdecimal() else json.dumps(text)
 
 
-def _told(survey: Survey, chosen: First) -> list[str]:
+def _counted_lines(survey: Survey, chosen: First) -> list[str]:
     """Return what was seen and chosen, for a person."""
     lines = [f"{survey.name}: {seen_in_words(survey)}"]
     if survey.findings:

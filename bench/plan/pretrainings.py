@@ -36,7 +36,7 @@ class Pretrainings:
         self.plan, self.cohorts = plan, cohorts
         self.guards: dict[tuple[str, str], str] = {}  # pretraining, protocol -> guard
         self._prepared: dict[tuple[Any, ...], str] = {}  # protocol's name, data set, recipe -> job
-        self._known: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+        self._results: dict[tuple[Any, ...], tuple[Any, ...]] = {}
 
     def add(self, arm: Arm, seed: int) -> str:
         """Add an arm's pretraining under one of its seeds and return it.
@@ -159,10 +159,10 @@ class Pretrainings:
             arm.fold.index,
             *key,
         )
-        if cache_key not in self._known:
+        if cache_key not in self._results:
             # with what the ids are of, so that they stay theirs
-            self._known[cache_key] = (arm, arm.before, make())
-        result: T = self._known[cache_key][-1]
+            self._results[cache_key] = (arm, arm.before, make())
+        result: T = self._results[cache_key][-1]
         return result
 
 

@@ -16,7 +16,7 @@ class Selection:
 
     def __init__(self, chosen: dict[str, list[str]] | None) -> None:
         self._chosen = chosen or {}
-        self._known: dict[str, set[str]] = {}
+        self._values: dict[str, set[str]] = {}
 
     def wants(self, key: str, *values: Any) -> bool:
         """Tell whether one of ``values`` is asked for; all are where nothing is said of ``key``."""
@@ -40,7 +40,7 @@ class Selection:
             "seed": {str(s) for t in sections for s in t.seeds},
         }
         for key, values in choices.items():
-            self._known.setdefault(key, set()).update(values)
+            self._values.setdefault(key, set()).update(values)
 
     def check(self, protocols: Iterable[str], left: bool) -> None:
         """Refuse a value that no protocol has, and a choice that leaves nothing.
@@ -54,13 +54,13 @@ class Selection:
         """
         names = ", ".join(repr(name) for name in protocols)
         for key, values in self._chosen.items():
-            if key not in self._known:
+            if key not in self._values:
                 raise BenchError(unknown("key of --only", key, KEYS))
             for value in values:
-                if value not in self._known[key]:
+                if value not in self._values[key]:
                     where = f"{key} in protocol {names}"
                     raise BenchError(
-                        f"--only {key}={value}: {unknown(where, value, self._known[key])}"
+                        f"--only {key}={value}: {unknown(where, value, self._values[key])}"
                     )
         if not left:
             raise BenchError(f"protocol {names}: --only leaves no cell")

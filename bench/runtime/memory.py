@@ -71,7 +71,7 @@ class Peak:
         libc = _glibc()
         if libc is not None:
             libc.malloc_trim(0)  # else pages kept from an earlier job would count as this one's
-        self._own = _forget()
+        self._resettable = _forget()
         self._children = _of_children()
         self._cuda = _cuda()
         if self._cuda is not None and self._cuda.is_initialized():  # else nothing was held yet
@@ -85,7 +85,7 @@ class Peak:
                 largest case ``children`` times.
         """
         figures = {}
-        peak = _status().get("VmHWM") if self._own else None
+        peak = _status().get("VmHWM") if self._resettable else None
         largest = _of_children()
         if peak is not None and (
             not children or largest > self._children

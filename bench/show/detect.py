@@ -50,7 +50,7 @@ FEW = 50  # percent of the labels up to which they count as few
 
 
 @dataclass(frozen=True)
-class Known:
+class Pilot:
     """The noise of one section of tracked records."""
 
     protocol: str  # whose records they are
@@ -212,10 +212,10 @@ def _tested(cells: Sequence[Cell], row: str) -> int:
     return sum(by_fold.values())
 
 
-def _nearest(protocol: str, dataset: str, network: str, fraction: int) -> Known | None:
+def _nearest(protocol: str, dataset: str, network: str, fraction: int) -> Pilot | None:
     """Return the tracked noise that is most alike, a protocol's own first; None: of no such data set."""
 
-    def distance(candidate: Known) -> tuple[bool, float, bool]:
+    def distance(candidate: Pilot) -> tuple[bool, float, bool]:
         return (
             candidate.network != network,
             abs(log(candidate.fraction / fraction)),
@@ -230,11 +230,11 @@ def _nearest(protocol: str, dataset: str, network: str, fraction: int) -> Known 
 
 
 @lru_cache(maxsize=4)
-def tracked(results: Path) -> tuple[Known, ...]:
+def tracked(results: Path) -> tuple[Pilot, ...]:
     """Return the noise of every section, network and label fraction of the tracked records."""
     from bench.record import COLUMNS, read_rows
 
-    pilots = list[Known]()
+    pilots = list[Pilot]()
     for file in sorted(results.glob("*/records/*.parquet")):
         table = read_rows(file, COLUMNS)[READ]
         places = _judged(table).groupby(
@@ -246,7 +246,7 @@ def tracked(results: Path) -> tuple[Known, ...]:
             if noise is not None:
                 patients = max(comparison.patients for comparison in comparisons)
                 pilots.append(
-                    Known(file.stem, str(dataset), str(network), int(fraction), noise, patients)
+                    Pilot(file.stem, str(dataset), str(network), int(fraction), noise, patients)
                 )
     return tuple(pilots)
 

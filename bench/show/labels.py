@@ -126,7 +126,7 @@ def remember(plan: Plan, store: Store) -> None:
         write_atomic(path, json.dumps({"jobs": named}, sort_keys=True))
 
 
-def known(store: Store) -> dict[str, Label] | None:
+def labels_wanted(store: Store) -> dict[str, Label] | None:
     """Return the jobs that some protocol wants, as its last runs left them; None where none has."""
     files = sorted((store.root / "records").glob(f"*{SUFFIX}"))
     names = {field.name for field in fields(Label)}

@@ -11,7 +11,7 @@ from bench.claims import is_suspended
 from bench.errors import BenchError, printable
 from bench.job import SPEC
 from bench.runtime.stale import Stale, finished, lines, stale
-from bench.show.labels import Label, known
+from bench.show.labels import Label, labels_wanted
 from bench.store import Store, read_json
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def status(store: Store) -> dict[str, list[dict[str, Any]]]:
         "waiting": [],
         "done": [],
     }
-    called, manifests = known(store), finished(store)
+    called, manifests = labels_wanted(store), finished(store)
     other = stale(manifests)
     for folder in sorted(path.parent for path in store.jobs.glob("*/manifest.json")):
         if folder.name not in manifests:
@@ -106,7 +106,7 @@ def prune(store: Store) -> list[str]:
     Raises:
         BenchError: no run has left what its protocol wants.
     """
-    if known(store) is None:
+    if labels_wanted(store) is None:
         raise BenchError(
             f"{store.root / 'records'}: no run has said what it wants; run the protocols once more"
         )

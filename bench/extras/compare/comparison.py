@@ -218,7 +218,7 @@ def _list(names: set[str]) -> str:
 def as_json(compared: Compared) -> dict[str, Any]:
     """Return all of it as JSON has it; what is not a number is null."""
     every = compared.cells
-    moved = [
+    changed = [
         m.cell._asdict() | {k: v for k, v in asdict(m).items() if k != "cell"}
         for m in every.changed
     ]
@@ -231,7 +231,7 @@ def as_json(compared: Compared) -> dict[str, Any]:
         "equal": every.equal,
         "moved": len(every.changed),
         "beyond_noise": compared.beyond,
-        "cells": [{k: None if v != v else v for k, v in cell.items()} for cell in moved],
+        "cells": [{k: None if v != v else v for k, v in cell.items()} for cell in changed],
         "lacking": every.lacking,
         **{
             name: [c._asdict() for c in getattr(every, name)]

@@ -102,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
         if parts is None:
             return self._refuse(HTTPStatus.NOT_FOUND, "No such report.")
         if len(parts) == 1 and parts[0] and _folder(self.server.reports / parts[0]):
-            return self._moved(f"/{quote(parts[0])}/")
+            return self._redirect(f"/{quote(parts[0])}/")
         parts = (*parts[:-1], parts[-1] or "index.html")
         self.server.redrawing.refresh(parts[0] if len(parts) > 1 else "")
         file = _opened(self.server.reports, parts)
@@ -123,7 +123,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self._answer(f"{why}\n".encode(), "text/plain; charset=utf-8", status=status)
 
-    def _moved(self, where: str) -> None:
+    def _redirect(self, where: str) -> None:
         self.send_response(HTTPStatus.MOVED_PERMANENTLY)
         self.send_header("Location", where)
         self.send_header("Content-Length", "0")

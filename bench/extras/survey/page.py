@@ -100,7 +100,7 @@ def _cards(survey: Survey) -> list[Card]:
         Card(
             printable(f.case.id),
             survey.slices[f.case.id],
-            tuple(_told(survey, f)),
+            tuple(_facts_in_words(survey, f)),
             tuple(dict.fromkeys(kinds[f.case.id])),
             _class(survey, f.case),
         )
@@ -109,7 +109,7 @@ def _cards(survey: Survey) -> list[Card]:
     ]
 
 
-def _told(survey: Survey, facts: Facts) -> list[str]:
+def _facts_in_words(survey: Survey, facts: Facts) -> list[str]:
     """Return what stands below a slice: size, spacing, which slice, volumes."""
     flat = survey.dataset.flat
     size, spacing = (
