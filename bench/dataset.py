@@ -193,9 +193,9 @@ class Dataset(ABC):
             return f"ignore: {cls.ignore} is the value of a label; take another for voxels that nobody labelled"
         if cls.ignore is not None and VOID in cls.labels:
             return f"labels: with 'ignore' there are at most {VOID - 1}"
-        known = {0, *cls.labels}
+        values_allowed = {0, *cls.labels}
         for name, values in {"raw_labels": cls.raw_labels.values(), **cls.regions}.items():
-            if lost := sorted({*values} - known):
+            if lost := sorted({*values} - values_allowed):
                 where = name if name == "raw_labels" else f"regions.{name}"
                 return f"{where}: {lost[0]} is no value of labels"
         return ""
@@ -218,12 +218,12 @@ def present(path: Path) -> bool:
 
 def absent(paths: Iterable[Path]) -> set[Path]:
     """Return which of these files of cases are not there; a folder of which many are asked is listed once."""
-    gone, asked, names = set[Path](), Counter[str](), dict[str, frozenset[str]]()
+    gone, requested, names = set[Path](), Counter[str](), dict[str, frozenset[str]]()
     for path in paths:
         folder, _, name = str(path).rpartition(os.sep)
         if folder not in names:
-            asked[folder] += 1
-            if asked[folder] == MANY:
+            requested[folder] += 1
+            if requested[folder] == MANY:
                 names[folder] = _entries(folder)
         # not among the names may be a link, or a name that this system takes for another's
         if name not in names.get(folder, NOTHING) and not present(path):
@@ -234,7 +234,7 @@ def absent(paths: Iterable[Path]) -> set[Path]:
 def _entries(folder: str) -> frozenset[str]:
     """Return the names in a folder that are no links; none where it cannot be listed."""
     try:
-        return frozenset(entry.name for entry in os.scandir(folder) if not entry.is_symlink())
+        return frozenset(item.name for item in os.scandir(folder) if not item.is_symlink())
     except OSError:
         return frozenset()
 
@@ -249,8 +249,8 @@ def zip_of(path: Path) -> Path | None:
 
 def clean(paths: Iterable[Path]) -> list[Path]:
     """Drop ``._*``, ``.DS_Store`` and other litter; sort by the numbers in the names."""
-    kept = [p for p in paths if not any(LITTER.match(part) for part in p.parts[-3:])]
-    return sorted(kept, key=natural)
+    paths_kept = [p for p in paths if not any(LITTER.match(part) for part in p.parts[-3:])]
+    return sorted(paths_kept, key=natural)
 
 
 def natural(path: Path | str) -> list[tuple[int, int, str]]:

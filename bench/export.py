@@ -36,7 +36,7 @@ def export(store: Store, job: str, to: Path, format: str) -> str:
             a file that exists, has another format's suffix, or cannot be written.
     """
     name, _, step = job.partition("@")
-    folder = store.jobs / _whole(store, name)
+    folder = store.jobs / _job_of(store, name)
     kind = store.manifest(folder.name).get("kind", "unknown")
     if format == SUBMISSION:
         if step:
@@ -54,8 +54,8 @@ def export(store: Store, job: str, to: Path, format: str) -> str:
     weights = "weights" if chosen == LAST else f"weights-{chosen}"
     path = folder / f"{weights if kind == 'pretrain' else chosen}.safetensors"
     if path.parent != folder or not path.is_file():
-        there = ", ".join(sorted(p.name for p in folder.glob("*.safetensors")))
-        raise BenchError(f"{path}: no such weights; the job has {there}")
+        files_present = ", ".join(sorted(p.name for p in folder.glob("*.safetensors")))
+        raise BenchError(f"{path}: no such weights; the job has {files_present}")
     _check_target(to, format)
     tensors, manifest = transfer.read(path)
     exported.write(to, tensors, manifest, format)
@@ -90,8 +90,8 @@ def _submission(folder: Path, to: Path) -> str:
         write_atomic(to, raw)
     except OSError as error:
         raise BenchError(f"{to}: cannot be written ({error.strerror}); name another file") from None
-    with ZipFile(to) as found:
-        return f"{to}: {len(found.namelist())} label maps, predicted by job {folder.name}"
+    with ZipFile(to) as archive:
+        return f"{to}: {len(archive.namelist())} label maps, predicted by job {folder.name}"
 
 
 def _check_target(to: Path, format: str) -> None:
@@ -104,7 +104,7 @@ def _check_target(to: Path, format: str) -> None:
     if to.exists() or to.is_symlink():
         raise BenchError(f"{to}: exists already; name another file, or remove this one first")
     if to.suffix not in suffixes:
-        fitting = [name for name, own in SUFFIXES.items() if to.suffix in own]
+        fitting = [name for name, endings in SUFFIXES.items() if to.suffix in endings]
         ways = [
             f"name it {to.stem}{suffixes[0]}",
             *(f"--format {name} for {to.suffix}" for name in fitting),
@@ -116,10 +116,10 @@ def _check_target(to: Path, format: str) -> None:
         raise BenchError(f"{to}: its folder does not exist; make it first")
 
 
-def _whole(store: Store, start: str) -> str:
+def _job_of(store: Store, start: str) -> str:
     """Return the finished job whose id begins like this."""
-    found = [p.name for p in store.jobs.glob(f"{start}*")] if JOB.fullmatch(start) else []
-    if len(found) != 1:
-        what = f"{len(found)} jobs begin so" if found else "no finished job begins so"
+    ids = [p.name for p in store.jobs.glob(f"{start}*")] if JOB.fullmatch(start) else []
+    if len(ids) != 1:
+        what = f"{len(ids)} jobs begin so" if ids else "no finished job begins so"
         raise BenchError(f"{start[:40]}: {what}; 'bench plan PROTOCOL --json' lists the ids")
-    return found[0]
+    return ids[0]

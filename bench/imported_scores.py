@@ -57,10 +57,10 @@ class Lines(NamedTuple):
 def by_job(table: pd.DataFrame) -> dict[str, Lines]:
     """Return the lines of every job of records or of learning curves."""
     groups = table.groupby(["job", *CELL], observed=True, sort=False).indices
-    found: dict[str, Lines] = {}
+    per_job: dict[str, Lines] = {}
     for (job, *cell), lines in sorted(groups.items(), key=lambda group: int(group[1][0])):
-        found.setdefault(job, Lines(tuple(cell), lines))
-    return found
+        per_job.setdefault(job, Lines(tuple(cell), lines))
+    return per_job
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class View:
     @cached_property
     def jobs_imported(self) -> frozenset[str]:
         """Return the jobs whose rows it has from other records itself."""
-        cells = {_cell_of(one) for one in self.beside.taken}
+        cells = {_cell_of(origin) for origin in self.beside.taken}
         return frozenset(job for job, lines in self._lines.items() if lines.cell in cells)
 
     @property
@@ -151,13 +151,13 @@ class View:
 
     def copied(self, to: Path) -> None:
         """Copy it, and where it comes from, to the folder ``to``; equal copies are one."""
-        said = json.dumps(plain(replace(self.beside, imported=self.place))).encode()
+        facts_json = json.dumps(plain(replace(self.beside, imported=self.place))).encode()
         rows = records.as_parquet(self.table)
-        name = f"{self.file.stem}-{short(rows + said)[:8]}"
+        name = f"{self.file.stem}-{short(rows + facts_json)[:8]}"
         (to / "curves").mkdir(parents=True, exist_ok=True)
         if self.curves is not None:
             write_atomic(to / "curves" / f"{name}.parquet", records.as_parquet(self.curves))
-        write_atomic(to / f"{name}.json", said)
+        write_atomic(to / f"{name}.json", facts_json)
         write_atomic(to / f"{name}.parquet", rows)  # last: without it, the others are nothing
 
     def facts(self, cells: Sequence[Cell]) -> Supplement:
@@ -166,54 +166,58 @@ class View:
         What is said of a row as a whole, as its costs, which are sums over its jobs, is said only where all
         of it is imported. What every run says of its own protocol and methods is left to that.
         """
-        said = self.beside
-        here: dict[str, list[Cell]] = {}
+        stated = self.beside
+        cells_of: dict[str, list[Cell]] = {}
         for cell in cells:
-            here.setdefault(cell.evaluate, []).append(cell)
-        origins = {_cell_of(one): one.place for one in said.taken}
+            cells_of.setdefault(cell.evaluate, []).append(cell)
+        origins = {_cell_of(fact_): fact_.place for fact_ in stated.taken}
         names, imported = list[tuple[tuple[Any, ...], tuple[Any, ...]]](), list[ImportedCell]()
-        whole, behind = dict[str, bool](), dict[tuple[Any, ...], bool]()
+        complete, behind = dict[str, bool](), dict[tuple[Any, ...], bool]()
         for job, *columns in distinct(self._trained, ["job", *CELL]).itertuples(
             index=False, name=None
         ):
-            row, _, _, fold, pretrained, _ = there = tuple(columns)
-            whole[row] = whole.get(row, True) and job in here
+            row, _, _, fold, pretrained, _ = key_there = tuple(columns)
+            complete[row] = complete.get(row, True) and job in cells_of
             behind[row, pretrained, fold] = (
-                behind.get((row, pretrained, fold), False) or job in here
+                behind.get((row, pretrained, fold), False) or job in cells_of
             )
-            for cell in here.get(job, ()) if self._lines[job].cell == there else ():
-                names.append((there, tuple(cell.columns[k] for k in CELL)))
-                place = origins.get(there, self.place)
-                imported.append(ImportedCell(**{k: cell.columns[k] for k in CELL}, place=place))
-        rows = _pairs((there[0], ours[0]) for there, ours in names)
+            for cell in cells_of.get(job, ()) if self._lines[job].cell == key_there else ():
+                names.append((key_there, tuple(cell.columns[k] for k in CELL)))
+                source_text = origins.get(key_there, self.place)
+                imported.append(
+                    ImportedCell(**{k: cell.columns[k] for k in CELL}, place=source_text)
+                )
+        rows = _pairs((key_there[0], ours[0]) for key_there, ours in names)
         trained = rows.keys() - {row for (row, *_), every in behind.items() if not every}
         costs = (
             c
-            for c in said.costs
-            if c.row in trained and (whole[c.row] or c.stage[:8] == "pretrain")
+            for c in stated.costs
+            if c.row in trained and (complete[c.row] or c.stage[:8] == "pretrain")
         )
         pretexts = (
-            replace(one, shared=_several(one.shared, rows))
-            for one in said.pretexts
-            if one.row in trained
+            replace(fact_, shared=_several(fact_.shared, rows))
+            for fact_ in stated.pretexts
+            if fact_.row in trained
         )
         pictured = {
             row: ours
             for row, ours in rows.items()
             if row in trained and any(c.embed for c in cells)
         }
-        drawn = (replace(one, rows=_several(one.rows, pictured)) for one in said.clouds)
-        pretrainings = (replace(one, rows=_several(one.rows, rows)) for one in said.pretrainings)
-        theirs = self.jobs_imported & here.keys()
+        drawn = (replace(fact_, rows=_several(fact_.rows, pictured)) for fact_ in stated.clouds)
+        pretrainings = (
+            replace(fact_, rows=_several(fact_.rows, rows)) for fact_ in stated.pretrainings
+        )
+        theirs = self.jobs_imported & cells_of.keys()
         # by how a line begins
-        origin = {ORIGIN: bool(theirs) or not said.taken, "": theirs != here.keys()}
-        source = (t.removeprefix(ORIGIN) for t in said.other_source if origin[_origin(t)])
-        if not all(whole.values()):
+        origin = {ORIGIN: bool(theirs) or not stated.taken, "": theirs != cells_of.keys()}
+        source = (t.removeprefix(ORIGIN) for t in stated.other_source if origin[_origin(t)])
+        if not all(complete.values()):
             source = (PART + line.removeprefix(PART) for line in source)
         by_row: dict[str, Any] = {
             name: {
                 ours: fact
-                for row, fact in getattr(said, name).items()
+                for row, fact in getattr(stated, name).items()
                 for ours in rows.get(row, ())
             }
             for name in BY_ROW
@@ -221,17 +225,17 @@ class View:
         return Supplement(
             **by_row,
             costs=_renamed(costs, names, CELL[:1]),
-            leaks=_renamed(said.leaks, names, CELL[:2]),
-            failures=_renamed(said.failures, names, KEY),
-            datasets=said.datasets,
-            pretrainings=tuple(one for one in pretrainings if one.rows),
+            leaks=_renamed(stated.leaks, names, CELL[:2]),
+            failures=_renamed(stated.failures, names, KEY),
+            datasets=stated.datasets,
+            pretrainings=tuple(fact_ for fact_ in pretrainings if fact_.rows),
             pretexts=_renamed(pretexts, names, CELL[:1]),
-            courses=_renamed(said.courses, names, CELL),
-            clouds=tuple(one for one in drawn if one.rows),
-            read=said.read,
+            courses=_renamed(stated.courses, names, CELL),
+            clouds=tuple(fact_ for fact_ in drawn if fact_.rows),
+            read=stated.read,
             taken=tuple(imported),
             other_source=tuple(source),
-            provenance=_merged((k, v) for k, v in said.provenance.items() if origin[_origin(k)]),
+            provenance=_merged((k, v) for k, v in stated.provenance.items() if origin[_origin(k)]),
         )
 
     @cached_property
@@ -259,19 +263,19 @@ class View:
             raise BenchError(f"{str(error).partition(';')[0]}; {self._remedy}") from None
 
 
-def views(folder: Path, place: Path) -> list[View]:
-    """Return the records in an output folder; ``place``: as a person names it.
+def views(folder: Path, called_by: Path) -> list[View]:
+    """Return the records in an output folder; ``called_by``: as a person names it.
 
     Raises:
         BenchError: it is no output folder, or one of another schema.
     """
     if not (folder / "bench.json").is_file():
         raise BenchError(
-            f"--records {place}: is neither an output folder of bench nor a bundle (.zip)"
+            f"--records {called_by}: is neither an output folder of bench nor a bundle (.zip)"
         )
     Store.open(folder, create=False)
     # a page tells nobody where a home lies
-    called = place.name if place.is_absolute() else str(place)
+    called = called_by.name if called_by.is_absolute() else str(called_by)
     return [View(file, called) for file in sorted((folder / "records").glob("*.parquet"))]
 
 
@@ -298,9 +302,9 @@ def leave_out(plan: Plan, store: Store, places: Mapping[Path, Path]) -> Cells:
         BenchError: a place cannot be read, or has nothing of a plan of which something is left to do.
     """
     left = {name: _undone(plan, store, name) for name in plan.cells}
-    found: Cells = {}
-    given = {place: views(folder, place) for place, folder in places.items()}
-    every = [view for some in given.values() for view in some]
+    imported: Cells = {}
+    given = {path: views(folder, path) for path, folder in places.items()}
+    every = [view for listed in given.values() for view in listed]
     turns = [(view, ran) for ran in (True, False) for view in every]
     for view, ran in [*((view, False) for view in copies(store)), *turns]:
         for name, cells in left.items():
@@ -311,35 +315,35 @@ def leave_out(plan: Plan, store: Store, places: Mapping[Path, Path]) -> Cells:
                 if scored and view.clean(cell):
                     _ = view.curves  # read now: a bundle is gone when it is copied
                     plan.cells[name][number] = replace(cell, wanted=False)
-                    found.setdefault(name, []).append((view, cells.pop(number)[0]))
+                    imported.setdefault(name, []).append((view, cells.pop(number)[0]))
     open_jobs = {cell.evaluate for cells in left.values() for cell, _ in cells.values()}
     if open_jobs and not plan.provisional:  # else a slip of the pen would train for hours
         over = {cell.evaluate for cells in plan.cells.values() for cell in cells} - open_jobs
-        for place, some in given.items():
-            if not any(over & view.jobs for view in some):
+        for path, listed in given.items():
+            if not any(over & view.jobs for view in listed):
                 raise BenchError(
-                    f"--records {place}: has all scores of no cell of {', '.join(plan.cells)}: none there is "
+                    f"--records {path}: has all scores of no cell of {', '.join(plan.cells)}: none there is "
                     "of the same recipe, data, seeds, metrics and targets"
                 )
-    return found
+    return imported
 
 
-def put(found: Cells, store: Store) -> None:
+def put(imported: Cells, store: Store) -> None:
     """Copy the records of which something is imported, where they are not copies."""
-    for view in dict.fromkeys(view for some in found.values() for view, _ in some):
+    for view in dict.fromkeys(view for pairs in imported.values() for view, _ in pairs):
         if view.folder:
             view.copied(folder_of(store))
 
 
-def as_lines(found: Cells, store: Store) -> Iterator[str]:
+def as_lines(imported: Cells, store: Store) -> Iterator[str]:
     """Yield a line for each protocol of which cells are imported."""
     copied = copies(store)
-    for name, some in found.items():
-        jobs = {cell.evaluate for _, cell in some}
-        rows = ", ".join(dict.fromkeys(cell.row for _, cell in some))
+    for name, pairs in imported.items():
+        jobs = {cell.evaluate for _, cell in pairs}
+        rows = ", ".join(dict.fromkeys(cell.row for _, cell in pairs))
         files = ", ".join(f"{v.file} and {v.file.stem}.json" for v in copied if jobs & v.jobs)
         undo = f"; remove {files} to run them here" if files else ""
-        yield f"{name}: {counted(len(some), 'cell')} ({rows}) taken from records, not run{undo}"
+        yield f"{name}: {counted(len(pairs), 'cell')} ({rows}) taken from records, not run{undo}"
 
 
 def _undone(plan: Plan, store: Store, name: str) -> dict[int, tuple[Cell, Scoring]]:
@@ -358,13 +362,13 @@ class Added(NamedTuple):
     beside: list[Supplement]
 
 
-def added(plan: Plan, store: Store, protocol: str, own: pd.DataFrame) -> Added:
-    """Return the imported scores of the cells that this run does not want, whose jobs ``own`` rows lack."""
+def added(plan: Plan, store: Store, protocol: str, run: pd.DataFrame) -> Added:
+    """Return the imported scores of the cells that this run does not want, whose jobs ``run`` rows lack."""
     rows, points = Parts(), Parts()
     used: dict[View, list[Cell]] = {}
-    here = {*own["job"].unique()}
-    cells = [one for one in records.scored_cells(plan, protocol) if not one[0].wanted]
-    cells = [one for one in cells if one[0].evaluate not in here]
+    run_jobs = {*run["job"].unique()}
+    cells = [pair for pair in records.scored_cells(plan, protocol) if not pair[0].wanted]
+    cells = [pair for pair in cells if pair[0].evaluate not in run_jobs]
     every = copies(store) if cells else []
     for cell, scoring in cells:
         having = [view for view in every if cell.evaluate in view.jobs]
@@ -379,8 +383,8 @@ def added(plan: Plan, store: Store, protocol: str, own: pd.DataFrame) -> Added:
                 points.append((curve[[*POINT]], {**cell.columns, "job": cell.finetune}))
             used.setdefault(view, []).append(cell)
             break
-    beside = [view.facts(used[view]) for view in every if view in used]
-    return Added(_stacked(rows, COLUMNS), _stacked(points, CURVE), beside)
+    facts = [view.facts(used[view]) for view in every if view in used]
+    return Added(_stacked(rows, COLUMNS), _stacked(points, CURVE), facts)
 
 
 def _stacked(parts: Parts, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -399,42 +403,44 @@ FACTS = ("costs", "failures", "leaks", "pretrainings", "pretexts", "clouds")
 FORWARD = "one crop forward"  # a cost that is drawn from rows, wherever they were made
 
 
-def merged(own: Supplement, others: Sequence[Supplement]) -> Supplement:
+def merged(ours: Supplement, others: Sequence[Supplement]) -> Supplement:
     """Return all in one; what made the numbers of others is told apart.
 
     A row that was run here as well is spoken of as it ran here; what a row of several places cost, none says.
     """
     if not others:
-        return own
-    here = {cost.row for cost in own.costs if cost.stage != FORWARD}
-    ran = {_cell_of(course) for course in own.courses}
+        return ours
+    run_rows = {cost.row for cost in ours.costs if cost.stage != FORWARD}
+    ran = {_cell_of(course) for course in ours.courses}
 
     def every(name: str) -> list[Any]:
-        return [one for beside in others for one in getattr(beside, name)]
+        return [item for other in others for item in getattr(other, name)]
 
-    rows = [row for beside in others for row in {cost.row for cost in beside.costs}]
+    rows = [row for other in others for row in {cost.row for cost in other.costs}]
     several = {row for row in rows if rows.count(row) > 1}
     facts: dict[str, Any] = {
         name: tuple(
-            dict.fromkeys([*(o for o in every(name) if not here & _rows(o)), *getattr(own, name)])
+            dict.fromkeys(
+                [*(o for o in every(name) if not run_rows & _rows(o)), *getattr(ours, name)]
+            )
         )
         for name in FACTS
     }
-    facts["costs"] = tuple(c for c in facts["costs"] if c in own.costs or c.row not in several)
-    facts["pretexts"] = tuple({(one.row, one.seed): one for one in facts["pretexts"]}.values())
+    facts["costs"] = tuple(c for c in facts["costs"] if c in ours.costs or c.row not in several)
+    facts["pretexts"] = tuple({(item.row, item.seed): item for item in facts["pretexts"]}.values())
     for name in BY_ROW:
-        facts[name] = {k: v for o in (*reversed(others), own) for k, v in getattr(o, name).items()}
-    datasets = {info.name: info for info in (*reversed(every("datasets")), *own.datasets)}
-    made = _merged(pair for beside in others for pair in beside.provenance.items())
+        facts[name] = {k: v for o in (*reversed(others), ours) for k, v in getattr(o, name).items()}
+    datasets = {info.name: info for info in (*reversed(every("datasets")), *ours.datasets)}
+    produced = _merged(pair for other in others for pair in other.provenance.items())
     return replace(
-        own,
+        ours,
         **facts,
-        courses=(*(one for one in every("courses") if _cell_of(one) not in ran), *own.courses),
+        courses=(*(item for item in every("courses") if _cell_of(item) not in ran), *ours.courses),
         datasets=tuple(datasets.values()),
-        read=own.read or next((beside.read for beside in others if beside.read), ()),
+        read=ours.read or next((other.read for other in others if other.read), ()),
         taken=tuple(every("taken")),
-        other_source=(*own.other_source, *dict.fromkeys(map(_done_there, every("other_source")))),
-        provenance=own.provenance | {ORIGIN + name: value for name, value in made.items()},
+        other_source=(*ours.other_source, *dict.fromkeys(map(_done_there, every("other_source")))),
+        provenance=ours.provenance | {ORIGIN + name: value for name, value in produced.items()},
     )
 
 
@@ -445,10 +451,10 @@ def _done_there(line: str) -> str:
 
 def _merged(facts: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return what produced numbers, of several places as of one, however far away each was."""
-    found: dict[str, dict[str, None]] = {}
+    texts: dict[str, dict[str, None]] = {}
     for name, values in facts:
-        found.setdefault(name.removeprefix(ORIGIN), {}).update(dict.fromkeys(values.split("; ")))
-    return {name: "; ".join(values) for name, values in found.items()}
+        texts.setdefault(name.removeprefix(ORIGIN), {}).update(dict.fromkeys(values.split("; ")))
+    return {name: "; ".join(values) for name, values in texts.items()}
 
 
 def _origin(text: str) -> str:
@@ -465,16 +471,16 @@ def _rows(fact: Any) -> set[str]:
     return {*getattr(fact, "rows", ()), *filter(None, [getattr(fact, "row", "")])}
 
 
-def _pairs(some: Iterable[tuple[Any, Any]]) -> dict[Any, tuple[Any, ...]]:
+def _pairs(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, tuple[Any, ...]]:
     """Return all that stands second beside each that stands first, once."""
-    found: dict[Any, dict[Any, None]] = {}
-    for first, second in some:
-        found.setdefault(first, {})[second] = None
-    return {first: tuple(seconds) for first, seconds in found.items()}
+    seconds_of: dict[Any, dict[Any, None]] = {}
+    for first, second in pairs:
+        seconds_of.setdefault(first, {})[second] = None
+    return {first: tuple(seconds) for first, seconds in seconds_of.items()}
 
 
-def _several(some: Iterable[str], rows: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    return tuple(ours for row in some for ours in rows.get(row, ()))
+def _several(names: Iterable[str], rows: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    return tuple(ours for row in names for ours in rows.get(row, ()))
 
 
 def _renamed(
@@ -490,7 +496,9 @@ def _renamed(
         columns: those of them that a fact has.
     """
     of = [CELL.index(name) for name in columns]
-    to = _pairs((tuple(there[i] for i in of), tuple(ours[i] for i in of)) for there, ours in names)
+    to = _pairs(
+        (tuple(theirs[i] for i in of), tuple(ours[i] for i in of)) for theirs, ours in names
+    )
     return tuple(
         replace(fact, **dict(zip(columns, ours, strict=True)))
         for fact in facts

@@ -104,7 +104,9 @@ def mend(plan: Plan, store: Store) -> list[str]:
             lines.append(_set_aside(store, finding.path.parent, f"{finding.path}: {finding.what}"))
     verify.forget(store, plan.jobs)
     for job, scorings in plan.scoring.items():
-        for file in (file for one in scorings for file in scoring.damaged(store, job, one)):
+        for file in (
+            file for job_scoring in scorings for file in scoring.damaged(store, job, job_scoring)
+        ):
             lines.append(f"{file}: damaged; its predictions are scored again")
     return [printable(line) for line in lines if line]
 
@@ -119,13 +121,13 @@ def todo(plan: Plan, store: Store) -> list[str]:
 
     What was set aside as damaged is among them also where nothing reads it any more.
     """
-    whole = {job for job in store.present(plan.jobs) if records.done(plan, store, job)}
+    complete = {job for job in store.present(plan.jobs) if records.done(plan, store, job)}
     again = store.aside() & plan.jobs.keys()
     for job in plan.jobs.values():  # needs first
         if again.intersection(job.needs):
             again.add(job.id)
-    wanted = plan.wanted(lambda job: job in whole and job not in again)
-    return [job for job in wanted if job not in whole]
+    wanted = plan.wanted(lambda job: job in complete and job not in again)
+    return [job for job in wanted if job not in complete]
 
 
 def changed(plan: Plan, store: Store, then: str = stale.AGAIN, keep: bool = False) -> list[str]:
@@ -171,7 +173,7 @@ def rehearse(plan: Plan, jobs: list[str]) -> list[str]:
         BenchError: a method cannot train its network, or a file is no weights or does not fit; names it.
     """
     _checkpoint_seconds()
-    seen, told = set(), dict[str, None]()
+    seen, lines = set(), dict[str, None]()
     for spec in (plan.jobs[job].spec for job in jobs):
         parts = [getattr(spec, key, None) for key in ("init", "network", "method", "given")]
         file = plan.files.path(parts[0])
@@ -180,8 +182,8 @@ def rehearse(plan: Plan, jobs: list[str]) -> list[str]:
         if (what := canonical(parts)) not in seen:
             seen.add(what)
             with plugins.contained():
-                told[spec.rehearse(file)] = None
-    return list(filter(None, told))
+                lines[spec.rehearse(file)] = None
+    return list(filter(None, lines))
 
 
 def describe(plan: Plan, store: Store, jobs: list[str]) -> None:

@@ -21,13 +21,13 @@ def where_lacking(roots: Roots, protocols: Sequence[Protocol], out: Path, *, mak
         out: the output folder; phantoms lie in its ``phantoms``.
         make: write those that are not there yet?
     """
-    asked = {
+    requested = {
         name: phantom
         for protocol in protocols
         for name, phantom in protocol.phantoms.items()
         if roots.find(name) is None
     }
-    return Roots(roots.data, {**roots.named, **_found(asked, out, make=make)})
+    return Roots(roots.data, {**roots.named, **_folders(requested, out, make=make)})
 
 
 def of_all(protocols: Sequence[Protocol], out: Path, *, make: bool) -> Roots:
@@ -39,14 +39,16 @@ def of_all(protocols: Sequence[Protocol], out: Path, *, make: bool) -> Roots:
     Raises:
         BenchError: a data set has no phantom.
     """
-    asked: dict[str, Phantom] = {}
+    requested: dict[str, Phantom] = {}
     for protocol in protocols:
         for name in read_by(protocol):
             usual = registry.load("dataset", name).phantoms
-            said = [p for p in (asked.get(name), protocol.phantoms.get(name)) if p is not None]
-            cases = max([usual, *(phantom.cases for phantom in said)])
-            asked[name] = Phantom(cases, next((phantom.seed for phantom in said), 0))
-    return Roots(None, _found(asked, out, make=make), phantoms=True)
+            stated = [
+                p for p in (requested.get(name), protocol.phantoms.get(name)) if p is not None
+            ]
+            cases = max([usual, *(phantom.cases for phantom in stated)])
+            requested[name] = Phantom(cases, next((phantom.seed for phantom in stated), 0))
+    return Roots(None, _folders(requested, out, make=make), phantoms=True)
 
 
 def read_by(protocol: Protocol) -> list[str]:
@@ -58,22 +60,22 @@ def read_by(protocol: Protocol) -> list[str]:
     return list(dict.fromkeys([*(section.dataset for section in protocol.finetune), *mixed]))
 
 
-def _found(asked: dict[str, Phantom], out: Path, *, make: bool) -> dict[str, Path]:
+def _folders(requested: dict[str, Phantom], out: Path, *, make: bool) -> dict[str, Path]:
     """Return the folders of phantoms, by data set; those not there are written first, or left out."""
     named = dict[str, Path]()
-    for name, phantom in asked.items():
-        place = Store(out).within(out / "phantoms") / f"{name}-{phantom.cases}-{phantom.seed}"
-        if make and not place.exists():
-            _write(name, phantom, place)
-        if place.exists():
-            synthetic.mark(place)  # an earlier version left none
-            named[name] = place
+    for name, phantom in requested.items():
+        folder = Store(out).within(out / "phantoms") / f"{name}-{phantom.cases}-{phantom.seed}"
+        if make and not folder.exists():
+            _write(name, phantom, folder)
+        if folder.exists():
+            synthetic.mark(folder)  # an earlier version left none
+            named[name] = folder
     return named
 
 
-def _write(name: str, phantom: Phantom, place: Path) -> None:
+def _write(name: str, phantom: Phantom, folder: Path) -> None:
     try:
-        synthetic.write(registry.load("dataset", name), place, phantom.cases, phantom.seed)
+        synthetic.write(registry.load("dataset", name), folder, phantom.cases, phantom.seed)
     except OSError:
-        if not place.exists():  # else another command was quicker, with equal files
+        if not folder.exists():  # else another command was quicker, with equal files
             raise

@@ -51,33 +51,33 @@ class Verified:
 
 def verify(store: Store) -> Verified:
     """Read every published file of an output folder."""
-    found, noted = Verified(), dict[str, str]()
+    verified, noted = Verified(), dict[str, str]()
     for folder in sorted(path for path in store.jobs.iterdir() if path.is_dir()):
-        before = len(found.findings)
-        look(folder, found)
-        if len(found.findings) > before:
-            noted[folder.name] = str(found.findings[before])
+        before = len(verified.findings)
+        look(folder, verified)
+        if len(verified.findings) > before:
+            noted[folder.name] = str(verified.findings[before])
     with suppress(OSError):  # it may belong to somebody else
         _note(store, noted)
-    return found
+    return verified
 
 
-def look(folder: Path, found: Verified) -> None:
-    """Read one job's published files; adds to ``found``."""
-    found.jobs += 1
+def look(folder: Path, verified: Verified) -> None:
+    """Read one job's published files; adds to ``verified``."""
+    verified.jobs += 1
     manifest = None
     try:
         manifest = digest.manifest(folder)
         if manifest is None:
-            found.findings.append(Finding(folder / digest.NAME, digest.LOST))
+            verified.findings.append(Finding(folder / digest.NAME, digest.LOST))
     except Damaged as error:
-        found.findings.append(Finding(error.path, f"damaged ({error.what})"))
+        verified.findings.append(Finding(error.path, f"damaged ({error.what})"))
     if manifest is not None:
-        found.read(folder / digest.NAME)
+        verified.read(folder / digest.NAME)
         if "files" not in manifest:
-            found.without.append(folder.name)
-        found.findings += _files(folder, manifest.get("files", {}), found)
-    found.findings += _scores(folder, found)
+            verified.without.append(folder.name)
+        verified.findings += _files(folder, manifest.get("files", {}), verified)
+    verified.findings += _scores(folder, verified)
 
 
 def noted(store: Store, jobs: Iterable[str]) -> list[Finding]:
@@ -86,11 +86,11 @@ def noted(store: Store, jobs: Iterable[str]) -> list[Finding]:
         names = read_json(store.damaged / FOUND, {"*": str}) or {}
     except BenchError:
         return []
-    mine, found = names.keys() & set(jobs), Verified()
+    mine, verified = names.keys() & set(jobs), Verified()
     for job in sorted(mine):
         if (store.jobs / job).is_dir():
-            look(store.jobs / job, found)
-    return found.findings
+            look(store.jobs / job, verified)
+    return verified.findings
 
 
 def forget(store: Store, jobs: Iterable[str]) -> None:
@@ -102,27 +102,33 @@ def forget(store: Store, jobs: Iterable[str]) -> None:
             _note(store, left)
 
 
-def as_text(found: Verified) -> str:
+def as_text(verified: Verified) -> str:
     """Return a line for each damaged file, what could not be verified, and what was read."""
-    lines = [str(finding) for finding in found.findings]
-    if found.without:
-        some = ", ".join(found.without[:SHOWN]) + (" ..." if len(found.without) > SHOWN else "")
-        lines.append(
-            f"not verifiable: {len(found.without)} of an older version, without digests: {some}"
+    lines = [str(finding) for finding in verified.findings]
+    if verified.without:
+        names = ", ".join(verified.without[:SHOWN]) + (
+            " ..." if len(verified.without) > SHOWN else ""
         )
-    damaged = f"{len(found.findings)} damaged" if found.findings else "all whole"
-    lines.append(f"{found.jobs} jobs, {found.files} files, {found.bytes:,} bytes read: {damaged}")
+        lines.append(
+            f"not verifiable: {len(verified.without)} of an older version, without digests: {names}"
+        )
+    damaged = f"{len(verified.findings)} damaged" if verified.findings else "all whole"
+    lines.append(
+        f"{verified.jobs} jobs, {verified.files} files, {verified.bytes:,} bytes read: {damaged}"
+    )
     return "\n".join(map(printable, lines))
 
 
-def _files(folder: Path, listed: dict[str, dict[str, str]], found: Verified) -> Iterator[Finding]:
+def _files(
+    folder: Path, listed: dict[str, dict[str, str]], verified: Verified
+) -> Iterator[Finding]:
     intact = True
-    for name, entry in listed.items():
+    for name, digests in listed.items():
         path = folder / name
         try:
-            whole = digest.sha256(path) == entry["sha256"]
-            what = "" if whole else f"damaged ({digest.ANOTHER})"
-            found.read(path)
+            intact_file = digest.sha256(path) == digests["sha256"]
+            what = "" if intact_file else f"damaged ({digest.ANOTHER})"
+            verified.read(path)
         except OSError as error:
             what = f"cannot be read ({error.strerror})" if path.exists() else digest.LOST
         if what:
@@ -142,21 +148,21 @@ def _frames(folder: Path) -> Iterator[Finding]:
     for case in opened.cases:
         for frame in index.FRAMES:
             if opened.has(case, frame):
-                place = opened.place(case, frame)
+                frame_place = opened.place(case, frame)
                 try:
-                    place.check()
+                    frame_place.check()
                 except Damaged as error:
                     yield Finding(
                         error.path, f"damaged at {error.part} ({error.what}; {frame} of {case})"
                     )
 
 
-def _scores(folder: Path, found: Verified) -> Iterator[Finding]:
+def _scores(folder: Path, verified: Verified) -> Iterator[Finding]:
     for path in sorted(folder.glob("scores-*.parquet")):
         if path.stem.count("-") < 2:
-            found.without.append(f"{folder.name}/{path.name}")
+            verified.without.append(f"{folder.name}/{path.name}")
             continue
-        found.read(path)
+        verified.read(path)
         if not scoring.intact(path):
             yield Finding(path, f"damaged ({digest.ANOTHER})")
 

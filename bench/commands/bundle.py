@@ -22,14 +22,14 @@ def body(arguments: argparse.Namespace) -> int:
 
     if arguments.json:
         raise BenchError("--json: is of 'bench bundle verify FILE'; leave it out")
-    made = bundle(
+    bundled = bundle(
         [find(path) for path in arguments.what],
         Store.open(arguments.out, create=False),
         arguments.data,
     )
-    for line in made.notes:
+    for line in bundled.notes:
         print(f"bench: {line}", file=sys.stderr)
-    print(put(made, arguments.to or Path(name_of(made))))
+    print(put(bundled, arguments.to or Path(name_of(bundled))))
     return 0
 
 
@@ -38,10 +38,10 @@ def _bundle_verify(arguments: argparse.Namespace, files: list[Path]) -> int:
 
     if len(files) != 1 or arguments.to or arguments.data:
         raise BenchError("bundle verify: takes one FILE and --json")
-    found = verify(files[0])
+    verified = verify(files[0])
     print(
-        json.dumps({**asdict(found), "file": str(found.file)}, indent=1)
+        json.dumps({**asdict(verified), "file": str(verified.file)}, indent=1)
         if arguments.json
-        else as_text(found)
+        else as_text(verified)
     )
-    return 1 if found.findings else 0
+    return 1 if verified.findings else 0

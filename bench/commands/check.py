@@ -22,8 +22,8 @@ def body(arguments: argparse.Namespace) -> int:
     if arguments.to is not None:
         survey_page.check_place(arguments.to)
     survey = Survey(name, dataset, root, draw=arguments.to is not None)
-    with bar(f"checking {name}") as told:
-        survey.findings = check(dataset, root, arguments.workers, told, survey.look)
+    with bar(f"checking {name}") as progress:
+        survey.findings = check(dataset, root, arguments.workers, progress, survey.look)
     if arguments.json:
         print(json.dumps([asdict(f) for f in survey.findings], indent=1))
     else:

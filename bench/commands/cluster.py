@@ -19,15 +19,15 @@ def body(arguments: argparse.Namespace) -> int:
     if not arguments.wait > 0:
         raise BenchError(f"--wait {arguments.wait}: give seconds above 0")
     store = Store.open(arguments.out)
-    found = []
+    checks = []
     with stopping(saves=False):
         for finding in check.check(profile(arguments.name), store.root, arguments.wait):
-            found.append(finding)
+            checks.append(finding)
             if not arguments.json:
                 print(
                     f"{'ok ' if finding.ok else 'NO '} {finding.check}: {finding.detail}",
                     flush=True,
                 )
     if arguments.json:
-        print(json.dumps([asdict(f) for f in found], indent=1))
-    return 0 if all(f.ok for f in found) else 1
+        print(json.dumps([asdict(f) for f in checks], indent=1))
+    return 0 if all(f.ok for f in checks) else 1

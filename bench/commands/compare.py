@@ -12,6 +12,6 @@ def body(arguments: argparse.Namespace) -> int:
     from bench.extras.compare.comparison import as_json, as_text, compare, sides
 
     with as_folder(arguments.a) as a, as_folder(arguments.b) as b:
-        found = compare(*sides((arguments.a, a), (arguments.b, b), arguments.protocol))
-    print(json.dumps(as_json(found), indent=1) if arguments.json else as_text(found))
-    return 1 if found.beyond else 0
+        comparison = compare(*sides((arguments.a, a), (arguments.b, b), arguments.protocol))
+    print(json.dumps(as_json(comparison), indent=1) if arguments.json else as_text(comparison))
+    return 1 if comparison.beyond else 0

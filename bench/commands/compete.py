@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench.commands import asked, plan, run
+from bench.commands import flags, plan, run
 from bench.commands.stopping import stopping
 
 
@@ -16,7 +16,7 @@ def body(arguments: argparse.Namespace) -> int:
 
 def _body(arguments: argparse.Namespace) -> int:
     from bench import run as doing
-    from bench.extras.compete import entry, standing, terms
+    from bench.extras.compete import protocol_with_row, standing, terms
     from bench.extras.compete.track import tracked
     from bench.extras.trackers.tracker import check
     from bench.imported_scores import keep
@@ -30,45 +30,53 @@ def _body(arguments: argparse.Namespace) -> int:
     how = manner(quiet=arguments.quiet, lines=arguments.lines)
     check(arguments.log)
     track = tracked(arguments.track, arguments.records)
-    one = entry.entered(
+    added = protocol_with_row.entered(
         track, arguments.method, arguments.network, arguments.params, arguments.pretrain
     )
     arguments.redo = None
-    cluster = asked.cluster(arguments)
-    with one.tried() as file:
+    cluster = flags.cluster(arguments)
+    with added.tried() as file:
         request = Request(
             (file,),
             arguments.out,
             None,
             arguments.data,
-            {"row": [one.row]},
+            {"row": [added.row]},
             tuple(track.beside.overrides),
         )
         (protocol,) = request.read()
         processes = cluster.world if cluster else 1
-        found = doing.make_plan(
+        planned = doing.make_plan(
             request, [protocol], need_data=not arguments.dry_run, processes=processes, bar=bars(how)
         )
-        terms.check(track, one, protocol, found)
-        if gone := terms.lacking(track, one, protocol, found):
+        terms.check(track, added, protocol, planned)
+        if gone := terms.lacking(track, added, protocol, planned):
             run.say(gone)
         if arguments.dry_run:
-            return plan.tell(arguments, [protocol], found)
-    to_do = doing.todo(found, asked.seen(arguments.out))
-    refuse_half(found, to_do, asked.without_gpu(arguments, cluster))
+            return plan.tell(arguments, [protocol], planned)
+    to_do = doing.todo(planned, flags.seen(arguments.out))
+    refuse_half(planned, to_do, flags.without_gpu(arguments, cluster))
     store = Store.open(arguments.out)  # only now: what is refused leaves nothing
-    file = one.put(store)
+    file = added.put(store)
     # as it stays, its paths from there
     (protocol,) = read_all([file], None, track.beside.overrides)
     refuse_others([protocol], store)
-    for line in keep([one.name], store):
+    for line in keep([added.name], store):
         run.say(line)
-    workers = asked.workers(arguments, found) if cluster is None else None
+    workers = flags.workers(arguments, planned) if cluster is None else None
     keep_unfinished = arguments.keep_unfinished
     code = run.carry_out(
         run.Work(
-            [file], [protocol], found, store, cluster, workers, how, arguments.log, keep_unfinished
+            [file],
+            [protocol],
+            planned,
+            store,
+            cluster,
+            workers,
+            how,
+            arguments.log,
+            keep_unfinished,
         )
     )
-    print(standing.as_text(track, one, store))
+    print(standing.as_text(track, added, store))
     return code

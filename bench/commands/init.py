@@ -20,7 +20,7 @@ def body(arguments: argparse.Namespace) -> int:
             return default
 
     given = (arguments.labels, arguments.channels)
-    with bar(f"checking {arguments.folder}") as told:
-        lines = init(arguments.folder, arguments.to, given, ask, arguments.workers, told)
+    with bar(f"checking {arguments.folder}") as progress:
+        lines = init(arguments.folder, arguments.to, given, ask, arguments.workers, progress)
     print("\n".join(lines))
     return 0

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bench.commands import asked
+from bench.commands import flags
 from bench.errors import BenchError, printable
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ def body(arguments: argparse.Namespace) -> int:
     from bench.show.screen import bar
     from bench.store import Store
 
-    cluster, request = asked.cluster(arguments), asked.request(arguments)
+    cluster, request = flags.cluster(arguments), flags.request(arguments)
     protocols = request.read()
     Store.check_place(request.out)
     processes = cluster.world if cluster else 1
     plan = run.make_plan(request, protocols, need_data=False, processes=processes, bar=bar)
-    store = asked.seen(arguments.out)
-    if imported := asked.imported(arguments, plan, store):
+    store = flags.seen(arguments.out)
+    if imported := flags.imported(arguments, plan, store):
         from bench.imported_scores import as_lines
 
         for line in as_lines(imported, store):
@@ -49,13 +49,15 @@ def _detect(
         raise BenchError(
             f"--detect {arguments.detect:g}: is a difference in points, above 0 and at most 100"
         )
-    found = detect.sights(plan, protocols, store, arguments.detect)
+    sights = detect.sights(plan, protocols, store, arguments.detect)
     if arguments.json:
         print(
-            json.dumps({"provisional": plan.provisional, "detect": detect.as_json(found)}, indent=1)
+            json.dumps(
+                {"provisional": plan.provisional, "detect": detect.as_json(sights)}, indent=1
+            )
         )
     else:
-        print(*map(printable, detect.as_lines(found, arguments.detect)), sep="\n")
+        print(*map(printable, detect.as_lines(sights, arguments.detect)), sep="\n")
     return 0
 
 
@@ -66,10 +68,10 @@ def tell(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Pla
     from bench.runtime import stale
     from bench.show.plan_text import as_json, as_text
 
-    store = asked.seen(arguments.out)
+    store = flags.seen(arguments.out)
     seen = run.without_changed(plan, store) if arguments.redo else store
-    cluster = asked.cluster(arguments)
-    work = plan, run.todo(plan, seen), asked.without_gpu(arguments, cluster)
+    cluster = flags.cluster(arguments)
+    work = plan, run.todo(plan, seen), flags.without_gpu(arguments, cluster)
     if arguments.command != "plan":
         refuse_half(*work)
     lacking = told_half(*work)

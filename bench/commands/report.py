@@ -26,7 +26,7 @@ def body(arguments: argparse.Namespace) -> int:
     bundles = [path for path in arguments.protocols if is_bundle(path)]
     if bundles:
         return _report_bundle(arguments, bundles)
-    store, told = Store.open(arguments.out, create=False), set[str]()
+    store, printed = Store.open(arguments.out, create=False), set[str]()
     read = read_all(arguments.protocols, arguments.scale, drawn=True)
     if arguments.serve:
         return _serve(arguments, store, [protocol.name for protocol in read])
@@ -34,8 +34,8 @@ def body(arguments: argparse.Namespace) -> int:
         to = arguments.to
         if to is not None and len(arguments.protocols) > 1:
             to = to / protocol.name  # one folder each, or the last would replace the others
-        told |= tell(rewrite_report(path, arguments.scale, store, to, plain=arguments.plain))
-    return 1 if told else 0
+        printed |= tell(rewrite_report(path, arguments.scale, store, to, plain=arguments.plain))
+    return 1 if printed else 0
 
 
 def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
@@ -53,15 +53,15 @@ def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
             else "name the report's folder with --to"
         )
         raise BenchError(f"{file}: is a bundle: {why}")
-    told = set[str]()
+    printed = set[str]()
     with opened(file) as bundle:
         for name in bundle.manifest.protocols:
             several = len(bundle.manifest.protocols) > 1
             to = arguments.to / name if several else arguments.to
-            told |= tell(draw(bundle, name, to, plain=arguments.plain))
+            printed |= tell(draw(bundle, name, to, plain=arguments.plain))
             if several:
                 write_index(arguments.to)
-    return 1 if told else 0
+    return 1 if printed else 0
 
 
 def _serve(arguments: argparse.Namespace, store: Any, names: list[str]) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.commands import asked
+from bench.commands import flags
 from bench.commands.report import tell
 from bench.commands.stopping import stopping
 from bench.errors import Damaged, printable
@@ -74,15 +74,15 @@ def _body(arguments: argparse.Namespace) -> int:
         return dry.body(arguments)
     how = manner(quiet=arguments.quiet, lines=arguments.lines)
     check(arguments.log)
-    cluster, request = asked.cluster(arguments), asked.request(arguments)
+    cluster, request = flags.cluster(arguments), flags.request(arguments)
     protocols = request.read()
     store = Store.open(request.out)
     refuse_others(protocols, store)
     processes = cluster.world if cluster else 1
     plan = run.make_plan(request, protocols, need_data=True, processes=processes, bar=bars(how))
-    imported = asked.imported(arguments, plan, store)
+    imported = flags.imported(arguments, plan, store)
     seen = run.without_changed(plan, store) if arguments.redo else store
-    refuse_half(plan, run.todo(plan, seen), asked.without_gpu(arguments, cluster))
+    refuse_half(plan, run.todo(plan, seen), flags.without_gpu(arguments, cluster))
     put(imported, store)
     for line in (*as_lines(imported, store), *keep(plan.cells, store)):
         say(line)
@@ -90,7 +90,7 @@ def _body(arguments: argparse.Namespace) -> int:
         run.rehearse(plan, run.todo(plan, seen))  # what it tells comes again below
         for line in run.take_away_changed(plan, store, lambda who: say(f"waiting for {who}")):
             say(line)
-    workers = asked.workers(arguments, plan) if cluster is None else None
+    workers = flags.workers(arguments, plan) if cluster is None else None
     keep_unfinished = arguments.keep_unfinished
     return carry_out(
         Work(
@@ -137,8 +137,8 @@ def _carry_out(work: Work, follow: Follow) -> int:
         for line in run.mend(plan, store):
             say(line)
         outcomes = _go(work, follow)
-        found = {o.aside for o in outcomes.values() if o.aside} - anew
-        if not found:
+        damaged = {o.aside for o in outcomes.values() if o.aside} - anew
+        if not damaged:
             try:
                 code = _show(work, outcomes, follow)
                 forget(store, plan.cells)
@@ -149,9 +149,9 @@ def _carry_out(work: Work, follow: Follow) -> int:
                 if not again or store.set_aside(error.path.parent) is None:
                     raise
                 say(f"{error}")
-                found = {job}
-        say(f"set aside in {store.damaged}, done anew: {', '.join(sorted(found))}")
-        anew |= found
+                damaged = {job}
+        say(f"set aside in {store.damaged}, done anew: {', '.join(sorted(damaged))}")
+        anew |= damaged
 
 
 def _go(work: Work, follow: Follow) -> dict[str, Outcome]:
@@ -200,12 +200,12 @@ def _show(work: Work, outcomes: dict[str, Outcome], follow: Follow) -> int:
     from bench.show.reports import write_reports
 
     failed = {job: o for job, o in outcomes.items() if o.state == "failed"}
-    told: set[str] = set()
+    printed: set[str] = set()
     for shown in write_reports(work.protocols, work.plan, work.store):
         follow.drawn(shown.page.parent.name)
-        told |= tell(shown, quiet=work.how == "quiet")
+        printed |= tell(shown, quiet=work.how == "quiet")
     for job, outcome in failed.items():
-        if job not in told and not failed.keys() & set(work.plan.before(job)):
+        if job not in printed and not failed.keys() & set(work.plan.before(job)):
             # it could not leave its reason on the disk
             print(f"failed: job {job}: {outcome.reason}")
-    return 1 if failed or told else 0
+    return 1 if failed or printed else 0

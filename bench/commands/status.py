@@ -15,6 +15,6 @@ def body(arguments: argparse.Namespace) -> int:
     store = Store.open(arguments.out, create=False)
     for line in prune(store) if arguments.prune else ():
         print(line, file=sys.stderr)
-    found = status(store)
-    print(json.dumps(found, indent=1) if arguments.json else as_text(found))
+    by_state = status(store)
+    print(json.dumps(by_state, indent=1) if arguments.json else as_text(by_state))
     return 0

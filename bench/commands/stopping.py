@@ -24,19 +24,19 @@ def stopping(*, saves: bool, shown: Callable[[str], bool] = lambda text: False) 
         saves: jobs run here, which takes a while to save: say so at once, and leave at a second Ctrl-C.
         shown: shows a line among moving bars, which would write over it; False where there are none.
     """
-    asked: list[float] = []
+    signalled: list[float] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         if not saves:
             raise KeyboardInterrupt
-        if not asked:
-            asked.append(time.monotonic())
+        if not signalled:
+            signalled.append(time.monotonic())
             text = SAVING if number == signal.SIGINT else f"{signal.Signals(number).name}: {SAVING}"
             if not shown(text):
                 say(text)
             raise KeyboardInterrupt
         # `timeout` and a closed terminal send more than one signal for one wish
-        if number == signal.SIGINT and time.monotonic() - asked[0] > AGAIN:
+        if number == signal.SIGINT and time.monotonic() - signalled[0] > AGAIN:
             import multiprocessing
 
             for child in multiprocessing.active_children():

@@ -10,6 +10,6 @@ def body(arguments: argparse.Namespace) -> int:
     from bench.store import Store
     from bench.verify import as_text, verify
 
-    found = verify(Store.open(arguments.out, create=False))
-    print(as_text(found))
-    return 1 if found.findings else 0
+    verified = verify(Store.open(arguments.out, create=False))
+    print(as_text(verified))
+    return 1 if verified.findings else 0

@@ -168,8 +168,8 @@ def _files(word: str) -> Iterator[str]:
     with suppress(OSError):
         for path in sorted(home.iterdir()):
             if path.name.startswith(start) and (start or not path.name.startswith(".")):
-                told = f"{word[: len(word) - len(start)]}{path.name}"
+                completed = f"{word[: len(word) - len(start)]}{path.name}"
                 if path.is_dir():
-                    yield f"{told}/"
+                    yield f"{completed}/"
                 elif path.suffix in (".yaml", ".yml", ".zip"):
-                    yield told
+                    yield completed

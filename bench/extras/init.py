@@ -64,7 +64,7 @@ def init(
     with ExitStack() as undo:
         if not (root / "dataset.json").exists():
             undo.callback((root / "dataset.json").unlink, missing_ok=True)
-        told = _listing(root, given, ask, workers)
+        lines_of_labels = _listing(root, given, ask, workers)
         roots = Roots(root.absolute().parent)
         survey = Survey(root.name, adapter(root.name, roots), root)
         survey.findings = check(survey.dataset, root, workers, on_progress, survey.look)
@@ -79,8 +79,8 @@ def init(
             ) from None
         undo.pop_all()
     return [
-        *told,
-        *_told(survey, chosen),
+        *lines_of_labels,
+        *_counted_lines(survey, chosen),
         printable(f"{path}: written; next:"),
         printable(f"    {command}"),
     ]
@@ -103,13 +103,13 @@ def _listing(root: Path, given: tuple[str, str], ask: Ask, workers: int) -> list
 
 def _labels(text: str) -> dict[int, str]:
     """Return value -> name out of ``1=liver,2=tumour``."""
-    found: dict[int, str] = {}
+    labels: dict[int, str] = {}
     for part in filter(None, text.split(",")):
         value, equals, name = part.partition("=")
         if not (equals and value.strip().isdecimal() and name.strip()) or len(value) > 6:
             raise BenchError(f"--labels {part}: write VALUE=NAME, e.g. 1=liver,2=tumour")
-        found[int(value)] = name.strip()
-    return found
+        labels[int(value)] = name.strip()
+    return labels
 
 
 def _text(survey: Survey, chosen: First, command: str) -> str:
@@ -149,7 +149,7 @@ def _quoted(text: str) -> str:
     return text if PLAIN.fullmatch(text) and not text.isdecimal() else json.dumps(text)
 
 
-def _told(survey: Survey, chosen: First) -> list[str]:
+def _counted_lines(survey: Survey, chosen: First) -> list[str]:
     """Return what was seen and chosen, for a person."""
     lines = [f"{survey.name}: {seen_in_words(survey)}"]
     if survey.findings:

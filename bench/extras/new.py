@@ -41,10 +41,10 @@ def new(kind: str, name: str, to: Path) -> list[str]:
         )
         for file in templates
     }
-    there = ", ".join(str(path) for path in texts if path.exists() or path.is_symlink())
-    if there:
+    present = ", ".join(str(path) for path in texts if path.exists() or path.is_symlink())
+    if present:
         raise BenchError(
-            f"{there}: there already, and nothing is overwritten; take another name or --to"
+            f"{present}: there already, and nothing is overwritten; take another name or --to"
         )
     try:
         write_new(texts)
@@ -83,13 +83,13 @@ def _check_name(kind: str, name: str) -> None:
         raise BenchError(
             f"{name!r}: is a Python package, which {name}.py would hide; take another name"
         )
-    there = {
+    present = {
         "method": lambda: registry.names("method"),
         "dataset": lambda: registry.names("dataset"),
         "network": catalog.names,
         "protocol": lambda: ["_".join(under(path)) for path in named.files()],
     }[kind]()
-    if name in there:
+    if name in present:
         raise BenchError(
             f"{kind} {name!r} is there already; 'bench list {kind}s' has all, take another name"
         )

@@ -46,12 +46,12 @@ class Target:
 
     def division(self, fold: splits.Fold) -> Division:
         """Return what a spec says of a fold; the digest where its patients are known."""
-        known = self.present or fold.train
+        cases = self.present or fold.train
         return Division(
             dataset=self.name,
             split=fold.name,
             fold=fold.index,
-            split_hash=fold.digest if known else None,
+            split_hash=fold.digest if cases else None,
             **vars(self.narrowed),
         )
 
@@ -121,10 +121,10 @@ class Cohorts:
     def target(self, section: Finetune) -> Target:
         """Return a downstream data set divided as a protocol's section asks."""
         where, regions = tuple(sorted(section.where.items())), tuple(section.regions.items())
-        asked = (section.dataset, section.split, where, section.exclude, regions)
-        if asked not in self._targets:  # every row and fold asks again, of every section
-            self._targets[asked] = self._divided(section)
-        return self._targets[asked]
+        key = (section.dataset, section.split, where, section.exclude, regions)
+        if key not in self._targets:  # every row and fold asks again, of every section
+            self._targets[key] = self._divided(section)
+        return self._targets[key]
 
     def _divided(self, section: Finetune) -> Target:
         name, dataset = section.dataset, self.dataset(section.dataset)
@@ -153,18 +153,20 @@ class Cohorts:
             return Target(
                 name, dataset, (), tuple(_unseen(dataset, section)), False, narrowed, regions
             )
-        kept = case_filter.matching(cases, section.where, exclude)
-        if not kept:
+        selected = case_filter.matching(cases, section.where, exclude)
+        if not selected:
             key = "where" if section.where else "exclude"
             raise Misstated(
                 key, f"data set {name!r}: 'where' and 'exclude' leave none of {len(cases)} cases"
             )
-        gone = {c.patient for c in cases} - {c.patient for c in kept}
-        folds = splits.folds(dataset, name, kept, section.split, gone)
-        _apart(name, dataset, kept, folds)
+        gone = {c.patient for c in cases} - {c.patient for c in selected}
+        folds = splits.folds(dataset, name, selected, section.split, gone)
+        _apart(name, dataset, selected, folds)
         divided = {patient for fold in folds for patient in (*fold.train, *fold.val, *fold.test)}
-        self.check_usable(name, [c for c in kept if c.label is not None and c.patient in divided])
-        return Target(name, dataset, tuple(kept), tuple(folds), True, narrowed, regions)
+        self.check_usable(
+            name, [c for c in selected if c.label is not None and c.patient in divided]
+        )
+        return Target(name, dataset, tuple(selected), tuple(folds), True, narrowed, regions)
 
     def matching(self, target: Target, where: Mapping[str, str]) -> int:
         """Return how many cases of a data set have these entries in their meta; 0 where it is not here.
@@ -173,9 +175,11 @@ class Cohorts:
             BenchError: some of them have headers that cannot be.
         """
         wanted = {**target.narrowed.where, **where}
-        found = case_filter.matching(self.cases(target.name) or (), wanted, target.narrowed.exclude)
-        self.check_usable(target.name, found)
-        return len(found)
+        selected = case_filter.matching(
+            self.cases(target.name) or (), wanted, target.narrowed.exclude
+        )
+        self.check_usable(target.name, selected)
+        return len(selected)
 
     def prepare(self, name: str, recipe: str | Recipe, over: Mapping[str, Any]) -> PrepareSpec:
         """Return the spec of the job that prepares a data set by a recipe, which ``over`` changes."""
@@ -246,8 +250,8 @@ def _unseen(dataset: Dataset, section: Finetune) -> list[splits.Fold]:
         count = splits.FOLDS.get(section.split, 1)
         return [splits.Fold(section.split, i, (), (), ()) for i in range(count)]
     if section.split not in dataset.splits:
-        known = [*dataset.splits, *splits.RULES, splits.GIVEN]
+        names = [*dataset.splits, *splits.RULES, splits.GIVEN]
         raise Misstated(
-            "split", unknown(f"split of data set {section.dataset!r}", section.split, known)
+            "split", unknown(f"split of data set {section.dataset!r}", section.split, names)
         )
     return splits.listed(dataset, section.split)

@@ -48,18 +48,18 @@ def guesses(
     """
     alike, slower = _measured(plan, store)
     context = plan.context()
-    found: dict[str, Guess] = {}
+    guessed: dict[str, Guess] = {}
     for name in jobs:
         job = plan.jobs[name]
         per_unit = alike.get(likeness(job, context)) if alike else None
         units, seconds = job.spec.units(job, context), job.spec.seconds(job, context)
         if per_unit is not None and units:
-            found[name] = Guess(per_unit * units, measured=True)
+            guessed[name] = Guess(per_unit * units, measured=True)
         else:
             foreign = away and seconds is not None and job.kind not in slower
-            known = None if seconds is None or foreign else seconds * slower.get(job.kind, 1.0)
-            found[name] = Guess(known, away=foreign)
-    return found
+            expected = None if seconds is None or foreign else seconds * slower.get(job.kind, 1.0)
+            guessed[name] = Guess(expected, away=foreign)
+    return guessed
 
 
 def load() -> tuple[float, int]:

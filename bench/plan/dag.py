@@ -37,8 +37,8 @@ class Cell:
     @property
     def ends(self) -> list[str]:
         """Return the jobs that nothing else needs, the guard first: it counts also where all else is done."""
-        found = (self.guard, self.evaluate, self.latency, self.embed, self.submission)
-        return [job for job in found if job is not None]
+        jobs = (self.guard, self.evaluate, self.latency, self.embed, self.submission)
+        return [job for job in jobs if job is not None]
 
 
 @dataclass
@@ -72,13 +72,13 @@ class Plan:
 
         Without what is ``done``: what only a done job needs is left out with it.
         """
-        found: dict[str, None] = {}
+        ids: dict[str, None] = {}
 
         def want(job: str) -> None:
-            if job not in found and not done(job):
+            if job not in ids and not done(job):
                 for need in self.before(job):
                     want(need)
-                found[job] = None
+                ids[job] = None
 
         for name in [protocol] if protocol else self.cells:
             cells = [cell for cell in self.cells[name] if cell.wanted]
@@ -86,7 +86,7 @@ class Plan:
                 want(job)
             for job in self.beside.get(name, {}).values() if cells else ():
                 want(job)
-        return list(found)
+        return list(ids)
 
     def before(self, job: str) -> tuple[str, ...]:
         """Return the jobs that must be done before a job starts: what it reads, and its guards."""

@@ -33,12 +33,12 @@ def refuse_half(plan: Plan, jobs: Sequence[str], lacking: str) -> None:
 def told_half(plan: Plan, jobs: Sequence[str], lacking: str) -> list[str]:
     """Return a line for each setting that ``refuse_half`` would refuse: how many rows have it, and why."""
     rows: dict[tuple[str, str], dict[tuple[str, str], None]] = {}
-    for protocol, row, *asked in _half(plan, jobs) if lacking else ():
-        rows.setdefault((asked[0], asked[1]), {})[protocol, row] = None
+    for protocol, row, *setting_of in _half(plan, jobs) if lacking else ():
+        rows.setdefault((setting_of[0], setting_of[1]), {})[protocol, row] = None
     return [
-        f"{setting} {precision} of {len(found)} row{'s' * (len(found) > 1)} ({next(iter(found))[0]}"
-        f"{' and others' * (len({p for p, _ in found}) > 1)}) needs a GPU, and {lacking}"
-        for (setting, precision), found in rows.items()
+        f"{setting} {precision} of {len(row_names)} row{'s' * (len(row_names) > 1)} ({next(iter(row_names))[0]}"
+        f"{' and others' * (len({p for p, _ in row_names}) > 1)}) needs a GPU, and {lacking}"
+        for (setting, precision), row_names in rows.items()
     ]
 
 

@@ -92,6 +92,8 @@ class WeightFiles:
             unseen = f"{UNSEEN}{len(self._lacking)}"
             self._lacking[unseen] = path
             return unseen
-        found = contents.file(path)
-        self.paths[found] = str(path.absolute())  # a link's target may be named without a suffix
-        return found
+        contents_digest = contents.file(path)
+        self.paths[contents_digest] = str(
+            path.absolute()
+        )  # a link's target may be named without a suffix
+        return contents_digest

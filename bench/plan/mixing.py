@@ -29,13 +29,13 @@ class Read:
 
 def mixed(cohorts: Cohorts, arm: Arm, section: Pretrain, labels: bool) -> list[Read]:
     """Return the parts of a mixture, as one arm's fold divides them; only ``labels``, where it says so."""
-    found = []
+    reads = []
     for number, mix in enumerate(mixture.parts(section)):
         try:
-            found.append(_part(cohorts, arm, mix, section, labels))
+            reads.append(_part(cohorts, arm, mix, section, labels))
         except Misstated as error:
             raise Misstated(f"datasets.{number}.{error.key}", str(error)) from None
-    return found
+    return reads
 
 
 def count(section: Pretrain, parts: Sequence[Read]) -> int:
@@ -59,13 +59,15 @@ def overall(section: Pretrain) -> Take:
 
 
 def _part(cohorts: Cohorts, arm: Arm, mix: Mix, section: Pretrain, labels: bool) -> Read:
-    dataset, found = cohorts.dataset(mix.dataset), cohorts.cases(mix.dataset)
-    place = _place(cohorts, arm.protocol, mix, (arm.target, arm.fold))
-    fold = place[1] if place is not None else None
+    dataset, cases_here = cohorts.dataset(mix.dataset), cohorts.cases(mix.dataset)
+    division = _division(cohorts, arm.protocol, mix, (arm.target, arm.fold))
+    fold = division[1] if division is not None else None
     read = (
-        Part(dataset=mix.dataset, part="all") if place is None else place[0].part(place[1], "train")
+        Part(dataset=mix.dataset, part="all")
+        if division is None
+        else division[0].part(division[1], "train")
     )
-    exclude = case_filter.excluded(dataset, mix.dataset, mix.exclude, found or ())
+    exclude = case_filter.excluded(dataset, mix.dataset, mix.exclude, cases_here or ())
     data = Entry(
         **vars(read),
         list=mix.list,
@@ -80,12 +82,12 @@ def _part(cohorts: Cohorts, arm: Arm, mix: Mix, section: Pretrain, labels: bool)
         only=Narrowed(where=mix.where, exclude=tuple(exclude)),
         classes=_classes(dataset, mix.dataset) if labels else 0,
     )
-    if found is None:
+    if cases_here is None:
         return Read(data, (), fold, False)
     absent = "allow" if cohorts.roots.phantoms else section.absent
-    cases = case_filter.selected(found, data, dataset, fold, section.first_seed, absent=absent)
+    cases = case_filter.selected(cases_here, data, dataset, fold, section.first_seed, absent=absent)
     if not cases:
-        raise Misstated("where" if mix.where else "dataset", _nothing(mix, found, fold))
+        raise Misstated("where" if mix.where else "dataset", _nothing(mix, cases_here, fold))
     cohorts.check_usable(mix.dataset, cases)
     return Read(data, tuple(cases), fold, True)
 
@@ -105,29 +107,29 @@ def _classes(dataset: Dataset, name: str) -> int:
     return max(dataset.labels)
 
 
-def _nothing(mix: Mix, found: Sequence[Case], fold: Fold | None) -> str:
+def _nothing(mix: Mix, cases_here: Sequence[Case], fold: Fold | None) -> str:
     """Say why an entry reads no case."""
     among = (
         f" among the training patients of split {fold.name!r} ('cases: all' reads the others too)"
         if fold
         else ""
     )
-    met = {key: sorted({c.meta[key] for c in found if key in c.meta}) for key in mix.where}
-    there = "; ".join(
+    met = {key: sorted({c.meta[key] for c in cases_here if key in c.meta}) for key in mix.where}
+    values_of = "; ".join(
         f"{key} is {', '.join(values) or 'in no case'}" for key, values in met.items()
     )
     return f"data set {mix.dataset!r}: where, list and exclude leave no case{among}" + (
-        f" (there, {there})" if there else ""
+        f" (there, {values_of})" if values_of else ""
     )
 
 
-def _place(cohorts: Cohorts, protocol: Protocol, mix: Mix, tested: Division) -> Division | None:
+def _division(cohorts: Cohorts, protocol: Protocol, mix: Mix, tested: Division) -> Division | None:
     """Return the division of a data set whose training patients alone are read, if there is a single one."""
     if mix.cases != "train" or mix.list:
         return None
     sections = [section for section in protocol.finetune if section.dataset == mix.dataset]
     if not sections:
-        return _elsewhere(cohorts, mix) if mix.split else None
+        return _division_of_others(cohorts, mix) if mix.split else None
     if mix.split:
         raise Misstated(
             "split",
@@ -139,14 +141,14 @@ def _place(cohorts: Cohorts, protocol: Protocol, mix: Mix, tested: Division) -> 
     return next(((other, other.folds[0]) for other in others if len(other.folds) == 1), None)
 
 
-def _elsewhere(cohorts: Cohorts, mix: Mix) -> Division:
+def _division_of_others(cohorts: Cohorts, mix: Mix) -> Division:
     """Return the division of a data set that other protocols test on."""
     if not cohorts.dataset(mix.dataset).labels:
         raise Misstated(
             "split", f"data set {mix.dataset!r} has no labels to be tested on; leave split out"
         )
-    asked = Finetune(dataset=mix.dataset, split=mix.split, where=mix.where, exclude=mix.exclude)
-    target = cohorts.target(asked)
+    section = Finetune(dataset=mix.dataset, split=mix.split, where=mix.where, exclude=mix.exclude)
+    target = cohorts.target(section)
     if len(target.folds) != 1:
         raise Misstated(
             "split",
@@ -164,16 +166,16 @@ def tests(cohorts: Cohorts, arm: Arm) -> list[tuple[Target, Fold, str | Recipe]]
     mixes, protocol = mixture.parts(arm.before), arm.protocol
 
     def read(tested: Division) -> list[Division | None]:
-        return [_place(cohorts, protocol, mix, tested) for mix in mixes]
+        return [_division(cohorts, protocol, mix, tested) for mix in mixes]
 
-    here = read((arm.target, arm.fold))
-    found: list[tuple[Target, Fold, str | Recipe]] = []
+    divisions = read((arm.target, arm.fold))
+    parts: list[tuple[Target, Fold, str | Recipe]] = []
     for index, section in enumerate(protocol.finetune):
         rows = [r for r in protocol.rows_in(index).values() if pretrains(protocol, r)]
         if all(pretrain_of(protocol, row, index) != arm.before for row in rows):
             continue
         target = cohorts.target(section)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
-        tested = [(target, f, section.recipe) for f in folds if read((target, f)) == here]
-        found += [part for part in tested if part not in found]  # two sections may share theirs
-    return found
+        tested = [(target, f, section.recipe) for f in folds if read((target, f)) == divisions]
+        parts += [part for part in tested if part not in parts]  # two sections may share theirs
+    return parts

@@ -34,8 +34,8 @@ class Pictures:
 
     def __init__(self, pretrainings: Pretrainings) -> None:
         self._pretrainings = pretrainings
-        self._made: dict[tuple[str, str], str] = {}  # protocol, row -> job
-        self._beside: set[str] = set()
+        self._jobs: dict[tuple[str, str], str] = {}  # protocol, row -> job
+        self._panelled: set[str] = set()
         # by protocol: all rows read alike
         self._read: dict[str, tuple[Samples, tuple[str, ...]]] = {}
 
@@ -47,14 +47,16 @@ class Pictures:
         protocol = arm.protocol
         if protocol.embeddings is None or protocol.pretrain is None or arm.control:
             return None
-        if protocol.name not in self._beside:
-            self._beside.add(protocol.name)
+        if protocol.name not in self._panelled:
+            self._panelled.add(protocol.name)
             self._others(arm)
         key = protocol.name, arm.name
-        if key not in self._made:
-            own = arm.pretrained if pretrains(arm.protocol, arm.row) else None
-            self._made[key] = self._job(arm, own or protocol.networks[arm.row.network], initial)
-        return self._made[key]
+        if key not in self._jobs:
+            pretraining = arm.pretrained if pretrains(arm.protocol, arm.row) else None
+            self._jobs[key] = self._job(
+                arm, pretraining or protocol.networks[arm.row.network], initial
+            )
+        return self._jobs[key]
 
     def _others(self, arm: Arm) -> None:
         """Add the panels of networks that no row has; say of those whose file is not here that they lack."""
@@ -76,15 +78,15 @@ class Pictures:
                 )
 
     def _job(self, arm: Arm, net: Net, initial: Initialisation) -> str:
-        protocol, made = arm.protocol, self._pretrainings
+        protocol, pretrainings = arm.protocol, self._pretrainings
         if protocol.name not in self._read:
             self._read[protocol.name] = self._samples(arm)
         samples, prepared = self._read[protocol.name]
-        network = NetSpec.of(net, made.channels(prepared, net.crop))
+        network = NetSpec.of(net, pretrainings.channels(prepared, net.crop))
         spec = EmbedSpec(network=network, init=initial.init, given=initial.given, **vars(samples))
         needs = (*prepared, *([initial.pretrain] if initial.pretrain else []))
-        job = made.plan.add(Job(spec, needs))
-        made.plan.threads[job] = protocol.threads
+        job = pretrainings.plan.add(Job(spec, needs))
+        pretrainings.plan.threads[job] = protocol.threads
         return job
 
     def _samples(self, arm: Arm) -> tuple[Samples, tuple[str, ...]]:

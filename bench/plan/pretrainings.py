@@ -36,7 +36,7 @@ class Pretrainings:
         self.plan, self.cohorts = plan, cohorts
         self.guards: dict[tuple[str, str], str] = {}  # pretraining, protocol -> guard
         self._prepared: dict[tuple[Any, ...], str] = {}  # protocol's name, data set, recipe -> job
-        self._known: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+        self._results: dict[tuple[Any, ...], tuple[Any, ...]] = {}
 
     def add(self, arm: Arm, seed: int) -> str:
         """Add an arm's pretraining under one of its seeds and return it.
@@ -82,9 +82,9 @@ class Pretrainings:
         for name, row in beside(arm.protocol, arm.row, arm.index).items():
             other = replace(arm, name=name, row=row, control="")
             for seed in other.before.every_seed(arm.tuned.seeds):
-                made = self.plan.spec(self.add(other, seed), PretrainSpec).pretrain
-                steps = row.at or made.steps
-                seen.append(None if steps is None else steps * made.batch)
+                settings = self.plan.spec(self.add(other, seed), PretrainSpec).pretrain
+                steps = row.at or settings.steps
+                seen.append(None if steps is None else steps * settings.batch)
         return None if None in seen else max(filter(None, seen))
 
     def prepare(self, protocol: Protocol, name: str, recipe: str | Recipe | None) -> str:
@@ -132,45 +132,49 @@ class Pretrainings:
         needs: tuple[str, ...],
     ) -> str:
         """Add the job that looks for downstream test cases among what a pretraining reads."""
-        chosen = spec.take.amount or any(entry.take for entry in spec.data)  # else no seed decides
+        chosen = spec.take.amount or any(
+            source.take for source in spec.data
+        )  # else no seed decides
         tests = self._once(arm, ("tests",), lambda: mixing.tests(self.cohorts, arm))
         parted = tuple(target.part(fold, "test") for target, fold, _ in tests)
         wanted = GuardSpec(spec.data, parted, spec.seed if chosen else 0, spec.take)
         reads = tuple(self.prepare(arm.protocol, t.name, recipe) for t, _, recipe in tests)
-        found = self.plan.add(Job(wanted, (*needs, *reads)))
+        guarded = self.plan.add(Job(wanted, (*needs, *reads)))
         counts = [target.count(fold.test) for target, fold, _ in tests]
         each = (self._channels(self.plan.spec(job, PrepareSpec)) for job in reads)
         channels = sum(n * per for n, per in zip(counts, each, strict=True))
         read = mixing.count(section, parts)
-        self.plan.sides[found] = Sides(read, read * spec.network.in_channels, sum(counts), channels)
+        self.plan.sides[guarded] = Sides(
+            read, read * spec.network.in_channels, sum(counts), channels
+        )
         if section.leaks != "fail":
-            return found
-        return self.plan.add(Job(GuardSpec(leaks="fail"), (found,)))
+            return guarded
+        return self.plan.add(Job(GuardSpec(leaks="fail"), (guarded,)))
 
-    def _once(self, arm: Arm, key: tuple[Any, ...], made: Callable[[], T]) -> T:
+    def _once(self, arm: Arm, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         """Return what a function makes of where an arm's pretraining reads, called once: rows share it."""
-        place = (
+        cache_key = (
             *map(id, (arm.protocol, arm.before, arm.target)),
             arm.fold.name,
             arm.fold.index,
             *key,
         )
-        if place not in self._known:
+        if cache_key not in self._results:
             # with what the ids are of, so that they stay theirs
-            self._known[place] = (arm, arm.before, made())
-        found: T = self._known[place][-1]
-        return found
+            self._results[cache_key] = (arm, arm.before, make())
+        result: T = self._results[cache_key][-1]
+        return result
 
 
-def _has_snapshot(arm: Arm, made: Pretraining) -> None:
-    at, there = arm.row.at, list(made.snapshots)
-    if at is not None and made.steps is not None and at > made.steps:
+def _has_snapshot(arm: Arm, pretraining: Pretraining) -> None:
+    at, snapshots = arm.row.at, list(pretraining.snapshots)
+    if at is not None and pretraining.steps is not None and at > pretraining.steps:
         raise BenchError(
-            f"row {arm.name!r}: 'at: {at}', and the pretraining is over after {made.steps} steps; take "
+            f"row {arm.name!r}: 'at: {at}', and the pretraining is over after {pretraining.steps} steps; take "
             "fewer, or leave it out for the end"
         )
-    if at is not None and at not in there:
+    if at is not None and at not in snapshots:
         raise BenchError(
-            f"row {arm.name!r}: 'at: {at}' is not among the snapshots {there} that "
-            f"{made.steps} steps of pretraining leave; state 'pretrain: {{snapshots: [{at}]}}'"
+            f"row {arm.name!r}: 'at: {at}' is not among the snapshots {snapshots} that "
+            f"{pretraining.steps} steps of pretraining leave; state 'pretrain: {{snapshots: [{at}]}}'"
         )

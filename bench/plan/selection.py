@@ -16,12 +16,12 @@ class Selection:
 
     def __init__(self, chosen: dict[str, list[str]] | None) -> None:
         self._chosen = chosen or {}
-        self._known: dict[str, set[str]] = {}
+        self._values: dict[str, set[str]] = {}
 
     def wants(self, key: str, *values: Any) -> bool:
         """Tell whether one of ``values`` is asked for; all are where nothing is said of ``key``."""
-        asked = self._chosen.get(key)
-        return not asked or any(str(v) in asked for v in values)
+        chosen = self._chosen.get(key)
+        return not chosen or any(str(v) in chosen for v in values)
 
     def learn(self, protocol: Protocol) -> None:
         """Note what a protocol has by name."""
@@ -31,7 +31,7 @@ class Selection:
             for index in protocol.sections_of(row):
                 labels |= {labelled(name, control) for control in controls_of(protocol, row, index)}
         sections = [finetune_of(protocol, i, r) for r in rows for i in protocol.sections_of(r)]
-        known = {
+        choices = {
             "row": {*protocol.rows, *labels},
             "method": {r.method for r in rows},
             "network": set(nets) | {n.network for n in nets.values()},
@@ -39,8 +39,8 @@ class Selection:
             "fraction": {str(f) for t in sections for f in t.fractions},
             "seed": {str(s) for t in sections for s in t.seeds},
         }
-        for key, values in known.items():
-            self._known.setdefault(key, set()).update(values)
+        for key, values in choices.items():
+            self._values.setdefault(key, set()).update(values)
 
     def check(self, protocols: Iterable[str], left: bool) -> None:
         """Refuse a value that no protocol has, and a choice that leaves nothing.
@@ -54,13 +54,13 @@ class Selection:
         """
         names = ", ".join(repr(name) for name in protocols)
         for key, values in self._chosen.items():
-            if key not in self._known:
+            if key not in self._values:
                 raise BenchError(unknown("key of --only", key, KEYS))
             for value in values:
-                if value not in self._known[key]:
+                if value not in self._values[key]:
                     where = f"{key} in protocol {names}"
                     raise BenchError(
-                        f"--only {key}={value}: {unknown(where, value, self._known[key])}"
+                        f"--only {key}={value}: {unknown(where, value, self._values[key])}"
                     )
         if not left:
             raise BenchError(f"protocol {names}: --only leaves no cell")

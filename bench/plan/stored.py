@@ -29,11 +29,13 @@ def read(file: Path) -> Plan:
         BenchError: it is damaged, or another version of bench wrote it.
     """
     try:
-        found: dict[str, Any] = typed.read(SHAPE, file.read_bytes())
-        made = {name: jobs.read(described, str(file)) for name, described in found["jobs"].items()}
-        plan = typed.stored(Plan, {**found, "jobs": made})
+        stored: dict[str, Any] = typed.read(SHAPE, file.read_bytes())
+        jobs_by_id = {
+            name: jobs.read(described, str(file)) for name, described in stored["jobs"].items()
+        }
+        plan = typed.stored(Plan, {**stored, "jobs": jobs_by_id})
     except (OSError, ValueError, LookupError, BenchError) as error:
         raise BenchError(f"{file}: cannot be read ({error}); run the protocol again") from None
-    if any(name != job.id for name, job in made.items()):
+    if any(name != job.id for name, job in jobs_by_id.items()):
         raise BenchError(f"{file}: another version of bench wrote it; run the protocol again")
     return plan

@@ -124,19 +124,19 @@ def read_all(
     Raises:
         BenchError: two have one name, so that they would share records and reports; names both files.
     """
-    found: dict[str, tuple[Path, Protocol]] = {}
+    by_name: dict[str, tuple[Path, Protocol]] = {}
     overrides = [Override(text) for text in sets]
     for path in paths:
         protocol = read(path, scale, overrides, drawn=drawn)
-        if protocol.name in found:
-            other = found[protocol.name][0]
+        if protocol.name in by_name:
+            other = by_name[protocol.name][0]
             raise BenchError(
                 f"{path}: is called {protocol.name!r}, as {other} is; give one of them a 'name:' of its own"
             )
-        found[protocol.name] = path, protocol
+        by_name[protocol.name] = path, protocol
     for override in overrides:
         override.require_used()
-    return [protocol for _, protocol in found.values()]
+    return [protocol for _, protocol in by_name.values()]
 
 
 def under(path: Path) -> tuple[str, ...]:

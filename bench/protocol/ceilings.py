@@ -21,8 +21,8 @@ DOSES = (0.25, 0.5, 0.75)
 def spelled_out(document: Document) -> Document:
     """Return a protocol in which the positive controls that it asks for are rows."""
     value, rows = document.value, document.value.get("rows")
-    asked = value.get("controls") or []
-    wanted = [one for one in CONTROLS if isinstance(asked, list) and one in asked]
+    stated = value.get("controls") or []
+    wanted = [control for control in CONTROLS if isinstance(stated, list) and control in stated]
     if not wanted or not isinstance(rows, dict):
         return document
     scratch = {
@@ -32,20 +32,20 @@ def spelled_out(document: Document) -> Document:
     for name, row in scratch.items():
         networks.setdefault(str(row.get("network")), name)
     if not networks:
-        where = document.where(("controls", str(asked.index(wanted[0]))))
+        where = document.where(("controls", str(stated.index(wanted[0]))))
         raise BenchError(
             f"{where}: no row is from scratch, beside which a {wanted[0]} could stand; leave it out"
         )
-    found = dict(rows)
+    all_rows = dict(rows)
     for network, base in networks.items():
-        made = _controls(
+        controls = _controls(
             rows, network, scratch[base], wanted, f" {network}" if len(networks) > 1 else ""
         )
-        if double := made.keys() & found.keys():
+        if double := controls.keys() & all_rows.keys():
             where = document.where(("rows", min(double)))
             raise BenchError(f"{where}: is what a positive control is called; rename the row")
-        found |= made
-    return Document(document.path, {**value, "rows": found}, document.lines, document.drawn)
+        all_rows |= controls
+    return Document(document.path, {**value, "rows": all_rows}, document.lines, document.drawn)
 
 
 def _controls(
@@ -57,16 +57,16 @@ def _controls(
         key: scratch[key] for key in ("network", "finetune", "sections") if key in scratch
     }
     row: dict[str, Any] = {"method": method, "params": params, "ceiling": True, **shared}
-    made: dict[str, Any] = {}
+    added: dict[str, Any] = {}
     if "ceiling" in wanted:
-        made[f"ceiling{suffix}"] = {**row, "title": "Ceiling: pretrained with labels"}
+        added[f"ceiling{suffix}"] = {**row, "title": "Ceiling: pretrained with labels"}
     for dose in DOSES if "doses" in wanted else ():
-        made[f"dose {dose:g}{suffix}"] = {
+        added[f"dose {dose:g}{suffix}"] = {
             **row,
             "dose": dose,
             "title": f"Dose {dose:g} of the ceiling",
         }
-    return made
+    return added
 
 
 def _method(decoder: bool) -> tuple[str, dict[str, Any]]:
@@ -97,9 +97,9 @@ def _trains_decoder(rows: dict[str, Any], network: str) -> bool:
         for row in rows.values()
         if isinstance(row, dict) and row.get("network") == network
     }
-    known = methods & set(registry.names("method"))
+    names = methods & set(registry.names("method"))
     return any(
-        registry.declared("method", name, "needs", "features") == "decoder" for name in known
+        registry.declared("method", name, "needs", "features") == "decoder" for name in names
     )
 
 
@@ -110,9 +110,9 @@ def check(protocol: Protocol, name: str, row: Row, document: Document) -> None:
         BenchError: names file, line and what to do.
     """
     where = document.where(("rows", name))
-    own = ("rows", name, "pretrain")
+    pretrain_keys = ("rows", name, "pretrain")
     by_file = any(
-        keys[:3] == own and isinstance(line, int) for keys, line in document.lines.items()
+        keys[:3] == pretrain_keys and isinstance(line, int) for keys, line in document.lines.items()
     )
     if (row.pretrain and by_file) or row.init or row.at is not None:
         raise BenchError(

@@ -87,14 +87,14 @@ def _check_cells(protocol: Protocol, document: Document) -> None:
             raise BenchError(
                 f"{where}: no row has cells in section {section!r}; leave it out, or name it in one"
             )
-    beside = {
+    controls = {
         control
         for row in protocol.rows.values()
         for i in protocol.sections_of(row)
         for control in controls_of(protocol, row, i)
     }
     for number, control in enumerate(protocol.controls):
-        if control not in (*beside, *ceilings.CONTROLS):
+        if control not in (*controls, *ceilings.CONTROLS):
             where = document.where(("controls", str(number)))
             lacking = "starts from weights"
             if control == "long":
@@ -132,19 +132,19 @@ def _check_picture(protocol: Protocol, document: Document) -> None:
         raise BenchError(
             f"{where}: are of the pretraining's data; state 'pretrain', or leave them out"
         )
-    for name, beside in protocol.embeddings.beside.items():
-        if beside.network not in protocol.networks:
+    for name, panel in protocol.embeddings.beside.items():
+        if panel.network not in protocol.networks:
             where = document.where(("embeddings", "beside", name, "network"))
-            raise BenchError(f"{where}: {unknown('network', beside.network, protocol.networks)}")
+            raise BenchError(f"{where}: {unknown('network', panel.network, protocol.networks)}")
 
 
 def _variants(protocol: Protocol, name: str, row: Row) -> list[str]:
     """Return the names under which the records have a row besides its own."""
     tuned = [finetune_of(protocol, i, row) for i in protocol.sections_of(row)]
-    asked = {c: None for i in protocol.sections_of(row) for c in controls_of(protocol, row, i)}
-    found = [labelled(name, control) for control in asked]
+    controls = {c: None for i in protocol.sections_of(row) for c in controls_of(protocol, row, i)}
+    variants = [labelled(name, control) for control in controls]
     last = any(section.select == "best_test" for section in tuned)
-    return found + [labelled(n, "last") for n in (name, *found) if last]
+    return variants + [labelled(n, "last") for n in (name, *variants) if last]
 
 
 def _check_file_names(protocol: Protocol, document: Document) -> None:
@@ -203,12 +203,14 @@ def _check_pretraining(protocol: Protocol, name: str, row: Row, document: Docume
             f"{document.where(('rows', name))}: needs a 'pretrain' section, or 'init: FILE'"
         )
     for i in protocol.sections_of(row):
-        section, there = (
+        section, by_section = (
             pretrain_of(protocol, row, i, document, name),
             protocol.finetune[i].pretrain,
         )
-        own: tuple[str, ...] = ("finetune", str(i), "pretrain") if there else ("pretrain",)
-        keys = ("rows", name, "pretrain") if row.pretrain else own
+        pretrain_keys: tuple[str, ...] = (
+            ("finetune", str(i), "pretrain") if by_section else ("pretrain",)
+        )
+        keys = ("rows", name, "pretrain") if row.pretrain else pretrain_keys
         _has_budget(section, document, keys)
         _has_mixture(section, document, keys)
         if section.network and section.network not in protocol.networks:
@@ -262,9 +264,9 @@ def _check_section(target: Finetune, scale: str, document: Document, keys: tuple
 
 def _has_budget(section: Any, document: Document, keys: tuple[str, ...]) -> None:
     if (section.steps is None) == (section.epochs is None):
-        here = "it stands twice" if section.steps is not None else "there is none"
+        problem = "it stands twice" if section.steps is not None else "there is none"
         raise BenchError(
-            f"{document.where(keys)}: state the budget once, as 'steps' or as 'epochs'; here {here}"
+            f"{document.where(keys)}: state the budget once, as 'steps' or as 'epochs'; here {problem}"
         )
 
 

@@ -47,10 +47,10 @@ def _way(protocol: Protocol, index: int, row: Row) -> dict[str, Any]:
     stated = {k: v for k, v in plain(tuned).items() if k not in ASIDE}
     resolved = {"loss": tuned.loss or LOSSES[task][0], "hold": tuned.held}
     net = {"net": plain(tuned_net(protocol, row, tuned))}
-    found = dict(_flat({**stated, **resolved, **net}, ""))
+    settings = dict(_flat({**stated, **resolved, **net}, ""))
     return {
         k: v
-        for k, v in found.items()
+        for k, v in settings.items()
         if not any(k == key or k.startswith(f"{key}.") for key in chosen)
     }
 
@@ -58,7 +58,7 @@ def _way(protocol: Protocol, index: int, row: Row) -> dict[str, Any]:
 def _flat(value: Any, key: str) -> list[tuple[str, Any]]:
     if not isinstance(value, dict) or not value:
         return [(key, value)]
-    return [entry for k, v in value.items() for entry in _flat(v, f"{key}.{k}" if key else k)]
+    return [pair for k, v in value.items() for pair in _flat(v, f"{key}.{k}" if key else k)]
 
 
 def differing(
@@ -68,13 +68,15 @@ def differing(
 
     Label fractions and seeds differ where the baseline lacks one of the row's.
     """
-    one, other = way(protocol, index, row), way(protocol, index, baseline)
-    found = {k: (one.get(k), other.get(k)) for k in {**one, **other} if one.get(k) != other.get(k)}
+    ours, other = way(protocol, index, row), way(protocol, index, baseline)
+    differences = {
+        k: (ours.get(k), other.get(k)) for k in {**ours, **other} if ours.get(k) != other.get(k)
+    }
     tuned = [finetune_of(protocol, index, r) for r in (row, baseline)]
     for key in ("fractions", "seeds"):
-        mine, its = (getattr(one, key) for one in tuned)
-        found |= {} if {*mine} <= {*its} else {key: (list(mine), list(its))}
-    return found
+        mine, its = (getattr(section, key) for section in tuned)
+        differences |= {} if {*mine} <= {*its} else {key: (list(mine), list(its))}
+    return differences
 
 
 def baseline_of(
@@ -86,13 +88,13 @@ def baseline_of(
     """
     on_it = {name: r for name, r in protocol.rows_in(index).items() if r.network == row.network}
     bases = {name: r for name, r in on_it.items() if not learns(protocol, r)}
-    found = [(name, differing(protocol, index, row, base)) for name, base in bases.items()]
-    return min(found, key=lambda pair: len(pair[1]), default=None)
+    candidates = [(name, differing(protocol, index, row, base)) for name, base in bases.items()]
+    return min(candidates, key=lambda pair: len(pair[1]), default=None)
 
 
 def unequal(protocol: Protocol) -> list[str]:
     """Return, in words, every row whose baseline is of another fine-tuning, and in what."""
-    said: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {}
     for index, section in enumerate(protocol.sections):
         for name, row in protocol.rows_in(index).items():
             near = baseline_of(protocol, index, row)
@@ -103,9 +105,11 @@ def unequal(protocol: Protocol) -> list[str]:
                 text = (
                     f"Row {name} and its baseline, row {near[0]}, are not fine-tuned alike: {keys}."
                 )
-                said.setdefault(text, []).append(section)
+                texts.setdefault(text, []).append(section)
     several = len(protocol.finetune) > 1
-    return [text + (f" (on {', '.join(where)})" if several else "") for text, where in said.items()]
+    return [
+        text + (f" (on {', '.join(where)})" if several else "") for text, where in texts.items()
+    ]
 
 
 def _shown(value: Any) -> str:

@@ -203,11 +203,11 @@ def row_of(protocol: Protocol, name: str) -> tuple[Row | None, str]:
 
     The plan expands a row to several: ``(last)`` weights beside the best, and the controls.
     """
-    own = name
+    base = name
     # a row's own name may have one
-    while own not in protocol.rows and own.endswith(")") and " (" in own:
-        own = own[: own.rindex(" (")]
-    return (protocol.rows[own], name[len(own) :]) if own in protocol.rows else (None, "")
+    while base not in protocol.rows and base.endswith(")") and " (" in base:
+        base = base[: base.rindex(" (")]
+    return (protocol.rows[base], name[len(base) :]) if base in protocol.rows else (None, "")
 
 
 def is_control(protocol: Protocol, name: str) -> bool:
@@ -261,13 +261,13 @@ def pretrain_of(
         )
     if protocol.pretrain is None:
         raise BenchError(f"protocol {protocol.name!r} has no 'pretrain' section")
-    shared, own = protocol.pretrain, protocol.finetune[index].pretrain
+    shared, section_own = protocol.pretrain, protocol.finetune[index].pretrain
 
-    def made() -> Pretrain:
-        section = _overridden(shared, own, where, ("finetune", str(index), "pretrain"))
+    def build() -> Pretrain:
+        section = _overridden(shared, section_own, where, ("finetune", str(index), "pretrain"))
         return _overridden(section, row.pretrain, where, ("rows", name, "pretrain"))
 
-    return once(protocol, "pretrain", index, row, made)
+    return once(protocol, "pretrain", index, row, build)
 
 
 def _with_labels(
@@ -321,23 +321,23 @@ def recipes_of(
 
 def _nested(settings: dict[str, Any]) -> dict[str, Any]:
     """Return dotted keys as mappings of mappings."""
-    found: dict[str, Any] = {}
+    nested: dict[str, Any] = {}
     for key, value in settings.items():
         *path, last = key.split(".")
-        inner = found
+        inner = nested
         for part in path:
             inner = inner.setdefault(part, {})
         inner[last] = value
-    return found
+    return nested
 
 
-def once(protocol: Protocol, what: str, index: int, row: Row, made: Callable[[], T]) -> T:
+def once(protocol: Protocol, what: str, index: int, row: Row, make: Callable[[], T]) -> T:
     """Return what a function makes of a row in a section, from the second time on without calling it."""
     key = what, index, id(row)
     if key not in protocol.resolved:
-        protocol.resolved[key] = row, made()  # with the row, so that its id stays its own
-    found: T = protocol.resolved[key][1]
-    return found
+        protocol.resolved[key] = row, make()  # with the row, so that its id stays its own
+    result: T = protocol.resolved[key][1]
+    return result
 
 
 def _overridden(

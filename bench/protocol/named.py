@@ -14,8 +14,8 @@ SHIPPED = WHEEL if WHEEL.is_dir() else ROOT  # holds ``protocols/`` and ``result
 
 def files() -> list[Path]:
     """Return the protocols that come with bench."""
-    found = SHIPPED.joinpath("protocols").rglob("*.yaml")
-    return sorted(path for path in found if "settings" not in path.parts)
+    paths = SHIPPED.joinpath("protocols").rglob("*.yaml")
+    return sorted(path for path in paths if "settings" not in path.parts)
 
 
 def find(text: Path) -> Path:
@@ -26,7 +26,7 @@ def find(text: Path) -> Path:
     """
     if text.exists() or text.suffix in (".yaml", ".yml"):
         return text
-    here, name = {"_".join(under(path)): path for path in files()}, "_".join(text.parts)
-    if name not in here:
-        raise BenchError(f"{text}: no such file, and {unknown('protocol', str(text), here)}")
-    return here[name]
+    shipped, name = {"_".join(under(path)): path for path in files()}, "_".join(text.parts)
+    if name not in shipped:
+        raise BenchError(f"{text}: no such file, and {unknown('protocol', str(text), shipped)}")
+    return shipped[name]

@@ -151,8 +151,8 @@ class Override:
         for keys, value in self._meant(document):
             for overruled in _overruled(keys):
                 _drop(document.value, overruled)
-            for place in list(self._places(document.value, keys)):
-                self._put(document, place, value)
+            for keys_at in list(self._places(document.value, keys)):
+                self._put(document, keys_at, value)
 
     def lay_rows(self, document: Document) -> None:
         """Write the value into rows that were spelled out: a method's parameter, the recipe of a ceiling."""
@@ -170,8 +170,8 @@ class Override:
             )
             if ceiling if first == "pretrain" else self._has_parameter(row):
                 keys = ("rows", name, *(rest if first == "method" else self.keys))
-                for place in list(self._places(document.value, keys)):
-                    self._put(document, place, self.value)
+                for keys_at in list(self._places(document.value, keys)):
+                    self._put(document, keys_at, self.value)
 
     def require_used(self) -> None:
         """Refuse a key that no protocol has.
@@ -200,10 +200,10 @@ class Override:
         if first not in (*stated, *OF_JOBS):
             what = unknown("key of a protocol or a job", first, [*stated, *OF_JOBS])
             raise BenchError(f"--set {self.text}: {what}{only}")
-        whole = first in OF_JOBS[1:] or (
+        refused = first in OF_JOBS[1:] or (
             first in ("finetune", "pretrain") and isinstance(self.value, dict)
         )
-        if len(self.keys) == 1 and whole:
+        if len(self.keys) == 1 and refused:
             raise BenchError(
                 f"--set {self.text}: name one setting of {first}, as {first}.KEY=VALUE"
             )
@@ -296,10 +296,10 @@ class Override:
     def _has_parameter(self, row: dict[str, Any]) -> bool:
         """Tell whether a row is pretrained here by a method that has the parameter."""
         name = str(row.get("method"))
-        known = name in registry.names("method") and registry.declared(
+        declared = name in registry.names("method") and registry.declared(
             "method", name, "pretrains", True
         )
-        if self.keys[1] != "params" or not known or row.get("init"):
+        if self.keys[1] != "params" or not declared or row.get("init"):
             return False
         inner: Any = plain(registry.load("method", name).make_params({}))
         for number, key in enumerate(self.keys[2:], 2):

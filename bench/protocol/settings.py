@@ -54,16 +54,16 @@ def _parts(value: Any, document: Document, keys: tuple[str, ...]) -> Any:
     """Return a protocol, or what a scale lays over it, with its sections and rows spelled out."""
     if not isinstance(value, dict):
         return value
-    found, at = dict(value), (*keys, "finetune")
-    if isinstance(sections := found.get("finetune"), list):
-        found["finetune"] = [_section(s, document, (*at, str(i))) for i, s in enumerate(sections)]
+    section, at = dict(value), (*keys, "finetune")
+    if isinstance(sections := section.get("finetune"), list):
+        section["finetune"] = [_section(s, document, (*at, str(i))) for i, s in enumerate(sections)]
     elif keys:  # a scale's mapping lies over every section, as a row's does
-        found["finetune"] = instead(sections, document, at)
-    if isinstance(rows := found.get("rows"), dict):
-        found["rows"] = {
+        section["finetune"] = instead(sections, document, at)
+    if isinstance(rows := section.get("rows"), dict):
+        section["rows"] = {
             name: _row(row, document, (*keys, "rows", name)) for name, row in rows.items()
         }
-    return {k: v for k, v in found.items() if k in value}
+    return {k: v for k, v in section.items() if k in value}
 
 
 def _section(section: Any, document: Document, keys: tuple[str, ...]) -> Any:
@@ -78,14 +78,14 @@ def _row(row: Any, document: Document, keys: tuple[str, ...]) -> Any:
     return {**row, "finetune": instead(row["finetune"], document, (*keys, "finetune"))}
 
 
-def instead(own: Any, document: Document, keys: tuple[str, ...]) -> Any:
+def instead(stated_own: Any, document: Document, keys: tuple[str, ...]) -> Any:
     """Return an override whose settings leave nothing of the recipe that it lies over."""
-    if not isinstance(own, dict) or "settings" not in own:
-        return own
-    stated = _read(own["settings"], document, keys)
-    whole = plain(document.build(Finetune, {**STAND_IN, **stated}))
-    complete = {k: v for k, v in whole.items() if k not in KEPT or k in stated}
-    return overlay(complete, one_of_each(own))
+    if not isinstance(stated_own, dict) or "settings" not in stated_own:
+        return stated_own
+    stated = _read(stated_own["settings"], document, keys)
+    complete_section = plain(document.build(Finetune, {**STAND_IN, **stated}))
+    complete = {k: v for k, v in complete_section.items() if k not in KEPT or k in stated}
+    return overlay(complete, one_of_each(stated_own))
 
 
 def _read(

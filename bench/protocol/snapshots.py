@@ -23,21 +23,21 @@ def spelled_out(document: Document) -> Document:
     rows = document.value.get("rows")
     if not isinstance(rows, dict) or not any(map(_several, rows.values())):
         return document
-    found, lines = dict[str, Any](), dict(document.lines)
+    all_rows, lines = dict[str, Any](), dict(document.lines)
     names: dict[str, list[str]] = {}
     for name, row in rows.items():
-        made = _rows(name, row, document) if _several(row) else {name: row}
-        if double := made.keys() & (found.keys() | rows.keys() - {name}):
+        added = _rows(name, row, document) if _several(row) else {name: row}
+        if double := added.keys() & (all_rows.keys() | rows.keys() - {name}):
             where = document.where(("rows", name))
             raise BenchError(
                 f"{where}: {min(double)!r} is a row already; give one of them another name"
             )
-        names[name] = list(made)
-        found |= made
+        names[name] = list(added)
+        all_rows |= added
         for keys, line in document.lines.items():
             if keys[:2] == ("rows", name):
-                lines |= {("rows", own, *keys[2:]): line for own in made}
-    value = {**document.value, "rows": found}
+                lines |= {("rows", row_name, *keys[2:]): line for row_name in added}
+    value = {**document.value, "rows": all_rows}
     layout = value.get("layout")
     if isinstance(layout, dict) and isinstance(groups := layout.get("groups"), dict):
         value["layout"] = {**layout, "groups": {k: _named(v, names) for k, v in groups.items()}}
@@ -60,19 +60,22 @@ def _rows(name: str, row: dict[str, Any], document: Document) -> dict[str, Any]:
         raise BenchError(
             f"{where}: list steps, each once, and 'last' for the end, got {shown(steps)}"
         )
-    own = row.get("pretrain") or {}
-    if not isinstance(own, dict) or not _steps(own.get("snapshots", [])):
+    pretrain = row.get("pretrain") or {}
+    if not isinstance(pretrain, dict) or not _steps(pretrain.get("snapshots", [])):
         # refused where sections are read
         return {name: {k: v for k, v in row.items() if k != "at"}}
-    kept = _snapshots(own if "snapshots" in own else document.value.get("pretrain"))
-    wanted = sorted({*kept, *(s for s in steps if s != LAST)})
-    if wanted != sorted(kept):
-        own = {**own, "snapshots": wanted}
+    snapshots = _snapshots(pretrain if "snapshots" in pretrain else document.value.get("pretrain"))
+    wanted = sorted({*snapshots, *(s for s in steps if s != LAST)})
+    if wanted != sorted(snapshots):
+        pretrain = {**pretrain, "snapshots": wanted}
     title = row.get("title") or _title(row.get("method"))
-    whole = {**{k: v for k, v in row.items() if k != "at"}, **({"pretrain": own} if own else {})}
+    shared = {
+        **{k: v for k, v in row.items() if k != "at"},
+        **({"pretrain": pretrain} if pretrain else {}),
+    }
     return {
         f"{name} @ {step}": {
-            **whole,
+            **shared,
             "title": f"{title} @ {step}",
             **({} if step == LAST else {"at": step}),
         }
@@ -86,8 +89,8 @@ def _pretrains(method: str) -> bool:
 
 def _title(method: Any) -> Any:
     """Return a method's own title; what is none is refused later, by its name."""
-    known = method in registry.names("method")
-    return registry.declared("method", method, "title", method) if known else method
+    registered = method in registry.names("method")
+    return registry.declared("method", method, "title", method) if registered else method
 
 
 def _snapshots(section: Any) -> list[int]:
@@ -103,7 +106,7 @@ def _named(group: Any, names: dict[str, list[str]]) -> Any:
     """Return a group of the table with each row's name replaced by those of its snapshots."""
     if not isinstance(group, list):
         return group
-    return [own for name in group for own in names.get(name, [name])] if _texts(group) else group
+    return [step for name in group for step in names.get(name, [name])] if _texts(group) else group
 
 
 def _texts(group: list[Any]) -> bool:

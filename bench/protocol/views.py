@@ -96,13 +96,15 @@ def check(protocol: Any, document: Document) -> None:
     """
     rows = (*protocol.rows, *protocol.published_only)
     if protocol.layout.metric and protocol.metrics:
-        _known(
+        _check_names(
             "metric", (protocol.layout.metric,), protocol.metrics, document, ("layout", "metric")
         )
     for heading, named in protocol.layout.groups.items():
-        _known("row", named, rows, document, ("layout", "groups", heading))
+        _check_names("row", named, rows, document, ("layout", "groups", heading))
     for name, row in protocol.rows.items():
-        _known("section", row.sections, protocol.sections, document, ("rows", name, "sections"))
+        _check_names(
+            "section", row.sections, protocol.sections, document, ("rows", name, "sections")
+        )
     if twice := protocol.rows.keys() & protocol.published_only.keys():
         where = document.where(("published_only", min(twice)))
         raise BenchError(f"{where}: {min(twice)!r} is a row already; give one of them another name")
@@ -114,12 +116,12 @@ def check(protocol: Any, document: Document) -> None:
 def _check_view(
     view: View, protocol: Any, rows: tuple[str, ...], document: Document, keys: tuple[str, ...]
 ) -> None:
-    _known("row", view.rows, rows, document, (*keys, "rows"))
-    _known("section", view.sections, protocol.sections, document, (*keys, "sections"))
+    _check_names("row", view.rows, rows, document, (*keys, "rows"))
+    _check_names("section", view.sections, protocol.sections, document, (*keys, "sections"))
     if view.metrics and protocol.metrics:
-        _known("metric", view.metrics, protocol.metrics, document, (*keys, "metrics"))
+        _check_names("metric", view.metrics, protocol.metrics, document, (*keys, "metrics"))
     if view.gain and view.gain != "baseline":
-        _known("row", (view.gain,), rows, document, (*keys, "gain"))
+        _check_names("row", (view.gain,), rows, document, (*keys, "gain"))
     axes = (*view.lines, *view.columns)
     if len({*axes}) < len(axes):
         raise BenchError(f"{document.where(keys)}: names each axis once, got {', '.join(axes)}")
@@ -155,9 +157,9 @@ def _undrawn(view: View) -> str:
     return ""
 
 
-def _known(
-    kind: str, named: tuple[str, ...], known: Any, document: Document, keys: tuple[str, ...]
+def _check_names(
+    kind: str, named: tuple[str, ...], names: Any, document: Document, keys: tuple[str, ...]
 ) -> None:
     for name in named:
-        if name not in known:
-            raise BenchError(f"{document.where(keys)}: {unknown(kind, name, tuple(known))}")
+        if name not in names:
+            raise BenchError(f"{document.where(keys)}: {unknown(kind, name, tuple(names))}")

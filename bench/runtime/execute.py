@@ -97,13 +97,13 @@ def follow(out: str, job: str, run: RunOptions, stopping: Callable[[], bool]) ->
     try:
         described = _described(store, job)
         plugins.arrive(run.plugins)
-        with tempfile.TemporaryDirectory() as made:
-            claim = Claim(job, 0, Path(made) / "claim")
-            _run(Context(store, claim, described, run, Path(made), stopping=stopping))
+        with tempfile.TemporaryDirectory() as folder:
+            claim = Claim(job, 0, Path(folder) / "claim")
+            _run(Context(store, claim, described, run, Path(folder), stopping=stopping))
     except Stopped as why:
         return Outcome(job, "stopped", str(why))
     except FAILURES as error:
-        return Outcome(job, "failed", _said(error)[0], aside=_aside(store, error))
+        return Outcome(job, "failed", _reason(error)[0], aside=_aside(store, error))
     return Outcome(job, "done")
 
 
@@ -137,7 +137,7 @@ def _begin(store: Store, job: str, how: _How) -> Outcome:
     try:
         claim = store.claim(job)
     except (BenchError, OSError) as error:
-        return Outcome(job, "failed", _said(error)[0])
+        return Outcome(job, "failed", _reason(error)[0])
     if claim is not None:
         return _attempt(store, claim, described, how)
     return Outcome(job, "done" if store.done(job) else "busy")
@@ -149,11 +149,14 @@ def _described(store: Store, job: str) -> Job:
     Raises:
         BenchError: nobody did, or it is not what its name says: a name in a spec may become a path.
     """
-    entry, where = store.spec(job)["job"], f"{store.working(job)}/job.json"
-    kind = jobs.KINDS.get(entry["kind"])
-    if kind is None or identify(kind.kind, kind.version, entry["spec"], entry["needs"]) != job:
+    description, where = store.spec(job)["job"], f"{store.working(job)}/job.json"
+    kind = jobs.KINDS.get(description["kind"])
+    if (
+        kind is None
+        or identify(kind.kind, kind.version, description["spec"], description["needs"]) != job
+    ):
         raise BenchError(f"{where} is not what its name says; run the protocol again")
-    return jobs.read(entry, where)
+    return jobs.read(description, where)
 
 
 def _score(store: Store, job: str, scorings: Sequence[Scoring]) -> Outcome:
@@ -164,7 +167,7 @@ def _score(store: Store, job: str, scorings: Sequence[Scoring]) -> Outcome:
         with blaming():
             score_missing(store, job, scorings)
     except (BenchError, OSError, *BUGS) as error:
-        reason, kind = _said(error)
+        reason, kind = _reason(error)
         if kind == "bug":
             log.path.parent.mkdir(exist_ok=True)
             log.say(_trace(error))
@@ -188,11 +191,11 @@ def _attempt(store: Store, claim: Claim, job: Job, how: _How) -> Outcome:
             return Outcome(claim.job, "stopped", str(why))
         except FAILURES as error:
             # A bug in one method's file must not stop the other rows: it becomes a typed hole.
-            if _said(error)[1] in ("bug", "system"):
+            if _reason(error)[1] in ("bug", "system"):
                 file.say(_trace(error))
-            if _taken(store, claim):  # it stumbled over what the other attempt has cleared
+            if _lost(store, claim):  # it stumbled over what the other attempt has cleared
                 return Outcome(claim.job, "busy")
-            reason, kind = _said(error)
+            reason, kind = _reason(error)
             reason = how.explain(reason)
             file.say(f"failed: {reason}")
             with contextlib.suppress(OSError):  # a full disk cannot even take the reason
@@ -200,7 +203,7 @@ def _attempt(store: Store, claim: Claim, job: Job, how: _How) -> Outcome:
             return Outcome(claim.job, "failed", reason, aside=_aside(store, error))
 
 
-def _taken(store: Store, claim: Claim) -> bool:
+def _lost(store: Store, claim: Claim) -> bool:
     try:
         claims.check(claim)
     except Fenced:
@@ -212,7 +215,7 @@ def _taken(store: Store, claim: Claim) -> bool:
 
 def _work(store: Store, claim: Claim, job: Job, how: _How, file: _Log) -> None:
     plugins.arrive(how.run.plugins)
-    with store.attempt(claim) as made:
+    with store.attempt(claim) as folder:
         file.say(f"{job.kind} {claim.job}, attempt {claim.number}, process {os.getpid()}")
         made_by = sources(job.plain(), again=False)  # an edit from here on is not what runs
         tree()  # nor a commit
@@ -235,7 +238,7 @@ def _work(store: Store, claim: Claim, job: Job, how: _How, file: _Log) -> None:
             claim,
             job,
             how.run,
-            made,
+            folder,
             log=file.say,
             stopping=how.stopping,
             fresh=lambda manifest: changed(manifest) == (),
@@ -259,8 +262,8 @@ def _work(store: Store, claim: Claim, job: Job, how: _How, file: _Log) -> None:
             "provenance": circumstances,
         }
         file.say(f"done in {context.facts['seconds']:.1f} s")
-        (made / "log.txt").write_bytes((store.work / claim.job / "log.txt").read_bytes())
-        store.publish(claim, made, manifest)
+        (folder / "log.txt").write_bytes((store.work / claim.job / "log.txt").read_bytes())
+        store.publish(claim, folder, manifest)
 
 
 def _run(context: Context[Any]) -> None:
@@ -268,8 +271,8 @@ def _run(context: Context[Any]) -> None:
     from bench.runtime.switches import Switches, begin
 
     with blaming():
-        for one in context.run.plugins:  # what their files do as they are imported comes before
-            plugins.module(one.plugin)
+        for plugin in context.run.plugins:  # what their files do as they are imported comes before
+            plugins.module(plugin.plugin)
     with process.contained():
         begin(context.run.threads)
         try:
@@ -289,21 +292,21 @@ def _aside(store: Store, error: BaseException) -> str:
         return ""
     folder = error.path.parent
     with contextlib.suppress(OSError):
-        moved = digest.differs(error.path) and store.set_aside(folder) is not None
-        if moved or (folder.parent == store.jobs and not store.done(folder.name)):
+        differs = digest.differs(error.path) and store.set_aside(folder) is not None
+        if differs or (folder.parent == store.jobs and not store.done(folder.name)):
             return folder.name  # by this process, or by another that was quicker
     return ""
 
 
-def _said(error: BaseException) -> tuple[str, str]:
+def _reason(error: BaseException) -> tuple[str, str]:
     """Return why an attempt failed, and of which kind that is."""
     if isinstance(error, BenchError):
         return str(error), "bug" if isinstance(error, Bug) else "mistake"
     if isinstance(error, MemoryError):
         return "out of memory", "memory"
     if isinstance(error, OSError):
-        place = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror or error}{place}", "system"
+        file = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror or error}{file}", "system"
     return summary(error), "bug"
 
 

@@ -71,7 +71,7 @@ class Peak:
         libc = _glibc()
         if libc is not None:
             libc.malloc_trim(0)  # else pages kept from an earlier job would count as this one's
-        self._own = _forget()
+        self._resettable = _forget()
         self._children = _of_children()
         self._cuda = _cuda()
         if self._cuda is not None and self._cuda.is_initialized():  # else nothing was held yet
@@ -84,17 +84,17 @@ class Peak:
             children: processes that this one had at work at one time; the largest may have met the
                 largest case ``children`` times.
         """
-        found = {}
-        own = _status().get("VmHWM") if self._own else None
+        figures = {}
+        peak = _status().get("VmHWM") if self._resettable else None
         largest = _of_children()
-        if own is not None and (
+        if peak is not None and (
             not children or largest > self._children
         ):  # else an earlier job's was larger
-            found["peak_memory_mb"] = round(own + children * largest, 1)
+            figures["peak_memory_mb"] = round(peak + children * largest, 1)
         held = self._cuda.max_memory_allocated() if self._cuda is not None else 0
         if held:  # else the job used no device
-            found["peak_device_mb"] = round(held / 2**20, 1)
-        return found
+            figures["peak_device_mb"] = round(held / 2**20, 1)
+        return figures
 
 
 def _forget() -> bool:

@@ -110,9 +110,9 @@ def tree(root: Path = ROOT) -> Tree:
         root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *MAKES
     )
     names = [
-        entry[3:]
-        for entry in listed.split("\0")
-        if entry and (entry[:2] != "??" or entry.endswith(".py"))
+        line[3:]
+        for line in listed.split("\0")
+        if line and (line[:2] != "??" or line.endswith(".py"))
     ]
     digest = hashlib.sha256()
     for name in sorted(names):

@@ -49,20 +49,20 @@ def finished(store: Store) -> dict[str, dict[str, Any]]:
 
 def plugin_digests(out: Path) -> set[str]:
     """Return the digests of plugins in the specs of an output folder's jobs, done or not."""
-    found = set[str]()
+    digests = set[str]()
     for file in (*out.glob("jobs/*/manifest.json"), *out.glob("work/*/job.json")):
         with suppress(OSError, UnicodeDecodeError):
-            found.update(SOURCE.findall(file.read_text(encoding="utf-8")))
-    return found
+            digests.update(SOURCE.findall(file.read_text(encoding="utf-8")))
+    return digests
 
 
 def _manifests(store: Store, jobs: Iterable[str]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+    manifests: dict[str, dict[str, Any]] = {}
     for job in store.present(jobs):
         with suppress(Damaged):
             manifest = digest.manifest(store.jobs / job)
-            found |= {job: manifest} if manifest is not None else {}
-    return found
+            manifests |= {job: manifest} if manifest is not None else {}
+    return manifests
 
 
 def stale(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Stale]:
@@ -77,17 +77,20 @@ def stale(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Stale]:
     def judge(job: str) -> frozenset[str]:
         if job not in judged:
             judged[job] = frozenset(), False  # a damaged manifest may need itself
-            own = changed(manifests[job])
+            differing = changed(manifests[job])
             below = [judge(need) for need in manifests[job].get("needs") or () if need in manifests]
-            judged[job] = frozenset(own or ()).union(*below), None if own is None else bool(own)
+            judged[job] = (
+                frozenset(differing or ()).union(*below),
+                None if differing is None else bool(differing),
+            )
         return judged[job][0]
 
     for job in manifests:
         judge(job)
     return {
-        job: Stale(job, str(manifests[job].get("kind")), tuple(sorted(files)), bool(own))
-        for job, (files, own) in judged.items()
-        if files or own is None
+        job: Stale(job, str(manifests[job].get("kind")), tuple(sorted(files)), bool(differing))
+        for job, (files, differing) in judged.items()
+        if files or differing is None
     }
 
 
@@ -96,34 +99,34 @@ def wanted(store: Store, jobs: Iterable[str]) -> dict[str, Stale]:
     return stale(_manifests(store, jobs))
 
 
-def lines(found: Iterable[Stale], then: str = AGAIN) -> list[str]:
+def lines(stale_jobs: Iterable[Stale], then: str = AGAIN) -> list[str]:
     """Return what to tell of stale jobs: one line for each set of files, or one for them all where many.
 
     Args:
-        found: the jobs.
+        stale_jobs: the jobs.
         then: what to do about them.
     """
     per: dict[tuple[str, ...], list[Stale]] = {}
-    for job in found:
+    for job in stale_jobs:
         per.setdefault(job.files, []).append(job)
-    known = [files for files in per if files]
-    if len(known) > SETS:
-        every = [job for files in known for job in per.pop(files)]
-        per[tuple(sorted({file for files in known for file in files}))] = every
-    said = []
+    file_sets = [files for files in per if files]
+    if len(file_sets) > SETS:
+        every = [job for files in file_sets for job in per.pop(files)]
+        per[tuple(sorted({file for files in file_sets for file in files}))] = every
+    texts = []
     for files, jobs in sorted(per.items()):
-        own, after = _counts(j for j in jobs if j.own), _counts(j for j in jobs if not j.own)
+        direct, after = _counts(j for j in jobs if j.own), _counts(j for j in jobs if not j.own)
         were = f"{len(jobs)} finished job{'s were' if len(jobs) > 1 else ' was'} made by"
         if not files:
-            said.append(
+            texts.append(
                 f"{were} an earlier bench that recorded no source files ({after}); "
                 "whether they changed is unknown"
             )
             continue
         named = _named(files)
-        counted = ", ".join(filter(None, (own, f"{after} after them" if after else "")))
-        said.append(f"{were} another state of {named} ({counted}); {then}")
-    return said
+        counted = ", ".join(filter(None, (direct, f"{after} after them" if after else "")))
+        texts.append(f"{were} another state of {named} ({counted}); {then}")
+    return texts
 
 
 def differ(store: Store, job: Job) -> tuple[str, ...]:
@@ -140,7 +143,7 @@ def unfinished(store: Store, jobs: Iterable[Job], keep: bool = False) -> list[st
         jobs: that are not done.
         keep: does the next attempt go on with what is there? Else it drops it.
     """
-    said = []
+    texts = []
     for job in jobs:
         step = store.progress(job.id).get("step")
         if step and not store.owner(job.id) and (files := differ(store, job)):
@@ -150,10 +153,10 @@ def unfinished(store: Store, jobs: Iterable[Job], keep: bool = False) -> list[st
                 if keep
                 else "it begins anew; --keep-unfinished goes on"
             )
-            said.append(
+            texts.append(
                 f"{job.kind} {job.id}: another state of {named} made its first {step} steps; {then}"
             )
-    return said
+    return texts
 
 
 def _named(files: Sequence[str]) -> str:
@@ -164,8 +167,8 @@ def _named(files: Sequence[str]) -> str:
 
 def _counts(jobs: Iterable[Stale]) -> str:
     counts = Counter(job.kind for job in jobs)
-    known = sorted(counts, key=lambda kind: (*KINDS, kind).index(kind))
-    return ", ".join(f"{counts[kind]} {kind}" for kind in known)
+    kinds = sorted(counts, key=lambda kind: (*KINDS, kind).index(kind))
+    return ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
 
 
 class Without(Store):
@@ -203,9 +206,9 @@ def redo(store: Store, jobs: Iterable[str]) -> Redo:
         jobs: ids that are wanted.
     """
     manifests = finished(store)
-    found = {job for job, s in stale(manifests).items() if s.files}
-    chosen = set(jobs) & found
-    while more := {j for j in found - chosen if chosen & {*(manifests[j].get("needs") or ())}}:
+    outdated = {job for job, s in stale(manifests).items() if s.files}
+    chosen = set(jobs) & outdated
+    while more := {j for j in outdated - chosen if chosen & {*(manifests[j].get("needs") or ())}}:
         chosen |= more
     depth: dict[str, int] = {}
 
@@ -227,7 +230,7 @@ def redo(store: Store, jobs: Iterable[str]) -> Redo:
 
 def _read_now(store: Store, manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Return the finished jobs that one in work stands on, each with that one."""
-    found: dict[str, str] = {}
+    readers: dict[str, str] = {}
     for file in sorted(store.work.glob("*/job.json")):
         job = file.parent.name
         if store.owner(job) is None:
@@ -235,10 +238,10 @@ def _read_now(store: Store, manifests: Mapping[str, Mapping[str, Any]]) -> dict[
         waiting = [*((read_json(file, SPEC) or {}).get("job", {}).get("needs", ()))]
         while waiting:
             need = waiting.pop()
-            if need in manifests and need not in found:
-                found[need] = job
+            if need in manifests and need not in readers:
+                readers[need] = job
                 waiting += manifests[need].get("needs") or ()
-    return found
+    return readers
 
 
 def set_aside(

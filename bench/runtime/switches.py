@@ -64,7 +64,9 @@ class Switches:
     @classmethod
     def now(cls) -> Switches:
         """Return the switches as they are."""
-        found: dict[str, Any] = {name: attrgetter(place)(torch) for name, place in PLACES.items()}
+        values: dict[str, Any] = {
+            name: attrgetter(attribute)(torch) for name, attribute in PLACES.items()
+        }
         kernels = torch.backends.cuda
         return cls(
             threads=torch.get_num_threads(),
@@ -77,7 +79,7 @@ class Switches:
             flash=kernels.flash_sdp_enabled(),
             efficient=kernels.mem_efficient_sdp_enabled(),
             plain=kernels.math_sdp_enabled(),
-            **found,
+            **values,
         )
 
     def set(self) -> None:
@@ -98,8 +100,8 @@ class Switches:
         torch.backends.cuda.enable_math_sdp(self.plain)
         torch.set_float32_matmul_precision("highest")  # the older names of the precisions below
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
-        for name, place in PLACES.items():
-            owner, _, attribute = place.rpartition(".")
+        for name, path in PLACES.items():
+            owner, _, attribute = path.rpartition(".")
             setattr(attrgetter(owner)(torch), attribute, getattr(self, name))
         np.seterr(divide="warn", over="warn", under="ignore", invalid="warn")
 

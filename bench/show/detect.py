@@ -50,7 +50,7 @@ FEW = 50  # percent of the labels up to which they count as few
 
 
 @dataclass(frozen=True)
-class Known:
+class Pilot:
     """The noise of one section of tracked records."""
 
     protocol: str  # whose records they are
@@ -134,14 +134,14 @@ def sights(plan: Plan, protocols: Sequence[Protocol], store: Store, goal: float)
 
 
 def _places(plan: Plan, protocol: Protocol) -> dict[tuple[str, int], list[Cell]]:
-    found: dict[tuple[str, int], list[Cell]] = {}
+    cells_of: dict[tuple[str, int], list[Cell]] = {}
     for cell in plan.cells[protocol.name]:
         if cell.wanted:
-            found.setdefault(
+            cells_of.setdefault(
                 (str(cell.columns["section"]), int(cell.columns["fraction"])), []
             ).append(cell)
     return dict(
-        sorted(found.items(), key=lambda pair: (protocol.sections.index(pair[0][0]), pair[0][1]))
+        sorted(cells_of.items(), key=lambda pair: (protocol.sections.index(pair[0][0]), pair[0][1]))
     )
 
 
@@ -165,9 +165,9 @@ def _sight(  # noqa: PLR0913 - what a place is
     }
     pretrainings = {c.columns["init"] for c in compared if c.row == compared[0].row}
     columns = compared[0].columns
-    known = _nearest(protocol.name, str(columns["dataset"]), str(columns["network"]), fraction)
-    patients = _tested(compared, compared[0].row) or (known.patients if known else 0)
-    noise = known.noise if known else PRIOR["few" if fraction <= FEW else "all"]
+    pilot = _nearest(protocol.name, str(columns["dataset"]), str(columns["network"]), fraction)
+    patients = _tested(compared, compared[0].row) or (pilot.patients if pilot else 0)
+    noise = pilot.noise if pilot else PRIOR["few" if fraction <= FEW else "all"]
     least = goal / 100
     one_pretraining = len(pretrainings) < 2
     sees = inf if one_pretraining else detectable(noise, patients, len(runs), len(rows))
@@ -190,8 +190,8 @@ def _sight(  # noqa: PLR0913 - what a place is
         else needed_patients(least, noise, len(runs), len(rows)),
         hours=None if None in seconds else sum(s or 0.0 for s in seconds) / 3600,
         noise=Noise(*(100 * part for part in (noise.patient, noise.run, noise.residual))),
-        source=known.source
-        if known
+        source=pilot.source
+        if pilot
         else "no tracked record of this data set: a prior, the median of all",
     )
 
@@ -212,55 +212,55 @@ def _tested(cells: Sequence[Cell], row: str) -> int:
     return sum(by_fold.values())
 
 
-def _nearest(protocol: str, dataset: str, network: str, fraction: int) -> Known | None:
+def _nearest(protocol: str, dataset: str, network: str, fraction: int) -> Pilot | None:
     """Return the tracked noise that is most alike, a protocol's own first; None: of no such data set."""
 
-    def distance(known: Known) -> tuple[bool, float, bool]:
+    def distance(candidate: Pilot) -> tuple[bool, float, bool]:
         return (
-            known.network != network,
-            abs(log(known.fraction / fraction)),
-            known.protocol != protocol,
+            candidate.network != network,
+            abs(log(candidate.fraction / fraction)),
+            candidate.protocol != protocol,
         )
 
     return min(
-        (known for known in tracked(RESULTS) if known.dataset == dataset),
+        (candidate for candidate in tracked(RESULTS) if candidate.dataset == dataset),
         key=distance,
         default=None,
     )
 
 
 @lru_cache(maxsize=4)
-def tracked(results: Path) -> tuple[Known, ...]:
+def tracked(results: Path) -> tuple[Pilot, ...]:
     """Return the noise of every section, network and label fraction of the tracked records."""
     from bench.record import COLUMNS, read_rows
 
-    found = list[Known]()
+    pilots = list[Pilot]()
     for file in sorted(results.glob("*/records/*.parquet")):
         table = read_rows(file, COLUMNS)[READ]
         places = _judged(table).groupby(
             ["section", "dataset", "network", "fraction"], observed=True
         )
-        for (_, dataset, network, fraction), place in places:
-            comparisons = list(_comparisons(place))
+        for (_, dataset, network, fraction), rows in places:
+            comparisons = list(_comparisons(rows))
             noise = noise_of(comparisons)
             if noise is not None:
-                patients = max(one.patients for one in comparisons)
-                found.append(
-                    Known(file.stem, str(dataset), str(network), int(fraction), noise, patients)
+                patients = max(comparison.patients for comparison in comparisons)
+                pilots.append(
+                    Pilot(file.stem, str(dataset), str(network), int(fraction), noise, patients)
                 )
-    return tuple(found)
+    return tuple(pilots)
 
 
 def _judged(table: pd.DataFrame) -> pd.DataFrame:
     """Return the scores by which a record's sections are judged, without what is undefined."""
-    there = set(table["metric"])
-    metric = next((name for name in JUDGED if name in there), "")
+    metrics = set(table["metric"])
+    metric = next((name for name in JUDGED if name in metrics), "")
     return table[table["metric"].eq(metric) & table["value"].notna()]
 
 
-def _comparisons(place: pd.DataFrame) -> Iterator[stats.Comparison]:
+def _comparisons(rows: pd.DataFrame) -> Iterator[stats.Comparison]:
     """Yield each pretrained row beside the scratch row of its network, patients x runs."""
-    plain = place[~place["row"].str.endswith(")")]
+    plain = rows[~rows["row"].str.endswith(")")]
     by_run = plain.groupby(["row", "init", "pretrain_seed", "seed", "patient"], observed=True)[
         "value"
     ].mean()
@@ -282,21 +282,21 @@ def _comparisons(place: pd.DataFrame) -> Iterator[stats.Comparison]:
         return  # a second scratch row of the network is trained otherwise
 
 
-def as_json(found: Sequence[Sight]) -> list[dict[str, Any]]:
+def as_json(sights: Sequence[Sight]) -> list[dict[str, Any]]:
     """Return every sight as plain values."""
-    return [{**asdict(sight), "pilot": sight.pilot} for sight in found]
+    return [{**asdict(sight), "pilot": sight.pilot} for sight in sights]
 
 
-def as_lines(found: Sequence[Sight], goal: float) -> list[str]:
+def as_lines(sights: Sequence[Sight], goal: float) -> list[str]:
     """Return every sight in words, protocol by protocol."""
-    if not found:
+    if not sights:
         return ["no row that is to run is compared with scratch, so nothing can be detected"]
     lines = ["80 % power, alpha 0.05 after Holm; a run is a pretraining and its fine-tuning"]
-    for name in dict.fromkeys(sight.protocol for sight in found):
-        own = [sight for sight in found if sight.protocol == name]
-        short = sum(sight.pilot for sight in own)
-        lines.append(f"{name}: {_called(short, len(own), goal)}")
-        lines += [line for sight in own for line in sight.lines()]
+    for name in dict.fromkeys(sight.protocol for sight in sights):
+        sights_here = [sight for sight in sights if sight.protocol == name]
+        short = sum(sight.pilot for sight in sights_here)
+        lines.append(f"{name}: {_called(short, len(sights_here), goal)}")
+        lines += [line for sight in sights_here for line in sight.lines()]
     return lines
 
 

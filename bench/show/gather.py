@@ -79,103 +79,106 @@ def chains(table: pd.DataFrame, store: Store, guards: Mapping[str, str]) -> Chai
     return [(cell, _chain(store, cell.job, guards)) for cell in cells(table)]
 
 
-def _behind(found: Chains, kind: str) -> Iterator[tuple[Any, str, dict[str, Any]]]:
+def _behind(behind: Chains, kind: str) -> Iterator[tuple[Any, str, dict[str, Any]]]:
     """Yield every cell with each job of a kind that it stands on: id, and manifest or kind and needs."""
-    for cell, chain in found:
+    for cell, chain in behind:
         for job, described in chain.items():
             if described["kind"] == kind:
                 yield cell, job, described
 
 
-def provenance(found: Chains) -> dict[str, str]:
+def provenance(behind: Chains) -> dict[str, str]:
     """Return what produced the numbers: every commit, device and torch version that took part."""
-    manifests = [m for _, chain in found for m in chain.values() if "provenance" in m]
+    manifests = [m for _, chain in behind for m in chain.values() if "provenance" in m]
     if not manifests:
         return {}
-    made = [m["provenance"] for m in manifests]
+    origins = [m["provenance"] for m in manifests]
 
     def every(values: Iterable[Any], between: str = ", ") -> str:
         return between.join(sorted({str(v) for v in values if v not in (None, "")}))
 
     return {
-        "bench": every(p["packages"]["bench"] for p in made),
-        "commit": every(map(_commit, made), "; "),
-        **{package: every(p["packages"][package] for p in made) for package in ("torch", "monai")},
-        **{fact: every(p[fact] for p in made) for fact in ("device", "threads")},
-        "last run": max(p["date"] for p in made),
+        "bench": every(p["packages"]["bench"] for p in origins),
+        "commit": every(map(_commit, origins), "; "),
+        **{
+            package: every(p["packages"][package] for p in origins)
+            for package in ("torch", "monai")
+        },
+        **{fact: every(p[fact] for p in origins) for fact in ("device", "threads")},
+        "last run": max(p["date"] for p in origins),
         "attempts": str(max(m["attempts"] for m in manifests)),
     }
 
 
-def _commit(made: dict[str, Any]) -> str:
+def _commit(origin: dict[str, Any]) -> str:
     """Return the commit behind a job and, where files differed, so: ``abc123, modified (digest d4e5)``."""
-    commit, changed = made.get("commit") or "", made.get("changed") or ""
-    if not made.get("modified"):
+    commit, changed = origin.get("commit") or "", origin.get("changed") or ""
+    if not origin.get("modified"):
         return str(commit)
     return f"{commit or 'no commit'}, modified" + (f" (digest {changed})" if changed else "")
 
 
-def other_source(found: Chains) -> list[str]:
+def other_source(behind: Chains) -> list[str]:
     """Return in words which jobs behind the numbers other source files made."""
-    finished = {job: m for _, chain in found for job, m in chain.items() if "provenance" in m}
+    finished = {job: m for _, chain in behind for job, m in chain.items() if "provenance" in m}
     return stale.lines(stale.stale(finished).values())
 
 
 def _chain(store: Store, job: str, guards: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Return an evaluate job and everything it stands on, by id: manifest, or kind and needs."""
-    found: dict[str, dict[str, Any]] = {}
+    chain: dict[str, dict[str, Any]] = {}
     waiting = [job, *filter(None, [guards.get(job)])]
     while waiting:
-        one = waiting.pop()
-        described = digest.manifest(store.jobs / one, FINISHED)
+        current = waiting.pop()
+        described = digest.manifest(store.jobs / current, FINISHED)
         if described is None:
-            described = (read_json(store.work / one / "job.json", SPEC) or {}).get("job")
-        if described is not None and one not in found:
-            found[one] = described
+            described = (read_json(store.work / current / "job.json", SPEC) or {}).get("job")
+        if described is not None and current not in chain:
+            chain[current] = described
             waiting += described["needs"]
-    return found
+    return chain
 
 
-def costs(found: Chains, table: pd.DataFrame) -> Iterator[Cost]:
+def costs(behind: Chains, table: pd.DataFrame) -> Iterator[Cost]:
     """Yield what each row used, by stage, and how long its network takes for one crop."""
     timed = table[table["metric"].eq(LATENCY) & table["value"].notna()]
     for row, seconds in timed.groupby("row", sort=False)["value"].median().items():
         yield Cost(str(row), "one crop forward", seconds=float(seconds))
     per: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for cell, chain in found:
+    for cell, chain in behind:
         for job, described in chain.items():
             if described["kind"] not in ("prepare", "guard") and "seconds" in described:
                 per.setdefault((cell.row, described["kind"]), {})[job] = described
     for (row, stage), jobs in per.items():
-        made = list(jobs.values())
+        manifests = list(jobs.values())
         yield Cost(
             row,
-            f"{stage} ({len(made)} jobs)" if len(made) > 1 else stage,
-            seconds=sum(m["seconds"] for m in made),
-            memory_mb=_largest([m.get("peak_memory_mb") for m in made]),
-            device_mb=_largest([m["peak_device_mb"] for m in made if "peak_device_mb" in m]),
-            steps=sum(m.get("steps", 0) for m in made) or None,
-            samples=sum(m.get("samples", 0) for m in made) or None,
-            voxels=sum(m.get("voxels", 0) for m in made) or None,
+            f"{stage} ({len(manifests)} jobs)" if len(manifests) > 1 else stage,
+            seconds=sum(m["seconds"] for m in manifests),
+            memory_mb=_largest([m.get("peak_memory_mb") for m in manifests]),
+            device_mb=_largest([m["peak_device_mb"] for m in manifests if "peak_device_mb" in m]),
+            steps=sum(m.get("steps", 0) for m in manifests) or None,
+            samples=sum(m.get("samples", 0) for m in manifests) or None,
+            voxels=sum(m.get("voxels", 0) for m in manifests) or None,
         )
 
 
 def _largest(peaks: list[float | None]) -> float | None:
     """Return the largest of some peaks, None where one is not known, for it may be the largest."""
-    known = [peak for peak in peaks if peak is not None]
-    return max(known) if known and len(known) == len(peaks) else None
+    measured = [peak for peak in peaks if peak is not None]
+    return max(measured) if measured and len(measured) == len(peaks) else None
 
 
-def pretrainings(found: Chains, jobs: Mapping[str, Job]) -> list[Pretraining]:
+def pretrainings(behind: Chains, jobs: Mapping[str, Job]) -> list[Pretraining]:
     """Return what each row was pretrained on, rows that share it together, a row's mixtures apart.
 
     Args:
-        found: cells and the manifests behind them, which count the cases.
+        behind: cells and the manifests behind them, which count the cases.
         jobs: the plan's, by id.
     """
     # row, mixture: cases and unlabelled by job
     read: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
-    for cell, job, described in _behind(found, "pretrain"):
+    for cell, job, described in _behind(behind, "pretrain"):
         if job in jobs and "cases" in described:
             # older manifests do not count the unlabelled ones
             counts = described["cases"], described.get("unlabelled", 0)
@@ -186,9 +189,9 @@ def pretrainings(found: Chains, jobs: Mapping[str, Job]) -> list[Pretraining]:
         specs: list[PretrainSpec] = [jobs[job].spec for job in by_job]
         cases, unlabelled = zip(*by_job.values(), strict=True)
         training, steps = specs[0].pretrain, [spec.pretrain.steps or 0 for spec in specs]
-        one = Pretraining(
+        pretraining = Pretraining(
             rows=(),
-            datasets=tuple(dict.fromkeys(entry.dataset for entry in specs[0].data)),
+            datasets=tuple(dict.fromkeys(part.dataset for part in specs[0].data)),
             cases=(min(cases), max(cases)),
             steps=(min(steps), max(steps)),
             batch=training.batch,
@@ -199,8 +202,8 @@ def pretrainings(found: Chains, jobs: Mapping[str, Job]) -> list[Pretraining]:
             name=name,
             unlabelled=(min(unlabelled), max(unlabelled)),
         )
-        alike.setdefault(one, []).append(row)
-    return [replace(one, rows=tuple(rows)) for one, rows in alike.items()]
+        alike.setdefault(pretraining, []).append(row)
+    return [replace(pretraining, rows=tuple(rows)) for pretraining, rows in alike.items()]
 
 
 def ingredients(protocol: Protocol, plan: Plan, store: Store) -> tuple[Ingredient, ...]:
@@ -211,10 +214,10 @@ def ingredients(protocol: Protocol, plan: Plan, store: Store) -> tuple[Ingredien
     section = protocol.pretrain
     if section is None or all(view.draw != "mixture" for view in protocol.layout.views):
         return ()
-    own = [part.dataset for part in mixture.parts(section)]
+    datasets = [part.dataset for part in mixture.parts(section)]
     for job in dict.fromkeys(c.pretrain for c in plan.cells[protocol.name] if c.pretrain):
         spec = plan.spec(job, PretrainSpec)
-        if [entry.dataset for entry in spec.data] == own and store.done(job):
+        if [source.dataset for source in spec.data] == datasets and store.done(job):
             with suppress(BenchError):  # what it read is not whole here
                 return _read(spec, [store.jobs / need for need in plan.jobs[job].needs], plan.roots)
     return ()
@@ -226,25 +229,27 @@ def _read(spec: PretrainSpec, needs: list[Path], roots: dict[str, str]) -> tuple
     from bench.data.prepared import opened
     from bench.jobs.inputs import mixed
 
-    names, folders = [entry.dataset for entry in spec.data], needs[: len(spec.data)]
+    names, folders = [part.dataset for part in spec.data], needs[: len(spec.data)]
     gone = guard.seen(needs[len(names)]) if spec.leaks == "drop" else set()
     cases: list[list[str]] = [[] for _ in names]
     for number, case in mixed([opened(f) for f in folders], spec.data, spec.take, spec.seed, roots):
         cases[number] += [case.id] if (names[number], case.id) not in gone else []
     slices = [
-        sum(int(index.row(case)["shape"][2]) for case in some)
-        for index, some in zip(map(Index, folders), cases, strict=True)
+        sum(int(index.row(case)["shape"][2]) for case in ids)
+        for index, ids in zip(map(Index, folders), cases, strict=True)
     ]
-    return tuple(Ingredient(*one) for one in zip(names, map(len, cases), slices, strict=True))
+    return tuple(
+        Ingredient(*columns) for columns in zip(names, map(len, cases), slices, strict=True)
+    )
 
 
 def datasets(protocol: Protocol, plan: Plan) -> Iterator[DatasetInfo]:
     """Yield what is known of every data set that a protocol reads and that is on this machine."""
-    made = [
+    mixtures = [
         plan.spec(c.pretrain, PretrainSpec).data for c in plan.cells[protocol.name] if c.pretrain
     ]
     names = dict.fromkeys(
-        [*(t.dataset for t in protocol.finetune), *(e.dataset for d in made for e in d)]
+        [*(t.dataset for t in protocol.finetune), *(e.dataset for d in mixtures for e in d)]
     )
     for name in names:
         if name in plan.roots:
@@ -255,40 +260,42 @@ def datasets(protocol: Protocol, plan: Plan) -> Iterator[DatasetInfo]:
             yield declared_info(name, registry.load("dataset", name)())
 
 
-def receipts(found: Chains) -> dict[str, str]:
+def receipts(behind: Chains) -> dict[str, str]:
     """Return what each row's fine-tuning took over from the weights it starts from, in words."""
-    told: dict[str, str] = {}
-    for cell, _, described in _behind(found, "finetune"):
+    texts: dict[str, str] = {}
+    for cell, _, described in _behind(behind, "finetune"):
         if receipt := described.get("receipt"):
-            made = f"made by {described['method']}: " if described.get("method") else ""
-            told.setdefault(cell.row, made + _receipt(receipt))
-    return told
+            maker = f"made by {described['method']}: " if described.get("method") else ""
+            texts.setdefault(cell.row, maker + _receipt(receipt))
+    return texts
 
 
-def gaps(found: Chains) -> dict[str, tuple[str, ...]]:
+def gaps(behind: Chains) -> dict[str, tuple[str, ...]]:
     """Return, of each row whose weights lack kinds of layers or stages of the encoder, which."""
     lacking = (
         (cell.row, described.get("receipt", {}))
-        for cell, _, described in _behind(found, "finetune")
+        for cell, _, described in _behind(behind, "finetune")
     )
     return {row: tuple(receipt["gaps"]) for row, receipt in lacking if receipt.get("gaps")}
 
 
-def choices(found: Chains) -> dict[str, str]:
+def choices(behind: Chains) -> dict[str, str]:
     """Return, of each row with a grid, which recipes its runs chose, and what trying them took, in words."""
     runs: dict[str, dict[tuple[str, int], list[dict[str, Any]]]] = {}
     tried: dict[str, dict[str, float]] = {}
-    for cell, chain in found:
-        tunings = {job: made for job, made in chain.items() if made["kind"] == "finetune"}
-        chosen = [made["choice"] for made in tunings.values() if "choice" in made]
+    for cell, chain in behind:
+        tunings = {
+            job: manifest for job, manifest in chain.items() if manifest["kind"] == "finetune"
+        }
+        chosen = [manifest["choice"] for manifest in tunings.values() if "choice" in manifest]
         if chosen:
             runs.setdefault(cell.row, {}).setdefault((cell.section, int(cell.fraction)), []).extend(
                 chosen
             )
             seconds = {
-                job: made.get("seconds", 0.0)
-                for job, made in tunings.items()
-                if "choice" not in made
+                job: manifest.get("seconds", 0.0)
+                for job, manifest in tunings.items()
+                if "choice" not in manifest
             }
             tried.setdefault(cell.row, {}).update(seconds)
     return {row: _choices(of, tried[row]) for row, of in runs.items()}
@@ -312,8 +319,8 @@ def _receipt(receipt: Mapping[str, Any]) -> str:
         f"{100 * receipt['share']:.1f} %",
         [f"{r['name']} ({r['how']})" for r in receipt["reshaped"]],
     )
-    whole = f"the encoder's {receipt['parameters']:,} parameters"
-    text = f"{receipt['matched']} tensors, among them {share} of {whole}"
+    encoder = f"the encoder's {receipt['parameters']:,} parameters"
+    text = f"{receipt['matched']} tensors, among them {share} of {encoder}"
     for what, names in (("missing", receipt["missing"]), ("fitted", changes)):
         if names:
             text += f"; {what} {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
@@ -329,7 +336,7 @@ def leaks(plan: Plan, store: Store, protocol: str, table: pd.DataFrame) -> Itera
     A guard looks for those of a data set; where two sections share it, each names what its own rows test.
     """
     cases = distinct(table, ["section", "case"])
-    tested = {str(name): {*own} - {""} for name, own in cases.groupby("section")["case"]}
+    tested = {str(name): {*ids} - {""} for name, ids in cases.groupby("section")["case"]}
     sections: dict[str, set[str]] = {}
     for cell in plan.cells[protocol]:
         sections.setdefault(cell.columns["dataset"], set()).add(cell.columns["section"])
@@ -349,10 +356,10 @@ def leaks(plan: Plan, store: Store, protocol: str, table: pd.DataFrame) -> Itera
         ):
             continue
         seen.add((row, section, job))
-        found = guard.read(store.jobs / job)
-        own = tested.get(section, set()) if len(sections[dataset]) > 1 else set()
+        result = guard.read(store.jobs / job)
+        ids = tested.get(section, set()) if len(sections[dataset]) > 1 else set()
         met = [
-            k for k in found.leaks if k.test_dataset == dataset and (not own or k.test_case in own)
+            k for k in result.leaks if k.test_dataset == dataset and (not ids or k.test_case in ids)
         ]
         if not met:
             continue
@@ -361,7 +368,7 @@ def leaks(plan: Plan, store: Store, protocol: str, table: pd.DataFrame) -> Itera
         yield Leak(
             row,
             section,
-            len(own) or found.tests.get(dataset, 0),
+            len(ids) or result.tests.get(dataset, 0),
             tuple(f"{c} ({w})" for c, w in sorted(why.items())),
             len(pretrained),
             plan.spec(cell.pretrain, PretrainSpec).leaks == "drop",
@@ -373,8 +380,8 @@ def submissions(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:
     for name, section in zip(protocol.sections, protocol.finetune, strict=True):
         cells = [c for c in plan.cells[protocol.name] if c.columns["section"] == name]
         if section.submit and cells and not any(c.submission for c in cells):
-            asked = ", ".join(f"{k} {v}" for k, v in section.submit.items())
-            yield f"{name}: nothing, for none of its cases here is of {asked}."
+            requested = ", ".join(f"{k} {v}" for k, v in section.submit.items())
+            yield f"{name}: nothing, for none of its cases here is of {requested}."
         for cell in cells:
             job = cell.submission
             if job is None or not store.done(job):
@@ -387,30 +394,30 @@ def submissions(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:
             )
 
 
-def failures(found: Chains, table: pd.DataFrame, store: Store) -> Iterator[Failure]:
+def failures(behind: Chains, table: pd.DataFrame, store: Store) -> Iterator[Failure]:
     """Yield the first job that failed behind each cell, if any; else why its rows are a hole, if they are."""
     holes = set(table.loc[table["status"].eq("failed"), "job"])
-    for cell, chain in found:
-        place = {"section": cell.section, "fraction": int(cell.fraction), "seed": int(cell.seed)}
+    for cell, chain in behind:
+        labels = {"section": cell.section, "fraction": int(cell.fraction), "seed": int(cell.seed)}
         for job in chain:
             why = None if store.done(job) else store.failure(job)
             if why is not None:
                 yield Failure(
-                    job, cell.row, why["reason"], why["log"], **place, attempts=why["attempts"]
+                    job, cell.row, why["reason"], why["log"], **labels, attempts=why["attempts"]
                 )
                 break
         else:
             if cell.job in holes and store.done(cell.job):
-                yield Failure(cell.job, cell.row, UNSCORED, "", **place, hole="not scored")
+                yield Failure(cell.job, cell.row, UNSCORED, "", **labels, hole="not scored")
 
 
-def curves(found: Chains, store: Store) -> dict[str, Curves]:
+def curves(behind: Chains, store: Store) -> dict[str, Curves]:
     """Return the curve of each row's first pretraining, without the figure that is drawn by itself.
 
     Of rows that share it the first alone.
     """
     drawn, rows, seen = dict[str, Curves](), set[str](), set[str]()
-    for cell, job, described in _behind(found, "pretrain"):
+    for cell, job, described in _behind(behind, "pretrain"):
         file = store.jobs / job / "curve.csv"
         if cell.row in rows or not file.exists():
             continue
@@ -420,23 +427,23 @@ def curves(found: Chains, store: Store) -> dict[str, Curves]:
         seen.add(job)
         figure = described.get("figure") or {}
         aside = {figure.get("term"), figure.get("chance")} - {"step", "total"}
-        kept = (
+        shown = (
             logged(file)
             .drop(columns=list(aside), errors="ignore")
             .rename(columns={"total": "loss"})
         )
         drawn[cell.row] = {
-            n: tuple(v if isfinite(v) else None for v in kept[n].tolist()) for n in kept
+            n: tuple(v if isfinite(v) else None for v in shown[n].tolist()) for n in shown
         }
     return drawn
 
 
-def courses(found: Chains, store: Store) -> Iterator[Course]:
+def courses(behind: Chains, store: Store) -> Iterator[Course]:
     """Yield the loss of every finished fine-tuning, in few points: each is the mean of its neighbours."""
-    for cell, job, made in _behind(found, "finetune"):
+    for cell, job, manifest in _behind(behind, "finetune"):
         file = store.jobs / job / "curve.csv"
         if (
-            made.get("validation") is not None
+            manifest.get("validation") is not None
         ):  # one of a grid; the one that was chosen has its curve, too
             continue
         if file.exists():

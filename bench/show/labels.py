@@ -52,7 +52,10 @@ class Label:
 def labels(plan: Plan, protocol: str | None = None) -> dict[str, Label]:
     """Return what each job of a plan, or of one protocol in it, is called."""
     cells = [
-        cell for name, found in plan.cells.items() if protocol in (None, name) for cell in found
+        cell
+        for name, protocol_cells in plan.cells.items()
+        if protocol in (None, name)
+        for cell in protocol_cells
     ]
     several = len({cell.columns["fold"] for cell in cells}) > 1
     seeds = {
@@ -65,9 +68,9 @@ def labels(plan: Plan, protocol: str | None = None) -> dict[str, Label]:
     for cell in cells:
         for job in _behind(plan, cell):
             behind.setdefault(job, []).append(cell)
-    for name, found in plan.beside.items():
+    for name, protocol_cells in plan.beside.items():
         if protocol in (None, name):
-            behind |= {job: [] for job in found.values() if job not in behind}
+            behind |= {job: [] for job in protocol_cells.values() if job not in behind}
     return {
         job: _label(plan, job, cells, several=several, crossed=crossed)
         for job, cells in behind.items()
@@ -87,23 +90,27 @@ def _behind(plan: Plan, cell: Cell) -> Iterator[str]:
 
 
 def _label(plan: Plan, job: str, cells: list[Cell], *, several: bool, crossed: bool) -> Label:
-    made = plan.jobs[job].spec
-    if isinstance(made, PrepareSpec):
-        return Label(dataset=made.dataset)
+    spec = plan.jobs[job].spec
+    if isinstance(spec, PrepareSpec):
+        return Label(dataset=spec.dataset)
     rows = list(dict.fromkeys(cell.row for cell in cells))
     more = f" and {len(rows) - ROWS} rows more" if len(rows) > ROWS else ""
     row = ", ".join(rows[:ROWS]) + more
-    if isinstance(made, (FinetuneSpec, EvaluateSpec)):
-        one = cells[0].columns
-        fold = int(one["fold"]) if several else None
+    if isinstance(spec, (FinetuneSpec, EvaluateSpec)):
+        columns = cells[0].columns
+        fold = int(columns["fold"]) if several else None
         # A section is called by its data set, unless two are of one.
-        where, percent, seed = str(one["section"]), int(one["fraction"]), int(one["seed"])
-        if isinstance(made, EvaluateSpec) and made.submission:
+        where, percent, seed = (
+            str(columns["section"]),
+            int(columns["fraction"]),
+            int(columns["seed"]),
+        )
+        if isinstance(spec, EvaluateSpec) and spec.submission:
             where += ", for its server"
-        before = int(one["pretrain_seed"]) if crossed and cells[0].pretrain else None
+        before = int(columns["pretrain_seed"]) if crossed and cells[0].pretrain else None
         return Label(row, where, percent, seed, fold, before)
-    read = ", ".join(dict.fromkeys(entry.dataset for entry in getattr(made, "data", ())))
-    return Label(row, read, seed=made.seed if isinstance(made, PretrainSpec) else None)
+    read = ", ".join(dict.fromkeys(source.dataset for source in getattr(spec, "data", ())))
+    return Label(row, read, seed=spec.seed if isinstance(spec, PretrainSpec) else None)
 
 
 def remember(plan: Plan, store: Store) -> None:
@@ -119,15 +126,15 @@ def remember(plan: Plan, store: Store) -> None:
         write_atomic(path, json.dumps({"jobs": named}, sort_keys=True))
 
 
-def known(store: Store) -> dict[str, Label] | None:
+def labels_wanted(store: Store) -> dict[str, Label] | None:
     """Return the jobs that some protocol wants, as its last runs left them; None where none has."""
     files = sorted((store.root / "records").glob(f"*{SUFFIX}"))
     names = {field.name for field in fields(Label)}
-    found: dict[str, Label] = {}
+    labels: dict[str, Label] = {}
     for file in files:
         left: dict[str, Any] = (read_json(file, SHAPE) or {}).get("jobs", {})
-        found |= {
+        labels |= {
             job: Label(**{k: v for k, v in label.items() if k in names})
             for job, label in left.items()
         }
-    return found if files else None
+    return labels if files else None

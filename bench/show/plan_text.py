@@ -87,10 +87,10 @@ def as_text(plan: Plan, store: Store, protocols: Sequence[Protocol], *, away: bo
 
 def _costs(plan: Plan, store: Store, wanted: list[str], done: set[str], away: bool) -> Costs:
     """Return what jobs take here; on a GPU where they run elsewhere, or take this processor too long."""
-    here = {} if away else forecast(plan, store, wanted)
-    if away or sum(here[job] or 0.0 for job in wanted if job not in done) > PATIENCE:
+    forecasts = {} if away else forecast(plan, store, wanted)
+    if away or sum(forecasts[job] or 0.0 for job in wanted if job not in done) > PATIENCE:
         return Costs({job: plan.jobs[job].spec.gpu_seconds() for job in wanted}, gpu=True)
-    return Costs(here)
+    return Costs(forecasts)
 
 
 def _changed(plan: Plan, store: Store) -> list[str]:
@@ -162,14 +162,16 @@ def _rows(plan: Plan, done: set[str], protocol: Protocol, costs: Costs) -> list[
     ):
         cells = [c for c in asked_for if c.row == row]
         finished = sum(c.evaluate in done for c in cells)
-        known = costs.seconds
+        seconds_of = costs.seconds
         cost = _cost(
-            [known[c.finetune] for c in cells], [known[c.evaluate] for c in cells], costs.where
+            [seconds_of[c.finetune] for c in cells],
+            [seconds_of[c.evaluate] for c in cells],
+            costs.where,
         )
         way = _way(plan.spec(cells[0].finetune, FinetuneSpec))
         lines.append(f"  {row}: {len(cells)} cells, {finished} done, {cost}, {way}")
         for pretrain in dict.fromkeys(c.pretrain for c in cells if c.pretrain):
-            spec, seconds = plan.spec(pretrain, PretrainSpec), known[pretrain]
+            spec, seconds = plan.spec(pretrain, PretrainSpec), seconds_of[pretrain]
             state = "done" if pretrain in done else "to do"
             shown = "unknown cost" if seconds is None else f"about {duration(seconds)}{costs.where}"
             steps = spec.pretrain.steps or "?"
@@ -178,8 +180,8 @@ def _rows(plan: Plan, done: set[str], protocol: Protocol, costs: Costs) -> list[
             )
             if pretrain in plan.scans:
                 scans, unlabelled = plan.scans[pretrain]
-                some = f", {unlabelled} of them unlabelled" if unlabelled else ""
-                lines.append(f"      pretrains on {scans} scans{some}")
+                note = f", {unlabelled} of them unlabelled" if unlabelled else ""
+                lines.append(f"      pretrains on {scans} scans{note}")
     return lines
 
 
@@ -234,18 +236,18 @@ def _way(spec: FinetuneSpec) -> str:
 
 def _total(plan: Plan, todo: list[str], costs: Costs) -> str:
     parts = counted(plan.jobs[job].kind for job in todo) or "nothing"
-    known = sum(costs.seconds[j] or 0.0 for j in todo)
+    seconds = sum(costs.seconds[j] or 0.0 for j in todo)
     unknown = sum(costs.seconds[j] is None for j in todo)
-    text = f"{len(plan.wanted())} jobs, to do: {parts}; about {duration(known)}"
+    text = f"{len(plan.wanted())} jobs, to do: {parts}; about {duration(seconds)}"
     if costs.gpu:
         return f"{text} of training {ASSUMED}" + (
             f" and {unknown} jobs of unknown cost" if unknown else ""
         )
     text += " on this processor" + (f" and {unknown} jobs of unknown cost" if unknown else "")
-    if known > 36_000:
+    if seconds > 36_000:
         text += f", or {duration(3600 * _gpu_hours(plan, todo))} of training {ASSUMED}"
     wanting, cores = load()
-    if known > WAIT and wanting > 1.5 * cores:
+    if seconds > WAIT and wanting > 1.5 * cores:
         text += (
             f"; longer while others use it, as they do now (load {wanting:.0f} on {cores} cores)"
         )

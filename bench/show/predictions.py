@@ -49,21 +49,23 @@ def panels(
     """
     views = {n: view for n, view in enumerate(protocol.layout.views) if view.draw == "panels"}
     bases = {job: _basis(store, str(job)) for job in table["job"].unique()}
-    here = table["job"].isin([job for job, basis in bases.items() if basis is not None])
-    scored = table[here & table["case"].ne("") & table["status"].ne("failed")]
+    drawable = table["job"].isin([job for job, basis in bases.items() if basis is not None])
+    scored = table[drawable & table["case"].ne("") & table["status"].ne("failed")]
     scored = scored.assign(basis=scored["job"].map(bases))
     for number, view in (views or {-1: View(draw="panels")}).items():
         for section in selected.sections(view, protocol.sections):
             shares = view.fractions or (max(protocol.finetune[section].fractions),)
-            own = scored[
+            chosen = scored[
                 scored["section"].eq(protocol.sections[section]) & scored["fraction"].isin(shares)
             ]
-            rows = selected.rows(protocol, view, own["row"].unique())
-            own = own[own["row"].isin(rows)]
-            for case in picked(protocol, view, own)[: view.cases]:
-                for row, share, panel in _predicted(own[own["case"] == case], rows, store, view):
+            rows = selected.rows(protocol, view, chosen["row"].unique())
+            chosen = chosen[chosen["row"].isin(rows)]
+            for case in picked(protocol, view, chosen)[: view.cases]:
+                for row, share, panel in _predicted(
+                    chosen[chosen["case"] == case], rows, store, view
+                ):
                     title = row_title(protocol, row, methods)
-                    title += f", {share} %" if own["fraction"].nunique() > 1 else ""
+                    title += f", {share} %" if chosen["fraction"].nunique() > 1 else ""
                     yield replace(
                         panel, row=row, section=protocol.sections[section], title=title, view=number
                     )
@@ -81,11 +83,11 @@ def _basis(store: Store, job: str) -> str | None:
     ):
         return None
     needs = store.manifest(job).get("needs", [])
-    known = len(needs) > 1 and JOB.fullmatch(needs[1]) and store.done(needs[1])
-    return str(needs[1]) if known else None
+    prepared = len(needs) > 1 and JOB.fullmatch(needs[1]) and store.done(needs[1])
+    return str(needs[1]) if prepared else None
 
 
-def picked(protocol: Protocol, view: View, own: pd.DataFrame) -> list[str]:
+def picked(protocol: Protocol, view: View, rows_shown: pd.DataFrame) -> list[str]:
     """Return cases in the order in which a view takes them; of equal ones the first by name.
 
     A case has the mean, over the shown rows and fractions, of its means over runs and targets in the
@@ -94,18 +96,20 @@ def picked(protocol: Protocol, view: View, own: pd.DataFrame) -> list[str]:
     Args:
         protocol: states the metrics where the view does not.
         view: says which cases, and of which targets.
-        own: records of one section: the rows and fractions that are shown.
+        rows_shown: records of one section: the rows and fractions that are shown.
     """
-    predicted = own.groupby("case")[["row", "fraction"]].apply(
+    predicted = rows_shown.groupby("case")[["row", "fraction"]].apply(
         lambda rows: len(rows.drop_duplicates())
     )
-    names = sorted(predicted.index[predicted == predicted.max()]) if len(own) else []
+    names = sorted(predicted.index[predicted == predicted.max()]) if len(rows_shown) else []
     if view.pick == "first":
         return names
-    asked = (*view.metrics, protocol.layout.metric, *protocol.metrics, "dice")
-    metric = next(name for name in asked if name)
+    wanted = (*view.metrics, protocol.layout.metric, *protocol.metrics, "dice")
+    metric = next(name for name in wanted if name)
     named = [name for name in view.targets if name != MEAN]
-    scores = own[own["metric"].eq(metric) & (own["target"].isin(named) | (not named))]
+    scores = rows_shown[
+        rows_shown["metric"].eq(metric) & (rows_shown["target"].isin(named) | (not named))
+    ]
     value = scores["value"].abs() if zero_is_best(metric) else scores["value"]
     means = (
         scores.assign(value=value).groupby(["case", "row", "fraction", "target"])["value"].mean()
@@ -126,15 +130,18 @@ def picked(protocol: Protocol, view: View, own: pd.DataFrame) -> list[str]:
 
 
 def _predicted(
-    own: pd.DataFrame, rows: list[str], store: Store, view: View
+    rows_of_case: pd.DataFrame, rows: list[str], store: Store, view: View
 ) -> Iterator[tuple[str, int, Panel]]:
     """Yield row, fraction and picture of one case as the first run of each predicted it."""
     from bench.data.prepared import Prepared  # which loads Blosc2: most reports open no array
 
-    case, found = str(own["case"].iloc[0]), own.sort_values(["fraction", *RUN], kind="stable")
+    case, ordered = (
+        str(rows_of_case["case"].iloc[0]),
+        rows_of_case.sort_values(["fraction", *RUN], kind="stable"),
+    )
     slices: dict[str, Slice] = {}
     for row in rows:
-        first = found[found["row"] == row].drop_duplicates("fraction")
+        first = ordered[ordered["row"] == row].drop_duplicates("fraction")
         for job, basis, share in first[["job", "basis", "fraction"]].itertuples(
             index=False, name=None
         ):
@@ -160,21 +167,21 @@ class Slice:
         reference = np.where(reference == void, 0, reference) if void is not None else reference
         self._z = level(np.count_nonzero(reference, axis=(0, 1)), which)
         self._reference = reference[..., self._z]
-        self._kept = _around(self._grid, self._reference)
+        self._window = _shown_part(self._grid, self._reference)
         self._image = _image(prepared, case, self._z)
 
     def panel(self, folder: Path) -> Panel:
         """Return the slice with the prediction that an evaluation left in a folder."""
         from bench.data.cache import Pack
 
-        found = Pack(folder, "prediction")[self._case]
-        if found.shape != self._grid.native_shape or found.dtype != np.uint8:
+        pack = Pack(folder, "prediction")[self._case]
+        if pack.shape != self._grid.native_shape or pack.dtype != np.uint8:
             raise Damaged(
                 folder / "prediction.json", f"case {shown(self._case)} is of another grid"
             )
         x, y, _ = self._grid.native_spacing
-        planes = (self._image, self._reference, found[..., self._z])
-        image, reference, prediction = (turned(plane[self._kept]) for plane in planes)
+        planes = (self._image, self._reference, pack[..., self._z])
+        image, reference, prediction = (turned(plane[self._window]) for plane in planes)
         return Panel("", "", self._case, "", image, reference, prediction, y / x)
 
 
@@ -207,7 +214,7 @@ def _image(prepared: Prepared, case: str, z: int) -> np.ndarray:
     return plane
 
 
-def _around(grid: Geometry, reference: np.ndarray) -> tuple[slice, slice]:
+def _shown_part(grid: Geometry, reference: np.ndarray) -> tuple[slice, slice]:
     """Return the part of a slice that is shown: the crop, and what is labelled outside it."""
     sides = []
     for axis, (low, high) in enumerate(grid.box[:2]):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DRAWN = 200  # points of a curve
 
 
-def beside(
+def figures_and_clouds(
     protocol: Protocol, plan: Plan, store: Store, methods: Mapping[str, str]
 ) -> tuple[tuple[Pretext, ...], tuple[Cloud, ...], tuple[str, ...]]:
     """Return what the pretrainings tracked, the encoders' clouds, and which of these are left out.
@@ -38,9 +38,9 @@ def beside(
         methods: titles by method.
     """
     pretexts = []
-    told = list(_told(protocol, plan, store, "pretrain", each=True))
-    rows_of = Counter(row for _, rows, _ in told for row in rows)
-    for job, rows, seed in told:
+    trained = list(_done_jobs(protocol, plan, store, "pretrain", each=True))
+    rows_of = Counter(row for _, rows, _ in trained for row in rows)
+    for job, rows, seed in trained:
         folder = store.jobs / job
         figure = (digest.manifest(folder, gather.FINISHED) or {}).get("figure")
         if figure is not None and (folder / "curve.csv").exists():
@@ -51,15 +51,15 @@ def beside(
     clouds = [
         _cloud(title, store.jobs / job, how) for job, title in jobs.items() if store.done(job)
     ]
-    for job, rows, _ in _told(protocol, plan, store, "embed"):
+    for job, rows, _ in _done_jobs(protocol, plan, store, "embed"):
         titles = dict.fromkeys(gather.row_title(protocol, row, methods) for row in rows)
         if job not in jobs:
             clouds.append(_cloud("; ".join(titles), store.jobs / job, how, rows))
     cells = [
         (c.embed, gather.row_title(protocol, c.row, methods)) for c in plan.cells[protocol.name]
     ]
-    known = [(job, title) for job, title in [*jobs.items(), *cells] if job is not None]
-    failed = {title: None if store.done(job) else store.failure(job) for job, title in known}
+    titled = [(job, title) for job, title in [*jobs.items(), *cells] if job is not None]
+    failed = {title: None if store.done(job) else store.failure(job) for job, title in titled}
     lost = [
         f"The panel of {title} is left out: its job failed ({why['reason']})."
         for title, why in failed.items()
@@ -68,23 +68,25 @@ def beside(
     return tuple(pretexts), tuple(clouds), (*plan.absent.get(protocol.name, ()), *lost)
 
 
-Told = Iterator[tuple[str, tuple[str, ...], int]]
+DoneJobs = Iterator[tuple[str, tuple[str, ...], int]]
 
 
-def _told(protocol: Protocol, plan: Plan, store: Store, which: str, each: bool = False) -> Told:
+def _done_jobs(
+    protocol: Protocol, plan: Plan, store: Store, which: str, each: bool = False
+) -> DoneJobs:
     """Yield every done job that a cell names, once, with the rows that stand on it and its seed.
 
     Variants and controls of a row are that row; of several pretrainings it shows the first that is done, or
     with ``each`` the first of every seed.
     """
-    found: dict[tuple[str, int], str] = {}
+    job_of: dict[tuple[str, int], str] = {}
     for cell in plan.cells[protocol.name]:
-        job, own = getattr(cell, which), cell.row.removesuffix(row_of(protocol, cell.row)[1])
-        key = (own, int(cell.columns["pretrain_seed"]) if each else 0)
-        if job is not None and key not in found and store.done(job):
-            found[key] = job
-    for job in dict.fromkeys(found.values()):
-        keys = [key for key, other in found.items() if other == job]
+        job, name = getattr(cell, which), cell.row.removesuffix(row_of(protocol, cell.row)[1])
+        key = (name, int(cell.columns["pretrain_seed"]) if each else 0)
+        if job is not None and key not in job_of and store.done(job):
+            job_of[key] = job
+    for job in dict.fromkeys(job_of.values()):
+        keys = [key for key, other in job_of.items() if other == job]
         yield job, tuple(dict.fromkeys(row for row, _ in keys)), keys[0][1]
 
 
@@ -133,8 +135,8 @@ def _spread(file: Path) -> tuple[tuple[float, float] | None, tuple[float, float]
         return None, None, False
     first, last = table.iloc[0], table.iloc[-1]
     std, rank = ((_plain(first[name]), _plain(last[name])) for name in ("std", "rank"))
-    known = {name: float(last[name]) for name in ("most", "leading") if name in table}
-    return std, rank, bool(collapsed(std, rank[1], **known))
+    figures = {name: float(last[name]) for name in ("most", "leading") if name in table}
+    return std, rank, bool(collapsed(std, rank[1], **figures))
 
 
 def _plain(value: float) -> float:
@@ -148,7 +150,7 @@ def _mean(values: np.ndarray) -> float | None:
 def _cloud(title: str, folder: Path, how: str, rows: tuple[str, ...] = ()) -> Cloud:
     """Read one encoder's layout: t-SNE's falls back to that by PCA where samples are few."""
     arrays = Arrays(folder / FILE)
-    known = digest.read_json(folder / NAMES, Embedded)
+    embedded = digest.read_json(folder / NAMES, Embedded)
     points, linear, group = arrays[how], arrays["pca"], arrays["group"]
     try:
         if group.dtype.kind not in "iu":
@@ -159,10 +161,10 @@ def _cloud(title: str, folder: Path, how: str, rows: tuple[str, ...] = ()) -> Cl
             title,
             _scaled(points),
             tuple(group.tolist()),
-            known.groups,
+            embedded.groups,
             "PCA" if np.array_equal(points, linear) else "t-SNE",
-            known.std,
-            known.rank,
+            embedded.std,
+            embedded.rank,
             rows,
         )
     except (TypeError, ValueError) as error:

@@ -46,10 +46,10 @@ def refuse_others(protocols: Sequence[Protocol], store: Store) -> None:
     for protocol in protocols:
         file = _file(store, protocol.name)
         try:
-            known = read_beside(file).origin
+            recorded_origin = read_beside(file).origin
         except BenchError:  # damaged: a run writes it anew, and a report says so itself
             continue
-        if known is not None and not protocol.origin.same(known):
+        if recorded_origin is not None and not protocol.origin.same(recorded_origin):
             raise BenchError(
                 f"{file}: these are the records of another protocol file that is also called "
                 f"{protocol.name!r}; give this one a 'name:' of its own, or take another --out"
@@ -68,17 +68,17 @@ def write_report(
     """Do the same for one; with the ``progress`` of a run that goes on, nothing is drawn that takes long."""
     name = protocol.name
     refuse_others([protocol], store)  # again: another command may have run meanwhile
-    own = records.collect(plan, store, name, over=progress is None)
-    imported = imported_scores.added(plan, store, name, own)
-    table = stacked([(imported.rows, {}), (own, {})])
+    rows = records.collect(plan, store, name, over=progress is None)
+    imported = imported_scores.added(plan, store, name, rows)
+    table = stacked([(imported.rows, {}), (rows, {})])
     records.save(table, store, name)
     points = stacked([(imported.points, {}), (records.curves(plan, store, name), {})], CURVE)
     records.save_curves(points, store, name)
-    said = imported_scores.merged(_beside(protocol, own, store, plan), imported.beside)
-    write_atomic(_file(store, name), json.dumps(plain(said)))
+    facts = imported_scores.merged(_facts(protocol, rows, store, plan), imported.beside)
+    write_atomic(_file(store, name), json.dumps(plain(facts)))
     # so that a report drawn again is the same
-    said, over = (read_beside(_file(store, name)), progress is None)
-    more = replace(extras(protocol, table, said, store, RESULTS, panels=over), progress=progress)
+    facts, over = (read_beside(_file(store, name)), progress is None)
+    more = replace(extras(protocol, table, facts, store, RESULTS, panels=over), progress=progress)
     shown = draw(protocol, table, more, _drawn(store, name), figures=over)
     _list(shown.page.parents[1], store)
     return shown
@@ -95,12 +95,12 @@ def rewrite_report(
     """
     protocol, table = recorded(path, scale, store)
     refuse_others([protocol], store)
-    said = said_beside(store, protocol.name)
+    facts = said_beside(store, protocol.name)
     progress = unfinished(store, protocol.name, priced=not protocol.plugins)
-    more = replace(extras(protocol, table, said, store, RESULTS), progress=progress)
-    place = to or _drawn(store, protocol.name)
-    shown = draw(protocol, table, more, place, bare=plain)
-    _list(place.parent, store)
+    more = replace(extras(protocol, table, facts, store, RESULTS), progress=progress)
+    folder = to or _drawn(store, protocol.name)
+    shown = draw(protocol, table, more, folder, bare=plain)
+    _list(folder.parent, store)
     return shown
 
 
@@ -160,8 +160,8 @@ def _drawn(store: Store, name: str) -> Path:
 
 def _list(folder: Path, store: Store) -> None:
     """Write the index over the reports of a folder: the store's, one of that name, or that has one."""
-    own = folder == store.root / "reports" or folder.absolute().name == "reports"
-    if report.indexed(folder, new=own):
+    is_reports = folder == store.root / "reports" or folder.absolute().name == "reports"
+    if report.indexed(folder, new=is_reports):
         report.write_index(folder)
 
 
@@ -169,30 +169,30 @@ def _file(store: Store, name: str) -> Path:
     return store.root / "records" / f"{name}.json"
 
 
-def _beside(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -> Supplement:
+def _facts(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) -> Supplement:
     """Return what a report says that no row does."""
     methods = {r.method: registry.load("method", r.method) for r in protocol.rows.values()}
     guards = {c.evaluate: c.guard for c in plan.cells[protocol.name] if c.guard is not None}
-    found = gather.chains(table, store, guards)
+    behind = gather.chains(table, store, guards)
     titles = {k: m.title for k, m in methods.items()}
-    pretexts, clouds, absent = pretrainings.beside(protocol, plan, store, titles)
+    pretexts, clouds, absent = pretrainings.figures_and_clouds(protocol, plan, store, titles)
     return Supplement(
         origin=protocol.origin,
         titles=titles,
         sources={f"method/{k}": m.source for k, m in methods.items()},
-        costs=tuple(gather.costs(found, table)),
+        costs=tuple(gather.costs(behind, table)),
         leaks=tuple(gather.leaks(plan, store, protocol.name, table)),
-        failures=tuple(gather.failures(found, table, store)),
+        failures=tuple(gather.failures(behind, table, store)),
         datasets=tuple(gather.datasets(protocol, plan)),
-        pretrainings=tuple(gather.pretrainings(found, plan.jobs)),
-        receipts=gather.receipts(found),
-        gaps=gather.gaps(found),
-        choices=gather.choices(found),
-        curves=gather.curves(found, store),
-        courses=tuple(gather.courses(found, store)),
-        provenance=gather.provenance(found),
+        pretrainings=tuple(gather.pretrainings(behind, plan.jobs)),
+        receipts=gather.receipts(behind),
+        gaps=gather.gaps(behind),
+        choices=gather.choices(behind),
+        curves=gather.curves(behind, store),
+        courses=tuple(gather.courses(behind, store)),
+        provenance=gather.provenance(behind),
         overrides=plan.overrides,
-        other_source=tuple(gather.other_source(found)),
+        other_source=tuple(gather.other_source(behind)),
         pretexts=pretexts,
         clouds=clouds,
         absent=absent,
@@ -229,7 +229,7 @@ def read_beside(file: Path) -> Supplement:
 def extras(
     protocol: Protocol,
     table: pd.DataFrame,
-    said: Supplement,
+    facts: Supplement,
     store: Store,
     results: Path,
     *,
@@ -238,11 +238,11 @@ def extras(
     """Return all that a report shows besides rows; ``results``: the folder of published numbers."""
     file = records.curves_file(store, protocol.name)
     return Extras(
-        **vars(said),
-        panels=tuple(predictions.panels(protocol, table, store, said.titles)) if panels else (),
-        published=kept(results, "published/*.csv") if protocol.paper else None,
+        **vars(facts),
+        panels=tuple(predictions.panels(protocol, table, store, facts.titles)) if panels else (),
+        published=tables_in(results, "published/*.csv") if protocol.paper else None,
         errata=errata(results),
-        reference=kept(results, "reference.csv"),
+        reference=tables_in(results, "reference.csv"),
         tracked=read_rows(file, CURVE) if file.exists() else None,
     )
 
@@ -258,11 +258,11 @@ def draw(
 ) -> Shown:
     """Write a report of records and what stands beside them; ``bare``: without verdicts."""
     paths = report.write(protocol, table, to, more, figures, plain=bare)
-    told = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in more.failures)
-    return Shown(paths.text, paths.page, tuple(told))
+    failures = (replace(f, reason=printable(f.reason), log=printable(f.log)) for f in more.failures)
+    return Shown(paths.text, paths.page, tuple(failures))
 
 
-def kept(results: Path, pattern: str) -> pd.DataFrame | None:
+def tables_in(results: Path, pattern: str) -> pd.DataFrame | None:
     """Return tables of a ``results/`` folder as one, None where it has none."""
     import pandas as pd
 

@@ -46,14 +46,14 @@ def _means(rows: list[Row]) -> list[Row]:
         of_target += [] if row["value"] is None else [row["value"]]
     cases, means = len({row["case"] for row in rows}), list[Row]()
     for (metric, unit), by_target in values.items():
-        known = {target: fmean(found) for target, found in by_target.items() if found}
+        mean_of = {target: fmean(scores) for target, scores in by_target.items() if scores}
         named = {"metric": metric, "unit": unit, "case": f"mean of {cases}"}
         if cases > 1:
             means += [
-                named | {"target": target, "value": known.get(target)} for target in by_target
+                named | {"target": target, "value": mean_of.get(target)} for target in by_target
             ]
         if len(by_target) > 1:
-            overall = fmean(known.values()) if known else None
+            overall = fmean(mean_of.values()) if mean_of else None
             means.append(named | {"case": "mean", "target": "of targets", "value": overall})
     return means
 
@@ -68,11 +68,11 @@ def _counted(rows: list[Row]) -> list[str]:
         if row["unit"] == "mm" and row["value"] is not None and row["status"] != "ok"
     )
     penalised = Counter(row["metric"] for row in paid)
-    told = [(undefined, "undefined, in no mean"), (penalised, "the penalty of an empty mask")]
+    kinds = [(undefined, "undefined, in no mean"), (penalised, "the penalty of an empty mask")]
     return [
-        f"{words}: " + ", ".join(f"{metric} {n} of {of[metric]}" for metric, n in found.items())
-        for found, words in told
-        if found
+        f"{words}: " + ", ".join(f"{metric} {n} of {of[metric]}" for metric, n in cases.items())
+        for cases, words in kinds
+        if cases
     ]
 
 
@@ -80,28 +80,28 @@ def as_ranking(rows: list[Row]) -> str:
     """Return a table, one line per metric and prediction, and what changes with the convention."""
     from tabulate import tabulate
 
-    found = standings(rows)
+    ranked = standings(rows)
     lines: dict[tuple[str, str], Row] = {}
-    for standing in found:
+    for standing in ranked:
         called = _heading(
             f"|{standing.metric}|" if standing.by_size else standing.metric, standing.unit
         )
         for name, mean in standing.means.items():
             line = lines.setdefault((standing.metric, name), {"metric": called, "prediction": name})
-            place = "-" if mean is None else f"{mean:.4f} ({standing.ranks[name]})"
-            line[standing.convention] = place
-    counts = {standing.metric: f"{standing.n} of {standing.of}" for standing in found}
+            rank = "-" if mean is None else f"{mean:.4f} ({standing.ranks[name]})"
+            line[standing.convention] = rank
+    counts = {standing.metric: f"{standing.n} of {standing.of}" for standing in ranked}
     table = [line | {"n": counts[metric]} for (metric, _), line in lines.items()]
     drawn = tabulate(table, headers="keys", disable_numparse=True)
-    return "\n".join([drawn, "", LEGEND, *_verdict(found)])
+    return "\n".join([drawn, "", LEGEND, *_verdict(ranked)])
 
 
 def _heading(metric: str, unit: str) -> str:
     return metric if unit == "1" else f"{metric} ({unit})"
 
 
-def _verdict(found: list[Standing]) -> list[str]:
-    if len({standing.convention for standing in found}) < 2:
+def _verdict(ranked: list[Standing]) -> list[str]:
+    if len({standing.convention for standing in ranked}) < 2:
         return []
-    changed = [f"the ranking changes, {line}" for line in changes(found)]
+    changed = [f"the ranking changes, {line}" for line in changes(ranked)]
     return changed or ["no ranking changes with the convention"]

@@ -144,10 +144,12 @@ class AtWork:
     @classmethod
     def read(cls, store: Store, job: str) -> AtWork | None:
         """Return a job as its folder tells; None where nobody works on it."""
-        owner, told = store.owner(job), store.progress(job)
+        owner, progress = store.owner(job), store.progress(job)
         if owner is None:
             return None
-        return cls(job, owner, told.get("step", 0), told.get("steps", 0), told.get("loss"))
+        return cls(
+            job, owner, progress.get("step", 0), progress.get("steps", 0), progress.get("loss")
+        )
 
     @property
     def share(self) -> float:
@@ -307,8 +309,8 @@ class RunState:
         }
         cells = [cell for cell in self._plan.cells[protocol] if cell.wanted]
         scored = {j for j in self._store.present(c.evaluate for c in cells) if self._scored(j)}
-        own = set(wanted)
-        behind = Counter(need for job, need in self._stuck.items() if job in own)
+        ids = set(wanted)
+        behind = Counter(need for job, need in self._stuck.items() if job in ids)
         seconds = max(self._ends.get(job, 0.0) for job in left) if self._ends else None
         return Progress(
             at=self._now,
@@ -326,7 +328,7 @@ class RunState:
             broken=tuple(
                 Broken(*name[job], printable(why["reason"]), printable(why["log"]), behind[job])
                 for job, why in self._failed.items()
-                if job in own
+                if job in ids
             ),
             stages=tuple(self._stages(wanted)),
             queue=tuple(_in_words(self._queued[job] for job in left if job in self._queued)),

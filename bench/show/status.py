@@ -11,7 +11,7 @@ from bench.claims import is_suspended
 from bench.errors import BenchError, printable
 from bench.job import SPEC
 from bench.runtime.stale import Stale, finished, lines, stale
-from bench.show.labels import Label, known
+from bench.show.labels import Label, labels_wanted
 from bench.store import Store, read_json
 
 if TYPE_CHECKING:
@@ -27,27 +27,27 @@ def status(store: Store) -> dict[str, list[dict[str, Any]]]:
     last run of some protocol want it (also where none has left that)? One that is done has the ``files``
     whose source is another today.
     """
-    found: dict[str, list[dict[str, Any]]] = {
+    by_state: dict[str, list[dict[str, Any]]] = {
         "running": [],
         "failed": [],
         "waiting": [],
         "done": [],
     }
-    called, manifests = known(store), finished(store)
+    called, manifests = labels_wanted(store), finished(store)
     other = stale(manifests)
     for folder in sorted(path.parent for path in store.jobs.glob("*/manifest.json")):
         if folder.name not in manifests:
-            entry = {
+            job_row = {
                 "job": folder.name,
                 "kind": "job",
                 "cause": "damaged",
                 **_called(called, folder.name),
             }
             why = f"{folder}/manifest.json: damaged; run the protocol again, it is made anew"
-            found["failed"].append({**entry, "reason": why, "log": f"{folder}/log.txt"})
+            by_state["failed"].append({**job_row, "reason": why, "log": f"{folder}/log.txt"})
     for job, manifest in manifests.items():
         files = list(other[job].files) if job in other else []
-        found["done"].append(
+        by_state["done"].append(
             {
                 "job": job,
                 "kind": manifest.get("kind"),
@@ -62,19 +62,19 @@ def status(store: Store) -> dict[str, list[dict[str, Any]]]:
     for folder in sorted(store.work.glob("[!.]*/job.json")):
         job, described = folder.parent.name, read_json(folder, SPEC)
         if described is not None and not store.done(job):  # it may be published at this moment
-            state, entry = _unfinished(store, job, described["job"]["kind"])
-            found[state].append({**entry, **_called(called, job)})
-    if found["waiting"]:
-        _ask_slurm(store, found["waiting"])
-    return found
+            state, job_row = _unfinished(store, job, described["job"]["kind"])
+            by_state[state].append({**job_row, **_called(called, job)})
+    if by_state["waiting"]:
+        _ask_slurm(store, by_state["waiting"])
+    return by_state
 
 
 def _ask_slurm(store: Store, waiting: list[dict[str, Any]]) -> None:
     """Add what SLURM says of waiting jobs, where it can be asked: ``task``, ``slurm``, ``pending``."""
     lines = queued(store)
-    for entry in waiting:
-        if line := lines.get(entry["job"]):
-            entry |= {"task": line.id, "slurm": line.state, "pending": line.reason}
+    for job in waiting:
+        if line := lines.get(job["job"]):
+            job |= {"task": line.id, "slurm": line.state, "pending": line.reason}
 
 
 def queued(store: Store) -> dict[str, Line]:
@@ -106,71 +106,67 @@ def prune(store: Store) -> list[str]:
     Raises:
         BenchError: no run has left what its protocol wants.
     """
-    if known(store) is None:
+    if labels_wanted(store) is None:
         raise BenchError(
             f"{store.root / 'records'}: no run has said what it wants; run the protocols once more"
         )
-    found, said = status(store), []
-    queued = {e["job"] for e in found["waiting"] if "slurm" in e}
+    by_state, removed = status(store), []
+    queued = {e["job"] for e in by_state["waiting"] if "slurm" in e}
     if shutil.which("squeue") is None:  # SLURM cannot be asked: whatever was submitted may wait
         from bench.executors.slurm.sbatch import earlier
 
         queued = {job for task in earlier(store.root.resolve() / "slurm") for job in task.pack}
-    for entry in (*found["failed"], *found["waiting"]):
-        if entry["wanted"] or entry.get("cause") == "damaged" or entry["job"] in queued:
+    for candidate in (*by_state["failed"], *by_state["waiting"]):
+        if candidate["wanted"] or candidate.get("cause") == "damaged" or candidate["job"] in queued:
             continue  # what is damaged is set aside by the run that wants it
-        if store.discard(entry["job"]):
-            said.append(f"removed: {_title(entry)}")
+        if store.discard(candidate["job"]):
+            removed.append(f"removed: {_title(candidate)}")
     store.tidy()
-    return said
+    return removed
 
 
-def _title(entry: dict[str, Any]) -> str:
+def _title(job: dict[str, Any]) -> str:
     """Return a job's kind and label; its id, which its folders are called by, too."""
-    label = Label(**{key: entry[key] for key in asdict(Label())})
-    return (
-        f"{entry['kind']} {label} ({entry['job']})"
-        if str(label)
-        else f"{entry['kind']} {entry['job']}"
-    )
+    label = Label(**{key: job[key] for key in asdict(Label())})
+    return f"{job['kind']} {label} ({job['job']})" if str(label) else f"{job['kind']} {job['job']}"
 
 
 def _unfinished(store: Store, job: str, kind: str) -> tuple[str, dict[str, Any]]:
-    entry: dict[str, Any] = {"job": job, "kind": kind}
+    job_row: dict[str, Any] = {"job": job, "kind": kind}
     # The next attempt removes the reason: where there is one, a claim only looks alive, by its last beat.
     failure = store.failure(job)
     if failure is not None:
-        return "failed", {**failure, **entry, "cause": failure["kind"]}
+        return "failed", {**failure, **job_row, "cause": failure["kind"]}
     owner = store.owner(job)
     if owner is not None:
-        place = {"host": owner["host"], "pid": owner["pid"]}
+        process = {"host": owner["host"], "pid": owner["pid"]}
         suspended = {"suspended": True} if is_suspended(owner) else {}
-        return "running", {**entry, **place, **suspended, **store.progress(job)}
-    return "waiting", entry
+        return "running", {**job_row, **process, **suspended, **store.progress(job)}
+    return "waiting", job_row
 
 
-def as_text(found: dict[str, list[dict[str, Any]]]) -> str:
+def as_text(by_state: dict[str, list[dict[str, Any]]]) -> str:
     """Return a summary, with a line for each running and each failed job."""
-    said = [", ".join(f"{len(jobs)} {state}" for state, jobs in found.items())]
-    for job in found["running"]:
+    texts = [", ".join(f"{len(jobs)} {state}" for state, jobs in by_state.items())]
+    for job in by_state["running"]:
         steps = f" step {job['step']}/{job['steps']}" if "step" in job else ""
         who = f"process {job['pid']}" + (", suspended" if job.get("suspended") else "")
-        said.append(f"running: {_title(job)}{steps} on {job['host']}, {who}{_mark(job)}")
-    queued = [job for job in found["waiting"] if "slurm" in job]
+        texts.append(f"running: {_title(job)}{steps} on {job['host']}, {who}{_mark(job)}")
+    queued = [job for job in by_state["waiting"] if "slurm" in job]
     for (state, why), count in Counter((job["slurm"], job["pending"]) for job in queued).items():
         why = "" if why == "None" else f" ({why})"
-        said.append(f"waiting: {count} jobs in SLURM, {state}{why}")
-    for job in found["failed"]:
-        said.append(f"failed: {_title(job)}: {job['reason']} (log {job['log']}){_mark(job)}")
+        texts.append(f"waiting: {count} jobs in SLURM, {state}{why}")
+    for job in by_state["failed"]:
+        texts.append(f"failed: {_title(job)}: {job['reason']} (log {job['log']}){_mark(job)}")
     idle = Counter(
-        state for state in ("failed", "waiting") for job in found[state] if not job["wanted"]
+        state for state in ("failed", "waiting") for job in by_state[state] if not job["wanted"]
     )
     if idle:
         counts = ", ".join(f"{count} {state}" for state, count in idle.items())
-        said.append(f"{UNWANTED}: {counts}; 'bench status --prune' removes their folders")
-    other = [job for job in found["done"] if job["other_source"]]
-    said += lines(Stale(job["job"], job["kind"], tuple(job["files"]), job["own"]) for job in other)
-    return "\n".join(map(printable, said))
+        texts.append(f"{UNWANTED}: {counts}; 'bench status --prune' removes their folders")
+    other = [job for job in by_state["done"] if job["other_source"]]
+    texts += lines(Stale(job["job"], job["kind"], tuple(job["files"]), job["own"]) for job in other)
+    return "\n".join(map(printable, texts))
 
 
 def _mark(job: dict[str, Any]) -> str:

@@ -86,8 +86,8 @@ def _mask(mask: np.ndarray, size: tuple[int, int]) -> str:
     n = len(colours())
     index = np.where(mask == 0, 0, 1 + (mask - 1) % n).astype(np.uint8)
     large = np.asarray(Image.fromarray(index).resize(size, Image.Resampling.NEAREST))
-    around = np.pad(large, 1)
-    inside = [around[1:-1, :-2], around[1:-1, 2:], around[:-2, 1:-1], around[2:, 1:-1]]
+    padded = np.pad(large, 1)
+    inside = [padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1]]
     edge = (large > 0) & np.any([large != other for other in inside], axis=0)
     picture = Image.fromarray(np.where(edge, large + n, large).astype(np.uint8), "P")
     picture.putpalette([0, 0, 0, *(part for _ in range(2) for rgb in colours() for part in rgb)])

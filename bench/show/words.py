@@ -28,5 +28,5 @@ def duration(seconds: float) -> str:
 def counted(kinds: Iterable[str]) -> str:
     """Return how many jobs there are of each kind, in the order in which they are done."""
     counts, order = Counter(kinds), [*KINDS]
-    known = sorted(counts, key=lambda kind: order.index(kind) if kind in order else len(order))
-    return ", ".join(f"{counts[kind]} {kind}" for kind in known)
+    ordered = sorted(counts, key=lambda kind: order.index(kind) if kind in order else len(order))
+    return ", ".join(f"{counts[kind]} {kind}" for kind in ordered)

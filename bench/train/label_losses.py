@@ -142,7 +142,7 @@ def over_scales(loss: Loss, outputs: Sequence[Tensor], label: Tensor) -> Tensor:
         outputs: (B, K, x, y, z) each, the finest first.
         label: (B, X, Y, Z).
     """
-    found = []
+    losses = []
     for weight, logits in zip(weights(len(outputs)), outputs, strict=False):
         seen = label
         if label.shape[1:] != logits.shape[2:]:
@@ -150,5 +150,5 @@ def over_scales(loss: Loss, outputs: Sequence[Tensor], label: Tensor) -> Tensor:
                 label[:, None].float(), logits.shape[2:], mode="nearest-exact"
             )
             seen = small[:, 0].to(label.dtype)
-        found.append(weight * loss(logits.float(), seen))
-    return torch.stack(found).sum()
+        losses.append(weight * loss(logits.float(), seen))
+    return torch.stack(losses).sum()

@@ -187,7 +187,7 @@ def _gradients(
     trained: Any, fetch: Callable[[], Batch], run: Run, device: Fabric, step: int
 ) -> dict[str, Tensor]:
     """Add up the gradients of a step's micro-batches; return the means of their terms."""
-    parts, found = distributed.parts(run.training.accumulate), []
+    parts, losses = distributed.parts(run.training.accumulate), []
     for part in parts:
         generator = torch_generator(device.device, run.seed, "views", step, part)
         # Dropout is the one draw that depends on how a batch is cut: torch gives it no generator.
@@ -195,8 +195,8 @@ def _gradients(
         with keeping_gradients(trained.module, part != parts[-1]):
             terms = trained(fetch(), generator)
             device.backward(terms["total"] / len(parts))
-        found.append({k: v.detach() for k, v in terms.items()})
-    return {k: torch.stack([terms[k] for terms in found]).mean() for k in found[0]}
+        losses.append({k: v.detach() for k, v in terms.items()})
+    return {k: torch.stack([terms[k] for terms in losses]).mean() for k in losses[0]}
 
 
 def _move(trained: Any, optim: Any, rates: list[float], run: Run, device: Fabric) -> None:

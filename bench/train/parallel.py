@@ -62,8 +62,8 @@ class GlobalBatchNorm(_BatchNorm):
         if not self.training:
             return super().forward(input)
         axes, shape = [0, *range(2, input.ndim)], (1, -1, *[1] * (input.ndim - 2))
-        own = torch.stack(torch.var_mean(input, axes, correction=0))
-        variances, means = distributed.gather(own[None]).unbind(1)
+        moments = torch.stack(torch.var_mean(input, axes, correction=0))
+        variances, means = distributed.gather(moments[None]).unbind(1)
         mean = means.mean(0)
         variance = (variances + (means - mean).square()).mean(0)
         seen = self.num_batches_tracked

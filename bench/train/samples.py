@@ -30,8 +30,8 @@ class Samples(Dataset):
     each: int = 1  # how many samples in a row come from one case; divides ``batch``
 
     def __getitem__(self, number: int) -> Sample | BenchError:
-        epoch, place = divmod(number // self.each, self.cases)
-        case = int(order(self.seed, epoch, self.cases)[place])
+        epoch, position = divmod(number // self.each, self.cases)
+        case = int(order(self.seed, epoch, self.cases)[position])
         try:
             with blaming():
                 return self.read(case, *divmod(number, self.batch))
@@ -41,10 +41,10 @@ class Samples(Dataset):
 
 def stack(samples: list[Sample | BenchError]) -> dict[str, Tensor] | BenchError:
     """Stack samples along a new first axis; of those that cannot be read, return the first reason."""
-    whole = [s for s in samples if not isinstance(s, BenchError)]
-    if len(whole) < len(samples):
+    loaded = [s for s in samples if not isinstance(s, BenchError)]
+    if len(loaded) < len(samples):
         return next(s for s in samples if isinstance(s, BenchError))
-    return {k: torch.from_numpy(np.stack([s[k] for s in whole])) for k in whole[0]}
+    return {k: torch.from_numpy(np.stack([s[k] for s in loaded])) for k in loaded[0]}
 
 
 def batches(
@@ -74,8 +74,8 @@ def batches(
         generator=torch.Generator(),
         **options,
     )
-    for found in loader:
-        if isinstance(found, BenchError):
-            raise found
-        yield found
-        del found  # the next batch is stacked where this one was, if its reader has let it go
+    for loaded in loader:
+        if isinstance(loaded, BenchError):
+            raise loaded
+        yield loaded
+        del loaded  # the next batch is stacked where this one was, if its reader has let it go

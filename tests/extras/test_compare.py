@@ -9,7 +9,7 @@ import pytest
 
 from bench import record
 from bench.cli import main
-from bench.extras.compare.moved import cells
+from bench.extras.compare.changed_cells import cells
 from bench.store import Store
 
 ROWS = {"scratch": "none", "pair": "m"}  # row: what it was pretrained on
@@ -152,7 +152,7 @@ def test_one_run_speaks_of_these_weights_however_many_cells_there_are(two):
     wide = [
         pd.concat([t.assign(section=f"s{i}") for i in range(100)]) for t in (table(seeds=(0,)), b)
     ]
-    assert cells(*wide).equal == 700 and all(m.beyond for m in cells(*wide).moved)
+    assert cells(*wide).equal == 700 and all(m.beyond for m in cells(*wide).changed)
 
 
 def test_every_cell_counts_in_holm(two):
@@ -160,14 +160,14 @@ def test_every_cell_counts_in_holm(two):
     alone = [
         t[t["row"].eq("scratch") & t["target"].eq("liver") & t["metric"].eq("dice")] for t in (a, b)
     ]
-    (one,), (among,) = cells(*alone).moved, cells(a, b).moved
+    (one,), (among,) = cells(*alone).changed, cells(a, b).changed
     assert among.p == pytest.approx(min(1, 8 * one.p), rel=1e-9)
 
 
 def test_runs_are_paired_with_those_of_the_same_seeds(two):
     a = table(pretrain_seeds=(0, 1, 2))
     b = moved(a, 0.02, row="pair", metric="dice", target="liver", pretrain_seed=2)
-    (cell,) = cells(a, b[~(b["pretrain_seed"].eq(0) & b["seed"].eq(1))]).moved
+    (cell,) = cells(a, b[~(b["pretrain_seed"].eq(0) & b["seed"].eq(1))]).changed
     assert cell.runs == 8 and cell.difference == pytest.approx(0.02 / 3, abs=0.004)
     other = table().assign(seed=lambda t: t["seed"] + 10)
     code, _, line = two(table(), other)
@@ -285,7 +285,7 @@ def test_values_over_all_cases_at_once_are_compared_over_the_folds_that_both_hav
         rows = table(seeds=(0,)).iloc[:1].assign(metric="auc", case="", patient="", unit="1")
         return pd.concat([rows.assign(fold=fold, value=value) for fold, value in folds.items()])
 
-    (cell,) = cells(auc({0: 0.8, 1: 0.2}), auc({0: 0.7})).moved  # fold 1 failed in the second run
+    (cell,) = cells(auc({0: 0.8, 1: 0.2}), auc({0: 0.7})).changed  # fold 1 failed in the second run
     assert (cell.a, cell.b, cell.difference) == (0.8, 0.7, pytest.approx(-0.1))
 
 

@@ -14,7 +14,7 @@ from bench import plugins, record, records
 from bench.cli import main
 from bench.extras.bundle.verifying import verify
 from bench.extras.compete import standing
-from bench.extras.compete.entry import entered
+from bench.extras.compete.protocol_with_row import entered
 from bench.extras.compete.track import tracked
 from bench.imported_scores import added, merged
 from bench.jobs.scoring import path

@@ -5,7 +5,7 @@ from small_protocol import NAME, cell, ids
 
 from bench.cli import main
 from bench.runtime.execute import Outcome
-from bench.show.labels import known, labels, remember
+from bench.show.labels import labels, labels_wanted, remember
 from bench.show.screen import Watch
 from bench.show.status import as_text, prune, status
 from bench.store import Store
@@ -109,7 +109,7 @@ def test_what_one_protocol_scale_or_set_wants_another_does_not_unsay(plan_of, tm
     plans.append(plan_of({"name": "two", "finetune": {"steps": 5}}))
     for plan in plans:
         remember(plan, store)
-    wanted = set(known(store))
+    wanted = set(labels_wanted(store))
     assert all(
         c.finetune in wanted for plan in plans for cells in plan.cells.values() for c in cells
     )

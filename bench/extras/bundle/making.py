@@ -24,7 +24,7 @@ from bench.report.errata import same_methods
 from bench.report.grouping import scored
 from bench.report.published import plain, printed_name
 from bench.runtime.provenance import tree
-from bench.show.reports import RESULTS, errata, kept, recorded, refuse_others, said_beside
+from bench.show.reports import RESULTS, errata, recorded, refuse_others, said_beside, tables_in
 from bench.store import Store, write_atomic
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _results(protocols: Sequence[Protocol]) -> dict[str, bytes]:
     results = dict[str, bytes]()
     text, papers = errata(RESULTS), [protocol for protocol in protocols if protocol.paper]
     for file in sorted((RESULTS / "published").glob("*.csv")) if papers else ():
-        frame = kept(RESULTS, f"published/{file.name}")
+        frame = tables_in(RESULTS, f"published/{file.name}")
         used = _used(frame, papers, same_methods(text)) if frame is not None else ()
         if frame is not None and len(used):
             results[f"results/published/{file.name}"] = _csv([list(frame), *used])

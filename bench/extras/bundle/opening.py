@@ -119,8 +119,10 @@ def _laid_out(archive: Archive, path: Path, root: Path) -> Opened:
 
 def _named(path: Path, manifest: Manifest) -> None:
     """Refuse a manifest that speaks of members that it does not list."""
-    named = {one.file for some in (manifest.protocols, manifest.plugins) for one in some.values()}
-    named |= {one.file for one in manifest.splits if one.file}
+    named = {
+        file.file for listed in (manifest.protocols, manifest.plugins) for file in listed.values()
+    }
+    named |= {file.file for file in manifest.splits if file.file}
     if lost := sorted(named - manifest.members.keys()):
         raise BenchError(
             f"{path}: refused, its manifest speaks of {lost[0]!r} and does not list it"

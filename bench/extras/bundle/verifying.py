@@ -115,11 +115,16 @@ def _tables(bundle: Opened, name: str) -> Iterator[str]:
 def _first(theirs: bytes, ours: bytes) -> str:
     """Return the first line in which two tables differ."""
     pair = (raw.decode("utf-8", "replace").split("\n") for raw in (theirs, ours))
-    for count, (there, here) in enumerate(zip_longest(*pair, fillvalue="(nothing)"), start=1):
-        if there != here:
-            at = next((i for i, (x, y) in enumerate(zip(there, here, strict=False)) if x != y), 0)
+    for count, (theirs_line, ours_line) in enumerate(
+        zip_longest(*pair, fillvalue="(nothing)"), start=1
+    ):
+        if theirs_line != ours_line:
+            at = next(
+                (i for i, (x, y) in enumerate(zip(theirs_line, ours_line, strict=False)) if x != y),
+                0,
+            )
             begin = max(0, at - SHOWN // 3)
-            text, other = (shown(line[begin : begin + SHOWN]) for line in (there, here))
+            text, other = (shown(line[begin : begin + SHOWN]) for line in (theirs_line, ours_line))
             return f"line {count}: {text} there, {other} here"
     return "in bytes that are no text"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, printable, unknown
-from bench.extras.compare.moved import CellKey, Cells, Moved, cells
+from bench.extras.compare.changed_cells import CellKey, Cells, ChangedCell, cells
 from bench.record import COLUMNS, read_rows
 from bench.report import Supplement
 from bench.report.numbers import number
@@ -73,7 +73,7 @@ class Compared:
     @property
     def beyond(self) -> int:
         """How many cells moved beyond noise."""
-        return sum(moved.beyond for moved in self.cells.moved)
+        return sum(cell.beyond for cell in self.cells.changed)
 
 
 def sides(a: tuple[Path, Path], b: tuple[Path, Path], protocol: str | None) -> tuple[Side, Side]:
@@ -141,7 +141,7 @@ def compare(a: Side, b: Side) -> Compared:
     for what, (columns, of) in ALIKE.items():
         _refuse(a, b, what, columns, of)
     compared = cells(a.table, b.table)
-    if not (compared.equal or compared.moved):
+    if not (compared.equal or compared.changed):
         raise BenchError(
             f"{a.path} and {b.path}: share no cell that has scores; nothing to compare"
         )
@@ -218,8 +218,9 @@ def _list(names: set[str]) -> str:
 def as_json(compared: Compared) -> dict[str, Any]:
     """Return all of it as JSON has it; what is not a number is null."""
     every = compared.cells
-    moved = [
-        m.cell._asdict() | {k: v for k, v in asdict(m).items() if k != "cell"} for m in every.moved
+    changed = [
+        m.cell._asdict() | {k: v for k, v in asdict(m).items() if k != "cell"}
+        for m in every.changed
     ]
     return {
         "protocol": compared.a.name,
@@ -228,9 +229,9 @@ def as_json(compared: Compared) -> dict[str, Any]:
         "differs": [asdict(difference) for difference in compared.differs],
         "alike": list(compared.alike),
         "equal": every.equal,
-        "moved": len(every.moved),
+        "moved": len(every.changed),
         "beyond_noise": compared.beyond,
-        "cells": [{k: None if v != v else v for k, v in cell.items()} for cell in moved],
+        "cells": [{k: None if v != v else v for k, v in cell.items()} for cell in changed],
         "lacking": every.lacking,
         **{
             name: [c._asdict() for c in getattr(every, name)]
@@ -250,11 +251,11 @@ def as_text(compared: Compared) -> str:
         lines += [_grid(differs), ""]
     lines += [
         f"alike: {', '.join(compared.alike)}",
-        f"{every.equal + len(every.moved)} cells compared: {every.equal} equal to the bit, "
-        f"{len(every.moved)} moved, {compared.beyond} of them beyond noise",
+        f"{every.equal + len(every.changed)} cells compared: {every.equal} equal to the bit, "
+        f"{len(every.changed)} moved, {compared.beyond} of them beyond noise",
     ]
-    if every.moved:
-        lines += [_origin(every.moved), "", _table(every.moved)]
+    if every.changed:
+        lines += [_origin(every.changed), "", _table(every.changed)]
     if every.lacking:
         lines.append(
             f"{every.lacking} compared cells lack values on a side; they are compared by the others"
@@ -268,57 +269,59 @@ def as_text(compared: Compared) -> str:
     return "\n".join(printable(part) for line in lines for part in line.split("\n"))
 
 
-def _origin(moved: Sequence[Moved]) -> str:
+def _origin(changed: Sequence[ChangedCell]) -> str:
     """Say whether cells moved because their jobs differ: equal jobs have equal specifications."""
-    same = sum(m.same_jobs for m in moved)
-    if same == len(moved):
+    same = sum(m.same_jobs for m in changed)
+    if same == len(changed):
         return "those that moved are of the same jobs on both sides: machine, versions or source differ"
-    other = len(moved) - same
+    other = len(changed) - same
     return f"of those that moved {other} are of other jobs (what was asked differs), {same} of the same"
 
 
-def _table(moved: Sequence[Moved]) -> str:
-    lines = [_line(m) for m in moved[:SHOWN]]
-    if len({m.cell.section for m in moved}) == 1:
+def _table(changed: Sequence[ChangedCell]) -> str:
+    lines = [_line(m) for m in changed[:SHOWN]]
+    if len({m.cell.section for m in changed}) == 1:
         for line in lines:
             del line["section"]
-    units = ", others in their own unit" if len({m.unit for m in moved}) > 1 else ""
-    notes = [f"and {len(moved) - SHOWN} more; --json lists all"] if len(moved) > SHOWN else []
+    units = ", others in their own unit" if len({m.unit for m in changed}) > 1 else ""
+    notes = [f"and {len(changed) - SHOWN} more; --json lists all"] if len(changed) > SHOWN else []
     notes.append(
         f"shares in percent{units}; B - A is paired by patient and run, in 95 % intervals; "
         "p after Holm over all cells"
     )
-    if any(m.verdict == WEIGHTS for m in moved):
+    if any(m.verdict == WEIGHTS for m in changed):
         notes.append(
             f"{WEIGHTS}: of one run or one pretraining; what another seed would give is not known"
         )
     return "\n".join([_grid(lines), *notes])
 
 
-def _line(moved: Moved) -> dict[str, str]:
-    cell, unit = moved.cell, moved.unit
-    ends = [_signed(end, unit) for end in (moved.low, moved.high)]
+def _line(change: ChangedCell) -> dict[str, str]:
+    cell, unit = change.cell, change.unit
+    ends = [_signed(end, unit) for end in (change.low, change.high)]
     return {
         "row": cell.row,
         "section": cell.section,
         "%": str(cell.fraction),
         "target": cell.target,
         "metric": cell.metric,
-        "A": _number(moved.a, unit),
-        "B": _number(moved.b, unit),
-        "B - A": _signed(moved.difference, unit),
+        "A": _number(change.a, unit),
+        "B": _number(change.b, unit),
+        "B - A": _signed(change.difference, unit),
         "interval": f"[{', '.join(ends)}]" if all(ends) else "",
-        "p": "" if moved.p != moved.p else f"{moved.p:.3f}" if moved.p >= 0.001 else "< 0.001",
-        "verdict": _verdict(moved),
+        "p": "" if change.p != change.p else f"{change.p:.3f}" if change.p >= 0.001 else "< 0.001",
+        "verdict": _verdict(change),
     }
 
 
-def _verdict(moved: Moved) -> str:
-    if not moved.verdict:
-        return moved.why
-    if moved.verdict == UNCLEAR and moved.why:
-        return f"{moved.verdict} ({moved.why})"
-    return moved.verdict + (" (beyond noise)" if moved.beyond and moved.verdict == WEIGHTS else "")
+def _verdict(change: ChangedCell) -> str:
+    if not change.verdict:
+        return change.why
+    if change.verdict == UNCLEAR and change.why:
+        return f"{change.verdict} ({change.why})"
+    return change.verdict + (
+        " (beyond noise)" if change.beyond and change.verdict == WEIGHTS else ""
+    )
 
 
 def _number(value: float, unit: str) -> str:

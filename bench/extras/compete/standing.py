@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tabulate import tabulate
 
 from bench.errors import printable
-from bench.extras.compete.entry import Entry, file_of
+from bench.extras.compete.protocol_with_row import AddedRow, file_of
 from bench.extras.compete.track import Track
 from bench.protocol import row_of
 from bench.report import context_of
@@ -23,24 +23,24 @@ from bench.store import Store
 STAGES = ("pretrain", "finetune")
 
 
-def as_text(track: Track, entry: Entry, store: Store) -> str:
+def as_text(track: Track, added: AddedRow, store: Store) -> str:
     """Return it in lines, read from the records of the whole track as its report is."""
-    path = file_of(store, entry.name)
+    path = file_of(store, added.name)
     protocol, table = recorded(path, track.protocol.scale, store)
-    more = extras(protocol, table, said_beside(store, entry.name), store, RESULTS, panels=False)
+    more = extras(protocol, table, said_beside(store, added.name), store, RESULTS, panels=False)
     report = context_of(protocol, table, more)
-    there = scored(table)
-    title = report.named(entry.row)
-    if entry.row not in there:
+    scored_rows = scored(table)
+    title = report.named(added.row)
+    if added.row not in scored_rows:
         return printable(
             f"{title} in {track.name}: has no scores, so that it stands nowhere; "
             f"bench status {path} --out {store.root} says what failed"
         )
     parts = [
-        f"{title} in {track.name}, beside {len(there & {*track.protocol.rows})} rows of {track.place}",
-        *_beside_scratch(report, entry.row),
-        *_ranks(report, entry.row),
-        _costs(report, entry.row),
+        f"{title} in {track.name}, beside {len(scored_rows & {*track.protocol.rows})} rows of {track.place}",
+        *_beside_scratch(report, added.row),
+        *_ranks(report, added.row),
+        _costs(report, added.row),
         f"to pass it on: bench bundle {path} --out {store.root}",
     ]
     return "\n\n".join("\n".join(map(printable, part.split("\n"))) for part in parts if part)
@@ -77,23 +77,27 @@ def _ranks(report: ReportContext, name: str) -> Iterator[str]:
 
 def _costs(report: ReportContext, name: str) -> str:
     """Return what every row that it may be compared with took, its own first."""
-    own, _ = row_of(report.protocol, name)
+    row_spec, _ = row_of(report.protocol, name)
     alike = [
         name,
-        *(row for row in report.rows if row != name and _on(report, row) == (own and own.network)),
+        *(
+            row
+            for row in report.rows
+            if row != name and _on(report, row) == (row_spec and row_spec.network)
+        ),
     ]
     lines = []
     for row in alike:
-        found = {c.stage.partition(" ")[0]: c for c in report.extras.costs if c.row == row}
-        told = [
-            (c.seconds, c.samples) if (c := found.get(stage)) else (None, None) for stage in STAGES
+        stages = {c.stage.partition(" ")[0]: c for c in report.extras.costs if c.row == row}
+        pairs = [
+            (c.seconds, c.samples) if (c := stages.get(stage)) else (None, None) for stage in STAGES
         ]
-        lines.append([report.named(row), *(_count(v) for pair in told for v in pair)])
+        lines.append([report.named(row), *(_count(v) for pair in pairs for v in pair)])
     heads = ["", "pretraining s", "samples", "fine-tuning s", "samples"]
-    said = (
+    title = (
         "cost over all seeds and fractions; seconds are of the machines that ran, samples are not"
     )
-    return f"{said}\n" + tabulate(
+    return f"{title}\n" + tabulate(
         lines, heads, disable_numparse=True, colalign=("left", *["right"] * 4)
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
 from bench.extras.bundle.verifying import misfits
-from bench.extras.compete.entry import Entry
+from bench.extras.compete.protocol_with_row import AddedRow
 from bench.extras.compete.track import Track
 from bench.metrics.request import LATENCY
 from bench.protocol import Protocol, row_of
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from bench.plan import Plan
 
 SPLIT = ["dataset", "split", "split_hash"]
-Said = dict[tuple[Any, ...], set[tuple[Any, ...]]]  # by place
+Values = dict[tuple[Any, ...], set[tuple[Any, ...]]]  # by place
 
 
-def check(track: Track, entry: Entry, protocol: Protocol, plan: Plan) -> None:
+def check(track: Track, added: AddedRow, protocol: Protocol, plan: Plan) -> None:
     """Refuse records that were made otherwise than this protocol is run here.
 
     Args:
         track: has the records.
-        entry: the newcomer.
+        added: the newcomer.
         protocol: the track's, with the newcomer's row.
         plan: of that; where the data is not here (``provisional``), splits and jobs cannot be compared.
 
@@ -50,43 +50,49 @@ def check(track: Track, entry: Entry, protocol: Protocol, plan: Plan) -> None:
     _same(
         track,
         "metrics",
-        _said(table, ["section"], ["metric"]),
+        _recorded_values(table, ["section"], ["metric"]),
         {
             (name,): {
-                (m,) for m in (*one.metrics, *([LATENCY] if LATENCY in protocol.metrics else []))
+                (m,)
+                for m in (*scoring.metrics, *([LATENCY] if LATENCY in protocol.metrics else []))
             }
-            for name, one in plan.scoring_of[protocol.name].items()
+            for name, scoring in plan.scoring_of[protocol.name].items()
         },
     )
     _same(
         track,
         "convention",
-        _said(table, ["section"], ["convention"]),
-        _here(columns, ["section"], ["convention"]),
+        _recorded_values(table, ["section"], ["convention"]),
+        _planned_values(columns, ["section"], ["convention"]),
     )
     if not plan.provisional:
-        place = ["section", "fold"]
-        _same(track, "split", _said(table, place, SPLIT), _here(columns, place, SPLIT))
+        division = ["section", "fold"]
+        _same(
+            track,
+            "split",
+            _recorded_values(table, division, SPLIT),
+            _planned_values(columns, division, SPLIT),
+        )
         _jobs(track, plan, protocol)
     _sound(track)
-    _rivals(track, entry, protocol)
+    _rivals(track, added, protocol)
 
 
-def lacking(track: Track, entry: Entry, protocol: Protocol, plan: Plan) -> str:
+def lacking(track: Track, added: AddedRow, protocol: Protocol, plan: Plan) -> str:
     """Say which cells of the track have no records; empty where each has."""
-    there = {*distinct(track.table, [*CELL]).itertuples(index=False, name=None)}
+    recorded = {*distinct(track.table, [*CELL]).itertuples(index=False, name=None)}
     cells = [
         c
         for c in plan.cells[protocol.name]
         if row_of(track.protocol, c.columns["row"])[0] is not None
     ]
-    gone = [c.columns["row"] for c in cells if tuple(c.columns[k] for k in CELL) not in there]
+    gone = [c.columns["row"] for c in cells if tuple(c.columns[k] for k in CELL) not in recorded]
     if not gone:
         return ""
     rows = ", ".join(dict.fromkeys(gone))
     return (
         f"{track.place}: has no records of {len(gone)} of the {len(cells)} cells of {track.name} ({rows}); "
-        f"{entry.row} is compared with what is there"
+        f"{added.row} is compared with what is there"
     )
 
 
@@ -109,87 +115,91 @@ def _values(table: pd.DataFrame) -> Iterator[str]:
             continue
         share = not lower_is_better(name, unit_of(name))
         least, most = (-1.0, 1.0) if share else (0.0, math.inf)  # an agreement may lie below chance
-        found = table["value"][table["metric"].eq(name)]
-        if len(wrong := found[(found < least) | (found > most)]):
+        values = table["value"][table["metric"].eq(name)]
+        if len(wrong := values[(values < least) | (values > most)]):
             yield f"has a {name} of {wrong.iloc[0]:g}"
 
 
 def _patients(table: pd.DataFrame) -> Iterator[str]:
     """Yield where two cells of one section and fold are scored on other patients."""
     good = (table["case"].ne("") & table["status"].ne("failed")).to_numpy()
-    place = ["section", "fold", "evaluation", "metric"]
-    cell_of = [name for name in CELL if name not in place]
+    columns = ["section", "fold", "evaluation", "metric"]
+    cell_of = [name for name in CELL if name not in columns]
     scored: dict[tuple[Any, ...], dict[tuple[Any, ...], set[str]]] = {}
-    lines = distinct(table, [*place, *cell_of, "patient"], good)
+    lines = distinct(table, [*columns, *cell_of, "patient"], good)
     for section, fold, evaluation, name, *cell, who in lines.itertuples(index=False, name=None):
         at = section, fold, evaluation, name
         scored.setdefault(at, {}).setdefault(tuple(cell), set()).add(who)
     for (section, _, _, name), cells in scored.items():
         every = set.union(*cells.values())
-        for cell, own in cells.items():
-            if own != every:
+        for cell, patients in cells.items():
+            if patients != every:
                 row, *_, seed = cell
                 yield (
-                    f"has no {name} of patient {min(every - own)!r} in {section} of row {row!r}, "
+                    f"has no {name} of patient {min(every - patients)!r} in {section} of row {row!r}, "
                     f"seed {seed}, which others have"
                 )
 
 
-def _same(track: Track, what: str, there: Said, here: Said) -> None:
-    for place in sorted(there):
-        if there[place] != here.get(place, set()):
-            at = " of " + ", fold ".join(map(str, place))
+def _same(track: Track, what: str, recorded: Values, planned: Values) -> None:
+    for key in sorted(recorded):
+        if recorded[key] != planned.get(key, set()):
+            at = " of " + ", fold ".join(map(str, key))
             raise _other(
-                track, what + at, *(_words(said.get(place, set())) for said in (there, here))
+                track,
+                what + at,
+                *(_words(values.get(key, set())) for values in (recorded, planned)),
             )
 
 
-def _other(track: Track, what: str, there: Iterable[str], here: Iterable[str]) -> BenchError:
-    one, other = (" or ".join(sorted(some)) or "none" for some in (there, here))
+def _other(track: Track, what: str, theirs: Iterable[str], ours: Iterable[str]) -> BenchError:
+    first, other = (" or ".join(sorted(values)) or "none" for values in (theirs, ours))
     return BenchError(
-        f"{track.place}: {what} of the records of {track.name} is {one}, here {other}; only what was made "
+        f"{track.place}: {what} of the records of {track.name} is {first}, here {other}; only what was made "
         "alike can be compared: take records of this protocol and data with --records"
     )
 
 
-def _words(some: set[tuple[Any, ...]]) -> list[str]:
+def _words(values: set[tuple[Any, ...]]) -> list[str]:
     """Return what stands in a place, in words; of several metrics all, in one."""
-    texts = sorted(" ".join(str(v) for v in one if v != "") for one in some)
+    texts = sorted(" ".join(str(v) for v in value if v != "") for value in values)
     return [", ".join(texts)]
 
 
-def _said(table: pd.DataFrame, place: list[str], columns: list[str]) -> Said:
-    found: Said = {}
-    for line in distinct(table, [*place, *columns]).itertuples(index=False, name=None):
-        found.setdefault(line[: len(place)], set()).add(line[len(place) :])
-    return found
+def _recorded_values(table: pd.DataFrame, keys: list[str], columns: list[str]) -> Values:
+    by_place: Values = {}
+    for line in distinct(table, [*keys, *columns]).itertuples(index=False, name=None):
+        by_place.setdefault(line[: len(keys)], set()).add(line[len(keys) :])
+    return by_place
 
 
-def _here(cells: list[dict[str, Any]], place: list[str], columns: list[str]) -> Said:
-    found: Said = {}
+def _planned_values(cells: list[dict[str, Any]], keys: list[str], columns: list[str]) -> Values:
+    by_place: Values = {}
     for cell in cells:
-        found.setdefault(tuple(cell[k] for k in place), set()).add(tuple(cell[k] for k in columns))
-    return found
+        by_place.setdefault(tuple(cell[k] for k in keys), set()).add(
+            tuple(cell[k] for k in columns)
+        )
+    return by_place
 
 
 def _jobs(track: Track, plan: Plan, protocol: Protocol) -> None:
     """Refuse records of other jobs: the id of a job is all that it was asked, recipe, budget and versions."""
-    asked = {
+    jobs_of = {
         tuple(cell.columns[k] for k in CELL): {cell.evaluate, cell.latency}
         for cell in plan.cells[protocol.name]
     }
     for *key, job in distinct(track.table, [*CELL, "job"]).itertuples(index=False, name=None):
-        here = asked.get(tuple(key))
+        jobs = jobs_of.get(tuple(key))
         what = ", ".join(f"{k} {v}" for k, v in zip(CELL, key, strict=True))
-        if here is None:
+        if jobs is None:
             raise BenchError(
                 f"{track.place}: the records of {track.name} have a cell that its protocol has "
                 f"not ({what}); take records of this protocol with --records"
             )
-        if job not in here:
+        if job not in jobs:
             raise BenchError(
                 f"{track.place}: the records of {track.name} were made by another recipe than its protocol "
-                f"states now ({what}: job {job}, here {next(iter(here - {None}))}; {_why(track)}); run it "
+                f"states now ({what}: job {job}, here {next(iter(jobs - {None}))}; {_why(track)}); run it "
                 "anew, or take the bench that made them"
             )
 
@@ -199,32 +209,32 @@ def _why(track: Track) -> str:
     origin = track.beside.origin
     if origin is not None and origin.content != track.protocol.origin.content:
         return "the protocol was edited since"
-    made = track.beside.provenance.get("commit", "")
-    return "a setting or a version of bench" + (f", they are of commit {made}" if made else "")
+    commit = track.beside.provenance.get("commit", "")
+    return "a setting or a version of bench" + (f", they are of commit {commit}" if commit else "")
 
 
-def _rivals(track: Track, entry: Entry, protocol: Protocol) -> None:
+def _rivals(track: Track, added: AddedRow, protocol: Protocol) -> None:
     """Refuse a newcomer that no recorded row is fine-tuned alike to, on its network, in some section."""
-    own = protocol.rows[entry.row]
-    for index in protocol.sections_of(own):
+    row_spec = protocol.rows[added.row]
+    for index in protocol.sections_of(row_spec):
         section = protocol.sections[index]
         ran = distinct(track.table, ["row", "section"])
         names = {row for row, at in ran.itertuples(index=False, name=None) if at == section}
         rows = [row for name in sorted(names) if (row := row_of(protocol, name)[0]) is not None]
-        rivals = [row for row in rows if row.network == own.network]
-        if any(way(protocol, index, row) == way(protocol, index, own) for row in rivals):
+        rivals = [row for row in rows if row.network == row_spec.network]
+        if any(way(protocol, index, row) == way(protocol, index, row_spec) for row in rivals):
             continue
         if not rivals:
-            known = " or ".join(sorted({row.network for row in rows}))
+            networks = " or ".join(sorted({row.network for row in rows}))
             raise BenchError(
-                f"--network {entry.network}: no row of {track.name} has records on it in {section}; "
-                f"take {known}"
+                f"--network {added.network}: no row of {track.name} has records on it in {section}; "
+                f"take {networks}"
             )
         keys = ", ".join(
             f"{k} {b}, here {a}"
-            for k, (a, b) in sorted(differing(protocol, index, own, rivals[0]).items())
+            for k, (a, b) in sorted(differing(protocol, index, row_spec, rivals[0]).items())
         )
         raise BenchError(
-            f"{track.place}: no row of {track.name} on network {entry.network} is fine-tuned in {section} as "
-            f"{entry.row} would be ({keys}); nothing to compare it with"
+            f"{track.place}: no row of {track.name} on network {added.network} is fine-tuned in {section} as "
+            f"{added.row} would be ({keys}); nothing to compare it with"
         )

@@ -71,12 +71,12 @@ def tracked(path: Path, place: Path | None) -> Track:
 
 def _beside_us(path: Path, name: str) -> Path:
     """Return the folder of ``results/`` that has a protocol's records."""
-    found = [file.parents[1] for file in sorted(RESULTS.glob(f"*/records/{name}.parquet"))]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    folders = [file.parents[1] for file in sorted(RESULTS.glob(f"*/records/{name}.parquet"))]
+    if len(folders) == 1:
+        return folders[0]
+    if folders:
         raise BenchError(
-            f"{name}: several folders have its records, {', '.join(map(str, found))}; say which "
+            f"{name}: several folders have its records, {', '.join(map(str, folders))}; say which "
             "with --records"
         )
     raise BenchError(

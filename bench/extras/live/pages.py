@@ -242,7 +242,7 @@ class Live:
         self._jobs, self._workers, self._tell = tuple(jobs), workers, tell
         self._numbers = {c.evaluate for cells in plan.cells.values() for c in cells if c.wanted}
         self._pace, self._drawer = Pace(), Drawer(store)
-        self._over, self._told, self._note = threading.Event(), False, ExitStack()
+        self._over, self._announced, self._note = threading.Event(), False, ExitStack()
         self._run: Run | None = None
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -289,8 +289,8 @@ class Live:
             self._say(drawn.reason)
 
     def _say(self, reason: str) -> None:
-        if not self._told:
-            self._told = True
+        if not self._announced:
+            self._announced = True
             self._tell(f"the page is not drawn while the run goes on: {reason}")
 
 

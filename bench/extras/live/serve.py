@@ -57,10 +57,10 @@ class Server(ThreadingHTTPServer):
         try:
             super().__init__((ADDRESS, port), Handler)
         except (OSError, OverflowError) as error:
-            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
             why = (
                 "is taken"
-                if taken
+                if in_use
                 else f"cannot be had ({getattr(error, 'strerror', None) or error})"
             )
             raise BenchError(f"port {port} of {ADDRESS} {why}; name another with --port") from None
@@ -102,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
         if parts is None:
             return self._refuse(HTTPStatus.NOT_FOUND, "No such report.")
         if len(parts) == 1 and parts[0] and _folder(self.server.reports / parts[0]):
-            return self._moved(f"/{quote(parts[0])}/")
+            return self._redirect(f"/{quote(parts[0])}/")
         parts = (*parts[:-1], parts[-1] or "index.html")
         self.server.redrawing.refresh(parts[0] if len(parts) > 1 else "")
         file = _opened(self.server.reports, parts)
@@ -123,7 +123,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self._answer(f"{why}\n".encode(), "text/plain; charset=utf-8", status=status)
 
-    def _moved(self, where: str) -> None:
+    def _redirect(self, where: str) -> None:
         self.send_response(HTTPStatus.MOVED_PERMANENTLY)
         self.send_header("Location", where)
         self.send_header("Content-Length", "0")
@@ -208,8 +208,8 @@ def _opened(folder: Path, parts: tuple[str, ...]) -> IO[bytes] | None:
 
 def _listing(reports: Path) -> str:
     """Return a page that links the reports there are; in place of ``reports/index.html``."""
-    found = sorted(path.parent.name for path in reports.glob("[!.]*/index.html"))
-    items = "".join(f'<li><a href="{quote(name)}/">{html.escape(name)}</a></li>' for name in found)
+    names = sorted(path.parent.name for path in reports.glob("[!.]*/index.html"))
+    items = "".join(f'<li><a href="{quote(name)}/">{html.escape(name)}</a></li>' for name in names)
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
         '<meta name="viewport" content="width=device-width"><title>Reports</title>'

@@ -51,8 +51,8 @@ def in_words(hint: Any, bounds: Range | None = None) -> str:
     """Return an annotation as a person writes it; a dataclass is a link to its own section."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        own = next((m for m in inner[1:] if isinstance(m, Range)), bounds)
-        return in_words(inner[0], own)
+        limits = next((m for m in inner[1:] if isinstance(m, Range)), bounds)
+        return in_words(inner[0], limits)
     if origin in (Union, types.UnionType):
         return " or ".join(in_words(i, bounds) for i in inner if i is not type(None))
     if origin is Literal:
@@ -113,22 +113,23 @@ def _comments(path: Path, qualname: str) -> dict[str, str]:
     body: list[ast.stmt] = ast.parse(text).body
     for part in qualname.split("."):
         body = next(n.body for n in body if isinstance(n, ast.ClassDef) and n.name == part)
-    said = dict(_lines(text))
-    above = {line for line, (_, alone) in said.items() if alone}
-    found = {}
+    comment_of = dict(_lines(text))
+    above = {line for line, (_, alone) in comment_of.items() if alone}
+    comments = {}
     for node in body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             first = node.lineno
             while first - 1 in above:
                 first -= 1
-            own = [said[n][0] for n in range(first, node.lineno)]
-            beside = {
+            lines_above = [comment_of[n][0] for n in range(first, node.lineno)]
+            same_line = {
                 *range(node.lineno, (node.end_lineno or node.lineno) + 1)
-            } & said.keys() - above
-            found[node.target.id] = "; ".join(
-                [" ".join(own)] * bool(own) + [said[n][0] for n in sorted(beside)]
+            } & comment_of.keys() - above
+            comments[node.target.id] = "; ".join(
+                [" ".join(lines_above)] * bool(lines_above)
+                + [comment_of[n][0] for n in sorted(same_line)]
             )
-    return found
+    return comments
 
 
 def _lines(text: str) -> Iterator[tuple[int, tuple[str, bool]]]:

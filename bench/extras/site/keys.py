@@ -34,8 +34,8 @@ def sections() -> list[type]:
 def _within(kind: type) -> Iterator[type]:
     yield kind
     hints = get_type_hints(kind, include_extras=True)
-    for one in described(kind):
-        for inner in _classes(hints[one.name]):
+    for field in described(kind):
+        for inner in _classes(hints[field.name]):
             yield from _within(inner)
 
 
@@ -52,7 +52,7 @@ def _classes(hint: Any) -> Iterator[type]:
 @cache
 def keys() -> list[tuple[str, str]]:
     """Return every key with the name of its section."""
-    return [(kind.__name__, one.name) for kind in sections() for one in described(kind)]
+    return [(kind.__name__, field.name) for kind in sections() for field in described(kind)]
 
 
 def page() -> str:
@@ -62,8 +62,13 @@ def page() -> str:
 
 def _section(kind: type) -> str:
     rows = [
-        (f"`{one.name}`", one.kind, _default(one.required, one.default), words(one.comment))
-        for one in described(kind)
+        (
+            f"`{field.name}`",
+            field.kind,
+            _default(field.required, field.default),
+            words(field.comment),
+        )
+        for field in described(kind)
     ]
     keyed = table(("key", "type", "default", "what it is"), rows)
     return f"## {kind.__name__}\n\n{paragraphs(kind.__doc__)}\n\n{keyed}"

@@ -244,7 +244,7 @@ def _dataset_index() -> str:
 
 
 def _network(name: str) -> str:
-    entry = catalog.network_facts(name)
+    network = catalog.network_facts(name)
     sizes = [
         (
             f"`{key}`",
@@ -256,7 +256,7 @@ def _network(name: str) -> str:
             f"{p.flops_per_voxel * prod(p.crop) / 1e9:,.2f}",
             _size(p.size),
         )
-        for key, p in entry.presets.items()
+        for key, p in network.presets.items()
     ]
     heading = (
         "preset",
@@ -269,9 +269,9 @@ def _network(name: str) -> str:
         "size",
     )
     return _page(
-        f"# {name}: {entry.title}",
+        f"# {name}: {network.title}",
         "More of it: [networks](../../docs/networks.md).",
-        facts(_network_facts(entry)),
+        facts(_network_facts(network)),
         f"## Sizes\n\n{table(heading, sizes)}",
         "Counted at the crop and channels shown; GFLOP are of one forward pass, by torch's counter.",
         f"## Methods that train it\n\n{_links(_trainers()[name], 'methods')}",
@@ -284,22 +284,22 @@ def _size(size: Any) -> str:
     return ", ".join(f"{f.name} {as_yaml(plain(getattr(size, f.name)))}" for f in fields(size))
 
 
-def _network_facts(entry: Entry) -> Facts:
+def _network_facts(facts: Entry) -> Facts:
     return [
-        ("source", cited(entry.source)),
-        ("dimensions", entry.dims),
-        ("tasks", ", ".join(entry.tasks)),
-        ("every side of a crop is a multiple of", _sides(entry.multiple)),
-        ("its maps are coarser by", ", ".join(map(_sides, entry.pyramid))),
-        ("views smaller than a crop", VIEWS[entry.views]),
+        ("source", cited(facts.source)),
+        ("dimensions", facts.dims),
+        ("tasks", ", ".join(facts.tasks)),
+        ("every side of a crop is a multiple of", _sides(facts.multiple)),
+        ("its maps are coarser by", ", ".join(map(_sides, facts.pyramid))),
+        ("views smaller than a crop", VIEWS[facts.views]),
         (
             "patches",
-            "can leave some out" if entry.tokens else "can replace some" if entry.patches else "",
+            "can leave some out" if facts.tokens else "can replace some" if facts.patches else "",
         ),
-        ("batch norm", "yes" if entry.batch_norm else "no"),
-        ("scales of deep supervision", entry.scales),
-        ("file", f"`{entry.module.replace('.', '/')}.py`"),
-        ("version", entry.version),
+        ("batch norm", "yes" if facts.batch_norm else "no"),
+        ("scales of deep supervision", facts.scales),
+        ("file", f"`{facts.module.replace('.', '/')}.py`"),
+        ("version", facts.version),
     ]
 
 

@@ -126,8 +126,8 @@ def _complete(survey: Survey) -> None:
 
 def _size(facts: Facts, spacing: tuple[float, ...] | None) -> list[float]:
     """Return a scan's voxels along each axis on the recipe's grid."""
-    own = facts.spacing if spacing is None else spacing
-    return [n * old / new for n, old, new in zip(facts.shape, facts.spacing, own, strict=True)]
+    target = facts.spacing if spacing is None else spacing
+    return [n * old / new for n, old, new in zip(facts.shape, facts.spacing, target, strict=True)]
 
 
 def _spacing(seen: Sequence[Facts]) -> tuple[tuple[float, ...] | None, str]:
@@ -139,14 +139,15 @@ def _spacing(seen: Sequence[Facts]) -> tuple[tuple[float, ...] | None, str]:
     while math.prod(e / s for e, s in zip(extent, coarse, strict=True)) > VOXELS:
         least = max(least, min(middle)) * 1.05
         coarse = [max(least, s) for s in middle]
-    told = tuple(
-        float(f"{s:.4g}" if s == own else f"{s:.2g}") for s, own in zip(coarse, middle, strict=True)
+    rounded = tuple(
+        float(f"{s:.4g}" if s == side else f"{s:.2g}")
+        for s, side in zip(coarse, middle, strict=True)
     )
     if coarse != middle:
-        return told, "mm; coarser than the scans, so that a crop sees enough; finer takes longer"
+        return rounded, "mm; coarser than the scans, so that a crop sees enough; finer takes longer"
     if all(max(along) - min(along) <= SAME * min(along) for along in spacings):
         return None, "the scans' own voxels: all are of one size"
-    return told, "mm; the median of the scans"
+    return rounded, "mm; the median of the scans"
 
 
 def _crop(sizes: Sequence[float], most: int) -> Triple:

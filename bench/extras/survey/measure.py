@@ -48,9 +48,9 @@ class Survey:
 
     def look(self, case: Case, image: Volume3D, label: LabelVolume | None) -> None:
         """Take down what a case holds; called in the threads of a check."""
-        self._facts[case.id] = found = facts(case, image, label)
+        self._facts[case.id] = measured = facts(case, image, label)
         if case.id in self._drawn:
-            self.slices[case.id] = thumbnail(found, image, label, self.dataset)
+            self.slices[case.id] = thumbnail(measured, image, label, self.dataset)
 
     @property
     def facts(self) -> list[Facts]:
@@ -107,10 +107,10 @@ def overview(survey: Survey) -> list[tuple[str, str]]:
     elif seen:
         rows.append(("size", _triples([f.shape[:2] for f in seen], "pixels")))
     rows += recipe_doubts(survey)
-    known = [c.id for c in cases if c.id in dataset.doubtful]
-    if known:
-        more = f" and {len(known) - 1} more" if len(known) > 1 else ""
-        why = f"{known[0]} ({dataset.doubtful[known[0]]}){more}"
+    doubtful = [c.id for c in cases if c.id in dataset.doubtful]
+    if doubtful:
+        more = f" and {len(doubtful) - 1} more" if len(doubtful) > 1 else ""
+        why = f"{doubtful[0]} ({dataset.doubtful[doubtful[0]]}){more}"
         rows.append(("doubtful", f"{why}; 'exclude: [doubtful]' in a protocol leaves it out"))
     return [(printable(name), printable(value)) for name, value in rows]
 
@@ -127,14 +127,14 @@ def recipe_doubts(survey: Survey) -> list[tuple[str, str]]:
 
 def greys(survey: Survey) -> list[tuple[str, ...]]:
     """Return each channel with ``GREY`` of a case: the median over cases and the extremes."""
-    found = list[tuple[str, ...]]()
+    rows = list[tuple[str, ...]]()
     for n, channel in enumerate(survey.dataset.channels):
         grey = [f.grey[n] for f in survey.facts if n < len(f.grey)]
         if grey:
-            found.append(
+            rows.append(
                 (printable(channel), *(spread(values) for values in zip(*grey, strict=True)))
             )
-    return found
+    return rows
 
 
 def _labelled(case: Case) -> bool:
@@ -155,12 +155,14 @@ def labels(survey: Survey) -> list[Label]:
     }
     read = [f for f in survey.facts if f.counts is not None]
     for f in read:
-        known, strange = named(f.counts or {}, dataset.labels, dataset.raw_labels, dataset.ignore)
-        found = {(value, dataset.labels[value]): n for value, n in known.items()}
+        by_value, strange = named(
+            f.counts or {}, dataset.labels, dataset.raw_labels, dataset.ignore
+        )
+        volume_of = {(value, dataset.labels[value]): n for value, n in by_value.items()}
         if dataset.ignore is not None and (void := (f.counts or {}).get(dataset.ignore)):
-            found[dataset.ignore, "ignored"] = void
+            volume_of[dataset.ignore, "ignored"] = void
         for key, n in (
-            found | {(value, "not declared"): n for value, n in strange.items()}
+            volume_of | {(value, "not declared"): n for value, n in strange.items()}
         ).items():
             volumes.setdefault(key, []).append(f.ml(n))
     return [Label(*key, len(ml), len(read), tuple(sorted(ml))) for key, ml in volumes.items()]
@@ -170,18 +172,18 @@ def divisions(survey: Survey) -> list[tuple[str, tuple[str, ...], str]]:
     """Return each split with its patients to train, validate and test and its folds, or why it cannot be."""
     if not survey.dataset.labels or not any(c.label is not None for c in survey.cases):
         return []
-    found = list[tuple[str, tuple[str, ...], str]]()
+    rows = list[tuple[str, tuple[str, ...], str]]()
     given = [splits.GIVEN] if splits.gives(survey.cases) else []
     for split in (*survey.dataset.splits, *given, *DIVISIONS):
         try:
             folds = splits.folds(survey.dataset, survey.name, survey.cases, split)
         except BenchError as error:
-            found.append((split, (), str(error).removeprefix(f"{survey.name}: ")))
+            rows.append((split, (), str(error).removeprefix(f"{survey.name}: ")))
             continue
         sizes = [sorted(len(getattr(fold, part)) for fold in folds) for part in splits.SIDES]
-        told = (f"{s[0]}" if s[0] == s[-1] else f"{s[0]} to {s[-1]}" for s in sizes)
-        found.append((split, (*told, str(len(folds))), ""))
-    return found
+        texts = (f"{s[0]}" if s[0] == s[-1] else f"{s[0]} to {s[-1]}" for s in sizes)
+        rows.append((split, (*texts, str(len(folds))), ""))
+    return rows
 
 
 def spread(values: Sequence[float]) -> str:
@@ -203,9 +205,9 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _triples(found: Sequence[tuple[float, ...]], unit: str) -> str:
+def _triples(triples: Sequence[tuple[float, ...]], unit: str) -> str:
     """Return the median along each axis, and the extremes where not all are equal."""
-    sides = [[round(side, 4) for side in along] for along in zip(*found, strict=True)]
+    sides = [[round(side, 4) for side in along] for along in zip(*triples, strict=True)]
     middle = " x ".join(number(median_low(along)) for along in sides)
     if all(min(along) == max(along) for along in sides):
         return f"{middle} {unit}"

@@ -100,7 +100,7 @@ def _cards(survey: Survey) -> list[Card]:
         Card(
             printable(f.case.id),
             survey.slices[f.case.id],
-            tuple(_told(survey, f)),
+            tuple(_facts_in_words(survey, f)),
             tuple(dict.fromkeys(kinds[f.case.id])),
             _class(survey, f.case),
         )
@@ -109,28 +109,29 @@ def _cards(survey: Survey) -> list[Card]:
     ]
 
 
-def _told(survey: Survey, facts: Facts) -> list[str]:
+def _facts_in_words(survey: Survey, facts: Facts) -> list[str]:
     """Return what stands below a slice: size, spacing, which slice, volumes."""
     flat = survey.dataset.flat
     size, spacing = (
         " x ".join(map(number, side)) for side in (facts.shape[: 2 if flat else 3], facts.spacing)
     )
-    told = (
+    texts = (
         [f"{size} pixels"]
         if flat
         else [f"{size} voxels", f"{spacing} mm", f"slice {facts.level + 1}"]
     )
     if facts.counts is None:
-        return told
-    found, strange = named(
+        return texts
+    named_labels, strange = named(
         facts.counts, survey.dataset.labels, survey.dataset.raw_labels, survey.dataset.ignore
     )
     volumes = [
-        f"{survey.dataset.labels[v]} {number(facts.ml(n))} ml" for v, n in sorted(found.items())
+        f"{survey.dataset.labels[v]} {number(facts.ml(n))} ml"
+        for v, n in sorted(named_labels.items())
     ]
     volumes += [f"{v} (not declared) {number(facts.ml(n))} ml" for v, n in strange.items()]
     more = [f"and {len(volumes) - MOST_LABELS} more"] if len(volumes) > MOST_LABELS else []
-    return [*told, *map(printable, volumes[:MOST_LABELS]), *more]
+    return [*texts, *map(printable, volumes[:MOST_LABELS]), *more]
 
 
 def _class(survey: Survey, case: Case) -> str:

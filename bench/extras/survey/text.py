@@ -37,11 +37,11 @@ def closing(survey: Survey) -> str:
     """Return how many cases there are, what was left out, and how much is wrong."""
     skipped, n = survey.skipped, len(survey.findings)
     out = f"{len(skipped)} left out (first {skipped[0][0]}: {skipped[0][1]}), " if skipped else ""
-    found = f"{n} finding{'' if n == 1 else 's'}" if n else "nothing wrong"
+    summary = f"{n} finding{'' if n == 1 else 's'}" if n else "nothing wrong"
     if unfit := recipe_doubts(survey):
-        found += f"; {unfit[0][0]} does not fit: {unfit[0][1]}"
+        summary += f"; {unfit[0][0]} does not fit: {unfit[0][1]}"
     cases = f"{count(survey)} case{'' if len(survey.cases) == 1 else 's'}"
-    return f"{survey.name}: {cases}, {printable(out)}{found}"
+    return f"{survey.name}: {cases}, {printable(out)}{summary}"
 
 
 def _holds(survey: Survey) -> Iterator[str]:
@@ -50,17 +50,17 @@ def _holds(survey: Survey) -> Iterator[str]:
     synthetic = "; synthetic" if survey.synthetic else ""
     yield printable(f"{survey.dataset.title} ({survey.dataset.modality}{synthetic})")
     yield tabulate(overview(survey), tablefmt="plain")
-    if told := greys(survey):
+    if grey_rows := greys(survey):
         yield tabulate(
-            told, headers=("Grey values", *GREY), tablefmt="plain", disable_numparse=True
+            grey_rows, headers=("Grey values", *GREY), tablefmt="plain", disable_numparse=True
         )
-    if found := label_rows(survey):
+    if volume_rows := label_rows(survey):
         yield tabulate(
-            found,
-            headers=LABEL_HEAD[: len(found[0])],
+            volume_rows,
+            headers=LABEL_HEAD[: len(volume_rows[0])],
             tablefmt="plain",
             disable_numparse=True,
-            colalign=("right", "left", *["right"] * (len(found[0]) - 2)),
+            colalign=("right", "left", *["right"] * (len(volume_rows[0]) - 2)),
         )
     if divided := divisions(survey):
         sizes = [(split, *numbers) for split, numbers, why in divided if not why]
@@ -71,10 +71,10 @@ def _holds(survey: Survey) -> Iterator[str]:
 
 def label_rows(survey: Survey) -> list[tuple[str, ...]]:
     """Return the lines of a table of labels, without volumes where none was measured."""
-    found = labels(survey)
-    sized = any(label.ml for label in found)
+    measured = labels(survey)
+    sized = any(label.ml for label in measured)
     rows = list[tuple[str, ...]]()
-    for label in found:
+    for label in measured:
         ml = label.ml
         sizes = (number(median(ml)), number(ml[0]), number(ml[-1])) if ml else ("", "", "")
         cases = f"{label.cases} of {label.of}"

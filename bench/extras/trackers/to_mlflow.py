@@ -33,9 +33,9 @@ class Tracked(Tracker):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # of the tables that it makes
-        own = f"sqlite:///{folder.resolve()}/mlflow.db"
-        self._uri = os.environ.get("MLFLOW_TRACKING_URI") or own
-        self._artifacts = (folder / "artifacts").resolve().as_uri() if self._uri == own else None
+        uri = f"sqlite:///{folder.resolve()}/mlflow.db"
+        self._uri = os.environ.get("MLFLOW_TRACKING_URI") or uri
+        self._artifacts = (folder / "artifacts").resolve().as_uri() if self._uri == uri else None
         self._client = MlflowClient(tracking_uri=self._uri)
 
     @property
@@ -72,10 +72,10 @@ class Tracked(Tracker):
     def begin(self, run: Logged) -> str:
         """Return MLflow's own id of a run."""
         client, name = self._client, run.protocol
-        known = client.get_experiment_by_name(name)
+        existing = client.get_experiment_by_name(name)
         experiment = str(
-            known.experiment_id
-            if known
+            existing.experiment_id
+            if existing
             else client.create_experiment(name, artifact_location=self._artifacts)
         )
         runs = client.search_runs([experiment], f"tags.`{JOB}` = '{run.id}'", max_results=1)

@@ -34,7 +34,7 @@ def file_of(store: Store, name: str) -> Path:
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class AddedRow:
     """One more row of a track."""
 
     track: Track
@@ -56,10 +56,10 @@ class Entry:
             try:
                 yield self._written(Path(folder).resolve())
             except BenchError as error:
-                said = str(error).replace(f"{Path(folder).resolve()}{os.sep}", "")
+                message = str(error).replace(f"{Path(folder).resolve()}{os.sep}", "")
                 # nobody finds it there
-                said = re.sub(rf"^{re.escape(self.name)}\.yaml:[0-9]+: ", "", said)
-                raise BenchError(said) from None
+                message = re.sub(rf"^{re.escape(self.name)}\.yaml:[0-9]+: ", "", message)
+                raise BenchError(message) from None
 
     def put(self, store: Store) -> Path:
         """Write the protocol, the track's rows and what stands beside them; return the protocol's file.
@@ -68,8 +68,8 @@ class Entry:
             BenchError: records of it lie there that were made with other settings; nothing is written.
         """
         file = file_of(store, self.name)
-        made = store.root / "records" / f"{self.name}.json"
-        if file.exists() and made.exists() and file.read_text() != self._text(file):
+        records_file = store.root / "records" / f"{self.name}.json"
+        if file.exists() and records_file.exists() and file.read_text() != self._text(file):
             raise BenchError(
                 f"{file}: is {self.row} in {self.track.name} with other settings, and has records; take "
                 "another --out, or remove this file to have its records replaced"
@@ -93,30 +93,30 @@ class Entry:
         """Return what the protocol says, its files named from ``folder``."""
         path = self.track.path
         # no aliases
-        found: dict[str, Any] = json.loads(json.dumps(settings.spelled_out(parse(path)).value))
-        own = {"params": self.params, "pretrain": self.pretrain}
+        document: dict[str, Any] = json.loads(json.dumps(settings.spelled_out(parse(path)).value))
+        settings_of_row = {"params": self.params, "pretrain": self.pretrain}
         row = {
             "method": self.method,
             "network": self.network,
-            **{k: v for k, v in own.items() if v},
+            **{k: v for k, v in settings_of_row.items() if v},
         }
-        found["plugins"] = [
-            *(path.parent / text for text in found.get("plugins", ())),
+        document["plugins"] = [
+            *(path.parent / text for text in document.get("plugins", ())),
             *self._brought(),
         ]
-        for view in found.get("layout", {}).get("views", ()):
+        for view in document.get("layout", {}).get("views", ()):
             if "rows" in view:  # whoever competes is shown beside those that a view names
                 view["rows"] = [*view["rows"], self.row]
-        found |= {
+        document |= {
             "name": self.name,
             "scale": self.track.protocol.scale,
-            "rows": {**found["rows"], self.row: row},
-            "notes": [*found.get("notes", ()), NOTE.format(track=self.track.name, row=self.row)],
+            "rows": {**document["rows"], self.row: row},
+            "notes": [*document.get("notes", ()), NOTE.format(track=self.track.name, row=self.row)],
             "plugins": list(
-                dict.fromkeys(os.path.relpath(file, folder) for file in found["plugins"])
+                dict.fromkeys(os.path.relpath(file, folder) for file in document["plugins"])
             ),
         }
-        rebased: dict[str, Any] = _rebased(found, path.parent, folder)
+        rebased: dict[str, Any] = _rebased(document, path.parent, folder)
         return rebased
 
     def _brought(self) -> list[Path]:
@@ -131,7 +131,7 @@ def entered(
     network: str | None,
     params: Sequence[str] = (),
     pretrain: Sequence[str] = (),
-) -> Entry:
+) -> AddedRow:
     """Return the row that a method is in a track.
 
     Args:
@@ -144,7 +144,7 @@ def entered(
     Raises:
         BenchError: no such method or network, the method is a row already, or it may read test scans.
     """
-    trains = registry.load("method", method).networks()
+    networks = registry.load("method", method).networks()
     rows = track.protocol.rows
     net = network or next(iter(rows.values())).network
     if net not in (used := {row.network for row in rows.values()}):
@@ -152,8 +152,8 @@ def entered(
             f"--network {net}: {unknown(f'network with rows in {track.name}', net, used)}"
         )
     kinds = {key: track.protocol.networks[key].network for key in sorted(used)}
-    if kinds[net] not in trains:
-        fits = " or ".join(key for key, kind in kinds.items() if kind in trains)
+    if kinds[net] not in networks:
+        fits = " or ".join(key for key, kind in kinds.items() if kind in networks)
         way = f"take --network {fits}" if fits else f"no row of {track.name} is on one that it can"
         raise BenchError(f"--method {method}: cannot train network {net} ({kinds[net]}); {way}")
     given, before = _given("--params", params), _given("--pretrain", pretrain)
@@ -173,17 +173,17 @@ def entered(
                 "more)"
             )
     free = (name for name in (method, f"{method}_{net}", f"{method}_new") if name not in rows)
-    return Entry(track, next(free), method, net, given, before)
+    return AddedRow(track, next(free), method, net, given, before)
 
 
 def _given(flag: str, texts: Sequence[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for text in texts:
         path, equals, value = text.partition("=")
         *sections, key = path.split(".") if flag == "--pretrain" else [path]
         if not equals or not all((*sections, key)):
             raise BenchError(f"{flag} {text}: write KEY=VALUE, e.g. {EXAMPLES[flag]}")
-        inner = found
+        inner = values
         for section in sections:
             inner = inner.setdefault(section, {})
             if not isinstance(inner, dict):
@@ -191,13 +191,13 @@ def _given(flag: str, texts: Sequence[str]) -> dict[str, Any]:
                     f"{flag} {text}: {section!r} is stated whole already; say it one way"
                 )
         inner[key] = scalar(value)
-    return found
+    return values
 
 
 def _rebased(value: Any, old: Path, new: Path) -> Any:
     """Return spelled out values without where they come from, weights named from another folder."""
     if isinstance(value, list):
-        return [_rebased(one, old, new) for one in value]
+        return [_rebased(item, old, new) for item in value]
     if not isinstance(value, dict):
         return value
     return {

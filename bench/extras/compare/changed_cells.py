@@ -36,7 +36,7 @@ class CellKey(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Moved:
+class ChangedCell:
     """One cell with a value that is another now; means and differences in the unit of the records.
 
     ``difference``, ``low`` and ``high`` are B less A as measured; the verdict knows which way is better.
@@ -69,7 +69,7 @@ class Cells:
     """Every cell of both sides."""
 
     equal: int  # to the bit
-    moved: tuple[Moved, ...]  # beyond noise first, then by size
+    changed: tuple[ChangedCell, ...]  # beyond noise first, then by size
     only_a: tuple[CellKey, ...]
     only_b: tuple[CellKey, ...]
     apart: tuple[CellKey, ...]  # on both sides, with no run of a patient in common
@@ -100,14 +100,14 @@ def cells(a: pd.DataFrame, b: pd.DataFrame) -> Cells:
     )
     has = lines.groupby(CELL).any()
     changed = lines.groupby(CELL)["changed"].transform("any")
-    moved = _moved(both[changed], int(has["shared"].sum()))
+    judged_cells = _judged(both[changed], int(has["shared"].sum()))
 
     def only(which: pd.Series) -> tuple[CellKey, ...]:
         return tuple(CellKey(*cell) for cell in has.index[which & ~has["shared"]])
 
     return Cells(
         int((has["shared"] & ~has["changed"]).sum()),
-        tuple(sorted(moved, key=lambda m: (not m.beyond, -m.size, m.cell))),
+        tuple(sorted(judged_cells, key=lambda m: (not m.beyond, -m.size, m.cell))),
         only(has["a"] & ~has["b"]),
         only(has["b"] & ~has["a"]),
         only(has["a"] & has["b"]),
@@ -128,7 +128,7 @@ def _side(side: str, table: pd.DataFrame) -> pd.DataFrame:
     return table.astype({name: "str" for name in table if table[name].dtype == "category"})
 
 
-def _moved(lines: pd.DataFrame, n: int) -> Iterator[Moved]:
+def _judged(lines: pd.DataFrame, n: int) -> Iterator[ChangedCell]:
     """Yield every cell of some values with its verdict, adjusted for all ``n`` cells that were compared."""
     pairs = list(_paired(lines))
     family = [comparison for _, comparison in pairs if comparison is not None]
@@ -152,7 +152,7 @@ def _moved(lines: pd.DataFrame, n: int) -> Iterator[Moved]:
         )
 
 
-def _paired(lines: pd.DataFrame) -> Iterator[tuple[Moved, Comparison | None]]:
+def _paired(lines: pd.DataFrame) -> Iterator[tuple[ChangedCell, Comparison | None]]:
     """Yield every cell of some values, and its paired comparison; None where nothing is paired."""
     # a value over all test cases at once counts where both have it
     alone = lines["case"].eq("") & (lines["value_a"].isna() | lines["value_b"].isna())
@@ -169,7 +169,7 @@ def _paired(lines: pd.DataFrame) -> Iterator[tuple[Moved, Comparison | None]]:
     ]
     means = dict(iter(_patient_means(lines[lines["case"].ne("")]).groupby(CELL)))
     for key, a, b, unit, pretrain in facts.itertuples(name=None):
-        base = Moved(
+        base = ChangedCell(
             CellKey(*key), unit, a, b, b - a, same_jobs=jobs[0][key] == jobs[1][key], why=POOLED
         )
         yield _compared(base, means.get(key), pretrained=pretrain != "none")
@@ -206,8 +206,8 @@ def _patient_means(cases: pd.DataFrame) -> pd.DataFrame:
 
 
 def _compared(
-    base: Moved, means: pd.DataFrame | None, *, pretrained: bool
-) -> tuple[Moved, Comparison | None]:
+    base: ChangedCell, means: pd.DataFrame | None, *, pretrained: bool
+) -> tuple[ChangedCell, Comparison | None]:
     """Return a cell with its paired difference; ``means``: by patient and run, None without patients."""
     if means is None:
         return base, None
