@@ -112,11 +112,11 @@ def blocks(
 
 def _once(lines: list[Line]) -> list[Line]:
     """Blank every label, but the innermost, that the line before has under the same labels."""
-    lines = lines[:1]
+    blanked = lines[:1]
     for above, line in pairwise(lines):
         alike = [above.labels[: i + 1] == line.labels[: i + 1] for i in range(len(line.labels) - 1)]
         words = [
             ("" if same else word) for same, word in zip([*alike, False], line.labels, strict=True)
         ]
-        lines.append(replace(line, labels=tuple(words)))
-    return lines
+        blanked.append(replace(line, labels=tuple(words)))
+    return blanked

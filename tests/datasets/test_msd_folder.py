@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from folders import laid, told
+from folders import case_facts, laid
 
 from bench.data import layout_msd
 from bench.data.layout_msd import msd_folder
@@ -37,7 +37,7 @@ def test_a_folder_declares_itself(tmp_path):
     dataset = msd_folder(root)
     assert (dataset.title, dataset.labels, dataset.raw_labels) == ("Own", {1: "a", 2: "b"}, {})
     assert dataset.recipes["default"].window == (-175, 250)
-    found = [told(case, root) for case in dataset.cases(root)]
+    found = [case_facts(case, root) for case in dataset.cases(root)]
     assert [(c["id"], c["label"]) for c in found] == [("x_1", "labelsTr/x_1.nii.gz"), ("x_9", None)]
 
 
@@ -214,7 +214,7 @@ def named(root):
     """Return id -> (images, label, part) of the cases of a folder, files as they are called below it."""
     return {
         c["id"]: (c["images"], c["label"], c["part"])
-        for c in (told(case, root) for case in msd_folder(root).cases(root))
+        for c in (case_facts(case, root) for case in msd_folder(root).cases(root))
     }
 
 

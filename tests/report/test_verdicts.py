@@ -526,7 +526,7 @@ def test_a_page_opens_with_the_least_dose_that_is_told_from_scratch(
     (group,) = verdicts(context(*rows, rows=CONTROLS))
     assert [row.key.row for row in group.rows] == ["b"] and not group.blind
     controls = {row.key.row: row for row in group.controls}
-    assert {row: row.judged.verdict for row, row in controls.items()} == {
+    assert {name: row.judged.verdict for name, row in controls.items()} == {
         "top": "better",
         "half": "better",
         "quarter": "equivalent",
@@ -537,8 +537,8 @@ def test_a_page_opens_with_the_least_dose_that_is_told_from_scratch(
     assert top == [*printed_difference(controls["top"]), "better"]
     for text in written(protocol, records, rows, tmp_path):
         at = [
-            text.index(text)
-            for text in ("What this study could have found", "dose 0.5 is told", "Which rows")
+            text.index(phrase)
+            for phrase in ("What this study could have found", "dose 0.5 is told", "Which rows")
         ]
         assert at == sorted(at) and "blind" not in text.partition("</style>")[2]
 

@@ -22,7 +22,7 @@ FIGURE = {"term": "retrieval", "says": "positives found first", "chance": "guess
 
 
 def beside(made):
-    found = pretrainings.beside(made.protocol, made.plan, made.store, {})
+    found = pretrainings.figures_and_clouds(made.protocol, made.plan, made.store, {})
     return dict(zip(("pretexts", "clouds", "absent"), found, strict=True))
 
 
