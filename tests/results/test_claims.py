@@ -87,12 +87,12 @@ def check(claim: str) -> tuple[int, list[list[str]]]:
     for better, worse in pairs:
         if better != worse:
             for r in transcript_of(paper, better, worse).itertuples():
-                claim = (
+                target = (
                     "only"
                     if r.dataset in ("msd09_spleen", "lits", "mmwhs", "cc_ccii")
                     else r.target
                 )
-                if targets and claim not in targets and r.target not in targets:
+                if targets and target not in targets and r.target not in targets:
                     continue
                 spoken += 1
                 first, second = Decimal(r.value), Decimal(r.other)

@@ -82,7 +82,7 @@ def test_a_run_tells_what_works_where_what_failed_and_what_is_left(run):
     (working,) = found.working
     assert (working.kind, working.step, working.steps, working.since) == ("finetune", 2, 4, since)
     assert working.left == 60.0  # half its steps took a minute
-    assert working.place == found.by and "seed" in working.label
+    assert working.location == found.by and "seed" in working.label
     (broken,) = found.broken
     assert (broken.reason, broken.log, broken.behind) == ("out of\\x1b memory", "the/log.txt", 1)
     stages = {stage.kind: stage for stage in found.stages}
