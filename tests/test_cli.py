@@ -43,7 +43,7 @@ def say(capsys):
 
 def test_help_lists_what_there_is_and_nothing_else(say):
     code, out, _ = say("--help")
-    files = {m.name for m in iter_modules(commands.__path__)} - {"asked", "stopping"}
+    files = {m.name for m in iter_modules(commands.__path__)} - {"flags", "stopping"}
     assert code == 0
     assert set(re.findall(r"^    (\w+)  ", out, re.MULTILINE)) == files == set(blocks())
     versions = rf"bench {__version__}(, commit [0-9a-f]+\+?)?, Python 3\.\d+\.\d+, torch 2\S+, monai 1\S+\n"
