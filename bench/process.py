@@ -58,7 +58,7 @@ def contained(retained: Sequence[str] = ()) -> Iterator[None]:
         if locale.setlocale(locale.LC_ALL) != words:
             locale.setlocale(locale.LC_ALL, words)
         sys.stdin, sys.stdout, sys.stderr = streams
-        sys.path[:] = [*imports, *(folder for folder in sys.path if folder not in imports)]
+        sys.path[:] = [*imports, *(path for path in sys.path if path not in imports)]
         for number, handler in answers.items():
             if handler is not None and signal.getsignal(number) != handler:
                 signal.signal(number, handler)

@@ -54,8 +54,10 @@ def _listed(text: str, paper: str, table: str) -> Iterator[_Erratum]:
         for cells in lines:
             if head[: len(MEANS)] == MEANS and cells[:2] == (paper, table):
                 _, _, method, _, dataset, metric, printed, mean = cells[: len(MEANS)]
-                text = f"The paper prints {printed}; the parts that it prints have the mean {mean}."
-                yield _Erratum(method, dataset, "mean", metric, printed, text)
+                sentence = (
+                    f"The paper prints {printed}; the parts that it prints have the mean {mean}."
+                )
+                yield _Erratum(method, dataset, "mean", metric, printed, sentence)
             if head[: len(TWICE)] == TWICE and cells[0] == paper:
                 yield from _twice(cells, table)
 

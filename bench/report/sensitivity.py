@@ -154,8 +154,8 @@ def _steps(report: ReportContext, group: VerdictGroup) -> list[_Steps]:
             key = (control.baseline, repr((row.network, row.method, row.params, row.finetune)))
             doses.setdefault(key, []).append((row.dose, control))
     return [
-        _Steps(group, base, tuple(sorted(doses, key=lambda pair: pair[0])))
-        for (base, _), doses in doses.items()
+        _Steps(group, base, tuple(sorted(ladder, key=lambda pair: pair[0])))
+        for (base, _), ladder in doses.items()
     ]
 
 
