@@ -15,13 +15,12 @@ from bench.report.names import dataset_info
 from bench.report.page import page
 from bench.report.published import Published
 from bench.report.redraw import refresh
+from bench.report.spreadsheet import table_csv, verdicts_csv
 from bench.report.supplement import Extras, ReportPaths
 from bench.report.tables import tables
 from bench.report.terminal import terminal
 from bench.report.tex import tex
 from bench.report.text import markdown
-from bench.report.tidy import tidy
-from bench.report.verdict_csv import verdicts_csv
 from bench.store import write_atomic
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def write(
     return ReportPaths(
         markdown=_put(to / "table.md", markdown(report, contents.sections)),
         tex=_put(to / "table.tex", tex(report, contents.sections)),
-        csv=_put(to / "table.csv", tidy(report)),
+        csv=_put(to / "table.csv", table_csv(report)),
         page=_put(to / "index.html", page(report, contents, to, seeds)),
         figures=drawn,
         text=terminal(report, contents.sections, WIDTH),

@@ -9,9 +9,9 @@ from bench.report import Extras, Failure, Leak
 from bench.report.common import APART
 from bench.report.footnotes import Footnotes
 from bench.report.numbers import MINUS, TIMES, number, signed
+from bench.report.spreadsheet import table_csv
 from bench.report.tables import tables
 from bench.report.tabular import COUNTS
-from bench.report.tidy import tidy
 from bench.report.write import context_of
 
 NAN = float("nan")
@@ -465,7 +465,7 @@ def test_a_row_that_lacks_folds_is_not_subtracted_from_the_papers_number(
     context = context_of(protocol(rows=rows), table, extras)
     built, _ = tables(context)
     assert [line.entries[0].difference for line in built[0].lines] == [f"{MINUS}3.85", ""]
-    lines = list(csv.DictReader(tidy(context).splitlines()))
+    lines = list(csv.DictReader(table_csv(context).splitlines()))
     assert {(line["row"], line["difference"]) for line in lines if line["published"]} == {
         ("a", "-0.038500"),
         ("b", ""),

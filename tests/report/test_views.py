@@ -11,10 +11,10 @@ from bench.report import Extras, Ingredient, terminal_table, write
 from bench.report.conclusion import forest_figures, verdict_tables
 from bench.report.differences import strips
 from bench.report.numbers import MINUS, TIMES
+from bench.report.spreadsheet import table_csv
 from bench.report.table_cells import PATIENTS_FIRST
 from bench.report.tables import tables
 from bench.report.text import _md_table
-from bench.report.tidy import tidy
 from bench.report.verdicts import verdicts
 from bench.report.write import context_of
 
@@ -173,7 +173,7 @@ def test_lines_of_sections_and_fractions_are_blank_where_a_row_has_no_cell(proto
     assert not notes.letters and result[0].heads == []
     written = [
         line.split(",")
-        for line in tidy(
+        for line in table_csv(
             context_of(protocol(rows=rows, finetune=SEVERAL), table, Extras())
         ).splitlines()
     ]

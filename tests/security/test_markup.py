@@ -13,8 +13,8 @@ from matplotlib.text import Text
 from bench.errors import printable
 from bench.report import Cost, Course, DatasetInfo, Extras, Failure, Panel, Pretraining, write
 from bench.report.canvas import words
+from bench.report.spreadsheet import CELL_COLUMNS, table_csv
 from bench.report.tex import SPECIAL, escape
-from bench.report.tidy import CSV_COLUMNS, tidy
 from bench.report.write import context_of
 from bench.source import Source
 
@@ -150,8 +150,8 @@ PLAIN = ("voco, 5 %", 'a "quoted" name', "a=b", "1-2", "左心房", *NUMBERS)
 
 @pytest.mark.parametrize("text", FORMULAS + PLAIN)
 def test_no_cell_of_the_csv_is_a_formula_and_what_is_none_stands_as_it_is(text, report_of):
-    lines = list(csv.reader(tidy(context_of(*report_of(text), Extras())).splitlines()))
-    assert {len(line) for line in lines} == {len(CSV_COLUMNS)}
+    lines = list(csv.reader(table_csv(context_of(*report_of(text), Extras())).splitlines()))
+    assert {len(line) for line in lines} == {len(CELL_COLUMNS)}
     cells = [c for line in lines[1:] for c in line]
     assert {f"'{text}", f"'{printable(text)}", printable(text)} & {*cells}  # the whole name is kept
     assert (text in cells) == (text in PLAIN)
