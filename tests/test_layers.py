@@ -276,7 +276,5 @@ def test_the_ratchet_raises_a_number_for_a_reason_alone(tmp_path):
     assert ratchet.limits(file) == ({"a": 3, "b": 5}, {})
     assert ratchet.write({"a": 4, "b": 4}, file, 'a "new"\nmetric') == []
     assert ratchet.limits(file) == ({"a": 4, "b": 4}, {"a": 'a "new" metric'})
-    assert ratchet.write({"a": 1, "b": 4}, file) == [] and ratchet.limits(file)[0] == {
-        "a": 1,
-        "b": 4,
-    }
+    assert ratchet.write({"a": 1, "b": 4}, file) == []
+    assert ratchet.limits(file)[0] == {"a": 1, "b": 4}

@@ -121,10 +121,8 @@ def test_a_grid_that_lies_elsewhere_is_refused_in_one_line(tmp_path, capsys, aff
     flags = ["--ignore-geometry", "--metrics", "dice", "--json"]
     assert main(["score", "--prediction", str(p), "--reference", str(r), *flags]) == 0
     message = capsys.readouterr()
-    assert (
-        "compared as they are stored" in message.err
-        and json.loads(message.out)[0]["metric"] == "dice"
-    )
+    assert "compared as they are stored" in message.err
+    assert json.loads(message.out)[0]["metric"] == "dice"
 
 
 def test_a_folder_of_dicom_is_named(tmp_path):
@@ -316,11 +314,8 @@ def test_the_text_ranks_and_says_what_the_convention_changes(contest):
     text = as_ranking(score_several(predictions, truth, metrics)[0]).splitlines()
     assert text[0].split() == ["metric", "prediction", "medpy", "monai", "deepmind", "n"]
     cells = [line.split() for line in text]
-    assert (
-        cells[2][:2] == ["dice", "island"]
-        and cells[2][3] == "(1)"
-        and cells[2][-3:] == ["2", "of", "4"]
-    )
+    assert cells[2][:2] == ["dice", "island"] and cells[2][3] == "(1)"
+    assert cells[2][-3:] == ["2", "of", "4"]
     assert [line[1:3] for line in cells if line[:1] == ["hd95"]] == [
         ["(mm)", "island"],
         ["(mm)", "thin"],
@@ -443,10 +438,8 @@ def test_labels_regions_and_void_are_chosen(tmp_path, capsys):
         "TC": pytest.approx(2 * 2 / 6),
         "ET": pytest.approx(2 / 3),
     }
-    assert (
-        "value 9 is in no region" in printed
-        and "3 numbers computed again with MedPy, all agree" in printed
-    )
+    assert "value 9 is in no region" in printed
+    assert "3 numbers computed again with MedPy, all agree" in printed
     result, printed = run_score(
         "--regions", "brats18", "--ignore", "9"
     )  # the last voxel counts for nothing
@@ -499,10 +492,8 @@ def test_a_fold_has_predictions_of_some_references(folders, capsys):
     assert dices(rows) == {key: value for key, value in both.items() if key[0] == "case_2"}
     assert main(flags(p, r)) == 0
     printed = capsys.readouterr().err
-    assert (
-        printed.count("\n") == 1
-        and "p: 1 of 2 references have no prediction and are not scored" in printed
-    )
+    assert printed.count("\n") == 1
+    assert "p: 1 of 2 references have no prediction and are not scored" in printed
     # of several predictions only what each has a number for is ranked
     other = p.parent / "other"
     for case in ("case_1", "case_2"):

@@ -43,8 +43,5 @@ def test_what_a_stream_cannot_spell_is_shown_in_ascii(variables, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.isascii() and "\\" in done.stdout and "code" in done.stdout
     again = ran(["phantom", "msd04_hippocampus", str(place), "--cases", "1"], **variables)
-    assert (
-        again.returncode == 2
-        and again.stderr.startswith("bench: ")
-        and again.stderr.count("\n") == 1
-    )
+    assert again.returncode == 2 and again.stderr.startswith("bench: ")
+    assert again.stderr.count("\n") == 1

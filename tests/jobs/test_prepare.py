@@ -142,10 +142,8 @@ def test_what_is_prepared_can_be_read(expected, root, tmp_path):
         volume, grid = prepared.volume(case), prepared.geometry(case)
         assert volume.shape == grid.shape and prepared.native(case).shape == grid.native_shape
         voxels = volume.foreground
-        assert (
-            0 < len(voxels) <= preparing.FOREGROUND
-            and (prepared.label(case)[tuple(voxels.T)] > 0).all()
-        )
+        assert 0 < len(voxels) <= preparing.FOREGROUND
+        assert (prepared.label(case)[tuple(voxels.T)] > 0).all()
         assert prepared.fingerprint(case).dtype == np.uint8
         assert set(expected[case]) == {*FRAMES, "geometry", "step", "offset"}
 

@@ -88,10 +88,8 @@ def test_of_classes_accuracy_has_a_row_for_each_case_and_kappa_one_for_all(tmp_p
     assert hits == [("a", 1.0), ("b", 1.0), ("c", 0.0)]
     (kappa,) = [r for r in rows if r["metric"] == "qwk"]
     # Observed distances: one of 1. By chance: found 1 x 0 and 2 x 1 against 0, 1, 2, over three cases.
-    assert (
-        kappa["value"] == pytest.approx(1 - 3 * 1 / (0 + 1 + 4 + 2 * (1 + 0 + 1)))
-        and kappa["case"] == ""
-    )
+    assert kappa["value"] == pytest.approx(1 - 3 * 1 / (0 + 1 + 4 + 2 * (1 + 0 + 1)))
+    assert kappa["case"] == ""
 
 
 def test_who_chooses_and_who_keeps_look_once_at_the_same_cases(tmp_path):

@@ -71,10 +71,8 @@ def test_the_screen_names_the_channels_that_look_alike():
     first = Scans.of([np.concatenate(volumes[:2]), volumes[2]])
     second = Scans.of([volumes[1], np.concatenate([volumes[3], volumes[0]])])
     found = screened(first, second)
-    assert found[0, :, 0] == pytest.approx(1, abs=0.02) and found[0, :, 1:].tolist() == [
-        [1, 0],
-        [0, 1],
-    ]
+    assert found[0, :, 0] == pytest.approx(1, abs=0.02)
+    assert found[0, :, 1:].tolist() == [[1, 0], [0, 1]]
     assert (found[1, :, 0] < 0.97).all()
 
 
