@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes test at once on few cores
+
 import pytest
 import yaml
 from small_protocol import BASE, CASES, NAME
@@ -18,9 +20,7 @@ from bench.show import reports
 from bench.show.reports import rewrite_report
 from bench.store import Store
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # so where a shell began the tests in its background
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of tests that run in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
