@@ -52,10 +52,9 @@ def serve(pipe, parent, out, number):
             return
         time.sleep({"hang": 600, "score": 0.2}.get(do, 0))
         if claim is not None:
+            facts = {"pid": os.getpid(), "pages": os.environ.get(TUNABLES, "")}
             with store.attempt(claim) as made:
-                store.publish(
-                    claim, made, {"pid": os.getpid(), "pages": os.environ.get(TUNABLES, "")}
-                )
+                store.publish(claim, made, facts)
         if do == "die at score":  # for want of memory
             os.kill(os.getpid(), signal.SIGKILL)
         if store.done(job):
@@ -109,20 +108,14 @@ def states(outcomes):
 )
 def test_a_worker_that_dies_fails_its_job_and_what_needs_it_and_nothing_else(go, store, word, how):
     outcomes = go(plan(A, B, C, TUNED, SCORED), {A.id: word})
-    assert states(outcomes) == {
-        A.id: "failed",
-        B.id: "done",
-        C.id: "done",
-        TUNED.id: "failed",
-        SCORED.id: "failed",
-    }
+    failed = dict.fromkeys((A.id, TUNED.id, SCORED.id), "failed")
+    assert states(outcomes) == {**failed, B.id: "done", C.id: "done"}
     assert outcomes[A.id].reason == f"the worker process died ({how})"
     assert A.id in outcomes[TUNED.id].reason and how in outcomes[TUNED.id].reason
     assert store.failure(A.id)["reason"] == outcomes[A.id].reason
     assert store.failure(B.id) is None
-    assert states(go(plan(A), {})) == {
-        A.id: "done"
-    }  # the next run takes over what the dead one held
+    # the next run takes over what the dead one held
+    assert states(go(plan(A), {})) == {A.id: "done"}
     assert store.failure(A.id) is None
 
 
@@ -132,25 +125,17 @@ def test_a_worker_that_dies_while_it_starts_fails_one_job(go, store):
     assert sorted(states(outcomes).values()) == ["done", "done", "failed"]
 
 
-@pytest.mark.parametrize(
-    ("word", "claims", "reason"),
-    [
-        (
-            "repeat",
-            4,
-            "the worker process died (exit code 0), 3 times in a row without a step of progress",
-        ),
-        (
-            "die at score",
-            0,
-            "scoring: the worker process died (SIGKILL; out of memory?), 3 times in a row",
-        ),
-    ],
-)
+DIED = {  # what a job does: how often it is claimed, and why it fails
+    "repeat": (4, "the worker process died (exit code 0), 3 times in a row without a step of"),
+    "die at score": (0, "scoring: the worker process died (SIGKILL; out of memory?), 3 times in a"),
+}
+
+
+@pytest.mark.parametrize("word", DIED)
 def test_a_worker_that_ends_again_and_again_without_progress_fails_its_job_and_nothing_else(
-    go, store, word, claims, reason
+    go, store, word
 ):
-    outcomes = go(plan(A, B), {A.id: word})
+    (claims, reason), outcomes = DIED[word], go(plan(A, B), {A.id: word})
     assert states(outcomes) == {A.id: "failed", B.id: "done"}
     assert outcomes[A.id].reason.startswith(reason)
     assert len(store.claims(A.id)) == claims  # the first, and three that got no further
@@ -173,9 +158,8 @@ def test_workers_are_used_again_never_more_than_asked_for_and_gone_after_a_run(g
     jobs = plan(*(a_job("prepare", {"contents": f"{n}"}) for n in range(8)))
     assert set(states(go(jobs, {}, count=2)).values()) == {"done"}
     workers = {store.manifest(job)["pid"] for job in jobs.jobs}
-    assert all(
-        UNCACHED in store.manifest(job)["pages"] for job in jobs.jobs
-    )  # so that they may keep them
+    # so that they may keep them
+    assert all(UNCACHED in store.manifest(job)["pages"] for job in jobs.jobs)
     assert UNCACHED not in os.environ.get(TUNABLES, "")
     assert 1 <= len(workers) <= 2
     for pid in workers:
@@ -185,14 +169,12 @@ def test_workers_are_used_again_never_more_than_asked_for_and_gone_after_a_run(g
 
 def test_a_process_that_ran_a_plugin_takes_no_job_without_it(go, store):
     """Jobs in turn, each with the plugins that it touches; one worker at a time."""
-    brought = {
-        name: Planned(Plugin("method", name, Path(f"{name}.py"), name), "0" * 16) for name in "xy"
-    }
+    named = {name: Plugin("method", name, Path(f"{name}.py"), name) for name in "xy"}
+    brought = {name: Planned(plugin, "0" * 16) for name, plugin in named.items()}
     touched = ["", "", "x", "x", "", "y", "xy", "xy", "x"]
     jobs = plan(*(a_job("prepare", {"contents": f"{n}"}) for n in range(len(touched))))
-    outside = dict(
-        zip(jobs.jobs, ([brought[name] for name in names] for names in touched), strict=True)
-    )
+    given = ([brought[name] for name in names] for names in touched)
+    outside = dict(zip(jobs.jobs, given, strict=True))
     assert set(states(go(jobs, {}, outside=outside)).values()) == {"done"}
     pids = [store.manifest(job)["pid"] for job in jobs.jobs]
     same = [a == b for a, b in pairwise(pids)]
@@ -295,16 +277,10 @@ def test_what_needs_a_failed_job_fails_at_once_and_all_that_needs_it():
     assert A.id in queue.outcomes[TUNED.id].reason and TUNED.id in queue.outcomes[SCORED.id].reason
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "starts"),
-    [
-        ("done", "done", True),
-        ("failed", "done", True),
-        ("done", "failed", True),
-        ("failed", "failed", False),
-    ],
-)
-def test_a_job_waits_for_its_guards_and_one_that_passes_is_enough(first, second, starts):
+@pytest.mark.parametrize("first", ["done", "failed"])
+@pytest.mark.parametrize("second", ["done", "failed"])
+def test_a_job_waits_for_its_guards_and_one_that_passes_is_enough(first, second):
+    starts = "done" in (first, second)
     guarded = plan(A, B, C)
     guarded.after[C.id] = (A.id, B.id)
     queue = local.Queue(guarded, [A.id, B.id, C.id])

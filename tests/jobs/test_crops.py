@@ -71,12 +71,11 @@ def centres(read, batch, steps=60):
     found, real = [], finetuning._centred
 
     def centred(voxels, start, crop, shape, rng):
-        voxel = (
-            None if voxels is None or not len(voxels) else tuple(voxels[rng.integers(len(voxels))])
-        )
-        found.append(
-            -1 if voxel is None else 9 if voxel[0] >= AIR and not LABEL[voxel] else LABEL[voxel]
-        )
+        if voxels is None or not len(voxels):
+            found.append(-1)
+        else:
+            voxel = tuple(voxels[rng.integers(len(voxels))])
+            found.append(9 if voxel[0] >= AIR and not LABEL[voxel] else LABEL[voxel])
         return real(voxels, start, crop, shape, rng)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -121,13 +120,10 @@ def test_other_crops_are_centred_on_background_that_is_no_air(organs):
 def test_crops_of_no_class_are_centred_on_what_somebody_labelled(tmp_path):
     label = np.full(SHAPE, 255, np.uint8)
     label[30:, :20] = 0  # a quarter of the scan
-    write_prepared(
-        tmp_path, {"full": {"image": label[None].astype(np.int16), "label": label, "native": label}}
-    )
-    context = types.SimpleNamespace(
-        spec=altered(a_job("finetune"), network={"crop": [1, 1, 1]}, data={"ignore": 255}).spec,
-        input=lambda index: tmp_path,
-    )
+    frames = {"image": label[None].astype(np.int16), "label": label, "native": label}
+    write_prepared(tmp_path, {"full": frames})
+    job = altered(a_job("finetune"), network={"crop": [1, 1, 1]}, data={"ignore": 255})
+    context = types.SimpleNamespace(spec=job.spec, input=lambda index: tmp_path)
     read = finetuning._MapReader(context, ["full"])
     drawn = [int(read(0, step, 0)["label"].item()) for step in range(60)]
     assert drawn.count(0) >= 58
@@ -192,9 +188,8 @@ def test_a_batch_comes_from_as_many_scans_as_it_says(batch, scans, accumulate):
         return {"at": np.array([case, step, sample])}
 
     each = batch // (scans or batch)
-    found = torch.cat(
-        [b["at"] for b in training.batches(context, tuning, read, 6, 0, each)]
-    ).numpy()
+    batches = training.batches(context, tuning, read, 6, 0, each)
+    found = torch.cat([b["at"] for b in batches]).numpy()
     assert found.shape == (12 * batch, 3)
     steps = [found[found[:, 1] == step] for step in range(12)]
     for rows in steps:
@@ -243,28 +238,21 @@ def test_a_run_that_gets_no_better_is_over_early_wherever_it_was_stopped(
     weights = []
     for jobs in (made, again):
         scores = iter([0.5, 0.6, 0.4, 0.3, 0.9, 0.9])
-        monkeypatch.setattr(
-            finetuning, "mean_dice", lambda *given, scores=scores, **more: next(scores)
-        )
+        judge = lambda *given, scores=scores, **more: next(scores)  # noqa: E731
+        monkeypatch.setattr(finetuning, "mean_dice", judge)
         stops = 0
         while jobs is again and jobs.do(job, stopping=lambda: True).state == "stopped":
             stops += 1
         folder = jobs.done(job)
         # looked at 2, 4 (best), 6, 8: four in vain
         assert jobs.store.manifest(job.id)["samples"] == 8 * 6
-        assert {p.name for p in folder.glob("*.safetensors")} == {
-            "last.safetensors",
-            "best_val.safetensors",
-        }
-        weights.append(
-            [transfer.read(folder / f"{w}.safetensors")[0] for w in ("best_val", "last")]
-        )
+        files = {p.stem: transfer.read(p)[0] for p in folder.glob("*.safetensors")}
+        assert files.keys() == {"last", "best_val"}
+        weights.append(files)
     assert stops == 7
-    (best, last), (best_again, last_again) = weights
-    assert not all(torch.equal(best[k], last[k]) for k in best)
-    assert all(
-        torch.equal(best[k], best_again[k]) and torch.equal(last[k], last_again[k]) for k in best
-    )
+    first, second = weights
+    assert not all(torch.equal(first["best_val"][k], v) for k, v in first["last"].items())
+    assert all(torch.equal(second[w][k], v) for w in first for k, v in first[w].items())
 
 
 def test_patience_alone_keeps_the_last_weights(made, monkeypatch):
@@ -303,9 +291,8 @@ def test_voxels_that_nobody_labelled_are_trained_scored_and_predicted_by_nobody(
     recipe["optimiser"] = Optimiser(lr=5e-3)
     tuned = altered(jobs.finetune("unet2d", SLICE, head=head, **recipe), data={"ignore": 255})
     if head == "regions":
-        tuned = altered(
-            tuned, data={"regions": [[1]], "paint": [[0, 1]]}, network={"out_channels": 1}
-        )
+        regions = {"regions": [[1]], "paint": [[0, 1]]}
+        tuned = altered(tuned, data=regions, network={"out_channels": 1})
     scoring = replace(jobs.scoring("dice", "hd95"), ignore=255)
     jobs.done(tuned)
     job = jobs.evaluate(tuned)
@@ -322,14 +309,22 @@ def test_voxels_that_nobody_labelled_are_trained_scored_and_predicted_by_nobody(
     assert "does not ignore" in tuned.spec.across_batch()  # so accumulate is refused
 
 
-def test_a_region_head_learns_and_is_written_as_a_label_map(made):
-    tuned = regional(made, steps=60, foreground=0.5, optimiser=Optimiser(lr=3e-3))
-    folder = made.done(tuned)
-    assert transfer.read(folder / "last.safetensors")[1].out_channels == 2
-    job = altered(made.evaluate(tuned), data={"paint": [[0, 1], [1, 1]]})
-    made.done(job, scoring := made.scoring("dice"))
+@pytest.mark.parametrize("head", ["softmax", "regions"])
+def test_it_trains_on_slices_and_predicts_whole_volumes_as_label_maps(made, head):
+    recipe = {"steps": 60, "foreground": 0.5, "optimiser": Optimiser(lr=3e-3)}
+    tuned, paint = regional(made, **recipe), {"paint": [[0, 1], [1, 1]]}
+    if head == "softmax":
+        tuned, paint = made.finetune("unet2d", SLICE, **recipe), {}
+    tensors, manifest = transfer.read(made.done(tuned) / "last.safetensors")
+    assert manifest.crop == SLICE and manifest.out_channels == 2
+    assert tensors["decoder.final_conv.weight"].ndim == 4
+    job, scoring = altered(made.evaluate(tuned), data=paint), made.scoring("dice")
+    predicted = Pack(made.done(job, scoring), "prediction")
+    assert {predicted[case].shape for case in predicted} == {blobs.SHAPE}
     rows = read_rows(path(made.store, job.id, scoring), SCORES)
-    assert len(rows) >= 3 and rows["value"].mean() > 0.8, rows["value"]
+    # one per volume, not per slice
+    assert rows["case"].tolist() == list(predicted) and len(rows) >= 3
+    assert rows["value"].mean() > 0.8, rows["value"]
 
 
 def test_a_region_head_is_judged_by_the_map_that_it_paints(made, monkeypatch):
@@ -366,29 +361,11 @@ def test_weights_of_two_dimensions_start_a_network_of_three(made, tmp_path):
 # A 2D network on volumes
 
 
-def reads(made, network="unet2d", crop=SLICE, **recipe):
-    context = Context(made.store, None, made.finetune(network, crop, steps=1, **recipe), None, None)
-    cases = [case.id for case in Prepared(context.input(0)).cases()]
-    return finetuning._MapReader(context, cases), len(cases)
-
-
-def test_it_trains_on_slices_and_predicts_whole_volumes(made):
-    tuned = made.finetune("unet2d", SLICE, steps=120, foreground=0.5)
-    tensors, manifest = transfer.read(made.done(tuned) / "last.safetensors")
-    assert manifest.crop == SLICE and tensors["decoder.final_conv.weight"].ndim == 4
-    job, scoring = made.evaluate(tuned), made.scoring("dice")
-    folder = made.done(job, scoring)
-    predicted = Pack(folder, "prediction")
-    assert [predicted[case].shape for case in predicted] == [blobs.SHAPE] * len(list(predicted))
-    rows = read_rows(path(made.store, job.id, scoring), SCORES)
-    # one per volume, not per slice
-    assert rows["case"].tolist() == list(predicted) and len(rows) >= 3
-    assert rows["value"].mean() > 0.8, rows["value"]
-
-
 @pytest.mark.parametrize(("network", "crop"), [("unet2d", SLICE), ("unet3d", CROP)])
 def test_what_is_read_is_moved_together_with_its_label(network, crop, made):
-    read, cases = reads(made, network, crop)
+    context = Context(made.store, None, made.finetune(network, crop, steps=1), None, None)
+    ids = [case.id for case in Prepared(context.input(0)).cases()]
+    read, cases = finetuning._MapReader(context, ids), len(ids)
     batch = stack([read(n % cases, 0, n) for n in range(12)])
     assert batch["image"].shape == (12, 1, *crop) and batch["label"].shape == (12, *crop)
     seen = []
@@ -397,24 +374,10 @@ def test_what_is_read_is_moved_together_with_its_label(network, crop, made):
         seen.append((logits, label))
         return logits.sum()
 
-    objective = Supervised(
-        nn.Identity(), LossConfig(loss, Augment(flip=0.5, rot90=0.5), crop), None
-    )
+    config = LossConfig(loss, Augment(flip=0.5, rot90=0.5), crop)
+    objective = Supervised(nn.Identity(), config, None)
     objective(batch, torch.Generator().manual_seed(0))
     ((image, label),) = seen
     assert not torch.equal(label, batch["label"]) and (label > 0).any((1, 2, 3)).sum() > 6
-    assert (
-        (image[:, 0] > 0.55) == (label > 0)
-    ).float().mean() > 0.98  # noise alone makes a difference
-
-
-def test_slices_are_drawn_along_z_and_foreground_centres_a_labelled_voxel(made):
-    read, cases = reads(made, foreground=1.0)
-    found = [read(n % cases, 3, n)["label"] for n in range(40)]
-    assert all(label.any() for label in found)
-    rng = np.random.default_rng(0)
-    drawn = {
-        finetuning._centred(np.array([[12, 12, z]]), (0, 0, 0), SLICE, blobs.SHAPE, rng)
-        for z in (0, 5)
-    }
-    assert drawn == {(4, 4, 0), (4, 4, 5)}
+    # noise alone makes a difference
+    assert ((image[:, 0] > 0.55) == (label > 0)).float().mean() > 0.98

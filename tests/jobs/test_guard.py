@@ -1,6 +1,8 @@
 """The leak guard's job: by patient, by content, what it says, and what is then left out."""
 
 import json
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from bench.store import Store
 PEOPLE = {"msd04_hippocampus": "hippocampus_{:03d}", "lits": "volume-{}", "msd03_liver": "liver_{}"}
 
 
-def prepared(store, name, numbers, prints, labelled=True):
+def prepared(store, name, numbers, prints):
     """Publish a data set of two voxels a case whose fingerprints are numbers; return its job's id."""
     made = a_job("prepare", {"dataset": name, "contents": f"{numbers}"})
     folder = store.jobs / made.id
@@ -32,13 +34,9 @@ def prepared(store, name, numbers, prints, labelled=True):
     cases = {}
     for number, value in zip(numbers, prints, strict=True):
         found = value if isinstance(value, np.ndarray) else np.full((1, 2, 2, 2), value, np.uint8)
-        arrays = {"image": np.zeros((1, 2, 1, 1), np.int16), "fingerprint": found}
-        if labelled:
-            arrays |= {
-                "label": np.ones((2, 1, 1), np.uint8),
-                "native": np.ones((2, 1, 1), np.uint8),
-            }
-        cases[PEOPLE[name].format(number)] = arrays
+        label, image = np.ones((2, 1, 1), np.uint8), np.zeros((1, 2, 1, 1), np.int16)
+        frames = {"image": image, "fingerprint": found, "label": label, "native": label}
+        cases[PEOPLE[name].format(number)] = frames
     write_prepared(folder, cases)
     (folder / "manifest.json").write_text(json.dumps(made.plain()))
     return made.id
@@ -49,9 +47,8 @@ def compared(read, tests, **given):
     data = [{"dataset": name, "part": "all", **given} for name, _ in read]
     part = {"part": "test", "split": "leave_one_out"}
     parts = [{"dataset": name, "fold": fold, **part} for name, _, fold in tests]
-    return a_job(
-        "guard", {"data": data, "tests": parts, "seed": 0}, tuple(j for _, j, *_ in (*read, *tests))
-    )
+    spec = {"data": data, "tests": parts, "seed": 0}
+    return a_job("guard", spec, tuple(job for _, job, *_ in (*read, *tests)))
 
 
 def perform(store, made, loaders=0, stopping=lambda: False):
@@ -78,12 +75,8 @@ def watch(store, monkeypatch, request):
     monkeypatch.setattr(search, "looked_at", seen)
 
     def every(first, second):
-        return [
-            Match(a, b, 0.9)
-            for a, x in enumerate(first)
-            for b, y in enumerate(second)
-            if (x == y).all()
-        ]
+        pairs = product(enumerate(first), enumerate(second))
+        return [Match(a, b, 0.9) for (a, x), (b, y) in pairs if (x == y).all()]
 
     def alike(ones, two):
         return [0.9 if (one.volume == two.volume).all() else -1 for one in ones]
@@ -108,46 +101,23 @@ def test_a_test_patient_is_found_by_name_whatever_the_voxels(store, watch):
     outcome, found = watch([one], [(*one, 1)])
     assert outcome.state == "done" and found.read == 3 and found.tests == {"msd04_hippocampus": 1}
     (leak,) = found.leaks
-    assert (leak.case, leak.test_case, leak.why) == (
-        "hippocampus_002",
-        "hippocampus_002",
-        "patient",
-    )
+    assert leak.case == leak.test_case == "hippocampus_002" and leak.why == "patient"
 
 
-FOUR = ("lits", (1, 2, 3, 4), (1, 2, 3, 4))
-
-
-@pytest.mark.parametrize(
-    ("read", "tested", "given", "leak"),
-    [
-        (
-            ("lits", (7, 8), (5, 6)),
-            (6, 9),
-            {},
-            "lits volume-8 = msd04_hippocampus hippocampus_001 (content)",
-        ),
-        (FOUR, (3, 9), {}, "lits volume-3 = msd04_hippocampus hippocampus_001 (content)"),
-        (
-            FOUR,
-            (3, 9),
-            {"only": {"exclude": ["volume-3"]}},
-            None,
-        ),  # is not read, and not looked for
-    ],
-)
-def test_a_scan_under_another_name_is_found_by_content(store, watch, read, tested, given, leak):
-    test = ("msd04_hippocampus", prepared(store, "msd04_hippocampus", (1, 2), tested), 0)
-    _, found = watch([(read[0], prepared(store, *read))], [test], **given)
-    assert [(str(k), k.score) for k in found.leaks] == ([(leak, 0.9)] if leak else [])
+@pytest.mark.parametrize("excluded", [(), ("volume-3",)])  # is not read, and not looked for
+def test_a_scan_under_another_name_is_found_by_content(store, watch, excluded):
+    read = ("lits", prepared(store, "lits", (1, 2, 3, 4), (1, 2, 3, 4)))
+    test = ("msd04_hippocampus", prepared(store, "msd04_hippocampus", (1, 2), (3, 9)), 0)
+    _, found = watch([read], [test], only={"exclude": list(excluded)})
+    leak = ("lits volume-3 = msd04_hippocampus hippocampus_001 (content)", 0.9)
+    assert [(str(k), k.score) for k in found.leaks] == ([] if excluded else [leak])
 
 
 def test_data_sets_that_share_patients_know_each_others_numbers(store, watch):
     read = ("msd03_liver", prepared(store, "msd03_liver", (3, 12), (1, 2)))
     _, found = watch([read], [("lits", prepared(store, "lits", (12, 13), (3, 4)), 0)])
-    assert [(k.case, k.test_case, k.why) for k in found.leaks] == [
-        ("liver_12", "volume-12", "patient")
-    ]
+    (leak,) = found.leaks
+    assert (leak.case, leak.test_case, leak.why) == ("liver_12", "volume-12", "patient")
 
 
 def test_fail_names_some_and_says_what_to_do(store, watch):
@@ -163,16 +133,13 @@ def test_fail_names_some_and_says_what_to_do(store, watch):
 
 
 def test_a_mixture_is_read_as_the_plan_counted_it(store):
-    folders = [
-        store.jobs / prepared(store, n, range(1, 11), range(10)) for n in ("lits", "msd03_liver")
-    ]
-    data = [
-        Entry(dataset="lits", part="all", take="50 %"),
-        Entry(dataset="msd03_liver", part="all"),
-    ]
-    found = mixed([opened(f) for f in folders], data, Take("4 cases", "m"), 0, {})
+    names = ("lits", "msd03_liver")
+    sets = [opened(store.jobs / prepared(store, n, range(1, 11), range(10))) for n in names]
+    lits, liver = (Entry(dataset=name, part="all") for name in names)
+    data = [replace(lits, take="50 %"), liver]
+    found = mixed(sets, data, Take("4 cases", "m"), 0, {})
     assert len(found) == 4 and {i for i, _ in found} <= {0, 1}
-    whole = mixed([opened(f) for f in folders], data, Take(), 0, {})
+    whole = mixed(sets, data, Take(), 0, {})
     assert [i for i, _ in whole] == [0] * 5 + [1] * 10
     assert {(i, c.id) for i, c in found} <= {(i, c.id) for i, c in whole}
 

@@ -57,16 +57,12 @@ def test_any_sigmoids_give_a_distribution_whose_median_is_their_number_above_a_h
 
 def test_metrics_are_of_the_classes_that_were_decided_on():
     scores, true = np.array([[0.4, 0.3, 0.3], [0.1, 0.1, 0.8]]), np.array([1, 2])
-    found = {
-        m: [s.value for _, s in score_classes(scores, true, (m,), graded(scores))] for m in METRICS
-    }
-    assert found["accuracy"] == [1.0, 1.0] and found["qwk"] == [1.0]
+    for metric, values in (("accuracy", [1.0, 1.0]), ("qwk", [1.0])):
+        rows = score_classes(scores, true, (metric,), graded(scores))
+        assert [score.value for _, score in rows] == values
     assert [s.value for _, s in score_classes(scores, true)] == [0.0, 1.0]
     with pytest.raises(BenchError, match="from 0 to 2"):
         score_classes(scores, true, ("qwk",), np.array([3, 0]))
-
-
-METRICS = ("accuracy", "qwk")
 
 
 def test_a_hidden_layer_lies_between_the_encoder_and_the_classes():
@@ -88,9 +84,8 @@ def graded_jobs(tmp_path):
 def test_from_files_to_kappa_it_learns_the_order(graded_jobs):
     jobs = graded_jobs
     jobs.done(jobs.prepare())
-    tuned = jobs.finetune(
-        "unet2d", (32, 32, 1), steps=50, head="ordinal", select="best_val", val_every=0.5
-    )
+    recipe = {"steps": 50, "head": "ordinal", "select": "best_val", "val_every": 0.5}
+    tuned = jobs.finetune("unet2d", (32, 32, 1), **recipe)
     jobs.done(tuned)
     judged, scoring = jobs.evaluate(tuned), jobs.scoring("accuracy", "auc", "qwk")
     cases, scores, predicted = class_scores.read(jobs.done(judged, scoring))

@@ -37,13 +37,10 @@ class Cases:
     """Two prepared cases: one predicted exactly, one of which nothing is found."""
 
     def __init__(self):
-        image = np.full((1, 8, 8, 8), -1.0, np.float32)
-        image[0, 2:5] = 1
-        self._label = {
-            "good": (image[0] > 0).astype(np.uint8),
-            "bad": (image[0] < 0).astype(np.uint8),
-        }
-        self._image = image
+        self._image = np.full((1, 8, 8, 8), -1.0, np.float32)
+        self._image[0, 2:5] = 1
+        good = (self._image[0] > 0).astype(np.uint8)
+        self._label = {"good": good, "bad": 1 - good}
 
     def volume(self, case):
         return Volume(self._image, self._label[case])
@@ -82,9 +79,8 @@ def test_scores_that_are_not_finite_are_no_background_but_an_error(value):
     image = np.zeros((1, 8, 8, 40), np.float32)
     image[..., 37] = 100
     volume = Volume(image)
-    with pytest.raises(
-        BenchError, match="scores of a volume are not finite: the training diverged"
-    ):
+    message = "scores of a volume are not finite: the training diverged"
+    with pytest.raises(BenchError, match=message):
         list(slabs(worst(value), volume, inference()))
     pooled = nn.Linear(1, 1)
     pooled.forward = lambda x: worst(value)(x).amax((2, 3, 4))
@@ -145,10 +141,9 @@ class Lopsided(nn.Module):
 def test_flips_are_undone_and_their_logits_averaged(axes):
     net, x = Lopsided(), torch.randn(2, 1, 4, 5, 6)
     dims = [2 + "xyz".index(a) for a in axes]
-    total, ways = 0, 2 ** len(dims)
-    for chosen in range(ways):
-        flip = [d for n, d in enumerate(dims) if chosen >> n & 1]
-        total = total + net(x.flip(flip)).flip(flip)
+    ways = 2 ** len(dims)
+    flips = ([d for n, d in enumerate(dims) if chosen >> n & 1] for chosen in range(ways))
+    total = sum(net(x.flip(flip)).flip(flip) for flip in flips)
     net.calls = 0
     found = mirrored(net, inference(mirror=axes))(x)
     torch.testing.assert_close(found, total / ways)
@@ -161,23 +156,22 @@ def test_flips_reach_label_maps_and_classes():
     plain, flipped = (next(found).copy() for found in looks)
     assert not np.allclose(plain, flipped)
     net = Lopsided(classes=True)
-    plain, flipped = (
-        class_scores(net, Volume(image), inference(mirror=m)) for m in ((), ("x", "y"))
-    )
+    mirrors = ((), ("x", "y"))
+    plain, flipped = (class_scores(net, Volume(image), inference(mirror=m)) for m in mirrors)
     assert not np.allclose(plain, flipped) and net.calls == 1 + 4  # two windows fit a batch
     np.testing.assert_allclose(flipped.sum(), 1)
 
 
 def test_an_axis_that_cannot_be_flipped_is_refused():
-    wrong = (("xyz", (8, 8, 1), "one slice have no z"), ("xu", (8, 8, 8), "one of x, y, z"))
-    for mirror, crop, said in wrong:
-        with pytest.raises(BenchError, match=said):
-            a_job("evaluate", {"inference": {"crop": crop, "mirror": list(mirror)}}).spec.refuse(
-                None, None
-            )
-    a_job("evaluate", {"inference": {"crop": (8, 8, 1), "mirror": ["x", "y"]}}).spec.refuse(
-        None, None
-    )
+    def refuse(mirror, crop):
+        windows = {"crop": crop, "mirror": list(mirror)}
+        a_job("evaluate", {"inference": windows}).spec.refuse(None, None)
+
+    refuse("xy", (8, 8, 1))
+    with pytest.raises(BenchError, match="one slice have no z"):
+        refuse("xyz", (8, 8, 1))
+    with pytest.raises(BenchError, match="one of x, y, z"):
+        refuse("xu", (8, 8, 8))
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.99])
@@ -217,22 +211,15 @@ class Brightness(nn.Module):
         return torch.stack([-mean, mean], 1)
 
 
-def halves():
-    image = np.full((1, 16, 8, 8), -1.0, np.float32)
-    image[:, 8:] = 1
-    return image
-
-
 def test_scores_of_classes_are_the_mean_of_the_windows_probabilities_not_of_their_logits():
-    net, asked = Brightness(), inference(overlap=0.0, batch=2)
-    image = halves()
+    net, windows = Brightness(), inference(overlap=0.0, batch=2)
+    image = np.ones((1, 16, 8, 8), np.float32)
     image[:, :8] = 3
-    found = class_scores(net, Volume(image), asked)
+    found = class_scores(net, Volume(image), windows)
     expected = np.mean([1 / (1 + np.exp(2 * m)) for m in (3.0, 1.0)])
     np.testing.assert_allclose(found, [expected, 1 - expected])
     assert found.dtype == np.float64 and net.sizes == [2]
-    np.testing.assert_allclose(class_scores(net, Volume(halves()), asked), [0.5, 0.5])
-    class_scores(net, Volume(halves()), inference(batch=2))
+    class_scores(net, Volume(image), inference(batch=2))
     assert net.sizes[-2:] == [2, 1]  # three windows, two at a time
 
 

@@ -75,12 +75,8 @@ def test_only_labelled_cases_are_read_where_labels_are(jobs):
 
 
 def test_classes_of_several_data_sets_lie_side_by_side():
-    mixture = [
-        {"dataset": "a", "classes": 3, "task": 1},
-        {"dataset": "b", "classes": 2, "task": 2},
-        {"dataset": "a", "classes": 3, "task": 1},
-        {"dataset": "c", "classes": 1, "group": 4},
-    ]
+    a, b = {"dataset": "a", "classes": 3, "task": 1}, {"dataset": "b", "classes": 2, "task": 2}
+    mixture = [a, b, a, {"dataset": "c", "classes": 1, "group": 4}]
     spec = a_job("pretrain", {"data": [{**entry, "part": "all"} for entry in mixture]}).spec
     before, total = spec.classes
     found = [{k: int(v) for k, v in _classes(entry, before).items()} for entry in spec.data]
@@ -90,13 +86,8 @@ def test_classes_of_several_data_sets_lie_side_by_side():
 
 def test_samples_of_one_data_set_and_modality_have_one_origin():
     mixture = [Entry(dataset=name, part="all") for name in "bab"]  # b twice, by other conditions
-    kinds = [
-        (0, {}),
-        (1, {"modality": "CT"}),
-        (1, {"modality": "MR"}),
-        (2, {}),
-        (1, {"modality": "CT"}),
-    ]
+    ct, mr = {"modality": "CT"}, {"modality": "MR"}
+    kinds = [(0, {}), (1, ct), (1, mr), (2, {}), (1, ct)]
     cases = [(i, Case(f"c{n}", f"p{n}", (), meta=meta)) for n, (i, meta) in enumerate(kinds)]
     assert [int(o) for o in origins(mixture, cases)] == [2, 0, 1, 2, 0]
 
@@ -116,13 +107,10 @@ def test_views_learn_the_recipes_scale_and_the_loss_where_samples_come_from():
             return {"total": batch["views"].sum()}
 
     objective = Pretext(Seen(), {}, None, None)
-    batch = {
-        "crop": torch.ones(2, 1, requires_grad=True),
-        "origin": torch.zeros(2),
-        "zscored": torch.ones(2).bool(),
-    }
+    batch = {"crop": torch.ones(2, 1, requires_grad=True)}
+    known = {"origin": torch.zeros(2), "zscored": torch.ones(2).bool()}
+    objective({**batch, **known}, torch.Generator())
     objective(batch, torch.Generator())
-    objective({"crop": batch["crop"]}, torch.Generator())
     assert seen[1] == ("loss", {"views", "origin"}) and seen[3] == ("loss", {"views"})
     assert "zscored" in seen[0][1]
 
@@ -140,11 +128,9 @@ def test_the_recipe_says_what_its_intensities_are(jobs):
 
 
 def test_a_negative_of_the_data_set_is_any_case_but_the_own(jobs, monkeypatch):
-    asked = []
-    volume = _Reader._volume
-    monkeypatch.setattr(
-        _Reader, "_volume", lambda self, case: asked.append(case) or volume(self, case)
-    )
+    asked, real = [], _Reader._volume
+    volume = lambda self, case: asked.append(case) or real(self, case)  # noqa: E731
+    monkeypatch.setattr(_Reader, "_volume", volume)
     made = pretrain(jobs, "exemplar3d", {"emb": 8, "neg_source": "dataset"})
     curve = pd.read_csv(jobs.done(made) / "curve.csv")
     pairs = set(zip(asked[::2], asked[1::2], strict=True))

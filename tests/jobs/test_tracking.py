@@ -36,11 +36,8 @@ def base(tmp_path_factory):
 
 def maps(tmp_path, truth):
     """Return prepared label maps of 8 x 8 x 4 voxels, each with so many planes of label 1 and of 2."""
-    arrays = {}
-    for case, (one, two) in truth.items():
-        label = np.zeros((8, 8, 4), np.uint8)
-        label[:one], label[one : one + two] = 1, 2
-        arrays[case] = {"image": np.zeros((1, 8, 8, 4), np.int16), "label": label, "native": label}
+    image, labels = np.zeros((1, 8, 8, 4), np.int16), {c: planes(*n) for c, n in truth.items()}
+    arrays = {c: {"image": image, "label": m, "native": m} for c, m in labels.items()}
     return write_prepared(tmp_path, arrays, patients={case: f"of {case}" for case in truth})
 
 
@@ -94,9 +91,8 @@ def test_of_classes_accuracy_has_a_row_for_each_case_and_kappa_one_for_all(tmp_p
 
 def test_who_chooses_and_who_keeps_look_once_at_the_same_cases(tmp_path):
     seen = []
-    looks = ValidationCache(
-        lambda network: seen.append(1) or 0.5, maps(tmp_path, {"a": (1, 0)}), 1, None
-    )
+    predict = lambda network: seen.append(1) or 0.5  # noqa: E731
+    looks = ValidationCache(predict, maps(tmp_path, {"a": (1, 0)}), 1, None)
     judge = Judge(Tuning(steps=8, val_every=0.25), looks.mean, lambda *said: None)
     curve = Curve(Tracked("val", 3, ((1,),)), 8, looks)
     for step in range(1, 9):
@@ -112,11 +108,8 @@ EVERY = [
     (5.0, 5, [5]),
     (None, 4, [4]),
     (0.4, 2, [1, 2]),
-    (
-        5.25,
-        42,
-        [5, 10, 16, 21, 26, 32, 37, 42],
-    ),  # epochs that are no whole number of steps do not drift
+    # epochs that are no whole number of steps do not drift
+    (5.25, 42, [5, 10, 16, 21, 26, 32, 37, 42]),
 ]
 
 

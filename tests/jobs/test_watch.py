@@ -100,6 +100,5 @@ def test_says_that_samples_differ_along_one_direction_alone():
     watch = Watch(Coded(rows), lambda: numbers, 1)
     watch.at(0)
     assert watch.rows[0]["rank"] > 1.5 and watch.rows[0]["most"] == 16
-    assert (
-        "COLLAPSED, samples differ along one direction and hardly along others" in watch.verdict()
-    )
+    message = "COLLAPSED, samples differ along one direction and hardly along others"
+    assert message in watch.verdict()

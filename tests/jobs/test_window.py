@@ -1,5 +1,7 @@
 """The sliding window gives MONAI's scores, slab by slab, in memory that a deeper volume does not raise."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -67,19 +69,11 @@ def monai(net, image, inference):
     [
         ((8, 8, 8), (8, 8, 8), 1),
         ((14, 9, 22), (8, 8, 8), 4),
-        (
-            (13, 12, 13),
-            (8, 6, 4),
-            3,
-        ),  # uneven, and batches that reach over several layers of windows
+        ((13, 12, 13), (8, 6, 4), 3),  # uneven; batches reach over several layers of windows
         ((5, 20, 3), (8, 8, 8), 2),  # smaller than the window, by odd and even numbers
         ((5, 6, 40), (8, 8, 8), 16),  # one window a layer: a batch spans the depth
         ((9, 8, 70), (8, 8, 8), 5),  # more planes than are decoded together
-        *(
-            (shape, (8, 8, 1), batch)
-            for shape in ((20, 9, 11), (8, 8, 1), (5, 30, 6))
-            for batch in (1, 100)
-        ),
+        *product(((20, 9, 11), (8, 8, 1), (5, 30, 6)), [(8, 8, 1)], (1, 100)),
     ],
 )
 def test_scores_are_monais(shape, crop, batch, overlap, blend):
@@ -87,9 +81,7 @@ def test_scores_are_monais(shape, crop, batch, overlap, blend):
     inference = asked(crop, batch=batch, overlap=overlap, blend=blend)
     net = Net(channels=2, kernel=(3, 3, min(3, crop[2])))
     found, expected = whole(net, lowest(image), inference), monai(net, image, inference)
-    assert (
-        found.shape == expected.shape and found.dtype == torch.float32 and not found.requires_grad
-    )
+    assert found.dtype == torch.float32 and not found.requires_grad
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     assert torch.equal(found.argmax(0), expected.argmax(0)) and {s[2:] for s in net.seen} == {crop}
 
@@ -109,9 +101,8 @@ def test_half_precision_is_summed_in_full():
     found, exact = whole(Halves(), Volume(image), asked()), whole(Net(), Volume(image), asked())
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, exact, rtol=0.01, atol=0.01)
-    assert (
-        found - found.bfloat16().float()
-    ).abs().max() > 0  # a sum in half precision has none of these
+    # a sum in half precision has none of these
+    assert (found - found.bfloat16().float()).abs().max() > 0
 
 
 class Largest(TorchDispatchMode):
@@ -125,9 +116,8 @@ class Largest(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         for tensor in out if isinstance(out, tuple | list) else (out,):
             if isinstance(tensor, torch.Tensor):
-                self.voxels = max(
-                    self.voxels, tensor.untyped_storage().nbytes() // tensor.element_size()
-                )
+                voxels = tensor.untyped_storage().nbytes() // tensor.element_size()
+                self.voxels = max(self.voxels, voxels)
         return out
 
 
@@ -161,12 +151,9 @@ def peak(net, depth, inference):
 )
 def test_a_deeper_volume_takes_no_more_memory(crop, batch, deep):
     net = Net(classes=4, kernel=(3, 3, min(3, crop[2])))
-    found = {
-        depth: peak(net, depth, asked(crop, batch=batch))
-        for depth in (BLOCK * 2, BLOCK * 3, BLOCK * 5)
-    }
-    assert len(set(found.values())) == 1, found
-    tensor, read = found[BLOCK * 2]
+    peaks = [peak(net, BLOCK * n, asked(crop, batch=batch)) for n in (2, 3, 5)]
+    assert len(set(peaks)) == 1, peaks
+    tensor, read = peaks[0]
     ring, windows = 4 * 8 * 12 * deep, 4 * batch * np.prod(crop)
     image = 8 * 12 * (BLOCK + crop[2])
     assert tensor <= max(ring, windows, image) and read <= image

@@ -114,10 +114,8 @@ def test_a_pack_holds_jobs_of_the_same_plugins(site, store, tmp_path):
     plan = a_plan(pretrains=0, seeds=0)
     nets = [{**NET, "network": name, "out_channels": 2} for name in ("unet3d", "my_network") * 3]
     prepare = of(plan, "prepare")
-    tuned = [
-        plan.add(a_job("finetune", {"network": net, "seed": n}, prepare))
-        for n, net in enumerate(nets)
-    ]
+    jobs = (a_job("finetune", {"network": net, "seed": n}, prepare) for n, net in enumerate(nets))
+    tuned = [plan.add(job) for job in jobs]
     publish(store, *prepare)
     controller, _ = control(plan, store, pack=9)
     controller.step()
@@ -126,9 +124,8 @@ def test_a_pack_holds_jobs_of_the_same_plugins(site, store, tmp_path):
 
 def test_an_array_that_is_too_large_for_the_queue_is_halved_until_it_fits(site, prepared):
     controller, _, _ = prepared(0, 12)
-    site.refuse = lambda calls: (
-        len(calls) <= 3 or raises(FullError("sbatch: AssocMaxSubmitJobLimit"))(calls)
-    )
+    full = raises(FullError("sbatch: AssocMaxSubmitJobLimit"))
+    site.refuse = lambda calls: len(calls) <= 3 or full(calls)
     for _ in range(12):
         controller.step()
     assert controller.profile.max_array_size == 3  # 1000, 500, ... 7, 3
@@ -148,9 +145,8 @@ def test_arrays_are_cut_to_the_sites_limit_whatever_the_profile_says(
     site.then = lambda calls: publish(store, *(job for call in calls for job in call[1]))
     for job in plan.jobs.values():
         store.write_spec(job.id, {"job": job.plain()})
-    outcomes = slurm.run(
-        plan, store, list(plan.jobs), Profile(max_array_size=5), lambda outcome: None
-    )
+    profile = Profile(max_array_size=5)
+    outcomes = slurm.run(plan, store, list(plan.jobs), profile, lambda outcome: None)
     assert {outcome.state for outcome in outcomes.values()} == {"done"}
     assert [len(packs) for _, packs in site.arrays] == [1, 3, 3, 2]
 
@@ -280,10 +276,9 @@ def test_a_need_that_was_taken_away_ends_what_stands_on_it_unless_somebody_makes
     assert controller.step() and not controller.outcomes
     store.release(claim)
     controller.step()
-    ended = {j: o for j, o in controller.outcomes.items() if prepare in plan.jobs[j].needs}
-    assert ended and all(
-        o.state == "failed" and "not done any more" in o.reason for o in ended.values()
-    )
+    ended = [o for job, o in controller.outcomes.items() if prepare in plan.jobs[job].needs]
+    assert ended and {o.state for o in ended} == {"failed"}
+    assert all("not done any more" in o.reason for o in ended)
 
 
 # Taking back
@@ -340,9 +335,8 @@ def test_what_was_just_being_submitted_is_cancelled_with_a_second_look(
     control(a_plan(), store)[0].step()
     lines = list(site.lines.items())
     site.lines, looks = dict(lines[:1]), iter([{}, dict(lines[1:])])
-    monkeypatch.setattr(
-        squeue, "cancel", lambda ids: site.cancel(ids) or site.lines.update(next(looks, {}))
-    )
+    cancel = lambda ids: site.cancel(ids) or site.lines.update(next(looks, {}))  # noqa: E731
+    monkeypatch.setattr(squeue, "cancel", cancel)
     assert slurm.cancel(store) == len(site.tasks)
 
 

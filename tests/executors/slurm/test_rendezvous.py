@@ -46,25 +46,14 @@ def test_the_second_process_trains_each_of_the_leaders_jobs_and_ends_after_it(se
     with rendezvous.lead(meeting, 2) as led:
         for job in ("j1", "j1", "j2"):  # it lost the first and got it back
             with led(job):
-                assert (distributed.rank(), distributed.size(), distributed.agree(True)) == (
-                    0,
-                    2,
-                    True,
-                )
+                assert (distributed.rank(), distributed.size()) == (0, 2)
+                assert distributed.agree(True) is True
             assert process.stdout.readline() == f"{job} 1 2 True\n"
             assert distributed.size() == 1
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1.0)  # srun would else end the leader while it saves
     assert process.communicate(timeout=60)[0] == "over\n"
     assert process.returncode == 0
-
-
-def test_without_anything_to_train_the_second_process_ends(second):
-    start, meeting = second
-    process = start()
-    with rendezvous.lead(meeting, 2):
-        pass
-    assert process.communicate(timeout=60)[0] == "over\n"
 
 
 def test_a_closed_connection_is_explained_by_the_process_that_failed(second):

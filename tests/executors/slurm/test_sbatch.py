@@ -62,17 +62,13 @@ LIMITS = {
 def test_a_refusal_names_the_limit_that_slurm_names_in_a_line_of_its_own(
     fakes, tmp_path, told, named
 ):
-    generic = (
-        "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, ...)"
-    )
-    fakes(
-        "sbatch", f"echo 'sbatch: error: {told}' >&2; echo 'sbatch: error: {generic}' >&2; exit 1"
-    )
+    generic = "Batch job submission failed: Job violates accounting/QOS policy (...)"
+    lines = "; ".join(f"echo 'sbatch: error: {line}' >&2" for line in (told, generic))
+    fakes("sbatch", f"{lines}; exit 1")
     with pytest.raises(BenchError) as error:
         submit(tmp_path / "f")
-    assert str(error.value).startswith(f"sbatch: {told}; {generic} (1 tasks)") and named in str(
-        error.value
-    )
+    assert str(error.value).startswith(f"sbatch: {told}; {generic} (1 tasks)")
+    assert named in str(error.value)
 
 
 def test_an_array_that_is_too_long_for_the_site_names_the_key(fakes, tmp_path):
@@ -84,32 +80,18 @@ def test_an_array_that_is_too_long_for_the_site_names_the_key(fakes, tmp_path):
 def test_the_job_in_which_bench_runs_and_the_users_sbatch_variables_stay_outside(
     fakes, tmp_path, monkeypatch
 ):
-    inherited = {"SLURM_ARRAY_JOB_ID": "10", "SLURM_MEM_PER_CPU": "500", "SLURM_RESTART_COUNT": "3"}
-    inherited |= {"SLURM_CLUSTERS": "far", "SBATCH_CLUSTERS": "far", "SQUEUE_STATES": "R"}
-    inherited |= {
-        "SBATCH_JOB_NAME": "other",
-        "SBATCH_PARTITION": "theirs",
-        "SBATCH_MEM_PER_CPU": "9",
-    }
-    inherited |= {
-        "SBATCH_ARRAY_INX": "0-3",
-        "SBATCH_WAIT": "1",
-        "SBATCH_GRES": "g",
-        "SBATCH_EXPORT": "NONE",
-    }
-    kept = {
-        "SLURM_CONF": "/etc/slurm.conf",
-        "SLURM_JWT": "x",
-        "SBATCH_ACCOUNT": "mine",
-        "MY_TOKEN": "1",
-    }
-    for name, value in (inherited | kept).items():
-        monkeypatch.setenv(name, value)
+    slurm = ("ARRAY_JOB_ID", "MEM_PER_CPU", "RESTART_COUNT", "CLUSTERS")
+    sbatch = ("CLUSTERS", "JOB_NAME", "PARTITION", "MEM_PER_CPU", "ARRAY_INX", "WAIT", "GRES")
+    inherited = {f"SLURM_{name}" for name in slurm} | {f"SBATCH_{name}" for name in sbatch}
+    inherited |= {"SBATCH_EXPORT", "SQUEUE_STATES"}
+    passed = {"SLURM_CONF", "SLURM_JWT", "SBATCH_ACCOUNT", "MY_TOKEN"}
+    for name in inherited | passed:
+        monkeypatch.setenv(name, "10")
     fakes("sbatch", f'env > "{tmp_path}/env"; echo Submitted batch job 7')
     submit(tmp_path / "f", partition="gpu", mem_gb=1.0)
     seen = dict(line.partition("=")[::2] for line in (tmp_path / "env").read_text().splitlines())
-    assert not inherited.keys() & seen.keys()
-    assert kept.items() <= seen.items() and UNCACHED in seen[TUNABLES]
+    assert not inherited & seen.keys()
+    assert passed <= seen.keys() and UNCACHED in seen[TUNABLES]
     assert os.environ["SLURM_ARRAY_JOB_ID"] == "10"
 
 
@@ -118,16 +100,11 @@ def test_what_a_slurm_key_states_reaches_the_script_and_no_variable_overrules_it
 ):
     for name in ("RESERVATION", "MEM_PER_NODE", "COMMENT"):
         monkeypatch.setenv(f"SBATCH_{name}", "theirs")
-    fakes(
-        "sbatch",
-        f'cp "$1" "{tmp_path}/script.sh"; env > "{tmp_path}/env"; echo Submitted batch job 7',
-    )
-    submit(
-        tmp_path / "f",
-        slurm={"mem_per_cpu": "2GB", "additional_parameters": {"reservation": "a b"}},
-    )
+    keep = f'cp "$1" "{tmp_path}/script.sh"; env > "{tmp_path}/env"'
+    fakes("sbatch", f"{keep}; echo Submitted batch job 7")
+    keys = {"mem_per_cpu": "2GB", "additional_parameters": {"reservation": "a b"}}
+    submit(tmp_path / "f", slurm=keys)
     script, seen = (tmp_path / "script.sh").read_text(), (tmp_path / "env").read_text()
     assert "#SBATCH --mem-per-cpu=2GB\n" in script and "#SBATCH --reservation='a b'\n" in script
-    assert (
-        "SBATCH_COMMENT=theirs" in seen and "RESERVATION" not in seen and "MEM_PER_NODE" not in seen
-    )
+    assert "SBATCH_COMMENT=theirs" in seen
+    assert "RESERVATION" not in seen and "MEM_PER_NODE" not in seen

@@ -7,12 +7,8 @@ from bench.executors.slurm import squeue
 
 
 def test_all_arrays_are_asked_for_in_one_call_and_read_with_and_without_an_index(fakes):
-    rows = (
-        "12_3|a|3|RUNNING|None",
-        "13|b|N/A|PENDING|Dependency",
-        "noise",
-        "14_0|c|0|PENDING|(launch_failed_requeued_held)",
-    )
+    rows = ["12_3|a|3|RUNNING|None", "13|b|N/A|PENDING|Dependency", "noise"]
+    rows.append("14_0|c|0|PENDING|(launch_failed_requeued_held)")
     log = fakes("squeue", "; ".join(f"echo '{row}'" for row in rows))
     found = squeue.listed({"b", "a", "c"})
     assert {key: (line.id, line.state, line.hopeless) for key, line in found.items()} == {
@@ -25,36 +21,38 @@ def test_all_arrays_are_asked_for_in_one_call_and_read_with_and_without_an_index
 
 
 def test_a_task_in_a_living_state_is_listed_whatever_the_state_and_one_that_is_over_is_not(fakes):
-    alive = ["PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "REQUEUED"]
-    alive += [
+    alive = [
+        "PENDING",
+        "CONFIGURING",
+        "RUNNING",
+        "COMPLETING",
+        "SUSPENDED",
+        "STOPPED",
+        "REQUEUED",
         "REQUEUE_HOLD",
-        "RESV_DEL_HOLD",
-        "RESIZING",
-        "SIGNALING",
-        "SPECIAL_EXIT",
-        "STAGE_OUT",
-        "NEW_TO_US",
     ]
-    over = ["CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "REVOKED", "TIMEOUT"]
-    over += ["BOOT_FAIL", "NODE_FAIL", "PREEMPTED"]
-    rows = (
-        f"echo '7_{index}|a|{index}|{state}|None'" for index, state in enumerate((*alive, *over))
-    )
+    alive += ["RESV_DEL_HOLD", "RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "NEW_TO_US"]
+    over = [
+        "CANCELLED",
+        "COMPLETED",
+        "DEADLINE",
+        "FAILED",
+        "OUT_OF_MEMORY",
+        "REVOKED",
+        "TIMEOUT",
+        "BOOT_FAIL",
+    ]
+    states = [*alive, *over, "NODE_FAIL", "PREEMPTED"]
+    rows = (f"echo '7_{index}|a|{index}|{state}|None'" for index, state in enumerate(states))
     log = fakes("squeue", "; ".join(rows))
     assert [line.state for line in squeue.listed({"a"}).values()] == alive
-    assert {"--states=all", "--all"} <= set(
-        log.read_text().split()
-    )  # also in a partition that is hidden
+    # also in a partition that is hidden
+    assert {"--states=all", "--all"} <= set(log.read_text().split())
 
 
 CHANGING = {"SQUEUE_STATES", "SQUEUE_FORMAT2", "SACCT_FORMAT", "SCANCEL_STATE", "SCONTROL_FUTURE"}
-CHANGING |= {
-    "SINFO_FORMAT",
-    "SLURM_CLUSTERS",
-    "SLURM_TIME_FORMAT",
-    "SLURM_BITSTR_LEN",
-    "SLURM_JOB_ID",
-}
+CHANGING |= {"SINFO_FORMAT", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT", "SLURM_BITSTR_LEN"}
+CHANGING |= {"SLURM_JOB_ID"}
 KEPT = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "KRB5CCNAME"}
 
 
@@ -140,10 +138,8 @@ def test_a_machine_without_slurm_says_so(monkeypatch, tmp_path):
 
 
 def test_what_a_site_says_of_itself_is_read(fakes):
-    fakes(
-        "scontrol",
-        'printf "Configuration data\\nMaxArraySize            = 1001\\nKillWait = 30 sec\\n"',
-    )
+    lines = r"Configuration data\nMaxArraySize            = 1001\nKillWait = 30 sec\n"
+    fakes("scontrol", f'printf "{lines}"')
     assert squeue.config() == {"MaxArraySize": "1001", "KillWait": "30 sec"}
     fakes("scontrol", "exit 1")
     assert squeue.config() == {}

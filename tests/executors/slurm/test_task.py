@@ -52,11 +52,8 @@ def node(store, monkeypatch, scontrol):
         folder.mkdir(parents=True, exist_ok=True)
         task.work(str(store.root), dict.fromkeys(jobs, options or RunOptions()), str(folder), 5)
         told = (json.loads(path.read_text()) for path in folder.glob("outcome-*"))
-        return (
-            [job for job, _ in ran],
-            {one["job"]: one for one in told},
-            [given for _, given in ran],
-        )
+        outcomes = {outcome["job"]: outcome for outcome in told}
+        return [job for job, _ in ran], outcomes, [given for _, given in ran]
 
     return work
 
@@ -105,9 +102,8 @@ def test_a_warning_saves_and_goes_back_into_the_queue_and_being_cancelled_does_n
 ):
     assert node(signalled(number))[:2] == (["a"], {})
     cancelled = number in (signal.SIGTERM, signal.SIGINT)
-    assert (scontrol.read_text() if scontrol.exists() else None) == (
-        None if cancelled else "requeue 12_3\n"
-    )
+    assert scontrol.exists() is not cancelled
+    assert cancelled or scontrol.read_text() == "requeue 12_3\n"
 
 
 def test_requeues_are_counted(node, scontrol, monkeypatch):

@@ -16,7 +16,7 @@ from bench.protocol.named import SHIPPED
 from bench.store import Store
 
 PROTOCOLS = [
-    path for path in sorted((SHIPPED / "protocols").rglob("*.yaml")) if "settings" not in path.parts
+    p for p in sorted((SHIPPED / "protocols").rglob("*.yaml")) if "settings" not in p.parts
 ]
 
 
@@ -44,9 +44,8 @@ def test_no_job_of_our_protocols_can_start_before_what_it_needs(path, site, stor
 def plans(draw):
     """Return jobs of any kind that need any others, or wait for them as for guards; and which are done."""
     plan = Plan()
-    for number, kind in enumerate(
-        draw(st.lists(st.sampled_from(list(LEAST)), min_size=1, max_size=25))
-    ):
+    kinds = draw(st.lists(st.sampled_from(list(LEAST)), min_size=1, max_size=25))
+    for number, kind in enumerate(kinds):
         earlier, tuned = list(plan.jobs), of(plan, "finetune")
         some = st.lists(st.sampled_from(earlier), max_size=3) if earlier else st.just([])
         needs = draw(some)
@@ -87,13 +86,7 @@ def test_no_job_of_any_plan_can_start_before_what_it_needs(
 
 
 @settings(deadline=None)
-@given(
-    count=st.integers(1, 60),
-    pack=st.integers(1, 9),
-    limit=st.integers(1, 9),
-    shapes=st.integers(1, 3),
-    waits=st.integers(1, 30),
-)
+@given(*(st.integers(1, most) for most in (60, 9, 9, 3, 30)))
 def test_arrays_hold_every_unit_once_within_the_limits_behind_all_it_waits_for(
     count, pack, limit, shapes, waits
 ):
@@ -110,14 +103,11 @@ def test_arrays_hold_every_unit_once_within_the_limits_behind_all_it_waits_for(
         return list(arrays.arrays("cell", found, shape, after, site))
 
     whole, split = made(1000), made(limit)
-    assert [(a.shape, a.after, p) for a in split for p in a.packs] == [
-        (a.shape, a.after, p) for a in whole for p in a.packs
-    ]
+    packs = [[(a.shape, a.after, p) for a in parts for p in a.packs] for parts in (whole, split)]
+    assert packs[0] == packs[1]
     assert all(len(a.packs) <= limit for a in split)
     assert len(whole) <= shapes * arrays.CALLS["cell"]  # of sbatch, which sites count
-    assert sorted((job for a in whole for p in a.packs for job in p), key=int) == [
-        u[0] for u in found
-    ]
+    assert sorted(((job,) for _, _, p in packs[0] for job in p), key=lambda u: int(u[0])) == found
     for array in whole:
         waited = [{after((job,)) for job in one} for one in array.packs]
         assert all(len(one) == 1 for one in waited)  # no pack waits for two
@@ -128,7 +118,6 @@ def test_arrays_hold_every_unit_once_within_the_limits_behind_all_it_waits_for(
 
 
 def test_pretrainings_are_never_packed():
-    made = arrays.arrays(
-        "pretrain", [("a",), ("b",)], lambda u: Shape(), lambda u: (), Profile(pack=9)
-    )
-    assert next(iter(made)).packs == (("a",), ("b",))
+    units, site = [("a",), ("b",)], Profile(pack=9)
+    (array,) = arrays.arrays("pretrain", units, lambda u: Shape(), lambda u: (), site)
+    assert array.packs == (("a",), ("b",))
