@@ -4,7 +4,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from by_hand import a_job
+from by_hand import NET, a_job
 
 from bench import registry
 from bench.data.parts import Labelled
@@ -80,11 +80,9 @@ def write(folder, cases):
     folder.mkdir()
     for number in range(cases):
         image, label, kind = scan(number)
-        for name, array in (
-            (f"case{number:03d}_{kind}", image),
-            (f"map_case{number:03d}_{kind}", label),
-        ):
-            nib.save(nib.Nifti1Image(array, np.eye(4)), folder / f"{name}.nii.gz")
+        for prefix, array in {"": image, "map_": label}.items():
+            file = folder / f"{prefix}case{number:03d}_{kind}.nii.gz"
+            nib.save(nib.Nifti1Image(array, np.eye(4)), file)
     return folder
 
 
@@ -117,16 +115,9 @@ class Jobs:
             "loss": "cross_entropy" if self.dataset.task == "classification" else "dice_ce",
         }
         inference = {"inference": plain(Inference(overlap=0.25))}
-        net = {
-            "network": network,
-            "preset": "tiny",
-            "crop": list(crop),
-            "in_channels": 1,
-            "out_channels": max(self.dataset.labels) + 1,
-            "version": 1,
-        }
+        net = {**NET, "network": network, "crop": list(crop)}
         spec = {
-            "network": net,
+            "network": {**net, "out_channels": max(self.dataset.labels) + 1},
             "init": f"job:{needs[0].id}" if needs else "random",
             "data": self._data(fraction=100, n_train=None),
             "finetune": {**plain(Tuning(**{**said, **recipe})), **inference},

@@ -8,17 +8,12 @@ LEAST = {
     "prepare": {"dataset": "d", "dataset_version": 1, "recipe": {}, "contents": None},
     "guard": {},
     "pretrain": {
+        **{"network": NET, "data": [], "pretrain": {"steps": 1}, "seed": 0},
         "method": {"name": "simclr3d", "version": 1, "params": {}},
-        "network": NET,
-        "data": [],
-        "pretrain": {"steps": 1},
-        "seed": 0,
     },
     "finetune": {
         "network": {**NET, "out_channels": 2},
-        "init": "random",
-        "finetune": {"steps": 1},
-        "seed": 0,
+        **{"init": "random", "finetune": {"steps": 1}, "seed": 0},
         "data": {"dataset": "d", "task": "segmentation", "fraction": 100, "n_train": None},
     },
     "evaluate": {"data": PART, "weights": "last", "inference": {"crop": [16, 16, 16]}},
@@ -29,9 +24,8 @@ LEAST = {
 
 def a_job(kind, spec=None, needs=()):
     """Return a job of the least spec with what ``spec`` says over it."""
-    return jobs.read(
-        {"kind": kind, "spec": {**LEAST[kind], **(spec or {})}, "needs": needs}, "by hand"
-    )
+    spec = {**LEAST[kind], **(spec or {})}
+    return jobs.read({"kind": kind, "spec": spec, "needs": needs}, "by hand")
 
 
 def altered(made, **sections):

@@ -72,9 +72,8 @@ def own_place(tmp_path, monkeypatch):
 def undrawn(monkeypatch):
     """Have reports written without figures, which take most of a report's time."""
     draw = reports.draw
-    monkeypatch.setattr(
-        reports, "draw", lambda *given, **how: draw(*given, **{**how, "figures": False})
-    )
+    bare = lambda *given, **how: draw(*given, **{**how, "figures": False})  # noqa: E731
+    monkeypatch.setattr(reports, "draw", bare)
 
 
 @pytest.fixture(scope="session")
@@ -133,9 +132,8 @@ def plan_of(protocol_file, phantoms, contents):
         roots = Roots(data)
         contents._stamps.clear()  # each plan is a command of its own
         planner = Planner(roots, contents, only, need_data=data is not None, processes=processes)
-        files = [
-            protocol_file(change, f"test{n}.yaml") for n, change in enumerate([changes, *others])
-        ]
+        every = enumerate([changes, *others])
+        files = [protocol_file(change, f"test{n}.yaml") for n, change in every]
         for protocol in read_all(files, scale, sets):
             planner.expand(protocol)
         return planner.finish()
@@ -147,28 +145,14 @@ def plan_of(protocol_file, phantoms, contents):
 def records_of(tmp_path, protocol_file):
     """Return a store, and a function that leaves one row there, changed, and gives what draws its report."""
     store, path = Store.open(tmp_path / "out"), protocol_file({"name": "attack"})
-    row = (
-        dict.fromkeys(record.COLUMNS, "")
-        | {k: 0 for k, v in record.COLUMNS.items() if "64" in v}
-        | {
-            "section": NAME,
-            "dataset": NAME,
-            "row": "alone",
-            "scale": "paper",
-            "evaluation": "end_to_end",
-            "metric": "dice",
-            "status": "ok",
-            "fraction": 100,
-            "split": "even",
-            "target": "anterior",
-            "unit": "1",
-        }
-    )
+    row = {name: 0 if "64" in kind else "" for name, kind in record.COLUMNS.items()}
+    row |= {"section": NAME, "dataset": NAME, "row": "alone", "scale": "paper", "split": "even"}
+    row |= {"evaluation": "end_to_end", "metric": "dice", "status": "ok", "fraction": 100}
+    row |= {"target": "anterior", "unit": "1"}
 
     def left(**changes):
-        record.frame([{**row, **changes}]).to_parquet(
-            store.root / "records" / "attack.parquet", index=False
-        )
+        view = store.root / "records" / "attack.parquet"
+        record.frame([{**row, **changes}]).to_parquet(view, index=False)
         return lambda: rewrite_report(path, None, store, None)
 
     return store, left

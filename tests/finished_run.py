@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from bench.jobs.guard import spec as guard
 from bench.jobs.scoring import path as scores_path
 from bench.plan import Plan
 from bench.protocol import Protocol, read
+from bench.record import SCORES
 from bench.store import Store
 
 FIGURE = {"term": "retrieval", "says": "positives found first", "chance": "guess", "rises": True}
@@ -83,21 +85,11 @@ def _leave(made, number, job):
         cloud(folder, [d.dataset for d in job.spec.data], number)
     if job.kind == "evaluate":
         for scoring in made.plan.scoring[job.id]:
-            rows = [
-                {
-                    "case": c,
-                    "patient": c,
-                    "target": t,
-                    "metric": m,
-                    "value": 0.5 + number / 100,
-                    "unit": "1",
-                    "status": "ok",
-                }
-                for c in "cd"
-                for t in scoring.labels.values()
-                for m in scoring.metrics
-            ]
-            pd.DataFrame(rows).to_parquet(scores_path(made.store, job.id, scoring), index=False)
+            names = ("case", "target", "metric")
+            rows = product("cd", scoring.labels.values(), scoring.metrics)
+            table = pd.DataFrame(rows, columns=names).assign(value=0.5 + number / 100)
+            table = table.assign(patient=table["case"], unit="1", status="ok")[list(SCORES)]
+            table.to_parquet(scores_path(made.store, job.id, scoring), index=False)
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -118,10 +110,6 @@ def cloud(folder, groups, seed, each=12):
     group = np.repeat(np.arange(len(groups)), each)
     points = (rng.normal(size=(len(group), 2)) + 5 * group[:, None]).astype(np.float32)
     np.savez(folder / "embeddings.npz", tsne=30 * points, pca=points[:, ::-1], group=group)
-    names = {
-        "groups": groups,
-        "cases": [f"c{i}" for i in range(len(group))],
-        "std": 0.25,
-        "rank": 3.5,
-    }
+    cases = [f"c{i}" for i in range(len(group))]
+    names = {"groups": groups, "cases": cases, "std": 0.25, "rank": 3.5}
     (folder / "embeddings.json").write_text(json.dumps(names))

@@ -15,14 +15,8 @@ BASE = {
     },
     "pretrain": {"datasets": [{"dataset": NAME}], "steps": 8},
     "finetune": [
-        {
-            "dataset": NAME,
-            "split": "even",
-            "fractions": [25, 100],
-            "seeds": [0, 1],
-            "steps": 6,
-            "hold": "steps",
-        }
+        {"dataset": NAME, "split": "even", "fractions": [25, 100], "seeds": [0, 1], "steps": 6}
+        | {"hold": "steps"}
     ],
 }
 
@@ -32,11 +26,6 @@ def ids(plan, *kinds):
 
 
 def cell(plan, **columns):
-    result = [
-        c
-        for cells in plan.cells.values()
-        for c in cells
-        if all(c.columns[k] == v for k, v in columns.items())
-    ]
-    assert len(result) == 1
-    return result[0]
+    every = (cell for cells in plan.cells.values() for cell in cells)
+    (result,) = (cell for cell in every if columns.items() <= cell.columns.items())
+    return result

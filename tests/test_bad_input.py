@@ -70,92 +70,54 @@ def refused(capsys, *arguments):
     return told.err.strip()
 
 
-PROTOCOLS = {
-    "method": (
-        {"rows": {"scratch": {"method": "scrach"}}},
-        ["scrach", "'scratch'", "rows.scratch"],
-    ),
-    "convention": ({"convention": "medpi"}, ["medpi", "medpy"]),
-    "values in a parameter": (
-        {"rows": {"simclr3d": {"params": {"noise_std": ["a", 1.0]}}}},
-        ["noise_std", "'a'"],
-    ),
-    "no targets": ({"finetune": []}, ["finetune"]),
-    "tokens on a convolutional network": (
-        {"rows": {"mae": {"method": "mae3d", "network": "unet3d"}}},
-        ["'mae'", "mae3d", "unetr"],
-    ),
-    "grid above the volume": (
-        {
-            "pretrain": {"recipe": {"resize": [32, 32, 16], "scale": "zscore"}},
-            "rows": {"voco": {"method": "voco", "network": "unet3d"}},
-        },
-        ["'voco'", "(64, 64, 16)", "(32, 32, 16)", "resize"],
-    ),
-    "no phantom": ({"phantoms": {NAME: {"cases": 0}}}, ["cases"]),
+PROTOCOLS = {  # changes as YAML: what is said of them
+    "rows: {scratch: {method: scrach}}": ["scrach", "'scratch'", "rows.scratch"],
+    "convention: medpi": ["medpi", "medpy"],
+    "rows: {simclr3d: {params: {noise_std: [a, 1.0]}}}": ["noise_std", "'a'"],
+    "finetune: []": ["finetune"],
+    "rows: {mae: {method: mae3d, network: unet3d}}": ["'mae'", "mae3d", "unetr"],
+    # a grid above the volume
+    "rows: {voco: {method: voco, network: unet3d}}\n"
+    "pretrain: {recipe: {resize: [32, 32, 16], scale: zscore}}": [
+        *("'voco'", "(64, 64, 16)", "(32, 32, 16)", "resize")
+    ],
+    f"phantoms: {{{NAME}: {{cases: 0}}}}": ["cases"],
 }
 
 
-@pytest.mark.parametrize("what", PROTOCOLS)
-def test_a_wrong_protocol_is_refused_before_any_work(what, written, capsys):
-    changes, told = PROTOCOLS[what]
-    line = refused(capsys, "run", written(changes), "--out", "out")
-    for text in told:
+@pytest.mark.parametrize(("changes", "texts"), PROTOCOLS.items())
+def test_a_wrong_protocol_is_refused_before_any_work(changes, texts, written, capsys):
+    line = refused(capsys, "run", written(yaml.safe_load(changes)), "--out", "out")
+    for text in texts:
         assert text in line
 
 
-MISSTATED = {  # changes, the key whose line is told, what is said of it
-    "metric": ({"metrics": ["dice", "dcie"]}, "metrics.1", "did you mean 'dice'"),
-    "metric of a task": ({"metrics": ["accuracy"]}, "metrics", "is for segmentation; take dice"),
-    "metric of the layout": (
-        {"layout": {"metric": "dcie"}},
-        "layout.metric",
-        "did you mean 'dice'",
+MISSTATED = [  # changes as YAML, the key whose line is told, what is said of it
+    ("metrics: [dice, dcie]", "metrics.1", "did you mean 'dice'"),
+    ("metrics: [accuracy]", "metrics", "is for segmentation; take dice"),
+    ("layout: {metric: dcie}", "layout.metric", "did you mean 'dice'"),
+    ("finetune: {dataset: msd04_hipocampus}", "finetune.0.dataset", "did you mean"),
+    ("finetune: {split: evne}", "finetune.0.split", "did you mean 'even'"),
+    ("finetune: {split: rule}", "finetune.0.split", "fewer than 5 tested"),
+    ("finetune: {folds: [3]}", "finetune.0.folds", "fold 3 of split 'even'"),
+    ("finetune: {recipe: defaut}", "finetune.0.recipe", "did you mean 'default'"),
+    ("finetune: {regions: {a: [9]}}", "finetune.0.regions", "1 anterior, 2 posterior"),
+    ("finetune: {head: regions}", "finetune.0.head", "declares no regions"),
+    ("finetune: {exclude: [hippocampus_3]}", "finetune.0.exclude", "did you mean"),
+    ("finetune: {fractions: [5]}", "finetune.0.fractions", "less than half a patient"),
+    ("finetune: {anchor: {mean: 0.9, metric: auc}}", "finetune.0.anchor.metric", ""),
+    ("pretrain: {datasets: [{dataset: msd04}]}", "pretrain.datasets.0.dataset", ""),
+    ("pretrain: {recipe: defaut}", "pretrain.recipe", "did you mean 'default'"),
+    (
+        "baseline: none\nrows: {simclr3d: {finetune: {recipe: x}}}",
+        *("rows.simclr3d.finetune.recipe", "named 'x'"),
     ),
-    "data set": (
-        {"finetune": {"dataset": "msd04_hipocampus"}},
-        "finetune.0.dataset",
-        "did you mean",
-    ),
-    "split": ({"finetune": {"split": "evne"}}, "finetune.0.split", "did you mean 'even'"),
-    "few cases": ({"finetune": {"split": "rule"}}, "finetune.0.split", "fewer than 5 tested"),
-    "fold": ({"finetune": {"folds": [3]}}, "finetune.0.folds", "fold 3 of split 'even'"),
-    "recipe": ({"finetune": {"recipe": "defaut"}}, "finetune.0.recipe", "did you mean 'default'"),
-    "region": (
-        {"finetune": {"regions": {"a": [9]}}},
-        "finetune.0.regions",
-        "1 anterior, 2 posterior",
-    ),
-    "head": ({"finetune": {"head": "regions"}}, "finetune.0.head", "declares no regions"),
-    "case": ({"finetune": {"exclude": ["hippocampus_3"]}}, "finetune.0.exclude", "did you mean"),
-    "fraction": (
-        {"finetune": {"fractions": [5]}},
-        "finetune.0.fractions",
-        "less than half a patient",
-    ),
-    "anchor": (
-        {"finetune": {"anchor": {"mean": 0.9, "metric": "auc"}}},
-        "finetune.0.anchor.metric",
-        "",
-    ),
-    "pretraining": (
-        {"pretrain": {"datasets": [{"dataset": "msd04"}]}},
-        "pretrain.datasets.0.dataset",
-        "",
-    ),
-    "its recipe": ({"pretrain": {"recipe": "defaut"}}, "pretrain.recipe", "did you mean 'default'"),
-    "a row's recipe": (
-        {"rows": {"simclr3d": {"finetune": {"recipe": "x"}}}, "baseline": "none"},
-        "rows.simclr3d.finetune.recipe",
-        "named 'x'",
-    ),
-}
+]
 
 
-@pytest.mark.parametrize("what", MISSTATED)
-def test_a_misstated_value_is_told_with_its_line(what, written, capsys, data):
-    changes, keys, told = MISSTATED[what]
-    path = written(changes)
+@pytest.mark.parametrize(("changes", "keys", "told"), MISSTATED)
+def test_a_misstated_value_is_told_with_its_line(changes, keys, told, written, capsys, data):
+    path = written(yaml.safe_load(changes))
     line = refused(capsys, "plan", path, "--out", "out", "--data", "data")
     found = re.fullmatch(rf"bench: {re.escape(path)}:(\d+): {re.escape(keys)}: .*{told}.*", line)
     assert found, line
@@ -166,63 +128,54 @@ def test_a_misstated_value_is_told_with_its_line(what, written, capsys, data):
 
 def test_a_protocol_without_rows_is_refused_by_name(written, capsys):
     text = yaml.safe_dump(yaml.safe_load(reliability.SMOKE) | {"rows": {}})
-    assert "protocol 'smoke': 'rows' is empty" in refused(
-        capsys, "run", written(text=text), "--out", "out"
-    )
+    line = refused(capsys, "run", written(text=text), "--out", "out")
+    assert "protocol 'smoke': 'rows' is empty" in line
 
 
 NO_GPU = "[cluster.slow]\npartition = 'cpu'\n[cluster.fast]\ngpus = 1\n"  # bench.toml
-HALF = {  # flags, what is said; nothing is said where a profile asks for a GPU
-    "here": (
-        [],
-        "pretrain.precision bf16 needs a GPU, and this machine has none; take --executor slurm",
-    ),
-    "no profile": (["--executor", "slurm"], "SLURM is asked for none without --cluster"),
-    "a slow profile": (
-        ["--executor", "slurm", "--cluster", "slow"],
-        "slow] of bench.toml asks for none",
-    ),
-    "a fast profile": (["--executor", "slurm", "--cluster", "fast"], ""),
-    "in full": (["--set", "pretrain.precision=fp32"], ""),
+HERE = "pretrain.precision bf16 needs a GPU, and this machine has none; take --executor slurm"
+HALF = {  # flags: what is said; nothing is said where a profile asks for a GPU
+    "": HERE,
+    "--executor slurm": "SLURM is asked for none without --cluster",
+    "--executor slurm --cluster slow": "slow] of bench.toml asks for none",
+    "--executor slurm --cluster fast": "",
+    "--set pretrain.precision=fp32": "",
 }
 
 
-@pytest.mark.parametrize("what", HALF)
+@pytest.mark.parametrize(("words", "told"), HALF.items())
 @pytest.mark.parametrize("gpus", ["", "0"])
 def test_half_precision_is_refused_by_a_run_and_told_by_a_plan(
-    what, gpus, written, capsys, monkeypatch
+    words, told, gpus, written, capsys, monkeypatch
 ):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     Path("bench.toml").write_text(NO_GPU)
-    flags, told = HALF[what]
-    path = written({"pretrain": {"precision": "bf16"}})
-    if not told or (what == "here" and gpus):
+    flags, path = words.split(), written({"pretrain": {"precision": "bf16"}})
+    if not told or (not words and gpus):
         assert main(["plan", path, "--out", "out", *flags]) == 0
         return
     for dry in ([], ["--dry-run"]):
         line = refused(capsys, "run", path, "--out", "out", *flags, *dry)
         assert told in line and "row " in line and "--set pretrain.precision=fp32" in line
-    assert (
-        main(["plan", path, "--out", "out", *flags]) == 0
-    )  # which is told why a run would not start
+    # which is told why a run would not start
+    assert main(["plan", path, "--out", "out", *flags]) == 0
     shown = capsys.readouterr()
     assert "12 jobs" in shown.out and shown.err.count("\n") == 1
     assert told.split(" and this")[0].removeprefix("pretrain.precision bf16 ") in shown.err
 
 
 FLAGS = {
-    "workers": (["--workers", "0"], "--workers 0: needs at least 1"),
-    "only without value": (["--only", "method"], "write KEY=VALUE"),
-    "set without value": (["--set", "pretrain"], "write KEY=VALUE"),
-    "set of a recipe": (["--set", "recipe.scale=loud"], "no scale named 'loud'"),
-    "a cluster that is not there": (["--executor", "slurm", "--cluster", "x"], "bench.toml"),
+    "--workers 0": "--workers 0: needs at least 1",
+    "--only method": "write KEY=VALUE",
+    "--set pretrain": "write KEY=VALUE",
+    "--set recipe.scale=loud": "no scale named 'loud'",
+    "--executor slurm --cluster x": "bench.toml",
 }
 
 
-@pytest.mark.parametrize("what", FLAGS)
-def test_a_wrong_flag_is_refused_before_any_work(what, written, capsys):
-    flags, told = FLAGS[what]
-    assert told in refused(capsys, "run", written(), "--out", "out", *flags)
+@pytest.mark.parametrize(("flags", "told"), FLAGS.items())
+def test_a_wrong_flag_is_refused_before_any_work(flags, told, written, capsys):
+    assert told in refused(capsys, "run", written(), "--out", "out", *flags.split())
 
 
 def test_a_checkpoint_interval_that_is_no_number_is_refused(written, capsys, monkeypatch):
@@ -230,16 +183,20 @@ def test_a_checkpoint_interval_that_is_no_number_is_refused(written, capsys, mon
     assert "BENCH_CHECKPOINT=often" in refused(capsys, "run", written(), "--out", "out")
 
 
-@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "NUMEXPR_NUM_THREADS"])
 @pytest.mark.parametrize(
-    ("text", "threads"), [("4,2", "4"), ("1, 8", "1"), ("abc", "1"), ("0", "1")]
+    ("name", "text", "threads"),
+    [
+        ("OMP_NUM_THREADS", "4,2", "4"),
+        ("NUMEXPR_NUM_THREADS", "1, 8", "1"),
+        ("OMP_NUM_THREADS", "abc", "1"),
+        ("NUMEXPR_NUM_THREADS", "0", "1"),
+    ],
 )
 def test_a_list_of_threads_is_read_by_its_first_number(name, text, threads):
     code = "import bench, os, numexpr, pandas; print(os.environ['NUMEXPR_NUM_THREADS'])"
     given = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")} | {name: text}
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env=given, capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, env=given, capture_output=True, text=True, check=True)
     assert ran.stdout == f"{threads}\n" and "Error" not in ran.stderr
 
 
@@ -292,26 +249,18 @@ def one_voxel(value):
     return edited(act)
 
 
-HEADERS = {  # folder, change, what is told
-    "a label is missing": ("labelsTr", lambda p: p.unlink(), "1 file(s) missing"),
-    "an image is missing": ("imagesTr", lambda p: p.unlink(), "1 file(s) missing"),
-    "empty file": ("imagesTr", lambda p: p.write_bytes(b""), "the file is empty"),
-    "image and label differ": (
-        "labelsTr",
-        edited(lambda a: a[1:]),
-        "its image hippocampus_003.nii.gz",
-    ),
-    "two channels": (
-        "imagesTr",
-        edited(lambda a: np.stack([a, a], axis=-1)),
-        "2 channel(s), the data set",
-    ),
-}
+TWO_CHANNELS = edited(lambda a: np.stack([a, a], axis=-1))
+HEADERS = [  # folder, change, what is told
+    ("labelsTr", Path.unlink, "1 file(s) missing"),
+    ("imagesTr", Path.unlink, "1 file(s) missing"),
+    ("imagesTr", lambda path: path.write_bytes(b""), "the file is empty"),
+    ("labelsTr", edited(lambda a: a[1:]), "its image hippocampus_003.nii.gz"),
+    ("imagesTr", TWO_CHANNELS, "2 channel(s), the data set"),
+]
 
 
-@pytest.mark.parametrize("what", HEADERS)
-def test_a_damaged_header_is_found_before_any_work(what, data, written, capsys):
-    folder, change, told = HEADERS[what]
+@pytest.mark.parametrize(("folder", "change", "told"), HEADERS)
+def test_a_damaged_header_is_found_before_any_work(folder, change, told, data, written, capsys):
     change(data / NAME / folder / "hippocampus_003.nii.gz")
     line = refused(capsys, "run", written(), "--out", "out", "--data", "data")
     assert told in line and "hippocampus_003" in line and f"bench check {NAME}" in line
@@ -328,48 +277,41 @@ def test_headers_are_read_once(data, written, capsys, monkeypatch):
     assert main(command) == 0
 
 
-VOXELS = {
-    "a truncated file": (
-        "imagesTr",
-        lambda p: os.truncate(p, p.stat().st_size // 2),
-        "the data end before",
-    ),
-    "a NaN voxel": ("imagesTr", one_voxel(np.nan), "1 voxels are NaN"),
-    "a label outside the set": ("labelsTr", one_voxel(77), "77"),
-}
+def halved(path):
+    os.truncate(path, path.stat().st_size // 2)
 
 
-@pytest.mark.parametrize("what", VOXELS)
-def test_damage_in_the_voxels_fails_the_job_and_the_table_says_why(
-    what, data, written, capsys, here
+@pytest.mark.parametrize(
+    ("folder", "change", "told"),
+    [
+        ("imagesTr", halved, "the data end before"),
+        ("imagesTr", one_voxel(np.nan), "1 voxels are NaN"),
+        ("labelsTr", one_voxel(77), "77"),
+    ],
+)
+def test_damage_in_the_voxels_fails_the_job_says_why_and_mended_it_runs_again(
+    folder, change, told, data, phantom, written, capsys, here
 ):
-    folder, change, told = VOXELS[what]
-    change(data / NAME / folder / "hippocampus_003.nii.gz")
-    assert main(["run", written(), "--out", "out", "--data", "data"]) == 1
-    shown = capsys.readouterr()
-    assert "Traceback" not in shown.out + shown.err
-    line, *others = [x for x in shown.out.splitlines() if x.startswith("failed: ")]
-    for one in (line, *others):  # of every job that needs the case
-        assert (
-            told in one and "hippocampus_003.nii.gz" in one and "exclude: [hippocampus_003]" in one
-        )
-    log = re.search(r"\(log (.+)\)", line)[1]
-    assert told in Path(log).read_text()
-    capsys.readouterr()
-    assert main(["status", "--out", "out"]) == 0
-    status = capsys.readouterr().out
-    assert told in status and log in status
-
-
-def test_a_failed_job_runs_again_when_its_data_is_mended(data, phantom, written, capsys, here):
-    path = data / NAME / "imagesTr" / "hippocampus_003.nii.gz"
-    one_voxel(np.nan)(path)
+    path = data / NAME / folder / "hippocampus_003.nii.gz"
+    change(path)
     only = ["--only", "row=scratch", "--only", "fraction=100"]
     command = ["run", written(), "--out", "out", "--data", "data", *only]
     assert main(command) == 1
-    shutil.copyfile(phantom / "imagesTr" / path.name, path)
-    assert main(command) == 0
-    assert "failed" not in capsys.readouterr().out.split("page:")[1]
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.out + shown.err
+    lines = [line for line in shown.out.splitlines() if line.startswith("failed: ")]
+    for line in lines:  # of every job that needs the case
+        for text in (told, "hippocampus_003.nii.gz", "exclude: [hippocampus_003]"):
+            assert text in line
+    log = re.search(r"\(log (.+)\)", lines[0])[1]
+    assert told in Path(log).read_text()
+    assert main(["status", "--out", "out"]) == 0
+    status = capsys.readouterr().out
+    assert told in status and log in status
+    if change is halved:
+        shutil.copyfile(phantom / folder / path.name, path)
+        assert main(command) == 0
+        assert "failed" not in capsys.readouterr().out.split("page:")[1]
 
 
 def test_a_bug_in_one_method_fails_its_row_and_no_other(written, capsys, here, monkeypatch):

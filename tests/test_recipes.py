@@ -35,7 +35,6 @@ NETS = {  # recipe, or how its name begins: a network that fits, and a crop
     "voco_cc_ccii": ("unet3d", [32, 32, 16]),
     "voco_mmwhs": ("unet3d", [32, 32, 32]),
     "voco": ("unet3d", [32, 32, 16]),
-    "voco_spleen": ("swin_unetr", [32, 32, 32]),  # as all of them have it in the paper
 }
 REGIONS = {"organ": [1, 2], "tumour": [2]}
 # What a tiny plan changes: the budget, sizes, what a CPU refuses, and shares too small for five steps.

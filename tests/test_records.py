@@ -68,22 +68,17 @@ def test_a_column_that_is_lacking_or_mistyped_is_an_error(row):
 @pytest.mark.parametrize("read", [record.read_rows, record.read_part])
 @pytest.mark.parametrize("said", [["a", None], [None, None], None, [b"\xff", b"a"]], ids=str)
 def test_a_file_whose_text_is_lacking_or_damaged_is_one_line(read, said, tmp_path):
-    columns = {
-        name: ["a", "b"] if kind == "str" else [0.5, 1.0] for name, kind in record.SCORES.items()
-    }
-    columns |= {"case": said} if said else {}
-    pd.DataFrame({k: v for k, v in columns.items() if said or k != "case"}).to_parquet(
-        tmp_path / "x.parquet"
-    )
+    columns = {k: ["a", "b"] if kind == "str" else [0.5, 1.0] for k, kind in record.SCORES.items()}
+    columns["case"] = said
+    table = pd.DataFrame(columns) if said else pd.DataFrame(columns).drop(columns="case")
+    table.to_parquet(tmp_path / "x.parquet")
     with pytest.raises(BenchError, match="no records of bench"):
         read(tmp_path / "x.parquet", record.SCORES)
 
 
 def test_an_infinite_score_is_one_line_and_no_number_is_none(tmp_path):
-    columns = {
-        name: ["a", "b"] if kind == "str" else [0.5, float("nan")]
-        for name, kind in record.SCORES.items()
-    }
+    values = {"str": ["a", "b"], "float64": [0.5, float("nan")]}
+    columns = {name: values[kind] for name, kind in record.SCORES.items()}
     pd.DataFrame(columns).to_parquet(tmp_path / "x.parquet")
     assert record.read_rows(tmp_path / "x.parquet", record.SCORES)["value"].isna().sum() == 1
     pd.DataFrame({**columns, "value": [0.5, -float("inf")]}).to_parquet(tmp_path / "x.parquet")
@@ -110,19 +105,12 @@ def publish(store, plan, job):
 def scored(store, plan, job, values):
     publish(store, plan, job)
     (scoring,) = plan.scoring[job]
-    rows = [
-        {
-            "case": f"case{i}",
-            "patient": f"patient{i}",
-            "target": "anterior",
-            "metric": "dice",
-            "value": v,
-            "unit": "1",
-            "status": "ok" if v is not None else "both_empty",
-        }
-        for i, v in enumerate(values)
-    ]
-    pd.DataFrame(rows).to_parquet(path(store, job, scoring), index=False)
+    rows = pd.DataFrame({"value": values, "target": "anterior", "metric": "dice", "unit": "1"})
+    rows["case"], rows["patient"] = (
+        f"{kind}" + rows.index.astype(str) for kind in ("case", "patient")
+    )
+    rows["status"] = rows["value"].notna().map({True: "ok", False: "both_empty"})
+    rows[list(record.SCORES)].to_parquet(path(store, job, scoring), index=False)
 
 
 def failed(store, job):
@@ -188,9 +176,8 @@ def test_records_whose_job_folders_are_gone_are_kept_once_in_a_folder_that_draws
     (kept,) = (store.root / "kept").iterdir()
     records.save(records.collect(plan, store, "test0"), store, "test0")
     assert keep(plan.cells, store) == []  # what it has now has folders
-    rows = record.read_rows(
-        Store.open(kept, create=False).root / "records/test0.parquet", record.COLUMNS
-    )
+    file = Store.open(kept, create=False).root / "records/test0.parquet"
+    rows = record.read_rows(file, record.COLUMNS)
     assert rows.astype(object).equals(before.astype(object))
     (store.root / "tracks").mkdir()
     # imported: they never had one here

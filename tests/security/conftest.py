@@ -72,14 +72,9 @@ def cluster(tmp_path, monkeypatch):
     """Put a cluster's commands on PATH: sbatch keeps the script, srun writes down its arguments."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    bodies = {
-        "sbatch": f'cp "$1" "{tmp_path}/script-$$.sh"; echo Submitted batch job 7',
-        "srun": f'printf "%s\\0" "$@" > "{tmp_path}/srun.txt"',
-        "squeue": "",
-        "sacct": "",
-        "scancel": "",
-        "scontrol": "",
-    }
+    bodies = dict.fromkeys(("squeue", "sacct", "scancel", "scontrol"), "")
+    bodies["sbatch"] = f'cp "$1" "{tmp_path}/script-$$.sh"; echo Submitted batch job 7'
+    bodies["srun"] = f'printf "%s\\0" "$@" > "{tmp_path}/srun.txt"'
     for name, body in bodies.items():
         (folder / name).write_text(f"#!/bin/sh\n{body}\n")
         (folder / name).chmod(0o755)
@@ -91,49 +86,20 @@ def report_of():
     """Return a function from one text to a protocol and rows in which every name is that text."""
 
     def made(text, **row):
+        texts = dict.fromkeys(("title", "table", "about", "expected", "cost"), text)
         protocol = Protocol(
-            title=text,
-            name="attack",
-            paper="voco",
-            table=text,
-            scale="pilot",
-            about=text,
-            expected=text,
-            cost=text,
-            notes=(text,),
+            **{"name": "attack", "paper": "voco", "scale": "pilot", "notes": (text,), **texts},
             networks={text: Net("swin_unetr"), "n": Net("unet3d")},
             rows={text: Row("scratch", text, {"k": text}, title=text), "b": Row("voco", "n")},
             finetune=(Finetune(dataset="organs", split=text, steps=10, fractions=(10, 100)),),
             layout=Layout(mean=text, groups={text: (text,)}),
         )
-        base = {
-            "job": "0" * 16,
-            "protocol": "attack",
-            "paper": "voco",
-            "table": text,
-            "scale": "pilot",
-            "method": "scratch",
-            "network": text,
-            "params": text,
-            "pretrain": text,
-            "pretrain_seed": 0,
-            "init": "random",
-            "evaluation": "end_to_end",
-            "dataset": "organs",
-            "task": "segmentation",
-            "section": "organs",
-            "split": text,
-            "split_hash": text,
-            "n_train": 20,
-            "fold": 0,
-            "patient": text,
-            "metric": "dice",
-            "value": 0.5,
-            "unit": "1",
-            "convention": "medpy",
-            "status": "ok",
-            **row,
-        }
+        stated = {"job": "0" * 16, "protocol": "attack", "paper": "voco", "scale": "pilot"}
+        stated |= {"method": "scratch", "init": "random", "evaluation": "end_to_end"}
+        stated |= {"dataset": "organs", "section": "organs", "task": "segmentation"}
+        stated |= {"metric": "dice", "unit": "1", "convention": "medpy", "status": "ok"}
+        numbers = {"pretrain_seed": 0, "n_train": 20, "fold": 0, "value": 0.5}
+        base = {**dict.fromkeys(record.COLUMNS, text), **stated, **numbers, **row}
         rows = [
             {**base, "row": name, "fraction": f, "seed": s, "case": f"{text}{s}", "target": t}
             for name in (text, "b", f"{text} unknown to the protocol")

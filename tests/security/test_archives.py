@@ -47,17 +47,9 @@ def test_an_honest_archive_is_read(tmp_path):
             archive.read("imagesTr")
 
 
-NAMES = {
-    "../x": "leads out",
-    "a/../../x": "leads out",
-    "/tmp/x": "no plain",
-    "..\\..\\x": "no plain",
-    "C:x": "no plain",
-    "a\x1b[2Jx": "control",
-    "a\nb": "control",
-    "..": "leads out",
-    ".": "no name",
-}
+NAMES = dict.fromkeys(("../x", "a/../../x", ".."), "leads out") | {".": "no name"}
+NAMES |= dict.fromkeys(("/tmp/x", "..\\..\\x", "C:x"), "no plain")
+NAMES |= dict.fromkeys(("a\x1b[2Jx", "a\nb"), "control")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -111,18 +103,11 @@ def test_an_entry_that_lies_is_refused(tmp_path, lie):
 
 
 def test_what_is_no_archive_or_is_cut_anywhere_is_one_line(tmp_path):
-    whole = zipped(
-        tmp_path / "whole.zip", ("a", os.urandom(3000)), ("b", os.urandom(30))
-    ).read_bytes()
+    members = ("a", os.urandom(3000)), ("b", os.urandom(30))
+    whole = zipped(tmp_path / "whole.zip", *members).read_bytes()
     cut = [whole[:end] for end in range(0, len(whole) - 40, 97)]
-    for raw in (
-        b"PK\x03\x04 no zip",
-        b"PK\x05\x06",
-        b"\x1f\x8b no gzip",
-        b"BZh9 no",
-        b"x" * 9000,
-        *cut,
-    ):
+    others = (b"PK\x03\x04 no zip", b"PK\x05\x06", b"\x1f\x8b no gzip", b"BZh9 no", b"x" * 9000)
+    for raw in (*others, *cut):
         (tmp_path / "x").write_bytes(raw)
         refused(tmp_path / "x")
     os.mkfifo(tmp_path / "fifo")

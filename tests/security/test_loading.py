@@ -75,9 +75,8 @@ def test_weights_run_no_code(tmp_path, bomb):
     torch.save({"encoder.w": bomb}, path)
     with pytest.raises(BenchError, match="cannot be read as safetensors"):
         transfer.read(path)
-    head = json.dumps(
-        {"__metadata__": {"bench.manifest": "!!python/object/apply:os.system [x]"}}
-    ).encode()
+    evil = {"bench.manifest": "!!python/object/apply:os.system [x]"}
+    head = json.dumps({"__metadata__": evil}).encode()
     path.write_bytes(struct.pack("<Q", len(head)) + head)
     with pytest.raises(BenchError, match="manifest is not JSON"):
         transfer.read(path)
@@ -200,15 +199,9 @@ def test_what_is_no_table_of_records_is_refused_by_name(sent, bomb):
     lacking, texts = io.BytesIO(), io.BytesIO()
     pd.read_parquet(view).drop(columns="case").to_parquet(lacking)
     pd.read_parquet(view).assign(value="much").to_parquet(texts)
-    for raw in (
-        pickle.dumps(bomb),
-        b"",
-        b"PAR1",
-        whole[:-9],
-        b"PAR1" + b"\xff" * 99 + b"PAR1",
-        lacking.getvalue(),
-        texts.getvalue(),
-    ):
+    noise = b"PAR1" + b"\xff" * 99 + b"PAR1"
+    tables = lacking.getvalue(), texts.getvalue()
+    for raw in (pickle.dumps(bomb), b"", b"PAR1", whole[:-9], noise, *tables):
         view.write_bytes(raw)
         with pytest.raises(BenchError, match="no records of bench") as error:
             draw()
@@ -218,22 +211,10 @@ def test_what_is_no_table_of_records_is_refused_by_name(sent, bomb):
 def test_what_lies_beside_records_is_plain_json_of_known_fields(sent, bomb):
     folder, draw = sent
     beside = folder / "attack.json"
-    values = (
-        {"costs": [{"x": 1}]},
-        {"sources": {"a": {"cite": "c"}}},
-        {"costs": 5},
-        {"titles": []},
-        {"failures": [{"__reduce__": "x"}]},
-        {"curves": {"a": 5}},
-    )
-    for raw in (
-        *(json.dumps(value).encode() for value in values),
-        pickle.dumps(bomb),
-        b"[" * 200_000,
-        b'{"a":' * 200_000,
-        b"9" * 9000,
-        b"[]",
-    ):
+    values = [{"costs": [{"x": 1}]}, {"sources": {"a": {"cite": "c"}}}, {"costs": 5}]
+    values += [{"titles": []}, {"failures": [{"__reduce__": "x"}]}, {"curves": {"a": 5}}]
+    deep = (b"[" * 200_000, b'{"a":' * 200_000, b"9" * 9000, b"[]")
+    for raw in (*(json.dumps(value).encode() for value in values), pickle.dumps(bomb), *deep):
         beside.write_bytes(raw)
         with pytest.raises(BenchError, match="damaged") as error:
             draw()

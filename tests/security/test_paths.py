@@ -85,10 +85,8 @@ def test_a_case_id_is_a_key_and_never_a_path(tmp_path):
     assert all((Pack(folder, "image")[name][:] == 1).all() for name in ids)
     (tmp_path / "prepared").mkdir()
     found = write_prepared(tmp_path / "prepared", {name: {"image": array[None]} for name in ids})
-    assert sorted(p.name for p in (tmp_path / "prepared").iterdir()) == [
-        "index.npz",
-        "shard-0000.b2",
-    ]
+    files = {p.name for p in (tmp_path / "prepared").iterdir()}
+    assert files == {"index.npz", "shard-0000.b2"}
     assert all((found.volume(name).whole() == 1).all() for name in ids)
 
 
@@ -191,19 +189,17 @@ WRITES = {  # below the output folder, what stands as a link there -> who would 
     f"work/{ID}#lost": lambda store: store.lost(ID, "died"),
     f"work/{ID}#attempt": lambda store: store.attempt(CLAIM).__enter__(),
     f"work/{ID}/shards": lambda store: store.within(store.working(ID) / "shards"),
-    f"jobs/{ID}": lambda store: told_failure(
-        execute(str(store.root), ID, RunOptions(scoring=[{"a": 1}]))
-    ),
+    f"jobs/{ID}": lambda store: scored(store),
     "reports/attack": lambda store: rewrite_report(store.root / "attack.yaml", None, store, None),
-    **{
-        n: lambda store: Store.open(store.root)
-        for n in ("jobs", "records", "reports", "slurm", "phantoms")
-    },
+    **dict.fromkeys(
+        ("jobs", "records", "reports", "slurm", "phantoms"), lambda s: Store.open(s.root)
+    ),
     "slurm/run": lambda store: told_cancel(store),
 }
 
 
-def told_failure(outcome):
+def scored(store):
+    outcome = execute(str(store.root), ID, RunOptions(scoring=[{"a": 1}]))
     assert outcome.state == "failed"
     raise BenchError(outcome.reason)
 
