@@ -21,21 +21,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-SLOW = (
-    "torch",
-    "pandas",
-    "pyarrow.parquet",
-    "scipy.stats",
-    "scipy.ndimage",
-    "monai.networks",
-    "monai.losses",
-    "lightning_fabric",
-    "hypothesis",
-    "blosc2",
-    "nibabel",
-    "matplotlib.figure",
-    "torch.utils.data",
-)
+SLOW = ["torch", "torch.utils.data", "pandas", "pyarrow.parquet", "scipy.stats", "scipy.ndimage"]
+SLOW += ["monai.networks", "monai.losses", "lightning_fabric", "hypothesis", "blosc2", "nibabel"]
+SLOW += ["matplotlib.figure"]
 # as pyproject.toml says
 NAMES = {"bench_methods": "methods", "bench_datasets": "datasets", "bench_files": "."}
 
@@ -61,9 +49,8 @@ class Planted(NamedTuple):
         return "" if count == 1 else f"{self.file} holds {self.before!r} {count} times"
 
 
-ERRORS = tuple(
-    Planted(**each) for each in yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
-)
+STATED = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
+ERRORS = tuple(Planted(**error) for error in STATED)
 
 
 def exit_of(copy: Path, *tests: str, quiet: bool = True) -> int:
@@ -74,9 +61,8 @@ def exit_of(copy: Path, *tests: str, quiet: bool = True) -> int:
     os.chdir(copy)
     for stream in (1, 2) if quiet else ():
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-    code = pytest.main(
-        ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "--assert=plain", *tests]
-    )
+    flags = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "--assert=plain"]
+    code = pytest.main([*flags, *tests])
     sys.stdout.flush()
     os._exit(code)
 
@@ -110,11 +96,8 @@ def copied(folder: Path) -> Path:
     aside = shutil.ignore_patterns(".venv*", ".git", "runs", "build", "__pycache__")
     shutil.copytree(ROOT, copy, ignore=aside)
     sys.path[:0] = paths = importable(copy, folder)
-    os.environ |= {
-        "PYTHONPATH": os.pathsep.join(paths),
-        "BENCH_DATA": "",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    os.environ |= {"PYTHONPATH": os.pathsep.join(paths), "BENCH_DATA": ""}
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     # By its content, as an error and its source may be equally long and of one second.
     compile_dir(copy, quiet=2, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
     for module in SLOW:
@@ -138,10 +121,8 @@ def main(word: str = "") -> int:
         for error in errors:
             began = time.monotonic()
             results.append(tried(error, copy))
-            print(
-                f"{results[-1]}: {error.what} ({error.test}, {time.monotonic() - began:.0f} s)",
-                flush=True,
-            )
+            took = f"{time.monotonic() - began:.0f} s"
+            print(f"{results[-1]}: {error.what} ({error.test}, {took})", flush=True)
     return int(set(results) != {"seen"})
 
 

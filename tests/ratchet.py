@@ -72,22 +72,14 @@ class File:
     def parsed(self) -> Parsed:
         """Return what counts of its syntax tree, which is large and not kept."""
         nodes = list(ast.walk(ast.parse(self.text)))
-        imports = [
-            (node.module or "", a.name)
-            for node in nodes
-            if isinstance(node, ast.ImportFrom)
-            for a in node.names
-        ]
-        imports += [
-            (a.name, "") for node in nodes if isinstance(node, ast.Import) for a in node.names
-        ]
-        return Parsed(
-            names=[name for node in nodes if (name := bound(node))],
-            functions=[
-                (complexity(n), n.lineno, n.name) for n in nodes if isinstance(n, FUNCTIONS)
-            ],
-            imports=imports,
-        )
+        imports = []
+        for node in nodes:
+            if isinstance(node, ast.ImportFrom):
+                imports += [(node.module or "", alias.name) for alias in node.names]
+            elif isinstance(node, ast.Import):
+                imports += [(alias.name, "") for alias in node.names]
+        functions = [(complexity(n), n.lineno, n.name) for n in nodes if isinstance(n, FUNCTIONS)]
+        return Parsed([name for node in nodes if (name := bound(node))], functions, imports)
 
 
 def files(root: Path = ROOT) -> list[File]:
@@ -101,9 +93,12 @@ def lines(*rooms: str) -> Callable[[Iterable[File]], Iterator[str]]:
 
 def matches(pattern: str, rooms: Iterable[str]) -> Callable[[Iterable[File]], Iterator[str]]:
     """Return a measure that yields a file's name for each match."""
-    return lambda house: (
-        f.name for f in house if f.room in rooms for _ in re.finditer(pattern, f.text)
-    )
+
+    def measure(house: Iterable[File]) -> Iterator[str]:
+        for file in (f for f in house if f.room in rooms):
+            yield from (file.name for _ in re.finditer(pattern, file.text))
+
+    return measure
 
 
 def bound(node: ast.AST) -> str | None:
@@ -120,10 +115,9 @@ def banned(*rooms: str) -> Callable[[Iterable[File]], Iterator[str]]:
 
     def measure(house: Iterable[File]) -> Iterator[str]:
         for file in (f for f in house if f.room in rooms):
-            names = [file.module.rpartition(".")[2], *file.parsed.names]
-            yield from (
-                f"{file.name}: {name}" for name in names if name.strip("_").lower() in BANNED
-            )
+            names = (file.module.rpartition(".")[2], *file.parsed.names)
+            empty = (name for name in names if name.strip("_").lower() in BANNED)
+            yield from (f"{file.name}: {name}" for name in empty)
 
     return measure
 
@@ -150,9 +144,8 @@ def complexity(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
         elif isinstance(node, ast.comprehension):
             total += 1 + len(node.ifs)
         elif isinstance(node, ast.Match):
-            total += len(node.cases) - any(
-                getattr(case.pattern, "pattern", 0) is None for case in node.cases
-            )
+            patterns = [getattr(case.pattern, "pattern", 0) for case in node.cases]
+            total += len(patterns) - any(pattern is None for pattern in patterns)
         waiting += ast.iter_child_nodes(node)
     return total
 
@@ -208,9 +201,8 @@ def limits(file: Path = LIMITS) -> tuple[dict[str, int], dict[str, str]]:
 
 def risen(now: Mapping[str, int], highest: Mapping[str, int]) -> list[str]:
     """Return a line for each number that is higher than allowed."""
-    return [
-        f"{k}: {n}, allowed {highest[k]}" for k, n in now.items() if k in highest and n > highest[k]
-    ]
+    above = {k: n for k, n in now.items() if n > highest.get(k, n)}
+    return [f"{k}: {n}, allowed {highest[k]}" for k, n in above.items()]
 
 
 def write(now: Mapping[str, int], file: Path = LIMITS, because: str = "") -> list[str]:
@@ -220,25 +212,17 @@ def write(now: Mapping[str, int], file: Path = LIMITS, because: str = "") -> lis
     if up and not because.strip():
         return up
     raised |= {line.partition(":")[0]: " ".join(because.split()) for line in up}
-    rows = [
-        "[highest]",
-        *(f"{name} = {count}" for name, count in now.items()),
-        "",
-        "[raised]  # why, last",
-    ]
-    rows += [
-        f"{name} = {json.dumps(why, ensure_ascii=False)}"
-        for name, why in raised.items()
-        if name in now
-    ]
+    rows = ["[highest]", *(f"{name} = {count}" for name, count in now.items())]
+    rows += ["", "[raised]  # why, last"]
+    reasons = {name: why for name, why in raised.items() if name in now}
+    rows += [f"{name} = {json.dumps(why, ensure_ascii=False)}" for name, why in reasons.items()]
     file.write_text("\n".join([HEAD, *rows, ""]), encoding="utf-8")
     return []
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--list", choices=MEASURES, help="print where a number comes from")
     parser.add_argument("--write", action="store_true", help="write the numbers of now")
     parser.add_argument("--because", default="", help="why a number may rise")
@@ -250,12 +234,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     now = numbers()
     if given.write and (up := write(now, because=given.because)):
-        print(
-            *up,
-            'nothing written: lower them, or say why with --because "REASON"',
-            sep="\n",
-            file=sys.stderr,
-        )
+        advice = 'nothing written: lower them, or say why with --because "REASON"'
+        print(*up, advice, sep="\n", file=sys.stderr)
         return 1
     highest, raised = limits()
     for name, count in now.items():

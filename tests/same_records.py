@@ -32,28 +32,15 @@ def ran(tree: Path, folder: Path, words: tuple[str, ...]) -> Path:
     """Run one protocol with the source of a tree and return its output folder."""
     protocol, *flags = words
     out = folder / protocol.replace("/", "_")
-    command = [
-        sys.executable,
-        "-m",
-        "bench",
-        "run",
-        str(tree / "protocols" / f"{protocol}.yaml"),
-        "--phantoms",
-    ]
+    file = str(tree / "protocols" / f"{protocol}.yaml")
+    command = [sys.executable, "-m", "bench", "run", file, "--phantoms", "--out", str(out)]
     paths = os.pathsep.join(importable(tree, folder))
     environment = {**os.environ, "PYTHONPATH": paths, "BENCH_DATA": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "--out", str(out), "--workers", "1", "--quiet", *flags],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    how = {"cwd": folder, "env": environment, "capture_output": True, "text": True}
+    done = subprocess.run([*command, "--workers", "1", "--quiet", *flags], **how, check=False)
     if done.returncode:
-        raise SystemExit(
-            f"{protocol} with {tree} ended with {done.returncode}:\n{done.stderr[-2000:]}"
-        )
+        words = f"ended with {done.returncode}:\n{done.stderr[-2000:]}"
+        raise SystemExit(f"{protocol} with {tree} {words}")
     return out
 
 
@@ -62,32 +49,27 @@ def records(out: Path) -> dict[str, pd.DataFrame]:
     result = {}
     for file in sorted((out / "records").rglob("*.parquet")):
         table = pd.read_parquet(file)
-        result[str(file.relative_to(out))] = table[~table["metric"].isin(TIMES)].reset_index(
-            drop=True
-        )
+        rows = table[~table["metric"].isin(TIMES)].reset_index(drop=True)
+        result[str(file.relative_to(out))] = rows
     return result
 
 
 def weights(out: Path) -> dict[str, str]:
     """Return the digest of every file of weights by its job and name."""
-    manifests = {
-        file.parent.name: json.loads(file.read_text()) for file in out.glob("jobs/*/manifest.json")
-    }
-    return {
-        f"{built['kind']} {job}: {name}": item["sha256"]
-        for job, built in sorted(manifests.items())
-        for name, item in built["files"].items()
-        if name.endswith(".safetensors")
-    }
+    digests = {}
+    for file in sorted(out.glob("jobs/*/manifest.json")):
+        manifest = json.loads(file.read_text())
+        for name in (n for n in manifest["files"] if n.endswith(".safetensors")):
+            item = f"{manifest['kind']} {file.parent.name}: {name}"
+            digests[item] = manifest["files"][name]["sha256"]
+    return digests
 
 
 def differences(before: Path, after: Path) -> list[str]:
     """Return a line for each table of records and each file of weights that two runs have otherwise."""
     lines = []
-    for kind, (old, new) in {
-        "records": (records(before), records(after)),
-        "weights": (weights(before), weights(after)),
-    }.items():
+    for kind, read in {"records": records, "weights": weights}.items():
+        old, new = read(before), read(after)
         for name in sorted(old.keys() ^ new.keys()):
             lines.append(f"{kind}: {name} is {'gone' if name in old else 'new'}")
         for name in sorted(old.keys() & new.keys()):
@@ -118,10 +100,7 @@ def main(ref: str, word: str = "") -> int:
         try:
             for run in runs:
                 places = [Path(folder) / side for side in ("before", "after")]
-                pair = [
-                    ran(source, location, run)
-                    for source, location in zip((tree, ROOT), places, strict=True)
-                ]
+                pair = [ran(tree, places[0], run), ran(ROOT, places[1], run)]
                 lines, rows = differences(*pair), sum(map(len, records(pair[1]).values()))
                 verdict = "NOT THE SAME" if lines else "the same"
                 print(f"{run[0]}: {rows} rows, {len(weights(pair[1]))} files of weights: {verdict}")

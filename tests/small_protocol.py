@@ -6,6 +6,7 @@ NAME, CASES = "msd04_hippocampus", 20
 PATIENTS = [f"hippocampus_{i + 1:03d}" for i in range(CASES)]
 EVENLY = sorted(PATIENTS, key=lambda p: split.unit("even", NAME, p))
 TEST, VAL, TRAIN = sorted(EVENLY[:4]), sorted(EVENLY[4:6]), sorted(EVENLY[6:])
+CELLS = {"dataset": NAME, "split": "even", "fractions": [25, 100], "seeds": [0, 1]}
 BASE = {
     "title": "Test",
     "networks": {"net": {"network": "unet3d", "preset": "tiny", "crop": [32, 32, 32]}},
@@ -14,10 +15,7 @@ BASE = {
         "pair": {"method": "simclr3d", "network": "net"},
     },
     "pretrain": {"datasets": [{"dataset": NAME}], "steps": 8},
-    "finetune": [
-        {"dataset": NAME, "split": "even", "fractions": [25, 100], "seeds": [0, 1], "steps": 6}
-        | {"hold": "steps"}
-    ],
+    "finetune": [{**CELLS, "steps": 6, "hold": "steps"}],
 }
 
 

@@ -13,12 +13,9 @@ from bench.arguments import parser
 ROOT = Path(__file__).resolve().parents[1]
 FIRST = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 PAGES = [*(ROOT / name for name in FIRST), *sorted((ROOT / "docs").glob("*.md"))]
-SOURCES = {
-    p: p.read_text()
-    for room in ("bench", "methods", "datasets", "tools")
-    for p in (ROOT / room).rglob("*.py")
-}
-SUFFIXES = (
+ROOMS = ("bench", "methods", "datasets", "tools")
+SOURCES = {path: path.read_text() for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+SUFFIXES = [
     "py",
     "md",
     "yaml",
@@ -32,14 +29,13 @@ SUFFIXES = (
     "html",
     "lock",
     "npz",
-)
+]
 # a variable, sections of a protocol and a manifest
 OTHERS = ("volume", "pretrain", "finetune", "provenance")
 # of others
 FOREIGN = ("NO_COLOR", "SLURM_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_", "SINFO_")
-TEXT = "\n".join(
-    [*SOURCES.values(), (ROOT / "Makefile").read_text(), (ROOT / "pyproject.toml").read_text()]
-)
+BUILD = [(ROOT / name).read_text() for name in ("Makefile", "pyproject.toml")]
+TEXT = "\n".join([*SOURCES.values(), *BUILD])
 WHERE = {  # architecture.md, "Where is ... ?": what stands in the file that it names
     "HD95's percentile": "np.percentile",
     "A claim's lease": "LEASE",
@@ -68,14 +64,12 @@ def missing_names(page, text):
     missing = []
     for quoted in re.findall(r"`((?:[a-z_]\w*\.)+\w+)(?:\([^`]*\))?`", text):
         *_, module, name = quoted.split(".")
-        files = [
-            p for p in SOURCES if module in (p.stem, p.parent.name) and ROOT / "bench" in p.parents
-        ]
+        bench = (p for p in SOURCES if ROOT / "bench" in p.parents)
+        files = [p for p in bench if module in (p.stem, p.parent.name)]
         if not files or name in SUFFIXES or quoted.split(".")[0] in OTHERS:
             continue
-        inside = any(
-            (p.parent / f"{name}.py").exists() or (p.parent / name).is_dir() for p in files
-        )
+        folders = {p.parent for p in files}
+        inside = any((f / f"{name}.py").exists() or (f / name).is_dir() for f in folders)
         if not inside and not any(re.search(rf"\b{name}\b", SOURCES[p]) for p in files):
             missing.append(quoted)
     return missing
@@ -141,9 +135,8 @@ def test_what_is_not_there_is_noticed(missing, text):
 def test_there_is_one_version_with_a_date():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     newest = re.search(r"(?m)^## (\S+) \((\S+)\)$", (ROOT / "CHANGELOG.md").read_text())
-    assert (
-        newest.groups() == (__version__, cited["date-released"]) and cited["version"] == __version__
-    )
+    assert newest.groups() == (__version__, cited["date-released"])
+    assert cited["version"] == __version__
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["dynamic"] == ["version"] and project["license"] == cited["license"]
 
@@ -151,19 +144,10 @@ def test_there_is_one_version_with_a_date():
 def test_what_pip_is_told_to_install_is_not_another_project():
     """`bench` on the index is not ours, with or without extras."""
     printed = re.compile(r"(?<![\w-])bench\[|\bpip install[^\n`]*[ '\"]bench(?![\w/.-])")
-    templates = [
-        p
-        for p in (ROOT / "bench" / "extras" / "templates").rglob("*")
-        if p.suffix in (".py", ".yaml")
-    ]
-    texts = {p: p.read_text() for p in (*PAGES, *SOURCES, *templates, ROOT / "Makefile")}
-    lines = [
-        (p.name, line)
-        for p, text in texts.items()
-        for line in text.splitlines()
-        if printed.search(line)
-    ]
-    assert [name for name, line in lines if "Do not `pip install bench`" not in line] == []
+    templates = (ROOT / "bench" / "extras" / "templates").rglob("*.yaml")
+    for path in (*PAGES, *SOURCES, *templates, ROOT / "Makefile"):
+        lines = filter(printed.search, path.read_text().splitlines())
+        assert [line for line in lines if "Do not `pip install bench`" not in line] == [], path
     assert printed.search("pip install 'bench[wandb]'") and printed.search("pip install -q bench")
     assert not printed.search("pip install 'medssl-bench[wandb]'")
 

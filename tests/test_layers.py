@@ -17,18 +17,8 @@ from bench.extras.site import drawing
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ROOMS = ("bench", "methods", "datasets")
-METHODS_KNOW = {
-    "method",
-    "pretext",
-    "nets",
-    "augment",
-    "source",
-    "errors",
-    "random",
-    "ranges",
-    "typed",
-}
-METHODS_KNOW |= {"distributed"}
+METHODS_KNOW = {"method", "pretext", "nets", "augment", "source", "errors", "random", "ranges"}
+METHODS_KNOW |= {"typed", "distributed"}
 DATASETS_KNOW = {"dataset", "source", "errors", "data", "volumes", "phantoms"}
 
 
@@ -95,31 +85,17 @@ def literals(path):
         names = [t.id for t in getattr(node, "targets", []) if isinstance(t, ast.Name)]
         if path.parent.name == "protocol" and names == ["PAPERS"]:
             left_out |= {id(n) for n in ast.walk(node)}  # papers, some of which named their method
-        target = getattr(node, "target", None)
-        if (
-            isinstance(node, ast.AnnAssign)
-            and isinstance(target, ast.Name)
-            and target.id == "baseline"
-        ):
+        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "baseline":
             left_out |= {id(n) for n in ast.walk(node)}  # `baseline: scratch | none` of a protocol
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Constant)
-            and isinstance(node.value, str)
-            and id(node) not in left_out
-        ):
+    for node in (n for n in ast.walk(tree) if isinstance(n, ast.Constant)):
+        if isinstance(node.value, str) and id(node) not in left_out:
             yield node.lineno, node.value
 
 
 def test_nothing_in_bench_names_a_method_or_a_data_set():
     plugins = {*registry.names("method"), *registry.names("dataset")}
-    result = [
-        f"{dotted(path)}:{line}: {text}"
-        for path in files("bench")
-        for line, text in literals(path)
-        if text in plugins
-    ]
-    assert result == []
+    for path in files("bench"):
+        assert [(line, text) for line, text in literals(path) if text in plugins] == [], path
 
 
 def test_packages_listed_equal_the_tree():
@@ -150,13 +126,8 @@ def loaded_after(*arguments, cwd):
         "heavy = [m for m in ('torch', 'monai', 'lightning_fabric') if m in sys.modules]\n"
         "print(); print(json.dumps([code, heavy]))"
     )
-    ran = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-    )
+    command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
     assert ran.returncode == 0, ran.stderr
     status, heavy = json.loads(ran.stdout.splitlines()[-1])
     return status, heavy, ran.stdout
@@ -164,9 +135,8 @@ def loaded_after(*arguments, cwd):
 
 def test_help_status_and_report_need_no_torch(tmp_path, protocol_file, records_of):
     store, left = records_of
-    left(
-        method="scratch", network="unet3d/tiny", params="{}", value=0.5, convention="medpy/default"
-    )
+    network = {"method": "scratch", "network": "unet3d/tiny", "params": "{}"}
+    left(**network, value=0.5, convention="medpy/default")
     for words in (["--help"], ["status", "--out", store.root]):
         assert loaded_after(*words, cwd=tmp_path)[:2] == (0, [])
     words = ("report", protocol_file({"name": "attack"}), "--out", store.root)
@@ -193,16 +163,12 @@ def test_the_licence_that_is_named_is_there_in_full():
 def test_the_locked_environment_is_the_one_of_the_constraints():
     """One file has versions for every system, the other also what pip must have downloaded for one."""
     requested = (ROOT / ".ci" / "constraints.txt").read_text().split()
-    rows = [
-        r
-        for r in (ROOT / ".ci" / "requirements.lock").read_text().splitlines()
-        if not r.startswith("#")
-    ]
+    lines = (ROOT / ".ci" / "requirements.lock").read_text().splitlines()
+    rows = [line for line in lines if not line.startswith("#")]
     locked = [re.fullmatch(r"(\S+==\S+) --hash=sha256:[0-9a-f]{64}", row) for row in rows]
     assert all(locked) and len(rows) == len(set(rows))
-    assert [row[1] for row in locked] == [
-        name for name in requested if not name.startswith("torch==")
-    ]
+    expected = [name for name in requested if not name.startswith("torch==")]
+    assert [row[1] for row in locked] == expected
 
 
 def test_the_house_may_shrink_and_not_grow():
@@ -263,10 +229,8 @@ def test_the_ratchet_counts(planted):
     assert list(ratchet.complex_functions(ratchet.files(planted))) == ["13 bench/jobs/run.py:1 run"]
     # then `place` alone imports `plan`, and `plan` alone `run`
     (planted / "methods" / "voco.py").unlink()
-    assert list(ratchet.one_importer(ratchet.files(planted))) == [
-        "bench/jobs/run.py",
-        "bench/plan.py",
-    ]
+    left = list(ratchet.one_importer(ratchet.files(planted)))
+    assert left == ["bench/jobs/run.py", "bench/plan.py"]
 
 
 def test_the_ratchet_raises_a_number_for_a_reason_alone(tmp_path):

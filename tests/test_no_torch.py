@@ -48,14 +48,8 @@ class Mine(Method):
 def planned(*arguments, **environment):
     """Run ``bench plan`` in a process of its own; return its JSON, and whether torch itself was there."""
     command = [sys.executable, "-c", SEEN, "plan", *map(str, arguments), "--json"]
-    made = subprocess.run(
-        command,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
+    how = {"env": {**os.environ, **environment}, "capture_output": True, "text": True}
+    made = subprocess.run(command, **how, check=True, cwd=ROOT)
     shown, _, real = made.stdout.rstrip().rpartition("\n")
     jobs = json.loads(shown)["jobs"]
     for job in jobs:
@@ -76,16 +70,8 @@ def test_a_method_that_calls_torch_as_it_is_defined_is_planned_with_it(tmp_path,
     rows = {"pair": None, "mine": {"method": "mine", "network": "net"}}
     file = tmp_path / "own.yaml"
     file.write_text(yaml.safe_dump(small({"plugins": ["mine.py"], "rows": rows})))
-    command = [
-        sys.executable,
-        "-m",
-        "bench",
-        "plan",
-        str(file),
-        "--json",
-        "--out",
-        str(tmp_path / "out"),
-    ]
+    words = ["plan", str(file), "--json", "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "bench", *words]
     made = subprocess.run(command, capture_output=True, text=True, check=True)
     (job,) = (j for j in json.loads(made.stdout)["jobs"] if j["kind"] == "pretrain")
     assert job["spec"]["method"]["params"]["rate"] == 0.5

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import sys
 from contextlib import nullcontext
@@ -30,54 +31,42 @@ pytestmark = pytest.mark.usefixtures("own_place")
 def test_a_folder_brings_its_plugins_and_passes_over_what_is_none(tmp_path):
     for kind in ("method", "dataset", "network"):
         written(tmp_path, kind)
-    for aside in ("test_my_method", "_base", "conftest", "helper"):
-        (tmp_path / f"{aside}.py").write_text(
-            "x = 1\n" if aside == "helper" else "from bench.method import Method\n"
-        )
+    (tmp_path / "helper.py").write_text("x = 1\n")
+    for aside in ("test_my_method", "_base", "conftest"):
+        (tmp_path / f"{aside}.py").write_text("from bench.method import Method\n")
     plugins.use([tmp_path])
-    assert {kind: [*plugins.by_name(kind)] for kind in plugins.GROUPS} == {
-        "method": ["my_method"],
-        "dataset": ["my_dataset"],
-        "network": ["my_network"],
-    }
+    for kind in plugins.GROUPS:
+        assert [*plugins.by_name(kind)] == [f"my_{kind}"]
     assert registry.load("method", "my_method").name() == "my_method"
-    assert (
-        registry.load("dataset", "my_dataset")().person(type("C", (), {"patient": "7"}))
-        == "my_dataset:7"
-    )
+    case = type("C", (), {"patient": "7"})
+    assert registry.load("dataset", "my_dataset")().person(case) == "my_dataset:7"
     assert network("my_network", "tiny", 1, 2).name == "my_network"
     assert "my_method" in registry.names("method") and "my_network" in catalog.entries()
     assert not list(tmp_path.rglob("__pycache__"))
 
 
-REFUSED = {
-    "nothing there": (lambda d: d / "gone.py", r"gone\.py: no such file or folder"),
-    "no plugin": (
-        lambda d: (d / "x.py").write_text("x = 1\n") and d / "x.py",
-        r"x\.py: no plugin; a method imports",
-    ),
-    "no name": (
-        lambda d: written(d, "method", "my-method"),
-        "no plugin; .*its name is a Python name",
-    ),
-    "no text": (lambda d: "", "names no file"),
-    "no path": (lambda d: "a\0b", "embedded null byte"),
-    "two lines": (lambda d: "a\nb", r"a\\nb|a\\x0ab"),
-    "an empty folder": (lambda d: d, "no plugin"),
+REFUSED = {  # the name of a plugin in a protocol: what is said of it
+    "mine/gone.py": r"gone\.py: no such file or folder",
+    "mine/x.py": r"x\.py: no plugin; a method imports",
+    "mine/my-method.py": "no plugin; .*its name is a Python name",
+    "": "names no file",
+    "a\0b": "embedded null byte",
+    "a\nb": r"a\\nb|a\\x0ab",
+    "empty": "no plugin",
 }
 
 
-@pytest.mark.parametrize(("made", "said"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("name", "message"), REFUSED.items())
 def test_what_is_no_plugin_is_refused_at_its_line_of_the_protocol(
-    tmp_path, protocol_file, capsys, made, said
+    tmp_path, protocol_file, capsys, name, message
 ):
-    (tmp_path / "mine").mkdir()
-    path = protocol_file({"plugins": [str(made(tmp_path / "mine"))]})
-    assert main(["plan", str(path)]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1 and plugins.re.search(
-        rf"test\.yaml:\d+: plugins\.0: .*{said}", told
-    )
+    written(tmp_path / "mine", "method", "my-method")
+    (tmp_path / "mine" / "x.py").write_text("x = 1\n")
+    (tmp_path / "empty").mkdir()
+    assert main(["plan", str(protocol_file({"plugins": [name]}))]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert re.search(rf"test\.yaml:\d+: plugins\.0: .*{message}", line)
 
 
 def test_one_name_twice_is_refused_and_both_places_are_named(tmp_path):
@@ -171,9 +160,9 @@ BROKEN = {  # kind, what is written in the template: what is said of it
 def test_a_broken_plugin_is_one_line_with_its_file_and_line(tmp_path, kind, change, said):
     plugins.use([written(tmp_path, kind, change=lambda text: text.replace(*change))])
     with pytest.raises(BenchError, match=said) as told:
-        network("my_network", "tiny", 1, 2) if kind == "network" else registry.load(
-            kind, f"my_{kind}"
-        )
+        if kind == "network":
+            network("my_network", "tiny", 1, 2)
+        registry.load(kind, f"my_{kind}")
     assert "\n" not in str(told.value)
 
 
@@ -188,10 +177,8 @@ def test_a_networks_facts_are_read_without_running_its_file(tmp_path, protocol_f
 def test_a_network_that_states_no_facts_is_in_nobodys_way_who_does_not_ask_for_it(
     tmp_path, protocol_file, capsys
 ):
-    good = written(tmp_path, "network", "my_other")
-    bad = written(
-        tmp_path, "network", change=lambda text: text.replace("multiple=(4, 4, 4)", "multiple=4")
-    )
+    good, wrong = written(tmp_path, "network", "my_other"), ("multiple=(4, 4, 4)", "multiple=4")
+    bad = written(tmp_path, "network", change=lambda text: text.replace(*wrong))
     mine = {"plugins": [str(bad), str(good)], "networks": {"net": {"network": "my_other"}}}
     assert main(["plan", str(protocol_file(mine))]) == 0
     capsys.readouterr()
@@ -200,10 +187,8 @@ def test_a_network_that_states_no_facts_is_in_nobodys_way_who_does_not_ask_for_i
     assert "my_other" in told.out and "unet3d" in told.out and "my_network" not in told.out
     assert told.err == f"bench: {bad}:18: Entry.multiple: expected a list, got 4\n"
     assert "unet3d" in registry.load("method", "scratch").networks()
-    assert (
-        main(["plan", str(protocol_file({**mine, "networks": {"net": {"network": "my_network"}}}))])
-        == 2
-    )
+    mine["networks"] = {"net": {"network": "my_network"}}
+    assert main(["plan", str(protocol_file(mine))]) == 2
     assert f"{bad}:18: Entry.multiple" in capsys.readouterr().err
 
 
@@ -272,23 +257,16 @@ def test_a_plugin_whose_bytes_made_an_output_folders_jobs_keeps_their_ids(
 
     def source():
         assert main(["plan", str(protocol), "--out", str(out), "--json"]) == 0
-        specs = [
-            job["spec"]
-            for job in json.loads(capsys.readouterr().out)["jobs"]
-            if job["kind"] == "pretrain"
-        ]
-        return {spec["method"]["source"] for spec in specs}
+        jobs = json.loads(capsys.readouterr().out)["jobs"]
+        return {job["spec"]["method"]["source"] for job in jobs if job["kind"] == "pretrain"}
 
     new = source()
     lines = f"my_method.py {hashlib.sha256(file.read_bytes()).hexdigest()}\n"
     older = hashlib.sha256(lines.encode()).hexdigest()[:16]
     work = out / "work" / ("0" * 16)
     work.mkdir(parents=True)
-    job = {
-        "kind": "pretrain",
-        "spec": {"method": {"name": "my_method", "source": older}},
-        "needs": [],
-    }
+    spec = {"method": {"name": "my_method", "source": older}}
+    job = {"kind": "pretrain", "spec": spec, "needs": []}
     (work / "job.json").write_text(json.dumps({"job": job}))
     assert len(new) == 1 and new != {older} and source() == {older}
     file.write_text(file.read_text() + "# edited: no jobs were made by these bytes\n")
@@ -313,10 +291,8 @@ CUT = {"batch": 4, "accumulate": 2}
     ("changes", "said"),
     [
         ({"finetune": CUT}, r"finetune\.accumulate: layer 'encoder\.levels\.0\.1' is a batch norm"),
-        (
-            {"finetune": {**CUT, "evaluation": "linear"}},
-            "",
-        ),  # the encoder never trains; no other batch norm
+        # the encoder never trains; no other batch norm
+        ({"finetune": {**CUT, "evaluation": "linear"}}, ""),
         ({"pretrain": CUT}, r"pretrain\.accumulate: layer 'head\.0' is a batch norm"),
     ],
 )
@@ -346,9 +322,8 @@ def test_a_worker_refuses_a_plugin_that_was_edited_and_keeps_what_it_has_importe
     assert registry.load("method", "my_method") is first  # as the plan saw it
     plugins._pinned.clear()
     assert registry.load("method", "my_method").Params().noise == 0.5
-    with pytest.raises(
-        BenchError, match="my_method' was edited since this run began; run it again"
-    ):
+    message = "my_method' was edited since this run began; run it again"
+    with pytest.raises(BenchError, match=message):
         plugins.arrive([replace(one, digest="0" * 16) for one in as_planned])
 
 
@@ -409,21 +384,14 @@ def test_a_plugin_that_harms_its_process_changes_no_other_rows_numbers(
     protocol = yaml.safe_load((TEMPLATES / "my_method.yaml").read_text())
     protocol["phantoms"]["msd04_hippocampus"]["cases"] = 6
     protocol["rows"].pop("models_genesis")
-    protocol["scales"]["smoke"] = {
-        "pretrain": {"steps": 2, "batch": 2},
-        "finetune": {"fractions": [100], "steps": 2, "batch": 2},
-    }
+    budget = {"steps": 2, "batch": 2}
+    tuning = {"fractions": [100], **budget}
+    protocol["scales"]["smoke"] = {"pretrain": budget, "finetune": tuning}
     monkeypatch.delenv(plugins.PATHS)
     before = os.environ.copy(), signal.getsignal(signal.SIGTERM), sys.path.copy()
-    made = {}
-    written(
-        tmp_path,
-        "method",
-        change=lambda text: (
-            text.replace('        return {"total"', '        harm()\n        return {"total"')
-            + harm
-        ),
-    )
+    made, loss = {}, '        return {"total"'
+    harmful = lambda text: text.replace(loss, f"        harm()\n{loss}") + harm  # noqa: E731
+    written(tmp_path, "method", change=harmful)
     for name in ("harmed", "alone"):
         if name == "alone":
             protocol["plugins"] = []
@@ -437,12 +405,10 @@ def test_a_plugin_that_harms_its_process_changes_no_other_rows_numbers(
         found = Store(tmp_path / name)
         manifests = [found.manifest(job.name) for job in found.jobs.iterdir()]
         changed = [m for m in manifests if Switches(**m["switches"]) != Switches()]
-        assert [m["spec"]["method"]["name"] for m in changed] == ["my_method"] * (
-            name == "harmed" and not code
-        )
-        assert all(
-            not m["switches"]["onednn"] and m["switches"]["dtype"] == "float64" for m in changed
-        )
+        expected = ["my_method"] if name == "harmed" and not code else []
+        assert [m["spec"]["method"]["name"] for m in changed] == expected
+        for switches in (m["switches"] for m in changed):
+            assert not switches["onednn"] and switches["dtype"] == "float64"
         made[name] = {
             (m["id"], file): sums["sha256"]
             for m in manifests
@@ -450,11 +416,8 @@ def test_a_plugin_that_harms_its_process_changes_no_other_rows_numbers(
             if file != "log.txt" and m["kind"] not in ("prepare", "guard")
         }
     assert made["alone"] and made["harmed"].items() >= made["alone"].items()
-    assert {file for _, file in made["alone"]} >= {
-        "weights.safetensors",
-        "last.safetensors",
-        "curve.csv",
-    }
+    files = {file for _, file in made["alone"]}
+    assert files >= {"weights.safetensors", "last.safetensors", "curve.csv"}
     assert Switches.now() == Switches() and signal.getsignal(signal.SIGTERM) == before[1]
     assert os.environ.items() >= before[0].items()
     assert sys.path[: len(before[2])] == before[2] and os.getcwd() == str(tmp_path)  # noqa: PTH109
@@ -485,11 +448,8 @@ def test_an_installed_package_brings_plugins_by_its_entry_points(installed, caps
     home = installed()
     found = plugins.by_name("method")["my_method"]
     assert found.file == home / "methods" / "my_method.py" and "outsiders" not in sys.modules
-    assert set(plugins.files(found)) == {
-        "__init__.py",
-        "methods/__init__.py",
-        "methods/my_method.py",
-    }
+    files = {"__init__.py", "methods/__init__.py", "methods/my_method.py"}
+    assert set(plugins.files(found)) == files
     before = registry.source("method", "my_method")
     assert registry.load("method", "my_method").__module__ == "outsiders.methods.my_method"
     assert main(["list", "methods"]) == 0
@@ -500,9 +460,8 @@ def test_an_installed_package_brings_plugins_by_its_entry_points(installed, caps
 
 def test_an_entry_point_is_called_as_its_file_is(installed):
     installed("other = outsiders.methods.my_method")
-    with pytest.raises(
-        BenchError, match=r"point 'other' of bench\.methods leads to outsiders\.methods"
-    ):
+    message = r"point 'other' of bench\.methods leads to outsiders\.methods"
+    with pytest.raises(BenchError, match=message):
         registry.names("method")
 
 
@@ -531,9 +490,7 @@ def test_a_data_set_from_outside_has_phantoms_a_check_and_lists_of_its_own(tmp_p
         '{"train": ["scan_001"], "test": null}': "test: expected",
         '{"folds": [1]}': "folds",
         json.dumps(twice): "lists patient 'scan_001' twice in fold 0",
-        json.dumps(
-            {"folds": [{"train": [], "val": [], "test": ["a", "a"]}]}
-        ): "lists patient 'a' twice",
+        '{"folds": [{"train": [], "val": [], "test": ["a", "a"]}]}': "lists patient 'a' twice",
     }
     plan = ["plan", str(tmp_path / "mine" / "p.yaml"), "--data", str(data)]
     assert main(plan) == 0

@@ -30,12 +30,9 @@ def test_it_loads_and_plans_without_data_and_every_name_resolves(path, scale):
     planner = Planner(Roots(), Contents(None), need_data=False)
     planner.expand(protocol)
     plan = planner.finish()
-    assert {c.row.removesuffix(row_of(protocol, c.row)[1]) for c in plan.cells[protocol.name]} == {
-        *protocol.rows
-    }
-    assert {c.columns["dataset"] for c in plan.cells[protocol.name]} == {
-        t.dataset for t in protocol.finetune
-    }
+    cells = plan.cells[protocol.name]
+    assert {c.row.removesuffix(row_of(protocol, c.row)[1]) for c in cells} == {*protocol.rows}
+    assert {c.columns["dataset"] for c in cells} == {t.dataset for t in protocol.finetune}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
@@ -69,23 +66,17 @@ def test_what_a_row_calls_published_is_printed_in_the_papers_table(path):
     assert named, "no row of this table is compared with what the paper printed"
     for name, text in named.items():
         method, _, note = (p.strip() for p in text.partition("|"))
-        hits = [
-            r for r in rows if r["method"] == method and (not note or r["note"].startswith(note))
-        ]
+        hits = [r for r in rows if r["method"] == method and r["note"].startswith(note)]
         assert hits, f"{path}: row {name!r} names {text!r}, which the paper's table has not"
         datasets = {t.dataset for t in protocol.finetune}
-        assert {r["dataset"] for r in hits} & datasets, (
-            f"{path}: row {name!r}: no number on {datasets}"
-        )
+        assert {r["dataset"] for r in hits} & datasets, f"{path}: row {name!r}: none on {datasets}"
 
 
 @pytest.mark.parametrize(("path", "scale"), SCALED)
 def test_a_text_claims_nothing_that_rows_or_the_machine_may_break(path, scale):
     protocol = read(path, scale)
-    said = " ".join(
-        (protocol.title, protocol.about, *protocol.notes, *protocol.assumed, *protocol.deviations)
-    )
-    said = said.lower()
+    lists = (*protocol.notes, *protocol.assumed, *protocol.deviations)
+    said = " ".join((protocol.title, protocol.about, *lists)).lower()
     if any(row.params or row.pretrain for row in protocol.rows.values()):
         assert not re.search(r"keeps its paper|same for all", said)
     if any(row.finetune for row in protocol.rows.values()):
@@ -99,9 +90,8 @@ def test_names_of_protocols_are_unique_groups_are_rows_and_phantoms_are_of_data_
     assert len({protocol.name for protocol in protocols}) == len(protocols) > 0
     for protocol in protocols:
         grouped = [r for rows in protocol.layout.groups.values() for r in rows]
-        assert set(grouped) <= {*protocol.rows, *protocol.published_only} and len(
-            set(grouped)
-        ) == len(grouped)
+        assert set(grouped) <= {*protocol.rows, *protocol.published_only}
+        assert len(set(grouped)) == len(grouped)
         assert protocol.layout.metric in protocol.metrics
         used = {t.dataset for t in protocol.finetune}
         used |= {m.dataset for m in protocol.pretrain.datasets} if protocol.pretrain else set()

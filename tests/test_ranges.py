@@ -50,15 +50,8 @@ def test_bounds_by_hand(given, said):
     assert ranges.problems(Every, given) == said
 
 
-MADE = type(
-    "MADE",
-    (),
-    {
-        "Params": Every,
-        "name": lambda: "MADE",
-        "make_params": classmethod(Method.make_params.__func__),
-    },
-)
+MAKE = classmethod(Method.make_params.__func__)
+MADE = type("MADE", (), {"Params": Every, "name": lambda: "MADE", "make_params": MAKE})
 METHODS = [m for m in (registry.load("method", n) for n in registry.names("method")) if m.pretrains]
 
 
@@ -70,15 +63,10 @@ def wrong(hint):
         outside = [bounds.low if bounds.above else bounds.low - 1]
         outside += [bounds.high + 1] if bounds.high < inf else []
         if get_origin(kind) is not tuple:
-            return [
-                *wrong(kind),
-                *(type(bounds.low)(n) if kind is int else float(n) for n in outside),
-            ]
-        return [
-            *wrong(kind),
-            *((float(n), float(n)) for n in outside),
-            (bounds.low + 1.0, bounds.low + 0.5),
-        ]
+            number = type(bounds.low) if kind is int else float
+            return [*wrong(kind), *map(number, outside)]
+        falling = (bounds.low + 1.0, bounds.low + 0.5)
+        return [*wrong(kind), *((float(n), float(n)) for n in outside), falling]
     if origin in (Union, UnionType):
         return [v for part in arguments if part is not type(None) for v in wrong(part)]
     if origin is Literal:

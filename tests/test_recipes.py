@@ -56,17 +56,10 @@ def small(name):
     dataset = CLASSES if name in CLASSIFIED else MAPS
     scans = said.get("scans")
     section = {
-        "dataset": dataset,
-        "split": "even",
-        "settings": str(SETTINGS / f"{name}.yaml"),
-        "steps": STEPS,
-        "hold": "steps",
-        "batch": scans if scans and scans > 1 else 2,
-        "precision": "fp32",
-        "val_every": 0.4,
-        "recipe": PHANTOMS[dataset][1],
-        "inference": {"overlap": 0.0, "batch": 4},
-        "crop": network(name)[1],
+        **{"dataset": dataset, "split": "even", "settings": str(SETTINGS / f"{name}.yaml")},
+        **{"steps": STEPS, "hold": "steps", "batch": scans if scans and scans > 1 else 2},
+        **{"precision": "fp32", "val_every": 0.4, "recipe": PHANTOMS[dataset][1]},
+        **{"inference": {"overlap": 0.0, "batch": 4}, "crop": network(name)[1]},
     }
     if said.get("frozen"):
         section["frozen"] = 0.4  # lets go between the second step and the third
@@ -128,11 +121,8 @@ def prepared(tmp_path_factory):
 def test_stopped_anywhere_a_recipe_ends_with_the_same_bits(name, prepared, tmp_path):
     store, kinds = prepared(name, tmp_path / "whole")
     tuned = kinds["finetune"]
-    said = {
-        k: v
-        for k, v in stated(name).items()
-        if k not in (*CHANGED, *GROUPS, "epochs", "crops", "hold", "crop")
-    }
+    others = (*CHANGED, *GROUPS, "epochs", "crops", "hold", "crop")
+    said = {k: v for k, v in stated(name).items() if k not in others}
     holdout = said.pop("holdout", 0)
     assert tuned.spec.network.hidden == said.pop("hidden", 0)
     assert tuned.spec.data.holdout == holdout
@@ -140,32 +130,21 @@ def test_stopped_anywhere_a_recipe_ends_with_the_same_bits(name, prepared, tmp_p
     assert overlay(whole, json.loads(json.dumps(said))) == whole
     assert execute(str(store.root), tuned.id).state == "done"
     expected = results(store, tuned.id)
-    assert {"last.safetensors", "curve.csv", f"{said.get('select', 'last')}.safetensors"} == set(
-        expected
-    )
+    chosen = f"{said.get('select', 'last')}.safetensors"
+    assert {"last.safetensors", "curve.csv", chosen} == set(expected)
     other, _ = prepared(name, tmp_path / "pieces")
     stops = anywhere()
     interrupted(other, tuned.id, stops)
     assert results(other, tuned.id) == expected, stops
     steps = len(expected["curve.csv"].splitlines()) - 1
-    assert (
-        other.manifest(tuned.id)["attempts"] == 1 + sum(at < steps for at in accumulate(stops)) > 1
-    )
+    attempts = 1 + sum(at < steps for at in accumulate(stops))
+    assert other.manifest(tuned.id)["attempts"] == attempts > 1
 
 
 def test_the_recipes_together_use_every_part_of_fine_tuning():
     said = [stated(name) for name in RECIPES]
-    parts = {
-        "frozen",
-        "holdout",
-        "patience",
-        "deep_supervision",
-        "clip",
-        "clip_each",
-        "scans",
-        "batch_dice",
-    }
-    parts |= {"hidden"}
+    parts = {"frozen", "holdout", "patience", "deep_supervision", "clip", "clip_each", "scans"}
+    parts |= {"batch_dice", "hidden"}
     assert parts <= {key for s in said for key, value in s.items() if value}
     assert {s.get("select", "last") for s in said} == {"last", "best_val", "best_test"}
     assert {s.get("head", "softmax") for s in said} == {"softmax", "regions", "ordinal"}

@@ -49,21 +49,14 @@ ONE = (
 
 
 def test_a_file_defines_exactly_one_class_of_its_own(monkeypatch, tmp_path):
-    room(
-        monkeypatch,
-        tmp_path,
-        one=ONE,
-        none="x = 1\n",
-        two=ONE + "class B(A):\n    pass\n",
-        borrowed="from some_plugins.one import A\n",
-        _hidden=ONE,
-    )
+    others = {"none": "x = 1\n", "two": ONE + "class B(A):\n    pass\n", "_hidden": ONE}
+    borrowed = "from some_plugins.one import A\n"
+    room(monkeypatch, tmp_path, one=ONE, borrowed=borrowed, **others)
     assert registry.names("dataset") == ["borrowed", "none", "one", "two"]
     assert registry.load("dataset", "one").__name__ == "A"
     for name, count in (("none", 0), ("two", 2), ("borrowed", 0)):
-        with pytest.raises(
-            BenchError, match=rf"{name}.py must define one Dataset subclass, found {count}"
-        ):
+        message = rf"{name}.py must define one Dataset subclass, found {count}"
+        with pytest.raises(BenchError, match=message):
             registry.load("dataset", name)
 
 
@@ -72,16 +65,13 @@ BROKEN = {  # a file's text: what is said of it
     "half": (ONE[:-9], r"broken\.py:7: SyntaxError: .*; mend or remove the file"),
     "a class begun": (BEGUN, "its class lacks 'cases'; finish it"),
     "no title": (ONE.replace("title, licence", "name, licence"), "lacks 'title'"),
-    "no module": (
-        "import os\nimport a_module_not_there\n",
-        r"broken\.py:2: ModuleNotFoundError: No module",
-    ),
+    "no module": ("import os\nimport not_there\n", r"broken\.py:2: ModuleNotFoundError: No module"),
     "raises": ("def f():\n    return 1 / 0\nf()\n", r"broken\.py:2: ZeroDivisionError"),
     "no text": ("\0\0", r"broken\.py.*: .*null bytes"),
     "leaves": (ONE + "raise SystemExit(3)\n", r"broken\.py:8: SystemExit"),
     "no lists": (ONE + "    splits = 5\n", r"broken\.py: splits: expected a mapping, got 5"),
     "raises when listed": (
-        ONE + "    def __init__(self):\n        1 / 0\n",
+        f"{ONE}    def __init__(self):\n        1 / 0\n",
         r"broken\.py:9: ZeroDivisionError",
     ),
 }
@@ -133,9 +123,8 @@ def test_a_broken_protocol_is_named_and_the_others_are_listed(tmp_path, capsys, 
 
 def test_the_package_offers_method_dataset_network_and_metrics():
     assert bench.method("scratch") is registry.load("method", "scratch")
-    assert isinstance(
-        bench.dataset("msd04_hippocampus"), registry.load("dataset", "msd04_hippocampus")
-    )
+    name = "msd04_hippocampus"
+    assert isinstance(bench.dataset(name), registry.load("dataset", name))
     assert bench.network("unet3d", "tiny", in_channels=1, out_channels=2).name == "unet3d"
     assert callable(bench.metrics.score)
     with pytest.raises(AttributeError, match="nothing_like_it"):
@@ -164,7 +153,5 @@ def test_a_constant_is_read_from_the_file_without_importing_it(monkeypatch, tmp_
 
 def test_what_a_method_declares_is_what_its_class_says():
     for name in registry.names("method"):
-        assert (
-            registry.declared("method", name, "pretrains", True)
-            == registry.load("method", name).pretrains
-        )
+        declared = registry.declared("method", name, "pretrains", True)
+        assert declared == registry.load("method", name).pretrains

@@ -47,6 +47,7 @@ NETS = {  # what a method needs, or its dimensions: a network that fits, and a c
     "jigsaw2d": ("unet2d", [48, 48, 1]),
 }
 STEPS = 5
+DONE = ("prepare", "guard")  # kinds of which ``fresh`` leaves the results
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +132,8 @@ def results(store, job):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_pretraining_stopped_anywhere_ends_with_the_same_bits(method, base, tmp_path):
     job, expected = whole(base, tmp_path, method, "pretrain")
-    assert {"weights.safetensors", "weights-2.safetensors", "curve.csv", "embeddings.csv"} <= set(
-        expected
-    )
+    files = {"weights.safetensors", "weights-2.safetensors", "curve.csv", "embeddings.csv"}
+    assert files <= set(expected)
     other, _ = fresh(base, tmp_path, "stopped", method)
     stops = anywhere()
     interrupted(other, job, stops)
@@ -142,10 +142,8 @@ def test_a_pretraining_stopped_anywhere_ends_with_the_same_bits(method, base, tm
 
 @pytest.mark.parametrize("select", ["last", "best_val"])
 def test_a_fine_tuning_stopped_anywhere_ends_with_the_same_bits(select, base, tmp_path):
-    changes = {
-        "finetune": {"select": select, "val_every": 0.4},
-        "networks": {"net": {"crop": [32, 32, 32]}},
-    }
+    changes = {"finetune": {"select": select, "val_every": 0.4}}
+    changes["networks"] = {"net": {"crop": [32, 32, 32]}}
     job, expected = whole(base, tmp_path, "scratch", "finetune", changes)
     assert f"{select}.safetensors" in expected
     other, _ = fresh(base, tmp_path, "stopped", "scratch", changes)
@@ -160,9 +158,11 @@ def test_an_evaluation_stopped_after_any_case_goes_on_with_the_next_and_ends_wit
     store, kinds = fresh(base, tmp_path, "whole", "scratch")
     for kind in ("finetune", "evaluate"):
         assert execute(str(store.root), kinds[kind]).state == "done"
-    expected = {
-        p.name: p.read_bytes() for p in (store.jobs / kinds["evaluate"]).glob("prediction*")
-    }
+
+    def predictions(store):
+        files = (store.jobs / kinds["evaluate"]).glob("prediction*")
+        return {file.name: file.read_bytes() for file in files}
+
     other, _ = fresh(base, tmp_path, "stopped", "scratch")
     assert execute(str(other.root), kinds["finetune"]).state == "done"
     predicted, real, attempts = [], evaluating.slabs, 0
@@ -171,9 +171,7 @@ def test_an_evaluation_stopped_after_any_case_goes_on_with_the_next_and_ends_wit
         attempts += 1
     cases = other.manifest(kinds["evaluate"])["cases"]
     assert attempts == cases - 1 > 0 and len(predicted) == cases  # none twice
-    assert {
-        p.name: p.read_bytes() for p in (other.jobs / kinds["evaluate"]).glob("prediction*")
-    } == expected
+    assert predictions(other) == predictions(store)
 
 
 @pytest.mark.parametrize("kind", ["pretrain", "finetune", "evaluate"])
@@ -182,18 +180,11 @@ def test_a_job_that_goes_on_counts_the_seconds_of_its_earlier_attempts(
 ):
     monkeypatch.setenv("BENCH_CHECKPOINT", "0")
     store, kinds = fresh(base, tmp_path, "out", "simclr3d")
-    for before in list(kinds)[: list(kinds).index(kind)]:
-        assert (
-            before in ("prepare", "guard")
-            or execute(str(store.root), kinds[before]).state == "done"
-        )
+    for before in [k for k in list(kinds)[: list(kinds).index(kind)] if k not in DONE]:
+        assert execute(str(store.root), kinds[before]).state == "done"
     job, known = kinds[kind], []
-    assert (
-        execute(
-            str(store.root), job, lambda: known.append(store.spent(job)) or len(known) == 2
-        ).state
-        == "stopped"
-    )
+    second = lambda: known.append(store.spent(job)) or len(known) == 2  # noqa: E731
+    assert execute(str(store.root), job, second).state == "stopped"
     assert known[0] == 0 < store.spent(job)
     assert (known[1] > 0) == (kind != "evaluate")  # with each checkpoint: a kill tells nobody
     store.spend(job, 1000.0)
@@ -321,9 +312,8 @@ def test_after_a_kill_in_the_middle_of_training_the_records_are_the_same(
 def test_after_a_kill_at_a_random_moment_the_records_are_the_same(number, undisturbed, tmp_path):
     path, expected = undisturbed
     rng = random.Random(number)
-    found = reliability.trial(
-        path, tmp_path / "out", reliability.WHOM[number % 3], rng, within=15.0
-    )
+    whom = reliability.WHOM[number % 3]
+    found = reliability.trial(path, tmp_path / "out", whom, rng, within=15.0)
     assert (found["exit"], found["half-written"]) == (0, 0), found["text"]
     assert reliability.records(tmp_path / "out") == expected
 
@@ -354,9 +344,8 @@ def test_two_runs_at_once_do_each_job_once(undisturbed, tmp_path):
     out = tmp_path / "out"
     for process in [reliability.start(path, out, "--workers", "1") for _ in range(2)]:
         ended(process)
-    attempts = [
-        json.loads(p.read_text())["attempts"] for p in (out / "jobs").glob("*/manifest.json")
-    ]
+    manifests = (out / "jobs").glob("*/manifest.json")
+    attempts = [json.loads(file.read_text())["attempts"] for file in manifests]
     assert reliability.records(out) == expected and set(attempts) == {1}
     logs = "".join(p.read_text() for p in (out / "jobs").glob("*/log.txt"))
     assert logs.count(", attempt ") == len(attempts)
@@ -387,17 +376,14 @@ def test_a_run_on_a_full_disk_says_so_and_goes_on_when_there_is_room(tmp_path, u
     size = sum(p.stat().st_size for p in (path.parent / "out").rglob("*") if p.is_file())
     disk = tmp_path / "disk"
     disk.mkdir()
-    options = f"size={size // 2048}k"
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "none", disk], capture_output=True
-    )
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size // 2048}k", "none", disk]
+    mounted = subprocess.run(mount, capture_output=True)
     if mounted.returncode:
         pytest.skip("needs the right to mount a small disk")
     try:
         code, text = reliability.finish(reliability.start(path, disk / "out"))
-        assert code in (1, 2) and "No space left on device" in text and "Traceback" not in text, (
-            text
-        )
+        assert code in (1, 2) and "No space left on device" in text, text
+        assert "Traceback" not in text, text
         half = reliability.whole(disk / "out")
         subprocess.run(["mount", "-o", "remount,size=1g", disk], check=True)
         assert half == []

@@ -54,12 +54,9 @@ def any_store(request, monkeypatch, tmp_path):
     """An output folder on a file system with hard links and flushed folders, and on those without."""
     if request.param is not None:
         link, flush = request.param
+        is_folder = lambda handle: stat.S_ISDIR(os.fstat(handle).st_mode)  # noqa: E731
         monkeypatch.setattr(os, "link", refusing(os.link, link))
-        monkeypatch.setattr(
-            os,
-            "fsync",
-            refusing(os.fsync, flush, lambda handle: stat.S_ISDIR(os.fstat(handle).st_mode)),
-        )
+        monkeypatch.setattr(os, "fsync", refusing(os.fsync, flush, is_folder))
     return Store.open(tmp_path / "out")
 
 
@@ -152,15 +149,11 @@ def test_an_orphan_that_comes_back_cannot_publish(store):
 
 
 def test_who_is_waited_for_is_said_with_what_to_do_where_it_is_suspended(store):
-    code = "import sys; from pathlib import Path; from bench.store import Store\n"
-    code += (
-        "print(Store(Path(sys.argv[1])).claim(sys.argv[2]).number, flush=True); sys.stdin.read()"
-    )
+    code = f"{OTHER}sys.stdout.flush(); sys.stdin.read()"
     command = [sys.executable, "-c", code, str(store.root), JOB]
-    held = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert store.holder(JOB) == "" or held.stdout.readline() == "1\n"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    held = subprocess.Popen(command, **pipes, text=True, start_new_session=True)
+    assert store.holder(JOB) == "" or held.stdout.readline() == "claim-0001\n"
     while not store.holder(JOB):
         time.sleep(0.01)
     text = store.holder(JOB)
@@ -168,12 +161,9 @@ def test_who_is_waited_for_is_said_with_what_to_do_where_it_is_suspended(store):
     held.send_signal(signal.SIGSTOP)
     while not claims.is_suspended(store.owner(JOB)):
         time.sleep(0.01)
-    for word in (
-        "SUSPENDED",
-        f"'kill -CONT -- -{held.pid}' lets it go on",
-        f"'kill -KILL -- -{held.pid}' ends it",
-    ):
-        assert word in store.holder(JOB)
+    text = store.holder(JOB)
+    assert "SUSPENDED" in text and f"'kill -CONT -- -{held.pid}' lets it go on" in text
+    assert f"'kill -KILL -- -{held.pid}' ends it" in text
     assert not claims.is_suspended({**store.owner(JOB), "host": "elsewhere"})
     held.send_signal(signal.SIGCONT)
     held.communicate("")
@@ -204,9 +194,8 @@ def test_two_containers_with_one_host_name_do_not_take_each_others_job(store):
     assert subprocess.run([*inside, *command], capture_output=True, text=True).stdout == "None\n"
     claims.check(ours)
     store.release(ours)
-    assert (
-        "claim-0002" in subprocess.run([*inside, *command], capture_output=True, text=True).stdout
-    )
+    done = subprocess.run([*inside, *command], capture_output=True, text=True)
+    assert "claim-0002" in done.stdout
     assert store.owner(JOB) is not None  # it has ended, which nobody sees from here
     aged(store.claims(JOB)[-1], LEASE + 5)
     assert store.claim(JOB).number == 3
@@ -260,9 +249,8 @@ def test_what_an_attempt_left_unfinished_is_dropped_on_request_alone(store):
     store.begin(second, "two")
     assert store.begun_by(JOB) == "two" and all(p.exists() for p in left) and store.spent(JOB) == 7
     store.drop_unfinished(second)
-    assert (
-        store.begun_by(JOB) is None and not any(p.exists() for p in left) and store.spent(JOB) == 0
-    )
+    assert store.begun_by(JOB) is None and store.spent(JOB) == 0
+    assert not any(p.exists() for p in left)
     for damaged in ("", "x", "nan", "inf", "-1"):
         (store.work / JOB / "spent").write_text(damaged)
         assert store.spent(JOB) == 0
@@ -305,11 +293,8 @@ def test_a_publication_that_is_taken_back_is_to_do_again_and_its_log_says_why(st
     assert store.take_back(JOB, "its source files changed")
     assert not store.done(JOB) and not (store.jobs / JOB).exists()
     assert [p.relative_to(store.work / JOB).name for p in store.work.glob("*/*")] == ["log.txt"]
-    assert (
-        (store.work / JOB / "log.txt")
-        .read_text()
-        .endswith("taken back: its source files changed\n")
-    )
+    log = (store.work / JOB / "log.txt").read_text()
+    assert log.endswith("taken back: its source files changed\n")
     assert not store.take_back(JOB, "again")
     made(store, store.claim(JOB), "second")
     assert (store.jobs / JOB / "result.txt").read_text() == "second"

@@ -48,9 +48,8 @@ def wheel(tmp_path_factory):
 
 @pytest.mark.parametrize(("folder", "which"), HELD, ids="/".join)
 def test_holds(wheel, folder, which):
-    files = [
-        path for path in (ROOT / folder).glob(which) if path.is_file() and path.suffix != ".pyc"
-    ]
+    every = (path for path in (ROOT / folder).glob(which) if path.is_file())
+    files = [path for path in every if path.suffix != ".pyc"]
     assert files
     with zipfile.ZipFile(wheel) as archive:
         held = {name: archive.read(name) for name in archive.namelist()}
@@ -83,9 +82,8 @@ def test_runs_outside_a_clone(wheel, tmp_path):
     def bench(*arguments):
         (tmp_path / "empty").mkdir(exist_ok=True)
         command = [tmp_path / "venv" / "bin" / "bench", *arguments]
-        ran = subprocess.run(
-            command, cwd=tmp_path / "empty", capture_output=True, text=True, check=False
-        )
+        how = {"cwd": tmp_path / "empty", "capture_output": True, "text": True}
+        ran = subprocess.run(command, **how, check=False)
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 
@@ -93,15 +91,7 @@ def test_runs_outside_a_clone(wheel, tmp_path):
     assert "bench_files/protocols/voco/table1.yaml" in bench("list", "protocols")
     assert bench("list", "methods").count("\n") > 30
     assert "voco_table1 (smoke)" in bench("plan", "voco/table1", "--scale", "smoke")
-    short = (
-        "--set",
-        "pretrain.steps=2",
-        "--set",
-        "finetune.steps=2",
-        "--only",
-        "seed=0",
-        "--only",
-        "fraction=100",
-    )
+    budget = ("--set", "pretrain.steps=2", "--set", "finetune.steps=2")
+    short = (*budget, "--only", "seed=0", "--only", "fraction=100")
     assert "From scratch" in bench("run", "quickstart", *short)
     assert (tmp_path / "empty" / "runs" / "reports" / "quickstart" / "index.html").exists()

@@ -30,31 +30,14 @@ FOLDER = Path(__file__).parent
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what is tried: a name, or a file from outside; each may be repeated."""
     group = parser.getgroup("bench", "what bench.conformance tries")
+
+    def add(name: str, metavar: str, text: str, **how: Any) -> None:
+        group.addoption(f"--{name}", metavar=metavar, dest=f"bench_{name}", help=text, **how)
+
     for kind in SUITES:
-        group.addoption(
-            f"--{kind}",
-            action="append",
-            default=[],
-            metavar="FILE",
-            dest=f"bench_{kind}",
-            help=f"a {kind}: its file, or its name",
-        )
-    group.addoption(
-        "--params",
-        type=json.loads,
-        default={},
-        metavar="JSON",
-        dest="bench_params",
-        help="parameters at which the method is small",
-    )
-    group.addoption(
-        "--crop",
-        type=_crop,
-        default=None,
-        metavar="X,Y,Z",
-        dest="bench_crop",
-        help="what the method reads, where it needs more than 16,16,16",
-    )
+        add(kind, "FILE", f"a {kind}: its file, or its name", action="append", default=[])
+    add("params", "JSON", "parameters at which the method is small", type=json.loads, default={})
+    add("crop", "X,Y,Z", "what the method reads, where it needs more than 16,16,16", type=_crop)
 
 
 def _crop(text: str) -> tuple[int, ...]:
@@ -67,9 +50,8 @@ def pytest_collection(session: pytest.Session) -> None:
     option = session.config.getoption
     given = [(kind, what) for kind in SUITES for what in option(f"bench_{kind}")]
     if not given and any(arg.startswith("bench.conformance") for arg in session.config.args):
-        raise pytest.UsageError(
-            "bench.conformance: say what to try: --method, --dataset or --network FILE"
-        )
+        what = "--method, --dataset or --network FILE"
+        raise pytest.UsageError(f"bench.conformance: say what to try: {what}")
     for kind, what in given:
         try:
             its = _kinds(kind, what)
@@ -80,9 +62,8 @@ def pytest_collection(session: pytest.Session) -> None:
             raise pytest.UsageError(f"--{kind} {what}: no such {kind}; {hint}")
     small = [key for key in ("params", "crop") if option(f"bench_{key}")]
     if small and not option("bench_method"):
-        raise pytest.UsageError(
-            f"--{small[0]}: makes a method small, and none is tried; leave it out"
-        )
+        why = "makes a method small, and none is tried; leave it out"
+        raise pytest.UsageError(f"--{small[0]}: {why}")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -95,19 +76,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def _kinds(given: str, what: str) -> list[str]:
     """Return of which kinds there is a plugin, ``given`` as of one by its name or its file."""
-    path = Path(what)
+    path, name = Path(what), what
     if path.suffix == ".py":
         plugins.use([path], f"--{given}")
-    known_names = {
-        "method": registry.names("method"),
-        "dataset": registry.names("dataset"),
-        "network": catalog.names(),
-    }
-    return [
-        kind
-        for kind in SUITES
-        if (path.stem if path.suffix == ".py" else what) in known_names[kind]
-    ]
+        name = path.stem
+    names = {kind: registry.names(kind) for kind in ("method", "dataset")}
+    names["network"] = catalog.names()
+    return [kind for kind in SUITES if name in names[kind]]
 
 
 def requested(metafunc: pytest.Metafunc, kind: str) -> list[Any]:
@@ -115,10 +90,9 @@ def requested(metafunc: pytest.Metafunc, kind: str) -> list[Any]:
     listed = getattr(metafunc.module, "CONFORMANCE", None)
     if listed is not None:
         if given := [name for name in SUITES if metafunc.config.getoption(f"bench_{name}")]:
-            raise pytest.Collector.CollectError(
-                f"{metafunc.module.__file__}: tries what its CONFORMANCE says, and --{given[0]} is for "
-                "'pytest --pyargs bench.conformance'; leave one of them out"
-            )
+            why = f"tries what its CONFORMANCE says, and --{given[0]} is for"
+            why = f"{why} 'pytest --pyargs bench.conformance'; leave one of them out"
+            raise pytest.Collector.CollectError(f"{metafunc.module.__file__}: {why}")
         return list(listed) if isinstance(listed, list | tuple) else [listed]
     return list(metafunc.config.getoption(f"bench_{kind}"))
 

@@ -84,10 +84,9 @@ class Queue:
         self._drop_hopeless()
         now = time.monotonic()
         for job in self._waiting:
-            ready = all(self._settled(need) for need in self._plan.jobs[job].needs) and all(
-                self._settled(guard) or guard in self.outcomes
-                for guard in self._plan.after.get(job, ())
-            )
+            needs, guards = self._plan.jobs[job].needs, self._plan.after.get(job, ())
+            is_guarded = all(self._settled(guard) or guard in self.outcomes for guard in guards)
+            ready = is_guarded and all(map(self._settled, needs))
             if ready and self._again.get(job, 0.0) <= now:
                 self._waiting.remove(job)
                 self._running.add(job)
@@ -97,10 +96,8 @@ class Queue:
     def finish(self, outcome: Outcome) -> None:
         """Note how a job ended; one that is busy elsewhere, or was stopped, waits for its turn again."""
         self._running.discard(outcome.job)
-        if outcome.state in (
-            "busy",
-            "stopped",
-        ):  # only its own worker was told to stop: the run goes on
+        # where stopped, only its own worker was told to stop: the run goes on
+        if outcome.state in ("busy", "stopped"):
             self._again[outcome.job] = time.monotonic() + LOOK_AGAIN
             insort_left(self._waiting, outcome.job, key=self._turn)  # the first of its stage
             return
@@ -119,15 +116,15 @@ class Queue:
         return STAGES["guard"] if kind == "finetune" and scratch else STAGES[kind]
 
     def _settled(self, job: str) -> bool:
-        return job not in self._todo or (
-            job in self.outcomes and self.outcomes[job].state == "done"
-        )
+        ended = self.outcomes.get(job)
+        return job not in self._todo or (ended is not None and ended.state == "done")
 
     def _drop_hopeless(self) -> None:
-        need = self._plan.hopeless
-        while gone := {
-            job: by for job in self._waiting if (by := need(job, self._failed)) is not None
-        }:
+        while True:
+            needs = {job: self._plan.hopeless(job, self._failed) for job in self._waiting}
+            gone = {job: by for job, by in needs.items() if by is not None}
+            if not gone:
+                return
             for job, by in gone.items():  # then look for what needs these
                 bad = self.outcomes[by]
                 reason = f"needs {self._plan.jobs[by].kind} {by}, which {bad.state}: {bad.reason}"
@@ -205,9 +202,8 @@ class Attempts:
         tried.count = 0
         why = f"{how}, {TRIES} times in a row without a step of progress"
         if self._store.done(job):
-            return Outcome(
-                job, "failed", f"scoring: {why}; run again with more memory or fewer workers"
-            )
+            advice = "run again with more memory or fewer workers"
+            return Outcome(job, "failed", f"scoring: {why}; {advice}")
         return self._failed(job, why)
 
     def _failed(self, job: str, reason: str) -> Outcome:

@@ -27,10 +27,8 @@ def true_classes(prepared: Prepared, cases: Sequence[str], count: int) -> list[i
     for case in cases:
         label = labels.get(case)
         if not isinstance(label, int) or not 0 <= label < count:
-            raise BenchError(
-                f"case {case!r} is of class {label}, the data set declares 0 to {count - 1}; "
-                "mend its adapter's labels and run again"
-            )
+            why = f"case {case!r} is of class {label}, the data set declares 0 to {count - 1}"
+            raise BenchError(f"{why}; mend its adapter's labels and run again")
         classes.append(label)
     return classes
 
@@ -42,11 +40,7 @@ def save(
 ) -> None:
     """Keep the scores of each case, (K,) probabilities, in one small file.
 
-    Args:
-        folder: of the job.
-        scores: by case.
-        decided: from scores (N, K) to the classes (N,) they are taken to say, which are then kept too;
-            None: the likeliest.
+    ``decided`` goes from scores (N, K) to the classes (N,) that are then kept too; None: the likeliest.
     """
     stacked = np.array(list(scores.values()))
     arrays = {"case": np.array(list(scores)), "scores": stacked}

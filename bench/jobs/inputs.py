@@ -91,13 +91,10 @@ def mixed(
         selected += [(index, case) for case in cases]
     named = [(data[index].dataset, case) for index, case in selected]
     remaining = {(name, case.id) for name, case in case_filter.shared(named, take, seed)}
-    read = [
-        f for f, (name, case) in zip(selected, named, strict=True) if (name, case.id) in remaining
-    ]
+    read = [(n, case) for n, case in selected if (data[n].dataset, case.id) in remaining]
     for number, (opened, item) in enumerate(zip(prepared, data, strict=True)):
-        case_filter.check_usable(
-            item.dataset, [case.id for n, case in read if n == number], opened.faults
-        )
+        ids = [case.id for n, case in read if n == number]
+        case_filter.check_usable(item.dataset, ids, opened.faults)
     return read
 
 
@@ -109,15 +106,12 @@ def declaration(name: str, root: str | None) -> Dataset:
 def fold_of(prepared: Prepared, data: Division, root: str | None) -> splits.Fold:
     """Return the fold a spec names, checked against the digest it carries."""
     cases = prepared.cases()
-    kept_cases = case_filter.matching(cases, data.where, data.exclude)
-    gone = {c.patient for c in cases} - {c.patient for c in kept_cases}
-    folds = splits.folds(
-        declaration(data.dataset, root), data.dataset, kept_cases, data.split, gone
-    )
+    remaining = case_filter.matching(cases, data.where, data.exclude)
+    gone = {c.patient for c in cases} - {c.patient for c in remaining}
+    dataset = declaration(data.dataset, root)
+    folds = splits.folds(dataset, data.dataset, remaining, data.split, gone)
     fold = folds[data.fold or 0]
     if data.split_hash not in (None, fold.digest):
-        raise BenchError(
-            f"{data.dataset}: split {data.split!r} is {fold.digest} now and was "
-            f"{data.split_hash} when planned; run the protocol again"
-        )
+        why = f"is {fold.digest} now and was {data.split_hash} when planned; run the protocol again"
+        raise BenchError(f"{data.dataset}: split {data.split!r} {why}")
     return fold

@@ -151,13 +151,10 @@ class NetSpec(Net):
             BenchError: the network cannot read such a crop.
         """
         catalog.check_crop(net.network, net.preset, net.crop)
-        version, source = (
-            catalog.network_facts(net.network).version,
-            registry.source("network", net.network),
-        )
-        return cls(
-            net.network, net.preset, net.crop, in_channels=channels, version=version, source=source
-        )
+        size = (net.network, net.preset, net.crop)
+        version = catalog.network_facts(net.network).version
+        source = registry.source("network", net.network)
+        return cls(*size, in_channels=channels, version=version, source=source)
 
     def flops(self, with_decoder: bool) -> float:
         """Return the operations of one voxel's way through the network, or through its encoder alone."""

@@ -20,9 +20,8 @@ ORDINAL = "ordinal"  # the head's name in a recipe
 def loss(logits: Tensor, label: Tensor) -> Tensor:
     """Return the mean binary cross-entropy of logits (B, K) and grades (B,), 0 to K - 1."""
     grades = torch.arange(logits.shape[1], device=logits.device)
-    return functional.binary_cross_entropy_with_logits(
-        logits, (label[:, None] >= grades).to(logits.dtype)
-    )
+    targets = (label[:, None] >= grades).to(logits.dtype)
+    return functional.binary_cross_entropy_with_logits(logits, targets)
 
 
 def probabilities(at_least: np.ndarray) -> np.ndarray:

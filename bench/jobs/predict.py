@@ -53,10 +53,8 @@ def check_finite(values: Tensor, what: str) -> None:
         BenchError: there is an infinite value, or one that is no number.
     """
     if not all(map(math.isfinite, torch.stack(torch.aminmax(values)).tolist())):
-        raise BenchError(
-            f"{what} are not finite: the training diverged, or the precision is too low for them; lower the "
-            "learning rate, or take fp32"
-        )
+        why = "the training diverged, or the precision is too low for them"
+        raise BenchError(f"{what} are not finite: {why}; lower the learning rate, or take fp32")
 
 
 def mirrored(network: nn.Module, windows: Windows) -> Callable[[Tensor], Tensor]:
@@ -163,9 +161,8 @@ def mean_dice(  # noqa: PLR0913 - how regions are painted comes in two parts
     values = []
     for case in cases:
         volume = prepared.volume(case)
-        predicted = restore_slabs(
-            slabs(network, volume, windows), unchanged(volume.shape), paint or None
-        )
+        logits = slabs(network, volume, windows)
+        predicted = restore_slabs(logits, unchanged(volume.shape), paint or None)
         label = prepared.label(case)
         dice = score(predicted, label, (1.0, 1.0, 1.0), ("dice",), regions=named, ignore=ignore)
         values += [s.value for s in dice if s.value is not None]

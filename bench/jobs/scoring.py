@@ -130,26 +130,24 @@ def _of_maps(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[st
         if pooled is not None:
             pooled.add(predicted, reference)
         grid = prepared.geometry(case)
-        scored = (
-            score(
-                predicted,
-                reference,
-                grid.native_spacing,
-                each,
-                scoring.convention,
-                affine=None if grid.native_edges is None else np.transpose(grid.native_edges),
-                labels=[int(v) for v in scoring.labels] if not scoring.regions else None,
-                regions=scoring.regions or None,
-                empty=scoring.empty,
-            )
-            if each
-            else []
-        )
+        scored: list[Score] = []
+        if each:
+            affine = None if grid.native_edges is None else np.transpose(grid.native_edges)
+            how = (grid.native_spacing, each, scoring.convention)
+            of = {**_targets(scoring), "empty": scoring.empty}
+            scored = score(predicted, reference, *how, affine=affine, **of)
         if seen is not None:
             scored = [*scored, *_as_validated(seen[case][:], prepared.label(case), scoring)]
         rows += [row(case, prepared.patient(case), names[s.target], s) for s in scored]
     rows += [row("", "", names[s.target], s) for s in pooled.scores()] if pooled is not None else []
     return rows
+
+
+def _targets(scoring: Scoring) -> dict[str, Any]:
+    """Return the labels or the regions of which ``bench.metrics.score`` gives scores."""
+    if scoring.regions:
+        return {"labels": None, "regions": scoring.regions}
+    return {"labels": [int(value) for value in scoring.labels], "regions": None}
 
 
 def _as_validated(predicted: np.ndarray, reference: np.ndarray, scoring: Scoring) -> list[Score]:
@@ -160,16 +158,8 @@ def _as_validated(predicted: np.ndarray, reference: np.ndarray, scoring: Scoring
     """
     from bench.metrics import score
 
-    labels = None if scoring.regions else [int(v) for v in scoring.labels]
-    scored = score(
-        predicted,
-        reference,
-        (1.0, 1.0, 1.0),
-        ("dice",),
-        labels=labels,
-        regions=scoring.regions or None,
-        ignore=scoring.ignore,
-    )
+    of = {**_targets(scoring), "ignore": scoring.ignore}
+    scored = score(predicted, reference, (1.0, 1.0, 1.0), ("dice",), **of)
     empty = ("empty_reference", "both_empty")
     return [replace(s, metric=LOOPED, value=None if s.status in empty else s.value) for s in scored]
 
@@ -203,21 +193,14 @@ def of_classes(
 
     true = np.array(true_classes(prepared, cases, scores.shape[1]))
     scored = score_classes(scores, true, metrics, predicted)
-    owners = [
-        ("", "") if number is None else (cases[number], prepared.patient(cases[number]))
-        for number, _ in scored
-    ]
-    return [row(*owner, s.target, s) for owner, (_, s) in zip(owners, scored, strict=True)]
+    rows = []
+    for number, s in scored:
+        case = "" if number is None else cases[number]
+        rows.append(row(case, prepared.patient(case) if case else "", s.target, s))
+    return rows
 
 
 def row(case: str, patient: str, target: str, score: Score) -> dict[str, Any]:
     """Return one score as the columns of ``record.SCORES``."""
-    return {
-        "case": case,
-        "patient": patient,
-        "target": target,
-        "metric": score.metric,
-        "value": score.value,
-        "unit": score.unit,
-        "status": score.status,
-    }
+    location = {"case": case, "patient": patient, "target": target, "metric": score.metric}
+    return {**location, "value": score.value, "unit": score.unit, "status": score.status}

@@ -37,14 +37,8 @@ def batches(
         each: samples of a step that are read from one case.
     """
     drawn = Samples(cases, training.batch, context.spec.seed, read, each)
-    return samples.batches(
-        drawn,
-        training.batch,
-        start,
-        training.steps or 0,
-        accumulate=training.accumulate,
-        workers=context.run.loaders,
-    )
+    split = {"accumulate": training.accumulate, "workers": context.run.loaders}
+    return samples.batches(drawn, training.batch, start, training.steps or 0, **split)
 
 
 def check_micro_batches(
@@ -62,9 +56,8 @@ def check_micro_batches(
         BenchError: names the first such layer.
     """
     still = set(frozen.modules()) if frozen is not None else set()
-    names = [
-        name for name, layer in module.named_modules() if _over_batch(layer) and layer not in still
-    ]
+    layers = ((name, layer) for name, layer in module.named_modules() if layer not in still)
+    names = [name for name, layer in layers if _over_batch(layer)]
     if settings.accumulate > 1 and names:
         what = f"layer {names[0]!r} is a batch norm, whose statistics are of the whole batch"
         raise BenchError(micro_batches(kind, what))
@@ -72,17 +65,15 @@ def check_micro_batches(
 
 def _over_batch(layer: nn.Module) -> bool:
     """Tell whether a layer normalises by its batch: torch's batch norms, or one of that name."""
-    return isinstance(layer, _BatchNorm) or "batchnorm" in type(layer).__name__.lower().replace(
-        "_", ""
-    )
+    name = type(layer).__name__.lower().replace("_", "")
+    return isinstance(layer, _BatchNorm) or "batchnorm" in name
 
 
 def keep_curve(context: Context[Any], curve: Curve) -> None:
     """Write ``curve.csv`` and note steps, samples, voxels and the share of time spent waiting."""
     if curve.rows:
-        pd.DataFrame(curve.rows).to_csv(
-            context.folder / "curve.csv", index=False, float_format="%.6g"
-        )
+        file = context.folder / "curve.csv"
+        pd.DataFrame(curve.rows).to_csv(file, index=False, float_format="%.6g")
     context.facts.update(
         steps=int(curve.rows[-1]["step"]) if curve.rows else 0,
         samples=curve.samples,

@@ -60,9 +60,9 @@ class TrainingKind(Kind):
     def seconds(self, job: Job, plan: PlanContext) -> float | None:
         """By its operations."""
         work, steps = self.operations(), self.training.steps
-        return (
-            None if work is None or steps is None else START + work / plan.speed(job) + steps * STEP
-        )
+        if work is None or steps is None:
+            return None
+        return START + work / plan.speed(job) + steps * STEP
 
     def gpu_seconds(self) -> float | None:
         """By whatever is slowest in a step: to compute, to launch, or to read its samples."""
@@ -82,10 +82,9 @@ class TrainingKind(Kind):
         catalog.check_crop(net.network, net.preset, net.crop)
         parts = training.accumulate * processes
         if training.batch % parts:
-            raise BenchError(
-                f"{self.kind}.batch {training.batch} has no {parts} equal parts, one for each of {processes} "
-                f"processes x accumulate {training.accumulate}; take a multiple of {parts}"
-            )
+            why = f"one for each of {processes} processes x accumulate {training.accumulate}"
+            batch = f"{self.kind}.batch {training.batch} has no {parts} equal parts"
+            raise BenchError(f"{batch}, {why}; take a multiple of {parts}")
         if training.accumulate > 1 and (what := self.across_batch()):
             raise BenchError(micro_batches(self.kind, what))
         # over processes they are joined
@@ -99,17 +98,13 @@ class TrainingKind(Kind):
 
 def micro_batches(kind: str, what: str) -> str:
     """Return why a kind of job cannot cut its batch where ``what`` looks at all of it."""
-    return (
-        f"{kind}.accumulate: {what}, and accumulate cuts the batch, which changes the result; leave it at 1"
-        + (" and take more processes" if kind == "pretrain" else " and take a smaller batch")
-    )
+    instead = "more processes" if kind == "pretrain" else "a smaller batch"
+    why = f"{what}, and accumulate cuts the batch, which changes the result"
+    return f"{kind}.accumulate: {why}; leave it at 1 and take {instead}"
 
 
 def batch_norm(network: str) -> str:
     """Return what a network does over a batch, in words, as its facts say it; nothing without batch norm."""
-    has = catalog.network_facts(network).batch_norm
-    return (
-        f"network {network!r} has batch norm, whose statistics are of the whole batch"
-        if has
-        else ""
-    )
+    if not catalog.network_facts(network).batch_norm:
+        return ""
+    return f"network {network!r} has batch norm, whose statistics are of the whole batch"

@@ -45,9 +45,8 @@ class Watch:
             self._images = self._probe()
         z = embedded(self._encoder, self._images)
         measured = {"std": directions(z), "rank": effective_rank(z), "leading": leading(z)}
-        self.rows.append(
-            {"step": step, **{k: float(v) for k, v in measured.items()}, "most": most(z)}
-        )
+        values = {name: float(value) for name, value in measured.items()}
+        self.rows.append({"step": step, **values, "most": most(z)})
 
     def verdict(self) -> str:
         """Return one line on how the run went, "" where nobody looked."""

@@ -134,9 +134,8 @@ class _Ring:
             area = (slice(x, x + window.shape[1]), slice(y, y + window.shape[2]))
             for at, planes in self._pieces(z, z + window.shape[3], self._depth):
                 part = slice(planes.start - z, planes.stop - z)
-                self._sums[(slice(None), *area, at)].addcmul_(
-                    window[..., part].float(), weights[..., part]
-                )
+                sums = self._sums[(slice(None), *area, at)]
+                sums.addcmul_(window[..., part].float(), weights[..., part])
                 self._weights[(*area, at)] += weights[..., part]
 
     def leave(self, stop: int) -> Iterator[Tensor]:

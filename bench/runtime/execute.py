@@ -42,8 +42,6 @@ BUGS = (
     TypeError,
     ValueError,
 )
-
-
 FAILURES = (BenchError, MemoryError, OSError, *BUGS)
 
 
@@ -150,11 +148,8 @@ def _described(store: Store, job: str) -> Job:
         BenchError: nobody did, or it is not what its name says: a name in a spec may become a path.
     """
     description, where = store.spec(job)["job"], f"{store.working(job)}/job.json"
-    kind = jobs.KINDS.get(description["kind"])
-    if (
-        kind is None
-        or identify(kind.kind, kind.version, description["spec"], description["needs"]) != job
-    ):
+    kind, spec = jobs.KINDS.get(description["kind"]), description["spec"]
+    if kind is None or identify(kind.kind, kind.version, spec, description["needs"]) != job:
         raise BenchError(f"{where} is not what its name says; run the protocol again")
     return jobs.read(description, where)
 
@@ -222,28 +217,18 @@ def _work(store: Store, claim: Claim, job: Job, how: _How, file: _Log) -> None:
         before, earlier = unfinished(store.begun_by(claim.job), made_by), set[str]()
         if before.differ and not how.run.keep_unfinished:
             store.drop_unfinished(claim)
-            file.say(
-                f"another state of {', '.join(before.differ)} left this unfinished: begun anew"
-            )
+            names = ", ".join(before.differ)
+            file.say(f"another state of {names} left this unfinished: begun anew")
         else:
             earlier.update(before.differ, before.earlier)
         if earlier:
-            file.say(
-                f"goes on with what another state of {', '.join(sorted(earlier))} left unfinished"
-            )
+            names = ", ".join(sorted(earlier))
+            file.say(f"goes on with what another state of {names} left unfinished")
         store.begin(claim, note(made_by, earlier))
         keep_pages()
-        context = Context[Any](
-            store,
-            claim,
-            job,
-            how.run,
-            folder,
-            log=file.say,
-            stopping=how.stopping,
-            fresh=lambda manifest: changed(manifest) == (),
-            earlier=store.spent(claim.job),
-        )
+        context = Context[Any](store, claim, job, how.run, folder, file.say, how.stopping)
+        context.fresh = lambda manifest: changed(manifest) == ()
+        context.earlier = store.spent(claim.job)
         peak = Peak()
         try:
             with how.together():
@@ -254,13 +239,8 @@ def _work(store: Store, claim: Claim, job: Job, how: _How, file: _Log) -> None:
             raise
         context.facts["seconds"] = round(context.seconds, 3)
         context.facts |= peak.facts(how.run.loaders)
-        manifest = {
-            **job.plain(),
-            "id": claim.job,
-            "attempts": claim.number,
-            **context.facts,
-            "provenance": circumstances,
-        }
+        manifest = {**job.plain(), "id": claim.job, "attempts": claim.number, **context.facts}
+        manifest["provenance"] = circumstances
         file.say(f"done in {context.facts['seconds']:.1f} s")
         (folder / "log.txt").write_bytes((store.work / claim.job / "log.txt").read_bytes())
         store.publish(claim, folder, manifest)

@@ -87,9 +87,8 @@ class Peak:
         figures = {}
         peak = _status().get("VmHWM") if self._resettable else None
         largest = _of_children()
-        if peak is not None and (
-            not children or largest > self._children
-        ):  # else an earlier job's was larger
+        # else an earlier job's was larger
+        if peak is not None and (not children or largest > self._children):
             figures["peak_memory_mb"] = round(peak + children * largest, 1)
         held = self._cuda.max_memory_allocated() if self._cuda is not None else 0
         if held:  # else the job used no device

@@ -99,39 +99,25 @@ def tree(root: Path = ROOT) -> Tree:
     Args:
         root: the clone's own folder; a folder inside another project's clone has no commit.
     """
-    top, commit = (
-        *_git(root, "rev-parse", "--show-toplevel", "--short=12", "HEAD").splitlines(),
-        "",
-        "",
-    )[:2]
-    if not commit or Path(top).resolve() != root.resolve():
+    head = _git(root, "rev-parse", "--show-toplevel", "--short=12", "HEAD").splitlines()
+    if len(head) < 2 or Path(head[0]).resolve() != root.resolve():
         return Tree()
-    listed = _git(
-        root, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *MAKES
-    )
-    names = [
-        line[3:]
-        for line in listed.split("\0")
-        if line and (line[:2] != "??" or line.endswith(".py"))
-    ]
+    how = ("--porcelain", "-z", "--no-renames", "--untracked-files=all")
+    lines = filter(None, _git(root, "status", *how, "--", *MAKES).split("\0"))
+    names = [line[3:] for line in lines if line[:2] != "??" or line.endswith(".py")]
     digest = hashlib.sha256()
     for name in sorted(names):
         digest.update(name.encode(errors="surrogateescape") + b"\0")
         with suppress(OSError):  # deleted
             digest.update((root / name).read_bytes() + b"\0")
-    return Tree(commit, bool(names), digest.hexdigest()[:12] if names else "")
+    return Tree(head[1], bool(names), digest.hexdigest()[:12] if names else "")
 
 
 def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
+    streams: dict[str, Any] = {"capture_output": True, "text": True, "errors": "surrogateescape"}
     try:
-        ran = subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(root), *arguments],
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            timeout=20,
-            check=False,
-        )
+        ran = subprocess.run(command, timeout=20, check=False, **streams)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return ran.stdout if ran.returncode == 0 else ""

@@ -33,31 +33,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 # Reached by imports and nothing that could change a number: they look plugins up, keep files and processes
 # in order, say what went wrong, who is cited; a protocol's words and the versions are in a job's id already.
-APART = {
-    "bench.atomic",
-    "bench.blame",
-    "bench.claims",
-    "bench.data.parts",
-    "bench.digest",
-    "bench.document",
-    "bench.errors",
-    "bench.imports",
-    "bench.job",
-    "bench.jobs.context",
-    "bench.jobs.kind",
-    "bench.jobs.training_kind",
-    "bench.nets.catalog",
-    "bench.nets.table",
-    "bench.plugins",
-    "bench.process",
-    "bench.protocol",
-    "bench.ranges",
-    "bench.registry",
-    "bench.source",
-    "bench.store",
-    "bench.typed",
-    "bench.workers",
-}
+APART = {"bench.atomic", "bench.blame", "bench.claims", "bench.data.parts", "bench.digest"}
+APART |= {"bench.document", "bench.errors", "bench.imports", "bench.job", "bench.jobs.context"}
+APART |= {"bench.jobs.kind", "bench.jobs.training_kind", "bench.nets.catalog", "bench.nets.table"}
+APART |= {"bench.plugins", "bench.process", "bench.protocol", "bench.ranges", "bench.registry"}
+APART |= {"bench.source", "bench.store", "bench.typed", "bench.workers"}
 DECLARE = {kind.__module__ for kind in KINDS.values()}  # what a kind of job is, not what it does
 OPEN = {"bench", "bench.jobs"}  # packages that import more than whoever needs a module of theirs
 OUTSIDE = "plugin:"  # begins the name of a file from outside: its content is in the ids of jobs
@@ -113,9 +93,8 @@ def sources(job: Mapping[str, Any], *, again: bool = True) -> dict[str, str]:
     while paths or modules:
         for module in modules:
             paths += () if module.startswith(left_out) else _paths(module, looked)
-        read = [
-            (path, _parsed(path, again)) for path in dict.fromkeys(paths) if path not in recorded
-        ]
+        new = (path for path in dict.fromkeys(paths) if path not in recorded)
+        read = [(path, _parsed(path, again)) for path in new]
         recorded |= {path: file.recorded for path, file in read}
         paths, modules = [], [module for _, file in read for module in file.imports or ()]
     files = {named.get(path) or _name(path): digest for path, digest in recorded.items()}
@@ -180,14 +159,13 @@ def changed(manifest: Mapping[str, Any]) -> tuple[str, ...] | None:
     facts = _facts(manifest)
     inside = [name for name in recorded if name not in facts and not name.startswith(OUTSIDE)]
     now = {name: ours.get(name) or _path(name) for name in inside}
-    lost = {
-        name
-        for name, path in now.items()
-        if path is None or _digest(path) != bytes_of(recorded[name])
-    }
+    digests = {name: path and _digest(path) for name, path in now.items()}
+    lost = {name for name in inside if digests[name] != bytes_of(recorded[name])}
     if manifest["kind"] in KINDS and any(" " in recorded[name] for name in lost):
         with suppress(BenchError):  # a file that is no Python now has no meaning
-            lost = {*_unlike({name: recorded[name] for name in inside}, _inside(sources(manifest)))}
+            today = sources(manifest).items()
+            files = {name: made for name, made in today if not name.startswith((OUTSIDE, FACTS))}
+            lost = {*_unlike({name: recorded[name] for name in inside}, files)}
     lost |= {name for name in facts if facts[name] != recorded.get(name, facts[name])}
     return tuple(sorted(lost | {*provenance.get(EARLIER, ())}))
 
@@ -230,13 +208,6 @@ def refactored() -> dict[str, str]:
     return {meaning: meanings[0] for meanings in files.values() for meaning in meanings}
 
 
-def _inside(made_by: Mapping[str, str]) -> dict[str, str]:
-    """Return what does not come from outside and is no row of the table."""
-    return {
-        name: digest for name, digest in made_by.items() if not name.startswith((OUTSIDE, FACTS))
-    }
-
-
 def _left_out(job: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what begins the names of modules that a job imports and that change none of its numbers."""
     tuned = job["spec"].get("finetune", {})
@@ -246,18 +217,16 @@ def _left_out(job: Mapping[str, Any]) -> tuple[str, ...]:
 
 def names(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield kind and name of the method, the network and the data sets that a job's spec names."""
-    method, net, data = (
-        spec.get("method"),
-        spec.get("network"),
-        spec.get("data", spec.get("dataset")),
-    )
+    data = spec.get("data", spec.get("dataset"))
     parts = [*(data if isinstance(data, list) else [data]), *spec.get("tests", ())]
-    named = [("method", method.get("name") if isinstance(method, dict) else None)]
-    named += [("network", net.get("network") if isinstance(net, dict) else None)]
-    named += [
-        ("dataset", part.get("dataset") if isinstance(part, dict) else part) for part in parts
-    ]
-    yield from ((kind, name) for kind, name in dict.fromkeys(named) if isinstance(name, str))
+    sections = [("method", "name", spec.get("method")), ("network", "network", spec.get("network"))]
+    sections += [("dataset", "dataset", part) for part in parts]
+    named = dict[tuple[str, str], None]()
+    for kind, key, section in sections:
+        name = section.get(key) if isinstance(section, dict) else section
+        if isinstance(name, str) and (kind == "dataset" or isinstance(section, dict)):
+            named[kind, name] = None
+    yield from named
 
 
 def touched(plan: Mapping[str, Job], job: str) -> tuple[plugins.Planned, ...]:
@@ -274,12 +243,10 @@ def _plugins(job: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     """Yield the files of a job's plugins, each with the name that it is known by."""
     for kind, name in names(job["spec"]):
         if (plugin := plugins.by_name(kind).get(name)) is not None:
-            yield from (
-                (path, f"{OUTSIDE}{file_name}") for file_name, path in plugins.files(plugin).items()
-            )
-        elif (
-            kind in ROOMS and name.isidentifier()
-        ):  # a data set that is only a folder in MSD layout has none
+            files = plugins.files(plugin).items()
+            yield from ((path, f"{OUTSIDE}{file_name}") for file_name, path in files)
+        # a data set that is only a folder in MSD layout has no file
+        elif kind in ROOMS and name.isidentifier():
             path = registry.file(kind, name, ours=True).resolve()
             if path.is_file():
                 yield path, f"{kind}s/{path.name}"
@@ -314,9 +281,8 @@ def _parsed(path: Path, again: bool) -> _File:
         raise BenchError(f"{path}: cannot be read ({error.strerror}); mend it") from None
     except (SyntaxError, ValueError, RecursionError) as error:  # null bytes, another encoding
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise BenchError(
-            f"{path}{line}: is no Python ({getattr(error, 'msg', error)}); mend it"
-        ) from None
+        why = getattr(error, "msg", error)
+        raise BenchError(f"{path}{line}: is no Python ({why}); mend it") from None
     return file if again else _ran.setdefault(path, file)
 
 

@@ -42,9 +42,8 @@ class Stale:
 
 def finished(store: Store) -> dict[str, dict[str, Any]]:
     """Return the manifest of every published job by id; one that is damaged is none."""
-    return _manifests(
-        store, (file.parent.name for file in sorted(store.jobs.glob("*/manifest.json")))
-    )
+    files = sorted(store.jobs.glob("*/manifest.json"))
+    return _manifests(store, (file.parent.name for file in files))
 
 
 def plugin_digests(out: Path) -> set[str]:
@@ -79,10 +78,8 @@ def stale(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Stale]:
             judged[job] = frozenset(), False  # a damaged manifest may need itself
             differing = changed(manifests[job])
             below = [judge(need) for need in manifests[job].get("needs") or () if need in manifests]
-            judged[job] = (
-                frozenset(differing or ()).union(*below),
-                None if differing is None else bool(differing),
-            )
+            is_direct = None if differing is None else bool(differing)
+            judged[job] = frozenset(differing or ()).union(*below), is_direct
         return judged[job][0]
 
     for job in manifests:
@@ -118,10 +115,8 @@ def lines(stale_jobs: Iterable[Stale], then: str = AGAIN) -> list[str]:
         direct, after = _counts(j for j in jobs if j.own), _counts(j for j in jobs if not j.own)
         were = f"{len(jobs)} finished job{'s were' if len(jobs) > 1 else ' was'} made by"
         if not files:
-            texts.append(
-                f"{were} an earlier bench that recorded no source files ({after}); "
-                "whether they changed is unknown"
-            )
+            text = f"{were} an earlier bench that recorded no source files ({after})"
+            texts.append(f"{text}; whether they changed is unknown")
             continue
         named = _named(files)
         counted = ", ".join(filter(None, (direct, f"{after} after them" if after else "")))
@@ -143,26 +138,20 @@ def unfinished(store: Store, jobs: Iterable[Job], keep: bool = False) -> list[st
         jobs: that are not done.
         keep: does the next attempt go on with what is there? Else it drops it.
     """
-    texts = []
+    texts, then = [], "it begins anew; --keep-unfinished goes on"
+    if keep:
+        then = "it goes on (--keep-unfinished)"
     for job in jobs:
         step = store.progress(job.id).get("step")
         if step and not store.owner(job.id) and (files := differ(store, job)):
-            named = _named(files)
-            then = (
-                "it goes on (--keep-unfinished)"
-                if keep
-                else "it begins anew; --keep-unfinished goes on"
-            )
-            texts.append(
-                f"{job.kind} {job.id}: another state of {named} made its first {step} steps; {then}"
-            )
+            other = f"another state of {_named(files)}"
+            texts.append(f"{job.kind} {job.id}: {other} made its first {step} steps; {then}")
     return texts
 
 
 def _named(files: Sequence[str]) -> str:
-    return ", ".join(files[:NAMED]) + (
-        f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
-    )
+    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+    return ", ".join(files[:NAMED]) + more
 
 
 def _counts(jobs: Iterable[Stale]) -> str:

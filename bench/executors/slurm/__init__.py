@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from bench.atomic import append
 from bench.errors import BenchError
 from bench.executors.slurm import squeue
 from bench.executors.slurm.controller import Controller
 from bench.executors.slurm.profile import Profile
-from bench.executors.slurm.sbatch import CANCELLED, Task, earlier
+from bench.executors.slurm.sbatch import CANCELLED, earlier
 from bench.jobs.context import RunOptions
 from bench.plan import Plan
 from bench.runtime.execute import Outcome
@@ -77,16 +76,14 @@ def cancel(store: Store) -> int:
         listed = squeue.listed({task.name for task in earlier(runs)})
         left = {key: line for key, line in listed.items() if line.state != "COMPLETING"}
         empty = 0 if left else empty + 1
-        if empty == 2 or (
-            empty and not seen
-        ):  # what was just being submitted comes with a second look
+        # what was just being submitted comes with a second look
+        if empty == 2 or (empty and not seen):
             return len(seen)
         seen |= left.keys()
         why = squeue.cancel({line.id.partition("_")[0] for line in left.values()})  # whole arrays
         time.sleep(BETWEEN)
-    raise BenchError(
-        f"{len(left)} tasks are still in the queue ({why or 'no reason given'}); try again"
-    )
+    reason = why or "no reason given"
+    raise BenchError(f"{len(left)} tasks are still in the queue ({reason}); try again")
 
 
 def tidy(store: Store) -> None:
@@ -95,20 +92,15 @@ def tidy(store: Store) -> None:
     Raises:
         BenchError: SLURM does not answer.
     """
-    done: dict[Path, list[Task]] = {}
-    for task in earlier(store.root.resolve() / "slurm"):
-        done.setdefault(task.folder, []).append(task)
-    done = {
-        f: tasks
-        for f, tasks in done.items()
-        if all(store.done(job) for t in tasks for job in t.pack)
-    }
+    tasks = earlier(store.root.resolve() / "slurm")
+    unfinished = {task.folder for task in tasks if not all(map(store.done, task.pack))}
+    tasks = [task for task in tasks if task.folder not in unfinished]
     for _ in range(5):
-        names = {task.name for tasks in done.values() for task in tasks}
-        still = {name for name, _ in squeue.listed(names, tries=1)}
-        for folder in [f for f, tasks in done.items() if not still & {t.name for t in tasks}]:
+        still = {name for name, _ in squeue.listed({task.name for task in tasks}, tries=1)}
+        in_queue = {task.folder for task in tasks if task.name in still}
+        for folder in {task.folder for task in tasks} - in_queue:
             shutil.rmtree(folder, ignore_errors=True)
-            del done[folder]
-        if not done:
+        tasks = [task for task in tasks if task.folder in in_queue]
+        if not tasks:
             return
         time.sleep(BETWEEN)

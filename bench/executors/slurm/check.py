@@ -57,9 +57,8 @@ def check(profile: Profile, folder: Path, wait: float) -> Iterator[Finding]:
         "cell": Shape(gpu=True),
         "pretraining": Shape(gpu=True, nodes=profile.nodes, processes=profile.processes),
     }
-    kinds_by_options: dict[
-        str, list[str]
-    ] = {}  # kinds of job that ask SLURM for the same are one probe
+    # kinds of job that ask SLURM for the same are one probe
+    kinds_by_options: dict[str, list[str]] = {}
     for kind, shape in shapes.items():
         kinds_by_options.setdefault(json.dumps(options(profile, shape, "", ())), []).append(kind)
     for number, kinds in enumerate(kinds_by_options.values(), 1):
@@ -110,9 +109,8 @@ class _Probe:
             if facts is None:
                 yield Finding("starts", False, f"{self._state()} (log in {folder})")
                 return
-            yield Finding(
-                "starts", True, f"on {facts['host']} after {time.monotonic() - began:.0f} s"
-            )
+            took = f"on {facts['host']} after {time.monotonic() - began:.0f} s"
+            yield Finding("starts", True, took)
             yield from self._judged(facts)
             if again:
                 yield from self._requeued(folder)
@@ -122,16 +120,11 @@ class _Probe:
                 squeue.cancel(line.id for line in squeue.listed([self.name], tries=1).values())
 
     def _judged(self, facts: dict[str, Any]) -> Iterator[Finding]:
-        bench, token, gpus, together = (
-            facts[key] for key in ("bench", "token", "gpus", "processes")
-        )
+        bench, token, gpus = facts["bench"], facts["token"], facts["gpus"]
         yield Finding("same bench", bench == __version__, f"{bench} there, {__version__} here")
         yield Finding("shared folder", token == TOKEN, f"{self.out}: {token or 'not seen'}")
-        links = (
-            "claims are made with them"
-            if facts["link"]
-            else "there are none; claims are made by folders"
-        )
+        folders = "there are none; claims are made by folders"
+        links = "claims are made with them" if facts["link"] else folders
         yield Finding("exclusive links", True, links)
         skew = abs(facts["time"] - facts["disk"])
         yield Finding("clock", skew < SKEW, f"{skew:.1f} s from the file system's")
@@ -140,6 +133,7 @@ class _Probe:
         yield Finding("GPUs", gpus >= wanted, detail)
         size = self.shape.nodes * self.shape.processes
         if size > 1:
+            together = facts["processes"]
             yield Finding("processes", together == size, f"{together} of {size} trained together")
 
     def _requeued(self, folder: Path) -> Iterator[Finding]:
@@ -169,9 +163,7 @@ class _Probe:
 
     def _state(self) -> str:
         line = next(iter(squeue.listed([self.name]).values()), None)
-        state = (
-            "the task ended without an answer" if line is None else f"{line.state} ({line.reason})"
-        )
+        state = f"{line.state} ({line.reason})" if line else "the task ended without an answer"
         return f"{state} after {self.wait:.0f} s"
 
 
@@ -213,11 +205,8 @@ def probe(folder: str, wait: float) -> None:
 def _facts(folder: Path) -> dict[str, Any]:
     import torch
 
-    token, link, clock = (
-        folder / "token",
-        folder / f"link-{uuid.uuid4().hex}",
-        folder / f"clock-{uuid.uuid4().hex}",
-    )
+    token = folder / "token"
+    link, clock = (folder / f"{name}-{uuid.uuid4().hex}" for name in ("link", "clock"))
     clock.touch()
     now, disk = time.time(), clock.stat().st_mtime
     with suppress(OSError):

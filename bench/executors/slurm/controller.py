@@ -55,9 +55,8 @@ class Controller:
     def __post_init__(self) -> None:
         self.out = self.store.root.resolve()
         if "%" in str(self.out):
-            raise BenchError(
-                f"{self.out}: SLURM reads '%' in a path as a pattern; name another --out"
-            )
+            why = "SLURM reads '%' in a path as a pattern; name another --out"
+            raise BenchError(f"{self.out}: {why}")
         self.folder = self.out / "slurm" / uuid.uuid4().hex[:12]  # of this run
 
     def attach(self) -> None:

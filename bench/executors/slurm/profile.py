@@ -27,10 +27,8 @@ ALIKE = {  # parameter: keys that ask for the same; its own name is among them
     "time": ("minutes",),
 }
 DECIDED = {  # what bench relies on: the key that states it, if one does
-    **dict.fromkeys(
-        ("job_name", "dependency", "array", "output", "error", "open_mode", "requeue"), ""
-    ),
-    **dict.fromkeys(("use_srun", "stderr_to_stdout"), ""),
+    **dict.fromkeys(("job_name", "dependency", "array", "output", "error", "open_mode"), ""),
+    **dict.fromkeys(("requeue", "use_srun", "stderr_to_stdout"), ""),
     **dict.fromkeys(("signal_delay_s", "signal"), "signal"),
     "nodes": "nodes",
     "ntasks_per_node": "processes",
@@ -43,9 +41,7 @@ class Profile:
     """How to ask a cluster for a task; what is None is left to the cluster's own defaults."""
 
     partition: str | None = None
-    cpu_partition: str | None = (
-        None  # of `prepare` and `guard`, which ask for no GPU; default: partition
-    )
+    cpu_partition: str | None = None  # of `prepare` and `guard`, without GPU; default: partition
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
@@ -84,15 +80,12 @@ class Profile:
         if self.gpus and self.gres:
             raise ValueError("'gpus' and 'gres' both ask for devices; keep one")
         if self.image is not None and not Path(self.image).is_absolute():
-            raise ValueError(
-                f"'image' needs an absolute path, which every node sees, got {self.image!r}"
-            )
+            why = "'image' needs an absolute path, which every node sees"
+            raise ValueError(f"{why}, got {self.image!r}")
         # SLURM's poll of time limits sends the warning up to about half a minute early.
         if self.minutes is not None and self.minutes * 60 < 2 * self.signal:
-            raise ValueError(
-                f"'signal' {self.signal} s of warning leaves too little of 'minutes' {self.minutes}; "
-                "at most half of the time"
-            )
+            why = f"'signal' {self.signal} s of warning leaves too little"
+            raise ValueError(f"{why} of 'minutes' {self.minutes}; at most half of the time")
 
 
 def _is_line(text: str) -> bool:
@@ -146,9 +139,8 @@ def _refusal(parameter: str, value: Any, section: Collection[str]) -> str:
     for name in (parameter, *more):
         key = DECIDED.get(name.replace("-", "_"))
         if key is not None:
-            return f"bench decides {name!r}; " + (
-                f"write {key!r} instead" if key else "leave it out"
-            )
+            advice = f"write {key!r} instead" if key else "leave it out"
+            return f"bench decides {name!r}; {advice}"
     for key in ALIKE.get(parameter, (parameter,)):
         if key in section:
             return f"{key!r} asks for the same; keep one"

@@ -130,9 +130,8 @@ def _connect(meeting: Path, size: int) -> TCPStore | None:
             return None
         if address is not None:
             with suppress(RuntimeError):  # the leader may be ending right now
-                store = TCPStore(
-                    address["host"], address["port"], size, is_master=False, timeout=CONNECT
-                )
+                where = address["host"], address["port"]
+                store = TCPStore(*where, size, is_master=False, timeout=CONNECT)
                 store.set_timeout(PATIENCE)
                 return store
         time.sleep(LOOK_AGAIN)

@@ -24,37 +24,16 @@ from bench.store import read_json, write_atomic
 WAIT = 60  # seconds that the other processes of a task get when one has ended
 CANCELLED = "cancelled"  # file in a run's folder: somebody took the run back
 WORDS = 4000  # bytes from the end of a task's log
-LATER = (
-    "unable to contact",
-    "socket timed out",
-    "temporarily unable",
-    "connection refused",
-    "try again",
-)
+LATER = ["unable to contact", "socket timed out", "temporarily unable", "connection refused"]
+LATER += ["try again"]
 INSIDE = ("SLURMD_", "SRUN_", "SUBMITIT_")  # beginnings of variables that a job's processes inherit
 
 # SBATCH_<NAME> wins over a batch script's own lines. What every script states ...
-STATED = {
-    "ARRAY_INX",
-    "ERROR",
-    "INPUT",
-    "JOB_NAME",
-    "OPEN_MODE",
-    "OUTPUT",
-    "REQUEUE",
-    "NO_REQUEUE",
-    "SIGNAL",
-}
+STATED = {"ARRAY_INX", "ERROR", "INPUT", "JOB_NAME", "OPEN_MODE", "OUTPUT", "REQUEUE"}
+STATED |= {"NO_REQUEUE", "SIGNAL"}
 # ... what the profile alone decides ...
-STATED |= {
-    "CPUS_PER_GPU",
-    "GPUS",
-    "GPUS_PER_NODE",
-    "GPUS_PER_SOCKET",
-    "GPUS_PER_TASK",
-    "GRES",
-    "TIMELIMIT",
-}
+STATED |= {"CPUS_PER_GPU", "GPUS", "GPUS_PER_NODE", "GPUS_PER_SOCKET", "GPUS_PER_TASK"}
+STATED |= {"GRES", "TIMELIMIT"}
 # ... and what bench relies on: one cluster, its own environment, an answer at once.
 STATED |= {"CLUSTERS", "EXPORT", "EXPORT_FILE", "WAIT", "DEBUG"}
 MEMORY = {"MEM_PER_CPU", "MEM_PER_GPU", "MEM_PER_NODE"}  # each is refused beside 'mem'
@@ -107,29 +86,28 @@ def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -
         name: the array's job name, by which it is found again.
         after: SLURM ids of the tasks that must have ended, well or not.
     """
-    processes, passed = shape.processes, _fitting(profile.slurm, shape)
+    processes, memory = shape.processes, profile.mem_gb
+    stated = {
+        "partition": profile.partition if shape.gpu else profile.cpu_partition or profile.partition,
+        "account": profile.account,
+        "qos": profile.qos,
+        "constraint": profile.constraint,
+        "gres": profile.gres,
+        "gpus_per_node": profile.gpus * processes,
+        "ntasks_per_node": processes if processes > 1 else None,
+        "mem": f"{max(1, round(memory * 1024)) * processes}MB" if memory else None,
+        "setup": list(profile.setup),
+        # A task that needs another's result looks for the result itself: afterok would leave it
+        # pending for ever where the other failed.
+        "dependency": "afterany:" + ":".join(after) if after else None,
+    }
+    passed = _fitting({k: v for k, v in stated.items() if v} | profile.slurm, shape)
     more = _fitting(passed.pop("additional_parameters", {}), shape)
     # SLURM takes one of them
     cpus = None if "cpus_per_gpu" in passed else profile.cpus or shape.cpus
     counted = [] if cpus is None else ["--cpus-per-task", str(cpus)]
     # Where one process of several dies the others would wait for it: they get the time to say why.
     together = ["--wait", str(WAIT)] if shape.nodes * processes > 1 else []
-    given = {
-        "partition": profile.partition if shape.gpu else profile.cpu_partition or profile.partition,
-        "account": profile.account,
-        "qos": profile.qos,
-        "constraint": profile.constraint if shape.gpu else None,
-        "gres": profile.gres if shape.gpu else None,
-        "gpus_per_node": profile.gpus * processes or None if shape.gpu else None,
-        "ntasks_per_node": processes if processes > 1 else None,
-        "mem": None
-        if profile.mem_gb is None
-        else f"{max(1, round(profile.mem_gb * 1024)) * processes}MB",
-        "setup": list(profile.setup) or None,
-        # A task that needs another's result looks for the result itself: afterok would leave it
-        # pending for ever where the other failed.
-        "dependency": "afterany:" + ":".join(after) if after else None,
-    }
     fixed = {
         "job_name": name,
         "nodes": shape.nodes,
@@ -143,16 +121,14 @@ def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -
         # Sites with JobRequeue=0 would else lose the task when its node fails.
         "additional_parameters": {**more, "requeue": True},
     }
-    return {**fixed, **{k: v for k, v in given.items() if v is not None}, **passed}
+    return {**fixed, **passed}
 
 
 def _fitting(parameters: dict[str, Any], shape: Shape) -> dict[str, Any]:
     """Return parameters without those that concern tasks with a GPU alone, where the shape has none."""
-    return {
-        name: value
-        for name, value in parameters.items()
-        if shape.gpu or not ("gpu" in name or name in ("constraint", "gres"))
-    }
+    devices = {name for name in parameters if "gpu" in name or name in ("constraint", "gres")}
+    left_out = set() if shape.gpu else devices
+    return {name: value for name, value in parameters.items() if name not in left_out}
 
 
 def python(profile: Profile, folders: Sequence[Path]) -> str | None:
@@ -169,9 +145,8 @@ def python(profile: Profile, folders: Sequence[Path]) -> str | None:
         return profile.python
     for folder in folders:
         if set(":,") & set(str(folder)):
-            raise BenchError(
-                f"{folder}: ':' and ',' mean something to apptainer; name another folder"
-            )
+            why = "':' and ',' mean something to apptainer; name another folder"
+            raise BenchError(f"{folder}: {why}")
     binds = [word for folder in sorted(set(folders)) for word in ("--bind", str(folder))]
     devices = ["--nv"] if profile.asks_for_gpus else []
     inside = profile.python or "python3"
@@ -210,26 +185,23 @@ def _refusal(message: str, tasks: int) -> BenchError:
     lines = [line.strip() for line in message.splitlines() if line.strip()] or ["no reason given"]
     # SLURM names a limit in a line of its own, before the one that says what comes of it.
     errors = [line for line in lines if line.startswith("sbatch: error: ")] or lines[-1:]
-    words = (
-        line.removeprefix("sbatch: ").removeprefix("error: ") for line in dict.fromkeys(errors)
+    words = (line.removeprefix("sbatch: ").removeprefix("error: ") for line in errors)
+    kind, advice = (
+        BenchError,
+        (
+            "correct [cluster.NAME] in bench.toml and run again, what is in the queue already is kept"
+        ),
     )
-    why = f"sbatch: {'; '.join(words)} ({tasks} tasks)"
     if any(sign in message.lower() for sign in LATER):
-        return LaterError(f"{why}; run the same command again when SLURM answers")
+        kind, advice = LaterError, "run the same command again when SLURM answers"
     # The site's limits on queued tasks: AssocMaxSubmitJobLimit, QOSGrpSubmitJobsLimit and the like.
-    if "SubmitJob" in message:
-        return FullError(
-            f"{why}; your account or QOS has a limit on queued tasks (MaxSubmitJobs), run the same command "
-            "again when others have ended"
-        )
-    if "job array specification" in message:
-        return FullError(
-            f"{why}; the site takes shorter arrays only (MaxArraySize), lower 'max_array_size' of "
-            "[cluster.NAME] in bench.toml"
-        )
-    return BenchError(
-        f"{why}; correct [cluster.NAME] in bench.toml and run again, what is in the queue already is kept"
-    )
+    elif "SubmitJob" in message:
+        limit = "your account or QOS has a limit on queued tasks (MaxSubmitJobs)"
+        kind, advice = FullError, f"{limit}, run the same command again when others have ended"
+    elif "job array specification" in message:
+        limit = "the site takes shorter arrays only (MaxArraySize)"
+        kind, advice = FullError, f"{limit}, lower 'max_array_size' of [cluster.NAME] in bench.toml"
+    return kind(f"sbatch: {'; '.join(dict.fromkeys(words))} ({tasks} tasks); {advice}")
 
 
 def _dropped(parameters: dict[str, Any]) -> list[str]:
@@ -260,7 +232,7 @@ def earlier(folder: Path) -> list[Task]:
     for path in sorted(folder.glob("*/submitted.json")):
         if (
             path.parent.is_symlink()
-        ):  # a run's folder is made by bench; files are made and removed in it
+        ):  # bench makes a run's folder, and makes and removes files in it
             continue
         for array in (read_json(path) or {"arrays": []})["arrays"]:
             packs = enumerate(array["packs"])

@@ -44,9 +44,7 @@ def _hear(run: Controller, job: str, task: Task) -> None:
     if outcome["state"] == "failed":
         run.end(Outcome(**outcome))
         return
-    if (
-        outcome["state"] == "stopped"
-    ):  # saved itself, and could not go back into the queue by itself
+    if outcome["state"] == "stopped":  # saved itself, and could not go back into the queue
         run.stops[job] += 1
         if run.stops[job] > run.profile.requeues:
             why = f"saved itself {run.profile.requeues} times ({outcome['reason']})"
@@ -124,9 +122,8 @@ def _lose(run: Controller, task: Task, jobs: list[str], state: str) -> None:
         return  # submitted (once more) at this look
     # Which job ended the task is known by its claim: the ones after it never had their turn
     # and are submitted again. Where none was begun, the task itself cannot run.
-    begun = [
-        job for job in jobs if job in done or len(run.store.claims(job)) > task.claims.get(job, 0)
-    ]
+    claims = {job: len(run.store.claims(job)) - task.claims.get(job, 0) for job in jobs}
+    begun = [job for job in jobs if job in done or claims[job] > 0]
     why = f"{squeue.explain(state, words)} (task {task.id})"
     for job in jobs if state == "CANCELLED" else begun or jobs:
         run.fail(job, task, why)
@@ -134,13 +131,10 @@ def _lose(run: Controller, task: Task, jobs: list[str], state: str) -> None:
 
 def drop_stuck(run: Controller) -> None:
     """Cancel the tasks that will pend until a person acts, and fail their jobs."""
-    stuck = [
-        task for task in run.sent() if task.key in run.listed and run.listed[task.key].hopeless
-    ]
-    squeue.cancel(task.id for task in stuck)
-    for task in stuck:
-        why = (
-            f"SLURM will not start it: {run.listed[task.key].reason}; look at the cluster's section"
-        )
+    listed = ((task, run.listed[task.key]) for task in run.sent() if task.key in run.listed)
+    stuck = [(task, line.reason) for task, line in listed if line.hopeless]
+    squeue.cancel(task.id for task, _ in stuck)
+    for task, reason in stuck:
+        advice = "look at the cluster's section in bench.toml, or ask the site"
         for job in [job for job in task.pack if run.tasks.get(job) is task]:
-            run.fail(job, task, f"{why} in bench.toml, or ask the site (task {task.id})")
+            run.fail(job, task, f"SLURM will not start it: {reason}; {advice} (task {task.id})")

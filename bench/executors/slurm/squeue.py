@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bench.errors import BenchError
 
@@ -55,6 +56,7 @@ MEMORY = ("memory limit", "oom-kill", "oom_kill")  # how SLURM's daemons put it 
 
 Listed = dict[tuple[str, int], Line]
 SQUEUE = ("squeue", "--noheader", "--array", "--all", "--states=all")
+SACCT = ("sacct", "--noheader", "--parsable2", "--allocations")
 
 
 def require() -> None:
@@ -116,18 +118,8 @@ def states(ended: Mapping[str, str]) -> dict[str, str]:
     states_by_id = _rows(output)
     rest = sorted(ended.keys() - states_by_id.keys())
     if rest and shutil.which("sacct") is not None:
-        output, _ = _call(
-            [
-                "sacct",
-                "--noheader",
-                "--parsable2",
-                "--allocations",
-                "--format",
-                "JobID,State",
-                "--jobs",
-                ",".join(sorted({task.partition("_")[0] for task in rest})),
-            ]
-        )
+        arrays = ",".join(sorted({task.partition("_")[0] for task in rest}))
+        output, _ = _call([*SACCT, "--format", "JobID,State", "--jobs", arrays])
         states_by_id |= _rows(output)
     return {task: states_by_id[task] for task in ended if task in states_by_id}
 
@@ -172,10 +164,9 @@ def array_limit(site: Mapping[str, str]) -> int | None:
 
 def accounting() -> bool:
     """Does ``sacct`` answer?"""
-    return (
-        shutil.which("sacct") is not None
-        and _call(["sacct", "--noheader", "--jobs", "1"])[0] is not None
-    )
+    if shutil.which("sacct") is None:
+        return False
+    return _call(["sacct", "--noheader", "--jobs", "1"])[0] is not None
 
 
 def requeue(task: str) -> str:
@@ -189,20 +180,11 @@ def inherited(name: str) -> bool:
 
 
 def _call(command: list[str]) -> tuple[str | None, str]:
-    environment = {name: value for name, value in os.environ.items() if inherited(name)} | {
-        "LC_ALL": "C"
-    }
+    environment = {name: value for name, value in os.environ.items() if inherited(name)}
+    streams: dict[str, Any] = {"capture_output": True, "stdin": subprocess.DEVNULL}
+    streams |= {"encoding": "utf-8", "errors": "replace", "env": environment | {"LC_ALL": "C"}}
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=TIMEOUT,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env=environment,
-        )
+        done = subprocess.run(command, timeout=TIMEOUT, check=False, **streams)
     except subprocess.TimeoutExpired:
         return None, f"{command[0]} did not answer in {TIMEOUT:.0f} s"
     except OSError as error:

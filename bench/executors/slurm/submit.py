@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,9 +39,8 @@ def submit_ready(run: Controller) -> None:
     """Submit the jobs that may start, or wait in the queue for what they need."""
     if not _ready(run):
         return
-    with mutex(
-        run.store.within(run.store.root / "slurm" / "turn")
-    ):  # else two commands submit the same
+    # two commands must not submit the same
+    with mutex(run.store.within(run.store.root / "slurm" / "turn")):
         attach(run)
         try:
             for array in _arrays(run):
@@ -52,9 +51,8 @@ def submit_ready(run: Controller) -> None:
             if not run.tasks and run.profile.max_array_size == 1:
                 raise
             # An array that is larger than what a person may queue never fits.
-            run.profile = replace(
-                run.profile, max_array_size=max(1, run.profile.max_array_size // 2)
-            )
+            half = max(1, run.profile.max_array_size // 2)
+            run.profile = replace(run.profile, max_array_size=half)
         except LaterError:
             return  # it may be in the queue all the same: its name is looked for at the next look
 
@@ -63,7 +61,12 @@ def _arrays(run: Controller) -> Iterator[Array]:
     """Yield what to submit; each is made when its turn comes, as it may wait for those before it."""
     shape, after = partial(_shape, run), partial(_after, run)
     for stage, level in units(run.plan.jobs, run.plan.before, _ready(run)):
-        for group in _by_plugins(run, level):
+        # a process that ran a plugin takes no job without it
+        groups: dict[frozenset[Planned], list[Unit]] = {}
+        for unit in level:
+            outside = frozenset(plugin for job in unit for plugin in touched(run.plan.jobs, job))
+            groups.setdefault(outside, []).append(unit)
+        for group in groups.values():
             yield from arrays(stage, group, shape, after, run.profile)
 
 
@@ -78,15 +81,6 @@ def _ready(run: Controller) -> list[str]:
         if all(run.store.done(n) or (n in guards and run.has_failed(n)) for n in ahead):
             ready[job] = None
     return list(ready)
-
-
-def _by_plugins(run: Controller, level: Iterable[Unit]) -> Iterable[list[Unit]]:
-    """Return units in groups by the plugins that they run: a process that ran one takes no other job."""
-    groups: dict[frozenset[Planned], list[Unit]] = {}
-    for unit in level:
-        outside = frozenset(plugin for job in unit for plugin in touched(run.plan.jobs, job))
-        groups.setdefault(outside, []).append(unit)
-    return groups.values()
 
 
 def _shape(run: Controller, unit: Unit) -> Shape:

@@ -139,10 +139,8 @@ class _Pack:
                 continue
             absent = [] if needs is None else lacking(store, needs, options.after)
             if not absent:
-                together = partial(self.led, job)
-                outcome = execute(
-                    str(store.root), job, options, lambda: request.stop, together, self.explain
-                )
+                how = lambda: request.stop, partial(self.led, job), self.explain
+                outcome = execute(str(store.root), job, options, *how)
                 if outcome.state != "busy":
                     return outcome
             elif any(map(self._failed, absent)) or not any(map(store.owner, absent)):
@@ -160,12 +158,9 @@ class _Pack:
             # Ending now could pass for success, and SLURM would not requeue a preempted task.
             time.sleep(PATIENCE)
         elif restarts() >= requeues:
-            why = f"saved itself and went back into the queue {restarts()} times"
+            why = f"time limit: saved itself and went back into the queue {restarts()} times"
             for job in left:
-                tell(
-                    self.folder,
-                    Outcome(job, "failed", f"time limit: {why}; raise 'minutes' or 'requeues'"),
-                )
+                tell(self.folder, Outcome(job, "failed", f"{why}; raise 'minutes' or 'requeues'"))
         elif why := requeue(task_id()):  # the site forbids it, or a container has no scontrol
             for job in left:
                 tell(self.folder, Outcome(job, "stopped", why))

@@ -36,9 +36,8 @@ def run(context: Context[EmbedSpec]) -> None:
     spec = context.spec
     initial_weights.seeded(spec.seed)
     network = network_of(spec.network)
-    initial_weights.start(
-        context, network, context.input(-1) if spec.init.startswith("job:") else None
-    )
+    source = context.input(-1) if spec.init.startswith("job:") else None
+    initial_weights.start(context, network, source)
     channels_last(network).to(fabric("fp32").device)
     groups = [data.dataset for data in spec.data]
     places = list(_places(context))
@@ -48,25 +47,18 @@ def run(context: Context[EmbedSpec]) -> None:
         parts.append(embedded(network.encoder, images))
         context.progress(min(first + BATCH, len(places)), len(places))
         if context.stopping():
-            raise Stopped(
-                f"stopped after sample {first + len(parts[-1])}; the next attempt begins again"
-            )
+            done = first + len(parts[-1])
+            raise Stopped(f"stopped after sample {done}; the next attempt begins again")
     z = torch.cat(parts)
     flat = z.double().numpy()
-    np.savez(
-        context.folder / FILE,
-        tsne=tsne(flat, spec.seed),
-        pca=pca(flat),
-        group=np.array([group for group, _, _ in places], np.int64),
-    )
+    group = np.array([group for group, _, _ in places], np.int64)
+    np.savez(context.folder / FILE, tsne=tsne(flat, spec.seed), pca=pca(flat), group=group)
     spread = [float(directions(z)), float(effective_rank(z))]
     std, rank = (value if math.isfinite(value) else None for value in spread)  # one sample has none
     named = Embedded(tuple(groups), tuple(case for _, case, _ in places), std, rank)
     write_atomic(context.folder / NAMES, json.dumps(plain(named)))
-    spread_facts = {"std": std, "rank": rank}
-    context.facts.update(
-        samples=len(places), **{k: v for k, v in spread_facts.items() if v is not None}
-    )
+    known = {k: v for k, v in {"std": std, "rank": rank}.items() if v is not None}
+    context.facts.update(samples=len(places), **known)
 
 
 def rehearse(spec: EmbedSpec, weights: Path) -> str:
@@ -117,8 +109,5 @@ def tsne(z: np.ndarray, seed: int) -> np.ndarray:
     if len(z) < FEWEST or not z.std(axis=0).any():
         return pca(z)
     perplexity = min(PERPLEXITY, (len(z) - 1) / 3)
-    return (
-        TSNE(perplexity=perplexity, init="pca", random_state=seed)
-        .fit_transform(z)
-        .astype(np.float32)
-    )
+    layout = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(z)
+    return layout.astype(np.float32)

@@ -35,9 +35,8 @@ class EvaluateSpec(Kind):
     def refuse(self, job: Job, plan: PlanContext) -> None:
         """Flips along an axis that a window does not have."""
         if "z" in self.inference.mirror and self.inference.crop[2] == 1:
-            raise BenchError(
-                "inference.mirror: windows of one slice have no z to flip; take x and y"
-            )
+            why = "windows of one slice have no z to flip"
+            raise BenchError(f"inference.mirror: {why}; take x and y")
 
     def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
         """The same data, predicted alike by the same network."""

@@ -110,12 +110,10 @@ def _cases(leaks: Sequence[Leak]) -> set[tuple[str, str]]:
 
 
 def _refusal(leaks: Sequence[Leak]) -> str:
-    listed = ", ".join(map(str, leaks[:SHOWN]))
-    return (
-        f"leak: {len(_cases(leaks))} case(s) of the pretraining stand in a downstream test part: {listed}"
-        f"{' ...' if len(leaks) > SHOWN else ''}; say 'leaks: drop' under pretrain to leave them out, or "
-        "'leaks: allow' to keep them and print it"
-    )
+    listed = ", ".join(map(str, leaks[:SHOWN])) + (" ..." if len(leaks) > SHOWN else "")
+    text = f"{len(_cases(leaks))} case(s) of the pretraining stand in a downstream test part"
+    advice = "say 'leaks: drop' under pretrain to leave them out, or 'leaks: allow' to keep them"
+    return f"leak: {text}: {listed}; {advice} and print it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,10 +197,8 @@ def _pairs(
 
     if not scans or not others:
         return []
-    groups, larger = (
-        [slice(start, start + size) for start in range(0, len(scans), size)]
-        for size in (TOGETHER, guard.GROUP)
-    )
+    groups = [slice(n, n + TOGETHER) for n in range(0, len(scans), TOGETHER)]
+    larger = [slice(n, n + guard.GROUP) for n in range(0, len(scans), guard.GROUP)]
     counts = len(scans), len(others)
     if search.exact(*counts):
         steps = _Work(context, len(groups))
@@ -214,17 +210,13 @@ def _pairs(
     for number, section in enumerate(parts):
         comparer = _Comparer(tuple(scans), tuple(others[section]), screen.level(*counts))
         done = partial(steps.done, comparer, part=number)
-        likely = search.likeliest(
-            np.concatenate(done(_Task("screen", n, g, NONE) for n, g in enumerate(groups)))
-        )
-        group = likely[:, 0] // guard.GROUP
-        seen = np.concatenate(
-            done(_Task("refine", n, g, likely[group == n]) for n, g in enumerate(larger))
-        )
+        scores = done(_Task("screen", n, g, NONE) for n, g in enumerate(groups))
+        likely = search.likeliest(np.concatenate(scores))
+        of = likely[:, 0] // guard.GROUP
+        sights = done(_Task("refine", n, g, likely[of == n]) for n, g in enumerate(larger))
+        seen, tests = np.concatenate(sights), range(len(comparer.others))
         none = slice(0)  # which scans a comparison reads, its rows say
-        every = done(
-            _Task("confirm", b, none, seen[seen[:, 1] == b]) for b in range(len(comparer.others))
-        )
+        every = done(_Task("confirm", b, none, seen[seen[:, 1] == b]) for b in tests)
         pairs += [(a, b + section.start, score) for a, b, score in _as_pairs(every)]
     return pairs
 

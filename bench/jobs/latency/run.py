@@ -36,9 +36,8 @@ def run(context: Context[LatencySpec]) -> None:
         if context.stopping():
             raise Stopped(f"stopped after pass {len(seconds)}; the next attempt begins again")
     ranked = sorted(seconds[WARM_UP:])
-    latency = Latency(
-        median(ranked), ranked[REPEATS // 4], ranked[-REPEATS // 4], REPEATS, _name(device)
-    )
+    quartiles = ranked[REPEATS // 4], ranked[-REPEATS // 4]
+    latency = Latency(median(ranked), *quartiles, REPEATS, _name(device))
     write_atomic(context.folder / FILE, json.dumps(plain(latency)))
     context.facts.update(plain(latency))
 

@@ -52,19 +52,15 @@ def run(context: Context[PrepareSpec]) -> None:
     folder = context.store.within(context.scratch / "shards")
     folder.mkdir(exist_ok=True)
     done = Gathered(folder, contents).done
-    lacking = {
-        case: contents[case] for case, is_done in zip(contents, done, strict=True) if not is_done
-    }
+    states = zip(contents.items(), done, strict=True)
+    lacking = {case: content for (case, content), is_done in states if not is_done}
     earlier = _earlier(context, lacking)
     maker = Maker(name, root, context.spec.recipe, folder)
-    tasks = (
-        Task(case, contents[case.id], _from_earlier(earlier.get(case.id), case.id))
-        for case in cases
-        if case.id in lacking
-    )
-    processes = context.run.loaders
+    left = (case for case in cases if case.id in lacking)
+    tasks = (Task(c, contents[c.id], _from_earlier(earlier.get(c.id), c.id)) for c in left)
+    working = closing(work(tasks, maker, context.run.loaders))
     try:
-        copied = _all(context, closing(work(tasks, maker, processes)), int(done.sum()), len(cases))
+        copied = _all(context, working, int(done.sum()), len(cases))
     except ReplacedError as error:
         cache.forget(next(case for case in cases if case.id == error.case))
         cache.save()
@@ -97,9 +93,8 @@ def _tell_unread(
         case, fault = next(iter(faults.items()))
         raise BenchError(f"{name}: none of its {cases} cases can be used, first {case}: {fault}")
     if faults:
-        context.log(
-            f"{len(faults)} of {cases} cases cannot be used and have no arrays; 'exclude' leaves them out"
-        )
+        text = f"{len(faults)} of {cases} cases cannot be used and have no arrays"
+        context.log(f"{text}; 'exclude' leaves them out")
 
 
 def _all(context: Context[PrepareSpec], working: closing[Any], done: int, total: int) -> int:
@@ -131,9 +126,8 @@ def _promised(context: Context[PrepareSpec], cache: Contents, cases: list[Case])
     if context.spec.contents not in (None, digest):
         raise BenchError(f"{name}: its files changed since the plan; run the protocol again")
     if len(contents) < len(cases):
-        raise BenchError(
-            f"{name}: two of its {len(cases)} cases have one id; its adapter must tell them apart"
-        )
+        why = f"two of its {len(cases)} cases have one id"
+        raise BenchError(f"{name}: {why}; its adapter must tell them apart")
     return contents
 
 
@@ -212,12 +206,8 @@ def _earlier(context: Context[PrepareSpec], wanted: Mapping[str, str]) -> dict[s
         except (BenchError, KeyError, TypeError) as error:
             context.log(f"nothing is taken from {folder.name}: {error}")
             continue
-        for case, content in wanted.items():
-            if (
-                case in earlier
-                and case not in earlier.faults
-                and earlier.row(case)["content"].tobytes().hex() == content
-            ):
+        for case in wanted.keys() & set(earlier.cases) - set(earlier.faults):
+            if earlier.row(case)["content"].tobytes().hex() == wanted[case]:
                 indexes.setdefault(case, earlier)
     return indexes
 
@@ -258,17 +248,14 @@ def _prepared(dataset: Dataset, task: Task, recipe: Recipe) -> Made:
         read.sealed = True
         try:
             volume = join_channels([read_volume(path, case.frame) for path in case.images])
-            label = (
-                read_label(case.label, volume, case.frame) if isinstance(case.label, Path) else None
-            )
+            file = case.label if isinstance(case.label, Path) else None
+            label = None if file is None else read_label(file, volume, case.frame)
         except TooLargeError:
             raise MemoryError from None
     if volume.array.shape[0] != len(dataset.channels):
         channels, declared = volume.array.shape[0], ", ".join(dataset.channels)
-        detail = (
-            f"{channels} channel(s), the data set declares {len(dataset.channels)} ({declared})"
-        )
-        raise VolumeError(case.images[0], "shape", detail)
+        detail = f"the data set declares {len(dataset.channels)} ({declared})"
+        raise VolumeError(case.images[0], "shape", f"{channels} channel(s), {detail}")
     prepared = prepare(volume, label, recipe, dataset)
     step, offset, stored = quantise(prepared.image, prepared.step)
     arrays = {"image": stored, "fingerprint": fingerprint(volume.array)}

@@ -55,10 +55,8 @@ class PrepareSpec(Kind):
         axes = 2 if flat else 3
         side = (self.bytes(plan) / max(1, plan.sizes.get(job.id, 1))) ** (1 / axes)
         estimated = (side,) * axes + (1.0,) * (3 - axes)
-        resized = self.recipe.resize or (0, 0, 0)
-        return tuple(
-            float(stated or by_bytes) for stated, by_bytes in zip(resized, estimated, strict=True)
-        )
+        resized = zip(self.recipe.resize or (0, 0, 0), estimated, strict=True)
+        return tuple(float(stated or by_bytes) for stated, by_bytes in resized)
 
 
 @lru_cache(maxsize=64)

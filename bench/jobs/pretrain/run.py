@@ -96,36 +96,25 @@ def run(context: Context[PretrainSpec]) -> None:
     read = _Reader(context, method)
     watch = Watch(method.encoder, read.probe, spec.pretrain.steps or 0)
     objective = Pretext(method, snapshots, manifest, watch)
+    count, recipe = len(read.cases), spec.pretrain
     dropped = f" ({read.dropped} left out: they stand in a test part)" if read.dropped else ""
-    context.log(
-        f"{len(read.cases)} cases{dropped}, {spec.pretrain.steps} steps of {spec.pretrain.batch}"
-    )
-    context.facts.update(
-        cases=len(read.cases), unlabelled=read.unlabelled, figure=asdict(method.figure)
-    )
+    context.log(f"{count} cases{dropped}, {recipe.steps} steps of {recipe.batch}")
+    context.facts.update(cases=count, unlabelled=read.unlabelled, figure=asdict(method.figure))
     settings = Run(
-        spec.pretrain,
-        spec.seed,
-        context.scratch,
-        context.run.every,
+        *(recipe, spec.seed, context.scratch, context.run.every),
         on_step=context.progress,
         stopping=context.stopping,
         check=context.check,
     )
-    curve = fit(
-        objective,
-        partial(training.batches, context, spec.pretrain, read, len(read.cases)),
-        settings,
-    )
+    curve = fit(objective, partial(training.batches, context, recipe, read, count), settings)
     if distributed.rank() > 0:
         return
     transfer.save(context.folder / "weights.safetensors", method.transfer(), manifest)
     for step, path in snapshots.items():
         shutil.copyfile(path, context.folder / f"weights-{step}.safetensors")
     training.keep_curve(context, curve)
-    pd.DataFrame(watch.rows).to_csv(
-        context.folder / "embeddings.csv", index=False, float_format="%.6g"
-    )
+    seen = pd.DataFrame(watch.rows)
+    seen.to_csv(context.folder / "embeddings.csv", index=False, float_format="%.6g")
     context.log(watch.verdict())
 
 
@@ -148,10 +137,8 @@ def rehearse(spec: PretrainSpec, weights: None = None) -> str:
     Raises:
         BenchError: it cannot be built.
     """
-    with (
-        torch.device("meta"),
-        suppress(RuntimeError),
-    ):  # MONAI's Swin UNETR reads tensors while it is built
+    # MONAI's Swin UNETR reads tensors while it is built
+    with torch.device("meta"), suppress(RuntimeError):
         _, method = built(spec)
         training.check_micro_batches(method, spec.pretrain, spec.kind)
     return ""
@@ -190,27 +177,17 @@ class _Reader:
         chosen = mixed([opened(f) for f in folders], data, spec.take, spec.seed, context.run.roots)
         remaining = [(i, c) for i, c in chosen if (data[i].dataset, c.id) not in gone]
         if not remaining:
-            raise BenchError(
-                f"no case is left to pretrain on: {len(chosen)} stand in a downstream test part"
-            )
+            why = f"{len(chosen)} stand in a downstream test part"
+            raise BenchError(f"no case is left to pretrain on: {why}")
         self.dropped = len(chosen) - len(remaining)
         self.unlabelled = sum(case.label is None for _, case in remaining)
         classes = [_classes(item, spec.classes[0]) for item in data]
         scales = [context.done(index, PrepareSpec).recipe.scale for index in range(len(data))]
-        extras = [
-            {
-                **classes[i],
-                "origin": origin,
-                "zscored": np.array(scales[i] == "zscore"),
-                "case": np.array(n),
-            }
-            for n, ((i, _), origin) in enumerate(
-                zip(remaining, origins(data, remaining), strict=True)
-            )
-        ]
-        self.cases = [
-            (folders[i], c.id, extra) for (i, c), extra in zip(remaining, extras, strict=True)
-        ]
+        self.cases: list[tuple[Path, str, Sample]] = []
+        for (i, case), origin in zip(remaining, origins(data, remaining), strict=True):
+            extra = {**classes[i], "origin": origin, "zscored": np.array(scales[i] == "zscore")}
+            extra["case"] = np.array(len(self.cases))
+            self.cases.append((folders[i], case.id, extra))
 
     def probe(self) -> Tensor:
         """Return some crops, the same at every look: from all over the cases."""
@@ -218,18 +195,16 @@ class _Reader:
         places = np.linspace(0, len(self.cases) - 1, SAMPLES).round().astype(int)
         chosen = [self.cases[index] for index in places]
         volumes = [opened(folder).volume(name) for folder, name, _ in chosen]
-        return torch.from_numpy(
-            np.stack([volume.random_crop(self._crop, rng) for volume in volumes])
-        )
+        crops = [volume.random_crop(self._crop, rng) for volume in volumes]
+        return torch.from_numpy(np.stack(crops))
 
     def __call__(self, case: int, step: int, sample: int) -> Sample:
         rng = numpy_rng(self._seed, "read", step, sample)
         volume = self._volume(case)
         if len(self.cases) > 1:
             volume.others = partial(self._another, case)
-        arrays = blame.named(
-            self._params.read(volume, self._crop, rng), type(self._params).read, "arrays"
-        )
+        sample = self._params.read(volume, self._crop, rng)
+        arrays = blame.named(sample, type(self._params).read, "arrays")
         return {**arrays, **self.cases[case][2]}
 
     def _volume(self, case: int) -> Volume:
@@ -260,9 +235,6 @@ def _classes(item: Entry, before: dict[str, int]) -> dict[str, np.ndarray]:
 
     ``first`` stands where label maps are read: its classes come after those of the data sets before it.
     """
-    labels = {
-        "task": item.task,
-        "group": item.group,
-        "first": before[item.dataset] if item.classes else None,
-    }
+    first = before[item.dataset] if item.classes else None
+    labels = {"task": item.task, "group": item.group, "first": first}
     return {key: np.array(value, np.int64) for key, value in labels.items() if value is not None}

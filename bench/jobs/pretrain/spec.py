@@ -49,10 +49,8 @@ class MethodSpec:
     @cached_property
     def differing(self) -> str:
         """Return canonical JSON of the parameters that are not the method's defaults."""
-        default = _defaults(self.method.Params)
-        return canonical(
-            {k: v for k, v in self.params.items() if k not in default or v != default[k]}
-        )
+        default, params = _defaults(self.method.Params), self.params.items()
+        return canonical({k: v for k, v in params if k not in default or v != default[k]})
 
 
 @cache
