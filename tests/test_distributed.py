@@ -5,6 +5,8 @@ import torch
 
 from bench import distributed, process
 
+BYTES = (b"", b"abc", bytes(10**6))
+
 
 def told():
     mine = distributed.rank()
@@ -12,14 +14,8 @@ def told():
         "who": (mine, distributed.size()),
         "parts": distributed.parts(2),
         "mean": distributed.mean(torch.tensor([1.0, 4.0 * mine])).tolist(),
-        "agree": (
-            distributed.agree(mine == 1),
-            distributed.agree(mine == 0),
-            distributed.agree(False),
-        ),
-        "bytes": [
-            distributed.share_bytes(d if mine == 0 else None) for d in (b"", b"abc", bytes(10**6))
-        ],
+        "agree": [distributed.agree(value) for value in (mine == 1, mine == 0, False)],
+        "bytes": [distributed.share_bytes(None if mine else raw) for raw in BYTES],
         "rows": distributed.gather(torch.full((2, 3), mine)).tolist(),
     }
 
@@ -38,8 +34,8 @@ def test_two_processes_know_each_other(pair):
     assert (one.pop("who"), two.pop("who")) == ((0, 2), (1, 2))
     assert (one.pop("parts"), two.pop("parts")) == ([(0, 4), (2, 4)], [(1, 4), (3, 4)])
     assert one == two
-    assert one["mean"] == [1.0, 2.0] and one["agree"] == (True, True, False)
-    assert one["bytes"] == [b"", b"abc", bytes(10**6)]
+    assert one["mean"] == [1.0, 2.0] and one["agree"] == [True, True, False]
+    assert one["bytes"] == [*BYTES]
     assert one["rows"] == [[0, 0, 0]] * 2 + [[1, 1, 1]] * 2
 
 

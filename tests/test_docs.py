@@ -15,21 +15,8 @@ FIRST = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 PAGES = [*(ROOT / name for name in FIRST), *sorted((ROOT / "docs").glob("*.md"))]
 ROOMS = ("bench", "methods", "datasets", "tools")
 SOURCES = {path: path.read_text() for room in ROOMS for path in (ROOT / room).rglob("*.py")}
-SUFFIXES = [
-    "py",
-    "md",
-    "yaml",
-    "json",
-    "toml",
-    "txt",
-    "svg",
-    "png",
-    "csv",
-    "tex",
-    "html",
-    "lock",
-    "npz",
-]
+ENDS = "py md yaml json toml txt svg png csv tex html lock npz"
+SUFFIXES = ENDS.split()
 # a variable, sections of a protocol and a manifest
 OTHERS = ("volume", "pretrain", "finetune", "provenance")
 # of others

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import product
 
 import pandas as pd
 import pytest
@@ -32,23 +33,16 @@ STATED = dict(batch=1, optimiser="sgd", lr=0.1, schedule="poly", precision="fp32
 
 def scored(cells, name):
     """Return rows as a run leaves them, another value in each."""
-    rows = [
-        {
-            "job": cell.evaluate,
+    rows = []
+    for cell, case, target, metric in product(cells, "ab", TARGETS, ("dice", "hd95")):
+        key = {
             **cell.columns,
+            "job": cell.evaluate,
             "protocol": name,
             "case": case,
             "patient": case,
-            "target": target,
-            "metric": metric,
-            "unit": "1",
-            "status": "ok",
         }
-        for cell in cells
-        for case in ("a", "b")
-        for target in TARGETS
-        for metric in ("dice", "hd95")
-    ]
+        rows.append({**key, "target": target, "metric": metric, "unit": "1", "status": "ok"})
     return record.frame([{**row, "value": i / len(rows)} for i, row in enumerate(rows)])
 
 

@@ -11,12 +11,8 @@ from hypothesis import strategies as st
 
 from bench.random import numpy_rng, order, rand, randint, randn, torch_generator, torch_seed
 
-keys = st.tuples(
-    st.integers(0, 5),
-    st.sampled_from(["crop", "read", "order"]),
-    st.integers(0, 5),
-    st.integers(0, 5),
-)
+purposes, numbers = st.sampled_from(["crop", "read", "order"]), st.integers(0, 5)
+keys = st.tuples(numbers, purposes, numbers, numbers)
 
 
 def drawn(key):

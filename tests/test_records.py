@@ -14,38 +14,10 @@ from bench.jobs.scoring import path
 from bench.show import gather
 from bench.store import Store
 
-CONTRACT = [
-    "job",
-    "protocol",
-    "paper",
-    "table",
-    "scale",
-    "section",
-    "row",
-    "method",
-    "network",
-    "params",
-    "pretrain",
-    "pretrain_seed",
-    "init",
-    "evaluation",
-    "dataset",
-    "task",
-    "split",
-    "split_hash",
-    "fraction",
-    "n_train",
-    "fold",
-    "seed",
-    "case",
-    "patient",
-    "target",
-    "metric",
-    "value",
-    "unit",
-    "convention",
-    "status",
-]
+NAMES = """
+job protocol paper table scale section row method network params pretrain pretrain_seed init evaluation dataset
+task split split_hash fraction n_train fold seed case patient target metric value unit convention status"""
+CONTRACT = NAMES.split()
 
 
 def test_columns_and_their_types_are_fixed():

@@ -329,12 +329,8 @@ def test_every_prediction_is_verified_under_its_own_name(contest, monkeypatch):
     assert score_several(predictions, truth, METRICS, verify=True)[1] == []
     monkeypatch.setattr(bench.score, "AGREE", -1.0)  # everything is then a difference
     result = score_several(predictions, truth, METRICS, verify=True)[1]
-    assert [line.split(":")[0] for line in result[::2]] == [
-        "island, case_1, label 1",
-        "island, case_2, label 1",
-        "thin, case_1, label 1",
-        "thin, case_2, label 1",
-    ]
+    named = [f"{p}, case_{n}, label 1" for p in ("island", "thin") for n in (1, 2)]
+    assert [line.split(":")[0] for line in result[::2]] == named
     with pytest.raises(BenchError, match="under convention deepmind"):
         score_several(predictions, truth, ("hd95",), ("deepmind",), verify=True)
 

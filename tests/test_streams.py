@@ -11,13 +11,8 @@ BENCH = [sys.executable, "-c", "import sys; from bench.cli import main; sys.exit
 
 def ran(words, redirected="", **variables):
     command = " ".join(["exec", '"$@"', redirected])
-    return subprocess.run(
-        ["bash", "-c", command, "bench", *BENCH, *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **variables},
-    )
+    shell, env = ["bash", "-c", command, "bench", *BENCH, *words], {**os.environ, **variables}
+    return subprocess.run(shell, capture_output=True, text=True, check=False, env=env)
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
@@ -25,9 +20,8 @@ def test_a_closed_stream_costs_nothing_but_what_it_would_have_shown(closed, tmp_
     done = ran(["phantom", "msd04_hippocampus", str(tmp_path), "--cases", "2"], closed)
     assert (done.returncode, done.stderr) == (0, "")
     assert ("2 synthetic cases" in done.stdout) == (">&-" not in closed.split())
-    assert (
-        ran(["phantom", "msd04_hippocampus", str(tmp_path), "--cases", "2"], closed).returncode == 2
-    )
+    again = ["phantom", "msd04_hippocampus", str(tmp_path), "--cases", "2"]
+    assert ran(again, closed).returncode == 2
     done = ran(["check", "msd04_hippocampus", "--data", str(tmp_path)], closed)
     assert (done.returncode, done.stderr) == (0, "")
 

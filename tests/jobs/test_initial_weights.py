@@ -105,13 +105,10 @@ def test_the_recipe_that_validates_best_is_taken_over_and_of_equal_ones_the_firs
     assert scores[1] > scores[0]
     for order in ([0, 1], [1, 0], [0, 0]):
         used = list(dict.fromkeys(order))
-        candidates = [
-            {
-                "settings": {"optimiser.lr": tried[number].spec.finetune.optimiser.lr},
-                "runs": [1 + used.index(number)],
-            }
-            for number in order
-        ]
+        candidates = []
+        for number in order:
+            settings = {"optimiser.lr": tried[number].spec.finetune.optimiser.lr}
+            candidates.append({"settings": settings, "runs": [1 + used.index(number)]})
         spec = {**first.plain()["spec"], "tune": candidates}
         needs = (*first.needs, *(tried[number].id for number in used))
         chosen = a_job("finetune", spec, needs)

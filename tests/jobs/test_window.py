@@ -50,16 +50,10 @@ def whole(net, volume, inference):
 
 
 def monai(net, image, inference):
+    given = torch.from_numpy(image)[None], inference.crop, inference.batch, net
+    how = {"overlap": inference.overlap, "mode": inference.blend, "cval": float(image.min())}
     with torch.no_grad():
-        return sliding_window_inference(
-            torch.from_numpy(image)[None],
-            inference.crop,
-            inference.batch,
-            net,
-            overlap=inference.overlap,
-            mode=inference.blend,
-            cval=float(image.min()),
-        )[0]
+        return sliding_window_inference(*given, **how)[0]
 
 
 @pytest.mark.parametrize("blend", ["gaussian", "constant"])

@@ -27,15 +27,10 @@ def test_a_cost_goes_on(points, slope, value, cost):
 
 
 def test_volumes_cost_by_their_number_times_their_voxels():
-    rows = [
-        {"axis": axis, "value": value, "stage": "prepare", "cpu_s": cost}
-        for axis, value, cost in (
-            ("scans", 10, 1.0),
-            ("scans", 100, 10.0),
-            ("voxels of a scan", 32**3, 2.0),
-            ("voxels of a scan", 128**3, 6.0),
-        )
-    ]
+    measured = [("scans", 10, 1.0), ("scans", 100, 10.0)]
+    measured += [("voxels of a scan", 32**3, 2.0), ("voxels of a scan", 128**3, 6.0)]
+    rows = [dict(zip(("axis", "value", "cpu_s"), row, strict=True)) for row in measured]
+    rows = [{**row, "stage": "prepare"} for row in rows]
     assert growth_walls.volumes(rows, "cpu_s", "prepare") == pytest.approx(3 * 10_000)
 
 

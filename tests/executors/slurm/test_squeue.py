@@ -20,29 +20,15 @@ def test_all_arrays_are_asked_for_in_one_call_and_read_with_and_without_an_index
     assert "--name a,b,c" in log.read_text()
 
 
+ALIVE = """PENDING CONFIGURING RUNNING COMPLETING SUSPENDED STOPPED REQUEUED REQUEUE_HOLD
+RESV_DEL_HOLD RESIZING SIGNALING SPECIAL_EXIT STAGE_OUT NEW_TO_US"""
+OVER = """CANCELLED COMPLETED DEADLINE FAILED OUT_OF_MEMORY REVOKED TIMEOUT BOOT_FAIL NODE_FAIL
+PREEMPTED"""
+
+
 def test_a_task_in_a_living_state_is_listed_whatever_the_state_and_one_that_is_over_is_not(fakes):
-    alive = [
-        "PENDING",
-        "CONFIGURING",
-        "RUNNING",
-        "COMPLETING",
-        "SUSPENDED",
-        "STOPPED",
-        "REQUEUED",
-        "REQUEUE_HOLD",
-    ]
-    alive += ["RESV_DEL_HOLD", "RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "NEW_TO_US"]
-    over = [
-        "CANCELLED",
-        "COMPLETED",
-        "DEADLINE",
-        "FAILED",
-        "OUT_OF_MEMORY",
-        "REVOKED",
-        "TIMEOUT",
-        "BOOT_FAIL",
-    ]
-    states = [*alive, *over, "NODE_FAIL", "PREEMPTED"]
+    alive, over = ALIVE.split(), OVER.split()
+    states = [*alive, *over]
     rows = (f"echo '7_{index}|a|{index}|{state}|None'" for index, state in enumerate(states))
     log = fakes("squeue", "; ".join(rows))
     assert [line.state for line in squeue.listed({"a"}).values()] == alive
