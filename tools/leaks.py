@@ -351,7 +351,7 @@ def watched() -> Iterator[dict[str, float]]:
 
     def fine(pose: Pose) -> float:
         score = finely(pose)
-        if score >= LEAST[pose.whole.ndim]:
+        if score >= LEAST[pose.scan.ndim]:
             had.update(
                 (threshold, max(value, had.get(threshold, -1.0)))
                 for threshold, value in last.items()

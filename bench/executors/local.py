@@ -39,15 +39,14 @@ def run(
 ) -> None:
     """Run everything in ``queue``; failures stay with their jobs.
 
+    Workers save their state before a KeyboardInterrupt goes on.
+
     Args:
         store: the output folder.
         queue: what is to be done.
         count: worker processes at one time.
         on_outcome: called with each attempt that ended.
         on_start: called before a job goes to a worker; returns what this command brings to it.
-
-    Raises:
-        KeyboardInterrupt: after the workers have saved their state.
     """
     attempts = Attempts(store)
     try:
@@ -106,8 +105,8 @@ class Queue:
     def _turn(self, job: str) -> int:
         """Return a job's turn among those that are ready.
 
-        Scores first, and what is trained from scratch before anything is pretrained: so what does not score
-        or misses its anchor shows early. Else a stage at a time, as what is longest then begins first.
+        Scores first, and training from scratch before any pretraining: so what does not score or misses its anchor
+        shows early. Else a stage at a time, as what is longest then begins first.
         """
         kind, needs = self._plan.jobs[job].kind, self._plan.jobs[job].needs
         if STAGES[kind] > STAGES["finetune"]:

@@ -23,15 +23,7 @@ KINDS = {spec.kind: spec for spec in SPECS}  # in the order in which a run does 
 
 
 def read(described: Mapping[str, Any], where: str) -> Job:
-    """Return the job that ``Job.plain`` described.
-
-    Args:
-        described: ``kind``, ``spec`` and ``needs``.
-        where: the file, for errors.
-
-    Raises:
-        BenchError: no such kind, or a spec that this version does not write.
-    """
+    """Return the job that ``Job.plain`` described; ``where`` names the file in a BenchError."""
     kind, stated = described["kind"], described["spec"]
     if kind not in KINDS:
         raise BenchError(f"{where}: {unknown('kind of job', str(kind), KINDS)}")

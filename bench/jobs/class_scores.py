@@ -17,11 +17,7 @@ CLASSIFICATION = "classification"  # a data set's task
 
 
 def true_classes(prepared: Prepared, cases: Sequence[str], count: int) -> list[int]:
-    """Return the class of each case.
-
-    Raises:
-        BenchError: a case without a class, or of another one than 0 to ``count`` - 1; names it.
-    """
+    """Return the class of each case; BenchError names one that is not of 0 to ``count`` - 1."""
     labels = {case.id: case.label for case in prepared.cases()}
     classes = []
     for case in cases:
@@ -52,8 +48,7 @@ def save(
 def read(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Return the cases, their scores, float64 (N, K), and predicted classes (N,) of a finished evaluate job.
 
-    Raises:
-        Damaged: the file is not what was published, or holds something else.
+    Damaged: the file is not what was published, or holds something else.
     """
     arrays = Arrays(folder / FILE)
     cases, scores = arrays["case"], arrays["scores"]

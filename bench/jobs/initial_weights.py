@@ -71,13 +71,9 @@ def start(
 
 
 def rehearse(network: Model, path: Path, given: Given) -> str:
-    """Read a file of weights and see whether it would load into a network.
+    """See whether a file of weights would load into a network; BenchError where it would not.
 
-    Returns:
-        A line on what its tensors leave open and was taken for granted, else nothing.
-
-    Raises:
-        BenchError: it would not; names the file.
+    Returns a line on what its tensors leave open and was taken for granted, else nothing.
     """
     tensors, manifest = foreign_weights.read_weights(path, given.preset)
     left_open = manifest.params.get(foreign_weights.OPEN)

@@ -121,6 +121,7 @@ def _of_maps(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[st
 
     predictions, each = Pack(folder, "prediction"), of_each(scoring.metrics)
     names = {**scoring.labels, **{r: r for r in scoring.regions}}
+    values = None if scoring.regions else [int(name) for name in scoring.labels]
     labels = {name: (int(name),) for name in scoring.labels}
     pooled = Pooled(scoring.regions or labels, scoring.empty) if DICE in scoring.metrics else None
     seen = Pack(folder, SEEN) if any(map(looped, scoring.metrics)) else None
@@ -134,20 +135,18 @@ def _of_maps(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[st
         if each:
             affine = None if grid.native_edges is None else np.transpose(grid.native_edges)
             how = (grid.native_spacing, each, scoring.convention)
-            of = {**_targets(scoring), "empty": scoring.empty}
-            scored = score(predicted, reference, *how, affine=affine, **of)
+            scored = score(
+                *(predicted, reference, *how),
+                affine=affine,
+                labels=values,
+                regions=scoring.regions or None,
+                empty=scoring.empty,
+            )
         if seen is not None:
             scored = [*scored, *_as_validated(seen[case][:], prepared.label(case), scoring)]
         rows += [row(case, prepared.patient(case), names[s.target], s) for s in scored]
     rows += [row("", "", names[s.target], s) for s in pooled.scores()] if pooled is not None else []
     return rows
-
-
-def _targets(scoring: Scoring) -> dict[str, Any]:
-    """Return the labels or the regions of which ``bench.metrics.score`` gives scores."""
-    if scoring.regions:
-        return {"labels": None, "regions": scoring.regions}
-    return {"labels": [int(value) for value in scoring.labels], "regions": None}
 
 
 def _as_validated(predicted: np.ndarray, reference: np.ndarray, scoring: Scoring) -> list[Score]:
@@ -158,8 +157,11 @@ def _as_validated(predicted: np.ndarray, reference: np.ndarray, scoring: Scoring
     """
     from bench.metrics import score
 
-    of = {**_targets(scoring), "ignore": scoring.ignore}
-    scored = score(predicted, reference, (1.0, 1.0, 1.0), ("dice",), **of)
+    values = None if scoring.regions else [int(v) for v in scoring.labels]
+    regions, ignore, unit = scoring.regions or None, scoring.ignore, (1.0, 1.0, 1.0)
+    scored = score(
+        predicted, reference, unit, ("dice",), labels=values, regions=regions, ignore=ignore
+    )
     empty = ("empty_reference", "both_empty")
     return [replace(s, metric=LOOPED, value=None if s.status in empty else s.value) for s in scored]
 

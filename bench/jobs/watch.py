@@ -16,7 +16,7 @@ from bench.pretext.collapse import collapsed, directions, effective_rank, leadin
 SAMPLES = 32
 LOOKS = 10  # in a run, besides the one before its first step
 AT_ONCE = 4  # samples in one forward pass
-SAID = {
+VERDICTS = {
     "point": "the encoder gives all samples much the same",
     "line": "samples differ along one direction and hardly along others",
 }
@@ -59,7 +59,7 @@ class Watch:
             f"{last['leading']:.0%} of their variance on one direction"
         )
         to = collapsed((first["std"], last["std"]), last["rank"], last["most"], last["leading"])
-        return f"{text}: COLLAPSED, {SAID[to]}" if to else text
+        return f"{text}: COLLAPSED, {VERDICTS[to]}" if to else text
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
@@ -72,11 +72,7 @@ class Watch:
 
 @torch.no_grad()
 def embedded(encoder: Encoder, images: Tensor) -> Tensor:
-    """Return the embeddings (N, C) of images, on the CPU, as fine-tuning's evaluation would see them.
-
-    Raises:
-        BenchError: an embedding is not finite.
-    """
+    """Return the embeddings (N, C) of images, on the CPU, as fine-tuning's evaluation would see them."""
     device = next(encoder.parameters()).device
     with _still(encoder):
         parts = [encoder.embed(part.to(device)).float().cpu() for part in images.split(AT_ONCE)]

@@ -67,12 +67,8 @@ class Match:
 def matches(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[Match]:
     """Return every pair of scans that is judged the same, ordered by ``a`` and ``b``.
 
-    Two scans are the same where any channel of one is any channel of the other. Pictures match
-    pictures, volumes match volumes, and a channel without content matches nothing.
-
-    Args:
-        first: fingerprints (C, X, Y, Z).
-        second: fingerprints.
+    Two scans, fingerprints (C, X, Y, Z), are the same where any channel of one is any channel of the other.
+    Pictures match pictures, volumes match volumes, and a channel without content matches nothing.
     """
     best: dict[tuple[int, int], float] = {}
     mine, theirs = _views(first), _views(second)
@@ -184,7 +180,7 @@ def first_fits(poses: Sequence[Pose], places: dict[int, int]) -> list[Pose]:
     """Return poses of thumbnails, fitted; those of pictures and of volumes apart."""
     fits = list(poses)
     for d in places:
-        mine = [n for n, pose in enumerate(poses) if pose.whole.ndim == d]
+        mine = [n for n, pose in enumerate(poses) if pose.scan.ndim == d]
         for block in (mine[first : first + TOGETHER] for first in range(0, len(mine), TOGETHER)):
             for n, pose in zip(
                 block, fitted([poses[n] for n in block], places, steps=2), strict=True
@@ -196,13 +192,13 @@ def first_fits(poses: Sequence[Pose], places: dict[int, int]) -> list[Pose]:
 def _poses(first: View, second: View, tried: Sequence[Pose]) -> Iterator[Pose]:
     """Yield the poses that are worth a comparison of the volumes."""
     for pose in tried[:SURVIVORS]:
-        if pose.fit < SEEN or roughly(pose) < ROUGHLY[pose.whole.ndim]:
+        if pose.fit < SEEN or roughly(pose) < ROUGHLY[pose.scan.ndim]:
             continue
         leads, turn = pose.role
         scan, copy = (first, second) if leads else (second, first)
         levels = scan.volume, np.ascontiguousarray(turned(copy.volume, turn))
         (pose,) = fitted([pose], COARSE)
-        yield replace(pose, whole=levels[0], copy=levels[1], levels=levels)
+        yield replace(pose, scan=levels[0], copy=levels[1], levels=levels)
 
 
 def roughly(pose: Pose) -> float:
@@ -217,7 +213,7 @@ def _mapped(pose: Pose, places: dict[int, int]) -> Pose:
     """Map one volume's grey scale to the other's by ranks in the box, a window's clipping included."""
     counts = pose.counts(places)
     pose = replace(
-        pose, whole=pose.levels[0].astype(np.float32), copy=pose.levels[1].astype(np.float32)
+        pose, scan=pose.levels[0].astype(np.float32), copy=pose.levels[1].astype(np.float32)
     )
     shown, target = pose.shown(counts), pose.target(counts)
     to, back = _mappings(shown, target)
@@ -226,7 +222,7 @@ def _mapped(pose: Pose, places: dict[int, int]) -> Pose:
     if pose.way == 1 or correlation(to[_level(shown)], target) >= correlation(
         shown, back[_level(target)]
     ):
-        return replace(pose, whole=to[pose.levels[0]])
+        return replace(pose, scan=to[pose.levels[0]])
     return replace(pose, copy=back[pose.levels[1]])
 
 

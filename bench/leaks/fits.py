@@ -22,7 +22,7 @@ TOGETHER = 32  # boxes fitted at once; what they need fits into the cache
 class _Boxes:
     """A box in each of B volumes of one shape, of 2 or 3 axes."""
 
-    whole: np.ndarray  # float32 (B, X, Y) or (B, X, Y, Z)
+    scan: np.ndarray  # float32 (B, X, Y) or (B, X, Y, Z)
     counts: list[int]  # places to compare, per axis
     blur: float
     start: np.ndarray  # (B, axis), as a share of the axis
@@ -46,13 +46,13 @@ class _Boxes:
                 apart = (self.extent[:, axis] / count).astype(np.float32)
                 changes.append(np.gradient(shown, axis=axis + 1) / _spread(apart, shown))
                 continue
-            half = 0.5 / self.whole.shape[axis + 1]
+            half = 0.5 / self.scan.shape[axis + 1]
             slope = (self._matrix(axis, half) - self._matrix(axis, -half)) / (2 * half)
-            change = read(self.whole, [*matrices[:axis], slope, *matrices[axis + 1 :]])
+            change = read(self.scan, [*matrices[:axis], slope, *matrices[axis + 1 :]])
             changes.append(change / _spread(norm, change))
         return changes
 
-    def moved(
+    def shifted(
         self, moves: np.ndarray, bounds: tuple[float | np.ndarray, float | np.ndarray]
     ) -> _Boxes:
         """Return the boxes after shift and stretch per axis (B, 2 axes)."""
@@ -63,7 +63,7 @@ class _Boxes:
         )
 
     def _matrix(self, axis: int, shift: float) -> np.ndarray:
-        size, start = self.whole.shape[axis + 1], self.start[:, axis] + shift
+        size, start = self.scan.shape[axis + 1], self.start[:, axis] + shift
         return sampling(size, self.counts[axis], start, self.extent[:, axis], self.blur)
 
 
@@ -78,12 +78,12 @@ def fitted(
     high = [gauss(n, DETAIL) for n in counts] if detail else None
     target, _ = _units(grain(np.stack([p.target(counts) for p in poses]), high))
     start, extent = (np.stack([getattr(p, side) for p in poses]) for side in ("start", "extent"))
-    boxes = _Boxes(np.stack([p.whole for p in poses]), counts, poses[0].blur, start, extent)
+    boxes = _Boxes(np.stack([p.scan for p in poses]), counts, poses[0].blur, start, extent)
     bounds = EXTENT if places is COARSE else _bounds(poses[0])
     best = np.full(len(poses), -1.0)
     for step in range(steps + 1):
         matrices = boxes.matrices()
-        shown, norm = _units(grain(read(boxes.whole, matrices), high))
+        shown, norm = _units(grain(read(boxes.scan, matrices), high))
         fit = np.einsum("bi,bi->b", _flat(shown), _flat(target))
         better = fit > best
         best = np.where(better, fit, best)
@@ -93,7 +93,7 @@ def fitted(
         )
         if step < steps:
             changes = boxes.changes(matrices, None if detail else shown, norm)
-            boxes = boxes.moved(_moves(_columns(shown, changes, high), target), bounds)
+            boxes = boxes.shifted(_moves(_columns(shown, changes, high), target), bounds)
     return [
         replace(p, start=s, extent=e, fit=float(f))
         for p, s, e, f in zip(poses, start, extent, best, strict=True)
@@ -127,7 +127,7 @@ def _moves(columns: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def _bounds(pose: Pose) -> tuple[np.ndarray, np.ndarray]:
     """Return the least and the largest extent, given where resamplers put the first and last voxel."""
-    return 0.57 - 0.5 / np.array(pose.whole.shape), 1.03 + 1.3 / np.array(pose.copy.shape)
+    return 0.57 - 0.5 / np.array(pose.scan.shape), 1.03 + 1.3 / np.array(pose.copy.shape)
 
 
 def _units(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

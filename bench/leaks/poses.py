@@ -68,7 +68,7 @@ class Guesses:
 class Pose:
     """A copy, turned already, as a box of the whole scan's volume."""
 
-    whole: np.ndarray
+    scan: np.ndarray
     copy: np.ndarray
     start: np.ndarray  # of the box, per axis, as a share of the axis
     extent: np.ndarray
@@ -80,17 +80,17 @@ class Pose:
 
     def counts(self, places: dict[int, int]) -> list[int]:
         """Return how many places to compare per axis: no more than either of the two can show."""
-        sizes = list(zip(self.whole.shape, self.copy.shape, self.extent, strict=True))
+        sizes = list(zip(self.scan.shape, self.copy.shape, self.extent, strict=True))
         shown = [max(2, min(m, round(float(e) * n))) for n, m, e in sizes]
-        few = places is FINE and self.whole.ndim == 3 and min(shown) < SLICES
-        most = WIDE if few else places[self.whole.ndim]
+        few = places is FINE and self.scan.ndim == 3 and min(shown) < SLICES
+        most = WIDE if few else places[self.scan.ndim]
         return [min(most, n) for n in shown]
 
     def matrices(self, counts: list[int]) -> list[np.ndarray]:
         """Return what reads the box from the whole."""
-        if len({*self.whole.shape}) == len({*counts}) == 1:  # thumbnails, read in one go
-            return list(sampling(len(self.whole), counts[0], self.start, self.extent, self.blur))
-        axes = zip(self.whole.shape, counts, self.start, self.extent, strict=True)
+        if len({*self.scan.shape}) == len({*counts}) == 1:  # thumbnails, read in one go
+            return list(sampling(len(self.scan), counts[0], self.start, self.extent, self.blur))
+        axes = zip(self.scan.shape, counts, self.start, self.extent, strict=True)
         return [sampling(n, c, a, e, self.blur) for n, c, a, e in axes]
 
     def inverted(self) -> Pose:
@@ -98,8 +98,8 @@ class Pose:
         start, extent = -self.start / self.extent, 1 / self.extent
         return replace(
             self,
-            whole=self.copy,
-            copy=self.whole,
+            scan=self.copy,
+            copy=self.scan,
             levels=self.levels[::-1],
             start=start,
             extent=extent,
@@ -107,7 +107,7 @@ class Pose:
 
     def shown(self, counts: list[int]) -> np.ndarray:
         """Return the box of the whole."""
-        return read(self.whole, self.matrices(counts))
+        return read(self.scan, self.matrices(counts))
 
     def target(self, counts: list[int]) -> np.ndarray:
         """Return the copy, at the same places."""
@@ -130,12 +130,7 @@ def turned(volume: np.ndarray, turn: int) -> np.ndarray:
 
 
 def guess(scan: View, others: np.ndarray) -> Guesses:
-    """Guess which box of a scan each other scan is.
-
-    Args:
-        scan: what is guessed in.
-        others: ``View.turned`` of the other scans, (parity, scan, order, cosine).
-    """
+    """Guess which box of a scan each other (``View.turned``: parity, scan, order, cosine) is."""
     bank, corners = _bank(scan), BASIS[scan.volume.ndim].corners
     flips = signs(scan.volume.ndim)
     parts = []
@@ -199,12 +194,12 @@ def _tried(
     What is fine in an interval is a product of a matrix for the interval and one for the other axes. So
     its length and its product with the target, whose mean is 0, come without it.
     """
-    counts, size = target.shape, pose.whole.shape[axis]
+    counts, size = target.shape, pose.scan.shape[axis]
     as_is = np.eye(size, dtype=np.float32)
     every = sampling(size, counts[axis], intervals[0], intervals[1], pose.blur)
     matrices = pose.matrices(list(counts))
     matrices[axis] = as_is
-    lines = read(pose.whole, matrices)
+    lines = read(pose.scan, matrices)
     smooth = read(lines, [as_is if other == axis else matrix for other, matrix in enumerate(high)])
     along = np.concatenate([every, -high[axis] @ every], axis=-1).astype(np.float64)
     across = np.concatenate(

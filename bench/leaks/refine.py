@@ -36,10 +36,8 @@ def boxes(view: View, basis: Basis) -> np.ndarray:
 def refined(coarse: Seen, bases: tuple[Basis, Basis], sweeps: Sequence[Seen]) -> np.ndarray:
     """Return the best correlation of a box of one channel with each of n copies, (n,).
 
-    Args:
-        coarse: as the screen knows them.
-        bases: the screen's and, for their intervals, the sweeps'.
-        sweeps: what each sweep sees, as ``boxes`` and ``vectors`` give it.
+    ``coarse`` is as the screen knows them, ``bases`` are the screen's and, for their intervals, the sweeps';
+    ``sweeps`` is what each sweep sees, as ``boxes`` and ``vectors`` give it.
     """
     starts = nearest(*bases)
     best_fits = []

@@ -92,9 +92,7 @@ def scores(first: Sketches, second: Sketches) -> np.ndarray:
 def turns(boxes: np.ndarray, copies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the best correlation, and its box, of every turn of every channel, (channel, turn) each.
 
-    Args:
-        boxes: of one channel (parity, cosine, box).
-        copies: the other channels (parity, channel, order, cosine).
+    ``boxes`` are of one channel (parity, cosine, box), ``copies`` the others (parity, channel, order, cosine).
     """
     parity, channels, orders, cosines = copies.shape
     each = copies.reshape(parity, -1, cosines) @ boxes

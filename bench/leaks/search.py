@@ -77,9 +77,7 @@ class Sight:
 def matches(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[Match]:
     """Return the pairs of scans that are judged the same, as ``duplicates.matches`` but for few comparisons.
 
-    Args:
-        first: fingerprints (C, X, Y, Z).
-        second: fingerprints; those of ``first`` compete to be one of these.
+    Fingerprints (C, X, Y, Z) of ``first`` compete to be one of ``second``.
     """
     level = screen.level(len(first), len(second))
     ours, others = Scans.of(first, level), Scans.of(second, level)
@@ -195,9 +193,9 @@ def confirmed(
             # all must be asked
             block, waiting = (waiting[: PATIENCE - missed], waiting[PATIENCE - missed :])
             ones = [first(s.a) for s in block]
-            for s, one, score in zip(block, ones, _liked(block, ones, two), strict=True):
+            for s, views, score in zip(block, ones, _liked(block, ones, two), strict=True):
                 compared_pairs += 1
-                best = _best(one, two, (s.i, s.j), score, every=compared_pairs <= WHOLLY)
+                best = _best(views, two, (s.i, s.j), score, every=compared_pairs <= WHOLLY)
                 missed = missed + 1 if best is None else 0
                 matched += [] if best is None else [Match(s.a, b, best)]
     return matched
@@ -213,20 +211,17 @@ def _liked(sights: Sequence[Sight], ones: Sequence[list[View]], two: list[View])
 
 
 def _best(
-    one: list[View], two: list[View], first: tuple[int, int], score: float, *, every: bool
+    views: list[View], two: list[View], first: tuple[int, int], score: float, *, every: bool
 ) -> float | None:
-    """Return how alike two scans are, by the channels ``first`` or any; None where they are two scans.
-
-    ``score``: how alike the first channels are.
-    """
-    axes = one[first[0]].volume.ndim
-    channels = range(len(one)), range(len(two))
-    rest = zip(*channels, strict=True) if len(one) == len(two) else product(*channels)
+    """Return how alike two scans are, by the channels ``first``, of ``score``, or any; None: two scans."""
+    axes = views[first[0]].volume.ndim
+    channels = range(len(views)), range(len(two))
+    rest = zip(*channels, strict=True) if len(views) == len(two) else product(*channels)
     scores = [score]
     for i, j in (pair for pair in rest if every and pair != first):
         if max(scores) >= SURE:
             break
-        scores += compared([one[i]], two[j])
+        scores += compared([views[i]], two[j])
     return max(scores) if max(scores) >= SAME[axes] else None
 
 

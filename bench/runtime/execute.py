@@ -144,8 +144,7 @@ def _begin(store: Store, job: str, how: _How) -> Outcome:
 def _described(store: Store, job: str) -> Job:
     """Return a job as whoever asked for it left it.
 
-    Raises:
-        BenchError: nobody did, or it is not what its name says: a name in a spec may become a path.
+    BenchError: nobody did, or it is not what its name says: a name in a spec may become a path.
     """
     description, where = store.spec(job)["job"], f"{store.working(job)}/job.json"
     kind, spec = jobs.KINDS.get(description["kind"]), description["spec"]

@@ -22,7 +22,7 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # malloc.h of glibc
 MAPPED = (2**30, 2**25)
 TUNABLES, UNCACHED = "GLIBC_TUNABLES", "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"
 STARTING = Lock()
-KEPT = {TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 64 << 20}  # bytes
+LIMITS = {TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 64 << 20}  # bytes
 
 
 @lru_cache(maxsize=1)
@@ -36,7 +36,7 @@ def keep_pages() -> None:
     libc = _glibc() if UNCACHED in os.environ.get(TUNABLES, "") else None
     # first: once any of them is set, glibc no longer finds a threshold by itself
     if libc is not None and any(libc.mallopt(MMAP_THRESHOLD, size) for size in MAPPED):
-        for name, value in KEPT.items():
+        for name, value in LIMITS.items():
             libc.mallopt(name, value)
 
 
@@ -80,9 +80,7 @@ class Peak:
     def facts(self, children: int = 0) -> dict[str, float]:
         """Return what a manifest says, in MB: ``peak_memory_mb`` and ``peak_device_mb``, each where known.
 
-        Args:
-            children: processes that this one had at work at one time; the largest may have met the
-                largest case ``children`` times.
+        The largest of ``children`` processes at work at one time may have met the largest case as many times.
         """
         figures = {}
         peak = _status().get("VmHWM") if self._resettable else None

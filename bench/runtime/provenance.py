@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -40,9 +40,7 @@ def _fixed() -> dict[str, Any]:
 def provenance(made_by: Mapping[str, str], threads: int) -> dict[str, Any]:
     """Return what a manifest records of its circumstances. No environment variable is kept.
 
-    Args:
-        made_by: the files behind the job, as ``sources`` returned them before it began.
-        threads: that it ran with.
+    ``made_by`` are the files behind the job, as ``sources`` returned them before it began.
     """
     from bench import distributed  # with it comes torch
 
@@ -94,10 +92,8 @@ class Tree:
 def tree(root: Path = ROOT) -> Tree:
     """Return the commit of a clone, and whether what makes numbers was modified or never committed.
 
-    Looked at once a process: later edits are not in what it has imported.
-
-    Args:
-        root: the clone's own folder; a folder inside another project's clone has no commit.
+    Looked at once a process: later edits are not in what it has imported. A folder ``root`` inside another
+    project's clone has no commit.
     """
     head = _git(root, "rev-parse", "--show-toplevel", "--short=12", "HEAD").splitlines()
     if len(head) < 2 or Path(head[0]).resolve() != root.resolve():
@@ -115,9 +111,9 @@ def tree(root: Path = ROOT) -> Tree:
 
 def _git(root: Path, *arguments: str) -> str:
     command = ["git", "--no-optional-locks", "-C", str(root), *arguments]
-    streams: dict[str, Any] = {"capture_output": True, "text": True, "errors": "surrogateescape"}
+    run = partial(subprocess.run, capture_output=True, text=True, errors="surrogateescape")
     try:
-        ran = subprocess.run(command, timeout=20, check=False, **streams)
+        ran = run(command, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return ran.stdout if ran.returncode == 0 else ""

@@ -43,7 +43,7 @@ OPEN = {"bench", "bench.jobs"}  # packages that import more than whoever needs a
 OUTSIDE = "plugin:"  # begins the name of a file from outside: its content is in the ids of jobs
 FACTS = "bench/nets/table.py:"  # begins what stands for a network's row in the table: others' are not its own
 # Likewise: phantoms are files like any others, and label maps are scored after a job, from what it keeps.
-BESIDE = ("bench.phantoms",)
+PHANTOMS = ("bench.phantoms",)
 SCORES = "bench.metrics"
 UNRECORDED = "files that an older bench did not record"
 EARLIER = "begun_by"  # in a manifest: files of which another state began the job
@@ -164,7 +164,9 @@ def changed(manifest: Mapping[str, Any]) -> tuple[str, ...] | None:
     if manifest["kind"] in KINDS and any(" " in recorded[name] for name in lost):
         with suppress(BenchError):  # a file that is no Python now has no meaning
             today = sources(manifest).items()
-            files = {name: made for name, made in today if not name.startswith((OUTSIDE, FACTS))}
+            files = {
+                name: digest for name, digest in today if not name.startswith((OUTSIDE, FACTS))
+            }
             lost = {*_unlike({name: recorded[name] for name in inside}, files)}
     lost |= {name for name in facts if facts[name] != recorded.get(name, facts[name])}
     return tuple(sorted(lost | {*provenance.get(EARLIER, ())}))
@@ -212,7 +214,9 @@ def _left_out(job: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what begins the names of modules that a job imports and that change none of its numbers."""
     tuned = job["spec"].get("finetune", {})
     judged = tuned.get("select", "last") != "last" or tuned.get("patience") is not None
-    return BESIDE if judged or job["kind"] not in ("finetune", "evaluate") else (*BESIDE, SCORES)
+    return (
+        PHANTOMS if judged or job["kind"] not in ("finetune", "evaluate") else (*PHANTOMS, SCORES)
+    )
 
 
 def names(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

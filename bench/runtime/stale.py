@@ -65,11 +65,7 @@ def _manifests(store: Store, jobs: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def stale(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Stale]:
-    """Return which of some finished jobs are stale, by id.
-
-    Args:
-        manifests: by id; what a job needs and is not among them counts as up to date.
-    """
+    """Return which jobs are stale, by id; what a job needs and has no manifest here is up to date."""
     # files that differ, own? None: not recorded
     judged: dict[str, tuple[frozenset[str], bool | None]] = {}
 
@@ -99,9 +95,7 @@ def wanted(store: Store, jobs: Iterable[str]) -> dict[str, Stale]:
 def lines(stale_jobs: Iterable[Stale], then: str = AGAIN) -> list[str]:
     """Return what to tell of stale jobs: one line for each set of files, or one for them all where many.
 
-    Args:
-        stale_jobs: the jobs.
-        then: what to do about them.
+    ``then``: what to do about them.
     """
     per: dict[tuple[str, ...], list[Stale]] = {}
     for job in stale_jobs:
@@ -131,12 +125,9 @@ def differ(store: Store, job: Job) -> tuple[str, ...]:
 
 
 def unfinished(store: Store, jobs: Iterable[Job], keep: bool = False) -> list[str]:
-    """Return what to tell of jobs that other source files left half done: a line for each.
+    """Return a line for each job, not done, that other source files left half done.
 
-    Args:
-        store: the output folder.
-        jobs: that are not done.
-        keep: does the next attempt go on with what is there? Else it drops it.
+    ``keep``: does the next attempt go on with what is there? Else it drops it.
     """
     texts, then = [], "it begins anew; --keep-unfinished goes on"
     if keep:
@@ -161,12 +152,7 @@ def _counts(jobs: Iterable[Stale]) -> str:
 
 
 class Without(Store):
-    """An output folder seen as if some of its jobs were not done.
-
-    Args:
-        store: the folder.
-        jobs: ids.
-    """
+    """An output folder seen as if some of its jobs were not done."""
 
     def __init__(self, store: Store, jobs: Iterable[str]) -> None:
         super().__init__(store.root)
@@ -189,10 +175,6 @@ def redo(store: Store, jobs: Iterable[str]) -> Redo:
     """Return what ``--redo changed`` takes away: what is stale among some jobs, and all that stands on it.
 
     That is more than one protocol knows: a fine-tuning of another one must not outlive its pretraining.
-
-    Args:
-        store: the output folder.
-        jobs: ids that are wanted.
     """
     manifests = finished(store)
     outdated = {job for job, s in stale(manifests).items() if s.files}

@@ -35,12 +35,8 @@ def units(
 
     A stage comes in several levels where its jobs need each other. Whatever a unit waits for is done,
     in the queue, in the unit itself, or in a level before. A fine-tuning takes along those of its
-    evaluations that wait for nothing else; any other evaluation is a unit of its own.
-
-    Args:
-        jobs: all, by id.
-        before: what must be done before a job starts.
-        todo: ids of the jobs to submit.
+    evaluations that wait for nothing else; any other evaluation is a unit of its own. ``before`` gives
+    what must be done before a job starts, ``todo`` the ids of the jobs to submit.
     """
     left = dict.fromkeys(todo)
     stages: dict[str, list[str]] = {stage: [] for stage in STAGES}

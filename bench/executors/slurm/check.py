@@ -40,15 +40,12 @@ class Finding:
 
 
 def check(profile: Profile, folder: Path, wait: float) -> Iterator[Finding]:
-    """Yield what works, as it becomes known.
+    """Yield what works, as it becomes known; BenchError where SLURM is not here or refuses a probe.
 
     Args:
         profile: of the cluster.
         folder: where output will lie; a folder for the probe is made in it.
         wait: seconds for a task to start, and again for it to come back after a requeue.
-
-    Raises:
-        BenchError: SLURM is not here or does not answer, or refuses a probe.
     """
     squeue.require()
     yield from _site(profile)
@@ -170,9 +167,7 @@ class _Probe:
 def probe(folder: str, wait: float) -> None:
     """Say on a node what is there; called by submitit in every process of a task.
 
-    Args:
-        folder: of the probe.
-        wait: seconds for the warning signal, after which the task requeues itself; 0: not at all.
+    ``folder`` is the probe's. After ``wait`` seconds for the warning signal the task requeues itself; 0: never.
     """
     request, home = StopRequest(), Path(folder)
     request.listen()

@@ -104,11 +104,7 @@ class Shape:
 
 
 def profile(name: str | None, path: Path = FILE) -> Profile:
-    """Return ``[cluster.NAME]`` of ``bench.toml``; without a name, the cluster's own defaults.
-
-    Raises:
-        BenchError: no such section, an unknown key, a wrong type or value.
-    """
+    """Return ``[cluster.NAME]`` of ``bench.toml``; without a name, the cluster's own defaults."""
     if name is None:
         return Profile()
     document = read_toml(path)

@@ -80,11 +80,8 @@ class Task:
 def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -> dict[str, Any]:
     """Return the parameters of submitit's ``SlurmExecutor`` for an array of tasks of one shape.
 
-    Args:
-        profile: the cluster's.
-        shape: of each task.
-        name: the array's job name, by which it is found again.
-        after: SLURM ids of the tasks that must have ended, well or not.
+    ``name`` is the array's job name, by which it is found again; ``after`` are the SLURM ids of the tasks that
+    must have ended, well or not.
     """
     processes, memory = shape.processes, profile.mem_gb
     stated = {
@@ -134,12 +131,7 @@ def _fitting(parameters: dict[str, Any], shape: Shape) -> dict[str, Any]:
 def python(profile: Profile, folders: Sequence[Path]) -> str | None:
     """Return the shell command that starts Python on a node; None for the one that runs this.
 
-    Args:
-        profile: the cluster's.
-        folders: what a container must see under the same path.
-
-    Raises:
-        BenchError: a folder's name cannot be said to the container.
+    ``folders`` is what a container must see under the same path. BenchError: the container cannot be told one.
     """
     if profile.image is None:
         return profile.python
@@ -162,8 +154,7 @@ def submit(
 ) -> list[str]:
     """Submit one array of calls of ``function`` and return the tasks' ids.
 
-    Raises:
-        BenchError: sbatch refused; says why in its own words. ``FullError``, ``LaterError``: for now.
+    BenchError: sbatch refused; says why in its own words. ``FullError``, ``LaterError``: for now.
     """
     import submitit
 

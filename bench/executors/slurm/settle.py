@@ -102,10 +102,7 @@ def drop_lost(run: Controller) -> None:
 
 
 def _lose(run: Controller, task: Task, jobs: list[str], state: str) -> None:
-    """Settle the jobs that a task left undone.
-
-    ``state`` is its last one as SLURM tells it, empty where it does not.
-    """
+    """Settle what a task left undone; ``state`` is its last one, empty where SLURM does not tell it."""
     owners = [owner for job in jobs if (owner := run.store.owner(job)) is not None]
     if any(state not in ENDED or owner.get("task") != task.id for owner in owners):
         return  # an orphan may still publish; of what SLURM has ended only the heartbeat looks alive

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from bench.errors import BenchError
 
@@ -74,10 +74,7 @@ def listed(names: Iterable[str], tries: int = TRIES) -> Listed:
 
     Arrays are asked for by job name, which is ours alone: job ids start again at 1 on a cluster
     whose state was lost, and one that is purged makes ``squeue -j`` an error. All states are asked
-    for, and partitions that a site hides: what is alive is judged here.
-
-    Raises:
-        BenchError: no answer after several tries.
+    for, and partitions that a site hides: what is alive is judged here. BenchError: no answer.
     """
     names = sorted(names)
     if not names:
@@ -104,12 +101,9 @@ def _line(row: str) -> tuple[tuple[str, int], Line]:
 
 
 def states(ended: Mapping[str, str]) -> dict[str, str]:
-    """Return how tasks ended by their ids: two calls at most, whatever their number.
+    """Return how tasks (id -> name of its array) ended: two calls at most, whatever their number.
 
     SLURM remembers for some minutes (``MinJobAge``); after that accounting does, where there is one.
-
-    Args:
-        ended: id of a task -> name of its array.
     """
     if not ended:
         return {}
@@ -181,10 +175,10 @@ def inherited(name: str) -> bool:
 
 def _call(command: list[str]) -> tuple[str | None, str]:
     environment = {name: value for name, value in os.environ.items() if inherited(name)}
-    streams: dict[str, Any] = {"capture_output": True, "stdin": subprocess.DEVNULL}
-    streams |= {"encoding": "utf-8", "errors": "replace", "env": environment | {"LC_ALL": "C"}}
+    environment["LC_ALL"] = "C"
+    run = partial(subprocess.run, capture_output=True, stdin=subprocess.DEVNULL, env=environment)
     try:
-        done = subprocess.run(command, timeout=TIMEOUT, check=False, **streams)
+        done = run(command, timeout=TIMEOUT, check=False, encoding="utf-8", errors="replace")
     except subprocess.TimeoutExpired:
         return None, f"{command[0]} did not answer in {TIMEOUT:.0f} s"
     except OSError as error:

@@ -57,8 +57,8 @@ def run(context: Context[EmbedSpec]) -> None:
     std, rank = (value if math.isfinite(value) else None for value in spread)  # one sample has none
     named = Embedded(tuple(groups), tuple(case for _, case, _ in places), std, rank)
     write_atomic(context.folder / NAMES, json.dumps(plain(named)))
-    known = {k: v for k, v in {"std": std, "rank": rank}.items() if v is not None}
-    context.facts.update(samples=len(places), **known)
+    finite = {k: v for k, v in {"std": std, "rank": rank}.items() if v is not None}
+    context.facts.update(samples=len(places), **finite)
 
 
 def rehearse(spec: EmbedSpec, weights: Path) -> str:

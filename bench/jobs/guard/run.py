@@ -47,8 +47,7 @@ class _Scan:
 def run(context: Context[GuardSpec]) -> None:
     """Write ``leaks.json``: every pair of a pretraining case and a test case that are one.
 
-    Raises:
-        BenchError: another guard found one, and this one judges by ``leaks: fail``.
+    BenchError: another guard found one, and this one judges by ``leaks: fail``.
     """
     spec, roots = context.spec, context.run.roots
     if spec.judges:
@@ -188,10 +187,7 @@ def _pairs(
 ) -> list[tuple[int, int, float]]:
     """Return (number of the scan, number of the other, score) of every pair that is the same scan.
 
-    What earlier attempts compared is taken over.
-
-    Raises:
-        Stopped: between two tasks, as the context asks.
+    What earlier attempts compared is taken over. Stopped: between two tasks, as the context asks.
     """
     from bench.leaks import screen, search
 
@@ -226,26 +222,15 @@ def _as_pairs(every: Iterable[Rows]) -> list[tuple[int, int, float]]:
 
 
 class _Work:
-    """The tasks of a guard: kept, shared among processes, told.
-
-    Args:
-        context: of the guard.
-        count: tasks of all steps.
-    """
+    """The ``count`` tasks of all steps of a guard: kept, shared among processes, told."""
 
     def __init__(self, context: Context[GuardSpec], count: int) -> None:
         self._context, self._count, self._done = context, count, 0
 
     def done(self, start: _Comparer, tasks: Iterable[_Task], part: int = 0) -> list[Rows]:
-        """Return what the tasks of one step give, in their order.
+        """Return what the tasks of one step give, in their order; ``part``: of the others they are about.
 
-        Args:
-            start: how a process takes part.
-            tasks: of one step.
-            part: which of the others they are about.
-
-        Raises:
-            Stopped: between two tasks.
+        ``start`` is how a process takes part. Stopped: between two tasks.
         """
         every = list(tasks)
         folder = self._context.scratch / f"part-{part}" / every[0].step
