@@ -56,7 +56,7 @@ def status(store: Store) -> dict[str, list[dict[str, Any]]]:
                 "attempts": manifest.get("attempts"),
                 "other_source": job in other,
                 "files": files,
-                "own": job in other and other[job].own,
+                "own": job in other and other[job].direct,
             }
         )
     for folder in sorted(store.work.glob("[!.]*/job.json")):
