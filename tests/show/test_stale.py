@@ -169,7 +169,7 @@ def test_an_edit_of_two_files_is_two_lines(made):
 
 def test_edits_of_many_sets_of_files_are_one_line():
     some = [
-        stale.Stale(f"{i:016}", "evaluate", (f"bench/{i}.py", "bench/z.py"), own=True)
+        stale.Stale(f"{i:016}", "evaluate", (f"bench/{i}.py", "bench/z.py"), direct=True)
         for i in range(4)
     ]
     assert len(stale.lines(some[:3])) == 3
