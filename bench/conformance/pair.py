@@ -33,9 +33,8 @@ class Pair:
         self._pipes, self._processes = [], []
         for rank in range(2):
             mine, theirs = context.Pipe()
-            process = context.Process(
-                target=_serve, args=(rank, self._store.port, theirs), daemon=True
-            )
+            given = (rank, self._store.port, theirs)
+            process = context.Process(target=_serve, args=given, daemon=True)
             process.start()
             self._pipes.append(mine)
             self._processes.append(process)

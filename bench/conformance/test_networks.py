@@ -2,6 +2,7 @@
 
 from math import prod
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.utils import parameters_to_vector
@@ -84,10 +85,8 @@ def test_pyramid_logits_and_embedding_have_the_declared_shapes(facts):
         maps, vector = net.encoder(x), net.encoder.embed(x)
         logits = net.decoder.scales(x, maps) if segments(facts) else []
         of_nothing = (net if segments(facts) else net.encoder.embed)(torch.zeros_like(x))
-    expected = [
-        (2, width, *(side // stride for side, stride in zip(crop, strides, strict=True)))
-        for width, strides in zip(net.encoder.widths, facts.pyramid, strict=True)
-    ]
+    sizes = [np.floor_divide(crop, strides) for strides in facts.pyramid]
+    expected = [(2, w, *size) for w, size in zip(net.encoder.widths, sizes, strict=True)]
     assert [tuple(m.shape) for m in maps] == expected
     assert [tuple(s.shape) for s in logits[:1]] == [(2, 2, *crop)] * segments(facts)
     assert len(logits) == (facts.scales if segments(facts) else 0)
@@ -117,16 +116,11 @@ def test_a_classifier_has_the_segmenters_encoder_bit_for_bit_and_one_linear_laye
     other = classifier(name, "tiny", 1, 4, crop)
     ours, theirs = net.state_dict(), other.state_dict()
     assert {k for k in theirs if not k.startswith("encoder.")} == {"head.weight", "head.bias"}
-    assert {k for k in theirs if k.startswith("encoder.")} == {
-        k for k in ours if k.startswith("encoder.")
-    }
+    encoders = [{k for k in state if k.startswith("encoder.")} for state in (ours, theirs)]
+    assert encoders[0] == encoders[1]
     assert all(torch.equal(ours[k], v) for k, v in theirs.items() if k in ours)
-    assert (other.name, other.preset, other.crop, other.version) == (
-        name,
-        "tiny",
-        net.crop,
-        net.version,
-    )
+    stated = (other.name, other.preset, other.crop, other.version)
+    assert stated == (name, "tiny", net.crop, net.version)
     assert (other.in_channels, other.out_channels) == (1, 4)
 
 
@@ -150,9 +144,8 @@ def test_a_network_of_two_dimensions_takes_pictures_and_slices_alike(facts):
         if segments(facts):
             picture, piece = net(x), net(x[..., None])
             assert picture.shape == (2, 2, *crop[:2]) and torch.equal(picture, piece[..., 0])
-    with pytest.raises(
-        BenchError, match=r"was given \(32, 48, 2\) voxels; cut the volume to slices"
-    ):
+    message = r"was given \(32, 48, 2\) voxels; cut the volume to slices"
+    with pytest.raises(BenchError, match=message):
         net.encoder(torch.zeros(1, 1, 32, 48, 2))
 
 
@@ -166,7 +159,6 @@ def test_a_sample_does_not_depend_on_the_rest_of_its_batch(facts):
 
 
 def test_one_seed_gives_one_initialisation_and_another_gives_another(facts):
-    first, again, other = (
-        parameters_to_vector(build_network(facts, seed=n).parameters()) for n in (3, 3, 4)
-    )
+    nets = (build_network(facts, seed=n) for n in (3, 3, 4))
+    first, again, other = (parameters_to_vector(net.parameters()) for net in nets)
     assert torch.equal(first, again) and not torch.equal(first, other)

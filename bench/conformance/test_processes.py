@@ -108,9 +108,8 @@ def test_two_processes_equal_one(trial, alone, scans, bench_pair):
     expected = alone(trial)
     first, second = bench_pair(trained, trial.build(), scans)
     before = dict(trial.build().named_parameters())
-    assert (
-        furthest(before, {k: expected[1][k] for k in before}) > 1e-3
-    )  # the steps move the weights
+    # the steps move the weights
+    assert furthest(before, {k: expected[1][k] for k in before}) > 1e-3
     assert_alike(first, expected)
     assert_alike(second, expected)
 

@@ -115,12 +115,9 @@ def try_methods(metafunc: Any) -> None:
 
     if "trial" not in metafunc.fixturenames:
         return
-    small = [
-        metafunc.config.getoption(f"bench_{k}", d) for k, d in (("params", {}), ("crop", None))
-    ]
-    trials = [
-        t if isinstance(t, Trial) else Trial(t, *small) for t in requested(metafunc, "method")
-    ]
+    option, methods = metafunc.config.getoption, requested(metafunc, "method")
+    small = [option("bench_params", {}), option("bench_crop", None)]
+    trials = [t if isinstance(t, Trial) else Trial(t, *small) for t in methods]
     wanted = getattr(metafunc.function, "only", lambda cls: True)
     chosen = [trial for trial in trials if wanted(trial.cls)]
     metafunc.parametrize("trial", chosen, ids=[trial.name for trial in chosen], indirect=True)

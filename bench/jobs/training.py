@@ -74,9 +74,5 @@ def keep_curve(context: Context[Any], curve: Curve) -> None:
     if curve.rows:
         file = context.folder / "curve.csv"
         pd.DataFrame(curve.rows).to_csv(file, index=False, float_format="%.6g")
-    context.facts.update(
-        steps=int(curve.rows[-1]["step"]) if curve.rows else 0,
-        samples=curve.samples,
-        voxels=curve.voxels,
-        waited=round(curve.waited, 3),
-    )
+    steps, waited = int(curve.rows[-1]["step"]) if curve.rows else 0, round(curve.waited, 3)
+    context.facts.update(steps=steps, samples=curve.samples, voxels=curve.voxels, waited=waited)

@@ -47,22 +47,17 @@ class Basis:
     def corners(self) -> np.ndarray:
         """Both ends of every box along every axis, (2 axes, box)."""
         places = np.indices((len(self.ends),) * self.axes).reshape(self.axes, -1)
-        return np.concatenate([self.starts[places], (self.starts + self.extents)[places]]).astype(
-            np.float32
-        )
+        corners = np.concatenate([self.starts[places], (self.starts + self.extents)[places]])
+        return corners.astype(np.float32)
 
     def copies(self, thumbnail: np.ndarray) -> np.ndarray:
         """Return the cosines of a whole thumbnail, in every order of its axes, (parity, order, cosine)."""
         d = self.axes
-        cosines = (
-            read(thumbnail, [_waves(self.waves) @ sampling(len(thumbnail), POINTS)] * d)
-            * self._weights
-        )
+        matrix = _waves(self.waves) @ sampling(len(thumbnail), POINTS)
+        cosines = read(thumbnail, [matrix] * d) * self._weights
         cosines /= max(float(np.linalg.norm(cosines)), 1e-9)
-        ordered = [
-            _parities(cosines.transpose(order)[None])[:, 0] for order in permutations(range(d))
-        ]
-        return np.stack(ordered, axis=1)
+        orders = (cosines.transpose(order)[None] for order in permutations(range(d)))
+        return np.stack([_parities(order)[:, 0] for order in orders], axis=1)
 
     def boxes(self, thumbnail: np.ndarray) -> np.ndarray:
         """Return the cosines of every box of a thumbnail, (parity, cosine, box), unit length each."""
@@ -72,9 +67,8 @@ class Basis:
         # From an odd, a cosine and an interval per axis to odds, cosines, the size and intervals: the product
         # is then made in order, and only these lines, a quarter of it, are moved.
         odd, cosine, interval = ([1 + 3 * axis + part for axis in range(rest)] for part in range(3))
-        lines = lines.reshape(size, *(2, half, len(self.ends)) * rest).transpose(
-            *odd, *cosine, 0, *interval
-        )
+        lines = lines.reshape(size, *(2, half, len(self.ends)) * rest)
+        lines = lines.transpose(*odd, *cosine, 0, *interval)
         lines = lines.reshape(1, *[2] * rest, 1, *[half] * rest, size, -1)
         cosines = matrix.reshape(2, *[1] * rest, half, *[1] * rest, -1, size) @ lines
         cosines = cosines.reshape(len(weights), -1)
@@ -84,9 +78,8 @@ class Basis:
 
     @cached_property
     def _weights(self) -> np.ndarray:
-        length = np.sqrt(
-            sum(k * k for k in np.meshgrid(*[np.arange(self.waves)] * self.axes, indexing="ij"))
-        )
+        waves = np.meshgrid(*[np.arange(self.waves)] * self.axes, indexing="ij")
+        length = np.sqrt(sum(k * k for k in waves))
         return (length**self.power * np.exp(-((length / self.width) ** 2))).astype(np.float32)
 
 
@@ -118,9 +111,5 @@ def _waves(number: int) -> np.ndarray:
 def _parities(waves: np.ndarray) -> np.ndarray:
     """Sort cosines (n, wave, ...) by where they are odd: (parity, n, cosine)."""
     halves = product((0, 1), repeat=waves.ndim - 1)
-    return np.stack(
-        [
-            waves[(slice(None), *(slice(h, None, 2) for h in half))].reshape(len(waves), -1)
-            for half in halves
-        ]
-    )
+    parts = ((slice(None), *(slice(h, None, 2) for h in half)) for half in halves)
+    return np.stack([waves[part].reshape(len(waves), -1) for part in parts])

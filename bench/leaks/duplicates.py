@@ -76,9 +76,8 @@ def matches(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[M
         ours, others = ([(i, v) for i, v in side if v.volume.ndim == d] for side in (mine, theirs))
         if not ours or not others:
             continue
-        my_turns, their_turns = (
-            np.stack([v.turned for _, v in side], axis=1) for side in (ours, others)
-        )
+        my_turns = np.stack([v.turned for _, v in ours], axis=1)
+        their_turns = np.stack([v.turned for _, v in others], axis=1)
         back = [guess(v, my_turns) for _, v in others]
         for number, (a, scan) in enumerate(ours):
             forth = guess(scan, their_turns)
@@ -182,9 +181,8 @@ def first_fits(poses: Sequence[Pose], places: dict[int, int]) -> list[Pose]:
     for d in places:
         mine = [n for n, pose in enumerate(poses) if pose.scan.ndim == d]
         for block in (mine[first : first + TOGETHER] for first in range(0, len(mine), TOGETHER)):
-            for n, pose in zip(
-                block, fitted([poses[n] for n in block], places, steps=2), strict=True
-            ):
+            new = fitted([poses[n] for n in block], places, steps=2)
+            for n, pose in zip(block, new, strict=True):
                 fits[n] = pose
     return fits
 
@@ -212,16 +210,15 @@ def roughly(pose: Pose) -> float:
 def _mapped(pose: Pose, places: dict[int, int]) -> Pose:
     """Map one volume's grey scale to the other's by ranks in the box, a window's clipping included."""
     counts = pose.counts(places)
-    pose = replace(
-        pose, scan=pose.levels[0].astype(np.float32), copy=pose.levels[1].astype(np.float32)
-    )
+    scan, copy = (volume.astype(np.float32) for volume in pose.levels)
+    pose = replace(pose, scan=scan, copy=copy)
     shown, target = pose.shown(counts), pose.target(counts)
     to, back = _mappings(shown, target)
-    if pose.way == 2:
-        return replace(pose, copy=back[pose.levels[1]])
-    if pose.way == 1 or correlation(to[_level(shown)], target) >= correlation(
-        shown, back[_level(target)]
-    ):
+    way = pose.way
+    if not way:
+        forth = correlation(to[_level(shown)], target)
+        way = 1 if forth >= correlation(shown, back[_level(target)]) else 2
+    if way == 1:
         return replace(pose, scan=to[pose.levels[0]])
     return replace(pose, copy=back[pose.levels[1]])
 

@@ -58,9 +58,8 @@ def sampling(
     part = (np.arange(count)[:, None] + 0.5) / count
     centre = np.clip((starts + extents * part) * size - 0.5, 0, size - 1).astype(np.float32)
     width = np.maximum(blur * extents * size / count, 1)
-    weights = np.maximum(
-        1 - np.abs(centre - np.arange(size, dtype=np.float32)) / width.astype(np.float32), 0
-    )
+    apart = np.abs(centre - np.arange(size, dtype=np.float32))
+    weights = np.maximum(1 - apart / width.astype(np.float32), 0)
     return weights / weights.sum(-1, keepdims=True)
 
 

@@ -58,9 +58,8 @@ class _Boxes:
         """Return the boxes after shift and stretch per axis (B, 2 axes)."""
         centre = self.start + self.extent / 2 + moves[:, 0::2]
         extent = np.clip(self.extent + moves[:, 1::2], *bounds)
-        return replace(
-            self, start=np.clip(centre - extent / 2, -OUTSIDE, 1 + OUTSIDE - extent), extent=extent
-        )
+        start = np.clip(centre - extent / 2, -OUTSIDE, 1 + OUTSIDE - extent)
+        return replace(self, start=start, extent=extent)
 
     def _matrix(self, axis: int, shift: float) -> np.ndarray:
         size, start = self.scan.shape[axis + 1], self.start[:, axis] + shift
@@ -87,17 +86,13 @@ def fitted(
         fit = np.einsum("bi,bi->b", _flat(shown), _flat(target))
         better = fit > best
         best = np.where(better, fit, best)
-        start, extent = (
-            np.where(better[:, None], new, old)
-            for new, old in ((boxes.start, start), (boxes.extent, extent))
-        )
+        start = np.where(better[:, None], boxes.start, start)
+        extent = np.where(better[:, None], boxes.extent, extent)
         if step < steps:
             changes = boxes.changes(matrices, None if detail else shown, norm)
             boxes = boxes.shifted(_moves(_columns(shown, changes, high), target), bounds)
-    return [
-        replace(p, start=s, extent=e, fit=float(f))
-        for p, s, e, f in zip(poses, start, extent, best, strict=True)
-    ]
+    boxes_by_pose = zip(poses, start, extent, best, strict=True)
+    return [replace(p, start=s, extent=e, fit=float(f)) for p, s, e, f in boxes_by_pose]
 
 
 def _columns(
@@ -107,9 +102,8 @@ def _columns(
     images = [np.ones_like(shown), shown]
     for axis, change in enumerate(changes, start=1):
         count = shown.shape[axis]
-        ramp = ((np.arange(count, dtype=np.float32) + 0.5) / count - 0.5).reshape(
-            -1, *(1,) * (shown.ndim - 1 - axis)
-        )
+        ramp = (np.arange(count, dtype=np.float32) + 0.5) / count - 0.5
+        ramp = ramp.reshape(-1, *(1,) * (shown.ndim - 1 - axis))
         images += [grain(change, high), grain(change * ramp, high)]
     return np.stack([_flat(image) for image in images], axis=1)
 

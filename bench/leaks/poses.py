@@ -96,14 +96,8 @@ class Pose:
     def inverted(self) -> Pose:
         """Return the same pose with the copy as the whole, for a box that is larger than its volume."""
         start, extent = -self.start / self.extent, 1 / self.extent
-        return replace(
-            self,
-            scan=self.copy,
-            copy=self.scan,
-            levels=self.levels[::-1],
-            start=start,
-            extent=extent,
-        )
+        turned = replace(self, scan=self.copy, copy=self.scan, levels=self.levels[::-1])
+        return replace(turned, start=start, extent=extent)
 
     def shown(self, counts: list[int]) -> np.ndarray:
         """Return the box of the whole."""
@@ -111,9 +105,8 @@ class Pose:
 
     def target(self, counts: list[int]) -> np.ndarray:
         """Return the copy, at the same places."""
-        return read(
-            self.copy, [_whole_axis(n, c) for n, c in zip(self.copy.shape, counts, strict=True)]
-        )
+        axes = zip(self.copy.shape, counts, strict=True)
+        return read(self.copy, [_whole_axis(size, count) for size, count in axes])
 
 
 def view(channel: np.ndarray) -> View:
@@ -140,12 +133,10 @@ def guess(scan: View, others: np.ndarray) -> Guesses:
     for first in range(0, others.shape[1], BLOCK):
         block = others[:, first : first + BLOCK]
         scans = block.shape[1]
-        each, score = (
-            part[: bank[:, 0].size * scans * orders].reshape(parity, -1) for part in room
-        )
-        np.matmul(
-            block.reshape(parity, -1, cosines), bank, out=each.reshape(parity, scans * orders, -1)
-        )
+        size = bank[:, 0].size * scans * orders
+        each, score = (part[:size].reshape(parity, -1) for part in room)
+        products = each.reshape(parity, scans * orders, -1)
+        np.matmul(block.reshape(parity, -1, cosines), bank, out=products)
         score = np.matmul(flips, each, out=score).reshape(parity, scans, orders, -1)
         best = score.max(-1).transpose(1, 2, 0).reshape(scans, -1)
         turn = np.argsort(-best, axis=1)[:, :TURNS]
@@ -202,13 +193,10 @@ def _tried(
     lines = read(pose.scan, matrices)
     smooth = read(lines, [as_is if other == axis else matrix for other, matrix in enumerate(high)])
     along = np.concatenate([every, -high[axis] @ every], axis=-1).astype(np.float64)
-    across = np.concatenate(
-        [np.moveaxis(part, axis, 0).reshape(size, -1) for part in (lines, smooth)]
-    )
-    across = across.astype(np.float64)
-    product = (along * (np.moveaxis(target, axis, 0).reshape(counts[axis], -1) @ across.T)).sum(
-        (1, 2)
-    )
+    parts = [np.moveaxis(part, axis, 0).reshape(size, -1) for part in (lines, smooth)]
+    across = np.concatenate(parts).astype(np.float64)
+    targets = np.moveaxis(target, axis, 0).reshape(counts[axis], -1)
+    product = (along * (targets @ across.T)).sum((1, 2))
     total = along.sum(1) @ across.sum(1)
     square = ((along @ (across @ across.T)) * along).sum((1, 2)) - total**2 / target.size
     return product / np.maximum(np.sqrt(np.maximum(square, 0)), 1e-9)

@@ -67,9 +67,8 @@ def _swept(every: np.ndarray, copies: np.ndarray, at: list[np.ndarray]) -> np.nd
     ``at``: the interval (n, turn) along each axis, which changes.
     """
     for axis in range(len(at)):
-        lines = np.moveaxis(every, axis, -2)[
-            tuple(index for n, index in enumerate(at) if n != axis)
-        ]
+        others = tuple(index for n, index in enumerate(at) if n != axis)
+        lines = np.moveaxis(every, axis, -2)[others]
         fits = np.matmul(np.ascontiguousarray(lines), copies[..., None])[..., 0]
         at[axis] = fits.argmax(-1)
     return fits.max(-1)

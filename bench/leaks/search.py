@@ -44,23 +44,19 @@ class Scans:
         every_scan = [views(channels) for channels in prints]
         every = [(scan, v) for scan, channels in enumerate(every_scan) for v in channels]
         by_axes = {d: [(scan, v) for scan, v in every if v.volume.ndim == d] for d in (2, 3)}
-        sketched = {
-            d: sketches(channels_of, level.screen[d])
-            for d, channels_of in by_axes.items()
-            if channels_of
-        }
+        present = {d: channels for d, channels in by_axes.items() if channels}
+        sketched = {d: sketches(channels, level.screen[d]) for d, channels in present.items()}
         return cls(every_scan, sketched, level)
 
     @cached_property
     def turned(self) -> dict[Basis, np.ndarray]:
         """Every channel in every turn, (channel, turn, cosine), by what it is described by."""
-        return {
-            basis: np.stack(
-                [refine.vectors(self.views[scan][i], basis) for scan, i in sketch.places]
-            )
-            for d, sketch in self.sketches.items()
-            for basis in self.level.sweeps[d]
-        }
+        turned: dict[Basis, np.ndarray] = {}
+        for d, sketch in self.sketches.items():
+            channels = [self.views[scan][i] for scan, i in sketch.places]
+            for basis in self.level.sweeps[d]:
+                turned[basis] = np.stack([refine.vectors(view, basis) for view in channels])
+        return turned
 
 
 @dataclass(frozen=True)
@@ -98,10 +94,8 @@ def screened(first: Scans, second: Scans) -> np.ndarray:
         scores = screen.scores(mine, theirs)
         for i, j in product(np.unique(mine.channels), np.unique(theirs.channels)):
             rows, columns = np.flatnonzero(mine.channels == i), np.flatnonzero(theirs.channels == j)
-            cells, fits = (
-                np.ix_(mine.scans[rows], theirs.scans[columns]),
-                scores[np.ix_(rows, columns)],
-            )
+            cells = np.ix_(mine.scans[rows], theirs.scans[columns])
+            fits = scores[np.ix_(rows, columns)]
             liked, current = fits + OTHER_CHANNEL * (i == j), best[cells]
             current[liked > chosen[cells], 1:] = i, j
             current[..., 0] = np.maximum(fits, current[..., 0])
@@ -129,9 +123,8 @@ def likeliest(scores: np.ndarray) -> np.ndarray:
     """Return what passes the screen, rows (a, b, i, j) sorted by ``a``: of each ``b``, the highest."""
     most = passing(len(scores))
     passing_pairs = [np.empty((0, 2), int)]
-    for start in range(
-        0, scores.shape[1], COLUMNS
-    ):  # an order of all of them would be larger than they are
+    # an order of all of them would be larger than they are
+    for start in range(0, scores.shape[1], COLUMNS):
         value = scores[:, start : start + COLUMNS, 0]
         highest = np.argsort(-value, axis=0, kind="stable")[:most]
         passed = np.zeros(value.shape, bool)
@@ -148,9 +141,8 @@ def looked_at(first: Scans, second: Scans, rows: np.ndarray) -> list[Sight]:
     for scans, copies, side in ((first, second, 0), (second, first, 1)):
         for mine, value in _refined(scans, copies, rows[:, [side, 2 + side, 1 - side, 3 - side]]):
             best[mine] = np.maximum(best[mine], value)
-    return [
-        Sight(a, b, i, j, v) for (a, b, i, j), v in zip(rows.tolist(), best.tolist(), strict=True)
-    ]
+    refined = zip(rows.tolist(), best.tolist(), strict=True)
+    return [Sight(a, b, i, j, value) for (a, b, i, j), value in refined]
 
 
 def _refined(
@@ -164,9 +156,8 @@ def _refined(
         channel_view = first.views[scan][channel]
         d = channel_view.volume.ndim
         sketch, others, sweeps = first.sketches[d], second.sketches[d], first.level.sweeps[d]
-        places = np.array(
-            [others.number[channel_of] for channel_of in map(tuple, rows[mine, 2:].tolist())]
-        )
+        channels = map(tuple, rows[mine, 2:].tolist())
+        places = np.array([others.number[channel_of] for channel_of in channels])
         coarse = sketch.boxes[sketch.number[scan, channel]], others.copies[:, places]
         boxes = {basis: refine.boxes(channel_view, basis) for basis in sweeps}
         seen = [(boxes[basis], second.turned[basis][places]) for basis in sweeps]

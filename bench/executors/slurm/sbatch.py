@@ -177,12 +177,8 @@ def _refusal(message: str, tasks: int) -> BenchError:
     # SLURM names a limit in a line of its own, before the one that says what comes of it.
     errors = [line for line in lines if line.startswith("sbatch: error: ")] or lines[-1:]
     words = (line.removeprefix("sbatch: ").removeprefix("error: ") for line in errors)
-    kind, advice = (
-        BenchError,
-        (
-            "correct [cluster.NAME] in bench.toml and run again, what is in the queue already is kept"
-        ),
-    )
+    kind, advice = BenchError, "correct [cluster.NAME] in bench.toml and run again, what is in the"
+    advice = f"{advice} queue already is kept"
     if any(sign in message.lower() for sign in LATER):
         kind, advice = LaterError, "run the same command again when SLURM answers"
     # The site's limits on queued tasks: AssocMaxSubmitJobLimit, QOSGrpSubmitJobsLimit and the like.

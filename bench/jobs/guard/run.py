@@ -140,11 +140,10 @@ class _Comparer:
     def __call__(self) -> Iterator[Callable[[_Task], tuple[int, Rows]]]:
         """Give the function that does one task; in its rows all scans are counted from the first."""
         prints = [_print(*key) for key in self.others]
-        yield (
-            partial(self._compare, prints)
-            if self.level is None
-            else self._search(prints, self.level)
-        )
+        if self.level is None:
+            yield partial(self._compare, prints)
+        else:
+            yield self._search(prints, self.level)
 
     def _compare(self, prints: list[np.ndarray], task: _Task) -> tuple[int, Rows]:
         from bench.leaks import duplicates
@@ -175,9 +174,8 @@ class _Comparer:
             if task.step == "screen":
                 return task.number, search.screened(seen_as, others)
             seen = search.looked_at(seen_as, others, task.rows - (start, 0, 0, 0))
-            return task.number, np.array(
-                [(s.a + start, s.b, s.i, s.j, s.value) for s in seen]
-            ).reshape(-1, 5)
+            rows = [(s.a + start, s.b, s.i, s.j, s.value) for s in seen]
+            return task.number, np.array(rows).reshape(-1, 5)
 
         return do
 

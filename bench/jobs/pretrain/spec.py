@@ -121,13 +121,8 @@ class PretrainSpec(TrainingKind):
     def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
         """The same method, network and batch."""
         training = self.pretrain
-        return [
-            self.network,
-            training.batch,
-            training.precision,
-            self.method.name,
-            self.method.params,
-        ]
+        method = (self.method.name, self.method.params)
+        return [self.network, training.batch, training.precision, *method]
 
     @property
     def training(self) -> Pretraining:
