@@ -42,7 +42,7 @@ def start(
 ) -> transfer.Receipt | None:
     """Load what a spec's ``init`` names into a fresh network; return the receipt, None where it is random.
 
-    It goes to log and manifest, too.
+    It goes to log and manifest, too. BenchError: the weights do not fit, or the file is another one than planned.
 
     Args:
         context: of the job.
@@ -50,23 +50,17 @@ def start(
         pretrained: the folder of the pretraining that ``init`` names, None for a file.
         control: what a control row does to the tensors before they are loaded.
         output: is the last layer to come with the weights?
-
-    Raises:
-        BenchError: the weights do not fit, or the file is another one than when it was planned.
     """
     spec = context.spec
     if spec.init == "random":
         return None
     tensors, manifest = _weights(spec.init, context, pretrained)
-    receipt = transfer.load(
-        network, control(tensors), manifest, output=output, lacks=spec.given.lacks
-    )
+    given, lacks = control(tensors), spec.given.lacks
+    receipt = transfer.load(network, given, manifest, output=output, lacks=lacks)
     context.log(receipt.line())
     left_open = manifest.params.get(foreign_weights.OPEN)
-    context.facts.update(
-        method=manifest.method,
-        receipt=receipt.facts() | ({foreign_weights.OPEN: left_open} if left_open else {}),
-    )
+    facts = receipt.facts() | ({foreign_weights.OPEN: left_open} if left_open else {})
+    context.facts.update(method=manifest.method, receipt=facts)
     return receipt
 
 
@@ -89,9 +83,8 @@ def _weights(
 ) -> tuple[Tensors, transfer.Manifest]:
     if pretrained is not None:
         step = init.partition("@")[2]
-        return transfer.read(
-            pretrained / (f"weights-{step}.safetensors" if step else "weights.safetensors")
-        )
+        name = f"weights-{step}" if step else "weights"
+        return transfer.read(pretrained / f"{name}.safetensors")
     digest = init.removeprefix("file:")
     path = Path(context.run.files[digest])
     context.log(f"weights of {path}")

@@ -26,15 +26,8 @@ Seen = Callable[[str, np.ndarray], None]  # a case, and what is predicted of it
 def slabs(network: nn.Module, volume: Volume, windows: Windows) -> Iterator[np.ndarray]:
     """Yield the logits of one prepared volume in order of z, (K, X, Y, dz), on the CPU; copy to keep.
 
-    A network of two dimensions has windows of one slice, whose predictions make up the volume.
-
-    Args:
-        network: gives logits of label maps.
-        volume: read by box.
-        windows: their size and overlap, how they are blended and flipped.
-
-    Raises:
-        BenchError: scores are not finite.
+    A network of two dimensions has windows of one slice, whose predictions make up the volume. ``windows``
+    states their size and overlap, how they are blended and flipped. BenchError: scores are not finite.
     """
     device = next(network.parameters()).device
     for scores in window.slabs(mirrored(network, windows), volume, windows, device):
@@ -43,14 +36,9 @@ def slabs(network: nn.Module, volume: Volume, windows: Windows) -> Iterator[np.n
 
 
 def check_finite(values: Tensor, what: str) -> None:
-    """Refuse what a network computed where a value is not finite: read as classes it would be background.
+    """Raise BenchError where a value of ``values``, not empty, is not finite: it would be read as background.
 
-    Args:
-        values: of any shape, not empty.
-        what: they are, for the error.
-
-    Raises:
-        BenchError: there is an infinite value, or one that is no number.
+    ``what`` names them in the error.
     """
     if not all(map(math.isfinite, torch.stack(torch.aminmax(values)).tolist())):
         why = "the training diverged, or the precision is too low for them"
@@ -60,12 +48,8 @@ def check_finite(values: Tensor, what: str) -> None:
 def mirrored(network: nn.Module, windows: Windows) -> Callable[[Tensor], Tensor]:
     """Return the network with test-time flips: the mean of its logits over all flips of ``mirror``'s axes.
 
-    With n axes it runs 2^n times. As in nnU-Net logits are averaged, not probabilities, window by
-    window and before windows are blended; flips of label maps are undone.
-
-    Args:
-        network: takes (B, C, x, y, z).
-        windows: ``mirror`` names the axes.
+    With n axes it runs 2^n times on (B, C, x, y, z). As in nnU-Net logits are averaged, not probabilities,
+    window by window and before windows are blended; flips of label maps are undone.
     """
     dims = sorted({AXES.index(axis) + 2 for axis in windows.mirror})
     flips = [flip for n in range(1, len(dims) + 1) for flip in combinations(dims, n)]
@@ -86,16 +70,8 @@ def class_scores(
 ) -> np.ndarray:
     """Return the probability of each class, float64 (K,): from the mean over all windows.
 
-    Windows are read by box, so a volume is never held whole; outside it they read as in training.
-
-    Args:
-        network: gives logits (B, K).
-        volume: read by box.
-        windows: their size and overlap, how they are flipped.
-        head: ``softmax``, or ``ordinal``: sigmoids of being at least each class.
-
-    Raises:
-        BenchError: scores are not finite.
+    Windows are read by box, so a volume is never held whole; outside it they read as in training. The network
+    gives logits (B, K); under the head ``ordinal`` they are of being at least each class.
     """
     ordered = head == ordinal.ORDINAL
     device, crop, batch = next(network.parameters()).device, windows.crop, windows.batch
@@ -118,14 +94,10 @@ def decided(scores: np.ndarray, head: str = "softmax") -> np.ndarray:
 
 
 def corners(shape: Triple, crop: Triple, overlap: float) -> list[Triple]:
-    """Return the corners of a grid of windows that covers a volume; the last ones end at its border.
+    """Return the corners of a grid of windows ``crop`` that covers a volume; the last end at its border.
 
-    Along an axis where the window is no shorter than the volume there is one, centred.
-
-    Args:
-        shape: of the volume.
-        crop: of a window.
-        overlap: share of a window that the next one covers again.
+    Along an axis where the window is no shorter than the volume there is one, centred. ``overlap`` is the share
+    of a window that the next one covers again.
     """
     x, y, z = (_starts(n, size, overlap) for n, size in zip(shape, crop, strict=True))
     return list(product(x, y, z))
@@ -180,10 +152,7 @@ def mean_accuracy(
     head: str = "softmax",
     seen: Seen | None = None,
 ) -> float:
-    """Return the share of cases whose class is found; for selection only.
-
-    ``seen`` is shown each case and the scores of its classes.
-    """
+    """Return the share of cases whose class is found, for selection only; ``seen`` gets the scores."""
     training = network.training
     network.eval()
     scores = [class_scores(network, prepared.volume(case), windows, head) for case in cases]

@@ -17,12 +17,8 @@ def seconds(
 ) -> float:
     """Return the seconds of one case: by the windows over it, and its voxels.
 
-    Args:
-        net: what predicts.
-        inference: how windows overlap and are flipped.
-        sides: voxels of a prepared case along each axis.
-        task: of the data set; a classification has no decoder.
-        speed: floating point operations a second.
+    ``sides`` are the voxels of a prepared case along each axis, ``speed`` floating point operations a second.
+    A classification has no decoder.
     """
     step = [side * (1 - inference.overlap) for side in net.crop]
     windows = prod(

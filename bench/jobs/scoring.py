@@ -81,11 +81,7 @@ def damaged(store: Store, job: str, scoring: Scoring) -> list[Path]:
 
 
 def score_missing(store: Store, job: str, scorings: Sequence[Scoring]) -> None:
-    """Score a finished evaluate job in every way that is asked for and lacking.
-
-    Raises:
-        Damaged: a prediction or a reference is not what was published.
-    """
+    """Score a finished evaluate job in every way that is asked for and lacking; Damaged as the files are."""
     for scoring in scorings:
         if path(store, job, scoring).exists():
             continue

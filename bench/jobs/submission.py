@@ -22,12 +22,8 @@ def archive(
 ) -> Iterator[Callable[[str, np.ndarray], None]]:
     """Give a function that adds one case's label map, contiguous values (X, Y, Z) in RAS+, to the zip.
 
-    A map lies on the grid of the case's first image and has the values of the data set's own files.
-
-    Args:
-        folder: the zip's.
-        dataset: names the files (``submission``) and knows their values (``raw_labels``).
-        cases: the data set's, with their files.
+    A map lies on the grid of the case's first image and has the values of the data set's own files; the data set
+    names the files (``submission``) and knows their values (``raw_labels``).
     """
     images = {case.id: case.images[0] for case in cases}
     values = raw_values(dataset)

@@ -26,14 +26,14 @@ def batches(
     start: int,
     each: int = 1,
 ) -> Iterator[dict[str, Tensor]]:
-    """Yield this process's micro-batches of a training job from step ``start`` on.
+    """Yield this process's micro-batches of a training job from step ``start`` (counted from 0) on.
 
     Args:
         context: of the job.
         training: its batch and steps.
         read: (case, step, sample) -> what one sample consists of.
         cases: how many cases there are to read.
-        start: the first step, counted from 0.
+        start: the first step.
         each: samples of a step that are read from one case.
     """
     drawn = Samples(cases, training.batch, context.spec.seed, read, each)
@@ -46,14 +46,8 @@ def check_micro_batches(
 ) -> None:
     """Refuse to cut the batch of what has batch norm, whatever the facts of a network from outside say.
 
-    Args:
-        module: what is trained.
-        settings: with ``accumulate``.
-        kind: of job, named in the error.
-        frozen: part of it that never trains, so that its batch norms use the statistics they came with.
-
-    Raises:
-        BenchError: names the first such layer.
+    ``frozen`` is a part that never trains, so that its batch norms use the statistics they came with.
+    BenchError names the first such layer, and the ``kind`` of job.
     """
     still = set(frozen.modules()) if frozen is not None else set()
     layers = ((name, layer) for name, layer in module.named_modules() if layer not in still)

@@ -37,10 +37,7 @@ class TrainingKind(Kind):
 
     @abstractmethod
     def across_batch(self) -> str:
-        """Return what looks at all samples of a batch together, in words; nothing where each stands alone.
-
-        Micro-batches then give another result than the batch that they make up.
-        """
+        """Return what looks at all samples of a batch, so that micro-batches give another result; or nothing."""
 
     @abstractmethod
     def sample(self) -> float:
@@ -73,11 +70,7 @@ class TrainingKind(Kind):
         return max(work / (TERAFLOPS_PER_GPU * 1e12), training.steps * least)
 
     def refuse_training(self, job: Job, plan: PlanContext, processes: int) -> list[Recipe]:
-        """Refuse a crop, a batch or recipes that no network can be trained on; return the recipes.
-
-        Raises:
-            BenchError: says which, and what to take.
-        """
+        """Refuse a crop, a batch or recipes that no network can be trained on; return the recipes."""
         net, training = self.network, self.training
         catalog.check_crop(net.network, net.preset, net.crop)
         parts = training.accumulate * processes

@@ -17,9 +17,8 @@ from bench.leaks.poses import View, every_end
 
 # The intervals were set by the ranks of planted copies (the tuning half of tools/leaks.py). The weights are
 # steeper than the first guess's, as bodies share their lowest cosines.
-_PICTURES = Basis(
-    2, 6, tuple((a / 10, b / 10) for a in range(5) for b in range(a + 6, 11)), power=2, width=5
-)
+_ENDS = tuple((a / 10, b / 10) for a in range(5) for b in range(a + 6, 11))
+_PICTURES = Basis(2, 6, _ENDS, power=2, width=5)
 _MANY = ((0.02, 0.98), (0, 0.63), (0.12, 0.75), (0.25, 0.88), (0.37, 1), (0, 0.82), (0.18, 1))
 _FEW = ((0.03, 0.97), (0.02, 0.66), (0.34, 0.98), (0.13, 0.77), (0.23, 0.87))
 
@@ -96,9 +95,8 @@ def turns(boxes: np.ndarray, copies: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """
     parity, channels, orders, cosines = copies.shape
     each = copies.reshape(parity, -1, cosines) @ boxes
-    correlations = (signs(parity.bit_length() - 1) @ each.reshape(parity, -1)).reshape(
-        parity, channels, orders, -1
-    )
+    correlations = signs(parity.bit_length() - 1) @ each.reshape(parity, -1)
+    correlations = correlations.reshape(parity, channels, orders, -1)
     box = correlations.argmax(-1)
     fits = np.take_along_axis(correlations, box[..., None], -1)[..., 0]
     fits, box = (each.transpose(1, 2, 0).reshape(channels, -1) for each in (fits, box))
@@ -119,9 +117,8 @@ def _best(boxes: np.ndarray, copies: np.ndarray) -> np.ndarray:
     room = np.empty((2, parity * count * orders * number), np.float32)
     for start in range(0, channels, count):
         part = copies[:, start : start + count].reshape(parity, -1, cosines)
-        each, score = (
-            r[: part.shape[1] * parity * number].reshape(2, len(flips), -1) for r in room
-        )
+        size = part.shape[1] * parity * number
+        each, score = (r[:size].reshape(2, len(flips), -1) for r in room)
         np.matmul(part, boxes, out=each.reshape(parity, -1, number))
         even, odd = np.matmul(flips, each, out=score)
         even += np.abs(odd, out=odd)

@@ -165,9 +165,8 @@ class _Comparer:
                     search.Sight(int(a), int(b), int(i), int(j), v)
                     for a, b, i, j, v in task.rows.tolist()
                 ]
-                same = search.confirmed(
-                    sights, lambda a: search.views(_print(*self.scans[a])), others.views
-                )
+                views = (lambda a: search.views(_print(*self.scans[a]))), others.views
+                same = search.confirmed(sights, *views)
                 return task.number, np.array([(m.a, m.b, m.score) for m in same]).reshape(-1, 3)
             scans, start = [_print(*key) for key in self.scans[task.scans]], task.scans.start
             seen_as = search.Scans.of(scans, level)

@@ -82,11 +82,7 @@ class ReplacedError(BenchError):
 def _tell_unread(
     context: Context[PrepareSpec], name: str, faults: Mapping[str, str], cases: int
 ) -> None:
-    """Log what could not be read; whoever selects such a case will be refused.
-
-    Raises:
-        BenchError: nothing could be read.
-    """
+    """Log what could not be read, of which whoever selects it is refused; BenchError: nothing could."""
     for case, fault in list(faults.items())[:LOGGED]:
         context.log(f"case {case} cannot be used: {fault}")
     if faults and len(faults) == cases:
@@ -116,11 +112,7 @@ def _all(context: Context[PrepareSpec], working: closing[Any], done: int, total:
 
 
 def _promised(context: Context[PrepareSpec], cache: Contents, cases: list[Case]) -> dict[str, str]:
-    """Return each case's content as the job's id promises it, in order.
-
-    Raises:
-        BenchError: it is not what the plan saw.
-    """
+    """Return each case's content as the job's id promises it, in order; BenchError where it is another."""
     name = context.spec.dataset
     digest, contents = cache.promised(cases)
     if context.spec.contents not in (None, digest):
@@ -235,9 +227,7 @@ def _copied(task: Task) -> Made | None:
 def _prepared(dataset: Dataset, task: Task, recipe: Recipe) -> Made:
     """Read, prepare and compress one case: the only place where a volume is decoded.
 
-    Raises:
-        ChangedError: the bytes are others than the job was planned for.
-        VolumeError: these very bytes cannot be used.
+    ChangedError: the bytes are others than the job was planned for. VolumeError: these very bytes cannot be used.
     """
     from bench.leaks.fingerprint import fingerprint
 

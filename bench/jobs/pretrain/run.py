@@ -119,11 +119,7 @@ def run(context: Context[PretrainSpec]) -> None:
 
 
 def built(spec: PretrainSpec) -> tuple[nets.Network, Method]:
-    """Return a spec's network, freshly initialised, and the method around it.
-
-    Raises:
-        BenchError: the method cannot train this network at this size.
-    """
+    """Return a spec's network, freshly initialised, and the method around it; BenchError: they do not fit."""
     net, params = spec.network, spec.method.typed_params
     initial_weights.seeded(spec.seed)
     out = params.out_channels(net.in_channels, 1 + spec.classes[1])
@@ -132,11 +128,7 @@ def built(spec: PretrainSpec) -> tuple[nets.Network, Method]:
 
 
 def rehearse(spec: PretrainSpec, weights: None = None) -> str:
-    """Build what a spec trains, without memory for its weights; return nothing: it starts from no file.
-
-    Raises:
-        BenchError: it cannot be built.
-    """
+    """Build what a spec trains, without memory for its weights; BenchError where it cannot be built."""
     # MONAI's Swin UNETR reads tensors while it is built
     with torch.device("meta"), suppress(RuntimeError):
         _, method = built(spec)
@@ -221,9 +213,7 @@ class _Reader:
 def origins(mixture: Sequence[Entry], cases: Sequence[tuple[int, Case]]) -> list[np.ndarray]:
     """Return a number for each case, alike where data set and modality are: what a chance may know of it.
 
-    Args:
-        mixture: its entries; a data set may be listed twice, by other conditions.
-        cases: each with the index of its entry in the mixture.
+    Each case comes with the index of its entry in the mixture, in which a data set may be listed twice.
     """
     kinds = [(mixture[i].dataset, case.meta.get("modality", "")) for i, case in cases]
     number = {kind: n for n, kind in enumerate(sorted(set(kinds)))}

@@ -27,11 +27,7 @@ class MethodSpec:
 
     @classmethod
     def of(cls, name: str, given: dict[str, Any]) -> MethodSpec:
-        """Return a method with what is ``given`` over its defaults.
-
-        Raises:
-            BenchError: as ``Method.make_params``.
-        """
+        """Return a method with what is ``given`` over its defaults; errors as of ``Method.make_params``."""
         method = registry.load("method", name)
         params = plain(method.make_params(given))
         return cls(name, method.version, params, registry.source("method", name))
@@ -77,10 +73,7 @@ class PretrainSpec(TrainingKind):
 
     @property
     def classes(self) -> tuple[dict[str, int], int]:
-        """Return how many label classes come before each data set's own, and how many all have.
-
-        None of them is background.
-        """
+        """Return how many label classes, none of them background, come before each data set's, and how many all have."""
         before: dict[str, int] = {}
         total = 0
         for item in self.data:
@@ -94,13 +87,13 @@ class PretrainSpec(TrainingKind):
         called = f"method {self.method.name!r}"
         recipes = self.refuse_training(job, plan, plan.processes)
         if net.network not in method.networks():
+            fitting = ", ".join(method.networks())
             raise BenchError(
-                f"{called} cannot train network {net.network!r}; take one of {', '.join(method.networks())}"
+                f"{called} cannot train network {net.network!r}; take one of {fitting}"
             )
         if training.batch < method.min_batch:
-            raise BenchError(
-                f"{called} needs a batch of at least {method.min_batch}, got {training.batch}"
-            )
+            needs = f"needs a batch of at least {method.min_batch}"
+            raise BenchError(f"{called} {needs}, got {training.batch}")
         params = self.method.typed_params
         params.check_data(self.data)
         params.check_batch(net.network, net.crop, training.batch, plan.processes)
