@@ -73,7 +73,7 @@ class PretrainSpec(TrainingKind):
 
     @property
     def classes(self) -> tuple[dict[str, int], int]:
-        """Return how many label classes, none of them background, come before each data set's, and how many all have."""
+        """Return how many label classes (no background) come before each data set's, and how many all have."""
         before: dict[str, int] = {}
         total = 0
         for item in self.data:
