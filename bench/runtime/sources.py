@@ -163,11 +163,9 @@ def changed(manifest: Mapping[str, Any]) -> tuple[str, ...] | None:
     lost = {name for name in inside if digests[name] != bytes_of(recorded[name])}
     if manifest["kind"] in KINDS and any(" " in recorded[name] for name in lost):
         with suppress(BenchError):  # a file that is no Python now has no meaning
-            today = sources(manifest).items()
-            files = {
-                name: digest for name, digest in today if not name.startswith((OUTSIDE, FACTS))
-            }
-            lost = {*_unlike({name: recorded[name] for name in inside}, files)}
+            made_by = sources(manifest)
+            today = {n: made_by[n] for n in made_by if not n.startswith((OUTSIDE, FACTS))}
+            lost = {*_unlike({name: recorded[name] for name in inside}, today)}
     lost |= {name for name in facts if facts[name] != recorded.get(name, facts[name])}
     return tuple(sorted(lost | {*provenance.get(EARLIER, ())}))
 

@@ -106,10 +106,8 @@ def lines(stale_jobs: Iterable[Stale], then: str = AGAIN) -> list[str]:
         per[tuple(sorted({file for files in file_sets for file in files}))] = every
     texts = []
     for files, jobs in sorted(per.items()):
-        direct, after = (
-            _counts(j for j in jobs if j.direct),
-            _counts(j for j in jobs if not j.direct),
-        )
+        direct = _counts(job for job in jobs if job.direct)
+        after = _counts(job for job in jobs if not job.direct)
         were = f"{len(jobs)} finished job{'s were' if len(jobs) > 1 else ' was'} made by"
         if not files:
             text = f"{were} an earlier bench that recorded no source files ({after})"

@@ -8,22 +8,16 @@ from bench.leaks import refine
 from bench.leaks.cosines import Basis
 from bench.leaks.poses import View, every_end, turned
 
-COARSE = {
-    2: Basis(2, 6, ((0, 0.6), (0.4, 1), (0, 1)), power=2, width=5),
-    3: Basis(3, 4, ((0, 0.6), (0.4, 1), (0, 1)), power=2, width=5),
-}
-FINE = {
-    2: Basis(2, 6, every_end(20), power=2, width=5),
-    3: Basis(3, 4, every_end(10), power=2, width=5),
-}
+ENDS, WAVES = ((0, 0.6), (0.4, 1), (0, 1)), {2: 6, 3: 4}
+COARSE = {d: Basis(d, waves, ENDS, power=2, width=5) for d, waves in WAVES.items()}
+STEPS = {2: 20, 3: 10}
+FINE = {d: Basis(d, WAVES[d], every_end(n), power=2, width=5) for d, n in STEPS.items()}
 
 
 def looked_at(whole, copies):
     d = whole.volume.ndim
-    known = (
-        COARSE[d].boxes(whole.thumbnail),
-        np.stack([COARSE[d].copies(c.thumbnail) for c in copies], axis=1),
-    )
+    screened = np.stack([COARSE[d].copies(c.thumbnail) for c in copies], axis=1)
+    known = COARSE[d].boxes(whole.thumbnail), screened
     seen = refine.boxes(whole, FINE[d]), np.stack([refine.vectors(c, FINE[d]) for c in copies])
     return seen, refine.refined(known, (COARSE[d], FINE[d]), [seen, seen])
 

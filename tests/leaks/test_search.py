@@ -41,10 +41,8 @@ def test_pictures_meet_pictures_volumes_volumes_and_the_empty_nothing():
     flat, empty = prints(picture(0)), [np.zeros((1, 20, 20, 20), np.uint8)]
     volume = prints(small(0))
     assert search.matches([*flat, *empty], [*volume, *empty]) == []
-    assert [(m.a, m.b) for m in search.matches([*flat, *volume], [*volume, *empty, *flat])] == [
-        (0, 2),
-        (1, 0),
-    ]
+    matches = search.matches([*flat, *volume], [*volume, *empty, *flat])
+    assert [(m.a, m.b) for m in matches] == [(0, 2), (1, 0)]
     assert search.matches([], volume) == [] and search.matches(volume, []) == []
     assert (screened(Scans.of([*flat, *empty]), Scans.of(volume))[..., 0] == -1).all()
 

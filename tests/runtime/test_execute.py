@@ -35,9 +35,8 @@ def test_two_runs_that_ask_for_other_metrics_of_one_evaluation_both_get_them(tmp
         wishes = [jobs.scoring("dice"), jobs.scoring("iou")]
         for _ in wishes:
             jobs.describe(judged)
-        for done, wish in enumerate(
-            wishes, 1
-        ):  # the second finds it published and its description cleared
+        # the second finds it published and its description cleared
+        for done, wish in enumerate(wishes, 1):
             assert execute(out, judged.id, jobs.options(wish)).state == "done"
             assert [path(jobs.store, judged.id, w).exists() for w in wishes] == [True, done == 2]
         assert jobs.store.manifest(judged.id)["attempts"] == 1
@@ -50,11 +49,8 @@ def test_what_other_source_left_unfinished_is_begun_anew_or_gone_on_with_where_a
     with pytest.MonkeyPatch.context() as patch:
         blobs.register(patch, tmp_path)
         jobs = blobs.Jobs(tmp_path / "out", "outlined_blobs", blobs.write(tmp_path / "data", 24))
-        tuned, store, other = (
-            jobs.finetune("unet3d", (16, 16, 16), steps=4, batch=2),
-            jobs.store,
-            "bench/jobs/finetune/run.py",
-        )
+        tuned = jobs.finetune("unet3d", (16, 16, 16), steps=4, batch=2)
+        store, other = jobs.store, "bench/jobs/finetune/run.py"
         jobs.done(jobs.prepare())
         options = replace(jobs.options(), keep_unfinished=keep)
         asked = iter([False, False, True, False, True])
@@ -69,12 +65,9 @@ def test_what_other_source_left_unfinished_is_begun_anew_or_gone_on_with_where_a
         store.release(claim)
         assert attempt().state == ("done" if keep else "stopped")  # which step is its first?
         log = (store.jobs if keep else store.work) / tuned.id / "log.txt"
-        words = (
-            "goes on with what another state of {} left"
-            if keep
-            else "another state of {} left this unfinished: begun"
-        )
-        assert words.format(other) in log.read_text()
+        words = f"another state of {other} left"
+        expected = f"goes on with what {words}" if keep else f"{words} this unfinished: begun"
+        assert expected in log.read_text()
         assert keep or attempt().state == "done"
         manifest = store.manifest(tuned.id)
         assert changed(manifest) == ((other,) if keep else ())

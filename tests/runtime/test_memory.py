@@ -99,9 +99,8 @@ def test_processes_are_started_with_what_a_person_has_set_last(monkeypatch):
 
 def test_arrays_fit_into_the_pages_of_those_that_are_gone():
     with fitting_pages():
-        done = subprocess.run(
-            [sys.executable, "-c", FITTED], capture_output=True, text=True, check=True
-        )
+        command = [sys.executable, "-c", FITTED]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert float(done.stdout) < 2.2
 
 
@@ -111,11 +110,8 @@ def test_threads_that_start_processes_leave_the_environment_as_it_was(monkeypatc
     def start(number):
         with fitting_pages():
             time.sleep(0.001)
-            return (
-                os.environ[TUNABLES].count("mine")
-                == os.environ[TUNABLES].count("tcache_count")
-                == 1
-            )
+            text = os.environ[TUNABLES]
+            return text.count("mine") == text.count("tcache_count") == 1
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(start, range(64)))

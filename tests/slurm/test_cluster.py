@@ -47,9 +47,8 @@ def test_it_gives_out_its_gpus(cluster):
 
 
 def test_a_task_over_its_memory_is_killed(cluster, tmp_path):
-    hog = (
-        "import time; x = bytearray(300 * 2**20); x[::4096] = b'1' * len(x[::4096]); time.sleep(60)"
-    )
+    hog = "import time; x = bytearray(300 * 2**20); x[::4096] = b'1' * len(x[::4096])"
+    hog = f"{hog}; time.sleep(60)"
     done = cluster.ask("srun", "--mem=100", sys.executable, "-c", hog)
     assert done.returncode not in (0, 124)
     assert "exceeded memory limit" in done.stderr
@@ -63,9 +62,8 @@ def test_nothing_is_left_of_it():
     run = [sys.executable, str(script)]
     asked = ["--nodes", "1", "--cpus", "1", "--gpus", "0"]
     subprocess.run([*run, "start", str(folder), *asked], check=True, timeout=60)
-    second = subprocess.run(
-        [*run, "start", str(folder)], timeout=60, capture_output=True, text=True
-    )
+    again = [*run, "start", str(folder)]
+    second = subprocess.run(again, timeout=60, capture_output=True, text=True)
     assert "stop it first" in second.stderr
     pids = [int(path.read_text().split()[0]) for path in (folder / "run").glob("*.pid")]
     assert len(pids) == 3
@@ -98,17 +96,15 @@ def test_a_missing_slurm_is_said_in_one_line(monkeypatch, tmp_path):
 
 @pytest.mark.skipif(bool(lacking(accounting=True)), reason=lacking(accounting=True) or "-")
 def test_with_accounting_a_limit_holds():
-    with Sandbox(
-        Path(f"/tmp/bench-slurm-{os.getpid()}a"), Cluster(nodes=1, accounting=True)
-    ) as made:
+    folder = Path(f"/tmp/bench-slurm-{os.getpid()}a")
+    with Sandbox(folder, Cluster(nodes=1, accounting=True)) as made:
         made.call("sacctmgr", "-i", "modify", "user", getuser(), "set", "MaxSubmitJobs=3")
         refused = made.ask("sbatch", "--array=0-9", "-o", "/dev/null", "--wrap", "sleep 1")
         assert "AssocMaxSubmitJobLimit" in refused.stderr
         made.call("srun", "true")
         told = ("sacct", "--noheader", "--format", "State")
-        assert wait(
-            lambda: "COMPLETED" in made.call(*told), 20
-        )  # accounting comes some seconds late
+        # accounting comes some seconds late
+        assert wait(lambda: "COMPLETED" in made.call(*told), 20)
 
 
 @pytest.mark.skipif(bool(lacking()), reason=lacking() or "-")
@@ -122,9 +118,8 @@ def test_a_run_whose_command_is_killed_after_submission_ends_whole_whatever_the_
         trial = Trial(made, smoke, tmp_path / "trial", shell=SHELL)
         try:
             trial.profile(pack=1)
-            others = made.call(
-                "sbatch", "-N2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600"
-            ).split()[-1]
+            busy = ("-N2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 600")
+            others = made.call("sbatch", *busy).split()[-1]
             run = trial.start()
 
             def submitted():
@@ -153,10 +148,8 @@ def test_a_run_on_it_ends_with_the_records_of_this_machine(cluster, tmp_path):
     try:
         assert trial.again() == 0, trial.text()
         trial.check()
-        hosts = {
-            json.loads(p.read_text())["provenance"]["host"]
-            for p in trial.out.glob("jobs/*/manifest.json")
-        }
+        manifests = trial.out.glob("jobs/*/manifest.json")
+        hosts = {json.loads(p.read_text())["provenance"]["host"] for p in manifests}
         assert hosts <= {"n1", "n2"} or not cluster.own_names()
     finally:
         trial.close()

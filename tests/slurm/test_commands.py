@@ -18,17 +18,14 @@ pytestmark = pytest.mark.slurm
 
 def bench(cluster, folder, *words, timeout=200):
     environment = {**os.environ, **cluster.daemons.environment, "OMP_NUM_THREADS": "1"}
-    command = [*BENCH, *map(str, words)]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout
-    )
+    how = {"cwd": folder, "env": environment, "capture_output": True, "text": True}
+    return subprocess.run([*BENCH, *map(str, words)], timeout=timeout, **how)
 
 
 def test_a_profile_that_works_is_told_so_and_leaves_nothing(cluster, tmp_path):
     profile(tmp_path, nodes=2)
-    done = bench(
-        cluster, tmp_path, "cluster", "check", "sandbox", "--out", "out", "--wait", 90, "--json"
-    )
+    words = ("cluster", "check", "sandbox", "--out", "out", "--wait", 90, "--json")
+    done = bench(cluster, tmp_path, *words)
     found = {entry["check"]: entry for entry in json.loads(done.stdout)}
     assert done.returncode == 0, done.stdout
     assert found["pretraining: processes"]["detail"] == "2 of 2 trained together"
@@ -54,10 +51,8 @@ def test_cancelling_empties_the_queue_and_ends_the_command(cluster, cell, trial)
     assert wait(lambda: not cluster.queue(), 30)
     assert trial.end() == 1
     assert "taken back by 'bench cancel'" in trial.text()
-    assert (
-        bench(cluster, trial.folder, "cancel", "--out", trial.out).stdout
-        == "nothing in the queue\n"
-    )
+    again = bench(cluster, trial.folder, "cancel", "--out", trial.out)
+    assert again.stdout == "nothing in the queue\n"
     assert trial.again() == 0
     trial.check()
 
@@ -83,13 +78,12 @@ def test_a_pretraining_in_two_processes_on_two_nodes_has_the_losses_of_one(clust
         assert trial.again() == 0, trial.text()
         (job,) = [p.parent for p in trial.out.glob("jobs/*/weights.safetensors")]
         assert json.loads((job / "manifest.json").read_text())["provenance"]["processes"] == 2
-        two, one = (
-            [
-                float(row["total"])
-                for row in csv.DictReader((folder / "curve.csv").read_text().splitlines())
-            ]
-            for folder in (job, tmp_path / "local" / "jobs" / job.name)
-        )
+
+        def totals(folder):
+            lines = (folder / "curve.csv").read_text().splitlines()
+            return [float(row["total"]) for row in csv.DictReader(lines)]
+
+        two, one = totals(job), totals(tmp_path / "local" / "jobs" / job.name)
         assert len(two) == 3
         assert two[0] == pytest.approx(one[0], rel=1e-5)
     finally:

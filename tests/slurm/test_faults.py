@@ -30,9 +30,8 @@ def test_a_run_ends_with_the_same_records_after(name, trial):
 def test_a_record_that_differs_is_counted_as_lost(tmp_path, found, lost):
     for name, values in {"undisturbed": [1.0, None], "out": found}.items():
         (tmp_path / name / "records").mkdir(parents=True)
-        rows = [
-            {**dict.fromkeys(KEYS, "x"), "case": str(n), "value": v} for n, v in enumerate(values)
-        ]
+        key = dict.fromkeys(KEYS, "x")
+        rows = [{**key, "case": str(n), "value": v} for n, v in enumerate(values)]
         pd.DataFrame(rows).to_parquet(tmp_path / name / "records" / "smoke.parquet")
     smoke = Smoke(tmp_path / "smoke.yaml", (), table(tmp_path / "undisturbed"))
     assert smoke.lost(tmp_path / "out") == lost

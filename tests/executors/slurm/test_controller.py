@@ -61,19 +61,6 @@ def dependencies(site):
 # What is submitted
 
 
-def test_everything_is_submitted_at_once_and_waits_for_its_own_needs(site, store):
-    plan = a_plan(pretrains=2)
-    controller, _ = control(plan, store)
-    assert controller.step()
-    ids, waits = {job: site.id_of(job) for job in plan.jobs}, dependencies(site)
-    prepare, (one, two) = of(plan, "prepare")[0], of(plan, "pretrain")
-    assert len(site.arrays) == 5  # prepare, pretrain, cells: from scratch, on one, on two
-    assert waits[prepare] is None
-    assert waits[one] == f"afterany:{ids[prepare]}"
-    asked = {d for d in waits.values() if d and d != waits[one]}
-    assert asked == {f"afterany:{ids[prepare]}:{ids[p]}" for p in (one, two)}
-
-
 def test_a_pretraining_is_submitted_behind_its_guards_and_refused_only_by_all(site, store):
     plan = Plan()
     prepare = plan.add(a_job("prepare"))
