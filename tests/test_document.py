@@ -185,6 +185,8 @@ def test_an_overlay_merges_mappings_reaches_into_lists_and_replaces_the_rest():
         ("&a [*a]", "contains itself"),
         ("[" * 5000, "too deeply"),
         ("[" * 51 + "]" * 51, "too deeply"),
+        ("{b: " * 3000, "too deeply"),
+        ("\n" + "- " * 3000, "too deeply"),
         ("[&a [x, x], &b [*a, *a], " + "*b, " * 9000 + "*b]", "more than"),
         ("[1, 2", " YAML"),
         ("{a: 1", " YAML"),

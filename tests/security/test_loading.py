@@ -19,7 +19,7 @@ from small_prepared import write_prepared
 
 from bench.data.cache import Pack
 from bench.data.prepared import Prepared
-from bench.document import MOST, scalar
+from bench.document import scalar
 from bench.errors import BenchError
 from bench.nets import transfer
 from bench.protocol import read
@@ -249,23 +249,3 @@ def test_yaml_makes_no_objects(tmp_path, monkeypatch, text):
     except BenchError as error:
         assert "\n" not in str(error)
     assert not (tmp_path / "MARK").exists()
-
-
-ALIASES = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
-)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (ALIASES, f"stand for more than {MOST} values"),
-        *((text, "too deeply") for text in ("[" * 4_000, "a: " + "{b: " * 3_000, "- " * 3_000)),
-    ],
-)
-def test_yaml_that_would_fill_the_memory_or_the_stack_is_refused(tmp_path, text, said):
-    path = tmp_path / "a.yaml"
-    path.write_text(text)
-    with pytest.raises(BenchError, match=rf"a\.yaml.*{said}") as error:
-        read(path)
-    one_line(error)

@@ -13,7 +13,6 @@ from small_prepared import write_evaluated, write_prepared
 from bench.atomic import append, write_atomic
 from bench.claims import Claim
 from bench.data.cache import Pack, PackWriter
-from bench.data.roots import Roots, adapter
 from bench.errors import BenchError
 from bench.executors.slurm import cancel
 from bench.jobs.context import RunOptions
@@ -22,7 +21,6 @@ from bench.report import write
 from bench.runtime.execute import execute
 from bench.show.reports import rewrite_report
 from bench.store import Store
-from bench.volumes.reading import VolumeError, read_volume
 
 NAMES = ("../x", "a/b", "/tmp/x", "..", ".", ".hidden", "-rf", "a\x00b", "a\nb", "a\\b", "")
 LONG = ("x" * 121, "é" * 61)
@@ -57,22 +55,6 @@ def test_a_protocols_own_file_name_is_held_to_the_same(protocol_file):
 # Case ids and listings of a data set
 
 
-def test_a_listing_cannot_name_files_elsewhere(tmp_path):
-    root = tmp_path / "data" / "mine"
-    (root / "imagesTr").mkdir(parents=True)
-    (tmp_path / "secret.nii.gz").write_bytes(b"secret")
-    named = ["../../secret.nii.gz", str(tmp_path / "secret.nii.gz"), "../../../secret.nii.gz"]
-    listing = {
-        "name": "../../x",
-        "labels": {"0": "background", "1": "../../y"},
-        "modality": {"0": "CT"},
-        "training": [{"image": n, "label": n} for n in named],
-    }
-    (root / "dataset.json").write_text(json.dumps(listing))
-    with pytest.raises(BenchError, match="leads out of the folder"):
-        adapter("mine", Roots(tmp_path / "data")).cases(root)
-
-
 def test_a_case_id_is_a_key_and_never_a_path(tmp_path):
     folder = tmp_path / "job"
     folder.mkdir()
@@ -88,32 +70,6 @@ def test_a_case_id_is_a_key_and_never_a_path(tmp_path):
     files = {p.name for p in (tmp_path / "prepared").iterdir()}
     assert files == {"index.npz", "shard-0000.b2"}
     assert all((found.volume(name).whole() == 1).all() for name in ids)
-
-
-def test_the_index_of_a_pack_cannot_name_a_file_elsewhere(tmp_path):
-    for name in ("private", "job"):
-        (tmp_path / name).mkdir()
-        with PackWriter(tmp_path / name, "image") as pack:
-            pack.add("a", np.ones((4, 4, 4), np.uint8))
-    index = json.loads((tmp_path / "job" / "image.json").read_text())
-    for file in ("../private/image-000.b2", str(tmp_path / "private" / "image-000.b2")):
-        index["a"]["file"] = file
-        (tmp_path / "job" / "image.json").write_text(json.dumps(index))
-        with pytest.raises(BenchError, match=r"its index names|no file, start"):
-            Pack(tmp_path / "job", "image")["a"]
-
-
-def test_an_nrrd_header_cannot_name_another_file(tmp_path):
-    header = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\n{}: {}\n\n"
-    (tmp_path / "secret.raw").write_bytes(b"secret!!")
-    for value in ("secret.raw", "../secret.raw", "/etc/passwd", "LIST"):
-        for key in ("data file", "datafile"):
-            (tmp_path / "a.nrrd").write_bytes(header.format(key, value).encode() + b"12345678")
-            with pytest.raises(VolumeError, match="only attached data are read"):
-                read_volume(tmp_path / "a.nrrd")
-        # A spelling that is no field: the attached data are read.
-        (tmp_path / "a.nrrd").write_bytes(header.format("Data File", value).encode() + b"12345678")
-        assert read_volume(tmp_path / "a.nrrd").array.tobytes("F") == b"12345678"
 
 
 # A shared output folder
