@@ -3,21 +3,23 @@
 from bench import jobs
 
 NET = {"network": "unet3d", "preset": "tiny", "crop": [16, 16, 16], "in_channels": 1, "version": 1}
+METHOD = {"name": "simclr3d", "version": 1, "params": {}}
 PART = {"dataset": "d", "part": "test", "task": "segmentation"}
+NET2 = {**NET, "out_channels": 2}
+TUNED = {"dataset": "d", "task": "segmentation", "fraction": 100, "n_train": None}
 LEAST = {
     "prepare": {"dataset": "d", "dataset_version": 1, "recipe": {}, "contents": None},
     "guard": {},
-    "pretrain": {
-        **{"network": NET, "data": [], "pretrain": {"steps": 1}, "seed": 0},
-        "method": {"name": "simclr3d", "version": 1, "params": {}},
-    },
+    "pretrain": {"method": METHOD, "network": NET, "data": [], "pretrain": {"steps": 1}, "seed": 0},
     "finetune": {
-        "network": {**NET, "out_channels": 2},
-        **{"init": "random", "finetune": {"steps": 1}, "seed": 0},
-        "data": {"dataset": "d", "task": "segmentation", "fraction": 100, "n_train": None},
+        "network": NET2,
+        "init": "random",
+        "finetune": {"steps": 1},
+        "seed": 0,
+        "data": TUNED,
     },
     "evaluate": {"data": PART, "weights": "last", "inference": {"crop": [16, 16, 16]}},
-    "latency": {"network": {**NET, "out_channels": 2}, "task": "segmentation"},
+    "latency": {"network": NET2, "task": "segmentation"},
     "embed": {"network": NET, "init": "random", "data": [], "samples": 1, "seed": 0},
 }
 

@@ -18,14 +18,8 @@ from bench.show.reports import write_reports
 from bench.store import Store
 from bench.typed import plain
 
-THERE = {
-    "rows": {
-        "alone": None,
-        "pair": None,
-        "base": {"method": "scratch", "network": "net"},
-        "contrast": {"method": "simclr3d", "network": "net"},
-    }
-}
+BASE_ROW, CONTRAST = ({"method": m, "network": "net"} for m in ("scratch", "simclr3d"))
+THERE = {"rows": {"alone": None, "pair": None, "base": BASE_ROW, "contrast": CONTRAST}}
 TARGETS = ("anterior", "posterior")
 NAMES = {"base": "alone", "contrast": "pair"}
 STATED = dict(batch=1, optimiser="sgd", lr=0.1, schedule="poly", precision="fp32", datasets=("d",))
@@ -35,13 +29,8 @@ def scored(cells, name):
     """Return rows as a run leaves them, another value in each."""
     rows = []
     for cell, case, target, metric in product(cells, "ab", TARGETS, ("dice", "hd95")):
-        key = {
-            **cell.columns,
-            "job": cell.evaluate,
-            "protocol": name,
-            "case": case,
-            "patient": case,
-        }
+        key = {**cell.columns, "job": cell.evaluate, "protocol": name}
+        key |= {"case": case, "patient": case}
         rows.append({**key, "target": target, "metric": metric, "unit": "1", "status": "ok"})
     return record.frame([{**row, "value": i / len(rows)} for i, row in enumerate(rows)])
 

@@ -90,8 +90,5 @@ def test_a_process_that_is_killed_ends_the_work_and_the_others_save(tmp_path):
 def test_who_stops_listening_lets_all_end_their_task(tmp_path):
     with closing(work(range(1000), partial(start, str(tmp_path)), 2)) as found:
         next(found)
-    assert (
-        len(list(tmp_path.glob("*.left")))
-        == len([p for p in tmp_path.iterdir() if not p.suffix])
-        > 0
-    )
+    entered = [path for path in tmp_path.iterdir() if not path.suffix]
+    assert len(list(tmp_path.glob("*.left"))) == len(entered) > 0

@@ -55,12 +55,10 @@ def small(name):
     said = stated(name)
     dataset = CLASSES if name in CLASSIFIED else MAPS
     scans = said.get("scans")
-    section = {
-        **{"dataset": dataset, "split": "even", "settings": str(SETTINGS / f"{name}.yaml")},
-        **{"steps": STEPS, "hold": "steps", "batch": scans if scans and scans > 1 else 2},
-        **{"precision": "fp32", "val_every": 0.4, "recipe": PHANTOMS[dataset][1]},
-        **{"inference": {"overlap": 0.0, "batch": 4}, "crop": network(name)[1]},
-    }
+    section = {"dataset": dataset, "split": "even", "settings": str(SETTINGS / f"{name}.yaml")}
+    section |= {"steps": STEPS, "hold": "steps", "batch": scans if scans and scans > 1 else 2}
+    section |= {"precision": "fp32", "val_every": 0.4, "recipe": PHANTOMS[dataset][1]}
+    section |= {"inference": {"overlap": 0.0, "batch": 4}, "crop": network(name)[1]}
     if said.get("frozen"):
         section["frozen"] = 0.4  # lets go between the second step and the third
     if said.get("patience"):
@@ -80,14 +78,10 @@ def planned(out, name, data):
     """Plan one recipe; leave the jobs' descriptions in ``out``. Return the store and jobs by kind."""
     section = small(name)
     kind, crop = network(name)
-    value = {
-        "title": name,
-        "baseline": "none",
-        "finetune": [section],
-        "networks": {"net": {"network": kind, "preset": "tiny", "crop": crop}},
-        "rows": {"row": {"method": "scratch", "network": "net"}},
-        "metrics": ["accuracy" if section["dataset"] == CLASSES else "dice"],
-    }
+    value = {"title": name, "baseline": "none", "finetune": [section]}
+    value["networks"] = {"net": {"network": kind, "preset": "tiny", "crop": crop}}
+    value["rows"] = {"row": {"method": "scratch", "network": "net"}}
+    value["metrics"] = ["accuracy" if section["dataset"] == CLASSES else "dice"]
     path = out.parent / f"{name}.yaml"  # no scale: that of the paper, where best_test is allowed
     path.write_text(yaml.safe_dump(value))
     store = Store.open(out)
