@@ -167,7 +167,8 @@ class Planner:
         recipes = recipes_of(arm.protocol, arm.index, arm.tuned)
         arms = [replace(arm, tuned=recipe) for _, recipe in recipes]
         first = self._finetuning(arms[0], labels, initial)
-        tune = None if arm.tuned.evaluation == "as_loaded" else arm.tuned.tune
+        fitted = arm.tuned.evaluation in ("as_loaded", "probe")
+        tune = None if fitted else arm.tuned.tune
         if tune is None or len({self._finetuning(a, labels, initial).id for a in arms}) == 1:
             # or its grid varies nothing that concerns this row
             return self._add(arm, labels, initial, first)
@@ -346,7 +347,7 @@ def _columns(
         "pretrain": mixture.title(arm.before) if before else source,
         "pretrain_seed": before.seed if before else 0,
         "init": spec.init,
-        "evaluation": spec.finetune.evaluation,
+        "evaluation": arm.tuned.evaluation,
         "dataset": arm.target.name,
         "task": arm.target.dataset.task,
         "split": arm.fold.name,

@@ -263,6 +263,8 @@ def _check_section(target: Finetune, scale: str, document: Document, keys: tuple
 
 
 def _has_budget(section: Any, document: Document, keys: tuple[str, ...]) -> None:
+    if section.steps is section.epochs is None and getattr(section, "evaluation", "") == "probe":
+        return
     if (section.steps is None) == (section.epochs is None):
         problem = "it stands twice" if section.steps is not None else "there is none"
         raise BenchError(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from bench.dataset import Recipe
 from bench.ranges import Part, Range, Share
-from bench.typed import sparse
+from bench.typed import renamed, sparse
 
 # Which numbers make sense. Upper bounds lie far above anything in the field: they catch slips.
 Triple = Annotated[tuple[int, int, int], Range(0, 4096, above=True, order=False)]  # voxels
@@ -319,6 +319,34 @@ class Group:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Probe:
+    """How features of an encoder that never trains are read: in closed form, without a seed.
+
+    Of label maps every voxel is a sample, of classes every window. All classes weigh the same.
+    """
+
+    # ridge: least squares on the classes; logistic: by L-BFGS; knn: votes by cosine similarity
+    kind: Literal["ridge", "logistic", "knn"] = "ridge"
+    levels: tuple[int, ...] | None = None  # maps of the encoder, 0 is the finest; by default all
+    # cubes in whose voxels intensities are averaged, by their sides; 1: the voxel itself
+    intensity: Annotated[tuple[int, ...], Range(1, 31, order=False)] = ()
+    strength: Literal["leave_out", "val"] = (
+        "leave_out"  # who chooses it: patients left out in turn, or val
+    )
+    k: Samples = 20  # neighbours
+    samples: Annotated[int, Range(1, 1e7)] = 20_000  # knn, logistic: of training, evenly spread
+
+    def __post_init__(self) -> None:
+        if self.levels == () and not self.intensity:
+            raise ValueError("probe.levels is empty and so is probe.intensity; state one of them")
+        if any(side % 2 == 0 for side in self.intensity):
+            raise ValueError(f"probe.intensity: sides are odd, got {list(self.intensity)}")
+        for key, kinds in (("k", ("knn",)), ("samples", ("knn", "logistic"))):
+            if self.kind not in kinds and getattr(self, key) != getattr(Probe, key):
+                raise ValueError(f"probe.{key} does nothing with 'kind: {self.kind}'; leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tuning(Training):
     """What a fine-tuning job is told of its training."""
 
@@ -338,8 +366,12 @@ class Tuning(Training):
     # such a voxel: of a class drawn first, so that small organs are as frequent
     balanced: bool = False
     augment: Augment = field(default_factory=Augment)  # none by default
-    # linear: the encoder never trains; as_loaded: nothing does, the weights are scored as they came
-    evaluation: Literal["end_to_end", "linear", "as_loaded"] = "end_to_end"
+    # decoder: the encoder never trains; probe: neither does, features are read in closed form;
+    # as_loaded: nothing is fitted, the weights are scored as they came
+    evaluation: Literal["end_to_end", "decoder", "probe", "as_loaded"] = renamed(
+        "end_to_end", linear="decoder"
+    )
+    probe: Probe = sparse(Probe())  # with `evaluation: probe`
     frozen: Part = 0.0  # share of all steps, from the first on, in which the encoder does not train
     # what the load receipt left at random; nothing is frozen where all is new
     new: Group = sparse(Group())
@@ -382,19 +414,23 @@ class Tuning(Training):
                 raise ValueError(
                     f"{key} does nothing with 'loss: {without}'; take dice_ce, or leave {key} out"
                 )
-        if self.evaluation != "end_to_end" and self.frozen:
-            raise ValueError(
-                f"with 'evaluation: {self.evaluation}' the encoder never trains; leave frozen out"
-            )
-        if self.evaluation == "as_loaded" and self.judged:
-            raise ValueError(
-                "with 'evaluation: as_loaded' nothing trains; leave select and patience out"
-            )
+        self._check_evaluation()
         self._check_groups()
         if self.patience is not None and self.select == "best_test":
             raise ValueError(
                 "patience looks at validation patients; take 'select: best_val' or 'last'"
             )
+
+    def _check_evaluation(self) -> None:
+        within = f"with 'evaluation: {self.evaluation}'"
+        if self.evaluation != "end_to_end" and self.frozen:
+            raise ValueError(f"{within} the encoder never trains; leave frozen out")
+        if self.evaluation in ("as_loaded", "probe") and self.judged:
+            raise ValueError(f"{within} nothing trains; leave select and patience out")
+        if self.evaluation != "probe" and self.probe != Probe():
+            raise ValueError("'probe' does nothing without 'evaluation: probe'; state that, too")
+        if self.evaluation == "probe" and self.head != "softmax":
+            raise ValueError(f"{within} the head is softmax, not {self.head}")
 
     def _check_groups(self) -> None:
         if self.new.frozen and self.loaded.frozen:
@@ -539,6 +575,10 @@ class Finetune(Tuning):
         if self.tune is not None and self.tune.runs > len(self.seeds):
             raise ValueError(
                 f"tune.runs {self.tune.runs} needs as many seeds, there are {len(self.seeds)}"
+            )
+        if self.evaluation == "probe" and self.track is not None:
+            raise ValueError(
+                "a probe has no steps to track; leave 'track' out (a row: 'track: null')"
             )
         super().__post_init__()
 
