@@ -9,7 +9,7 @@ from scipy.special import logsumexp, softmax
 from bench.probes.ridge import Array, Linear
 
 STEPS = 1000  # of L-BFGS at most
-TOLERANCE = 1e-6  # of the largest component of the gradient
+TOLERANCE = 1e-8  # of the largest component of the gradient
 
 
 def fitted(features: Array, classes: Array, weights: Array, count: int, strength: float) -> Linear:
