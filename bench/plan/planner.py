@@ -28,7 +28,7 @@ from bench.plan.pretrainings import Pretrainings
 from bench.plan.selection import Selection
 from bench.protocol import Control, Finetune, Protocol, controls_of, finetune_of, labelled, mixture
 from bench.protocol.model import recipes_of
-from bench.protocol.sections import Inference, Windows
+from bench.protocol.sections import Inference, Probe, Windows
 from bench.typed import narrowed
 
 Weights = Literal["last", "best_val", "best_test"]
@@ -202,6 +202,8 @@ class Planner:
         tuning = replace(specs.tuned(tuned, scoring, steps, epoch), validated=validated)
         if initial.init == "random":
             tuning = specs.from_scratch(tuning)
+        if arm.control == "intensity":
+            tuning = replace(tuning, probe=Probe(levels=(), intensity=(1, 3, 5, 9)))
         if arm.control == "long":
             tuning = specs.longer(tuning, self.pretrainings.samples(arm))
         spec = FinetuneSpec(
@@ -214,6 +216,8 @@ class Planner:
             given=initial.given,
             dose=arm.row.dose,
         )
+        if specs.without_seed(spec):
+            spec = replace(spec, seed=0)
         if tuning.validates or tuning.track:
             specs.has_judges(spec, arm.fold)
             predicted = narrowed(Inference, self._evaluation(arm, spec, "last").inference)

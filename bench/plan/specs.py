@@ -141,6 +141,12 @@ def from_scratch(section: TuningSpec) -> TuningSpec:
     return replace(section, new=new, loaded=Group(), norm="batch", output="new")
 
 
+def without_seed(spec: FinetuneSpec) -> bool:
+    """Tell whether a probe is the same under every seed: of all patients, of given weights or of none."""
+    given = not spec.control and (spec.init != "random" or spec.finetune.probe.levels == ())
+    return spec.probes and given and spec.data.fraction == 100 and not spec.data.holdout
+
+
 def has_judges(spec: FinetuneSpec, fold: splits.Fold) -> None:
     """Refuse to look at patients that validate where nobody does.
 

@@ -30,8 +30,10 @@ ALTERNATIVES: dict[str, tuple[str, Any]] = {  # key: what it replaces, and how t
     "datasets": ("mixture", ""),
     "every": ("every_epochs", None),
     "every_epochs": ("every", None),
+    "draws": ("seeds", [0]),
+    "seeds": ("draws", None),
 }
-# likewise, of a pretraining
+# of a pretraining instead
 SEEDS: dict[str, tuple[str, Any]] = {"seed": ("seeds", []), "seeds": ("seed", None)}
 PAIRED = "paired"  # in place of a list of seeds
 AMOUNT = re.compile(r"([1-9][0-9]{0,6}) *(cases|%)")
@@ -336,6 +338,34 @@ class Probe:
     k: Samples = 20  # neighbours
     samples: Annotated[int, Range(1, 1e7)] = 20_000  # knn, logistic: of training, evenly spread
 
+    @property
+    def text(self) -> str:
+        """Return in words what is read, and how."""
+        levels = (
+            "all levels" if self.levels is None else f"levels {', '.join(map(str, self.levels))}"
+        )
+        maps = (
+            []
+            if self.levels == ()
+            else [f"{levels} of the encoder, interpolated to the image's grid"]
+        )
+        if self.intensity:
+            sides = ", ".join(map(str, self.intensity))
+            maps.append(f"intensity in cubes of {sides} voxels (mean; of more than one, deviation)")
+        chosen = {
+            "leave_out": "patients left out in turn choose its strength",
+            "val": "patients that validate choose its strength",
+        }
+        how = (
+            f"{self.k} of {self.samples} samples vote"
+            if self.kind == "knn"
+            else chosen[self.strength]
+        )
+        return (
+            f"{self.kind} probe of {' and '.join(maps)}; windows side by side as in prediction without "
+            f"overlap; norm layers as in evaluation; {how}"
+        )
+
     def __post_init__(self) -> None:
         if self.levels == () and not self.intensity:
             raise ValueError("probe.levels is empty and so is probe.intensity; state one of them")
@@ -545,6 +575,8 @@ class Finetune(Tuning):
     hidden: Annotated[int, Range(0, 65536)] = 0
     fractions: tuple[int, ...] = (100,)  # whole percents of the training patients, 1 to 100
     seeds: Numbers = (0,)  # a run each
+    # of labelled patients at each fraction, in place of seeds: N stands for seeds 0 to N - 1
+    draws: Annotated[int, Range(1, 1000)] | None = None
     folds: Numbers | None = None  # which folds of the split; all by default
     # overrides of what is pretrained for this section
     pretrain: dict[str, Any] = field(default_factory=dict)
@@ -567,6 +599,11 @@ class Finetune(Tuning):
     tune: Tune | None = sparse()
 
     def __post_init__(self) -> None:
+        if self.draws is not None:
+            drawn = tuple(range(self.draws))
+            if self.seeds not in ((0,), drawn):
+                raise ValueError("state either 'draws' or 'seeds', not both")
+            object.__setattr__(self, "seeds", drawn)
         if not self.fractions or not self.seeds:
             raise ValueError("fractions and seeds need at least one value each")
         for percent in self.fractions:

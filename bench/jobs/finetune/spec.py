@@ -174,7 +174,7 @@ class FinetuneSpec(TrainingKind):
     def _refuse_probe(self) -> None:
         """Levels that the encoder does not have, intensities of what has no voxels to score."""
         probe, net = self.finetune.probe, self.network
-        levels = len(catalog.entry(net.network).pyramid)
+        levels = len(catalog.network_facts(net.network).pyramid)
         off = [level for level in probe.levels or () if not -levels <= level < levels]
         if off:
             raise BenchError(
