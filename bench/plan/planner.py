@@ -359,5 +359,5 @@ def _columns(
         "fraction": spec.data.fraction,
         "n_train": labels.labelled,
         "fold": arm.fold.index,
-        "seed": spec.seed,
+        "seed": labels.seed,
     }

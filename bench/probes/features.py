@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, avg_pool3d, interpolate
+from torch.nn.functional import avg_pool1d, interpolate
 
 from bench.nets.base import Encoder
 
@@ -82,25 +82,25 @@ def neighbourhoods(image: Tensor, sides: Sequence[int]) -> list[Tensor]:
         image: (B, C, X, Y, Z); a slice has Z = 1, and its cubes are squares.
         sides: of the cubes, odd, in voxels; of side 1 the intensity itself.
     """
+    centre = image.mean(dim=tuple(range(1, image.ndim)), keepdim=True)  # squares lose less round it
     maps = []
     for side in sides:
         mean = _mean(image, side)
         maps.append(mean)
         if side > 1:
-            squares = _mean(
-                (image - mean).square(), side
-            )  # round each voxel's own mean: no cancellation
-            maps.append(squares.clamp_min(0).sqrt())
+            squares = _mean((image - centre).square(), side)
+            maps.append((squares - (mean - centre).square()).clamp_min(0).sqrt())
     return maps
 
 
 def _mean(image: Tensor, side: int) -> Tensor:
-    if side == 1:
-        return image
-    if image.ndim == 4 or image.shape[-1] == 1:
-        flat = image if image.ndim == 4 else image[..., 0]
-        return avg_pool2d(flat, side, 1, side // 2, count_include_pad=False).reshape(image.shape)
-    return avg_pool3d(image, side, 1, side // 2, count_include_pad=False)
+    """Return the mean over a cube: a row of voxels along one axis after the other."""
+    for axis in range(2, image.ndim):
+        if side > 1 and image.shape[axis] > 1:
+            rows = image.movedim(axis, -1)
+            means = avg_pool1d(rows.flatten(0, -2), side, 1, side // 2, count_include_pad=False)
+            image = means.reshape(rows.shape).movedim(-1, axis)
+    return image
 
 
 def case_vector(encoder: Encoder, windows: Tensor, levels: Sequence[int] | None) -> Tensor:

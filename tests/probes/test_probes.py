@@ -36,10 +36,11 @@ def test_neighbours_vote_by_cosine():
 @pytest.mark.parametrize("shape", [(2, 3, 6, 5, 4), (2, 3, 6, 5, 1)])
 def test_neighbourhoods_are_means_and_deviations_of_the_voxels_that_exist(shape):
     image = torch.randn(shape, dtype=torch.float64)
-    same, mean, _ = neighbourhoods(image, (1, 3))
+    same, mean, deviation = neighbourhoods(image, (1, 3))
     assert same is image
     box = image[0, 1, 0:2, 3:5, 0 : min(2, shape[-1])]  # round voxel (0, 4, 0), a corner
     assert mean[0, 1, 0, 4, 0] == pytest.approx(box.mean().item())
+    assert deviation[0, 1, 0, 4, 0] == pytest.approx(box.std(correction=0).item())
 
 
 def test_a_linear_map_may_be_applied_on_each_levels_own_grid():
