@@ -57,6 +57,7 @@ SCORES = {  # of what one evaluate job's score file holds
     for name in ("case", "patient", "target", "metric", "value", "unit", "status")
 }
 CURVE = {**COLUMNS, "part": "str", "step": "int64", "epoch": "float64"}  # of learning curves
+FORMER = {"evaluation": {"linear": "decoder"}}  # what older files call a value, and its name now
 SMALL = 1 << 18  # bytes of a file that is read at once, without the threads that wait for a disk
 STATUSES = ("ok", "empty_reference", "empty_prediction", "both_empty", "failed")
 
@@ -118,7 +119,9 @@ def _read(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
                 table = file.read([name], use_threads=False) if full is None else full
                 column = table.column(name)
                 if kind == "str":
-                    yield name, _pieces(column)
+                    now = FORMER.get(name, {})
+                    pieces = _pieces(column)
+                    yield name, [([now.get(n, n) for n in names], codes) for names, codes in pieces]
                     continue
                 numbers = column.cast(kind).to_numpy()
                 if numbers.dtype.kind == "f" and np.isinf(numbers).any():

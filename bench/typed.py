@@ -25,6 +25,7 @@ T = TypeVar("T")
 Keys = tuple[str, ...]
 Where = Callable[[Keys], str]  # what an error says first of the value under a path of keys
 SPARSE = "sparse"
+FORMER = "former"  # in a field's metadata: values that have another name now
 ATOMS = frozenset((str, int, float, bool, type(None)))
 LARGEST = 2.0**63  # a stored number beyond it counts nothing here
 
@@ -35,6 +36,11 @@ def sparse(default: Any = None) -> Any:
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def renamed(default: str, **former: str) -> Any:
+    """Return a field of words; one of ``former`` is refused with the word that it is now."""
+    return field(default=default, metadata={FORMER: former})
 
 
 def plain(value: Any) -> Any:
@@ -237,6 +243,10 @@ def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
             near = get_close_matches(str(key)[:80], allowed, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(allowed))}"
             raise BenchError(f"{where((*keys, key))}: unknown key {shown(key)}; {hint}")
+    for key, given in value.items():
+        now = allowed[key].metadata.get(FORMER, {}).get(given if isinstance(given, str) else "")
+        if now:
+            raise BenchError(f"{where((*keys, key))}: {given!r} is called {now!r} now; write that")
     needed = (
         k for k, f in allowed.items() if f.default is MISSING and f.default_factory is MISSING
     )

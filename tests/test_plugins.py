@@ -275,7 +275,7 @@ CUT = {"batch": 4, "accumulate": 2}
     [
         ({"finetune": CUT}, r"finetune\.accumulate: layer 'encoder\.levels\.0\.1' is a batch norm"),
         # the encoder never trains; no other batch norm
-        ({"finetune": {**CUT, "evaluation": "linear"}}, ""),
+        ({"finetune": {**CUT, "evaluation": "decoder"}}, ""),
         ({"pretrain": CUT}, r"pretrain\.accumulate: layer 'head\.0' is a batch norm"),
     ],
 )

@@ -28,7 +28,7 @@ from bench.plan.pretrainings import Pretrainings
 from bench.plan.selection import Selection
 from bench.protocol import Control, Finetune, Protocol, controls_of, finetune_of, labelled, mixture
 from bench.protocol.model import recipes_of
-from bench.protocol.sections import Inference, Windows
+from bench.protocol.sections import Inference, Probe, Windows
 from bench.typed import narrowed
 
 Weights = Literal["last", "best_val", "best_test"]
@@ -167,7 +167,8 @@ class Planner:
         recipes = recipes_of(arm.protocol, arm.index, arm.tuned)
         arms = [replace(arm, tuned=recipe) for _, recipe in recipes]
         first = self._finetuning(arms[0], labels, initial)
-        tune = None if arm.tuned.evaluation == "as_loaded" else arm.tuned.tune
+        fitted = arm.tuned.evaluation in ("as_loaded", "probe")
+        tune = None if fitted else arm.tuned.tune
         if tune is None or len({self._finetuning(a, labels, initial).id for a in arms}) == 1:
             # or its grid varies nothing that concerns this row
             return self._add(arm, labels, initial, first)
@@ -201,6 +202,8 @@ class Planner:
         tuning = replace(specs.tuned(tuned, scoring, steps, epoch), validated=validated)
         if initial.init == "random":
             tuning = specs.from_scratch(tuning)
+        if arm.control == "intensity":
+            tuning = replace(tuning, probe=Probe(levels=(), intensity=(1, 3, 5, 9)))
         if arm.control == "long":
             tuning = specs.longer(tuning, self.pretrainings.samples(arm))
         spec = FinetuneSpec(
@@ -213,6 +216,8 @@ class Planner:
             given=initial.given,
             dose=arm.row.dose,
         )
+        if specs.without_seed(spec):
+            spec = replace(spec, seed=0)
         if tuning.validates or tuning.track:
             specs.has_judges(spec, arm.fold)
             predicted = narrowed(Inference, self._evaluation(arm, spec, "last").inference)
@@ -346,7 +351,7 @@ def _columns(
         "pretrain": mixture.title(arm.before) if before else source,
         "pretrain_seed": before.seed if before else 0,
         "init": spec.init,
-        "evaluation": spec.finetune.evaluation,
+        "evaluation": arm.tuned.evaluation,
         "dataset": arm.target.name,
         "task": arm.target.dataset.task,
         "split": arm.fold.name,
@@ -354,5 +359,5 @@ def _columns(
         "fraction": spec.data.fraction,
         "n_train": labels.labelled,
         "fold": arm.fold.index,
-        "seed": spec.seed,
+        "seed": labels.seed,
     }

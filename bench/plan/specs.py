@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
 from bench.data import regions as regional
 from bench.data import split as splits
@@ -100,7 +101,12 @@ def tuned(
         steps: the budget.
         epoch: the steps of one, where known.
     """
-    loss, track = section.loss or LOSSES[scoring.task][0], None
+    loss: Any = section.loss or LOSSES[scoring.task][0]
+    track = None
+    if section.evaluation == "probe":  # nothing else concerns it
+        return TuningSpec(
+            evaluation="probe", probe=section.probe, precision=section.precision, loss=loss
+        )
     if section.track is not None:
         every, epochs = section.track.every, section.track.every_epochs
         if epochs is not None and epoch is not None:
@@ -112,7 +118,14 @@ def tuned(
             section.track.part, every_steps, targets, scoring.empty if targets else "default"
         )
     return narrowed(
-        TuningSpec, section, steps=steps, loss=loss, inference=None, track=track, validated=False
+        TuningSpec,
+        section,
+        steps=steps,
+        loss=loss,
+        evaluation="linear" if section.evaluation == "decoder" else section.evaluation,
+        inference=None,
+        track=track,
+        validated=False,
     )
 
 
@@ -126,6 +139,12 @@ def from_scratch(section: TuningSpec) -> TuningSpec:
     """Return a fine-tuning without what concerns loaded weights: from scratch it changes no number."""
     new = replace(section.new, frozen=0.0, restart=False)
     return replace(section, new=new, loaded=Group(), norm="batch", output="new")
+
+
+def without_seed(spec: FinetuneSpec) -> bool:
+    """Tell whether a probe is the same under every seed: of all patients, of given weights or of none."""
+    given = not spec.control and (spec.init != "random" or spec.finetune.probe.levels == ())
+    return spec.probes and given and spec.data.fraction == 100 and not spec.data.holdout
 
 
 def has_judges(spec: FinetuneSpec, fold: splits.Fold) -> None:

@@ -120,6 +120,11 @@ def check(protocol: Protocol, name: str, row: Row, document: Document) -> None:
         )
     for index in protocol.sections_of(row):
         section = protocol.finetune[index]
+        if section.steps is section.epochs is None:
+            raise BenchError(
+                f"{document.where(('finetune', str(index)))}: a ceiling is pretrained by the section's "
+                "recipe; state its budget, as 'steps' or as 'epochs'"
+            )
         if registry.declared("dataset", section.dataset, "task", "segmentation") != "segmentation":
             raise BenchError(
                 f"{where}: section {protocol.sections[index]!r} has classes and no label maps, from which a "

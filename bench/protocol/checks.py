@@ -79,6 +79,12 @@ def check(protocol: Protocol, document: Document) -> None:
         _has_baseline(protocol, document)
 
 
+LACKING = {  # what no row is, by the control that would stand beside it
+    "long": "is from scratch on a network that another pretrains here",
+    "intensity": "is from scratch under 'evaluation: probe' of label maps",
+}
+
+
 def _check_cells(protocol: Protocol, document: Document) -> None:
     """Refuse sections and controls without a row, and rows that are called as a variant of another is."""
     for i, section in enumerate(protocol.sections):
@@ -96,9 +102,7 @@ def _check_cells(protocol: Protocol, document: Document) -> None:
     for number, control in enumerate(protocol.controls):
         if control not in (*controls, *ceilings.CONTROLS):
             where = document.where(("controls", str(number)))
-            lacking = "starts from weights"
-            if control == "long":
-                lacking = "is from scratch on a network that another pretrains here"
+            lacking = LACKING.get(control, "starts from weights")
             raise BenchError(f"{where}: no row {lacking}; leave it out")
     for name, row in protocol.rows.items():
         for variant in _variants(protocol, name, row):
@@ -254,7 +258,8 @@ def _check_section_names(protocol: Protocol, document: Document) -> None:
 
 
 def _check_section(target: Finetune, scale: str, document: Document, keys: tuple[str, ...]) -> None:
-    _has_budget(target, document, keys)
+    if target.evaluation != "probe" or target.steps is not None or target.epochs is not None:
+        _has_budget(target, document, keys)
     if target.select == "best_test" and scale != "paper":
         raise BenchError(
             f"{document.where((*keys, 'select'))}: best_test exists for the 'paper' scale only; "

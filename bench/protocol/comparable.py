@@ -20,6 +20,7 @@ ASIDE = (
     "settings",
     "fractions",
     "seeds",
+    "draws",
     "accumulate",
     "hold",
     "crop",

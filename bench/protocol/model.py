@@ -30,7 +30,8 @@ from bench.typed import plain
 T = TypeVar("T")
 # random: a pretrained row from fresh weights; shuffled: its weights permuted within each tensor; long: the
 # scratch row with more samples, those of the longest pretraining of its network; ceiling: pretrained with the
-# labels of all training scans; doses: weights between fresh ones and the ceiling's.
+# labels of all training scans; doses: weights between fresh ones and the ceiling's; intensity: a probe of a
+# voxel's intensity and its neighbourhood's, without an encoder.
 OF_BOTH = (  # keys that a fine-tuning and a pretraining have alike
     "recipe",
     "steps",
@@ -44,7 +45,7 @@ OF_BOTH = (  # keys that a fine-tuning and a pretraining have alike
     "precision",
     "crop",
 )
-Control = Literal["random", "shuffled", "long", "ceiling", "doses"]
+Control = Literal["random", "shuffled", "long", "ceiling", "doses", "intensity"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Protocol:
     scale: Literal["paper", "pilot", "smoke"] = "paper"  # the one taken without `--scale`
     # scratch: each row has one to be compared with; else say that it is trained otherwise, or absent
     baseline: Literal["scratch", "unequal", "none"] = "scratch"
-    # random, shuffled: beside pretrained rows; long, ceiling, doses: beside scratch
+    # random, shuffled: beside pretrained rows; long, ceiling, doses, intensity: beside scratch
     controls: tuple[Control, ...] = ()
     pretrain: Pretrain | None = None  # needed where a row is pretrained here
     metrics: tuple[str, ...] = ()  # by default dice, and accuracy where a data set has classes
@@ -244,7 +245,13 @@ def controls_of(protocol: Protocol, row: Row, index: int) -> list[Control]:
         return []  # it is one
     if learns(protocol, row):
         return [control for control in protocol.controls if control in ("random", "shuffled")]
-    return ["long"] if "long" in protocol.controls and beside(protocol, row, index) else []
+    section = finetune_of(protocol, index, row)
+    fits: dict[Control, bool] = {
+        "long": section.evaluation != "probe" and bool(beside(protocol, row, index)),
+        "intensity": section.evaluation == "probe"
+        and registry.declared("dataset", section.dataset, "task", "segmentation") == "segmentation",
+    }
+    return [control for control in protocol.controls if fits.get(control)]
 
 
 def pretrain_of(

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from bench.dataset import Recipe
 from bench.ranges import Part, Range, Share
-from bench.typed import sparse
+from bench.typed import renamed, sparse
 
 # Which numbers make sense. Upper bounds lie far above anything in the field: they catch slips.
 Triple = Annotated[tuple[int, int, int], Range(0, 4096, above=True, order=False)]  # voxels
@@ -30,8 +30,10 @@ ALTERNATIVES: dict[str, tuple[str, Any]] = {  # key: what it replaces, and how t
     "datasets": ("mixture", ""),
     "every": ("every_epochs", None),
     "every_epochs": ("every", None),
+    "draws": ("seeds", [0]),
+    "seeds": ("draws", None),
 }
-# likewise, of a pretraining
+# of a pretraining instead
 SEEDS: dict[str, tuple[str, Any]] = {"seed": ("seeds", []), "seeds": ("seed", None)}
 PAIRED = "paired"  # in place of a list of seeds
 AMOUNT = re.compile(r"([1-9][0-9]{0,6}) *(cases|%)")
@@ -319,6 +321,62 @@ class Group:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Probe:
+    """How features of an encoder that never trains are read: in closed form, without a seed.
+
+    Of label maps every voxel is a sample, of classes every window. All classes weigh the same.
+    """
+
+    # ridge: least squares on the classes; logistic: by L-BFGS; knn: votes by cosine similarity
+    kind: Literal["ridge", "logistic", "knn"] = "ridge"
+    levels: tuple[int, ...] | None = None  # maps of the encoder, 0 is the finest; by default all
+    # cubes in whose voxels intensities are averaged, by their sides; 1: the voxel itself
+    intensity: Annotated[tuple[int, ...], Range(1, 31, order=False)] = ()
+    strength: Literal["leave_out", "val"] = (
+        "leave_out"  # who chooses it: patients left out in turn, or val
+    )
+    k: Samples = 20  # neighbours
+    samples: Annotated[int, Range(1, 1e7)] = 20_000  # knn, logistic: of training, evenly spread
+
+    @property
+    def text(self) -> str:
+        """Return in words what is read, and how."""
+        levels = (
+            "all levels" if self.levels is None else f"levels {', '.join(map(str, self.levels))}"
+        )
+        maps = (
+            []
+            if self.levels == ()
+            else [f"{levels} of the encoder, interpolated to the image's grid"]
+        )
+        if self.intensity:
+            sides = ", ".join(map(str, self.intensity))
+            maps.append(f"intensity in cubes of {sides} voxels (mean; of more than one, deviation)")
+        chosen = {
+            "leave_out": "patients left out in turn choose its strength",
+            "val": "patients that validate choose its strength",
+        }
+        how = (
+            f"{self.k} of {self.samples} samples vote"
+            if self.kind == "knn"
+            else chosen[self.strength]
+        )
+        return (
+            f"{self.kind} probe of {' and '.join(maps)}; windows side by side as in prediction without "
+            f"overlap; norm layers as in evaluation; {how}"
+        )
+
+    def __post_init__(self) -> None:
+        if self.levels == () and not self.intensity:
+            raise ValueError("probe.levels is empty and so is probe.intensity; state one of them")
+        if any(side % 2 == 0 for side in self.intensity):
+            raise ValueError(f"probe.intensity: sides are odd, got {list(self.intensity)}")
+        for key, kinds in (("k", ("knn",)), ("samples", ("knn", "logistic"))):
+            if self.kind not in kinds and getattr(self, key) != getattr(Probe, key):
+                raise ValueError(f"probe.{key} does nothing with 'kind: {self.kind}'; leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tuning(Training):
     """What a fine-tuning job is told of its training."""
 
@@ -338,8 +396,12 @@ class Tuning(Training):
     # such a voxel: of a class drawn first, so that small organs are as frequent
     balanced: bool = False
     augment: Augment = field(default_factory=Augment)  # none by default
-    # linear: the encoder never trains; as_loaded: nothing does, the weights are scored as they came
-    evaluation: Literal["end_to_end", "linear", "as_loaded"] = "end_to_end"
+    # decoder: the encoder never trains; probe: neither does, features are read in closed form;
+    # as_loaded: nothing is fitted, the weights are scored as they came
+    evaluation: Literal["end_to_end", "decoder", "probe", "as_loaded"] = renamed(
+        "end_to_end", linear="decoder"
+    )
+    probe: Probe = sparse(Probe())  # with `evaluation: probe`
     frozen: Part = 0.0  # share of all steps, from the first on, in which the encoder does not train
     # what the load receipt left at random; nothing is frozen where all is new
     new: Group = sparse(Group())
@@ -382,19 +444,23 @@ class Tuning(Training):
                 raise ValueError(
                     f"{key} does nothing with 'loss: {without}'; take dice_ce, or leave {key} out"
                 )
-        if self.evaluation != "end_to_end" and self.frozen:
-            raise ValueError(
-                f"with 'evaluation: {self.evaluation}' the encoder never trains; leave frozen out"
-            )
-        if self.evaluation == "as_loaded" and self.judged:
-            raise ValueError(
-                "with 'evaluation: as_loaded' nothing trains; leave select and patience out"
-            )
+        self._check_evaluation()
         self._check_groups()
         if self.patience is not None and self.select == "best_test":
             raise ValueError(
                 "patience looks at validation patients; take 'select: best_val' or 'last'"
             )
+
+    def _check_evaluation(self) -> None:
+        within = f"with 'evaluation: {self.evaluation}'"
+        if self.evaluation != "end_to_end" and self.frozen:
+            raise ValueError(f"{within} the encoder never trains; leave frozen out")
+        if self.evaluation in ("as_loaded", "probe") and self.judged:
+            raise ValueError(f"{within} nothing trains; leave select and patience out")
+        if self.evaluation != "probe" and self.probe != Probe():
+            raise ValueError("'probe' does nothing without 'evaluation: probe'; state that, too")
+        if self.evaluation == "probe" and self.head != "softmax":
+            raise ValueError(f"{within} the head is softmax, not {self.head}")
 
     def _check_groups(self) -> None:
         if self.new.frozen and self.loaded.frozen:
@@ -509,6 +575,8 @@ class Finetune(Tuning):
     hidden: Annotated[int, Range(0, 65536)] = 0
     fractions: tuple[int, ...] = (100,)  # whole percents of the training patients, 1 to 100
     seeds: Numbers = (0,)  # a run each
+    # of labelled patients at each fraction, in place of seeds: N stands for seeds 0 to N - 1
+    draws: Annotated[int, Range(1, 1000)] | None = None
     folds: Numbers | None = None  # which folds of the split; all by default
     # overrides of what is pretrained for this section
     pretrain: dict[str, Any] = field(default_factory=dict)
@@ -531,6 +599,11 @@ class Finetune(Tuning):
     tune: Tune | None = sparse()
 
     def __post_init__(self) -> None:
+        if self.draws is not None:
+            drawn = tuple(range(self.draws))
+            if self.seeds not in ((0,), drawn):
+                raise ValueError("state either 'draws' or 'seeds', not both")
+            object.__setattr__(self, "seeds", drawn)
         if not self.fractions or not self.seeds:
             raise ValueError("fractions and seeds need at least one value each")
         for percent in self.fractions:
@@ -539,6 +612,10 @@ class Finetune(Tuning):
         if self.tune is not None and self.tune.runs > len(self.seeds):
             raise ValueError(
                 f"tune.runs {self.tune.runs} needs as many seeds, there are {len(self.seeds)}"
+            )
+        if self.evaluation == "probe" and self.track is not None:
+            raise ValueError(
+                "a probe has no steps to track; leave 'track' out (a row: 'track: null')"
             )
         super().__post_init__()
 

@@ -23,6 +23,7 @@ OWN = (  # of a section
     "split",
     "fractions",
     "seeds",
+    "draws",
     "folds",
     "where",
     "exclude",

@@ -47,6 +47,8 @@ CONTROLS = {
     "that network saw; what more training gives by itself.",
     "ceiling": "Ceiling: pretrained with the labels of all training scans, by the section's own recipe.",
     "doses": "Doses: weights a quarter, half and three quarters of the way from fresh ones to the ceiling's.",
+    "intensity": "Rows (intensity): a probe without an encoder; it reads a voxel's intensity, and mean and "
+    "standard deviation in cubes of 3, 5 and 9 voxels round it.",
 }
 
 
@@ -291,6 +293,8 @@ def _tuning(report: ReportContext) -> list[str]:
 def _way(target: Finetune) -> str:
     """Return how a section trains and predicts."""
     optimiser, window = target.optimiser, target.inference
+    if target.evaluation == "probe":
+        return target.probe.text
     length = f"{target.epochs or 0:g} epochs with {target.crops} crops per case"
     flips = (
         f", test-time flips along {', '.join(window.mirror)} (mean of logits)"

@@ -231,6 +231,8 @@ def _way(spec: FinetuneSpec) -> str:
     """Return what a fine-tuning is, in a few words: settings that a file brought should surprise nobody."""
     tuning, crop = spec.finetune, "x".join(map(str, spec.network.crop))
     head = " on regions" if tuning.head == "regions" else ""
+    if tuning.evaluation == "probe":
+        return f"{tuning.probe.kind} probe, windows of {crop}{head}"
     return f"{tuning.steps or '?'} steps of {tuning.batch} x {crop}, {tuning.optimiser.name}{head}"
 
 

@@ -230,7 +230,7 @@ def test_a_baseline_is_a_row_from_scratch_on_the_same_network_and_one_is_enough(
         ("augment: {flip: 0.5}", "augment.flip"),
         ("crop: [32, 32, 16]", "net.crop"),
         ("fractions: [10, 100]", "fractions"),
-        ("evaluation: linear", "evaluation"),
+        ("evaluation: decoder", "evaluation"),
         ("loss: dice_ce, accumulate: 2, hold: steps, seeds: [0]", ""),  # as by default
         ("seeds: [7]", "seeds"),
     ],

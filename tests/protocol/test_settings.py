@@ -225,7 +225,7 @@ PAPERS = {  # what a paper states, by the key that says so; golden.json pins wha
         "evaluation": "end_to_end",
     },
     "glmae_linear.yaml": {
-        "epochs": 3000, "scans": 4, "optimiser.lr": 1e-2, "evaluation": "linear", "optimiser.name": "adamw",
+        "epochs": 3000, "scans": 4, "optimiser.lr": 1e-2, "evaluation": "decoder", "optimiser.name": "adamw",
     },
     "nnunet_pretrained.yaml": {
         "steps": 1000 * 250, "optimiser.lr": 0.001, "optimiser.momentum": 0.99, "schedule.warmup": 50 / 1000,

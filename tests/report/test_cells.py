@@ -178,7 +178,7 @@ def test_rows_of_another_scale_or_data_set_are_refused(protocol, records, scale,
 
 def test_a_row_that_is_evaluated_in_its_own_way_stands_beside_the_others(protocol, records):
     cells = aggregate(
-        protocol(), records({"value": 0.8}, {"row": "b", "value": 0.3, "evaluation": "linear"})
+        protocol(), records({"value": 0.8}, {"row": "b", "value": 0.3, "evaluation": "decoder"})
     )
     assert [cells.at(key(row=r)).mean for r in "ab"] == [0.8, 0.3]
 

@@ -32,7 +32,7 @@ def test_snapshots_of_one_pretraining_are_one_line_and_scratch_is_level(protocol
         "v4": Row("voco", "net", at=4, title="B @ 4"),
         "v": Row("voco", "net", title="B @ last"),
         "other": Row("mae3d", "net", title="Other"),
-        "linear": Row("voco", "net", at=2, title="L", finetune={"evaluation": "linear"}),
+        "linear": Row("voco", "net", at=2, title="L", finetune={"evaluation": "decoder"}),
     }
     inits = {"a": "random", "v2": "job:1@2", "v4": "job:1@4", "v": "job:1", "other": "job:2"}
     inits["linear"] = inits["v2"]

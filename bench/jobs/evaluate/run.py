@@ -21,9 +21,11 @@ from bench.jobs.evaluate.spec import EvaluateSpec
 from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.initial_weights import network_of
 from bench.jobs.inputs import declaration, part
+from bench.jobs.kind import MAPS
 from bench.jobs.ordinal import ORDINAL
 from bench.jobs.predict import class_scores, decided, slabs
 from bench.nets import transfer
+from bench.probes.model import Probed
 from bench.protocol.sections import Windows
 from bench.store import FinishedParts
 from bench.train.loop import channels_last, fabric
@@ -42,7 +44,10 @@ def run(context: Context[EvaluateSpec]) -> None:
     spec = context.spec
     tensors, manifest = transfer.read(context.input(0) / f"{spec.weights}.safetensors")
     tuned = context.done(0, FinetuneSpec)
-    network: torch.nn.Module = network_of(tuned.network, spec.data.task)
+    fresh = network_of(tuned.network, spec.data.task)
+    network: torch.nn.Module = fresh
+    if tuned.probes:
+        network = Probed(fresh, tuned.finetune.probe, spec.data.task == MAPS)
     network.load_state_dict(tensors)
     device = fabric(tuned.finetune.precision)
     network = channels_last(network.to(device.device)).eval()

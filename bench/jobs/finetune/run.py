@@ -21,6 +21,7 @@ from bench.errors import BenchError
 from bench.jobs import initial_weights, ordinal, training
 from bench.jobs.class_scores import CLASSIFICATION, true_classes
 from bench.jobs.context import Context
+from bench.jobs.finetune import probe
 from bench.jobs.finetune.spec import TRACKED, FinetuneSpec, settings_text
 from bench.jobs.finetune.supervised import Judge, LossConfig, Supervised
 from bench.jobs.finetune.tracking import Curve, Predict, ValidationCache
@@ -57,6 +58,11 @@ def run(context: Context[FinetuneSpec]) -> None:
     manifest = _manifest(context)
     if tuning.evaluation == "as_loaded":
         transfer.save(context.folder / "last.safetensors", dict(network.state_dict()), manifest)
+        training.keep_curve(context, TrainingCurve())
+        return
+    if tuning.evaluation == "probe":
+        fitted = probe.fit(context, network)
+        transfer.save(context.folder / "last.safetensors", dict(fitted.state_dict()), manifest)
         training.keep_curve(context, TrainingCurve())
         return
     root = context.run.roots.get(data.dataset)

@@ -67,6 +67,9 @@ class Tracked:
         return before + (round(every * before) < last)
 
 
+PROBED = 2.0  # a scan's features and their products, against its prediction
+
+
 def target_name(values: Sequence[int]) -> str:
     """Return what a fine-tuning calls a target, which has no name there: ``1``, or ``1+2`` of a region."""
     return "+".join(map(str, values))
@@ -76,6 +79,8 @@ def target_name(values: Sequence[int]) -> str:
 class TuningSpec(Tuning):
     """How it is trained; with how held-out cases are predicted, where anything depends on that."""
 
+    # "linear" is what protocols and records call "decoder": ids of jobs keep the former word
+    evaluation: Literal["end_to_end", "linear", "probe", "as_loaded"] = "end_to_end"  # type: ignore[assignment]
     inference: Inference | None = sparse()
     track: Tracked | None = sparse()
     validated: bool = sparse(False)  # scored on the patients that validate, for a grid's choice
@@ -83,7 +88,8 @@ class TuningSpec(Tuning):
     @property
     def validates(self) -> bool:
         """Tell whether patients that validate are predicted for more than a curve."""
-        return self.judged or self.validated
+        chosen = self.evaluation == "probe" and self.probe.strength == "val"
+        return self.judged or self.validated or chosen
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,8 @@ class FinetuneSpec(TrainingKind):
     def _refuse_for_task(self) -> None:
         tuning, task, net = self.finetune, self.data.task, self.network
         catalog.check_task(net.network, task)
+        if tuning.evaluation == "probe":
+            self._refuse_probe()
         if tuning.loss not in LOSSES[task]:
             raise BenchError(
                 f"finetune.loss {tuning.loss} is not for {task}; take {' or '.join(LOSSES[task])}"
@@ -161,6 +169,21 @@ class FinetuneSpec(TrainingKind):
             deep = ", ".join(e.name for e in catalog.entries().values() if e.scales > 1)
             raise BenchError(
                 f"finetune.deep_supervision: network {net.network!r} has one scale; take {deep}"
+            )
+
+    def _refuse_probe(self) -> None:
+        """Levels that the encoder does not have, intensities of what has no voxels to score."""
+        probe, net = self.finetune.probe, self.network
+        levels = len(catalog.network_facts(net.network).pyramid)
+        off = [level for level in probe.levels or () if not -levels <= level < levels]
+        if off:
+            raise BenchError(
+                f"finetune.probe.levels: network {net.network!r} has {levels} levels, 0 to {levels - 1}, "
+                f"and no level {off[0]}"
+            )
+        if probe.intensity and self.data.task != MAPS:
+            raise BenchError(
+                "finetune.probe.intensity: is for label maps, not for classes; leave it out"
             )
 
     def _refuse_hidden(self) -> None:
@@ -239,18 +262,27 @@ class FinetuneSpec(TrainingKind):
         """One crop through the network; a classification has no decoder."""
         return prod(self.network.crop) * self.network.flops(self.data.task == MAPS)
 
+    @property
+    def probes(self) -> bool:
+        """Tell whether features of a frozen encoder are read in closed form."""
+        return self.finetune.evaluation == "probe"
+
     def units(self, job: Job, plan: PlanContext) -> float | None:
-        """By the step."""
+        """By the step; of a probe by the labelled patient."""
+        if self.probes:
+            return None if self.data.n_train is None else float(self.data.n_train)
         return 0.0 if self.untrained else super().units(job, plan)
 
     def operations(self) -> float | None:
         """Every sample of every step, where there is one."""
-        return 0.0 if self.untrained else super().operations()
+        return 0.0 if self.untrained or self.probes else super().operations()
 
     def seconds(self, job: Job, plan: PlanContext) -> float | None:
         """By its operations, and the cases that its curve predicts at each look."""
         if self.untrained:
             return START
+        if self.probes:
+            return self._probing(job, plan)
         trained, cases = super().seconds(job, plan), plan.sizes.get(job.id)
         tuning = self.finetune
         if trained is None or tuning.track is None or not cases:
@@ -260,3 +292,15 @@ class FinetuneSpec(TrainingKind):
         inference = tuning.inference or Inference()
         each = prediction.seconds(self.network, inference, sides, self.data.task, plan.speed(job))
         return trained + each * cases * tuning.track.looks(tuning.steps or 0)
+
+    def _probing(self, job: Job, plan: PlanContext) -> float | None:
+        """Every labelled scan through the encoder once, in windows side by side."""
+        if self.data.n_train is None:
+            return None
+        prepared = plan.jobs[job.needs[0]]
+        sides = prepared.spec_as(PrepareSpec).sides(prepared, plan)
+        side_by_side = Inference(overlap=0.0)
+        each = prediction.seconds(
+            self.network, side_by_side, sides, self.data.task, plan.speed(job)
+        )
+        return START + PROBED * each * self.data.n_train

@@ -1,0 +1,118 @@
+"""Features of a frozen encoder: one vector per voxel, on the image's grid, or one per case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool1d, interpolate
+
+from bench.nets.base import Encoder
+
+INTERPOLATION = {2: "bilinear", 3: "trilinear"}  # by spatial axes; voxel centres are not moved
+
+
+class VoxelFeatures(nn.Module):
+    """Maps of an encoder's levels, each brought to the image's grid, and intensities beside them.
+
+    Args:
+        encoder: its parameters and the statistics of its norm layers stay as they are: use it in ``eval`` mode.
+        levels: which maps of its pyramid, 0 is the finest; all by default. None at all is allowed with ``intensity``.
+        intensity: sizes of cubes of voxels, odd numbers; each adds per channel the mean over the cube round a
+            voxel, and for a cube above 1 the standard deviation in it.
+        channels: of the image.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        levels: Sequence[int] | None,
+        intensity: Sequence[int],
+        channels: int,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.levels = tuple(range(len(encoder.widths))) if levels is None else tuple(levels)
+        self.cubes = tuple(intensity)
+        statistics = sum(1 if side == 1 else 2 for side in self.cubes)
+        self.widths = (*(encoder.widths[level] for level in self.levels), *[channels] * statistics)
+
+    @property
+    def size(self) -> int:
+        """Return how many features a voxel has."""
+        return sum(self.widths)
+
+    def maps(self, image: Tensor) -> list[Tensor]:
+        """Return what the features are made of, each on a grid of its own.
+
+        Args:
+            image: (B, C, X, Y, Z).
+
+        Returns:
+            (B, widths[i], x, y, z) for each of ``widths``: encoder levels first, then intensities.
+        """
+        pyramid = self.encoder(image) if self.levels else []
+        return [*(pyramid[level] for level in self.levels), *neighbourhoods(image, self.cubes)]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the features of every voxel, (B, size, X, Y, Z)."""
+        return torch.cat([on_grid(m, image.shape[2:]) for m in self.maps(image)], dim=1)
+
+
+def on_grid(values: Tensor, shape: Sequence[int]) -> Tensor:
+    """Interpolate a map (B, C, x, y, z) linearly to a grid of this shape; corners are not aligned.
+
+    A linear map of channels before or after it gives the same, so a linear probe reads each level on
+    the level's own grid.
+    """
+    if tuple(values.shape[2:]) == tuple(shape):
+        return values
+    if values.ndim == 5 and values.shape[-1] == shape[-1] == 1:  # a slice: bilinear, and faster so
+        return on_grid(values[..., 0], shape[:-1])[..., None]
+    return interpolate(values, size=tuple(shape), mode=INTERPOLATION[values.ndim - 2])
+
+
+def neighbourhoods(image: Tensor, sides: Sequence[int]) -> list[Tensor]:
+    """Return means and standard deviations of intensities in cubes round each voxel.
+
+    Beyond the image lies nothing: there a cube has fewer voxels.
+
+    Args:
+        image: (B, C, X, Y, Z); a slice has Z = 1, and its cubes are squares.
+        sides: of the cubes, odd, in voxels; of side 1 the intensity itself.
+    """
+    centre = image.mean(dim=tuple(range(1, image.ndim)), keepdim=True)  # squares lose less round it
+    maps = []
+    for side in sides:
+        mean = _mean(image, side)
+        maps.append(mean)
+        if side > 1:
+            squares = _mean((image - centre).square(), side)
+            maps.append((squares - (mean - centre).square()).clamp_min(0).sqrt())
+    return maps
+
+
+def _mean(image: Tensor, side: int) -> Tensor:
+    """Return the mean over a cube: a row of voxels along one axis after the other."""
+    for axis in range(2, image.ndim):
+        if side > 1 and image.shape[axis] > 1:
+            rows = image.movedim(axis, -1)
+            means = avg_pool1d(rows.flatten(0, -2), side, 1, side // 2, count_include_pad=False)
+            image = means.reshape(rows.shape).movedim(-1, axis)
+    return image
+
+
+def case_vector(encoder: Encoder, windows: Tensor, levels: Sequence[int] | None) -> Tensor:
+    """Return the features of each window, (B, d): each level's mean and maximum over space.
+
+    Args:
+        encoder: frozen.
+        windows: (B, C, X, Y, Z).
+        levels: as of ``VoxelFeatures``.
+    """
+    pyramid = encoder(windows)
+    chosen = pyramid if levels is None else [pyramid[level] for level in levels]
+    return torch.cat(
+        [torch.cat([m.flatten(2).mean(2), m.flatten(2).amax(2)], 1) for m in chosen], 1
+    )

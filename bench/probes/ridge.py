@@ -1,0 +1,166 @@
+"""Ridge regression by normal equations: sums over samples, so memory does not grow with their number.
+
+Samples come in groups (patients). Every sum is kept per group, in double precision, so that the strength of
+the penalty is chosen by leaving out one group at a time without a second look at the samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Array = np.ndarray
+# Penalties per unit of sample weight, of standardised features: from hardly any to nearly all.
+STRENGTHS = tuple(10.0**n for n in range(-6, 3))
+CHUNK = 1 << 16  # samples whose products are summed at once
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear map from features to targets: ``features @ weight + bias``."""
+
+    weight: Array  # (d, K) float64
+    bias: Array  # (K,)
+
+    def __call__(self, features: Array) -> Array:
+        """Return the predictions (n, K) of features (n, d)."""
+        return features @ self.weight + self.bias
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Weighted sums over samples of one group: all that ridge regression needs of them."""
+
+    products: Array  # (d + 1, d + 1): of features with features, the last feature is 1
+    targets: Array  # (d + 1, K): of features with targets
+    squares: Array  # (K,): of targets with themselves
+
+    @classmethod
+    def of(cls, features: Tensor, targets: Tensor, weights: Tensor) -> Sums:
+        """Sum over samples; in double precision, on the device where they lie.
+
+        Args:
+            features: (n, d).
+            targets: (n, K).
+            weights: (n,), 0 or more; a sample of weight 0 counts for nothing.
+        """
+        d, k = features.shape[1], targets.shape[1]
+        products = features.new_zeros((d + 1, d + 1), dtype=torch.float64)
+        sums = features.new_zeros((d + 1, k), dtype=torch.float64)
+        squares = features.new_zeros(k, dtype=torch.float64)
+        for rows in range(0, len(features), CHUNK):
+            x = features[rows : rows + CHUNK].double()
+            x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
+            y = targets[rows : rows + CHUNK].double()
+            weighted = x * weights[rows : rows + CHUNK, None].double()
+            products += weighted.T @ x
+            sums += weighted.T @ y
+            squares += weighted[:, -1] @ y.square()
+        return cls(*(total.cpu().numpy() for total in (products, sums, squares)))
+
+    def __add__(self, other: Sums) -> Sums:
+        """Return the sums over the samples of both."""
+        return Sums(
+            self.products + other.products,
+            self.targets + other.targets,
+            self.squares + other.squares,
+        )
+
+    def __sub__(self, other: Sums) -> Sums:
+        """Return the sums without the samples of the other."""
+        return Sums(
+            self.products - other.products,
+            self.targets - other.targets,
+            self.squares - other.squares,
+        )
+
+    def solve(self, strengths: Sequence[float]) -> list[Linear]:
+        """Return the ridge regression for each strength.
+
+        Features are standardised by their weighted mean and deviation, targets are centred; the bias is not
+        penalised. With weights ``w`` and standardised ``x`` it minimises
+        ``sum w (y - x b)^2 + strength * sum(w) * b^2``.
+
+        Args:
+            strengths: penalties, above 0.
+        """
+        total = self.products[-1, -1]
+        mean = self.products[-1, :-1] / total
+        target_mean = self.targets[-1] / total
+        covariance = self.products[:-1, :-1] / total - np.outer(mean, mean)
+        variance = np.clip(np.diag(covariance), 0, None)
+        # a feature that never varies gets no weight; rounding may leave it a variance just above 0
+        varies = variance > 1e-12 * np.maximum(mean**2, np.finfo(float).tiny)
+        scale = np.where(varies, np.sqrt(np.where(varies, variance, 1)), np.inf)
+        covariance = covariance / np.outer(scale, scale)
+        together = (self.targets[:-1] / total - np.outer(mean, target_mean)) / scale[:, None]
+        values, vectors = np.linalg.eigh(covariance)
+        turned = vectors.T @ together
+        maps = []
+        for strength in strengths:
+            weight = vectors @ (turned / (np.clip(values, 0, None) + strength)[:, None])
+            weight = weight / scale[:, None]
+            maps.append(Linear(weight, target_mean - mean @ weight))
+        return maps
+
+    def error(self, linear: Linear) -> float:
+        """Return the weighted sum of squared errors of a linear map on these samples."""
+        both = np.vstack([linear.weight, linear.bias])  # (d + 1, K)
+        fitted = np.einsum("dk,de,ek->", both, self.products, both, optimize=True)
+        return float(self.squares.sum() - 2 * (both * self.targets).sum() + fitted)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A ridge regression and how its strength was chosen."""
+
+    linear: Linear
+    strength: float
+    errors: tuple[
+        float, ...
+    ]  # mean squared error per unit of weight for each strength, on held-out groups
+
+
+def fitted(
+    groups: Sequence[Sums], strengths: Sequence[float] = STRENGTHS, validation: Sums | None = None
+) -> Choice:
+    """Return the ridge regression on all groups with the strength of the least error on held-out samples.
+
+    Args:
+        groups: one of each patient.
+        strengths: candidates; of equal errors the largest strength is taken.
+        validation: of patients that validate; without them each group is left out once. Of one group alone
+            nothing can be left out, and the middle strength is taken.
+    """
+    total = groups[0]
+    for group in groups[1:]:
+        total = total + group
+    if validation is not None:
+        held_out = [(total, validation)]
+    else:
+        held_out = [(total - group, group) for group in groups] if len(groups) > 1 else []
+    if not held_out:
+        middle = len(strengths) // 2
+        return Choice(total.solve([strengths[middle]])[0], strengths[middle], ())
+    errors = np.zeros(len(strengths))
+    for rest, out in held_out:
+        errors += [out.error(linear) for linear in rest.solve(strengths)]
+    errors /= sum(out.products[-1, -1] for _, out in held_out)
+    best = max(range(len(strengths)), key=lambda n: (-errors[n], strengths[n]))
+    return Choice(total.solve([strengths[best]])[0], strengths[best], tuple(map(float, errors)))
+
+
+def balanced(counts: Array) -> Array:
+    """Return the weight of a sample of each class, (K,), with which all classes that occur weigh the same.
+
+    The weights of all samples add up to their number.
+
+    Args:
+        counts: samples of each class, (K,).
+    """
+    occurring = np.count_nonzero(counts)
+    return np.where(counts > 0, counts.sum() / np.maximum(counts, 1) / max(occurring, 1), 0.0)

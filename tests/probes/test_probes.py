@@ -1,0 +1,68 @@
+"""Features of frozen encoders, logistic regression and nearest neighbours."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import conv3d
+
+from bench import nets
+from bench.probes import logistic, neighbours
+from bench.probes.features import VoxelFeatures, case_vector, neighbourhoods, on_grid
+
+
+def test_logistic_regression_is_scikit_learns():
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(200, 5)) * [1, 10, 0.1, 3, 1], rng.uniform(0.5, 2, 200)
+    classes = (x[:, 0] + rng.normal(size=200) > 0).astype(int) + (x[:, 1] > 8)
+    mean = np.average(x, axis=0, weights=w)
+    z = (x - mean) / np.sqrt(np.average((x - mean) ** 2, axis=0, weights=w))
+    theirs = linear_model.LogisticRegression(C=1 / (0.1 * w.sum()), tol=1e-10, max_iter=5000)
+    theirs.fit(z, classes, sample_weight=w)
+    logits = logistic.fitted(x, classes, w, 3, 0.1)(x)
+    ours = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(ours, theirs.predict_proba(z), atol=1e-6)
+
+
+def test_neighbours_vote_by_cosine():
+    bank = torch.tensor([[1.0, 0], [10, 1], [0, 1], [0, 5], [-1, 0]])
+    classes = torch.tensor([0, 0, 1, 1, 2])
+    votes = neighbours.shares(torch.tensor([[2.0, 0.1], [0.1, 3], [-1, 0.9]]), bank, classes, 3, 2)
+    assert votes.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0.5, 0.5]]
+    assert neighbours.spread(10, 4).tolist() == [0, 2, 5, 7]
+    assert neighbours.spread(3, 4).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 6, 5, 4), (2, 3, 6, 5, 1)])
+def test_neighbourhoods_are_means_and_deviations_of_the_voxels_that_exist(shape):
+    image = torch.randn(shape, dtype=torch.float64)
+    same, mean, deviation = neighbourhoods(image, (1, 3))
+    assert same is image
+    box = image[0, 1, 0:2, 3:5, 0 : min(2, shape[-1])]  # round voxel (0, 4, 0), a corner
+    assert mean[0, 1, 0, 4, 0] == pytest.approx(box.mean().item())
+    assert deviation[0, 1, 0, 4, 0] == pytest.approx(box.std(correction=0).item())
+
+
+def test_a_linear_map_may_be_applied_on_each_levels_own_grid():
+    torch.manual_seed(0)
+    network = nets.network("unet3d", "tiny", 1, 2)
+    features = VoxelFeatures(network.encoder.eval(), None, (1, 3), 1)
+    image = torch.randn(1, 1, *network.crop)
+    weight = torch.randn(3, features.size)
+    with torch.no_grad():
+        at_once = torch.einsum("kd,bdxyz->bkxyz", weight, features(image))
+        parts = zip(features.maps(image), weight.split(features.widths, 1), strict=True)
+        by_level = sum(
+            on_grid(conv3d(m, w[..., None, None, None]), image.shape[2:]) for m, w in parts
+        )
+    torch.testing.assert_close(by_level, at_once, atol=1e-4, rtol=1e-4)
+    assert features(image).shape == (1, features.size, *network.crop)
+
+
+def test_case_vectors_have_mean_and_maximum_of_each_level():
+    network = nets.network("unet3d", "tiny", 1, 2)
+    images = torch.randn(2, 1, *network.crop)
+    vectors = case_vector(network.encoder, images, [0, -1])
+    first = network.encoder(images)[0].flatten(2)
+    assert vectors.shape == (2, 2 * (network.encoder.widths[0] + network.encoder.widths[-1]))
+    torch.testing.assert_close(vectors[:, : first.shape[1]], first.mean(2))

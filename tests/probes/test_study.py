@@ -1,0 +1,95 @@
+"""``evaluation: probe`` in a protocol: what is planned, what is refused, and what a run leaves."""
+
+import pandas as pd
+import pytest
+from small_protocol import BASE, cell
+
+from bench.cli import main
+from bench.errors import BenchError
+from bench.record import COLUMNS, read_rows
+
+SECTION = BASE["finetune"][0]
+PROBE = {**{k: v for k, v in SECTION.items() if k not in ("steps", "hold")}, "evaluation": "probe"}
+
+
+def probed(section=(), **more):
+    section = {**PROBE, **dict(section)}
+    if "draws" in section and section["seeds"] == PROBE["seeds"]:
+        del section["seeds"]
+    return {"finetune": [section], **more}
+
+
+@pytest.fixture
+def run_of(protocol_file, phantoms, tmp_path):
+    """Return a function that runs the small protocol, changed, and returns its records."""
+
+    def run(changes, out):
+        file = protocol_file({"name": "test", **changes})
+        assert main(["run", str(file), "--data", str(phantoms), "--out", str(tmp_path / out)]) == 0
+        return read_rows(tmp_path / out / "records" / "test.parquet", COLUMNS)
+
+    return run
+
+
+def test_a_draw_of_patients_is_the_only_seed_of_given_weights(plan_of):
+    plan = plan_of(probed({"draws": 3}, controls=["intensity"], pretrain={"seeds": [0, 1]}))
+
+    def jobs(row, fraction):
+        cells = [cell for cells in plan.cells.values() for cell in cells]
+        columns = {"row": row, "fraction": fraction}
+        chosen = [c for c in cells if columns.items() <= c.columns.items()]
+        return len(chosen), len({c.evaluate for c in chosen})
+
+    assert jobs("alone", 25) == (3, 3) and jobs("alone", 100) == (3, 3)  # other random encoders
+    assert jobs("pair", 25) == (6, 6) and jobs("pair", 100) == (6, 2)  # crossed with pretrainings
+    assert jobs("alone (intensity)", 25) == (3, 3) and jobs("alone (intensity)", 100) == (3, 1)
+    tuned = plan.jobs[cell(plan, row="alone (intensity)", fraction=25, seed=2).finetune].spec
+    assert tuned.finetune.probe.levels == () and tuned.finetune.steps is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (probed({"evaluation": "linear"}), "'linear' is called 'decoder' now; write that"),
+        (probed({"draws": 3, "seeds": [5]}), "state either 'draws' or 'seeds'"),
+        (probed({"probe": {"levels": [9]}}), "probe.levels: .* no level 9"),
+        (probed({"probe": {"levels": []}}), "probe.levels is empty and so is probe.intensity"),
+        (probed({"probe": {"intensity": [2]}}), "probe.intensity: sides are odd"),
+        (probed({"probe": {"k": 3}}), "probe.k does nothing with 'kind: ridge'"),
+        (probed({"evaluation": "decoder", "steps": 6, "probe": {"kind": "knn"}}), "'probe' does"),
+        (probed({"select": "best_val"}), "nothing trains; leave select"),
+        (probed({"track": {"part": "val", "every": 2}}), "a probe has no steps to track"),
+        (
+            probed(controls=["ceiling"]),
+            "a ceiling is pretrained by the section's recipe; state its",
+        ),
+        ({"controls": ["intensity"]}, "no row is from scratch under 'evaluation: probe'"),
+    ],
+)
+def test_what_a_probe_cannot_be_is_told_in_a_line(plan_of, changes, problem):
+    with pytest.raises(BenchError, match=problem):
+        plan_of(changes)
+
+
+def test_records_of_older_versions_are_read_by_the_new_word(tmp_path):
+    fill = {"str": "", "int64": 0, "float64": 0.0}
+    table = pd.DataFrame({name: [fill[kind]] for name, kind in COLUMNS.items()})
+    table.assign(evaluation="linear").to_parquet(tmp_path / "old.parquet")
+    assert list(read_rows(tmp_path / "old.parquet", COLUMNS)["evaluation"]) == ["decoder"]
+
+
+@pytest.mark.parametrize("kind", ["ridge", "logistic", "knn"])
+def test_a_run_is_the_same_twice_and_ends_in_records(run_of, kind):
+    settings = {"probe": {"kind": kind, "intensity": [1, 3]}, "fractions": [25], "seeds": [0]}
+    settings["probe"] |= {} if kind == "ridge" else {"samples": 2000}
+    first, again = (run_of(probed(settings, rows={"pair": None}), out) for out in ("a", "b"))
+    assert set(first["evaluation"]) == {"probe"} and len(first)
+    assert list(first["value"]) == list(again["value"])
+    assert first["value"].mean() > 0.1  # three classes; guessing gives each voxel a third
+
+
+def test_a_trained_decoder_under_its_new_name_is_the_same_job(plan_of):
+    plan = plan_of({"finetune": [{**SECTION, "evaluation": "decoder"}]})
+    found = cell(plan, row="alone", fraction=100, seed=0)
+    assert found.columns["evaluation"] == "decoder"
+    assert plan.jobs[found.finetune].spec.finetune.evaluation == "linear"
