@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from volumes import batch_of
+from small_methods import batch_of, build
 
 from bench import registry
 from bench.errors import BenchError
@@ -16,7 +16,7 @@ def online_of(method):
     return {k: method.state_dict()[k.removeprefix("slow.")] for k in slow_of(method)}
 
 
-def test_the_target_starts_as_a_copy_or_from_numbers_of_its_own(build):
+def test_the_target_starts_as_a_copy_or_from_numbers_of_its_own():
     copied, random = build("byol3d"), build("byol3d", {"init_target": "random"})
     assert all(torch.equal(v, online_of(copied)[k]) for k, v in slow_of(copied).items())
     online = online_of(random)
@@ -33,7 +33,7 @@ def test_the_target_starts_as_a_copy_or_from_numbers_of_its_own(build):
     assert wide and not any(p.requires_grad for p in random.slow.parameters())
 
 
-def test_a_random_target_follows_its_seed_and_ends_at_the_online_side(build):
+def test_a_random_target_follows_its_seed_and_ends_at_the_online_side():
     one, same, other = (
         build("byol3d", {"init_target": "random", "tau": 0.0}, s) for s in (0, 0, 1)
     )
@@ -45,7 +45,7 @@ def test_a_random_target_follows_its_seed_and_ends_at_the_online_side(build):
 
 
 @pytest.mark.parametrize(("buffers", "mean"), [("own", 0.0), ("average", 0.004), ("copy", 1.0)])
-def test_running_statistics_of_the_target_by_hand(build, buffers, mean):
+def test_running_statistics_of_the_target_by_hand(buffers, mean):
     method = build("byol3d", {"ema_buffers": buffers})
     online, slow = method.projector[1], method.slow.projector[1]
     online.running_mean.fill_(1), online.num_batches_tracked.fill_(3)
@@ -55,7 +55,7 @@ def test_running_statistics_of_the_target_by_hand(build, buffers, mean):
 
 
 @pytest.mark.parametrize("buffers", ["average", "copy"])
-def test_the_target_normalises_by_the_statistics_that_it_is_given(build, buffers):
+def test_the_target_normalises_by_the_statistics_that_it_is_given(buffers):
     own, given = build("byol3d"), build("byol3d", {"ema_buffers": buffers, "tau": 0.0})
     batch = batch_of(own)
     for method in (own, given):

@@ -2,6 +2,7 @@
 
 import torch
 from seeded import generator
+from small_methods import build
 
 from bench import registry
 
@@ -32,7 +33,7 @@ def test_patches_of_slices_lose_a_twelfth_and_are_not_mirrored():
     assert (seen.diff(dim=2) == 1).all()
 
 
-def test_zeros_reach_the_context_of_the_border_alone(build):
+def test_zeros_reach_the_context_of_the_border_alone():
     method = build("cpc2d")
     _, known, _ = method.params.indices
     assert ((known == -1).sum(1) > 0).tolist() == [True, False, False, True]

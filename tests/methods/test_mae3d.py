@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from volumes import batch_of, shown, trained, view, volumes
+from small_methods import batch_of, build, shown, tiny, train, volumes
 
 
 def change(batch, patch, index, amount):
@@ -14,7 +14,7 @@ def change(batch, patch, index, amount):
     return {**batch, "crop": crop}
 
 
-def test_hidden_voxels_do_not_reach_the_prediction_and_visible_ones_do(build):
+def test_hidden_voxels_do_not_reach_the_prediction_and_visible_ones_do():
     method = build("mae3d")
     batch = batch_of(method)
     before = method.predict(batch)
@@ -25,29 +25,14 @@ def test_hidden_voxels_do_not_reach_the_prediction_and_visible_ones_do(build):
         assert not torch.equal(method.predict(change(batch, 16, index, 5.0)), before)
 
 
-def test_a_changed_hidden_patch_changes_the_target(build):
+def test_a_changed_hidden_patch_changes_the_target():
     method = build("mae3d")
     batch = batch_of(method)
     index = int(batch["hidden"][0, 0])
     assert method.loss(change(batch, 16, index, 5.0))["total"] > method.loss(batch)["total"] + 0.1
 
 
-@pytest.mark.parametrize(("loss", "value"), [("l1", 3.0), ("mse", 9.0)])
-def test_loss_of_predicting_zero_on_a_constant_crop(build, loss, value):
-    method = build("mae3d", {"loss": loss})
-    torch.nn.init.zeros_(method.decoder.leave.weight)
-    batch = view(method, {"crop": torch.full((2, 1, 32, 32, 32), -3.0)})
-    terms = method.loss(batch)
-    assert terms["total"].item() == value and terms["flat"].item() == 0
-
-
-def test_norm_pix_makes_the_flat_prediction_cost_one(build):
-    method = build("mae3d", {"loss": "mse", "norm_pix": True})
-    flat = method.loss(batch_of(method))["flat"].item()
-    assert flat == pytest.approx(4095 / 4096, abs=1e-3)
-
-
-def test_the_encoders_last_norm_is_left_out_unless_asked_for(build):
+def test_the_encoders_last_norm_is_left_out_unless_asked_for():
     for wanted in (False, True):
         method = build("mae3d", {"encoder_norm": wanted})
         method.loss(batch_of(method))["total"].backward()
@@ -59,8 +44,8 @@ def test_the_encoders_last_norm_is_left_out_unless_asked_for(build):
         assert grads and all((g is not None) is wanted for g in grads)
 
 
-def test_init_encoder_redraws_linear_layers_as_released(build, tiny_network):
-    network = tiny_network("tokens")
+def test_init_encoder_redraws_linear_layers_as_released():
+    network = tiny("tokens")
     before = {k: v.clone() for k, v in network.encoder.state_dict().items()}
     after = build("mae3d", {"init_encoder": True}, network=network).encoder.state_dict()
     key = "vit.blocks.0.mlp.linear1"
@@ -70,10 +55,10 @@ def test_init_encoder_redraws_linear_layers_as_released(build, tiny_network):
 
 
 @pytest.mark.slow
-def test_learns_to_beat_the_mean_of_each_hidden_patch(build):
+def test_learns_to_beat_the_mean_of_each_hidden_patch():
     # smooth structure at fixed places: visible patches and positions tell what is hidden
     scans, held_out = volumes(24, (32, 32, 32), 3.0, 0.3), volumes(8, (32, 32, 32), 3.0, 0.3, 100)
     method = build("mae3d", {"decoder_dim": 64, "decoder_depth": 2})
-    trained(method, scans, 300, 2e-3, 8)
+    train(method, scans, 300, 2e-3, 8)
     terms = shown(method, held_out, [999])
     assert terms["total"] < 0.8 * terms["flat"]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_methods import build, parts
 
 from bench import nets, registry
 from bench.errors import BenchError
@@ -9,6 +10,17 @@ from bench.errors import BenchError
 RESNET, PGL = ("hssl_resnet34", "base", 1, 2), ("pgl_resnet50", "base", 1, 2, (96, 96, 16))
 TALEB = ("taleb_unet3d", "base", 1, 2, (32, 32, 32))
 BOTH, ENCODER = {"encoder", "decoder"}, {"encoder"}
+LEVELS = [f"{part}_weight" for part in ("image", "task", "group", "rec")]
+SLICES = [f"{part}_weight" for part in ("intra", "inter", "mask")]
+
+
+GENESIS, PLUS = ("genesis_unet3d", "base", 1, 1, (64, 64, 32)), {"plus": True}
+RUBIK, VIT = ("genesis_unet3d", "base", 1, 2, (64, 64, 64)), ("unetr", "base", 1, 14, (96, 96, 96))
+# five levels of 64, 64, 128, 256 and 512 channels to 128 each; 640 - 512 - 128; 8 and 4 classes
+HSSL = {"pyramid": 131_712, "projector": 393_856, "classifiers": 5_128 + 2_564}
+# a dense layer to 1024, a GRU, and a dense layer for each of two rows and of one
+CPC = {"code": 263_168, "context": 984_576, "predict": 2 * 263_168}
+UNIMISS = (768 * 2048 + 2048) + (2048 * 2048 + 2048) + (2048 * 256 + 256) + 65536 * 256
 
 
 @pytest.mark.parametrize(
@@ -19,36 +31,31 @@ BOTH, ENCODER = {"encoder", "decoder"}, {"encoder"}
         ("moco2d", {"mlp": True}, RESNET, {"projector": 328_320}),
         ("simclr2d", {}, RESNET, {"projector": 329_344}),  # 512 - 512 - 128, a batch norm between
         ("simclr2d", {"batch_norm": False, "proj_layers": 3}, RESNET, {"projector": 590_976}),
-        # five levels of 64, 64, 128, 256 and 512 channels to 128 each; 640 - 512 - 128; 8 and 4 classes
-        (
-            "hssl",
-            {},
-            RESNET,
-            {"pyramid": 131_712, "projector": 393_856, "classifiers": 5_128 + 2_564},
-        ),
-        # a dense layer to 1024, a GRU, and a dense layer for each of two rows and of one
-        ("cpc3d", {}, TALEB, {"code": 263_168, "context": 984_576, "predict": 2 * 263_168}),
+        ("hssl", {}, RESNET, HSSL),
+        ("cpc3d", {}, TALEB, CPC),
         ("cpc3d", {"skip_row": True}, TALEB, {"predict": 263_168}),
         ("pgl", {}, PGL, {"projector": 9_449_728, "predictor": 2_109_696}),
-        ("mae3d", {}, ("unetr", "small", 1, 14, (96, 96, 96)), {"encoder": 6_159_936}),
-        (
-            "mae3d",
-            {},
-            ("unetr", "base", 1, 14, (96, 96, 96)),
-            {"encoder": 88_340_736, "decoder": 27_813_888},
-        ),
+        ("mae3d", {}, ("unetr", "small", *VIT[2:]), {"encoder": 6_159_936}),
+        ("mae3d", {}, VIT, {"encoder": 88_340_736, "decoder": 27_813_888}),
+        ("simmim3d", {}, VIT, {"": 91_491_328}),  # ViTSimMIM of MIM-Med3D
+        ("rubik", {}, RUBIK, {"": 9_805_172}),
+        ("rubik", PLUS, RUBIK, {"": 10_338_684}),
+        ("pcrlv1", {}, GENESIS, {"": 19_289_473}),
+        ("pcrlv2", {}, GENESIS, {"": 17_111_434}),
+        ("unimiss", {}, ("unetr", "base", 1, 2, (32, 32, 32)), {"projector": UNIMISS}),
     ],
 )
 def test_heads_have_the_published_number_of_parameters(name, params, network, sizes):
     cls = registry.load("method", name)
     with torch.device("meta"):
         method = cls(nets.network(*network), cls.Params(**params))
-    counted = {part: sum(p.numel() for p in getattr(method, part).parameters()) for part in sizes}
-    assert counted == sizes
+    for part, size in sizes.items():  # of all: what is trained
+        counted = method.get_submodule(part).parameters()
+        assert sum(p.numel() for p in counted if part or p.requires_grad) == size, part
 
 
 @pytest.mark.parametrize(
-    ("name", "params", "parts"),
+    ("name", "params", "handed"),
     [
         ("inpainting2d", {}, BOTH),
         ("inpainting2d", {"transfer": "encoder"}, ENCODER),
@@ -60,10 +67,16 @@ def test_heads_have_the_published_number_of_parameters(name, params, network, si
         ("supervised", {}, BOTH),
         ("supervised", {"load": "encoder"}, ENCODER),
         ("simclr2d", {}, ENCODER),
+        ("transvw", {}, BOTH),
+        ("transvw", {"transfer": "encoder"}, ENCODER),
+        ("transvw", {"image_weight": 0.0}, ENCODER),
+        ("pcrlv1", {"transfer": "all"}, BOTH),
+        ("pcrlv1", {"transfer": "encoder"}, ENCODER),
+        ("rubikpp", {"transfer": "encoder"}, ENCODER),
     ],
 )
-def test_hands_over_the_parts_that_are_asked_for(build, name, params, parts):
-    assert {k.split(".")[0] for k in build(name, params).transfer()} == parts
+def test_hands_over_the_parts_that_are_asked_for(name, params, handed):
+    assert parts(build(name, params).transfer()) == handed
 
 
 @pytest.mark.parametrize(
@@ -85,11 +98,7 @@ def test_the_decoder_gives_as_many_channels_as_are_restored_or_told_apart(
 @pytest.mark.parametrize(
     ("name", "params", "words"),
     [
-        (
-            "hssl",
-            {f"{p}_weight": 0.0 for p in ("image", "task", "group", "rec")},
-            "nothing to learn",
-        ),
+        ("hssl", dict.fromkeys(LEVELS, 0.0), "nothing to learn"),
         ("hssl", {"task_weight": -1.0}, "0 or more"),
         ("inpainting2d", {"ring": 4}, "ring belongs to mask 'centre'"),
         ("inpainting2d", {"mask": "centre", "ring": 8}, "empty"),
@@ -109,11 +118,48 @@ def test_the_decoder_gives_as_many_channels_as_are_restored_or_told_apart(
         ("vicregl", {"num_matches": (0, 4)}, "num_matches"),
         ("vicregl", {"weights": (25.0, -1.0, 1.0)}, "weights"),
         ("vicregl", {"level": 5}, "maps 0 to 4"),
+        ("rotation3d", {"versions": 11}, "take fewer"),
+        ("rotation3d", {"dropout": 1.0}, "dropout"),
+        ("rubik", {"grid": (2, 1, 1)}, "2 cubes have no 100 orders"),
+        ("rubik", {"grid": (1, 1, 1), "orders": 1}, "1 cubes"),
+        ("swinmm", {"swaps": ["yz"]}, "swaps are some of xy, xz"),
+        ("glmae", {"local_weight": 0.0, "global_weight": 0.0}, "must be above 0"),
+        ("gvsl", {"affine": False, "dense": False}, "both off"),
+        ("gvsl", {"window": 4}, "has no middle"),
+        ("pcrlv1", {"contrast": "nce"}, "needs nce_samples"),
+        (
+            "cpc3d",
+            {"patches_per_side": 3, "boundary": "reflect"},
+            "take 4 or more, or boundary: zero",
+        ),
+        ("cpc3d", {"skip_row": True}, "of 2 rows none is left.* take 3"),
+        ("cpc3d", {"patches_per_side": 1}, "of 1 rows none is left"),
+        ("cpc3d", {"overlap": 1.0}, "below 1"),
+        ("jigsaw_clustering", {"grid": (1, 1, 1)}, "two patches or more"),
+        ("jigsaw_clustering", {"overlap": 0.6}, "two patches or more"),
+        ("transvw", {"local_rate": 0.5}, "one deformation at most"),
+        ("transvw", {"scale_unit": "deform"}, "sigmoid"),
+        ("transvw", {"words": 1}, "2 or more"),
+        ("transvw", {"words": 44, "apart": 0.9}, "no room"),
+        ("transvw", {"warm": 1.0}, "warm"),
+        ("transvw", {"border": (-1, 0, 0)}, "border"),
+        ("transvw", {"word_weight": 0.0}, "word_weight"),
+        ("jssl", dict.fromkeys(SLICES, 0.0), "nothing to learn"),
+        ("jssl", {"heads": 7}, "divide by heads"),
+        ("jssl", {"mask_ratio": 0.99}, "masks 8 of 8"),
+        ("jssl", {"mask_ratio": 0.0}, "masks 0 of 8"),
+        ("jssl", {"clustering": "deepcluster", "queue": 5}, "no 6 centres"),
+        ("jssl", {"effects": ("blur",)}, "different ones"),
+        ("byol3d", {"init_target": "zero"}, "init_target"),
+        ("byol3d", {"ema_buffers": "zero"}, "ema_buffers"),
+        *((name, {"n": n}, "has no middle one") for name in ("rpl3d", "rpl2d") for n in (1, 2)),
+        *((name, {"dropout": 1.0}, "dropout") for name in ("rpl3d", "rpl2d")),
+        *((name, {"hidden": (0,)}, "hidden") for name in ("rpl3d", "rpl2d")),
         ("voco", {"use_pred": False, "use_reg": False}, "both off"),
         ("voco", {"grid": (1, 1, 1)}, "no two bases"),
         ("voco", {"variant": "papr"}, "did you mean 'paper'"),
     ],
 )
-def test_refuses_settings_that_make_no_sense(build, name, params, words):
+def test_refuses_settings_that_make_no_sense(name, params, words):
     with pytest.raises(BenchError, match=words):
         build(name, params)

@@ -1,13 +1,12 @@
 """Relative patch location in two and three dimensions: classes, places, and what the query alone tells."""
 
-import math
 from itertools import product
 from math import prod
 
 import numpy as np
 import pytest
 import torch
-from volumes import Gives, batch_of, raw_of, view
+from small_methods import Gives, batch_of, build, ramp, raw_of, view
 
 from bench import nets, registry
 from bench.data.reader import Volume
@@ -24,13 +23,6 @@ def params(name, **given):
     return registry.load("method", name).make_params({"jitter": 2, **given})
 
 
-def places(shape, shift=0.0):
-    """Return a volume whose three channels say where a voxel lies."""
-    return Volume(
-        np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij")).astype(np.float32) + shift
-    )
-
-
 def offsets(name):
     """Return which way each class lies from the middle, in cells, in raster order."""
     steps = product((-1, 0, 1), (-1, 0, 1), (-1, 0, 1) if name == "rpl3d" else (0,))
@@ -43,7 +35,7 @@ def test_a_class_says_which_way_a_query_lies_from_the_middle(name):
     p = params(name, queries_per_image=len(way))
     cell = np.array([n // 3 if n > 1 else 1 for n in crop])
     for seed in range(5):
-        made = p.read(places((40, 40, 40)), crop, np.random.default_rng(seed))
+        made = p.read(Volume(ramp(40, 40, 40)), crop, np.random.default_rng(seed))
         assert made["patches"].shape[2:] == tuple(np.where(cell > 1, cell - 2, 1)) == p.patch(crop)
         corner = made["patches"][:, :, 0, 0, 0]
         assert sorted(made["label"].tolist()) == list(range(len(way)))
@@ -56,7 +48,7 @@ def test_a_class_says_which_way_a_query_lies_from_the_middle(name):
 
 @both
 def test_every_class_is_asked_alike_often(name):
-    p, scan = params(name), places((31, 30, 30))
+    p, scan = params(name), Volume(ramp(31, 30, 30))
     drawn = [p.read(scan, CROPS[name], np.random.default_rng(s))["label"][0] for s in range(400)]
     assert np.bincount(drawn).min() > 400 / len(offsets(name)) / 3 and len(set(drawn)) == len(
         offsets(name)
@@ -68,7 +60,7 @@ def test_every_class_is_asked_alike_often(name):
 def test_the_grid_lies_anywhere_or_begins_at_the_first_voxel(name, place, first):
     p = params(name, place=place, queries_per_image=8)
     middle = [
-        p.read(places((48, 24, 29)), CROPS[name], np.random.default_rng(s))["patches"][
+        p.read(Volume(ramp(48, 24, 29)), CROPS[name], np.random.default_rng(s))["patches"][
             0, :, 0, 0, 0
         ]
         for s in range(60)
@@ -97,15 +89,13 @@ def oracle(method, relative):
 
 @pytest.mark.parametrize(("relative", "low", "high"), [(True, 0.0, 0.2), (False, 1.0, 1.0)])
 @both
-def test_beside_anothers_middle_only_absolute_places_are_still_named(
-    build, name, relative, low, high
-):
+def test_beside_anothers_middle_only_absolute_places_are_still_named(name, relative, low, high):
     crop = (96, 96, 96 if name == "rpl3d" else 1)
     network = nets.network(NETWORKS[name], "tiny", 3, 2, crop)
     method = build(name, {"place": "corner", "jitter": 2, "queries_per_image": 8}, network=network)
     oracle(method, relative)
     # scans lie far from each other where only the relation is looked at, and at one place where it is not
-    scans = [places(crop, 500.0 * i * relative) for i in range(4)]
+    scans = [Volume(ramp(*crop, shift=500.0 * i * relative)) for i in range(4)]
     rows = [
         method.params.read(scan, crop, np.random.default_rng(i)) for i, scan in enumerate(scans)
     ]
@@ -124,17 +114,9 @@ def test_another_middle_is_the_next_of_the_same_origin(origin, of):
     assert another(torch.arange(4.0)[:, None], origin).flatten().tolist() == of
 
 
-@both
-def test_a_head_that_knows_nothing_loses_the_logarithm_of_the_classes(build, name):
-    method = build(name)
-    torch.nn.init.zeros_(method.head.leave.weight)
-    terms = method.loss(batch_of(method))
-    assert terms["total"].item() == pytest.approx(math.log(len(offsets(name))), abs=1e-5)
-
-
 @pytest.mark.parametrize("pool", ["mean", "max"])
 @both
-def test_the_loss_reads_the_middle_first_and_every_patch_trains_the_encoder(build, name, pool):
+def test_the_loss_reads_the_middle_first_and_every_patch_trains_the_encoder(name, pool):
     method = build(name, {"pool": pool, "queries_per_image": 2})
     batch = batch_of(method)
     maps = [method.encoder(batch["patches"][:, i])[-1].flatten(2) for i in range(3)]
@@ -150,7 +132,7 @@ def test_the_loss_reads_the_middle_first_and_every_patch_trains_the_encoder(buil
 
 
 @both
-def test_dropped_units_are_drawn_with_the_views(build, name):
+def test_dropped_units_are_drawn_with_the_views(name):
     method = build(name, {"hidden": (300, 100), "dropout": 0.3, "queries_per_image": 3})
     raw = raw_of(method)
     kept = view(method, raw)["kept"]
@@ -179,21 +161,6 @@ def test_patches_and_heads_have_the_sizes_of_the_code(name, network, crop, jitte
     assert method.params.voxels_per_sample(crop) == 2 * prod(patch)  # for the forecast
     assert four.voxels_per_sample(crop) == 5 * prod(patch)
     assert four.head_flops(crop) == 4 * method.params.head_flops(crop) > 0
-
-
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [
-        ({"n": 2}, "has no middle one"),
-        ({"n": 1}, "has no middle one"),
-        ({"dropout": 1.0}, "dropout"),
-        ({"hidden": (0,)}, "hidden"),
-    ],
-)
-@both
-def test_refuses_parameters(name, given, says):
-    with pytest.raises(BenchError, match=says):
-        params(name, **given)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,9 @@
 """Rotation on slices: labels, what is turned when, and what can tell nothing."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
-from volumes import batch_of, raw_of, shown, trained, view, volumes
+from small_methods import batch_of, build, raw_of, shown, train, view, volumes
 
 from bench import registry
 from bench.data.reader import Volume
@@ -17,7 +15,7 @@ def params(given=None):
     return registry.load("method", "rotation2d").make_params(given or {})
 
 
-def test_all_four_turns_of_every_slice_are_told_by_numpys_count(build):
+def test_all_four_turns_of_every_slice_are_told_by_numpys_count():
     method = build("rotation2d", {"augment": False})
     raw = raw_of(method)
     batch = view(method, raw)
@@ -28,7 +26,7 @@ def test_all_four_turns_of_every_slice_are_told_by_numpys_count(build):
         assert torch.equal(batch["views"][:, k], torch.from_numpy(expected))
 
 
-def test_one_turn_each_is_drawn_alike_often_and_told(build):
+def test_one_turn_each_is_drawn_alike_often_and_told():
     method = build("rotation2d", {"augment": False, "rotations_per_image": 1})
     raw = raw_of(method)
     counts = torch.zeros(4)
@@ -46,7 +44,7 @@ def test_one_turn_each_is_drawn_alike_often_and_told(build):
     assert counts.sum() == 400 and counts.min() > 70
 
 
-def test_slices_are_augmented_before_they_are_turned(build):
+def test_slices_are_augmented_before_they_are_turned():
     method = build("rotation2d")
     views = batch_of(method)["views"]
     upright = torch.stack([torch.rot90(views[:, k], -k, (2, 3)) for k in range(4)])
@@ -54,7 +52,7 @@ def test_slices_are_augmented_before_they_are_turned(build):
     assert not torch.equal(views[:, 0], raw_of(method)["crop"])
 
 
-def test_mirroring_is_left_to_right_alone(build):
+def test_mirroring_is_left_to_right_alone():
     method = build("rotation2d", {"augment": False, "mirror": 1.0})
     raw = raw_of(method)
     assert torch.equal(view(method, raw)["views"][:, 0], raw["crop"].flip(2))
@@ -67,16 +65,7 @@ def test_mirroring_is_left_to_right_alone(build):
     assert seen == {True, False}
 
 
-def test_loss_of_a_head_that_says_nothing_is_the_logarithm_of_four(build):
-    method = build("rotation2d")
-    torch.nn.init.zeros_(method.head.weight)
-    torch.nn.init.zeros_(method.head.bias)
-    terms = method.loss(batch_of(method))
-    assert terms["total"].item() == pytest.approx(math.log(4), abs=1e-6)
-    assert terms["accuracy"] == terms["chance"] == 0.25
-
-
-def test_loss_is_the_mean_over_slices_and_turns(build):
+def test_loss_is_the_mean_over_slices_and_turns():
     method = build("rotation2d")
     batch = batch_of(method)
     said = torch.stack(
@@ -116,11 +105,11 @@ def test_refuses_crops_that_are_not_square():
 
 
 @pytest.mark.slow
-def test_turns_are_named_after_a_short_run(build):
+def test_turns_are_named_after_a_short_run():
     scans = volumes(12, shape=(48, 48, 8), sigma=6.0)
     method = build("rotation2d", {"area": (0.6, 1.0)})
     before = shown(method, scans, [999])["accuracy"]
-    trained(method, scans, 50, 3e-3)
+    train(method, scans, 50, 3e-3)
     after = shown(method, scans, [999])["accuracy"]
     assert after > max(0.5, before + 0.2), (before, after)
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from volumes import Gives, batch_of, raw_of, read, scans, shown, textured, trained, view
+from small_methods import Gives, batch_of, build, raw_of, read, scans, shown, textured, train, view
 
 from bench.data.reader import Volume
 from bench.dataset import Recipe
@@ -15,7 +15,7 @@ from bench.random import torch_generator
 OFF = {"area": [1.0, 1.0], "aspect": [1.0, 1.0], "blur": 0.0, "noise": 0.0}
 
 
-def value(build, rows, stack=None, **params):
+def value(rows, stack=None, **params):
     """Return the terms for embeddings (N, 2, C) of both views of N slices."""
     method = build("simclr2d", params)
     method.projector = Gives(rows.flatten(0, 1).double())
@@ -23,7 +23,7 @@ def value(build, rows, stack=None, **params):
     return method.loss({"views": torch.zeros(len(rows), 2, 1, 32, 32, 1), **told})
 
 
-def test_a_read_is_one_slice_of_a_volume(build):
+def test_a_read_is_one_slice_of_a_volume():
     method = build("simclr2d")
     crop = raw_of(method)["crop"]
     assert crop.shape == (4, 1, 32, 32, 1)
@@ -36,42 +36,14 @@ def test_a_read_is_one_slice_of_a_volume(build):
 ALIKE, IDEAL = (torch.ones(128, 2, 4), torch.eye(128)[:, None].expand(-1, 2, -1))
 
 
-@pytest.mark.parametrize(
-    ("rows", "count", "temperature", "expected"),
-    [
-        (ALIKE, 2, 0.1, 1.0986),  # equal embeddings cost the logarithm of the others
-        (ALIKE, 128, 0.5, 5.5413),
-        (IDEAL, 2, 1.0, 0.5514),  # perfect views cost what the orthogonal others leave
-        (IDEAL, 30, 0.5, 2.1804),
-        (IDEAL, 128, 0.1, 0.0114656),
-    ],
-)
-def test_loss_of_known_embeddings(build, rows, count, temperature, expected):
-    terms = value(build, rows[:count], temperature=temperature)
-    assert terms["total"].item() == pytest.approx(expected, abs=1e-4 if expected > 0.1 else 1e-7)
-    assert terms["chance"].item() == pytest.approx(1 / (2 * count - 1))
-    if rows is ALIKE:
-        assert terms["total"].item() == pytest.approx(math.log(2 * count - 1), abs=1e-6)
-        assert terms["std"].item() == pytest.approx(0, abs=1e-6)
-    else:
-        assert terms["retrieval"].item() == 1
-
-
-def test_wrong_partners_cost_the_temperature(build):
-    rows = torch.stack([torch.eye(4), torch.eye(4).roll(1, 0)], dim=1)
-    terms = value(build, rows, temperature=0.1)
-    assert terms["total"].item() == pytest.approx(math.log(math.exp(10) + 6), abs=1e-6)  # 10.000272
-    assert terms["retrieval"].item() == 0
-
-
-def test_the_sum_over_pairs_is_twice_the_mean_over_views(build):
+def test_the_sum_over_pairs_is_twice_the_mean_over_views():
     torch.manual_seed(0)
     rows = torch.randn(6, 2, 8)
-    mean = value(build, rows)["total"].item()
-    assert value(build, rows, reduction="sum_pairs")["total"].item() == pytest.approx(2 * mean)
+    mean = value(rows)["total"].item()
+    assert value(rows, reduction="sum_pairs")["total"].item() == pytest.approx(2 * mean)
 
 
-def test_negatives_carry_gradient_and_none_of_it_is_radial(build):
+def test_negatives_carry_gradient_and_none_of_it_is_radial():
     method = build("simclr2d")
     torch.manual_seed(0)
     rows = torch.randn(8, 5, dtype=torch.float64, requires_grad=True)
@@ -81,31 +53,7 @@ def test_negatives_carry_gradient_and_none_of_it_is_radial(build):
     assert (rows.grad * rows).sum(1).abs().max() < 1e-9
 
 
-def test_slices_of_a_stack_that_are_left_out_are_no_negatives_and_no_candidates(build):
-    # two slices each of two stacks, orthogonal: of six others there remain four
-    terms = value(build, IDEAL[:4], [7, 7, 9, 9], temperature=1.0)
-    assert terms["total"].item() == pytest.approx(math.log(1 + 4 / math.e))
-    assert terms["chance"].item() == pytest.approx(1 / 5) and terms["retrieval"] == 1
-    assert value(build, IDEAL[:4], temperature=1.0)["total"].item() == pytest.approx(
-        math.log(1 + 6 / math.e)
-    )
-    # slices of one stack embedded alike cost nothing against each other, and find their partner
-    alike = torch.eye(2).repeat_interleave(2, 0)[:, None].expand(-1, 2, -1)
-    terms = value(build, alike, [7, 7, 9, 9], temperature=1.0)
-    assert (
-        terms["total"].item() == pytest.approx(math.log(1 + 4 / math.e)) and terms["retrieval"] == 1
-    )
-    hard = value(build, alike, temperature=1.0)
-    assert hard["total"].item() == pytest.approx(math.log(3 + 4 / math.e)) and hard["retrieval"] < 1
-
-
-def test_a_batch_of_one_stack_has_no_negatives(build):
-    torch.manual_seed(0)
-    terms = value(build, torch.randn(4, 2, 8), [7] * 4)
-    assert terms["total"] == 0 and terms["retrieval"] == terms["chance"] == 1
-
-
-def test_several_slices_of_a_stack_lie_at_different_depths_and_stay_together(build):
+def test_several_slices_of_a_stack_lie_at_different_depths_and_stay_together():
     method = build("simclr2d", {**OFF, "slices": 3, "same_stack": "leave_out"})
     deep = np.broadcast_to(np.arange(8, dtype=np.float32), (1, 32, 32, 8))
     stacks = [Volume(deep + 100 * i) for i in range(2)]
@@ -132,7 +80,7 @@ def test_several_slices_of_a_stack_lie_at_different_depths_and_stay_together(bui
     assert torch.equal(part["views"], whole["views"][6:])
 
 
-def test_slices_of_one_sample_are_of_one_origin(build):
+def test_slices_of_one_sample_are_of_one_origin():
     method = build("simclr2d", {"slices": 2})
     batch = batch_of(method)  # origins 0, 1, 0, 1
     assert "stack" not in batch and len(batch["views"]) == 8
@@ -141,7 +89,7 @@ def test_slices_of_one_sample_are_of_one_origin(build):
     assert method.loss(batch)["chance"].item() == pytest.approx(1 / 7)
 
 
-def test_refuses_more_slices_than_a_volume_has(build):
+def test_refuses_more_slices_than_a_volume_has():
     params = build("simclr2d", {"slices": 9}).params
     params.check((32, 32, 1), Recipe(resize=(32, 32, 9)))
     params.check((32, 32, 1), Recipe(resize=(32, 32, 0)))
@@ -151,12 +99,12 @@ def test_refuses_more_slices_than_a_volume_has(build):
 
 
 @pytest.mark.slow
-def test_learns_to_tell_slices_of_unseen_scans_apart(build):
+def test_learns_to_tell_slices_of_unseen_scans_apart():
     look = {"shape": (48, 48, 8), "grains": (0.8, 5), "contrast": (0.5, 1.5), "shift": 1}
     scans, held_out = textured(32, 1, **look), textured(16, 500, **look)
     method = build("simclr2d", {"area": [0.5, 1.0]})
     before = shown(method, held_out)
-    trained(method, scans, 150, 2e-3)
+    train(method, scans, 150, 2e-3)
     after = shown(method, held_out)
     assert after["retrieval"] > 3 / 31
     assert after["retrieval"] > 1.2 * before["retrieval"]

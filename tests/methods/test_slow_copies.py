@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from volumes import always, batch_of
+from small_methods import batch_of, build
 
 SLOW = [
     ("byol3d", {}),
@@ -15,7 +15,7 @@ SLOW = [
 
 
 @pytest.mark.parametrize(("name", "params"), SLOW)
-def test_gradient_is_stopped_at_the_slow_copy_even_if_it_asks_for_one(build, name, params):
+def test_gradient_is_stopped_at_the_slow_copy_even_if_it_asks_for_one(name, params):
     method = build(name, params)
     assert not any(p.requires_grad for p in method.slow.parameters())
     method.slow.requires_grad_(True)
@@ -40,7 +40,7 @@ def test_gradient_is_stopped_at_the_slow_copy_even_if_it_asks_for_one(build, nam
         ("voco", {"variant": "v2"}, 10 * [0.0], [0.1, *[None] * 8, 1 - 0.348678]),
     ],
 )
-def test_the_slow_copy_moves_after_the_step_by_its_momentum(build, name, params, progress, reached):
+def test_the_slow_copy_moves_after_the_step_by_its_momentum(name, params, progress, reached):
     method = build(name, params).double()
     slow = [(k, p) for k, p in method.named_parameters() if k.startswith("slow.")]
     with torch.no_grad():
@@ -56,23 +56,9 @@ def test_the_slow_copy_moves_after_the_step_by_its_momentum(build, name, params,
             assert p.mean().item() == pytest.approx(expected, abs=1e-6), key
 
 
-@pytest.mark.parametrize(("slow", "value"), [([2.0, 0.0], 0), ([0.0, 1.0], 4), ([-1.0, 0.0], 8)])
-@pytest.mark.parametrize(
-    ("name", "params", "share"),
-    [("byol3d", {}, 1), ("pgl", {}, 1), ("pgl", {"symmetric": False}, 0.5)],
-)
-def test_distance_of_equal_orthogonal_and_opposite_vectors(build, name, params, share, slow, value):
-    method = build(name, {"predictor": False, **params})
-    method.projector, method.slow.projector = always(1.0, 0.0), always(*slow)
-    terms = method.loss(batch_of(method))
-    assert terms["total"].item() == pytest.approx(value * share, abs=1e-6)
-    flat = [terms[k].item() for k in ("std", "spatial") if k in terms]
-    assert flat == pytest.approx([0] * len(flat), abs=1e-7)
-
-
 @pytest.mark.parametrize("name", ["byol3d", "mocov3", "pgl", "vicregl", "simclr2d", "simclr3d"])
 @pytest.mark.parametrize("axis", [0, 1])
-def test_neither_the_order_of_samples_nor_that_of_their_views_matters(build, name, axis):
+def test_neither_the_order_of_samples_nor_that_of_their_views_matters(name, axis):
     method = build(name).double()
     kept = ("views", "start", "size", "flipped", "origin")
     batch = {

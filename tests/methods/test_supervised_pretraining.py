@@ -3,8 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from small_methods import (
+    SHAPE,
+    batch_of,
+    build,
+    functions_of,
+    labelled,
+    raw_of,
+    read,
+    view,
+    volumes,
+)
 from torch import nn
-from volumes import SHAPE, batch_of, functions_of, labelled, raw_of, read, view, volumes
 
 from bench import registry
 from bench.data.reader import Volume
@@ -37,7 +47,7 @@ def test_soft_dice_is_of_the_batch_as_one_volume_and_counts_absent_classes():
     assert found == pytest.approx((zero + one + two) / 3, abs=1e-6)
 
 
-def test_total_is_minus_dice_or_entropy_or_both(build):
+def test_total_is_minus_dice_or_entropy_or_both():
     methods = {
         loss: build("supervised", {"loss": loss}) for loss in ("dice", "cross_entropy", "dice_ce")
     }
@@ -64,7 +74,7 @@ def test_figure_is_the_hard_dice_of_the_foreground_that_is_there():
     assert none["dice"] == none["chance"] == 0
 
 
-def test_data_sets_have_classes_of_their_own_and_share_the_background(build):
+def test_data_sets_have_classes_of_their_own_and_share_the_background():
     method = build("supervised")
     raw = raw_of(method)
     raw["first"] = torch.tensor([0, 2, 2, 250])
@@ -107,7 +117,7 @@ def test_classes_of_intensity_are_the_volumes_and_not_the_crops():
             assert low[k] <= mine.min() and mine.max() <= high[k]
 
 
-def test_image_and_label_are_mirrored_alike(build):
+def test_image_and_label_are_mirrored_alike():
     method = build("supervised", {"flip": 0.5})
     raw = raw_of(method)
     batch = view(method, raw)
@@ -306,7 +316,7 @@ def test_fast_like_tissues_of_a_phantom_brain_are_its_own():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("labels", ["own", "intensity"])
-def test_one_scan_is_learned_by_heart(build, labels):
+def test_one_scan_is_learned_by_heart(labels):
     scans = volumes(1, shape=(16, 16, 16), sigma=3.0) * 2
     method = build("supervised", {"labels": labels})
     moved = torch.optim.Adam(method.parameters(), 1e-2)
