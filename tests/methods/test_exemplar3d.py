@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_methods import batch_of, build, raw_of, shown, train, view, volumes
+from small_methods import batch_of, build, raw_of, view
 
 from bench.pretext import exemplar
 from bench.pretext.losses import nt_xent
@@ -122,13 +122,3 @@ def test_figure_and_chance_are_of_the_same_triplets(case, levels, accuracy, chan
     batch["turn"] = torch.zeros(len(case))  # the next row, and of its own case the one after
     terms = method.loss(batch)
     assert [terms[k].item() for k in ("accuracy", "chance")] == pytest.approx([accuracy, chance])
-
-
-@pytest.mark.slow
-def test_transforms_are_found_after_a_short_run():
-    scans = volumes(8, shape=(16, 16, 16), sigma=3.0, own=1.0)
-    method = build(NAME, {"margin": 1.0, "rotate": 0.0})
-    before = shown(method, scans, [998, 999])
-    train(method, scans, 60, 3e-3)
-    after = shown(method, scans, [998, 999])
-    assert after["accuracy"] > max(0.8, before["accuracy"]), (before, after)

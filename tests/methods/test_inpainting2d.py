@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 from seeded import generator
-from small_methods import batch_of, build, functions_of, raw_of, says, shown, train, view, volumes
+from small_methods import batch_of, build, functions_of, raw_of, says, view
 from torch import nn
 
 from bench.errors import BenchError
@@ -200,15 +200,3 @@ def test_pixels_between_cells_are_on_the_spline():
             assert value.item() == pytest.approx(
                 spline(cells[k - 1 : k + 3].tolist(), at - k), abs=1e-12
             )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mask", ["random", "blocks", "centre"])
-def test_learns_to_fill_holes_better_than_with_their_mean(mask):
-    scans, held_out = volumes(24, (32, 32, 16), 3.0, 0.3), volumes(8, (32, 32, 16), 3.0, 0.3, 100)
-    method = build(NAME, {"mask": mask, "area": (0.8, 1.0)})
-    before = shown(method, held_out, [999])
-    train(method, scans, 300, 3e-3)
-    after = shown(method, held_out, [999])
-    assert before["hidden"] > before["flat"]
-    assert after["hidden"] < 0.8 * after["flat"]

@@ -161,7 +161,7 @@ def test_compares_many_places_at_most():
 
 @pytest.mark.slow
 def test_training_matches_places_and_keeps_directions_apart():
-    scans = volumes(24, own=1.5)
+    scans = volumes(24, noise=1.5)
     # 8^3 cells; a short run needs a quick target
     near = {"level": 1, "overlap": 0.5, "tau": 0.99, "hidden": 256, "out": 64}
     method, fallen = (build("pgl", near, network=tiny()) for _ in range(2))

@@ -3,19 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_methods import (
-    batch_of,
-    build,
-    fitting,
-    functions_of,
-    raw_of,
-    read,
-    shown,
-    smooth,
-    tiny,
-    train,
-    view,
-)
+from small_methods import batch_of, build, fitting, functions_of, raw_of, read, tiny, view
 from torch import nn
 
 from bench import nets, registry
@@ -202,9 +190,6 @@ def test_published_heads_are_the_default():
     assert method.cells == (6, 6, 6) and cls.Params().num_matches == (20, 4)
 
 
-MILD = {"flip": 0.0, "crop_scale": (1.0, 1.2), "overlap": 0.5, "brightness": 0.0, "gamma": 0.0}
-
-
 @pytest.fixture
 def random():
     generator = torch.Generator().manual_seed(0)
@@ -320,33 +305,3 @@ def test_half_precision_is_widened(random):
     exact = module.criterion(z.double(), z.double())
     assert found.dtype == torch.float32
     assert found.tolist() == pytest.approx(exact.tolist(), rel=1e-5)
-
-
-LEAN = {"local_hidden": 64, "local_out": 32}
-
-
-def run(network, params, steps):
-    """Train on slices and return the mean terms before and after."""
-    scans = [
-        Volume(smooth((44, 44, 1), (3.0, 3.0, 0.0), i)[None].astype(np.float32)) for i in range(24)
-    ]
-    method = build("vicregl", {**LEAN, **MILD, **params}, network=network)
-    before = shown(method, scans, (997, 998, 999))
-    train(method, scans, steps, 3e-3, 24)
-    return before, shown(method, scans, (997, 998, 999))
-
-
-@pytest.mark.slow
-def test_views_find_each_other_after_a_short_run():
-    before, after = run(fitting("vicregl", dims=2), {}, 60)
-    assert after["retrieval"] > max(5 / 24, before["retrieval"] + 0.15), (before, after)
-
-
-@pytest.mark.slow
-def test_without_variance_and_covariance_it_collapses():
-    (_, healthy), (_, fallen) = (
-        run(build, fitting("vicregl", dims=2), {"norm": "layer", "weights": (25.0, w, w / 25)}, 30)
-        for w in (25.0, 0.0)
-    )
-    assert fallen["std"] < 0.3 * healthy["std"], (healthy, fallen)
-    assert fallen["var"] > 0.95 > healthy["var"], (healthy, fallen)

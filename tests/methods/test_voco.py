@@ -10,7 +10,6 @@ from small_methods import Gives, batch_of, build, raw_of, read, train, view, vol
 from bench.data.reader import Volume
 from bench.method import Owned
 from bench.pretext import losses
-from bench.typed import plain
 
 VARIANTS = ("paper", "v1", "ema", "v2", "nnssl")
 PLAIN = {"flip": 0.0, "rot90": 0.0, "shift": 0.0}
@@ -253,12 +252,6 @@ def test_bases_can_lie_above_each_other():
     begins, lower = seen["crops"][2].amin(dim=(1, 2, 3, 4)), seen["target"][2][:, ::2].sum(1)
     assert torch.allclose(lower, 1 - begins / 16) and begins.unique().numel() > 8
     assert torch.isfinite(method.loss(seen)["total"])
-
-
-def test_what_came_later_is_not_in_what_a_job_is_known_by():
-    params = build("voco", {"hidden": 2048, "out": 2048, "grid": (4, 4, 1)}).params
-    assert not {"use_inter", "dropout", "pool"} & set(plain(params)) and len(plain(params)) == 22
-    assert plain(build("voco", {"pool": "all"}).params)["pool"] == "all"
 
 
 @pytest.mark.slow

@@ -1,11 +1,9 @@
-"""SimCLR on slices: values of the loss by hand, both reductions, what has a gradient, a lifted figure."""
-
-import math
+"""SimCLR: pairs of boxes and of slices, stacks, both reductions, and who has a gradient."""
 
 import numpy as np
 import pytest
 import torch
-from small_methods import Gives, batch_of, build, raw_of, read, scans, shown, textured, train, view
+from small_methods import Gives, batch_of, build, raw_of, read, scans, view
 
 from bench.data.reader import Volume
 from bench.dataset import Recipe
@@ -98,15 +96,22 @@ def test_refuses_more_slices_than_a_volume_has():
     assert read(build("simclr2d", {"slices": 9}), scans()[:1])["crop"].shape[:2] == (1, 9)
 
 
-@pytest.mark.slow
-def test_learns_to_tell_slices_of_unseen_scans_apart():
-    look = {"shape": (48, 48, 8), "grains": (0.8, 5), "contrast": (0.5, 1.5), "shift": 1}
-    scans, held_out = textured(32, 1, **look), textured(16, 500, **look)
-    method = build("simclr2d", {"area": [0.5, 1.0]})
-    before = shown(method, held_out)
-    train(method, scans, 150, 2e-3)
-    after = shown(method, held_out)
-    assert after["retrieval"] > 3 / 31
-    assert after["retrieval"] > 1.2 * before["retrieval"]
-    assert after["total"] < 0.9 * math.log(31)  # collapse: ln 31
-    assert after["std"] > 0.3 / 32**0.5
+def test_crops_overlap_by_half_along_every_axis():
+    method = build("simclr3d")
+    for seed in range(5):
+        start = raw_of(method, 4, seed)["start"]
+        assert ((start[:, 0] - start[:, 1]).abs() <= 8).all()
+
+
+def test_without_augmentation_views_are_the_crops():
+    off = dict.fromkeys(("flip", "rot90", "noise", "blur", "brightness", "contrast", "gamma"), 0.0)
+    method = build("simclr3d", off)
+    raw = raw_of(method)
+    assert torch.equal(view(method, raw)["views"], raw["pair"])
+
+
+def test_scaled_crops_are_resized():
+    method = build("simclr3d", {"scale": [0.75, 1.25]})
+    raw = raw_of(method)
+    assert raw["pair"].shape[-3:] == (20, 20, 20)
+    assert view(method, raw)["views"].shape[-3:] == (16, 16, 16)

@@ -1,18 +1,18 @@
-"""Rotation on slices: labels, what is turned when, and what can tell nothing."""
+"""Rotation: which turns, when, how many of each crop, and what can tell nothing."""
+
+import math
 
 import numpy as np
 import pytest
 import torch
-from small_methods import batch_of, build, raw_of, shown, train, view, volumes
+from seeded import generator
+from small_methods import batch_of, build, params_of, raw_of, view
 
 from bench import registry
 from bench.data.reader import Volume
 from bench.dataset import Recipe
 from bench.errors import BenchError
-
-
-def params(given=None):
-    return registry.load("method", "rotation2d").make_params(given or {})
+from bench.pretext import rotation
 
 
 def test_all_four_turns_of_every_slice_are_told_by_numpys_count():
@@ -79,20 +79,23 @@ def test_empty_slices_are_drawn_again_and_the_fullest_is_taken_in_the_end():
     image = np.zeros((1, 32, 32, 16), np.float32)
     image[..., 8:] = 1  # half of the slices are empty
     scan = Volume(image)
-    read = [params().read(scan, (32, 32, 1), np.random.default_rng(s))["crop"] for s in range(60)]
+    read = [
+        params_of("rotation2d").read(scan, (32, 32, 1), np.random.default_rng(s))["crop"]
+        for s in range(60)
+    ]
     assert np.mean([r.max() for r in read]) > 0.95  # all eight draws are empty once in 256 reads
-    plain = params({"foreground": 0.0})
+    plain = params_of("rotation2d", foreground=0.0)
     read = [plain.read(scan, (32, 32, 1), np.random.default_rng(s))["crop"] for s in range(60)]
     assert 0.3 < np.mean([r.max() for r in read]) < 0.7
     ramp = np.zeros((1, 32, 32, 64), np.float32)
     for z in range(64):
         ramp[0, : z // 2, 0, z] = 1  # never more than a hundredth but more and more
-    half, scan = params({"foreground": 0.5}), Volume(ramp)
+    half, scan = params_of("rotation2d", foreground=0.5), Volume(ramp)
     share = [
         half.read(scan, (32, 32, 1), np.random.default_rng(s))["crop"].sum() for s in range(40)
     ]
     assert np.mean(share) > 25  # the fullest of eight; of one it would be 15.5
-    empty = params().read(
+    empty = params_of("rotation2d").read(
         Volume(np.zeros((1, 32, 32, 4), np.float32)), (32, 32, 1), np.random.default_rng(0)
     )
     assert empty["crop"].shape == (1, 32, 32, 1)
@@ -100,18 +103,8 @@ def test_empty_slices_are_drawn_again_and_the_fullest_is_taken_in_the_end():
 
 def test_refuses_crops_that_are_not_square():
     with pytest.raises(BenchError, match="square"):
-        params().check((32, 48, 1), Recipe())
-    params().check((32, 32, 1), Recipe())
-
-
-@pytest.mark.slow
-def test_turns_are_named_after_a_short_run():
-    scans = volumes(12, shape=(48, 48, 8), sigma=6.0)
-    method = build("rotation2d", {"area": (0.6, 1.0)})
-    before = shown(method, scans, [999])["accuracy"]
-    train(method, scans, 50, 3e-3)
-    after = shown(method, scans, [999])["accuracy"]
-    assert after > max(0.5, before + 0.2), (before, after)
+        params_of("rotation2d").check((32, 48, 1), Recipe())
+    params_of("rotation2d").check((32, 32, 1), Recipe())
 
 
 def test_a_head_with_batch_norm_looks_across_the_batch_and_wants_two_crops():
@@ -121,3 +114,54 @@ def test_a_head_with_batch_norm_looks_across_the_batch_and_wants_two_crops():
     with pytest.raises(BenchError, match="take a batch of 2"):
         mlp.check_batch("unet2d", (32, 32, 1), 1, 1)
     mlp.check_batch("unet2d", (32, 32, 1), 2, 1)
+
+
+NAME = "rotation3d"
+
+
+@pytest.mark.parametrize(("classes", "versions"), [(10, 1), (10, 10), (24, 3)])
+def test_each_cube_comes_in_different_turns_and_the_label_tells_which(classes, versions):
+    p, x = params_of(NAME, classes=classes, versions=versions), torch.randn(200, 1, 3, 3, 3)
+    made = p.views({"crop": x}, (3, 3, 3), generator(0))
+    assert made["views"].shape == (200, versions, 1, 3, 3, 3) and p.crops_per_sample == versions
+    assert all(len(set(row)) == versions for row in made["label"].tolist())
+    for t in range(versions):
+        assert torch.equal(made["views"][:, t], rotation.of_cube(x, classes, made["label"][:, t]))
+    seen = torch.bincount(made["label"].flatten(), minlength=classes)
+    assert seen.min() > 0.4 * seen.float().mean()
+
+
+def test_a_cube_that_looks_alike_from_all_sides_is_named_by_chance():
+    method = build(NAME, {"versions": 10, "dropout": 0.0})
+    batch = view(method, {"crop": torch.ones(2, 1, 16, 16, 16)})
+    terms = method.loss(batch)
+    assert terms["accuracy"].item() == pytest.approx(0.1) and terms["total"] >= math.log(10) - 1e-5
+
+
+@pytest.mark.parametrize(
+    ("given", "drawn"), [({}, True), ({"dropout": 0.0}, False), ({"head": "linear"}, False)]
+)
+def test_what_the_dropout_keeps_is_drawn_with_the_views(given, drawn):
+    method = build(NAME, {"versions": 2, **given})
+    batch = batch_of(method)
+    assert ("kept" in batch) is drawn
+    if drawn:
+        assert batch["kept"].shape == (4, 2, 96) and set(batch["kept"].unique().tolist()) == {
+            0.0,
+            2.0,
+        }
+        other = {**batch, "kept": batch["kept"].flip(0)}
+        assert method.loss(other)["total"] != method.loss(batch)["total"]
+
+
+def test_slices_can_have_the_same_head():
+    method = build("rotation2d", {"head": "mlp", "rotations_per_image": 1, "augment": False})
+    batch = batch_of(method)
+    assert batch["kept"].shape == (4, 1, 96) and isinstance(method.head, rotation.Classifier)
+    assert torch.isfinite(method.loss(batch)["total"])
+
+
+def test_refuses_crops_that_are_no_cubes():
+    with pytest.raises(BenchError, match="turns cubes"):
+        params_of(NAME).check((32, 32, 16), Recipe())
+    params_of(NAME).check((32, 32, 32), Recipe())
