@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 from seeded import generator
-from small_methods import batch_of, build, functions_of, raw_of, says, view
+from small_methods import agree, batch_of, build, functions_of, raw_of, says, view
 from torch import nn
 
 from bench.errors import BenchError
@@ -54,8 +54,7 @@ def test_predicting_the_mean_of_unit_variance_costs_one(mask):
         y[hidden] = (y[hidden] - y[hidden].mean()) / y[hidden].std(correction=0) + 3
     method.decoder = says(3.0)
     terms = method.loss(batch)
-    assert terms["total"].item() == pytest.approx(1, rel=1e-4)
-    assert terms["flat"].item() == pytest.approx(1, rel=1e-4)
+    agree(terms, rel=0.0001, total=1, flat=1)
 
 
 def seen(mask="centre", **params):
@@ -123,8 +122,7 @@ def test_channels_are_averaged():
     two = {k: torch.cat([v, 2 * v], dim=1) if k in "xy" else v for k, v in batch.items()}
     method.encoder, method.decoder = nn.Identity(), says(0.0)
     one, both = method.loss(batch), method.loss(two)
-    assert both["total"].item() == pytest.approx(2.5 * one["total"].item(), rel=1e-5)
-    assert both["flat"].item() == pytest.approx(2.5 * one["flat"].item(), rel=1e-5)
+    agree(both, total=2.5 * one["total"].item(), flat=2.5 * one["flat"].item())
 
 
 CPU = torch.device("cpu")

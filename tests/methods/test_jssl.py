@@ -4,7 +4,7 @@ from math import ceil
 
 import pytest
 import torch
-from small_methods import build, functions_of, reached, tried
+from small_methods import agree, build, functions_of, reached, tried
 from torch.nn import functional
 
 from bench import distributed, registry
@@ -73,8 +73,7 @@ def test_volumes_and_slices_are_clustered_and_a_mirrored_views_slices_face_their
     terms = method.loss(batch)
     inter, _ = method.clusters["inter"](v[::2], v[1::2])
     intra, _ = method.clusters["intra"](unit[::2].flatten(0, 1), unit[1::2].flatten(0, 1))
-    assert terms["inter"].item() == pytest.approx(inter.item(), rel=1e-5)
-    assert terms["intra"].item() == pytest.approx(intra.item(), rel=1e-5)
+    agree(terms, inter=inter, intra=intra)
     batch["flipped"] = ~batch["flipped"]
     batch["flipped"][1, 0] = False
     assert method.loss(batch)["intra"].item() != pytest.approx(intra.item(), rel=1e-5)
@@ -86,9 +85,7 @@ def test_masked_slices_are_told_from_the_others_alone():
     hidden = batch["masked"].repeat_interleave(2, 0)
     told = method.restore(method.mixed(torch.where(hidden[..., None], method.token, s)))
     errors = (told - s).square().mean(2)
-    assert method.loss(batch)["mask"].item() == pytest.approx(
-        errors[hidden].mean().item(), rel=1e-5
-    )
+    agree(method.loss(batch), mask=errors[hidden].mean())
     everywhere, _ = tried("jssl", {"mask_ratio": 0.5, "mask_on": "all"})
     assert everywhere.loss(batch)["mask"].item() == pytest.approx(errors.mean().item(), rel=1e-5)
     method.token.data += 1

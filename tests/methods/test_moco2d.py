@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from small_methods import batch_of, build, read, textured, view
+from small_methods import agree, batch_of, build, read, textured, view
 from torch.nn import functional
 
 from bench import nets
@@ -69,9 +69,7 @@ def test_both_views_ask_where_it_is_symmetric():
     batch = batch_of(method)
     back = {**batch, "views": batch["views"].flip(1)}
     there, again, summed = method.loss(batch), method.loss(back), both.loss(batch)
-    assert summed["total"].item() == pytest.approx(
-        (there["total"] + again["total"]).item(), rel=1e-6
-    )
+    agree(summed, total=there["total"] + again["total"])
     expected = torch.cat([keys_of(method, batch["views"][:, i]) for i in (0, 1)])
     both.after_step(0.0)
     assert torch.allclose(both.queue.keys, expected, atol=1e-6)  # the first view's keys first
