@@ -92,7 +92,7 @@ RUNS = {  # parameters, scans, steps, rate, samples a step, what must be learned
     ),
     "simclr3d": ({}, differing, 150, 2e-3, 12, told_apart),
     "simclr2d": ({"area": [0.5, 1.0]}, lambda: differing(**LOOK), 150, 2e-3, 12, slices_told_apart),
-    "mocov3": (EASY, differing, 90, 2e-3, 12, keys_retrieved),
+    "mocov3": (EASY, differing, 120, 2e-3, 12, keys_retrieved),
     "mae3d": (
         {"decoder_dim": 64, "decoder_depth": 2},
         lambda: alike((32, 32, 32)),
