@@ -10,13 +10,14 @@ import torch
 from seeded import generator
 from torch import nn
 
-from bench import registry
+from bench import distributed, registry
 from bench.conformance.scans import SHAPE as SHAPE
 from bench.conformance.scans import labelled as labelled
 from bench.conformance.scans import read, smooth, view, volumes
 from bench.conformance.trial import Trial
 from bench.conformance.trial import tiny as tiny
 from bench.data.reader import Volume
+from bench.train.parallel import together
 
 # whichever of these a method has; its other parameters stay the paper's
 SMALL = {"hidden": 64, "out": 32, "grid": (2, 2, 1)}
@@ -175,6 +176,19 @@ def train(
         loss(method, view(method, read(method, [scans[i] for i in rows], k), k)).backward()
         optimiser.step()
         method.after_step(k / steps)
+
+
+def stepped(method, batch):
+    """Return the loss, the gradient and the buffers of one step of this process's rows."""
+    rows = len(batch["order"]) // distributed.size()
+    start = distributed.rank() * rows
+    together(method)
+    total = method.loss({k: v[start : start + rows] for k, v in batch.items()})["total"]
+    total.backward()
+    method.after_step(0.0)
+    gradient = distributed.mean(next(method.encoder.parameters()).grad)
+    buffers = [method.queue.keys, *([method.scale] if hasattr(method, "scale") else [])]
+    return distributed.mean(total.detach()), gradient, *buffers
 
 
 @torch.no_grad()

@@ -9,8 +9,6 @@ from small_methods import batch_of, build, raw_of, view
 
 from bench import nets, registry
 from bench.data.reader import Volume
-from bench.dataset import Recipe
-from bench.errors import BenchError
 
 both = pytest.mark.parametrize("name", ["jigsaw3d", "jigsaw2d"])
 
@@ -106,16 +104,3 @@ def test_patches_and_heads_have_the_sizes_of_the_code(name, network, crop, jitte
         patch
     )  # forecast
     assert method.params.head_flops(crop) == 2 * (2048 * 1024 + 1024 * 100)
-
-
-def test_refuses_what_does_not_fit():
-    with pytest.raises(BenchError, match="cannot be shuffled"):
-        params("jigsaw3d", n=1)
-    with pytest.raises(BenchError, match="permutations = 100: 4 patches have 24 orders"):
-        params("jigsaw2d", n=2).check((48, 48, 1), Recipe())
-    with pytest.raises(BenchError, match="4 patches have 24 orders"):
-        build("jigsaw2d", {"permutations": 25})
-    with pytest.raises(BenchError, match="no voxel is left"):
-        params("jigsaw3d", jitter=16).check((48, 48, 48), Recipe())
-    with pytest.raises(BenchError, match="reads whole crops alone"):
-        params("jigsaw3d").check_batch("unetr", (96, 96, 96), 4, 1)

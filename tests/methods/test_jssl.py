@@ -8,8 +8,6 @@ from small_methods import agree, build, functions_of, reached, tried
 from torch.nn import functional
 
 from bench import distributed, registry
-from bench.errors import BenchError
-from bench.pretext.one_effect import EFFECTS
 
 CODE = registry.load("method", "jssl")
 ALONE = {"intra_weight": 0.0, "inter_weight": 0.0, "mask_weight": 0.0}
@@ -99,12 +97,6 @@ def test_masked_slices_are_told_from_the_others_alone():
     assert method.loss(batch)["mask"].item() == 0  # a perfect copy
 
 
-def test_masked_slices_train_the_encoder_where_asked():
-    method, batch = tried("jssl", {**ALONE, "mask_weight": 1.0, "mask_trains": "all"})
-    method.loss(batch)["total"].backward()
-    assert {"encoder", "project", "transformer"} <= reached(method)
-
-
 def test_batch_norm_spreads_the_volumes_of_a_fresh_network():
     spread = {}
     for norm in ("batch", "none"):
@@ -149,17 +141,3 @@ def test_either_clustering_learns_and_its_memory_holds_all_processes_rows(kind, 
         assert not method.clusters["inter"].full
     else:  # its centres need a memory at once
         assert torch.equal(memory.keys[:4], memory.keys[4:]) and method.clusters["inter"].full
-
-
-@pytest.mark.parametrize("name", EFFECTS)
-def test_a_view_may_be_made_by_any_two_effects(name):
-    other = "noise" if name != "noise" else "blur"
-    method, batch = tried("jssl", {"effects": (name, other)}, 2)
-    assert torch.isfinite(method.loss(batch)["total"])
-
-
-def test_refuses_crops_with_fewer_slices():
-    params = CODE.make_params({})
-    params.check((32, 32, 8), None)
-    with pytest.raises(BenchError, match="no 8 slices"):
-        params.check((32, 32, 4), None)

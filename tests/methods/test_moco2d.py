@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from small_methods import agree, batch_of, build, read, textured, view
+from small_methods import agree, batch_of, build, read, stepped, textured, view
 from torch.nn import functional
 
 from bench import nets
@@ -98,23 +98,6 @@ def test_rows_that_do_not_make_equal_groups_are_refused():
         method.loss(batch)
     alone = build("moco2d", {"shuffle_groups": 1}, network=resnet())
     assert torch.isfinite(alone.loss(batch)["total"])
-
-
-def stepped(method, batch, parts=1):
-    """Return the loss, the gradient and the queue of one step of this process's rows."""
-    from bench import distributed
-    from bench.train.parallel import together
-
-    rows = len(batch["order"]) // distributed.size()
-    mine = {
-        k: v[distributed.rank() * rows : (distributed.rank() + 1) * rows] for k, v in batch.items()
-    }
-    together(method)
-    total = method.loss(mine)["total"]
-    total.backward()
-    method.after_step(0.0)
-    gradient = distributed.mean(next(method.encoder.parameters()).grad)
-    return distributed.mean(total.detach()), gradient, method.queue.keys
 
 
 def test_two_processes_make_the_groups_of_one(pair):

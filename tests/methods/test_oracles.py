@@ -253,9 +253,9 @@ RESTORING = [
 ]
 
 
-def simclr(total, rows, *stack, temperature=1.0, **expected):
-    prepare = slices(rows, *stack)
-    return ("simclr2d", {"temperature": temperature}, prepare, {"total": total, **expected})
+def simclr(total, rows, *stack, temperature=1.0, reduction="mean2N", **expected):
+    params = {"temperature": temperature, "reduction": reduction}
+    return ("simclr2d", params, slices(rows, *stack), {"total": total, **expected})
 
 
 def mocov3(value, rows, count, **params):
@@ -307,6 +307,7 @@ CONTRAST = [
     simclr(log(1 + 6 / exp(1)), IDEAL[:4], chance=1 / 7),
     simclr(log(1 + 4 / exp(1)), BUNDLES, STACKS, retrieval=1),
     simclr(log(3 + 4 / exp(1)), BUNDLES),
+    simclr(2 * log(1 + 6 / exp(1)), IDEAL[:4], reduction="sum_pairs"),
     simclr(0, torch.rand(4, 2, 8), [7] * 4, retrieval=1, chance=1),
     mocov3(1.109035, 1, 4),  # collapse: 4 t ln N
     mocov3(1.663553, 1, 8),
@@ -351,9 +352,9 @@ def swin(term, part):
     return ("swin_unetr_ssl", weights, {term: 1.0}, {"encoder", part})
 
 
-def jssl(term, *trained):
+def jssl(term, *trained, **params):
     weights = {f"{t}_weight": 3.0 * (t == term) for t in ("intra", "inter", "mask")}
-    return ("jssl", weights, {term: 3.0}, {*trained})
+    return ("jssl", weights | params, {term: 3.0}, {*trained})
 
 
 FEW = {"p": 2, "q": 3, "global_crop": (48, 48, 48), "hidden": 32, "out": 16}
@@ -368,19 +369,39 @@ def gvsl(*trained, **params):
     return ("gvsl", params, None, {"encoder", *trained})
 
 
-def hssl(term, head):
-    weights = {f"{t}_weight": 0.0 for t in ("image", "task", "group", "rec") if t != term}
-    pyramid = {"pyramid"} if term != "rec" else set()
-    return ("hssl", weights, None, {"encoder", head, *pyramid})
+HSSL = {"image": 1 / 3, "task": 1 / 3, "group": 1 / 3, "rec": 50.0}
 
 
+def hssl(*terms, trained):
+    params = {f"{term}_weight": 0.0 for term in HSSL if term not in terms}
+    weights = {term: HSSL[term] for term in terms}
+    return ("hssl", params, weights, {"encoder", *trained})
+
+
+def vicregl(weights, **params):
+    triple = dict(zip(("inv", "var", "cov"), (2.0, 3.0, 5.0), strict=True))
+    weights = {f"{kind}{t}": w * v for kind, w in weights.items() for t, v in triple.items()}
+    return ("vicregl", {"weights": (2.0, 3.0, 5.0), **params}, weights, None)
+
+
+def voco_terms(*terms, reg=0.5, **params):
+    weights = dict.fromkeys(terms, 1.0) | ({"reg": reg} if reg else {})
+    return ("voco", {"reg_weight": 0.5, **params}, weights, None)
+
+
+MASKED = ("transformer", "token", "restore")
+CUBES = {"encoder", "embed"}
 WEIGHTS = [
+    ("rubik", {"order_weight": 0.0}, {"about_x": 0.5, "about_z": 0.5}, {*CUBES, "turn"}),
+    ("rubik", {"turn_weight": 0.0}, {"order": 0.5}, {*CUBES, "order"}),
+    ("jigsaw_clustering", {"cluster_weight": 0.0}, None, {"encoder", "place"}),
     swin("turn", "turn"),
     swin("contrast", "embedding"),
     swin("image", "image"),
     jssl("intra", "encoder", "project", "norm", "clusters"),
     jssl("inter", "encoder", "project", "norm", "transformer", "clusters"),
     jssl("mask", "transformer", "token", "restore"),
+    jssl("mask", "encoder", "project", "norm", *MASKED, mask_trains="all"),
     glmae(local=1.0),
     glmae(**{"global": 1.0}),
     glmae("projector", local=1e-30, gg=1.0),
@@ -395,11 +416,23 @@ WEIGHTS = [
     ("transvw", {"word_weight": 2.0}, {"word": 2.0, "image": 1.0}, {"encoder", "head", "decoder"}),
     ("transvw", {"image_weight": 0.0}, {"word": 0.01}, {"encoder", "head"}),
     ("transvw", {"warm": 0.5}, {"word": 1.0}, {"encoder", "head"}),
-    hssl("image", "projector"),
-    hssl("task", "task"),
-    hssl("group", "group"),
-    hssl("rec", "decoder"),
+    hssl("image", trained=("projector", "pyramid")),
+    hssl("task", trained=("task", "pyramid")),
+    hssl("group", trained=("group", "pyramid")),
+    hssl("rec", trained=("decoder",)),
+    hssl("task", "group", trained=("task", "group", "pyramid")),
+    hssl(*HSSL, trained=("projector", "task", "group", "pyramid", "decoder")),
+    vicregl({"": 0.3, "local_": 0.7}, alpha=0.3),
+    vicregl({"": 1.0}, alpha=1.0),
+    vicregl({"local_": 1.0}, alpha=0.0),
+    voco_terms("pred"),
+    voco_terms("pred", reg=0.0, use_reg=False),
+    voco_terms(use_pred=False),
+    *(voco_terms("pos", "neg", variant=variant) for variant in ("v1", "ema", "nnssl")),
+    voco_terms("pos", "neg", "inter", variant="v2"),
+    voco_terms("pos", "neg", variant="v2", use_inter=False),
 ]
+OF_SOME = {"hssl": set(HSSL), "voco": {"pred", "pos", "neg", "inter", "reg"}}  # others are left out
 
 
 @pytest.mark.parametrize(("name", "params", "weights", "trained"), WEIGHTS)
@@ -408,5 +441,7 @@ def test_each_weight_is_of_its_own_term_and_trains_its_own_parts(name, params, w
     terms = method.loss(batch_of(method, 3))
     if weights is not None:
         agree(terms, total=sum(w * terms[t] for t, w in weights.items()))
+        assert terms.keys() & OF_SOME.get(name, set(weights)) == set(weights)
     terms["total"].backward()
-    assert reached(method) - ({"decoder"} if name == "gvsl" else set()) == trained
+    reached_parts = reached(method) - ({"decoder"} if name == "gvsl" else set())
+    assert trained is None or reached_parts == trained

@@ -5,7 +5,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from small_methods import batch_of, build, raw_of, tiny, tried, view
+from small_methods import batch_of, build, raw_of, stepped, tiny, tried, view
 
 from bench import registry
 
@@ -219,22 +219,6 @@ def test_the_scale_of_noise_contrast_is_the_first_batchs():
     method.loss(view(method, raw_of(method), 5))
     method.after_step(0.0)
     assert method.scale.item() == scale
-
-
-def stepped(method, batch):
-    from bench import distributed
-    from bench.train.parallel import together
-
-    rows = len(batch["x"]) // distributed.size()
-    mine = {
-        k: v[distributed.rank() * rows : (distributed.rank() + 1) * rows] for k, v in batch.items()
-    }
-    together(method)
-    total = method.loss(mine)["total"]
-    total.backward()
-    method.after_step(0.0)
-    gradient = distributed.mean(next(method.encoder.parameters()).grad)
-    return distributed.mean(total.detach()), gradient, method.queue.keys, method.scale
 
 
 def test_two_processes_queue_and_scale_as_one_does(pair):

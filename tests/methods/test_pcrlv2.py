@@ -9,7 +9,6 @@ from small_methods import raw_of, tried
 
 from bench import registry
 from bench.data.reader import Volume
-from bench.errors import BenchError
 from bench.pretext.boxes import overlapping
 
 CODE = registry.load("method", "pcrlv2")
@@ -134,16 +133,3 @@ def test_pictures_that_are_not_drawn_have_no_gradient(scale, drawn):
     method.loss({**batch, "scale": torch.full((4, 1), 0.6)})["total"].backward()
     told = [i for i, stage in enumerate(method.stages) if stage.picture[0].weight.grad is not None]
     assert told == drawn
-
-
-@pytest.mark.parametrize(
-    ("network", "refused"), [("unetr", True), ("swin_unetr", True), ("unet3d", False)]
-)
-def test_refuses_networks_that_cannot_read_small_views(network, refused):
-    params = CODE.make_params({})
-    if not refused:
-        params.check_batch(network, (64, 64, 32), 2, 1)
-        return
-    with pytest.raises(BenchError, match="cannot read local views"):
-        params.check_batch(network, (64, 64, 32), 2, 1)
-    CODE.make_params({"locals": 0}).check_batch(network, (64, 64, 32), 2, 1)

@@ -123,14 +123,6 @@ def pooled(encoder, x):
     return [maps[-1].mean((2, 3, 4), keepdim=True)] * len(maps)
 
 
-def test_averages_of_the_target_follow_where_asked():
-    method = build("pgl", {"ema_buffers": True})
-    for b in method.projector.buffers():
-        b.fill_(1)
-    method.after_step(0.0)
-    assert method.slow.projector[1].running_mean.mean().item() == pytest.approx(0.004, abs=1e-6)
-
-
 def test_the_targets_statistics_are_its_batchs_or_averages():
     own, averaged = build("pgl"), build("pgl", {"ema_buffers": True})
     batch = batch_of(own)

@@ -1,10 +1,13 @@
 """Tables over methods: sizes of published heads, what is handed over, and which settings are refused."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from small_methods import build, parts
 
 from bench import nets, registry
+from bench.dataset import Recipe
 from bench.errors import BenchError
 
 RESNET, PGL = ("hssl_resnet34", "base", 1, 2), ("pgl_resnet50", "base", 1, 2, (96, 96, 16))
@@ -120,6 +123,8 @@ def test_the_decoder_gives_as_many_channels_as_are_restored_or_told_apart(
         ("vicregl", {"level": 5}, "maps 0 to 4"),
         ("rotation3d", {"versions": 11}, "take fewer"),
         ("rotation3d", {"dropout": 1.0}, "dropout"),
+        ("jigsaw2d", {"permutations": 25}, "4 patches have 24 orders"),
+        ("jigsaw3d", {"n": 1}, "cannot be shuffled"),
         ("rubik", {"grid": (2, 1, 1)}, "2 cubes have no 100 orders"),
         ("rubik", {"grid": (1, 1, 1), "orders": 1}, "1 cubes"),
         ("swinmm", {"swaps": ["yz"]}, "swaps are some of xy, xz"),
@@ -163,3 +168,80 @@ def test_the_decoder_gives_as_many_channels_as_are_restored_or_told_apart(
 def test_refuses_settings_that_make_no_sense(name, params, words):
     with pytest.raises(BenchError, match=words):
         build(name, params)
+
+
+CUBE, BOX, SLICE = (32, 32, 32), (32, 48, 32), (32, 32, 1)
+CELLS, NINE = {"grid": (2, 2, 2), "jitter": (4, 4, 0)}, {"slices": 9}
+CORNER, LARGE, RESIZE = (
+    {"place": "corner", "jitter": 2},
+    (48, 48, 48),
+    "recipe must resize to the crop",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "crop", "resize", "words"),
+    [
+        ("rotation2d", {}, (32, 48, 1), None, "square"),
+        ("rotation2d", {}, SLICE, None, None),
+        ("rotation3d", {}, (32, 32, 16), None, "turns cubes"),
+        ("rotation3d", {}, CUBE, None, None),
+        ("swin_unetr_ssl", {}, BOX, None, "about z changes the shape"),
+        ("swin_unetr_ssl", {}, (32, 32, 48), None, None),
+        ("swinmm", {"unit": 8}, BOX, None, "not square in xy"),
+        ("swinmm", {"unit": 16, "axis": 1, "swaps": ["xz"]}, BOX, None, None),
+        ("swinmm", {"unit": 8}, (20, 20, 20), None, "do not fill"),
+        ("jssl", {}, (32, 32, 4), None, "no 8 slices"),
+        ("jssl", {"mask_ratio": 0.0, "mask_weight": 0.0}, (32, 32, 8), None, None),
+        ("transvw", {}, CUBE, BOX, "only 15 places for 44 words"),
+        ("transvw", {}, (16, 24, 16), BOX, None),
+        ("transvw", {}, CUBE, None, None),
+        ("simclr2d", NINE, SLICE, (32, 32, 8), "volumes of 8 slices have not 9"),
+        ("simclr2d", NINE, SLICE, (32, 32, 9), None),
+        ("simclr2d", NINE, SLICE, (32, 32, 0), None),
+        ("cpc3d", {}, (16, 16, 16), BOX, r"\(40, 40, 40\) and do not fit .*\(32, 48, 32\)"),
+        ("cpc3d", {}, (16, 16, 16), (40, 40, 0), None),
+        ("rubik", CELLS, (16, 16, 16), (40, 40, 30), "do not fit into volumes"),
+        ("rubik", CELLS, (16, 16, 16), (40, 40, 32), None),
+        ("rubikpp", {"cubes": 3}, (32, 33, 33), None, "not 3 cubes a side"),
+        ("jigsaw2d", {"n": 2, "jitter": 2}, (48, 48, 1), None, "100: 4 patches have 24 orders"),
+        ("jigsaw3d", {"jitter": 16}, LARGE, None, "no voxel is left"),
+        ("rpl3d", {"jitter": 16}, LARGE, None, "no voxel is left of a patch"),
+        ("rpl3d", CORNER, LARGE, None, RESIZE),
+        ("rpl3d", CORNER, LARGE, (48, 48, 64), RESIZE),
+        ("rpl3d", CORNER, LARGE, LARGE, None),
+        ("rpl2d", CORNER, (48, 48, 1), (48, 48, 0), None),
+        ("rpl3d", {"jitter": 2}, LARGE, (48, 47, 48), r"not fit into volumes of \(48, 47, 48\)"),
+        ("rpl3d", {"jitter": 2}, (50, 50, 50), LARGE, None),  # two voxels are left over
+    ],
+)
+def test_refuses_crops_and_volumes_that_do_not_fit(name, params, crop, resize, words):
+    chosen = registry.load("method", name).make_params(params)
+    with pytest.raises(BenchError, match=words) if words else nullcontext():
+        chosen.check(crop, Recipe(resize=resize))
+
+
+HUNDRED, PATCH = (96, 96, 96), r"patches of crops of \(96, 96, 96\) \(n 3, jitter 2\)"
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "network", "crop", "words"),
+    [
+        ("pcrlv2", {}, "unetr", (64, 64, 32), "cannot read local views"),
+        ("pcrlv2", {}, "swin_unetr", (64, 64, 32), "cannot read local views"),
+        ("pcrlv2", {"locals": 0}, "unetr", (64, 64, 32), None),
+        ("pcrlv2", {}, "unet3d", (64, 64, 32), None),
+        ("jigsaw_clustering", {}, "swin_unetr", HUNDRED, r"last map of\s+\(3, 3, 3\)"),
+        ("jigsaw_clustering", {}, "swin_unetr", (64, 64, 64), None),
+        ("jigsaw3d", {"jitter": 2}, "unetr", HUNDRED, "reads whole crops alone"),
+        ("rpl3d", {"jitter": 2}, "taleb_unet3d", HUNDRED, PATCH),
+        ("rpl3d", {"jitter": 2}, "taleb_unet3d", (128, 128, 128), None),
+        ("rpl3d", {"jitter": 2}, "unetr", HUNDRED, "whole crops alone"),
+        ("rpl2d", {"queries_per_image": 9}, "unet2d", (96, 96, 1), "there are 8 places"),
+        ("rpl2d", {"jitter": 2}, "taleb_unet2d", (128, 128, 1), None),
+    ],
+)
+def test_refuses_networks_that_cannot_read_its_views(name, params, network, crop, words):
+    chosen = registry.load("method", name).make_params(params)
+    with pytest.raises(BenchError, match=words) if words else nullcontext():
+        chosen.check_batch(network, crop, 4, 1)

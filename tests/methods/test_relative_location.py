@@ -10,8 +10,6 @@ from small_methods import Gives, batch_of, build, ramp, raw_of, view
 
 from bench import nets, registry
 from bench.data.reader import Volume
-from bench.dataset import Recipe
-from bench.errors import BenchError
 from bench.pretext.relative_location import another
 
 CROPS = {"rpl3d": (30, 24, 27), "rpl2d": (30, 24, 1)}
@@ -161,45 +159,3 @@ def test_patches_and_heads_have_the_sizes_of_the_code(name, network, crop, jitte
     assert method.params.voxels_per_sample(crop) == 2 * prod(patch)  # for the forecast
     assert four.voxels_per_sample(crop) == 5 * prod(patch)
     assert four.head_flops(crop) == 4 * method.params.head_flops(crop) > 0
-
-
-@pytest.mark.parametrize(
-    ("given", "crop", "recipe", "says"),
-    [
-        ({"jitter": 16}, (48, 48, 48), Recipe(), "no voxel is left of a patch"),
-        ({"place": "corner"}, (48, 48, 48), Recipe(), "the recipe must resize to the crop"),
-        (
-            {"place": "corner"},
-            (48, 48, 48),
-            Recipe(resize=(48, 48, 64)),
-            "the recipe must resize to the crop",
-        ),
-        ({}, (48, 48, 48), Recipe(resize=(48, 47, 48)), r"not fit into volumes of \(48, 47, 48\)"),
-    ],
-)
-def test_refuses_grids_that_do_not_fit(given, crop, recipe, says):
-    with pytest.raises(BenchError, match=says):
-        params("rpl3d", **given).check(crop, recipe)
-    params("rpl3d", place="corner").check((48, 48, 48), Recipe(resize=(48, 48, 48)))
-    params("rpl2d", place="corner").check((48, 48, 1), Recipe(resize=(48, 48, 0)))
-    params("rpl3d").check((50, 50, 50), Recipe(resize=(48, 48, 48)))  # two voxels are left over
-
-
-@pytest.mark.parametrize(
-    ("name", "given", "network", "crop", "says"),
-    [
-        (
-            "rpl3d",
-            {},
-            "taleb_unet3d",
-            (96, 96, 96),
-            r"patches of crops of \(96, 96, 96\) \(n 3, jitter 2\)",
-        ),
-        ("rpl3d", {}, "unetr", (96, 96, 96), "whole crops alone"),
-        ("rpl2d", {"queries_per_image": 9}, "unet2d", (96, 96, 1), "there are 8 places"),
-    ],
-)
-def test_refuses_networks_and_numbers_of_queries(name, given, network, crop, says):
-    with pytest.raises(BenchError, match=says):
-        params(name, **given).check_batch(network, crop, 4, 1)
-    params(name).check_batch(NETWORKS[name], (128, 128, 128 if name == "rpl3d" else 1), 4, 1)

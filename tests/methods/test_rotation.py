@@ -10,7 +10,6 @@ from small_methods import batch_of, build, params_of, raw_of, view
 
 from bench import registry
 from bench.data.reader import Volume
-from bench.dataset import Recipe
 from bench.errors import BenchError
 from bench.pretext import rotation
 
@@ -101,12 +100,6 @@ def test_empty_slices_are_drawn_again_and_the_fullest_is_taken_in_the_end():
     assert empty["crop"].shape == (1, 32, 32, 1)
 
 
-def test_refuses_crops_that_are_not_square():
-    with pytest.raises(BenchError, match="square"):
-        params_of("rotation2d").check((32, 48, 1), Recipe())
-    params_of("rotation2d").check((32, 32, 1), Recipe())
-
-
 def test_a_head_with_batch_norm_looks_across_the_batch_and_wants_two_crops():
     cls = registry.load("method", "rotation2d")
     mlp = cls.make_params({"head": "mlp", "rotations_per_image": 1})
@@ -159,9 +152,3 @@ def test_slices_can_have_the_same_head():
     batch = batch_of(method)
     assert batch["kept"].shape == (4, 1, 96) and isinstance(method.head, rotation.Classifier)
     assert torch.isfinite(method.loss(batch)["total"])
-
-
-def test_refuses_crops_that_are_no_cubes():
-    with pytest.raises(BenchError, match="turns cubes"):
-        params_of(NAME).check((32, 32, 16), Recipe())
-    params_of(NAME).check((32, 32, 32), Recipe())

@@ -2,10 +2,8 @@
 
 import pytest
 import torch
-from small_methods import agree, build, parts, raw_of, reached, tried
+from small_methods import agree, build, parts, raw_of, tried
 
-from bench.dataset import Recipe
-from bench.errors import BenchError
 from bench.pretext.cells import far_orders
 
 RAMP = torch.arange(216.0).view(1, 1, 6, 6, 6)
@@ -43,23 +41,6 @@ def test_plus_blanks_half_the_voxels_of_half_the_cubes():
     zero = (batch["cubes"] == 0).flatten(2).float().mean(2)
     assert torch.allclose(zero[batch["masked"]], torch.tensor(0.5), atol=0.05)
     assert zero[~batch["masked"]].max() < 0.01 and 0 < batch["masked"].sum() < 32
-
-
-@pytest.mark.parametrize(("off", "head"), [("order_weight", "turn"), ("turn_weight", "order")])
-def test_every_head_trains_the_encoder(off, head):
-    method, batch = tried("rubik", {off: 0.0})
-    method.loss(batch)["total"].backward()
-    assert reached(method) >= {"encoder", head}
-    assert all(p.grad.any() for p in getattr(method, head).parameters())
-
-
-def test_refuses_cells_and_crops_that_do_not_fit():
-    params = build("rubik").params
-    params.check((16, 16, 16), Recipe(resize=(40, 40, 32)))
-    with pytest.raises(BenchError, match="do not fit into volumes"):
-        params.check((16, 16, 16), Recipe(resize=(40, 40, 30)))
-    with pytest.raises(BenchError, match="not 3 cubes a side"):
-        build("rubikpp", {"cubes": 3}).params.check((32, 33, 33), None)
 
 
 def turned(x, turns):

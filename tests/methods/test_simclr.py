@@ -6,8 +6,6 @@ import torch
 from small_methods import Gives, batch_of, build, raw_of, read, scans, view
 
 from bench.data.reader import Volume
-from bench.dataset import Recipe
-from bench.errors import BenchError
 from bench.random import torch_generator
 
 OFF = {"area": [1.0, 1.0], "aspect": [1.0, 1.0], "blur": 0.0, "noise": 0.0}
@@ -32,13 +30,6 @@ def test_a_read_is_one_slice_of_a_volume():
 
 # equal, and orthogonal
 ALIKE, IDEAL = (torch.ones(128, 2, 4), torch.eye(128)[:, None].expand(-1, 2, -1))
-
-
-def test_the_sum_over_pairs_is_twice_the_mean_over_views():
-    torch.manual_seed(0)
-    rows = torch.randn(6, 2, 8)
-    mean = value(rows)["total"].item()
-    assert value(rows, reduction="sum_pairs")["total"].item() == pytest.approx(2 * mean)
 
 
 def test_negatives_carry_gradient_and_none_of_it_is_radial():
@@ -87,12 +78,7 @@ def test_slices_of_one_sample_are_of_one_origin():
     assert method.loss(batch)["chance"].item() == pytest.approx(1 / 7)
 
 
-def test_refuses_more_slices_than_a_volume_has():
-    params = build("simclr2d", {"slices": 9}).params
-    params.check((32, 32, 1), Recipe(resize=(32, 32, 9)))
-    params.check((32, 32, 1), Recipe(resize=(32, 32, 0)))
-    with pytest.raises(BenchError, match="volumes of 8 slices have not 9"):
-        params.check((32, 32, 1), Recipe(resize=(32, 32, 8)))
+def test_of_more_slices_than_a_volume_has_some_come_again():
     assert read(build("simclr2d", {"slices": 9}), scans()[:1])["crop"].shape[:2] == (1, 9)
 
 

@@ -107,9 +107,17 @@ def test_a_random_target_follows_its_seed_and_ends_at_the_online_side():
     assert all(torch.equal(p, one.get_parameter(k)) for k, p in slow.items())
 
 
-@pytest.mark.parametrize(("buffers", "mean"), [("own", 0.0), ("average", 0.004), ("copy", 1.0)])
-def test_running_statistics_of_the_target_by_hand(buffers, mean):
-    method = build("byol3d", {"ema_buffers": buffers})
+@pytest.mark.parametrize(
+    ("name", "buffers", "mean"),
+    [
+        ("byol3d", "own", 0.0),
+        ("byol3d", "average", 0.004),
+        ("byol3d", "copy", 1.0),
+        ("pgl", True, 0.004),
+    ],
+)
+def test_running_statistics_of_the_target_by_hand(name, buffers, mean):
+    method = build(name, {"ema_buffers": buffers})
     online, slow = method.projector[1], method.slow.projector[1]
     online.running_mean.fill_(1), online.num_batches_tracked.fill_(3)
     method.after_step(0.0)

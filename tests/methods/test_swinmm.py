@@ -5,7 +5,6 @@ import torch
 from small_methods import agree, build, read, view, volumes
 
 from bench import nets
-from bench.errors import BenchError
 
 
 @pytest.fixture(scope="module")
@@ -105,20 +104,3 @@ def test_targets_may_be_normed_over_the_crop(scans):
     everywhere = {**batch, "hidden": torch.ones_like(batch["hidden"])}
     # twice variance 1, over .5
     agree(method.loss(everywhere), rel=0.001, image=4.0)
-
-
-@pytest.mark.parametrize(
-    ("crop", "params", "says"),
-    [
-        ((32, 48, 32), {}, "not square in xy"),
-        ((32, 48, 32), {"axis": 1, "swaps": ["xz"], "unit": 16}, None),
-        ((20, 20, 20), {}, "do not fill"),
-    ],
-)
-def test_refuses_crops_that_do_not_fit(crop, params, says):
-    params = build("swinmm", params).params
-    if says is None:
-        params.check(crop, None)
-        return
-    with pytest.raises(BenchError, match=says):
-        params.check(crop, None)
