@@ -31,12 +31,12 @@ def genesis():
     return {"epoch": 1, "state_dict": {f"module.{k}": v for k, v in net.state_dict().items()}}
 
 
+def students():
+    return files.teacher_and_student(files.swin(v2=True))
+
+
 LAYOUTS = {  # test_foreign_weights has the others, which differ by names alone
-    "voco_students": (
-        lambda: files.teacher_and_student(files.swin(v2=True)),
-        "swin_unetr",
-        "thin_v2_legacy",
-    ),
+    "voco_students": (students, "swin_unetr", "thin_v2_legacy"),
     "models_genesis": (genesis, "genesis_unet3d", "tiny"),
     "nnssl": (nnssl, "resenc_unet", "thin"),
 }
@@ -47,27 +47,12 @@ def protocol(folder, network, preset, init="weights.pt", steps=1):
     net = {"network": network, "preset": preset, "crop": crop}
     row = {"method": "voco", "network": "net", "init": init, "title": "Theirs"}
     path = folder / "rows.yaml"
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "title": "outside",
-                "networks": {"net": net},
-                "phantoms": {NAME: {"cases": 9, "seed": 0}},
-                "rows": {"scratch": {"method": "scratch", "network": "net"}, "theirs": row},
-                "finetune": [
-                    {
-                        "dataset": NAME,
-                        "split": "even",
-                        "recipe": {"resize": crop, "scale": "zscore"},
-                        "steps": steps,
-                        "batch": 2,
-                        "precision": "fp32",
-                        "inference": {"overlap": 0.0},
-                    }
-                ],
-            }
-        )
-    )
+    tuning = {"dataset": NAME, "split": "even", "recipe": {"resize": crop, "scale": "zscore"}}
+    tuning |= {"steps": steps, "batch": 2, "precision": "fp32", "inference": {"overlap": 0.0}}
+    rows = {"scratch": {"method": "scratch", "network": "net"}, "theirs": row}
+    phantoms = {NAME: {"cases": 9, "seed": 0}}
+    content = {"title": "outside", "networks": {"net": net}, "phantoms": phantoms, "rows": rows}
+    path.write_text(yaml.safe_dump({**content, "finetune": [tuning]}))
     return path
 
 
