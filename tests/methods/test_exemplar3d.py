@@ -33,12 +33,10 @@ def test_views_are_the_crop_and_its_transform():
     method = build(NAME)
     raw = raw_of(method)
     batch = view(method, raw)
-    assert batch["views"].shape == (4, 2, 1, 16, 16, 16) and torch.equal(
-        batch["views"][:, 0], raw["crop"]
-    )
-    assert (
-        not torch.equal(batch["views"][:, 1], raw["crop"]) and len(set(batch["turn"].tolist())) == 1
-    )
+    assert batch["views"].shape == (4, 2, 1, 16, 16, 16)
+    assert torch.equal(batch["views"][:, 0], raw["crop"])
+    assert not torch.equal(batch["views"][:, 1], raw["crop"])
+    assert len(set(batch["turn"].tolist())) == 1
 
 
 def test_a_shared_head_codes_one_image_alike_in_every_role_and_separate_ones_do_not():

@@ -23,14 +23,8 @@ def made(scans, params=None):
 
 def test_views_have_their_sizes_and_each_its_own_patches_hidden(scans):
     _, batch = made(scans)
-    assert batch["global"].shape == (3, 2, 1, 48, 48, 48) and batch["local"].shape == (
-        3,
-        3,
-        1,
-        32,
-        32,
-        32,
-    )
+    assert batch["global"].shape == (3, 2, 1, 48, 48, 48)
+    assert batch["local"].shape == (3, 3, 1, 32, 32, 32)
     assert batch["global_hidden"].shape == (6, 16) and batch["local_hidden"].shape == (9, 4)
     for name in ("global", "local"):
         both = torch.cat([batch[f"{name}_hidden"], batch[f"{name}_visible"]], 1).sort(1).values
@@ -60,9 +54,8 @@ def test_views_cover_their_share_of_the_volume(kind):
     # centres of the first and the last voxel
     covered = np.ptp(found, axis=(2, 3, 4)) / (1 - 1 / 32)
     share = covered.prod(1) if kind == "volume" else covered
-    assert share.min() == pytest.approx(0.25, abs=0.03) and share.max() == pytest.approx(
-        0.5, abs=0.03
-    )
+    assert share.min() == pytest.approx(0.25, abs=0.03)
+    assert share.max() == pytest.approx(0.5, abs=0.03)
     assert bool(np.ptp(covered, axis=1).max() > 0.05) is (kind == "per_axis")
 
 

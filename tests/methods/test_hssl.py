@@ -58,20 +58,15 @@ def test_classes_are_counted_from_one_and_each_view_has_its_slices():
 def test_the_image_level_alone_is_simclr_up_to_its_factor(mine, theirs):
     hssl = build("hssl", only("image", **mine))
     simclr = build("simclr2d", theirs)
-    assert {k for k in hssl.state_dict() if not k.startswith("decoder.")} == set(
-        simclr.state_dict()
-    )
-    simclr.load_state_dict(
-        {k: v for k, v in hssl.state_dict().items() if not k.startswith("decoder.")}
-    )
+    alike = {k: v for k, v in hssl.state_dict().items() if not k.startswith("decoder.")}
+    simclr.load_state_dict(alike)  # strictly: no key more, and none less
     batch = batch_of(hssl)
     twin = batch_of(simclr)
     assert torch.equal(batch["views"], twin["views"])
     exact = {"views": batch["views"].double()}
     a, b = hssl.double().loss(exact)["total"], simclr.double().loss(exact)["total"]
-    assert a.item() == pytest.approx(
-        b.item() * 2 / 3, rel=1e-12
-    )  # lambda 1 times the sum over pairs
+    # lambda 1 times the sum over pairs
+    assert a.item() == pytest.approx(b.item() * 2 / 3, rel=1e-12)
     a.backward()
     b.backward()
     theirs = dict(simclr.named_parameters())
@@ -98,11 +93,8 @@ def test_raw_slices_are_classified_and_restored_where_that_is_asked():
 
 
 def data(**over):
-    given = (
-        {"dataset": "one", "task": 1, "group": 1},
-        {"dataset": "two", "task": 8, "group": 4, **over},
-    )
-    return [Entry(part="all", **one) for one in given]
+    first = Entry(part="all", dataset="one", task=1, group=1)
+    return [first, Entry(**{"part": "all", "dataset": "two", "task": 8, "group": 4, **over})]
 
 
 def test_a_mixture_must_name_the_classes_that_are_learned():
@@ -110,9 +102,8 @@ def test_a_mixture_must_name_the_classes_that_are_learned():
     params.check_data(data())
     for key, word in (("task", "no task class"), ("group", "no group class")):
         lacking = data(**{key: None})
-        with pytest.raises(
-            BenchError, match=f"'two' of the mixture has {word}; state '{key}: N' from 1 to"
-        ):
+        message = f"'two' of the mixture has {word}; state '{key}: N' from 1 to"
+        with pytest.raises(BenchError, match=message):
             params.check_data(lacking)
         CLS.make_params({f"{key}_weight": 0.0}).check_data(lacking)
     for over in ({"task": 9}, {"task": 0}, {"group": 5}):

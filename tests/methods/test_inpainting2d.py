@@ -155,9 +155,8 @@ def test_one_block_is_a_square_of_its_side_somewhere():
 def test_blocks_overlap_and_cover_what_is_allowed_at_most():
     for i in range(40):
         few, many = (squares((64, 64), n, (1 / 8, 1 / 4), 0.25, generator(i)) for n in (8, 200))
-        assert (
-            few.sum() < 0.2501 * 64**2 < many.sum() + 16**2
-        )  # of many, one more would be too much
+        # of many, one more would be too much
+        assert few.sum() < 0.2501 * 64**2 < many.sum() + 16**2
     one = squares((64, 64), 8, (0.25, 0.25), 0.0, generator())
     assert one.sum() == 16**2  # a hole there is in any case
     two = [squares((64, 64), 2, (0.25, 0.25), 1.0, generator(i)).sum().item() for i in range(60)]

@@ -31,9 +31,8 @@ def test_at_place_s_lies_the_patch_that_the_permutation_names(name, n):
     orders = p.orders(crop)
     for grid, shuffled, label in zip(raw, made["patches"], made["label"], strict=True):
         assert torch.equal(shuffled, grid[orders[label]])
-        assert torch.equal(
-            shuffled[np.argsort(orders[label])], grid
-        )  # the inverse puts it together again
+        # the inverse puts it together again
+        assert torch.equal(shuffled[np.argsort(orders[label])], grid)
         # who sees where patches lie names the permutation: their ranks along raster order
         at = shuffled[:, :, 0, 0, 0] - grid[0, :, 0, 0, 0] + 2
         cell = torch.tensor([s // n if s > 1 else 1 for s in crop])
@@ -82,9 +81,8 @@ def test_dropped_units_are_drawn_with_the_views(name):
     method = build(name, {"hidden": (300, 100), "dropout": 0.3})
     raw = raw_of(method)
     kept = view(method, raw)["kept"]
-    assert kept.shape == (4, 400) and (kept > 0).float().mean().item() == pytest.approx(
-        0.7, abs=0.05
-    )
+    assert kept.shape == (4, 400)
+    assert (kept > 0).float().mean().item() == pytest.approx(0.7, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +98,6 @@ def test_patches_and_heads_have_the_sizes_of_the_code(name, network, crop, jitte
         method = cls(nets.network(network, "base", 1, 2, crop), cls.make_params({"jitter": jitter}))
     assert method.params.patch(crop) == patch
     assert sum(p.numel() for p in method.head.parameters()) == head
-    assert method.params.voxels_per_sample(crop) == prod(method.params.grid(crop)) * prod(
-        patch
-    )  # forecast
+    # forecast
+    assert method.params.voxels_per_sample(crop) == prod(method.params.grid(crop)) * prod(patch)
     assert method.params.head_flops(crop) == 2 * (2048 * 1024 + 1024 * 100)

@@ -56,10 +56,8 @@ def test_clean_crops_are_scaled_together_and_nothing_else_where_all_is_off():
     method, batch = tried("pcrlv1", CLEAN)
     raw = raw_of(method)["pair"]
     assert torch.allclose(batch["x"], batch["clean"], atol=1e-4)
-    assert (
-        batch["clean"].flatten(1).amin(1).eq(0).all()
-        and batch["clean"].flatten(1).amax(1).eq(1).all()
-    )
+    assert batch["clean"].flatten(1).amin(1).eq(0).all()
+    assert batch["clean"].flatten(1).amax(1).eq(1).all()
     a, b = raw.flatten(1), batch["clean"].flatten(1)
     low, high = a.amin(1, keepdim=True), a.amax(1, keepdim=True)
     assert torch.allclose(b * (high - low) + low, a, atol=1e-5)
@@ -104,9 +102,8 @@ def test_queries_are_contrasted_with_keys_of_mixed_crops_and_with_mixed_keys(mon
     assert torch.allclose(query, MODULE.embedded(method, x[:, 0])[0])
     assert torch.allclose(other, MODULE.embedded(method.slow, x[:, 1])[0])
     assert torch.allclose(mixed, 0.7 * key + 0.3 * key[batch["order"].argsort()])
-    assert torch.allclose(
-        read[2][0], 0.8 * x[:, 0] + 0.2 * x[:, 1]
-    )  # what a decoder of the image reads
+    # what a decoder of the image reads
+    assert torch.allclose(read[2][0], 0.8 * x[:, 0] + 0.2 * x[:, 1])
 
 
 @pytest.mark.parametrize(
@@ -135,14 +132,12 @@ def test_of_a_share_of_one_mixed_maps_are_the_querys_own(monkeypatch):
     _, _, errors = spied(method, monkeypatch)
     method.loss(shared(batch, 1.0, 1.0, 1.0))
     hybrid, plain, mixed_hybrid, mixed = (e.item() for e in errors)
-    assert hybrid == pytest.approx(plain, abs=1e-6) and mixed_hybrid == pytest.approx(
-        mixed, abs=1e-6
-    )
+    assert hybrid == pytest.approx(plain, abs=1e-6)
+    assert mixed_hybrid == pytest.approx(mixed, abs=1e-6)
     errors.clear()
     method.loss(shared(batch, 0.5, 1.0, 0.5))
-    assert errors[2].item() != pytest.approx(mixed, abs=1e-5) and errors[3].item() == pytest.approx(
-        mixed
-    )
+    assert errors[2].item() != pytest.approx(mixed, abs=1e-5)
+    assert errors[3].item() == pytest.approx(mixed)
 
 
 @pytest.mark.parametrize(
@@ -164,9 +159,8 @@ def test_attention_weighs_the_last_map_of_both_encoders_each_by_its_own_code(mon
     (_, hybrid), (_, plain) = read
     fast, slow = (s.encoder(batch["x"][:, i]) for i, s in enumerate((method, method.slow)))
     one, two = method.attention(batch["code"]).sigmoid()[..., None, None, None].unbind(1)
-    assert torch.allclose(plain[-1], fast[-1] * one, atol=1e-6) and torch.allclose(
-        plain[0], fast[0]
-    )
+    assert torch.allclose(plain[-1], fast[-1] * one, atol=1e-6)
+    assert torch.allclose(plain[0], fast[0])
     assert torch.allclose(hybrid[-1], 0.6 * fast[-1] * one + 0.4 * slow[-1] * two, atol=1e-6)
     assert torch.allclose(hybrid[0], 0.6 * fast[0] + 0.4 * slow[0], atol=1e-6)
 
@@ -191,10 +185,8 @@ def test_a_step_queues_its_keys_and_then_moves_the_copy(monkeypatch, queued, kep
         own = rows * number if queued == "all" else 0
         assert torch.allclose(vectors, later(pairs, before, own), atol=1e-6)
     method.after_step(0.0)
-    assert (
-        method.queue.at == kept * rows % 16
-        and (method.queue.notes[: kept * rows] >= 0).any(1).all()
-    )
+    assert method.queue.at == kept * rows % 16
+    assert (method.queue.notes[: kept * rows] >= 0).any(1).all()
     assert torch.allclose(method.queue.keys, later(pairs, before, kept * rows), atol=1e-6)
     three = (m.parameters() for m in (method.slow.encoder, encoder, method.encoder))
     for p, q, r in zip(*three, strict=True):

@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 import pytest
 import torch
-from small_methods import Gives, batch_of, build, ramp, raw_of, view
+from small_methods import Gives, batch_of, build, ramp, raw_of, read, view
 
 from bench import nets, registry
 from bench.data.reader import Volume
@@ -39,34 +39,28 @@ def test_a_class_says_which_way_a_query_lies_from_the_middle(name):
         assert sorted(made["label"].tolist()) == list(range(len(way)))
         gap = corner[1:] - corner[0] - cell * np.array([way[c] for c in made["label"]])
         assert np.abs(gap).max() in (1, 2) and (gap[:, cell == 1] == 0).all()
-    assert [tuple(-s for s in w) for w in way] == way[
-        ::-1
-    ]  # seen the other way round: the opposite class
+    # seen the other way round: the opposite class
+    assert [tuple(-s for s in w) for w in way] == way[::-1]
 
 
 @both
 def test_every_class_is_asked_alike_often(name):
     p, scan = params(name), Volume(ramp(31, 30, 30))
     drawn = [p.read(scan, CROPS[name], np.random.default_rng(s))["label"][0] for s in range(400)]
-    assert np.bincount(drawn).min() > 400 / len(offsets(name)) / 3 and len(set(drawn)) == len(
-        offsets(name)
-    )
+    assert np.bincount(drawn).min() > 400 / len(offsets(name)) / 3
+    assert len(set(drawn)) == len(offsets(name))
 
 
 @pytest.mark.parametrize(("place", "first"), [("random", (0, 20)), ("corner", (0, 2))])
 @both
 def test_the_grid_lies_anywhere_or_begins_at_the_first_voxel(name, place, first):
     p = params(name, place=place, queries_per_image=8)
-    middle = [
-        p.read(Volume(ramp(48, 24, 29)), CROPS[name], np.random.default_rng(s))["patches"][
-            0, :, 0, 0, 0
-        ]
-        for s in range(60)
-    ]
-    low, high = np.min(middle, 0), np.max(middle, 0)
-    assert (low[0], high[0]) == pytest.approx(
-        (10 + first[0], 10 + first[1]), abs=3 * (place == "random")
-    )
+    scan, crop = Volume(ramp(48, 24, 29)), CROPS[name]
+    rows = [p.read(scan, crop, np.random.default_rng(s))["patches"] for s in range(60)]
+    middle = np.stack(rows)[:, 0, :, 0, 0, 0]
+    low, high = middle.min(0), middle.max(0)
+    assert low[0] == pytest.approx(10 + first[0], abs=3 * (place == "random"))
+    assert high[0] == pytest.approx(10 + first[1], abs=3 * (place == "random"))
     assert (low[1], high[1]) == (8, 10)
     if name == "rpl2d":
         assert high[2] - low[2] > 20  # which slice is drawn in either case
@@ -94,11 +88,7 @@ def test_beside_anothers_middle_only_absolute_places_are_still_named(name, relat
     oracle(method, relative)
     # scans lie far from each other where only the relation is looked at, and at one place where it is not
     scans = [Volume(ramp(*crop, shift=500.0 * i * relative)) for i in range(4)]
-    rows = [
-        method.params.read(scan, crop, np.random.default_rng(i)) for i, scan in enumerate(scans)
-    ]
-    raw = {k: torch.from_numpy(np.stack([r[k] for r in rows])) for k in rows[0]}
-    terms = method.loss(view(method, raw))
+    terms = method.loss(view(method, read(method, scans)))
     assert terms["accuracy"] == 1 and low <= terms["alone"] <= high
     assert terms["chance"].item() == pytest.approx(1 / len(offsets(name)))
 
@@ -134,9 +124,8 @@ def test_dropped_units_are_drawn_with_the_views(name):
     method = build(name, {"hidden": (300, 100), "dropout": 0.3, "queries_per_image": 3})
     raw = raw_of(method)
     kept = view(method, raw)["kept"]
-    assert kept.shape == (4, 3, 400) and (kept > 0).float().mean().item() == pytest.approx(
-        0.7, abs=0.03
-    )
+    assert kept.shape == (4, 3, 400)
+    assert (kept > 0).float().mean().item() == pytest.approx(0.7, abs=0.03)
     assert not torch.equal(view(method, raw, 1)["kept"], kept)
     assert build(name, {"dropout": 0.0}).params.kept(2, 1, torch.Generator()).all()
 

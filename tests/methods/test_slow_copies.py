@@ -83,9 +83,8 @@ def test_the_target_starts_as_a_copy_or_from_numbers_of_its_own():
     copied, random = build("byol3d"), build("byol3d", {"init_target": "random"})
     assert all(torch.equal(v, online_of(copied)[k]) for k, v in slow_of(copied).items())
     online = online_of(random)
-    assert all(
-        torch.equal(v, online[k]) for k, v in online_of(copied).items()
-    )  # the online side is the same
+    # the online side is the same
+    assert all(torch.equal(v, online[k]) for k, v in online_of(copied).items())
     drawn = {k: v for k, v in slow_of(random).items() if v.is_floating_point() and v.std() > 0}
     assert {k.split(".")[1] for k in drawn} == {"encoder", "projector"}
     for key, value in drawn.items():

@@ -31,9 +31,8 @@ def test_so_many_units_are_hidden_and_in_all_crops_the_same_ones_or_not(
     units = hidden[:, :, :, ::8, ::8, ::8].flatten(2)
     assert torch.equal(units.sum(2), torch.full((4, 2), int(64 * share)))
     assert torch.equal(hidden[:, :, :, 7::8, 7::8, 7::8].flatten(2), units)
-    assert (units[0] == units[1]).all().item() is shared and not torch.equal(
-        units[:, 0], units[:, 1]
-    )
+    assert (units[0] == units[1]).all().item() is shared
+    assert not torch.equal(units[:, 0], units[:, 1])
 
 
 def test_a_constant_miss_costs_its_square_whatever_is_hidden(scans):

@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from seeded import generator
 from small_methods import (
     Gives,
+    agree,
     batch_of,
     build,
     functions_of,
@@ -53,9 +54,8 @@ def test_places_lie_apart_and_depend_on_their_seed_alone():
     at = places(44, 0.15, 1)
     distance = np.linalg.norm(at[:, None] - at, axis=2) + np.eye(44)
     assert at.shape == (44, 3) and distance.min() >= 0.15 and at.min() >= 0 and at.max() <= 1
-    assert np.array_equal(at[:20], places(20, 0.15, 1)) and not np.array_equal(
-        at, places(44, 0.15, 2)
-    )
+    assert np.array_equal(at[:20], places(20, 0.15, 1))
+    assert not np.array_equal(at, places(44, 0.15, 2))
 
 
 def test_a_border_has_no_word_and_gives_way_where_there_is_no_room():
@@ -68,28 +68,22 @@ def test_a_border_has_no_word_and_gives_way_where_there_is_no_room():
 
 
 def test_other_crops_differ_in_the_plane_within_bounds_and_stay_inside():
-    params, shape, crop = (
-        params_of(NAME, **{**FEW, "rescaled": 1.0}),
-        (64, 56, 24),
-        np.array((16, 16, 16)),
-    )
+    params, shape = params_of(NAME, **{**FEW, "rescaled": 1.0}), (64, 56, 24)
+    crop = np.array((16, 16, 16))
     rng, factors, moves = np.random.default_rng(0), [], []
     for word in [*range(8)] * 100:
         start = params.start(word, shape, crop)
         at, size = params.varied(start, crop, shape, rng)
-        assert (
-            (at >= 0).all() and (at + size <= shape).all() and at[2] == start[2] and size[2] == 16
-        )
+        assert (at >= 0).all() and (at + size <= shape).all()
+        assert at[2] == start[2] and size[2] == 16
         assert size[0] == size[1]
         factors.append(size[0] / 16), moves.extend((at - start)[:2])
     assert (min(factors), max(factors)) == (13 / 16, 20 / 16)  # of 16, 12.5 and 20, rounded
     assert np.percentile(moves, [1, 99]).tolist() == pytest.approx([-2, 2], abs=1)
     at, size = params.varied(np.array((0, -2, 0)), crop, (16, 12, 24), rng)
     assert (size <= 16).all() and at[0] == 0 and at[1] <= 0  # no room: centred, padded
-    changed = [
-        not np.isin(r["crop"][0] % 1, 0).all()
-        for r in reads(params_of(NAME, **{**FEW, "rescaled": 0.5}), Volume(ramp(40, 36, 20)))
-    ]
+    rows = reads(params_of(NAME, **{**FEW, "rescaled": 0.5}), Volume(ramp(40, 36, 20)))
+    changed = [not np.isin(row["crop"][0] % 1, 0).all() for row in rows]
     assert 0.2 < np.mean(changed) < 0.6  # resized, so between voxels; some keep their size
 
 
@@ -190,9 +184,7 @@ def test_renaming_the_words_leaves_the_loss():
     with torch.no_grad():
         last.weight.copy_(last.weight[place].clone()), last.bias.copy_(last.bias[place].clone())
     after = method.loss({**batch, "word": order[batch["word"]]})
-    assert [after[k].item() for k in before] == pytest.approx(
-        [v.item() for v in before.values()], rel=1e-5
-    )
+    agree(after, **before)
 
 
 def test_each_head_is_trained_by_its_own_term_and_the_encoder_by_both():

@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from small_methods import batch_of, build, fitting, functions_of, raw_of, read, tiny, view
+from small_methods import (
+    agree,
+    batch_of,
+    build,
+    fitting,
+    functions_of,
+    ramp,
+    raw_of,
+    read,
+    tiny,
+    view,
+)
 from torch import nn
 
 from bench import nets, registry
@@ -44,9 +55,8 @@ def test_cells_are_compared_in_every_way_that_is_asked_for(all_matches):
     one, two = (method.local_expander(r).view(4, -1, 512) for r in rows)
     at = places(method, batch).unbind(1)
     found = module.local((one, two), at, (9, 5), all_matches)
-    assert [t[f"local_{k}"].item() for k in ("inv", "var", "cov")] == pytest.approx(
-        found.tolist(), rel=1e-4
-    )
+    names = ("local_inv", "local_var", "local_cov")
+    agree(t, rel=1e-4, **dict(zip(names, found.tolist(), strict=True)))
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.5, 1.0])
@@ -55,14 +65,9 @@ def test_a_cell_lies_where_its_voxels_come_from(flip, dims):
     """Each channel of the scan is its own voxels' index along an axis: a cell's mean is its place."""
     network = fitting("vicregl", channels=3, dims=dims)
     method = build("vicregl", {**STILL, "flip": flip, "locals": 2}, network=network)
-    index = np.stack(np.meshgrid(*(np.arange(n) for n in (64, 56, 48)), indexing="ij")).astype(
-        np.float32
-    )
-    batch = view(method, read(method, [Volume(index)] * 4))
-    for name, numbers, shape in (
-        ("views", (0, 1), method.cells),
-        ("locals", (2, 3), method.small_cells),
-    ):
+    batch = view(method, read(method, [Volume(ramp(64, 56, 48))] * 4))
+    kinds = (("views", (0, 1), method.cells), ("locals", (2, 3), method.small_cells))
+    for name, numbers, shape in kinds:
         views, found = batch[name].flatten(0, 1), places(method, batch, numbers).flatten(0, 1)
         x, y, z = shape
         means = nn.functional.adaptive_avg_pool3d(views, (x, y, z)).flatten(2).transpose(1, 2)
@@ -79,9 +84,8 @@ def test_small_views_come_from_where_the_global_ones_are():
     two, many = build("vicregl", network=network), build("vicregl", MANY, network=network)
     raw = raw_of(many, 8)
     plain = raw_of(two, 8)
-    assert all(
-        torch.equal(raw[k], plain[k]) for k in plain
-    )  # global boxes are those without small ones
+    # global boxes are those without small ones
+    assert all(torch.equal(raw[k], plain[k]) for k in plain)
     assert raw["locals"].shape == (8, 3, 1, 16, 16, 16) and many.small_cells == (2, 2, 2)
     low, high = raw["start"].amin(1), (raw["start"] + raw["size"]).amax(1)
     start, size = raw["local_start"], raw["local_size"]
@@ -89,11 +93,8 @@ def test_small_views_come_from_where_the_global_ones_are():
     shares = size.prod(2) / raw["size"][:, [0, 1, 0]].prod(2)
     assert 0.06 < shares.min() < 0.15 and 0.3 < shares.max() < 0.45  # .08 and .4, rounded to voxels
     batch = view(many, raw)
-    assert batch["locals"].shape == (8, 3, 1, 16, 16, 16) and batch["local_flipped"].shape == (
-        8,
-        3,
-        3,
-    )
+    assert batch["locals"].shape == (8, 3, 1, 16, 16, 16)
+    assert batch["local_flipped"].shape == (8, 3, 3)
     assert torch.equal(batch["views"], view(two, plain)["views"])
     assert not torch.equal(batch["locals"], raw["locals"])
 
@@ -107,18 +108,14 @@ def test_small_views_of_a_slice_lie_on_it():
 
 def test_what_small_views_are_by_default_and_what_they_cost():
     cls = registry.load("method", "vicregl")
-    for crop, small in (
-        ((96, 96, 96), (48, 48, 48)),
-        ((224, 224, 1), (96, 96, 1)),
-        ((32, 96, 16), (16, 48, 16)),
-    ):
-        assert cls.Params().small(crop) == small
+    assert cls.Params().small((96, 96, 96)) == (48, 48, 48)
+    assert cls.Params().small((224, 224, 1)) == (96, 96, 1)
+    assert cls.Params().small((32, 96, 16)) == (16, 48, 16)
     assert cls.Params(local_crop=(24, 24, 8)).small((96, 96, 96)) == (24, 24, 8)
     two, eight = cls.Params(), cls.Params(locals=6)
     assert (two.crops_per_sample, eight.crops_per_sample) == (2, 3)
-    assert eight.head_flops((96, 96, 96)) == 4 * two.head_flops(
-        (96, 96, 96)
-    )  # eight views instead of two
+    # eight views instead of two
+    assert eight.head_flops((96, 96, 96)) == 4 * two.head_flops((96, 96, 96))
 
 
 def test_refuses_small_views_that_the_network_cannot_read():
@@ -175,9 +172,8 @@ def test_published_heads_are_the_default():
         method = cls(nets.network("unet3d", "base", 1, 2, (96, 96, 96)), cls.Params())
     linear = [m for m in method.expander if isinstance(m, nn.Linear)]
     local = [m for m in method.local_expander if isinstance(m, nn.Linear)]
-    assert [m.out_features for m in linear] == [8192] * 3 and [m.out_features for m in local] == [
-        512
-    ] * 3
+    assert [m.out_features for m in linear] == [8192] * 3
+    assert [m.out_features for m in local] == [512] * 3
     assert linear[-1].bias is None and local[-1].bias is None
     assert method.cells == (6, 6, 6) and cls.Params().num_matches == (20, 4)
 
@@ -253,9 +249,8 @@ def test_local_criterion_is_what_plain_loops_give(random, cells, all_features):
     maps, at = ([random(5, n, width) for n in cells] for width in (4, 3))
     weights = (25.0, 25.0, 1.0)
     found = (module.local(maps, at, (7, 3), all_features) * torch.tensor(weights)).sum().item()
-    plain = slowly(
-        [t.numpy() for t in maps], [t.numpy() for t in at], (7, 3), all_features, weights
-    )
+    arrays, locations = ([t.numpy() for t in tensors] for tensors in (maps, at))
+    plain = slowly(arrays, locations, (7, 3), all_features, weights)
     assert found == pytest.approx(plain, rel=1e-10)
 
 

@@ -160,9 +160,8 @@ def test_every_layout_of_swin_unetr_gives_the_authors_maps(
         "swin_unetr",
         "thin_v2_legacy" if v2 else "thin_legacy",
     )
-    assert manifest.in_channels == 1 and manifest.out_channels == (
-        5 if make is whole_network else 0
-    )
+    assert manifest.in_channels == 1
+    assert manifest.out_channels == (5 if make is whole_network else 0)
     assert manifest.params["left_out"].keys() == left_out
     assert receipt.share == 1 and not (receipt.missing or receipt.unexpected or receipt.reshaped)
     arrived = {name.split(".")[1] for name in receipt.matched if name.startswith("decoder.")}
@@ -186,9 +185,8 @@ def test_files_of_todays_monai_are_told_by_whoever_has_them(tmp_path, thin):
         close(net.encoder(x), theirs.swinViT(x, True))
         legacy = network("swin_unetr", "thin_legacy", 1, 2).eval()
         legacy.encoder.load_state_dict(net.encoder.state_dict())
-        assert not torch.allclose(
-            legacy.encoder(x)[4], net.encoder(x)[4], atol=1e-3
-        )  # silence would cost
+        # silence would cost
+        assert not torch.allclose(legacy.encoder(x)[4], net.encoder(x)[4], atol=1e-3)
     for wrong in ("thin_v2", "base", "nothing"):
         with pytest.raises(BenchError, match=f"not the size of preset '{wrong}'"):
             read_weights(tmp_path / "a.pt", wrong)
@@ -338,10 +336,8 @@ def test_nnssl_gives_the_librarys_maps_on_the_axes_it_was_trained_on(
     assert (manifest.network, manifest.preset) == ("resenc_unet", "thin")
     assert (manifest.crop, manifest.recipe) == (crop, {"spacing": spacing})
     assert receipt.share == 1 and not (receipt.missing or receipt.unexpected)
-    assert manifest.params["left_out"].keys() == {
-        "encoder",
-        "decoder",
-    }  # copies, and what rebuilds images
+    # copies, and what rebuilds images
+    assert manifest.params["left_out"].keys() == {"encoder", "decoder"}
     assert {name.split(".")[0] for name in receipt.left_random} == {"decoder"}
     x = torch.randn(1, 1, *CROP)
     # their arrays: axis i of an image is our axis axes[i]
@@ -359,9 +355,8 @@ def test_nnunet_brings_its_decoder_and_not_its_heads(tmp_path, thin):
     )
     net, manifest, receipt = loaded(tmp_path / "a.pth", CROP)
     assert manifest.out_channels == 1
-    assert {name.split(".")[1] for name in receipt.left_random} == {
-        "seg_layers"
-    } and not receipt.missing
+    assert {name.split(".")[1] for name in receipt.left_random} == {"seg_layers"}
+    assert not receipt.missing
     x = torch.randn(1, 1, *CROP)
     head = theirs.decoder.seg_layers[-1].state_dict()
     net.decoder.seg_layers[-1].load_state_dict({k: torch.cat([v] * 3) for k, v in head.items()})
