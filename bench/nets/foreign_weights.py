@@ -130,7 +130,7 @@ def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
     channels = ours[layout.reads].shape[1] // (PATCH**3 if layout.reads == EMBEDDING else 1)
     chosen = _preset(path, layout, ours, preset)
     most = {name[:LONGEST]: n for name, n in left_out.most_common(MOST)}
-    params: dict[str, Any] = {"layout": layout.name, "left_out": most}
+    params: dict[str, object] = {"layout": layout.name, "left_out": most}
     if layout.colours and channels == RGB:
         params[COLOURS] = RGB
     if not preset and (open_fields := _left_open(layout, ours, chosen)):
