@@ -47,8 +47,16 @@ class Figure:
     rises: bool = True  # is more better?
 
 
+class Named:
+    """A part of a method, known by its file's name."""
+
+    def refusal(self, why: str) -> BenchError:
+        """Return the error that refuses these settings, with the method's name in front."""
+        return BenchError(f"method {type(self).__module__.rpartition('.')[2]!r}: {why}")
+
+
 @dataclass(frozen=True)
-class MethodParams:
+class MethodParams(Named):
     """The half of a method that knows data; its fields are every printed constant and every ablation.
 
     A method's own ``Params`` inherits this, or a family of views from ``bench.pretext``, with the paper's
@@ -161,7 +169,7 @@ class Restores(MethodParams):
         return in_channels
 
 
-class Method(nn.Module, ABC):
+class Method(nn.Module, Named, ABC):
     """The half of a method that learns, around a network's encoder. File name under ``methods/`` = its id."""
 
     version: ClassVar[int] = 1  # raised by hand when the method's numbers change on purpose

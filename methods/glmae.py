@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.reader import Volume
-from bench.errors import BenchError
 from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network, TokenEncoder
 from bench.pretext.boxes import Ratio, read_box, shares
@@ -78,7 +77,7 @@ class GLMAE(Method):
 
         def __post_init__(self) -> None:
             if not (self.local_weight or self.global_weight):
-                raise BenchError("method 'glmae': local_weight or global_weight must be above 0")
+                raise self.refusal("local_weight or global_weight must be above 0")
 
         @property
         def crops_per_sample(self) -> int:

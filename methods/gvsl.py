@@ -10,7 +10,6 @@ from torch.nn import functional
 from bench import distributed
 from bench.augment.draw import chance, uniform
 from bench.augment.values import smooth
-from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network
 from bench.pretext import deform
@@ -66,13 +65,9 @@ class GVSL(Method):
 
         def __post_init__(self) -> None:
             if not (self.affine or self.dense):
-                raise BenchError(
-                    "method 'gvsl': affine and dense are both off; take 'models_genesis'"
-                )
+                raise self.refusal("affine and dense are both off; take 'models_genesis'")
             if self.window % 2 == 0:
-                raise BenchError(
-                    f"method 'gvsl': window {self.window} has no middle; take an odd one"
-                )
+                raise self.refusal(f"window {self.window} has no middle; take an odd one")
 
         @property
         def crops_per_sample(self) -> int:

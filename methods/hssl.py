@@ -7,7 +7,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench.errors import BenchError
 from bench.method import Batch, Entry, Figure, Method, Restores, Triple
 from bench.nets import Network
 from bench.pretext.contrast import view_contrast
@@ -67,7 +66,7 @@ class HSSL(Method):
             weights = self.weights()
             if not any(weights.values()):
                 names = ", ".join(f"{name}_weight" for name in weights)
-                raise BenchError(f"method 'hssl': {names} are all 0, so there is nothing to learn")
+                raise self.refusal(f"{names} are all 0, so there is nothing to learn")
 
         def weights(self) -> dict[str, float]:
             """Return lambda 1 to 4 under the names of their terms."""
@@ -90,8 +89,8 @@ class HSSL(Method):
                     label = getattr(part, level)
                     if label is None or not 1 <= label <= count:
                         found = f"no {level} class" if label is None else f"{level} class {label}"
-                        raise BenchError(
-                            f"method 'hssl': data set {part.dataset!r} of the mixture has {found}; state "
+                        raise self.refusal(
+                            f"data set {part.dataset!r} of the mixture has {found}; state "
                             f"'{level}: N' from 1 to {count} beside it, or change {level}s or {level}_weight"
                         )
 

@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Restores, Triple
 from bench.nets import Network
 from bench.pretext.adversary import Adversary
@@ -69,15 +68,11 @@ class Inpainting2D(Method):
 
         def __post_init__(self) -> None:
             if self.ring and self.mask != "centre":
-                raise BenchError(
-                    "method 'inpainting2d': ring belongs to mask 'centre'; set ring: 0"
-                )
+                raise self.refusal("ring belongs to mask 'centre'; set ring: 0")
             if not 0 < self.side < 1:
-                raise BenchError(
-                    f"method 'inpainting2d': side lies between 0 and 1, got {self.side}"
-                )
+                raise self.refusal(f"side lies between 0 and 1, got {self.side}")
             if not self.adversary_widths:
-                raise BenchError("method 'inpainting2d': adversary_widths must be one or more")
+                raise self.refusal("adversary_widths must be one or more")
 
         @property
         def crops_per_sample(self) -> int:
@@ -130,8 +125,8 @@ class Inpainting2D(Method):
         super().__init__(network, params)
         hole = centre_hole(self.crop[:2], params.side, params.ring, torch.device("cpu"))
         if not hole.any():
-            raise BenchError(
-                f"method 'inpainting2d': in a crop of {self.crop} a hole of side {params.side:g} less a ring "
+            raise self.refusal(
+                f"in a crop of {self.crop} a hole of side {params.side:g} less a ring "
                 f"of {params.ring} is empty"
             )
         self.judge: Adversary | None = None
@@ -139,8 +134,8 @@ class Inpainting2D(Method):
             whole = torch.empty(1, 1, *self.crop[:2], 1, device="meta")
             sides, factor = params.judged(whole).shape[2:4], 2 ** len(params.adversary_widths)
             if min(sides) < factor:
-                raise BenchError(
-                    f"method 'inpainting2d': the adversary sees {tuple(sides)} pixels and halves them "
+                raise self.refusal(
+                    f"the adversary sees {tuple(sides)} pixels and halves them "
                     f"{len(params.adversary_widths)} times; take fewer adversary_widths, or a larger crop"
                 )
             self.judge = Adversary(network.in_channels, list(params.adversary_widths), dims=2)

@@ -12,7 +12,6 @@ from torch.nn import functional
 from bench import augment, distributed
 from bench.augment.draw import uniform
 from bench.data.reader import Volume
-from bench.errors import BenchError
 from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network, catalog
 from bench.pretext import nuisance
@@ -62,16 +61,14 @@ class JigsawClustering(Method):
 
         def __post_init__(self) -> None:
             if prod(self.grid) < 2 or self.overlap > 0.5:
-                raise BenchError(
-                    "method 'jigsaw_clustering': take two patches or more, overlap .5 at most"
-                )
+                raise self.refusal("take two patches or more, overlap .5 at most")
 
         def check_batch(self, network: str, crop: Triple, rows: int, processes: int) -> None:
             """Refuse montages whose last map cannot be divided into patches."""
             cells = catalog.cells(network, crop)[-1]
             if any(c % g or n % g for c, g, n in zip(cells, self.grid, crop, strict=True)):
-                raise BenchError(
-                    f"method 'jigsaw_clustering': crops of {tuple(crop)} give {network!r} a last map of "
+                raise self.refusal(
+                    f"crops of {tuple(crop)} give {network!r} a last map of "
                     f"{cells} cells, which are no whole {self.grid} patches; take another crop"
                 )
 

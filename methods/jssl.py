@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench import distributed
-from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Recipe, Triple
 from bench.nets import Network
 from bench.pretext import nuisance
@@ -75,18 +74,14 @@ class JSSL(Method):
             super().__post_init__()
             if not any(self.weights().values()):
                 names = ", ".join(f"{name}_weight" for name in STAGES)
-                raise BenchError(f"method 'jssl': {names} are all 0, so there is nothing to learn")
+                raise self.refusal(f"{names} are all 0, so there is nothing to learn")
             if self.out % self.heads or self.out % 2:
-                raise BenchError(
-                    f"method 'jssl': out = {self.out} must be even and divide by heads"
-                )
+                raise self.refusal(f"out = {self.out} must be even and divide by heads")
             if self.mask_weight and not 0 < self.masked < self.slices:
-                raise BenchError(
-                    f"method 'jssl': mask_ratio masks {self.masked} of {self.slices} slices"
-                )
+                raise self.refusal(f"mask_ratio masks {self.masked} of {self.slices} slices")
             most = max(self.prototypes, self.slice_prototypes)
             if self.clustering == "deepcluster" and self.queue < most:
-                raise BenchError(f"method 'jssl': a queue of {self.queue} has no {most} centres")
+                raise self.refusal(f"a queue of {self.queue} has no {most} centres")
 
         @property
         def masked(self) -> int:
@@ -103,8 +98,8 @@ class JSSL(Method):
         def check(self, crop: Triple, recipe: Recipe) -> None:
             """Refuse crops with fewer slices than are compared."""
             if crop[2] < self.slices:
-                raise BenchError(
-                    f"method 'jssl': crops of {tuple(crop)} have no {self.slices} slices; set slices"
+                raise self.refusal(
+                    f"crops of {tuple(crop)} have no {self.slices} slices; set slices"
                 )
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:

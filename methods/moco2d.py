@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench import distributed
-from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Triple
 from bench.nets import Network
 from bench.nets.catalog import check_batch, network_facts
@@ -68,8 +67,8 @@ class MoCo2D(Method):
         def divided(self, rows: int, groups: int) -> None:
             """Refuse ``rows`` slices of a process that are not so many equal groups."""
             if rows % groups:
-                raise BenchError(
-                    f"method 'moco2d': {rows} slices per process are not {groups} equal groups; "
+                raise self.refusal(
+                    f"{rows} slices per process are not {groups} equal groups; "
                     "set shuffle_groups to a divisor, or to 1"
                 )
 

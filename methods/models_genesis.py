@@ -10,7 +10,6 @@ from torch import Tensor
 from bench import augment
 from bench.augment.draw import chance
 from bench.data.reader import Volume
-from bench.errors import BenchError
 from bench.method import Arrays, Batch, Figure, Method, Recipe, Restores, Triple
 from bench.pretext import deform
 from bench.pretext.losses import full_precision, squared_error
@@ -70,12 +69,12 @@ class ModelsGenesis(Method):
 
         def __post_init__(self) -> None:
             if self.sigmoid and self.scale_unit == "deform":
-                raise BenchError(
-                    "method 'models_genesis': a sigmoid gives 0 to 1, and with scale_unit 'deform' the crop "
+                raise self.refusal(
+                    "a sigmoid gives 0 to 1, and with scale_unit 'deform' the crop "
                     "to restore has its own range; set sigmoid: false, or scale_unit: crop"
                 )
             if self.bezier_points < 2:
-                raise BenchError("method 'models_genesis': bezier_points must be 2 or more")
+                raise self.refusal("bezier_points must be 2 or more")
 
         def check(self, crop: Triple, recipe: Recipe) -> None:
             """Refuse to look for lung where ``tissue`` is not what the recipe makes of -150 HU."""
@@ -83,13 +82,13 @@ class ModelsGenesis(Method):
                 return
             low, high = recipe.window or (0.0, 0.0)
             if recipe.scale != "window" or not low < TISSUE < high:
-                raise BenchError(
-                    f"method 'models_genesis': lung_filter looks for voxels of {TISSUE} HU; take a recipe of "
+                raise self.refusal(
+                    f"lung_filter looks for voxels of {TISSUE} HU; take a recipe of "
                     "CT with scale: window and a window around them, or set lung_filter: null"
                 )
             if abs((TISSUE - low) / (high - low) - self.tissue) > 1e-3:
-                raise BenchError(
-                    f"method 'models_genesis': the window {low:g} to {high:g} makes "
+                raise self.refusal(
+                    f"the window {low:g} to {high:g} makes "
                     f"{(TISSUE - low) / (high - low):.4f} of {TISSUE} HU; set tissue to that"
                 )
 

@@ -11,7 +11,6 @@ from torch.nn import functional
 from bench import augment, distributed
 from bench.augment.draw import chance
 from bench.data.reader import Volume
-from bench.errors import BenchError
 from bench.method import Arrays, Batch, Figure, Method, Restores, Triple
 from bench.nets import Network
 from bench.pretext import deform, nuisance
@@ -83,9 +82,7 @@ class PCRLv1(Method):
 
         def __post_init__(self) -> None:
             if self.contrast == "nce" and self.nce_samples is None:
-                raise BenchError(
-                    "method 'pcrlv1': contrast 'nce' needs nce_samples, those of the data"
-                )
+                raise self.refusal("contrast 'nce' needs nce_samples, those of the data")
 
         @property
         def crops_per_sample(self) -> int:

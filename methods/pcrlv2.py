@@ -13,7 +13,6 @@ from torch.nn import functional
 from bench import augment, distributed
 from bench.augment.draw import uniform
 from bench.data.reader import Volume
-from bench.errors import BenchError
 from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network, catalog
 from bench.pretext.boxes import overlapping, read_at
@@ -78,8 +77,8 @@ class PCRLv2(Method):
                 entry.tokens
                 or any(n % m for n, m in zip(self.local_crop, entry.multiple, strict=True))
             ):
-                raise BenchError(
-                    f"method 'pcrlv2': network {network!r} cannot read local views of {self.local_crop}; set "
+                raise self.refusal(
+                    f"network {network!r} cannot read local views of {self.local_crop}; set "
                     f"local_crop to multiples of {entry.multiple}, or locals: 0"
                 )
 

@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from bench import distributed
 from bench.augment import flip
-from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Recipe, Triple
 from bench.nets import Network
 from bench.nets.catalog import cells
@@ -88,8 +87,8 @@ class PGL(Method):
         self.level = chosen_map(maps, p.level, 2)
         self.cells = maps[self.level]
         if prod(self.cells) < 2:
-            raise BenchError(
-                f"method 'pgl': map {self.level} of network {network.name!r} on crop {network.crop} is one "
+            raise self.refusal(
+                f"map {self.level} of network {network.name!r} on crop {network.crop} is one "
                 f"cell, and nothing in it can be aligned; take level {chosen_map(maps, None, 2)} or "
                 "lower, or a larger crop"
             )

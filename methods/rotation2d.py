@@ -50,12 +50,10 @@ class Rotation2D(Method):
 
         def __post_init__(self) -> None:
             if self.rotations_per_image not in (1, len(rotation.FLAT)):
-                raise BenchError(
-                    f"method 'rotation2d': rotations_per_image = {self.rotations_per_image}; take 4 or 1"
-                )
+                raise self.refusal(f"rotations_per_image = {self.rotations_per_image}; take 4 or 1")
             if self.flip:
-                raise BenchError(
-                    "method 'rotation2d': flip mirrors y as well, and a slice mirrored along x and y is one "
+                raise self.refusal(
+                    "flip mirrors y as well, and a slice mirrored along x and y is one "
                     "turned by 180 degrees; take mirror, which is along x alone"
                 )
 

@@ -45,8 +45,8 @@ class Rotation3D(Method):
 
         def __post_init__(self) -> None:
             if self.versions > self.classes:
-                raise BenchError(
-                    f"method 'rotation3d': versions = {self.versions}, and there are {self.classes} "
+                raise self.refusal(
+                    f"versions = {self.versions}, and there are {self.classes} "
                     "different turns of a cube; take fewer"
                 )
 

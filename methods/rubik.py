@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from bench import augment
 from bench.data.reader import Volume
-from bench.errors import BenchError
 from bench.method import Arrays, Batch, Figure, Method, MethodParams, Recipe, Triple
 from bench.nets import Network
 from bench.pretext.cells import far_orders, read_cells
@@ -60,8 +59,8 @@ class Rubik(Method):
         def __post_init__(self) -> None:
             cubes = prod(self.grid)
             if cubes < 2 or self.orders > factorial(min(cubes, 20)):
-                raise BenchError(
-                    f"method 'rubik': {cubes} cubes have no {self.orders} orders; set orders or grid"
+                raise self.refusal(
+                    f"{cubes} cubes have no {self.orders} orders; set orders or grid"
                 )
 
         @property
@@ -73,8 +72,8 @@ class Rubik(Method):
             """Refuse cells that do not fit into volumes of a known size."""
             whole = [g * (c + j) for g, c, j in zip(self.grid, crop, self.jitter, strict=True)]
             if recipe.resize and any(0 < r < w for r, w in zip(recipe.resize, whole, strict=True)):
-                raise BenchError(
-                    f"method 'rubik': {self.grid} cells of {tuple(crop)} voxels, jitter {self.jitter}, "
+                raise self.refusal(
+                    f"{self.grid} cells of {tuple(crop)} voxels, jitter {self.jitter}, "
                     f"do not fit into volumes of {tuple(recipe.resize)}; take a smaller crop or jitter"
                 )
 

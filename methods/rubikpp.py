@@ -6,7 +6,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, Recipe, Restores, Triple
 from bench.nets import Network
 from bench.pretext import rotation
@@ -46,8 +45,8 @@ class RubikPP(Method):
         def check(self, crop: Triple, recipe: Recipe) -> None:
             """Refuse crops that the cubes do not fill."""
             if any(n % self.cubes for n in crop):
-                raise BenchError(
-                    f"method 'rubikpp': crops of {tuple(crop)} are not {self.cubes} cubes a side; set cubes"
+                raise self.refusal(
+                    f"crops of {tuple(crop)} are not {self.cubes} cubes a side; set cubes"
                 )
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:

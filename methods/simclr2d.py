@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from bench.data.reader import Volume
-from bench.errors import BenchError
 from bench.method import Arrays, Batch, Figure, Method, Recipe, Triple
 from bench.nets import Network
 from bench.pretext.contrast import view_contrast
@@ -69,9 +68,7 @@ class SimCLR2D(Method):
             """Refuse more slices than the volumes have."""
             depth = recipe.resize[2] if recipe.resize else 0
             if 0 < depth < self.slices:
-                raise BenchError(
-                    f"method 'simclr2d': volumes of {depth} slices have not {self.slices}; take fewer"
-                )
+                raise self.refusal(f"volumes of {depth} slices have not {self.slices}; take fewer")
 
         def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read ``crop``, one slice or several, (n, C, X, Y, 1); ``stack`` where stacks are told apart."""

@@ -7,7 +7,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, MethodParams, Recipe, Triple
 from bench.nets import Network, catalog
 from bench.nets.base import patchify, unpatchify
@@ -52,8 +51,8 @@ class SimMIM3D(Method):
         def check(self, crop: Triple, recipe: Recipe) -> None:
             """Refuse units that do not fill the crop."""
             if any(n % self.unit for n in crop):
-                raise BenchError(
-                    f"method 'simmim3d': units of {self.unit} voxels do not fill crops of {tuple(crop)}"
+                raise self.refusal(
+                    f"units of {self.unit} voxels do not fill crops of {tuple(crop)}"
                 )
 
     params: Params
@@ -62,9 +61,7 @@ class SimMIM3D(Method):
         super().__init__(network, params)
         encoder, unit = self.encoder, params.unit
         if unit % max(encoder.patch):
-            raise BenchError(
-                f"method 'simmim3d': units of {unit} voxels cut through patches of {encoder.patch}"
-            )
+            raise self.refusal(f"units of {unit} voxels cut through patches of {encoder.patch}")
         self.units = tuple(n // unit for n in network.crop)
         self.stride = catalog.network_facts(network.name).pyramid[-1]
         self.mask_token = nn.Parameter(torch.randn(encoder.dim))

@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from bench import augment, distributed
 from bench.data.reader import Volume
-from bench.errors import BenchError
 from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple
 from bench.pretext.losses import full_precision
 from bench.ranges import Share, Whole
@@ -82,8 +81,8 @@ class Supervised(Method):
             if self.reads_labels:
                 return {"crop": image, "label": volume.crop_label(start, crop)}
             if self.channel >= volume.channels:
-                raise BenchError(
-                    f"method 'supervised': channel = {self.channel}, and the images have {volume.channels}, "
+                raise self.refusal(
+                    f"channel = {self.channel}, and the images have {volume.channels}, "
                     "counted from 0"
                 )
             rule = tissue_rule(volume, self.flat, self.labels == "fast_like", self.channel)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from bench import distributed
-from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, MethodParams, Recipe, Triple
 from bench.nets import Network, catalog
 from bench.pretext import cutout, rotation
@@ -60,8 +59,8 @@ class SwinUNETRSSL(Method):
             """Refuse crops that a quarter turn would change in shape."""
             sides = [n for i, n in enumerate(crop) if i != self.axis]
             if sides[0] != sides[1]:
-                raise BenchError(
-                    f"method 'swin_unetr_ssl': a quarter turn about {'xyz'[self.axis]} changes the shape of "
+                raise self.refusal(
+                    f"a quarter turn about {'xyz'[self.axis]} changes the shape of "
                     f"crops of {tuple(crop)}; set axis, or take a crop that is square there"
                 )
 

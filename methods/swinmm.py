@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from bench import distributed
-from bench.errors import BenchError
 from bench.method import Batch, Figure, Method, MethodParams, Recipe, Triple
 from bench.nets import Network, catalog
 from bench.pretext import rotation
@@ -64,9 +63,7 @@ class SwinMM(Method):
         def __post_init__(self) -> None:
             unknown = set(self.swaps) - SWAPS.keys()
             if unknown or not self.swaps:
-                raise BenchError(
-                    f"method 'swinmm': swaps are some of xy, xz, and not {list(self.swaps)}"
-                )
+                raise self.refusal(f"swaps are some of xy, xz, and not {list(self.swaps)}")
 
         @property
         def crops_per_sample(self) -> int:
@@ -81,14 +78,14 @@ class SwinMM(Method):
         def check(self, crop: Triple, recipe: Recipe) -> None:
             """Refuse crops that a turn or an exchange of axes would change in shape, or units do not fill."""
             if any(n % self.unit for n in crop):
-                raise BenchError(
-                    f"method 'swinmm': units of {self.unit} voxels do not fill crops of {tuple(crop)}"
+                raise self.refusal(
+                    f"units of {self.unit} voxels do not fill crops of {tuple(crop)}"
                 )
             planes = {"".join("xyz"[i] for i in range(3) if i != self.axis), *self.swaps}
             for plane in sorted(planes):
                 if len({crop["xyz".index(axis)] for axis in plane}) > 1:
-                    raise BenchError(
-                        f"method 'swinmm': crops of {tuple(crop)} are not square in {plane}; set axis or "
+                    raise self.refusal(
+                        f"crops of {tuple(crop)} are not square in {plane}; set axis or "
                         "swaps, or take a crop that is"
                     )
 

@@ -84,17 +84,17 @@ class TransVW(Method):
 
         def __post_init__(self) -> None:
             if sum(self.rates()) > 1 + 1e-9:
-                raise BenchError(
-                    "method 'transvw': a crop gets one deformation at most, so local_rate, nonlinear_rate, "
+                raise self.refusal(
+                    "a crop gets one deformation at most, so local_rate, nonlinear_rate, "
                     f"inpaint_rate and outpaint_rate together are at most 1, got {sum(self.rates()):g}"
                 )
             if self.sigmoid and self.scale_unit == "deform":
-                raise BenchError(
-                    "method 'transvw': a sigmoid gives 0 to 1, and with scale_unit 'deform' the crop to "
+                raise self.refusal(
+                    "a sigmoid gives 0 to 1, and with scale_unit 'deform' the crop to "
                     "restore has its own range; set sigmoid: false, or scale_unit: crop"
                 )
             if self.words < 2 or self.bezier_points < 2:
-                raise BenchError("method 'transvw': words and bezier_points must be 2 or more")
+                raise self.refusal("words and bezier_points must be 2 or more")
             places(self.words, self.apart, self.places_seed)  # refuses what does not fit
 
         def rates(self) -> tuple[float, ...]:
@@ -107,8 +107,8 @@ class TransVW(Method):
                 return
             starts = [self.start(word, recipe.resize, crop) for word in range(self.words)]
             if (count := len({tuple(s.tolist()) for s in starts})) < self.words:
-                raise BenchError(
-                    f"method 'transvw': crops of {tuple(crop)} in volumes of {tuple(recipe.resize)} leave "
+                raise self.refusal(
+                    f"crops of {tuple(crop)} in volumes of {tuple(recipe.resize)} leave "
                     f"only {count} places for {self.words} words; take a smaller crop, or fewer words"
                 )
 
@@ -117,8 +117,8 @@ class TransVW(Method):
             for part in data:
                 if self.tasks > 1 and not (part.task and 1 <= part.task <= self.tasks):
                     found = "no task class" if part.task is None else f"task class {part.task}"
-                    raise BenchError(
-                        f"method 'transvw': data set {part.dataset!r} of the mixture has {found}; state "
+                    raise self.refusal(
+                        f"data set {part.dataset!r} of the mixture has {found}; state "
                         f"'task: N' from 1 to {self.tasks} beside it, or tasks: 1"
                     )
 

@@ -81,11 +81,9 @@ class VICRegL(Method):
 
         def __post_init__(self) -> None:
             if min(self.weights) < 0:
-                raise BenchError(f"method 'vicregl': weights = {self.weights}; take 0 or more")
+                raise self.refusal(f"weights = {self.weights}; take 0 or more")
             if min(self.num_matches) < 1:
-                raise BenchError(
-                    f"method 'vicregl': num_matches = {self.num_matches}; take 1 or more"
-                )
+                raise self.refusal(f"num_matches = {self.num_matches}; take 1 or more")
 
         @property
         def crops_per_sample(self) -> int:
@@ -160,8 +158,8 @@ class VICRegL(Method):
             refused(network, small)
             self.small_cells = cells(network.name, small)[self.level]
         if math.prod(self.cells) > MOST_CELLS:
-            raise BenchError(
-                f"method 'vicregl': map {self.level} has {math.prod(self.cells)} cells, each of which is "
+            raise self.refusal(
+                f"map {self.level} has {math.prod(self.cells)} cells, each of which is "
                 f"compared with all of the other view's; take a level with at most {MOST_CELLS}"
             )
         self.expander: nn.Module | None = None

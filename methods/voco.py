@@ -11,7 +11,6 @@ from torch.nn import functional
 
 from bench import augment, distributed, nets
 from bench.data.reader import Volume
-from bench.errors import BenchError
 from bench.method import Arrays, Batch, Figure, Method, MethodParams, Owned, Recipe, Triple
 from bench.nets import Encoder, Network
 from bench.pretext import grid, losses, nuisance
@@ -105,9 +104,9 @@ class VoCo(Method):
 
         def __post_init__(self) -> None:
             if not (self.use_pred or self.use_reg):
-                raise BenchError("method 'voco': use_pred and use_reg are both off; take 'scratch'")
+                raise self.refusal("use_pred and use_reg are both off; take 'scratch'")
             if np.prod(self.grid) < 2:
-                raise BenchError(f"method 'voco': grid {self.grid} has no two bases to tell apart")
+                raise self.refusal(f"grid {self.grid} has no two bases to tell apart")
 
         @property
         def rule(self) -> Variant:

@@ -61,26 +61,24 @@ def _swin(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"feature": len(tensors[SWIN]), "v2": v2, "merging": "legacy"}
 
 
+def _blocks(tensors: Mapping[str, Tensor], pattern: str) -> dict[str, int]:
+    """Return how many blocks each stage has: how many keys match, by the first group of the match."""
+    matches = [re.fullmatch(pattern, key) for key in tensors]
+    return dict(sorted(Counter(m[1] for m in matches if m).items()))
+
+
 def _resenc(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    matches = [
-        re.fullmatch(r"encoder\.stages\.(\d)\.blocks\.\d+\.conv1\.conv\.weight", k) for k in tensors
-    ]
-    blocks = sorted(Counter(m[1] for m in matches if m).items())
-    firsts = [
-        tensors.get(f"encoder.stages.{stage}.blocks.0.conv1.conv.weight") for stage, _ in blocks
-    ]
+    blocks = _blocks(tensors, r"encoder\.stages\.(\d)\.blocks\.\d+\.conv1\.conv\.weight")
+    firsts = [tensors.get(f"encoder.stages.{stage}.blocks.0.conv1.conv.weight") for stage in blocks]
     widths = tuple(len(first) if first is not None and first.ndim else 0 for first in firsts)
-    return {"features": widths, "blocks": tuple(count for _, count in blocks), "groups": None}
+    return {"features": widths, "blocks": tuple(blocks.values()), "groups": None}
 
 
 def _segresnet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return width and residual blocks; groups and rectifiers are MONAI's defaults, no tensor tells them."""
-    matches = [
-        re.fullmatch(r"encoder\.down_layers\.(\d)\.\d+\.conv1\.conv\.weight", k) for k in tensors
-    ]
-    blocks = sorted(Counter(m[1] for m in matches if m).items())
-    counts = tuple(count for _, count in blocks)
-    return {"filters": len(tensors[SEGRESNET]), "blocks": counts, "groups": 8, "slope": 0.0}
+    blocks = _blocks(tensors, r"encoder\.down_layers\.(\d)\.\d+\.conv1\.conv\.weight")
+    width, counts = len(tensors[SEGRESNET]), tuple(blocks.values())
+    return {"filters": width, "blocks": counts, "groups": 8, "slope": 0.0}
 
 
 def _vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -90,18 +88,12 @@ def _vit(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def _vgg(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return widths and convolutions of the blocks: between two convolutions a ReLU, or it and a pooling."""
-    kernels = {
-        int(m[1]): v for k, v in tensors.items() if (m := re.fullmatch(_FEATURE, k)) and v.ndim
-    }
-    widths: list[int] = []
-    convs: list[int] = []
-    for index in sorted(kernels):
-        if index - 2 in kernels:
-            convs[-1] += 1
-        else:
-            convs.append(1)
-            widths.append(len(kernels[index]))
-    return {"widths": tuple(widths), "convs": tuple(convs)}
+    matches = [(re.fullmatch(_FEATURE, key), value) for key, value in tensors.items()]
+    kernels = {int(m[1]): value for m, value in matches if m and value.ndim}
+    firsts = sorted(index for index in kernels if index - 2 not in kernels)  # of a block
+    ends = [*firsts[1:], max(kernels, default=0) + 1]
+    convs = [sum(a <= i < b for i in kernels) for a, b in zip(firsts, ends, strict=False)]
+    return {"widths": tuple(len(kernels[i]) for i in firsts), "convs": tuple(convs)}
 
 
 _FEATURE = r"encoder\.features\.(\d{1,4})\.weight"

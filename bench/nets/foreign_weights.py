@@ -77,27 +77,18 @@ def _no_dict(*_: Any) -> dict[Any, Any]:
 # What training scripts leave beside the weights (arguments, best scores, whole optimisers, plans). The
 # names are read as ``Inert``: none of this code runs, so nothing has to be believed of it. Any other
 # name is refused, as torch refuses it.
-STANDINS: list[Any] = [(_no_dict, "collections.defaultdict")] + [
-    (Inert, name)
-    for name in (
-        "argparse.Namespace",
-        "builtins.dict",
-        "builtins.list",
-        "pathlib.PosixPath",
-        "pathlib.WindowsPath",
-        "numpy.core.multiarray.scalar",
-        "numpy.core.multiarray._reconstruct",
-        "numpy.ndarray",
-        "numpy.dtype",
-        "numpy._core.multiarray.scalar",
-        "numpy._core.multiarray._reconstruct",
-        "torch.optim.adamw.AdamW",
-        "torch.optim.adam.Adam",
-        "torch.optim.sgd.SGD",
-        "nnssl.experiment_planning.experiment_planners.plan.Plan",
-        "nnssl.experiment_planning.experiment_planners.plan.ConfigurationPlan",
-    )
-]
+NAMES = {
+    "argparse": ["Namespace"],
+    "builtins": ["dict", "list"],
+    "pathlib": ["PosixPath", "WindowsPath"],
+    "numpy": ["ndarray", "dtype"],
+    "numpy.core.multiarray": ["scalar", "_reconstruct"],
+    "numpy._core.multiarray": ["scalar", "_reconstruct"],
+    "torch.optim": ["adamw.AdamW", "adam.Adam", "sgd.SGD"],
+    "nnssl.experiment_planning.experiment_planners.plan": ["Plan", "ConfigurationPlan"],
+}
+STANDINS: list[Any] = [(Inert, f"{module}.{name}") for module in NAMES for name in NAMES[module]]
+STANDINS += [(_no_dict, "collections.defaultdict")]
 
 
 def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
@@ -135,32 +126,24 @@ def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
         )
     _check(path, ours)
     axes = _axes(content) if layout.zyx else (0, 1, 2)
-    ours = {name: _turned(value, axes) for name, value in ours.items()}
-    if (
-        EMBEDDING in ours and ours[EMBEDDING].ndim == 5
-    ):  # a convolution: channels move behind the voxels
-        ours[EMBEDDING] = ours[EMBEDDING].permute(0, 2, 3, 4, 1).flatten(1)
-    spacing = _three(_dig(_configuration(content), "spacing"), axes)
+    ours = {name: _turned(name, value, axes) for name, value in ours.items()}
     channels = ours[layout.reads].shape[1] // (PATCH**3 if layout.reads == EMBEDDING else 1)
+    chosen = _preset(path, layout, ours, preset)
+    most = {name[:LONGEST]: n for name, n in left_out.most_common(MOST)}
+    params: dict[str, object] = {"layout": layout.name, "left_out": most}
+    if layout.colours and channels == RGB:
+        params[COLOURS] = RGB
+    if not preset and (open_fields := _left_open(layout, ours, chosen)):
+        params[OPEN] = open_fields
+    spacing, head = _three(_dig(_configuration(content), "spacing"), axes), named.get(layout.head)
     manifest = Manifest(
         layout.network,
-        chosen := _preset(path, layout, ours, preset),
-        in_channels=channels,
-        out_channels=len(named[layout.head])
-        if layout.head in named and named[layout.head].ndim
-        else 0,
+        chosen,
+        channels,
+        out_channels=len(head) if head is not None and head.ndim else 0,
         crop=_crop(content, ours, axes) or network_facts(layout.network).presets[chosen].crop,
         recipe={"spacing": spacing} if spacing else {},
-        params={
-            "layout": layout.name,
-            "left_out": {name[:LONGEST]: n for name, n in left_out.most_common(MOST)},
-            **({COLOURS: RGB} if layout.colours and channels == RGB else {}),
-            **(
-                {OPEN: open_fields}
-                if not preset and (open_fields := _left_open(layout, ours, chosen))
-                else {}
-            ),
-        },
+        params=params,
     )
     return ours, _exported_manifest(content, manifest)
 
@@ -352,7 +335,9 @@ def _axes(content: dict[str, Any]) -> Triple:
     return ours.index(0), ours.index(1), ours.index(2)
 
 
-def _turned(value: Tensor, axes: Triple) -> Tensor:
+def _turned(name: str, value: Tensor, axes: Triple) -> Tensor:
+    if name == EMBEDDING and value.ndim == 5:  # a convolution: channels move behind the voxels
+        return value.permute(0, 2, 3, 4, 1).flatten(1)
     if value.ndim == 4 and axes[0] > axes[1]:  # of a picture: (y, x)
         return value.transpose(2, 3)
     return value.permute(0, 1, *(2 + axis for axis in axes)) if value.ndim == 5 else value
@@ -373,9 +358,8 @@ def _three(values: Any, axes: Triple) -> list[float] | None:
 
 def _crop(content: dict[str, Any], tensors: Tensors, axes: Triple) -> Triple | None:
     positions = tensors.get("encoder.vit.patch_embedding.position_embeddings")
-    if (
-        positions is not None and positions.ndim == 3
-    ):  # their count tells the crop where it was a cube
+    # their count tells the crop where it was a cube
+    if positions is not None and positions.ndim == 3:
         side = PATCH * round(positions.shape[1] ** (1 / 3))
         return side, side, side
     sides = _three(_dig(_configuration(content), "patch_size"), axes)
@@ -388,9 +372,6 @@ def _exported_manifest(content: Mapping[str, Any], manifest: Manifest) -> Manife
         exported = Manifest.from_dict(json.loads(json.dumps(content[OURS])))
     except (KeyError, TypeError, ValueError, RecursionError, BenchError):
         return manifest
-    same = (exported.network, exported.preset, exported.crop) == (
-        manifest.network,
-        manifest.preset,
-        manifest.crop,
-    )
-    return exported if same and exported.in_channels == manifest.in_channels else manifest
+    facts = ("network", "preset", "crop", "in_channels")
+    same = all(getattr(exported, name) == getattr(manifest, name) for name in facts)
+    return exported if same else manifest

@@ -1,13 +1,12 @@
 """In-painting hides what it says, scores what it says, and learns to fill holes from around them."""
 
-import math
 import re
 
 import pytest
 import torch
 from seeded import generator
+from small_methods import agree, batch_of, build, functions_of, raw_of, says, view
 from torch import nn
-from volumes import batch_of, functions_of, raw_of, says, shown, trained, view, volumes
 
 from bench.errors import BenchError
 from bench.random import torch_generator
@@ -17,7 +16,7 @@ WHOLE = {"area": (1.0, 1.0), "aspect": (1.0, 1.0)}  # a view is the slice as it 
 CENTRE = {**WHOLE, "mask": "centre"}
 
 
-def test_the_centre_is_filled_and_the_rest_is_the_slice(build):
+def test_the_centre_is_filled_and_the_rest_is_the_slice():
     method = build(NAME, {**CENTRE, "fill": 0.25})
     raw = raw_of(method)
     batch = view(method, raw)
@@ -28,7 +27,7 @@ def test_the_centre_is_filled_and_the_rest_is_the_slice(build):
 
 
 @pytest.mark.parametrize(("mask", "low", "high"), [("random", 0.2, 0.3), ("blocks", 0.05, 0.2501)])
-def test_all_slices_of_a_batch_and_of_its_parts_have_one_irregular_hole(build, mask, low, high):
+def test_all_slices_of_a_batch_and_of_its_parts_have_one_irregular_hole(mask, low, high):
     method = build(NAME, {"mask": mask})
     raw = raw_of(method)
     whole = method.views(raw, torch_generator("cpu", 0, "views"))
@@ -41,43 +40,24 @@ def test_all_slices_of_a_batch_and_of_its_parts_have_one_irregular_hole(build, m
     assert not torch.equal(other["hidden"], whole["hidden"])
 
 
-def test_a_ring_of_the_hole_stays_visible(build):
+def test_a_ring_of_the_hole_stays_visible():
     batch = batch_of(build(NAME, {**CENTRE, "ring": 3}))
     assert batch["hole"].sum() == 4 * 16**2 and batch["hidden"].sum() == 4 * 10**2
     assert torch.equal(batch["x"] != batch["y"], batch["hidden"])
 
 
 @pytest.mark.parametrize("mask", ["random", "blocks", "centre"])
-def test_predicting_the_mean_of_unit_variance_costs_one(build, mask):
+def test_predicting_the_mean_of_unit_variance_costs_one(mask):
     method = build(NAME, {"mask": mask})
     batch = batch_of(method)
     for y, hidden in zip(batch["y"], batch["hidden"], strict=True):
         y[hidden] = (y[hidden] - y[hidden].mean()) / y[hidden].std(correction=0) + 3
     method.decoder = says(3.0)
     terms = method.loss(batch)
-    assert terms["total"].item() == pytest.approx(1, rel=1e-4)
-    assert terms["flat"].item() == pytest.approx(1, rel=1e-4)
+    agree(terms, rel=0.0001, total=1, flat=1)
 
 
-def test_weights_by_hand(build):
-    # a hole of 16 x 16, of which the ring leaves 12 x 12; the prediction is wrong by 1 everywhere
-    for params, value in (
-        ({}, (144 + 10 * 112) / 256),
-        ({"ring_weight": 3.0}, (144 + 3 * 112) / 256),
-        ({"loss_region": "all"}, (144 + 10 * 112 + 768) / 1024),
-        ({"loss_region": "all", "visible_weight": 10.0}, (144 + 10 * 112 + 7680) / 1024),
-        ({"ring": 0}, 1.0),
-        ({"ring": 0, "loss_region": "all", "visible_weight": 10.0}, (256 + 7680) / 1024),
-    ):
-        method = build(NAME, {**CENTRE, "ring": 2, **params})
-        batch = batch_of(method)
-        method.decoder = says(batch["y"] + 1)
-        terms = method.loss(batch)
-        assert terms["total"].item() == pytest.approx(value, rel=1e-5)
-        assert terms["hidden"].item() == pytest.approx(1, rel=1e-5)
-
-
-def seen(build, mask="centre", **params):
+def seen(mask="centre", **params):
     """Return a method with an adversary, a batch of it, and its decoder's images, wrong by 1."""
     method = build(
         NAME, {**WHOLE, "mask": mask, "adversary": 0.25, "adversary_widths": (4, 8), **params}
@@ -88,21 +68,9 @@ def seen(build, mask="centre", **params):
     return method, batch, made
 
 
-@pytest.mark.parametrize("mask", ["random", "blocks", "centre"])
-def test_an_adversary_who_knows_nothing_costs_ln_2_by_its_weight(build, mask):
-    method, batch, _ = seen(build, mask)
-    for p in method.judge.judge[-1].parameters():
-        torch.nn.init.zeros_(p)
-    terms = method.loss(batch)
-    assert terms["hidden"].item() == pytest.approx(1, rel=1e-5)
-    assert terms["total"].item() == pytest.approx(0.75 + 0.25 * math.log(2) + math.log(2), rel=1e-5)
-    assert any(k.startswith("judge.") for k in method.state_dict())
-    assert not any(k.startswith("judge") for k in (*method.transfer(), *build(NAME).state_dict()))
-
-
 @pytest.mark.parametrize(("mask", "area"), [("centre", 256), ("random", 1024)])
-def test_the_adversary_sees_a_centre_hole_alone_or_the_slice(build, mask, area):
-    method, batch, made = seen(build, mask)
+def test_the_adversary_sees_a_centre_hole_alone_or_the_slice(mask, area):
+    method, batch, made = seen(mask)
     terms = method.loss(batch)
     (there,) = torch.autograd.grad(terms["deceived"], made, retain_graph=True)
     assert there[0].ne(0).sum() == area
@@ -111,23 +79,7 @@ def test_the_adversary_sees_a_centre_hole_alone_or_the_slice(build, mask, area):
     assert there is None  # judging trains the adversary alone
 
 
-def test_the_adversary_learns_to_judge_and_deceiving_it_moves_the_images(build):
-    method, batch, made = seen(build, "random", adversary=1.0)
-    moved = torch.optim.Adam(method.judge.parameters(), 0.01)
-    for _ in range(40):
-        moved.zero_grad()
-        method.loss(batch)["total"].backward()
-        moved.step()
-    made.grad = None
-    terms = method.loss(batch)
-    assert terms["judged"] < 0.6 and terms["deceived"] > 0.8  # ln 2 is .69
-    terms["total"].backward()
-    nearer = made.detach() - 0.5 * made.grad / made.grad.abs().max()
-    method.decoder = says(nearer)
-    assert method.loss(batch)["deceived"] < terms["deceived"]
-
-
-def test_refuses_an_adversary_without_layers_or_with_too_many(build):
+def test_refuses_an_adversary_without_layers_or_with_too_many():
     for params, word in (
         ({"adversary_widths": []}, "one or more"),
         ({"adversary_widths": [4, 0]}, "must be 1 or more"),
@@ -142,20 +94,19 @@ def test_refuses_an_adversary_without_layers_or_with_too_many(build):
     assert build(NAME).params.head_flops((32, 32, 1)) == 0
 
 
-def test_an_adversarys_cost_by_hand(build):
+def test_an_adversarys_cost_by_hand():
     params = build(NAME, {"adversary": 0.1, "mask": "centre", "adversary_widths": [2, 3]}).params
     # of 16 x 16 pixels: 8 x 8 outputs of 16 x 2 weights, 4 x 4 of 16 x 2 x 3; two operations, three images
     assert params.head_flops((32, 32, 1)) == 3 * 2 * (64 * 32 + 16 * 96)
 
 
-def test_channels_are_averaged(build):
+def test_channels_are_averaged():
     method = build(NAME, CENTRE)
     batch = batch_of(method)
     two = {k: torch.cat([v, 2 * v], dim=1) if k in "xy" else v for k, v in batch.items()}
     method.encoder, method.decoder = nn.Identity(), says(0.0)
     one, both = method.loss(batch), method.loss(two)
-    assert both["total"].item() == pytest.approx(2.5 * one["total"].item(), rel=1e-5)
-    assert both["flat"].item() == pytest.approx(2.5 * one["flat"].item(), rel=1e-5)
+    agree(both, total=2.5 * one["total"].item(), flat=2.5 * one["flat"].item())
 
 
 CPU = torch.device("cpu")
@@ -204,9 +155,8 @@ def test_one_block_is_a_square_of_its_side_somewhere():
 def test_blocks_overlap_and_cover_what_is_allowed_at_most():
     for i in range(40):
         few, many = (squares((64, 64), n, (1 / 8, 1 / 4), 0.25, generator(i)) for n in (8, 200))
-        assert (
-            few.sum() < 0.2501 * 64**2 < many.sum() + 16**2
-        )  # of many, one more would be too much
+        # of many, one more would be too much
+        assert few.sum() < 0.2501 * 64**2 < many.sum() + 16**2
     one = squares((64, 64), 8, (0.25, 0.25), 0.0, generator())
     assert one.sum() == 16**2  # a hole there is in any case
     two = [squares((64, 64), 2, (0.25, 0.25), 1.0, generator(i)).sum().item() for i in range(60)]
@@ -231,15 +181,3 @@ def test_pixels_between_cells_are_on_the_spline():
             assert value.item() == pytest.approx(
                 spline(cells[k - 1 : k + 3].tolist(), at - k), abs=1e-12
             )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mask", ["random", "blocks", "centre"])
-def test_learns_to_fill_holes_better_than_with_their_mean(build, mask):
-    scans, held_out = volumes(24, (32, 32, 16), 3.0, 0.3), volumes(8, (32, 32, 16), 3.0, 0.3, 100)
-    method = build(NAME, {"mask": mask, "area": (0.8, 1.0)})
-    before = shown(method, held_out, [999])
-    trained(method, scans, 300, 3e-3)
-    after = shown(method, held_out, [999])
-    assert before["hidden"] > before["flat"]
-    assert after["hidden"] < 0.8 * after["flat"]

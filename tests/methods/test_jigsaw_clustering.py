@@ -5,19 +5,13 @@ from itertools import product
 
 import pytest
 import torch
-from volumes import read, view, volumes
+from small_methods import build
 
 from bench import registry
-from bench.errors import BenchError
 from bench.pretext.losses import grouped_contrast
 
 CODE = registry.load("method", "jigsaw_clustering")
 MODULE = sys.modules[CODE.__module__]
-
-
-@pytest.fixture(scope="module")
-def scans():
-    return volumes(4)
 
 
 def test_patches_lie_at_the_corners_and_overlap():
@@ -59,7 +53,7 @@ def test_montages_hold_the_patches_in_their_cells():
     assert MODULE.montage(patches[:6], (3, 2, 1)).shape == (3, 2, 6, 4, 2)
 
 
-def test_a_cell_of_the_map_is_read_as_the_patch_that_lies_there(build, scans):
+def test_a_cell_of_the_map_is_read_as_the_patch_that_lies_there():
     """With an encoder that hands out the mean of a cell each patch finds its own scan and place again."""
     method = build("jigsaw_clustering")
     n, m = 4, 4  # the tests' grid is 2 x 2 x 1
@@ -100,23 +94,3 @@ def test_contrast_by_hand():
         terms.append(torch.stack([below - unit[i] @ unit[j] / 0.5 for j in own]).mean())
     loss, _ = grouped_contrast(z, group, 0.5)
     assert loss.item() == pytest.approx(torch.stack(terms).mean().item(), rel=1e-5)
-
-
-def test_places_and_scans_are_told_by_their_own_heads(build, scans):
-    method = build("jigsaw_clustering", {"cluster_weight": 0.0})
-    method.loss(view(method, read(method, scans)))["total"].backward()
-    assert method.place.weight.grad.abs().sum() > 0
-    assert all(p.grad is None or not p.grad.any() for p in method.cluster.parameters())
-
-
-@pytest.mark.parametrize("params", [{"grid": (1, 1, 1)}, {"overlap": 0.6}])
-def test_refuses_patches_that_make_no_jigsaw(build, params):
-    with pytest.raises(BenchError, match="two patches or more"):
-        build("jigsaw_clustering", params)
-
-
-def test_refuses_crops_whose_map_is_not_made_of_patches():
-    params = CODE.make_params({})
-    params.check_batch("swin_unetr", (64, 64, 64), 2, 1)
-    with pytest.raises(BenchError, match=r"last map of\s+\(3, 3, 3\)"):
-        params.check_batch("swin_unetr", (96, 96, 96), 2, 1)

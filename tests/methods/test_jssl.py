@@ -4,30 +4,17 @@ from math import ceil
 
 import pytest
 import torch
+from small_methods import agree, build, functions_of, reached, tried
 from torch.nn import functional
-from volumes import batch_of, functions_of
 
 from bench import distributed, registry
-from bench.errors import BenchError
-from bench.pretext.one_effect import EFFECTS
 
 CODE = registry.load("method", "jssl")
 ALONE = {"intra_weight": 0.0, "inter_weight": 0.0, "mask_weight": 0.0}
 
 
-def made(build, params=None, count=4):
-    method = build("jssl", params)
-    return method, batch_of(method, count)
-
-
 def slices(method, batch):
     return method.slices(method.encoder(batch["views"].flatten(0, 1)))
-
-
-def trained(method):
-    return {
-        n.split(".")[0] for n, p in method.named_parameters() if p.grad is not None and p.grad.any()
-    }
 
 
 def test_a_slice_is_a_unit_vector_of_each_map_averaged_in_plane():
@@ -51,30 +38,13 @@ def test_both_views_lose_the_same_slices_rounded_up(ratio, count, masked):
     assert len(made["masked"].unique(dim=0)) > 7 and made["masked"].any(0).float().mean() > 0.9
 
 
-@pytest.mark.parametrize(
-    ("weight", "parts"),
-    [
-        ("intra", {"encoder", "project", "norm", "clusters"}),
-        ("inter", {"encoder", "project", "norm", "transformer", "clusters"}),
-        ("mask", {"transformer", "token", "restore"}),
-    ],
-)
-def test_each_weight_is_of_its_own_term_and_trains_its_own_parts(build, weight, parts):
-    method, batch = made(build, {**ALONE, f"{weight}_weight": 3.0})
-    terms = method.loss(batch)
-    assert terms["total"].item() == pytest.approx(3 * terms[weight].item(), rel=1e-6)
-    assert not {"intra", "inter", "mask"} - {weight} & terms.keys() and "retrieval" in terms
-    terms["total"].backward()
-    assert trained(method) == parts
-
-
-def test_all_weights_together_are_their_sum_and_in_turn_one_third_of_the_run_each(build):
+def test_all_weights_together_are_their_sum_and_in_turn_one_third_of_the_run_each():
     weights = {"intra_weight": 2.0, "mask_weight": 3.0, "inter_weight": 0.5}
-    method, batch = made(build, weights)
+    method, batch = tried("jssl", weights)
     terms = method.loss(batch)
     expected = 2 * terms["intra"] + 3 * terms["mask"] + 0.5 * terms["inter"]
     assert terms["total"].item() == pytest.approx(expected.item(), rel=1e-6)
-    method, batch = made(build, {**weights, "in_turn": True})
+    method, batch = tried("jssl", {**weights, "in_turn": True})
     for progress, name in (
         (0.0, "intra"),
         (0.3, "intra"),
@@ -88,8 +58,8 @@ def test_all_weights_together_are_their_sum_and_in_turn_one_third_of_the_run_eac
         assert terms["total"].item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_volumes_and_slices_are_clustered_and_a_mirrored_views_slices_face_their_own(build):
-    method, batch = made(build)
+def test_volumes_and_slices_are_clustered_and_a_mirrored_views_slices_face_their_own():
+    method, batch = tried("jssl")
     batch["flipped"] = torch.tensor([[False, True], [False, False], [True, True], [True, False]])
     s = slices(method, batch)
     v = functional.normalize(method.transformer(s + method.places).mean(1), dim=1)
@@ -101,23 +71,20 @@ def test_volumes_and_slices_are_clustered_and_a_mirrored_views_slices_face_their
     terms = method.loss(batch)
     inter, _ = method.clusters["inter"](v[::2], v[1::2])
     intra, _ = method.clusters["intra"](unit[::2].flatten(0, 1), unit[1::2].flatten(0, 1))
-    assert terms["inter"].item() == pytest.approx(inter.item(), rel=1e-5)
-    assert terms["intra"].item() == pytest.approx(intra.item(), rel=1e-5)
+    agree(terms, inter=inter, intra=intra)
     batch["flipped"] = ~batch["flipped"]
     batch["flipped"][1, 0] = False
     assert method.loss(batch)["intra"].item() != pytest.approx(intra.item(), rel=1e-5)
 
 
-def test_masked_slices_are_told_from_the_others_alone(build):
-    method, batch = made(build, {"mask_ratio": 0.5})
+def test_masked_slices_are_told_from_the_others_alone():
+    method, batch = tried("jssl", {"mask_ratio": 0.5})
     s = slices(method, batch).detach()
     hidden = batch["masked"].repeat_interleave(2, 0)
     told = method.restore(method.mixed(torch.where(hidden[..., None], method.token, s)))
     errors = (told - s).square().mean(2)
-    assert method.loss(batch)["mask"].item() == pytest.approx(
-        errors[hidden].mean().item(), rel=1e-5
-    )
-    everywhere, _ = made(build, {"mask_ratio": 0.5, "mask_on": "all"})
+    agree(method.loss(batch), mask=errors[hidden].mean())
+    everywhere, _ = tried("jssl", {"mask_ratio": 0.5, "mask_on": "all"})
     assert everywhere.loss(batch)["mask"].item() == pytest.approx(errors.mean().item(), rel=1e-5)
     method.token.data += 1
     assert method.loss(batch)["mask"].item() != pytest.approx(
@@ -130,21 +97,15 @@ def test_masked_slices_are_told_from_the_others_alone(build):
     assert method.loss(batch)["mask"].item() == 0  # a perfect copy
 
 
-def test_masked_slices_train_the_encoder_where_asked(build):
-    method, batch = made(build, {**ALONE, "mask_weight": 1.0, "mask_trains": "all"})
-    method.loss(batch)["total"].backward()
-    assert {"encoder", "project", "transformer"} <= trained(method)
-
-
-def test_batch_norm_spreads_the_volumes_of_a_fresh_network(build):
+def test_batch_norm_spreads_the_volumes_of_a_fresh_network():
     spread = {}
     for norm in ("batch", "none"):
-        method, batch = made(build, {"norm": norm}, 8)
+        method, batch = tried("jssl", {"norm": norm}, 8)
         spread[norm] = method.loss(batch)["std"].item()
     assert spread["batch"] > 5 * spread["none"]
 
 
-def test_positions_tell_masked_slices_apart(build):
+def test_positions_tell_masked_slices_apart():
     s = torch.randn(2, 8, 32)
     for kind, apart in (("sines", True), ("none", False)):
         method = build("jssl", {"positions": kind})
@@ -152,8 +113,8 @@ def test_positions_tell_masked_slices_apart(build):
         assert torch.allclose(mixed, turned, atol=1e-5) is not apart
 
 
-def test_prototypes_wait_and_the_memory_listens_later(build):
-    method, batch = made(build, {"still": 2, "queue_start": 0.5})
+def test_prototypes_wait_and_the_memory_listens_later():
+    method, batch = tried("jssl", {"still": 2, "queue_start": 0.5})
     memory = method.clusters["inter"].queues[0]
     before = memory.keys.clone()
     for step, moves in enumerate((False, False, True)):
@@ -169,45 +130,14 @@ def test_prototypes_wait_and_the_memory_listens_later(build):
 
 
 @pytest.mark.parametrize("kind", ["swav", "deepcluster"])
-def test_either_clustering_learns_and_its_memory_holds_all_processes_rows(build, kind, monkeypatch):
-    method, batch = made(build, {"clustering": kind, "queue_start": 1.0})
+def test_either_clustering_learns_and_its_memory_holds_all_processes_rows(kind, monkeypatch):
+    method, batch = tried("jssl", {"clustering": kind, "queue_start": 1.0})
     monkeypatch.setattr(distributed, "gather", lambda x: torch.cat([x, x]))
     method.loss(batch)["total"].backward()
-    assert trained(method) >= {"encoder", "clusters"}
+    assert reached(method) >= {"encoder", "clusters"}
     method.after_step(0.0)
     memory = method.clusters["inter"].queues[0]
     if kind == "swav":
         assert not method.clusters["inter"].full
     else:  # its centres need a memory at once
         assert torch.equal(memory.keys[:4], memory.keys[4:]) and method.clusters["inter"].full
-
-
-@pytest.mark.parametrize("name", EFFECTS)
-def test_a_view_may_be_made_by_any_two_effects(build, name):
-    other = "noise" if name != "noise" else "blur"
-    method, batch = made(build, {"effects": (name, other)}, 2)
-    assert torch.isfinite(method.loss(batch)["total"])
-
-
-@pytest.mark.parametrize(
-    ("params", "said"),
-    [
-        (ALONE, "nothing to learn"),
-        ({"heads": 7}, "divide by heads"),
-        ({"mask_ratio": 0.99}, "masks 8 of 8"),
-        ({"mask_ratio": 0.0}, "masks 0 of 8"),
-        ({"clustering": "deepcluster", "queue": 20}, "no 30 centres"),
-        ({"effects": ("blur",)}, "different ones"),
-    ],
-)
-def test_refuses_what_does_not_fit_together(params, said):
-    with pytest.raises(BenchError, match=said):
-        CODE.make_params(params)
-    assert CODE.make_params({"mask_ratio": 0.0, "mask_weight": 0.0})
-
-
-def test_refuses_crops_with_fewer_slices():
-    params = CODE.make_params({})
-    params.check((32, 32, 8), None)
-    with pytest.raises(BenchError, match="no 8 slices"):
-        params.check((32, 32, 4), None)

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from small_methods import agree, batch_of, build, read, stepped, textured, view
 from torch.nn import functional
-from volumes import always, batch_of, read, textured, view
 
 from bench import nets
 from bench.errors import BenchError
@@ -21,33 +21,11 @@ def resnet(seed=0):
     return nets.network(SHUFFLED, "tiny", 1, 2, (64, 64, 1))
 
 
-@pytest.mark.parametrize(
-    ("params", "query", "key", "queued", "value"),
-    [
-        ({}, (1.0, 0.0), (2.0, 0.0), (3.0, 0.0), 8.2535),  # ln 3841
-        ({}, (1.0, 0.0), (2.0, 0.0), (0.0, 1.0), 0.0023966),
-        ({"temperature": 0.2}, (1.0, 0.0), (2.0, 0.0), (0.0, 1.0), 3.2911),
-        ({"temperature": 0.2, "symmetric": True}, (1.0, 0.0), (2.0, 0.0), (0.0, 1.0), 6.5822),
-        ({"queue": 4096, "temperature": 0.2}, (1.0, 0.0), (2.0, 0.0), (0.0, 1.0), 3.3534),
-        ({}, (1.0, 0.0), (-2.0, 0.0), (0.0, 1.0), math.log1p(3840 * math.exp(1 / 0.07))),
-    ],
-)
-def test_loss_of_known_directions(build, params, query, key, queued, value):
-    method = build("moco2d", {**params, "out": 2})
-    method.projector, method.slow.projector = always(*query), always(*key)
-    method.queue.keys[:] = functional.normalize(torch.tensor(queued), dim=0)
-    terms = method.loss(batch_of(method))
-    assert terms["total"].item() == pytest.approx(value, rel=1e-4, abs=1e-5)
-    assert terms["retrieval"].item() == (queued[1] == 1 and key[0] > 0)
-    assert terms["chance"] == 1  # random vectors come from no data set
-    assert terms["std"].item() == pytest.approx(0, abs=1e-6)
-
-
 def slow(method):
     return method.slow.encoder, method.slow.projector
 
 
-def test_the_loss_leaves_the_queue_alone_and_the_step_fills_it_once(build):
+def test_the_loss_leaves_the_queue_alone_and_the_step_fills_it_once():
     method = build("moco2d", {"queue": 6})
     batch, before = batch_of(method), method.queue.keys.clone()
     for _ in range(3):
@@ -69,7 +47,7 @@ def keys_of(method, x):
     return functional.normalize(projector(encoder.embed(x)), dim=1).detach()
 
 
-def test_a_step_queues_the_keys_of_the_copy_that_made_them_and_then_moves_it(build):
+def test_a_step_queues_the_keys_of_the_copy_that_made_them_and_then_moves_it():
     method = build("moco2d", {"momentum": 0.5})
     batch = batch_of(method)
     with torch.no_grad():
@@ -84,22 +62,20 @@ def test_a_step_queues_the_keys_of_the_copy_that_made_them_and_then_moves_it(bui
     assert all(map(torch.equal, encoder.parameters(), method.slow.encoder.parameters()))
 
 
-def test_both_views_ask_where_it_is_symmetric(build):
+def test_both_views_ask_where_it_is_symmetric():
     method = build("moco2d", {"queue": 8})
     both = copy.deepcopy(method)
     both.params = type(method.params)(queue=8, symmetric=True)
     batch = batch_of(method)
     back = {**batch, "views": batch["views"].flip(1)}
     there, again, summed = method.loss(batch), method.loss(back), both.loss(batch)
-    assert summed["total"].item() == pytest.approx(
-        (there["total"] + again["total"]).item(), rel=1e-6
-    )
+    agree(summed, total=there["total"] + again["total"])
     expected = torch.cat([keys_of(method, batch["views"][:, i]) for i in (0, 1)])
     both.after_step(0.0)
     assert torch.allclose(both.queue.keys, expected, atol=1e-6)  # the first view's keys first
 
 
-def test_a_key_is_made_in_a_shuffled_group_and_comes_back_to_its_place(build):
+def test_a_key_is_made_in_a_shuffled_group_and_comes_back_to_its_place():
     method = build("moco2d", {"shuffle_groups": 2}, network=resnet())
     assert method.groups == 2
     x = batch_of(method)["views"][:, 1]
@@ -115,7 +91,7 @@ def test_a_key_is_made_in_a_shuffled_group_and_comes_back_to_its_place(build):
         assert not torch.allclose(keys[group], asked[group], atol=1e-3)
 
 
-def test_rows_that_do_not_make_equal_groups_are_refused(build):
+def test_rows_that_do_not_make_equal_groups_are_refused():
     method = build("moco2d", network=resnet())
     batch = {k: v[:3] for k, v in batch_of(method).items()}
     with pytest.raises(BenchError, match="set shuffle_groups to a divisor"):
@@ -124,24 +100,7 @@ def test_rows_that_do_not_make_equal_groups_are_refused(build):
     assert torch.isfinite(alone.loss(batch)["total"])
 
 
-def stepped(method, batch, parts=1):
-    """Return the loss, the gradient and the queue of one step of this process's rows."""
-    from bench import distributed
-    from bench.train.parallel import together
-
-    rows = len(batch["order"]) // distributed.size()
-    mine = {
-        k: v[distributed.rank() * rows : (distributed.rank() + 1) * rows] for k, v in batch.items()
-    }
-    together(method)
-    total = method.loss(mine)["total"]
-    total.backward()
-    method.after_step(0.0)
-    gradient = distributed.mean(next(method.encoder.parameters()).grad)
-    return distributed.mean(total.detach()), gradient, method.queue.keys
-
-
-def test_two_processes_make_the_groups_of_one(build, pair):
+def test_two_processes_make_the_groups_of_one(pair):
     method = build("moco2d", {"symmetric": True}, network=resnet()).double()
     batch = batch_of(method, 8)
     batch = {k: v.double() for k, v in batch.items()}
@@ -155,7 +114,7 @@ def test_two_processes_make_the_groups_of_one(build, pair):
 
 
 @pytest.mark.slow
-def test_queries_of_unseen_scans_find_their_keys_in_a_full_queue(build):
+def test_queries_of_unseen_scans_find_their_keys_in_a_full_queue():
     """With a random queue every query finds its key, so the queue is filled before anything is said."""
     scans, held_out = textured(64, 1), textured(16, 500)
     params = {"queue": 64, "momentum": 0.99, "temperature": 0.1, "area": (0.5, 1.0)}

@@ -5,21 +5,15 @@ from copy import deepcopy
 
 import pytest
 import torch
-from volumes import batch_of, raw_of, view
+from small_methods import batch_of, build, raw_of, stepped, tiny, tried, view
 
-from bench import nets, registry
-from bench.errors import BenchError
+from bench import registry
 
 CODE = registry.load("method", "pcrlv1")
 MODULE = sys.modules[CODE.__module__]
 STILL = {"flip": 0.0, "degrees": 0.0, "zoom": 0.0, "blur_sigma": (0.0, 0.0)}
 CLEAN = {**STILL, "local_rate": 0.0, "paint_rate": 0.0}
 NCE = {"contrast": "nce", "nce_samples": 100}
-
-
-def made(build, params=None, **given):
-    method = build("pcrlv1", params, **given)
-    return method, batch_of(method)
 
 
 def shared(batch, *shares):
@@ -38,7 +32,7 @@ def spied(method, monkeypatch):
     return pairs, read, errors
 
 
-def test_a_target_is_its_input_turned_as_the_code_says(build):
+def test_a_target_is_its_input_turned_as_the_code_says():
     method = build("pcrlv1")
     seen = set()
     for seed in range(12):
@@ -52,28 +46,26 @@ def test_a_target_is_its_input_turned_as_the_code_says(build):
     assert len(seen) > 25  # of 32, in 96 draws
 
 
-def test_a_crop_that_is_not_square_is_turned_by_halves_alone(build, tiny_network):
-    method = build("pcrlv1", network=tiny_network(crop=(16, 32, 16), out=1))
+def test_a_crop_that_is_not_square_is_turned_by_halves_alone():
+    method = build("pcrlv1", network=tiny(crop=(16, 32, 16), out=1))
     code = batch_of(method)["code"].flatten(0, 1)
     assert not code[:, [4, 6]].any() and code[:, 5].any()
 
 
-def test_clean_crops_are_scaled_together_and_nothing_else_where_all_is_off(build):
-    method, batch = made(build, CLEAN)
+def test_clean_crops_are_scaled_together_and_nothing_else_where_all_is_off():
+    method, batch = tried("pcrlv1", CLEAN)
     raw = raw_of(method)["pair"]
     assert torch.allclose(batch["x"], batch["clean"], atol=1e-4)
-    assert (
-        batch["clean"].flatten(1).amin(1).eq(0).all()
-        and batch["clean"].flatten(1).amax(1).eq(1).all()
-    )
+    assert batch["clean"].flatten(1).amin(1).eq(0).all()
+    assert batch["clean"].flatten(1).amax(1).eq(1).all()
     a, b = raw.flatten(1), batch["clean"].flatten(1)
     low, high = a.amin(1, keepdim=True), a.amax(1, keepdim=True)
     assert torch.allclose(b * (high - low) + low, a, atol=1e-5)
-    _, spoilt = made(build)
+    _, spoilt = tried("pcrlv1")
     assert not torch.allclose(spoilt["x"], batch["clean"], atol=0.1)
 
 
-def test_both_crops_are_painted_in_the_same_way(build):
+def test_both_crops_are_painted_in_the_same_way():
     method = build("pcrlv1", {**CLEAN, "paint_rate": 1.0, "inpaint_rate": 0.5})
     outer = []
     for seed in range(6):
@@ -85,7 +77,7 @@ def test_both_crops_are_painted_in_the_same_way(build):
     assert 4 < sum(outer) < 20
 
 
-def test_the_larger_share_is_the_own_and_all_rows_have_the_same(build):
+def test_the_larger_share_is_the_own_and_all_rows_have_the_same():
     method = build("pcrlv1")
     shares = torch.stack([view(method, raw_of(method), seed)["share"] for seed in range(40)])
     assert (shares == shares[:, :1]).all() and shares.amin() >= 0.5 and shares.amax() <= 1
@@ -99,8 +91,8 @@ def test_rows_are_mixed_with_those_of_an_order():
     assert found[:, 0].tolist() == [25.75, 7.75, 77.5]
 
 
-def test_queries_are_contrasted_with_keys_of_mixed_crops_and_with_mixed_keys(build, monkeypatch):
-    method, batch = made(build)
+def test_queries_are_contrasted_with_keys_of_mixed_crops_and_with_mixed_keys(monkeypatch):
+    method, batch = tried("pcrlv1")
     pairs, read, _ = spied(method, monkeypatch)
     batch = shared(batch, 0.6, 0.7, 0.8)
     method.loss(batch)
@@ -110,9 +102,8 @@ def test_queries_are_contrasted_with_keys_of_mixed_crops_and_with_mixed_keys(bui
     assert torch.allclose(query, MODULE.embedded(method, x[:, 0])[0])
     assert torch.allclose(other, MODULE.embedded(method.slow, x[:, 1])[0])
     assert torch.allclose(mixed, 0.7 * key + 0.3 * key[batch["order"].argsort()])
-    assert torch.allclose(
-        read[2][0], 0.8 * x[:, 0] + 0.2 * x[:, 1]
-    )  # what a decoder of the image reads
+    # what a decoder of the image reads
+    assert torch.allclose(read[2][0], 0.8 * x[:, 0] + 0.2 * x[:, 1])
 
 
 @pytest.mark.parametrize(
@@ -124,8 +115,8 @@ def test_queries_are_contrasted_with_keys_of_mixed_crops_and_with_mixed_keys(bui
         ({"mixup": False, "hybrid": False, "contrast_weight": 2.0, "restore_weight": 0.5}, 1, 1),
     ],
 )
-def test_terms_are_means_of_what_is_asked_for(build, monkeypatch, params, contrasts, restored):
-    method, batch = made(build, params)
+def test_terms_are_means_of_what_is_asked_for(monkeypatch, params, contrasts, restored):
+    method, batch = tried("pcrlv1", params)
     pairs, read, errors = spied(method, monkeypatch)
     terms = method.loss(batch)
     assert (len(pairs), len(read), len(errors)) == (contrasts, restored, restored)
@@ -136,28 +127,24 @@ def test_terms_are_means_of_what_is_asked_for(build, monkeypatch, params, contra
     assert terms["total"].item() == pytest.approx(told.item())
 
 
-def test_of_a_share_of_one_mixed_maps_are_the_querys_own(build, monkeypatch):
-    method, batch = made(build)
+def test_of_a_share_of_one_mixed_maps_are_the_querys_own(monkeypatch):
+    method, batch = tried("pcrlv1")
     _, _, errors = spied(method, monkeypatch)
     method.loss(shared(batch, 1.0, 1.0, 1.0))
     hybrid, plain, mixed_hybrid, mixed = (e.item() for e in errors)
-    assert hybrid == pytest.approx(plain, abs=1e-6) and mixed_hybrid == pytest.approx(
-        mixed, abs=1e-6
-    )
+    assert hybrid == pytest.approx(plain, abs=1e-6)
+    assert mixed_hybrid == pytest.approx(mixed, abs=1e-6)
     errors.clear()
     method.loss(shared(batch, 0.5, 1.0, 0.5))
-    assert errors[2].item() != pytest.approx(mixed, abs=1e-5) and errors[3].item() == pytest.approx(
-        mixed
-    )
+    assert errors[2].item() != pytest.approx(mixed, abs=1e-5)
+    assert errors[3].item() == pytest.approx(mixed)
 
 
 @pytest.mark.parametrize(
     ("kind", "moved"), [("channel", [True] * 2 + [False] * 2), ("none", [False] * 4)]
 )
-def test_the_code_reaches_turned_targets_alone_and_through_attention(
-    build, monkeypatch, kind, moved
-):
-    method, batch = made(build, {"attention": kind})
+def test_the_code_reaches_turned_targets_alone_and_through_attention(monkeypatch, kind, moved):
+    method, batch = tried("pcrlv1", {"attention": kind})
     pairs, _, errors = spied(method, monkeypatch)
     for code in (batch["code"], 1 - batch["code"]):
         method.loss({**batch, "code": code})
@@ -165,23 +152,22 @@ def test_the_code_reaches_turned_targets_alone_and_through_attention(
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(pairs[:3], pairs[3:], strict=True))
 
 
-def test_attention_weighs_the_last_map_of_both_encoders_each_by_its_own_code(build, monkeypatch):
-    method, batch = made(build, {"mixup": False})
+def test_attention_weighs_the_last_map_of_both_encoders_each_by_its_own_code(monkeypatch):
+    method, batch = tried("pcrlv1", {"mixup": False})
     _, read, _ = spied(method, monkeypatch)
     method.loss(shared(batch, 0.6, 1.0, 1.0))
     (_, hybrid), (_, plain) = read
     fast, slow = (s.encoder(batch["x"][:, i]) for i, s in enumerate((method, method.slow)))
     one, two = method.attention(batch["code"]).sigmoid()[..., None, None, None].unbind(1)
-    assert torch.allclose(plain[-1], fast[-1] * one, atol=1e-6) and torch.allclose(
-        plain[0], fast[0]
-    )
+    assert torch.allclose(plain[-1], fast[-1] * one, atol=1e-6)
+    assert torch.allclose(plain[0], fast[0])
     assert torch.allclose(hybrid[-1], 0.6 * fast[-1] * one + 0.4 * slow[-1] * two, atol=1e-6)
     assert torch.allclose(hybrid[0], 0.6 * fast[0] + 0.4 * slow[0], atol=1e-6)
 
 
 @pytest.mark.parametrize(("queued", "kept"), [("plain", 1), ("all", 3)])
-def test_a_step_queues_its_keys_and_then_moves_the_copy(build, monkeypatch, queued, kept):
-    method, batch = made(build, {"queued": queued, "momentum": 0.75, "queue": 16})
+def test_a_step_queues_its_keys_and_then_moves_the_copy(monkeypatch, queued, kept):
+    method, batch = tried("pcrlv1", {"queued": queued, "momentum": 0.75, "queue": 16})
     asked, rows, cosines = [], len(batch["x"]), MODULE.queue_cosines
     monkeypatch.setattr(
         MODULE, "queue_cosines", lambda *given: asked.append(given) or cosines(*given)
@@ -199,10 +185,8 @@ def test_a_step_queues_its_keys_and_then_moves_the_copy(build, monkeypatch, queu
         own = rows * number if queued == "all" else 0
         assert torch.allclose(vectors, later(pairs, before, own), atol=1e-6)
     method.after_step(0.0)
-    assert (
-        method.queue.at == kept * rows % 16
-        and (method.queue.notes[: kept * rows] >= 0).any(1).all()
-    )
+    assert method.queue.at == kept * rows % 16
+    assert (method.queue.notes[: kept * rows] >= 0).any(1).all()
     assert torch.allclose(method.queue.keys, later(pairs, before, kept * rows), atol=1e-6)
     three = (m.parameters() for m in (method.slow.encoder, encoder, method.encoder))
     for p, q, r in zip(*three, strict=True):
@@ -213,8 +197,8 @@ def later(keys, before, count):
     return torch.cat([torch.cat(keys)[:count], before[count:]])
 
 
-def test_the_scale_of_noise_contrast_is_the_first_batchs(build):
-    method, batch = made(build, {**NCE, "mixup": False, "queue": 16})
+def test_the_scale_of_noise_contrast_is_the_first_batchs():
+    method, batch = tried("pcrlv1", {**NCE, "mixup": False, "queue": 16})
     first = method.loss(batch)
     assert method.scale == -1 and method.loss(batch)["total"] == first["total"]
     query, _ = MODULE.embedded(method, batch["x"][:, 0])
@@ -229,44 +213,8 @@ def test_the_scale_of_noise_contrast_is_the_first_batchs(build):
     assert method.scale.item() == scale
 
 
-def test_noise_contrast_without_the_number_of_samples_is_refused():
-    with pytest.raises(BenchError, match="needs nce_samples"):
-        CODE.make_params({"contrast": "nce"})
-
-
-def test_hands_over_the_encoder_and_the_decoder_where_it_is_asked_for(build):
-    found = [
-        {k.split(".")[0] for k in build("pcrlv1", {"transfer": t}).transfer()}
-        for t in ("encoder", "all")
-    ]
-    assert found == [{"encoder"}, {"encoder", "decoder"}]
-
-
-def test_network_and_heads_have_the_codes_size():
-    with torch.device("meta"):
-        network = nets.network("genesis_unet3d", "base", 1, 1, (64, 64, 32))
-        method = CODE(network, CODE.make_params({}))
-    assert sum(p.numel() for p in method.parameters() if p.requires_grad) == 19_289_473
-
-
-def stepped(method, batch):
-    from bench import distributed
-    from bench.train.parallel import together
-
-    rows = len(batch["x"]) // distributed.size()
-    mine = {
-        k: v[distributed.rank() * rows : (distributed.rank() + 1) * rows] for k, v in batch.items()
-    }
-    together(method)
-    total = method.loss(mine)["total"]
-    total.backward()
-    method.after_step(0.0)
-    gradient = distributed.mean(next(method.encoder.parameters()).grad)
-    return distributed.mean(total.detach()), gradient, method.queue.keys, method.scale
-
-
-def test_two_processes_queue_and_scale_as_one_does(build, pair):
-    method, batch = made(build, {**NCE, "queued": "all"})
+def test_two_processes_queue_and_scale_as_one_does(pair):
+    method, batch = tried("pcrlv1", {**NCE, "queued": "all"})
     method, batch = method.double(), {k: v.double() for k, v in batch.items()}
     whole = stepped(deepcopy(method), batch)
     for part in pair(stepped, method, batch):

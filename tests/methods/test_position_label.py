@@ -4,22 +4,12 @@ import sys
 
 import pytest
 import torch
-from volumes import read, view, volumes
+from small_methods import build, tried
 
 from bench import nets, registry
 from bench.errors import BenchError
 from bench.nets import Network
 from bench.pretext.losses import classified
-
-
-@pytest.fixture(scope="module")
-def scans():
-    return volumes(2)
-
-
-def made(build, scans, params=None, network=None):
-    method = build("position_label", params, network=network)
-    return method, view(method, read(method, scans))
 
 
 @pytest.mark.parametrize(("grid", "middle"), [((3, 3, 3), 62), ((2, 2, 2), 13), ((7, 7, 1), 84)])
@@ -35,41 +25,30 @@ def test_offsets_are_numbered_as_in_the_code(grid, middle):
         assert entropy == pytest.approx(4.568865, abs=1e-5) and len(counts) == 125
 
 
-def test_pairs_are_the_first_half_of_one_and_the_second_half_of_the_other(build, scans):
-    method, batch = made(build, scans)
+def test_pairs_are_the_first_half_of_one_and_the_second_half_of_the_other():
+    method, batch = tried("position_label")
     x, part = method.tokens(batch["crop"]), method.part
     rows = [torch.cat([x[:, i, :part], x[:, j, part:]], 1) for i in range(8) for j in range(8)]
     expected, right = classified(
-        method.relative(torch.stack(rows, 1)), method.offset.flatten().expand(2, -1)
+        method.relative(torch.stack(rows, 1)), method.offset.flatten().expand(4, -1)
     )
     terms = method.loss(batch)
     assert terms["relative"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert terms["placed"].item() == pytest.approx(right.item()) and terms["chance"].item() == 0.125
 
 
-@pytest.mark.parametrize(
-    ("kind", "total"), [("absolute", 2.079442), ("relative", 3.295837), ("both", 5.375279)]
-)
-def test_heads_that_know_nothing(build, scans, kind, total):  # ln 8, ln 27
-    method, batch = made(build, scans, {"kind": kind, "weight": 0.5})
-    for head in (method.absolute, method.relative):
-        if head is not None:
-            torch.nn.init.zeros_(head[-1].weight), torch.nn.init.zeros_(head[-1].bias)
-    assert method.loss(batch)["total"].item() == pytest.approx(total / 2, abs=1e-5)
-
-
-def test_some_pairs_are_the_same_of_all_scans(build, scans):
-    method, batch = made(build, scans, {"pairs": 5})
-    assert batch["pairs"].shape == (2, 5) and torch.equal(batch["pairs"][0], batch["pairs"][1])
-    batch["pairs"] = ((torch.arange(5) * 13 + 0.5) / 64).expand(2, -1)
+def test_some_pairs_are_the_same_of_all_scans():
+    method, batch = tried("position_label", {"pairs": 5})
+    assert batch["pairs"].shape == (4, 5) and torch.equal(batch["pairs"][0], batch["pairs"][1])
+    batch["pairs"] = ((torch.arange(5) * 13 + 0.5) / 64).expand(4, -1)
     x, part = method.tokens(batch["crop"]), method.part
     asked = torch.arange(5) * 13
     pairs = torch.cat([x[:, asked // 8, :part], x[:, asked % 8, part:]], 2)
-    expected, _ = classified(method.relative(pairs), method.offset.flatten()[asked].expand(2, -1))
+    expected, _ = classified(method.relative(pairs), method.offset.flatten()[asked].expand(4, -1))
     assert method.loss(batch)["total"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_a_vit_knows_no_place_unless_it_may(build):
+def test_a_vit_knows_no_place_unless_it_may():
     """Tokens of a constant crop are all alike without positions, so that nothing tells them apart."""
     torch.manual_seed(0)
     network: Network = nets.network("unetr", "tiny", 1, 2, (32, 32, 32))
@@ -86,6 +65,6 @@ def test_a_vit_knows_no_place_unless_it_may(build):
     ("crop", "params", "says"),
     [((16, 16, 16), {}, "a single token"), ((32, 32, 32), {"level": 9}, "0 to 4")],
 )
-def test_refuses_maps_without_places(build, crop, params, says):
+def test_refuses_maps_without_places(crop, params, says):
     with pytest.raises(BenchError, match=says):
         build("position_label", params, network=nets.network("unet3d", "tiny", 1, 2, crop))

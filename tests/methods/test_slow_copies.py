@@ -1,8 +1,8 @@
-"""Methods with a slow copy: who gets gradient, at which pace it follows, and what BYOL's distance costs."""
+"""Methods with a slow copy: who gets gradient, at which pace it follows, and what is BYOL's own."""
 
 import pytest
 import torch
-from volumes import always, batch_of
+from small_methods import batch_of, build
 
 SLOW = [
     ("byol3d", {}),
@@ -15,7 +15,7 @@ SLOW = [
 
 
 @pytest.mark.parametrize(("name", "params"), SLOW)
-def test_gradient_is_stopped_at_the_slow_copy_even_if_it_asks_for_one(build, name, params):
+def test_gradient_is_stopped_at_the_slow_copy_even_if_it_asks_for_one(name, params):
     method = build(name, params)
     assert not any(p.requires_grad for p in method.slow.parameters())
     method.slow.requires_grad_(True)
@@ -40,7 +40,7 @@ def test_gradient_is_stopped_at_the_slow_copy_even_if_it_asks_for_one(build, nam
         ("voco", {"variant": "v2"}, 10 * [0.0], [0.1, *[None] * 8, 1 - 0.348678]),
     ],
 )
-def test_the_slow_copy_moves_after_the_step_by_its_momentum(build, name, params, progress, reached):
+def test_the_slow_copy_moves_after_the_step_by_its_momentum(name, params, progress, reached):
     method = build(name, params).double()
     slow = [(k, p) for k, p in method.named_parameters() if k.startswith("slow.")]
     with torch.no_grad():
@@ -56,23 +56,9 @@ def test_the_slow_copy_moves_after_the_step_by_its_momentum(build, name, params,
             assert p.mean().item() == pytest.approx(expected, abs=1e-6), key
 
 
-@pytest.mark.parametrize(("slow", "value"), [([2.0, 0.0], 0), ([0.0, 1.0], 4), ([-1.0, 0.0], 8)])
-@pytest.mark.parametrize(
-    ("name", "params", "share"),
-    [("byol3d", {}, 1), ("pgl", {}, 1), ("pgl", {"symmetric": False}, 0.5)],
-)
-def test_distance_of_equal_orthogonal_and_opposite_vectors(build, name, params, share, slow, value):
-    method = build(name, {"predictor": False, **params})
-    method.projector, method.slow.projector = always(1.0, 0.0), always(*slow)
-    terms = method.loss(batch_of(method))
-    assert terms["total"].item() == pytest.approx(value * share, abs=1e-6)
-    flat = [terms[k].item() for k in ("std", "spatial") if k in terms]
-    assert flat == pytest.approx([0] * len(flat), abs=1e-7)
-
-
 @pytest.mark.parametrize("name", ["byol3d", "mocov3", "pgl", "vicregl", "simclr2d", "simclr3d"])
 @pytest.mark.parametrize("axis", [0, 1])
-def test_neither_the_order_of_samples_nor_that_of_their_views_matters(build, name, axis):
+def test_neither_the_order_of_samples_nor_that_of_their_views_matters(name, axis):
     method = build(name).double()
     kept = ("views", "start", "size", "flipped", "origin")
     batch = {
@@ -83,3 +69,72 @@ def test_neither_the_order_of_samples_nor_that_of_their_views_matters(build, nam
     turned = {k: v.flip(axis) if v.ndim > 1 else v for k, v in batch.items()}
     there, back = method.loss(batch)["total"].item(), method.loss(turned)["total"].item()
     assert back == pytest.approx(there, rel=1e-6)
+
+
+def slow_of(method):
+    return {k: v for k, v in method.state_dict().items() if k.startswith("slow.")}
+
+
+def online_of(method):
+    return {k: method.state_dict()[k.removeprefix("slow.")] for k in slow_of(method)}
+
+
+def test_the_target_starts_as_a_copy_or_from_numbers_of_its_own():
+    copied, random = build("byol3d"), build("byol3d", {"init_target": "random"})
+    assert all(torch.equal(v, online_of(copied)[k]) for k, v in slow_of(copied).items())
+    online = online_of(random)
+    # the online side is the same
+    assert all(torch.equal(v, online[k]) for k, v in online_of(copied).items())
+    drawn = {k: v for k, v in slow_of(random).items() if v.is_floating_point() and v.std() > 0}
+    assert {k.split(".")[1] for k in drawn} == {"encoder", "projector"}
+    for key, value in drawn.items():
+        assert not torch.equal(value, online[key]), key
+    wide = [k for k, v in drawn.items() if v.numel() > 500]
+    for key in wide:  # drawn in the same way
+        assert drawn[key].std().item() == pytest.approx(online[key].std().item(), rel=0.2), key
+    assert wide and not any(p.requires_grad for p in random.slow.parameters())
+
+
+def test_a_random_target_follows_its_seed_and_ends_at_the_online_side():
+    one, same, other = (
+        build("byol3d", {"init_target": "random", "tau": 0.0}, s) for s in (0, 0, 1)
+    )
+    assert all(torch.equal(v, slow_of(same)[k]) for k, v in slow_of(one).items())
+    assert not all(torch.equal(v, slow_of(other)[k]) for k, v in slow_of(one).items())
+    one.after_step(0.0)  # tau = 0: all of the online side
+    slow = dict(one.slow.named_parameters())
+    assert all(torch.equal(p, one.get_parameter(k)) for k, p in slow.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "buffers", "mean"),
+    [
+        ("byol3d", "own", 0.0),
+        ("byol3d", "average", 0.004),
+        ("byol3d", "copy", 1.0),
+        ("pgl", True, 0.004),
+    ],
+)
+def test_running_statistics_of_the_target_by_hand(name, buffers, mean):
+    method = build(name, {"ema_buffers": buffers})
+    online, slow = method.projector[1], method.slow.projector[1]
+    online.running_mean.fill_(1), online.num_batches_tracked.fill_(3)
+    method.after_step(0.0)
+    assert slow.running_mean.mean().item() == pytest.approx(mean, abs=1e-6)
+    assert slow.num_batches_tracked.item() == (3 if buffers == "copy" else 0)
+
+
+@pytest.mark.parametrize("buffers", ["average", "copy"])
+def test_the_target_normalises_by_the_statistics_that_it_is_given(buffers):
+    own, given = build("byol3d"), build("byol3d", {"ema_buffers": buffers, "tau": 0.0})
+    batch = batch_of(own)
+    for method in (own, given):
+        before = method.slow.projector[1].running_mean.clone()
+        method.loss(batch)
+        assert torch.equal(method.slow.projector[1].running_mean, before) is (method is given)
+    assert own.loss(batch)["total"] != given.loss(batch)["total"]
+    given.after_step(0.0)  # tau = 0: the target is the online side, its running statistics included
+    x = batch["views"][:, 0]
+    expected = given.eval().projector(given.encoder.embed(x))
+    given.train().loss(batch)
+    assert torch.equal(given.slow.projector(given.slow.encoder.embed(x)), expected)

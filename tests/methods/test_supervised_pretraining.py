@@ -3,8 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from small_methods import (
+    SHAPE,
+    agree,
+    batch_of,
+    build,
+    functions_of,
+    labelled,
+    raw_of,
+    read,
+    view,
+    volumes,
+)
 from torch import nn
-from volumes import SHAPE, batch_of, functions_of, labelled, raw_of, read, view, volumes
 
 from bench import registry
 from bench.data.reader import Volume
@@ -37,10 +48,9 @@ def test_soft_dice_is_of_the_batch_as_one_volume_and_counts_absent_classes():
     assert found == pytest.approx((zero + one + two) / 3, abs=1e-6)
 
 
-def test_total_is_minus_dice_or_entropy_or_both(build):
-    methods = {
-        loss: build("supervised", {"loss": loss}) for loss in ("dice", "cross_entropy", "dice_ce")
-    }
+def test_total_is_minus_dice_or_entropy_or_both():
+    names = ("dice", "cross_entropy", "dice_ce")
+    methods = {loss: build("supervised", {"loss": loss}) for loss in names}
     batch = batch_of(methods["dice"])
     terms = {loss: method.loss(batch) for loss, method in methods.items()}
     both = terms["dice_ce"]
@@ -56,25 +66,21 @@ def test_figure_is_the_hard_dice_of_the_foreground_that_is_there():
     label = label_of((4, 2, 2, 0))  # class 3 is nowhere
     said = torch.tensor([0, 0, 0, 1, 1, 1, 0, 3]).view(1, -1, 1, 1)
     found = module.foreground_dice(certain(said, 4), label)
-    assert found["dice"].item() == pytest.approx((2 * 2 / (2 + 3) + 0) / 2)
-    assert found["chance"].item() == pytest.approx(
-        2 * (2 / 4) / (2 + 8 / 4)
-    )  # both classes: 2 of 8 voxels
+    # both classes: 2 of 8 voxels
+    agree(found, dice=(2 * 2 / (2 + 3) + 0) / 2, chance=2 * (2 / 4) / (2 + 8 / 4))
     none = module.foreground_dice(certain(torch.zeros_like(label), 4), torch.zeros_like(label))
     assert none["dice"] == none["chance"] == 0
 
 
-def test_data_sets_have_classes_of_their_own_and_share_the_background(build):
+def test_data_sets_have_classes_of_their_own_and_share_the_background():
     method = build("supervised")
     raw = raw_of(method)
     raw["first"] = torch.tensor([0, 2, 2, 250])
     label = view(method, raw)["label"]
     assert torch.equal(label == 0, raw["label"] == 0)
     inside = raw["label"] > 0
-    assert torch.equal(
-        (label - raw["label"].long())[inside],
-        raw["first"].view(-1, 1, 1, 1).expand_as(label)[inside],
-    )
+    first = raw["first"].view(-1, 1, 1, 1).expand_as(label)
+    assert torch.equal((label - raw["label"].long())[inside], first[inside])
     assert label.max() == 252  # does not run over where labels are stored as bytes
 
 
@@ -107,7 +113,7 @@ def test_classes_of_intensity_are_the_volumes_and_not_the_crops():
             assert low[k] <= mine.min() and mine.max() <= high[k]
 
 
-def test_image_and_label_are_mirrored_alike(build):
+def test_image_and_label_are_mirrored_alike():
     method = build("supervised", {"flip": 0.5})
     raw = raw_of(method)
     batch = view(method, raw)
@@ -151,18 +157,14 @@ def least(values, classes):
 
 @pytest.mark.parametrize("classes", [2, 3, 4])
 def test_thresholds_leave_the_least_variance_within_classes(classes):
-    values = np.concatenate(
-        [m + 0.3 * np.random.default_rng(1).normal(size=15) for m in (0, 1, 4, 6)]
-    )
+    noise = 0.3 * np.random.default_rng(1).normal(size=15)
+    values = np.concatenate([m + noise for m in (0, 1, 4, 6)])
     thresholds = module.otsu(values, classes)
     found = np.searchsorted(thresholds, values, side="right")
-    within = sum(
-        ((values[found == k] - values[found == k].mean()) ** 2).sum() for k in np.unique(found)
-    )
+    within = sum(values[found == k].var() * (found == k).sum() for k in np.unique(found))
     assert len(thresholds) == classes - 1 and np.all(np.diff(thresholds) >= 0)
-    assert within == pytest.approx(
-        least(values, classes), rel=0.02
-    )  # bins are a 128th of the range
+    # bins are a 128th of the range
+    assert within == pytest.approx(least(values, classes), rel=0.02)
 
 
 @pytest.mark.parametrize("values", [np.zeros(0), np.ones(50), np.array([0.0, 1.0] * 20)])
@@ -242,10 +244,8 @@ def tissues(shares=(0.08, 0.57, 0.35), around=0.4, scale=1.0, shift=0.0):
 
 
 def dice(found, label):
-    return [
-        2 * ((found == k) & (label == k)).sum() / ((found == k).sum() + (label == k).sum())
-        for k in (1, 2, 3)
-    ]
+    pairs = [(found == k, label == k) for k in (1, 2, 3)]
+    return [2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in pairs]
 
 
 def made_of(scan, brain):
@@ -265,25 +265,18 @@ def test_fast_like_classes_are_the_tissues_also_where_one_is_rare(around):
 
 def test_fast_like_thresholds_lie_where_bayes_has_them():
     (a, s), (b, t) = TISSUES[2], TISSUES[3]
-    roots = np.roots(
-        [
-            1 / t**2 - 1 / s**2,
-            2 * (a / s**2 - b / t**2),
-            b**2 / t**2 - a**2 / s**2 - 2 * np.log(0.35 / 0.57 * s / t),
-        ]
-    )
+    last = b**2 / t**2 - a**2 / s**2 - 2 * np.log(0.35 / 0.57 * s / t)
+    roots = np.roots([1 / t**2 - 1 / s**2, 2 * (a / s**2 - b / t**2), last])
     expected = next(r for r in roots if a < r < b)
     scan, _ = tissues(around=0.0)
-    assert module.tissue_rule(scan, 0.1, brain=True).thresholds[1] == pytest.approx(
-        expected, abs=0.1
-    )
+    thresholds = module.tissue_rule(scan, 0.1, brain=True).thresholds
+    assert thresholds[1] == pytest.approx(expected, abs=0.1)
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1000.0, 0.0), (0.01, -3.0), (7.0, 40.0)])
 def test_fast_like_classes_do_not_depend_on_the_units_of_intensity(scale, shift):
-    plain, other = (
-        made_of(tissues(**kw)[0], brain=True) for kw in ({}, {"scale": scale, "shift": shift})
-    )
+    units = ({}, {"scale": scale, "shift": shift})
+    plain, other = (made_of(tissues(**kw)[0], brain=True) for kw in units)
     assert (plain == other).mean() > 0.999
     image = tissues(scale=scale, shift=shift)[0].whole()[0]
     assert all(image[other == k].max() <= image[other == k + 1].min() for k in (1, 2))
@@ -306,7 +299,7 @@ def test_fast_like_tissues_of_a_phantom_brain_are_its_own():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("labels", ["own", "intensity"])
-def test_one_scan_is_learned_by_heart(build, labels):
+def test_one_scan_is_learned_by_heart(labels):
     scans = volumes(1, shape=(16, 16, 16), sigma=3.0) * 2
     method = build("supervised", {"labels": labels})
     moved = torch.optim.Adam(method.parameters(), 1e-2)

@@ -65,16 +65,9 @@ def test_a_tensor_of_any_shape_keeps_its_values_shape_and_type_in_another_order(
 
 
 def test_a_dose_lies_between_fresh_and_pretrained_weights():
-    trained = {
-        "a": torch.tensor([4.0, 8.0]),
-        "other shape": torch.ones(2),
-        "table": torch.tensor([3]),
-    }
-    fresh = {
-        "a": torch.tensor([0.0, 4.0]),
-        "other shape": torch.zeros(3),
-        "table": torch.tensor([7]),
-    }
+    trained = {"a": [4.0, 8.0], "other shape": [1.0, 1.0], "table": [3]}
+    fresh = {"a": [0.0, 4.0], "other shape": [0.0, 0.0, 0.0], "table": [7]}
+    trained, fresh = ({k: torch.tensor(v) for k, v in t.items()} for t in (trained, fresh))
     result = diluted(trained, fresh, 0.25)
     assert result["a"].tolist() == [1.0, 5.0]
     assert result["other shape"].tolist() == [1.0, 1.0] and result["table"].tolist() == [3]

@@ -19,18 +19,9 @@ from bench.nets.manifest import Manifest
 from bench.nets.sizes import Preset, ResEncSize
 
 WIDTHS, BLOCKS = (4, 4, 8, 8, 8, 8), (1, 1, 2, 1, 1, 1)
-MANIFEST = Manifest(
-    "resenc_unet",
-    "thin",
-    2,
-    0,
-    (64, 32, 96),
-    {"spacing": [1.0, 1.5, 3.0], "scale": "zscore"},
-    "m",
-    {"ratio": 0.75},
-    "0123456789abcdef",
-    40,
-)
+RECIPE = {"spacing": [1.0, 1.5, 3.0], "scale": "zscore"}
+PRETRAINED = ("m", {"ratio": 0.75}, "0123456789abcdef", 40)
+MANIFEST = Manifest("resenc_unet", "thin", 2, 0, (64, 32, 96), RECIPE, *PRETRAINED)
 
 
 @pytest.fixture
@@ -48,9 +39,8 @@ def turned(x):
 
 def strictly(module, weights, prefix):
     """Load as nnU-Net does: every key below a prefix, none lacking, none too many."""
-    module.load_state_dict(
-        {k.replace(prefix, "")[1:]: v for k, v in weights.items() if k.startswith(prefix)}
-    )
+    inside = {k.replace(prefix, "")[1:]: v for k, v in weights.items() if k.startswith(prefix)}
+    module.load_state_dict(inside)
 
 
 def exchanged(folder, tensors, manifest=MANIFEST):
@@ -63,9 +53,7 @@ def test_nnunet_finds_encoder_and_stem_under_the_keys_that_the_plan_names(tmp_pa
     content = exchanged(tmp_path, encoder_of(net))
     weights, plan = content["network_weights"], content["nnssl_adaptation_plan"]
     theirs = library(WIDTHS, BLOCKS, (2, 3)).eval()
-    assert (
-        plan["key_to_stem"] not in weights
-    )  # else nnU-Net takes the stem for a part of the encoder
+    assert plan["key_to_stem"] not in weights  # else it is taken for a part of the encoder
     for key in (plan["key_to_encoder"], plan["key_to_stem"]):
         strictly(theirs.get_submodule(key), weights, key)
     for key in plan["keys_to_in_proj"]:
@@ -92,11 +80,8 @@ def test_the_plan_has_every_field_and_sizes_from_z_to_x(tmp_path, net):
         "architecture_plans key_to_encoder key_to_lpe key_to_stem keys_to_in_proj "
         "pretrain_num_input_channels pretrain_plan recommended_downstream_patchsize"
     )
-    assert plan["architecture_plans"] == {
-        "arch_class_name": "ResEncL",
-        "arch_kwargs": None,
-        "arch_kwargs_requiring_import": None,
-    }
+    unsaid = dict.fromkeys(("arch_kwargs", "arch_kwargs_requiring_import"))
+    assert plan["architecture_plans"] == {"arch_class_name": "ResEncL", **unsaid}
     assert plan["pretrain_num_input_channels"] == 2 and plan["key_to_lpe"] is None
     assert plan["recommended_downstream_patchsize"] == [96, 32, 64]
     complete = plan["pretrain_plan"]
@@ -110,10 +95,8 @@ def test_the_plan_has_every_field_and_sizes_from_z_to_x(tmp_path, net):
         "resampling_fn_data_kwargs resampling_fn_mask resampling_fn_mask_kwargs spacing "
         "spacing_style use_mask_for_norm"
     )
-    assert (configuration["spacing"], configuration["patch_size"]) == (
-        [3.0, 1.5, 1.0],
-        [96, 32, 64],
-    )
+    assert configuration["spacing"] == [3.0, 1.5, 1.0]
+    assert configuration["patch_size"] == [96, 32, 64]
     cited = content["citations"][0]
     assert "Isensee" in cited["apa_citations"][0] and cited.keys() >= {"type", "name"}
 
@@ -155,13 +138,7 @@ def test_what_cannot_be_written_is_refused_in_one_line(tmp_path, net):
     lacking = {k: v for k, v in tensors.items() if "stages.2" not in k}
     for given, manifest, format, folder, match in [
         (tensors, MANIFEST, "onnx", "", "no format named 'onnx'; known: nnssl, safetensors"),
-        (
-            tensors,
-            other,
-            "nnssl",
-            "",
-            "does not know network unet3d/tiny; it knows resenc_unet/base",
-        ),
+        (tensors, other, "nnssl", "", "know network unet3d/tiny; it knows resenc_unet/base"),
         (lacking, MANIFEST, "nnssl", "", r"whole encoder; 'encoder\.stages\.2\."),
         (tensors, MANIFEST, "nnssl", "none", "cannot be written"),
         (tensors, MANIFEST, "safetensors", "none", "cannot be written"),

@@ -31,12 +31,12 @@ def genesis():
     return {"epoch": 1, "state_dict": {f"module.{k}": v for k, v in net.state_dict().items()}}
 
 
+def students():
+    return files.teacher_and_student(files.swin(v2=True))
+
+
 LAYOUTS = {  # test_foreign_weights has the others, which differ by names alone
-    "voco_students": (
-        lambda: files.teacher_and_student(files.swin(v2=True)),
-        "swin_unetr",
-        "thin_v2_legacy",
-    ),
+    "voco_students": (students, "swin_unetr", "thin_v2_legacy"),
     "models_genesis": (genesis, "genesis_unet3d", "tiny"),
     "nnssl": (nnssl, "resenc_unet", "thin"),
 }
@@ -47,27 +47,12 @@ def protocol(folder, network, preset, init="weights.pt", steps=1):
     net = {"network": network, "preset": preset, "crop": crop}
     row = {"method": "voco", "network": "net", "init": init, "title": "Theirs"}
     path = folder / "rows.yaml"
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "title": "outside",
-                "networks": {"net": net},
-                "phantoms": {NAME: {"cases": 9, "seed": 0}},
-                "rows": {"scratch": {"method": "scratch", "network": "net"}, "theirs": row},
-                "finetune": [
-                    {
-                        "dataset": NAME,
-                        "split": "even",
-                        "recipe": {"resize": crop, "scale": "zscore"},
-                        "steps": steps,
-                        "batch": 2,
-                        "precision": "fp32",
-                        "inference": {"overlap": 0.0},
-                    }
-                ],
-            }
-        )
-    )
+    tuning = {"dataset": NAME, "split": "even", "recipe": {"resize": crop, "scale": "zscore"}}
+    tuning |= {"steps": steps, "batch": 2, "precision": "fp32", "inference": {"overlap": 0.0}}
+    rows = {"scratch": {"method": "scratch", "network": "net"}, "theirs": row}
+    phantoms = {NAME: {"cases": 6, "seed": 0}}
+    content = {"title": "outside", "networks": {"net": net}, "phantoms": phantoms, "rows": rows}
+    path.write_text(yaml.safe_dump({**content, "finetune": [tuning]}))
     return path
 
 
@@ -81,9 +66,8 @@ def test_a_file_of_each_layout_becomes_a_row(name, thin, tmp_path):
     theirs = table.loc["theirs"]
     assert set(theirs["init"]) == {f"file:{next(iter(plan.files.paths))}"}
     assert set(theirs["pretrain"]) == {"file"}
-    assert set(table.loc["scratch"]["init"]) == {"random"} and len(theirs) == len(
-        table.loc["scratch"]
-    )
+    assert set(table.loc["scratch"]["init"]) == {"random"}
+    assert len(theirs) == len(table.loc["scratch"])
     (tuned,) = {c.finetune for c in plan.cells["rows"] if c.row == "theirs"}
     receipt = store.manifest(tuned)["receipt"]
     assert receipt["share"] == 1 and not receipt["missing"]
@@ -141,20 +125,16 @@ def test_a_row_states_the_preset_that_a_files_tensors_leave_open(thin, tmp_path)
     # of MONAI 1.5 or later
     torch.save(files.swin(merging="merging").state_dict(), tmp_path / "weights.pt")
     printed, silent = rehearsed(tmp_path, "thin_legacy", "weights.pt")
-    assert (
-        len(printed) == 1
-        and "thin_legacy alike; thin_legacy (merging legacy) is taken" in printed[0]
-    )
+    assert len(printed) == 1
+    assert "thin_legacy alike; thin_legacy (merging legacy) is taken" in printed[0]
     with pytest.raises(
         BenchError, match=r"thin_legacy do not fit.*state it: init: \{file: FILE, preset:"
     ):
         rehearsed(tmp_path, "thin", "weights.pt")
     printed, stated = rehearsed(tmp_path, "thin", {"file": "weights.pt", "preset": "thin"})
-    assert (
-        printed == []
-        and stated.spec.given.preset == "thin"
-        and stated.spec.init == silent.spec.init
-    )
+    assert printed == []
+    assert stated.spec.given.preset == "thin"
+    assert stated.spec.init == silent.spec.init
     with pytest.raises(BenchError, match="not the size of preset 'base'"):
         rehearsed(tmp_path, "thin", {"file": "weights.pt", "preset": "base"})
     state = {k: v for k, v in files.swin().state_dict().items() if ".attn." not in k}

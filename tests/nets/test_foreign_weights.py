@@ -27,6 +27,7 @@ from bench.nets.sizes import Preset, ResEncSize, SwinUnetrSize
 HEADS = (3, 6, 12, 24)
 THIN, BLOCKS = (4, 4, 8, 8, 8, 8), (1, 1, 2, 1, 1, 1)
 CROP = (64, 32, 32)
+SWIN, EMPTY = "swinViT.patch_embed.proj.weight", torch.zeros(48, 1, 2, 2, 2)
 
 
 @pytest.fixture
@@ -68,15 +69,8 @@ class Before15(PatchMergingV2):
 
 def swin(v2=False, channels=1, merging=Before15, seed=5):
     torch.manual_seed(seed)
-    return SwinUNETR(
-        channels,
-        5,
-        feature_size=12,
-        depths=(2, 2, 2, 2),
-        num_heads=HEADS,
-        use_v2=v2,
-        downsample=merging,
-    ).eval()
+    size = {"feature_size": 12, "depths": (2, 2, 2, 2), "num_heads": HEADS}
+    return SwinUNETR(channels, 5, use_v2=v2, downsample=merging, **size).eval()
 
 
 def part(net, *names, prefix=""):
@@ -166,9 +160,8 @@ def test_every_layout_of_swin_unetr_gives_the_authors_maps(
         "swin_unetr",
         "thin_v2_legacy" if v2 else "thin_legacy",
     )
-    assert manifest.in_channels == 1 and manifest.out_channels == (
-        5 if make is whole_network else 0
-    )
+    assert manifest.in_channels == 1
+    assert manifest.out_channels == (5 if make is whole_network else 0)
     assert manifest.params["left_out"].keys() == left_out
     assert receipt.share == 1 and not (receipt.missing or receipt.unexpected or receipt.reshaped)
     arrived = {name.split(".")[1] for name in receipt.matched if name.startswith("decoder.")}
@@ -192,9 +185,8 @@ def test_files_of_todays_monai_are_told_by_whoever_has_them(tmp_path, thin):
         close(net.encoder(x), theirs.swinViT(x, True))
         legacy = network("swin_unetr", "thin_legacy", 1, 2).eval()
         legacy.encoder.load_state_dict(net.encoder.state_dict())
-        assert not torch.allclose(
-            legacy.encoder(x)[4], net.encoder(x)[4], atol=1e-3
-        )  # silence would cost
+        # silence would cost
+        assert not torch.allclose(legacy.encoder(x)[4], net.encoder(x)[4], atol=1e-3)
     for wrong in ("thin_v2", "base", "nothing"):
         with pytest.raises(BenchError, match=f"not the size of preset '{wrong}'"):
             read_weights(tmp_path / "a.pt", wrong)
@@ -202,19 +194,12 @@ def test_files_of_todays_monai_are_told_by_whoever_has_them(tmp_path, thin):
 
 def test_the_published_sizes_find_their_presets(tmp_path):
     mark = torch.zeros(48, 1, 2, 2, 2)
-    torch.save({"swinViT.patch_embed.proj.weight": mark}, tmp_path / "v1.pt")
-    torch.save(
-        {"swinViT.patch_embed.proj.weight": mark, "swinViT.layers1c.0.x": mark}, tmp_path / "v2.pt"
-    )
+    torch.save({SWIN: mark}, tmp_path / "v1.pt")
+    torch.save({SWIN: mark, "swinViT.layers1c.0.x": mark}, tmp_path / "v2.pt")
     assert read_weights(tmp_path / "v1.pt")[1].preset == "base_legacy"
     assert read_weights(tmp_path / "v2.pt")[1].preset == "base_v2_legacy"
-    torch.save(
-        {"swinViT.patch_embed.proj.weight": torch.zeros(96, 1, 2, 2, 2)}, tmp_path / "large.pt"
-    )
-    with pytest.raises(
-        BenchError, match=r"feature 96, .* not the size of any preset \(tiny, small, base, "
-    ):
-        read_weights(tmp_path / "large.pt")
+    torch.save({SWIN: torch.zeros(96, 1, 2, 2, 2)}, tmp_path / "large.pt")
+    refused(tmp_path / "large.pt", r"feature 96, .* of any preset \(tiny, small, base, ")
 
 
 def test_channels_are_those_of_the_file_and_are_widened_or_refused(tmp_path, thin):
@@ -330,13 +315,8 @@ def resenc():
 
 
 def plan(transpose=(0, 1, 2)):
-    config = {"spacing": [3.0, 2.0, 1.0], "patch_size": [96, 64, 32]}
-    return {
-        "pretrain_plan": {
-            "transpose_forward": list(transpose),
-            "configurations": {"onemmiso": config},
-        }
-    }
+    config = {"onemmiso": {"spacing": [3.0, 2.0, 1.0], "patch_size": [96, 64, 32]}}
+    return {"pretrain_plan": {"transpose_forward": list(transpose), "configurations": config}}
 
 
 @pytest.mark.parametrize(
@@ -356,10 +336,8 @@ def test_nnssl_gives_the_librarys_maps_on_the_axes_it_was_trained_on(
     assert (manifest.network, manifest.preset) == ("resenc_unet", "thin")
     assert (manifest.crop, manifest.recipe) == (crop, {"spacing": spacing})
     assert receipt.share == 1 and not (receipt.missing or receipt.unexpected)
-    assert manifest.params["left_out"].keys() == {
-        "encoder",
-        "decoder",
-    }  # copies, and what rebuilds images
+    # copies, and what rebuilds images
+    assert manifest.params["left_out"].keys() == {"encoder", "decoder"}
     assert {name.split(".")[0] for name in receipt.left_random} == {"decoder"}
     x = torch.randn(1, 1, *CROP)
     # their arrays: axis i of an image is our axis axes[i]
@@ -377,9 +355,8 @@ def test_nnunet_brings_its_decoder_and_not_its_heads(tmp_path, thin):
     )
     net, manifest, receipt = loaded(tmp_path / "a.pth", CROP)
     assert manifest.out_channels == 1
-    assert {name.split(".")[1] for name in receipt.left_random} == {
-        "seg_layers"
-    } and not receipt.missing
+    assert {name.split(".")[1] for name in receipt.left_random} == {"seg_layers"}
+    assert not receipt.missing
     x = torch.randn(1, 1, *CROP)
     head = theirs.decoder.seg_layers[-1].state_dict()
     net.decoder.seg_layers[-1].load_state_dict({k: torch.cat([v] * 3) for k, v in head.items()})
@@ -460,21 +437,13 @@ def swapped(encoded):
 # What wraps a model
 
 
-@pytest.mark.parametrize(
-    "prefix",
-    [
-        "module._orig_mod.",
-        "_orig_mod.module.",
-        "_orig_mod.module._orig_mod.",
-        "model._orig_mod.",
-        "net.module.",
-        "model.net.",
-        "_orig_mod.model.module.backbone.",
-        "student._orig_mod.module.backbone.",
-        "_forward_module.model._fsdp_wrapped_module.",
-    ],
-)
-@pytest.mark.parametrize("wrappers", [(), ("state_dict",), ("model", "state_dict"), ("module",)])
+PREFIXES = ["module._orig_mod.", "_orig_mod.module.", "_orig_mod.module._orig_mod.", "net.module."]
+PREFIXES += ["model._orig_mod.", "model.net.", "_orig_mod.model.module.backbone."]
+PREFIXES += ["student._orig_mod.module.backbone.", "_forward_module.model._fsdp_wrapped_module."]
+WRAPPERS = [(), ("state_dict",), ("model", "state_dict"), ("module",)]
+
+
+@pytest.mark.parametrize(("prefix", "wrappers"), [*zip(PREFIXES, itertools.cycle(WRAPPERS))])
 def test_what_wraps_a_model_is_taken_off_in_any_order(tmp_path, prefix, wrappers):
     state = SegResNet(3, 8, 1, 2, blocks_down=(1, 2, 2, 4)).state_dict()
     names = {name.replace("conv1.", "conv1.module."): name for name in state}  # wrapped inside, too
@@ -510,7 +479,7 @@ class Bomb:
 @pytest.mark.parametrize("hidden", [False, True])
 def test_code_in_a_file_is_refused_by_name_and_does_not_run(tmp_path, form, hidden):
     mark = tmp_path / "pwned"
-    content = {"state_dict": {"swinViT.patch_embed.proj.weight": torch.ones(1)}, "args": Bomb(mark)}
+    content = {"state_dict": {SWIN: torch.ones(1)}, "args": Bomb(mark)}
     content = {"args": argparse.Namespace(x=Bomb(mark))} if hidden else content
     if form == "bare":
         (tmp_path / "a.pt").write_bytes(pickle.dumps(content["args"], protocol=2))
@@ -524,7 +493,7 @@ def test_code_in_a_file_is_refused_by_name_and_does_not_run(tmp_path, form, hidd
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):
     good = tmp_path / "good.pt"
-    torch.save({"swinViT.patch_embed.proj.weight": torch.zeros(48, 1, 2, 2, 2)}, good)
+    torch.save({SWIN: EMPTY}, good)
     raw = good.read_bytes()
     bad = [b"", b"text", raw[:-30], raw[: len(raw) // 2], b"PK\x03\x04" + b"\xff" * 99]
     bad += [b"\x80\x02" + b"(" * 999, b"\x80\x02]q\x00." * 9]
@@ -546,20 +515,9 @@ def nested(value, depth):
 CIRCLE = {"x": 1}
 CIRCLE["state_dict"] = CIRCLE
 SCALAR = torch.ones(1)
-JUNK = [
-    [],
-    3,
-    torch.ones(2),
-    {},
-    {"a": SCALAR},
-    {1: SCALAR},
-    {"state_dict": None},
-    CIRCLE,
-    nested({"w": SCALAR}, 50),
-    {"state_dict": {"model": {"net": [SCALAR]}}},
-    {"\x1b[2J\n": SCALAR},
-]
-SWIN = "swinViT.patch_embed.proj.weight"
+JUNK = [[], 3, torch.ones(2), {}, {"a": SCALAR}, {1: SCALAR}, {"state_dict": None}, CIRCLE]
+JUNK += [nested({"w": SCALAR}, 50), {"state_dict": {"model": {"net": [SCALAR]}}}]
+JUNK += [{"\x1b[2J\n": SCALAR}]
 RESENC = "encoder.stem.convs.0.conv.weight"
 STAGE = "encoder.stages.0.blocks.0.conv1.conv.weight"
 
@@ -568,19 +526,13 @@ STAGE = "encoder.stages.0.blocks.0.conv1.conv.weight"
     ("content", "match"),
     [
         *((junk, "no known layout, they begin|and no tensors by name") for junk in JUNK),
-        (
-            nn.Linear(2, 2),
-            r"refers to 'torch\.nn\.modules\.linear\.Linear'.*save its state_dict alone",
-        ),
+        (nn.Linear(2, 2), r"refers to 'torch\.nn\.modules\.linear\.Linear'.*save its state_dict"),
         ({SWIN: torch.full((48, 1, 2, 2, 2), torch.nan)}, "not finite"),
         ({SWIN: torch.tensor(1.0)}, "no usable"),
         ({SWIN: torch.zeros(1).expand(48, 1 << 40, 2, 2, 2)}, "damaged or of a kind not read"),
-        ({SWIN: torch.zeros(48, 1, 2, 2, 2).to_sparse()}, "damaged or of a kind not read"),
-        ({SWIN: torch.zeros(48, 1, 2, 2, 2, device="meta")}, "damaged or of a kind not read"),
-        (
-            {SWIN: torch.zeros(48, 1, 2, 2, 2), SWIN.replace("ViT", "_vit"): torch.zeros(1)},
-            "two tensors for",
-        ),
+        ({SWIN: EMPTY.to_sparse()}, "damaged or of a kind not read"),
+        ({SWIN: torch.zeros_like(EMPTY, device="meta")}, "damaged or of a kind not read"),
+        ({SWIN: EMPTY, SWIN.replace("ViT", "_vit"): torch.zeros(1)}, "two tensors for"),
         ({RESENC: torch.zeros(8, 1, 3, 3, 3)}, r"features \(\), .* not the size"),
         ({RESENC: torch.zeros(8, 1), STAGE: torch.tensor(1.0)}, "not the size"),
         ({"layers1.0.blocks.0.attn.relative_position_bias_table": torch.zeros(1)}, "no usable"),
@@ -608,7 +560,7 @@ def test_a_plan_of_junk_is_as_none(tmp_path, thin, plan_value):
 
 
 def test_an_archive_that_unpacks_to_more_is_refused(tmp_path):
-    torch.save({SWIN: torch.zeros(48, 1, 2, 2, 2), "big": torch.zeros(1 << 20)}, tmp_path / "a.pt")
+    torch.save({SWIN: EMPTY, "big": torch.zeros(1 << 20)}, tmp_path / "a.pt")
     with (
         zipfile.ZipFile(tmp_path / "a.pt") as old,
         zipfile.ZipFile(tmp_path / "b.pt", "w", 8) as new,
@@ -620,7 +572,7 @@ def test_an_archive_that_unpacks_to_more_is_refused(tmp_path):
 
 def test_names_without_end_do_not_fill_the_record(tmp_path):
     many = {f"teacher{n}{'x' * 500}.w": torch.zeros(1) for n in range(500)}
-    many[f"module.student.{SWIN}"] = torch.zeros(48, 1, 2, 2, 2)
+    many[f"module.student.{SWIN}"] = EMPTY
     torch.save(many, tmp_path / "a.pt")
     left_out = read_weights(tmp_path / "a.pt")[1].params["left_out"]
     assert len(left_out) <= 20 and max(map(len, left_out)) <= 60

@@ -56,40 +56,26 @@ def without_values(name):
     return "cpu" if name == "swin_unetr" else "meta"
 
 
+VGG = 143_667_240 - 25089 * 4096 - 4097 * 4096 - 4097 * 1000
+
+
 @pytest.mark.parametrize(
     ("name", "channels", "total", "encoder", "millions"),
     [
         # Table 3 of Zheng et al. prints 22.07, 39.40 and 26.97: binary masks, one channel out
         ("hssl_resnet34", (1, 1), 22_066_881, 21_278_400, 22.07),
-        (
-            "hssl_resnet34",
-            (3, 1),
-            22_073_153,
-            21_284_672,
-            22.07,
-        ),  # torchvision's resnet34 without fc
-        (
-            "hssl_unet",
-            (1, 1),
-            39_394_881,
-            18_849_984,
-            39.39,
-        ),  # the printed 39.40 has three channels in
+        # torchvision's resnet34 without fc; of the unet, three channels in or two out
+        ("hssl_resnet34", (3, 1), 22_073_153, 21_284_672, 22.07),
+        ("hssl_unet", (1, 1), 39_394_881, 18_849_984, 39.39),
         ("hssl_unet", (3, 1), 39_396_033, 18_851_136, 39.40),
-        ("hssl_unet", (1, 2), 39_395_458, 18_849_984, 39.40),  # or two out
+        ("hssl_unet", (1, 2), 39_395_458, 18_849_984, 39.40),
         ("unet3plus", (1, 1), 26_970_625, 18_849_984, 26.97),
         ("unet3plus", (3, 1), 26_971_777, 18_851_136, 26.97),
         ("unet3plus", (1, 2), 26_973_506, 18_849_984, 26.97),
         # 7,978,856 of torchvision's densenet121 less 1,025,000 of its layer to 1000 classes
         ("densenet121", (3, 5), 6_953_856, 6_953_856, 6.95),
         # 143,667,240 of torchvision's vgg19 less its layers of 25,088, 4,096 and 4,096 inputs
-        (
-            "vgg19",
-            (3, 5),
-            143_667_240 - 25089 * 4096 - 4097 * 4096 - 4097 * 1000,
-            20_024_384,
-            20.02,
-        ),
+        ("vgg19", (3, 5), VGG, 20_024_384, 20.02),
         # PGL prints 48.54 and 2.38 million outside the encoder (section 5.1), not for how many classes
         ("pgl_resnet50", (1, 2), 46_155_072 + 2_379_970, 46_155_072, 48.54),
         ("pgl_resnet50", (1, 14), 46_155_072 + 2_380_366, 46_155_072, 48.54),
@@ -128,11 +114,7 @@ def test_views_of_other_sizes_are_read_where_the_catalogue_says_so(name):
 @pytest.mark.parametrize(
     ("name", "view", "says"),
     [
-        (
-            "taleb_unet3d",
-            (31, 39, 39),
-            r"patches: \(31, 39, 39\) voxels; it halves \(32, 32, 32\) away",
-        ),
+        ("taleb_unet3d", (31, 39, 39), r"patches: \(31, 39, 39\) voxels; it halves \(32, 32, 32\)"),
         ("unet2d", (15, 20, 1), "halves"),
         ("resenc_unet", (33, 64, 64), "it reads multiples of"),
         ("resenc_unet", (32, 32, 32), "one bottleneck voxel"),

@@ -6,29 +6,18 @@ from built import built
 from torch import nn
 from torch.nn.functional import max_pool3d
 
+PGL = [(64, 48, 48, 16), (256, 24, 24, 8), (512, 12, 12, 4), (1024, 6, 6, 2), (2048, 6, 6, 2)]
+GENESIS = [(64, 64, 64, 32), (128, 32, 32, 16), (256, 16, 16, 8), (512, 8, 8, 4)]
+
 
 @pytest.mark.parametrize(
     ("name", "crop", "shapes"),
     [
         # PGL, figure 2: 16 x 96 x 96, and the crops of fine-tuning, 48 x 160 x 160 and 64 x 192 x 192
-        (
-            "pgl_resnet50",
-            (96, 96, 16),
-            [
-                (64, 48, 48, 16),
-                (256, 24, 24, 8),
-                (512, 12, 12, 4),
-                (1024, 6, 6, 2),
-                (2048, 6, 6, 2),
-            ],
-        ),
+        ("pgl_resnet50", (96, 96, 16), PGL),
         ("pgl_resnet50", (160, 160, 48), [(2048, 10, 10, 6)]),
         ("pgl_resnet50", (192, 192, 64), [(2048, 12, 12, 8)]),
-        (
-            "genesis_unet3d",
-            (64, 64, 32),
-            [(64, 64, 64, 32), (128, 32, 32, 16), (256, 16, 16, 8), (512, 8, 8, 4)],
-        ),
+        ("genesis_unet3d", (64, 64, 32), GENESIS),
         # 4^3 x 256 is what Taleb's rotation head flattens, 1^3 x 256 what the heads on patches do:
         # 32^3 (contrastive prediction) and 39^3 (relative location), which is no multiple of 32.
         ("taleb_unet3d", (128, 128, 128), [(128, 16, 16, 16), (256, 4, 4, 4)]),

@@ -18,6 +18,8 @@ REGIONS = ((1, 2), (2,))  # the whole blob, and its core
 # Batch norm wants more than one voxel per sample at the bottleneck: its variance is that of so few.
 CROPS = {"pgl_resnet50": (32, 32, 16), "densenet121": (64, 64, 1)}
 SLOW = {("swin_unetr", h) for h in RATE} | {("taleb_unet3d", h) for h in ("softmax", "regions")}
+SLOW |= {("segresnet", "softmax")}
+QUICK = {"unet2d", "unet3d", "unetr", "segresnet"}  # of regions: the others are of the same heads
 # As published, dropout of a half stands before batch norm in every block, so its running statistics are
 # those of values that evaluation never has. Label maps survive it, the classes of four volumes do not: the
 # true one has 0.99 while training and 0.01 in evaluation. They are read by the batch's statistics.
@@ -37,7 +39,8 @@ def one_thread():
 def each(names, *heads):
     """Return pairs of network and head, the slow ones marked."""
     pairs = [(name, head) for name in names for head in heads]
-    return [pytest.param(*p, marks=pytest.mark.slow if p in SLOW else ()) for p in pairs]
+    slow = SLOW | {p for p in pairs if p[1] == "regions" and p[0] not in QUICK}
+    return [pytest.param(*p, marks=pytest.mark.slow if p in slow else ()) for p in pairs]
 
 
 def crop_of(name):

@@ -19,17 +19,9 @@ SMALL = (64, 32, 32)
 def test_legacy_merging_lays_out_its_slots_as_monai_did_before_1_5():
     merging, x = LegacyMerging(2), torch.randn(1, 4, 2, 4, 2)
     merging.norm, merging.reduction = nn.Identity(), nn.Identity()
-    voxels = [
-        (2, 0, 2),
-        (3, 0, 2),
-        (2, 1, 2),
-        (2, 0, 3),
-        (3, 0, 3),
-        (2, 1, 2),
-        (2, 0, 3),
-        (3, 1, 3),
-    ]
-    assert torch.equal(merging(x)[0, 1, 0, 1], torch.cat([x[0, i, j, k] for i, j, k in voxels]))
+    voxels = ["202", "302", "212", "203", "303", "212", "203", "313"]
+    slots = [x[0, int(i), int(j), int(k)] for i, j, k in voxels]
+    assert torch.equal(merging(x)[0, 1, 0, 1], torch.cat(slots))
 
 
 @pytest.mark.parametrize("preset", ["base", "base_legacy", "base_v2", "base_v2_legacy"])

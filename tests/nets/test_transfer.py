@@ -29,8 +29,10 @@ def same(a, b):
 POSITIONS = "encoder.vit.patch_embedding.position_embeddings"
 
 
-@pytest.mark.parametrize("make", [network, classifier])
-@pytest.mark.parametrize("name", network_names())
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [*((name, network) for name in network_names()), ("unet2d", classifier), ("unetr", classifier)],
+)
 def test_a_whole_encoder_arrives_and_what_reads_it_stays(name, make):
     source, target = built(name, seed=1).eval(), make(name, "tiny", 1, 3).eval()
     before = snapshot(target)
@@ -56,32 +58,16 @@ DEEP = "encoder.down_4.convs.conv_1.conv.weight"
         ("unet3d", lambda t: encoder_of(built("unet2d")), "has shape"),
         (
             "unet3d",
-            lambda t: {"encoder.extra.weight": torch.ones(2)},
-            r"1 tensors that this one lacks, first 'encoder\.extra\.weight'",
+            lambda t: {"encoder.extra": torch.ones(2)},
+            r"1 .* lacks, first 'encoder\.extra'",
         ),
-        (
-            "unet3d",
-            lambda t: {DEEP: t[DEEP][:16]},
-            r"down_4\.convs\.conv_1\.conv\.weight.*\(16, .*\(32, ",
-        ),
-        ("unet3d", lambda t: {KERNEL: torch.ones(8)}, r"conv_0\.conv_0\.conv\.weight.* has shape"),
-        (
-            "unet3d",
-            lambda t: {KERNEL: torch.ones(8, 0, 3, 3, 3)},
-            r"conv_0\.conv\.weight.* has shape",
-        ),
-        ("unet3d", lambda t: {KERNEL: torch.ones(())}, r"conv_0\.conv_0\.conv\.weight.* has shape"),
-        ("unet3d", lambda t: {KERNEL: t[KERNEL] * torch.nan}, r"conv_0\.conv\.weight.* not finite"),
-        (
-            "unet3d",
-            lambda t: {KERNEL: t[KERNEL].double() * 1e300},
-            r"conv_0\.conv\.weight.* not finite",
-        ),
-        (
-            "unetr",
-            lambda t: {POSITIONS: t[POSITIONS][..., :48]},
-            "position embeddings .* do not lie on",
-        ),
+        ("unet3d", lambda t: {DEEP: t[DEEP][:16]}, r"down_4\.convs\.conv_1.*\(16, .*\(32, "),
+        ("unet3d", lambda t: {KERNEL: torch.ones(8)}, "conv_0.* has shape"),
+        ("unet3d", lambda t: {KERNEL: torch.ones(8, 0, 3, 3, 3)}, "conv_0.* has shape"),
+        ("unet3d", lambda t: {KERNEL: torch.ones(())}, "conv_0.* has shape"),
+        ("unet3d", lambda t: {KERNEL: t[KERNEL] * torch.nan}, "conv_0.* not finite"),
+        ("unet3d", lambda t: {KERNEL: t[KERNEL].double() * 1e300}, "conv_0.* not finite"),
+        ("unetr", lambda t: {POSITIONS: t[POSITIONS][..., :48]}, "positions? .* do not lie on"),
         ("unetr", lambda t: {POSITIONS: torch.ones(1, 3, 96)}, "do not lie on a patch grid"),
     ],
 )
@@ -222,8 +208,9 @@ def test_a_decoder_block_that_the_source_has_in_part_counts_as_missing_the_rest(
     )
 
 
-@pytest.mark.parametrize("name", network_names())
-@pytest.mark.parametrize(("few", "many"), [(1, 4), (2, 4)])
+@pytest.mark.parametrize(
+    ("name", "few", "many"), [*((name, 1, 4) for name in network_names()), ("unet3d", 2, 4)]
+)
 def test_more_input_channels_respond_alike_where_channels_repeat(name, few, many):
     crop = CATALOG[name].presets["tiny"].crop
     source, target = (built(name, "tiny", (n, 2), crop, n).eval() for n in (few, many))
@@ -236,12 +223,12 @@ def test_more_input_channels_respond_alike_where_channels_repeat(name, few, many
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", network_names())
-def test_fewer_or_indivisible_input_channels_are_refused(name):
-    for given, needed in [(4, 1), (2, 3)]:
-        source, target = built(name, channels=(given, 2)), built(name, channels=(needed, 2))
-        with pytest.raises(BenchError, match="has shape"):
-            load(target, encoder_of(source), manifest(source))
+@pytest.mark.parametrize("name", ["unet3d", "unetr", "swin_unetr"])
+@pytest.mark.parametrize(("given", "needed"), [(4, 1), (2, 3)])
+def test_fewer_or_indivisible_input_channels_are_refused(name, given, needed):
+    source, target = built(name, channels=(given, 2)), built(name, channels=(needed, 2))
+    with pytest.raises(BenchError, match="has shape"):
+        load(target, encoder_of(source), manifest(source))
 
 
 def ramp(grid):

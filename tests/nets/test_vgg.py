@@ -70,10 +70,8 @@ def test_weights_are_drawn_as_torchvision_draws_them():
     for conv in network("vgg19", "base", 3, 5, (32, 32, 1)).encoder.features:
         if isinstance(conv, nn.Conv2d):
             he = (2 / (9 * conv.out_channels)) ** 0.5
-            assert (
-                float(conv.weight.detach().std()) == pytest.approx(he, rel=0.06)
-                and not conv.bias.any()
-            )
+            assert float(conv.weight.detach().std()) == pytest.approx(he, rel=0.06)
+            assert not conv.bias.any()
 
 
 @pytest.mark.parametrize("prefix", ["features.", "module.features.", "backbone.features."])

@@ -56,9 +56,8 @@ def test_two_voxels_of_overlapping_regions_by_hand():
     entropy = -sum(map(math.log, (0.9, 0.6, 1 - 0.3, 0.7))) / 4
     expected = {"dice": dice, "cross_entropy": entropy, "dice_ce": dice + entropy}
     for name in NAMES:
-        assert of_regions(name, TABLE)(logits, label).item() == pytest.approx(
-            expected[name], abs=1e-5
-        ), name
+        value = of_regions(name, TABLE)(logits, label).item()
+        assert value == pytest.approx(expected[name], abs=1e-5), name
 
 
 def test_one_more_class_that_is_nowhere_is_not_forgiven():
@@ -74,9 +73,8 @@ def test_batch_dice_is_the_dice_of_the_batch_laid_out_as_one_volume(make, classe
     label[0] = label[0].clamp(max=1)  # one sample lacks a class
     whole = make(name)(as_one(logits), as_one(label))
     assert make(name, batch=True)(logits, label).item() == pytest.approx(whole.item(), rel=1e-6)
-    apart = torch.stack(
-        [make(name)(x[None], y[None]) for x, y in zip(logits, label, strict=True)]
-    ).mean()
+    each = [make(name)(x[None], y[None]) for x, y in zip(logits, label, strict=True)]
+    apart = torch.stack(each).mean()
     assert make(name)(logits, label).item() == pytest.approx(apart.item(), rel=1e-6)
     assert abs(apart - whole) > 1e-3
 
@@ -151,10 +149,8 @@ def test_the_total_is_the_weighed_sum_and_gradients_reach_every_scale_but_the_co
     assert total.item() == pytest.approx((4 * each[0] + 2 * each[1] + each[2]).item() / 7)
     total.backward()
     assert outputs[-1].grad is None
-    for logits in outputs[:-1]:
-        assert (
-            torch.isfinite(logits.grad).all() and (logits.grad.abs().amax((0, 2, 3, 4)) > 0).all()
-        )
+    for grad in (logits.grad for logits in outputs[:-1]):
+        assert torch.isfinite(grad).all() and (grad.abs().amax((0, 2, 3, 4)) > 0).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -174,10 +170,8 @@ def void_batch(classes, samples=3):
     logits, label = batch(classes, samples=samples)
     drawn = torch.rand(label.shape, generator=torch.Generator().manual_seed(3))
     label[drawn < torch.tensor([0.2, 0.5, 0.8])[:samples, None, None, None]] = 255
-    alone = [
-        (x[:, y != 255][None, :, :, None, None], y[y != 255][None, :, None, None])
-        for x, y in zip(logits, label, strict=True)
-    ]
+    rows = [(x[:, y != 255], y[y != 255]) for x, y in zip(logits, label, strict=True)]
+    alone = [(x[None, :, :, None, None], y[None, :, None, None]) for x, y in rows]
     return logits, label, alone
 
 
@@ -193,11 +187,9 @@ def test_a_loss_with_void_is_that_of_the_labelled_voxels_alone(make, classes, na
         expected = {"dice": dice, "cross_entropy": entropy, "dice_ce": dice + 0.5 * entropy}[name]
         loss = make(name, batch=whole, ce_weight=0.5, ignore=255)
         assert loss(logits, label).item() == pytest.approx(expected.item(), rel=1e-6)
-        kept = label.masked_fill(label == 255, 0)
-        plain = make(name, batch=whole, ce_weight=0.5)(logits, kept).item()
-        assert make(name, batch=whole, ce_weight=0.5, ignore=255)(
-            logits, kept
-        ).item() == pytest.approx(plain)
+        full = label.masked_fill(label == 255, 0)
+        plain = make(name, batch=whole, ce_weight=0.5)(logits, full).item()
+        assert loss(logits, full).item() == pytest.approx(plain)
 
 
 @pytest.mark.parametrize(("make", "classes"), HEADS)
@@ -225,6 +217,5 @@ def of_the_own_sample():
 
 def test_two_processes_have_the_mean_over_the_labelled_voxels_of_both(pair):
     whole = [of_maps(name, ignore=255)(*void_batch(3, samples=2)[:2]).item() for name in NAMES]
-    assert [(a + b) / 2 for a, b in zip(*pair(of_the_own_sample), strict=True)] == pytest.approx(
-        whole
-    )
+    mean = [(a + b) / 2 for a, b in zip(*pair(of_the_own_sample), strict=True)]
+    assert mean == pytest.approx(whole)

@@ -59,14 +59,10 @@ def data(start):
 
 
 def run_of(folder, **given):
-    said = {
-        "steps": STEPS,
-        "clip": 1.0,
-        "schedule": Schedule(warmup=0.25),
-        "optimiser": Optimiser(lr=0.05, weight_decay=0.1, amsgrad=True),
-    }
+    optimiser = Optimiser(lr=0.05, weight_decay=0.1, amsgrad=True)
+    usual = {"steps": STEPS, "clip": 1.0, "schedule": Schedule(warmup=0.25), "optimiser": optimiser}
     folder.mkdir(exist_ok=True)
-    training = Tuning(**{**said, **given.pop("recipe", {})})
+    training = Tuning(**{**usual, **given.pop("recipe", {})})
     return Run(training, given.pop("seed", 0), folder, **given)
 
 
@@ -90,19 +86,15 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, stops, p
     whole, curve = trained(tmp_path / "a", recipe=recipe)
     for stop in stops:
         objective = Tiny()
-        settings = run_of(
-            tmp_path / "b", recipe=recipe, stopping=lambda o=objective, s=stop: o.seen[-1] == s
-        )
+        stopping = {"stopping": lambda o=objective, s=stop: o.seen[-1] == s}
+        settings = run_of(tmp_path / "b", recipe=recipe, **stopping)
         with pytest.raises(Stopped, match=f"stopped after step {stop} of {STEPS}"):
             fit(objective, data, settings)
         torch.manual_seed(stop + 17)  # a new process: another global state
     parts, again = trained(tmp_path / "b", recipe=recipe)
     assert parts.seen[0] == stops[-1] + 1
     assert equal(whole, parts) and whole.best == parts.best
-    assert again.rows == curve.rows and (again.samples, again.voxels) == (
-        curve.samples,
-        curve.voxels,
-    )
+    assert (again.rows, again.samples, again.voxels) == (curve.rows, curve.samples, curve.voxels)
 
 
 def test_killed_between_checkpoints_it_goes_on_from_the_last(tmp_path):
@@ -133,11 +125,13 @@ def test_the_global_state_does_not_matter_and_the_seed_does(tmp_path):
 
 
 def test_it_counts_samples_and_voxels_and_tells_every_step_of_a_short_run(tmp_path):
-    told = []
-    _, curve = trained(
-        tmp_path, on_step=lambda step, steps, terms: told.append((step, steps, set(terms)))
-    )
-    assert told == [(k, STEPS, {"total", "noise"}) for k in range(1, STEPS + 1)]
+    steps_seen = []
+
+    def on_step(step, steps, terms):
+        steps_seen.append((step, steps, set(terms)))
+
+    _, curve = trained(tmp_path, on_step=on_step)
+    assert steps_seen == [(k, STEPS, {"total", "noise"}) for k in range(1, STEPS + 1)]
     assert (curve.samples, curve.voxels) == (STEPS * BATCH, STEPS * BATCH * 125)
     assert [r["step"] for r in curve.rows] == list(range(1, STEPS + 1))
     assert [r["lr"] for r in curve.rows][:4] == pytest.approx([0.05 / 3, 0.1 / 3, 0.05, 0.05])
@@ -190,13 +184,9 @@ class Slopes(Objective):
 
 @pytest.mark.parametrize(("each", "expected"), [(True, (-1.0, -0.1)), (False, (-1.0, -0.01))])
 def test_gradients_are_clipped_together_or_each_tensor_by_itself(each, expected, tmp_path):
-    recipe = {
-        "steps": 1,
-        "clip": 1.0,
-        "clip_each": each,
-        "schedule": Schedule(name="constant"),
-        "optimiser": Optimiser(name="sgd", lr=1.0, momentum=0.0),
-    }
+    plain = Optimiser(name="sgd", lr=1.0, momentum=0.0)
+    recipe = {"steps": 1, "clip": 1.0, "clip_each": each, "optimiser": plain}
+    recipe |= {"schedule": Schedule(name="constant")}
     objective = Slopes()
     fit(objective, data, run_of(tmp_path, recipe=recipe))
     found = objective.steep.item(), objective.flat.item()

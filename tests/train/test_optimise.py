@@ -11,31 +11,26 @@ from hypothesis import strategies as st
 from bench.protocol.sections import Optimiser, Schedule
 from bench.train.optimise import ParameterGroup, optimiser, rate
 
+ZERO, LINE = {"warmup_from": "zero"}, {"name": "poly", "power": 1.0}
+
+
+def cosine(steps):
+    return [1 + math.cos(math.pi * k / steps) for k in range(steps)]
+
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
         ({"name": "constant"}, [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]),
         ({"name": "constant", "warmup": 0.4}, [0.5, 1, 1.5, 2, 2, 2, 2, 2, 2, 2]),
-        (
-            {"name": "constant", "warmup": 0.4, "warmup_from": "zero"},
-            [0, 0.5, 1, 1.5, 2, 2, 2, 2, 2, 2],
-        ),
-        (  # MoCo v3's code: lr e / w, then lr (1 + cos(pi (e - w) / (E - w))) / 2
-            {"warmup": 0.2, "warmup_from": "zero"},
-            [0, 1, *[1 + math.cos(math.pi * k / 8) for k in range(8)]],
-        ),
-        ({"name": "poly", "power": 1.0}, [2, 1.8, 1.6, 1.4, 1.2, 1, 0.8, 0.6, 0.4, 0.2]),
+        ({"name": "constant", "warmup": 0.4, **ZERO}, [0, 0.5, 1, 1.5, 2, 2, 2, 2, 2, 2]),
+        # MoCo v3's code: lr e / w, then lr (1 + cos(pi (e - w) / (E - w))) / 2
+        ({"warmup": 0.2, **ZERO}, [0, 1, *cosine(8)]),
+        (LINE, [2, 1.8, 1.6, 1.4, 1.2, 1, 0.8, 0.6, 0.4, 0.2]),
         ({"name": "poly", "power": 0.9}, [2 * (1 - k / 10) ** 0.9 for k in range(10)]),
-        (
-            {"name": "poly", "power": 1.0, "end": 0.5, "warmup": 0.5},
-            [0.4, 0.8, 1.2, 1.6, 2, 2, 1.8, 1.6, 1.4, 1.2],
-        ),
-        ({}, [1 + math.cos(math.pi * k / 10) for k in range(10)]),
-        (
-            {"warmup": 0.2, "end": 0.1},
-            [1, 2, *[2 * (0.1 + 0.45 * (1 + math.cos(math.pi * k / 8))) for k in range(8)]],
-        ),
+        ({**LINE, "end": 0.5, "warmup": 0.5}, [0.4, 0.8, 1.2, 1.6, 2, 2, 1.8, 1.6, 1.4, 1.2]),
+        ({}, cosine(10)),
+        ({"warmup": 0.2, "end": 0.1}, [1, 2, *[2 * (0.1 + 0.45 * r) for r in cosine(8)]]),
     ],
 )
 def test_rates_by_hand(given, expected):
@@ -57,23 +52,13 @@ def test_rates_rise_to_the_peak_and_never_rise_again(steps, name, warmup, end):
     assert min(rates[warm:], default=1) >= end - 1e-12
 
 
-SETTINGS = Optimiser(
-    lr=0.1,
-    weight_decay=0.2,
-    betas=(0.8, 0.9),
-    momentum=0.7,
-    nesterov=True,
-    amsgrad=True,
-    trust=0.01,
-    eps=1e-3,
-)
+ADAM = {"betas": (0.8, 0.9), "amsgrad": True, "eps": 1e-3}
+SGD = {"momentum": 0.7, "nesterov": True}
+SETTINGS = Optimiser(lr=0.1, weight_decay=0.2, trust=0.01, **ADAM, **SGD)
 
 
 def grouped(*parameters):
     return ParameterGroup(parameters, lambda step: 0.1, SETTINGS.weight_decay)
-
-
-ADAM = {"betas": (0.8, 0.9), "amsgrad": True, "eps": 1e-3}
 
 
 @pytest.mark.parametrize(
@@ -81,14 +66,11 @@ ADAM = {"betas": (0.8, 0.9), "amsgrad": True, "eps": 1e-3}
     [
         ("adamw", torch.optim.AdamW, ADAM),
         ("adam", torch.optim.Adam, ADAM),
-        ("sgd", torch.optim.SGD, {"momentum": 0.7, "nesterov": True}),
+        ("sgd", torch.optim.SGD, SGD),
     ],
 )
 def test_an_optimiser_takes_its_settings_and_leaves_frozen_weights_out(name, kind, own):
-    frozen, free = (
-        torch.nn.Parameter(torch.ones(1), requires_grad=False),
-        torch.nn.Parameter(torch.ones(1)),
-    )
+    frozen, free = (torch.nn.Parameter(torch.ones(1), requires_grad=grad) for grad in (False, True))
     own_decay = ParameterGroup((frozen, free), lambda step: 0.1, 0.3)
     made = optimiser([own_decay], replace(SETTINGS, name=name))
     (group,) = made.param_groups
@@ -122,12 +104,9 @@ def test_lars_leaves_biases_and_norms_to_plain_momentum():
     assert bias.tolist() == pytest.approx([1 - 0.1 * 2.7, -2 - 0.1 * 3 * 2.7])
 
 
-@pytest.mark.parametrize(
-    ("weight", "gradient"), [([[0.0, 0.0]], [[1.0, 2.0]]), ([[0.0, 0.0]], [[0.0, 0.0]])]
-)
-def test_lars_moves_a_layer_of_zeros_by_its_plain_gradient(weight, gradient):
-    weight = torch.nn.Parameter(torch.tensor(weight))
+@pytest.mark.parametrize("gradient", [[[1.0, 2.0]], [[0.0, 0.0]]])
+def test_lars_moves_a_layer_of_zeros_by_its_plain_gradient(gradient):
+    weight = torch.nn.Parameter(torch.zeros(1, 2))
     weight.grad = torch.tensor(gradient)
-    made = lars(weight)
-    made.step()
+    lars(weight).step()
     assert weight.tolist()[0] == pytest.approx([-0.1 * g for g in gradient[0]])

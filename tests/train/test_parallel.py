@@ -21,13 +21,9 @@ from bench.train.parallel import _exchange
 from bench.train.samples import Samples, batches
 
 STEPS, BATCH = 6, 4
-TRAINING = Training(
-    steps=STEPS,
-    batch=BATCH,
-    clip=1.0,
-    schedule=Schedule(warmup=0.25),
-    optimiser=Optimiser(name="sgd", lr=0.1, weight_decay=0.1),
-)
+SGD = Optimiser(name="sgd", lr=0.1, weight_decay=0.1)
+WARM = Schedule(warmup=0.25)
+TRAINING = Training(steps=STEPS, batch=BATCH, clip=1.0, schedule=WARM, optimiser=SGD)
 
 
 class Tiny(Objective):
@@ -46,10 +42,8 @@ class Tiny(Objective):
     def forward(self, batch, generator):
         image = batch["image"]
         found = self.net(image + rand(image.shape, generator))
-        return {
-            "total": ((found.mean((1, 2, 3, 4)) - batch["aim"]) ** 2).mean(),
-            "aim": batch["aim"].mean(),
-        }
+        miss = found.mean((1, 2, 3, 4)) - batch["aim"]
+        return {"total": (miss**2).mean(), "aim": batch["aim"].mean()}
 
     def after_step(self, progress):
         self.slow.data.lerp_(self.net[0].bias.data, 0.5)
@@ -171,10 +165,9 @@ def test_batch_norm_over_two_processes_is_torchs_over_the_whole_batch(kind, pair
     x = torch.randn(6, 3, 4, 5, generator=torch.Generator().manual_seed(1)) + 3
     expected, given, statistics = normed(kind, x, False)
     one, two = pair(normed, kind, x, True)
-    for key in expected:
-        torch.testing.assert_close(
-            torch.cat([one[0][key], two[0][key]]), expected[key], atol=1e-4, rtol=1e-4
-        )
+    for key, value in expected.items():
+        rows = torch.cat([one[0][key], two[0][key]])
+        torch.testing.assert_close(rows, value, atol=1e-4, rtol=1e-4)
     for a, b, total in zip(one[1], two[1], given, strict=True):
         torch.testing.assert_close(a + b, total, atol=1e-4, rtol=1e-4)  # what DDP averages
     for found in (one[2], two[2]):

@@ -52,10 +52,8 @@ def test_a_sample_knows_its_step_and_its_place():
 
 @pytest.mark.parametrize(("cases", "batch"), [(5, 2), (4, 4), (2, 7), (1, 3)])
 def test_every_epoch_reads_every_case_once(cases, batch):
-    found = torch.cat(
-        [b["where"] for b in drawn(Samples(cases, batch, 0, read), batch, 0, 3 * cases)]
-    )
-    visited = found[:, 0].tolist()
+    batches_read = drawn(Samples(cases, batch, 0, read), batch, 0, 3 * cases)
+    visited = torch.cat([b["where"] for b in batches_read])[:, 0].tolist()
     for epoch in range(3):
         assert sorted(visited[epoch * cases : (epoch + 1) * cases]) == list(range(cases))
 
@@ -71,28 +69,17 @@ def test_the_parts_of_processes_and_micro_batches_make_up_the_batch(rows, size, 
         for rank in range(size):
             patch.setattr(distributed, "rank", lambda rank=rank: rank)
             found.append(list(batches(samples, batch, start, 4, accumulate=accumulate)))
-    in_order = [
-        found[r][k * accumulate + m]
-        for k in range(4 - start)
-        for m in range(accumulate)
-        for r in range(size)
-    ]
+    count = (4 - start) * accumulate  # of each process: micro-batches in order
+    in_order = [found[r][k] for k in range(count) for r in range(size)]
     for key in ("where", "drawn"):
-        assert torch.equal(
-            torch.cat([b[key] for b in in_order]), torch.cat([b[key] for b in whole])
-        )
+        parts, batch_rows = (torch.cat([b[key] for b in rows]) for rows in (in_order, whole))
+        assert torch.equal(parts, batch_rows)
 
 
 def test_the_order_depends_on_the_seed_and_the_epoch():
-    orders = [
-        tuple(
-            torch.cat([b["where"] for b in drawn(Samples(8, 2, seed, read), 2, 0, 8)])[
-                :, 0
-            ].tolist()
-        )
-        for seed in (0, 1)
-    ]
-    assert orders[0] != orders[1] and orders[0][:8] != orders[0][8:]
+    drawings = [drawn(Samples(8, 2, seed, read), 2, 0, 8) for seed in (0, 1)]
+    first, second = (torch.cat([b["where"] for b in d])[:, 0].tolist() for d in drawings)
+    assert first != second and first[:8] != first[8:]
 
 
 def damaged(case, step, sample):

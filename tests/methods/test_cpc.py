@@ -1,15 +1,14 @@
-"""Predictive coding of cubes: what is seen by whom, what is compared, and when it cannot be learned."""
+"""Predictive coding of cubes and slices: what is seen by whom, what is compared, what cannot be learned."""
 
 from math import log
 
 import pytest
 import torch
 from seeded import generator
+from small_methods import agree, build
 from torch import nn
 
 from bench import distributed, registry
-from bench.dataset import Recipe
-from bench.errors import BenchError
 
 CODE = registry.load("method", "cpc3d")
 FULL = {"patches_per_side": 4, "boundary": "reflect"}
@@ -28,7 +27,7 @@ class Number(nn.Module):
         return self.layers(x.flatten(1).mean(1, keepdim=True))
 
 
-def numbered(build, params=None, seed=0):
+def numbered(params=None, seed=0):
     """Return a method whose encoder sees one number of each patch."""
     method = build("cpc3d", {**FULL, **PLAIN, "overlap": 0.0, **(params or {})}, seed)
     torch.manual_seed(seed)
@@ -69,8 +68,8 @@ def test_a_sample_is_all_patches_of_its_grid_and_costs_as_much():
         ({"loss": "bce_code"}, log(2), 1 / 32),
     ],
 )
-def test_codes_that_are_all_alike_cost_the_logarithm_of_the_candidates(build, params, cost, found):
-    method = numbered(build, params)
+def test_codes_that_are_all_alike_cost_the_logarithm_of_the_candidates(params, cost, found):
+    method = numbered(params)
     nn.init.zeros_(method.code.weight)
     if (
         method.params.loss == "bce_code"
@@ -83,8 +82,8 @@ def test_codes_that_are_all_alike_cost_the_logarithm_of_the_candidates(build, pa
         assert terms["told"] == 0.5
 
 
-def test_every_prediction_is_compared_with_all_patches_below_by_hand(build):
-    method = numbered(build)
+def test_every_prediction_is_compared_with_all_patches_below_by_hand():
+    method = numbered()
     batch = cubes(method)
     z = method.code(method.encoder.embed(batch["patches"].flatten(0, 1))).unflatten(0, (2, 64))
     cost = []
@@ -93,13 +92,11 @@ def test_every_prediction_is_compared_with_all_patches_below_by_hand(build):
         for row, made in enumerate(method.predict(state[0]).chunk(2, dim=1)):
             scores = (made[:, None] * z[:, 32:]).sum(2)
             cost.append(scores.logsumexp(1) - scores[:, 16 * row + column])
-    assert method.loss(batch)["total"].item() == pytest.approx(
-        torch.stack(cost).mean().item(), rel=1e-5
-    )
+    agree(method.loss(batch), total=torch.stack(cost).mean())
 
 
-def test_the_order_of_the_context_matters(build):
-    method = numbered(build)
+def test_the_order_of_the_context_matters():
+    method = numbered()
     batch = cubes(method)
     first = method.loss(batch)["total"]
     swapped = torch.arange(64)
@@ -108,17 +105,17 @@ def test_the_order_of_the_context_matters(build):
 
 
 @pytest.mark.parametrize("params", [{}, {"negatives": "batch"}, {"loss": "bce_code"}])
-def test_gradient_reaches_the_encoder_through_what_is_known_and_what_is_predicted(build, params):
-    method = numbered(build, params)
+def test_gradient_reaches_the_encoder_through_what_is_known_and_what_is_predicted(params):
+    method = numbered(params)
     batch = cubes(method)
     batch["patches"].requires_grad_()
     method.loss(batch)["total"].backward()
     assert (batch["patches"].grad.flatten(2).abs().sum(2) > 0).all()
 
 
-def test_a_batch_of_two_parts_is_compared_as_a_whole(build, monkeypatch):
+def test_a_batch_of_two_parts_is_compared_as_a_whole(monkeypatch):
     """What a process gathers are the candidates of all; its own are those of its rows."""
-    method = numbered(build, {"negatives": "batch"})
+    method = numbered({"negatives": "batch"})
     batch = {**cubes(method, 4), "origin": torch.tensor([0, 1, 0, 1])}
     whole = method.loss(batch)
     parts = []
@@ -142,11 +139,11 @@ def gathered(method, batch):
     return kept
 
 
-def test_columns_of_one_number_are_told_and_noise_is_not(build):
+def test_columns_of_one_number_are_told_and_noise_is_not():
     """What the context says about the rows below is learned; where it says nothing, nothing is."""
     found = {}
     for columns in (True, False):
-        method = numbered(build, {"temperature": 0.5})
+        method = numbered({"temperature": 0.5})
         moved = torch.optim.Adam(method.parameters(), 1e-2)
         for step in range(60):
             moved.zero_grad()
@@ -158,36 +155,43 @@ def test_columns_of_one_number_are_told_and_noise_is_not(build):
     assert found[True] > 0.15  # both rows of a column are alike, and some of ten numbers come twice
 
 
-def test_chance_knows_intensities_and_where_a_scan_comes_from(build):
+def test_chance_knows_intensities_and_where_a_scan_comes_from():
     """Both patches below are as the current one, so either is taken half of the time."""
-    method = numbered(build, {"negatives": "batch"})
+    method = numbered({"negatives": "batch"})
     x = torch.arange(16.0).view(1, 1, 1, 4, 4).expand(2, 1, 4, 4, 4)  # two scans that are alike
     batch = method.views({"window": x}, generator())
     chance = [method.loss({**batch, "origin": torch.tensor(o)})["chance"] for o in ([0, 0], [0, 1])]
     assert [c.item() for c in chance] == pytest.approx([1 / 4, 1 / 2])
 
 
-@pytest.mark.parametrize(
-    ("params", "says"),
-    [
-        ({"patches_per_side": 3}, "take 4 or more, or boundary: zero"),
-        (
-            {"patches_per_side": 2, "boundary": "zero", "skip_row": True},
-            "of 2 rows none is left.* take 3",
-        ),
-        ({"patches_per_side": 1, "boundary": "zero"}, "of 1 rows none is left"),
-        ({"overlap": 1.0}, "below 1"),
-    ],
-)
-def test_refuses_grids_without_context_or_targets(build, params, says):
-    with pytest.raises(BenchError, match=says):
-        build("cpc3d", {"boundary": "reflect", "patches_per_side": 4, **params})
+SLICES = registry.load("method", "cpc2d")
 
 
-def test_refuses_a_grid_that_does_not_fit():
-    params = CODE.make_params({})
-    params.check((16, 16, 16), Recipe(resize=(40, 40, 0)))
-    with pytest.raises(
-        BenchError, match=r"'cpc3d': .*\(40, 40, 40\) and do not fit .*\(32, 48, 32\)"
-    ):
-        params.check((16, 16, 16), Recipe(resize=(32, 48, 32)))
+def test_the_row_below_is_not_looked_at_and_zeros_come_last():
+    params = SLICES.make_params({"patch_crop_frac": 1.0})
+    window = params.window((4, 4, 1))
+    assert window == (12, 12, 1) and params.crops_per_sample == 21
+    x = torch.rand(2, 3, *window) + 1
+    patches = params.views({"window": x}, (4, 4, 1), generator())["patches"]
+    assert patches.shape == (2, 21, 3, 4, 4, 1) and not patches[:, 20].any()
+    rows = [0, 2, 6, 8]  # of five two voxels apart
+    for place, (a, b) in enumerate((a, b) for a in rows for b in range(0, 10, 2)):
+        assert torch.equal(patches[:, place], x[:, :, a : a + 4, b : b + 4])
+    _, known, wanted = params.indices
+    assert known[0].tolist() == [-1, 0, 1, 5] and wanted[0].tolist() == [10, 15]
+
+
+def test_patches_of_slices_lose_a_twelfth_and_are_not_mirrored():
+    params = SLICES.make_params({})
+    window = params.window((24, 24, 1))
+    x = torch.arange(window[0]).float().view(1, 1, -1, 1, 1).expand(1, 1, *window) + 1
+    patches = params.views({"window": x}, (24, 24, 1), generator())["patches"][:, :-1]
+    seen = patches[:, :, 0, 1:23, 1:23, 0]
+    assert (patches == 0).sum() == patches.numel() - seen.numel()
+    assert (seen.diff(dim=2) == 1).all()
+
+
+def test_zeros_reach_the_context_of_the_border_alone():
+    method = build("cpc2d")
+    _, known, _ = method.params.indices
+    assert ((known == -1).sum(1) > 0).tolist() == [True, False, False, True]

@@ -1,23 +1,20 @@
-"""Rotation on slices: labels, what is turned when, and what can tell nothing."""
+"""Rotation: which turns, when, how many of each crop, and what can tell nothing."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from volumes import batch_of, raw_of, shown, trained, view, volumes
+from seeded import generator
+from small_methods import batch_of, build, params_of, raw_of, view
 
 from bench import registry
 from bench.data.reader import Volume
-from bench.dataset import Recipe
 from bench.errors import BenchError
+from bench.pretext import rotation
 
 
-def params(given=None):
-    return registry.load("method", "rotation2d").make_params(given or {})
-
-
-def test_all_four_turns_of_every_slice_are_told_by_numpys_count(build):
+def test_all_four_turns_of_every_slice_are_told_by_numpys_count():
     method = build("rotation2d", {"augment": False})
     raw = raw_of(method)
     batch = view(method, raw)
@@ -28,7 +25,7 @@ def test_all_four_turns_of_every_slice_are_told_by_numpys_count(build):
         assert torch.equal(batch["views"][:, k], torch.from_numpy(expected))
 
 
-def test_one_turn_each_is_drawn_alike_often_and_told(build):
+def test_one_turn_each_is_drawn_alike_often_and_told():
     method = build("rotation2d", {"augment": False, "rotations_per_image": 1})
     raw = raw_of(method)
     counts = torch.zeros(4)
@@ -46,7 +43,7 @@ def test_one_turn_each_is_drawn_alike_often_and_told(build):
     assert counts.sum() == 400 and counts.min() > 70
 
 
-def test_slices_are_augmented_before_they_are_turned(build):
+def test_slices_are_augmented_before_they_are_turned():
     method = build("rotation2d")
     views = batch_of(method)["views"]
     upright = torch.stack([torch.rot90(views[:, k], -k, (2, 3)) for k in range(4)])
@@ -54,7 +51,7 @@ def test_slices_are_augmented_before_they_are_turned(build):
     assert not torch.equal(views[:, 0], raw_of(method)["crop"])
 
 
-def test_mirroring_is_left_to_right_alone(build):
+def test_mirroring_is_left_to_right_alone():
     method = build("rotation2d", {"augment": False, "mirror": 1.0})
     raw = raw_of(method)
     assert torch.equal(view(method, raw)["views"][:, 0], raw["crop"].flip(2))
@@ -67,16 +64,7 @@ def test_mirroring_is_left_to_right_alone(build):
     assert seen == {True, False}
 
 
-def test_loss_of_a_head_that_says_nothing_is_the_logarithm_of_four(build):
-    method = build("rotation2d")
-    torch.nn.init.zeros_(method.head.weight)
-    torch.nn.init.zeros_(method.head.bias)
-    terms = method.loss(batch_of(method))
-    assert terms["total"].item() == pytest.approx(math.log(4), abs=1e-6)
-    assert terms["accuracy"] == terms["chance"] == 0.25
-
-
-def test_loss_is_the_mean_over_slices_and_turns(build):
+def test_loss_is_the_mean_over_slices_and_turns():
     method = build("rotation2d")
     batch = batch_of(method)
     said = torch.stack(
@@ -90,39 +78,26 @@ def test_empty_slices_are_drawn_again_and_the_fullest_is_taken_in_the_end():
     image = np.zeros((1, 32, 32, 16), np.float32)
     image[..., 8:] = 1  # half of the slices are empty
     scan = Volume(image)
-    read = [params().read(scan, (32, 32, 1), np.random.default_rng(s))["crop"] for s in range(60)]
+    read = [
+        params_of("rotation2d").read(scan, (32, 32, 1), np.random.default_rng(s))["crop"]
+        for s in range(60)
+    ]
     assert np.mean([r.max() for r in read]) > 0.95  # all eight draws are empty once in 256 reads
-    plain = params({"foreground": 0.0})
+    plain = params_of("rotation2d", foreground=0.0)
     read = [plain.read(scan, (32, 32, 1), np.random.default_rng(s))["crop"] for s in range(60)]
     assert 0.3 < np.mean([r.max() for r in read]) < 0.7
     ramp = np.zeros((1, 32, 32, 64), np.float32)
     for z in range(64):
         ramp[0, : z // 2, 0, z] = 1  # never more than a hundredth but more and more
-    half, scan = params({"foreground": 0.5}), Volume(ramp)
+    half, scan = params_of("rotation2d", foreground=0.5), Volume(ramp)
     share = [
         half.read(scan, (32, 32, 1), np.random.default_rng(s))["crop"].sum() for s in range(40)
     ]
     assert np.mean(share) > 25  # the fullest of eight; of one it would be 15.5
-    empty = params().read(
+    empty = params_of("rotation2d").read(
         Volume(np.zeros((1, 32, 32, 4), np.float32)), (32, 32, 1), np.random.default_rng(0)
     )
     assert empty["crop"].shape == (1, 32, 32, 1)
-
-
-def test_refuses_crops_that_are_not_square():
-    with pytest.raises(BenchError, match="square"):
-        params().check((32, 48, 1), Recipe())
-    params().check((32, 32, 1), Recipe())
-
-
-@pytest.mark.slow
-def test_turns_are_named_after_a_short_run(build):
-    scans = volumes(12, shape=(48, 48, 8), sigma=6.0)
-    method = build("rotation2d", {"area": (0.6, 1.0)})
-    before = shown(method, scans, [999])["accuracy"]
-    trained(method, scans, 50, 3e-3)
-    after = shown(method, scans, [999])["accuracy"]
-    assert after > max(0.5, before + 0.2), (before, after)
 
 
 def test_a_head_with_batch_norm_looks_across_the_batch_and_wants_two_crops():
@@ -132,3 +107,46 @@ def test_a_head_with_batch_norm_looks_across_the_batch_and_wants_two_crops():
     with pytest.raises(BenchError, match="take a batch of 2"):
         mlp.check_batch("unet2d", (32, 32, 1), 1, 1)
     mlp.check_batch("unet2d", (32, 32, 1), 2, 1)
+
+
+NAME = "rotation3d"
+
+
+@pytest.mark.parametrize(("classes", "versions"), [(10, 1), (10, 10), (24, 3)])
+def test_each_cube_comes_in_different_turns_and_the_label_tells_which(classes, versions):
+    p, x = params_of(NAME, classes=classes, versions=versions), torch.randn(200, 1, 3, 3, 3)
+    made = p.views({"crop": x}, (3, 3, 3), generator(0))
+    assert made["views"].shape == (200, versions, 1, 3, 3, 3) and p.crops_per_sample == versions
+    assert all(len(set(row)) == versions for row in made["label"].tolist())
+    for t in range(versions):
+        assert torch.equal(made["views"][:, t], rotation.of_cube(x, classes, made["label"][:, t]))
+    seen = torch.bincount(made["label"].flatten(), minlength=classes)
+    assert seen.min() > 0.4 * seen.float().mean()
+
+
+def test_a_cube_that_looks_alike_from_all_sides_is_named_by_chance():
+    method = build(NAME, {"versions": 10, "dropout": 0.0})
+    batch = view(method, {"crop": torch.ones(2, 1, 16, 16, 16)})
+    terms = method.loss(batch)
+    assert terms["accuracy"].item() == pytest.approx(0.1) and terms["total"] >= math.log(10) - 1e-5
+
+
+@pytest.mark.parametrize(
+    ("given", "drawn"), [({}, True), ({"dropout": 0.0}, False), ({"head": "linear"}, False)]
+)
+def test_what_the_dropout_keeps_is_drawn_with_the_views(given, drawn):
+    method = build(NAME, {"versions": 2, **given})
+    batch = batch_of(method)
+    assert ("kept" in batch) is drawn
+    if drawn:
+        assert batch["kept"].shape == (4, 2, 96)
+        assert set(batch["kept"].unique().tolist()) == {0.0, 2.0}
+        other = {**batch, "kept": batch["kept"].flip(0)}
+        assert method.loss(other)["total"] != method.loss(batch)["total"]
+
+
+def test_slices_can_have_the_same_head():
+    method = build("rotation2d", {"head": "mlp", "rotations_per_image": 1, "augment": False})
+    batch = batch_of(method)
+    assert batch["kept"].shape == (4, 1, 96) and isinstance(method.head, rotation.Classifier)
+    assert torch.isfinite(method.loss(batch)["total"])
