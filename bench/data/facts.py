@@ -52,10 +52,8 @@ def facts(case: Case, image: Volume3D, label: LabelVolume | None) -> Facts:
         tuple(_grey(channel) for channel in image.array),
         None if label is None else dict(counts),
         shares.index(max(shares)) if any(shares) else z // 2,
-        abs(
-            float(np.linalg.det(image.affine[:3, :3]))
-        ),  # a sheared voxel is no product of its edges
-        tuple(_quantiles(channel) for channel in image.array),
+        float(abs(np.linalg.det(image.affine[:3, :3]))),  # a sheared voxel is no product of edges
+        tuple(tuple(np.percentile(_thinned(c), range(101)).tolist()) for c in image.array),
     )
 
 
@@ -84,13 +82,8 @@ def named(
 
 def _grey(channel: np.ndarray) -> tuple[float, ...]:
     """Return the extremes of a channel (X, Y, Z), and its percentiles by every n-th voxel along each axis."""
-    sample = _thinned(channel)
-    low, middle, high = np.percentile(sample, PERCENTILES)
+    low, middle, high = np.percentile(_thinned(channel), PERCENTILES)
     return (float(channel.min()), float(low), float(middle), float(high), float(channel.max()))
-
-
-def _quantiles(channel: np.ndarray) -> tuple[float, ...]:
-    return tuple(np.percentile(_thinned(channel), np.arange(101)).tolist())
 
 
 def _thinned(channel: np.ndarray) -> np.ndarray:

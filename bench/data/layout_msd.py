@@ -504,22 +504,17 @@ def _shortest(pattern: str, patients: Mapping[str, str]) -> str:
 
 
 def _pattern(path: Path, stated: object) -> re.Pattern[str]:
-    example = '"^(.+)_[a-z]$", or {"p01_a": "p01", "p01_b": "p01"}'
-    if not isinstance(stated, str):
-        raise BenchError(
-            f"{path}: patients: a pattern with a group or a map, got {shown(stated)}; e.g. {example}"
-        )
+    fault = "is no pattern with a group and no map"
     try:
-        pattern = re.compile(stated)
+        pattern = re.compile(stated) if isinstance(stated, str) else None
     except re.error as error:
-        raise BenchError(
-            f"{path}: patients: {shown(stated)} is no pattern ({error}); e.g. {example}"
-        ) from None
-    if "patient" not in pattern.groupindex and pattern.groups != 1:
-        raise BenchError(
-            f"{path}: patients: {shown(stated)} needs one group, which is the patient; e.g. {example}"
-        )
-    return pattern
+        pattern, fault = None, f"is no pattern ({error})"
+    if pattern is not None and ("patient" in pattern.groupindex or pattern.groups == 1):
+        return pattern
+    if pattern is not None:
+        fault = "needs one group, which is the patient"
+    example = '"^(.+)_[a-z]$", or {"p01_a": "p01", "p01_b": "p01"}'
+    raise BenchError(f"{path}: patients: {shown(stated)} {fault}; e.g. {example}")
 
 
 def _labels(
@@ -592,12 +587,8 @@ def _regions(path: Path, labels: Mapping[str, Any]) -> dict[str, tuple[int, ...]
 
 def _is_value(value: Any) -> bool:
     text = str(value)  # its length first: Python converts no more than 4300 digits to an int
-    return (
-        not isinstance(value, bool)
-        and text.isdecimal()
-        and len(text) <= 20
-        and int(text) <= LARGEST
-    )
+    number = text.isdecimal() and len(text) <= 20 and not isinstance(value, bool)
+    return number and int(text) <= LARGEST
 
 
 def _lacks(value: Any) -> str:

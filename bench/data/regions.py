@@ -25,32 +25,29 @@ def paint(regions: Mapping[str, Sequence[int]], name: str) -> list[tuple[int, in
         BenchError: a region that has no such label, or two that overlap in part.
     """
     sets = {key: set(values) for key, values in regions.items()}
-    if len({frozenset(own) for own in sets.values()}) < len(sets):
+    if len(set(map(frozenset, sets.values()))) < len(sets):
         raise Misstated(
             "regions", f"two of data set {name!r} have the same labels; take one of them"
         )
-    for (one, a), (two, b) in combinations(sets.items(), 2):
+    for (first, a), (second, b) in combinations(sets.items(), 2):
         if a & b and not (a <= b or b <= a):
             raise Misstated(
                 "head",
-                f"regions {one!r} and {two!r} of data set {name!r} overlap and neither holds "
+                f"regions {first!r} and {second!r} of data set {name!r} overlap and neither holds "
                 "the other, so a voxel of both cannot be written as a label map; take softmax",
             )
-    order = sorted(range(len(sets)), key=lambda i: -len([*sets.values()][i]))
-    found = []
-    for number in order:
-        key, own = [*sets.items()][number]
-        alone = [
-            v for v in sorted(own) if all(own <= other for other in sets.values() if v in other)
-        ]
+    painted = []
+    for number, (key, labels) in sorted(enumerate(sets.items()), key=lambda item: -len(item[1][1])):
+        others = [other for other in sets.values() if not labels <= other]
+        alone = labels.difference(*others)
         if not alone:
             raise Misstated(
                 "head",
                 f"region {key!r} of data set {name!r} has no label of its own, so its sigmoid "
                 "cannot be written as a label map; take softmax",
             )
-        found.append((number, alone[0]))
-    return found
+        painted.append((number, min(alone)))
+    return painted
 
 
 def one_hot(regions: Sequence[Sequence[int]], classes: int = 256) -> np.ndarray:

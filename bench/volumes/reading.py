@@ -238,7 +238,8 @@ def _affine_on(stored: Stored, like: Volume3D | LabelVolume) -> np.ndarray:
     if grids and apart(stored.affine, its.affine, its.grid) <= TOLERANCE:
         return its.affine
     turn, affine = _turn(stored, stored.affine)
-    if grids and _alike(turn, _turn(its, its.affine)[0], its.grid):
+    long = [n > 1 for n in its.grid]  # an axis of one voxel has no direction
+    if grids and np.array_equal(turn[long], _turn(its, its.affine)[0][long]):
         return its.affine
     shape = like.array.shape[-3:]
     if tuple(stored.grid[axis] for axis in np.argsort(turn[:, 0])) != shape:
@@ -253,12 +254,6 @@ def _affine_on(stored: Stored, like: Volume3D | LabelVolume) -> np.ndarray:
             f"{off:.4g} voxels from {like.path.name}; correct the wrong header",
         )
     return stored.affine
-
-
-def _alike(first: np.ndarray, second: np.ndarray, grid: Sequence[int]) -> bool:
-    """Tell whether two orientations turn a grid alike; an axis of one voxel has no direction."""
-    long = [n > 1 for n in grid]
-    return np.array_equal(first[long], second[long])
 
 
 def check_stated(stored: Stored) -> None:
@@ -280,9 +275,8 @@ def misplaced(first: Volume3D | LabelVolume, second: Volume3D | LabelVolume) -> 
     if not all(s.axes and s.place for s in stated):
         return 0.0
     off = apart(first.affine, second.affine, second.array.shape[-3:])
-    if (
-        first.stored.grid == second.stored.grid
-    ):  # at 45 degrees rounding decides which way axes are turned
+    if first.stored.grid == second.stored.grid:
+        # at 45 degrees rounding decides which way axes are turned
         off = min(off, apart(first.stored.affine, second.stored.affine, second.stored.grid))
     return off if off > TOLERANCE else 0.0
 

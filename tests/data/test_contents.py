@@ -44,22 +44,10 @@ def test_a_case_is_its_files_its_class_and_its_frame_but_not_its_name(tmp_path):
         (tmp_path / name).write_text(name)
     a, b, c = (tmp_path / name for name in "abc")
     assert len(digest(a)) == 32
-    assert (
-        len(
-            {
-                digest(a),
-                digest(b),
-                digest(a, b),
-                digest(b, a),
-                digest(a, label=c),
-                digest(a, label=1),
-                digest(a, label=0),
-                digest(a, frame=0),
-                digest(a, frame=1),
-            }
-        )
-        == 9
-    )
+    orders = {digest(a), digest(b), digest(a, b), digest(b, a)}
+    labels = {digest(a, label=label) for label in (c, 0, 1)}
+    frames = {digest(a, frame=frame) for frame in (0, 1)}
+    assert len(orders | labels | frames) == 9
     case = Case("other", "another", (a,))
     assert Contents(None).each([case])["other"] == digest(a)
 
@@ -212,45 +200,22 @@ def test_a_changed_file_forgets_both(volumes, tmp_path):
     assert re.search(r"l\.nii\.gz: .*3.* voxels, its image a.nii.gz", told)
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        None,
-        5,
-        [],
-        ["STAMP", "x", "1x1x3x1"],
-        "",
-        "STAMP",
-        "STAMP -",
-        "STAMP - -",
-        "STAMP x",
-        "STAMP  ",
-        "STAMP - 1x1x3",
-        "STAMP - 1x1x3x",
-        "STAMP - axbxcxd",
-        "STAMP - -1x1x3x1",
-        "0:0 x 9x9x9x9",
-        "STAMP - 1x1x3x1 x",
-        "STAMP x 1x1x3x1",
-    ],
-)
-def test_a_memory_of_other_values_is_made_again(volumes, tmp_path, entry):
-    path = str(volumes[0].images[0])
-    assert_made_again(
-        volumes, tmp_path, json.dumps({path: entry}).replace("STAMP", contents._stamp(path))
-    )
+ENTRIES = """
+STAMP|STAMP -|STAMP - -|STAMP x|STAMP  |STAMP - 1x1x3|STAMP - 1x1x3x|STAMP - axbxcxd|STAMP - -1x1x3x1
+0:0 x 9x9x9x9|STAMP - 1x1x3x1 x|STAMP x 1x1x3x1
+"""
+VALUES = (None, 5, [], ["STAMP", "x", "1x1x3x1"], "", *re.split(r"[|\n]", ENTRIES.strip("\n")))
+DAMAGED = ("", "{", "[]", "3", json.dumps({"x": 1}), "[" * 5000)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", json.dumps({"x": 1}), "[" * 5000])
+@pytest.mark.parametrize("text", [*DAMAGED, *(json.dumps({"PATH": value}) for value in VALUES)])
 def test_a_damaged_memory_is_made_again(volumes, tmp_path, text):
-    assert_made_again(volumes, tmp_path, text)
-
-
-def assert_made_again(cases, folder, text):
-    (folder / "contents.json").write_text(text)
-    found = Contents(folder / "contents.json")
-    assert found.digest(cases) == Contents(None).digest(cases)
-    assert found.header_faults(cases, 1) == {}
+    path = str(volumes[0].images[0])
+    memory = tmp_path / "contents.json"
+    memory.write_text(text.replace("PATH", path).replace("STAMP", contents._stamp(path)))
+    again = Contents(memory)
+    assert again.digest(volumes) == Contents(None).digest(volumes)
+    assert again.header_faults(volumes, 1) == {}
 
 
 def test_no_memory_is_left_where_there_is_no_output_folder(volumes, tmp_path):

@@ -55,26 +55,18 @@ def test_labels_with_gaps_become_contiguous(tmp_path):
 def test_what_labels_are_made_of_is_part_of_a_preparation(tmp_path, monkeypatch):
     monkeypatch.setattr(Cohorts, "cases", lambda self, name: None)
 
-    def prepared(*values):
-        labels = {"0": "background", **{str(value): f"label {value}" for value in values}}
+    def prepared(labels):
         folder(tmp_path / "own", labels=labels)
-        return (
-            Cohorts(Roots(tmp_path), Contents(None), need_data=False)
-            .prepare("own", "default", {})
-            .source
-        )
+        cohorts = Cohorts(Roots(tmp_path), Contents(None), need_data=False)
+        return cohorts.prepare("own", "default", {}).source
 
-    assert prepared(1, 2) == prepared(1, 2, 3) == ""  # as they are
-    several = {prepared(1, 3), prepared(2, 3), prepared(1, 2, 4), ""}
-    assert len(several) == 4
-    for value in (3, 4):
-        folder(tmp_path / "own", labels={"background": 0, "a": 1, "b": 2, "ignore": value})
-        several.add(
-            Cohorts(Roots(tmp_path), Contents(None), need_data=False)
-            .prepare("own", "default", {})
-            .source
-        )
-    assert len(several) == 6
+    def values(*values):
+        return {"0": "background", **{str(value): f"label {value}" for value in values}}
+
+    assert prepared(values(1, 2)) == prepared(values(1, 2, 3)) == ""  # as they are
+    ignored = [{"background": 0, "a": 1, "b": 2, "ignore": value} for value in (3, 4)]
+    tables = [values(1, 3), values(2, 3), values(1, 2, 4), *ignored]
+    assert len({"", *map(prepared, tables)}) == 6
 
 
 def test_mr_channels_get_a_z_score(tmp_path):
@@ -219,14 +211,8 @@ def named(root):
 
 
 def test_channels_are_matched_by_their_number(tmp_path):
-    files = (
-        "imagesTr/a_0000.nii.gz",
-        "imagesTr/a_0001.nii.gz",
-        "imagesTr/b_0001.nii.gz",
-        "imagesTr/b_0002.nii.gz",
-        "labelsTr/a.nii.gz",
-        "labelsTr/b.nii.gz",
-    )
+    images = [f"imagesTr/{name}.nii.gz" for name in ("a_0000", "a_0001", "b_0001", "b_0002")]
+    files = [*images, "labelsTr/a.nii.gz", "labelsTr/b.nii.gz"]
     root = folder(tmp_path, files, modality=TWO, training=[])
     assert named(root)["b"][0] == ["imagesTr/b_0000.nii.gz", "imagesTr/b_0001.nii.gz"]
     dataset = msd_folder(root)
@@ -235,62 +221,36 @@ def test_channels_are_matched_by_their_number(tmp_path):
 
 
 def test_a_stray_file_among_channels_is_of_no_case(tmp_path):
-    files = (
-        "imagesTr/a_0000.nii.gz",
-        "imagesTr/b_0000.nii.gz",
-        "imagesTr/notes.nii.gz",
-        "labelsTr/a.nii.gz",
-        "labelsTr/b.nii.gz",
-    )
+    images = [f"imagesTr/{name}.nii.gz" for name in ("a_0000", "b_0000", "notes")]
+    files = [*images, "labelsTr/a.nii.gz", "labelsTr/b.nii.gz"]
     root = folder(tmp_path, files, training=[])
     assert {*named(root)} == {"a", "b"} and not msd_folder(root).missing(root)
 
 
-STATED = {  # rows of the list, files that are there: id -> image, label, part
-    "labels of another folder": (
-        [{"image": "./imagesTr/x_1.nii.gz", "label": "./labelsTr2/x_1.nii.gz"}],
-        (*ONE, "labelsTr/x_1.nii.gz", "labelsTr2/x_1.nii.gz"),
-        {"x_1": (["imagesTr/x_1.nii.gz"], "labelsTr2/x_1.nii.gz", "training")},
-    ),
-    "names that differ": (
-        [{"image": "imagesTr/img1.nii.gz", "label": "labelsTr/label1.nii.gz"}],
-        ("imagesTr/img1.nii.gz", "labelsTr/label1.nii.gz"),
-        {"img1": (["imagesTr/img1.nii.gz"], "labelsTr/label1.nii.gz", "training")},
-    ),
-    "backslashes": (
-        [{"image": ".\\imagesTr\\x_1.nii.gz", "label": ".\\labelsTr\\x_1.nii.gz"}],
-        (*ONE, "labelsTr/x_1.nii.gz"),
-        {"x_1": (["imagesTr/x_1.nii.gz"], "labelsTr/x_1.nii.gz", "training")},
-    ),
-    "a folder further up": (
-        [{"image": "Task77/imagesTr/x_1.nii.gz", "label": "Task77/labelsTr/x_1.nii.gz"}],
-        (*ONE, "labelsTr/x_1.nii.gz"),
-        {"x_1": (["imagesTr/x_1.nii.gz"], "labelsTr/x_1.nii.gz", "training")},
-    ),
-    "nnU-Net's first version": (
-        [{"image": "./imagesTr/x_1.nii.gz", "label": "./labelsTr/x_1.nii.gz"}],
-        ("imagesTr/x_1_0000.nii.gz", "labelsTr/x_1.nii.gz"),
-        {"x_1": (["imagesTr/x_1_0000.nii.gz"], "labelsTr/x_1.nii.gz", "training")},
-    ),
-    "images without a label": (
-        [{"image": "./imagesTr/x_1.nii.gz", "label": "./labelsTr/x_1.nii.gz"}],
-        (*ONE, "labelsTr/x_1.nii.gz", "imagesTr/x_2.nii.gz"),
-        {
-            "x_1": (["imagesTr/x_1.nii.gz"], "labelsTr/x_1.nii.gz", "training"),
-            "x_2": (["imagesTr/x_2.nii.gz"], None, "unlabelled"),
-        },
-    ),
-    "one name in two Unicode forms": (
-        [{"image": "./imagesTr/f\u00e4ll.nii.gz", "label": "./labelsTr/f\u00e4ll.nii.gz"}],
-        ("imagesTr/fa\u0308ll.nii.gz", "labelsTr/f\u00e4ll.nii.gz"),
-        {"f\u00e4ll": (["imagesTr/fa\u0308ll.nii.gz"], "labelsTr/f\u00e4ll.nii.gz", "training")},
-    ),
+X_1 = {"x_1": ("imagesTr/x_1.nii.gz", "labelsTr/x_1.nii.gz", "training")}
+OTHER = {"x_1": ("imagesTr/x_1.nii.gz", "labelsTr2/x_1.nii.gz", "training")}
+NUMBERED = {"x_1": ("imagesTr/x_1_0000.nii.gz", "labelsTr/x_1.nii.gz", "training")}
+NAMED = {"img1": ("imagesTr/img1.nii.gz", "labelsTr/label1.nii.gz", "training")}
+FORMS = {"f\u00e4ll": ("imagesTr/fa\u0308ll.nii.gz", "labelsTr/f\u00e4ll.nii.gz", "training")}
+MORE = X_1 | {"x_2": ("imagesTr/x_2.nii.gz", None, "unlabelled")}
+STATED = {  # image and label in the list, files that no case reads: id -> image, label, part
+    "labels of another folder": ("./imagesTr/x_1", "./labelsTr2/x_1", ["labelsTr/x_1"], OTHER),
+    "names that differ": ("imagesTr/img1", "labelsTr/label1", [], NAMED),
+    "backslashes": (".\\imagesTr\\x_1", ".\\labelsTr\\x_1", [], X_1),
+    "a folder further up": ("Task77/imagesTr/x_1", "Task77/labelsTr/x_1", [], X_1),
+    "nnU-Net's first version": ("./imagesTr/x_1", "./labelsTr/x_1", [], NUMBERED),
+    "images without a label": ("./imagesTr/x_1", "./labelsTr/x_1", [], MORE),
+    "one name in two Unicode forms": ("imagesTr/f\u00e4ll", "labelsTr/f\u00e4ll", [], FORMS),
 }
 
 
-@pytest.mark.parametrize(("rows", "files", "cases"), STATED.values(), ids=STATED)
-def test_the_pairs_that_the_json_states_are_read(tmp_path, rows, files, cases):
-    assert named(folder(tmp_path, files, training=rows)) == cases
+@pytest.mark.parametrize(("image", "label", "more", "cases"), STATED.values(), ids=STATED)
+def test_the_pairs_that_the_json_states_are_read(tmp_path, image, label, more, cases):
+    files = [file for case in cases.values() for file in case[:2] if file]
+    files += [f"{file}.nii.gz" for file in more]
+    pair = {"image": f"{image}.nii.gz", "label": f"{label}.nii.gz"}
+    expected = {name: ([file], *others) for name, (file, *others) in cases.items()}
+    assert named(folder(tmp_path, files, training=[pair])) == expected
 
 
 def test_names_in_two_unicode_forms_are_one_case_without_a_list(tmp_path):

@@ -41,57 +41,16 @@ YAML = (
     "{<<: [1]}", "x\n<<: {a: 1}", "[", "[1, 2]", "{a: 1}", "x\n? [a, b]\n: 1", "x\n? \n: 1", "[" * 200,
     "{a: " * 3000, "[" * 9000, "? " * 400, "\n  " + "- " * 2000, "}", bomb(10, 9), bomb(3, 30), bomb(9, 4),
 )  # fmt: skip
-WORDS = (  # of headers: NRRD's, MetaImage's
-    "-5 -4 3",
-    "0 4 3",
-    "99999 99999 99999",
-    "2147483648 2147483648 2147483648",
-    "1e300 1 1",
-    "nan 1 1",
-    "LIST",
-    "(1,0,0) none (0,0,1)",
-    "(nan,0,0) (0,1,0) (0,0,1)",
-    "(0,0,0)",
-    "(1,0)",
-    "((1,0,0)",
-    "(1e300,0,0)",
-    "(,,)",
-    "raw",
-    "gzip",
-    "bzip2",
-    "hex",
-    "block",
-    "double",
-    "int64",
-    "big",
-    "LOCAL",
-    "True",
-    "x.raw",
-    "../x.raw",
-    "x%d.raw",
-    "scanner-xyz",
-    "domain domain domain",
-    "MET_DOUBLE",
-    "MET_LONG",
-    "1e200 0 0 0 1 0 0 0 1",
-)
-FIELDS = (
-    "data file",
-    "byte skip",
-    "line skip",
-    "kinds",
-    "centers",
-    "min",
-    "spacings",
-    "space dimension",
-    "number",
-    "measurement frame",
-    "axis mins",
-    "ElementSize",
-    "HeaderSize",
-    "ElementNumberOfChannels",
-    "Orientation",
-)
+# of headers: NRRD's, MetaImage's
+WORDS = """\
+-5 -4 3|0 4 3|99999 99999 99999|2147483648 2147483648 2147483648|1e300 1 1|nan 1 1|LIST
+(1,0,0) none (0,0,1)|(nan,0,0) (0,1,0) (0,0,1)|(0,0,0)|(1,0)|((1,0,0)|(1e300,0,0)|(,,)|raw
+gzip|bzip2|hex|block|double|int64|big|LOCAL|True|x.raw|../x.raw|x%d.raw|scanner-xyz
+domain domain domain|MET_DOUBLE|MET_LONG|1e200 0 0 0 1 0 0 0 1""".replace("\n", "|").split("|")
+KEYS = """\
+data file|byte skip|line skip|kinds|centers|min|spacings|space dimension|number|measurement frame
+axis mins|ElementSize|HeaderSize|ElementNumberOfChannels|Orientation"""
+FIELDS = KEYS.replace("\n", "|").split("|")
 HEAD = re.compile(rb".*?(?:ElementDataFile[^\n]*\n|\n(?=\n))", re.DOTALL)  # of NRRD and MetaImage
 
 integers = st.sampled_from(INTEGERS) | st.integers(-300, 3000)

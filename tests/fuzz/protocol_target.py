@@ -14,66 +14,18 @@ from bench.cli import main
 from bench.protocol import SCALES, read
 
 ROOT = Path(__file__).resolve().parents[2]
-PATHS = (
-    "finetune.optimiser.lr",
-    "finetune.steps",
-    "finetune.batch",
-    "finetune.fraction",
-    "pretrain.steps",
-    "seed",
-    "pretrain.optimiser.betas",
-    "pretrain.snapshots",
-    "pretrain.schedule",
-    "pretrain.precision",
-    "network.crop",
-    "network.preset",
-    "network.network",
-    "method.params.temperature",
-    "method.name",
-    "recipe.window",
-    "init",
-    "x",
-    "recipe.scale",
-    "recipe.spacing",
-    "inference.batch",
-    "data.fraction",
-    "finetune",
-    ".",
-    "a..b",
-    "weights",
-    "",
-    "finetune.optimiser.lr.x",
-    "finetune.select",
-    "finetune.augment.flip",
-    "finetune.inference.overlap",
-)
-VALUES = draws.scalars.map(str) | st.sampled_from(
-    (
-        *draws.YAML,
-        "[16, 16, 16]",
-        "best_test",
-        "tiny",
-        "base",
-        "[[[[",
-        "1e-3",
-        "[nan, inf]",
-        "unetr",
-        "bf16",
-    )
-)
-ONLY = (
-    "method=scratch",
-    "row=scratch",
-    "seed=0",
-    "fraction=100",
-    "fraction=x",
-    "seed=",
-    "=",
-    "a=b",
-    "network=unet3d",
-    "row=\ud800",
-    "method=" + "x" * 5000,
-)
+KEYS = """
+finetune.optimiser.lr finetune.steps finetune.batch finetune.fraction pretrain.steps seed
+pretrain.optimiser.betas pretrain.snapshots pretrain.schedule pretrain.precision network.crop
+network.preset network.network method.params.temperature method.name recipe.window init x
+recipe.scale recipe.spacing inference.batch data.fraction finetune . a..b weights
+finetune.optimiser.lr.x finetune.select finetune.augment.flip finetune.inference.overlap
+"""
+PATHS = ("", *KEYS.split())
+WORDS = ("[16, 16, 16]", "best_test", "tiny", "base", "[[[[", "1e-3", "[nan, inf]", "unetr", "bf16")
+VALUES = draws.scalars.map(str) | st.sampled_from((*draws.YAML, *WORDS))
+SELECTED = "method=scratch row=scratch seed=0 fraction=100 fraction=x seed= = a=b network=unet3d"
+ONLY = (*SELECTED.split(), "row=\ud800", "method=" + "x" * 5000)
 TOML = (
     '[data]\nmsd04_hippocampus = "nowhere"\n',
     '[data]\na = "~nobody/x"\n',
@@ -138,7 +90,7 @@ class Protocols(Folder):
         arguments += ["--scale", good[0]] if good[0] else []
         arguments += ["--json"] * draw(st.booleans())
         for _ in range(draw(st.integers(1, 2)) if how > 6 else 0):
-            arguments.append(f"--set={draw(st.sampled_from(PATHS))}={draw(VALUES)}")
+            arguments.append(f"--set={draw(st.sampled_from(('', *PATHS)))}={draw(VALUES)}")
         if how == 6:
             arguments.append(f"--only={draw(st.sampled_from(ONLY))}")
         toml = self.folder / "bench.toml"
