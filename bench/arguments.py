@@ -163,6 +163,21 @@ score  score label maps that nobody trained here
 $ bench score --prediction mine.nii.gz --reference truth.nii.gz
 $ bench score --prediction a/ --prediction b/ --reference truth/ --metrics dice,nsd@1mm  # ranked
 
+embed  write what a frozen encoder makes of each case to files
+dataset DATASET
+--init WEIGHTS!  a file, a job of OUT (as 'bench export' names it), or 'random'
+--network NAME!  of 'bench list networks'; NAME/PRESET picks a preset, default: that of the weights
+--to DIR!  <case>.npy a case, and manifest.json; a stopped one goes on
+--voxels  a map of each voxel's features, <case>.b2nd, in place of a vector
+--levels LEVELS  comma-separated maps of the encoder, 0 is the finest; default: all
+--recipe NAME (default)  how scans are prepared, of the data set's recipes
+--crop X,Y,Z  of windows, in voxels; default: the preset's
+{DATA}
+{OUT}
+{CORES}
+$ bench embed msd04_hippocampus --init weights.safetensors --network unet3d --to embeddings --data DATA
+$ bench embed msd04_hippocampus --init 3f2a --network unet3d/tiny --voxels --to maps --data DATA
+
 export  write what a finished job made to a file
 job JOB  its id, or the beginning of one; ID@STEP is a snapshot, ID@last the last weights of a fine-tuning \
 whose table scores others

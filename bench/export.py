@@ -35,13 +35,44 @@ def export(store: Store, job: str, to: Path, format: str) -> str:
         BenchError: no such job or snapshot, a job without weights, a format that does not know the network,
             a file that exists, has another format's suffix, or cannot be written.
     """
-    name, _, step = job.partition("@")
-    folder = store.jobs / _job_of(store, name)
-    kind = store.manifest(folder.name).get("kind", "unknown")
     if format == SUBMISSION:
+        name, _, step = job.partition("@")
+        folder = store.jobs / _job_of(store, name)
         if step:
             raise BenchError(f"{job}: a submission has no steps; name job {folder.name}")
         return _submission(folder, to)
+    path = weights_of(store, job)
+    _check_target(to, format)
+    tensors, manifest = transfer.read(path)
+    exported.write(to, tensors, manifest, format)
+    values = sum(t.numel() for t in tensors.values())
+    what = f"{manifest.network}/{manifest.preset}, {len(tensors)} tensors, {values:,} values"
+    job, chosen = path.parent.name, path.stem
+    kind = store.manifest(job)["kind"]
+    if kind == "pretrain":
+        step = chosen.removeprefix("weights").removeprefix("-")
+        at = f" at step {step}" if step else ""
+    else:
+        scored = _selected(store, job)
+        which = "which its table scores" if chosen == scored else f"its table scores {scored!r}"
+        at = f", weights {chosen!r}: {which}"
+    line = f"{to}: {what}, of {kind} {job}{at}"
+    return f"{line}\n{exported.usage(tensors, manifest)}" if format == "nnssl" else line
+
+
+def weights_of(store: Store, job: str) -> Path:
+    """Return the file of a finished job's weights.
+
+    Args:
+        store: the output folder.
+        job: as of ``export``.
+
+    Raises:
+        BenchError: no such job or snapshot, or a job without weights.
+    """
+    name, _, step = job.partition("@")
+    folder = store.jobs / _job_of(store, name)
+    kind = store.manifest(folder.name).get("kind", "unknown")
     if kind not in KINDS:
         way = (
             "take --format submission"
@@ -56,18 +87,7 @@ def export(store: Store, job: str, to: Path, format: str) -> str:
     if path.parent != folder or not path.is_file():
         files_present = ", ".join(sorted(p.name for p in folder.glob("*.safetensors")))
         raise BenchError(f"{path}: no such weights; the job has {files_present}")
-    _check_target(to, format)
-    tensors, manifest = transfer.read(path)
-    exported.write(to, tensors, manifest, format)
-    values = sum(t.numel() for t in tensors.values())
-    what = f"{manifest.network}/{manifest.preset}, {len(tensors)} tensors, {values:,} values"
-    if kind == "pretrain":
-        at = "" if chosen == LAST else f" at step {chosen}"
-    else:
-        which = "which its table scores" if chosen == scored else f"its table scores {scored!r}"
-        at = f", weights {chosen!r}: {which}"
-    line = f"{to}: {what}, of {kind} {folder.name}{at}"
-    return f"{line}\n{exported.usage(tensors, manifest)}" if format == "nnssl" else line
+    return path
 
 
 def _selected(store: Store, job: str) -> str:

@@ -73,6 +73,18 @@ def imported(arguments: argparse.Namespace, plan: Plan, store: Store) -> Cells:
         return imported_scores.leave_out(plan, store, places)
 
 
+def whole_numbers(flag: str, text: str | None) -> tuple[int, ...] | None:
+    """Return comma-separated whole numbers, None where the flag is not given."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise BenchError(
+            f"{flag} {text}: write whole numbers with commas between, as 0,2"
+        ) from None
+
+
 def workers(arguments: argparse.Namespace, plan: Plan) -> int:
     """Return how many worker processes run jobs here."""
     if arguments.workers:

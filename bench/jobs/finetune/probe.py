@@ -221,16 +221,20 @@ class _Source:
 
     def _of_case(self, case: str, features: bool) -> Iterator[Samples]:
         """Yield the samples of one case; each voxel comes once, from the first window that has it."""
-        volume, crop = self._prepared.volume(case), self._spec.network.crop
-        grid = window.Grid.over(volume.shape, crop, 0.0)
+        grid = window.Grid.over(self._prepared.volume(case).shape, self._spec.network.crop, 0.0)
         batches = [grid.starts[n : n + BATCH] for n in range(0, len(grid.starts), BATCH)]
-        if self._spec.data.task != MAPS:
-            known = int(true_classes(self._prepared, [case], self._probed.classes)[0])
-            for starts in batches:
-                classes = torch.full((len(starts),), known, device=self._device)
-                windows = self._features(case, starts, grid) if features else torch.empty(0)
-                yield Samples(windows, classes)
+        if self._spec.data.task == MAPS:
+            yield from self._of_maps(case, grid, batches, features)
             return
+        truth = int(true_classes(self._prepared, [case], self._probed.classes)[0])
+        for starts in batches:
+            classes = torch.full((len(starts),), truth, device=self._device)
+            windows = self._features(case, starts, grid) if features else torch.empty(0)
+            yield Samples(windows, classes)
+
+    def _of_maps(
+        self, case: str, grid: window.Grid, batches: Sequence[Sequence[Triple]], features: bool
+    ) -> Iterator[Samples]:
         label = np.asarray(self._prepared.label(case))
         fresh = self._labelled(label)
         for starts in batches:
