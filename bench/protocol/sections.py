@@ -349,9 +349,9 @@ class Probe:
             if self.levels == ()
             else [f"{levels} of the encoder, interpolated to the image's grid"]
         )
-        if self.intensity:
-            sides = ", ".join(map(str, self.intensity))
-            maps.append(f"intensity in cubes of {sides} voxels (mean; of more than one, deviation)")
+        maps += ["the voxel's intensity"] if 1 in self.intensity else []
+        if sides := ", ".join(str(side) for side in self.intensity if side > 1):
+            maps.append(f"mean and deviation of intensity in cubes of {sides} voxels")
         chosen = {
             "leave_out": "patients left out in turn choose its strength",
             "val": "patients that validate choose its strength",
@@ -362,7 +362,7 @@ class Probe:
             else chosen[self.strength]
         )
         return (
-            f"{self.kind} probe of {' and '.join(maps)}; windows side by side as in prediction without "
+            f"{self.kind} probe of {', '.join(maps)}; windows side by side as in prediction without "
             f"overlap; norm layers as in evaluation; {how}"
         )
 

@@ -117,5 +117,5 @@ def _facts(report: ReportContext, seeds: int) -> list[tuple[str, str]]:
             f"Label fraction{'s' if len(fractions) > 1 else ''}",
             ", ".join(f"{f} %" for f in fractions),
         ),
-        ("Fine-tuning seeds", str(seeds)),
+        ("Draws of patients" if all(t.draws for t in places) else "Fine-tuning seeds", str(seeds)),
     ]
