@@ -13,6 +13,7 @@ from bench.protocol import settings
 from bench.protocol.model import Protocol, section_names
 from bench.protocol.sections import (
     ALTERNATIVES,
+    DRAWS,
     PAIRED,
     SEEDS,
     SHORT,
@@ -339,7 +340,10 @@ def _drop(value: Any, keys: Keys) -> None:
             if key in ("*", str(name)) and isinstance(part, dict | list):
                 _drop(part, tuple(rest))
     elif isinstance(value, dict):
-        for name in (key, *(pairs[key][0] for pairs in (ALTERNATIVES, SEEDS) if key in pairs)):
+        for name in (
+            key,
+            *(pairs[key][0] for pairs in (ALTERNATIVES, DRAWS, SEEDS) if key in pairs),
+        ):
             value.pop(name, None)
 
 

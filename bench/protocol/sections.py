@@ -30,25 +30,27 @@ ALTERNATIVES: dict[str, tuple[str, Any]] = {  # key: what it replaces, and how t
     "datasets": ("mixture", ""),
     "every": ("every_epochs", None),
     "every_epochs": ("every", None),
-    "draws": ("seeds", [0]),
-    "seeds": ("draws", None),
 }
-# of a pretraining instead
+# likewise, of a fine-tuning
+DRAWS: dict[str, tuple[str, Any]] = {"draws": ("seeds", [0]), "seeds": ("draws", None)}
+# likewise, of a pretraining
 SEEDS: dict[str, tuple[str, Any]] = {"seed": ("seeds", []), "seeds": ("seed", None)}
 PAIRED = "paired"  # in place of a list of seeds
 AMOUNT = re.compile(r"([1-9][0-9]{0,6}) *(cases|%)")
 
 
-def one_of_each(over: Any, pretrain: bool = False) -> Any:
+def one_of_each(over: Any, pretrain: bool = False, draws: bool = True) -> Any:
     """Let what an override states replace its alternative: a budget, or the data, is stated once.
 
     Args:
         over: what is laid over a section.
         pretrain: is it the pretraining's, which has one seed or several?
+        draws: may what is below state draws or seeds? A file of settings states neither.
     """
     if not isinstance(over, dict):
         return over
-    pairs = {**ALTERNATIVES, **(SEEDS if pretrain else {})}
+    seeds = SEEDS if pretrain else DRAWS if draws else {}
+    pairs = {**ALTERNATIVES, **seeds}
     gone = {v: empty for k, (v, empty) in pairs.items() if k in over and v not in over}
     inner = {k: one_of_each(over[k], k == "pretrain") for k in ("track", "pretrain") if k in over}
     return {**over, **gone, **inner}
@@ -341,29 +343,22 @@ class Probe:
     @property
     def text(self) -> str:
         """Return in words what is read, and how."""
-        levels = (
-            "all levels" if self.levels is None else f"levels {', '.join(map(str, self.levels))}"
-        )
-        maps = (
-            []
-            if self.levels == ()
-            else [f"{levels} of the encoder, interpolated to the image's grid"]
-        )
-        maps += ["the voxel's intensity"] if 1 in self.intensity else []
-        if sides := ", ".join(str(side) for side in self.intensity if side > 1):
-            maps.append(f"mean and deviation of intensity in cubes of {sides} voxels")
-        chosen = {
+        levels = "all levels" if self.levels is None else f"levels {list(self.levels)}"
+        sides = [side for side in self.intensity if side > 1]
+        maps = {
+            f"{levels} of the encoder, interpolated to the image's grid": self.levels != (),
+            "the voxel's intensity": 1 in self.intensity,
+            f"mean and deviation of intensity in cubes of {sides} voxels": bool(sides),
+        }
+        how = {
             "leave_out": "patients left out in turn choose its strength",
             "val": "patients that validate choose its strength",
-        }
-        how = (
-            f"{self.k} of {self.samples} samples vote"
-            if self.kind == "knn"
-            else chosen[self.strength]
-        )
+        }[self.strength]
+        if self.kind == "knn":
+            how = f"{self.k} of {self.samples} samples vote"
         return (
-            f"{self.kind} probe of {', '.join(maps)}; windows side by side as in prediction without "
-            f"overlap; norm layers as in evaluation; {how}"
+            f"{self.kind} probe of {', '.join(text for text in maps if maps[text])}; windows side by "
+            f"side as in prediction without overlap; norm layers as in evaluation; {how}"
         )
 
     def __post_init__(self) -> None:

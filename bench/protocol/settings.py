@@ -70,7 +70,7 @@ def _parts(value: Any, document: Document, keys: tuple[str, ...]) -> Any:
 def _section(section: Any, document: Document, keys: tuple[str, ...]) -> Any:
     if not isinstance(section, dict) or "settings" not in section:
         return section
-    return overlay(_read(section["settings"], document, keys), one_of_each(section))
+    return overlay(_read(section["settings"], document, keys), one_of_each(section, draws=False))
 
 
 def _row(row: Any, document: Document, keys: tuple[str, ...]) -> Any:
@@ -86,7 +86,7 @@ def instead(stated_own: Any, document: Document, keys: tuple[str, ...]) -> Any:
     stated = _read(stated_own["settings"], document, keys)
     complete_section = plain(document.build(Finetune, {**STAND_IN, **stated}))
     complete = {k: v for k, v in complete_section.items() if k not in KEPT or k in stated}
-    return overlay(complete, one_of_each(stated_own))
+    return overlay(complete, one_of_each(stated_own, draws=False))
 
 
 def _read(
@@ -111,6 +111,8 @@ def _read(
     value = shared.value
     if "settings" in value:
         below = _read(value["settings"], shared, (), (*above, path.resolve()))
-        value = overlay(below, one_of_each({k: v for k, v in value.items() if k != "settings"}))
+        value = overlay(
+            below, one_of_each({k: v for k, v in value.items() if k != "settings"}, draws=False)
+        )
     shared.build(Finetune, {**STAND_IN, **value})  # a mistake is told at its own line
     return value
