@@ -12,6 +12,12 @@ from bench.protocol import Protocol, Quoted, row_of
 from bench.report.supplement import DatasetInfo, Extras
 
 NOT_STATED = "not stated"  # what a folder without a licence declares (bench.data.layout_msd)
+EVALUATIONS = {
+    "end_to_end": "end to end",
+    "decoder": "frozen encoder",
+    "probe": "probe",
+    "as_loaded": "as loaded",
+}
 METRICS = {
     "dice": "Dice",
     "iou": "IoU",
@@ -116,7 +122,7 @@ def section_labels(protocol: Protocol, info: dict[str, DatasetInfo]) -> list[str
         twins = [t for t, other in zip(targets, titles, strict=True) if other == title]
         parts = [title]
         if len({t.evaluation for t in twins}) > 1:
-            parts.append(target.evaluation.replace("_", " "))
+            parts.append(EVALUATIONS[target.evaluation])
         if len({t.split for t in twins}) > 1:
             parts.append(target.split)
         labels.append(", ".join(parts))

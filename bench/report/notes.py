@@ -13,7 +13,7 @@ from bench.protocol.sections import Group, Initial, Track, Tune
 from bench.report import learning, other_papers, undertrained
 from bench.report.context import ReportContext
 from bench.report.footnotes import counted
-from bench.report.names import dataset_info, metric_title
+from bench.report.names import EVALUATIONS, dataset_info, metric_title
 from bench.report.pretrainings import explained
 from bench.report.sections import FILES, Note, Notes, Section
 from bench.report.supplement import Extras, Pretraining
@@ -304,7 +304,7 @@ def _way(target: Finetune) -> str:
     parts = [
         f"{length if target.steps is None else f'{target.steps} steps'}, batch {target.batch}, "
         f"{optimiser.name} at {optimiser.lr:g}, {target.schedule.name} schedule, {target.precision}",
-        target.evaluation.replace("_", " "),
+        EVALUATIONS[target.evaluation],
         f"loss {target.loss or 'of the task'}",
         f"held equal over label fractions: {target.held}",
         f"select {target.select}: {SELECT[target.select]}",
