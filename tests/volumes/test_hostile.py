@@ -56,7 +56,7 @@ TEXTS = {
         ("NRRD0004", "unreadable", "NRRX0004"),
         ("encoding: raw", "unreadable", "encoding: zebra", "encoding: gzip"),
         ("encoding: raw", "unreadable", *(f"encoding: raw\n{field}" for field in (
-            "data file: other.raw", "data file: LIST", "line skip: 3", "byte skip: -1"))),
+            "data file: other.raw", "datafile: ../a.raw", "data file: LIST", "line skip: 3", "byte skip: -1"))),
         ("type: short", "unreadable", "type: block"),
         ("endian: little", "unreadable", "endian: middle"),
         ("endian: little\n", "unreadable", ""),
@@ -320,3 +320,10 @@ def test_random_damage_of_a_picture_raises_nothing_but_volume_errors(
         assert read_volume(path).array.ndim == 4
     except VolumeError as error:
         assert error.kind in header.KINDS
+
+
+def test_a_spelling_that_is_no_field_of_nrrd_names_no_file(tmp_path):
+    header = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\nData File: b.raw\n\n"
+    (tmp_path / "b.raw").write_bytes(b"secret!!")
+    (tmp_path / "a.nrrd").write_bytes(header.encode() + b"12345678")
+    assert read_volume(tmp_path / "a.nrrd").array.tobytes("F") == b"12345678"
