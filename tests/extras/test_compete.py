@@ -287,10 +287,8 @@ def test_what_stands_beside_both_is_told_apart():
     ).pretexts
     assert [(one.seed, one.last) for one in once] == [(0, 2.0), (1, 1.0), (2, 1.0)]
     assert [(c.row, c.seconds) for c in both.costs] == [("a", 1.0), ("new", 3.0)]
-    assert (
-        both.provenance == {"commit": "y", "track: commit": "x"}
-        and both.pretrainings == theirs.pretrainings
-    )
+    assert both.provenance == {"commit": "y", "track: commit": "x"}
+    assert both.pretrainings == theirs.pretrainings
 
 
 @pytest.mark.slow

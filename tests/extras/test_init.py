@@ -48,9 +48,8 @@ def test_what_is_written_plans_at_every_scale(scans, tmp_path, capsys):
     assert main(["init", str(root)]) == 0
     out = capsys.readouterr().out
     path = tmp_path / "my_scans.yaml"
-    assert (
-        f"bench run my_scans.yaml --data {root.parent}" in out and sorted(root.rglob("*")) == before
-    )
+    assert f"bench run my_scans.yaml --data {root.parent}" in out
+    assert sorted(root.rglob("*")) == before
     written = read(path)
     assert next(row.method for row in written.rows.values()) == "scratch" and len(written.rows) == 3
     (section,) = written.finetune

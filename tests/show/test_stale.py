@@ -59,9 +59,8 @@ def test_what_is_up_to_date_is_not_mentioned(made):
     (pretrain,) = names(made, "pretrain")
     now = sources(made.plan.jobs[pretrain].plain())
     record(made.store, pretrain, source=source_hash(now), sources=now)
-    assert (
-        run.changed(made.plan, made.store) == [] and stale.stale(stale.finished(made.store)) == {}
-    )
+    assert run.changed(made.plan, made.store) == []
+    assert stale.stale(stale.finished(made.store)) == {}
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -97,9 +96,8 @@ def test_redo_takes_away_what_is_stale_and_what_stands_on_it_and_nothing_else(ma
     assert {j for j in made.plan.jobs if not made.store.done(j)} == gone
     assert all(made.store.done(j) for j in kept)
     assert set(run.todo(made.plan, made.store)) == gone
-    assert (
-        not list(made.store.work.glob(".replaced-*")) and run.changed(made.plan, made.store) == []
-    )
+    assert not list(made.store.work.glob(".replaced-*"))
+    assert run.changed(made.plan, made.store) == []
 
 
 def test_redo_that_is_killed_leaves_nothing_that_looks_up_to_date(made, monkeypatch):
