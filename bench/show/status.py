@@ -34,9 +34,9 @@ def status(store: Store) -> dict[str, list[dict[str, Any]]]:
     for folder in sorted(path.parent for path in store.jobs.glob("*/manifest.json")):
         if folder.name not in manifests:
             why = f"{folder}/manifest.json: damaged; run the protocol again, it is made anew"
-            row = {"job": folder.name, "kind": "job", "cause": "damaged"}
-            row |= _called(called, folder.name) | {"reason": why, "log": f"{folder}/log.txt"}
-            by_state["failed"].append(row)
+            damaged = {"job": folder.name, "kind": "job", "cause": "damaged", "reason": why}
+            damaged |= _called(called, folder.name) | {"log": f"{folder}/log.txt"}
+            by_state["failed"].append(damaged)
     for job, manifest in manifests.items():
         row = {"job": job, "kind": manifest.get("kind"), **_called(called, job)}
         row |= {key: manifest.get(key) for key in ("seconds", "attempts")}
@@ -49,9 +49,9 @@ def status(store: Store) -> dict[str, list[dict[str, Any]]]:
             state, job_row = _unfinished(store, job, described["job"]["kind"])
             by_state[state].append({**job_row, **_called(called, job)})
     in_queue = queued(store) if by_state["waiting"] else {}
-    for row in by_state["waiting"]:
-        if line := in_queue.get(row["job"]):
-            row |= {"task": line.id, "slurm": line.state, "pending": line.reason}
+    for waiting in by_state["waiting"]:
+        if line := in_queue.get(waiting["job"]):
+            waiting |= {"task": line.id, "slurm": line.state, "pending": line.reason}
     return by_state
 
 
