@@ -124,9 +124,8 @@ def test_redo_takes_what_another_protocol_made_of_a_pretraining_too(made):
     (pretrain,) = names(made, "pretrain")
     other = made.store.jobs / ("0" * 16)
     other.mkdir()
-    (other / "manifest.json").write_text(
-        json.dumps({"kind": "finetune", "spec": {}, "needs": [pretrain]})
-    )
+    manifest = {"kind": "finetune", "spec": {}, "needs": [pretrain]}
+    (other / "manifest.json").write_text(json.dumps(manifest))
     run.take_away_changed(made.plan, made.store)
     assert not other.exists()
 
@@ -134,9 +133,8 @@ def test_redo_takes_what_another_protocol_made_of_a_pretraining_too(made):
 def test_redo_leaves_what_a_job_in_work_reads(made):
     (pretrain,) = names(made, "pretrain")
     reader = "1" * 16
-    made.store.write_spec(
-        reader, {"job": {"kind": "finetune", "spec": {}, "needs": [pretrain]}, "run": {}}
-    )
+    job = {"kind": "finetune", "spec": {}, "needs": [pretrain]}
+    made.store.write_spec(reader, {"job": job, "run": {}})
     assert made.store.claim(reader) is not None
     (told, *more) = run.take_away_changed(made.plan, made.store)
     assert told == f"{reader} is in work and reads {pretrain}, which stays as it is"
@@ -166,12 +164,10 @@ def test_an_edit_of_two_files_is_two_lines(made):
 
 
 def test_edits_of_many_sets_of_files_are_one_line():
-    some = [
-        stale.Stale(f"{i:016}", "evaluate", (f"bench/{i}.py", "bench/z.py"), own=True)
-        for i in range(4)
-    ]
-    assert len(stale.lines(some[:3])) == 3
-    (line,) = stale.lines(some)
+    files = [(f"bench/{i}.py", "bench/z.py") for i in range(4)]
+    jobs = [stale.Stale(f"{i:016}", "evaluate", pair, own=True) for i, pair in enumerate(files)]
+    assert len(stale.lines(jobs[:3])) == 3
+    (line,) = stale.lines(jobs)
     files = "bench/0.py, bench/1.py, bench/2.py, bench/3.py, bench/z.py"
     assert (
         line == f"4 finished jobs were made by another state of {files} (4 evaluate); {stale.AGAIN}"
