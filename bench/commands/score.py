@@ -25,7 +25,7 @@ def body(arguments: argparse.Namespace) -> int:
     options = arguments.empty, arguments.verify, arguments.ignore_geometry, wanted
     conventions = conventions if several else conventions[:1]
     every = (first, *more), arguments.reference
-    rows, mismatches = score_several(*every, metrics, conventions, *options)
+    rows, mismatches = score_several(every[0], every[1], metrics, conventions, *options)
     text = as_ranking if several else as_text
     print(json.dumps(as_json(rows, several=several), indent=1) if arguments.json else text(rows))
     notes = [f"differs from medpy: {line}" for line in mismatches]
