@@ -36,14 +36,8 @@ def _body(arguments: argparse.Namespace) -> int:
     arguments.redo = None
     cluster = flags.cluster(arguments)
     with added.tried() as file:
-        request = Request(
-            (file,),
-            arguments.out,
-            None,
-            arguments.data,
-            {"row": [added.row]},
-            tuple(track.beside.overrides),
-        )
+        only, sets = {"row": [added.row]}, tuple(track.beside.overrides)
+        request = Request((file,), arguments.out, None, arguments.data, only, sets)
         (protocol,) = request.read()
         processes = cluster.world if cluster else 1
         planned = doing.make_plan(
@@ -63,20 +57,6 @@ def _body(arguments: argparse.Namespace) -> int:
     refuse_others([protocol], store)
     for line in keep([added.name], store):
         run.say(line)
-    workers = flags.workers(arguments, planned) if cluster is None else None
-    keep_unfinished = arguments.keep_unfinished
-    code = run.carry_out(
-        run.Work(
-            [file],
-            [protocol],
-            planned,
-            store,
-            cluster,
-            workers,
-            how,
-            arguments.log,
-            keep_unfinished,
-        )
-    )
+    code = run.carry_out(run.Work.of(arguments, [file], [protocol], planned, store, cluster))
     print(standing.as_text(track, added, store))
     return code

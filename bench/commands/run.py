@@ -40,6 +40,24 @@ class Work:
     log: Sequence[str] = ()  # trackers that follow it
     keep_unfinished: bool = False  # go on with what other source files left unfinished
 
+    @classmethod
+    def of(
+        cls,
+        arguments: argparse.Namespace,
+        files: Sequence[Path],
+        protocols: Sequence[Protocol],
+        plan: Plan,
+        store: Store,
+        cluster: Profile | None,
+    ) -> Work:
+        """Return the work that the flags of a command name."""
+        from bench.show.screen import manner
+
+        how = manner(quiet=arguments.quiet, lines=arguments.lines)
+        workers = flags.workers(arguments, plan) if cluster is None else None
+        log, keep = arguments.log, arguments.keep_unfinished
+        return cls(files, protocols, plan, store, cluster, workers, how, log, keep)
+
     @property
     def sources(self) -> dict[str, Source]:
         """Return what each protocol's page is drawn from."""
@@ -90,21 +108,7 @@ def _body(arguments: argparse.Namespace) -> int:
         run.rehearse(plan, run.todo(plan, seen))  # what it tells comes again below
         for line in run.take_away_changed(plan, store, lambda who: say(f"waiting for {who}")):
             say(line)
-    workers = flags.workers(arguments, plan) if cluster is None else None
-    keep_unfinished = arguments.keep_unfinished
-    return carry_out(
-        Work(
-            request.protocols,
-            protocols,
-            plan,
-            store,
-            cluster,
-            workers,
-            how,
-            arguments.log,
-            keep_unfinished,
-        )
-    )
+    return carry_out(Work.of(arguments, request.protocols, protocols, plan, store, cluster))
 
 
 def carry_out(work: Work) -> int:

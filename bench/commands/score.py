@@ -24,17 +24,15 @@ def body(arguments: argparse.Namespace) -> int:
     several = bool(more)
     options = arguments.empty, arguments.verify, arguments.ignore_geometry, wanted
     conventions = conventions if several else conventions[:1]
-    rows, mismatches = score_several(
-        (first, *more), arguments.reference, metrics, conventions, *options
-    )
+    every = (first, *more), arguments.reference
+    rows, mismatches = score_several(every[0], every[1], metrics, conventions, *options)
     text = as_ranking if several else as_text
     print(json.dumps(as_json(rows, several=several), indent=1) if arguments.json else text(rows))
     notes = [f"differs from medpy: {line}" for line in mismatches]
     if arguments.ignore_geometry:
         notes.insert(0, "voxels were compared as they are stored, in the references' spacing")
     else:
-        notes = [*doubts(tuple(arguments.prediction), arguments.reference), *notes]
-    every = tuple(arguments.prediction), arguments.reference
+        notes = [*doubts(*every), *notes]
     notes = [*gaps(*every), *strangers(*every, wanted), *notes]
     if arguments.verify:
         notes.append(verified(rows, metrics, conventions[0], len(mismatches)))
@@ -57,9 +55,8 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
         raise BenchError("--labels and --regions: both say what is scored; give one of them")
     labels = None
     if arguments.labels is not None:
-        labels = tuple(
-            dict.fromkeys(_value("--labels", text) for text in arguments.labels.split(","))
-        )
+        values = (_value("--labels", text) for text in arguments.labels.split(","))
+        labels = tuple(dict.fromkeys(values))
     regions = None if arguments.regions is None else region_set(arguments.regions)
     ignore = None if arguments.ignore is None else _value("--ignore", arguments.ignore)
     return Wanted(labels, regions, ignore)
@@ -70,7 +67,6 @@ def _value(flag: str, text: str) -> int:
 
     text = text.strip()
     if not (text.isdecimal() and len(text) <= 5 and int(text) <= 65535):
-        raise BenchError(
-            f"{flag}: {shown(text)} is no label value; give whole numbers from 0 to 65535"
-        )
+        why = "is no label value; give whole numbers from 0 to 65535"
+        raise BenchError(f"{flag}: {shown(text)} {why}")
     return int(text)

@@ -7,7 +7,7 @@ arguments: so commands, flags and names are always those of the bench that is th
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -124,36 +124,22 @@ def _values(action: argparse.Action, word: str) -> Iterator[Candidate]:
         yield from ((path, "") for path in _files(word))
     elif action.dest == "only":
         for key in ("method", "network", "dataset", "fraction", "seed", "row"):
-            names = NAMES[key]() if key in NAMES and word.startswith(f"{key}=") else ("",)
+            names = _registered(key) if key in KINDS and word.startswith(f"{key}=") else ("",)
             yield from ((f"{key}={name}", "") for name in names)
-    elif action.dest in NAMES:
-        yield from ((name, "") for name in NAMES[action.dest]())
+    elif action.dest in KINDS:
+        yield from ((name, "") for name in _registered(action.dest))
 
 
-def _names(kind: str) -> Callable[[], list[str]]:
-    def names() -> list[str]:
-        from bench import registry
-
-        with suppress(BenchError):  # two of one name: the command itself says so
-            return registry.names(kind)
-        return []
-
-    return names
-
-
-def _networks() -> list[str]:
+def _registered(kind: str) -> Sequence[str]:
+    from bench import registry
     from bench.nets import catalog
 
-    with suppress(BenchError):
-        return catalog.names()
+    with suppress(BenchError):  # two of one name: the command itself says so
+        return catalog.names() if kind == "network" else registry.names(kind)
     return []
 
 
-NAMES: dict[str, Callable[[], list[str]]] = {
-    "method": _names("method"),
-    "dataset": _names("dataset"),
-    "network": _networks,
-}
+KINDS = ("method", "dataset", "network")
 
 
 def _protocols() -> list[str]:

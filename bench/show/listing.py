@@ -70,9 +70,7 @@ def _method(name: str) -> Listed:
     method = registry.load("method", name)
     return {
         "name": name,
-        "title": method.title,
-        "paper": method.paper,
-        "dims": method.dims,
+        **{key: getattr(method, key) for key in ("title", "paper", "dims")},
         "params": {f.name: getattr(method.Params(), f.name) for f in fields(method.Params)},
         "networks": method.networks(),
         "source": asdict(method.source),
@@ -100,17 +98,11 @@ def _mixture(name: str) -> Listed:
     from bench.protocol import mixture
 
     mixed = mixture.mixture(name)
+    keys = ("title", "source", "note", "expected_cases")
     parts = [
         {k: v for k, v in asdict(m).items() if v not in ("", None, {}, ())} for m in mixed.datasets
     ]
-    return {
-        "name": name,
-        "title": mixed.title,
-        "source": mixed.source,
-        "note": mixed.note,
-        "expected_cases": mixed.expected_cases,
-        "datasets": parts,
-    }
+    return {"name": name, **{key: getattr(mixed, key) for key in keys}, "datasets": parts}
 
 
 def _protocol(path: Path) -> Listed:
@@ -118,10 +110,7 @@ def _protocol(path: Path) -> Listed:
 
     protocol = read(path)
     return {
-        "name": protocol.name,
-        "title": protocol.title,
-        "paper": protocol.paper,
-        "table": protocol.table,
+        **{key: getattr(protocol, key) for key in ("name", "title", "paper", "table")},
         "file": path.relative_to(named.ROOT).as_posix(),
         "scales": ["paper", *protocol.scales],
         "assumed": len(protocol.assumed),
@@ -135,20 +124,16 @@ def as_text(what: str, things: list[Listed]) -> str:
 
     columns = (*COLUMNS[what], *(("from",) if any("from" in thing for thing in things) else ()))
     if what == "methods":  # the JSON has one number
-        either = {
-            thing["name"] for thing in things if registry.load("method", thing["name"]).any_dims
-        }
-        things = [
-            {**thing, "dims": "2, 3"} if thing["name"] in either else thing for thing in things
-        ]
-    text = tabulate(
-        [[_cell(thing.get(key, "")) for key in columns] for thing in things], columns, "plain"
-    )
+        methods = [registry.load("method", thing["name"]) for thing in things]
+        dims = ({"dims": "2, 3"} if method.any_dims else {} for method in methods)
+        things = [thing | both for thing, both in zip(things, dims, strict=True)]
+    rows = [[_cell(thing.get(key, "")) for key in columns] for thing in things]
+    text = tabulate(rows, columns, "plain")
     if what == "datasets":
-        unpack = (
-            f"{thing['name']}: {registry.load('dataset', thing['name']).unpack}" for thing in things
+        datasets = {thing["name"]: registry.load("dataset", thing["name"]) for thing in things}
+        text += "\n\n" + "\n".join(
+            f"{name}: {dataset.unpack}" for name, dataset in datasets.items()
         )
-        text += "\n\n" + "\n".join(unpack)
     return text
 
 
@@ -157,11 +142,9 @@ def _cell(value: Any) -> str:
         return ", ".join(map(_cell, value))
     if isinstance(value, dict) and "preset" in value:
         return f"{value['preset']} ({value['parameters'] / 1e6:.2f} M)"
-    return (
-        str(value["dataset"])
-        if isinstance(value, dict)
-        else printable("" if value is None else str(value))
-    )
+    if isinstance(value, dict):
+        return str(value["dataset"])
+    return printable("" if value is None else str(value))
 
 
 def one_dataset(name: str, data: Path | None) -> Listed:
@@ -212,11 +195,10 @@ def _parts(
     if cases is None and split in splits.RULES:
         return "of the patients that are there"
     try:
-        folds = (
-            splits.listed(dataset, split)
-            if cases is None
-            else splits.folds(dataset, name, cases, split)
-        )
+        if cases is None:
+            folds = splits.listed(dataset, split)
+        else:
+            folds = splits.folds(dataset, name, cases, split)
     except BenchError as error:
         return str(error).removeprefix(f"{name}: ")
     return [{side: len(getattr(fold, side)) for side in splits.SIDES} for fold in folds]

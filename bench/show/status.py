@@ -27,54 +27,32 @@ def status(store: Store) -> dict[str, list[dict[str, Any]]]:
     last run of some protocol want it (also where none has left that)? One that is done has the ``files``
     whose source is another today.
     """
-    by_state: dict[str, list[dict[str, Any]]] = {
-        "running": [],
-        "failed": [],
-        "waiting": [],
-        "done": [],
-    }
+    states = ("running", "failed", "waiting", "done")
+    by_state: dict[str, list[dict[str, Any]]] = {state: [] for state in states}
     called, manifests = labels_wanted(store), finished(store)
     other = stale(manifests)
     for folder in sorted(path.parent for path in store.jobs.glob("*/manifest.json")):
         if folder.name not in manifests:
-            job_row = {
-                "job": folder.name,
-                "kind": "job",
-                "cause": "damaged",
-                **_called(called, folder.name),
-            }
             why = f"{folder}/manifest.json: damaged; run the protocol again, it is made anew"
-            by_state["failed"].append({**job_row, "reason": why, "log": f"{folder}/log.txt"})
+            damaged = {"job": folder.name, "kind": "job", "cause": "damaged", "reason": why}
+            damaged |= _called(called, folder.name) | {"log": f"{folder}/log.txt"}
+            by_state["failed"].append(damaged)
     for job, manifest in manifests.items():
+        row = {"job": job, "kind": manifest.get("kind"), **_called(called, job)}
+        row |= {key: manifest.get(key) for key in ("seconds", "attempts")}
         files = list(other[job].files) if job in other else []
-        by_state["done"].append(
-            {
-                "job": job,
-                "kind": manifest.get("kind"),
-                **_called(called, job),
-                "seconds": manifest.get("seconds"),
-                "attempts": manifest.get("attempts"),
-                "other_source": job in other,
-                "files": files,
-                "own": job in other and other[job].direct,
-            }
-        )
+        row |= {"other_source": job in other, "files": files}
+        by_state["done"].append(row | {"own": job in other and other[job].direct})
     for folder in sorted(store.work.glob("[!.]*/job.json")):
         job, described = folder.parent.name, read_json(folder, SPEC)
         if described is not None and not store.done(job):  # it may be published at this moment
             state, job_row = _unfinished(store, job, described["job"]["kind"])
             by_state[state].append({**job_row, **_called(called, job)})
-    if by_state["waiting"]:
-        _ask_slurm(store, by_state["waiting"])
+    in_queue = queued(store) if by_state["waiting"] else {}
+    for waiting in by_state["waiting"]:
+        if line := in_queue.get(waiting["job"]):
+            waiting |= {"task": line.id, "slurm": line.state, "pending": line.reason}
     return by_state
-
-
-def _ask_slurm(store: Store, waiting: list[dict[str, Any]]) -> None:
-    """Add what SLURM says of waiting jobs, where it can be asked: ``task``, ``slurm``, ``pending``."""
-    lines = queued(store)
-    for job in waiting:
-        if line := lines.get(job["job"]):
-            job |= {"task": line.id, "slurm": line.state, "pending": line.reason}
 
 
 def queued(store: Store) -> dict[str, Line]:
@@ -107,9 +85,8 @@ def prune(store: Store) -> list[str]:
         BenchError: no run has left what its protocol wants.
     """
     if labels_wanted(store) is None:
-        raise BenchError(
-            f"{store.root / 'records'}: no run has said what it wants; run the protocols once more"
-        )
+        text = "no run has said what it wants; run the protocols once more"
+        raise BenchError(f"{store.root / 'records'}: {text}")
     by_state, removed = status(store), []
     queued = {e["job"] for e in by_state["waiting"] if "slurm" in e}
     if shutil.which("squeue") is None:  # SLURM cannot be asked: whatever was submitted may wait

@@ -192,16 +192,20 @@ def empty():
     return planned(rows, sections=("organs", "others")), record.frame([]), Extras()
 
 
+def written(report, folder, **more):
+    protocol, table, extras = report()
+    return write(protocol, table, folder, extras, **more).page
+
+
 @pytest.mark.parametrize("report", [complete, many, empty])
 def test_a_report_has_nothing_wrong_in_a_browser(report, browser, source, tmp_path):
-    page = write(*report()[:2], tmp_path, report()[2]).page
-    wrong, _ = axe.findings(browser, page, source)
+    wrong, _ = axe.findings(browser, written(report, tmp_path), source)
     assert not wrong, "\n".join(map(axe.line, wrong))
 
 
 def test_the_index_has_nothing_wrong_in_a_browser(browser, source, tmp_path):
     for report in (complete, empty):
-        write(*report()[:2], tmp_path / report.__name__, report()[2], figures=False)
+        written(report, tmp_path / report.__name__, figures=False)
     wrong, _ = axe.findings(browser, write_index(tmp_path), source)
     assert not wrong, "\n".join(map(axe.line, wrong))
 
@@ -216,9 +220,7 @@ TABLE = 'document.querySelector("#table table")'
 
 
 def test_a_table_sorts_filters_and_says_more_to_keys_alone(browser, tmp_path):
-    tab = browser.open(
-        write(*many()[:2], tmp_path, many()[2], figures=False).page, width=1400, dark=False
-    )
+    tab = browser.open(written(many, tmp_path, figures=False), width=1400, dark=False)
     tab.ask("Emulation.setFocusEmulationEnabled", enabled=True)
     firsts = f'[...{TABLE}.querySelectorAll("tbody.rows tr")].map(r => parseFloat(r.cells[1].dataset.sort))'
     drawn = tab.value(firsts)
@@ -226,14 +228,12 @@ def test_a_table_sorts_filters_and_says_more_to_keys_alone(browser, tmp_path):
     assert tab.value(firsts) == sorted(drawn, reverse=True) != drawn
     tab.value(f'{TABLE}.querySelector("thead button").click()')
     assert tab.value(firsts) == sorted(drawn)
-    assert (
-        tab.value(f'{TABLE}.querySelectorAll("[tabindex=\\"0\\"]").length') == 1
-    )  # one stop for the table
+    stops = tab.value(f"{TABLE}.querySelectorAll('[tabindex=\"0\"]').length")
+    assert stops == 1
     tab.value(f"{TABLE}.querySelector('[tabindex=\"0\"]').focus()")
     at, hidden, wording = tab.value(f'{PRESS}("x")')
-    assert (
-        not hidden and "95 % interval" in wording and "records/test_page.parquet: row r" in wording
-    )
+    assert not hidden and "95 % interval" in wording
+    assert "records/test_page.parquet: row r" in wording
     position, hidden, other = tab.value(f'{PRESS}("ArrowRight")')
     assert position == at + 1 and not hidden and other != wording
     assert tab.value(f'{PRESS}("Escape")')[1]
@@ -245,9 +245,8 @@ def test_a_table_sorts_filters_and_says_more_to_keys_alone(browser, tmp_path):
     assert seen == 3  # 1, 10 and 11
     lines = tab.value(f"csv({TABLE})").splitlines()
     assert len(lines) == 4 and lines[0].startswith('"Method"')
-    assert tab.value('document.querySelector("#table pre.tex").textContent').startswith(
-        "\\begin{tabular}"
-    )
+    tex = tab.value('document.querySelector("#table pre.tex").textContent')
+    assert tex.startswith("\\begin{tabular}")
 
 
 CELLS = {  # in the page: in the CSV
@@ -267,18 +266,15 @@ CELLS = {  # in the page: in the CSV
 
 
 def test_the_csv_button_guards_what_a_spreadsheet_would_run_and_leaves_numbers(browser, tmp_path):
-    tab = browser.open(
-        write(*complete()[:2], tmp_path, complete()[2], figures=False).page, width=1400, dark=False
-    )
+    tab = browser.open(written(complete, tmp_path, figures=False), width=1400, dark=False)
     built = f"""(() => {{ const t = document.createElement("table"), r = t.insertRow();
         for (const text of {json.dumps([*CELLS])}) r.insertCell().textContent = text;
         document.body.append(t); return csv(t); }})()"""
     (line,) = csv.reader(tab.value(built).splitlines())
     assert line == [*CELLS.values()]
     ascii_minus = [text for text in CELLS if not text.startswith("\N{MINUS SIGN}")]
-    assert [cell(text).replace("'  ", "'") for text in ascii_minus] == [
-        CELLS[text] for text in ascii_minus
-    ]
+    for text in ascii_minus:
+        assert cell(text).replace("'  ", "'") == CELLS[text]
 
 
 def test_each_kind_of_wrong_is_found_and_none_where_there_is_none(

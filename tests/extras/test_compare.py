@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -18,48 +19,38 @@ PATIENTS, SEEDS = [f"p{i}" for i in range(20)], (0, 1, 2)
 
 def score(row, patient, seed, target):
     """Return a score between 0.6 and 0.9 that patients and runs differ in."""
-    return (
-        0.6 + 0.01 * PATIENTS.index(patient) + 0.01 * seed + 0.005 * len(row) + 0.001 * len(target)
-    )
+    return 0.6 + 0.01 * (PATIENTS.index(patient) + seed) + 0.005 * len(row) + 0.001 * len(target)
+
+
+SAME = {  # in every row of a table
+    "protocol": "m",
+    "scale": "pilot",
+    "section": "s",
+    "dataset": "d",
+    "split": "even",
+    "split_hash": "abc",
+    "fraction": 100,
+    "n_train": 5,
+    "fold": 0,
+    "convention": "medpy/default",
+    "status": "ok",
+    "params": "{}",
+}
 
 
 def table(seeds=SEEDS, pretrain_seeds=(0,), **columns):
-    rows = [
-        {
-            **dict.fromkeys(record.COLUMNS, ""),
-            "job": f"{row}{p}{seed}",
-            "protocol": "m",
-            "scale": "pilot",
-            "section": "s",
-            "row": row,
-            "method": row,
-            "pretrain": pretrain,
-            "pretrain_seed": p,
-            "dataset": "d",
-            "split": "even",
-            "split_hash": "abc",
-            "fraction": 100,
-            "n_train": 5,
-            "fold": 0,
-            "seed": seed,
-            "case": patient,
-            "patient": patient,
-            "target": target,
-            "metric": metric,
-            "unit": {"dice": "1", "hd95": "mm"}[metric],
-            "convention": "medpy/default",
-            "status": "ok",
-            "value": score(row, patient, seed, target) * (10 if metric == "hd95" else 1),
-            "params": "{}",
-        }
-        | columns
-        for row, pretrain in ROWS.items()
-        for p in pretrain_seeds
-        for seed in seeds
-        for patient in PATIENTS
-        for target in ("liver", "spleen")
-        for metric in ("dice", "hd95")
-    ]
+    keys = ["row", "pretrain_seed", "seed", "patient", "target", "metric"]
+    varied = (ROWS, pretrain_seeds, seeds, PATIENTS, ("liver", "spleen"), ("dice", "hd95"))
+    rows = []
+    for values in product(*varied):
+        row = {**dict.fromkeys(record.COLUMNS, ""), **SAME, **dict(zip(keys, values, strict=True))}
+        name, p, seed, patient, target, metric = values
+        row |= {"job": f"{name}{p}{seed}", "method": name, "pretrain": ROWS[name], "case": patient}
+        far = metric == "hd95"
+        row |= {"unit": "mm" if far else "1"}
+        rows.append(
+            row | {"value": score(name, patient, seed, target) * (10 if far else 1)} | columns
+        )
     return record.frame(rows)
 
 
@@ -84,18 +75,15 @@ def two(tmp_path, capsys):
             said = {"provenance": {"torch": "2.13.0", "device": "one"}}
             (folder / "m.json").write_text(json.dumps(json_b if name == "b" and json_b else said))
         code = main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), *flags])
-        told = capsys.readouterr()
-        return code, told.out, told.err
+        return code, *capsys.readouterr()
 
     return compared
 
 
 def test_equal_runs_are_equal_to_the_bit_and_the_least_change_is_not(two):
     code, said, _ = two(table(), table().sample(frac=1, random_state=0))
-    assert (
-        code == 0
-        and "8 cells compared: 8 equal to the bit, 0 moved, 0 of them beyond noise" in said
-    )
+    assert code == 0
+    assert "8 cells compared: 8 equal to the bit, 0 moved, 0 of them beyond noise" in said
     least = table()
     least.loc[0, "value"] = np.nextafter(least.loc[0, "value"], 1)
     code, said, _ = two(table(), least)
@@ -108,17 +96,13 @@ def test_a_cell_that_moved_by_three_points_is_named_with_its_difference(two):
     code, said, _ = two(table(), b, "--json")
     found = json.loads(said)
     (cell,) = found["cells"]
-    there = table().merge(
-        b, on=["row", "target", "metric", "seed", "patient"], suffixes=("_a", "_b")
-    )
-    there = there[
-        there["row"].eq("scratch") & there["target"].eq("liver") & there["metric"].eq("dice")
-    ]
+    keys = ["row", "target", "metric", "seed", "patient"]
+    pairs = table().merge(b, on=keys, suffixes=("_a", "_b"))
+    pairs = pairs.query("row == 'scratch' and target == 'liver' and metric == 'dice'")
+    difference = (pairs["value_b"] - pairs["value_a"]).mean()
     assert code == 1 and (found["equal"], found["moved"], found["beyond_noise"]) == (7, 1, 1)
-    assert cell["difference"] == pytest.approx(
-        (there["value_b"] - there["value_a"]).mean(), abs=1e-12
-    )
-    assert cell["a"] == pytest.approx(there["value_a"].mean(), abs=1e-12)
+    assert cell["difference"] == pytest.approx(difference, abs=1e-12)
+    assert cell["a"] == pytest.approx(pairs["value_a"].mean(), abs=1e-12)
     assert cell["low"] < -0.03 < cell["high"] < -0.02 and cell["p"] < 0.05
     assert (cell["verdict"], cell["beyond"]) == ("worse", True)
     assert (cell["patients"], cell["runs"], cell["same_jobs"]) == (20, 3, True)
@@ -157,9 +141,8 @@ def test_one_run_speaks_of_these_weights_however_many_cells_there_are(two):
 
 def test_every_cell_counts_in_holm(two):
     a, b = table(), moved(table(), -0.012, 0.009, row="scratch", target="liver", metric="dice")
-    alone = [
-        t[t["row"].eq("scratch") & t["target"].eq("liver") & t["metric"].eq("dice")] for t in (a, b)
-    ]
+    cell = "row == 'scratch' and target == 'liver' and metric == 'dice'"
+    alone = [t.query(cell) for t in (a, b)]
     (one,), (among,) = cells(*alone).changed, cells(a, b).changed
     assert among.p == pytest.approx(min(1, 8 * one.p), rel=1e-9)
 
@@ -179,9 +162,8 @@ def test_what_is_on_one_side_only_is_listed_and_is_no_movement(two):
     b = b[b["patient"].ne("p3") & ~(b["row"].eq("pair") & b["target"].eq("spleen"))]
     code, said, _ = two(table(), b)
     assert code == 0 and "6 cells compared: 6 equal to the bit" in said
-    assert (
-        "patients of s on one side only  1: p3" in said and "6 compared cells lack values" in said
-    )
+    assert "patients of s on one side only  1: p3" in said
+    assert "6 compared cells lack values" in said
     assert "only in A: 2 cells: pair s 100 spleen dice; pair s 100 spleen hd95" in said
     hole = table()
     hole.loc[hole["row"].eq("pair") & hole["seed"].eq(1), ["status", "value"]] = ["failed", np.nan]
@@ -200,9 +182,8 @@ def test_values_over_all_cases_and_values_that_came_to_be_have_no_verdict(two):
 
 
 def test_what_differs_about_the_two_stands_first(two):
-    b = table().assign(
-        params=lambda t: t["params"].where(t["row"].ne("pair"), '{"temperature":0.2}')
-    )
+    b = table()
+    b["params"] = b["params"].where(b["row"].ne("pair"), '{"temperature":0.2}')
     b["job"] = "other" + b["job"]
     b = moved(b, 0.03, row="pair", target="liver", metric="dice")
     beside = {
@@ -212,27 +193,18 @@ def test_what_differs_about_the_two_stands_first(two):
     }
     _, said, _ = two(table(), b, json_b=beside)
     first, then = said.split("cells compared")
-    for line in (
-        "torch",
-        "2.14.0",
-        "--set",
-        "batch=4",
-        "params of pair",
-        '{"temperature":0.2}',
-        "1234",
-    ):
-        assert line in first and line not in then
+    assert "params of pair" in first and "params of pair" not in then
+    for word in ("torch", "2.14.0", "--set", "batch=4", '{"temperature":0.2}', "1234"):
+        assert word in first and word not in then
     assert "device" in first.split("alike:")[1]
     assert "of those that moved 1 are of other jobs (what was asked differs), 0 of the same" in said
 
 
+SPLIT = "the split of section s, fold 0 differs"
 REFUSED = {
     "scale": ({"scale": "smoke"}, "the scale differs, pilot and smoke"),
-    "hash": (
-        {"split_hash": "xyz"},
-        "the split of section s, fold 0 differs, d even abc and d even xyz",
-    ),
-    "data": ({"dataset": "e"}, "the split of section s, fold 0 differs"),
+    "hash": ({"split_hash": "xyz"}, f"{SPLIT}, d even abc and d even xyz"),
+    "data": ({"dataset": "e"}, SPLIT),
     "way": ({"convention": "monai/default"}, "the convention of section s, metric dice differs"),
     "rule": ({"convention": "medpy/skip"}, "the convention of"),
     "unit": ({"unit": "cm"}, "the convention of"),
@@ -290,8 +262,6 @@ def test_values_over_all_cases_at_once_are_compared_over_the_folds_that_both_hav
 
 
 def test_a_verdict_that_its_interval_contradicts_says_why(two):
-    few = [
-        t[t["patient"].isin(PATIENTS[:5])] for t in (table(), moved(table(), -0.1, row="scratch"))
-    ]
-    _, said, _ = two(*few)
+    tables = (table(), moved(table(), -0.1, row="scratch"))
+    _, said, _ = two(*(t[t["patient"].isin(PATIENTS[:5])] for t in tables))
     assert "not separable (too few patients: 5" in " ".join(said.split())

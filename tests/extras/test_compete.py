@@ -64,16 +64,7 @@ def track(plan_of, tmp_path, monkeypatch, phantoms):
         )
         said = Supplement(origin=stated.origin, costs=(Cost("pair", "pretrain", 70.0, samples=16),))
         view.with_suffix(".json").write_text(json.dumps(plain(said)))
-        return [
-            "compete",
-            "test0.yaml",
-            "--records",
-            "track",
-            "--data",
-            str(phantoms),
-            "--plugins",
-            "mine",
-        ]
+        return f"compete test0.yaml --records track --data {phantoms} --plugins mine".split()
 
     return left
 
@@ -138,17 +129,14 @@ def test_an_edited_recipe_is_refused_and_said_to_be_edited(track, tmp_path, caps
     stated = yaml.safe_load(file.read_text())
     stated["finetune"][0]["steps"] += 1
     file.write_text(yaml.safe_dump(stated, sort_keys=False))
-    assert (
-        main([*said, *MINE, "--dry-run"]) == 2
-        and "the protocol was edited since" in capsys.readouterr().err
-    )
+    assert main([*said, *MINE, "--dry-run"]) == 2
+    assert "the protocol was edited since" in capsys.readouterr().err
 
 
 def test_a_plugin_that_raises_is_one_line_with_its_place(track, tmp_path, capsys):
     said = track()
-    outside.written(
-        tmp_path / "mine", "method", change=lambda text: text + "\nraise ValueError('no')\n"
-    )
+    raising = "\nraise ValueError('no')\n"
+    outside.written(tmp_path / "mine", "method", change=lambda text: text + raising)
     assert main([*said, *MINE, "--dry-run"]) == 2
     line = capsys.readouterr().err
     assert "my_method.py:" in line and "no" in line and line.count("\n") == 1
@@ -173,9 +161,15 @@ def test_what_it_changes_of_the_pretraining_is_its_own(track, capsys):
     assert "my_method, 7 steps" in told and "pair, 7 steps" not in told
 
 
-def test_its_records_without_job_folders_are_kept(track, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def unrun(monkeypatch):
+    """Let ``compete`` end before it runs a job and before it says where the newcomer stands."""
     monkeypatch.setattr("bench.commands.run.carry_out", lambda work: 0)
-    monkeypatch.setattr("bench.extras.compete.standing.as_text", lambda *of: "")
+    monkeypatch.setattr(standing, "as_text", lambda *of: "")
+
+
+@pytest.mark.usefixtures("unrun")
+def test_its_records_without_job_folders_are_kept(track, tmp_path, capsys):
     said, out = track(), Store.open(tmp_path / "runs")
     gone = pd.read_parquet(tmp_path / "track/records/test0.parquet").assign(job="0123456789abcdef")
     gone.to_parquet(out.root / "records" / "test0_with_my_method.parquet", index=False)
@@ -185,9 +179,8 @@ def test_its_records_without_job_folders_are_kept(track, tmp_path, monkeypatch, 
     assert pd.read_parquet(kept / "records" / "test0_with_my_method.parquet").equals(gone)
 
 
-def test_other_settings_do_not_take_the_place_of_records(track, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("bench.commands.run.carry_out", lambda work: 0)
-    monkeypatch.setattr("bench.extras.compete.standing.as_text", lambda *of: "")
+@pytest.mark.usefixtures("unrun")
+def test_other_settings_do_not_take_the_place_of_records(track, tmp_path, capsys):
     words = [*track(), *MINE]
     assert main(words) == main([*words, "--params", "noise=0.3"]) == 0  # nothing has run yet
     made = tmp_path / "runs" / "records" / "test0_with_my_method.json"
@@ -201,18 +194,14 @@ def test_other_settings_do_not_take_the_place_of_records(track, tmp_path, monkey
 
 
 def test_cells_that_have_no_records_are_said(track, capsys):
-    assert (
-        main([*track(lambda t: t[t["row"].ne("pair") | t["seed"].ne(0)]), *MINE, "--dry-run"]) == 0
-    )
-    assert (
-        "cells of test0 (pair); my_method is compared with what is there" in capsys.readouterr().err
-    )
+    words = track(lambda t: t[t["row"].ne("pair") | t["seed"].ne(0)])
+    assert main([*words, *MINE, "--dry-run"]) == 0
+    assert "cells of test0 (pair); my_method is compared with what is" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("unrun")
 def test_half_precision_is_refused_where_it_is_still_to_run(track, monkeypatch, capsys):
     monkeypatch.setattr("bench.process.gpus", lambda: 0)
-    monkeypatch.setattr("bench.commands.run.carry_out", lambda work: 0)
-    monkeypatch.setattr(standing, "as_text", lambda *told: "")
     words = [*track(), *MINE, "--pretrain", "precision=bf16"]
     assert main(words) == 2
     assert "pretrain.precision bf16 needs a GPU" in capsys.readouterr().err
@@ -238,9 +227,8 @@ def put(track, tmp_path, monkeypatch, contents, phantoms):
 
 def test_rows_are_taken_to_the_bit_and_those_of_the_folders_own_jobs_win(put):
     _, store, protocol, plan = put
-    theirs = record.read_rows(
-        store.root.parent / "track" / "records" / "test0.parquet", record.COLUMNS
-    )
+    file = store.root.parent / "track" / "records" / "test0.parquet"
+    theirs = record.read_rows(file, record.COLUMNS)
     found = whole(plan, store, protocol.name)
     assert {*found["protocol"]} == {"test0_with_my_method"}
     pd.testing.assert_frame_equal(found.drop(columns="protocol"), theirs.drop(columns="protocol"))
@@ -250,13 +238,11 @@ def test_rows_are_taken_to_the_bit_and_those_of_the_folders_own_jobs_win(put):
     scores = path(store, cell.evaluate, plan.scoring_of[protocol.name][cell.columns["section"]])
     own[list(record.SCORES)].to_parquet(scores, index=False)
     (store.jobs / cell.guard).mkdir()
-    (store.jobs / cell.guard / "manifest.json").write_text(
-        json.dumps(plan.jobs[cell.guard].plain())
-    )
+    manifest = json.dumps(plan.jobs[cell.guard].plain())
+    (store.jobs / cell.guard / "manifest.json").write_text(manifest)
     both = whole(plan, store, protocol.name)
-    assert len(both) == len(theirs) and {*both.loc[both["job"].eq(cell.evaluate), "value"]} == {
-        0.25
-    }
+    values = both.loc[both["job"].eq(cell.evaluate), "value"]
+    assert len(both) == len(theirs) and {*values} == {0.25}
     assert [c.row for c in plan.cells[protocol.name] if c.wanted] == ["my_method"] * 4
     assert {c.columns["split_hash"] for c in plan.cells[protocol.name]} == {*theirs["split_hash"]}
 
@@ -301,10 +287,8 @@ def test_what_stands_beside_both_is_told_apart():
     ).pretexts
     assert [(one.seed, one.last) for one in once] == [(0, 2.0), (1, 1.0), (2, 1.0)]
     assert [(c.row, c.seconds) for c in both.costs] == [("a", 1.0), ("new", 3.0)]
-    assert (
-        both.provenance == {"commit": "y", "track: commit": "x"}
-        and both.pretrainings == theirs.pretrainings
-    )
+    assert both.provenance == {"commit": "y", "track: commit": "x"}
+    assert both.pretrainings == theirs.pretrainings
 
 
 @pytest.mark.slow
@@ -316,12 +300,7 @@ def test_a_run_gives_what_the_whole_protocol_would_have_and_can_be_passed_on(
     assert main([*said, *MINE, "--workers", "1"]) == 0
     assert "to pass it on: bench bundle" in capsys.readouterr().out
     file = out / "tracks" / "test0_with_my_method.yaml"
-    whole = [
-        *map(
-            str,
-            ("run", file, "--out", tmp_path / "whole", "--only", "row=my_method", "--workers", "1"),
-        )
-    ]
+    whole = f"run {file} --out {tmp_path / 'whole'} --only row=my_method --workers 1".split()
     assert main([*whole, "--data", said[5]]) == 0
     rows, alone = (
         pd.read_parquet(folder / "records" / "test0_with_my_method.parquet")
@@ -330,10 +309,8 @@ def test_a_run_gives_what_the_whole_protocol_would_have_and_can_be_passed_on(
     mine = rows[rows["row"].eq("my_method")].reset_index(drop=True)
     pd.testing.assert_frame_equal(mine, alone)
     assert {*rows["row"]} == {"alone", "pair", "my_method"}
-    assert (
-        main([*map(str, ("bundle", file, "--out", out, "--data", said[5], "--to", "x.bench.zip"))])
-        == 0
-    )
+    bundle = f"bundle {file} --out {out} --data {said[5]} --to x.bench.zip"
+    assert main(bundle.split()) == 0
     assert verify(tmp_path / "x.bench.zip").findings == []
     held = members(tmp_path / "x.bench.zip")
     assert "plugins/method-my_method/my_method.py" in held and not any(

@@ -6,6 +6,7 @@ import math
 import resource
 import subprocess
 import sys
+from unittest import mock
 
 import nibabel as nib
 import numpy as np
@@ -47,17 +48,15 @@ def test_what_is_written_plans_at_every_scale(scans, tmp_path, capsys):
     assert main(["init", str(root)]) == 0
     out = capsys.readouterr().out
     path = tmp_path / "my_scans.yaml"
-    assert (
-        f"bench run my_scans.yaml --data {root.parent}" in out and sorted(root.rglob("*")) == before
-    )
+    assert f"bench run my_scans.yaml --data {root.parent}" in out
+    assert sorted(root.rglob("*")) == before
     written = read(path)
     assert next(row.method for row in written.rows.values()) == "scratch" and len(written.rows) == 3
     (section,) = written.finetune
     assert (section.dataset, section.split, section.fractions) == ("my scans", "even", (10, 100))
     for scale in ("smoke", "pilot", "paper"):
-        assert "2 / 1 / 6 at 10 %, 21 / 3 / 6 at 100 %" in planned(
-            capsys, path, root, "--scale", scale
-        )
+        text = planned(capsys, path, root, "--scale", scale)
+        assert "2 / 1 / 6 at 10 %, 21 / 3 / 6 at 100 %" in text
     assert len(path.read_text().splitlines()) < 60
 
 
@@ -112,18 +111,11 @@ def test_a_case_that_cannot_be_used_is_left_out_and_named(scans, tmp_path, capsy
 def test_labels_and_channels_are_asked_where_no_file_names_them(scans, monkeypatch, capsys):
     root = scans(5)
     (root / "dataset.json").unlink()
-    asked = []
-
-    def answer(question):
-        asked.append(question)
-        return {"anterior": "head", "posterior": ""}.get(
-            ["anterior", "posterior", ""][len(asked) - 1], "T1"
-        )
-
+    replies = mock.Mock(side_effect=["head", "", "T1"])
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    monkeypatch.setattr("builtins.input", answer)
+    monkeypatch.setattr("builtins.input", replies)
     assert main(["init", str(root), "--to", "own.yaml"]) == 0
-    assert asked == [
+    assert [call.args[0] for call in replies.call_args_list] == [
         "name of label 1, in 5 label maps [label_1]: ",
         "name of label 2, in 5 label maps [label_2]: ",
         "channel 0 (CT is windowed in HU, all else scaled) [MR]: ",
@@ -154,11 +146,7 @@ REFUSED = {  # words after the folder, what is done to it before, what is said
     "no value": (["--labels", "a"], "dataset.json", "write VALUE=NAME"),
     "a value that is nowhere": (["--labels", "7=a"], "dataset.json", "value 7 is in no label map"),
     "a file is missing": ([], "labelsTr/hippocampus_002.nii.gz", "1 file(s) are missing"),
-    "one patient": (
-        [],
-        "*/hippocampus_00[2-9].nii.gz",
-        "1 patients with a usable label, and two are needed",
-    ),
+    "one patient": ([], "*/hippocampus_00[2-9].nii.gz", "1 patients with a usable label, and two"),
 }
 
 
@@ -168,9 +156,8 @@ def test_what_cannot_be_is_one_line_and_nothing_is_written(
 ):
     root = scans(4)
     if remove == "*/hippocampus_00[2-9].nii.gz":
-        (root / "dataset.json").write_text(
-            json.dumps({"modality": {"0": "T1"}, "labels": {"0": "b", "1": "a", "2": "c"}})
-        )
+        listing = {"modality": {"0": "T1"}, "labels": {"0": "b", "1": "a", "2": "c"}}
+        (root / "dataset.json").write_text(json.dumps(listing))
     for path in root.glob(remove) if remove else ():
         path.unlink()
     (tmp_path / "there.yaml").touch()
@@ -262,9 +249,8 @@ def test_pictures_in_the_place_of_scans_are_named(tmp_path, capsys):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.png").write_bytes(b"")
     assert main(["init", str(tmp_path)]) == 2
-    assert (
-        "no .nii.gz files; it holds pictures: 'bench new dataset' begins" in capsys.readouterr().err
-    )
+    error = capsys.readouterr().err
+    assert "no .nii.gz files; it holds pictures: 'bench new dataset' begins" in error
 
 
 @pytest.mark.parametrize("folder", ["imagesTs", "imagesTr"])

@@ -19,19 +19,11 @@ from bench.report.progress import EVERY
 from bench.runtime.execute import Outcome
 from bench.show import state
 
+TUNING = {"dataset": NAME, "split": "even", "fractions": [25, 100], "seeds": [0]}
 SMALLEST = {
     "networks": {"net": {"crop": [16, 16, 16]}},
     "rows": {"pair": None, "alone": {"method": "scratch", "network": "net"}},
-    "finetune": [
-        {
-            "dataset": NAME,
-            "split": "even",
-            "fractions": [25, 100],
-            "seeds": [0],
-            "steps": 2,
-            "hold": "steps",
-        }
-    ],
+    "finetune": [{**TUNING, "steps": 2, "hold": "steps"}],
     "pretrain": None,
 }
 
@@ -112,7 +104,7 @@ def followed(made, monkeypatch):
         with Live(sources(made), made.plan, made.store, jobs, 1, told.append) as one:
             for _ in range(200):
                 one.outcome(Outcome(jobs[0], "done"))
-                time.sleep(0.01)
+                time.sleep(0.005)
                 if len(drawn) == 3:
                     break
         return told, drawn
@@ -121,16 +113,14 @@ def followed(made, monkeypatch):
 
 
 def test_what_keeps_a_page_from_being_drawn_is_said_once(followed):
-    told, drawn = followed(lambda wish: Drawn("the disk is full"))
-    assert (
-        told == ["the page is not drawn while the run goes on: the disk is full"]
-        and len(drawn) >= 3
-    )
+    messages, drawn = followed(lambda wish: Drawn("the disk is full"))
+    assert messages == ["the page is not drawn while the run goes on: the disk is full"]
+    assert len(drawn) >= 3
 
 
 def test_a_protocol_of_which_nothing_is_left_is_not_drawn_again(followed, made):
-    told, drawn = followed(lambda wish: Drawn(over=(made.protocol.name,)))
-    assert told == [] and len(drawn) == 1
+    messages, drawn = followed(lambda wish: Drawn(over=(made.protocol.name,)))
+    assert messages == [] and len(drawn) == 1
 
 
 def test_a_run_that_cannot_say_what_it_does_goes_on(made, monkeypatch):
@@ -151,9 +141,8 @@ def test_what_fails_in_the_process_that_draws_comes_back_as_a_line(made, tmp_pat
     with state.announced(made.store, made.plan, jobs, 1) as run:
         edited = replace(source(made), content="another")
         found = Drawer(made.store).draw(RunPages((edited,), run))
-    assert (
-        found.reason.endswith("test0.yaml: was edited while its run goes on") and found.over == ()
-    )
+    assert found.reason.endswith("test0.yaml: was edited while its run goes on")
+    assert found.over == ()
 
 
 def test_a_drawing_that_takes_too_long_or_is_called_off_ends(made, monkeypatch):
@@ -205,9 +194,8 @@ def test_a_page_is_there_before_the_end_and_a_killed_run_leaves_one_that_says_so
     words = ["run", str(path), "--data", str(phantoms), "--out", str(out), "--workers", "1"]
     script = tmp_path / "held.py"
     script.write_text(HELD)
-    run = subprocess.Popen(
-        [sys.executable, str(script), *words], start_new_session=True, stderr=subprocess.DEVNULL
-    )
+    command = [sys.executable, str(script), *words]
+    run = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 300
     while not page_of(out) and run.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
@@ -218,15 +206,11 @@ def test_a_page_is_there_before_the_end_and_a_killed_run_leaves_one_that_says_so
             os.killpg(run.pid, 0)
             time.sleep(0.05)
     killed = section(page_of(out))
-    assert re.search(r"This run: not finished yet 0 of 2 cells are there, as of \d{4}-", killed), (
-        killed
-    )
+    assert re.search(r"This run: not finished yet 0 of 2 cells are there, as of \d{4}-", killed)
     assert main(["report", str(path), "--out", str(out)]) == 0
     stopped = section(page_of(out))
-    assert (
-        "This run: not finished, stopped" in stopped
-        and "The same command goes on from here" in stopped
-    )
+    assert "This run: not finished, stopped" in stopped
+    assert "The same command goes on from here" in stopped
 
     seen, told = [], Live.outcome
 

@@ -51,17 +51,15 @@ def test_nothing_is_overwritten_and_nothing_written_beside_what_is_there(tmp_pat
     assert main(["new", "method", "deep", "--to", str(tmp_path)]) == 2
     assert [file.name for file in tmp_path.iterdir()] == ["test_deep.py"]
     told = capsys.readouterr().err
-    assert (
-        "test_deep.py: there already, and nothing is overwritten" in told and told.count("\n") == 1
-    )
+    assert "test_deep.py: there already, and nothing is overwritten" in told
+    assert told.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["torch", "json", "pytest"])
 def test_a_name_that_would_hide_a_package_is_refused(name, tmp_path, capsys):
     assert main(["new", "protocol", name, "--to", str(tmp_path / "to")]) == 2
-    assert (
-        f"which {name}.py would hide" in capsys.readouterr().err and not (tmp_path / "to").exists()
-    )
+    assert f"which {name}.py would hide" in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
 
 
 def test_a_folder_that_is_none_is_one_line(tmp_path, capsys):
@@ -178,9 +176,8 @@ def test_options_that_do_not_fit_what_is_tried_are_one_line(made, words, said):
 
 def test_a_test_file_that_says_what_it_tries_takes_no_options(made):
     ran = suite(made, "test_deep_dataset.py", "--method", "deep_method.py")
-    assert (
-        ran.returncode == 2 and "tries what its CONFORMANCE says, and --method is for" in ran.stdout
-    )
+    assert ran.returncode == 2
+    assert "tries what its CONFORMANCE says, and --method is for" in ran.stdout
     assert "Traceback" not in ran.stdout
 
 

@@ -7,10 +7,10 @@ import socket
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import pytest
 
-from bench import record
 from bench.cli import main
 from bench.errors import BenchError
 from bench.extras.live import pages
@@ -20,6 +20,10 @@ from bench.report.progress import EVERY
 from bench.show import state
 
 HOST = "127.0.0.1:8321"
+
+
+def report_words(store, *more):
+    return ["report", str(store.root.parent / "test.yaml"), "--out", str(store.root), *more]
 
 
 @pytest.fixture
@@ -35,8 +39,8 @@ def served(records_of):
     (reports / "link.html").symlink_to(store.root / "secret.html")
     (reports / "inside.html").symlink_to("one/index.html")
     (reports / "up").symlink_to(store.root)
-    asked = []
-    seen = type("Seen", (), {"refresh": lambda self, name: asked.append(name)})()
+    refreshed = []
+    seen = type("Seen", (), {"refresh": lambda self, name: refreshed.append(name)})()
     with Server(store, seen, 0) as server:
 
         def ask(target, method="GET", host=HOST, more=""):
@@ -49,28 +53,23 @@ def served(records_of):
                 Handler(theirs, (ADDRESS, 1), server)
                 theirs.shutdown(socket.SHUT_WR)
                 with ours.makefile("rb") as file:
-                    answer = file.read()
-            head, _, body = answer.partition(b"\r\n\r\n")
+                    head, _, body = file.read().partition(b"\r\n\r\n")
             status, *lines = head.decode("latin-1").split("\r\n")
-            return (
-                int(status.split()[1]),
-                dict(line.split(": ", 1) for line in lines),
-                body.decode(),
-            )
+            headers = dict(line.split(": ", 1) for line in lines)
+            return int(status.split()[1]), headers, body.decode()
 
-        ask.asked = asked
+        ask.refreshed = refreshed
         yield reports, ask
 
 
 def test_reports_are_shown_with_a_policy_that_lets_a_page_reach_nothing(served):
     _, ask = served
     status, headers, body = ask("/one/")
-    assert (status, body) == (200, "<p>ONE</p>") and ask.asked == ["one"]
+    assert (status, body) == (200, "<p>ONE</p>") and ask.refreshed == ["one"]
     assert headers["Content-Type"] == "text/html; charset=utf-8" and "Last-Modified" in headers
     policy = headers["Content-Security-Policy"]
-    assert (
-        "default-src 'none'" in policy and "connect-src 'self'" in policy and "http" not in policy
-    )
+    assert "default-src 'none'" in policy and "connect-src 'self'" in policy
+    assert "http" not in policy
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Cache-Control"] == "no-cache" and "Python" not in headers["Server"]
     assert ask("/one/index.html")[2] == "<p>ONE</p>"
@@ -136,27 +135,17 @@ def test_nobody_can_do_more_than_look(served, method):
     assert status == 405 and headers["Allow"] == "GET, HEAD"
 
 
-HOSTS = {
-    "127.0.0.1": 200,
-    "127.0.0.1:9000": 200,
-    "localhost": 200,
-    "localhost:8321": 200,
-    "evil.example": 403,
-    "evil.example:8321": 403,
-    "127.0.0.1.evil.example": 403,
-    "localhost.evil.example": 403,
-    "127.0.0.1@evil.example": 403,
-    "127.0.0.1:80:evil": 403,
-    "": 403,
-    "127.0.0.2": 403,
-    None: 403,
-}
+SERVED_HOSTS = ("127.0.0.1", "127.0.0.1:9000", "localhost", "localhost:8321")
+REFUSED_HOSTS = (
+    *("evil.example", "evil.example:8321", "127.0.0.1.evil.example", "localhost.evil.example"),
+    *("127.0.0.1@evil.example", "127.0.0.1:80:evil", "", "127.0.0.2", None),
+)
 
 
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", SERVED_HOSTS + REFUSED_HOSTS)
 def test_a_name_that_was_pointed_here_is_refused(served, host):
     status, _, body = served[1]("/one/", host=host)
-    assert status == HOSTS[host] and ("ONE" in body) == (status == 200)
+    assert status == (200 if host in SERVED_HOSTS else 403) and ("ONE" in body) == (status == 200)
 
 
 def test_a_pipe_is_no_report(served):
@@ -166,20 +155,15 @@ def test_a_pipe_is_no_report(served):
 
 
 def test_a_port_that_is_taken_or_is_none_is_refused_in_one_line(records_of, capsys):
-    store, path = records_of[0], records_of[0].root.parent / "attack.yaml"
-    records_of[1]()
-    path = store.root.parent / "test.yaml"
+    store, draw = records_of
+    draw()
     with socket.socket() as other:
         other.bind((ADDRESS, 0))
         other.listen()
         port = other.getsockname()[1]
-        words = ["report", str(path), "--out", str(store.root), "--serve", "--port"]
-        assert main([*words, str(port)]) == 2
-    said = capsys.readouterr()
-    assert (
-        said.err == f"bench: port {port} of 127.0.0.1 is taken; name another with --port\n"
-        and not said.out
-    )
+        assert main(report_words(store, "--serve", "--port", str(port))) == 2
+    message = f"bench: port {port} of 127.0.0.1 is taken; name another with --port\n"
+    assert tuple(capsys.readouterr()) == ("", message)
     with pytest.raises(BenchError, match="cannot be had"):
         Server(store, None, 70000)
 
@@ -191,22 +175,17 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("words", "said"), WRONG)
-def test_a_wrong_request_is_refused(records_of, capsys, words, said):
+@pytest.mark.parametrize(("words", "message"), WRONG)
+def test_a_wrong_request_is_refused(records_of, capsys, words, message):
     store, draw = records_of
     draw()
-    path = store.root.parent / "test.yaml"
-    assert main(["report", str(path), "--out", str(store.root), *words]) == 2
-    told = capsys.readouterr().err
-    assert said in told and told.count("\n") == 1
+    assert main(report_words(store, *words)) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
 
 
 def test_what_nobody_has_run_is_not_served(records_of, capsys):
-    store = records_of[0]
-    assert (
-        main(["report", str(store.root.parent / "test.yaml"), "--out", str(store.root), "--serve"])
-        == 2
-    )
+    assert main(report_words(records_of[0], "--serve")) == 2
     assert "no records of 'attack' yet" in capsys.readouterr().err
 
 
@@ -215,14 +194,13 @@ class Ticking:
 
     def __init__(self, store, monkeypatch):
         self.now, self.drawn, self.reason, self.over, self.run = 0.0, 0, "", (), ".run-a"
-        self.told, self.page = [], store.root / "reports" / "attack" / "index.html"
+        self.messages, self.page = [], store.root / "reports" / "attack" / "index.html"
         self.page.parent.mkdir()
         monkeypatch.setattr(state, "run_name", lambda store, name: self.run)
         monkeypatch.setattr(pages.Drawer, "draw", self.draw)
         wishes = {"attack": ServedPage(Source(store.root.parent / "test.yaml"))}
-        self.one = Redrawing(
-            store, wishes, self.told.append, lambda: self.now, lambda: 1e9 + self.now
-        )
+        clocks = (lambda: self.now, lambda: 1e9 + self.now)
+        self.redrawing = Redrawing(store, wishes, self.messages.append, *clocks)
 
     def draw(self, wish):
         self.drawn += 1
@@ -234,12 +212,14 @@ class Ticking:
         self.page.write_text(str(self.drawn))
         os.utime(self.page, (1e9 + self.now, 1e9 + self.now))
 
-    def asked(self, now, name="attack"):
-        """Ask at a time, and return how often the page has been drawn once that is over."""
-        self.now = now
-        self.one.refresh(name)
-        with self.one._turn:
-            return self.drawn
+    def drawn_at(self, *times, name="attack"):
+        """Request the page at each time; return how often it has been drawn after each."""
+        counts = []
+        for self.now in times:
+            self.redrawing.refresh(name)
+            with self.redrawing._turn:
+                counts.append(self.drawn)
+        return counts
 
 
 @pytest.fixture
@@ -249,39 +229,33 @@ def ticking(records_of, monkeypatch):
 
 
 def test_a_page_is_drawn_at_most_once_a_minute_while_asked(ticking):
-    assert [ticking.asked(t) for t in (0, 1, EVERY - 1, EVERY, EVERY + 1, 3 * EVERY)] == [
-        1,
-        1,
-        1,
-        2,
-        2,
-        3,
-    ]
-    assert ticking.asked(9 * EVERY, "other") == 3
+    times = (0, 1, EVERY - 1, EVERY, EVERY + 1, 3 * EVERY)
+    assert ticking.drawn_at(*times) == [1, 1, 1, 2, 2, 3]
+    assert ticking.drawn_at(9 * EVERY, name="other") == [3]
 
 
 def test_what_the_run_itself_draws_is_left_alone(ticking):
     ticking.leave()
-    assert ticking.asked(EVERY - 1) == 0 and ticking.asked(EVERY) == 1
+    assert ticking.drawn_at(EVERY - 1, EVERY) == [0, 1]
     ticking.now = 2 * EVERY - 1
     ticking.leave()  # by the run
-    assert ticking.asked(2 * EVERY) == 1 and ticking.asked(3 * EVERY - 1) == 2
+    assert ticking.drawn_at(2 * EVERY, 3 * EVERY - 1) == [1, 2]
 
 
 def test_a_report_that_is_over_is_drawn_once_and_a_new_run_is_followed(ticking):
     ticking.run, ticking.over = "", ("attack",)
     ticking.leave()
-    assert [ticking.asked(t) for t in (0, EVERY, 9 * EVERY)] == [1, 1, 1]
+    assert ticking.drawn_at(0, EVERY, 9 * EVERY) == [1, 1, 1]
     ticking.run, ticking.over = ".run-b", ()
-    assert [ticking.asked(t) for t in (20 * EVERY, 20 * EVERY + 1, 21 * EVERY)] == [2, 2, 3]
+    assert ticking.drawn_at(20 * EVERY, 20 * EVERY + 1, 21 * EVERY) == [2, 2, 3]
     ticking.over = ("attack",)  # nothing of it is left to do
-    assert [ticking.asked(t) for t in (22 * EVERY, 23 * EVERY, 24 * EVERY)] == [4, 4, 4]
+    assert ticking.drawn_at(22 * EVERY, 23 * EVERY, 24 * EVERY) == [4, 4, 4]
 
 
 def test_why_a_page_is_not_drawn_is_told_once(ticking):
     ticking.reason = "damaged"
-    assert [ticking.asked(t) for t in (0, 1, EVERY, 2 * EVERY)] == [1, 1, 2, 3]
-    assert ticking.told == ["the page of attack is not drawn: damaged"]
+    assert ticking.drawn_at(0, 1, EVERY, 2 * EVERY) == [1, 1, 2, 3]
+    assert ticking.messages == ["the page of attack is not drawn: damaged"]
 
 
 FETCH = """\
@@ -294,21 +268,9 @@ print(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv
 def test_served_from_a_command_until_ctrl_c(records_of):
     store, draw = records_of
     draw()
-    words = [
-        "report",
-        str(store.root.parent / "test.yaml"),
-        "--out",
-        str(store.root),
-        "--serve",
-        "--port",
-        "0",
-    ]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "bench", *words],
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    words = [sys.executable, "-m", "bench", *report_words(store, "--serve", "--port", "0")]
+    pipe = subprocess.PIPE
+    server = subprocess.Popen(words, text=True, stdout=pipe, stderr=pipe)
     try:
         first = server.stdout.readline()
         url = re.search(r"http://127\.0\.0\.1:(\d+)/", first)
@@ -328,21 +290,11 @@ def test_served_from_a_command_until_ctrl_c(records_of):
 def test_before_its_first_number_a_run_is_served(records_of, plan_of, monkeypatch, capsys):
     store = records_of[0]
     plan = plan_of({"name": "attack"}, data=None)
-    monkeypatch.setattr(
-        Server, "serve_forever", lambda self: (_ for _ in ()).throw(KeyboardInterrupt)
-    )
+    interrupt = mock.Mock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr(Server, "serve_forever", interrupt)
     with state.announced(store, plan, plan.wanted(), 1):
-        words = [
-            "report",
-            str(store.root.parent / "test.yaml"),
-            "--out",
-            str(store.root),
-            "--serve",
-            "--port",
-            "0",
-        ]
-        assert main(words) == 0
-    assert record.COLUMNS and "http://127.0.0.1:" in capsys.readouterr().out
+        assert main(report_words(store, "--serve", "--port", "0")) == 0
+    assert "http://127.0.0.1:" in capsys.readouterr().out
 
 
 def test_looking_at_a_run_runs_no_code_from_outside(protocol_file, records_of, plan_of, tmp_path):

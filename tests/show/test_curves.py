@@ -1,6 +1,7 @@
 """From the scores that fine-tunings left on their way to a view of their own, and to figures of them."""
 
 import shutil
+from itertools import product
 
 import pandas as pd
 import pytest
@@ -21,21 +22,11 @@ LOOKS = {2: 0.2, 4: 0.4, 6: 0.6}
 
 def leave(made, number, looks):
     """Leave one fine-tuning's curve of two cases: label 1 as ``looks`` says, label 2 a tenth above."""
-    rows = [
-        {
-            "step": step,
-            "case": case,
-            "patient": "p",
-            "target": target,
-            "metric": "dice",
-            "value": value + 0.1 * (target == "2") + 0.02 * (case == "d"),
-            "unit": "1",
-            "status": "ok",
-        }
-        for step, value in looks.items()
-        for case in "cd"
-        for target in "12"
-    ]
+    same = {"patient": "p", "metric": "dice", "unit": "1", "status": "ok"}
+    rows = []
+    for (step, value), case, target in product(looks.items(), "cd", "12"):
+        score = value + 0.1 * (target == "2") + 0.02 * (case == "d")
+        rows.append({"step": step, "case": case, "target": target, "value": score, **same})
     pd.DataFrame(rows).to_parquet(made.folder("finetune", number) / TRACKED, index=False)
 
 
@@ -93,9 +84,8 @@ def test_the_view_goes_where_nothing_is_tracked_any_more(tracked):
 
 
 def tracked_context(made, table):
-    return context_of(
-        made.protocol, records.collect(made.plan, made.store, "test0"), Extras(tracked=table)
-    )
+    scores = records.collect(made.plan, made.store, "test0")
+    return context_of(made.protocol, scores, Extras(tracked=table))
 
 
 def test_a_line_is_the_mean_over_targets_and_seeds_with_a_band(tracked):
@@ -177,10 +167,8 @@ def test_a_report_is_drawn_again_from_rows_alone_with_its_figure(tracked, tmp_pa
         shutil.rmtree(job)
     again = rewrite_report(tmp_path / "test0.yaml", None, tracked.store, tmp_path / "again").page
     assert {p.name: p.read_bytes() for p in again.parent.glob("learning.*")} == before
-    assert (
-        "Score as fine-tuning goes" in again.read_text()
-        and PEEKED.split(";")[0] in again.read_text()
-    )
+    assert "Score as fine-tuning goes" in again.read_text()
+    assert PEEKED.split(";")[0] in again.read_text()
     records.curves_file(tracked.store, "test0").write_bytes(b"no parquet")
     with pytest.raises(BenchError, match=r"curves/test0\.parquet: no records of bench"):
         rewrite_report(tmp_path / "test0.yaml", None, tracked.store, tmp_path / "again")

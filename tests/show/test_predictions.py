@@ -1,5 +1,6 @@
 """Which cases and slices a view of panels shows, and what stands in a picture."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,31 +37,19 @@ def protocol(*views, **given):
 
 
 def rows_of(*rows):
-    base = dict.fromkeys(record.COLUMNS, "") | {
-        k: 0 for k, v in record.COLUMNS.items() if "64" in v
-    }
-    base |= {
-        "section": "organs",
-        "dataset": "organs",
-        "status": "ok",
-        "fraction": 100,
-        "metric": "dice",
-        "target": "liver",
-        "unit": "1",
-        "job": JOBS["a"],
-        "row": "a",
-    }
+    numbers = {name: 0 for name, kind in record.COLUMNS.items() if "64" in kind}
+    base = {**dict.fromkeys(record.COLUMNS, ""), **numbers, "fraction": 100, "job": JOBS["a"]}
+    base |= {"section": "organs", "dataset": "organs", "status": "ok", "row": "a"}
+    base |= {"metric": "dice", "target": "liver", "unit": "1"}
     return record.frame([{**base, **row} for row in rows])
 
 
 def scored(**given):
-    return rows_of(
-        *(
-            {"row": row, "case": case, "value": value, **given}
-            for case, values in SCORES.items()
-            for row, value in zip("ab", values, strict=False)
-        )
-    )
+    rows = []
+    for case, values in SCORES.items():
+        pairs = zip("ab", values, strict=False)
+        rows += [{"row": row, "case": case, "value": value, **given} for row, value in pairs]
+    return rows_of(*rows)
 
 
 @pytest.mark.parametrize(
@@ -76,12 +65,9 @@ def scored(**given):
     ],
 )
 def test_cases_are_picked_by_their_mean_over_rows_in_the_first_metric(pick, given, cases):
-    found = picked(
-        protocol(),
-        View(draw="panels", pick=pick, metrics=(given.get("metric", "dice"),)),
-        scored(**given) if given.get("metric") != "other" else scored(),
-    )
-    assert found == cases
+    view = View(draw="panels", pick=pick, metrics=(given.get("metric", "dice"),))
+    table = scored(**given) if given.get("metric") != "other" else scored()
+    assert picked(protocol(), view, table) == cases
 
 
 def test_a_case_counts_by_the_targets_that_are_named_and_by_the_mean_over_its_runs():
@@ -105,10 +91,8 @@ def test_a_case_counts_by_the_targets_that_are_named_and_by_the_mean_over_its_ru
     [([0, 5, 9, 1, 0, 1, 0], 2, 3), ([0, 0, 3, 3], 2, 2), ([0, 0, 0, 0, 0], 2, 2)],
 )
 def test_a_slice_is_where_most_is_labelled_or_half_way_through(labelled, largest, middle):
-    assert [level(np.array(labelled), which) for which in ("largest", "middle")] == [
-        largest,
-        middle,
-    ]
+    assert level(np.array(labelled), "largest") == largest
+    assert level(np.array(labelled), "middle") == middle
 
 
 class Cropped:
@@ -131,9 +115,8 @@ class Cropped:
 def test_a_picture_is_on_the_native_grid_of_the_crop_and_what_is_labelled_beyond(tmp_path):
     prediction = np.zeros((8, 5, 7), np.uint8)
     prediction[2, 2, 4], prediction[3, 1, 5] = 1, 1  # the latter in another slice
-    write_evaluated(
-        tmp_path, JOBS["a"], "f" * 16, {"c": (np.ones((2, 2, 2), np.int16),) * 2 + (prediction,)}
-    )
+    small = np.ones((2, 2, 2), np.int16)
+    write_evaluated(tmp_path, JOBS["a"], "f" * 16, {"c": (small, small, prediction)})
     panel = Slice(Cropped(), "c", "largest").panel(tmp_path / JOBS["a"])
     # columns are x = 7 ... 2 (the patient's right on the left), rows y = 2, 1 (anterior up)
     assert panel.reference.tolist() == [[2, 0, 0, 0, 0, 0], [0, 0, 0, 0, 2, 0]]
@@ -163,46 +146,34 @@ def left(tmp_path):
     for number, name in enumerate(("a", "b", "a10")):
         cases = {case: (image, label, np.full_like(label, number)) for case in ("c1", "c2")}
         write_evaluated(store.jobs, JOBS[name], "e" * 16, cases)
-    places = [("a", 100, "a", 0), ("b", 100, "b", 0), ("a", 10, "a10", 0), ("a", 100, "other", 1)]
-    table = rows_of(
-        *(
-            {
-                "row": row,
-                "fraction": share,
-                "job": JOBS[job],
-                "seed": seed,
-                "case": case,
-                "value": 0.5,
-            }
-            for row, share, job, seed in places
-            for case in ("c1", "c2")
-        )
-    )
-    return store, table
+    evaluated = [
+        ("a", 100, "a", 0),
+        ("b", 100, "b", 0),
+        ("a", 10, "a10", 0),
+        ("a", 100, "other", 1),
+    ]
+    rows = [
+        {"row": row, "fraction": share, "job": JOBS[job], "seed": seed, "case": case, "value": 0.5}
+        for row, share, job, seed in evaluated
+        for case in ("c1", "c2")
+    ]
+    return store, rows_of(*rows)
 
 
 def told(found):
     return [(p.view, p.title, p.case, int(p.prediction[0, 0])) for p in found]
 
 
-@pytest.mark.parametrize(
-    ("views", "shown"),
-    [
-        ((), [(-1, "A", "c1", 0), (-1, "B", "c1", 1), (-1, "A", "c2", 0), (-1, "B", "c2", 1)]),
-        (
-            (
-                View(),
-                View(draw="panels", rows=("b", "a"), cases=1),
-                View(draw="panels", sections=("others",)),
-            ),
-            [(1, "B", "c1", 1), (1, "A", "c1", 0)],
-        ),
-        (
-            (View(draw="panels", rows=("a",), fractions=(10, 100), cases=1),),
-            [(0, "A, 10 %", "c1", 2), (0, "A, 100 %", "c1", 0)],
-        ),
-    ],
+PANELS = View(draw="panels")
+BOTH, FIRST = replace(PANELS, rows=("b", "a"), cases=1), replace(PANELS, rows=("a",), cases=1)
+VIEWS = (
+    ((), [(-1, "A", "c1", 0), (-1, "B", "c1", 1), (-1, "A", "c2", 0), (-1, "B", "c2", 1)]),
+    ((View(), BOTH, replace(PANELS, sections=("others",))), [(1, "B", "c1", 1), (1, "A", "c1", 0)]),
+    ((replace(FIRST, fractions=(10, 100)),), [(0, "A, 10 %", "c1", 2), (0, "A, 100 %", "c1", 0)]),
 )
+
+
+@pytest.mark.parametrize(("views", "shown"), VIEWS)
 def test_every_view_shows_its_rows_fractions_and_cases_of_the_first_run(left, views, shown):
     store, table = left
     assert told(panels(protocol(*views), table, store, {})) == shown

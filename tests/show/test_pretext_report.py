@@ -39,12 +39,8 @@ def told(made):
 
 def test_a_pretraining_is_told_once_with_its_means_its_chance_and_its_spread(finished):
     (one,) = told(finished())["pretexts"]
-    assert (one.row, one.shared, one.says, one.rises) == (
-        "pair",
-        ("again",),
-        "positives found first",
-        True,
-    )
+    assert (one.row, one.shared) == ("pair", ("again",))
+    assert (one.says, one.rises) == ("positives found first", True)
     assert one.first == pytest.approx(0.01)  # the first of 100 points
     assert one.last == pytest.approx(np.mean(np.arange(91, 101)) / 100)  # the last ten
     assert one.chance == pytest.approx(0.25)
@@ -89,14 +85,8 @@ def test_a_collapse_is_told_and_the_note_states_its_rule(made):
         pd.DataFrame(looks).to_csv(made.folder("pretrain") / "embeddings.csv", index=False)
         assert told(made)["pretexts"][0].collapsed is fell
     assert (FALLEN, LEAST_STD, NOISE_RANK, POINT, LINE) == (0.1, 0.02, 0.5, 1e-3, 0.9)
-    said = (
-        "below a tenth",
-        "below 0.02",
-        "above half of the highest",
-        "below 0.001",
-        "more than 90 %",
-    )
-    assert all(words in NOTE for words in said)
+    limits = ("a tenth", "below 0.02", "above half of the highest", "below 0.001", "more than 90 %")
+    assert all(limit in NOTE for limit in limits)
 
 
 def test_what_is_not_there_is_left_out(made):
@@ -133,15 +123,9 @@ def test_every_encoder_has_one_panel_and_the_lacking_file_a_line(finished):
         "The panel of VGG-19 (ImageNet) is left out: there is no file vgg19.pth.",
     )
     for cloud in found["clouds"]:
-        assert (
-            cloud.groups == (NAME,)
-            and cloud.how == "t-SNE"
-            and (cloud.std, cloud.rank) == (0.25, 3.5)
-        )
-        assert (
-            np.abs(np.array(cloud.points)).max() == pytest.approx(1, abs=1e-4)
-            and len(cloud.points) == 12
-        )
+        assert (cloud.groups, cloud.how) == ((NAME,), "t-SNE")
+        assert (cloud.std, cloud.rank, len(cloud.points)) == (0.25, 3.5, 12)
+        assert np.abs(np.array(cloud.points)).max() == pytest.approx(1, abs=1e-4)
         assert np.min(cloud.points, 0) + np.max(cloud.points, 0) == pytest.approx([0, 0], abs=2e-4)
 
 
@@ -169,9 +153,8 @@ def test_the_protocol_chooses_the_layout(made):
         np.savez(file, tsne=points, pca=points[:, ::-1] * 3, group=np.zeros(12, np.int64))
     by = {}
     for layout in ("tsne", "pca"):
-        made.protocol = replace(
-            made.protocol, embeddings=replace(made.protocol.embeddings, layout=layout)
-        )
+        embeddings = replace(made.protocol.embeddings, layout=layout)
+        made.protocol = replace(made.protocol, embeddings=embeddings)
         by[layout] = beside(made)["clouds"][0]
     assert (by["tsne"].how, by["pca"].how) == ("t-SNE", "PCA")
     np.testing.assert_allclose(by["tsne"].points, np.array(by["pca"].points)[:, ::-1], atol=1e-3)
@@ -179,9 +162,8 @@ def test_the_protocol_chooses_the_layout(made):
 
 def test_one_point_many_times_is_a_cloud_too_and_t_sne_that_fell_back_is_called_pca(made):
     alike = np.zeros((12, 2), np.float32)
-    np.savez(
-        made.folder("embed") / "embeddings.npz", tsne=alike, pca=alike, group=np.zeros(12, np.int64)
-    )
+    file = made.folder("embed") / "embeddings.npz"
+    np.savez(file, tsne=alike, pca=alike, group=np.zeros(12, np.int64))
     assert sorted(c.how for c in told(made)["clouds"]) == ["PCA", "t-SNE"]
     list(write_reports([made.protocol], made.plan, made.store))
     assert (made.store.root / "reports" / made.protocol.name / "embeddings.png").exists()
@@ -189,11 +171,8 @@ def test_one_point_many_times_is_a_cloud_too_and_t_sne_that_fell_back_is_called_
 
 # What is damaged
 
-GOOD = {
-    "tsne": np.zeros((3, 2), np.float32),
-    "pca": np.ones((3, 2), np.float32),
-    "group": np.zeros(3, int),
-}
+FLAT = np.zeros((3, 2), np.float32)
+GOOD = {"tsne": FLAT, "pca": FLAT + 1, "group": np.zeros(3, int)}
 LAYOUTS = (
     {"tsne": np.zeros((3, 3), np.float32)},
     {"tsne": np.zeros(3, np.float32)},
@@ -223,11 +202,7 @@ FIGURES = (3, {"term": 1, "says": "x"}, {"says": "x"}, {"term": "a", "says": Non
 DAMAGED = {  # kind of job, file, what it may hold instead (None: it is lost): what is said
     ("pretrain", "curve.csv", CURVES): r"curve\.csv: damaged .*; run again",
     ("pretrain", "embeddings.csv", LOOKS): r"embeddings\.csv: damaged",
-    (
-        "embed",
-        "embeddings.npz",
-        (*map(packed, LAYOUTS), b"PK"),
-    ): r"embeddings\.npz: damaged .*; run again",
+    ("embed", "embeddings.npz", (*map(packed, LAYOUTS), b"PK")): r"npz: damaged .*; run again",
     ("embed", "embeddings.json", NAMES): r"embeddings\.json: damaged",
 }
 
@@ -275,33 +250,22 @@ def test_records_of_before_have_no_pretexts_and_draw_as_they_did(finished, tmp_p
     made = finished({"rows": {"again": None}})
     list(write_reports([made.protocol], made.plan, made.store))
     file = records_of(made)
-    known = json.loads(file.read_text())
-    file.write_text(
-        json.dumps({k: v for k, v in known.items() if k not in ("pretexts", "clouds", "absent")})
-    )
+    later = ("pretexts", "clouds", "absent")
+    content = {k: v for k, v in json.loads(file.read_text()).items() if k not in later}
+    file.write_text(json.dumps(content))
     shown = rewrite_report(tmp_path / "test0.yaml", None, made.store, tmp_path / "again")
     assert "Pretraining</h2>" not in shown.page.read_text()
 
 
-WRONG = (
-    ("pretexts", {"steps": [1]}),
-    ("pretexts", {"chances": [1]}),
-    ("pretexts", {"std": [1]}),
-    ("pretexts", {"more": 1}),
-    ("pretexts", {"first": "x"}),
-    ("pretexts", {"shared": [1]}),
-    ("clouds", {"group": [0]}),
-    ("clouds", {"groups": []}),
-    ("clouds", {"points": [[1, 2, 3]] * 12}),
+WRONG = (  # part of the records, values each of which is wrong alone
+    (
+        "pretexts",
+        {"steps": [1], "chances": [1], "std": [1], "more": 1, "first": "x", "shared": [1]},
+    ),
+    ("clouds", {"group": [0], "groups": [], "points": [], "more": 1, "title": 3}),
+    ("clouds", {"group": [-1] * 12, "points": [[1, 2, 3]] * 12}),
     ("clouds", {"points": [[1], [2, 3]]}),
-    ("clouds", {"points": []}),
-    ("clouds", {"group": [-1] * 12}),
-    ("clouds", {"more": 1}),
-    ("clouds", {"title": 3}),
-    ("absent", 3),
-    ("courses", {"steps": [1]}),
-    ("courses", {"losses": ["x"]}),
-    ("courses", {"more": 1}),
+    ("courses", {"steps": [1], "losses": ["x"], "more": 1}),
 )
 
 
@@ -309,11 +273,11 @@ WRONG = (
 def test_damaged_records_are_one_line(made, tmp_path):
     list(write_reports([made.protocol], made.plan, made.store))
     file = records_of(made)
-    text = file.read_text()
-    for where, change in WRONG:
-        known = json.loads(text)
-        known[where] = [{**known[where][0], **change}] if isinstance(change, dict) else change
-        file.write_text(json.dumps(known))
+    good = json.loads(file.read_text())
+    changes = [(part, {key: value}) for part, values in WRONG for key, value in values.items()]
+    damaged = [{**good, part: [{**good[part][0], **change}]} for part, change in changes]
+    for content in (*damaged, {**good, "absent": 3}):
+        file.write_text(json.dumps(content))
         with pytest.raises(BenchError, match="damaged") as caught:
             rewrite_report(tmp_path / "test0.yaml", None, made.store, tmp_path / "again")
         assert "\n" not in str(caught.value)
@@ -344,17 +308,14 @@ def test_a_row_of_several_pretrainings_shows_the_first_that_is_done(made):
     (job,) = (j for j in made.plan.jobs.values() if j.kind == "pretrain")
     for other in ("0" * 16, "1" * 16):
         shutil.copytree(made.store.jobs / job.id, made.store.jobs / other)
-        logged = pd.DataFrame(
-            {"step": [1], "retrieval": [0.1 if other[0] == "0" else 0.9], "guess": [0.25]}
-        )
-        logged.to_csv(made.store.jobs / other / "curve.csv", index=False)
+        share = 0.1 if other[0] == "0" else 0.9
+        curve = pd.DataFrame({"step": [1], "retrieval": [share], "guess": [0.25]})
+        curve.to_csv(made.store.jobs / other / "curve.csv", index=False)
     cells = made.plan.cells[made.protocol.name]
     own = [c for c in cells if c.row == "pair"]
     undone, two, three = (replace(own[0], pretrain=n * 16) for n in "f01")
     cells[:] = [undone, two, three, *cells]
-    assert [(p.row, p.shared, p.last) for p in told(made)["pretexts"]] == [
-        ("pair", (), 0.1),
-        ("again", (), 0.955),
-    ]
+    pretexts = [(p.row, p.shared, p.last) for p in told(made)["pretexts"]]
+    assert pretexts == [("pair", (), 0.1), ("again", (), 0.955)]
     cells[1] = replace(two, row="pair (shuffled)")  # a control of the row is the row
     assert [p.row for p in told(made)["pretexts"]] == ["pair", "again"]

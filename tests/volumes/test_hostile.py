@@ -323,7 +323,9 @@ def test_random_damage_of_a_picture_raises_nothing_but_volume_errors(
 
 
 def test_a_spelling_that_is_no_field_of_nrrd_names_no_file(tmp_path):
-    header = "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\nData File: b.raw\n\n"
+    header = (
+        "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\nData File: b.raw\n\n"
+    )
     (tmp_path / "b.raw").write_bytes(b"secret!!")
     (tmp_path / "a.nrrd").write_bytes(header.encode() + b"12345678")
     assert read_volume(tmp_path / "a.nrrd").array.tobytes("F") == b"12345678"
