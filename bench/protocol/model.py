@@ -284,8 +284,17 @@ def _with_labels(
     tuned = finetune_of(protocol, index, row)
     shared = {key: getattr(tuned, key) for key in OF_BOTH}
     mix = Mix(tuned.dataset, where=tuned.where, exclude=tuned.exclude)
-    section = Pretrain(datasets=(mix,), seeds="paired", **shared)
+    section = Pretrain(datasets=(mix,), seeds=_ceilings(protocol, tuned), **shared)
     return _overridden(section, row.pretrain, where, ("rows", name, "pretrain"))
+
+
+def _ceilings(protocol: Protocol, tuned: Finetune) -> tuple[int, ...] | Literal["paired"]:
+    """Return the seeds of ceilings: one for each seed; of draws those of the protocol's pretrainings, else three."""
+    if tuned.draws is None:
+        return "paired"
+    if protocol.pretrain is not None and not protocol.pretrain.paired and protocol.pretrain.seeds:
+        return tuple(map(int, protocol.pretrain.seeds))
+    return tuned.seeds[:3]
 
 
 def pretrained_net(protocol: Protocol, row: Row, index: int) -> Net:

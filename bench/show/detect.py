@@ -158,19 +158,22 @@ def _sight(  # noqa: PLR0913 - what a place is
     if not compared:
         return
     rows = {cell.row for cell in compared}
-    runs = {
-        (c.columns["pretrain_seed"], c.columns["seed"])
-        for c in compared
-        if c.row == compared[0].row
-    }
-    pretrainings = {c.columns["init"] for c in compared if c.row == compared[0].row}
     columns = compared[0].columns
-    pilot = _nearest(protocol.name, str(columns["dataset"]), str(columns["network"]), fraction)
+    of_row = [c.columns for c in compared if c.row == compared[0].row]
+    pretrainings = {c["init"] for c in of_row}
+    # crossed: which of the two brings the luck of a run is not known, so it counts as the scarcer's
+    runs = min(len({c[key] for c in of_row}) for key in ("init", "seed"))
+    probe = columns["evaluation"] == "probe"  # tracked records are of fine-tunings
+    pilot = (
+        None
+        if probe
+        else _nearest(protocol.name, str(columns["dataset"]), str(columns["network"]), fraction)
+    )
     patients = _tested(compared, compared[0].row) or (pilot.patients if pilot else 0)
     noise = pilot.noise if pilot else PRIOR["few" if fraction <= FEW else "all"]
     least = goal / 100
     one_pretraining = len(pretrainings) < 2
-    sees = inf if one_pretraining else detectable(noise, patients, len(runs), len(rows))
+    sees = inf if one_pretraining else detectable(noise, patients, runs, len(rows))
     jobs = {job for cell in cells for job in (cell.pretrain, cell.finetune, cell.evaluate) if job}
     seconds = [
         costs.get(job) for job in jobs | {need for job in jobs for need in plan.jobs[job].needs}
@@ -181,18 +184,17 @@ def _sight(  # noqa: PLR0913 - what a place is
         fraction=fraction,
         comparisons=len(rows),
         patients=patients,
-        runs=1 if one_pretraining else len(runs),
+        runs=1 if one_pretraining else runs,
         sees=100 * sees if isfinite(sees) else None,
         goal=goal,
         needs_runs=needed_runs(least, noise, patients, len(rows)),
-        needs_patients=None
-        if one_pretraining
-        else needed_patients(least, noise, len(runs), len(rows)),
+        needs_patients=None if one_pretraining else needed_patients(least, noise, runs, len(rows)),
         hours=None if None in seconds else sum(s or 0.0 for s in seconds) / 3600,
         noise=Noise(*(100 * part for part in (noise.patient, noise.run, noise.residual))),
         source=pilot.source
         if pilot
-        else "no tracked record of this data set: a prior, the median of all",
+        else f"no tracked record of {'a probe' if probe else 'this data set'}: a prior, the median of "
+        "all fine-tunings",
     )
 
 

@@ -32,7 +32,11 @@ def run_of(protocol_file, phantoms, tmp_path):
 
 
 def test_a_draw_of_patients_is_the_only_seed_of_given_weights(plan_of):
-    plan = plan_of(probed({"draws": 3}, controls=["intensity"], pretrain={"seeds": [0, 1]}))
+    plan = plan_of(
+        probed(
+            {"draws": 3, "steps": 6}, controls=["intensity", "ceiling"], pretrain={"seeds": [0, 1]}
+        )
+    )
 
     def jobs(row, fraction):
         cells = [cell for cells in plan.cells.values() for cell in cells]
@@ -43,6 +47,7 @@ def test_a_draw_of_patients_is_the_only_seed_of_given_weights(plan_of):
     assert jobs("alone", 25) == (3, 3) and jobs("alone", 100) == (3, 3)  # other random encoders
     assert jobs("pair", 25) == (6, 6) and jobs("pair", 100) == (6, 2)  # crossed with pretrainings
     assert jobs("alone (intensity)", 25) == (3, 3) and jobs("alone (intensity)", 100) == (3, 1)
+    assert jobs("ceiling", 25) == (6, 6) and jobs("ceiling", 100) == (6, 2)
     tuned = plan.jobs[cell(plan, row="alone (intensity)", fraction=25, seed=2).finetune].spec
     assert tuned.finetune.probe.levels == () and tuned.finetune.steps is None
 

@@ -4,12 +4,14 @@ import json
 from statistics import median
 
 import pytest
+from small_protocol import BASE
 
 from bench.cli import main
 from bench.show.detect import FEW, PRIOR, RESULTS, tracked
 from bench.stats.power import detectable, needed_runs
 
 PARTS = ("patient", "run", "residual")
+SIX = [{**BASE["finetune"][0], "seeds": [0, 1, 2, 3, 4, 5]}]
 
 
 def detected(capsys, *arguments):
@@ -89,6 +91,8 @@ def test_one_pretraining_sees_nothing_and_controls_are_no_comparisons(capsys, pr
     assert {(one["comparisons"], one["runs"], one["sees"]) for one in found} == {(1, 1, None)}
     paired = protocol_file({"pretrain": {"seeds": "paired"}}, "paired.yaml")
     assert all(one["runs"] == 2 for one in detected(capsys, paired, "--detect", "1"))
+    crossed = protocol_file({"pretrain": {"seeds": [0, 1]}, "finetune": SIX}, "crossed.yaml")
+    assert all(one["runs"] == 2 for one in detected(capsys, crossed, "--detect", "1"))  # not 12
 
 
 def test_it_is_said_in_words_what_is_a_pilot(capsys):
