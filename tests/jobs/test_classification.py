@@ -19,6 +19,7 @@ from bench.jobs.evaluate import run as evaluating
 from bench.jobs.inputs import part
 from bench.jobs.scoring import path
 from bench.nets import transfer
+from bench.protocol.sections import Probe
 from bench.random import torch_seed
 
 NET2D = ("unet2d", (32, 32, 1))
@@ -66,6 +67,20 @@ def test_from_files_to_scores_it_learns_the_classes_of_volumes(base):
     assert np.mean(hits) > 0.7  # a third is chance
     assert over["case"].tolist() == over["patient"].tolist() == ["", ""]
     assert dict(zip(over["metric"], over["value"] > 0.7, strict=True)) == {"auc": True, "qwk": True}
+
+
+@pytest.mark.parametrize("kind", ["ridge", "logistic", "knn"])
+def test_a_probe_of_a_random_encoder_beats_chance_and_leaves_it_as_it_was(base, kind):
+    probe = Probe(kind=kind) if kind != "knn" else Probe(kind=kind, samples=60, k=5)
+    tuned = base.finetune("unet3d", (32, 32, 16), steps=None, evaluation="probe", probe=probe)
+    tensors, _ = transfer.read(base.done(tuned) / "last.safetensors")
+    torch.manual_seed(torch_seed(0, "network"))
+    before = nets.classifier("unet3d", "tiny", 1, 3, (32, 32, 16)).encoder.state_dict()
+    after = {k.partition("encoder.")[2]: v for k, v in tensors.items() if "encoder." in k}
+    assert after.keys() == before.keys() and all(torch.equal(after[k], before[k]) for k in before)
+    cases, scores, _ = class_scores.read(base.done(base.evaluate(tuned)))
+    np.testing.assert_allclose(scores.sum(1), 1)
+    assert np.mean([s.argmax() == int(c[-1]) for c, s in zip(cases, scores, strict=True)]) > 0.5
 
 
 def start(seed):
