@@ -192,7 +192,8 @@ def draws(studies: int) -> str:
     lines = []
     for sd, pretrainings in product((0.5, 1.0), (2, 3, 5, 8)):
         design = Design(pretrainings=pretrainings, seeds=30, told=SEEDS, sd_pretraining=sd)
-        result, count = judged(design, few(studies)), few(studies)
+        count = few(studies)
+        result = judged(design, count)
         half, powers = result.half.mean() / of.POINT, [100 * result.power(p) for p in (1, 2)]
         seen = [f"{half:.1f}", *[f"{power:.0f}" for power in powers]]
         lines.append([f"{sd:g}", pretrainings, share(result.rejected, count), *seen])

@@ -20,20 +20,20 @@ def body(arguments: argparse.Namespace) -> int:
 
     metrics, wanted = named(arguments.metrics), _wanted(arguments)
     conventions = (arguments.convention,) if arguments.convention else CONVENTIONS
-    first, *more = arguments.prediction
-    several = bool(more)
+    several = len(arguments.prediction) > 1
     options = arguments.empty, arguments.verify, arguments.ignore_geometry, wanted
     conventions = conventions if several else conventions[:1]
-    every = (first, *more), arguments.reference
-    rows, mismatches = score_several(every[0], every[1], metrics, conventions, *options)
+    predictions, reference = tuple(arguments.prediction), arguments.reference
+    rows, mismatches = score_several(predictions, reference, metrics, conventions, *options)
     text = as_ranking if several else as_text
     print(json.dumps(as_json(rows, several=several), indent=1) if arguments.json else text(rows))
     notes = [f"differs from medpy: {line}" for line in mismatches]
     if arguments.ignore_geometry:
         notes.insert(0, "voxels were compared as they are stored, in the references' spacing")
     else:
-        notes = [*doubts(*every), *notes]
-    notes = [*gaps(*every), *strangers(*every, wanted), *notes]
+        notes = [*doubts(predictions, reference), *notes]
+    left_out = [*gaps(predictions, reference), *strangers(predictions, reference, wanted)]
+    notes = [*left_out, *notes]
     if arguments.verify:
         notes.append(verified(rows, metrics, conventions[0], len(mismatches)))
     for line in notes:

@@ -90,9 +90,10 @@ def requested(metafunc: pytest.Metafunc, kind: str) -> list[Any]:
     listed = getattr(metafunc.module, "CONFORMANCE", None)
     if listed is not None:
         if given := [name for name in SUITES if metafunc.config.getoption(f"bench_{name}")]:
-            why = f"tries what its CONFORMANCE says, and --{given[0]} is for"
-            why = f"{why} 'pytest --pyargs bench.conformance'; leave one of them out"
-            raise pytest.Collector.CollectError(f"{metafunc.module.__file__}: {why}")
+            raise pytest.Collector.CollectError(
+                f"{metafunc.module.__file__}: tries what its CONFORMANCE says, and --{given[0]} is for "
+                "'pytest --pyargs bench.conformance'; leave one of them out"
+            )
         return list(listed) if isinstance(listed, list | tuple) else [listed]
     return list(metafunc.config.getoption(f"bench_{kind}"))
 

@@ -39,14 +39,15 @@ def run(
 ) -> None:
     """Run everything in ``queue``; failures stay with their jobs.
 
-    Workers save their state before a KeyboardInterrupt goes on.
-
     Args:
         store: the output folder.
         queue: what is to be done.
         count: worker processes at one time.
         on_outcome: called with each attempt that ended.
         on_start: called before a job goes to a worker; returns what this command brings to it.
+
+    Raises:
+        KeyboardInterrupt: after the workers have saved their state.
     """
     attempts = Attempts(store)
     try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +25,8 @@ from bench.jobs.predict import check_finite, corners
 from bench.nets import catalog, foreign_weights, transfer
 from bench.plan import Plan
 from bench.plan.cohorts import Cohorts
-from bench.probes.features import VoxelFeatures
-from bench.probes.model import CaseFeatures, frozen
+from bench.probes.features import CaseFeatures, VoxelFeatures
+from bench.probes.model import frozen
 from bench.protocol.sections import Windows
 from bench.ranges import Triple
 from bench.store import Store, write_atomic
@@ -47,6 +48,14 @@ class Embedding:
     recipe: str = "default"  # of the data set
     crop: Triple | None = None  # of the windows; the preset's by default
     seed: int = 0  # of random weights
+
+
+class Weights(NamedTuple):
+    """A file of weights: its tensors by name, and what they are for."""
+
+    path: Path
+    tensors: initial_weights.Tensors
+    manifest: transfer.Manifest
 
 
 def embed(
@@ -75,20 +84,13 @@ def embed(
         BenchError: the weights do not fit the network, the data set is not here or could not be prepared,
             or the folder holds other embeddings.
     """
-    weights = None if request.init == RANDOM else _weights(request.init, store)
-    name, preset = _network(request, weights)
+    name, preset, weights = _network(request, store)
     crop = catalog.check_crop(name, preset, request.crop)
-    _levels(request, name)
+    catalog.check_levels(name, request.levels or (), "--levels")
     prepared = _prepared(request, roots, store, workers, tell)
     cases = [case.id for case in prepared.cases() if case.id not in prepared.faults]
-    volume = prepared.volume(cases[0])
-    network, stated = _loaded(request, weights, (name, preset, volume.channels, crop), tell)
-    encoder = frozen(network.encoder)
-    features: VoxelFeatures | CaseFeatures = (
-        VoxelFeatures(encoder, request.levels, (), volume.channels)
-        if request.voxels
-        else CaseFeatures(encoder, request.levels)
-    )
+    size = (name, preset, prepared.volume(cases[0]).channels, crop)
+    features, stated = _features(request, size, weights, tell)
     device = fabric("fp32").device
     channels_last(features).to(device)
     stated |= {
@@ -108,59 +110,52 @@ def embed(
         path = to / f"{case}{'.b2nd' if request.voxels else '.npy'}"
         if not path.is_file():
             written += 1
-            _write(path, _of(prepared.volume(case), features, crop, device, case))
+            path.parent.mkdir(exist_ok=True, parents=True)
+            values = _of(prepared.volume(case), features, crop, device, case)
+            write_atomic(path, _as_file(values))
         tell(f"{number}/{len(cases)} {path.name}")
     return written
 
 
-def _loaded(
+def _network(request: Embedding, store: Store) -> tuple[str, str, Weights | None]:
+    """Return the network's name and preset (stated, else as the weights say), and the weights."""
+    name, _, preset = request.network.partition("/")
+    facts, weights = catalog.network_facts(name), None
+    if preset:
+        catalog.preset(name, preset)
+    if request.init != RANDOM:
+        path = Path(request.init)
+        if path.suffix and not path.is_file():
+            other = f"name a file, a job of {store.root}, or random"
+            raise BenchError(f"--init {path}: no such file; {other}")
+        path = path if path.suffix else weights_of(store, request.init)
+        weights = Weights(path, *foreign_weights.read_weights(path, preset))
+        if not preset and weights.manifest.network == name:
+            preset = weights.manifest.preset
+    return name, preset or next(iter(facts.presets)), weights
+
+
+def _features(
     request: Embedding,
-    weights: Path | None,
     size: tuple[str, str, int, Triple],
+    weights: Weights | None,
     tell: Callable[[str], None],
-) -> tuple[nets.Network, dict[str, Any]]:
-    """Return the network of a name, preset, channels and crop with its weights, and what they are."""
+) -> tuple[VoxelFeatures | CaseFeatures, dict[str, Any]]:
+    """Return the encoder of a name, preset, channels and crop as what gives features, and its weights' origin."""
     name, preset, channels, crop = size
     initial_weights.seeded(request.seed)
     network = nets.network(name, preset, channels, 2, crop)
     if weights is None:
-        return network, {"init": RANDOM, "seed": request.seed}
-    tensors, manifest = foreign_weights.read_weights(weights, preset)
-    receipt = transfer.load(network, tensors, manifest)
-    tell(receipt.line())
-    facts = {"method": manifest.method, "receipt": receipt.facts()}
-    return network, {"init": sha256(weights), **facts}
-
-
-def _weights(init: str, store: Store) -> Path:
-    path = Path(init)
-    if path.suffix and not path.is_file():
-        raise BenchError(
-            f"--init {init}: no such file; name a file, a job of {store.root}, or random"
-        )
-    return path if path.suffix else weights_of(store, init)
-
-
-def _network(request: Embedding, weights: Path | None) -> tuple[str, str]:
-    """Return the network's name and preset: what is stated, else what the weights say."""
-    name, _, preset = request.network.partition("/")
-    facts = catalog.network_facts(name)
-    if not preset and weights is not None:
-        manifest = foreign_weights.read_weights(weights)[1]
-        preset = manifest.preset if manifest.network == name else ""
-    preset = preset or next(iter(facts.presets))
-    catalog.preset(name, preset)
-    return name, preset
-
-
-def _levels(request: Embedding, name: str) -> None:
-    count = len(catalog.network_facts(name).pyramid)
-    off = [level for level in request.levels or () if not -count <= level < count]
-    if off or request.levels == ():
-        raise BenchError(
-            f"--levels: network {name!r} has {count} levels, 0 to {count - 1}"
-            + (f", and no level {off[0]}" if off else "; name one")
-        )
+        stated: dict[str, Any] = {"init": RANDOM, "seed": request.seed}
+    else:
+        receipt = transfer.load(network, weights.tensors, weights.manifest)
+        tell(receipt.line())
+        stated = {"init": sha256(weights.path), "method": weights.manifest.method}
+        stated["receipt"] = receipt.facts()
+    encoder = frozen(network.encoder)
+    if request.voxels:
+        return VoxelFeatures(encoder, request.levels, (), channels), stated
+    return CaseFeatures(encoder, request.levels), stated
 
 
 def _prepared(
@@ -224,15 +219,12 @@ def _of(
     return values.numpy().astype(np.float32)
 
 
-def _write(path: Path, values: np.ndarray) -> None:
-    import blosc2
+def _as_file(values: np.ndarray) -> bytes:
+    """Return a vector as NumPy keeps it, a map as a frame of Blosc2."""
+    if values.ndim > 1:
+        import blosc2
 
-    path.parent.mkdir(exist_ok=True, parents=True)
-    if path.suffix == ".npy":
-        part = path.with_suffix(".part.npy")
-        np.save(part, values)
-    else:
-        part = path.with_suffix(".part.b2nd")
-        part.unlink(missing_ok=True)
-        blosc2.asarray(values, urlpath=str(part), mode="w")
-    part.replace(path)
+        return bytes(blosc2.asarray(values).to_cframe())
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()

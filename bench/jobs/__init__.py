@@ -17,13 +17,28 @@ from bench.jobs.latency.spec import LatencySpec
 from bench.jobs.prepare.spec import PrepareSpec
 from bench.jobs.pretrain.spec import PretrainSpec
 
-SPECS: tuple[type[Kind], ...] = (PrepareSpec, GuardSpec, PretrainSpec, FinetuneSpec)
-SPECS += (EvaluateSpec, LatencySpec, EmbedSpec)
+SPECS: list[type[Kind]] = [
+    PrepareSpec,
+    GuardSpec,
+    PretrainSpec,
+    FinetuneSpec,
+    EvaluateSpec,
+    LatencySpec,
+    EmbedSpec,
+]
 KINDS = {spec.kind: spec for spec in SPECS}  # in the order in which a run does them
 
 
 def read(described: Mapping[str, Any], where: str) -> Job:
-    """Return the job that ``Job.plain`` described; ``where`` names the file in a BenchError."""
+    """Return the job that ``Job.plain`` described.
+
+    Args:
+        described: ``kind``, ``spec`` and ``needs``.
+        where: the file, for errors.
+
+    Raises:
+        BenchError: no such kind, or a spec that this version does not write.
+    """
     kind, stated = described["kind"], described["spec"]
     if kind not in KINDS:
         raise BenchError(f"{where}: {unknown('kind of job', str(kind), KINDS)}")

@@ -17,7 +17,11 @@ CLASSIFICATION = "classification"  # a data set's task
 
 
 def true_classes(prepared: Prepared, cases: Sequence[str], count: int) -> list[int]:
-    """Return the class of each case; BenchError names one that is not of 0 to ``count`` - 1."""
+    """Return the class of each case.
+
+    Raises:
+        BenchError: a case without a class, or of another one than 0 to ``count`` - 1; names it.
+    """
     labels = {case.id: case.label for case in prepared.cases()}
     classes = []
     for case in cases:
@@ -48,7 +52,8 @@ def save(
 def read(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Return the cases, their scores, float64 (N, K), and predicted classes (N,) of a finished evaluate job.
 
-    Damaged: the file is not what was published, or holds something else.
+    Raises:
+        Damaged: the file is not what was published, or holds something else.
     """
     arrays = Arrays(folder / FILE)
     cases, scores = arrays["case"], arrays["scores"]

@@ -86,7 +86,11 @@ class Context(Generic[S]):
         return typed.build(kind, manifest["spec"], lambda keys: ".".join((where, "spec", *keys)))
 
     def progress(self, step: int, steps: int, terms: dict[str, float] | None = None) -> None:
-        """Tell how far the job is; now and then look whether the claim still counts (else Fenced)."""
+        """Tell how far the job is; looks now and then whether the claim still counts.
+
+        Raises:
+            Fenced: another attempt owns the job now.
+        """
         now = time.monotonic()
         if now - self._logged_at > 0.5 or step == steps:
             self._logged_at = now
@@ -98,9 +102,12 @@ class Context(Generic[S]):
             self.check()
 
     def check(self) -> None:
-        """Raise Fenced where the claim no longer counts: before anything is written that the next attempt reads.
+        """Make sure that the claim still counts, before anything is written that the next attempt reads.
 
         Notes the time spent, which that attempt goes on from as well.
+
+        Raises:
+            Fenced: another attempt owns the job now.
         """
         check(self.claim)
         self.store.spend(self.id, self.seconds)

@@ -42,7 +42,7 @@ def start(
 ) -> transfer.Receipt | None:
     """Load what a spec's ``init`` names into a fresh network; return the receipt, None where it is random.
 
-    It goes to log and manifest, too. BenchError: the weights do not fit, or the file is another one than planned.
+    It goes to log and manifest, too.
 
     Args:
         context: of the job.
@@ -50,6 +50,9 @@ def start(
         pretrained: the folder of the pretraining that ``init`` names, None for a file.
         control: what a control row does to the tensors before they are loaded.
         output: is the last layer to come with the weights?
+
+    Raises:
+        BenchError: the weights do not fit, or the file is another one than when it was planned.
     """
     spec = context.spec
     if spec.init == "random":
@@ -65,9 +68,13 @@ def start(
 
 
 def rehearse(network: Model, path: Path, given: Given) -> str:
-    """See whether a file of weights would load into a network; BenchError where it would not.
+    """Read a file of weights and see whether it would load into a network.
 
-    Returns a line on what its tensors leave open and was taken for granted, else nothing.
+    Returns:
+        A line on what its tensors leave open and was taken for granted, else nothing.
+
+    Raises:
+        BenchError: it would not; names the file.
     """
     tensors, manifest = foreign_weights.read_weights(path, given.preset)
     left_open = manifest.params.get(foreign_weights.OPEN)

@@ -17,7 +17,8 @@ from bench.errors import BenchError
 def part(prepared: Prepared, data: Part, root: str | None) -> list[str]:
     """Return the case ids of one part of a data set.
 
-    BenchError: the division is not the one the plan saw, or a case selected could not be read.
+    Raises:
+        BenchError: the division is not the one the plan saw, or a case selected could not be read.
     """
     cases = case_filter.matching(prepared.cases(), data.where, data.exclude)
     if data.part == "all":
@@ -37,7 +38,7 @@ def labelled(
     *,
     full: bool = False,
 ) -> list[str]:
-    """Return the case ids that train or validate at a spec's label fraction; errors as of ``part``.
+    """Return the case ids that train or validate at a spec's label fraction.
 
     Args:
         prepared: the data set.
@@ -46,6 +47,9 @@ def labelled(
         root: the data set's folder.
         seed: of the fine-tuning.
         full: do all validate that the split has, whatever the fraction?
+
+    Raises:
+        BenchError: as ``part``.
     """
     fold = fold_of(prepared, data, root)
     patients = splits.drawn(fold, data, which, seed, full=full)
@@ -74,6 +78,9 @@ def mixed(
         take: the share of it that is read.
         seed: of the ranking by which shares are taken.
         roots: folders by data set.
+
+    Raises:
+        BenchError: a case selected could not be read.
     """
     selected: list[tuple[int, Case]] = []
     for index, (opened, item) in enumerate(zip(prepared, data, strict=True)):

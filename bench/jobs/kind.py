@@ -72,13 +72,22 @@ class Kind(Spec):
         import_module(self.work()).run(context)
 
     def refuse(self, job: Job, plan: PlanContext) -> None:
-        """Refuse, before anything runs, settings that cannot work together; BenchError says which."""
+        """Refuse, before anything runs, settings that cannot work together.
+
+        Raises:
+            BenchError: says which.
+        """
 
     def rehearse(self, weights: Path | None) -> str:
-        """Build what is to be trained, and load the file of weights; BenchError where it cannot be done.
+        """Build what is to be trained, and load the file of weights that it starts from.
 
-        ``rehearse`` of the module ``work`` does it, where there is anything to rehearse. Returns a line on what
-        the file leaves open, else nothing.
+        ``rehearse`` of the module ``work`` does it, where there is anything to rehearse.
+
+        Returns:
+            A line on what the file leaves open, else nothing.
+
+        Raises:
+            BenchError: it cannot be done.
         """
         if weights is None and not self.builds:
             return ""

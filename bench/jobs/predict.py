@@ -26,8 +26,15 @@ Seen = Callable[[str, np.ndarray], None]  # a case, and what is predicted of it
 def slabs(network: nn.Module, volume: Volume, windows: Windows) -> Iterator[np.ndarray]:
     """Yield the logits of one prepared volume in order of z, (K, X, Y, dz), on the CPU; copy to keep.
 
-    A network of two dimensions has windows of one slice, whose predictions make up the volume. ``windows``
-    states their size and overlap, how they are blended and flipped. BenchError: scores are not finite.
+    A network of two dimensions has windows of one slice, whose predictions make up the volume.
+
+    Args:
+        network: gives logits of label maps.
+        volume: read by box.
+        windows: their size and overlap, how they are blended and flipped.
+
+    Raises:
+        BenchError: scores are not finite.
     """
     device = next(network.parameters()).device
     for scores in window.slabs(mirrored(network, windows), volume, windows, device):
@@ -36,9 +43,14 @@ def slabs(network: nn.Module, volume: Volume, windows: Windows) -> Iterator[np.n
 
 
 def check_finite(values: Tensor, what: str) -> None:
-    """Raise BenchError where a value of ``values``, not empty, is not finite: it would be read as background.
+    """Refuse what a network computed where a value is not finite: read as classes it would be background.
 
-    ``what`` names them in the error.
+    Args:
+        values: of any shape, not empty.
+        what: they are, for the error.
+
+    Raises:
+        BenchError: there is an infinite value, or one that is no number.
     """
     if not all(map(math.isfinite, torch.stack(torch.aminmax(values)).tolist())):
         why = "the training diverged, or the precision is too low for them"
@@ -70,8 +82,16 @@ def class_scores(
 ) -> np.ndarray:
     """Return the probability of each class, float64 (K,): from the mean over all windows.
 
-    Windows are read by box, so a volume is never held whole; outside it they read as in training. The network
-    gives logits (B, K); under the head ``ordinal`` they are of being at least each class.
+    Windows are read by box, so a volume is never held whole; outside it they read as in training.
+
+    Args:
+        network: gives logits (B, K).
+        volume: read by box.
+        windows: their size and overlap, how they are flipped.
+        head: ``softmax``, or ``ordinal``: sigmoids of being at least each class.
+
+    Raises:
+        BenchError: scores are not finite.
     """
     ordered = head == ordinal.ORDINAL
     device, crop, batch = next(network.parameters()).device, windows.crop, windows.batch

@@ -81,7 +81,11 @@ def damaged(store: Store, job: str, scoring: Scoring) -> list[Path]:
 
 
 def score_missing(store: Store, job: str, scorings: Sequence[Scoring]) -> None:
-    """Score a finished evaluate job in every way that is asked for and lacking; Damaged as the files are."""
+    """Score a finished evaluate job in every way that is asked for and lacking.
+
+    Raises:
+        Damaged: a prediction or a reference is not what was published.
+    """
     for scoring in scorings:
         if path(store, job, scoring).exists():
             continue
@@ -130,9 +134,12 @@ def _of_maps(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[st
         scored: list[Score] = []
         if each:
             affine = None if grid.native_edges is None else np.transpose(grid.native_edges)
-            how = (grid.native_spacing, each, scoring.convention)
             scored = score(
-                *(predicted, reference, *how),
+                predicted,
+                reference,
+                grid.native_spacing,
+                each,
+                scoring.convention,
                 affine=affine,
                 labels=values,
                 regions=scoring.regions or None,

@@ -37,8 +37,14 @@ def batches(
         each: samples of a step that are read from one case.
     """
     drawn = Samples(cases, training.batch, context.spec.seed, read, each)
-    split = {"accumulate": training.accumulate, "workers": context.run.loaders}
-    return samples.batches(drawn, training.batch, start, training.steps or 0, **split)
+    return samples.batches(
+        drawn,
+        training.batch,
+        start,
+        training.steps or 0,
+        accumulate=training.accumulate,
+        workers=context.run.loaders,
+    )
 
 
 def check_micro_batches(
@@ -46,8 +52,14 @@ def check_micro_batches(
 ) -> None:
     """Refuse to cut the batch of what has batch norm, whatever the facts of a network from outside say.
 
-    ``frozen`` is a part that never trains, so that its batch norms use the statistics they came with.
-    BenchError names the first such layer, and the ``kind`` of job.
+    Args:
+        module: what is trained.
+        settings: with ``accumulate``.
+        kind: of job, named in the error.
+        frozen: part of it that never trains, so that its batch norms use the statistics they came with.
+
+    Raises:
+        BenchError: names the first such layer.
     """
     still = set(frozen.modules()) if frozen is not None else set()
     layers = ((name, layer) for name, layer in module.named_modules() if layer not in still)

@@ -70,7 +70,11 @@ class TrainingKind(Kind):
         return max(work / (TERAFLOPS_PER_GPU * 1e12), training.steps * least)
 
     def refuse_training(self, job: Job, plan: PlanContext, processes: int) -> list[Recipe]:
-        """Refuse a crop, a batch or recipes that no network can be trained on; return the recipes."""
+        """Refuse a crop, a batch or recipes that no network can be trained on; return the recipes.
+
+        Raises:
+            BenchError: says which, and what to take.
+        """
         net, training = self.network, self.training
         catalog.check_crop(net.network, net.preset, net.crop)
         parts = training.accumulate * processes

@@ -72,7 +72,11 @@ class Watch:
 
 @torch.no_grad()
 def embedded(encoder: Encoder, images: Tensor) -> Tensor:
-    """Return the embeddings (N, C) of images, on the CPU, as fine-tuning's evaluation would see them."""
+    """Return the embeddings (N, C) of images, on the CPU, as fine-tuning's evaluation would see them.
+
+    Raises:
+        BenchError: an embedding is not finite.
+    """
     device = next(encoder.parameters()).device
     with _still(encoder):
         parts = [encoder.embed(part.to(device)).float().cpu() for part in images.split(AT_ONCE)]

@@ -142,6 +142,24 @@ def check_view(name: str, view: Triple, called: str) -> None:
         )
 
 
+def check_levels(name: str, levels: Sequence[int], called: str) -> None:
+    """Refuse a level that a network's encoder does not have; -1 is the coarsest.
+
+    Args:
+        name: of the network.
+        levels: of its pyramid, 0 is the finest.
+        called: by what they are stated.
+
+    Raises:
+        BenchError: names the first such level.
+    """
+    count = len(network_facts(name).pyramid)
+    off = [level for level in levels if not -count <= level < count]
+    if off:
+        has = f"network {name!r} has {count} levels, 0 to {count - 1}, and no level {off[0]}"
+        raise BenchError(f"{called}: {has}")
+
+
 def check_task(name: str, task: str) -> None:
     """Refuse a network that cannot do a task: one without a decoder gives no label maps.
 

@@ -167,8 +167,7 @@ class Planner:
         recipes = recipes_of(arm.protocol, arm.index, arm.tuned)
         arms = [replace(arm, tuned=recipe) for _, recipe in recipes]
         first = self._finetuning(arms[0], labels, initial)
-        fitted = arm.tuned.evaluation in ("as_loaded", "probe")
-        tune = None if fitted else arm.tuned.tune
+        tune = arm.tuned.tune if arm.tuned.is_trained else None
         if tune is None or len({self._finetuning(a, labels, initial).id for a in arms}) == 1:
             # or its grid varies nothing that concerns this row
             return self._add(arm, labels, initial, first)

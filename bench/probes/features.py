@@ -33,7 +33,7 @@ class VoxelFeatures(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.levels = tuple(range(len(encoder.widths))) if levels is None else tuple(levels)
+        self.levels = _chosen(encoder, levels)
         self.cubes = tuple(intensity)
         statistics = sum(1 if side == 1 else 2 for side in self.cubes)
         self.widths = (*(encoder.widths[level] for level in self.levels), *[channels] * statistics)
@@ -58,6 +58,31 @@ class VoxelFeatures(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return the features of every voxel, (B, size, X, Y, Z)."""
         return torch.cat([on_grid(m, image.shape[2:]) for m in self.maps(image)], dim=1)
+
+
+class CaseFeatures(nn.Module):
+    """One vector per window: mean and maximum over space of each level.
+
+    Args:
+        encoder: frozen, as of ``VoxelFeatures``.
+        levels: which maps of its pyramid; all by default.
+    """
+
+    def __init__(self, encoder: Encoder, levels: Sequence[int] | None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.levels = _chosen(encoder, levels)
+        self.size = 2 * sum(encoder.widths[level] for level in self.levels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return (B, size) for images (B, C, X, Y, Z): mean and maximum of one level after the other."""
+        pyramid = self.encoder(image)
+        maps = [pyramid[level].flatten(2) for level in self.levels]
+        return torch.cat([part for m in maps for part in (m.mean(2), m.amax(2))], 1)
+
+
+def _chosen(encoder: Encoder, levels: Sequence[int] | None) -> tuple[int, ...]:
+    return tuple(range(len(encoder.widths))) if levels is None else tuple(levels)
 
 
 def on_grid(values: Tensor, shape: Sequence[int]) -> Tensor:
@@ -101,18 +126,3 @@ def _mean(image: Tensor, side: int) -> Tensor:
             means = avg_pool1d(rows.flatten(0, -2), side, 1, side // 2, count_include_pad=False)
             image = means.reshape(rows.shape).movedim(-1, axis)
     return image
-
-
-def case_vector(encoder: Encoder, windows: Tensor, levels: Sequence[int] | None) -> Tensor:
-    """Return the features of each window, (B, d): each level's mean and maximum over space.
-
-    Args:
-        encoder: frozen.
-        windows: (B, C, X, Y, Z).
-        levels: as of ``VoxelFeatures``.
-    """
-    pyramid = encoder(windows)
-    chosen = pyramid if levels is None else [pyramid[level] for level in levels]
-    return torch.cat(
-        [torch.cat([m.flatten(2).mean(2), m.flatten(2).amax(2)], 1) for m in chosen], 1
-    )

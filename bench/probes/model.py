@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from bench.nets.base import Encoder, Model
 from bench.probes import neighbours
-from bench.probes.features import VoxelFeatures, case_vector, on_grid
+from bench.probes.features import CaseFeatures, VoxelFeatures, on_grid
 from bench.probes.ridge import Linear
 from bench.protocol.sections import Probe
-
-
-class CaseFeatures(nn.Module):
-    """One vector per window: mean and maximum over space of each level.
-
-    Args:
-        encoder: frozen.
-        levels: which maps of its pyramid; all by default.
-    """
-
-    def __init__(self, encoder: Encoder, levels: Sequence[int] | None) -> None:
-        super().__init__()
-        self.encoder, self.levels = encoder, levels
-        chosen = encoder.widths if levels is None else [encoder.widths[n] for n in levels]
-        self.size = 2 * sum(chosen)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return (B, size) for images (B, C, X, Y, Z)."""
-        return case_vector(self.encoder, image, self.levels)
 
 
 class Probed(nn.Module):
@@ -45,9 +23,7 @@ class Probed(nn.Module):
 
     weight: Tensor  # (K, size), and the bias (K,): of a linear probe
     bias: Tensor
-    bank: (
-        Tensor  # (m, size) unit vectors of samples that vote, their classes (m,), how many they are
-    )
+    bank: Tensor  # (m, size) samples that vote, their classes (m,), how many they are
     labels: Tensor
     filled: Tensor
     mean: Tensor  # (size,) of the samples, and one over their deviation
@@ -95,7 +71,7 @@ class Probed(nn.Module):
         mean, deviation = features.mean(0), features.std(0, correction=0)
         scale = torch.where(deviation > 0, 1 / deviation, 0)  # what never varies counts for nothing
         self.mean.copy_(mean), self.scale.copy_(scale), self.filled.fill_(len(features))
-        self.bank[: len(features)] = normalize((features - mean) * scale, dim=1)
+        self.bank[: len(features)] = (features - mean) * scale
         self.labels[: len(features)] = labels
 
     def forward(self, image: Tensor) -> Tensor:

@@ -450,7 +450,7 @@ class Tuning(Training):
         within = f"with 'evaluation: {self.evaluation}'"
         if self.evaluation != "end_to_end" and self.frozen:
             raise ValueError(f"{within} the encoder never trains; leave frozen out")
-        if self.evaluation in ("as_loaded", "probe") and self.judged:
+        if not self.is_trained and self.judged:
             raise ValueError(f"{within} nothing trains; leave select and patience out")
         if self.evaluation != "probe" and self.probe != Probe():
             raise ValueError("'probe' does nothing without 'evaluation: probe'; state that, too")
@@ -469,6 +469,11 @@ class Tuning(Training):
                 )
         if self.new.layer_decay != 1:
             raise ValueError("new.layer_decay: layers have rates of their own in 'loaded' alone")
+
+    @property
+    def is_trained(self) -> bool:
+        """Tell whether weights move: they do not where they are scored as loaded, or a probe reads them."""
+        return self.evaluation not in ("as_loaded", "probe")
 
     @property
     def judged(self) -> bool:

@@ -33,11 +33,31 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 # Reached by imports and nothing that could change a number: they look plugins up, keep files and processes
 # in order, say what went wrong, who is cited; a protocol's words and the versions are in a job's id already.
-APART = {"bench.atomic", "bench.blame", "bench.claims", "bench.data.parts", "bench.digest"}
-APART |= {"bench.document", "bench.errors", "bench.imports", "bench.job", "bench.jobs.context"}
-APART |= {"bench.jobs.kind", "bench.jobs.training_kind", "bench.nets.catalog", "bench.nets.table"}
-APART |= {"bench.plugins", "bench.process", "bench.protocol", "bench.ranges", "bench.registry"}
-APART |= {"bench.source", "bench.store", "bench.typed", "bench.workers"}
+APART = {
+    "bench.atomic",
+    "bench.blame",
+    "bench.claims",
+    "bench.data.parts",
+    "bench.digest",
+    "bench.document",
+    "bench.errors",
+    "bench.imports",
+    "bench.job",
+    "bench.jobs.context",
+    "bench.jobs.kind",
+    "bench.jobs.training_kind",
+    "bench.nets.catalog",
+    "bench.nets.table",
+    "bench.plugins",
+    "bench.process",
+    "bench.protocol",
+    "bench.ranges",
+    "bench.registry",
+    "bench.source",
+    "bench.store",
+    "bench.typed",
+    "bench.workers",
+}
 DECLARE = {kind.__module__ for kind in KINDS.values()}  # what a kind of job is, not what it does
 OPEN = {"bench", "bench.jobs"}  # packages that import more than whoever needs a module of theirs
 OUTSIDE = "plugin:"  # begins the name of a file from outside: its content is in the ids of jobs

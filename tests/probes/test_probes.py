@@ -7,7 +7,7 @@ from torch.nn.functional import conv3d
 
 from bench import nets
 from bench.probes import logistic, neighbours
-from bench.probes.features import VoxelFeatures, case_vector, neighbourhoods, on_grid
+from bench.probes.features import CaseFeatures, VoxelFeatures, neighbourhoods, on_grid
 
 
 def test_logistic_regression_is_scikit_learns():
@@ -62,7 +62,7 @@ def test_a_linear_map_may_be_applied_on_each_levels_own_grid():
 def test_case_vectors_have_mean_and_maximum_of_each_level():
     network = nets.network("unet3d", "tiny", 1, 2)
     images = torch.randn(2, 1, *network.crop)
-    vectors = case_vector(network.encoder, images, [0, -1])
+    vectors = CaseFeatures(network.encoder, [0, -1])(images)
     first = network.encoder(images)[0].flatten(2)
     assert vectors.shape == (2, 2 * (network.encoder.widths[0] + network.encoder.widths[-1]))
     torch.testing.assert_close(vectors[:, : first.shape[1]], first.mean(2))

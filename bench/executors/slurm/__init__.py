@@ -39,6 +39,9 @@ def run(
         profile: what to ask the cluster for.
         on_outcome: called once for each job that ended.
         on_start: called before a job is submitted; returns what this command brings to it.
+
+    Raises:
+        BenchError: SLURM is not here, does not answer, or refuses a submission.
     """
     squeue.require()
     most = squeue.array_limit(squeue.config()) or profile.max_array_size
@@ -61,7 +64,9 @@ def cancel(store: Store) -> int:
     """Cancel every task that any command has submitted for this folder; return how many there were.
 
     Commands that still follow the folder's runs end, too; what is done stays, and so do checkpoints.
-    BenchError: SLURM is not here or does not answer, or tasks stay in the queue.
+
+    Raises:
+        BenchError: SLURM is not here or does not answer, or tasks stay in the queue.
     """
     squeue.require()
     runs, seen, empty, why = store.root.resolve() / "slurm", set[tuple[str, int]](), 0, ""
@@ -82,7 +87,11 @@ def cancel(store: Store) -> int:
 
 
 def tidy(store: Store) -> None:
-    """Remove the folders of runs of which every job is done; logs of failures stay."""
+    """Remove the folders of runs of which every job is done; logs of failures stay.
+
+    Raises:
+        BenchError: SLURM does not answer.
+    """
     tasks = earlier(store.root.resolve() / "slurm")
     unfinished = {task.folder for task in tasks if not all(map(store.done, task.pack))}
     tasks = [task for task in tasks if task.folder not in unfinished]

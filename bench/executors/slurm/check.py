@@ -40,12 +40,15 @@ class Finding:
 
 
 def check(profile: Profile, folder: Path, wait: float) -> Iterator[Finding]:
-    """Yield what works, as it becomes known; BenchError where SLURM is not here or refuses a probe.
+    """Yield what works, as it becomes known.
 
     Args:
         profile: of the cluster.
         folder: where output will lie; a folder for the probe is made in it.
         wait: seconds for a task to start, and again for it to come back after a requeue.
+
+    Raises:
+        BenchError: SLURM is not here or does not answer, or refuses a probe.
     """
     squeue.require()
     yield from _site(profile)

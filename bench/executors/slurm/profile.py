@@ -104,7 +104,11 @@ class Shape:
 
 
 def profile(name: str | None, path: Path = FILE) -> Profile:
-    """Return ``[cluster.NAME]`` of ``bench.toml``; without a name, the cluster's own defaults."""
+    """Return ``[cluster.NAME]`` of ``bench.toml``; without a name, the cluster's own defaults.
+
+    Raises:
+        BenchError: no such section, an unknown key, a wrong type or value.
+    """
     if name is None:
         return Profile()
     document = read_toml(path)

@@ -24,16 +24,37 @@ from bench.store import read_json, write_atomic
 WAIT = 60  # seconds that the other processes of a task get when one has ended
 CANCELLED = "cancelled"  # file in a run's folder: somebody took the run back
 WORDS = 4000  # bytes from the end of a task's log
-LATER = ["unable to contact", "socket timed out", "temporarily unable", "connection refused"]
-LATER += ["try again"]
+LATER = (
+    "unable to contact",
+    "socket timed out",
+    "temporarily unable",
+    "connection refused",
+    "try again",
+)
 INSIDE = ("SLURMD_", "SRUN_", "SUBMITIT_")  # beginnings of variables that a job's processes inherit
 
 # SBATCH_<NAME> wins over a batch script's own lines. What every script states ...
-STATED = {"ARRAY_INX", "ERROR", "INPUT", "JOB_NAME", "OPEN_MODE", "OUTPUT", "REQUEUE"}
-STATED |= {"NO_REQUEUE", "SIGNAL"}
+STATED = {
+    "ARRAY_INX",
+    "ERROR",
+    "INPUT",
+    "JOB_NAME",
+    "OPEN_MODE",
+    "OUTPUT",
+    "REQUEUE",
+    "NO_REQUEUE",
+    "SIGNAL",
+}
 # ... what the profile alone decides ...
-STATED |= {"CPUS_PER_GPU", "GPUS", "GPUS_PER_NODE", "GPUS_PER_SOCKET", "GPUS_PER_TASK"}
-STATED |= {"GRES", "TIMELIMIT"}
+STATED |= {
+    "CPUS_PER_GPU",
+    "GPUS",
+    "GPUS_PER_NODE",
+    "GPUS_PER_SOCKET",
+    "GPUS_PER_TASK",
+    "GRES",
+    "TIMELIMIT",
+}
 # ... and what bench relies on: one cluster, its own environment, an answer at once.
 STATED |= {"CLUSTERS", "EXPORT", "EXPORT_FILE", "WAIT", "DEBUG"}
 MEMORY = {"MEM_PER_CPU", "MEM_PER_GPU", "MEM_PER_NODE"}  # each is refused beside 'mem'
@@ -84,21 +105,23 @@ def options(profile: Profile, shape: Shape, name: str, after: tuple[str, ...]) -
     must have ended, well or not.
     """
     processes, memory = shape.processes, profile.mem_gb
+    megabytes = None if memory is None else max(1, round(memory * 1024)) * processes
     stated = {
         "partition": profile.partition if shape.gpu else profile.cpu_partition or profile.partition,
         "account": profile.account,
         "qos": profile.qos,
         "constraint": profile.constraint,
         "gres": profile.gres,
-        "gpus_per_node": profile.gpus * processes,
+        "gpus_per_node": profile.gpus * processes or None,
         "ntasks_per_node": processes if processes > 1 else None,
-        "mem": f"{max(1, round(memory * 1024)) * processes}MB" if memory else None,
-        "setup": list(profile.setup),
+        "mem": None if megabytes is None else f"{megabytes}MB",
+        "setup": list(profile.setup) or None,
         # A task that needs another's result looks for the result itself: afterok would leave it
         # pending for ever where the other failed.
         "dependency": "afterany:" + ":".join(after) if after else None,
     }
-    passed = _fitting({k: v for k, v in stated.items() if v} | profile.slurm, shape)
+    given = {name: value for name, value in stated.items() if value is not None}
+    passed = _fitting(given | profile.slurm, shape)
     more = _fitting(passed.pop("additional_parameters", {}), shape)
     # SLURM takes one of them
     cpus = None if "cpus_per_gpu" in passed else profile.cpus or shape.cpus
@@ -131,7 +154,12 @@ def _fitting(parameters: dict[str, Any], shape: Shape) -> dict[str, Any]:
 def python(profile: Profile, folders: Sequence[Path]) -> str | None:
     """Return the shell command that starts Python on a node; None for the one that runs this.
 
-    ``folders`` is what a container must see under the same path. BenchError: the container cannot be told one.
+    Args:
+        profile: the cluster's.
+        folders: what a container must see under the same path.
+
+    Raises:
+        BenchError: a folder's name cannot be said to the container.
     """
     if profile.image is None:
         return profile.python
@@ -154,7 +182,8 @@ def submit(
 ) -> list[str]:
     """Submit one array of calls of ``function`` and return the tasks' ids.
 
-    BenchError: sbatch refused; says why in its own words. ``FullError``, ``LaterError``: for now.
+    Raises:
+        BenchError: sbatch refused; says why in its own words. ``FullError``, ``LaterError``: for now.
     """
     import submitit
 
@@ -177,8 +206,8 @@ def _refusal(message: str, tasks: int) -> BenchError:
     # SLURM names a limit in a line of its own, before the one that says what comes of it.
     errors = [line for line in lines if line.startswith("sbatch: error: ")] or lines[-1:]
     words = (line.removeprefix("sbatch: ").removeprefix("error: ") for line in errors)
-    kind, advice = BenchError, "correct [cluster.NAME] in bench.toml and run again, what is in the"
-    advice = f"{advice} queue already is kept"
+    queue = "what is in the queue already is kept"
+    kind, advice = BenchError, f"correct [cluster.NAME] in bench.toml and run again, {queue}"
     if any(sign in message.lower() for sign in LATER):
         kind, advice = LaterError, "run the same command again when SLURM answers"
     # The site's limits on queued tasks: AssocMaxSubmitJobLimit, QOSGrpSubmitJobsLimit and the like.

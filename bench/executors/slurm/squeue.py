@@ -74,7 +74,10 @@ def listed(names: Iterable[str], tries: int = TRIES) -> Listed:
 
     Arrays are asked for by job name, which is ours alone: job ids start again at 1 on a cluster
     whose state was lost, and one that is purged makes ``squeue -j`` an error. All states are asked
-    for, and partitions that a site hides: what is alive is judged here. BenchError: no answer.
+    for, and partitions that a site hides: what is alive is judged here.
+
+    Raises:
+        BenchError: no answer after several tries.
     """
     names = sorted(names)
     if not names:

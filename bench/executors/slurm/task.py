@@ -139,8 +139,10 @@ class _Pack:
                 continue
             absent = [] if needs is None else lacking(store, needs, options.after)
             if not absent:
-                how = lambda: request.stop, partial(self.led, job), self.explain
-                outcome = execute(str(store.root), job, options, *how)
+                together = partial(self.led, job)
+                outcome = execute(
+                    str(store.root), job, options, lambda: request.stop, together, self.explain
+                )
                 if outcome.state != "busy":
                     return outcome
             elif any(map(self._failed, absent)) or not any(map(store.owner, absent)):

@@ -55,7 +55,8 @@ def fit(context: Context[FinetuneSpec], network: Model) -> Probed:
     probed = Probed(network, spec.finetune.probe, spec.data.task == MAPS)
     probed = channels_last(probed.to(device.device)).eval()
     source = _Source(context, probed)
-    groups, weights = source.groups("train"), balanced(source.counts("train"))
+    groups = source.groups("train")
+    weights = balanced(source.counts(groups))
     if np.count_nonzero(weights) < 2:
         raise BenchError(
             f"{spec.data.dataset}: a probe tells classes apart, and the labelled cases have one alone; "
@@ -155,10 +156,10 @@ class _Source:
         cases = list(patients.values())
         return [list(chain(*cases[n::GROUPS])) for n in range(min(GROUPS, len(cases)))]
 
-    def counts(self, which: Which) -> np.ndarray:
-        """Return how many samples each class has, (K,); without what nobody labelled."""
+    def counts(self, groups: Sequence[Sequence[str]]) -> np.ndarray:
+        """Return how many voxels, or cases, of each class there are, (K,); without what nobody labelled."""
         total = np.zeros(self._probed.classes, np.int64)
-        for cases in self.groups(which):
+        for cases in groups:
             if self._spec.data.task == MAPS:
                 for case in cases:
                     label = np.asarray(self._prepared.label(case))

@@ -56,13 +56,9 @@ def run(context: Context[FinetuneSpec]) -> None:
         return
     network, loaded = build(context)
     manifest = _manifest(context)
-    if tuning.evaluation == "as_loaded":
-        transfer.save(context.folder / "last.safetensors", dict(network.state_dict()), manifest)
-        training.keep_curve(context, TrainingCurve())
-        return
-    if tuning.evaluation == "probe":
-        fitted = probe.fit(context, network)
-        transfer.save(context.folder / "last.safetensors", dict(fitted.state_dict()), manifest)
+    if not tuning.is_trained:
+        result = probe.fit(context, network) if spec.probes else network
+        transfer.save(context.folder / "last.safetensors", dict(result.state_dict()), manifest)
         training.keep_curve(context, TrainingCurve())
         return
     root = context.run.roots.get(data.dataset)

@@ -148,7 +148,7 @@ class FinetuneSpec(TrainingKind):
     def _refuse_for_task(self) -> None:
         tuning, task, net = self.finetune, self.data.task, self.network
         catalog.check_task(net.network, task)
-        if tuning.evaluation == "probe":
+        if self.probes:
             self._refuse_probe()
         if tuning.loss not in LOSSES[task]:
             raise BenchError(
@@ -174,13 +174,7 @@ class FinetuneSpec(TrainingKind):
     def _refuse_probe(self) -> None:
         """Levels that the encoder does not have, intensities of what has no voxels to score."""
         probe, net = self.finetune.probe, self.network
-        levels = len(catalog.network_facts(net.network).pyramid)
-        off = [level for level in probe.levels or () if not -levels <= level < levels]
-        if off:
-            raise BenchError(
-                f"finetune.probe.levels: network {net.network!r} has {levels} levels, 0 to {levels - 1}, "
-                f"and no level {off[0]}"
-            )
+        catalog.check_levels(net.network, probe.levels or (), "finetune.probe.levels")
         if probe.intensity and self.data.task != MAPS:
             raise BenchError(
                 "finetune.probe.intensity: is for label maps, not for classes; leave it out"

@@ -47,7 +47,8 @@ class _Scan:
 def run(context: Context[GuardSpec]) -> None:
     """Write ``leaks.json``: every pair of a pretraining case and a test case that are one.
 
-    BenchError: another guard found one, and this one judges by ``leaks: fail``.
+    Raises:
+        BenchError: another guard found one, and this one judges by ``leaks: fail``.
     """
     spec, roots = context.spec, context.run.roots
     if spec.judges:
@@ -165,8 +166,9 @@ class _Comparer:
                     search.Sight(int(a), int(b), int(i), int(j), v)
                     for a, b, i, j, v in task.rows.tolist()
                 ]
-                views = (lambda a: search.views(_print(*self.scans[a]))), others.views
-                same = search.confirmed(sights, *views)
+                same = search.confirmed(
+                    sights, lambda a: search.views(_print(*self.scans[a])), others.views
+                )
                 return task.number, np.array([(m.a, m.b, m.score) for m in same]).reshape(-1, 3)
             scans, start = [_print(*key) for key in self.scans[task.scans]], task.scans.start
             seen_as = search.Scans.of(scans, level)
@@ -205,8 +207,8 @@ def _pairs(
         done = partial(steps.done, comparer, part=number)
         scores = done(_Task("screen", n, g, NONE) for n, g in enumerate(groups))
         likely = search.likeliest(np.concatenate(scores))
-        of = likely[:, 0] // guard.GROUP
-        sights = done(_Task("refine", n, g, likely[of == n]) for n, g in enumerate(larger))
+        group = likely[:, 0] // guard.GROUP
+        sights = done(_Task("refine", n, g, likely[group == n]) for n, g in enumerate(larger))
         seen, tests = np.concatenate(sights), range(len(comparer.others))
         none = slice(0)  # which scans a comparison reads, its rows say
         every = done(_Task("confirm", b, none, seen[seen[:, 1] == b]) for b in tests)

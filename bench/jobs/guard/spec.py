@@ -102,7 +102,11 @@ def write(folder: Path, result: GuardResult) -> None:
 
 
 def read(folder: Path) -> GuardResult:
-    """Return what a finished guard found; Damaged where the file is lost or not what was published."""
+    """Return what a finished guard found.
+
+    Raises:
+        Damaged: the file is lost or not what was published.
+    """
     return read_json(folder / FILE, GuardResult)
 
 

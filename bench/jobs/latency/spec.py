@@ -43,5 +43,9 @@ class Latency:
 
 
 def read(folder: Path) -> Latency:
-    """Return what a finished job measured; Damaged where the file is not what was published."""
+    """Return what a finished job measured.
+
+    Raises:
+        Damaged: the file is lost or not what was published.
+    """
     return read_json(folder / FILE, Latency)

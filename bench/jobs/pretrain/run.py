@@ -101,7 +101,10 @@ def run(context: Context[PretrainSpec]) -> None:
     context.log(f"{count} cases{dropped}, {recipe.steps} steps of {recipe.batch}")
     context.facts.update(cases=count, unlabelled=read.unlabelled, figure=asdict(method.figure))
     settings = Run(
-        *(recipe, spec.seed, context.scratch, context.run.every),
+        recipe,
+        spec.seed,
+        context.scratch,
+        context.run.every,
         on_step=context.progress,
         stopping=context.stopping,
         check=context.check,
@@ -119,7 +122,11 @@ def run(context: Context[PretrainSpec]) -> None:
 
 
 def built(spec: PretrainSpec) -> tuple[nets.Network, Method]:
-    """Return a spec's network, freshly initialised, and the method around it; BenchError: they do not fit."""
+    """Return a spec's network, freshly initialised, and the method around it.
+
+    Raises:
+        BenchError: the method cannot train this network at this size.
+    """
     net, params = spec.network, spec.method.typed_params
     initial_weights.seeded(spec.seed)
     out = params.out_channels(net.in_channels, 1 + spec.classes[1])
@@ -128,7 +135,11 @@ def built(spec: PretrainSpec) -> tuple[nets.Network, Method]:
 
 
 def rehearse(spec: PretrainSpec, weights: None = None) -> str:
-    """Build what a spec trains, without memory for its weights; BenchError where it cannot be built."""
+    """Build what a spec trains, without memory for its weights; return nothing: it starts from no file.
+
+    Raises:
+        BenchError: it cannot be built.
+    """
     # MONAI's Swin UNETR reads tensors while it is built
     with torch.device("meta"), suppress(RuntimeError):
         _, method = built(spec)

@@ -27,7 +27,11 @@ class MethodSpec:
 
     @classmethod
     def of(cls, name: str, given: dict[str, Any]) -> MethodSpec:
-        """Return a method with what is ``given`` over its defaults; errors as of ``Method.make_params``."""
+        """Return a method with what is ``given`` over its defaults.
+
+        Raises:
+            BenchError: as ``Method.make_params``.
+        """
         method = registry.load("method", name)
         params = plain(method.make_params(given))
         return cls(name, method.version, params, registry.source("method", name))
