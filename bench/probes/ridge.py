@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.linalg import solve
 from torch import Tensor
 
 Array = np.ndarray
 # Penalties per unit of sample weight, of standardised features: from hardly any to nearly all.
 STRENGTHS = tuple(10.0**n for n in range(-6, 3))
-CHUNK = 1 << 16  # samples whose products are summed at once
+CHUNK = 1 << 13  # samples whose products are summed at once: they fit a processor's cache
 
 
 @dataclass(frozen=True)
@@ -40,27 +41,28 @@ class Sums:
     squares: Array  # (K,): of targets with themselves
 
     @classmethod
-    def of(cls, features: Tensor, targets: Tensor, weights: Tensor) -> Sums:
-        """Sum over samples; in double precision, on the device where they lie.
+    def of(cls, features: Array, targets: Array, weights: Array) -> Sums:
+        """Sum over samples that lie in memory.
 
         Args:
             features: (n, d).
             targets: (n, K).
             weights: (n,), 0 or more; a sample of weight 0 counts for nothing.
         """
-        d, k = features.shape[1], targets.shape[1]
-        products = features.new_zeros((d + 1, d + 1), dtype=torch.float64)
-        sums = features.new_zeros((d + 1, k), dtype=torch.float64)
-        squares = features.new_zeros(k, dtype=torch.float64)
-        for rows in range(0, len(features), CHUNK):
-            x = features[rows : rows + CHUNK].double()
-            x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
-            y = targets[rows : rows + CHUNK].double()
-            weighted = x * weights[rows : rows + CHUNK, None].double()
-            products += weighted.T @ x
-            sums += weighted.T @ y
-            squares += weighted[:, -1] @ y.square()
-        return cls(*(total.cpu().numpy() for total in (products, sums, squares)))
+        x, y = np.column_stack([features, np.ones(len(features))]), np.asarray(targets, float)
+        weighted = x * np.asarray(weights)[:, None]
+        return cls(weighted.T @ x, weighted.T @ y, weights @ y**2)
+
+    @classmethod
+    def of_classes(cls, products: Array, weights: Array) -> Sums:
+        """Return the sums where a target tells of each class whether a sample is of it, 1 or 0.
+
+        Args:
+            products: what ``products`` returns, (K, d + 1, d + 1).
+            weights: of a sample of each class, (K,).
+        """
+        targets = products[:, :, -1].T * weights
+        return cls(np.tensordot(weights, products, 1), targets, targets[-1].copy())
 
     def __add__(self, other: Sums) -> Sums:
         """Return the sums over the samples of both."""
@@ -98,11 +100,10 @@ class Sums:
         scale = np.where(varies, np.sqrt(np.where(varies, variance, 1)), np.inf)
         covariance = covariance / np.outer(scale, scale)
         together = (self.targets[:-1] / total - np.outer(mean, target_mean)) / scale[:, None]
-        values, vectors = np.linalg.eigh(covariance)
-        turned = vectors.T @ together
         maps = []
         for strength in strengths:
-            weight = vectors @ (turned / (np.clip(values, 0, None) + strength)[:, None])
+            penalised = covariance + strength * np.eye(len(covariance))
+            weight = solve(penalised, together, assume_a="pos", check_finite=False)
             weight = weight / scale[:, None]
             maps.append(Linear(weight, target_mean - mean @ weight))
         return maps
@@ -112,6 +113,28 @@ class Sums:
         both = np.vstack([linear.weight, linear.bias])  # (d + 1, K)
         fitted = np.einsum("dk,de,ek->", both, self.products, both, optimize=True)
         return float(self.squares.sum() - 2 * (both * self.targets).sum() + fitted)
+
+
+def products(features: Tensor, classes: Tensor, number: int) -> Array:
+    """Return the sums over the samples of each class of features with features, (K, d + 1, d + 1).
+
+    The last feature is 1. In double precision, on the device where the samples lie.
+
+    Args:
+        features: (d, n).
+        classes: (n,), below ``number``.
+        number: of classes, K.
+    """
+    size = len(features) + 1
+    total = features.new_zeros((number, size, size), dtype=torch.float64)
+    for c in range(number):
+        every = features[:, classes == c]
+        for first in range(0, every.shape[1], CHUNK):
+            part = every[:, first : first + CHUNK]
+            x = torch.ones((size, part.shape[1]), dtype=torch.float64, device=part.device)
+            x[:-1] = part
+            total[c] += x @ x.T
+    return total.cpu().numpy()
 
 
 @dataclass(frozen=True)

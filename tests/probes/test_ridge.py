@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.probes.ridge import STRENGTHS, Sums, balanced, fitted
+from bench.probes.ridge import CHUNK, STRENGTHS, Sums, balanced, fitted, products
 
 
 def samples(n=300, d=7, k=3, seed=0):
@@ -16,7 +16,7 @@ def samples(n=300, d=7, k=3, seed=0):
 
 
 def sums(x, y, w):
-    return Sums.of(*map(torch.from_numpy, (x, y, w)))
+    return Sums.of(x, y, w)
 
 
 @pytest.mark.parametrize("strength", [1e-6, 1e-2, 10.0])
@@ -63,6 +63,15 @@ def test_how_samples_are_cut_and_a_sample_without_weight_do_not_matter():
     np.testing.assert_allclose(fitted([halves]).linear(x), at_once(x), atol=1e-9)
     more = sums(np.vstack([x, 1e3 * x[:1]]), np.vstack([y, y[:1]]), np.append(w, 0.0))
     np.testing.assert_allclose(fitted([more]).linear(x), at_once(x), atol=1e-9)
+
+
+def test_products_of_classes_give_the_same_sums():
+    x, y, _ = samples(CHUNK * 2, d=5)
+    classes, weights = torch.from_numpy(y.argmax(1)), np.array([0.5, 2.0, 7.0])
+    of_classes = Sums.of_classes(products(torch.from_numpy(x.T), classes, 3), weights)
+    by_hand = Sums.of(x, y, weights[classes])
+    for ours, theirs in zip(vars(of_classes).values(), vars(by_hand).values(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10)
 
 
 def test_a_feature_that_never_varies_gets_no_weight():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -24,9 +25,10 @@ from bench.jobs.predict import check_finite
 from bench.nets.base import Model
 from bench.probes import logistic, neighbours
 from bench.probes.model import Probed, frozen
-from bench.probes.ridge import Sums, balanced, fitted
+from bench.probes.ridge import Sums, balanced, fitted, products
 from bench.ranges import Triple
 from bench.train.loop import channels_last, fabric
+from bench.typed import canonical
 
 BATCH = 4  # windows at once; changes no number
 GROUPS = 20  # of patients, each left out once; where there are more patients, some share a group
@@ -131,6 +133,28 @@ def _left_out(
     return total / max(parts, 1)
 
 
+class _Kept:
+    """Products of the cases of one encoder: its next probe, on other draws of patients, finds them here."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._what = most, ""  # bytes
+        self._cases = dict[str, np.ndarray]()
+
+    def of(self, what: str) -> dict[str, np.ndarray]:
+        """Return what is kept of this encoder, data and settings, by case; what was kept of others is dropped."""
+        if what != self._what:
+            self._what, self._cases = what, {}
+        return self._cases
+
+    def put(self, case: str, products: np.ndarray) -> None:
+        """Keep a case's products where there is room."""
+        if sum(kept.nbytes for kept in self._cases.values()) + products.nbytes <= self._most:
+            self._cases[case] = products
+
+
+_kept = _Kept(1 << 28)
+
+
 class _Source:
     """Features and classes of a task's labelled cases, window by window."""
 
@@ -140,6 +164,7 @@ class _Source:
         self._prepared: Prepared = opened(context.input(0))
         self._root = context.run.roots.get(spec.data.dataset)
         self._device = next(probed.parameters()).device
+        self._kept = _kept.of(_identity(context, probed))
 
     def groups(self, which: Which) -> list[list[str]]:
         """Return the cases of each patient; of many patients, of several together."""
@@ -176,14 +201,18 @@ class _Source:
             cases: at least one.
             weights: of a sample of each class, (K,).
         """
-        weight = torch.from_numpy(weights).to(self._device)
-        total: Sums | None = None
-        for batch in self._batches(cases):
-            targets = torch.eye(len(weight), device=self._device)[batch.classes]
-            part = Sums.of(batch.features, targets, weight[batch.classes])
-            total = part if total is None else total + part
-        assert total is not None
-        return total
+        return Sums.of_classes(sum(map(self._products, cases)), weights)
+
+    def _products(self, case: str) -> np.ndarray:
+        """Return a case's products of features for each class; of the last cases, those that are kept."""
+        if (known := self._kept.get(case)) is None:
+            parts = [
+                products(batch.features.T, batch.classes, self._probed.classes)
+                for batch in self._of_case(case, features=True)
+            ]
+            known = sum(parts[1:], parts[0])
+            _kept.put(case, known)
+        return known
 
     def spread(self, cases: Sequence[str], most: int) -> Samples:
         """Return samples of some cases, each class's evenly spread over all of it.
@@ -247,9 +276,9 @@ class _Source:
                 labels.append(torch.from_numpy(label[box][fresh[box]].astype(np.int64)))
                 fresh[box] = False
                 if values is not None:
-                    rows.append(values[number][:, *grid.inside].flatten(1).T[index])
+                    rows.append(values[number][:, *grid.inside].flatten(1)[:, index])
             yield Samples(
-                torch.cat(rows) if rows else torch.empty(0), torch.cat(labels).to(self._device)
+                torch.cat(rows, 1).T if rows else torch.empty(0), torch.cat(labels).to(self._device)
             )
 
     def _features(self, case: str, starts: Sequence[Triple], grid: window.Grid) -> Tensor:
@@ -259,3 +288,15 @@ class _Source:
         values = self._probed.features(images.to(self._device))
         check_finite(values, f"features of {volume.name or case}")
         return values
+
+
+def _identity(context: Context[FinetuneSpec], probed: Probed) -> str:
+    """Return what the features of a case depend on, as one digest."""
+    spec, hashed = context.spec, hashlib.sha256()
+    data = replace(spec.data, fraction=0, n_train=None)  # of whatever patients
+    settings = [spec.network, data, spec.finetune.probe, spec.finetune.precision]
+    hashed.update(f"{context.input(0)} {canonical(settings)} {probed.features}".encode())
+    for name, value in probed.features.state_dict().items():
+        hashed.update(name.encode())
+        hashed.update(value.cpu().contiguous().numpy().tobytes())
+    return hashed.hexdigest()
