@@ -34,6 +34,7 @@ VISITS = (  # names of cases that look like a patient and his visit
     "^(.+[0-9])[_.-][0-9]{1,2}$",
 )
 LARGEST = 65535  # raw label values; masks are stored as 8 or 16 bits
+PARTICIPANTS, UNKNOWN = "participants.tsv", ("", "n/a")  # of BIDS
 IGNORE = "ignore"  # the name of nnU-Net's label of voxels that nobody labelled
 EXAMPLE = '{"labels": {"0": "background", "1": "liver"}, "modality": {"0": "CT"}}'
 ABDOMEN = (-175.0, 250.0)  # HU; Swin-UNETR's window, the usual one for soft tissue
@@ -96,13 +97,13 @@ class MSDLayout(Dataset):
         every = sorted(
             [*cases.values(), *tests], key=lambda case: (order[case.meta["part"]], natural(case.id))
         )
-        strange = next((c for c in every if not c.id.startswith(self.stems)), None)
-        if strange is not None:
+        for strange in (c for c in every if not c.id.startswith(self.stems)):
             raise BenchError(
                 f"{strange.images[0]}: cases of {self.title} are named {self.stems}<number>; "
                 f"is this another task's folder?{_hint(self.unpack)}"
             )
-        return with_patients(home / "dataset.json", every, listing.get("patients"))
+        patients = with_patients(home / "dataset.json", every, listing.get("patients"))
+        return with_participants(home / PARTICIPANTS, patients)
 
     def unclaimed(self, path: Path) -> str:
         """Return why a file of the folder belongs to no case."""
@@ -450,6 +451,38 @@ def with_patients(path: Path, cases: Sequence[Case], stated: object) -> list[Cas
             )
         matched.append(replace(case, patient=patient))
     return matched
+
+
+def with_participants(path: Path, cases: Sequence[Case]) -> list[Case]:
+    """Return cases with what a table of BIDS says of their patients, such as age and sex, in their meta.
+
+    Args:
+        path: of a ``participants.tsv``, whose first column names a patient or a case, with ``sub-`` before
+            it or without; where there is none, cases stay as they are.
+        cases: with their patients.
+
+    Raises:
+        BenchError: a row has more or fewer entries than the first; names it.
+    """
+    if not path.is_file():
+        return list(cases)
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    head, *rows = [line.split("\t") for line in lines if line.strip()] or [[""]]
+    stated = dict[str, dict[str, str]]()
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(head):
+            raise BenchError(
+                f"{path}:{number}: {len(row)} entries, the first line has {len(head)}; separate them by tabs"
+            )
+        known = {
+            key: text for key, text in zip(head[1:], row[1:], strict=True) if text not in UNKNOWN
+        }
+        stated[row[0].removeprefix("sub-")] = known
+    names = [(case.id.removeprefix("sub-"), case.patient.removeprefix("sub-")) for case in cases]
+    return [
+        replace(case, meta={**stated.get(id, stated.get(patient, {})), **case.meta})
+        for case, (id, patient) in zip(cases, names, strict=True)
+    ]
 
 
 def likely_visits(cases: Sequence[Case]) -> str:

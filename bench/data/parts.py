@@ -19,6 +19,26 @@ class Narrowed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Value:
+    """What a regression predicts of a case: exactly one of these."""
+
+    volume: tuple[int, ...] = sparse(())  # of these label values together, in ml
+    ejection_fraction: tuple[int, ...] = sparse(())  # of theirs, over a patient's cases
+    meta: str = sparse("")  # a number that the data set states of a case, by this name
+    unit: str = sparse("")  # of that number
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Return the label values whose volume is measured."""
+        return self.volume or self.ejection_fraction
+
+    @property
+    def measured_in(self) -> str:
+        """Return the unit of the value, and of its mean absolute error."""
+        return "ml" if self.volume else "1" if self.ejection_fraction else self.unit
+
+
+@dataclass(frozen=True, kw_only=True)
 class Division(Narrowed):
     """One fold of a split of a data set; ``split_hash``: the digest of its patients where they are known."""
 
@@ -26,6 +46,7 @@ class Division(Narrowed):
     split: str = sparse("")  # none: nothing is divided
     fold: int | None = sparse()
     split_hash: str | None = sparse()
+    value: Value | None = sparse()  # of a regression
 
 
 @dataclass(frozen=True, kw_only=True)

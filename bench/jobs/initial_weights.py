@@ -12,9 +12,8 @@ from torch import Tensor
 from bench import nets
 from bench.digest import sha256
 from bench.errors import BenchError
-from bench.jobs.class_scores import CLASSIFICATION
 from bench.jobs.context import Context
-from bench.jobs.kind import Given, NetSpec
+from bench.jobs.kind import MAPS, Given, NetSpec
 from bench.nets import Model, foreign_weights, transfer
 from bench.random import torch_seed
 
@@ -25,7 +24,7 @@ def network_of(net: NetSpec, task: str) -> Model:
     """Return the network of a task, freshly initialised."""
     assert net.out_channels is not None
     size = (net.network, net.preset, net.in_channels, net.out_channels, net.crop)
-    return nets.classifier(*size, net.hidden) if task == CLASSIFICATION else nets.network(*size)
+    return nets.network(*size) if task == MAPS else nets.classifier(*size, net.hidden)
 
 
 def seeded(seed: int) -> None:

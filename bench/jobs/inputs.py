@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.data import case_filter
+from bench.data import case_filter, values
 from bench.data import split as splits
 from bench.data.parts import Division, Entry, Labelled, Part, Take, Which
 from bench.data.prepared import Prepared
@@ -20,7 +20,7 @@ def part(prepared: Prepared, data: Part, root: str | None) -> list[str]:
     Raises:
         BenchError: the division is not the one the plan saw, or a case selected could not be read.
     """
-    cases = case_filter.matching(prepared.cases(), data.where, data.exclude)
+    cases = case_filter.matching(_cases(prepared, data), data.where, data.exclude)
     if data.part == "all":
         ids = [c.id for c in cases]
     else:
@@ -53,7 +53,7 @@ def labelled(
     """
     fold = fold_of(prepared, data, root)
     patients = splits.drawn(fold, data, which, seed, full=full)
-    ids = _of(case_filter.matching(prepared.cases(), data.where, data.exclude), patients)
+    ids = _of(case_filter.matching(_cases(prepared, data), data.where, data.exclude), patients)
     case_filter.check_usable(data.dataset, ids, prepared.faults)
     return ids
 
@@ -61,6 +61,10 @@ def labelled(
 def _of(cases: Sequence[Case], patients: Sequence[str]) -> list[str]:
     chosen = set(patients)
     return [c.id for c in cases if c.patient in chosen and c.label is not None]
+
+
+def _cases(prepared: Prepared, data: Division) -> list[Case]:
+    return values.labelled(prepared.cases(), data.value)
 
 
 def mixed(
@@ -105,7 +109,7 @@ def declaration(name: str, root: str | None) -> Dataset:
 
 def fold_of(prepared: Prepared, data: Division, root: str | None) -> splits.Fold:
     """Return the fold a spec names, checked against the digest it carries."""
-    cases = prepared.cases()
+    cases = _cases(prepared, data)
     remaining = case_filter.matching(cases, data.where, data.exclude)
     gone = {c.patient for c in cases} - {c.patient for c in remaining}
     dataset = declaration(data.dataset, root)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.data.parts import Value
 from bench.digest import short
 from bench.store import Store, write_atomic
 from bench.typed import canonical, sparse
@@ -36,6 +37,7 @@ class Scoring:
     labels: dict[str, str]  # value: name
     regions: dict[str, tuple[int, ...]]  # name: values; in place of the labels where there are some
     ignore: int | None = sparse()  # value of voxels that nobody labelled, which count nowhere
+    value: Value | None = sparse()  # of a regression
 
 
 def targets_of(scoring: Scoring) -> dict[str, tuple[int, ...]]:
@@ -103,9 +105,10 @@ def _scores(store: Store, job: str, scoring: Scoring) -> pd.DataFrame:
 
     from bench.data.prepared import Prepared
     from bench.jobs.class_scores import CLASSIFICATION
+    from bench.metrics.request import REGRESSION
 
     prepared = Prepared(store.jobs / store.manifest(job)["needs"][1])
-    rows = _of_classes if scoring.task == CLASSIFICATION else _of_maps
+    rows = {CLASSIFICATION: _of_classes, REGRESSION: _of_values}.get(scoring.task, _of_maps)
     return pd.DataFrame(rows(store.jobs / job, prepared, scoring))
 
 
@@ -203,6 +206,27 @@ def of_classes(
         case = "" if number is None else cases[number]
         rows.append(row(case, prepared.patient(case) if case else "", s.target, s))
     return rows
+
+
+def _of_values(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[str, Any]]:
+    """Return a row per case where a metric has a number for each; else one, its case and patient empty."""
+    from bench.data.values import true_values
+    from bench.jobs.class_scores import read
+    from bench.metrics.values import score_values
+
+    assert scoring.value is not None
+    cases, predicted, _ = read(folder)
+    true = true_values(prepared, cases, scoring.value)
+    unit = scoring.value.measured_in
+    return [
+        row(
+            "" if number is None else cases[number],
+            "" if number is None else prepared.patient(cases[number]),
+            s.target,
+            s,
+        )
+        for number, s in score_values(predicted[:, 0], true, scoring.metrics, unit)
+    ]
 
 
 def row(case: str, patient: str, target: str, score: Score) -> dict[str, Any]:

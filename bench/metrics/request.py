@@ -13,7 +13,9 @@ TOLERANCE = re.compile(r"nsd@(\d+(?:\.\d+)?)mm")
 LATENCY = "latency"  # judges the network, whatever the task
 VOLUMES = ("volume_error", "relative_volume_error")
 COUNTED = ("dice", "iou", *VOLUMES)
-DEFAULTS = {"segmentation": ("dice",), "classification": ("accuracy",)}  # by a data set's task
+REGRESSION = "regression"
+# by the task
+DEFAULTS = {"segmentation": ("dice",), "classification": ("accuracy",), REGRESSION: ("mae",)}
 
 
 def tolerance(metric: str) -> float | None:
@@ -69,24 +71,24 @@ def check_tasks(metrics: tuple[str, ...], tasks: Mapping[str, str]) -> None:
 
     Args:
         metrics: as a protocol asks for them; none means each task's default.
-        tasks: data set -> its task.
+        tasks: a section's name, by default its data set's -> its task.
 
     Raises:
         BenchError: an unknown metric.
-        Misstated: one that does not fit; names the data set and what fits.
+        Misstated: one that does not fit; names the section and what fits.
     """
     for metric in metrics:
         if metric != LATENCY and tasks and task(metric) not in tasks.values():
             name, other = next(iter(tasks.items()))
             raise Misstated(
-                "metrics", f"metric {metric!r}: data set {name!r} is for {other}; {_take(other)}"
+                "metrics", f"metric {metric!r}: section {name!r} is for {other}; {_take(other)}"
             )
     for name, other in tasks.items():
         if not fitting(metrics, other):
             requested = ", ".join(metrics)
             raise Misstated(
                 "metrics",
-                f"data set {name!r} is one of {other}, which {requested} cannot judge; {_take(other)}",
+                f"section {name!r} is one of {other}, which {requested} cannot judge; {_take(other)}",
             )
 
 

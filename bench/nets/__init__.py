@@ -112,15 +112,15 @@ def classifier(
         name: as of ``network``, and so the rest.
         preset: its size.
         in_channels: image channels.
-        classes: how many, 2 or more.
+        classes: how many; 1 of a regression.
         crop: input size in voxels.
         hidden: units of a layer before the last one, 0 for none.
 
     Raises:
-        BenchError: as ``network`` does, or fewer than two classes.
+        BenchError: as ``network`` does, or no class.
     """
     from bench.nets import base
 
-    if classes < 2:
-        raise BenchError(f"network {name!r}: {classes} class(es); a classification needs 2 or more")
+    if classes < 1:
+        raise BenchError(f"network {name!r}: {classes} classes; a classifier needs 1 or more")
     return base.Classifier(network(name, preset, in_channels, classes, crop), classes, hidden)

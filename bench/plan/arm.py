@@ -106,7 +106,7 @@ class Labels:
         head = specs.head(target, tuned)
         data = Labelled(
             **vars(target.division(arm.fold)),
-            task=target.dataset.task,
+            task=target.task,
             fraction=percent,
             holdout=tuned.holdout,
             n_train=None,

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from bench import registry, typed
-from bench.data import case_filter
+from bench.data import case_filter, values
 from bench.data import split as splits
-from bench.data.parts import Division, Narrowed, Part, Which
+from bench.data.parts import Division, Narrowed, Part, Value, Which
 from bench.data.roots import Contents, Roots, adapter
 from bench.dataset import Case, Dataset, Recipe
 from bench.digest import short
 from bench.errors import BenchError, Misstated, unknown
 from bench.jobs.prepare.spec import PrepareSpec
-from bench.protocol.sections import Finetune
+from bench.metrics.request import REGRESSION
+from bench.protocol.sections import Finetune, Regressed
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ class Target:
     narrowed: Narrowed = Narrowed()  # what leaves cases out
     # the protocol's or the data set's
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    value: Value | None = None  # of a regression
+
+    @property
+    def task(self) -> str:
+        """Return what is predicted: the data set's task, or a regression's value."""
+        return self.dataset.task if self.value is None else REGRESSION
 
     def count(self, patients: Collection[str]) -> int:
         """Return how many labelled cases patients have; where none is here, one each."""
@@ -52,6 +59,7 @@ class Target:
             split=fold.name,
             fold=fold.index,
             split_hash=fold.digest if cases else None,
+            value=self.value,
             **vars(self.narrowed),
         )
 
@@ -121,14 +129,15 @@ class Cohorts:
     def target(self, section: Finetune) -> Target:
         """Return a downstream data set divided as a protocol's section asks."""
         where, regions = tuple(sorted(section.where.items())), tuple(section.regions.items())
-        key = (section.dataset, section.split, where, section.exclude, regions)
+        key = (section.dataset, section.split, where, section.exclude, regions, section.value)
         if key not in self._targets:  # every row and fold asks again, of every section
             self._targets[key] = self._divided(section)
         return self._targets[key]
 
     def _divided(self, section: Finetune) -> Target:
         name, dataset = section.dataset, self.dataset(section.dataset)
-        if not dataset.labels:
+        value = _value(name, dataset, section.value)
+        if not dataset.labels and value is None:
             raise Misstated(
                 "dataset",
                 f"data set {name!r} has no labels; pretrain on it, and fine-tune on another",
@@ -147,11 +156,19 @@ class Cohorts:
                 "regions", f"data set {name!r} has the labels {labels}; take some for each"
             )
         cases = self.cases(name)
+        if cases is not None:
+            cases = tuple(values.labelled(cases, value))
+        if cases and value is not None and all(case.label is None for case in cases):
+            known = sorted({key for case in self.cases(name) or () for key in case.meta})
+            raise Misstated(
+                "value.meta",
+                f"no case of data set {name!r} states {value.meta!r}; they state {', '.join(known) or 'nothing'}",
+            )
         exclude = case_filter.excluded(dataset, name, section.exclude, cases or ())
         narrowed = Narrowed(where=section.where, exclude=tuple(exclude))
         if cases is None:
             return Target(
-                name, dataset, (), tuple(_unseen(dataset, section)), False, narrowed, regions
+                name, dataset, (), tuple(_unseen(dataset, section)), False, narrowed, regions, value
             )
         selected = case_filter.matching(cases, section.where, exclude)
         if not selected:
@@ -166,7 +183,7 @@ class Cohorts:
         self.check_usable(
             name, [c for c in selected if c.label is not None and c.patient in divided]
         )
-        return Target(name, dataset, tuple(selected), tuple(folds), True, narrowed, regions)
+        return Target(name, dataset, tuple(selected), tuple(folds), True, narrowed, regions, value)
 
     def matching(self, target: Target, where: Mapping[str, str]) -> int:
         """Return how many cases of a data set have these entries in their meta; 0 where it is not here.
@@ -255,3 +272,27 @@ def _unseen(dataset: Dataset, section: Finetune) -> list[splits.Fold]:
             "split", unknown(f"split of data set {section.dataset!r}", section.split, names)
         )
     return splits.listed(dataset, section.split)
+
+
+def _value(name: str, dataset: Dataset, stated: Regressed | None) -> Value | None:
+    """Return what a regression predicts, label values in the place of their names.
+
+    Raises:
+        Misstated: the data set has no label, or region, of that name, or no label maps.
+    """
+    if stated is None:
+        return None
+    if stated.meta:
+        return Value(meta=stated.meta, unit=stated.unit)
+    key = "volume" if stated.volume else "ejection_fraction"
+    structure = stated.volume or stated.ejection_fraction
+    known = {label: (value,) for value, label in dataset.labels.items()} | dict(dataset.regions)
+    if dataset.task != "segmentation" or structure not in known:
+        raise Misstated(
+            f"value.{key}", unknown(f"structure of data set {name!r}", structure, known)
+        )
+    return (
+        Value(volume=known[structure])
+        if stated.volume
+        else Value(ejection_fraction=known[structure])
+    )

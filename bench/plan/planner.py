@@ -17,7 +17,7 @@ from bench.jobs.finetune.spec import Candidate, FinetuneSpec
 from bench.jobs.kind import MAPS, NetSpec
 from bench.jobs.latency.spec import LatencySpec
 from bench.jobs.pretrain.spec import PretrainSpec
-from bench.metrics.request import LATENCY, Request, check_tasks, fitting, looped
+from bench.metrics.request import LATENCY, REGRESSION, Request, check_tasks, fitting, looped
 from bench.plan import specs
 from bench.plan.arm import Arm, Labels
 from bench.plan.cohorts import Cohorts, check_folds
@@ -62,11 +62,13 @@ class Planner:
                 raise BenchError(text)
         self.selection.learn(protocol)
         self.plan.overrides = protocol.overrides
-        tasks = {s.dataset: self._task(protocol, i) for i, s in enumerate(protocol.finetune)}
+        tasks = {name: self._task(protocol, i) for i, name in enumerate(protocol.sections)}
         with protocol.at():
             check_tasks(protocol.metrics, tasks)
-        for index, section in enumerate(protocol.finetune):
-            computed = fitting(protocol.metrics, tasks[section.dataset])
+        for index, (name, section) in enumerate(
+            zip(protocol.sections, protocol.finetune, strict=True)
+        ):
+            computed = fitting(protocol.metrics, tasks[name])
             judging = section.anchor.metric if section.anchor else ""
             if judging and judging not in computed:  # nothing would be judged by the anchor
                 instead = f"name one of {', '.join(computed)}, or add it to 'metrics'"
@@ -88,7 +90,9 @@ class Planner:
             self._section(protocol, index, section)
 
     def _task(self, protocol: Protocol, index: int) -> str:
-        """Return a data set's task; a folder that is not here and not registered must be in MSD layout."""
+        """Return a section's task; a folder that is not here and not registered must be in MSD layout."""
+        if protocol.finetune[index].value is not None:
+            return REGRESSION
         name = protocol.finetune[index].dataset
         declared = name in registry.names("dataset") or self.cohorts.roots.find(name) is not None
         with protocol.at(("finetune", str(index))):
@@ -352,7 +356,7 @@ def _columns(
         "init": spec.init,
         "evaluation": arm.tuned.evaluation,
         "dataset": arm.target.name,
-        "task": arm.target.dataset.task,
+        "task": arm.target.task,
         "split": arm.fold.name,
         "split_hash": arm.fold.digest if arm.target.present else "",
         "fraction": spec.data.fraction,

@@ -24,13 +24,14 @@ def scoring(protocol: Protocol, target: Target) -> Scoring:
     """Return how a data set's predictions are scored."""
     dataset = target.dataset
     return Scoring(
-        dataset.task,
-        fitting(protocol.metrics, dataset.task),
+        target.task,
+        fitting(protocol.metrics, target.task),
         protocol.convention,
         protocol.empty or dataset.empty,
         {str(k): v for k, v in dataset.labels.items()},
         dict(target.regions),
         dataset.void,
+        target.value,
     )
 
 
@@ -49,6 +50,8 @@ def head(target: Target, tuned: Finetune) -> Head:
     Raises:
         BenchError: a region head for a data set without regions, or with some that no label tells apart.
     """
+    if target.value is not None:
+        return Head(1)
     if tuned.head != "regions":
         return Head(max(target.dataset.labels) + 1)
     if not target.regions:

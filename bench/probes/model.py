@@ -91,9 +91,11 @@ class Probed(nn.Module):
         """Return log shares of the neighbours' classes; one vote is spread over all, so that none is infinite."""
         rows = features.movedim(1, -1)
         flat = (rows.reshape(-1, rows.shape[-1]) - self.mean) * self.scale
-        bank, labels = self.bank[: int(self.filled)], self.labels[: int(self.filled)].long()
+        bank, labels = self.bank[: int(self.filled)], self.labels[: int(self.filled)]
         k = min(self.probe.k, len(bank))
         shares = neighbours.shares(flat, bank, labels, self.classes, k)
+        if self.classes == 1:  # a number, no class
+            return shares.reshape(*rows.shape[:-1], -1).movedim(-1, 1)
         smooth = (shares * k + 1 / self.classes) / (k + 1)
         return smooth.log().reshape(*rows.shape[:-1], -1).movedim(-1, 1)
 

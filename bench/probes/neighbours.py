@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, one_hot
 
 CHUNK = 1 << 12  # samples that are compared with the bank at once
 
@@ -15,7 +15,7 @@ def shares(features: Tensor, bank: Tensor, classes: Tensor, count: int, k: int) 
     Args:
         features: (n, d).
         bank: (m, d) features of labelled samples.
-        classes: (m,) theirs, integers from 0 on.
+        classes: (m,) theirs, integers from 0 on; where ``count`` is 1, numbers whose mean is returned.
         count: classes.
         k: neighbours, by cosine similarity; of a smaller bank all.
     """
@@ -23,7 +23,9 @@ def shares(features: Tensor, bank: Tensor, classes: Tensor, count: int, k: int) 
     votes = []
     for rows in features.split(CHUNK):
         near = (normalize(rows, dim=1) @ bank.T).topk(min(k, len(bank)), dim=1).indices
-        votes.append(torch.nn.functional.one_hot(classes[near], count).to(features.dtype).mean(1))
+        labels = classes[near]
+        each = labels[..., None] if count == 1 else one_hot(labels.long(), count)
+        votes.append(each.to(features.dtype).mean(1))
     return torch.cat(votes)
 
 

@@ -11,6 +11,7 @@ from bench.typed import plain
 LOSSES = {  # by task, the default first
     "segmentation": ("dice_ce", "dice", "cross_entropy"),
     "classification": ("cross_entropy",),
+    "regression": ("mse",),
 }
 # what names or picks jobs, is memory, looks on, or says which weights come along: no part of how a row trains
 ASIDE = (

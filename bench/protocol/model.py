@@ -249,6 +249,7 @@ def controls_of(protocol: Protocol, row: Row, index: int) -> list[Control]:
     fits: dict[Control, bool] = {
         "long": section.evaluation != "probe" and bool(beside(protocol, row, index)),
         "intensity": section.evaluation == "probe"
+        and section.value is None
         and registry.declared("dataset", section.dataset, "task", "segmentation") == "segmentation",
     }
     return [control for control in protocol.controls if fits.get(control)]

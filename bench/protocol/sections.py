@@ -377,7 +377,8 @@ class Tuning(Training):
 
     scans: Samples | None = None  # distinct scans in a step's batch; by default as many as crops
     clip_each: bool = False  # of each tensor by itself
-    loss: Literal["dice_ce", "dice", "cross_entropy"] | None = None  # by default what fits the task
+    # by default what fits the task; mse: of a regression
+    loss: Literal["dice_ce", "dice", "cross_entropy", "mse"] | None = None
     background: bool = True  # does Dice in the loss count the background?
     batch_dice: bool = False  # one Dice over the batch, as if its crops were one volume
     ce_weight: Weight = 1.0  # of cross-entropy beside Dice
@@ -558,6 +559,32 @@ class Track:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Regressed:
+    """What a regression predicts of each case: exactly one of the first three."""
+
+    volume: str = ""  # a label or region of the data set; its volume in ml
+    # a label or region; the largest volume of a patient's cases less the smallest, over the largest
+    ejection_fraction: str = ""
+    meta: str = ""  # a number that the data set states of a case by this name, such as age
+    unit: str = ""  # of that number, as printed
+
+    def __post_init__(self) -> None:
+        if [bool(self.volume), bool(self.ejection_fraction), bool(self.meta)].count(True) != 1:
+            raise ValueError("value: state one of 'volume', 'ejection_fraction' and 'meta'")
+        if bool(self.unit) != bool(self.meta):
+            raise ValueError("value.unit: state it with 'meta', and leave it out without")
+
+    @property
+    def text(self) -> str:
+        """Return in words what is predicted."""
+        if self.meta:
+            return f"{self.meta} ({self.unit})"
+        if self.volume:
+            return f"volume of {self.volume} (ml)"
+        return f"ejection fraction of {self.ejection_fraction}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finetune(Tuning):
     """One labelled data set on which every row is fine-tuned and scored."""
 
@@ -590,6 +617,8 @@ class Finetune(Tuning):
     submit: dict[str, str] = field(default_factory=dict)
     # in place of the data set's own
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    # a regression: the number of each case that is predicted, in place of its label
+    value: Regressed | None = sparse()
     # share of the row's training patients that validate, in place of the split's
     holdout: Part = 0.0
     inference: Inference = Inference()  # the sliding window
@@ -613,6 +642,12 @@ class Finetune(Tuning):
             raise ValueError(
                 f"tune.runs {self.tune.runs} needs as many seeds, there are {len(self.seeds)}"
             )
+        if self.value is not None and self.evaluation != "probe":
+            raise ValueError(
+                "value: a number is read by a probe alone; state 'evaluation: probe', or leave it out"
+            )
+        if self.value is not None and (self.regions or self.submit):
+            raise ValueError("value: 'regions' and 'submit' are of label maps; leave them out")
         if self.evaluation == "probe" and self.track is not None:
             raise ValueError(
                 "a probe has no steps to track; leave 'track' out (a row: 'track: null')"

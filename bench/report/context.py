@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from bench import stats
+from bench.metrics.request import REGRESSION
 from bench.metrics.request import task as task_of
 from bench.protocol import Protocol, is_control, row_of
 from bench.protocol.comparable import baseline_of, way
@@ -117,13 +118,18 @@ class ReportContext:
         tuned = self.protocol.finetune[section]
         info, met = self.info[tuned.dataset], self.cells.targets.get(section)
         if not met:
-            return (*tuned.regions,) or info.targets
+            return ("all",) if tuned.value else (*tuned.regions,) or info.targets
         declared = [t for t in dict.fromkeys([*tuned.regions, *info.known]) if t in met]
         return (*declared, *(t for t in met if t not in declared))
 
     def judges(self, metric: str, section: int) -> bool:
         """Tell whether a metric is one of a section's task."""
-        return task_of(metric) == self.info[self.protocol.finetune[section].dataset].task
+        return task_of(metric) == self.task(section)
+
+    def task(self, section: int) -> str:
+        """Return what a section predicts: ``segmentation``, ``classification`` or ``regression``."""
+        tuned = self.protocol.finetune[section]
+        return self.info[tuned.dataset].task if tuned.value is None else REGRESSION
 
     def fractions(self, section: int) -> list[int]:
         """Return the label fractions of a section, the declared ones first."""

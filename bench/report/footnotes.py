@@ -16,6 +16,7 @@ LISTED = 10  # test cases that a footnote names
 UNDEFINED = {
     "segmentation": "values undefined (an empty mask), left out",
     "classification": "values undefined (a class without cases), left out",
+    "regression": "values undefined (values that do not vary), left out",
 }
 LACKING = "the weights that the row starts from lack layers of the encoder; these start at random"
 PENALISED = "values penalised (one mask empty)"
@@ -112,7 +113,7 @@ def _of_cell(report: ReportContext, key: Key, cell: Cell, usual: str) -> list[st
 
 
 def _task(report: ReportContext, key: Key) -> str:
-    return report.info[report.protocol.finetune[key.section].dataset].task
+    return report.task(key.section)
 
 
 def leaked(leak: Leak) -> str:

@@ -31,6 +31,9 @@ METRICS = {
     "accuracy": "Accuracy",
     "auc": "AUC",
     "qwk": "QWK",
+    "mae": "MAE",
+    "r2": "R2",
+    "spearman": "Spearman",
     "dice_pooled": "Dice over all test voxels",
     "dice_monai": "Dice as MONAI's validation loops take it",
 }
@@ -125,6 +128,8 @@ def section_labels(protocol: Protocol, info: dict[str, DatasetInfo]) -> list[str
             parts.append(EVALUATIONS[target.evaluation])
         if len({t.split for t in twins}) > 1:
             parts.append(target.split)
+        if target.value is not None:
+            parts.append(target.value.text)
         labels.append(", ".join(parts))
     return [
         f"{label} ({name})" if labels.count(label) > 1 else label

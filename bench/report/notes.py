@@ -118,7 +118,7 @@ def _reading(report: ReportContext) -> list[str]:
     if any(target.track and target.track.part == "test" for target in protocol.finetune):
         notes.append(learning.peeked(protocol))
     metrics = ", ".join(metric_title(m) for m in report.metrics)
-    masks = any(info.task == "segmentation" for info in report.info.values())  # of some data set
+    masks = "segmentation" in map(report.task, range(len(protocol.finetune)))
     how = f"; convention {protocol.convention}: {CONVENTIONS[protocol.convention]}" if masks else ""
     notes.append(f"Metrics: {metrics}{how}.")
     return notes
@@ -139,7 +139,9 @@ def _data(report: ReportContext, records: pd.DataFrame) -> tuple[Note, ...]:
         same = records["section"].eq(name)
         empty = protocol.empty or report.info[target.dataset].empty
         notes.append(Note(_split(label, target, records[same])))
-        if not same.any() or (records[same]["task"] != "classification").any():
+        if target.value is None and (
+            not same.any() or (records[same]["task"] != "classification").any()
+        ):
             notes.append(
                 Note(f"{label}: empty masks, convention {empty}: {EMPTY.get(empty, empty)}.")
             )
@@ -294,7 +296,8 @@ def _way(target: Finetune) -> str:
     """Return how a section trains and predicts."""
     optimiser, window = target.optimiser, target.inference
     if target.evaluation == "probe":
-        return target.probe.text
+        value = f"{target.value.text}: " if target.value else ""
+        return value + target.probe.text
     length = f"{target.epochs or 0:g} epochs with {target.crops} crops per case"
     flips = (
         f", test-time flips along {', '.join(window.mirror)} (mean of logits)"

@@ -11,6 +11,8 @@ from bench.record import COLUMNS, read_rows
 SECTION = BASE["finetune"][0]
 PROBE = {**{k: v for k, v in SECTION.items() if k not in ("steps", "hold")}, "evaluation": "probe"}
 
+VOLUME = {"volume": "anterior"}
+
 
 def probed(section=(), **more):
     section = {**PROBE, **dict(section)}
@@ -63,6 +65,22 @@ def test_a_draw_of_patients_is_the_only_seed_of_given_weights(plan_of):
         (probed({"probe": {"k": 3}}), "probe.k does nothing with 'kind: ridge'"),
         (probed({"evaluation": "decoder", "steps": 6, "probe": {"kind": "knn"}}), "'probe' does"),
         (probed({"select": "best_val"}), "nothing trains; leave select"),
+        (probed({"value": {"volume": "spleen"}}, metrics=["mae"]), "value.volume: .*'spleen'"),
+        (probed({"value": {}}), "value: state one of 'volume', 'ejection_fraction' and 'meta'"),
+        (probed({"value": {"meta": "age"}}), "value.unit: state it with 'meta'"),
+        (
+            probed({"value": {"meta": "age", "unit": "years"}}),
+            "value.meta: no case of .* states 'age'",
+        ),
+        (
+            probed({"value": VOLUME}, metrics=["dice"]),
+            "'dice': section .* is for regression; take mae, r2",
+        ),
+        ({"finetune": [{**SECTION, "value": VOLUME}]}, "read by a probe alone"),
+        (
+            probed({"value": VOLUME, "probe": {"kind": "logistic"}}, metrics=["mae"]),
+            "logistic is for classes",
+        ),
         (probed({"track": {"part": "val", "every": 2}}), "a probe has no steps to track"),
         (
             probed(controls=["ceiling"]),
@@ -93,6 +111,19 @@ def test_a_run_is_the_same_twice_and_ends_in_records(run_of, kind):
     if kind == "ridge":
         assert list(first["value"]) == list(run_of(changes, "b")["value"])
     assert first["value"].mean() > 0.1  # three classes; guessing gives each voxel a third
+
+
+@pytest.mark.parametrize("kind", ["ridge", "knn"])
+def test_a_volume_is_predicted_of_each_case(run_of, kind):
+    probe = {"kind": kind} | ({} if kind == "ridge" else {"k": 3})
+    settings = {"probe": probe, "value": VOLUME, "fractions": [100], "seeds": [0]}
+    changes = probed(settings, rows={"pair": None}, metrics=["mae", "r2", "spearman"])
+    rows = run_of(changes | {"layout": {"metric": "mae"}}, kind)
+    assert set(rows["task"]) == {"regression"} and set(rows["target"]) == {"all"}
+    errors = rows[rows["metric"] == "mae"]
+    assert set(errors["unit"]) == {"ml"} and errors["case"].ne("").all()
+    others = rows[rows["metric"] != "mae"].set_index("metric")["value"]
+    assert set(others.index) == {"r2", "spearman"} and others.le(1).all()
 
 
 def test_a_trained_decoder_under_its_new_name_is_the_same_job(plan_of):

@@ -15,7 +15,7 @@ from bench.data.prepared import Prepared, opened
 from bench.data.slabs import Paint, restore_slabs, unchanged
 from bench.errors import Stopped
 from bench.jobs import scoring, submission
-from bench.jobs.class_scores import CLASSIFICATION, save
+from bench.jobs.class_scores import save
 from bench.jobs.context import Context
 from bench.jobs.evaluate.spec import EvaluateSpec
 from bench.jobs.finetune.spec import FinetuneSpec
@@ -54,7 +54,8 @@ def run(context: Context[EvaluateSpec]) -> None:
     prepared = opened(context.input(1))
     root = context.run.roots.get(spec.data.dataset)
     cases = part(prepared, spec.data, root)
-    classes, head = spec.data.task == CLASSIFICATION, tuned.finetune.head
+    classes = spec.data.task != MAPS
+    head: str = "" if spec.data.value is not None else tuned.finetune.head
     predict: Callable[[str], Predicted] = (
         partial(_scores, network, prepared, spec.inference, head)
         if classes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import chain
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.nn.functional import pad
 
 from bench.data.parts import Which
 from bench.data.prepared import Prepared, opened
+from bench.data.values import true_values
 from bench.errors import BenchError
 from bench.jobs import window
 from bench.jobs.class_scores import true_classes
@@ -58,6 +60,10 @@ def fit(context: Context[FinetuneSpec], network: Model) -> Probed:
     probed = channels_last(probed.to(device.device)).eval()
     source = _Source(context, probed)
     groups = source.groups("train")
+    if spec.data.value is not None:
+        with device.autocast(), torch.no_grad():
+            _values(context, source, groups, probed)
+        return probed
     weights = balanced(source.counts(groups))
     if np.count_nonzero(weights) < 2:
         raise BenchError(
@@ -88,6 +94,28 @@ def _ridge(
     validation = None
     if context.spec.finetune.probe.strength == "val":
         validation = source.sums([c for group in source.groups("val") for c in group], weights)
+    choice = fitted(sums, validation=validation)
+    probed.read_by(choice.linear)
+    context.facts["probe"] = {"strength": choice.strength, "errors": list(choice.errors)}
+
+
+def _values(
+    context: Context[FinetuneSpec], source: _Source, groups: Sequence[Sequence[str]], probed: Probed
+) -> None:
+    """Fit to a number of each case; every case weighs the same, however many windows it has."""
+    settings = context.spec.finetune.probe
+    read = [source.windows(cases) for cases in groups]
+    context.log(f"{sum(map(len, groups))} labelled cases, {probed.features.size} features")
+    if settings.kind == "knn":
+        features, values, _ = (np.concatenate(parts) for parts in zip(*read, strict=True))
+        chosen = neighbours.spread(len(features), settings.samples)
+        probed.remember(torch.from_numpy(features)[chosen], torch.from_numpy(values)[chosen])
+        return
+    sums = [Sums.of(x, y[:, None], w) for x, y, w in read]
+    validation = None
+    if settings.strength == "val":
+        x, y, w = source.windows(list(chain(*source.groups("val"))))
+        validation = Sums.of(x, y[:, None], w)
     choice = fitted(sums, validation=validation)
     probed.read_by(choice.linear)
     context.facts["probe"] = {"strength": choice.strength, "errors": list(choice.errors)}
@@ -201,7 +229,7 @@ class _Source:
             cases: at least one.
             weights: of a sample of each class, (K,).
         """
-        return Sums.of_classes(sum(map(self._products, cases)), weights)
+        return Sums.of_classes(reduce(np.add, map(self._products, cases)), weights)
 
     def _products(self, case: str) -> np.ndarray:
         """Return a case's products of features for each class; of the last cases, those that are kept."""
@@ -213,6 +241,18 @@ class _Source:
             known = sum(parts[1:], parts[0])
             _kept.put(case, known)
         return known
+
+    def windows(self, cases: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the features (n, d) of the cases' windows, their case's value and their weight, (n,)."""
+        value = self._spec.data.value
+        assert value is not None
+        features, true, weights = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
+        for case, number in zip(cases, true_values(self._prepared, cases, value), strict=True):
+            rows = torch.cat(list(self._of_windows(case))).float().cpu().numpy()
+            features.append(rows)
+            true.append(np.full(len(rows), number))
+            weights.append(np.full(len(rows), 1 / len(rows)))
+        return np.concatenate(features), np.concatenate(true), np.concatenate(weights)
 
     def spread(self, cases: Sequence[str], most: int) -> Samples:
         """Return samples of some cases, each class's evenly spread over all of it.
@@ -261,6 +301,11 @@ class _Source:
             classes = torch.full((len(starts),), truth, device=self._device)
             windows = self._features(case, starts, grid) if features else torch.empty(0)
             yield Samples(windows, classes)
+
+    def _of_windows(self, case: str) -> Iterator[Tensor]:
+        grid = window.Grid.over(self._prepared.volume(case).shape, self._spec.network.crop, 0.0)
+        for first in range(0, len(grid.starts), BATCH):
+            yield self._features(case, grid.starts[first : first + BATCH], grid)
 
     def _of_maps(
         self, case: str, grid: window.Grid, batches: Sequence[Sequence[Triple]], features: bool

@@ -33,7 +33,11 @@ FOR_MAPS = (
     "ce_weight",
 )
 
-HEADS = {"segmentation": ("softmax", "regions"), "classification": ("softmax", "ordinal")}
+HEADS = {
+    "segmentation": ("softmax", "regions"),
+    "classification": ("softmax", "ordinal"),
+    "regression": ("softmax",),
+}
 
 
 Interval = Annotated[float, Range(0, 1e9, above=True)]
@@ -177,8 +181,10 @@ class FinetuneSpec(TrainingKind):
         catalog.check_levels(net.network, probe.levels or (), "finetune.probe.levels")
         if probe.intensity and self.data.task != MAPS:
             raise BenchError(
-                "finetune.probe.intensity: is for label maps, not for classes; leave it out"
+                "finetune.probe.intensity: is for label maps, not for whole cases; leave it out"
             )
+        if probe.kind == "logistic" and self.data.value is not None:
+            raise BenchError("finetune.probe.kind logistic is for classes; take ridge or knn")
 
     def _refuse_hidden(self) -> None:
         tuning = self.finetune

@@ -1,0 +1,72 @@
+"""What a regression predicts of a case: a volume, an ejection fraction, or a number that the data set states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import isfinite, prod
+
+import numpy as np
+
+from bench.data.parts import Value
+from bench.data.prepared import Prepared
+from bench.dataset import Case
+from bench.errors import BenchError
+
+
+def labelled(cases: Sequence[Case], value: Value | None) -> list[Case]:
+    """Return the cases; of a value that the data set states, those that have it count as labelled."""
+    if value is None or not value.meta:
+        return list(cases)
+    return [replace(c, label=None if c.meta.get(value.meta) is None else 0) for c in cases]
+
+
+def true_values(prepared: Prepared, cases: Sequence[str], value: Value) -> np.ndarray:
+    """Return the value of each case, float64 (N,).
+
+    Volumes are in ml, on the native grid. An ejection fraction is a patient's, and each of his cases has it:
+    the largest volume less the smallest, over the largest.
+
+    Raises:
+        BenchError: a case without a number, a patient of one case or of none of the label; names it.
+    """
+    if value.meta:
+        return np.array([_stated(prepared, case, value.meta) for case in cases])
+    volumes = {case: _volume(prepared, case, value) for case in cases if value.volume}
+    if value.volume:
+        return np.array([volumes[case] for case in cases])
+    of = dict[str, list[str]]()
+    for case in prepared.cases():
+        if case.label is not None:
+            of.setdefault(case.patient, []).append(case.id)
+    fractions = {
+        patient: _ejected(prepared, patient, of.get(patient, []), value)
+        for patient in {prepared.patient(case) for case in cases}
+    }
+    return np.array([fractions[prepared.patient(case)] for case in cases])
+
+
+def _stated(prepared: Prepared, case: str, key: str) -> float:
+    stated = next(c.meta.get(key) for c in prepared.cases() if c.id == case)
+    try:
+        number = float(stated or "")
+    except ValueError:
+        number = float("nan")
+    if not isfinite(number):
+        raise BenchError(f"case {case!r}: {key!r} is {stated!r}, no number; mend it, or exclude it")
+    return number
+
+
+def _volume(prepared: Prepared, case: str, value: Value) -> float:
+    voxels = int(np.isin(prepared.native(case), value.labels).sum())
+    return voxels * prod(prepared.geometry(case).native_spacing) / 1000
+
+
+def _ejected(prepared: Prepared, patient: str, cases: Sequence[str], value: Value) -> float:
+    volumes = [_volume(prepared, case, value) for case in cases]
+    if len(volumes) < 2 or not max(volumes):
+        raise BenchError(
+            f"patient {patient!r} has {len(volumes)} labelled case(s), the largest of {max(volumes, default=0):g} ml; "
+            "an ejection fraction needs two phases; exclude the patient"
+        )
+    return (max(volumes) - min(volumes)) / max(volumes)
