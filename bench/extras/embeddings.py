@@ -14,20 +14,18 @@ import torch
 
 from bench import __version__, nets, run
 from bench.data.prepared import Prepared, opened
-from bench.data.reader import Volume
 from bench.data.roots import Contents, Roots
 from bench.digest import sha256
 from bench.errors import BenchError
 from bench.export import weights_of
 from bench.job import Job
-from bench.jobs import initial_weights, window
-from bench.jobs.predict import check_finite, corners
+from bench.jobs import initial_weights
+from bench.jobs.probing import Encoded
 from bench.nets import catalog, foreign_weights, transfer
 from bench.plan import Plan
 from bench.plan.cohorts import Cohorts
-from bench.probes.features import CaseFeatures, VoxelFeatures
 from bench.probes.model import frozen
-from bench.protocol.sections import Windows
+from bench.protocol.sections import Probe
 from bench.ranges import Triple
 from bench.store import Store, write_atomic
 from bench.train.loop import channels_last, fabric
@@ -90,9 +88,10 @@ def embed(
     prepared = _prepared(request, roots, store, workers, tell)
     cases = [case.id for case in prepared.cases() if case.id not in prepared.faults]
     size = (name, preset, prepared.volume(cases[0]).channels, crop)
-    features, stated = _features(request, size, weights, tell)
     device = fabric("fp32").device
-    channels_last(features).to(device)
+    network, stated = _encoder(request, size, weights, tell)
+    encoder = channels_last(frozen(network.encoder).to(device))
+    features = Encoded(encoder, Probe(levels=request.levels), request.voxels, prepared, crop)
     stated |= {
         "bench": __version__,
         "dataset": request.dataset,
@@ -111,7 +110,7 @@ def embed(
         if not path.is_file():
             written += 1
             path.parent.mkdir(exist_ok=True, parents=True)
-            values = _of(prepared.volume(case), features, crop, device, case)
+            values = _of(features, case, request.voxels)
             write_atomic(path, _as_file(values))
         tell(f"{number}/{len(cases)} {path.name}")
     return written
@@ -135,27 +134,22 @@ def _network(request: Embedding, store: Store) -> tuple[str, str, Weights | None
     return name, preset or next(iter(facts.presets)), weights
 
 
-def _features(
+def _encoder(
     request: Embedding,
     size: tuple[str, str, int, Triple],
     weights: Weights | None,
     tell: Callable[[str], None],
-) -> tuple[VoxelFeatures | CaseFeatures, dict[str, Any]]:
-    """Return the encoder of a name, preset, channels and crop as what gives features, and its weights' origin."""
+) -> tuple[nets.Model, dict[str, Any]]:
+    """Return the network of a name, preset, channels and crop, and its weights' origin."""
     name, preset, channels, crop = size
     initial_weights.seeded(request.seed)
     network = nets.network(name, preset, channels, 2, crop)
     if weights is None:
-        stated: dict[str, Any] = {"init": RANDOM, "seed": request.seed}
-    else:
-        receipt = transfer.load(network, weights.tensors, weights.manifest)
-        tell(receipt.line())
-        stated = {"init": sha256(weights.path), "method": weights.manifest.method}
-        stated["receipt"] = receipt.facts()
-    encoder = frozen(network.encoder)
-    if request.voxels:
-        return VoxelFeatures(encoder, request.levels, (), channels), stated
-    return CaseFeatures(encoder, request.levels), stated
+        return network, {"init": RANDOM, "seed": request.seed}
+    receipt = transfer.load(network, weights.tensors, weights.manifest)
+    tell(receipt.line())
+    stated = {"init": sha256(weights.path), "method": weights.manifest.method}
+    return network, stated | {"receipt": receipt.facts()}
 
 
 def _prepared(
@@ -199,24 +193,11 @@ def _same(to: Path, stated: Mapping[str, Any]) -> None:
 
 
 @torch.no_grad()
-def _of(
-    volume: Volume,
-    features: VoxelFeatures | CaseFeatures,
-    crop: Triple,
-    device: torch.device,
-    case: str,
-) -> np.ndarray:
+def _of(features: Encoded, case: str, voxels: bool) -> np.ndarray:
     """Return a case's vector (d,), or its map (d, X, Y, Z)."""
-    windows = Windows(overlap=0.0, blend="constant", crop=crop)
-    if isinstance(features, VoxelFeatures):
-        parts = [slab.cpu().clone() for slab in window.slabs(features, volume, windows, device)]
-        values = torch.cat(parts, dim=-1)
-    else:
-        starts = corners(volume.shape, crop, 0.0)
-        images = (torch.from_numpy(volume.crop(start, crop))[None] for start in starts)
-        values = torch.cat([features(image.to(device)) for image in images]).mean(0).cpu()
-    check_finite(values, f"features of {case}")
-    return values.numpy().astype(np.float32)
+    if not voxels:
+        return features.vector(case).cpu().numpy().astype(np.float32)
+    return torch.cat([slab.cpu().clone() for slab in features.slabs(case)], -1).numpy()
 
 
 def _as_file(values: np.ndarray) -> bytes:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bench.jobs.context import Context
 
 MAPS = "segmentation"
+EMBEDDINGS = "embeddings:"  # begins an ``init``: the digest of a folder of features follows
 # Seconds of one core on a quiet machine, measured here on small jobs.
 START = 1.5  # a job's imports, reading, writing, for those that train or predict
 # Of one GPU, assumed for forecasts; not measured by this project.
@@ -27,6 +28,18 @@ GPU_STEP = 0.02
 # seconds for the loader's processes to read and cut a sample, while the GPU computes
 GPU_SAMPLE = 0.002
 GIGAFLOPS_PER_THREAD = 25.0  # one CPU core on these networks in fp32, measured; see docs/speed.md
+
+
+def embedding(folder: Path, case: str, voxels: bool) -> Path | None:
+    """Return the file with the features of a case, None where there is none.
+
+    Args:
+        folder: of a file for each case.
+        case: id.
+        voxels: is it a map of all voxels (``<case>.b2nd``, else ``.npy``), or a vector (``<case>.npy``)?
+    """
+    paths = (folder / f"{case}{suffix}" for suffix in ((".b2nd", ".npy") if voxels else (".npy",)))
+    return next((path for path in paths if path.is_file()), None)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import combinations, product
 
 import numpy as np
@@ -89,17 +88,12 @@ def class_scores(
         network: gives logits (B, K).
         volume: read by box.
         windows: their size and overlap, how they are flipped.
-        head: ``softmax``, or ``ordinal``: sigmoids of being at least each class; ``""``: numbers as they are.
+        head: ``softmax``, or ``ordinal``: sigmoids of being at least each class.
 
     Raises:
         BenchError: scores are not finite.
     """
     ordered = head == ordinal.ORDINAL
-    scores_of: Callable[[Tensor], Tensor] = (
-        torch.sigmoid if ordered else partial(torch.softmax, dim=1)
-    )
-    if not head:
-        scores_of = Tensor.clone
     device, crop, batch = next(network.parameters()).device, windows.crop, windows.batch
     starts = corners(volume.shape, crop, windows.overlap)
     forward = mirrored(network, windows)
@@ -108,7 +102,8 @@ def class_scores(
         images = np.stack([volume.crop(start, crop) for start in starts[first : first + batch]])
         logits = forward(torch.from_numpy(images).to(device))
         check_finite(logits, f"the network's scores of {volume.name or 'a volume'}")
-        total = total + scores_of(logits.double()).sum(0)
+        scores = logits.double().sigmoid() if ordered else logits.double().softmax(1)
+        total = total + scores.sum(0)
     mean = (total / len(starts)).cpu().numpy()
     return ordinal.probabilities(mean) if ordered else mean
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.data.contents import Contents
 from bench.errors import BenchError
-from bench.jobs.kind import Given
+from bench.jobs.kind import EMBEDDINGS, Given
 from bench.protocol.sections import Initial
 from bench.volumes.files import is_there
 
@@ -46,7 +47,23 @@ class WeightFiles:
     def start(self, folder: Path, init: str | Initial, contents: Contents) -> Initialisation:
         """Return the start from a file as a row states it, named from ``folder``."""
         stated = Initial.of(init)
+        if stated.embeddings:
+            return Initialisation(self.add_folder(folder / stated.embeddings, contents))
         return Initialisation(self.add(folder / stated.file, contents), given=Given.of(stated))
+
+    def add_folder(self, path: Path, contents: Contents) -> str:
+        """Return ``embeddings:<digest>`` of a folder of features: of its files' names and bytes."""
+        if path not in self._seen:
+            names = [p for p in sorted(path.rglob("*")) if p.suffix in (".npy", ".b2nd")]
+            listing = "".join(f"{p.relative_to(path)} {contents.file(p)}\n" for p in names)
+            digest = hashlib.sha256(listing.encode()).hexdigest()
+            if names:
+                self.paths[digest] = str(path.absolute())
+            else:
+                digest = f"{UNSEEN}{len(self._lacking)}"
+                self._lacking[digest] = path
+            self._seen[path] = digest
+        return EMBEDDINGS + self._seen[path]
 
     def path(self, init: str | None) -> Path | None:
         """Return the file that an ``init`` names, None for another kind of start.
@@ -79,7 +96,9 @@ class WeightFiles:
         Raises:
             BenchError: names it.
         """
-        path = self._lacking.get(init.removeprefix("file:"))
+        path = self._lacking.get(init.removeprefix("file:").removeprefix(EMBEDDINGS))
+        if path is not None and init.startswith(EMBEDDINGS):
+            raise BenchError(f"init: {path} holds no .npy and no .b2nd; put the features there")
         if path is not None:
             raise BenchError(_ABSENT.format(path))
 

@@ -9,7 +9,7 @@ from bench.data.parts import Entry, Take
 from bench.errors import printable
 from bench.job import Job
 from bench.jobs.embed.spec import EmbedSpec
-from bench.jobs.kind import NetSpec
+from bench.jobs.kind import EMBEDDINGS, NetSpec
 from bench.plan import mixing
 from bench.plan.arm import Arm
 from bench.plan.initialisation import Initialisation
@@ -45,7 +45,8 @@ class Pictures:
         A row that several folds or data sets expand to several pretrainings shows its first.
         """
         protocol = arm.protocol
-        if protocol.embeddings is None or protocol.pretrain is None or arm.control:
+        outside = initial.init.startswith(EMBEDDINGS)  # there is no encoder to draw
+        if protocol.embeddings is None or protocol.pretrain is None or arm.control or outside:
             return None
         if protocol.name not in self._panelled:
             self._panelled.add(protocol.name)

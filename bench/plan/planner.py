@@ -14,7 +14,7 @@ from bench.errors import BenchError, Misstated
 from bench.job import Job
 from bench.jobs.evaluate.spec import EvaluateSpec
 from bench.jobs.finetune.spec import Candidate, FinetuneSpec
-from bench.jobs.kind import MAPS, NetSpec
+from bench.jobs.kind import EMBEDDINGS, MAPS, NetSpec, embedding
 from bench.jobs.latency.spec import LatencySpec
 from bench.jobs.pretrain.spec import PretrainSpec
 from bench.metrics.request import LATENCY, REGRESSION, Request, check_tasks, fitting, looped
@@ -28,7 +28,7 @@ from bench.plan.pretrainings import Pretrainings
 from bench.plan.selection import Selection
 from bench.protocol import Control, Finetune, Protocol, controls_of, finetune_of, labelled, mixture
 from bench.protocol.model import recipes_of
-from bench.protocol.sections import Inference, Probe, Windows
+from bench.protocol.sections import Inference, Initial, Probe, Windows
 from bench.typed import narrowed
 
 Weights = Literal["last", "best_val", "best_test"]
@@ -154,7 +154,10 @@ class Planner:
         if not method.pretrains:
             return [Initialisation()]
         if arm.row.init:
-            return [self.plan.files.start(arm.protocol.folder, arm.row.init, self.cohorts.contents)]
+            start = self.plan.files.start(arm.protocol.folder, arm.row.init, self.cohorts.contents)
+            with arm.protocol.at(("rows", name)):
+                self._check_embeddings(arm)
+            return [start]
         at = f"@{arm.row.at}" if arm.row.at else ""
         sections = ("rows", name, "pretrain"), ("finetune", str(arm.index), "pretrain")
         with arm.protocol.at(*sections, ("pretrain",)):
@@ -163,6 +166,43 @@ class Planner:
         if arm.before.paired:
             return [Initialisation(f"job:{job}{at}", job, seed) for seed, job in jobs.items()]
         return [Initialisation(f"job:{job}{at}", job) for job in dict.fromkeys(jobs.values())]
+
+    def _check_embeddings(self, arm: Arm) -> None:
+        """Refuse features that lack a case, and those of a model that has seen a case of the tests.
+
+        Raises:
+            Misstated: names the folder or the list, and the first such case.
+        """
+        stated, target, folder = Initial.of(arm.row.init), arm.target, arm.protocol.folder
+        if not stated.embeddings or not target.present:
+            return
+        fold = arm.fold
+        read = {*fold.train, *fold.val, *fold.test}
+        cases = [c for c in target.cases if c.label is not None and c.patient in read]
+        home, voxels = folder / stated.embeddings, target.task == MAPS
+        lacking = [c.id for c in cases if embedding(home, c.id, voxels) is None]
+        if home.is_dir() and lacking:
+            kind = f"{lacking[0]}.b2nd" if voxels else f"{lacking[0]}.npy"
+            raise Misstated(
+                "init",
+                f"{home} lacks {len(lacking)} of {len(cases)} cases of {target.name!r}, the first is {kind}; "
+                "'bench embed' shows what is expected",
+            )
+        if not stated.pretrained_on:
+            return
+        path = folder / stated.pretrained_on
+        try:
+            seen = {line.strip() for line in path.read_text(encoding="utf-8").splitlines()} - {""}
+        except (OSError, UnicodeDecodeError) as error:
+            raise Misstated("init", f"pretrained_on: {path} cannot be read ({error})") from None
+        held_out = {*fold.val, *fold.test}
+        leaks = [c.id for c in cases if c.patient in held_out and seen & {c.id, c.patient}]
+        if leaks:
+            raise Misstated(
+                "init",
+                f"pretrained_on: {path} names {len(leaks)} held-out cases of {target.name!r}, the first is "
+                f"{leaks[0]}; take features of a model that has not seen them",
+            )
 
     def _tuned(
         self, arm: Arm, labels: Labels, initial: Initialisation, initials: Sequence[Initialisation]
@@ -244,7 +284,9 @@ class Planner:
         return EvaluateSpec(
             data=Tested(**part, task=data.task, paint=data.paint, ignore=data.ignore),
             weights=weights,
-            inference=narrowed(Windows, arm.tuned.inference, crop=tuned.network.crop),
+            inference=Windows.side_by_side(tuned.network.crop)
+            if tuned.probes
+            else narrowed(Windows, arm.tuned.inference, crop=tuned.network.crop),
             seen=data.task == MAPS and any(map(looped, arm.protocol.metrics)),
         )
 
@@ -341,7 +383,7 @@ def _columns(
 ) -> dict[str, Any]:
     """Return what the records say of a cell besides its scores, its name and their convention."""
     protocol, net = arm.protocol, spec.network
-    source = "file" if spec.init.startswith("file:") else "none"
+    source = "file" if spec.init.startswith(("file:", EMBEDDINGS)) else "none"
     return {
         "protocol": protocol.name,
         "paper": protocol.paper,

@@ -14,50 +14,38 @@ INTERPOLATION = {2: "bilinear", 3: "trilinear"}  # by spatial axes; voxel centre
 
 
 class VoxelFeatures(nn.Module):
-    """Maps of an encoder's levels, each brought to the image's grid, and intensities beside them.
+    """Maps of an encoder's levels, each brought to the image's grid.
 
     Args:
         encoder: its parameters and the statistics of its norm layers stay as they are: use it in ``eval`` mode.
-        levels: which maps of its pyramid, 0 is the finest; all by default. None at all is allowed with ``intensity``.
-        intensity: sizes of cubes of voxels, odd numbers; each adds per channel the mean over the cube round a
-            voxel, and for a cube above 1 the standard deviation in it.
-        channels: of the image.
+        levels: which maps of its pyramid, 0 is the finest; all by default.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        levels: Sequence[int] | None,
-        intensity: Sequence[int],
-        channels: int,
-    ) -> None:
+    def __init__(self, encoder: Encoder, levels: Sequence[int] | None) -> None:
         super().__init__()
         self.encoder = encoder
         self.levels = _chosen(encoder, levels)
-        self.cubes = tuple(intensity)
-        statistics = sum(1 if side == 1 else 2 for side in self.cubes)
-        self.widths = (*(encoder.widths[level] for level in self.levels), *[channels] * statistics)
+        self.widths = tuple(encoder.widths[level] for level in self.levels)
 
     @property
     def size(self) -> int:
         """Return how many features a voxel has."""
         return sum(self.widths)
 
-    def maps(self, image: Tensor) -> list[Tensor]:
-        """Return what the features are made of, each on a grid of its own.
-
-        Args:
-            image: (B, C, X, Y, Z).
-
-        Returns:
-            (B, widths[i], x, y, z) for each of ``widths``: encoder levels first, then intensities.
-        """
-        pyramid = self.encoder(image) if self.levels else []
-        return [*(pyramid[level] for level in self.levels), *neighbourhoods(image, self.cubes)]
-
     def forward(self, image: Tensor) -> Tensor:
-        """Return the features of every voxel, (B, size, X, Y, Z)."""
-        return torch.cat([on_grid(m, image.shape[2:]) for m in self.maps(image)], dim=1)
+        """Return the features of every voxel, (B, size, X, Y, Z), for images (B, C, X, Y, Z)."""
+        pyramid = self.encoder(image)
+        return torch.cat([on_grid(pyramid[level], image.shape[2:]) for level in self.levels], 1)
+
+    def mapped(self, image: Tensor, weight: Tensor) -> Tensor:
+        """Return ``weight @ features`` of every voxel, (B, K, X, Y, Z), for a weight (K, size).
+
+        Each level is mapped on its own grid, before it is interpolated: the result is the same, and cheaper.
+        """
+        pyramid = self.encoder(image)
+        parts = zip(self.levels, weight.split(self.widths, 1), strict=True)
+        maps = [torch.einsum("kc,bc...->bk...", w, pyramid[level]) for level, w in parts]
+        return torch.stack([on_grid(m, image.shape[2:]) for m in maps]).sum(0)
 
 
 class CaseFeatures(nn.Module):

@@ -1,24 +1,23 @@
-"""A frozen encoder and what reads its features, as one network: it is saved and predicts like any other."""
+"""What reads features of a frozen encoder, with tensors that are saved like those of any network."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from bench.nets.base import Encoder, Model
+from bench.nets.base import Encoder
 from bench.probes import neighbours
-from bench.probes.features import CaseFeatures, VoxelFeatures, on_grid
 from bench.probes.ridge import Linear
 from bench.protocol.sections import Probe
 
 
 class Probed(nn.Module):
-    """Scores of each class from features of a frozen encoder.
+    """What reads features: of a linear probe weight and bias, of nearest neighbours the samples that vote.
 
     Args:
-        network: whose encoder is read; its decoder or head is left behind.
-        probe: which features, and what reads them.
-        voxels: are there scores of each voxel, or of each window?
+        size: features of a sample.
+        classes: scores of a sample; 1 of a regression.
+        probe: what reads them.
     """
 
     weight: Tensor  # (K, size), and the bias (K,): of a linear probe
@@ -29,17 +28,16 @@ class Probed(nn.Module):
     mean: Tensor  # (size,) of the samples, and one over their deviation
     scale: Tensor
 
-    def __init__(self, network: Model, probe: Probe, voxels: bool) -> None:
+    def __init__(self, size: int, classes: int, probe: Probe) -> None:
         super().__init__()
-        self.probe, self.classes = probe, network.out_channels
-        self.features: VoxelFeatures | CaseFeatures = (
-            VoxelFeatures(network.encoder, probe.levels, probe.intensity, network.in_channels)
-            if voxels
-            else CaseFeatures(network.encoder, probe.levels)
-        )
-        size = self.features.size
+        self.probe, self.classes, self.size = probe, classes, size
         for name, shape in self._tensors(size).items():
             self.register_buffer(name, torch.zeros(shape))
+
+    @property
+    def is_linear(self) -> bool:
+        """Tell whether scores are a linear map of the features."""
+        return self.probe.kind != "knn"
 
     def _tensors(self, size: int) -> dict[str, tuple[int, ...]]:
         """Return what the probe itself keeps, by name and shape."""
@@ -74,30 +72,24 @@ class Probed(nn.Module):
         self.bank[: len(features)] = (features - mean) * scale
         self.labels[: len(features)] = labels
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Return scores (B, classes, X, Y, Z), or (B, classes) of a window, for images (B, C, X, Y, Z)."""
-        if self.probe.kind == "knn":
-            return self._votes(self.features(image))
-        if isinstance(self.features, CaseFeatures):
-            return self.features(image) @ self.weight.T + self.bias
-        maps = self.features.maps(
-            image
-        )  # a linear map may come before the interpolation, which is cheaper
-        parts = zip(maps, self.weight.split(self.features.widths, 1), strict=True)
-        scores = [on_grid(torch.einsum("kc,bc...->bk...", w, m), image.shape[2:]) for m, w in parts]
-        return torch.stack(scores).sum(0) + self.bias.view(-1, *[1] * (image.ndim - 2))
+    def read(self, features: Tensor) -> Tensor:
+        """Return scores (n, classes) of features (n, size)."""
+        if self.is_linear:
+            return features @ self.weight.T + self.bias
+        return self._votes(features)
 
     def _votes(self, features: Tensor) -> Tensor:
-        """Return log shares of the neighbours' classes; one vote is spread over all, so that none is infinite."""
-        rows = features.movedim(1, -1)
-        flat = (rows.reshape(-1, rows.shape[-1]) - self.mean) * self.scale
+        """Return log shares of the neighbours' classes; one vote is spread over all, so that none is infinite.
+
+        Of a regression the mean of the neighbours' numbers.
+        """
         bank, labels = self.bank[: int(self.filled)], self.labels[: int(self.filled)]
         k = min(self.probe.k, len(bank))
-        shares = neighbours.shares(flat, bank, labels, self.classes, k)
-        if self.classes == 1:  # a number, no class
-            return shares.reshape(*rows.shape[:-1], -1).movedim(-1, 1)
-        smooth = (shares * k + 1 / self.classes) / (k + 1)
-        return smooth.log().reshape(*rows.shape[:-1], -1).movedim(-1, 1)
+        standardised = (features - self.mean) * self.scale
+        shares = neighbours.shares(standardised, bank, labels, self.classes, k)
+        if self.classes == 1:
+            return shares
+        return ((shares * k + 1 / self.classes) / (k + 1)).log()
 
 
 def frozen(encoder: Encoder) -> Encoder:

@@ -241,8 +241,8 @@ def beside(protocol: Protocol, row: Row, index: int) -> dict[str, Row]:
 
 def controls_of(protocol: Protocol, row: Row, index: int) -> list[Control]:
     """Return the controls that stand beside a row in one section."""
-    if row.ceiling:
-        return []  # it is one
+    if row.ceiling or (row.init and Initial.of(row.init).embeddings):
+        return []  # it is one, or has no weights
     if learns(protocol, row):
         return [control for control in protocol.controls if control in ("random", "shuffled")]
     section = finetune_of(protocol, index, row)

@@ -224,6 +224,11 @@ class Windows(Inference):
 
     crop: tuple[int, int, int] = (0, 0, 0)  # voxels, what the network reads
 
+    @classmethod
+    def side_by_side(cls, crop: tuple[int, int, int], batch: int = 1) -> Windows:
+        """Return the windows in which a probe reads: only the last ones of an axis overlap others."""
+        return cls(overlap=0.0, batch=batch, blend="constant", crop=crop)
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -340,13 +345,15 @@ class Probe:
     k: Samples = 20  # neighbours
     samples: Annotated[int, Range(1, 1e7)] = 20_000  # knn, logistic: of training, evenly spread
 
-    @property
-    def text(self) -> str:
-        """Return in words what is read, and how."""
+    def text(self, voxels: bool) -> str:
+        """Return in words what is read, of each voxel or of a whole case, and how."""
         levels = "all levels" if self.levels is None else f"levels {list(self.levels)}"
+        where = "interpolated to the image's grid"
+        if not voxels:
+            where = "mean and maximum over a window, their mean over a case's windows"
         sides = [side for side in self.intensity if side > 1]
         maps = {
-            f"{levels} of the encoder, interpolated to the image's grid": self.levels != (),
+            f"{levels} of the encoder, {where}": self.levels != (),
             "the voxel's intensity": 1 in self.intensity,
             f"mean and deviation of intensity in cubes of {sides} voxels": bool(sides),
         }
@@ -358,7 +365,7 @@ class Probe:
             how = f"{self.k} of {self.samples} samples vote"
         return (
             f"{self.kind} probe of {', '.join(text for text in maps if maps[text])}; windows side by "
-            f"side as in prediction without overlap; norm layers as in evaluation; {how}"
+            f"side; norm layers as in evaluation; {how}"
         )
 
     def __post_init__(self) -> None:
@@ -662,12 +669,24 @@ class Finetune(Tuning):
 
 @dataclass(frozen=True)
 class Initial:
-    """A file of weights that a row starts from, and what its tensors do not tell."""
+    """What a row starts from that was made elsewhere: a file of weights, or features of every case."""
 
-    file: str  # named from the protocol's folder
+    file: str = ""  # of weights, named from the protocol's folder
+    # in its place, with a probe: a folder with <case>.npy of every case, as `bench embed` writes it
+    embeddings: str = ""
+    # of embeddings: a file with a case or patient a line that they were pretrained on
+    pretrained_on: str = ""
     preset: str = ""  # of the network, where the names of its tensors leave it open
     # kinds of layers, or stages, that it may lack: attention, norms, ...
     lacks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.file) == bool(self.embeddings):
+            raise ValueError("init: state either 'file' or 'embeddings'")
+        if self.pretrained_on and not self.embeddings:
+            raise ValueError("init.pretrained_on: is of 'embeddings'; leave it out")
+        if self.embeddings and (self.preset or self.lacks):
+            raise ValueError("init: 'preset' and 'lacks' are of a file of weights; leave them out")
 
     @classmethod
     def of(cls, init: str | Initial) -> Initial:

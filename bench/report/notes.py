@@ -189,6 +189,19 @@ def _whence(
     report: ReportContext, row: str, pretrain: str, init: str, facts: Pretraining | None
 ) -> str:
     """Return what one row was pretrained on; ``pretrain`` and ``init`` are the records' columns."""
+    if init.startswith("embeddings:"):
+        declared, _ = row_of(report.protocol, row)
+        stated = Initial.of(declared.init) if declared is not None and declared.init else None
+        name = Path(stated.embeddings).name if stated else "a folder"
+        unseen = (
+            "compared with"
+            if stated and stated.pretrained_on
+            else "not stated: no guard looked for"
+        )
+        return (
+            f"not pretrained here; features from {name} (digest {init.removeprefix('embeddings:')[:12]}), what "
+            f"they were pretrained on is {unseen} the held-out cases"
+        )
     if init.startswith("file:"):
         declared, _ = row_of(report.protocol, row)
         name = (
@@ -285,19 +298,21 @@ def _tuning(report: ReportContext) -> list[str]:
     for index, (label, target) in enumerate(zip(report.labels, protocol.finetune, strict=True)):
         if len(tuned_rows) < len(protocol.rows):
             others = "Other rows, fine-tuning" if tuned_rows else "Fine-tuning"
-            notes.append(f"{others} on {label}: {_way(target)}.")
+            notes.append(f"{others} on {label}: {_way(target, report.task(index))}.")
         for name in tuned_rows:
             tuned = finetune_of(protocol, index, protocol.rows[name])
-            notes.append(f"{report.named(name)}, fine-tuning on {label}: {_way(tuned)}.")
+            notes.append(
+                f"{report.named(name)}, fine-tuning on {label}: {_way(tuned, report.task(index))}."
+            )
     return notes
 
 
-def _way(target: Finetune) -> str:
+def _way(target: Finetune, task: str) -> str:
     """Return how a section trains and predicts."""
     optimiser, window = target.optimiser, target.inference
     if target.evaluation == "probe":
         value = f"{target.value.text}: " if target.value else ""
-        return value + target.probe.text
+        return value + target.probe.text(task == "segmentation")
     length = f"{target.epochs or 0:g} epochs with {target.crops} crops per case"
     flips = (
         f", test-time flips along {', '.join(window.mirror)} (mean of logits)"

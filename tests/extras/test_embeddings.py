@@ -66,7 +66,7 @@ def test_vectors_and_maps_are_those_of_the_encoder_in_windows(embed, tmp_path):
     low = [max(0, (32 - n) // 2) for n in volume.shape]  # what lacks before, of a small volume
     first = torch.from_numpy(volume.crop([-n for n in low], (32,) * 3))[None]
     with torch.no_grad():
-        corner = VoxelFeatures(network.encoder, [0], (), 1)(first)[0]
+        corner = VoxelFeatures(network.encoder, [0])(first)[0]
     inside = array[:, :4, :4, :4]  # where no other window is
     expected = corner[:, low[0] : low[0] + 4, low[1] : low[1] + 4, low[2] : low[2] + 4]
     np.testing.assert_allclose(inside, expected.numpy(), rtol=1e-4, atol=1e-5)

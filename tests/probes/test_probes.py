@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import conv3d
 
 from bench import nets
 from bench.probes import logistic, neighbours
-from bench.probes.features import CaseFeatures, VoxelFeatures, neighbourhoods, on_grid
+from bench.probes.features import CaseFeatures, VoxelFeatures, neighbourhoods
 
 
 def test_logistic_regression_is_scikit_learns():
@@ -46,15 +45,12 @@ def test_neighbourhoods_are_means_and_deviations_of_the_voxels_that_exist(shape)
 def test_a_linear_map_may_be_applied_on_each_levels_own_grid():
     torch.manual_seed(0)
     network = nets.network("unet3d", "tiny", 1, 2)
-    features = VoxelFeatures(network.encoder.eval(), None, (1, 3), 1)
+    features = VoxelFeatures(network.encoder.eval(), None)
     image = torch.randn(1, 1, *network.crop)
     weight = torch.randn(3, features.size)
     with torch.no_grad():
         at_once = torch.einsum("kd,bdxyz->bkxyz", weight, features(image))
-        parts = zip(features.maps(image), weight.split(features.widths, 1), strict=True)
-        by_level = sum(
-            on_grid(conv3d(m, w[..., None, None, None]), image.shape[2:]) for m, w in parts
-        )
+        by_level = features.mapped(image, weight)
     torch.testing.assert_close(by_level, at_once, atol=1e-4, rtol=1e-4)
     assert features(image).shape == (1, features.size, *network.crop)
 

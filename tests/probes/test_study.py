@@ -1,11 +1,15 @@
 """``evaluation: probe`` in a protocol: what is planned, what is refused, and what a run leaves."""
 
+import numpy as np
 import pandas as pd
 import pytest
-from small_protocol import BASE, cell
+import torch
+from small_protocol import BASE, NAME, PATIENTS, cell
 
+from bench import nets
 from bench.cli import main
 from bench.errors import BenchError
+from bench.nets import transfer
 from bench.record import COLUMNS, read_rows
 
 SECTION = BASE["finetune"][0]
@@ -124,6 +128,77 @@ def test_a_volume_is_predicted_of_each_case(run_of, kind):
     assert set(errors["unit"]) == {"ml"} and errors["case"].ne("").all()
     others = rows[rows["metric"] != "mae"].set_index("metric")["value"]
     assert set(others.index) == {"r2", "spearman"} and others.le(1).all()
+
+
+@pytest.fixture
+def embedded(tmp_path, phantoms):
+    """Return a function that embeds the small data set by a file of weights, and that file."""
+    torch.manual_seed(3)
+    network = nets.network("unet3d", "tiny", 1, 2).eval()
+    tensors = {k: v for k, v in network.state_dict().items() if k.startswith("encoder.")}
+    weights = tmp_path / "weights.safetensors"
+    transfer.save(weights, tensors, transfer.Manifest("unet3d", "tiny", 1, 0, network.crop))
+
+    def embed(*flags):
+        words = ["embed", NAME, "--init", str(weights), "--network", "unet3d", "--workers", "1"]
+        folders = ["--data", str(phantoms), "--out", str(tmp_path / "made")]
+        assert main([*words, *folders, "--to", str(tmp_path / "embedded"), *flags]) == 0
+        return tmp_path / "embedded"
+
+    return embed, weights
+
+
+@pytest.mark.parametrize("changes", [{}, {"value": VOLUME}])
+def test_features_from_outside_give_the_table_of_the_encoder_they_came_from(
+    embedded, run_of, small, changes
+):
+    embed, weights = embedded
+    crop = small()["networks"][small()["rows"]["pair"]["network"]]["crop"]
+    flags = ["--crop", ",".join(map(str, crop))] + ([] if changes else ["--voxels"])
+    rows = {"alone": None, "pair": None}
+    shared = {
+        "method": small()["rows"]["pair"]["method"],
+        "network": small()["rows"]["pair"]["network"],
+    }
+    rows |= {"inside": {**shared, "init": str(weights)}}
+    rows |= {"outside": {**shared, "init": {"embeddings": str(embed(*flags))}}}
+    settings = {"fractions": [25], "seeds": [0], **changes}
+    metrics = {"metrics": ["mae"], "layout": {"metric": "mae"}} if changes else {}
+    records = run_of(probed(settings, rows=rows, baseline="none", **metrics), "out")
+    scores = {row: part["value"].to_numpy() for row, part in records.groupby("row")}
+    np.testing.assert_allclose(scores["outside"], scores["inside"], atol=1e-4)
+    assert set(records[records["row"] == "outside"]["pretrain"]) == {"file"}
+
+
+def test_features_that_lack_a_case_or_have_seen_one_are_refused(embedded, plan_of, small, tmp_path):
+    folder = embedded[0]("--voxels", "--levels", "0")
+    seen = tmp_path / "seen.txt"
+    row = {k: small()["rows"]["pair"][k] for k in ("method", "network")}
+
+    def plan(init, **section):
+        rows = {"alone": None, "pair": None, "outside": {**row, "init": init}}
+        return plan_of(probed(section, rows=rows, baseline="none"))
+
+    init = {"embeddings": str(folder), "pretrained_on": str(seen)}
+    tested = cell(plan({"embeddings": str(folder)}), row="outside", fraction=25, seed=0)
+    assert tested.columns["init"].startswith("embeddings:")
+    seen.write_text("\n".join(PATIENTS))
+    with pytest.raises(BenchError, match=r"seen.txt names \d+ held-out cases"):
+        plan(init)
+    seen.write_text("somebody else")
+    plan(init)
+    with pytest.raises(BenchError, match="read as they are; leave 'levels'"):
+        plan(init, probe={"intensity": [1]})
+    (folder / f"{PATIENTS[0]}.b2nd").unlink()
+    with pytest.raises(BenchError, match=f"lacks 1 of .* the first is {PATIENTS[0]}.b2nd"):
+        plan(init)
+    for problem, wrong in {
+        "'file' or 'embeddings'": {},
+        "are of a file of weights": {"embeddings": "x", "preset": "tiny"},
+        "pretrained_on: is of 'embeddings'": {"file": "x", "pretrained_on": "y"},
+    }.items():
+        with pytest.raises(BenchError, match=problem):
+            plan(wrong)
 
 
 def test_a_trained_decoder_under_its_new_name_is_the_same_job(plan_of):

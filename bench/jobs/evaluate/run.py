@@ -18,12 +18,14 @@ from bench.jobs import scoring, submission
 from bench.jobs.class_scores import save
 from bench.jobs.context import Context
 from bench.jobs.evaluate.spec import EvaluateSpec
+from bench.jobs.finetune import probe
 from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.initial_weights import network_of
 from bench.jobs.inputs import declaration, part
 from bench.jobs.kind import MAPS
 from bench.jobs.ordinal import ORDINAL
 from bench.jobs.predict import class_scores, decided, slabs
+from bench.jobs.probing import case_scores, scores
 from bench.nets import transfer
 from bench.probes.model import Probed
 from bench.protocol.sections import Windows
@@ -44,23 +46,19 @@ def run(context: Context[EvaluateSpec]) -> None:
     spec = context.spec
     tensors, manifest = transfer.read(context.input(0) / f"{spec.weights}.safetensors")
     tuned = context.done(0, FinetuneSpec)
-    fresh = network_of(tuned.network, spec.data.task)
-    network: torch.nn.Module = fresh
-    if tuned.probes:
-        network = Probed(fresh, tuned.finetune.probe, spec.data.task == MAPS)
-    network.load_state_dict(tensors)
-    device = fabric(tuned.finetune.precision)
-    network = channels_last(network.to(device.device)).eval()
-    prepared = opened(context.input(1))
+    device, prepared = fabric(tuned.finetune.precision), opened(context.input(1))
     root = context.run.roots.get(spec.data.dataset)
     cases = part(prepared, spec.data, root)
-    classes = spec.data.task != MAPS
-    head: str = "" if spec.data.value is not None else tuned.finetune.head
-    predict: Callable[[str], Predicted] = (
-        partial(_scores, network, prepared, spec.inference, head)
-        if classes
-        else partial(_predicted, network, prepared, spec)
-    )
+    classes, head = spec.data.task != MAPS, tuned.finetune.head
+    if tuned.probes:
+        predict = _probe(context, tuned, tensors, prepared)
+    else:
+        network = network_of(tuned.network, spec.data.task)
+        network.load_state_dict(tensors)
+        channels_last(network.to(device.device)).eval()
+        predict = partial(_scores, network, prepared, spec.inference, head)
+        if not classes:
+            predict = partial(_predicted, partial(_slabs, network, prepared, spec), prepared, spec)
     with device.autocast():
         results = _each(context, cases, predict)
         if classes:
@@ -112,12 +110,53 @@ def _scores(
     return {SCORES: class_scores(network, prepared.volume(case), windows, head)}
 
 
-def _predicted(
+def _slabs(
     network: torch.nn.Module, prepared: Prepared, spec: EvaluateSpec, case: str
+) -> Iterator[np.ndarray]:
+    return slabs(network, prepared.volume(case), spec.inference)
+
+
+def _probe(
+    context: Context[EvaluateSpec],
+    tuned: FinetuneSpec,
+    tensors: dict[str, torch.Tensor],
+    prepared: Prepared,
+) -> Callable[[str], Predicted]:
+    """Return what predicts a case by a probe."""
+    spec, device = context.spec, fabric(tuned.finetune.precision).device
+    own = {name: value for name, value in tensors.items() if not name.startswith(probe.ENCODER)}
+    size = own["mean" if tuned.finetune.probe.kind == "knn" else "weight"].shape[-1]
+    assert tuned.network.out_channels is not None
+    probed = Probed(size, tuned.network.out_channels, tuned.finetune.probe)
+    probed.load_state_dict(own)
+    probed.to(device)
+    folder, network = probe.outside(tuned, context.run.files), None
+    if folder is None:
+        network = network_of(tuned.network, spec.data.task)
+        encoder = {name: value for name, value in tensors.items() if name not in own}
+        network.encoder.load_state_dict(
+            {name.removeprefix(probe.ENCODER): value for name, value in encoder.items()}
+        )
+    features = probe.features_of(tuned, network, prepared, folder)
+
+    @torch.no_grad()
+    def predict(case: str) -> Predicted:
+        if spec.data.task == MAPS:
+            return _predicted(partial(scores, features, probed), prepared, spec, case)
+        return {SCORES: case_scores(features, probed, case, spec.data.value is None)}
+
+    return predict
+
+
+def _predicted(
+    scores_of: Callable[[str], Iterable[np.ndarray]],
+    prepared: Prepared,
+    spec: EvaluateSpec,
+    case: str,
 ) -> Predicted:
     """Return one case's label map on the original grid as a Blosc2 frame; on the prepared one if wanted."""
     paint = spec.data.paint or None
-    scores: Iterable[np.ndarray] = slabs(network, prepared.volume(case), spec.inference)
+    scores = scores_of(case)
     maps = list[np.ndarray]()
     if spec.seen:
         scores = _decided(scores, paint, maps)

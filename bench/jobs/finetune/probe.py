@@ -1,141 +1,187 @@
-"""``evaluation: probe``: fit what reads a frozen encoder's features; convex, so without a seed."""
+"""``evaluation: probe``: fit what reads the features of a frozen encoder; convex, so without a seed."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from bench.data.parts import Which
 from bench.data.prepared import Prepared, opened
 from bench.data.values import true_values
 from bench.errors import BenchError
-from bench.jobs import window
 from bench.jobs.class_scores import true_classes
 from bench.jobs.context import Context
 from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.inputs import labelled
-from bench.jobs.kind import MAPS
-from bench.jobs.predict import check_finite
-from bench.nets.base import Model
+from bench.jobs.kind import EMBEDDINGS, MAPS
+from bench.jobs.probing import Embedded, Encoded, Features
+from bench.nets.base import Encoder, Model
 from bench.probes import logistic, neighbours
 from bench.probes.model import Probed, frozen
 from bench.probes.ridge import Sums, balanced, fitted, products
-from bench.ranges import Triple
 from bench.train.loop import channels_last, fabric
 from bench.typed import canonical
 
-BATCH = 4  # windows at once; changes no number
 GROUPS = 20  # of patients, each left out once; where there are more patients, some share a group
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)  # of logistic regression
+ENCODER = "encoder."  # begins the names of its tensors beside those of the probe
+
+Samples = tuple[Tensor, Tensor]  # features (n, d) and classes (n,), on one device
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Labelled samples of one batch of windows."""
+def features_of(
+    spec: FinetuneSpec, network: Model | None, prepared: Prepared, folder: Path | None
+) -> Features:
+    """Return where a probe's features come from.
 
-    features: Tensor  # (n, d)
-    classes: Tensor  # (n,), on the same device
+    Args:
+        spec: of the fine-tuning.
+        network: whose encoder is read, None where features came from outside.
+        prepared: the cases.
+        folder: of features from outside.
+    """
+    device, voxels = fabric(spec.finetune.precision).device, spec.data.task == MAPS
+    if network is None:
+        assert folder is not None
+        return Embedded(folder, voxels, prepared, device)
+    encoder: Encoder = channels_last(frozen(network.encoder).to(device))
+    return Encoded(encoder, spec.finetune.probe, voxels, prepared, spec.network.crop)
 
 
-def fit(context: Context[FinetuneSpec], network: Model) -> Probed:
-    """Return a network's encoder with what reads it, fitted to the labelled cases.
+def outside(spec: FinetuneSpec, files: dict[str, str]) -> Path | None:
+    """Return the folder of features that a spec starts from, None where it starts from a network."""
+    return (
+        Path(files[spec.init.removeprefix(EMBEDDINGS)])
+        if spec.init.startswith(EMBEDDINGS)
+        else None
+    )
+
+
+def fit(context: Context[FinetuneSpec], network: Model | None) -> dict[str, Tensor]:
+    """Return the tensors of what reads the features, fitted to the labelled cases, and of the encoder.
 
     The strength of the penalty, and its error on held-out patients, are noted as facts.
 
+    Args:
+        context: of the job.
+        network: whose encoder is read, None where features came from outside.
+
     Raises:
-        BenchError: a feature is not finite, or there is one class alone.
+        BenchError: a feature is not finite, a case has none, or there is one class alone.
     """
-    spec = context.spec
-    frozen(network.encoder)
+    spec, prepared = context.spec, opened(context.input(0))
+    assert spec.network.out_channels is not None
     device = fabric(spec.finetune.precision)
-    probed = Probed(network, spec.finetune.probe, spec.data.task == MAPS)
-    probed = channels_last(probed.to(device.device)).eval()
-    source = _Source(context, probed)
+    features = features_of(spec, network, prepared, outside(spec, context.run.files))
+    probed = Probed(features.size, spec.network.out_channels, spec.finetune.probe).to(device.device)
+    encoder = {} if network is None else dict(network.encoder.state_dict())
+    source = _Source(context, prepared, features, _kept.of(_identity(context, encoder)))
     groups = source.groups("train")
-    if spec.data.value is not None:
-        with device.autocast(), torch.no_grad():
-            _values(context, source, groups, probed)
-        return probed
-    weights = balanced(source.counts(groups))
-    if np.count_nonzero(weights) < 2:
-        raise BenchError(
-            f"{spec.data.dataset}: a probe tells classes apart, and the labelled cases have one alone; "
-            "take more of them, or another split"
-        )
-    context.log(f"{sum(map(len, groups))} labelled cases, {probed.features.size} features")
+    context.log(f"{sum(map(len, groups))} labelled cases, {features.size} features")
     with device.autocast(), torch.no_grad():
-        if spec.finetune.probe.kind == "ridge":
-            _ridge(context, source, groups, weights, probed)
+        if spec.data.task == MAPS:
+            _fit_voxels(context, source, groups, probed)
         else:
-            _by_samples(context, source, groups, probed)
-    return probed
+            _fit_cases(context, source, groups, probed)
+    return dict(probed.state_dict()) | {ENCODER + name: value for name, value in encoder.items()}
 
 
-def _ridge(
-    context: Context[FinetuneSpec],
-    source: _Source,
-    groups: Sequence[Sequence[str]],
-    weights: np.ndarray,
-    probed: Probed,
+def _fit_voxels(
+    context: Context[FinetuneSpec], source: _Source, groups: Sequence[Sequence[str]], probed: Probed
 ) -> None:
+    settings, classes = context.spec.finetune.probe, probed.classes
+    counts = sum(source.counts(case, classes) for case in chain(*groups))
+    weights = _of_classes(context, np.asarray(counts))
+    if settings.kind != "ridge":
+        drawn = [source.spread(cases, classes, settings.samples // len(groups)) for cases in groups]
+        features, labels = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+        group = np.repeat(np.arange(len(drawn)), [len(labels) for _, labels in drawn])
+        _fit_samples(context, (features, labels), group, probed)
+        return
     sums = []
     for number, cases in enumerate(groups, 1):
-        sums.append(source.sums(cases, weights))
+        sums.append(Sums.of_classes(source.products(cases, classes), weights))
         context.progress(number, len(groups))
         context.check()
     validation = None
-    if context.spec.finetune.probe.strength == "val":
-        validation = source.sums([c for group in source.groups("val") for c in group], weights)
-    choice = fitted(sums, validation=validation)
-    probed.read_by(choice.linear)
-    context.facts["probe"] = {"strength": choice.strength, "errors": list(choice.errors)}
+    if settings.strength == "val":
+        cases = list(chain(*source.groups("val")))
+        validation = Sums.of_classes(source.products(cases, classes), weights)
+    _read_by_ridge(context, sums, validation, probed)
 
 
-def _values(
+def _fit_cases(
     context: Context[FinetuneSpec], source: _Source, groups: Sequence[Sequence[str]], probed: Probed
 ) -> None:
-    """Fit to a number of each case; every case weighs the same, however many windows it has."""
-    settings = context.spec.finetune.probe
-    read = [source.windows(cases) for cases in groups]
-    context.log(f"{sum(map(len, groups))} labelled cases, {probed.features.size} features")
-    if settings.kind == "knn":
-        features, values, _ = (np.concatenate(parts) for parts in zip(*read, strict=True))
-        chosen = neighbours.spread(len(features), settings.samples)
-        probed.remember(torch.from_numpy(features)[chosen], torch.from_numpy(values)[chosen])
+    """Fit to one vector of each case, and its class or its number."""
+    settings, value = context.spec.finetune.probe, context.spec.data.value
+    read = [source.cases(cases, probed.classes) for cases in groups]
+    group = np.repeat(np.arange(len(read)), [len(true) for _, true in read])
+    features, true = (torch.cat(parts) for parts in zip(*read, strict=True))
+    weights = np.ones(1)
+    if value is None:
+        counts = np.bincount(true.cpu().numpy().astype(int), minlength=probed.classes)
+        weights = _of_classes(context, counts)
+    if settings.kind != "ridge":
+        every = neighbours.spread(len(features), settings.samples)
+        _fit_samples(context, (features[every], true[every]), group[every], probed)
         return
-    sums = [Sums.of(x, y[:, None], w) for x, y, w in read]
+
+    def sums(x: Tensor, y: Tensor) -> Sums:
+        numbers = y.double().cpu().numpy()
+        classes = numbers.astype(int) if value is None else np.zeros(len(numbers), int)
+        targets = np.eye(probed.classes)[classes] if value is None else numbers[:, None]
+        return Sums.of(x.double().cpu().numpy(), targets, weights[classes])
+
     validation = None
     if settings.strength == "val":
-        x, y, w = source.windows(list(chain(*source.groups("val"))))
-        validation = Sums.of(x, y[:, None], w)
+        validation = sums(*source.cases(list(chain(*source.groups("val"))), probed.classes))
+    _read_by_ridge(context, [sums(*part) for part in read], validation, probed)
+
+
+def _of_classes(context: Context[FinetuneSpec], counts: np.ndarray) -> np.ndarray:
+    """Return the weight of a sample of each class; refuse one class alone."""
+    weights = balanced(counts)
+    if np.count_nonzero(weights) < 2:
+        raise BenchError(
+            f"{context.spec.data.dataset}: a probe tells classes apart, and the labelled cases have one "
+            "alone; take more of them, or another split"
+        )
+    return weights
+
+
+def _read_by_ridge(
+    context: Context[FinetuneSpec], sums: Sequence[Sums], validation: Sums | None, probed: Probed
+) -> None:
     choice = fitted(sums, validation=validation)
     probed.read_by(choice.linear)
     context.facts["probe"] = {"strength": choice.strength, "errors": list(choice.errors)}
 
 
-def _by_samples(
-    context: Context[FinetuneSpec], source: _Source, groups: Sequence[Sequence[str]], probed: Probed
+def _fit_samples(
+    context: Context[FinetuneSpec], samples: Samples, group: np.ndarray, probed: Probed
 ) -> None:
-    """Fit on samples spread evenly over those of each class, as many of each as there are."""
-    settings = context.spec.finetune.probe
-    drawn = [source.spread(cases, settings.samples // len(groups)) for cases in groups]
-    features, classes = (
-        torch.cat([s.features for s in drawn]),
-        torch.cat([s.classes for s in drawn]),
-    )
-    if settings.kind == "knn":
-        probed.remember(features.float(), classes)
+    """Let samples vote, or fit a logistic regression to them.
+
+    Args:
+        context: of the job.
+        samples: features and classes.
+        group: of patients that each sample is of, (n,).
+        probed: reads features by them then.
+    """
+    features, labels = samples
+    if probed.probe.kind == "knn":
+        probed.remember(features.float(), labels)
         return
-    x, y = features.double().cpu().numpy(), classes.cpu().numpy()
-    group = np.repeat(np.arange(len(drawn)), [len(s.classes) for s in drawn])
+    x, y = features.double().cpu().numpy(), labels.cpu().numpy()
     errors = [_left_out(x, y, group, probed.classes, strength) for strength in PENALTIES]
     strength = PENALTIES[int(np.argmin(errors))]
     weights = balanced(np.bincount(y, minlength=probed.classes))[y]
@@ -168,11 +214,15 @@ class _Kept:
         self._most, self._what = most, ""  # bytes
         self._cases = dict[str, np.ndarray]()
 
-    def of(self, what: str) -> dict[str, np.ndarray]:
-        """Return what is kept of this encoder, data and settings, by case; what was kept of others is dropped."""
+    def of(self, what: str) -> _Kept:
+        """Return itself; what was kept of another encoder, data set or setting is dropped."""
         if what != self._what:
             self._what, self._cases = what, {}
-        return self._cases
+        return self
+
+    def get(self, case: str) -> np.ndarray | None:
+        """Return a case's products, None where they are not kept."""
+        return self._cases.get(case)
 
     def put(self, case: str, products: np.ndarray) -> None:
         """Keep a case's products where there is room."""
@@ -184,15 +234,18 @@ _kept = _Kept(1 << 28)
 
 
 class _Source:
-    """Features and classes of a task's labelled cases, window by window."""
+    """Features and labels of a task's labelled cases."""
 
-    def __init__(self, context: Context[FinetuneSpec], probed: Probed) -> None:
-        spec = context.spec
-        self._spec, self._probed = spec, probed
-        self._prepared: Prepared = opened(context.input(0))
-        self._root = context.run.roots.get(spec.data.dataset)
-        self._device = next(probed.parameters()).device
-        self._kept = _kept.of(_identity(context, probed))
+    def __init__(
+        self, context: Context[FinetuneSpec], prepared: Prepared, features: Features, kept: _Kept
+    ) -> None:
+        self._spec, self._prepared, self._features, self._kept = (
+            context.spec,
+            prepared,
+            features,
+            kept,
+        )
+        self._root = context.run.roots.get(context.spec.data.dataset)
 
     def groups(self, which: Which) -> list[list[str]]:
         """Return the cases of each patient; of many patients, of several together."""
@@ -209,139 +262,80 @@ class _Source:
         cases = list(patients.values())
         return [list(chain(*cases[n::GROUPS])) for n in range(min(GROUPS, len(cases)))]
 
-    def counts(self, groups: Sequence[Sequence[str]]) -> np.ndarray:
-        """Return how many voxels, or cases, of each class there are, (K,); without what nobody labelled."""
-        total = np.zeros(self._probed.classes, np.int64)
-        for cases in groups:
-            if self._spec.data.task == MAPS:
-                for case in cases:
-                    label = np.asarray(self._prepared.label(case))
-                    total += np.bincount(label[self._labelled(label)], minlength=len(total))
-            else:
-                classes = true_classes(self._prepared, cases, len(total))
-                total += np.bincount(classes, minlength=len(total))
-        return total
+    def cases(self, cases: Sequence[str], classes: int) -> Samples:
+        """Return the vector of each case, (n, d), and its class or its number, (n,)."""
+        vectors = torch.stack([self._features.vector(case) for case in cases])
+        if self._spec.data.value is None:
+            true = torch.tensor(true_classes(self._prepared, cases, classes))
+        else:
+            true = torch.from_numpy(true_values(self._prepared, cases, self._spec.data.value))
+        return vectors, true.to(vectors.device)
 
-    def sums(self, cases: Sequence[str], weights: np.ndarray) -> Sums:
-        """Return what ridge regression needs of some cases.
+    def counts(self, case: str, classes: int) -> np.ndarray:
+        """Return how many voxels of each class a case has, (K,); without what nobody labelled."""
+        label = np.asarray(self._prepared.label(case))
+        return np.bincount(label[self._labelled(label)], minlength=classes)
 
-        Args:
-            cases: at least one.
-            weights: of a sample of each class, (K,).
-        """
-        return Sums.of_classes(reduce(np.add, map(self._products, cases)), weights)
+    def products(self, cases: Sequence[str], classes: int) -> np.ndarray:
+        """Return the products of features for each class, (K, d + 1, d + 1), over some cases."""
+        return reduce(np.add, (self._of_case(case, classes) for case in cases))
 
-    def _products(self, case: str) -> np.ndarray:
-        """Return a case's products of features for each class; of the last cases, those that are kept."""
-        if (known := self._kept.get(case)) is None:
-            parts = [
-                products(batch.features.T, batch.classes, self._probed.classes)
-                for batch in self._of_case(case, features=True)
-            ]
-            known = sum(parts[1:], parts[0])
-            _kept.put(case, known)
+    def _of_case(self, case: str, classes: int) -> np.ndarray:
+        known = self._kept.get(case)
+        if known is None:
+            parts = (products(x.T, labels, classes) for x, labels in self._voxels(case))
+            known = reduce(np.add, parts)
+            self._kept.put(case, known)
         return known
 
-    def windows(self, cases: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the features (n, d) of the cases' windows, their case's value and their weight, (n,)."""
-        value = self._spec.data.value
-        assert value is not None
-        features, true, weights = list[np.ndarray](), list[np.ndarray](), list[np.ndarray]()
-        for case, number in zip(cases, true_values(self._prepared, cases, value), strict=True):
-            rows = torch.cat(list(self._of_windows(case))).float().cpu().numpy()
-            features.append(rows)
-            true.append(np.full(len(rows), number))
-            weights.append(np.full(len(rows), 1 / len(rows)))
-        return np.concatenate(features), np.concatenate(true), np.concatenate(weights)
-
-    def spread(self, cases: Sequence[str], most: int) -> Samples:
-        """Return samples of some cases, each class's evenly spread over all of it.
+    def spread(self, cases: Sequence[str], classes: int, most: int) -> Samples:
+        """Return voxels of some cases, each class's evenly spread over all of it.
 
         Args:
             cases: at least one.
+            classes: of the labels.
             most: of all classes together; those that occur have equal shares.
         """
-        counts = np.zeros(self._probed.classes, np.int64)
-        every = list(self._batches(cases, features=False))
-        for batch in every:
-            counts += np.bincount(batch.classes.cpu().numpy(), minlength=len(counts))
+        counts = np.sum([self.counts(case, classes) for case in cases], axis=0)
         share = max(1, most // max(1, int(np.count_nonzero(counts))))
         wanted = [np.isin(np.arange(n), neighbours.spread(int(n), share).numpy()) for n in counts]
         first = np.zeros_like(counts)
-        features, classes = list[Tensor](), list[Tensor]()
-        for batch in self._batches(cases):
-            labels = batch.classes.cpu().numpy()
+        features, chosen_labels = list[Tensor](), list[Tensor]()
+        for x, classes_of in chain.from_iterable(map(self._voxels, cases)):
+            labels = classes_of.cpu().numpy()
             chosen = np.zeros(len(labels), bool)
             for c in range(len(counts)):
                 rows = np.flatnonzero(labels == c)
                 chosen[rows] = wanted[c][first[c] : first[c] + len(rows)]
                 first[c] += len(rows)
-            index = torch.from_numpy(np.flatnonzero(chosen)).to(self._device)
-            features.append(batch.features[index])
-            classes.append(batch.classes[index])
-        return Samples(torch.cat(features), torch.cat(classes))
+            index = torch.from_numpy(np.flatnonzero(chosen)).to(x.device)
+            features.append(x[index])
+            chosen_labels.append(classes_of[index])
+        return torch.cat(features), torch.cat(chosen_labels)
 
     def _labelled(self, label: np.ndarray) -> np.ndarray:
         ignore = self._spec.data.ignore
         return np.ones(label.shape, bool) if ignore is None else label != ignore
 
-    def _batches(self, cases: Sequence[str], features: bool = True) -> Iterator[Samples]:
-        for case in cases:
-            yield from self._of_case(case, features)
-
-    def _of_case(self, case: str, features: bool) -> Iterator[Samples]:
-        """Yield the samples of one case; each voxel comes once, from the first window that has it."""
-        grid = window.Grid.over(self._prepared.volume(case).shape, self._spec.network.crop, 0.0)
-        batches = [grid.starts[n : n + BATCH] for n in range(0, len(grid.starts), BATCH)]
-        if self._spec.data.task == MAPS:
-            yield from self._of_maps(case, grid, batches, features)
-            return
-        truth = int(true_classes(self._prepared, [case], self._probed.classes)[0])
-        for starts in batches:
-            classes = torch.full((len(starts),), truth, device=self._device)
-            windows = self._features(case, starts, grid) if features else torch.empty(0)
-            yield Samples(windows, classes)
-
-    def _of_windows(self, case: str) -> Iterator[Tensor]:
-        grid = window.Grid.over(self._prepared.volume(case).shape, self._spec.network.crop, 0.0)
-        for first in range(0, len(grid.starts), BATCH):
-            yield self._features(case, grid.starts[first : first + BATCH], grid)
-
-    def _of_maps(
-        self, case: str, grid: window.Grid, batches: Sequence[Sequence[Triple]], features: bool
-    ) -> Iterator[Samples]:
-        label = np.asarray(self._prepared.label(case))
-        fresh = self._labelled(label)
-        for starts in batches:
-            values = self._features(case, starts, grid) if features else None
-            rows, labels = list[Tensor](), list[Tensor]()
-            for number, start in enumerate(starts):
-                box = tuple(slice(a, a + n) for a, n in zip(start, grid.size, strict=True))
-                index = torch.from_numpy(np.flatnonzero(fresh[box])).to(self._device)
-                labels.append(torch.from_numpy(label[box][fresh[box]].astype(np.int64)))
-                fresh[box] = False
-                if values is not None:
-                    rows.append(values[number][:, *grid.inside].flatten(1)[:, index])
-            yield Samples(
-                torch.cat(rows, 1).T if rows else torch.empty(0), torch.cat(labels).to(self._device)
-            )
-
-    def _features(self, case: str, starts: Sequence[Triple], grid: window.Grid) -> Tensor:
-        volume = self._prepared.volume(case)
-        boxes = [torch.from_numpy(volume.crop(start, grid.size)) for start in starts]
-        images = torch.stack([pad(box, grid.padding, value=volume.lowest) for box in boxes])
-        values = self._probed.features(images.to(self._device))
-        check_finite(values, f"features of {volume.name or case}")
-        return values
+    def _voxels(self, case: str) -> Iterator[Samples]:
+        """Yield the labelled voxels of a case, slab by slab in order of z."""
+        label, z = np.asarray(self._prepared.label(case)), 0
+        for slab in self._features.slabs(case):
+            part = label[..., z : z + slab.shape[-1]]
+            z += slab.shape[-1]
+            index = torch.from_numpy(np.flatnonzero(self._labelled(part))).to(slab.device)
+            labels = torch.from_numpy(part.astype(np.int64).ravel()).to(slab.device)
+            yield slab.flatten(1)[:, index].T, labels[index]
 
 
-def _identity(context: Context[FinetuneSpec], probed: Probed) -> str:
+def _identity(context: Context[FinetuneSpec], encoder: dict[str, Tensor]) -> str:
     """Return what the features of a case depend on, as one digest."""
     spec, hashed = context.spec, hashlib.sha256()
     data = replace(spec.data, fraction=0, n_train=None)  # of whatever patients
     settings = [spec.network, data, spec.finetune.probe, spec.finetune.precision]
-    hashed.update(f"{context.input(0)} {canonical(settings)} {probed.features}".encode())
-    for name, value in probed.features.state_dict().items():
+    start = spec.init if not encoder else ""
+    hashed.update(f"{context.input(0)} {start} {canonical(settings)}".encode())
+    for name, value in encoder.items():
         hashed.update(name.encode())
         hashed.update(value.cpu().contiguous().numpy().tobytes())
     return hashed.hexdigest()

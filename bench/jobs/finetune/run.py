@@ -27,6 +27,7 @@ from bench.jobs.finetune.supervised import Judge, LossConfig, Supervised
 from bench.jobs.finetune.tracking import Curve, Predict, ValidationCache
 from bench.jobs.initial_weights import Tensors
 from bench.jobs.inputs import labelled
+from bench.jobs.kind import EMBEDDINGS
 from bench.jobs.predict import mean_accuracy, mean_dice
 from bench.jobs.prepare.spec import PrepareSpec
 from bench.nets import controls, transfer
@@ -54,11 +55,16 @@ def run(context: Context[FinetuneSpec]) -> None:
     if spec.tune:
         _take_over(context)
         return
-    network, loaded = build(context)
+    outside = spec.init.startswith(EMBEDDINGS)  # features, no network
+    network, loaded = (None, ()) if outside else build(context)
     manifest = _manifest(context)
+    if spec.probes or network is None:
+        tensors = probe.fit(context, network)
+        transfer.save(context.folder / "last.safetensors", tensors, manifest)
+        training.keep_curve(context, TrainingCurve())
+        return
     if not tuning.is_trained:
-        result = probe.fit(context, network) if spec.probes else network
-        transfer.save(context.folder / "last.safetensors", dict(result.state_dict()), manifest)
+        transfer.save(context.folder / "last.safetensors", dict(network.state_dict()), manifest)
         training.keep_curve(context, TrainingCurve())
         return
     root = context.run.roots.get(data.dataset)

@@ -12,7 +12,7 @@ from bench.data.parts import Labelled
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs import prediction
-from bench.jobs.kind import MAPS, START, Given, NetSpec, PlanContext
+from bench.jobs.kind import EMBEDDINGS, MAPS, START, Given, NetSpec, PlanContext
 from bench.jobs.prepare.spec import PrepareSpec
 from bench.jobs.pretrain.spec import PretrainSpec
 from bench.jobs.training_kind import TrainingKind, batch_norm
@@ -152,6 +152,10 @@ class FinetuneSpec(TrainingKind):
     def _refuse_for_task(self) -> None:
         tuning, task, net = self.finetune, self.data.task, self.network
         catalog.check_task(net.network, task)
+        if self.init.startswith(EMBEDDINGS) and not self.probes:
+            raise BenchError(
+                "init.embeddings: features are read by a probe alone; state 'evaluation: probe'"
+            )
         if self.probes:
             self._refuse_probe()
         if tuning.loss not in LOSSES[task]:
@@ -179,6 +183,11 @@ class FinetuneSpec(TrainingKind):
         """Levels that the encoder does not have, intensities of what has no voxels to score."""
         probe, net = self.finetune.probe, self.network
         catalog.check_levels(net.network, probe.levels or (), "finetune.probe.levels")
+        if self.init.startswith(EMBEDDINGS) and (probe.intensity or probe.levels is not None):
+            raise BenchError(
+                "finetune.probe: features from outside are read as they are; leave 'levels' and 'intensity' "
+                "out, or state 'finetune: {probe: {intensity: [], levels: null}}' for this row"
+            )
         if probe.intensity and self.data.task != MAPS:
             raise BenchError(
                 "finetune.probe.intensity: is for label maps, not for whole cases; leave it out"

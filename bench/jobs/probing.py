@@ -1,0 +1,205 @@
+"""Features of whole cases for a probe: what a frozen encoder gives, or files that came from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.data.prepared import Prepared
+from bench.data.reader import Volume
+from bench.errors import BenchError
+from bench.jobs import window
+from bench.jobs.kind import embedding
+from bench.jobs.predict import check_finite, corners
+from bench.nets.base import Encoder
+from bench.probes.features import CaseFeatures, VoxelFeatures, neighbourhoods
+from bench.probes.model import Probed
+from bench.protocol.sections import Probe, Windows
+from bench.ranges import Triple
+
+
+class Features(Protocol):
+    """Where the features of cases come from."""
+
+    size: int  # of a voxel, or of a case
+
+    def slabs(self, case: str) -> Iterator[Tensor]:
+        """Yield the features of all voxels in order of z, (size, X, Y, dz); each holds until the next."""
+
+    def vector(self, case: str) -> Tensor:
+        """Return the features of a whole case, (size,)."""
+
+
+class Encoded:
+    """Features that a frozen encoder gives, on the prepared grid.
+
+    Args:
+        encoder: on its device, in ``eval`` mode.
+        probe: which levels, and which intensities beside them.
+        voxels: are features of voxels wanted, or of whole cases?
+        prepared: the cases.
+        crop: size of the windows.
+    """
+
+    def __init__(
+        self, encoder: Encoder, probe: Probe, voxels: bool, prepared: Prepared, crop: Triple
+    ) -> None:
+        self._prepared, self._crop, self._cubes = prepared, crop, probe.intensity
+        self.voxels = VoxelFeatures(encoder, probe.levels)
+        self.cases = CaseFeatures(encoder, probe.levels)
+        self._device = next(encoder.parameters()).device
+        case = next(c.id for c in prepared.cases() if c.id not in prepared.faults)
+        statistics = sum(1 if side == 1 else 2 for side in self._cubes)
+        more = prepared.volume(case).channels * statistics
+        self.size = self.voxels.size + more if voxels else self.cases.size
+
+    def slabs(self, case: str) -> Iterator[Tensor]:
+        """Yield the features of all voxels, levels first, then intensities."""
+        volume, z = self._prepared.volume(case), 0
+        for part in self._parts(volume, self.voxels, batch=1):
+            parts = [part, *self._intensities(volume, z, part.shape[-1])]
+            z += part.shape[-1]
+            features = torch.cat(parts) if self._cubes else part
+            check_finite(features, f"features of {volume.name or case}")
+            yield features
+
+    def scores(self, case: str, weight: Tensor) -> Iterator[Tensor]:
+        """Yield a linear map of the features, (K, X, Y, dz): of each level before it is interpolated.
+
+        Args:
+            case: id.
+            weight: (K, size).
+        """
+        volume, z = self._prepared.volume(case), 0
+        levels, intensities = weight.split(
+            [self.voxels.size, weight.shape[1] - self.voxels.size], 1
+        )
+        for part in self._parts(
+            volume, lambda image: self.voxels.mapped(image, levels), 4, len(weight)
+        ):
+            depth = part.shape[-1]
+            if self._cubes:
+                statistics = torch.cat(self._intensities(volume, z, depth))
+                part = part + torch.einsum("kc,cxyz->kxyz", intensities, statistics)
+            z += depth
+            yield part
+
+    def _parts(
+        self, volume: Volume, network: Callable[[Tensor], Tensor], batch: int, empty: int = 0
+    ) -> Iterator[Tensor]:
+        if self.voxels.levels:
+            yield from window.slabs(
+                network, volume, Windows.side_by_side(self._crop, batch), self._device
+            )
+            return
+        x, y, depth = volume.shape
+        for z in range(0, depth, window.PLANES):
+            shape = (empty, x, y, min(window.PLANES, depth - z))
+            yield torch.zeros(shape, device=self._device)
+
+    def _intensities(self, volume: Volume, z: int, depth: int) -> list[Tensor]:
+        """Return statistics of the cubes round each voxel of some planes, (channels, X, Y, depth) each."""
+        if not self._cubes:
+            return []
+        x, y, planes = volume.shape
+        reach = max(self._cubes) // 2
+        first, last = max(0, z - reach), min(planes, z + depth + reach)
+        image = torch.from_numpy(volume.crop((0, 0, first), (x, y, last - first)))
+        maps = neighbourhoods(image.to(self._device)[None], self._cubes)
+        return [m[0, ..., z - first : z - first + depth] for m in maps]
+
+    @torch.no_grad()
+    def vector(self, case: str) -> Tensor:
+        """Return mean and maximum of each level, their mean over the windows."""
+        volume = self._prepared.volume(case)
+        starts = corners(volume.shape, self._crop, 0.0)
+        images = (torch.from_numpy(volume.crop(start, self._crop))[None] for start in starts)
+        values = torch.cat([self.cases(image.to(self._device)) for image in images]).mean(0)
+        check_finite(values, f"features of {volume.name or case}")
+        return values
+
+
+class Embedded:
+    """Features that came from outside, a file for each case: ``<case>.npy``, or ``.b2nd`` of a map.
+
+    Args:
+        folder: of the files.
+        voxels: are they maps of the prepared grid, (size, X, Y, Z), or vectors, (size,)?
+        prepared: the cases.
+        device: where the features go.
+    """
+
+    def __init__(
+        self, folder: Path, voxels: bool, prepared: Prepared, device: torch.device
+    ) -> None:
+        self._folder, self._voxels, self._prepared, self._device = folder, voxels, prepared, device
+        case = next(c.id for c in prepared.cases() if embedding(folder, c.id, voxels) is not None)
+        self.size = len(self._read(case))
+
+    def slabs(self, case: str) -> Iterator[Tensor]:
+        """Yield a map's planes in the order of z."""
+        features = self._read(case)
+        for z in range(0, features.shape[-1], window.PLANES):
+            yield torch.from_numpy(features[..., z : z + window.PLANES]).to(self._device)
+
+    def vector(self, case: str) -> Tensor:
+        """Return what the case's file holds."""
+        return torch.from_numpy(self._read(case)).to(self._device)
+
+    def _read(self, case: str) -> np.ndarray:
+        """Return what a file holds, float32.
+
+        Raises:
+            BenchError: it is not there, is no array of numbers, or has another shape than it must; names it.
+        """
+        path = embedding(self._folder, case, self._voxels)
+        if path is None:
+            raise BenchError(f"{self._folder}: no features of case {case!r}; add its file")
+        grid = self._prepared.volume(case).shape
+        try:
+            features = _loaded(path)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise BenchError(f"{path}: cannot be read ({error}); write it again") from None
+        size = getattr(self, "size", len(features) if features.ndim else 0)
+        expected = (size, *grid) if self._voxels else (size,)
+        if features.shape != expected or not size:
+            kind = "a map of the prepared grid" if self._voxels else "a vector"
+            raise BenchError(
+                f"{path}: has shape {features.shape}, not {expected}, {kind}; write it again"
+            )
+        if features.dtype.kind not in "fiu" or not np.isfinite(features).all():
+            raise BenchError(f"{path}: holds values that are no finite numbers; write it again")
+        return np.ascontiguousarray(features, np.float32)
+
+
+def _loaded(path: Path) -> np.ndarray:
+    if path.suffix == ".npy":
+        return np.load(path, allow_pickle=False)
+    import blosc2
+
+    return np.asarray(blosc2.open(str(path), mode="r")[...])
+
+
+def scores(features: Features, probed: Probed, case: str) -> Iterator[np.ndarray]:
+    """Yield the scores of all voxels of a case in order of z, (K, X, Y, dz), on the CPU."""
+    if isinstance(features, Encoded) and probed.is_linear:
+        bias = probed.bias.view(-1, 1, 1, 1)
+        for part in features.scores(case, probed.weight):
+            check_finite(part, f"the probe's scores of {case}")
+            yield (part + bias).cpu().numpy()
+        return
+    for slab in features.slabs(case):
+        read = probed.read(slab.flatten(1).T).T
+        yield read.reshape(-1, *slab.shape[1:]).cpu().numpy()
+
+
+def case_scores(features: Features, probed: Probed, case: str, classes: bool) -> np.ndarray:
+    """Return a case's probability of each class, float64 (K,); where it has no classes, its number, (1,)."""
+    read = probed.read(features.vector(case)[None])[0].double()
+    check_finite(read, f"the probe's scores of {case}")
+    return (read.softmax(0) if classes else read).cpu().numpy()
