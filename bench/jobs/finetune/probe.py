@@ -4,43 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from bench.data.parts import Which
 from bench.data.prepared import Prepared, opened
 from bench.errors import BenchError
-from bench.jobs import window
-from bench.jobs.class_scores import true_classes
 from bench.jobs.context import Context
 from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.inputs import labelled
 from bench.jobs.kind import MAPS
-from bench.jobs.predict import check_finite
+from bench.jobs.labelled_cases import LabelledCases, Samples
 from bench.nets.base import Model
 from bench.probes import logistic, neighbours
 from bench.probes.model import Probed, frozen
-from bench.probes.ridge import Sums, balanced, fitted, products
-from bench.ranges import Triple
+from bench.probes.ridge import Sums, balanced, fitted
 from bench.train.loop import channels_last, fabric
 from bench.typed import canonical
 
-BATCH = 4  # windows at once; changes no number
 GROUPS = 20  # of patients, each left out once; where there are more patients, some share a group
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)  # of logistic regression
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Labelled samples of one batch of windows."""
-
-    features: Tensor  # (n, d)
-    classes: Tensor  # (n,), on the same device
 
 
 def fit(context: Context[FinetuneSpec], network: Model) -> Probed:
@@ -164,6 +151,7 @@ class _Source:
         self._prepared: Prepared = opened(context.input(0))
         self._root = context.run.roots.get(spec.data.dataset)
         self._device = next(probed.parameters()).device
+        self._cases = LabelledCases(probed, self._prepared, spec.network.crop, spec.data)
         self._kept = _kept.of(_identity(context, probed))
 
     def groups(self, which: Which) -> list[list[str]]:
@@ -183,16 +171,7 @@ class _Source:
 
     def counts(self, groups: Sequence[Sequence[str]]) -> np.ndarray:
         """Return how many voxels, or cases, of each class there are, (K,); without what nobody labelled."""
-        total = np.zeros(self._probed.classes, np.int64)
-        for cases in groups:
-            if self._spec.data.task == MAPS:
-                for case in cases:
-                    label = np.asarray(self._prepared.label(case))
-                    total += np.bincount(label[self._labelled(label)], minlength=len(total))
-            else:
-                classes = true_classes(self._prepared, cases, len(total))
-                total += np.bincount(classes, minlength=len(total))
-        return total
+        return self._cases.counts([case for cases in groups for case in cases])
 
     def sums(self, cases: Sequence[str], weights: np.ndarray) -> Sums:
         """Return what ridge regression needs of some cases.
@@ -206,11 +185,7 @@ class _Source:
     def _products(self, case: str) -> np.ndarray:
         """Return a case's products of features for each class; of the last cases, those that are kept."""
         if (known := self._kept.get(case)) is None:
-            parts = [
-                products(batch.features.T, batch.classes, self._probed.classes)
-                for batch in self._of_case(case, features=True)
-            ]
-            known = sum(parts[1:], parts[0])
+            known = self._cases.products(case)
             _kept.put(case, known)
         return known
 
@@ -241,53 +216,9 @@ class _Source:
             classes.append(batch.classes[index])
         return Samples(torch.cat(features), torch.cat(classes))
 
-    def _labelled(self, label: np.ndarray) -> np.ndarray:
-        ignore = self._spec.data.ignore
-        return np.ones(label.shape, bool) if ignore is None else label != ignore
-
     def _batches(self, cases: Sequence[str], features: bool = True) -> Iterator[Samples]:
         for case in cases:
-            yield from self._of_case(case, features)
-
-    def _of_case(self, case: str, features: bool) -> Iterator[Samples]:
-        """Yield the samples of one case; each voxel comes once, from the first window that has it."""
-        grid = window.Grid.over(self._prepared.volume(case).shape, self._spec.network.crop, 0.0)
-        batches = [grid.starts[n : n + BATCH] for n in range(0, len(grid.starts), BATCH)]
-        if self._spec.data.task == MAPS:
-            yield from self._of_maps(case, grid, batches, features)
-            return
-        truth = int(true_classes(self._prepared, [case], self._probed.classes)[0])
-        for starts in batches:
-            classes = torch.full((len(starts),), truth, device=self._device)
-            windows = self._features(case, starts, grid) if features else torch.empty(0)
-            yield Samples(windows, classes)
-
-    def _of_maps(
-        self, case: str, grid: window.Grid, batches: Sequence[Sequence[Triple]], features: bool
-    ) -> Iterator[Samples]:
-        label = np.asarray(self._prepared.label(case))
-        fresh = self._labelled(label)
-        for starts in batches:
-            values = self._features(case, starts, grid) if features else None
-            rows, labels = list[Tensor](), list[Tensor]()
-            for number, start in enumerate(starts):
-                box = tuple(slice(a, a + n) for a, n in zip(start, grid.size, strict=True))
-                index = torch.from_numpy(np.flatnonzero(fresh[box])).to(self._device)
-                labels.append(torch.from_numpy(label[box][fresh[box]].astype(np.int64)))
-                fresh[box] = False
-                if values is not None:
-                    rows.append(values[number][:, *grid.inside].flatten(1)[:, index])
-            yield Samples(
-                torch.cat(rows, 1).T if rows else torch.empty(0), torch.cat(labels).to(self._device)
-            )
-
-    def _features(self, case: str, starts: Sequence[Triple], grid: window.Grid) -> Tensor:
-        volume = self._prepared.volume(case)
-        boxes = [torch.from_numpy(volume.crop(start, grid.size)) for start in starts]
-        images = torch.stack([pad(box, grid.padding, value=volume.lowest) for box in boxes])
-        values = self._probed.features(images.to(self._device))
-        check_finite(values, f"features of {volume.name or case}")
-        return values
+            yield from self._cases.samples(case, features)
 
 
 def _identity(context: Context[FinetuneSpec], probed: Probed) -> str:
