@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
-from bench.nets.base import Encoder, Model
+from bench.nets.base import Encoder
 from bench.probes import neighbours
 from bench.probes.features import CaseFeatures, VoxelFeatures, on_grid
 from bench.probes.ridge import Linear
 from bench.protocol.sections import Probe
+
+
+class Readable(Protocol):
+    """What a probe reads of a network."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """Return what gives the features."""
+
+    @property
+    def in_channels(self) -> int:
+        """Return the channels of an image."""
+
+    @property
+    def out_channels(self) -> int:
+        """Return the number of classes."""
 
 
 class Probed(nn.Module):
@@ -29,7 +47,7 @@ class Probed(nn.Module):
     mean: Tensor  # (size,) of the samples, and one over their deviation
     scale: Tensor
 
-    def __init__(self, network: Model, probe: Probe, voxels: bool) -> None:
+    def __init__(self, network: Readable, probe: Probe, voxels: bool) -> None:
         super().__init__()
         self.probe, self.classes = probe, network.out_channels
         self.features: VoxelFeatures | CaseFeatures = (
