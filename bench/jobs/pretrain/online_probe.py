@@ -15,7 +15,7 @@ from bench.errors import BenchError
 from bench.jobs.kind import MAPS
 from bench.jobs.labelled_cases import LabelledCases
 from bench.jobs.predict import mean_accuracy, mean_dice
-from bench.jobs.pretrain.spec import Probing
+from bench.jobs.pretrain.spec import FILE, Probing
 from bench.jobs.watch import still
 from bench.nets.base import Encoder
 from bench.probes.model import Probed
@@ -23,7 +23,6 @@ from bench.probes.ridge import Sums, balanced, fitted
 from bench.protocol.sections import Probe, Windows
 from bench.ranges import Triple
 
-FILE = "probe.csv"  # a row for each look: step, and the score by its name
 TITLES = {"dice": "Dice", "accuracy": "accuracy"}
 
 

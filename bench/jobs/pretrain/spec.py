@@ -17,6 +17,8 @@ from bench.jobs.training_kind import TrainingKind, batch_norm
 from bench.protocol.sections import Inference, Number, Pretraining
 from bench.typed import canonical, plain, sparse
 
+FILE = "probe.csv"  # of an online probe, a row for each look: step, and the score by its name
+
 
 @dataclass(frozen=True)
 class MethodSpec:
