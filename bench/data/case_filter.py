@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
@@ -188,6 +189,43 @@ def selected(
     ranking = data.split or data.list or data.dataset
     what = f"data set {data.dataset!r}" + (f", training part of {fold.name!r}" if fold else "")
     return taken(chosen, lambda c: c.patient, data.take, ranking, seed, what)
+
+
+def halves(
+    selections: Sequence[Sequence[Case]], name: str, patients: int
+) -> tuple[list[str], list[str]]:
+    """Return the patients whom an online probe is fitted to, and those whom it is scored on.
+
+    They have labels and stand in every selection. The order is that of a hash of their names, without a seed;
+    of classes each has its turn. The first half, rounded up, fits.
+
+    Args:
+        selections: labelled cases of one data set, at least one selection.
+        name: the data set.
+        patients: how many are chosen.
+
+    Raises:
+        BenchError: there are fewer.
+    """
+    classes: dict[str, int] = {}
+    for case in selections[0]:
+        classes.setdefault(case.patient, case.label if isinstance(case.label, int) else 0)
+    others = [{case.patient for case in cases} for cases in selections]
+    common = [patient for patient in classes if all(patient in other for other in others)]
+    if len(common) < patients:
+        raise Misstated(
+            "patients",
+            f"data set {name!r} has {len(common)} labelled patients who train in all of its folds here and "
+            f"are never held out, {patients} are asked for; take fewer, or another data set",
+        )
+    turns: Counter[int] = Counter()
+    turn_of: dict[str, tuple[int, int]] = {}
+    for patient in sorted(common, key=lambda p: splits.unit("online probe", name, p)):
+        turn_of[patient] = turns[classes[patient]], classes[patient]
+        turns[classes[patient]] += 1
+    chosen = sorted(turn_of, key=turn_of.__getitem__)[:patients]
+    first = -(-patients // 2)
+    return chosen[:first], chosen[first:]
 
 
 def shared(cases: Sequence[tuple[str, Case]], take: Take, seed: int) -> list[tuple[str, Case]]:

@@ -102,6 +102,40 @@ def mixed(
     return read
 
 
+def probed(
+    prepared: Prepared, data: Sequence[Entry], patients: int, root: str | None
+) -> tuple[list[list[str]], list[str]]:
+    """Return the cases of each patient whom an online probe is fitted to, and those that it is scored on.
+
+    Args:
+        prepared: the data set.
+        data: of each fold in which the patients must train; of the same data set.
+        patients: how many take part.
+        root: the data set's folder.
+
+    Raises:
+        BenchError: there are fewer patients; a case selected could not be read.
+    """
+    name, dataset = data[0].dataset, declaration(data[0].dataset, root)
+    folds = [fold_of(prepared, item, root) if item.part == "train" else None for item in data]
+    selections = [
+        case_filter.selected(prepared.cases(), item, dataset, fold, 0)
+        for item, fold in zip(data, folds, strict=True)
+    ]
+    chosen = case_filter.halves(selections, name, patients)
+    ids = {case.id for case in selections[0]}.intersection(
+        *({case.id for case in cases} for cases in selections)
+    )
+    of_patient: dict[str, list[str]] = {}
+    for case in prepared.cases():
+        if case.id in ids:
+            of_patient.setdefault(case.patient, []).append(case.id)
+    fitted, scored = ([of_patient[patient] for patient in half] for half in chosen)
+    read = [case for cases in (*fitted, *scored) for case in cases]
+    case_filter.check_usable(name, read, prepared.faults)
+    return fitted, [case for cases in scored for case in cases]
+
+
 def declaration(name: str, root: str | None) -> Dataset:
     """Return a data set's declaration."""
     return adapter(name, Roots(None, {name: Path(root)} if root else {}))

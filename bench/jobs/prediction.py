@@ -9,6 +9,7 @@ from bench.jobs.kind import MAPS, NetSpec
 from bench.protocol.sections import Inference
 
 CASE = 0.1  # seconds of a predicted case: reading, writing, scoring
+PROBED = 2.0  # a scan's features and their products, against its prediction
 VOXEL = 1e-6  # of a voxel of it: resampling to the original grid, surface distances
 
 

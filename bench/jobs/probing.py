@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from bench.data.prepared import Prepared
 from bench.data.reader import Volume
+from bench.data.slabs import restore_slabs, unchanged
 from bench.errors import BenchError
 from bench.jobs import window
 from bench.jobs.kind import embedding
@@ -19,8 +21,11 @@ from bench.jobs.predict import check_finite, corners
 from bench.nets.base import Encoder
 from bench.probes.features import CaseFeatures, VoxelFeatures, neighbourhoods
 from bench.probes.model import Probed
+from bench.probes.ridge import products
 from bench.protocol.sections import Probe, Windows
 from bench.ranges import Triple
+
+Samples = tuple[Tensor, Tensor]  # features (n, d) and classes (n,), on one device
 
 
 class Features(Protocol):
@@ -203,3 +208,62 @@ def case_scores(features: Features, probed: Probed, case: str, classes: bool) ->
     read = probed.read(features.vector(case)[None])[0].double()
     check_finite(read, f"the probe's scores of {case}")
     return (read.softmax(0) if classes else read).cpu().numpy()
+
+
+class Labels:
+    """Label maps of cases, beside the features of their voxels.
+
+    Args:
+        prepared: the cases.
+        features: of their voxels.
+        classes: how many, K.
+        ignore: value of voxels that nobody labelled.
+    """
+
+    def __init__(
+        self, prepared: Prepared, features: Features, classes: int, ignore: int | None
+    ) -> None:
+        self._prepared, self._features = prepared, features
+        self.classes, self._ignore = classes, ignore
+
+    def counts(self, cases: Sequence[str]) -> np.ndarray:
+        """Return how many voxels of each class some cases have, (K,)."""
+        total = np.zeros(self.classes, np.int64)
+        for case in cases:
+            label = np.asarray(self._prepared.label(case))
+            total += np.bincount(label[self._labelled(label)], minlength=self.classes)
+        return total
+
+    def products(self, case: str) -> np.ndarray:
+        """Return a case's products of features for each class, (K, d + 1, d + 1)."""
+        parts = (products(x.T, labels, self.classes) for x, labels in self.voxels(case))
+        return reduce(np.add, parts)
+
+    def voxels(self, case: str) -> Iterator[Samples]:
+        """Yield the labelled voxels of a case, slab by slab in order of z."""
+        label, z = np.asarray(self._prepared.label(case)), 0
+        for slab in self._features.slabs(case):
+            part = label[..., z : z + slab.shape[-1]]
+            z += slab.shape[-1]
+            index = torch.from_numpy(np.flatnonzero(self._labelled(part))).to(slab.device)
+            labels = torch.from_numpy(part.astype(np.int64).ravel()).to(slab.device)
+            yield slab.flatten(1)[:, index].T, labels[index]
+
+    def _labelled(self, label: np.ndarray) -> np.ndarray:
+        return np.ones(label.shape, bool) if self._ignore is None else label != self._ignore
+
+
+def mean_dice(
+    features: Features, probed: Probed, prepared: Prepared, cases: Sequence[str], ignore: int | None
+) -> float:
+    """Return the mean Dice over cases and their labels on the prepared grid, of a curve; none is a score."""
+    from bench.metrics import score
+
+    values = list[float]()
+    for case in cases:
+        label = prepared.label(case)
+        x, y, z = label.shape
+        predicted = restore_slabs(scores(features, probed, case), unchanged((x, y, z)), None)
+        dice = score(predicted, label, (1.0, 1.0, 1.0), ("dice",), ignore=ignore)
+        values += [s.value for s in dice if s.value is not None]
+    return float(np.mean(values)) if values else 0.0

@@ -78,7 +78,7 @@ def embedded(encoder: Encoder, images: Tensor) -> Tensor:
         BenchError: an embedding is not finite.
     """
     device = next(encoder.parameters()).device
-    with _still(encoder):
+    with still(encoder):
         parts = [encoder.embed(part.to(device)).float().cpu() for part in images.split(AT_ONCE)]
     embeddings = torch.cat(parts)
     check_finite(embeddings, "the encoder's embeddings")
@@ -86,7 +86,7 @@ def embedded(encoder: Encoder, images: Tensor) -> Tensor:
 
 
 @contextmanager
-def _still(module: nn.Module) -> Iterator[None]:
+def still(module: nn.Module) -> Iterator[None]:
     """Switch to evaluation, then every part back to what it was: some may be frozen by themselves."""
     training = [m for m in module.modules() if m.training]
     module.eval()

@@ -13,12 +13,12 @@ from bench.jobs.guard.spec import GuardSpec
 from bench.jobs.kind import NetSpec, Sides
 from bench.jobs.prepare.spec import PrepareSpec
 from bench.jobs.pretrain.spec import PretrainSpec
-from bench.plan import mixing, specs
+from bench.plan import mixing, online_probes, specs
 from bench.plan.arm import Arm
 from bench.plan.cohorts import Cohorts
 from bench.plan.dag import Plan
 from bench.protocol import Pretrain, Protocol, beside, mixture
-from bench.protocol.sections import Pretraining
+from bench.protocol.sections import OnlineProbe, Pretraining
 from bench.typed import narrowed
 
 T = TypeVar("T")
@@ -62,9 +62,18 @@ class Pretrainings:
             seed=seed,
             take=mixing.overall(section),
         )
+        probe, network = section.probe, spec.network
         guard = self._guard(arm, section, spec, parts, needs)
         if section.leaks == "drop":  # what is left out is part of the result
             spec, needs = replace(spec, leaks="drop"), (*needs, guard)
+        if probe is not None:
+            probing = self._once(
+                arm,
+                ("probe", seed, budget),
+                lambda: online_probes.probing(self.cohorts, arm, section, parts, budget),
+            )
+            spec = replace(spec, probe=probing)
+            needs = (*needs, self._probed(arm, section, probe, network))
         job = self.plan.add(Job(spec, needs))
         self.plan.wait(job, guard)
         if read := mixing.count(section, parts):
@@ -72,6 +81,21 @@ class Pretrainings:
         self.guards[job, arm.protocol.name] = guard
         _has_snapshot(arm, spec.pretrain)
         return job
+
+    def _probed(self, arm: Arm, section: Pretrain, probe: OnlineProbe, network: NetSpec) -> str:
+        """Add the preparation of the data set that an online probe reads and return it."""
+        with online_probes.of_probe("recipe"):
+            prepared = self.prepare(
+                arm.protocol, probe.dataset, online_probes.recipe(section, probe)
+            )
+        with online_probes.of_probe("dataset"):
+            channels = self.channels([prepared], network.crop)
+            if channels != network.in_channels:
+                raise BenchError(
+                    f"data set {probe.dataset!r} has {channels} channels and the pretraining "
+                    f"{network.in_channels}; pick them by 'channels' of a recipe, or take another data set"
+                )
+        return prepared
 
     def samples(self, arm: Arm) -> int | None:
         """Return the samples that the longest pretraining beside an arm sees, None where nobody knows.

@@ -157,6 +157,37 @@ class Pretraining(Training):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OnlineProbe:
+    """A ridge probe of the encoder while it pretrains: it looks on, chooses nothing and changes no weight.
+
+    Half of the patients (rounded up) fit it, the rest are scored: label maps by Dice, classes by accuracy.
+    """
+
+    # with labels; fine-tuned on here, or in the mixture
+    dataset: str
+    # labelled, of the training part alone, chosen by a fixed rule
+    patients: Annotated[int, Range(2, 1000)] = 8
+    # steps between two looks; one more before the first step, one after the last
+    every: Steps
+    recipe: str | Recipe | None = None  # by default the pretraining's
+    levels: tuple[int, ...] | None = None  # maps of the encoder, 0 is the finest; by default all
+    # cubes in whose voxels intensities are averaged, by their sides; 1: the voxel itself
+    intensity: Annotated[tuple[int, ...], Range(1, 31, order=False)] = ()
+
+    def __post_init__(self) -> None:
+        if self.levels == ():
+            raise ValueError(
+                "probe.levels is empty, and the encoder would not be read; name a level"
+            )
+        Probe(levels=self.levels, intensity=self.intensity)
+
+    @property
+    def fitted(self) -> int:
+        """Return how many of the patients fit it."""
+        return -(-self.patients // 2)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pretrain(Pretraining):
     """Unlabelled data and budget, shared by all rows that do not override it."""
 
@@ -178,6 +209,8 @@ class Pretrain(Pretraining):
     seed: Number | None = None  # by default 0
     # in its place: a pretraining each, crossed with those of fine-tuning, or one of its own for each of these
     seeds: Numbers | Literal["paired"] = ()
+    # a curve of what the encoder tells of labels as it trains; by default none
+    probe: OnlineProbe | None = sparse()
 
     def __post_init__(self) -> None:
         _amount(self.take)

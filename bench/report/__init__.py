@@ -15,6 +15,7 @@ from bench.report.supplement import (
     Panel,
     Pretext,
     Pretraining,
+    ProbeCurve,
     ReportPaths,
     Supplement,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Panel",
     "Pretext",
     "Pretraining",
+    "ProbeCurve",
     "ReportPaths",
     "Supplement",
     "context_of",

@@ -5,7 +5,7 @@ from bench.report.canvas import save
 from bench.report.doses import doses
 from bench.report.forest import forest, spots
 from bench.report.lines import plots
-from bench.report.losses import curves, pretexts, training
+from bench.report.losses import curves, pretexts, probes, training
 from bench.report.masks import panels
 from bench.report.scatters import clouds
 
@@ -19,6 +19,7 @@ __all__ = [
     "panels",
     "plots",
     "pretexts",
+    "probes",
     "save",
     "spots",
     "training",

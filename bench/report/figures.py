@@ -22,6 +22,11 @@ FRACTIONS, LEARNING = "Score against label fraction", "Score as fine-tuning goes
 STEPS, CASES = "Score against pretraining steps", "Score against pretraining cases"
 DIFFERENCES, FOREST = "Runs and patients", "Paired differences against scratch"
 LOSS = "Fine-tuning loss"
+PROBES = "What the online probe read"
+PROBE = (
+    "A ridge probe of the encoder, fitted anew at each look to some labelled training patients and scored on "
+    "others. It chooses no weights; where the curve begins, the encoder is random."
+)
 BAND, RUNS = "Bands are ± one standard deviation over runs.", "Thin lines are single runs."
 ERROR_BARS = "Error bars are ± one standard deviation over runs."
 PRINTED = "Hollow marks are the numbers that the paper printed."
@@ -82,6 +87,9 @@ def wanted(report: ReportContext) -> list[Figure]:
         captions = (EACH_SEED, AVERAGED) if seeds else (AVERAGED,)
         title = "What pretraining tracked"
         figures.append(_figure("pretext", title, "pretexts", (lines,), repr(lines), captions))
+    if probes := pretrainings.probed(report):
+        captions = (PROBE, EACH_SEED) if any(len(of) > 1 for *_, of in probes) else (PROBE,)
+        figures.append(_figure("probe", PROBES, "probes", (probes,), repr(probes), captions))
     if "embeddings" not in stated:
         figures += _clouds(report, "embeddings", View(draw="embeddings"))
     if courses := _training(report):

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from bench.report import canvas
 from bench.report.canvas import COLOURS, DASHES, LINE, SOFT, words
-from bench.report.supplement import Course, Curves, Pretext
+from bench.report.supplement import Course, Curves, Pretext, ProbeCurve
 
 POINTS = 12000  # of a figure at about most: a page carries it
 # points of a line at most: means of neighbours, or noise hides the course
@@ -136,4 +136,25 @@ def pretexts(drawn: Sequence[tuple[str, Sequence[Pretext]]]) -> Figure:
             ax.set_xlabel("Step")
         if any(pretext.chances for _, pretexts in drawn for pretext in pretexts):
             canvas.legend(figure, [Line2D([], [], label="chance: what guessing gets", **CHANCE)])
+        return figure
+
+
+def probes(drawn: Sequence[tuple[str, str, Sequence[ProbeCurve]]]) -> Figure:
+    """Draw one plot per row, all to one scale: what its online probe scored over the steps.
+
+    Args:
+        drawn: of each row its title, what is scored, and a curve for each seed.
+    """
+    with canvas.style():
+        titles = [words(title, 26) for title, *_ in drawn]
+        notes = [words(f"{scored}, higher is better", 36) for _, scored, _ in drawn]
+        tall = 1.6 + 0.13 * max(map(canvas.height, notes))
+        size = (canvas.even(len(drawn), 4), 2.6, tall)
+        figure, (axes,) = canvas.tiled([("", titles)], size, share=True)
+        for ax, text, (*_, curves) in zip(axes, notes, drawn, strict=True):
+            canvas.note(ax, text)
+            for curve in curves:
+                ax.plot(curve.steps, curve.values, color=COLOURS[0], linewidth=1.5, marker=".")
+            canvas.few_numbers(ax)
+        canvas.label_below(axes, "Step")
         return figure

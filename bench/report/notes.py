@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.protocol import Finetune, Protocol, finetune_of, mixture, pretrain_of, pretrains, row_of
 from bench.protocol.comparable import unequal
-from bench.protocol.sections import Group, Initial, Track, Tune
+from bench.protocol.sections import Group, Initial, OnlineProbe, Track, Tune
 from bench.report import learning, other_papers, undertrained
 from bench.report.context import ReportContext
 from bench.report.footnotes import counted
@@ -279,6 +279,9 @@ def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:
         if len(seeds) > 1:
             listed = ", ".join(map(str, seeds))
             notes.append(f"Pretraining seeds {listed}, each with every fine-tuning seed{shown}")
+    notes += dict.fromkeys(
+        _probed(report, section.probe) for section in every if section.probe is not None
+    )
     notes += _tuning(report)
     notes += unequal(protocol) if protocol.baseline == "unequal" else []
     ran = dict(records[["row", "params"]].drop_duplicates().itertuples(index=False, name=None))
@@ -289,6 +292,16 @@ def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:
                 f"{report.named(name)}: parameters other than the method's defaults: {differs}."
             )
     return [*notes, *([f"Stated cost: {protocol.cost}"] if protocol.cost else [])]
+
+
+def _probed(report: ReportContext, probe: OnlineProbe) -> str:
+    """Return whose labels an online probe reads, how often, and what for."""
+    title = dataset_info(probe.dataset, report.extras).title
+    return (
+        f"Every {probe.every} steps of pretraining the online probe reads the labels of {probe.patients} training "
+        f"patients of {title}: {probe.fitted} fit it, {probe.patients - probe.fitted} are scored. They choose "
+        "nothing, and the weights are those without it."
+    )
 
 
 def _tuning(report: ReportContext) -> list[str]:

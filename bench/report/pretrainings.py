@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.context import ReportContext
-from bench.report.names import dataset_info
+from bench.report.footnotes import counted
+from bench.report.names import dataset_info, metric_title
 from bench.report.sections import FILES, Section
-from bench.report.supplement import Cloud, Extras, Pretext
+from bench.report.supplement import Cloud, Extras, Pretext, ProbeCurve
 from bench.report.tabular import TableCell, grid
 
 HEADING = "Pretraining"
@@ -21,6 +22,7 @@ HEAD = (
     "Effective rank",
     "Remark",
 )
+PROBE = "Online probe"
 COLLAPSED, GUESSES = "collapsed", "no better than guessing"
 ARROW = " \N{RIGHTWARDS ARROW} "
 NOTE = (
@@ -35,6 +37,10 @@ NOTE = (
     "may only mean that the bottleneck went unused. No better than guessing: the figure's end is not beyond "
     "chance: by it the task was not learned."
 )
+PROBED = (
+    " Online probe: score of a ridge probe of the encoder, before the first step \N{RIGHTWARDS ARROW} after the "
+    "last, on training patients that it was not fitted to."
+)
 
 
 def shown(report: ReportContext) -> list[Pretext]:
@@ -46,6 +52,7 @@ def sections(report: ReportContext) -> list[Section]:
     """Return the table of pretrainings, in the protocol's order."""
     order = {row: i for i, row in enumerate(report.rows)}
     pretexts = sorted(shown(report), key=lambda p: (order.get(p.row, len(order)), p.seed or 0))
+    probes = any(p.probe for p in pretexts)
     lines: list[Sequence[str | TableCell]] = [
         (
             title_of(report, p),
@@ -53,13 +60,15 @@ def sections(report: ReportContext) -> list[Section]:
             *map(short, (p.first, p.last, p.chance)),
             _course(p.std),
             _course(p.rank),
+            *([_probe(p.probe)] if probes else []),
             TableCell(
                 "; ".join([*[COLLAPSED] * p.collapsed, *[GUESSES] * p.guesses]), hole="failed"
             ),
         )
         for p in pretexts
     ]
-    table = grid(HEAD, lines, "", NOTE, words=(1,))
+    head = (*HEAD[:-1], PROBE, HEAD[-1]) if probes else HEAD
+    table = grid(head, lines, "", NOTE + PROBED * probes, words=(1,))
     return (
         [Section(HEADING, (table,), "pretraining", "What pretraining did", forms=FILES)]
         if lines
@@ -99,6 +108,29 @@ def short(value: float | None) -> str:
 
 def _course(pair: tuple[float, float] | None) -> str:
     return ARROW.join(map(short, pair)) if pair else short(None)
+
+
+def probed(report: ReportContext) -> list[tuple[str, str, tuple[ProbeCurve, ...]]]:
+    """Return what one plot each shows of online probes: a row's title, what is scored, and a curve per seed."""
+    by_title: dict[str, list[ProbeCurve]] = {}
+    for pretext in shown(report):
+        if pretext.probe is not None and pretext.probe.steps:
+            by_title.setdefault(_rows_title(report, pretext), []).append(pretext.probe)
+    return [
+        (title, _scored(report, curves[0]), tuple(curves)) for title, curves in by_title.items()
+    ]
+
+
+def _scored(report: ReportContext, curve: ProbeCurve) -> str:
+    where = dataset_info(curve.dataset, report.extras).title
+    return f"{metric_title(curve.metric)} on {counted(curve.scored, 'patient')} of {where}"
+
+
+def _probe(curve: ProbeCurve | None) -> str:
+    if curve is None or not curve.values:
+        return short(None)
+    course = ARROW.join(map(short, (curve.values[0], curve.values[-1])))
+    return f"{metric_title(curve.metric)} {course}"
 
 
 def faults(report: ReportContext) -> list[str]:

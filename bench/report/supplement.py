@@ -119,6 +119,26 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class ProbeCurve:
+    """What an online probe told of an encoder as it pretrained, on patients it was not fitted to."""
+
+    dataset: str
+    metric: str  # dice or accuracy
+    patients: int  # whose labels were read: half of them, rounded up, fitted it
+    steps: tuple[float, ...]
+    values: tuple[float, ...]
+
+    @property
+    def scored(self) -> int:
+        """Return on how many patients it was scored."""
+        return self.patients // 2
+
+    def __post_init__(self) -> None:
+        if len(self.steps) != len(self.values):
+            raise ValueError("a curve has a value for every step")
+
+
+@dataclass(frozen=True)
 class Pretext:
     """How one pretraining went: the figure of its method, and how its encoder's embeddings spread.
 
@@ -141,6 +161,8 @@ class Pretext:
     values: tuple[float, ...] = ()
     chances: tuple[float, ...] = ()  # one for each step, or none
     seed: int | None = None  # where its row has pretrainings of several
+    # drawn by itself, so it is no part of what tells the figure's drawing from another
+    probe: ProbeCurve | None = field(default=None, repr=False, metadata=sparse().metadata)
 
     @property
     def guesses(self) -> bool:

@@ -45,6 +45,7 @@ FINISHED = {
     **DESCRIBED,
     "method?": str,
     "figure?": {"term": str, "says": str, "chance?": str, "rises?": bool},
+    "online_probe?": {"dataset": str, "metric": str, "patients": int},
     "receipt?": {
         "matched": int,
         "share": float,

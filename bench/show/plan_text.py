@@ -178,6 +178,8 @@ def _rows(plan: Plan, done: set[str], protocol: Protocol, costs: Costs) -> list[
             lines.append(
                 f"    pretrain {pretrain} {spec.method.name}, {steps} steps: {state}, {shown}"
             )
+            if spec.probe is not None:
+                lines.append(f"      {spec.probe.text}")
             if pretrain in plan.scans:
                 scans, unlabelled = plan.scans[pretrain]
                 note = f", {unlabelled} of them unlabelled" if unlabelled else ""

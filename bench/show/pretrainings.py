@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,11 @@ import numpy as np
 from bench import digest
 from bench.data.npz import Arrays
 from bench.errors import Damaged
-from bench.jobs.embed.spec import FILE, NAMES, Embedded
+from bench.jobs.embed.spec import FILE as CLOUD
+from bench.jobs.embed.spec import NAMES, Embedded
+from bench.jobs.pretrain.spec import FILE
 from bench.protocol import Protocol, row_of
-from bench.report import Cloud, Pretext
+from bench.report import Cloud, Pretext, ProbeCurve
 from bench.show import gather
 from bench.store import Store
 
@@ -42,10 +45,12 @@ def figures_and_clouds(
     rows_of = Counter(row for _, rows, _ in trained for row in rows)
     for job, rows, seed in trained:
         folder = store.jobs / job
-        figure = (digest.manifest(folder, gather.FINISHED) or {}).get("figure")
+        manifest = digest.manifest(folder, gather.FINISHED) or {}
+        figure = manifest.get("figure")
         if figure is not None and (folder / "curve.csv").exists():
             several = any(rows_of[row] > 1 for row in rows)
-            pretexts.append(_pretext(rows, folder, figure, seed if several else None))
+            pretext = _pretext(rows, folder, figure, seed if several else None)
+            pretexts.append(replace(pretext, probe=_probe(folder, manifest.get("online_probe"))))
     jobs = {job: title for title, job in plan.beside.get(protocol.name, {}).items()}
     how = protocol.embeddings.layout if protocol.embeddings else "tsne"
     clouds = [
@@ -120,6 +125,18 @@ def _pretext(
     )
 
 
+def _probe(folder: Path, told: Mapping[str, Any] | None) -> ProbeCurve | None:
+    """Return the curve of an online probe, None where there was none."""
+    if told is None or not (folder / FILE).exists():
+        return None
+    metric = told["metric"]
+    table = _usable(gather.logged(folder / FILE, metric), "step", metric)
+    steps, values = (
+        gather.thinned(table[name].to_numpy(float), DRAWN) for name in ("step", metric)
+    )
+    return ProbeCurve(told["dataset"], metric, told["patients"], steps, values)
+
+
 def _usable(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
     return table[(table[list(columns)].abs() < gather.HUGE).all(axis=1)]  # nor NaN
 
@@ -149,7 +166,7 @@ def _mean(values: np.ndarray) -> float | None:
 
 def _cloud(title: str, folder: Path, how: str, rows: tuple[str, ...] = ()) -> Cloud:
     """Read one encoder's layout: t-SNE's falls back to that by PCA where samples are few."""
-    arrays = Arrays(folder / FILE)
+    arrays = Arrays(folder / CLOUD)
     embedded = digest.read_json(folder / NAMES, Embedded)
     points, linear, group = arrays[how], arrays["pca"], arrays["group"]
     try:

@@ -78,6 +78,16 @@ def test_all_of_a_finished_folder_is_told_once(made, told, monkeypatch):
     assert "row" in " ".join(table["value"]).lower()
 
 
+def test_an_online_probe_is_a_curve_of_its_pretraining(made):
+    job = cell(made.plan, row="pair", fraction=100, seed=0).pretrain
+    pd.DataFrame({"step": [0, 100], "dice": [0.1, 0.4]}).to_csv(
+        made.store.jobs / job / "probe.csv", index=False
+    )
+    points = content.curves(made.plan, made.store, job)
+    values = [(p.step, p.values["probe/dice"]) for p in points if "probe/dice" in p.values]
+    assert values == [(0, 0.1), (100, 0.4)]
+
+
 def test_live_points_come_once_over_restarts_and_a_job_done_again_is_another_run(made, told):
     job = cell(made.plan, row="alone", fraction=100, seed=0).finetune
     at, name = AtWork(job, OWNER, 3, 6, 0.5, 2.0), f"finetune {labels(made.plan)[job]}"

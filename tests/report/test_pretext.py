@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.protocol import Row
-from bench.report import Cloud, Extras, Pretext, drawing, terminal_table, write
+from bench.protocol import Mix, Pretrain, Row
+from bench.protocol.sections import OnlineProbe
+from bench.report import Cloud, Extras, Pretext, ProbeCurve, drawing, terminal_table, write
 from bench.report.figures import wanted
 from bench.report.pretrainings import plotted, sections, short
 from bench.report.write import context_of
@@ -111,6 +112,33 @@ def test_a_pretraining_without_points_has_a_line_and_no_panel(protocol, records)
     nothing = pretext(first=None, last=None, steps=(), values=(), chances=())
     context = context_of(protocol(), records({}), Extras(pretexts=(nothing,)))
     assert len(lines_of(context)) == 1 and "pretext" not in [f.name for f in wanted(context)]
+
+
+def test_an_online_probe_has_a_column_a_figure_of_its_own_and_a_note(protocol, records, tmp_path):
+    curve = ProbeCurve("btcv", "dice", 8, (0.0, 5.0, 8.0), (0.1, 0.25, 0.5))
+    section = Pretrain(
+        datasets=(Mix("btcv"),), steps=8, probe=OnlineProbe(dataset="btcv", patients=7, every=5)
+    )
+    rows = {r: Row("voco", "net", title=r.upper()) for r in "ab"}
+    probed = Extras(pretexts=(pretext(probe=curve), pretext(row="a")))
+    context = context_of(protocol(rows=rows, pretrain=section), records({}), probed)
+    assert [line[-2] for line in lines_of(context)] == ["—", "Dice 0.100 → 0.500"]
+    figures = {f.name: f for f in wanted(context)}
+    (ax,) = figures["probe"].draw().axes
+    assert [list(line.get_ydata()) for line in ax.lines] == [[0.1, 0.25, 0.5]]
+    assert "Dice on 4 patients of" in ax.texts[0].get_text().replace("\n", " ")
+    bare = context_of(
+        protocol(rows=rows), records({}), Extras(pretexts=(pretext(), pretext(row="a")))
+    )
+    assert {f.name: f.digest for f in wanted(bare)}["pretext"] == figures["pretext"].digest
+    assert "probe" not in {f.name for f in wanted(bare)}
+    paths = write(
+        protocol(rows=rows, pretrain=section), records({}), tmp_path, probed, figures=False
+    )
+    for path in (paths.markdown, paths.tex, paths.page):
+        text = path.read_text()
+        assert "the labels of 7 training patients of" in text and "4 fit it, 3 are scored" in text
+        assert "Online probe" in text and "choose nothing" in text
 
 
 def test_absent_panels_are_named_under_the_picture_or_in_the_notes(protocol, records, tmp_path):

@@ -89,6 +89,17 @@ def test_a_collapse_is_told_and_the_note_states_its_rule(made):
     assert all(limit in NOTE for limit in limits)
 
 
+def test_the_curve_of_an_online_probe_is_told_with_what_it_read(made):
+    looks = {"step": [0, 50, 100], "dice": [0.1, 0.2, 0.4]}
+    pd.DataFrame(looks).to_csv(made.folder("pretrain") / "probe.csv", index=False)
+    assert told(made)["pretexts"][0].probe is None
+    assert "probe" not in typed.plain(told(made)["pretexts"][0])  # records stay as they were
+    made.again("pretrain", online_probe={"dataset": NAME, "metric": "dice", "patients": 8})
+    curve = told(made)["pretexts"][0].probe
+    assert (curve.dataset, curve.metric, curve.patients, curve.scored) == (NAME, "dice", 8, 4)
+    assert (curve.steps, curve.values) == ((0, 50, 100), (0.1, 0.2, 0.4))
+
+
 def test_what_is_not_there_is_left_out(made):
     (made.folder("pretrain") / "embeddings.csv").unlink()
     (one,) = told(made)["pretexts"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.extras.trackers.tracker import Config, Point
 from bench.jobs.finetune.spec import TRACKED, FinetuneSpec
+from bench.jobs.pretrain.spec import FILE
 from bench.jobs.scoring import path
 from bench.record import SCORES, read_rows
 from bench.records import named
@@ -50,7 +51,7 @@ def _flat(head: str, value: Any) -> Iterator[tuple[str, str | int | float | bool
 
 
 def curves(plan: Plan, store: Store, job: str) -> list[Point]:
-    """Return the curves of a finished job: training, validation, the spread of embeddings; steps rising."""
+    """Return the curves of a finished job: training, validation, embeddings, a probe; steps rising."""
     import pandas as pd
 
     folder, points = store.jobs / job, dict[int, dict[str, float]]()
@@ -59,7 +60,8 @@ def curves(plan: Plan, store: Store, job: str) -> list[Point]:
         if isfinite(value):
             points.setdefault(int(step), {})[name] = float(value)
 
-    for file, head in (("curve.csv", "train"), ("embeddings.csv", "embedding")):
+    logged = (("curve.csv", "train"), ("embeddings.csv", "embedding"), (FILE, "probe"))
+    for file, head in logged:
         for row in (
             pd.read_csv(folder / file).to_dict("records") if (folder / file).exists() else ()
         ):

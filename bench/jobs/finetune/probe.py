@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from itertools import chain
@@ -22,19 +22,17 @@ from bench.jobs.context import Context
 from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.inputs import labelled
 from bench.jobs.kind import EMBEDDINGS, MAPS
-from bench.jobs.probing import Embedded, Encoded, Features
+from bench.jobs.probing import Embedded, Encoded, Features, Labels, Samples
 from bench.nets.base import Encoder, Model
 from bench.probes import logistic, neighbours
 from bench.probes.model import Probed, frozen
-from bench.probes.ridge import Sums, balanced, fitted, products
+from bench.probes.ridge import Sums, balanced, fitted
 from bench.train.loop import channels_last, fabric
 from bench.typed import canonical
 
 GROUPS = 20  # of patients, each left out once; where there are more patients, some share a group
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)  # of logistic regression
 ENCODER = "encoder."  # begins the names of its tensors beside those of the probe
-
-Samples = tuple[Tensor, Tensor]  # features (n, d) and classes (n,), on one device
 
 
 def features_of(
@@ -97,24 +95,23 @@ def fit(context: Context[FinetuneSpec], network: Model | None) -> dict[str, Tens
 def _fit_voxels(
     context: Context[FinetuneSpec], source: _Source, groups: Sequence[Sequence[str]], probed: Probed
 ) -> None:
-    settings, classes = context.spec.finetune.probe, probed.classes
-    counts = sum(source.counts(case, classes) for case in chain(*groups))
-    weights = _of_classes(context, np.asarray(counts))
+    settings = context.spec.finetune.probe
+    weights = _of_classes(context, source.labels.counts(list(chain(*groups))))
     if settings.kind != "ridge":
-        drawn = [source.spread(cases, classes, settings.samples // len(groups)) for cases in groups]
+        drawn = [source.spread(cases, settings.samples // len(groups)) for cases in groups]
         features, labels = (torch.cat(parts) for parts in zip(*drawn, strict=True))
         group = np.repeat(np.arange(len(drawn)), [len(labels) for _, labels in drawn])
         _fit_samples(context, (features, labels), group, probed)
         return
     sums = []
     for number, cases in enumerate(groups, 1):
-        sums.append(Sums.of_classes(source.products(cases, classes), weights))
+        sums.append(Sums.of_classes(source.products(cases), weights))
         context.progress(number, len(groups))
         context.check()
     validation = None
     if settings.strength == "val":
         cases = list(chain(*source.groups("val")))
-        validation = Sums.of_classes(source.products(cases, classes), weights)
+        validation = Sums.of_classes(source.products(cases), weights)
     _read_by_ridge(context, sums, validation, probed)
 
 
@@ -239,12 +236,9 @@ class _Source:
     def __init__(
         self, context: Context[FinetuneSpec], prepared: Prepared, features: Features, kept: _Kept
     ) -> None:
-        self._spec, self._prepared, self._features, self._kept = (
-            context.spec,
-            prepared,
-            features,
-            kept,
-        )
+        spec = context.spec
+        self._spec, self._prepared, self._features, self._kept = spec, prepared, features, kept
+        self.labels = Labels(prepared, features, spec.network.out_channels or 1, spec.data.ignore)
         self._root = context.run.roots.get(context.spec.data.dataset)
 
     def groups(self, which: Which) -> list[list[str]]:
@@ -271,37 +265,30 @@ class _Source:
             true = torch.from_numpy(true_values(self._prepared, cases, self._spec.data.value))
         return vectors, true.to(vectors.device)
 
-    def counts(self, case: str, classes: int) -> np.ndarray:
-        """Return how many voxels of each class a case has, (K,); without what nobody labelled."""
-        label = np.asarray(self._prepared.label(case))
-        return np.bincount(label[self._labelled(label)], minlength=classes)
-
-    def products(self, cases: Sequence[str], classes: int) -> np.ndarray:
+    def products(self, cases: Sequence[str]) -> np.ndarray:
         """Return the products of features for each class, (K, d + 1, d + 1), over some cases."""
-        return reduce(np.add, (self._of_case(case, classes) for case in cases))
+        return reduce(np.add, map(self._of_case, cases))
 
-    def _of_case(self, case: str, classes: int) -> np.ndarray:
+    def _of_case(self, case: str) -> np.ndarray:
         known = self._kept.get(case)
         if known is None:
-            parts = (products(x.T, labels, classes) for x, labels in self._voxels(case))
-            known = reduce(np.add, parts)
+            known = self.labels.products(case)
             self._kept.put(case, known)
         return known
 
-    def spread(self, cases: Sequence[str], classes: int, most: int) -> Samples:
+    def spread(self, cases: Sequence[str], most: int) -> Samples:
         """Return voxels of some cases, each class's evenly spread over all of it.
 
         Args:
             cases: at least one.
-            classes: of the labels.
             most: of all classes together; those that occur have equal shares.
         """
-        counts = np.sum([self.counts(case, classes) for case in cases], axis=0)
+        counts = self.labels.counts(cases)
         share = max(1, most // max(1, int(np.count_nonzero(counts))))
         wanted = [np.isin(np.arange(n), neighbours.spread(int(n), share).numpy()) for n in counts]
         first = np.zeros_like(counts)
         features, chosen_labels = list[Tensor](), list[Tensor]()
-        for x, classes_of in chain.from_iterable(map(self._voxels, cases)):
+        for x, classes_of in chain.from_iterable(map(self.labels.voxels, cases)):
             labels = classes_of.cpu().numpy()
             chosen = np.zeros(len(labels), bool)
             for c in range(len(counts)):
@@ -312,20 +299,6 @@ class _Source:
             features.append(x[index])
             chosen_labels.append(classes_of[index])
         return torch.cat(features), torch.cat(chosen_labels)
-
-    def _labelled(self, label: np.ndarray) -> np.ndarray:
-        ignore = self._spec.data.ignore
-        return np.ones(label.shape, bool) if ignore is None else label != ignore
-
-    def _voxels(self, case: str) -> Iterator[Samples]:
-        """Yield the labelled voxels of a case, slab by slab in order of z."""
-        label, z = np.asarray(self._prepared.label(case)), 0
-        for slab in self._features.slabs(case):
-            part = label[..., z : z + slab.shape[-1]]
-            z += slab.shape[-1]
-            index = torch.from_numpy(np.flatnonzero(self._labelled(part))).to(slab.device)
-            labels = torch.from_numpy(part.astype(np.int64).ravel()).to(slab.device)
-            yield slab.flatten(1)[:, index].T, labels[index]
 
 
 def _identity(context: Context[FinetuneSpec], encoder: dict[str, Tensor]) -> str:

@@ -71,9 +71,6 @@ class Tracked:
         return before + (round(every * before) < last)
 
 
-PROBED = 2.0  # a scan's features and their products, against its prediction
-
-
 def target_name(values: Sequence[int]) -> str:
     """Return what a fine-tuning calls a target, which has no name there: ``1``, or ``1+2`` of a region."""
     return "+".join(map(str, values))
@@ -312,4 +309,4 @@ class FinetuneSpec(TrainingKind):
         each = prediction.seconds(
             self.network, side_by_side, sides, self.data.task, plan.speed(job)
         )
-        return START + PROBED * each * self.data.n_train
+        return START + prediction.PROBED * each * self.data.n_train

@@ -24,8 +24,9 @@ from bench.errors import BenchError
 from bench.jobs import initial_weights, training
 from bench.jobs.context import Context
 from bench.jobs.guard import spec as guard
-from bench.jobs.inputs import mixed
+from bench.jobs.inputs import mixed, probed
 from bench.jobs.prepare.spec import PrepareSpec
+from bench.jobs.pretrain.online_probe import OnlineProbe, Patients
 from bench.jobs.pretrain.spec import PretrainSpec
 from bench.jobs.watch import SAMPLES, Watch
 from bench.method import Method, Owned, terms
@@ -40,17 +41,28 @@ class Pretext(Objective):
     """A method as something to train; keeps its snapshots."""
 
     def __init__(
-        self, method: Method, snapshots: dict[int, Path], manifest: transfer.Manifest, watch: Watch
+        self,
+        method: Method,
+        snapshots: dict[int, Path],
+        manifest: transfer.Manifest,
+        watch: Watch,
+        probe: OnlineProbe | None = None,
     ) -> None:
         super().__init__()
         self.method = method
         self._snapshots, self._manifest, self._watch = snapshots, manifest, watch
+        self._probe = probe
 
     def begin(self, step: int) -> bool:
         """Look at the encoder before the first step."""
         if step == 0 and distributed.rank() == 0:
-            self._watch.at(0)
+            self._look(0)
         return False
+
+    def _look(self, step: int) -> None:
+        self._watch.at(step)
+        if self._probe is not None:
+            self._probe.at(step)
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the method's named terms; ``origin`` stays with the samples whatever ``views`` keeps.
@@ -68,17 +80,20 @@ class Pretext(Objective):
 
     def at(self, step: int) -> None:
         """Look at the encoder; keep the weights where a fine-tuning may want them."""
-        self._watch.at(step)
+        self._look(step)
         if step in self._snapshots:
             transfer.save(self._snapshots[step], self.method.transfer(), self._manifest)
 
     def extra_state(self) -> dict[str, Any]:
         """Return what was seen of the encoder so far."""
-        return self._watch.state()
+        looks = {"probe": self._probe.rows} if self._probe is not None else {}
+        return {**self._watch.state(), **looks}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what was seen of the encoder."""
         self._watch.load(state)
+        if self._probe is not None:
+            self._probe.rows = list(state.get("probe", ()))
 
 
 def run(context: Context[PretrainSpec]) -> None:
@@ -95,7 +110,8 @@ def run(context: Context[PretrainSpec]) -> None:
     snapshots = _snapshots(context)
     read = _Reader(context, method)
     watch = Watch(method.encoder, read.probe, spec.pretrain.steps or 0)
-    objective = Pretext(method, snapshots, manifest, watch)
+    probe = _probe(context, method)
+    objective = Pretext(method, snapshots, manifest, watch, probe)
     count, recipe = len(read.cases), spec.pretrain
     dropped = f" ({read.dropped} left out: they stand in a test part)" if read.dropped else ""
     context.log(f"{count} cases{dropped}, {recipe.steps} steps of {recipe.batch}")
@@ -119,6 +135,29 @@ def run(context: Context[PretrainSpec]) -> None:
     seen = pd.DataFrame(watch.rows)
     seen.to_csv(context.folder / "embeddings.csv", index=False, float_format="%.6g")
     context.log(watch.verdict())
+    if probe is not None and spec.probe is not None:
+        probe.save(context.folder)
+        context.facts["online_probe"] = {
+            "dataset": spec.probe.dataset,
+            "metric": probe.metric,
+            "patients": spec.probe.patients,
+        }
+        context.log(probe.verdict())
+
+
+def _probe(context: Context[PretrainSpec], method: Method) -> OnlineProbe | None:
+    """Return what looks at the encoder with labels, where the job is told to."""
+    spec, probing = context.spec, context.spec.probe
+    if probing is None:
+        return None
+
+    def patients() -> Patients:
+        prepared = opened(context.input(-1))
+        root = context.run.roots.get(probing.dataset)
+        return Patients(prepared, *probed(prepared, probing.data, probing.patients, root))
+
+    steps = spec.pretrain.steps or 0
+    return OnlineProbe(probing, patients, method.encoder, spec.network.crop, steps, context.log)
 
 
 def built(spec: PretrainSpec) -> tuple[nets.Network, Method]:

@@ -10,10 +10,14 @@ from bench import registry
 from bench.data.parts import Entry, Take
 from bench.errors import BenchError
 from bench.job import Job
+from bench.jobs import prediction
 from bench.jobs.kind import NetSpec, PlanContext
+from bench.jobs.prepare.spec import PrepareSpec
 from bench.jobs.training_kind import TrainingKind, batch_norm
-from bench.protocol.sections import Number, Pretraining
+from bench.protocol.sections import Inference, Number, Pretraining
 from bench.typed import canonical, plain, sparse
+
+FILE = "probe.csv"  # of an online probe, a row for each look: step, and the score by its name
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,41 @@ def _defaults(params: Any) -> dict[str, Any]:
     return dict(plain(params()))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Probing:
+    """An online probe: whom it reads, how often, which features."""
+
+    data: tuple[Entry, ...]  # of one data set: its patients train in each
+    task: str
+    classes: int  # with the background
+    patients: int
+    every: int  # steps
+    ignore: int | None = sparse()  # value of voxels that nobody labelled
+    levels: tuple[int, ...] | None = sparse()
+    intensity: tuple[int, ...] = sparse(())
+
+    @property
+    def dataset(self) -> str:
+        """Return the data set's name."""
+        return self.data[0].dataset
+
+    @property
+    def text(self) -> str:
+        """Return in words whose labels are read, and what for."""
+        return (
+            f"the online probe reads the labels of {self.patients} training patients of {self.dataset}; "
+            "they choose nothing"
+        )
+
+    def due(self, step: int, last: int) -> bool:
+        """Tell whether the probe looks after ``step`` steps of ``last``."""
+        return step % self.every == 0 or step == last
+
+    def looks(self, last: int) -> int:
+        """Return how often it looks in ``last`` steps."""
+        return 1 + -(-last // self.every)
+
+
 @dataclass(frozen=True)
 class PretrainSpec(TrainingKind):
     """A method, its network, what is read, how it is trained."""
@@ -74,6 +113,8 @@ class PretrainSpec(TrainingKind):
     take: Take = sparse(Take())
     # cases that a guard, the last need, found in a test part
     leaks: Literal["", "drop"] = sparse("")
+    # the preparation of its data set is the last need
+    probe: Probing | None = sparse()
 
     @property
     def classes(self) -> tuple[dict[str, int], int]:
@@ -101,7 +142,7 @@ class PretrainSpec(TrainingKind):
         params = self.method.typed_params
         params.check_data(self.data)
         params.check_batch(net.network, net.crop, training.batch, plan.processes)
-        for recipe in recipes:
+        for recipe in recipes[: len(self.data)]:
             params.check(net.crop, recipe)
 
     def across_batch(self) -> str:
@@ -119,7 +160,20 @@ class PretrainSpec(TrainingKind):
         """The same method, network and batch."""
         training = self.pretrain
         method = (self.method.name, self.method.params)
-        return [self.network, training.batch, training.precision, *method]
+        looks = [self.probe] if self.probe else []
+        return [self.network, training.batch, training.precision, *method, *looks]
+
+    def seconds(self, job: Job, plan: PlanContext) -> float | None:
+        """By its operations, and the patients that its probe reads at each look."""
+        trained, probe = super().seconds(job, plan), self.probe
+        if trained is None or probe is None:
+            return trained
+        prepared = plan.jobs[job.needs[-1]]
+        sides = prepared.spec_as(PrepareSpec).sides(prepared, plan)
+        side_by_side = Inference(overlap=0.0)
+        each = prediction.seconds(self.network, side_by_side, sides, probe.task, plan.speed(job))
+        patients = (prediction.PROBED + 1) / 2 * probe.patients
+        return trained + probe.looks(self.pretrain.steps or 0) * patients * each
 
     @property
     def training(self) -> Pretraining:
