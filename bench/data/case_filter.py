@@ -191,16 +191,20 @@ def selected(
     return taken(chosen, lambda c: c.patient, data.take, ranking, seed, what)
 
 
-def halves(
-    selections: Sequence[Sequence[Case]], name: str, patients: int
-) -> tuple[list[str], list[str]]:
+def in_all(selections: Sequence[Sequence[Case]]) -> list[Case]:
+    """Return the cases that stand in every selection of a data set, in the order of the first."""
+    ids = set.intersection(*({case.id for case in cases} for cases in selections))
+    return [case for case in selections[0] if case.id in ids]
+
+
+def halves(cases: Sequence[Case], name: str, patients: int) -> tuple[list[str], list[str]]:
     """Return the patients whom an online probe is fitted to, and those whom it is scored on.
 
-    They have labels and stand in every selection. The order is that of a hash of their names, without a seed;
-    of classes each has its turn. The first half, rounded up, fits.
+    The order is that of a hash of their names, without a seed; of classes each has its turn. The first half,
+    rounded up, fits.
 
     Args:
-        selections: labelled cases of one data set, at least one selection.
+        cases: labelled, of patients who train.
         name: the data set.
         patients: how many are chosen.
 
@@ -208,19 +212,17 @@ def halves(
         BenchError: there are fewer.
     """
     classes: dict[str, int] = {}
-    for case in selections[0]:
+    for case in cases:
         classes.setdefault(case.patient, case.label if isinstance(case.label, int) else 0)
-    others = [{case.patient for case in cases} for cases in selections]
-    common = [patient for patient in classes if all(patient in other for other in others)]
-    if len(common) < patients:
+    if len(classes) < patients:
         raise Misstated(
             "patients",
-            f"data set {name!r} has {len(common)} labelled patients who train in all of its folds here and "
+            f"data set {name!r} has {len(classes)} labelled patients who train in all of its folds here and "
             f"are never held out, {patients} are asked for; take fewer, or another data set",
         )
     turns: Counter[int] = Counter()
     turn_of: dict[str, tuple[int, int]] = {}
-    for patient in sorted(common, key=lambda p: splits.unit("online probe", name, p)):
+    for patient in sorted(classes, key=lambda p: splits.unit("online probe", name, p)):
         turn_of[patient] = turns[classes[patient]], classes[patient]
         turns[classes[patient]] += 1
     chosen = sorted(turn_of, key=turn_of.__getitem__)[:patients]

@@ -116,24 +116,21 @@ def probed(
     Raises:
         BenchError: there are fewer patients; a case selected could not be read.
     """
-    name, dataset = data[0].dataset, declaration(data[0].dataset, root)
-    folds = [fold_of(prepared, item, root) if item.part == "train" else None for item in data]
-    selections = [
-        case_filter.selected(prepared.cases(), item, dataset, fold, 0)
-        for item, fold in zip(data, folds, strict=True)
-    ]
-    chosen = case_filter.halves(selections, name, patients)
-    ids = {case.id for case in selections[0]}.intersection(
-        *({case.id for case in cases} for cases in selections)
-    )
+    name, cases = data[0].dataset, prepared.cases()
+    dataset = declaration(name, root)
+    selections = []
+    for item in data:
+        fold = fold_of(prepared, item, root) if item.part == "train" else None
+        selections.append(case_filter.selected(cases, item, dataset, fold, 0))
     of_patient: dict[str, list[str]] = {}
-    for case in prepared.cases():
-        if case.id in ids:
-            of_patient.setdefault(case.patient, []).append(case.id)
-    fitted, scored = ([of_patient[patient] for patient in half] for half in chosen)
-    read = [case for cases in (*fitted, *scored) for case in cases]
+    usable = case_filter.in_all(selections)
+    for case in usable:
+        of_patient.setdefault(case.patient, []).append(case.id)
+    fitted, scored = case_filter.halves(usable, name, patients)
+    read = [case for patient in (*fitted, *scored) for case in of_patient[patient]]
     case_filter.check_usable(name, read, prepared.faults)
-    return fitted, [case for cases in scored for case in cases]
+    groups = [of_patient[patient] for patient in fitted]
+    return groups, [case for patient in scored for case in of_patient[patient]]
 
 
 def declaration(name: str, root: str | None) -> Dataset:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from bench.data import case_filter
 from bench.data.parts import Entry
 from bench.data.split import Fold
-from bench.dataset import Recipe
+from bench.dataset import Case, Recipe
 from bench.errors import BenchError, Misstated
 from bench.jobs.class_scores import CLASSIFICATION
 from bench.jobs.kind import MAPS
@@ -19,7 +19,7 @@ from bench.plan.arm import Arm
 from bench.plan.cohorts import Cohorts
 from bench.plan.mixing import Read
 from bench.protocol import Pretrain, mixture
-from bench.protocol.sections import OnlineProbe
+from bench.protocol.sections import Finetune, OnlineProbe
 
 
 @contextmanager
@@ -34,14 +34,14 @@ def of_probe(key: str) -> Iterator[None]:
 
 
 def probing(
-    cohorts: Cohorts, arm: Arm, section: Pretrain, reads: Sequence[Read], steps: int | None
-) -> Probing | None:
-    """Return what a pretraining is told of its probe; None where the section states none.
+    cohorts: Cohorts, arm: Arm, probe: OnlineProbe, reads: Sequence[Read], steps: int | None
+) -> Probing:
+    """Return what a pretraining is told of its probe.
 
     Args:
         cohorts: the data sets on this machine.
         arm: whose pretraining it is.
-        section: of that pretraining.
+        probe: as the protocol states it.
         reads: what it reads.
         steps: its budget, where known.
 
@@ -49,9 +49,6 @@ def probing(
         Misstated: a data set that is unknown, has no labels or is not divided here, too few patients, fewer
             steps than between two looks, a level that the encoder lacks, intensities of classes.
     """
-    probe = section.probe
-    if probe is None:
-        return None
     if steps is not None and probe.every > steps:
         with of_probe("every"):
             raise BenchError(f"{probe.every} steps are more than the {steps} of the pretraining")
@@ -70,15 +67,7 @@ def probing(
             raise BenchError("is for label maps, not for classes; leave it out")
     if cases is not None:
         with of_probe("patients"):
-            selections = [
-                case_filter.selected(cases, item, dataset, fold, 0) for item, fold in data
-            ]
-            fitted, scored = case_filter.halves(selections, probe.dataset, probe.patients)
-            read = [case for case in selections[0] if case.patient in {*fitted, *scored}]
-            cohorts.check_usable(probe.dataset, read)
-            classes = {case.label for case in read if case.patient in fitted}
-            if dataset.task == CLASSIFICATION and len(classes) < 2:
-                raise BenchError(f"{len(fitted)} of them fit it and are of one class; take more")
+            _check_patients(cohorts, probe, data, cases)
     return Probing(
         data=tuple(item for item, _ in data),
         task=dataset.task,
@@ -91,10 +80,36 @@ def probing(
     )
 
 
+def _check_patients(
+    cohorts: Cohorts,
+    probe: OnlineProbe,
+    data: Sequence[tuple[Entry, Fold | None]],
+    cases: Sequence[Case],
+) -> None:
+    """Refuse too few patients, one class alone among those that fit, and cases that cannot be used."""
+    dataset = cohorts.dataset(probe.dataset)
+    selections = [case_filter.selected(cases, item, dataset, fold, 0) for item, fold in data]
+    usable = case_filter.in_all(selections)
+    fitted, scored = case_filter.halves(usable, probe.dataset, probe.patients)
+    read = [case for case in usable if case.patient in {*fitted, *scored}]
+    cohorts.check_usable(probe.dataset, read)
+    classes = {case.label for case in read if case.patient in fitted}
+    if dataset.task == CLASSIFICATION and len(classes) < 2:
+        raise BenchError(f"{len(fitted)} of them fit it and are of one class; take more")
+
+
 def recipe(section: Pretrain, probe: OnlineProbe) -> str | Recipe:
     """Return how the probe's data set is prepared: as stated, as for the pretraining, or by its default."""
     of_mixture = [m.recipe for m in mixture.parts(section) if m.dataset == probe.dataset]
     return probe.recipe or next(iter(of_mixture), section.recipe) or "default"
+
+
+def _of_section(cohorts: Cohorts, section: Finetune) -> Iterator[tuple[Entry, Fold | None]]:
+    """Yield the training part of each fold that a section runs."""
+    target = cohorts.target(section)
+    for fold in target.folds:
+        if section.folds is None or fold.index in section.folds:
+            yield Entry(**vars(target.part(fold, "train")), labelled=True), fold
 
 
 def _training_parts(
@@ -104,16 +119,10 @@ def _training_parts(
 
     Of a data set that is pretrained on alone, what its first entry of the mixture may read.
     """
-    parts: list[tuple[Entry, Fold | None]] = []
-    for section in arm.protocol.finetune:
-        if section.dataset == name:
-            target = cohorts.target(section)
-            for fold in target.folds:
-                if section.folds is None or fold.index in section.folds:
-                    part = Entry(**vars(target.part(fold, "train")), labelled=True)
-                    parts.append((part, fold))
-    if parts:
-        return [part for number, part in enumerate(parts) if part not in parts[:number]]
+    sections = [section for section in arm.protocol.finetune if section.dataset == name]
+    if sections:
+        every = [part for section in sections for part in _of_section(cohorts, section)]
+        return [part for number, part in enumerate(every) if part not in every[:number]]
     for read in reads:
         if read.data.dataset == name:
             entry = replace(

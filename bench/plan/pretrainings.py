@@ -70,7 +70,7 @@ class Pretrainings:
             probing = self._once(
                 arm,
                 ("probe", seed, budget),
-                lambda: online_probes.probing(self.cohorts, arm, section, parts, budget),
+                lambda: online_probes.probing(self.cohorts, arm, probe, parts, budget),
             )
             spec = replace(spec, probe=probing)
             needs = (*needs, self._probed(arm, section, probe, network))

@@ -65,7 +65,12 @@ FACTS = "bench/nets/table.py:"  # begins what stands for a network's row in the 
 # Likewise: phantoms are files like any others, and label maps are scored after a job, from what it keeps.
 PHANTOMS = ("bench.phantoms",)
 SCORES = "bench.metrics"
-PROBES = ("bench.probes", "bench.jobs.finetune.probe")  # behind a probe alone
+PROBES = (  # behind a probe alone
+    "bench.probes",
+    "bench.jobs.finetune.probe",
+    "bench.jobs.labelled_cases",
+    "bench.jobs.pretrain.online_probe",
+)
 UNRECORDED = "files that an older bench did not record"
 EARLIER = "begun_by"  # in a manifest: files of which another state began the job
 NOTHING = "-"  # what a file means that has a docstring alone
@@ -233,7 +238,8 @@ def _left_out(job: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what begins the names of modules that a job imports and that change none of its numbers."""
     tuned = job["spec"].get("finetune", {})
     judged = tuned.get("select", "last") != "last" or tuned.get("patience") is not None
-    left = PHANTOMS if tuned.get("evaluation") == "probe" else (*PHANTOMS, *PROBES)
+    probed = tuned.get("evaluation") == "probe" or job["spec"].get("probe")
+    left = PHANTOMS if probed else (*PHANTOMS, *PROBES)
     return left if judged or job["kind"] not in ("finetune", "evaluate") else (*left, SCORES)
 
 

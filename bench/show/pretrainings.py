@@ -125,16 +125,16 @@ def _pretext(
     )
 
 
-def _probe(folder: Path, told: Mapping[str, Any] | None) -> ProbeCurve | None:
+def _probe(folder: Path, facts: Mapping[str, Any] | None) -> ProbeCurve | None:
     """Return the curve of an online probe, None where there was none."""
-    if told is None or not (folder / FILE).exists():
+    if facts is None or not (folder / FILE).exists():
         return None
-    metric = told["metric"]
+    metric = facts["metric"]
     table = _usable(gather.logged(folder / FILE, metric), "step", metric)
     steps, values = (
         gather.thinned(table[name].to_numpy(float), DRAWN) for name in ("step", metric)
     )
-    return ProbeCurve(told["dataset"], metric, told["patients"], steps, values)
+    return ProbeCurve(facts["dataset"], metric, facts["patients"], steps, values)
 
 
 def _usable(table: pd.DataFrame, *columns: str) -> pd.DataFrame:

@@ -84,12 +84,13 @@ def case(name, label="map"):
 def test_the_patients_stand_in_every_selection_and_classes_have_their_turn():
     names = [f"p{n}" for n in range(12)]
     maps = [case(name) for name in names]
-    fitted, scored = case_filter.halves([maps, maps[3:]], "d", 5)
+    usable = case_filter.in_all([maps, maps[3:]])
+    fitted, scored = case_filter.halves(usable, "d", 5)
     assert (len(fitted), len(scored)) == (3, 2) and not {*fitted} & {*scored}
     assert {*fitted, *scored} <= set(names[3:])
-    assert case_filter.halves([maps[::-1], maps[3:]], "d", 5) == (fitted, scored)
+    assert case_filter.halves(usable[::-1], "d", 5) == (fitted, scored)
     classes = [case(name, int(name == "p7")) for name in names]
-    fitted, scored = case_filter.halves([classes], "d", 4)
+    fitted, scored = case_filter.halves(classes, "d", 4)
     assert "p7" in fitted and len(fitted) == len(scored) == 2
 
 

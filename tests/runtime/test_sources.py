@@ -85,6 +85,14 @@ def test_what_any_file_behind_a_kind_of_job_imports_is_behind_it_too(kind):
     assert others <= PLUGINS[kind]
 
 
+def test_a_probe_stands_behind_the_pretrainings_that_have_one_alone():
+    without, probed = job("pretrain"), job("pretrain")
+    probed["spec"] = {**probed["spec"], "probe": {"dataset": "d"}}
+    gained = {*sources(probed)} - {*sources(without)}
+    assert "bench/jobs/pretrain/online_probe.py" in gained and "bench/probes/ridge.py" in gained
+    assert all("probe" in file or "labelled_cases" in file for file in gained)
+
+
 def test_the_files_are_found_quickly_and_without_torch():
     code = (
         "import sys, time; from bench.runtime.sources import sources\n"
