@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,77 +14,109 @@ from bench.report.means import CELL, RUN, means
 from bench.report.names import dataset_info, lower_is_better
 from bench.report.supplement import Extras
 from bench.stats.agreement import Agreement, Rankings, agreement
+from bench.stats.ranks import Numbers
+from bench.stats.ranks import ranked as ranks_of
 
-if TYPE_CHECKING:
-    import pandas as pd
+EVALUATIONS = {"probe": "a probe", "end_to_end": "a fine-tuning"}
+FARTHEST = 2  # label fractions of a pair differ at most by so many times
+NONE = np.empty((0, 0))  # runs of a row that was not scored so
 
-PROBE, FINETUNED = "probe", "end_to_end"  # evaluations
-FARTHEST = 2  # label fractions differ at most by so many times
-COLUMNS = ["row", "method", "network", "init"]
+
+class Place(NamedTuple):
+    """What two sources that pair have in common."""
+
+    dataset: str
+    network: str
+    metric: str
+    unit: str
+    scale: str
+
+
+class Scored(NamedTuple):
+    """One row of one source."""
+
+    method: str
+    variant: str  # what follows the name of the row that it is a control of
+    weights: frozenset[str]  # jobs or files that it starts from
+    runs: Numbers  # (pretrainings, seeds), means over patients, NaN where there is no run
+    title: str
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The cells of one section at one label fraction."""
+    """All rows of one network in one section at one label fraction."""
 
     protocol: str
     section: str
-    dataset: str
     fraction: int
-    scale: str
+    place: Place
     split_hash: str
-    scores: dict[str, np.ndarray]  # by row: (pretrainings, seeds), more may be worse
-    rows: dict[str, tuple[str, str, frozenset[str]]]  # method, network and initial weights
-    metric: str
-    unit: str
+    title: str  # of the data set
+    rows: dict[str, Scored]
 
     @property
     def name(self) -> str:
         """What the printed pairing calls it."""
-        return f"{self.protocol}, {self.section}, {self.fraction} %"
+        return f"{self.protocol}, {self.section}, {self.fraction} %, {self.place.network}"
 
 
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """One row of either source; a row without a partner has None there."""
+class Row(NamedTuple):
+    """One line of a panel; the runs of a side where it was not scored are empty."""
 
-    name: str  # in the records
+    name: str
     title: str
     control: bool
-    probe: np.ndarray | None
-    finetuned: np.ndarray | None
     same_weights: bool
+    runs: tuple[Numbers, Numbers]  # by probe, fine-tuned
+
+    def mean(self, side: int) -> float:
+        """The mean over runs; NaN where there is none."""
+        return float(np.nanmean(self.runs[side])) if self.runs[side].size else float("nan")
+
+    def sd(self, side: int) -> float:
+        """The standard deviation over runs; NaN of fewer than two."""
+        values = self.runs[side][~np.isnan(self.runs[side])]
+        return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """All rows of one network, by probe and by fine-tuning, at one place."""
+    """The rows of one network at one place, by probe and by fine-tuning."""
 
-    dataset: str  # its title
-    network: str
     probe: Source
     finetuned: Source
-    pairs: tuple[Pair, ...]
-    alone: tuple[str, ...]  # which rows have no partner, and why
-
-    @property
-    def ranked(self) -> tuple[Pair, ...]:
-        """The rows that have both scores and are no controls."""
-        both = (p for p in self.pairs if p.probe is not None and p.finetuned is not None)
-        return tuple(pair for pair in both if not pair.control)
+    rows: tuple[Row, ...]
 
     @property
     def lower(self) -> bool:
         """Is less better?"""
-        return lower_is_better(self.probe.metric, self.probe.unit)
+        return lower_is_better(self.probe.place.metric, self.probe.place.unit)
+
+    @property
+    def ranked(self) -> list[Row]:
+        """The rows that have both scores and are no controls."""
+        return [row for row in self.rows if not row.control and all(r.size for r in row.runs)]
+
+    def ranks(self) -> dict[str, tuple[float, float]]:
+        """Return the ranks by probe and by fine-tuning of each row that is ranked."""
+        rows = self.ranked
+        both = [ranks_of([row.mean(side) for row in rows], not self.lower) for side in (0, 1)]
+        return {row.name: (float(a), float(b)) for row, a, b in zip(rows, *both, strict=True)}
+
+    def rankings(self) -> Rankings:
+        """Return the scores of the rows that are ranked, more is better."""
+        sign = -1.0 if self.lower else 1.0
+        one, other = (np.stack([sign * row.runs[side] for row in self.ranked]) for side in (0, 1))
+        return Rankings(
+            tuple(row.name for row in self.ranked), one, other, self.probe.place.network
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
     """All panels, how far the two rankings agree in each and in the mean, and what has no partner."""
 
-    panels: tuple[Panel, ...]
-    agreements: tuple[Agreement, ...]
+    panels: tuple[tuple[Panel, Agreement], ...]
     pooled: Agreement
     alone: tuple[str, ...]
     synthetic: bool
@@ -93,42 +125,36 @@ class Ranked:
 def ranked(sides: Sequence[Side]) -> Ranked:
     """Pair what was scored by probe with what was fine-tuned.
 
-    Sections pair by data set, metric, scale and nearest label fraction (at most twice as many labels), rows
-    by method and network, and by name where several have both in common.
+    Sources pair by data set, network, metric, scale and nearest label fraction (at most twice as many
+    labels), rows by method, and by name where several have one method.
 
     Raises:
         BenchError: no probe, no fine-tuning, or no method that has both.
     """
-    probes, finetuned = (
-        [s for side in sides for s in _sources(side, e)] for e in (PROBE, FINETUNED)
-    )
     where = " and ".join(dict.fromkeys(str(side.path) for side in sides))
-    for sources, what in ((probes, "a probe"), (finetuned, "a fine-tuning")):
-        if not sources:
+    sources = {e: [s for side in sides for s in _sources(side, e)] for e in EVALUATIONS}
+    for evaluation, what in EVALUATIONS.items():
+        if not sources[evaluation]:
             raise BenchError(f"{where}: no record is of {what}; give records of both")
-    extras = {s.name: Extras(**vars(s.beside)) for s in sides}
-    panels, alone = list[Panel](), list[str]()
-    for tuned in finetuned:
-        near = [p for p in _nearest(tuned, probes) if _comparable(p, tuned)]
-        if not near:
-            alone.append(
-                f"{tuned.name}: no probe of this data set, metric, scale and about this label fraction"
-            )
-        for probe in near:
-            title = dataset_info(tuned.dataset, extras[tuned.protocol]).title
-            titles = extras[probe.protocol].titles | extras[tuned.protocol].titles
-            panels += _panels(probe, tuned, title, titles)
-    used = {panel.probe.name for panel in panels}
-    alone += [f"{p.name}: {_why_unused(p, finetuned)}" for p in probes if p.name not in used]
+    probes, finetuned = sources.values()
+    pairs = [(probe, tuned) for tuned in finetuned for probe in _nearest(tuned, probes)]
+    panels = [Panel(*pair, tuple(_rows(*pair))) for pair in pairs]
+    alone = [f"{p.probe.name} with {p.finetuned.name}: no method" for p in panels if not p.ranked]
     panels = [panel for panel in panels if panel.ranked]
+    paired = {source for pair in pairs for source in pair}
+    like = "of this data set, network, metric and scale"
+    whys = (
+        f"the nearest probe of no fine-tuning {like}",
+        f"no probe {like} at about this fraction",
+    )
+    for group, why in zip((probes, finetuned), whys, strict=True):
+        alone += [f"{source.name}: {why}" for source in group if source not in paired]
     if not panels:
-        why = "; ".join(alone[:3]) or "their methods and networks are others"
-        raise BenchError(
-            f"{where}: no method is scored by a probe and by fine-tuning alike ({why})"
-        )
-    each, pooled = agreement([_rankings(panel) for panel in panels])
+        why = "; ".join(alone[:2]) or "their methods are others"
+        raise BenchError(f"{where}: no method is scored by a probe and by fine-tuning ({why})")
+    each, pooled = agreement([panel.rankings() for panel in panels])
     synthetic = any(info.synthetic for side in sides for info in side.beside.datasets)
-    return Ranked(tuple(panels), tuple(each), pooled, tuple(alone), synthetic)
+    return Ranked(tuple(zip(panels, each, strict=True)), pooled, tuple(alone), synthetic)
 
 
 def _sources(side: Side, evaluation: str) -> Iterator[Source]:
@@ -136,115 +162,70 @@ def _sources(side: Side, evaluation: str) -> Iterator[Source]:
     if table.empty:
         return
     table = table[table["metric"].eq(str(table["metric"].iloc[0]))]
-    runs = means(table, CELL).runs["value"].groupby(level=[*CELL[:-1], *RUN], observed=True).mean()
-    for (section, fraction), part in table.groupby(["section", "fraction"], observed=True):
-        facts = part.iloc[0]
-        rows = part[COLUMNS].astype(str).groupby("row")
-        yield Source(
-            *(side.name, str(section), str(facts["dataset"]), int(fraction), str(facts["scale"])),
-            str(facts["split_hash"]),
-            _arrays(runs.xs((section, fraction), level=("section", "fraction"))),
-            {
-                str(row): (of["method"].iloc[0], of["network"].iloc[0], frozenset(of["init"]))
-                for row, of in rows
-            },
-            *(str(facts["metric"]), str(facts["unit"])),
-        )
+    values = means(table, CELL).runs["value"].groupby(level=[*CELL[:3], *RUN], observed=True).mean()
+    runs = values.unstack("seed")
+    every = sorted(set(runs.index.get_level_values("pretrain_seed")))
+    for (section, fraction, _), part in table.groupby(
+        ["section", "fraction", "network"], observed=True
+    ):
+        first, rows = part.iloc[0], dict[str, Scored]()
+        names = [str(name) for name in part["row"].unique()]
+        for name, of in part.groupby("row", observed=True):
+            base, bracket, rest = str(name).rpartition(" (")
+            variant, method = bracket + rest if base in names else "", str(of["method"].iloc[0])
+            scores = runs.loc[(name, section, fraction)].reindex(every).to_numpy(float)
+            title = side.beside.titles.get(method, method) + variant
+            rows[str(name)] = Scored(method, variant, frozenset(of["init"]), scores, title)
+        place = Place(*(str(first[column]) for column in Place._fields))
+        title = dataset_info(place.dataset, Extras(**vars(side.beside))).title
+        split = str(first["split_hash"])
+        yield Source(side.name, str(section), int(fraction), place, split, title, rows)
 
 
-def _arrays(runs: pd.Series) -> dict[str, np.ndarray]:
-    """Return each row's runs as (pretrainings, seeds), NaN where there is none; alike for all rows."""
-    table = runs.unstack("seed").droplevel("metric")
-    pretrainings = sorted(set(table.index.get_level_values("pretrain_seed")))
-    names = dict.fromkeys(table.index.get_level_values("row"))
-    return {str(n): table.xs(n, level="row").reindex(pretrainings).to_numpy(float) for n in names}
-
-
-def _comparable(probe: Source, tuned: Source) -> bool:
-    return (probe.metric, probe.scale) == (tuned.metric, tuned.scale)
-
-
-def _why_unused(probe: Source, finetuned: Sequence[Source]) -> str:
-    if any(t.dataset == probe.dataset and _comparable(probe, t) for t in finetuned):
-        return "no fine-tuning has about this label fraction, or another probe is as near to it"
-    return "no fine-tuning of this data set, metric and scale"
-
-
-def _nearest(tuned: Source, probes: Iterable[Source]) -> list[Source]:
-    """Return the probe of each section on the same data set whose label fraction is nearest, by ratio."""
-    sections: dict[tuple[str, str], list[Source]] = {}
-    for probe in probes:
-        if probe.dataset == tuned.dataset:
-            sections.setdefault((probe.protocol, probe.section), []).append(probe)
+def _nearest(tuned: Source, probes: Sequence[Source]) -> list[Source]:
+    """Return of each section that was probed at this place the source of the nearest label fraction."""
 
     def far(probe: Source) -> tuple[float, int]:
         low, high = sorted((probe.fraction, tuned.fraction))
         return high / low, probe.fraction  # of two that are as near the smaller
 
-    nearest = (min(of, key=far) for of in sections.values())
-    return [probe for probe in nearest if far(probe)[0] <= FARTHEST]
+    near = [p for p in probes if p.place == tuned.place and far(p)[0] <= FARTHEST]
+    first: dict[tuple[str, str], Source] = {}
+    for probe in sorted(near, key=far):
+        first.setdefault((probe.protocol, probe.section), probe)
+    return list(first.values())
 
 
-def _panels(probe: Source, tuned: Source, dataset: str, titles: dict[str, str]) -> Iterator[Panel]:
-    networks = {network for s in (probe, tuned) for _, network, _ in s.rows.values()}
-    for network in sorted(networks):
-        here = [{r for r, of in s.rows.items() if of[1] == network} for s in (probe, tuned)]
-        partner = {row: _partner(probe, row, tuned, here) for row in sorted(here[0])}
-        pairs = [_pair(probe, row, tuned, other, titles) for row, other in partner.items()]
-        left = sorted(here[1] - set(partner.values()))
-        pairs += [_pair(probe, None, tuned, row, titles) for row in left]
-        alone = [f"{row}: by probe only" for row, other in partner.items() if other is None]
-        alone += [f"{row}: fine-tuned only" for row in left]
-        yield Panel(dataset, network, probe, tuned, tuple(pairs), tuple(alone))
+def _rows(probe: Source, tuned: Source) -> Iterator[Row]:
+    left = dict(tuned.rows)
+    for name, one in probe.rows.items():
+        partner = _partner(name, probe, tuned)
+        other = left.pop(partner, None)
+        same = other is not None and bool(one.weights & other.weights)
+        runs = (one.runs, NONE if other is None else other.runs)
+        yield Row(name, _title(name, probe), _is_control(name, one), same, runs)
+    for name, other in left.items():
+        yield Row(name, _title(name, tuned), _is_control(name, other), False, (NONE, other.runs))
 
 
-def _partner(probe: Source, row: str, tuned: Source, here: list[set[str]]) -> str | None:
-    """Return the fine-tuned row of the same method and the same variant; of several that of the same name."""
-    key = (probe.rows[row][0], _variant(row, here[0]))
-    mine = [r for r in here[0] if (probe.rows[r][0], _variant(r, here[0])) == key]
-    theirs = [r for r in here[1] if (tuned.rows[r][0], _variant(r, here[1])) == key]
+def _alike(row: Scored, source: Source) -> list[str]:
+    """Return the rows that have the same method and variant."""
+    return [name for name, other in source.rows.items() if other[:2] == row[:2]]
+
+
+def _partner(name: str, probe: Source, tuned: Source) -> str:
+    """Return the fine-tuned row of the same method; of several that of the same name; "" for none."""
+    mine, theirs = (_alike(probe.rows[name], source) for source in (probe, tuned))
     if len(mine) == len(theirs) == 1:
         return theirs[0]
-    return row if row in theirs else None
+    return name if name in theirs else ""
 
 
-def _pair(
-    probe: Source, row: str | None, tuned: Source, other: str | None, titles: dict[str, str]
-) -> Pair:
-    source, name = (tuned, other) if row is None else (probe, row)
-    assert name is not None
-    method, network, weights = source.rows[name]
-    variant = _variant(name, source.rows)
-    alike = [
-        r
-        for r, of in source.rows.items()
-        if of[:2] == (method, network) and _variant(r, source.rows) == variant
-    ]
-    both = row is not None and other is not None
-    return Pair(
-        name,
-        titles.get(method, method) + variant if len(alike) == 1 else name,
-        _is_control(source, name),
-        None if row is None else probe.scores[row],
-        None if other is None else tuned.scores[other],
-        both and bool(weights & tuned.rows[str(other)][2]),
-    )
+def _title(name: str, source: Source) -> str:
+    row = source.rows[name]
+    return row.title if len(_alike(row, source)) == 1 else name
 
 
-def _variant(name: str, names: Iterable[str]) -> str:
-    """Return what follows the name of a row that is there, too: " (shuffled)"."""
-    base, bracket, variant = name.rpartition(" (")
-    return bracket + variant if base in names else ""
-
-
-def _is_control(source: Source, name: str) -> bool:
-    """Tell whether nothing was pretrained, or a row is a variant of another, or the ceiling."""
-    random = source.rows[name][2] == {"random"}
-    return random or bool(_variant(name, source.rows)) or name == "ceiling"
-
-
-def _rankings(panel: Panel) -> Rankings:
-    sign, rows = -1.0 if panel.lower else 1.0, panel.ranked
-    one = np.stack([sign * row.probe for row in rows if row.probe is not None])
-    other = np.stack([sign * row.finetuned for row in rows if row.finetuned is not None])
-    return Rankings(tuple(row.name for row in rows), one, other, panel.network)
+def _is_control(name: str, row: Scored) -> bool:
+    """Tell whether a row was not pretrained, is a variant of another, or the ceiling."""
+    return row.weights == {"random"} or bool(row.variant) or name == "ceiling"
