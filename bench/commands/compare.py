@@ -38,7 +38,7 @@ def _ranks(arguments: argparse.Namespace) -> int:
             "and read table.csv"
         )
     with as_folder(arguments.a) as a, as_folder(arguments.b) as b:
-        found = ranked(every_side((arguments.a, a), (arguments.b, b)))
-        page = write(found, arguments.to)
-    print(f"{as_text(found)}\npage: {page}")
+        ranks = ranked(every_side((arguments.a, a), (arguments.b, b)))
+        page = write(ranks, arguments.to)
+    print(f"{as_text(ranks)}\npage: {page}")
     return 0

@@ -29,16 +29,13 @@ def scatters(drawn: tuple[Scatter, ...]) -> Figure:
 
 def _scatter(tile: Axes, plot: Scatter) -> None:
     ax = _beside_names(tile)
-    named = list[tuple[Dot, str]]()
-    for i, dot in enumerate(plot.dots):
-        colour = INK if dot.control else COLOURS[i % len(COLOURS)]
-        if dot.x is None or dot.y is None:
-            continue
-        look: Any = {"color": colour, "markersize": 4.5, "elinewidth": 0.5}
-        look["marker"] = "s" if dot.control else MARKERS[i // len(COLOURS) % len(MARKERS)]
-        look |= {"markerfacecolor": PAPER} if dot.control else {}
-        ax.errorbar(dot.x, dot.y, xerr=dot.sds[0] or None, yerr=dot.sds[1] or None, **look)
-        named.append((dot, colour))
+    named = [
+        (dot, INK if dot.control else COLOURS[i % len(COLOURS)])
+        for i, dot in enumerate(plot.dots)
+        if None not in (dot.x, dot.y)
+    ]
+    for i, (dot, colour) in enumerate(named):
+        _point(ax, dot, colour, MARKERS[i // len(COLOURS) % len(MARKERS)])
     canvas.few_numbers(ax, 6)
     ax.locator_params(axis="x", integer=False)
     ax.grid(axis="x", visible=True)
@@ -51,6 +48,13 @@ def _scatter(tile: Axes, plot: Scatter) -> None:
         _half(ax, dot)
     _names(ax, named)
     canvas.note(ax, words(plot.note, 78))
+
+
+def _point(ax: Axes, dot: Dot, colour: str, marker: str) -> None:
+    look: Any = {"color": colour, "marker": marker, "markersize": 4.5, "elinewidth": 0.5}
+    look |= {"marker": "s", "markerfacecolor": PAPER} if dot.control else {}
+    assert dot.x is not None and dot.y is not None
+    ax.errorbar(dot.x, dot.y, xerr=dot.sds[0] or None, yerr=dot.sds[1] or None, **look)
 
 
 def _beside_names(tile: Axes) -> Axes:
@@ -90,7 +94,7 @@ def _names(ax: Axes, named: list[tuple[Dot, str]]) -> None:
     at: Any = {"xycoords": "data", "textcoords": "axes fraction", "va": "center", "fontsize": 7}
     heights = np.linspace(0, 1, len(named) + 2)[1:-1]
     for (dot, colour), height in zip(named, heights, strict=True):
-        place = (1.06, float(height))
+        label_at = (1.06, float(height))
         ax.annotate(
-            words(dot.title, 40), (dot.x, dot.y), place, color=colour, arrowprops=thread, **at
+            words(dot.title, 40), (dot.x, dot.y), label_at, color=colour, arrowprops=thread, **at
         )

@@ -21,14 +21,14 @@ class Rankings:
 
     Attributes:
         methods: their names; a name stands for the same method in all rankings of one group.
-        one: (methods, pretrainings, seeds), means over patients, NaN where there is no run.
-        other: the same in another way; its pretrainings and seeds may be others.
+        first: (methods, pretrainings, seeds), means over patients, NaN where there is no run.
+        second: the same in another way; its pretrainings and seeds may be others.
         group: rankings of one group draw their methods together.
     """
 
     methods: tuple[str, ...]
-    one: Numbers
-    other: Numbers
+    first: Numbers
+    second: Numbers
     group: str = ""
 
 
@@ -64,28 +64,30 @@ def agreement(
     for number, each in enumerate(rankings):
         if len(each.methods) < LEAST:
             continue
-        taus[number] = _tau(*(np.nanmean(side, axis=(1, 2)) for side in (each.one, each.other)))
+        taus[number] = _tau(*(np.nanmean(side, axis=(1, 2)) for side in (each.first, each.second)))
         union = names[each.group]
         times = times_drawn(len(union), draws, seed, f"methods {each.group}").astype(int)
         times = times[:, [union.index(method) for method in each.methods]]
-        one = _means(each.one, draws, seed, "seeds of one")
-        other = _means(each.other, draws, seed, "seeds of the other")
-        for draw, taken in enumerate(times):
-            repeated = np.repeat(np.arange(len(taken)), taken)
-            drawn[number, draw] = _tau(one[draw, repeated], other[draw, repeated])
-    each_one = [_interval(*both) for both in zip(taus, drawn, strict=True)]
-    told = ~np.isnan(taus)
-    if not told.any():
-        return each_one, Agreement(np.nan, np.nan, np.nan)
-    complete = drawn[told][:, ~np.isnan(drawn[told]).all(axis=0)]
-    return each_one, _interval(taus[told].mean(), np.nanmean(complete, axis=0))
+        first = _means(each.first, draws, seed, "seeds of the first")
+        second = _means(each.second, draws, seed, "seeds of the second")
+        for draw, counts in enumerate(times):
+            repeated = np.repeat(np.arange(len(counts)), counts)
+            drawn[number, draw] = _tau(first[draw, repeated], second[draw, repeated])
+    by_ranking = [_interval(*both) for both in zip(taus, drawn, strict=True)]
+    valid = ~np.isnan(taus)
+    if not valid.any():
+        return by_ranking, Agreement(np.nan, np.nan, np.nan)
+    complete = drawn[valid][:, ~np.isnan(drawn[valid]).all(axis=0)]
+    return by_ranking, _interval(taus[valid].mean(), np.nanmean(complete, axis=0))
 
 
-def _tau(one: Numbers, other: Numbers) -> float:
-    both = ~np.isnan(one) & ~np.isnan(other)
+def _tau(first: Numbers, second: Numbers) -> float:
+    both = ~np.isnan(first) & ~np.isnan(second)
     if both.sum() < 2:
         return float("nan")
-    return float(kendalltau(np.round(one[both], DIGITS), np.round(other[both], DIGITS)).statistic)
+    return float(
+        kendalltau(np.round(first[both], DIGITS), np.round(second[both], DIGITS)).statistic
+    )
 
 
 def _interval(tau: float, drawn: Numbers) -> Agreement:

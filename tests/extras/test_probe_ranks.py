@@ -1,4 +1,4 @@
-"""Methods by probe and by fine-tuning: which rows pair, what is said of them, what is refused."""
+"""Methods by probe and by fine-tuning: which rows pair, what is printed of them, what is refused."""
 
 import csv
 from itertools import product
@@ -40,7 +40,7 @@ def records(evaluation, of=lambda i: i, fractions=(10, 100), rows=METHODS, **col
 def placed(tmp_path):
     """Return a function that writes records into an output folder of their own."""
 
-    def place(name, *tables):
+    def written(name, *tables):
         store = Store.open(tmp_path / name)
         (store.root / "records").mkdir(exist_ok=True)
         for table in tables:
@@ -48,14 +48,14 @@ def placed(tmp_path):
             file.write_bytes(as_parquet(table))
         return str(store.root)
 
-    return place
+    return written
 
 
 def drawn(tmp_path, capsys, *paths):
     code = main(["compare", *paths, "--ranks", "--to", str(tmp_path / "page")])
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     table = (tmp_path / "page" / "table.csv").read_text(encoding="utf-8")
-    return code, said.out, list(csv.DictReader(table.splitlines()))
+    return code, printed.out, list(csv.DictReader(table.splitlines()))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def drawn(tmp_path, capsys, *paths):
         (lambda i: i * 3 % 8, None, "is not shown to tell"),
     ],
 )
-def test_a_known_order_is_said_and_controls_have_no_rank(tmp_path, capsys, placed, of, tau, says):
+def test_a_known_order_is_told_and_controls_have_no_rank(tmp_path, capsys, placed, of, tau, says):
     paths = placed("a", records("probe")), placed("b", records("end_to_end", of))
     code, out, lines = drawn(tmp_path, capsys, *paths)
     assert code == 0
@@ -117,13 +117,13 @@ def test_of_few_methods_nothing_can_be_told(tmp_path, capsys, placed):
     ],
 )
 def test_what_is_refused_ends_with_one_line(tmp_path, capsys, placed, tables, flags, why):
-    made = {
+    records_of = {
         "probe": records("probe"),
         "end_to_end": records("end_to_end"),
         "no_common": records("end_to_end", dataset="other"),
         "another_network": records("end_to_end", network="other/tiny"),
     }
-    paths = [placed(str(i), *([made[name]] if name else [])) for i, name in enumerate(tables)]
+    paths = [placed(str(i), *([records_of[name]] if name else [])) for i, name in enumerate(tables)]
     assert main(["compare", *paths, "--ranks", "--to", str(tmp_path / "page"), *flags]) == 2
     err = capsys.readouterr().err
     assert why in err and err.count("\n") == 1 and not (tmp_path / "page").exists()

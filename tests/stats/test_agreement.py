@@ -11,29 +11,29 @@ def ranking(order, n=20, noise=0.0, runs=6, group=""):
     rng = np.random.default_rng(0)
     true = np.arange(n) / n
     other = {1: true, -1: -true, 0: rng.permutation(true)}[order]
-    one, other = (
+    first, other = (
         side[:, None, None] + noise * rng.normal(size=(n, 2, runs)) for side in (true, other)
     )
-    return Rankings(tuple(f"m{i}" for i in range(n)), one, other, group)
+    return Rankings(tuple(f"m{i}" for i in range(n)), first, other, group)
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_known_order_has_known_tau(order):
-    (one,), pooled = agreement([ranking(order)])
-    assert (one.tau, one.low, one.high) == pytest.approx((order, order, order))
-    assert pooled == one
+    (result,), pooled = agreement([ranking(order)])
+    assert (result.tau, result.low, result.high) == pytest.approx((order, order, order))
+    assert pooled == result
 
 
 def test_no_order_is_not_called_one():
-    (one,), _ = agreement([ranking(0, n=30, noise=0.01)])
-    assert abs(one.tau) < 0.3
-    assert one.low < 0 < one.high
+    (result,), _ = agreement([ranking(0, n=30, noise=0.01)])
+    assert abs(result.tau) < 0.3
+    assert result.low < 0 < result.high
 
 
 def test_interval_is_wider_with_fewer_methods_and_with_noisier_runs():
     def width(**how):
-        (one,), _ = agreement([ranking(1, **how)])
-        return one.high - one.low
+        (result,), _ = agreement([ranking(1, **how)])
+        return result.high - result.low
 
     assert width(n=6, noise=0.2) > width(n=40, noise=0.2)
     assert width(noise=0.5, runs=2) > width(noise=0.01, runs=2)
@@ -49,7 +49,7 @@ def test_pooled_is_the_mean_and_leaves_out_what_is_too_small():
 
 def test_missing_runs_are_left_out():
     rankings = ranking(1)
-    rankings.one[3, 1] = np.nan  # one pretraining lacks
-    rankings.other[5, :, 2:] = np.nan
-    (one,), _ = agreement([rankings])
-    assert (one.tau, one.low, one.high) == pytest.approx((1, 1, 1))
+    rankings.first[3, 1] = np.nan  # first pretraining lacks
+    rankings.second[5, :, 2:] = np.nan
+    (result,), _ = agreement([rankings])
+    assert (result.tau, result.low, result.high) == pytest.approx((1, 1, 1))

@@ -22,7 +22,7 @@ FARTHEST = 2  # label fractions of a pair differ at most by so many times
 NONE = np.empty((0, 0))  # runs of a row that was not scored so
 
 
-class Place(NamedTuple):
+class Setting(NamedTuple):
     """What two sources that pair have in common."""
 
     dataset: str
@@ -49,7 +49,7 @@ class Source:
     protocol: str
     section: str
     fraction: int
-    place: Place
+    setting: Setting
     split_hash: str
     title: str  # of the data set
     rows: dict[str, Scored]
@@ -57,7 +57,7 @@ class Source:
     @property
     def name(self) -> str:
         """What the printed pairing calls it."""
-        return f"{self.protocol}, {self.section}, {self.fraction} %, {self.place.network}"
+        return f"{self.protocol}, {self.section}, {self.fraction} %, {self.setting.network}"
 
 
 class Row(NamedTuple):
@@ -81,7 +81,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """The rows of one network at one place, by probe and by fine-tuning."""
+    """The rows of one network at one setting, by probe and by fine-tuning."""
 
     probe: Source
     finetuned: Source
@@ -90,7 +90,7 @@ class Panel:
     @property
     def lower(self) -> bool:
         """Is less better?"""
-        return lower_is_better(self.probe.place.metric, self.probe.place.unit)
+        return lower_is_better(self.probe.setting.metric, self.probe.setting.unit)
 
     @property
     def ranked(self) -> list[Row]:
@@ -106,9 +106,11 @@ class Panel:
     def rankings(self) -> Rankings:
         """Return the scores of the rows that are ranked, more is better."""
         sign = -1.0 if self.lower else 1.0
-        one, other = (np.stack([sign * row.runs[side] for row in self.ranked]) for side in (0, 1))
+        first, second = (
+            np.stack([sign * row.runs[side] for row in self.ranked]) for side in (0, 1)
+        )
         return Rankings(
-            tuple(row.name for row in self.ranked), one, other, self.probe.place.network
+            tuple(row.name for row in self.ranked), first, second, self.probe.setting.network
         )
 
 
@@ -132,29 +134,40 @@ def ranked(sides: Sequence[Side]) -> Ranked:
         BenchError: no probe, no fine-tuning, or no method that has both.
     """
     where = " and ".join(dict.fromkeys(str(side.path) for side in sides))
-    sources = {e: [s for side in sides for s in _sources(side, e)] for e in EVALUATIONS}
-    for evaluation, what in EVALUATIONS.items():
-        if not sources[evaluation]:
+    probes, finetuned = ([s for side in sides for s in _sources(side, e)] for e in EVALUATIONS)
+    for sources, what in zip((probes, finetuned), EVALUATIONS.values(), strict=True):
+        if not sources:
             raise BenchError(f"{where}: no record is of {what}; give records of both")
-    probes, finetuned = sources.values()
-    pairs = [(probe, tuned) for tuned in finetuned for probe in _nearest(tuned, probes)]
-    panels = [Panel(*pair, tuple(_rows(*pair))) for pair in pairs]
-    alone = [f"{p.probe.name} with {p.finetuned.name}: no method" for p in panels if not p.ranked]
-    panels = [panel for panel in panels if panel.ranked]
-    paired = {source for pair in pairs for source in pair}
+    every = [
+        Panel(probe, tuned, tuple(_rows(probe, tuned)))
+        for tuned in finetuned
+        for probe in _nearest(tuned, probes)
+    ]
+    alone = tuple(_alone(every, probes, finetuned))
+    panels = [panel for panel in every if panel.ranked]
+    if not panels:
+        why = "; ".join(alone[:2])
+        raise BenchError(f"{where}: no method is scored by a probe and by fine-tuning ({why})")
+    agreements, pooled = agreement([panel.rankings() for panel in panels])
+    synthetic = any(info.synthetic for side in sides for info in side.beside.datasets)
+    return Ranked(tuple(zip(panels, agreements, strict=True)), pooled, alone, synthetic)
+
+
+def _alone(
+    panels: Sequence[Panel], probes: Sequence[Source], finetuned: Sequence[Source]
+) -> Iterator[str]:
+    """Yield which sources have no partner, and why."""
+    for panel in panels:
+        if not panel.ranked:
+            yield f"{panel.probe.name} with {panel.finetuned.name}: no method"
+    paired = {source for panel in panels for source in (panel.probe, panel.finetuned)}
     like = "of this data set, network, metric and scale"
     whys = (
         f"the nearest probe of no fine-tuning {like}",
         f"no probe {like} at about this fraction",
     )
     for group, why in zip((probes, finetuned), whys, strict=True):
-        alone += [f"{source.name}: {why}" for source in group if source not in paired]
-    if not panels:
-        why = "; ".join(alone[:2]) or "their methods are others"
-        raise BenchError(f"{where}: no method is scored by a probe and by fine-tuning ({why})")
-    each, pooled = agreement([panel.rankings() for panel in panels])
-    synthetic = any(info.synthetic for side in sides for info in side.beside.datasets)
-    return Ranked(tuple(zip(panels, each, strict=True)), pooled, tuple(alone), synthetic)
+        yield from (f"{source.name}: {why}" for source in group if source not in paired)
 
 
 def _sources(side: Side, evaluation: str) -> Iterator[Source]:
@@ -176,20 +189,20 @@ def _sources(side: Side, evaluation: str) -> Iterator[Source]:
             scores = runs.loc[(name, section, fraction)].reindex(every).to_numpy(float)
             title = side.beside.titles.get(method, method) + variant
             rows[str(name)] = Scored(method, variant, frozenset(of["init"]), scores, title)
-        place = Place(*(str(first[column]) for column in Place._fields))
-        title = dataset_info(place.dataset, Extras(**vars(side.beside))).title
+        setting = Setting(*(str(first[column]) for column in Setting._fields))
+        title = dataset_info(setting.dataset, Extras(**vars(side.beside))).title
         split = str(first["split_hash"])
-        yield Source(side.name, str(section), int(fraction), place, split, title, rows)
+        yield Source(side.name, str(section), int(fraction), setting, split, title, rows)
 
 
 def _nearest(tuned: Source, probes: Sequence[Source]) -> list[Source]:
-    """Return of each section that was probed at this place the source of the nearest label fraction."""
+    """Return of each section that was probed at this setting the source of the nearest label fraction."""
 
     def far(probe: Source) -> tuple[float, int]:
         low, high = sorted((probe.fraction, tuned.fraction))
         return high / low, probe.fraction  # of two that are as near the smaller
 
-    near = [p for p in probes if p.place == tuned.place and far(p)[0] <= FARTHEST]
+    near = [p for p in probes if p.setting == tuned.setting and far(p)[0] <= FARTHEST]
     first: dict[tuple[str, str], Source] = {}
     for probe in sorted(near, key=far):
         first.setdefault((probe.protocol, probe.section), probe)
@@ -198,12 +211,12 @@ def _nearest(tuned: Source, probes: Sequence[Source]) -> list[Source]:
 
 def _rows(probe: Source, tuned: Source) -> Iterator[Row]:
     left = dict(tuned.rows)
-    for name, one in probe.rows.items():
+    for name, probed in probe.rows.items():
         partner = _partner(name, probe, tuned)
         other = left.pop(partner, None)
-        same = other is not None and bool(one.weights & other.weights)
-        runs = (one.runs, NONE if other is None else other.runs)
-        yield Row(name, _title(name, probe), _is_control(name, one), same, runs)
+        same = other is not None and bool(probed.weights & other.weights)
+        runs = (probed.runs, NONE if other is None else other.runs)
+        yield Row(name, _title(name, probe), _is_control(name, probed), same, runs)
     for name, other in left.items():
         yield Row(name, _title(name, tuned), _is_control(name, other), False, (NONE, other.runs))
 
@@ -228,4 +241,4 @@ def _title(name: str, source: Source) -> str:
 
 def _is_control(name: str, row: Scored) -> bool:
     """Tell whether a row was not pretrained, is a variant of another, or the ceiling."""
-    return row.weights == {"random"} or bool(row.variant) or name == "ceiling"
+    return row.weights == {"random"} or bool(row.variant) or name.startswith(("ceiling", "dose "))

@@ -70,19 +70,23 @@ def write(ranked: Ranked, to: Path) -> Path:
 
 def sentence(ranked: Ranked) -> str:
     """Return what may be said, in one sentence."""
-    panels = [panel for panel, found in ranked.panels if found.tau == found.tau]
+    panels = [panel for panel, result in ranked.panels if result.tau == result.tau]
     if not panels:
         most = max(len(panel.ranked) for panel, _ in ranked.panels)
         why = f"at most {most} methods pair, {LEAST} are needed" if most < LEAST else "all are tied"
         return f"Nothing can be told: {why}."
-    methods = {(panel.probe.place.network, row.name) for panel in panels for row in panel.ranked}
+    methods = {(panel.probe.setting.network, row.name) for panel in panels for row in panel.ranked}
     tau, interval = _words(ranked.pooled)
     mean = f", the mean over {len(panels)} places" if len(panels) > 1 else ""
-    says = "the order by probe is not shown to tell the order by fine-tuning"
-    if ranked.pooled.low > 0 or ranked.pooled.high < 0:
-        way = "better" if ranked.pooled.low > 0 else "worse"
-        says = f"methods that are better by probe tend to be {way} fine-tuned"
+    says = _conclusion(ranked.pooled)
     return f"Of {len(methods)} methods, tau is {tau}{mean} (95 % interval {interval}): {says}."
+
+
+def _conclusion(pooled: Agreement) -> str:
+    if pooled.low <= 0 <= pooled.high:
+        return "the order by probe is not shown to tell the order by fine-tuning"
+    way = "better" if pooled.low > 0 else "worse"
+    return f"methods that are better by probe tend to be {way} fine-tuned"
 
 
 def pairing(ranked: Ranked) -> list[str]:
@@ -123,9 +127,9 @@ def as_text(ranked: Ranked) -> str:
 
 
 def _title(panel: Panel) -> str:
-    one, other = panel.probe.fraction, panel.finetuned.fraction
-    share = f"{one} %" if one == other else f"{one} % by probe, {other} % fine-tuned"
-    return f"{panel.probe.title}, {share}, {panel.probe.place.network}"
+    first, second = panel.probe.fraction, panel.finetuned.fraction
+    share = f"{first} %" if first == second else f"{first} % by probe, {second} % fine-tuned"
+    return f"{panel.probe.title}, {share}, {panel.probe.setting.network}"
 
 
 def _sorted(panel: Panel) -> list[tuple[Row, tuple[float, float]]]:
@@ -136,11 +140,11 @@ def _sorted(panel: Panel) -> list[tuple[Row, tuple[float, float]]]:
     return [(row, ranks.get(row.name, (NAN, NAN))) for row in rows]
 
 
-def _words(found: Agreement) -> tuple[str, str]:
-    if found.tau != found.tau:
+def _words(result: Agreement) -> tuple[str, str]:
+    if result.tau != result.tau:
         return DASH, UNTOLD
     tau, low, high = (
-        f"{v:.2f}".replace("-0.00", "0.00").replace("-", MINUS) for v in vars(found).values()
+        f"{v:.2f}".replace("-0.00", "0.00").replace("-", MINUS) for v in vars(result).values()
     )
     return tau, f"{low} to {high}"
 
@@ -151,18 +155,18 @@ def _taus(ranked: Ranked) -> Table:
     return grid(("Place", "Methods", "Tau-b", "95 % interval"), rows)
 
 
-def _table(panel: Panel, found: Agreement) -> Table:
-    axis, _ = metric_axis(panel.probe.place.metric, panel.probe.place.unit)
+def _table(panel: Panel, result: Agreement) -> Table:
+    axis, _ = metric_axis(panel.probe.setting.metric, panel.probe.setting.unit)
     head = ("Row", "Rank by probe", "Rank fine-tuned", f"{axis} by probe", f"{axis} fine-tuned")
     rows = [
         (
             row.title + " (control)" * row.control,
             *(DASH if rank != rank else f"{rank:g}" for rank in ranks),
-            *(_printed(row, side, panel.probe.place.unit) for side in (0, 1)),
+            *(_printed(row, side, panel.probe.setting.unit) for side in (0, 1)),
         )
         for row, ranks in _sorted(panel)
     ]
-    return grid(head, rows, _title(panel), "Tau {}, 95 % interval: {}.".format(*_words(found)))
+    return grid(head, rows, _title(panel), "Tau {}, 95 % interval: {}.".format(*_words(result)))
 
 
 def _printed(row: Row, side: int, unit: str) -> str:
@@ -170,9 +174,9 @@ def _printed(row: Row, side: int, unit: str) -> str:
     return " ± ".join(texts) or DASH
 
 
-def _scatter(panel: Panel, found: Agreement) -> Scatter:
-    axis, lower = metric_axis(panel.probe.place.metric, panel.probe.place.unit)
-    times = 100 if panel.probe.place.unit == "1" else 1
+def _scatter(panel: Panel, result: Agreement) -> Scatter:
+    axis, lower = metric_axis(panel.probe.setting.metric, panel.probe.setting.unit)
+    times = 100 if panel.probe.setting.unit == "1" else 1
     dots = []
     for row, _ in _sorted(panel):
         x, y = (times * row.mean(side) if row.runs[side].size else None for side in (0, 1))
@@ -180,7 +184,7 @@ def _scatter(panel: Panel, found: Agreement) -> Scatter:
             0.0 if row.sd(side) != row.sd(side) else times * row.sd(side) for side in (0, 1)
         )
         dots.append(Dot(row.title, x, y, (across, up), row.control))
-    note = "{} methods: tau {}, {}".format(len(panel.ranked), *_words(found))
+    note = "{} methods: tau {}, {}".format(len(panel.ranked), *_words(result))
     return Scatter(
         _title(panel), f"{axis} by probe", f"{axis} fine-tuned", lower, tuple(dots), note
     )
@@ -192,9 +196,9 @@ def _draw(scatters: tuple[Scatter, ...]) -> object:
     return draw(scatters)
 
 
-def _csv(panel: Panel, found: Agreement) -> Iterator[tuple[object, ...]]:
+def _csv(panel: Panel, result: Agreement) -> Iterator[tuple[object, ...]]:
     both = (panel.probe, panel.finetuned)
-    where = (*both[0].place, *(f"{source.protocol}/{source.section}" for source in both))
+    where = (*both[0].setting, *(f"{source.protocol}/{source.section}" for source in both))
     for row, ranks in _sorted(panel):
         sides = [
             value
@@ -208,7 +212,7 @@ def _csv(panel: Panel, found: Agreement) -> Iterator[tuple[object, ...]]:
         ]
         facts = (row.name, row.title, int(row.control), int(row.same_weights))
         fractions = (source.fraction for source in both)
-        yield (*where, *fractions, *facts, *sides, *vars(found).values())
+        yield (*where, *fractions, *facts, *sides, *vars(result).values())
 
 
 def _page(ranked: Ranked, sections: Sequence[Section], folder: Path) -> str:
@@ -221,7 +225,7 @@ def _page(ranked: Ranked, sections: Sequence[Section], folder: Path) -> str:
         "table": "",
         "scaled": True,
     }
-    scale = ", ".join(sorted({source.place.scale for source in sources}))
+    scale = ", ".join(sorted({source.setting.scale for source in sources}))
     protocols = ", ".join(sorted({source.protocol for source in sources}))
     return template("page.html.j2").render(
         title=TITLE,
