@@ -1,9 +1,11 @@
-"""``bench compare``: two folders or bundles, cell by cell."""
+"""``bench compare``: two folders or bundles, cell by cell, or by how their probes and fine-tunings rank methods."""
 
 from __future__ import annotations
 
 import argparse
 import json
+
+from bench.errors import BenchError
 
 
 def body(arguments: argparse.Namespace) -> int:
@@ -11,7 +13,32 @@ def body(arguments: argparse.Namespace) -> int:
     from bench.extras.bundle.opening import as_folder
     from bench.extras.compare.comparison import as_json, as_text, compare, sides
 
+    if arguments.ranks:
+        return _ranks(arguments)
+    if arguments.to is not None:
+        raise BenchError(f"--to {arguments.to}: is --ranks'; add it, or leave --to out")
     with as_folder(arguments.a) as a, as_folder(arguments.b) as b:
         comparison = compare(*sides((arguments.a, a), (arguments.b, b), arguments.protocol))
     print(json.dumps(as_json(comparison), indent=1) if arguments.json else as_text(comparison))
     return 1 if comparison.beyond else 0
+
+
+def _ranks(arguments: argparse.Namespace) -> int:
+    """Draw the page of ranks by probe and by fine-tuning, and print which rows pair."""
+    from bench.extras.bundle.opening import as_folder
+    from bench.extras.compare.comparison import every_side
+    from bench.extras.compare.ranks import ranked
+    from bench.extras.compare.ranks_page import as_text, write
+
+    if arguments.to is None:
+        raise BenchError("--ranks: name the page's folder with --to")
+    if arguments.json or arguments.protocol is not None:
+        raise BenchError(
+            "--ranks: takes neither --json nor --protocol; name records/<name>.parquet, "
+            "and read table.csv"
+        )
+    with as_folder(arguments.a) as a, as_folder(arguments.b) as b:
+        ranks = ranked(every_side((arguments.a, a), (arguments.b, b)))
+        page = write(ranks, arguments.to)
+    print(f"{as_text(ranks)}\npage: {page}")
+    return 0

@@ -111,3 +111,26 @@ class Interval:
     verdict_text: str  # the verdict, and in a word why it is another than the interval suggests
     published: float | None = None  # the difference that the paper printed
     rope: float = 0.0  # differences of at most so much are equivalent; 0 where none are
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One row scored in two ways, in print units; None where it has no score in one of them."""
+
+    title: str
+    x: float | None
+    y: float | None
+    sds: tuple[float, float] = (0.0, 0.0)  # over runs; 0 where there is one
+    control: bool = False
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Rows by their scores in two ways."""
+
+    title: str
+    x: str  # label of the axis
+    y: str
+    lower: bool  # is less better?
+    dots: tuple[Dot, ...]
+    note: str = ""  # what stands between title and plot

@@ -46,7 +46,8 @@ def _field(value: object) -> str:
     return cell(str(value))
 
 
-def _file(columns: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+def csv_text(columns: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """Return a CSV file of values: numbers with six decimals, no text that a spreadsheet would run."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
@@ -71,7 +72,7 @@ def table_csv(report: ReportContext) -> str:
 
     shown = [key for key in keys(report.rows) if report.has(key.row, key.section)]
     shown += [key for key in keys(report.protocol.published_only) if report.printed(key)]
-    return _file(CELL_COLUMNS, (_of_cell(report, key) for key in shown))
+    return csv_text(CELL_COLUMNS, (_of_cell(report, key) for key in shown))
 
 
 def _of_cell(report: ReportContext, key: Key) -> tuple[object, ...]:
@@ -95,7 +96,7 @@ def _of_cell(report: ReportContext, key: Key) -> tuple[object, ...]:
 def verdicts_csv(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
     """Return ``verdicts.csv``: one line per comparison, in the metric's unit; more is better."""
     rows = (row for group in groups for row in (*group.rows, *group.controls))
-    return _file(COMPARISON_COLUMNS, (_of_comparison(report, row) for row in rows))
+    return csv_text(COMPARISON_COLUMNS, (_of_comparison(report, row) for row in rows))
 
 
 def _of_comparison(report: ReportContext, row: RowComparison) -> tuple[object, ...]:

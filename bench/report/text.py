@@ -24,11 +24,17 @@ def title_of(report: ReportContext) -> str:
 
 def markdown(report: ReportContext, sections: Sequence[Section]) -> str:
     """Return ``table.md``."""
-    parts = [f"# {_md(title_of(report))}", _md(report.protocol.about)]
+    warning = ""
     if below := undertrained.warning(report):
-        parts.append(
+        warning = (
             f"> **{undertrained.UNDERTRAINED}**{_md(below.removeprefix(undertrained.UNDERTRAINED))}"
         )
+    return document(title_of(report), report.protocol.about, sections, warning)
+
+
+def document(title: str, about: str, sections: Sequence[Section], warning: str = "") -> str:
+    """Return sections under a title as Markdown; ``warning``: Markdown that stands before them."""
+    parts = [f"# {_md(title)}", _md(about), warning]
     for section in sections:
         if "markdown" in section.forms:
             parts.append(f"## {_md(section.title)}")

@@ -76,7 +76,7 @@ def ranks(
     with_scores = seen.any(axis=(0, 2))  # patients whom any method has
     cells, seen = cells[:, with_scores], seen[:, with_scores]
     filled = np.where(seen, cells, 0.0)
-    patients = _times(int(with_scores.sum()), draws, seed, "patients")
+    patients = times_drawn(int(with_scores.sum()), draws, seed, "patients")
     runs = _runs(seen, labels, draws, seed)
     drawn = _ratio(_weighted(patients, filled, runs), _weighted(patients, seen.astype(float), runs))
     mean = _ratio(filled.sum(axis=(1, 2)), seen.sum(axis=(1, 2)))
@@ -140,7 +140,7 @@ def _checked(scores: ArrayLike, clusters: ArrayLike | None) -> tuple[Numbers, ND
     return cells, labels
 
 
-def _times(n: int, draws: int, seed: int, what: str) -> Numbers:
+def times_drawn(n: int, draws: int, seed: int, what: str) -> Numbers:
     """Return how often each of n units is drawn, (draws, n): the same for equal arguments."""
     rng = numpy_rng(seed, f"bootstrap of {what}")
     return (
@@ -159,7 +159,7 @@ def _runs(seen: NDArray[np.bool_], labels: NDArray[Any], draws: int, seed: int) 
         names, unit = np.unique(labels[present_runs], return_inverse=True)
         if len(names) == 1:
             names = unit = np.arange(present_runs.sum())
-        drawn = _times(len(names), draws, seed, "runs")[:, unit]
+        drawn = times_drawn(len(names), draws, seed, "runs")[:, unit]
         times[np.ix_(range(draws), which.ravel() == number, present_runs)] = drawn[:, None, :]
     return times
 

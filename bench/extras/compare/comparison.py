@@ -108,6 +108,23 @@ def sides(a: tuple[Path, Path], b: tuple[Path, Path], protocol: str | None) -> t
     return _side(named_a, files_a[chosen[0]]), _side(named_b, files_b[chosen[1]])
 
 
+def every_side(*places: tuple[Path, Path]) -> list[Side]:
+    """Return the records of every protocol that lies at some places, each file once.
+
+    Args:
+        places: as a person named each, and where it lies, as of ``sides``.
+
+    Raises:
+        BenchError: no records at one of them.
+    """
+    files = {
+        file.resolve(): (named, file)
+        for named, path in places
+        for file in _records(named, path).values()
+    }
+    return [_side(named, file) for named, file in files.values()]
+
+
 def _records(named: Path, path: Path) -> dict[str, Path]:
     """Return the files of records that a path holds, by the name of their protocol."""
     if path.is_dir():

@@ -1,0 +1,244 @@
+"""Rows that were scored by a frozen probe and by fine-tuning: which pair, and whether they rank alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.errors import BenchError
+from bench.extras.compare.comparison import Side
+from bench.report.means import CELL, RUN, means
+from bench.report.names import dataset_info, lower_is_better
+from bench.report.supplement import Extras
+from bench.stats.agreement import Agreement, Rankings, agreement
+from bench.stats.ranks import Numbers
+from bench.stats.ranks import ranked as ranks_of
+
+EVALUATIONS = {"probe": "a probe", "end_to_end": "a fine-tuning"}
+FARTHEST = 2  # label fractions of a pair differ at most by so many times
+NONE = np.empty((0, 0))  # runs of a row that was not scored so
+
+
+class Setting(NamedTuple):
+    """What two sources that pair have in common."""
+
+    dataset: str
+    network: str
+    metric: str
+    unit: str
+    scale: str
+
+
+class Scored(NamedTuple):
+    """One row of one source."""
+
+    method: str
+    variant: str  # what follows the name of the row that it is a control of
+    weights: frozenset[str]  # jobs or files that it starts from
+    runs: Numbers  # (pretrainings, seeds), means over patients, NaN where there is no run
+    title: str
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """All rows of one network in one section at one label fraction."""
+
+    protocol: str
+    section: str
+    fraction: int
+    setting: Setting
+    split_hash: str
+    title: str  # of the data set
+    rows: dict[str, Scored]
+
+    @property
+    def name(self) -> str:
+        """What the printed pairing calls it."""
+        return f"{self.protocol}, {self.section}, {self.fraction} %, {self.setting.network}"
+
+
+class Row(NamedTuple):
+    """One line of a panel; the runs of a side where it was not scored are empty."""
+
+    name: str
+    title: str
+    control: bool
+    same_weights: bool
+    runs: tuple[Numbers, Numbers]  # by probe, fine-tuned
+
+    def mean(self, side: int) -> float:
+        """The mean over runs; NaN where there is none."""
+        return float(np.nanmean(self.runs[side])) if self.runs[side].size else float("nan")
+
+    def sd(self, side: int) -> float:
+        """The standard deviation over runs; NaN of fewer than two."""
+        values = self.runs[side][~np.isnan(self.runs[side])]
+        return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """The rows of one network at one setting, by probe and by fine-tuning."""
+
+    probe: Source
+    finetuned: Source
+    rows: tuple[Row, ...]
+
+    @property
+    def lower(self) -> bool:
+        """Is less better?"""
+        return lower_is_better(self.probe.setting.metric, self.probe.setting.unit)
+
+    @property
+    def ranked(self) -> list[Row]:
+        """The rows that have both scores and are no controls."""
+        return [row for row in self.rows if not row.control and all(r.size for r in row.runs)]
+
+    def ranks(self) -> dict[str, tuple[float, float]]:
+        """Return the ranks by probe and by fine-tuning of each row that is ranked."""
+        rows = self.ranked
+        both = [ranks_of([row.mean(side) for row in rows], not self.lower) for side in (0, 1)]
+        return {row.name: (float(a), float(b)) for row, a, b in zip(rows, *both, strict=True)}
+
+    def rankings(self) -> Rankings:
+        """Return the scores of the rows that are ranked, more is better."""
+        sign = -1.0 if self.lower else 1.0
+        first, second = (
+            np.stack([sign * row.runs[side] for row in self.ranked]) for side in (0, 1)
+        )
+        return Rankings(
+            tuple(row.name for row in self.ranked), first, second, self.probe.setting.network
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """All panels, how far the two rankings agree in each and in the mean, and what has no partner."""
+
+    panels: tuple[tuple[Panel, Agreement], ...]
+    pooled: Agreement
+    alone: tuple[str, ...]
+    synthetic: bool
+
+
+def ranked(sides: Sequence[Side]) -> Ranked:
+    """Pair what was scored by probe with what was fine-tuned.
+
+    Sources pair by data set, network, metric, scale and nearest label fraction (at most twice as many
+    labels), rows by method, and by name where several have one method.
+
+    Raises:
+        BenchError: no probe, no fine-tuning, or no method that has both.
+    """
+    where = " and ".join(dict.fromkeys(str(side.path) for side in sides))
+    probes, finetuned = ([s for side in sides for s in _sources(side, e)] for e in EVALUATIONS)
+    for sources, what in zip((probes, finetuned), EVALUATIONS.values(), strict=True):
+        if not sources:
+            raise BenchError(f"{where}: no record is of {what}; give records of both")
+    every = [
+        Panel(probe, tuned, tuple(_rows(probe, tuned)))
+        for tuned in finetuned
+        for probe in _nearest(tuned, probes)
+    ]
+    alone = tuple(_alone(every, probes, finetuned))
+    panels = [panel for panel in every if panel.ranked]
+    if not panels:
+        why = "; ".join(alone[:2])
+        raise BenchError(f"{where}: no method is scored by a probe and by fine-tuning ({why})")
+    agreements, pooled = agreement([panel.rankings() for panel in panels])
+    synthetic = any(info.synthetic for side in sides for info in side.beside.datasets)
+    return Ranked(tuple(zip(panels, agreements, strict=True)), pooled, alone, synthetic)
+
+
+def _alone(
+    panels: Sequence[Panel], probes: Sequence[Source], finetuned: Sequence[Source]
+) -> Iterator[str]:
+    """Yield which sources have no partner, and why."""
+    for panel in panels:
+        if not panel.ranked:
+            yield f"{panel.probe.name} with {panel.finetuned.name}: no method"
+    paired = {source for panel in panels for source in (panel.probe, panel.finetuned)}
+    like = "of this data set, network, metric and scale"
+    whys = (
+        f"the nearest probe of no fine-tuning {like}",
+        f"no probe {like} at about this fraction",
+    )
+    for group, why in zip((probes, finetuned), whys, strict=True):
+        yield from (f"{source.name}: {why}" for source in group if source not in paired)
+
+
+def _sources(side: Side, evaluation: str) -> Iterator[Source]:
+    table = side.table[side.table["evaluation"].eq(evaluation) & side.table["status"].ne("failed")]
+    if table.empty:
+        return
+    table = table[table["metric"].eq(str(table["metric"].iloc[0]))]
+    values = means(table, CELL).runs["value"].groupby(level=[*CELL[:3], *RUN], observed=True).mean()
+    runs = values.unstack("seed")
+    every = sorted(set(runs.index.get_level_values("pretrain_seed")))
+    for (section, fraction, _), part in table.groupby(
+        ["section", "fraction", "network"], observed=True
+    ):
+        first, rows = part.iloc[0], dict[str, Scored]()
+        names = [str(name) for name in part["row"].unique()]
+        for name, of in part.groupby("row", observed=True):
+            base, bracket, rest = str(name).rpartition(" (")
+            variant, method = bracket + rest if base in names else "", str(of["method"].iloc[0])
+            scores = runs.loc[(name, section, fraction)].reindex(every).to_numpy(float)
+            title = side.beside.titles.get(method, method) + variant
+            rows[str(name)] = Scored(method, variant, frozenset(of["init"]), scores, title)
+        setting = Setting(*(str(first[column]) for column in Setting._fields))
+        title = dataset_info(setting.dataset, Extras(**vars(side.beside))).title
+        split = str(first["split_hash"])
+        yield Source(side.name, str(section), int(fraction), setting, split, title, rows)
+
+
+def _nearest(tuned: Source, probes: Sequence[Source]) -> list[Source]:
+    """Return of each section that was probed at this setting the source of the nearest label fraction."""
+
+    def far(probe: Source) -> tuple[float, int]:
+        low, high = sorted((probe.fraction, tuned.fraction))
+        return high / low, probe.fraction  # of two that are as near the smaller
+
+    near = [p for p in probes if p.setting == tuned.setting and far(p)[0] <= FARTHEST]
+    first: dict[tuple[str, str], Source] = {}
+    for probe in sorted(near, key=far):
+        first.setdefault((probe.protocol, probe.section), probe)
+    return list(first.values())
+
+
+def _rows(probe: Source, tuned: Source) -> Iterator[Row]:
+    left = dict(tuned.rows)
+    for name, probed in probe.rows.items():
+        partner = _partner(name, probe, tuned)
+        other = left.pop(partner, None)
+        same = other is not None and bool(probed.weights & other.weights)
+        runs = (probed.runs, NONE if other is None else other.runs)
+        yield Row(name, _title(name, probe), _is_control(name, probed), same, runs)
+    for name, other in left.items():
+        yield Row(name, _title(name, tuned), _is_control(name, other), False, (NONE, other.runs))
+
+
+def _alike(row: Scored, source: Source) -> list[str]:
+    """Return the rows that have the same method and variant."""
+    return [name for name, other in source.rows.items() if other[:2] == row[:2]]
+
+
+def _partner(name: str, probe: Source, tuned: Source) -> str:
+    """Return the fine-tuned row of the same method; of several that of the same name; "" for none."""
+    mine, theirs = (_alike(probe.rows[name], source) for source in (probe, tuned))
+    if len(mine) == len(theirs) == 1:
+        return theirs[0]
+    return name if name in theirs else ""
+
+
+def _title(name: str, source: Source) -> str:
+    row = source.rows[name]
+    return row.title if len(_alike(row, source)) == 1 else name
+
+
+def _is_control(name: str, row: Scored) -> bool:
+    """Tell whether a row was not pretrained, is a variant of another, or the ceiling."""
+    return row.weights == {"random"} or bool(row.variant) or name.startswith(("ceiling", "dose "))

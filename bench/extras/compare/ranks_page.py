@@ -1,0 +1,243 @@
+"""The page, tables and figure of ``bench compare A B --ranks``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+from bench.errors import printable
+from bench.extras.compare.ranks import Panel, Ranked, Row
+from bench.report.names import metric_axis
+from bench.report.numbers import DASH, MINUS, number
+from bench.report.page import template
+from bench.report.plots import Dot, Scatter
+from bench.report.redraw import Figure, current_svg, digest, refresh
+from bench.report.sections import Part, Section, Text
+from bench.report.spreadsheet import csv_text
+from bench.report.tabular import COUNTS, Table, grid
+from bench.report.tex import tabular
+from bench.report.text import document
+from bench.stats.agreement import LEAST, Agreement
+from bench.store import write_atomic
+
+NAME, TITLE = "ranks", "Does the probe predict fine-tuning?"
+ABOUT = (
+    "Each method's mean by a frozen probe beside its mean after fine-tuning, on one data set, with about the "
+    "same share of labels, on one network. Controls are drawn and not ranked."
+)
+CAPTION = (
+    "Bars are ± one standard deviation over runs, controls squares; a dashed line is a control or a method "
+    "that has one of the two scores, where it lies in the plot."
+)
+NOTE = (
+    f"Tau is Kendall's tau-b: 1 is the same order, 0 none, {MINUS}1 the reverse. The interval is a bootstrap "
+    "over methods, pretrainings and seeds; test patients, data sets and networks stay as they are. With one "
+    "pretraining each, the interval does not hold what another would give."
+)
+UNTOLD, NAN = "nothing can be told", float("nan")
+OF_ROW = """
+dataset network metric unit scale probe finetuned probe_fraction finetuned_fraction row title control same_weights
+probe_mean probe_sd probe_runs probe_rank finetuned_mean finetuned_sd finetuned_runs finetuned_rank tau low high"""
+COLUMNS = OF_ROW.split()
+
+
+def write(ranked: Ranked, to: Path) -> Path:
+    """Write page, Markdown, CSV and figure into a folder; return the page."""
+    to.mkdir(parents=True, exist_ok=True)
+    scatters = tuple(_scatter(*both) for both in ranked.panels)
+    shown = digest(repr(scatters))
+    figure = Figure(NAME, TITLE, shown, True, partial(_draw, scatters), captions=(CAPTION,))
+    refresh([figure], to)
+    parts: dict[str, Sequence[Part]] = {
+        "Answer": [Text(sentence(ranked), "sentence"), _taus(ranked), Text(NOTE, "note")],
+        "Means": [figure],
+        "Ranks": [_table(*both) for both in ranked.panels],
+        "Pairing": [Text(line) for line in pairing(ranked)],
+    }
+    sections = [Section(title, part, title.lower(), title) for title, part in parts.items()]
+    lines = (line for both in ranked.panels for line in _csv(*both))
+    files = {
+        "table.md": document(TITLE, ABOUT, sections),
+        "table.csv": csv_text(COLUMNS, lines),
+        "index.html": _page(ranked, sections, to),
+    }
+    for name, text in files.items():
+        write_atomic(to / name, text.encode("utf-8", "backslashreplace"))
+    return to / "index.html"
+
+
+def sentence(ranked: Ranked) -> str:
+    """Return what may be said, in one sentence."""
+    panels = [panel for panel, result in ranked.panels if result.tau == result.tau]
+    if not panels:
+        most = max(len(panel.ranked) for panel, _ in ranked.panels)
+        why = f"at most {most} methods pair, {LEAST} are needed" if most < LEAST else "all are tied"
+        return f"Nothing can be told: {why}."
+    methods = {(panel.probe.setting.network, row.name) for panel in panels for row in panel.ranked}
+    tau, interval = _words(ranked.pooled)
+    mean = f", the mean over {len(panels)} places" if len(panels) > 1 else ""
+    says = _conclusion(ranked.pooled)
+    return f"Of {len(methods)} methods, tau is {tau}{mean} (95 % interval {interval}): {says}."
+
+
+def _conclusion(pooled: Agreement) -> str:
+    if pooled.low <= 0 <= pooled.high:
+        return "the order by probe is not shown to tell the order by fine-tuning"
+    way = "better" if pooled.low > 0 else "worse"
+    return f"methods that are better by probe tend to be {way} fine-tuned"
+
+
+def pairing(ranked: Ranked) -> list[str]:
+    """Return which sections and rows pair, and which have no partner and why."""
+    lines = []
+    for panel, _ in ranked.panels:
+        probe, tuned = panel.probe, panel.finetuned
+        same = sum(row.same_weights for row in panel.ranked)
+        split = "" if probe.split_hash == tuned.split_hash else "; the two were split otherwise"
+        names = [
+            [r.name + " (control)" * r.control for r in panel.rows if sizes(r) == both]
+            for both in ((True, True), (True, False), (False, True))
+        ]
+        line = f"{probe.name} with {tuned.name}: {len(panel.ranked)} methods pair, "
+        line += f"{same} of them with the same weights{split}"
+        texts = (line, "by probe only", "fine-tuned only")
+        lines.append(
+            "; ".join(f"{t}: {', '.join(n)}" for t, n in zip(texts, names, strict=True) if n)
+        )
+    return [*lines, *(f"No partner: {line}" for line in ranked.alone)]
+
+
+def sizes(row: Row) -> tuple[bool, bool]:
+    """Tell whether a row is scored by probe, and whether by fine-tuning."""
+    return bool(row.runs[0].size), bool(row.runs[1].size)
+
+
+def as_text(ranked: Ranked) -> str:
+    """Return the pairing, the taus and the sentence for a terminal."""
+    from tabulate import tabulate
+
+    table = _taus(ranked)
+    head = [*table.stubs, *(column.label for column in table.columns)]
+    taus = tabulate([line.words for line in table.lines], headers=head, disable_numparse=True)
+    return "\n".join(
+        map(printable, [*pairing(ranked), "", *taus.split("\n"), "", sentence(ranked)])
+    )
+
+
+def _title(panel: Panel) -> str:
+    first, second = panel.probe.fraction, panel.finetuned.fraction
+    share = f"{first} %" if first == second else f"{first} % by probe, {second} % fine-tuned"
+    return f"{panel.probe.title}, {share}, {panel.probe.setting.network}"
+
+
+def _sorted(panel: Panel) -> list[tuple[Row, tuple[float, float]]]:
+    """Return the rows with their ranks: the best fine-tuned first, then those without a rank."""
+    ranks = panel.ranks()
+    rows = sorted(panel.rows, key=lambda row: (row.control, row.title))
+    rows.sort(key=lambda row: ranks.get(row.name, (0, float("inf")))[1])
+    return [(row, ranks.get(row.name, (NAN, NAN))) for row in rows]
+
+
+def _words(result: Agreement) -> tuple[str, str]:
+    if result.tau != result.tau:
+        return DASH, UNTOLD
+    tau, low, high = (
+        f"{v:.2f}".replace("-0.00", "0.00").replace("-", MINUS) for v in vars(result).values()
+    )
+    return tau, f"{low} to {high}"
+
+
+def _taus(ranked: Ranked) -> Table:
+    rows = [(_title(panel), str(len(panel.ranked)), *_words(f)) for panel, f in ranked.panels]
+    rows += [("Mean over places", "", *_words(ranked.pooled))][: len(rows) - 1]
+    return grid(("Place", "Methods", "Tau-b", "95 % interval"), rows)
+
+
+def _table(panel: Panel, result: Agreement) -> Table:
+    axis, _ = metric_axis(panel.probe.setting.metric, panel.probe.setting.unit)
+    head = ("Row", "Rank by probe", "Rank fine-tuned", f"{axis} by probe", f"{axis} fine-tuned")
+    rows = [
+        (
+            row.title + " (control)" * row.control,
+            *(DASH if rank != rank else f"{rank:g}" for rank in ranks),
+            *(_printed(row, side, panel.probe.setting.unit) for side in (0, 1)),
+        )
+        for row, ranks in _sorted(panel)
+    ]
+    return grid(head, rows, _title(panel), "Tau {}, 95 % interval: {}.".format(*_words(result)))
+
+
+def _printed(row: Row, side: int, unit: str) -> str:
+    texts = [number(v, unit) for v in (row.mean(side), row.sd(side)) if v == v]
+    return " ± ".join(texts) or DASH
+
+
+def _scatter(panel: Panel, result: Agreement) -> Scatter:
+    axis, lower = metric_axis(panel.probe.setting.metric, panel.probe.setting.unit)
+    times = 100 if panel.probe.setting.unit == "1" else 1
+    dots = []
+    for row, _ in _sorted(panel):
+        x, y = (times * row.mean(side) if row.runs[side].size else None for side in (0, 1))
+        across, up = (
+            0.0 if row.sd(side) != row.sd(side) else times * row.sd(side) for side in (0, 1)
+        )
+        dots.append(Dot(row.title, x, y, (across, up), row.control))
+    note = "{} methods: tau {}, {}".format(len(panel.ranked), *_words(result))
+    return Scatter(
+        _title(panel), f"{axis} by probe", f"{axis} fine-tuned", lower, tuple(dots), note
+    )
+
+
+def _draw(scatters: tuple[Scatter, ...]) -> object:
+    from bench.report.rank_scatters import scatters as draw  # matplotlib takes half a second
+
+    return draw(scatters)
+
+
+def _csv(panel: Panel, result: Agreement) -> Iterator[tuple[object, ...]]:
+    both = (panel.probe, panel.finetuned)
+    where = (*both[0].setting, *(f"{source.protocol}/{source.section}" for source in both))
+    for row, ranks in _sorted(panel):
+        sides = [
+            value
+            for side, rank in enumerate(ranks)
+            for value in (
+                row.mean(side),
+                row.sd(side),
+                int((row.runs[side] == row.runs[side]).sum()),
+                rank,
+            )
+        ]
+        facts = (row.name, row.title, int(row.control), int(row.same_weights))
+        fractions = (source.fraction for source in both)
+        yield (*where, *fractions, *facts, *sides, *vars(result).values())
+
+
+def _page(ranked: Ranked, sections: Sequence[Section], folder: Path) -> str:
+    sources = [source for panel, _ in ranked.panels for source in (panel.probe, panel.finetuned)]
+    header = {
+        "name": NAME,
+        "title": TITLE,
+        "about": ABOUT,
+        "paper": "",
+        "table": "",
+        "scaled": True,
+    }
+    scale = ", ".join(sorted({source.setting.scale for source in sources}))
+    protocols = ", ".join(sorted({source.protocol for source in sources}))
+    return template("page.html.j2").render(
+        title=TITLE,
+        protocol=SimpleNamespace(**header, scale=scale),
+        sections=sections,
+        facts=[("Places", str(len(ranked.panels))), ("Protocols", protocols)],
+        tip=lambda cell: cell.tip,
+        counts=COUNTS,
+        tabular=tabular,
+        svg=partial(current_svg, folder=folder),
+        synthetic="synthetic scans" if ranked.synthetic else "",
+        stacked=6,
+        progress=None,
+        **dict.fromkeys(("below", "undertrained", "blind", "failed", "collapsed", "guesses"), ""),
+    )

@@ -1,0 +1,100 @@
+"""Scatters of rows that were scored in two ways, each point named at the right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.report import canvas
+from bench.report.canvas import COLOURS, INK, MARKERS, PAPER, SOFT, words
+from bench.report.plots import Dot, Scatter
+
+WIDE, LINE = 5.6, 0.135  # inches of a plot with its names; of one name
+NAMED = (4, 1)  # widths of plot and names
+
+
+def scatters(drawn: tuple[Scatter, ...]) -> Figure:
+    """Draw one plot per scatter, two side by side."""
+    most = max(sum(None not in (d.x, d.y) for d in plot.dots) for plot in drawn)
+    with canvas.style():
+        size = (canvas.even(len(drawn), 2), WIDE, max(3.0, LINE * most + 0.9))
+        figure, (axes,) = canvas.tiled([("", [words(p.title, 52) for p in drawn])], size)
+        for ax, plot in zip(axes, drawn, strict=True):
+            _scatter(ax, plot)
+        return figure
+
+
+def _scatter(tile: Axes, plot: Scatter) -> None:
+    ax = _beside_names(tile)
+    named = [
+        (dot, INK if dot.control else COLOURS[i % len(COLOURS)])
+        for i, dot in enumerate(plot.dots)
+        if None not in (dot.x, dot.y)
+    ]
+    for i, (dot, colour) in enumerate(named):
+        _point(ax, dot, colour, MARKERS[i // len(COLOURS) % len(MARKERS)])
+    canvas.few_numbers(ax, 6)
+    ax.locator_params(axis="x", integer=False)
+    ax.grid(axis="x", visible=True)
+    if plot.lower:  # better to the right and upwards
+        ax.invert_xaxis()
+        ax.invert_yaxis()
+    ax.set(xlabel=plot.x, ylabel=plot.y)
+    ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # which stay, whatever is drawn across
+    for dot in plot.dots:
+        _half(ax, dot)
+    _names(ax, named)
+    canvas.note(ax, words(plot.note, 78))
+
+
+def _point(ax: Axes, dot: Dot, colour: str, marker: str) -> None:
+    look: Any = {"color": colour, "marker": marker, "markersize": 4.5, "elinewidth": 0.5}
+    look |= {"marker": "s", "markerfacecolor": PAPER} if dot.control else {}
+    assert dot.x is not None and dot.y is not None
+    ax.errorbar(dot.x, dot.y, xerr=dot.sds[0] or None, yerr=dot.sds[1] or None, **look)
+
+
+def _beside_names(tile: Axes) -> Axes:
+    """Return a plot in the place of one, with room for names at its right."""
+    spec = tile.get_subplotspec()
+    assert spec is not None
+    axes: Any = spec.subgridspec(1, 2, width_ratios=NAMED).subplots()
+    axes[0].set_title(tile.get_title("left"))
+    axes[1].set_axis_off()
+    tile.remove()
+    return axes[0]
+
+
+def _within(at: float, limits: tuple[float, float]) -> bool:
+    return min(limits) <= at <= max(limits)
+
+
+def _half(ax: Axes, dot: Dot) -> None:
+    """Draw a row that has one of the two scores as a line across the plot, named at its end."""
+    look: Any = {"color": SOFT, "linewidth": 0.8, "linestyle": (0, (4, 2))}
+    text: Any = {"fontsize": 6.5, "color": SOFT, "va": "bottom"}
+    if dot.y is None and dot.x is not None and _within(dot.x, ax.get_xlim()):
+        ax.axvline(dot.x, **look)
+        text |= {"transform": ax.get_xaxis_transform(), "rotation": 90, "ha": "right"}
+        ax.text(dot.x, 0.01, words(dot.title, 60), **text)
+    elif dot.x is None and dot.y is not None and _within(dot.y, ax.get_ylim()):
+        ax.axhline(dot.y, **look)
+        text |= {"transform": ax.get_yaxis_transform(), "ha": "right"}
+        ax.text(0.99, dot.y, words(dot.title, 60), **text)
+
+
+def _names(ax: Axes, named: list[tuple[Dot, str]]) -> None:
+    """Name points to the right of the plot, in the order of their heights, a thin line from each."""
+    up = -1 if ax.yaxis_inverted() else 1
+    named = sorted(named, key=lambda each: up * (each[0].y or 0.0))
+    thread = {"arrowstyle": "-", "linewidth": 0.5, "color": SOFT, "alpha": 0.45, "relpos": (0, 0.5)}
+    at: Any = {"xycoords": "data", "textcoords": "axes fraction", "va": "center", "fontsize": 7}
+    heights = np.linspace(0, 1, len(named) + 2)[1:-1]
+    for (dot, colour), height in zip(named, heights, strict=True):
+        label_at = (1.06, float(height))
+        ax.annotate(
+            words(dot.title, 40), (dot.x, dot.y), label_at, color=colour, arrowprops=thread, **at
+        )

@@ -1,0 +1,120 @@
+"""Do two ways of scoring rank the same methods alike? Kendall's tau-b with a bootstrap interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+
+from bench.stats.ranks import DIGITS, Numbers, times_drawn
+
+LEAST = 5  # methods of which a tau can tell anything
+DRAWS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Rankings:
+    """The scores of some methods in two ways, higher is better in both.
+
+    Attributes:
+        methods: their names; a name stands for the same method in all rankings of one group.
+        first: (methods, pretrainings, seeds), means over patients, NaN where there is no run.
+        second: the same in another way; its pretrainings and seeds may be others.
+        group: rankings of one group draw their methods together.
+    """
+
+    methods: tuple[str, ...]
+    first: Numbers
+    second: Numbers
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Kendall's tau-b and its 95 % interval; all NaN where nothing can be told."""
+
+    tau: float
+    low: float
+    high: float
+
+
+def agreement(
+    rankings: Sequence[Rankings], draws: int = DRAWS, seed: int = 0
+) -> tuple[list[Agreement], Agreement]:
+    """Return tau-b of each pair of rankings, and its mean over those with at least ``LEAST`` methods.
+
+    Each draw of the bootstrap takes methods, pretrainings and seeds anew, each by itself, n - 1 of n as
+    ``bench.stats.ranks`` does. Methods that have the same seeds are given the same ones, and both ways
+    the same pretrainings where they have as many. Test patients stay as they are. The interval is of
+    percentiles, widened to hold tau itself: drawn runs add their noise once more and weaken the order.
+
+    Args:
+        rankings: scores in two ways, each.
+        draws: of the bootstrap.
+        seed: of the draws.
+    """
+    unions: dict[str, list[str]] = {}
+    for each in rankings:
+        unions.setdefault(each.group, []).extend(each.methods)
+    names = {group: sorted(set(methods)) for group, methods in unions.items()}
+    taus, drawn = np.full(len(rankings), np.nan), np.full((len(rankings), draws), np.nan)
+    for number, each in enumerate(rankings):
+        if len(each.methods) < LEAST:
+            continue
+        taus[number] = _tau(*(np.nanmean(side, axis=(1, 2)) for side in (each.first, each.second)))
+        union = names[each.group]
+        times = times_drawn(len(union), draws, seed, f"methods {each.group}").astype(int)
+        times = times[:, [union.index(method) for method in each.methods]]
+        first = _means(each.first, draws, seed, "seeds of the first")
+        second = _means(each.second, draws, seed, "seeds of the second")
+        for draw, counts in enumerate(times):
+            repeated = np.repeat(np.arange(len(counts)), counts)
+            drawn[number, draw] = _tau(first[draw, repeated], second[draw, repeated])
+    by_ranking = [_interval(*both) for both in zip(taus, drawn, strict=True)]
+    valid = ~np.isnan(taus)
+    if not valid.any():
+        return by_ranking, Agreement(np.nan, np.nan, np.nan)
+    complete = drawn[valid][:, ~np.isnan(drawn[valid]).all(axis=0)]
+    return by_ranking, _interval(taus[valid].mean(), np.nanmean(complete, axis=0))
+
+
+def _tau(first: Numbers, second: Numbers) -> float:
+    both = ~np.isnan(first) & ~np.isnan(second)
+    if both.sum() < 2:
+        return float("nan")
+    return float(
+        kendalltau(np.round(first[both], DIGITS), np.round(second[both], DIGITS)).statistic
+    )
+
+
+def _interval(tau: float, drawn: Numbers) -> Agreement:
+    drawn = drawn[~np.isnan(drawn)]
+    if np.isnan(tau) or not len(drawn):
+        return Agreement(np.nan, np.nan, np.nan)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Agreement(float(tau), float(min(low, tau)), float(max(high, tau)))
+
+
+def _means(scores: Numbers, draws: int, seed: int, seeds: str) -> Numbers:
+    """Return each method's mean in each draw, (draws, methods); NaN where a draw has none of its runs."""
+    present = np.isfinite(scores)
+    weights = (
+        _weights(np.any(present, axis=2), draws, seed, "pretrainings"),
+        _weights(np.any(present, axis=1), draws, seed, seeds),
+    )
+    total, size = (
+        np.einsum("dmp,dms,mps->dm", *weights, cells)
+        for cells in (np.where(present, scores, 0.0), present.astype(float))
+    )
+    return np.divide(total, size, out=np.full(total.shape, np.nan), where=size > 0)
+
+
+def _weights(present: NDArray[np.bool_], draws: int, seed: int, what: str) -> Numbers:
+    """Return how often each unit of each method is drawn, (draws, methods, units)."""
+    times = np.zeros((draws, *present.shape))
+    for method, units in enumerate(present):
+        times[:, method, units] = times_drawn(int(units.sum()), draws, seed, what)
+    return times
