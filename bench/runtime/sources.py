@@ -68,7 +68,9 @@ SCORES = "bench.metrics"
 PROBES = (  # behind a probe alone
     "bench.probes",
     "bench.jobs.finetune.probe",
-    "bench.jobs.labelled_cases",
+    "bench.jobs.probing",
+    "bench.data.values",
+    "bench.metrics.values",
     "bench.jobs.pretrain.online_probe",
 )
 UNRECORDED = "files that an older bench did not record"
