@@ -116,12 +116,11 @@ a A  an output folder, a bundle, or records/<name>.parquet
 b B  what is compared with it, likewise
 --protocol NAME  where both hold several
 --json
---ranks  of methods: those by probe against those by fine-tuning, of all protocols that A and B hold
+--ranks  methods by probe against methods fine-tuned, of all protocols that A and B hold
 --to DIR  of --ranks: the page, its tables and figure
 > Exit code 1: something moved beyond noise.
 $ bench compare runs runs_of_last_month  # two output folders
-$ bench compare mine.bench.zip theirs.bench.zip --protocol pilot_lasc  # two bundles
-$ bench compare runs/records/studies_probes_3d.parquet results/pilot/records/methods_3d.parquet --ranks --to ranks
+$ bench compare runs/records/studies_probes_3d.parquet results/pilot --ranks --to ranks  # probe, fine-tuned
 
 list  what there is by name
 what methods|datasets|mixtures|networks|metrics|protocols

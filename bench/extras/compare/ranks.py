@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.extras.compare.comparison import Side
 from bench.report.means import CELL, RUN, means
 from bench.report.names import dataset_info, lower_is_better
-from bench.report.supplement import Extras
+from bench.report.supplement import DatasetInfo, Extras
 from bench.stats.agreement import Agreement, Rankings, agreement
 from bench.stats.ranks import Numbers
 from bench.stats.ranks import ranked as ranks_of
@@ -51,7 +51,7 @@ class Source:
     fraction: int
     setting: Setting
     split_hash: str
-    title: str  # of the data set
+    dataset: DatasetInfo
     rows: dict[str, Scored]
 
     @property
@@ -121,7 +121,6 @@ class Ranked:
     panels: tuple[tuple[Panel, Agreement], ...]
     pooled: Agreement
     alone: tuple[str, ...]
-    synthetic: bool
 
 
 def ranked(sides: Sequence[Side]) -> Ranked:
@@ -134,10 +133,7 @@ def ranked(sides: Sequence[Side]) -> Ranked:
         BenchError: no probe, no fine-tuning, or no method that has both.
     """
     where = " and ".join(dict.fromkeys(str(side.path) for side in sides))
-    probes, finetuned = ([s for side in sides for s in _sources(side, e)] for e in EVALUATIONS)
-    for sources, what in zip((probes, finetuned), EVALUATIONS.values(), strict=True):
-        if not sources:
-            raise BenchError(f"{where}: no record is of {what}; give records of both")
+    probes, finetuned = (_scored(sides, evaluation, where) for evaluation in EVALUATIONS)
     every = [
         Panel(probe, tuned, tuple(_rows(probe, tuned)))
         for tuned in finetuned
@@ -149,8 +145,15 @@ def ranked(sides: Sequence[Side]) -> Ranked:
         why = "; ".join(alone[:2])
         raise BenchError(f"{where}: no method is scored by a probe and by fine-tuning ({why})")
     agreements, pooled = agreement([panel.rankings() for panel in panels])
-    synthetic = any(info.synthetic for side in sides for info in side.beside.datasets)
-    return Ranked(tuple(zip(panels, agreements, strict=True)), pooled, alone, synthetic)
+    return Ranked(tuple(zip(panels, agreements, strict=True)), pooled, alone)
+
+
+def _scored(sides: Sequence[Side], evaluation: str, where: str) -> list[Source]:
+    sources = [source for side in sides for source in _sources(side, evaluation)]
+    if not sources:
+        what = EVALUATIONS[evaluation]
+        raise BenchError(f"{where}: no record is of {what}; give records of both")
+    return sources
 
 
 def _alone(
@@ -159,7 +162,7 @@ def _alone(
     """Yield which sources have no partner, and why."""
     for panel in panels:
         if not panel.ranked:
-            yield f"{panel.probe.name} with {panel.finetuned.name}: no method"
+            yield f"{panel.probe.name} with {panel.finetuned.name}: no method has both"
     paired = {source for panel in panels for source in (panel.probe, panel.finetuned)}
     like = "of this data set, network, metric and scale"
     whys = (
@@ -190,9 +193,9 @@ def _sources(side: Side, evaluation: str) -> Iterator[Source]:
             title = side.beside.titles.get(method, method) + variant
             rows[str(name)] = Scored(method, variant, frozenset(of["init"]), scores, title)
         setting = Setting(*(str(first[column]) for column in Setting._fields))
-        title = dataset_info(setting.dataset, Extras(**vars(side.beside))).title
+        info = dataset_info(setting.dataset, Extras(**vars(side.beside)))
         split = str(first["split_hash"])
-        yield Source(side.name, str(section), int(fraction), setting, split, title, rows)
+        yield Source(side.name, str(section), int(fraction), setting, split, info, rows)
 
 
 def _nearest(tuned: Source, probes: Sequence[Source]) -> list[Source]:

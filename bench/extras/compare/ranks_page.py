@@ -28,7 +28,7 @@ ABOUT = (
     "same share of labels, on one network. Controls are drawn and not ranked."
 )
 CAPTION = (
-    "Bars are ± one standard deviation over runs, controls squares; a dashed line is a control or a method "
+    "Bars are ± one standard deviation over runs, controls hollow squares; a dashed line is a control or a method "
     "that has one of the two scores, where it lies in the plot."
 )
 NOTE = (
@@ -129,7 +129,7 @@ def as_text(ranked: Ranked) -> str:
 def _title(panel: Panel) -> str:
     first, second = panel.probe.fraction, panel.finetuned.fraction
     share = f"{first} %" if first == second else f"{first} % by probe, {second} % fine-tuned"
-    return f"{panel.probe.title}, {share}, {panel.probe.setting.network}"
+    return f"{panel.probe.dataset.title}, {share}, {panel.probe.setting.network}"
 
 
 def _sorted(panel: Panel) -> list[tuple[Row, tuple[float, float]]]:
@@ -149,6 +149,12 @@ def _words(result: Agreement) -> tuple[str, str]:
     return tau, f"{low} to {high}"
 
 
+def _outcome(panel: Panel, result: Agreement) -> str:
+    tau, interval = _words(result)
+    text = interval if interval == UNTOLD else f"tau {tau}, 95 % interval {interval}"
+    return f"{len(panel.ranked)} methods: {text}"
+
+
 def _taus(ranked: Ranked) -> Table:
     rows = [(_title(panel), str(len(panel.ranked)), *_words(f)) for panel, f in ranked.panels]
     rows += [("Mean over places", "", *_words(ranked.pooled))][: len(rows) - 1]
@@ -166,7 +172,7 @@ def _table(panel: Panel, result: Agreement) -> Table:
         )
         for row, ranks in _sorted(panel)
     ]
-    return grid(head, rows, _title(panel), "Tau {}, 95 % interval: {}.".format(*_words(result)))
+    return grid(head, rows, _title(panel), f"{_outcome(panel, result)}.")
 
 
 def _printed(row: Row, side: int, unit: str) -> str:
@@ -184,7 +190,7 @@ def _scatter(panel: Panel, result: Agreement) -> Scatter:
             0.0 if row.sd(side) != row.sd(side) else times * row.sd(side) for side in (0, 1)
         )
         dots.append(Dot(row.title, x, y, (across, up), row.control))
-    note = "{} methods: tau {}, {}".format(len(panel.ranked), *_words(result))
+    note = _outcome(panel, result)
     return Scatter(
         _title(panel), f"{axis} by probe", f"{axis} fine-tuned", lower, tuple(dots), note
     )
@@ -236,7 +242,7 @@ def _page(ranked: Ranked, sections: Sequence[Section], folder: Path) -> str:
         counts=COUNTS,
         tabular=tabular,
         svg=partial(current_svg, folder=folder),
-        synthetic="synthetic scans" if ranked.synthetic else "",
+        synthetic="synthetic scans" if any(source.dataset.synthetic for source in sources) else "",
         stacked=6,
         progress=None,
         **dict.fromkeys(("below", "undertrained", "blind", "failed", "collapsed", "guesses"), ""),
