@@ -34,11 +34,12 @@ class Sunnybrook(MSDLayout):
     labels = {1: "left ventricle"}
     recipes = {
         # ours: the pixels that ACDC's default recipe has
-        "default": Recipe(spacing=(1.5625, 1.5625, 10.0), scale="zscore"),
+        "default": Recipe(spacing=(1.5625, 1.5625, 10.0), scale="zscore")
     }
     unpack = (
-        "write each patient's end-diastolic slices and masks as NIfTI files so that own_sunnybrook/ "
-        "holds imagesTr/HF-I-01.nii.gz ..., labelsTr with the same names and dataset.json"
+        "unpack the challenge's archives, and write the slices and masks of each patient at end-diastole as "
+        "NIfTI files so that own_sunnybrook/ holds imagesTr/HF-I-01.nii.gz ..., labelsTr with the same "
+        "names and dataset.json"
     )
 
     def cases(self, root: Path) -> list[Case]:

@@ -336,6 +336,15 @@ REFUSED: dict[str, list[tuple]] = {
     "cc_ccii": [("beside its zip", ("NCP/206/1557/0000.jpg", "NCP-6.zip/NCP/206/1557/0000.jpg"), "keep one")],
 }  # fmt: skip
 
+scan, mask = "imagesTr/HF-NI-04.nii.gz", "labelsTr/HF-NI-04.nii.gz"
+READ["own_sunnybrook"] = [
+    (
+        "a group in each name",
+        [scan, mask],
+        [dict(id="HF-NI-04", meta={"part": "training", "group": "HF-NI"})],
+    )
+]
+
 # --- the Decathlon ---------------------------------------------------------------------------
 
 TASKS = {  # folder of the archive, how its cases are named

@@ -13,8 +13,11 @@ from safetensors.torch import load_file
 
 from bench import distributed
 from bench.data import split
+from bench.data.parts import Entry
 from bench.data.prepared import Prepared
+from bench.errors import BenchError
 from bench.jobs import probing
+from bench.jobs.inputs import probed
 from bench.jobs.pretrain.online_probe import OnlineProbe, Patients, untouched
 from bench.jobs.pretrain.run import Pretext, built
 from bench.jobs.pretrain.spec import Probing
@@ -133,6 +136,21 @@ def test_only_patients_who_train_are_read_each_on_one_side(made, looked):
     of_fit, of_all = ({patient[case] for case in cases} for cases in (read, labels))
     assert len(of_fit) == 3 and len(of_all) == 5 and of_all <= set(fold.train)
     assert not of_all & {*fold.val, *fold.test}
+
+
+def test_of_several_folds_nobody_is_read_who_is_held_out_in_one(made):
+    prepared = Prepared(made.store.jobs / made.prepare().id)
+    entries = [{**entry(made.name), "split": "cv5", "fold": fold} for fold in (0, 1, 2)]
+    data = [Entry(**fields) for fields in entries]
+    fitted, scored = probed(prepared, data, 7, str(made.root))
+    folds = split.folds(made.dataset, made.name, prepared.cases(), "cv5")[:3]
+    tested = {patient for fold in folds for patient in fold.test}
+    patient = {case.id: case.patient for case in prepared.cases()}
+    of_fit, of_score = {patient[c] for cases in fitted for c in cases}, {patient[c] for c in scored}
+    assert (len(of_fit), len(of_score)) == (4, 3)
+    assert not of_fit & of_score and not (of_fit | of_score) & tested
+    with pytest.raises(BenchError, match=r"labelled patients .* 20 are asked for"):
+        probed(prepared, data, 20, str(made.root))
 
 
 def test_its_last_number_is_that_of_the_same_weights_by_hand(made, looked):

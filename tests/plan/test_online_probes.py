@@ -9,6 +9,7 @@ from bench.data import case_filter
 from bench.dataset import Case
 from bench.errors import BenchError
 from bench.jobs.prepare.spec import PrepareSpec
+from bench.jobs.pretrain.spec import PretrainSpec
 from bench.plan.cost import forecast
 from bench.protocol import read
 from bench.show.plan_text import as_text
@@ -65,6 +66,17 @@ def test_the_plan_says_whose_labels_are_read_and_counts_the_looks(plan_of, tmp_p
     said = f"online probe reads the labels of 4 training patients of {NAME}; they choose nothing"
     assert [said in text for text in texts] == [False, True]
     assert seconds[1] > seconds[0]
+
+
+def test_every_fold_that_runs_counts_and_a_scale_or_a_flag_changes_how_often(plan_of):
+    plan = plan_of(changed(finetune={"split": "cv5", "folds": [0, 2]}))
+    probe = plan.spec(cell(plan, row="pair", fold=2).pretrain, PretrainSpec).probe
+    assert [part.fold for part in probe.data] == [0, 2]
+    plan = plan_of(changed(), sets=("pretrain.probe.every=2",))
+    assert pretraining(plan).spec.probe.every == 2
+    scales = {"smoke": {"pretrain": {"steps": 2, "probe": {"every": 1}}}}
+    probe = pretraining(plan_of({**changed(), "scales": scales}, scale="smoke")).spec.probe
+    assert (probe.every, probe.patients) == (1, 4)
 
 
 def test_a_data_set_of_the_mixture_alone_has_what_its_entry_may_read(plan_of):
