@@ -474,10 +474,10 @@ def with_participants(path: Path, cases: Sequence[Case]) -> list[Case]:
             raise BenchError(
                 f"{path}:{number}: {len(row)} entries, the first line has {len(head)}; separate them by tabs"
             )
-        known = {
+        values = {
             key: text for key, text in zip(head[1:], row[1:], strict=True) if text not in UNKNOWN
         }
-        stated[row[0].removeprefix("sub-")] = known
+        stated[row[0].removeprefix("sub-")] = values
     names = [(case.id.removeprefix("sub-"), case.patient.removeprefix("sub-")) for case in cases]
     return [
         replace(case, meta={**stated.get(id, stated.get(patient, {})), **case.meta})

@@ -159,10 +159,10 @@ class Cohorts:
         if cases is not None:
             cases = tuple(values.labelled(cases, value))
         if cases and value is not None and all(case.label is None for case in cases):
-            known = sorted({key for case in self.cases(name) or () for key in case.meta})
+            keys = sorted({key for case in self.cases(name) or () for key in case.meta})
             raise Misstated(
                 "value.meta",
-                f"no case of data set {name!r} states {value.meta!r}; they state {', '.join(known) or 'nothing'}",
+                f"no case of data set {name!r} states {value.meta!r}; they state {', '.join(keys) or 'nothing'}",
             )
         exclude = case_filter.excluded(dataset, name, section.exclude, cases or ())
         narrowed = Narrowed(where=section.where, exclude=tuple(exclude))
@@ -286,13 +286,14 @@ def _value(name: str, dataset: Dataset, stated: Regressed | None) -> Value | Non
         return Value(meta=stated.meta, unit=stated.unit)
     key = "volume" if stated.volume else "ejection_fraction"
     structure = stated.volume or stated.ejection_fraction
-    known = {label: (value,) for value, label in dataset.labels.items()} | dict(dataset.regions)
-    if dataset.task != "segmentation" or structure not in known:
+    structures: dict[str, tuple[int, ...]] = {n: (v,) for v, n in dataset.labels.items()}
+    structures |= dataset.regions
+    if dataset.task != "segmentation" or structure not in structures:
         raise Misstated(
-            f"value.{key}", unknown(f"structure of data set {name!r}", structure, known)
+            f"value.{key}", unknown(f"structure of data set {name!r}", structure, structures)
         )
     return (
-        Value(volume=known[structure])
+        Value(volume=structures[structure])
         if stated.volume
-        else Value(ejection_fraction=known[structure])
+        else Value(ejection_fraction=structures[structure])
     )

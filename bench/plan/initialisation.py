@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.data.contents import Contents
-from bench.errors import BenchError
-from bench.jobs.kind import EMBEDDINGS, Given
+from bench.data.split import Fold
+from bench.dataset import Case
+from bench.errors import BenchError, Misstated
+from bench.jobs.kind import EMBEDDINGS, MAPS, Given, embedding
+from bench.plan.cohorts import Target
 from bench.protocol.sections import Initial
 from bench.volumes.files import is_there
 
@@ -116,3 +120,47 @@ class WeightFiles:
             path.absolute()
         )  # a link's target may be named without a suffix
         return contents_digest
+
+
+def check_embeddings(stated: Initial, folder: Path, target: Target, fold: Fold) -> None:
+    """Refuse features that lack a case, and those of a model that has seen a case of the tests.
+
+    Args:
+        stated: what the row starts from.
+        folder: of the protocol.
+        target: the data set.
+        fold: whose patients are read.
+
+    Raises:
+        Misstated: names the folder or the list, and the first such case.
+    """
+    home = folder / stated.embeddings
+    if not stated.embeddings or not target.present or not home.is_dir():
+        return
+    patients = {*fold.train, *fold.val, *fold.test}
+    cases = [c for c in target.cases if c.label is not None and c.patient in patients]
+    voxels = target.task == MAPS
+    lacking = [c.id for c in cases if embedding(home, c.id, voxels) is None]
+    if lacking:
+        raise Misstated(
+            "init",
+            f"{home} lacks {len(lacking)} of {len(cases)} cases of {target.name!r}, the first is "
+            f"{lacking[0]}{'.b2nd' if voxels else '.npy'}; 'bench embed' writes what is expected",
+        )
+    if stated.pretrained_on:
+        held_out = {*fold.val, *fold.test}
+        _check_leaks(folder / stated.pretrained_on, [c for c in cases if c.patient in held_out])
+
+
+def _check_leaks(path: Path, held_out: Sequence[Case]) -> None:
+    try:
+        names = {line.strip() for line in path.read_text(encoding="utf-8").splitlines()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misstated("init", f"pretrained_on: {path} cannot be read ({error})") from None
+    leaks = [case.id for case in held_out if names & {case.id, case.patient}]
+    if leaks:
+        raise Misstated(
+            "init",
+            f"pretrained_on: {path} names {len(leaks)} held-out cases, the first is {leaks[0]}; take "
+            "features of a model that has not seen them",
+        )

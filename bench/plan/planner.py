@@ -14,7 +14,7 @@ from bench.errors import BenchError, Misstated
 from bench.job import Job
 from bench.jobs.evaluate.spec import EvaluateSpec
 from bench.jobs.finetune.spec import Candidate, FinetuneSpec
-from bench.jobs.kind import EMBEDDINGS, MAPS, NetSpec, embedding
+from bench.jobs.kind import EMBEDDINGS, MAPS, NetSpec
 from bench.jobs.latency.spec import LatencySpec
 from bench.jobs.pretrain.spec import PretrainSpec
 from bench.metrics.request import LATENCY, REGRESSION, Request, check_tasks, fitting, looped
@@ -22,7 +22,7 @@ from bench.plan import specs
 from bench.plan.arm import Arm, Labels
 from bench.plan.cohorts import Cohorts, check_folds
 from bench.plan.dag import Cell, Plan
-from bench.plan.initialisation import Initialisation
+from bench.plan.initialisation import Initialisation, check_embeddings
 from bench.plan.pictures import Pictures
 from bench.plan.pretrainings import Pretrainings
 from bench.plan.selection import Selection
@@ -156,7 +156,9 @@ class Planner:
         if arm.row.init:
             start = self.plan.files.start(arm.protocol.folder, arm.row.init, self.cohorts.contents)
             with arm.protocol.at(("rows", name)):
-                self._check_embeddings(arm)
+                check_embeddings(
+                    Initial.of(arm.row.init), arm.protocol.folder, arm.target, arm.fold
+                )
             return [start]
         at = f"@{arm.row.at}" if arm.row.at else ""
         sections = ("rows", name, "pretrain"), ("finetune", str(arm.index), "pretrain")
@@ -166,43 +168,6 @@ class Planner:
         if arm.before.paired:
             return [Initialisation(f"job:{job}{at}", job, seed) for seed, job in jobs.items()]
         return [Initialisation(f"job:{job}{at}", job) for job in dict.fromkeys(jobs.values())]
-
-    def _check_embeddings(self, arm: Arm) -> None:
-        """Refuse features that lack a case, and those of a model that has seen a case of the tests.
-
-        Raises:
-            Misstated: names the folder or the list, and the first such case.
-        """
-        stated, target, folder = Initial.of(arm.row.init), arm.target, arm.protocol.folder
-        if not stated.embeddings or not target.present:
-            return
-        fold = arm.fold
-        read = {*fold.train, *fold.val, *fold.test}
-        cases = [c for c in target.cases if c.label is not None and c.patient in read]
-        home, voxels = folder / stated.embeddings, target.task == MAPS
-        lacking = [c.id for c in cases if embedding(home, c.id, voxels) is None]
-        if home.is_dir() and lacking:
-            kind = f"{lacking[0]}.b2nd" if voxels else f"{lacking[0]}.npy"
-            raise Misstated(
-                "init",
-                f"{home} lacks {len(lacking)} of {len(cases)} cases of {target.name!r}, the first is {kind}; "
-                "'bench embed' shows what is expected",
-            )
-        if not stated.pretrained_on:
-            return
-        path = folder / stated.pretrained_on
-        try:
-            seen = {line.strip() for line in path.read_text(encoding="utf-8").splitlines()} - {""}
-        except (OSError, UnicodeDecodeError) as error:
-            raise Misstated("init", f"pretrained_on: {path} cannot be read ({error})") from None
-        held_out = {*fold.val, *fold.test}
-        leaks = [c.id for c in cases if c.patient in held_out and seen & {c.id, c.patient}]
-        if leaks:
-            raise Misstated(
-                "init",
-                f"pretrained_on: {path} names {len(leaks)} held-out cases of {target.name!r}, the first is "
-                f"{leaks[0]}; take features of a model that has not seen them",
-            )
 
     def _tuned(
         self, arm: Arm, labels: Labels, initial: Initialisation, initials: Sequence[Initialisation]

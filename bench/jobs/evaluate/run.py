@@ -124,16 +124,16 @@ def _probe(
 ) -> Callable[[str], Predicted]:
     """Return what predicts a case by a probe."""
     spec, device = context.spec, fabric(tuned.finetune.precision).device
-    own = {name: value for name, value in tensors.items() if not name.startswith(probe.ENCODER)}
-    size = own["mean" if tuned.finetune.probe.kind == "knn" else "weight"].shape[-1]
+    reader = {name: value for name, value in tensors.items() if not name.startswith(probe.ENCODER)}
+    size = reader["mean" if tuned.finetune.probe.kind == "knn" else "weight"].shape[-1]
     assert tuned.network.out_channels is not None
     probed = Probed(size, tuned.network.out_channels, tuned.finetune.probe)
-    probed.load_state_dict(own)
+    probed.load_state_dict(reader)
     probed.to(device)
     folder, network = probe.outside(tuned, context.run.files), None
     if folder is None:
         network = network_of(tuned.network, spec.data.task)
-        encoder = {name: value for name, value in tensors.items() if name not in own}
+        encoder = {name: value for name, value in tensors.items() if name not in reader}
         network.encoder.load_state_dict(
             {name.removeprefix(probe.ENCODER): value for name, value in encoder.items()}
         )

@@ -81,7 +81,7 @@ def fit(context: Context[FinetuneSpec], network: Model | None) -> dict[str, Tens
     features = features_of(spec, network, prepared, outside(spec, context.run.files))
     probed = Probed(features.size, spec.network.out_channels, spec.finetune.probe).to(device.device)
     encoder = {} if network is None else dict(network.encoder.state_dict())
-    source = _Source(context, prepared, features, _kept.of(_identity(context, encoder)))
+    source = _Source(context, prepared, features, _cache.of(_identity(context, encoder)))
     groups = source.groups("train")
     context.log(f"{sum(map(len, groups))} labelled cases, {features.size} features")
     with device.autocast(), torch.no_grad():
@@ -204,14 +204,14 @@ def _left_out(
     return total / max(parts, 1)
 
 
-class _Kept:
+class _Cache:
     """Products of the cases of one encoder: its next probe, on other draws of patients, finds them here."""
 
     def __init__(self, most: int) -> None:
         self._most, self._what = most, ""  # bytes
         self._cases = dict[str, np.ndarray]()
 
-    def of(self, what: str) -> _Kept:
+    def of(self, what: str) -> _Cache:
         """Return itself; what was kept of another encoder, data set or setting is dropped."""
         if what != self._what:
             self._what, self._cases = what, {}
@@ -223,21 +223,21 @@ class _Kept:
 
     def put(self, case: str, products: np.ndarray) -> None:
         """Keep a case's products where there is room."""
-        if sum(kept.nbytes for kept in self._cases.values()) + products.nbytes <= self._most:
+        if sum(held.nbytes for held in self._cases.values()) + products.nbytes <= self._most:
             self._cases[case] = products
 
 
-_kept = _Kept(1 << 28)
+_cache = _Cache(1 << 28)
 
 
 class _Source:
     """Features and labels of a task's labelled cases."""
 
     def __init__(
-        self, context: Context[FinetuneSpec], prepared: Prepared, features: Features, kept: _Kept
+        self, context: Context[FinetuneSpec], prepared: Prepared, features: Features, cache: _Cache
     ) -> None:
         spec = context.spec
-        self._spec, self._prepared, self._features, self._kept = spec, prepared, features, kept
+        self._spec, self._prepared, self._features, self._cache = spec, prepared, features, cache
         self.labels = Labels(prepared, features, spec.network.out_channels or 1, spec.data.ignore)
         self._root = context.run.roots.get(context.spec.data.dataset)
 
@@ -270,11 +270,11 @@ class _Source:
         return reduce(np.add, map(self._of_case, cases))
 
     def _of_case(self, case: str) -> np.ndarray:
-        known = self._kept.get(case)
-        if known is None:
-            known = self.labels.products(case)
-            self._kept.put(case, known)
-        return known
+        products = self._cache.get(case)
+        if products is None:
+            products = self.labels.products(case)
+            self._cache.put(case, products)
+        return products
 
     def spread(self, cases: Sequence[str], most: int) -> Samples:
         """Return voxels of some cases, each class's evenly spread over all of it.

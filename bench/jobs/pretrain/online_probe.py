@@ -113,8 +113,8 @@ class OnlineProbe:
             true = np.array(true_classes(prepared, cases, classes))
             sums.append(Sums.of(x, np.eye(classes)[true], weights[true]))
         probed.read_by(fitted(sums).linear)
-        found = [int(case_scores(features, probed, case, True).argmax()) for case in scored]
-        return float(np.mean(np.array(found) == true_classes(prepared, scored, classes)))
+        predicted = [int(case_scores(features, probed, case, True).argmax()) for case in scored]
+        return float(np.mean(np.array(predicted) == true_classes(prepared, scored, classes)))
 
     def save(self, folder: Path) -> None:
         """Write every look."""
