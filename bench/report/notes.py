@@ -398,7 +398,7 @@ def _taken_over(report: ReportContext) -> list[str]:
     notes = []
     for row, text in report.extras.receipts.items():
         declared, _ = row_of(report.protocol, row)
-        given = Initial.of(declared.init).file if declared else ""
+        given = Initial.of(declared.init).file if declared and declared.init else ""
         unguarded = "pretrained elsewhere, so no guard looked for test cases in it; "
         notes.append(f"{report.named(row)}: {f'from {given}, {unguarded}' if given else ''}{text}.")
     notes += [f"{report.named(row)} {text}." for row, text in report.extras.choices.items()]

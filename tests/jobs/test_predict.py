@@ -1,5 +1,6 @@
 """Sliding-window prediction: a pointwise network is the same voxel by voxel."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -109,14 +110,18 @@ def asked(paint=None, seen=False):
 
 @pytest.mark.parametrize(("paint", "labels"), [(None, (0, 1)), ([[0, 3], [1, 2]], (3, 2))])
 def test_a_case_is_predicted_on_its_own_grid_and_where_asked_on_the_prepared_one(paint, labels):
-    found = evaluating._predicted(Pointwise(), Cases(), asked(paint), "good")
+    def predicted(spec):
+        slabs_of = partial(evaluating._slabs, Pointwise(), Cases(), spec)
+        return evaluating._predicted(slabs_of, Cases(), spec, "good")
+
+    found = predicted(asked(paint))
     native = unpacked(found[evaluating.FRAME].tobytes(), "here")[:]
     expected = np.zeros((12, 9, 24), np.uint8)
     expected[2:10, 1:9] = labels[0]
     expected[4:7, 1:9] = labels[1]
     np.testing.assert_array_equal(native, expected)
     assert list(found) == [evaluating.FRAME]
-    both = evaluating._predicted(Pointwise(), Cases(), asked(paint, seen=True), "good")
+    both = predicted(asked(paint, seen=True))
     assert both[evaluating.FRAME].tobytes() == found[evaluating.FRAME].tobytes()
     seen = unpacked(both[evaluating.SEEN].tobytes(), "here")[:]
     assert seen.shape == Cases().label("good").shape

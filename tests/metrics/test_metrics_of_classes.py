@@ -157,7 +157,7 @@ def test_a_data_set_is_scored_by_the_metrics_of_its_task():
         (
             ("dice",),
             {"grades": "classification"},
-            "metric 'dice': data set 'grades' is for classification",
+            "metric 'dice': section 'grades' is for classification",
         ),
         (("accuracy", "dice"), {"grades": "classification"}, "metric 'dice'"),
         (("auc",), {"organs": "segmentation"}, "take dice, iou, hd"),

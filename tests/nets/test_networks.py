@@ -128,11 +128,11 @@ def test_refuses_views_that_the_encoder_cannot_read(name, view, says):
     check_view("resenc_unet", (32, 64, 32), "patches")
 
 
-def test_no_channels_and_a_classification_of_one_class_are_refused():
+def test_no_channels_and_no_classes_are_refused():
     with pytest.raises(BenchError, match="in_channels = 0"):
         network("unet3d", "tiny", 0, 2)
-    with pytest.raises(BenchError, match="1 class"):
-        classifier("unet2d", "tiny", 1, 1)
+    with pytest.raises(BenchError, match="0 classes"):
+        classifier("unet2d", "tiny", 1, 0)
 
 
 @pytest.mark.parametrize("name", [name for name in network_names() if name not in DECODED])
