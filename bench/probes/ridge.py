@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.linalg import solve
 from torch import Tensor
 
 Array = np.ndarray
@@ -100,13 +99,13 @@ class Sums:
         scale = np.where(varies, np.sqrt(np.where(varies, variance, 1)), np.inf)
         covariance = covariance / np.outer(scale, scale)
         together = (self.targets[:-1] / total - np.outer(mean, target_mean)) / scale[:, None]
-        maps = []
-        for strength in strengths:
-            penalised = covariance + strength * np.eye(len(covariance))
-            weight = solve(penalised, together, assume_a="pos", check_finite=False)
-            weight = weight / scale[:, None]
-            maps.append(Linear(weight, target_mean - mean @ weight))
-        return maps
+        # by torch, whose threads are those of the job: BLAS of NumPy starts as many as there are cores
+        penalties = torch.tensor(strengths, dtype=torch.float64)[:, None, None]
+        penalised = torch.from_numpy(covariance) + penalties * torch.eye(len(covariance))
+        roots = torch.linalg.cholesky(penalised)
+        weights = torch.cholesky_solve(torch.from_numpy(together), roots).numpy()
+        weights = weights / scale[:, None]
+        return [Linear(weight, target_mean - mean @ weight) for weight in weights]
 
     def error(self, linear: Linear) -> float:
         """Return the weighted sum of squared errors of a linear map on these samples."""
