@@ -97,13 +97,16 @@ class MSDLayout(Dataset):
         every = sorted(
             [*cases.values(), *tests], key=lambda case: (order[case.meta["part"]], natural(case.id))
         )
-        for strange in (c for c in every if not c.id.startswith(self.stems)):
+        strange = next((c for c in every if not c.id.startswith(self.stems)), None)
+        if strange is not None:
             raise BenchError(
                 f"{strange.images[0]}: cases of {self.title} are named {self.stems}<number>; "
                 f"is this another task's folder?{_hint(self.unpack)}"
             )
-        patients = with_patients(home / "dataset.json", every, listing.get("patients"))
-        return with_participants(home / PARTICIPANTS, patients)
+        return with_participants(
+            home / PARTICIPANTS,
+            with_patients(home / "dataset.json", every, listing.get("patients")),
+        )
 
     def unclaimed(self, path: Path) -> str:
         """Return why a file of the folder belongs to no case."""

@@ -30,13 +30,14 @@ def true_values(prepared: Prepared, cases: Sequence[str], value: Value) -> np.nd
     Raises:
         BenchError: a case without a number, a patient of one case or of none of the label; names it.
     """
-    if value.meta:
-        return np.array([_stated(prepared, case, value.meta) for case in cases])
-    volumes = {case: _volume(prepared, case, value) for case in cases if value.volume}
     if value.volume:
-        return np.array([volumes[case] for case in cases])
+        return np.array([_volume(prepared, case, value) for case in cases])
+    every = prepared.cases()
+    if value.meta:
+        stated = {case.id: case.meta.get(value.meta) for case in every}
+        return np.array([_number(case, value.meta, stated[case]) for case in cases])
     of = dict[str, list[str]]()
-    for case in prepared.cases():
+    for case in every:
         if case.label is not None:
             of.setdefault(case.patient, []).append(case.id)
     fractions = {
@@ -46,8 +47,7 @@ def true_values(prepared: Prepared, cases: Sequence[str], value: Value) -> np.nd
     return np.array([fractions[prepared.patient(case)] for case in cases])
 
 
-def _stated(prepared: Prepared, case: str, key: str) -> float:
-    stated = next(c.meta.get(key) for c in prepared.cases() if c.id == case)
+def _number(case: str, key: str, stated: str | None) -> float:
     try:
         number = float(stated or "")
     except ValueError:

@@ -144,6 +144,7 @@ class Embedded:
     ) -> None:
         self._folder, self._voxels, self._prepared, self._device = folder, voxels, prepared, device
         case = next(c.id for c in prepared.cases() if embedding(folder, c.id, voxels) is not None)
+        self.size = 0  # not known yet
         self.size = len(self._read(case))
 
     def slabs(self, case: str) -> Iterator[Tensor]:
@@ -165,13 +166,10 @@ class Embedded:
         path = embedding(self._folder, case, self._voxels)
         if path is None:
             raise BenchError(f"{self._folder}: no features of case {case!r}; add its file")
-        grid = self._prepared.volume(case).shape
-        try:
-            features = _loaded(path)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise BenchError(f"{path}: cannot be read ({error}); write it again") from None
-        size = getattr(self, "size", len(features) if features.ndim else 0)
-        expected = (size, *grid) if self._voxels else (size,)
+        features = _loaded(path)
+        size = self.size or (len(features) if features.ndim else 0)
+        grid = self._prepared.volume(case).shape if self._voxels else ()
+        expected = (size, *grid)
         if features.shape != expected or not size:
             kind = "a map of the prepared grid" if self._voxels else "a vector"
             raise BenchError(
@@ -183,11 +181,14 @@ class Embedded:
 
 
 def _loaded(path: Path) -> np.ndarray:
-    if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False)
     import blosc2
 
-    return np.asarray(blosc2.open(str(path), mode="r")[...])
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, allow_pickle=False)
+        return np.asarray(blosc2.open(str(path), mode="r")[...])
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BenchError(f"{path}: cannot be read ({error}); write it again") from None
 
 
 def scores(features: Features, probed: Probed, case: str) -> Iterator[np.ndarray]:

@@ -130,14 +130,14 @@ def _probe(
     probed = Probed(size, tuned.network.out_channels, tuned.finetune.probe)
     probed.load_state_dict(reader)
     probed.to(device)
-    folder, network = probe.outside(tuned, context.run.files), None
-    if folder is None:
+    network = None
+    if not tuned.has_features:
         network = network_of(tuned.network, spec.data.task)
         encoder = {name: value for name, value in tensors.items() if name not in reader}
         network.encoder.load_state_dict(
             {name.removeprefix(probe.ENCODER): value for name, value in encoder.items()}
         )
-    features = probe.features_of(tuned, network, prepared, folder)
+    features = probe.features_of(tuned, network, prepared, context.run.files)
 
     @torch.no_grad()
     def predict(case: str) -> Predicted:

@@ -36,7 +36,7 @@ ENCODER = "encoder."  # begins the names of its tensors beside those of the prob
 
 
 def features_of(
-    spec: FinetuneSpec, network: Model | None, prepared: Prepared, folder: Path | None
+    spec: FinetuneSpec, network: Model | None, prepared: Prepared, files: dict[str, str]
 ) -> Features:
     """Return where a probe's features come from.
 
@@ -44,23 +44,14 @@ def features_of(
         spec: of the fine-tuning.
         network: whose encoder is read, None where features came from outside.
         prepared: the cases.
-        folder: of features from outside.
+        files: folders of features from outside, by digest.
     """
     device, voxels = fabric(spec.finetune.precision).device, spec.data.task == MAPS
     if network is None:
-        assert folder is not None
+        folder = Path(files[spec.init.removeprefix(EMBEDDINGS)])
         return Embedded(folder, voxels, prepared, device)
     encoder: Encoder = channels_last(frozen(network.encoder).to(device))
     return Encoded(encoder, spec.finetune.probe, voxels, prepared, spec.network.crop)
-
-
-def outside(spec: FinetuneSpec, files: dict[str, str]) -> Path | None:
-    """Return the folder of features that a spec starts from, None where it starts from a network."""
-    return (
-        Path(files[spec.init.removeprefix(EMBEDDINGS)])
-        if spec.init.startswith(EMBEDDINGS)
-        else None
-    )
 
 
 def fit(context: Context[FinetuneSpec], network: Model | None) -> dict[str, Tensor]:
@@ -78,7 +69,7 @@ def fit(context: Context[FinetuneSpec], network: Model | None) -> dict[str, Tens
     spec, prepared = context.spec, opened(context.input(0))
     assert spec.network.out_channels is not None
     device = fabric(spec.finetune.precision)
-    features = features_of(spec, network, prepared, outside(spec, context.run.files))
+    features = features_of(spec, network, prepared, context.run.files)
     probed = Probed(features.size, spec.network.out_channels, spec.finetune.probe).to(device.device)
     encoder = {} if network is None else dict(network.encoder.state_dict())
     source = _Source(context, prepared, features, _cache.of(_identity(context, encoder)))

@@ -27,7 +27,6 @@ from bench.jobs.finetune.supervised import Judge, LossConfig, Supervised
 from bench.jobs.finetune.tracking import Curve, Predict, ValidationCache
 from bench.jobs.initial_weights import Tensors
 from bench.jobs.inputs import labelled
-from bench.jobs.kind import EMBEDDINGS
 from bench.jobs.predict import mean_accuracy, mean_dice
 from bench.jobs.prepare.spec import PrepareSpec
 from bench.nets import controls, transfer
@@ -55,8 +54,7 @@ def run(context: Context[FinetuneSpec]) -> None:
     if spec.tune:
         _take_over(context)
         return
-    outside = spec.init.startswith(EMBEDDINGS)  # features, no network
-    network, loaded = (None, ()) if outside else build(context)
+    network, loaded = (None, ()) if spec.has_features else build(context)
     manifest = _manifest(context)
     if spec.probes or network is None:
         tensors = probe.fit(context, network)

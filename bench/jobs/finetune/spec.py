@@ -149,7 +149,7 @@ class FinetuneSpec(TrainingKind):
     def _refuse_for_task(self) -> None:
         tuning, task, net = self.finetune, self.data.task, self.network
         catalog.check_task(net.network, task)
-        if self.init.startswith(EMBEDDINGS) and not self.probes:
+        if self.has_features and not self.probes:
             raise BenchError(
                 "init.embeddings: features are read by a probe alone; state 'evaluation: probe'"
             )
@@ -180,7 +180,7 @@ class FinetuneSpec(TrainingKind):
         """Levels that the encoder does not have, intensities of what has no voxels to score."""
         probe, net = self.finetune.probe, self.network
         catalog.check_levels(net.network, probe.levels or (), "finetune.probe.levels")
-        if self.init.startswith(EMBEDDINGS) and (probe.intensity or probe.levels is not None):
+        if self.has_features and (probe.intensity or probe.levels is not None):
             raise BenchError(
                 "finetune.probe: features from outside are read as they are; leave 'levels' and 'intensity' "
                 "out, or state 'finetune: {probe: {intensity: [], levels: null}}' for this row"
@@ -267,6 +267,11 @@ class FinetuneSpec(TrainingKind):
     def sample(self) -> float:
         """One crop through the network; a classification has no decoder."""
         return prod(self.network.crop) * self.network.flops(self.data.task == MAPS)
+
+    @property
+    def has_features(self) -> bool:
+        """Tell whether it starts from features that were made outside, and so from no network."""
+        return self.init.startswith(EMBEDDINGS)
 
     @property
     def probes(self) -> bool:
