@@ -137,7 +137,7 @@ def _probe(
         network.encoder.load_state_dict(
             {name.removeprefix(probe.ENCODER): value for name, value in encoder.items()}
         )
-    features = probe.features_of(tuned, network, prepared, context.run.files)
+    features = probe.source_of(tuned, network, context.input(1), context.run.files).features
 
     @torch.no_grad()
     def predict(case: str) -> Predicted:
