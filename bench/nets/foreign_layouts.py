@@ -19,6 +19,7 @@ SWIN = "encoder.swinViT.patch_embed.proj.weight"
 GENESIS = "encoder.down_tr64.ops.0.conv1.weight"
 RESENC = "encoder.stem.convs.0.conv.weight"
 SEGRESNET = "encoder.convInit.conv.weight"
+STUNET = "encoder.conv_blocks_context.0.0.conv1.weight"
 VGG = "encoder.features.0.weight"
 EMBEDDING = "encoder.vit.patch_embedding.patch_embeddings.1.weight"
 COLOURS = "colours"  # in a manifest's params: how many channels are the colours of a picture
@@ -72,6 +73,15 @@ def _resenc(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     firsts = [tensors.get(f"encoder.stages.{stage}.blocks.0.conv1.conv.weight") for stage in blocks]
     widths = tuple(len(first) if first is not None and first.ndim else 0 for first in firsts)
     return {"features": widths, "blocks": tuple(blocks.values()), "groups": None}
+
+
+def _stunet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    blocks = _blocks(tensors, r"encoder\.conv_blocks_context\.(\d)\.\d+\.conv1\.weight")
+    firsts = [
+        tensors.get(f"encoder.conv_blocks_context.{level}.0.conv1.weight") for level in blocks
+    ]
+    widths = tuple(len(first) if first is not None and first.ndim else 0 for first in firsts)
+    return {"features": widths, "depth": max(blocks.values(), default=0), "groups": None}
 
 
 def _segresnet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -145,6 +155,16 @@ LAYOUTS = (
         "nnU-Net, ResEnc-L (network_weights: encoder.stem.*)",
         _STEM, "resenc_unet", RESENC, _resenc,
         drop=rf"{_COPIES}|decoder\.seg_layers\..*", head="decoder.seg_layers.0.weight", zyx=True,
+    ),
+    # nnU-Net 1's checkpoints (STUNetTrainer): arrays are (z, y, x)
+    Layout(
+        "STU-Net (conv_blocks_context.*)",
+        r"conv_blocks_context\.0\.0\.conv1\.weight", "stunet", STUNET, _stunet,
+        rename=(
+            (r"^conv_blocks_context\.", "encoder.conv_blocks_context."),
+            (r"^(upsample_layers|conv_blocks_localization|seg_outputs)\.", r"decoder.\1."),
+        ),
+        drop=r"decoder\.seg_outputs\..*", head="decoder.seg_outputs.4.weight", zyx=True,
     ),
     Layout(
         "UNETR of MONAI (vit.*)",

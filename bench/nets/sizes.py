@@ -139,6 +139,15 @@ class ResEncSize:
 
 
 @dataclass(frozen=True)
+class StuNetSize:
+    """Widths of the six levels, residual blocks of each; groups of each norm."""
+
+    features: tuple[int, int, int, int, int, int]
+    depth: int = 1
+    groups: int | None = None  # None: instance norm with weight and bias, as published
+
+
+@dataclass(frozen=True)
 class GenesisSize:
     """Channels after the first convolution; the four levels end with 2, 4, 8 and 16 times as many."""
 

@@ -95,6 +95,15 @@ def test_base_has_the_printed_parameters(name, channels, total, encoder, million
     assert round(total / 1e6, 2) == millions
 
 
+@pytest.mark.parametrize(
+    ("preset", "millions"),
+    [("small", 14.60), ("base", 58.26), ("large", 440.30), ("huge", 1457.33)],
+)
+def test_stunets_have_the_printed_parameters_for_105_classes(preset, millions):
+    net = built("stunet", preset, (1, 105), device="meta")
+    assert round(count(net) / 1e6, 2) == millions
+
+
 @pytest.mark.parametrize("name", network_names())
 def test_views_of_other_sizes_are_read_where_the_catalogue_says_so(name):
     facts, device = CATALOG[name], without_values(name)

@@ -31,7 +31,7 @@ def test_the_first_text_and_each_change_are_noted_once(
         (8, ()),
     ]
     (store.root / "registered" / "test0.json").write_text("{}")
-    with pytest.raises(BenchError, match="registered/test0.json: damaged"):
+    with pytest.raises(BenchError, match=r"registered/test0\.json: damaged"):
         registration.note([protocol], plan, store)
 
 
