@@ -139,6 +139,16 @@ class ResEncSize:
 
 
 @dataclass(frozen=True)
+class PrimusSize:
+    """Channels of a patch, blocks and heads; share of the samples that skip the last block in training."""
+
+    dim: int  # 6 times a multiple of the heads
+    depth: int
+    heads: int
+    drop_path: float = 0.2  # as nnU-Net trains it; blocks before the last have less, the first none
+
+
+@dataclass(frozen=True)
 class StuNetSize:
     """Widths of the six levels, residual blocks of each; groups of each norm."""
 

@@ -384,6 +384,34 @@ def test_stunet_gives_the_authors_maps_on_their_axes_all_but_the_heads(tmp_path,
         torch.testing.assert_close(a, b.permute(0, 1, 4, 3, 2), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_primus_gives_its_maps_on_the_axes_it_was_trained_on(tmp_path, pretrained):
+    """A file of nnssl or nnU-Net has arrays (z, y, x), and positions in the order of these."""
+    torch.manual_seed(2)
+    theirs = network("primus", "tiny", 1, 5, (32, 32, 32)).eval()
+    names = {}
+    for key, value in theirs.state_dict().items():
+        name = key.partition(".")[2]
+        names[name] = value.permute(0, 1, 4, 3, 2).contiguous() if value.ndim == 5 else value
+    places = names["eva.pos_embed"].unflatten(1, (4, 4, 4)).permute(0, 3, 2, 1, 4)
+    names |= {"eva.pos_embed": places.flatten(1, 3), "mask_token": torch.zeros(1, 1, 48)}
+    plan = {"nnssl_adaptation_plan": {}} if pretrained else {}
+    torch.save({"network_weights": names, **plan}, tmp_path / "a.pth")
+    net, manifest, receipt = loaded(tmp_path / "a.pth", (32, 32, 32))
+    assert (manifest.network, manifest.preset, manifest.crop) == ("primus", "tiny", (32, 32, 32))
+    assert manifest.out_channels == (0 if pretrained else 5) and receipt.share == 1
+    assert all(name.startswith("decoder.") for name in receipt.left_random)
+    x = torch.randn(1, 1, 32, 32, 32)
+    with torch.no_grad():
+        close(net.encoder(x), theirs.encoder(x))
+    other = loaded(tmp_path / "a.pth", (32, 48, 32))[2]
+    assert [r.how for r in other.reshaped] == ["positions 4x4x4 to 4x6x4"]
+    names["eva.pos_embed"] = places.flatten(1, 3)[:, :63]
+    torch.save({"network_weights": names, **plan}, tmp_path / "b.pth")
+    with pytest.raises(BenchError, match="no positions of a cube's patches"):
+        read_weights(tmp_path / "b.pth")
+
+
 # UNETR
 
 
