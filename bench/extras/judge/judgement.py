@@ -60,7 +60,8 @@ class Judgement:
         """Return all of it as JSON has it; what is not a number is null."""
         first = self.standings[0]
         return {
-            "read": {role.what.lower(): f"{role.taken_from}; {role.holds}" for role in self.table.roles},
+            "read": dict(self.table.columns),
+            "roles": {role.what.lower(): role[1:] for role in self.table.roles},
             "notes": [*self.table.notes],
             "warnings": [*self.table.warnings],
             "pairs": [line for s in self.standings for line in _pairs(s)],

@@ -20,6 +20,11 @@ COLUMNS = (
     *("unit", "status"),
 )
 ALIAS = {"method": "row", "dataset": "section", "run": "seed"}  # what --only may call them
+ROLES = {
+    **ALIAS,
+    **{name: name for name in ("case", "patient", "fold", "target", "metric")},
+    **{"pretraining": "pretrain_seed", "score": "value"},
+}
 TEXT = ("section", "row", "metric", "target", "case", "patient")
 
 
@@ -55,11 +60,10 @@ def of_records(tables: Sequence[RawTable], options: Options) -> ScoreTable:
         measures,
         tuple(_roles(frame, measures, tables)),
         tuple(notes),
-        (),
-        starts,
-        _bases(frame, starts, variants),
-        frozenset({*variants, *ceilings}),
-        runs_told=True,
+        starts=starts,
+        bases=_bases(frame, starts, variants),
+        controls=frozenset({*variants, *ceilings}),
+        columns={column: role for role, column in ROLES.items()},
     )
 
 

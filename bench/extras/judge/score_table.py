@@ -37,11 +37,17 @@ ALWAYS = {
 RECORDS = frozenset(
     {"job", "protocol", "row", "section", "pretrain_seed", "seed", "init", "status"}
 )
-TORCHGEO = frozenset({"dataset", "method", "metric_name", "metric_value", "name", "config_hash"})
+TORCHGEO = frozenset({"dataset", "method", "metric_name", "metric_value", "name", "normalization"})
+FILES_OF_COLUMNS = ("CSV", "JSON", "JSON lines", "Parquet", "table", "torchgeo-bench")
 WIDE_ROLE = {"methods": "method", "targets": "target", "metrics": "metric", "cases": "case"}
+TITLES = {"dataset": "Data set"}  # of roles in print
 LISTED = 5  # names in a line
+MOST_CODES = 1 << 40  # beyond, codes of several columns would not fit a whole number
 VISIT = re.compile(r"(.*[A-Za-z0-9])[_\-.](?:[a-z]{0,6}\d{1,3})$", re.IGNORECASE)
 PERCENT, SHARE = "percent", "share"
+MOST_PERCENT = 100.5
+# shares that go from 0 to 1, whoever computes them
+BOUNDED = SHARES - {"score", "mainscore", "map", "ap", "kappa", "qwk", "mcc", "ssim"}
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ class ScoreTable:
         starts: of each row ``none``, ``here`` or ``file``: how its pretraining seeds count.
         bases: the row that each row is compared with, where the table itself says so.
         controls: rows that are a family of their own.
-        runs_told: whether the table names runs; else each method has one.
+        columns: what each column was taken for; those left out are not there.
         noun: what is drawn anew: patients, or data sets that stand for one number each.
     """
 
@@ -100,8 +106,8 @@ class ScoreTable:
     starts: Mapping[str, str] = field(default_factory=dict)
     bases: Mapping[tuple[str, str], str] = field(default_factory=dict)
     controls: frozenset[str] = frozenset()
-    runs_told: bool = False
     noun: str = "patient"
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -114,6 +120,8 @@ class _Part:
     line: np.ndarray
     taken: dict[str, str]
     notes: list[str]
+    scores: Sequence[str] = ()  # the columns of scores
+    columns: Mapping[str, str] = field(default_factory=dict)  # role of each
 
 
 def score_table(tables: Sequence[RawTable], options: Options) -> ScoreTable:
@@ -163,10 +171,11 @@ def _filtered(table: RawTable, only: Sequence[str]) -> RawTable:
     for name, values in wanted.items():
         column = name if name in table.columns else table.roles.get(name, "")
         if column:
-            names = table.texts(column)
-            keep &= np.isin(names.codes, [i for i, n in enumerate(names.categories) if n in values])
+            keep &= table.holds(column, values)
     if keep.all():
         return table
+    if not keep.any():
+        raise BenchError(f"{table.name}: --only {' '.join(only)}: leaves no row")
     mask = pa.array(keep)
     data = {name: values.filter(mask) for name, values in table.data.items()}
     return replace(table, data=data)
@@ -180,7 +189,11 @@ def _part(raw: RawTable, tables: Sequence[RawTable], options: Options) -> _Part:
         if raw.roles:
             fixed |= {role: "-" for role in (*KEYS, "score") if role not in stated}
         roles = guessed(raw.columns, stated | fixed, raw.name)
-    taken = {role: f"column {column!r}" for role, column in roles.items()}
+    own = raw.layout not in FILES_OF_COLUMNS and raw.roles
+    taken = {
+        role: f"the files of {raw.layout}" if own else f"column {column!r}"
+        for role, column in roles.items()
+    }
     notes = [*raw.notes]
     wide, columns = _form(raw, roles, tables, options, notes)
     if wide:
@@ -233,8 +246,8 @@ def _meaning(
     metrics = 2 * len(named) >= len(numeric)
     has_case = bool({"case", "patient", "dataset"} & roles.keys())
     if "method" in roles or "method" in raw.fixed:
-        if named and has_case and (metrics or "case" in roles):
-            return "metric", named
+        if has_case and (len(numeric) == 1 or (named and (metrics or "case" in roles))):
+            return "metric", named or numeric
         if not has_case and metrics:
             raise BenchError(
                 f"{raw.name}: one number a method ({', '.join(named[:LISTED])}): nothing can be drawn anew; "
@@ -276,7 +289,7 @@ def _fixed(
     if "metric" not in {*roles, *fixed, wide}:
         column = columns[0] if not wide else ""
         in_column = metric_in(column) and plain(column) not in NAMES["score"]
-        if in_column or not metric_in(stem):
+        if in_column or metric_in(stem) in ("", "score"):
             fixed["metric"] = column or stem
             taken["metric"] = f"the heading {column!r}" if column else "the name of the file"
         else:
@@ -345,7 +358,9 @@ def _melted(
         keys[role] = pd.Categorical.from_codes(np.zeros(size * times, np.int8), categories=[name])
     value = np.concatenate([raw.numbers(column) for column in columns])
     line = np.tile(np.arange(size, dtype=np.int64) + raw.first, times)
-    return _Part(raw, keys, value, line, taken, notes)
+    columns_taken = {column: role for role, column in roles.items()}
+    columns_taken |= dict.fromkeys(columns, wide or "score")
+    return _Part(raw, keys, value, line, taken, notes, columns, columns_taken)
 
 
 def _joined(parts: Sequence[_Part], options: Options) -> ScoreTable:
@@ -394,7 +409,6 @@ class _Checked:
         self._refuse_twice()
         self._patients()
         self._methods()
-        runs_told = "run" in self.taken
         starts = dict.fromkeys(
             self.frame["method"].cat.categories, "here" if "pretraining" in self.taken else "none"
         )
@@ -404,15 +418,10 @@ class _Checked:
             self.taken.get("case", "").startswith("the headings")
         ):
             noun = "data set"
+        columns = {c: role for part in self.parts for c, role in part.columns.items()}
+        frame, notes, warnings = self._as_records(), tuple(self.notes), tuple(self.warnings)
         return ScoreTable(
-            self._as_records(),
-            measures,
-            roles,
-            tuple(self.notes),
-            tuple(self.warnings),
-            starts,
-            runs_told=runs_told,
-            noun=noun,
+            frame, measures, roles, notes, warnings, starts, noun=noun, columns=columns
         )
 
     def where(self, at: int) -> str:
@@ -429,13 +438,13 @@ class _Checked:
         """Keep what ``--only`` names by role: method, dataset, target, metric, run."""
         known = {c for part in self.parts for c in part.raw.columns}
         for name in dict.fromkeys(text.partition("=")[0] for text in self.options.only):
+            if name in known:
+                continue  # done, table by table
             if name not in self.frame:
-                if name not in known:
-                    raise BenchError(f"--only {name}: {unknown('column', name, {*known, *KEYS})}")
-                continue
+                raise BenchError(f"--only {name}: {unknown('column', name, {*known, *KEYS})}")
             values = [t.partition("=")[2] for t in self.options.only if t.startswith(f"{name}=")]
             lacking = [v for v in values if v not in self.frame[name].cat.categories]
-            if lacking and name not in known:
+            if lacking:
                 raise BenchError(
                     f"--only {name}={lacking[0]}: {unknown(name, lacking[0], self.frame[name].cat.categories)}"
                 )
@@ -493,6 +502,7 @@ class _Checked:
             scale = {"1": SHARE, "%": PERCENT}.get(self.options.unit) or self._scale(
                 name, at, values
             )
+            self._bounded(name, at, values, 100.0 if scale == PERCENT else 1.0)
             if scale == PERCENT:
                 values[at] /= 100
                 self.notes.append(
@@ -501,6 +511,18 @@ class _Checked:
             elif np.nanmax(np.abs(values[at]), initial=0) > 1.5:
                 measures[name] = replace(known, unit="")
         self.frame = self.frame.assign(value=values)
+
+    def _bounded(self, name: str, at: np.ndarray, values: np.ndarray, most: float) -> None:
+        """Refuse an overlap or a rate that is below 0 or above all of its unit."""
+        if metric_in(name) not in BOUNDED:
+            return
+        beyond = (values[at] < 0) | (values[at] > most * (1 + 1e-6))
+        if beyond.any():
+            first = int(at[np.flatnonzero(beyond)[0]])
+            raise BenchError(
+                f"{self.where(first)}: {name} of {values[first]:g} is not between 0 and {most:g}; mend it, or "
+                "name another metric with --metric or --score"
+            )
 
     def _unknown_unit(self, known: Measure, at: np.ndarray, values: np.ndarray) -> Measure:
         """Take scores of a metric that nobody knows for shares where all are from 0 to 1."""
@@ -516,25 +538,8 @@ class _Checked:
         large, small = size > 1.5, (size > 0.02) & (size <= 1)
         if not large.any():
             return SHARE
-        method_codes = self.frame["method"].cat.codes.to_numpy()[at]
-        target_codes = self.frame["target"].cat.codes.to_numpy()[at]
-        names = self.frame["method"].cat.categories
         few = 0.02 * np.count_nonzero(large | small)
-        for target in np.unique(target_codes):
-            of_target = target_codes == target
-            kinds = {
-                names[m]: (
-                    large[of_target & (method_codes == m)],
-                    small[of_target & (method_codes == m)],
-                )
-                for m in np.unique(method_codes[of_target])
-            }
-            shares = [n for n, (big, little) in kinds.items() if little.any() and not big.any()]
-            percents = [n for n, (big, _) in kinds.items() if 2 * big.sum() > len(big)]
-            if shares and percents:
-                self._refuse_mixed(
-                    name, f"method {shares[0]!r} has 0 to 1, {percents[0]!r} percent"
-                )
+        self._refuse_scales(name, at, large, small)
         if np.count_nonzero(small) > few and np.count_nonzero(large) > 0:
             first, second = (int(np.flatnonzero(which)[0]) for which in (small, large))
             where = self.where(int(at[first]))
@@ -542,9 +547,27 @@ class _Checked:
                 name,
                 f"{where} has {values[at[first]]:g}, {self.where(int(at[second]))} {values[at[second]]:g}",
             )
-        if size[large].max() > 100.5:  # no share at all
-            return SHARE
-        return PERCENT
+        return PERCENT if np.nanmax(size) <= MOST_PERCENT else SHARE  # of more neither is true
+
+    def _refuse_scales(
+        self, name: str, at: np.ndarray, large: np.ndarray, small: np.ndarray
+    ) -> None:
+        """Refuse methods of which one has shares and another percent, on one target."""
+        methods = self.frame["method"].cat.categories
+        keys = [self.frame[key].cat.codes.to_numpy()[at] for key in ("dataset", "target", "method")]
+        sizes = [len(self.frame[key].cat.categories) for key in ("dataset", "target", "method")]
+        group = (keys[0].astype(np.int64) * sizes[1] + keys[1]) * sizes[2] + keys[2]
+        present, of_row, count = np.unique(group, return_inverse=True, return_counts=True)
+        big, little = (np.bincount(of_row, which, len(present)) for which in (large, small))
+        share, percent = (little > 0) & (big == 0), 2 * big > count
+        for place in np.unique(present // sizes[2]):
+            of_place = present // sizes[2] == place
+            shares, percents = (
+                methods[present[of_place & which] % sizes[2]] for which in (share, percent)
+            )
+            if len(shares) and len(percents):
+                text = f"method {shares[0]!r} has 0 to 1, {percents[0]!r} percent"
+                self._refuse_mixed(name, text)
 
     def _refuse_mixed(self, name: str, text: str) -> None:
         raise BenchError(
@@ -557,6 +580,7 @@ class _Checked:
         code = np.zeros(len(self.frame), np.int64)
         for key in keys:
             code = code * max(len(self.frame[key].cat.categories), 1) + self.frame[key].cat.codes
+            code = np.unique(code, return_inverse=True)[1] if code.max() > MOST_CODES else code
         twice = self.frame.index[self.frame.assign(code=code)["code"].duplicated(keep="first")]
         if not len(twice):
             return
@@ -589,7 +613,7 @@ class _Checked:
             differ = [
                 c
                 for c, x, y in zip(raw.columns, *cells, strict=True)
-                if x != y and plain(c) not in NAMES["score"]
+                if x != y and c not in parts[0].scores
             ]
             differ = [c for c in differ if f"column {c!r}" not in self.taken.values()][:LISTED]
             if differ:
@@ -597,6 +621,8 @@ class _Checked:
                     f"they differ in {', '.join(differ)}: keep one with --only COLUMN=VALUE, or name runs with "
                     "--run, scans of one patient with --case"
                 )
+        if self.taken.get("case") == self.taken.get("patient"):
+            return "if they are two scans of one patient, name their column with --case; else remove one"
         return "remove one, or name what tells them apart with --run, --fold or --case"
 
     def _patients(self) -> None:
@@ -672,7 +698,7 @@ class _Checked:
         for key in ("method", "patient", "case", "run", "pretraining", "fold", "dataset", "target"):
             names = list(frame[key].cat.categories)
             if key in self.taken:
-                yield Role(key.capitalize(), self.taken[key], _listed(names))
+                yield Role(TITLES.get(key, key.capitalize()), self.taken[key], _listed(names))
             elif key == "patient":
                 yield Role("Patient", "the case: each is taken for a patient", f"{len(names)}")
             elif key == "run":

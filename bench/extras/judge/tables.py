@@ -78,6 +78,17 @@ class RawTable:
         moved = np.array([place_of[name] for name in names], dtype=np.int32)
         return pd.Categorical.from_codes(moved[codes] if len(codes) else codes, categories=unique)
 
+    def holds(self, column: str, names: Sequence[str]) -> np.ndarray:
+        """Tell of each row whether a column has one of these names there."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        values = self.data[column]
+        if not pa.types.is_string(values.type):
+            values = pa.array(map(_text, values.to_pylist()), pa.string())
+        within = pc.is_in(pc.utf8_trim_whitespace(values), value_set=pa.array([*names]))
+        return within.to_numpy(zero_copy_only=False)
+
     def numbers(self, column: str) -> np.ndarray:
         """Return a column as float64, NaN where missing.
 
@@ -251,6 +262,8 @@ def read_csv(path: Path) -> RawTable:
     heading = text.lstrip("\r\n").partition("\n")[0].rstrip("\r")
     separator = max(SEPARATORS, key=heading.count)
     columns = [c.strip() for c in next(csv.reader([heading], delimiter=separator))]
+    if columns[-2:] == ["mean", "mean"]:  # MONAI's second metric: one heading too many
+        columns = columns[:-1]
     _refuse_twice(str(path), columns)
     try:
         table = arrow_csv.read_csv(
@@ -262,23 +275,13 @@ def read_csv(path: Path) -> RawTable:
             ),
         )
     except pa.ArrowInvalid as error:
-        return _ragged(path, text, separator, columns, str(error))
+        _refuse_ragged(path, text, separator, columns, str(error))
     return _as_table(path, columns, table, separator)
 
 
-def _ragged(path: Path, text: str, separator: str, columns: list[str], error: str) -> RawTable:
-    """Return a table whose heading is longer than all lines, as MONAI leaves it; refuse any other.
-
-    MONAI's ``write_metrics_reports`` adds ``mean`` to the heading of the second metric once more.
-    """
-    import pyarrow as pa
-
+def _refuse_ragged(path: Path, text: str, separator: str, columns: list[str], error: str) -> None:
+    """Refuse a table of which a line has more or fewer cells than the heading; name the line."""
     rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator) if row][1:]
-    sizes = {len(row) for row in rows}
-    if len(sizes) == 1 and len(columns) > 1 and [*sizes] == [len(columns) - 1]:
-        columns = columns[:-1]
-        data = {c: pa.array([row[i] for row in rows], pa.string()) for i, c in enumerate(columns)}
-        return RawTable(str(path), tuple(columns), data)
     at = next((i for i, row in enumerate(rows, 2) if len(row) != len(columns)), None)
     if at is None:
         raise BenchError(f"{path}: cannot be read as CSV ({printable(error)})")
