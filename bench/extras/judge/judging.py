@@ -204,7 +204,6 @@ class Judge:
         ranked, order, patients = self._ranked(by_method, higher=known.higher)
         rope = region.rope if region else None
         pairs = self._pairs(by_method, order, sign, rope)
-        every = len(pairs) == len(order) * (len(order) - 1) // 2
         values = {m: _over_targets(s) for m, s in by_method.items()}
         everybody = {p for s in by_method.values() for p in s.patients}
         has = {m: {*_those(s.patients, values[m])} for m, s in by_method.items()}
@@ -219,10 +218,10 @@ class Judge:
             region=region,
             pairs=tuple(pairs),
             against=tuple(self._against(place, by_method, sign)),
-            ties=_ties(order, pairs) if every else (),
+            ties=_ties(order, pairs) if self.every else (),
             lacking={m: len(everybody - names) for m, names in has.items() if everybody - names},
             lone=all(_runs(v) == 1 for v in values.values()),
-            every=every,
+            every=self.every,
         )
 
     def _scores(self, place: Place) -> dict[str, Scores]:
