@@ -11,7 +11,7 @@ import numpy as np
 from bench.report.means import CELL, RUN, Means
 
 Run = tuple[int, int]  # pretraining seed, fine-tuning seed
-Group = tuple[str, int, int, str]  # row, section, fraction, metric
+Group = tuple[str, int | str, int, str]  # row, section or its name, fraction, metric
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +62,13 @@ class PatientScores:
         present, of_patient = np.unique(table["unit"].cat.codes, return_inverse=True)
         patients = tuple(self._units[i] for i in present.tolist())
         names = patients, tuple(sorted({*runs})), targets
-        at = (
-            of_patient,
-            *(
-                [index[value] for value in values]
-                for index, values in zip(
-                    map(_numbered, names[1:]), (runs, table["target"].tolist()), strict=True
-                )
-            ),
+        of_run, of_target = (
+            [index[value] for value in values]
+            for index, values in zip(
+                map(_numbered, names[1:]), (runs, table["target"].tolist()), strict=True
+            )
         )
+        at = of_patient, of_run, of_target
         shape = [*map(len, names)]
         values, cases = np.full(shape, np.nan), np.zeros(shape, np.uint64)
         values[at], cases[at] = table["value"], table["mark"]

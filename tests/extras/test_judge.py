@@ -437,7 +437,7 @@ def test_over_data_sets_and_metrics(tmp_path):
     tables = [frame(scores(seed=s), dataset=f"d{s}").drop(columns="seed") for s in range(4)]
     table = pd.concat(tables).assign(hd95=lambda t: 10 - 10 * t["dice"])
     judgement = bench.judge(file(tmp_path, table))
-    assert [s.place.dataset for s in judgement.mains] == ["d0", "d1", "d2", "d3"] * 2
+    assert [s.scope.dataset for s in judgement.mains] == ["d0", "d1", "d2", "d3"] * 2
     assert [a.metric for a in judgement.across] == ["dice", "hd95"]
     assert judgement.across[0].critical.rank.tolist() == [3, 2, 1]  # A, B, C
     assert judgement.across[1].critical.rank.tolist() == [3, 2, 1]
@@ -448,7 +448,7 @@ def test_each_target_and_the_mean_over_them():
     values = scores()
     table = pd.concat([OK.assign(organ="liver"), OK.assign(organ="spleen", dice=OK["dice"] + 0.1)])
     judgement = bench.judge(table)
-    assert [s.place.target for s in judgement.standings] == ["", "liver", "spleen"]
+    assert [s.scope.target for s in judgement.standings] == ["", "liver", "spleen"]
     for standing in judgement.standings:
         difference = standing.pair("C", "A").judged.comparison.difference
         assert difference == pytest.approx((values[2] - values[0]).mean(), abs=1e-12)
@@ -500,7 +500,20 @@ def test_json_is_the_contract(tmp_path, capsys):
     result = json.loads(capsys.readouterr().out)
     assert result["read"] == {"case": "case", "method": "method", "seed": "run", "dice": "score"}
     for pair in result["pairs"]:
-        keys = ["a", "b", "dataset", "target", "n", "runs", "difference", "low", "high", "p", "p_holm", "verdict"]
+        keys = [
+            "a",
+            "b",
+            "dataset",
+            "target",
+            "n",
+            "runs",
+            "difference",
+            "low",
+            "high",
+            "p",
+            "p_holm",
+            "verdict",
+        ]
         assert {*keys} <= pair.keys() and pair["verdict"] in stats.VERDICTS
     assert [r["method"] for r in result["ranks"]] == ["C", "B", "A"]
     assert {"rank", "low", "high", "best"} <= result["ranks"][0].keys()
@@ -545,7 +558,7 @@ def test_our_own_study_has_the_verdicts_of_its_report(name):
     """To the last of six decimals: paired by the report's own functions, in the report's families."""
     judgement = bench.judge(ROOT / "results" / "studies" / "records" / f"{name}.parquet")
     ours = {
-        (p.a, p.b, s.place.dataset, str(s.place.fraction), s.place.metric): p
+        (p.a, p.b, s.scope.dataset, str(s.scope.fraction), s.scope.metric): p
         for s in judgement.mains
         for p in s.against
     }
@@ -555,9 +568,18 @@ def test_our_own_study_has_the_verdicts_of_its_report(name):
         pair = ours[row["row"], row["baseline"], row["section"], row["fraction"], row["metric"]]
         c, judged = pair.judged.comparison, pair.judged
         assert row["verdict"] == judged.verdict
-        columns = (
-            ["difference", "low", "high", "p", "sd_patient", "sd_run", "sd_residual", "df", "detectable", "p_equivalent"]
-        )
+        columns = [
+            "difference",
+            "low",
+            "high",
+            "p",
+            "sd_patient",
+            "sd_run",
+            "sd_residual",
+            "df",
+            "detectable",
+            "p_equivalent",
+        ]
         assert [row[k] for k in columns] == [printed(getattr(c, k)) for k in columns]
         assert row["p_holm"] == printed(judged.p)
         assert row["p_equivalent_holm"] == printed(judged.p_equivalent)

@@ -62,5 +62,5 @@ def judge(  # noqa: PLR0913 - the flags of the command
     elif isinstance(table, (list, tuple)):
         raw = list(tables.every([Path(path) for path in table]))
     else:
-        raw = [tables.from_frame(table)]  # type: ignore[arg-type]
+        raw = [tables.from_frame(table)]
     return judged(score_table(raw, options), baseline, region)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, unknown
-from bench.extras.judge.judging import Across, Judge, Order, Pair, Standing, main_places, title
+from bench.extras.judge.judging import Across, Judge, Order, Pair, Standing, main_scopes, title
 from bench.extras.judge.score_table import ScoreTable
 from bench.stats.comparison import BETTER, EQUIVALENT, WEIGHTS, WORSE
 
@@ -24,7 +24,7 @@ class Judgement:
     Attributes:
         table: the scores, and what was taken for what.
         baseline: the method that others are compared with, "" for none.
-        standings: by place, those over all targets first.
+        standings: by scope, those over all targets first.
         across: methods over several data sets.
         orders: agreement of metrics.
     """
@@ -37,8 +37,8 @@ class Judgement:
 
     @property
     def mains(self) -> list[Standing]:
-        """One place for each data set and metric: over its targets."""
-        return main_places(self.standings)
+        """One scope for each data set and metric: over its targets."""
+        return main_scopes(self.standings)
 
     def __repr__(self) -> str:
         from bench.extras.judge.page import as_text
@@ -67,7 +67,7 @@ class Judgement:
             "pairs": [line for s in self.standings for line in _pairs(s)],
             "ranks": [line for s in self.standings for line in _ranks(s)],
             "ties": [[*group] for group in first.ties],
-            "places": [_place(s) | {"ties": [[*group] for group in s.ties]} for s in self.standings],
+            "standings": [_scope(s) | {"ties": [[*group] for group in s.ties]} for s in self.standings],
             "across": [
                 {
                     "metric": a.metric,
@@ -109,7 +109,7 @@ class Judgement:
         results = [
             _holds(standing, match["a"], match["b"], WORDS[match["word"]], weights)
             for standing in self.mains
-            if standing.place.metric == metric
+            if standing.scope.metric == metric
         ]
         return all(held for held, _ in results), "; ".join(why for _, why in results)
 
@@ -119,7 +119,7 @@ def judged(table: ScoreTable, baseline: str = "", region: float | None = None) -
     if region is not None and not 0 <= region < float("inf"):
         raise BenchError(f"--region {region}: is no size of a difference; give 0 or more")
     judge = Judge(table, baseline, region)
-    standings = tuple(s for place in judge.places() if (s := judge.standing(place)) is not None)
+    standings = tuple(s for scope in judge.scopes() if (s := judge.standing(scope)) is not None)
     if not standings:
         raise BenchError("no data set, target and metric has scores of two methods")
     _refuse_apart(standings)
@@ -140,7 +140,7 @@ def _refuse_apart(standings: tuple[Standing, ...]) -> None:
 
 
 def _holds(standing: Standing, a: str, b: str, word: str, weights: bool) -> tuple[bool, str]:
-    where = title(standing.place)
+    where = title(standing.scope)
     pair = standing.pair(a, b)
     if pair is None:
         return False, f"{where}: {a} and {b} share no case"
@@ -151,13 +151,13 @@ def _holds(standing: Standing, a: str, b: str, word: str, weights: bool) -> tupl
     return judged.verdict == word, text
 
 
-def _place(standing: Standing) -> dict[str, Any]:
-    place = standing.place
+def _scope(standing: Standing) -> dict[str, Any]:
+    scope = standing.scope
     return {
-        "dataset": place.dataset,
-        "fraction": place.fraction,
-        "target": place.target,
-        "metric": place.metric,
+        "dataset": scope.dataset,
+        "fraction": scope.fraction,
+        "target": scope.target,
+        "metric": scope.metric,
         "unit": standing.unit,
         "higher": standing.higher,
         "patients": standing.patients,
@@ -167,9 +167,13 @@ def _place(standing: Standing) -> dict[str, Any]:
 
 
 def _pairs(standing: Standing) -> list[dict[str, Any]]:
-    place = standing.place
-    where = {"dataset": place.dataset, "target": place.target, "metric": place.metric}
-    where |= {"fraction": place.fraction}  # type: ignore[dict-item]
+    scope = standing.scope
+    where = {
+        "dataset": scope.dataset,
+        "target": scope.target,
+        "metric": scope.metric,
+        "fraction": scope.fraction,
+    }
     return [where | _pair(pair) for pair in (standing.against or standing.pairs)]
 
 
@@ -201,7 +205,7 @@ def _pair(pair: Pair) -> dict[str, Any]:
 def _ranks(standing: Standing) -> list[dict[str, Any]]:
     if standing.ranks is None:
         return []
-    r, place = standing.ranks, standing.place
+    r, scope = standing.ranks, standing.scope
     return [
         {
             "method": method,
@@ -210,10 +214,10 @@ def _ranks(standing: Standing) -> list[dict[str, Any]]:
             "high": _number(r.high[i]),
             "best": _number(r.best[i]),
             "mean": _number(r.mean[i]),
-            "dataset": place.dataset,
-            "target": place.target,
-            "metric": place.metric,
-            "fraction": place.fraction,
+            "dataset": scope.dataset,
+            "target": scope.target,
+            "metric": scope.metric,
+            "fraction": scope.fraction,
         }
         for i, method in enumerate(standing.methods)
     ]

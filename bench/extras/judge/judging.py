@@ -12,7 +12,7 @@ import numpy as np
 from bench import stats
 from bench.errors import BenchError, unknown
 from bench.extras.judge.score_table import ScoreTable
-from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS, WORSE
+from bench.stats.comparison import BETTER, ROPE, UNCLEAR, WEIGHTS, WORSE
 from bench.stats.ranks import Ranks, kendall, ranks
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ EVERY = 4_000_000  # patients times pairs of one table that are compared; beyond
 FLIPPED = 2000  # patients up to which p of one run is by flipping signs
 
 
-class Place(NamedTuple):
+class Scope(NamedTuple):
     """Where methods are compared; ``target`` is "" for the mean over several."""
 
     dataset: str
@@ -58,10 +58,10 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class Standing:
-    """All that is said of one place.
+    """All that is said of one scope.
 
     Attributes:
-        place: where.
+        scope: where.
         unit: of the scores, ``1`` for shares.
         higher: whether a higher score is better.
         methods: the best first, by the mean over what all have; then those without a rank.
@@ -76,7 +76,7 @@ class Standing:
         lone: whether no method has several runs.
     """
 
-    place: Place
+    scope: Scope
     unit: str
     higher: bool
     methods: tuple[str, ...]
@@ -169,38 +169,38 @@ class Judge:
         self.scores = PatientScores(means(table.frame, CELL))
         self.every = self._size() <= EVERY
 
-    def places(self) -> list[Place]:
-        """Return every place: of each data set and metric the mean over targets, then each target."""
+    def scopes(self) -> list[Scope]:
+        """Return every scope: of each data set and metric the mean over targets, then each target."""
         columns = ["section", "fraction", "metric", "target"]
         lines = self.table.frame[columns].drop_duplicates()
-        where = list[Place]()
+        where = list[Scope]()
         order = {name: i for i, name in enumerate(self.table.measures)}
         groups = lines.groupby(columns[:3], observed=True, sort=True)["target"]
         for (dataset, fraction, metric), targets in sorted(
             groups, key=lambda g: (order[g[0][2]], g[0][0], g[0][1])
         ):
             names = sorted(targets)
-            where.append(Place(dataset, int(fraction), metric, "" if len(names) > 1 else names[0]))
-            where += [Place(dataset, int(fraction), metric, t) for t in names if len(names) > 1]
+            where.append(Scope(dataset, int(fraction), metric, "" if len(names) > 1 else names[0]))
+            where += [Scope(dataset, int(fraction), metric, t) for t in names if len(names) > 1]
         return where
 
     def _size(self) -> int:
         frame = self.table.frame
         columns = ["section", "fraction", "metric"]
         counts = frame.groupby(columns, observed=True)[["row", "patient", "target"]].nunique()
-        places = counts["target"] + (counts["target"] > 1)
+        scopes = counts["target"] + (counts["target"] > 1)
         return int(
-            (counts["row"] * (counts["row"] - 1) // 2 * counts["patient"].clip(200) * places).sum()
+            (counts["row"] * (counts["row"] - 1) // 2 * counts["patient"].clip(200) * scopes).sum()
         )
 
-    def standing(self, place: Place) -> Standing | None:
-        """Return what is said of a place; None where fewer than two methods have scores there."""
-        by_method = self._scores(place)
+    def standing(self, scope: Scope) -> Standing | None:
+        """Return what is said of a scope; None where fewer than two methods have scores there."""
+        by_method = self._scores(scope)
         if len(by_method) < 2:
             return None
-        known = self.table.measures[place.metric]
+        known = self.table.measures[scope.metric]
         sign = 1.0 if known.higher else -1.0
-        region = self._region(place, known.unit)
+        region = self._region(known.unit)
         ranked, order, patients = self._ranked(by_method, higher=known.higher)
         rope = region.rope if region else None
         pairs = self._pairs(by_method, order, sign, rope)
@@ -208,7 +208,7 @@ class Judge:
         everybody = {p for s in by_method.values() for p in s.patients}
         has = {m: {*_those(s.patients, values[m])} for m, s in by_method.items()}
         return Standing(
-            place=place,
+            scope=scope,
             unit=known.unit,
             higher=known.higher,
             methods=tuple(order),
@@ -217,17 +217,17 @@ class Judge:
             means={m: float(np.nanmean(v)) for m, v in values.items()},
             region=region,
             pairs=tuple(pairs),
-            against=tuple(self._against(place, by_method, sign)),
+            against=tuple(self._against(scope, by_method, sign)),
             ties=_ties(order, pairs) if self.every else (),
             lacking={m: len(everybody - names) for m, names in has.items() if everybody - names},
             lone=all(_runs(v) == 1 for v in values.values()),
             every=self.every,
         )
 
-    def _scores(self, place: Place) -> dict[str, Scores]:
-        target = place.target or None
+    def _scores(self, scope: Scope) -> dict[str, Scores]:
+        target = scope.target or None
         every = {
-            m: self.scores.of((m, place.dataset, place.fraction, place.metric), target)
+            m: self.scores.of((m, scope.dataset, scope.fraction, scope.metric), target)
             for m in self.methods
         }
         return {m: s for m, s in every.items() if s is not None and not np.isnan(s.values).all()}
@@ -250,25 +250,21 @@ class Judge:
         sorted_ranks = Ranks(**{name: column[order] for name, column in vars(ranked).items()})
         return sorted_ranks, [names[i] for i in order], int(complete.sum())
 
-    def _region(self, place: Place, unit: str) -> stats.Region | None:
+    def _region(self, unit: str) -> stats.Region | None:
+        """Return the region of pairs without a baseline: as stated, or assumed of shares."""
         if self.stated_region is not None:
             return stats.Region(self.stated_region, 0)
-        return stats.Region(stats.comparison.ROPE, 0) if unit == "1" else None
+        return stats.Region(ROPE, 0) if unit == "1" else None
 
-    def _region_of(self, place: Place, base: str) -> float | None:
-        """Return the region beside a baseline: as in a report by the baseline's own runs."""
+    def _region_beside(self, scope: Scope, base: Scores) -> float | None:
+        """Return the region beside a baseline: as in a report by its own runs, over patients of all."""
         if self.stated_region is not None:
             return self.stated_region
-        if self.table.measures[place.metric].unit != "1":
+        if self.table.measures[scope.metric].unit != "1":
             return None
-        return self.region_beside(place, base).rope
-
-    def region_beside(self, place: Place, base: str) -> stats.Region:
-        """Return the region of equivalence by a method's own runs, over patients whom all of them have."""
-        scores = self._scores(place).get(base)
-        values = _over_targets(scores) if scores else np.zeros((0, 0))
+        values = _over_targets(base)
         common = values[~np.isnan(values).any(axis=1)]
-        return stats.region(common.mean(axis=0).tolist() if len(common) else ())
+        return stats.region(common.mean(axis=0).tolist() if len(common) else ()).rope
 
     def _pairs(
         self, by_method: Mapping[str, Scores], order: Sequence[str], sign: float, rope: float | None
@@ -290,12 +286,12 @@ class Judge:
         return _family([pair for pair in compared if pair is not None])
 
     def _against(
-        self, place: Place, by_method: Mapping[str, Scores], sign: float
+        self, scope: Scope, by_method: Mapping[str, Scores], sign: float
     ) -> Iterator[Pair]:
         """Yield every method with its baseline: methods are a family, controls another."""
         families: dict[bool, list[Pair]] = {False: [], True: []}
         for method in by_method:
-            base = self.baseline or self.table.bases.get((place.dataset, method), "")
+            base = self.baseline or self.table.bases.get((scope.dataset, method), "")
             if base in ("", method) or base not in by_method:
                 continue
             pair = _compared(
@@ -303,7 +299,7 @@ class Judge:
                 (method, base),
                 (by_method[method], by_method[base]),
                 sign,
-                self._region_of(place, base),
+                self._region_beside(scope, by_method[base]),
                 flips=True,
             )
             if pair is not None:
@@ -319,8 +315,8 @@ class Judge:
         for metric in self.table.measures:
             mains = [
                 s
-                for s in main_places(standings)
-                if s.place.metric == metric and s.ranks is not None
+                for s in main_scopes(standings)
+                if s.scope.metric == metric and s.ranks is not None
             ]
             common = [m for m in self.methods if all(m in s.means for s in mains)]
             if len(mains) < 2 or len(common) < 3:
@@ -329,15 +325,15 @@ class Judge:
             if not np.isfinite(means).all():
                 continue
             critical = critical_difference(means, higher=mains[0].higher)
-            names = tuple(title(s.place) for s in mains)
+            names = tuple(title(s.scope) for s in mains)
             over.append(Across(metric, names, tuple(common), critical))
         return over
 
     def orders(self, standings: Sequence[Standing]) -> list[Order]:
         """Return how far metrics agree on the order, for each data set that has several."""
         by_dataset: dict[tuple[str, int], list[Standing]] = {}
-        for standing in main_places(standings):
-            by_dataset.setdefault(standing.place[:2], []).append(standing)
+        for standing in main_scopes(standings):
+            by_dataset.setdefault(standing.scope[:2], []).append(standing)
         agreements = list[Order]()
         for of_dataset in by_dataset.values():
             for first, second in combinations(of_dataset, 2):
@@ -346,9 +342,9 @@ class Judge:
                     [(1 if s.higher else -1) * s.means[m] for m in common] for s in (first, second)
                 )
                 tau = float(kendall(a, b)[0, 1]) if len(common) > 1 else float("nan")
-                where = title(first.place._replace(metric="", target=""))
+                where = title(first.scope._replace(metric="", target=""))
                 agreements.append(
-                    Order(where, first.place.metric, second.place.metric, tau, len(common))
+                    Order(where, first.scope.metric, second.scope.metric, tau, len(common))
                 )
         return agreements
 
@@ -358,21 +354,21 @@ def _shared_mean(standing: Standing, method: str) -> float:
     return float(standing.ranks.mean[standing.methods.index(method)])
 
 
-def main_places(standings: Sequence[Standing]) -> list[Standing]:
-    """Return one place for each data set and metric: the mean over targets, or the only target."""
+def main_scopes(standings: Sequence[Standing]) -> list[Standing]:
+    """Return one scope for each data set and metric: the mean over targets, or the only target."""
     first = dict[tuple[str, int, str], Standing]()
     for standing in standings:
-        first.setdefault(standing.place[:3], standing)
+        first.setdefault(standing.scope[:3], standing)
     return [*first.values()]
 
 
-def title(place: Place) -> str:
-    """Return a place in words: data set, share of labels where it is none of all, target."""
+def title(scope: Scope) -> str:
+    """Return a scope in words: data set, share of labels where it is none of all, target."""
     from bench.report.names import metric_title
 
-    fraction = f"{place.fraction} % of the labels" if place.fraction != 100 else ""
-    metric = metric_title(place.metric)
-    return ", ".join(filter(None, (place.dataset, fraction, place.target, metric)))
+    fraction = f"{scope.fraction} % of the labels" if scope.fraction != 100 else ""
+    metric = metric_title(scope.metric)
+    return ", ".join(filter(None, (scope.dataset, fraction, scope.target, metric)))
 
 
 def _over_targets(scores: Scores) -> np.ndarray:

@@ -107,12 +107,11 @@ def _title(reader: Callable[..., RawTable]) -> str:
 def _nnunet(path: Path, value: Json) -> RawTable:
     """Return nnU-Net's summary.json: a case's metrics by label."""
     if "metric_per_case" in value:
-        cases = [(entry["prediction_file"], entry["metrics"]) for entry in value["metric_per_case"]]
+        cases = [(item["prediction_file"], item["metrics"]) for item in value["metric_per_case"]]
     else:
         every = value["results"]["all"]
         cases = [
-            (entry["test"], {k: v for k, v in entry.items() if isinstance(v, dict)})
-            for entry in every
+            (item["test"], {k: v for k, v in item.items() if isinstance(v, dict)}) for item in every
         ]
     records = [
         {"case": _case(file), "target": label, "metric": metric, "score": _number(path, score)}
@@ -166,10 +165,10 @@ def _mteb(path: Path, value: Json) -> RawTable:
     records = [
         {
             "patient": value["task_name"],
-            "case": f"{value['task_name']}/{entry.get('hf_subset', 'default')}",
-            "score": _number(path, entry["main_score"]),
+            "case": f"{value['task_name']}/{item.get('hf_subset', 'default')}",
+            "score": _number(path, item["main_score"]),
         }
-        for entry in splits[name]
+        for item in splits[name]
     ]
     folders = path.absolute().parts[:-1]
     model = next((part for part in reversed(folders) if "__" in part), folders[-1])

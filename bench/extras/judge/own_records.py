@@ -173,20 +173,12 @@ def _roles(
         names = sorted(frame[column].astype(str).unique())
         return f"{len(names)}: {', '.join(names[:5])}" + (" ..." if len(names) > 5 else "")
 
-    columns = (
-        ("Method", "row"),
-        ("Patient", "patient"),
-        ("Case", "case"),
-        ("Pretraining", "pretrain_seed"),
-    )
-    columns += (
-        ("Run", "seed"),
-        ("Fold", "fold"),
-        ("Data set", "section"),
-        ("Label fraction", "fraction"),
-    )
+    columns = {
+        **{"Method": "row", "Patient": "patient", "Case": "case", "Pretraining": "pretrain_seed"},
+        **{"Run": "seed", "Fold": "fold", "Data set": "section", "Label fraction": "fraction"},
+    }
     roles = [Role("Files", "records of bench", ", ".join(table.name for table in tables))]
-    roles += [Role(what, f"column '{name}'", counted(name)) for what, name in columns]
+    roles += [Role(what, f"column '{name}'", counted(name)) for what, name in columns.items()]
     for name, known in measures.items():
         way = "higher is better" if known.higher else "lower is better"
         roles.append(Role(f"Metric {name}", "column 'metric'", f"{way}, unit {known.unit}"))

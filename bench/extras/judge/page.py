@@ -34,7 +34,7 @@ ABOUT = (
     "Methods compared over the cases that they share: paired differences with intervals, p after Holm, ties, "
     "ranks with intervals."
 )
-SHOWN = 40  # pairs of a place that a terminal shows
+SHOWN = 40  # pairs of a scope that a terminal shows
 DRAWN = 60  # rows of the forest plot
 CANNOT = (
     "Whether the runs were independent. Several fine-tunings of one pretraining are not: name it with "
@@ -142,8 +142,8 @@ def _html_table(table: Table) -> str:
 
 
 def sentence(standing: Standing, judgement: Judgement) -> str:
-    """Return what may be said of one place, in a sentence or two."""
-    where, noun = title(standing.place), judgement.table.noun
+    """Return what may be said of one scope, in a sentence or two."""
+    where, noun = title(standing.scope), judgement.table.noun
     parts = [
         f"{where}: {len(standing.methods)} methods, {standing.patients} {noun}s that all have."
     ]
@@ -187,19 +187,19 @@ def _apart(standing: Standing) -> str:
 
 def _sections(judgement: Judgement, figures: Sequence[Figure]) -> list[Section]:
     mains = judgement.mains
-    answer: list[Part] = [Text(sentence(s, judgement), "sentence") for s in mains]
-    answer += figures
+    claims: list[Part] = [Text(sentence(s, judgement), "sentence") for s in mains]
+    claims += figures
     for standing in mains:
-        answer += [
+        claims += [
             t for t in (_rank_table(standing), _against_table(judgement, standing)) if t is not None
         ]
     noun = judgement.table.noun
-    answer.append(Text(RANKING.format(noun=noun), "note"))
+    claims.append(Text(RANKING.format(noun=noun), "note"))
     pairs: list[Part] = [_pairs_table(judgement, s) for s in mains]
     pairs.append(Text(HOW.format(noun=noun), "note"))
     sections = [
         *_read_sections(judgement),
-        Section("What may be said", answer, "answer", "What may be said"),
+        Section("What may be said", claims, "answer", "What may be said"),
         _cannot(judgement),
         Section("Every pair", pairs, "pairs", "Every pair", folded=True, forms=FILES),
         *_over(judgement),
@@ -249,7 +249,7 @@ def _lacking(judgement: Judgement) -> Iterator[str]:
             more = f" and {len(names) - 5} more methods" if len(names) > 5 else ""
             noun = judgement.table.noun
             yield (
-                f"{title(standing.place)}: {noun}s are missing: {listed}{more}. Pairs are compared over what both "
+                f"{title(standing.scope)}: {noun}s are missing: {listed}{more}. Pairs are compared over what both "
                 f"have, ranks over the {standing.patients} that all have."
             )
 
@@ -296,7 +296,7 @@ def _rank_table(standing: Standing) -> Table | None:
         )
     elif len(alone) == len(standing.methods):
         caption = f"{_measured(standing)} All pairs of neighbours are told apart."
-    return grid(head, lines, f"{title(standing.place)}: ranks", caption, words=(5,))
+    return grid(head, lines, f"{title(standing.scope)}: ranks", caption, words=(5,))
 
 
 def _tied(method: str, standing: Standing) -> str:
@@ -312,7 +312,7 @@ def _letter(number: int) -> str:
 
 def _measured(standing: Standing) -> str:
     """Return the metric and its unit in words."""
-    name = metric_title(standing.place.metric)
+    name = metric_title(standing.scope.metric)
     unit = {"1": ", percent", "": ""}.get(standing.unit, f", {standing.unit}")
     lower = "" if standing.higher else "; less is better, so a positive difference is less"
     return f"{name}{unit}{lower}."
@@ -361,7 +361,7 @@ def _table(
     rows = [_line(standing, pair, adjusted, with_b) for pair in pairs]
     caption = " ".join([_measured(standing), _region(standing, pairs), *_whys(pairs)])
     return grid(
-        head, rows, f"{title(standing.place)}: {name}", caption, words=(head.index("Verdict"),)
+        head, rows, f"{title(standing.scope)}: {name}", caption, words=(head.index("Verdict"),)
     )
 
 
@@ -438,7 +438,7 @@ def _over(judgement: Judgement) -> list[Section]:
             grid(("Method", "Mean rank", "± half the critical difference"), lines, name, caption)
         )
     if judgement.orders:
-        lines = [
+        agreements = [
             (
                 o.dataset or DASH,
                 f"{metric_title(o.first)}, {metric_title(o.second)}",
@@ -453,7 +453,7 @@ def _over(judgement: Judgement) -> list[Section]:
         parts.append(
             grid(
                 ("Data set", "Metrics", "Methods", "Tau"),
-                lines,
+                agreements,
                 "Do metrics agree?",
                 caption,
                 words=(1,),
@@ -471,7 +471,7 @@ def _pairing(judgement: Judgement) -> Table:
     lines = [
         (
             f"{p.a} beside {p.b}",
-            title(s.place),
+            title(s.scope),
             str(p.judged.comparison.patients),
             str(p.runs),
             _names(p.only_a),
@@ -505,15 +505,15 @@ def _figures(judgement: Judgement) -> list[Figure]:
     """Return the forest plot: methods beside their baseline, else beside the best."""
     unit = judgement.mains[0].unit
     factor = 100 if unit == "1" else 1
-    metric = judgement.mains[0].place.metric
+    metric = judgement.mains[0].scope.metric
     rows = list[Interval]()
-    for standing in (s for s in judgement.mains if s.place.metric == metric):
+    for standing in (s for s in judgement.mains if s.scope.metric == metric):
         best = standing.methods[0]
         pairs = standing.against or [
             p for m in standing.methods[1:] if (p := standing.pair(m, best)) is not None
         ]
         group = (
-            title(standing.place) if standing.against else f"{title(standing.place)}: beside {best}"
+            title(standing.scope) if standing.against else f"{title(standing.scope)}: beside {best}"
         )
         rows += [
             _interval(p, group, unit, factor)
@@ -563,10 +563,10 @@ def _pair_lines(judgement: Judgement) -> Iterator[tuple[object, ...]]:
             for p in pairs:
                 c, j, w = p.judged.comparison, p.judged, p.of_weights
                 yield (
-                    s.place.dataset,
-                    s.place.fraction,
-                    s.place.target,
-                    s.place.metric,
+                    s.scope.dataset,
+                    s.scope.fraction,
+                    s.scope.target,
+                    s.scope.metric,
                     s.unit,
                     p.a,
                     p.b,
@@ -601,10 +601,10 @@ def _rank_lines(judgement: Judgement) -> Iterator[tuple[object, ...]]:
         for i, method in enumerate(s.methods if r is not None else ()):
             assert r is not None
             yield (
-                s.place.dataset,
-                s.place.fraction,
-                s.place.target,
-                s.place.metric,
+                s.scope.dataset,
+                s.scope.fraction,
+                s.scope.target,
+                s.scope.metric,
                 s.unit,
                 method,
                 float(r.mean[i]),

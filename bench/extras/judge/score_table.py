@@ -189,9 +189,9 @@ def _part(raw: RawTable, tables: Sequence[RawTable], options: Options) -> _Part:
         if raw.roles:
             fixed |= {role: "-" for role in (*KEYS, "score") if role not in stated}
         roles = guessed(raw.columns, stated | fixed, raw.name)
-    own = raw.layout not in FILES_OF_COLUMNS and raw.roles
+    inside = raw.layout not in FILES_OF_COLUMNS and raw.roles
     taken = {
-        role: f"the files of {raw.layout}" if own else f"column {column!r}"
+        role: f"the files of {raw.layout}" if inside else f"column {column!r}"
         for role, column in roles.items()
     }
     notes = [*raw.notes]
@@ -560,10 +560,10 @@ class _Checked:
         present, of_row, count = np.unique(group, return_inverse=True, return_counts=True)
         big, little = (np.bincount(of_row, which, len(present)) for which in (large, small))
         share, percent = (little > 0) & (big == 0), 2 * big > count
-        for place in np.unique(present // sizes[2]):
-            of_place = present // sizes[2] == place
+        for target in np.unique(present // sizes[2]):
+            of_target = present // sizes[2] == target
             shares, percents = (
-                methods[present[of_place & which] % sizes[2]] for which in (share, percent)
+                methods[present[of_target & which] % sizes[2]] for which in (share, percent)
             )
             if len(shares) and len(percents):
                 text = f"method {shares[0]!r} has 0 to 1, {percents[0]!r} percent"
@@ -631,8 +631,8 @@ class _Checked:
         if stated:
             by_case = patients_of(cases, stated)
             names = sorted({*by_case})
-            place_of = {name: i for i, name in enumerate(names)}
-            codes = np.array([place_of[name] for name in by_case])
+            position = {name: i for i, name in enumerate(names)}
+            codes = np.array([position[name] for name in by_case])
             import pandas as pd
 
             moved = pd.Categorical.from_codes(codes[self.frame["case"].cat.codes], categories=names)
@@ -674,8 +674,8 @@ class _Checked:
         sets = [frozenset(group) for _, group in labels.groupby("row", observed=True)["run"]]
         if len({*sets}) > 1 and not any(a & b for i, a in enumerate(sets) for b in sets[:i]):
             order = labels.sort_values("run").groupby("row", observed=True).cumcount()
-            place = labels.assign(place=order).set_index(["row", "run"])["place"]
-            run = place.loc[list(zip(frame["row"], run, strict=True))].to_numpy()
+            number = labels.assign(number=order).set_index(["row", "run"])["number"]
+            run = number.loc[list(zip(frame["row"], run, strict=True))].to_numpy()
             self.notes.append(
                 "No two methods share a name of a run: the first run of one is paired with the first of the "
                 "other, and so on."

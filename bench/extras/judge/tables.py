@@ -74,8 +74,8 @@ class RawTable:
                 "fill it or remove the line"
             )
         unique = sorted(set(names))
-        place_of = {name: i for i, name in enumerate(unique)}
-        moved = np.array([place_of[name] for name in names], dtype=np.int32)
+        position = {name: i for i, name in enumerate(unique)}
+        moved = np.array([position[name] for name in names], dtype=np.int32)
         return pd.Categorical.from_codes(moved[codes] if len(codes) else codes, categories=unique)
 
     def holds(self, column: str, names: Sequence[str]) -> np.ndarray:
