@@ -5,7 +5,7 @@ bench.dataset("btcv")       an adapter: ``.cases(root)``
 bench.network("unetr", "base", in_channels=1, out_channels=14)
 bench.metrics.score(prediction, reference, spacing, metrics, convention)
 bench.stats.paired(scores, baseline, clusters)    patients x runs: difference, interval, verdict
-bench.judge(frame, baseline="scratch")    anybody's scores: pairs, ranks, ties, a page
+bench.judge(frame, baseline="theirs")    anybody's scores: pairs, ranks, ties, a page
 """
 
 from __future__ import annotations
