@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from bench.errors import BenchError, unknown
 from bench.extras.judge.columns import Measure
-from bench.extras.judge.score_table import Options, Role, ScoreTable, patients_of
+from bench.extras.judge.patients import patients_of
+from bench.extras.judge.score_table import Options, Role, ScoreTable
 from bench.extras.judge.tables import RawTable
 
 if TYPE_CHECKING:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.errors import BenchError
+from bench.errors import BenchError, shown
 from bench.extras.judge.tables import read_csv, text_of
 
 
@@ -40,3 +41,35 @@ def _of_json(path: Path) -> Mapping[str, str]:
     if not isinstance(value, dict) or not all(isinstance(v, str) and v for v in value.values()):
         raise BenchError(f"--patients {path}: is no object of cases and patients")
     return value
+
+
+def patients_of(cases: Sequence[str], stated: str | Mapping[str, str]) -> list[str]:
+    """Return the patient of each case.
+
+    Args:
+        cases: their names.
+        stated: a regular expression that matches from the beginning of a name, whose group ``patient`` or
+            only group is the patient; or case -> patient.
+
+    Raises:
+        BenchError: the pattern is none, or a case has no patient by it.
+    """
+    if not isinstance(stated, str):
+        lacking = next((case for case in cases if case not in stated), None)
+        if lacking is not None:
+            raise BenchError(f"patients: case {shown(lacking)} has no patient in the map; add it")
+        return [stated[case] for case in cases]
+    try:
+        pattern = re.compile(stated)
+    except re.error as error:
+        raise BenchError(f"--patients {stated}: is no regular expression ({error})") from None
+    if pattern.groups != 1 and "patient" not in pattern.groupindex:
+        raise BenchError(f"--patients {stated}: needs one group in brackets, which is the patient")
+    named = []
+    for case in cases:
+        match = pattern.match(case)
+        patient = match["patient" if "patient" in pattern.groupindex else 1] if match else None
+        if not patient:
+            raise BenchError(f"--patients {stated}: gives case {shown(case)} no patient; mend it")
+        named.append(patient)
+    return named
