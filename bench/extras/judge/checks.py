@@ -109,12 +109,12 @@ class _Checks:
 
     def _only(self) -> None:
         """Keep what ``--only`` names by role: method, dataset, target, metric, run."""
-        known = {c for part in self.parts for c in part.raw.columns}
+        columns = {c for part in self.parts for c in part.raw.columns}
         for name in dict.fromkeys(text.partition("=")[0] for text in self.options.only):
-            if name in known:
+            if name in columns:
                 continue  # done, table by table
             if name not in self.frame:
-                raise BenchError(f"--only {name}: {unknown('column', name, {*known, *KEYS})}")
+                raise BenchError(f"--only {name}: {unknown('column', name, {*columns, *KEYS})}")
             values = [t.partition("=")[2] for t in self.options.only if t.startswith(f"{name}=")]
             lacking = [v for v in values if v not in self.frame[name].cat.categories]
             if lacking:
@@ -131,13 +131,13 @@ class _Checks:
         present = list(self.frame["metric"].cat.categories)
         measures = dict[str, Measure]()
         for name in present:
-            known = measure(name, self.options.higher, alone=len(present) == 1)
-            if known is None:
+            way = measure(name, self.options.higher, alone=len(present) == 1)
+            if way is None:
                 raise BenchError(
                     f"{self.parts[0].raw.name}: whether a higher {name!r} is better is not known; say --higher "
                     "or --lower"
                 )
-            measures[name] = known
+            measures[name] = way
         return measures
 
     def _infinite(self) -> None:
@@ -234,8 +234,8 @@ class _Checks:
             codes = np.array([position[name] for name in by_case])
             import pandas as pd
 
-            moved = pd.Categorical.from_codes(codes[self.frame["case"].cat.codes], categories=names)
-            self.frame = self.frame.assign(patient=moved)
+            named = pd.Categorical.from_codes(codes[self.frame["case"].cat.codes], categories=names)
+            self.frame = self.frame.assign(patient=named)
             self.origin["patient"] = (
                 f"the pattern {stated}"
                 if isinstance(stated, str)
@@ -316,11 +316,11 @@ class _Checks:
                 yield Role("Patient", "the case: each is taken for a patient", f"{len(names)}")
             elif key == "run":
                 yield Role("Run", "no column", "each method has one run")
-        for name, known in measures.items():
-            way = "higher is better" if known.higher else "lower is better"
-            unit = {"1": "shares of one", "": "its own unit"}.get(known.unit, known.unit)
+        for name, measured in measures.items():
+            way = "higher is better" if measured.higher else "lower is better"
+            unit = {"1": "shares of one", "": "its own unit"}.get(measured.unit, measured.unit)
             yield Role(
-                f"Metric {name}", self.origin.get("metric", ""), f"{way} ({known.why}), {unit}"
+                f"Metric {name}", self.origin.get("metric", ""), f"{way} ({measured.why}), {unit}"
             )
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from bench.errors import BenchError, unknown
 
 ROLES = (
-    "method", "case", "patient", "run", "pretraining", "fold", "dataset", "target", "metric", "score"
-)  # fmt: skip
+    *("method", "case", "patient", "run", "pretraining", "fold", "dataset", "target"),
+    *("metric", "score"),
+)
 NAMES: dict[str, tuple[str, ...]] = {
     "method": (
         *("method", "model", "modelname", "algorithm", "algname", "algo", "network", "approach"),
@@ -127,23 +128,28 @@ def guessed(columns: Sequence[str], stated: Mapping[str, str], where: str) -> di
     Raises:
         BenchError: a column that is stated is not there, or has two roles.
     """
-    roles: dict[str, str] = {}
+    roles = _stated(columns, stated, where)
+    for role in ROLES:
+        if role not in stated:
+            left = {plain(c): c for c in reversed(columns) if c not in roles.values()}
+            names = [left[name] for name in NAMES[role] if name in left]
+            roles |= {role: names[0]} if names else {}
+    return roles
+
+
+def _stated(columns: Sequence[str], stated: Mapping[str, str], where: str) -> dict[str, str]:
+    by_column = dict[str, str]()
     for role, column in stated.items():
         if column == "-":
             continue
         if column not in columns:
             raise BenchError(f"{where}: --{role}: {unknown('column', column, columns)}")
-        if column in roles.values():
-            other = next(r for r, c in roles.items() if c == column)
-            raise BenchError(f"{where}: column {column!r} cannot be --{other} and --{role} both")
-        roles[role] = column
-    for role in (r for r in ROLES if r not in stated):
-        left = [c for c in columns if c not in roles.values()]
-        by_name = {plain(column): column for column in reversed(left)}
-        match = next((by_name[name] for name in NAMES[role] if name in by_name), None)
-        if match is not None:
-            roles[role] = match
-    return roles
+        if column in by_column:
+            raise BenchError(
+                f"{where}: column {column!r} cannot be --{by_column[column]} and --{role} both"
+            )
+        by_column[column] = role
+    return {role: column for column, role in by_column.items()}
 
 
 def summaries(columns: Iterable[str]) -> list[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.errors import BenchError, unknown
 from bench.extras.judge.judging import Across, Judge, Order, Pair, Standing, main_scopes, title
 from bench.extras.judge.score_table import ScoreTable
 from bench.stats.comparison import BETTER, EQUIVALENT, WEIGHTS, WORSE
 
+Json = dict[str, object]
 REQUIRED = re.compile(r"(?P<a>.+?) (?P<word>better than|worse than|equivalent to) (?P<b>.+)")
 WORDS = {"better than": BETTER, "worse than": WORSE, "equivalent to": EQUIVALENT}
 OF_WEIGHTS = " of these weights"
@@ -56,9 +56,8 @@ class Judgement:
 
         return write(self, Path(folder))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Return all of it as JSON has it; what is not a number is null."""
-        first = self.standings[0]
         return {
             "read": dict(self.table.columns),
             "roles": {role.what.lower(): role[1:] for role in self.table.roles},
@@ -66,22 +65,11 @@ class Judgement:
             "warnings": [*self.table.warnings],
             "pairs": [line for s in self.standings for line in _pairs(s)],
             "ranks": [line for s in self.standings for line in _ranks(s)],
-            "ties": [[*group] for group in first.ties],
-            "standings": [_scope(s) | {"ties": [[*group] for group in s.ties]} for s in self.standings],
-            "across": [
-                {
-                    "metric": a.metric,
-                    "datasets": [*a.datasets],
-                    "friedman_p": a.critical.p,
-                    "critical_difference": a.critical.difference,
-                    "ranks": dict(zip(a.methods, a.critical.rank.tolist(), strict=True)),
-                }
-                for a in self.across
-            ],
-            "kendall": [
-                {**vars(order), "tau": _number(order.tau)} for order in self.orders
-            ],
-        }  # fmt: skip
+            "ties": _ties(self.standings[0]),
+            "standings": [_scope(s) | {"ties": _ties(s)} for s in self.standings],
+            "across": [_across(across) for across in self.across],
+            "kendall": [vars(order) | {"tau": _number(order.tau)} for order in self.orders],
+        }
 
     def requirement(self, text: str) -> tuple[bool, str]:
         """Return whether a sentence holds at every data set of the first metric, and why.
@@ -151,7 +139,22 @@ def _holds(standing: Standing, a: str, b: str, word: str, weights: bool) -> tupl
     return judged.verdict == word, text
 
 
-def _scope(standing: Standing) -> dict[str, Any]:
+def _ties(standing: Standing) -> list[list[str]]:
+    return [[*group] for group in standing.ties]
+
+
+def _across(across: Across) -> Json:
+    critical = across.critical
+    return {
+        "metric": across.metric,
+        "datasets": [*across.datasets],
+        "friedman_p": critical.p,
+        "critical_difference": critical.difference,
+        "ranks": dict(zip(across.methods, critical.rank.tolist(), strict=True)),
+    }
+
+
+def _scope(standing: Standing) -> Json:
     scope = standing.scope
     return {
         "dataset": scope.dataset,
@@ -166,9 +169,9 @@ def _scope(standing: Standing) -> dict[str, Any]:
     }
 
 
-def _pairs(standing: Standing) -> list[dict[str, Any]]:
+def _pairs(standing: Standing) -> list[Json]:
     scope = standing.scope
-    where = {
+    where: Json = {
         "dataset": scope.dataset,
         "target": scope.target,
         "metric": scope.metric,
@@ -177,8 +180,9 @@ def _pairs(standing: Standing) -> list[dict[str, Any]]:
     return [where | _pair(pair) for pair in (standing.against or standing.pairs)]
 
 
-def _pair(pair: Pair) -> dict[str, Any]:
+def _pair(pair: Pair) -> Json:
     c, judged = pair.judged.comparison, pair.judged
+    open_ = pair.may_be_settled
     return {
         "a": pair.a,
         "b": pair.b,
@@ -197,12 +201,14 @@ def _pair(pair: Pair) -> dict[str, Any]:
         "p_equivalent_holm": _number(judged.p_equivalent),
         "detectable": _number(c.detectable),
         "region": c.rope or None,
+        "runs_needed": c.needed("units", 50) if open_ else None,
+        "patients_needed": c.needed("patients", 2000) if open_ else None,
         "only_a": len(pair.only_a),
         "only_b": len(pair.only_b),
     }
 
 
-def _ranks(standing: Standing) -> list[dict[str, Any]]:
+def _ranks(standing: Standing) -> list[Json]:
     if standing.ranks is None:
         return []
     r, scope = standing.ranks, standing.scope

@@ -50,6 +50,12 @@ class Pair:
         return self.judged.verdict
 
     @property
+    def may_be_settled(self) -> bool:
+        """Whether more runs or patients may tell: it is not separable, and not by Holm alone."""
+        c = self.judged.comparison
+        return {self.judged.verdict, c.verdict} == {UNCLEAR} and c.sd_run == c.sd_run
+
+    @property
     def told_apart(self) -> bool:
         """Whether the two differ after Holm; of one run each, whether these weights do."""
         judged = self.of_weights if self.judged.verdict == WEIGHTS else self.judged
@@ -198,10 +204,10 @@ class Judge:
         by_method = self._scores(scope)
         if len(by_method) < 2:
             return None
-        known = self.table.measures[scope.metric]
-        sign = 1.0 if known.higher else -1.0
-        region = self._region(known.unit)
-        ranked, order, patients = self._ranked(by_method, higher=known.higher)
+        measure = self.table.measures[scope.metric]
+        sign = 1.0 if measure.higher else -1.0
+        region = self._region(measure.unit)
+        ranked, order, patients = self._ranked(by_method, higher=measure.higher)
         rope = region.rope if region else None
         pairs = self._pairs(by_method, order, sign, rope)
         values = {m: _over_targets(s) for m, s in by_method.items()}
@@ -209,8 +215,8 @@ class Judge:
         has = {m: {*_those(s.patients, values[m])} for m, s in by_method.items()}
         return Standing(
             scope=scope,
-            unit=known.unit,
-            higher=known.higher,
+            unit=measure.unit,
+            higher=measure.higher,
             methods=tuple(order),
             ranks=ranked,
             patients=patients,

@@ -180,7 +180,7 @@ def _roles(
     }
     roles = [Role("Files", "records of bench", ", ".join(table.name for table in tables))]
     roles += [Role(what, f"column '{name}'", counted(name)) for what, name in columns.items()]
-    for name, known in measures.items():
-        way = "higher is better" if known.higher else "lower is better"
-        roles.append(Role(f"Metric {name}", "column 'metric'", f"{way}, unit {known.unit}"))
+    for name, measure in measures.items():
+        way = "higher is better" if measure.higher else "lower is better"
+        roles.append(Role(f"Metric {name}", "column 'metric'", f"{way}, unit {measure.unit}"))
     return roles

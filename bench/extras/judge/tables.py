@@ -58,35 +58,35 @@ class RawTable:
             BenchError: a cell is empty.
         """
         import pandas as pd
+
+        coded = self._strings(column).dictionary_encode()
+        names = [(name or "").strip() for name in coded.dictionary.to_pylist()]
+        codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        empty = np.flatnonzero(np.isin(codes, [-1, *(i for i, n in enumerate(names) if not n)]))
+        if len(empty):
+            raise BenchError(
+                f"{self.name}: line {self.first + int(empty[0])}: column {column!r} is empty; fill it or remove "
+                "the line"
+            )
+        unique, position = np.unique(np.array(names, object), return_inverse=True)
+        return pd.Categorical.from_codes(position[codes], categories=unique.tolist())
+
+    def _strings(self, column: str) -> Any:
+        """Return a column as text: 3.0 of a program is 3."""
         import pyarrow as pa
 
         values = self.data[column]
-        if not (pa.types.is_string(values.type) or pa.types.is_dictionary(values.type)):
-            values = pa.array(map(_text, values.to_pylist()), pa.string())
-        coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
-        names = ["" if n is None else n.strip() for n in coded.dictionary.to_pylist()]
-        codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        blank = [i for i, name in enumerate(names) if not name]
-        at = np.flatnonzero(np.isin(codes, [-1, *blank]))
-        if len(at):
-            raise BenchError(
-                f"{self.name}: line {self.first + int(at[0])}: column {column!r} is empty; "
-                "fill it or remove the line"
-            )
-        unique = sorted(set(names))
-        position = {name: i for i, name in enumerate(unique)}
-        moved = np.array([position[name] for name in names], dtype=np.int32)
-        return pd.Categorical.from_codes(moved[codes] if len(codes) else codes, categories=unique)
+        if pa.types.is_string(values.type):
+            return values
+        return pa.array(map(_text, values.to_pylist()), pa.string())
 
     def holds(self, column: str, names: Sequence[str]) -> np.ndarray:
         """Tell of each row whether a column has one of these names there."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        values = self.data[column]
-        if not pa.types.is_string(values.type):
-            values = pa.array(map(_text, values.to_pylist()), pa.string())
-        within = pc.is_in(pc.utf8_trim_whitespace(values), value_set=pa.array([*names]))
+        trimmed = pc.utf8_trim_whitespace(self._strings(column))
+        within = pc.is_in(trimmed, value_set=pa.array([*names]))
         return within.to_numpy(zero_copy_only=False)
 
     def numbers(self, column: str) -> np.ndarray:
@@ -170,32 +170,32 @@ def _cure(text: str) -> str:
 def from_frame(frame: pd.DataFrame) -> RawTable:
     """Return a pandas table; an index that has a name is a column."""
     import pandas as pd
-    import pyarrow as pa
 
     if not isinstance(frame, pd.DataFrame):
         raise BenchError(f"a table is a pandas DataFrame or a path, not {shown(frame)}")
-    if frame.index.name or any(name for name in frame.index.names):
+    if any(frame.index.names):
         frame = frame.reset_index()
     columns = [str(column) for column in frame.columns]
     _refuse_twice("the table", columns)
-    data = {}
-    for at, column in enumerate(columns):
-        series = frame.iloc[:, at]
-        if series.dtype == object or series.dtype.name in ("str", "string", "category"):
-            texts = [None if v is None or v != v else str(v) for v in series.tolist()]
-            data[column] = pa.array(texts, pa.string())
-        else:
-            data[column] = _array("the table", column, series)
+    data = {name: _array(name, frame.iloc[:, at]) for at, name in enumerate(columns)}
     return RawTable("the table", tuple(columns), data, layout="table", first=0)
 
 
-def _array(name: str, column: str, series: Any) -> pa.Array:
+def _array(name: str, series: pd.Series) -> Any:
+    """Return a column of a pandas table; what is of several types is text."""
     import pyarrow as pa
 
+    if series.dtype.name == "category":
+        series = series.astype(series.cat.categories.dtype)
     try:
-        return pa.array(series, from_pandas=True)
-    except (pa.ArrowException, ValueError, TypeError) as error:
-        raise BenchError(f"{name}: column {column!r} cannot be read ({error})") from None
+        values = pa.array(series, from_pandas=True)
+        if isinstance(values, pa.ChunkedArray):
+            values = values.combine_chunks()
+        return values.cast(pa.string()) if pa.types.is_large_string(values.type) else values
+    except (pa.ArrowException, ValueError, TypeError):
+        if series.dtype != object:
+            raise BenchError(f"the table: column {name!r} cannot be read") from None
+        return pa.array([None if v is None or v != v else str(v) for v in series], pa.string())
 
 
 def _refuse_twice(name: str, columns: Sequence[str]) -> None:
@@ -360,24 +360,23 @@ def from_records(path: Path, records: Sequence[Mapping[str, Any]], layout: str) 
     Raises:
         BenchError: there is none, or a value is no text and no number.
     """
-    import pyarrow as pa
-
     if not records:
         raise BenchError(f"{path}: holds no score")
     columns = list(dict.fromkeys(key for record in records for key in record))
-    data = {}
-    for column in columns:
-        values = [record.get(column) for record in records]
-        bad = next((v for v in values if isinstance(v, (dict, list))), None)
-        if bad is not None:
-            raise BenchError(f"{path}: {column!r} holds {shown(bad)}, neither text nor a number")
-        text = any(isinstance(v, str) for v in values)
-        data[column] = (
-            pa.array([None if v is None else str(v) for v in values], pa.string())
-            if text
-            else pa.array([None if v is None else float(v) for v in values], pa.float64())
-        )
+    data = {column: _values(path, column, [r.get(column) for r in records]) for column in columns}
     return RawTable(str(path), tuple(columns), data, layout=layout, first=1)
+
+
+def _values(path: Path, column: str, values: Sequence[Any]) -> Any:
+    import pyarrow as pa
+
+    bad = next((v for v in values if isinstance(v, (dict, list))), None)
+    if bad is not None:
+        raise BenchError(f"{path}: {column!r} holds {shown(bad)}, neither text nor a number")
+    kind, make = (
+        (pa.string(), str) if any(isinstance(v, str) for v in values) else (pa.float64(), float)
+    )
+    return pa.array([None if v is None else make(v) for v in values], kind)
 
 
 def every(paths: Sequence[Path]) -> Iterator[RawTable]:
