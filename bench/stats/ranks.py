@@ -161,7 +161,7 @@ def times_drawn(n: int, draws: int, seed: int, what: str) -> Numbers:
 def _patients(n: int, draws: int, seed: int) -> Iterator[tuple[slice, Numbers]]:
     """Yield how often each patient is drawn, (draws, n), and of which draws: all, or a few of many patients."""
     if n <= MANY:
-        yield slice(0, draws), _kept(n, draws, seed)
+        yield slice(0, draws), _cached(n, draws, seed)
         return
     rng = numpy_rng(seed, "bootstrap of many patients")
     size = max(HELD // n, 1)
@@ -172,7 +172,7 @@ def _patients(n: int, draws: int, seed: int) -> Iterator[tuple[slice, Numbers]]:
 
 
 @lru_cache(maxsize=2)  # places of one table have the same patients
-def _kept(n: int, draws: int, seed: int) -> Numbers:
+def _cached(n: int, draws: int, seed: int) -> Numbers:
     times = times_drawn(n, draws, seed, "patients")
     times.setflags(write=False)
     return times

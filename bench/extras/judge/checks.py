@@ -29,6 +29,7 @@ ALWAYS = {
 TITLES = {"dataset": "Data set"}  # of roles in print
 MOST_CODES = 1 << 40  # beyond, codes of several columns would not fit a whole number
 VISIT = re.compile(r"(.*[A-Za-z0-9])[_\-.](?:[a-z]{0,6}\d{1,3})$", re.IGNORECASE)
+ROWS = ("table", "Parquet", "JSON")  # layouts without lines
 TASKS = ("mteb", "kaiko eva", "torchgeo-bench")  # layouts whose cases are data sets
 
 
@@ -99,33 +100,30 @@ class _Checks:
 
     def where(self, at: int) -> str:
         """Return the file and the line of a row."""
-        row = int(self.frame.index[at])
-        part = self.parts[int(np.searchsorted(self.ends, row, side="right"))]
-        offset = row - int(self.ends[self.parts.index(part)] - len(part.value))
-        line = int(part.line[offset])
-        if part.raw.layout in ("table", "Parquet", "JSON"):
-            return f"{part.raw.name}: row {line}"
-        return f"{part.raw.name}: line {line}" if _has_lines(part.raw) else part.raw.name
+        part, line = self._line(at)
+        noun = "row" if part.raw.layout in ROWS else "line"
+        counted = noun == "row" or _has_lines(part.raw)
+        return f"{part.raw.name}: {noun} {line + part.raw.first}" if counted else part.raw.name
 
     def _only(self) -> None:
-        """Keep what ``--only`` names by role: method, dataset, target, metric, run."""
+        """Keep what ``--only`` names by role; what it names by column was done table by table."""
         columns = {c for part in self.parts for c in part.raw.columns}
-        for name in dict.fromkeys(text.partition("=")[0] for text in self.options.only):
-            if name in columns:
-                continue  # done, table by table
-            if name not in self.frame:
-                raise BenchError(f"--only {name}: {unknown('column', name, {*columns, *KEYS})}")
-            values = [t.partition("=")[2] for t in self.options.only if t.startswith(f"{name}=")]
-            lacking = [v for v in values if v not in self.frame[name].cat.categories]
-            if lacking:
-                raise BenchError(
-                    f"--only {name}={lacking[0]}: {unknown(name, lacking[0], self.frame[name].cat.categories)}"
-                )
-            self.frame = self.frame[self.frame[name].isin(values)]
+        for name, values in self.options.filters.items():
+            if name not in columns:
+                self._keep(name, values, columns)
         if self.frame.empty:
             raise BenchError(f"--only {' '.join(self.options.only)}: leaves no row")
         for key in self.frame.columns.drop("value"):
             self.frame[key] = self.frame[key].cat.remove_unused_categories()
+
+    def _keep(self, role: str, values: Sequence[str], columns: set[str]) -> None:
+        if role not in self.frame:
+            raise BenchError(f"--only {role}: {unknown('column', role, {*columns, *KEYS})}")
+        names = self.frame[role].cat.categories
+        for value in values:
+            if value not in names:
+                raise BenchError(f"--only {role}={value}: {unknown(role, value, names)}")
+        self.frame = self.frame[self.frame[role].isin(values)]
 
     def _measures(self) -> dict[str, Measure]:
         present = list(self.frame["metric"].cat.categories)
@@ -200,58 +198,61 @@ class _Checks:
 
     def _apart(self, first: int, second: int) -> str:
         """Say what may tell two lines apart."""
-        a, b = (int(self.frame.index[i]) for i in (first, second))
-        parts = [self.parts[int(np.searchsorted(self.ends, row, side="right"))] for row in (a, b)]
-        if parts[0] is parts[1]:
-            raw = parts[0].raw
-            lines = [
-                (row - int(self.ends[self.parts.index(parts[0])] - len(parts[0].value)))
-                for row in (a, b)
-            ]
-            cells = [[raw.data[c][line % len(raw)].as_py() for c in raw.columns] for line in lines]
-            differ = [
-                c
-                for c, x, y in zip(raw.columns, *cells, strict=True)
-                if x != y and c not in parts[0].scores
-            ]
-            differ = [c for c in differ if f"column {c!r}" not in self.origin.values()][:LISTED]
-            if differ:
-                return (
-                    f"they differ in {', '.join(differ)}: keep one with --only COLUMN=VALUE, or name runs with "
-                    "--run, scans of one patient with --case"
-                )
+        differ = self._differing(first, second)
+        if differ:
+            return (
+                f"they differ in {', '.join(differ[:LISTED])}: keep one with --only COLUMN=VALUE, or name runs with "
+                "--run, scans of one patient with --case"
+            )
         if self.origin.get("case") == self.origin.get("patient"):
             return "if they are two scans of one patient, name their column with --case; else remove one"
         return "remove one, or name what tells them apart with --run, --fold or --case"
 
-    def _patients(self) -> None:
-        stated = self.options.patients
-        cases = self.frame["case"].cat.categories
-        if stated:
-            by_case = patients_of(cases, stated)
-            names = sorted({*by_case})
-            position = {name: i for i, name in enumerate(names)}
-            codes = np.array([position[name] for name in by_case])
-            import pandas as pd
+    def _differing(self, first: int, second: int) -> list[str]:
+        """Return the columns without a role in which two lines of one file differ."""
+        (part, a), (other, b) = (self._line(at) for at in (first, second))
+        if part is not other:
+            return []
+        free = [c for c in part.raw.columns if c not in part.columns]
+        return [c for c in free if part.raw.data[c][a].as_py() != part.raw.data[c][b].as_py()]
 
-            named = pd.Categorical.from_codes(codes[self.frame["case"].cat.codes], categories=names)
-            self.frame = self.frame.assign(patient=named)
-            self.origin["patient"] = (
-                f"the pattern {stated}"
-                if isinstance(stated, str)
-                else "the map of cases to patients"
-            )
+    def _line(self, at: int) -> tuple[Part, int]:
+        """Return the file of a row and the number of its line there, from 0."""
+        row = int(self.frame.index[at])
+        number = int(np.searchsorted(self.ends, row, side="right"))
+        part = self.parts[number]
+        return part, (row - int(self.ends[number]) + len(part.value)) % len(part.raw)
+
+    def _patients(self) -> None:
+        if self.options.patients:
+            self._map_patients(self.options.patients)
         elif "patient" in self.frame:
             self._refuse_two_patients()
         else:
             self.frame = self.frame.assign(patient=self.frame["case"])
-            prefixes = [match[1] for name in cases if (match := VISIT.fullmatch(name))]
-            if 2 * len(prefixes) > len(cases) and 1 < len({*prefixes}) <= 0.8 * len(prefixes):
-                example = [n for n in cases if n.startswith(prefixes[0])][:2]
-                self.warnings.append(
-                    f"Case names look like several scans of one patient ({', '.join(example)}). If they are, "
-                    "name the patients with --patient or --patients: else the intervals are too narrow."
-                )
+            self._warn_of_visits()
+
+    def _map_patients(self, stated: str | Mapping[str, str]) -> None:
+        import pandas as pd
+
+        cases = self.frame["case"].cat
+        by_case = np.array(patients_of(cases.categories, stated), object)
+        names, codes = np.unique(by_case, return_inverse=True)
+        named = pd.Categorical.from_codes(codes[cases.codes], categories=names.tolist())
+        self.frame = self.frame.assign(patient=named)
+        pattern = f"the pattern {stated}" if isinstance(stated, str) else "the map of cases"
+        self.origin["patient"] = pattern
+
+    def _warn_of_visits(self) -> None:
+        """Warn where most cases look like scans of fewer patients."""
+        cases = self.frame["case"].cat.categories
+        prefixes = [match[1] for name in cases if (match := VISIT.fullmatch(name))]
+        if 2 * len(prefixes) > len(cases) and 1 < len({*prefixes}) <= 0.8 * len(prefixes):
+            example = [name for name in cases if name.startswith(prefixes[0])][:2]
+            self.warnings.append(
+                f"Case names look like several scans of one patient ({', '.join(example)}). If they are, name the "
+                "patients with --patient or --patients: else the intervals are too narrow."
+            )
 
     def _refuse_two_patients(self) -> None:
         """Refuse a case that is of one patient in one line and of another in the next."""

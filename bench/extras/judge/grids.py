@@ -70,9 +70,9 @@ def against_table(judgement: Judgement, standing: Standing) -> Table | None:
     if not standing.against:
         return None
     bases = {pair.b for pair in standing.against}
-    beside = next(iter(bases)) if len(bases) == 1 else ""
-    name = f"beside {beside or 'the row from scratch of its network'}"
-    return _table(judgement, standing, standing.against, name, with_b=not beside)
+    base = next(iter(bases)) if len(bases) == 1 else ""
+    name = f"beside {base or 'the row from scratch of its network'}"
+    return _table(judgement, standing, standing.against, name, with_b=not base)
 
 
 def pairs_table(judgement: Judgement, standing: Standing) -> Table:

@@ -208,11 +208,8 @@ class Judge:
         sign = 1.0 if measure.higher else -1.0
         region = self._region(measure.unit)
         ranked, order, patients = self._ranked(by_method, higher=measure.higher)
-        rope = region.rope if region else None
-        pairs = self._pairs(by_method, order, sign, rope)
-        values = {m: _over_targets(s) for m, s in by_method.items()}
-        everybody = {p for s in by_method.values() for p in s.patients}
-        has = {m: {*_those(s.patients, values[m])} for m, s in by_method.items()}
+        pairs = self._pairs(by_method, order, sign, region.rope if region else None)
+        values = {method: _over_targets(scores) for method, scores in by_method.items()}
         return Standing(
             scope=scope,
             unit=measure.unit,
@@ -220,12 +217,12 @@ class Judge:
             methods=tuple(order),
             ranks=ranked,
             patients=patients,
-            means={m: float(np.nanmean(v)) for m, v in values.items()},
+            means={method: float(np.nanmean(v)) for method, v in values.items()},
             region=region,
             pairs=tuple(pairs),
             against=tuple(self._against(scope, by_method, sign)),
             ties=_ties(order, pairs) if self.every else (),
-            lacking={m: len(everybody - names) for m, names in has.items() if everybody - names},
+            lacking=_lacking(by_method, values),
             lone=all(_runs(v) == 1 for v in values.values()),
             every=self.every,
         )
@@ -315,25 +312,13 @@ class Judge:
 
     def across(self, standings: Sequence[Standing]) -> list[Across]:
         """Return the methods over several data sets, for each metric that has them."""
-        from bench.stats.critical import critical_difference
-
-        over = list[Across]()
+        every = []
         for metric in self.table.measures:
-            mains = [
-                s
-                for s in main_scopes(standings)
-                if s.scope.metric == metric and s.ranks is not None
-            ]
+            mains = [s for s in main_scopes(standings) if s.scope.metric == metric and s.ranks]
             common = [m for m in self.methods if all(m in s.means for s in mains)]
-            if len(mains) < 2 or len(common) < 3:
-                continue
-            means = np.array([[_shared_mean(s, m) for s in mains] for m in common])
-            if not np.isfinite(means).all():
-                continue
-            critical = critical_difference(means, higher=mains[0].higher)
-            names = tuple(title(s.scope) for s in mains)
-            over.append(Across(metric, names, tuple(common), critical))
-        return over
+            if len(mains) > 1 and len(common) > 2:
+                every.append(_across(metric, mains, common))
+        return [across for across in every if across is not None]
 
     def orders(self, standings: Sequence[Standing]) -> list[Order]:
         """Return how far metrics agree on the order, for each data set that has several."""
@@ -353,6 +338,24 @@ class Judge:
                     Order(where, first.scope.metric, second.scope.metric, tau, len(common))
                 )
         return agreements
+
+
+def _across(metric: str, mains: Sequence[Standing], methods: Sequence[str]) -> Across | None:
+    """Return methods over data sets; None where one has no mean over what all have."""
+    from bench.stats.critical import critical_difference
+
+    means = np.array([[_shared_mean(s, method) for s in mains] for method in methods])
+    if not np.isfinite(means).all():
+        return None
+    critical = critical_difference(means, higher=mains[0].higher)
+    return Across(metric, tuple(title(s.scope) for s in mains), tuple(methods), critical)
+
+
+def _lacking(by_method: Mapping[str, Scores], values: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Return of each method how many patients it lacks that another has."""
+    has = {method: {*_those(s.patients, values[method])} for method, s in by_method.items()}
+    everybody = set[str]().union(*has.values())
+    return {method: len(everybody - names) for method, names in has.items() if everybody - names}
 
 
 def _shared_mean(standing: Standing, method: str) -> float:

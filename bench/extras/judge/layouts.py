@@ -35,18 +35,19 @@ def folder(path: Path) -> list[RawTable]:
             raise BenchError(f"{path}: holds no records; run a protocol with --out {path} first")
         return [read_parquet(file) for file in records]
     files = sorted(f for f in path.rglob("*") if f.suffix.lower() in TABLES and f.is_file())
-    names = {file.name for file in files}
-    if "summary.json" in names:
-        files = _folds(files)
-    elif any(_is_mteb(file) for file in files[:40]):
-        files = [
-            file for file in files if file.name != "model_meta.json" and file.suffix == ".json"
-        ]
-    else:
-        files = [file for file in files if not file.name.endswith(SUMMED)]
-    if not files:
+    chosen = _of_scores(files)
+    if not chosen:
         raise BenchError(f"{path}: no file in it holds scores; name the tables")
-    return [table for file in files for table in _read(file)]
+    return [table for file in chosen for table in _read(file)]
+
+
+def _of_scores(files: Sequence[Path]) -> list[Path]:
+    """Return the files that hold scores of cases, by the tool that left them."""
+    if any(file.name == "summary.json" for file in files):
+        return _folds(files)
+    if any(_is_mteb(file) for file in files[:40]):
+        return [f for f in files if f.suffix == ".json" and f.name != "model_meta.json"]
+    return [file for file in files if not file.name.endswith(SUMMED)]
 
 
 def _folds(files: Sequence[Path]) -> list[Path]:
@@ -109,20 +110,25 @@ def _nnunet(path: Path, value: Json) -> RawTable:
     if "metric_per_case" in value:
         cases = [(item["prediction_file"], item["metrics"]) for item in value["metric_per_case"]]
     else:
-        every = value["results"]["all"]
-        cases = [
-            (item["test"], {k: v for k, v in item.items() if isinstance(v, dict)}) for item in every
-        ]
+        cases = [(item["test"], _labels(item)) for item in value["results"]["all"]]
     records = [
         {"case": _case(file), "target": label, "metric": metric, "score": _number(path, score)}
         for file, by_label in cases
         for label, scores in by_label.items()
-        if label != "0"
         for metric, score in scores.items()
-        if metric not in COUNTS and ("metric_per_case" in value or metric in OVERLAPS)
+        if label != "0" and metric not in COUNTS
     ]
     roles = {name: name for name in ("case", "target", "metric", "score")}
     return replace(from_records(path, records, "nnU-Net"), roles=roles, fixed=_trainer(path))
+
+
+def _labels(item: Json) -> dict[str, Json]:
+    """Return the overlaps of each label, of an entry of nnU-Net 1, which holds twenty rates more."""
+    return {
+        label: {metric: scores[metric] for metric in OVERLAPS if metric in scores}
+        for label, scores in item.items()
+        if isinstance(scores, dict)
+    }
 
 
 def _trainer(path: Path) -> dict[str, str]:

@@ -35,25 +35,13 @@ def of_records(tables: Sequence[RawTable], options: Options) -> ScoreTable:
     Raises:
         BenchError: they are damaged, or nothing is left of them.
     """
-    import pandas as pd
-
-    from bench.record import COLUMNS as TYPES
-    from bench.record import read_rows
-
-    kinds = {name: TYPES[name] for name in COLUMNS}
-    frames = [read_rows(Path(table.name), kinds) for table in tables]
-    frame = pd.concat(frames) if len(frames) > 1 else frames[0]
-    frame = frame.astype({name: "str" for name in frame if frame[name].dtype == "category"})
-    if len(frames) > 1:
-        frame = frame.assign(section=frame["protocol"] + "/" + frame["section"])
-    frame, notes = _usable(frame)
-    frame = _only(frame, options.only)
+    frame, notes = _usable(_read(tables))
+    frame = _only(frame, options)
     if options.patients:
         frame = frame.assign(patient=patients_of(frame["case"].tolist(), options.patients))
     starts, variants = _starts(frame)
     ceilings = {row for table in tables for row in _ceilings(Path(table.name), starts)}
-    for name in TEXT:
-        frame[name] = frame[name].astype("category")
+    frame = frame.astype(dict.fromkeys(TEXT, "category"))
     units = frame.drop_duplicates("metric").set_index("metric")["unit"]
     measures = {name: _measure(name, unit) for name, unit in units.items()}
     return ScoreTable(
@@ -66,6 +54,21 @@ def of_records(tables: Sequence[RawTable], options: Options) -> ScoreTable:
         controls=frozenset({*variants, *ceilings}),
         columns={column: role for role, column in ROLES.items()},
     )
+
+
+def _read(tables: Sequence[RawTable]) -> pd.DataFrame:
+    """Return the rows of all files; of several protocols a section says of which it is."""
+    import pandas as pd
+
+    from bench.record import COLUMNS as TYPES
+    from bench.record import read_rows
+
+    kinds = {name: TYPES[name] for name in COLUMNS}
+    frame = pd.concat([read_rows(Path(table.name), kinds) for table in tables])
+    frame = frame.astype({name: "str" for name, kind in kinds.items() if kind == "str"})
+    if len(tables) > 1:
+        frame = frame.assign(section=frame["protocol"] + "/" + frame["section"])
+    return frame.reset_index(drop=True)
 
 
 def _measure(name: str, unit: str) -> Measure:
@@ -94,17 +97,12 @@ def _usable(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return frame.reset_index(drop=True), notes
 
 
-def _only(frame: pd.DataFrame, only: Sequence[str]) -> pd.DataFrame:
-    wanted: dict[str, list[str]] = {}
-    for text in only:
-        name, equal, value = text.partition("=")
+def _only(frame: pd.DataFrame, options: Options) -> pd.DataFrame:
+    """Return the rows that ``--only`` names, by a column or what it is called elsewhere."""
+    for name, values in options.filters.items():
         column = ALIAS.get(name, name)
-        if not (equal and value):
-            raise BenchError(f"--only {text}: is no COLUMN=VALUE")
         if column not in frame:
-            raise BenchError(f"--only {text}: {unknown('column', name, [*frame, *ALIAS])}")
-        wanted.setdefault(column, []).append(value)
-    for column, values in wanted.items():
+            raise BenchError(f"--only {name}: {unknown('column', name, [*frame, *ALIAS])}")
         texts = frame[column].astype(str)
         for value in values:
             if not texts.eq(value).any():
@@ -112,6 +110,8 @@ def _only(frame: pd.DataFrame, only: Sequence[str]) -> pd.DataFrame:
                     f"--only {column}={value}: {unknown(column, value, texts.unique())}"
                 )
         frame = frame[texts.isin(values)]
+    if frame.empty:
+        raise BenchError(f"--only {' '.join(options.only)}: leaves no row")
     return frame.reset_index(drop=True)
 
 

@@ -55,7 +55,7 @@ def parts_of(tables: Sequence[RawTable], options: Options) -> list[Part]:
     Raises:
         BenchError: no column names the method or the case, or none holds numbers.
     """
-    every = [_filtered(_with_layout(table), options.only) for table in tables]
+    every = [_filtered(_with_layout(table), options) for table in tables]
     return [_Reading(table, every, options).part() for table in every]
 
 
@@ -71,28 +71,19 @@ def _with_layout(table: RawTable) -> RawTable:
     return replace(table, roles=roles | {"metric": "metric_name"}, layout="torchgeo-bench")
 
 
-def _filtered(table: RawTable, only: Sequence[str]) -> RawTable:
+def _filtered(table: RawTable, options: Options) -> RawTable:
     """Return the rows that ``--only`` names; a column that a table lacks is another table's or a role's."""
     import pyarrow as pa
 
-    wanted: dict[str, list[str]] = {}
-    for text in only:
-        name, equal, value = text.partition("=")
-        if not (equal and name and value):
-            raise BenchError(f"--only {text}: is no COLUMN=VALUE")
-        wanted.setdefault(name, []).append(value)
     keep = np.ones(len(table), bool)
-    for name, values in wanted.items():
-        column = name if name in table.columns else table.roles.get(name, "")
-        if column:
-            keep &= table.holds(column, values)
-    if keep.all():
-        return table
+    for name, values in options.filters.items():
+        column = name if name in table.columns else table.roles.get(name)
+        keep &= True if column is None else table.holds(column, values)
     if not keep.any():
-        raise BenchError(f"{table.name}: --only {' '.join(only)}: leaves no row")
+        raise BenchError(f"{table.name}: --only {' '.join(options.only)}: leaves no row")
     mask = pa.array(keep)
     data = {name: values.filter(mask) for name, values in table.data.items()}
-    return replace(table, data=data)
+    return table if keep.all() else replace(table, data=data)
 
 
 class _Reading:
@@ -160,17 +151,12 @@ class _Reading:
         return guessed(raw.columns, {**absent, **raw.roles, **stated}, raw.name)
 
     def _form(self) -> tuple[str, list[str]]:
-        raw, wanted = self.raw, self.options.wide
+        wanted = self.options.wide
         if "score" in self.roles and not wanted:
             return "", [self.roles["score"]]
         self.roles.pop("score", None)
-        left = [c for c in raw.columns if c not in self.roles.values()]
-        summed = {*summaries(left)}
-        numeric = [c for c in left if c not in summed and raw.numeric(c)]
-        if not numeric:
-            raise BenchError(
-                f"{raw.name}: no column holds numbers ({_columns(raw)}); name one with --score"
-            )
+        left = [c for c in self.raw.columns if c not in self.roles.values()]
+        numeric = self._numeric(left)
         wide, scores = (WIDE_ROLE[wanted], numeric) if wanted else self._meaning(numeric)
         self._leave_out(c for c in left if c and c not in scores)
         if wide == "metric" and len(scores) == 1:
@@ -179,6 +165,15 @@ class _Reading:
         self.origin[wide] = f"the headings of {len(scores)} columns"
         self.roles.pop(wide, None)
         return wide, scores
+
+    def _numeric(self, columns: Sequence[str]) -> list[str]:
+        """Return the columns that hold numbers, but for means and ranks of others."""
+        summed = {*summaries(columns)}
+        numeric = [c for c in columns if c not in summed and self.raw.numeric(c)]
+        if not numeric:
+            where = f"{self.raw.name}: no column holds numbers ({_columns(self.raw)})"
+            raise BenchError(f"{where}; name one with --score")
+        return numeric
 
     def _leave_out(self, columns: Iterable[str]) -> None:
         names = [*columns]

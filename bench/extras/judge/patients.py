@@ -54,22 +54,25 @@ def patients_of(cases: Sequence[str], stated: str | Mapping[str, str]) -> list[s
     Raises:
         BenchError: the pattern is none, or a case has no patient by it.
     """
-    if not isinstance(stated, str):
-        lacking = next((case for case in cases if case not in stated), None)
-        if lacking is not None:
-            raise BenchError(f"patients: case {shown(lacking)} has no patient in the map; add it")
-        return [stated[case] for case in cases]
+    if isinstance(stated, str):
+        pattern = _pattern(stated)
+        group: str | int = "patient" if "patient" in pattern.groupindex else 1
+        matches = [pattern.match(case) for case in cases]
+        named = [match[group] if match else "" for match in matches]
+    else:
+        named = [stated.get(case, "") for case in cases]
+    for case, patient in zip(cases, named, strict=True):
+        if not patient:
+            what = stated if isinstance(stated, str) else "the map"
+            raise BenchError(f"--patients {what}: gives case {shown(case)} no patient; mend it")
+    return named
+
+
+def _pattern(stated: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(stated)
     except re.error as error:
         raise BenchError(f"--patients {stated}: is no regular expression ({error})") from None
     if pattern.groups != 1 and "patient" not in pattern.groupindex:
         raise BenchError(f"--patients {stated}: needs one group in brackets, which is the patient")
-    named = []
-    for case in cases:
-        match = pattern.match(case)
-        patient = match["patient" if "patient" in pattern.groupindex else 1] if match else None
-        if not patient:
-            raise BenchError(f"--patients {stated}: gives case {shown(case)} no patient; mend it")
-        named.append(patient)
-    return named
+    return pattern

@@ -40,6 +40,21 @@ class Options:
     unit: str = ""
     infinite: str = ""
 
+    @property
+    def filters(self) -> dict[str, list[str]]:
+        """The values of each name of ``only``.
+
+        Raises:
+            BenchError: one is no COLUMN=VALUE.
+        """
+        wanted = dict[str, list[str]]()
+        for text in self.only:
+            name, equal, value = text.partition("=")
+            if not (equal and name and value):
+                raise BenchError(f"--only {text}: is no COLUMN=VALUE")
+            wanted.setdefault(name, []).append(value)
+        return wanted
+
 
 class Role(NamedTuple):
     """One line of what was read: what it is, from where it was taken, and what it holds."""

@@ -26,8 +26,8 @@ def sentence(standing: Standing, judgement: Judgement) -> str:
         of_weights = all(p.verdict == WEIGHTS for p in standing.against)
         verdicts = [p.of_weights.verdict if of_weights else p.verdict for p in standing.against]
         many = ", ".join(f"{verdicts.count(v)} {v}" for v in VERDICTS if v in verdicts)
-        beside = judgement.baseline or "their baseline"
-        parts.append(f"Beside {beside}{', of these weights' if of_weights else ''}: {many}.")
+        base = judgement.baseline or "their baseline"
+        parts.append(f"Beside {base}{', of these weights' if of_weights else ''}: {many}.")
     parts.append(_apart(standing))
     parts.append(_first(standing))
     if standing.lone:
@@ -41,14 +41,14 @@ def _apart(standing: Standing) -> str:
     pairs = [pair for pair in neighbours if pair is not None]
     if not pairs:
         return "No neighbours share a case."
-    told = sum(pair.told_apart for pair in pairs)
+    apart = sum(pair.told_apart for pair in pairs)
     plain = sum(pair.judged.comparison.p < pair.judged.comparison.alpha for pair in pairs)
     among = (
         f"{len(standing.pairs)} pairs"
         if standing.every
         else f"{len(standing.pairs)} pairs (neighbours, the best)"
     )
-    return f"{told} of {len(pairs)} neighbours are told apart (Holm over {among}; {plain} without correction)."
+    return f"{apart} of {len(pairs)} neighbours are told apart (Holm over {among}; {plain} without correction)."
 
 
 def _first(standing: Standing) -> str:
