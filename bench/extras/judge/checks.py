@@ -300,7 +300,7 @@ class _Checks:
                 frame["pretraining"].cat.codes
             ],
             fold=_number_of(frame["fold"].cat.categories)[frame["fold"].cat.codes],
-            fraction=100,
+            fraction=0,  # of labels: no table says it
         ).drop(columns=["run", "pretraining"])
 
     def _roles(self, measures: Mapping[str, Measure]) -> Iterator[Role]:

@@ -100,7 +100,11 @@ def _table(
     rows = [_line(standing, pair, adjusted, with_b) for pair in pairs]
     caption = " ".join([measured(standing), region_words(standing, pairs), *whys(pairs)])
     return grid(
-        head, rows, f"{title(standing.scope)}: {name}", caption, words=(head.index("Verdict"),)
+        head,
+        rows,
+        f"{title(standing.scope)}: {name}",
+        caption,
+        words=[head.index(h) for h in ("Beside", "Verdict") if h in head],
     )
 
 

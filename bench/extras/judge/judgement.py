@@ -158,7 +158,7 @@ def _scope(standing: Standing) -> Json:
     scope = standing.scope
     return {
         "dataset": scope.dataset,
-        "fraction": scope.fraction,
+        "fraction": scope.fraction or None,
         "target": scope.target,
         "metric": scope.metric,
         "unit": standing.unit,
@@ -175,7 +175,7 @@ def _pairs(standing: Standing) -> list[Json]:
         "dataset": scope.dataset,
         "target": scope.target,
         "metric": scope.metric,
-        "fraction": scope.fraction,
+        "fraction": scope.fraction or None,
     }
     return [where | _pair(pair) for pair in (standing.against or standing.pairs)]
 
@@ -223,7 +223,7 @@ def _ranks(standing: Standing) -> list[Json]:
             "dataset": scope.dataset,
             "target": scope.target,
             "metric": scope.metric,
-            "fraction": scope.fraction,
+            "fraction": scope.fraction or None,
         }
         for i, method in enumerate(standing.methods)
     ]

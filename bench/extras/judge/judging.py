@@ -372,10 +372,10 @@ def main_scopes(standings: Sequence[Standing]) -> list[Standing]:
 
 
 def title(scope: Scope) -> str:
-    """Return a scope in words: data set, share of labels where it is none of all, target."""
+    """Return a scope in words: data set, share of labels where it is stated, target."""
     from bench.report.names import metric_title
 
-    fraction = f"{scope.fraction} % of the labels" if scope.fraction != 100 else ""
+    fraction = f"{scope.fraction} % of the labels" if scope.fraction else ""
     metric = metric_title(scope.metric)
     return ", ".join(filter(None, (scope.dataset, fraction, scope.target, metric)))
 
