@@ -20,6 +20,7 @@ from bench.report.supplement import Course, Curves, DatasetInfo, Panel
 
 FRACTIONS, LEARNING = "Score against label fraction", "Score as fine-tuning goes"
 STEPS, CASES = "Score against pretraining steps", "Score against pretraining cases"
+SCRATCH = "scratch"
 DIFFERENCES, FOREST = "Runs and patients", "Paired differences against scratch"
 LOSS = "Fine-tuning loss"
 PROBES = "What the online probe read"
@@ -203,10 +204,15 @@ def _dots(report: ReportContext) -> list[Figure]:
     return [figure] if strips else []
 
 
-def forest(rows: tuple[Interval, ...], axis: str, *, lower: bool = False) -> Figure:
-    """Return the figure of what rows differ from scratch by; see ``bench.report.forest.forest``."""
+def forest(
+    rows: tuple[Interval, ...], axis: str, *, lower: bool = False, against: str = SCRATCH
+) -> Figure:
+    """Return the figure of what rows differ from a baseline by; see ``bench.report.forest.forest``."""
     drawn = json.dumps([[asdict(row) for row in rows], axis, lower])
-    return _figure("forest", FOREST, "forest", (rows, axis, lower), drawn)
+    if against == SCRATCH:
+        return _figure("forest", FOREST, "forest", (rows, axis, lower), drawn)
+    title = f"Paired differences against {against}"
+    return _figure("forest", title, "forest", (rows, axis, lower, against), drawn + against)
 
 
 def dose_curves(ladders: tuple[Ladder, ...], title: str, caption: str) -> Figure:
