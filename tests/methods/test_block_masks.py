@@ -3,7 +3,7 @@
 import pytest
 import torch
 from seeded import generator
-from small_methods import batch_of, build, parts, reached
+from small_methods import batch_of, build, functions_of, parts, reached
 from torch import nn
 from torch.nn import functional
 
@@ -215,3 +215,59 @@ def test_the_released_encoder_sees_hidden_voxels_by_its_first_convolution():
     batch = batch_of(method)
     other = {**batch, "crop": torch.where(hidden_of(method, batch), 5.0, batch["crop"])}
     assert not torch.equal(predicted(method, other), predicted(method, batch))
+
+
+def test_amaes_rebuilds_the_crop_as_it_was_from_the_bottleneck_alone():
+    method = build("amaes", {"block": 4})
+    batch = batch_of(method)
+    assert batch["hidden"].shape == (4, int(0.6 * 64))
+    hidden = hidden_of(method, batch)
+    image, terms = method.predict(batch), method.loss(batch)
+    assert terms["total"].item() == pytest.approx(functional.mse_loss(image, batch["crop"]).item())
+    mine = functional.mse_loss(image[hidden], batch["crop"][hidden])
+    assert terms["hidden"].item() == pytest.approx(mine.item())
+    only = build("amaes", {"block": 4, "masked_only": True}).loss(batch)
+    assert only["total"].item() == pytest.approx(mine.item())
+    other = {**batch, "spoilt": torch.where(hidden, 5.0, batch["spoilt"])}
+    assert torch.equal(method.predict(other), image)
+    maps = method.encoder(torch.where(hidden, 0.0, batch["spoilt"]))
+    empty = [torch.zeros_like(m) for m in maps[:-1]]
+    alone = method.decoder(torch.zeros_like(batch["crop"]), [*empty, maps[-1]])
+    assert torch.equal(image, alone)
+    kept = build("amaes", {"block": 4, "skips": True}).predict(batch)
+    assert not torch.equal(image, kept)
+    assert parts(method.transfer()) == {"encoder"}
+
+
+def test_what_amaes_gets_without_learning_by_hand():
+    x = torch.arange(64.0).view(1, 1, 4, 4, 4)
+    hidden = torch.ones(1, 1, 4, 4, 4, dtype=torch.bool)
+    hidden[0, 0, :2, :2, :2] = hidden[0, 0, 2:, 2:, 2:] = False
+    flat, filled = functions_of("amaes").guesses(x, hidden, 2)
+    assert torch.allclose(flat, torch.tensor(31.5))  # blocks of mean 10.5 and 52.5
+    assert torch.allclose(filled, torch.tensor(31.5))  # all 27 around hold both
+    long = torch.cat([x, x + 100, x + 200, x + 300], 2)
+    hidden = torch.ones(1, 1, 16, 4, 4, dtype=torch.bool)
+    hidden[0, 0, :2, :2, :2] = hidden[0, 0, 6:8, :2, :2] = False
+    flat, filled = functions_of("amaes").guesses(long, hidden, 2)
+    assert torch.allclose(flat, torch.tensor((10.5 + 142.5) / 2))
+    blocks = filled[0, 0, ::2, 0, 0].tolist()
+    assert blocks == pytest.approx([10.5, 10.5, 142.5, 142.5, 142.5, 76.5, 76.5, 76.5])
+
+
+def test_amaes_spoils_as_often_as_asked_and_within_the_range_of_each_crop():
+    effects = ("noise", "blur", "product", "ghosting", "ringing", "lowres", "bias", "gamma")
+    x = batch_of(build("amaes"), 8)["crop"]
+    off = {**dict.fromkeys(effects, 0.0), "blur_sigma": (0.5, 1.0)}
+    assert torch.equal(build("amaes", off).params.spoilt(x, None, generator(0)), x)
+    for name in effects:
+        params = build("amaes", {**off, name: 1.0, "lowres_axis": 1.0}).params
+        y = params.spoilt(x, None, generator(0))
+        assert ((y - x).flatten(1).abs().amax(1) > 0).all(), name
+        assert (y.flatten(1).amax(1) <= x.flatten(1).amax(1) + 1e-6).all(), name
+        assert (y.flatten(1).amin(1) >= x.flatten(1).amin(1) - 1e-6).all(), name
+    some = build("amaes", {**off, "bias": 0.5}).params.spoilt(
+        x.repeat(25, 1, 1, 1, 1), None, generator(0)
+    )
+    changed = (some != x.repeat(25, 1, 1, 1, 1)).flatten(1).any(1).float().mean()
+    assert 0.35 < changed < 0.65
