@@ -425,6 +425,7 @@ WEIGHTS = [
     vicregl({"": 0.3, "local_": 0.7}, alpha=0.3),
     vicregl({"": 1.0}, alpha=1.0),
     vicregl({"local_": 1.0}, alpha=0.0),
+    ("lejepa3d", {"weight": 0.3}, {"prediction": 0.7, "sigreg": 0.3}, {"encoder", "projector"}),
     voco_terms("pred"),
     voco_terms("pred", reg=0.0, use_reg=False),
     voco_terms(use_pred=False),
