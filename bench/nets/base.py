@@ -85,6 +85,13 @@ class TokenEncoder(Encoder):
         """Pass any subset of tokens (B, n, dim) through all blocks, then the final norm."""
         raise NotImplementedError
 
+    def levels(self, tokens: Tensor) -> list[Tensor]:
+        """Pass any subset of tokens (B, n, dim) through all blocks; return what a pyramid is made of.
+
+        As many as ``forward`` returns maps, the earliest first; the last is that of ``run``.
+        """
+        raise NotImplementedError
+
     def patchify(self, x: Tensor) -> Tensor:
         """Return raw voxels per patch, (B, N, px*py*pz*C): x, y, z in C order, channel last."""
         return patchify(x, self.patch)
