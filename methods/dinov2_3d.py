@@ -146,6 +146,7 @@ class DINOv2For3D(Method):
     encoder: TokenEncoder
     progress: Tensor
     anchored: Tensor
+    projector: nn.Module
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)
