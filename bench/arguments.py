@@ -251,11 +251,16 @@ folder DIR
 --to FILE  default: DIR's name and .yaml, here
 --labels NAMES ()  e.g. 1=liver,2=tumour
 --channels NAMES ()  e.g. CT, or T1,FLAIR
+--image PATTERN...  of scans in another layout: '*/T1.nii.gz'; once for each channel
+--label PATTERN  of their label maps, with the same wildcards: '*/mask.nii.gz'
+--links DIR  links to these in MSD layout; default: DIR_msd
+--patients PATTERN  a regular expression whose group is a case's patient, where one has several
 {CORES}
-> DIR holds imagesTr and labelsTr, as the Decathlon and nnU-Net keep them. Where it lacks dataset.json one \
+> DIR holds imagesTr and labelsTr, as the Decathlon and nnU-Net keep them; else --image and --label say where \
+the files are, and a new folder links to them. Where it lacks dataset.json one \
 is written: what --labels and --channels do not name is asked on a terminal, and called label_1, ... elsewhere.
 $ bench init DATA/my_scans  # writes my_scans.yaml
-$ bench init DATA/my_scans --labels 1=liver,2=tumour --channels CT --to first.yaml  # asks nothing
+$ bench init SCANS --image '*/T1.nii.gz' --label '*/mask.nii.gz' --labels 1=tumour  # another layout, asks less
 
 completion  print what makes a shell complete bench's words
 shell bash|zsh|fish
