@@ -204,7 +204,22 @@ def torchgeo(folder, values):
     return [file(folder, table.assign(**more), "all_results.csv")]
 
 
+def bench_score(folder, values):
+    """What ``bench score --json`` prints of several predictions."""
+    items = [
+        {
+            **{"case": f"c{c:02d}", "target": "1", "metric": "dice", "value": values[m, c, 0]},
+            **{"unit": "1", "prediction": METHODS[m], "convention": "medpy"},
+        }
+        for m, c in product(range(len(METHODS)), range(CASES))
+    ]
+    path = Path(folder) / "scores.json"
+    path.write_text(json.dumps(items))
+    return [path]
+
+
 LAYOUTS = (
+    bench_score,
     wide,
     json_lines,
     parquet,
@@ -294,7 +309,10 @@ WRONG = {
     "no case": (OK.drop(columns="case"), "one number a method"),
     "no method": (OK.drop(columns="method").assign(hd95=3.0), "no column names the method"),
     "one method": (OK[OK["method"] == "A"], "has one method, 'A'"),
-    "other cases": (OK.assign(case=OK["case"] + OK["method"]), "no two methods share a case"),
+    "other cases": (
+        OK.assign(case=OK["case"] + OK["method"]),
+        "no two methods share a case of one target",
+    ),
     "an empty name": (OK.replace({"method": {"B": ""}}), "column 'method' is empty"),
     "no score": (OK.assign(dice=np.nan), "no column holds numbers"),
     "no row": (OK.iloc[:0], "has a heading and no line"),
@@ -382,6 +400,17 @@ def test_missing_cases_are_said_and_left_out_pair_by_pair():
     assert standing.ranks.mean[0] == pytest.approx(values[2, 2:].mean())
     assert "B lacks 2" in repr(judgement)
     assert [p.only_a for p in standing.pairs if p.a == "C" and p.b == "B"] == [("c00", "c01")]
+
+
+def test_a_region_is_in_the_unit_of_the_table():
+    """0.05 of shares, 5 of percent: the same region."""
+    share, percent = (
+        only(bench.judge(OK.assign(dice=times * OK["dice"]), region=times * 0.05))
+        for times in (1, 100)
+    )
+    for standing in (share, percent):
+        assert standing.pair("C", "B").judged.comparison.rope == pytest.approx(0.05)
+        assert standing.pair("C", "B").of_weights.verdict == "equivalent"
 
 
 def test_cases_of_one_patient_are_one_unit():

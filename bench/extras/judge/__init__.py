@@ -33,7 +33,8 @@ def judge(  # noqa: PLR0913 - the flags of the command
         table: a pandas table with a row per score, or a column per method, or files that ``bench judge`` reads.
         baseline: the method that all others are compared with; without one every pair is compared.
         higher: whether a higher score is better, where the metric's name does not say so.
-        region: of equivalence, in the unit of the scores; default 0.01 of shares, none of other units.
+        region: of equivalence, in the unit of the table (percent, where it has percent); default 0.01 of
+            shares, none of other units.
         patients: a regular expression whose group is the patient of a case, or case -> patient.
         only: ``COLUMN=VALUE``: these rows alone; several of one column add up.
         wide: what the columns of numbers are: ``methods``, ``targets``, ``metrics`` or ``cases``.

@@ -15,7 +15,7 @@ ROLES = (
 NAMES: dict[str, tuple[str, ...]] = {
     "method": (
         *("method", "model", "modelname", "algorithm", "algname", "algo", "network", "approach"),
-        *("team", "system", "submission"),
+        *("team", "system", "submission", "methodname", "algorithmname", "networkname", "teamname"),
     ),
     "patient": (
         *("patient", "patientid", "patientname", "subject", "subjectid", "participant"),

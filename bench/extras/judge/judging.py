@@ -56,6 +56,12 @@ class Pair:
         return {self.judged.verdict, c.verdict} == {UNCLEAR} and c.sd_run == c.sd_run
 
     @property
+    def apart_alone(self) -> bool:
+        """Whether the two would differ without correction, were these weights the methods."""
+        c = self.judged.comparison
+        return c.p < c.alpha and c.smallest_p <= c.alpha
+
+    @property
     def told_apart(self) -> bool:
         """Whether the two differ after Holm; of one run each, whether these weights do."""
         judged = self.of_weights if self.judged.verdict == WEIGHTS else self.judged
@@ -206,7 +212,7 @@ class Judge:
             return None
         measure = self.table.measures[scope.metric]
         sign = 1.0 if measure.higher else -1.0
-        region = self._region(measure.unit)
+        region = self._region(scope.metric)
         ranked, order, patients = self._ranked(by_method, higher=measure.higher)
         pairs = self._pairs(by_method, order, sign, region.rope if region else None)
         values = {method: _over_targets(scores) for method, scores in by_method.items()}
@@ -253,18 +259,23 @@ class Judge:
         sorted_ranks = Ranks(**{name: column[order] for name, column in vars(ranked).items()})
         return sorted_ranks, [names[i] for i in order], int(complete.sum())
 
-    def _region(self, unit: str) -> stats.Region | None:
+    def _stated(self, metric: str) -> float | None:
+        """Return the region that a person states, in the unit of the file: of percent as a share."""
+        stated = self.stated_region
+        return stated / 100 if stated is not None and metric in self.table.percent else stated
+
+    def _region(self, metric: str) -> stats.Region | None:
         """Return the region of pairs without a baseline: as stated, or assumed of shares."""
-        if self.stated_region is not None:
-            return stats.Region(self.stated_region, 0)
-        return stats.Region(ROPE, 0) if unit == "1" else None
+        stated = self._stated(metric)
+        if stated is not None:
+            return stats.Region(stated, 0)
+        return stats.Region(ROPE, 0) if self.table.measures[metric].unit == "1" else None
 
     def _region_beside(self, scope: Scope, base: Scores) -> float | None:
         """Return the region beside a baseline: as in a report by its own runs, over patients of all."""
-        if self.stated_region is not None:
-            return self.stated_region
-        if self.table.measures[scope.metric].unit != "1":
-            return None
+        stated = self._stated(scope.metric)
+        if stated is not None or self.table.measures[scope.metric].unit != "1":
+            return stated
         values = _over_targets(base)
         common = values[~np.isnan(values).any(axis=1)]
         return stats.region(common.mean(axis=0).tolist() if len(common) else ()).rope

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from bench.errors import printable
+from bench.errors import BenchError, printable
 from bench.extras.judge.contents import cannot, figures, limits, read_sections, sections
 from bench.extras.judge.grids import against_table, over, pairs_table, rank_table
 from bench.extras.judge.judgement import Judgement
@@ -37,6 +37,8 @@ OF_RANK = "dataset fraction target metric unit method mean rank low high best la
 
 def write(judgement: Judgement, folder: Path) -> Path:
     """Write ``index.html table.md table.tex pairs.csv ranks.csv`` and the figure; return the page."""
+    if folder.exists() and not folder.is_dir():
+        raise BenchError(f"--to {folder}: is a file; name a folder")
     folder.mkdir(parents=True, exist_ok=True)
     drawn = figures(judgement)
     refresh(drawn, folder)

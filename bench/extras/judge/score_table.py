@@ -77,6 +77,7 @@ class ScoreTable:
         starts: of each row ``none``, ``here`` or ``file``: how its pretraining seeds count.
         bases: the row that each row is compared with, where the table itself says so.
         controls: rows that are a family of their own.
+        percent: metrics that are in percent in the files; here all are shares of one.
         columns: what each column was taken for; those left out are not there.
         noun: what is drawn anew: patients, or data sets that stand for one number each.
     """
@@ -91,6 +92,7 @@ class ScoreTable:
     controls: frozenset[str] = frozenset()
     noun: str = "patient"
     columns: Mapping[str, str] = field(default_factory=dict)
+    percent: frozenset[str] = frozenset()
 
 
 def score_table(tables: Sequence[RawTable], options: Options) -> ScoreTable:

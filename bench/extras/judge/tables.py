@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "--", "<na>", "#n/a")
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
-SEPARATORS = (",", ";", "\t")
+SEPARATORS = (",", ";", "\t", "|")
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +150,7 @@ def _cast(values: Any) -> np.ndarray | None:
         return np.full(len(values), np.nan)
     if not pa.types.is_string(kind):
         return None
-    trimmed = pc.utf8_trim_whitespace(values)
+    trimmed = pc.replace_substring_regex(pc.utf8_trim_whitespace(values), r"\s*%$", "")
     absent = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(MISSING))
     try:
         cast = pc.cast(pc.if_else(absent, pa.scalar(None, pa.string()), trimmed), pa.float64())
