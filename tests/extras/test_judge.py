@@ -98,6 +98,10 @@ def percent(folder, values):
     return [file(folder, frame(values).assign(dice=lambda t: 100 * t["dice"]))]
 
 
+def percent_signs(folder, values):
+    return [file(folder, frame(values).assign(dice=lambda t: (100 * t["dice"]).astype(str) + " %"))]
+
+
 def a_file_each(folder, values):
     table = frame(values).drop(columns="seed")
     return [
@@ -220,6 +224,7 @@ def bench_score(folder, values):
 
 LAYOUTS = (
     bench_score,
+    percent_signs,
     wide,
     json_lines,
     parquet,

@@ -150,13 +150,17 @@ def _cast(values: Any) -> np.ndarray | None:
         return np.full(len(values), np.nan)
     if not pa.types.is_string(kind):
         return None
-    trimmed = pc.replace_substring_regex(pc.utf8_trim_whitespace(values), r"\s*%$", "")
+    trimmed = pc.utf8_trim_whitespace(values)
+    percent = pc.ends_with(trimmed, "%")
+    trimmed = pc.replace_substring_regex(trimmed, r"\s*%$", "")
     absent = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(MISSING))
     try:
         cast = pc.cast(pc.if_else(absent, pa.scalar(None, pa.string()), trimmed), pa.float64())
     except pa.ArrowInvalid:
         return None
-    return cast.to_numpy(zero_copy_only=False)
+    numbers = cast.to_numpy(zero_copy_only=False)
+    signs = percent.fill_null(False).to_numpy(zero_copy_only=False)
+    return np.where(signs, numbers / 100, numbers) if signs.any() else numbers
 
 
 def _cure(text: str) -> str:
