@@ -138,6 +138,7 @@ tables TABLE...  CSV, Parquet, JSON lines, nnU-Net's summary.json, results of mt
 --pretraining COLUMN  runs of one pretraining belong together
 --wide methods|targets|metrics|cases  what the columns of numbers are, where there are several
 --only KEY=VALUE...  of a column, or of method, dataset, target, metric; may be repeated
+--without COLUMN...  a column that counts as not there; may be repeated
 | --higher  a higher score is better, where the metric's name does not say so
 | --lower  a lower score is better
 --unit 1|%  of all shares, unchecked

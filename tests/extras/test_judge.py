@@ -372,6 +372,7 @@ def test_a_file_that_is_no_table_is_told_in_a_line(tmp_path, capsys, name, conte
         (["--only", "method"], "is no COLUMN=VALUE"),
         (["--only", "colour=red"], "no column named 'colour'"),
         (["--only", "method=Z"], "leaves no row"),
+        (["--without", "dise"], "no column named 'dise'; did you mean 'dice'?"),
         (["--region", "-1"], "is no size of a difference"),
     ],
 )
@@ -390,6 +391,23 @@ def test_what_is_refused_goes_on_once_it_is_stated(tmp_path):
         dice=[100 * v if m == "B" else v for v, m in zip(OK["dice"], OK["method"], strict=True)]
     )
     assert only(bench.judge(tiny, unit="%")).methods[0] == "B"
+
+
+def test_a_leaderboard_of_tasks_is_judged_over_its_tasks():
+    values = scores()
+    table = pd.DataFrame({f"Task {c}": values[:, c, 0] for c in range(CASES)})
+    table = table.assign(Model=METHODS, Released=[2020, 2021, 2022])
+    table["Mean (Task)"] = values.mean(axis=1)
+    judgement = bench.judge(table, higher=True, without=["Released"])
+    pair = only(judgement).pair("C", "A").judged.comparison
+    assert (
+        pair.difference == pytest.approx((values[2] - values[0]).mean()) and pair.patients == CASES
+    )
+    assert judgement.table.noun == "data set"
+    assert {*judgement.table.notes} == {
+        "columns left out as asked: Released",
+        "columns left out: Mean (Task)",
+    }
 
 
 def test_missing_cases_are_said_and_left_out_pair_by_pair():

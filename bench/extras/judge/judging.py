@@ -323,12 +323,11 @@ class Judge:
 
     def across(self, standings: Sequence[Standing]) -> list[Across]:
         """Return the methods over several data sets, for each metric that has them."""
-        every = []
-        for metric in self.table.measures:
-            mains = [s for s in main_scopes(standings) if s.scope.metric == metric and s.ranks]
-            common = [m for m in self.methods if all(m in s.means for s in mains)]
-            if len(mains) > 1 and len(common) > 2:
-                every.append(_across(metric, mains, common))
+        ranked = [standing for standing in main_scopes(standings) if standing.ranks is not None]
+        every = [
+            _across(metric, [s for s in ranked if s.scope.metric == metric])
+            for metric in self.table.measures
+        ]
         return [across for across in every if across is not None]
 
     def orders(self, standings: Sequence[Standing]) -> list[Order]:
@@ -351,12 +350,15 @@ class Judge:
         return agreements
 
 
-def _across(metric: str, mains: Sequence[Standing], methods: Sequence[str]) -> Across | None:
-    """Return methods over data sets; None where one has no mean over what all have."""
+def _across(metric: str, mains: Sequence[Standing]) -> Across | None:
+    """Return methods over data sets; None under two data sets or three methods that all have."""
     from bench.stats.critical import critical_difference
 
+    if len(mains) < 2:
+        return None
+    methods = sorted(set.intersection(*({*standing.means} for standing in mains)))
     means = np.array([[_shared_mean(s, method) for s in mains] for method in methods])
-    if not np.isfinite(means).all():
+    if len(methods) < 3 or not np.isfinite(means).all():
         return None
     critical = critical_difference(means, higher=mains[0].higher)
     return Across(metric, tuple(title(s.scope) for s in mains), tuple(methods), critical)

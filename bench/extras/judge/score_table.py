@@ -28,6 +28,7 @@ class Options:
         higher: whether a higher score is better, where no name says so.
         patients: a regular expression whose group is the patient, or case -> patient.
         only: ``COLUMN=VALUE``; several of one column add up.
+        without: columns that count as not there.
         unit: ``1`` or ``%``: of all scores, unchecked.
         infinite: what an infinite score counts as: a number, or ``missing``.
     """
@@ -37,6 +38,7 @@ class Options:
     higher: bool | None = None
     patients: str | Mapping[str, str] = ""
     only: Sequence[str] = ()
+    without: Sequence[str] = ()
     unit: str = ""
     infinite: str = ""
 
