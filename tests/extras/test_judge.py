@@ -596,6 +596,12 @@ def test_page_and_files_say_the_same(tmp_path):
     assert "<table>" in judgement._repr_html_() and "<script" not in judgement._repr_html_()
 
 
+def test_a_page_does_not_say_where_the_files_lie(tmp_path):
+    judgement = bench.judge(file(tmp_path / "deep" / "down", OK))
+    assert str(tmp_path) not in judgement.write(tmp_path / "page").read_text()
+    assert "down/scores.csv" in repr(judgement)
+
+
 def test_a_name_that_is_markup_is_text(tmp_path):
     table = OK.replace({"method": {"A": "<b>&A", "B": "=1+1"}})
     judgement = bench.judge(table)

@@ -317,7 +317,7 @@ class _Checks:
         """Yield what was taken for what."""
         frame = self.frame
         layouts = dict.fromkeys(part.raw.layout for part in self.parts)
-        files = [part.raw.name for part in self.parts]
+        files = [part.raw.shown for part in self.parts]
         yield Role("Files", ", ".join(layouts), _listed(files))
         for key in ("method", "patient", "case", "run", "pretraining", "fold", "dataset", "target"):
             names = list(frame[key].cat.categories)

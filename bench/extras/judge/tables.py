@@ -48,6 +48,12 @@ class RawTable:
     first: int = 2
     notes: tuple[str, ...] = ()
 
+    @property
+    def shown(self) -> str:
+        """Its name on a page, which tells nobody where a home lies."""
+        path = Path(self.name)
+        return "/".join(path.parts[-2:]) if path.is_absolute() else self.name
+
     def __len__(self) -> int:
         return len(self.data[self.columns[0]]) if self.columns else 0
 
@@ -308,7 +314,7 @@ def _as_table(path: Path, columns: list[str], table: pa.Table, separator: str) -
             decimal = pc.match_substring_regex(filled, r"^\s*[+-]?\d+,\d+\s*$")
             if len(filled) and 2 * (pc.sum(decimal.cast(pa.int64())).as_py() or 0) > len(filled):
                 data[name] = pc.replace_substring(values, ",", ".")
-                notes.append(f"{path}: decimal commas in column {name!r} were read as points")
+                notes.append(f"{path.name}: decimal commas in column {name!r} were read as points")
     return RawTable(str(path), tuple(columns), data, notes=tuple(notes))
 
 
