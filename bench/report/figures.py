@@ -20,7 +20,6 @@ from bench.report.supplement import Course, Curves, DatasetInfo, Panel
 
 FRACTIONS, LEARNING = "Score against label fraction", "Score as fine-tuning goes"
 STEPS, CASES = "Score against pretraining steps", "Score against pretraining cases"
-SCRATCH = "scratch"
 DIFFERENCES, FOREST = "Runs and patients", "Paired differences against scratch"
 LOSS = "Fine-tuning loss"
 PROBES = "What the online probe read"
@@ -205,11 +204,11 @@ def _dots(report: ReportContext) -> list[Figure]:
 
 
 def forest(
-    rows: tuple[Interval, ...], axis: str, *, lower: bool = False, against: str = SCRATCH
+    rows: tuple[Interval, ...], axis: str, *, lower: bool = False, against: str = ""
 ) -> Figure:
-    """Return the figure of what rows differ from a baseline by; see ``bench.report.forest.forest``."""
+    """Return the figure of what rows differ from scratch by, or from what is named; see ``drawing.forest``."""
     drawn = json.dumps([[asdict(row) for row in rows], axis, lower])
-    if against == SCRATCH:
+    if not against:
         return _figure("forest", FOREST, "forest", (rows, axis, lower), drawn)
     title = f"Paired differences against {against}"
     return _figure("forest", title, "forest", (rows, axis, lower, against), drawn + against)
