@@ -177,8 +177,8 @@ def mteb(folder, values):
     for m, c in product(range(len(METHODS)), range(CASES)):
         path = Path(folder) / f"org__{METHODS[m]}" / "revision" / f"c{c:02d}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        entry = {"main_score": values[m, c, 0], "hf_subset": "default"}
-        result = {"mteb_version": "1.34.26", "task_name": f"c{c:02d}", "scores": {"test": [entry]}}
+        item = {"main_score": values[m, c, 0], "hf_subset": "default"}
+        result = {"mteb_version": "1.34.26", "task_name": f"c{c:02d}", "scores": {"test": [item]}}
         path.write_text(json.dumps(result))
     return [Path(folder)]
 
@@ -328,8 +328,8 @@ WRONG = {
 def test_a_wrong_table_is_told_in_a_line(tmp_path, capsys, what):
     table, message = WRONG[what]
     assert main(["judge", str(file(tmp_path, table))]) == 2
-    told = capsys.readouterr()
-    assert message in told.err and told.err.count("\n") == 1 and not told.out
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.count("\n") == 1 and not captured.out
 
 
 @pytest.mark.parametrize(
@@ -354,8 +354,8 @@ def test_a_wrong_table_is_told_in_a_line(tmp_path, capsys, what):
 def test_a_file_that_is_no_table_is_told_in_a_line(tmp_path, capsys, name, content, message):
     (tmp_path / name).write_bytes(content)
     assert main(["judge", str(tmp_path / name)]) == 2
-    told = capsys.readouterr().err
-    assert message in told and told.count("\n") == 1
+    captured = capsys.readouterr().err
+    assert message in captured and captured.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -378,8 +378,8 @@ def test_a_file_that_is_no_table_is_told_in_a_line(tmp_path, capsys, name, conte
 )
 def test_a_wrong_flag_is_told_in_a_line(tmp_path, capsys, flags, message):
     assert main(["judge", str(file(tmp_path, OK)), *flags]) == 2
-    told = capsys.readouterr().err
-    assert message in told and told.count("\n") == 1
+    captured = capsys.readouterr().err
+    assert message in captured and captured.count("\n") == 1
 
 
 def test_what_is_refused_goes_on_once_it_is_stated(tmp_path):
@@ -535,9 +535,9 @@ def test_ties_are_neighbours_of_whom_no_two_are_told_apart():
 def test_a_requirement_is_an_exit_code(tmp_path, capsys, text, held):
     path = file(tmp_path, frame(scores(runs=4)))
     assert main(["judge", str(path), "--require", text]) == (0 if held else 1)
-    told = capsys.readouterr()
-    assert (f"holds: {text}" in told.out) == held
-    assert ("does not hold" in told.err) == (not held)
+    captured = capsys.readouterr()
+    assert (f"holds: {text}" in captured.out) == held
+    assert ("does not hold" in captured.err) == (not held)
 
 
 def test_one_run_each_claims_nothing_of_methods(tmp_path):
