@@ -143,11 +143,12 @@ tables TABLE...  CSV, Parquet, JSON lines, nnU-Net's summary.json, results of mt
 --pretraining COLUMN  runs of one pretraining belong together
 --wide methods|targets|metrics|cases  what the columns of numbers are, where there are several
 --only KEY=VALUE...  of a column, or of method, dataset, target, metric; may be repeated
+--without COLUMN...  a column that counts as not there; may be repeated
 | --higher  a higher score is better, where the metric's name does not say so
 | --lower  a lower score is better
 --unit 1|%  of all shares, unchecked
 --infinite NUMBER  what an infinite score counts as; 'missing' leaves it out
---region SIZE  differences up to it are equivalent, in the unit of the scores; default: 0.01 of shares
+--region SIZE  differences up to it are equivalent, in the unit of the file; default: 0.01 of shares
 --require SENTENCE...  'A better than B' (worse than, equivalent to), on every data set by the first metric; \
 may be repeated
 --to DIR  also a page, Markdown, LaTeX, CSV
