@@ -122,6 +122,36 @@ b B  what is compared with it, likewise
 $ bench compare runs runs_of_last_month  # two output folders
 $ bench compare runs/records/studies_probes_3d.parquet results/pilot --ranks --to ranks  # probe, fine-tuned
 
+judge  say what may be said of anybody's scores
+tables TABLE...  CSV, Parquet, JSON lines, nnU-Net's summary.json, results of mteb or kaiko eva, or a folder
+--baseline NAME  the method that all others are compared with
+--method COLUMN
+--case COLUMN  what methods are paired by
+--score COLUMN
+--run COLUMN  seeds: what is trained anew
+--patient COLUMN  where a patient has several cases
+--patients PATTERN  a regular expression whose group is a case's patient, or a CSV or JSON file of both
+--dataset COLUMN
+--target COLUMN  organ or label
+--metric COLUMN
+--fold COLUMN
+--pretraining COLUMN  runs of one pretraining belong together
+--wide methods|targets|metrics|cases  what the columns of numbers are, where there are several
+--only KEY=VALUE...  of a column, or of method, dataset, target, metric; may be repeated
+| --higher  a higher score is better, where the metric's name does not say so
+| --lower  a lower score is better
+--unit 1|%  of all shares, unchecked
+--infinite NUMBER  what an infinite score counts as; 'missing' leaves it out
+--region SIZE  differences up to it are equivalent, in the unit of the scores; default: 0.01 of shares
+--require SENTENCE...  'A better than B' (worse than, equivalent to), on every data set by the first metric; \
+may be repeated
+--to DIR  also a page, Markdown, LaTeX, CSV
+--json
+> Columns are guessed by their names, and what was taken for what is printed first; '-' takes none. \
+Exit code 1: a requirement does not hold.
+$ bench judge scores.csv --baseline nnunet --to judged  # columns case, method, dice
+$ bench judge nnUNet_results/Dataset004_Hippocampus  # all trainers of a cross-validation
+
 list  what there is by name
 what methods|datasets|mixtures|networks|metrics|protocols
 [name NAME]  of a data set: its recipes, splits, and how large they are here
@@ -240,8 +270,10 @@ def _path(text: str) -> Path:
 
 
 TYPES: dict[str, Any] = {  # of values that the help calls so; all else is text
-    **dict.fromkeys(("DIR", "FILE", "PATH", "PROTOCOL", "TRACK", "A", "B", "P", "R"), _path),
-    **{"N": int, "S": int, "POINTS": float, "SECONDS": float},
+    **dict.fromkeys(
+        ("DIR", "FILE", "PATH", "PROTOCOL", "TRACK", "A", "B", "P", "R", "TABLE"), _path
+    ),
+    **{"N": int, "S": int, "POINTS": float, "SIZE": float, "SECONDS": float},
 }
 
 

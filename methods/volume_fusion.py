@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from monai.losses import DiceLoss
 from torch import Tensor
 from torch.nn import functional
 
@@ -149,10 +148,8 @@ class VolumeFusion(Method):
                 blocks = blocks.view(*grid)
                 for axis, n in enumerate(sides):
                     blocks = blocks.repeat_interleave(n, dim=axis)
-                inside = label[row]
-                for axis, (a, n) in enumerate(zip(corner, blocks.shape, strict=True)):
-                    inside = inside.narrow(axis, a, n)
-                inside.copy_(blocks)
+                at = tuple(slice(a, a + n) for a, n in zip(corner, blocks.shape, strict=True))
+                label[row][at] = blocks
             return label
 
     params: Params
@@ -207,6 +204,8 @@ def _quantile(ranked: Tensor, q: Tensor) -> Tensor:
 @full_precision
 def overlap(logits: Tensor, label: Tensor) -> Tensor:
     """Return 1 less the mean over samples and classes of Dice, the class 0 included."""
+    from monai.losses import DiceLoss  # listing methods must not wait for MONAI
+
     dice = DiceLoss(to_onehot_y=True, softmax=True, smooth_nr=SMOOTH, smooth_dr=SMOOTH)
     loss: Tensor = dice(logits, label[:, None])
     return loss

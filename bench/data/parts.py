@@ -63,6 +63,8 @@ class Tested(Part):
     task: str
     paint: tuple[tuple[int, int], ...] = sparse(())  # region, label: how regions become a label map
     ignore: int | None = sparse()  # value of the references' voxels that nobody labelled
+    # predicted label, label here: of weights that were trained on another data set; what is not named is 0
+    relabel: tuple[tuple[int, int], ...] = sparse(())
 
 
 @dataclass(frozen=True, kw_only=True)

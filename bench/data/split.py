@@ -29,6 +29,7 @@ CV5 = (
 LEAVE_ONE_OUT = "leave_one_out"
 RULES = (RULE, EVEN, FIVE, CV5, LEAVE_ONE_OUT)  # known to every data set
 GIVEN = "given"  # known to those that come with labelled cases to test on: the parts that these say they are of
+EXTERNAL = "external"  # of a data set that is only tested: all its patients with labels
 STATED: dict[str, Which] = {
     "training": "train",
     "validation": "val",
@@ -37,7 +38,11 @@ STATED: dict[str, Which] = {
 }
 FOLDS = {FIVE: 5, CV5: 5}  # where there are more than one, and as many whoever is there
 SIDES: tuple[Which, ...] = ("train", "val", "test")
-PARTS = {RULE: SIDES, EVEN: SIDES}  # that nobody may lack
+PARTS: dict[str, tuple[Which, ...]] = {  # that nobody may lack
+    RULE: SIDES,
+    EVEN: SIDES,
+    EXTERNAL: ("test",),
+}
 FEWEST = (
     5  # test patients of ``rule``: it draws each by himself, so of few patients it may test one
 )
@@ -75,7 +80,8 @@ def folds(
         dataset: its declaration (knows its registered splits).
         name: its id, part of the rule's hash.
         cases: what is on disk.
-        split: ``rule``, ``even``, ``rule_5fold``, ``cv5``, ``leave_one_out``, ``given`` or a registered name.
+        split: ``rule``, ``even``, ``rule_5fold``, ``cv5``, ``leave_one_out``, ``given``, ``external`` or a
+            registered name.
         without: patients that are left out of every part, though a registered list names them.
 
     Raises:
@@ -83,8 +89,9 @@ def folds(
             ``FEWEST`` test patients by ``rule``.
     """
     patients = sorted({c.patient for c in cases if c.label is not None}, key=natural)
-    if split == RULE:
-        parts = [_fold(split, 0, {p: _by_rule(name, p) for p in patients})]
+    if split in (RULE, EXTERNAL):
+        by_rule = {p: _by_rule(name, p) for p in patients}
+        parts = [_fold(split, 0, by_rule if split == RULE else dict.fromkeys(patients, "test"))]
     elif split == EVEN:
         parts = [_evenly(name, patients)]
     elif split == FIVE:

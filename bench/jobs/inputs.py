@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.data import case_filter, values
@@ -89,7 +90,9 @@ def mixed(
     selected: list[tuple[int, Case]] = []
     for index, (opened, item) in enumerate(zip(prepared, data, strict=True)):
         root = roots.get(item.dataset)
-        fold = fold_of(opened, item, root) if item.part == "train" else None
+        fold = fold_of(opened, item, root) if item.part in ("train", "val") else None
+        if fold is not None and item.part == "val":
+            fold = replace(fold, train=fold.val, val=fold.train)
         dataset = declaration(item.dataset, root)
         cases = case_filter.selected(opened.cases(), item, dataset, fold, seed)
         selected += [(index, case) for case in cases]

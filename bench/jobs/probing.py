@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import reduce
+from itertools import count
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -40,6 +41,32 @@ class Features(Protocol):
         """Return the features of a whole case, (size,)."""
 
 
+Arrays = TypeVar("Arrays", np.ndarray, Tensor, list[Tensor])
+
+
+class CaseCache(Generic[Arrays]):
+    """What was computed of cases, as much as there is room for.
+
+    Args:
+        room: bytes.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._values: dict[Hashable, Arrays] = {}
+
+    def get(self, key: Hashable, compute: Callable[[], Arrays]) -> Arrays:
+        """Return the arrays of a case, or of a part of it; compute what is not in the cache."""
+        if key in self._values:
+            return self._values[key]
+        value = compute()
+        size = sum(array.nbytes for array in (value if isinstance(value, list) else [value]))
+        if size <= self._room:
+            self._room -= size
+            self._values[key] = value
+        return value
+
+
 class Encoded:
     """Features that a frozen encoder gives, on the prepared grid.
 
@@ -49,11 +76,21 @@ class Encoded:
         voxels: are features of voxels wanted, or of whole cases?
         prepared: the cases.
         crop: size of the windows.
+        room: bytes for maps and vectors of cases that are asked for again; only for an encoder that no
+            longer changes.
     """
 
     def __init__(
-        self, encoder: Encoder, probe: Probe, voxels: bool, prepared: Prepared, crop: Triple
+        self,
+        encoder: Encoder,
+        probe: Probe,
+        voxels: bool,
+        prepared: Prepared,
+        crop: Triple,
+        room: int = 0,
     ) -> None:
+        self._pyramids = CaseCache[list[Tensor]](room)
+        self._vectors = CaseCache[Tensor](room)
         self._prepared, self._crop, self._cubes = prepared, crop, probe.intensity
         self.voxels = VoxelFeatures(encoder, probe.levels)
         self.cases = CaseFeatures(encoder, probe.levels)
@@ -84,9 +121,14 @@ class Encoded:
         levels, intensities = weight.split(
             [self.voxels.size, weight.shape[1] - self.voxels.size], 1
         )
-        for part in self._parts(
-            volume, lambda image: self.voxels.mapped(image, levels), 4, len(weight)
-        ):
+        batches = count()  # of windows
+
+        def mapped(image: Tensor) -> Tensor:
+            key = case, next(batches)
+            pyramid = self._pyramids.get(key, lambda: self.voxels.pyramid(image))
+            return self.voxels.mapped(pyramid, levels, image.shape[2:])
+
+        for part in self._parts(volume, mapped, 4, len(weight)):
             depth = part.shape[-1]
             if self._cubes:
                 statistics = torch.cat(self._intensities(volume, z, depth))
@@ -118,9 +160,12 @@ class Encoded:
         maps = neighbourhoods(image.to(self._device)[None], self._cubes)
         return [m[0, ..., z - first : z - first + depth] for m in maps]
 
-    @torch.no_grad()
     def vector(self, case: str) -> Tensor:
         """Return mean and maximum of each level, their mean over the windows."""
+        return self._vectors.get(case, lambda: self._vector(case))
+
+    @torch.no_grad()
+    def _vector(self, case: str) -> Tensor:
         volume = self._prepared.volume(case)
         starts = corners(volume.shape, self._crop, 0.0)
         images = (torch.from_numpy(volume.crop(start, self._crop))[None] for start in starts)

@@ -136,6 +136,12 @@ class Cohorts:
 
     def _divided(self, section: Finetune) -> Target:
         name, dataset = section.dataset, self.dataset(section.dataset)
+        if section.split == splits.EXTERNAL and section.external is None:
+            raise Misstated(
+                "split",
+                f"{section.split!r} has nobody to train on; state data set {name!r} in 'test_on' of another "
+                "section, or take another split",
+            )
         value = _value(name, dataset, section.value)
         if not dataset.labels and value is None:
             raise Misstated(
@@ -218,6 +224,22 @@ class Cohorts:
         )
 
 
+def recipe_of(section: Finetune, trained: Finetune, cohorts: Cohorts) -> str | Recipe:
+    """Return how the scans of a section are prepared; of another data set's test as the trained section's.
+
+    Args:
+        section: whose scans.
+        trained: whose fine-tunings are scored; ``section`` itself unless it is a test elsewhere.
+        cohorts: the data sets.
+    """
+    if section.external is not None and section.external.recipe is not None:
+        return section.external.recipe
+    if section.external is None or not isinstance(trained.recipe, str):
+        return trained.recipe
+    recipes = cohorts.dataset(trained.dataset).recipes
+    return recipes.get(trained.recipe, trained.recipe)
+
+
 def _outside(name: str, dataset: Dataset) -> str:
     """Return a digest of what makes arrays of a data set from outside: its plugin, or its folder's values."""
     if name in registry.names("dataset"):
@@ -263,7 +285,7 @@ def check_folds(section: Finetune, folds: Sequence[splits.Fold]) -> None:
 
 def _unseen(dataset: Dataset, section: Finetune) -> list[splits.Fold]:
     """Return a stand-in fold where the data is not here; registered lists are known all the same."""
-    if section.split in (*splits.RULES, splits.GIVEN):
+    if section.split in (*splits.RULES, splits.GIVEN, splits.EXTERNAL):
         count = splits.FOLDS.get(section.split, 1)
         return [splits.Fold(section.split, i, (), (), ()) for i in range(count)]
     if section.split not in dataset.splits:

@@ -11,7 +11,7 @@ from bench.data.split import Fold
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import Misstated
 from bench.plan.arm import Arm
-from bench.plan.cohorts import Cohorts, Target
+from bench.plan.cohorts import Cohorts, Target, recipe_of
 from bench.protocol import Finetune, Mix, Pretrain, Protocol, mixture, pretrain_of, pretrains
 
 Division = tuple[Target, Fold]
@@ -176,6 +176,9 @@ def tests(cohorts: Cohorts, arm: Arm) -> list[tuple[Target, Fold, str | Recipe]]
             continue
         target = cohorts.target(section)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
-        tested = [(target, f, section.recipe) for f in folds if read((target, f)) == divisions]
+        if section.external is None:
+            folds = [f for f in folds if read((target, f)) == divisions]
+        recipe = recipe_of(section, protocol.finetune[protocol.trained_in(index)], cohorts)
+        tested = [(target, f, recipe) for f in folds]
         parts += [part for part in tested if part not in parts]  # two sections may share theirs
     return parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal
 
@@ -17,21 +17,33 @@ from bench.jobs.finetune.spec import Candidate, FinetuneSpec
 from bench.jobs.kind import EMBEDDINGS, MAPS, NetSpec
 from bench.jobs.latency.spec import LatencySpec
 from bench.jobs.pretrain.spec import PretrainSpec
+from bench.jobs.scoring import Scoring
 from bench.metrics.request import LATENCY, REGRESSION, Request, check_tasks, fitting, looped
 from bench.plan import specs
 from bench.plan.arm import Arm, Labels
-from bench.plan.cohorts import Cohorts, check_folds
+from bench.plan.cohorts import Cohorts, Target, check_folds
 from bench.plan.dag import Cell, Plan
 from bench.plan.initialisation import Initialisation, check_embeddings
 from bench.plan.pictures import Pictures
 from bench.plan.pretrainings import Pretrainings
 from bench.plan.selection import Selection
+from bench.plan.tested import Test, covered, scored, stated, tests_of
 from bench.protocol import Control, Finetune, Protocol, controls_of, finetune_of, labelled, mixture
 from bench.protocol.model import recipes_of
 from bench.protocol.sections import Inference, Initial, Probe, Windows
 from bench.typed import narrowed
 
 Weights = Literal["last", "best_val", "best_test"]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Weights that a fine-tuning leaves."""
+
+    job: str
+    initial: Initialisation
+    variant: str  # what their row is called besides its name
+    which: Weights
 
 
 class Planner:
@@ -51,8 +63,8 @@ class Planner:
         self.pretrainings = Pretrainings(self.plan, self.cohorts)
         self.pictures = Pictures(self.pretrainings)
         self._feasible: set[str] = set()
-        # by protocol, row and evaluate job
-        self._cells: dict[tuple[str, str, str], list[Cell]] = {}
+        # by protocol, section, row and evaluate job
+        self._cells: dict[tuple[str, str, str, str], list[Cell]] = {}
 
     def expand(self, protocol: Protocol) -> None:
         """Add every cell of a protocol and the jobs behind it."""
@@ -80,14 +92,21 @@ class Planner:
         sections = [
             (index, section)
             for index, section in enumerate(protocol.finetune)
-            if self.selection.wants("dataset", section.dataset)
-            or self.cohorts.roots.find(section.dataset) is not None
+            if section.external is None and self._concerns(protocol, index)
         ]
         for index, section in sections:  # all before any pretraining, which looks at every one
             with protocol.at(("finetune", str(index))):
                 check_folds(section, self.cohorts.target(section).folds)
         for index, section in sections:
             self._section(protocol, index, section)
+
+    def _concerns(self, protocol: Protocol, index: int) -> bool:
+        """Tell whether a section is asked for, itself or as a test elsewhere, or its data is here."""
+        names = [protocol.finetune[i].dataset for i in covered(protocol, index)]
+        return (
+            any(self.selection.wants("dataset", name) for name in names)
+            or self.cohorts.roots.find(names[0]) is not None
+        )
 
     def _task(self, protocol: Protocol, index: int) -> str:
         """Return a section's task; a folder that is not here and not registered must be in MSD layout."""
@@ -124,7 +143,8 @@ class Planner:
     def _section(self, protocol: Protocol, index: int, section: Finetune) -> None:
         target = self.cohorts.target(section)
         scoring_of = self.plan.scoring_of.setdefault(protocol.name, {})
-        scoring_of[protocol.sections[index]] = specs.scoring(protocol, target)
+        for i in covered(protocol, index):
+            scoring_of[protocol.sections[i]] = self._scoring(protocol, i, target)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
         for name, row in protocol.rows_in(index).items():
             tuned = finetune_of(protocol, index, row)
@@ -133,6 +153,15 @@ class Planner:
                 arm = Arm(protocol, name, row, tuned, target, fold, index, control)
                 with protocol.at(("rows", name, "finetune"), ("finetune", str(index))):
                     self._arm(arm)
+
+    def _scoring(self, protocol: Protocol, index: int, trained: Target) -> Scoring:
+        """Return how a section is scored whose weights were trained on a data set."""
+        external = protocol.finetune[index].external
+        if external is None:
+            return specs.scoring(protocol, trained)
+        with protocol.at(stated(protocol, index)):
+            target = self.cohorts.target(protocol.finetune[index])
+            return scored(specs.scoring(protocol, target), external, target, trained)
 
     def _arm(self, arm: Arm) -> None:
         # fresh weights are the same, however many pretrainings there are
@@ -228,7 +257,8 @@ class Planner:
             spec = replace(spec, seed=0)
         if tuning.validates or tuning.track:
             specs.has_judges(spec, arm.fold)
-            predicted = narrowed(Inference, self._evaluation(arm, spec, "last").inference)
+            usual = Test(arm.section, target, arm.fold, prepare)
+            predicted = narrowed(Inference, self._evaluation(arm, usual, spec, "last").inference)
             spec = replace(spec, finetune=replace(tuning, inference=predicted))
         return Job(spec, (prepare, *([initial.pretrain] if initial.pretrain else [])))
 
@@ -243,11 +273,19 @@ class Planner:
             self.plan.wait(name, self.pretrainings.guards[initial.pretrain, arm.protocol.name])
         return name
 
-    def _evaluation(self, arm: Arm, tuned: FinetuneSpec, weights: Weights) -> EvaluateSpec:
+    def _evaluation(
+        self, arm: Arm, test: Test, tuned: FinetuneSpec, weights: Weights
+    ) -> EvaluateSpec:
         """Return how a fine-tuning's test cases are predicted."""
-        data, part = tuned.data, vars(arm.target.part(arm.fold, "test"))
+        data, target = tuned.data, test.target
         return EvaluateSpec(
-            data=Tested(**part, task=data.task, paint=data.paint, ignore=data.ignore),
+            data=Tested(
+                **vars(target.part(test.fold, "test")),
+                task=data.task,
+                paint=data.paint,
+                ignore=target.dataset.void,
+                relabel=test.relabel,
+            ),
             weights=weights,
             inference=Windows.side_by_side(tuned.network.crop)
             if tuned.probes
@@ -283,56 +321,64 @@ class Planner:
 
     def _evaluate(self, arm: Arm, labels: Labels, finetune: str, initial: Initialisation) -> None:
         """Add the evaluations of a fine-tuning, and the cells that stand on them."""
-        protocol, target, plan = arm.protocol, arm.target, self.plan
-        tuned = plan.spec(finetune, FinetuneSpec)
-        scoring = plan.scoring_of[protocol.name][arm.section]
+        select = self.plan.spec(finetune, FinetuneSpec).finetune.select
+        variants: list[tuple[str, Weights]] = [("", select)]
+        if select == "best_test":
+            variants.append(("last", "last"))
+        for test in tests_of(arm, self.pretrainings, self.cohorts):
+            for variant, weights in variants:
+                self._cell(arm, labels, Tuned(finetune, initial, variant, weights), test)
+
+    def _cell(self, arm: Arm, labels: Labels, weights: Tuned, test: Test) -> None:
+        """Add the evaluation of one fine-tuning's weights on one data set, and its cell."""
+        protocol, target, plan, initial = arm.protocol, arm.target, self.plan, weights.initial
+        tuned = plan.spec(weights.job, FinetuneSpec)
+        scoring = plan.scoring_of[protocol.name][test.section]
         latency = None
         if LATENCY in protocol.metrics:
             latency = plan.add(Job(LatencySpec(tuned.network, tuned.data.task)))
         before = plan.spec(initial.pretrain, PretrainSpec) if initial.pretrain else None
-        select = tuned.finetune.select
-        variants: list[tuple[str, Weights]] = [("", select)]
-        if select == "best_test":
-            variants.append(("last", "last"))
-        for variant, weights in variants:
-            needs = (finetune, plan.jobs[finetune].needs[0])
-            evaluation = self._evaluation(arm, tuned, weights)
-            job = plan.add(Job(evaluation, needs))
-            submission = self._submission(arm, evaluation, needs)
-            plan.sizes[job] = target.count(arm.fold.test)
-            if scoring not in plan.scoring.setdefault(job, []):
-                plan.scoring[job].append(scoring)
-            convention = f"{protocol.convention}/{scoring.empty}" if scoring.task == MAPS else ""
-            name = labelled(arm.label, variant)
-            columns = {
-                **_columns(arm, labels, tuned, before),
-                "row": name,
-                "convention": convention,
-            }
-            cell = Cell(
-                name,
-                job,
-                finetune,
-                initial.pretrain,
-                columns,
-                self._cell_wanted(arm, columns),
-                self.pretrainings.guards.get((initial.pretrain or "", protocol.name)),
-                latency,
-                self.pictures.add(arm, initial),
-                submission=submission,
-                curve=tuned.finetune.track is not None and not variant,
-                epoch=specs.epoch(
-                    target.count(labels.train), arm.tuned.crops, tuned.finetune.batch
-                ),
-                patients=labels.counts if arm.fold.train else (),
-            )
-            alike = self._cells.setdefault((protocol.name, cell.row, job), [])
-            if cell not in alike:  # a seed that stands twice counts once
-                alike.append(cell)
-                plan.cells[protocol.name].append(cell)
-            for used in (initial.pretrain, finetune, job, latency, submission):
-                if used is not None:
-                    plan.threads[used] = protocol.threads
+        needs = (weights.job, test.prepare)
+        evaluation = self._evaluation(arm, test, tuned, weights.which)
+        job = plan.add(Job(evaluation, needs))
+        if test.guard is not None:
+            plan.wait(job, test.guard)
+        is_own = test.section == arm.section
+        submission = self._submission(arm, evaluation, needs) if is_own else None
+        plan.sizes[job] = test.target.count(test.fold.test)
+        if scoring not in plan.scoring.setdefault(job, []):
+            plan.scoring[job].append(scoring)
+        name = labelled(arm.label, weights.variant)
+        columns = {
+            **_columns(arm, labels, tuned, before),
+            **_tested(test),
+            "row": name,
+            "convention": f"{protocol.convention}/{scoring.empty}" if scoring.task == MAPS else "",
+        }
+        cell = Cell(
+            name,
+            job,
+            weights.job,
+            initial.pretrain,
+            columns,
+            self._cell_wanted(arm, columns),
+            self.pretrainings.guards.get((initial.pretrain or "", protocol.name)),
+            latency,
+            self.pictures.add(arm, initial),
+            submission=submission,
+            curve=is_own and tuned.finetune.track is not None and not weights.variant,
+            epoch=specs.epoch(target.count(labels.train), arm.tuned.crops, tuned.finetune.batch),
+            patients=(labels.counts if is_own else (0, 0, len(test.fold.test)))
+            if arm.fold.train
+            else (),
+        )
+        alike = self._cells.setdefault((protocol.name, test.section, cell.row, job), [])
+        if cell not in alike:  # a seed that stands twice counts once
+            alike.append(cell)
+            plan.cells[protocol.name].append(cell)
+        for used in (initial.pretrain, weights.job, job, latency, submission):
+            if used is not None:
+                plan.threads[used] = protocol.threads
 
     def _cell_wanted(self, arm: Arm, columns: dict[str, Any]) -> bool:
         return (
@@ -354,7 +400,6 @@ def _columns(
         "paper": protocol.paper,
         "table": protocol.table,
         "scale": protocol.scale,
-        "section": arm.section,
         "method": arm.row.method,
         "network": f"{net.network}/{net.preset}",
         "params": (before or arm).method.differing,
@@ -362,12 +407,19 @@ def _columns(
         "pretrain_seed": before.seed if before else 0,
         "init": spec.init,
         "evaluation": arm.tuned.evaluation,
-        "dataset": arm.target.name,
-        "task": arm.target.task,
-        "split": arm.fold.name,
-        "split_hash": arm.fold.digest if arm.target.present else "",
         "fraction": spec.data.fraction,
         "n_train": labels.labelled,
         "fold": arm.fold.index,
         "seed": labels.seed,
+    }
+
+
+def _tested(test: Test) -> dict[str, Any]:
+    """Return what the records say of the patients that are tested."""
+    return {
+        "section": test.section,
+        "dataset": test.target.name,
+        "task": test.target.task,
+        "split": test.fold.name,
+        "split_hash": test.fold.digest if test.target.present else "",
     }

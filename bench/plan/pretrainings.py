@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from bench.data.parts import Entry, Part, Which
 from bench.dataset import Recipe
 from bench.errors import BenchError
 from bench.job import Job
@@ -144,6 +145,20 @@ class Pretrainings:
             )
         return next(iter(per.values()))
 
+    def check_channels(self, trained: str, tested: str) -> None:
+        """Refuse to test weights on a data set of another number of channels.
+
+        Args:
+            trained: preparation of what they are trained on.
+            tested: of what they are tested on.
+        """
+        first, second = (self.plan.spec(job, PrepareSpec) for job in (trained, tested))
+        if self._channels(first) != self._channels(second):
+            raise BenchError(
+                f"data set {second.dataset!r} has {self._channels(second)} channels and {first.dataset!r} "
+                f"{self._channels(first)}; pick some by 'channels' of a recipe"
+            )
+
     def _channels(self, spec: PrepareSpec) -> int:
         return len(spec.recipe.channels or self.cohorts.dataset(spec.dataset).channels)
 
@@ -160,20 +175,58 @@ class Pretrainings:
             source.take for source in spec.data
         )  # else no seed decides
         tests = self._once(arm, ("tests",), lambda: mixing.tests(self.cohorts, arm))
+        reads = tuple(self.prepare(arm.protocol, t.name, recipe) for t, _, recipe in tests)
         parted = tuple(target.part(fold, "test") for target, fold, _ in tests)
         wanted = GuardSpec(spec.data, parted, spec.seed if chosen else 0, spec.take)
-        reads = tuple(self.prepare(arm.protocol, t.name, recipe) for t, _, recipe in tests)
-        guarded = self.plan.add(Job(wanted, (*needs, *reads)))
-        counts = [target.count(fold.test) for target, fold, _ in tests]
-        each = (self._channels(self.plan.spec(job, PrepareSpec)) for job in reads)
-        channels = sum(n * per for n, per in zip(counts, each, strict=True))
+        sizes = [target.count(fold.test) for target, fold, _ in tests]
         read = mixing.count(section, parts)
-        self.plan.sides[guarded] = Sides(
-            read, read * spec.network.in_channels, sum(counts), channels
-        )
+        guarded = self._compared(wanted, needs, reads, read, sizes)
         if section.leaks != "fail":
             return guarded
         return self.plan.add(Job(GuardSpec(leaks="fail"), (guarded,)))
+
+    def _compared(
+        self,
+        spec: GuardSpec,
+        read: tuple[str, ...],
+        tested: tuple[str, ...],
+        cases: int,
+        test_cases: Sequence[int],
+    ) -> str:
+        """Add a guard.
+
+        Args:
+            spec: of it.
+            read: the preparations of what is read.
+            tested: those of its tests.
+            cases: how many are read.
+            test_cases: how many each test has.
+        """
+        guarded = self.plan.add(Job(spec, (*read, *tested)))
+        channels_read, *each = (
+            self._channels(self.plan.spec(job, PrepareSpec)) for job in (read[0], *tested)
+        )
+        channels = sum(n * per for n, per in zip(test_cases, each, strict=True))
+        self.plan.sides[guarded] = Sides(cases, cases * channels_read, sum(test_cases), channels)
+        return guarded
+
+    def guard_external(self, arm: Arm, prepare: str, tested: str, test: Part, cases: int) -> str:
+        """Add the guard that looks for cases which train or validate among those of another data set.
+
+        Args:
+            arm: whose training patients.
+            prepare: the preparation of its data set.
+            tested: that of the other one.
+            test: which of its patients are tested.
+            cases: how many cases these have.
+        """
+        fold, target = arm.fold, arm.target
+        sides: list[Which] = ["train", "val"] if fold.val else ["train"]
+        data = tuple(Entry(**vars(target.part(fold, side))) for side in sides)
+        spec = GuardSpec(data, (test,), 0)
+        read = target.count((*fold.train, *fold.val))
+        guarded = self._compared(spec, (prepare,) * len(data), (tested,), read, [cases])
+        return self.plan.add(Job(GuardSpec(leaks="external"), (guarded,)))
 
     def _once(self, arm: Arm, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         """Return what a function makes of where an arm's pretraining reads, called once: rows share it."""

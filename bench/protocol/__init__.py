@@ -15,7 +15,7 @@ from pathlib import Path
 from bench import plugins
 from bench.document import Document, parse
 from bench.errors import BenchError
-from bench.protocol import ceilings, mixture, settings, snapshots
+from bench.protocol import ceilings, external, mixture, settings, snapshots
 from bench.protocol.checks import PAPERS, check
 from bench.protocol.model import (
     Control,
@@ -91,6 +91,8 @@ def read(
     document.value.setdefault("name", _name(path))
     texts = tuple(override.text for override in overrides)
     built = document.build(Protocol)
+    sections = external.sections(built.finetune, built.sections)
+    built = replace(built, finetune=sections)
     protocol = replace(built, folder=path.parent, origin=origin, document=document, overrides=texts)
     check(protocol, document)
     return protocol

@@ -41,6 +41,7 @@ SHARED = (
     "submit",
     "regions",
     "pretrain",
+    "test_on",
 )
 
 

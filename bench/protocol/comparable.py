@@ -30,6 +30,8 @@ ASIDE = (
     "submit",
     "track",
     "output",
+    "test_on",
+    "external",
 )
 
 

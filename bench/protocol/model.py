@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from bench import registry
 from bench.document import Document, overlay
 from bench.errors import BenchError, Misstated
+from bench.protocol import external
 from bench.protocol.sections import (
     Embeddings,
     Finetune,
@@ -149,6 +150,11 @@ class Protocol:
         """
         return tuple(section_names([(section.name, section.dataset) for section in self.finetune]))
 
+    def trained_in(self, index: int) -> int:
+        """Return the section whose fine-tunings a section scores: itself, but for a test elsewhere."""
+        tested = self.finetune[index].external
+        return index if tested is None else tested.section
+
     @property
     def scaled(self) -> bool:
         """Tell whether it has more than one scale; else its rows' `paper` means: as it is written."""
@@ -181,7 +187,9 @@ class Protocol:
     def sections_of(self, row: Row) -> list[int]:
         """Return the indices of the fine-tuning sections that a row has cells in."""
         return [
-            i for i, name in enumerate(self.sections) if not row.sections or name in row.sections
+            i
+            for i, name in enumerate(self.sections)
+            if not row.sections or {name, self.sections[self.trained_in(i)]} & {*row.sections}
         ]
 
 
@@ -259,6 +267,7 @@ def pretrain_of(
     protocol: Protocol, row: Row, index: int, where: Document | None = None, name: str = ""
 ) -> Pretrain:
     """Return the pretraining behind one fine-tuning section: that section's overrides, then one row's."""
+    index = protocol.trained_in(index)
     if row.ceiling:
         return once(
             protocol,
@@ -318,6 +327,9 @@ def finetune_of(
 ) -> Finetune:
     """Return one fine-tuning section with one row's overrides laid over it."""
     section, keys = protocol.finetune[index], ("rows", name, "finetune")
+    if section.external is not None:
+        trained = finetune_of(protocol, section.external.section, row, where, name)
+        return once(protocol, "finetune", index, row, lambda: external.overridden(trained, section))
     return once(
         protocol, "finetune", index, row, lambda: _overridden(section, row.finetune, where, keys)
     )

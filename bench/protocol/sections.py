@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from bench.dataset import Recipe
 from bench.ranges import Part, Range, Share
-from bench.typed import renamed, sparse
+from bench.typed import SPARSE, renamed, sparse
 
 # Which numbers make sense. Upper bounds lie far above anything in the field: they catch slips.
 Triple = Annotated[tuple[int, int, int], Range(0, 4096, above=True, order=False)]  # voxels
@@ -624,6 +624,34 @@ class Regressed:
         return f"ejection fraction of {self.ejection_fraction}"
 
 
+Named = dict[str | int, str | int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestedOn:
+    """Another data set on which a section's fine-tuned weights are tested: nothing of it trains."""
+
+    dataset: str  # a name of `bench list datasets`
+    # label of this data set: the label of the section's that it is compared with, by names or values; by
+    # default labels of one name belong together
+    labels: Named = field(default_factory=dict)
+    split: str = ""  # whose test patients alone are tested; by default all patients with labels
+    where: dict[str, str] = field(default_factory=dict)  # as of a section
+    exclude: tuple[str, ...] = ()
+    # by default the section's, written out: nothing of it is this data set's own
+    recipe: str | Recipe | None = None
+    title: str = ""  # as printed; by default the titles of both data sets
+
+
+@dataclass(frozen=True)
+class External:
+    """What makes a section a test of the fine-tunings of another one."""
+
+    section: int  # the other one's index
+    labels: Named
+    recipe: str | Recipe | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finetune(Tuning):
     """One labelled data set on which every row is fine-tuned and scored."""
@@ -666,6 +694,10 @@ class Finetune(Tuning):
     anchor: Anchor | None = None  # without it nothing says whether training was long enough
     # each row chooses its recipe from a grid; by default all rows have this one
     tune: Tune | None = sparse()
+    # other data sets that are tested by the same weights, a section of the tables each
+    test_on: tuple[TestedOn, ...] = sparse(())
+    # of such a section, which no file states
+    external: External | None = field(default=None, metadata={"unsaid": True, SPARSE: True})
 
     def __post_init__(self) -> None:
         if self.draws is not None:

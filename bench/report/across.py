@@ -34,10 +34,10 @@ def across(report: ReportContext) -> list[Table]:
 
 
 def _one_each(report: ReportContext) -> list[int]:
-    """Return the first section of every data set."""
+    """Return the first section of every data set on which something is trained."""
     first: dict[str, int] = {}
     for section, tuned in enumerate(report.protocol.finetune):
-        if judging(report, section) and report.fractions(section):
+        if tuned.external is None and judging(report, section) and report.fractions(section):
             first.setdefault(tuned.dataset, section)
     return list(first.values())
 

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bench.report import conclusion, costs, footnotes, notes, pretrainings, ranking, survival, worst
+from bench.report import (
+    conclusion,
+    costs,
+    external,
+    footnotes,
+    notes,
+    pretrainings,
+    ranking,
+    survival,
+    worst,
+)
 from bench.report.context import ReportContext
 from bench.report.figures import wanted
 from bench.report.footnotes import Footnotes
@@ -57,6 +67,7 @@ def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Co
         *table_sections(*tables(report)),
         *conclusion.sections(report, groups, sentence, forests),
         *survival.sections(report, groups),
+        *([] if plain else external.sections(report)),
         *([] if plain else ranking.sections(report, seen.blind)),
         *_drawn([figure for figure in figures if figure not in late], "figures"),
         *([] if plain else worst.sections(report)),

@@ -218,7 +218,7 @@ def _patients(plan: Plan, protocol: Protocol) -> list[str]:
         lines.append(f"  {dataset}, split {split}: patients that train / validate / test {each}")
         for size in dict.fromkeys(train for train, *_ in sizes.values()):
             same = [f"{percent} %" for percent, (train, *_) in sizes.items() if train == size]
-            if len(same) > 1:
+            if len(same) > 1 and size != "0":
                 who = "patient" if size == "1" else "patients"
                 joined = f"{', '.join(same[:-1])} and {same[-1]}"
                 lines.append(f"  {dataset}: {joined} train on the same {size} {who}")

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from bench import nets
+from bench.jobs.probing import CaseCache
 from bench.probes import logistic, neighbours
 from bench.probes.features import CaseFeatures, VoxelFeatures, neighbourhoods
 
@@ -50,7 +51,7 @@ def test_a_linear_map_may_be_applied_on_each_levels_own_grid():
     weight = torch.randn(3, features.size)
     with torch.no_grad():
         at_once = torch.einsum("kd,bdxyz->bkxyz", weight, features(image))
-        by_level = features.mapped(image, weight)
+        by_level = features.mapped(features.pyramid(image), weight, image.shape[2:])
     torch.testing.assert_close(by_level, at_once, atol=1e-4, rtol=1e-4)
     assert features(image).shape == (1, features.size, *network.crop)
 
@@ -62,3 +63,22 @@ def test_case_vectors_have_mean_and_maximum_of_each_level():
     first = network.encoder(images)[0].flatten(2)
     assert vectors.shape == (2, 2 * (network.encoder.widths[0] + network.encoder.widths[-1]))
     torch.testing.assert_close(vectors[:, : first.shape[1]], first.mean(2))
+
+
+def test_a_case_cache_computes_once_what_it_has_room_for_and_the_rest_each_time():
+    cache, asked_for = CaseCache[list[torch.Tensor]](room=100), list[str]()
+
+    def maps(case: str, numbers: int) -> list[torch.Tensor]:
+        def compute() -> list[torch.Tensor]:
+            asked_for.append(case)
+            return [torch.full((numbers,), float(numbers)), torch.zeros(1)]
+
+        return cache.get(case, compute)
+
+    for _ in range(2):
+        assert [len(maps(case, n)[0]) for case, n in (("a", 10), ("b", 20), ("c", 9))] == [
+            10,
+            20,
+            9,
+        ]
+    assert asked_for == ["a", "b", "c", "b"]  # 44, 84 and 40 bytes

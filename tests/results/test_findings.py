@@ -1,7 +1,8 @@
-"""docs/findings.md: every interval and verdict in it is that of the tracked report, or of its records."""
+"""Findings: every interval and verdict in the tables is that of the tracked report, or of its records."""
 
 import csv
 import re
+import statistics
 from pathlib import Path
 
 import pandas as pd
@@ -10,10 +11,13 @@ import pytest
 from bench import stats
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs" / "findings.md").read_text()
+SHORT = (ROOT / "docs" / "findings.md").read_text()
+TEXT = (ROOT / "docs" / "findings_tables.md").read_text()
+RECORDS = ROOT / "results" / "studies" / "records"
 LINE = re.compile(
     r"^\| `(?P<report>\w+)` \| `(?P<row>[^`]+)` \| (?P<section>\w+), (?P<fraction>\d+) % "
-    r"\| (?P<difference>\S+) \[(?P<low>\S+) to (?P<high>\S+)\] \| (?P<verdict>[^|]+?) \|",
+    r"\| (?P<difference>\S+) \[(?P<low>\S+) to (?P<high>\S+)\] \| (?P<verdict>[^|]+?) "
+    r"\| (?P<detectable>[\d.]+) \|$",
     re.MULTILINE,
 )
 PAIR_LINE = re.compile(
@@ -44,20 +48,12 @@ def test_a_finding_is_what_the_report_says(finding):
             if line["metric"] == "dice" and all(line[k] == finding[k] for k in places)
         ]
     assert stated(finding) == [*points(*(float(verdict[k]) for k in NUMBERS)), verdict["verdict"]]
+    assert finding["detectable"] == f"{100 * float(verdict['detectable']):.1f}"
 
 
 @pytest.mark.parametrize("finding", PAIRS, ids=lambda finding: "-".join(list(finding.values())[:5]))
 def test_a_row_beside_another_is_what_the_records_say(finding):
-    rows = pd.read_parquet(
-        ROOT / "results" / "studies" / "records" / f"{finding['report']}.parquet"
-    )
-    at = rows["section"].eq(finding["section"]) & rows["fraction"].eq(int(finding["fraction"]))
-    means = (
-        rows[at & rows["metric"].eq("dice")]
-        .groupby(["row", "patient", "seed"], observed=True)["value"]
-        .mean()
-    )
-    gained = (means[finding["row"]] - means[finding["other"]]).unstack("seed")
+    gained = paired_means(finding["report"], finding["row"], finding["other"], finding)
     comparison = stats.compared(gained.to_numpy(), None, rope=0.01, seeds=list(gained))
     assert stated(finding) == [
         *points(comparison.difference, comparison.low, comparison.high),
@@ -65,17 +61,54 @@ def test_a_row_beside_another_is_what_the_records_say(finding):
     ]
 
 
+def test_five_later_draws_of_two_left_atria_alone():
+    where = {"section": "lasc", "fraction": "5"}
+    later = paired_means("studies_left_atrium_few", "voco", "scratch", where)[[3, 4, 5, 6, 7]]
+    comparison = stats.compared(later.to_numpy(), None, rope=0.01, seeds=[*later])
+    numbers = points(comparison.difference, comparison.low, comparison.high)
+    assert "{} [{} to {}]".format(*numbers) in TEXT
+
+
+def test_each_interval_of_the_two_pages_is_in_the_tables():
+    intervals = re.findall(r"\S\d+\.\d+ \[\S+ to \S+\]", SHORT)
+    assert len(intervals) > 20
+    assert [interval for interval in intervals if interval not in TEXT] == []
+
+
+def test_each_interval_with_a_smallest_difference_has_that_of_its_row():
+    """The table of claims in the two pages: a claim with one is a row against scratch."""
+    line = r"^\|.*\| (\S+) \[(\S+) to (\S+)\] \| ([\d.]+) \| "
+    claims = re.findall(line, SHORT, re.MULTILINE)
+    rows = {tuple(f[key] for key in (*NUMBERS, "detectable")) for f in STATED}
+    assert len(claims) > 5 and {*claims} <= rows
+
+
+def test_each_study_has_as_many_cells_as_its_table_says():
+    table = re.findall(r"^\| \[`(\w+)`\]\(\S+\): [^|]+ \| (\d+) \| ", TEXT, re.MULTILINE)
+    assert {name for name, _ in table} == {
+        file.stem for file in (ROOT / "protocols" / "studies").glob("*.yaml")
+    } & {file.stem.removeprefix("studies_") for file in RECORDS.glob("studies_*.parquet")}
+    keys = ["row", "section", "fraction", "seed", "fold"]
+    for name, cells in table:
+        rows = pd.read_parquet(RECORDS / f"studies_{name}.parquet", columns=keys)
+        assert len(rows.drop_duplicates()) == int(cells), name
+
+
 def test_what_is_said_in_short_counts_every_comparison_once():
     first = {}  # the verdict of the study that comes first: how much is corrected hangs on its rows
     for finding in STATED:
         control = finding["row"].endswith(("(shuffled)", "(long)"))
         if not control and not finding["report"].startswith("studies_positive_control"):
-            first.setdefault(
-                tuple(finding[key] for key in ("section", "fraction", *NUMBERS)), finding["verdict"]
-            )
-    verdicts = [*first.values()]
-    assert f"of {len(first)} comparisons" in TEXT and {*verdicts} == {"equivalent", "not separable"}
-    assert f"of {verdicts.count('not separable')} nothing is shown" in TEXT
+            cell = tuple(finding[key] for key in ("section", "fraction", *NUMBERS))
+            first.setdefault(cell, finding)
+    verdicts = [finding["verdict"] for finding in first.values()]
+    seen = [float(finding["detectable"]) for finding in first.values()]
+    assert f"Of {len(first)} comparisons" in SHORT
+    assert {*verdicts} == {"equivalent", "not separable"} and verdicts.count("equivalent") == 7
+    assert f"of {verdicts.count('not separable')} nothing is shown" in SHORT
+    could = [sum(points <= limit for points in seen) for limit in (1, 2)]
+    assert "{} of them could have seen one point, {} two points".format(*could) in SHORT
+    assert f"the median is {statistics.median(seen):.1f}" in SHORT
 
 
 def test_each_study_states_what_it_can_see():
@@ -89,6 +122,18 @@ def test_each_study_states_what_it_can_see():
         )
         header = (ROOT / "protocols" / "studies" / f"{study}.yaml").read_text()
         assert f"# Sees:       with 80 % power, {sees} of the labels" in header, study
+
+
+def paired_means(report, row, other, where):
+    """Return a row's patient means less another's where a finding stands, a column for each seed."""
+    rows = pd.read_parquet(RECORDS / f"{report}.parquet")
+    at = rows["section"].eq(where["section"]) & rows["fraction"].eq(int(where["fraction"]))
+    means = (
+        rows[at & rows["metric"].eq("dice")]
+        .groupby(["row", "patient", "seed"], observed=True)["value"]
+        .mean()
+    )
+    return (means[row] - means[other]).unstack("seed")
 
 
 def stated(finding):

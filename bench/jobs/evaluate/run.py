@@ -137,7 +137,7 @@ def _probe(
         network.encoder.load_state_dict(
             {name.removeprefix(probe.ENCODER): value for name, value in encoder.items()}
         )
-    features = probe.features_of(tuned, network, prepared, context.run.files)
+    features = probe.source_of(tuned, network, context.input(1), context.run.files).features
 
     @torch.no_grad()
     def predict(case: str) -> Predicted:
@@ -160,11 +160,23 @@ def _predicted(
     maps = list[np.ndarray]()
     if spec.seen:
         scores = _decided(scores, paint, maps)
-    label_map = restore_slabs(scores, prepared.geometry(case), paint)
+    label_map = _relabelled(restore_slabs(scores, prepared.geometry(case), paint), spec)
     also = (
-        {SEEN: np.frombuffer(compress(np.concatenate(maps, axis=2)), np.uint8)} if spec.seen else {}
+        {SEEN: np.frombuffer(compress(_relabelled(np.concatenate(maps, axis=2), spec)), np.uint8)}
+        if spec.seen
+        else {}
     )
     return {FRAME: np.frombuffer(compress(label_map), np.uint8), **also}
+
+
+def _relabelled(label_map: np.ndarray, spec: EvaluateSpec) -> np.ndarray:
+    """Return predicted labels as those of the data set that is tested."""
+    if not spec.data.relabel:
+        return label_map
+    labels = np.zeros(256, np.uint8)
+    for predicted, tested in spec.data.relabel:
+        labels[predicted] = tested
+    return labels[label_map]
 
 
 def _decided(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import chain
 from pathlib import Path
@@ -22,7 +22,7 @@ from bench.jobs.context import Context
 from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.inputs import labelled
 from bench.jobs.kind import EMBEDDINGS, MAPS
-from bench.jobs.probing import Embedded, Encoded, Features, Labels, Samples
+from bench.jobs.probing import CaseCache, Embedded, Encoded, Features, Labels, Samples
 from bench.nets.base import Encoder, Model
 from bench.probes import logistic, neighbours
 from bench.probes.model import Probed, frozen
@@ -32,26 +32,56 @@ from bench.typed import canonical
 
 GROUPS = 20  # of patients, each left out once; where there are more patients, some share a group
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)  # of logistic regression
+ROOM = (
+    1 << 28
+)  # bytes of products of cases that a worker keeps of the last encoder; of maps as many
 ENCODER = "encoder."  # begins the names of its tensors beside those of the probe
 
 
-def features_of(
-    spec: FinetuneSpec, network: Model | None, prepared: Prepared, files: dict[str, str]
-) -> Features:
+@dataclass(frozen=True)
+class Source:
+    """Features of cases, and what was computed of them: the next probe, on other draws, goes on with it.
+
+    A worker keeps the source of its last probe.
+    """
+
+    identity: str  # digest of what the features of a case depend on
+    prepared: Prepared
+    features: Features
+    products: CaseCache[np.ndarray]  # of the labelled cases
+
+
+_last = list[Source]()
+
+
+def source_of(
+    spec: FinetuneSpec, network: Model | None, prepared: Path, files: dict[str, str]
+) -> Source:
     """Return where a probe's features come from.
 
     Args:
         spec: of the fine-tuning.
         network: whose encoder is read, None where features came from outside.
-        prepared: the cases.
+        prepared: folder of the cases.
         files: folders of features from outside, by digest.
     """
+    identity = _identity(spec, {} if network is None else network.encoder.state_dict())
+    cases = opened(prepared)
+    if not _last or (_last[0].identity, _last[0].prepared) != (identity, cases):
+        features = _features(spec, network, cases, files)
+        _last[:] = [Source(identity, cases, features, CaseCache(ROOM))]
+    return _last[0]
+
+
+def _features(
+    spec: FinetuneSpec, network: Model | None, prepared: Prepared, files: dict[str, str]
+) -> Features:
     device, voxels = fabric(spec.finetune.precision).device, spec.data.task == MAPS
     if network is None:
         folder = Path(files[spec.init.removeprefix(EMBEDDINGS)])
         return Embedded(folder, voxels, prepared, device)
     encoder: Encoder = channels_last(frozen(network.encoder).to(device))
-    return Encoded(encoder, spec.finetune.probe, voxels, prepared, spec.network.crop)
+    return Encoded(encoder, spec.finetune.probe, voxels, prepared, spec.network.crop, ROOM)
 
 
 def fit(context: Context[FinetuneSpec], network: Model | None) -> dict[str, Tensor]:
@@ -66,52 +96,59 @@ def fit(context: Context[FinetuneSpec], network: Model | None) -> dict[str, Tens
     Raises:
         BenchError: a feature is not finite, a case has none, or there is one class alone.
     """
-    spec, prepared = context.spec, opened(context.input(0))
+    spec = context.spec
     assert spec.network.out_channels is not None
     device = fabric(spec.finetune.precision)
-    features = features_of(spec, network, prepared, context.run.files)
+    source = source_of(spec, network, context.input(0), context.run.files)
+    features = source.features
     probed = Probed(features.size, spec.network.out_channels, spec.finetune.probe).to(device.device)
     encoder = {} if network is None else dict(network.encoder.state_dict())
-    source = _Source(context, prepared, features, _cache.of(_identity(context, encoder)))
-    groups = source.groups("train")
+    training = _Training(context, source)
+    groups = training.groups("train")
     context.log(f"{sum(map(len, groups))} labelled cases, {features.size} features")
     with device.autocast(), torch.no_grad():
         if spec.data.task == MAPS:
-            _fit_voxels(context, source, groups, probed)
+            _fit_voxels(context, training, groups, probed)
         else:
-            _fit_cases(context, source, groups, probed)
+            _fit_cases(context, training, groups, probed)
     return dict(probed.state_dict()) | {ENCODER + name: value for name, value in encoder.items()}
 
 
 def _fit_voxels(
-    context: Context[FinetuneSpec], source: _Source, groups: Sequence[Sequence[str]], probed: Probed
+    context: Context[FinetuneSpec],
+    training: _Training,
+    groups: Sequence[Sequence[str]],
+    probed: Probed,
 ) -> None:
     settings = context.spec.finetune.probe
-    weights = _of_classes(context, source.labels.counts(list(chain(*groups))))
+    weights = _of_classes(context, training.labels.counts(list(chain(*groups))))
     if settings.kind != "ridge":
-        drawn = [source.spread(cases, settings.samples // len(groups)) for cases in groups]
+        drawn = [training.spread(cases, settings.samples // len(groups)) for cases in groups]
         features, labels = (torch.cat(parts) for parts in zip(*drawn, strict=True))
         group = np.repeat(np.arange(len(drawn)), [len(labels) for _, labels in drawn])
         _fit_samples(context, (features, labels), group, probed)
         return
     sums = []
     for number, cases in enumerate(groups, 1):
-        sums.append(Sums.of_classes(source.products(cases), weights))
+        sums.append(Sums.of_classes(training.products(cases), weights))
         context.progress(number, len(groups))
         context.check()
     validation = None
     if settings.strength == "val":
-        cases = list(chain(*source.groups("val")))
-        validation = Sums.of_classes(source.products(cases), weights)
+        cases = list(chain(*training.groups("val")))
+        validation = Sums.of_classes(training.products(cases), weights)
     _read_by_ridge(context, sums, validation, probed)
 
 
 def _fit_cases(
-    context: Context[FinetuneSpec], source: _Source, groups: Sequence[Sequence[str]], probed: Probed
+    context: Context[FinetuneSpec],
+    training: _Training,
+    groups: Sequence[Sequence[str]],
+    probed: Probed,
 ) -> None:
     """Fit to one vector of each case, and its class or its number."""
     settings, value = context.spec.finetune.probe, context.spec.data.value
-    read = [source.cases(cases, probed.classes) for cases in groups]
+    read = [training.cases(cases, probed.classes) for cases in groups]
     group = np.repeat(np.arange(len(read)), [len(true) for _, true in read])
     features, true = (torch.cat(parts) for parts in zip(*read, strict=True))
     weights = np.ones(1)
@@ -131,7 +168,7 @@ def _fit_cases(
 
     validation = None
     if settings.strength == "val":
-        validation = sums(*source.cases(list(chain(*source.groups("val"))), probed.classes))
+        validation = sums(*training.cases(list(chain(*training.groups("val"))), probed.classes))
     _read_by_ridge(context, [sums(*part) for part in read], validation, probed)
 
 
@@ -195,41 +232,14 @@ def _left_out(
     return total / max(parts, 1)
 
 
-class _Cache:
-    """Products of the cases of one encoder: its next probe, on other draws of patients, finds them here."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._what = most, ""  # bytes
-        self._cases = dict[str, np.ndarray]()
-
-    def of(self, what: str) -> _Cache:
-        """Return itself; what was kept of another encoder, data set or setting is dropped."""
-        if what != self._what:
-            self._what, self._cases = what, {}
-        return self
-
-    def get(self, case: str) -> np.ndarray | None:
-        """Return a case's products, None where they are not kept."""
-        return self._cases.get(case)
-
-    def put(self, case: str, products: np.ndarray) -> None:
-        """Keep a case's products where there is room."""
-        if sum(held.nbytes for held in self._cases.values()) + products.nbytes <= self._most:
-            self._cases[case] = products
-
-
-_cache = _Cache(1 << 28)
-
-
-class _Source:
+class _Training:
     """Features and labels of a task's labelled cases."""
 
-    def __init__(
-        self, context: Context[FinetuneSpec], prepared: Prepared, features: Features, cache: _Cache
-    ) -> None:
+    def __init__(self, context: Context[FinetuneSpec], source: Source) -> None:
         spec = context.spec
-        self._spec, self._prepared, self._features, self._cache = spec, prepared, features, cache
-        self.labels = Labels(prepared, features, spec.network.out_channels or 1, spec.data.ignore)
+        self._spec, self._prepared, self._source = spec, source.prepared, source
+        classes = spec.network.out_channels or 1
+        self.labels = Labels(source.prepared, source.features, classes, spec.data.ignore)
         self._root = context.run.roots.get(context.spec.data.dataset)
 
     def groups(self, which: Which) -> list[list[str]]:
@@ -249,7 +259,7 @@ class _Source:
 
     def cases(self, cases: Sequence[str], classes: int) -> Samples:
         """Return the vector of each case, (n, d), and its class or its number, (n,)."""
-        vectors = torch.stack([self._features.vector(case) for case in cases])
+        vectors = torch.stack([self._source.features.vector(case) for case in cases])
         if self._spec.data.value is None:
             true = torch.tensor(true_classes(self._prepared, cases, classes))
         else:
@@ -261,11 +271,7 @@ class _Source:
         return reduce(np.add, map(self._of_case, cases))
 
     def _of_case(self, case: str) -> np.ndarray:
-        products = self._cache.get(case)
-        if products is None:
-            products = self.labels.products(case)
-            self._cache.put(case, products)
-        return products
+        return self._source.products.get(case, lambda: self.labels.products(case))
 
     def spread(self, cases: Sequence[str], most: int) -> Samples:
         """Return voxels of some cases, each class's evenly spread over all of it.
@@ -292,13 +298,13 @@ class _Source:
         return torch.cat(features), torch.cat(chosen_labels)
 
 
-def _identity(context: Context[FinetuneSpec], encoder: dict[str, Tensor]) -> str:
+def _identity(spec: FinetuneSpec, encoder: Mapping[str, Tensor]) -> str:
     """Return what the features of a case depend on, as one digest."""
-    spec, hashed = context.spec, hashlib.sha256()
+    hashed = hashlib.sha256()
     data = replace(spec.data, fraction=0, n_train=None)  # of whatever patients
     settings = [spec.network, data, spec.finetune.probe, spec.finetune.precision]
     start = spec.init if not encoder else ""
-    hashed.update(f"{context.input(0)} {start} {canonical(settings)}".encode())
+    hashed.update(f"{start} {canonical(settings)}".encode())
     for name, value in encoder.items():
         hashed.update(name.encode())
         hashed.update(value.cpu().contiguous().numpy().tobytes())

@@ -54,7 +54,7 @@ def run(context: Context[GuardSpec]) -> None:
     if spec.judges:
         result = guard.read(context.input(0))
         if result.leaks:
-            raise BenchError(_refusal(result.leaks))
+            raise BenchError(_refusal(result.leaks, spec.leaks))
         guard.write(context.folder, result)
         return
     inputs = [opened(context.input(i)) for i in range(len(spec.data) + len(spec.tests))]
@@ -109,8 +109,11 @@ def _cases(leaks: Sequence[Leak]) -> set[tuple[str, str]]:
     return {(leak.dataset, leak.case) for leak in leaks}
 
 
-def _refusal(leaks: Sequence[Leak]) -> str:
+def _refusal(leaks: Sequence[Leak], policy: str) -> str:
     listed = ", ".join(map(str, leaks[:SHOWN])) + (" ..." if len(leaks) > SHOWN else "")
+    if policy == "external":
+        text = f"{len(_cases(leaks))} case(s) that train or validate stand in a data set of test_on"
+        return f"leak: {text}: {listed}; leave these out by its 'exclude'"
     text = f"{len(_cases(leaks))} case(s) of the pretraining stand in a downstream test part"
     advice = "say 'leaks: drop' under pretrain to leave them out, or 'leaks: allow' to keep them"
     return f"leak: {text}: {listed}; {advice} and print it"

@@ -40,7 +40,8 @@ class GuardSpec(Kind):
     tests: tuple[Part, ...] = sparse(())
     seed: int | None = sparse()  # of the ranking by which a share of the data is taken
     take: Take = Take()
-    leaks: Literal["", "fail"] = sparse("")  # the policy
+    # the policy; external: what is read trains a fine-tuning that another data set tests
+    leaks: Literal["", "fail", "external"] = sparse("")
 
     @property
     def judges(self) -> bool:

@@ -1,0 +1,110 @@
+"""``test_on``: sections of the tables in which another section's weights are tested on another data set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bench.data.split import EXTERNAL
+from bench.dataset import Dataset
+from bench.errors import Misstated, unknown
+from bench.protocol.sections import External, Finetune, Named, TestedOn
+
+
+def sections(stated: tuple[Finetune, ...], names: tuple[str, ...]) -> tuple[Finetune, ...]:
+    """Return the stated sections, and after them one for each data set of their ``test_on``."""
+    return (
+        *stated,
+        *(
+            _section(section, External(index, tested.labels, tested.recipe), tested, names[index])
+            for index, section in enumerate(stated)
+            for tested in section.test_on
+        ),
+    )
+
+
+def _section(section: Finetune, external: External, tested: TestedOn, name: str) -> Finetune:
+    return replace(
+        tested_as(section, external),
+        dataset=tested.dataset,
+        split=tested.split or EXTERNAL,
+        name=f"{name} on {tested.dataset}",
+        title=tested.title,
+        where=tested.where,
+        exclude=tested.exclude,
+    )
+
+
+def tested_as(section: Finetune, external: External) -> Finetune:
+    """Return how a section is trained, without what concerns its own data set alone."""
+    return replace(
+        section,
+        external=external,
+        test_on=(),
+        track=None,
+        anchor=None,
+        tune=None,
+        submit={},
+        regions={},
+        folds=None,
+    )
+
+
+def overridden(tuned: Finetune, section: Finetune) -> Finetune:
+    """Return a section of another data set with a row's overrides.
+
+    Args:
+        tuned: the section that is trained, with the row's overrides.
+        section: the one of the other data set.
+    """
+    assert section.external is not None
+    return replace(
+        tested_as(tuned, section.external),
+        dataset=section.dataset,
+        split=section.split,
+        name=section.name,
+        title=section.title,
+        where=section.where,
+        exclude=section.exclude,
+    )
+
+
+def relabelled(tested: Dataset, trained: Dataset, labels: Named) -> dict[int, int]:
+    """Return by label value of the data set that is tested the value that the weights predict for it.
+
+    Args:
+        tested: a segmentation.
+        trained: likewise.
+        labels: as ``test_on`` states them; empty for labels of one name.
+
+    Raises:
+        Misstated: a label that a data set has not, two that are predicted as one, or nothing in common.
+    """
+    stated = labels or {
+        name: name for name in tested.labels.values() if name in trained.labels.values()
+    }
+    if not stated:
+        raise Misstated(
+            "labels",
+            f"no label of data set {tested.title!r} ({_listed(tested)}) has the name of one of "
+            f"{trained.title!r} ({_listed(trained)}); say which belong together: "
+            "'labels: {LABEL OF THIS ONE: LABEL OF THE OTHER}'",
+        )
+    values = {_value(tested, mine): _value(trained, other) for mine, other in stated.items()}
+    if len({*values.values()}) < len(stated) or len(values) < len(stated):
+        raise Misstated("labels", "two labels stand for one; name each once")
+    return values
+
+
+def _value(dataset: Dataset, label: str | int) -> int:
+    names = {name: value for value, name in dataset.labels.items()}
+    text = str(label)
+    if text in names:
+        return names[text]
+    if text.isdecimal() and int(text) in dataset.labels:
+        return int(text)
+    wanted = [*names, *map(str, dataset.labels)]
+    raise Misstated("labels", unknown(f"label of data set {dataset.title!r}", text, wanted))
+
+
+def _listed(dataset: Dataset) -> str:
+    return ", ".join(f"{value} {name}" for value, name in dataset.labels.items())
