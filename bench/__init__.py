@@ -5,6 +5,7 @@ bench.dataset("btcv")       an adapter: ``.cases(root)``
 bench.network("unetr", "base", in_channels=1, out_channels=14)
 bench.metrics.score(prediction, reference, spacing, metrics, convention)
 bench.stats.paired(scores, baseline, clusters)    patients x runs: difference, interval, verdict
+bench.judge(frame, baseline="theirs")    anybody's scores: pairs, ranks, ties, a page
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ def __getattr__(name: str) -> Any:
     # Imported when first asked for, so that `import bench` needs neither torch nor NumPy.
     if name == "network":
         return import_module("bench.nets").network
+    if name == "judge":
+        return import_module("bench.extras.judge").judge
     if name in ("method", "dataset", "metrics", "stats"):
         return import_module(f"bench.{name}")
     raise AttributeError(f"module 'bench' has no attribute {name!r}")

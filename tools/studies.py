@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from scipy.stats import wilcoxon
@@ -201,3 +203,29 @@ def ranked(design: Design, studies: int, methods: int, step: float) -> tuple[flo
     result = [ranks(study) for study in individual + patient + level]
     held = np.mean([(first.low <= truth) & (truth <= first.high) for first in result])
     return float(held), float(np.mean([first.high - first.low for first in result]))
+
+
+def through_a_file(runs: int, sd_run: float, methods: int, studies: int) -> float:
+    """Return the share of tables without any difference of which ``bench.judge`` claims one.
+
+    Each is a CSV file of 24 patients, read as a person's: columns case, method, seed, dice. Of one run each a
+    claim is of these weights.
+    """
+    import bench
+
+    rng, wrong = np.random.Generator(np.random.Philox(0)), 0
+    names = [f"m{i}" for i in range(methods)]
+    keys = [(f"c{c}", m, str(r)) for m in names for c in range(24) for r in range(runs)]
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "scores.csv"
+        for _ in range(studies):
+            hard = rng.normal(0.7, 0.05, (1, 24, 1))
+            patient = rng.normal(0, 2 * POINT, (methods, 24, 1)) / 2**0.5
+            run = rng.normal(0, sd_run * POINT, (methods, 1, runs)) / 2**0.5
+            rest = rng.normal(0, 2 * POINT, (methods, 24, runs)) / 2**0.5
+            scores = (hard + patient + run + rest).ravel()
+            lines = [f"{','.join(key)},{v:.6f}" for key, v in zip(keys, scores, strict=True)]
+            file.write_text("\n".join(["case,method,seed,dice", *lines]))
+            (standing,) = bench.judge(file).standings
+            wrong += any(pair.told_apart for pair in standing.pairs)
+    return wrong / studies

@@ -82,6 +82,7 @@ def _body(arguments: argparse.Namespace) -> int:
     from bench.extras.trackers.tracker import check
     from bench.imported_scores import as_lines, keep, put
     from bench.plan.feasible import refuse_half
+    from bench.show import registration
     from bench.show.reports import refuse_others
     from bench.show.screen import bars, manner
     from bench.store import Store
@@ -101,6 +102,7 @@ def _body(arguments: argparse.Namespace) -> int:
     imported = flags.imported(arguments, plan, store)
     seen = run.without_changed(plan, store) if arguments.redo else store
     refuse_half(plan, run.todo(plan, seen), flags.without_gpu(arguments, cluster))
+    registration.note(protocols, plan, store)
     put(imported, store)
     for line in (*as_lines(imported, store), *keep(plan.cells, store)):
         say(line)

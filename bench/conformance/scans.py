@@ -1,5 +1,7 @@
 """Small scans, and what methods read of them and make of that."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
@@ -19,7 +21,20 @@ def volumes(count, shape=SHAPE, sigma=3.0, noise=0.5, first=1):
     """Return one-channel volumes of standard deviation about 1: structure that all share, and their own."""
     template = smooth(shape, sigma, 0)
     scans = [template + noise * smooth(shape, sigma, first + i) for i in range(count)]
-    return [Volume(m[None].astype(np.float32), label=labelled(m)) for m in scans]
+    return together([Volume(m[None].astype(np.float32), label=labelled(m)) for m in scans])
+
+
+def together(scans):
+    """Let each of several volumes draw another one of them, as those that are read together can."""
+    for i, scan in enumerate(scans):
+        others = [*scans[:i], *scans[i + 1 :]]
+        if others and scan.others is None:
+            scan.others = partial(_drawn, others)
+    return scans
+
+
+def _drawn(others, rng):
+    return others[int(rng.integers(len(others)))]
 
 
 def labelled(image):
@@ -37,7 +52,8 @@ def sample(method, scan, number, rng):
 def read(method, scans, seed=0):
     """Return the batch of one read per scan."""
     rows = [
-        sample(method, scan, i, np.random.default_rng((seed, i))) for i, scan in enumerate(scans)
+        sample(method, scan, i, np.random.default_rng((seed, i)))
+        for i, scan in enumerate(together(scans))
     ]
     return {k: torch.from_numpy(np.stack([r[k] for r in rows])) for k in rows[0]}
 

@@ -41,6 +41,8 @@ class Encoder(nn.Module):
     widths: tuple[int, ...]  # channels of each map that ``forward`` returns
     patch: Triple  # voxels that it embeds at once, where it does so
     dim: int  # channels of an embedded patch
+    position: ClassVar[str] = ""  # key of learned positions of the patches, (1, N, dim), if any
+    grid: Triple  # patches along x, y, z; token index = (i * gy + j) * gz + k
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the pyramid, finest first: tensors (B, widths[i], x, y, z)."""
@@ -67,8 +69,6 @@ class TokenEncoder(Encoder):
     """An encoder over patches that can also read a subset of them (masked autoencoders)."""
 
     is_tokens = True
-    position: ClassVar[str] = ""  # key of the position embeddings, (1, N, dim)
-    grid: Triple  # patches along x, y, z; token index = (i * gy + j) * gz + k
 
     def tokens(self, x: Tensor, rescale: bool = False, only: Tensor | None = None) -> Tensor:
         """Return embedded patches with their positions added, (B, N, dim), or those ``only`` (B, n, dim).
@@ -83,6 +83,13 @@ class TokenEncoder(Encoder):
 
     def run(self, tokens: Tensor, norm: bool = True) -> Tensor:
         """Pass any subset of tokens (B, n, dim) through all blocks, then the final norm."""
+        raise NotImplementedError
+
+    def levels(self, tokens: Tensor) -> list[Tensor]:
+        """Pass any subset of tokens (B, n, dim) through all blocks; return what a pyramid is made of.
+
+        As many as ``forward`` returns maps, the earliest first; the last is that of ``run``.
+        """
         raise NotImplementedError
 
     def patchify(self, x: Tensor) -> Tensor:

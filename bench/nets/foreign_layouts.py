@@ -19,6 +19,8 @@ SWIN = "encoder.swinViT.patch_embed.proj.weight"
 GENESIS = "encoder.down_tr64.ops.0.conv1.weight"
 RESENC = "encoder.stem.convs.0.conv.weight"
 SEGRESNET = "encoder.convInit.conv.weight"
+PRIMUS = "encoder.down_projection.proj.weight"
+STUNET = "encoder.conv_blocks_context.0.0.conv1.weight"
 VGG = "encoder.features.0.weight"
 EMBEDDING = "encoder.vit.patch_embedding.patch_embeddings.1.weight"
 COLOURS = "colours"  # in a manifest's params: how many channels are the colours of a picture
@@ -46,6 +48,9 @@ class Layout:
     untold: tuple[str, ...] = ()
     why: str = ""  # the usual value is taken, for a person
     zyx: bool = False  # trained on arrays whose axes come as (z, y, x), pictures as (y, x)
+    # our key of learned positions (1, N, dim), and voxels a side of their patches
+    positions: str = ""
+    patch: int = 1
     colours: bool = (
         False  # three channels are red, green, blue: a grey image is the same in all of them
     )
@@ -74,6 +79,20 @@ def _resenc(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"features": widths, "blocks": tuple(blocks.values()), "groups": None}
 
 
+def _primus(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    matches = [re.fullmatch(r"encoder\.eva\.blocks\.(\d+)\.gamma_1", key) for key in tensors]
+    return {"dim": len(tensors[PRIMUS]), "depth": sum(m is not None for m in matches)}
+
+
+def _stunet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    blocks = _blocks(tensors, r"encoder\.conv_blocks_context\.(\d)\.\d+\.conv1\.weight")
+    firsts = [
+        tensors.get(f"encoder.conv_blocks_context.{level}.0.conv1.weight") for level in blocks
+    ]
+    widths = tuple(len(first) if first is not None and first.ndim else 0 for first in firsts)
+    return {"features": widths, "depth": max(blocks.values(), default=0), "groups": None}
+
+
 def _segresnet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return width and residual blocks; groups and rectifiers are MONAI's defaults, no tensor tells them."""
     blocks = _blocks(tensors, r"encoder\.down_layers\.(\d)\.\d+\.conv1\.conv\.weight")
@@ -97,6 +116,12 @@ def _vgg(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 _FEATURE = r"encoder\.features\.(\d{1,4})\.weight"
+_POSITIONS = "encoder.vit.patch_embedding.position_embeddings"
+_PATCHED = r"down_projection\.proj\.weight"
+_PRIMUS_NAMES = (
+    (r"^(down_projection|eva)\.", r"encoder.\1."),
+    (r"^up_projection\.", "decoder.up_projection."),
+)
 _STEM = r"encoder\.stem\.convs\.0\.conv\.weight"
 _COPIES = r".*\.all_modules\..*|decoder\.encoder\..*"  # the library registers modules twice
 _MLP = (r"\.mlp\.fc([12])\.", r".mlp.linear\1.")  # in the file of Tang et al.
@@ -146,6 +171,29 @@ LAYOUTS = (
         _STEM, "resenc_unet", RESENC, _resenc,
         drop=rf"{_COPIES}|decoder\.seg_layers\..*", head="decoder.seg_layers.0.weight", zyx=True,
     ),
+    # nnU-Net 1's checkpoints (STUNetTrainer): arrays are (z, y, x)
+    Layout(
+        "STU-Net (conv_blocks_context.*)",
+        r"conv_blocks_context\.0\.0\.conv1\.weight", "stunet", STUNET, _stunet,
+        rename=(
+            (r"^conv_blocks_context\.", "encoder.conv_blocks_context."),
+            (r"^(upsample_layers|conv_blocks_localization|seg_outputs)\.", r"decoder.\1."),
+        ),
+        drop=r"decoder\.seg_outputs\..*", head="decoder.seg_outputs.4.weight", zyx=True,
+    ),
+    # OpenMind's Primus-M and what nnU-Net trained from it; of a pretraining the decoder rebuilds images
+    Layout(
+        "nnssl, Primus (network_weights, nnssl_adaptation_plan)",
+        _PATCHED, "primus", PRIMUS, _primus, rename=_PRIMUS_NAMES, drop=r"decoder\..*|mask_token",
+        requires=PLAN, zyx=True, positions="encoder.eva.pos_embed", patch=8,
+    ),
+    Layout(
+        "nnU-Net, Primus (network_weights: down_projection.*)",
+        _PATCHED, "primus", PRIMUS, _primus, rename=_PRIMUS_NAMES,
+        drop=r"decoder\..*|mask_token",  # its widths are those of as many classes
+        head="decoder.up_projection.decode.2.bias",
+        zyx=True, positions="encoder.eva.pos_embed", patch=8,
+    ),
     Layout(
         "UNETR of MONAI (vit.*)",
         r"vit\.patch_embedding\.patch_embeddings(\.1)?\.weight", "unetr", EMBEDDING, _vit,
@@ -154,6 +202,7 @@ LAYOUTS = (
             (r"^(encoder[1-4]|decoder[2-5]|out)\.", r"decoder.\1."),
         ),
         drop=rf"{_UNUSED}|decoder\.out\..*", head="decoder.out.conv.conv.weight",
+        positions=_POSITIONS, patch=16,
     ),
     Layout(
         "ViT of MONAI (patch_embedding.*)",
@@ -161,7 +210,7 @@ LAYOUTS = (
         rename=(
             (r"^(patch_embedding|blocks|norm|cls_token|classification_head)\b", r"encoder.vit.\1"), _PATCHES,
         ),
-        drop=_UNUSED,
+        drop=_UNUSED, positions=_POSITIONS, patch=16,
     ),
     Layout(
         "SegResNet of MONAI (convInit.*)",

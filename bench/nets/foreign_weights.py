@@ -7,6 +7,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
@@ -126,7 +127,10 @@ def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
         )
     _check(path, ours)
     axes = _axes(content) if layout.zyx else (0, 1, 2)
+    crop = _crop(content, layout, ours, axes)
     ours = {name: _turned(name, value, axes) for name, value in ours.items()}
+    if layout.zyx and crop is not None and layout.positions in ours:
+        ours[layout.positions] = _moved(path, layout, ours[layout.positions], crop, axes)
     channels = ours[layout.reads].shape[1] // (PATCH**3 if layout.reads == EMBEDDING else 1)
     chosen = _preset(path, layout, ours, preset)
     most = {name[:LONGEST]: n for name, n in left_out.most_common(MOST)}
@@ -141,7 +145,7 @@ def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
         chosen,
         channels,
         out_channels=len(head) if head is not None and head.ndim else 0,
-        crop=_crop(content, ours, axes) or network_facts(layout.network).presets[chosen].crop,
+        crop=crop or network_facts(layout.network).presets[chosen].crop,
         recipe={"spacing": spacing} if spacing else {},
         params=params,
     )
@@ -356,14 +360,36 @@ def _three(values: Any, axes: Triple) -> list[float] | None:
     return [values[axis] for axis in axes] if numbers and len(values) == 3 else None
 
 
-def _crop(content: dict[str, Any], tensors: Tensors, axes: Triple) -> Triple | None:
-    positions = tensors.get("encoder.vit.patch_embedding.position_embeddings")
-    # their count tells the crop where it was a cube
-    if positions is not None and positions.ndim == 3:
-        side = PATCH * round(positions.shape[1] ** (1 / 3))
-        return side, side, side
+def _crop(content: dict[str, Any], layout: Layout, tensors: Tensors, axes: Triple) -> Triple | None:
     sides = _three(_dig(_configuration(content), "patch_size"), axes)
-    return triple(list(map(int, sides))) if sides else None
+    crop = triple(list(map(int, sides))) if sides else None
+    positions = tensors.get(layout.positions)
+    if positions is None or positions.ndim != 3:
+        return crop
+    count = positions.shape[1]
+    if crop is not None and prod(side // layout.patch for side in crop) == count:
+        return crop
+    # their count tells the crop where it was a cube
+    side = layout.patch * round(count ** (1 / 3))
+    return side, side, side
+
+
+def _moved(path: Path, layout: Layout, positions: Tensor, crop: Triple, axes: Triple) -> Tensor:
+    """Return positions (1, N, dim) of patches in the order of (x, y, z), which were in that of a file's arrays.
+
+    Raises:
+        BenchError: their number is not that of the crop's patches.
+    """
+    grid = [0, 0, 0]
+    for axis, side in zip(axes, crop, strict=True):
+        grid[axis] = side // layout.patch
+    if positions.ndim != 3 or prod(grid) != positions.shape[1]:
+        raise BenchError(
+            f"{path}: {layout.name}: {tuple(positions.shape)} are no positions of a cube's patches; it was "
+            "trained on another crop, which its plan does not tell"
+        )
+    laid = positions.unflatten(1, grid).permute(0, *(1 + axis for axis in axes), 4)
+    return laid.flatten(1, 3)
 
 
 def _exported_manifest(content: Mapping[str, Any], manifest: Manifest) -> Manifest:

@@ -139,6 +139,25 @@ class ResEncSize:
 
 
 @dataclass(frozen=True)
+class PrimusSize:
+    """Channels of a patch, blocks and heads; share of the samples that skip the last block in training."""
+
+    dim: int  # 6 times a multiple of the heads
+    depth: int
+    heads: int
+    drop_path: float = 0.2  # as nnU-Net trains it; blocks before the last have less, the first none
+
+
+@dataclass(frozen=True)
+class StuNetSize:
+    """Widths of the six levels, residual blocks of each; groups of each norm."""
+
+    features: tuple[int, int, int, int, int, int]
+    depth: int = 1
+    groups: int | None = None  # None: instance norm with weight and bias, as published
+
+
+@dataclass(frozen=True)
 class GenesisSize:
     """Channels after the first convolution; the four levels end with 2, 4, 8 and 16 times as many."""
 

@@ -271,7 +271,7 @@ def _shape(
     """Return the tensor in the target's shape and how it got there ("" where it already had it)."""
     encoder, key = network.encoder, name.removeprefix(ENCODER)
     inside = name.startswith(ENCODER)
-    if inside and isinstance(encoder, TokenEncoder) and key == encoder.position:
+    if inside and encoder.position and key == encoder.position:
         return _positions(encoder, name, value, target, source)
     fitted, how = value, []
     flat = (
@@ -344,7 +344,7 @@ def _widen(encoder: Encoder | None, value: Tensor, target: Tensor) -> Tensor:
 
 
 def _positions(
-    encoder: TokenEncoder, name: str, value: Tensor, target: Tensor, source: Manifest | None
+    encoder: Encoder, name: str, value: Tensor, target: Tensor, source: Manifest | None
 ) -> tuple[Tensor, str]:
     """Interpolate position embeddings between patch grids, trilinearly, corners not aligned.
 

@@ -75,14 +75,17 @@ class UnetrEncoder(TokenEncoder):
             tokens = block(tokens)
         return self.vit.norm(tokens) if norm else tokens
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the tapped blocks' outputs and the normed last one, each (B, dim, gx, gy, gz)."""
-        tokens, states = self.tokens(x), []
+    def levels(self, tokens: Tensor) -> list[Tensor]:
+        """Return the tapped blocks' outputs and the normed last one, each (B, n, dim)."""
+        states = []
         for block in self.vit.blocks:
             tokens = block(tokens)
             states.append(tokens)
-        tapped = [states[i] for i in self.taps]
-        return [self._map(t) for t in (*tapped, self.vit.norm(tokens))]
+        return [*(states[i] for i in self.taps), self.vit.norm(tokens)]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the tapped blocks' outputs and the normed last one, each (B, dim, gx, gy, gz)."""
+        return [self._map(level) for level in self.levels(self.tokens(x))]
 
     def replaced(self, x: Tensor, hidden: Tensor, token: Tensor, norm: bool = True) -> Tensor:
         """Return the last map of an input whose ``hidden`` patches are embedded as ``token``."""

@@ -117,12 +117,36 @@ class Block(nn.Module):
             nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, N, width) to the same shape."""
+    def attended(self, x: Tensor) -> Tensor:
+        """Return (B, N, width) with its attention to itself added."""
         qkv = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        x = x + self.out(mixed)
+        return x + self.out(mixed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, N, width) to the same shape."""
+        x = self.attended(x)
+        return x + self.mlp(self.norm2(x))
+
+
+class CrossBlock(Block):
+    """A pre-norm transformer block that also attends to something else: itself, that, then the MLP."""
+
+    def __init__(self, width: int, heads: int, bias: bool = False) -> None:
+        super().__init__(width, heads, bias)
+        self.norm_cross = nn.LayerNorm(width)
+        self.query, self.key_value = (nn.Linear(width, n * width, bias=bias) for n in (1, 2))
+        self.out_cross = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        """Map (B, N, width) to the same shape, asking ``other`` (B, M, width), as it comes."""
+        x = self.attended(x)
+        if other is not None:
+            q = self.query(self.norm_cross(x)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            k, v = self.key_value(other).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+            mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+            x = x + self.out_cross(mixed)
         return x + self.mlp(self.norm2(x))
 
 

@@ -124,13 +124,13 @@ def _line(report: ReportContext, row: RowComparison, unit: str, adjusted: bool) 
     printed = "" if row.published is None else difference(row.published, unit)
     shown = difference(c.difference, unit)
     interval = f"{difference(c.low, unit)} to {difference(c.high, unit)}" if c.low == c.low else ""
-    why = OF_THESE + _of_weights(c) if judged.verdict == WEIGHTS else reason(judged)
+    why = OF_THESE + weights_verdict(c) if judged.verdict == WEIGHTS else reason(judged)
     cells: list[str | TableCell] = [
         TableCell(shown, published=printed, tip=_more(row, unit), sort=c.difference),
         interval,
         *([p_value(judged.p) if judged.p == judged.p else ""] if adjusted else []),
         TableCell(judged.verdict, gain=why, mark=judged.verdict.replace(" ", "-")),
-        _n(c),
+        count_of(c),
     ]
     (line,) = lines_of([[report.named(row.key.row), *cells]])
     return replace(line, row=row.key.row)
@@ -238,7 +238,7 @@ def dose_figures(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[
     return [dose_curves(curves, CURVE, SHOWN)] if curves else []
 
 
-def _of_weights(c: stats.Comparison) -> str:
+def weights_verdict(c: stats.Comparison) -> str:
     """Return what these weights alone would be called, and why it is another than the interval suggests."""
     if c.of_weights != UNCLEAR or c.low <= 0 <= c.high or c.low != c.low:
         return c.of_weights
@@ -279,7 +279,8 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def _n(c: stats.Comparison) -> str:
+def count_of(c: stats.Comparison) -> str:
+    """Return how many runs and patients a comparison is of, in print."""
     of = f"{c.pretrainings} {TIMES} " if c.seeds > 1 else ""
     return f"{of}{c.seeds if of else c.pretrainings} {TIMES} {c.patients}"
 

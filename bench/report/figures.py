@@ -203,10 +203,18 @@ def _dots(report: ReportContext) -> list[Figure]:
     return [figure] if strips else []
 
 
-def forest(rows: tuple[Interval, ...], axis: str, *, lower: bool = False) -> Figure:
-    """Return the figure of what rows differ from scratch by; see ``bench.report.forest.forest``."""
+def forest(
+    rows: tuple[Interval, ...], axis: str, *, lower: bool = False, against: str = ""
+) -> Figure:
+    """Return the figure of what rows differ from a baseline by; see ``bench.report.forest.forest``.
+
+    Without ``against`` the baseline is each row's from scratch.
+    """
     drawn = json.dumps([[asdict(row) for row in rows], axis, lower])
-    return _figure("forest", FOREST, "forest", (rows, axis, lower), drawn)
+    if not against:
+        return _figure("forest", FOREST, "forest", (rows, axis, lower), drawn)
+    title = f"Paired differences against {against}"
+    return _figure("forest", title, "forest", (rows, axis, lower, against), drawn + against)
 
 
 def dose_curves(ladders: tuple[Ladder, ...], title: str, caption: str) -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from bench.report.footnotes import counted
 from bench.report.names import EVALUATIONS, dataset_info, metric_title
 from bench.report.pretrainings import explained
 from bench.report.sections import FILES, Note, Notes, Section
-from bench.report.supplement import Extras, Pretraining
+from bench.report.supplement import Extras, Pretraining, Registered
 from bench.source import Source
 
 if TYPE_CHECKING:
@@ -76,10 +76,28 @@ def sections(report: ReportContext, records: pd.DataFrame) -> list[Section]:
         Notes(
             "Made by other source", _plain(f"{t[0].upper()}{t[1:]}." for t in extras.other_source)
         ),
+        Notes("Registration", _plain(_registration(extras.registered))),
         Notes("Provenance", _plain(f"{k}: {v}" for k, v in extras.provenance.items())),
     ]
     parts = tuple(block for block in blocks if block.notes)
     return [Section("Notes", parts, "notes", "Notes", forms=FILES)]
+
+
+def _registration(registered: Sequence[Registered]) -> Iterator[str]:
+    """Yield what a protocol said before its first cell was scored, and each change since."""
+    for number, entry in enumerate(registered):
+        at = f"protocol {entry.content} at scale {entry.scale}"
+        at += f" with --set {' '.join(entry.overrides)}" if entry.overrides else ""
+        if number == 0 and not entry.scored:
+            yield f"Registered before the first cell was scored: {at}, {entry.time}."
+        elif number == 0:
+            yield f"Not registered before the first cell: {at}, {entry.time}, {_progress(entry)}."
+        else:
+            yield f"Changed: {at}, {entry.time}, {_progress(entry)}."
+
+
+def _progress(entry: Registered) -> str:
+    return f"when {entry.scored} of {entry.cells} cells had scores"
 
 
 def _plain(texts: Iterable[str]) -> tuple[Note, ...]:

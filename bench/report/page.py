@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from bench.report import pretrainings, undertrained, verdicts
@@ -71,6 +72,49 @@ def page(report: ReportContext, contents: Contents, folder: Path, seeds: int) ->
         facts=_facts(report, seeds),
         stacked=MOST_SIDE_BY_SIDE,
         progress=report.extras.progress,
+    )
+
+
+def plain_page(
+    name: str,
+    titles: tuple[str, str],
+    sections: Sequence[Section],
+    facts: Sequence[tuple[str, str]],
+    folder: Path,
+    marks: tuple[str, str] = ("", ""),
+) -> str:
+    """Return the page of something other than a report, in the form of one.
+
+    Args:
+        name: in its badge, and of the files that it offers.
+        titles: its title, and a line about it.
+        sections: its content.
+        facts: the few words at its top, by their names.
+        folder: where the figures are drawn.
+        marks: the scale of the records, and a mark for scores of synthetic scans; "" for none.
+    """
+    (title, about), (scale, synthetic) = titles, marks
+    header = {
+        "name": name,
+        "title": title,
+        "about": about,
+        "paper": "",
+        "table": "",
+        "scale": scale,
+    }
+    return template("page.html.j2").render(
+        title=title,
+        protocol=SimpleNamespace(**header, scaled=bool(scale)),
+        sections=sections,
+        facts=facts,
+        tip=lambda cell: cell.tip,
+        counts=COUNTS,
+        tabular=tabular,
+        svg=partial(current_svg, folder=folder),
+        synthetic=synthetic,
+        stacked=MOST_SIDE_BY_SIDE,
+        progress=None,
+        **dict.fromkeys(("below", "undertrained", "blind", "failed", "collapsed", "guesses"), ""),
     )
 
 

@@ -93,7 +93,7 @@ def _ranking(
     if len(scores_of) < 3:
         return None
     both = dict(zip(scores_of, shared([*scores_of.values()]), strict=True))
-    values, clusters = _array([*both.values()])
+    values, clusters = stacked([*both.values()])
     order_given, lone = (
         [*both],
         [i for i, of_row in enumerate(values) if (~np.isnan(of_row)).any(axis=0).sum() == 1],
@@ -152,7 +152,7 @@ def _settled(ranked: Ranks, order: np.ndarray) -> str:
     return f"{apart} of {len(order) - 1} neighbours have rank intervals apart."
 
 
-def _array(rows: Sequence[Scores]) -> tuple[np.ndarray, list[int]]:
+def stacked(rows: Sequence[Scores]) -> tuple[np.ndarray, list[int]]:
     """Return (rows, patients, runs), NaN where a row has no such run, and each run's pretraining seed."""
     runs = sorted({run for scores in rows for run in scores.runs})
     values = np.full((len(rows), len(rows[0].patients), len(runs)), np.nan)

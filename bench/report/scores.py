@@ -11,7 +11,7 @@ import numpy as np
 from bench.report.means import CELL, RUN, Means
 
 Run = tuple[int, int]  # pretraining seed, fine-tuning seed
-Group = tuple[str, int, int, str]  # row, section, fraction, metric
+Group = tuple[str, int | str, int, str]  # row, section or its name, fraction, metric
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,8 @@ class PatientScores:
 
     def __init__(self, averaged: Means) -> None:
         table = averaged.patients[averaged.patients["named"]].reset_index()
+        table["unit"] = table["unit"].astype("category")  # sorted
+        self._units = list(table["unit"].cat.categories)
         self._groups = dict(iter(table.groupby([*CELL[:-1]], observed=True)))
         by_metric = table.groupby(["section", "metric"], observed=True)["target"]
         self._targets = {key: tuple(sorted(targets.unique())) for key, targets in by_metric}
@@ -57,13 +59,16 @@ class PatientScores:
             return None
         targets = self._targets[group[1], group[3]] if target is None else (target,)
         runs = [*zip(*(table[name].tolist() for name in RUN), strict=True)]
-        names = tuple(sorted({*table["unit"]})), tuple(sorted({*runs})), targets
-        at = tuple(
+        present, of_patient = np.unique(table["unit"].cat.codes, return_inverse=True)
+        patients = tuple(self._units[i] for i in present.tolist())
+        names = patients, tuple(sorted({*runs})), targets
+        of_run, of_target = (
             [index[value] for value in values]
             for index, values in zip(
-                map(_numbered, names), (table["unit"], runs, table["target"]), strict=True
+                map(_numbered, names[1:]), (runs, table["target"].tolist()), strict=True
             )
         )
+        at = of_patient, of_run, of_target
         shape = [*map(len, names)]
         values, cases = np.full(shape, np.nan), np.zeros(shape, np.uint64)
         values[at], cases[at] = table["value"], table["mark"]
@@ -89,7 +94,8 @@ def aligned(
         values of a and of b, (patients, runs, targets) alike; the patients; the runs, by the pretraining
         seeds of the one that has several, else of ``a``.
     """
-    patients = tuple(sorted({*a.patients} & {*b.patients}))
+    same = a.patients == b.patients
+    patients = a.patients if same else tuple(sorted({*a.patients} & {*b.patients}))
     targets = tuple(sorted({*a.targets} & {*b.targets}))
     runs = _paired(a.runs, b.runs)
     first, cases = _subset(a, patients, [first for _, first, _ in runs], targets)
@@ -148,12 +154,15 @@ def _subset(
     scores: Scores, patients: Sequence[str], runs: Sequence[Run], targets: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return values, and what names their cases; without such names 0."""
-    at = []
+    at = list[Sequence[int]]()
     for names, available in (
         (patients, scores.patients),
         (runs, scores.runs),
         (targets, scores.targets),
     ):
+        if names == available:
+            at.append(range(len(available)))
+            continue
         index = _numbered(available)
         at.append([index[name] for name in names])
     grid = np.ix_(*at)

@@ -246,6 +246,19 @@ class Panel:
     view: int = -1  # of the layout, counted from 0; the report's own where it has none of panels
 
 
+@dataclass(frozen=True)
+class Registered:
+    """A text of a protocol, and how far its run was when the text was first used."""
+
+    time: str  # UTC, ISO 8601
+    content: str  # digest of what the file says at every scale, its settings spelled out
+    scale: str
+    overrides: tuple[str, ...]  # of --set
+    commit: str  # of bench, empty where it is not known
+    scored: int  # cells that had scores then
+    cells: int  # of the protocol then
+
+
 # columns of one length: step, loss, its terms; None where there was no number
 Curves = dict[str, tuple[int | float | None, ...]]
 
@@ -269,6 +282,8 @@ class Supplement:
     choices: dict[str, str] = field(default_factory=dict)
     other_source: tuple[str, ...] = ()  # which finished jobs today's source files did not make
     overrides: tuple[str, ...] = ()  # what --set changed, as typed
+    # what the protocol said before its first cell was scored, and each change since
+    registered: tuple[Registered, ...] = ()
     curves: dict[str, Curves] = field(default_factory=dict)  # of pretrainings, by row
     pretexts: tuple[Pretext, ...] = ()
     courses: tuple[Course, ...] = ()  # one for each fine-tuning

@@ -32,6 +32,12 @@ def terminal(report: ReportContext, sections: Sequence[Section], width: int) -> 
     return "\n\n".join(filter(None, parts))
 
 
+def lines_of(section: Section, width: int) -> str:
+    """Return one section as plain text, its title first; notes are left out."""
+    texts = [text for part in section.parts for text in _part(part, width)]
+    return "\n\n".join(filter(None, [printable(section.title), *texts]))
+
+
 def _part(part: Part, width: int) -> list[str]:
     match part:
         case Text() if part.kind != "note":

@@ -74,9 +74,12 @@ def escape(text: str) -> str:
 
 def tex(report: ReportContext, sections: Sequence[Section]) -> str:
     """Return ``table.tex``; its head says what its reader loads."""
-    parts = [_heading(title_of(report))]
-    if below := undertrained.warning(report):
-        parts.append(_heading(below))
+    return document([title_of(report), undertrained.warning(report)], sections)
+
+
+def document(headings: Sequence[str], sections: Sequence[Section]) -> str:
+    """Return sections under some headings as LaTeX; its head says what its reader loads."""
+    parts = [_heading(text) for text in headings if text]
     for section in sections:
         if "tex" in section.forms:
             parts.append(_heading(section.title))

@@ -16,7 +16,7 @@ from bench.protocol.named import SHIPPED
 from bench.record import COLUMNS, CURVE, read_rows, stacked
 from bench.report import Extras, Failure, Supplement
 from bench.report.progress import Progress
-from bench.show import gather, predictions, pretrainings, state
+from bench.show import gather, predictions, pretrainings, registration, state
 from bench.store import Store, write_atomic
 from bench.typed import plain
 
@@ -192,6 +192,7 @@ def _facts(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) ->
         courses=tuple(gather.courses(behind, store)),
         provenance=gather.provenance(behind),
         overrides=plan.overrides,
+        registered=registration.read(store, protocol.name),
         other_source=tuple(gather.other_source(behind)),
         pretexts=pretexts,
         clouds=clouds,

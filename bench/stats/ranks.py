@@ -8,7 +8,9 @@ the training runs as well.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from bench.random import numpy_rng
 
 Numbers = NDArray[np.float64]
 DIGITS = 9  # means that agree to so many decimals are a tie
+MANY = 20_000  # patients up to which all draws are held at once
+HELD = 4_000_000  # numbers that are held at once of more patients
 INTERVAL = (0.025, 0.975)
 
 
@@ -75,10 +79,14 @@ def ranks(
     seen = ~np.isnan(cells)
     with_scores = seen.any(axis=(0, 2))  # patients whom any method has
     cells, seen = cells[:, with_scores], seen[:, with_scores]
-    filled = np.where(seen, cells, 0.0)
-    patients = times_drawn(int(with_scores.sum()), draws, seed, "patients")
+    filled, present = np.where(seen, cells, 0.0), seen.astype(float)
     runs = _runs(seen, labels, draws, seed)
-    drawn = _ratio(_weighted(patients, filled, runs), _weighted(patients, seen.astype(float), runs))
+    drawn = np.concatenate(
+        [
+            _ratio(_weighted(patients, filled, runs[at]), _weighted(patients, present, runs[at]))
+            for at, patients in _patients(int(with_scores.sum()), draws, seed)
+        ]
+    )
     mean = _ratio(filled.sum(axis=(1, 2)), seen.sum(axis=(1, 2)))
     return _summary(mean, ranked(mean, higher), ranked(drawn, higher))
 
@@ -148,6 +156,26 @@ def times_drawn(n: int, draws: int, seed: int, what: str) -> Numbers:
         if n
         else np.zeros((draws, 0))
     )
+
+
+def _patients(n: int, draws: int, seed: int) -> Iterator[tuple[slice, Numbers]]:
+    """Yield how often each patient is drawn, (draws, n), and of which draws: all, or a few of many patients."""
+    if n <= MANY:
+        yield slice(0, draws), _cached(n, draws, seed)
+        return
+    rng = numpy_rng(seed, "bootstrap of many patients")
+    size = max(HELD // n, 1)
+    for first in range(0, draws, size):
+        last = min(first + size, draws)
+        times = [np.bincount(rng.integers(n, size=n - 1), minlength=n) for _ in range(first, last)]
+        yield slice(first, last), np.array(times, float)
+
+
+@lru_cache(maxsize=2)  # places of one table have the same patients
+def _cached(n: int, draws: int, seed: int) -> Numbers:
+    times = times_drawn(n, draws, seed, "patients")
+    times.setflags(write=False)
+    return times
 
 
 def _runs(seen: NDArray[np.bool_], labels: NDArray[Any], draws: int, seed: int) -> Numbers:

@@ -369,6 +369,7 @@ def gvsl(*trained, **params):
     return ("gvsl", params, None, {"encoder", *trained})
 
 
+DINO = {"class_weight": 0.0, "patch_weight": 2.0, "koleo_weight": 0.0, "still": 0.0}
 HSSL = {"image": 1 / 3, "task": 1 / 3, "group": 1 / 3, "rec": 50.0}
 
 
@@ -425,6 +426,9 @@ WEIGHTS = [
     vicregl({"": 0.3, "local_": 0.7}, alpha=0.3),
     vicregl({"": 1.0}, alpha=1.0),
     vicregl({"local_": 1.0}, alpha=0.0),
+    ("dinov2_3d", {}, {"class": 1.0, "patch": 1.0, "koleo": 0.1}, None),
+    ("dinov2_3d", DINO, {"patch": 2.0}, {"encoder", "token", "mask", "patch_projector"}),
+    ("lejepa3d", {"weight": 0.3}, {"prediction": 0.7, "sigreg": 0.3}, {"encoder", "projector"}),
     voco_terms("pred"),
     voco_terms("pred", reg=0.0, use_reg=False),
     voco_terms(use_pred=False),

@@ -121,6 +121,8 @@ def test_the_decoder_gives_as_many_channels_as_are_restored_or_told_apart(
         ("vicregl", {"num_matches": (0, 4)}, "num_matches"),
         ("vicregl", {"weights": (25.0, -1.0, 1.0)}, "weights"),
         ("vicregl", {"level": 5}, "maps 0 to 4"),
+        ("lejepa3d", {"knots": 16}, "odd number"),
+        ("lejepa3d", {"weight": 1.5}, "weight"),
         ("rotation3d", {"versions": 11}, "take fewer"),
         ("rotation3d", {"dropout": 1.0}, "dropout"),
         ("jigsaw2d", {"permutations": 25}, "4 patches have 24 orders"),

@@ -22,7 +22,7 @@ from bench.errors import BenchError
 from bench.nets import network, transfer
 from bench.nets.catalog import CATALOG
 from bench.nets.foreign_weights import read_weights
-from bench.nets.sizes import Preset, ResEncSize, SwinUnetrSize
+from bench.nets.sizes import Preset, ResEncSize, StuNetSize, SwinUnetrSize
 
 HEADS = (3, 6, 12, 24)
 THIN, BLOCKS = (4, 4, 8, 8, 8, 8), (1, 1, 2, 1, 1, 1)
@@ -34,6 +34,7 @@ SWIN, EMPTY = "swinViT.patch_embed.proj.weight", torch.zeros(48, 1, 2, 2, 2)
 def thin(monkeypatch):
     """Give the networks presets of the published structure that take a moment to build."""
     sizes = {("resenc_unet", "thin"): ResEncSize(THIN, BLOCKS)}
+    sizes["stunet", "thin"] = StuNetSize(THIN, depth=2)
     for v2, merging in itertools.product((False, True), ("fixed", "legacy")):
         name = f"thin{'_v2' * v2}{'_legacy' * (merging == 'legacy')}"
         sizes["swin_unetr", name] = SwinUnetrSize(12, (2, 2, 2, 2), HEADS, v2=v2, merging=merging)
@@ -363,6 +364,52 @@ def test_nnunet_brings_its_decoder_and_not_its_heads(tmp_path, thin):
     with torch.no_grad():
         expected = theirs(x.permute(0, 1, 4, 3, 2)).permute(0, 1, 4, 3, 2)
         torch.testing.assert_close(net(x), expected.expand(-1, 3, -1, -1, -1), rtol=1e-4, atol=1e-4)
+
+
+def test_stunet_gives_the_authors_maps_on_their_axes_all_but_the_heads(tmp_path, thin):
+    """Their names are ours without the part; their class was run once: docs/networks.md has the difference."""
+    torch.manual_seed(3)
+    theirs = network("stunet", "thin", 1, 5, (64, 32, 32)).eval()
+    names = {key.partition(".")[2]: value for key, value in theirs.state_dict().items()}
+    torch.save({"state_dict": names, "epoch": 1000}, tmp_path / "small_ep4k.model")
+    net, manifest, receipt = loaded(tmp_path / "small_ep4k.model", CROP)
+    assert (manifest.network, manifest.preset, manifest.out_channels) == ("stunet", "thin", 5)
+    assert {name.split(".")[1] for name in receipt.left_random} == {"seg_outputs"}
+    x = torch.randn(1, 1, *CROP)
+    with torch.no_grad():
+        theirs_x = x.permute(0, 1, 4, 3, 2)
+        expected = theirs.decoder._levels(theirs.encoder(theirs_x))
+        ours = net.decoder._levels(net.encoder(x))
+    for a, b in zip(ours, expected, strict=True):
+        torch.testing.assert_close(a, b.permute(0, 1, 4, 3, 2), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_primus_gives_its_maps_on_the_axes_it_was_trained_on(tmp_path, pretrained):
+    """A file of nnssl or nnU-Net has arrays (z, y, x), and positions in the order of these."""
+    torch.manual_seed(2)
+    theirs = network("primus", "tiny", 1, 5, (32, 32, 32)).eval()
+    names = {}
+    for key, value in theirs.state_dict().items():
+        name = key.partition(".")[2]
+        names[name] = value.permute(0, 1, 4, 3, 2).contiguous() if value.ndim == 5 else value
+    places = names["eva.pos_embed"].unflatten(1, (4, 4, 4)).permute(0, 3, 2, 1, 4)
+    names |= {"eva.pos_embed": places.flatten(1, 3), "mask_token": torch.zeros(1, 1, 48)}
+    plan = {"nnssl_adaptation_plan": {}} if pretrained else {}
+    torch.save({"network_weights": names, **plan}, tmp_path / "a.pth")
+    net, manifest, receipt = loaded(tmp_path / "a.pth", (32, 32, 32))
+    assert (manifest.network, manifest.preset, manifest.crop) == ("primus", "tiny", (32, 32, 32))
+    assert manifest.out_channels == (0 if pretrained else 5) and receipt.share == 1
+    assert all(name.startswith("decoder.") for name in receipt.left_random)
+    x = torch.randn(1, 1, 32, 32, 32)
+    with torch.no_grad():
+        close(net.encoder(x), theirs.encoder(x))
+    other = loaded(tmp_path / "a.pth", (32, 48, 32))[2]
+    assert [r.how for r in other.reshaped] == ["positions 4x4x4 to 4x6x4"]
+    names["eva.pos_embed"] = places.flatten(1, 3)[:, :63]
+    torch.save({"network_weights": names, **plan}, tmp_path / "b.pth")
+    with pytest.raises(BenchError, match="no positions of a cube's patches"):
+        read_weights(tmp_path / "b.pth")
 
 
 # UNETR

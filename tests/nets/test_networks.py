@@ -13,6 +13,7 @@ from torch.nn.functional import avg_pool3d, normalize
 from bench.errors import BenchError
 from bench.nets import classifier, network, network_names, presets
 from bench.nets.catalog import CATALOG, check_batch, check_crop, check_task, check_view, describe
+from bench.nets.primus import Block, Rotary
 from bench.nets.unet import UNetEncoder
 
 SMALLEST = {name: facts.multiple for name, facts in CATALOG.items()}
@@ -93,6 +94,49 @@ def test_base_has_the_printed_parameters(name, channels, total, encoder, million
     net = built(name, "base", channels, device=without_values(name))
     assert (count(net), count(net.encoder)) == (total, encoder)
     assert round(total / 1e6, 2) == millions
+
+
+@pytest.mark.parametrize(
+    ("preset", "millions"),
+    [("small", 14.60), ("base", 58.26), ("large", 440.30), ("huge", 1457.33)],
+)
+def test_stunets_have_the_printed_parameters_for_105_classes(preset, millions):
+    net = built("stunet", preset, (1, 105), device="meta")
+    assert round(count(net) / 1e6, 2) == millions
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters"),
+    [("small", 26_657_810), ("base", 99_098_462), ("medium", 153_080_038), ("large", 333_612_854)],
+)
+def test_primus_has_the_parameters_of_the_authors_library(preset, parameters):
+    """dynamic-network-architectures 0.4.4, 160 voxels a side, 14 classes."""
+    assert count(built("primus", preset, (1, 14), device="meta")) == parameters
+
+
+def test_rotary_positions_tell_distances_along_each_axis_and_no_places():
+    rotary, (q, k) = Rotary((3, 4, 5), 24), torch.randn(2, 24)
+
+    def product(a, b):
+        at = [(i * 4 + j) * 5 + n for i, j, n in (a, b)]
+        turned = [rotary(v.expand(1, 1, 60, 24))[0, 0, n] for v, n in zip((q, k), at, strict=True)]
+        return float(turned[0] @ turned[1])
+
+    assert product((0, 1, 1), (1, 2, 3)) == pytest.approx(product((1, 0, 0), (2, 1, 2)), abs=1e-4)
+    for axis in range(3):
+        other = [0, 0, 0]
+        other[axis] = 1
+        assert product((0, 0, 0), (0, 0, 0)) != pytest.approx(product((0, 0, 0), other), abs=1e-3)
+
+
+def test_a_sample_skips_blocks_in_training_alone_and_means_stay():
+    block, x = Block(12, 2, 0.5), torch.randn(2000, 1, 12)
+    rotary = Rotary((1, 1, 1), 6)
+    with torch.no_grad():
+        whole = block.eval()(x, rotary) - x
+        skipped = block.train()._dropped(torch.ones(4000, 1, 1))
+    assert set(skipped.flatten().tolist()) == {0.0, 2.0} and abs(skipped.mean() - 1) < 0.1
+    assert whole.abs().amin(dim=(1, 2)).min() > 0
 
 
 @pytest.mark.parametrize("name", network_names())

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 from bench.errors import printable
 from bench.extras.compare.ranks import Panel, Ranked, Row
 from bench.report.names import metric_axis
 from bench.report.numbers import DASH, MINUS, number
-from bench.report.page import template
+from bench.report.page import plain_page
 from bench.report.plots import Dot, Scatter
-from bench.report.redraw import Figure, current_svg, digest, refresh
+from bench.report.redraw import Figure, digest, refresh
 from bench.report.sections import Part, Section, Text
 from bench.report.spreadsheet import csv_text
-from bench.report.tabular import COUNTS, Table, grid
-from bench.report.tex import tabular
+from bench.report.tabular import Table, grid
 from bench.report.text import document
 from bench.stats.agreement import LEAST, Agreement
 from bench.store import write_atomic
@@ -223,27 +221,9 @@ def _csv(panel: Panel, result: Agreement) -> Iterator[tuple[object, ...]]:
 
 def _page(ranked: Ranked, sections: Sequence[Section], folder: Path) -> str:
     sources = [source for panel, _ in ranked.panels for source in (panel.probe, panel.finetuned)]
-    header = {
-        "name": NAME,
-        "title": TITLE,
-        "about": ABOUT,
-        "paper": "",
-        "table": "",
-        "scaled": True,
-    }
-    scale = ", ".join(sorted({source.setting.scale for source in sources}))
     protocols = ", ".join(sorted({source.protocol for source in sources}))
-    return template("page.html.j2").render(
-        title=TITLE,
-        protocol=SimpleNamespace(**header, scale=scale),
-        sections=sections,
-        facts=[("Places", str(len(ranked.panels))), ("Protocols", protocols)],
-        tip=lambda cell: cell.tip,
-        counts=COUNTS,
-        tabular=tabular,
-        svg=partial(current_svg, folder=folder),
-        synthetic="synthetic scans" if any(source.dataset.synthetic for source in sources) else "",
-        stacked=6,
-        progress=None,
-        **dict.fromkeys(("below", "undertrained", "blind", "failed", "collapsed", "guesses"), ""),
-    )
+    scale = ", ".join(sorted({source.setting.scale for source in sources}))
+    synthetic = any(source.dataset.synthetic for source in sources)
+    facts = [("Places", str(len(ranked.panels))), ("Protocols", protocols)]
+    marks = scale, "synthetic scans" if synthetic else ""
+    return plain_page(NAME, (TITLE, ABOUT), sections, facts, folder, marks)

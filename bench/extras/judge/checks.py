@@ -1,0 +1,344 @@
+"""The files of one table put together, and what is refused, changed or said of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.errors import BenchError, unknown
+from bench.extras.judge.columns import Measure, measure
+from bench.extras.judge.parts import KEYS, LISTED, Part
+from bench.extras.judge.patients import patients_of
+from bench.extras.judge.score_table import Options, Role, ScoreTable
+from bench.extras.judge.tables import RawTable
+from bench.extras.judge.units import Units
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALWAYS = {
+    "dataset": "",
+    "target": "",
+    "pretraining": "0",
+    "run": "0",
+    "fold": "0",
+}  # without a column
+TITLES = {"dataset": "Data set"}  # of roles in print
+MOST_CODES = 1 << 40  # beyond, codes of several columns would not fit a whole number
+VISIT = re.compile(r"(.*[A-Za-z0-9])[_\-.](?:[a-z]{0,6}\d{1,3})$", re.IGNORECASE)
+ROWS = ("table", "Parquet", "JSON")  # layouts without lines
+TASKS = ("mteb", "kaiko eva", "torchgeo-bench")  # layouts whose cases are data sets
+
+
+def checked(parts: Sequence[Part], options: Options) -> ScoreTable:
+    """Return the parts as one table.
+
+    Raises:
+        BenchError: a method is listed twice for a case, units are mixed, nobody knows which way is better ...
+    """
+    import pandas as pd
+    from pandas.api.types import union_categoricals
+
+    columns = dict[str, pd.Categorical]()
+    for key in KEYS:
+        if key == "patient" and not any("patient" in part.keys for part in parts):
+            continue
+        pieces = [_key(part, key) for part in parts]
+        columns[key] = pieces[0] if len(pieces) == 1 else union_categoricals(pieces)
+    frame = pd.DataFrame(columns, copy=False)
+    frame["value"] = np.concatenate([part.value for part in parts])
+    return _Checks(frame, parts, options).table()
+
+
+def _key(part: Part, key: str) -> pd.Categorical:
+    import pandas as pd
+
+    if key in part.keys:
+        return part.keys[key]
+    if key not in ALWAYS:
+        raise BenchError(f"{part.raw.name}: no column names the {key}; say which with --{key}")
+    codes = np.zeros(len(part.value), np.int8)
+    return pd.Categorical.from_codes(codes, categories=[ALWAYS[key]])
+
+
+class _Checks:
+    """A joined table on its way through the checks: each changes it, notes something, or refuses it."""
+
+    def __init__(self, frame: pd.DataFrame, parts: Sequence[Part], options: Options) -> None:
+        self.frame, self.parts, self.options = frame, parts, options
+        self.notes = list(dict.fromkeys(note for part in parts for note in part.notes))
+        self.warnings = list[str]()
+        self.origin = {role: text for part in parts for role, text in part.origin.items()}
+        self.ends = np.cumsum([len(part.value) for part in parts])
+
+    def table(self) -> ScoreTable:
+        """Return the table that has passed."""
+        self._only()
+        measures = self._measures()
+        self._infinite()
+        self._units(measures)
+        self._refuse_twice()
+        self._patients()
+        self._methods()
+        begun = "here" if "pretraining" in self.origin else "none"
+        starts = dict.fromkeys(self.frame["method"].cat.categories, begun)
+        roles = tuple(self._roles(measures))
+        columns = {c: role for part in self.parts for c, role in part.columns.items()}
+        frame, notes, warnings = self._as_records(), tuple(self.notes), tuple(self.warnings)
+        return ScoreTable(
+            frame, measures, roles, notes, warnings, starts, noun=self._noun(), columns=columns
+        )
+
+    def _noun(self) -> str:
+        """Return what a case is: a patient, or a data set that has one number."""
+        case = self.origin.get("case", "")
+        tasks = self.parts[0].raw.layout in TASKS or case.startswith("the headings")
+        return "data set" if tasks or "each data set" in case else "patient"
+
+    def where(self, at: int) -> str:
+        """Return the file and the line of a row."""
+        part, line = self._line(at)
+        noun = "row" if part.raw.layout in ROWS else "line"
+        counted = noun == "row" or _has_lines(part.raw)
+        return f"{part.raw.name}: {noun} {line + part.raw.first}" if counted else part.raw.name
+
+    def _only(self) -> None:
+        """Keep what ``--only`` names by role; what it names by column was done table by table."""
+        columns = {c for part in self.parts for c in part.raw.columns}
+        for name, values in self.options.filters.items():
+            if name not in columns:
+                self._keep(name, values, columns)
+        if self.frame.empty:
+            raise BenchError(f"--only {' '.join(self.options.only)}: leaves no row")
+        for key in self.frame.columns.drop("value"):
+            self.frame[key] = self.frame[key].cat.remove_unused_categories()
+
+    def _keep(self, role: str, values: Sequence[str], columns: set[str]) -> None:
+        if role not in self.frame:
+            raise BenchError(f"--only {role}: {unknown('column', role, {*columns, *KEYS})}")
+        names = self.frame[role].cat.categories
+        for value in values:
+            if value not in names:
+                raise BenchError(f"--only {role}={value}: {unknown(role, value, names)}")
+        self.frame = self.frame[self.frame[role].isin(values)]
+
+    def _measures(self) -> dict[str, Measure]:
+        present = list(self.frame["metric"].cat.categories)
+        measures = dict[str, Measure]()
+        for name in present:
+            way = measure(name, self.options.higher, alone=len(present) == 1)
+            if way is None:
+                raise BenchError(
+                    f"{self.parts[0].raw.name}: whether a higher {name!r} is better is not known; say --higher "
+                    "or --lower"
+                )
+            measures[name] = way
+        return measures
+
+    def _infinite(self) -> None:
+        values = self.frame["value"].to_numpy()
+        infinite = np.isinf(values)
+        if not infinite.any():
+            return
+        wanted = self.options.infinite
+        if not wanted:
+            at = int(np.flatnonzero(infinite)[0])
+            row = self.frame.iloc[at]
+            raise BenchError(
+                f"{self.where(at)}: {row['metric']} of method {row['method']!r}, case {row['case']!r}, is "
+                f"infinite ({int(infinite.sum())} are); say what that counts as: --infinite NUMBER, or "
+                "--infinite missing"
+            )
+        try:
+            number = np.nan if wanted == "missing" else float(wanted)
+        except ValueError:
+            raise BenchError(f"--infinite {wanted}: is neither a number nor 'missing'") from None
+        self.frame = self.frame.assign(value=np.where(infinite, number, values))
+        self.notes.append(f"{int(infinite.sum())} infinite scores count as {wanted}")
+
+    def _units(self, measures: dict[str, Measure]) -> None:
+        """Take percent as shares of one."""
+        units = Units(self.frame, self.where, self.options.unit)
+        metrics = self.frame["metric"].cat.codes.to_numpy()
+        for code, name in enumerate(self.frame["metric"].cat.categories):
+            measures[name], percent = units.of(measures[name], np.flatnonzero(metrics == code))
+            if percent:
+                self.notes.append(
+                    f"{name} is in percent in the file; all numbers here are shares of one"
+                )
+        self.frame = self.frame.assign(value=units.values)
+
+    def _refuse_twice(self) -> None:
+        """Refuse a method that is listed twice for a case; name the columns in which the two lines differ."""
+        keys = [key for key in KEYS if key != "patient" or key in self.frame]
+        code = np.zeros(len(self.frame), np.int64)
+        for key in keys:
+            code = code * max(len(self.frame[key].cat.categories), 1) + self.frame[key].cat.codes
+            code = np.unique(code, return_inverse=True)[1] if code.max() > MOST_CODES else code
+        twice = self.frame.index[self.frame.assign(code=code)["code"].duplicated(keep="first")]
+        if not len(twice):
+            return
+        at = self.frame.index.get_loc(twice[0])
+        first = int(np.flatnonzero(code == code[at])[0])
+        row = self.frame.iloc[at]
+        of = "".join(
+            f", {key} {row[key]!r}"
+            for key in ("dataset", "target", "metric", "run")
+            if len(set(self.frame[key])) > 1
+        )
+        a, b = self.where(first), self.where(int(at))
+        line = b.rpartition(": ")[2] if a.rpartition(": ")[0] == b.rpartition(": ")[0] else b
+        raise BenchError(
+            f"{a} and {line}: method {row['method']!r} is listed twice for case {row['case']!r}{of}; "
+            f"{self._apart(first, int(at))}"
+        )
+
+    def _apart(self, first: int, second: int) -> str:
+        """Say what may tell two lines apart."""
+        differ = self._differing(first, second)
+        if differ:
+            return (
+                f"they differ in {', '.join(differ[:LISTED])}: keep one with --only COLUMN=VALUE, or name runs with "
+                "--run, scans of one patient with --case"
+            )
+        if self.origin.get("case") == self.origin.get("patient"):
+            return "if they are two scans of one patient, name their column with --case; else remove one"
+        return "remove one, or name what tells them apart with --run, --fold or --case"
+
+    def _differing(self, first: int, second: int) -> list[str]:
+        """Return the columns without a role in which two lines of one file differ."""
+        (part, a), (other, b) = (self._line(at) for at in (first, second))
+        if part is not other:
+            return []
+        free = [c for c in part.raw.columns if c not in part.columns]
+        return [c for c in free if part.raw.data[c][a].as_py() != part.raw.data[c][b].as_py()]
+
+    def _line(self, at: int) -> tuple[Part, int]:
+        """Return the file of a row and the number of its line there, from 0."""
+        row = int(self.frame.index[at])
+        number = int(np.searchsorted(self.ends, row, side="right"))
+        part = self.parts[number]
+        return part, (row - int(self.ends[number]) + len(part.value)) % len(part.raw)
+
+    def _patients(self) -> None:
+        if self.options.patients:
+            self._map_patients(self.options.patients)
+        elif "patient" in self.frame:
+            self._refuse_two_patients()
+        else:
+            self.frame = self.frame.assign(patient=self.frame["case"])
+            self._warn_of_visits()
+
+    def _map_patients(self, stated: str | Mapping[str, str]) -> None:
+        import pandas as pd
+
+        cases = self.frame["case"].cat
+        by_case = np.array(patients_of(cases.categories, stated), object)
+        names, codes = np.unique(by_case, return_inverse=True)
+        named = pd.Categorical.from_codes(codes[cases.codes], categories=names.tolist())
+        self.frame = self.frame.assign(patient=named)
+        pattern = f"the pattern {stated}" if isinstance(stated, str) else "the map of cases"
+        self.origin["patient"] = pattern
+
+    def _warn_of_visits(self) -> None:
+        """Warn where most cases look like scans of fewer patients."""
+        cases = self.frame["case"].cat.categories
+        prefixes = [match[1] for name in cases if (match := VISIT.fullmatch(name))]
+        if 2 * len(prefixes) > len(cases) and 1 < len({*prefixes}) <= 0.8 * len(prefixes):
+            example = [name for name in cases if name.startswith(prefixes[0])][:2]
+            self.warnings.append(
+                f"Case names look like several scans of one patient ({', '.join(example)}). If they are, name the "
+                "patients with --patient or --patients: else the intervals are too narrow."
+            )
+
+    def _refuse_two_patients(self) -> None:
+        """Refuse a case that is of one patient in one line and of another in the next."""
+        lines = self.frame[["dataset", "case", "patient"]].drop_duplicates()
+        twice = lines[lines.duplicated(["dataset", "case"])]
+        if len(twice):
+            case = twice["case"].iloc[0]
+            names = sorted(lines.loc[lines["case"] == case, "patient"])[:2]
+            raise BenchError(
+                f"{self.where(int(self.frame.index.get_loc(twice.index[0])))}: case {case!r} is of patients "
+                f"{names[0]!r} and {names[1]!r}; mend the column, or name another with --patient"
+            )
+
+    def _methods(self) -> None:
+        methods = self.frame["method"].cat.categories
+        if len(methods) < 2:
+            raise BenchError(
+                f"{self.parts[0].raw.name}: has one method, {methods[0]!r}: there is nothing to compare; "
+                "give two, or name the column with --method"
+            )
+        seen = self.frame[self.frame["value"].notna()]
+        if seen.empty:
+            raise BenchError(f"{self.parts[0].raw.name}: no score is a number")
+        empty = [m for m in methods if m not in {*seen["method"].unique()}]
+        if empty:
+            self.warnings.append(f"No score at all: {', '.join(empty)}.")
+
+    def _as_records(self) -> pd.DataFrame:
+        """Return the frame in the columns of records; runs that no two methods share are paired in order."""
+        frame = self.frame.rename(columns={"method": "row", "dataset": "section"})
+        run = _number_of(frame["run"].cat.categories)[frame["run"].cat.codes]
+        labels = frame.assign(run=run)[["row", "run"]].drop_duplicates()
+        sets = [frozenset(group) for _, group in labels.groupby("row", observed=True)["run"]]
+        if len({*sets}) > 1 and not any(a & b for i, a in enumerate(sets) for b in sets[:i]):
+            order = labels.sort_values("run").groupby("row", observed=True).cumcount()
+            number = labels.assign(number=order).set_index(["row", "run"])["number"]
+            run = number.loc[list(zip(frame["row"], run, strict=True))].to_numpy()
+            self.notes.append(
+                "No two methods share a name of a run: the first run of one is paired with the first of the "
+                "other, and so on."
+            )
+        return frame.assign(
+            seed=run,
+            pretrain_seed=_number_of(frame["pretraining"].cat.categories)[
+                frame["pretraining"].cat.codes
+            ],
+            fold=_number_of(frame["fold"].cat.categories)[frame["fold"].cat.codes],
+            fraction=0,  # of labels: no table says it
+        ).drop(columns=["run", "pretraining"])
+
+    def _roles(self, measures: Mapping[str, Measure]) -> Iterator[Role]:
+        """Yield what was taken for what."""
+        frame = self.frame
+        layouts = dict.fromkeys(part.raw.layout for part in self.parts)
+        files = [part.raw.name for part in self.parts]
+        yield Role("Files", ", ".join(layouts), _listed(files))
+        for key in ("method", "patient", "case", "run", "pretraining", "fold", "dataset", "target"):
+            names = list(frame[key].cat.categories)
+            if key in self.origin:
+                yield Role(TITLES.get(key, key.capitalize()), self.origin[key], _listed(names))
+            elif key == "patient":
+                yield Role("Patient", "the case: each is taken for a patient", f"{len(names)}")
+            elif key == "run":
+                yield Role("Run", "no column", "each method has one run")
+        for name, measured in measures.items():
+            way = "higher is better" if measured.higher else "lower is better"
+            unit = {"1": "shares of one", "": "its own unit"}.get(measured.unit, measured.unit)
+            yield Role(
+                f"Metric {name}", self.origin.get("metric", ""), f"{way} ({measured.why}), {unit}"
+            )
+
+
+def _has_lines(raw: RawTable) -> bool:
+    return raw.layout in ("CSV", "JSON lines", "torchgeo-bench")
+
+
+def _number_of(names: Sequence[str]) -> np.ndarray:
+    """Return whole numbers for names: their own where all are numbers, else their order."""
+    if all(re.fullmatch(r"\d{1,9}", name) for name in names):
+        return np.array([int(name) for name in names])
+    order = sorted(names)
+    return np.array([order.index(name) for name in names])
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return names[0] or "one, without a name"
+    more = " ..." if len(names) > LISTED else ""
+    return f"{len(names)}: {', '.join(names[:LISTED])}{more}"

@@ -1,0 +1,164 @@
+"""What a page of a judgement holds, section by section, and its figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bench.extras.judge.grids import against_table, over, pairing, pairs_table, rank_table
+from bench.extras.judge.judgement import Judgement
+from bench.extras.judge.judging import Pair, Standing, title
+from bench.extras.judge.wording import difference, sentence
+from bench.report.conclusion import SIGNS
+from bench.report.figures import forest
+from bench.report.names import metric_title
+from bench.report.numbers import DASH
+from bench.report.plots import Interval
+from bench.report.redraw import Figure
+from bench.report.sections import FILES, Part, Section, Text
+from bench.report.tabular import Table, grid
+from bench.stats.comparison import WEIGHTS
+
+DRAWN = 60  # rows of the forest plot
+CANNOT = (
+    "Whether the runs were independent. Several fine-tunings of one pretraining are not: name it with "
+    "--pretraining.",
+    "Whether the {noun}s are independent. Scans of one patient, or slices of one scan, are not: name the "
+    "patient with --patient or --patients.",
+    "Whether the test set, the metric or the methods were chosen after the scores were seen. Then p and "
+    "intervals are too good.",
+    "Whether test cases were in somebody's training or pretraining data.",
+    "Whether all scores were computed by the same code, convention and resolution.",
+)
+HOW = (
+    "A difference is the mean over {noun}s and runs of the paired difference, more being better whatever the "
+    "metric. Its 95 % interval takes {noun}s as random, and runs where there are several (two-way random "
+    "effects, Satterthwaite); it is not adjusted. Holm (1979) adjusts p over the pairs of one table, of "
+    "differences (printed) and of equivalences each. Better and worse: p below 0.05; equivalent: so is p of a "
+    "difference beyond the region."
+)
+OF_ONE_RUN = (
+    "Each method has one run: nothing can be said of methods. What is said is of these weights only, another "
+    "training may give another order."
+)
+RANKING = (
+    "Rank of the mean over {noun}s and runs, over what all methods have. The interval and the share of draws "
+    "in which a method is the best are of 1,000 draws of {noun}s and runs (crossed bootstrap; too narrow with "
+    "three runs or fewer). Where each method has one run, {noun}s alone are drawn."
+)
+
+
+def sections(judgement: Judgement, drawn: Sequence[Figure]) -> list[Section]:
+    """Return all that a page holds; ``drawn``: its figures."""
+    mains, noun = judgement.mains, judgement.table.noun
+    claims: list[Part] = [Text(sentence(s, judgement), "sentence") for s in mains]
+    claims += [*drawn, *_tables(judgement, mains), Text(RANKING.format(noun=noun), "note")]
+    pairs: list[Part] = [
+        *(pairs_table(judgement, s) for s in mains),
+        Text(HOW.format(noun=noun), "note"),
+    ]
+    others = [s for s in judgement.standings if s not in mains]
+    return [
+        *read_sections(judgement),
+        Section("What may be said", claims, "answer", "What may be said"),
+        cannot(judgement),
+        _folded("Every pair", "pairs", pairs),
+        *over(judgement),
+        *([_folded("Each target", "targets", _tables(judgement, others))] if others else []),
+        _folded("Which cases pair", "pairing", [pairing(judgement)]),
+    ]
+
+
+def _folded(heading: str, anchor: str, parts: Sequence[Part]) -> Section:
+    return Section(heading, parts, anchor, heading, folded=True, forms=FILES)
+
+
+def _tables(judgement: Judgement, standings: Sequence[Standing]) -> list[Table]:
+    """Return the ranks, and where there is one the baseline's table, of each."""
+    both = [(rank_table(s), against_table(judgement, s)) for s in standings]
+    return [table for tables in both for table in tables if table is not None]
+
+
+def read_sections(judgement: Judgement) -> list[Section]:
+    """Return the section that says what was taken for what, what was left out, and who lacks cases."""
+    table = judgement.table
+    parts: list[Part] = [
+        grid(("What", "Taken from", "Holds"), table.roles, words=(1, 2)),
+        *(Text(line, "warning") for line in table.warnings),
+        *(Text(f"{line[0].upper()}{line[1:]}.") for line in table.notes),
+        *(Text(line) for line in lacking(judgement)),
+    ]
+    return [Section("What was read", parts, "read", "What was read")]
+
+
+def lacking(judgement: Judgement) -> Iterator[str]:
+    """Yield which methods lack cases that others have: they are compared over what both have."""
+    for standing in judgement.mains:
+        if standing.lacking:
+            names = sorted(standing.lacking.items(), key=lambda item: -item[1])
+            listed = ", ".join(f"{name} lacks {n}" for name, n in names[:5])
+            more = f" and {len(names) - 5} more methods" if len(names) > 5 else ""
+            noun = judgement.table.noun
+            yield (
+                f"{title(standing.scope)}: {noun}s are missing: {listed}{more}. Pairs are compared over what both "
+                f"have, ranks over the {standing.patients} that all have."
+            )
+
+
+def limits(judgement: Judgement) -> list[str]:
+    """Return what no table can tell, a sentence each."""
+    return [line.format(noun=judgement.table.noun) for line in CANNOT]
+
+
+def cannot(judgement: Judgement) -> Section:
+    """Return the section on what no table can tell."""
+    parts: list[Part] = [Text(f"{DASH} {line}") for line in limits(judgement)]
+    if all(s.lone for s in judgement.standings):
+        parts.insert(0, Text(OF_ONE_RUN, "warning"))
+    if judgement.table.noun == "data set":
+        parts.append(
+            Text(f"{DASH} How sure the number of one data set is: each stands for one case here.")
+        )
+    return Section("What this page cannot know", parts, "limits", "What this page cannot know")
+
+
+def figures(judgement: Judgement) -> list[Figure]:
+    """Return the forest plot: methods beside their baseline, else beside the best."""
+    first = judgement.mains[0]
+    rows = list[Interval]()
+    for standing in judgement.mains:
+        if standing.scope.metric == first.scope.metric:
+            rows += _intervals(standing)
+    if not rows:
+        return []
+    against = judgement.baseline or ("the baseline" if first.against else "the best")
+    unit = "points" if first.unit == "1" else first.unit or "own unit"
+    axis = f"{metric_title(first.scope.metric)} ({unit}) against {against}"
+    return [forest(tuple(rows[:DRAWN]), axis, against=against)]
+
+
+def _intervals(standing: Standing) -> Iterator[Interval]:
+    best, group = standing.methods[0], title(standing.scope)
+    pairs = standing.against or [standing.pair(m, best) for m in standing.methods[1:]]
+    for pair in pairs:
+        if pair is not None and pair.judged.comparison.low == pair.judged.comparison.low:
+            heading = group if standing.against else f"{group}: beside {best}"
+            yield _interval(pair, heading, standing.unit, 100 if standing.unit == "1" else 1)
+
+
+def _interval(pair: Pair, group: str, unit: str, factor: int) -> Interval:
+    c = pair.judged.comparison
+    verdict = pair.judged.verdict
+    words = f"{SIGNS[verdict]} {verdict}"
+    if verdict == WEIGHTS:
+        words = f"of these weights: {pair.of_weights.verdict}"
+    return Interval(
+        title=pair.a,
+        group=group,
+        difference=round(factor * c.difference, 6),
+        low=round(factor * c.low, 6),
+        high=round(factor * c.high, 6),
+        verdict=pair.of_weights.verdict if verdict == WEIGHTS else verdict,
+        text=f"{difference(c.difference, unit)}  [{difference(c.low, unit)}, {difference(c.high, unit)}]",
+        verdict_text=words,
+        rope=round(factor * c.rope, 6),
+    )

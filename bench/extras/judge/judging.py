@@ -1,0 +1,464 @@
+"""What may be said of a table of scores: pairs, ranks, ties, and how far metrics agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, compress
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from bench import stats
+from bench.errors import BenchError, unknown
+from bench.extras.judge.score_table import ScoreTable
+from bench.stats.comparison import BETTER, ROPE, UNCLEAR, WEIGHTS, WORSE
+from bench.stats.ranks import Ranks, kendall, ranks
+
+if TYPE_CHECKING:
+    from bench.report.scores import Scores
+    from bench.stats.critical import CriticalDifference
+
+EVERY = 4_000_000  # patients times pairs of one table that are compared; beyond, neighbours and the best
+FLIPPED = 2000  # patients up to which p of one run is by flipping signs
+
+
+class Scope(NamedTuple):
+    """Where methods are compared; ``target`` is "" for the mean over several."""
+
+    dataset: str
+    fraction: int
+    metric: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Method ``a`` less method ``b``; more is better, whatever the metric."""
+
+    a: str
+    b: str
+    judged: stats.Judged  # with the family that it stands in
+    of_weights: stats.Judged  # as if these weights were the methods
+    runs: int
+    only_a: tuple[str, ...] = ()  # patients whom b lacks
+    only_b: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """The verdict after Holm."""
+        return self.judged.verdict
+
+    @property
+    def may_be_settled(self) -> bool:
+        """Whether more runs or patients may tell: it is not separable, and not by Holm alone."""
+        c = self.judged.comparison
+        return {self.judged.verdict, c.verdict} == {UNCLEAR} and c.sd_run == c.sd_run
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the two differ after Holm; of one run each, whether these weights do."""
+        judged = self.of_weights if self.judged.verdict == WEIGHTS else self.judged
+        return judged.verdict in (BETTER, WORSE)
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """All that is said of one scope.
+
+    Attributes:
+        scope: where.
+        unit: of the scores, ``1`` for shares.
+        higher: whether a higher score is better.
+        methods: the best first, by the mean over what all have; then those without a rank.
+        ranks: of ``methods``; None where no patient has all methods.
+        patients: how many all methods have, in how many runs.
+        means: of each method, over all that it has itself.
+        region: of equivalence; None where none is stated.
+        pairs: every method with every other, or neighbours and the best alone where there are too many.
+        against: every method with its baseline, in families of their own.
+        ties: groups of neighbours of which no two are told apart, the largest only.
+        lacking: of each method, how many patients it lacks that another has.
+        lone: whether no method has several runs.
+    """
+
+    scope: Scope
+    unit: str
+    higher: bool
+    methods: tuple[str, ...]
+    ranks: Ranks | None
+    patients: int
+    means: Mapping[str, float]
+    region: stats.Region | None
+    pairs: tuple[Pair, ...]
+    against: tuple[Pair, ...]
+    ties: tuple[tuple[str, ...], ...]
+    lacking: Mapping[str, int]
+    lone: bool
+    every: bool = True
+
+    def pair(self, a: str, b: str) -> Pair | None:
+        """Return the pair of two methods, turned so that ``a`` comes first; None where it was not compared."""
+        for pair in (*self.against, *self.pairs):
+            if (pair.a, pair.b) == (a, b):
+                return pair
+        return next((turned(p) for p in self.pairs if (p.b, p.a) == (a, b)), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Across:
+    """Methods over several data sets."""
+
+    metric: str
+    datasets: tuple[str, ...]
+    methods: tuple[str, ...]
+    critical: CriticalDifference
+
+
+@dataclass(frozen=True)
+class Order:
+    """How far two metrics order the methods of a data set alike: Kendall's tau-b."""
+
+    dataset: str
+    first: str
+    second: str
+    tau: float
+    methods: int
+
+
+def turned(pair: Pair) -> Pair:
+    """Return a pair the other way round."""
+
+    def turn(judged: stats.Judged) -> stats.Judged:
+        c = judged.comparison
+        comparison = replace(
+            c, difference=-c.difference, low=-c.high, high=-c.low, verdict=_other(c.verdict)
+        )
+        return replace(judged, comparison=comparison, verdict=_other(judged.verdict))
+
+    return Pair(
+        pair.b,
+        pair.a,
+        turn(pair.judged),
+        turn(pair.of_weights),
+        pair.runs,
+        pair.only_b,
+        pair.only_a,
+    )
+
+
+def _other(verdict: str) -> str:
+    return {BETTER: WORSE, WORSE: BETTER}.get(verdict, verdict)
+
+
+class Judge:
+    """Compares the methods of a table.
+
+    Args:
+        table: the scores.
+        baseline: the method that all others are compared with; "" for what the table itself says.
+        region: of equivalence, in the unit of the scores; None: 0.01 of shares, by the baseline's own runs
+            where it has many, and none of other units.
+
+    Raises:
+        BenchError: the baseline is no method of the table.
+    """
+
+    def __init__(self, table: ScoreTable, baseline: str = "", region: float | None = None) -> None:
+        from bench.report.means import CELL, means
+        from bench.report.scores import PatientScores
+
+        self.table, self.baseline, self.stated_region = table, baseline, region
+        self.methods = list(table.frame["row"].cat.categories)
+        if baseline and baseline not in self.methods:
+            raise BenchError(f"--baseline: {unknown('method', baseline, self.methods)}")
+        self.scores = PatientScores(means(table.frame, CELL))
+        self.every = self._size() <= EVERY
+
+    def scopes(self) -> list[Scope]:
+        """Return every scope: of each data set and metric the mean over targets, then each target."""
+        columns = ["section", "fraction", "metric", "target"]
+        lines = self.table.frame[columns].drop_duplicates()
+        where = list[Scope]()
+        order = {name: i for i, name in enumerate(self.table.measures)}
+        groups = lines.groupby(columns[:3], observed=True, sort=True)["target"]
+        for (dataset, fraction, metric), targets in sorted(
+            groups, key=lambda g: (order[g[0][2]], g[0][0], g[0][1])
+        ):
+            names = sorted(targets)
+            where.append(Scope(dataset, int(fraction), metric, "" if len(names) > 1 else names[0]))
+            where += [Scope(dataset, int(fraction), metric, t) for t in names if len(names) > 1]
+        return where
+
+    def _size(self) -> int:
+        frame = self.table.frame
+        columns = ["section", "fraction", "metric"]
+        counts = frame.groupby(columns, observed=True)[["row", "patient", "target"]].nunique()
+        scopes = counts["target"] + (counts["target"] > 1)
+        return int(
+            (counts["row"] * (counts["row"] - 1) // 2 * counts["patient"].clip(200) * scopes).sum()
+        )
+
+    def standing(self, scope: Scope) -> Standing | None:
+        """Return what is said of a scope; None where fewer than two methods have scores there."""
+        by_method = self._scores(scope)
+        if len(by_method) < 2:
+            return None
+        measure = self.table.measures[scope.metric]
+        sign = 1.0 if measure.higher else -1.0
+        region = self._region(measure.unit)
+        ranked, order, patients = self._ranked(by_method, higher=measure.higher)
+        pairs = self._pairs(by_method, order, sign, region.rope if region else None)
+        values = {method: _over_targets(scores) for method, scores in by_method.items()}
+        return Standing(
+            scope=scope,
+            unit=measure.unit,
+            higher=measure.higher,
+            methods=tuple(order),
+            ranks=ranked,
+            patients=patients,
+            means={method: float(np.nanmean(v)) for method, v in values.items()},
+            region=region,
+            pairs=tuple(pairs),
+            against=tuple(self._against(scope, by_method, sign)),
+            ties=_ties(order, pairs) if self.every else (),
+            lacking=_lacking(by_method, values),
+            lone=all(_runs(v) == 1 for v in values.values()),
+            every=self.every,
+        )
+
+    def _scores(self, scope: Scope) -> dict[str, Scores]:
+        target = scope.target or None
+        every = {
+            m: self.scores.of((m, scope.dataset, scope.fraction, scope.metric), target)
+            for m in self.methods
+        }
+        return {m: s for m, s in every.items() if s is not None and not np.isnan(s.values).all()}
+
+    def _ranked(
+        self, by_method: Mapping[str, Scores], *, higher: bool
+    ) -> tuple[Ranks | None, list[str], int]:
+        """Return the ranks over what all methods have, the methods by rank, and how many patients that is."""
+        from bench.report.ranking import stacked
+        from bench.report.scores import shared
+
+        names = [*by_method]
+        values, clusters = stacked(shared([*by_method.values()]))
+        complete = ~np.isnan(values).all(axis=(0, 2)) if values.size else np.zeros(0, bool)
+        if not complete.any():
+            means = {m: np.nanmean(_over_targets(s)) for m, s in by_method.items()}
+            return None, sorted(names, key=lambda m: -means[m] if higher else means[m]), 0
+        ranked = ranks(values[:, complete], higher=higher, clusters=clusters)
+        order = np.argsort(ranked.rank, kind="stable")
+        sorted_ranks = Ranks(**{name: column[order] for name, column in vars(ranked).items()})
+        return sorted_ranks, [names[i] for i in order], int(complete.sum())
+
+    def _region(self, unit: str) -> stats.Region | None:
+        """Return the region of pairs without a baseline: as stated, or assumed of shares."""
+        if self.stated_region is not None:
+            return stats.Region(self.stated_region, 0)
+        return stats.Region(ROPE, 0) if unit == "1" else None
+
+    def _region_beside(self, scope: Scope, base: Scores) -> float | None:
+        """Return the region beside a baseline: as in a report by its own runs, over patients of all."""
+        if self.stated_region is not None:
+            return self.stated_region
+        if self.table.measures[scope.metric].unit != "1":
+            return None
+        values = _over_targets(base)
+        common = values[~np.isnan(values).any(axis=1)]
+        return stats.region(common.mean(axis=0).tolist() if len(common) else ()).rope
+
+    def _pairs(
+        self, by_method: Mapping[str, Scores], order: Sequence[str], sign: float, rope: float | None
+    ) -> list[Pair]:
+        """Return the pairs, the better first, as one family."""
+        where = list(combinations(range(len(order)), 2))
+        if not self.every:
+            where = [(i, j) for i, j in where if i == 0 or j == i + 1]
+        compared = [
+            _compared(
+                self.table,
+                (order[i], order[j]),
+                (by_method[order[i]], by_method[order[j]]),
+                sign,
+                rope,
+            )
+            for i, j in where
+        ]
+        return _family([pair for pair in compared if pair is not None])
+
+    def _against(
+        self, scope: Scope, by_method: Mapping[str, Scores], sign: float
+    ) -> Iterator[Pair]:
+        """Yield every method with its baseline: methods are a family, controls another."""
+        families: dict[bool, list[Pair]] = {False: [], True: []}
+        for method in by_method:
+            base = self.baseline or self.table.bases.get((scope.dataset, method), "")
+            if base in ("", method) or base not in by_method:
+                continue
+            pair = _compared(
+                self.table,
+                (method, base),
+                (by_method[method], by_method[base]),
+                sign,
+                self._region_beside(scope, by_method[base]),
+                flips=True,
+            )
+            if pair is not None:
+                families[method in self.table.controls].append(pair)
+        for family in families.values():
+            yield from sorted(_family(family), key=lambda p: -p.judged.comparison.difference)
+
+    def across(self, standings: Sequence[Standing]) -> list[Across]:
+        """Return the methods over several data sets, for each metric that has them."""
+        every = []
+        for metric in self.table.measures:
+            mains = [s for s in main_scopes(standings) if s.scope.metric == metric and s.ranks]
+            common = [m for m in self.methods if all(m in s.means for s in mains)]
+            if len(mains) > 1 and len(common) > 2:
+                every.append(_across(metric, mains, common))
+        return [across for across in every if across is not None]
+
+    def orders(self, standings: Sequence[Standing]) -> list[Order]:
+        """Return how far metrics agree on the order, for each data set that has several."""
+        by_dataset: dict[tuple[str, int], list[Standing]] = {}
+        for standing in main_scopes(standings):
+            by_dataset.setdefault(standing.scope[:2], []).append(standing)
+        agreements = list[Order]()
+        for of_dataset in by_dataset.values():
+            for first, second in combinations(of_dataset, 2):
+                common = [m for m in first.means if m in second.means]
+                a, b = (
+                    [(1 if s.higher else -1) * s.means[m] for m in common] for s in (first, second)
+                )
+                tau = float(kendall(a, b)[0, 1]) if len(common) > 1 else float("nan")
+                where = title(first.scope._replace(metric="", target=""))
+                agreements.append(
+                    Order(where, first.scope.metric, second.scope.metric, tau, len(common))
+                )
+        return agreements
+
+
+def _across(metric: str, mains: Sequence[Standing], methods: Sequence[str]) -> Across | None:
+    """Return methods over data sets; None where one has no mean over what all have."""
+    from bench.stats.critical import critical_difference
+
+    means = np.array([[_shared_mean(s, method) for s in mains] for method in methods])
+    if not np.isfinite(means).all():
+        return None
+    critical = critical_difference(means, higher=mains[0].higher)
+    return Across(metric, tuple(title(s.scope) for s in mains), tuple(methods), critical)
+
+
+def _lacking(by_method: Mapping[str, Scores], values: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Return of each method how many patients it lacks that another has."""
+    has = {method: {*_those(s.patients, values[method])} for method, s in by_method.items()}
+    everybody = set[str]().union(*has.values())
+    return {method: len(everybody - names) for method, names in has.items() if everybody - names}
+
+
+def _shared_mean(standing: Standing, method: str) -> float:
+    assert standing.ranks is not None
+    return float(standing.ranks.mean[standing.methods.index(method)])
+
+
+def main_scopes(standings: Sequence[Standing]) -> list[Standing]:
+    """Return one scope for each data set and metric: the mean over targets, or the only target."""
+    first = dict[tuple[str, int, str], Standing]()
+    for standing in standings:
+        first.setdefault(standing.scope[:3], standing)
+    return [*first.values()]
+
+
+def title(scope: Scope) -> str:
+    """Return a scope in words: data set, share of labels where it is stated, target."""
+    from bench.report.names import metric_title
+
+    fraction = f"{scope.fraction} % of the labels" if scope.fraction else ""
+    metric = metric_title(scope.metric)
+    return ", ".join(filter(None, (scope.dataset, fraction, scope.target, metric)))
+
+
+def _over_targets(scores: Scores) -> np.ndarray:
+    from bench.report.verdicts import over_targets
+
+    return over_targets(scores.values)
+
+
+def _those(patients: Sequence[str], values: np.ndarray) -> list[str]:
+    """Return the patients who have a value in any run."""
+    return list(compress(patients, ~np.isnan(values).all(axis=1)))
+
+
+def _runs(values: np.ndarray) -> int:
+    return int((~np.isnan(values)).any(axis=0).sum())
+
+
+def _compared(
+    table: ScoreTable,
+    names: tuple[str, str],
+    scores: tuple[Scores, Scores],
+    sign: float,
+    rope: float | None,
+    *,
+    flips: bool = False,
+) -> Pair | None:
+    """Return two methods compared over what both have; None where that is nothing."""
+    from bench.report.scores import aligned
+    from bench.report.verdicts import over_targets
+
+    ours, theirs, patients, runs = aligned(*scores)
+    if not patients or not runs:
+        return None
+    values = over_targets(sign * (ours - theirs))
+    if np.isnan(values).all():
+        return None
+    clusters, seeds = _hang_together(table, names, runs)
+    comparison = stats.compared(
+        values, clusters, rope, seeds=seeds, flips=flips and len(patients) <= FLIPPED
+    )
+    if comparison.patients == 1 and comparison.verdict == WEIGHTS:
+        comparison = replace(comparison, p=1.0)  # of one patient in one run nothing is known
+    both = {*_those(patients, values)}
+    left = [tuple(p for p in s.patients if p not in both) for s in scores]
+    judged = stats.Judged(comparison, comparison.p, comparison.verdict)
+    return Pair(*names, judged, judged, _runs(values), *left)
+
+
+def _hang_together(
+    table: ScoreTable, names: Sequence[str], runs: Sequence[tuple[int, int]]
+) -> tuple[list[int] | None, list[int] | None]:
+    """Return the pretraining and the seed of each run; of weights from a file all are one pretraining."""
+    starts = {table.starts.get(name, "none") for name in names}
+    if "file" in starts:
+        return [0] * len(runs), [seed for _, seed in runs]
+    if starts == {"none"}:
+        return None, None
+    return [pretrained for pretrained, _ in runs], [seed for _, seed in runs]
+
+
+def _family(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return pairs with the verdicts that they have together, of the methods and of these weights."""
+    comparisons = [pair.judged.comparison for pair in pairs]
+    as_methods = [
+        replace(c, verdict=UNCLEAR, why="") if c.verdict == WEIGHTS else c for c in comparisons
+    ]
+    both = zip(pairs, stats.judged(comparisons), stats.judged(as_methods), strict=True)
+    return [replace(pair, judged=judged, of_weights=weights) for pair, judged, weights in both]
+
+
+def _ties(order: Sequence[str], pairs: Sequence[Pair]) -> tuple[tuple[str, ...], ...]:
+    """Return the longest stretches of the order in which no two are told apart, none of one alone."""
+    apart = {frozenset((pair.a, pair.b)) for pair in pairs if pair.told_apart}
+    groups, reached = list[tuple[str, ...]](), 0
+    for first in range(len(order)):
+        end = first + 1
+        while end < len(order) and not any(
+            frozenset((order[k], order[end])) in apart for k in range(first, end)
+        ):
+            end += 1
+        if end - first > 1 and end > reached:
+            groups.append(tuple(order[first:end]))
+            reached = end
+    return tuple(groups)

@@ -1,0 +1,45 @@
+"""A page says whether its protocol was there before the first score, and when it was changed."""
+
+from dataclasses import replace
+
+import pytest
+
+from bench import records
+from bench.cli import main
+from bench.errors import BenchError
+from bench.protocol import read
+from bench.show import registration
+from bench.store import Store
+
+
+def test_the_first_text_and_each_change_are_noted_once(
+    plan_of, protocol_file, tmp_path, monkeypatch
+):
+    store, plan = Store.open(tmp_path / "out"), plan_of()
+    protocol = read(protocol_file(name="test0.yaml"))
+    for _ in range(2):
+        registration.note([protocol], plan, store)
+    (first,) = registration.read(store, "test0")
+    assert (first.scored, first.cells, first.content) == (0, 8, protocol.origin.content)
+    monkeypatch.setattr(records, "done", lambda *_: True)
+    registration.note([protocol], plan, store)
+    for changed in (replace(protocol, overrides=("finetune.steps=9",)), protocol):
+        registration.note([changed], plan, store)
+    assert [(n.scored, n.overrides) for n in registration.read(store, "test0")] == [
+        (0, ()),
+        (8, ("finetune.steps=9",)),
+        (8, ()),
+    ]
+    (store.root / "registered" / "test0.json").write_text("{}")
+    with pytest.raises(BenchError, match=r"registered/test0\.json: damaged"):
+        registration.note([protocol], plan, store)
+
+
+def test_the_page_says_it_of_a_run_that_began_before_such_notes(protocol_file, phantoms, tmp_path):
+    out = tmp_path / "out"
+    probe = {"evaluation": "probe", "steps": None, "fractions": [100], "seeds": [0]}
+    file = protocol_file({"rows": {"pair": None}, "name": "test", "finetune": probe})
+    for sentence in ("Registered before the first cell", "Not registered before the first cell"):
+        assert main(["run", str(file), "--data", str(phantoms), "--out", str(out)]) == 0
+        assert sentence in (out / "reports" / "test" / "table.md").read_text()
+        (out / "registered" / "test.json").unlink()
