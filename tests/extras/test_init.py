@@ -311,7 +311,7 @@ def elsewhere(scans, tmp_path):
             for name, room in ((image, "imagesTr"), (label, "labelsTr")):
                 path = root / name.format(n=n)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                if room == "imagesTr" or n < labelled:
+                if room == "imagesTr" or n >= 9 - labelled:
                     path.write_bytes((source / room / case.name).read_bytes())
         return root
 
@@ -331,7 +331,7 @@ def test_scans_in_another_layout_are_linked_and_plan(elsewhere, layout, tmp_path
     assert len(linked) == 8 and len([*(home / "imagesTs").iterdir()]) == 1
     for path in (home / "labelsTr").iterdir():  # a pair is of one case
         case = path.name.removesuffix(".nii.gz")
-        n = next(n for n in range(8) if path.resolve() == (root / label.format(n=n)).resolve())
+        n = next(n for n in range(9) if path.resolve() == (root / label.format(n=n)).resolve())
         assert linked[f"{case}_0000.nii.gz"] == (root / image.format(n=n)).resolve()
     assert json.loads((home / "dataset.json").read_text())["labels"]["1"] == "front"
     assert "cells" in planned(capsys, tmp_path / "a.yaml", home)
