@@ -41,7 +41,7 @@ PLAN = f"""\
 --phantoms  synthetic cases in the place of all data, in OUT/phantoms
 {WHERE}
 {PLUGINS}
---only KEY=VALUE...  method, network, dataset, fraction, seed or row; may be repeated
+--only KEY=VALUE...  method, network, dataset, fraction, fold, seed or row; may be repeated
 --set -> sets KEY=VALUE...  a key of the protocol, e.g. finetune.optimiser.lr=1e-3; may be repeated
 --records DIR...  an output folder or a bundle: cells that it has scored are taken from there, not run; \
 may be repeated
