@@ -122,6 +122,9 @@ def test_plan_as_json_with_and_without_data(say, protocol_file, phantoms):
         assert re.fullmatch("[0-9a-f]{16}", job["id"]) and job["done"] is False
     code, out, _ = say("plan", path, "--json")
     assert code == 0 and json.loads(out)["provisional"] is True
+    code, out, err = say("plan", protocol_file(), "--data", "not_yet", "--json")
+    assert code == 0 and json.loads(out)["provisional"] is True
+    assert "not_yet does not exist yet; planned as if no data were here" in err
     assert not any(p.name == "runs" for p in path.parent.iterdir())  # a plan leaves nothing
 
 
