@@ -143,11 +143,12 @@ tables TABLE...  CSV, Parquet, JSON lines, nnU-Net's summary.json, results of mt
 --pretraining COLUMN  runs of one pretraining belong together
 --wide methods|targets|metrics|cases  what the columns of numbers are, where there are several
 --only KEY=VALUE...  of a column, or of method, dataset, target, metric; may be repeated
+--without COLUMN...  a column that counts as not there; may be repeated
 | --higher  a higher score is better, where the metric's name does not say so
 | --lower  a lower score is better
 --unit 1|%  of all shares, unchecked
 --infinite NUMBER  what an infinite score counts as; 'missing' leaves it out
---region SIZE  differences up to it are equivalent, in the unit of the scores; default: 0.01 of shares
+--region SIZE  differences up to it are equivalent, in the unit of the file; default: 0.01 of shares
 --require SENTENCE...  'A better than B' (worse than, equivalent to), on every data set by the first metric; \
 may be repeated
 --to DIR  also a page, Markdown, LaTeX, CSV
@@ -251,11 +252,16 @@ folder DIR
 --to FILE  default: DIR's name and .yaml, here
 --labels NAMES ()  e.g. 1=liver,2=tumour
 --channels NAMES ()  e.g. CT, or T1,FLAIR
+--image PATTERN...  of scans in another layout: '*/T1.nii.gz'; once for each channel
+--label PATTERN  of their label maps, with the same wildcards: '*/mask.nii.gz'
+--links DIR  links to these in MSD layout; default: DIR_msd
+--patients PATTERN  a regular expression whose group is a case's patient, where one has several
 {CORES}
-> DIR holds imagesTr and labelsTr, as the Decathlon and nnU-Net keep them. Where it lacks dataset.json one \
+> DIR holds imagesTr and labelsTr, as the Decathlon and nnU-Net keep them; else --image and --label say where \
+the files are, and a new folder links to them. Where it lacks dataset.json one \
 is written: what --labels and --channels do not name is asked on a terminal, and called label_1, ... elsewhere.
 $ bench init DATA/my_scans  # writes my_scans.yaml
-$ bench init DATA/my_scans --labels 1=liver,2=tumour --channels CT --to first.yaml  # asks nothing
+$ bench init SCANS --image '*/T1.nii.gz' --label '*/mask.nii.gz' --labels 1=tumour  # another layout, asks less
 
 completion  print what makes a shell complete bench's words
 shell bash|zsh|fish

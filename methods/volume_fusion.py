@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench import augment, distributed
+from bench import augment
 from bench.augment.draw import chance, per_sample, uniform
 from bench.data.reader import Volume
 from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple
@@ -219,14 +219,13 @@ def entropy(logits: Tensor, label: Tensor) -> Tensor:
 
 @torch.no_grad()
 def named(logits: Tensor, label: Tensor) -> dict[str, Tensor]:
-    """Return ``named``, the mean over classes of the share of voxels that was named, and ``chance``.
+    """Return ``named``, the mean over a sample's classes of the share of voxels that was named, and ``chance``.
 
-    Of the classes in the batches of all processes. Who guesses, by whatever frequencies, gets one in so many.
+    Who guesses, by whatever frequencies, gets one in as many as a sample has; both are means over samples.
     """
-    classes = logits.shape[1]
-    hits = label[logits.argmax(1) == label]
-    rows = torch.stack([torch.bincount(c.flatten(), minlength=classes) for c in (hits, label)])
-    right, count = distributed.gather(rows[None]).sum(0).to(logits.dtype)
-    seen = count > 0
-    share = (right / count.clamp_min(1))[seen].mean()
-    return {"named": share, "chance": 1 / seen.sum().to(logits.dtype)}
+    true = functional.one_hot(label.flatten(1), logits.shape[1])
+    right = (logits.argmax(1) == label).flatten(1)
+    count = true.sum(1)
+    share = (true * right[..., None]).sum(1) / count.clamp_min(1)
+    classes = (count > 0).sum(1)
+    return {"named": (share.sum(1) / classes).mean(), "chance": (1 / classes).mean()}

@@ -39,6 +39,8 @@ class Layout:
     size: Callable[[Mapping[str, Tensor]], dict[str, Any]]
     # pattern (anywhere in the key) and replacement, in turn
     rename: tuple[tuple[str, str], ...] = ()
+    # names under which a library has a module twice, and its first name: the second is what it runs
+    twins: tuple[tuple[str, str], ...] = ()
     # Our keys that have no place: heads of the pretraining, copies, and the output layer, whose classes
     # are the source's. What is not named here and has no place stands in the load receipt.
     drop: str = r"(?!)"
@@ -124,6 +126,9 @@ _PRIMUS_NAMES = (
 )
 _STEM = r"encoder\.stem\.convs\.0\.conv\.weight"
 _COPIES = r".*\.all_modules\..*|decoder\.encoder\..*"  # the library registers modules twice
+# of a block of dynamic-network-architectures: convolution, dropout where there is some, norm. In files of nnssl's
+# SparkTrainer they differ from those under the plain names, which are not trained
+_TWINS = ((r"\.all_modules\.0\.", ".conv."), (r"\.all_modules\.[12]\.", ".norm."))
 _MLP = (r"\.mlp\.fc([12])\.", r".mlp.linear\1.")  # in the file of Tang et al.
 # a convolution, not a Linear
 _PATCHES = (r"\.patch_embeddings\.(weight|bias)$", r".patch_embeddings.1.\1")
@@ -165,11 +170,13 @@ LAYOUTS = (
     Layout(
         "nnssl, ResEnc-L (network_weights, nnssl_adaptation_plan)",
         _STEM, "resenc_unet", RESENC, _resenc, drop=rf"{_COPIES}|decoder\..*", requires=PLAN, zyx=True,
+        twins=_TWINS,
     ),
     Layout(
         "nnU-Net, ResEnc-L (network_weights: encoder.stem.*)",
         _STEM, "resenc_unet", RESENC, _resenc,
         drop=rf"{_COPIES}|decoder\.seg_layers\..*", head="decoder.seg_layers.0.weight", zyx=True,
+        twins=_TWINS,
     ),
     # nnU-Net 1's checkpoints (STUNetTrainer): arrays are (z, y, x)
     Layout(

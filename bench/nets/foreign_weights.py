@@ -280,6 +280,10 @@ def _renamed(path: Path, layout: Layout, view: Tensors) -> Tensors:
                 f"{path}: {layout.name}: two tensors for {shown(ours)}; keep one of them"
             )
         named[ours] = value
+    for pattern, first in layout.twins:
+        for name in filter(re.compile(pattern).search, list(named)):
+            if (ours := re.sub(pattern, first, name)) in named:
+                named[ours] = named[name]
     return named
 
 

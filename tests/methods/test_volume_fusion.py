@@ -97,16 +97,18 @@ def test_who_knows_nothing_gets_the_logarithm_of_the_classes_and_chance():
     assert terms["entropy"].item() == pytest.approx(log(5), rel=1e-5)
     assert terms["dice"].item() == pytest.approx(1 - dice.mean().item(), rel=1e-5)
     assert terms["total"].item() == pytest.approx(log(5) + 1 - dice.mean().item(), rel=1e-5)
-    assert terms["named"].item() == pytest.approx(terms["chance"].item()) == 0.2  # all are called 0
+    shown = [1 / len(label.unique()) for label in batch["label"]]
+    assert terms["named"].item() == pytest.approx(np.mean(shown))  # all are called 0
+    assert terms["chance"].item() == pytest.approx(np.mean(shown))
 
 
 def test_the_figure_is_the_mean_over_classes_of_what_was_named():
-    label = torch.tensor([0, 0, 0, 0, 1, 1, 2]).view(1, 7, 1, 1)
-    said = torch.tensor([0, 0, 0, 1, 1, 0, 4]).view(1, 7, 1, 1)
+    label = torch.tensor([[0, 0, 0, 0, 1, 1, 2], [3] * 7]).view(2, 7, 1, 1)
+    said = torch.tensor([[0, 0, 0, 1, 1, 0, 4], [3] * 7]).view(2, 7, 1, 1)
     logits = torch.nn.functional.one_hot(said, 5).movedim(-1, 1).double()
     terms = functions_of("volume_fusion").named(logits, label)
-    assert terms["named"].item() == pytest.approx((3 / 4 + 1 / 2 + 0) / 3)
-    assert terms["chance"].item() == pytest.approx(1 / 3)
+    assert terms["named"].item() == pytest.approx(((3 / 4 + 1 / 2 + 0) / 3 + 1) / 2)
+    assert terms["chance"].item() == pytest.approx((1 / 3 + 1) / 2)
 
 
 def test_encoder_and_decoder_learn_and_are_handed_over():

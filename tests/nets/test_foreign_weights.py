@@ -348,6 +348,23 @@ def test_nnssl_gives_the_librarys_maps_on_the_axes_it_was_trained_on(
         close(net.encoder(x), [m.permute(0, 1, *(2 + b for b in back)) for m in expected])
 
 
+def test_of_a_module_that_stands_twice_what_the_library_runs_is_taken(tmp_path, thin):
+    """As in a file of nnssl's SparkTrainer, whose sparse convolutions are copies of those by plain name."""
+    theirs = resenc()
+    state = theirs.state_dict()
+    plain = [k for k in state if k.startswith("encoder.") and ".all_modules." not in k]
+    untrained = {k: torch.zeros_like(state[k]) for k in plain}
+    assert len(untrained) == len(plain) > 10
+    content = {"network_weights": {**state, **untrained}, "nnssl_adaptation_plan": plan()}
+    torch.save(content, tmp_path / "a.pth")
+    net, _, receipt = loaded(tmp_path / "a.pth", CROP)
+    assert receipt.share == 1
+    x = torch.randn(1, 1, *CROP)
+    with torch.no_grad():
+        expected = theirs.encoder(x.permute(0, 1, 4, 3, 2))
+        close(net.encoder(x), [m.permute(0, 1, 4, 3, 2) for m in expected])
+
+
 def test_nnunet_brings_its_decoder_and_not_its_heads(tmp_path, thin):
     theirs = resenc().eval()
     torch.save(
