@@ -662,8 +662,9 @@ class TestedOn:
     # default labels of one name belong together
     labels: Named = field(default_factory=dict)
     split: str = ""  # whose test patients alone are tested; by default all patients with labels
-    where: dict[str, str] = field(default_factory=dict)  # as of a section
-    exclude: tuple[str, ...] = ()
+    # only cases with these entries in their meta
+    where: dict[str, str] = field(default_factory=dict)
+    exclude: tuple[str, ...] = ()  # cases, or "doubtful" for what the data set has against some
     # by default the section's, written out: nothing of it is this data set's own
     recipe: str | Recipe | None = None
     title: str = ""  # as printed; by default the titles of both data sets
