@@ -148,7 +148,6 @@ class DINOv2For3D(Method):
     patch_projector: Prototypes
     progress: Tensor
     anchored: Tensor
-    projector: nn.Module
 
     def __init__(self, network: Network, params: Params) -> None:
         super().__init__(network, params)

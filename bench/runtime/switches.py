@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from bench import distributed
+
 # of float32 products; none: as the wider one says
 Precision = Literal["none", "ieee", "tf32", "bf16"]
 DEVICES = ("cpu", "cuda")
@@ -111,6 +113,8 @@ def begin(threads: int) -> None:
 
     Nothing of bench draws from these generators without a seed of its own; a method from outside may.
     """
+    if torch.cuda.is_available():  # before anything asks which: its peak would be another's
+        torch.cuda.set_device(distributed.local_device())
     Switches(threads).set()
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002

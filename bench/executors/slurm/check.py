@@ -210,7 +210,6 @@ def _facts(folder: Path) -> dict[str, Any]:
     with suppress(OSError):
         os.link(clock, link)
     count = torch.cuda.device_count()
-    device = torch.cuda.get_device_name(0) if count else "none"
     return {
         "host": socket.gethostname(),
         "bench": __version__,
@@ -219,5 +218,21 @@ def _facts(folder: Path) -> dict[str, Any]:
         "link": link.exists(),
         "token": token.read_text() if token.exists() else "",
         "gpus": count,
-        "device": device,
+        "device": _card() if count else "none",
     }
+
+
+def _card() -> str:
+    """Return the first GPU in words: name, memory, driver, and what bf16 does there."""
+    import torch
+
+    memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+    driver: int = getattr(torch._C, "_cuda_getDriverVersion")()  # noqa: B009 - CUDA builds alone have it
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        bf16 = "bf16 is fast"
+    elif torch.cuda.is_bf16_supported():
+        bf16 = "bf16 is emulated and slow: take fp16"
+    else:
+        bf16 = "bf16 is not there: take fp16"
+    name = torch.cuda.get_device_name(0)
+    return f"{name}, {memory:.0f} GiB, CUDA {driver // 1000}.{driver % 1000 // 10} by its driver, {bf16}"

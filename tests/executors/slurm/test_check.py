@@ -1,0 +1,33 @@
+"""What a cluster check says of a card."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from bench.executors.slurm import check
+
+
+@pytest.mark.parametrize(
+    ("supported", "text"),
+    [
+        ((True, True), "bf16 is fast"),
+        ((False, True), "emulated and slow: take fp16"),
+        ((False, False), "not there: take fp16"),
+    ],
+)
+def test_a_card_is_told_with_memory_driver_and_what_bf16_does(monkeypatch, supported, text):
+    """No card is here: torch's answers are stood in for."""
+    native, emulated = supported
+    cuda = torch.cuda
+    memory = SimpleNamespace(total_memory=80 * 2**30)
+    monkeypatch.setattr(cuda, "get_device_properties", lambda number: memory)
+    monkeypatch.setattr(cuda, "get_device_name", lambda number: "H100")
+    monkeypatch.setattr(torch._C, "_cuda_getDriverVersion", lambda: 12040, raising=False)
+    monkeypatch.setattr(
+        cuda,
+        "is_bf16_supported",
+        lambda including_emulation=True: emulated if including_emulation else native,
+    )
+    assert check._card().startswith("H100, 80 GiB, CUDA 12.4 by its driver, ")
+    assert text in check._card()
