@@ -23,8 +23,10 @@ from bench.data.parts import Entry as Entry
 from bench.data.reader import Volume
 from bench.dataset import Recipe as Recipe  # methods know bench.method, not bench.dataset
 from bench.errors import BenchError
-from bench.nets import Network
+from bench.nets import Network, catalog
 from bench.nets.base import NoDecoder
+from bench.nets.sizes import Entry as NetworkEntry
+from bench.nets.sizes import Preset
 from bench.ranges import Triple as Triple
 from bench.registry import callable_module
 from bench.source import Source
@@ -47,6 +49,27 @@ class Figure:
     rises: bool = True  # is more better?
 
 
+@dataclass(frozen=True)
+class EncoderMaps:
+    """What an encoder gives: the channels of its maps, and by what each is coarser than the image.
+
+    A network from outside that does not state its ``widths`` has 0 of each.
+    """
+
+    widths: tuple[int, ...]
+    strides: tuple[Triple, ...]
+
+    @property
+    def width(self) -> int:
+        """Channels of the last map."""
+        return self.widths[-1]
+
+    @property
+    def stride(self) -> Triple:
+        """By what the last map is coarser."""
+        return self.strides[-1]
+
+
 class Named:
     """A part of a method, known by its file's name."""
 
@@ -67,12 +90,20 @@ class MethodParams(Named):
     transfer = "all"  # a field of that name may say "encoder": a trained decoder is then left out
 
     @property
-    def crops_per_sample(self) -> int:
-        """Crops that the network sees per sample and step, for the cost forecast; a constant does as well."""
+    def crops_per_sample(self) -> float:
+        """Crops that the encoder sees per sample and step, for the cost forecast; a constant does as well.
+
+        One that is seen without a way back, as by a slow copy, counts a third.
+        """
         return 1
 
-    def voxels_per_sample(self, crop: Triple) -> int:
-        """Return the voxels that the network sees per sample and step; of views smaller than crops, theirs.
+    @property
+    def decoded_per_sample(self) -> float:
+        """Crops that the decoder, where it is trained, gives maps of; by default all that the encoder sees."""
+        return self.crops_per_sample
+
+    def voxels_per_sample(self, crop: Triple) -> float:
+        """Return the voxels that the encoder sees per sample and step; of views smaller than crops, theirs.
 
         Args:
             crop: size of a view in voxels.
@@ -98,8 +129,13 @@ class MethodParams(Named):
         """
         return 2  # no method that trains an encoder alone looks at them
 
-    def head_flops(self, crop: Triple) -> float:
-        """Return forward operations per sample of large heads, for the cost forecast."""
+    def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
+        """Return forward operations per sample of large heads, for the cost forecast.
+
+        Args:
+            crop: size of a view in voxels.
+            maps: what the encoder gives; most heads read its last one.
+        """
         return 0.0
 
     def check(self, crop: Triple, recipe: Recipe) -> None:
@@ -248,8 +284,6 @@ class Method(nn.Module, Named, ABC):
     @classmethod
     def networks(cls) -> list[str]:
         """Return the names of the networks whose encoder this method can train."""
-        from bench.nets import catalog
-
         fits = [e for e in catalog.entries().values() if cls.any_dims or e.dims == cls.dims]
         if cls.needs == "decoder":
             return [e.name for e in fits if "segmentation" in e.tasks]
@@ -283,6 +317,22 @@ class Method(nn.Module, Named, ABC):
     def handed(self, *parts: str) -> dict[str, Tensor]:
         """Return the tensors of ``encoder``, or of it and ``decoder``, under the network's key names."""
         return {f"{p}.{k}": v for p in parts for k, v in getattr(self, p).state_dict().items()}
+
+
+def forward_flops(
+    method: type[Method], params: MethodParams, network: NetworkEntry, size: Preset, crop: Triple
+) -> float:
+    """Return the operations of a sample's way forward through the network and the method's own heads.
+
+    A way forward without one back counts a third, so that three times this is a step's.
+    """
+    maps = EncoderMaps(size.widths or (0,) * len(network.pyramid), network.pyramid)
+    encoder = params.voxels_per_sample(crop) * size.encoder_flops_per_voxel
+    decoder = 0.0
+    if method.needs == "decoder":  # few train one
+        of_decoder = size.flops_per_voxel - size.encoder_flops_per_voxel
+        decoder = params.decoded_per_sample * prod(crop) * of_decoder
+    return float(encoder + decoder + params.head_flops(crop, maps))
 
 
 def terms(method: Method, batch: Batch) -> dict[str, Tensor]:

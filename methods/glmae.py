@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.reader import Volume
-from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple
+from bench.method import Arrays, Batch, EncoderMaps, Figure, Method, MethodParams, Triple
 from bench.nets import Network, TokenEncoder
 from bench.pretext.boxes import Ratio, read_box, shares
 from bench.pretext.distil import Centre, entropy, handed_on, information, sharpened
@@ -80,12 +80,12 @@ class GLMAE(Method):
                 raise self.refusal("local_weight or global_weight must be above 0")
 
         @property
-        def crops_per_sample(self) -> int:
+        def crops_per_sample(self) -> float:
             """In crops of the local size: visible patches of all views, and a third for the slow copy's."""
             area = prod(self.global_crop) / 96**3 if self.global_crop else WIDER**3
             return ceil((1 - self.mask_ratio) * (self.q + self.p * area) + self.p * area / 3)
 
-        def head_flops(self, crop: Triple) -> float:
+        def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
             """Return the decoder's operations on all views, 24 width^2 per token and block."""
             tokens = (self.q * prod(crop) + self.p * prod(self.wide(crop))) / 16**3
             return tokens * self.decoder_depth * 24 * self.decoder_dim**2

@@ -1,7 +1,7 @@
 """GVSL: register one scan to another and restore a spoilt copy, so that like places look alike."""
 
 from dataclasses import dataclass
-from math import pi
+from math import pi, prod
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from bench import distributed
 from bench.augment.constants import constant
 from bench.augment.draw import chance, uniform
 from bench.augment.values import smooth
-from bench.method import Batch, Figure, Method, MethodParams, Triple
+from bench.method import Batch, EncoderMaps, Figure, Method, MethodParams, Triple
 from bench.nets import Network
 from bench.pretext import deform
 from bench.pretext.losses import full_precision
@@ -71,9 +71,16 @@ class GVSL(Method):
                 raise self.refusal(f"window {self.window} has no middle; take an odd one")
 
         @property
-        def crops_per_sample(self) -> int:
+        def crops_per_sample(self) -> float:
             """The spoilt scan and the one that is registered to it."""
             return 2
+
+        def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
+            """Return those of what joins both last maps, of the flow and of the restored image."""
+            f, w, narrow = self.features, maps.width, max(8, maps.width // 2)
+            join = 27 * (2 * w * narrow + narrow**2) / prod(maps.stride)
+            flow = 27 * (2 * f * 16 + 16 * 16 + 16 * 3) * self.dense
+            return 2.0 * prod(crop) * (join + flow + 27 * f * 16 + 16)
 
         def out_channels(self, in_channels: int, classes: int) -> int:
             """Return the features that the decoder gives."""

@@ -78,7 +78,7 @@ class HSSL(Method):
             return {name: n for name, n in counts.items() if self.weights()[name]}
 
         @property
-        def crops_per_sample(self) -> int:
+        def crops_per_sample(self) -> float:
             """Two views, and the slice itself where ``aux_input`` is ``raw``."""
             return 3 if self.aux_input == "raw" else 2
 

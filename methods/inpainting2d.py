@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from math import prod
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from bench.method import Batch, Figure, Method, Restores, Triple
+from bench.method import Batch, EncoderMaps, Figure, Method, Restores, Triple
 from bench.nets import Network
-from bench.pretext.adversary import Adversary
+from bench.pretext.adversary import Adversary, judging_flops
 from bench.pretext.losses import squared_error
 from bench.pretext.slice_views import SliceViews, slice_views
 from bench.ranges import Amount, Count, Positive, Share, Shares, Whole
@@ -75,17 +74,16 @@ class Inpainting2D(Method):
                 raise self.refusal("adversary_widths must be one or more")
 
         @property
-        def crops_per_sample(self) -> int:
+        def crops_per_sample(self) -> float:
             """One."""
             return 1
 
-        def head_flops(self, crop: Triple) -> float:
-            """Return the adversary's: it judges what was made twice, and the slice once."""
+        def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
+            """Return the adversary's."""
             if not self.adversary:
                 return 0.0
             seen = prod(crop) * (self.side**2 if self.mask == "centre" else 1)
-            layers = enumerate(pairwise([1, *self.adversary_widths]), start=1)
-            return sum(3 * 2 * 4 * 4 * a * b * seen / 4**i for i, (a, b) in layers)
+            return judging_flops(self.adversary_widths, seen, dims=2)
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
             """Augment every slice to ``y`` and cut the batch's one hole into it.

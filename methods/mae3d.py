@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.method import Batch, Figure, Method, MethodParams, Triple
+from bench.method import Batch, EncoderMaps, Figure, Method, MethodParams, Triple
 from bench.nets import Network, TokenEncoder
 from bench.pretext.heads import DecoderSize, MaskedDecoder, init_linear
 from bench.pretext.losses import reconstruction, standardise
@@ -43,9 +43,20 @@ class MAE3D(Method):
         encoder_norm: bool = False  # released model skips the encoder's last LayerNorm
         init_encoder: bool = False  # released model: every Linear trunc. normal .02, zero bias
 
-        def head_flops(self, crop: Triple) -> float:
-            """Return the decoder's operations: 24 width^2 per token and block, for patches of 16^3."""
-            return prod(crop) / 16**3 * self.decoder_depth * 24 * self.decoder_dim**2
+        @property
+        def crops_per_sample(self) -> float:
+            """The visible patches."""
+            return 1 - self.mask_ratio
+
+        def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
+            """Return the decoder's operations, for patches of 16^3 voxels.
+
+            24 width^2 + 4 tokens width per token and block, and the layers into it and out of it.
+            """
+            tokens, dim, voxels = prod(crop) / 16**3, self.decoder_dim, 16**3
+            blocks = tokens * self.decoder_depth * (24 * dim**2 + 4 * tokens * dim)
+            outer = (1 - self.mask_ratio) * maps.width + self.mask_ratio * voxels
+            return blocks + 2 * tokens * dim * outer
 
     params: Params
     encoder: TokenEncoder

@@ -54,9 +54,9 @@ class MoCo2D(Method):
         shuffle_groups: Count = 2
 
         @property
-        def crops_per_sample(self) -> int:
+        def crops_per_sample(self) -> float:
             """A query forward and backward and a key forward, or two of each."""
-            return 3 if self.symmetric else 2
+            return (1 + self.symmetric) * 4 / 3
 
         def check_batch(self, network: str, crop: Triple, rows: int, processes: int) -> None:
             """Refuse a batch that is not so many equal groups, or groups too small for batch norm."""

@@ -85,8 +85,13 @@ class PCRLv1(Method):
                 raise self.refusal("contrast 'nce' needs nce_samples, those of the data")
 
         @property
-        def crops_per_sample(self) -> int:
-            """Crops that are restored; the slow copy's forward passes are within that."""
+        def crops_per_sample(self) -> float:
+            """Queries, and keys by the slow copy's way forward."""
+            return (1 + self.mixup) * 4 / 3
+
+        @property
+        def decoded_per_sample(self) -> float:
+            """Crops that are restored, and those that are restored of mixed maps."""
             return (1 + self.mixup) * (1 + self.hybrid)
 
         def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import pi
+from math import pi, prod
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from bench import augment, distributed
 from bench.augment.constants import constant
 from bench.augment.draw import uniform
 from bench.data.reader import Volume
-from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple
+from bench.method import Arrays, Batch, EncoderMaps, Figure, Method, MethodParams, Triple
 from bench.nets import Network, catalog
 from bench.pretext.boxes import overlapping, read_at
 from bench.pretext.heads import mlp
@@ -83,10 +83,32 @@ class PCRLv2(Method):
                     f"local_crop to multiples of {entry.multiple}, or locals: 0"
                 )
 
-        @property
-        def crops_per_sample(self) -> int:
-            """Two global views; local ones are a sixty-fourth part."""
-            return 2
+        def voxels_per_sample(self, crop: Triple) -> float:
+            """Two global views, and the local ones."""
+            return 2 * prod(crop) + self.locals * prod(self.local_crop)
+
+        def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
+            """Return the decoder's operations.
+
+            Without ``scale: all`` a way back begins at the scales that are drawn: of stage i (0: the coarsest)
+            there is one where any of the draws that read a view is i or finer. The first view is restored.
+            """
+            factors, share = (
+                doublings(maps.stride),
+                self.locals * prod(self.local_crop) / prod(crop),
+            )
+            widths = [max(8, maps.width // 2**i) for i in range(len(factors) + 1)]
+            cells, total = prod(crop) / prod(maps.stride), 2.0 * widths[-1] * prod(crop)
+            for i, (a, b, factor) in enumerate(zip(widths, widths[1:], factors, strict=False)):
+                cells *= prod(factor)
+                draws = {"second": 1 + self.locals, "local": 2}
+                back = {
+                    k: 1 - (self.scale != "all") * (i / len(factors)) ** n for k, n in draws.items()
+                }
+                ways = 1 + (1 + 2 * back["second"]) / 3 + share * (1 + 2 * back["local"]) / 3
+                picture = 1 if self.scale == "all" else (1 + 2 / len(factors)) / 3
+                total += 2 * cells * (ways * (a * a + 27 * (a * b + b * b)) + picture * 27 * b)
+            return total
 
         def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read ``pair`` (2, C, *crop) and ``locals`` (K, C, *local_crop), boxes resized."""

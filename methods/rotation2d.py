@@ -58,7 +58,7 @@ class Rotation2D(Method):
                 )
 
         @property
-        def crops_per_sample(self) -> int:
+        def crops_per_sample(self) -> float:
             """All turns of a slice, or one."""
             return self.rotations_per_image
 

@@ -51,7 +51,7 @@ class Rotation3D(Method):
                 )
 
         @property
-        def crops_per_sample(self) -> int:
+        def crops_per_sample(self) -> float:
             """Turned versions of a cube."""
             return self.versions
 

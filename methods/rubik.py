@@ -65,7 +65,7 @@ class Rubik(Method):
                 )
 
         @property
-        def crops_per_sample(self) -> int:
+        def crops_per_sample(self) -> float:
             """Cubes."""
             return prod(self.grid)
 

@@ -1,15 +1,16 @@
 """Rubik's cube++: turn random slabs of a crop as a Rubik's cube is turned, and restore the crop."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from bench.method import Batch, Figure, Method, Recipe, Restores, Triple
+from bench.method import Batch, EncoderMaps, Figure, Method, Recipe, Restores, Triple
 from bench.nets import Network
 from bench.pretext import rotation
-from bench.pretext.adversary import Adversary
+from bench.pretext.adversary import Adversary, judging_flops
 from bench.pretext.losses import reconstruction
 from bench.random import randint
 from bench.ranges import Amount, Count
@@ -41,6 +42,10 @@ class RubikPP(Method):
         adversary: Amount = 0.01  # assumed; 0 switches it off
         widths: tuple[Count, ...] = (32, 64, 128, 256)  # assumed: four strided convolutions
         transfer: Literal["all", "encoder"] = "all"  # paper: encoder and decoder
+
+        def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
+            """Return the adversary's."""
+            return judging_flops(self.widths, prod(crop)) if self.adversary else 0.0
 
         def check(self, crop: Triple, recipe: Recipe) -> None:
             """Refuse crops that the cubes do not fill."""

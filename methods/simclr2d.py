@@ -60,7 +60,7 @@ class SimCLR2D(Method):
         same_stack: Literal["repel", "leave_out"] = sparse("repel")
 
         @property
-        def crops_per_sample(self) -> int:
+        def crops_per_sample(self) -> float:
             """Two views of each slice."""
             return 2 * self.slices
 

@@ -57,7 +57,7 @@ class SimCLR3D(Method):
         gamma_exponent: Factors = (0.7, 1.5)  # nnssl
 
         @property
-        def crops_per_sample(self) -> int:
+        def crops_per_sample(self) -> float:
             """Two views."""
             return 2
 

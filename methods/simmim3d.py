@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench.method import Batch, Figure, Method, MethodParams, Recipe, Triple
+from bench.method import Batch, EncoderMaps, Figure, Method, MethodParams, Recipe, Triple
 from bench.nets import Network, catalog
 from bench.nets.base import patchify, unpatchify
 from bench.pretext.heads import init_linear
@@ -47,6 +47,10 @@ class SimMIM3D(Method):
         encoder_norm: bool = False
         # released model: every Linear trunc. normal .02, zero bias, the encoder's too
         init: bool = False
+
+        def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
+            """Return those of the layer that gives every voxel."""
+            return 2.0 * maps.width * prod(crop)
 
         def check(self, crop: Triple, recipe: Recipe) -> None:
             """Refuse units that do not fill the crop."""

@@ -1,17 +1,18 @@
 """Swin UNETR's pretraining: restore what was cut out, tell the turn, and tell crops apart."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from bench import distributed
-from bench.method import Batch, Figure, Method, MethodParams, Recipe, Triple
+from bench.method import Batch, EncoderMaps, Figure, Method, MethodParams, Recipe, Triple
 from bench.nets import Network, catalog
 from bench.pretext import cutout, rotation
 from bench.pretext.losses import classified, full_precision, nt_xent, spread
-from bench.pretext.three_heads import Pool, ThreeHeads, Up
+from bench.pretext.three_heads import Pool, ThreeHeads, Up, upsampling_flops
 from bench.random import rand, randint
 from bench.ranges import Amount, Count, Positive, Share
 from bench.source import Source
@@ -51,9 +52,13 @@ class SwinUNETRSSL(Method):
         image_on: Literal["all", "cut"] = "all"  # code: all voxels
 
         @property
-        def crops_per_sample(self) -> int:
+        def crops_per_sample(self) -> float:
             """Two copies."""
             return 2
+
+        def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
+            """Return those of the way back to the image."""
+            return self.crops_per_sample * prod(crop) * upsampling_flops(maps, self.up)
 
         def check(self, crop: Triple, recipe: Recipe) -> None:
             """Refuse crops that a quarter turn would change in shape."""

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from bench import distributed
-from bench.method import Batch, Figure, Method, MethodParams, Recipe, Triple
+from bench.method import Batch, EncoderMaps, Figure, Method, MethodParams, Recipe, Triple
 from bench.nets import Network, catalog
 from bench.pretext import rotation
 from bench.pretext.losses import classified, full_precision, nt_xent, spread
 from bench.pretext.mask import marked, random_split
-from bench.pretext.three_heads import Pool, ThreeHeads, Up
+from bench.pretext.three_heads import Pool, ThreeHeads, Up, upsampling_flops
 from bench.random import randint
 from bench.ranges import Amount, Count, Positive, Share
 from bench.source import Source
@@ -66,9 +66,13 @@ class SwinMM(Method):
                 raise self.refusal(f"swaps are some of xy, xz, and not {list(self.swaps)}")
 
         @property
-        def crops_per_sample(self) -> int:
+        def crops_per_sample(self) -> float:
             """Two copies in two views."""
             return 4
+
+        def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
+            """Return those of the way back to the image."""
+            return self.crops_per_sample * prod(crop) * upsampling_flops(maps, self.up)
 
         @property
         def hidden(self) -> float:

@@ -70,9 +70,9 @@ class UniMiSS(Method):
         still: Share = 0.005  # code: prototypes do not move in the first of 200 epochs
 
         @property
-        def crops_per_sample(self) -> int:
-            """Two views, and the slow copy's forward passes, about one more."""
-            return 3
+        def crops_per_sample(self) -> float:
+            """Two views, and the slow copy's forward passes."""
+            return 8 / 3
 
         def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read two boxes (2, C, *crop) of one place in plane, anywhere along z, resized."""

@@ -18,7 +18,7 @@ from bench.augment.constants import constant
 from bench.augment.draw import chance
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Arrays, Batch, Figure, Method, Triple
+from bench.method import Arrays, Batch, EncoderMaps, Figure, Method, Triple
 from bench.nets import Network
 from bench.nets.catalog import cells, check_crop, network_facts
 from bench.pretext import nuisance
@@ -86,15 +86,20 @@ class VICRegL(Method):
             if min(self.num_matches) < 1:
                 raise self.refusal(f"num_matches = {self.num_matches}; take 1 or more")
 
-        @property
-        def crops_per_sample(self) -> int:
-            """Two views, and small ones of about an eighth of their voxels."""
-            return 2 + math.ceil(self.locals / 8)
+        def voxels_per_sample(self, crop: Triple) -> float:
+            """Two views, and small ones."""
+            return 2 * math.prod(crop) + self.locals * math.prod(self.small(crop))
 
-        def head_flops(self, crop: Triple) -> float:
-            """The expander's, on all views; its first layer and the local one are small beside it."""
-            views = 2 + self.locals
-            return 2.0 * views * self.hidden * (self.hidden + self.out) if self.alpha > 0 else 0.0
+        def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
+            """Both expanders', on all views; the local one reads each cell of its map."""
+            x, y, z = crop
+            grids = [(x // a, y // b, z // c) for a, b, c in maps.strides]
+            level = chosen_map(grids, self.level, max(self.num_matches))
+            cells = self.voxels_per_sample(crop) / math.prod(maps.strides[level])
+            h, k = self.hidden, self.local_hidden
+            vectors = (2 + self.locals) * h * (maps.width + h + self.out)
+            of_cells = cells * k * (maps.widths[level] + k + self.local_out)
+            return 2.0 * (vectors * (self.alpha > 0) + of_cells * (self.alpha < 1))
 
         def small(self, crop: Triple) -> Triple:
             """Return the size of local views where global ones are ``crop``: multiples of 16, or one."""

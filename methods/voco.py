@@ -114,7 +114,7 @@ class VoCo(Method):
             return VARIANTS[self.variant]
 
         @property
-        def crops_per_sample(self) -> int:
+        def crops_per_sample(self) -> float:
             """Bases and random crops."""
             return math.prod(self.grid) + self.crops
 

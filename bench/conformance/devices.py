@@ -105,7 +105,7 @@ class SecondTensor(Tensor):
     @staticmethod
     def __new__(cls: Any, inner: Tensor) -> SecondTensor:
         """Wrap a tensor of the CPU."""
-        new: SecondTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        new: SecondTensor = torch.Tensor._make_wrapper_subclass(
             cls,
             inner.size(),
             strides=inner.stride(),
@@ -122,7 +122,7 @@ class SecondTensor(Tensor):
         return f"SecondTensor({self.on_cpu})"
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Run an operation on the wrapped tensors."""
@@ -139,7 +139,7 @@ class SecondTensor(Tensor):
             what = ".numpy() of a tensor on the device; take .cpu() first"
             raise WrongDeviceError(f"{line()}: {what}")
         WAITS[line()] += 1
-        return self.detach().on_cpu.numpy()
+        return self.on_cpu.detach().numpy()
 
     def __array__(self, *given: Any, **how: Any) -> Any:
         """Refuse: NumPy reads the memory of the CPU alone."""
@@ -297,9 +297,10 @@ class Generator(torch._C.Generator):
 
     claimed: torch.device
 
-    def __new__(cls, device: Any = "cpu") -> Generator:
+    def __new__(cls: Any, device: Any = "cpu") -> Generator:
         """Return one that the CPU keeps."""
-        return super().__new__(cls, "cpu")
+        created: Generator = torch._C.Generator.__new__(cls, "cpu")  # type: ignore[call-arg]
+        return created
 
     def __init__(self, device: Any = "cpu") -> None:
         """Say of which ``device`` it is."""

@@ -2,11 +2,13 @@
 
 import copy
 import dataclasses
+from math import prod
 
 import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from bench.conformance import devices
 from bench.conformance.scans import labelled, read, view, volumes
@@ -14,8 +16,10 @@ from bench.conformance.trial import Trial as Trial
 from bench.conformance.trial import only, tiny, try_methods
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Owned
+from bench.jobs.training_kind import BACKWARD
+from bench.method import Owned, forward_flops
 from bench.nets.base import NoDecoder
+from bench.nets.catalog import network_facts, preset
 from bench.protocol import PAPERS
 
 pytest_generate_tests = try_methods
@@ -254,6 +258,45 @@ def test_multiplies_no_matrices_of_integers(trial, scans):
     method = trial.build()
     with NoIntegerProducts():
         method.loss(batch_of(method, scans))
+
+
+class Operations(TorchDispatchMode):
+    """Counts by torch's own formulas; ``FlopCounterMode`` stops at modules without a way back."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if formula := flop_registry.get(func.overloadpacket):
+            self.total += formula(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def flops_of(module, crop):
+    with Operations() as counter, torch.no_grad():
+        module(torch.zeros(1, 1, *crop))
+    return counter.total / prod(crop)
+
+
+@each
+def test_stated_operations_are_within_a_tenth_of_those_that_torch_counts(trial, scans):
+    method, network = trial.build(), trial.network()
+    views = view(method, read(method, scans[: max(2, method.min_batch)]))
+    # with the image's gradient: of a tiny network the first layer, which needs none, is a large part
+    zero = torch.zeros((), requires_grad=True)
+    views = {k: v + zero if v.is_floating_point() else v for k, v in views.items()}
+    with Operations() as counter:
+        method.loss(views)["total"].backward()
+        method.after_step(0.0)
+    counted = counter.total / max(2, method.min_batch) / BACKWARD
+    facts, size = network_facts(network.name), preset(network.name, "tiny")
+    per_voxel = {  # at this crop: attention's, and those of a padded border, are not by the voxel alone
+        "flops_per_voxel": flops_of(network, network.crop),
+        "encoder_flops_per_voxel": flops_of(network.encoder, network.crop),
+    }
+    size = dataclasses.replace(size, **per_voxel, widths=tuple(network.encoder.widths))
+    stated = forward_flops(trial.cls, method.params, facts, size, network.crop)
+    assert stated == pytest.approx(counted, rel=0.1)
 
 
 def furthest(values, other):

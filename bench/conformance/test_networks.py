@@ -61,6 +61,7 @@ def test_declared_parameters_are_those_of_the_built_network(facts):
         net = without_values(facts, key, (size.in_channels, size.out_channels))
         declared = {"parameters": size.parameters, "encoder_parameters": size.encoder_parameters}
         assert {"parameters": count(net), "encoder_parameters": count(net.encoder)} == declared, key
+        assert size.widths in ((), tuple(net.encoder.widths)), key
 
 
 def flops(module, size):

@@ -25,6 +25,7 @@ class Preset:
     encoder_flops_per_voxel: Count  # the encoder's share
     in_channels: Count = 1
     out_channels: Count = 14  # BTCV: 13 organs and background
+    widths: tuple[Count, ...] = ()  # channels of the encoder's maps, finest first; (): not stated
     lone: bool = True  # can it train where its bottleneck is one voxel? not under instance norm
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -10,6 +11,18 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from bench.pretext.losses import full_precision
+
+
+def judging_flops(widths: Sequence[int], voxels: float, dims: int = 3) -> float:
+    """Return a third of the operations of an adversary's step on an image of one channel.
+
+    It judges a restored image, for what that costs the restoration, and both images for its own sake.
+    """
+    total = 0.0
+    for i, (a, b) in enumerate(pairwise([1, *widths]), start=1):
+        ways = 2 if i == 1 else 8 / 3  # no gradient goes to images that are judged
+        total += ways * 2 * 4**dims * a * b * voxels / 2 ** (dims * i)
+    return total
 
 
 class Adversary(nn.Module):

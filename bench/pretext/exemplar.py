@@ -74,7 +74,7 @@ class Exemplars(MethodParams):
             )
 
     @property
-    def crops_per_sample(self) -> int:
+    def crops_per_sample(self) -> float:
         """The original, the transformed one, and the negative where it is none of the batch."""
         return 2 + (self.neg_source == "dataset")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.augment.constants import constant
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Arrays, Batch, Figure, Method, Recipe, Triple
+from bench.method import Arrays, Batch, EncoderMaps, Figure, Method, Recipe, Triple
 from bench.nets import Network
 from bench.pretext.cells import Far, far_orders, read_cells
 from bench.pretext.losses import classified
@@ -63,7 +63,7 @@ class JigsawParams(Patches):
         """All patches."""
         return prod(self.grid(crop)) * prod(self.patch(crop))
 
-    def head_flops(self, crop: Triple) -> float:
+    def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
         """Once a puzzle; the first layer, whose width is the network's, is small beside the encoder."""
         return self.head_flops_of(1, self.permutations)
 

@@ -52,7 +52,7 @@ class OneEffect(MethodParams):
             raise BenchError(f"effects: both views get different ones; got {list(self.effects)}")
 
     @property
-    def crops_per_sample(self) -> int:
+    def crops_per_sample(self) -> float:
         """Two views."""
         return 2
 

@@ -20,7 +20,7 @@ from bench import distributed
 from bench.augment.constants import constant
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Arrays, Batch, Figure, Method, MethodParams, Recipe, Triple
+from bench.method import Arrays, Batch, EncoderMaps, Figure, Method, MethodParams, Recipe, Triple
 from bench.nets import Network
 from bench.pretext import nuisance
 from bench.pretext.context import Boundary, pyramid
@@ -99,7 +99,7 @@ class PredictsPatches(MethodParams):
         )
 
     @property
-    def crops_per_sample(self) -> int:
+    def crops_per_sample(self) -> float:
         """Patches that are looked at, and the one of zeros."""
         used, known, _ = self.indices
         return len(used) + bool((known < 0).any())
@@ -109,7 +109,7 @@ class PredictsPatches(MethodParams):
         """Only negatives of the whole batch are compared."""
         return self.negatives == "batch"
 
-    def head_flops(self, crop: Triple) -> float:
+    def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
         """Those of the recurrent network, the predictions and the scores."""
         _, known, wanted = self.indices
         steps = 3 * self.gru * (self.code_size + self.gru) * known.size

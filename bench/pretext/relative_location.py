@@ -12,7 +12,7 @@ from torch import Tensor
 from bench import distributed
 from bench.data.reader import Volume
 from bench.errors import BenchError
-from bench.method import Arrays, Batch, Figure, Method, Triple
+from bench.method import Arrays, Batch, EncoderMaps, Figure, Method, Triple
 from bench.nets import Network
 from bench.pretext.cells import cell_corners
 from bench.pretext.losses import classified
@@ -50,7 +50,7 @@ class LocationParams(Patches):
         """The patch in the middle and the queries."""
         return (1 + self.queries_per_image) * prod(self.patch(crop))
 
-    def head_flops(self, crop: Triple) -> float:
+    def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
         """On every query; the first layer, whose width is the network's, is small beside the encoder."""
         return self.head_flops_of(self.queries_per_image, self.classes(crop))
 

@@ -41,7 +41,7 @@ class SliceViews(MethodParams):
     intensity: Scale = "zscore"  # assumed: what the noise is stated for
 
     @property
-    def crops_per_sample(self) -> int:
+    def crops_per_sample(self) -> float:
         """Two views."""
         return 2
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import prod
 from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.method import EncoderMaps
 from bench.ranges import Triple
 
 Up = Literal["vae", "deconv", "large"]
@@ -69,6 +71,21 @@ def doublings(stride: Sequence[int]) -> list[Triple]:
         steps.append((x, y, z))
         left = [max(1, n // 2) for n in left]
     return steps
+
+
+def upsampling_flops(maps: EncoderMaps, kind: Up) -> float:
+    """Return the operations of an ``Upsampler`` to one channel, per voxel of the image."""
+    factors = doublings(maps.stride)
+    if kind == "large":
+        return 2.0 * maps.width
+    widths = [max(1, maps.width // 2 ** min(i, 4)) for i in range(len(factors) + 1)]
+    if kind == "deconv":
+        widths[-1] = 1
+    cells, total = 1 / prod(maps.stride), 0.0
+    for (a, b), factor in zip(pairwise(widths), factors, strict=True):
+        total += 2 * a * b * cells * (prod(factor) if kind == "deconv" else 27)
+        cells *= prod(factor)
+    return total + (2 * widths[-1] if kind == "vae" else 0)
 
 
 class ThreeHeads(nn.Module):

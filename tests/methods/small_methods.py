@@ -17,6 +17,7 @@ from bench.conformance.scans import read, smooth, view, volumes
 from bench.conformance.trial import Trial
 from bench.conformance.trial import tiny as tiny
 from bench.data.reader import Volume
+from bench.method import EncoderMaps
 from bench.train.parallel import together
 
 # whichever of these a method has; its other parameters stay the paper's
@@ -51,6 +52,9 @@ SIZES = {  # of one method alone
 CROPS = {"position_label": (32, 32, 32), "jigsaw_clustering": (32, 32, 16)}
 CROPS |= {"rpl3d": (64, 64, 64), "rpl2d": (64, 64, 1)}
 CROPS |= {"jigsaw3d": (48, 48, 48), "jigsaw2d": (48, 48, 1)}
+
+
+MAPS = EncoderMaps((8,), ((16, 16, 16),))  # of an encoder with one map, for what heads cost
 
 
 def trial_of(name):

@@ -5,7 +5,7 @@ from math import log
 import pytest
 import torch
 from seeded import generator
-from small_methods import agree, build
+from small_methods import MAPS, agree, build
 from torch import nn
 
 from bench import distributed, registry
@@ -53,7 +53,7 @@ def test_a_sample_is_all_patches_of_its_grid_and_costs_as_much():
     i, j, k = 2, 1, 3
     assert torch.equal(patches[:, (i * 4 + j) * 4 + k], x[:, :, 4:8, 3:9, 3:5])
     # GRU: 160 steps of 3 (1024 + 256) 256; predictions: 32 of 256 x 1024; scores: 32 x 32 of 1024
-    assert params.head_flops((4, 6, 2)) == 2 * (160 * 983_040 + 32 * 262_144 + 1024 * 1024)
+    assert params.head_flops((4, 6, 2), MAPS) == 2 * (160 * 983_040 + 32 * 262_144 + 1024 * 1024)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 from seeded import generator
-from small_methods import agree, batch_of, build, functions_of, raw_of, says, view
+from small_methods import MAPS, agree, batch_of, build, functions_of, raw_of, says, view
 from torch import nn
 
 from bench.errors import BenchError
@@ -88,16 +88,20 @@ def test_refuses_an_adversary_without_layers_or_with_too_many():
         with pytest.raises(BenchError, match=re.escape(word)):
             build(NAME, params)
     assert (
-        build(NAME, {"adversary": 0.1, "adversary_widths": [4] * 5}).params.head_flops((32, 32, 1))
+        build(NAME, {"adversary": 0.1, "adversary_widths": [4] * 5}).params.head_flops(
+            (32, 32, 1), MAPS
+        )
         > 0
     )
-    assert build(NAME).params.head_flops((32, 32, 1)) == 0
+    assert build(NAME).params.head_flops((32, 32, 1), MAPS) == 0
 
 
 def test_an_adversarys_cost_by_hand():
     params = build(NAME, {"adversary": 0.1, "mask": "centre", "adversary_widths": [2, 3]}).params
-    # of 16 x 16 pixels: 8 x 8 outputs of 16 x 2 weights, 4 x 4 of 16 x 2 x 3; two operations, three images
-    assert params.head_flops((32, 32, 1)) == 3 * 2 * (64 * 32 + 16 * 96)
+    # of 16 x 16 pixels: 8 x 8 outputs of 16 x 2 weights, 4 x 4 of 16 x 2 x 3; two operations each. Ways of
+    # the first layer: 3 forward, 1 to the image that deceives, 2 to weights; of the second 2 more to what it reads
+    first, second = 2 * 64 * 32 * (3 + 1 + 2), 2 * 16 * 96 * (3 + 1 + 2 + 2)
+    assert params.head_flops((32, 32, 1), MAPS) == pytest.approx((first + second) / 3)
 
 
 def test_channels_are_averaged():

@@ -5,7 +5,7 @@ from math import prod
 import numpy as np
 import pytest
 import torch
-from small_methods import batch_of, build, raw_of, view
+from small_methods import MAPS, batch_of, build, raw_of, view
 
 from bench import nets, registry
 from bench.data.reader import Volume
@@ -100,4 +100,4 @@ def test_patches_and_heads_have_the_sizes_of_the_code(name, network, crop, jitte
     assert sum(p.numel() for p in method.head.parameters()) == head
     # forecast
     assert method.params.voxels_per_sample(crop) == prod(method.params.grid(crop)) * prod(patch)
-    assert method.params.head_flops(crop) == 2 * (2048 * 1024 + 1024 * 100)
+    assert method.params.head_flops(crop, MAPS) == 2 * (2048 * 1024 + 1024 * 100)

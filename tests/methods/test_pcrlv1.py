@@ -120,7 +120,7 @@ def test_terms_are_means_of_what_is_asked_for(monkeypatch, params, contrasts, re
     pairs, read, errors = spied(method, monkeypatch)
     terms = method.loss(batch)
     assert (len(pairs), len(read), len(errors)) == (contrasts, restored, restored)
-    assert method.params.crops_per_sample == restored
+    assert method.params.decoded_per_sample == restored
     assert terms["restore"].item() == pytest.approx(torch.stack(errors).mean().item())
     p = method.params
     told = p.contrast_weight * terms["contrast"] + p.restore_weight * terms["restore"]

@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 import pytest
 import torch
-from small_methods import Gives, batch_of, build, ramp, raw_of, read, view
+from small_methods import MAPS, Gives, batch_of, build, ramp, raw_of, read, view
 
 from bench import nets, registry
 from bench.data.reader import Volume
@@ -147,4 +147,4 @@ def test_patches_and_heads_have_the_sizes_of_the_code(name, network, crop, jitte
     four = params(name, jitter=jitter, queries_per_image=4)
     assert method.params.voxels_per_sample(crop) == 2 * prod(patch)  # for the forecast
     assert four.voxels_per_sample(crop) == 5 * prod(patch)
-    assert four.head_flops(crop) == 4 * method.params.head_flops(crop) > 0
+    assert four.head_flops(crop, MAPS) == 4 * method.params.head_flops(crop, MAPS) > 0

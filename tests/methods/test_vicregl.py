@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from small_methods import (
+    MAPS,
     agree,
     batch_of,
     build,
@@ -113,9 +114,14 @@ def test_what_small_views_are_by_default_and_what_they_cost():
     assert cls.Params().small((32, 96, 16)) == (16, 48, 16)
     assert cls.Params(local_crop=(24, 24, 8)).small((96, 96, 96)) == (24, 24, 8)
     two, eight = cls.Params(), cls.Params(locals=6)
-    assert (two.crops_per_sample, eight.crops_per_sample) == (2, 3)
-    # eight views instead of two
-    assert eight.head_flops((96, 96, 96)) == 4 * two.head_flops((96, 96, 96))
+    crop = (96, 96, 96)
+    voxels = 2 * 96**3, 2 * 96**3 + 6 * 48**3
+    assert (two.voxels_per_sample(crop), eight.voxels_per_sample(crop)) == voxels
+    # eight vectors instead of two, and the cells of these views
+    vectors, cells = (cls.Params(alpha=a).head_flops(crop, MAPS) for a in (1.0, 0.0))
+    of_eight = cls.Params(alpha=1.0, locals=6).head_flops(crop, MAPS)
+    assert of_eight == 4 * vectors
+    assert cells == 2 * 2 * 6**3 * 512 * (8 + 512 + two.local_out)
 
 
 def test_refuses_small_views_that_the_network_cannot_read():

@@ -14,6 +14,7 @@ from bench.jobs import prediction
 from bench.jobs.kind import NetSpec, PlanContext
 from bench.jobs.prepare.spec import PrepareSpec
 from bench.jobs.training_kind import TrainingKind, batch_norm
+from bench.nets import catalog
 from bench.protocol.sections import Inference, Number, Pretraining
 from bench.typed import canonical, plain, sparse
 
@@ -182,7 +183,8 @@ class PretrainSpec(TrainingKind):
 
     def sample(self) -> float:
         """Every voxel that a sample shows to the network, and the method's own heads."""
-        params, crop = self.method.typed_params, self.network.crop
-        # few have one
-        flops = self.network.flops(with_decoder=self.method.method.needs == "decoder")
-        return float(params.voxels_per_sample(crop) * flops + params.head_flops(crop))
+        from bench.method import forward_flops  # which loads torch
+
+        net, method = self.network, self.method
+        facts, size = catalog.network_facts(net.network), catalog.preset(net.network, net.preset)
+        return forward_flops(method.method, method.typed_params, facts, size, net.crop)
