@@ -115,7 +115,7 @@ class Filler(nn.Module):
     def forward(self, x: Tensor, visible: Visible) -> Tensor:
         """Return the dense map, (B, width, x, y, z)."""
         if self.normed:
-            x = visible.put_back(standardised(visible.taken(x)), x)
+            x = visible.put_back(standardised(visible.select(x)), x)
         token = self.token.to(x.dtype)[:, None, None, None]
         return self.project(torch.where(visible.of(x.shape[2:]), x, token))
 

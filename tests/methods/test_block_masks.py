@@ -234,8 +234,8 @@ def test_amaes_rebuilds_the_crop_as_it_was_from_the_bottleneck_alone():
     empty = [torch.zeros_like(m) for m in maps[:-1]]
     alone = method.decoder(torch.zeros_like(batch["crop"]), [*empty, maps[-1]])
     assert torch.equal(image, alone)
-    kept = build("amaes", {"block": 4, "skips": True}).predict(batch)
-    assert not torch.equal(image, kept)
+    skipping = build("amaes", {"block": 4, "skips": True}).predict(batch)
+    assert not torch.equal(image, skipping)
     assert parts(method.transfer()) == {"encoder"}
 
 
@@ -266,8 +266,8 @@ def test_amaes_spoils_as_often_as_asked_and_within_the_range_of_each_crop():
         assert ((y - x).flatten(1).abs().amax(1) > 0).all(), name
         assert (y.flatten(1).amax(1) <= x.flatten(1).amax(1) + 1e-6).all(), name
         assert (y.flatten(1).amin(1) >= x.flatten(1).amin(1) - 1e-6).all(), name
-    some = build("amaes", {**off, "bias": 0.5}).params.spoilt(
+    halved = build("amaes", {**off, "bias": 0.5}).params.spoilt(
         x.repeat(25, 1, 1, 1, 1), None, generator(0)
     )
-    changed = (some != x.repeat(25, 1, 1, 1, 1)).flatten(1).any(1).float().mean()
+    changed = (halved != x.repeat(25, 1, 1, 1, 1)).flatten(1).any(1).float().mean()
     assert 0.35 < changed < 0.65
