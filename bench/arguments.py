@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 # A command is a block of COMMANDS: its name and what it does, then a line for each flag, `> ` more help, and
 # `$ ` two examples. A flag has its name, and two spaces before what its help says:
-#     --quiet/-q         a switch, with its short name     --out DIR (runs)    a value, and its default
+#     --quiet/-q         a switch, with another name       --out DIR (runs)    a value, and its default
 #     --scale paper|smoke  one of these                    --only KEY=VALUE...  may be repeated: a list
 #     --method NAME!     a flag that must be given         [name NAME]  an argument that may be left out
 #     directory DIR      an argument: its name in code, and in the help; with `...` at least one
@@ -23,7 +26,7 @@ CORES = f"--workers N ({os.cpu_count() or 1})"
 WHERE = """\
 --executor local|slurm (local)
 --cluster NAME  a profile of bench.toml
---workers N  processes here; default: cores"""
+--workers/--jobs N  jobs at once here; default: cores"""
 RUN = """\
 --dry-run  print the plan and stop
 --keep-unfinished  go on with trainings that another version of the code began
@@ -37,7 +40,8 @@ PLAN = f"""\
 {DATA}
 --phantoms  synthetic cases in the place of all data, in OUT/phantoms
 {WHERE}
---only KEY=VALUE...  method, network, dataset, fraction, seed or row; may be repeated
+{PLUGINS}
+--only KEY=VALUE...  method, network, dataset, fraction, fold, seed or row; may be repeated
 --set -> sets KEY=VALUE...  a key of the protocol, e.g. finetune.optimiser.lr=1e-3; may be repeated
 --records DIR...  an output folder or a bundle: cells that it has scored are taken from there, not run; \
 may be repeated
@@ -89,6 +93,7 @@ $ bench verify --out DIR
 
 report  draw tables, figures and page from the records
 {PROTOCOLS}
+{PLUGINS}
 --scale paper|pilot|smoke  default: the records'
 {OUT}
 --to DIR  default: OUT/reports/<name>; of a bundle none
@@ -138,11 +143,12 @@ tables TABLE...  CSV, Parquet, JSON lines, nnU-Net's summary.json, results of mt
 --pretraining COLUMN  runs of one pretraining belong together
 --wide methods|targets|metrics|cases  what the columns of numbers are, where there are several
 --only KEY=VALUE...  of a column, or of method, dataset, target, metric; may be repeated
+--without COLUMN...  a column that counts as not there; may be repeated
 | --higher  a higher score is better, where the metric's name does not say so
 | --lower  a lower score is better
 --unit 1|%  of all shares, unchecked
 --infinite NUMBER  what an infinite score counts as; 'missing' leaves it out
---region SIZE  differences up to it are equivalent, in the unit of the scores; default: 0.01 of shares
+--region SIZE  differences up to it are equivalent, in the unit of the file; default: 0.01 of shares
 --require SENTENCE...  'A better than B' (worse than, equivalent to), on every data set by the first metric; \
 may be repeated
 --to DIR  also a page, Markdown, LaTeX, CSV
@@ -214,10 +220,11 @@ export  write what a finished job made to a file
 job JOB  its id, or the beginning of one; ID@STEP is a snapshot, ID@last the last weights of a fine-tuning \
 whose table scores others
 --to FILE!
---format safetensors|nnssl|submission (safetensors)  nnssl: for nnU-Net; submission: a server's files
+--format safetensors|nnunet|nnssl|submission (safetensors)  nnunet: a checkpoint for nnU-Net, which nnssl \
+reads too (the same file); submission: a server's files
 {OUT}
 $ bench export 3f2a --to weights.safetensors  # of the job whose id begins so
-$ bench export 3f2a --to checkpoint.pth --format nnssl  # for nnU-Net
+$ bench export 3f2a --to checkpoint.pth --format nnunet  # for nnU-Net
 
 cancel  take back what an output folder has in SLURM's queue
 {OUT}
@@ -245,11 +252,16 @@ folder DIR
 --to FILE  default: DIR's name and .yaml, here
 --labels NAMES ()  e.g. 1=liver,2=tumour
 --channels NAMES ()  e.g. CT, or T1,FLAIR
+--image PATTERN...  of scans in another layout: '*/T1.nii.gz'; once for each channel
+--label PATTERN  of their label maps, with the same wildcards: '*/mask.nii.gz'
+--links DIR  links to these in MSD layout; default: DIR_msd
+--patients PATTERN  a regular expression whose group is a case's patient, where one has several
 {CORES}
-> DIR holds imagesTr and labelsTr, as the Decathlon and nnU-Net keep them. Where it lacks dataset.json one \
+> DIR holds imagesTr and labelsTr, as the Decathlon and nnU-Net keep them; else --image and --label say where \
+the files are, and a new folder links to them. Where it lacks dataset.json one \
 is written: what --labels and --channels do not name is asked on a terminal, and called label_1, ... elsewhere.
 $ bench init DATA/my_scans  # writes my_scans.yaml
-$ bench init DATA/my_scans --labels 1=liver,2=tumour --channels CT --to first.yaml  # asks nothing
+$ bench init SCANS --image '*/T1.nii.gz' --label '*/mask.nii.gz' --labels 1=tumour  # another layout, asks less
 
 completion  print what makes a shell complete bench's words
 shell bash|zsh|fish
@@ -257,7 +269,7 @@ $ source <(bench completion bash)  # now; to keep it, put the line into ~/.bashr
 $ bench completion fish > ~/.config/fish/completions/bench.fish
 """
 SPELLED = re.compile(
-    r"(?P<alone>\| )?(?P<optional>\[)?(?P<name>[\w-]+)(?:/(?P<short>-\w))?(?: -> (?P<dest>\w+))?"
+    r"(?P<alone>\| )?(?P<optional>\[)?(?P<name>[\w-]+)(?:/(?P<other>--?[\w-]+))?(?: -> (?P<dest>\w+))?"
     r"(?: (?P<value>[^\s.!\]]+))?(?P<many>\.\.\.)?(?P<required>!)?\]?(?: \((?P<default>.*?)\))?(?:  (?P<help>.*))?"
 )
 
@@ -280,7 +292,7 @@ TYPES: dict[str, Any] = {  # of values that the help calls so; all else is text
 def parser() -> argparse.ArgumentParser:
     """Return the parser of every command; ``command`` of what it parsed is the command's name."""
     about = "Compare self-supervised pretraining methods for medical images."
-    bench = argparse.ArgumentParser(prog="bench", description=about)
+    bench = _Parser(prog="bench", description=about)
     versions = "of bench, and of what it runs on"
     bench.add_argument("-V", "--version", action=_Version, nargs=0, help=versions)
     commands = bench.add_subparsers(metavar="COMMAND", required=True)
@@ -321,7 +333,8 @@ def _options(line: str) -> tuple[list[str], dict[str, Any]]:
     if spelled is None:
         raise ValueError(f"no flag is spelled so: {line}")
     part, flag = spelled.groupdict(), spelled["name"].startswith("-")
-    names, value = [*filter(None, (part["short"], part["name"]))], part["value"]
+    value = part["value"]
+    names = sorted(filter(None, (part["name"], part["other"])), key=lambda n: n.startswith("--"))
     options: dict[str, Any] = {"help": part["help"]}
     if flag and not value:
         return names, options | {"action": "store_true"}
@@ -337,6 +350,57 @@ def _options(line: str) -> tuple[list[str], dict[str, Any]]:
     elif value:
         options |= {"metavar": value, "type": TYPES.get(value)}
     return names, options
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line, with the nearest word that there is."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return what was parsed; without a word print the commands."""
+        words = sys.argv[1:] if args is None else list(args)
+        is_command = self.get_default("command") is not None
+        if not is_command and not words:
+            print(_overview())  # noqa: T201 - as argparse's own help
+            self.exit()
+        if not is_command and words[0].startswith("-"):
+            self._known([words[0]])
+        parsed, left = super().parse_known_args(words, namespace)
+        if is_command:
+            self._known(left)
+        return parsed, left
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line, and leave as from a wrong request."""
+        self.exit(2, f"{self.prog}: {message} ('{self.prog} --help' shows all)\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            kind = action.metavar or action.dest
+            name = "/".join(action.option_strings) or str(kind).lower()
+            near = get_close_matches(str(value)[:80], [*map(str, action.choices)], n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(action.choices)}"
+            raise argparse.ArgumentError(None, f"{name}: no {str(value)[:80]!r}; {hint}")
+
+    def _known(self, words: Sequence[str]) -> None:
+        """Refuse the first flag that a command has not, else the first word too many."""
+        flags = [word.partition("=")[0] for word in words if word.startswith("-")]
+        options = [*self._option_string_actions]
+        for flag in flags:
+            if not any(option.startswith(flag) for option in options):
+                near = get_close_matches(flag[:80], options, n=1)
+                self.error(f"no flag {flag!r}" + (f"; did you mean {near[0]}?" if near else ""))
+        if words and not flags:
+            self.error(f"{words[0]!r} is one word too many")
+
+
+def _overview() -> str:
+    """Return every command with a line."""
+    width = max(map(len, blocks()))
+    lines = [f"  {name:<{width}}  {text}" for name, (text, *_) in blocks().items()]
+    head = "bench compares self-supervised pretraining methods for medical images.\n\n"
+    begin = "begin:\n  bench run quickstart          synthetic scans, three minutes\n"
+    begin += "  bench COMMAND --help          flags and two examples"
+    return f"{head}{begin}\n\ncommands:\n" + "\n".join(lines)
 
 
 class _Version(argparse.Action):

@@ -85,6 +85,7 @@ def shown(value: Any) -> str:
 LISTED = 40  # names that are listed where none is near
 FEW = 16  # of what `bench list` prints as well
 KINDS = ("dataset", "method", "metric", "mixture", "network", "protocol")  # which it prints
+OF_PLUGINS = ("dataset", "method", "network")  # which may come from outside
 
 
 def unknown(kind: str, name: str, names: Iterable[str]) -> str:
@@ -99,4 +100,6 @@ def unknown(kind: str, name: str, names: Iterable[str]) -> str:
     else:
         more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
         hint = "known: " + ", ".join(names[:LISTED]) + more if names else "none is known here"
+    if plain in OF_PLUGINS and not near:
+        hint += "; if it is your own, name its file by --plugins"
     return f"no {kind} named {shown(name)}; {hint}"

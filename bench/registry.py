@@ -153,7 +153,10 @@ def load(kind: str, name: str) -> Any:
         return _class(imported, getattr(_module(home), base_name))
     plugin = outside(kind).get(name)
     if plugin is None and name not in _ours(kind):
-        raise BenchError(unknown(kind, name, names(kind)))
+        hint = (
+            "" if plugins.present() else f"; if the {kind} is your own, name its file by --plugins"
+        )
+        raise BenchError(unknown(kind, name, names(kind)) + hint)
     base = getattr(_module(home), base_name)
     try:
         module = plugins.module(plugin) if plugin else _module(f"{room}.{name}")

@@ -113,9 +113,9 @@ class DINOv2For3D(Method):
             sides = np.sqrt([area * aspect, area / aspect])
             return np.minimum([*sides, rng.uniform(*depth)], 1.0)
 
-        def moved(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        def placed(self, x: Tensor, generator: torch.Generator) -> Tensor:
             """Mirror views along each axis and turn them in each plane."""
-            x = super().moved(x, generator)
+            x = super().placed(x, generator)
             for a, b in PLANES:
                 turned = x.movedim((a, b), (2, 3))
                 turned, _ = augment.random_rot90(turned.contiguous(), self.turn, generator)
@@ -144,6 +144,8 @@ class DINOv2For3D(Method):
 
     params: Params
     encoder: TokenEncoder
+    projector: Prototypes
+    patch_projector: Prototypes
     progress: Tensor
     anchored: Tensor
     projector: nn.Module

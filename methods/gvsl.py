@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench import distributed
+from bench.augment.constants import constant
 from bench.augment.draw import chance, uniform
 from bench.augment.values import smooth
 from bench.method import Batch, Figure, Method, MethodParams, Triple
@@ -92,10 +93,11 @@ class GVSL(Method):
             x = deform.bezier(x, chance(rows, self.nonlinear_rate, g), self.bezier_points, g)
             painted, inner = chance(rows, self.paint_rate, g), chance(rows, self.inpaint_rate, g)
             x = deform.paint(x, painted & inner, painted & ~inner, deform.Boxes(), g)
-            bounds = torch.tensor(
-                [self.rotate] * 3 + [self.zoom] * 3 + [self.shift] * 3 + [self.shear] * 6
+            bounds = constant(
+                [self.rotate] * 3 + [self.zoom] * 3 + [self.shift] * 3 + [self.shear] * 6,
+                raw.device,
             )
-            drawn = uniform((rows, 15), (-1.0, 1.0), g) * bounds.to(raw.device)
+            drawn = uniform((rows, 15), (-1.0, 1.0), g) * bounds
             at = placed(drawn, crop)
             field = 2 * rand((rows, 3, *crop), g) - 1
             height = uniform(rows, self.elastic, g)
@@ -205,7 +207,7 @@ def identity(shape: torch.Size | Triple, like: Tensor) -> Tensor:
 @full_precision
 def placed(told: Tensor, shape: torch.Size | Triple) -> Tensor:
     """Return where an affine map about the centre reads, (B, X, Y, Z, 3) in voxels; shifts in sides."""
-    size = torch.tensor(tuple(shape), device=told.device, dtype=told.dtype)
+    size = constant(tuple(shape), told.device, told.dtype)
     middle = (size - 1) / 2
     offsets = identity(shape, told) - middle
     turned = torch.einsum("bij,xyzj->bxyzi", matrices(told), offsets)
@@ -219,7 +221,7 @@ def sampled(x: Tensor, at: Tensor) -> Tensor:
     Places count voxels' centres in both steps, so that the identity changes nothing; the code takes one
     convention for places and another for reading.
     """
-    size = torch.tensor(x.shape[2:], device=x.device, dtype=at.dtype)
+    size = constant(x.shape[2:], x.device, at.dtype)
     grid = (2 * at / (size - 1).clamp_min(1) - 1).flip(-1).expand(len(x), *at.shape[-4:])
     return functional.grid_sample(
         x, grid, mode="bilinear", padding_mode="zeros", align_corners=True

@@ -76,8 +76,8 @@ class HiEndMAE(Method):
         self.token = nn.Embedding(1, encoder.dim) if p.class_token else None
         self.mask = nn.Embedding(1, p.decoder_dim)
         width, heads = p.decoder_dim, p.decoder_heads
-        asked = levels if p.ask == "levels" else 1
-        self.enter = nn.ModuleList(nn.Linear(encoder.dim, width) for _ in range(asked))
+        readers = levels if p.ask == "levels" else 1
+        self.enter = nn.ModuleList(nn.Linear(encoder.dim, width) for _ in range(readers))
         self.blocks = nn.ModuleList(Block(width, heads, bias=True) for _ in range(p.decoder_depth))
         self.asking = nn.ModuleList(CrossBlock(width, heads, bias=True) for _ in range(levels - 1))
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, voxels))
@@ -104,7 +104,7 @@ class HiEndMAE(Method):
         if self.token is not None:
             first = self.token.weight.expand(len(seen), 1, -1).to(seen.dtype)
             seen = torch.cat([first, seen], dim=1)
-        *asked, last = self.encoder.levels(seen)
+        *earlier, last = self.encoder.levels(seen)
         x = self.enter[-1](last)
         placeless = x.shape[1] - batch["visible"].shape[1]
         order = torch.cat([batch["visible"], batch["hidden"]], dim=1)
@@ -118,7 +118,7 @@ class HiEndMAE(Method):
                 x = block(x)
         else:
             for block, enter, level in zip(
-                self.asking, reversed(self.enter[:-1]), reversed(asked), strict=True
+                self.asking, reversed(self.enter[:-1]), reversed(earlier), strict=True
             ):
                 x = block(x, enter(level))
         voxels: Tensor = self.leave(x[:, -batch["hidden"].shape[1] :])

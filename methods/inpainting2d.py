@@ -253,7 +253,7 @@ def blobs(
     fits = (share > low) & (share < high)
     off = (share - (low + high) / 2).abs()
     first = torch.where(fits.any(), fits.to(torch.uint8).argmax(), off.argmin())
-    return holes[first]
+    return holes[first[None]][0]  # by a number, a GPU would be waited for
 
 
 def bicubic(pixels: int, cells: int, resolution: float, phase: Tensor) -> Tensor:

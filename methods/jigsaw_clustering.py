@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench import augment, distributed
+from bench.augment.constants import constant
 from bench.augment.draw import uniform
 from bench.data.reader import Volume
 from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple
@@ -86,9 +87,9 @@ class JigsawClustering(Method):
                 [0, 1), by whose ranks the patches of the whole batch are put into montages.
             """
             x, m = batch["source"], prod(self.grid)
-            sides = torch.tensor(x.shape[2:], device=x.device)
-            cells = torch.tensor(list(product(*map(range, self.grid))), device=x.device)
-            whole = torch.tensor(self.grid, device=x.device)
+            sides = constant(x.shape[2:], x.device)
+            cells = constant(list(product(*map(range, self.grid))), x.device)
+            whole = constant(self.grid, x.device)
             size = sides * torch.where(whole > 1, 1 / whole + self.overlap, 1.0)
             start = cells * (sides - size) / (whole - 1).clamp_min(1)
             rows = len(x) * m
@@ -133,7 +134,7 @@ class JigsawClustering(Method):
             "cluster": cluster,
             "place": place,
             "placed": right,
-            "chance": right.new_tensor(1 / m),
+            "chance": right.new_full((), 1 / m),
             "retrieval": found,
             "guessed": guess(shuffled, order % n),
             "std": spread(z.detach()),

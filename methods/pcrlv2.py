@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench import augment, distributed
+from bench.augment.constants import constant
 from bench.augment.draw import uniform
 from bench.data.reader import Volume
 from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple
@@ -276,16 +277,14 @@ def swapped(x: Tensor, side: Triple, times: int, generator: torch.Generator) -> 
     """
     shape = x.shape[2:]
     side = (min(side[0], shape[0]), min(side[1], shape[1]), min(side[2], shape[2]))
-    room = torch.tensor([n - s + 1 for n, s in zip(shape, side, strict=True)], device=x.device)
+    room = constant([n - s + 1 for n, s in zip(shape, side, strict=True)], x.device)
     corner = (rand((len(x), times, 2, 3), generator) * room).long()
-    step = torch.tensor([shape[1] * shape[2], shape[2], 1], device=x.device)
+    step = constant([shape[1] * shape[2], shape[2], 1], x.device)
     # sums of products, not @: a GPU has no matrix product of integers
     inside = (torch.cartesian_prod(*(torch.arange(s, device=x.device) for s in side)) * step).sum(
         -1
     )
-    apart = ((corner[:, :, 0] - corner[:, :, 1]).abs() >= torch.tensor(side, device=x.device)).any(
-        dim=2
-    )
+    apart = ((corner[:, :, 0] - corner[:, :, 1]).abs() >= constant(side, x.device)).any(dim=2)
     places = (corner * step).sum(-1, keepdim=True) + inside  # (B, times, 2, voxels of a box)
     index = torch.arange(shape.numel(), device=x.device).repeat(len(x), 1)
     for k in range(times):

@@ -108,7 +108,7 @@ class PositionLabel(Method):
             "total": total,
             **terms,
             "placed": torch.stack(right).mean(),
-            "chance": x.new_tensor(1 / n),
+            "chance": x.new_full((), 1 / n),
         }
 
     def tokens(self, x: Tensor) -> Tensor:

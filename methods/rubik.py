@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench import augment
+from bench.augment.constants import constant
 from bench.data.reader import Volume
 from bench.method import Arrays, Batch, Figure, Method, MethodParams, Recipe, Triple
 from bench.nets import Network
@@ -93,7 +94,7 @@ class Rubik(Method):
             rows, n = x.shape[:2]
             x = signed(x) if self.scale == "signed" else x
             order = randint(0, self.orders, rows, generator)
-            at = torch.from_numpy(far_orders(n, self.orders)).to(x.device)[order]
+            at = constant(far_orders(n, self.orders), x.device)[order]
             x = x.gather(1, at.view(rows, n, *[1] * 4).expand_as(x))
             u = rand((rows, n), generator)
             turned = torch.stack([u < 1 / 3, (u >= 1 / 3) & (u < 2 / 3)], dim=2) & self.turns
@@ -137,7 +138,12 @@ class Rubik(Method):
         if self.mask is not None:
             terms["mask"] = told_apart(self.mask(seen), batch["masked"])
             total = total + p.mask_weight * terms["mask"]
-        return {"total": total, **terms, "ordered": right, "chance": right.new_tensor(1 / p.orders)}
+        return {
+            "total": total,
+            **terms,
+            "ordered": right,
+            "chance": right.new_full((), 1 / p.orders),
+        }
 
 
 def signed(x: Tensor) -> Tensor:

@@ -150,7 +150,7 @@ def foreground_dice(logits: Tensor, label: Tensor) -> dict[str, Tensor]:
     shared, true, said = (total[1:] for total in _sums(found, true))
     there = true > 0
     count = there.sum().clamp_min(1)
-    voxels = distributed.gather(label.new_tensor([label.numel()])).sum()
+    voxels = distributed.gather(label.new_full((1,), label.numel())).sum()
     dice = 2 * shared / (true + said).clamp_min(1)
     guess = 2 * (true / k) / (true + voxels / k)
     return {"dice": (dice * there).sum() / count, "chance": (guess * there).sum() / count}

@@ -110,7 +110,7 @@ class SwinUNETRSSL(Method):
             "copied": absolute(x, y, where),
             "flat": absolute(y.mean(dim=(2, 3, 4), keepdim=True), y, where),
             "turned": right,
-            "chance": right.new_tensor(0.25),
+            "chance": right.new_full((), 0.25),
             "retrieval": nearest,
             "std": spread(torch.cat([one, two]).detach()),
         }

@@ -155,7 +155,7 @@ class SwinMM(Method):
         flat = squared(y.mean(dim=(2, 3, 4), keepdim=True).expand_as(y), y, hidden, p.mask_ratio)
         shown = {
             "turned": right,
-            "chance": right.new_tensor(0.25),
+            "chance": right.new_full((), 0.25),
             "retrieval": nearest,
             "flat": flat,
         }

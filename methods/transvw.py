@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.augment.constants import constant
 from bench.augment.draw import chance
 from bench.augment.values import bell
 from bench.data.reader import Volume
@@ -228,7 +229,7 @@ class TransVW(Method):
             "image": image,
             "word": word,
             "named": right,
-            "chance": right.new_tensor(1 / p.words),
+            "chance": right.new_full((), 1 / p.words),
             "copied": mean_squared(x, y),
             "flat": mean_squared(y.mean(dim=(2, 3, 4), keepdim=True), y),
         }
@@ -299,5 +300,5 @@ def blurring(length: int, sigma: float, like: Tensor) -> Tensor:
     """Return the matrix (length, length) that blurs a line, zeros around it: faster than a convolution."""
     radius, at = int(4 * sigma + 0.5), torch.arange(length, device=like.device)
     apart = at[:, None] - at
-    line = bell(like.new_tensor([sigma]), radius)[0]
+    line = bell(constant([sigma], like.device, like.dtype), radius)[0]
     return line[(apart + radius).clamp(0, 2 * radius)] * (apart.abs() <= radius)

@@ -131,7 +131,9 @@ class UniMiSS(Method):
             logits = self.slow.projector(self.slow.encoder.embed(flat)).unflatten(0, (-1, 2))
         self.centre.see(logits)
         target = sharpened(logits, p.teacher_temperature, self.centre.mean)
-        ways = [handed_on(target[:, [i]], told[:, [1 - i]], p.temperature) for i in range(2)]
+        ways = [
+            handed_on(target[:, i : i + 1], told[:, 1 - i : 2 - i], p.temperature) for i in range(2)
+        ]
         one, two = (distributed.gather(half) for half in z.detach().unflatten(0, (-1, 2)).unbind(1))
         shown = nuisance.beside(matched(one, two), torch.cat([one, two]), batch)
         shown["information"], shown["entropy"] = (

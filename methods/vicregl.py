@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench import augment, distributed
+from bench.augment.constants import constant
 from bench.augment.draw import chance
 from bench.data.reader import Volume
 from bench.errors import BenchError
@@ -186,7 +187,8 @@ class VICRegL(Method):
             found["local_"] = local(every, places, p.num_matches, p.l2_all_matches, p.pool)
         share = {"": p.alpha, "local_": 1 - p.alpha}
         parts = [
-            share[k] * (terms * terms.new_tensor(p.weights)).sum() for k, terms in found.items()
+            share[k] * (terms * constant(p.weights, terms.device, terms.dtype)).sum()
+            for k, terms in found.items()
         ]
         named = {k + n: t for k, terms in found.items() for n, t in zip(TERMS, terms, strict=True)}
         one, two = (distributed.gather(z.detach()) for z in vectors[:2])

@@ -131,6 +131,24 @@ def test_a_loss_that_nothing_can_be_trained_by_is_named_with_its_line(tmp_path, 
         terms["total"].backward()
 
 
+@pytest.mark.parametrize("detached", [True, False])
+def test_a_loss_without_gradient_for_the_encoder_is_refused_at_the_first_step(tmp_path, detached):
+    embedded = 'self.encoder.embed(batch["mirrored"])'
+
+    def change(text):
+        return text.replace(embedded, f"{embedded}.detach()") if detached else text
+
+    file = written(tmp_path, "method", change=change)
+    plugins.use([file])
+    network = nets.network("unet3d", "tiny", 1, 2, (16, 16, 16))
+    trained = Pretext(registry.load("method", "my_method").build(network), {}, None, None)
+    terms = trained({"crop": torch.rand(2, 1, 16, 16, 16)}, torch.Generator())
+    terms["total"].backward()
+    refused = pytest.raises(BenchError, match=f"^{file}: the loss gives the encoder no gradient")
+    with refused if detached else nullcontext():
+        trained.check_gradients()
+
+
 def test_what_a_method_raises_in_a_loaders_process_is_one_line(tmp_path):
     bug = "\n\ndef read(*at):\n    1 / 0\n"
     plugins.use([written(tmp_path, "method", change=lambda text: text + bug)])

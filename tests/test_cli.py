@@ -122,6 +122,9 @@ def test_plan_as_json_with_and_without_data(say, protocol_file, phantoms):
         assert re.fullmatch("[0-9a-f]{16}", job["id"]) and job["done"] is False
     code, out, _ = say("plan", path, "--json")
     assert code == 0 and json.loads(out)["provisional"] is True
+    code, out, err = say("plan", protocol_file(), "--data", "not_yet", "--json")
+    assert code == 0 and json.loads(out)["provisional"] is True
+    assert "not_yet does not exist yet; planned as if no data were here" in err
     assert not any(p.name == "runs" for p in path.parent.iterdir())  # a plan leaves nothing
 
 
@@ -226,7 +229,7 @@ def test_score_as_json_has_nulls_and_no_nan(say, tmp_path):
 
 WRONG = [
     (("plan", "nowhere.yaml"), "nowhere.yaml: no such file"),
-    (("report", "nowhere.yaml", "--out", "OUT"), "no output folder"),
+    (("report", "nowhere.yaml", "--out", "OUT"), "nowhere.yaml: no such file"),
     (("check", NAME), "no --data DIR was given"),
     (("phantom", "nothing", "."), "no dataset named 'nothing'"),
     (("phantom", NAME, ".", "--cases", "0"), "--cases 0: needs at least 1"),
@@ -245,14 +248,63 @@ def test_a_wrong_request_exits_2_with_one_line(say, arguments, message):
     assert err.count("\n") == 1 and err.startswith("bench: ")
 
 
-UNKNOWN = ("", "rum", "list planets", "run x --scale big", "plan x --no", "plan x --out=")
-UNKNOWN += ("export 0 --to x --format nssl", "plan", "export 0123", "export --to x")
+UNKNOWN = {
+    "rum x": "bench: command: no 'rum'; did you mean 'run'?",
+    "list planets": "bench list: what: no 'planets'; one of methods, datasets",
+    "list methds": "did you mean 'methods'?",
+    "run x --scale pilt": "bench run: --scale: no 'pilt'; did you mean 'pilot'?",
+    "run x --wrokers 2": "bench run: no flag '--wrokers'; did you mean --workers?",
+    "plan x --no": "bench plan: no flag '--no'",
+    "plan x --out=": "argument --out: is empty",
+    "export 0 --to x --format nssl": "did you mean 'nnssl'?",
+    "plan": "bench plan: the following arguments are required: PROTOCOL",
+    "export 0123": "required: --to",
+    "export --to x": "required: JOB",
+    "verify a": "'a' is one word too many",
+    "--versoin": "bench: no flag '--versoin'; did you mean --version?",
+}
 
 
-@pytest.mark.parametrize("words", UNKNOWN)
-def test_a_command_that_does_not_parse_exits_2(say, words):
+@pytest.mark.parametrize(("words", "message"), UNKNOWN.items())
+def test_a_command_that_does_not_parse_exits_2_with_one_line(say, words, message):
     code, out, err = say(*words.split())
-    assert code == 2 and not out and "usage: bench" in err
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err and "--help' shows all)" in err
+
+
+def test_without_a_word_the_commands_are_printed(say):
+    code, out, err = say()
+    assert (code, err) == (0, "")
+    for name, (text, *_) in blocks().items():
+        assert re.search(rf"(?m)^  {name} +{re.escape(text)}$", out)
+
+
+def test_jobs_is_workers_and_nnunet_is_nnssl(say):
+    for words in (("--jobs", "3"), ("--workers", "3")):
+        assert parser().parse_args(["run", "x", *words]).workers == 3
+    code, _, err = say("export", "3f2a", "--to", "a.pth", "--format", "nnunet")
+    assert code == 2 and "no output folder" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("lasc.yml", "no such file; did you mean 'pilot_lasc'?"),
+        ("quickstrt", "no such file; did you mean 'quickstart'?"),
+        ("mine.ymal", "did you mean 'mine.yaml'?"),
+        ("nothing_like_it.yaml", "'bench list protocols' prints all"),
+    ],
+)
+def test_a_protocol_that_is_not_there_names_the_nearest(say, tmp_path, monkeypatch, text, hint):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("title: x")
+    code, _, err = say("plan", text)
+    assert code == 2 and hint in err and err.count("\n") == 1
+
+
+def test_a_name_that_may_be_a_plugins_says_how_one_is_named(protocol_file, say):
+    code, _, err = say("plan", str(protocol_file({"rows": {"pair": {"method": "twins"}}})))
+    assert code == 2 and "no method named 'twins'" in err and "by --plugins" in err
 
 
 @pytest.mark.parametrize("saves", [True, False])  # what only waits for a cluster saves nothing

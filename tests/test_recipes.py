@@ -22,8 +22,13 @@ PHANTOMS = {MAPS: (20, "resize"), CLASSES: (24, "coarse")}  # cases, data recipe
 CLASSIFIED = {"voco_cc_ccii", "taleb_retina"}
 NETS = {  # recipe, or how its name begins: a network that fits, and a crop
     "asparagus": ("resenc_unet", [32, 32, 32]),
+    "decoder_only": ("resenc_unet", [32, 32, 32]),
+    "ema": ("resenc_unet", [32, 32, 32]),
     "glmae": ("unetr", [32, 32, 16]),
     "hssl": ("hssl_resnet34", [64, 64, 1]),
+    "head_only": ("resenc_unet", [32, 32, 32]),
+    "layer_decay": ("unetr", [32, 32, 16]),
+    "lora": ("unetr", [32, 32, 16]),
     "nnssl": ("resenc_unet", [32, 32, 32]),
     "nnunet": ("resenc_unet", [32, 32, 32]),
     "pgl": ("pgl_resnet50", [32, 32, 16]),
@@ -140,7 +145,7 @@ def test_stopped_anywhere_a_recipe_ends_with_the_same_bits(name, prepared, tmp_p
 def test_the_recipes_together_use_every_part_of_fine_tuning():
     said = [stated(name) for name in RECIPES]
     parts = {"frozen", "holdout", "patience", "deep_supervision", "clip", "clip_each", "scans"}
-    parts |= {"batch_dice", "hidden"}
+    parts |= {"batch_dice", "hidden", "ema", "lora"}
     assert parts <= {key for s in said for key, value in s.items() if value}
     assert {s.get("select", "last") for s in said} == {"last", "best_val", "best_test"}
     assert {s.get("head", "softmax") for s in said} == {"softmax", "regions", "ordinal"}

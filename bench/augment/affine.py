@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bench.augment.constants import constant
 from bench.augment.draw import chance, uniform
 from bench.ranges import Triple
 
@@ -53,8 +54,8 @@ def draw_affine(
     extent = uniform((count, 3), settings.zoom_range, generator)
     if settings.zoom_axes == "alike":
         extent = extent[:, :1].expand(-1, 3)
-    moving = torch.tensor([True, True, not plane], device=generator.device)
-    about = torch.tensor([not plane, not plane, True], device=generator.device)
+    moving = constant([True, True, not plane], generator.device)
+    about = constant([not plane, not plane, True], generator.device)
     extent = torch.where(zoomed[:, None] & moving, extent, 1.0)
     return rotation(torch.deg2rad(angles * about)) * extent[:, None], turned | zoomed
 

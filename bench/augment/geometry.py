@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.augment import rows
+from bench.augment.constants import constant
 from bench.augment.draw import chance, per_sample
 from bench.random import randint
 from bench.ranges import Triple
@@ -113,7 +114,7 @@ def resize_box(x: Tensor, start: Tensor, size: Tensor, out: Triple) -> Tensor:
     start, size = start.to(x), size.to(x)
     if rows.apart(x) and x.dtype == torch.float32:
         return rows.boxes(x, start, size, out)
-    shape = torch.tensor(x.shape[2:], device=x.device, dtype=x.dtype)
+    shape = constant(x.shape[2:], x.device, x.dtype)
     scale, offset = size / shape, (2 * start + size) / shape - 1
     theta = torch.zeros(len(x), 3, 4, device=x.device, dtype=x.dtype)
     for axis in range(3):  # a sampling grid names the last axis first

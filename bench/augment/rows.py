@@ -31,12 +31,21 @@ def change(
 ) -> Tensor:
     """Change the rows that are ``chosen`` (B,), in a copy unless ``inplace``.
 
+    Elsewhere than on the CPU all rows are changed and those that are not chosen put back: to learn on the host
+    which they are would wait for the device.
+
     Args:
         x: (B, C, X, Y, Z).
-        chosen: booleans on its device; a GPU is waited for once, to learn where they are true.
-        act: changes rows (N, C, X, Y, Z) in place, told which of the batch they are, (N,).
+        chosen: booleans on its device.
+        act: changes rows (N, C, X, Y, Z) in place, told which of the batch they are, (N,); a row's change
+            depends on no other row.
         inplace: change ``x`` itself.
     """
+    if x.device.type != "cpu":
+        changed = x.clone()
+        act(changed, torch.arange(len(x), device=x.device))
+        picked = torch.where(chosen.view(-1, 1, 1, 1, 1), changed, x)
+        return x.copy_(picked) if inplace else picked
     y = x if inplace else x.clone()
     at = chosen.nonzero()[:, 0]
     step = max(1, CACHED // max(y[:1].numel(), 1)) if apart(y) else len(x)

@@ -10,9 +10,6 @@ def body(arguments: argparse.Namespace) -> int:
     from bench.export import export
     from bench.store import Store
 
-    print(
-        export(
-            Store.open(arguments.out, create=False), arguments.job, arguments.to, arguments.format
-        )
-    )
+    kind = {"nnunet": "nnssl"}.get(arguments.format, arguments.format)  # one file for both
+    print(export(Store.open(arguments.out, create=False), arguments.job, arguments.to, kind))
     return 0

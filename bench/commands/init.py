@@ -8,7 +8,7 @@ import sys
 
 def body(arguments: argparse.Namespace) -> int:
     """Ask, write, and say what was written."""
-    from bench.extras.init import init
+    from bench.extras.init import Stated, init
     from bench.show.screen import bar
 
     def ask(question: str, default: str) -> str:
@@ -19,8 +19,15 @@ def body(arguments: argparse.Namespace) -> int:
         except EOFError:
             return default
 
-    given = (arguments.labels, arguments.channels)
+    stated = Stated(
+        arguments.labels,
+        arguments.channels,
+        tuple(arguments.image),
+        arguments.label or "",
+        arguments.links,
+        arguments.patients or "",
+    )
     with bar(f"checking {arguments.folder}") as progress:
-        lines = init(arguments.folder, arguments.to, given, ask, arguments.workers, progress)
+        lines = init(arguments.folder, arguments.to, stated, ask, arguments.workers, progress)
     print("\n".join(lines))
     return 0

@@ -37,7 +37,7 @@ def _judged(arguments: argparse.Namespace) -> Judgement:
     given = {name: value for name, value in vars(arguments).items() if value}
     flags = {
         name: given[name]
-        for name in ("baseline", "only", "wide", "unit", "infinite")
+        for name in ("baseline", "only", "without", "wide", "unit", "infinite")
         if name in given
     }
     higher = True if arguments.higher else False if arguments.lower else None

@@ -23,6 +23,10 @@ def body(arguments: argparse.Namespace) -> int:
     from bench.show.screen import bar
     from bench.store import Store
 
+    if arguments.data is not None and not arguments.data.exists():
+        note = f"{arguments.data} does not exist yet; planned as if no data were here"
+        print(f"bench: {printable(note)}", file=sys.stderr)
+        arguments.data = None
     cluster, request = flags.cluster(arguments), flags.request(arguments)
     protocols = request.read()
     Store.check_place(request.out)

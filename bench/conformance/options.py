@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,3 +106,24 @@ def bench_pair() -> Iterator[Pair]:
     pair = Pair()
     yield pair
     pair.end()
+
+
+NOTES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def bench_notes(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Return a function that keeps a line about what is tried for the end of the run."""
+    notes = request.config.stash.setdefault(NOTES, [])
+    return lambda name, text: notes.append(f"{name}: {text}")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print what was noted, where a plugin is tried by its name or its file."""
+    notes = config.stash.get(NOTES, [])
+    if notes and any(config.getoption(f"bench_{kind}") for kind in SUITES):
+        terminalreporter.section("on a second device")
+        for note in notes:
+            terminalreporter.write_line(note)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.conformance import devices
 from bench.conformance.scans import labelled, read, view, volumes
 from bench.conformance.trial import Trial as Trial
 from bench.conformance.trial import only, tiny, try_methods
@@ -29,6 +30,30 @@ def trial(request):
 @pytest.fixture(scope="module")
 def scans():
     return volumes(4)
+
+
+@pytest.fixture(scope="module")
+def on_device(scans):
+    """Return a function that takes a step of a method on the CPU and on a second device, each but once."""
+    if reason := devices.unavailable():
+        pytest.skip(reason)
+    done = {}
+
+    def taken(trial):
+        if trial.name not in done:
+            method = trial.build()
+            raw = read(method, scans[: max(2, method.min_batch)])
+            views, reason = devices.double(trial.build, view(method, raw))
+            cpu = devices.step(trial.build, raw, views, torch.device("cpu"))
+            with devices.second_device():
+                done[trial.name] = (
+                    cpu,
+                    devices.step(trial.build, raw, views, devices.device()),
+                    reason,
+                )
+        return done[trial.name]
+
+    return taken
 
 
 def batch_of(method, scans, seed=0):
@@ -229,6 +254,31 @@ def test_multiplies_no_matrices_of_integers(trial, scans):
     method = trial.build()
     with NoIntegerProducts():
         method.loss(batch_of(method, scans))
+
+
+def furthest(values, other):
+    """Return the largest gap, of what is larger than 1 as a share of it."""
+    assert values.keys() == other.keys()
+    gaps = {}
+    for key, value in values.items():
+        exact, twin = value.double(), other[key].double()
+        assert exact.shape == twin.shape, key
+        if value.numel():
+            scale = exact.abs().max().clamp_min(1)
+            gaps[key] = ((exact - twin).abs().max() / scale).item()
+    return max(gaps.values(), default=0.0)
+
+
+@each
+def test_a_step_on_another_device_is_that_of_the_cpu(trial, on_device, bench_notes):
+    cpu, other, single = on_device(trial)
+    bench_notes(trial.name, devices.summary(other.waits))
+    if single:
+        bench_notes(trial.name, f"gradients in single precision: {single}")
+    assert furthest(cpu.views, other.views) < 1e-4  # a GPU has other code for some of them
+    assert furthest(cpu.terms, other.terms) < (1e-4 if single else 1e-9)
+    # a nearly dead bias has a gradient of float noise
+    assert furthest(cpu.gradients, other.gradients) < (1e-2 if single else 1e-7)
 
 
 @each

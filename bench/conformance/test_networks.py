@@ -8,6 +8,7 @@ import torch
 from torch.nn.utils import parameters_to_vector
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.conformance import devices
 from bench.conformance.options import requested
 from bench.conformance.trial import named
 from bench.errors import BenchError
@@ -107,6 +108,34 @@ def test_tiny_trains_on_the_smallest_crop_and_every_parameter_gets_a_gradient(ma
     loss.backward()
     assert not [k for k, p in net.named_parameters() if p.grad is None]
     assert torch.isfinite(loss)
+
+
+def stepped(facts, make, device):
+    """Return what a network gives, and its gradients, in double precision."""
+    torch.manual_seed(0)
+    net = make(facts.name, "tiny", 2, 3, facts.multiple).double()
+    torch.manual_seed(0)
+    x = torch.randn(2, 2, *facts.multiple, dtype=torch.float64)
+    net, x = net.to(device).eval(), x.to(device)  # dropout draws from a device's own generator
+    outs = net.scales(x) if make is network else [net(x)]
+    sum(out.square().mean() for out in outs).backward()
+    gradients = {k: p.grad for k, p in net.named_parameters() if p.grad is not None}
+    named = {str(i): out for i, out in enumerate(outs)}
+    return devices.back({**named, **gradients})
+
+
+@pytest.mark.parametrize("make", [network, classifier])
+def test_a_step_on_another_device_is_that_of_the_cpu(make, facts):
+    if reason := devices.unavailable():
+        pytest.skip(reason)
+    if make is network and not segments(facts):
+        return
+    expected = stepped(facts, make, torch.device("cpu"))
+    with devices.second_device():
+        other = stepped(facts, make, devices.device())
+    assert expected.keys() == other.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(other[key], value, rtol=1e-7, atol=1e-9)
 
 
 def test_a_classifier_has_the_segmenters_encoder_bit_for_bit_and_one_linear_layer(facts):

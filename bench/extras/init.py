@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
@@ -17,6 +18,7 @@ from bench.data.listing_msd import Ask, write_missing
 from bench.data.roots import Roots, adapter
 from bench.errors import BenchError, printable
 from bench.extras.survey.first import First, first, seen_in_words, view
+from bench.extras.survey.linked import linked, suggestion
 from bench.extras.survey.measure import Survey
 from bench.volumes.files import dicom_inside
 
@@ -24,10 +26,23 @@ TEMPLATE = Path(__file__).with_name("templates") / "first.yaml"
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")  # of YAML, without quotes
 
 
+@dataclass(frozen=True)
+class Stated:
+    """What a person says of a folder of scans."""
+
+    labels: str = ""  # ``--labels`` and ``--channels`` as typed
+    channels: str = ""
+    # of scans in another layout: patterns below their folder
+    images: tuple[str, ...] = ()  # one for each channel
+    label: str = ""
+    links: Path | None = None  # the folder that links to them
+    patients: str = ""  # a regular expression whose group is a case's patient
+
+
 def init(
     folder: Path,
     to: Path | None,
-    given: tuple[str, str],
+    stated: Stated,
     ask: Ask,
     workers: int,
     on_progress: Callable[[int, int], None] | None = None,
@@ -35,9 +50,9 @@ def init(
     """Write the protocol, and ``dataset.json`` where there is none; return what to do next.
 
     Args:
-        folder: holds imagesTr and labelsTr.
+        folder: holds imagesTr and labelsTr, or what ``stated.images`` says.
         to: the protocol; by default ``<folder's name>.yaml`` here.
-        given: ``--labels`` and ``--channels`` as typed.
+        stated: of the folder.
         ask: answers a question.
         workers: cases that are read at once.
         on_progress: called with (cases done, cases in all).
@@ -46,11 +61,15 @@ def init(
         BenchError: no such layout, nothing to train and test on, or the file is there already.
     """
     root = folder if folder.name not in ("", "..") else folder.resolve()
+    if stated.images:
+        _check_patients(stated.patients)
+        with linked(root, stated.images, stated.label, stated.links) as (home, text):
+            rest = Stated(stated.labels, stated.channels, patients=stated.patients)
+            return [text, *init(home, to, rest, ask, workers, on_progress)]
+    if stated.label or stated.links:
+        raise BenchError("--label, --links: are of scans in another layout; name these by --image")
     if not (root / "imagesTr").is_dir():
-        raise BenchError(
-            f"{root}: no folder imagesTr{dicom_inside(root)}; the layout is MSD's or nnU-Net's for raw data: "
-            "imagesTr, labelsTr and dataset.json (for another one 'bench new dataset' begins a data set)"
-        )
+        raise BenchError(_no_layout(root))
     path = to or Path(
         f"{re.sub(r'[^A-Za-z0-9_]+', '_', root.name).strip('_').lower() or 'first'}.yaml"
     )
@@ -64,13 +83,15 @@ def init(
     with ExitStack() as undo:
         if not (root / "dataset.json").exists():
             undo.callback((root / "dataset.json").unlink, missing_ok=True)
-        lines_of_labels = _listing(root, given, ask, workers)
+        lines_of_labels = _listing(root, stated, ask, workers)
+        if stated.patients:
+            _state_patients(root / "dataset.json", stated.patients)
         roots = Roots(root.absolute().parent)
         survey = Survey(root.name, adapter(root.name, roots), root)
         survey.findings = check(survey.dataset, root, workers, on_progress, survey.look)
-        chosen = first(survey)
+        protocol = first(survey)
         command = f"bench run {shlex.quote(str(path))} --data {shlex.quote(str(root.parent))}"
-        text = _text(survey, chosen, command)
+        text = _text(survey, protocol, command)
         try:
             write_atomic(path, text)
         except OSError as error:
@@ -80,15 +101,48 @@ def init(
         undo.pop_all()
     return [
         *lines_of_labels,
-        *_counted_lines(survey, chosen),
+        *_counted_lines(survey, protocol),
         printable(f"{path}: written; next:"),
         printable(f"    {command}"),
     ]
 
 
-def _listing(root: Path, given: tuple[str, str], ask: Ask, workers: int) -> list[str]:
+def _no_layout(root: Path) -> str:
+    """Return what to do about a folder that is not laid out as MSD or nnU-Net do."""
+    if not root.is_dir():
+        return f"{root}: no such folder; correct the path"
+    dicom, hint = dicom_inside(root), suggestion(root)
+    how = hint or "e.g. --image '*/T1.nii.gz' --label '*/mask.nii.gz'"
+    return (
+        f"{root}: no folder imagesTr{dicom}; it is not laid out as MSD or nnU-Net do (imagesTr, labelsTr); "
+        f"say where the files are, {how} ('bench new dataset' begins a data set of any other kind)"
+    )
+
+
+def _check_patients(pattern: str) -> None:
+    """Refuse a pattern that cannot name a patient."""
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise BenchError(f"--patients {pattern}: is no regular expression ({error})") from None
+    if pattern and groups != 1:
+        raise BenchError(
+            f"--patients {pattern}: has {groups} groups; put the patient's part in one: '(.*)_visit.*'"
+        )
+
+
+def _state_patients(path: Path, pattern: str) -> None:
+    """Write into ``dataset.json`` how cases name their patients."""
+    _check_patients(pattern)
+    listing = json.loads(path.read_text(encoding="utf-8"))
+    if listing.get("patients", pattern) != pattern:
+        raise BenchError(f"--patients: {path} states them already; change it there")
+    write_atomic(path, json.dumps({**listing, "patients": pattern}, indent=1) + "\n")
+
+
+def _listing(root: Path, stated: Stated, ask: Ask, workers: int) -> list[str]:
     """Write ``dataset.json`` where there is none; return a line that says so."""
-    labels, channels = given
+    labels, channels = stated.labels, stated.channels
     path = root / "dataset.json"
     if path.exists():
         if labels or channels:

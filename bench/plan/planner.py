@@ -146,6 +146,7 @@ class Planner:
         for i in covered(protocol, index):
             scoring_of[protocol.sections[i]] = self._scoring(protocol, i, target)
         folds = [f for f in target.folds if section.folds is None or f.index in section.folds]
+        self.selection.add("fold", [fold.index for fold in folds])
         for name, row in protocol.rows_in(index).items():
             tuned = finetune_of(protocol, index, row)
             controls: tuple[Control | Literal[""], ...] = ("", *controls_of(protocol, row, index))
@@ -385,7 +386,9 @@ class Planner:
             self.selection.wants("row", arm.name, columns["row"])
             and self.selection.wants("method", arm.row.method)
             and self.selection.wants("network", arm.row.network, arm.net.network)
-            and all(self.selection.wants(k, columns[k]) for k in ("dataset", "fraction", "seed"))
+            and all(
+                self.selection.wants(k, columns[k]) for k in ("dataset", "fraction", "fold", "seed")
+            )
         )
 
 

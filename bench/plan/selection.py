@@ -8,7 +8,7 @@ from typing import Any
 from bench.errors import BenchError, unknown
 from bench.protocol import Protocol, controls_of, finetune_of, labelled
 
-KEYS = ("method", "network", "dataset", "fraction", "seed", "row")
+KEYS = ("method", "network", "dataset", "fraction", "fold", "seed", "row")
 
 
 class Selection:
@@ -40,7 +40,11 @@ class Selection:
             "seed": {str(s) for t in sections for s in t.seeds},
         }
         for key, values in choices.items():
-            self._values.setdefault(key, set()).update(values)
+            self.add(key, values)
+
+    def add(self, key: str, values: Iterable[Any]) -> None:
+        """Note further values of a key."""
+        self._values.setdefault(key, set()).update(map(str, values))
 
     def check(self, protocols: Iterable[str], left: bool) -> None:
         """Refuse a value that no protocol has, and a choice that leaves nothing.

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from bench.augment import resize_box
+from bench.augment.constants import constant
 from bench.errors import BenchError
 from bench.pretext.losses import full_precision
 from bench.ranges import Triple
@@ -87,10 +88,10 @@ def overlap(
     (start, size), (other_start, other_size) = box, other
     low = torch.maximum(start, other_start)
     high = torch.maximum(torch.minimum(start + size, other_start + other_size), low)
-    n = torch.tensor(cells, device=start.device, dtype=torch.get_default_dtype())
+    n = constant(cells, start.device, torch.get_default_dtype())
     if coordinates == "scaled":
         return (low - start) * (n / size), (high - low) * (n / size)
-    per_voxel = n / torch.tensor(view, device=start.device)
+    per_voxel = n / constant(view, start.device)
     first, last = (
         torch.clamp((o - start) * per_voxel, torch.zeros_like(n), n) for o in (low, high)
     )

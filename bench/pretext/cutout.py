@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.augment.constants import constant
 from bench.pretext.deform import last_entry, triple, written_out
 from bench.random import rand, randn
 from bench.ranges import Triple
@@ -43,15 +44,15 @@ def drawn(
     """
     wanted = rand(rows, generator) * boxes.most * (shape[0] * shape[1] * shape[2])
     u = rand((rows, boxes.number, 6), generator)
-    sides = torch.tensor(shape, device=generator.device)
+    sides = constant(shape, generator.device)
     least, most = ((sides * share).long() for share in (boxes.least_side, boxes.side))
     start = (u[..., :3] * (sides - least)).long()
     size = least + (u[..., 3:] * (most - least)).long()
     size = torch.minimum(size.clamp_min(1), sides - start)  # the code's may have no voxel
     covered = size.prod(dim=2).cumsum(dim=1)
     needed = covered - size.prod(dim=2) < wanted[:, None]
-    row = needed.nonzero()[:, 0]
-    return start[needed], size[needed], row
+    row, number = needed.nonzero().unbind(1)
+    return start[row, number], size[row, number], row
 
 
 def noisy(x: Tensor, boxes: Boxes, generator: torch.Generator) -> Tensor:

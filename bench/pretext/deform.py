@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.augment.constants import constant
 from bench.augment.draw import per_sample
 from bench.random import rand, randint
 from bench.ranges import Triple
@@ -68,7 +69,7 @@ def flips(rows: int, p: float, rounds: int, axes: Triple, generator: torch.Gener
         generator: the only randomness.
     """
     goes_on = (rand((rows, rounds), generator) < p).long().cumprod(1)
-    drawn = torch.tensor(axes, device=generator.device)[randint(0, 3, (rows, rounds), generator)]
+    drawn = constant(axes, generator.device)[randint(0, 3, (rows, rounds), generator)]
     times = [((drawn == axis) * goes_on).sum(1) for axis in range(3)]
     return torch.stack(times, dim=1) % 2 == 1
 
@@ -84,7 +85,7 @@ def local_shuffle(x: Tensor, chosen: Tensor, windows: int, generator: torch.Gene
     rows = chosen.nonzero()[:, 0]
     if not len(rows):
         return x
-    shape = torch.tensor(x.shape[2:], device=x.device)
+    shape = constant(x.shape[2:], x.device)
     u, seed = drawn[rows].flatten(0, 1), seeds[rows].flatten()
     size = integers(1, (shape // 10).clamp_min(1), u[:, :3]).long()
     start = integers(0, shape - size, u[:, 3:]).long()
@@ -250,8 +251,8 @@ def boxed(
     there[:, :sure] = True
     there = there.long().cumprod(1).bool()
     u = rand((rows, boxes.most, 6), generator)
-    edges = torch.tensor(sides, device=generator.device)
-    whole = torch.tensor(shape, device=generator.device)
+    edges = constant(sides, generator.device)
+    whole = constant(shape, generator.device)
     size = integers(edges[:, 0], edges[:, 1], u[..., :3])
     room = torch.minimum(torch.full_like(size, boxes.margin), ((whole - size) / 2).floor())
     start = integers(room, whole - size - room, u[..., 3:])

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from bench import distributed
 from bench.augment.affine import places, rotation, sampled
+from bench.augment.constants import constant
 from bench.augment.draw import chance, per_sample, uniform
 from bench.data.reader import Volume
 from bench.errors import BenchError
@@ -103,7 +104,7 @@ class Exemplars(MethodParams):
         matrix, shift, moving = self.draw(x, generator)
         # what comes in from outside is air, and not a level of its own
         low = x.amin(SPACE, keepdim=True)
-        sides = torch.tensor(x.shape[2:], device=x.device)
+        sides = constant(x.shape[2:], x.device)
         at = places(matrix, x.shape[2:], (x.shape[2], x.shape[3], x.shape[4]))
         at = at + (2 * shift / sides).flip(1)[:, None, None, None]
         x = torch.where(per_sample(moving), sampled(x - low, at.to(x.dtype), "linear") + low, x)
@@ -117,10 +118,10 @@ class Exemplars(MethodParams):
             place that is read; and which crops (B,) are moved at all.
         """
         rows, sides, g = len(x), list(x.shape[2:]), generator
-        wide = torch.tensor([n > 1 for n in sides], device=x.device)
+        wide = constant([n > 1 for n in sides], x.device)
         planes = [(sides[(axis + 1) % 3], sides[(axis + 2) % 3]) for axis in range(3)]
-        whole = torch.tensor([min(plane) > 1 for plane in planes], device=x.device)
-        square = torch.tensor([a == b for a, b in planes], device=x.device)
+        whole = constant([min(plane) > 1 for plane in planes], x.device)
+        square = constant([a == b for a, b in planes], x.device)
         flipped = chance((rows, 3), self.flip, g) & wide
         turned = chance((rows, 3), self.rotate, g) & whole
         quarter = chance((rows, 3), self.quarters, g)
@@ -133,7 +134,7 @@ class Exemplars(MethodParams):
         zoomed = chance(rows, self.zoom, g)
         factor = torch.where(zoomed[:, None] & wide, uniform((rows, 3), self.zoom_factor, g), 1.0)
         # a crop of what became larger
-        room = (1 - 1 / factor).clamp_min(0) * torch.tensor(sides, device=x.device)
+        room = (1 - 1 / factor).clamp_min(0) * constant(sides, x.device)
         shift = (rand((rows, 3), g) - 0.5) * room
         mirror = torch.where(flipped, -1.0, 1.0)[:, :, None]
         turn = mirror * rotation(angle)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.augment.constants import constant
 from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Arrays, Batch, Figure, Method, Recipe, Triple
@@ -84,7 +85,7 @@ class JigsawParams(Patches):
         """
         x = batch["patches"]
         label = randint(0, self.permutations, len(x), generator)
-        order = torch.from_numpy(self.orders(crop)).to(x.device)[label]
+        order = constant(self.orders(crop), x.device)[label]
         shuffled = x[torch.arange(len(x), device=x.device)[:, None], order]
         return {"patches": shuffled, "label": label, "kept": self.kept(len(x), 1, generator)[:, 0]}
 
@@ -115,5 +116,5 @@ class Jigsaw(Method):
         """Return the mean cross-entropy, and how often the permutation was named."""
         seen = self.params.pooled(self.encoder, batch["patches"]).flatten(1)
         total, accuracy = classified(self.head(seen, batch["kept"]), batch["label"])
-        chance = accuracy.new_tensor(1 / self.params.permutations)
+        chance = accuracy.new_full((), 1 / self.params.permutations)
         return {"total": total, "accuracy": accuracy, "chance": chance}

@@ -56,7 +56,7 @@ class MultiCrop(MethodParams):
     ) -> Tensor:
         """Change the intensities of views (N, C, X, Y, Z); ``zscored`` (N,) as in a batch."""
 
-    def moved(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def placed(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Mirror views (N, C, X, Y, Z)."""
         return augment.flip(x, chance((len(x), 3), self.flip, generator))
 
@@ -75,13 +75,13 @@ class MultiCrop(MethodParams):
         zscored, g = batch.get("zscored"), generator
         kinds: tuple[View, View] = ("first", "second")
         large = [
-            self.changed(self.moved(batch["large"][:, i], g), kind, zscored, g)
+            self.changed(self.placed(batch["large"][:, i], g), kind, zscored, g)
             for i, kind in enumerate(kinds)
         ]
         views = {"views": torch.stack(large, dim=1)}
         if self.locals:
             each = None if zscored is None else zscored.repeat_interleave(self.locals)
-            x = self.moved(batch["small"].flatten(0, 1), g)
+            x = self.placed(batch["small"].flatten(0, 1), g)
             views["small"] = self.changed(x, "small", each, g).unflatten(0, (-1, self.locals))
         return views
 

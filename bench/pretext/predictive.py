@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench import distributed
+from bench.augment.constants import constant
 from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Arrays, Batch, Figure, Method, MethodParams, Recipe, Triple
@@ -145,7 +146,7 @@ class PredictsPatches(MethodParams):
         x = batch["window"]
         used, known, _ = self.indices
         cells = np.array(list(product(*map(range, self.grid))))[used]
-        corner = torch.from_numpy(cells * stride_of(crop, self.overlap)).to(x.device)
+        corner = constant(cells * stride_of(crop, self.overlap), x.device)
         shares = (self.crop_frac, self.patch_crop_frac)
         patches = cut_patches(x, corner, crop, shares, self.patch_flip, generator)
         if (known < 0).any():
@@ -183,7 +184,7 @@ class PredictiveCoding(Method):
         ``told`` is how often a column was rightly taken for the own or for another.
         """
         p, x = self.params, batch["patches"]
-        known, wanted = (torch.from_numpy(table).to(x.device) for table in p.indices[1:])
+        known, wanted = (constant(table, x.device) for table in p.indices[1:])
         z = self.code(self.encoder.embed(x.flatten(0, 1))).unflatten(0, x.shape[:2])
         _, state = self.context(z[:, known].flatten(0, 1))
         made = self.predict(state[0]).view(len(x), *wanted.shape, -1)

@@ -105,7 +105,7 @@ class RelativeLocation(Method):
         with torch.no_grad():
             other = another(seen[:, 0], batch.get("origin"))
             _, alone = classified(self.told(other, seen[:, 1:], batch["kept"]), label)
-        chance = accuracy.new_tensor(1 / self.classes)
+        chance = accuracy.new_full((), 1 / self.classes)
         return {"total": total, "accuracy": accuracy, "chance": chance, "alone": alone}
 
     def told(self, middle: Tensor, queries: Tensor, kept: Tensor) -> Tensor:

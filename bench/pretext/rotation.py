@@ -101,7 +101,7 @@ class Named(MethodParams):
         return {
             "total": total,
             "accuracy": accuracy,
-            "chance": accuracy.new_tensor(1 / logits.shape[1]),
+            "chance": accuracy.new_full((), 1 / logits.shape[1]),
         }
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bench import augment
+from bench.augment.constants import constant
 from bench.augment.draw import Bounds, chance, uniform
 from bench.errors import BenchError
 from bench.method import Batch, MethodParams, Triple
@@ -118,9 +119,9 @@ def draw_box(
     Returns:
         Start and size (count, 3), float32 with whole numbers; along z 0 and 1.
     """
-    whole = torch.tensor(shape, device=generator.device, dtype=torch.float32)
+    whole = constant(shape, generator.device, torch.float32)
     pixels = uniform((count, TRIES), area, generator) * whole.prod()
-    low, high = torch.tensor(aspect, device=generator.device).log().unbind()
+    low, high = constant(aspect, generator.device).log().unbind()
     ratio = (low + (high - low) * rand((count, TRIES), generator)).exp()
     tried = torch.stack([(pixels * ratio).sqrt(), (pixels / ratio).sqrt()], dim=-1).round()
     fits = ((tried > 0) & (tried <= whole)).all(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from bench.errors import BenchError, unknown
@@ -24,9 +25,17 @@ def find(text: Path) -> Path:
     Raises:
         BenchError: neither; names the nearest one.
     """
-    if text.exists() or text.suffix in (".yaml", ".yml"):
+    if text.exists():
         return text
     shipped, name = {"_".join(under(path)): path for path in files()}, "_".join(text.parts)
-    if name not in shipped:
-        raise BenchError(f"{text}: no such file, and {unknown('protocol', str(text), shipped)}")
-    return shipped[name]
+    if name in shipped:
+        return shipped[name]
+    beside = text.parent.glob("*.y*ml") if text.parent.is_dir() else ()
+    others = {str(path): path for path in beside} | shipped
+    bare = str(text.with_suffix(""))
+    wanted = str(text) if get_close_matches(str(text), others, n=1) else bare
+    ends = [known for known in shipped if known.endswith(f"_{text.stem}")]
+    hint = f"did you mean {ends[0]!r}?" if ends else unknown("protocol", wanted, others)
+    raise BenchError(
+        f"{text}: no such file; {hint.removeprefix(f'no protocol named {wanted!r}; ')}"
+    )

@@ -353,11 +353,24 @@ class Group:
     # share of all steps, from the first in which it trains; by default the schedule's
     warmup: Part | None = None
     decay: Weight | None = None  # weight decay; by default the optimiser's
-    frozen: Part = 0.0  # share of all steps, from the first on, in which it does not train
+    # share of all steps, from the first on, in which it does not train; 1: never
+    frozen: Share = 0.0
     # rate of each encoder layer as a share of the next layer's; of the last, of `rate`
     layer_decay: SomeShare = 1.0
     # its schedule runs once until the other group begins to train, and once more after
     restart: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Low-rank adapters beside a transformer's loaded linear layers (Hu et al., LoRA, ICLR 2022).
+
+    They belong to the ``new`` parameters. ``loaded: {frozen: 1}`` keeps the weights that they adapt.
+    """
+
+    rank: Annotated[int, Range(0, 1024)] = 0  # 0: none
+    alpha: Factor = 16.0  # what an adapter adds is multiplied by alpha / rank
+    layers: Literal["attention", "all"] = "attention"  # linear layers of the encoder that have one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -448,6 +461,9 @@ class Tuning(Training):
     prior: bool = sparse(False)
     # loaded norm layers that keep statistics: of each batch, or kept as they were loaded
     norm: Literal["batch", "kept"] = sparse("batch")
+    # momentum of a running mean of the weights, which is what is scored; 0: the weights themselves
+    ema: Part = sparse(0.0)
+    lora: Lora = sparse(Lora())  # of a row that starts from weights; none by default
     # whose weights are scored; best_test at paper scale alone
     select: Literal["last", "best_val", "best_test"] = "last"
     # of the row's label fraction, or all of the split's
@@ -481,6 +497,7 @@ class Tuning(Training):
                     f"{key} does nothing with 'loss: {without}'; take dice_ce, or leave {key} out"
                 )
         self._check_evaluation()
+        self._check_weights()
         self._check_groups()
         if self.patience is not None and self.select == "best_test":
             raise ValueError(
@@ -497,6 +514,13 @@ class Tuning(Training):
             raise ValueError("'probe' does nothing without 'evaluation: probe'; state that, too")
         if self.evaluation == "probe" and self.head != "softmax":
             raise ValueError(f"{within} the head is softmax, not {self.head}")
+
+    def _check_weights(self) -> None:
+        within = f"with 'evaluation: {self.evaluation}'"
+        if self.lora.rank and self.evaluation != "end_to_end":
+            raise ValueError(f"{within} the encoder never trains; leave lora out")
+        if self.ema and not self.is_trained:
+            raise ValueError(f"{within} nothing trains; leave ema out")
 
     def _check_groups(self) -> None:
         if self.new.frozen and self.loaded.frozen:
@@ -528,6 +552,8 @@ TUNABLE = (  # what a grid may vary: how weights move, never data, budget or wha
     "new",
     "loaded",
     "norm",
+    "ema",
+    "lora",
     "prior",
     "frozen",
     "clip",
@@ -636,8 +662,9 @@ class TestedOn:
     # default labels of one name belong together
     labels: Named = field(default_factory=dict)
     split: str = ""  # whose test patients alone are tested; by default all patients with labels
-    where: dict[str, str] = field(default_factory=dict)  # as of a section
-    exclude: tuple[str, ...] = ()
+    # only cases with these entries in their meta
+    where: dict[str, str] = field(default_factory=dict)
+    exclude: tuple[str, ...] = ()  # cases, or "doubtful" for what the data set has against some
     # by default the section's, written out: nothing of it is this data set's own
     recipe: str | Recipe | None = None
     title: str = ""  # as printed; by default the titles of both data sets

@@ -206,10 +206,7 @@ def _dots(report: ReportContext) -> list[Figure]:
 def forest(
     rows: tuple[Interval, ...], axis: str, *, lower: bool = False, against: str = ""
 ) -> Figure:
-    """Return the figure of what rows differ from a baseline by; see ``bench.report.forest.forest``.
-
-    Without ``against`` the baseline is each row's from scratch.
-    """
+    """Return the figure of what rows differ from scratch by, or from what is named; see ``drawing.forest``."""
     drawn = json.dumps([[asdict(row) for row in rows], axis, lower])
     if not against:
         return _figure("forest", FOREST, "forest", (rows, axis, lower), drawn)

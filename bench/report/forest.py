@@ -35,14 +35,14 @@ def forest(rows: Sequence[Interval], axis: str, lower: bool = False, against: st
         rows: in the order of print, those of a group together.
         axis: what the differences are of, their unit, and against what they are.
         lower: is less better?
-        against: what zero is, by default a row from scratch.
+        against: what zero is; "" for scratch.
     """
     groups = [(name, list(members)) for name, members in groupby(rows, lambda row: row.group)]
     ropes = {row.rope for row in rows} - {0.0}
     handles = list[Artist]()
     if ropes:
-        zero = f" of {against}" if against else " of scratch"
-        where = f": within {min(ropes):g}{zero}" if len(ropes) == 1 else ""
+        what = f"of {against}" if against else "of scratch"
+        where = f": within {min(ropes):g} {what}" if len(ropes) == 1 else ""
         handles.append(Patch(facecolor=SOFT, alpha=0.18, label=f"equivalent{where}"))
     if any(row.published is not None for row in rows):
         handles.append(Line2D([], [], label=f"difference {PRINTED}", **hollow({"color": SOFT})))

@@ -371,6 +371,7 @@ def _way(target: Finetune, task: str) -> str:
     )
     parts += [_group(name, group) for name, group in _groups(target).items() if group != Group()]
     parts += ["loaded norm layers keep their statistics"] if target.norm == "kept" else []
+    parts += _of_weights(target)
     parts += ["the last layer comes with the weights"] if target.output == "loaded" else []
     parts += (
         ["the last layer's bias starts at the frequencies of the classes"] if target.prior else []
@@ -396,6 +397,16 @@ def _group(name: str, group: Group) -> str:
     )
     parts += ["with a second warm-up once the other group trains"] if group.restart else []
     return f"{name} {', '.join(parts)}"
+
+
+def _of_weights(target: Finetune) -> list[str]:
+    """Return what is scored in place of the weights, and what is trained beside them."""
+    parts = [f"scored: the mean of the weights, momentum {target.ema:g}"] if target.ema else []
+    if target.lora.rank:
+        layers = {"attention": "of attention", "all": "of the encoder"}[target.lora.layers]
+        size = f"rank {target.lora.rank}, alpha {target.lora.alpha:g}"
+        parts.append(f"loaded linear layers {layers} have adapters of {size}")
+    return parts
 
 
 def _grid(tune: Tune) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.report.means import CELL, RUN, Means
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Run = tuple[int, int]  # pretraining seed, fine-tuning seed
 Group = tuple[str, int | str, int, str]  # row, section or its name, fraction, metric
@@ -58,22 +61,24 @@ class PatientScores:
         if table is None or table.empty:
             return None
         targets = self._targets[group[1], group[3]] if target is None else (target,)
-        runs = [*zip(*(table[name].tolist() for name in RUN), strict=True)]
-        present, of_patient = np.unique(table["unit"].cat.codes, return_inverse=True)
-        patients = tuple(self._units[i] for i in present.tolist())
-        names = patients, tuple(sorted({*runs})), targets
-        of_run, of_target = (
-            [index[value] for value in values]
-            for index, values in zip(
-                map(_numbered, names[1:]), (runs, table["target"].tolist()), strict=True
-            )
-        )
-        at = of_patient, of_run, of_target
+        names, at = self._positions(table, targets)
         shape = [*map(len, names)]
         values, cases = np.full(shape, np.nan), np.zeros(shape, np.uint64)
         values[at], cases[at] = table["value"], table["mark"]
         values.setflags(write=False)  # others will be given it as well
         return self._cache.setdefault((group, target), Scores(values, *names, cases))
+
+    def _positions(
+        self, table: pd.DataFrame, targets: tuple[str, ...]
+    ) -> tuple[tuple[tuple[str, ...], tuple[Run, ...], tuple[str, ...]], tuple[Any, ...]]:
+        """Return the patients, runs and targets of some lines, and which of them each line has."""
+        runs = [*zip(*(table[name].tolist() for name in RUN), strict=True)]
+        present, of_patient = np.unique(table["unit"].cat.codes, return_inverse=True)
+        patients = tuple(self._units[i] for i in present.tolist())
+        numbers = _numbered(sorted({*runs})), _numbered(targets)
+        of_run = [numbers[0][run] for run in runs]
+        of_target = [numbers[1][target] for target in table["target"].tolist()]
+        return (patients, tuple(numbers[0]), targets), (of_patient, of_run, of_target)
 
 
 def _numbered(names: Sequence[Any]) -> dict[Any, int]:

@@ -75,6 +75,7 @@ PROBES = (  # behind a probe alone
 )
 UNRECORDED = "files that an older bench did not record"
 EARLIER = "begun_by"  # in a manifest: files of which another state began the job
+ADDED = "added"  # in ``refactored.json``: files that were not there before
 NOTHING = "-"  # what a file means that has a docstring alone
 SPEC = "spec"  # a module of this name goes by its folder's: ``jobs/guard/spec.py`` is ``guard``
 NAME = re.compile(r"(\w+/)*\w+\.py")
@@ -214,7 +215,7 @@ def _unlike(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...
         other = {name for name, recorded in these.items() if equal.isdisjoint(_digests(recorded))}
         return {name for name in other if not these[name].endswith(NOTHING)}
 
-    newer = only(now, before)
+    newer = {name for name in only(now, before) if now[name].partition(" ")[2] not in added()}
     return tuple(sorted(newer | only(before, now))) if newer else ()
 
 
@@ -232,8 +233,26 @@ def refactored() -> dict[str, str]:
     ``refactored.json`` has a file's meanings before and after refactorings that changed no number. To add
     one: print ``sources`` of a job before and after, and compare the records to the byte.
     """
-    files = json.loads(Path(__file__).with_name("refactored.json").read_bytes())
-    return {meaning: meanings[0] for meanings in files.values() for meaning in meanings}
+    files = _refactored_json()
+    return {
+        meaning: meanings[0]
+        for name, meanings in files.items()
+        if name != ADDED
+        for meaning in meanings
+    }
+
+
+@lru_cache(maxsize=1)
+def added() -> frozenset[str]:
+    """Return the meanings of files that came to stand behind jobs and changed no number of those before."""
+    return frozenset(_refactored_json().get(ADDED, ()))
+
+
+def _refactored_json() -> dict[str, list[str]]:
+    files: dict[str, list[str]] = json.loads(
+        Path(__file__).with_name("refactored.json").read_bytes()
+    )
+    return files
 
 
 def _left_out(job: Mapping[str, Any]) -> tuple[str, ...]:

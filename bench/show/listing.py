@@ -17,13 +17,14 @@ from bench.typed import plain
 # their kind as plugins
 PLUGINS = {"methods": "method", "datasets": "dataset", "networks": "network"}
 COLUMNS = {  # of a person's table
-    "methods": ("name", "title", "paper", "dims", "fidelity"),
+    "methods": ("name", "title", "paper", "dims", "networks"),
     "datasets": ("name", "title", "modality", "splits", "licence"),
     "mixtures": ("name", "title", "datasets", "expected_cases"),
     "networks": ("name", "title", "dims", "presets"),
     "metrics": ("name", "title", "unit"),
     "protocols": ("name", "title", "scales", "assumed", "deviations", "file"),
 }
+WIDTH = 28  # letters of the networks of a method
 Listed = dict[str, Any]  # plain values, by the keys of the public contract
 
 
@@ -126,7 +127,10 @@ def as_text(what: str, things: list[Listed]) -> str:
     if what == "methods":  # the JSON has one number
         methods = [registry.load("method", thing["name"]) for thing in things]
         dims = ({"dims": "2, 3"} if method.any_dims else {} for method in methods)
-        things = [thing | both for thing, both in zip(things, dims, strict=True)]
+        things = [
+            thing | both | {"networks": _fitting(thing["networks"])}
+            for thing, both in zip(things, dims, strict=True)
+        ]
     rows = [[_cell(thing.get(key, "")) for key in columns] for thing in things]
     text = tabulate(rows, columns, "plain")
     if what == "datasets":
@@ -135,6 +139,24 @@ def as_text(what: str, things: list[Listed]) -> str:
             f"{name}: {dataset.unpack}" for name, dataset in datasets.items()
         )
     return text
+
+
+def _fitting(networks: Sequence[str]) -> str:
+    """Return which networks a method pretrains, in few words."""
+    from bench.nets import catalog
+
+    facts, fits = catalog.entries(), set(networks)
+    for dims, text in (((2, 3), "any"), ((3,), "any 3D"), ((2,), "any 2D")):
+        every = {name for name, entry in facts.items() if entry.dims in dims}
+        decoded = {name for name in every if "segmentation" in facts[name].tasks}
+        if fits == every:
+            return text
+        if fits == decoded:
+            return f"{text} that segments"
+    if fits == {name for name, entry in facts.items() if entry.tokens}:
+        return f"ViT: {', '.join(sorted(fits))}"
+    text = ", ".join(networks)
+    return text if len(text) <= WIDTH else f"{', '.join(networks[:1])} and {len(networks) - 1} more"
 
 
 def _cell(value: Any) -> str:

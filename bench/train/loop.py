@@ -57,6 +57,9 @@ class Objective(nn.Module):
         """Return scalar terms; ``generator`` lives on the batch's device."""
         raise NotImplementedError
 
+    def check_gradients(self) -> None:
+        """Refuse gradients of the first step that train nothing."""
+
     def after_step(self, progress: float) -> None:
         """Update slow state after a step; ``progress`` is steps before it / all steps, so 0 first."""
 
@@ -140,7 +143,7 @@ def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) 
 
     Raises:
         Stopped: asked to stop, in any process; the state is saved.
-        BenchError: the loss is not finite.
+        BenchError: the loss is not finite, or as ``check_gradients``.
     """
     training, steps = run.training, run.steps
     device = fabric(training.precision)
@@ -156,6 +159,8 @@ def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) 
             optim.state.clear()
         rates = [group.rate(step) for group in groups]
         terms = _gradients(trained, partial(_next, source, device, curve), run, device, step)
+        if step == start:
+            objective.check_gradients()
         _move(trained, optim, rates, run, device)
         objective.after_step(step / steps)
         if first:
@@ -223,7 +228,10 @@ def _observe(
     values = {k: float(distributed.mean(v)) for k, v in terms.items()}
     if not all(map(isfinite, values.values())):
         shown = ", ".join(f"{k} {v:.4g}" for k, v in values.items())
-        raise BenchError(f"loss is not finite at step {step} ({shown}); lower the learning rate")
+        why = "lower the learning rate"
+        if step == 1:  # no weight has moved yet
+            why = "no weight has moved yet: look at the loss, and at the scans by 'bench check'"
+        raise BenchError(f"loss is not finite at step {step} ({shown}); {why}")
     curve.rows.append({"step": step, "lr": lr, **values})
     if distributed.rank() == 0:
         run.on_step(step, steps, values)

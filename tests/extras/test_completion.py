@@ -27,10 +27,10 @@ ANSWERS = {  # a line up to the cursor: what may stand there
     "run quickstart --scale p": ["paper", "pilot"],
     "run quickstart --scale smoke --sc": [],  # once
     "run quickstart --only method=scratch --on": ["--only"],
-    "run --only method=vo": ["method=voco"],
+    "run --only method=voc": ["method=voco"],
     "run --only f": ["fraction="],
     "run mine/": ["mine/deep/", "mine/own.yaml"],
-    "compete pilot_lasc --method mae": ["mae3d"],
+    "compete pilot_lasc --method mae3": ["mae3d"],
     "compete pilot_lasc --network swin": ["swin_unetr"],
     "new n": ["network"],
     "cluster check gpu ": [],
@@ -80,7 +80,7 @@ def test_a_shell_completes(shell):
     place = {**os.environ, "PATH": f"{own}:{os.environ['PATH']}"}
     for line, found in {
         **ASKED,
-        "bench run quickstart --only method=vo": [OF_A_VALUE[shell]],
+        "bench run quickstart --only method=voc": [OF_A_VALUE[shell]],
     }.items():
         code = SHELLS[shell].format(line=shlex.quote(line))
         ran = subprocess.run(

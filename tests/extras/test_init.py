@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import re
 import resource
 import subprocess
 import sys
@@ -288,3 +289,106 @@ def test_ct_that_a_window_makes_constant_is_told(scans, capsys):
     assert "to its upper end; no voxel is air in HU, as where CT is stored with an offset" in out
     main(["check", root.name, "--data", str(root.parent)])
     assert "no voxel is air in HU" in capsys.readouterr().out
+
+
+LAYOUTS = {  # image, label, their patterns: what differs between cases is n
+    "a folder a patient": ("patient {n:02d}/T1.nii.gz", "patient {n:02d}/mask.nii.gz", "*/T1.nii.gz", "*/mask.nii.gz"),
+    "two folders": ("img/{n:03d}.nii.gz", "seg/{n:03d}_seg.nii.gz", "img/*.nii.gz", "seg/*_seg.nii.gz"),
+    "one folder": ("all/a{n}_t1.nii.gz", "all/a{n}_lab.nii.gz", "all/*_t1.nii.gz", "all/*_lab.nii.gz"),
+    "deep": ("s{n}/ses-1/anat/x.nii.gz", "s{n}/ses-1/lab/y.nii.gz", "**/anat/x.nii.gz", "**/lab/y.nii.gz"),
+    "single letters": ("p{n}q/i.nii.gz", "p{n}q/m.nii.gz", "p[0-9]q/i.nii.gz", "p?q/m.nii.gz"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def elsewhere(scans, tmp_path):
+    """Return a function that lays the phantoms out by names, and returns their folder."""
+    source = scans(9, "source")
+
+    def lay(image, label, labelled=8):
+        root = tmp_path / "own" / "my scans"
+        for n, case in enumerate(sorted((source / "labelsTr").iterdir())):
+            for name, room in ((image, "imagesTr"), (label, "labelsTr")):
+                path = root / name.format(n=n)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if room == "imagesTr" or n >= 9 - labelled:
+                    path.write_bytes((source / room / case.name).read_bytes())
+        return root
+
+    return lay
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_scans_in_another_layout_are_linked_and_plan(elsewhere, layout, tmp_path, capsys):
+    image, label, images, labels = LAYOUTS[layout]
+    root = elsewhere(image, label)
+    before = sorted(root.rglob("*"))
+    words = ["--image", images, "--label", labels, "--labels", "1=front,2=back", "--to", "a.yaml"]
+    assert main(["init", str(root), *words]) == 0
+    assert sorted(root.rglob("*")) == before
+    home = root.with_name("my scans_msd")
+    linked = {path.name: path.resolve() for path in (home / "imagesTr").iterdir()}
+    assert len(linked) == 8 and len([*(home / "imagesTs").iterdir()]) == 1
+    for path in (home / "labelsTr").iterdir():  # a pair is of one case
+        case = path.name.removesuffix(".nii.gz")
+        n = next(n for n in range(9) if path.resolve() == (root / label.format(n=n)).resolve())
+        assert linked[f"{case}_0000.nii.gz"] == (root / image.format(n=n)).resolve()
+    assert json.loads((home / "dataset.json").read_text())["labels"]["1"] == "front"
+    assert "cells" in planned(capsys, tmp_path / "a.yaml", home)
+
+
+def test_several_channels_and_patients_of_a_pattern(elsewhere, tmp_path):
+    root = elsewhere("p{n}_v1/T1.nii.gz", "p{n}_v1/mask.nii.gz", labelled=9)
+    for path in root.rglob("T1.nii.gz"):
+        image = nib.load(path)
+        other = nib.Nifti1Image(np.sqrt(np.abs(image.get_fdata(dtype=np.float32))), image.affine)
+        nib.save(other, path.with_name("T2.nii.gz"))
+    words = ["--image", "*/T1.nii.gz", "--image", "*/T2.nii.gz", "--label", "*/mask.nii.gz"]
+    words += [
+        "--channels",
+        "T1,T2",
+        "--patients",
+        "(p[0-9])_v.*",
+        "--links",
+        str(tmp_path / "here"),
+    ]
+    assert main(["init", str(root), *words, "--to", str(tmp_path / "a.yaml")]) == 0
+    listing = json.loads((tmp_path / "here" / "dataset.json").read_text())
+    assert listing["patients"] == "(p[0-9])_v.*"
+    assert listing["channel_names"] == {"0": "T1", "1": "T2"}
+    names = sorted(path.name for path in (tmp_path / "here" / "imagesTr").iterdir())[:2]
+    assert names == ["p0_v1_0000.nii.gz", "p0_v1_0001.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "say where the files are, e.g. bench init .* --image '\\*/T1.nii.gz' --label '\\*/mask"),
+        (("--image", "*/T2.nii.gz"), "no file below .*; e.g. bench init"),
+        (("--image", "patient 01/T1.nii.gz"), "is no pattern below"),
+        (("--image", "/*/T1.nii.gz"), "is no pattern below"),
+        (("--image", "*/*"), "is no volume|have none of|would both be called"),
+        (("--image", "*/T1.nii.gz", "--label", "*/*.nii.gz"), "none of --image .* with the same wildcards"),
+        (("--image", "*/T1.nii.gz", "--image", "*/mask.nii.gz"), "1 of 9 files have none of"),
+        (("--label", "*/mask.nii.gz"), "name these by --image"),
+        (("--image", "*/T1.nii.gz", "--label", "*/mask.nii.gz", "--patients", "(p"), "no regular expression"),
+        (("--image", "*/T1.nii.gz", "--label", "*/mask.nii.gz", "--patients", "p"), "has 0 groups"),
+        (("--image", "*/T1.nii.gz", "--label", "*/mask.nii.gz", "--labels", "7=x"), "value 7 is in no"),
+    ],
+)  # fmt: skip
+def test_patterns_that_do_not_pair_files_leave_nothing(elsewhere, words, message, capsys):
+    root = elsewhere("patient {n:02d}/T1.nii.gz", "patient {n:02d}/mask.nii.gz")
+    (root / "patient 03" / "notes.txt").write_text("x")
+    assert main(["init", str(root), *words]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(message, error), error
+    assert not root.with_name("my scans_msd").exists()
+
+
+def test_dicom_is_named_with_what_converts_it(tmp_path, capsys):
+    path = tmp_path / "raw" / "p1" / "a.dcm"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(bytes(128) + b"DICM")
+    for words in ((), ("--image", "*/*.nii.gz"), ("--image", "*/*.dcm")):
+        assert main(["init", str(tmp_path / "raw"), *words]) == 2
+        assert "dcm2niix" in capsys.readouterr().err

@@ -98,6 +98,10 @@ def percent(folder, values):
     return [file(folder, frame(values).assign(dice=lambda t: 100 * t["dice"]))]
 
 
+def percent_signs(folder, values):
+    return [file(folder, frame(values).assign(dice=lambda t: (100 * t["dice"]).astype(str) + " %"))]
+
+
 def a_file_each(folder, values):
     table = frame(values).drop(columns="seed")
     return [
@@ -173,8 +177,8 @@ def mteb(folder, values):
     for m, c in product(range(len(METHODS)), range(CASES)):
         path = Path(folder) / f"org__{METHODS[m]}" / "revision" / f"c{c:02d}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        entry = {"main_score": values[m, c, 0], "hf_subset": "default"}
-        result = {"mteb_version": "1.34.26", "task_name": f"c{c:02d}", "scores": {"test": [entry]}}
+        item = {"main_score": values[m, c, 0], "hf_subset": "default"}
+        result = {"mteb_version": "1.34.26", "task_name": f"c{c:02d}", "scores": {"test": [item]}}
         path.write_text(json.dumps(result))
     return [Path(folder)]
 
@@ -204,7 +208,23 @@ def torchgeo(folder, values):
     return [file(folder, table.assign(**more), "all_results.csv")]
 
 
+def bench_score(folder, values):
+    """What ``bench score --json`` prints of several predictions."""
+    items = [
+        {
+            **{"case": f"c{c:02d}", "target": "1", "metric": "dice", "value": values[m, c, 0]},
+            **{"unit": "1", "prediction": METHODS[m], "convention": "medpy"},
+        }
+        for m, c in product(range(len(METHODS)), range(CASES))
+    ]
+    path = Path(folder) / "scores.json"
+    path.write_text(json.dumps(items))
+    return [path]
+
+
 LAYOUTS = (
+    bench_score,
+    percent_signs,
     wide,
     json_lines,
     parquet,
@@ -294,7 +314,10 @@ WRONG = {
     "no case": (OK.drop(columns="case"), "one number a method"),
     "no method": (OK.drop(columns="method").assign(hd95=3.0), "no column names the method"),
     "one method": (OK[OK["method"] == "A"], "has one method, 'A'"),
-    "other cases": (OK.assign(case=OK["case"] + OK["method"]), "no two methods share a case"),
+    "other cases": (
+        OK.assign(case=OK["case"] + OK["method"]),
+        "no two methods share a case of one target",
+    ),
     "an empty name": (OK.replace({"method": {"B": ""}}), "column 'method' is empty"),
     "no score": (OK.assign(dice=np.nan), "no column holds numbers"),
     "no row": (OK.iloc[:0], "has a heading and no line"),
@@ -305,8 +328,8 @@ WRONG = {
 def test_a_wrong_table_is_told_in_a_line(tmp_path, capsys, what):
     table, message = WRONG[what]
     assert main(["judge", str(file(tmp_path, table))]) == 2
-    told = capsys.readouterr()
-    assert message in told.err and told.err.count("\n") == 1 and not told.out
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.count("\n") == 1 and not captured.out
 
 
 @pytest.mark.parametrize(
@@ -331,8 +354,8 @@ def test_a_wrong_table_is_told_in_a_line(tmp_path, capsys, what):
 def test_a_file_that_is_no_table_is_told_in_a_line(tmp_path, capsys, name, content, message):
     (tmp_path / name).write_bytes(content)
     assert main(["judge", str(tmp_path / name)]) == 2
-    told = capsys.readouterr().err
-    assert message in told and told.count("\n") == 1
+    captured = capsys.readouterr().err
+    assert message in captured and captured.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -349,13 +372,14 @@ def test_a_file_that_is_no_table_is_told_in_a_line(tmp_path, capsys, name, conte
         (["--only", "method"], "is no COLUMN=VALUE"),
         (["--only", "colour=red"], "no column named 'colour'"),
         (["--only", "method=Z"], "leaves no row"),
+        (["--without", "dise"], "no column named 'dise'; did you mean 'dice'?"),
         (["--region", "-1"], "is no size of a difference"),
     ],
 )
 def test_a_wrong_flag_is_told_in_a_line(tmp_path, capsys, flags, message):
     assert main(["judge", str(file(tmp_path, OK)), *flags]) == 2
-    told = capsys.readouterr().err
-    assert message in told and told.count("\n") == 1
+    captured = capsys.readouterr().err
+    assert message in captured and captured.count("\n") == 1
 
 
 def test_what_is_refused_goes_on_once_it_is_stated(tmp_path):
@@ -367,6 +391,23 @@ def test_what_is_refused_goes_on_once_it_is_stated(tmp_path):
         dice=[100 * v if m == "B" else v for v, m in zip(OK["dice"], OK["method"], strict=True)]
     )
     assert only(bench.judge(tiny, unit="%")).methods[0] == "B"
+
+
+def test_a_leaderboard_of_tasks_is_judged_over_its_tasks():
+    values = scores()
+    table = pd.DataFrame({f"Task {c}": values[:, c, 0] for c in range(CASES)})
+    table = table.assign(Model=METHODS, Released=[2020, 2021, 2022])
+    table["Mean (Task)"] = values.mean(axis=1)
+    judgement = bench.judge(table, higher=True, without=["Released"])
+    pair = only(judgement).pair("C", "A").judged.comparison
+    assert (
+        pair.difference == pytest.approx((values[2] - values[0]).mean()) and pair.patients == CASES
+    )
+    assert judgement.table.noun == "data set"
+    assert {*judgement.table.notes} == {
+        "columns left out as asked: Released",
+        "columns left out: Mean (Task)",
+    }
 
 
 def test_missing_cases_are_said_and_left_out_pair_by_pair():
@@ -382,6 +423,17 @@ def test_missing_cases_are_said_and_left_out_pair_by_pair():
     assert standing.ranks.mean[0] == pytest.approx(values[2, 2:].mean())
     assert "B lacks 2" in repr(judgement)
     assert [p.only_a for p in standing.pairs if p.a == "C" and p.b == "B"] == [("c00", "c01")]
+
+
+def test_a_region_is_in_the_unit_of_the_table():
+    """0.05 of shares, 5 of percent: the same region."""
+    share, percent = (
+        only(bench.judge(OK.assign(dice=times * OK["dice"]), region=times * 0.05))
+        for times in (1, 100)
+    )
+    for standing in (share, percent):
+        assert standing.pair("C", "B").judged.comparison.rope == pytest.approx(0.05)
+        assert standing.pair("C", "B").of_weights.verdict == "equivalent"
 
 
 def test_cases_of_one_patient_are_one_unit():
@@ -483,9 +535,9 @@ def test_ties_are_neighbours_of_whom_no_two_are_told_apart():
 def test_a_requirement_is_an_exit_code(tmp_path, capsys, text, held):
     path = file(tmp_path, frame(scores(runs=4)))
     assert main(["judge", str(path), "--require", text]) == (0 if held else 1)
-    told = capsys.readouterr()
-    assert (f"holds: {text}" in told.out) == held
-    assert ("does not hold" in told.err) == (not held)
+    captured = capsys.readouterr()
+    assert (f"holds: {text}" in captured.out) == held
+    assert ("does not hold" in captured.err) == (not held)
 
 
 def test_one_run_each_claims_nothing_of_methods(tmp_path):
@@ -542,6 +594,12 @@ def test_page_and_files_say_the_same(tmp_path):
     for name in ("table.md", "table.tex"):
         assert "better" in (tmp_path / name).read_text()
     assert "<table>" in judgement._repr_html_() and "<script" not in judgement._repr_html_()
+
+
+def test_a_page_does_not_say_where_the_files_lie(tmp_path):
+    judgement = bench.judge(file(tmp_path / "deep" / "down", OK))
+    assert str(tmp_path) not in judgement.write(tmp_path / "page").read_text()
+    assert "down/scores.csv" in repr(judgement)
 
 
 def test_a_name_that_is_markup_is_text(tmp_path):

@@ -3,14 +3,19 @@
 Adding a file adds it to these tests; its small sizes stand in ``SIZES`` and ``CROPS`` of ``small_methods.py``.
 """
 
+import tomllib
+from pathlib import Path
+
 import pytest
 from small_methods import build, trial_of
 
 from bench import registry
+from bench.conformance import devices
 from bench.conformance.test_methods import *  # noqa: F403
-from bench.conformance.test_methods import Trial
+from bench.conformance.test_methods import Trial, each
 from bench.errors import BenchError
 
+WAITS = tomllib.loads((Path(__file__).parent / "waits.toml").read_text())
 CONFORMANCE = [Trial(name) for name in registry.names("method")]
 
 
@@ -22,3 +27,14 @@ def trial(request):
 def test_scratch_refuses_to_be_pretrained():
     with pytest.raises(BenchError, match="no pretext"):
         build("scratch").loss({})
+
+
+@each
+def test_the_host_waits_for_a_gpu_no_oftener_than_it_did(trial, on_device):
+    waits = on_device(trial)[1].waits
+    more = sum(waits.values()) - WAITS.get(trial.name, 0)
+    rose = f"{trial.name} waits {more} times more a step than waits.toml says"
+    assert more <= 0, f"{rose}: {devices.summary(waits)}"
+    assert more == 0, (
+        f"{trial.name} waits {-more} times less a step: lower its number in waits.toml"
+    )

@@ -49,12 +49,12 @@ def test_the_terms_are_those_of_students_and_teachers_tokens(centring, separate)
             return balanced(logits.detach(), 0.04)
         return sharpened(logits, 0.04, centre.mean).double()
 
-    told = [method._encoded(method, x[:, i], hidden[:, i]) for i in (0, 1)]
+    student = [method._encoded(method, x[:, i], hidden[:, i]) for i in (0, 1)]
     taught = [method._encoded(slow, x[:, i]) for i in (0, 1)]
     both = torch.stack([slow.projector(t[:, 0]) for t in taught], 1).flatten(0, 1)
     goal = target(both, method.centre).unflatten(0, (-1, 2))
     small = [method._encoded(method, v)[:, 0] for v in batch["small"].unbind(1)]
-    pairs = [(i, method.projector(told[1 - i][:, 0])) for i in (0, 1)]
+    pairs = [(i, method.projector(student[1 - i][:, 0])) for i in (0, 1)]
     pairs += [(i, method.projector(s)) for i in (0, 1) for s in small]
     assert len(pairs) == 2 + 2 * 8
     expected = torch.stack([entropies(goal[:, i], logits).mean() for i, logits in pairs]).mean()
@@ -65,7 +65,7 @@ def test_the_terms_are_those_of_students_and_teachers_tokens(centring, separate)
         for i in (0, 1):
             at = hidden[sample, i]
             rows.append(getattr(slow, heads[1])(taught[i][sample, 1:][at]))
-            each.append(getattr(method, heads[1])(told[i][sample, 1:][at]))
+            each.append(getattr(method, heads[1])(student[i][sample, 1:][at]))
     goals = target(torch.cat(rows), method.patch_centre).split([len(r) for r in rows])
     means = [
         entropies(a, b).mean() if len(b) else torch.zeros(())
@@ -73,7 +73,7 @@ def test_the_terms_are_those_of_students_and_teachers_tokens(centring, separate)
     ]
     agree(terms, patch=torch.stack(means).mean())
     total = terms["class"] + terms["patch"] + 0.1 * terms["koleo"]
-    agree(terms, koleo=sum(CODE.koleo(t[:, 0]) for t in told), total=total)
+    agree(terms, koleo=sum(CODE.koleo(t[:, 0]) for t in student), total=total)
 
 
 def test_koleo_by_brute_force():
@@ -189,14 +189,14 @@ def test_boxes_are_an_area_in_plane_and_a_depth_and_views_are_turned_in_every_pl
     for small, plane, depth in ((False, (0.48, 1), (0.5, 1)), (True, (0.16, 0.48), (0.2, 0.5))):
         drawn = np.array([params.box(small, rng) for _ in range(300)])
         area, ratio = drawn[:, 0] * drawn[:, 1], drawn[:, 0] / drawn[:, 1]
-        whole = drawn[:, :2].max(1) < 1
-        assert plane[0] <= area[whole].min() < plane[0] + 0.05 and area.max() <= plane[1]
+        inside = drawn[:, :2].max(1) < 1
+        assert plane[0] <= area[inside].min() < plane[0] + 0.05 and area.max() <= plane[1]
         assert np.ptp(drawn[:, 2]) > 0.8 * (depth[1] - depth[0]) and drawn[:, 2].max() <= depth[1]
-        assert ratio[whole].min() > 0.8 and ratio[whole].max() < 1.25
+        assert ratio[inside].min() > 0.8 and ratio[inside].max() < 1.25
     x = torch.arange(8.0).view(1, 1, 2, 2, 2).repeat(40, 1, 1, 1, 1)
-    turned = params_of("dinov2_3d", flip=0.0, turn=1.0).moved(x, generator(1))
+    turned = params_of("dinov2_3d", flip=0.0, turn=1.0).placed(x, generator(1))
     assert len({tuple(v.flatten().tolist()) for v in turned}) > 10
-    still = params_of("dinov2_3d", flip=0.0, turn=0.0).moved(x, generator(1))
+    still = params_of("dinov2_3d", flip=0.0, turn=0.0).placed(x, generator(1))
     assert torch.equal(still, x) and torch.equal(rot90(x, torch.zeros(40)), x)
 
 
@@ -205,8 +205,8 @@ def test_small_views_have_half_the_sides_and_interpolated_positions():
     read = raw_of(method, 2)
     assert read["small"].shape == (2, 8, 1, 16, 16, 16)
     scan = Volume(np.random.default_rng(0).random((1, *SIZE), dtype=np.float32))
-    made = params_of("dinov2_3d").read(scan, (96, 96, 96), np.random.default_rng(0))
-    assert made["small"].shape == (8, 1, 48, 48, 48)
+    read = params_of("dinov2_3d").read(scan, (96, 96, 96), np.random.default_rng(0))
+    assert read["small"].shape == (8, 1, 48, 48, 48)
     assert torch.isfinite(method.loss(batch_of(method, 2))["class"])
 
 

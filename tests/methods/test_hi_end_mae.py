@@ -11,7 +11,7 @@ from bench.pretext.heads import CrossBlock
 CODE = functions_of("hi_end_mae")
 
 
-def asked(block, x, other):
+def by_formula(block, x, other):
     """A block in plain formulas: attention to itself, to ``other``, then the MLP."""
 
     def attention(q, k, v):
@@ -29,7 +29,7 @@ def asked(block, x, other):
 def test_a_block_asks_as_the_formula_says():
     torch.manual_seed(0)
     block, x, other = CrossBlock(12, 3, bias=True), torch.randn(2, 5, 12), torch.randn(2, 4, 12)
-    assert torch.allclose(block(x, other), asked(block, x, other), atol=1e-6)
+    assert torch.allclose(block(x, other), by_formula(block, x, other), atol=1e-6)
 
 
 def test_the_decoder_asks_the_levels_from_the_deepest_to_the_first():
@@ -53,7 +53,7 @@ def test_the_decoder_asks_the_levels_from_the_deepest_to_the_first():
     for block in method.blocks:
         x = block(x)
     for block, level in zip(method.asking, (2, 1, 0), strict=True):
-        x = asked(block, x, method.enter[level](states[encoder.taps[level]]))
+        x = by_formula(block, x, method.enter[level](states[encoder.taps[level]]))
     assert torch.allclose(method.predict(batch), method.leave(x)[:, -hidden.shape[1] :], atol=1e-5)
 
 
@@ -74,8 +74,12 @@ def test_hidden_patches_are_standardised_and_do_not_enter():
     target = (target - target.mean(-1, keepdim=True)) / (
         target.var(-1, correction=0, keepdim=True) + 1e-6
     ).sqrt()
-    told = method.predict(batch)
-    agree(method.loss(batch), total=functional.mse_loss(told, target), flat=target.square().mean())
+    predicted = method.predict(batch)
+    agree(
+        method.loss(batch),
+        total=functional.mse_loss(predicted, target),
+        flat=target.square().mean(),
+    )
     changed = batch["crop"].clone().requires_grad_()
     method.predict({**batch, "crop": changed}).sum().backward()
     seen = method.encoder.patchify(changed.grad).any(2)

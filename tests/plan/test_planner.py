@@ -380,6 +380,9 @@ def test_only_marks_what_is_wanted_and_values_of_one_key_add_up(plan_of):
     assert len(wanted(seed=["0", "1"])) == len(wanted(network=["unet3d"])) == 8
     assert len(wanted(network=["net"])) == 8
     assert len(wanted(dataset=[NAME], row=["pair", "alone"])) == 8
+    folded = plan_of({"finetune": {"split": "cv5"}}, only={"fold": ["3"], "row": ["alone"]})
+    cells = [c for c in folded.cells["test0"] if c.wanted]
+    assert {c.columns["fold"] for c in cells} == {3} and len(cells) == 4
 
 
 @pytest.mark.parametrize(
@@ -392,6 +395,7 @@ def test_only_marks_what_is_wanted_and_values_of_one_key_add_up(plan_of):
         ),
         ({"fraction": ["5"]}, "--only fraction=5: no fraction in protocol 'test0' named '5'"),
         ({"row": ["al0ne"]}, "did you mean 'alone'"),
+        ({"fold": ["1"]}, "--only fold=1: no fold in protocol 'test0' named '1'; known: 0"),
         ({"row": ["alone"], "method": ["simclr3d"]}, "protocol 'test0': --only leaves no cell"),
     ],
 )

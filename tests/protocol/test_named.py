@@ -19,5 +19,5 @@ def test_found(text, tmp_path, monkeypatch):
 @pytest.mark.parametrize("text", ["voco_tabel1", "voco/tabel1"])
 def test_the_nearest_is_named(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BenchError, match=f"{text}: no such file, .*did you mean 'voco_table1'"):
+    with pytest.raises(BenchError, match=f"{text}: no such file; did you mean 'voco_table1'"):
         find(Path(text))

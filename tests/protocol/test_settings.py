@@ -239,6 +239,12 @@ PAPERS = {  # what a paper states, by the key that says so; golden.json pins wha
         "optimiser.name": "adamw", "optimiser.lr": 1e-4, "optimiser.betas": (0.9, 0.98), "clip": 1.0,
         "optimiser.weight_decay": 5e-2, "schedule.warmup": 50 / 1000, "deep_supervision": False,
     },
+    "primus_scratch.yaml": {"optimiser.name": "adamw", "optimiser.lr": 3e-4, "schedule.warmup": 50 / 1000},
+    "layer_decay.yaml": {"optimiser.lr": 1e-4, "loaded.layer_decay": 0.75},
+    "ema.yaml": {"optimiser.lr": 1e-3, "ema": 0.999, "evaluation": "end_to_end"},
+    "lora.yaml": {"optimiser.lr": 3e-4, "lora.rank": 8, "lora.alpha": 16, "loaded.frozen": 1.0},
+    "head_only.yaml": {"optimiser.lr": 1e-2, "loaded.frozen": 1.0, "evaluation": "end_to_end"},
+    "decoder_only.yaml": {"optimiser.lr": 1e-2, "evaluation": "decoder", "loaded.frozen": 0.0},
     "asparagus.yaml": {
         "steps": 1000 * 250, "optimiser.lr": 1e-3, "schedule.name": "cosine", "new.warmup": 50 / 1000,
         "new.restart": True, "loaded.frozen": 50 / 1000, "loaded.warmup": 50 / 1000,

@@ -214,6 +214,7 @@ def test_a_refactored_file_is_the_same_and_one_that_was_edited_since_is_another(
 
 def test_a_meaning_stands_for_one_file_alone():
     files = json.loads(Path(made_by.__file__).with_name("refactored.json").read_text())
+    assert {*files.pop(made_by.ADDED)} == made_by.added()
     meanings = [meaning for states in files.values() for meaning in states]
     assert {made_by.refactored()[meaning] for meaning in meanings} == {f[0] for f in files.values()}
     assert len(set(meanings)) == len(meanings)
@@ -227,6 +228,17 @@ def test_a_file_that_is_no_longer_behind_a_job_is_no_change_by_itself(tree, monk
     assert changed(manifest) == ("bench/jobs/guard/run.py", "bench/one.py")
     meanings = [state["bench/jobs/guard/run.py"].split()[1] for state in (before, now)]
     monkeypatch.setattr(made_by, "refactored", lambda: dict.fromkeys(meanings, meanings[0]))
+    assert changed(manifest) == () == unfinished(note(before, ()), now).differ
+
+
+def test_a_file_that_was_added_without_changing_a_number_is_no_change(tree, monkeypatch):
+    before = tree(**{"jobs/guard/run": "x = 1\n", "one": CODE})
+    now = tree(**{"jobs/guard/run": "import bench.one\nx = 1\n"})
+    manifest = {"kind": "guard", "spec": {}, "provenance": {"source": "0", "sources": before}}
+    runs = [state["bench/jobs/guard/run.py"].split()[1] for state in (before, now)]
+    monkeypatch.setattr(made_by, "refactored", lambda: dict.fromkeys(runs, runs[0]))
+    assert changed(manifest) == ("bench/one.py",)
+    monkeypatch.setattr(made_by, "added", lambda: {now["bench/one.py"].split()[1]})
     assert changed(manifest) == () == unfinished(note(before, ()), now).differ
 
 

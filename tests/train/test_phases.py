@@ -303,7 +303,13 @@ def test_layers_are_ordered_from_the_image_on_and_hold_each_parameter_once(name,
 
 @pytest.mark.parametrize(
     ("frozen", "norm", "loaded"),
-    [(3, "adapt", LOADED), (3, "kept", LOADED), (0, "kept", LOADED), (3, "kept", ())],
+    [
+        (3, "adapt", LOADED),
+        (STEPS, "adapt", LOADED),
+        (3, "kept", LOADED),
+        (0, "kept", LOADED),
+        (3, "kept", ()),
+    ],
 )
 def test_what_was_loaded_is_still_where_it_is_frozen_and_its_norms_where_they_are_kept(
     frozen, norm, loaded, tmp_path
@@ -341,6 +347,7 @@ RESTARTED = Group(warmup=0.2, restart=True)
 GROUPED = {
     "frozen first": {"loaded": Group(frozen=3 / STEPS, rate=0.01, warmup=0.3), "norm": "kept"},
     "sawtooth": {"new": RESTARTED, "loaded": Group(frozen=3 / STEPS, warmup=0.2)},
+    "never": {"loaded": Group(frozen=1.0)},
     "layers": {"loaded": Group(layer_decay=0.5, decay=0.3)},
     "both kinds": {"frozen": 2 / STEPS, "loaded": Group(frozen=4 / STEPS)},
 }

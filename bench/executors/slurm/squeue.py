@@ -64,8 +64,8 @@ def require() -> None:
     missing = [tool for tool in ("sbatch", "squeue", "srun") if shutil.which(tool) is None]
     if missing:
         raise BenchError(
-            f"--executor slurm: no {missing[0]} on this machine; run it on the cluster's login node, "
-            "or use --executor local"
+            f"no {missing[0]} on this machine, so no SLURM; run this on the cluster's login node, or jobs here "
+            "by --executor local"
         )
 
 

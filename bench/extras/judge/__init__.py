@@ -22,6 +22,7 @@ def judge(  # noqa: PLR0913 - the flags of the command
     region: float | None = None,
     patients: str | Mapping[str, str] = "",
     only: Sequence[str] = (),
+    without: Sequence[str] = (),
     wide: str = "",
     unit: str = "",
     infinite: str = "",
@@ -33,9 +34,11 @@ def judge(  # noqa: PLR0913 - the flags of the command
         table: a pandas table with a row per score, or a column per method, or files that ``bench judge`` reads.
         baseline: the method that all others are compared with; without one every pair is compared.
         higher: whether a higher score is better, where the metric's name does not say so.
-        region: of equivalence, in the unit of the scores; default 0.01 of shares, none of other units.
+        region: of equivalence, in the unit of the table (percent, where it has percent); default 0.01 of
+            shares, none of other units.
         patients: a regular expression whose group is the patient of a case, or case -> patient.
         only: ``COLUMN=VALUE``: these rows alone; several of one column add up.
+        without: columns that count as not there.
         wide: what the columns of numbers are: ``methods``, ``targets``, ``metrics`` or ``cases``.
         unit: ``1`` or ``%`` of all shares, unchecked.
         infinite: what an infinite score counts as: a number, or ``missing``.
@@ -56,7 +59,7 @@ def judge(  # noqa: PLR0913 - the flags of the command
             raise BenchError(f"judge: {unknown('role of a column', role, ROLES)}")
     if wide and wide not in WIDE:
         raise BenchError(f"wide={wide!r}: is none of {', '.join(WIDE)}")
-    options = Options(columns, wide, higher, patients, only, unit, infinite)
+    options = Options(columns, wide, higher, patients, only, without, unit, infinite)
     if isinstance(table, (str, Path)):
         raw = list(tables.every([Path(table)]))
     elif isinstance(table, (list, tuple)):

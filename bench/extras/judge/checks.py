@@ -71,6 +71,7 @@ class _Checks:
         self.frame, self.parts, self.options = frame, parts, options
         self.notes = list(dict.fromkeys(note for part in parts for note in part.notes))
         self.warnings = list[str]()
+        self.percent = set[str]()
         self.origin = {role: text for part in parts for role, text in part.origin.items()}
         self.ends = np.cumsum([len(part.value) for part in parts])
 
@@ -89,7 +90,15 @@ class _Checks:
         columns = {c: role for part in self.parts for c, role in part.columns.items()}
         frame, notes, warnings = self._as_records(), tuple(self.notes), tuple(self.warnings)
         return ScoreTable(
-            frame, measures, roles, notes, warnings, starts, noun=self._noun(), columns=columns
+            frame,
+            measures,
+            roles,
+            notes,
+            warnings,
+            starts,
+            noun=self._noun(),
+            columns=columns,
+            percent=frozenset(self.percent),
         )
 
     def _noun(self) -> str:
@@ -166,6 +175,7 @@ class _Checks:
         for code, name in enumerate(self.frame["metric"].cat.categories):
             measures[name], percent = units.of(measures[name], np.flatnonzero(metrics == code))
             if percent:
+                self.percent.add(name)
                 self.notes.append(
                     f"{name} is in percent in the file; all numbers here are shares of one"
                 )
@@ -307,7 +317,7 @@ class _Checks:
         """Yield what was taken for what."""
         frame = self.frame
         layouts = dict.fromkeys(part.raw.layout for part in self.parts)
-        files = [part.raw.name for part in self.parts]
+        files = [part.raw.shown for part in self.parts]
         yield Role("Files", ", ".join(layouts), _listed(files))
         for key in ("method", "patient", "case", "run", "pretraining", "fold", "dataset", "target"):
             names = list(frame[key].cat.categories)

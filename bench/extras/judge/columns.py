@@ -15,7 +15,7 @@ ROLES = (
 NAMES: dict[str, tuple[str, ...]] = {
     "method": (
         *("method", "model", "modelname", "algorithm", "algname", "algo", "network", "approach"),
-        *("team", "system", "submission"),
+        *("team", "system", "submission", "methodname", "algorithmname", "networkname", "teamname"),
     ),
     "patient": (
         *("patient", "patientid", "patientname", "subject", "subjectid", "participant"),
@@ -42,9 +42,10 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 SUMMARIES = frozenset(
     {"mean", "average", "avg", "overall", "std", "sd", "stdev", "median", "rank", "ranking"}
-    | {"params", "parameters", "index"}
+    | {"params", "parameters", "index", "nparameters", "numberofparameters", "memoryusagemb"}
+    | {"embeddingdimensions", "maxtokens", "zeroshot"}
 )
-UNNAMED = re.compile(r"Unnamed: \d+$|^$|mean ?\(", re.IGNORECASE)
+UNNAMED = re.compile(r"Unnamed: \d+$|^$|(mean|rank|average) ?\(", re.IGNORECASE)
 WIDE = ("methods", "targets", "metrics", "cases")
 
 # Words of a metric's name: a share grows with quality, and so on.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from bench.extras.judge.grids import against_table, over, pairing, pairs_table, rank_table
 from bench.extras.judge.judgement import Judgement
@@ -133,7 +134,9 @@ def figures(judgement: Judgement) -> list[Figure]:
     against = judgement.baseline or ("the baseline" if first.against else "the best")
     unit = "points" if first.unit == "1" else first.unit or "own unit"
     axis = f"{metric_title(first.scope.metric)} ({unit}) against {against}"
-    return [forest(tuple(rows[:DRAWN]), axis, against=against)]
+    figure = forest(tuple(rows[:DRAWN]), axis, against=against)
+    cut = f"The first {DRAWN} of {len(rows)} differences are drawn; the tables have all."
+    return [replace(figure, captions=(cut,) if len(rows) > DRAWN else ())]
 
 
 def _intervals(standing: Standing) -> Iterator[Interval]:

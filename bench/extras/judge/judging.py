@@ -56,6 +56,12 @@ class Pair:
         return {self.judged.verdict, c.verdict} == {UNCLEAR} and c.sd_run == c.sd_run
 
     @property
+    def apart_alone(self) -> bool:
+        """Whether the two would differ without correction, were these weights the methods."""
+        c = self.judged.comparison
+        return c.p < c.alpha and c.smallest_p <= c.alpha
+
+    @property
     def told_apart(self) -> bool:
         """Whether the two differ after Holm; of one run each, whether these weights do."""
         judged = self.of_weights if self.judged.verdict == WEIGHTS else self.judged
@@ -206,7 +212,7 @@ class Judge:
             return None
         measure = self.table.measures[scope.metric]
         sign = 1.0 if measure.higher else -1.0
-        region = self._region(measure.unit)
+        region = self._region(scope.metric)
         ranked, order, patients = self._ranked(by_method, higher=measure.higher)
         pairs = self._pairs(by_method, order, sign, region.rope if region else None)
         values = {method: _over_targets(scores) for method, scores in by_method.items()}
@@ -253,18 +259,23 @@ class Judge:
         sorted_ranks = Ranks(**{name: column[order] for name, column in vars(ranked).items()})
         return sorted_ranks, [names[i] for i in order], int(complete.sum())
 
-    def _region(self, unit: str) -> stats.Region | None:
+    def _stated(self, metric: str) -> float | None:
+        """Return the region that a person states, in the unit of the file: of percent as a share."""
+        stated = self.stated_region
+        return stated / 100 if stated is not None and metric in self.table.percent else stated
+
+    def _region(self, metric: str) -> stats.Region | None:
         """Return the region of pairs without a baseline: as stated, or assumed of shares."""
-        if self.stated_region is not None:
-            return stats.Region(self.stated_region, 0)
-        return stats.Region(ROPE, 0) if unit == "1" else None
+        stated = self._stated(metric)
+        if stated is not None:
+            return stats.Region(stated, 0)
+        return stats.Region(ROPE, 0) if self.table.measures[metric].unit == "1" else None
 
     def _region_beside(self, scope: Scope, base: Scores) -> float | None:
         """Return the region beside a baseline: as in a report by its own runs, over patients of all."""
-        if self.stated_region is not None:
-            return self.stated_region
-        if self.table.measures[scope.metric].unit != "1":
-            return None
+        stated = self._stated(scope.metric)
+        if stated is not None or self.table.measures[scope.metric].unit != "1":
+            return stated
         values = _over_targets(base)
         common = values[~np.isnan(values).any(axis=1)]
         return stats.region(common.mean(axis=0).tolist() if len(common) else ()).rope
@@ -312,12 +323,11 @@ class Judge:
 
     def across(self, standings: Sequence[Standing]) -> list[Across]:
         """Return the methods over several data sets, for each metric that has them."""
-        every = []
-        for metric in self.table.measures:
-            mains = [s for s in main_scopes(standings) if s.scope.metric == metric and s.ranks]
-            common = [m for m in self.methods if all(m in s.means for s in mains)]
-            if len(mains) > 1 and len(common) > 2:
-                every.append(_across(metric, mains, common))
+        ranked = [standing for standing in main_scopes(standings) if standing.ranks is not None]
+        every = [
+            _across(metric, [s for s in ranked if s.scope.metric == metric])
+            for metric in self.table.measures
+        ]
         return [across for across in every if across is not None]
 
     def orders(self, standings: Sequence[Standing]) -> list[Order]:
@@ -340,12 +350,15 @@ class Judge:
         return agreements
 
 
-def _across(metric: str, mains: Sequence[Standing], methods: Sequence[str]) -> Across | None:
-    """Return methods over data sets; None where one has no mean over what all have."""
+def _across(metric: str, mains: Sequence[Standing]) -> Across | None:
+    """Return methods over data sets; None under two data sets or three methods that all have."""
     from bench.stats.critical import critical_difference
 
+    if len(mains) < 2:
+        return None
+    methods = sorted(set.intersection(*({*standing.means} for standing in mains)))
     means = np.array([[_shared_mean(s, method) for s in mains] for method in methods])
-    if not np.isfinite(means).all():
+    if len(methods) < 3 or not np.isfinite(means).all():
         return None
     critical = critical_difference(means, higher=mains[0].higher)
     return Across(metric, tuple(title(s.scope) for s in mains), tuple(methods), critical)

@@ -19,6 +19,7 @@ TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".json")
 RUN_FOLDER = re.compile(
     r"\d{4}-?\d{2}|offline$|online$|version_\d+$"
 )  # of kaiko eva: no model, no task
+SCORED = frozenset({"case", "target", "metric", "value", "unit"})  # keys of bench score --json
 POOLED = "crossval_results"  # of nnU-Net: all folds once more
 SUMMED = ("metrics.csv", "_summary.csv")  # of MONAI: means over cases
 
@@ -84,7 +85,7 @@ def from_json(path: Path) -> list[RawTable]:
     except (ValueError, RecursionError) as error:
         raise BenchError(f"{path}: is no JSON ({error})") from None
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        return [from_records(path, value, "JSON")]
+        return [_of_bench_score(from_records(path, value, "JSON"))]
     if isinstance(value, dict):
         for belongs, reader in LAYOUTS:
             if belongs(value):
@@ -99,6 +100,15 @@ def from_json(path: Path) -> list[RawTable]:
         f"{path}: no known layout: nnU-Net's summary.json, a result of mteb or kaiko eva, "
         "or a list of objects"
     )
+
+
+def _of_bench_score(table: RawTable) -> RawTable:
+    """Return a list of objects; that of ``bench score --json`` says itself what its keys are."""
+    if not {*table.columns} >= SCORED:
+        return table
+    roles = {"case": "case", "target": "target", "metric": "metric", "score": "value"}
+    roles |= {"method": "prediction"} if "prediction" in table.columns else {}
+    return replace(table, roles=roles)
 
 
 def _title(reader: Callable[..., RawTable]) -> str:

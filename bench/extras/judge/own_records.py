@@ -178,7 +178,7 @@ def _roles(
         **{"Method": "row", "Patient": "patient", "Case": "case", "Pretraining": "pretrain_seed"},
         **{"Run": "seed", "Fold": "fold", "Data set": "section", "Label fraction": "fraction"},
     }
-    roles = [Role("Files", "records of bench", ", ".join(table.name for table in tables))]
+    roles = [Role("Files", "records of bench", ", ".join(table.shown for table in tables))]
     roles += [Role(what, f"column '{name}'", counted(name)) for what, name in columns.items()]
     for name, measure in measures.items():
         way = "higher is better" if measure.higher else "lower is better"

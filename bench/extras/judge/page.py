@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from bench.errors import printable
+from bench.errors import BenchError, printable
 from bench.extras.judge.contents import cannot, figures, limits, read_sections, sections
 from bench.extras.judge.grids import against_table, over, pairs_table, rank_table
 from bench.extras.judge.judgement import Judgement
+from bench.extras.judge.judging import Standing
 from bench.extras.judge.wording import sentence
 from bench.report import tex, text
+from bench.report.footnotes import counted
 from bench.report.names import metric_title
 from bench.report.page import plain_page
 from bench.report.redraw import refresh
@@ -37,6 +39,8 @@ OF_RANK = "dataset fraction target metric unit method mean rank low high best la
 
 def write(judgement: Judgement, folder: Path) -> Path:
     """Write ``index.html table.md table.tex pairs.csv ranks.csv`` and the figure; return the page."""
+    if folder.exists() and not folder.is_dir():
+        raise BenchError(f"--to {folder}: is a file; name a folder")
     folder.mkdir(parents=True, exist_ok=True)
     drawn = figures(judgement)
     refresh(drawn, folder)
@@ -59,15 +63,20 @@ def as_text(judgement: Judgement, width: int = 200) -> str:
     parts = [terminal_lines(section, width) for section in read_sections(judgement)]
     parts += [printable(sentence(s, judgement)) for s in judgement.mains]
     for standing in judgement.mains[:PRINTED]:
-        tables = [rank_table(standing), against_table(judgement, standing)]
-        if not standing.against and len(standing.pairs) <= SHOWN:
-            tables[1] = pairs_table(judgement, standing)
-        parts.append(terminal_lines(Section("", [t for t in tables if t is not None]), width))
+        parts.append(terminal_lines(Section("", _printed(judgement, standing)), width))
     parts += [terminal_lines(section, width) for section in (*over(judgement), cannot(judgement))]
-    many = sum(len(s.against or s.pairs) for s in judgement.standings)
-    each = "--to DIR and --json have each, with the cases that it leaves out"
-    parts.append(f"{many} pair{'' if many == 1 else 's'} in all: {each}.")
+    many = counted(sum(len(s.against or s.pairs) for s in judgement.standings), "pair")
+    parts.append(
+        f"{many} in all: --to DIR and --json have each, with the cases that it leaves out."
+    )
     return "\n\n".join(filter(None, parts))
+
+
+def _printed(judgement: Judgement, standing: Standing) -> list[Table]:
+    """Return the tables of a comparison for a terminal; many pairs are left to the page."""
+    few = not standing.against and len(standing.pairs) <= SHOWN
+    pairs = pairs_table(judgement, standing) if few else against_table(judgement, standing)
+    return [table for table in (rank_table(standing), pairs) if table is not None]
 
 
 def as_html(judgement: Judgement) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown
 from bench.extras.judge.columns import NAMES, SHARES, guessed, metric_in, plain, summaries
 from bench.extras.judge.score_table import Options
 from bench.extras.judge.tables import RawTable
@@ -55,8 +55,24 @@ def parts_of(tables: Sequence[RawTable], options: Options) -> list[Part]:
     Raises:
         BenchError: no column names the method or the case, or none holds numbers.
     """
-    every = [_filtered(_with_layout(table), options) for table in tables]
+    _refuse_unknown(tables, options.without)
+    every = [_filtered(_with_layout(_without(t, options.without)), options) for t in tables]
     return [_Reading(table, every, options).part() for table in every]
+
+
+def _refuse_unknown(tables: Sequence[RawTable], columns: Sequence[str]) -> None:
+    present = {column for table in tables for column in table.columns}
+    for column in columns:
+        if column not in present:
+            raise BenchError(f"--without: {unknown('column', column, present)}")
+
+
+def _without(table: RawTable, columns: Sequence[str]) -> RawTable:
+    """Return a table without some columns."""
+    left = tuple(column for column in table.columns if column not in columns)
+    out = [column for column in table.columns if column in columns]
+    notes = (*table.notes, f"columns left out as asked: {', '.join(out)}") if out else table.notes
+    return replace(table, columns=left, notes=notes)
 
 
 def _with_layout(table: RawTable) -> RawTable:
@@ -158,10 +174,18 @@ class _Reading:
         left = [c for c in self.raw.columns if c not in self.roles.values()]
         numeric = self._numeric(left)
         wide, scores = (WIDE_ROLE[wanted], numeric) if wanted else self._meaning(numeric)
-        self._leave_out(c for c in left if c and c not in scores)
-        if wide == "metric" and len(scores) == 1:
-            self.roles["score"] = scores[0]
-            return "", scores
+        self._leave_out([column for column in left if column not in scores])
+        return (
+            self._one_column(scores)
+            if wide == "metric" and len(scores) == 1
+            else self._of(wide, scores)
+        )
+
+    def _one_column(self, scores: list[str]) -> tuple[str, list[str]]:
+        self.roles["score"] = scores[0]
+        return "", scores
+
+    def _of(self, wide: str, scores: list[str]) -> tuple[str, list[str]]:
         self.origin[wide] = f"the headings of {len(scores)} columns"
         self.roles.pop(wide, None)
         return wide, scores
@@ -175,8 +199,8 @@ class _Reading:
             raise BenchError(f"{where}; name one with --score")
         return numeric
 
-    def _leave_out(self, columns: Iterable[str]) -> None:
-        names = [*columns]
+    def _leave_out(self, columns: Sequence[str]) -> None:
+        names = [column for column in columns if column]
         if names:
             many = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
             self.notes.append(f"columns left out: {', '.join(names[:LISTED])}{many}")

@@ -28,6 +28,7 @@ class Options:
         higher: whether a higher score is better, where no name says so.
         patients: a regular expression whose group is the patient, or case -> patient.
         only: ``COLUMN=VALUE``; several of one column add up.
+        without: columns that count as not there.
         unit: ``1`` or ``%``: of all scores, unchecked.
         infinite: what an infinite score counts as: a number, or ``missing``.
     """
@@ -37,6 +38,7 @@ class Options:
     higher: bool | None = None
     patients: str | Mapping[str, str] = ""
     only: Sequence[str] = ()
+    without: Sequence[str] = ()
     unit: str = ""
     infinite: str = ""
 
@@ -77,6 +79,7 @@ class ScoreTable:
         starts: of each row ``none``, ``here`` or ``file``: how its pretraining seeds count.
         bases: the row that each row is compared with, where the table itself says so.
         controls: rows that are a family of their own.
+        percent: metrics that are in percent in the files; here all are shares of one.
         columns: what each column was taken for; those left out are not there.
         noun: what is drawn anew: patients, or data sets that stand for one number each.
     """
@@ -91,6 +94,7 @@ class ScoreTable:
     controls: frozenset[str] = frozenset()
     noun: str = "patient"
     columns: Mapping[str, str] = field(default_factory=dict)
+    percent: frozenset[str] = frozenset()
 
 
 def score_table(tables: Sequence[RawTable], options: Options) -> ScoreTable:

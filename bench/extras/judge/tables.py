@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "--", "<na>", "#n/a")
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
-SEPARATORS = (",", ";", "\t")
+SEPARATORS = (",", ";", "\t", "|")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,12 @@ class RawTable:
     layout: str = "CSV"
     first: int = 2
     notes: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """Its name on a page, which tells nobody where a home lies."""
+        path = Path(self.name)
+        return "/".join(path.parts[-2:]) if path.is_absolute() else self.name
 
     def __len__(self) -> int:
         return len(self.data[self.columns[0]]) if self.columns else 0
@@ -151,12 +157,16 @@ def _cast(values: Any) -> np.ndarray | None:
     if not pa.types.is_string(kind):
         return None
     trimmed = pc.utf8_trim_whitespace(values)
+    percent = pc.ends_with(trimmed, "%")
+    trimmed = pc.replace_substring_regex(trimmed, r"\s*%$", "")
     absent = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(MISSING))
     try:
         cast = pc.cast(pc.if_else(absent, pa.scalar(None, pa.string()), trimmed), pa.float64())
     except pa.ArrowInvalid:
         return None
-    return cast.to_numpy(zero_copy_only=False)
+    numbers = cast.to_numpy(zero_copy_only=False)
+    signs = percent.fill_null(False).to_numpy(zero_copy_only=False)
+    return np.where(signs, numbers / 100, numbers) if signs.any() else numbers
 
 
 def _cure(text: str) -> str:
@@ -304,7 +314,7 @@ def _as_table(path: Path, columns: list[str], table: pa.Table, separator: str) -
             decimal = pc.match_substring_regex(filled, r"^\s*[+-]?\d+,\d+\s*$")
             if len(filled) and 2 * (pc.sum(decimal.cast(pa.int64())).as_py() or 0) > len(filled):
                 data[name] = pc.replace_substring(values, ",", ".")
-                notes.append(f"{path}: decimal commas in column {name!r} were read as points")
+                notes.append(f"{path.name}: decimal commas in column {name!r} were read as points")
     return RawTable(str(path), tuple(columns), data, notes=tuple(notes))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.extras.judge.judgement import Judgement
 from bench.extras.judge.judging import Pair, Standing, title
+from bench.report.footnotes import counted
 from bench.report.names import metric_title
 from bench.report.numbers import MINUS
 from bench.report.numbers import difference as shown_difference
@@ -19,9 +20,8 @@ from bench.stats.comparison import VERDICTS, WEIGHTS
 def sentence(standing: Standing, judgement: Judgement) -> str:
     """Return what may be said of one scope, in a sentence or two."""
     where, noun = title(standing.scope), judgement.table.noun
-    parts = [
-        f"{where}: {len(standing.methods)} methods, {standing.patients} {noun}s that all have."
-    ]
+    shared = f"{counted(standing.patients, noun)} that all have"
+    parts = [f"{where}: {counted(len(standing.methods), 'method')}, {shared}."]
     if standing.against:
         of_weights = all(p.verdict == WEIGHTS for p in standing.against)
         verdicts = [p.of_weights.verdict if of_weights else p.verdict for p in standing.against]
@@ -42,13 +42,12 @@ def _apart(standing: Standing) -> str:
     if not pairs:
         return "No neighbours share a case."
     apart = sum(pair.told_apart for pair in pairs)
-    plain = sum(pair.judged.comparison.p < pair.judged.comparison.alpha for pair in pairs)
-    among = (
-        f"{len(standing.pairs)} pairs"
-        if standing.every
-        else f"{len(standing.pairs)} pairs (neighbours, the best)"
-    )
-    return f"{apart} of {len(pairs)} neighbours are told apart (Holm over {among}; {plain} without correction)."
+    plain = sum(pair.apart_alone for pair in pairs)
+    among = counted(len(standing.pairs), "pair")
+    among += "" if standing.every else " (neighbours, the best)"
+    of = f"{apart} of {counted(len(pairs), 'neighbour')} "
+    are = "is" if len(pairs) == 1 else "are"
+    return f"{of}{are} told apart (Holm over {among}; {plain} without correction)."
 
 
 def _first(standing: Standing) -> str:
@@ -85,7 +84,7 @@ def region_words(standing: Standing, pairs: Sequence[Pair]) -> str:
     if not ropes:
         return "No region of equivalence: state one with --region."
     factor = 100 if standing.unit == "1" else 1
-    points = " or ".join(f"±{factor * rope:.2g}" for rope in ropes)
+    points = " or ".join(f"±{factor * rope:.4g}" for rope in ropes)
     return f"Region of equivalence: {points}{' points' if factor == 100 else ''}."
 
 

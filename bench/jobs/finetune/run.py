@@ -34,7 +34,7 @@ from bench.nets.base import triple
 from bench.protocol.sections import Inference, Windows
 from bench.random import numpy_rng, torch_seed
 from bench.ranges import Triple
-from bench.train import label_losses
+from bench.train import adapters, label_losses
 from bench.train.loop import Curve as TrainingCurve
 from bench.train.loop import Run, fit
 from bench.train.phases import Phases
@@ -73,9 +73,9 @@ def run(context: Context[FinetuneSpec]) -> None:
         _start_at_frequencies(
             network, [read(n % len(cases), 0, n)["label"] for n in range(PRIOR)], spec
         )
-    objective = Supervised(
-        network, _loss_config(spec), judge, Phases(network, loaded, tuning), tracked
-    )
+    loaded = adapters.attach(network, loaded, tuning.lora)
+    phases = Phases(network, loaded, tuning)
+    objective = Supervised(network, _loss_config(spec), judge, phases, tracked, tuning.ema)
     context.log(f"{len(cases)} labelled cases, {tuning.steps} steps of {tuning.batch}")
     settings = Run(
         tuning,
@@ -89,7 +89,8 @@ def run(context: Context[FinetuneSpec]) -> None:
     each = tuning.batch // (tuning.scans or tuning.batch)
     batches = partial(training.batches, context, tuning, read, len(cases), each=each)
     curve = fit(objective, batches, settings)
-    transfer.save(context.folder / "last.safetensors", dict(network.state_dict()), manifest)
+    weights = adapters.merged(objective.scored)
+    transfer.save(context.folder / "last.safetensors", weights, manifest)
     if judge is not None and tuning.select != "last":
         transfer.save(context.folder / f"{tuning.select}.safetensors", judge.weights, manifest)
     training.keep_curve(context, curve)
@@ -99,7 +100,7 @@ def run(context: Context[FinetuneSpec]) -> None:
         if judge is not None and tuning.select == "best_val":
             context.facts[VALIDATION] = judge.best
         else:
-            context.facts[VALIDATION] = validate.mean(tuning.steps or 0, network)
+            context.facts[VALIDATION] = validate.mean(tuning.steps or 0, objective.scored)
 
 
 def _take_over(context: Context[FinetuneSpec]) -> None:

@@ -170,6 +170,7 @@ class FinetuneSpec(TrainingKind):
                 f"finetune.head {tuning.head} is not for {task}; take {' or '.join(HEADS[task])}"
             )
         self._refuse_hidden()
+        self._refuse_adapters()
         if tuning.deep_supervision and catalog.network_facts(net.network).scales < 2:
             deep = ", ".join(e.name for e in catalog.entries().values() if e.scales > 1)
             raise BenchError(
@@ -191,6 +192,14 @@ class FinetuneSpec(TrainingKind):
             )
         if probe.kind == "logistic" and self.data.value is not None:
             raise BenchError("finetune.probe.kind logistic is for classes; take ridge or knn")
+
+    def _refuse_adapters(self) -> None:
+        net = self.network
+        if self.finetune.lora.rank and not catalog.network_facts(net.network).patches:
+            fit = ", ".join(e.name for e in catalog.entries().values() if e.patches)
+            raise BenchError(
+                f"finetune.lora: network {net.network!r} has no attention to adapt; take {fit}"
+            )
 
     def _refuse_hidden(self) -> None:
         tuning = self.finetune

@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from bench.augment import finetune_views
 from bench.jobs.finetune.tracking import Curve
 from bench.nets import Model, Network
 from bench.protocol.sections import Augment, Training, Tuning
+from bench.train.adapters import merged
 from bench.train.label_losses import Loss, over_scales
 from bench.train.loop import Batch, Objective
 from bench.train.optimise import ParameterGroup
@@ -51,7 +53,7 @@ class Judge:
         self._tell(step, score)
         if score > self.best:
             self.best, self._best_at = score, step
-            self.weights = {k: v.detach().clone() for k, v in network.state_dict().items()}
+            self.weights = {k: v.detach().clone() for k, v in merged(network).items()}
 
     def gives_up(self) -> bool:
         """Tell whether the validation has not risen for as long as the recipe waits."""
@@ -76,8 +78,23 @@ class LossConfig:
     deep: bool = False  # the loss at every scale of the decoder
 
 
+def averaged(network: nn.Module, momentum: float) -> AveragedModel:
+    """Return a running mean of a network's weights; its buffers are the network's of the last step.
+
+    After n steps the momentum is at most (1 + n) / (10 + n), so that a short run forgets where it began, as
+    TensorFlow's ExponentialMovingAverage with ``num_updates``.
+    """
+
+    def move(averages: Any, weights: Any, seen: Tensor | int) -> None:
+        steps = int(seen)
+        share = 1 - min(momentum, (1 + steps) / (10 + steps))
+        torch._foreach_lerp_(averages, weights, share)
+
+    return AveragedModel(network, multi_avg_fn=move).requires_grad_(False)
+
+
 class Supervised(Objective):
-    """A network under a loss of labels, on augmented crops."""
+    """A network under a loss of labels, on augmented crops; ``ema`` is the momentum of its mean weights."""
 
     def __init__(
         self,
@@ -86,9 +103,11 @@ class Supervised(Objective):
         judge: Judge | None,
         phases: Phases | None = None,
         curve: Curve | None = None,
+        ema: float = 0.0,
     ) -> None:
         super().__init__()
         self.network = network
+        self.average = averaged(network, ema) if ema else None
         self._config, self._judge, self._phases, self._curve = config, judge, phases, curve
 
     def begin(self, step: int) -> bool:
@@ -113,12 +132,22 @@ class Supervised(Objective):
             outputs = [self.network(image)]
         return {"total": over_scales(config.loss, outputs, label)}
 
+    @property
+    def scored(self) -> nn.Module:
+        """Return what is validated, kept and scored: the network, or the mean of its weights."""
+        return self.network if self.average is None else self.average.module
+
+    def after_step(self, progress: float) -> None:
+        """Move the mean of the weights."""
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+
     def at(self, step: int) -> None:
         """Score held-out cases where a selection or a curve asks for it."""
         if self._judge is not None:
-            self._judge.at(step, self.network)
+            self._judge.at(step, self.scored)
         if self._curve is not None:
-            self._curve.at(step, self.network, self.finished())
+            self._curve.at(step, self.scored, self.finished())
 
     def finished(self) -> bool:
         """Tell whether validation has given up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -73,6 +74,19 @@ class Pretext(Objective):
         views = self.method.views(Owned(batch), generator)
         views = dict(blame.named(views, type(self.method).views, "tensors"))
         return terms(self.method, {**views, **origin})
+
+    def check_gradients(self) -> None:
+        """Refuse a loss that no weight of the encoder gets a gradient of.
+
+        Raises:
+            BenchError: names the method's file.
+        """
+        trained = [p for p in self.method.encoder.parameters() if p.requires_grad]
+        if trained and all(p.grad is None for p in trained):
+            raise BenchError(
+                f"{inspect.getfile(type(self.method))}: the loss gives the encoder no gradient, so nothing would "
+                "be pretrained; is its map detached, or made by a copy of it?"
+            )
 
     def after_step(self, progress: float) -> None:
         """Let momentum teachers follow."""

@@ -1,0 +1,160 @@
+"""A folder in MSD layout that links to scans which lie in another one: ``bench init --image --label``."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from bench.errors import BenchError, printable
+from bench.volumes.files import SUFFIXES, dicom_inside, is_volume
+
+Key = tuple[str, ...]  # what the wildcards of a pattern stand for
+WILD = re.compile(r"(\*\*/|\*|\?|\[[^\]]+\])")
+OF_LABELS = re.compile(r"mask|seg|label|gt|roi|annot|truth", re.IGNORECASE)
+SHOWN = 3  # files that a message names
+LOOKED_AT = 2000  # files for a suggestion
+
+
+@contextmanager
+def linked(
+    folder: Path, images: Sequence[str], label: str, to: Path | None
+) -> Iterator[tuple[Path, str]]:
+    """Make the folder, and take it away again where what follows fails.
+
+    Args:
+        folder: holds the scans.
+        images: a pattern for each channel, below ``folder``: ``*/T1.nii.gz``.
+        label: of the label maps, with as many wildcards; what these stand for pairs the files.
+        to: the new folder; by default ``folder``'s name with ``_msd``, beside it.
+
+    Yields:
+        The new folder, and what it links to in words.
+
+    Raises:
+        BenchError: nothing matches, files that do not pair, or the folder is there already.
+    """
+    channels = [_matches(folder, pattern, "--image") for pattern in images]
+    labels = _matches(folder, label, "--label") if label else {}
+    for pattern, other in zip(images[1:], channels[1:], strict=True):
+        _refuse_apart(folder, channels[0], other, f"--image {images[0]}", f"--image {pattern}")
+        _refuse_apart(folder, other, channels[0], f"--image {pattern}", f"--image {images[0]}")
+    _refuse_apart(folder, labels, channels[0], f"--label {label}", f"--image {images[0]}")
+    names = _names(channels[0])
+    root = to or folder.with_name(f"{folder.resolve().name}_msd")
+    if root.exists():
+        raise BenchError(
+            f"{root}: there already, and nothing is overwritten; 'bench init {root}' takes it as it is, "
+            "--links names another"
+        )
+    try:
+        for room in ("imagesTr", "labelsTr", *(["imagesTs"] if len(labels) < len(names) else [])):
+            (root / room).mkdir(parents=True)
+        for key, name in names.items():
+            room = "imagesTr" if key in labels else "imagesTs"
+            for number, files in enumerate(channels):
+                path = files[key]
+                (root / room / f"{name}_{number:04d}{_suffix(path)}").symlink_to(path.resolve())
+            if key in labels:
+                target = root / "labelsTr" / f"{name}{_suffix(labels[key])}"
+                target.symlink_to(labels[key].resolve())
+        without = len(names) - len(labels)
+        more = f", {without} without a label" if without else ""
+        example = next(iter(names))
+        first = channels[0][example].relative_to(folder)
+        yield (
+            root,
+            printable(f"{root}: links to {len(names)} scans{more}; {first} is {names[example]}"),
+        )
+    except OSError as error:
+        shutil.rmtree(root, ignore_errors=True)
+        raise BenchError(
+            f"{error.filename or root}: cannot be linked ({error.strerror}); name another folder by --links"
+        ) from None
+    except BaseException:
+        shutil.rmtree(root, ignore_errors=True)
+        raise
+
+
+def suggestion(folder: Path) -> str:
+    """Return in words how the scans of a folder may be named; nothing where they follow no pattern."""
+    paths = (p.relative_to(folder) for p in folder.rglob("*") if is_volume(p))
+    counts = Counter(
+        Path(*("*" for _ in path.parts[:-1]), path.name).as_posix()
+        for path in islice(paths, LOOKED_AT)
+        if len(path.parts) > 1
+    )
+    repeated = [pattern for pattern, n in counts.most_common() if n > 1]
+    labels = [pattern for pattern in repeated if OF_LABELS.search(Path(pattern).name)]
+    images = [pattern for pattern in repeated if pattern not in labels]
+    if not images or not labels:
+        return ""
+    return f"e.g. bench init {shlex.quote(str(folder))} --image '{images[0]}' --label '{labels[0]}'"
+
+
+def _matches(folder: Path, pattern: str, flag: str) -> dict[Key, Path]:
+    """Return the volumes of a pattern by what its wildcards stand for."""
+    if Path(pattern).is_absolute() or not WILD.search(pattern):
+        raise BenchError(
+            f"{flag} {pattern}: is no pattern below {folder}; write '*' where cases differ: '*/T1.nii.gz'"
+        )
+    spelled = "".join(
+        f"({_WILDCARDS.get(part, part)})" if WILD.fullmatch(part) else re.escape(part)
+        for part in WILD.split(pattern)
+    )
+    files = sorted(path for path in folder.glob(pattern) if path.is_file())
+    if not files:
+        hint = suggestion(folder)
+        raise BenchError(
+            f"{flag} {pattern}: no file below {folder}{dicom_inside(folder)}"
+            + (f"; {hint}" if hint else "; correct the pattern")
+        )
+    if (other := next((path for path in files if not is_volume(path)), None)) is not None:
+        raise BenchError(
+            f"{flag} {pattern}: {other} is no volume ({', '.join(SUFFIXES)}){dicom_inside(folder)}; narrow "
+            "the pattern"
+        )
+    keyed = dict[Key, Path]()
+    for path in files:
+        match = re.fullmatch(spelled, path.relative_to(folder).as_posix())
+        keyed[match.groups() if match else (path.name,)] = path
+    return keyed
+
+
+_WILDCARDS = {"*": "[^/]*", "?": "[^/]", "**/": "(?:.*/)?"}
+
+
+def _refuse_apart(
+    folder: Path, files: Mapping[Key, Path], others: Mapping[Key, Path], here: str, there: str
+) -> None:
+    alone = [path for key, path in files.items() if key not in others]
+    if alone:
+        listed = ", ".join(str(path.relative_to(folder)) for path in alone[:SHOWN])
+        raise BenchError(
+            f"{here}: {len(alone)} of {len(files)} files have none of {there} with the same wildcards, the "
+            f"first: {listed}; correct a pattern, or move them away"
+        )
+
+
+def _names(files: Mapping[Key, Path]) -> dict[Key, str]:
+    """Return a case's name by what the wildcards stand for."""
+    names = {
+        key: re.sub(r"[^A-Za-z0-9.-]+", "_", "_".join(filter(None, key))).strip("_.") or "case"
+        for key in files
+    }
+    twice = [name for name, n in Counter(names.values()).items() if n > 1]
+    if twice:
+        both = [str(files[key]) for key, name in names.items() if name == twice[0]]
+        raise BenchError(
+            f"{both[0]} and {both[1]} would both be called {twice[0]!r}; rename one of them"
+        )
+    return names
+
+
+def _suffix(path: Path) -> str:
+    return next(suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix))
