@@ -7,7 +7,7 @@ from small_methods import batch_of, build, functions_of, parts, reached
 from torch import nn
 from torch.nn import functional
 
-from bench import nets
+from bench import nets, registry
 from bench.errors import BenchError
 from bench.pretext.block_mask import hidden_voxels
 from bench.pretext.visible_cells import Visible, seen_alone
@@ -115,6 +115,15 @@ def test_spark_refuses_a_single_visible_block_and_layers_that_see_everything():
         network = nets.network(name, "tiny", 1, 1, (32, 32, 32))
         with pytest.raises(BenchError, match=r"layers that see hidden cells .*LayerNorm"):
             build("spark3d", network=network)
+        assert name not in registry.load("method", "spark3d").networks()
+
+
+def test_spark_trains_every_network_that_it_says_it_does():
+    cls = registry.load("method", "spark3d")
+    assert {"unet3d", "genesis_unet3d", "resenc_unet", "segresnet"} <= set(cls.networks())
+    for name in cls.networks():
+        with torch.device("meta"):
+            cls(nets.network(name, "tiny", 1, 1), cls.Params())
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
