@@ -82,29 +82,31 @@ class AMAES(Method):
             x = within(gaussian_noise(x, p.noise, noise, g, "std"), x)
             x = within(gaussian_blur(x, p.blur, p.blur_sigma, g), x)
             std, seed = uniform(rows, p.product_std, g), seeds(rows, g)
-            x = self.some(
+            x = self.sometimes(
                 x, p.product, g, lambda y, at: y * (1 + per_sample(std[at]) * fields(y, seed[at]))
             )
             strength, axis = uniform(rows, p.ghosting_strength, g), randint(0, 3, rows, g)
             every = randint(p.ghosting_every[0], p.ghosting_every[1] + 1, rows, g)
-            x = self.some(
+            x = self.sometimes(
                 x, p.ghosting, g, lambda y, at: ghosting(y, strength[at], every[at], axis[at])
             )
             share, along = uniform(rows, p.ringing_kept, g), randint(0, 3, rows, g)
             sides = torch.tensor(x.shape[2:], device=share.device)
-            kept = (share * sides[along]).floor()
-            x = self.some(x, p.ringing, g, lambda y, at: ringing(y, kept[at], along[at]))
+            frequencies = (share * sides[along]).floor()
+            x = self.sometimes(
+                x, p.ringing, g, lambda y, at: ringing(y, frequencies[at], along[at])
+            )
             thinned = torch.where(
                 chance((rows, 3), p.lowres_axis, g), uniform((rows, 1), p.lowres_share, g), 1.0
             )
-            x = self.some(x, p.lowres, g, lambda y, at: coarser(y, thinned[at]))
+            x = self.sometimes(x, p.lowres, g, lambda y, at: coarser(y, thinned[at]))
             centre = (rand((rows, 3), g) * sides).floor()
-            x = self.some(x, p.bias, g, lambda y, at: bias_field(y, centre[at]))
+            x = self.sometimes(x, p.bias, g, lambda y, at: bias_field(y, centre[at]))
             exponent = around_one(rows, p.gamma_exponent, g)
             sign = 1 - 2 * chance(rows, p.gamma_negative, g).to(x.dtype)
-            return self.some(x, p.gamma, g, lambda y, at: powered(y, exponent[at], sign[at]))
+            return self.sometimes(x, p.gamma, g, lambda y, at: powered(y, exponent[at], sign[at]))
 
-        def some(
+        def sometimes(
             self,
             x: Tensor,
             p: float,
@@ -136,7 +138,7 @@ class AMAES(Method):
         image = self.predict(batch)
         flat, filled = guesses(batch["spoilt"], hidden, p.block)
         shown = {"hidden": image.detach(), "flat": flat, "filled": filled}
-        terms = {name: error(said, y, hidden) for name, said in shown.items()}
+        terms = {name: error(guess, y, hidden) for name, guess in shown.items()}
         counted = hidden if p.masked_only else torch.ones_like(hidden)
         return {"total": error(image, y, counted), **terms}
 
@@ -170,7 +172,7 @@ def guesses(x: Tensor, hidden: Tensor, block: int) -> tuple[Tensor, Tensor]:
     shape = grid(x.shape[2:], block)
     total = functional.adaptive_avg_pool3d(x * seen, shape)
     share = functional.adaptive_avg_pool3d(seen, shape)
-    around = [functional.pad(part, (1,) * 6) for part in (total, share)]
-    total, share = (functional.avg_pool3d(part, 3, 1) for part in around)
+    padded = [functional.pad(part, (1,) * 6) for part in (total, share)]
+    total, share = (functional.avg_pool3d(part, 3, 1) for part in padded)
     blocks = torch.where(share > 0, total / share.clamp_min(1e-6), flat)
     return flat.expand_as(x), functional.interpolate(blocks, x.shape[2:], mode="nearest")

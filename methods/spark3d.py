@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.init import trunc_normal_
 
 from bench.method import Batch, Figure, Method, Recipe, Triple
-from bench.nets import Network
+from bench.nets import Network, catalog
 from bench.pretext.block_mask import HidesBlocks, grid, hidden_voxels, rebuilding_errors
 from bench.pretext.losses import full_precision
 from bench.pretext.mask import marked
@@ -72,6 +72,12 @@ class SparK3D(Method):
         project = params.densify == "project"
         self.fillers = nn.ModuleList(Filler(width, project, level > 0) for level, width in levels)
 
+    @classmethod
+    def networks(cls) -> list[str]:
+        """Return those with a decoder that embed no patches: attention sees hidden cells."""
+        facts = {name: catalog.network_facts(name) for name in super().networks()}
+        return [name for name, fact in facts.items() if not (fact.tokens or fact.patches)]
+
     def maps(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """Return what the decoder is given: the seen voxels (B, C, X, Y, Z), and dense maps."""
         x, p = batch["crop"], self.params
@@ -115,7 +121,7 @@ class Filler(nn.Module):
     def forward(self, x: Tensor, visible: Visible) -> Tensor:
         """Return the dense map, (B, width, x, y, z)."""
         if self.normed:
-            x = visible.put_back(standardised(visible.taken(x)), x)
+            x = visible.put_back(standardised(visible.select(x)), x)
         token = self.token.to(x.dtype)[:, None, None, None]
         return self.project(torch.where(visible.of(x.shape[2:]), x, token))
 

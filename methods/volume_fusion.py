@@ -99,10 +99,10 @@ class VolumeFusion(Method):
         def changed(self, x: Tensor, generator: torch.Generator) -> Tensor:
             """Mirror crops (2 B, C, X, Y, Z), and change their intensities within their own range."""
             x, _ = augment.random_flip(x, self.flip, generator)
-            moved = chance(len(x), self.contrast, generator)
+            contrasted = chance(len(x), self.contrast, generator)
             low = uniform(len(x), self.percentiles_low, generator)
             high = uniform(len(x), self.percentiles_high, generator)
-            x = torch.where(per_sample(moved), stretched(x, low / 100, high / 100), x)
+            x = torch.where(per_sample(contrasted), stretched(x, low / 100, high / 100), x)
             x = augment.gamma(x, self.gamma, self.gamma_exponent, generator)
             inverted = chance(len(x) // 2, self.inverted, generator).repeat_interleave(2)
             turned = x.amin((2, 3, 4), keepdim=True) + x.amax((2, 3, 4), keepdim=True) - x
@@ -128,13 +128,13 @@ class VolumeFusion(Method):
 
         def gridded(self, rows: int, crop: Triple, generator: torch.Generator) -> Tensor:
             """Draw classes (rows, X, Y, Z): blocks of one size a sample, of which ``mixed`` are not 0."""
-            whole = torch.tensor(crop, device=generator.device)
-            least, most = whole.clamp(max=self.smallest), whole.clamp(max=self.largest_block)
+            extent = torch.tensor(crop, device=generator.device)
+            least, most = extent.clamp(max=self.smallest), extent.clamp(max=self.largest_block)
             side = integers(least, most, rand((rows, 3), generator)).long()
             start = integers(
-                torch.zeros_like(side), whole % side, rand((rows, 3), generator)
+                torch.zeros_like(side), extent % side, rand((rows, 3), generator)
             ).long()
-            cells = prod((whole // least).tolist())
+            cells = prod((extent // least).tolist())
             order, drawn = (
                 rand((rows, cells), generator),
                 randint(1, self.levels + 1, (rows, cells), generator),

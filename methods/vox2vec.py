@@ -162,13 +162,13 @@ class Vox2Vec(Method):
             self.vectors(view, voxel)
             for view, voxel in zip(batch["views"].unbind(1), batch["voxel"].unbind(1), strict=True)
         ]
-        one, two = (distributed.gather(z) for z in both)
-        total, retrieval = nt_xent(one, two, self.params.temperature)
+        first, second = (distributed.gather(z) for z in both)
+        total, retrieval = nt_xent(first, second, self.params.temperature)
         return {
             "total": total,
             "retrieval": retrieval,
             "chance": guessed(batch["views"], batch["voxel"]),
-            "std": spread(torch.cat([one, two]).detach()),
+            "std": spread(torch.cat([first, second]).detach()),
         }
 
 
@@ -191,12 +191,12 @@ class TopDown(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Return maps of the sizes given, finest first."""
-        made = [maps[-1]]
+        pyramid = [maps[-1]]
         levels = zip(self.up, self.skip, self.blocks, maps[:-1], strict=True)
         for up, skip, blocks, x in reversed(list(levels)):
-            coarse = functional.interpolate(up(made[0]), x.shape[2:], mode="nearest")
-            made.insert(0, blocks(coarse + skip(x)))
-        return made
+            coarse = functional.interpolate(up(pyramid[0]), x.shape[2:], mode="nearest")
+            pyramid.insert(0, blocks(coarse + skip(x)))
+        return pyramid
 
 
 class Residual(nn.Module):
@@ -221,13 +221,13 @@ def read_voxels(pyramid: Sequence[Tensor], voxel: Tensor, crop: Sequence[int]) -
         voxel: (B, n, 3) whole numbers.
         crop: voxels that the maps are of.
     """
-    whole, found = voxel.new_tensor(list(crop)), []
+    sides, levels = voxel.new_tensor(list(crop)), []
     for level in pyramid:
-        x, y, z = (voxel * voxel.new_tensor(level.shape[2:]) // whole).unbind(2)
-        place = (x * level.shape[3] + y) * level.shape[4] + z
-        index = place[:, None].expand(-1, level.shape[1], -1)
-        found.append(level.flatten(2).gather(2, index))
-    return torch.cat(found, 1).transpose(1, 2)
+        x, y, z = (voxel * voxel.new_tensor(level.shape[2:]) // sides).unbind(2)
+        offset = (x * level.shape[3] + y) * level.shape[4] + z
+        index = offset[:, None].expand(-1, level.shape[1], -1)
+        levels.append(level.flatten(2).gather(2, index))
+    return torch.cat(levels, 1).transpose(1, 2)
 
 
 @torch.no_grad()
@@ -244,9 +244,9 @@ def guessed(views: Tensor, voxel: Tensor) -> Tensor:
     both = rows.float().unflatten(0, (-1, 2)).flatten(1, 2)  # (B, 2 n, C)
     count = both.shape[1]
     allowed = ~torch.eye(count, dtype=torch.bool, device=both.device).expand(len(both), -1, -1)
-    own = torch.arange(count, device=both.device).roll(count // 2).expand(len(both), -1)
+    partner = torch.arange(count, device=both.device).roll(count // 2).expand(len(both), -1)
     distance = torch.cdist(both, both, compute_mode=nuisance.EXACT)
-    return nuisance.guessed(distance, own, allowed)
+    return nuisance.guessed(distance, partner, allowed)
 
 
 def reach(x: Tensor, zscored: Tensor | None) -> Each:
@@ -260,9 +260,9 @@ def reach(x: Tensor, zscored: Tensor | None) -> Each:
     return per_sample(low.masked_fill(unit, 0.0)), per_sample(high.masked_fill(unit, 1.0))
 
 
-def windowed(x: Tensor, whole: Each, seen: Each) -> Tensor:
-    """Stretch what lies within ``seen`` over ``whole``, and cut off the rest."""
-    (low, high), (dark, bright) = whole, seen
+def windowed(x: Tensor, shown: Each, seen: Each) -> Tensor:
+    """Stretch what lies within ``seen`` over ``shown``, and cut off the rest."""
+    (low, high), (dark, bright) = shown, seen
     share = (x - dark) / (bright - dark).clamp_min(1e-6)
     return low + share.clamp(0, 1) * (high - low)
 

@@ -51,18 +51,18 @@ def ghosting(x: Tensor, strength: Tensor, every: Tensor, axis: Tensor) -> Tensor
     return _in_frequencies(x, gain, axis)
 
 
-def ringing(x: Tensor, kept: Tensor, axis: Tensor) -> Tensor:
+def ringing(x: Tensor, count: Tensor, axis: Tensor) -> Tensor:
     """Cut off high frequencies along an axis: Gibbs' ringing.
 
     Args:
         x: (N, C, X, Y, Z).
-        kept: (N,) how many of the axis' frequencies are kept, an even number, the lowest.
+        count: (N,) how many of the axis' frequencies are kept, an even number, the lowest.
         axis: (N,) 0, 1 or 2.
     """
 
     def gain(n: int) -> Tensor:
         at = torch.arange(n, device=x.device) - n // 2
-        half = (kept // 2)[:, None]
+        half = (count // 2)[:, None]
         inside = (at >= -half) & (at < half)
         return torch.fft.ifftshift(inside.to(x.dtype), dim=1)
 

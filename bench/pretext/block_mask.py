@@ -77,7 +77,10 @@ def rebuilding_errors(
         block: voxels a side.
         kind: absolute or squared.
     """
-    said, true = (take(patchify(x, (block,) * 3), index) for x in (image, target))
+    predicted, true = (take(patchify(x, (block,) * 3), index) for x in (image, target))
     channels = true.unflatten(-1, (-1, target.shape[1]))
     flat = channels.mean(dim=-2, keepdim=True).expand_as(channels).flatten(-2)
-    return {"total": reconstruction(said, true, kind), "flat": reconstruction(flat, true, kind)}
+    return {
+        "total": reconstruction(predicted, true, kind),
+        "flat": reconstruction(flat, true, kind),
+    }

@@ -43,7 +43,7 @@ class Visible:
             self._maps[sides] = torch.ones_like(mask) if coarse else mask
         return self._maps[sides]
 
-    def taken(self, x: Tensor) -> Tensor:
+    def select(self, x: Tensor) -> Tensor:
         """Return the visible cells of a map (B, C, x, y, z) alone, (B, C, n, 1, 1)."""
         return x.flatten(2).gather(2, self._places(x))[..., None, None]
 
@@ -60,9 +60,9 @@ class Visible:
 
 def dense_layers(network: nn.Module) -> list[str]:
     """Return the kinds of a network's layers that cannot be masked: attention, linear layers, their norms."""
-    known = (*NORMS, *SPREADING)
+    maskable = (*NORMS, *SPREADING)
     layers = (m for m in network.modules() if next(m.parameters(recurse=False), None) is not None)
-    return sorted({type(m).__name__ for m in layers if not isinstance(m, known)})
+    return sorted({type(m).__name__ for m in layers if not isinstance(m, maskable)})
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def _mask_norm(norm: nn.Module, visible: Visible, hooks: ExitStack) -> None:
 
     def before(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
         maps.append(given[0])
-        return (visible.taken(given[0]),)
+        return (visible.select(given[0]),)
 
     def after(module: nn.Module, given: tuple[Any, ...], cells: Tensor) -> Tensor:
         return visible.put_back(cells, maps.pop())

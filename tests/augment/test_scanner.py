@@ -36,14 +36,14 @@ def test_ghosting_weakens_every_so_many_planes_but_the_last(low):
 
 
 def test_ringing_keeps_the_lowest_frequencies():
-    x, axis, kept = volumes(), [2, 0, 1], [4, 6, 2]
-    y = ringing(x, torch.tensor(kept), torch.tensor(axis))
+    x, axis, counts = volumes(), [2, 0, 1], [4, 6, 2]
+    y = ringing(x, torch.tensor(counts), torch.tensor(axis))
     for i in range(3):
         order = np.fft.fftfreq(SHAPE[axis[i]], 1 / SHAPE[axis[i]])  # 0, 1, ..., -2, -1
-        gain = (order >= -kept[i] // 2) & (order < kept[i] // 2)
+        gain = (order >= -counts[i] // 2) & (order < counts[i] // 2)
         assert np.allclose(y[i], by_numpy(x[i].numpy(), axis[i], gain))
-    whole = ringing(x, torch.tensor([10, 8, 6]), torch.tensor([2, 0, 1]))
-    assert torch.allclose(whole, x)
+    complete = ringing(x, torch.tensor([10, 8, 6]), torch.tensor([2, 0, 1]))
+    assert torch.allclose(complete, x)
 
 
 def test_a_bias_field_is_1_at_its_centre_and_falls_with_the_square():

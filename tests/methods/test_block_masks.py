@@ -7,7 +7,7 @@ from small_methods import batch_of, build, functions_of, parts, reached
 from torch import nn
 from torch.nn import functional
 
-from bench import nets
+from bench import nets, registry
 from bench.errors import BenchError
 from bench.pretext.block_mask import hidden_voxels
 from bench.pretext.visible_cells import Visible, seen_alone
@@ -115,6 +115,15 @@ def test_spark_refuses_a_single_visible_block_and_layers_that_see_everything():
         network = nets.network(name, "tiny", 1, 1, (32, 32, 32))
         with pytest.raises(BenchError, match=r"layers that see hidden cells .*LayerNorm"):
             build("spark3d", network=network)
+        assert name not in registry.load("method", "spark3d").networks()
+
+
+def test_spark_trains_every_network_that_it_says_it_does():
+    cls = registry.load("method", "spark3d")
+    assert {"unet3d", "genesis_unet3d", "resenc_unet", "segresnet"} <= set(cls.networks())
+    for name in cls.networks():
+        with torch.device("meta"):
+            cls(nets.network(name, "tiny", 1, 1), cls.Params())
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
@@ -234,8 +243,8 @@ def test_amaes_rebuilds_the_crop_as_it_was_from_the_bottleneck_alone():
     empty = [torch.zeros_like(m) for m in maps[:-1]]
     alone = method.decoder(torch.zeros_like(batch["crop"]), [*empty, maps[-1]])
     assert torch.equal(image, alone)
-    kept = build("amaes", {"block": 4, "skips": True}).predict(batch)
-    assert not torch.equal(image, kept)
+    skipping = build("amaes", {"block": 4, "skips": True}).predict(batch)
+    assert not torch.equal(image, skipping)
     assert parts(method.transfer()) == {"encoder"}
 
 
@@ -266,8 +275,8 @@ def test_amaes_spoils_as_often_as_asked_and_within_the_range_of_each_crop():
         assert ((y - x).flatten(1).abs().amax(1) > 0).all(), name
         assert (y.flatten(1).amax(1) <= x.flatten(1).amax(1) + 1e-6).all(), name
         assert (y.flatten(1).amin(1) >= x.flatten(1).amin(1) - 1e-6).all(), name
-    some = build("amaes", {**off, "bias": 0.5}).params.spoilt(
+    halved = build("amaes", {**off, "bias": 0.5}).params.spoilt(
         x.repeat(25, 1, 1, 1, 1), None, generator(0)
     )
-    changed = (some != x.repeat(25, 1, 1, 1, 1)).flatten(1).any(1).float().mean()
+    changed = (halved != x.repeat(25, 1, 1, 1, 1)).flatten(1).any(1).float().mean()
     assert 0.35 < changed < 0.65

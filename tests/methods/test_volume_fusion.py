@@ -20,11 +20,11 @@ PLAIN |= {"partner": "same"}
 def test_each_class_is_its_share_of_the_first_crop(layout):
     params = params_of("volume_fusion", layout=layout, **PLAIN)
     pair = torch.stack([torch.full((3, 1, *CROP), 8.0), torch.zeros(3, 1, *CROP)], 1)
-    made = params.views({"pair": pair}, CROP, generator(0))
+    mixed = params.views({"pair": pair}, CROP, generator(0))
     assert params.out_channels(1, 1) == 5
-    assert {0, 2, 3, 4} <= set(made["label"].unique().tolist()) <= {0, 1, 2, 3, 4}
-    assert torch.equal(made["crop"][:, 0], 2.0 * made["label"])  # 8 k / 4
-    assert made["label"].shape == (3, *CROP)
+    assert {0, 2, 3, 4} <= set(mixed["label"].unique().tolist()) <= {0, 1, 2, 3, 4}
+    assert torch.equal(mixed["crop"][:, 0], 2.0 * mixed["label"])  # 8 k / 4
+    assert mixed["label"].shape == (3, *CROP)
 
 
 def test_patches_have_the_sides_that_the_paper_prints_and_later_ones_lie_on_top():
@@ -55,8 +55,8 @@ def test_the_grid_has_equal_blocks_of_which_so_many_are_mixed():
     params = params_of("volume_fusion", layout="grid", smallest=8, largest_block=8)
     label = params.gridded(50, (32, 32, 32), generator(0))
     cells = label[:, ::8, ::8, ::8]
-    whole = cells.repeat_interleave(8, 1).repeat_interleave(8, 2).repeat_interleave(8, 3)
-    assert torch.equal(label, whole)
+    blocks = cells.repeat_interleave(8, 1).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    assert torch.equal(label, blocks)
     assert ((cells > 0).flatten(1).sum(1) == int(0.7 * 64)).all()
 
 
@@ -104,8 +104,8 @@ def test_who_knows_nothing_gets_the_logarithm_of_the_classes_and_chance():
 
 def test_the_figure_is_the_mean_over_classes_of_what_was_named():
     label = torch.tensor([[0, 0, 0, 0, 1, 1, 2], [3] * 7]).view(2, 7, 1, 1)
-    said = torch.tensor([[0, 0, 0, 1, 1, 0, 4], [3] * 7]).view(2, 7, 1, 1)
-    logits = torch.nn.functional.one_hot(said, 5).movedim(-1, 1).double()
+    predicted = torch.tensor([[0, 0, 0, 1, 1, 0, 4], [3] * 7]).view(2, 7, 1, 1)
+    logits = torch.nn.functional.one_hot(predicted, 5).movedim(-1, 1).double()
     terms = functions_of("volume_fusion").named(logits, label)
     assert terms["named"].item() == pytest.approx(((3 / 4 + 1 / 2 + 0) / 3 + 1) / 2)
     assert terms["chance"].item() == pytest.approx((1 / 3 + 1) / 2)

@@ -21,9 +21,9 @@ def test_both_crops_show_the_same_voxels_and_none_twice(shape):
     params = params_of("vox2vec", voxels=60)
     for seed in range(20):
         # a voxel's channels are its own index
-        made = params.read(Volume(ramp(*shape, shift=1)), CROP, np.random.default_rng(seed))
-        (a, b), (i, j) = made["pair"], made["voxel"]
-        assert made["voxel"].shape == (2, 60, 3) and len({tuple(row) for row in i.tolist()}) == 60
+        sample = params.read(Volume(ramp(*shape, shift=1)), CROP, np.random.default_rng(seed))
+        (a, b), (i, j) = sample["pair"], sample["voxel"]
+        assert sample["voxel"].shape == (2, 60, 3) and len({tuple(row) for row in i.tolist()}) == 60
         assert (i >= 0).all() and (i < CROP).all() and (j >= 0).all() and (j < CROP).all()
         assert len(np.unique(i - j, axis=0)) == 1
         assert np.array_equal(a[:, i[:, 0], i[:, 1], i[:, 2]], b[:, j[:, 0], j[:, 1], j[:, 2]])
@@ -66,19 +66,19 @@ def test_a_voxel_is_read_at_every_level_where_it_lies():
 
 def test_the_loss_is_infonce_over_all_voxels_of_all_crops_by_brute_force():
     method, batch = tried("vox2vec", {"temperature": 0.2}, count=2)
-    one, two = (method.vectors(batch["views"][:, k], batch["voxel"][:, k]) for k in (0, 1))
-    z = [functional.normalize(row, dim=0).tolist() for row in torch.cat([one, two]).double()]
-    n, total, found = len(one), 0.0, 0
+    first, second = (method.vectors(batch["views"][:, k], batch["voxel"][:, k]) for k in (0, 1))
+    z = [functional.normalize(row, dim=0).tolist() for row in torch.cat([first, second]).double()]
+    n, total, hits = len(first), 0.0, 0
     assert n == 2 * 48
     for i, anchor in enumerate(z):
         scores = [sum(p * q for p, q in zip(anchor, other, strict=True)) / 0.2 for other in z]
         partner = (i + n) % (2 * n)
         others = [s for j, s in enumerate(scores) if j != i]
         total -= scores[partner] - log(sum(map(exp, others)))
-        found += scores[partner] == max(others)
+        hits += scores[partner] == max(others)
     terms = method.loss(batch)
     assert terms["total"].item() == pytest.approx(total / (2 * n), rel=1e-4)
-    assert terms["retrieval"].item() == pytest.approx(found / (2 * n))
+    assert terms["retrieval"].item() == pytest.approx(hits / (2 * n))
 
 
 def test_the_chance_knows_a_voxels_scan_and_its_intensity():
@@ -116,8 +116,8 @@ def test_a_window_stretches_its_part_over_the_whole_and_cuts_off_the_rest():
     zscored = torch.tensor([True])  # shares of the row's own range
     scaled = params.changed(4 * x - 2, zscored, generator(0)).flatten()
     assert torch.allclose(scaled, 4 * expected - 2)
-    whole = params_of("vox2vec", **PLAIN).changed(x, None, generator(0))
-    assert torch.equal(whole, x)
+    unchanged = params_of("vox2vec", **PLAIN).changed(x, None, generator(0))
+    assert torch.equal(unchanged, x)
 
 
 def test_filters_are_of_the_plane_and_sharpening_adds_what_a_blur_takes_away():

@@ -143,7 +143,9 @@ def test_a_loss_that_is_not_finite_is_a_reason_and_not_a_traceback(tmp_path):
         def forward(self, batch, generator):
             return {"total": super().forward(batch, generator)["total"] / 0.0}
 
-    with pytest.raises(BenchError, match=r"not finite at step 1 \(total inf\); no weight has moved"):
+    with pytest.raises(
+        BenchError, match=r"not finite at step 1 \(total inf\); no weight has moved"
+    ):
         fit(Broken(), data, run_of(tmp_path))
 
 
