@@ -91,7 +91,7 @@ class AMAES(Method):
                 x, p.ghosting, g, lambda y, at: ghosting(y, strength[at], every[at], axis[at])
             )
             share, along = uniform(rows, p.ringing_kept, g), randint(0, 3, rows, g)
-            sides = torch.tensor(x.shape[2:], device=share.device)
+            sides = torch.stack([share.new_full((), n) for n in x.shape[2:]])
             frequencies = (share * sides[along]).floor()
             x = self.sometimes(
                 x, p.ringing, g, lambda y, at: ringing(y, frequencies[at], along[at])

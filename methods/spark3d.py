@@ -83,8 +83,9 @@ class SparK3D(Method):
         x, p = batch["crop"], self.params
         crop = x.shape[2:]
         blocks = grid(crop, p.block)
-        hidden = marked(batch["hidden"], torch.Size(blocks).numel()).view(-1, 1, *blocks)
-        visible = Visible(~hidden)
+        count = torch.Size(blocks).numel()
+        hidden = marked(batch["hidden"], count).view(-1, 1, *blocks)
+        visible = Visible(~hidden, count - batch["hidden"].shape[1])
         seen = x.masked_fill(hidden_voxels(batch["hidden"], p.block, crop), 0.0)
         with seen_alone(self.encoder, visible):
             maps = self.encoder(seen if p.hide_input else x)

@@ -113,13 +113,16 @@ class VolumeFusion(Method):
             few, most = self.patches
             count = randint(few, most + 1, rows, generator)
             classes = randint(0, self.levels + 1, (rows, most), generator)
-            longest = torch.tensor([max(1, int(self.largest * n)) for n in crop])
-            longest = longest.to(generator.device)
-            side = integers(
-                longest.clamp(max=self.smallest), longest, rand((rows, most, 3), generator)
-            ).long()
-            room = torch.tensor(crop, device=side.device) - side
-            start = integers(torch.zeros_like(room), room, rand((rows, most, 3), generator)).long()
+            longest = [max(1, int(self.largest * n)) for n in crop]
+            drawn = rand((rows, most, 3), generator).unbind(2)
+            sides = [
+                integers(min(n, self.smallest), n, u) for n, u in zip(longest, drawn, strict=True)
+            ]
+            side = torch.stack(sides, 2).long()
+            drawn = rand((rows, most, 3), generator).unbind(2)
+            room = [n - along for n, along in zip(crop, side.unbind(2), strict=True)]
+            starts = [integers(0, n, u) for n, u in zip(room, drawn, strict=True)]
+            start = torch.stack(starts, 2).long()
             label = torch.zeros((rows, *crop), dtype=torch.long, device=side.device)
             for k in range(most):
                 inside = boxed(start[:, k], side[:, k], crop) & (k < count)[:, None, None, None]

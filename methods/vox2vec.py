@@ -119,11 +119,18 @@ class Vox2Vec(Method):
             filtered, blurred = chance(rows, p.filtered, g), chance(rows, 0.5, g)
             sigma, weight = uniform(rows, p.blur_sigma, g), uniform(rows, p.sharpen_weight, g)
             sharp = uniform(rows, p.sharpen_sigma, g)
-            x = change(x, filtered & blurred, lambda y, at: y.copy_(in_plane(y, sigma[at])), False)
+            x = change(
+                x,
+                filtered & blurred,
+                lambda y, at: y.copy_(in_plane(y, sigma[at], p.blur_sigma[1])),
+                False,
+            )
             x = change(
                 x,
                 filtered & ~blurred,
-                lambda y, at: y.copy_(sharpened(y, sharp[at], p.sharpen_less, weight[at])),
+                lambda y, at: y.copy_(
+                    sharpened(y, sharp[at], p.sharpen_sigma[1], p.sharpen_less, weight[at])
+                ),
                 True,
             )
             noisy, std, seed = chance(rows, p.noise, g), uniform(rows, bounds, g), seeds(rows, g)
@@ -221,9 +228,10 @@ def read_voxels(pyramid: Sequence[Tensor], voxel: Tensor, crop: Sequence[int]) -
         voxel: (B, n, 3) whole numbers.
         crop: voxels that the maps are of.
     """
-    sides, levels = voxel.new_tensor(list(crop)), []
+    levels = []
     for level in pyramid:
-        x, y, z = (voxel * voxel.new_tensor(level.shape[2:]) // sides).unbind(2)
+        sides = zip(voxel.unbind(2), level.shape[2:], crop, strict=True)
+        x, y, z = (at * cells // n for at, cells, n in sides)
         offset = (x * level.shape[3] + y) * level.shape[4] + z
         index = offset[:, None].expand(-1, level.shape[1], -1)
         levels.append(level.flatten(2).gather(2, index))
@@ -267,13 +275,13 @@ def windowed(x: Tensor, shown: Each, seen: Each) -> Tensor:
     return low + share.clamp(0, 1) * (high - low)
 
 
-def in_plane(x: Tensor, sigma: Tensor) -> Tensor:
-    """Blur rows along x and y by a Gaussian of ``sigma`` (N,) voxels."""
-    radius = int(REACH * float(sigma.max()) + 0.5)
+def in_plane(x: Tensor, sigma: Tensor, most: float) -> Tensor:
+    """Blur rows along x and y by a Gaussian of ``sigma`` (N,) voxels, at ``most`` so many."""
+    radius = int(REACH * most + 0.5)
     return values.blur(x, torch.stack([sigma, sigma, torch.full_like(sigma, FLAT)], 1), radius)
 
 
-def sharpened(x: Tensor, sigma: Tensor, less: float, weight: Tensor) -> Tensor:
+def sharpened(x: Tensor, sigma: Tensor, most: float, less: float, weight: Tensor) -> Tensor:
     """Blur rows, and add ``weight`` (N,) times what a second blur of sigma ``less`` takes away."""
-    soft = in_plane(x, sigma)
-    return soft + per_sample(weight) * (soft - in_plane(soft, torch.full_like(sigma, less)))
+    soft = in_plane(x, sigma, most)
+    return soft + per_sample(weight) * (soft - in_plane(soft, torch.full_like(sigma, less), less))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from math import prod
 from typing import Any
 
 import torch
@@ -27,20 +28,21 @@ class Visible:
     """Which cells of each map are visible.
 
     Args:
-        blocks: (B, 1, x, y, z) booleans of the blocks of a crop, equally many in every sample.
+        blocks: (B, 1, x, y, z) booleans of the blocks of a crop.
+        count: how many are visible in every sample; it is told, so that a GPU is not waited for.
     """
 
-    def __init__(self, blocks: Tensor) -> None:
-        self.blocks = blocks
+    def __init__(self, blocks: Tensor, count: int) -> None:
+        self.blocks, self.count = blocks, count
         self._maps: dict[tuple[int, ...], Tensor] = {}
+        self._orders: dict[tuple[int, ...], Tensor] = {}
 
     def of(self, shape: Sequence[int]) -> Tensor:
         """Return the mask (B, 1, x, y, z) of a map of these sides; a cell larger than a block is visible."""
         sides = tuple(shape)
         if sides not in self._maps:
-            coarse = any(n < m for n, m in zip(sides, self.blocks.shape[2:], strict=True))
             mask = functional.interpolate(self.blocks.float(), size=sides, mode="nearest").bool()
-            self._maps[sides] = torch.ones_like(mask) if coarse else mask
+            self._maps[sides] = torch.ones_like(mask) if self._coarse(sides) else mask
         return self._maps[sides]
 
     def select(self, x: Tensor) -> Tensor:
@@ -53,9 +55,18 @@ class Visible:
         return empty.scatter(2, self._places(x), cells.flatten(2)).reshape(x.shape)
 
     def _places(self, x: Tensor) -> Tensor:
-        mask = self.of(x.shape[2:]).flatten(1)
-        places = mask.nonzero()[:, 1].view(len(mask), 1, -1)
-        return places.expand(-1, x.shape[1], -1)
+        """Return which cells of a map are visible, in order, (B, C, n)."""
+        sides = tuple(x.shape[2:])
+        if sides not in self._orders:
+            cells = prod(sides)
+            count = cells if self._coarse(sides) else cells // self.blocks[0].numel() * self.count
+            mask = self.of(sides).flatten(2)
+            order = mask.to(torch.uint8).argsort(dim=2, descending=True, stable=True)
+            self._orders[sides] = order[..., :count]
+        return self._orders[sides].expand(-1, x.shape[1], -1)
+
+    def _coarse(self, sides: Sequence[int]) -> bool:
+        return any(n < m for n, m in zip(sides, self.blocks.shape[2:], strict=True))
 
 
 def dense_layers(network: nn.Module) -> list[str]:

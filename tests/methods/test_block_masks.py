@@ -134,7 +134,7 @@ def test_no_layer_of_the_encoder_sees_a_hidden_cell(name):
     blocks = torch.zeros(2, 1, 4, 4, 4, dtype=torch.bool)
     for row, at in enumerate(torch.rand(2, 64, generator=generator(1)).argsort(1)[:, :16]):
         blocks[row].view(-1)[at] = True
-    visible = Visible(blocks)
+    visible = Visible(blocks, 16)
     mask = visible.of((64, 64, 64))
     x = torch.randn(2, 1, 64, 64, 64, generator=generator(2))
     with torch.no_grad():
@@ -164,7 +164,7 @@ def test_a_norm_takes_its_statistics_over_visible_cells(norm):
     nn.init.uniform_(norm.bias)
     blocks = torch.zeros(2, 1, 2, 2, 2, dtype=torch.bool)
     blocks[0, 0, 0, 1, 1] = blocks[1, 0, 1, 0, 0] = True
-    visible = Visible(blocks)
+    visible = Visible(blocks, 1)
     with seen_alone(norm, visible):
         y = norm(x)
     cells = torch.stack([x[0, :, :2, 2:, 2:], x[1, :, 2:, :2, :2]]).flatten(2)  # (2, 4, 8)

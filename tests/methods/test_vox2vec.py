@@ -124,13 +124,13 @@ def test_filters_are_of_the_plane_and_sharpening_adds_what_a_blur_takes_away():
     module = functions_of("vox2vec")
     x = torch.zeros(1, 1, 15, 15, 5)
     x[0, 0, 7, 7, 2] = 1.0
-    soft = module.in_plane(x, torch.tensor([1.0]))
+    soft = module.in_plane(x, torch.tensor([1.0]), 1.0)
     assert (soft[..., [0, 1, 3, 4]] == 0).all()
     assert soft.sum().item() == pytest.approx(1)
     bell = torch.exp(-0.5 * torch.arange(-4.0, 5).square())
     assert soft[0, 0, 7, 7, 2].item() == pytest.approx(1 / bell.sum().item() ** 2, rel=1e-3)
-    softer = module.in_plane(soft, torch.tensor([0.5]))
-    sharp = module.sharpened(x, torch.tensor([1.0]), 0.5, torch.tensor([10.0]))
+    softer = module.in_plane(soft, torch.tensor([0.5]), 0.5)
+    sharp = module.sharpened(x, torch.tensor([1.0]), 1.0, 0.5, torch.tensor([10.0]))
     assert torch.allclose(sharp, soft + 10 * (soft - softer), atol=1e-6)
 
 
