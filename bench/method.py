@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -25,11 +25,13 @@ from bench.dataset import Recipe as Recipe  # methods know bench.method, not ben
 from bench.errors import BenchError
 from bench.nets import Network, catalog
 from bench.nets.base import NoDecoder
-from bench.nets.sizes import Entry as NetworkEntry
-from bench.nets.sizes import Preset
 from bench.ranges import Triple as Triple
 from bench.registry import callable_module
 from bench.source import Source
+
+if TYPE_CHECKING:
+    from bench.nets.sizes import Entry as NetworkEntry
+    from bench.nets.sizes import Preset
 
 Batch = dict[str, Tensor]
 Arrays = dict[str, np.ndarray]

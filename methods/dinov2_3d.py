@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from bench import augment, distributed
 from bench.augment.draw import chance, uniform
-from bench.method import Batch, Figure, Method, Triple
+from bench.method import Batch, EncoderMaps, Figure, Method, Triple
 from bench.nets import Network, TokenEncoder
 from bench.pretext import nuisance
 from bench.pretext.clusters import sinkhorn
@@ -90,16 +90,19 @@ class DINOv2For3D(Method):
             if not (self.class_weight or self.patch_weight):
                 raise self.refusal("class_weight or patch_weight must be above 0")
 
-        def voxels_per_sample(self, crop: Triple) -> int:
-            """Add the slow copy's forward passes of both large views, and those of an anchor."""
+        def voxels_per_sample(self, crop: Triple) -> float:
+            """Add class tokens, the slow copy's forward passes of both large views, and those of an anchor."""
             slow = 2 if self.gram_weight else 1
-            return super().voxels_per_sample(crop) + slow * 2 * prod(crop) // 3
+            # a class token costs less than a patch: nothing embeds it
+            named = 16**3 / 2 * (2 + self.locals + slow * 2 / 3)
+            return super().voxels_per_sample(crop) + slow * 2 * prod(crop) / 3 + named
 
-        def head_flops(self, crop: Triple) -> float:
+        def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
             """Return the heads' operations on class tokens and hidden patches, the slow copy's a third."""
             hidden = self.masked * sum(self.mask_ratio) / 2 * prod(crop) / 16**3
             rows = self.locals + (2 + 2 * hidden) * 4 / 3
-            width = self.hidden**2 + self.bottleneck * (self.hidden + self.out)
+            width = self.hidden * (maps.width + self.hidden)
+            width += self.bottleneck * (self.hidden + self.out)
             return 2.0 * rows * width
 
         def box(self, small: bool, rng: np.random.Generator) -> np.ndarray:

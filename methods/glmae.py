@@ -1,7 +1,7 @@
 """GL-MAE: restore masked global and local views, and tell from them what a slow copy says of a global one."""
 
 from dataclasses import dataclass
-from math import ceil, log, prod
+from math import log, prod
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from bench.method import Arrays, Batch, EncoderMaps, Figure, Method, MethodParam
 from bench.nets import Network, TokenEncoder
 from bench.pretext.boxes import Ratio, read_box, shares
 from bench.pretext.distil import Centre, entropy, handed_on, information, sharpened
-from bench.pretext.heads import DecoderSize, MaskedDecoder, projection
+from bench.pretext.heads import DecoderSize, MaskedDecoder, decoder_flops, projection
 from bench.pretext.losses import reconstruction
 from bench.pretext.mask import random_split, take
 from bench.pretext.momentum import SlowCopy, cosine_tau
@@ -83,12 +83,17 @@ class GLMAE(Method):
         def crops_per_sample(self) -> float:
             """In crops of the local size: visible patches of all views, and a third for the slow copy's."""
             area = prod(self.global_crop) / 96**3 if self.global_crop else WIDER**3
-            return ceil((1 - self.mask_ratio) * (self.q + self.p * area) + self.p * area / 3)
+            return (1 - self.mask_ratio) * (self.q + self.p * area) + self.p * area / 3
 
         def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
-            """Return the decoder's operations on all views, 24 width^2 per token and block."""
-            tokens = (self.q * prod(crop) + self.p * prod(self.wide(crop))) / 16**3
-            return tokens * self.decoder_depth * 24 * self.decoder_dim**2
+            """Return the decoder's operations on all views, for patches of 16^3 voxels."""
+            size = DecoderSize(self.decoder_dim, self.decoder_depth, self.decoder_heads)
+            asked = self.mask_ratio if self.recon_on == "masked" else 1.0
+            views = ((self.q, crop), (self.p, self.wide(crop)))
+            return sum(
+                count * decoder_flops(size, prod(view) / 16**3, asked, maps.width, 16**3)
+                for count, view in views
+            )
 
         def wide(self, crop: Triple) -> Triple:
             """Return the size of global views where local ones are ``crop``."""

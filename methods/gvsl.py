@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench import distributed
-from bench.augment.constants import constant
 from bench.augment.draw import chance, uniform
 from bench.augment.values import smooth
+from bench.constants import constant
 from bench.method import Batch, EncoderMaps, Figure, Method, MethodParams, Triple
 from bench.nets import Network
 from bench.pretext import deform

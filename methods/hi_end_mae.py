@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.method import Batch, Figure, Method, MethodParams, Triple
+from bench.method import Batch, EncoderMaps, Figure, Method, MethodParams, Triple
 from bench.nets import Network, TokenEncoder
 from bench.pretext.heads import Block, CrossBlock
 from bench.pretext.losses import full_precision, reconstruction
@@ -58,11 +58,24 @@ class HiEndMAE(Method):
                     f"decoder_dim = {self.decoder_dim} must divide by decoder_heads = {self.decoder_heads}"
                 )
 
-        def head_flops(self, crop: Triple) -> float:
-            """Return the decoder's operations: 24 width^2 a token and block; 4 more, and 4 a visible one, to ask."""
-            tokens, square = prod(crop) / 16**3, self.decoder_dim**2
-            asking = 3 * (28 + 4 * (1 - self.mask_ratio))
-            return tokens * square * (24 * self.decoder_depth + asking)
+        @property
+        def crops_per_sample(self) -> float:
+            """The visible patches."""
+            return 1 - self.mask_ratio
+
+        def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
+            """Return the decoder's operations, for patches of 16^3 voxels.
+
+            A token and block: 24 width^2 + 4 tokens width; to ask, 4 width^2 more, and as much a visible one.
+            """
+            patches, width, levels = prod(crop) / 16**3, self.decoder_dim, len(maps.widths)
+            tokens = patches + self.class_token
+            visible = (1 - self.mask_ratio) * patches + self.class_token
+            block = tokens * (24 * width**2 + 4 * tokens * width)
+            asking = block + 4 * (tokens + visible) * width**2 + 4 * visible * tokens * width
+            enter = visible * levels * 2 * maps.width * width
+            leave = self.mask_ratio * patches * 2 * width * 16**3
+            return self.decoder_depth * block + (levels - 1) * asking + enter + leave
 
     params: Params
     encoder: TokenEncoder

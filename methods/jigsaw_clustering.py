@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench import augment, distributed
-from bench.augment.constants import constant
 from bench.augment.draw import uniform
+from bench.constants import constant
 from bench.data.reader import Volume
 from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network, catalog

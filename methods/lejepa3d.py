@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench import augment, distributed
-from bench.method import Batch, Figure, Method, Triple
+from bench.method import Batch, EncoderMaps, Figure, Method, Triple
 from bench.nets import Network
 from bench.pretext import nuisance
 from bench.pretext.boxes import Ratio, shares
@@ -61,7 +61,7 @@ class LeJEPA3D(Method):
             if self.knots < 3 or self.knots % 2 == 0:
                 raise self.refusal(f"knots = {self.knots}; take an odd number, 3 or more")
 
-        def head_flops(self, crop: Triple) -> float:
+        def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
             """Return the projector's operations, from its hidden layer on, and those of the slices."""
             views = 2 + self.locals
             width = self.hidden * (self.hidden + self.out) + self.slices * (self.out + self.knots)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench.method import Batch, EncoderMaps, Figure, Method, MethodParams, Triple
 from bench.nets import Network, TokenEncoder
-from bench.pretext.heads import DecoderSize, MaskedDecoder, init_linear
+from bench.pretext.heads import DecoderSize, MaskedDecoder, decoder_flops, init_linear
 from bench.pretext.losses import reconstruction, standardise
 from bench.pretext.mask import random_split, take
 from bench.ranges import Count, Share
@@ -49,14 +49,10 @@ class MAE3D(Method):
             return 1 - self.mask_ratio
 
         def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
-            """Return the decoder's operations, for patches of 16^3 voxels.
-
-            24 width^2 + 4 tokens width per token and block, and the layers into it and out of it.
-            """
-            tokens, dim, voxels = prod(crop) / 16**3, self.decoder_dim, 16**3
-            blocks = tokens * self.decoder_depth * (24 * dim**2 + 4 * tokens * dim)
-            outer = (1 - self.mask_ratio) * maps.width + self.mask_ratio * voxels
-            return blocks + 2 * tokens * dim * outer
+            """Return the decoder's operations, for patches of 16^3 voxels."""
+            size = DecoderSize(self.decoder_dim, self.decoder_depth, self.decoder_heads)
+            tokens = prod(crop) / 16**3
+            return decoder_flops(size, tokens, self.mask_ratio, maps.width, 16**3)
 
     params: Params
     encoder: TokenEncoder

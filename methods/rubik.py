@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench import augment
-from bench.augment.constants import constant
+from bench.constants import constant
 from bench.data.reader import Volume
 from bench.method import Arrays, Batch, Figure, Method, MethodParams, Recipe, Triple
 from bench.nets import Network

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.augment.constants import constant
 from bench.augment.draw import chance
 from bench.augment.values import bell
+from bench.constants import constant
 from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Arrays, Batch, Entry, Figure, Method, Recipe, Restores, Triple

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench import augment, distributed
-from bench.augment.constants import constant
 from bench.augment.draw import chance
+from bench.constants import constant
 from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Arrays, Batch, EncoderMaps, Figure, Method, Triple

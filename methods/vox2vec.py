@@ -14,7 +14,7 @@ from bench.augment import values
 from bench.augment.draw import Each, chance, fields, per_sample, seeds, uniform
 from bench.augment.rows import change
 from bench.data.reader import Volume
-from bench.method import Arrays, Batch, Figure, Method, MethodParams, Recipe, Triple
+from bench.method import Arrays, Batch, EncoderMaps, Figure, Method, MethodParams, Recipe, Triple
 from bench.nets import Network
 from bench.pretext import nuisance
 from bench.pretext.heads import mlp
@@ -69,8 +69,19 @@ class Vox2Vec(Method):
 
         @property
         def crops_per_sample(self) -> int:
-            """Two crops; the top-down path costs about another encoder and is not counted."""
+            """Two crops."""
             return 2
+
+        def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
+            """Return the operations of the top-down path on both crops, and of the head on its voxels."""
+            cells = [prod(crop) / prod(stride) for stride in maps.strides]
+            total = 0.0
+            for level, width in enumerate(maps.widths[:-1] if self.top_down else ()):
+                total += cells[level] * 2 * width**2 * (1 + 2 * 27 * self.blocks)
+                total += cells[level + 1] * 2 * width * maps.widths[level + 1]
+            wide = sum(maps.widths)
+            head = self.voxels * 2 * (2 * wide**2 + wide * self.out)
+            return 2 * (total + head)
 
         def check(self, crop: Triple, recipe: Recipe) -> None:
             """Refuse more voxels than a crop has."""

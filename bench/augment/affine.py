@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.augment.constants import constant
 from bench.augment.draw import chance, uniform
+from bench.constants import constant
 from bench.ranges import Triple
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.augment import rows
-from bench.augment.constants import constant
 from bench.augment.draw import chance, per_sample
+from bench.constants import constant
 from bench.random import randint
 from bench.ranges import Triple
 

@@ -28,7 +28,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.augment import constants
+from bench import constants
 
 NAME = "pretended"
 LIBRARIES = ("torch", "monai", "unittest", "contextlib")

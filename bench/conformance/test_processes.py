@@ -10,8 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from bench import distributed
+from bench.conformance import many
+from bench.conformance.scans import read as read_batch
 from bench.conformance.scans import sample as read_sample
 from bench.conformance.scans import volumes
 from bench.conformance.trial import Trial as Trial
@@ -21,6 +24,7 @@ from bench.protocol.sections import Optimiser, Schedule, Training
 from bench.random import numpy_rng
 from bench.train import loop
 from bench.train.loop import Run, fit
+from bench.train.parallel import together
 from bench.train.samples import Samples, batches
 
 STEPS, BATCH = 3, 4
@@ -118,6 +122,46 @@ def test_two_processes_equal_one(trial, alone, scans, bench_pair):
 def test_it_says_whether_its_loss_looks_across_the_batch(trial, alone, scans, bench_pair):
     (_, expected), (weights, _) = alone(trial), bench_pair(untold, trial.build(), scans)
     assert (furthest(weights, expected) > 1e-5) is trial.cls.across_batch
+
+
+def among(trial, views, size):
+    """Return the terms of a step among so many processes, and what this one hands to the others."""
+    method = trial.build()
+    with many.fake_processes(size) as traffic:
+        called = together(Loss(method))
+        many.count_gradients(called, traffic)
+        terms = called(views)
+        terms["total"].backward()
+        method.after_step(0.0)
+    return method, terms, traffic
+
+
+class Loss(torch.nn.Module):
+    def __init__(self, method):
+        super().__init__()
+        self.method = method
+
+    def forward(self, views):
+        return self.method.loss(views)
+
+
+SIZES = (2, 8, 64)
+
+
+@each
+def test_among_many_processes_shapes_hold_and_rows_are_sent_once(trial, scans):
+    method = trial.build()
+    views = method.views(
+        read_batch(method, scans[: max(2, method.min_batch)]), torch.Generator().manual_seed(0)
+    )
+    trained = sum(p.nbytes for p in method.parameters() if p.requires_grad)
+    steps = [among(trial, views, size) for size in SIZES]
+    for stepped, terms, traffic in steps:
+        assert all(term.ndim == 0 for term in terms.values())
+        assert all(p.grad is None or p.grad.shape == p.shape for p in stepped.parameters())
+        assert traffic.gradients == trained
+    # what a process hands out does not depend on how many there are
+    assert len({traffic.gathered for *_, traffic in steps}) == 1
 
 
 @only(lambda cls: cls.pretrains and not cls.across_batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -25,7 +25,8 @@ class Preset:
     encoder_flops_per_voxel: Count  # the encoder's share
     in_channels: Count = 1
     out_channels: Count = 14  # BTCV: 13 organs and background
-    widths: tuple[Count, ...] = ()  # channels of the encoder's maps, finest first; (): not stated
+    # channels of the encoder's maps, finest first; (): not stated. No weight depends on it
+    widths: tuple[Count, ...] = field(default=(), repr=False)
     lone: bool = True  # can it train where its bottleneck is one voxel? not under instance norm
 
     def __post_init__(self) -> None:

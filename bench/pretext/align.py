@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bench.augment import resize_box
-from bench.augment.constants import constant
+from bench.constants import constant
 from bench.errors import BenchError
 from bench.pretext.losses import full_precision
 from bench.ranges import Triple

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.augment.constants import constant
+from bench.constants import constant
 from bench.pretext.deform import last_entry, triple, written_out
 from bench.random import rand, randn
 from bench.ranges import Triple

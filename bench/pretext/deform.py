@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.augment.constants import constant
 from bench.augment.draw import per_sample
+from bench.constants import constant
 from bench.random import rand, randint
 from bench.ranges import Triple
 

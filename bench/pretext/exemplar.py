@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from bench import distributed
 from bench.augment.affine import places, rotation, sampled
-from bench.augment.constants import constant
 from bench.augment.draw import chance, per_sample, uniform
+from bench.constants import constant
 from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple

@@ -160,6 +160,25 @@ class DecoderSize:
     bias: bool = False
 
 
+def decoder_flops(
+    size: DecoderSize, tokens: float, mask_ratio: float, width: int, out: int
+) -> float:
+    """Return the operations of a ``MaskedDecoder`` that gives the hidden patches of one crop.
+
+    24 width^2 + 4 tokens width per token and block, and the layers into it and out of it.
+
+    Args:
+        size: of its blocks.
+        tokens: patches of the crop.
+        mask_ratio: share of them that is hidden.
+        width: of the encoder's tokens.
+        out: voxels of a patch.
+    """
+    dim = size.width
+    blocks = size.depth * (24 * dim**2 + 4 * tokens * dim)
+    return tokens * (blocks + 2 * dim * ((1 - mask_ratio) * width + mask_ratio * out))
+
+
 class MaskedDecoder(nn.Module):
     """Fills in hidden patches from the encoded visible ones.
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.augment.constants import constant
+from bench.constants import constant
 from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Arrays, Batch, EncoderMaps, Figure, Method, Recipe, Triple

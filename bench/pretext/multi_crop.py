@@ -37,7 +37,7 @@ class MultiCrop(MethodParams):
         """Two views, and small ones of about an eighth of their voxels."""
         return 2 + ceil(self.locals / 8)
 
-    def voxels_per_sample(self, crop: Triple) -> int:
+    def voxels_per_sample(self, crop: Triple) -> float:
         """Return the voxels of both large views and of all small ones."""
         return 2 * prod(crop) + self.locals * prod(self.small(crop))
 

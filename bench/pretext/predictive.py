@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench import distributed
-from bench.augment.constants import constant
+from bench.constants import constant
 from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.method import Arrays, Batch, EncoderMaps, Figure, Method, MethodParams, Recipe, Triple

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from bench import augment
-from bench.augment.constants import constant
 from bench.augment.draw import Bounds, chance, uniform
+from bench.constants import constant
 from bench.errors import BenchError
 from bench.method import Batch, MethodParams, Triple
 from bench.pretext.units import Scale, amounts, twice

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench.augment.constants import constant
 from bench.conformance import devices
 from bench.conformance.devices import WrongDeviceError, second_device
+from bench.constants import constant
 
 pytestmark = pytest.mark.skipif(bool(devices.unavailable()), reason=devices.unavailable() or "-")
 SECOND = torch.device(devices.NAME, 0)

@@ -14,6 +14,9 @@ LOOK = {"shape": (48, 48, 8), "grains": (0.8, 5), "contrast": (0.5, 1.5), "shift
 EASY = {"momentum": 0.9, "gamma": 0.0, "brightness": 0.0, "hidden": 256, "out": 64}
 MILD = {"flip": 0.0, "crop_scale": (1.0, 1.2), "overlap": 0.5, "brightness": 0.0, "gamma": 0.0}
 MILD |= {"local_hidden": 64, "local_out": 32}
+NAMES = {"out": 64, "bottleneck": 32, "locals": 2, "turn": 0.0, "flip": 0.0, "effect": 0.0}
+NAMES |= {"blur": (0.0, 0.0, 0.0), "koleo_weight": 0.0, "tau": 0.99, "still": 0.0}
+NAMES |= {"teacher_temperature": (0.04, 0.04)}
 
 
 def alike(shape, own=0.3):
@@ -42,6 +45,11 @@ def told_apart(before, after):
 def slices_told_apart(before, after):
     assert after["retrieval"] > max(3 / 31, 1.2 * before["retrieval"])
     assert after["total"] < 0.9 * log(31) and after["std"] > 0.3 / 32**0.5
+
+
+def views_named(before, after):
+    assert after["class"] < 0.93 * log(64) < before["class"]  # whoever names all alike: ln 64
+    assert after["information"] > 0.4 and after["patch"] < 0.8 * before["patch"]
 
 
 def keys_retrieved(before, after):
@@ -101,6 +109,15 @@ RUNS = {  # parameters, scans, steps, rate, samples a step, what must be learned
         8,
         below_the_mean,
     ),
+    "hi_end_mae": (
+        {"decoder_dim": 48, "decoder_depth": 1},
+        lambda: alike((32, 32, 32)),
+        300,
+        2e-3,
+        8,
+        below_the_mean,
+    ),
+    "dinov2_3d": (NAMES, lambda: differing(shape=(64, 64, 40)), 150, 1e-3, 12, views_named),
     "models_genesis": ({"windows": 1}, lambda: alike(CUBE), 120, 1e-2, 8, restored),
 }
 

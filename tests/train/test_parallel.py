@@ -12,6 +12,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import nn
 
 from bench import distributed
+from bench.conformance import many
 from bench.errors import Stopped
 from bench.protocol.sections import Optimiser, Schedule, Training
 from bench.random import rand
@@ -221,3 +222,19 @@ def test_fp16_scales_the_loss_clips_unscaled_gradients_and_resumes_its_scale(tmp
     assert run(tmp_path / "one", 3)["scale"] == 2048.0
     resumed = run(tmp_path / "one")
     assert all(torch.equal(value, whole[key]) for key, value in resumed.items())
+
+
+@pytest.mark.parametrize("size", [2, 8, 64])
+def test_batch_norm_among_many_sends_two_numbers_a_channel_and_negatives_are_of_all(size):
+    x = torch.randn(3, 5, 4, 4, 2, requires_grad=True)
+    norm = nn.Sequential(nn.BatchNorm3d(5))
+    with many.fake_processes(size) as traffic:
+        _exchange(norm)
+        y = norm(x)
+        y.sum().backward()
+        rows = distributed.gather(x.detach())
+    assert (y.shape, x.grad.shape, rows.shape) == (x.shape, x.shape, (3 * size, 5, 4, 4, 2))
+    moments, values = 2 * 5 * 4, 3 * 5 * 32 * 4  # bytes
+    assert traffic.gathered == moments + values
+    assert traffic.received(size) == size * (moments + values)
+    assert traffic.reduced == size * moments  # a gradient for the rows of each process
