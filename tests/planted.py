@@ -29,6 +29,14 @@ SLOW = MODULES.split()  # to import, and nothing of bench
 NAMES = {"bench_methods": "methods", "bench_datasets": "datasets", "bench_files": "."}
 
 
+def _text(root: Path, test: str) -> str:
+    """Return a file of tests, with the suites that it takes over from bench.conformance."""
+    text = (root / test).read_text()
+    suites = (root / "bench" / "conformance").glob("test_*.py")
+    suite_texts = [path.read_text() for path in suites if f"conformance.{path.stem} import *" in text]
+    return "\n".join([text, *suite_texts])
+
+
 class Planted(NamedTuple):
     """An error: what it is, where its text stands exactly once, what replaces it, a test that must fail."""
 
@@ -44,7 +52,7 @@ class Planted(NamedTuple):
         for name in (self.file, test):
             if not (root / name).is_file():
                 return f"{name} is not there"
-        if function and f"def {function.partition('[')[0]}(" not in (root / test).read_text():
+        if function and f"def {function.partition('[')[0]}(" not in _text(root, test):
             return f"{test} has no {function}"
         count = (root / self.file).read_text().count(self.before)
         return "" if count == 1 else f"{self.file} holds {self.before!r} {count} times"

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ROOMS = ("bench", "methods", "datasets")
 METHODS_KNOW = {"method", "pretext", "nets", "augment", "source", "errors", "random", "ranges"}
-METHODS_KNOW |= {"typed", "distributed"}
+METHODS_KNOW |= {"typed", "distributed", "constants"}
 DATASETS_KNOW = {"dataset", "source", "errors", "data", "volumes", "phantoms"}
 
 
