@@ -1,13 +1,14 @@
 """SparK in 3D (S3D): hidden blocks stay empty through the encoder, mask tokens fill them for the decoder."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.init import trunc_normal_
 
-from bench.method import Batch, Figure, Method, Recipe, Triple
+from bench.method import Batch, EncoderMaps, Figure, Method, Recipe, Triple
 from bench.nets import Network, catalog
 from bench.pretext.block_mask import HidesBlocks, grid, hidden_voxels, rebuilding_errors
 from bench.pretext.losses import full_precision
@@ -48,6 +49,12 @@ class SparK3D(Method):
         # SparK hides the input, too; the code does not, so its first convolution sees hidden voxels
         hide_input: bool = True
         transfer: Literal["all", "encoder"] = "all"  # code: its checkpoints hold both
+
+        def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
+            """Return the operations of the convolutions between encoder and decoder: 54 width^2 a cell."""
+            levels = list(zip(maps.widths, maps.strides, strict=True))[1:]
+            convolved = levels if self.densify == "project" else []
+            return sum(54.0 * width**2 * prod(crop) / prod(stride) for width, stride in convolved)
 
         def check(self, crop: Triple, recipe: Recipe) -> None:
             """As the others do; and refuse a single visible block: a norm needs two cells."""
