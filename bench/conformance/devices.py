@@ -403,3 +403,6 @@ def summary(waits: dict[str, int]) -> str:
 def _short(where: str) -> str:
     path = Path(where)
     return f"{path.parent.name}/{path.name}" if path.suffix else where
+
+
+unavailable()  # autograd makes a queue for each device at the first way back of a process, and no more later
