@@ -32,10 +32,10 @@ def _hashable(numbers: Any) -> Any:
 
 
 def _once(numbers: Any, device: torch.device, dtype: torch.dtype) -> Tensor:
-    kept = _KEPT.get(key := (numbers, device, dtype))
-    if kept is None:
+    tensor = _KEPT.get(key := (numbers, device, dtype))
+    if tensor is None:
         with torch.inference_mode(False):
-            kept = torch.tensor(numbers, device=device, dtype=dtype)
-        if not isinstance(kept, FakeTensor):  # these live as long as their mode
-            _KEPT[key] = kept
-    return kept
+            tensor = torch.tensor(numbers, device=device, dtype=dtype)
+        if not isinstance(tensor, FakeTensor):  # these live as long as their mode
+            _KEPT[key] = tensor
+    return tensor

@@ -33,6 +33,7 @@ from bench import constants
 NAME = "pretended"
 LIBRARIES = ("torch", "monai", "unittest", "contextlib")
 aten = torch.ops.aten
+Keywords = dict[str, Any]
 
 # operations that may read one device and write another
 COPIES = {aten._to_copy.default, aten.copy_.default, aten.copy.default}
@@ -156,7 +157,7 @@ class SecondTensor(Tensor):
 WAITS: Counter[str] = Counter()  # of the host, by the line that waits; ``second_device`` empties it
 
 
-def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _run(func: Any, args: tuple[Any, ...], kwargs: Keywords) -> Any:
     leaves, shape = pytree.tree_flatten((args, kwargs))
     tensors = [x for x in leaves if isinstance(x, Tensor)]
     ours = [x for x in tensors if isinstance(x, SecondTensor)]
@@ -241,7 +242,7 @@ def _refuse_mixing(func: Any, args: tuple[Any, ...], others: list[Tensor]) -> No
 def _count(
     func: Any,
     args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    kwargs: Keywords,
     ours: list[SecondTensor],
     others: list[Tensor],
     result_on_device: bool,
@@ -262,7 +263,7 @@ def _count(
         WAITS[line()] += 1
 
 
-def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+def _written(func: Any, args: tuple[Any, ...], kwargs: Keywords) -> list[Any]:
     """Return the arguments that an operation writes and returns."""
     if not any(x.alias_info is not None and x.alias_info.is_write for x in func._schema.returns):
         return []
@@ -402,3 +403,6 @@ def summary(waits: dict[str, int]) -> str:
 def _short(where: str) -> str:
     path = Path(where)
     return f"{path.parent.name}/{path.name}" if path.suffix else where
+
+
+unavailable()  # autograd makes a queue for each device at the first way back of a process, and no more later

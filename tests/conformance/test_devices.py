@@ -34,8 +34,8 @@ REFUSED = {
 def test_what_a_gpu_refuses_is_refused_with_its_line(act):
     with second_device(), pytest.raises(WrongDeviceError) as refused:
         act(numbers(4, 3).to(SECOND))
-    place = f"{__file__}:{act.__code__.co_firstlineno}: "
-    assert str(refused.value).startswith(place)
+    line = f"{__file__}:{act.__code__.co_firstlineno}: "
+    assert str(refused.value).startswith(line)
 
 
 def of_cpu_scalar(x):
