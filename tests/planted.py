@@ -33,7 +33,9 @@ def _text(root: Path, test: str) -> str:
     """Return a file of tests, with the suites that it takes over from bench.conformance."""
     text = (root / test).read_text()
     suites = (root / "bench" / "conformance").glob("test_*.py")
-    suite_texts = [path.read_text() for path in suites if f"conformance.{path.stem} import *" in text]
+    suite_texts = [
+        path.read_text() for path in suites if f"conformance.{path.stem} import *" in text
+    ]
     return "\n".join([text, *suite_texts])
 
 
