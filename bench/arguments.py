@@ -159,13 +159,14 @@ $ bench judge scores.csv --baseline nnunet --to judged  # columns case, method, 
 $ bench judge nnUNet_results/Dataset004_Hippocampus  # all trainers of a cross-validation
 
 list  what there is by name
-what methods|datasets|mixtures|networks|metrics|protocols
+what methods|datasets|mixtures|networks|weights|metrics|protocols
 [name NAME]  of a data set: its recipes, splits, and how large they are here
 {DATA}
 {PLUGINS}
 --json
 $ bench list methods
 $ bench list datasets --json  # for a program
+$ bench list weights  # public ones that a row can start from
 
 check  open and judge every case of a data set
 dataset

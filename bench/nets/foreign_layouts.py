@@ -19,6 +19,10 @@ SWIN = "encoder.swinViT.patch_embed.proj.weight"
 GENESIS = "encoder.down_tr64.ops.0.conv1.weight"
 RESENC = "encoder.stem.convs.0.conv.weight"
 SEGRESNET = "encoder.convInit.conv.weight"
+SEGRESNET_DS = "encoder.conv_init.weight"
+PLAIN = "encoder.stages.0.0.convs.0.conv.weight"
+AMAES = "encoder.in_conv.conv1.conv.weight"
+SPECTRE = "encoder.patch_embed.proj.weight"
 PRIMUS = "encoder.down_projection.proj.weight"
 STUNET = "encoder.conv_blocks_context.0.0.conv1.weight"
 VGG = "encoder.features.0.weight"
@@ -41,10 +45,12 @@ class Layout:
     rename: tuple[tuple[str, str], ...] = ()
     # names under which a library has a module twice, and its first name: the second is what it runs
     twins: tuple[tuple[str, str], ...] = ()
-    # Our keys that have no place: heads of the pretraining, copies, and the output layer, whose classes
-    # are the source's. What is not named here and has no place stands in the load receipt.
+    # Our keys that have no place: heads of the pretraining, copies. What is not named here and has no place
+    # stands in the load receipt.
     drop: str = r"(?!)"
-    head: str = ""  # our key of the output layer: as long as the source had classes
+    # our keys of the output layer, whose classes are the source's: left out unless it is asked for
+    output: str = r"(?!)"
+    head: str = ""  # one of them, as long as the source had classes
     requires: str = ""  # what must lie beside the tensors
     # fields of the size that no tensor tells; ``size`` gives the usual value
     untold: tuple[str, ...] = ()
@@ -95,6 +101,31 @@ def _stunet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"features": widths, "depth": max(blocks.values(), default=0), "groups": None}
 
 
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the widths of stages of two convolutions; of others no preset has the size."""
+    blocks = _blocks(tensors, r"encoder\.stages\.(\d)\.0\.convs\.\d+\.conv\.weight")
+    firsts = [tensors.get(f"encoder.stages.{stage}.0.convs.0.conv.weight") for stage in blocks]
+    widths = tuple(len(first) if first is not None and first.ndim else 0 for first in firsts)
+    return {"features": widths if {*blocks.values()} == {2} else (), "groups": None}
+
+
+def _segresnet_ds(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    blocks = _blocks(tensors, r"encoder\.layers\.(\d)\.blocks\.\d+\.conv1\.weight")
+    return {
+        "filters": len(tensors[SEGRESNET_DS]),
+        "blocks": tuple(blocks.values()),
+        "axes": "SPL",
+        "slope": 0.0,
+    }
+
+
+def _spectre(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    matches = [re.fullmatch(r"encoder\.blocks\.(\d+)\.norm1\.weight", key) for key in tensors]
+    dim, periods = len(tensors[SPECTRE]), tensors.get("encoder.rope.periods")
+    heads = {} if periods is None or not periods.numel() else {"heads": dim // 6 // len(periods)}
+    return {"dim": dim, "depth": sum(m is not None for m in matches), **heads}
+
+
 def _segresnet(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return width and residual blocks; groups and rectifiers are MONAI's defaults, no tensor tells them."""
     blocks = _blocks(tensors, r"encoder\.down_layers\.(\d)\.\d+\.conv1\.conv\.weight")
@@ -125,6 +156,8 @@ _PRIMUS_NAMES = (
     (r"^up_projection\.", "decoder.up_projection."),
 )
 _STEM = r"encoder\.stem\.convs\.0\.conv\.weight"
+_NORM = (r"\.norm_op\.", ".norm.")
+_SEG_LAYERS = r"decoder\.seg_layers\..*"
 _COPIES = r".*\.all_modules\..*|decoder\.encoder\..*"  # the library registers modules twice
 # of a block of dynamic-network-architectures: convolution, dropout where there is some, norm. In files of nnssl's
 # SparkTrainer they differ from those under the plain names, which are not trained
@@ -147,7 +180,7 @@ LAYOUTS = (
             (r"^swin(ViT|_vit)\.", "encoder.swinViT."), _MLP,
             (r"^(encoder(?:1|2|3|4|10)|decoder[1-5]|out)\.", r"decoder.\1."),
         ),
-        drop=r"decoder\.out\..*|(proj_head|rotation_head|contrastive_head|conv)\..*",
+        drop=r"(proj_head|rotation_head|contrastive_head|conv)\..*", output=r"decoder\.out\..*",
         head="decoder.out.conv.conv.weight", untold=("merging",), why=_BEFORE,
     ),
     # what MONAI's SwinUNETR.load_from reads: model_swinvit.pt of Tang et al., CVPR 2022
@@ -163,7 +196,7 @@ LAYOUTS = (
         r"down_tr64\.ops\.0\.conv1\.weight", "genesis_unet3d", GENESIS,
         lambda tensors: {"width": len(tensors[GENESIS])},
         rename=((r"^down_", "encoder.down_"), (r"^(up|out)_", r"decoder.\1_")),
-        drop=r"decoder\.out_tr\..*", head="decoder.out_tr.final_conv.weight",
+        output=r"decoder\.out_tr\..*", head="decoder.out_tr.final_conv.weight",
     ),
     # nnU-Net takes the stem and the stages of such a file (2.8.1, PretrainedTrainer): the decoder
     # rebuilds images, in some methods without skips
@@ -175,8 +208,27 @@ LAYOUTS = (
     Layout(
         "nnU-Net, ResEnc-L (network_weights: encoder.stem.*)",
         _STEM, "resenc_unet", RESENC, _resenc,
-        drop=rf"{_COPIES}|decoder\.seg_layers\..*", head="decoder.seg_layers.0.weight", zyx=True,
-        twins=_TWINS,
+        drop=_COPIES, output=_SEG_LAYERS, head="decoder.seg_layers.0.weight", zyx=True, twins=_TWINS,
+    ),
+    # TotalSegmentator's, VoComni's, and whatever nnU-Net trains by default
+    Layout(
+        "nnU-Net, plain (network_weights: encoder.stages.0.0.*)",
+        r"encoder\.stages\.0\.0\.convs\.0\.conv\.weight", "plain_unet", PLAIN, _plain,
+        drop=_COPIES, output=_SEG_LAYERS, head="decoder.seg_layers.0.weight", zyx=True, twins=_TWINS,
+    ),
+    # checkpoints of Sllambias/asparagus (its networks are gardening_tools'): the same network under other names.
+    # Its arrays are nibabel's, (x, y, z). The decoder of a pretraining has no skips
+    Layout(
+        "AMAES, ResEnc-B of asparagus (encoder.stem.conv1.*)",
+        r"encoder\.stem\.conv1\.conv\.weight", "resenc_unet", RESENC, _resenc,
+        rename=((r"^encoder\.stem\.conv1\.", "encoder.stem.convs.0."), _NORM),
+        drop=rf"{_COPIES}|decoder\..*",
+    ),
+    Layout(
+        "AMAES, U-Net of FOMO25 (encoder.in_conv.*)",
+        r"encoder\.in_conv\.conv1\.conv\.weight", "amaes_unet", AMAES,
+        lambda tensors: {"filters": len(tensors[AMAES]), "groups": None},
+        rename=(_NORM,), drop=rf"{_COPIES}|decoder\..*",
     ),
     # nnU-Net 1's checkpoints (STUNetTrainer): arrays are (z, y, x)
     Layout(
@@ -186,7 +238,7 @@ LAYOUTS = (
             (r"^conv_blocks_context\.", "encoder.conv_blocks_context."),
             (r"^(upsample_layers|conv_blocks_localization|seg_outputs)\.", r"decoder.\1."),
         ),
-        drop=r"decoder\.seg_outputs\..*", head="decoder.seg_outputs.4.weight", zyx=True,
+        output=r"decoder\.seg_outputs\..*", head="decoder.seg_outputs.4.weight", zyx=True,
     ),
     # OpenMind's Primus-M and what nnU-Net trained from it; of a pretraining the decoder rebuilds images
     Layout(
@@ -197,7 +249,7 @@ LAYOUTS = (
     Layout(
         "nnU-Net, Primus (network_weights: down_projection.*)",
         _PATCHED, "primus", PRIMUS, _primus, rename=_PRIMUS_NAMES,
-        drop=r"decoder\..*|mask_token",  # its widths are those of as many classes
+        drop="mask_token", output=r"decoder\..*",  # its widths are those of as many classes
         head="decoder.up_projection.decode.2.bias",
         zyx=True, positions="encoder.eva.pos_embed", patch=8,
     ),
@@ -208,7 +260,7 @@ LAYOUTS = (
             (r"^vit\.", "encoder.vit."), _PATCHES,
             (r"^(encoder[1-4]|decoder[2-5]|out)\.", r"decoder.\1."),
         ),
-        drop=rf"{_UNUSED}|decoder\.out\..*", head="decoder.out.conv.conv.weight",
+        drop=_UNUSED, output=r"decoder\.out\..*", head="decoder.out.conv.conv.weight",
         positions=_POSITIONS, patch=16,
     ),
     Layout(
@@ -226,8 +278,25 @@ LAYOUTS = (
             (r"^(convInit|down_layers)\.", r"encoder.\1."),
             (r"^(up_layers|up_samples|conv_final)\.", r"decoder.\1."),
         ),
-        drop=r"decoder\.conv_final\.2\..*|vae_.*", head="decoder.conv_final.2.conv.weight",
+        drop=r"vae_.*", output=r"decoder\.conv_final\.2\..*", head="decoder.conv_final.2.conv.weight",
         untold=("groups", "slope"),
+    ),
+    # CT-FM's, alone or with the decoder of its fine-tunings, and what Auto3DSeg trains
+    Layout(
+        "SegResNetDS of MONAI, CT-FM (conv_init.*)",
+        r"(encoder\.)?conv_init\.weight", "segresnet_ds", SEGRESNET_DS, _segresnet_ds,
+        rename=(
+            (r"^(conv_init|layers)\.", r"encoder.\1."), (r"^up_layers\.(\d)\.head\.", r"decoder.heads.\1."),
+            (r"^up_layers\.", "decoder.up_layers."),
+        ),
+        output=r"decoder\.heads\..*", head="decoder.heads.3.weight", untold=("axes", "slope"),
+        why=": CT-FM's arrays are (z, y, x) from below, in front and right; Auto3DSeg's are as here (base)",
+    ),
+    Layout(
+        "ViT of SPECTRE (blocks.0.attn.kv.*)",
+        r"blocks\.0\.attn\.kv\.weight", "spectre_vit", SPECTRE, _spectre,
+        rename=((r"^(patch_embed|cls_token|reg_token|pos_embed|rope|blocks|norm)\b", r"encoder.\1"),),
+        drop=r"head\..*",
     ),
     # vgg19 alone has a preset: with batch norm, or with fewer layers, no size fits
     Layout(

@@ -17,9 +17,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bench.errors import BenchError, shown
+from bench.nets import foreign_plans
 from bench.nets.base import triple
 from bench.nets.catalog import network_facts
-from bench.nets.foreign_layouts import COLOURS, EMBEDDING, LAYOUTS, PLAN, Layout, Tensors
+from bench.nets.foreign_layouts import COLOURS, EMBEDDING, LAYOUTS, Layout, Tensors
 from bench.nets.manifest import KEY, Manifest, finite, read
 from bench.ranges import Triple
 
@@ -92,18 +93,19 @@ STANDINS: list[Any] = [(Inert, f"{module}.{name}") for module in NAMES for name 
 STANDINS += [(_no_dict, "collections.defaultdict")]
 
 
-def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
+def read_weights(path: Path, preset: str = "", output: bool = False) -> tuple[Tensors, Manifest]:
     """Return tensors under our keys (``encoder.*``, ``decoder.*``; on the CPU) and what they are for.
 
     Args:
         path: a file of ours, or of one of ``LAYOUTS``: ``.safetensors``, or what ``torch.save`` wrote.
         preset: for a foreign file whose keys leave it open (patch merging of Swin UNETR); by default
             the one that public files have. The tensors must fit it.
+        output: keep the output layer of a foreign file, whose classes are the source's.
 
     Returns:
         Tensors and manifest. Of a foreign file the manifest's ``params`` tell the layout and how many
         tensors were left out, by the first part of their names, and ``COLOURS`` where the channels are
-        those of pictures; ``recipe`` has at most the spacing.
+        those of pictures; ``recipe`` and ``labels`` have what nnU-Net's plan beside the tensors tells.
 
     Raises:
         BenchError: one line that names the file: not readable, with code inside, damaged, of no known
@@ -119,14 +121,16 @@ def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
         return tensors, manifest
     layout, view, left_out = _recognise(path, content)
     named = _renamed(path, layout, view)
-    ours = {name: value for name, value in named.items() if not re.fullmatch(layout.drop, name)}
+    unwanted = layout.drop if output else f"{layout.drop}|{layout.output}"
+    ours = {name: value for name, value in named.items() if not re.fullmatch(unwanted, name)}
     left_out.update(name.partition(".")[0] for name in named.keys() - ours.keys())
     if layout.reads not in ours or ours[layout.reads].ndim < 2:
         raise BenchError(
             f"{path}: {layout.name}: no usable {layout.reads!r}; it is damaged: fetch it again"
         )
     _check(path, ours)
-    axes = _axes(content) if layout.zyx else (0, 1, 2)
+    foreign_plans.check_strides(path, layout, content)
+    axes = foreign_plans.axes(content) if layout.zyx else (0, 1, 2)
     crop = _crop(content, layout, ours, axes)
     ours = {name: _turned(name, value, axes) for name, value in ours.items()}
     if layout.zyx and crop is not None and layout.positions in ours:
@@ -139,15 +143,17 @@ def read_weights(path: Path, preset: str = "") -> tuple[Tensors, Manifest]:
         params[COLOURS] = RGB
     if not preset and (open_fields := _left_open(layout, ours, chosen)):
         params[OPEN] = open_fields
-    spacing, head = _three(_dig(_configuration(content), "spacing"), axes), named.get(layout.head)
+    head = named.get(layout.head)
+    classes = len(head) if head is not None and head.ndim else 0
     manifest = Manifest(
         layout.network,
         chosen,
         channels,
-        out_channels=len(head) if head is not None and head.ndim else 0,
+        out_channels=classes,
         crop=crop or network_facts(layout.network).presets[chosen].crop,
-        recipe={"spacing": spacing} if spacing else {},
+        recipe=foreign_plans.recipe(content, axes),
         params=params,
+        labels=foreign_plans.labels(content, classes),
     )
     return ours, _exported_manifest(content, manifest)
 
@@ -324,25 +330,6 @@ def _preset(path: Path, layout: Layout, tensors: Tensors, requested: str) -> str
 # What lies beside the tensors
 
 
-def _dig(content: Any, *keys: str) -> Any:
-    for key in keys:
-        content = content.get(key) if isinstance(content, dict) else None
-    return content
-
-
-def _axes(content: dict[str, Any]) -> Triple:
-    """Return which of a kernel's axes is x, which y, which z.
-
-    nnU-Net and nnssl read images as (z, y, x) and may then put the axis of thick slices first.
-    """
-    order = _dig(content, PLAN, "pretrain_plan", "transpose_forward")
-    order = order or _dig(content, "init_args", "plans", "transpose_forward") or [0, 1, 2]
-    if not isinstance(order, list | tuple) or sorted(map(str, order)) != ["0", "1", "2"]:
-        order = [0, 1, 2]
-    ours = [2 - int(axis) for axis in order]
-    return ours.index(0), ours.index(1), ours.index(2)
-
-
 def _turned(name: str, value: Tensor, axes: Triple) -> Tensor:
     if name == EMBEDDING and value.ndim == 5:  # a convolution: channels move behind the voxels
         return value.permute(0, 2, 3, 4, 1).flatten(1)
@@ -351,21 +338,10 @@ def _turned(name: str, value: Tensor, axes: Triple) -> Tensor:
     return value.permute(0, 1, *(2 + axis for axis in axes)) if value.ndim == 5 else value
 
 
-def _configuration(content: dict[str, Any]) -> Any:
-    """Return the configuration of nnssl's plan: a file has one, the one that it was trained with."""
-    configurations = _dig(content, PLAN, "pretrain_plan", "configurations")
-    return next(iter(configurations.values()), None) if isinstance(configurations, dict) else None
-
-
-def _three(values: Any, axes: Triple) -> list[float] | None:
-    numbers = isinstance(values, list | tuple) and all(
-        type(v) in (int, float) and v > 0 for v in values
-    )
-    return [values[axis] for axis in axes] if numbers and len(values) == 3 else None
-
-
 def _crop(content: dict[str, Any], layout: Layout, tensors: Tensors, axes: Triple) -> Triple | None:
-    sides = _three(_dig(_configuration(content), "patch_size"), axes)
+    sides = foreign_plans.three(
+        foreign_plans.dig(foreign_plans.configuration(content), "patch_size"), axes
+    )
     crop = triple(list(map(int, sides))) if sides else None
     positions = tensors.get(layout.positions)
     if positions is None or positions.ndim != 3:

@@ -132,6 +132,35 @@ class SegResNetSize:
 
 
 @dataclass(frozen=True)
+class SegResNetDSSize:
+    """Width of the first of five levels (doubled at each), residual blocks, the axes that it reads, slope.
+
+    ``SPL``: images come to it as (top, back, left), as CT-FM reads them, and its maps come back as (x, y, z).
+    """
+
+    filters: int
+    blocks: tuple[int, int, int, int, int] = (1, 2, 2, 4, 4)  # Auto3DSeg's and CT-FM's
+    axes: Literal["RAS", "SPL"] = "RAS"
+    slope: float = 0.0  # of the rectifiers below 0
+
+
+@dataclass(frozen=True)
+class PlainUNetSize:
+    """Widths of the six stages, of two convolutions each; groups of each norm."""
+
+    features: tuple[int, int, int, int, int, int]
+    groups: int | None = None  # None: instance norm with weight and bias, as published
+
+
+@dataclass(frozen=True)
+class AmaesUNetSize:
+    """Width of the first of five levels, doubled at each below; groups of each norm."""
+
+    filters: int
+    groups: int | None = None  # None: instance norm with weight and bias, as published
+
+
+@dataclass(frozen=True)
 class ResEncSize:
     """Widths and residual blocks of the six stages; groups of each norm."""
 
@@ -148,6 +177,16 @@ class PrimusSize:
     depth: int
     heads: int
     drop_path: float = 0.2  # as nnU-Net trains it; blocks before the last have less, the first none
+
+
+@dataclass(frozen=True)
+class SpectreSize:
+    """Channels of a patch, blocks and heads; width of the decoder's last level."""
+
+    dim: int  # 6 times a multiple of the heads
+    depth: int
+    heads: int
+    feature: int = 32
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""``bench list``: methods, data sets, networks, metrics and protocols by name, or one data set in full."""
+"""``bench list``: methods, data sets, networks, weights, metrics and protocols by name, or one data set in full."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ COLUMNS = {  # of a person's table
     "mixtures": ("name", "title", "datasets", "expected_cases"),
     "networks": ("name", "title", "dims", "presets"),
     "metrics": ("name", "title", "unit"),
+    "weights": ("name", "network", "data", "window", "spacing", "licence"),
     "protocols": ("name", "title", "scales", "assumed", "deviations", "file"),
 }
 WIDTH = 28  # letters of the networks of a method
@@ -64,6 +65,10 @@ def _kind(what: str) -> tuple[Sequence[Any], Callable[[Any], Listed]]:
         from bench.nets import catalog
 
         return catalog.names(), catalog.describe
+    if what == "weights":
+        from bench.nets import public_weights
+
+        return list(public_weights.table().values()), plain
     return registry.names(PLUGINS[what]), {"methods": _method, "datasets": _dataset}[what]
 
 
@@ -138,7 +143,18 @@ def as_text(what: str, things: list[Listed]) -> str:
         text += "\n\n" + "\n".join(
             f"{name}: {dataset.unpack}" for name, dataset in datasets.items()
         )
+    if what == "weights":
+        text += "\n\n" + "\n".join(map(_read, things))
     return text
+
+
+def _read(weights: Listed) -> str:
+    """Return what does not fit in a column: how files are read, and what was read for it."""
+    note = f"; {weights['note']}" if weights["note"] else ""
+    return (
+        f"{weights['name']}: {weights['layout']}, {weights['orientation']}{note}. {weights['cite']}. Read: "
+        f"{weights['code']}"
+    )
 
 
 def _fitting(networks: Sequence[str]) -> str:
@@ -162,6 +178,8 @@ def _fitting(networks: Sequence[str]) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_cell, value))
+    if isinstance(value, float):
+        return f"{value:g}"
     if isinstance(value, dict) and "preset" in value:
         return f"{value['preset']} ({value['parameters'] / 1e6:.2f} M)"
     if isinstance(value, dict):

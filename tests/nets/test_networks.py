@@ -162,7 +162,7 @@ def test_views_of_other_sizes_are_read_where_the_catalogue_says_so(name):
         ("unet2d", (15, 20, 1), "halves"),
         ("resenc_unet", (33, 64, 64), "it reads multiples of"),
         ("resenc_unet", (32, 32, 32), "one bottleneck voxel"),
-        ("unetr", (16, 16, 16), "reads whole crops alone; take genesis_unet3d, .*unet3d$"),
+        ("unetr", (16, 16, 16), "reads whole crops alone; take amaes_unet, .*unet3d$"),
     ],
 )
 def test_refuses_views_that_the_encoder_cannot_read(name, view, says):

@@ -1,0 +1,54 @@
+"""nnU-Net's plain U-Net, built by nnU-Net's own library and cut in two as ``bench.nets.resenc`` does."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from torch import Tensor, nn
+
+from bench.nets.base import Decoder, Encoder, Wanted
+from bench.nets.resenc import SLOPE, ResEncDecoder, named_once
+
+
+class PlainEncoder(Encoder):
+    """Six stages of two convolutions; each stage but the first halves every side by its first one."""
+
+    input_weight = "stages.0.0.convs.0.conv.weight"
+
+    def __init__(self, net: PlainConvUNet) -> None:
+        super().__init__()
+        self.stages: nn.Sequential = net.encoder.stages
+        self.widths = tuple(net.encoder.output_channels)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return maps at 1, 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's resolution."""
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+
+def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
+    """Return encoder and decoder; any input whose sides are multiples of 32 can be read."""
+    size, stages = wanted.size, len(wanted.size.features)
+    instance = partial(nn.InstanceNorm3d, affine=True)
+    net = PlainConvUNet(
+        input_channels=wanted.in_channels,
+        n_stages=stages,
+        features_per_stage=list(size.features),
+        conv_op=nn.Conv3d,
+        kernel_sizes=3,
+        strides=[1] + [2] * (stages - 1),
+        n_conv_per_stage=2,
+        num_classes=wanted.out_channels,
+        n_conv_per_stage_decoder=2,
+        conv_bias=True,
+        norm_op=partial(nn.GroupNorm, size.groups) if size.groups else instance,
+        nonlin=nn.LeakyReLU,
+        nonlin_kwargs={"negative_slope": SLOPE, "inplace": True},
+    )
+    net.apply(net.initialize)  # He's normal
+    named_once(net)
+    return PlainEncoder(net), ResEncDecoder(net)
