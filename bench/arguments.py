@@ -190,7 +190,7 @@ $ bench phantom acdc DATA --cases 4 --seed 1
 score  score label maps that nobody trained here
 --prediction P...!  a volume, a picture or a folder; repeat it to rank several
 --reference R!  the same; files of two folders are paired by name without suffix
---metrics NAMES (dice,iou,hd,hd95)  comma-separated names of 'bench list metrics', or all
+--metrics NAMES (dice,iou,hd,hd95)  comma-separated names of 'bench list metrics', all, or lesions
 --labels VALUES  comma-separated; default: every label there is
 --regions NAME  in place of labels: the regions of a data set, e.g. brats
 --ignore VALUE  of voxels of the reference that nobody labelled; they count nowhere

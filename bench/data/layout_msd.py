@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, ClassVar
 from unicodedata import normalize
 
+from bench.data import participants
 from bench.dataset import VOID, Case, Dataset, Recipe, natural
 from bench.errors import BenchError, shown
 from bench.source import Source
@@ -34,7 +35,7 @@ VISITS = (  # names of cases that look like a patient and his visit
     "^(.+[0-9])[_.-][0-9]{1,2}$",
 )
 LARGEST = 65535  # raw label values; masks are stored as 8 or 16 bits
-PARTICIPANTS, UNKNOWN = "participants.tsv", ("", "n/a")  # of BIDS
+PARTICIPANTS = "participants.tsv"  # of BIDS
 IGNORE = "ignore"  # the name of nnU-Net's label of voxels that nobody labelled
 EXAMPLE = '{"labels": {"0": "background", "1": "liver"}, "modality": {"0": "CT"}}'
 ABDOMEN = (-175.0, 250.0)  # HU; Swin-UNETR's window, the usual one for soft tissue
@@ -469,23 +470,8 @@ def with_participants(path: Path, cases: Sequence[Case]) -> list[Case]:
     """
     if not path.is_file():
         return list(cases)
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    head, *rows = [line.split("\t") for line in lines if line.strip()] or [[""]]
-    stated = dict[str, dict[str, str]]()
-    for number, row in enumerate(rows, 2):
-        if len(row) != len(head):
-            raise BenchError(
-                f"{path}:{number}: {len(row)} entries, the first line has {len(head)}; separate them by tabs"
-            )
-        values = {
-            key: text for key, text in zip(head[1:], row[1:], strict=True) if text not in UNKNOWN
-        }
-        stated[row[0].removeprefix("sub-")] = values
-    names = [(case.id.removeprefix("sub-"), case.patient.removeprefix("sub-")) for case in cases]
-    return [
-        replace(case, meta={**stated.get(id, stated.get(patient, {})), **case.meta})
-        for case, (id, patient) in zip(cases, names, strict=True)
-    ]
+    table = participants.read(path)
+    return [replace(case, meta={**table.of(case.id, case.patient), **case.meta}) for case in cases]
 
 
 def likely_visits(cases: Sequence[Case]) -> str:

@@ -33,6 +33,7 @@ class Metric:
     # as a loop that validates does: on the grid that the network sees, and of each case's targets first
     looped: bool = False
     signed: bool = False  # best at 0: what is ranked is the size, the sign says which way it errs
+    neutral: bool = False  # counts what is there: nothing is ranked by it
     version: int = 1  # raised by hand when its numbers change on purpose
 
 
@@ -57,6 +58,25 @@ METRICS: dict[str, Metric] = {
         True,
         looped=True,
     ),
+    "lesion_reference": Metric("count", "Lesions of the reference", True, neutral=True),
+    "lesion_predicted": Metric("count", "Lesions of the prediction", True, neutral=True),
+    "lesion_matched": Metric("count", "Lesions with a match of IoU 0.5 or more (TP)", True),
+    "lesion_missed": Metric("count", "Lesions of the reference without a match (FN)", False),
+    "lesion_false": Metric("count", "Lesions of the prediction without a match (FP)", False),
+    "lesion_split": Metric(
+        "count", "Lesions of the reference that several predicted ones overlap", False
+    ),
+    "lesion_merged": Metric("count", "Predicted lesions that overlap several true ones", False),
+    "lesion_recall": Metric(
+        "1",
+        "Share of the reference's lesions with a match (of a size: lesion_recall@0.1-1ml)",
+        True,
+    ),
+    "lesion_precision": Metric("1", "Share of the prediction's lesions with a match", True),
+    "lesion_rq": Metric("1", "Recognition quality of lesions (F1)", True),
+    "lesion_sq": Metric("1", "Segmentation quality: mean IoU of matched lesions", True),
+    "lesion_pq": Metric("1", "Panoptic quality of lesions: RQ times SQ", True),
+    "lesion_dice": Metric("1", "Mean Dice of matched lesions", True),
     "accuracy": Metric("1", "Share of cases whose class was found", True, "classification"),
     "auc": Metric(
         "1", "Area under the ROC curve, each class against the rest", True, "classification"
@@ -120,6 +140,11 @@ def score(  # noqa: PLR0913 - the contract fixes the first five
     ``relative_volume_error`` is ``P / R - 1``, 0.1 where 10 % too much was segmented (Heimann et al.
     2009, doi:10.1109/TMI.2009.2013851; MedPy's ``ravd``). Neither asks where the voxels lie.
 
+    Lesions: the ``lesion_`` metrics take connected components as instances (26 neighbours in a volume, 4 in a
+    picture) and match them at an IoU of 0.5 or more, one to one, as panoptica 2.1.7 does by default. Those of the
+    reference alone may be of one size: ``lesion_recall@0.1-1ml``, from 0.1 ml to below 1 ml, or
+    ``lesion_recall@10+ml``; undefined where the reference has none of that size.
+
     Empty masks (BRATS' penalty 373.13 mm is the diagonal of its 240 x 240 x 155 mm volume):
         ==================  =======================  =========================  =========
         ``empty``           both empty               one empty                  ``status``
@@ -135,7 +160,9 @@ def score(  # noqa: PLR0913 - the contract fixes the first five
         more than one voxel. NSD counts as an overlap here. Volume errors need no penalty: where one mask
         is empty they are what they are (``skip``: undefined), the relative one undefined where the
         reference is empty; where both are, undefined as the rest (``brats``: 0), or labels that nobody
-        has would flatter the mean.
+        has would flatter the mean. Counts of lesions are what they are, 0 where there is none (``skip``:
+        undefined); where one mask is empty, RQ, SQ, PQ and the lesions' Dice are 0, recall or precision over
+        no lesion is undefined.
 
     Args:
         prediction: label map, (X, Y, Z) integers or booleans (2-D works too), values 0 to 65535.

@@ -14,7 +14,7 @@ from operator import itemgetter
 from statistics import fmean
 from typing import Any
 
-from bench.metrics import METRICS
+from bench.metrics.request import declared
 
 DIGITS = 9  # means that agree to so many decimals are a tie
 Row = Mapping[str, Any]
@@ -44,20 +44,29 @@ class Standing:
     @property
     def higher_is_better(self) -> bool:
         """Which way is better."""
-        # any nsd@<number>mm
-        return self.metric not in METRICS or METRICS[self.metric].higher_is_better
+        declaration = declared(self.metric)
+        return declaration is None or declaration.higher_is_better
 
     @property
     def by_size(self) -> bool:
         """Whether the means are of absolute values: an error's direction is no merit."""
-        return self.metric in METRICS and METRICS[self.metric].signed
+        declaration = declared(self.metric)
+        return declaration is not None and declaration.signed
+
+    @property
+    def ranked(self) -> bool:
+        """Whether one of two means is the better one."""
+        declaration = declared(self.metric)
+        return declaration is None or not declaration.neutral
 
     @property
     def ranks(self) -> dict[str, int | None]:
         """Prediction -> rank from 1; equals share the better rank, and the next rank is left out."""
         means = [mean for mean in self.means.values() if mean is not None]
         return {
-            name: None if mean is None else 1 + sum(self._better(other, mean) for other in means)
+            name: None
+            if mean is None or not self.ranked
+            else 1 + sum(self._better(other, mean) for other in means)
             for name, mean in self.means.items()
         }
 
@@ -91,7 +100,8 @@ def standings(rows: Iterable[Row]) -> list[Standing]:
 
 
 def _of_metric(metric: str, rows: list[Row]) -> list[Standing]:
-    signed = metric in METRICS and METRICS[metric].signed
+    declaration = declared(metric)
+    signed = declaration is not None and declaration.signed
     pairs = list(dict.fromkeys((row["target"], row["case"]) for row in rows))
     defined = Counter((row["target"], row["case"]) for row in rows if row["value"] is not None)
     values = {

@@ -5,14 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 from bench.errors import BenchError, Misstated, unknown
-from bench.metrics import CONVENTIONS, EMPTY, METRICS
+from bench.metrics import CONVENTIONS, EMPTY, METRICS, Metric
 
 TOLERANCE = re.compile(r"nsd@(\d+(?:\.\d+)?)mm")
+SIZE = re.compile(r"(lesion_[a-z]+)@(\d+(?:\.\d+)?)(?:-(\d+(?:\.\d+)?)|\+)ml")
+Size = tuple[float, float]  # ml: the first belongs to it, the second does not
 LATENCY = "latency"  # judges the network, whatever the task
 VOLUMES = ("volume_error", "relative_volume_error")
 COUNTED = ("dice", "iou", *VOLUMES)
+LESION = "lesion_"
+# of lesions of the reference alone, so they can be of those of one size
+SIZED = tuple(
+    LESION + name for name in ("reference", "matched", "missed", "split", "recall", "sq", "dice")
+)
+BINS = ("0-0.1ml", "0.1-1ml", "1-10ml", "10+ml")
 REGRESSION = "regression"
 # by the task
 DEFAULTS = {"segmentation": ("dice",), "classification": ("accuracy",), REGRESSION: ("mae",)}
@@ -24,17 +33,45 @@ def tolerance(metric: str) -> float | None:
     return float(match[1]) if match else None
 
 
+def size_of(metric: str) -> tuple[str, Size | None]:
+    """Return a metric of lesions without its size, and the size; None where it has none.
+
+    ``lesion_recall@0.1-1ml`` is of lesions from 0.1 ml to below 1 ml, ``lesion_recall@10+ml`` from 10 ml on.
+    """
+    match = SIZE.fullmatch(metric)
+    if not match:
+        return metric, None
+    return match[1], (float(match[2]), float(match[3] or "inf"))
+
+
+def declared(metric: str) -> Metric | None:
+    """Return what is declared of a metric, any tolerance or size left out; None: there is no such metric."""
+    if tolerance(metric) is not None:
+        return METRICS["nsd@1mm"]
+    name, size = size_of(metric)
+    if size is not None and (name not in SIZED or size[0] >= size[1]):
+        return None
+    return METRICS.get(name)
+
+
 def unit(metric: str) -> str:
-    """Return the unit of a metric, ``1``, ``mm`` or ``ml``.
+    """Return the unit of a metric, ``1``, ``mm``, ``ml`` or ``count``.
 
     Raises:
         BenchError: no metric has that name.
     """
-    if tolerance(metric) is not None:
-        return "1"
-    if metric not in METRICS:
-        raise BenchError(unknown("metric", metric, METRICS))
-    return METRICS[metric].unit
+    declaration = declared(metric)
+    if declaration is not None:
+        return declaration.unit
+    name, size = size_of(metric)
+    if size is not None and size[0] >= size[1]:
+        raise BenchError(f"metric {metric!r}: no size is from {size[0]:g} to {size[1]:g} ml")
+    if size is not None and name in METRICS:
+        raise BenchError(
+            f"metric {metric!r}: only lesions of the reference have a size; take one of "
+            + ", ".join(SIZED)
+        )
+    raise BenchError(unknown("metric", metric, METRICS))
 
 
 def task(metric: str) -> str:
@@ -44,7 +81,8 @@ def task(metric: str) -> str:
         BenchError: no metric has that name.
     """
     unit(metric)
-    return METRICS[metric].task if metric in METRICS else "segmentation"
+    declaration = declared(metric)
+    return declaration.task if declaration else "segmentation"
 
 
 def of_task(metrics: tuple[str, ...], wanted: str) -> tuple[str, ...]:
@@ -107,14 +145,25 @@ def of_each(metrics: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def named(text: str) -> tuple[str, ...]:
-    """Return the metrics that a comma-separated text names; ``all``: every one that label maps have."""
-    requested = tuple(name.strip() for name in text.split(",") if name.strip())
-    every = tuple(
-        name
-        for name, metric in METRICS.items()
-        if metric.task == "segmentation" and not metric.looped
-    )
-    return every if requested == ("all",) else requested
+    """Return the metrics that a comma-separated text names.
+
+    Besides names it takes ``all``, every metric of label maps but those of lesions, ``lesions``, those without
+    a size, and ``lesions_by_size``, how many lesions of each size there are and were found.
+    """
+    requested = (name.strip() for name in text.split(",") if name.strip())
+    return tuple(dict.fromkeys(metric for name in requested for metric in _group(name)))
+
+
+def _group(name: str) -> list[str]:
+    """Return the metrics that a name stands for: itself, where it is not the name of a group."""
+    maps = [m for m, metric in METRICS.items() if metric.task == "segmentation"]
+    lesions = [m for m in maps if m.startswith(LESION)]
+    if name == "all":
+        return [m for m in maps if m not in lesions and not METRICS[m].looped]
+    if name == "lesions_by_size":
+        counts = product(BINS, ("lesion_reference", "lesion_recall"))
+        return [f"{metric}@{size}" for size, metric in counts]
+    return lesions if name == "lesions" else [name]
 
 
 def looped(metric: str) -> bool:
@@ -124,7 +173,7 @@ def looped(metric: str) -> bool:
 
 def versions(metrics: Iterable[str]) -> dict[str, int]:
     """Return the version of every metric whose numbers changed on purpose; of the others it is 1."""
-    each = {m: METRICS["nsd@1mm" if tolerance(m) is not None else m].version for m in metrics}
+    each = {m: declaration.version for m in metrics if (declaration := declared(m))}
     return {metric: version for metric, version in each.items() if version > 1}
 
 
@@ -161,7 +210,13 @@ class Request:
     @property
     def surfaces(self) -> tuple[str, ...]:
         """The metrics that need the surfaces of the masks."""
-        return tuple(metric for metric in self.metrics if metric not in COUNTED)
+        others = {*self.counted, *self.lesions}
+        return tuple(metric for metric in self.metrics if metric not in others)
+
+    @property
+    def lesions(self) -> tuple[str, ...]:
+        """The metrics that need the connected components of the masks."""
+        return tuple(metric for metric in self.metrics if metric.startswith(LESION))
 
 
 @dataclass(frozen=True)

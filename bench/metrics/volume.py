@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from bench.errors import BenchError
-from bench.metrics import Score, area, empty_masks, hausdorff, surface
+from bench.metrics import Score, area, empty_masks, hausdorff, lesions, surface
 from bench.metrics.grid import Grid, index_of, long_axes
 from bench.metrics.hausdorff import Distances
 from bench.metrics.mask import Pair, counted, mask
@@ -60,9 +60,15 @@ def compare(
         status = pair.status if pair else "both_empty"
         for scored, numbers in zip(scores, _measure(pair, diagonal, requests), strict=True):
             scored += [
-                Score(target, metric, number, unit(metric), status) for metric, number in numbers
+                Score(target, metric, number, unit(metric), _status(status, number))
+                for metric, number in numbers
             ]
     return scores
+
+
+def _status(status: str, number: float | None) -> str:
+    """Return why a number is what it is: of two masks with voxels, a reference without lesions of a size."""
+    return "empty_reference" if status == "ok" and number is None else status
 
 
 def _measure(
@@ -78,9 +84,15 @@ def _measure(
     def distances(room: ModuleType) -> Distances:
         return room.distances(pair)
 
+    @cache
+    def components() -> lesions.Lesions:
+        return lesions.Lesions.of(pair)
+
     measured = []
     for request in requests:
         values: dict[str, float | None] = {m: counted(m, pair) for m in request.counted}
+        volume = pair.grid.volume
+        values |= {m: lesions.value(m, components(), volume) for m in request.lesions}
         if request.surfaces:
             surfaces = distances(area if request.convention == "deepmind" else surface)
             values |= {

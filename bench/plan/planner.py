@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any, Literal
 
 from bench import registry
+from bench.data import participants
 from bench.data.parts import Tested
 from bench.data.roots import Contents, Roots
 from bench.errors import BenchError, Misstated
@@ -86,6 +87,7 @@ class Planner:
                 instead = f"name one of {', '.join(computed)}, or add it to 'metrics'"
                 with protocol.at(("finetune", str(index))):
                     raise Misstated("anchor.metric", f"{judging!r} is not computed; {instead}")
+        self._check_groups(protocol)
         label_maps = fitting(protocol.metrics, "segmentation") or ("dice",)
         Request.checked(label_maps, protocol.convention, protocol.empty or "default")
         self.plan.cells[protocol.name] = []
@@ -99,6 +101,20 @@ class Planner:
                 check_folds(section, self.cohorts.target(section).folds)
         for index, section in sections:
             self._section(protocol, index, section)
+
+    def _check_groups(self, protocol: Protocol) -> None:
+        """Refuse groups that a report could not make: before anything runs for it."""
+        for name, grouping in protocol.groups.items():
+            cases = self.cohorts.cases(name) or () if self.cohorts.roots.find(name) else ()
+            if not (cases or grouping.file):
+                continue
+            labelled = [(c.id, c.patient) for c in cases if c.label is not None]
+            with protocol.at(("groups", name)):
+                try:
+                    table = participants.of_grouping(grouping.file, protocol.folder, name, cases)
+                    table.groups(labelled, grouping.by)
+                except BenchError as error:
+                    raise Misstated("by", str(error)) from None
 
     def _concerns(self, protocol: Protocol, index: int) -> bool:
         """Tell whether a section is asked for, itself or as a test elsewhere, or its data is here."""

@@ -73,6 +73,7 @@ def check(protocol: Protocol, document: Document) -> None:
         _has_budget(protocol.pretrain, document, ("pretrain",))
         _has_mixture(protocol.pretrain, document, ("pretrain",))
     _check_picture(protocol, document)
+    _check_groups(protocol, document)
     views.check(protocol, document)
     _check_cells(protocol, document)
     _check_quoted(protocol, document)
@@ -141,6 +142,14 @@ def _check_picture(protocol: Protocol, document: Document) -> None:
         if panel.network not in protocol.networks:
             where = document.where(("embeddings", "beside", name, "network"))
             raise BenchError(f"{where}: {unknown('network', panel.network, protocol.networks)}")
+
+
+def _check_groups(protocol: Protocol, document: Document) -> None:
+    tested = dict.fromkeys(section.dataset for section in protocol.finetune)
+    for name in protocol.groups:
+        if name not in tested:
+            where = document.where(("groups", name))
+            raise BenchError(f"{where}: {unknown('data set of this protocol', name, tested)}")
 
 
 def _variants(protocol: Protocol, name: str, row: Row) -> list[str]:

@@ -16,6 +16,7 @@ from bench.protocol import external
 from bench.protocol.sections import (
     Embeddings,
     Finetune,
+    Grouping,
     Initial,
     Mix,
     Net,
@@ -125,6 +126,8 @@ class Protocol:
     convention: Literal["medpy", "monai", "deepmind"] = "medpy"  # of distances
     empty: Literal["default", "brats", "skip"] | None = None  # the data set's own by default
     layout: Layout = field(default_factory=Layout)  # of tables and figures
+    # by data set: between which of its patients the report compares scores
+    groups: dict[str, Grouping] = field(default_factory=dict)
     embeddings: Embeddings | None = None  # a picture of what encoders see; none by default
     # pilot, smoke: laid over all of this
     scales: dict[str, dict[str, Any]] = field(default_factory=dict)

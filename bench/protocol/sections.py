@@ -805,6 +805,20 @@ class Embeddings:
     beside: dict[str, Beside] = field(default_factory=dict)  # further panels, by name
 
 
+@dataclass(frozen=True, kw_only=True)
+class Grouping:
+    """Groups of a data set's test patients between which a report compares scores; no job depends on it."""
+
+    by: tuple[str, ...]  # columns, such as sex or scanner; each divides the patients by itself
+    # a CSV file, named from the protocol's folder; its first column names patients or cases. By default what
+    # the data set itself says of its cases, as by its `participants.tsv`
+    file: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.by:
+            raise ValueError("groups: 'by' names no column; state one, or leave the data set out")
+
+
 @dataclass(frozen=True)
 class Phantom:
     """Synthetic cases that stand in for a data set which is not on this machine."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench.report.cells import MEAN
 from bench.report.context import ReportContext
-from bench.report.names import lower_is_better, metric_title, zero_is_best
+from bench.report.names import is_ranked, lower_is_better, metric_title, zero_is_best
 from bench.report.pivot import TABLES, Pivot, word
 from bench.report.row_columns import sentences
 from bench.report.tabular import COUNTS, TableCell
@@ -68,17 +68,23 @@ def _of_one(report: ReportContext, metric: str, spread: str) -> str:
     what = f"{metric_title(metric)} in {_unit(unit)}, mean{spread}"
     if zero_is_best(metric):
         return f"{what}; 0 is best; as signs cancel, nothing is ranked."
-    return f"{what}; {'lower' if lower_is_better(metric, unit) else 'higher'} is better."
+    return f"{what}; {_way(metric, unit)}."
 
 
 def _of_many(report: ReportContext, metrics: Sequence[str], spread: str) -> str:
     sentences = []
     for metric in metrics:
         unit = report.unit(metric)
-        way = "lower is better" if lower_is_better(metric, unit) else "higher is better"
+        way = _way(metric, unit)
         way = "0 is best and, as signs cancel, nothing is ranked" if zero_is_best(metric) else way
         sentences.append(f"{metric_title(metric)} in {_unit(unit)}, {way}")
     return f"{'; '.join(sentences)}. Mean{spread}."
+
+
+def _way(metric: str, unit: str) -> str:
+    if not is_ranked(metric):
+        return "nothing is ranked by it"
+    return f"{'lower' if lower_is_better(metric, unit) else 'higher'} is better"
 
 
 def _unit(unit: str) -> str:

@@ -17,6 +17,7 @@ from bench.report import (
     survival,
     worst,
 )
+from bench.report import groups as patient_groups
 from bench.report.context import ReportContext
 from bench.report.figures import wanted
 from bench.report.footnotes import Footnotes
@@ -68,6 +69,7 @@ def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Co
         *conclusion.sections(report, groups, sentence, forests),
         *survival.sections(report, groups),
         *([] if plain else external.sections(report)),
+        *([] if plain else patient_groups.sections(report)),
         *([] if plain else ranking.sections(report, seen.blind)),
         *_drawn([figure for figure in figures if figure not in late], "figures"),
         *([] if plain else worst.sections(report)),

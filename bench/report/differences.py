@@ -10,7 +10,7 @@ import numpy as np
 from bench.protocol import row_of
 from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
-from bench.report.names import lower_is_better, metric_title, zero_is_best
+from bench.report.names import is_ranked, lower_is_better, metric_title
 from bench.report.numbers import difference, number
 from bench.report.plots import Spots, Strip
 from bench.report.scores import Scores, aligned
@@ -31,7 +31,7 @@ def strips(report: ReportContext) -> tuple[Strip, ...]:
     where nothing is measured against them.
     """
     metric = report.metrics[0]
-    if zero_is_best(metric):  # of two signed values neither difference is the better one
+    if not is_ranked(metric):  # of two signed values neither difference is the better one
         return ()
     strips = list[Strip]()
     for section in range(len(report.protocol.finetune)):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
+import math
 
 from bench import registry
 from bench.dataset import Dataset
 from bench.errors import BenchError
-from bench.metrics import METRICS as DECLARED
+from bench.metrics.request import declared, size_of, tolerance
 from bench.protocol import Protocol, Quoted, row_of
 from bench.report.supplement import DatasetInfo, Extras
 
@@ -34,27 +34,46 @@ METRICS = {
     "mae": "MAE",
     "r2": "R2",
     "spearman": "Spearman",
+    "lesion_reference": "Lesions in the reference",
+    "lesion_predicted": "Lesions predicted",
+    "lesion_matched": "Lesions matched",
+    "lesion_missed": "Lesions missed",
+    "lesion_false": "Lesions false",
+    "lesion_split": "Lesions split",
+    "lesion_merged": "Lesions merged",
+    "lesion_recall": "Lesion recall",
+    "lesion_precision": "Lesion precision",
+    "lesion_rq": "Lesion RQ",
+    "lesion_sq": "Lesion SQ",
+    "lesion_pq": "Lesion PQ",
+    "lesion_dice": "Lesion Dice",
     "dice_pooled": "Dice over all test voxels",
     "dice_monai": "Dice as MONAI's validation loops take it",
 }
 
 
 def metric_title(metric: str) -> str:
-    """Return ``NSD @ 1 mm`` for ``nsd@1mm``."""
-    tolerance = re.fullmatch(r"nsd@([\d.]+)mm", metric)
-    if tolerance:
-        return f"NSD @ {tolerance[1]} mm"
-    return METRICS.get(metric, metric)
+    """Return ``NSD @ 1 mm`` for ``nsd@1mm``, ``Lesion recall, 1 to 10 ml`` for ``lesion_recall@1-10ml``."""
+    if tolerance(metric) is not None:
+        return f"NSD @ {metric.removeprefix('nsd@').removesuffix('mm')} mm"
+    name, size = size_of(metric)
+    if size is None:
+        return METRICS.get(metric, metric)
+    low, high = size
+    sizes = f"{low:g} ml or more" if high == math.inf else f"{low:g} to {high:g} ml"
+    return f"{METRICS.get(name, name)}, {sizes}"
 
 
 def unit_of(metric: str) -> str:
     """Return the unit that a metric has where no row states it."""
-    return DECLARED[metric].unit if metric in DECLARED else "1"
+    declaration = declared(metric)
+    return declaration.unit if declaration else "1"
 
 
 def lower_is_better(metric: str, unit: str) -> bool:
     """A known metric says so; of others only shares of one grow with quality."""
-    return not DECLARED[metric].higher_is_better if metric in DECLARED else unit != "1"
+    declaration = declared(metric)
+    return not declaration.higher_is_better if declaration else unit != "1"
 
 
 def metric_axis(metric: str, unit: str) -> tuple[str, bool]:
@@ -64,7 +83,14 @@ def metric_axis(metric: str, unit: str) -> tuple[str, bool]:
 
 def zero_is_best(metric: str) -> bool:
     """Whether a value has a direction, and either is worse than 0."""
-    return metric in DECLARED and DECLARED[metric].signed
+    declaration = declared(metric)
+    return declaration is not None and declaration.signed
+
+
+def is_ranked(metric: str) -> bool:
+    """Whether one of two means may be called the better one."""
+    declaration = declared(metric)
+    return declaration is None or not (declaration.signed or declaration.neutral)
 
 
 def dataset_info(name: str, extras: Extras) -> DatasetInfo:

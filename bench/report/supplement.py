@@ -294,6 +294,8 @@ class Supplement:
     absent: tuple[str, ...] = ()  # which clouds are left out, and why
     read: tuple[Ingredient, ...] = ()  # of the mixture, in its order
     defaults: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the methods' parameters
+    # data set: patient: column: the group
+    groups: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     # what was predicted for a challenge's server, and how to get it
     submissions: tuple[str, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)  # commit, versions, device, date

@@ -9,7 +9,7 @@ from bench.report.common import APART, same, stands, usual
 from bench.report.context import ReportContext
 from bench.report.errata import Errata
 from bench.report.footnotes import Footnotes, counted, in_words, remark, state
-from bench.report.names import lower_is_better, zero_is_best
+from bench.report.names import is_ranked, lower_is_better
 from bench.report.numbers import DASH, difference, number, shown
 from bench.report.pivot import AxisValues, Pivot, Point, base_row
 from bench.report.published import GAIN
@@ -152,7 +152,7 @@ def marked(
     rivals: dict[tuple, dict[tuple[AxisValues, AxisValues], Point]] = {}
     for at, point in points.items():
         alike = report.alike.get((point.row, point.section))
-        if alike is not None and entries[at].sort is not None and not zero_is_best(point.metric):
+        if alike is not None and entries[at].sort is not None and is_ranked(point.metric):
             rivals.setdefault((alike, *point.key[1:]), {})[at] = point
     marked = dict(entries)
     for (*_, metric), among in rivals.items():

@@ -13,7 +13,7 @@ from bench import stats
 from bench.protocol import method_pretrains, row_of
 from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
-from bench.report.names import lower_is_better, zero_is_best
+from bench.report.names import is_ranked, lower_is_better
 from bench.report.scores import Scores, aligned
 from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS
 
@@ -88,7 +88,7 @@ def verdicts(report: ReportContext) -> list[VerdictGroup]:
 
 def judging(report: ReportContext, section: int) -> str:
     """Return the metric that a section's rows are judged by, "" for none."""
-    fitting = (m for m in report.metrics if report.judges(m, section) and not zero_is_best(m))
+    fitting = (m for m in report.metrics if report.judges(m, section) and is_ranked(m))
     return next(fitting, "")
 
 

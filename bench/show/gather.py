@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import digest, registry
+from bench.data import participants
 from bench.data.roots import Roots, adapter
+from bench.dataset import Case
 from bench.errors import BenchError, Damaged
 from bench.job import DESCRIBED, MANIFEST, SPEC, Job
 from bench.jobs.guard import spec as guard
@@ -374,6 +376,34 @@ def leaks(plan: Plan, store: Store, protocol: str, table: pd.DataFrame) -> Itera
             len(pretrained),
             plan.spec(cell.pretrain, PretrainSpec).leaks == "drop",
         )
+
+
+def groups(
+    protocol: Protocol, table: pd.DataFrame, roots: Mapping[str, str]
+) -> dict[str, dict[str, dict[str, str]]]:
+    """Return by data set, patient and column the groups of those who were tested.
+
+    Args:
+        protocol: says which.
+        table: its records.
+        roots: folders of data sets that state groups of their own; others are left out.
+
+    Raises:
+        BenchError: a table of groups that cannot be read, or that lacks a column.
+    """
+    grouped = {}
+    for name, grouping in protocol.groups.items():
+        tested = distinct(table[table["dataset"].eq(name)], ["case", "patient"])
+        pairs = [(str(c), str(p)) for c, p in tested.itertuples(index=False, name=None) if p]
+        if not (pairs and (grouping.file or name in roots)):
+            continue
+        cases = list[Case]()
+        if not grouping.file:
+            root = Path(roots[name])
+            cases = adapter(name, Roots(None, {name: root})).cases(root)
+        listed = participants.of_grouping(grouping.file, protocol.folder, name, cases)
+        grouped[name] = listed.groups(pairs, grouping.by)
+    return grouped
 
 
 def submissions(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:

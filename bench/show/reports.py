@@ -197,6 +197,7 @@ def _facts(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) ->
         pretexts=pretexts,
         clouds=clouds,
         absent=absent,
+        groups=gather.groups(protocol, table, plan.roots),
         submissions=tuple(gather.submissions(protocol, plan, store)),
         read=gather.ingredients(protocol, plan, store),
         defaults={k: _scalars(m) for k, m in methods.items()},
@@ -239,13 +240,36 @@ def extras(
     """Return all that a report shows besides rows; ``results``: the folder of published numbers."""
     file = records.curves_file(store, protocol.name)
     return Extras(
-        **vars(facts),
+        **vars(replace(facts, groups=_groups(protocol, table, facts))),
         panels=tuple(predictions.panels(protocol, table, store, facts.titles)) if panels else (),
         published=tables_in(results, "published/*.csv") if protocol.paper else None,
         errata=errata(results),
         reference=tables_in(results, "reference.csv"),
         tracked=read_rows(file, CURVE) if file.exists() else None,
     )
+
+
+def without_files(protocol: Protocol) -> Protocol:
+    """Return a stranger's protocol that names no file of this machine: groups are those of his run."""
+    groups = {name: replace(grouping, file="") for name, grouping in protocol.groups.items()}
+    return replace(protocol, groups=groups)
+
+
+def _groups(
+    protocol: Protocol, table: pd.DataFrame, facts: Supplement
+) -> dict[str, dict[str, dict[str, str]]]:
+    """Return groups of patients: of a file as it is now, else as the run had them.
+
+    Raises:
+        BenchError: a file that is not there and that the run had not read either.
+    """
+    present = {
+        name: grouping
+        for name, grouping in protocol.groups.items()
+        if grouping.file
+        and (name not in facts.groups or (protocol.folder / grouping.file).is_file())
+    }
+    return facts.groups | gather.groups(replace(protocol, groups=present), table, {})
 
 
 def draw(

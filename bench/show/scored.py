@@ -88,12 +88,17 @@ def as_ranking(rows: list[Row]) -> str:
         )
         for name, mean in standing.means.items():
             line = lines.setdefault((standing.metric, name), {"metric": called, "prediction": name})
-            rank = "-" if mean is None else f"{mean:.4f} ({standing.ranks[name]})"
-            line[standing.convention] = rank
+            line[standing.convention] = _ranked(mean, standing.ranks[name])
     counts = {standing.metric: f"{standing.n} of {standing.of}" for standing in ranked}
     table = [line | {"n": counts[metric]} for (metric, _), line in lines.items()]
     drawn = tabulate(table, headers="keys", disable_numparse=True)
     return "\n".join([drawn, "", LEGEND, *_verdict(ranked)])
+
+
+def _ranked(mean: float | None, rank: int | None) -> str:
+    if mean is None:
+        return "-"
+    return f"{mean:.4f}" if rank is None else f"{mean:.4f} ({rank})"
 
 
 def _heading(metric: str, unit: str) -> str:

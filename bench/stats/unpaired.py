@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from math import comb
 
 import numpy as np
 
 from bench.stats.effects import Effects, Part, effects, filled, layout
+from bench.stats.holm import holm
+
+LEAST = 2  # patients of a group whose mean has a variance
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,30 @@ class Change:
     high: float
     patients: tuple[int, int]
     runs: int
+    p: float = float("nan")  # of no change; NaN where a group has one patient
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest p that dealing so many patients anew into two such groups can give."""
+        first, second = self.patients
+        return (1 + (first == second)) / comb(first + second, first)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far two groups of patients are apart, of several that were compared."""
+
+    groups: tuple[int, int]  # indices
+    change: Change  # the first group less the second
+    p: float  # after Holm over all pairs
+    low: float  # of the interval that holds for all pairs at once
+    high: float
+    alpha: float  # over the number of pairs
+
+    @property
+    def too_few(self) -> bool:
+        """Whether no exact test of so many patients could tell the two apart."""
+        return self.change.smallest_p > self.alpha
 
 
 def change(
@@ -28,6 +57,8 @@ def change(
     clusters: Sequence[int] | None = None,
     seeds: Sequence[int] | None = None,
     alpha: float = 0.05,
+    *,
+    smaller: bool = False,
 ) -> Change:
     """Compare two groups of patients that the same runs predict.
 
@@ -42,6 +73,8 @@ def change(
         clusters: the pretraining seed of each run, as for ``paired``.
         seeds: the fine-tuning seed of each run, as for ``paired``.
         alpha: one minus the confidence.
+        smaller: take no more degrees of freedom than the smaller group has (Hsu 1938). Satterthwaite's are too
+            many beside a group of two or three patients.
 
     Raises:
         ValueError: arrays of other runs, or nothing in one of them.
@@ -61,9 +94,76 @@ def change(
     first_mean, second_mean = (float(table.mean()) for table in tables)
     mean, patients = second_mean - first_mean, (len(tables[0]), len(tables[1]))
     parts = Effects(mean, min(patients), (*of_patients, *of_runs), of_runs, len(means), 0, 0, 0)
-    ways = [(v, df) for v, df in ((parts.variance, parts.df), *of_runs) if v > 0 and df > 0]
-    from scipy.special import stdtrit
+    most = min(patients) - 1 if smaller else np.inf
+    half, p = _noise(parts, alpha, most) if min(patients) >= LEAST else (np.nan, np.nan)
+    both = first_mean, second_mean
+    return Change(both, mean, mean - half, mean + half, patients, len(means), p)
 
-    half = max((float(stdtrit(df, 1 - alpha / 2)) * v**0.5 for v, df in ways), default=0.0)
-    half = half if min(patients) > 1 else np.nan
-    return Change((first_mean, second_mean), mean, mean - half, mean + half, patients, len(means))
+
+def _noise(parts: Effects, alpha: float, most: float) -> tuple[float, float]:
+    """Return half the width of a mean's interval, and p of a mean of 0: the larger of all ways to reckon them."""
+    from scipy.special import stdtr, stdtrit
+
+    every = ((parts.variance, min(parts.df, most)), *parts.of_runs)
+    ways = [(v, df) for v, df in every if v > 0 and df > 0]
+    if not ways:
+        return 0.0, float(parts.mean == 0)
+    half = max(float(stdtrit(df, 1 - alpha / 2)) * v**0.5 for v, df in ways)
+    return half, max(2 * float(stdtr(df, -abs(parts.mean) / v**0.5)) for v, df in ways)
+
+
+def gaps(
+    groups: Sequence[np.ndarray],
+    clusters: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
+    alpha: float = 0.05,
+) -> list[Gap]:
+    """Compare every two of several groups of patients, the larger mean first; the widest gap leads.
+
+    Each pair as ``change`` does with ``smaller``.
+
+    The widest gap is that of the largest mean and the smallest. It is picked by its size, so its interval is
+    ``low`` to ``high``, which hold for all pairs at once (Bonferroni).
+
+    Args:
+        groups: of each (patients, the same runs), as for ``change``; two patients or more.
+        clusters: the pretraining seed of each run.
+        seeds: the fine-tuning seed of each run.
+        alpha: one minus the confidence.
+
+    Raises:
+        ValueError: as ``change``.
+    """
+    means = [filled(np.asarray(group, float))[0].mean() for group in groups]
+    order = sorted(range(len(groups)), key=lambda i: -means[i])
+    every = gaps_of([*combinations(order, 2)], groups, clusters, seeds, alpha)
+    return sorted(every, key=lambda gap: -gap.change.mean)
+
+
+def gaps_of(
+    pairs: Sequence[tuple[int, int]],
+    groups: Sequence[np.ndarray],
+    clusters: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
+    alpha: float = 0.05,
+) -> list[Gap]:
+    """Compare some pairs of groups, the first less the second each; p is adjusted by Holm over them.
+
+    Of paired differences from a baseline (patients, runs) a gap is that of the method less the baseline's.
+
+    Args:
+        pairs: indices of groups.
+        groups: as for ``gaps``, and so the rest.
+        clusters: likewise.
+        seeds: likewise.
+        alpha: likewise.
+    """
+    changes, wide = (
+        [change(groups[b], groups[a], clusters, seeds, level, smaller=True) for a, b in pairs]
+        for level in (alpha, alpha / max(len(pairs), 1))
+    )
+    adjusted = holm([compared.p for compared in changes])
+    return [
+        Gap(pair, compared, p, of_all.low, of_all.high, alpha / len(pairs))
+        for pair, compared, p, of_all in zip(pairs, changes, adjusted, wide, strict=True)
+    ]

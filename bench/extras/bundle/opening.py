@@ -79,6 +79,7 @@ def draw(
     """Draw the report of one protocol of a bundle from what the bundle holds."""
     listed, store = bundle.manifest.protocols[name], Store(bundle.root)
     protocol, table = reports.recorded(bundle.root / listed.file, listed.scale, store)
+    protocol = reports.without_files(protocol)
     facts = reports.said_beside(store, protocol.name)
     more = reports.extras(protocol, table, facts, store, bundle.root / "results")
     return reports.draw(protocol, table, more, to, figures=figures, bare=plain)

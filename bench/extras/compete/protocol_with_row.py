@@ -94,6 +94,8 @@ class AddedRow:
         path = self.track.path
         # no aliases
         document: dict[str, Any] = json.loads(json.dumps(settings.spelled_out(parse(path)).value))
+        for part in (document, *document.get("scales", {}).values()):
+            part.pop("groups", None)  # their file need not be here
         settings_of_row = {"params": self.params, "pretrain": self.pretrain}
         row = {
             "method": self.method,

@@ -16,7 +16,7 @@ from bench.protocol import Protocol, row_of
 from bench.protocol.comparable import differing, way
 from bench.record import CELL
 from bench.report.grouping import distinct
-from bench.report.names import lower_is_better, unit_of, zero_is_best
+from bench.report.names import unit_of, zero_is_best
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +113,7 @@ def _values(table: pd.DataFrame) -> Iterator[str]:
     for name in distinct(table, ["metric"])["metric"]:
         if zero_is_best(name):
             continue
-        share = not lower_is_better(name, unit_of(name))
+        share = unit_of(name) == "1"
         least, most = (-1.0, 1.0) if share else (0.0, math.inf)  # an agreement may lie below chance
         values = table["value"][table["metric"].eq(name)]
         if len(wrong := values[(values < least) | (values > most)]):

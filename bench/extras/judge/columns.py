@@ -101,12 +101,11 @@ def measure(name: str, higher: bool | None, *, alone: bool) -> Measure | None:
         higher: what the person states; of several metrics it is of those that nobody knows.
         alone: it is the only metric.
     """
-    from bench.metrics import METRICS
+    from bench.metrics.request import declared
 
-    declared = METRICS.get(re.sub(r"nsd@[\d.]+mm", "nsd@1mm", name.lower()))
-    short = metric_in(name)
-    if declared is not None:
-        guess, unit = declared.higher_is_better, declared.unit
+    declaration, short = declared(name.lower()), metric_in(name)
+    if declaration is not None:
+        guess, unit = declaration.higher_is_better, declaration.unit
     elif short:
         guess, unit = short in HIGHER, "1" if short in SHARES else ""
     elif higher is None:

@@ -79,14 +79,17 @@ def _measure(name: str, unit: str) -> Measure:
 
 def _usable(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     from bench.metrics.request import LATENCY
-    from bench.report.names import zero_is_best
+    from bench.report.names import is_ranked
 
     notes = list[str]()
-    signed = [metric for metric in frame["metric"].unique() if zero_is_best(metric)]
+    unranked = [metric for metric in frame["metric"].unique() if not is_ranked(metric)]
     for which, why in (
         (frame["status"].eq("failed"), "rows of failed jobs"),
         (frame["metric"].eq(LATENCY), "latencies"),
-        (frame["metric"].isin(signed), "metrics that are best at 0"),
+        (
+            frame["metric"].isin(unranked),
+            "metrics that are best at 0, or by which nothing is ranked",
+        ),
         (frame["case"].eq(""), "values over all test cases at once: no patients to pair"),
     ):
         if which.any():
