@@ -6,14 +6,12 @@ would, or lies on torch's device ``meta``. Every storage is counted while anythi
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any
-from unittest.mock import patch
 
 import torch
 import torch._meta_registrations  # shapes of more operations
@@ -23,6 +21,7 @@ from torch.utils._foreach_utils import _foreach_supported_types
 from torch.utils.flop_counter import flop_registry
 
 from bench.gpu import autocast
+from bench.gpu.attention import Fused
 from bench.gpu.device import WRITTEN_OUT, Kernels, Keywords, SecondTensor, second_device
 from bench.gpu.work import Work
 
@@ -87,7 +86,7 @@ class Counted:
         return shaped
 
 
-@lru_cache(maxsize=None)
+@cache
 def _is_view(func: Any) -> bool:
     aliases = [x.alias_info for x in func._schema.returns]
     return bool(aliases) and all(a is not None and not a.is_write for a in aliases)
@@ -109,7 +108,9 @@ def _has_tensor(args: tuple[Any, ...], kwargs: Keywords) -> bool:
 
 
 def _shape(x: Tensor) -> Tensor:
-    return x if x.is_meta else torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
+    return (
+        x if x.is_meta else torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
+    )
 
 
 def _zeros(x: Tensor) -> Tensor:
@@ -172,6 +173,8 @@ def counting() -> Iterator[Counted]:
     with ExitStack() as stack:
         stack.enter_context(second_device(Kernels(counted.run, counted.memory.created)))
         stack.enter_context(autocast.kernels())
-        _foreach_supported_types.append(SecondTensor)  # as a card's optimisers run
-        stack.callback(_foreach_supported_types.remove, SecondTensor)
+        stack.enter_context(Fused(counted.work))
+        types: list[Any] = _foreach_supported_types
+        types.append(SecondTensor)  # as a card's optimisers run
+        stack.callback(types.remove, SecondTensor)
         yield counted

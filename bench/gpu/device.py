@@ -290,9 +290,7 @@ def _written(func: Any, args: tuple[Any, ...], kwargs: Keywords) -> list[Any]:
         (kwargs.get(x.name) if x.kwarg_only or i >= len(args) else args[i], x.alias_info)
         for i, x in enumerate(func._schema.arguments)
     ]
-    return [
-        value for value, alias in named if alias is not None and alias.before_set in written
-    ]
+    return [value for value, alias in named if alias is not None and alias.before_set in written]
 
 
 class _Mode(TorchDispatchMode):

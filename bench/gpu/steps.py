@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.accelerators import CPUAccelerator
 from lightning_fabric.plugins import MixedPrecision, Precision
 from lightning_fabric.strategies import SingleDeviceStrategy
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
@@ -27,7 +27,7 @@ from bench.augment import read_size
 from bench.data.reader import Volume
 from bench.gpu.counting import REAL, Counted, counting
 from bench.gpu.device import SecondTensor, device
-from bench.gpu.work import Row
+from bench.gpu.work import Step
 from bench.jobs import initial_weights, window
 from bench.jobs.class_scores import CLASSIFICATION
 from bench.jobs.finetune.run import loss_config
@@ -52,67 +52,69 @@ STRIPES = 8  # voxels of a label side by side
 
 
 @dataclass(frozen=True)
-class Step:
-    """What one step takes, or one batch of windows."""
+class Trained:
+    """What the loop of a job is given."""
 
-    most: int  # bytes on the card at any time
-    kept: int  # bytes of them that do not depend on the batch: weights, gradients, moments
-    samples: int  # that the rest is of: of a micro-batch, or windows
-    work: tuple[Row, ...]  # of the whole step
-
-    @property
-    def flops(self) -> float:
-        """Return its floating point operations."""
-        return sum(flops for _, _, flops, _ in self.work)
+    objective: Objective
+    training: Training
+    read: Callable[[int], Sample]  # a sample by its number, of a scan of noise
+    weights: int  # bytes of what the job leaves
 
 
-def pretraining(
-    spec: PretrainSpec, shape: Triple | None = None, processes: int = 1
-) -> Step:
-    """Count a step of a pretraining.
+def pretraining(spec: PretrainSpec, shape: Triple | None = None, processes: int = 1) -> Step:
+    """Count a step of a pretraining; arguments as of ``pretrained``, ``processes`` share it."""
+    return _counted(pretrained(spec, shape), processes)
+
+
+def finetuning(spec: FinetuneSpec) -> Step:
+    """Count a step of a fine-tuning, one in which all trains that ever does."""
+    return _counted(finetuned(spec))
+
+
+def pretrained(spec: PretrainSpec, shape: Triple | None = None) -> Trained:
+    """Return what the loop of a pretraining is given.
 
     Args:
         spec: of the job.
         shape: of its scans, where their recipe says it; else larger than all that is read of them.
-        processes: that share it, of which this is one.
     """
     _, method = built(spec)
-    net, crop = spec.network, spec.network.crop
-    objective = Pretext(method, {}, None, _Unwatched(method.encoder, torch.empty, 0))  # type: ignore[arg-type]
-    before = spec.classes[0]
+    net, crop, (before, classes) = spec.network, spec.network.crop, spec.classes
+    unwatched = _Unwatched(method.encoder, torch.empty, 0)
+    objective = Pretext(method, {}, None, unwatched)  # type: ignore[arg-type]
 
     def read(number: int) -> Sample:
         rng = numpy_rng(0, "read", 0, number)
         item = spec.data[number % len(spec.data)]
         labels = {k: np.asarray(v) for k, v in labels_of(item, before).items()}
         given = {"origin": np.array(number), "zscored": np.array(False), "case": np.array(number)}
-        scan = _scan(net.in_channels, crop, max(1, spec.classes[1]), shape)
+        scan = _scan(net.in_channels, crop, max(1, classes), shape)
         scan.others = lambda rng: _scan(net.in_channels, crop, 1, shape)
-        sample = method.params.read(scan, crop, rng)
-        return {**sample, **labels, **given}
+        return {**method.params.read(scan, crop, rng), **labels, **given}
 
-    return _trained(objective, spec.pretrain, read, processes)
+    handed = sum(x.numel() * x.itemsize for x in method.transfer().values())
+    return Trained(objective, spec.pretrain, read, handed)
 
 
-def finetuning(spec: FinetuneSpec) -> Step:
-    """Count a step of a fine-tuning, one in which all trains that ever does."""
+def finetuned(spec: FinetuneSpec) -> Trained:
+    """Return what the loop of a fine-tuning is given."""
     tuning, net = spec.finetune, spec.network
     network = initial_weights.network_of(net, spec.data.task)
     loaded = [name for name, _ in network.named_parameters() if name.startswith("encoder.")]
     loaded = list(adapters.attach(network, loaded if spec.init != "random" else [], tuning.lora))
-    phases = Phases(network, loaded, replace(tuning, steps=1))
-    objective = Supervised(network, loss_config(spec), None, _Last(phases), ema=tuning.ema)  # type: ignore[arg-type]
+    phases: Any = _Last(Phases(network, loaded, replace(tuning, steps=1)))
+    objective = Supervised(network, loss_config(spec), None, phases, ema=tuning.ema)
     wide = read_size(net.crop, tuning.augment)
+    classes = max([net.out_channels or 2, *(1 + n for part in spec.data.regions for n in part)])
 
     def read(number: int) -> Sample:
-        scan = _scan(net.in_channels, wide, net.out_channels or 2)
+        scan = _scan(net.in_channels, wide, classes - 1)
+        label = scan.crop_label((0, 0, 0), wide)
         if spec.data.task == CLASSIFICATION:
-            label = np.array(number % (net.out_channels or 2))
-        else:
-            label = scan.crop_label((0, 0, 0), wide)
+            label = np.array(number % classes)
         return {"image": scan.crop((0, 0, 0), wide), "label": label}
 
-    return _trained(objective, tuning, read)
+    return Trained(objective, tuning, read, _bytes(network))
 
 
 def inference(spec: FinetuneSpec, windows: Windows) -> Step:
@@ -121,7 +123,7 @@ def inference(spec: FinetuneSpec, windows: Windows) -> Step:
     network = initial_weights.network_of(net, spec.data.task)
     with _card(spec.finetune.precision) as (counted, fabric), fabric.autocast(), torch.no_grad():
         ready = channels_last(network).to(fabric.device).eval()
-        kept = counted.memory.held
+        fixed = counted.memory.held
         forward = mirrored(ready, windows)
         if spec.data.task == MAPS:
             x, y, z = windows.crop
@@ -132,7 +134,8 @@ def inference(spec: FinetuneSpec, windows: Windows) -> Step:
                 pass
         else:
             forward(_on_device((windows.batch, net.in_channels, *windows.crop), torch.float32))
-        return Step(counted.memory.most, kept, windows.batch, tuple(counted.work.rows()))
+        most, rows = counted.memory.most, tuple(counted.work.rows())
+        return Step(most, fixed, windows.batch, 0, rows)
 
 
 class _Unwatched(Watch):
@@ -154,14 +157,12 @@ class _Last:
         return False
 
 
-def _trained(
-    objective: Objective, training: Training, read: Callable[[int], Sample], processes: int = 1
-) -> Step:
+def _counted(trained: Trained, processes: int = 1) -> Step:
     """Take a step of the loop, with no more than two micro-batches: the others are as the second."""
+    training, marks = trained.training, list[tuple[int, int]]()
     samples = training.batch // (training.accumulate * processes)
     parts = min(training.accumulate, 2)
     short = replace(training, steps=1, batch=samples * parts, accumulate=parts)
-    marks: list[tuple[int, int]] = []  # held and most, before and after the optimiser's step
     with _card(training.precision) as (counted, fabric), ExitStack() as hooks:
         memory = counted.memory
 
@@ -170,19 +171,22 @@ def _trained(
 
         for register in (register_optimizer_step_pre_hook, register_optimizer_step_post_hook):
             hooks.callback(register(mark).remove)
-        batch = _batch([read(n) for n in range(min(READ, samples))], samples)
+        batch = _batch([trained.read(n) for n in range(min(READ, samples))], samples)
         run = Run(short, 0, Path(), device=lambda precision: fabric)
-        fit(objective, lambda start: repeat(batch), run)
+        fit(trained.objective, lambda start: repeat(batch), run)
         (before, most), (after, _) = marks[0], marks[-1]
         work = counted.work.times(training.accumulate / parts)
     moments = after - before  # the first step has none yet, all later ones do
-    trained = sum(p.numel() * p.itemsize for p in objective.parameters() if p.requires_grad)
-    kept = min(trained + moments + _bytes(objective), memory.most)
-    return Step(max(most + moments, memory.most), kept, samples, tuple(work.rows()))
+    learning = [p for p in trained.objective.parameters() if p.requires_grad]
+    gradients = sum(p.numel() * p.itemsize for p in learning)
+    # several processes send theirs in buckets of as many bytes
+    most = max(most + moments, memory.most) + gradients * (processes > 1)
+    fixed = _bytes(trained.objective) + moments + gradients * (1 + (processes > 1))
+    return Step(most, min(fixed, most), samples, trained.weights, tuple(work.rows()))
 
 
-def _bytes(objective: Objective) -> int:
-    return sum(x.numel() * x.itemsize for x in (*objective.parameters(), *objective.buffers()))
+def _bytes(module: nn.Module) -> int:
+    return sum(x.numel() * x.itemsize for x in (*module.parameters(), *module.buffers()))
 
 
 @contextmanager
@@ -258,5 +262,3 @@ def _repeated(value: Tensor, count: int) -> Tensor:
 
 def _on_device(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return SecondTensor(torch.empty(shape, dtype=dtype, device="meta"))
-
-

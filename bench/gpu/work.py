@@ -8,7 +8,9 @@ from typing import Literal
 
 # half: products and convolutions in 16 bits; convolution, product: in fp32; memory: all others
 Kind = Literal["half", "convolution", "product", "memory"]
-Row = tuple[str, int, float, float]  # kind, how many, their operations, the bytes that they read and write
+Row = tuple[
+    str, int, float, float
+]  # kind, how many, their operations, the bytes that they read and write
 
 
 @dataclass
@@ -36,3 +38,19 @@ class Work:
 
 def _half_octave(x: float) -> int:
     return round(2 * log2(x)) if x > 0 else 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step takes, or one batch of windows."""
+
+    most: int  # bytes on the card at any time
+    fixed: int  # of them, what does not depend on the batch: weights, gradients, moments
+    samples: int  # of a micro-batch, or windows at once: what the others depend on
+    weights: int  # bytes of what a job leaves
+    work: tuple[Row, ...]  # of the whole step
+
+    @property
+    def flops(self) -> float:
+        """Return its floating point operations."""
+        return sum(flops for _, _, flops, _ in self.work)

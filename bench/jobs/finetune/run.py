@@ -164,6 +164,7 @@ def _start_at_frequencies(
 
 
 def loss_config(spec: FinetuneSpec) -> LossConfig:
+    """Return how a fine-tuning's crops become its loss."""
     tuning, data = spec.finetune, spec.data
     name = tuning.loss or ""
     if data.task == CLASSIFICATION:
