@@ -58,6 +58,8 @@ plan  print the jobs, what is done and what the rest costs
 --json
 --detect POINTS  what the protocol could see as written, and what a difference of so many points needs: \
 runs, test patients, hours
+--gpu CARD  what each training takes of a card and whether it fits: h100-80gb, h100-80gbx4, or its memory, \
+24gb; default: the card of the cluster profile
 $ bench plan pilot_lasc --data DATA  # what there is to do, and what it will cost
 $ bench plan voco_table1 --scale smoke --phantoms  # without any data
 

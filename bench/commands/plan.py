@@ -40,6 +40,8 @@ def body(arguments: argparse.Namespace) -> int:
             print(f"bench: {printable(line)}", file=sys.stderr)
     if getattr(arguments, "detect", None) is not None:
         return _detect(arguments, protocols, plan, store)
+    if name := arguments.gpu or (cluster.card if cluster else None):
+        return _gpu(arguments, protocols, plan, name)
     return tell(arguments, protocols, plan)
 
 
@@ -62,6 +64,35 @@ def _detect(
         )
     else:
         print(*map(printable, detect.as_lines(sights, arguments.detect)), sep="\n")
+    return 0
+
+
+def _gpu(
+    arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Plan, name: str
+) -> int:
+    """Print what jobs take of a card, totals first."""
+    from bench import records
+    from bench.gpu.cards import card
+    from bench.gpu.forecast import Forecast
+    from bench.gpu.memory import NAME, StepMemory
+    from bench.show import gpu_text
+    from bench.show.plan_text import as_json
+    from bench.show.screen import bar
+
+    site, profile = card(name), flags.cluster(arguments)
+    store, processes = flags.seen(arguments.out), profile.world if profile else 1
+    forecast = Forecast(plan, site, StepMemory(arguments.out / NAME), processes, bar)
+    needs = forecast.needs(plan.wanted())
+    if arguments.json:
+        content = as_json(plan, store, away=True)
+        for job in content["jobs"]:
+            job["gpu"] = gpu_text.as_json(needs[job["id"]])
+        print(json.dumps(content, indent=1))
+        return 0
+    done = {job for job in store.present(plan.wanted()) if records.done(plan, store, job)}
+    limit = (profile.minutes, profile.pack) if profile else (None, 1)
+    lines = gpu_text.as_lines(plan, protocols, needs, gpu_text.Site(site, *limit), done)
+    print(*map(printable, lines), sep="\n")
     return 0
 
 

@@ -1,7 +1,8 @@
 """``docs/papers.md``: every table and figure of the five papers, and how far each is reproduced.
 
 ``python -m bench.show.papers`` writes it anew. With an output folder (``python -m bench.show.papers OUT``)
-it first takes down, in ``results/smoke.csv``, which protocols ran there at smoke scale.
+it first takes down, in ``results/smoke.csv``, which protocols ran there at smoke scale. ``python -m
+bench.show.papers --gpu OUT`` first counts what each needs of a card (``results/gpu.csv``); the steps stay in OUT.
 """
 
 from __future__ import annotations
@@ -13,12 +14,20 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bench.protocol import PAPERS, read
+from bench.gpu.cards import card
+from bench.protocol import PAPERS, Protocol, read
 from bench.protocol.named import ROOT
 from bench.store import Store
 
+if TYPE_CHECKING:
+    from bench.gpu.memory import StepMemory
+
 ITEMS, RAN, PAGE = Path("docs/papers.csv"), Path("results/smoke.csv"), Path("docs/papers.md")
+NEEDS = Path("results/gpu.csv")
+CARD, SIZES = "h100-80gb", ("24gb", "40gb", "80gb")
+NEED = ("item", f"GPU-hours on {CARD}", "trainings of unknown length", "GiB", *SIZES, "what helps")
 HEADING = (
     "item",
     "what it shows",
@@ -67,6 +76,81 @@ def take_down(store: Store, root: Path = ROOT) -> None:
     (root / RAN).write_text(out.getvalue())
 
 
+@dataclass(frozen=True)
+class Weighed:
+    """What a protocol needs of a card at paper scale: a line of ``results/gpu.csv``."""
+
+    protocol: str
+    content: str  # digest of the file as it was then
+    hours: float  # of trainings whose length is known without the data
+    unknown: int  # trainings whose length is not
+    gib: float  # of the largest step
+    unfit: tuple[int, ...]  # steps that do not fit, by ``SIZES``
+    advice: str  # of those that do not fit the largest
+
+
+def weighed(root: Path = ROOT) -> dict[str, Weighed]:
+    """Return what protocols need of a card, by their names."""
+    file = root / NEEDS
+    lines = csv.DictReader(file.read_text().splitlines()) if file.is_file() else ()
+    needs = (
+        Weighed(
+            r["protocol"],
+            r["content"],
+            float(r["hours"]),
+            int(r["unknown"]),
+            float(r["gib"]),
+            tuple(int(r[size]) for size in SIZES),
+            r["advice"],
+        )
+        for r in lines
+    )
+    return {need.protocol: need for need in needs}
+
+
+def weigh(out: Path, root: Path = ROOT) -> None:
+    """Count what each paper protocol needs of a card; a step that OUT remembers is counted no more."""
+    from bench.gpu.memory import NAME, StepMemory
+
+    steps, results = StepMemory(out / NAME), dict[str, Weighed]()
+    for paper in PAPERS:
+        for path in sorted((root / "protocols" / paper).glob("*.yaml")):
+            need = _weighed(read(path, "paper"), steps)
+            results[need.protocol] = need
+            print(f"{need.protocol}: {need.hours:,.1f} GPU-hours, {need.gib:.1f} GiB", flush=True)  # noqa: T201 - hours
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(("protocol", "content", "hours", "unknown", "gib", *SIZES, "advice"))
+    for _, n in sorted(results.items()):
+        row = (n.protocol, n.content, f"{n.hours:.1f}", n.unknown, f"{n.gib:.1f}")
+        lines.writerow((*row, *n.unfit, n.advice))
+    (root / NEEDS).write_text(text.getvalue())
+
+
+def _weighed(protocol: Protocol, steps: StepMemory) -> Weighed:
+    from bench.data.roots import Contents, Roots
+    from bench.gpu.forecast import Forecast
+    from bench.plan import Planner
+
+    planner = Planner(Roots(None), Contents(None), need_data=False)
+    planner.expand(protocol)
+    plan = planner.finish()
+    needs = Forecast(plan, card(CARD, Path()), steps).needs(plan.wanted())
+    trained = [n for job, n in needs.items() if plan.jobs[job].kind in ("pretrain", "finetune")]
+    sizes = [need.gib for need in needs.values() if need.gib is not None]
+    rooms = [card(size, Path()).room / 2**30 for size in SIZES]
+    advice = dict.fromkeys(need.advice for need in needs.values() if need.advice)
+    return Weighed(
+        protocol.name,
+        protocol.origin.content if protocol.origin else "",
+        sum(need.hours or 0.0 for need in trained),
+        sum(need.hours is None for need in trained),
+        max(sizes, default=0.0),
+        tuple(sum(size > room for size in sizes) for room in rooms),
+        " / ".join(advice),
+    )
+
+
 def page(root: Path = ROOT) -> str:
     """Return ``docs/papers.md``."""
     items = list(csv.DictReader((root / ITEMS).read_text().splitlines()))
@@ -101,9 +185,39 @@ def page(root: Path = ROOT) -> str:
             "*Assumed* counts what a paper does not say, *deviations* where the protocol knowingly differs; "
             "*published numbers* those of `results/published/` that stand beside ours.",
             *lines,
+            *_cards(root, results),
             "",
         ]
     )
+
+
+def _cards(root: Path, items: Iterable[dict[str, str]]) -> list[str]:
+    """Return the table of what protocols need of a card."""
+    needs, rows = weighed(root), list[tuple[str, ...]]()
+    for item in items:
+        file = _file(item["paper"], item["item"])
+        protocol = read(root / file) if (root / file).is_file() else None
+        need = needs.get(protocol.name) if protocol else None
+        if protocol is None or need is None:
+            continue
+        name = f"{item['paper']} {_title(item['item'])}"
+        stale = "" if need.content == protocol.origin.content else " (an earlier state of the file)"
+        fits = ("yes" if not count else f"{count} jobs do not" for count in need.unfit)
+        row = (f"{need.hours:,.1f}", str(need.unknown or ""), f"{need.gib:.1f}", *fits, need.advice)
+        rows.append((name + stale, *row))
+    if not rows:
+        return []
+    every = [NEED, ("---", "---:", "---:", "---:", *["---"] * (len(NEED) - 4)), *rows]
+    return [
+        "",
+        "## What each needs of a card",
+        "",
+        "At paper scale, by `bench plan PROTOCOL --gpu` (`results/gpu.csv`, by `python -m bench.show.papers "
+        f"--gpu OUT`). **Counted, not measured**: {card(CARD, Path()).speed.text}. Hours are of trainings whose "
+        "length is known without the data. A step fits where a tenth more and 1 GiB still do.",
+        "",
+        *(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in every),
+    ]
 
 
 def _row(
@@ -155,6 +269,8 @@ def _table(rows: Iterable[tuple[str, ...]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if sys.argv[1:2] == ["--gpu"]:
+        weigh(Path(sys.argv[2]))
+    elif len(sys.argv) > 1:
         take_down(Store.open(Path(sys.argv[1]), create=False))
     (ROOT / PAGE).write_text(page())

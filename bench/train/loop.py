@@ -78,6 +78,22 @@ class Objective(nn.Module):
         """Restore what ``extra_state`` gave."""
 
 
+def fabric(precision: str) -> Fabric:
+    """Return the device side: this process's one device, the precision a recipe names."""
+    gpu = torch.cuda.is_available()
+    if precision in NOT_ON_CPU and not gpu:
+        raise BenchError(
+            f"precision {precision} needs a GPU (on a CPU {NOT_ON_CPU[precision]}); "
+            "add --set pretrain.precision=fp32 --set finetune.precision=fp32"
+        )
+    # Processes are joined by `bench.distributed`: without this, Fabric would read SLURM's variables as ranks.
+    alone = LightningEnvironment()
+    devices = [distributed.local_device()] if gpu else 1
+    return Fabric(
+        accelerator="auto", devices=devices, precision=PRECISION[precision], plugins=[alone]
+    )
+
+
 @dataclass(frozen=True)
 class Run:
     """Settings of one training run."""
@@ -90,6 +106,7 @@ class Run:
     stopping: Callable[[], bool] = lambda: False
     # before a checkpoint; raises where another attempt goes on
     check: Callable[[], None] = lambda: None
+    device: Callable[[str], Fabric] = fabric  # by its precision
 
     @property
     def steps(self) -> int:
@@ -105,22 +122,6 @@ class Curve:
     samples: int = 0
     voxels: int = 0
     waited: float = 0.0  # seconds spent waiting for data
-
-
-def fabric(precision: str) -> Fabric:
-    """Return the device side: this process's one device, the precision a recipe names."""
-    gpu = torch.cuda.is_available()
-    if precision in NOT_ON_CPU and not gpu:
-        raise BenchError(
-            f"precision {precision} needs a GPU (on a CPU {NOT_ON_CPU[precision]}); "
-            "add --set pretrain.precision=fp32 --set finetune.precision=fp32"
-        )
-    # Processes are joined by `bench.distributed`: without this, Fabric would read SLURM's variables as ranks.
-    alone = LightningEnvironment()
-    devices = [distributed.local_device()] if gpu else 1
-    return Fabric(
-        accelerator="auto", devices=devices, precision=PRECISION[precision], plugins=[alone]
-    )
 
 
 def channels_last(module: M) -> M:
@@ -146,7 +147,7 @@ def fit(objective: Objective, data: Callable[[int], Iterator[Batch]], run: Run) 
         BenchError: the loss is not finite, or as ``check_gradients``.
     """
     training, steps = run.training, run.steps
-    device = fabric(training.precision)
+    device = run.device(training.precision)
     channels_last(objective)
     called = together(objective.to(device.device))
     groups = objective.groups(training)

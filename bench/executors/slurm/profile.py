@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.document import read_toml
 from bench.errors import BenchError, unknown
+from bench.gpu.cards import card
 from bench.ranges import Count, Positive, Whole
 
 FILE = Path("bench.toml")
@@ -47,6 +48,7 @@ class Profile:
     constraint: str | None = None
     gres: str | None = None
     gpus: Whole = 0  # of one process
+    card: str | None = None  # which, for `bench plan`: a name of bench.gpu.cards, or its memory
     nodes: Count = 1  # over which one pretraining goes
     processes: Count = 1  # of one pretraining on each of its nodes; they share its global batch
     minutes: Count | None = None  # time limit of a task, which holds `pack` cells
@@ -79,6 +81,11 @@ class Profile:
                 raise ValueError(f"{name!r} needs one line of text, got {text!r}")
         if self.gpus and self.gres:
             raise ValueError("'gpus' and 'gres' both ask for devices; keep one")
+        if self.card is not None:
+            try:
+                card(self.card)
+            except BenchError as error:
+                raise ValueError(f"'card': {str(error).partition(': ')[2]}") from None
         if self.image is not None and not Path(self.image).is_absolute():
             why = "'image' needs an absolute path, which every node sees"
             raise ValueError(f"{why}, got {self.image!r}")

@@ -75,7 +75,7 @@ def run(context: Context[FinetuneSpec]) -> None:
         )
     loaded = adapters.attach(network, loaded, tuning.lora)
     phases = Phases(network, loaded, tuning)
-    objective = Supervised(network, _loss_config(spec), judge, phases, tracked, tuning.ema)
+    objective = Supervised(network, loss_config(spec), judge, phases, tracked, tuning.ema)
     context.log(f"{len(cases)} labelled cases, {tuning.steps} steps of {tuning.batch}")
     settings = Run(
         tuning,
@@ -163,7 +163,8 @@ def _start_at_frequencies(
                 bias.copy_(torch.from_numpy(log))
 
 
-def _loss_config(spec: FinetuneSpec) -> LossConfig:
+def loss_config(spec: FinetuneSpec) -> LossConfig:
+    """Return how a fine-tuning's crops become its loss."""
     tuning, data = spec.finetune, spec.data
     name = tuning.loss or ""
     if data.task == CLASSIFICATION:

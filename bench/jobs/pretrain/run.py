@@ -237,7 +237,7 @@ class _Reader:
             raise BenchError(f"no case is left to pretrain on: {why}")
         self.dropped = len(chosen) - len(remaining)
         self.unlabelled = sum(case.label is None for _, case in remaining)
-        classes = [_classes(item, spec.classes[0]) for item in data]
+        classes = [labels_of(item, spec.classes[0]) for item in data]
         scales = [context.done(index, PrepareSpec).recipe.scale for index in range(len(data))]
         self.cases: list[tuple[Path, str, Sample]] = []
         for (i, case), origin in zip(remaining, origins(data, remaining), strict=True):
@@ -284,7 +284,7 @@ def origins(mixture: Sequence[Entry], cases: Sequence[tuple[int, Case]]) -> list
     return [np.array(number[kind], np.int64) for kind in kinds]
 
 
-def _classes(item: Entry, before: dict[str, int]) -> dict[str, np.ndarray]:
+def labels_of(item: Entry, before: dict[str, int]) -> dict[str, np.ndarray]:
     """Return the class labels that a mixture gives to all cases of a data set.
 
     ``first`` stands where label maps are read: its classes come after those of the data sets before it.

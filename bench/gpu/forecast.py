@@ -1,0 +1,209 @@
+"""What each job of a plan takes of a card: memory, operations, hours, disk, and what to do where it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import ceil
+from typing import Any
+
+from bench import no_torch
+from bench.data.contents import Bar, no_bar
+from bench.errors import BenchError
+from bench.gpu import memory
+from bench.gpu.cards import Card
+from bench.gpu.memory import StepMemory
+from bench.gpu.work import Step
+from bench.job import Job
+from bench.jobs.evaluate.spec import EvaluateSpec
+from bench.jobs.finetune.spec import FinetuneSpec
+from bench.jobs.kind import MAPS
+from bench.jobs.prepare.spec import PrepareSpec
+from bench.jobs.pretrain.spec import PretrainSpec
+from bench.jobs.training_kind import TrainingKind
+from bench.plan import Plan
+from bench.protocol.sections import Windows
+
+GIB = 2**30
+NO_CARD = "needs no card"
+UNCOUNTED = "not counted"
+UNKNOWN_STEPS = "steps are not known without the data"
+UNKNOWN_CASES = "cases are not known without the data"
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a job takes of a card; None where nobody knows."""
+
+    gib: float | None = 0.0
+    teraflop: float | None = 0.0
+    hours: float | None = 0.0
+    fits: bool | None = True
+    assumed: str = ""  # or why something is not known
+    advice: str = ""  # where it does not fit
+    disk: float = 0.0  # GiB that it leaves
+    step: float = 0.0  # seconds of a step of a training
+
+
+class Forecast:
+    """Counts a step of every distinct training of a plan, and its windows.
+
+    Args:
+        plan: with the jobs.
+        card: on which they are to run.
+        steps: those that were counted before.
+        processes: that share a pretraining.
+        bar: shows how far the counting is.
+
+    """
+
+    def __init__(
+        self, plan: Plan, card: Card, steps: StepMemory, processes: int = 1, bar: Bar = no_bar
+    ) -> None:
+        self.card, self._plan, self._steps = card, plan, steps
+        self._context, self._processes, self._bar = plan.context(processes), processes, bar
+
+    def needs(self, jobs: Sequence[str]) -> dict[str, Need]:
+        """Return what each job takes."""
+        needs = dict[str, Need]()
+        with self._bar("counting a step of each training") as progress:
+            for number, name in enumerate(jobs, 1):
+                needs[name] = self._need(self._plan.jobs[name])
+                progress(number, len(jobs))
+        return needs
+
+    def _need(self, job: Job) -> Need:
+        spec = job.spec
+        if not spec.gpu:
+            return Need(assumed=NO_CARD)
+        try:
+            if isinstance(spec, PretrainSpec) or _trains(spec):
+                return self._training(job)
+            if isinstance(spec, EvaluateSpec):
+                return self._evaluation(job)
+        except Exception as error:  # code from outside raises anything
+            if no_torch.used():
+                raise  # and the command starts anew, with torch
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return Need(None, None, None, None, f"{UNCOUNTED}: {why}")
+        return Need(None, None, None, None, UNCOUNTED)
+
+    def _step(self, job: Job, spec: TrainingKind, processes: int = 0) -> Step:
+        """Return a step of a training, as it is or as it is changed by ``spec``."""
+        if isinstance(spec, PretrainSpec):
+            shape = self._plan.spec(job.needs[0], PrepareSpec).recipe.resize
+            share = processes or self._processes
+            key = memory.of_pretraining(job, spec, shape, share)
+            count: Callable[[], Step] = partial(_counted, "pretraining", spec, shape, share)
+        else:
+            assert isinstance(spec, FinetuneSpec)
+            key, count = memory.of_finetuning(job, spec), partial(_counted, "finetuning", spec)
+        return self._steps.get(key, count)
+
+    def _training(self, job: Job) -> Need:
+        spec, card = job.spec, self.card
+        step, training = self._step(job, spec), spec.training
+        count, fits = training.steps, step.most <= card.room
+        processes = self._processes if isinstance(spec, PretrainSpec) else 1
+        return Need(
+            gib=step.most / GIB,
+            teraflop=None if count is None else count * step.flops * processes / 1e12,
+            hours=None if count is None else count * card.seconds(step.work) * processes / 3600,
+            fits=fits,
+            assumed=card.speed.text if count is not None else UNKNOWN_STEPS,
+            advice="" if fits else "; or ".join(self._ways(job, step)),
+            disk=step.weights * (1 + len(getattr(training, "snapshots", ()))) / GIB,
+            step=card.seconds(step.work),
+        )
+
+    def _ways(self, job: Job, step: Step) -> Iterator[str]:
+        """Yield the ways in which a training would fit, else what card it takes."""
+        spec, found = job.spec, False
+        each = (step.most - step.fixed) / step.samples
+        fitting = int((self.card.room - step.fixed) / each) if each else 0
+        if fitting >= 1:
+            for way in self._divided(spec, fitting):
+                found = True
+                yield way
+        if spec.training.precision == "fp32":
+            half = replace(spec, **{spec.kind: replace(spec.training, precision="bf16")})
+            if self._step(job, half).most <= self.card.room:
+                found = True
+                yield "bf16"
+        if not found:
+            yield f"a card of {step.most / GIB * 1.1 + 1:.0f} GiB"
+
+    def _divided(self, spec: Any, fitting: int) -> Iterator[str]:
+        """Yield by how much the batch is to be cut so that no more than ``fitting`` samples are a part."""
+        training, processes = spec.training, self._processes
+        parts = _least(training.batch // processes, fitting)
+        if parts and not spec.across_batch():
+            yield f"accumulate {parts}"
+        joined = _least(training.batch // training.accumulate, fitting)
+        if joined and spec.joined:
+            yield f"{joined} processes"
+
+    def _evaluation(self, job: Job) -> Need:
+        spec, card = job.spec, self.card
+        tuned_job, prepared = (self._plan.jobs[need] for need in job.needs)
+        tuned = tuned_job.spec_as(FinetuneSpec)
+        if tuned.probes:
+            return Need(None, None, None, None, UNCOUNTED)
+        count = partial(_counted, "inference", tuned, spec.inference)
+        step = self._steps.get(memory.of_windows(tuned_job, tuned, spec.inference), count)
+        sides = prepared.spec_as(PrepareSpec).sides(prepared, self._context)
+        shape = tuple(max(1, round(side)) for side in sides)
+        cases = self._context.sizes.get(job.id) or None
+        batches, ring = _windows(shape, spec.inference, tuned) if any(sides) else (0, 0)
+        most = step.most + ring
+        total = cases * batches if cases and batches else None
+        return Need(
+            gib=most / GIB,
+            teraflop=None if total is None else total * step.flops / 1e12,
+            hours=None if total is None else total * card.seconds(step.work) / 3600,
+            fits=most <= card.room,
+            assumed=UNKNOWN_CASES if total is None else card.speed.text,
+            advice="" if most <= card.room else "a smaller inference.batch",
+        )
+
+
+def _counted(function: str, *given: Any) -> Step:
+    """Count a step; loads torch and MONAI, which a plan whose steps are all remembered does without.
+
+    Raises:
+        BenchError: this torch cannot.
+    """
+    from bench.gpu import steps
+    from bench.gpu.device import unavailable
+
+    if reason := unavailable():
+        raise BenchError(f"{reason}; take the torch of 'make setup'")
+    step: Step = getattr(steps, function)(*given)
+    return step
+
+
+def _trains(spec: Any) -> bool:
+    return isinstance(spec, FinetuneSpec) and not (spec.probes or spec.untrained)
+
+
+def _least(batch: int, fitting: int) -> int:
+    """Return into how many equal parts a batch is cut so that a part fits, 0 where no part does."""
+    counts = (n for n in range(1, batch + 1) if batch % n == 0 and batch // n <= fitting)
+    return next(counts, 0)
+
+
+def _windows(shape: Any, windows: Windows, tuned: FinetuneSpec) -> tuple[float, int]:
+    """Return how many batches of windows a scan takes, and the bytes of its planes on the card."""
+    from bench.jobs import predict
+    from bench.jobs.window import Grid
+
+    if tuned.data.task != MAPS:
+        count = len(predict.corners(shape, windows.crop, windows.overlap))
+        return ceil(count / windows.batch), 0
+    grid = Grid.over(shape, windows.crop, windows.overlap)
+    starts, size = grid.starts, windows.batch
+    batches = [starts[n : n + size] for n in range(0, len(starts), size)]
+    net = tuned.network
+    channels = net.in_channels + (net.out_channels or 2) + 1
+    return len(batches), 4 * channels * shape[0] * shape[1] * grid.reach(batches)

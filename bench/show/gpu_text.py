@@ -1,0 +1,131 @@
+"""``bench plan --gpu``: what a plan needs of a graphics card, for a person and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from bench.gpu.cards import Card
+from bench.gpu.forecast import Need
+from bench.plan import Cell, Plan
+from bench.protocol import Protocol
+from bench.show.words import counted
+
+PUBLIC = ("gib", "teraflop", "hours", "fits", "assumed")
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where jobs run: the card, and the time limit of a task where a cluster profile states it."""
+
+    card: Card
+    minutes: int | None = None
+    pack: int = 1  # cells in a task
+
+
+def as_json(need: Need) -> dict[str, Any]:
+    """Return the public part of what a job needs."""
+    values = {key: getattr(need, key) for key in PUBLIC}
+    return {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in values.items()}
+
+
+def as_lines(
+    plan: Plan, protocols: Sequence[Protocol], needs: Mapping[str, Need], site: Site, done: set[str]
+) -> list[str]:
+    """Return the totals, then each row and pretraining.
+
+    Args:
+        plan: the jobs.
+        protocols: that asked for them.
+        needs: of each job that is wanted.
+        site: where they run.
+        done: jobs that cost nothing more.
+    """
+    todo = {job: need for job, need in needs.items() if job not in done}
+    lines = _totals(plan, todo, site)
+    for protocol in protocols:
+        lines.append(f"{protocol.name}: {protocol.title}")
+        lines += _rows(plan, plan.cells[protocol.name], needs, done)
+    return lines
+
+
+def _totals(plan: Plan, todo: Mapping[str, Need], site: Site) -> list[str]:
+    """Return what all that is to do takes together."""
+    card, hours = site.card, _hours(todo.values())
+    jobs = counted(plan.jobs[job].kind for job in todo) or "nothing"
+    longest = max((need.hours or 0.0 for need in todo.values()), default=0.0)
+    most = max((need.gib or 0.0 for need in todo.values()), default=0.0)
+    days = f"{_few(hours / 24)} days on one card"
+    if card.count > 1:
+        days += f", {_few(max(hours / card.count, longest) / 24)} on {card.count}"
+    disk = sum(need.disk for need in todo.values())
+    lines = [
+        f"{_few(hours)} GPU-hours on {card.name}: {days}; the longest job {_few(longest)} h",
+        f"memory at most {most:.1f} GiB of {card.gib:g}; disk {_few(disk)} GiB of weights; to do: {jobs}",
+    ]
+    unfit = [need for need in todo.values() if need.fits is False]
+    if unfit:
+        lines.append(f"{len(unfit)} jobs do not fit this card; each says below what helps")
+    lines += _unknown(todo.values())
+    if site.minutes:
+        lines.append(f"{_tasks(plan, todo, site)} tasks of {site.minutes} minutes")
+    return [*lines, card.speed.text, ""]
+
+
+def _unknown(needs: Iterable[Need]) -> list[str]:
+    reasons = dict[str, int]()
+    for need in needs:
+        if need.hours is None:
+            reasons[need.assumed] = reasons.get(need.assumed, 0) + 1
+    return [f"{count} jobs more: {why}" for why, count in reasons.items()]
+
+
+def _few(number: float) -> str:
+    return f"{number:,.1f}" if number >= 1 or not number else f"{number:.2g}"
+
+
+def _hours(needs: Iterable[Need]) -> float:
+    return sum(need.hours or 0.0 for need in needs)
+
+
+def _tasks(plan: Plan, todo: Mapping[str, Need], site: Site) -> int:
+    """Return how many tasks the jobs take: those that train alone, cells packed as the profile says."""
+    limit = (site.minutes or 1) / 60
+    alone = [n for job, n in todo.items() if plan.jobs[job].kind == "pretrain"]
+    cells = [n for job, n in todo.items() if plan.jobs[job].kind == "finetune"]
+    tasks = sum(max(1, ceil((need.hours or 0.0) / limit)) for need in alone)
+    long = sum(ceil((need.hours or 0.0) / limit) for need in cells if (need.hours or 0.0) > limit)
+    short = [need.hours or 0.0 for need in cells if (need.hours or 0.0) <= limit]
+    return tasks + long + max(ceil(len(short) / site.pack), ceil(sum(short) / limit))
+
+
+def _rows(
+    plan: Plan, cells: Sequence[Cell], needs: Mapping[str, Need], done: set[str]
+) -> list[str]:
+    lines, asked = [], [cell for cell in cells if cell.wanted]
+    for row in dict.fromkeys(cell.row for cell in asked):
+        of_row = [cell for cell in asked if cell.row == row]
+        jobs = dict.fromkeys(job for cell in of_row for job in (cell.finetune, cell.evaluate))
+        lines.append(f"  {row}: {len(of_row)} cells, {_cost([needs[job] for job in jobs])}")
+        for job in dict.fromkeys(cell.pretrain for cell in of_row if cell.pretrain):
+            state = ", done" if job in done else ""
+            lines.append(f"    pretrain {job}{state}: {_cost([needs[job]])}")
+    return lines
+
+
+def _cost(needs: Sequence[Need]) -> str:
+    """Return hours, memory and disk of some jobs, and what helps those that do not fit."""
+    sizes = [need.gib for need in needs if need.gib is not None]
+    parts = []
+    if any(need.hours is not None for need in needs):
+        parts.append(f"{_few(_hours(needs))} GPU-hours")
+    parts.append(f"{max(sizes):.1f} GiB" if sizes else "memory not counted")
+    if step := max(need.step for need in needs):
+        parts.append(f"{step:.2g} s a step")
+    disk = sum(need.disk for need in needs)
+    parts += [f"disk {_few(disk)} GiB"] if disk else []
+    parts += [why for why in dict.fromkeys(n.assumed for n in needs if n.hours is None)]
+    parts += [f"does not fit: {way}" for way in dict.fromkeys(n.advice for n in needs if n.advice)]
+    return ", ".join(parts)
