@@ -217,14 +217,17 @@ $ bench embed msd04_hippocampus --init weights.safetensors --network unet3d --to
 $ bench embed msd04_hippocampus --init 3f2a --network unet3d/tiny --voxels --to maps --data DATA
 
 export  write what a finished job made to a file
-job JOB  its id, or the beginning of one; ID@STEP is a snapshot, ID@last the last weights of a fine-tuning \
-whose table scores others
+job ROW  a row's name (its pretraining; without one its fine-tuning), or a job's id or the beginning of one; \
+@STEP after it is a snapshot, @last the last weights of a fine-tuning whose table scores others
 --to FILE!
 --format safetensors|nnunet|nnssl|submission (safetensors)  nnunet: a checkpoint for nnU-Net, which nnssl \
-reads too (the same file); submission: a server's files
+reads too (the same file), and its network for the plans in FILE's name with .json; submission: a server's \
+files, of a job
+--only KEY=VALUE...  of a row with several jobs: seed, pretrain_seed, fold, fraction, dataset, protocol, or \
+kind (pretrain, finetune); may be repeated
 {OUT}
-$ bench export 3f2a --to weights.safetensors  # of the job whose id begins so
-$ bench export 3f2a --to checkpoint.pth --format nnunet  # for nnU-Net
+$ bench export simclr3d --to weights.safetensors --only seed=0  # the row's pretraining, of seed 0
+$ bench export 3f2a --to checkpoint.pth --format nnunet  # of the job whose id begins so, for nnU-Net
 
 cancel  take back what an output folder has in SLURM's queue
 {OUT}

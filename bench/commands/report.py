@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.commands.flags import as_typed
 from bench.commands.stopping import stopping
 from bench.errors import BenchError
 
@@ -99,8 +100,6 @@ def tell(shown: Shown, *, quiet: bool = False) -> set[str]:
     """Print a finished report with what failed, and return the jobs that did; ``quiet``: not the table."""
     lines = {f.job: f.line for f in shown.failures}
     text, page = ([], "table.md") if quiet else ([shown.text], shown.page.name)
-    where = shown.page.parent / page
-    if where.is_relative_to(Path.cwd()):  # as a person writes it
-        where = where.relative_to(Path.cwd())
+    where = as_typed(shown.page.parent / page)
     print("\n".join([*text, *lines.values(), f"{'table' if quiet else 'page'}: {where}"]))
     return set(lines)

@@ -296,6 +296,8 @@ class Supplement:
     defaults: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the methods' parameters
     # what was predicted for a challenge's server, and how to get it
     submissions: tuple[str, ...] = ()
+    # the jobs of each row's pretrainings, and the command that writes their weights to a file
+    weights: tuple[str, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)  # commit, versions, device, date
 
     def __post_init__(self) -> None:

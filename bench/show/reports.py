@@ -198,6 +198,7 @@ def _facts(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) ->
         clouds=clouds,
         absent=absent,
         submissions=tuple(gather.submissions(protocol, plan, store)),
+        weights=tuple(gather.weights(protocol, plan, store)),
         read=gather.ingredients(protocol, plan, store),
         defaults={k: _scalars(m) for k, m in methods.items()},
         scorings={
