@@ -98,10 +98,12 @@ report  draw tables, figures and page from the records
 {OUT}
 --to DIR  default: OUT/reports/<name>; of a bundle none
 --plain  as papers print: no verdicts, intervals or ranks
+--paper DIR  no page; for a paper, a LaTeX file for each table and sentences.txt
+--table -> tables NAME...  of --paper: only this table (a file's name without .tex); may be repeated
 --serve  show them to a browser here, drawn again while a run goes on
 --port N  of --serve; default: 8321, any free one: 0
 $ bench report pilot_lasc  # draw it again from the records
-$ bench report pilot_lasc --serve  # in a browser, while a run goes on
+$ bench report pilot_lasc --paper DIR  # tables and sentences for a paper
 
 bundle  put protocols, records and splits into one file to pass on
 usage: bench bundle PROTOCOL... [--out DIR] [--data DIR] [--to FILE]
