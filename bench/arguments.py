@@ -23,6 +23,8 @@ DATA = "--data DIR  one folder per data set (or BENCH_DATA)"
 PROTOCOLS = "protocols PROTOCOL...  a file, or a name of 'bench list protocols'"
 PLUGINS = "--plugins PATH...  a file or folder of plugins from outside; may be repeated"
 CORES = f"--workers N ({os.cpu_count() or 1})"
+NETWORKS = """genesis_unet3d|genesis_unet3d_light|pgl_resnet50|primus|resenc_unet|segresnet|stunet|swin_unetr|\
+taleb_unet3d|unet3d|unetr"""  # which `bench init` takes
 WHERE = """\
 --executor local|slurm (local)
 --cluster NAME  a profile of bench.toml
@@ -261,6 +263,8 @@ folder DIR
 --label PATTERN  of their label maps, with the same wildcards: '*/mask.nii.gz'
 --links DIR  links to these in MSD layout; default: DIR_msd
 --patients PATTERN  a regular expression whose group is a case's patient, where one has several
+--network {NETWORKS} (genesis_unet3d)  only resenc_unet exports to \
+nnU-Net; default: genesis_unet3d
 {CORES}
 > DIR holds imagesTr and labelsTr, as the Decathlon and nnU-Net keep them; else --image and --label say where \
 the files are, and a new folder links to them. Where it lacks dataset.json one \

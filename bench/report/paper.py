@@ -130,7 +130,7 @@ def _footnotes(table: Table, letters: Footnotes) -> tuple[tuple[str, str], ...]:
 
 
 def _letters(entries: Sequence[TableCell]) -> list[str]:
-    return [letters for entry in entries for letters in (entry.note, entry.erratum)]
+    return [letters for cell in entries for letters in (cell.note, cell.erratum)]
 
 
 def table_file(report: ReportContext, named: PaperTable) -> str:
