@@ -23,6 +23,8 @@ DATA = "--data DIR  one folder per data set (or BENCH_DATA)"
 PROTOCOLS = "protocols PROTOCOL...  a file, or a name of 'bench list protocols'"
 PLUGINS = "--plugins PATH...  a file or folder of plugins from outside; may be repeated"
 CORES = f"--workers N ({os.cpu_count() or 1})"
+NETWORKS = """genesis_unet3d|genesis_unet3d_light|pgl_resnet50|primus|resenc_unet|segresnet|stunet|swin_unetr|\
+taleb_unet3d|unet3d|unetr"""  # which `bench init` takes
 WHERE = """\
 --executor local|slurm (local)
 --cluster NAME  a profile of bench.toml
@@ -100,10 +102,12 @@ report  draw tables, figures and page from the records
 {OUT}
 --to DIR  default: OUT/reports/<name>; of a bundle none
 --plain  as papers print: no verdicts, intervals or ranks
+--paper DIR  no page; for a paper, a LaTeX file for each table and sentences.txt
+--table -> tables NAME...  of --paper: only this table (a file's name without .tex); may be repeated
 --serve  show them to a browser here, drawn again while a run goes on
 --port N  of --serve; default: 8321, any free one: 0
 $ bench report pilot_lasc  # draw it again from the records
-$ bench report pilot_lasc --serve  # in a browser, while a run goes on
+$ bench report pilot_lasc --paper DIR  # tables and sentences for a paper
 
 bundle  put protocols, records and splits into one file to pass on
 usage: bench bundle PROTOCOL... [--out DIR] [--data DIR] [--to FILE]
@@ -220,14 +224,17 @@ $ bench embed msd04_hippocampus --init weights.safetensors --network unet3d --to
 $ bench embed msd04_hippocampus --init 3f2a --network unet3d/tiny --voxels --to maps --data DATA
 
 export  write what a finished job made to a file
-job JOB  its id, or the beginning of one; ID@STEP is a snapshot, ID@last the last weights of a fine-tuning \
-whose table scores others
+job ROW  a row's name (its pretraining; without one its fine-tuning), or a job's id or the beginning of one; \
+@STEP after it is a snapshot, @last the last weights of a fine-tuning whose table scores others
 --to FILE!
 --format safetensors|nnunet|nnssl|submission (safetensors)  nnunet: a checkpoint for nnU-Net, which nnssl \
-reads too (the same file); submission: a server's files
+reads too (the same file), and its network for the plans in FILE's name with .json; submission: a server's \
+files, of a job
+--only KEY=VALUE...  of a row with several jobs: seed, pretrain_seed, fold, fraction, dataset, protocol, or \
+kind (pretrain, finetune); may be repeated
 {OUT}
-$ bench export 3f2a --to weights.safetensors  # of the job whose id begins so
-$ bench export 3f2a --to checkpoint.pth --format nnunet  # for nnU-Net
+$ bench export simclr3d --to weights.safetensors --only seed=0  # the row's pretraining, of seed 0
+$ bench export 3f2a --to checkpoint.pth --format nnunet  # of the job whose id begins so, for nnU-Net
 
 cancel  take back what an output folder has in SLURM's queue
 {OUT}
@@ -259,6 +266,8 @@ folder DIR
 --label PATTERN  of their label maps, with the same wildcards: '*/mask.nii.gz'
 --links DIR  links to these in MSD layout; default: DIR_msd
 --patients PATTERN  a regular expression whose group is a case's patient, where one has several
+--network {NETWORKS} (genesis_unet3d)  only resenc_unet exports to \
+nnU-Net; default: genesis_unet3d
 {CORES}
 > DIR holds imagesTr and labelsTr, as the Decathlon and nnU-Net keep them; else --image and --label say where \
 the files are, and a new folder links to them. Where it lacks dataset.json one \

@@ -5,11 +5,13 @@ Or what was predicted for a challenge's server.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from zipfile import ZipFile
 
-from bench import digest
+from bench import digest, row_weights
 from bench.errors import BenchError, unknown
 from bench.jobs import submission
 from bench.nets import exported, transfer
@@ -21,15 +23,19 @@ SUBMISSION, LAST = "submission", "last"
 SUFFIXES = {**exported.FORMATS, SUBMISSION: (".zip",)}
 
 
-def export(store: Store, job: str, to: Path, format: str) -> str:
+def export(
+    store: Store, job: str, to: Path, format: str, only: Mapping[str, Sequence[str]] | None = None
+) -> str:
     """Write what a pretraining or a fine-tuning made, or what was predicted; return what is said of it.
 
     Args:
         store: the output folder.
-        job: id, or the beginning of one. Of a fine-tuning the weights that its table scored are taken;
-            ``@last`` after it names the last ones, ``@step`` a snapshot of a pretraining.
-        to: the file, which is not there yet; its suffix is one of the format's.
+        job: id, or the beginning of one, or a row's name. Of a fine-tuning the weights that its table scored
+            are taken; ``@last`` after it names the last ones, ``@step`` a snapshot of a pretraining.
+        to: the file, which is not there yet; its suffix is one of the format's. Beside a file for nnU-Net its
+            network is written for the plans: the same name with ``.json``.
         format: a key of ``SUFFIXES``.
+        only: of a row that has several: as ``bench.row_weights.find`` takes it.
 
     Raises:
         BenchError: no such job or snapshot, a job without weights, a format that does not know the network,
@@ -41,10 +47,15 @@ def export(store: Store, job: str, to: Path, format: str) -> str:
         if step:
             raise BenchError(f"{job}: a submission has no steps; name job {folder.name}")
         return _submission(folder, to)
-    path = weights_of(store, job)
+    path = weights_of(store, job, only)
+    plans = to.with_suffix(".json") if format == "nnssl" else None
     _check_target(to, format)
+    if plans is not None:
+        _check_free(plans)
     tensors, manifest = transfer.read(path)
     exported.write(to, tensors, manifest, format)
+    if plans is not None:
+        write_atomic(plans, json.dumps(exported.configuration(manifest), indent=1) + "\n")
     values = sum(t.numel() for t in tensors.values())
     what = f"{manifest.network}/{manifest.preset}, {len(tensors)} tensors, {values:,} values"
     job, chosen = path.parent.name, path.stem
@@ -57,19 +68,26 @@ def export(store: Store, job: str, to: Path, format: str) -> str:
         which = "which its table scores" if chosen == scored else f"its table scores {scored!r}"
         at = f", weights {chosen!r}: {which}"
     line = f"{to}: {what}, of {kind} {job}{at}"
-    return f"{line}\n{exported.usage(tensors, manifest)}" if format == "nnssl" else line
+    return line if plans is None else f"{line}\n{exported.usage(tensors, to, plans)}"
 
 
-def weights_of(store: Store, job: str) -> Path:
+def weights_of(store: Store, job: str, only: Mapping[str, Sequence[str]] | None = None) -> Path:
     """Return the file of a finished job's weights.
 
     Args:
         store: the output folder.
         job: as of ``export``.
+        only: as of ``export``.
 
     Raises:
-        BenchError: no such job or snapshot, or a job without weights.
+        BenchError: no such job, row or snapshot, a row that has several, or a job without weights.
     """
+    if len(_ids(store, job.partition("@")[0])) != 1:
+        job = row_weights.find(store, job, only or {}) or job
+    elif only:
+        raise BenchError(
+            f"--only: picks among the jobs of a row, and {job} is one job; leave it out"
+        )
     name, _, step = job.partition("@")
     folder = store.jobs / _job_of(store, name)
     kind = store.manifest(folder.name).get("kind", "unknown")
@@ -121,8 +139,7 @@ def _check_target(to: Path, format: str) -> None:
     suffixes = SUFFIXES[format]
     if to.is_dir():
         raise BenchError(f"{to}: is a folder; name a file in it")
-    if to.exists() or to.is_symlink():
-        raise BenchError(f"{to}: exists already; name another file, or remove this one first")
+    _check_free(to)
     if to.suffix not in suffixes:
         fitting = [name for name, endings in SUFFIXES.items() if to.suffix in endings]
         ways = [
@@ -136,9 +153,18 @@ def _check_target(to: Path, format: str) -> None:
         raise BenchError(f"{to}: its folder does not exist; make it first")
 
 
+def _check_free(to: Path) -> None:
+    if to.exists() or to.is_symlink():
+        raise BenchError(f"{to}: exists already; name another file, or remove this one first")
+
+
+def _ids(store: Store, start: str) -> list[str]:
+    return [p.name for p in store.jobs.glob(f"{start}*")] if JOB.fullmatch(start) else []
+
+
 def _job_of(store: Store, start: str) -> str:
     """Return the finished job whose id begins like this."""
-    ids = [p.name for p in store.jobs.glob(f"{start}*")] if JOB.fullmatch(start) else []
+    ids = _ids(store, start)
     if len(ids) != 1:
         what = f"{len(ids)} jobs begin so" if ids else "no finished job begins so"
         raise BenchError(f"{start[:40]}: {what}; 'bench plan PROTOCOL --json' lists the ids")

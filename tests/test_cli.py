@@ -259,7 +259,7 @@ UNKNOWN = {
     "export 0 --to x --format nssl": "did you mean 'nnssl'?",
     "plan": "bench plan: the following arguments are required: PROTOCOL",
     "export 0123": "required: --to",
-    "export --to x": "required: JOB",
+    "export --to x": "required: ROW",
     "verify a": "'a' is one word too many",
     "--versoin": "bench: no flag '--versoin'; did you mean --version?",
 }

@@ -1,6 +1,7 @@
 """``bench export``: a finished job's weights as a file, and a row that starts from it as from the job."""
 
 import json
+import shlex
 import shutil
 
 import pytest
@@ -8,16 +9,19 @@ import reliability
 import torch
 import yaml
 from described import describe, execute
-from small_protocol import cell
+from small_protocol import NAME, cell
 
 from bench import digest, nets, records, run
 from bench.cli import main
 from bench.errors import BenchError
-from bench.export import export
+from bench.export import export, weights_of
 from bench.jobs.context import Context
 from bench.jobs.finetune import run as finetuning
 from bench.nets import controls, transfer
 from bench.random import torch_seed
+from bench.show import gather
+from bench.show.labels import remember
+from bench.show.status import as_text, status
 from bench.store import Store
 
 SMOKE = yaml.safe_load(reliability.SMOKE.replace("steps: 40", "steps: 3"))
@@ -233,7 +237,8 @@ FILES = {  # format and file: what is said
     "safetensors w": "name it w.safetensors$",
     "nnssl w.safetensors": "written to a .pth or .pt file; name it w.pth, or --format safetensors",
     "nssl x.safetensors": "no format named 'nssl'; did you mean 'nnssl'",
-    "nnssl x.pth": "format 'nnssl' does not know network unet3d/tiny; it knows resenc_unet/base",
+    "nnssl x.pth": "nnU-Net cannot read network unet3d/tiny: it reads resenc_unet/base alone; name it in "
+    r"the protocol \('bench init DIR --network resenc_unet' does\) and pretrain again",
 }
 
 
@@ -255,6 +260,101 @@ def test_the_command_exports_and_exits_2_with_one_line(made, tmp_path, capsys):
         assert main(["export", name, "--to", file, "--out", out]) == 2
         said = capsys.readouterr()
         assert said.err.count("\n") == 1 and said.err.startswith("bench: ") and not said.out
+
+
+# By the name of a row
+
+
+@pytest.fixture(scope="module")
+def several(made):
+    """An output folder with records: two seeds, each with a pretraining of its own, and two fractions."""
+    finetune = [{**SMOKE["finetune"][0], "fractions": [50, 100], "seeds": [0, 1]}]
+    pretrain = {**SMOKE["pretrain"], "seeds": "paired"}
+    plan = made.done("several", finetune=finetune, pretrain=pretrain, controls=[])
+    store = Store(made.folder / "named")
+    shutil.copytree(made.out, store.root)
+    records.save(records.collect(plan, store, "several"), store, "several")
+    return plan, store
+
+
+NAMED = {  # row and --only: its cell's job and snapshot
+    ("simclr3d", ("seed=1",)): ({"seed": 1}, "pretrain", ""),
+    ("early", ("pretrain_seed=0",)): ({"seed": 0}, "pretrain", "@2"),
+    ("simclr3d@2", ("seed=0",)): ({"seed": 0}, "pretrain", "@2"),
+    ("scratch", ("seed=1", "fraction=50")): ({"seed": 1, "fraction": 50}, "finetune", ""),
+    ("simclr3d", ("seed=0", "fraction=100", "kind=finetune")): (
+        {"seed": 0, "fraction": 100},
+        "finetune",
+        "",
+    ),
+}
+
+
+def by_key(texts):
+    return {key: [value] for key, _, value in (text.partition("=") for text in texts)}
+
+
+@pytest.mark.parametrize("asked", NAMED, ids=lambda a: " ".join((a[0], *a[1])))
+def test_a_row_name_and_flags_pick_the_weights_of_a_job(several, asked):
+    plan, store = several
+    (name, texts), (columns, kind, step) = asked, NAMED[asked]
+    row = name.partition("@")[0]
+    cells = [c for c in plan.cells["several"] if c.row == row]
+    (job,) = {
+        getattr(c, kind) for c in cells if columns.items() <= {**c.columns, "row": row}.items()
+    }
+    assert weights_of(store, name, by_key(texts)) == weights_of(store, f"{job}{step}")
+
+
+UNNAMED = {  # row and --only: what is said; {0} and {1} are the pretrainings of seeds 0 and 1
+    "simclr3d": r"^row 'simclr3d' has 2 pretrainings; add the flags of one, or name its job: "
+    r"--only seed=0 \(job {0}\); --only seed=1 \(job {1}\)$",
+    "scratch seed=0": "has 2 fine-tunings; .*--only fraction=50 .*; --only fraction=100 ",
+    "simclr": "^simclr: no finished job begins so; no row named 'simclr'; did you mean 'simclr3d'",
+    "simclr3d seed=7": "^--only seed=7: row 'simclr3d' has seed 0, 1$",
+    "simclr3d sed=1": "^--only sed=: no key named 'sed'; did you mean 'seed'",
+    "simclr3d kind=prepare": "^--only kind=prepare: take one of pretrain, finetune$",
+    "scratch kind=pretrain": "^--only kind=pretrain: row 'scratch' has no pretraining of its own$",
+    "{0} seed=0": "^--only: picks among the jobs of a row, and {0} is one job; leave it out$",
+}
+
+
+@pytest.mark.parametrize("asked", UNNAMED)
+def test_a_row_that_names_no_job_or_several_is_one_line(several, asked):
+    plan, store = several
+    jobs = [cell(plan, row="simclr3d", seed=s, fraction=50).pretrain for s in (0, 1)]
+    name, *texts = asked.format(*jobs).split()
+    with pytest.raises(BenchError, match=UNNAMED[asked].format(*jobs)):
+        weights_of(store, name, by_key(texts))
+
+
+def test_a_row_whose_jobs_are_elsewhere_is_told(several, tmp_path):
+    _, store = several
+    bare = Store.open(tmp_path / "bare")
+    shutil.copytree(store.root / "records", bare.root / "records", dirs_exist_ok=True)
+    with pytest.raises(BenchError, match="of its pretrainings none is in this folder: its scores"):
+        weights_of(bare, "simclr3d")
+
+
+def test_page_and_status_name_the_pretrainings_and_a_command_that_works(
+    several, tmp_path, monkeypatch
+):
+    plan, store = several
+    by_seed = [cell(plan, row="simclr3d", seed=s, fraction=50).pretrain for s in (0, 1)]
+    (protocol,) = run.Request((store.root.parent / "several.yaml",), store.root).read()
+    lead, *lines = gather.weights(protocol, plan, store)
+    assert "add --out DIR" in lead
+    of_row = dict(line.split(": ", 1) for line in lines)
+    assert of_row.keys() == {"simclr3d", "early"}
+    jobs, _, command = of_row["simclr3d"].partition("; ")
+    assert jobs == "jobs {} (seed 0), {} (seed 1)".format(*by_seed)
+    monkeypatch.chdir(tmp_path)
+    assert main([*shlex.split(command)[1:], "--out", str(store.root)]) == 0
+    remember(plan, store)
+    text = as_text(status(store), "out").splitlines()
+    assert f"pretrained: pretrain early, simclr3d · {NAME} · seed 1 ({by_seed[1]})" in text
+    (command,) = (line for line in text if line.startswith("their weights: bench export "))
+    assert command.split()[4] in {job[:8] for job in by_seed} and " --out out " in command
 
 
 # A file that is not what it was

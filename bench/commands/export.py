@@ -7,9 +7,11 @@ import argparse
 
 def body(arguments: argparse.Namespace) -> int:
     """Write the weights."""
+    from bench.commands.flags import only
     from bench.export import export
     from bench.store import Store
 
     kind = {"nnunet": "nnssl"}.get(arguments.format, arguments.format)  # one file for both
-    print(export(Store.open(arguments.out, create=False), arguments.job, arguments.to, kind))
+    store = Store.open(arguments.out, create=False)
+    print(export(store, arguments.job, arguments.to, kind, only(arguments)))
     return 0

@@ -22,21 +22,26 @@ def request(arguments: argparse.Namespace) -> Request:
     """Return what is asked of a run or a plan."""
     from bench.run import Request
 
-    only: dict[str, list[str]] = {}
-    for text in arguments.only:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise BenchError(f"--only {text}: write KEY=VALUE, e.g. method=voco")
-        only.setdefault(key, []).append(value)
     return Request(
         tuple(arguments.protocols),
         arguments.out,
         arguments.scale,
         arguments.data,
-        only,
+        only(arguments, "method=voco"),
         tuple(arguments.sets),
         arguments.phantoms,
     )
+
+
+def only(arguments: argparse.Namespace, example: str = "seed=0") -> dict[str, list[str]]:
+    """Return the values of ``--only`` by key."""
+    values: dict[str, list[str]] = {}
+    for text in arguments.only:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise BenchError(f"--only {text}: write KEY=VALUE, e.g. {example}")
+        values.setdefault(key, []).append(value)
+    return values
 
 
 def cluster(arguments: argparse.Namespace) -> Profile | None:
@@ -52,6 +57,12 @@ def cluster(arguments: argparse.Namespace) -> Profile | None:
             f"--cluster {arguments.cluster}: is SLURM's; add --executor slurm, or leave it out"
         )
     return None
+
+
+def as_typed(path: Path) -> str:
+    """Return a path as a person writes it in this folder."""
+    folder = Path.cwd()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def seen(out: Path) -> Store:

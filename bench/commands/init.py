@@ -26,6 +26,7 @@ def body(arguments: argparse.Namespace) -> int:
         arguments.label or "",
         arguments.links,
         arguments.patients or "",
+        arguments.network,
     )
     with bar(f"checking {arguments.folder}") as progress:
         lines = init(arguments.folder, arguments.to, stated, ask, arguments.workers, progress)

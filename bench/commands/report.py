@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.commands.flags import as_typed
 from bench.commands.stopping import stopping
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.show.reports import Shown
+    from bench.store import Store
 
 
 def body(arguments: argparse.Namespace) -> int:
@@ -23,11 +25,17 @@ def body(arguments: argparse.Namespace) -> int:
 
     if arguments.port is not None and not arguments.serve:
         raise BenchError(f"--port {arguments.port}: is --serve's; add it, or leave --port out")
+    if arguments.tables and arguments.paper is None:
+        raise BenchError(
+            f"--table {arguments.tables[0]}: is --paper's; add it, or leave --table out"
+        )
     bundles = [path for path in arguments.protocols if is_bundle(path)]
     if bundles:
         return _report_bundle(arguments, bundles)
     store, printed = Store.open(arguments.out, create=False), set[str]()
     read = read_all(arguments.protocols, arguments.scale, drawn=True)
+    if arguments.paper is not None:
+        return _paper(arguments, store, [protocol.name for protocol in read])
     if arguments.serve:
         return _serve(arguments, store, [protocol.name for protocol in read])
     for path, protocol in zip(arguments.protocols, read, strict=True):
@@ -38,12 +46,29 @@ def body(arguments: argparse.Namespace) -> int:
     return 1 if printed else 0
 
 
+def _paper(arguments: argparse.Namespace, store: Store, names: list[str]) -> int:
+    """Write what a paper takes over: each protocol in a folder of its own where there are several."""
+    from bench.show.reports import write_paper
+
+    others = {"--serve": arguments.serve, "--plain": arguments.plain, "--to": arguments.to}
+    for flag, given in others.items():
+        if given:
+            raise BenchError(f"{flag}: --paper writes no page; leave one of them out")
+    for path, name in zip(arguments.protocols, names, strict=True):
+        folder = arguments.paper / name if len(names) > 1 else arguments.paper
+        written = write_paper(path, arguments.scale, store, folder, arguments.tables)
+        print("\n".join(f"{as_typed(file)}: {title}" for file, title in written))
+    return 0
+
+
 def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
     """Draw what a bundle holds: each protocol in a folder of its own where there are several."""
     from bench.extras.bundle.opening import draw, opened
     from bench.report import write_index
 
     file = bundles[0]
+    if arguments.paper is not None:
+        raise BenchError(f"{file}: is a bundle; --paper reads an output folder: leave --paper out")
     if len(arguments.protocols) > 1:
         raise BenchError(f"{file}: is a bundle; draw it by itself")
     if arguments.to is None or arguments.scale is not None:
@@ -99,8 +124,6 @@ def tell(shown: Shown, *, quiet: bool = False) -> set[str]:
     """Print a finished report with what failed, and return the jobs that did; ``quiet``: not the table."""
     lines = {f.job: f.line for f in shown.failures}
     text, page = ([], "table.md") if quiet else ([shown.text], shown.page.name)
-    where = shown.page.parent / page
-    if where.is_relative_to(Path.cwd()):  # as a person writes it
-        where = where.relative_to(Path.cwd())
+    where = as_typed(shown.page.parent / page)
     print("\n".join([*text, *lines.values(), f"{'table' if quiet else 'page'}: {where}"]))
     return set(lines)

@@ -190,7 +190,19 @@ def msd_folder(root: Path) -> Dataset:
         "person": lambda _, case: f"{root.name}:{case.patient}",
         "__doc__": f"The folder {root.name}, as its dataset.json describes it.",
     }
+    if "redistribution" in listing:
+        declared["redistribution"] = _shared(path, listing["redistribution"])
     return type("MSDFolder", (MSDLayout,), declared)()
+
+
+def _shared(path: Path, stated: Any) -> bool:
+    """Return whether the owner of the scans lets pages show them."""
+    if not isinstance(stated, bool):
+        raise BenchError(
+            f"{path}: key 'redistribution' {_lacks(stated)}; write true where pages may show the images, "
+            "else false"
+        )
+    return stated
 
 
 def write_listing(

@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 
@@ -17,9 +17,10 @@ from bench.data.layout_msd import likely_visits
 from bench.data.listing_msd import Ask, write_missing
 from bench.data.roots import Roots, adapter
 from bench.errors import BenchError, printable
-from bench.extras.survey.first import First, first, seen_in_words, view
+from bench.extras.survey.first import NETWORK, First, first, seen_in_words
 from bench.extras.survey.linked import linked, suggestion
 from bench.extras.survey.measure import Survey
+from bench.nets.catalog import ARCHITECTURES
 from bench.volumes.files import dicom_inside
 
 TEMPLATE = Path(__file__).with_name("templates") / "first.yaml"
@@ -37,6 +38,7 @@ class Stated:
     label: str = ""
     links: Path | None = None  # the folder that links to them
     patients: str = ""  # a regular expression whose group is a case's patient
+    network: str = NETWORK
 
 
 def init(
@@ -64,7 +66,7 @@ def init(
     if stated.images:
         _check_patients(stated.patients)
         with linked(root, stated.images, stated.label, stated.links) as (home, text):
-            rest = Stated(stated.labels, stated.channels, patients=stated.patients)
+            rest = replace(stated, images=(), label="", links=None)
             return [text, *init(home, to, rest, ask, workers, on_progress)]
     if stated.label or stated.links:
         raise BenchError("--label, --links: are of scans in another layout; name these by --image")
@@ -89,7 +91,7 @@ def init(
         roots = Roots(root.absolute().parent)
         survey = Survey(root.name, adapter(root.name, roots), root)
         survey.findings = check(survey.dataset, root, workers, on_progress, survey.look)
-        protocol = first(survey)
+        protocol = first(survey, stated.network)
         command = f"bench run {shlex.quote(str(path))} --data {shlex.quote(str(root.parent))}"
         text = _text(survey, protocol, command)
         try:
@@ -182,10 +184,13 @@ def _text(survey: Survey, chosen: First, command: str) -> str:
         left=left,
         recipe=_inline(chosen.recipe),
         why=chosen.why,
-        crop=[*chosen.crop],
-        view=[*view(chosen.crop)],
-        small=[*chosen.small],
-        small_view=[*view(chosen.small)],
+        network=chosen.net.name,
+        base=chosen.net.base,
+        tiny=chosen.net.tiny,
+        crop=[*chosen.net.crop],
+        view=[*chosen.net.view],
+        small=[*chosen.net.small],
+        small_view=[*chosen.net.small_view],
         split=chosen.split,
         one=", folds: [0]" if chosen.folds > 1 else "",
         parts=chosen.parts,
@@ -203,6 +208,15 @@ def _quoted(text: str) -> str:
     return text if PLAIN.fullmatch(text) and not text.isdecimal() else json.dumps(text)
 
 
+def _for_nnunet(chosen: First) -> str:
+    """Return whether nnU-Net can take the weights, and from which scale on."""
+    presets = [preset for name, preset in ARCHITECTURES if name == chosen.net.name]
+    if chosen.net.base in presets:
+        return f"exports to nnU-Net, at --scale paper (preset {chosen.net.base})"
+    names = ", ".join(dict.fromkeys(name for name, _ in ARCHITECTURES))
+    return f"only {names} exports to nnU-Net (--network {names}, in another file: --to)"
+
+
 def _counted_lines(survey: Survey, chosen: First) -> list[str]:
     """Return what was seen and chosen, for a person."""
     lines = [f"{survey.name}: {seen_in_words(survey)}"]
@@ -214,6 +228,7 @@ def _counted_lines(survey: Survey, chosen: First) -> list[str]:
     if visits := likely_visits(survey.cases):
         lines.append(visits)
     lines += [f"recipe: {doubt}" for doubt in chosen.doubts]
+    lines.append(f"network {chosen.net.name}: {_for_nnunet(chosen)}")
     lines.append(f"split {chosen.split}: {chosen.parts}")
     if chosen.unlabelled:
         lines.append(

@@ -15,6 +15,8 @@ from bench.nets.stated import stated
 from bench.nets.table import NETWORKS
 from bench.ranges import Triple
 
+# network and preset that nnU-Net builds by name; that name
+ARCHITECTURES = {("resenc_unet", "base"): "ResEncL"}
 CATALOG: dict[str, Entry] = {e.name: e for e in NETWORKS}  # bench's own
 
 

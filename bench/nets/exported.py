@@ -9,7 +9,6 @@ reads its ``network_weights`` with ``nnUNetv2_train -pretrained_weights``, into 
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from bench.errors import BenchError, unknown
 from bench.nets import network
-from bench.nets.catalog import network_facts, preset
+from bench.nets.catalog import ARCHITECTURES, network_facts, preset
 from bench.nets.foreign_weights import OURS
 from bench.nets.manifest import Manifest, save
 from bench.nets.sizes import ResEncSize
@@ -28,7 +27,6 @@ from bench.store import write_atomic
 
 # format: suffixes of its files; nnssl and nnU-Net write .pth
 FORMATS = {"safetensors": (".safetensors",), "nnssl": (".pth", ".pt")}
-ARCHITECTURES = {("resenc_unet", "base"): "ResEncL"}  # what nnU-Net builds by name
 
 
 def write(
@@ -61,18 +59,31 @@ def write(
         ) from None
 
 
-def usage(tensors: Mapping[str, Tensor], manifest: Manifest) -> str:
-    """Return how nnU-Net takes an ``nnssl`` file: the command, and the JSON of its network for the plans."""
+def usage(tensors: Mapping[str, Tensor], file: Path, plans: Path) -> str:
+    """Return how nnU-Net takes a file of ours.
+
+    Args:
+        tensors: what it holds.
+        file: its name.
+        plans: where ``configuration`` of it stands.
+    """
+    network = f"{plans}: the network as nnU-Net's plans state it"
     if not any(name.startswith("decoder.") for name in tensors):
         return (
-            "An encoder alone: nnUNetv2_preprocess_like_nnssl and nnUNetv2_train_pretrained take it. Only "
-            "nnU-Net's master branch has them. nnU-Net 2.8.1 (-pretrained_weights) needs the decoder, too."
+            f"{network}.\nAn encoder alone: nnUNetv2_preprocess_like_nnssl and nnUNetv2_train_pretrained take "
+            "it. Only nnU-Net's master branch has them. nnU-Net 2.8.1 (-pretrained_weights) needs the decoder, "
+            "too: a fine-tuning has it (a row's by --only kind=finetune)."
         )
     return (
-        "For nnUNetv2_train -pretrained_weights (nnU-Net 2.8.1): replace the configuration's architecture in "
-        "the plans file by this one.\n"
-        + json.dumps({"architecture": architecture(manifest)}, indent=1)
+        f"{network}. Copy its keys into the configuration of the plans file (configurations, 3d_fullres).\n"
+        f"Then: nnUNetv2_train DATASET 3d_fullres FOLD -pretrained_weights {file} (nnU-Net 2.8.1)"
     )
+
+
+def configuration(manifest: Manifest) -> dict[str, object]:
+    """Return what a configuration of nnU-Net's plans says of the network: itself and its crop, (z, y, x)."""
+    size = [int(side) for side in reversed(manifest.crop)]
+    return {"patch_size": size, "architecture": architecture(manifest)}
 
 
 def architecture(manifest: Manifest) -> dict[str, object]:
@@ -105,10 +116,7 @@ def architecture(manifest: Manifest) -> dict[str, object]:
 def _nnssl(tensors: Mapping[str, Tensor], manifest: Manifest) -> bytes:
     chosen = (manifest.network, manifest.preset)
     if chosen not in ARCHITECTURES:
-        names = ", ".join("/".join(names) for names in ARCHITECTURES)
-        raise BenchError(
-            f"format 'nnssl' does not know network {'/'.join(chosen)}; it knows {names}"
-        )
+        raise BenchError(_refusal(*chosen))
     with torch.device("meta"):
         encoder = network(*chosen, max(manifest.in_channels, 1), 2).encoder.state_dict()
     lacking = [f"encoder.{name}" for name in encoder if f"encoder.{name}" not in tensors]
@@ -129,6 +137,18 @@ def _nnssl(tensors: Mapping[str, Tensor], manifest: Manifest) -> bytes:
         buffer,
     )
     return buffer.getvalue()
+
+
+def _refusal(name: str, preset: str) -> str:
+    """Return why nnU-Net cannot take a network, and what to do."""
+    known = ", ".join("/".join(names) for names in ARCHITECTURES)
+    larger = [p for n, p in ARCHITECTURES if n == name]
+    way = (
+        f"take its preset {larger[0]!r} (--scale paper, or --set networks.NAME.preset={larger[0]})"
+        if larger
+        else f"name it in the protocol ('bench init DIR --network {next(iter(ARCHITECTURES))[0]}' does)"
+    )
+    return f"nnU-Net cannot read network {name}/{preset}: it reads {known} alone; {way} and pretrain again"
 
 
 def _turned(value: Tensor) -> Tensor:

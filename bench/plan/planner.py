@@ -20,7 +20,7 @@ from bench.jobs.latency.spec import LatencySpec
 from bench.jobs.pretrain.spec import PretrainSpec
 from bench.jobs.scoring import Scoring
 from bench.metrics.request import LATENCY, REGRESSION, Request, check_tasks, fitting, looped
-from bench.plan import specs
+from bench.plan import crop_faults, specs
 from bench.plan.arm import Arm, Labels
 from bench.plan.cohorts import Cohorts, Target, check_folds
 from bench.plan.dag import Cell, Plan
@@ -138,22 +138,26 @@ class Planner:
         cells = [(name, c) for name, cells in self.plan.cells.items() for c in cells if c.wanted]
         self.selection.check(self.plan.cells, bool(cells))
         for name, cell in cells:
-            self._refuse(name, cell)
+            self._refuse(name, cell, cells)
         self.plan.roots = dict(self.cohorts.used)
         self.plan.provisional = self.cohorts.provisional or self.plan.files.lacking
         return self.plan
 
-    def _refuse(self, protocol: str, cell: Cell) -> None:
-        jobs = self.plan.jobs
+    def _refuse(self, protocol: str, cell: Cell, cells: Sequence[tuple[str, Cell]]) -> None:
+        """Refuse a cell whose jobs cannot work; where it is for its crop, with all others that are."""
+        jobs, context = self.plan.jobs, self.plan.context(self.processes)
         tried = [need for need in jobs[cell.finetune].needs if jobs[need].kind == "finetune"]
         for name in filter(None, (cell.pretrain, *tried, cell.finetune, cell.evaluate)):
             try:
                 if self.cohorts.need_data:
                     self.plan.files.require(cell.columns["init"])
                 if name not in self._feasible:
-                    jobs[name].spec.refuse(jobs[name], self.plan.context(self.processes))
+                    jobs[name].spec.refuse(jobs[name], context)
                     self._feasible.add(name)
             except BenchError as error:
+                alike = [(other, c) for other, c in cells if other == protocol]
+                if message := crop_faults.faults(self.plan, alike, context):
+                    raise BenchError(f"protocol {protocol!r}: {message}") from None
                 raise BenchError(f"protocol {protocol!r}, row {cell.row!r}: {error}") from None
 
     def _section(self, protocol: Protocol, index: int, section: Finetune) -> None:

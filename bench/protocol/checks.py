@@ -9,8 +9,7 @@ from bench.dataset import Recipe
 from bench.document import Document
 from bench.errors import BenchError, printable, unknown
 from bench.metrics.request import unit
-from bench.nets import catalog
-from bench.protocol import ceilings, mixture, views
+from bench.protocol import ceilings, crops, mixture, views
 from bench.protocol.comparable import baseline_of
 from bench.protocol.model import (
     Protocol,
@@ -20,11 +19,10 @@ from bench.protocol.model import (
     labelled,
     method_pretrains,
     pretrain_of,
-    pretrained_net,
     pretrains,
     tuned_net,
 )
-from bench.protocol.sections import Finetune, Net, Pretrain
+from bench.protocol.sections import Finetune, Pretrain
 
 PAPERS = ("pgl", "hssl", "voco", "taleb", "glmae")
 LISTED = 6  # keys that one line names
@@ -56,10 +54,10 @@ def check(protocol: Protocol, document: Document) -> None:
         raise BenchError(
             f"{document.where(('paper',))}: {unknown('paper', protocol.paper, PAPERS)}"
         )
-    for name, net in protocol.networks.items():
-        _check_net(net, document, ("networks", name))
     for name, row in protocol.rows.items():
         _check_row(protocol, name, row, document)
+    if not document.drawn:
+        crops.check(protocol, document)
     for number, metric in enumerate(protocol.metrics if not document.drawn else ()):
         try:
             unit(metric)
@@ -217,20 +215,13 @@ def _check_pretraining(protocol: Protocol, name: str, row: Row, document: Docume
             f"{document.where(('rows', name))}: needs a 'pretrain' section, or 'init: FILE'"
         )
     for i in protocol.sections_of(row):
-        section, by_section = (
-            pretrain_of(protocol, row, i, document, name),
-            protocol.finetune[i].pretrain,
-        )
-        pretrain_keys: tuple[str, ...] = (
-            ("finetune", str(i), "pretrain") if by_section else ("pretrain",)
-        )
-        keys = ("rows", name, "pretrain") if row.pretrain else pretrain_keys
+        section = pretrain_of(protocol, row, i, document, name)
+        keys = crops.pretrain_keys(protocol, name, row, i)
         _has_budget(section, document, keys)
         _has_mixture(section, document, keys)
         if section.network and section.network not in protocol.networks:
             text = unknown("entry of networks", section.network, protocol.networks)
             raise BenchError(f"{document.where((*keys, 'network'))}: {text}")
-        _check_net(pretrained_net(protocol, row, i), document, (*keys, "crop"))
 
 
 def _check_tuning(protocol: Protocol, name: str, row: Row, document: Document) -> None:
@@ -243,19 +234,9 @@ def _check_tuning(protocol: Protocol, name: str, row: Row, document: Document) -
         keys: tuple[str, ...] = ("rows", name, "finetune") if row.finetune else ("finetune", str(i))
         _check_section(tuned, protocol.scale, document, keys)
         net = tuned_net(protocol, row, tuned)
-        _check_net(net, document, (*keys, "crop"))
         if "z" in tuned.inference.mirror and net.crop[2] == 1:
             where = document.where((*keys, "inference", "mirror"))
             raise BenchError(f"{where}: windows of one slice have no z to flip; take x and y")
-
-
-def _check_net(net: Net, document: Document, keys: tuple[str, ...]) -> None:
-    if document.drawn:
-        return
-    try:
-        catalog.check_crop(net.network, net.preset, net.crop)
-    except BenchError as error:
-        raise BenchError(f"{document.where(keys)}: {error}") from None
 
 
 def _check_section_names(protocol: Protocol, document: Document) -> None:

@@ -2,6 +2,7 @@
 
 from bench.report.index import indexed
 from bench.report.index import write as write_index
+from bench.report.paper import write_paper
 from bench.report.supplement import (
     Cloud,
     Cost,
@@ -42,4 +43,5 @@ __all__ = [
     "terminal_table",
     "write",
     "write_index",
+    "write_paper",
 ]

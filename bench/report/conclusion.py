@@ -64,7 +64,7 @@ def sections(
         figures: the forest plot.
     """
     tables = verdict_tables(report, groups)
-    notes = [Text(_notes(report, groups), "note")] if groups else []
+    notes = [Text(how(report, groups), "note")] if groups else []
     parts: list[Part] = [Text(text, "sentence"), *figures, *tables, *notes]
     return [Section(HEADING, parts, "answer", "The answer", first=True)] if text else []
 
@@ -99,7 +99,7 @@ def _verdict_table(report: ReportContext, group: VerdictGroup, adjusted: bool) -
     unit = report.unit(group.metric)
     counts = ", ".join(f"{n} {verdict}" for verdict, n in group.counted().items())
     title = (
-        f"{report.labels[group.section]}, {group.fraction} % of the labels{_trained(report, group)}"
+        f"{report.labels[group.section]}, {group.fraction} % of the labels{trained(report, group)}"
     )
     what = f"{metric_title(group.metric)}, {'percent points' if unit == '1' else unit}"
     lower = lower_is_better(group.metric, unit)
@@ -143,7 +143,7 @@ def _rests(rows: Sequence[RowComparison]) -> str:
     )
 
 
-def _notes(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
+def how(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
     """Return how the numbers came about, and which comparisons p is adjusted over."""
     rows = [row for group in groups for row in (*group.rows, *group.controls)]
     sizes = sorted(
@@ -194,7 +194,7 @@ def _reasons(report: ReportContext, rows: Sequence[RowComparison]) -> tuple[str,
     return tuple(f"{text[0].upper()}{text[1:]}." for text in texts)
 
 
-def _trained(report: ReportContext, group: VerdictGroup) -> str:
+def trained(report: ReportContext, group: VerdictGroup) -> str:
     """Return how many patients that is, in words; nothing where it is not known."""
     sizes = sorted({*report.cells.trained.get(group.section, {}).get(group.fraction, {}).values()})
     if not sizes:

@@ -307,9 +307,15 @@ def _withheld(info: DatasetInfo) -> str:
         )
     licence = f"licence {info.licence}" if info.licence else "licence not stated here"
     licence += ", by its dataset.json" if info.licence and not info.registered else ""
+    how = (
+        "'redistribution = True' into its data set file"
+        if info.registered
+        else "'\"redistribution\": true' into its dataset.json"
+    )
     return (
         f"Nobody has said here that the images of {info.title} may be passed on ({licence}): they are not "
-        "part of this page, read its terms before you share them."
+        "part of this page, read its terms before you share them. If they are yours to share, write "
+        f"{how} and run the protocol again (finished jobs are kept)."
     )
 
 

@@ -65,6 +65,7 @@ def sections(report: ReportContext, records: pd.DataFrame) -> list[Section]:
         Notes("What each row was pretrained on", _plain(_pretrained(report, records))),
         Notes("Training", _plain(_training(report, records))),
         Notes("What fine-tuning starts from", _plain(_taken_over(report))),
+        Notes("Weights of the pretrainings", _plain(extras.weights)),
         Notes("Taken from records, not run for this report", _plain(_imported(report))),
         Notes("Embeddings", _plain((*clouds, *extras.absent))),
         Notes(other_papers.HEADING, _plain(other_papers.sentences(report))),

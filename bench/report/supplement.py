@@ -298,6 +298,8 @@ class Supplement:
     groups: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     # what was predicted for a challenge's server, and how to get it
     submissions: tuple[str, ...] = ()
+    # the jobs of each row's pretrainings, and the command that writes their weights to a file
+    weights: tuple[str, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)  # commit, versions, device, date
 
     def __post_init__(self) -> None:

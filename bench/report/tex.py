@@ -84,7 +84,7 @@ def document(headings: Sequence[str], sections: Sequence[Section]) -> str:
         if "tex" in section.forms:
             parts.append(_heading(section.title))
             parts += [text for part in section.parts for text in _part(part)]
-    return "\n".join([*_hints(parts), *parts]) + "\n"
+    return "\n".join([*hints(parts), *parts]) + "\n"
 
 
 def _heading(text: str) -> str:
@@ -111,12 +111,16 @@ def _part(part: Part) -> list[str]:
     return []
 
 
-def _note(note: Note) -> str:
-    letter = f"{_sup(note.letter)}~" if note.letter else ""
-    return letter + escape(" ".join(filter(None, (note.text, note.url))))
+def _note(sentence: Note) -> str:
+    return note(sentence.letter, " ".join(filter(None, (sentence.text, sentence.url))))
 
 
-def _hints(parts: Sequence[str]) -> list[str]:
+def note(letter: str, text: str) -> str:
+    """Return a sentence below a table with its raised letter, "" for none."""
+    return (f"{_sup(letter)}~" if letter else "") + escape(text)
+
+
+def hints(parts: Sequence[str]) -> list[str]:
     """Return, as comments, which packages such parts need, and what to do where pdfLaTeX will not do."""
     foreign = sorted({c for part in parts for c in part if not c.isascii() and c not in LATIN})
     listed = ", ".join(foreign[:LISTED]) + (" ..." if len(foreign) > LISTED else "")

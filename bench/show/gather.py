@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -20,6 +22,7 @@ from bench.job import DESCRIBED, MANIFEST, SPEC, Job
 from bench.jobs.guard import spec as guard
 from bench.jobs.pretrain.spec import PretrainSpec
 from bench.metrics.request import LATENCY
+from bench.nets.catalog import ARCHITECTURES
 from bench.phantoms.synthetic import is_synthetic
 from bench.protocol import Protocol, mixture, row_of
 from bench.record import CELL
@@ -35,12 +38,13 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from bench.plan import Plan
+    from bench.plan import Cell, Plan
 
 UNSCORED = (
     "predicted, but its scores for this protocol (or its guard's word) are not there; run it again"
 )
 POINTS = 100  # of a fine-tuning's curve
+FILE_NAME = re.compile(r"[^\w.-]+")  # what no file's name needs
 HUGE = 1e15  # beyond it nothing is drawn or printed
 FINISHED = {
     **MANIFEST,
@@ -423,6 +427,38 @@ def submissions(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:
                 f"{name}, row {cell.row}{which}: {store.manifest(job).get('cases')} cases, not scored here; "
                 f"bench export {job} --format submission --to FILE.zip writes them as the server takes them."
             )
+
+
+def weights(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:
+    """Yield which jobs pretrained each row, and the command that writes their weights to a file."""
+    cells: dict[str, dict[str, Cell]] = {}  # row: a cell of each of its finished pretrainings
+    for cell in plan.cells[protocol.name]:
+        job = cell.pretrain
+        if job is not None and not row_of(protocol, cell.row)[1] and store.done(job):
+            cells.setdefault(cell.row, {}).setdefault(job, cell)
+    if cells:
+        yield "These commands write them to files; of an output folder other than runs add --out DIR."
+    for row, by_job in cells.items():
+        network = plan.spec(next(iter(by_job)), PretrainSpec).network
+        yield _export(row, by_job, (network.network, network.preset) in ARCHITECTURES)
+
+
+def _export(row: str, by_job: Mapping[str, Cell], for_nnunet: bool) -> str:
+    """Return a row's pretrainings, what tells several apart, and the command that exports the first."""
+    first, *_ = by_job.values()
+    keys = [
+        key
+        for key in ("pretrain_seed", "fold")
+        if any(cell.columns[key] != first.columns[key] for cell in by_job.values())
+    ]
+    jobs = []
+    for job, cell in by_job.items():
+        which = ", ".join(f"{key.removeprefix('pretrain_')} {cell.columns[key]}" for key in keys)
+        jobs.append(f"{job} ({which})" if which else job)
+    picked = "".join(f" --only {key}={first.columns[key]}" for key in keys)
+    suffix, format = (".pth", " --format nnunet") if for_nnunet else (".safetensors", "")
+    command = f"bench export {shlex.quote(row)}{picked} --to {FILE_NAME.sub('_', row)}{suffix}"
+    return f"{row}: job{'s' if len(jobs) > 1 else ''} {', '.join(jobs)}; {command}{format}"
 
 
 def failures(behind: Chains, table: pd.DataFrame, store: Store) -> Iterator[Failure]:

@@ -104,6 +104,17 @@ def rewrite_report(
     return shown
 
 
+def write_paper(
+    path: Path, scale: str | None, store: Store, folder: Path, chosen: Sequence[str]
+) -> list[tuple[Path, str]]:
+    """Write the tables and sentences of a protocol's records for a paper, as ``bench.report.write_paper``."""
+    protocol, table = recorded(path, scale, store)
+    refuse_others([protocol], store)
+    facts = said_beside(store, protocol.name)
+    more = extras(protocol, table, facts, store, RESULTS, panels=False)
+    return report.write_paper(protocol, table, folder, more, chosen)
+
+
 def recorded(path: Path, scale: str | None, store: Store) -> tuple[Protocol, pd.DataFrame]:
     """Return a protocol at the scale of its records, as ``--set`` changed it for them, and these.
 
@@ -199,6 +210,7 @@ def _facts(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) ->
         absent=absent,
         groups=gather.groups(protocol, table, plan.roots),
         submissions=tuple(gather.submissions(protocol, plan, store)),
+        weights=tuple(gather.weights(protocol, plan, store)),
         read=gather.ingredients(protocol, plan, store),
         defaults={k: _scalars(m) for k, m in methods.items()},
         scorings={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections import Counter
 from dataclasses import asdict
@@ -17,6 +18,8 @@ from bench.store import Store, read_json
 if TYPE_CHECKING:
     from bench.executors.slurm.squeue import Line
 
+PRETRAINED = 20  # pretrainings that are listed
+SHORT = 8  # characters of an id in a command
 UNWANTED = "no longer wanted by any protocol"
 
 
@@ -122,8 +125,11 @@ def _unfinished(store: Store, job: str, kind: str) -> tuple[str, dict[str, Any]]
     return "waiting", job_row
 
 
-def as_text(by_state: dict[str, list[dict[str, Any]]]) -> str:
-    """Return a summary, with a line for each running and each failed job."""
+def as_text(by_state: dict[str, list[dict[str, Any]]], out: str = "runs") -> str:
+    """Return a summary, with a line for each running and each failed job, and for each pretraining.
+
+    ``out`` is the folder, as a command names it.
+    """
     texts = [", ".join(f"{len(jobs)} {state}" for state, jobs in by_state.items())]
     for job in by_state["running"]:
         steps = f" step {job['step']}/{job['steps']}" if "step" in job else ""
@@ -133,6 +139,7 @@ def as_text(by_state: dict[str, list[dict[str, Any]]]) -> str:
     for (state, why), count in Counter((job["slurm"], job["pending"]) for job in queued).items():
         why = "" if why == "None" else f" ({why})"
         texts.append(f"waiting: {count} jobs in SLURM, {state}{why}")
+    texts += _pretrained(by_state["done"], out)
     for job in by_state["failed"]:
         texts.append(f"failed: {_title(job)}: {job['reason']} (log {job['log']}){_mark(job)}")
     idle = Counter(
@@ -144,6 +151,19 @@ def as_text(by_state: dict[str, list[dict[str, Any]]]) -> str:
     other = [job for job in by_state["done"] if job["other_source"]]
     texts += lines(Stale(job["job"], job["kind"], tuple(job["files"]), job["own"]) for job in other)
     return "\n".join(map(printable, texts))
+
+
+def _pretrained(done: list[dict[str, Any]], out: str) -> list[str]:
+    """Return the finished pretrainings, and the command that writes their weights to a file."""
+    jobs = [job for job in done if job["kind"] == "pretrain" and job["wanted"]]
+    texts = [f"pretrained: {_title(job)}" for job in jobs[:PRETRAINED]]
+    if len(jobs) > PRETRAINED:
+        texts.append(f"pretrained: {len(jobs) - PRETRAINED} more; 'bench status --json' has all")
+    if jobs:
+        where = "" if out == "runs" else f" --out {shlex.quote(out)}"
+        what = f"bench export {jobs[0]['job'][:SHORT]} --to FILE.safetensors{where}"
+        texts.append(f"their weights: {what} (a row's name does as well as a job's id)")
+    return texts
 
 
 def _mark(job: dict[str, Any]) -> str:

@@ -162,6 +162,7 @@ CT = '{"modality": {"0": "CT"}, "labels": '
         ),
         (CT + '{"background": 0, "ignore": 1}}', "1 to 254 classes"),
         (CT + '{"0": "b", "' + "9" * 5000 + '": "a"}}', "no whole number"),
+        (CT + '{"0": "b", "1": "a"}, "redistribution": "yes"}', "write true where pages may show"),
         (CT + '{"0": "b", "1": ' + "[" * 300 + "]" * 300 + "}}", "must be text"),
     ],
 )

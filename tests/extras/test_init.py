@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from bench import registry
+from bench import arguments, registry
 from bench.cli import main
 from bench.data.facts import Facts
 from bench.dataset import Case
@@ -59,6 +59,29 @@ def test_what_is_written_plans_at_every_scale(scans, tmp_path, capsys):
         text = planned(capsys, path, root, "--scale", scale)
         assert "2 / 1 / 6 at 10 %, 21 / 3 / 6 at 100 %" in text
     assert len(path.read_text().splitlines()) < 60
+
+
+@pytest.mark.parametrize("network", firsts.networks())
+def test_a_named_network_plans_at_every_scale_and_says_what_nnunet_reads(
+    scans, tmp_path, capsys, network
+):
+    root = scans(5)
+    assert main(["init", str(root), "--network", network]) == 0
+    line = next(t for t in capsys.readouterr().out.splitlines() if t.startswith("network "))
+    stated = {"resenc_unet": "exports to nnU-Net, at --scale paper (preset base)"}
+    only = "only resenc_unet exports to nnU-Net (--network resenc_unet, in another file: --to)"
+    assert line == f"network {network}: {stated.get(network, only)}"
+    for scale in ("smoke", "pilot", "paper"):
+        planned(capsys, tmp_path / "my_scans.yaml", root, "--scale", scale)
+        (net,) = read(tmp_path / "my_scans.yaml", scale).networks.values()
+        assert net.network == network and (net.preset == "base") == (scale == "paper")
+
+
+def test_help_lists_the_networks_and_a_wrong_one_gets_the_nearest(capsys):
+    assert arguments.NETWORKS.split("|") == firsts.networks()
+    with pytest.raises(SystemExit):
+        main(["init", "DIR", "--network", "resenc"])
+    assert "no 'resenc'; did you mean 'resenc_unet'?" in capsys.readouterr().err
 
 
 SPLITS = {

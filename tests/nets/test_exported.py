@@ -135,10 +135,18 @@ def test_the_published_size_is_what_nnunet_builds_by_that_name():
 def test_what_cannot_be_written_is_refused_in_one_line(tmp_path, net):
     tensors = encoder_of(net)
     other = replace(MANIFEST, network="unet3d", preset="tiny")
+    tiny = replace(MANIFEST, preset="tiny")
     lacking = {k: v for k, v in tensors.items() if "stages.2" not in k}
     for given, manifest, format, folder, match in [
         (tensors, MANIFEST, "onnx", "", "no format named 'onnx'; known: nnssl, safetensors"),
-        (tensors, other, "nnssl", "", "know network unet3d/tiny; it knows resenc_unet/base"),
+        (
+            tensors,
+            other,
+            "nnssl",
+            "",
+            "read network unet3d/tiny: .*'bench init DIR --network resenc_unet'",
+        ),
+        (tensors, tiny, "nnssl", "", "take its preset 'base' .--scale paper, or --set networks"),
         (lacking, MANIFEST, "nnssl", "", r"whole encoder; 'encoder\.stages\.2\."),
         (tensors, MANIFEST, "nnssl", "none", "cannot be written"),
         (tensors, MANIFEST, "safetensors", "none", "cannot be written"),

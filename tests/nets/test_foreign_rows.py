@@ -1,5 +1,6 @@
 """A row from weights of public key layouts: planned, loaded, fine-tuned, predicted and recorded."""
 
+import json
 import re
 
 import pytest
@@ -12,6 +13,8 @@ from test_foreign_weights import thin
 from bench import records, run
 from bench.cli import main
 from bench.errors import BenchError
+from bench.export import export
+from bench.nets import exported, transfer
 from bench.show import reports
 from bench.store import Store
 
@@ -85,6 +88,24 @@ def ran(path, out):
         outcome = execute(str(store.root), job)
         assert outcome.state == "done", outcome.reason
     return plan, store
+
+
+def test_a_file_for_nnunet_has_its_network_for_the_plans_beside_it(thin, monkeypatch, tmp_path):
+    make, network, preset = LAYOUTS["nnssl"]
+    torch.save(make(), tmp_path / "weights.pt")
+    monkeypatch.setitem(exported.ARCHITECTURES, (network, preset), "ResEncL")
+    plan, store = ran(protocol(tmp_path, network, preset), tmp_path / "out")
+    (tuned,) = {c.finetune for c in plan.cells["rows"] if c.row == "theirs"}
+    said = export(store, tuned, tmp_path / "a.pth", "nnssl")
+    stated = json.loads((tmp_path / "a.json").read_text())
+    crop = transfer.read(store.jobs / tuned / "last.safetensors")[1].crop
+    assert stated["patch_size"] == [*reversed(crop)]
+    assert stated["architecture"]["arch_kwargs"]["n_stages"] == 6
+    assert f"{tmp_path}/a.json: the network as nnU-Net's plans state it" in said
+    (tmp_path / "a.pth").unlink()
+    with pytest.raises(BenchError, match=r"a\.json: exists already; name another file"):
+        export(store, tuned, tmp_path / "a.pth", "nnssl")
+    assert not (tmp_path / "a.pth").exists()
 
 
 def test_a_row_that_lacks_layers_is_marked_in_its_table_and_in_the_notes(thin, tmp_path):

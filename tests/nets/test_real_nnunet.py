@@ -41,7 +41,7 @@ pytestmark = pytest.mark.skipif(
 
 def loaded(folder, manifest, x, classes):
     """Let nnU-Net load ``a.pth`` into the network of the plans; return how that ended."""
-    plans = {"configurations": {"3d_fullres": {"architecture": exported.architecture(manifest)}}}
+    plans = {"configurations": {"3d_fullres": exported.configuration(manifest)}}
     (folder / "plans.json").write_text(json.dumps(plans))
     torch.save(turned(x).contiguous(), folder / "x.pt")
     command = [PYTHON, "-c", THEIRS, folder, str(x.shape[1]), str(classes)]
@@ -91,7 +91,7 @@ def test_the_release_refuses_an_encoder_alone_as_export_says(tmp_path, net):
     exported.write(tmp_path / "a.pth", tensors, MANIFEST, "nnssl")
     done = loaded(tmp_path, MANIFEST, torch.zeros(1, 2, 64, 32, 96), 3)
     assert done.returncode == 1 and "is missing in the pretrained model weights" in done.stderr
-    assert "needs the decoder, too" in exported.usage(tensors, MANIFEST)
-    line, _, printed = exported.usage(net.state_dict(), MANIFEST).partition("\n")
-    assert "nnUNetv2_train -pretrained_weights" in line
-    assert json.loads(printed) == {"architecture": exported.architecture(MANIFEST)}
+    said = exported.usage(tensors, Path("a.pth"), Path("a.json"))
+    assert "needs the decoder, too" in said
+    said = exported.usage(net.state_dict(), Path("a.pth"), Path("a.json"))
+    assert "nnUNetv2_train DATASET 3d_fullres FOLD -pretrained_weights a.pth" in said

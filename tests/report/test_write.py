@@ -173,6 +173,8 @@ def test_images_stay_outside_the_page_for_the_reason_that_is_known(
         and reason in text
         and "They lie beside it as panels_organs.png." in text
     )
+    where = "data set file" if info.registered else "dataset.json"
+    assert (f"into its {where} and run the protocol again" in text) == (info.redistribution is None)
     assert ("does not allow" in text) == (info.redistribution is False)
     assert (tmp_path / "panels_organs.png").exists()
 

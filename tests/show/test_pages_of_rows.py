@@ -46,8 +46,14 @@ def test_what_is_known_of_data_reaches_a_report_from_rows_alone(made, marked, tm
 def test_a_folder_known_by_its_name_says_what_its_listing_says(made, marked):
     listing = marked / "own" / "dataset.json"
     told = json.loads(listing.read_text())
-    for licence, known in (("CC-BY 4.0", "CC-BY 4.0"), (None, "")):
-        listing.write_text(json.dumps({**told, "licence": licence, "name": "Own"}))
+    for licence, known, shared in (
+        ("CC-BY 4.0", "CC-BY 4.0", None),
+        (None, "", None),
+        (None, "", True),
+        (None, "", False),
+    ):
+        stated = {} if shared is None else {"redistribution": shared}
+        listing.write_text(json.dumps({**told, **stated, "licence": licence, "name": "Own"}))
         (marked / "own" / synthetic.MARK).unlink(missing_ok=True)
         made.plan.roots["own"] = str(marked / "own")
         section = replace(made.protocol.finetune[0], dataset="own")
@@ -55,7 +61,7 @@ def test_a_folder_known_by_its_name_says_what_its_listing_says(made, marked):
         assert (own.title, own.labels) == ("Own", ((1, "anterior"), (2, "posterior")))
         assert (own.licence, own.redistribution, own.registered, own.synthetic) == (
             known,
-            None,
+            shared,
             False,
             False,
         )

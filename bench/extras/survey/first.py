@@ -14,18 +14,38 @@ from bench.data.fit import doubts
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError
 from bench.extras.survey.measure import Survey, number
+from bench.nets.catalog import CATALOG
+from bench.nets.nearest import nearest
 from bench.ranges import Triple
 
 # such a case is left out
 UNUSABLE = ("unreadable", "truncated", "shape", "nonfinite", "label_value", "duplicate")
 VOXELS = 1_500_000  # of a median scan on the recipe's grid, at most: coarser from there on
 CROP, SMALL = 48**3, 24**3  # voxels of a crop, at most; of a trial's
-STEP = 8  # every side of a crop is a multiple: the network halves three times
+STEP = 8  # every side of a crop is a multiple: most networks halve three times
+NETWORK = "genesis_unet3d"  # where none is named
+BASE, TINY = (
+    "base",
+    ("tiny_leaky", "tiny"),
+)  # presets of runs and of trials, where a network has them
 SAME = 0.02  # spacings that differ by less are one
 FEW = 2  # patients with labels that the small fraction holds at least, where it can
 TESTED = 25  # patients from which a fifth of them is enough to test; of fewer each is tested once
 FOLDED = 5  # patients that five folds take
 CT = {"window": [-175, 250]}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A network, its sizes, and the crops that they read; views are of a contrast, smaller than a crop."""
+
+    name: str
+    base: str  # preset at paper scale
+    tiny: str  # at pilot and smoke scale
+    crop: Triple
+    view: Triple
+    small: Triple  # crop of a trial
+    small_view: Triple
 
 
 @dataclass(frozen=True)
@@ -36,8 +56,7 @@ class First:
     spacing: tuple[float, ...] | None  # mm; None: as the scans have it
     recipe: dict[str, object]
     why: str
-    crop: Triple
-    small: Triple  # crop of a trial
+    net: Chosen
     split: str
     unlabelled: int  # scans without a label that pretraining reads
     folds: int
@@ -48,8 +67,12 @@ class First:
     doubts: tuple[str, ...]  # what of the recipe does not fit the scans
 
 
-def first(survey: Survey) -> First:
+def first(survey: Survey, network: str = NETWORK) -> First:
     """Choose crop, spacing, split, fractions and steps.
+
+    Args:
+        survey: what was seen of the scans.
+        network: one of ``networks``.
 
     Raises:
         BenchError: a file is missing, or too few patients are left to train and test on.
@@ -92,8 +115,7 @@ def first(survey: Survey) -> First:
         spacing=spacing,
         recipe=recipe,
         why=why,
-        crop=_crop(middle, CROP),
-        small=_crop(middle, SMALL),
+        net=_chosen(network, middle),
         split=split,
         unlabelled=_unlabelled(cases, folds),
         folds=len(folds),
@@ -157,6 +179,30 @@ def _crop(sizes: Sequence[float], most: int) -> Triple:
         sides[sides.index(max(sides))] -= STEP
     x, y, z = sides if max(sides) > STEP else (2 * STEP, STEP, STEP)
     return (x, y, z)
+
+
+def networks() -> list[str]:
+    """Return the networks that a first protocol can be about: of three dimensions, for label maps."""
+    return [e.name for e in CATALOG.values() if e.dims == 3 and "segmentation" in e.tasks]
+
+
+def _chosen(network: str, middle: Sequence[float]) -> Chosen:
+    """Return a network with crops of a median scan that it can be trained on at every scale."""
+    presets = CATALOG[network].presets
+    tiny = next(name for name in (*TINY, *presets) if name in presets)
+    sizes = {"base": BASE if BASE in presets else [*presets][-1], "tiny": tiny}
+
+    def fitting(crop: Triple) -> Triple:
+        fits = nearest(network, sizes["base"], crop, lambda c: nearest(network, tiny, c) == c)
+        if fits is None:
+            raise BenchError(f"--network {network}: reads no crop near {crop}; take another")
+        return fits
+
+    crops = fitting(_crop(middle, CROP)), fitting(_crop(middle, SMALL))
+    views = [fitting(view(crop)) for crop in crops]
+    return Chosen(
+        network, **sizes, crop=crops[0], view=views[0], small=crops[1], small_view=views[1]
+    )
 
 
 def view(crop: Triple) -> Triple:

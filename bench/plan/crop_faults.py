@@ -1,0 +1,85 @@
+"""Crops that methods cannot be pretrained on: all of a plan's in one message, with what to take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from bench.errors import BenchError
+from bench.job import Job
+from bench.jobs.finetune.spec import FinetuneSpec
+from bench.jobs.kind import NetSpec, PlanContext
+from bench.jobs.pretrain.spec import PretrainSpec
+from bench.nets.nearest import nearest
+from bench.plan.dag import Cell, Plan
+from bench.ranges import Triple
+
+Trained = PretrainSpec | FinetuneSpec
+
+
+def faults(plan: Plan, cells: Sequence[tuple[str, Cell]], context: PlanContext) -> str:
+    """Return which rows cannot be trained on their crops, why, and the nearest that fits all; "" for none.
+
+    Args:
+        plan: holds the jobs.
+        cells: those that are wanted, each with its protocol.
+        context: as jobs are refused in.
+    """
+    rows: dict[NetSpec, dict[str, str]] = {}  # network with a crop: why each row cannot read it
+    users: dict[NetSpec, dict[str, Job]] = {}  # jobs that read it, one of each kind
+    for _, cell in cells:
+        for job in _trainings(plan, cell):
+            spec = _spec(job)
+            users.setdefault(_net(spec), {}).setdefault(_kind(spec), job)
+            if why := _refusal(spec, job, context):
+                rows.setdefault(_net(spec), {}).setdefault(cell.row, why)
+    texts = [_message(net, by_row, [*users[net].values()], context) for net, by_row in rows.items()]
+    return "; ".join(filter(None, texts))
+
+
+def _message(net: NetSpec, rows: dict[str, str], jobs: Sequence[Job], context: PlanContext) -> str:
+    """Return the fault of one crop; "" where no other crop would help."""
+
+    def fits(crop: Triple) -> bool:
+        specs = [
+            replace(spec, network=replace(spec.network, crop=crop)) for spec in map(_spec, jobs)
+        ]
+        return not any(_refusal(spec, job, context) for spec, job in zip(specs, jobs, strict=True))
+
+    take = nearest(net.network, net.preset, net.crop, fits)
+    if take is None:
+        return ""
+    why = "; ".join(f"row {row!r}: {text}" for row, text in rows.items())
+    many = " all rows that read it" if len(jobs) > 1 else " it"
+    return f"crop {list(net.crop)} of network {net.network!r}: {why}; take {list(take)}, which fits{many}"
+
+
+def _trainings(plan: Plan, cell: Cell) -> Iterator[Job]:
+    for name in (cell.pretrain, cell.finetune):
+        if name is not None:
+            yield plan.jobs[name]
+
+
+def _spec(job: Job) -> Trained:
+    spec: Trained = job.spec
+    return spec
+
+
+def _net(spec: Trained) -> NetSpec:
+    """Return a network with its crop, whatever its channels are."""
+    return replace(spec.network, in_channels=1, out_channels=None, hidden=0)
+
+
+def _kind(spec: Trained) -> str:
+    """Return what alike trainings share: seeds and label fractions make no difference to a crop."""
+    if isinstance(spec, FinetuneSpec):
+        return "finetune"
+    return repr((spec.method, spec.pretrain.batch, spec.pretrain.accumulate))
+
+
+def _refusal(spec: Trained, job: Job, context: PlanContext) -> str:
+    try:
+        spec.refuse(Job(spec, job.needs), context)
+    except BenchError as error:
+        return str(error)
+    return ""
