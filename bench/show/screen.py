@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from bench.claims import is_suspended
 from bench.data.contents import Bar, no_bar
 from bench.errors import BenchError, printable
+from bench.jobs.context import WARNING
 from bench.plan.cost import forecast
 from bench.runtime import stale
 from bench.show.labels import labels
@@ -160,6 +161,7 @@ class Watch:
         self._called = labels(plan)
         self._ended: dict[str, str] = {}
         self._waited: dict[str, str] = {}  # for what another command does -> who
+        self._warned = set[str]()  # what was said of jobs that go on
         self._lines: dict[str, float] = {}  # when a file last got a line on a job in work
         self._began = time.monotonic()
         self._expected = {j: s or 0.0 for j, s in forecast(plan, store, jobs).items()}
@@ -197,6 +199,8 @@ class Watch:
             self._waiting(job)
             return
         self._ended[job] = outcome.state
+        if outcome.state == "done" and self._plan.jobs[job].kind == "pretrain":
+            self._warn(job, self._warning_of(job))
         number, done = f"[{len(self._ended)}/{len(self._jobs)}]", outcome.state == "done"
         took = f" in {outcome.seconds:.1f} s" if outcome.seconds else ""
         result = f"{outcome.state}: {outcome.reason}" if outcome.reason else outcome.state + took
@@ -231,6 +235,19 @@ class Watch:
                 f"{self._title(job)}: waiting for the result of {who}", always="SUSPENDED" in who
             )
 
+    def _warning_of(self, job: str) -> str:
+        """Return what a finished job's manifest warns of; it may have ended between two looks."""
+        with suppress(BenchError, OSError):
+            return str(self._store.manifest(job).get(WARNING, ""))
+        return ""
+
+    def _warn(self, job: str, warning: str) -> None:
+        """Show once what is wrong with a job that goes on."""
+        if warning and warning not in self._warned:
+            self._warned.add(warning)
+            text = f"warning: {self._title(job)}: {warning}"
+            self._print(text, style="yellow", always=True)
+
     def _title(self, job: str) -> str:
         return f"{self._plan.jobs[job].kind} {self._called.get(job) or job}"
 
@@ -255,6 +272,7 @@ class Watch:
             with suppress(OSError, BenchError):  # folders that others write, read for the eye alone
                 self._working = self._monitor.at_work(job for job in self._jobs if self._open(job))
                 for at in self._working:
+                    self._warn(at.job, at.warning)
                     if is_suspended(at.owner):
                         self._waiting(at.job)
             if self._live is None:
