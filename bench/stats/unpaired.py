@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 from bench.stats.effects import Effects, Part, effects, filled, layout
 
@@ -63,6 +62,8 @@ def change(
     mean, patients = second_mean - first_mean, (len(tables[0]), len(tables[1]))
     parts = Effects(mean, min(patients), (*of_patients, *of_runs), of_runs, len(means), 0, 0, 0)
     ways = [(v, df) for v, df in ((parts.variance, parts.df), *of_runs) if v > 0 and df > 0]
+    from scipy.special import stdtrit
+
     half = max((float(stdtrit(df, 1 - alpha / 2)) * v**0.5 for v, df in ways), default=0.0)
     half = half if min(patients) > 1 else np.nan
     return Change((first_mean, second_mean), mean, mean - half, mean + half, patients, len(means))
