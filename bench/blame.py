@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import inspect
+import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -51,6 +52,26 @@ def defined(function: Callable[..., Any]) -> str:
     """Return ``file:line`` of where a function is written, whatever decorates it."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(function)
+
+
+def calling_line() -> str:
+    """Return ``file:line`` of the innermost call in a plugin's code that is running, else nothing."""
+    for frame, line in traceback.walk_stack(inspect.currentframe()):
+        if _ours(str(frame.f_globals.get("__name__"))):
+            return f"{frame.f_code.co_filename}:{line}"
+    return ""
+
+
+def field_line(kind: type, name: str) -> str:
+    """Return ``file:line`` of where a dataclass, or one that it inherits from, declares a field."""
+    owner = next((k for k in kind.__mro__ if name in vars(k).get("__annotations__", {})), kind)
+    try:
+        lines, first = inspect.getsourcelines(owner)
+        file = inspect.getfile(owner)
+    except (OSError, TypeError):  # made by code that stands in no file
+        return owner.__qualname__
+    declared = (n for n, text in enumerate(lines) if re.match(rf"\s*{name}\s*:", text))
+    return f"{file}:{first + next(declared, 0)}"
 
 
 def named(values: Any, function: Callable[..., Any], what: str) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from reprlib import Repr
@@ -80,6 +80,27 @@ _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 80
 def shown(value: Any) -> str:
     """Return what a file said as ``repr`` does, cut to what a person reads and in one line."""
     return _BRIEF.repr(value)
+
+
+def middle(text: str, room: int, width: Callable[[str], int] = len) -> str:
+    """Return a text that takes at most ``room`` columns: what is too long lacks its middle, not its end.
+
+    Args:
+        text: such as a name, whose end often tells it from others.
+        room: columns; three at least.
+        width: of a text, in columns.
+    """
+    if width(text) <= room:
+        return text
+    head, tail = "", ""
+    for first, last in zip(text, reversed(text), strict=True):
+        if width(head + first + tail) + 1 > max(room, 3):
+            break
+        head += first
+        if width(head + last + tail) + 1 > max(room, 3):
+            break
+        tail = last + tail
+    return f"{head}…{tail}"
 
 
 LISTED = 40  # names that are listed where none is near

@@ -30,7 +30,7 @@ MANIFEST = {  # manifest.json
     "digest?": str,
 }
 FAILED = {"reason": str, "kind": str, "log": str, "attempts": int}  # failed.json
-PROGRESS = {"step": int, "steps": int}  # progress.json
+PROGRESS = {"step": int, "steps": int, "warning?": str}  # progress.json
 
 
 class Spec:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -278,8 +278,10 @@ class Method(nn.Module, Named, ABC):
         """Return ``Params`` with ``given`` over the defaults, types checked.
 
         Raises:
-            BenchError: an unknown key (names the nearest one), a value of another type or out of bounds.
+            BenchError: an unknown key (names the nearest one), a value of another type or out of bounds;
+                or a default that is no plain value.
         """
+        check_defaults(cls.Params)
         prefix = f"method {cls.name()!r}: "
         return typed.build(cls.Params, given, lambda keys: (prefix + ".".join(keys)).rstrip(": "))
 
@@ -319,6 +321,24 @@ class Method(nn.Module, Named, ABC):
     def handed(self, *parts: str) -> dict[str, Tensor]:
         """Return the tensors of ``encoder``, or of it and ``decoder``, under the network's key names."""
         return {f"{p}.{k}": v for p in parts for k, v in getattr(self, p).state_dict().items()}
+
+
+def check_defaults(params: type[MethodParams]) -> None:
+    """Refuse a default that a job's id cannot hold: only numbers, texts and lists of them tell it apart.
+
+    Raises:
+        BenchError: a default is something else, such as a function; names its file and line.
+    """
+    for field in fields(params):
+        default = field.default
+        if default is MISSING and field.default_factory is not MISSING:
+            default = field.default_factory()
+        other = None if default is MISSING else typed.not_plain(default)
+        if other is not None:
+            raise BenchError(
+                f"{blame.field_line(params, field.name)}: parameter {field.name!r} is {other}; take a number, "
+                "a text, true or false, or a tuple of these, and look up what it stands for in the code"
+            )
 
 
 def forward_flops(

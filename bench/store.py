@@ -257,12 +257,11 @@ class Store:
         self.working(claim.job)
         claims.release(claim)
 
-    def tell(self, job: str, step: int, steps: int, loss: float | None) -> None:
+    def tell(self, job: str, step: int, steps: int, loss: float | None, warning: str = "") -> None:
         """Leave how far a job is, for whoever watches; losing it loses nothing."""
-        path, state = (
-            self.working(job) / "progress.json",
-            {"step": step, "steps": steps, "loss": loss},
-        )
+        path = self.working(job) / "progress.json"
+        state: dict[str, Any] = {"step": step, "steps": steps, "loss": loss}
+        state |= {"warning": warning} if warning else {}
         with suppress(OSError):
             write_atomic(path, json.dumps(state), flush=False)
 

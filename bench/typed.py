@@ -57,6 +57,32 @@ def plain(value: Any) -> Any:
     return {k: v if v.__class__ in ATOMS else plain(v) for k, v in _fields(value).items()}
 
 
+def not_plain(value: Any) -> str | None:
+    """Return in words the first part of a value that JSON cannot hold; None where it can hold all."""
+    if value.__class__ in ATOMS:
+        return None
+    parts: Any = None
+    if isinstance(value, dict):
+        parts = (*value, *value.values())
+    elif isinstance(value, (list, tuple)):
+        parts = value
+    elif is_dataclass(value) and not isinstance(value, type):
+        parts = [getattr(value, f.name) for f in fields(value)]
+    if parts is None:
+        return _kind_of(value)
+    return next(filter(None, map(not_plain, parts)), None)
+
+
+def _kind_of(value: Any) -> str:
+    """Return what a value is, in words: ``a lambda``, ``the function f``, ``the class C``, ``a Tensor``."""
+    name = getattr(value, "__qualname__", "")
+    if name.endswith("<lambda>"):
+        return "a lambda"
+    if isinstance(value, type):
+        return f"the class {name}"
+    return f"the function {name}" if callable(value) and name else f"a {type(value).__name__}"
+
+
 def _fields(value: Any) -> dict[str, Any]:
     """Return the fields of a dataclass that are stored, each as it is."""
     names, inner, left_out = _stored(value.__class__)

@@ -149,6 +149,56 @@ def test_a_loss_without_gradient_for_the_encoder_is_refused_at_the_first_step(tm
         trained.check_gradients()
 
 
+OTHER = {  # a parameter that no job's id can hold: what it is called
+    "object = lambda x: x": "a lambda",
+    "str = lambda x: x": "a lambda",
+    "object = nn.functional.relu": "the function relu",
+    "type = nn.ReLU": "the class ReLU",
+    "tuple[float, ...] = (1.0, torch.zeros(2))": "a Tensor",
+}
+
+
+@pytest.mark.parametrize(("declared", "called"), OTHER.items())
+def test_a_parameter_that_no_jobs_id_can_hold_is_named_with_its_line(tmp_path, declared, called):
+    first = "        noise: float"
+    file = written(
+        tmp_path, "method", change=lambda t: t.replace(first, f"        act: {declared}\n{first}")
+    )
+    plugins.use([file])
+    with pytest.raises(
+        BenchError, match=rf"^{file}:28: parameter 'act' is {called}; take a number"
+    ):
+        registry.load("method", "my_method").make_params({})
+
+
+TOTAL = "total, accuracy = classified("
+DRAWN = {  # what the template's loss does before that: what is said; "" where it may
+    "torch.randn_like(batch['mirrored'])": "42: torch's randn_like without a generator; draw in",
+    "torch.rand(3, generator=torch.Generator())": "",
+    "torch.zeros(3).uniform_()": "42: torch's uniform_ without a generator",
+    "nn.functional.dropout(torch.ones(3))": "",
+    "__import__('numpy').random.rand()": "41: NumPy's global generator is drawn from; draw in",
+    "__import__('random').random()": "41: Python's global generator is drawn from",
+}
+
+
+@pytest.mark.parametrize(("code", "said"), DRAWN.items())
+def test_a_loss_that_draws_from_a_global_generator_is_warned_of_once(tmp_path, code, said):
+    def change(text):
+        return text.replace(TOTAL, f"{code}\n        {TOTAL}")
+
+    file, warned = written(tmp_path, "method", change=change), []
+    plugins.use([file])
+    network = nets.network("unet3d", "tiny", 1, 2, (16, 16, 16))
+    method = registry.load("method", "my_method").build(network)
+    trained = Pretext(method, {}, None, None, warn=warned.append)
+    for _ in range(2):
+        trained({"crop": torch.rand(2, 1, 16, 16, 16)}, torch.Generator())
+    assert [text.partition("; ")[0] for text in warned] == [f"{file}:{said.partition('; ')[0]}"][
+        : bool(said)
+    ]
+
+
 def test_what_a_method_raises_in_a_loaders_process_is_one_line(tmp_path):
     bug = "\n\ndef read(*at):\n    1 / 0\n"
     plugins.use([written(tmp_path, "method", change=lambda text: text + bug)])

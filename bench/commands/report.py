@@ -122,8 +122,10 @@ def _serve(arguments: argparse.Namespace, store: Any, names: list[str]) -> int:
 
 def tell(shown: Shown, *, quiet: bool = False) -> set[str]:
     """Print a finished report with what failed, and return the jobs that did; ``quiet``: not the table."""
+    from bench.show import screen
+
     lines = {f.job: f.line for f in shown.failures}
     text, page = ([], "table.md") if quiet else ([shown.text], shown.page.name)
     where = as_typed(shown.page.parent / page)
-    print("\n".join([*text, *lines.values(), f"{'table' if quiet else 'page'}: {where}"]))
+    screen.tell("\n".join([*text, *lines.values(), f"{'table' if quiet else 'page'}: {where}"]))
     return set(lines)

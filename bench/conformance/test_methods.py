@@ -16,6 +16,7 @@ from bench.conformance.trial import Trial as Trial
 from bench.conformance.trial import only, tiny, try_methods
 from bench.data.reader import Volume
 from bench.errors import BenchError
+from bench.jobs.pretrain.global_draws import warned_of
 from bench.jobs.training_kind import BACKWARD
 from bench.method import Owned, forward_flops
 from bench.nets.base import NoDecoder
@@ -173,8 +174,11 @@ def test_views_depend_on_the_generator_alone(trial, scans):
 def test_loss_is_finite_scalars_and_pure_in_the_batch(trial, scans):
     method = trial.build()
     batch = batch_of(method, scans)
+    drawn = []
     torch.manual_seed(0)
-    first = method.loss(batch)
+    with warned_of(drawn.append, trial.cls.loss):
+        first = method.loss(batch)
+    assert not drawn, drawn[0]
     torch.manual_seed(1)
     second = method.loss(batch)
     assert all(t.ndim == 0 and torch.isfinite(t) for t in first.values())

@@ -15,6 +15,7 @@ from bench.jobs.scoring import Scoring
 from bench.plugins import Planned
 from bench.store import Store
 
+WARNING = "warning"  # in a manifest, and in what a job tells as it goes on
 S = TypeVar("S")
 N = TypeVar("N")
 
@@ -96,10 +97,16 @@ class Context(Generic[S]):
             self._logged_at = now
             shown = "  ".join(f"{k} {v:.4f}" for k, v in (terms or {}).items())
             self.log(f"step {step}/{steps}  {shown}".rstrip())
-            self.store.tell(self.id, step, steps, (terms or {}).get("total"))
+            loss = (terms or {}).get("total")
+            self.store.tell(self.id, step, steps, loss, self.facts.get(WARNING, ""))
         if now - self._checked > HEARTBEAT:
             self._checked = now
             self.check()
+
+    def warn(self, text: str) -> None:
+        """Tell a person what is wrong with a job that goes on: on the screen, in its log and manifest."""
+        self.facts[WARNING] = text
+        self.log(f"warning: {text}")
 
     def check(self) -> None:
         """Make sure that the claim still counts, before anything is written that the next attempt reads.

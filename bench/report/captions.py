@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from bench.report.cells import MEAN
 from bench.report.context import ReportContext
 from bench.report.names import is_ranked, lower_is_better, metric_title, zero_is_best
 from bench.report.pivot import TABLES, Pivot, word
+from bench.report.published import DAGGER, dagger
 from bench.report.row_columns import sentences
 from bench.report.tabular import COUNTS, TableCell
 
+TWO_LINES = 230  # characters of a caption on a page 1400 px wide
+SENTENCE_END = re.compile(r"(?<=[.])(?<!al\.) (?=[A-Z])")
 SHARES = "by share of training patients with labels"
-HABIT = "Marks go by the second decimal, as papers do; what may be claimed is said by the verdicts."
-WHERE = "where means are of the same patients, seeds and targets"
+SAME = "of the same patients, seeds and targets"
 QUOTED = "In italics rows that nobody here runs, with the paper's numbers in place of ours."
 
 
@@ -47,20 +50,23 @@ def caption(
     """
     view, metrics = pivot.view, pivot.values("metric")
     spread = " ± standard deviation over runs" if any(e.sd for e in entries) else ""
-    texts = [
-        _of_one(report, metrics[0], spread)
-        if len(metrics) == 1
-        else _of_many(report, metrics, spread)
-    ]
-    if any(e.mark for e in entries):
-        texts.append(_marks(report, pivot))
+    one, marked = len(metrics) == 1, any(e.mark for e in entries)
+    texts = [_of_one(report, metrics[0], spread) if one else _of_many(report, metrics, spread)]
+    texts.append(counted(n))
+    texts += [_marks(pivot)] if marked else []
     if any(e.gain for e in entries):
         named = f"row {report.named(view.gain)!r}"
         over = "the row from scratch of its network" if view.gain == "baseline" else named
-        texts.append(f"In brackets the gain on {over}: the paired difference, {WHERE}.")
+        texts.append(f"In brackets: the gain on {over}, the paired difference of means {SAME}.")
+    texts += [dagger(report.protocol.paper)] if any(map(_has_dagger, entries)) else []
+    texts += [_compared(report, pivot)] if marked else []
     texts += sentences(view, entries)
     texts += [QUOTED] if any(e.quoted for e in entries) else []
-    return " ".join([*texts, counted(n), *same_patients(report, pivot)])
+    return " ".join([*texts, *same_patients(report, pivot)])
+
+
+def _has_dagger(cell: TableCell) -> bool:
+    return DAGGER in f"{cell.published}{cell.mean}"
 
 
 def _of_one(report: ReportContext, metric: str, spread: str) -> str:
@@ -91,17 +97,23 @@ def _unit(unit: str) -> str:
     return "percent" if unit == "1" else unit
 
 
-def _marks(report: ReportContext, pivot: Pivot) -> str:
-    """Return what bold and underlined are among."""
-    view, controls = pivot.view, any(_is_control(report, row) for row in pivot.rows)
-    aside = " and (last)" if any(row.endswith("(last)") for row in pivot.rows) else ""
-    besides = f", {'controls' if controls else 'rows'}{aside} left out" if aside or controls else ""
+def _marks(pivot: Pivot) -> str:
+    """Return what bold and underlined mean."""
+    view = pivot.view
     side = view.lines if "row" in view.lines else view.columns
     nested = " of each block" if len(pivot.shown(side)) > 1 else ""
+    where = f"{'column' if side is view.lines else 'line'}{nested}"
+    return f"Bold: best of its network in each {where}; underlined: second best."
+
+
+def _compared(report: ReportContext, pivot: Pivot) -> str:
+    """Return which rows the marks compare."""
+    controls = any(_is_control(report, row) for row in pivot.rows)
+    aside = " and (last)" if any(row.endswith("(last)") for row in pivot.rows) else ""
+    besides = f", {'controls' if controls else 'rows'}{aside} left out" if aside or controls else ""
     return (
-        f"Best of its network in each {'column' if side is view.lines else 'line'}{nested} bold, second "
-        f"underlined, among rows that are fine-tuned alike{besides}, {WHERE}; equal in print "
-        f"means equal in mark. {HABIT}"
+        f"Marks compare means {SAME}, of rows that are fine-tuned alike{besides}. They go by the printed "
+        "digits. For significance see the verdicts."
     )
 
 
@@ -113,6 +125,15 @@ def counted(n: Sequence[str]) -> str:
     """Return what the counts beside a table's lines, or below its columns, are of."""
     cases = ", in brackets test cases" if any("(" in count for count in n) else ""
     return f"{COUNTS}: fine-tunings and test patients behind a number{cases}."
+
+
+def folded(caption: str, most: int = TWO_LINES) -> tuple[str, str]:
+    """Return the sentences of a caption that fit two lines, at least the first, and the others."""
+    sentences = SENTENCE_END.split(caption.strip())
+    count = 1
+    while count < len(sentences) and len(" ".join(sentences[: count + 1])) <= most:
+        count += 1
+    return " ".join(sentences[:count]), " ".join(sentences[count:])
 
 
 def same_patients(report: ReportContext, pivot: Pivot) -> list[str]:

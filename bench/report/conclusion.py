@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench import stats
+from bench.protocol import row_of
 from bench.report.cells import Key
 from bench.report.context import ReportContext
 from bench.report.figures import dose_curves, forest
@@ -29,14 +30,14 @@ from bench.stats.comparison import BETTER, EQUIVALENT, FEW, ROPE, UNCLEAR, WEIGH
 from bench.stats.equivalence import ENOUGH
 
 SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", UNCLEAR: "?", WEIGHTS: "·"}
-HEAD = ("Row", "Difference", "95 % interval", "p, Holm", "Verdict", COUNTS)
+ADJUSTED, PRETRAININGS = "p, Holm", "Pretrainings"  # columns of some tables alone
+HEAD = ("Row", "Difference", "95 % interval", ADJUSTED, "Verdict", PRETRAININGS, COUNTS)
 CONTROLS = "Controls and other weights, a family of their own"
 HOW = (
     "A difference is the mean over patients and runs of the paired difference from the row from scratch of "
     "the same network, section and fine-tuning, more being better; its 95 % interval takes patients as "
     "random, and seeds where there are several (two-way random effects, Satterthwaite). With few labels the "
-    "seed also decides which patients are labelled. Runs: pretrainings, times the fine-tunings of each where "
-    "there are several. "
+    "seed also decides which patients are labelled. "
 )
 FAMILY = (
     "Family: the {of}. Holm (1979) adjusts p, of "
@@ -45,11 +46,12 @@ FAMILY = (
 )
 NONE = "No p-values: they need at least two pretraining and two fine-tuning seeds. "
 ALONE = (
-    "Nothing is claimed: no row here shares patients and seeds with one from scratch of its own network and "
+    "Nothing is compared: no row shares patients and seeds with a row from scratch of the same network and "
     "fine-tuning."
 )
 OF_THESE = "of these: "
 WHERE = "docs/statistics.md has how often these verdicts err."
+SEEDS, PAIRED = "--set finetune.seeds=[0,1,2] ", "--set pretrain.seeds=paired"
 
 
 def sections(
@@ -78,8 +80,8 @@ def sentence(report: ReportContext, groups: Sequence[VerdictGroup], blind: Seque
     rows = rows or [row for group in groups for row in group.controls]
     if all(row.judged.verdict == WEIGHTS for row in rows):
         text = (
-            f"{alone}None of {counted(len(rows), 'comparison')} with scratch says anything about a method: "
-            f"each rests on {_rests(rows)}. What is shown is of these weights only."
+            f"{alone}No conclusion about the methods: each comparison with scratch ({len(rows)}) rests on "
+            f"{_rests(rows)}. {next_step(report, rows)}"
         )
     else:
         counts = [(v, sum(row.judged.verdict == v for row in rows)) for v in stats.VERDICTS]
@@ -89,13 +91,30 @@ def sentence(report: ReportContext, groups: Sequence[VerdictGroup], blind: Seque
     return " ".join([text, *(reason[0].upper() + reason[1:] for reason in blind)])
 
 
+def next_step(report: ReportContext, rows: Sequence[RowComparison]) -> str:
+    """Return what to run so that something can be said of methods, not of one set of weights each."""
+    here = [row for row in rows if not _from_file(report, row.key.row)]
+    if not here:
+        return "Next step: weights of other pretrainings, each as a row."
+    seeds = "" if all(row.judged.comparison.seeds > 1 for row in here) else SEEDS
+    return f"Next step: add seeds (bench run ... {seeds}{PAIRED})."
+
+
+def _from_file(report: ReportContext, row: str) -> bool:
+    declared, _ = row_of(report.protocol, row)
+    return declared is not None and bool(declared.init)
+
+
 def verdict_tables(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[Table]:
     """Return a table for each section and label fraction; p stands in it where any p was adjusted."""
-    adjusted = any(row.judged.p == row.judged.p for p in groups for row in (*p.rows, *p.controls))
-    return [_verdict_table(report, group, adjusted) for group in groups]
+    rows = [row for p in groups for row in (*p.rows, *p.controls)]
+    adjusted = any(row.judged.p == row.judged.p for row in rows)
+    several = any(row.judged.comparison.seeds > 1 for row in rows)
+    shown = {h for h in HEAD if (adjusted or h != ADJUSTED) and (several or h != PRETRAININGS)}
+    return [_verdict_table(report, group, shown) for group in groups]
 
 
-def _verdict_table(report: ReportContext, group: VerdictGroup, adjusted: bool) -> Table:
+def _verdict_table(report: ReportContext, group: VerdictGroup, shown: set[str]) -> Table:
     unit = report.unit(group.metric)
     counts = ", ".join(f"{n} {verdict}" for verdict, n in group.counted().items())
     title = (
@@ -108,18 +127,18 @@ def _verdict_table(report: ReportContext, group: VerdictGroup, adjusted: bool) -
     caption = " ".join(
         [f"{what}.", *_regions(report, group), *_reasons(report, group.rows), *left_out]
     )
-    head = [h for h in HEAD if adjusted or h != "p, Holm"]
+    head = [h for h in HEAD if h in shown]
     table = grid(
         head, (), f"{title}: {counts}" if counts else title, caption, words=[head.index("Verdict")]
     )
     rows, controls = (
-        [_line(report, row, unit, adjusted) for row in family]
+        [_line(report, row, unit, shown) for row in family]
         for family in (group.rows, group.controls)
     )
     return with_lines(table, ("", rows), (CONTROLS, controls))
 
 
-def _line(report: ReportContext, row: RowComparison, unit: str, adjusted: bool) -> Line:
+def _line(report: ReportContext, row: RowComparison, unit: str, heads: set[str]) -> Line:
     c, judged = row.judged.comparison, row.judged
     printed = "" if row.published is None else difference(row.published, unit)
     shown = difference(c.difference, unit)
@@ -128,8 +147,9 @@ def _line(report: ReportContext, row: RowComparison, unit: str, adjusted: bool) 
     cells: list[str | TableCell] = [
         TableCell(shown, published=printed, tip=_more(row, unit), sort=c.difference),
         interval,
-        *([p_value(judged.p) if judged.p == judged.p else ""] if adjusted else []),
+        *([p_value(judged.p) if judged.p == judged.p else ""] if ADJUSTED in heads else []),
         TableCell(judged.verdict, gain=why, mark=judged.verdict.replace(" ", "-")),
+        *([str(c.pretrainings) if c.seeds > 1 else ""] if PRETRAININGS in heads else []),
         count_of(c),
     ]
     (line,) = lines_of([[report.named(row.key.row), *cells]])
@@ -281,8 +301,7 @@ def p_value(p: float) -> str:
 
 def count_of(c: stats.Comparison) -> str:
     """Return how many runs and patients a comparison is of, in print."""
-    of = f"{c.pretrainings} {TIMES} " if c.seeds > 1 else ""
-    return f"{of}{c.seeds if of else c.pretrainings} {TIMES} {c.patients}"
+    return f"{c.pretrainings * c.seeds} {TIMES} {c.patients}"
 
 
 def reason(judged: stats.Judged) -> str:
@@ -300,7 +319,7 @@ def _more(row: RowComparison, unit: str) -> str:
     c = row.judged.comparison
     noun = "run" if c.seeds == 1 else "pretraining"
     of = f" of {counted(c.seeds, 'fine-tuning')}" if c.seeds > 1 else ""
-    facts = [f"{counted(c.patients, 'patient')}, {counted(c.pretrainings, noun)}{of}"]
+    facts = [f"{counted(c.pretrainings, noun)}{of}, {counted(c.patients, 'patient')}"]
     if c.sd_run == c.sd_run:
         sds = [number(v, unit) for v in (c.sd_patient, c.sd_run, c.sd_residual)]
         facts.append(f"standard deviations: patients {sds[0]}, runs {sds[1]}, rest {sds[2]}")

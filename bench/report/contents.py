@@ -65,7 +65,7 @@ def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Co
     sentence = "" if plain else conclusion.sentence(report, groups, seen.blind)
     sections = [
         *seen.sections,
-        *table_sections(*tables(report)),
+        *table_sections(*tables(report, ran=True)),
         *conclusion.sections(report, groups, sentence, forests),
         *survival.sections(report, groups),
         *([] if plain else external.sections(report)),

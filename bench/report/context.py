@@ -37,6 +37,31 @@ class ReportContext:
             rows |= dict.fromkeys([row, *(m for m in recorded if m.startswith(f"{row} ("))])
         return [*rows, *(m for m in recorded if m not in rows)]
 
+    @cached_property
+    def not_run(self) -> list[str]:
+        """Return the rows of which nothing ran, not even in vain."""
+        tried = {k.row for k in self.cells.cells} | {f.row for f in self.extras.failures}
+        return [row for row in self.rows if row not in tried]
+
+    @cached_property
+    def shares_not_run(self) -> list[tuple[int, int]]:
+        """Return the sections and label fractions of which nothing ran, of sections of which some did."""
+        names = self.protocol.sections
+        tried: set[tuple[str, int | None]] = {
+            (names[k.section], k.fraction) for k in self.cells.cells
+        }
+        failed = {(f.section, f.fraction) for f in self.extras.failures}
+        if any("" in at or None in at for at in failed):  # it would have been of any of them
+            return []
+        tried |= failed
+        begun = {name for name, _ in tried}
+        return [
+            (section, fraction)
+            for section, name in enumerate(names)
+            for fraction in self.fractions(section)
+            if name in begun and (name, fraction) not in tried
+        ]
+
     def rows_of(self, rows: Collection[str]) -> list[str]:
         """Return some rows in the order of print, those at the end that no result is known of."""
         return [*(row for row in self.rows if row in rows), *sorted({*rows} - {*self.rows})]

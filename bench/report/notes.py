@@ -15,6 +15,7 @@ from bench.report.context import ReportContext
 from bench.report.footnotes import counted
 from bench.report.names import EVALUATIONS, dataset_info, metric_title
 from bench.report.pretrainings import explained
+from bench.report.published import dagger
 from bench.report.sections import FILES, Note, Notes, Section
 from bench.report.supplement import Extras, Pretraining, Registered
 from bench.source import Source
@@ -122,10 +123,11 @@ def _reading(report: ReportContext) -> list[str]:
         of_real = " on real scans" if report.synthetic else ""
         notes.append(
             f"Published: the paper's own number{of_real} for the same data set, target and label fraction; "
-            "the difference is ours minus published; † is the paper's mark."
+            "in brackets ours minus published."
         )
+        notes += [dagger(protocol.paper)] if report.published.marked else []
         if report.synthetic:
-            notes.append("Beside a number on synthetic scans the difference says nothing.")
+            notes.append("On synthetic scans no difference to a published number is printed.")
         elif protocol.scale != "paper":
             notes.append(
                 f"At {protocol.scale} scale the budget is not the paper's, so a difference to the "

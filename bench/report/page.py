@@ -9,7 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from bench.report import pretrainings, undertrained, verdicts
+from bench.report import not_run, pretrainings, undertrained, verdicts
+from bench.report.captions import folded
 from bench.report.conclusion import interval
 from bench.report.contents import Contents
 from bench.report.context import ReportContext
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import jinja2
 
 MOST_SIDE_BY_SIDE = 6  # columns; in a wider table the spread stands below the mean
+# of a report alone, not of other pages in its form
+NOT_OF_OTHERS = ("not_run", "below", "undertrained", "blind", "failed", "collapsed", "guesses")
 
 
 @lru_cache
@@ -37,6 +40,7 @@ def template(name: str) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["folded"] = folded
     return environment.get_template(name)
 
 
@@ -62,6 +66,7 @@ def page(report: ReportContext, contents: Contents, folder: Path, seeds: int) ->
         counts=COUNTS,
         tabular=tabular,
         svg=partial(current_svg, folder=folder),
+        not_run=not_run.sentence(report),
         below=undertrained.warning(report).removeprefix(undertrained.UNDERTRAINED),
         undertrained=undertrained.UNDERTRAINED,
         blind=contents.blind,
@@ -114,7 +119,7 @@ def plain_page(
         synthetic=synthetic,
         stacked=MOST_SIDE_BY_SIDE,
         progress=None,
-        **dict.fromkeys(("below", "undertrained", "blind", "failed", "collapsed", "guesses"), ""),
+        **dict.fromkeys(NOT_OF_OTHERS, ""),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from bench.protocol import View, row_of
 from bench.protocol.views import MEAN as BY_NAME
+from bench.report import not_run
 from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
 from bench.report.names import metric_axis, metric_title
@@ -67,8 +68,14 @@ class Pivot:
         return self.values("row")
 
 
-def pivots(report: ReportContext, view: View) -> list[Pivot]:
-    """Return the tables of a view; those that would hold nothing are left out."""
+def pivots(report: ReportContext, view: View, ran: bool = False) -> list[Pivot]:
+    """Return the tables of a view; those that would hold nothing are left out.
+
+    Args:
+        report: has the cells.
+        view: what stands where.
+        ran: leave out rows and label fractions of which nothing ran.
+    """
     axes = (*view.lines, *view.columns)
     free = tuple(axis for axis in TABLES if axis not in axes)
     ranks = _ranks(report, view)
@@ -83,6 +90,8 @@ def pivots(report: ReportContext, view: View) -> list[Pivot]:
 
     tables: dict[AxisValues, dict[tuple[AxisValues, AxisValues], Point]] = {}
     for point in _points(report, view):
+        if ran and not not_run.known_at(report, point.row, point.section, point.fraction):
+            continue
         points = tables.setdefault(values_on(point, free), {})
         points[values_on(point, view.lines), values_on(point, view.columns)] = point
     apart = tuple(a for i, a in enumerate(free) if len({key[i] for key in tables}) > 1)

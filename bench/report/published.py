@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MEANS = {"mean", "ave", "avg", "average"}
+DAGGER = "†"
+DAGGERS = {  # what it means, by paper (results/published/README.md)
+    "voco": "the paper's authors ran this row themselves; most other rows they quote"
+}
 GAIN = "_gain"  # of a metric's name: what is printed is a difference
 COLUMNS = [
     "method",
@@ -63,13 +67,19 @@ class Published:
             not where[-1].endswith(plain(GAIN)) for where in self._lines
         )
 
+    @property
+    def marked(self) -> bool:
+        """Has any of the printed numbers a dagger?"""
+        of_all = (*self._lines.values(), *self._facts.values())
+        return any(line.value.dagger for lines in of_all for line in lines)
+
     def _add(self, r: tuple) -> None:
-        method, network, dataset, target, fraction, metric, value, unit, dagger, note = (
+        method, network, dataset, target, fraction, metric, value, unit, marked, note = (
             _text(v) for v in r
         )
         number = _float(value)
         percent = _float(fraction.rstrip("%"))
-        mark = "" if dagger.lower() in ("0", "false", "no") else "†" if dagger else ""
+        mark = "" if marked.lower() in ("0", "false", "no") else DAGGER if marked else ""
         if number is not None and not fraction:
             where: tuple = (method, plain(dataset), plain(metric))
             self._facts.setdefault(where, []).append(_Line(network, note, Value(number, mark)))
@@ -130,6 +140,11 @@ class Published:
             line.value.number for line in self._facts.get(("", plain(dataset), plain(metric)), ())
         }
         return counts.pop() if len(counts) == 1 else None
+
+
+def dagger(paper: str) -> str:
+    """Return what a dagger beside a published number means, in a sentence."""
+    return f"{DAGGER}: {DAGGERS.get(paper, 'marked so in the paper')}."
 
 
 def printed_name(published: str) -> tuple[str, str]:

@@ -70,8 +70,10 @@ def table_cell(
 
 
 def minus_published(report: ReportContext, key: Key) -> float | None:
-    """Return our mean minus the paper's, in the metric's unit; None where ours is not of all there is."""
+    """Return our mean minus the paper's, in the metric's unit; None on synthetic scans, or of a part."""
     cell, printed = report.cells.at(key), report.printed(key)
+    if report.info[report.protocol.finetune[key.section].dataset].synthetic:
+        return None  # it would be read as a result
     if printed is None or cell is None or cell.mean is None or not stands(report, key):
         return None
     return cell.mean - printed.number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from bench.protocol import Layout, View, row_of
 from bench.report import headings, mixture_table, row_columns
@@ -24,16 +25,36 @@ TABLES = ("table", "mixture")
 LINES, COLUMNS = 0, 1
 
 
-def tables(report: ReportContext) -> tuple[list[Table], Footnotes]:
-    """Return the tables in the order of print, and the footnotes they share."""
+def tables(report: ReportContext, ran: bool = False) -> tuple[list[Table], Footnotes]:
+    """Return the tables in the order of print, and the footnotes they share.
+
+    Args:
+        report: has the cells.
+        ran: leave out what nobody ran, and tables without a number that say what another says.
+    """
     notes, errata = Footnotes(), Errata(report.protocol, report.extras.errata)
     tables: list[Table] = []
     for view in views(report.protocol.layout):
         if view.draw == "mixture":
             tables.append(mixture_table.mixture_of(report, view))
         else:
-            tables += [_table(report, pivot, notes, errata) for pivot in pivots(report, view)]
-    return tables, notes
+            tables += [_table(report, pivot, notes, errata) for pivot in pivots(report, view, ran)]
+    return _told_once(tables) if ran else tables, notes
+
+
+def _told_once(tables: Sequence[Table]) -> list[Table]:
+    """Return tables without those that hold no number and say what one before them says."""
+    told: list[Any] = []
+    kept = []
+    for table in tables:
+        says = [(line.labels, [(e.mean, e.note) for e in line.entries]) for line in table.lines]
+        empty = table.scores and not any(
+            e.sort is not None or e.published for line in table.lines for e in line.entries
+        )
+        if not (empty and says in told):
+            kept.append(table)
+        told += [says] if empty else []
+    return kept
 
 
 def views(layout: Layout) -> list[View]:
@@ -140,4 +161,5 @@ def _counts(n: dict[AxisValues, str], pivot: Pivot, labels: int) -> Line:
 def _below(entries: Sequence[TableCell]) -> str:
     """Return what stands on the line below a line: the paper's numbers, or these and their gains."""
     gains = any(", " in e.published for e in entries)
-    return f"published{', its gain' if gains else ''} (ours {MINUS} published)"
+    less = f" (ours {MINUS} published)" if any(e.difference for e in entries) else ""
+    return f"published{', its gain' if gains else ''}{less}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.errors import printable
-from bench.report import pretrainings, undertrained
+from bench.errors import middle, printable
+from bench.report import not_run, pretrainings, undertrained
 from bench.report.captions import counted
 from bench.report.context import ReportContext
 from bench.report.sections import Notes, Part, Section, Text
@@ -13,6 +13,8 @@ from bench.report.tabular import Form, Table, TableCell, body, head, padded
 from bench.report.text import title_of
 
 BEST = "^"  # an asterisk would read as significance
+LEAST = 12  # columns of a row's name
+NARROW = 100  # columns of a terminal below which tables of words are cut, too
 
 
 def terminal(report: ReportContext, sections: Sequence[Section], width: int) -> str:
@@ -20,7 +22,7 @@ def terminal(report: ReportContext, sections: Sequence[Section], width: int) -> 
     shown = [section for section in sections if "terminal" in section.forms]
     scores = {id(s): [t for t in s.parts if isinstance(t, Table) and t.scores] for s in shown}
     tables = [table for of_section in scores.values() for table in of_section]
-    parts = [printable(title_of(report))]
+    parts = [printable(title_of(report)), printable(not_run.sentence(report))]
     for section in shown:
         title = printable(section.title)
         texts = [text for part in section.parts for text in _part(part, width)]
@@ -77,10 +79,24 @@ def _grid(table: Table, width: int) -> str:
     for heading, lines in body(table, FORM):
         groups += [(len(rows), heading)] if heading else []
         rows += lines
-    cells = padded(rows, table)
+    cells = padded(_fitted(rows, table, width), table)
     widths = [len(cell) for cell in cells[0]]
-    cuts = _cuts(widths, left, width) if table.scores else [[*range(left, len(widths))]]
+    groups = [(line, middle(heading, width)) for line, heading in groups]
+    cut = table.scores or width < NARROW
+    cuts = _cuts(widths, left, width) if cut else [[*range(left, len(widths))]]
     return "\n\n".join(_block(cells, groups, [*range(left), *at]) for at in cuts)
+
+
+def _fitted(rows: Sequence[list[str]], table: Table, width: int) -> list[list[str]]:
+    """Return rows whose names leave room for the widest column; long ones lack their middle."""
+    left = len(table.stubs)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    others = sum(w + 2 for i, w in enumerate(widths[:left]) if i != table.leaf)
+    room = width - others - max(widths[left:], default=0) - 2
+    return [
+        [middle(c, max(room, LEAST)) if i == table.leaf else c for i, c in enumerate(row)]
+        for row in rows
+    ]
 
 
 def _cuts(widths: Sequence[int], left: int, width: int) -> list[list[int]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.errors import printable
-from bench.report import undertrained
+from bench.report import not_run, undertrained
 from bench.report.context import ReportContext
 from bench.report.sections import Note, Notes, Part, Section, Text
 from bench.report.tabular import Form, Table, TableCell, body, head, padded
@@ -29,7 +29,8 @@ def markdown(report: ReportContext, sections: Sequence[Section]) -> str:
         warning = (
             f"> **{undertrained.UNDERTRAINED}**{_md(below.removeprefix(undertrained.UNDERTRAINED))}"
         )
-    return document(title_of(report), report.protocol.about, sections, warning)
+    about = "\n\n".join(filter(None, (report.protocol.about, not_run.sentence(report))))
+    return document(title_of(report), about, sections, warning)
 
 
 def document(title: str, about: str, sections: Sequence[Section], warning: str = "") -> str:

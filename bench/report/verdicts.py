@@ -128,7 +128,7 @@ def _at(
     compared, aside = list[RowComparison](), list[str]()
     for row in report.rows:
         declared, variant = row_of(report.protocol, row)
-        if declared is None or not report.has(row, section):
+        if declared is None or not report.has(row, section) or row in report.not_run:
             continue
         near = report.nearest[row, section]
         if near is None or (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from bench.store import write_atomic
 if TYPE_CHECKING:
     import pandas as pd
 
-WIDTH = 120  # characters of a terminal
+WIDTH, NARROWEST = 120, 40  # characters of a line where there is no terminal; of one at least
 NOTED = [  # columns of which the notes speak
     "section",
     "row",
@@ -82,8 +83,13 @@ def write(
         csv=_put(to / "table.csv", table_csv(report)),
         page=_put(to / "index.html", page(report, contents, to, seeds)),
         figures=drawn,
-        text=terminal(report, contents.sections, WIDTH),
+        text=terminal(report, contents.sections, terminal_width()),
     )
+
+
+def terminal_width() -> int:
+    """Return the characters of a line on this terminal; ``WIDTH`` in a file or a pipe."""
+    return max(NARROWEST, shutil.get_terminal_size((WIDTH, 24)).columns)
 
 
 def terminal_table(
@@ -95,7 +101,7 @@ def terminal_table(
         BenchError: the records mix scales, or do not belong to this protocol.
     """
     report = context_of(protocol, records, extras or Extras())
-    return terminal(report, table_sections(*tables(report)), width)
+    return terminal(report, table_sections(*tables(report, ran=True)), width)
 
 
 def context_of(protocol: Protocol, records: pd.DataFrame, extras: Extras) -> ReportContext:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.claims import is_suspended
 from bench.data.contents import Bar, no_bar
-from bench.errors import BenchError, printable
+from bench.errors import BenchError, middle, printable
+from bench.jobs.context import WARNING
 from bench.plan.cost import forecast
 from bench.runtime import stale
 from bench.show.labels import labels
@@ -38,6 +39,9 @@ FEW = (
 )
 NAMED = 4  # jobs that get a line at once in a file
 BAR, LEAST = 30, 8  # columns of a bar: at most, at least
+# of a terminal's first sixteen, which people choose so that they can be read
+FAILED, WARNED, WORKING, DONE, TO_DO = "red", "yellow", "cyan", "green", "bright_black"
+STYLES = {"failed": FAILED, "waiting": WARNED, "warning": WARNED, "running": WORKING}
 INDENT = 2  # columns before a job's bar
 BELOW = 5  # lines of a terminal that are left to what is printed above
 
@@ -113,7 +117,7 @@ class Page:
 
         room = max(1, (console.height - BELOW) // 2)
         for job in self.shown[:room]:
-            yield Text(printable(job.title), style="bold", no_wrap=True, overflow="ellipsis")
+            yield Text(_cut(job.title, console.width), style="bold", no_wrap=True)
             yield _bar(" " * (INDENT - 1), (job.at.step, job.at.steps), job.figures, console.width)
         if len(self.shown) > room:
             yield Text(f"and {len(self.shown) - room} more in work")
@@ -135,17 +139,24 @@ def _bar(head: str, done: tuple[int, int], figures: Iterable[str], width: int) -
         parts.pop()
     text = "  ".join(parts)
     table = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
-    bar = ProgressBar(max(done[1], 1), done[0], width=max(LEAST, min(BAR, room - len(text))))
+    width = max(LEAST, min(BAR, room - len(text)))
+    bar = ProgressBar(
+        max(done[1], 1),
+        done[0],
+        width=width,
+        style=TO_DO,
+        complete_style=WORKING,
+        finished_style=DONE,
+    )
     table.add_row(Text(head), bar, Text(text, no_wrap=True, overflow="ellipsis"))
     return table
 
 
 def _cut(text: str, room: int) -> str:
-    """Return a title that takes at most ``room`` columns, cut at its end."""
-    from rich.cells import cell_len, set_cell_size
+    """Return a title that takes at most ``room`` columns; of a longer one the middle is cut out."""
+    from rich.cells import cell_len
 
-    text = printable(text)
-    return text if cell_len(text) <= room else set_cell_size(text, max(room - 1, LEAST)) + "…"
+    return middle(printable(text), max(room, LEAST), cell_len)
 
 
 class Watch:
@@ -160,6 +171,7 @@ class Watch:
         self._called = labels(plan)
         self._ended: dict[str, str] = {}
         self._waited: dict[str, str] = {}  # for what another command does -> who
+        self._warned = set[str]()  # what was said of jobs that go on
         self._lines: dict[str, float] = {}  # when a file last got a line on a job in work
         self._began = time.monotonic()
         self._expected = {j: s or 0.0 for j, s in forecast(plan, store, jobs).items()}
@@ -197,13 +209,15 @@ class Watch:
             self._waiting(job)
             return
         self._ended[job] = outcome.state
+        if outcome.state == "done" and self._plan.jobs[job].kind == "pretrain":
+            self._warn(job, self._warning_of(job))
         number, done = f"[{len(self._ended)}/{len(self._jobs)}]", outcome.state == "done"
         took = f" in {outcome.seconds:.1f} s" if outcome.seconds else ""
         result = f"{outcome.state}: {outcome.reason}" if outcome.reason else outcome.state + took
         if self._how != "bars":
             self._print(f"{number} {self._title(job)} {result}{self._aside()}", always=not done)
         elif not done:
-            self._print(f"{number} {self._title(job)} {result}", style="red", always=True)
+            self._print(f"{number} {self._title(job)} {result}", style=FAILED, always=True)
         elif len(self._jobs) <= FEW or self._plan.jobs[job].kind == "pretrain":
             room = self._console.width - len(f"{number}  {result}")
             self._print(f"{number} {_cut(self._title(job), room)} {result}")
@@ -231,6 +245,19 @@ class Watch:
                 f"{self._title(job)}: waiting for the result of {who}", always="SUSPENDED" in who
             )
 
+    def _warning_of(self, job: str) -> str:
+        """Return what a finished job's manifest warns of; it may have ended between two looks."""
+        with suppress(BenchError, OSError):
+            return str(self._store.manifest(job).get(WARNING, ""))
+        return ""
+
+    def _warn(self, job: str, warning: str) -> None:
+        """Show once what is wrong with a job that goes on."""
+        if warning and warning not in self._warned:
+            self._warned.add(warning)
+            text = f"warning: {self._title(job)}: {warning}"
+            self._print(text, style=WARNED, always=True)
+
     def _title(self, job: str) -> str:
         return f"{self._plan.jobs[job].kind} {self._called.get(job) or job}"
 
@@ -255,6 +282,7 @@ class Watch:
             with suppress(OSError, BenchError):  # folders that others write, read for the eye alone
                 self._working = self._monitor.at_work(job for job in self._jobs if self._open(job))
                 for at in self._working:
+                    self._warn(at.job, at.warning)
                     if is_suspended(at.owner):
                         self._waiting(at.job)
             if self._live is None:
@@ -295,6 +323,19 @@ class Watch:
             self._print(f"{job.title} {job.line}")
         if len(due) > NAMED:
             self._print(f"and {len(due) - NAMED} more in work{self._aside()}")
+
+
+def tell(text: str) -> None:
+    """Print lines to stdout; on a terminal what failed, waits or is in work has its colour."""
+    if not sys.stdout.isatty():
+        sys.stdout.write(f"{text}\n")
+        return
+    from rich.console import Console
+
+    out = Console(highlight=False)
+    for line in text.split("\n"):
+        style = STYLES.get(line.partition(":")[0])
+        out.print(line, style=style, markup=False, soft_wrap=True)
 
 
 def bars(how: Manner) -> Bar:

@@ -140,6 +140,7 @@ class AtWork:
     steps: int = 0
     loss: float | None = None
     speed: float | None = None
+    warning: str = ""  # what is wrong with it, though it goes on
 
     @classmethod
     def read(cls, store: Store, job: str) -> AtWork | None:
@@ -148,7 +149,12 @@ class AtWork:
         if owner is None:
             return None
         return cls(
-            job, owner, progress.get("step", 0), progress.get("steps", 0), progress.get("loss")
+            job,
+            owner,
+            progress.get("step", 0),
+            progress.get("steps", 0),
+            progress.get("loss"),
+            warning=progress.get("warning") or "",
         )
 
     @property

@@ -1,14 +1,16 @@
 """``bench new``: what it writes runs as it stands, and overwrites nothing."""
 
+import re
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
-from bench import plugins
+from bench import plugins, registry
 from bench.cli import main
 from bench.extras.new import TEMPLATES
 from bench.protocol import read
@@ -110,6 +112,22 @@ def test_how_to_pages_begin_with_the_templates_themselves():
         text = (TEMPLATES / f"my_{kind}.py").read_text()
         assert f"```python\n{text}```" in (DOCS / page).read_text()
         assert len([line for line in text.splitlines() if line.strip()]) < 40
+
+
+def test_the_method_of_the_template_mirrors_the_axes_that_its_class_names(made):
+    plugins.use([made / "deep_method.py"])
+    params = registry.load("method", "deep_method").Params(noise=0.0)
+    crop = torch.arange(8.0).reshape(1, 1, 2, 2, 2).repeat(64, 1, 1, 1, 1)
+    views = params.views({"crop": crop}, (2, 2, 2), torch.Generator().manual_seed(0))
+    ways = dict(zip(views["way"].tolist(), views["mirrored"], strict=True))
+    assert ways[0].flatten().tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert ways[4].flatten().tolist() == [4, 5, 6, 7, 0, 1, 2, 3]  # x, the first axis, backwards
+    assert ways[7].flatten().tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
+
+
+def test_the_test_of_the_template_names_nothing_of_its_method():
+    text = (TEMPLATES / "test_my_method.py").read_text()
+    assert not re.findall("mirrored|noise|way", text)
 
 
 @pytest.mark.slow

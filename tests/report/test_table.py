@@ -92,7 +92,7 @@ def test_marks_are_among_comparable_rows(protocol, records, what):
     networks = {"net": Net("unetr"), "other": Net("unet")}
     built, _ = build(protocol(rows=rows, networks=networks), four(records, values))
     assert marks(built[0]) == expected
-    assert "Best of its network in each column bold" in built[0].caption
+    assert "Bold: best of its network in each column; underlined: second best." in built[0].caption
 
 
 ALL = [
@@ -226,7 +226,7 @@ def test_no_sentence_on_marks_or_spread_where_there_are_none(protocol, records):
     assert built[0].caption.endswith(
         f"is better. {COUNTS}: fine-tunings and test patients behind a number."
     )
-    assert "±" not in built[0].caption and "bold" not in built[0].caption
+    assert "±" not in built[0].caption and "Bold" not in built[0].caption
     built, _ = build(protocol(), records({}, {"seed": 1}))
     assert "± standard deviation over runs" in built[0].caption
 

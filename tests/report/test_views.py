@@ -116,7 +116,7 @@ def test_a_view_is_a_pivot_and_marks_are_among_rows_wherever_these_stand(protoco
         ways if len(table.metrics) > 1 else set()
     )
     if "row" in view.columns:
-        assert "in each line bold" in table.caption and table.counted is False
+        assert "in each line; underlined" in table.caption and table.counted is False
 
 
 def test_a_table_says_in_its_title_what_all_its_cells_share(protocol, scores):
@@ -210,8 +210,8 @@ def test_rows_of_one_title_on_several_networks_are_one_line_with_gains_on_each_n
         "| Ours | **51.00** (+1.00) | <u>66.00</u> (-4.00) | 1 x 1 |",
         "| *published, its gain (ours - published)* | 52.00, +1.50 (-1.00) | | |",
     ]
-    wording = "In brackets the gain on the row from scratch of its network: the paired difference, where means are"
-    assert f"{wording} of the same patients, seeds and targets." in result.caption
+    wording = "In brackets: the gain on the row from scratch of its network, the paired difference of means of"
+    assert f"{wording} the same patients, seeds and targets." in result.caption
     assert result.title == "Dice, Liver, 100 % of labels"
     named = View(columns=("metric",), gain="base_L")
     grids, _, _ = built(protocol, table, named, rows=rows, networks=NETS)

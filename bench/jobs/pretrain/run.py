@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from bench.jobs.context import Context
 from bench.jobs.guard import spec as guard
 from bench.jobs.inputs import mixed, probed
 from bench.jobs.prepare.spec import PrepareSpec
+from bench.jobs.pretrain.global_draws import warned_of
 from bench.jobs.pretrain.online_probe import OnlineProbe, Patients
 from bench.jobs.pretrain.spec import PretrainSpec
 from bench.jobs.watch import SAMPLES, Watch
@@ -48,9 +49,11 @@ class Pretext(Objective):
         manifest: transfer.Manifest,
         watch: Watch,
         probe: OnlineProbe | None = None,
+        warn: Callable[[str], None] = lambda text: None,
     ) -> None:
         super().__init__()
         self.method = method
+        self._warn: Callable[[str], None] | None = warn  # for the first batch of this process
         self._snapshots, self._manifest, self._watch = snapshots, manifest, watch
         self._probe = probe
 
@@ -70,10 +73,12 @@ class Pretext(Objective):
 
         The batch is used up: views may be made in its memory.
         """
-        origin = {"origin": batch["origin"]} if "origin" in batch else {}
-        views = self.method.views(Owned(batch), generator)
-        views = dict(blame.named(views, type(self.method).views, "tensors"))
-        return terms(self.method, {**views, **origin})
+        warn, self._warn = self._warn, None
+        with nullcontext() if warn is None else warned_of(warn, type(self.method).loss):
+            origin = {"origin": batch["origin"]} if "origin" in batch else {}
+            views = self.method.views(Owned(batch), generator)
+            views = dict(blame.named(views, type(self.method).views, "tensors"))
+            return terms(self.method, {**views, **origin})
 
     def check_gradients(self) -> None:
         """Refuse a loss that no weight of the encoder gets a gradient of.
@@ -125,7 +130,7 @@ def run(context: Context[PretrainSpec]) -> None:
     read = _Reader(context, method)
     watch = Watch(method.encoder, read.probe, spec.pretrain.steps or 0)
     probe = _probe(context, method)
-    objective = Pretext(method, snapshots, manifest, watch, probe)
+    objective = Pretext(method, snapshots, manifest, watch, probe, context.warn)
     count, recipe = len(read.cases), spec.pretrain
     dropped = f" ({read.dropped} left out: they stand in a test part)" if read.dropped else ""
     context.log(f"{count} cases{dropped}, {recipe.steps} steps of {recipe.batch}")

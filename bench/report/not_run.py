@@ -1,0 +1,39 @@
+"""What a protocol asks for and nobody has run yet: left out of tables, and named once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.report.context import ReportContext
+
+LISTED = 6  # names; of more a number
+
+
+def known_at(report: ReportContext, row: str, section: int, fraction: int) -> bool:
+    """Tell whether a table shows a row at a label fraction: something ran of the row, and of the fraction."""
+    return row not in report.not_run and (section, fraction) not in report.shares_not_run
+
+
+def sentence(report: ReportContext) -> str:
+    """Return how many rows were run and which were not, in a line; "" where all were, at all shares."""
+    rows, shares = report.not_run, report.shares_not_run
+    if not rows and not shares:
+        return ""
+    count = len(report.rows) - len(rows)
+    if not count:
+        return f"None of {len(rows)} rows was run yet."
+    parts = [f"{count} of {len(report.rows)} rows {'was' if count == 1 else 'were'} run."]
+    if rows:
+        parts.append(f"Not run: {listed([report.named(row) for row in rows])}.")
+    if shares:
+        several = len(report.labels) > 1
+        names = [f"{report.labels[s]}, {f} %" if several else f"{f} %" for s, f in shares]
+        parts.append(f"Not run with these shares of the labels: {listed(names)}.")
+    return " ".join(parts)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names in a line, of many the first ones and how many more there are."""
+    if len(names) <= LISTED:
+        return "; ".join(names)
+    return f"{'; '.join(names[: LISTED - 1])} and {len(names) - LISTED + 1} more"
