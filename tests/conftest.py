@@ -6,6 +6,7 @@ import signal
 import socket
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes test at once on few cores
+os.environ.pop("COLUMNS", None)  # a worker of xdist has one: tables are as wide here as in a file
 
 import pytest
 import yaml

@@ -58,7 +58,7 @@ def caption(
         named = f"row {report.named(view.gain)!r}"
         over = "the row from scratch of its network" if view.gain == "baseline" else named
         texts.append(f"In brackets: the gain on {over}, the paired difference of means {SAME}.")
-    texts += [dagger(report.protocol.paper)] if any(map(_has_dagger, entries)) else []
+    texts += [dagger()] if any(map(_has_dagger, entries)) else []
     texts += [_compared(report, pivot)] if marked else []
     texts += sentences(view, entries)
     texts += [QUOTED] if any(e.quoted for e in entries) else []

@@ -125,7 +125,7 @@ def _reading(report: ReportContext) -> list[str]:
             f"Published: the paper's own number{of_real} for the same data set, target and label fraction; "
             "in brackets ours minus published."
         )
-        notes += [dagger(protocol.paper)] if report.published.marked else []
+        notes += [dagger()] if report.published.marked else []
         if report.synthetic:
             notes.append("On synthetic scans no difference to a published number is printed.")
         elif protocol.scale != "paper":

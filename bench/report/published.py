@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 MEANS = {"mean", "ave", "avg", "average"}
 DAGGER = "†"
-DAGGERS = {  # what it means, by paper (results/published/README.md)
-    "voco": "the paper's authors ran this row themselves; most other rows they quote"
-}
+# results/published/README.md
+MEANING = "the paper's authors ran this row themselves; most other rows they quote"
 GAIN = "_gain"  # of a metric's name: what is printed is a difference
 COLUMNS = [
     "method",
@@ -142,9 +141,9 @@ class Published:
         return counts.pop() if len(counts) == 1 else None
 
 
-def dagger(paper: str) -> str:
+def dagger() -> str:
     """Return what a dagger beside a published number means, in a sentence."""
-    return f"{DAGGER}: {DAGGERS.get(paper, 'marked so in the paper')}."
+    return f"{DAGGER}: {MEANING}."
 
 
 def printed_name(published: str) -> tuple[str, str]:
