@@ -16,6 +16,7 @@ from bench import typed
 from bench.atomic import write_atomic
 from bench.errors import BenchError, unknown
 from bench.gpu.work import Row
+from bench.jobs.context import Cuda
 
 FILE = Path("gpu_calibration.json")  # written by `make speed-gpu`, beside bench.toml
 SPELLED = re.compile(r"(?P<name>.+?)(?:x(?P<count>[1-9]\d{0,4}))?")
@@ -54,6 +55,12 @@ class Card:
     bandwidth: float  # GB/s
     count: int = 1
     speed: Speed = Speed()
+
+    def under(self, cuda: Cuda) -> Card:
+        """Return it with the speed of fp32 that these settings give."""
+        if cuda.tf32 == "off":
+            return replace(self, tf32=self.single)
+        return replace(self, single=self.tf32) if cuda.tf32 == "all" else self
 
     @property
     def room(self) -> float:

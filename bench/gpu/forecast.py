@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from math import ceil
 from typing import Any
 
@@ -26,6 +27,7 @@ from bench.plan import Plan
 from bench.protocol.sections import Windows
 
 GIB = 2**30
+TRIES = 3  # parts of a batch that are counted, until one fits
 NO_CARD = "needs no card"
 UNCOUNTED = "not counted"
 UNKNOWN_STEPS = "steps are not known without the data"
@@ -118,31 +120,39 @@ class Forecast:
         )
 
     def _ways(self, job: Job, step: Step) -> Iterator[str]:
-        """Yield the ways in which a training would fit, else what card it takes."""
-        spec, found = job.spec, False
-        each = (step.most - step.fixed) / step.samples
-        fitting = int((self.card.room - step.fixed) / each) if each else 0
-        if fitting >= 1:
-            for way in self._divided(spec, fitting):
-                found = True
-                yield way
-        if spec.training.precision == "fp32":
-            half = replace(spec, **{spec.kind: replace(spec.training, precision="bf16")})
-            if self._step(job, half).most <= self.card.room:
-                found = True
+        """Yield the ways in which a training fits, each counted; else what card it takes."""
+        spec, ways = job.spec, 0
+        training = spec.training
+        if not spec.across_batch():
+            for parts in self._parts(step, training.batch // self._processes):
+                cut = replace(spec, **{spec.kind: replace(training, accumulate=parts)})
+                if self._fits(job, cut):
+                    ways += 1
+                    yield f"accumulate {parts}"
+                    break
+        if spec.joined:
+            for processes in self._parts(step, training.batch // training.accumulate):
+                if self._fits(job, spec, processes):
+                    ways += 1
+                    yield f"{processes} processes"
+                    break
+        if training.precision == "fp32":
+            half = replace(spec, **{spec.kind: replace(training, precision="bf16")})
+            if self._fits(job, half):
+                ways += 1
                 yield "bf16"
-        if not found:
+        if not ways:
             yield f"a card of {step.most / GIB * 1.1 + 1:.0f} GiB"
 
-    def _divided(self, spec: Any, fitting: int) -> Iterator[str]:
-        """Yield by how much the batch is to be cut so that no more than ``fitting`` samples are a part."""
-        training, processes = spec.training, self._processes
-        parts = _least(training.batch // processes, fitting)
-        if parts and not spec.across_batch():
-            yield f"accumulate {parts}"
-        joined = _least(training.batch // training.accumulate, fitting)
-        if joined and spec.joined:
-            yield f"{joined} processes"
+    def _fits(self, job: Job, spec: TrainingKind, processes: int = 0) -> bool:
+        return self._step(job, spec, processes).most <= self.card.room
+
+    def _parts(self, step: Step, batch: int) -> list[int]:
+        """Return into how many equal parts a batch might have to be cut, the fewest first; few are tried."""
+        each = (step.most - step.fixed) / step.samples
+        fitting = (self.card.room - step.fixed) / each if each else 0.0
+        counts = (n for n in range(2, batch + 1) if batch % n == 0 and batch // n <= fitting)
+        return list(islice(counts, TRIES))
 
     def _evaluation(self, job: Job) -> Need:
         spec, card = job.spec, self.card
@@ -185,12 +195,6 @@ def _counted(function: str, *given: Any) -> Step:
 
 def _trains(spec: Any) -> bool:
     return isinstance(spec, FinetuneSpec) and not (spec.probes or spec.untrained)
-
-
-def _least(batch: int, fitting: int) -> int:
-    """Return into how many equal parts a batch is cut so that a part fits, 0 where no part does."""
-    counts = (n for n in range(1, batch + 1) if batch % n == 0 and batch // n <= fitting)
-    return next(counts, 0)
 
 
 def _windows(shape: Any, windows: Windows, tuned: FinetuneSpec) -> tuple[float, int]:
