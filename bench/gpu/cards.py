@@ -73,8 +73,8 @@ class Card:
         total = 0.0
         for kind, count, flops, size in work:
             products = flops / (self.speed.compute * peak.get(kind, self.single) * 1e12)
-            moved = size / (self.speed.memory * self.bandwidth * 1e9)
-            total += max(products, moved, count * self.speed.launch)
+            transfers = size / (self.speed.memory * self.bandwidth * 1e9)
+            total += max(products, transfers, count * self.speed.launch)
         return total
 
 

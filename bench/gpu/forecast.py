@@ -80,7 +80,7 @@ class Forecast:
         if not spec.gpu:
             return Need(assumed=NO_CARD)
         try:
-            if isinstance(spec, PretrainSpec) or _trains(spec):
+            if isinstance(spec, PretrainSpec) or _is_trained(spec):
                 return self._training(job)
             if isinstance(spec, EvaluateSpec):
                 return self._evaluation(job)
@@ -163,19 +163,15 @@ class Forecast:
         count = partial(_counted, "inference", tuned, spec.inference)
         step = self._steps.get(memory.of_windows(tuned_job, tuned, spec.inference), count)
         sides = prepared.spec_as(PrepareSpec).sides(prepared, self._context)
-        shape = tuple(max(1, round(side)) for side in sides)
-        cases = self._context.sizes.get(job.id) or None
-        batches, ring = _windows(shape, spec.inference, tuned) if any(sides) else (0, 0)
-        most = step.most + ring
-        total = cases * batches if cases and batches else None
-        return Need(
-            gib=most / GIB,
-            teraflop=None if total is None else total * step.flops / 1e12,
-            hours=None if total is None else total * card.seconds(step.work) / 3600,
-            fits=most <= card.room,
-            assumed=UNKNOWN_CASES if total is None else card.speed.text,
-            advice="" if most <= card.room else "a smaller inference.batch",
-        )
+        batches, ring = _windows(sides, spec.inference, tuned)
+        most, cases = step.most + ring, self._context.sizes.get(job.id)
+        fits = most <= card.room
+        advice = "" if fits else "a smaller inference.batch"
+        if not (cases and batches):
+            return Need(most / GIB, None, None, fits, UNKNOWN_CASES, advice)
+        total = cases * batches
+        hours = total * card.seconds(step.work) / 3600
+        return Need(most / GIB, total * step.flops / 1e12, hours, fits, card.speed.text, advice)
 
 
 def _counted(function: str, *given: Any) -> Step:
@@ -193,21 +189,27 @@ def _counted(function: str, *given: Any) -> Step:
     return step
 
 
-def _trains(spec: Any) -> bool:
+def _is_trained(spec: Any) -> bool:
     return isinstance(spec, FinetuneSpec) and not (spec.probes or spec.untrained)
 
 
-def _windows(shape: Any, windows: Windows, tuned: FinetuneSpec) -> tuple[float, int]:
-    """Return how many batches of windows a scan takes, and the bytes of its planes on the card."""
+def _windows(sides: Sequence[float], windows: Windows, tuned: FinetuneSpec) -> tuple[int, int]:
+    """Return how many batches of windows a scan takes, and the bytes of its planes on the card.
+
+    Both are 0 where nobody knows the sides of a scan.
+    """
     from bench.jobs import predict
     from bench.jobs.window import Grid
 
+    if not any(sides):
+        return 0, 0
+    x, y, z = (max(1, round(side)) for side in sides)
     if tuned.data.task != MAPS:
-        count = len(predict.corners(shape, windows.crop, windows.overlap))
+        count = len(predict.corners((x, y, z), windows.crop, windows.overlap))
         return ceil(count / windows.batch), 0
-    grid = Grid.over(shape, windows.crop, windows.overlap)
+    grid = Grid.over((x, y, z), windows.crop, windows.overlap)
     starts, size = grid.starts, windows.batch
     batches = [starts[n : n + size] for n in range(0, len(starts), size)]
     net = tuned.network
     channels = net.in_channels + (net.out_channels or 2) + 1
-    return len(batches), 4 * channels * shape[0] * shape[1] * grid.reach(batches)
+    return len(batches), 4 * channels * x * y * grid.reach(batches)

@@ -105,9 +105,9 @@ def measure(
         )
         began = time.perf_counter()
         curve = fit(trained.objective, read, run)
-    taken = [after - before for before, after in pairwise(ends)]
+    intervals = [after - before for before, after in pairwise(ends)]
     waited = curve.waited / (ends[-1] - began)
-    return Measured(name, median(taken[WARM_UP - 1 :]), peak(), waited, step)
+    return Measured(name, median(intervals[WARM_UP - 1 :]), peak(), waited, step)
 
 
 def peak() -> float:
@@ -137,10 +137,10 @@ def shares(card: Card, device: torch.device, size: int = 8192) -> Speed:
     flops = 2 * 2 * channels**2 * 27 * side**3
     seconds = timed(lambda: nn.functional.conv3d(image, weight, padding=1))
     memory = torch.empty(4 * size * size, device=device)
-    moved = 2 * memory.nbytes / timed(memory.clone) / (card.bandwidth * 1e9)
+    copied = 2 * memory.nbytes / timed(memory.clone) / (card.bandwidth * 1e9)
     small = torch.zeros(1, device=device)
     launch = timed(lambda: [small.add_(1) for _ in range(1000)], 3) / 1000
-    return Speed(geometric_mean([product, flops / seconds / (card.half * 1e12)]), moved, launch)
+    return Speed(geometric_mean([product, flops / seconds / (card.half * 1e12)]), copied, launch)
 
 
 def fitted(card: Card, speed: Speed, measured: list[Measured], where: str) -> Speed:
@@ -246,9 +246,9 @@ def main() -> int:
     name, total = torch.cuda.get_device_name(device), torch.cuda.mem_get_info(device)[1] / 2**30
     card = CARDS.get(given.card) if given.card else card_named(name, total)
     if card is None:
-        known = ", ".join(CARDS)
+        names = ", ".join(CARDS)
         print(
-            f"speed-gpu: {given.card or name} is no card of bench.gpu.cards ({known}); "
+            f"speed-gpu: {given.card or name} is no card of bench.gpu.cards ({names}); "
             "name the nearest with --card",
             file=sys.stderr,
         )
