@@ -1,6 +1,7 @@
 # make setup | quickstart | test | docs (build/docs/site/index.html) | test-slurm (on a throw-away cluster of its own; skipped where
 # SLURM is not installed) | planted (some eighty errors are planted in a copy of the tree, one at a time: a test sees each; ONLY=HD95 for some) |
-# same REF=<commit> (small runs with that commit and with this tree have the same records and weights) | nnunet (nnU-Net 2.8.1 in .venv-nnunet reads an export) | speed (docs/speed.md measured here and drawn anew, two hours; ONLY=views for one)
+# same REF=<commit> (small runs with that commit and with this tree have the same records and weights) | nnunet (nnU-Net 2.8.1 in .venv-nnunet reads an export) | speed (docs/speed.md measured here and drawn anew, two hours; ONLY=views for one) |
+# speed-gpu (ten minutes on a machine with a card: throughput, memory, data-wait; writes the calibration that `bench plan --gpu` reads)
 #
 # Another torch build (CUDA, ROCm) on an ordinary machine: name its version and PyTorch's own index,
 #   make setup TORCH=torch==2.13.0 TORCH_INDEX=<the index URL that pytorch.org gives for it>
@@ -17,7 +18,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python .ci/install.py
 
-.PHONY: setup quickstart test test-slow test-slurm planted same nnunet speed lint docs clean
+.PHONY: setup quickstart test test-slow test-slurm planted same nnunet speed speed-gpu lint docs clean
 
 setup: $(VENV)/.installed
 
@@ -65,6 +66,9 @@ nnunet: .venv-nnunet/.installed
 
 speed: setup
 	$(BIN)/python tools/speed/every.py $(ONLY)
+
+speed-gpu: setup
+	$(BIN)/python tools/speed/on_card.py
 
 $(VENV)/.docs: $(VENV)/.installed
 	@$(INSTALL) "what the site is built with" $(if $(LOCKED),--no-deps,-c $(VENV)/constraints.txt) -e ".[docs]"

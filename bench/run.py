@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bench import digest, plugins, records, stand_ins
 from bench.data.contents import Bar, no_bar
 from bench.data.roots import Contents, Roots
+from bench.document import read_toml
 from bench.errors import BenchError, printable
 from bench.jobs import scoring
 from bench.jobs.training_kind import TrainingKind
@@ -24,8 +25,11 @@ from bench.typed import canonical
 
 if TYPE_CHECKING:
     from bench.executors.local import Queue
-    from bench.jobs.context import RunOptions
+    from bench.jobs.context import Cuda, RunOptions
     from bench.runtime.execute import Outcome
+
+
+BENCH_TOML = Path("bench.toml")
 
 
 @dataclass(frozen=True)
@@ -192,7 +196,23 @@ def describe(plan: Plan, store: Store, jobs: list[str]) -> None:
         store.write_spec(job, {"job": plan.jobs[job].plain()})
 
 
-def options(plan: Plan, job: str, processes: int = 0, keep: bool = False) -> RunOptions:
+def cuda_settings() -> Cuda:
+    """Return ``[cuda]`` of ``bench.toml``, which a cluster profile may state for itself.
+
+    Raises:
+        BenchError: an unknown key, or a value of another type.
+    """
+    from bench.jobs.context import Cuda
+
+    document = read_toml(BENCH_TOML)
+    if document is None:
+        return Cuda()
+    return document.build(Cuda, document.value.get("cuda", {}), ("cuda",))
+
+
+def options(
+    plan: Plan, job: str, processes: int = 0, keep: bool = False, cuda: Cuda | None = None
+) -> RunOptions:
     """Return what this run brings to a job.
 
     Args:
@@ -200,6 +220,7 @@ def options(plan: Plan, job: str, processes: int = 0, keep: bool = False) -> Run
         job: id.
         processes: that share one that goes by cases.
         keep: does it go on with what other source files left unfinished?
+        cuda: how its card computes, by default as ``cuda_settings`` says.
     """
     from bench.jobs.context import RunOptions
 
@@ -214,6 +235,7 @@ def options(plan: Plan, job: str, processes: int = 0, keep: bool = False) -> Run
         tuple(plan.after.get(job, ())),
         touched(plan.jobs, job),
         keep,
+        cuda or cuda_settings(),
     )
 
 
@@ -231,12 +253,12 @@ def run_local(
     """
     from bench.executors import local
 
-    queue = local.Queue(plan, jobs)
+    queue, cuda = local.Queue(plan, jobs), cuda_settings()
     kinds = Counter(plan.jobs[job].kind for job in jobs)
 
     def start(job: str) -> RunOptions:  # few jobs of a kind leave processes to each
         describe(plan, store, [job])
-        return options(plan, job, workers // kinds[plan.jobs[job].kind], keep)
+        return options(plan, job, workers // kinds[plan.jobs[job].kind], keep, cuda)
 
     local.run(store, queue, workers, on_outcome, start)
     return queue

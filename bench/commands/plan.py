@@ -40,7 +40,8 @@ def body(arguments: argparse.Namespace) -> int:
             print(f"bench: {printable(line)}", file=sys.stderr)
     if getattr(arguments, "detect", None) is not None:
         return _detect(arguments, protocols, plan, store)
-    if name := arguments.gpu or (cluster.card if cluster else None):
+    name = getattr(arguments, "gpu", None) or (cluster.card if cluster else None)
+    if name and arguments.command == "plan":  # a dry run says what its run would
         return _gpu(arguments, protocols, plan, name)
     return tell(arguments, protocols, plan)
 
@@ -71,7 +72,7 @@ def _gpu(
     arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Plan, name: str
 ) -> int:
     """Print what jobs take of a card, totals first."""
-    from bench import records
+    from bench import records, run
     from bench.gpu.cards import card
     from bench.gpu.forecast import Forecast
     from bench.gpu.memory import NAME, StepMemory
@@ -79,7 +80,8 @@ def _gpu(
     from bench.show.plan_text import as_json
     from bench.show.screen import bar
 
-    site, profile = card(name), flags.cluster(arguments)
+    profile = flags.cluster(arguments)
+    site = card(name).under((profile.cuda if profile else None) or run.cuda_settings())
     store, processes = flags.seen(arguments.out), profile.world if profile else 1
     forecast = Forecast(plan, site, StepMemory(arguments.out / NAME), processes, bar)
     needs = forecast.needs(plan.wanted())

@@ -191,9 +191,11 @@ def _go(work: Work, follow: Follow) -> dict[str, Outcome]:
         if jobs and cluster is not None:
             from bench.executors import slurm
 
+            cuda = cluster.cuda or run.cuda_settings()
+
             def start(job: str) -> RunOptions:
                 run.describe(plan, store, [job])
-                return run.options(plan, job, cluster.cpus or 0, work.keep_unfinished)
+                return run.options(plan, job, cluster.cpus or 0, work.keep_unfinished, cuda)
 
             outcomes = slurm.run(plan, store, jobs, cluster, on_outcome, start)
         elif jobs and workers is not None:

@@ -16,6 +16,7 @@ from bench import typed
 from bench.atomic import write_atomic
 from bench.errors import BenchError, unknown
 from bench.gpu.work import Row
+from bench.jobs.context import Cuda
 
 FILE = Path("gpu_calibration.json")  # written by `make speed-gpu`, beside bench.toml
 SPELLED = re.compile(r"(?P<name>.+?)(?:x(?P<count>[1-9]\d{0,4}))?")
@@ -55,6 +56,12 @@ class Card:
     count: int = 1
     speed: Speed = Speed()
 
+    def under(self, cuda: Cuda) -> Card:
+        """Return it with the speed of fp32 that these settings give."""
+        if cuda.tf32 == "off":
+            return replace(self, tf32=self.single)
+        return replace(self, single=self.tf32) if cuda.tf32 == "all" else self
+
     @property
     def room(self) -> float:
         """Return the bytes that a step may take: a tenth is lost between blocks, a GiB goes to CUDA."""
@@ -66,8 +73,8 @@ class Card:
         total = 0.0
         for kind, count, flops, size in work:
             products = flops / (self.speed.compute * peak.get(kind, self.single) * 1e12)
-            moved = size / (self.speed.memory * self.bandwidth * 1e9)
-            total += max(products, moved, count * self.speed.launch)
+            transfers = size / (self.speed.memory * self.bandwidth * 1e9)
+            total += max(products, transfers, count * self.speed.launch)
         return total
 
 

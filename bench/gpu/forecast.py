@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from math import ceil
 from typing import Any
 
@@ -26,6 +27,7 @@ from bench.plan import Plan
 from bench.protocol.sections import Windows
 
 GIB = 2**30
+TRIES = 3  # parts of a batch that are counted, until one fits
 NO_CARD = "needs no card"
 UNCOUNTED = "not counted"
 UNKNOWN_STEPS = "steps are not known without the data"
@@ -78,7 +80,7 @@ class Forecast:
         if not spec.gpu:
             return Need(assumed=NO_CARD)
         try:
-            if isinstance(spec, PretrainSpec) or _trains(spec):
+            if isinstance(spec, PretrainSpec) or _is_trained(spec):
                 return self._training(job)
             if isinstance(spec, EvaluateSpec):
                 return self._evaluation(job)
@@ -118,31 +120,39 @@ class Forecast:
         )
 
     def _ways(self, job: Job, step: Step) -> Iterator[str]:
-        """Yield the ways in which a training would fit, else what card it takes."""
-        spec, found = job.spec, False
-        each = (step.most - step.fixed) / step.samples
-        fitting = int((self.card.room - step.fixed) / each) if each else 0
-        if fitting >= 1:
-            for way in self._divided(spec, fitting):
-                found = True
-                yield way
-        if spec.training.precision == "fp32":
-            half = replace(spec, **{spec.kind: replace(spec.training, precision="bf16")})
-            if self._step(job, half).most <= self.card.room:
-                found = True
+        """Yield the ways in which a training fits, each counted; else what card it takes."""
+        spec, ways = job.spec, 0
+        training = spec.training
+        if not spec.across_batch():
+            for parts in self._parts(step, training.batch // self._processes):
+                cut = replace(spec, **{spec.kind: replace(training, accumulate=parts)})
+                if self._fits(job, cut):
+                    ways += 1
+                    yield f"accumulate {parts}"
+                    break
+        if spec.joined:
+            for processes in self._parts(step, training.batch // training.accumulate):
+                if self._fits(job, spec, processes):
+                    ways += 1
+                    yield f"{processes} processes"
+                    break
+        if training.precision == "fp32":
+            half = replace(spec, **{spec.kind: replace(training, precision="bf16")})
+            if self._fits(job, half):
+                ways += 1
                 yield "bf16"
-        if not found:
+        if not ways:
             yield f"a card of {step.most / GIB * 1.1 + 1:.0f} GiB"
 
-    def _divided(self, spec: Any, fitting: int) -> Iterator[str]:
-        """Yield by how much the batch is to be cut so that no more than ``fitting`` samples are a part."""
-        training, processes = spec.training, self._processes
-        parts = _least(training.batch // processes, fitting)
-        if parts and not spec.across_batch():
-            yield f"accumulate {parts}"
-        joined = _least(training.batch // training.accumulate, fitting)
-        if joined and spec.joined:
-            yield f"{joined} processes"
+    def _fits(self, job: Job, spec: TrainingKind, processes: int = 0) -> bool:
+        return self._step(job, spec, processes).most <= self.card.room
+
+    def _parts(self, step: Step, batch: int) -> list[int]:
+        """Return into how many equal parts a batch might have to be cut, the fewest first; few are tried."""
+        each = (step.most - step.fixed) / step.samples
+        fitting = (self.card.room - step.fixed) / each if each else 0.0
+        counts = (n for n in range(2, batch + 1) if batch % n == 0 and batch // n <= fitting)
+        return list(islice(counts, TRIES))
 
     def _evaluation(self, job: Job) -> Need:
         spec, card = job.spec, self.card
@@ -153,19 +163,15 @@ class Forecast:
         count = partial(_counted, "inference", tuned, spec.inference)
         step = self._steps.get(memory.of_windows(tuned_job, tuned, spec.inference), count)
         sides = prepared.spec_as(PrepareSpec).sides(prepared, self._context)
-        shape = tuple(max(1, round(side)) for side in sides)
-        cases = self._context.sizes.get(job.id) or None
-        batches, ring = _windows(shape, spec.inference, tuned) if any(sides) else (0, 0)
-        most = step.most + ring
-        total = cases * batches if cases and batches else None
-        return Need(
-            gib=most / GIB,
-            teraflop=None if total is None else total * step.flops / 1e12,
-            hours=None if total is None else total * card.seconds(step.work) / 3600,
-            fits=most <= card.room,
-            assumed=UNKNOWN_CASES if total is None else card.speed.text,
-            advice="" if most <= card.room else "a smaller inference.batch",
-        )
+        batches, ring = _windows(sides, spec.inference, tuned)
+        most, cases = step.most + ring, self._context.sizes.get(job.id)
+        fits = most <= card.room
+        advice = "" if fits else "a smaller inference.batch"
+        if not (cases and batches):
+            return Need(most / GIB, None, None, fits, UNKNOWN_CASES, advice)
+        total = cases * batches
+        hours = total * card.seconds(step.work) / 3600
+        return Need(most / GIB, total * step.flops / 1e12, hours, fits, card.speed.text, advice)
 
 
 def _counted(function: str, *given: Any) -> Step:
@@ -183,27 +189,27 @@ def _counted(function: str, *given: Any) -> Step:
     return step
 
 
-def _trains(spec: Any) -> bool:
+def _is_trained(spec: Any) -> bool:
     return isinstance(spec, FinetuneSpec) and not (spec.probes or spec.untrained)
 
 
-def _least(batch: int, fitting: int) -> int:
-    """Return into how many equal parts a batch is cut so that a part fits, 0 where no part does."""
-    counts = (n for n in range(1, batch + 1) if batch % n == 0 and batch // n <= fitting)
-    return next(counts, 0)
+def _windows(sides: Sequence[float], windows: Windows, tuned: FinetuneSpec) -> tuple[int, int]:
+    """Return how many batches of windows a scan takes, and the bytes of its planes on the card.
 
-
-def _windows(shape: Any, windows: Windows, tuned: FinetuneSpec) -> tuple[float, int]:
-    """Return how many batches of windows a scan takes, and the bytes of its planes on the card."""
+    Both are 0 where nobody knows the sides of a scan.
+    """
     from bench.jobs import predict
     from bench.jobs.window import Grid
 
+    if not any(sides):
+        return 0, 0
+    x, y, z = (max(1, round(side)) for side in sides)
     if tuned.data.task != MAPS:
-        count = len(predict.corners(shape, windows.crop, windows.overlap))
+        count = len(predict.corners((x, y, z), windows.crop, windows.overlap))
         return ceil(count / windows.batch), 0
-    grid = Grid.over(shape, windows.crop, windows.overlap)
+    grid = Grid.over((x, y, z), windows.crop, windows.overlap)
     starts, size = grid.starts, windows.batch
     batches = [starts[n : n + size] for n in range(0, len(starts), size)]
     net = tuned.network
     channels = net.in_channels + (net.out_channels or 2) + 1
-    return len(batches), 4 * channels * shape[0] * shape[1] * grid.reach(batches)
+    return len(batches), 4 * channels * x * y * grid.reach(batches)

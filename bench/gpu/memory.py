@@ -24,7 +24,7 @@ from bench.runtime.sources import sources
 from bench.typed import canonical, plain, stored
 
 NAME = "steps.json"  # in an output folder, beside contents.json
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 # of a fine-tuning's recipe: when it looks, when it stops, which weights it takes
 UNCOUNTED = {"steps", "schedule", "select", "val_every", "patience", "track", "inference"}
 UNCOUNTED |= {"validated", "prior", "val", "scans", "foreground", "balanced", "exact", "negatives"}
@@ -93,5 +93,5 @@ def _key(job: Job, parts: Sequence[Any]) -> str:
 def _counting() -> list[str]:
     """Return what the files that count mean, layout and comments apart."""
     names = ("attention", "autocast", "counting", "device", "steps", "work")
-    raw = [(HERE / f"{name}.py").read_bytes() for name in names]
+    raw = [(FOLDER / f"{name}.py").read_bytes() for name in names]
     return [meaning(text, ast.parse(text), lambda name: None) for text in raw]

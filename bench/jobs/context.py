@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from bench import typed
 from bench.claims import HEARTBEAT, Claim, check
@@ -18,6 +18,18 @@ from bench.store import Store
 WARNING = "warning"  # in a manifest, and in what a job tells as it goes on
 S = TypeVar("S")
 N = TypeVar("N")
+
+
+@dataclass(frozen=True)
+class Cuda:
+    """How a card rounds and chooses kernels: no part of a job's identity; a manifest has it under ``switches``."""
+
+    # products of fp32 that are rounded to TF32's 10 bits: torch rounds those of convolutions alone
+    tf32: Literal["off", "convolutions", "all"] = "convolutions"
+    benchmark: bool = (
+        False  # cuDNN tries its kernels first: often faster, not always the same kernel
+    )
+    deterministic: bool = False  # cuDNN takes kernels that give equal bits each time, often slower
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,7 @@ class RunOptions:
     after: Sequence[str] = ()  # guards, of which one must be done before the job begins
     plugins: Sequence[Planned] = ()  # from outside, that the job and what it stands on touch
     keep_unfinished: bool = False  # go on with what other source files left unfinished
+    cuda: Cuda = Cuda()
 
 
 @dataclass

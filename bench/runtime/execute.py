@@ -253,7 +253,7 @@ def _run(context: Context[Any]) -> None:
         for plugin in context.run.plugins:  # what their files do as they are imported comes before
             plugins.module(plugin.plugin)
     with process.contained():
-        begin(context.run.threads)
+        begin(context.run.threads, context.run.cuda)
         try:
             with blaming():
                 context.job.spec.run(context)

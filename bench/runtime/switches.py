@@ -11,10 +11,12 @@ import numpy as np
 import torch
 
 from bench import distributed
+from bench.jobs.context import Cuda
 
 # of float32 products; none: as the wider one says
 Precision = Literal["none", "ieee", "tf32", "bf16"]
 DEVICES = ("cpu", "cuda")
+USUAL = Cuda()
 # Where torch keeps a switch that is an attribute, the wider before the narrower: setting one resets others.
 PLACES = {
     "precision": "backends.fp32_precision",
@@ -64,6 +66,19 @@ class Switches:
     plain: bool = True
 
     @classmethod
+    def of(cls, threads: int, cuda: Cuda) -> Switches:
+        """Return the switches of a job with so many threads."""
+        convolutions: Precision = "ieee" if cuda.tf32 == "off" else "tf32"
+        return cls(
+            threads,
+            cudnn_conv=convolutions,
+            cudnn_rnn=convolutions,
+            cuda_matmul="tf32" if cuda.tf32 == "all" else "none",
+            cudnn_benchmark=cuda.benchmark,
+            cudnn_deterministic=cuda.deterministic,
+        )
+
+    @classmethod
     def now(cls) -> Switches:
         """Return the switches as they are."""
         values: dict[str, Any] = {
@@ -108,14 +123,18 @@ class Switches:
         np.seterr(divide="warn", over="warn", under="ignore", invalid="warn")
 
 
-def begin(threads: int) -> None:
+def begin(threads: int, cuda: Cuda = USUAL) -> None:
     """Begin a job as in a fresh process: switches as by default, global generators at one seed.
 
     Nothing of bench draws from these generators without a seed of its own; a method from outside may.
+
+    Args:
+        threads: of the job.
+        cuda: what a person states of cards; without that the switches are torch's own.
     """
     if torch.cuda.is_available():  # before anything asks which: its peak would be another's
         torch.cuda.set_device(distributed.local_device())
-    Switches(threads).set()
+    Switches.of(threads, cuda).set()
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
     torch.manual_seed(0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
 from bench.gpu.cards import Card
-from bench.gpu.forecast import Need
+from bench.gpu.forecast import UNKNOWN_CASES, Need
 from bench.plan import Cell, Plan
 from bench.protocol import Protocol
 from bench.show.words import counted
@@ -55,19 +56,19 @@ def _totals(plan: Plan, todo: Mapping[str, Need], site: Site) -> list[str]:
     """Return what all that is to do takes together."""
     card, hours = site.card, _hours(todo.values())
     jobs = counted(plan.jobs[job].kind for job in todo) or "nothing"
-    longest = max((need.hours or 0.0 for need in todo.values()), default=0.0)
-    most = max((need.gib or 0.0 for need in todo.values()), default=0.0)
+    longest = max(_each(todo.values()), default=0.0)
     days = f"{_few(hours / 24)} days on one card"
     if card.count > 1:
         days += f", {_few(max(hours / card.count, longest) / 24)} on {card.count}"
     disk = sum(need.disk for need in todo.values())
     lines = [
         f"{_few(hours)} GPU-hours on {card.name}: {days}; the longest job {_few(longest)} h",
-        f"memory at most {most:.1f} GiB of {card.gib:g}; disk {_few(disk)} GiB of weights; to do: {jobs}",
+        f"memory at most {_most(todo.values()) or 0:.1f} GiB of {card.gib:g}; disk {_few(disk)} GiB of weights; "
+        f"to do: {jobs}",
     ]
-    unfit = [need for need in todo.values() if need.fits is False]
+    unfit = sum(need.fits is False for need in todo.values())
     if unfit:
-        lines.append(f"{len(unfit)} jobs do not fit this card; each says below what helps")
+        lines.append(f"{unfit} jobs do not fit this card; their rows say what helps")
     lines += _unknown(todo.values())
     if site.minutes:
         lines.append(f"{_tasks(plan, todo, site)} tasks of {site.minutes} minutes")
@@ -75,10 +76,7 @@ def _totals(plan: Plan, todo: Mapping[str, Need], site: Site) -> list[str]:
 
 
 def _unknown(needs: Iterable[Need]) -> list[str]:
-    reasons = dict[str, int]()
-    for need in needs:
-        if need.hours is None:
-            reasons[need.assumed] = reasons.get(need.assumed, 0) + 1
+    reasons = Counter(need.assumed for need in needs if need.hours is None)
     return [f"{count} jobs more: {why}" for why, count in reasons.items()]
 
 
@@ -86,30 +84,44 @@ def _few(number: float) -> str:
     return f"{number:,.1f}" if number >= 1 or not number else f"{number:.2g}"
 
 
+def _each(needs: Iterable[Need]) -> list[float]:
+    return [need.hours or 0.0 for need in needs]
+
+
 def _hours(needs: Iterable[Need]) -> float:
-    return sum(need.hours or 0.0 for need in needs)
+    return sum(_each(needs))
+
+
+def _most(needs: Iterable[Need]) -> float | None:
+    return max((need.gib for need in needs if need.gib is not None), default=None)
 
 
 def _tasks(plan: Plan, todo: Mapping[str, Need], site: Site) -> int:
-    """Return how many tasks the jobs take: those that train alone, cells packed as the profile says."""
+    """Return how many tasks the trainings take: pretrainings alone, short cells packed as the profile says."""
     limit = (site.minutes or 1) / 60
-    alone = [n for job, n in todo.items() if plan.jobs[job].kind == "pretrain"]
-    cells = [n for job, n in todo.items() if plan.jobs[job].kind == "finetune"]
-    tasks = sum(max(1, ceil((need.hours or 0.0) / limit)) for need in alone)
-    long = sum(ceil((need.hours or 0.0) / limit) for need in cells if (need.hours or 0.0) > limit)
-    short = [need.hours or 0.0 for need in cells if (need.hours or 0.0) <= limit]
-    return tasks + long + max(ceil(len(short) / site.pack), ceil(sum(short) / limit))
+
+    def hours(kind: str) -> list[float]:
+        return _each(need for job, need in todo.items() if plan.jobs[job].kind == kind)
+
+    cells = hours("finetune")
+    short = [h for h in cells if h <= limit]
+    alone = hours("pretrain") + [h for h in cells if h > limit]
+    packed = max(ceil(len(short) / site.pack), ceil(sum(short) / limit))
+    return packed + sum(max(1, ceil(h / limit)) for h in alone)
 
 
 def _rows(
     plan: Plan, cells: Sequence[Cell], needs: Mapping[str, Need], done: set[str]
 ) -> list[str]:
-    lines, asked = [], [cell for cell in cells if cell.wanted]
-    for row in dict.fromkeys(cell.row for cell in asked):
-        of_row = [cell for cell in asked if cell.row == row]
+    rows = dict[str, list[Cell]]()
+    for cell in cells:
+        if cell.wanted:
+            rows.setdefault(cell.row, []).append(cell)
+    lines = []
+    for row, of_row in rows.items():
         jobs = dict.fromkeys(job for cell in of_row for job in (cell.finetune, cell.evaluate))
         lines.append(f"  {row}: {len(of_row)} cells, {_cost([needs[job] for job in jobs])}")
-        for job in dict.fromkeys(cell.pretrain for cell in of_row if cell.pretrain):
+        for job in dict.fromkeys(filter(None, (cell.pretrain for cell in of_row))):
             state = ", done" if job in done else ""
             lines.append(f"    pretrain {job}{state}: {_cost([needs[job]])}")
     return lines
@@ -117,15 +129,20 @@ def _rows(
 
 def _cost(needs: Sequence[Need]) -> str:
     """Return hours, memory and disk of some jobs, and what helps those that do not fit."""
-    sizes = [need.gib for need in needs if need.gib is not None]
-    parts = []
-    if any(need.hours is not None for need in needs):
-        parts.append(f"{_few(_hours(needs))} GPU-hours")
-    parts.append(f"{max(sizes):.1f} GiB" if sizes else "memory not counted")
-    if step := max(need.step for need in needs):
-        parts.append(f"{step:.2g} s a step")
-    disk = sum(need.disk for need in needs)
-    parts += [f"disk {_few(disk)} GiB"] if disk else []
-    parts += [why for why in dict.fromkeys(n.assumed for n in needs if n.hours is None)]
-    parts += [f"does not fit: {way}" for way in dict.fromkeys(n.advice for n in needs if n.advice)]
-    return ", ".join(parts)
+    most, disk = _most(needs), sum(need.disk for need in needs)
+    step = max(need.step for need in needs)
+    parts = {
+        f"{_few(_hours(needs))} GPU-hours": any(need.hours is not None for need in needs),
+        "memory not counted" if most is None else f"{most:.1f} GiB": True,
+        f"{step:.2g} s a step": bool(step),
+        f"disk {_few(disk)} GiB": bool(disk),
+    }
+    reasons = dict.fromkeys(need.assumed for need in needs if need.hours is None)
+    ways = dict.fromkeys(need.advice for need in needs if need.advice)
+    return ", ".join(
+        [
+            *(text for text, shown in parts.items() if shown),
+            *(why for why in reasons if why != UNKNOWN_CASES),  # the totals say that once
+            *(f"does not fit: {way}" for way in ways),
+        ]
+    )

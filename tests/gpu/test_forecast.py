@@ -57,8 +57,8 @@ def needs_of(plan_of, remembered):
 
     def needs(changes=None, to=H100, **given):
         plan = plan_of(changes, **given)
-        found = Forecast(plan, to, StepMemory(remembered), given.get("processes", 1))
-        return plan, found.needs(plan.wanted())
+        forecasts = Forecast(plan, to, StepMemory(remembered), given.get("processes", 1))
+        return plan, forecasts.needs(plan.wanted())
 
     return needs
 
@@ -137,7 +137,8 @@ def holding(size):
 
 
 def test_a_fine_tuning_that_does_not_fit_is_cut_or_takes_half_precision(needs_of):
-    net = {"network": "unet3d", "preset": "base", "crop": [32, 32, 32]}
+    # group norm is in fp32 under autocast, so 16 bits do not help a small U-Net
+    net = {"network": "unetr", "preset": "tiny", "crop": [32, 32, 32]}
     changes = {"networks": {"net": net}, **tuned(batch=8)}
     plan, needs = needs_of(changes)
     job = plan.jobs[cell(plan, row="alone", fraction=25, seed=0).finetune]
@@ -181,8 +182,8 @@ def test_json_has_what_the_contract_names(small_phantoms_plan):
     shown = small_phantoms_plan("--json")
     for job in json.loads(shown)["jobs"]:
         assert set(job["gpu"]) == {"gib", "teraflop", "hours", "fits", "assumed"}
-        trains = job["kind"] in ("pretrain", "finetune")
-        assert (job["gpu"]["hours"] or 0) > 0 or not trains
+        is_training = job["kind"] in ("pretrain", "finetune")
+        assert (job["gpu"]["hours"] or 0) > 0 or not is_training
         assert job["gpu"]["fits"] is True
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from bench.document import read_toml
 from bench.errors import BenchError, unknown
 from bench.gpu.cards import card
+from bench.jobs.context import Cuda
 from bench.ranges import Count, Positive, Whole
 
 FILE = Path("bench.toml")
@@ -49,6 +50,7 @@ class Profile:
     gres: str | None = None
     gpus: Whole = 0  # of one process
     card: str | None = None  # which, for `bench plan`: a name of bench.gpu.cards, or its memory
+    cuda: Cuda | None = None  # how its cards compute; default: [cuda] of bench.toml
     nodes: Count = 1  # over which one pretraining goes
     processes: Count = 1  # of one pretraining on each of its nodes; they share its global batch
     minutes: Count | None = None  # time limit of a task, which holds `pack` cells
