@@ -12,16 +12,18 @@ from bench.errors import BenchError
 
 def body(arguments: argparse.Namespace) -> int:
     """Try, and print each finding as it comes."""
-    from bench.executors.slurm import check
+    from bench.executors.slurm import check, squeue
     from bench.executors.slurm.profile import profile
     from bench.store import Store
 
     if not arguments.wait > 0:
         raise BenchError(f"--wait {arguments.wait}: give seconds above 0")
+    stated = profile(arguments.name)
+    squeue.require()  # before a folder is made
     store = Store.open(arguments.out)
     checks = []
     with stopping(saves=False):
-        for finding in check.check(profile(arguments.name), store.root, arguments.wait):
+        for finding in check.check(stated, store.root, arguments.wait):
             checks.append(finding)
             if not arguments.json:
                 print(

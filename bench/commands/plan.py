@@ -103,7 +103,7 @@ def tell(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Pla
     from bench import run
     from bench.plan.feasible import refuse_half, told_half
     from bench.runtime import stale
-    from bench.show.plan_text import as_json, as_text
+    from bench.show.plan_text import as_json, as_text, limits
 
     store = flags.seen(arguments.out)
     seen = run.without_changed(plan, store) if arguments.redo else store
@@ -122,4 +122,6 @@ def tell(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Pla
     then = "to do again" if arguments.redo else stale.AGAIN
     lines = run.changed(plan, store, then, getattr(arguments, "keep_unfinished", False))
     print(*map(printable, lines), as_text(plan, seen, protocols, away=away), sep="\n")
+    if cluster is not None:
+        print(*limits(plan, work[1], cluster), sep="\n")
     return 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import digest, records
 from bench.errors import Damaged, printable
@@ -18,6 +19,9 @@ from bench.plan.cost import forecast, load
 from bench.protocol import Protocol, row_of
 from bench.show.words import counted, duration
 from bench.store import Store
+
+if TYPE_CHECKING:
+    from bench.executors.slurm.profile import Profile
 
 FEW = 4  # protocols that are told row by row
 PATIENCE = 60 * 86400.0  # seconds; what takes this processor longer does not run here
@@ -153,50 +157,72 @@ def _gpu_hours(plan: Plan, jobs: Sequence[str]) -> float:
 
 
 def _rows(plan: Plan, done: set[str], protocol: Protocol, costs: Costs) -> list[str]:
+    """Return what each row is, each training once: later rows that score the same weights say so."""
     lines = []
     asked_for = [c for c in plan.cells[protocol.name] if c.wanted]
     order = list(protocol.rows)
     rows = dict.fromkeys(c.row for c in asked_for)
+    trained: dict[str, str] = {}  # job: the row under which its training stands
     for row in sorted(
         rows, key=lambda row: order.index(row.removesuffix(row_of(protocol, row)[1]))
     ):
         cells = [c for c in asked_for if c.row == row]
         finished = sum(c.evaluate in done for c in cells)
-        seconds_of = costs.seconds
-        cost = _cost(
-            [seconds_of[c.finetune] for c in cells],
-            [seconds_of[c.evaluate] for c in cells],
-            costs.where,
-        )
-        way = _way(plan.spec(cells[0].finetune, FinetuneSpec))
-        lines.append(f"  {row}: {len(cells)} cells, {finished} done, {cost}, {way}")
-        for pretrain in dict.fromkeys(c.pretrain for c in cells if c.pretrain):
-            spec, seconds = plan.spec(pretrain, PretrainSpec), seconds_of[pretrain]
-            state = "done" if pretrain in done else "to do"
-            shown = "unknown cost" if seconds is None else f"about {duration(seconds)}{costs.where}"
-            steps = spec.pretrain.steps or "?"
-            lines.append(
-                f"    pretrain {pretrain} {spec.method.name}, {steps} steps: {state}, {shown}"
-            )
-            if spec.probe is not None:
-                lines.append(f"      {spec.probe.text}")
-            if pretrain in plan.scans:
-                scans, unlabelled = plan.scans[pretrain]
-                note = f", {unlabelled} of them unlabelled" if unlabelled else ""
-                lines.append(f"      pretrains on {scans} scans{note}")
+        tuned = [j for j in dict.fromkeys(c.finetune for c in cells) if j not in trained]
+        seconds = costs.seconds
+        if tuned:
+            scored = [seconds[job] for job in dict.fromkeys(c.evaluate for c in cells)]
+            cost = _cost([seconds[job] for job in tuned], scored, len(cells), costs.where)
+            way = f"{cost}, {_way(plan.spec(tuned[0], FinetuneSpec))}"
+        else:
+            others = dict.fromkeys(trained[c.finetune] for c in cells)
+            way = f"trains nothing, scores weights of {', '.join(others)}"
+        lines.append(f"  {row}: {len(cells)} cells, {finished} done, {way}")
+        pretrained = list(dict.fromkeys(c.pretrain for c in cells if c.pretrain))
+        shared = dict.fromkeys(trained[job] for job in pretrained if job in trained)
+        if shared and tuned:
+            lines.append(f"    pretrained as {', '.join(shared)}")
+        for job in pretrained:
+            lines += [] if job in trained else _pretraining(plan, job, done, costs)
+        trained = dict.fromkeys([*pretrained, *tuned], row) | trained
     return lines
 
 
-def _cost(training: list[float | None], predicting: list[float | None], where: str) -> str:
-    """Return what a cell costs in the mean; without data nobody knows how many cases it predicts."""
+def _pretraining(plan: Plan, job: str, done: set[str], costs: Costs) -> list[str]:
+    """Return what a pretraining is, what it costs, and what it reads."""
+    spec, seconds = plan.spec(job, PretrainSpec), costs.seconds[job]
+    state = "done" if job in done else "to do"
+    shown = "unknown cost" if seconds is None else f"about {duration(seconds)}{costs.where}"
+    steps = spec.pretrain.steps or "?"
+    lines = [f"    pretrain {job} {spec.method.name}, {steps} steps: {state}, {shown}"]
+    if spec.probe is not None:
+        lines.append(f"      {spec.probe.text}")
+    if job in plan.scans:
+        scans, unlabelled = plan.scans[job]
+        note = f", {unlabelled} of them unlabelled" if unlabelled else ""
+        lines.append(f"      pretrains on {scans} scans{note}")
+    return lines
+
+
+def _cost(
+    training: list[float | None], predicting: list[float | None], cells: int, where: str
+) -> str:
+    """Return what a cell costs in the mean; without data nobody knows how many cases it predicts.
+
+    Args:
+        training: seconds of each fine-tuning, None where nobody knows.
+        predicting: of each prediction, likewise.
+        cells: that stand on these.
+        where: that is, in words.
+    """
     trained, predicted = ([s for s in part if s is not None] for part in (training, predicting))
     if len(trained) < len(training):
         return "unknown cost"
     if where:
-        return f"about {duration(sum(trained) / len(training))} a cell{where}"
+        return f"about {duration(sum(trained) / cells)} a cell{where}"
     if len(predicted) < len(predicting):
-        return f"about {duration(sum(trained) / len(training))} to train a cell"
-    return f"about {duration((sum(trained) + sum(predicted)) / len(training))} a cell"
+        return f"about {duration(sum(trained) / cells)} to train a cell"
+    return f"about {duration((sum(trained) + sum(predicted)) / cells)} a cell"
 
 
 def _patients(plan: Plan, protocol: Protocol) -> list[str]:
@@ -232,10 +258,48 @@ def _span(numbers: Sequence[int]) -> str:
 def _way(spec: FinetuneSpec) -> str:
     """Return what a fine-tuning is, in a few words: settings that a file brought should surprise nobody."""
     tuning, crop = spec.finetune, "x".join(map(str, spec.network.crop))
+    if tuning.evaluation == "as_loaded":
+        return "trains nothing, scores the weights as they are loaded"
     head = " on regions" if tuning.head == "regions" else ""
     if tuning.evaluation == "probe":
         return f"{tuning.probe.kind} probe, windows of {crop}{head}"
     return f"{tuning.steps or '?'} steps of {tuning.batch} x {crop}, {tuning.optimiser.name}{head}"
+
+
+def limits(plan: Plan, todo: Sequence[str], profile: Profile) -> list[str]:
+    """Return what a cluster's limits mean for the trainings to do, by what they take on one GPU.
+
+    Args:
+        plan: has the jobs.
+        todo: jobs to do.
+        profile: states the time limit of a task, what is packed into it, and the cap on GPUs.
+    """
+    most = profile.max_gpus
+    lines = [] if most is None else [f"at most {most} GPUs at once (max_gpus)"]
+    if profile.minutes is None:
+        return lines
+    limit = 60.0 * profile.minutes
+    tuned, pretrained = (
+        max(
+            (plan.jobs[j].spec.gpu_seconds() or 0.0 for j in todo if plan.jobs[j].kind == kind),
+            default=0.0,
+        )
+        for kind in ("finetune", "pretrain")
+    )
+    parts = []
+    if tuned:
+        parts.append(
+            f"{int(limit / tuned)} cells of {duration(tuned)} fit into it (pack {profile.pack})"
+        )
+    if pretrained:
+        again = math.ceil(pretrained / limit) - 1
+        how = (
+            f"saves itself and goes back into the queue {again} times" if again else "fits into it"
+        )
+        parts.append(f"the longest pretraining ({duration(pretrained)}) {how}")
+    if parts:
+        lines.append(f"a task of {profile.minutes} minutes: {'; '.join(parts)}, on the same GPU")
+    return lines
 
 
 def _total(plan: Plan, todo: list[str], costs: Costs) -> str:

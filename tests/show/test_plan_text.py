@@ -9,11 +9,14 @@ from by_hand import a_job, altered
 from small_protocol import NAME, cell, ids
 
 from bench.cli import main
+from bench.executors.slurm.profile import Profile
+from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.kind import START, PlanContext
+from bench.jobs.pretrain.spec import PretrainSpec
 from bench.leaks import search
 from bench.plan.cost import forecast, guesses
 from bench.protocol import read
-from bench.show.plan_text import as_json, as_text
+from bench.show.plan_text import as_json, as_text, limits
 from bench.show.words import duration
 from bench.store import Store
 
@@ -62,6 +65,55 @@ def test_the_tree_counts_cells_jobs_and_what_is_done(plan_of, store, protocol):
     assert "20 jobs, to do: 1 prepare, 2 guard, 1 pretrain, 8 finetune, 8 evaluate" in text
     finished(store, plan.jobs[cell(plan, row="alone", fraction=25, seed=0).finetune])
     assert "7 finetune" in as_text(plan, store, [protocol])
+
+
+def test_a_training_stands_once_and_rows_that_score_other_weights_say_so(
+    plan_of, store, protocol_file
+):
+    changes = {"controls": ["shuffled", "random"]}
+    plan, protocol = plan_of(changes), replace(read(protocol_file(changes)), name="test0")
+    lines = as_text(plan, store, [protocol]).splitlines()
+    of_row = {line.strip().partition(": ")[0]: line for line in lines if line.startswith("  ")}
+    assert "trains nothing, scores weights of alone" in of_row["pair (random)"]
+    assert (
+        " a cell, 6 steps of " in of_row["pair (shuffled)"]
+    )  # another fine-tuning, no pretraining
+    assert sum(" simclr3d, 8 steps" in line for line in lines) == len(ids(plan, "pretrain"))
+    at = lines.index(of_row["pair (shuffled)"])
+    assert lines[at + 1] == "    pretrained as pair"
+
+
+LIMITS = {  # a profile, seconds of a fine-tuning and of a pretraining: what is said
+    "nothing": ({"gpus": 1}, 60, 60, []),
+    "cap": ({"gpus": 1, "max_gpus": 8}, 60, 60, ["at most 8 GPUs at once (max_gpus)"]),
+    "within": (
+        {"minutes": 20, "pack": 3},
+        50,
+        600,
+        [
+            "a task of 20 minutes: 24 cells of 50 s fit into it (pack 3); "
+            "the longest pretraining (10 min) fits into it, on the same GPU"
+        ],
+    ),
+    "beyond": (
+        {"minutes": 20},
+        2400,
+        2401,
+        [
+            "a task of 20 minutes: 0 cells of 40 min fit into it (pack 1); the longest pretraining (40 min) "
+            "saves itself and goes back into the queue 2 times, on the same GPU"
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LIMITS)
+def test_a_clusters_limits_are_told_in_cells_and_pretrainings(plan_of, monkeypatch, case):
+    stated, tuned, pretrained, expected = LIMITS[case]
+    plan = plan_of()
+    monkeypatch.setattr(FinetuneSpec, "gpu_seconds", lambda spec: float(tuned))
+    monkeypatch.setattr(PretrainSpec, "gpu_seconds", lambda spec: float(pretrained))
+    assert limits(plan, list(plan.jobs), Profile(**stated)) == expected
 
 
 def test_of_many_protocols_a_line_each_says_what_sharing_saves(plan_of, store, protocol_file):

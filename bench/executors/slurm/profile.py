@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bench.document import read_toml
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, Misstated, unknown
 from bench.gpu.cards import card
 from bench.jobs.context import Cuda
 from bench.ranges import Count, Positive, Whole
@@ -39,6 +40,37 @@ DECIDED = {  # what bench relies on: the key that states it, if one does
 
 
 @dataclass(frozen=True)
+class Shape:
+    """What one task of an array needs."""
+
+    cpus: int = 1  # of a process
+    gpu: bool = False
+    nodes: int = 1
+    processes: int = 1  # on each node
+
+
+EXAMPLES = {  # of the keys of a section, as TOML has them
+    **dict.fromkeys(("partition", "cpu_partition", "account", "qos", "constraint"), '"name"'),
+    "gres": '"gpu:a100:1"',
+    "gpus": "1",
+    "nodes": "2",
+    "processes": "4",
+    "minutes": "720",
+    "cpus": "12",
+    "mem_gb": "64",
+    "setup": '["module load cuda"]',
+    "python": '"/home/me/.venv/bin/python"',
+    "image": '"/shared/images/bench.sif"',
+    "array_parallelism": "64",
+    "max_array_size": "1000",
+    "pack": "4",
+    "signal": "120",
+    "requeues": "50",
+    "max_gpus": "8",
+}
+
+
+@dataclass(frozen=True)
 class Profile:
     """How to ask a cluster for a task; what is None is left to the cluster's own defaults."""
 
@@ -64,6 +96,7 @@ class Profile:
     pack: Count = 1  # cells (a fine-tuning and its evaluations) in one task
     signal: Count = 120  # seconds of warning before the time limit
     requeues: Whole = 50  # times a task may save itself and go back into the queue
+    max_gpus: Count | None = None  # of one run at once, over all its tasks
     # submitit's, as they are
     slurm: dict[str, Any] = field(default_factory=dict, metadata={"unsaid": True})
 
@@ -80,36 +113,44 @@ class Profile:
     def __post_init__(self) -> None:
         for name, text in vars(self).items():
             if isinstance(text, str) and not _is_line(text):
-                raise ValueError(f"{name!r} needs one line of text, got {text!r}")
+                raise Misstated(name, f"needs one line of text, got {text!r}")
         if self.gpus and self.gres:
-            raise ValueError("'gpus' and 'gres' both ask for devices; keep one")
+            raise Misstated("gres", "'gpus' and 'gres' both ask for devices; keep one")
         if self.card is not None:
             try:
                 card(self.card)
             except BenchError as error:
-                raise ValueError(f"'card': {str(error).partition(': ')[2]}") from None
+                raise Misstated("card", str(error).partition(": ")[2]) from None
         if self.image is not None and not Path(self.image).is_absolute():
-            why = "'image' needs an absolute path, which every node sees"
-            raise ValueError(f"{why}, got {self.image!r}")
+            why = "needs an absolute path, which every node sees"
+            raise Misstated("image", f"{why}, got {self.image!r}")
         # SLURM's poll of time limits sends the warning up to about half a minute early.
         if self.minutes is not None and self.minutes * 60 < 2 * self.signal:
-            why = f"'signal' {self.signal} s of warning leaves too little"
-            raise ValueError(f"{why} of 'minutes' {self.minutes}; at most half of the time")
+            why = (
+                f"'signal' {self.signal} s of warning leaves too little of 'minutes' {self.minutes}"
+            )
+            raise Misstated("minutes", f"{why}; at most half of the time")
+        if self.max_gpus is not None:
+            self._check_cap(self.max_gpus)
+
+    def _check_cap(self, most: int) -> None:
+        """Refuse a cap that cannot be counted, or that a single task is beyond."""
+        if not self.gpus:
+            raise Misstated(
+                "max_gpus", "counts what 'gpus' asks for, and there is none; state 'gpus'"
+            )
+        if self.gpus_of(Shape(gpu=True, nodes=self.nodes, processes=self.processes)) > most:
+            each = f"{self.gpus} x {self.processes} processes x {self.nodes} nodes"
+            raise Misstated("max_gpus", f"{most} is less than one pretraining takes ({each})")
+
+    def gpus_of(self, shape: Shape) -> int:
+        """Return the GPUs that a task of a shape takes; 0 where 'gpus' does not say."""
+        return self.gpus * shape.processes * shape.nodes if shape.gpu else 0
 
 
 def _is_line(text: str) -> bool:
     """Can it be an option in a batch script? A line break would start a command."""
     return bool(text.strip()) and text.isprintable()
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What one task of an array needs."""
-
-    cpus: int = 1  # of a process
-    gpu: bool = False
-    nodes: int = 1
-    processes: int = 1  # on each node
 
 
 def profile(name: str | None, path: Path = FILE) -> Profile:
@@ -134,7 +175,20 @@ def profile(name: str | None, path: Path = FILE) -> Profile:
         if why := _refusal(parameter, value, section):
             raise BenchError(f"{document.where((*keys, key))}: {why}")
         passed[parameter] = document.build(KINDS.get(parameter, PLAIN), value, (*keys, key))
-    return replace(document.build(Profile, section, keys), slurm=passed)
+    try:
+        return replace(document.build(Profile, section, keys), slurm=passed)
+    except Misstated as error:
+        stated = f"{document.where((*keys, error.key))}: {error}"
+        raise BenchError(stated + _example(error.key)) from None
+    except BenchError as error:
+        dotted = re.escape(".".join(keys))
+        key = next((k for k in section if re.search(rf": {dotted}\.{k}\b", str(error))), "")
+        raise BenchError(f"{error}{_example(key)}") from None
+
+
+def _example(key: str) -> str:
+    """Return how a key is written; "" for one that is not known."""
+    return f"; e.g. {key} = {EXAMPLES[key]}" if key in EXAMPLES else ""
 
 
 def _refusal(parameter: str, value: Any, section: Collection[str]) -> str:

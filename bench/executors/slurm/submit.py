@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -60,14 +60,35 @@ def submit_ready(run: Controller) -> None:
 def _arrays(run: Controller) -> Iterator[Array]:
     """Yield what to submit; each is made when its turn comes, as it may wait for those before it."""
     shape, after = partial(_shape, run), partial(_after, run)
-    for stage, level in units(run.plan.jobs, run.plan.before, _ready(run)):
+    ready = dict.fromkeys(_ready(run))
+    for stage, level in units(run.plan.jobs, run.plan.before, [*ready]):
         # a process that ran a plugin takes no job without it
         groups: dict[frozenset[Planned], list[Unit]] = {}
         for unit in level:
+            if _waits_for_kept_back(run, unit, ready):
+                continue
             outside = frozenset(plugin for job in unit for plugin in touched(run.plan.jobs, job))
             groups.setdefault(outside, []).append(unit)
         for group in groups.values():
-            yield from arrays(stage, group, shape, after, run.profile)
+            for array in arrays(stage, group, shape, after, run.profile):
+                if (fitting := _within_cap(run, array)).packs:
+                    yield fitting
+
+
+def _waits_for_kept_back(run: Controller, unit: Unit, ready: Collection[str]) -> bool:
+    """Does a unit need a job that could be submitted by now and was not, because of the cap on GPUs?"""
+    needs = {need for job in unit for need in run.plan.before(job)} - set(unit)
+    return any(need in ready and need not in run.tasks for need in needs)
+
+
+def _within_cap(run: Controller, array: Array) -> Array:
+    """Return as much of an array as the cap on GPUs leaves room for: all that is in the queue may run at once."""
+    most, each = run.profile.max_gpus, run.profile.gpus_of(array.shape)
+    if most is None or not each:
+        return array
+    packs = [[job for job in task.pack if job in run.plan.jobs] for task in run.sent()]
+    taken = sum(run.profile.gpus_of(_shape(run, tuple(pack))) for pack in packs)
+    return replace(array, packs=array.packs[: max(0, most - taken) // each])
 
 
 def _ready(run: Controller) -> list[str]:

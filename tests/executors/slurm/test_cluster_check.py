@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from bench.cli import main
 from bench.executors.slurm import check
 
 
@@ -31,3 +32,11 @@ def test_a_card_is_told_with_memory_driver_and_what_bf16_does(monkeypatch, suppo
     )
     assert check._card().startswith("H100, 80 GiB, CUDA 12.4 by its driver, ")
     assert text in check._card()
+
+
+def test_without_slurm_one_line_says_so_and_no_folder_is_made(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["cluster", "check", "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("bench: no sbatch on this machine, so no SLURM; ")
+    assert said.err.count("\n") == 1 and not said.out and not (tmp_path / "out").exists()

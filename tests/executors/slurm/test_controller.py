@@ -95,6 +95,31 @@ def test_a_pretraining_takes_all_its_processes_and_a_cell_one(site, store):
     assert one["nodes"] == 1 and "ntasks_per_node" not in one and one["gpus_per_node"] == 1
 
 
+@pytest.mark.parametrize(
+    ("most", "given"),
+    [(1, {}), (3, {}), (4, {"processes": 2, "pack": 2}), (8, {"max_array_size": 2})],
+)
+def test_no_more_gpus_than_the_cap_run_at_once_and_every_job_gets_its_turn(
+    site, store, most, given
+):
+    plan = a_plan(pretrains=4, seeds=3)
+    controller, _ = control(plan, store, gpus=1, max_gpus=most, **given)
+    gpus = {**dict.fromkeys(of(plan, "prepare"), 0)}
+    gpus |= dict.fromkeys(of(plan, "pretrain"), given.get("processes", 1))
+    taken = []
+    while controller.step():
+        queued = {task: [*pack] for task, (key, pack) in site.tasks.items() if key in site.lines}
+        # all of them count, whatever they wait for
+        taken.append(sum(gpus.get(pack[0], 1) for pack in queued.values()))
+        task, pack = next(iter(queued.items()))
+        assert all(store.done(n) or n in pack for job in pack for n in plan.before(job))
+        publish(store, *pack)
+        site.leave(task)
+    assert [o.state for o in controller.outcomes.values()] == ["done"] * len(plan.jobs)
+    assert most >= max(taken) > most / 2
+    assert sorted(job for pack in site.packs() for job in pack) == sorted(plan.jobs)
+
+
 def test_a_pack_holds_jobs_of_the_same_plugins(site, store, tmp_path):
     file = written(tmp_path, "network")
     plugins.use([file])

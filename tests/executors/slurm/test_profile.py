@@ -1,12 +1,12 @@
 """Profiles of bench.toml, and what sbatch is asked for."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from bench.errors import BenchError
-from bench.executors.slurm.profile import Profile, Shape, profile
+from bench.executors.slurm.profile import EXAMPLES, Profile, Shape, profile
 from bench.executors.slurm.sbatch import options, python
 
 
@@ -33,14 +33,20 @@ def test_a_section_is_read_with_its_types(tmp_path):
     ("line", "told"),
     [
         ("partion = 'x'", "did you mean 'partition'"),
-        ("minutes = '1:00'", "expected a whole number"),
-        ("gpus = -1", "gpus must be 0 or more"),
-        ("pack = 0", "pack must be 1 or more"),
-        ("gpus = 1\ngres = 'gpu:1'", "keep one"),
-        ("minutes = 1", "too little of 'minutes' 1"),
-        ("image = 'here.sif'", "absolute path"),
-        ('account = "a\\n#SBATCH --x"', "one line of text"),
-        ("mem_gb = 0.0", "mem_gb must be above 0"),
+        ("minutes = '1:00'", "expected a whole number, got '1:00'; e.g. minutes = 720"),
+        ("gpus = -1", "gpus must be 0 or more, got -1; e.g. gpus = 1"),
+        ("pack = 0", "pack must be 1 or more, got 0; e.g. pack = 4"),
+        ("gres = 'gpu:1'\ngpus = 1", 'keep one; e.g. gres = "gpu:a100:1"'),
+        ("minutes = 1", "too little of 'minutes' 1; at most half of the time; e.g. minutes = 720"),
+        (
+            "image = 'here.sif'",
+            "absolute path, which every node sees, got 'here.sif'; e.g. image = ",
+        ),
+        ('account = "a\\n#SBATCH --x"', "needs one line of text"),
+        ("mem_gb = 0.0", "mem_gb must be above 0, got 0.0; e.g. mem_gb = 64"),
+        ("setup = 'module load x'", '; e.g. setup = ["module load cuda"]'),
+        ("max_gpus = 4", "counts what 'gpus' asks for, and there is none; state 'gpus'"),
+        ("max_gpus = 4\ngpus = 1\nnodes = 3\nprocesses = 2", "takes (1 x 2 processes x 3 nodes)"),
     ],
 )
 def test_a_mistake_in_a_section_is_one_line_with_file_and_line(tmp_path, line, told):
@@ -48,10 +54,20 @@ def test_a_mistake_in_a_section_is_one_line_with_file_and_line(tmp_path, line, t
     with pytest.raises(BenchError) as error:
         profile("big", path)
     assert told in str(error.value)
-    section = any(word in told for word in ("keep one", "too little", "absolute", "one line"))
-    where = f"{path}:4: cluster.big.{line.partition(' =')[0]}"
-    assert (f"{path}:3: cluster.big: " if section else where) in str(error.value)
+    assert f"{path}:4: cluster.big.{line.partition(' =')[0]}" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_example_of_each_key_is_one_that_is_read(tmp_path):
+    assert {*EXAMPLES} == {field.name for field in fields(Profile)} - {"slurm"}
+    for key, example in EXAMPLES.items():
+        more = "gpus = 1\n" if key == "max_gpus" else ""
+        path = toml(tmp_path, f"[cluster.big]\n{more}{key} = {example}\n")
+        assert getattr(profile("big", path), key) != getattr(Profile(), key) or key in (
+            "max_array_size",
+            "signal",
+            "requeues",
+        )
 
 
 @pytest.mark.parametrize(
