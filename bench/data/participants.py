@@ -151,5 +151,8 @@ def of_grouping(file: str, folder: Path, dataset: str, cases: Sequence[Case]) ->
 def of_cases(cases: Sequence[Case], source: str) -> Participants:
     """Return what a data set itself says of its cases, such as by a ``participants.tsv`` in its folder."""
     columns = dict.fromkeys(key for case in cases for key in case.meta)
-    entries = {case.id.removeprefix(PREFIX): case.meta for case in cases}
+    entries = {
+        case.id.removeprefix(PREFIX): {k: v for k, v in case.meta.items() if v not in UNKNOWN}
+        for case in cases
+    }
     return Participants(tuple(columns), entries, source)

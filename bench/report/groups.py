@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -22,14 +23,18 @@ from bench.report.verdicts import judging, over_targets, run_seeds
 from bench.stats.unpaired import LEAST, Gap, gaps, gaps_of
 
 HEADING = "Do scores differ between groups of patients?"
-HOW = (
-    "In brackets: patients. Gap: the largest mean less the smallest. Patients and runs are taken as random. The "
-    "interval allows for the pair's being picked by its gap (it is that of {share} % for each pair). p is adjusted "
-    "by Holm over a row's pairs; too few: no exact test of so many patients gives a p below 0.05."
+HOW = "In brackets: patients. Gap: the largest mean less the smallest. Its interval takes patients and runs as random."
+PICKED = (
+    " As the pair is picked by its gap, the interval is that of {share} % for each pair; p is adjusted by Holm over "
+    "the row's pairs."
+)
+TOO_FEW = " Too few: no exact test of so many patients gives a p below 0.05."
+WEIGHTS = (
+    " Of one run or one pretraining a gap is that of these weights, not of the method: {rows}."
 )
 PAIRS = (
     f"Less scratch's: the row's gap {MINUS} that of scratch between the same groups, of the same patients and "
-    "runs. Intervals are 95 % of each pair, p is adjusted by Holm over a row's pairs."
+    "runs; positive where it is wider. Intervals are 95 % of each pair, p is adjusted by Holm over a row's pairs."
 )
 MOST = 12  # groups of a column that are compared
 FEW = "too few"  # patients, for any p below 0.05
@@ -65,6 +70,13 @@ class Divided:
         """How many there are."""
         return int(next(iter(self.scores.values())).shape[1])
 
+    @property
+    def of_weights(self) -> bool:
+        """Whether there is one run, or one pretraining behind all."""
+        clusters, _ = self.seeds
+        return self.runs == 1 or (clusters is not None and len({*clusters}) == 1)
+
+    @cached_property
     def gaps(self) -> list[Gap]:
         """Compare every two groups, the widest gap first."""
         return gaps([*self.scores.values()], *self.seeds)
@@ -84,7 +96,7 @@ def sections(report: ReportContext) -> list[Section]:
 
 
 def _parts(report: ReportContext, by: GroupedBy) -> list[Text | Table]:
-    """Return both tables of a by, or a line that says why there is none."""
+    """Return both tables of a column, or a line that says why there is none."""
     tested = _tested(report, by)
     sizes = Counter(by.groups[who] for who in tested if who in by.groups)
     names = sorted((name for name, n in sizes.items() if n >= LEAST), key=natural)
@@ -107,15 +119,24 @@ def _tables(
     rows = {row: divided for row, divided in every.items() if divided is not None}
     if not rows:
         return []
-    lone = any(divided.runs == 1 for divided in rows.values())
-    of_weights = " Of one run a gap is that of these weights, not of the method." if lone else ""
     lines = [_means(report, by, names, row, divided) for row, divided in rows.items()]
-    share = f"{100 * (1 - 0.05 / (len(names) * (len(names) - 1) // 2)):.3g}"
-    caption = HOW.format(share=share) + left_out + of_weights
+    few = any(gap.too_few for divided in rows.values() for gap in divided.gaps)
+    caption = HOW + left_out + _how(report, rows, len(names), few=few)
     pairs = [line for row, divided in rows.items() for line in _pairs(report, by, row, divided)]
     head = ("Row", "Groups", *GAP, "Less scratch's", *GAP[1:])
     each = grid(head, pairs, f"{title}: each pair", PAIRS, words=[1])
     return [grid(("Row", *names, *GAP, COUNTS), lines, title, caption), replace(each, folded=True)]
+
+
+def _how(report: ReportContext, rows: Mapping[str, Divided], groups: int, *, few: bool) -> str:
+    """Return what else the numbers of a table need: several pairs, few patients, weights that are alone."""
+    text = ""
+    if groups > 2:
+        count = groups * (groups - 1) // 2
+        text += PICKED.format(share=f"{100 * (1 - 0.05 / count):.3g}")
+    text += TOO_FEW if few else ""
+    lone = [report.named(row) for row, divided in rows.items() if divided.of_weights]
+    return text + (WEIGHTS.format(rows="; ".join(lone)) if lone else "")
 
 
 def _tested(report: ReportContext, by: GroupedBy) -> list[str]:
@@ -195,7 +216,7 @@ def _means(
     report: ReportContext, by: GroupedBy, names: Sequence[str], row: str, divided: Divided
 ) -> tuple[str | TableCell, ...]:
     """Return a row's mean of each group, and its widest gap."""
-    every, unit, inside = divided.gaps(), report.unit(by.metric), [*divided.scores]
+    every, unit, inside = divided.gaps, report.unit(by.metric), [*divided.scores]
     mean_of: dict[str, float] = {}
     for gap in every:
         means = reversed(gap.change.means)  # a change is from the second group to the first
@@ -219,7 +240,7 @@ def _pairs(
     report: ReportContext, by: GroupedBy, row: str, divided: Divided
 ) -> list[tuple[str | TableCell, ...]]:
     """Return a line for each pair of a row's groups: its gap, and that less the gap of scratch."""
-    every, unit, names = divided.gaps(), report.unit(by.metric), [*divided.scores]
+    every, unit, names = divided.gaps, report.unit(by.metric), [*divided.scores]
     named = [(names[a], names[b]) for a, b in (gap.groups for gap in every)]
     beyond = _beyond_scratch(report, by, row, named)
     return [

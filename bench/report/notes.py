@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.metrics.request import LESION
 from bench.protocol import Finetune, Protocol, finetune_of, mixture, pretrain_of, pretrains, row_of
 from bench.protocol.comparable import unequal
 from bench.protocol.sections import Group, Initial, OnlineProbe, Track, Tune
@@ -34,6 +35,11 @@ EMPTY = {
     "brats": "both masks empty: overlap 1, distance 0 mm; only one empty: overlap 0, 373.13 mm",
     "skip": "any empty mask: undefined",
 }
+LESIONS = (
+    "Lesions: connected components of a target (26 neighbours, 4 in a picture), matched one to one at an IoU of "
+    "0.5 or more, as panoptica 2.1.7 has them; sizes are those of the reference. Without a match RQ, SQ, PQ and "
+    "Dice of lesions are 0, without any lesion undefined."
+)
 SELECT = {
     "last": "the weights after the last step are scored",
     "best_val": "the weights best on validation patients are scored",
@@ -142,6 +148,8 @@ def _reading(report: ReportContext) -> list[str]:
     masks = "segmentation" in map(report.task, range(len(protocol.finetune)))
     how = f"; convention {protocol.convention}: {CONVENTIONS[protocol.convention]}" if masks else ""
     notes.append(f"Metrics: {metrics}{how}.")
+    if any(metric.startswith(LESION) for metric in report.metrics):
+        notes.append(LESIONS)
     return notes
 
 

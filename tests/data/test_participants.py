@@ -64,7 +64,7 @@ def test_a_file_that_is_not_there_and_a_folder(tmp_path):
 
 
 def test_what_a_data_set_says_itself():
-    cases = [Case("sub-1", "sub-1", (), 0, {"vendor": "A"}), Case("2", "2", ())]
+    cases = [Case("sub-1", "sub-1", (), 0, {"vendor": "A"}), Case("2", "2", (), 0, {"vendor": ""})]
     listed = participants.of_grouping("", None, "x", cases)
     assert listed.groups([("sub-1", "sub-1"), ("2", "2")], ("vendor",)) == {
         "sub-1": {"vendor": "A"},

@@ -84,7 +84,8 @@ def test_a_run_groups_by_the_data_set_and_a_report_by_a_file(
     shutil.rmtree(data)
     before = page.read_text()
     page.unlink()
-    protocol_file(small | FILE)
+    by_file = {NAME: {"by": ["sex"], "file": str(tmp_path / "people.csv")}}
+    protocol_file(small | {"groups": by_file})
     assert main(["report", str(file), "--out", str(out)]) == 0
     assert page.read_text() == before
     # and so it is in a bundle, which reads no file of this machine

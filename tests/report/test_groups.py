@@ -69,7 +69,8 @@ def test_means_gap_and_gap_less_scratchs_by_hand(protocol, records):
     assert a[:2] == ["A", f"M {MINUS} F"] and a[5:] == ["", "", ""]
     # paired: 0 gained by M less 10 gained by F, whatever the patients' own spread
     assert b[5:] == compared(GAIN["M"], GAIN["F"]) and b[5] == f"{MINUS}10.00"
-    assert "these weights" in means.caption and pairs.folded
+    assert means.caption.endswith("of these weights, not of the method: A; B.") and pairs.folded
+    assert "picked" not in means.caption and "oo few" not in means.caption
 
 
 def test_three_groups_have_the_widest_gap_first_and_an_interval_for_its_being_picked(
@@ -104,6 +105,10 @@ def test_runs_are_shared_by_the_groups(protocol, records):
     means, _ = told(protocol, records, people, lucky)
     assert words(means.lines[0])[3:] == [*compared(SEX["M"], SEX["F"]), f"3 {TIMES} 7"]
     assert "these weights" not in means.caption
+    # of a row with one pretraining it is of these weights, however many seeds fine-tune them
+    pretrained = [row | {"row": "b"} for row in lucky]
+    means, _ = told(protocol, records, people, lucky + pretrained)
+    assert means.caption.endswith("not of the method: B.")
 
 
 def test_who_is_left_out_is_said_and_counted(protocol, records):
@@ -138,6 +143,7 @@ def test_few_patients_have_no_p(protocol, records):
     people = {who: {"sex": who[0]} for who in values}
     means, pairs = told(protocol, records, people, scored(values))
     assert words(means.lines[0])[5] == words(pairs.lines[0])[4] == "too few"
+    assert "no exact test of so many patients" in means.caption
 
 
 def test_a_row_without_a_group_and_a_run_that_failed(protocol, records):

@@ -87,6 +87,12 @@ def test_notes_assumptions_and_deviations_stand_apart(protocol, records, written
     assert "assumptions" not in written(protocol(notes=("read this",)), records({}))[0]
 
 
+def test_metrics_of_lesions_say_what_a_lesion_and_a_match_are(protocol, records, written):
+    for metric, says in (("lesion_recall@0-1ml", True), ("dice", False)):
+        text, _ = written(protocol(metrics=(metric,)), records({"metric": metric}))
+        assert ("26 neighbours" in text and "IoU of 0.5 or more" in text) == says
+
+
 def test_one_seed_has_no_spread_and_one_case_no_plural(protocol, records, written):
     seeds = protocol(
         finetune=(Finetune(dataset="organs", split="rule", steps=10, seeds=(0, 1, 2)),)
