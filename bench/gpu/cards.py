@@ -112,7 +112,7 @@ def card(text: str, calibration: Path = FILE) -> Card:
     elif name in CARDS:
         chosen = replace(CARDS[name], speed=calibrated(calibration).get(name, Speed()))
     else:
-        raise BenchError(f"--gpu {text}: {unknown('card', name, CARDS)}, or its memory, as 24gb")
+        raise BenchError(f"--gpu {text}: {unknown('card', name, CARDS)} A memory works, too: 24gb")
     return replace(chosen, count=count)
 
 

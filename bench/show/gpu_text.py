@@ -118,12 +118,21 @@ def _rows(
         if cell.wanted:
             rows.setdefault(cell.row, []).append(cell)
     lines = []
+    trained: dict[str, str] = {}  # job: the row under which its training stands
     for row, of_row in rows.items():
+        tuned = dict.fromkeys(cell.finetune for cell in of_row)
         jobs = dict.fromkeys(job for cell in of_row for job in (cell.finetune, cell.evaluate))
-        lines.append(f"  {row}: {len(of_row)} cells, {_cost([needs[job] for job in jobs])}")
-        for job in dict.fromkeys(filter(None, (cell.pretrain for cell in of_row))):
+        pretrained = dict.fromkeys(filter(None, (cell.pretrain for cell in of_row)))
+        if all(job in trained for job in tuned):
+            others = ", ".join(dict.fromkeys(trained[job] for job in tuned))
+            cost = f"trains nothing, scores weights of {others}"
+        else:
+            cost = _cost([needs[job] for job in jobs])
+        lines.append(f"  {row}: {len(of_row)} cells, {cost}")
+        for job in (job for job in pretrained if job not in trained):
             state = ", done" if job in done else ""
             lines.append(f"    pretrain {job}{state}: {_cost([needs[job]])}")
+        trained = dict.fromkeys([*pretrained, *tuned], row) | trained
     return lines
 
 
