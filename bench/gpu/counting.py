@@ -68,22 +68,31 @@ class Counted:
         """Return what an operation gives: real where all of it is small, else shapes alone."""
         if _is_view(func):
             return func(*args, **kwargs)
-        tensors = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        known = all(not x.is_meta and x.numel() <= REAL for x in tensors)
-        if not known and (guess := GUESSES.get(func)) is not None:
-            return guess(args[0])
-        if known and func in ALWAYS:
+        tensors = _tensors((args, kwargs))
+        real = _are_small(tensors)
+        if func in GUESSES and not real:
+            return GUESSES[func](args[0])
+        if func in ASKING and real:
             return func(*args, **kwargs)
         shaped = _shapes(func, args, kwargs)
-        flops = _flops(func, args, kwargs, shaped)
-        outputs = [x for x in pytree.tree_leaves(shaped) if isinstance(x, Tensor)]
+        flops, outputs = _flops(func, args, kwargs, shaped), _tensors(shaped)
         self.work.add(_kind(func, tensors), flops, _bytes(tensors) + _bytes(outputs))
-        if known and flops <= FEW and all(x.numel() <= REAL for x in outputs):
-            real = WRITTEN_OUT.get(func, func)(*args, **kwargs)
-            return real.zero_() if func.overloadpacket in EMPTY else real
-        if not on_device:
-            return pytree.tree_map_only(Tensor, _zeros, shaped)
-        return shaped
+        if real and flops <= FEW and all(x.numel() <= REAL for x in outputs):
+            return _real(func, args, kwargs)
+        return shaped if on_device else pytree.tree_map_only(Tensor, _zeros, shaped)
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [x for x in pytree.tree_leaves(tree) if isinstance(x, Tensor)]
+
+
+def _are_small(tensors: list[Tensor]) -> bool:
+    return all(not x.is_meta and x.numel() <= REAL for x in tensors)
+
+
+def _real(func: Any, args: tuple[Any, ...], kwargs: Keywords) -> Any:
+    out = WRITTEN_OUT.get(func, func)(*args, **kwargs)
+    return out.zero_() if func.overloadpacket in EMPTY else out
 
 
 @cache
@@ -95,16 +104,12 @@ def _is_view(func: Any) -> bool:
 def _shapes(func: Any, args: tuple[Any, ...], kwargs: Keywords) -> Any:
     """Run an operation on tensors without memory."""
     kwargs = {k: None if k == "generator" else v for k, v in kwargs.items()}
-    if kwargs.get("device") is not None or not _has_tensor(args, kwargs):
+    if kwargs.get("device") is not None or not _tensors((args, kwargs)):
         kwargs["device"] = torch.device("meta")
-    args, kwargs = pytree.tree_map_only(Tensor, _shape, (args, kwargs))
     if func in INDEXED:
-        args = (args[0], [_rows(x) for x in args[1]], *args[2:])
+        args = (args[0], [part for index in args[1] for part in _rows(index)], *args[2:])
+    args, kwargs = pytree.tree_map_only(Tensor, _shape, (args, kwargs))
     return WRITTEN_OUT.get(func, func)(*args, **kwargs)
-
-
-def _has_tensor(args: tuple[Any, ...], kwargs: Keywords) -> bool:
-    return any(isinstance(x, Tensor) for x in pytree.tree_leaves((args, kwargs)))
 
 
 def _shape(x: Tensor) -> Tensor:
@@ -117,13 +122,12 @@ def _zeros(x: Tensor) -> Tensor:
     return torch.zeros(x.shape, dtype=x.dtype)
 
 
-def _rows(index: Any) -> Any:
-    """Return an index for a mask, as if all of it were chosen."""
+def _rows(index: Any) -> list[Any]:
+    """Return indices in the place of a mask, one for each of its axes; of an unknown mask all is chosen."""
     if index is None or index.dtype != torch.bool:
-        return index
-    if index.ndim != 1:
-        return index.new_empty(index.numel(), dtype=torch.long)
-    return index.new_empty(len(index), dtype=torch.long)
+        return [index]
+    count = index.numel() if index.is_meta else int(index.count_nonzero())
+    return [torch.empty(count, dtype=torch.long, device="meta")] * index.ndim
 
 
 def _flops(func: Any, args: tuple[Any, ...], kwargs: Keywords, out: Any) -> float:
@@ -158,8 +162,8 @@ GUESSES: dict[Any, Callable[[Tensor], Any]] = {
     aten.nonzero.default: _all_chosen,
     aten.masked_select.default: lambda x: x.new_empty(x.numel()),
 }
-ALWAYS = {*GUESSES, aten.unique_dim.default, aten._unique2.default, aten.bincount.default}
-ALWAYS |= {aten.unique_consecutive.default, aten.index.Tensor}
+ASKING = {*GUESSES, aten.unique_dim.default, aten._unique2.default, aten.bincount.default}
+ASKING |= {aten.unique_consecutive.default, aten.index.Tensor}
 
 
 @contextmanager

@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 ITEMS, RAN, PAGE = Path("docs/papers.csv"), Path("results/smoke.csv"), Path("docs/papers.md")
 NEEDS = Path("results/gpu.csv")
 CARD, SIZES = "h100-80gb", ("24gb", "40gb", "80gb")
-NEED = ("item", f"GPU-hours on {CARD}", "trainings of unknown length", "GiB", *SIZES, "what helps")
+NEED = (
+    "item",
+    f"GPU-hours on {CARD}",
+    "trainings of unknown length",
+    "GiB",
+    *SIZES,
+    f"what helps on {CARD}",
+)
 HEADING = (
     "item",
     "what it shows",

@@ -87,6 +87,9 @@ def test_small_tensors_decide_as_they_would_and_large_ones_at_their_most():
         large = torch.zeros(MANY, device=device())
         assert (large > 0).nonzero().shape == (MANY, 1)
         assert large[large > 0].shape == (MANY,)
+        mask = torch.tensor([[True, False], [True, True]], device=device())
+        tokens = torch.zeros(2, 2, MANY, device=device())
+        assert tokens[mask].shape == (3, MANY)  # the mask is small, so its count is real
         assert large.sum().item() == 1.0
         assert large.cpu().shape == (MANY,)
 

@@ -92,3 +92,33 @@ def test_a_state_is_that_of_the_file_as_it_ran(here):
     assert state(here)[1] == "planned"  # since edited
     papers.take_down(Store.open(here / "other"), here)  # what ran elsewhere stays known
     assert len(io.StringIO((here / papers.RAN).read_text()).readlines()) == 2
+
+
+def test_every_protocol_of_a_paper_says_what_it_needs_of_a_card():
+    needs = papers.weighed()
+    files = [p for paper in PAPERS for p in (ROOT / "protocols" / paper).glob("*.yaml")]
+    protocols = [read(file) for file in files]
+    assert {p.name for p in protocols} == needs.keys() and len(needs) == 44
+    edited = [p.name for p in protocols if p.origin.content != needs[p.name].content]
+    assert not edited, "run python -m bench.show.papers --gpu OUT"
+    for need in needs.values():
+        assert need.gib > 0 and list(need.unfit) == sorted(need.unfit, reverse=True)
+        assert bool(need.unfit[-1]) is bool(need.advice)
+
+
+def test_a_need_is_that_of_the_file_as_it_was_counted(here):
+    (here / "protocols" / "settings").symlink_to(ROOT / "protocols" / "settings")
+    (here / "protocols" / "pgl").symlink_to(ROOT / "protocols" / "pgl")
+    protocol = read(here / "protocols" / "pgl" / "table8.yaml")
+
+    def row(content):
+        columns = ("protocol", "content", "hours", "unknown", "gib", *papers.SIZES, "advice")
+        values = (protocol.name, content, 12.5, 3, 41.26, 4, 1, 0, "")
+        lines = [",".join(columns), ",".join(map(str, values))]
+        (here / papers.NEEDS).write_text("\n".join(lines))
+        (line,) = (x for x in papers.page(here).splitlines() if x.startswith("| pgl Table 8"))
+        return [cell.strip() for cell in line.strip("|").split("|")]
+
+    numbers = ["12.5", "3", "41.3", "4 jobs do not", "1 jobs do not", "yes", ""]
+    assert row(protocol.origin.content) == ["pgl Table 8", *numbers]
+    assert row("earlier") == ["pgl Table 8 (an earlier state of the file)", *numbers]
