@@ -17,6 +17,7 @@ from typing import ClassVar, Literal
 from bench.errors import BenchError, shown
 from bench.registry import callable_module
 from bench.source import Source
+from bench.typed import sparse
 
 MANY = 50  # files asked for in a folder from which it is listed instead
 NOTHING = frozenset[str]()
@@ -77,7 +78,9 @@ class Recipe:
         False  # average what a larger voxel covers (antialiasing), instead of picking in it
     )
     window: tuple[float, float] | None = None  # source units (HU), mapped to [0, 1]
-    scale: str = "window"  # window | zscore | percentile (0.5-99.5 to [0, 1]) | minmax
+    scale: str = "window"  # window | zscore | percentile (0.5-99.5 to [0, 1]) | minmax | fixed
+    # of scale fixed: what becomes 0, and how much more becomes 1; nnU-Net's mean and spread of CT
+    standard: tuple[float, float] | None = sparse()
     nonzero: bool = False
     # keep the box of voxels above this value *after* scaling, or of those that are not 0 before it
     foreground: float | Literal["nonzero"] | None = None

@@ -21,7 +21,7 @@ from bench.protocol import Protocol, read_all
 from bench.runtime import stale
 from bench.runtime.sources import touched
 from bench.store import Store
-from bench.typed import canonical
+from bench.typed import canonical, plain
 
 if TYPE_CHECKING:
     from bench.executors.local import Queue
@@ -178,15 +178,17 @@ def rehearse(plan: Plan, jobs: list[str]) -> list[str]:
     """
     _checkpoint_seconds()
     seen, lines = set(), dict[str, None]()
-    for spec in (plan.jobs[job].spec for job in jobs):
+    for job in jobs:
+        spec = plan.jobs[job].spec
         parts = [getattr(spec, key, None) for key in ("init", "network", "method", "given")]
-        file = plan.files.path(parts[0])
+        file, stated = plan.files.path(parts[0]), plan.stated.get(job, ())
+        parts.append([plain(row) for row in stated])
         if isinstance(spec, TrainingKind) and spec.training.accumulate > 1:
             parts.append(spec.training)
         if (what := canonical(parts)) not in seen:
             seen.add(what)
             with plugins.contained():
-                lines[spec.rehearse(file)] = None
+                lines[spec.rehearse(file, stated)] = None
     return list(filter(None, lines))
 
 

@@ -137,6 +137,7 @@ def consistent(recipe: Recipe) -> None:
         raise BenchError(f"recipe: {unknown('scale', recipe.scale, SCALES)}")
     if recipe.scale == "window" and recipe.window is None:
         raise BenchError("recipe: scale 'window' needs 'window: [low, high]', or another scale")
+    _check_standard(recipe)
     if recipe.window is not None and not recipe.window[0] < recipe.window[1]:
         raise BenchError(f"recipe: window {list(recipe.window)} must rise from low to high")
     if recipe.window is not None and not all(map(math.isfinite, recipe.window)):
@@ -151,6 +152,19 @@ def consistent(recipe: Recipe) -> None:
         )
     if isinstance(recipe.foreground, float) and not math.isfinite(recipe.foreground):
         raise BenchError(f"recipe: foreground {recipe.foreground} must be a finite number")
+
+
+def _check_standard(recipe: Recipe) -> None:
+    if (recipe.scale == "fixed") != (recipe.standard is not None):
+        raise BenchError(
+            "recipe: scale 'fixed' and 'standard: [mean, spread]' go together; state both"
+        )
+    if recipe.standard is not None and not (
+        all(map(math.isfinite, recipe.standard)) and recipe.standard[1] > 0
+    ):
+        raise BenchError(
+            f"recipe: standard {list(recipe.standard)} must be finite, the second above 0"
+        )
 
 
 def _scaled(channel: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, float]:
@@ -189,6 +203,7 @@ SCALES: dict[
     "zscore": lambda values, _: _zscore(values),
     "percentile": lambda values, _: _between(*np.percentile(values, PERCENTILES)),
     "minmax": lambda values, _: _between(values.min(), values.max()),
+    "fixed": lambda _, recipe: recipe.standard or (0.0, 1.0),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bench import registry
 from bench.job import Job, Spec
 from bench.nets import catalog
+from bench.nets.public_weights import Stated
 from bench.protocol.sections import Initial, Net
 from bench.typed import sparse
 
@@ -91,10 +92,14 @@ class Kind(Spec):
             BenchError: says which.
         """
 
-    def rehearse(self, weights: Path | None) -> str:
+    def rehearse(self, weights: Path | None, stated: Sequence[Stated] = ()) -> str:
         """Build what is to be trained, and load the file of weights that it starts from.
 
         ``rehearse`` of the module ``work`` does it, where there is anything to rehearse.
+
+        Args:
+            weights: the file, if any.
+            stated: what rows say of it.
 
         Returns:
             A line on what the file leaves open, else nothing.
@@ -104,7 +109,7 @@ class Kind(Spec):
         """
         if weights is None and not self.builds:
             return ""
-        line: str = import_module(self.work()).rehearse(self, weights)
+        line: str = import_module(self.work()).rehearse(self, weights, stated)
         return line
 
     @property
@@ -139,11 +144,12 @@ class Given:
 
     preset: str = sparse("")  # where the tensors' names leave it open
     lacks: tuple[str, ...] = sparse(())  # kinds of layers, or stages, that may be missing
+    own_head: bool = sparse(False)  # the output layer is the file's, with its classes
 
     @classmethod
     def of(cls, init: Initial) -> Given:
         """Return it as a job's spec has it."""
-        return cls(init.preset, tuple(sorted(init.lacks)))
+        return cls(init.preset, tuple(sorted(init.lacks)), bool(init.labels))
 
 
 @dataclass(frozen=True, kw_only=True)

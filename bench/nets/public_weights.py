@@ -80,9 +80,7 @@ def by_name(name: str) -> PublicWeights:
         BenchError: there are none.
     """
     if name not in table():
-        raise BenchError(
-            f"init.weights: {unknown('weights', name, table())}; see 'bench list weights'"
-        )
+        raise BenchError(f"{unknown('weights', name, table())}; see 'bench list weights'")
     return table()[name]
 
 
@@ -124,6 +122,51 @@ def check_recipe(trained: Sequence[Trained], recipe: Mapping[str, Any]) -> None:
         f"{_words(keys, recipe)}); take theirs, or where that is meant say so: init: {{file: FILE, recipe: "
         f"{OTHER}}}"
     )
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a row says of its file of weights, and how its data is prepared."""
+
+    row: str
+    recipe: Mapping[str, Any]  # all entries
+    weights: str = ""  # a name of the table
+    other_recipe: bool = False  # prepared otherwise on purpose
+    classes: tuple[int, ...] = ()  # of the file's output layer, that labels are made of
+
+    def check(self, layout: str, preset: str, recipe: Mapping[str, Any], classes: int) -> None:
+        """Refuse other weights than are named, another recipe that is not stated, classes that they have not.
+
+        Args:
+            layout: of the file; empty where bench wrote it.
+            preset: of its network.
+            recipe: what the file itself tells.
+            classes: of its output layer.
+
+        Raises:
+            BenchError: names the row.
+        """
+        where = f"rows.{self.row}.init"
+        public = of_layout(layout, preset)
+        if self.weights and by_name(self.weights) not in public:
+            raise BenchError(
+                f"{where}: the file is no {self.weights}: {layout or 'of bench'}, preset {preset}; "
+                f"{self.weights} is {by_name(self.weights).layout}"
+            )
+        if self.classes and max(self.classes) >= classes:
+            raise BenchError(
+                f"{where}.labels: class {max(self.classes)} is beyond the {classes} of the weights' last layer"
+            )
+        if self.other_recipe:
+            return
+        public = [by_name(self.weights)] if self.weights else public
+        trained = [Trained(w.name, {**w.recipe, **recipe}) for w in public]
+        if recipe and not (self.weights or trained):
+            trained = [Trained("the file", recipe)]
+        try:
+            check_recipe(trained, self.recipe)
+        except BenchError as error:
+            raise BenchError(f"{where}: {error}") from None
 
 
 def _alike(theirs: Any, given: Any, key: str) -> bool:

@@ -123,9 +123,10 @@ def rehearse(
     *,
     minimum: float = 0.9,
     lacks: Collection[str] = (),
+    output: bool = False,
 ) -> Receipt:
     """Return the receipt ``load`` would, or raise as it would; changes nothing."""
-    return _fit(network, tensors, source, minimum, lacks, output=False)[1]
+    return _fit(network, tensors, source, minimum, lacks, output)[1]
 
 
 def _fit(

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from bench.job import Job, Spec
 from bench.jobs.kind import PlanContext, Sides
 from bench.jobs.scoring import Scoring
+from bench.nets.public_weights import Stated
 from bench.plan.initialisation import WeightFiles
 
 S = TypeVar("S", bound=Spec)
@@ -61,6 +62,8 @@ class Plan:
     beside: dict[str, dict[str, str]] = field(default_factory=dict)
     # protocol: what of its picture is left out
     absent: dict[str, list[str]] = field(default_factory=dict)
+    # job: what rows say of the file of weights that it starts from
+    stated: dict[str, list[Stated]] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()  # what --set changed, as typed
     files: WeightFiles = field(default_factory=WeightFiles)  # weights that rows start from
     provisional: bool = False

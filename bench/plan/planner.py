@@ -17,10 +17,11 @@ from bench.jobs.evaluate.spec import EvaluateSpec
 from bench.jobs.finetune.spec import Candidate, FinetuneSpec
 from bench.jobs.kind import EMBEDDINGS, MAPS, NetSpec
 from bench.jobs.latency.spec import LatencySpec
+from bench.jobs.prepare.spec import PrepareSpec
 from bench.jobs.pretrain.spec import PretrainSpec
 from bench.jobs.scoring import Scoring
 from bench.metrics.request import LATENCY, REGRESSION, Request, check_tasks, fitting, looped
-from bench.plan import crop_faults, specs
+from bench.plan import crop_faults, outside, specs
 from bench.plan.arm import Arm, Labels
 from bench.plan.cohorts import Cohorts, Target, check_folds
 from bench.plan.dag import Cell, Plan
@@ -286,6 +287,7 @@ class Planner:
     def _add(self, arm: Arm, labels: Labels, initial: Initialisation, job: Job) -> str:
         """Add a fine-tuning, with the cases that its curve looks at and the guards it waits for."""
         name, track = self.plan.add(job), job.spec_as(FinetuneSpec).finetune.track
+        self._state(arm, name, job)
         if track is not None:
             looked_at = getattr(labels, track.part) if arm.target.present else ()
             self.plan.sizes[name] = arm.target.count(looked_at)
@@ -294,18 +296,30 @@ class Planner:
             self.plan.wait(name, self.pretrainings.guards[initial.pretrain, arm.protocol.name])
         return name
 
+    def _state(self, arm: Arm, name: str, job: Job) -> None:
+        """Keep what the row says of the file that a fine-tuning starts from."""
+        with arm.protocol.at(("rows", arm.name)):
+            row = outside.stated(arm, self.plan.spec(job.needs[0], PrepareSpec).recipe)
+        rows = self.plan.stated.setdefault(name, []) if row is not None else []
+        if row is not None and row not in rows:
+            rows.append(row)
+
     def _evaluation(
         self, arm: Arm, test: Test, tuned: FinetuneSpec, weights: Weights
     ) -> EvaluateSpec:
         """Return how a fine-tuning's test cases are predicted."""
         data, target = tuned.data, test.target
+        with arm.protocol.at(("rows", arm.name)):
+            outputs = outside.outputs(arm)
+            if test.relabel and tuned.given.own_head:
+                raise Misstated("init", "labels: are not those of 'test_on'; leave one of them out")
         return EvaluateSpec(
             data=Tested(
                 **vars(target.part(test.fold, "test")),
                 task=data.task,
-                paint=data.paint,
+                paint=outputs.paint or data.paint,
                 ignore=target.dataset.void,
-                relabel=test.relabel,
+                relabel=outputs.relabel or test.relabel,
             ),
             weights=weights,
             inference=Windows.side_by_side(tuned.network.crop)

@@ -89,13 +89,18 @@ def relabelled(tested: Dataset, trained: Dataset, labels: Named) -> dict[int, in
             f"{trained.title!r} ({_listed(trained)}); say which belong together: "
             "'labels: {LABEL OF THIS ONE: LABEL OF THE OTHER}'",
         )
-    values = {_value(tested, mine): _value(trained, other) for mine, other in stated.items()}
+    values = {value_of(tested, mine): value_of(trained, other) for mine, other in stated.items()}
     if len({*values.values()}) < len(stated) or len(values) < len(stated):
         raise Misstated("labels", "two labels stand for one; name each once")
     return values
 
 
-def _value(dataset: Dataset, label: str | int) -> int:
+def value_of(dataset: Dataset, label: str | int) -> int:
+    """Return the value of a label of a data set, by its name or its value.
+
+    Raises:
+        Misstated: it has no such label.
+    """
     names = {name: value for value, name in dataset.labels.items()}
     text = str(label)
     if text in names:

@@ -771,14 +771,22 @@ class Initial:
     preset: str = ""  # of the network, where the names of its tensors leave it open
     # kinds of layers, or stages, that it may lack: attention, norms, ...
     lacks: tuple[str, ...] = ()
+    weights: str = ""  # which public ones they are, a name of `bench list weights`
+    # other: this data is prepared by another recipe than they were trained with, on purpose
+    recipe: Literal["", "other"] = ""
+    # of `evaluation: as_loaded`: label of the data set: the classes of the weights that become it, by number or,
+    # of public weights, by name; a label of no class is never predicted
+    labels: dict[str | int, tuple[int | str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if bool(self.file) == bool(self.embeddings):
             raise ValueError("init: state either 'file' or 'embeddings'")
         if self.pretrained_on and not self.embeddings:
             raise ValueError("init.pretrained_on: is of 'embeddings'; leave it out")
-        if self.embeddings and (self.preset or self.lacks):
-            raise ValueError("init: 'preset' and 'lacks' are of a file of weights; leave them out")
+        of_file = ("preset", "lacks", "weights", "recipe", "labels")
+        stated = [key for key in of_file if getattr(self, key)]
+        if self.embeddings and stated:
+            raise ValueError(f"init.{stated[0]}: is of a file of weights; leave it out")
 
     @classmethod
     def of(cls, init: str | Initial) -> Initial:

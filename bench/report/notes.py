@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.metrics.request import LESION
+from bench.nets import public_weights
 from bench.protocol import Finetune, Protocol, finetune_of, mixture, pretrain_of, pretrains, row_of
 from bench.protocol.comparable import unequal
 from bench.protocol.sections import Group, Initial, OnlineProbe, Track, Tune
@@ -438,11 +439,23 @@ def _taken_over(report: ReportContext) -> list[str]:
     notes = []
     for row, text in report.extras.receipts.items():
         declared, _ = row_of(report.protocol, row)
-        given = Initial.of(declared.init).file if declared and declared.init else ""
-        unguarded = "pretrained elsewhere, so no guard looked for test cases in it; "
-        notes.append(f"{report.named(row)}: {f'from {given}, {unguarded}' if given else ''}{text}.")
+        given = Initial.of(declared.init) if declared and declared.init else None
+        start = _start(given) if given is not None and given.file else ""
+        notes.append(f"{report.named(row)}: {start}{text}.")
     notes += [f"{report.named(row)} {text}." for row, text in report.extras.choices.items()]
     return notes + [CONTROLS[control] for control in report.protocol.controls]
+
+
+def _start(given: Initial) -> str:
+    """Return from which file a row starts, and what it says of it."""
+    parts = [f"from {given.file}", "pretrained elsewhere, so no guard looked for test cases in it"]
+    if given.weights:
+        public = public_weights.by_name(given.weights)
+        parts[0] += f" ({public.title}; {public.cite}; licence: {public.licence})"
+        parts[1] += f"; they were trained on {public.data}"
+    if given.recipe == public_weights.OTHER:
+        parts.append("and prepared by another recipe than they were trained with")
+    return ", ".join(parts) + "; "
 
 
 def _method_sources(protocol: Protocol, extras: Extras) -> tuple[Note, ...]:

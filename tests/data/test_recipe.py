@@ -49,6 +49,8 @@ def line(*values) -> np.ndarray:
     [
         (Recipe(window=(-100, 300)), (-500, -100, 100, 300, 900), (0, 0, 0.5, 1, 1)),
         (Recipe(scale="minmax"), (2, 4, 10), (0, 0.25, 1)),
+        # nnU-Net's of CT: clipped, then a mean and a spread that are the same for all scans
+        (Recipe(scale="fixed", window=(0, 8), standard=(2, 4)), (-9, 2, 70), (-0.5, 0, 1.5)),
         # mean 3, standard deviation sqrt(((2)^2 + 0 + (2)^2) / 3) = 1.63299
         (Recipe(scale="zscore"), (1, 3, 5), (-1.2247449, 0, 1.2247449)),
         # statistics of (1, 3) alone: mean 2, deviation 1; the zero stays 0
@@ -193,6 +195,10 @@ INF, NAN = float("inf"), float("nan")
         (Recipe(), "needs 'window"),
         (Recipe(window=(3, 3)), "must rise"),
         (Recipe(window=(0, INF)), "must be of finite numbers"),
+        (Recipe(scale="fixed"), "go together; state both"),
+        (Recipe(scale="zscore", standard=(0, 1)), "go together; state both"),
+        (Recipe(scale="fixed", standard=(0, 0)), "the second above 0"),
+        (Recipe(scale="fixed", standard=(INF, 1)), "must be finite"),
         (Recipe(scale="zscor"), "did you mean 'zscore'"),
         (Recipe(scale="zscore", spacing=(1, 1, 1), resize=(4, 4, 4)), "exclude each other"),
         (Recipe(scale="zscore", spacing=(1, 0, 1)), "above 0"),

@@ -2,9 +2,12 @@
 
 import json
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import test_foreign_weights as files
+import test_public_weights as outside_weights
 import torch
 import yaml
 from described import describe, execute
@@ -12,9 +15,14 @@ from test_foreign_weights import thin
 
 from bench import records, run
 from bench.cli import main
+from bench.data.cache import Pack
+from bench.data.prepared import opened
+from bench.data.slabs import restore_slabs
 from bench.errors import BenchError
 from bench.export import export
-from bench.nets import exported, transfer
+from bench.nets import exported, public_weights, transfer
+from bench.nets.catalog import CATALOG
+from bench.nets.sizes import PlainUNetSize, Preset
 from bench.show import reports
 from bench.store import Store
 
@@ -45,14 +53,15 @@ LAYOUTS = {  # test_foreign_weights has the others, which differ by names alone
 }
 
 
-def protocol(folder, network, preset, init="weights.pt", steps=1):
+def protocol(folder, network, preset, init="weights.pt", steps=1, recipe=None, **finetune):
     crop = CROP.get(network, [64, 32, 32])
     net = {"network": network, "preset": preset, "crop": crop}
     row = {"method": "voco", "network": "net", "init": init, "title": "Theirs"}
     path = folder / "rows.yaml"
     tuning = {"dataset": NAME, "split": "even", "recipe": {"resize": crop, "scale": "zscore"}}
+    tuning["recipe"] = recipe or tuning["recipe"]
     tuning |= {"steps": steps, "batch": 2, "precision": "fp32", "inference": {"overlap": 0.0}}
-    rows = {"scratch": {"method": "scratch", "network": "net"}, "theirs": row}
+    rows = {"scratch": {"method": "scratch", "network": "net"}, "theirs": {**row, **finetune}}
     phantoms = {NAME: {"cases": 6, "seed": 0}}
     content = {"title": "outside", "networks": {"net": net}, "phantoms": phantoms, "rows": rows}
     path.write_text(yaml.safe_dump({**content, "finetune": [tuning]}))
@@ -63,7 +72,8 @@ def protocol(folder, network, preset, init="weights.pt", steps=1):
 def test_a_file_of_each_layout_becomes_a_row(name, thin, tmp_path):
     make, network, preset = LAYOUTS[name]
     torch.save(make(), tmp_path / "weights.pt")
-    path = protocol(tmp_path, network, preset)
+    init = {"file": "weights.pt", "recipe": "other"} if name == "nnssl" else "weights.pt"
+    path = protocol(tmp_path, network, preset, init)
     plan, store = ran(path, tmp_path / "out")
     table = records.collect(plan, store, "rows").set_index("row")
     theirs = table.loc["theirs"]
@@ -184,3 +194,162 @@ def test_a_file_that_does_not_fit_stops_a_run_before_it_starts(
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and "weights.pt" in message and match in message
     assert not list((tmp_path / "out" / "jobs").iterdir())
+
+
+# Which recipe they were trained with
+
+SUPREM = {"window": [-175.0, 250.0], "spacing": [1.5, 1.5, 1.5]}
+
+
+@pytest.fixture
+def thin_suprem(thin, monkeypatch):
+    """Let the table's SuPreM have the thin preset, too, so that a file of a moment is one of theirs."""
+    table = {**public_weights.table()}
+    table["suprem_swin_unetr"] = replace(table["suprem_swin_unetr"], presets=("thin_legacy",))
+    monkeypatch.setattr(public_weights, "table", lambda: table)
+
+
+@pytest.mark.parametrize(
+    ("init", "recipe", "says"),
+    [
+        ({}, SUPREM, ""),
+        ({"weights": "suprem_swin_unetr"}, SUPREM, ""),
+        (
+            {},
+            {**SUPREM, "spacing": [1.5, 1.5, 3.0]},
+            "suprem_swin_unetr: spacing 1.5 1.5 1.5; here: ",
+        ),
+        ({}, {**SUPREM, "window": [-100.0, 250.0]}, "here: window -100 250"),
+        ({"recipe": "other"}, {"scale": "zscore"}, ""),
+        (
+            {"weights": "voco_160k"},
+            SUPREM,
+            "base_v2_legacy, and the row has swin_unetr, thin_legacy",
+        ),
+        ({"weights": "suprem"}, SUPREM, "no weights named 'suprem'.*bench list weights"),
+    ],
+)
+def test_a_recipe_that_is_not_the_weights_own_is_refused_unless_the_row_says_so(
+    init, recipe, says, thin_suprem, tmp_path, capsys
+):
+    state = files.whole_network(files.swin())["state_dict"]
+    torch.save({"net": {f"module.backbone.{k}": v for k, v in state.items()}}, tmp_path / "w.pth")
+    stated = {"file": "w.pth", **init}
+    path = protocol(tmp_path, "swin_unetr", "thin_legacy", stated, recipe=recipe)
+    if not says:
+        request = run.Request((path,), tmp_path / "out", phantoms=True)
+        plan = run.make_plan(request, request.read(), need_data=True)
+        run.rehearse(plan, [c.finetune for c in plan.cells["rows"] if c.row == "theirs"])
+        return
+    assert main(["run", str(path), "--out", str(tmp_path / "out"), "--workers", "1"]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and re.search(f"theirs.*{says}", message), message
+
+
+def test_what_a_row_says_of_its_weights_changes_no_job_and_stands_in_the_notes(
+    thin_suprem, tmp_path
+):
+    torch.save(files.whole_network(files.swin()), tmp_path / "w.pth")
+    ids, init = [], {"file": "w.pth"}
+    for more in ({}, {"weights": "suprem_swin_unetr", "recipe": "other"}):
+        path = protocol(tmp_path, "swin_unetr", "thin_legacy", {**init, **more}, recipe=SUPREM)
+        plan, store = (ran if more else planned)(path, tmp_path / "out")
+        ids.append({*plan.jobs})
+    assert ids[0] == ids[1]
+    list(reports.write_reports(run.Request((path,), store.root).read(), plan, store))
+    text = (store.root / "reports/rows/table.md").read_text()
+    assert "SuPreM, Swin UNETR; Li et al." in text and "licence: CC BY-NC-ND 4.0" in text
+    assert "prepared by another recipe than they were trained with" in text
+
+
+def planned(path, out):
+    request = run.Request((path,), Store.open(out).root)
+    return run.make_plan(request, request.read(), need_data=True), None
+
+
+# As they came
+
+LABELS = {"anterior": [2, 5], "posterior": [1]}
+AS_CAME = {"finetune": {"evaluation": "as_loaded"}}
+
+
+def of_nnunet(folder, classes=6):
+    torch.manual_seed(7)
+    theirs = outside_weights.settled(outside_weights.plain(outside_weights.THIN, classes))
+    torch.save({"network_weights": theirs.state_dict()}, folder / "w.pth")
+    return theirs
+
+
+def test_weights_with_a_head_are_scored_as_they_came(thin, monkeypatch, tmp_path):
+    """Each voxel gets the label that its class becomes; of the authors' network, run by itself."""
+    preset = Preset(PlainUNetSize(outside_weights.THIN), (64,) * 3, 0, 0, 0, 0)
+    monkeypatch.setitem(CATALOG["plain_unet"].presets, "thin", preset)
+    theirs = of_nnunet(tmp_path)
+    init = {"file": "w.pth", "recipe": "other", "labels": LABELS}
+    path = protocol(tmp_path, "plain_unet", "thin", init, **AS_CAME)
+    plan, store = ran(path, tmp_path / "out")
+    (cell,) = [c for c in plan.cells["rows"] if c.row == "theirs"]
+    facts = store.manifest(cell.finetune)
+    assert facts["steps"] == 0 and facts["receipt"]["left_random"] == 0
+    assert not (facts["receipt"]["missing"] or facts["receipt"]["unexpected"])
+    assert plan.jobs[cell.evaluate].spec.data.relabel == ((1, 2), (2, 1), (5, 1))
+    prepared = opened(store.jobs / plan.jobs[cell.evaluate].needs[1])
+    becomes, seen = np.zeros(6, np.uint8), np.zeros(3, np.int64)
+    becomes[[2, 5, 1]] = 1, 1, 2
+    predictions = Pack(store.jobs / cell.evaluate, "prediction")
+    for case in predictions:
+        predicted = predictions[case]
+        volume = prepared.volume(case)
+        image = torch.from_numpy(volume.crop((0, 0, 0), volume.shape))[None].float()
+        with torch.no_grad():
+            logits = theirs(image.permute(0, 1, 4, 3, 2)).permute(0, 1, 4, 3, 2)[0]
+        expected = restore_slabs([logits.numpy()], prepared.geometry(case))
+        different = predicted[:] != becomes[expected]
+        assert different.mean() < 1e-3
+        seen += np.bincount(predicted[:].ravel(), minlength=3)
+    assert (seen > 0).all()
+    scores = records.collect(plan, store, "rows").set_index("row").loc["theirs"]
+    assert {*scores["evaluation"]} == {"as_loaded"} and scores["value"].notna().any()
+
+
+def test_a_sigmoid_head_paints_the_classes_that_are_above_a_half(thin, monkeypatch, tmp_path):
+    """SuPreM's SegResNet has no background: where no class is, nothing is painted."""
+    torch.save({"net": outside_weights.resnet(25).state_dict()}, tmp_path / "w.pth")
+    labels = {"anterior": ["liver"], "posterior": ["kidney_left", "kidney_right"]}
+    init = {"file": "w.pth", "recipe": "other", "weights": "suprem_segresnet", "labels": labels}
+    path = protocol(tmp_path, "segresnet", "base", init, **AS_CAME)
+    plan, _ = planned(path, tmp_path / "out")
+    (cell,) = [c for c in plan.cells["rows"] if c.row == "theirs"]
+    data = plan.jobs[cell.evaluate].spec.data
+    assert data.paint == ((2, 2), (3, 2), (4, 1)) and data.relabel == ()
+    run.rehearse(plan, [cell.finetune])
+
+
+@pytest.mark.parametrize(
+    ("init", "finetune", "says"),
+    [
+        ({"labels": {"anterior": [1]}}, AS_CAME, "says nothing of 'posterior'"),
+        ({"labels": {**LABELS, "posterior": [2]}}, AS_CAME, "becomes two labels"),
+        (
+            {"labels": {**LABELS, "Liver": [3]}},
+            AS_CAME,
+            "init: labels: no label of data set .* named 'Liver'",
+        ),
+        ({"labels": {**LABELS, "posterior": ["liver"]}}, AS_CAME, "state 'weights', or its number"),
+        ({"labels": {**LABELS, "posterior": [6]}}, AS_CAME, "class 6 is beyond the 6"),
+        ({"labels": {"anterior": [], "posterior": []}}, AS_CAME, "no class of the weights becomes"),
+        ({"labels": LABELS}, {}, "scored as they came; state 'finetune: "),
+        ({}, AS_CAME, "last layer tells 6 classes apart, the task has 3"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused_in_a_line(
+    init, finetune, says, thin, monkeypatch, tmp_path, capsys
+):
+    preset = Preset(PlainUNetSize(outside_weights.THIN), (64,) * 3, 0, 0, 0, 0)
+    monkeypatch.setitem(CATALOG["plain_unet"].presets, "thin", preset)
+    of_nnunet(tmp_path)
+    stated = {"file": "w.pth", "recipe": "other", **init}
+    path = protocol(tmp_path, "plain_unet", "thin", stated, **finetune)
+    assert main(["run", str(path), "--out", str(tmp_path / "out"), "--workers", "1"]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and re.search(says, message), message

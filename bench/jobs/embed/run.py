@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from bench.jobs.embed.spec import FILE, NAMES, Embedded, EmbedSpec
 from bench.jobs.inputs import mixed
 from bench.jobs.kind import NetSpec
 from bench.jobs.watch import embedded
+from bench.nets.public_weights import Stated
 from bench.pretext.collapse import directions, effective_rank
 from bench.random import numpy_rng
 from bench.store import write_atomic
@@ -37,7 +38,7 @@ def run(context: Context[EmbedSpec]) -> None:
     initial_weights.seeded(spec.seed)
     network = network_of(spec.network)
     source = context.input(-1) if spec.init.startswith("job:") else None
-    initial_weights.start(context, network, source)
+    initial_weights.start(context, network, initial_weights.weights_of(context, source))
     channels_last(network).to(fabric("fp32").device)
     groups = [data.dataset for data in spec.data]
     places = list(_places(context))
@@ -61,9 +62,11 @@ def run(context: Context[EmbedSpec]) -> None:
     context.facts.update(samples=len(places), **finite)
 
 
-def rehearse(spec: EmbedSpec, weights: Path) -> str:
+def rehearse(spec: EmbedSpec, path: Path, stated: Sequence[Stated] = ()) -> str:
     """Load a file of weights into the network; return a line on what it leaves open, else nothing."""
-    return initial_weights.rehearse(network_of(spec.network), weights, spec.given)
+    weights = initial_weights.Weights.of_file(path, spec.given)
+    network, lacks = network_of(spec.network), spec.given.lacks
+    return initial_weights.rehearse(network, weights, path, lacks, stated=stated)
 
 
 def network_of(net: NetSpec) -> nets.Network:

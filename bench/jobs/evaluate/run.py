@@ -49,19 +49,20 @@ def run(context: Context[EvaluateSpec]) -> None:
     device, prepared = fabric(tuned.finetune.precision), opened(context.input(1))
     root = context.run.roots.get(spec.data.dataset)
     cases = part(prepared, spec.data, root)
-    classes, head = spec.data.task != MAPS, tuned.finetune.head
+    of_cases, head = spec.data.task != MAPS, tuned.finetune.head
     if tuned.probes:
         predict = _probe(context, tuned, tensors, prepared)
     else:
-        network = network_of(tuned.network, spec.data.task)
+        classes = manifest.out_channels if tuned.given.own_head else 0
+        network = network_of(tuned.network, spec.data.task, classes)
         network.load_state_dict(tensors)
         channels_last(network.to(device.device)).eval()
         predict = partial(_scores, network, prepared, spec.inference, head)
-        if not classes:
+        if not of_cases:
             predict = partial(_predicted, partial(_slabs, network, prepared, spec), prepared, spec)
     with device.autocast():
         results = _each(context, cases, predict)
-        if classes:
+        if of_cases:
             decide = partial(decided, head=head) if head == ORDINAL else None
             save(context.folder, {case: predicted[SCORES] for case, predicted in results}, decide)
         elif spec.submission:

@@ -31,6 +31,7 @@ from bench.jobs.predict import mean_accuracy, mean_dice
 from bench.jobs.prepare.spec import PrepareSpec
 from bench.nets import controls, transfer
 from bench.nets.base import triple
+from bench.nets.public_weights import Stated
 from bench.protocol.sections import Inference, Windows
 from bench.random import numpy_rng, torch_seed
 from bench.ranges import Triple
@@ -55,7 +56,7 @@ def run(context: Context[FinetuneSpec]) -> None:
         _take_over(context)
         return
     network, loaded = (None, ()) if spec.has_features else build(context)
-    manifest = _manifest(context)
+    manifest = _manifest(context, network)
     if spec.probes or network is None:
         tensors = probe.fit(context, network)
         transfer.save(context.folder / "last.safetensors", tensors, manifest)
@@ -187,13 +188,14 @@ def loss_config(spec: FinetuneSpec) -> LossConfig:
     return LossConfig(loss, tuning.augment, spec.network.crop, tuning.deep_supervision)
 
 
-def _manifest(context: Context[FinetuneSpec]) -> transfer.Manifest:
+def _manifest(context: Context[FinetuneSpec], network: nets.Model | None) -> transfer.Manifest:
     net = context.spec.network
+    classes = net.out_channels or 0
     return transfer.Manifest(
         network=net.network,
         preset=net.preset,
         in_channels=net.in_channels,
-        out_channels=net.out_channels or 0,
+        out_channels=classes if network is None else network.out_channels,
         crop=net.crop,
         key=context.id,
         recipe=plain(context.done(0, PrepareSpec).recipe),
@@ -208,17 +210,21 @@ def build(context: Context[FinetuneSpec]) -> tuple[nets.Model, Collection[str]]:
     alone, so all rows of a seed share them.
     """
     spec = context.spec
-    initial_weights.seeded(spec.seed)
-    network = initial_weights.network_of(spec.network, spec.data.task)
     pretrained = context.input(1) if spec.init.startswith("job:") else None
-    as_loaded = spec.finetune.evaluation == "as_loaded"
-    output = as_loaded or spec.finetune.output == "loaded"
+    weights = initial_weights.weights_of(context, pretrained, spec.loads_output)
+    initial_weights.seeded(spec.seed)
+    network = initial_weights.network_of(spec.network, spec.data.task, _classes(spec, weights))
     receipt = initial_weights.start(
-        context, network, pretrained, partial(_controlled, spec, network), output
+        context, network, weights, partial(_controlled, spec, network), spec.loads_output
     )
-    if receipt is not None and as_loaded:
+    if receipt is not None and spec.finetune.evaluation == "as_loaded":
         _refuse_partial(receipt)
     return network, receipt.matched if receipt else ()
+
+
+def _classes(spec: FinetuneSpec, weights: initial_weights.Weights | None) -> int:
+    """Return how many classes the file's own output layer has, 0 where the task says it."""
+    return weights.manifest.out_channels if weights is not None and spec.given.own_head else 0
 
 
 def _controlled(spec: FinetuneSpec, network: nets.Model, tensors: Tensors) -> Tensors:
@@ -242,8 +248,13 @@ def _refuse_partial(receipt: transfer.Receipt) -> None:
         )
 
 
-def rehearse(spec: FinetuneSpec, weights: Path | None) -> str:
+def rehearse(spec: FinetuneSpec, path: Path | None, stated: Sequence[Stated] = ()) -> str:
     """Load a file of weights into the network, and refuse a batch that may not be cut.
+
+    Args:
+        spec: of the job.
+        path: the file, if any.
+        stated: what rows say of it.
 
     Returns:
         A line on what the file leaves open, else nothing.
@@ -251,10 +262,11 @@ def rehearse(spec: FinetuneSpec, weights: Path | None) -> str:
     Raises:
         BenchError: the weights do not fit, or a layer looks at the whole batch.
     """
-    network = initial_weights.network_of(spec.network, spec.data.task)
-    left_open = (
-        initial_weights.rehearse(network, weights, spec.given) if weights is not None else ""
-    )
+    given, output, left_open = spec.given, spec.loads_output, ""
+    weights = initial_weights.Weights.of_file(path, given, output) if path is not None else None
+    network = initial_weights.network_of(spec.network, spec.data.task, _classes(spec, weights))
+    if weights is not None and path is not None:
+        left_open = initial_weights.rehearse(network, weights, path, given.lacks, output, stated)
     frozen = network.encoder if spec.finetune.evaluation == "linear" else None
     training.check_micro_batches(network, spec.finetune, spec.kind, frozen)
     return left_open

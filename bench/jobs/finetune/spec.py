@@ -216,10 +216,17 @@ class FinetuneSpec(TrainingKind):
         """A last layer that cannot have come, or that was taught other labels."""
         as_loaded = self.finetune.evaluation == "as_loaded"
         key = "evaluation: as_loaded" if as_loaded else "output: loaded"
+        if self.given.own_head and not as_loaded:
+            raise BenchError(
+                "init.labels: the weights' own classes are scored as they came; state 'finetune: {evaluation: "
+                "as_loaded}', or leave 'labels' out"
+            )
         if not as_loaded and self.finetune.output == "new":
             return
         if self.init == "random":
             raise BenchError(f"finetune.{key}: the row starts from random weights; leave it out")
+        if self.given.own_head and (self.finetune.head != "softmax" or self.data.task != MAPS):
+            raise BenchError("init.labels: makes label maps of classes; take 'head: softmax'")
         for need in job.needs:
             before = plan.jobs[need].spec
             if not isinstance(before, PretrainSpec):
@@ -232,6 +239,11 @@ class FinetuneSpec(TrainingKind):
                     f"{self.data.dataset} under a {self.finetune.head} head; a fitting last layer comes from "
                     "the same labels under softmax alone (supervised, 'labels: own')"
                 )
+
+    @property
+    def loads_output(self) -> bool:
+        """Tell whether the last layer comes with the weights."""
+        return self.finetune.evaluation == "as_loaded" or self.finetune.output == "loaded"
 
     @property
     def untrained(self) -> bool:

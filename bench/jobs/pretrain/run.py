@@ -33,6 +33,7 @@ from bench.jobs.pretrain.spec import PretrainSpec
 from bench.jobs.watch import SAMPLES, Watch
 from bench.method import Method, Owned, terms
 from bench.nets import transfer
+from bench.nets.public_weights import Stated
 from bench.random import numpy_rng, torch_seed
 from bench.train.loop import Batch, Objective, Run, fit
 from bench.train.samples import Sample
@@ -192,7 +193,7 @@ def built(spec: PretrainSpec) -> tuple[nets.Network, Method]:
     return network, spec.method.method.build(network, params, torch_seed(spec.seed, "heads"))
 
 
-def rehearse(spec: PretrainSpec, weights: None = None) -> str:
+def rehearse(spec: PretrainSpec, weights: None = None, stated: Sequence[Stated] = ()) -> str:
     """Build what a spec trains, without memory for its weights; return nothing: it starts from no file.
 
     Raises:
@@ -246,7 +247,11 @@ class _Reader:
         scales = [context.done(index, PrepareSpec).recipe.scale for index in range(len(data))]
         self.cases: list[tuple[Path, str, Sample]] = []
         for (i, case), origin in zip(remaining, origins(data, remaining), strict=True):
-            extra = {**classes[i], "origin": origin, "zscored": np.array(scales[i] == "zscore")}
+            extra = {
+                **classes[i],
+                "origin": origin,
+                "zscored": np.array(scales[i] in ("zscore", "fixed")),
+            }
             extra["case"] = np.array(len(self.cases))
             self.cases.append((folders[i], case.id, extra))
 

@@ -1,0 +1,117 @@
+"""What a row says of weights from outside: which public ones they are, whose recipe, what becomes of their classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.dataset import Dataset, Recipe
+from bench.errors import BenchError, Misstated, unknown
+from bench.nets.public_weights import OTHER, PublicWeights, Stated, by_name
+from bench.plan.arm import Arm
+from bench.protocol.external import value_of
+from bench.protocol.sections import Initial
+from bench.typed import plain
+
+Pairs = tuple[tuple[int, int], ...]  # class of the weights, label of the data set
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """How the output of weights that are scored as they came becomes a label map."""
+
+    relabel: Pairs = ()  # of the class with the highest score
+    paint: Pairs = ()  # of each class that is above a half by itself
+
+
+def outputs(arm: Arm) -> Outputs:
+    """Return what becomes of the classes of a row's weights; nothing where the task's are learned.
+
+    Raises:
+        Misstated: a label or a class that is none, or one of which the row says nothing.
+    """
+    initial = _initial(arm)
+    if initial is None or not initial.labels:
+        return Outputs()
+    public = _public(initial)
+    if public is not None and not public.head:
+        raise Misstated("init", f"labels: {public.name} have no output layer that is read")
+    pairs = _pairs(arm.target.dataset, initial, public)
+    sigmoid = public is not None and public.head == "sigmoid"
+    return Outputs(paint=pairs) if sigmoid else Outputs(relabel=pairs)
+
+
+def stated(arm: Arm, recipe: Recipe) -> Stated | None:
+    """Return what a row says of its file of weights; None where it starts from none.
+
+    Args:
+        arm: the row.
+        recipe: by which its data is prepared.
+
+    Raises:
+        Misstated: public weights of another network than the row's, or of no such name.
+    """
+    initial = _initial(arm)
+    if initial is None:
+        return None
+    public = _public(initial)
+    if public is not None:
+        _check_network(arm, public)
+    become = outputs(arm)
+    classes = tuple(number for number, _ in (*become.relabel, *become.paint))
+    other = initial.recipe == OTHER
+    return Stated(arm.name, plain(recipe), initial.weights, other, classes)
+
+
+def _initial(arm: Arm) -> Initial | None:
+    initial = Initial.of(arm.row.init) if arm.row.init else None
+    return initial if initial is not None and initial.file else None
+
+
+def _public(initial: Initial) -> PublicWeights | None:
+    try:
+        return by_name(initial.weights) if initial.weights else None
+    except BenchError as error:
+        raise Misstated("init", f"weights: {error}") from None
+
+
+def _check_network(arm: Arm, public: PublicWeights) -> None:
+    if arm.net.network != public.network or arm.net.preset not in public.presets:
+        raise Misstated(
+            "init",
+            f"weights {public.name} are of network {public.network}, preset {' or '.join(public.presets)}, "
+            f"and the row has {arm.net.network}, {arm.net.preset}; take theirs",
+        )
+
+
+def _pairs(dataset: Dataset, initial: Initial, public: PublicWeights | None) -> Pairs:
+    try:
+        labels = {value_of(dataset, label): classes for label, classes in initial.labels.items()}
+    except Misstated as error:
+        raise Misstated("init", f"labels: {error}") from None
+    if silent := [name for value, name in dataset.labels.items() if value not in labels]:
+        raise Misstated(
+            "init",
+            f"labels: says nothing of {silent[0]!r} of data set {dataset.title!r}; name the classes that become "
+            f"it, or none: '{silent[0]}: []'",
+        )
+    pairs = [(_class(each, public), label) for label, classes in labels.items() for each in classes]
+    if not pairs:
+        raise Misstated("init", "labels: no class of the weights becomes a label; name some")
+    if len({number for number, _ in pairs}) < len(pairs):
+        raise Misstated("init", "labels: a class of the weights becomes two labels; name it once")
+    return tuple(sorted(pairs))
+
+
+def _class(stated_class: int | str, public: PublicWeights | None) -> int:
+    names = public.classes if public is not None else ()
+    if isinstance(stated_class, int):
+        return stated_class
+    if not names:
+        raise Misstated(
+            "init",
+            f"labels: class {stated_class!r} by name is of public weights whose classes are known ('bench list "
+            "weights --json'); state 'weights', or its number",
+        )
+    if stated_class not in names:
+        raise Misstated("init", f"labels: {unknown('class', stated_class, names)}")
+    return names.index(stated_class)
