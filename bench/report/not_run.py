@@ -15,20 +15,26 @@ def known_at(report: ReportContext, row: str, section: int, fraction: int) -> bo
 
 
 def sentence(report: ReportContext) -> str:
-    """Return how many rows were run and which were not, in a line; "" where all were, at all shares."""
-    rows, shares = report.not_run, report.shares_not_run
-    if not rows and not shares:
-        return ""
+    """Return how many rows were run, and ``names``; "" where all were, at all shares of the labels."""
+    rows = report.not_run
+    if len(rows) == len(report.rows):
+        return f"None of {len(rows)} rows was run yet." if rows else ""
     count = len(report.rows) - len(rows)
-    if not count:
-        return f"None of {len(rows)} rows was run yet."
-    parts = [f"{count} of {len(report.rows)} rows {'was' if count == 1 else 'were'} run."]
-    if rows:
+    of = f"{count} of {len(report.rows)} rows {'was' if count == 1 else 'were'} run."
+    left_out = names(report)
+    return " ".join([of, left_out]) if left_out else ""
+
+
+def names(report: ReportContext) -> str:
+    """Return which rows and label fractions were not run, in sentences; "" for none."""
+    rows, shares = report.not_run, report.shares_not_run
+    parts = []
+    if rows and len(rows) < len(report.rows):
         parts.append(f"Not run: {listed([report.named(row) for row in rows])}.")
     if shares:
         several = len(report.labels) > 1
-        names = [f"{report.labels[s]}, {f} %" if several else f"{f} %" for s, f in shares]
-        parts.append(f"Not run with these shares of the labels: {listed(names)}.")
+        at = [f"{report.labels[s]}, {f} %" if several else f"{f} %" for s, f in shares]
+        parts.append(f"Not run with these shares of the labels: {listed(at)}.")
     return " ".join(parts)
 
 

@@ -66,7 +66,7 @@ def page(report: ReportContext, contents: Contents, folder: Path, seeds: int) ->
         counts=COUNTS,
         tabular=tabular,
         svg=partial(current_svg, folder=folder),
-        not_run=not_run.sentence(report),
+        not_run=not_run.names(report),
         below=undertrained.warning(report).removeprefix(undertrained.UNDERTRAINED),
         undertrained=undertrained.UNDERTRAINED,
         blind=contents.blind,

@@ -38,23 +38,24 @@ def tables(report: ReportContext, ran: bool = False) -> tuple[list[Table], Footn
         if view.draw == "mixture":
             tables.append(mixture_table.mixture_of(report, view))
         else:
-            tables += [_table(report, pivot, notes, errata) for pivot in pivots(report, view, ran)]
-    return _told_once(tables) if ran else tables, notes
+            built = [_table(report, pivot, notes, errata) for pivot in pivots(report, view, ran)]
+            tables += _told_once(built) if ran else built
+    return tables, notes
 
 
 def _told_once(tables: Sequence[Table]) -> list[Table]:
-    """Return tables without those that hold no number and say what one before them says."""
+    """Return tables without those of dashes alone, and those of reasons that one before them has."""
     told: list[Any] = []
-    kept = []
+    left = []
     for table in tables:
+        entries = [e for line in table.lines for e in line.entries]
         says = [(line.labels, [(e.mean, e.note) for e in line.entries]) for line in table.lines]
-        empty = table.scores and not any(
-            e.sort is not None or e.published for line in table.lines for e in line.entries
-        )
-        if not (empty and says in told):
-            kept.append(table)
+        empty = table.scores and not any(e.sort is not None or e.published for e in entries)
+        dashes = all(e.hole == "absent" for e in entries if e.hole or e.mean)
+        if not (empty and (says in told or dashes)):
+            left.append(table)
         told += [says] if empty else []
-    return kept
+    return left
 
 
 def views(layout: Layout) -> list[View]:

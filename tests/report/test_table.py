@@ -1,11 +1,13 @@
 """Columns, order, marks, holes and the published number beside ours."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 
 from bench.protocol import Finetune, Layout, Net, Row, View
-from bench.report import Extras, Failure, Leak
+from bench.report import DatasetInfo, Extras, Failure, Leak, not_run, terminal_table
+from bench.report.captions import folded
 from bench.report.common import APART
 from bench.report.footnotes import Footnotes
 from bench.report.numbers import MINUS, TIMES, number, signed
@@ -489,3 +491,65 @@ def test_footnote_letters_go_on_after_z():
     letters = [notes.mark(str(i)) for i in range(28)]
     assert (letters[0], *letters[25:]) == ("a", "z", "aa", "ab")
     assert (notes.mark("3"), notes.mark("")) == ("d", "")
+
+
+def test_what_nobody_ran_is_left_out_and_said_once(four_rows, records):
+    """The list ends where a person stops reading; a failed row stays, with its reason."""
+    at = replace(four_rows, finetune=(section(fractions=(5, 100)),), metrics=("dice", "hd95"))
+    study = context_of(at, records({"value": 0.5, "fraction": 5}), Extras())
+    (table,), _ = tables(study, ran=True)
+    assert texts(table) == {"a": ["50.00"]}
+    said = "1 of 4 rows was run. Not run: B; C; D. Not run with these shares of the labels: 100 %."
+    assert not_run.sentence(study) == said and said.endswith(not_run.names(study))
+    text = terminal_table(at, records({"value": 0.5, "fraction": 5}))
+    assert text.count("Not run: ") == 1 and "—" not in text and "HD95" not in text
+    (before, *_), _ = tables(study)
+    assert texts(before)["b"] == ["—"]  # of those that ask for all rows
+    failed = Extras(failures=(Failure("j1", "b", "out of memory", "log.txt"),))
+    broken = context_of(at, records({"value": 0.5, "fraction": 5}), failed)
+    assert not_run.sentence(broken).startswith("2 of 4 rows were run. Not run: C; D.")
+    assert not_run.sentence(context_of(at, records(), Extras())) == "None of 4 rows was run yet."
+    both = records(*({"row": row, "fraction": f} for row in "abcd" for f in (5, 100)))
+    assert not_run.sentence(context_of(at, both, Extras())) == ""
+    assert not_run.listed([*"abcdefgh"]) == "a; b; c; d; e and 3 more"
+
+
+def test_two_tables_of_holes_are_one(four_rows, records):
+    failed = {"target": "", "metric": "", "status": "failed", "value": NAN, "job": "j1"}
+    why = (Failure("j1", "a", "out of memory", "log.txt"),)
+    at = replace(four_rows, metrics=("dice", "hd95"))
+    study = context_of(at, records(failed), Extras(failures=why))
+    built, _ = tables(study, ran=True)
+    assert [texts(table) for table in built] == [{"a": ["failed"]}] and len(tables(study)[0]) == 2
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_beside_synthetic_scans_no_difference_to_a_published_number_is_printed(
+    protocol, records, printed, synthetic
+):
+    rows = {"a": Row("voco", "net", published="VoCo")}
+    of = DatasetInfo("organs", "Organs", targets=("liver",), synthetic=synthetic)
+    at, table = protocol(rows=rows), records({"value": 0.5})
+    built, _ = build(at, table, published=printed({"dagger": "1"}), datasets=(of,))
+    (cell,) = (entry for line in built[0].lines for entry in line.entries)
+    expected = "" if synthetic else f"{MINUS}33.85"
+    assert (cell.published, cell.difference) == ("83.85†", expected)
+    assert built[0].below == ("published" if synthetic else f"published (ours {MINUS} published)")
+    assert "†: the paper's authors ran this row themselves" in built[0].caption
+    study = context_of(at, table, Extras(published=printed({}), datasets=(of,)))
+    line = next(row for row in csv.DictReader(table_csv(study).splitlines()) if row["mean"])
+    assert line["difference"] == ("" if synthetic else "-0.338500")
+
+
+CAPTIONS = {  # a caption: what stands under the table, and what behind "How to read this"
+    "short": ("One. Two.", "One. Two.", ""),
+    "long": (f"{'a' * 120}. B. {'C' * 120}. D.", f"{'a' * 120}. B.", f"{'C' * 120}. D."),
+    "one sentence": ("a" * 500, "a" * 500, ""),
+    "numbers and names": (f"p < 0.05. {'By Wu et al. S' + 'x' * 230}.", "p < 0.05.", f"By Wu et al. S{'x' * 230}."),
+    "none": ("", "", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("caption", "lines", "more"), CAPTIONS.values(), ids=CAPTIONS)
+def test_a_caption_is_two_lines_and_the_rest_is_folded(caption, lines, more):
+    assert folded(caption) == (lines, more)

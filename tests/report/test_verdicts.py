@@ -19,6 +19,7 @@ from bench.report.cells import MEAN, Key
 from bench.report.conclusion import (
     dose_figures,
     forest_figures,
+    next_step,
     reason,
     sentence,
     settles,
@@ -129,6 +130,12 @@ def test_one_pretraining_and_weights_from_a_file_are_weights_only(context):
     assert sentence(study, [group], ()).startswith(
         "No conclusion about the methods: each comparison with scratch (2) rests on one"
     )
+    step = "Next step: add seeds (bench run ... --set finetune.seeds=[0,1,2] --set pretrain.seeds=paired)."
+    assert sentence(study, [group], ()).endswith(step.replace("--set finetune.seeds=[0,1,2] ", ""))
+    files = [row for row in group.rows if row.key.row == "c"]
+    assert next_step(study, files) == "Next step: weights of other pretrainings, each as a row."
+    one = context(*scores("a", 0.0, (0,), (0,)), *scores("b", 0.3, (0,), (0,)))
+    assert sentence(one, verdicts(one), ()).endswith(step)
     assert group.rows[0].flips == pytest.approx(2 / 2**PATIENTS)
     assert "of these weights: better" in verdict_tables(study, [group])[0].lines[0].entries[0].tip
 

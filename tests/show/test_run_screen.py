@@ -3,18 +3,21 @@
 import io
 import os
 import pty
+import re
 import sys
 import time
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 from small_protocol import cell
 
 from bench import run
+from bench.errors import middle
 from bench.runtime.execute import Outcome
 from bench.runtime.sources import UNRECORDED, bytes_of, note, source_hash, sources
 from bench.show import screen
-from bench.show.screen import Page, Shown, Watch, manner
+from bench.show.screen import Page, Shown, Watch, manner, tell
 from bench.show.state import WINDOW, AtWork, Monitor
 from bench.store import Store
 
@@ -73,8 +76,38 @@ def test_a_last_word_stands_below_the_bars_or_is_left_to_others(trained):
 
 def test_colours_come_and_go():
     page = Page([Shown(LONG, FAST, "step")], 2, 0)
-    assert "\x1b[38" in drawn(page, 80, color_system="256")
-    assert "\x1b[38" not in drawn(page, 80, color_system="256", no_color=True)
+    for system in ("standard", "256"):  # of the first sixteen: a terminal's own theme shows them
+        text = drawn(page, 80, color_system=system)
+        assert "\x1b[36m" in text and "\x1b[90m" in text and "\x1b[38" not in text
+    assert not re.search(r"\x1b\[(3|9)", drawn(page, 80, color_system="256", no_color=True))
+
+
+@pytest.mark.parametrize("width", [20, 40, 60])
+def test_a_long_name_lacks_its_middle_and_keeps_its_end(width):
+    title = lines(Page([Shown(LONG, FAST, "step")], 2, 0), width)[0].rstrip()
+    assert len(title) <= width and LONG.startswith(title.partition("…")[0])
+    assert LONG.endswith(title.partition("…")[2]) and len(title.partition("…")[2]) >= width // 2 - 2
+
+
+@pytest.mark.parametrize(("text", "room", "cut"), [("abcdef", 6, "abcdef"), ("abcdef", 5, "ab…ef"),
+    ("abcdef", 4, "ab…f"), ("日本語の名", 7, "日本…名")])  # fmt: skip
+def test_what_is_too_long_is_cut_in_its_middle(text, room, cut):
+    assert middle(text, room, cell_len) == cut
+
+
+def test_only_a_terminal_gets_colours(monkeypatch, capsys):
+    tell("failed: a\nb")
+    assert capsys.readouterr().out == "failed: a\nb\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    tell("failed: a\nb")
+    assert capsys.readouterr().out == "\x1b[31mfailed: a\x1b[0m\nb\n"
+    monkeypatch.delenv("FORCE_COLOR")
+    monkeypatch.setenv("NO_COLOR", "1")
+    tell("failed: a")
+    assert capsys.readouterr().out == "failed: a\n"
 
 
 def test_speed_is_of_the_last_minute_and_begins_anew_at_a_checkpoint(tmp_path):
