@@ -178,12 +178,13 @@ class DINOv2For3D(Method):
         tokens = self._encoded(self, x, hidden)
         with torch.no_grad():
             target = self._encoded(self.slow, x)
+        still = bool(self.progress < p.still)
         terms: dict[str, Tensor] = {}
         shown: dict[str, Tensor] = {}
         if p.class_weight:
-            terms["class"], shown = self._named_views(batch, tokens[:, 0], target[:, 0])
+            terms["class"], shown = self._named_views(batch, tokens[:, 0], target[:, 0], still)
         if p.patch_weight:
-            terms["patch"] = self._named_patches(tokens[:, 1:], target[:, 1:], hidden)
+            terms["patch"] = self._named_patches(tokens[:, 1:], target[:, 1:], hidden, still)
         cls = tokens[:, 0].unflatten(0, (-1, 2))
         first, second = (distributed.gather(view) for view in cls.unbind(1))
         if p.koleo_weight:
@@ -207,28 +208,31 @@ class DINOv2For3D(Method):
         return encoded
 
     def _named_views(
-        self, batch: Batch, tokens: Tensor, target: Tensor
+        self, batch: Batch, tokens: Tensor, target: Tensor, still: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the cross entropy of all pairs of a large view's teacher and another view's student."""
         p = self.params
-        logits = self.projector(tokens, self._still).unflatten(0, (-1, 2))
+        logits = self.projector(tokens, still).unflatten(0, (-1, 2))
         taught = self._target(self.slow.projector(target), self.centre).unflatten(0, (-1, 2))
-        ways = [handed_on(taught[:, [i]], logits[:, [1 - i]], p.temperature) for i in (0, 1)]
+        ways = [
+            handed_on(taught[:, i : i + 1], logits[:, 1 - i : 2 - i], p.temperature) for i in (0, 1)
+        ]
         total, pairs = torch.stack(ways).sum(), 2
         if p.locals:
             small = self._encoded(self, batch["small"].flatten(0, 1))[:, 0]
-            named = self.projector(small, self._still).unflatten(0, (-1, p.locals))
+            named = self.projector(small, still).unflatten(0, (-1, p.locals))
             total = total + 2 * p.locals * handed_on(taught, named, p.temperature)
             pairs += 2 * p.locals
         shown = {"information": information(taught), "entropy": entropy(taught).mean() / log(p.out)}
         return total / pairs, shown
 
-    def _named_patches(self, tokens: Tensor, target: Tensor, hidden: Tensor) -> Tensor:
+    def _named_patches(self, tokens: Tensor, target: Tensor, hidden: Tensor, still: bool) -> Tensor:
         """Return the cross entropy of hidden patches: a mean over those of a view, then over all views."""
         p = self.params
         head = "patch_projector" if p.separate_head else "projector"
-        logits = getattr(self, head)(tokens[hidden], self._still)
-        slow = getattr(self.slow, head)(target[hidden])
+        places = hidden.nonzero(as_tuple=True)
+        logits = getattr(self, head)(tokens[places], still)
+        slow = getattr(self.slow, head)(target[places])
         taught = self._target(slow, self.patch_centre)
         return masked_entropy(taught, logits, hidden, p.temperature)
 
@@ -253,10 +257,6 @@ class DINOv2For3D(Method):
             anchor = self._encoded(self.anchor, x)[:, 1:]
         return gram(patches, anchor)
 
-    @property
-    def _still(self) -> bool:
-        return bool(self.progress < self.params.still)
-
     def after_step(self, progress: float) -> None:
         """Move the slow copy and the centres; copy it to the anchor where it is time to."""
         p = self.params
@@ -274,6 +274,8 @@ class DINOv2For3D(Method):
 @torch.no_grad()
 def together(rows: Tensor) -> tuple[Tensor, slice]:
     """Return the rows (n, K) of all processes, whose numbers may differ, and which are this one's."""
+    if distributed.size() == 1:
+        return rows, slice(0, len(rows))
     counts = distributed.gather(torch.tensor([len(rows)], device=rows.device)).tolist()
     most, rank = max(counts), min(distributed.rank(), len(counts) - 1)
     padded = functional.pad(rows, (0, 0, 0, most - len(rows)))
@@ -295,7 +297,8 @@ def masked_entropy(target: Tensor, logits: Tensor, hidden: Tensor, temperature: 
         hidden: (V, N) which patches of V views they are.
         temperature: of the student.
     """
-    weight = (1 / hidden.sum(dim=1, keepdim=True).clamp_min(1)).expand_as(hidden)[hidden]
+    view = hidden.nonzero(as_tuple=True)[0]
+    weight = (1 / hidden.sum(dim=1).clamp_min(1))[view]
     each = -(target * (logits / temperature).log_softmax(dim=1)).sum(dim=1)
     return (each * weight).sum() / len(hidden)
 

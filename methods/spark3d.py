@@ -59,7 +59,7 @@ class SparK3D(Method):
         def check(self, crop: Triple, recipe: Recipe) -> None:
             """As the others do; and refuse a single visible block: a norm needs two cells."""
             super().check(crop, recipe)
-            count = torch.Size(grid(crop, self.block)).numel()
+            count = prod(grid(crop, self.block))
             if count - int(self.mask_ratio * count) < 2:
                 raise self.refusal(
                     f"one of {count} blocks is visible, and norms take statistics over visible "

@@ -29,6 +29,8 @@ OWN = {  # parameters of one method alone
     "cpc3d": {"patches_per_side": 2, "boundary": "zero", "code_size": 16, "gru": 8},
     "cpc2d": {"code_size": 16, "gru": 8},
     "rpl3d": {"jitter": 2},
+    "mae_cnn3d": {"block": 8},
+    "spark3d": {"block": 8},
     "rpl2d": {"jitter": 4},
     "jigsaw3d": {"n": 2, "jitter": 2, "permutations": 20},
     "jigsaw2d": {"n": 2, "jitter": 4, "permutations": 20},

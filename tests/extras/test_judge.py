@@ -265,7 +265,7 @@ def test_what_was_taken_for_what_is_said_before_anything_is_claimed(tmp_path, ca
     read, _, claimed = out.partition("neighbours")
     for line in (
         r"Method +column 'method' +3: A, B, C",
-        r"Patient +the case: each is taken for a patient +12",
+        r"Patient +the case: each is one patient +12",
         r"Run +column 'seed' +2: 0, 1",
         r"Metric dice +the heading 'dice' +higher is better \(by its name\), shares of one",
     ):

@@ -105,7 +105,9 @@ def test_under_a_region_head_the_mean_dice_is_of_the_regions():
 
 def asked(paint=None, seen=False):
     """Return what an evaluation is told."""
-    return SimpleNamespace(inference=inference(), data=SimpleNamespace(paint=paint), seen=seen)
+    return SimpleNamespace(
+        inference=inference(), data=SimpleNamespace(paint=paint, relabel=()), seen=seen
+    )
 
 
 @pytest.mark.parametrize(("paint", "labels"), [(None, (0, 1)), ([[0, 3], [1, 2]], (3, 2))])

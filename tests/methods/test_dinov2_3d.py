@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from seeded import generator
-from small_methods import agree, batch_of, build, functions_of, params_of, raw_of, tried
+from small_methods import MAPS, agree, batch_of, build, functions_of, params_of, raw_of, tried
 from torch.nn import functional
 
 from bench.augment import rot90
@@ -236,8 +236,13 @@ def test_without_small_views_or_one_of_the_heads():
 
 def test_what_it_costs():
     params = params_of("dinov2_3d")
-    assert params.voxels_per_sample((96, 96, 96)) == 2 * 96**3 + 8 * 48**3 + 2 * 96**3 // 3
+    assert params.voxels_per_sample((96, 96, 96)) == pytest.approx(
+        2 * 96**3
+        + 8 * 48**3
+        + 2 * 96**3 / 3
+        + 16**3 / 2 * (2 + 8 + 2 / 3)  # a token is 16^3 voxels
+    )
     patches = 0.5 * 0.475 * 216
-    width = 2048**2 + 256 * (2048 + 65536)
+    width = 2048 * (MAPS.width + 2048) + 256 * (2048 + 65536)
     flops = 2 * (8 + (2 + 2 * patches) * 4 / 3) * width
-    assert params.head_flops((96, 96, 96)) == pytest.approx(flops)
+    assert params.head_flops((96, 96, 96), MAPS) == pytest.approx(flops)

@@ -6,6 +6,7 @@ from small_methods import agree, build, functions_of, params_of, tried
 from torch.nn import functional
 
 from bench.errors import BenchError
+from bench.method import EncoderMaps
 from bench.pretext.heads import CrossBlock
 
 CODE = functions_of("hi_end_mae")
@@ -100,8 +101,11 @@ def test_what_is_visible_rounds_down_and_plain_errors_are_kept():
 
 
 def test_what_it_costs_and_what_it_refuses():
-    params, square = params_of("hi_end_mae"), 384**2
-    expected = 216 * square * (2 * 24 + 3 * (24 + 4 + 4 * 0.25))
-    assert params.head_flops((96, 96, 96)) == pytest.approx(expected)
+    maps = EncoderMaps((768,) * 4, ((16, 16, 16),) * 4)  # 217 tokens, of which 55 are seen
+    block = 217 * 24 * 384**2 + 4 * 217**2 * 384
+    asking = block + 4 * (217 + 55) * 384**2 + 4 * 55 * 217 * 384
+    ends = 55 * 4 * 2 * 768 * 384 + 162 * 2 * 384 * 16**3
+    flops = params_of("hi_end_mae").head_flops((96, 96, 96), maps)
+    assert flops == pytest.approx(2 * block + 3 * asking + ends)
     with pytest.raises(BenchError, match="must divide by decoder_heads"):
         build("hi_end_mae", {"decoder_dim": 33})

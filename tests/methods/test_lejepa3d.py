@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
-from small_methods import agree, build, fitting, functions_of, params_of, raw_of, tried
+from small_methods import MAPS, agree, build, fitting, functions_of, params_of, raw_of, tried
 from torch.nn import functional
 
 from bench import nets
@@ -129,4 +129,4 @@ def test_without_small_views_the_large_ones_predict_each_other():
 def test_what_it_costs():
     params = params_of("lejepa3d", hidden=10, out=4, slices=3, knots=5)
     assert params.voxels_per_sample((96, 96, 96)) == 2 * 96**3 + 6 * 48**3
-    assert params.head_flops((96, 96, 96)) == 2 * 8 * (10 * 14 + 3 * 9)
+    assert params.head_flops((96, 96, 96), MAPS) == 2 * 8 * (10 * 14 + 3 * 9)

@@ -324,7 +324,7 @@ class _Checks:
             if key in self.origin:
                 yield Role(TITLES.get(key, key.capitalize()), self.origin[key], _listed(names))
             elif key == "patient":
-                yield Role("Patient", "the case: each is taken for a patient", f"{len(names)}")
+                yield Role("Patient", "the case: each is one patient", f"{len(names)}")
             elif key == "run":
                 yield Role("Run", "no column", "each method has one run")
         for name, measured in measures.items():

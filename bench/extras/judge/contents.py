@@ -83,7 +83,7 @@ def read_sections(judgement: Judgement) -> list[Section]:
     """Return the section that says what was taken for what, what was left out, and who lacks cases."""
     table = judgement.table
     parts: list[Part] = [
-        grid(("What", "Taken from", "Holds"), table.roles, words=(1, 2)),
+        grid(("What", "Read from", "Holds"), table.roles, words=(1, 2)),
         *(Text(line, "warning") for line in table.warnings),
         *(Text(f"{line[0].upper()}{line[1:]}.") for line in table.notes),
         *(Text(line) for line in lacking(judgement)),
@@ -144,7 +144,7 @@ def _intervals(standing: Standing) -> Iterator[Interval]:
     pairs = standing.against or [standing.pair(m, best) for m in standing.methods[1:]]
     for pair in pairs:
         if pair is not None and pair.judged.comparison.low == pair.judged.comparison.low:
-            heading = group if standing.against else f"{group}: beside {best}"
+            heading = group if standing.against else f"{group}: against {best}"
             yield _interval(pair, heading, standing.unit, 100 if standing.unit == "1" else 1)
 
 

@@ -71,13 +71,13 @@ def against_table(judgement: Judgement, standing: Standing) -> Table | None:
         return None
     bases = {pair.b for pair in standing.against}
     base = next(iter(bases)) if len(bases) == 1 else ""
-    name = f"beside {base or 'the row from scratch of its network'}"
+    name = f"against {base or 'the row from scratch of its network'}"
     return _table(judgement, standing, standing.against, name, with_b=not base)
 
 
 def pairs_table(judgement: Judgement, standing: Standing) -> Table:
     """Return every pair that was compared."""
-    name = "every pair" if standing.every else "neighbours, and all beside the best"
+    name = "every pair" if standing.every else "neighbours, and all against the best"
     return _table(judgement, standing, standing.pairs, name, with_b=True)
 
 
@@ -89,7 +89,7 @@ def _table(
     p_head = "p, Holm" if adjusted else "p, Holm (weights)"
     head = [
         "Method",
-        *(["Beside"] if with_b else []),
+        *(["Against"] if with_b else []),
         "Difference",
         "95 % interval",
         p_head,
@@ -104,7 +104,7 @@ def _table(
         rows,
         f"{title(standing.scope)}: {name}",
         caption,
-        words=[head.index(h) for h in ("Beside", "Verdict") if h in head],
+        words=[head.index(h) for h in ("Against", "Verdict") if h in head],
     )
 
 
@@ -183,7 +183,7 @@ def pairing(judgement: Judgement) -> Table:
     """Return which cases pairs share, and how many are left out."""
     lines = [
         (
-            f"{p.a} beside {p.b}",
+            f"{p.a} against {p.b}",
             title(s.scope),
             str(p.judged.comparison.patients),
             str(p.runs),

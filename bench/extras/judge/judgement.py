@@ -133,7 +133,7 @@ def _holds(standing: Standing, a: str, b: str, word: str, weights: bool) -> tupl
     if pair is None:
         return False, f"{where}: {a} and {b} share no case"
     judged = pair.of_weights if weights else pair.judged
-    text = f"{where}: {a} beside {b}: {judged.verdict}"
+    text = f"{where}: {a} against {b}: {judged.verdict}"
     if judged.verdict == WEIGHTS:
         text += f" ({pair.of_weights.verdict} of these weights)"
     return judged.verdict == word, text

@@ -27,7 +27,7 @@ def sentence(standing: Standing, judgement: Judgement) -> str:
         verdicts = [p.of_weights.verdict if of_weights else p.verdict for p in standing.against]
         many = ", ".join(f"{verdicts.count(v)} {v}" for v in VERDICTS if v in verdicts)
         base = judgement.baseline or "their baseline"
-        parts.append(f"Beside {base}{', of these weights' if of_weights else ''}: {many}.")
+        parts.append(f"Against {base}{', of these weights' if of_weights else ''}: {many}.")
     parts.append(_apart(standing))
     parts.append(_first(standing))
     if standing.lone:
@@ -92,7 +92,7 @@ def whys(pairs: Sequence[Pair]) -> list[str]:
     """Say why verdicts are of weights, and what may settle the few that are open."""
     whys = dict.fromkeys(p.judged.why for p in pairs if p.judged.verdict == WEIGHTS)
     texts = [f"{why[0].upper()}{why[1:]}." for why in whys if why]
-    settled = [f"{p.a} beside {p.b}: {settles(p)}" for p in pairs if settles(p)]
+    settled = [f"{p.a} against {p.b}: {settles(p)}" for p in pairs if settles(p)]
     if 0 < len(settled) <= 3:
         texts += [f"{line}." for line in settled]
     seen = "The last column is a difference that four of five such studies would see, asked alone."
