@@ -86,7 +86,7 @@ def read(path: Path) -> Participants:
             name; names file and line.
     """
     lines = _lines(path)
-    separator = next((s for s in SEPARATORS if lines and s in lines[0]), ",")
+    separator = _separator(lines[0]) if lines else ","
     # BIDS' tables know no quotes
     quoting: Literal[0, 3] = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
     reader = csv.reader(lines, delimiter=separator, quoting=quoting)
@@ -105,6 +105,10 @@ def read(path: Path) -> Participants:
     except csv.Error as error:
         raise BenchError(f"{path}:{reader.line_num}: no CSV ({error})") from None
     return Participants(tuple(head[1:]), entries, str(path))
+
+
+def _separator(line: str) -> str:
+    return next((separator for separator in SEPARATORS if separator in line), ",")
 
 
 def _lines(path: Path) -> list[str]:

@@ -70,21 +70,21 @@ def picture() -> tuple[np.ndarray, np.ndarray]:
 
 
 def boxes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    none, here, there = np.zeros((3, 12, 12, 12), np.uint8)
-    here[3:6, 3:6, 3:6], there[7:9, 7:9, 7:9] = 1, 1
-    return none, here, there
+    none, box, apart = np.zeros((3, 12, 12, 12), np.uint8)
+    box[3:6, 3:6, 3:6], apart[7:9, 7:9, 7:9] = 1, 1
+    return none, box, apart
 
 
-NONE, HERE, THERE = boxes()
+NONE, BOX, APART = boxes()
 PAIRS = {  # prediction, reference
     "placed": placed(),
     "many": speckled((36, 40, 30), 7, 0.93),
     "few": speckled((48, 32, 20), 11, 0.97),
     "picture": picture(),
     "both empty": (NONE, NONE),
-    "no reference": (HERE, NONE),
-    "no prediction": (NONE, HERE),
-    "no match": (THERE, HERE),
+    "no reference": (BOX, NONE),
+    "no prediction": (NONE, BOX),
+    "no match": (APART, BOX),
 }
 # What panoptica 2.1.7 gives for these arrays: Panoptica_Evaluator of SEMANTIC input with
 # ConnectedComponentsInstanceApproximator() and NaiveThresholdMatching(), the entries in the order of ENTRIES.
@@ -145,8 +145,8 @@ def test_lesions_of_a_size_from_its_first_bound_on():
     sizes = ("0-0.1ml", "0.1-0.16ml", "0.16-0.64ml", "0.64-2.16ml", "2.16+ml")
     counts = values(PAIRS["placed"], *(f"lesion_reference@{size}" for size in sizes))
     assert counts == [0, 0, 1, 2, 4]
-    found = values(PAIRS["placed"], *(f"lesion_matched@{size}" for size in sizes))
-    assert found == [0, 0, 0, 1, 4]
+    matched = values(PAIRS["placed"], *(f"lesion_matched@{size}" for size in sizes))
+    assert matched == [0, 0, 0, 1, 4]
     missed = values(PAIRS["placed"], *(f"lesion_missed@{size}" for size in sizes))
     assert missed == [0, 0, 1, 1, 0]
     quality = ("lesion_recall@0.64-2.16ml", "lesion_sq@0.64-2.16ml", "lesion_dice@0.64-2.16ml")

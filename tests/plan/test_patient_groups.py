@@ -13,7 +13,7 @@ from bench.cli import main
 from bench.errors import BenchError
 
 FILE = {"groups": {NAME: {"by": ["sex"], "file": "people.csv"}}}
-OWN = {"groups": {NAME: {"by": ["sex"]}}}
+STATED = {"groups": {NAME: {"by": ["sex"]}}}
 HEADING = "Do scores differ between groups of patients?"
 
 
@@ -72,7 +72,7 @@ def test_a_run_groups_by_the_data_set_and_a_report_by_a_file(
     people(data / NAME / "participants.tsv", [p for t in TEST for p in (t,)], "\t")
     section = {"dataset": NAME, "split": "even", "evaluation": "probe", "seeds": [0]}
     small = {"name": "test", "rows": {"pair": None}, "finetune": [section | {"fractions": [100]}]}
-    file = protocol_file(small | OWN)
+    file = protocol_file(small | STATED)
     assert main(["run", str(file), "--data", str(data), "--out", str(out)]) == 0
     page = out / "reports" / "test" / "table.md"
     assert HEADING in page.read_text() and re.search(

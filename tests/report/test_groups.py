@@ -18,7 +18,7 @@ SEX = {"F": (0.60, 0.70, 0.80), "M": (0.90, 0.80, 0.85, 0.85)}  # of scratch
 GAIN = {"F": (0.08, 0.10, 0.12), "M": (-0.01, 0.01, 0.0, 0.0)}  # of B on it
 
 
-def told(protocol, records, people, rows, **changes):
+def parts_of(protocol, records, people, rows, **changes):
     """Return the parts of the section for one column, `sex` by default."""
     by = changes.pop("by", ("sex",))
     drawn = protocol(rows=ROWS, groups={"organs": Grouping(by=by)}, **changes)
@@ -38,7 +38,7 @@ def patients(of):
 
 
 def words(line):
-    return [line.labels[0], *(entry.mean for entry in line.entries)]
+    return [line.labels[0], *(cell.mean for cell in line.entries)]
 
 
 def compared(first, second):
@@ -58,7 +58,7 @@ def test_means_gap_and_gap_less_scratchs_by_hand(protocol, records):
     base = patients(SEX)
     people = {who: {"sex": who[0]} for who in base}
     gained = {who: base[who] + gain for who, gain in patients(GAIN).items()}
-    means, pairs = told(protocol, records, people, [*scored(base), *scored(gained, "b")])
+    means, pairs = parts_of(protocol, records, people, [*scored(base), *scored(gained, "b")])
     a, b = (words(line) for line in means.lines)
     # 70 and 85 points, then 80 and 85
     assert a == ["A", "70.00 (3)", "85.00 (4)", *compared(SEX["M"], SEX["F"]), f"1 {TIMES} 7"]
@@ -79,7 +79,7 @@ def test_three_groups_have_the_widest_gap_first_and_an_interval_for_its_being_pi
     values = {"x": (0.5, 0.6, 0.5, 0.6, 0.55)}
     values |= {"y": (0.8, 0.9, 0.8, 0.9, 0.85), "z": (0.7, 0.6, 0.7, 0.6, 0.65)}
     people = {who: {"sex": who[0]} for who in patients(values)}
-    means, pairs = told(protocol, records, people, scored(patients(values)))
+    means, pairs = parts_of(protocol, records, people, scored(patients(values)))
     assert [line.entries[0].mean for line in pairs.lines] == [
         f"y {MINUS} x",
         f"y {MINUS} z",
@@ -102,19 +102,19 @@ def test_runs_are_shared_by_the_groups(protocol, records):
         for seed, luck in enumerate((0, 0.1, -0.1))
         for row in scored({who: v + luck for who, v in base.items()}, seed=seed)
     ]
-    means, _ = told(protocol, records, people, lucky)
+    means, _ = parts_of(protocol, records, people, lucky)
     assert words(means.lines[0])[3:] == [*compared(SEX["M"], SEX["F"]), f"3 {TIMES} 7"]
     assert "these weights" not in means.caption
     # of a row with one pretraining it is of these weights, however many seeds fine-tune them
     pretrained = [row | {"row": "b"} for row in lucky]
-    means, _ = told(protocol, records, people, lucky + pretrained)
+    means, _ = parts_of(protocol, records, people, lucky + pretrained)
     assert means.caption.endswith("not of the method: B.")
 
 
 def test_who_is_left_out_is_said_and_counted(protocol, records):
     values = patients({**SEX, "X": (0.5,), "N": (0.4, 0.3)})
     people = {who: {"sex": who[0]} for who in values if who[0] != "N"}
-    means, _ = told(protocol, records, people, scored(values))
+    means, _ = parts_of(protocol, records, people, scored(values))
     assert [column.label for column in means.columns][:2] == ["F", "M"]
     assert "Left out: 2 of 10 patients without an entry in sex, first N0." in means.caption
     assert "Left out: 1 group of fewer than 2 patients, X." in means.caption
@@ -132,7 +132,7 @@ def test_who_is_left_out_is_said_and_counted(protocol, records):
 def test_too_few_and_too_many_groups_are_a_line(protocol, records, group_of, says):
     values = {f"p{n:02}": 0.5 + n / 100 for n in range(26)}
     people = {who: {"sex": group_of(n)} for n, who in enumerate(values)}
-    (line,) = told(protocol, records, people, scored(values))
+    (line,) = parts_of(protocol, records, people, scored(values))
     assert isinstance(line, Text) and line.kind == "warning" and says in line.text
     assert line.text.startswith("Dice by sex, organs, 100 % of the labels: ")
 
@@ -141,7 +141,7 @@ def test_few_patients_have_no_p(protocol, records):
     """Three and three can be dealt in 20 ways: no exact p of them is below 0.1."""
     values = patients({"F": (0.1, 0.11, 0.12), "M": (0.9, 0.91, 0.92)})
     people = {who: {"sex": who[0]} for who in values}
-    means, pairs = told(protocol, records, people, scored(values))
+    means, pairs = parts_of(protocol, records, people, scored(values))
     assert words(means.lines[0])[5] == words(pairs.lines[0])[4] == "too few"
     assert "no exact test of so many patients" in means.caption
 
@@ -151,10 +151,10 @@ def test_a_row_without_a_group_and_a_run_that_failed(protocol, records):
     people = {who: {"sex": who[0]} for who in base}
     none_of_f = {who: v for who, v in base.items() if who[0] == "M" or who == "F0"}
     rows = [*scored(base), *scored(base, seed=1), *scored(none_of_f, "b"), *scored(base, "b", 1)]
-    means, _ = told(protocol, records, people, rows)
+    means, _ = parts_of(protocol, records, people, rows)
     assert [words(line)[-1] for line in means.lines] == [f"2 {TIMES} 7", f"2 {TIMES} 7"]
     alone = [*scored(base), *scored(none_of_f, "b")]
-    means, _ = told(protocol, records, people, alone)
+    means, _ = parts_of(protocol, records, people, alone)
     assert [line.labels[0] for line in means.lines] == ["A"]
 
 
@@ -162,7 +162,7 @@ def test_distances_are_in_their_own_unit(protocol, records):
     values = {who: 10 * v for who, v in patients(SEX).items()}
     people = {who: {"sex": who[0]} for who in values}
     rows = scored(values, metric="hd95", unit="mm")
-    means, _ = told(protocol, records, people, rows)
+    means, _ = parts_of(protocol, records, people, rows)
     assert words(means.lines[0])[:4] == ["A", "7.00 (3)", "8.50 (4)", "+1.50"]
 
 
