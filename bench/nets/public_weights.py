@@ -38,8 +38,8 @@ class PublicWeights:
     spacing: tuple[float, float, float] | None = None  # mm
     orientation: str
     crop: Triple
-    head: Literal["", "softmax", "sigmoid"] = ""  # of an output layer that can be scored as it came
-    classes: tuple[str, ...] = ()  # of that layer's channels
+    head: Literal["", "softmax", "sigmoid"] = ""  # of weights that can be scored as they came
+    classes: tuple[str, ...] = ()  # of the output layer's channels
     licence: str
     cite: str
     url: str
@@ -147,6 +147,19 @@ class Stated:
             BenchError: names the row.
         """
         where = f"rows.{self.row}.init"
+        self._check_file(where, layout, preset, classes)
+        if self.other_recipe:
+            return
+        public = [by_name(self.weights)] if self.weights else of_layout(layout, preset)
+        trained = [Trained(w.name, {**w.recipe, **recipe}) for w in public]
+        if recipe and not trained:
+            trained = [Trained("the file", recipe)]
+        try:
+            check_recipe(trained, self.recipe)
+        except BenchError as error:
+            raise BenchError(f"{where}: {error}") from None
+
+    def _check_file(self, where: str, layout: str, preset: str, classes: int) -> None:
         public = of_layout(layout, preset)
         if self.weights and by_name(self.weights) not in public:
             raise BenchError(
@@ -157,16 +170,6 @@ class Stated:
             raise BenchError(
                 f"{where}.labels: class {max(self.classes)} is beyond the {classes} of the weights' last layer"
             )
-        if self.other_recipe:
-            return
-        public = [by_name(self.weights)] if self.weights else public
-        trained = [Trained(w.name, {**w.recipe, **recipe}) for w in public]
-        if recipe and not (self.weights or trained):
-            trained = [Trained("the file", recipe)]
-        try:
-            check_recipe(trained, self.recipe)
-        except BenchError as error:
-            raise BenchError(f"{where}: {error}") from None
 
 
 def _alike(theirs: Any, given: Any, key: str) -> bool:

@@ -34,7 +34,8 @@ def outputs(arm: Arm) -> Outputs:
         return Outputs()
     public = _public(initial)
     if public is not None and not public.head:
-        raise Misstated("init", f"labels: {public.name} have no output layer that is read")
+        why = public.note or "they have no output layer that is read"
+        raise Misstated("init", f"labels: {public.name} cannot be scored as they came: {why}")
     pairs = _pairs(arm.target.dataset, initial, public)
     sigmoid = public is not None and public.head == "sigmoid"
     return Outputs(paint=pairs) if sigmoid else Outputs(relabel=pairs)

@@ -353,3 +353,28 @@ def test_labels_that_do_not_fit_are_refused_in_a_line(
     assert main(["run", str(path), "--out", str(tmp_path / "out"), "--workers", "1"]) == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and re.search(says, message), message
+
+
+@pytest.mark.parametrize(
+    ("weights", "network", "preset", "says"),
+    [
+        ("stunet", "stunet", "small", "came: the released plan halves x alone"),
+        ("suprem_unet", "genesis_unet3d", "base", "came: its labels come from a head on text"),
+    ],
+)
+def test_weights_that_cannot_be_scored_as_they_came_are_refused_with_the_reason(
+    weights, network, preset, says, tmp_path, capsys
+):
+    torch.save({}, tmp_path / "w.pth")  # is not looked at
+    path = protocol(
+        tmp_path,
+        network,
+        preset,
+        {"file": "w.pth", "weights": weights, "labels": LABELS},
+        **AS_CAME,
+    )
+    assert main(["run", str(path), "--out", str(tmp_path / "out"), "--workers", "1"]) == 2
+    message = capsys.readouterr().err
+    assert (
+        message.count("\n") == 1 and f"labels: {weights} cannot be scored as they {says}" in message
+    )
