@@ -65,7 +65,7 @@ runs, test patients, hours
 $ bench plan pilot_lasc --data DATA  # what there is to do, and what it will cost
 $ bench plan voco_table1 --scale smoke --phantoms  # without any data
 
-compete  run one more method beside a protocol's recorded rows
+compete  train one more method and compare it with a protocol's stored results
 track TRACK  a protocol with records: a file, or a name of 'bench list protocols'
 --method NAME!
 {PLUGINS}
@@ -78,8 +78,8 @@ optimiser.lr=1e-4
 {DATA}
 {WHERE}
 {RUN}
-> Only the method's own cells are run; the others' scores are taken patient by patient from the records. \
-Refused where these are of another split, scale, recipe or convention.
+> Only the new method is trained. The stored results have a score for each patient, so all comparisons are \
+paired. Refused if they have another split, scale, recipe or convention.
 $ bench compete pilot_lasc --method mine --plugins mine.py --data DATA  # among those recorded
 $ bench compete pilot_lasc --method mine --plugins mine.py --data DATA --dry-run
 
@@ -109,7 +109,7 @@ report  draw tables, figures and page from the records
 $ bench report pilot_lasc  # draw it again from the records
 $ bench report pilot_lasc --paper DIR  # tables and sentences for a paper
 
-bundle  put protocols, records and splits into one file to pass on
+bundle  save protocols, stored results and splits in one file, to share it
 usage: bench bundle PROTOCOL... [--out DIR] [--data DIR] [--to FILE]
 usage: bench bundle verify FILE [--json]
 what PROTOCOL...  a file, or a name of 'bench list protocols'; or: verify FILE
@@ -133,33 +133,33 @@ b B  what is compared with it, likewise
 $ bench compare runs runs_of_last_month  # two output folders
 $ bench compare runs/records/studies_probes_3d.parquet results/pilot --ranks --to ranks  # probe, fine-tuned
 
-judge  say what may be said of anybody's scores
+judge  which methods differ, in any table of scores
 tables TABLE...  CSV, Parquet, JSON lines, nnU-Net's summary.json, results of mteb or kaiko eva, or a folder
 --baseline NAME  the method that all others are compared with
 --method COLUMN
---case COLUMN  what methods are paired by
+--case COLUMN  the scan or image: methods are compared on the same ones
 --score COLUMN
---run COLUMN  seeds: what is trained anew
---patient COLUMN  where a patient has several cases
+--run COLUMN  the independent training, usually its seed
+--patient COLUMN  for data with several cases of a patient
 --patients PATTERN  a regular expression whose group is a case's patient, or a CSV or JSON file of both
 --dataset COLUMN
 --target COLUMN  organ or label
 --metric COLUMN
 --fold COLUMN
---pretraining COLUMN  runs of one pretraining belong together
---wide methods|targets|metrics|cases  what the columns of numbers are, where there are several
+--pretraining COLUMN  the pretraining of each run; its runs are not independent
+--wide methods|targets|metrics|cases  what the columns of numbers are, in a wide table
 --only KEY=VALUE...  of a column, or of method, dataset, target, metric; may be repeated
---without COLUMN...  a column that counts as not there; may be repeated
-| --higher  a higher score is better, where the metric's name does not say so
-| --lower  a lower score is better
---unit 1|%  of all shares, unchecked
---infinite NUMBER  what an infinite score counts as; 'missing' leaves it out
---region SIZE  differences up to it are equivalent, in the unit of the file; default: 0.01 of shares
+--without COLUMN...  a column that is ignored; may be repeated
+| --higher  higher scores are better; for a metric that bench does not know
+| --lower  lower scores are better
+--unit 1|%  of Dice and the like: 0 to 1, or percent; not checked
+--infinite NUMBER  the value of an infinite distance; 'missing' leaves it out
+--region SIZE  the equivalence margin, in the unit of the file; default: 0.01 of Dice and the like
 --require SENTENCE...  'A better than B' (worse than, equivalent to), on every data set by the first metric; \
 may be repeated
 --to DIR  also a page, Markdown, LaTeX, CSV
 --json
-> Columns are guessed by their names, and what was taken for what is printed first; '-' takes none. \
+> Columns are recognised by their names. The first table says how each was read; '-' means no column. \
 Exit code 1: a requirement does not hold.
 $ bench judge scores.csv --baseline nnunet --to judged  # columns case, method, dice
 $ bench judge nnUNet_results/Dataset004_Hippocampus  # all trainers of a cross-validation

@@ -198,7 +198,7 @@ def _named(predictions: tuple[Path, ...]) -> dict[str, Path]:
         name = printable(stem(path) if _is_map(path) else folder.name)
         if name in named:
             raise BenchError(
-                f"{path}: a prediction called {name!r} is there already ({named[name]}); rename one,"
+                f"{path}: the name {name!r} is already used by {named[name]}; rename one,"
                 " or link to it by another name"
             )
         named[name] = path

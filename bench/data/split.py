@@ -116,7 +116,7 @@ def folds(
         raise Misstated("split", unknown(f"split of data set {name!r}", split, names))
     if not patients:
         raise BenchError(
-            f"{name}: none of its {len(cases)} cases has a label; nothing to train and test on"
+            f"{name}: none of its {len(cases)} cases has a label; training and testing need some"
         )
     for fold in parts:
         _full(name, fold, len(patients))

@@ -138,7 +138,7 @@ def _state_patients(path: Path, pattern: str) -> None:
     _check_patients(pattern)
     listing = json.loads(path.read_text(encoding="utf-8"))
     if listing.get("patients", pattern) != pattern:
-        raise BenchError(f"--patients: {path} states them already; change it there")
+        raise BenchError(f"--patients: {path} already states the patients; change that file")
     write_atomic(path, json.dumps({**listing, "patients": pattern}, indent=1) + "\n")
 
 
