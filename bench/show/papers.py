@@ -209,7 +209,7 @@ def _cards(root: Path, items: Iterable[dict[str, str]]) -> list[str]:
             continue
         name = f"{item['paper']} {_title(item['item'])}"
         stale = "" if need.content == protocol.origin.content else " (an earlier state of the file)"
-        fits = ("yes" if not count else f"{count} jobs do not" for count in need.unfit)
+        fits = ("all" if not count else f"all but {count}" for count in need.unfit)
         row = (f"{need.hours:,.1f}", str(need.unknown or ""), f"{need.gib:.1f}", *fits, need.advice)
         rows.append((name + stale, *row))
     if not rows:
@@ -220,8 +220,9 @@ def _cards(root: Path, items: Iterable[dict[str, str]]) -> list[str]:
         "## What each needs of a card",
         "",
         "At paper scale, by `bench plan PROTOCOL --gpu` (`results/gpu.csv`, by `python -m bench.show.papers "
-        f"--gpu OUT`). **Counted, not measured**: {card(CARD, Path()).speed.text}. Hours are of trainings whose "
-        "length is known without the data. A step fits where a tenth more and 1 GiB still do.",
+        f"--gpu OUT`). **Counted, no card was there.** Hours are {card(CARD, Path()).speed.text}. They are of trainings "
+        "whose length is known without the data. The columns of cards say how many jobs fit: a step fits if a "
+        "tenth more and 1 GiB would.",
         "",
         *(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in every),
     ]
