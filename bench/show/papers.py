@@ -220,8 +220,8 @@ def _cards(root: Path, items: Iterable[dict[str, str]]) -> list[str]:
         "## What each needs of a card",
         "",
         "At paper scale, by `bench plan PROTOCOL --gpu` (`results/gpu.csv`, by `python -m bench.show.papers "
-        f"--gpu OUT`). **Counted, not measured**: {card(CARD, Path()).speed.text}. Hours are of trainings whose "
-        "length is known without the data. A step fits where a tenth more and 1 GiB still do.",
+        f"--gpu OUT`). No card was used. Hours are {card(CARD, Path()).speed.text}; only trainings whose "
+        "length is known without the data count. A step fits where a tenth more and 1 GiB still do.",
         "",
         *(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in every),
     ]
