@@ -221,8 +221,8 @@ def _cards(root: Path, items: Iterable[dict[str, str]]) -> list[str]:
         "",
         "At paper scale, by `bench plan PROTOCOL --gpu` (`results/gpu.csv`, by `python -m bench.show.papers "
         f"--gpu OUT`). **Counted, no card was there.** Hours are {card(CARD, Path()).speed.text}. They are of "
-        "trainings whose length is known without the data. The columns of cards say how many jobs fit: a step fits if a "
-        "tenth more and 1 GiB would.",
+        "trainings whose length is known without the data. The columns of cards say how many jobs fit: a step fits if "
+        "a tenth more and 1 GiB would.",
         "",
         *(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in every),
     ]
