@@ -218,7 +218,7 @@ def test_an_unknown_card_is_refused_in_a_line_with_the_nearest(name, says, proto
 
 def test_a_profile_names_its_card():
     assert Profile(card="a100-40gb").card == "a100-40gb"
-    with pytest.raises(ValueError, match="did you mean 'a100-40gb'"):
+    with pytest.raises(BenchError, match="did you mean 'a100-40gb'"):
         Profile(card="a100-40g")
 
 

@@ -14,7 +14,7 @@ from bench import registry
 from bench.data import case_filter
 from bench.data.parts import Entry
 from bench.dataset import Case
-from bench.jobs.pretrain.run import Pretext, _classes, _Reader, origins
+from bench.jobs.pretrain.run import Pretext, _Reader, labels_of, origins
 from bench.nets import transfer
 
 CROP = [16, 16, 16]
@@ -79,7 +79,7 @@ def test_classes_of_several_data_sets_lie_side_by_side():
     mixture = [a, b, a, {"dataset": "c", "classes": 1, "group": 4}]
     spec = a_job("pretrain", {"data": [{**entry, "part": "all"} for entry in mixture]}).spec
     before, total = spec.classes
-    found = [{k: int(v) for k, v in _classes(entry, before).items()} for entry in spec.data]
+    found = [{k: int(v) for k, v in labels_of(entry, before).items()} for entry in spec.data]
     one, two, three = {"task": 1, "first": 0}, {"task": 2, "first": 3}, {"group": 4, "first": 5}
     assert found == [one, two, one, three] and total == 6
 

@@ -104,7 +104,10 @@ def test_a_file_for_nnunet_has_its_network_for_the_plans_beside_it(thin, monkeyp
     make, network, preset = LAYOUTS["nnssl"]
     torch.save(make(), tmp_path / "weights.pt")
     monkeypatch.setitem(exported.ARCHITECTURES, (network, preset), "ResEncL")
-    plan, store = ran(protocol(tmp_path, network, preset), tmp_path / "out")
+    plan, store = ran(
+        protocol(tmp_path, network, preset, {"file": "weights.pt", "recipe": "other"}),
+        tmp_path / "out",
+    )
     (tuned,) = {c.finetune for c in plan.cells["rows"] if c.row == "theirs"}
     said = export(store, tuned, tmp_path / "a.pth", "nnssl")
     stated = json.loads((tmp_path / "a.json").read_text())

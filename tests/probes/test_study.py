@@ -203,7 +203,7 @@ def test_features_that_lack_a_case_or_have_seen_one_are_refused(embedded, plan_o
         plan(init)
     for problem, wrong in {
         "'file' or 'embeddings'": {},
-        "are of a file of weights": {"embeddings": "x", "preset": "tiny"},
+        "init.preset: is of a file of weights": {"embeddings": "x", "preset": "tiny"},
         "pretrained_on: is of 'embeddings'": {"file": "x", "pretrained_on": "y"},
     }.items():
         with pytest.raises(BenchError, match=problem):

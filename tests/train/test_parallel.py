@@ -16,7 +16,7 @@ from bench.conformance import many
 from bench.errors import Stopped
 from bench.protocol.sections import Optimiser, Schedule, Training
 from bench.random import rand
-from bench.train import checkpoint, loop
+from bench.train import checkpoint
 from bench.train.loop import Objective, Run, fit
 from bench.train.parallel import _exchange
 from bench.train.samples import Samples, batches
@@ -198,7 +198,6 @@ class Wide(Objective):
 
 
 def test_fp16_scales_the_loss_clips_unscaled_gradients_and_resumes_its_scale(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "fabric", scaled)
     norms, clip = [], torch.nn.utils.clip_grad_norm_
 
     def watched(parameters, **given):
@@ -210,7 +209,11 @@ def test_fp16_scales_the_loss_clips_unscaled_gradients_and_resumes_its_scale(tmp
         made, looks = Wide(), iter(range(1, STEPS + 1))
         data = partial(batches, Samples(3, BATCH, 0, read), BATCH, steps=STEPS)
         try:
-            fit(made, data, Run(TRAINING, 0, folder, stopping=lambda: next(looks) >= stop))
+            fit(
+                made,
+                data,
+                Run(TRAINING, 0, folder, stopping=lambda: next(looks) >= stop, device=scaled),
+            )
         except Stopped:
             (saved,) = folder.iterdir()
             return checkpoint.read(saved.read_bytes())["precision"]

@@ -61,6 +61,8 @@ EXAMPLES = {  # of the keys of a section, as TOML has them
     "setup": '["module load cuda"]',
     "python": '"/home/me/.venv/bin/python"',
     "image": '"/shared/images/bench.sif"',
+    "card": '"a100-40gb"',
+    "cuda": '{ tf32 = "off" }',
     "array_parallelism": "64",
     "max_array_size": "1000",
     "pack": "4",

@@ -75,10 +75,14 @@ def _arrays(run: Controller) -> Iterator[Array]:
                     yield fitting
 
 
+def _needs(run: Controller, unit: Unit) -> set[str]:
+    """Return the jobs outside a unit that make what it needs."""
+    return {need for job in unit for need in run.plan.before(job)} - set(unit)
+
+
 def _waits_for_kept_back(run: Controller, unit: Unit, ready: Collection[str]) -> bool:
     """Does a unit need a job that could be submitted by now and was not, because of the cap on GPUs?"""
-    needs = {need for job in unit for need in run.plan.before(job)} - set(unit)
-    return any(need in ready and need not in run.tasks for need in needs)
+    return any(need in ready and need not in run.tasks for need in _needs(run, unit))
 
 
 def _within_cap(run: Controller, array: Array) -> Array:
@@ -114,8 +118,8 @@ def _shape(run: Controller, unit: Unit) -> Shape:
 
 def _after(run: Controller, unit: Unit) -> tuple[str, ...]:
     """Return the SLURM ids of the tasks that make what a unit needs."""
-    needs = {need for job in unit for need in run.plan.before(job)} - set(unit)
-    return tuple(sorted({run.tasks[need].id for need in needs if need in run.tasks}))
+    tasks = (run.tasks[need] for need in _needs(run, unit) if need in run.tasks)
+    return tuple(sorted({task.id for task in tasks}))
 
 
 def _submit(run: Controller, array: Array) -> None:
