@@ -341,7 +341,7 @@ def test_predictions_of_one_name_are_refused(contest, tmp_path):
     link.parent.mkdir()
     link.symlink_to(island)
     with pytest.raises(
-        BenchError, match=r"other/thin: a prediction called 'thin' is there already"
+        BenchError, match=r"other/thin: the name 'thin' is already used by .*thin; rename"
     ):
         score_several((thin, link), truth, METRICS)
     rows, _ = score_several((island, link), truth, ("dice",))

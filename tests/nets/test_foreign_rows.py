@@ -52,6 +52,8 @@ LAYOUTS = {  # test_foreign_weights has the others, which differ by names alone
     "nnssl": (nnssl, "resenc_unet", "thin"),
 }
 
+OTHER = {"file": "weights.pt", "recipe": "other"}  # prepared otherwise than for these weights
+
 
 def protocol(folder, network, preset, init="weights.pt", steps=1, recipe=None, **finetune):
     crop = CROP.get(network, [64, 32, 32])
@@ -72,7 +74,7 @@ def protocol(folder, network, preset, init="weights.pt", steps=1, recipe=None, *
 def test_a_file_of_each_layout_becomes_a_row(name, thin, tmp_path):
     make, network, preset = LAYOUTS[name]
     torch.save(make(), tmp_path / "weights.pt")
-    init = {"file": "weights.pt", "recipe": "other"} if name == "nnssl" else "weights.pt"
+    init = OTHER if name == "nnssl" else "weights.pt"
     path = protocol(tmp_path, network, preset, init)
     plan, store = ran(path, tmp_path / "out")
     table = records.collect(plan, store, "rows").set_index("row")
@@ -104,10 +106,7 @@ def test_a_file_for_nnunet_has_its_network_for_the_plans_beside_it(thin, monkeyp
     make, network, preset = LAYOUTS["nnssl"]
     torch.save(make(), tmp_path / "weights.pt")
     monkeypatch.setitem(exported.ARCHITECTURES, (network, preset), "ResEncL")
-    plan, store = ran(
-        protocol(tmp_path, network, preset, {"file": "weights.pt", "recipe": "other"}),
-        tmp_path / "out",
-    )
+    plan, store = ran(protocol(tmp_path, network, preset, OTHER), tmp_path / "out")
     (tuned,) = {c.finetune for c in plan.cells["rows"] if c.row == "theirs"}
     said = export(store, tuned, tmp_path / "a.pth", "nnssl")
     stated = json.loads((tmp_path / "a.json").read_text())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from built import built, encoder_of
 from test_exported import net, turned
-from test_foreign_rows import LAYOUTS, protocol, ran, thin
+from test_foreign_rows import LAYOUTS, OTHER, protocol, ran, thin
 
 from bench.export import export
 from bench.nets import exported, transfer
@@ -77,7 +77,7 @@ def test_the_release_computes_what_a_fine_tuned_job_does(thin, monkeypatch, tmp_
     make, network, preset = LAYOUTS["nnssl"]
     monkeypatch.setitem(exported.ARCHITECTURES, (network, preset), "ResEncL")
     torch.save(make(), tmp_path / "weights.pt")
-    plan, store = ran(protocol(tmp_path, network, preset, steps=3), tmp_path / "out")
+    plan, store = ran(protocol(tmp_path, network, preset, OTHER, steps=3), tmp_path / "out")
     (tuned,) = {c.finetune for c in plan.cells["rows"] if c.row == "theirs"}
     export(store, tuned, tmp_path / "a.pth", "nnssl")
     tensors, manifest = transfer.read(store.jobs / tuned / "last.safetensors")
