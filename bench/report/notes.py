@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONVENTIONS = {
-    "medpy": "surface voxels have a face outside the mask, both directions pooled, as in MedPy",
-    "monai": "surfaces as in MONAI",
-    "deepmind": "surfaces as in DeepMind's surface-distance (elements weighted by area)",
+    "medpy": "from voxels with a face neighbour outside the mask, both directions pooled, as in MedPy",
+    "monai": "as in MONAI",
+    "deepmind": "as in DeepMind's surface-distance (elements weighted by area)",
 }
 EMPTY = {
-    "default": "Both: undefined. Only the reference: overlap 0, distances undefined. Only the "
-    "prediction: overlap 0, distances are the volume's diagonal",
-    "brats": "Both: overlap 1, distance 0 mm. Only one: overlap 0, distance 373.13 mm",
-    "skip": "Any: undefined",
+    "default": "Both empty: undefined. Only the reference empty: overlap 0, distances undefined. "
+    "Only the prediction empty: overlap 0, distances are the volume's diagonal",
+    "brats": "Both empty: overlap 1, distance 0 mm. Only one empty: overlap 0, distance 373.13 mm",
+    "skip": "Any mask empty: undefined",
 }
 LESIONS = (
     "Lesions: connected components of a target (26 neighbours, 4 in a picture), matched one to one at an IoU of "
@@ -149,7 +149,7 @@ def _reading(report: ReportContext) -> list[str]:
     masks = "segmentation" in map(report.task, range(len(protocol.finetune)))
     notes.append(f"Metrics: {metrics}.")
     if masks:
-        how = f"Surfaces (convention {protocol.convention}): {CONVENTIONS[protocol.convention]}"
+        how = f"Surface distances (convention {protocol.convention}): {CONVENTIONS[protocol.convention]}"
         notes[-1] += f" {how}."
     if any(metric.startswith(LESION) for metric in report.metrics):
         notes.append(LESIONS)
@@ -367,7 +367,7 @@ def _way(target: Finetune, task: str) -> str:
         f"{optimiser.name} at {optimiser.lr:g}, {target.schedule.name} schedule, {target.precision}",
         EVALUATIONS[target.evaluation],
         f"loss {target.loss or 'of the task'}",
-        f"as many {target.held} at every label fraction",
+        f"same {target.held} at every label fraction",
         f"weights scored: {SELECT[target.select]} (select {target.select})",
         f"windows overlap by {100 * window.overlap:g} %, {window.blend} blending{flips}",
     ]
