@@ -76,7 +76,7 @@ def sentence(report: ReportContext, groups: Sequence[VerdictGroup], blind: Seque
     if not groups:
         return ALONE if any(cell.mean is not None for cell in report.cells.cells.values()) else ""
     rows = [row for group in groups for row in group.rows]
-    alone = "" if rows else "Only controls are compared with scratch. "
+    alone = "" if rows else "Only controls are compared. "
     rows = rows or [row for group in groups for row in group.controls]
     if all(row.judged.verdict == WEIGHTS for row in rows):
         text = (

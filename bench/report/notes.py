@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONVENTIONS = {
-    "medpy": "from voxels with a face neighbour outside the mask, both directions pooled, as in MedPy",
+    "medpy": "from voxels with any of 6 face neighbours outside the mask, both directions pooled, as in MedPy",
     "monai": "as in MONAI",
     "deepmind": "as in DeepMind's surface-distance (elements weighted by area)",
 }

@@ -140,7 +140,7 @@ def test_an_online_probe_has_a_column_a_figure_of_its_own_and_a_note(protocol, r
         assert (
             "the labels of 7 training patients of" in text and "4 to fit it, 3 to score it" in text
         )
-        assert "Online probe" in text and "choose nothing" in text
+        assert "Online probe" in text and "chooses nothing" in text
 
 
 def test_absent_panels_are_named_under_the_picture_or_in_the_notes(protocol, records, tmp_path):

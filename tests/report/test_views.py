@@ -259,7 +259,7 @@ def folds(which, **given):
     [
         (
             folds((0, 2)),
-            "over the 2 patients of both it is +1.50",
+            "on the 2 patients of both it is +1.50",
         ),  # (-1 + 4) / 2; the means differ by 6.50
         (
             [
