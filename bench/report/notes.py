@@ -147,10 +147,8 @@ def _reading(report: ReportContext) -> list[str]:
         notes.append(learning.peeked(protocol))
     metrics = ", ".join(metric_title(m) for m in report.metrics)
     masks = "segmentation" in map(report.task, range(len(protocol.finetune)))
-    notes.append(f"Metrics: {metrics}.")
-    if masks:
-        how = f"Surface distances (convention {protocol.convention}): {CONVENTIONS[protocol.convention]}"
-        notes[-1] += f" {how}."
+    how = f" Surface distances (convention {protocol.convention}): {CONVENTIONS[protocol.convention]}."
+    notes.append(f"Metrics: {metrics}.{how * masks}")
     if any(metric.startswith(LESION) for metric in report.metrics):
         notes.append(LESIONS)
     return notes
@@ -376,9 +374,7 @@ def _way(target: Finetune, task: str) -> str:
     parts += [f"crop {' x '.join(map(str, target.crop))}"] if target.crop else []
     parts += ["a sigmoid for each region"] if target.head == "regions" else []
     parts += (
-        [f"{100 * target.holdout:g} % of the training patients are for validation"]
-        if target.holdout
-        else []
+        [f"validation: {100 * target.holdout:g} % of training patients"] if target.holdout else []
     )
     parts += (
         [f"the encoder frozen for {100 * target.frozen:g} % of the steps"] if target.frozen else []

@@ -117,9 +117,7 @@ def cannot(judgement: Judgement) -> Section:
         parts.insert(0, Text(OF_ONE_RUN, "warning"))
     if judgement.table.noun == "data set":
         parts.append(
-            Text(
-                f"{DASH} How sure the number of one data set is. Here each data set counts as one case."
-            )
+            Text(f"{DASH} How sure the number of one data set is. Here each counts as one case.")
         )
     return Section("What this page cannot know", parts, "limits", "What this page cannot know")
 
