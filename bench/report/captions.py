@@ -16,8 +16,8 @@ from bench.report.tabular import COUNTS, TableCell
 TWO_LINES = 230  # characters of a caption on a page 1400 px wide
 SENTENCE_END = re.compile(r"(?<=[.])(?<!al\.) (?=[A-Z])")
 SHARES = "by share of training patients with labels"
-SAME = "of the same patients, seeds and targets"
-QUOTED = "In italics rows that nobody here runs, with the paper's numbers in place of ours."
+SAME = "the same patients, seeds and targets"
+QUOTED = "Italics: rows that were not run here, with the paper's numbers."
 
 
 def title(report: ReportContext, pivot: Pivot) -> str:
@@ -56,8 +56,8 @@ def caption(
     texts += [_marks(pivot)] if marked else []
     if any(e.gain for e in entries):
         named = f"row {report.named(view.gain)!r}"
-        over = "the row from scratch of its network" if view.gain == "baseline" else named
-        texts.append(f"In brackets: the gain on {over}, the paired difference of means {SAME}.")
+        over = "scratch of the same network" if view.gain == "baseline" else named
+        texts.append(f"In brackets: the gain over {over}, on {SAME}.")
     texts += [dagger()] if any(map(_has_dagger, entries)) else []
     texts += [_compared(report, pivot)] if marked else []
     texts += sentences(view, entries)
@@ -73,7 +73,7 @@ def _of_one(report: ReportContext, metric: str, spread: str) -> str:
     unit = report.unit(metric)
     what = f"{metric_title(metric)} in {_unit(unit)}, mean{spread}"
     if zero_is_best(metric):
-        return f"{what}; 0 is best; as signs cancel, nothing is ranked."
+        return f"{what}; 0 is best; not ranked, because signs cancel."
     return f"{what}; {_way(metric, unit)}."
 
 
@@ -82,14 +82,14 @@ def _of_many(report: ReportContext, metrics: Sequence[str], spread: str) -> str:
     for metric in metrics:
         unit = report.unit(metric)
         way = _way(metric, unit)
-        way = "0 is best and, as signs cancel, nothing is ranked" if zero_is_best(metric) else way
+        way = "0 is best; not ranked, because signs cancel" if zero_is_best(metric) else way
         sentences.append(f"{metric_title(metric)} in {_unit(unit)}, {way}")
     return f"{'; '.join(sentences)}. Mean{spread}."
 
 
 def _way(metric: str, unit: str) -> str:
     if not is_ranked(metric):
-        return "nothing is ranked by it"
+        return "not ranked"
     return f"{'lower' if lower_is_better(metric, unit) else 'higher'} is better"
 
 
@@ -112,8 +112,8 @@ def _compared(report: ReportContext, pivot: Pivot) -> str:
     aside = " and (last)" if any(row.endswith("(last)") for row in pivot.rows) else ""
     besides = f", {'controls' if controls else 'rows'}{aside} left out" if aside or controls else ""
     return (
-        f"Marks compare means {SAME}, of rows that are fine-tuned alike{besides}. They go by the printed "
-        "digits. For significance see the verdicts."
+        f"Marks compare rows with the same fine-tuning, on {SAME}{besides}. They go by the printed digits. "
+        "For significance see the verdicts."
     )
 
 

@@ -21,13 +21,13 @@ MEAN = "*"  # the target that stands for the mean over all targets
 
 SECTION = ["section", "dataset"]
 HOW = (
-    "A cell is the mean over a patient's test cases, then over the patients of all folds together, then "
-    "over runs; a value that is over all test cases at once is averaged over folds instead. The mean over "
-    "targets is taken within each run, undefined targets left out."
+    "A cell is a mean over a patient's test cases, then over patients (all folds together), then over "
+    "runs. A metric over all test cases at once is averaged over folds instead. The mean over targets "
+    "is taken within each run, without undefined targets."
 )
 LOOPED = (
-    " Of Dice as validation loops take it the mean is over the targets that a case's reference has, then "
-    "over cases, and masks are compared on the prepared grid."
+    " Dice as validation loops take it: mean over the targets in a case's reference, then over cases, "
+    "on the prepared grid."
 )
 SPREAD = " ± is the standard deviation over runs (n-1)."
 RUNS = " A run is one fine-tuning seed."

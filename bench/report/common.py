@@ -18,7 +18,7 @@ from bench.report.context import ReportContext
 from bench.report.differences import run_means
 from bench.report.scores import shared
 
-APART = "not of the patients, runs and targets that the other rows have, so without a mark"
+APART = "other patients, runs or targets than the other rows, so without a mark"
 
 
 def usual(report: ReportContext, keys: Iterable[Key]) -> int:

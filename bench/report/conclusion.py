@@ -32,25 +32,25 @@ from bench.stats.equivalence import ENOUGH
 SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", UNCLEAR: "?", WEIGHTS: "·"}
 ADJUSTED, PRETRAININGS = "p, Holm", "Pretrainings"  # columns of some tables alone
 HEAD = ("Row", "Difference", "95 % interval", ADJUSTED, "Verdict", PRETRAININGS, COUNTS)
-CONTROLS = "Controls and other weights, a family of their own"
+CONTROLS = "Controls and other weights"
 HOW = (
-    "A difference is the mean over patients and runs of the paired difference from the row from scratch of "
-    "the same network, section and fine-tuning, more being better; its 95 % interval takes patients as "
-    "random, and seeds where there are several (two-way random effects, Satterthwaite). With few labels the "
-    "seed also decides which patients are labelled. "
+    "Difference: mean over patients and runs, each paired with scratch of the same network, section "
+    "and fine-tuning. Positive is better. The 95 % interval covers patients, and seeds where there are "
+    "several (two-way random effects, Satterthwaite). With few labels the seed also decides which "
+    "patients are labelled. "
 )
 FAMILY = (
-    "Family: the {of}. Holm (1979) adjusts p, of "
-    "differences (printed) and of equivalences each; intervals are not adjusted. Better and worse: p below "
-    "0.05; equivalent: so is p of a difference beyond the region. "
+    "Printed p: test of no difference, adjusted by Holm (1979) over the {of}. Intervals are not "
+    "adjusted. Better or worse: p below 0.05. Equivalent (checked first): p below 0.05 in the test of "
+    "a difference beyond the limit, adjusted in the same way. "
 )
+IN_BRACKETS = "in brackets: the verdict on these weights"
 NONE = "No p-values: they need at least two pretraining and two fine-tuning seeds. "
 ALONE = (
-    "Nothing is compared: no row shares patients and seeds with a row from scratch of the same network and "
-    "fine-tuning."
+    "Nothing is compared. A comparison needs a row from scratch with the same network, fine-tuning, "
+    "patients and seeds."
 )
-OF_THESE = "of these: "
-WHERE = "docs/statistics.md has how often these verdicts err."
+WHERE = "Error rates of these verdicts: docs/statistics.md."
 SEEDS, PAIRED = "--set finetune.seeds=[0,1,2] ", "--set pretrain.seeds=paired"
 
 
@@ -76,7 +76,7 @@ def sentence(report: ReportContext, groups: Sequence[VerdictGroup], blind: Seque
     if not groups:
         return ALONE if any(cell.mean is not None for cell in report.cells.cells.values()) else ""
     rows = [row for group in groups for row in group.rows]
-    alone = "" if rows else "Only controls are compared with scratch. "
+    alone = "" if rows else "Only controls are compared. "
     rows = rows or [row for group in groups for row in group.controls]
     if all(row.judged.verdict == WEIGHTS for row in rows):
         text = (
@@ -85,9 +85,8 @@ def sentence(report: ReportContext, groups: Sequence[VerdictGroup], blind: Seque
         )
     else:
         counts = [(v, sum(row.judged.verdict == v for row in rows)) for v in stats.VERDICTS]
-        words = {BETTER: "better than scratch", EQUIVALENT: "equivalent to it"}
-        each = ", ".join(f"{n} {words.get(v, v)}" for v, n in counts if n or v in (BETTER, WORSE))
-        text = f"{alone}Of {counted(len(rows), 'comparison')}: {each}."
+        each = ", ".join(f"{n} {v}" for v, n in counts if n or v in (BETTER, WORSE))
+        text = f"{alone}{counted(len(rows), 'comparison')} with scratch: {each}."
     return " ".join([text, *(reason[0].upper() + reason[1:] for reason in blind)])
 
 
@@ -95,7 +94,7 @@ def next_step(report: ReportContext, rows: Sequence[RowComparison]) -> str:
     """Return what to run so that something can be said of methods, not of one set of weights each."""
     here = [row for row in rows if not _from_file(report, row.key.row)]
     if not here:
-        return "Next step: weights of other pretrainings, each as a row."
+        return "Next step: add weights of other pretrainings, each as a row."
     seeds = "" if all(row.judged.comparison.seeds > 1 for row in here) else SEEDS
     return f"Next step: add seeds (bench run ... {seeds}{PAIRED})."
 
@@ -122,7 +121,7 @@ def _verdict_table(report: ReportContext, group: VerdictGroup, shown: set[str]) 
     )
     what = f"{metric_title(group.metric)}, {'percent points' if unit == '1' else unit}"
     lower = lower_is_better(group.metric, unit)
-    what += "; less is better, so a positive difference is less" if lower else ""
+    what += "; lower is better, so a positive difference means lower" if lower else ""
     left_out = [f"Left out: {'; '.join(group.aside)}."] if group.aside else []
     caption = " ".join(
         [f"{what}.", *_regions(report, group), *_reasons(report, group.rows), *left_out]
@@ -143,7 +142,7 @@ def _line(report: ReportContext, row: RowComparison, unit: str, heads: set[str])
     printed = "" if row.published is None else difference(row.published, unit)
     shown = difference(c.difference, unit)
     interval = f"{difference(c.low, unit)} to {difference(c.high, unit)}" if c.low == c.low else ""
-    why = OF_THESE + weights_verdict(c) if judged.verdict == WEIGHTS else reason(judged)
+    why = weights_verdict(c) if judged.verdict == WEIGHTS else reason(judged)
     cells: list[str | TableCell] = [
         TableCell(shown, published=printed, tip=_more(row, unit), sort=c.difference),
         interval,
@@ -171,7 +170,7 @@ def how(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
     )
     many = " or ".join(map(str, sizes)) + f" comparison{'s' if sizes != [1] else ''}"
     within = "of one data set and label fraction"
-    family = f"rows {within} ({many}), controls apart" if sizes else f"controls {within}"
+    family = f"rows {within} ({many}), controls separately" if sizes else f"controls {within}"
     judged = any(row.judged.verdict != WEIGHTS for row in rows)
     return HOW + (FAMILY.format(of=family) if judged else NONE) + WHERE
 
@@ -183,23 +182,22 @@ def _regions(report: ReportContext, group: VerdictGroup) -> tuple[str, ...]:
         if row.region is not None:
             baselines.setdefault(_region(row.region), {})[report.named(row.baseline)] = None
     sentences = {
-        text: f" Beside {'; '.join(of)}." if len(baselines) > 1 else ""
+        text: f" Baseline: {'; '.join(of)}." if len(baselines) > 1 else ""
         for text, of in baselines.items()
     }
-    return tuple(f"Region of equivalence: {text}.{more}" for text, more in sentences.items())
+    return tuple(f"{text}.{more}" for text, more in sentences.items())
 
 
 def _region(region: stats.Region) -> str:
     points = f"±{100 * region.rope:.2g} point{'' if region.rope == ROPE else 's'}"
+    limit = f"Equivalent: within {points} of scratch. The limit is"
     if region.itself != region.itself:
         has = counted(region.seeds, "seed")
-        return f"{points}, assumed: scratch has {has}; from {ENOUGH} on it is how far scratch is from itself"
-    itself = f"95 % of the ways to halve the {region.seeds} seeds of scratch differ by at most"
+        return f"{limit} assumed: scratch has {has}, measuring it takes {ENOUGH}"
+    halves = f"in 95 % of splits, halves of its {region.seeds} seeds differ by at most"
     if region.itself > ROPE:
-        return (
-            f"{points}, assumed: {itself} {100 * region.itself:.2g} points, too wide for a region"
-        )
-    return f"{points}: {itself} that"
+        return f"{limit} assumed: {halves} {100 * region.itself:.2g} points, too much for a limit"
+    return f"{limit} measured: {halves} that"
 
 
 def _reasons(report: ReportContext, rows: Sequence[RowComparison]) -> tuple[str, ...]:
@@ -211,6 +209,7 @@ def _reasons(report: ReportContext, rows: Sequence[RowComparison]) -> tuple[str,
     texts = [
         why if len(of) == len(rows) else f"of {'; '.join(of)} {why}" for why, of in reasons.items()
     ]
+    texts = [IN_BRACKETS, *texts] if texts else []
     return tuple(f"{text[0].upper()}{text[1:]}." for text in texts)
 
 
@@ -263,7 +262,7 @@ def weights_verdict(c: stats.Comparison) -> str:
     if c.of_weights != UNCLEAR or c.low <= 0 <= c.high or c.low != c.low:
         return c.of_weights
     few = FEW.format(n=c.patients, p=c.smallest_p)
-    return f"{c.of_weights} ({few if c.smallest_p > c.alpha else f'p {p_value(c.p)}'})"
+    return f"{c.of_weights}, {few if c.smallest_p > c.alpha else f'p {p_value(c.p)}'}"
 
 
 def _briefly(judged: stats.Judged) -> str:
@@ -327,13 +326,11 @@ def _more(row: RowComparison, unit: str) -> str:
         f"crossed bootstrap {difference(row.check[0], unit)} to {difference(row.check[1], unit)}"
     )
     if row.judged.verdict == WEIGHTS:
-        facts.append(
-            f"of these weights: {c.of_weights}; do they differ? sign-flip p {p_value(row.flips)}"
-        )
+        facts.append(f"these weights alone: {c.of_weights}, sign-flip p {p_value(row.flips)}")
     if c.detectable == c.detectable:
         least = number(c.detectable, unit)
         facts.append(
-            f"a difference of {least} would be seen in four of five such studies if asked alone"
+            f"four of five such studies would find a difference of {least} (single comparison)"
         )
     facts += [settles(row)] if settles(row) else []
     return "; ".join(facts) + "."
@@ -348,7 +345,7 @@ def settles(row: RowComparison) -> str:
             if c.pretrainings > 1 and c.seeds == 1
             else "another pretraining seed"
         )
-        return f"what would say more: {what}"
+        return f"to say more: {what}"
     if {row.judged.verdict, c.verdict} != {UNCLEAR} or c.sd_run != c.sd_run:
         return ""  # told already, or would be if asked alone: more seeds are not what lacks
     noun = "pretraining" if c.seeds > 1 else "run"
@@ -356,4 +353,4 @@ def settles(row: RowComparison) -> str:
     amounts = [f"{counted(units, noun)}" if units else f"no number of {noun}s up to 50"]
     amounts += [f"or {counted(patients, 'patient')}"] if patients and patients > c.patients else []
     tail = "" if patients else "; more patients alone would not"
-    return f"what may tell, asked alone: {' '.join(amounts)}{tail}"
+    return f"may settle a single comparison: {' '.join(amounts)}{tail}"

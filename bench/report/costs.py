@@ -7,9 +7,7 @@ from bench.report.sections import FILES, Section
 from bench.report.tabular import grid
 
 HEAD = ("Row", "Stage", "Wall time", "Peak memory", "Steps", "Samples", "Voxels")
-NOTE = (
-    "Sums over a stage's jobs; memory: of the largest. Times are of machines as busy as they were."
-)
+NOTE = "Sums over a stage's jobs; memory: of the largest job. Times depend on what else the machines ran."
 
 
 def sections(report: ReportContext) -> list[Section]:

@@ -18,10 +18,10 @@ from bench.report.scores import Scores, aligned
 AGAINST = "its row from scratch"
 MOST = 120  # patients of a row that are drawn
 HOW = (
-    "Differences are paired: of the same patients and fine-tuning seeds, mean over targets. Triangles at an "
-    "edge are patients beyond it."
+    "Differences are paired by patient and fine-tuning seed, mean over targets. Triangles at an edge: "
+    "patients beyond it."
 )
-EVERY = "Of more than {} patients every k-th by size is drawn."
+EVERY = "At most {} patients of a row are drawn, evenly spaced by size."
 
 
 def strips(report: ReportContext) -> tuple[Strip, ...]:

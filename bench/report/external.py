@@ -17,8 +17,8 @@ from bench.stats.unpaired import Change, change
 
 HEADING = "What remains on another data set?"
 HOW = (
-    "Change: the score on the other data set less the score on the section's own test patients, of the same "
-    "weights. The interval takes patients of both data sets and runs as random."
+    "Change: the score on the other data set minus the score on the section's own test patients, with the "
+    "same weights. The interval covers patients of both data sets, and runs."
 )
 
 

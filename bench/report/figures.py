@@ -24,21 +24,21 @@ DIFFERENCES, FOREST = "Runs and patients", "Paired differences against scratch"
 LOSS = "Fine-tuning loss"
 PROBES = "What the online probe read"
 PROBE = (
-    "A ridge probe of the encoder, fitted anew at each look to some labelled training patients and scored on "
-    "others. It chooses no weights; where the curve begins, the encoder is random."
+    "A ridge probe on the encoder, fitted at each point to some labelled training patients and scored on "
+    "others. It chooses no weights. At the first point the encoder is random."
 )
 BAND, RUNS = "Bands are ± one standard deviation over runs.", "Thin lines are single runs."
 ERROR_BARS = "Error bars are ± one standard deviation over runs."
-PRINTED = "Hollow marks are the numbers that the paper printed."
+PRINTED = "Hollow marks: numbers printed in the paper."
 AVERAGED = "Points are means of neighbouring logged steps."
 EACH_SEED = "One line for each pretraining seed."
 TRAINING = (
-    "One line for each run, by share of training patients with labels. Of a run whose line still falls "
-    "steeply at its end, or lies flat above others of its colour, look at the scores: it may not be trained."
+    "One line for each run, by share of training patients with labels. A line that still falls steeply at "
+    "its end, or stays above others of its colour, may be an undertrained run: see its scores."
 )
 TERMS = (
-    "Losses are each method's own and compare within a plot alone. Below each, on an axis of their own, what "
-    "was logged beside it: parts of the loss before their weights, and figures that are only watched."
+    "Each method has its own loss: compare within a plot only. Below each loss, on a separate axis: its "
+    "parts before weighting, and logged figures that are not optimised."
 )
 LOSSES = {
     "dice_ce": "Dice loss + cross-entropy",
@@ -52,10 +52,10 @@ PICKED = {
     "median": "those in the middle",
     "worst": "the worst",
 }
-SLICES = {"largest": "where most is labelled", "middle": "half-way through what is labelled"}
+SLICES = {"largest": "where most is labelled", "middle": "in the middle of the labelled slices"}
 ERRORS = (
-    "Beside each prediction, what is wrong with it: missed is labelled in the reference alone, added in the "
-    "prediction alone, confused in both and differently."
+    "Beside each prediction, its errors. Missed: labelled only in the reference. Added: labelled only in "
+    "the prediction. Confused: labelled in both, differently."
 )
 
 
@@ -293,7 +293,7 @@ def _of_section(
         digest=digest("panels", repr((labels, view.errors)), *map(_bytes, panels)),
         embed=shared,
         draw=lambda: drawing().panels(panels, labels, view.errors),
-        reason="" if shared else f"{_withheld(info)} They lie beside it as {name}.png.",
+        reason="" if shared else f"{_withheld(info)} They are in {name}.png beside this page.",
         captions=(f"{picked}; slice: {SLICES[view.slices]}.", *[ERRORS] * view.errors),
     )
 
@@ -302,8 +302,8 @@ def _withheld(info: DatasetInfo) -> str:
     """Say why a data set's images are no part of a page that may be passed on."""
     if info.redistribution is False:
         return (
-            f"The licence of {info.title} ({info.licence}) does not allow its images to be passed on: they "
-            "are not part of this page, do not share them."
+            f"Images of {info.title} are left out: their licence ({info.licence}) does not allow sharing. "
+            "Do not pass them on."
         )
     licence = f"licence {info.licence}" if info.licence else "licence not stated here"
     licence += ", by its dataset.json" if info.licence and not info.registered else ""
@@ -313,9 +313,9 @@ def _withheld(info: DatasetInfo) -> str:
         else "'\"redistribution\": true' into its dataset.json"
     )
     return (
-        f"Nobody has said here that the images of {info.title} may be passed on ({licence}): they are not "
-        "part of this page, read its terms before you share them. If they are yours to share, write "
-        f"{how} and run the protocol again (finished jobs are kept)."
+        f"Images of {info.title} are left out: it is not stated that they may be shared ({licence}). Read "
+        f"their terms before you share them. If you may share them, write {how} and run the protocol "
+        "again (finished jobs are kept)."
     )
 
 

@@ -119,10 +119,10 @@ def _task(report: ReportContext, key: Key) -> str:
 def leaked(leak: Leak) -> str:
     """Say which test cases a pretraining met, and what was done."""
     listed = ", ".join(leak.cases[:LISTED]) + (" ..." if len(leak.cases) > LISTED else "")
-    stand = "stands" if len(leak.cases) == 1 else "stand"
-    optimistic = "kept, as the protocol says: read this number as optimistic"
+    are = "is" if len(leak.cases) == 1 else "are"
+    optimistic = "kept, as the protocol says, so this number is optimistic"
     return (
-        f"{len(leak.cases)} of {leak.tests} test cases also {stand} in the pretraining data, as {leak.read} "
+        f"{len(leak.cases)} of {leak.tests} test cases {are} also in the pretraining data, as {leak.read} "
         f"of its cases: {listed}; {'left out before training' if leak.dropped else optimistic}"
     )
 

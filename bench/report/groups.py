@@ -23,18 +23,16 @@ from bench.report.verdicts import judging, over_targets, run_seeds
 from bench.stats.unpaired import LEAST, Gap, gaps, gaps_of
 
 HEADING = "Do scores differ between groups of patients?"
-HOW = "In brackets: patients. Gap: the largest mean less the smallest. Its interval takes patients and runs as random."
+HOW = "In brackets: patients. Gap: the largest mean minus the smallest. Its interval covers patients and runs."
 PICKED = (
-    " As the pair is picked by its gap, the interval is that of {share} % for each pair; p is adjusted by Holm over "
-    "the row's pairs."
+    " The pair is picked by its gap, so the interval is of {share} % for each pair and Holm adjusts p over the "
+    "row's pairs."
 )
-TOO_FEW = " Too few: no exact test of so many patients gives a p below 0.05."
-WEIGHTS = (
-    " Of one run or one pretraining a gap is that of these weights, not of the method: {rows}."
-)
+TOO_FEW = " Too few: no exact test on so few patients gives p below 0.05."
+WEIGHTS = " With one run or one pretraining the gap is of these weights, not of the method: {rows}."
 PAIRS = (
-    f"Less scratch's: the row's gap {MINUS} that of scratch between the same groups, of the same patients and "
-    "runs; positive where it is wider. Intervals are 95 % of each pair, p is adjusted by Holm over a row's pairs."
+    f"Less scratch's: the row's gap {MINUS} scratch's gap, of the same groups, patients and runs. Positive: the "
+    "row's gap is wider. Intervals are 95 % for each pair. Holm adjusts p over a row's pairs."
 )
 MOST = 12  # groups of a column that are compared
 FEW = "too few"  # patients, for any p below 0.05

@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 
 PARTS = {"val": "validation patients", "test": "test patients", "train": "training patients"}
 HOW = (
-    "Mean over targets at each look; over a patient's cases, patients and runs as in the table, at the looks "
-    "that all runs of a row share: as far as the shortest goes. Predicted on the prepared grid, so the last "
-    "point is not the table's number."
+    "Mean over targets, cases, patients and runs, as in the table. Only points that all runs of a row "
+    "have are drawn. Predictions are on the prepared grid, so the last point is not the table's number."
 )
 MIXED = "The budget is in epochs for {} and in steps for others, so the axis counts steps"
 HALF = 0.5 + 1e-6  # steps: an epoch that is no whole number of them is rounded
-PEEKED = "A learning curve looks at the test patients on the way"
+PEEKED = "A learning curve is of the test patients"
 ALL = View(draw="learning")
 POINT = [*(p for p in CELL if p != "target"), "look"]
 
@@ -200,4 +199,4 @@ def _line(
 def peeked(protocol: Protocol) -> str:
     """Return what to say of a curve of test patients: weights may be chosen by them all the same."""
     chosen = any(target.select == "best_test" for target in protocol.finetune)
-    return f"{PEEKED}{'' if chosen else '; neither weights nor settings are chosen by it'}."
+    return f"{PEEKED}{'' if chosen else '; it chooses neither weights nor settings'}."

@@ -26,37 +26,36 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONVENTIONS = {
-    "medpy": "surfaces as in MedPy (6-neighbourhood border voxels, both directions pooled)",
-    "monai": "surfaces as in MONAI",
-    "deepmind": "surfaces as in DeepMind's surface-distance (elements weighted by area)",
+    "medpy": "from voxels with any of 6 face neighbours outside the mask, both directions pooled, as in MedPy",
+    "monai": "as in MONAI",
+    "deepmind": "as in DeepMind's surface-distance (elements weighted by area)",
 }
 EMPTY = {
-    "default": "both masks empty: undefined; only the reference empty: overlap 0, distances "
-    "undefined; only the prediction empty: overlap 0, distances the volume's diagonal",
-    "brats": "both masks empty: overlap 1, distance 0 mm; only one empty: overlap 0, 373.13 mm",
-    "skip": "any empty mask: undefined",
+    "default": "Both empty: undefined. Only the reference empty: overlap 0, distances undefined. "
+    "Only the prediction empty: overlap 0, distances are the volume's diagonal",
+    "brats": "Both empty: overlap 1, distance 0 mm. Only one empty: overlap 0, distance 373.13 mm",
+    "skip": "Any mask empty: undefined",
 }
 LESIONS = (
     "Lesions: connected components of a target (26 neighbours, 4 in a picture), matched one to one at an IoU of "
-    "0.5 or more, as panoptica 2.1.7 has them; sizes are those of the reference. Without a match RQ, SQ, PQ and "
-    "Dice of lesions are 0, without any lesion undefined."
+    "0.5 or more, as in panoptica 2.1.7. Sizes are those of the reference. RQ, SQ, PQ and Dice of lesions are 0 "
+    "without a match and undefined without a lesion."
 )
 SELECT = {
-    "last": "the weights after the last step are scored",
-    "best_val": "the weights best on validation patients are scored",
-    "best_test": "the weights best on the test cases are scored, as the paper did: read these "
-    "numbers as optimistic",
+    "last": "after the last step",
+    "best_val": "best on validation patients",
+    "best_test": "best on the test cases, as in the paper, so these numbers are optimistic",
 }
 
 CONTROLS = {
-    "random": "Rows (random): the same fine-tuning from fresh weights.",
-    "shuffled": "Rows (shuffled): from the same weights, the values within each tensor in random order.",
-    "long": "Rows (long): from scratch, fine-tuned for as many samples more as the longest pretraining of "
-    "that network saw; what more training gives by itself.",
+    "random": "Rows (random): the same fine-tuning from random weights.",
+    "shuffled": "Rows (shuffled): from the same weights, with the values within each tensor shuffled.",
+    "long": "Rows (long): from scratch, fine-tuned for more samples: as many more as the network's longest "
+    "pretraining saw. They show what longer training alone gives.",
     "ceiling": "Ceiling: pretrained with the labels of all training scans, by the section's own recipe.",
-    "doses": "Doses: weights a quarter, half and three quarters of the way from fresh ones to the ceiling's.",
-    "intensity": "Rows (intensity): a probe without an encoder; it reads a voxel's intensity, and mean and "
-    "standard deviation in cubes of 3, 5 and 9 voxels round it.",
+    "doses": "Doses: weights a quarter, half and three quarters of the way from random to the ceiling's weights.",
+    "intensity": "Rows (intensity): a probe without an encoder. It reads a voxel's intensity, and mean and "
+    "standard deviation in cubes of 3, 5 and 9 voxels around it.",
 }
 
 
@@ -74,7 +73,7 @@ def sections(report: ReportContext, records: pd.DataFrame) -> list[Section]:
         Notes("Training", _plain(_training(report, records))),
         Notes("What fine-tuning starts from", _plain(_taken_over(report))),
         Notes("Weights of the pretrainings", _plain(extras.weights)),
-        Notes("Taken from records, not run for this report", _plain(_imported(report))),
+        Notes("Not run here: scores from other records", _plain(_imported(report))),
         Notes("Embeddings", _plain((*clouds, *extras.absent))),
         Notes(other_papers.HEADING, _plain(other_papers.sentences(report))),
         Notes("Predicted for the challenge's server", _plain(extras.submissions)),
@@ -83,7 +82,8 @@ def sections(report: ReportContext, records: pd.DataFrame) -> list[Section]:
         Notes("Sources of the methods", _method_sources(protocol, extras)),
         Notes("Sources of the data sets", _dataset_sources(report)),
         Notes(
-            "Made by other source", _plain(f"{t[0].upper()}{t[1:]}." for t in extras.other_source)
+            "Made by another version of the code",
+            _plain(f"{t[0].upper()}{t[1:]}." for t in extras.other_source),
         ),
         Notes("Registration", _plain(_registration(extras.registered))),
         Notes("Provenance", _plain(f"{k}: {v}" for k, v in extras.provenance.items())),
@@ -123,14 +123,14 @@ def _reading(report: ReportContext) -> list[str]:
     protocol = report.protocol
     notes = [
         report.cells.how,
-        "Overlap and other scores from 0 to 1 are printed in percent with two decimals, distances "
-        "in mm and volumes in ml with two decimals; table.csv keeps 0 to 1.",
+        "Overlap and other scores from 0 to 1 are printed in percent, distances in mm, volumes in ml, "
+        "all with two decimals. table.csv keeps 0 to 1.",
     ]
     if report.published.any:
         of_real = " on real scans" if report.synthetic else ""
         notes.append(
-            f"Published: the paper's own number{of_real} for the same data set, target and label fraction; "
-            "in brackets ours minus published."
+            f"Published: the paper's own number{of_real} for the same data set, target and label fraction. "
+            "In brackets: ours minus published."
         )
         notes += [dagger()] if report.published.marked else []
         if report.synthetic:
@@ -147,8 +147,8 @@ def _reading(report: ReportContext) -> list[str]:
         notes.append(learning.peeked(protocol))
     metrics = ", ".join(metric_title(m) for m in report.metrics)
     masks = "segmentation" in map(report.task, range(len(protocol.finetune)))
-    how = f"; convention {protocol.convention}: {CONVENTIONS[protocol.convention]}" if masks else ""
-    notes.append(f"Metrics: {metrics}{how}.")
+    how = f" Surface distances (convention {protocol.convention}): {CONVENTIONS[protocol.convention]}."
+    notes.append(f"Metrics: {metrics}.{how * masks}")
     if any(metric.startswith(LESION) for metric in report.metrics):
         notes.append(LESIONS)
     return notes
@@ -157,9 +157,7 @@ def _reading(report: ReportContext) -> list[str]:
 def _data(report: ReportContext, records: pd.DataFrame) -> tuple[Note, ...]:
     protocol = report.protocol
     notes = [
-        Note(
-            f"{info.title}: made by bench, nobody was scanned; scores on it say nothing about patients."
-        )
+        Note(f"{info.title}: made by bench, not scanned. Scores on it say nothing about patients.")
         for info in report.info.values()
         if info.synthetic
     ]
@@ -173,7 +171,7 @@ def _data(report: ReportContext, records: pd.DataFrame) -> tuple[Note, ...]:
             not same.any() or (records[same]["task"] != "classification").any()
         ):
             notes.append(
-                Note(f"{label}: empty masks, convention {empty}: {EMPTY.get(empty, empty)}.")
+                Note(f"{label}, empty masks (convention {empty}). {EMPTY.get(empty, empty)}.")
             )
     return tuple(notes)
 
@@ -226,11 +224,11 @@ def _whence(
         unseen = (
             "compared with"
             if stated and stated.pretrained_on
-            else "not stated: no guard looked for"
+            else "not stated, so no guard looked for"
         )
         return (
-            f"not pretrained here; features from {name} (digest {init.removeprefix('embeddings:')[:12]}), what "
-            f"they were pretrained on is {unseen} the held-out cases"
+            f"not pretrained here; features from {name} (digest {init.removeprefix('embeddings:')[:12]}); "
+            f"their pretraining data is {unseen} the held-out cases"
         )
     if init.startswith("file:"):
         declared, _ = row_of(report.protocol, row)
@@ -299,11 +297,11 @@ def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:
     every = [
         pretrain_of(protocol, row, i) for row in rows if pretrains(protocol, row) for i in sections
     ]
-    shown = "; curves of pretraining losses, embeddings and predictions show the first."
+    shown = ". Curves of pretraining losses, embeddings and predictions show the first."
     paired = [section.paired for section in every]
     if any(paired):
-        each = "Each" if all(paired) else "Of some rows each"
-        notes.append(f"{each} fine-tuning seed has a pretraining of its own, of that seed{shown}")
+        each = "Each" if all(paired) else "In some rows each"
+        notes.append(f"{each} fine-tuning seed has its own pretraining, with the same seed{shown}")
     else:
         seeds = max((section.every_seed((0,)) for section in every), key=len, default=())
         if len(seeds) > 1:
@@ -329,8 +327,8 @@ def _probed(report: ReportContext, probe: OnlineProbe) -> str:
     title = dataset_info(probe.dataset, report.extras).title
     return (
         f"Every {probe.every} steps of pretraining the online probe reads the labels of {probe.patients} training "
-        f"patients of {title}: {probe.fitted} fit it, {probe.patients - probe.fitted} are scored. They choose "
-        "nothing, and the weights are those without it."
+        f"patients of {title}: {probe.fitted} to fit it, {probe.patients - probe.fitted} to score it. It chooses "
+        "nothing and does not change the weights."
     )
 
 
@@ -367,8 +365,8 @@ def _way(target: Finetune, task: str) -> str:
         f"{optimiser.name} at {optimiser.lr:g}, {target.schedule.name} schedule, {target.precision}",
         EVALUATIONS[target.evaluation],
         f"loss {target.loss or 'of the task'}",
-        f"held equal over label fractions: {target.held}",
-        f"select {target.select}: {SELECT[target.select]}",
+        f"same {target.held} at every label fraction",
+        f"weights scored: {SELECT[target.select]} (select {target.select})",
         f"windows overlap by {100 * window.overlap:g} %, {window.blend} blending{flips}",
     ]
     parts += [_looks(target.track)] if target.track else []
@@ -376,7 +374,7 @@ def _way(target: Finetune, task: str) -> str:
     parts += [f"crop {' x '.join(map(str, target.crop))}"] if target.crop else []
     parts += ["a sigmoid for each region"] if target.head == "regions" else []
     parts += (
-        [f"{100 * target.holdout:g} % of the training patients validate"] if target.holdout else []
+        [f"validation: {100 * target.holdout:g} % of training patients"] if target.holdout else []
     )
     parts += (
         [f"the encoder frozen for {100 * target.frozen:g} % of the steps"] if target.frozen else []
@@ -388,7 +386,7 @@ def _way(target: Finetune, task: str) -> str:
     parts += (
         ["the last layer's bias starts at the frequencies of the classes"] if target.prior else []
     )
-    parts += [f"all else by {target.settings}"] if target.settings else []
+    parts += [f"other settings: {target.settings}"] if target.settings else []
     return "; ".join(parts)
 
 
@@ -425,13 +423,15 @@ def _grid(tune: Tune) -> str:
     """Return from which recipes each row chooses, and by whom."""
     keys = "; ".join(f"{key}: {', '.join(map(str, values))}" for key, values in tune.over.items())
     runs = f" (mean of {tune.runs} seeds)" if tune.runs > 1 else ""
-    return f"each row chooses its recipe by the patients that validate{runs}, from {len(tune.grid)} ({keys})"
+    return f"each row chooses its recipe on the validation patients{runs}, from {len(tune.grid)} ({keys})"
 
 
 def _looks(track: Track) -> str:
     """Return whom a learning curve looks at, and how often."""
     every = f"{track.every} steps" if track.every is not None else f"{track.every_epochs:g} epochs"
-    return f"a learning curve every {every} on the {learning.PARTS[track.part]}, by which nothing is chosen"
+    return (
+        f"a learning curve every {every} on the {learning.PARTS[track.part]}, which chooses nothing"
+    )
 
 
 def _taken_over(report: ReportContext) -> list[str]:
@@ -452,9 +452,9 @@ def _start(given: Initial) -> str:
     if given.weights:
         public = public_weights.by_name(given.weights)
         parts[0] += f" ({public.title}; {public.cite}; licence: {public.licence})"
-        parts[1] += f"; they were trained on {public.data}"
+        parts[1] += f"; trained on {public.data}"
     if given.recipe == public_weights.OTHER:
-        parts.append("and prepared by another recipe than they were trained with")
+        parts.append("and prepared by another recipe than in that training")
     return ", ".join(parts) + "; "
 
 
@@ -477,7 +477,7 @@ def _dataset_sources(report: ReportContext) -> tuple[Note, ...]:
         source = report.extras.sources.get(f"dataset/{name}", info.source)
         licence = f" Licence: {info.licence}." if info.licence else " Licence not stated here."
         if source is not None and info.synthetic:
-            notes.append(_cited(f"{info.title} (none of its own was read)", source))
+            notes.append(_cited(f"{info.title} (no scan of it was read)", source))
         elif source is not None:
             notes.append(_cited(info.title, source, licence))
     return tuple(notes)

@@ -26,18 +26,18 @@ PROBE = "Online probe"
 COLLAPSED, GUESSES = "collapsed", "no better than guessing"
 ARROW = " \N{RIGHTWARDS ARROW} "
 NOTE = (
-    "Start and end: means over the first 1 % and the last 10 % of the logged steps. Chance: the score of guessing "
-    "over the last 10 %; for retrieval tasks, of guessing from data set, modality and intensity. No better than "
-    "guessing: the end is not beyond chance, so the task was not learned. Where guessing solves the first steps, the "
-    "start is the first step that it does not. Embedding std: how far the directions of the same samples' "
-    "embeddings spread (1: over the whole sphere, 0: a point). Effective rank: over how many directions. Both "
-    "before the first step \N{RIGHTWARDS ARROW} after the last. Collapsed: std below a tenth of what it was (or "
-    "below 0.02 and half of what it was) and a rank above half of the highest possible, as of noise around a point; "
-    "or std below 0.001; or more than 90 % of the variance on one direction, as where only two data sets are told "
-    "apart. Where a decoder with skips is trained, it may only mean that the bottleneck was not used."
+    "Start and end: means over the first 1 % and the last 10 % of the logged steps. Where guessing solves the first "
+    "steps, the start is the first step that guessing does not solve. Chance: the score of guessing over the last "
+    "10 %; for retrieval tasks, of guessing from data set, modality and intensity. No better than guessing: the end "
+    "is not beyond chance, so the task was not learned. Embedding std: spread of the directions of the embeddings "
+    "(1: whole sphere, 0: one point). Effective rank: number of directions that they fill. Both are of the same "
+    "samples, before the first step \N{RIGHTWARDS ARROW} after the last. Collapsed, one of three: std below a tenth "
+    "of its start (or below 0.02 and half of its start) with a rank above half of the highest possible (noise around "
+    "a point); std below 0.001; more than 90 % of the variance in one direction (only two data sets are separated, "
+    "for example). With skip connections, a collapse may only mean that the bottleneck was not used."
 )
 PROBED = (
-    " Online probe: score of a ridge probe of the encoder, before the first step \N{RIGHTWARDS ARROW} after the "
+    " Online probe: score of a ridge probe on the encoder, before the first step \N{RIGHTWARDS ARROW} after the "
     "last, on training patients that it was not fitted to."
 )
 
@@ -135,7 +135,7 @@ def _probe(curve: ProbeCurve | None) -> str:
 def faults(report: ReportContext) -> list[str]:
     """Return lines that name the pretrainings whose encoder collapsed, and those that learned no task."""
     titles = {
-        "collapsed in pretraining (samples embed much alike, or along one direction)": [
+        "collapsed in pretraining (embeddings nearly equal, or along one direction)": [
             title_of(report, p) for p in shown(report) if p.collapsed
         ],
         "no better than guessing at the end of pretraining": [
@@ -149,9 +149,9 @@ def explained(clouds: tuple[Cloud, ...]) -> str:
     """Return what the picture of embeddings shows."""
     ways = " or ".join(dict.fromkeys(cloud.how for cloud in clouds))
     return (
-        f"Each point is one sample of a data set, placed by {ways} of its encoder's averaged bottleneck; "
-        "positions compare within a panel alone. In brackets the std and the effective rank of the "
-        "embeddings themselves, which a layout does not show."
+        f"Each point is one sample of a data set, placed by {ways} of the encoder's averaged bottleneck. "
+        "Compare positions within a panel only. In brackets: std and effective rank of the embeddings "
+        "themselves."
     )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MEANS = {"mean", "ave", "avg", "average"}
 DAGGER = "†"
 # results/published/README.md
-MEANING = "the paper's authors ran this row themselves; most other rows they quote"
+MEANING = "the paper's authors ran this row themselves; most other rows are quoted"
 GAIN = "_gain"  # of a metric's name: what is printed is a difference
 COLUMNS = [
     "method",

@@ -25,19 +25,18 @@ from bench.stats.ranks import Ranks, kendall, ranks
 
 HEADING = "How sure is the order?"
 NOTE = (
-    "Rank of the mean over patients and runs, with its 95 % interval over 1,000 draws of patients and runs "
-    "(crossed bootstrap; too narrow with three runs or fewer) and the share of draws in which the row is the "
-    "best. All of it is of rows that are fine-tuned alike, over the patients, seeds and targets that all of "
-    "them have, so that a mean may differ from the table's. Beside the best: the paired difference from the "
-    "first row. p is adjusted by Holm over this table's pairs, so that a verdict may differ from that at the "
-    "top of the page."
+    "Rows fine-tuned alike are ranked by their mean over patients and runs. Only patients, seeds and targets "
+    "that all of them have count, so a mean may differ from the table's. The 95 % interval of a rank, and "
+    "the share of draws in which the row is the best, are from 1,000 draws of patients and runs (crossed "
+    "bootstrap; too narrow with three runs or fewer). Beside the best: the paired difference from the first "
+    "row. Holm adjusts p over this table's pairs, so a verdict may differ from that at the top of the page."
 )
 HEAD = ("Row", "Mean", "Rank", "95 % interval", "Best in", "Beside the best", "Verdict")
 LEGEND = (
     "▲ better than the row of the column, ▼ worse, ≈ equivalent, ? not separable, · these weights only; "
     "differences on hover and on focus."
 )
-WITHHELD = "no rank interval and no share of draws: {row} has one run, and another seed may order the rows otherwise"
+WITHHELD = "no rank intervals: {row} has one run, and another seed may change the order"
 
 
 class Ranking(NamedTuple):
@@ -141,7 +140,7 @@ def _matrix(where: str, rows: Sequence[str], pairs: Sequence[Sequence[Pair]]) ->
         (f"{n} {row}", *(TableCell(pair.sign, tip=pair.words) for pair in of_row))
         for n, row, of_row in zip(numbers, rows, pairs, strict=False)
     ]
-    table = grid(["Row beside", *numbers], lines, f"{where}: every row beside every other", LEGEND)
+    table = grid(["Row beside", *numbers], lines, f"{where}: all pairs of rows", LEGEND)
     columns = tuple(replace(column, kind="check") for column in table.columns)
     return replace(table, columns=columns, folded=True)
 
@@ -149,7 +148,7 @@ def _matrix(where: str, rows: Sequence[str], pairs: Sequence[Sequence[Pair]]) ->
 def _settled(ranked: Ranks, order: np.ndarray) -> str:
     """Say how many neighbours in the order have rank intervals apart."""
     apart = sum(bool(ranked.high[a] < ranked.low[b]) for a, b in pairwise(order))
-    return f"{apart} of {len(order) - 1} neighbours have rank intervals apart."
+    return f"{apart} of {len(order) - 1} neighbouring rows have separate rank intervals."
 
 
 def stacked(rows: Sequence[Scores]) -> tuple[np.ndarray, list[int]]:
@@ -233,7 +232,7 @@ def _tau(report: ReportContext, keys: list[Key]) -> str:
         if tau == tau:
             agreements.append(f"{metric_title(metric)} {tau:.2f}".replace("-", "\N{MINUS SIGN}"))
     return (
-        f"Agreement of the order with that by other metrics, Kendall's tau: {', '.join(agreements)}."
+        f"Agreement with the order by other metrics (Kendall's tau): {', '.join(agreements)}."
         if agreements
         else ""
     )

@@ -22,7 +22,7 @@ FACTS: dict[str, tuple[str, Callable[[Preset], int]]] = {
 MILLION = 1e6
 SIZES = "Parameters of networks in millions, with the channels and classes that bench list networks states."
 CHECKS = f"{CHECK}: on in the row's pretraining."
-UNKNOWN = f"{DASH}: the run left no word of it."
+UNKNOWN = f"{DASH}: not recorded by the run."
 
 
 def columns(view: View) -> list[Column]:

@@ -17,10 +17,10 @@ from bench.report.plots import Plot, Series
 from bench.typed import plain
 
 STEPS = (
-    "One line for each pretraining: every point is fine-tuned from its weights at that step, the last one "
-    "from its end. Under a schedule that decays, earlier points had not come to its end."
+    "One line for each pretraining. Every point is fine-tuned from its weights at that step. Where the "
+    "learning rate decays, it has reached its end only at the last point."
 )
-CASES = "One line for each method: every point is a pretraining of its own on so many cases."
+CASES = "One line for each method. Every point is a separate pretraining on so many cases."
 ALL = View(draw="pretraining")
 Points = list[tuple[float, str]]  # x, row
 

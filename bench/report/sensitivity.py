@@ -15,7 +15,7 @@ from bench.report.tabular import grid
 from bench.report.verdicts import RowComparison, VerdictGroup
 from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS
 
-BLIND = "blind: even pretraining with labels is not told from scratch here"
+BLIND = "blind: not even pretraining with labels is called better than scratch here"
 HEADING, CURVE = "What this study could have found", "Difference from scratch by dose"
 HEAD = (
     "Control",
@@ -29,16 +29,19 @@ HEAD = (
     "Rows, ±",
 )
 NOTE = (
-    "Ceiling: pretrained with the labels of all training scans, and fine-tuned as the rows are; its paired "
-    "difference from scratch. Least dose seen: the smallest share of the ceiling's weights, the rest being "
-    "fresh, that is called better than scratch. Both are controls, a family of their own for Holm. Rows, ±: "
-    "half of the rows' 95 % intervals, the median."
+    "Ceiling: pretrained with the labels of all training scans, and fine-tuned like the rows; the column "
+    "has its paired difference from scratch. Dose: a share of the ceiling's weights, the rest random "
+    "weights. Least dose seen: the smallest that is called better than scratch. Holm adjusts ceiling and "
+    "doses apart from the rows. Rows, ±: the median half-width of the rows' 95 % intervals."
 )
 SHOWN = (
     "Dose 0 is scratch, dose 1 the ceiling. Lines are 95 % intervals, not adjusted. Filled: called better "
-    "than scratch. Shaded is the region of practical equivalence."
+    "than scratch. Shaded: region of equivalence."
 )
-NOTHING, UNKNOWN = "none", "not known, for no ceiling stands beside scratch"
+NOTHING, UNKNOWN = (
+    "none",
+    "what could be found is unknown, because no ceiling is compared with scratch",
+)
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,7 @@ def _named(report: ReportContext, steps: _Steps) -> str:
 
 
 def _where(report: ReportContext, group: VerdictGroup, baseline: str, every: set[str]) -> str:
-    baseline_name = f", beside {report.named(baseline)}" if len(every) > 1 else ""
+    baseline_name = f", against {report.named(baseline)}" if len(every) > 1 else ""
     return f"{report.labels[group.section]}, {group.fraction} %{baseline_name}"
 
 
@@ -215,16 +218,16 @@ def _smallest_gain(ladders: Sequence[_Steps]) -> str:
     doses = [pair for steps in ladders for pair in steps.doses if pair[0] < 1]
     seen = [steps.least for steps in ladders if steps.least]
     if not doses:
-        return "no dose was tried, so how much less than the ceiling could be found is not known"
+        return "no dose was tried, so the smallest gain that could be found is unknown"
     if not seen:
-        return "the ladder finds nothing: the ceiling is told from scratch, no dose below it is"
+        return "the ceiling is called better than scratch, but no smaller dose is"
     least, missed = (
         min(dose for dose, _ in seen),
         sorted({d for d, comparison in doses if not _better(comparison)}),
     )
     above = [dose for dose in missed if dose > least]
     but = f", though dose {above[0]:g} is not" if above else ""
-    return f"a gain as large as that of dose {least:g} is told from scratch{but}"
+    return f"a gain as large as that of dose {least:g} is called better than scratch{but}"
 
 
 def _though(ladders: Sequence[_Steps]) -> str:

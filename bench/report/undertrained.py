@@ -13,7 +13,7 @@ from bench.report.names import metric_title
 
 ALL = 100  # percent of the labels
 UNDERTRAINED = "Undertrained"
-SO = "What stands beside them says nothing about pretraining."
+SO = "Comparisons with these rows say nothing about pretraining."
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Judged:
     def __str__(self) -> str:
         if self.mean is None or self.lacking:
             of = f" of {', '.join(self.lacking)}" if self.scores else ""
-            return f"{self.row}: not judged, there is no score{of} with all labels."
+            return f"{self.row}: not judged, because there is no score{of} with all labels."
         score = f"{metric_title(self.anchor.metric)} {_percent(self.mean, self.anchor.mean)}"
         score += f", worst target ({self.worst}) {self.lowest}" if self.worst else ""
         score += f", without {counted(self.failed, 'failed run')}" if self.failed else ""
@@ -90,7 +90,7 @@ def notes(report: ReportContext) -> list[str]:
                 finetune_of(protocol, section, row).anchor for row in protocol.rows.values()
             )
             why = "no row is from scratch" if anchored else "no anchor is stated"
-            notes = f"{before}{why}, so nothing here says whether training was long enough."
+            notes = f"{before}{why}, so whether training was long enough is unknown."
             texts.append(notes[0].upper() + notes[1:])
     return texts
 
@@ -145,7 +145,7 @@ def _requirement(report: ReportContext, result: Judged) -> str:
         f"{label}: from scratch with all labels {metric} must reach {_percent(anchor.mean)}{each}"
     )
     field = _field(report, report.protocol.finetune[result.section].dataset, anchor)
-    return f"{text}; the field reaches {field}." if field else f"{text}."
+    return f"{text}. Others reach {field}." if field else f"{text}."
 
 
 def _field(report: ReportContext, dataset: str, anchor: Anchor) -> str:

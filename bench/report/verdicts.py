@@ -19,9 +19,9 @@ from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS
 
 HEADING = "Which rows differ from scratch?"
 UNLIKE = "not fine-tuned alike"  # as its baseline
-APART = "no patient's score and fine-tuning seed in common with scratch"
-ITSELF = "from fresh weights, run by run scratch itself"
-BLIND = "blind: nor is the ceiling told from scratch"
+APART = "no patient and fine-tuning seed in common with scratch"
+ITSELF = "from random weights, in every run the same as scratch"
+BLIND = "blind: not even the ceiling is called better than scratch"
 MANY = 2000  # comparisons of one report that are made pair by pair
 
 

@@ -318,7 +318,7 @@ def _choices(of: Mapping[tuple[str, int], list[dict[str, Any]]], tried: Mapping[
         parts.append(f"{section}, {fraction} % of the labels: {shown}")
         count = max(count, *(len(choice["settings"]) for choice in choices))
     took = f"{len(tried)} fine-tunings, {duration(sum(tried.values()))}"
-    return f"chose among {count} recipes by the patients that validate ({took}). {'. '.join(parts)}"
+    return f"chose among {count} recipes on the validation patients ({took}). {'. '.join(parts)}"
 
 
 def _receipt(receipt: Mapping[str, Any]) -> str:
@@ -416,7 +416,7 @@ def submissions(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:
         cells = [c for c in plan.cells[protocol.name] if c.columns["section"] == name]
         if section.submit and cells and not any(c.submission for c in cells):
             requested = ", ".join(f"{k} {v}" for k, v in section.submit.items())
-            yield f"{name}: nothing, for none of its cases here is of {requested}."
+            yield f"{name}: nothing, because no case here is of {requested}."
         for cell in cells:
             job = cell.submission
             if job is None or not store.done(job):
@@ -425,7 +425,7 @@ def submissions(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:
             which = "".join(f", {k.replace('_', ' ')} {cell.columns[k]}" for k in several)
             yield (
                 f"{name}, row {cell.row}{which}: {store.manifest(job).get('cases')} cases, not scored here; "
-                f"bench export {job} --format submission --to FILE.zip writes them as the server takes them."
+                f"bench export {job} --format submission --to FILE.zip writes them in the server's format."
             )
 
 
@@ -437,7 +437,7 @@ def weights(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:
         if job is not None and not row_of(protocol, cell.row)[1] and store.done(job):
             cells.setdefault(cell.row, {}).setdefault(job, cell)
     if cells:
-        yield "These commands write them to files; of an output folder other than runs add --out DIR."
+        yield "These commands write the weights to files. For an output folder other than runs add --out DIR."
     for row, by_job in cells.items():
         network = plan.spec(next(iter(by_job)), PretrainSpec).network
         yield _export(row, by_job, (network.network, network.preset) in ARCHITECTURES)

@@ -17,9 +17,9 @@ VERDICTS = (BETTER, WORSE, EQUIVALENT, UNCLEAR, WEIGHTS)
 POWER = 0.8  # of the difference that is called detectable
 ALPHA, ROPE = 0.05, 0.01
 
-ONE_RUN = "one run each: the difference is of these weights, not of the method"
-ONE_PRETRAINING = "one pretraining: what another seed of it would give is not known"
-ONE_SEED = "one fine-tuning seed: the baseline's own luck is not known"
+ONE_RUN = "one run each: another run may give another result"
+ONE_PRETRAINING = "one pretraining: another seed may give another result"
+ONE_SEED = "one fine-tuning seed: the baseline may score differently with another"
 FEW = "too few patients: {n} allow no p below {p:.2g}"
 
 

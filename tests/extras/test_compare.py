@@ -132,7 +132,7 @@ def test_one_run_speaks_of_these_weights_however_many_cells_there_are(two):
     b = moved(table(seeds=(0,)), -0.03, row="scratch", target="liver", metric="dice")
     code, said, _ = two(table(seeds=(0,)), b)
     assert code == 1 and "these weights only (beyond noise)" in said
-    assert "of one run or one pretraining; what another seed would give is not known" in said
+    assert "of one run or one pretraining; another seed may give another result" in said
     wide = [
         pd.concat([t.assign(section=f"s{i}") for i in range(100)]) for t in (table(seeds=(0,)), b)
     ]
@@ -197,7 +197,7 @@ def test_what_differs_about_the_two_stands_first(two):
     for word in ("torch", "2.14.0", "--set", "batch=4", '{"temperature":0.2}', "1234"):
         assert word in first and word not in then
     assert "device" in first.split("alike:")[1]
-    assert "of those that moved 1 are of other jobs (what was asked differs), 0 of the same" in said
+    assert "moved cells: 1 of other jobs (their settings differ), 0 of the same jobs" in said
 
 
 SPLIT = "the split of section s, fold 0 differs"

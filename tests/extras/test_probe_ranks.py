@@ -63,7 +63,7 @@ def drawn(tmp_path, capsys, *paths):
     [
         (lambda i: i, 1, "tend to be better fine-tuned"),
         (lambda i: -i, -1, "tend to be worse fine-tuned"),
-        (lambda i: i * 3 % 8, None, "is not shown to tell"),
+        (lambda i: i * 3 % 8, None, "is not shown to predict"),
     ],
 )
 def test_a_known_order_is_told_and_controls_have_no_rank(tmp_path, capsys, placed, of, tau, says):
@@ -93,7 +93,7 @@ def test_what_pairs_is_printed_and_what_does_not(tmp_path, capsys, placed):
         ("5", "10"),
         ("100", "50"),
     }
-    assert "7 methods pair, 0 of them with the same weights; the two were split otherwise" in out
+    assert "7 methods pair, 0 of them with the same weights, on different splits" in out
     assert "fine-tuned only: m0" in out and "by probe only: scratch_row (intensity)" in out
     assert "No partner: probe, s, 20 %, net/tiny: the nearest probe of no fine-tuning" in out
 

@@ -261,7 +261,7 @@ def test_what_a_row_says_of_its_weights_changes_no_job_and_stands_in_the_notes(
     list(reports.write_reports(run.Request((path,), store.root).read(), plan, store))
     text = (store.root / "reports/rows/table.md").read_text()
     assert "SuPreM, Swin UNETR; Li et al." in text and "licence: CC BY-NC-ND 4.0" in text
-    assert "prepared by another recipe than they were trained with" in text
+    assert "prepared by another recipe than in that training" in text
 
 
 def planned(path, out):

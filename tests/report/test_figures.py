@@ -330,7 +330,7 @@ def test_a_picture_is_withheld_section_by_section(context):
     assert (item.embed, other.embed) == (
         True,
         False,
-    ) and "They lie beside it as view1_panels_others.png" in other.reason
+    ) and "They are in view1_panels_others.png" in other.reason
 
 
 def test_clouds_are_of_the_rows_that_are_named_and_of_networks_beside_them(context):
@@ -344,10 +344,11 @@ def test_clouds_are_of_the_rows_that_are_named_and_of_networks_beside_them(conte
 def test_captions_say_how_cases_were_picked_and_what_marks_are(context):
     views = (View(draw="panels", pick="worst", errors=True, slices="middle"), View(draw="bars"))
     pictures, bars = wanted(context(*views, panels=(panel("a", "organs", 0),)))[:2]
-    wording = "Cases: the worst by the mean of Dice over the rows shown; slice: half-way through what is labelled."
-    assert pictures.captions[0] == wording and "missed" in pictures.captions[1]
+    wording = "Cases: the worst by the mean of Dice over the rows shown; slice: in the middle of the labelled slices."
+    assert pictures.captions[0] == wording and "Missed" in pictures.captions[1]
     assert (
-        "standard deviation over runs" in bars.captions[0] and "paper printed" in bars.captions[1]
+        "standard deviation over runs" in bars.captions[0]
+        and "printed in the paper" in bars.captions[1]
     )
 
 

@@ -143,7 +143,7 @@ def test_few_patients_have_no_p(protocol, records):
     people = {who: {"sex": who[0]} for who in values}
     means, pairs = parts_of(protocol, records, people, scored(values))
     assert words(means.lines[0])[5] == words(pairs.lines[0])[4] == "too few"
-    assert "no exact test of so many patients" in means.caption
+    assert "no exact test on so few patients" in means.caption
 
 
 def test_a_row_without_a_group_and_a_run_that_failed(protocol, records):

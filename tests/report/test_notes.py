@@ -134,7 +134,7 @@ def test_synthetic_data_says_so_in_every_title_and_note(protocol, records, writt
     info = DatasetInfo("organs", title, synthetic=True, redistribution=True)
     text, page = written(protocol(), records({}), datasets=(info,))
     assert text.startswith("# Test table \\[pilot scale, synthetic data\\]")
-    assert f"## Dice, {title}" in text and f"{title}: made by bench, nobody was scanned" in text
+    assert f"## Dice, {title}" in text and f"{title}: made by bench, not scanned" in text
     assert 'Test table <span class="phantoms">(synthetic data)</span></h1>' in page
     assert "synthetic" not in "".join(written(protocol(), records({}))).lower()
     two = tuple(Finetune(dataset=name, split="rule", steps=10) for name in ("organs", "brains"))

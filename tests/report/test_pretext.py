@@ -83,12 +83,12 @@ def test_the_table_is_in_every_form_and_a_collapse_is_shouted(protocol, records,
     paths = write(protocol(), records({}), tmp_path, fallen, figures=False)
     for path in (paths.markdown, paths.tex, paths.page):
         text = path.read_text()
-        assert "Pretraining" in text and "Collapsed: std below a tenth" in text
+        assert "Pretraining" in text and "std below a tenth" in text
         assert "rotations told (higher is better)" in text and re.search(r"\bcollapsed\b", text)
     assert '<span class="m hole failed">collapsed</span>' in paths.page.read_text()
     assert "1 collapsed encoder<" in paths.page.read_text()
     assert (
-        "collapsed in pretraining (samples embed much alike, or along one direction): B"
+        "collapsed in pretraining (embeddings nearly equal, or along one direction): B"
         in paths.text
     )
     well = terminal_table(protocol(), records({}), Extras(pretexts=(pretext(),)))
@@ -137,8 +137,10 @@ def test_an_online_probe_has_a_column_a_figure_of_its_own_and_a_note(protocol, r
     )
     for path in (paths.markdown, paths.tex, paths.page):
         text = path.read_text()
-        assert "the labels of 7 training patients of" in text and "4 fit it, 3 are scored" in text
-        assert "Online probe" in text and "choose nothing" in text
+        assert (
+            "the labels of 7 training patients of" in text and "4 to fit it, 3 to score it" in text
+        )
+        assert "Online probe" in text and "chooses nothing" in text
 
 
 def test_absent_panels_are_named_under_the_picture_or_in_the_notes(protocol, records, tmp_path):
@@ -149,7 +151,7 @@ def test_absent_panels_are_named_under_the_picture_or_in_the_notes(protocol, rec
         page = paths.page.read_text()
         assert page.count(line) == 1 and (f'<p class="caption">{line}' in page) is bool(result)
         assert line in paths.markdown.read_text() and line in paths.tex.read_text()
-        assert ("by t-SNE of its encoder" in page) is bool(result)
+        assert ("by t-SNE of the encoder" in page) is bool(result)
 
 
 def test_each_panel_shows_its_course_and_chance():

@@ -56,7 +56,7 @@ def test_scratch_reaches_its_anchor_in_the_mean_and_in_its_worst_target(
     assert ("reached." in markdown, "missed." in markdown) == (passes, not passes)
     for text in (markdown, page, terminal):
         assert (undertrained.UNDERTRAINED in text) is not passes
-    assert "the field reaches 70.00 (Roe), 90.00 (Doe 2020)" in markdown
+    assert "Others reach 70.00 (Roe), 90.00 (Doe 2020)" in markdown
 
 
 def test_the_worst_target_and_its_score_are_named(drawn):
@@ -142,13 +142,13 @@ def test_a_failed_run_hides_nothing(two):
     }
     assert "below 86.00 (each 84.00): A 10.00 (liver 10.00)" in two(*LOW, failed, HEART)
     assert ", without 1 failed run: missed." in two(*LOW, failed, HEART)
-    assert "Organs: A: not judged, there is no score with all labels." in two(failed, HEART)
+    assert "Organs: A: not judged, because there is no score with all labels." in two(failed, HEART)
 
 
 @pytest.mark.parametrize(
     ("score", "changes", "expected"),
     [
-        (0.9, {"anchor": replace(ANCHOR, family="vit")}, "the field reaches 70.00 (Roe)."),
+        (0.9, {"anchor": replace(ANCHOR, family="vit")}, "Others reach 70.00 (Roe)."),
         (
             0.85999,
             {},

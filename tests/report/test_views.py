@@ -210,7 +210,7 @@ def test_rows_of_one_title_on_several_networks_are_one_line_with_gains_on_each_n
         "| Ours | **51.00** (+1.00) | <u>66.00</u> (-4.00) | 1 x 1 |",
         "| *published, its gain (ours - published)* | 52.00, +1.50 (-1.00) | | |",
     ]
-    wording = "In brackets: the gain on the row from scratch of its network, the paired difference of means of"
+    wording = "In brackets: the gain over scratch of the same network, on"
     assert f"{wording} the same patients, seeds and targets." in result.caption
     assert result.title == "Dice, Liver, 100 % of labels"
     named = View(columns=("metric",), gain="base_L")
@@ -259,23 +259,20 @@ def folds(which, **given):
     [
         (
             folds((0, 2)),
-            "over the 2 patients of both it is +1.50",
+            "on the 2 patients of both it is +1.50",
         ),  # (-1 + 4) / 2; the means differ by 6.50
         (
             [
                 *folds((0,)),
                 *({"row": "b", "fold": f, "case": f"c{f}", **UNDEFINED} for f in (1, 2)),
             ],
-            f"over the 1 patient of both it is {MINUS}1.00",
+            f"on the 1 patient of both it is {MINUS}1.00",
         ),
         (
             [{**r, "metric": "hd95", "unit": "mm"} for r in folds((1, 2))],
-            "over the 2 patients of both it is +0.03",
+            "on the 2 patients of both it is +0.03",
         ),
-        (
-            [{"row": "a", "seed": 1, "value": 0.5}, {"row": "b", "value": 0.9}],
-            "the two have none in common",
-        ),
+        ([{"row": "a", "seed": 1, "value": 0.5}, {"row": "b", "value": 0.9}], "they share none"),
     ],
 )
 def test_a_row_over_other_patients_than_its_baseline_has_no_gain_and_no_mark_in_any_form(
@@ -284,7 +281,9 @@ def test_a_row_over_other_patients_than_its_baseline_has_no_gain_and_no_mark_in_
     metric = rows[0].get("metric", "dice")
     viewed = protocol(layout=Layout(views=(View(gain="baseline"),)), metrics=(metric,))
     paths = write(viewed, records(*rows), tmp_path, figures=False)
-    wording = f"no gain on A: the two are not means of the same patients, runs and targets; {noted}"
+    wording = (
+        f"no gain over A: the two means are not of the same patients, runs and targets; {noted}"
+    )
     for text in (paths.markdown.read_text(), paths.page.read_text(), paths.text):
         assert wording in text
     assert wording.replace(MINUS, r"\ensuremath{-}") in paths.tex.read_text()
@@ -374,7 +373,7 @@ def test_facts_and_checks_are_columns_about_the_row(protocol, records, printed):
         "| C | L | 92.78 | 4.44 | ✓ | ✓ | ✓ | — | — | |",
     ]
     assert (
-        "the run left no word" in result.caption
+        "not recorded by the run" in result.caption
         and "Parameters of networks in millions" in result.caption
     )
 
@@ -454,7 +453,7 @@ def test_errata_and_other_papers_numbers_stand_below_the_papers_own(
     text = paths.markdown.read_text().replace(MINUS, "-")
     assert "70.50 (-0.50)<sup>a</sup>" in text and "60.00 (+0.00)<sup>b</sup>" in text
     assert "</sup> Table 5 of the same paper (VoCo 5) prints 71.00 for this cell." in text
-    assert "</sup> The paper prints 60.00; the parts that it prints have the mean 59.500." in text
+    assert "</sup> The paper prints 60.00; the mean of the parts that it prints is 59.500." in text
     block = (
         text.partition("### Other papers on the same cells\n\n")[2]
         .partition("\n\n")[0]

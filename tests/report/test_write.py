@@ -147,19 +147,13 @@ def test_a_folders_own_labels_name_what_a_picture_shows(protocol, records):
 @pytest.mark.parametrize(
     ("info", "reason"),
     [
-        (
-            organs(licence="CC-BY 4.0"),
-            "licence CC-BY 4.0, by its dataset.json): they are not part of",
-        ),
-        (organs(), "may be passed on (licence not stated here): they are not part of this page"),
+        (organs(licence="CC-BY 4.0"), "licence CC-BY 4.0, by its dataset.json). Read their terms"),
+        (organs(), "it is not stated that they may be shared (licence not stated here)."),
         (
             replace(organs(licence="Kept", redistribution=False), registered=True),
-            "The licence of Organs (Kept) does not allow its images to be passed on",
+            "Images of Organs are left out: their licence (Kept) does not allow sharing.",
         ),
-        (
-            replace(organs(licence="CC BY-NC"), registered=True),
-            "may be passed on (licence CC BY-NC):",
-        ),
+        (replace(organs(licence="CC BY-NC"), registered=True), "may be shared (licence CC BY-NC)."),
     ],
 )
 def test_images_stay_outside_the_page_for_the_reason_that_is_known(
@@ -171,7 +165,7 @@ def test_images_stay_outside_the_page_for_the_reason_that_is_known(
     assert (
         pictures(page) == []
         and reason in text
-        and "They lie beside it as panels_organs.png." in text
+        and "They are in panels_organs.png beside this page." in text
     )
     where = "data set file" if info.registered else "dataset.json"
     assert (f"into its {where} and run the protocol again" in text) == (info.redistribution is None)
@@ -205,7 +199,7 @@ def test_the_notes_name_split_convention_budget_and_deviations(protocol, records
         "hash 5p1it",
         "convention medpy",
         "convention default",
-        "steps; select last",
+        "(select last)",
         "We differ here.",
         "mean over a patient's test cases",
         "[pilot scale",

@@ -70,7 +70,10 @@ def test_plan_status_page_and_run_name_the_file_and_what_stands_on_it(made, tmp_
     assert LINE in as_text(status(made.store)).splitlines()
     (shown,) = write_reports([made.protocol], made.plan, made.store)
     said = f"{LINE[0].upper()}{LINE[1:]}."
-    assert said in shown.page.read_text() and "Made by other source" in shown.page.read_text()
+    assert (
+        said in shown.page.read_text()
+        and "Made by another version of the code" in shown.page.read_text()
+    )
     again = rewrite_report(tmp_path / "test0.yaml", None, made.store, tmp_path / "to")
     assert said in again.page.read_text()
     capsys.readouterr()

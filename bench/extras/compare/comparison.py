@@ -275,7 +275,7 @@ def as_text(compared: Compared) -> str:
         lines += [_origin(every.changed), "", _table(every.changed)]
     if every.lacking:
         lines.append(
-            f"{every.lacking} compared cells lack values on a side; they are compared by the others"
+            f"{every.lacking} compared cells lack values on one side; their other values are compared"
         )
     alone = {
         "only in A": every.only_a,
@@ -290,9 +290,9 @@ def _origin(changed: Sequence[ChangedCell]) -> str:
     """Say whether cells moved because their jobs differ: equal jobs have equal specifications."""
     same = sum(m.same_jobs for m in changed)
     if same == len(changed):
-        return "those that moved are of the same jobs on both sides: machine, versions or source differ"
+        return "moved cells are of the same jobs on both sides: machine, versions or source differ"
     other = len(changed) - same
-    return f"of those that moved {other} are of other jobs (what was asked differs), {same} of the same"
+    return f"moved cells: {other} of other jobs (their settings differ), {same} of the same jobs"
 
 
 def _table(changed: Sequence[ChangedCell]) -> str:
@@ -308,7 +308,7 @@ def _table(changed: Sequence[ChangedCell]) -> str:
     )
     if any(m.verdict == WEIGHTS for m in changed):
         notes.append(
-            f"{WEIGHTS}: of one run or one pretraining; what another seed would give is not known"
+            f"{WEIGHTS}: of one run or one pretraining; another seed may give another result"
         )
     return "\n".join([_grid(lines), *notes])
 

@@ -22,17 +22,17 @@ from bench.store import write_atomic
 
 NAME, TITLE = "ranks", "Does the probe predict fine-tuning?"
 ABOUT = (
-    "Each method's mean by a frozen probe beside its mean after fine-tuning, on one data set, with about the "
-    "same share of labels, on one network. Controls are drawn and not ranked."
+    "Each method's mean by a probe of the frozen encoder, and its mean after fine-tuning: same data set and "
+    "network, about the same share of labels. Controls are drawn, but not ranked."
 )
 CAPTION = (
-    "Bars are ± one standard deviation over runs, controls hollow squares; a dashed line is a control or a method "
-    "that has one of the two scores, where it lies in the plot."
+    "Bars: ± one standard deviation over runs. Hollow squares: controls. Dashed lines: controls and methods that "
+    "have only one of the two scores, if it lies in the plot."
 )
 NOTE = (
     f"Tau is Kendall's tau-b: 1 is the same order, 0 none, {MINUS}1 the reverse. The interval is a bootstrap "
-    "over methods, pretrainings and seeds; test patients, data sets and networks stay as they are. With one "
-    "pretraining each, the interval does not hold what another would give."
+    "over methods, pretrainings and seeds. Test patients, data sets and networks are fixed. With one "
+    "pretraining each, the interval does not cover what another pretraining would give."
 )
 UNTOLD, NAN = "nothing can be told", float("nan")
 OF_ROW = """
@@ -82,7 +82,7 @@ def sentence(ranked: Ranked) -> str:
 
 def _conclusion(pooled: Agreement) -> str:
     if pooled.low <= 0 <= pooled.high:
-        return "the order by probe is not shown to tell the order by fine-tuning"
+        return "the order by probe is not shown to predict the order by fine-tuning"
     way = "better" if pooled.low > 0 else "worse"
     return f"methods that are better by probe tend to be {way} fine-tuned"
 
@@ -93,7 +93,7 @@ def pairing(ranked: Ranked) -> list[str]:
     for panel, _ in ranked.panels:
         probe, tuned = panel.probe, panel.finetuned
         same = sum(row.same_weights for row in panel.ranked)
-        split = "" if probe.split_hash == tuned.split_hash else "; the two were split otherwise"
+        split = "" if probe.split_hash == tuned.split_hash else ", on different splits"
         names = [
             [r.name + " (control)" * r.control for r in panel.rows if sizes(r) == both]
             for both in ((True, True), (True, False), (False, True))

@@ -25,26 +25,26 @@ CANNOT = (
     "--pretraining.",
     "Whether the {noun}s are independent. Scans of one patient, or slices of one scan, are not: name the "
     "patient with --patient or --patients.",
-    "Whether the test set, the metric or the methods were chosen after the scores were seen. Then p and "
-    "intervals are too good.",
+    "Whether the test set, the metric or the methods were chosen after the scores were seen. Then p is "
+    "too small and intervals are too narrow.",
     "Whether test cases were in somebody's training or pretraining data.",
     "Whether all scores were computed by the same code, convention and resolution.",
 )
 HOW = (
-    "A difference is the mean over {noun}s and runs of the paired difference, more being better whatever the "
-    "metric. Its 95 % interval takes {noun}s as random, and runs where there are several (two-way random "
-    "effects, Satterthwaite); it is not adjusted. Holm (1979) adjusts p over the pairs of one table, of "
-    "differences (printed) and of equivalences each. Better and worse: p below 0.05; equivalent: so is p of a "
-    "difference beyond the region."
+    "Difference: mean over {noun}s and runs, each paired; positive is better, whatever the metric. The 95 % "
+    "interval covers {noun}s, and runs where there are several (two-way random effects, Satterthwaite); it is "
+    "not adjusted. Printed p: test of no difference, adjusted by Holm (1979) over the pairs of one table. "
+    "Better or worse: p below 0.05. Equivalent (checked first): p below 0.05 in the test of a difference "
+    "beyond the region, adjusted in the same way."
 )
 OF_ONE_RUN = (
-    "Each method has one run: nothing can be said of methods. What is said is of these weights only, another "
-    "training may give another order."
+    "Each method has one run, so nothing can be said of methods. Every verdict is of these weights only: "
+    "another training may give another order."
 )
 RANKING = (
-    "Rank of the mean over {noun}s and runs, over what all methods have. The interval and the share of draws "
-    "in which a method is the best are of 1,000 draws of {noun}s and runs (crossed bootstrap; too narrow with "
-    "three runs or fewer). Where each method has one run, {noun}s alone are drawn."
+    "Rank of the mean over the {noun}s and runs that all methods have. The interval, and the share of draws "
+    "in which a method is the best, are from 1,000 draws of {noun}s and runs (crossed bootstrap; too narrow "
+    "with three runs or fewer). Where each method has one run, only {noun}s are drawn."
 )
 
 
@@ -100,8 +100,8 @@ def lacking(judgement: Judgement) -> Iterator[str]:
             more = f" and {len(names) - 5} more methods" if len(names) > 5 else ""
             noun = judgement.table.noun
             yield (
-                f"{title(standing.scope)}: {noun}s are missing: {listed}{more}. Pairs are compared over what both "
-                f"have, ranks over the {standing.patients} that all have."
+                f"{title(standing.scope)}: {noun}s are missing: {listed}{more}. A pair is compared over what both "
+                f"have. Ranks are over the {standing.patients} that all have."
             )
 
 
@@ -117,7 +117,7 @@ def cannot(judgement: Judgement) -> Section:
         parts.insert(0, Text(OF_ONE_RUN, "warning"))
     if judgement.table.noun == "data set":
         parts.append(
-            Text(f"{DASH} How sure the number of one data set is: each stands for one case here.")
+            Text(f"{DASH} How sure the number of one data set is. Here each counts as one case.")
         )
     return Section("What this page cannot know", parts, "limits", "What this page cannot know")
 
@@ -135,7 +135,7 @@ def figures(judgement: Judgement) -> list[Figure]:
     unit = "points" if first.unit == "1" else first.unit or "own unit"
     axis = f"{metric_title(first.scope.metric)} ({unit}) against {against}"
     figure = forest(tuple(rows[:DRAWN]), axis, against=against)
-    cut = f"The first {DRAWN} of {len(rows)} differences are drawn; the tables have all."
+    cut = f"The first {DRAWN} of {len(rows)} differences are drawn. The tables have all."
     return [replace(figure, captions=(cut,) if len(rows) > DRAWN else ())]
 
 

@@ -71,7 +71,7 @@ def against_table(judgement: Judgement, standing: Standing) -> Table | None:
         return None
     bases = {pair.b for pair in standing.against}
     base = next(iter(bases)) if len(bases) == 1 else ""
-    name = f"against {base or 'the row from scratch of its network'}"
+    name = f"against {base or 'scratch of the same network'}"
     return _table(judgement, standing, standing.against, name, with_b=not base)
 
 
@@ -114,7 +114,7 @@ def _line(
     c, judged, unit = pair.judged.comparison, pair.judged, standing.unit
     interval = f"{difference(c.low, unit)} to {difference(c.high, unit)}" if c.low == c.low else ""
     p = judged.p if adjusted else pair.of_weights.p
-    why = f"of these: {pair.of_weights.verdict}" if judged.verdict == WEIGHTS else reason(judged)
+    why = pair.of_weights.verdict if judged.verdict == WEIGHTS else reason(judged)
     tip = "; ".join(filter(None, (settles(pair), left_out(pair))))
     return (
         pair.a,
@@ -144,8 +144,8 @@ def over(judgement: Judgement) -> list[Section]:
         )
         caption = (
             f"Friedman p {p_value(a.critical.p)}; critical difference {a.critical.difference:.2f} (Nemenyi; Demšar "
-            f"2006). Each data set counts once. So many methods need {a.critical.needed} data sets before anything "
-            "can be said."
+            f"2006). Each data set counts once. So many methods need {a.critical.needed} data sets for any "
+            "conclusion."
         )
         parts.append(
             grid(("Method", "Mean rank", "± half the critical difference"), lines, name, caption)

@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.extras.judge.judgement import Judgement
 from bench.extras.judge.judging import Pair, Standing, title
+from bench.report.conclusion import IN_BRACKETS
 from bench.report.footnotes import counted
 from bench.report.names import metric_title
 from bench.report.numbers import MINUS
@@ -74,7 +75,7 @@ def measured(standing: Standing) -> str:
     """Return the metric and its unit in words."""
     name = metric_title(standing.scope.metric)
     unit = {"1": ", percent", "": ""}.get(standing.unit, f", {standing.unit}")
-    lower = "" if standing.higher else "; less is better, so a positive difference is less"
+    lower = "" if standing.higher else "; lower is better, so a positive difference means lower"
     return f"{name}{unit}{lower}."
 
 
@@ -91,11 +92,13 @@ def region_words(standing: Standing, pairs: Sequence[Pair]) -> str:
 def whys(pairs: Sequence[Pair]) -> list[str]:
     """Say why verdicts are of weights, and what may settle the few that are open."""
     whys = dict.fromkeys(p.judged.why for p in pairs if p.judged.verdict == WEIGHTS)
-    texts = [f"{why[0].upper()}{why[1:]}." for why in whys if why]
+    texts = [f"{why[0].upper()}{why[1:]}." for why in ([IN_BRACKETS, *whys] if whys else ())]
     settled = [f"{p.a} against {p.b}: {settles(p)}" for p in pairs if settles(p)]
     if 0 < len(settled) <= 3:
         texts += [f"{line}." for line in settled]
-    seen = "The last column is a difference that four of five such studies would see, asked alone."
+    seen = (
+        "Last column: the difference that four of five such studies would find (single comparison)."
+    )
     return [*texts, seen]
 
 
@@ -103,7 +106,7 @@ def settles(pair: Pair) -> str:
     """Say what would tell a difference from none: runs first, then patients."""
     c = pair.judged.comparison
     if pair.judged.verdict == WEIGHTS:
-        return "what would say more: another run of each"
+        return "to say more: another run of each"
     if not pair.may_be_settled:
         return ""
     noun = "pretrainings" if c.seeds > 1 else "runs"
@@ -111,7 +114,7 @@ def settles(pair: Pair) -> str:
     amounts = [f"{units} {noun}" if units else f"no number of {noun} up to 50"]
     amounts += [f"or {patients} patients"] if patients and patients > c.patients else []
     tail = "" if patients else "; more patients alone would not"
-    return f"what may tell, asked alone: {' '.join(amounts)}{tail}"
+    return f"may settle a single comparison: {' '.join(amounts)}{tail}"
 
 
 def left_out(pair: Pair) -> str:
