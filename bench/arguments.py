@@ -24,7 +24,8 @@ PROTOCOLS = "protocols PROTOCOL...  a file, or a name of 'bench list protocols'"
 PLUGINS = "--plugins PATH...  a file or folder of plugins from outside; may be repeated"
 CORES = f"--workers N ({os.cpu_count() or 1})"
 NETWORKS = """amaes_unet|genesis_unet3d|genesis_unet3d_light|pgl_resnet50|plain_unet|primus|resenc_unet|segresnet|\
-segresnet_ds|spectre_vit|stunet|swin_unetr|taleb_unet3d|unet3d|unetr"""  # which `bench init` takes
+segresnet_ds|spectre_vit|stunet|stunet_released|suprem_swin_unetr|suprem_unet|swin_unetr|taleb_unet3d|unet3d|\
+unetr"""  # which `bench init` takes
 WHERE = """\
 --executor local|slurm (local)
 --cluster NAME  a profile of bench.toml

@@ -28,6 +28,7 @@ STUNET = "encoder.conv_blocks_context.0.0.conv1.weight"
 VGG = "encoder.features.0.weight"
 EMBEDDING = "encoder.vit.patch_embedding.patch_embeddings.1.weight"
 COLOURS = "colours"  # in a manifest's params: how many channels are the colours of a picture
+ALSO = "fits_also"  # in a manifest's params: other networks that the tensors are for
 PLAN = "nnssl_adaptation_plan"
 
 
@@ -52,6 +53,9 @@ class Layout:
     output: str = r"(?!)"
     head: str = ""  # one of them, as long as the source had classes
     requires: str = ""  # what must lie beside the tensors
+    head_mark: str = ""  # pattern of a key of its head, which every such file has
+    # networks of the same presets that take these tensors as well: the row's own network decides
+    also: tuple[str, ...] = ()
     # fields of the size that no tensor tells; ``size`` gives the usual value
     untold: tuple[str, ...] = ()
     why: str = ""  # the usual value is taken, for a person
@@ -168,9 +172,32 @@ _PATCHES = (r"\.patch_embeddings\.(weight|bias)$", r".patch_embeddings.1.\1")
 # without these a ViT of MONAI computes the same maps
 _UNUSED = r"encoder\.vit\.(cls_token|blocks\.\d+\.(norm_cross_attn|cross_attn)\..*|classification_head\..*)"
 
+# SuPreM's head on text: output layers by the authors' names, below ``head`` here
+_TEXT = (r"^(precls_conv|GAP|controller|text_to_vision|organ_embedding)\b", r"decoder.head.\1")
+_TEXT_MARK, _TEXT_OUTPUT = r"controller\.weight", r"decoder\.head\..*"
+_TEXT_CLASSES = "decoder.head.organ_embedding"
+
 _BEFORE = ", as of weights trained with MONAI before 1.5; those of 1.5 or later are of the other"
 
 LAYOUTS = (
+    # MrGiovanni/SuPreM, direct_inference/model/Universal_model.py: a backbone and, beside it, the head
+    Layout(
+        "SuPreM, Swin UNETR with its head (backbone.swinViT.*, controller.*)",
+        r"backbone\.swinViT\.patch_embed\.proj\.weight", "swin_unetr", SWIN, _swin,
+        rename=(
+            (r"^backbone\.swinViT\.", "encoder.swinViT."), _MLP,
+            (r"^backbone\.(encoder(?:1|2|3|4|10)|decoder[1-5]|out)\.", r"decoder.\1."), _TEXT,
+        ),
+        drop=r"decoder\.out\..*", untold=("merging",), why=_BEFORE,  # no class is trained by ``out``
+        head_mark=_TEXT_MARK, output=_TEXT_OUTPUT, head=_TEXT_CLASSES, also=("suprem_swin_unetr",),
+    ),
+    Layout(
+        "SuPreM, U-Net with its head (backbone.down_tr64.*, controller.*)",
+        r"backbone\.down_tr64\.ops\.0\.conv1\.weight", "genesis_unet3d", GENESIS,
+        lambda tensors: {"width": len(tensors[GENESIS])},
+        rename=((r"^backbone\.down_", "encoder.down_"), (r"^backbone\.up_", "decoder.up_"), _TEXT),
+        head_mark=_TEXT_MARK, output=_TEXT_OUTPUT, head=_TEXT_CLASSES, also=("suprem_unet",),
+    ),
     # Also the authors' VoCo (its versions with a teacher, and V2) and the training checkpoints of the
     # self-supervised Swin UNETR (research-contributions, SwinUNETR/Pretrain/models/ssl_head.py)
     Layout(
@@ -239,6 +266,7 @@ LAYOUTS = (
             (r"^(upsample_layers|conv_blocks_localization|seg_outputs)\.", r"decoder.\1."),
         ),
         output=r"decoder\.seg_outputs\..*", head="decoder.seg_outputs.4.weight", zyx=True,
+        also=("stunet_released",),  # the same tensors under other strides, which they do not tell
     ),
     # OpenMind's Primus-M and what nnU-Net trained from it; of a pretraining the decoder rebuilds images
     Layout(

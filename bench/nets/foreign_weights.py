@@ -20,7 +20,7 @@ from bench.errors import BenchError, shown
 from bench.nets import foreign_plans
 from bench.nets.base import triple
 from bench.nets.catalog import network_facts
-from bench.nets.foreign_layouts import COLOURS, EMBEDDING, LAYOUTS, Layout, Tensors
+from bench.nets.foreign_layouts import ALSO, COLOURS, EMBEDDING, LAYOUTS, Layout, Tensors
 from bench.nets.manifest import KEY, Manifest, finite, read
 from bench.ranges import Triple
 
@@ -139,6 +139,8 @@ def read_weights(path: Path, preset: str = "", output: bool = False) -> tuple[Te
     chosen = _preset(path, layout, ours, preset)
     most = {name[:LONGEST]: n for name, n in left_out.most_common(MOST)}
     params: dict[str, object] = {"layout": layout.name, "left_out": most}
+    if layout.also:
+        params[ALSO] = [*layout.also]
     if layout.colours and channels == RGB:
         params[COLOURS] = RGB
     if not preset and (open_fields := _left_open(layout, ours, chosen)):
@@ -237,7 +239,8 @@ def _recognise(path: Path, content: dict[str, Any]) -> tuple[Layout, Tensors, Co
         }
         for layout in LAYOUTS:
             fits = not layout.requires or layout.requires in content
-            if fits and any(re.fullmatch(layout.mark, name) for name in view):
+            marks = filter(None, (layout.mark, layout.head_mark))
+            if fits and all(any(re.fullmatch(mark, name) for name in view) for mark in marks):
                 others = [name for name in tensors if not name.startswith(prefix)]
                 return layout, view, Counter(name.partition(".")[0] for name in others)
     first = ", ".join(shown(name) for name in list(tensors)[:4]) or "no tensors"

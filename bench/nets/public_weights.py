@@ -39,6 +39,8 @@ class PublicWeights:
     orientation: str
     crop: Triple
     head: Literal["", "softmax", "sigmoid"] = ""  # of weights that can be scored as they came
+    # the network that has their output layer, at the same presets, where ``network`` has not
+    with_head: str = ""
     classes: tuple[str, ...] = ()  # of the output layer's channels
     licence: str
     cite: str
@@ -133,6 +135,7 @@ class Stated:
     weights: str = ""  # a name of the table
     other_recipe: bool = False  # prepared otherwise on purpose
     classes: tuple[int, ...] = ()  # of the file's output layer, that labels are made of
+    by_names: bool = False  # were these stated by their names?
 
     def check(self, layout: str, preset: str, recipe: Mapping[str, Any], classes: int) -> None:
         """Refuse other weights than are named, another recipe that is not stated, classes that they have not.
@@ -169,6 +172,11 @@ class Stated:
         if self.classes and max(self.classes) >= classes:
             raise BenchError(
                 f"{where}.labels: class {max(self.classes)} is beyond the {classes} of the weights' last layer"
+            )
+        if self.by_names and len(by_name(self.weights).classes) != classes:
+            raise BenchError(
+                f"{where}.labels: the names are of the {len(by_name(self.weights).classes)} classes of "
+                f"{self.weights}, and the file has {classes}; number them"
             )
 
 

@@ -191,11 +191,12 @@ class SpectreSize:
 
 @dataclass(frozen=True)
 class StuNetSize:
-    """Widths of the six levels, residual blocks of each; groups of each norm."""
+    """Widths of the six levels, residual blocks of each; groups of each norm; the last level's strides."""
 
     features: tuple[int, int, int, int, int, int]
     depth: int = 1
     groups: int | None = None  # None: instance norm with weight and bias, as published
+    last: Triple = (2, 2, 2)  # by what the last level divides the sides
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 
 from bench.nets.base import Decoder, Encoder, Wanted
 from bench.nets.sizes import StuNetSize
+from bench.ranges import Triple
 
 SLOPE = (
     0.01  # of LeakyReLU: torch's default, which the authors take, and that of He's initialisation
@@ -24,7 +25,12 @@ class ResidualBlock(nn.Module):
     """Two convolutions with a shortcut, which is a convolution of its own where channels or sides change."""
 
     def __init__(
-        self, inputs: int, width: int, size: StuNetSize, stride: int = 1, projects: bool = False
+        self,
+        inputs: int,
+        width: int,
+        size: StuNetSize,
+        stride: Triple = (1, 1, 1),
+        projects: bool = False,
     ) -> None:
         super().__init__()
         instance = partial(nn.InstanceNorm3d, affine=True)
@@ -44,14 +50,19 @@ class ResidualBlock(nn.Module):
         return self.act2(y + (x if self.conv3 is None else self.conv3(x)))
 
 
-def stage(inputs: int, width: int, size: StuNetSize, stride: int = 1) -> nn.Sequential:
+def stage(inputs: int, width: int, size: StuNetSize, stride: Triple = (1, 1, 1)) -> nn.Sequential:
     """Return the blocks of one level; the first changes channels and sides."""
     first = ResidualBlock(inputs, width, size, stride, projects=True)
     return nn.Sequential(first, *(ResidualBlock(width, width, size) for _ in range(size.depth - 1)))
 
 
+def downsampling(size: StuNetSize) -> list[Triple]:
+    """Return by what each level after the first divides the sides."""
+    return [(2, 2, 2)] * (len(size.features) - 2) + [size.last]
+
+
 class StuNetEncoder(Encoder):
-    """Six levels; each but the first halves every side."""
+    """Six levels; each but the first halves every side, the last as its size says."""
 
     input_weight = "conv_blocks_context.0.0.conv1.weight"
 
@@ -59,13 +70,14 @@ class StuNetEncoder(Encoder):
         super().__init__()
         self.widths = size.features
         inputs = (in_channels, *size.features[:-1])
+        strides = ((1, 1, 1), *downsampling(size))
         self.conv_blocks_context = nn.ModuleList(
-            stage(before, width, size, 1 if level == 0 else 2)
-            for level, (before, width) in enumerate(zip(inputs, size.features, strict=True))
+            stage(before, width, size, stride)
+            for before, width, stride in zip(inputs, size.features, strides, strict=True)
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return maps at 1, 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's resolution."""
+        """Return maps at 1, 1/2, 1/4, 1/8, 1/16 and (all sides halved) 1/32 of the input's resolution."""
         maps = []
         for blocks in self.conv_blocks_context:
             x = blocks(x)
@@ -74,15 +86,16 @@ class StuNetEncoder(Encoder):
 
 
 class Upsample(nn.Module):
-    """The nearest voxel at twice the resolution, then a convolution of kernel 1."""
+    """The nearest voxel at so many times the resolution, then a convolution of kernel 1."""
 
-    def __init__(self, inputs: int, width: int) -> None:
+    def __init__(self, inputs: int, width: int, factors: Triple) -> None:
         super().__init__()
+        self.factors = tuple(map(float, factors))
         self.conv = nn.Conv3d(inputs, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (B, width, 2 x, 2 y, 2 z)."""
-        return self.conv(interpolate(x, scale_factor=2, mode="nearest"))
+        """Return (B, width, ...), each side times its factor."""
+        return self.conv(interpolate(x, scale_factor=self.factors, mode="nearest"))
 
 
 class StuNetDecoder(Decoder):
@@ -93,7 +106,10 @@ class StuNetDecoder(Decoder):
     def __init__(self, size: StuNetSize, out_channels: int) -> None:
         super().__init__()
         pairs = list(pairwise(size.features[::-1]))  # coarse to fine
-        self.upsample_layers = nn.ModuleList(Upsample(below, width) for below, width in pairs)
+        self.upsample_layers = nn.ModuleList(
+            Upsample(below, width, factors)
+            for (below, width), factors in zip(pairs, reversed(downsampling(size)), strict=True)
+        )
         self.conv_blocks_localization = nn.ModuleList(
             stage(2 * width, width, size) for _, width in pairs
         )
@@ -120,7 +136,7 @@ class StuNetDecoder(Decoder):
 
 
 def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
-    """Return encoder and decoder; any input whose sides are multiples of 32 can be read."""
+    """Return encoder and decoder; any input whose sides are multiples of what is halved can be read."""
     encoder = StuNetEncoder(wanted.in_channels, wanted.size)
     decoder = StuNetDecoder(wanted.size, wanted.out_channels)
     for part in (encoder, decoder):

@@ -21,7 +21,7 @@ from bench.errors import BenchError
 from bench.nets import layers
 from bench.nets.base import Encoder, Model, TokenEncoder, triple
 from bench.nets.catalog import check_handover, network_facts
-from bench.nets.foreign_layouts import COLOURS
+from bench.nets.foreign_layouts import ALSO, COLOURS
 from bench.nets.manifest import Manifest, finite, read, save
 
 __all__ = ["Manifest", "Receipt", "Reshaped", "load", "read", "rehearse", "save"]
@@ -138,7 +138,10 @@ def _fit(
     output: bool,
 ) -> tuple[dict[str, Tensor], Receipt]:
     if source is not None:
-        check_handover((source.network, source.preset), (network.name, network.preset))
+        also = source.params.get(ALSO)
+        fits = isinstance(also, list | tuple) and network.name in also
+        given = network.name if fits else source.network
+        check_handover((given, source.preset), (network.name, network.preset))
     state = network.state_dict()
     if output:
         _has_output(network, tensors, source)

@@ -36,6 +36,13 @@ def outputs(arm: Arm) -> Outputs:
     if public is not None and not public.head:
         why = public.note or "they have no output layer that is read"
         raise Misstated("init", f"labels: {public.name} cannot be scored as they came: {why}")
+    if public is not None and arm.net.network != (public.with_head or public.network):
+        raise Misstated(
+            "init",
+            f"labels: {public.name} are scored as they came on network "
+            f"{public.with_head or public.network}, which has their output layer; the row has "
+            f"{arm.net.network}",
+        )
     pairs = _pairs(arm.target.dataset, initial, public)
     sigmoid = public is not None and public.head == "sigmoid"
     return Outputs(paint=pairs) if sigmoid else Outputs(relabel=pairs)
@@ -60,7 +67,8 @@ def stated(arm: Arm, recipe: Recipe) -> Stated | None:
     become = outputs(arm)
     classes = tuple(number for number, _ in (*become.relabel, *become.paint))
     other = initial.recipe == OTHER
-    return Stated(arm.name, plain(recipe), initial.weights, other, classes)
+    by_names = any(isinstance(each, str) for some in initial.labels.values() for each in some)
+    return Stated(arm.name, plain(recipe), initial.weights, other, classes, by_names)
 
 
 def _initial(arm: Arm) -> Initial | None:
@@ -76,10 +84,11 @@ def _public(initial: Initial) -> PublicWeights | None:
 
 
 def _check_network(arm: Arm, public: PublicWeights) -> None:
-    if arm.net.network != public.network or arm.net.preset not in public.presets:
+    networks = [public.network, *filter(None, [public.with_head])]
+    if arm.net.network not in networks or arm.net.preset not in public.presets:
         raise Misstated(
             "init",
-            f"weights {public.name} are of network {public.network}, preset {' or '.join(public.presets)}, "
+            f"weights {public.name} are of network {' or '.join(networks)}, preset {' or '.join(public.presets)}, "
             f"and the row has {arm.net.network}, {arm.net.preset}; take theirs",
         )
 

@@ -1,8 +1,8 @@
 """Positive controls: what a study finds where there is something to be found.
 
-``controls: [ceiling, doses]`` adds, beside each scratch row of label maps, rows that are pretrained with the
-labels of the section's training scans. ``ceiling`` starts from these weights; each dose starts from weights
-that lie between fresh ones and these.
+``controls: [ceiling, doses]`` adds, beside a scratch row of each network that is pretrained, rows that are
+pretrained with the labels of the section's training scans. ``ceiling`` starts from these weights; each dose
+starts from weights that lie between fresh ones and these.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ def spelled_out(document: Document) -> Document:
     scratch = {
         name: row for name, row in rows.items() if isinstance(row, dict) and _from_scratch(row)
     }
-    networks: dict[str, str] = {}
-    for name, row in scratch.items():
-        networks.setdefault(str(row.get("network")), name)
+    # a scratch row alone on its network is there for its own sake: nothing is pretrained that it controls
+    networks = _by_network(scratch)
+    pretrained = _by_network({n: r for n, r in rows.items() if n not in scratch})
+    networks = {n: base for n, base in networks.items() if n in pretrained} or networks
     if not networks:
         where = document.where(("controls", str(stated.index(wanted[0]))))
         raise BenchError(
@@ -46,6 +47,15 @@ def spelled_out(document: Document) -> Document:
             raise BenchError(f"{where}: is what a positive control is called; rename the row")
         all_rows |= controls
     return Document(document.path, {**value, "rows": all_rows}, document.lines, document.drawn)
+
+
+def _by_network(rows: dict[str, Any]) -> dict[str, str]:
+    """Return the first row on each network."""
+    first: dict[str, str] = {}
+    for name, row in rows.items():
+        if isinstance(row, dict):
+            first.setdefault(str(row.get("network")), name)
+    return first
 
 
 def _controls(

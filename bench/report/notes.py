@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 from bench.metrics.request import LESION
 from bench.nets import public_weights
-from bench.protocol import Finetune, Protocol, finetune_of, mixture, pretrain_of, pretrains, row_of
+from bench.protocol import (
+    Finetune,
+    Protocol,
+    finetune_of,
+    method_pretrains,
+    mixture,
+    pretrain_of,
+    pretrains,
+    row_of,
+)
 from bench.protocol.comparable import unequal
 from bench.protocol.sections import Group, Initial, OnlineProbe, Track, Tune
 from bench.report import learning, other_papers, undertrained
@@ -312,6 +321,7 @@ def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:
     )
     notes += _tuning(report)
     notes += unequal(protocol) if protocol.baseline == "unequal" else []
+    notes += _references(report)
     ran = dict(records[["row", "params"]].drop_duplicates().itertuples(index=False, name=None))
     for name, row in protocol.rows.items():
         differs = ran.get(name, json.dumps(row.params, sort_keys=True))
@@ -320,6 +330,24 @@ def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:
                 f"{report.named(name)}: parameters other than the method's defaults: {differs}."
             )
     return [*notes, *([f"Stated cost: {protocol.cost}"] if protocol.cost else [])]
+
+
+def _references(report: ReportContext) -> Iterator[str]:
+    """Yield what each row from scratch is that no pretrained row shares its network with: no baseline."""
+    protocol = report.protocol
+    compared = {row.network for row in protocol.rows.values() if method_pretrains(row)}
+    for name, row in protocol.rows.items():
+        if not compared or row.network in compared or not row.finetune:
+            continue
+        ways = {
+            _way(tuned, report.info[tuned.dataset].task)
+            for tuned in (finetune_of(protocol, i, row) for i in protocol.sections_of(row))
+        }
+        yield (
+            f"{report.named(name)}: a reference by a recipe of its own ({' | '.join(sorted(ways))}). Network, "
+            "recipe and budget are others than those of the rows beside it, and nothing is pretrained on its "
+            "network: it is no control of a pretraining, and no difference from it is computed."
+        )
 
 
 def _probed(report: ReportContext, probe: OnlineProbe) -> str:

@@ -113,10 +113,24 @@ def genesis(prefix):
     return under(prefix, ours("genesis_unet3d", "base", 1))
 
 
+def text_head(width, bottleneck, classes=32):
+    """MrGiovanni/SuPreM 76e1a64, Universal_model: what lies beside the backbone."""
+    shapes = {"precls_conv.0": (width,), "precls_conv.2": (8, width, 1, 1, 1)}
+    shapes |= {"GAP.0": (bottleneck,), "GAP.3": (256, bottleneck, 1, 1, 1)}
+    shapes |= {"controller": (153, 512, 1, 1, 1), "text_to_vision": (256, 512)}
+    state = {"organ_embedding": torch.zeros(classes, 512)}
+    for name, shape in shapes.items():
+        state |= {f"{name}.weight": torch.zeros(shape), f"{name}.bias": torch.zeros(shape[:1])}
+    return under("module.", state)
+
+
 def suprem_unet():
     state = {k: v for k, v in genesis("module.backbone.").items() if "out_tr" not in k}
-    heads = {"precls_conv.0.weight": (64,), "organ_embedding": (25, 512), "controller.bias": (153,)}
-    return {"net": {**state, **{f"module.{k}": torch.zeros(v) for k, v in heads.items()}}}
+    return {"net": {**state, **text_head(64, 512)}}
+
+
+def suprem_swin():
+    return {"net": under("module.backbone.", swin(v2=False).state_dict()) | text_head(48, 768)}
 
 
 def tang():
@@ -146,7 +160,7 @@ MAKERS = {  # of each entry: what its files hold, at full size
     "spectre_large": spectre,
     "stunet": lambda: {"state_dict": ours("stunet", "base", 105)},
     "suprem_segresnet": lambda: {"net": under("module.", resnet().state_dict())},
-    "suprem_swin_unetr": lambda: {"net": under("module.backbone.", swin(v2=False).state_dict())},
+    "suprem_swin_unetr": suprem_swin,
     "suprem_unet": suprem_unet,
     "swin_unetr_ssl": tang,
     "totalsegmentator_organs": lambda: of_nnunet(plain().state_dict()),
@@ -183,6 +197,12 @@ def test_the_tables_layout_and_size_are_those_that_its_files_are_recognised_by(n
         assert not {k for k in lacking if not (partly and k.startswith("encoder.swinViT.layers"))}
     if entry.classes:
         assert len(tensors[layout.head]) == len(entry.classes)
+    assert layout.also == ((entry.with_head,) if entry.with_head else ())
+    if entry.with_head:  # every tensor of the network with the head is in the file, by its shape
+        size = foreign_weights._preset(path, layout, tensors, "")
+        made = sized(lambda: network(entry.with_head, size, 1, len(entry.classes)))
+        wanted = {k: v.shape for k, v in made.state_dict().items()}
+        assert wanted.items() <= {k: v.shape for k, v in tensors.items()}.items()
 
 
 def test_the_table_is_in_step_with_networks_layouts_and_docs(capsys):
@@ -192,6 +212,8 @@ def test_the_table_is_in_step_with_networks_layouts_and_docs(capsys):
     printed = capsys.readouterr().out
     for name, entry in public_weights.table().items():
         assert layouts[entry.layout] == entry.network
+        for other in filter(None, [entry.with_head]):
+            assert entry.head and {*entry.presets} <= {*network_facts(other).presets}
         assert {*entry.presets} <= {*network_facts(entry.network).presets}
         assert not entry.head or entry.head == "softmax" or entry.classes
         assert f"| `{name}` |" in text and name in printed and entry.licence in printed

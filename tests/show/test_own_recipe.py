@@ -1,0 +1,62 @@
+"""A row by a recipe of its own stands beside a comparison and in none: the example of the page on fine-tuning."""
+
+from pathlib import Path
+
+import pytest
+from described import describe, execute
+
+from bench import run
+from bench.protocol import finetune_of, read
+from bench.show import reports
+from bench.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE = ROOT / "docs" / "examples" / "own_recipe.yaml"
+
+
+def test_the_example_trains_nnunet_by_its_own_recipe_and_the_others_by_theirs():
+    protocol = read(FILE)
+    own, other = (finetune_of(protocol, 0, protocol.rows[name]) for name in ("nnunet", "scratch"))
+    assert (own.steps, own.batch, own.optimiser.name, own.optimiser.lr) == (250000, 2, "sgd", 0.01)
+    assert own.optimiser.nesterov and own.optimiser.momentum == 0.99 and own.deep_supervision
+    assert own.augment.rotate == 0.2 and own.recipe.spacing == (1.0, 1.0, 1.0)
+    assert (other.steps, other.optimiser.name, other.deep_supervision) == (5000, "adamw", False)
+    assert other.augment.rotate == 0
+    controls = {name: row.network for name, row in protocol.rows.items() if row.ceiling}
+    assert controls == {"ceiling": "unet"}
+
+
+def test_the_page_on_fine_tuning_shows_the_example():
+    text, shown = FILE.read_text(), (ROOT / "docs" / "finetuning.md").read_text()
+    (block,) = [b for b in shown.split("```") if b.startswith("yaml\nnetworks:")]
+    assert block.removeprefix("yaml\n") in text
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """Return table.md of the example at smoke scale, on phantoms."""
+    store = Store.open(tmp_path_factory.mktemp("own") / "out")
+    request = run.Request((FILE,), store.root, "smoke", phantoms=True)
+    plan = run.make_plan(request, request.read(), need_data=True)
+    jobs = run.todo(plan, store)
+    describe(plan, store, jobs)
+    for job in jobs:
+        outcome = execute(str(store.root), job)
+        assert outcome.state == "done", outcome.reason
+    list(reports.write_reports(request.read(), plan, store))
+    return next(store.root.glob("reports/*/table.md")).read_text()
+
+
+def test_its_row_has_a_score_and_no_difference(page):
+    title = "nnU-Net ResEnc, own recipe"
+    lines = [line for line in page.splitlines() if line.startswith(f"| {title}")]
+    assert lines and "**" not in lines[0]
+    verdicts = page[page.index("Which rows differ from scratch?") :].partition("Notes")[0]
+    assert title not in verdicts
+
+
+def test_the_page_says_that_it_is_no_control(page):
+    (note,) = [x for x in page.splitlines() if "a reference by a recipe of its own" in x]
+    assert "2 steps, batch 2, sgd at 0.01" in note
+    assert "it is no control of a pretraining, and no difference from it is computed" in note
+    assert "From scratch: a reference" not in page
