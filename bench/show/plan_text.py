@@ -27,7 +27,7 @@ FEW = 4  # protocols that are told row by row
 PATIENCE = 60 * 86400.0  # seconds; what takes this processor longer does not run here
 WAIT = 60.0  # seconds from which it matters who else works here
 SPEED = f"{TERAFLOPS_PER_GPU:g} TFLOP/s, at most {1 / GPU_STEP:g} steps a second"
-ASSUMED = f"on one GPU (assumed, not measured: {SPEED})"
+ASSUMED = f"on one GPU (assumed: {SPEED}; --gpu CARD counts each step, memory and disk)"
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ def as_json(plan: Plan, store: Store, *, away: bool = False) -> dict[str, Any]:
 
 
 def as_text(plan: Plan, store: Store, protocols: Sequence[Protocol], *, away: bool = False) -> str:
-    """Return per protocol its rows, what is done, what the rest will cost; of many a line for each.
+    """Return what is left and its cost, then each protocol's rows; of many protocols a line for each.
 
     ``away``: do jobs run elsewhere, or can some not run here? Nothing is forecast for this processor then.
     """
     wanted = plan.wanted()
     done = {job for job in store.present(wanted) if records.done(plan, store, job)}
     costs = _costs(plan, store, wanted, done, away)
-    lines = []
+    lines = [_total(plan, [j for j in wanted if j not in done], costs)]
     if plan.provisional:
         lines.append(
             "provisional: some data or weights are not on this machine, so ids and costs may change"
@@ -85,7 +85,6 @@ def as_text(plan: Plan, store: Store, protocols: Sequence[Protocol], *, away: bo
         lines += [f"{_called(protocol)}: {protocol.title}"]
         lines += _rows(plan, done, protocol, costs)
         lines += _patients(plan, protocol)
-    lines.append(_total(plan, [j for j in wanted if j not in done], costs))
     return "\n".join(map(printable, lines))
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Manner = Literal["bars", "lines", "quiet"]
 REFRESH = 1.0  # seconds between looks at what is in work
 SHARE = 10.0  # a look begins at most each so many times as long as it takes
+LONG = 30.0  # seconds of a long reading after which a file gets a line
 TELL = 180.0  # seconds after which a file gets another line on a job in work
 FEW = (
     40  # jobs of a run whose ends all have a line on a terminal; of more, failures and pretrainings
@@ -343,11 +344,23 @@ def bars(how: Manner) -> Bar:
     return bar if how == "bars" else no_bar
 
 
+def _lines(text: str) -> Callable[[int, int], None]:
+    told = time.monotonic()
+
+    def advance(done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= LONG:
+            told = time.monotonic()
+            sys.stderr.write(f"{text}: {done} of {total}\n")
+
+    return advance
+
+
 @contextmanager
 def bar(text: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield ``advance(done, total)`` of a progress bar on a terminal; in a file it shows nothing."""
+    """Yield ``advance(done, total)`` of a progress bar on a terminal; a file gets a line now and then."""
     if manner() != "bars":
-        yield lambda done, total: None
+        yield _lines(text)
         return
     from rich.progress import Progress
 

@@ -193,7 +193,7 @@ def test_a_load_is_said_and_not_reckoned_with(plan_of, store, protocol, monkeypa
     said = {}
     for load in (0.5, 9.0):
         monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0))
-        said[load] = as_text(plan, store, [protocol]).splitlines()[-1]
+        said[load] = as_text(plan, store, [protocol]).splitlines()[0]
     more = "; longer while others use it, as they do now (load 9 on 2 cores)"
     assert said[9.0] == said[0.5] + more and "on this processor" in said[0.5]
 
@@ -221,7 +221,7 @@ def test_of_jobs_that_run_elsewhere_nothing_is_forecast_for_this_processor(
 ):
     plan = plan_of()
     text = as_text(plan, store, [protocol], away=True)
-    assert "processor" not in text and "of training on one GPU" in text.splitlines()[-1]
+    assert "processor" not in text and "of training on one GPU" in text.splitlines()[0]
     assert {j["estimate"]["seconds"] for j in as_json(plan, store, away=True)["jobs"]} == {None}
     long = plan_of({"finetune": {"steps": 50_000_000}})  # years here
     text = as_text(long, store, [protocol])
