@@ -231,8 +231,8 @@ job ROW  a row's name (its pretraining; without one its fine-tuning), or a job's
 --format safetensors|nnunet|nnssl|submission (safetensors)  nnunet: a checkpoint for nnU-Net, which nnssl \
 reads too (the same file), and its network for the plans in FILE's name with .json; submission: a server's \
 files, of a job
---only KEY=VALUE...  of a row with several jobs: seed, pretrain_seed, fold, fraction, dataset, protocol, or \
-kind (pretrain, finetune); may be repeated
+--only KEY=VALUE...  of a row with several jobs: seed, pretrain_seed, fold, fraction, dataset, protocol, \
+scale, or kind (pretrain, finetune); may be repeated
 {OUT}
 $ bench export simclr3d --to weights.safetensors --only seed=0  # the row's pretraining, of seed 0
 $ bench export 3f2a --to checkpoint.pth --format nnunet  # of the job whose id begins so, for nnU-Net

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -15,6 +16,7 @@ from bench import digest, row_weights
 from bench.errors import BenchError, unknown
 from bench.jobs import submission
 from bench.nets import exported, transfer
+from bench.nets.catalog import ARCHITECTURES
 from bench.store import Store, write_atomic
 
 JOB = re.compile(r"[0-9a-f]{1,16}")
@@ -31,9 +33,10 @@ def export(
     Args:
         store: the output folder.
         job: id, or the beginning of one, or a row's name. Of a fine-tuning the weights that its table scored
-            are taken; ``@last`` after it names the last ones, ``@step`` a snapshot of a pretraining.
-        to: the file, which is not there yet; its suffix is one of the format's. Beside a file for nnU-Net its
-            network is written for the plans: the same name with ``.json``.
+            are taken; ``@last`` after it names the last ones, ``@step`` a snapshot of a pretraining. Of a row
+            that has several, those that the format can hold.
+        to: the file, which is not there yet; its suffix is one of the format's. Folders that it lacks are
+            made. Beside a file for nnU-Net its network is written for the plans: the same name with ``.json``.
         format: a key of ``SUFFIXES``.
         only: of a row that has several: as ``bench.row_weights.find`` takes it.
 
@@ -47,12 +50,15 @@ def export(
         if step:
             raise BenchError(f"{job}: a submission has no steps; name job {folder.name}")
         return _submission(folder, to)
-    path = weights_of(store, job, only)
-    plans = to.with_suffix(".json") if format == "nnssl" else None
+    for_nnunet = format in exported.FOR_NNUNET
+    job, row = _named(store, job, only, partial(is_nnunets, store) if for_nnunet else None)
+    path = weights_of(store, job)
+    plans = to.with_suffix(".json") if for_nnunet else None
     _check_target(to, format)
     if plans is not None:
         _check_free(plans)
     tensors, manifest = transfer.read(path)
+    _make_folder(to)
     exported.write(to, tensors, manifest, format)
     if plans is not None:
         write_atomic(plans, json.dumps(exported.configuration(manifest), indent=1) + "\n")
@@ -67,7 +73,7 @@ def export(
         scored = _selected(store, job)
         which = "which its table scores" if chosen == scored else f"its table scores {scored!r}"
         at = f", weights {chosen!r}: {which}"
-    line = f"{to}: {what}, of {kind} {job}{at}"
+    line = f"{to}: {what}, of {kind} {job}{at}{f' ({row})' if row else ''}"
     return line if plans is None else f"{line}\n{exported.usage(tensors, to, plans)}"
 
 
@@ -82,12 +88,7 @@ def weights_of(store: Store, job: str, only: Mapping[str, Sequence[str]] | None 
     Raises:
         BenchError: no such job, row or snapshot, a row that has several, or a job without weights.
     """
-    if len(_ids(store, job.partition("@")[0])) != 1:
-        job = row_weights.find(store, job, only or {}) or job
-    elif only:
-        raise BenchError(
-            f"--only: picks among the jobs of a row, and {job} is one job; leave it out"
-        )
+    job, _ = _named(store, job, only)
     name, _, step = job.partition("@")
     folder = store.jobs / _job_of(store, name)
     kind = store.manifest(folder.name).get("kind", "unknown")
@@ -108,6 +109,28 @@ def weights_of(store: Store, job: str, only: Mapping[str, Sequence[str]] | None 
     return path
 
 
+def _named(
+    store: Store,
+    job: str,
+    only: Mapping[str, Sequence[str]] | None,
+    fits: row_weights.Fits | None = None,
+) -> tuple[str, str]:
+    """Return a job as ``export`` takes it, looked up where it is a row's name, and then which it is."""
+    if len(_ids(store, job.partition("@")[0])) != 1:
+        return row_weights.find(store, job, only or {}, fits) or (job, "")
+    if only:
+        raise BenchError(
+            f"--only: picks among the jobs of a row, and {job} is one job; leave it out"
+        )
+    return job, ""
+
+
+def is_nnunets(store: Store, job: str) -> bool:
+    """Tell whether nnU-Net reads the network of a finished job."""
+    network = store.manifest(job).get("spec", {}).get("network", {})
+    return (network.get("network"), network.get("preset")) in ARCHITECTURES
+
+
 def _selected(store: Store, job: str) -> str:
     """Return which weights of a fine-tuning are scored: the last, or the best on held-out cases."""
     stated = store.manifest(job).get("spec", {}).get("finetune", {})
@@ -124,6 +147,7 @@ def _submission(folder: Path, to: Path) -> str:
         )
     _check_target(to, SUBMISSION)
     raw = digest.read(file)
+    _make_folder(to)
     try:
         write_atomic(to, raw)
     except OSError as error:
@@ -141,7 +165,7 @@ def _check_target(to: Path, format: str) -> None:
         raise BenchError(f"{to}: is a folder; name a file in it")
     _check_free(to)
     if to.suffix not in suffixes:
-        fitting = [name for name, endings in SUFFIXES.items() if to.suffix in endings]
+        fitting = [name for name, endings in SUFFIXES.items() if to.suffix in endings][:1]
         ways = [
             f"name it {to.stem}{suffixes[0]}",
             *(f"--format {name} for {to.suffix}" for name in fitting),
@@ -149,8 +173,13 @@ def _check_target(to: Path, format: str) -> None:
         raise BenchError(
             f"{to}: format {format!r} is written to a {' or '.join(suffixes)} file; {', or '.join(ways)}"
         )
-    if not to.absolute().parent.is_dir():
-        raise BenchError(f"{to}: its folder does not exist; make it first")
+
+
+def _make_folder(to: Path) -> None:
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BenchError(f"{to}: cannot be written ({error.strerror}); name another file") from None
 
 
 def _check_free(to: Path) -> None:

@@ -273,10 +273,10 @@ def views(folder: Path, called_by: Path) -> list[View]:
         raise BenchError(
             f"--records {called_by}: is neither an output folder of bench nor a bundle (.zip)"
         )
-    Store.open(folder, create=False)
+    store = Store.open(folder, create=False)
     # a page tells nobody where a home lies
     called = called_by.name if called_by.is_absolute() else str(called_by)
-    return [View(file, called) for file in sorted((folder / "records").glob("*.parquet"))]
+    return [View(file, called) for file in store.views()]
 
 
 def folder_of(store: Store) -> Path:

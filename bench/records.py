@@ -6,14 +6,17 @@ Scores of jobs that nobody ran in an output folder are added by ``bench.imported
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import digest
+from bench.errors import BenchError
 from bench.jobs.finetune.spec import TRACKED, FinetuneSpec, target_name
 from bench.jobs.latency import spec as latency
 from bench.jobs.scoring import Scoring, path, targets_of
 from bench.metrics.request import LATENCY
+from bench.protocol.override import SCALES
 from bench.record import CURVE, SCORES, Part, frame, read_part, read_rows, stacked
 from bench.store import Store, write_atomic
 
@@ -85,9 +88,54 @@ def save(table: pd.DataFrame, store: Store, protocol: str) -> None:
     write_atomic(store.root / "records" / f"{protocol}.parquet", as_parquet(table))
 
 
-def curves_file(store: Store, protocol: str) -> Path:
-    """Return where the view of a protocol's learning curves lies."""
-    return store.within(store.root / "records" / "curves") / f"{protocol}.parquet"
+def folder_of(store: Store, protocol: str, scale: str | None = None) -> Path:
+    """Return the folder with a protocol's view at a scale: ``records/``, or where ``keep`` left it.
+
+    Where nobody has one, or no ``scale`` is named, that of the last run.
+    """
+    last = store.root / "records"
+    kept = last / "scales" / (scale or "")
+    if scale is None or not (kept / f"{protocol}.parquet").exists():
+        return last
+    return last if _scale(last / f"{protocol}.parquet") == scale else kept
+
+
+def keep(store: Store, protocol: str, scale: str) -> None:
+    """Copy a view of another scale, which one of ``scale`` is to replace, to ``records/scales/``.
+
+    What was kept of ``scale`` itself goes: its jobs are gathered anew.
+    """
+    last = store.root / "records"
+    before = _scale(last / f"{protocol}.parquet")
+    if before is not None and before != scale:
+        kept = store.within(last / "scales" / before)
+        store.within(kept / "curves").mkdir(parents=True, exist_ok=True)
+        for name in reversed(
+            _files(protocol)
+        ):  # the rows last: without them the others are nothing
+            with suppress(FileNotFoundError):
+                write_atomic(kept / name, (last / name).read_bytes())
+    for name in _files(protocol):
+        (store.within(last / "scales" / scale) / name).unlink(missing_ok=True)
+
+
+def _files(protocol: str) -> tuple[str, ...]:
+    """Return the files of a view: its rows, what stands beside them, its learning curves."""
+    return f"{protocol}.parquet", f"{protocol}.json", f"curves/{protocol}.parquet"
+
+
+def _scale(file: Path) -> str | None:
+    """Return the scale of a view; None where it has no row, or cannot be read."""
+    try:
+        scales = read_rows(file, {"scale": "str"})["scale"]
+    except (OSError, BenchError):
+        return None
+    return next((scale for scale in SCALES if len(scales) and scales.iloc[0] == scale), None)
+
+
+def curves_file(store: Store, protocol: str, scale: str | None = None) -> Path:
+    """Return where the view of a protocol's learning curves lies; ``scale`` as of ``folder_of``."""
+    return store.within(folder_of(store, protocol, scale) / "curves") / f"{protocol}.parquet"
 
 
 def save_curves(table: pd.DataFrame, store: Store, protocol: str) -> None:

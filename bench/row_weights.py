@@ -1,19 +1,19 @@
 """Which finished job is meant by the name of a row: its pretraining, or one of its fine-tunings.
 
 The records of an output folder tell: each cell names the job that scored it and the weights that it began
-from.
+from. So do the notes that each run leaves of its plan, for jobs of which no records are there any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench import digest
 from bench.errors import BenchError, unknown
 from bench.job import MANIFEST
-from bench.record import CELL, COLUMNS, read_rows
-from bench.store import Store
+from bench.record import CELL, COLUMNS, frame, read_rows
+from bench.store import Store, read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,27 +23,41 @@ KINDS = {PRETRAIN: "pretrainings", FINETUNE: "fine-tunings"}
 # what --only takes, in the order in which a list of several jobs is told apart: the column of the records
 KEYS = {
     "protocol": "protocol",
+    "scale": "scale",
     "dataset": "section",
     "fraction": "fraction",
     "fold": "fold",
     "seed": "seed",
     "pretrain_seed": "pretrain_seed",
 }
-READ = (*CELL, "protocol", "dataset", "init", "job", "status")
+NOTES = ".jobs.json"  # records/<protocol>.<scale>[-<of --set>].jobs.json
+NOTED = (*CELL, "protocol", "scale", "dataset", "init", "job")  # columns of a note's cells
+READ = (*NOTED, "status")
 LISTED = 8  # jobs of one message
 Only = Mapping[str, Sequence[str]]
+Fits = Callable[[str], bool]
 
 
-def find(store: Store, text: str, only: Only) -> str | None:
-    """Return the weights of a row as ``bench.export.weights_of`` takes them: a job, maybe with ``@step``.
+class Found(NamedTuple):
+    """The weights of a row as ``bench.export.weights_of`` takes them, and which of its own they are."""
+
+    weights: str  # a job, maybe with @step
+    which: str
+
+
+def find(store: Store, text: str, only: Only, fits: Fits | None = None) -> Found | None:
+    """Return the weights of a row.
+
+    Those that records name come first, those of notes are taken where there are none.
 
     Args:
         store: the output folder.
         text: a row's name; ``@step`` after it names a snapshot.
         only: values by key, of which the job has one each; keys are those of ``KEYS`` and ``kind``.
+        fits: can weights of this finished job be used? Where those of some can, others are left out.
 
     Returns:
-        None where no records are there to look in.
+        None where no records are there to look in, and no notes.
 
     Raises:
         BenchError: no such row (names the nearest one), nothing or several jobs fit (lists them), a wrong key.
@@ -64,8 +78,16 @@ def find(store: Store, text: str, only: Only) -> str | None:
     else:
         left = left[left["status"] != "failed"]
         left = left.assign(weights=[_tuned(store, job) for job in left["job"]])
+    every = left[left["weights"] != ""]
+    usable = [w for w in set(every["weights"]) if fits is None or fits(w.partition("@")[0])]
+    able = every[every["weights"].isin(usable)] if usable else every
+    recorded = able[able["status"] != ""]
+    left = able if recorded.empty else recorded
     weights = _single(row, kind, left)
-    return f"{weights.partition('@')[0]}@{step}" if step else weights
+    which = f"row {row!r} at scale {', '.join(dict.fromkeys(left['scale']))}"
+    if passed := every["weights"].nunique() - able["weights"].nunique():
+        which += f"; of its {KINDS[kind]} {passed} more cannot be written in this format"
+    return Found(f"{weights.partition('@')[0]}@{step}" if step else weights, which)
 
 
 def _kind(row: str, kinds: Sequence[str], *, pretrained: bool) -> str:
@@ -84,12 +106,14 @@ def _finished(store: Store, weights: str) -> str:
 
 
 def _cells(store: Store) -> pd.DataFrame | None:
-    """Return every cell of all records, None where there are none."""
+    """Return every cell of all records and notes, those of notes without a status; None without either."""
     import pandas as pd
 
     columns = {name: COLUMNS[name] for name in READ}
-    files = sorted((store.root / "records").glob("*.parquet"))
-    tables = [read_rows(file, columns).drop_duplicates() for file in files]
+    tables = [read_rows(file, columns).drop_duplicates() for file in store.views()]
+    for file in sorted((store.root / "records").glob(f"*{NOTES}")):
+        cells = (read_json(file, {"cells?": [dict]}) or {}).get("cells", [])
+        tables.append(frame([{**cell, "status": ""} for cell in cells], columns))
     texts = [name for name, kind in columns.items() if kind == "str"]
     return pd.concat([t.astype(dict.fromkeys(texts, str)) for t in tables]) if tables else None
 
@@ -128,9 +152,9 @@ def _single(row: str, kind: str, cells: pd.DataFrame) -> str:
     if len(several) == 1:
         return str(several[0])
     if not several:
-        why = "none is in this folder: its scores came from elsewhere, or its jobs failed"
+        why = "none is in this folder: its scores came from elsewhere, or its jobs failed or are to do"
         raise BenchError(f"row {row!r}: of its {KINDS[kind]} {why}; name a job")
-    flags = _telling(cells[cells["weights"] != ""])
+    flags = _telling(cells)
     ways = [f"{flags[name]} (job {name.partition('@')[0]})".strip() for name in several[:LISTED]]
     more = f" and {len(several) - LISTED} more" if len(several) > LISTED else ""
     what = f"row {row!r} has {len(several)} {KINDS[kind]}"

@@ -142,6 +142,11 @@ class Store:
         """Return an unfinished job's folder, as ``within`` does."""
         return self.within(self.work / job)
 
+    def views(self) -> list[Path]:
+        """Return the records of every protocol: of its last run, then those kept of other scales."""
+        folder = self.root / "records"
+        return [*sorted(folder.glob("*.parquet")), *sorted(folder.glob("scales/*/*.parquet"))]
+
     def present(self, jobs: Iterable[str]) -> list[str]:
         """Return those of some jobs that have a folder, done or damaged: one look for thousands."""
         names = {folder.name for folder in self.jobs.iterdir()} if self.jobs.is_dir() else set()

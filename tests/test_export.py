@@ -14,11 +14,13 @@ from small_protocol import NAME, cell
 from bench import digest, nets, records, run
 from bench.cli import main
 from bench.errors import BenchError
-from bench.export import export, weights_of
+from bench.export import export, is_nnunets, weights_of
 from bench.jobs.context import Context
 from bench.jobs.finetune import run as finetuning
 from bench.nets import controls, transfer
 from bench.random import torch_seed
+from bench.record import frame
+from bench.row_weights import find
 from bench.show import gather
 from bench.show.labels import remember
 from bench.show.status import as_text, status
@@ -230,12 +232,13 @@ def test_a_damaged_job_or_weights_are_told(made, tmp_path):
 
 
 FILES = {  # format and file: what is said
-    "safetensors none/x.safetensors": "its folder does not exist; make it first",
     "safetensors .": "is a folder; name a file in it",
-    "safetensors w.pt": "written to a .safetensors file; name it w.safetensors, or --format nnssl for .pt",
+    "safetensors w.pt": "written to a .safetensors file; name it w.safetensors, or --format nnunet for .pt$",
     "safetensors w.npz": "written to a .safetensors file; name it w.safetensors$",
     "safetensors w": "name it w.safetensors$",
-    "nnssl w.safetensors": "written to a .pth or .pt file; name it w.pth, or --format safetensors",
+    "nnssl w.safetensors": "'nnssl' is written to a .pth or .pt file; name it w.pth, or --format safetensors",
+    "nnunet w.safetensors": "format 'nnunet' is written to a .pth or .pt file; name it w.pth, or ",
+    "safetensors file/x.safetensors": "cannot be written .* name another file",
     "nssl x.safetensors": "no format named 'nssl'; did you mean 'nnssl'",
     "nnssl x.pth": "nnU-Net cannot read network unet3d/tiny: it reads resenc_unet/base alone; name it in "
     r"the protocol \('bench init DIR --network resenc_unet' does\) and pretrain again",
@@ -245,13 +248,14 @@ FILES = {  # format and file: what is said
 @pytest.mark.parametrize("asked", FILES)
 def test_a_file_or_format_that_cannot_be(made, asked, tmp_path):
     (format, to), message = asked.split(), FILES[asked]
+    (tmp_path / "file").write_bytes(b"")
     with pytest.raises(BenchError, match=message):
         export(made.store, cell(made.first, row="simclr3d").pretrain, tmp_path / to, format)
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_command_exports_and_exits_2_with_one_line(made, tmp_path, capsys):
-    job, to = cell(made.first, row="simclr3d").pretrain, tmp_path / "x.safetensors"
+    job, to = cell(made.first, row="simclr3d").pretrain, tmp_path / "new" / "x.safetensors"
     assert main(["export", job[:8], "--to", str(to), "--out", str(made.out)]) == 0
     assert capsys.readouterr().out.startswith(f"{to}: unet3d/tiny, ") and to.is_file()
     to.unlink()
@@ -326,6 +330,51 @@ def test_a_row_that_names_no_job_or_several_is_one_line(several, asked):
     name, *texts = asked.format(*jobs).split()
     with pytest.raises(BenchError, match=UNNAMED[asked].format(*jobs)):
         weights_of(store, name, by_key(texts))
+
+
+@pytest.fixture
+def second(several, tmp_path):
+    """The same folder after a run at pilot scale that was stopped at once, and the row's pretrainings."""
+    plan, store = several
+    shutil.copytree(store.root, tmp_path / "second")
+    store = Store(tmp_path / "second")
+    records.keep(store, "several", "pilot")
+    records.save(frame([]), store, "several")
+    return store, [cell(plan, row="simclr3d", seed=s, fraction=50).pretrain for s in (0, 1)]
+
+
+def test_a_second_scale_hides_no_row_and_no_second_copy_stays(second, several):
+    store, jobs = second
+    assert weights_of(store, "simclr3d", by_key(["seed=1"])).parent.name == jobs[1]
+    kept = records.folder_of(store, "several", "smoke")
+    assert kept == store.root / "records/scales/smoke"
+    assert records.folder_of(store, "several", "pilot") == store.root / "records"
+    records.keep(store, "several", "smoke")
+    assert not [*kept.glob("*.*")] and records.folder_of(store, "several", "smoke") != kept
+
+
+def test_a_row_that_no_records_name_is_found_in_the_notes_of_its_plan(second, several):
+    store, jobs = second
+    shutil.rmtree(store.root / "records")
+    (store.root / "records").mkdir()
+    remember(several[0], store)
+    assert weights_of(store, "early", by_key(["seed=1"])).parent.name == jobs[1]
+    with pytest.raises(BenchError, match="'simclr3d' has 2 pretrainings; add the flags"):
+        weights_of(store, "simclr3d")
+
+
+def test_of_a_row_with_several_jobs_those_that_the_format_holds_are_taken(second):
+    store, jobs = second
+    manifest = store.manifest(jobs[1])
+    manifest["spec"]["network"] |= {"network": "resenc_unet", "preset": "base"}
+    folder = store.jobs / jobs[1]
+    (folder / "manifest.json").write_text(digest.sealed(folder, manifest))
+    taken, said = find(store, "simclr3d", {}, lambda job: is_nnunets(store, job))
+    assert taken == jobs[1] and said.startswith("row 'simclr3d' at scale smoke; of its pret")
+    with pytest.raises(
+        BenchError, match=r"^nnU-Net cannot read .* alone; name it in the .* again$"
+    ):
+        export(store, "simclr3d", store.root / "x.pth", "nnunet")  # the file is another network's
 
 
 def test_a_row_whose_jobs_are_elsewhere_is_told(several, tmp_path):

@@ -11,7 +11,6 @@ def body(arguments: argparse.Namespace) -> int:
     from bench.export import export
     from bench.store import Store
 
-    kind = {"nnunet": "nnssl"}.get(arguments.format, arguments.format)  # one file for both
     store = Store.open(arguments.out, create=False)
-    print(export(store, arguments.job, arguments.to, kind, only(arguments)))
+    print(export(store, arguments.job, arguments.to, arguments.format, only(arguments)))
     return 0

@@ -212,7 +212,7 @@ def _for_nnunet(chosen: First) -> str:
     """Return whether nnU-Net can take the weights, and from which scale on."""
     presets = [preset for name, preset in ARCHITECTURES if name == chosen.net.name]
     if chosen.net.base in presets:
-        return f"exports to nnU-Net, at --scale paper (preset {chosen.net.base})"
+        return f"exports to nnU-Net from --scale paper (preset {chosen.net.base}); the trial below does not"
     names = ", ".join(dict.fromkeys(name for name, _ in ARCHITECTURES))
     return f"only {names} exports to nnU-Net (--network {names}, in another file: --to)"
 

@@ -25,8 +25,9 @@ from bench.nets.manifest import Manifest, save
 from bench.nets.sizes import ResEncSize
 from bench.store import write_atomic
 
+FOR_NNUNET = ("nnunet", "nnssl")  # two names of one format: both read the file
 # format: suffixes of its files; nnssl and nnU-Net write .pth
-FORMATS = {"safetensors": (".safetensors",), "nnssl": (".pth", ".pt")}
+FORMATS = {"safetensors": (".safetensors",), **dict.fromkeys(FOR_NNUNET, (".pth", ".pt"))}
 
 
 def write(
@@ -38,7 +39,7 @@ def write(
         path: the file; its folder exists.
         tensors: under our keys.
         manifest: of these tensors.
-        format: a key of ``FORMATS``. ``nnssl`` is nnssl's checkpoint for nnU-Net: kernels turned to the
+        format: a key of ``FORMATS``. Of ``FOR_NNUNET``: nnssl's checkpoint for nnU-Net, kernels turned to the
             (z, y, x) in which nnU-Net reads images, the library's names, and the plan that
             ``nnUNetv2_preprocess_like_nnssl`` adapts to. nnU-Net takes the encoder from it.
 
@@ -49,8 +50,8 @@ def write(
     if format not in FORMATS:
         raise BenchError(unknown("format", format, FORMATS))
     try:
-        if format == "nnssl":
-            write_atomic(path, _nnssl(tensors, manifest))
+        if format in FOR_NNUNET:
+            write_atomic(path, _nnssl(tensors, manifest, format))
         else:
             save(path, tensors, manifest)
     except OSError as error:
@@ -113,7 +114,7 @@ def architecture(manifest: Manifest) -> dict[str, object]:
     }
 
 
-def _nnssl(tensors: Mapping[str, Tensor], manifest: Manifest) -> bytes:
+def _nnssl(tensors: Mapping[str, Tensor], manifest: Manifest, format: str) -> bytes:
     chosen = (manifest.network, manifest.preset)
     if chosen not in ARCHITECTURES:
         raise BenchError(_refusal(*chosen))
@@ -122,7 +123,7 @@ def _nnssl(tensors: Mapping[str, Tensor], manifest: Manifest) -> bytes:
     lacking = [f"encoder.{name}" for name in encoder if f"encoder.{name}" not in tensors]
     if lacking:
         raise BenchError(
-            f"format 'nnssl' needs the whole encoder; {lacking[0]!r} is not among these weights"
+            f"format {format!r} needs the whole encoder; {lacking[0]!r} is not among these weights"
         )
     cite = network_facts(manifest.network).source.cite
     buffer = io.BytesIO()

@@ -13,9 +13,9 @@ from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.prepare.spec import PrepareSpec
 from bench.jobs.pretrain.spec import PretrainSpec
 from bench.plan import Cell, Plan
+from bench.row_weights import NOTED, NOTES
 from bench.store import Store, read_json, write_atomic
 
-SUFFIX = ".jobs.json"  # records/<protocol>.<scale>[-<of --set>].jobs.json
 SHAPE = {
     "jobs": {
         "*": {
@@ -114,7 +114,7 @@ def _label(plan: Plan, job: str, cells: list[Cell], *, several: bool, crossed: b
 
 
 def remember(plan: Plan, store: Store) -> None:
-    """Leave, for each protocol of a plan, which jobs it wants and what they are called.
+    """Leave, for each protocol of a plan, which jobs it wants, what they are called, and its cells.
 
     Each scale has a file of its own, and each ``--set``: one run does not unsay what another wants.
     """
@@ -122,13 +122,15 @@ def remember(plan: Plan, store: Store) -> None:
     for protocol, cells in plan.cells.items():
         scale = cells[0].columns["scale"] if cells else "none"
         named = {job: asdict(label) for job, label in labels(plan, protocol).items()}
-        path = store.within(store.root / "records") / f"{protocol}.{scale}{changed}{SUFFIX}"
-        write_atomic(path, json.dumps({"jobs": named}, sort_keys=True))
+        columns = [{**cell.columns, "job": cell.evaluate} for cell in cells]
+        noted = [{name: of[name] for name in NOTED} for of in columns]
+        path = store.within(store.root / "records") / f"{protocol}.{scale}{changed}{NOTES}"
+        write_atomic(path, json.dumps({"jobs": named, "cells": noted}, sort_keys=True))
 
 
 def labels_wanted(store: Store) -> dict[str, Label] | None:
     """Return the jobs that some protocol wants, as its last runs left them; None where none has."""
-    files = sorted((store.root / "records").glob(f"*{SUFFIX}"))
+    files = sorted((store.root / "records").glob(f"*{NOTES}"))
     names = {field.name for field in fields(Label)}
     labels: dict[str, Label] = {}
     for file in files:

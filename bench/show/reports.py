@@ -70,6 +70,7 @@ def write_report(
     refuse_others([protocol], store)  # again: another command may have run meanwhile
     rows = records.collect(plan, store, name, over=progress is None)
     imported = imported_scores.added(plan, store, name, rows)
+    records.keep(store, name, protocol.scale)
     table = stacked([(imported.rows, {}), (rows, {})])
     records.save(table, store, name)
     points = stacked([(imported.points, {}), (records.curves(plan, store, name), {})], CURVE)
@@ -95,8 +96,8 @@ def rewrite_report(
     """
     protocol, table = recorded(path, scale, store)
     refuse_others([protocol], store)
-    facts = said_beside(store, protocol.name)
-    progress = unfinished(store, protocol.name, priced=not protocol.plugins)
+    facts = said_beside(store, protocol.name, protocol.scale)
+    progress = unfinished(store, protocol.name, protocol.scale, priced=not protocol.plugins)
     more = replace(extras(protocol, table, facts, store, RESULTS), progress=progress)
     folder = to or _drawn(store, protocol.name)
     shown = draw(protocol, table, more, folder, bare=plain)
@@ -110,7 +111,7 @@ def write_paper(
     """Write the tables and sentences of a protocol's records for a paper, as ``bench.report.write_paper``."""
     protocol, table = recorded(path, scale, store)
     refuse_others([protocol], store)
-    facts = said_beside(store, protocol.name)
+    facts = said_beside(store, protocol.name, protocol.scale)
     more = extras(protocol, table, facts, store, RESULTS, panels=False)
     return report.write_paper(protocol, table, folder, more, chosen)
 
@@ -118,25 +119,27 @@ def write_paper(
 def recorded(path: Path, scale: str | None, store: Store) -> tuple[Protocol, pd.DataFrame]:
     """Return a protocol at the scale of its records, as ``--set`` changed it for them, and these.
 
+    They are those of its last run; with a ``scale`` those of its last run at that scale.
+
     Raises:
         BenchError: there are none.
     """
     protocol = read(path, scale, drawn=True)
-    table = read_rows(rows_of(store, protocol.name, path), COLUMNS)
+    table = read_rows(rows_of(store, protocol.name, path, scale), COLUMNS)
     ran = str(table["scale"].iloc[0]) if len(table) and scale is None else protocol.scale
-    overrides = [Override(text) for text in said_beside(store, protocol.name).overrides]
+    overrides = [Override(text) for text in said_beside(store, protocol.name, scale).overrides]
     if overrides or ran != protocol.scale:
         protocol = read(path, ran, overrides, drawn=True)
     return protocol, table
 
 
-def rows_of(store: Store, name: str, path: Path) -> Path:
-    """Return where the rows of a protocol lie.
+def rows_of(store: Store, name: str, path: Path, scale: str | None = None) -> Path:
+    """Return where the rows of a protocol lie; ``scale`` as of ``records.folder_of``.
 
     Raises:
         BenchError: nobody has run it.
     """
-    view = store.root / "records" / f"{name}.parquet"
+    view = records.folder_of(store, name, scale) / f"{name}.parquet"
     if not view.exists():
         raise BenchError(
             f"{view}: no records of {name!r} yet; run 'bench run {path} --out {store.root}' first"
@@ -144,25 +147,35 @@ def rows_of(store: Store, name: str, path: Path) -> Path:
     return view
 
 
-def unfinished(store: Store, name: str, *, priced: bool = True) -> Progress | None:
+def unfinished(
+    store: Store, name: str, scale: str | None = None, *, priced: bool = True
+) -> Progress | None:
     """Return how far the last run of a protocol is; None where it is over, or nothing of it is left to do.
 
     Args:
         store: the output folder.
         name: of the protocol.
+        scale: None too where the run is of another one.
         priced: as ``RunState`` has it.
     """
     run = state.latest(store, name)
-    return None if run is None else state.RunState(run, store, priced=priced).of(name)
+    if run is None or scale not in (
+        None,
+        *(cell.columns["scale"] for cell in run.plan.cells[name]),
+    ):
+        return None
+    return state.RunState(run, store, priced=priced).of(name)
 
 
-def said_beside(store: Store, name: str) -> Supplement:
+def said_beside(store: Store, name: str, scale: str | None = None) -> Supplement:
     """Return what a run left beside its records, which protocol they are of among it.
+
+    ``scale`` is as of ``records.folder_of``.
 
     Raises:
         BenchError: the file is damaged.
     """
-    return read_beside(_file(store, name))
+    return read_beside(records.folder_of(store, name, scale) / f"{name}.json")
 
 
 def _drawn(store: Store, name: str) -> Path:
@@ -250,7 +263,7 @@ def extras(
     panels: bool = True,
 ) -> Extras:
     """Return all that a report shows besides rows; ``results``: the folder of published numbers."""
-    file = records.curves_file(store, protocol.name)
+    file = records.curves_file(store, protocol.name, protocol.scale)
     return Extras(
         **vars(replace(facts, groups=_groups(protocol, table, facts))),
         panels=tuple(predictions.panels(protocol, table, store, facts.titles)) if panels else (),

@@ -68,7 +68,8 @@ def test_a_named_network_plans_at_every_scale_and_says_what_nnunet_reads(
     root = scans(5)
     assert main(["init", str(root), "--network", network]) == 0
     line = next(t for t in capsys.readouterr().out.splitlines() if t.startswith("network "))
-    stated = {"resenc_unet": "exports to nnU-Net, at --scale paper (preset base)"}
+    why = "exports to nnU-Net from --scale paper (preset base); the trial below does not"
+    stated = {"resenc_unet": why}
     only = "only resenc_unet exports to nnU-Net (--network resenc_unet, in another file: --to)"
     assert line == f"network {network}: {stated.get(network, only)}"
     for scale in ("smoke", "pilot", "paper"):

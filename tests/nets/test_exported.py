@@ -138,7 +138,13 @@ def test_what_cannot_be_written_is_refused_in_one_line(tmp_path, net):
     tiny = replace(MANIFEST, preset="tiny")
     lacking = {k: v for k, v in tensors.items() if "stages.2" not in k}
     for given, manifest, format, folder, match in [
-        (tensors, MANIFEST, "onnx", "", "no format named 'onnx'; known: nnssl, safetensors"),
+        (
+            tensors,
+            MANIFEST,
+            "onnx",
+            "",
+            "no format named 'onnx'; known: nnssl, nnunet, safetensors",
+        ),
         (
             tensors,
             other,

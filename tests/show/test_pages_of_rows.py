@@ -7,11 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 from by_hand import a_job
+from finished_run import CHANGES
 from small_protocol import NAME
 
 from bench import cli, records
 from bench.data.roots import Roots, adapter
 from bench.phantoms import synthetic
+from bench.protocol import read
 from bench.show import gather
 from bench.show.reports import rewrite_report, write_reports
 
@@ -25,6 +27,23 @@ def marked(tmp_path_factory):
     assert cli.main(["phantom", NAME, str(data), "--cases", "6"]) == 0
     shutil.copytree(data / NAME, data / "own")
     return data
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_at_a_second_scale_hides_no_report_of_the_first(finished, plan_of, tmp_path):
+    changes = {**CHANGES, "scales": {"pilot": {"finetune": {"steps": 3}}}}
+    made = finished(changes)
+    (first,) = write_reports([made.protocol], made.plan, made.store)
+    plan, path = plan_of(changes, data=None, scale="pilot"), tmp_path / "test0.yaml"
+    pilot = read(path, "pilot")
+    for _ in range(2):  # as the pages of a run are drawn again and again
+        (none,) = write_reports([pilot], plan, made.store)
+    assert "rows was run yet." in none.text and first.text != none.text
+    assert rewrite_report(path, "paper", made.store, None).text == first.text
+    assert rewrite_report(path, "pilot", made.store, None).text == none.text
+    assert (made.store.root / "records/scales/paper/test0.json").is_file()
+    list(write_reports([made.protocol], made.plan, made.store))
+    assert not [*made.store.root.glob("records/scales/*/*.*")]
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -27,7 +27,8 @@ def as_text(track: Track, added: AddedRow, store: Store) -> str:
     """Return it in lines, read from the records of the whole track as its report is."""
     path = file_of(store, added.name)
     protocol, table = recorded(path, track.protocol.scale, store)
-    more = extras(protocol, table, said_beside(store, added.name), store, RESULTS, panels=False)
+    facts = said_beside(store, added.name, protocol.scale)
+    more = extras(protocol, table, facts, store, RESULTS, panels=False)
     report = context_of(protocol, table, more)
     scored_rows = scored(table)
     title = report.named(added.row)
