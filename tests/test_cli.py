@@ -260,7 +260,8 @@ UNKNOWN = {
     "plan": "bench plan: the following arguments are required: PROTOCOL",
     "export 0123": "required: --to",
     "export --to x": "required: ROW",
-    "verify a": "'a' is one word too many",
+    "verify a": "'a' is one word too many (",
+    "init d --image a b": "'b' is one word too many; quote the pattern: --image '*/T1.nii.gz'",
     "--versoin": "bench: no flag '--versoin'; did you mean --version?",
 }
 
