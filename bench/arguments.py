@@ -183,7 +183,7 @@ dataset
 --to FILE  also a page: what there is, a slice of each case with its label
 --json
 $ bench check lasc --data DATA  # of DATA/lasc: what there is, and what is wrong
-$ bench check my_scans --data DATA --to check.html  # any folder in MSD layout, drawn
+$ bench check DATA/my_scans --to check.html  # any folder in MSD layout, drawn
 
 phantom  write synthetic cases in a data set's layout
 dataset

@@ -315,8 +315,9 @@ def test_a_stopped_run_says_at_once_that_it_saves(number, saves, capfd):
     with pytest.raises(KeyboardInterrupt), stopping(saves=saves):
         os.kill(os.getpid(), number)
         time.sleep(5)
-    name = "" if number == signal.SIGINT else f"{number.name}: "
-    said = f"\nbench: {name}saving (up to 30 s; again Ctrl-C leaves at once)\n"
+    said = f"\nbench: {number.name}: saving (up to 30 s)\n"
+    if number == signal.SIGINT:
+        said = "\nbench: saving (up to 30 s; again Ctrl-C leaves at once)\n"
     assert capfd.readouterr().err == (said if saves else "")
     assert signal.getsignal(number) == before
 

@@ -224,7 +224,8 @@ def _counted_lines(survey: Survey, chosen: First) -> list[str]:
     if survey.findings:
         left_out = f", {counted(len(chosen.excluded), 'case')} left out" if chosen.excluded else ""
         findings = counted(len(survey.findings), "finding")
-        lines.append(f"{findings}{left_out}; 'bench check {survey.name}' lists them")
+        command = f"bench check {shlex.quote(str(survey.root))}"
+        lines.append(f"{findings}{left_out}; '{command}' lists them")
     if visits := likely_visits(survey.cases):
         lines.append(visits)
     lines += [f"recipe: {doubt}" for doubt in chosen.doubts]
