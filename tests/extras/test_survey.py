@@ -72,7 +72,11 @@ def test_what_there_is_in_numbers(root, capsys):
     assert main(["check", str(root)]) == 1  # by its path
     out = capsys.readouterr().out
     assert re.search(r"even +4 +1 +1 +1\n", out)  # of six: a fifth tests, a tenth validates
-    assert out == by_name and "c5      label_value" in out and out.endswith("\nown: 6 cases, 1 finding\n")
+    assert (
+        out == by_name
+        and "c5      label_value" in out
+        and out.endswith("\nown: 6 cases, 1 finding\n")
+    )
 
 
 def test_the_official_number_stands_beside_what_is_there(tmp_path, capsys):

@@ -54,18 +54,10 @@ def linked(
             f"{root}: there already, and nothing is overwritten; 'bench init {root}' takes it as it is, "
             "--links names another"
         )
-    targets = dict[Path, Path]()  # by the link to it
+    targets = _targets(root, names, channels, labels)
     try:
         for room in ("imagesTr", "labelsTr", *(["imagesTs"] if len(labels) < len(names) else [])):
             (root / room).mkdir(parents=True)
-        for key, name in names.items():
-            room = "imagesTr" if key in labels else "imagesTs"
-            for number, files in enumerate(channels):
-                link = root / room / f"{name}_{number:04d}{_suffix(files[key])}"
-                targets[link] = files[key]
-            if key in labels:
-                link = root / "labelsTr" / f"{name}{_suffix(labels[key])}"
-                targets[link] = labels[key]
         for link, path in targets.items():
             link.symlink_to(path.resolve())
         without = len(names) - len(labels)
@@ -83,13 +75,34 @@ def linked(
         ) from None
     except BenchError as error:  # the links are gone when it is read
         shutil.rmtree(root, ignore_errors=True)
-        text = str(error)
-        for link, path in targets.items():
-            text = text.replace(str(link), str(path))
-        raise BenchError(text) from None
+        raise BenchError(_of_own_files(str(error), targets)) from None
     except BaseException:
         shutil.rmtree(root, ignore_errors=True)
         raise
+
+
+def _targets(
+    root: Path,
+    names: Mapping[Key, str],
+    channels: Sequence[Mapping[Key, Path]],
+    labels: Mapping[Key, Path],
+) -> dict[Path, Path]:
+    """Return the file that each link of the new folder leads to, by the link."""
+    targets = dict[Path, Path]()
+    for key, name in names.items():
+        room = "imagesTr" if key in labels else "imagesTs"
+        for number, files in enumerate(channels):
+            targets[root / room / f"{name}_{number:04d}{_suffix(files[key])}"] = files[key]
+        if key in labels:
+            targets[root / "labelsTr" / f"{name}{_suffix(labels[key])}"] = labels[key]
+    return targets
+
+
+def _of_own_files(text: str, targets: Mapping[Path, Path]) -> str:
+    """Return a text with the person's own files in the place of the links to them."""
+    for link, path in targets.items():
+        text = text.replace(str(link), str(path))
+    return text
 
 
 def suggestion(folder: Path) -> str:

@@ -131,7 +131,7 @@ def test_any_slurm_key_goes_to_submitit_as_it_is(tmp_path):
         ),
         (
             "[cluster.big]\npartition = gpu  # fast\n",
-            ":2: not TOML (Invalid value); text needs quotes: partition = \"gpu\"",
+            ':2: not TOML (Invalid value); text needs quotes: partition = "gpu"',
         ),
         ("[cluster.big]\nsetup = [module]\n", ":2: not TOML (Invalid value)"),
         ("[cluster.big]\nminutes = 1 2\n", ":2: not TOML (Expected newline or end of document"),
