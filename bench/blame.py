@@ -98,8 +98,8 @@ def named(values: Any, function: Callable[..., Any], what: str) -> Mapping[str, 
 def summary(error: BaseException) -> str:
     """Return an exception's kind and the first line of its text."""
     text = str(error.msg if isinstance(error, SyntaxError) else error)
-    told = f"{type(error).__name__}: {text.splitlines()[0] if text else ''}".rstrip(": ")
-    return told + _near_module(error)
+    line = f"{type(error).__name__}: {text.splitlines()[0] if text else ''}".rstrip(": ")
+    return line + _near_module(error)
 
 
 def _near_module(error: BaseException) -> str:

@@ -315,10 +315,10 @@ def test_a_stopped_run_says_at_once_that_it_saves(number, saves, capfd):
     with pytest.raises(KeyboardInterrupt), stopping(saves=saves):
         os.kill(os.getpid(), number)
         time.sleep(5)
-    said = f"\nbench: {number.name}: saving (up to 30 s)\n"
+    line = f"\nbench: {number.name}: saving (up to 30 s)\n"
     if number == signal.SIGINT:
-        said = "\nbench: saving (up to 30 s; again Ctrl-C leaves at once)\n"
-    assert capfd.readouterr().err == (said if saves else "")
+        line = "\nbench: saving (up to 30 s; again Ctrl-C leaves at once)\n"
+    assert capfd.readouterr().err == (line if saves else "")
     assert signal.getsignal(number) == before
 
 

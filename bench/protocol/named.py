@@ -36,7 +36,7 @@ def find(text: Path) -> Path:
     wanted = str(text) if get_close_matches(str(text), others, n=1) else bare
     ends = [known for known in shipped if known.endswith(f"_{text.stem}")]
     placed = "_".join(text.with_suffix("").parts[-2:])  # its folder tells two table1 apart
-    ends.sort(key=lambda known: -SequenceMatcher(None, known, placed).ratio())
+    ends.sort(key=lambda name: -SequenceMatcher(None, name, placed).ratio())
     hint = f"did you mean {ends[0]!r}?" if ends else unknown("protocol", wanted, others)
     raise BenchError(
         f"{text}: no such file; {hint.removeprefix(f'no protocol named {wanted!r}; ')}"

@@ -19,7 +19,7 @@ Key = tuple[str, ...]  # what the wildcards of a pattern stand for
 WILD = re.compile(r"(\*\*/|\*|\?|\[[^\]]+\])")
 OF_LABELS = re.compile(r"mask|seg|label|gt|roi|annot|truth", re.IGNORECASE)
 SHOWN = 3  # files that a message names
-THERE = 5  # image files that are named where a pattern matches none
+LISTED = 5  # image files that are named where a pattern matches none
 LOOKED_AT = 2000  # files for a suggestion
 
 
@@ -135,7 +135,7 @@ def _matches(folder: Path, pattern: str, flag: str) -> dict[Key, Path]:
     if not files:
         hint = suggestion(folder)
         raise BenchError(
-            f"{flag} {pattern}: no file below {folder}{dicom_inside(folder)}{_there(folder, flag)}"
+            f"{flag} {pattern}: no file below {folder}{dicom_inside(folder)}{_volumes_listed(folder, flag)}"
             + (f"; {hint}" if hint else "; correct the pattern")
         )
     if (other := next((path for path in files if not is_volume(path)), None)) is not None:
@@ -150,15 +150,15 @@ def _matches(folder: Path, pattern: str, flag: str) -> dict[Key, Path]:
     return keyed
 
 
-def _there(folder: Path, flag: str) -> str:
+def _volumes_listed(folder: Path, flag: str) -> str:
     """Return in words the first volumes of a folder, for ``--image`` those that look like no label."""
     volumes = sorted(
         p.relative_to(folder) for p in islice(folder.rglob("*"), LOOKED_AT) if is_volume(p)
     )
     images = [path for path in volumes if not OF_LABELS.search(path.name)]
     files = images if images and flag == "--image" else volumes
-    more = f" and {len(files) - THERE} more" if len(files) > THERE else ""
-    return f"; there are {', '.join(map(str, files[:THERE]))}{more}" if files else ""
+    more = f" and {len(files) - LISTED} more" if len(files) > LISTED else ""
+    return f"; there are {', '.join(map(str, files[:LISTED]))}{more}" if files else ""
 
 
 _WILDCARDS = {"*": "[^/]*", "?": "[^/]", "**/": "(?:.*/)?"}

@@ -123,7 +123,7 @@ def test_any_slurm_key_goes_to_submitit_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             "\n[clusters.big]\n",
@@ -137,12 +137,12 @@ def test_any_slurm_key_goes_to_submitit_as_it_is(tmp_path):
         ("[cluster.big]\nminutes = 1 2\n", ":2: not TOML (Expected newline or end of document"),
     ],
 )
-def test_a_mistake_in_the_file_is_one_line_with_its_number(tmp_path, text, told):
+def test_a_mistake_in_the_file_is_one_line_with_its_number(tmp_path, text, message):
     path = toml(tmp_path, text)
     with pytest.raises(BenchError) as error:
         profile("big", path)
-    assert str(error.value).startswith(f"{path}{told}")
-    assert "quotes" in told or "quotes" not in str(error.value)
+    assert str(error.value).startswith(f"{path}{message}")
+    assert "quotes" in message or "quotes" not in str(error.value)
 
 
 def test_an_unknown_cluster_names_the_nearest(tmp_path):
