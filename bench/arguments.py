@@ -183,7 +183,7 @@ dataset
 --to FILE  also a page: what there is, a slice of each case with its label
 --json
 $ bench check lasc --data DATA  # of DATA/lasc: what there is, and what is wrong
-$ bench check my_scans --data DATA --to check.html  # any folder in MSD layout, drawn
+$ bench check DATA/my_scans --to check.html  # any folder in MSD layout, drawn
 
 phantom  write synthetic cases in a data set's layout
 dataset
@@ -379,7 +379,7 @@ class _Parser(argparse.ArgumentParser):
             self._known([words[0]])
         parsed, left = super().parse_known_args(words, namespace)
         if is_command:
-            self._known(left)
+            self._known(left, words)
         return parsed, left
 
     def error(self, message: str) -> NoReturn:
@@ -394,8 +394,8 @@ class _Parser(argparse.ArgumentParser):
             hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(action.choices)}"
             raise argparse.ArgumentError(None, f"{name}: no {str(value)[:80]!r}; {hint}")
 
-    def _known(self, words: Sequence[str]) -> None:
-        """Refuse the first flag that a command has not, else the first word too many."""
+    def _known(self, words: Sequence[str], given: Sequence[str] = ()) -> None:
+        """Refuse the first flag that a command has not, else the first word too many of those given."""
         flags = [word.partition("=")[0] for word in words if word.startswith("-")]
         options = [*self._option_string_actions]
         for flag in flags:
@@ -403,7 +403,11 @@ class _Parser(argparse.ArgumentParser):
                 near = get_close_matches(flag[:80], options, n=1)
                 self.error(f"no flag {flag!r}" + (f"; did you mean {near[0]}?" if near else ""))
         if words and not flags:
-            self.error(f"{words[0]!r} is one word too many")
+            before = [word for word in given[: given.index(words[0])] if word.startswith("-")]
+            action = self._option_string_actions.get(before[-1]) if before else None
+            pattern = re.search(r"'\S*\*\S*'", action.help or "") if action else None
+            quote = f"; quote the pattern: {before[-1]} {pattern[0]}" if pattern else ""
+            self.error(f"{words[0]!r} is one word too many{quote}")
 
 
 def _overview() -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import inspect
+import pkgutil
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +98,18 @@ def named(values: Any, function: Callable[..., Any], what: str) -> Mapping[str, 
 def summary(error: BaseException) -> str:
     """Return an exception's kind and the first line of its text."""
     text = str(error.msg if isinstance(error, SyntaxError) else error)
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}".rstrip(": ")
+    line = f"{type(error).__name__}: {text.splitlines()[0] if text else ''}".rstrip(": ")
+    return line + _near_module(error)
+
+
+def _near_module(error: BaseException) -> str:
+    """Return the module of the same package that may be meant, in words; nothing of another error."""
+    package, _, leaf = (getattr(error, "name", None) or "").rpartition(".")
+    folders = getattr(sys.modules.get(package), "__path__", ())
+    if not isinstance(error, ModuleNotFoundError) or not folders:
+        return ""
+    near = get_close_matches(leaf, [module.name for module in pkgutil.iter_modules(folders)], n=1)
+    return f"; did you mean {package}.{near[0]}?" if near else ""
 
 
 def _ours(module: str) -> bool:

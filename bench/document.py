@@ -25,6 +25,9 @@ T = TypeVar("T")
 DEEPEST = 50  # levels of one file
 LARGEST = 256 << 10  # bytes of one file; PyYAML reads about 20 KiB a second
 MOST = 20_000  # values of one file, aliases written out
+BARE = re.compile(
+    r"\s*([\w.-]+)\s*=\s*([A-Za-z][\w.:/ -]*?)\s*(?:#.*)?"
+)  # TOML text without quotes
 
 
 if yaml.__with_libyaml__:  # ten times as fast
@@ -182,7 +185,13 @@ def read_toml(path: Path) -> Document | None:
     try:
         return Document(path, tomllib.loads(text), _toml_lines(text))
     except (ValueError, RecursionError) as error:  # among them TOMLDecodeError
-        raise BenchError(f"{path}: not TOML ({error})") from None
+        at = re.search(r" \(at line (\d+), column \d+\)", str(error))
+        if at is None:
+            raise BenchError(f"{path}: not TOML ({error})") from None
+        bare = BARE.fullmatch(text.split("\n")[int(at[1]) - 1])
+        hint = f'; text needs quotes: {bare[1]} = "{bare[2]}"' if bare else ""
+        why = str(error).replace(at[0], "")
+        raise BenchError(f"{path}:{at[1]}: not TOML ({why}){hint}") from None
 
 
 def _toml_lines(text: str) -> dict[typed.Keys, int | str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from datetime import date, time
 from difflib import get_close_matches
 from pathlib import Path
 from reprlib import Repr
@@ -79,7 +80,7 @@ _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 80
 
 def shown(value: Any) -> str:
     """Return what a file said as ``repr`` does, cut to what a person reads and in one line."""
-    return _BRIEF.repr(value)
+    return str(value) if isinstance(value, date | time) else _BRIEF.repr(value)
 
 
 def middle(text: str, room: int, width: Callable[[str], int] = len) -> str:

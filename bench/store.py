@@ -72,8 +72,8 @@ class Store:
         """Make sure that an output folder can stand, or stands, where a person says.
 
         Raises:
-            BenchError: its links form a loop, its path cannot be said to others, or a link stands in it where
-                bench writes.
+            BenchError: it is a file, its links form a loop, its path cannot be said to others, or a link
+                stands in it where bench writes.
         """
         try:
             resolved = str(root.resolve())
@@ -81,6 +81,8 @@ class Store:
             raise BenchError(f"{root}: its links form a loop; name another --out") from None
         if resolved != printable(resolved):  # a line break would end a comment of a batch script
             raise BenchError(f"{resolved}: control characters in a path; name another --out")
+        if root.exists() and not root.is_dir():
+            raise BenchError(f"{root}: is a file; name a folder with --out")
         for name in (*FOLDERS, "slurm", "phantoms", "damaged"):
             cls(root).within(root / name)
 
@@ -95,8 +97,6 @@ class Store:
         head = root / "bench.json"
         stated = read_json(head)
         if stated is None:
-            if root.exists() and not root.is_dir():
-                raise BenchError(f"{root}: is a file; name a folder with --out")
             if not create:
                 raise BenchError(f"{root}: no output folder of bench here; name one with --out")
             try:

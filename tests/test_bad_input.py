@@ -221,6 +221,7 @@ def test_an_output_folder_that_is_not_ours_is_left_alone(text, told, written, ca
 
 def test_an_output_folder_that_cannot_be_is_refused(written, capsys, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
+    assert "is a file; name a folder" in refused(capsys, "plan", written(), "--out", "file")
     for out, told in (("file", "is a file"), ("/proc/nowhere", "cannot be written")):
         line = refused(capsys, "run", written(), "--out", out)
         assert told in line and "--out" in line

@@ -66,6 +66,11 @@ BROKEN = {  # a file's text: what is said of it
     "a class begun": (BEGUN, "its class lacks 'cases'; finish it"),
     "no title": (ONE.replace("title, licence", "name, licence"), "lacks 'title'"),
     "no module": ("import os\nimport not_there\n", r"broken\.py:2: ModuleNotFoundError: No module"),
+    "no module of ours": (
+        "import bench.randoms\n",
+        r"broken\.py:1: ModuleNotFoundError: No module named 'bench\.randoms'; "
+        r"did you mean bench\.random\?; mend",
+    ),
     "raises": ("def f():\n    return 1 / 0\nf()\n", r"broken\.py:2: ZeroDivisionError"),
     "no text": ("\0\0", r"broken\.py.*: .*null bytes"),
     "leaves": (ONE + "raise SystemExit(3)\n", r"broken\.py:8: SystemExit"),

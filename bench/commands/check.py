@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 
 def body(arguments: argparse.Namespace) -> int:
@@ -17,6 +18,9 @@ def body(arguments: argparse.Namespace) -> int:
     from bench.show.screen import bar
 
     roots, name = Roots.here(arguments.data), arguments.dataset
+    folder = Path(name).absolute()
+    if roots.find(name) is None and folder.is_dir():  # named by its path, as `bench init` takes it
+        roots, name = Roots(folder.parent), folder.name
     dataset = adapter(name, roots)
     root = roots.require(name)
     if arguments.to is not None:

@@ -12,7 +12,7 @@ from types import FrameType
 
 from bench.process import STOPS
 
-SAVING = "saving (up to 30 s; again Ctrl-C leaves at once)"
+SAVING = "saving (up to 30 s)"
 AGAIN = 0.5  # seconds after which a second Ctrl-C is one
 
 
@@ -31,7 +31,9 @@ def stopping(*, saves: bool, shown: Callable[[str], bool] = lambda text: False) 
             raise KeyboardInterrupt
         if not signalled:
             signalled.append(time.monotonic())
-            text = SAVING if number == signal.SIGINT else f"{signal.Signals(number).name}: {SAVING}"
+            text = f"{signal.Signals(number).name}: {SAVING}"
+            if number == signal.SIGINT:
+                text = "saving (up to 30 s; again Ctrl-C leaves at once)"
             if not shown(text):
                 say(text)
             raise KeyboardInterrupt

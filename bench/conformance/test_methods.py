@@ -198,7 +198,9 @@ def test_gradient_reaches_the_encoder_and_every_trained_head(trial, scans):
     assert any(v for k, v in reached.items() if k.startswith("encoder."))
     for head, _ in method.named_children():
         trained = [k for k, p in named.items() if k.startswith(head) and p.requires_grad]
-        assert not trained or any(reached[k] for k in trained), head
+        listed = ", ".join(map(repr, trained))
+        unused = f"{listed} get no gradient; use them in loss or remove them"
+        assert not trained or any(reached[k] for k in trained), unused
 
 
 @each

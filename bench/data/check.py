@@ -130,7 +130,8 @@ def _file_faults(path: Path) -> list[VolumeError]:
 
 
 def _finding(case: str, fault: VolumeError) -> Finding:
-    return Finding(case, str(fault.path), fault.kind, fault.detail)
+    link = f" (a link to {fault.path.readlink()})" if fault.path.is_symlink() else ""
+    return Finding(case, str(fault.path), fault.kind, fault.detail + link)
 
 
 def _absent(path: Path) -> str:

@@ -29,7 +29,8 @@ class Roots:
         environment = os.environ.get("BENCH_DATA")
         data = data or (Path(environment) if environment else None)
         if data is not None and not data.is_dir():
-            raise BenchError(f"{data}: no such data folder; name an existing one with --data")
+            what = "is a file, no folder" if data.exists() else "no such data folder"
+            raise BenchError(f"{data}: {what}; name an existing one with --data")
         named = {name: folder.absolute() for name, folder in _named(Path("bench.toml")).items()}
         return cls(data.absolute() if data is not None else None, named)
 

@@ -21,6 +21,7 @@ from bench.extras.survey.first import NETWORK, First, first, seen_in_words
 from bench.extras.survey.linked import linked, suggestion
 from bench.extras.survey.measure import Survey
 from bench.nets.catalog import ARCHITECTURES
+from bench.report.footnotes import counted
 from bench.volumes.files import dicom_inside
 
 TEMPLATE = Path(__file__).with_name("templates") / "first.yaml"
@@ -221,10 +222,10 @@ def _counted_lines(survey: Survey, chosen: First) -> list[str]:
     """Return what was seen and chosen, for a person."""
     lines = [f"{survey.name}: {seen_in_words(survey)}"]
     if survey.findings:
-        out = f", {len(chosen.excluded)} cases left out" if chosen.excluded else ""
-        lines.append(
-            f"{len(survey.findings)} findings{out}; 'bench check {survey.name}' lists them"
-        )
+        left_out = f", {counted(len(chosen.excluded), 'case')} left out" if chosen.excluded else ""
+        findings = counted(len(survey.findings), "finding")
+        command = f"bench check {shlex.quote(str(survey.root))}"
+        lines.append(f"{findings}{left_out}; '{command}' lists them")
     if visits := likely_visits(survey.cases):
         lines.append(visits)
     lines += [f"recipe: {doubt}" for doubt in chosen.doubts]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 
 from bench.errors import BenchError, unknown
@@ -35,6 +35,8 @@ def find(text: Path) -> Path:
     bare = str(text.with_suffix(""))
     wanted = str(text) if get_close_matches(str(text), others, n=1) else bare
     ends = [known for known in shipped if known.endswith(f"_{text.stem}")]
+    placed = "_".join(text.with_suffix("").parts[-2:])  # its folder tells two table1 apart
+    ends.sort(key=lambda name: -SequenceMatcher(None, name, placed).ratio())
     hint = f"did you mean {ends[0]!r}?" if ends else unknown("protocol", wanted, others)
     raise BenchError(
         f"{text}: no such file; {hint.removeprefix(f'no protocol named {wanted!r}; ')}"

@@ -94,7 +94,8 @@ def _label(plan: Plan, job: str, cells: list[Cell], *, several: bool, crossed: b
     if isinstance(spec, PrepareSpec):
         return Label(dataset=spec.dataset)
     rows = list(dict.fromkeys(cell.row for cell in cells))
-    more = f" and {len(rows) - ROWS} rows more" if len(rows) > ROWS else ""
+    left = len(rows) - ROWS
+    more = f" and {left} more row{'' if left == 1 else 's'}" if left > 0 else ""
     row = ", ".join(rows[:ROWS]) + more
     if isinstance(spec, (FinetuneSpec, EvaluateSpec)):
         columns = cells[0].columns

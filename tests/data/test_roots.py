@@ -36,6 +36,11 @@ def test_a_link_is_a_folder_and_a_file_is_none(tmp_path):
 def test_a_missing_place_is_refused_with_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(BenchError, match="no such data folder; name an existing one with --data"):
         Roots.here(tmp_path / "nowhere")
+    with pytest.raises(
+        BenchError, match=r"bench\.toml: is a file, no folder; name an existing one"
+    ):
+        (tmp_path / "bench.toml").touch()
+        Roots.here(tmp_path / "bench.toml")
     with pytest.raises(BenchError, match=r"no --data DIR was given.*bench phantom x DIR"):
         Roots().require("x")
     with pytest.raises(BenchError, match=r"/x does not exist"):

@@ -171,7 +171,7 @@ REFUSED = {  # words after the folder, what is done to it before, what is said
     "no value": (["--labels", "a"], "dataset.json", "write VALUE=NAME"),
     "a value that is nowhere": (["--labels", "7=a"], "dataset.json", "value 7 is in no label map"),
     "a file is missing": ([], "labelsTr/hippocampus_002.nii.gz", "1 file(s) are missing"),
-    "one patient": ([], "*/hippocampus_00[2-9].nii.gz", "1 patients with a usable label, and two"),
+    "one patient": ([], "*/hippocampus_00[2-9].nii.gz", "1 patient with a usable label, and two"),
 }
 
 
@@ -388,7 +388,8 @@ def test_several_channels_and_patients_of_a_pattern(elsewhere, tmp_path):
     ("words", "message"),
     [
         ((), "say where the files are, e.g. bench init .* --image '\\*/T1.nii.gz' --label '\\*/mask"),
-        (("--image", "*/T2.nii.gz"), "no file below .*; e.g. bench init"),
+        (("--image", "*/T2.nii.gz"), "no file below .*; there are Müller 7/T3.nii.gz, .* and 5 more; e.g. bench init"),
+        (("--image", "*/T3.nii.gz", "--label", "*/seg.nii.gz"), "own/my scans/Müller 7/seg.nii.gz: no label map with"),
         (("--image", "patient 01/T1.nii.gz"), "is no pattern below"),
         (("--image", "/*/T1.nii.gz"), "is no pattern below"),
         (("--image", "*/*"), "is no volume|have none of|would both be called"),
@@ -403,6 +404,9 @@ def test_several_channels_and_patients_of_a_pattern(elsewhere, tmp_path):
 def test_patterns_that_do_not_pair_files_leave_nothing(elsewhere, words, message, capsys):
     root = elsewhere("patient {n:02d}/T1.nii.gz", "patient {n:02d}/mask.nii.gz")
     (root / "patient 03" / "notes.txt").write_text("x")
+    (root / "Müller 7").mkdir()
+    (root / "Müller 7" / "T3.nii.gz").touch()
+    (root / "Müller 7" / "seg.nii.gz").touch()
     assert main(["init", str(root), *words]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert re.search(message, error), error

@@ -68,9 +68,15 @@ def test_what_there_is_in_numbers(root, capsys):
     assert lesion.ml == pytest.approx((0.008,) * 6)  # 4 voxels of 2 mm^3
     assert (strange.value, strange.name, strange.cases) == (9, "not declared", 1)
     assert main(["check", "own", "--data", str(root.parent)]) == 1
+    by_name = capsys.readouterr().out
+    assert main(["check", str(root)]) == 1  # by its path
     out = capsys.readouterr().out
     assert re.search(r"even +4 +1 +1 +1\n", out)  # of six: a fifth tests, a tenth validates
-    assert "c5      label_value" in out and out.endswith("\nown: 6 cases, 1 finding\n")
+    assert (
+        out == by_name
+        and "c5      label_value" in out
+        and out.endswith("\nown: 6 cases, 1 finding\n")
+    )
 
 
 def test_the_official_number_stands_beside_what_is_there(tmp_path, capsys):

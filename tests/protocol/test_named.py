@@ -16,7 +16,9 @@ def test_found(text, tmp_path, monkeypatch):
     assert find(Path(text)) == TABLE
 
 
-@pytest.mark.parametrize("text", ["voco_tabel1", "voco/tabel1"])
+@pytest.mark.parametrize(
+    "text", ["voco_tabel1", "voco/tabel1", "protocols/voco/table1.yaml", "clone/voc/table1.yaml"]
+)
 def test_the_nearest_is_named(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BenchError, match=f"{text}: no such file; did you mean 'voco_table1'"):

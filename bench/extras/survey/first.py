@@ -17,6 +17,7 @@ from bench.extras.survey.measure import Survey, number
 from bench.nets.catalog import CATALOG
 from bench.nets.nearest import nearest
 from bench.ranges import Triple
+from bench.report.footnotes import counted
 
 # such a case is left out
 UNUSABLE = ("unreadable", "truncated", "shape", "nonfinite", "label_value", "duplicate")
@@ -95,7 +96,7 @@ def first(survey: Survey, network: str = NETWORK) -> First:
     patients = {c.patient for c in cases if c.label is not None}
     if len(patients) < 2:
         raise BenchError(
-            f"{survey.root}: {len(patients)} patients with a usable label, and two are needed: one to train "
+            f"{survey.root}: {counted(len(patients), 'patient')} with a usable label, and two are needed: one to train "
             f"on, one to test; add cases, or mend those that 'bench check {survey.name}' lists"
         )
     spacing, why = _spacing(seen)
@@ -236,11 +237,17 @@ def _parts(folds: Sequence[splits.Fold]) -> tuple[int, str]:
     """Return how many patients train at least, and the division in words."""
     train, val, test = min((len(f.train), len(f.val), len(f.test)) for f in folds)
     if len(folds) == 1:
-        return train, f"{train} patients train, {val} validate, {test} are tested"
+        validate = "1 validates" if val == 1 else f"{val} validate"
+        tested = "1 is tested" if test == 1 else f"{test} are tested"
+        return train, f"{_trained(train)}, {validate}, {tested}"
     return (
         train,
-        f"{len(folds)} folds, in each about {train} patients train; every patient is tested once",
+        f"{len(folds)} folds, in each about {_trained(train)}; every patient is tested once",
     )
+
+
+def _trained(patients: int) -> str:
+    return "1 patient trains" if patients == 1 else f"{patients} patients train"
 
 
 def _fractions(train: int) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ Key = tuple[str, ...]  # what the wildcards of a pattern stand for
 WILD = re.compile(r"(\*\*/|\*|\?|\[[^\]]+\])")
 OF_LABELS = re.compile(r"mask|seg|label|gt|roi|annot|truth", re.IGNORECASE)
 SHOWN = 3  # files that a message names
+LISTED = 5  # image files that are named where a pattern matches none
 LOOKED_AT = 2000  # files for a suggestion
 
 
@@ -52,17 +54,12 @@ def linked(
             f"{root}: there already, and nothing is overwritten; 'bench init {root}' takes it as it is, "
             "--links names another"
         )
+    targets = _targets(root, names, channels, labels)
     try:
         for room in ("imagesTr", "labelsTr", *(["imagesTs"] if len(labels) < len(names) else [])):
             (root / room).mkdir(parents=True)
-        for key, name in names.items():
-            room = "imagesTr" if key in labels else "imagesTs"
-            for number, files in enumerate(channels):
-                path = files[key]
-                (root / room / f"{name}_{number:04d}{_suffix(path)}").symlink_to(path.resolve())
-            if key in labels:
-                target = root / "labelsTr" / f"{name}{_suffix(labels[key])}"
-                target.symlink_to(labels[key].resolve())
+        for link, path in targets.items():
+            link.symlink_to(path.resolve())
         without = len(names) - len(labels)
         more = f", {without} without a label" if without else ""
         example = next(iter(names))
@@ -76,9 +73,36 @@ def linked(
         raise BenchError(
             f"{error.filename or root}: cannot be linked ({error.strerror}); name another folder by --links"
         ) from None
+    except BenchError as error:  # the links are gone when it is read
+        shutil.rmtree(root, ignore_errors=True)
+        raise BenchError(_of_own_files(str(error), targets)) from None
     except BaseException:
         shutil.rmtree(root, ignore_errors=True)
         raise
+
+
+def _targets(
+    root: Path,
+    names: Mapping[Key, str],
+    channels: Sequence[Mapping[Key, Path]],
+    labels: Mapping[Key, Path],
+) -> dict[Path, Path]:
+    """Return the file that each link of the new folder leads to, by the link."""
+    targets = dict[Path, Path]()
+    for key, name in names.items():
+        room = "imagesTr" if key in labels else "imagesTs"
+        for number, files in enumerate(channels):
+            targets[root / room / f"{name}_{number:04d}{_suffix(files[key])}"] = files[key]
+        if key in labels:
+            targets[root / "labelsTr" / f"{name}{_suffix(labels[key])}"] = labels[key]
+    return targets
+
+
+def _of_own_files(text: str, targets: Mapping[Path, Path]) -> str:
+    """Return a text with the person's own files in the place of the links to them."""
+    for link, path in targets.items():
+        text = text.replace(str(link), str(path))
+    return text
 
 
 def suggestion(folder: Path) -> str:
@@ -111,7 +135,7 @@ def _matches(folder: Path, pattern: str, flag: str) -> dict[Key, Path]:
     if not files:
         hint = suggestion(folder)
         raise BenchError(
-            f"{flag} {pattern}: no file below {folder}{dicom_inside(folder)}"
+            f"{flag} {pattern}: no file below {folder}{dicom_inside(folder)}{_volumes_listed(folder, flag)}"
             + (f"; {hint}" if hint else "; correct the pattern")
         )
     if (other := next((path for path in files if not is_volume(path)), None)) is not None:
@@ -124,6 +148,17 @@ def _matches(folder: Path, pattern: str, flag: str) -> dict[Key, Path]:
         match = re.fullmatch(spelled, path.relative_to(folder).as_posix())
         keyed[match.groups() if match else (path.name,)] = path
     return keyed
+
+
+def _volumes_listed(folder: Path, flag: str) -> str:
+    """Return in words the first volumes of a folder, for ``--image`` those that look like no label."""
+    volumes = sorted(
+        p.relative_to(folder) for p in islice(folder.rglob("*"), LOOKED_AT) if is_volume(p)
+    )
+    images = [path for path in volumes if not OF_LABELS.search(path.name)]
+    files = images if images and flag == "--image" else volumes
+    more = f" and {len(files) - LISTED} more" if len(files) > LISTED else ""
+    return f"; there are {', '.join(map(str, files[:LISTED]))}{more}" if files else ""
 
 
 _WILDCARDS = {"*": "[^/]*", "?": "[^/]", "**/": "(?:.*/)?"}
@@ -144,7 +179,8 @@ def _refuse_apart(
 def _names(files: Mapping[Key, Path]) -> dict[Key, str]:
     """Return a case's name by what the wildcards stand for."""
     names = {
-        key: re.sub(r"[^A-Za-z0-9.-]+", "_", "_".join(filter(None, key))).strip("_.") or "case"
+        key: re.sub(r"[^A-Za-z0-9.-]+", "_", _unmarked("_".join(filter(None, key)))).strip("_.")
+        or "case"
         for key in files
     }
     twice = [name for name, n in Counter(names.values()).items() if n > 1]
@@ -154,6 +190,12 @@ def _names(files: Mapping[Key, Path]) -> dict[Key, str]:
             f"{both[0]} and {both[1]} would both be called {twice[0]!r}; rename one of them"
         )
     return names
+
+
+def _unmarked(text: str) -> str:
+    """Return a text whose letters have no marks: ``u`` for an u with two dots."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
 
 
 def _suffix(path: Path) -> str:

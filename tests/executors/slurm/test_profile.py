@@ -34,6 +34,7 @@ def test_a_section_is_read_with_its_types(tmp_path):
     [
         ("partion = 'x'", "did you mean 'partition'"),
         ("minutes = '1:00'", "expected a whole number, got '1:00'; e.g. minutes = 720"),
+        ("minutes = 12:00:00", "expected a whole number, got 12:00:00; e.g. minutes = 720"),
         ("gpus = -1", "gpus must be 0 or more, got -1; e.g. gpus = 1"),
         ("pack = 0", "pack must be 1 or more, got 0; e.g. pack = 4"),
         ("gres = 'gpu:1'\ngpus = 1", 'keep one; e.g. gres = "gpu:a100:1"'),
@@ -119,6 +120,29 @@ def test_any_slurm_key_goes_to_submitit_as_it_is(tmp_path):
     assert heavy["additional_parameters"] == {**more, "gpu-bind": "none"}
     counted = options(replace(big, slurm={"cpus_per_gpu": 4}), Shape(3, True), "n", ())
     assert (counted["cpus_per_task"], counted["srun_args"]) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "\n[clusters.big]\n",
+            ":2: clusters: section 'clusters' is unknown, 'cluster' is meant; write [cluster.big]",
+        ),
+        (
+            "[cluster.big]\npartition = gpu  # fast\n",
+            ':2: not TOML (Invalid value); text needs quotes: partition = "gpu"',
+        ),
+        ("[cluster.big]\nsetup = [module]\n", ":2: not TOML (Invalid value)"),
+        ("[cluster.big]\nminutes = 1 2\n", ":2: not TOML (Expected newline or end of document"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line_with_its_number(tmp_path, text, message):
+    path = toml(tmp_path, text)
+    with pytest.raises(BenchError) as error:
+        profile("big", path)
+    assert str(error.value).startswith(f"{path}{message}")
+    assert "quotes" in message or "quotes" not in str(error.value)
 
 
 def test_an_unknown_cluster_names_the_nearest(tmp_path):
