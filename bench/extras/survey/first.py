@@ -97,7 +97,8 @@ def first(survey: Survey, network: str = NETWORK) -> First:
     if len(patients) < 2:
         raise BenchError(
             f"{survey.root}: {counted(len(patients), 'patient')} with a usable label, and two are "
-            f"needed: one to train on, one to test; add cases, or mend those that 'bench check {survey.name}' lists"
+            "needed: one to train on, one to test; add cases, or mend those that "
+            f"'bench check {survey.name}' lists"
         )
     spacing, why = _spacing(seen)
     sizes = [_size(f, spacing) for f in seen]

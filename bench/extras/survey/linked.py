@@ -152,7 +152,7 @@ def _matches(folder: Path, pattern: str, flag: str) -> dict[Key, Path]:
 
 
 def _volumes_listed(folder: Path, flag: str) -> str:
-    """Return the first volumes of a folder in words; for ``--image`` those that look like images."""
+    """Return the first volumes of a folder in words; for ``--image`` no label maps."""
     volumes = sorted(
         p.relative_to(folder) for p in islice(folder.rglob("*"), LOOKED_AT) if is_volume(p)
     )
