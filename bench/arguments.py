@@ -395,7 +395,7 @@ class _Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(None, f"{name}: no {str(value)[:80]!r}; {hint}")
 
     def _known(self, words: Sequence[str], given: Sequence[str] = ()) -> None:
-        """Refuse the first flag that a command has not, else the first word too many of those given."""
+        """Refuse the first flag that a command has not, else the first word too many."""
         flags = [word.partition("=")[0] for word in words if word.startswith("-")]
         options = [*self._option_string_actions]
         for flag in flags:

@@ -103,7 +103,7 @@ def summary(error: BaseException) -> str:
 
 
 def _near_module(error: BaseException) -> str:
-    """Return the module of the same package that may be meant, in words; nothing of another error."""
+    """Return the module of the same package that may be meant; nothing of another error."""
     package, _, leaf = (getattr(error, "name", None) or "").rpartition(".")
     folders = getattr(sys.modules.get(package), "__path__", ())
     if not isinstance(error, ModuleNotFoundError) or not folders:

@@ -72,8 +72,8 @@ class Store:
         """Make sure that an output folder can stand, or stands, where a person says.
 
         Raises:
-            BenchError: it is a file, its links form a loop, its path cannot be said to others, or a link
-                stands in it where bench writes.
+            BenchError: it is a file, its links form a loop, its path cannot be said to others,
+                or a link stands in it where bench writes.
         """
         try:
             resolved = str(root.resolve())

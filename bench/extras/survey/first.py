@@ -96,8 +96,9 @@ def first(survey: Survey, network: str = NETWORK) -> First:
     patients = {c.patient for c in cases if c.label is not None}
     if len(patients) < 2:
         raise BenchError(
-            f"{survey.root}: {counted(len(patients), 'patient')} with a usable label, and two are needed: one to train "
-            f"on, one to test; add cases, or mend those that 'bench check {survey.name}' lists"
+            f"{survey.root}: {counted(len(patients), 'patient')} with a usable label, and two are "
+            "needed: one to train on, one to test; add cases, or mend those that "
+            f"'bench check {survey.name}' lists"
         )
     spacing, why = _spacing(seen)
     sizes = [_size(f, spacing) for f in seen]

@@ -135,7 +135,8 @@ def _matches(folder: Path, pattern: str, flag: str) -> dict[Key, Path]:
     if not files:
         hint = suggestion(folder)
         raise BenchError(
-            f"{flag} {pattern}: no file below {folder}{dicom_inside(folder)}{_volumes_listed(folder, flag)}"
+            f"{flag} {pattern}: no file below {folder}{dicom_inside(folder)}"
+            + _volumes_listed(folder, flag)
             + (f"; {hint}" if hint else "; correct the pattern")
         )
     if (other := next((path for path in files if not is_volume(path)), None)) is not None:
@@ -151,7 +152,7 @@ def _matches(folder: Path, pattern: str, flag: str) -> dict[Key, Path]:
 
 
 def _volumes_listed(folder: Path, flag: str) -> str:
-    """Return in words the first volumes of a folder, for ``--image`` those that look like no label."""
+    """Return the first volumes of a folder in words; for ``--image`` no label maps."""
     volumes = sorted(
         p.relative_to(folder) for p in islice(folder.rglob("*"), LOOKED_AT) if is_volume(p)
     )
