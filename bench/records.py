@@ -94,10 +94,10 @@ def folder_of(store: Store, protocol: str, scale: str | None = None) -> Path:
     Where nobody has one, or no ``scale`` is named, that of the last run.
     """
     last = store.root / "records"
-    kept = last / "scales" / (scale or "")
-    if scale is None or not (kept / f"{protocol}.parquet").exists():
+    aside = last / "scales" / (scale or "")
+    if scale is None or not (aside / f"{protocol}.parquet").exists():
         return last
-    return last if _scale(last / f"{protocol}.parquet") == scale else kept
+    return last if _scale(last / f"{protocol}.parquet") == scale else aside
 
 
 def keep(store: Store, protocol: str, scale: str) -> None:
@@ -108,13 +108,13 @@ def keep(store: Store, protocol: str, scale: str) -> None:
     last = store.root / "records"
     before = _scale(last / f"{protocol}.parquet")
     if before is not None and before != scale:
-        kept = store.within(last / "scales" / before)
-        store.within(kept / "curves").mkdir(parents=True, exist_ok=True)
+        aside = store.within(last / "scales" / before)
+        store.within(aside / "curves").mkdir(parents=True, exist_ok=True)
         for name in reversed(
             _files(protocol)
         ):  # the rows last: without them the others are nothing
             with suppress(FileNotFoundError):
-                write_atomic(kept / name, (last / name).read_bytes())
+                write_atomic(aside / name, (last / name).read_bytes())
     for name in _files(protocol):
         (store.within(last / "scales" / scale) / name).unlink(missing_ok=True)
 

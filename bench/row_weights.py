@@ -38,14 +38,14 @@ Only = Mapping[str, Sequence[str]]
 Fits = Callable[[str], bool]
 
 
-class Found(NamedTuple):
+class RowWeights(NamedTuple):
     """The weights of a row as ``bench.export.weights_of`` takes them, and which of its own they are."""
 
     weights: str  # a job, maybe with @step
     which: str
 
 
-def find(store: Store, text: str, only: Only, fits: Fits | None = None) -> Found | None:
+def find(store: Store, text: str, only: Only, fits: Fits | None = None) -> RowWeights | None:
     """Return the weights of a row.
 
     Those that records name come first, those of notes are taken where there are none.
@@ -87,7 +87,7 @@ def find(store: Store, text: str, only: Only, fits: Fits | None = None) -> Found
     which = f"row {row!r} at scale {', '.join(dict.fromkeys(left['scale']))}"
     if passed := every["weights"].nunique() - able["weights"].nunique():
         which += f"; of its {KINDS[kind]} {passed} more cannot be written in this format"
-    return Found(f"{weights.partition('@')[0]}@{step}" if step else weights, which)
+    return RowWeights(f"{weights.partition('@')[0]}@{step}" if step else weights, which)
 
 
 def _kind(row: str, kinds: Sequence[str], *, pretrained: bool) -> str:

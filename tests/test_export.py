@@ -346,11 +346,11 @@ def second(several, tmp_path):
 def test_a_second_scale_hides_no_row_and_no_second_copy_stays(second, several):
     store, jobs = second
     assert weights_of(store, "simclr3d", by_key(["seed=1"])).parent.name == jobs[1]
-    kept = records.folder_of(store, "several", "smoke")
-    assert kept == store.root / "records/scales/smoke"
+    aside = records.folder_of(store, "several", "smoke")
+    assert aside == store.root / "records/scales/smoke"
     assert records.folder_of(store, "several", "pilot") == store.root / "records"
     records.keep(store, "several", "smoke")
-    assert not [*kept.glob("*.*")] and records.folder_of(store, "several", "smoke") != kept
+    assert not [*aside.glob("*.*")] and records.folder_of(store, "several", "smoke") != aside
 
 
 def test_a_row_that_no_records_name_is_found_in_the_notes_of_its_plan(second, several):
@@ -369,8 +369,8 @@ def test_of_a_row_with_several_jobs_those_that_the_format_holds_are_taken(second
     manifest["spec"]["network"] |= {"network": "resenc_unet", "preset": "base"}
     folder = store.jobs / jobs[1]
     (folder / "manifest.json").write_text(digest.sealed(folder, manifest))
-    taken, said = find(store, "simclr3d", {}, lambda job: is_nnunets(store, job))
-    assert taken == jobs[1] and said.startswith("row 'simclr3d' at scale smoke; of its pret")
+    weights, which = find(store, "simclr3d", {}, lambda job: is_nnunets(store, job))
+    assert weights == jobs[1] and which.startswith("row 'simclr3d' at scale smoke; of its pret")
     with pytest.raises(
         BenchError, match=r"^nnU-Net cannot read .* alone; name it in the .* again$"
     ):
