@@ -60,8 +60,8 @@ class TextHead(nn.Module):
     def _logits(self, x: Tensor, image: Tensor, texts: Tensor) -> Tensor:
         """Return (classes, X, Y, Z) of one sample; class by class, so that it fits into memory."""
         codes = torch.cat([image.expand(len(texts), -1), texts], 1)
-        made = self.controller(codes[..., None, None, None]).flatten(1)
-        return torch.cat([_network(x, *row.split(PARTS)) for row in made])
+        predicted = self.controller(codes[..., None, None, None]).flatten(1)
+        return torch.cat([_network(x, *row.split(PARTS)) for row in predicted])
 
 
 def _network(x: Tensor, a: Tensor, b: Tensor, c: Tensor, *biases: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ def stated(arm: Arm, recipe: Recipe) -> Stated | None:
     become = outputs(arm)
     classes = tuple(number for number, _ in (*become.relabel, *become.paint))
     other = initial.recipe == OTHER
-    by_names = any(isinstance(each, str) for some in initial.labels.values() for each in some)
+    by_names = any(isinstance(each, str) for names in initial.labels.values() for each in names)
     return Stated(arm.name, plain(recipe), initial.weights, other, classes, by_names)
 
 

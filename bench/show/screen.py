@@ -345,12 +345,12 @@ def bars(how: Manner) -> Bar:
 
 
 def _lines(text: str) -> Callable[[int, int], None]:
-    told = time.monotonic()
+    printed = time.monotonic()
 
     def advance(done: int, total: int) -> None:
-        nonlocal told
-        if time.monotonic() - told >= LONG:
-            told = time.monotonic()
+        nonlocal printed
+        if time.monotonic() - printed >= LONG:
+            printed = time.monotonic()
             sys.stderr.write(f"{text}: {done} of {total}\n")
 
     return advance
