@@ -276,7 +276,7 @@ def test_what_other_source_made_is_said_and_done_again_when_asked(made, capsys):
         said = capsys.readouterr().err
         page = (made.out / "reports" / "smoke" / "index.html").read_text()
         assert f"{count} of 9 jobs to do" in said and told(made.out) == made.records
-        assert (line in said) == ("other source" in page) == (not flags)
+        assert (line in said) == ("another version of the code" in page) == (not flags)
     assert json.loads(file.read_text())["provenance"]["sources"] == now
 
 

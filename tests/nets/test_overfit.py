@@ -24,6 +24,10 @@ QUICK = {"unet2d", "unet3d", "unetr", "segresnet"}  # of regions: the others are
 # those of values that evaluation never has. Label maps survive it, the classes of four volumes do not: the
 # true one has 0.99 while training and 0.01 in evaluation. They are read by the batch's statistics.
 SHIFTED = {"taleb_unet2d", "taleb_unet3d"}
+# As released, its batch norm predicts by each window's own statistics, and trains by the batch's.
+SHIFTED |= {"suprem_unet"}
+# Their head is a network that another one writes: a rate of 1e-2 breaks it.
+WRITTEN = {"suprem_unet", "suprem_swin_unetr"}
 DECODED = [name for name in network_names() if "segmentation" in CATALOG[name].tasks]
 
 
@@ -106,7 +110,8 @@ def test_two_volumes_are_learned_by_heart(name, head):
     def loss(net):
         return over_scales(first, net.scales(image) if head == "deep" else [net(image)], label)
 
-    scores = learn(net, RATE[head], loss, lambda net: worst_dice(net(image), label, head))
+    rate = 1e-3 if name in WRITTEN else RATE[head]
+    scores = learn(net, rate, loss, lambda net: worst_dice(net(image), label, head))
     assert scores[0] < 0.6, "untrained it must not know them"
     assert scores[-1] > ENOUGH, scores
 

@@ -67,8 +67,11 @@ def test_it_needs_no_pretrain_section_and_follows_its_scratch_row(plan_of):
 
 def test_each_network_with_a_scratch_row_has_its_own_and_stated_groups_stay(protocol_file):
     nets = {"other": {"network": "unet3d", "preset": "small", "crop": [32, 32, 32]}}
-    rows = {"alone2": {"method": "scratch", "network": "other"}}
-    layout = {"groups": {"One": ["alone", "pair"], "Two": ["alone2"]}}
+    rows = {
+        "alone2": {"method": "scratch", "network": "other"},
+        "pair2": {"method": "simclr3d", "network": "other"},
+    }
+    layout = {"groups": {"One": ["alone", "pair"], "Two": ["alone2", "pair2"]}}
     found = read(
         protocol_file(asked(networks=nets, rows=rows, layout=layout, controls=["ceiling"]))
     )
@@ -77,7 +80,7 @@ def test_each_network_with_a_scratch_row_has_its_own_and_stated_groups_stay(prot
         "ceiling other": "other",
     }
     groups = [list(group) for group in found.layout.groups.values()]
-    assert groups == [["alone", "pair"], ["alone2"]]
+    assert groups == [["alone", "pair"], ["alone2", "pair2"]]
 
 
 @pytest.mark.parametrize(
