@@ -25,9 +25,8 @@ T = TypeVar("T")
 DEEPEST = 50  # levels of one file
 LARGEST = 256 << 10  # bytes of one file; PyYAML reads about 20 KiB a second
 MOST = 20_000  # values of one file, aliases written out
-BARE = re.compile(
-    r"\s*([\w.-]+)\s*=\s*([A-Za-z][\w.:/ -]*?)\s*(?:#.*)?"
-)  # TOML text without quotes
+# TOML text without quotes
+BARE = re.compile(r"\s*([\w.-]+)\s*=\s*([A-Za-z][\w.:/ -]*?)\s*(?:#.*)?")
 
 
 if yaml.__with_libyaml__:  # ten times as fast

@@ -110,9 +110,8 @@ def keep(store: Store, protocol: str, scale: str) -> None:
     if before is not None and before != scale:
         aside = store.within(last / "scales" / before)
         store.within(aside / "curves").mkdir(parents=True, exist_ok=True)
-        for name in reversed(
-            _files(protocol)
-        ):  # the rows last: without them the others are nothing
+        # the rows last: without them the others are nothing
+        for name in reversed(_files(protocol)):
             with suppress(FileNotFoundError):
                 write_atomic(aside / name, (last / name).read_bytes())
     for name in _files(protocol):

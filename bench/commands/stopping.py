@@ -12,7 +12,6 @@ from types import FrameType
 
 from bench.process import STOPS
 
-SAVING = "saving (up to 30 s)"
 AGAIN = 0.5  # seconds after which a second Ctrl-C is one
 
 
@@ -31,9 +30,9 @@ def stopping(*, saves: bool, shown: Callable[[str], bool] = lambda text: False) 
             raise KeyboardInterrupt
         if not signalled:
             signalled.append(time.monotonic())
-            text = f"{signal.Signals(number).name}: {SAVING}"
-            if number == signal.SIGINT:
-                text = "saving (up to 30 s; again Ctrl-C leaves at once)"
+            by_hand = number == signal.SIGINT
+            text = f"saving (up to 30 s{'; again Ctrl-C leaves at once' if by_hand else ''})"
+            text = text if by_hand else f"{signal.Signals(number).name}: {text}"
             if not shown(text):
                 say(text)
             raise KeyboardInterrupt

@@ -36,12 +36,12 @@ def outputs(arm: Arm) -> Outputs:
     if public is not None and not public.head:
         why = public.note or "they have no output layer that is read"
         raise Misstated("init", f"labels: {public.name} cannot be scored as they came: {why}")
-    if public is not None and arm.net.network != (public.with_head or public.network):
+    needed = arm.net.network if public is None else public.with_head or public.network
+    if public is not None and arm.net.network != needed:
         raise Misstated(
             "init",
-            f"labels: {public.name} are scored as they came on network "
-            f"{public.with_head or public.network}, which has their output layer; the row has "
-            f"{arm.net.network}",
+            f"labels: {public.name} are scored as they came on network {needed}, which has their "
+            f"output layer; the row has {arm.net.network}",
         )
     pairs = _pairs(arm.target.dataset, initial, public)
     sigmoid = public is not None and public.head == "sigmoid"
