@@ -277,7 +277,8 @@ class Labels:
         total = np.zeros(self.classes, np.int64)
         for case in cases:
             label = np.asarray(self._prepared.label(case))
-            total += np.bincount(label[self._labelled(label)], minlength=self.classes)
+            labelled = label.ravel() if self._ignore is None else label[label != self._ignore]
+            total += np.bincount(labelled, minlength=self.classes)
         return total
 
     def products(self, case: str) -> np.ndarray:
@@ -291,12 +292,12 @@ class Labels:
         for slab in self._features.slabs(case):
             part = label[..., z : z + slab.shape[-1]]
             z += slab.shape[-1]
-            index = torch.from_numpy(np.flatnonzero(self._labelled(part))).to(slab.device)
             labels = torch.from_numpy(part.astype(np.int64).ravel()).to(slab.device)
-            yield slab.flatten(1)[:, index].T, labels[index]
-
-    def _labelled(self, label: np.ndarray) -> np.ndarray:
-        return np.ones(label.shape, bool) if self._ignore is None else label != self._ignore
+            if self._ignore is None:
+                yield slab.flatten(1).T, labels
+            else:
+                index = (labels != self._ignore).nonzero()[:, 0]
+                yield slab.flatten(1)[:, index].T, labels[index]
 
 
 def mean_dice(
