@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,6 +38,11 @@ class EvaluateSpec(Kind):
         if "z" in self.inference.mirror and self.inference.crop[2] == 1:
             why = "windows of one slice have no z to flip"
             raise BenchError(f"inference.mirror: {why}; take x and y")
+
+    def keeps(self, job: Job, jobs: Mapping[str, Job]) -> str:
+        """What its fine-tuning keeps."""
+        tuned = jobs[job.needs[0]]
+        return tuned.spec_as(FinetuneSpec).keeps(tuned, jobs)
 
     def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
         """The same data, predicted alike by the same network."""

@@ -299,6 +299,14 @@ class FinetuneSpec(TrainingKind):
         """Tell whether features of a frozen encoder are read in closed form."""
         return self.finetune.evaluation == "probe"
 
+    def keeps(self, job: Job, jobs: Mapping[str, Job]) -> str:
+        """Of a probe the features of an encoder: the same for all draws of patients, if no seed draws weights."""
+        if not self.probes:
+            return ""
+        is_drawn = self.init == "random" or self.control or self.dose != 1
+        weights = f"{self.init} {self.control} {self.dose} {self.seed if is_drawn else ''}"
+        return f"{job.needs[0]} {self.network.network} {weights}"
+
     def units(self, job: Job, plan: PlanContext) -> float | None:
         """By the step; of a probe by the labelled patient."""
         if self.probes:
