@@ -45,9 +45,11 @@ class EvaluateSpec(Kind):
         return tuned.spec_as(FinetuneSpec).keeps(tuned, jobs)
 
     def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
-        """The same data, predicted alike by the same network."""
-        tuned = plan.jobs[job.needs[0]].spec_as(FinetuneSpec)
-        return [tuned.network, self.inference, job.needs[1]]
+        """The same data, predicted alike by the same network; of a probe as what was fitted."""
+        tuned = plan.jobs[job.needs[0]]
+        spec = tuned.spec_as(FinetuneSpec)
+        probe = spec.likeness(tuned, plan) if spec.probes else []
+        return [spec.network, self.inference, job.needs[1], *probe]
 
     def units(self, job: Job, plan: PlanContext) -> float | None:
         """By the case."""
