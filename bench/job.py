@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
@@ -41,6 +41,15 @@ class Spec:
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1
+
+    def keeps(self, job: Job, jobs: Mapping[str, Job]) -> str:
+        """Return a name for what a worker keeps of such a job in memory, for its next one; "" for nothing.
+
+        Args:
+            job: whose spec this is.
+            jobs: of its plan, by id.
+        """
+        return ""
 
 
 def identify(kind: str, version: int, spec: Any, needs: Sequence[str]) -> str:

@@ -53,6 +53,7 @@ class Worker:
     task: Any = None  # what it works on
     # what its tasks have left in it, which no other task may meet
     touched: frozenset[Any] = frozenset()
+    keeps: str = ""  # what its tasks have left in memory, from which others gain
 
     @classmethod
     def start(cls, target: Callable[..., None], *args: Any, daemon: bool = False) -> Self:
@@ -124,11 +125,17 @@ class Workers:
         """Return how many have a task."""
         return sum(worker.task is not None for worker in self._all)
 
-    def give(self, task: Any, touched: frozenset[Any] = frozenset()) -> None:
+    def kept(self) -> tuple[set[str], set[str]]:
+        """Return what the free workers keep in memory, and what the busy ones do."""
+        alive = [w for w in self._all if w.keeps and w.process.is_alive()]
+        free = {w.keeps for w in alive if w.task is None}
+        return free, {w.keeps for w in alive if w.task is not None}
+
+    def give(self, task: Any, touched: frozenset[Any] = frozenset(), keeps: str = "") -> None:
         """Hand a task to a worker that is free, or to a new one.
 
         It goes to no process in which others of its kind have left more than ``touched``. Where no other is
-        free, the first such process ends.
+        free, the first such process ends. A worker that keeps what the task keeps comes first.
         """
         free = [w for w in self._all if w.task is None and w.process.is_alive()]
         fit = [w for w in free if w.touched <= touched]
@@ -136,8 +143,10 @@ class Workers:
             self._all.remove(worker)
             worker.give(None)
             worker.end(time.monotonic() + CLOSING)
-        worker = max(fit, key=lambda w: len(w.touched), default=None) or self._new()
+        liking = max(fit, key=lambda w: (w.keeps == keeps, len(w.touched)), default=None)
+        worker = liking or self._new()
         worker.touched |= touched
+        worker.keeps = keeps or worker.keeps
         worker.give(task)
 
     def _new(self) -> Worker:

@@ -7,9 +7,10 @@ import signal
 import threading
 import time
 from bisect import insort_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, takewhile
 from multiprocessing.connection import Connection
 
 from bench.jobs import KINDS
@@ -52,8 +53,8 @@ def run(
     attempts = Attempts(store)
     try:
         while queue.open():
-            while attempts.busy() < count and (job := queue.take()) is not None:
-                attempts.begin(job, on_start(job))
+            while attempts.busy() < count and (job := queue.take(*attempts.kept())) is not None:
+                attempts.begin(job, on_start(job), queue.keeps(job))
             for outcome in attempts.ended(POLL):
                 queue.finish(outcome)
                 on_outcome(outcome)
@@ -79,19 +80,43 @@ class Queue:
         self._drop_hopeless()
         return bool(self._waiting or self._running)
 
-    def take(self) -> str | None:
-        """Return a job whose needs are done, or None where none is ready now."""
+    def take(self, free: Set[str] = frozenset(), busy: Set[str] = frozenset()) -> str | None:
+        """Return a job whose needs are done, or None where none is ready now.
+
+        Args:
+            free: what workers without a job keep in memory: a job that gains from it comes first in its turn.
+            busy: what the others keep: of jobs that would do the same work again the first comes last.
+        """
         self._drop_hopeless()
         now = time.monotonic()
-        for job in self._waiting:
-            needs, guards = self._plan.jobs[job].needs, self._plan.after.get(job, ())
-            is_guarded = all(self._settled(guard) or guard in self.outcomes for guard in guards)
-            ready = is_guarded and all(map(self._settled, needs))
-            if ready and self._again.get(job, 0.0) <= now:
-                self._waiting.remove(job)
-                self._running.add(job)
+        ready = (job for job in self._waiting if self._ready(job, now))
+        if (first := next(ready, None)) is None:
+            return None
+        job = self._nearest(first, ready, free, busy) if self.keeps(first) else first
+        self._waiting.remove(job)
+        self._running.add(job)
+        return job
+
+    def keeps(self, job: str) -> str:
+        """Return a name for what a worker keeps of a job in memory; "" for nothing."""
+        described = self._plan.jobs[job]
+        kept: str = described.spec.keeps(described, self._plan.jobs)
+        return kept
+
+    def _nearest(self, first: str, others: Iterable[str], free: Set[str], busy: Set[str]) -> str:
+        turn, fresh = self._turn(first), list[str]()
+        for job in chain([first], takewhile(lambda job: self._turn(job) == turn, others)):
+            keeps = self.keeps(job)
+            if keeps in free:
                 return job
-        return None
+            if keeps not in busy:
+                fresh.append(job)
+        return fresh[0] if fresh else first
+
+    def _ready(self, job: str, now: float) -> bool:
+        needs, guards = self._plan.jobs[job].needs, self._plan.after.get(job, ())
+        is_guarded = all(self._settled(guard) or guard in self.outcomes for guard in guards)
+        return is_guarded and all(map(self._settled, needs)) and self._again.get(job, 0.0) <= now
 
     def finish(self, outcome: Outcome) -> None:
         """Note how a job ended; one that is busy elsewhere, or was stopped, waits for its turn again."""
@@ -158,10 +183,20 @@ class Attempts:
         """Return how many jobs are in work."""
         return self._workers.busy()
 
-    def begin(self, job: str, options: RunOptions) -> None:
-        """Hand a job, and what this command brings to it, to a worker that has run no other plugins."""
+    def kept(self) -> tuple[set[str], set[str]]:
+        """Return what the free workers keep in memory of their last jobs, and what the busy ones do."""
+        return self._workers.kept()
+
+    def begin(self, job: str, options: RunOptions, keeps: str) -> None:
+        """Hand a job, and what this command brings to it, to a worker that has run no other plugins.
+
+        Args:
+            job: id.
+            options: what the command brings.
+            keeps: what the worker will keep in memory of it.
+        """
         self._tried.setdefault(job, _Tried(self._store.finished_parts(job)))
-        self._workers.give((job, options), frozenset(options.plugins))
+        self._workers.give((job, options), frozenset(options.plugins), keeps)
 
     def ended(self, seconds: float) -> list[Outcome]:
         """Return the attempts that ended, after at most ``seconds``."""

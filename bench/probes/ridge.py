@@ -133,7 +133,9 @@ def products(features: Tensor, classes: Tensor, number: int) -> Array:
         x[:-1] = features[:, first : first + CHUNK]
         counts = torch.bincount(labels, minlength=number).tolist()
         most = counts.index(max(counts))
-        rest = _squared(x)  # of all, and then of the class with the most samples, which are not copied
+        rest = _squared(
+            x
+        )  # of all, and then of the class with the most samples, which are not copied
         for c in range(number):
             if counts[c] and c != most:
                 own = _squared(x[:, labels == c])

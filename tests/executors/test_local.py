@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from by_hand import a_job
+from by_hand import LEAST, a_job
 
 from bench import run
 from bench.executors import local
@@ -267,6 +267,41 @@ def test_scores_come_first_and_scratch_before_any_pretraining():
         taken.append(queue.take())
         queue.finish(Outcome(taken[-1], "done"))
     assert taken == [A.id, TUNED.id, SCORED.id, learned.id, after.id, late.id]
+
+
+def a_probe(seed, needs, init="random", **spec):
+    probing = {"steps": None, "evaluation": "probe"}
+    return a_job("finetune", {"finetune": probing, "seed": seed, "init": init, **spec}, needs)
+
+
+def test_a_worker_goes_on_with_the_encoder_whose_features_it_keeps_and_no_two_read_the_same():
+    learned = [a_job("pretrain", {"seed": n}, (A.id,)) for n in range(2)]
+    one, two = ([a_probe(draw, (A.id, p.id), f"job:{p.id}") for draw in range(3)] for p in learned)
+    jobs = plan(A, *learned, *one, *two)
+    queue, workers = local.Queue(jobs, [j.id for j in (*one, *two)]), ["", ""]
+    taken = [[], []]
+    for turn in range(6):
+        free, busy = workers[turn % 2], workers[1 - turn % 2]
+        job = queue.take({free} - {""}, {busy} - {""})
+        workers[turn % 2] = queue.keeps(job)
+        taken[turn % 2].append(job)
+    assert taken == [[j.id for j in one], [j.id for j in two]]
+    scored = a_job("evaluate", {}, (one[0].id, A.id))
+    queue = local.Queue(plan(A, *learned, *one, scored), [one[1].id, one[2].id])
+    assert queue.keeps(scored.id) == queue.keeps(one[1].id)
+    assert (
+        queue.take(set(), {queue.keeps(one[1].id)}) == one[1].id
+    )  # rather the same again than nothing
+    assert queue.keeps(learned[0].id) == ""
+
+
+def test_a_random_encoder_is_another_one_for_each_draw_and_the_same_at_each_fraction():
+    few, more, other = (
+        a_probe(seed, (A.id,), data={**LEAST["finetune"]["data"], "n_train": n})
+        for seed, n in ((0, 3), (0, 6), (1, 3))
+    )
+    queue = local.Queue(plan(A, few, more, other), [])
+    assert queue.keeps(few.id) == queue.keeps(more.id) != queue.keeps(other.id)
 
 
 def test_what_needs_a_failed_job_fails_at_once_and_all_that_needs_it():

@@ -10,6 +10,7 @@ from bench import nets
 from bench.cli import main
 from bench.errors import BenchError
 from bench.nets import transfer
+from bench.plan.cost import likeness
 from bench.record import COLUMNS, read_rows
 
 SECTION = BASE["finetune"][0]
@@ -56,6 +57,17 @@ def test_a_draw_of_patients_is_the_only_seed_of_given_weights(plan_of):
     assert jobs("ceiling", 25) == (6, 6) and jobs("ceiling", 100) == (6, 2)
     tuned = plan.jobs[cell(plan, row="alone (intensity)", fraction=25, seed=2).finetune].spec
     assert tuned.finetune.probe.levels == () and tuned.finetune.steps is None
+
+    def kept(row, fraction, seed):
+        cells = [c for cells in plan.cells.values() for c in cells]
+        columns = {"row": row, "fraction": fraction, "seed": seed}
+        job = plan.jobs[next(c.finetune for c in cells if columns.items() <= c.columns.items())]
+        return job.spec.keeps(job, plan.jobs), likeness(job, plan.context())
+
+    for row, same in {"alone": False, "alone (intensity)": True, "pair": True}.items():
+        assert (kept(row, 25, 0)[0] == kept(row, 25, 2)[0]) is same, row  # one encoder for all draws?
+    assert kept("alone", 25, 1) == kept("alone", 100, 1)
+    assert len({kept(row, 25, 0)[1] for row in ("alone", "alone (intensity)", "pair")}) == 3
 
 
 @pytest.mark.parametrize(

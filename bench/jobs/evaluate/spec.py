@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,10 +39,17 @@ class EvaluateSpec(Kind):
             why = "windows of one slice have no z to flip"
             raise BenchError(f"inference.mirror: {why}; take x and y")
 
+    def keeps(self, job: Job, jobs: Mapping[str, Job]) -> str:
+        """What its fine-tuning keeps."""
+        tuned = jobs[job.needs[0]]
+        return tuned.spec_as(FinetuneSpec).keeps(tuned, jobs)
+
     def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
-        """The same data, predicted alike by the same network."""
-        tuned = plan.jobs[job.needs[0]].spec_as(FinetuneSpec)
-        return [tuned.network, self.inference, job.needs[1]]
+        """The same data, predicted alike by the same network; of a probe as what was fitted."""
+        tuned = plan.jobs[job.needs[0]]
+        spec = tuned.spec_as(FinetuneSpec)
+        probe = spec.likeness(tuned, plan) if spec.probes else []
+        return [spec.network, self.inference, job.needs[1], *probe]
 
     def units(self, job: Job, plan: PlanContext) -> float | None:
         """By the case."""

@@ -65,7 +65,10 @@ def source_of(
         prepared: folder of the cases.
         files: folders of features from outside, by digest.
     """
-    identity = _identity(spec, {} if network is None else network.encoder.state_dict())
+    encoder = {}
+    if network is not None and spec.finetune.probe.levels != ():
+        encoder = network.encoder.state_dict()
+    identity = _identity(spec, encoder)
     cases = opened(prepared)
     if not _last or (_last[0].identity, _last[0].prepared) != (identity, cases):
         features = _features(spec, network, cases, files)

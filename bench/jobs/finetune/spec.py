@@ -276,7 +276,9 @@ class FinetuneSpec(TrainingKind):
         return self.finetune.accumulate > 1
 
     def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
-        """The same network and batch, the same looks."""
+        """The same network and batch, the same looks; of a probe the same features, of weights as often new."""
+        if self.probes:
+            return [self.network, self.finetune.probe, self.finetune.precision, self.draws_weights]
         looks = [self.finetune.track, self.data] if self.finetune.track else []
         return [self.network, self.finetune.batch, self.finetune.precision, *looks]
 
@@ -298,6 +300,21 @@ class FinetuneSpec(TrainingKind):
     def probes(self) -> bool:
         """Tell whether features of a frozen encoder are read in closed form."""
         return self.finetune.evaluation == "probe"
+
+    @property
+    def draws_weights(self) -> bool:
+        """Tell whether the seed draws weights that are read, of all layers or of some."""
+        if self.probes and self.finetune.probe.levels == ():
+            return False
+        return self.init == "random" or bool(self.control) or self.dose != 1
+
+    def keeps(self, job: Job, jobs: Mapping[str, Job]) -> str:
+        """Of a probe the features of an encoder: the same for all draws of patients, if no seed draws weights."""
+        if not self.probes:
+            return ""
+        seed = self.seed if self.draws_weights else ""
+        weights = f"{self.init} {self.control} {self.dose} {seed}"
+        return f"{job.needs[0]} {self.network.network} {weights}"
 
     def units(self, job: Job, plan: PlanContext) -> float | None:
         """By the step; of a probe by the labelled patient."""
