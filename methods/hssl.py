@@ -35,7 +35,7 @@ class HSSL(Method):
     fidelity = (
         "paper only: no code was released; layer sizes, temperature and amounts of views assumed"
     )
-    figure = Figure("retrieval", "views whose nearest view is their partner", "chance")
+    figure = Figure("retrieval", "views whose nearest view is their positive", "chance")
     min_batch = 2  # one slice has no negatives
 
     @dataclass(frozen=True)

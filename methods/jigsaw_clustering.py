@@ -32,7 +32,7 @@ class JigsawClustering(Method):
         "https://arxiv.org/abs/2104.00323",
         "https://github.com/dvlab-research/JigsawClustering",
     )
-    figure = Figure("placed", "patches whose place was named", "chance")
+    figure = Figure("placed", "patches whose position was predicted correctly", "chance")
     fidelity = (
         "official code compared: boxes, montages, labels, losses in 2D; the third dimension is ours"
     )

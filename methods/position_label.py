@@ -25,7 +25,7 @@ class PositionLabel(Method):
         "https://arxiv.org/abs/2206.04981",
         "https://github.com/zhangzhemin/PositionalLabel",
     )
-    figure = Figure("placed", "labels that were named", "chance")
+    figure = Figure("placed", "labels that were predicted correctly", "chance")
     across_batch = False
     fidelity = "official code compared: labels, heads, losses in two dimensions; the third is ours"
 

@@ -32,7 +32,7 @@ class Rotation2D(Method):
         "https://github.com/gidariss/FeatureLearningRotNet",
     )
     fidelity = "turns and labels compared with the official code; views are HSSL's text, parameters assumed"
-    figure = Figure("accuracy", "slices whose turn was named", "chance")
+    figure = Figure("accuracy", "slices whose rotation was predicted correctly", "chance")
     dims = 2
     across_batch = False
 

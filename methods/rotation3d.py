@@ -28,7 +28,7 @@ class Rotation3D(Method):
         "https://github.com/HealthML/self-supervised-3d-tasks",
     )
     fidelity = "turns, head and loss compared with the official code"
-    figure = Figure("accuracy", "cubes whose turn was named", "chance")
+    figure = Figure("accuracy", "cubes whose rotation was predicted correctly", "chance")
     min_batch = 2  # batch norm in the head
     across_batch = True
 

@@ -32,7 +32,7 @@ class Rubik(Method):
         "https://arxiv.org/abs/1910.02241",
         "https://github.com/EndoluminalSurgicalVision-IMR/Medical-SSL",
     )
-    figure = Figure("ordered", "scans whose order was named", "chance")
+    figure = Figure("ordered", "scans whose order was predicted correctly", "chance")
     across_batch = True  # batch norm in front of the heads
     fidelity = (
         "a public re-implementation compared (authors released none): cubes, labels, heads, losses"

@@ -34,7 +34,7 @@ class SimCLR2D(Method):
     fidelity = (
         "loss compared with the authors' code; views as HSSL lists them, their amounts assumed"
     )
-    figure = Figure("retrieval", "views whose nearest view is their partner", "chance")
+    figure = Figure("retrieval", "views whose nearest view is their positive", "chance")
     min_batch = 2  # one slice has no negatives: the loss is 0
 
     @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class SimCLR3D(Method):
         "https://github.com/MIC-DKFZ/nnssl",
     )
     fidelity = "loss compared with nnssl's code; views after nnssl, without its low resolution"
-    figure = Figure("retrieval", "anchors whose nearest view is their partner", "chance")
+    figure = Figure("retrieval", "anchors whose nearest view is their positive", "chance")
     min_batch = 2  # one scan has no negatives: the loss is 0
 
     @dataclass(frozen=True)

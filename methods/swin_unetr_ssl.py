@@ -28,7 +28,7 @@ class SwinUNETRSSL(Method):
         "https://arxiv.org/abs/2111.14791",
         "https://github.com/Project-MONAI/research-contributions/tree/21ed8e5/SwinUNETR/Pretrain",
     )
-    figure = Figure("turned", "copies whose turn was named", "chance")
+    figure = Figure("turned", "copies whose rotation was predicted correctly", "chance")
     fidelity = "official code compared: heads, losses, cut boxes' distribution; see docs/methods"
     min_batch = 2  # one crop has no negatives
 

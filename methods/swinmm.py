@@ -31,7 +31,7 @@ class SwinMM(Method):
         "https://arxiv.org/abs/2307.12591",
         "https://github.com/UCSC-VLAA/SwinMM",
     )
-    figure = Figure("turned", "copies whose turn was named", "chance")
+    figure = Figure("turned", "copies whose rotation was predicted correctly", "chance")
     fidelity = (
         "official code compared: heads and losses; its masks' polarity mended, see docs/methods"
     )

@@ -41,7 +41,7 @@ class TransVW(Method):
         "https://arxiv.org/abs/2102.10680",
         "https://github.com/fhaghighi/TransVW",
     )
-    figure = Figure("named", "crops whose visual word was named", "chance")
+    figure = Figure("named", "crops whose visual word was predicted correctly", "chance")
     fidelity = "official code compared: deformations, head and losses; words hold all scans, see docs/methods"
     min_batch = 2  # batch norm in the head, where the last map is a single cell
 
@@ -210,7 +210,7 @@ class TransVW(Method):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the restoration error ``image`` and the cross-entropy ``word``.
 
-        ``named`` is the share of crops whose word was named, ``chance`` that of one answer for all of a task.
+        ``named`` is the share of crops whose word is correct, ``chance`` that of one answer for all of a task.
         ``copied`` is the error of the deformed crop itself, ``flat`` that of each crop's own mean.
         """
         p, x, y = self.params, batch["x"], batch["y"]

@@ -59,7 +59,7 @@ class VoCo(Method):
     title = "VoCo"
     version = 2  # 2: shift in units of the crops' scale, chance by intensities
     paper = "voco"
-    figure = Figure("found", "crops most alike to the base that they overlap most", "chance")
+    figure = Figure("found", "crops whose most similar base is the one they overlap most", "chance")
     source = Source(
         "Wu, Zhuang & Chen, VoCo: Volume Contrastive Learning, CVPR 2024",
         "https://arxiv.org/abs/2402.17300",
@@ -175,7 +175,7 @@ class VoCo(Method):
         """Return prediction (``pred``, or ``pos`` and ``neg``), ``inter``, ``reg``, and the live share.
 
         ``alive`` is the share of pairs with a cosine above 0: at 0 the rectified loss is dead. ``found`` is
-        the share of crops whose most alike base is the one that they overlap most, ``chance`` what
+        the share of crops whose most similar base is the one that they overlap most, ``chance`` what
         the nearest intensities find, at least one base in n.
         """
         p = self.params

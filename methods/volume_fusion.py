@@ -36,7 +36,11 @@ class VolumeFusion(Method):
         "https://github.com/HiLab-git/PyMIC",
     )
     fidelity = "loss, patches and mixture compared with nnssl's code, views with the authors'"
-    figure = Figure("named", "voxels whose coefficient was named, mean over coefficients", "chance")
+    figure = Figure(
+        "named",
+        "voxels whose coefficient was predicted correctly, mean over coefficients",
+        "chance",
+    )
     across_batch = False
 
     @dataclass(frozen=True)
@@ -158,7 +162,7 @@ class VolumeFusion(Method):
     params: Params
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return Dice loss plus cross-entropy, and the share of each coefficient's voxels that was named."""
+        """Return Dice loss plus cross-entropy, and the share of correct voxels of each coefficient."""
         logits, label = self.decoder(batch["crop"], self.encoder(batch["crop"])), batch["label"]
         terms = {"dice": overlap(logits, label), "entropy": entropy(logits, label)}
         return {"total": terms["dice"] + terms["entropy"], **terms, **named(logits, label)}
@@ -222,7 +226,7 @@ def entropy(logits: Tensor, label: Tensor) -> Tensor:
 
 @torch.no_grad()
 def named(logits: Tensor, label: Tensor) -> dict[str, Tensor]:
-    """Return ``named``, the mean over a sample's classes of the share of voxels that was named, and ``chance``.
+    """Return ``named``, the mean over a sample's classes of the share of correct voxels, and ``chance``.
 
     Who guesses, by whatever frequencies, gets one in as many as a sample has; both are means over samples.
     """

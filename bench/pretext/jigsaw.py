@@ -102,7 +102,7 @@ class Jigsaw(Method):
     fidelity = (
         "official code compared: cells, patches, shuffling; head and loss by its text (Keras)"
     )
-    figure = Figure("accuracy", "puzzles whose permutation was named", "chance")
+    figure = Figure("accuracy", "puzzles whose permutation was predicted correctly", "chance")
     min_batch = 2  # the head's batch norm
 
     params: JigsawParams
@@ -113,7 +113,7 @@ class Jigsaw(Method):
         self.head = params.head(patches * network.encoder.widths[-1], classes)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the mean cross-entropy, and how often the permutation was named."""
+        """Return the mean cross-entropy, and how often the permutation was predicted correctly."""
         seen = self.params.pooled(self.encoder, batch["patches"]).flatten(1)
         total, accuracy = classified(self.head(seen, batch["kept"]), batch["label"])
         chance = accuracy.new_full((), 1 / self.params.permutations)

@@ -84,7 +84,7 @@ class RelativeLocation(Method):
         "https://github.com/HealthML/self-supervised-3d-tasks",
     )
     fidelity = "official code compared: cells, patches, classes; head and loss by its text (Keras)"
-    figure = Figure("accuracy", "patches whose place was named", "chance")
+    figure = Figure("accuracy", "patches whose position was predicted correctly", "chance")
     min_batch = 2  # the head's batch norm
 
     params: LocationParams
@@ -95,10 +95,10 @@ class RelativeLocation(Method):
         self.head = params.head(2 * network.encoder.widths[-1], self.classes)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the mean cross-entropy over all queries, and how often their place was named.
+        """Return the mean cross-entropy over all queries, and how often their position was predicted correctly.
 
-        ``alone`` is how often it is named beside the middle of another scan, of the same origin: as often as
-        with its own where the query alone tells its place.
+        ``alone`` is how often that is so beside the middle patch of another scan of the same origin: as often as
+        with its own where the query alone tells its position.
         """
         seen, label = self.params.pooled(self.encoder, batch["patches"]), batch["label"].flatten()
         total, accuracy = classified(self.told(seen[:, 0], seen[:, 1:], batch["kept"]), label)

@@ -34,7 +34,7 @@ SIDES: tuple[Turn, ...] = ((0, 0), (0, 1), (0, 2), (0, 3), (1, 1), (1, 3))
 
 @dataclass(frozen=True)
 class Named(MethodParams):
-    """Which crops are read, and by what head their turn is named. A method's ``Params`` inherit these."""
+    """Which crops are read, and which head predicts their rotation. A method's ``Params`` inherit these."""
 
     foreground: Share = 0.01  # assumed: least share of voxels above the scan's lowest value
     # linear = on the last map's mean; mlp = of the whole map, flattened (Taleb et al.'s code)

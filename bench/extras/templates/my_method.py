@@ -20,7 +20,9 @@ class MyMethod(Method):
     title = "My method"
     source = Source("Who, What, Where and When", "https://example.org")
     fidelity = "our own"
-    figure = Figure("accuracy", "crops whose mirrored axes were named", chance="chance")
+    figure = Figure(
+        "accuracy", "crops whose mirrored axes were predicted correctly", chance="chance"
+    )
     across_batch = False  # the loss of a sample does not depend on the others
 
     @dataclass(frozen=True)
