@@ -707,7 +707,8 @@ class Finetune(Tuning):
     exclude: tuple[str, ...] = ()  # cases to leave out; "doubtful": those that the data set marks
     epochs: Epochs | None = None  # each epoch has `crops` samples per case; or set `steps`
     crops: Samples = 1  # samples per case and epoch
-    hold: Literal["epochs", "steps"] | None = None  # by default the unit of the budget
+    # what is equal at all label fractions; by default the unit in which the budget is given
+    hold: Literal["epochs", "steps"] | None = None
     # also predict unlabelled cases with these entries in their meta, for a challenge's server
     submit: dict[str, str] = field(default_factory=dict)
     # instead of the regions of the data set
@@ -718,7 +719,8 @@ class Finetune(Tuning):
     holdout: Part = 0.0
     inference: Inference = Inference()  # the sliding window
     track: Track | None = None  # scores during training; by default only after the last step
-    anchor: Anchor | None = None  # if unset, nothing checks whether training was long enough
+    # score that scratch must reach; if unset, nothing checks whether training was long enough
+    anchor: Anchor | None = None
     # each row chooses its settings from this grid; by default all rows have the same settings
     tune: Tune | None = sparse()
     # test the same weights on other data sets; each is another section of the tables
