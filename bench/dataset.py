@@ -60,29 +60,27 @@ class Case:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a volume becomes an array: geometry first, then intensities.
+    """How a scan is prepared: geometry first, then intensities.
 
     Order: channels, RAS+, clip to ``window``, crop to foreground, resample to ``spacing`` *or* ``resize``
     to a fixed shape, scale intensities. All sizes are (x, y, z).
 
-    With ``nonzero`` the statistics of ``scale`` are those of the voxels that are not 0, and voxels
-    that are 0 stay 0 (skull-stripped MR; MONAI's NormalizeIntensity does the same).
+    With ``nonzero`` the statistics of ``scale`` are computed over the voxels that are not 0, and voxels
+    of 0 stay 0 (for skull-stripped MR; MONAI's NormalizeIntensity does the same).
     """
 
-    channels: tuple[int, ...] | None = None  # of the image, counted from 0; all by default
-    spacing: tuple[float, float, float] | None = None  # mm
-    resize: tuple[int, int, int] | None = (
-        None  # voxels, 0 keeps an axis; the spacing is then discarded
-    )
-    smooth: bool = (
-        False  # average what a larger voxel covers (antialiasing), instead of picking in it
-    )
+    channels: tuple[int, ...] | None = None  # channels of the image, counted from 0; all by default
+    spacing: tuple[float, float, float] | None = None  # size of a voxel in mm
+    # voxels, 0 keeps an axis; the spacing is then discarded
+    resize: tuple[int, int, int] | None = None
+    # average over the volume of a larger voxel (antialiasing), instead of picking a value
+    smooth: bool = False
     window: tuple[float, float] | None = None  # source units (HU), mapped to [0, 1]
     scale: str = "window"  # window | zscore | percentile (0.5-99.5 to [0, 1]) | minmax | fixed
-    # of scale fixed: what becomes 0, and how much more becomes 1; nnU-Net's mean and spread of CT
+    # with scale fixed: [mean, spread]; the mean becomes 0, mean + spread becomes 1; nnU-Net's for CT
     standard: tuple[float, float] | None = sparse()
-    nonzero: bool = False
-    # keep the box of voxels above this value *after* scaling, or of those that are not 0 before it
+    nonzero: bool = False  # statistics of voxels that are not 0, see above
+    # keep the box of voxels above this value *after* scaling; nonzero: of voxels not 0 before it
     foreground: float | Literal["nonzero"] | None = None
 
 

@@ -86,7 +86,7 @@ def grid(cell: Callable[[Design], str], runs: Iterable[int], sds: Iterable[float
 def errors(studies: int) -> str:
     """Type-I error of the verdict."""
     cells = grid(lambda d: share(judged(d, studies).rejected, studies), SEED_COUNTS)
-    return f"`paired` claims a difference where there is none, % of studies (nominal 5):\n\n{cells}"
+    return f"% of studies in which `paired` claims a difference that does not exist (nominal 5):\n\n{cells}"
 
 
 def habits(studies: int) -> str:
@@ -97,7 +97,7 @@ def habits(studies: int) -> str:
         return f"{share(of.sign_flipped(design, studies), studies)}; {wilcoxon:.1f}"
 
     cells = grid(cell, (1, *SEED_COUNTS), (0.0, 1.0))
-    return f"A sign-flip test on patients' means; Wilcoxon's signed ranks on the same, % of studies:\n\n{cells}"
+    return f"The same for a sign-flip test on patients' means and (after the semicolon) Wilcoxon's test:\n\n{cells}"
 
 
 def widths(studies: int) -> str:
@@ -109,8 +109,8 @@ def widths(studies: int) -> str:
 
     cells = grid(cell, SEED_COUNTS, (1.0,))
     return (
-        "Half the width of the interval, Dice points, mean over studies; % of studies that call a method "
-        f"better which is better by 2 points:\n\n{cells}"
+        "Half the width of the interval in Dice points, mean over studies; after the semicolon, % of studies that "
+        f"give `better` for a method that is better by 2 points:\n\n{cells}"
     )
 
 
@@ -126,7 +126,7 @@ def layouts(studies: int) -> str:
         for name, d in LAYOUTS.items()
     ]
     cells = table(["pretrainings x fine-tunings", "told", "`paired`", "sign flip"], lines)
-    return f"Pretraining SD 1, fine-tuning SD 1, 42 patients, % of studies:\n\n{cells}"
+    return f"% of studies with a false claim; pretraining SD 1, fine-tuning SD 1, 42 patients:\n\n{cells}"
 
 
 def troubled(studies: int) -> str:
@@ -140,7 +140,7 @@ def troubled(studies: int) -> str:
         ]
         for d in TROUBLED
     ]
-    return f"Run SD 1, % of studies:\n\n{table(['trouble', 'patients', 'runs', '`paired`'], lines)}"
+    return f"False claims, % of studies, run SD 1:\n\n{table(['trouble', 'patients', 'runs', '`paired`'], lines)}"
 
 
 def tuned(studies: int) -> str:
@@ -151,8 +151,8 @@ def tuned(studies: int) -> str:
     ]
     cells = table(["recipes", *[f"{r} runs" for r in SEED_COUNTS]], lines)
     return (
-        "Tuned each: both rows take the recipe that validates best, and neither is better; % of studies that "
-        f"claim a difference, 42 patients, run SD 1:\n\n{cells}"
+        "Tuned each: both rows choose the recipe with the best validation score, and no row is better. % of "
+        f"studies with a false claim, 42 patients, run SD 1:\n\n{cells}"
     )
 
 
@@ -171,7 +171,7 @@ def others(studies: int) -> str:
     ]
     head = ["runs", "called equivalent at a true 1 point", "any of 12 methods wrong, after Holm"]
     cells = table([*head, "bootstrap interval leaves the truth out"], lines)
-    return f"42 patients, run SD 1, % of studies or families:\n\n{cells}"
+    return f"Other errors in % of studies or families, 42 patients, run SD 1:\n\n{cells}"
 
 
 def standings(studies: int) -> str:
@@ -182,8 +182,8 @@ def standings(studies: int) -> str:
         lines.append([r, *[f"{100 * held:.1f}; {width:.1f}" for held, width in result]])
     cells = table(["runs", "0.2 points apart", "1 point apart"], lines)
     return (
-        "% of 95 % rank intervals that hold the true rank; their mean width in ranks. 8 methods in even "
-        f"steps, 42 patients, run SD 1:\n\n{cells}"
+        "% of 95 % rank intervals that contain the true rank; after the semicolon, their mean width in ranks. "
+        f"8 methods at equal distances, 42 patients, run SD 1:\n\n{cells}"
     )
 
 
@@ -199,9 +199,9 @@ def draws(studies: int) -> str:
         lines.append([f"{sd:g}", pretrainings, share(result.rejected, count), *seen])
     head = ["SD of a pretraining", "pretrainings", "`paired`", "half width", "sees 1", "sees 2"]
     return (
-        "Thirty draws of labelled patients, the same for every pretraining (`draws: 30`), SD of a draw 1, 42 test "
-        "patients; % of studies that claim a difference where there is none, half the width of the interval in "
-        f"points, % that see a true difference of 1 and of 2 points:\n\n{table(head, lines)}"
+        "Probes with thirty draws of labelled patients, the same for every pretraining (`draws: 30`), SD of a draw "
+        "1, 42 test patients: % of studies with a false claim, half the width of the interval in points, and % "
+        f"of studies that detect a true difference of 1 and of 2 points:\n\n{table(head, lines)}"
     )
 
 
@@ -214,8 +214,8 @@ def files(studies: int) -> str:
     ]
     cells = table(["runs", "SD of a run", "2 methods", "any of 15 pairs of 6 methods"], lines)
     return (
-        "`bench judge` of a CSV file: % of files in which two methods are told apart and none differs, 24 patients. "
-        f"Of one run each, what is said is of these weights:\n\n{cells}"
+        "`bench judge` on a CSV file: % of files with a claimed difference although no methods differ, 24 patients. "
+        f"With one run each, the claim is about these weights only:\n\n{cells}"
     )
 
 
@@ -227,8 +227,8 @@ def page(text: str, studies: int) -> str:
     before, _, rest = text.partition(START)
     after = rest.partition(END)[2]
     built = "\n\n".join(make(studies) for make in TABLES)
-    message = f"{studies} studies a cell, {few(studies)} where families, the bootstrap or ranks are judged; ± is a"
-    return f"{before}{START}\n\n{message} standard error.\n\n{built}\n\n{END}{after}"
+    message = f"{studies} studies a cell, {few(studies)} where families, the bootstrap or ranks are judged;"
+    return f"{before}{START}\n\n{message} ± is the standard error.\n\n{built}\n\n{END}{after}"
 
 
 def main() -> None:

@@ -13,14 +13,14 @@ from bench.protocol.sections import Mix, Pretrain
 
 @dataclass(frozen=True)
 class Mixture:
-    """Data sets that are pretrained on together, as a paper states them."""
+    """Data sets of one pretraining, as a paper lists them."""
 
-    title: str  # as printed
-    source: str  # where the paper or its code says so
-    datasets: tuple[Mix, ...]  # each with its recipe
+    title: str  # printed title
+    source: str  # where in the paper or its code this is stated
+    datasets: tuple[Mix, ...]  # the data sets, each with a recipe
     note: str = ""  # what is assumed, and what does not add up
-    groups: dict[str, str] = field(default_factory=dict)  # number of a group class: its name
-    expected_cases: int | None = None  # as printed
+    groups: dict[str, str] = field(default_factory=dict)  # number of a group class: name
+    expected_cases: int | None = None  # number printed in the paper
 
     def __post_init__(self) -> None:
         if not self.datasets:

@@ -52,34 +52,34 @@ Control = Literal["random", "shuffled", "long", "ceiling", "doses", "intensity"]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a method on a network, with what differs from its defaults."""
+    """One line of the table: a method on a network, with settings that differ from the defaults."""
 
-    method: str  # a name of `bench list methods`
+    method: str  # name of a method (see `bench list methods`)
     network: str  # a key of `networks`
-    # of the method, where they differ from its defaults
+    # parameters of the method that differ from its defaults
     params: dict[str, Any] = field(default_factory=dict)
-    pretrain: dict[str, Any] = field(default_factory=dict)  # overrides of the pretrain section
-    finetune: dict[str, Any] = field(default_factory=dict)  # overrides of every finetune section
-    # snapshot step to fine-tune from, or several, a row each; the last by default
+    pretrain: dict[str, Any] = field(default_factory=dict)  # changes of the pretrain section
+    finetune: dict[str, Any] = field(default_factory=dict)  # changes of every finetune section
+    # start from the snapshot after this step; a list makes one row per step; by default the last
     at: Steps | None = None
-    # a file of weights, named from the protocol's folder, in place of pretraining here
+    # a file of weights, relative to the protocol's folder, instead of a pretraining
     init: str | Initial = ""
-    published: str = ""  # its name in results/published/<paper>.csv
-    title: str = ""  # as printed; by default the method's title and the network
-    sections: tuple[str, ...] = ()  # the fine-tuning sections that it has cells in; all by default
-    # a positive control: pretrained by each section's own recipe with the labels of its training scans
+    published: str = ""  # the row's name in results/published/<paper>.csv
+    title: str = ""  # printed title; by default the titles of method and network
+    sections: tuple[str, ...] = ()  # sections in which the row has cells; all by default
+    # a positive control: pretrained with the section's recipe and the labels of its training scans
     ceiling: bool = False
-    # how far from fresh weights (0) to the pretrained (1)
+    # share of the way from new random weights (0) to the pretrained weights (1)
     dose: Annotated[float, Range(0, 1, above=True)] = 1.0
 
 
 @dataclass(frozen=True)
 class Quoted:
-    """A line of the table that nobody here runs: the paper printed it for a method that cannot be had."""
+    """A line of the table that is not run: a paper's numbers for a method that is not available."""
 
-    published: str  # its name in results/published/<paper>.csv, as a row's
-    title: str = ""  # by default the name there
-    why: str = ""  # it is not run, for a footnote
+    published: str  # its name in results/published/<paper>.csv, as for a row
+    title: str = ""  # printed title; by default that name
+    why: str = ""  # why it is not run, for a footnote
 
 
 @dataclass(frozen=True)
@@ -97,44 +97,44 @@ class Origin:
 
 @dataclass(frozen=True)
 class Protocol:
-    """One comparison: which rows, on what data, at what budget, against which table."""
+    """One comparison: its rows, data, budget, and the published table to compare with."""
 
-    title: str  # of the table, as printed
-    networks: dict[str, Net]  # by the label that rows name
-    rows: dict[str, Row]  # by the name that records carry
-    finetune: tuple[Finetune, ...]  # the sections
-    published_only: dict[str, Quoted] = field(default_factory=dict)  # in grey, beside the rows
-    # of records and reports; by default the path under `protocols/` with "_" for "/"
+    title: str  # printed title of the table
+    networks: dict[str, Net]  # by label; rows name the label
+    rows: dict[str, Row]  # by name; records have the name
+    finetune: tuple[Finetune, ...]  # the fine-tuning sections
+    # lines with only a paper's numbers
+    published_only: dict[str, Quoted] = field(default_factory=dict)
+    # name of records and reports; default: the path under `protocols/` with "_" for "/"
     name: str = ""
-    paper: str = ""  # pgl, hssl, voco, taleb or glmae: whose numbers stand beside ours
-    table: str = ""  # of that paper: table1, fig5
-    about: str = ""  # what is asked, printed under the title
-    expected: str = ""  # what the paper printed, in words
-    cost: str = ""  # what a run at this scale takes, in words
-    plugins: tuple[str, ...] = ()  # files or folders from outside, named from the protocol's folder
+    paper: str = ""  # pgl, hssl, voco, taleb or glmae: its numbers are shown beside ours
+    table: str = ""  # table or figure of that paper: table1, fig5
+    about: str = ""  # the question of the study, printed under the title
+    expected: str = ""  # what the paper found, in words
+    cost: str = ""  # what a run at this scale costs, in words
+    plugins: tuple[str, ...] = ()  # your own files or folders, relative to the protocol's folder
     notes: tuple[str, ...] = ()  # printed under the table
-    # what the paper does not say and is taken from elsewhere, and from where
-    assumed: tuple[str, ...] = ()
-    deviations: tuple[str, ...] = ()  # where this knowingly differs from the paper, and why
-    scale: Literal["paper", "pilot", "smoke"] = "paper"  # the one taken without `--scale`
-    # scratch: each row has one to be compared with; else say that it is trained otherwise, or absent
+    assumed: tuple[str, ...] = ()  # a value that the paper does not give, and where it comes from
+    deviations: tuple[str, ...] = ()  # what deliberately differs from the paper, and why
+    scale: Literal["paper", "pilot", "smoke"] = "paper"  # scale used without `--scale`
+    # scratch: each row has a scratch row trained alike; unequal: one trained otherwise; none: no scratch row
     baseline: Literal["scratch", "unequal", "none"] = "scratch"
-    # random, shuffled: beside pretrained rows; long, ceiling, doses, intensity: beside scratch
+    # random, shuffled: for pretrained rows; long, ceiling, doses, intensity: for scratch rows
     controls: tuple[Control, ...] = ()
-    pretrain: Pretrain | None = None  # needed where a row is pretrained here
-    metrics: tuple[str, ...] = ()  # by default dice, and accuracy where a data set has classes
-    convention: Literal["medpy", "monai", "deepmind"] = "medpy"  # of distances
-    empty: Literal["default", "brats", "skip"] | None = None  # the data set's own by default
-    layout: Layout = field(default_factory=Layout)  # of tables and figures
-    # by data set: between which of its patients the report compares scores
+    pretrain: Pretrain | None = None  # needed if a row is pretrained here
+    metrics: tuple[str, ...] = ()  # by default dice, and accuracy if a data set has classes
+    convention: Literal["medpy", "monai", "deepmind"] = "medpy"  # for surface distances
+    empty: Literal["default", "brats", "skip"] | None = None  # by default as the data set says
+    layout: Layout = field(default_factory=Layout)  # layout of tables and figures
+    # by data set: groups of its test patients that the report compares
     groups: dict[str, Grouping] = field(default_factory=dict)
-    embeddings: Embeddings | None = None  # a picture of what encoders see; none by default
-    # pilot, smoke: laid over all of this
+    embeddings: Embeddings | None = None  # a picture of the encoders' features; none by default
+    # pilot, smoke: changes of all these keys
     scales: dict[str, dict[str, Any]] = field(default_factory=dict)
-    phantoms: dict[str, Phantom] = field(default_factory=dict)  # by data set
-    # per job; a resource, not part of any identity
+    phantoms: dict[str, Phantom] = field(default_factory=dict)  # synthetic cases, by data set
+    # CPU threads per job; not part of a job's id
     threads: Annotated[int, Range(0, 1024, above=True)] = 1
-    # laid over every recipe by which scans are prepared
+    # changes of every recipe by which scans are prepared
     recipe: dict[str, Any] = field(default_factory=dict)
     # where it lies, for files are named from there; no key of the format
     folder: Path = field(default=Path(), metadata={"unsaid": True})

@@ -65,19 +65,19 @@ def _amount(take: str) -> None:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """How weights move."""
+    """The optimiser of a training."""
 
-    # lars: as You et al. 2017; biases and norms are neither scaled nor decayed
+    # lars: as in You et al. 2017; biases and norm layers are neither scaled nor decayed
     name: Literal["adamw", "adam", "sgd", "lars"] = "adamw"
-    lr: Factor = 1e-4  # peak rate
-    weight_decay: Weight = 0.0  # adam: coupled; adamw: decoupled
-    # adam, adamw
+    lr: Factor = 1e-4  # peak learning rate
+    weight_decay: Weight = 0.0  # coupled for adam, decoupled for adamw
+    # for adam and adamw
     betas: Annotated[tuple[float, float], Range(0, 1, below=True, order=False)] = (0.9, 0.999)
-    eps: SomeShare = 1e-8  # adam, adamw
-    momentum: Part = 0.9  # sgd, lars
-    nesterov: bool = False  # sgd
-    amsgrad: bool = False  # adam, adamw
-    trust: Factor = 0.001  # lars
+    eps: SomeShare = 1e-8  # for adam and adamw
+    momentum: Part = 0.9  # for sgd and lars
+    nesterov: bool = False  # for sgd
+    amsgrad: bool = False  # for adam and adamw
+    trust: Factor = 0.001  # trust coefficient, for lars
 
     def __post_init__(self) -> None:
         if self.name == "sgd" and self.nesterov and not self.momentum:
@@ -90,43 +90,43 @@ class Optimiser:
 class Schedule:
     """Learning rate over the run: linear warm-up, then a decay."""
 
-    name: Literal["constant", "cosine", "poly"] = "cosine"  # what follows the warm-up
-    warmup: Part = 0.0  # share of all steps
-    # rate of step k of n: (k + 1) / n of the peak, or k / n
+    name: Literal["constant", "cosine", "poly"] = "cosine"  # shape after the warm-up
+    warmup: Part = 0.0  # length of the warm-up, as a share of all steps
+    # rate of warm-up step k of n, as a share of the peak: first: (k + 1) / n; zero: k / n
     warmup_from: Literal["first", "zero"] = "first"
     end: Share = 0.0  # last rate as a share of the peak
-    power: Factor = 0.9  # poly
+    power: Factor = 0.9  # exponent, for poly
 
 
 @dataclass(frozen=True)
 class Net:
-    """One network at one size, and the crop it reads."""
+    """One network at one size, and the crop that it reads."""
 
-    network: str  # a name of `bench list networks`
-    preset: str = "base"  # its size, by name
-    crop: Triple = (96, 96, 96)  # voxels along x, y, z
+    network: str  # name of a network (see `bench list networks`)
+    preset: str = "base"  # name of its size
+    crop: Triple = (96, 96, 96)  # size in voxels along x, y, z
 
 
 @dataclass(frozen=True)
 class Mix:
     """One data set of a pretraining mixture.
 
-    ``train`` reads its training patients only where it is also downstream, else everything, but for what
-    ``split`` leaves to be tested elsewhere: so protocols that test on one data set each share a pretraining.
+    With ``train`` only the training patients are read if the protocol also fine-tunes on the data set, else
+    all cases. With ``split`` protocols that fine-tune on different data sets can share a pretraining.
     """
 
-    dataset: str  # a name of `bench list datasets`
-    cases: Literal["train", "all"] = "train"  # all: also those that are tested downstream
-    recipe: str | Recipe | None = None  # where it differs from the mixture's
-    list: str = ""  # a pretraining list of the data set: only what it names
-    split: str = ""  # where it is not downstream here: its training patients by this split alone
-    # only cases with these entries in their meta
+    dataset: str  # name of a data set (see `bench list datasets`)
+    cases: Literal["train", "all"] = "train"  # all: also cases that are tested after fine-tuning
+    recipe: str | Recipe | None = None  # how scans are prepared, if not as in the mixture
+    list: str = ""  # a pretraining list of the data set: read only its cases
+    split: str = ""  # if not fine-tuned on here: read only the training patients of this split
+    # use only cases with these entries in their meta
     where: dict[str, str] = field(default_factory=dict)
-    exclude: tuple[str, ...] = ()  # cases, or "doubtful" for what the data set has against some
-    take: str = ""  # "40 cases" or "20 %", by the ranking of label fractions
-    task: Number | None = None  # class labels that a method may learn from (HSSL)
-    group: Number | None = None  # likewise, of the coarser classes
-    # with `train`: also scans without a label, of patients who neither validate nor are tested
+    exclude: tuple[str, ...] = ()  # cases to leave out; "doubtful": those that the data set marks
+    take: str = ""  # use only "40 cases" or "20 %", ranked as for label fractions
+    task: Number | None = None  # class label of the data set, for methods that learn from it (HSSL)
+    group: Number | None = None  # the same for the coarser classes
+    # with `train`: read also unlabelled scans, but none of validation and test patients
     unlabelled: bool = False
 
     def __post_init__(self) -> None:
@@ -137,41 +137,41 @@ class Mix:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How any training goes: its budget in steps, its batch, its rate."""
+    """What every training has: budget in steps, batch, learning rate."""
 
-    steps: Steps | None = None  # of the optimiser; or state `epochs`
-    batch: Samples = 2  # global: of all processes and micro-batches of a step
+    steps: Steps | None = None  # number of optimiser steps; or set `epochs`
+    batch: Samples = 2  # samples of a step, over all processes and micro-batches
     accumulate: Samples = 1  # micro-batches per step
-    optimiser: Optimiser = Optimiser()  # how weights move
-    schedule: Schedule = Schedule()  # how the rate goes
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # the latter two need a GPU
-    clip: Factor | None = None  # gradient norm
+    optimiser: Optimiser = Optimiser()  # the optimiser and its parameters
+    schedule: Schedule = Schedule()  # schedule of the learning rate
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # bf16 and fp16 need a GPU
+    clip: Factor | None = None  # largest gradient norm; no clipping by default
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretraining(Training):
-    """What a pretraining job is told of its training."""
+    """The training settings that a pretraining job gets."""
 
-    # steps whose weights are kept besides the last
+    # keep the weights also after these steps, not only after the last
     snapshots: Annotated[tuple[int, ...], Range(0, 1e9, above=True, order=False)] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineProbe:
-    """A ridge probe of the encoder while it pretrains: it looks on, chooses nothing and changes no weight.
+    """A ridge probe of the encoder during pretraining. It chooses nothing and changes no weight.
 
-    Half of the patients (rounded up) fit it, the rest are scored: label maps by Dice, classes by accuracy.
+    Half of the patients (rounded up) fit the probe; the rest are scored: label maps by Dice, classes by accuracy.
     """
 
-    # with labels; fine-tuned on here, or in the mixture
-    dataset: str
-    # labelled, of the training part alone, chosen by a fixed rule
+    dataset: str  # has labels, and is fine-tuned on here or is in the mixture
+    # number of labelled training patients, chosen by a fixed rule
     patients: Annotated[int, Range(2, 1000)] = 8
-    # steps between two looks; one more before the first step, one after the last
+    # steps between two probes; a first probe is before the first step, the last after the last step
     every: Steps
-    recipe: str | Recipe | None = None  # by default the pretraining's
-    levels: tuple[int, ...] | None = None  # maps of the encoder, 0 is the finest; by default all
-    # cubes in whose voxels intensities are averaged, by their sides; 1: the voxel itself
+    recipe: str | Recipe | None = None  # how scans are prepared; by default as for the pretraining
+    # feature maps of the encoder (0: the finest); default: all
+    levels: tuple[int, ...] | None = None
+    # side lengths of cubes over which intensities are averaged; 1: the voxel alone
     intensity: Annotated[tuple[int, ...], Range(1, 31, order=False)] = ()
 
     def __post_init__(self) -> None:
@@ -189,27 +189,26 @@ class OnlineProbe:
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain(Pretraining):
-    """Unlabelled data and budget, shared by all rows that do not override it."""
+    """Data and budget of the pretraining, for all rows that do not override them."""
 
-    datasets: tuple[Mix, ...] = ()  # spelled out; or name a `mixture`
-    mixture: str = ""  # one of datasets/mixtures, in place of `datasets`
-    # the mixture's name in the records; by default `mixture`, or the data sets joined by +
+    datasets: tuple[Mix, ...] = ()  # list of data sets; or name a `mixture`
+    mixture: str = ""  # name of a file in datasets/mixtures, instead of `datasets`
+    # name of the mixture in the records; default: `mixture`, or the data sets joined by +
     name: str = ""
-    take: str = ""  # "400 cases" or "20 %" of the whole mixture
-    absent: Literal["refuse", "allow"] = "refuse"  # cases that a list names and the folder lacks
-    # cases that also stand in a downstream test part
+    take: str = ""  # use only "400 cases" or "20 %" of the whole mixture
+    absent: Literal["refuse", "allow"] = "refuse"  # what to do if the folder lacks cases of a list
+    # what to do with cases that are also in a test part
     leaks: Literal["fail", "drop", "allow"] = "fail"
-    # stated, it wins over those of a `mixture`; by default "default"
+    # if set, it replaces those of a `mixture`; by default "default"
     recipe: str | Recipe | None = None
-    # a key of `networks`; by default the row's own (2D pretraining for a 3D network)
-    network: str = ""
-    crop: Triple | None = None  # by default the network's
-    epochs: Epochs | None = None  # with `crops` samples per case and epoch
+    network: str = ""  # a key of `networks`, if not the row's own (2D pretraining for a 3D network)
+    crop: Triple | None = None  # by default that of the network
+    epochs: Epochs | None = None  # each epoch has `crops` samples per case; or set `steps`
     crops: Samples = 1  # samples per case and epoch
-    seed: Number | None = None  # by default 0
-    # in its place: a pretraining each, crossed with those of fine-tuning, or one of its own for each of these
+    seed: Number | None = None  # 0 by default
+    # instead of `seed`: several, crossed with the fine-tuning seeds; paired: one pretraining per fine-tuning seed
     seeds: Numbers | Literal["paired"] = ()
-    # a curve of what the encoder tells of labels as it trains; by default none
+    # score the encoder by a probe during the pretraining; by default not
     probe: OnlineProbe | None = sparse()
 
     def __post_init__(self) -> None:
@@ -238,12 +237,12 @@ class Pretrain(Pretraining):
 
 @dataclass(frozen=True)
 class Inference:
-    """Sliding window over the prepared volume."""
+    """The sliding window over the prepared volume."""
 
-    overlap: Part = 0.5  # of neighbouring windows, a share of their size
-    batch: Samples = 4  # windows at once; changes no number
-    blend: Literal["gaussian", "constant"] = "gaussian"  # weights within a window
-    # axes of test-time flips: the mean of all combinations
+    overlap: Part = 0.5  # of neighbouring windows, as a share of their size
+    batch: Samples = 4  # windows per forward pass; does not change the result
+    blend: Literal["gaussian", "constant"] = "gaussian"  # weights of the voxels within a window
+    # axes of test-time flips; the mean over all combinations is used
     mirror: tuple[Literal["x", "y", "z"], ...] = ()
 
     def __post_init__(self) -> None:
@@ -265,45 +264,47 @@ class Windows(Inference):
 
 @dataclass(frozen=True)
 class Augment:
-    """Fine-tuning augmentation: probabilities per sample (per axis for flips), and ranges of uniform draws.
+    """Augmentation in fine-tuning. Most keys are probabilities per sample (for flips, per axis), others ranges.
 
-    The ranges are those of nnU-Net (MIC-DKFZ/nnUNet @0e49508, batchgeneratorsv2 @3cb4f07), whose whole set
+    The default ranges are those of nnU-Net (MIC-DKFZ/nnUNet @0e49508, batchgeneratorsv2 @3cb4f07). Its full set
     is ``flip: 0.5, rotate: 0.2, zoom: 0.2, noise: 0.1, blur: 0.2, brightness: 0.15, contrast: 0.15,
     lowres: 0.25, gamma_inverted: 0.1, gamma: 0.3, channel: 0.5, balanced: true, margin: 1.6``; in flat
     crops and in 2D ``angle: 180, margin: 1.18`` (angle 15 in 2D with one side over 1.5 times the other).
     """
 
-    flip: float = 0.0  # per axis
+    flip: float = 0.0  # flip, per axis
     rot90: float = 0.0  # quarter turns in the x-y plane
-    scale: float = 0.0  # intensity times 1 +- 0.1
-    shift: float = 0.0  # intensity +- 0.1
-    rotate: float = 0.0  # about x, y and z, each by up to
+    scale: float = 0.0  # multiply the intensity by up to 1 +- 0.1
+    shift: float = 0.0  # add up to +- 0.1 to the intensity
+    rotate: float = 0.0  # rotate about x, y and z, each by at most `angle`
     angle: float = 30.0  # degrees
-    zoom: float = 0.0  # likewise
-    zoom_range: Ends = (0.7, 1.4)  # of the extent that is read, in crops: above 1 all looks smaller
-    zoom_axes: Literal["alike", "apart"] = "alike"  # one factor, or one for each axis
-    # turn, zoom and thin in x and y alone; by default in crops flatter than 3 to 1
+    zoom: float = 0.0  # zoom by a factor from `zoom_range`
+    # extent read, as a factor of the crop; above 1 things look smaller
+    zoom_range: Ends = (0.7, 1.4)
+    zoom_axes: Literal["alike", "apart"] = "alike"  # one factor for all axes, or one for each axis
+    # rotate, zoom and lower the resolution only in x and y; by default for crops flatter than 3 to 1
     plane: bool | None = None
-    # extent, in crops, that is read around a crop for turns and zooms; zeros beyond
+    # extent read around a crop for rotations and zooms, as a factor of the crop; outside of it is 0
     margin: float = 1.0
-    noise: float = 0.0  # Gaussian
-    noise_range: Ends = (0.0, 0.1)  # its size, on the image's own scale
-    noise_unit: Literal["std", "variance"] = "std"  # what that size means
-    blur: float = 0.0  # Gaussian
-    blur_sigma: Ends = (0.5, 1.0)  # voxels
-    brightness: float = 0.0  # times
+    noise: float = 0.0  # add Gaussian noise
+    noise_range: Ends = (0.0, 0.1)  # size of the noise, in units of the prepared image
+    noise_unit: Literal["std", "variance"] = "std"  # unit of `noise_range`
+    blur: float = 0.0  # Gaussian blur
+    blur_sigma: Ends = (0.5, 1.0)  # sigma in voxels
+    brightness: float = 0.0  # multiply the intensity
     brightness_range: Ends = (0.75, 1.25)  # factors
-    brightness_clip: bool = False  # to the former range
-    contrast: float = 0.0  # about the mean, cut off at the former range
+    brightness_clip: bool = False  # clip to the range before the change
+    contrast: float = 0.0  # stretch intensities about the mean, then clip to the range before
     contrast_range: Ends = (0.75, 1.25)  # factors
-    lowres: float = 0.0  # thinned to a share of the voxels, and back
-    lowres_range: Ends = (0.5, 1.0)  # shares
-    gamma_inverted: float = 0.0  # of the negative
-    gamma: float = 0.0  # a power of the values scaled to 0 to 1
+    lowres: float = 0.0  # sample on fewer voxels, then resample to the old grid
+    lowres_range: Ends = (0.5, 1.0)  # share of the voxels kept along each axis
+    gamma_inverted: float = 0.0  # as `gamma`, on the inverted image
+    gamma: float = 0.0  # scale intensities to 0 to 1 and raise them to a power
     gamma_range: Ends = (0.7, 1.5)  # exponents
-    gamma_keep: Literal["moments", "range", "unit"] = "moments"  # mean and spread; extremes; 0 to 1
-    channel: float = 1.0  # probability per channel of blur and lowres, in a sample that has them
-    balanced: bool = False  # factors and exponents below 1 as often as above
+    # restore mean and spread; range; nothing
+    gamma_keep: Literal["moments", "range", "unit"] = "moments"
+    channel: float = 1.0  # probability per channel of blur and lowres, if the sample has them
+    balanced: bool = False  # draw factors and exponents below 1 as often as above 1
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -330,34 +331,34 @@ class Augment:
 
 @dataclass(frozen=True)
 class Anchor:
-    """What scratch must reach with all labels before a comparison with it says anything of pretraining.
+    """The score that scratch must reach with all labels. Below it, a comparison says nothing about pretraining.
 
-    Shares of 1, as the metric has them. What the field reaches stands beside it, out of
-    ``results/reference.csv``, by data set and ``family``.
+    Scores are from 0 to 1. Beside the anchor the page shows what others reach, from
+    ``results/reference.csv``, for the data set and the ``family``.
     """
 
-    mean: Share  # of all targets
-    each: Share = 0.0  # the worst target
-    metric: Literal["dice", "iou", "accuracy", "auc", "qwk"] = "dice"  # what both are of
-    family: str = ""  # of networks in results/reference.csv; by default every one with this metric
+    mean: Share  # mean over all targets
+    each: Share = 0.0  # score of the worst target
+    metric: Literal["dice", "iou", "accuracy", "auc", "qwk"] = "dice"  # metric of `mean` and `each`
+    family: str = ""  # network family of results/reference.csv; by default all with this metric
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """How one group of a network's parameters trains, where that differs from the section's own recipe.
+    """How one group of a network's parameters trains, if not as the section says.
 
-    Which parameters are ``new`` and which ``loaded`` says the load receipt; from scratch all are ``new``.
+    The load receipt says which parameters are ``new`` and which ``loaded``; from scratch all are ``new``.
     """
 
-    rate: Factor | None = None  # peak learning rate; by default the optimiser's
-    # share of all steps, from the first in which it trains; by default the schedule's
+    rate: Factor | None = None  # peak learning rate; by default that of the optimiser
+    # share of all steps, from the group's first step on; by default that of the schedule
     warmup: Part | None = None
-    decay: Weight | None = None  # weight decay; by default the optimiser's
-    # share of all steps, from the first on, in which it does not train; 1: never
+    decay: Weight | None = None  # weight decay; by default that of the optimiser
+    # share of all steps, at the start, in which the group does not train; 1: it never trains
     frozen: Share = 0.0
-    # rate of each encoder layer as a share of the next layer's; of the last, of `rate`
+    # rate of each encoder layer as a share of the next layer's rate; the last layer has `rate`
     layer_decay: SomeShare = 1.0
-    # its schedule runs once until the other group begins to train, and once more after
+    # run the schedule once until the other group begins to train, and again after that
     restart: bool = False
 
 
@@ -365,31 +366,32 @@ class Group:
 class Lora:
     """Low-rank adapters beside a transformer's loaded linear layers (Hu et al., LoRA, ICLR 2022).
 
-    They belong to the ``new`` parameters. ``loaded: {frozen: 1}`` keeps the weights that they adapt.
+    Adapters belong to the ``new`` parameters. ``loaded: {frozen: 1}`` keeps the adapted weights unchanged.
     """
 
-    rank: Annotated[int, Range(0, 1024)] = 0  # 0: none
-    alpha: Factor = 16.0  # what an adapter adds is multiplied by alpha / rank
-    layers: Literal["attention", "all"] = "attention"  # linear layers of the encoder that have one
+    rank: Annotated[int, Range(0, 1024)] = 0  # 0: no adapters
+    alpha: Factor = 16.0  # the output of an adapter is multiplied by alpha / rank
+    layers: Literal["attention", "all"] = "attention"  # encoder's linear layers that get an adapter
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """How features of an encoder that never trains are read: in closed form, without a seed.
+    """A simple model that is fitted to the features of a frozen encoder, in closed form and without a seed.
 
-    Of label maps every voxel is a sample, of classes every window. All classes weigh the same.
+    For label maps every voxel is a sample, for classes every case. All classes weigh the same.
     """
 
-    # ridge: least squares on the classes; logistic: by L-BFGS; knn: votes by cosine similarity
+    # ridge: least squares on one column per class; logistic: by L-BFGS; knn: votes by cosine similarity
     kind: Literal["ridge", "logistic", "knn"] = "ridge"
-    levels: tuple[int, ...] | None = None  # maps of the encoder, 0 is the finest; by default all
-    # cubes in whose voxels intensities are averaged, by their sides; 1: the voxel itself
+    # feature maps of the encoder (0: the finest); default: all
+    levels: tuple[int, ...] | None = None
+    # side lengths of cubes over which intensities are averaged; 1: the voxel alone
     intensity: Annotated[tuple[int, ...], Range(1, 31, order=False)] = ()
-    strength: Literal["leave_out", "val"] = (
-        "leave_out"  # who chooses it: patients left out in turn, or val
-    )
-    k: Samples = 20  # neighbours
-    samples: Annotated[int, Range(1, 1e7)] = 20_000  # knn, logistic: of training, evenly spread
+    # the penalty is chosen by patients left out in turn, or by validation patients
+    strength: Literal["leave_out", "val"] = "leave_out"
+    k: Samples = 20  # number of neighbours of knn
+    # training samples for knn, logistic; evenly spread
+    samples: Annotated[int, Range(1, 1e7)] = 20_000
 
     def text(self, voxels: bool) -> str:
         """Return in words what is read, of each voxel or of a whole case, and how."""
@@ -426,50 +428,50 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning(Training):
-    """What a fine-tuning job is told of its training."""
+    """The training settings that a fine-tuning job gets."""
 
-    scans: Samples | None = None  # distinct scans in a step's batch; by default as many as crops
-    clip_each: bool = False  # of each tensor by itself
-    # by default what fits the task; mse: of a regression
+    scans: Samples | None = None  # distinct scans in a step's batch; by default one per crop
+    clip_each: bool = False  # clip the norm of each tensor separately
+    # by default the usual loss of the task; mse is for regression
     loss: Literal["dice_ce", "dice", "cross_entropy", "mse"] | None = None
-    background: bool = True  # does Dice in the loss count the background?
-    batch_dice: bool = False  # one Dice over the batch, as if its crops were one volume
-    ce_weight: Weight = 1.0  # of cross-entropy beside Dice
-    # one class per voxel or case; a sigmoid for each region; one for each of classes that have an order
+    background: bool = True  # count the background in the Dice of the loss
+    batch_dice: bool = False  # one Dice over the whole batch, as if its crops were one volume
+    ce_weight: Weight = 1.0  # weight of cross-entropy in dice_ce
+    # softmax: a class per voxel or case; regions: a sigmoid per region; ordinal: a sigmoid per ordered class
     head: Literal["softmax", "regions", "ordinal"] = "softmax"
-    # the loss also at coarser scales, weighted 1, 1/2, 1/4 ... to sum 1
+    # apply the loss also at coarser scales, weighted 1, 1/2, 1/4 ..., normalised to sum 1
     deep_supervision: bool = False
-    foreground: Share | None = None  # share of crops centred on a labelled voxel
-    exact: bool = False  # that share of every batch, not of many
-    negatives: Literal["anywhere", "background"] = "anywhere"  # centres of the other crops
-    # such a voxel: of a class drawn first, so that small organs are as frequent
+    foreground: Share | None = None  # share of crops that are centred on a labelled voxel
+    exact: bool = False  # have this share in each batch, not only on average
+    negatives: Literal["anywhere", "background"] = "anywhere"  # where the other crops are centred
+    # draw the class of the labelled voxel first, so that small organs are as frequent
     balanced: bool = False
-    augment: Augment = field(default_factory=Augment)  # none by default
-    # decoder: the encoder never trains; probe: neither does, features are read in closed form;
-    # as_loaded: nothing is fitted, the weights are scored as they came
+    augment: Augment = field(default_factory=Augment)  # augmentation; none by default
+    # decoder: the encoder does not train; probe: nothing trains, a probe is fitted on the features; as_loaded:
+    # nothing is fitted, the loaded weights are scored
     evaluation: Literal["end_to_end", "decoder", "probe", "as_loaded"] = renamed(
         "end_to_end", linear="decoder"
     )
-    probe: Probe = sparse(Probe())  # with `evaluation: probe`
-    frozen: Part = 0.0  # share of all steps, from the first on, in which the encoder does not train
-    # what the load receipt left at random; nothing is frozen where all is new
+    probe: Probe = sparse(Probe())  # used with `evaluation: probe`
+    frozen: Part = 0.0  # share of all steps, at the start, in which the encoder does not train
+    # parameters without loaded weights, by the load receipt; nothing is frozen if all are new
     new: Group = sparse(Group())
-    loaded: Group = sparse(Group())  # what came from a pretraining or a file
-    # the last layer; loaded: it comes with the weights, for the same labels; `best_val` looks at step 0, too
+    loaded: Group = sparse(Group())  # parameters loaded from a pretraining or a file
+    # last layer; loaded: use that of the weights, for the same labels; `best_val` then also scores step 0
     output: Literal["new", "loaded"] = sparse("new")
-    # a new last layer's bias starts at the log frequencies of the classes in its crops
+    # start the bias of a new last layer at the log frequencies of the classes in the crops
     prior: bool = sparse(False)
-    # loaded norm layers that keep statistics: of each batch, or kept as they were loaded
+    # loaded norm layers with running statistics use those of each batch, or keep the loaded ones
     norm: Literal["batch", "kept"] = sparse("batch")
-    # momentum of a running mean of the weights, which is what is scored; 0: the weights themselves
+    # momentum of a moving average of the weights, which is then scored; 0: off
     ema: Part = sparse(0.0)
-    lora: Lora = sparse(Lora())  # of a row that starts from weights; none by default
-    # whose weights are scored; best_test at paper scale alone
+    lora: Lora = sparse(Lora())  # for a row that starts from weights; off by default
+    # which weights are scored; best_test only at paper scale
     select: Literal["last", "best_val", "best_test"] = "last"
-    # of the row's label fraction, or all of the split's
+    # use the row's label fraction of the validation patients, or all of them
     val: Literal["fraction", "full"] = "fraction"
-    val_every: SomeShare = 0.1  # share of all steps, for best_val and best_test
-    # stop after this share of all steps without a better validation
+    val_every: SomeShare = 0.1  # share of all steps between two validations
+    # stop if validation does not improve for this share of all steps
     patience: SomeShare | None = None
 
     def __post_init__(self) -> None:
@@ -575,15 +577,15 @@ SHORT = {"rate": "optimiser.lr"}  # other names of keys in a grid
 
 @dataclass(frozen=True)
 class Tune:
-    """A small grid of recipes from which each row chooses its own, by the patients that validate.
+    """A small grid of recipes from which each row chooses one, by its score on the validation patients.
 
-    Test patients are never looked at. Of equal scores the first recipe of the grid wins.
+    Test patients are never used. If scores are equal, the first recipe of the grid wins.
     """
 
-    # key of the section, as loaded.rate (rate: optimiser.lr): the values tried
+    # a key of the section, such as loaded.rate, with the values to try; rate means optimiser.lr
     over: dict[str, tuple[Any, ...]]
-    on: Literal["val"] = "val"  # who decides: the patients that validate, as for `best_val`
-    # seeds whose mean score decides, a run's own seed the first of them
+    on: Literal["val"] = "val"  # the validation patients choose, as for `best_val`
+    # choose by the mean over this many seeds; the first is the run's own seed
     runs: Annotated[int, Range(1, 64)] = 1
 
     def __post_init__(self) -> None:
@@ -608,15 +610,15 @@ class Tune:
 
 @dataclass(frozen=True)
 class Track:
-    """A learning curve: which cases are scored as a fine-tuning goes, and how often, its last step always.
+    """A learning curve: which cases are scored during a fine-tuning, and how often. The last step is scored, too.
 
-    Nothing is chosen by it, and no weight depends on it.
+    The curve chooses nothing, and no weight depends on it.
     """
 
-    # of the split; those who validate as for `best_val`
+    # part of the split to score; val as for `best_val`
     part: Literal["val", "test", "train"] = "val"
-    every: Steps | None = None  # steps
-    # in its place: of the labelled cases, as `epochs` counts them
+    every: Steps | None = None  # steps between two scores
+    # instead of `every`: epochs of the labelled cases
     every_epochs: Annotated[float, Range(0.001, 1e7)] | None = None
 
     def __post_init__(self) -> None:
@@ -626,13 +628,13 @@ class Track:
 
 @dataclass(frozen=True, kw_only=True)
 class Regressed:
-    """What a regression predicts of each case: exactly one of the first three."""
+    """What a regression predicts of each case. Set exactly one of the first three keys."""
 
-    volume: str = ""  # a label or region of the data set; its volume in ml
-    # a label or region; the largest volume of a patient's cases less the smallest, over the largest
+    volume: str = ""  # a label or region of the data set; predict its volume in ml
+    # a label or region; predict (largest - smallest) / largest volume of a patient's cases
     ejection_fraction: str = ""
-    meta: str = ""  # a number that the data set states of a case by this name, such as age
-    unit: str = ""  # of that number, as printed
+    meta: str = ""  # name of a number that the data set states for each case, such as age
+    unit: str = ""  # unit of that number, as printed
 
     def __post_init__(self) -> None:
         if [bool(self.volume), bool(self.ejection_fraction), bool(self.meta)].count(True) != 1:
@@ -655,19 +657,18 @@ Named = dict[str | int, str | int]
 
 @dataclass(frozen=True, kw_only=True)
 class TestedOn:
-    """Another data set on which a section's fine-tuned weights are tested: nothing of it trains."""
+    """Another data set on which a section's fine-tuned weights are tested. None of its cases is trained on."""
 
-    dataset: str  # a name of `bench list datasets`
-    # label of this data set: the label of the section's that it is compared with, by names or values; by
-    # default labels of one name belong together
+    dataset: str  # name of a data set (see `bench list datasets`)
+    # label of this data set: label of the section's data set to compare it with, by name or value; by default labels
+    # of the same name are compared
     labels: Named = field(default_factory=dict)
-    split: str = ""  # whose test patients alone are tested; by default all patients with labels
-    # only cases with these entries in their meta
+    split: str = ""  # test only the test patients of this split; by default all labelled patients
+    # use only cases with these entries in their meta
     where: dict[str, str] = field(default_factory=dict)
-    exclude: tuple[str, ...] = ()  # cases, or "doubtful" for what the data set has against some
-    # by default the section's, written out: nothing of it is this data set's own
-    recipe: str | Recipe | None = None
-    title: str = ""  # as printed; by default the titles of both data sets
+    exclude: tuple[str, ...] = ()  # cases to leave out; "doubtful": those that the data set marks
+    recipe: str | Recipe | None = None  # by default that of the section
+    title: str = ""  # printed title; by default made from the titles of both data sets
 
 
 @dataclass(frozen=True)
@@ -683,45 +684,46 @@ class External:
 class Finetune(Tuning):
     """One labelled data set on which every row is fine-tuned and scored."""
 
-    dataset: str  # a name of `bench list datasets`
+    dataset: str  # name of a data set (see `bench list datasets`)
     split: str  # a registered list, or rule, even, rule_5fold, cv5, leave_one_out, given
-    # what records and tables call the section; by default its data set, "#2" where twice
+    # name of the section in records and tables; default: the data set, with "#2" if it is repeated
     name: str = ""
-    title: str = ""  # as printed; by default the data set's, and more where that comes twice
-    # a file of settings, named from the protocol's folder; what is stated here wins
-    settings: str = ""
-    # how scans are prepared: a name of the data set's, or spelled out
+    title: str = ""  # printed title; by default that of the data set, longer if repeated
+    settings: str = ""  # a file of settings, relative to the protocol's folder; keys set here win
+    # how scans are prepared: a recipe's name in the data set, or a mapping
     recipe: str | Recipe = "default"
-    crop: Triple | None = None  # by default the network's
-    # units of a layer before the last, of a classification
+    crop: Triple | None = None  # by default that of the network
+    # for classification: units of an additional layer before the last
     hidden: Annotated[int, Range(0, 65536)] = 0
-    fractions: tuple[int, ...] = (100,)  # whole percents of the training patients, 1 to 100
-    seeds: Numbers = (0,)  # a run each
-    # of labelled patients at each fraction, in place of seeds: N stands for seeds 0 to N - 1
+    fractions: tuple[int, ...] = (100,)  # percents of the training patients, integers from 1 to 100
+    seeds: Numbers = (0,)  # one run per seed
+    # instead of `seeds`: number of draws of labelled patients; N means seeds 0 to N - 1
     draws: Annotated[int, Range(1, 1000)] | None = None
-    folds: Numbers | None = None  # which folds of the split; all by default
-    # overrides of what is pretrained for this section
+    folds: Numbers | None = None  # folds of the split to run; all by default
+    # changes of the pretraining for this section
     pretrain: dict[str, Any] = field(default_factory=dict)
-    # only cases with these entries in their meta
+    # use only cases with these entries in their meta
     where: dict[str, str] = field(default_factory=dict)
-    exclude: tuple[str, ...] = ()  # cases, or "doubtful" for what the data set has against some
-    epochs: Epochs | None = None  # with `crops` samples per case and epoch; or state `steps`
+    exclude: tuple[str, ...] = ()  # cases to leave out; "doubtful": those that the data set marks
+    epochs: Epochs | None = None  # each epoch has `crops` samples per case; or set `steps`
     crops: Samples = 1  # samples per case and epoch
-    hold: Literal["epochs", "steps"] | None = None  # by default what the budget is stated in
-    # unlabelled cases, by their meta, that are predicted too, for the challenge's server
+    # what is equal at all label fractions; by default the unit in which the budget is given
+    hold: Literal["epochs", "steps"] | None = None
+    # also predict unlabelled cases with these entries in their meta, for a challenge's server
     submit: dict[str, str] = field(default_factory=dict)
-    # in place of the data set's own
+    # instead of the regions of the data set
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    # a regression: the number of each case that is predicted, in place of its label
+    # regression: predict this number of each case instead of its label
     value: Regressed | None = sparse()
-    # share of the row's training patients that validate, in place of the split's
+    # share of the row's training patients used for validation, instead of the split's part
     holdout: Part = 0.0
     inference: Inference = Inference()  # the sliding window
-    track: Track | None = None  # by default nothing is scored before the last step
-    anchor: Anchor | None = None  # without it nothing says whether training was long enough
-    # each row chooses its recipe from a grid; by default all rows have this one
+    track: Track | None = None  # scores during training; by default only after the last step
+    # score that scratch must reach; if unset, nothing checks whether training was long enough
+    anchor: Anchor | None = None
+    # each row chooses its settings from this grid; by default all rows have the same settings
     tune: Tune | None = sparse()
-    # other data sets that are tested by the same weights, a section of the tables each
+    # test the same weights on other data sets; each is another section of the tables
     test_on: tuple[TestedOn, ...] = sparse(())
     # of such a section, which no file states
     external: External | None = field(default=None, metadata={"unsaid": True, SPARSE: True})
@@ -761,21 +763,21 @@ class Finetune(Tuning):
 
 @dataclass(frozen=True)
 class Initial:
-    """What a row starts from that was made elsewhere: a file of weights, or features of every case."""
+    """What a row starts from, if made outside of this protocol: a file of weights, or features of every case."""
 
-    file: str = ""  # of weights, named from the protocol's folder
-    # in its place, with a probe: a folder with <case>.npy of every case, as `bench embed` writes it
+    file: str = ""  # a file of weights, relative to the protocol's folder
+    # instead of `file`, for a probe: a folder with <case>.npy of every case (see `bench embed`)
     embeddings: str = ""
-    # of embeddings: a file with a case or patient a line that they were pretrained on
+    # with `embeddings`: a file with the cases or patients of the pretraining, one a line
     pretrained_on: str = ""
-    preset: str = ""  # of the network, where the names of its tensors leave it open
-    # kinds of layers, or stages, that it may lack: attention, norms, ...
+    preset: str = ""  # preset of the network, if the tensor names do not tell it
+    # kinds of layers, or stages, that the file may lack, such as attention or norms
     lacks: tuple[str, ...] = ()
-    weights: str = ""  # which public ones they are, a name of `bench list weights`
-    # other: this data is prepared by another recipe than they were trained with, on purpose
+    weights: str = ""  # name of the public weights (see `bench list weights`)
+    # other: scans are prepared by another recipe than for the weights, on purpose
     recipe: Literal["", "other"] = ""
-    # of `evaluation: as_loaded`: label of the data set: the classes of the weights that become it, by number or,
-    # of public weights, by name; a label of no class is never predicted
+    # for `evaluation: as_loaded`: label of the data set: the classes of the weights that become it, by number or, for
+    # public weights, by name; a label without a class is never predicted
     labels: dict[str | int, tuple[int | str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -796,30 +798,30 @@ class Initial:
 
 @dataclass(frozen=True)
 class Beside:
-    """A panel of the picture of embeddings for a network that no row has."""
+    """A panel in the picture of embeddings, for a network that no row has."""
 
     network: str  # a key of `networks`
-    init: str | Initial  # a file of weights, as of a row; the panel is left out without it
-    title: str = ""  # as printed; by default its name
+    init: str | Initial  # a file of weights, as for a row; if it is missing, there is no panel
+    title: str = ""  # printed title; by default its name
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """A picture of what each row's encoder makes of the pretraining's samples (HSSL, Fig. 3)."""
+    """A picture of each encoder's features of the same pretraining samples (HSSL, Fig. 3)."""
 
-    samples: Samples = 50  # of each data set
-    layout: Literal["tsne", "pca"] = "tsne"  # which of the two that every job makes is drawn
-    seed: Number = 0  # of the samples and of tsne
-    beside: dict[str, Beside] = field(default_factory=dict)  # further panels, by name
+    samples: Samples = 50  # number of samples of each data set
+    layout: Literal["tsne", "pca"] = "tsne"  # which layout is drawn; jobs compute both
+    seed: Number = 0  # seed of the samples and of tsne
+    beside: dict[str, Beside] = field(default_factory=dict)  # additional panels, by name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grouping:
-    """Groups of a data set's test patients between which a report compares scores; no job depends on it."""
+    """Groups of a data set's test patients. The report compares scores between them; no job depends on them."""
 
-    by: tuple[str, ...]  # columns, such as sex or scanner; each divides the patients by itself
-    # a CSV file, named from the protocol's folder; its first column names patients or cases. By default what
-    # the data set itself says of its cases, as by its `participants.tsv`
+    by: tuple[str, ...]  # columns, such as sex or scanner; each column gives separate groups
+    # a CSV file, relative to the protocol's folder; its first column names patients or cases. By default what the
+    # data set states about its cases, for example in its `participants.tsv`
     file: str = ""
 
     def __post_init__(self) -> None:
@@ -829,7 +831,7 @@ class Grouping:
 
 @dataclass(frozen=True)
 class Phantom:
-    """Synthetic cases that stand in for a data set which is not on this machine."""
+    """Synthetic cases that replace a data set that is not on this machine."""
 
-    cases: Samples = 24  # how many
-    seed: Number = 0  # of what is drawn
+    cases: Samples = 24  # number of cases
+    seed: Number = 0  # seed of the random scans

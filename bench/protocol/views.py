@@ -25,16 +25,16 @@ COLUMNS: dict[str, tuple[Axis, ...]] = {  # by `draw`; of others targets
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One table or figure. What it does not narrow down it shows all of.
+    """One table or figure. It shows all rows, sections, fractions, targets and metrics that it does not limit.
 
-    A table is a pivot: ``lines`` and ``columns`` name axes, outermost first; of an axis in neither, every
-    value has a table of its own (`target` alone means the mean then).
-    ``bars``, ``lines`` and ``dots`` have ``columns`` along the axis (by default targets, fractions, and
-    sections by metrics), a colour for each row, and a plot for each value of what is left.
+    A table is a pivot table: ``lines`` and ``columns`` name axes, outermost first. An axis in neither has one
+    table per value (for ``target``, only one of the mean).
+    ``bars``, ``lines`` and ``dots`` have ``columns`` along their axis (by default targets, fractions, and
+    sections by metrics), one colour per row, and one plot per value of the other axes.
     """
 
-    title: str = ""  # over it
-    # a table, or which figure
+    title: str = ""  # printed title
+    # a table, or the kind of figure
     draw: Literal[
         "table",
         "bars",
@@ -47,26 +47,25 @@ class View:
         "mixture",
     ] = "table"
     lines: tuple[Axis, ...] = ("row",)  # axes down the table
-    columns: tuple[Axis, ...] = ()  # by default ("target",), or those of a figure's kind
-    rows: tuple[str, ...] = ()  # by name, in this order; all by default
-    sections: tuple[str, ...] = ()  # likewise
-    fractions: Percents = ()  # likewise, percents
-    targets: tuple[str, ...] = ()  # by name; "mean" is the mean over all
-    metrics: tuple[str, ...] = ()  # by default the layout's own, then the others
-    published: bool = True  # are the paper's numbers printed beside ours?
-    # of a table; a row, or "baseline", each row's own: what is gained on it stands behind every number
+    columns: tuple[Axis, ...] = ()  # by default [target]; some figures have another default
+    rows: tuple[str, ...] = ()  # names of the rows to show, in this order; all by default
+    sections: tuple[str, ...] = ()  # the same for sections
+    fractions: Percents = ()  # the same for label fractions, in percent
+    targets: tuple[str, ...] = ()  # the same for targets; "mean" is the mean over all
+    metrics: tuple[str, ...] = ()  # by default the layout's metric first, then the others
+    published: bool = True  # print the paper's numbers beside ours
+    # in a table: print after each number the gain over this row, or over each row's "baseline"
     gain: str = ""
-    # columns about the row
+    # columns with facts about the row
     facts: tuple[Literal["network", "parameters", "decoder_parameters"], ...] = ()
-    # column of check marks: a parameter of the method
+    # title of a column of check marks: parameter of the method
     checks: dict[str, str] = field(default_factory=dict)
-    # of panels; `fractions` is the largest by default
-    cases: Cases = 3
-    # by the mean over rows of the first metric
+    cases: Cases = 3  # number of cases in panels; panels show the largest fraction by default
+    # by the first metric, averaged over rows
     pick: Literal["first", "best", "median", "worst"] = "first"
-    # where most is labelled, or half-way through that
+    # largest: the slice with most labelled voxels; middle: half-way through the labels
     slices: Literal["largest", "middle"] = "largest"
-    errors: bool = False  # a map of what is wrong beside each prediction
+    errors: bool = False  # draw a map of wrong voxels beside each prediction
 
     def __post_init__(self) -> None:
         if not self.columns:
@@ -75,11 +74,12 @@ class View:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the results are laid out: by ``columns`` where no views are stated."""
+    """How the results are laid out. ``columns`` is used if there are no ``views``."""
 
-    columns: Literal["targets", "fractions", "datasets"] = "targets"  # of the one table
-    metric: str = ""  # the table's own, by default the first; the others follow as further tables
-    mean: str = "Mean"  # what the mean over targets is called
+    columns: Literal["targets", "fractions", "datasets"] = "targets"  # columns of the one table
+    # metric of the first table; by default the first. Further tables have the others
+    metric: str = ""
+    mean: str = "Mean"  # printed name of the mean over targets
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict)  # heading: rows under it
     views: tuple[View, ...] = ()  # several tables and figures, in the order of print
 

@@ -85,8 +85,8 @@ def test_the_intervals_of_a_tracked_study_are_what_the_page_says_and_need_its_ru
             counts[0] + (bare[0](gaps)[1] > high + 1e-6),
             counts[1] + (bare[1](gaps)[1] < high - 1e-6),
         ]
-    message = "Of the {} intervals of `{}` the first two narrow {}, the third widens {}."
-    assert message.format(len(printed), name, *counts) in PAGE
+    message = "In `{}` the first two rules make {} of the {} intervals narrower, and the third makes {} wider."
+    assert message.format(name, counts[0], len(printed), counts[1]) in PAGE
 
 
 def test_its_tables_are_of_this_simulation():
