@@ -125,7 +125,7 @@ class Workers:
         """Return how many have a task."""
         return sum(worker.task is not None for worker in self._all)
 
-    def kept(self) -> tuple[set[str], set[str]]:
+    def in_memory(self) -> tuple[set[str], set[str]]:
         """Return what the free workers keep in memory, and what the busy ones do."""
         alive = [w for w in self._all if w.keeps and w.process.is_alive()]
         free = {w.keeps for w in alive if w.task is None}

@@ -53,7 +53,9 @@ def run(
     attempts = Attempts(store)
     try:
         while queue.open():
-            while attempts.busy() < count and (job := queue.take(*attempts.kept())) is not None:
+            while (
+                attempts.busy() < count and (job := queue.take(*attempts.in_memory())) is not None
+            ):
                 attempts.begin(job, on_start(job), queue.keeps(job))
             for outcome in attempts.ended(POLL):
                 queue.finish(outcome)
@@ -100,8 +102,8 @@ class Queue:
     def keeps(self, job: str) -> str:
         """Return a name for what a worker keeps of a job in memory; "" for nothing."""
         described = self._plan.jobs[job]
-        kept: str = described.spec.keeps(described, self._plan.jobs)
-        return kept
+        name: str = described.spec.keeps(described, self._plan.jobs)
+        return name
 
     def _nearest(self, first: str, others: Iterable[str], free: Set[str], busy: Set[str]) -> str:
         turn, fresh = self._turn(first), list[str]()
@@ -183,9 +185,9 @@ class Attempts:
         """Return how many jobs are in work."""
         return self._workers.busy()
 
-    def kept(self) -> tuple[set[str], set[str]]:
+    def in_memory(self) -> tuple[set[str], set[str]]:
         """Return what the free workers keep in memory of their last jobs, and what the busy ones do."""
-        return self._workers.kept()
+        return self._workers.in_memory()
 
     def begin(self, job: str, options: RunOptions, keeps: str) -> None:
         """Hand a job, and what this command brings to it, to a worker that has run no other plugins.

@@ -138,9 +138,9 @@ def products(features: Tensor, classes: Tensor, number: int) -> Array:
         )  # of all, and then of the class with the most samples, which are not copied
         for c in range(number):
             if counts[c] and c != most:
-                own = _squared(x[:, labels == c])
-                total[c] += own
-                rest -= own
+                squared = _squared(x[:, labels == c])
+                total[c] += squared
+                rest -= squared
         total[most] += rest
     return (total + total.triu(1).mT).cpu().numpy()
 

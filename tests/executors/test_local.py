@@ -276,22 +276,23 @@ def a_probe(seed, needs, init="random", **spec):
 
 def test_a_worker_goes_on_with_the_encoder_whose_features_it_keeps_and_no_two_read_the_same():
     learned = [a_job("pretrain", {"seed": n}, (A.id,)) for n in range(2)]
-    one, two = ([a_probe(draw, (A.id, p.id), f"job:{p.id}") for draw in range(3)] for p in learned)
-    jobs = plan(A, *learned, *one, *two)
-    queue, workers = local.Queue(jobs, [j.id for j in (*one, *two)]), ["", ""]
-    taken = [[], []]
+    early, late = (
+        [a_probe(draw, (A.id, p.id), f"job:{p.id}") for draw in range(3)] for p in learned
+    )
+    jobs = plan(A, *learned, *early, *late)
+    queue, workers = local.Queue(jobs, [j.id for j in (*early, *late)]), ["", ""]
+    given = [[], []]
     for turn in range(6):
         free, busy = workers[turn % 2], workers[1 - turn % 2]
         job = queue.take({free} - {""}, {busy} - {""})
         workers[turn % 2] = queue.keeps(job)
-        taken[turn % 2].append(job)
-    assert taken == [[j.id for j in one], [j.id for j in two]]
-    scored = a_job("evaluate", {}, (one[0].id, A.id))
-    queue = local.Queue(plan(A, *learned, *one, scored), [one[1].id, one[2].id])
-    assert queue.keeps(scored.id) == queue.keeps(one[1].id)
-    assert (
-        queue.take(set(), {queue.keeps(one[1].id)}) == one[1].id
-    )  # rather the same again than nothing
+        given[turn % 2].append(job)
+    assert given == [[j.id for j in early], [j.id for j in late]]
+    scored = a_job("evaluate", {}, (early[0].id, A.id))
+    queue = local.Queue(plan(A, *learned, *early, scored), [early[1].id, early[2].id])
+    assert queue.keeps(scored.id) == queue.keeps(early[1].id)
+    # rather the same again than nothing
+    assert queue.take(set(), {queue.keeps(early[1].id)}) == early[1].id
     assert queue.keeps(learned[0].id) == ""
 
 

@@ -58,16 +58,18 @@ def test_a_draw_of_patients_is_the_only_seed_of_given_weights(plan_of):
     tuned = plan.jobs[cell(plan, row="alone (intensity)", fraction=25, seed=2).finetune].spec
     assert tuned.finetune.probe.levels == () and tuned.finetune.steps is None
 
-    def kept(row, fraction, seed):
+    def traits(row, fraction, seed):
         cells = [c for cells in plan.cells.values() for c in cells]
         columns = {"row": row, "fraction": fraction, "seed": seed}
         job = plan.jobs[next(c.finetune for c in cells if columns.items() <= c.columns.items())]
         return job.spec.keeps(job, plan.jobs), likeness(job, plan.context())
 
     for row, same in {"alone": False, "alone (intensity)": True, "pair": True}.items():
-        assert (kept(row, 25, 0)[0] == kept(row, 25, 2)[0]) is same, row  # one encoder for all draws?
-    assert kept("alone", 25, 1) == kept("alone", 100, 1)
-    assert len({kept(row, 25, 0)[1] for row in ("alone", "alone (intensity)", "pair")}) == 3
+        assert (traits(row, 25, 0)[0] == traits(row, 25, 2)[0]) is same, (
+            row
+        )  # one encoder for all draws?
+    assert traits("alone", 25, 1) == traits("alone", 100, 1)
+    assert len({traits(row, 25, 0)[1] for row in ("alone", "alone (intensity)", "pair")}) == 3
 
 
 @pytest.mark.parametrize(
