@@ -18,35 +18,38 @@ from typing import Any, NoReturn
 #     --method NAME!     a flag that must be given         [name NAME]  an argument that may be left out
 #     directory DIR      an argument: its name in code, and in the help; with `...` at least one
 # `| ` before a line: at most one of such flags is given. `-> ` after a name: what the code calls the flag.
-OUT = "--out DIR (runs)  default: runs"
-DATA = "--data DIR  one folder per data set (or BENCH_DATA)"
-PROTOCOLS = "protocols PROTOCOL...  a file, or a name of 'bench list protocols'"
-PLUGINS = "--plugins PATH...  a file or folder of plugins from outside; may be repeated"
-CORES = f"--workers N ({os.cpu_count() or 1})"
+OUT = "--out DIR (runs)  use DIR as the output folder; default: runs"
+DATA = "--data DIR  find the data sets in DIR, one folder each; default: environment variable BENCH_DATA"
+PROTOCOLS = "protocols PROTOCOL...  a protocol file, or a name that 'bench list protocols' prints"
+PLUGINS = "--plugins PATH...  load your own plugins from this file or folder; may be repeated"
+CORES = f"--workers N ({os.cpu_count() or 1})  read at most N cases at once; default: one per core"
+JSON = "--json  print JSON instead of text"
 NETWORKS = """amaes_unet|genesis_unet3d|genesis_unet3d_light|pgl_resnet50|plain_unet|primus|resenc_unet|segresnet|\
 segresnet_ds|spectre_vit|stunet|stunet_released|suprem_swin_unetr|suprem_unet|swin_unetr|taleb_unet3d|unet3d|\
 unetr"""  # which `bench init` takes
 WHERE = """\
---executor local|slurm (local)
---cluster NAME  a profile of bench.toml
---workers/--jobs N  jobs at once here; default: cores"""
+--executor local|slurm (local)  run the jobs on this machine or submit them to SLURM; default: local
+--cluster NAME  with --executor slurm: use the profile [cluster.NAME] of bench.toml
+--workers/--jobs N  run at most N jobs at once on this machine; default: one per GPU, else as the cores allow"""
 RUN = """\
 --dry-run  print the plan and stop
---keep-unfinished  go on with trainings that another version of the code began
-| --quiet/-q  only warnings, what failed, and where the table is
-| --lines  no bars and no colours: lines, as a file gets them
---log tensorboard|mlflow|wandb...  curves, settings, scores and tables go there too; may be repeated"""
+--keep-unfinished  continue unfinished trainings even if another version of the code began them
+| --quiet/-q  print only warnings, failures, and where the table is
+| --lines  print plain lines as in a log file, without progress bars and colours
+--log tensorboard|mlflow|wandb...  also send curves, settings, scores and tables to this tracker; \
+may be repeated"""
 PLAN = f"""\
 {PROTOCOLS}
---scale paper|pilot|smoke  default: the protocol's
+--scale paper|pilot|smoke  use this scale; default: the scale that the protocol sets
 {OUT}
 {DATA}
---phantoms  synthetic cases in the place of all data, in OUT/phantoms
+--phantoms  use synthetic cases, written to OUT/phantoms, instead of all data sets
 {WHERE}
 {PLUGINS}
---only KEY=VALUE...  method, network, dataset, fraction, fold, seed or row; may be repeated
---set -> sets KEY=VALUE...  a key of the protocol, e.g. finetune.optimiser.lr=1e-3; may be repeated
---records DIR...  an output folder or a bundle: cells that it has scored are taken from there, not run; \
+--only KEY=VALUE...  select only the part where KEY has this VALUE; KEY is method, network, dataset, \
+fraction, fold, seed or row; may be repeated: values of one KEY are joined by 'or', different KEYs by 'and'
+--set -> sets KEY=VALUE...  set a key of the protocol, e.g. finetune.optimiser.lr=1e-3; may be repeated
+--records DIR...  copy scores from this output folder or bundle; cells that have scores there are not run; \
 may be repeated
 --redo changed|  rerun jobs made by an older version of the code, and everything that depends on them"""
 COMMANDS = f"""
@@ -56,227 +59,239 @@ run  run protocols and draw their tables
 $ bench run quickstart  # synthetic scans, three minutes
 $ bench run pilot_lasc --data DATA --only method=voco --log tensorboard  # one method, with curves
 
-plan  print the jobs, what is done and what the rest costs
+plan  print which jobs are needed, which are done, and what the others cost
 {PLAN}
---json
---detect POINTS  what the protocol could see as written, and what a difference of so many points needs: \
-runs, test patients, hours
---gpu CARD  what each training takes of a card and whether it fits: h100-80gb, h100-80gbx4, or its memory, \
-24gb; default: the card of the cluster profile
+{JSON}
+--detect POINTS  print the smallest difference that the protocol can detect, and how many runs (with hours) or \
+test patients it needs to detect a difference of POINTS points
+--gpu CARD  print the hours and the memory that each training needs on CARD, and whether it fits; CARD is a \
+name (h100-80gb; h100-80gbx4 for four) or a memory size (24gb); default: the card of the cluster profile
 $ bench plan pilot_lasc --data DATA  # what there is to do, and what it will cost
 $ bench plan voco_table1 --scale smoke --phantoms  # without any data
 
 compete  train one more method and compare it with a protocol's stored results
-track TRACK  a protocol with records: a file, or a name of 'bench list protocols'
---method NAME!
+track TRACK  a protocol with stored results: a file, or a name that 'bench list protocols' prints
+--method NAME!  train this method
 {PLUGINS}
---records DIR  an output folder or a bundle; default: those tracked in results/
---network NAME  of the track; default: its first row's
---params KEY=VALUE...  a parameter of the method; may be repeated
---pretrain KEY=VALUE...  of its pretraining, in place of the track's: crop=[24,32,24], steps=2000, \
-optimiser.lr=1e-4
+--records DIR  compare with the results in this output folder or bundle; default: those in results/
+--network NAME  train on this network of the protocol; default: the network of its first row
+--params KEY=VALUE...  set a parameter of the method; may be repeated
+--pretrain KEY=VALUE...  change a setting of the method's pretraining, e.g. crop=[24,32,24], steps=2000 or \
+optimiser.lr=1e-4; may be repeated
 {OUT}
 {DATA}
 {WHERE}
 {RUN}
 > Only the new method is trained. The stored results have a score for each patient, so all comparisons are \
-paired. Refused if they have another split, scale, recipe or convention.
-$ bench compete pilot_lasc --method mine --plugins mine.py --data DATA  # among those recorded
-$ bench compete pilot_lasc --method mine --plugins mine.py --data DATA --dry-run
+paired. Stored results with another split, scale, recipe or convention are refused.
+$ bench compete pilot_lasc --method mine --plugins mine.py --data DATA  # train it and compare it
+$ bench compete pilot_lasc --method mine --plugins mine.py --data DATA --dry-run  # print the plan only
 
-status  what is running, done and failed
+status  print which jobs are running, done and failed
 {OUT}
---json
---prune  remove the work folders of jobs that no protocol wants any more
-$ bench status  # of the folder runs
-$ bench status --out DIR --prune  # and remove what no protocol wants any more
+{JSON}
+--prune  remove the work folders of jobs that no protocol needs any more
+$ bench status  # of the output folder runs
+$ bench status --out DIR --prune  # and remove what no protocol needs any more
 
-verify  read every published file against its digest
+verify  check every published file against its checksum
 {OUT}
-$ bench verify  # every file of the folder runs
+$ bench verify  # every file of the output folder runs
 $ bench verify --out DIR
 
-report  draw tables, figures and page from the records
-{PROTOCOLS}
+report  draw tables, figures and a page from stored results
+protocols PROTOCOL...  a protocol file, a name that 'bench list protocols' prints, or one bundle
 {PLUGINS}
---scale paper|pilot|smoke  default: the records'
+--scale paper|pilot|smoke  use the results of this scale; default: the scale of the last run
 {OUT}
---to DIR  default: OUT/reports/<name>; of a bundle none
---plain  as papers print: no verdicts, intervals or ranks
---paper DIR  no page; for a paper, a LaTeX file for each table and sentences.txt
---table -> tables NAME...  of --paper: only this table (a file's name without .tex); may be repeated
---serve  show them to a browser here, drawn again while a run goes on
---port N  of --serve; default: 8321, any free one: 0
-$ bench report pilot_lasc  # draw it again from the records
+--to DIR  write the report to DIR; default: OUT/reports/<name>; a bundle needs this flag
+--plain  print as papers do, without verdicts, intervals and ranks
+--paper DIR  write no page; write files for a paper to DIR: a LaTeX file for each table, and sentences.txt
+--table -> tables NAME...  with --paper: write only this table (its file name without .tex); may be repeated
+--serve  serve the reports to a browser on this machine, and redraw them while a run continues
+--port N  with --serve: use this port; 0 picks a free port; default: 8321
+$ bench report pilot_lasc  # draw it again from the stored results
 $ bench report pilot_lasc --paper DIR  # tables and sentences for a paper
 
 bundle  save protocols, stored results and splits in one file, to share it
 usage: bench bundle PROTOCOL... [--out DIR] [--data DIR] [--to FILE]
 usage: bench bundle verify FILE [--json]
-what PROTOCOL...  a file, or a name of 'bench list protocols'; or: verify FILE
+what PROTOCOL...  a protocol file, or a name that 'bench list protocols' prints; or: verify FILE
 {OUT}
---data DIR  to list the patients of splits by rule (or BENCH_DATA)
---to FILE  default: <name>.bench.zip here; of several bundle.bench.zip
---json  what verify finds
-> 'bench report FILE --to DIR' draws its tables again, without data or a GPU; 'bench bundle verify FILE' \
-looks at every digest, and whether the tables come out as they are in it. It holds no image.
+--data DIR  find the data sets in DIR, to list the patients of splits by rule; default: BENCH_DATA
+--to FILE  write to FILE; default: <name>.bench.zip in this folder, for several protocols bundle.bench.zip
+--json  with verify: print JSON instead of text
+> A bundle contains no images. 'bench report FILE --to DIR' draws its tables again, without data or a GPU. \
+'bench bundle verify FILE' checks every digest, and whether its tables come out the same when they are drawn again.
 $ bench bundle pilot_lasc --to lasc.bench.zip
 $ bench bundle verify lasc.bench.zip
 
-compare  which cells moved beyond noise between two runs of a protocol
-a A  an output folder, a bundle, or records/<name>.parquet
-b B  what is compared with it, likewise
---protocol NAME  where both hold several
---json
---ranks  methods by probe against methods fine-tuned, of all protocols that A and B hold
---to DIR  of --ranks: the page, its tables and figure
-> Exit code 1: something moved beyond noise.
+compare  list the cells that moved beyond noise between two runs of a protocol
+a A  an output folder, a bundle, or a file records/<name>.parquet
+b B  the folder, bundle or file to compare with A
+--protocol NAME  compare this protocol, if A and B both hold several
+{JSON}
+--ranks  compare how methods rank by probe and by fine-tuning, over all protocols in A and B
+--to DIR  with --ranks: write the page, its tables and its figure to DIR
+> The exit code is 1 if a cell moved beyond noise.
 $ bench compare runs runs_of_last_month  # two output folders
 $ bench compare runs/records/studies_probes_3d.parquet results/pilot --ranks --to ranks  # probe, fine-tuned
 
-judge  which methods differ, in any table of scores
-tables TABLE...  CSV, Parquet, JSON lines, nnU-Net's summary.json, results of mteb or kaiko eva, or a folder
---baseline NAME  the method that all others are compared with
---method COLUMN
---case COLUMN  the scan or image: methods are compared on the same ones
---score COLUMN
---run COLUMN  the independent training, usually its seed
---patient COLUMN  for data with several cases of a patient
---patients PATTERN  a regular expression whose group is a case's patient, or a CSV or JSON file of both
---dataset COLUMN
---target COLUMN  organ or label
---metric COLUMN
---fold COLUMN
---pretraining COLUMN  the pretraining of each run; its runs are not independent
---wide methods|targets|metrics|cases  what the columns of numbers are, in a wide table
---only KEY=VALUE...  of a column, or of method, dataset, target, metric; may be repeated
---without COLUMN...  a column that is ignored; may be repeated
-| --higher  higher scores are better; for a metric that bench does not know
-| --lower  lower scores are better
---unit 1|%  of Dice and the like: 0 to 1, or percent; not checked
---infinite NUMBER  the value of an infinite distance; 'missing' leaves it out
---region SIZE  the equivalence margin, in the unit of the file; default: 0.01 of Dice and the like
---require SENTENCE...  'A better than B' (worse than, equivalent to), on every data set by the first metric; \
-may be repeated
---to DIR  also a page, Markdown, LaTeX, CSV
---json
-> Columns are recognised by their names. The first table says how each was read; '-' means no column. \
-Exit code 1: a requirement does not hold.
+judge  test which methods differ, in any table of scores
+tables TABLE...  a file (CSV, Parquet, JSON lines, nnU-Net's summary.json, a result of mteb or kaiko eva) or a \
+folder of such files
+--baseline NAME  compare all other methods with this one
+--method COLUMN  use COLUMN as the method
+--case COLUMN  use COLUMN as the scan or image; methods are compared on the same cases
+--score COLUMN  use COLUMN as the score
+--run COLUMN  use COLUMN as the independent training run, usually its seed
+--patient COLUMN  use COLUMN as the patient, if patients have several cases
+--patients PATTERN  find the patient of a case by a regular expression (its group is the patient), or in a CSV \
+or JSON file of cases and patients
+--dataset COLUMN  use COLUMN as the data set
+--target COLUMN  use COLUMN as the organ or label
+--metric COLUMN  use COLUMN as the metric
+--fold COLUMN  use COLUMN as the cross-validation fold
+--pretraining COLUMN  use COLUMN as the pretraining of a run; runs of one pretraining are not independent
+--wide methods|targets|metrics|cases  set what the columns are, if several columns hold scores (a wide table)
+--only KEY=VALUE...  use only rows where KEY has this VALUE; KEY is a column, or method, dataset, target or \
+metric; may be repeated: values of one KEY are joined by 'or', different KEYs by 'and'
+--without COLUMN...  ignore this column; may be repeated
+| --higher  treat higher scores as better, for a metric that bench does not know
+| --lower  treat lower scores as better, for a metric that bench does not know
+--unit 1|%  read Dice and similar scores as shares from 0 to 1, or as percent, without a check
+--infinite NUMBER  count an infinite distance as NUMBER; 'missing' leaves it out
+--region SIZE  set the equivalence margin, in the unit of the file; default: 0.01 for Dice and similar scores
+--require SENTENCE...  require 'A better than B' ('worse than', 'equivalent to') on every data set, by the \
+first metric; may be repeated
+--to DIR  also write a page, Markdown, LaTeX and CSV to DIR
+{JSON}
+> Columns are recognised by their names. The first table that is printed shows how each column was read. '-' in \
+the place of COLUMN means that there is no such column. The exit code is 1 if a requirement does not hold.
 $ bench judge scores.csv --baseline nnunet --to judged  # columns case, method, dice
 $ bench judge nnUNet_results/Dataset004_Hippocampus  # all trainers of a cross-validation
 
-list  what there is by name
+list  list methods, data sets, networks, protocols and more by name
 what methods|datasets|mixtures|networks|weights|metrics|protocols
-[name NAME]  of a data set: its recipes, splits, and how large they are here
+[name NAME]  with datasets: print the recipes and splits of this data set, and their sizes on this machine
 {DATA}
 {PLUGINS}
---json
+{JSON}
 $ bench list methods
 $ bench list datasets --json  # for a program
-$ bench list weights  # public ones that a row can start from
+$ bench list weights  # public weights that a row can start from
 
-check  open and judge every case of a data set
-dataset
+check  open every case of a data set and list what is wrong
+dataset  a name that 'bench list datasets' prints, or a folder in MSD layout
 {DATA}
 {PLUGINS}
 {CORES}
---to FILE  also a page: what there is, a slice of each case with its label
---json
-$ bench check lasc --data DATA  # of DATA/lasc: what there is, and what is wrong
-$ bench check DATA/my_scans --to check.html  # any folder in MSD layout, drawn
+--to FILE  also write a page with counts, and a slice of each case with its label
+{JSON}
+$ bench check lasc --data DATA  # what DATA/lasc contains, and what is wrong
+$ bench check DATA/my_scans --to check.html  # any folder in MSD layout, with a page
 
 phantom  write synthetic cases in a data set's layout
-dataset
-directory DIR  the scans go to DIR/DATASET
---cases N (10)
---seed S (0)
+dataset  a name that 'bench list datasets' prints
+directory DIR  write the scans to DIR/DATASET
+--cases N (10)  write N cases; default: 10
+--seed S (0)  use this random seed; default: 0
 {PLUGINS}
 $ bench phantom btcv DATA  # ten scans in DATA/btcv
 $ bench phantom acdc DATA --cases 4 --seed 1
 
-score  score label maps that nobody trained here
---prediction P...!  a volume, a picture or a folder; repeat it to rank several
---reference R!  the same; files of two folders are paired by name without suffix
---metrics NAMES (dice,iou,hd,hd95)  comma-separated names of 'bench list metrics', all, or lesions
---labels VALUES  comma-separated; default: every label there is
---regions NAME  in place of labels: the regions of a data set, e.g. brats
---ignore VALUE  of voxels of the reference that nobody labelled; they count nowhere
---convention medpy|monai|deepmind  default: medpy; of several predictions all three
---empty default|brats|skip (default)
---verify  recompute with medpy and compare
---ignore-geometry  compare voxels as stored: no axis is turned, no place compared
---json
+score  score label maps from any tool against a reference
+--prediction P...!  score this volume, picture or folder; repeat the flag to rank several predictions
+--reference R!  compare with this volume, picture or folder; files of two folders are paired by name without \
+suffix
+--metrics NAMES (dice,iou,hd,hd95)  compute these metrics: names that 'bench list metrics' prints, all, or \
+lesions, separated by commas; default: dice,iou,hd,hd95
+--labels VALUES  score only these labels, separated by commas; default: every label in the files
+--regions NAME  score the regions of a data set instead of labels, e.g. brats
+--ignore VALUE  ignore voxels where the reference has this value, because nobody labelled them
+--convention medpy|monai|deepmind  compute surface metrics as this library does; default: medpy; for several \
+predictions all three
+--empty default|brats|skip (default)  set the rule for empty masks; if both masks are empty, default and skip \
+leave the target out, brats counts it as perfect
+--verify  compute the scores again with medpy and print the differences
+--ignore-geometry  compare voxels as stored: axes are not reoriented and positions are not checked
+{JSON}
 $ bench score --prediction mine.nii.gz --reference truth.nii.gz
 $ bench score --prediction a/ --prediction b/ --reference truth/ --metrics dice,nsd@1mm  # ranked
 
-embed  write what a frozen encoder makes of each case to files
-dataset DATASET
---init WEIGHTS!  a file, a job of OUT (as 'bench export' names it), or 'random'
---network NAME!  of 'bench list networks'; NAME/PRESET picks a preset, default: that of the weights
---to DIR!  <case>.npy a case, and manifest.json; a stopped one goes on
---voxels  a map of each voxel's features, <case>.b2nd, in place of a vector
---levels LEVELS  comma-separated maps of the encoder, 0 is the finest; default: all
---recipe NAME (default)  how scans are prepared, of the data set's recipes
---crop X,Y,Z  of windows, in voxels; default: the preset's
+embed  write the features of each case, computed by a frozen encoder, to files
+dataset DATASET  a name that 'bench list datasets' prints
+--init WEIGHTS!  load the weights from a file or a job of OUT (named as for 'bench export'), or use 'random' ones
+--network NAME!  use this network of 'bench list networks'; NAME/PRESET picks a preset; default: the preset of \
+the weights
+--to DIR!  write <case>.npy for each case and manifest.json to DIR; a stopped command continues there
+--voxels  write the features of each voxel as a map, <case>.b2nd, instead of one vector for each case
+--levels LEVELS  use only these feature maps of the encoder, separated by commas, 0 is the finest; default: all
+--recipe NAME (default)  prepare scans by this recipe of the data set; default: the recipe 'default'
+--crop X,Y,Z  set the size of windows in voxels; default: the crop of the preset
 {DATA}
 {OUT}
-{CORES}
+--workers N ({os.cpu_count() or 1})  prepare scans in at most N processes; default: one per core
 $ bench embed msd04_hippocampus --init weights.safetensors --network unet3d --to embeddings --data DATA
 $ bench embed msd04_hippocampus --init 3f2a --network unet3d/tiny --voxels --to maps --data DATA
 
-export  write what a finished job made to a file
-job ROW  a row's name (its pretraining; without one its fine-tuning), or a job's id or the beginning of one; \
-@STEP after it is a snapshot, @last the last weights of a fine-tuning whose table scores others
---to FILE!
---format safetensors|nnunet|nnssl|submission (safetensors)  nnunet: a checkpoint for nnU-Net, which nnssl \
-reads too (the same file), and its network for the plans in FILE's name with .json; submission: a server's \
-files, of a job
---only KEY=VALUE...  of a row with several jobs: seed, pretrain_seed, fold, fraction, dataset, protocol, \
-scale, or kind (pretrain, finetune); may be repeated
+export  write the weights or the predictions of a finished job to a file
+job ROW  a row's name (its pretraining; without one its fine-tuning), a job's id, or the beginning of an id; \
+@STEP after it picks a snapshot of a pretraining, @last the last weights of a fine-tuning instead of those \
+that its table scores
+--to FILE!  write to this new file
+--format safetensors|nnunet|nnssl|submission (safetensors)  choose the format; nnunet and nnssl both write a \
+checkpoint for nnU-Net and nnssl, and a .json file of the same name with the network for nnU-Net's plans; \
+submission writes a job's predictions for a challenge's server; default: safetensors
+--only KEY=VALUE...  pick one job of a row with several; KEY is seed, pretrain_seed, fold, fraction, dataset, \
+protocol, scale, or kind (pretrain, finetune); may be repeated
 {OUT}
 $ bench export simclr3d --to weights.safetensors --only seed=0  # the row's pretraining, of seed 0
-$ bench export 3f2a --to checkpoint.pth --format nnunet  # of the job whose id begins so, for nnU-Net
+$ bench export 3f2a --to checkpoint.pth --format nnunet  # the job whose id begins with 3f2a, for nnU-Net
 
-cancel  take back what an output folder has in SLURM's queue
+cancel  cancel the tasks of an output folder in SLURM's queue
 {OUT}
-$ bench cancel  # what the folder runs has in the queue
+$ bench cancel  # the tasks of the output folder runs
 $ bench cancel --out DIR
 
-cluster  try out a cluster profile of bench.toml
-what check|
-[name NAME]  default: the cluster's own defaults
+cluster  test a cluster profile of bench.toml
+what check|  submit small tasks to SLURM and print what works
+[name NAME]  test the profile [cluster.NAME]; default: no profile, the cluster's own defaults
 {OUT}
---wait SECONDS (300)  for a task to start, default: 300
---json
+--wait SECONDS (300)  wait at most SECONDS for a task to start; default: 300
+{JSON}
 $ bench cluster check  # with the cluster's own defaults
 $ bench cluster check gpu --wait 600  # the profile [cluster.gpu] of bench.toml
 
-new  begin a method, data set, network or protocol of your own
+new  write a template for a method, data set, network or protocol of your own
 kind method|dataset|network|protocol
-name NAME  a Python name that nothing here has
---to DIR (.)  default: this folder
-$ bench new method my_method --to mine  # mine/my_method.py, its test and a protocol
+name NAME  a Python name that is not used yet
+--to DIR (.)  write to DIR; default: this folder
+$ bench new method my_method --to mine  # writes mine/my_method.py, its test and a protocol
 $ bench new dataset my_scans  # in this folder
 
-init  write a first protocol over a folder of your own scans
-folder DIR
---to FILE  default: DIR's name and .yaml, here
---labels NAMES ()  e.g. 1=liver,2=tumour
---channels NAMES ()  e.g. CT, or T1,FLAIR
---image PATTERN...  of scans in another layout: '*/T1.nii.gz'; once for each channel
---label PATTERN  of their label maps, with the same wildcards: '*/mask.nii.gz'
---links DIR  links to these in MSD layout; default: DIR_msd
---patients PATTERN  a regular expression whose group is a case's patient, where one has several
---network {NETWORKS} (genesis_unet3d)  only resenc_unet exports to \
-nnU-Net; default: genesis_unet3d
+init  write a first protocol for a folder of your own scans
+folder DIR  the folder of the scans
+--to FILE  write the protocol to FILE; default: DIR's name with .yaml, in this folder
+--labels NAMES ()  name the labels, e.g. 1=liver,2=tumour
+--channels NAMES ()  name the channels, e.g. CT, or T1,FLAIR
+--image PATTERN...  find scans in another layout by this pattern: '*/T1.nii.gz'; give one for each channel
+--label PATTERN  find their label maps by this pattern, with the same wildcards: '*/mask.nii.gz'
+--links DIR  with --image: write links to the files, in MSD layout, to this folder; default: the scans' folder \
+with _msd at the end of its name
+--patients PATTERN  find the patient of a case by this regular expression (its group is the patient), if \
+patients have several cases
+--network {NETWORKS} (genesis_unet3d)  use this network; \
+only resenc_unet exports to nnU-Net; default: genesis_unet3d
 {CORES}
-> DIR holds imagesTr and labelsTr, as the Decathlon and nnU-Net keep them; else --image and --label say where \
-the files are, and a new folder links to them. Where it lacks dataset.json one \
-is written: what --labels and --channels do not name is asked on a terminal, and called label_1, ... elsewhere.
+> DIR holds imagesTr and labelsTr, the layout of the Decathlon (MSD) and of nnU-Net. For another layout, --image \
+and --label find the files, and a new folder links to them. If there is no dataset.json, the command writes \
+one. On a terminal it asks for the names that --labels and --channels do not give; elsewhere it calls labels \
+label_1, ...
 $ bench init DATA/my_scans  # writes my_scans.yaml
 $ bench init SCANS --image '*/T1.nii.gz' --label '*/mask.nii.gz' --labels 1=tumour  # another layout, asks less
 
-completion  print what makes a shell complete bench's words
+completion  print a script that lets your shell complete bench's commands
 shell bash|zsh|fish
 $ source <(bench completion bash)  # now; to keep it, put the line into ~/.bashrc (zsh: ~/.zshrc)
 $ bench completion fish > ~/.config/fish/completions/bench.fish
@@ -306,7 +321,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of every command; ``command`` of what it parsed is the command's name."""
     about = "Compare self-supervised pretraining methods for medical images."
     bench = _Parser(prog="bench", description=about)
-    versions = "of bench, and of what it runs on"
+    versions = "print the versions of bench, Python, torch and monai"
     bench.add_argument("-V", "--version", action=_Version, nargs=0, help=versions)
     commands = bench.add_subparsers(metavar="COMMAND", required=True)
     for name, lines in blocks().items():

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = error.filename or _written(arguments)  # a full disk does not say which file
         what = f"{where}: {error.strerror or error}" if where else error.strerror or error
-        print(f"bench: {what}; mend it and run again", file=sys.stderr)
+        print(f"bench: {what}; correct this and run again", file=sys.stderr)
         wrong = (
             isinstance(error, (PermissionError, NotADirectoryError)) or error.errno == errno.ELOOP
         )

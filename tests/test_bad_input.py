@@ -133,7 +133,7 @@ def test_a_protocol_without_rows_is_refused_by_name(written, capsys):
 
 
 NO_GPU = "[cluster.slow]\npartition = 'cpu'\n[cluster.fast]\ngpus = 1\n"  # bench.toml
-HERE = "pretrain.precision bf16 needs a GPU, and this machine has none; take --executor slurm"
+HERE = "pretrain.precision bf16 needs a GPU, and this machine has none; use --executor slurm"
 HALF = {  # flags: what is said; nothing is said where a profile asks for a GPU
     "": HERE,
     "--executor slurm": "SLURM is asked for none without --cluster",

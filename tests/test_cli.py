@@ -387,7 +387,10 @@ def test_what_cannot_be_printed_is_told_as_such(asked, buffered, tmp_path):
     how = {"stderr": subprocess.PIPE, "text": True, "env": env, "cwd": tmp_path}
     ran = subprocess.run(["bash", "-c", command], **how)
     assert ran.returncode == 1
-    assert ran.stderr == "bench: standard output: No space left on device; mend it and run again\n"
+    assert (
+        ran.stderr
+        == "bench: standard output: No space left on device; correct this and run again\n"
+    )
 
 
 def test_a_closed_pipe_is_no_traceback(protocol_file, phantoms):

@@ -21,7 +21,7 @@ def body(arguments: argparse.Namespace) -> int:
     from bench.store import Store
 
     if arguments.json:
-        raise BenchError("--json: is of 'bench bundle verify FILE'; leave it out")
+        raise BenchError("--json: only 'bench bundle verify FILE' has this flag; leave it out")
     bundled = bundle(
         [find(path) for path in arguments.what],
         Store.open(arguments.out, create=False),

@@ -1,4 +1,4 @@
-"""``bench check``: open and judge every case of a data set."""
+"""``bench check``: open every case of a data set and list what is wrong."""
 
 from __future__ import annotations
 

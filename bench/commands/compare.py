@@ -16,7 +16,9 @@ def body(arguments: argparse.Namespace) -> int:
     if arguments.ranks:
         return _ranks(arguments)
     if arguments.to is not None:
-        raise BenchError(f"--to {arguments.to}: is --ranks'; add it, or leave --to out")
+        raise BenchError(
+            f"--to {arguments.to}: works only with --ranks; add --ranks, or leave --to out"
+        )
     with as_folder(arguments.a) as a, as_folder(arguments.b) as b:
         comparison = compare(*sides((arguments.a, a), (arguments.b, b), arguments.protocol))
     print(json.dumps(as_json(comparison), indent=1) if arguments.json else as_text(comparison))
@@ -34,8 +36,8 @@ def _ranks(arguments: argparse.Namespace) -> int:
         raise BenchError("--ranks: name the page's folder with --to")
     if arguments.json or arguments.protocol is not None:
         raise BenchError(
-            "--ranks: takes neither --json nor --protocol; name records/<name>.parquet, "
-            "and read table.csv"
+            "--ranks: takes neither --json nor --protocol; for one protocol give its "
+            "records/<name>.parquet, for numbers read table.csv"
         )
     with as_folder(arguments.a) as a, as_folder(arguments.b) as b:
         ranks = ranked(every_side((arguments.a, a), (arguments.b, b)))

@@ -54,7 +54,7 @@ def cluster(arguments: argparse.Namespace) -> Profile | None:
         return profile(arguments.cluster)
     if arguments.cluster is not None:
         raise BenchError(
-            f"--cluster {arguments.cluster}: is SLURM's; add --executor slurm, or leave it out"
+            f"--cluster {arguments.cluster}: works only with SLURM; add --executor slurm, or leave --cluster out"
         )
     return None
 
@@ -114,7 +114,7 @@ def without_gpu(arguments: argparse.Namespace, cluster: Profile | None) -> str:
         return (
             ""
             if gpus()
-            else "this machine has none; take --executor slurm --cluster NAME for one that has"
+            else "this machine has none; use --executor slurm --cluster NAME for one that has"
         )
     if cluster.asks_for_gpus:
         return ""

@@ -16,13 +16,15 @@ def body(arguments: argparse.Namespace) -> int:
     if arguments.name is not None:
         if arguments.what != "datasets":
             raise BenchError(
-                f"list {arguments.what} {arguments.name}: takes no NAME; it is of 'list datasets'"
+                f"list {arguments.what} {arguments.name}: takes no NAME; only 'list datasets' does"
             )
         dataset = listing.one_dataset(arguments.name, arguments.data)
         print(json.dumps(dataset, indent=1) if arguments.json else listing.dataset_as_text(dataset))
         return 0
     if arguments.data is not None:
-        raise BenchError(f"--data {arguments.data}: is of 'bench list datasets NAME'; leave it out")
+        raise BenchError(
+            f"--data {arguments.data}: only 'bench list datasets NAME' has this flag; leave it out"
+        )
     things, broken = listing.listed(arguments.what)
     print(
         json.dumps(things, indent=1) if arguments.json else listing.as_text(arguments.what, things)

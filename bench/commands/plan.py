@@ -54,7 +54,7 @@ def _detect(
 
     if not 0 < arguments.detect <= 100:
         raise BenchError(
-            f"--detect {arguments.detect:g}: is a difference in points, above 0 and at most 100"
+            f"--detect {arguments.detect:g}: give a difference in points, above 0 and at most 100"
         )
     sights = detect.sights(plan, protocols, store, arguments.detect)
     if arguments.json:

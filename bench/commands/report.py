@@ -24,10 +24,12 @@ def body(arguments: argparse.Namespace) -> int:
     from bench.store import Store
 
     if arguments.port is not None and not arguments.serve:
-        raise BenchError(f"--port {arguments.port}: is --serve's; add it, or leave --port out")
+        raise BenchError(
+            f"--port {arguments.port}: works only with --serve; add --serve, or leave --port out"
+        )
     if arguments.tables and arguments.paper is None:
         raise BenchError(
-            f"--table {arguments.tables[0]}: is --paper's; add it, or leave --table out"
+            f"--table {arguments.tables[0]}: works only with --paper; add --paper, or leave --table out"
         )
     bundles = [path for path in arguments.protocols if is_bundle(path)]
     if bundles:
@@ -53,7 +55,7 @@ def _paper(arguments: argparse.Namespace, store: Store, names: list[str]) -> int
     others = {"--serve": arguments.serve, "--plain": arguments.plain, "--to": arguments.to}
     for flag, given in others.items():
         if given:
-            raise BenchError(f"{flag}: --paper writes no page; leave one of them out")
+            raise BenchError(f"{flag}: --paper writes no page; leave one of the two flags out")
     for path, name in zip(arguments.protocols, names, strict=True):
         folder = arguments.paper / name if len(names) > 1 else arguments.paper
         written = write_paper(path, arguments.scale, store, folder, arguments.tables)
@@ -70,14 +72,14 @@ def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
     if arguments.paper is not None:
         raise BenchError(f"{file}: is a bundle; --paper reads an output folder: leave --paper out")
     if len(arguments.protocols) > 1:
-        raise BenchError(f"{file}: is a bundle; draw it by itself")
+        raise BenchError(f"{file}: is a bundle; give it alone")
     if arguments.to is None or arguments.scale is not None:
         why = (
-            "has one scale; leave --scale out"
+            ", which has one scale; leave --scale out"
             if arguments.scale
-            else "name the report's folder with --to"
+            else "; name a folder for its report with --to"
         )
-        raise BenchError(f"{file}: is a bundle: {why}")
+        raise BenchError(f"{file}: is a bundle{why}")
     printed = set[str]()
     with opened(file) as bundle:
         for name in bundle.manifest.protocols:
@@ -98,7 +100,7 @@ def _serve(arguments: argparse.Namespace, store: Any, names: list[str]) -> int:
 
     if arguments.to is not None or arguments.plain:
         what = "--plain" if arguments.to is None else f"--to {arguments.to}"
-        raise BenchError(f"{what}: --serve shows what lies in OUT/reports; leave it out")
+        raise BenchError(f"{what}: --serve shows the reports in OUT/reports; leave this flag out")
     sources = [Source(file, arguments.scale) for file in arguments.protocols]
     pages = {name: ServedPage(source) for name, source in zip(names, sources, strict=True)}
     for name, page in pages.items():

@@ -52,7 +52,7 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
     from bench.score import region_set
 
     if arguments.labels is not None and arguments.regions is not None:
-        raise BenchError("--labels and --regions: both say what is scored; give one of them")
+        raise BenchError("--labels and --regions: both set what is scored; give only one of them")
     labels = None
     if arguments.labels is not None:
         values = (_value("--labels", text) for text in arguments.labels.split(","))

@@ -66,7 +66,7 @@ def check_usable(name: str, chosen: Sequence[str], faults: Mapping[str, str]) ->
         names = ", ".join(faulty[:SHOWN]) + (", ..." if len(faulty) > SHOWN else "")
         raise BenchError(
             f"{name}: {len(faulty)} of {len(chosen)} cases cannot be used, first {faulty[0]}: "
-            f"{faults[faulty[0]]}; mend or remove them, or leave them out by 'exclude: [{names}]'; "
+            f"{faults[faulty[0]]}; correct or remove them, or leave them out by 'exclude: [{names}]'; "
             f"'bench check {name} --data ...' lists all"
         )
 
@@ -101,7 +101,7 @@ def of_list(cases: Sequence[Case], names: Sequence[str], what: str, *, absent: s
     if lacking and absent != "allow":
         raise BenchError(
             f"{what} names {len(wanted)} and {len(lacking)} are not in the folder ({', '.join(lacking[:3])}"
-            f"{' ...' if len(lacking) > 3 else ''}); complete the folder, or say 'absent: allow'"
+            f"{' ...' if len(lacking) > 3 else ''}); complete the folder, or write 'absent: allow'"
         )
     return listed_cases
 
@@ -137,12 +137,12 @@ def taken(
     if unit == "%":
         if not 0.5 <= number * len(people) / 100 <= len(people):
             raise BenchError(
-                f"{what}: 'take: {take}' of {len(people)} patients; take 1 to 100 %, at least half of one"
+                f"{what}: 'take: {take}' of {len(people)} patients; use 1 to 100 %, at least half of one"
             )
         chosen = set(splits.leading(people, number))
         return [item for item in items if person(item) in chosen]
     if number > len(items):
-        raise BenchError(f"{what}: 'take: {take}', and there are {len(items)}")
+        raise BenchError(f"{what}: 'take: {take}', and there are only {len(items)}")
     rank = {p: i for i, p in enumerate(people)}
     order = sorted(range(len(items)), key=lambda i: (rank[person(items[i])], i))
     return [items[i] for i in sorted(order[:number])]
@@ -174,7 +174,9 @@ def selected(
         what = f"{data.dataset}: list {data.list!r}"
         names = listed(dataset, data.dataset, data.list)
         if data.list_hash not in ("", digest(names)):
-            raise BenchError(f"{what} is not what it was when planned; run the protocol again")
+            raise BenchError(
+                f"{what} has changed since the run was planned; run the protocol again"
+            )
         chosen = of_list(chosen, names, what, absent=absent)
     if data.labelled:
         chosen = [c for c in chosen if c.label is not None]
@@ -218,7 +220,7 @@ def halves(cases: Sequence[Case], name: str, patients: int) -> tuple[list[str], 
         raise Misstated(
             "patients",
             f"data set {name!r} has {len(classes)} labelled patients who train in all of its folds here and "
-            f"are never held out, {patients} are asked for; take fewer, or another data set",
+            f"are never held out, {patients} are asked for; use fewer, or another data set",
         )
     turns: Counter[int] = Counter()
     turn_of: dict[str, tuple[int, int]] = {}

@@ -45,7 +45,7 @@ def _few_voxels(recipe: Recipe, seen: Sequence[Facts], axes: int) -> list[str]:
         if voxels < FEWEST and voxels < stored / 1.5:
             return [
                 f"voxels of {spacing:g} mm leave {voxels:.1f} along {'xyz'[axis]} of a median scan, which is "
-                f"{extent:.0f} mm there; take finer ones"
+                f"{extent:.0f} mm there; use finer ones"
             ]
     return []
 
@@ -72,7 +72,7 @@ def _window(recipe: Recipe, seen: Sequence[Facts], modality: str) -> list[str]:
             )
             return [
                 f"window [{low:g}, {high:g}] sets {below:.0%} of a median scan's voxels to its lower end and "
-                f"{above:.0%} to its upper end{why}; take another window, or mend the values"
+                f"{above:.0%} to its upper end{why}; use another window, or correct the values"
             ]
     return []
 

@@ -241,7 +241,7 @@ def read_listing(home: Path) -> dict[str, Any]:
         read = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise BenchError(
-            f"{path}: cannot be read ({error.strerror}); mend its permissions"
+            f"{path}: cannot be read ({error.strerror}); correct its permissions"
         ) from None
     except (ValueError, RecursionError) as error:
         raise BenchError(f"{path}: not JSON ({error}); unpack it again, or remove it") from None
@@ -463,7 +463,7 @@ def with_patients(path: Path, cases: Sequence[Case], stated: object) -> list[Cas
         )
         if not patient:
             raise BenchError(
-                f"{path}: patients: {shown(stated)} gives case {shown(case.id)} no patient; mend it"
+                f"{path}: patients: {shown(stated)} gives case {shown(case.id)} no patient; correct it"
             )
         matched.append(replace(case, patient=patient))
     return matched

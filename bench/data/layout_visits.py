@@ -133,7 +133,7 @@ def _walk(folder: Path, depth: int) -> Iterator[tuple[re.Match[str], Path]]:
         entries = list(os.scandir(folder))
     except OSError as error:
         raise BenchError(
-            f"{folder}: cannot be listed ({error.strerror}); mend its permissions"
+            f"{folder}: cannot be listed ({error.strerror}); correct its permissions"
         ) from None
     for entry in entries:
         match = NAME.fullmatch(entry.name)

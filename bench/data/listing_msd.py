@@ -67,7 +67,7 @@ def write_missing(
         write_atomic(path, json.dumps(listing, indent=1) + "\n")
     except OSError as error:
         raise BenchError(
-            f"{path}: cannot be written ({error.strerror}); mend it and run again"
+            f"{path}: cannot be written ({error.strerror}); correct this and run again"
         ) from None
     return ", ".join([*told, *(f"{value} {name}" for value, name in names.items())])
 

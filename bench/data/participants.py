@@ -66,13 +66,13 @@ class Participants:
                 if group_of.setdefault(column, stated[column]) != stated[column]:
                     raise BenchError(
                         f"{self.source}: patient {shown(patient)} has cases of {column} "
-                        f"{shown(group_of[column])} and {shown(stated[column])}; state one for each patient"
+                        f"{shown(group_of[column])} and {shown(stated[column])}; write one value for each patient"
                     )
         if grouped and not any(grouped.values()):
             first = next(iter(self.entries), "")
             raise BenchError(
-                f"{self.source}: says nothing of the {len(grouped)} patients here (they are called like "
-                f"{shown(next(iter(grouped)))}, its first name is {shown(first)}); name patients or cases in "
+                f"{self.source}: has none of the {len(grouped)} patients of the data set (named like "
+                f"{shown(next(iter(grouped)))}, in the table like {shown(first)}); name patients or cases in "
                 "its first column"
             )
         return grouped
@@ -100,7 +100,7 @@ def read(path: Path) -> Participants:
                 name, stated = _stated(line, head, where, separator)
                 if entries.setdefault(name, stated) != stated:
                     raise BenchError(
-                        f"{where}: {shown(name)} is there already, with other entries; keep one"
+                        f"{where}: {shown(name)} is listed twice, with different entries; keep one line"
                     )
     except csv.Error as error:
         raise BenchError(f"{path}:{reader.line_num}: no CSV ({error})") from None

@@ -107,7 +107,7 @@ class Volume:
         """
         if self.others is None:
             raise BenchError(
-                "another case was asked for, and there is but one to read; take more cases"
+                "the method needs a second case, and there is only one; use more cases"
             )
         return self.others(rng)
 

@@ -87,7 +87,7 @@ def prepare(
     if 4 * math.prod(geometry.shape) > MAX_BYTES:
         raise BenchError(
             f"{volume.path}: {native} voxels of {volume.spacing} mm become {geometry.shape}, more "
-            f"than {MAX_BYTES >> 30} GiB; take a coarser spacing in the recipe"
+            f"than {MAX_BYTES >> 30} GiB; use a coarser spacing in the recipe"
         )
     return Prepared(
         image=np.stack([resample(channel[geometry.inside], geometry.shape) for channel in image]),

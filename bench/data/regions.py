@@ -27,14 +27,14 @@ def paint(regions: Mapping[str, Sequence[int]], name: str) -> list[tuple[int, in
     sets = {key: set(values) for key, values in regions.items()}
     if len(set(map(frozenset, sets.values()))) < len(sets):
         raise Misstated(
-            "regions", f"two of data set {name!r} have the same labels; take one of them"
+            "regions", f"two of data set {name!r} have the same labels; use one of them"
         )
     for (first, a), (second, b) in combinations(sets.items(), 2):
         if a & b and not (a <= b or b <= a):
             raise Misstated(
                 "head",
                 f"regions {first!r} and {second!r} of data set {name!r} overlap and neither holds "
-                "the other, so a voxel of both cannot be written as a label map; take softmax",
+                "the other, so a voxel of both cannot be written as a label map; use softmax",
             )
     painted = []
     for number, (key, labels) in sorted(enumerate(sets.items()), key=lambda item: -len(item[1][1])):
@@ -44,7 +44,7 @@ def paint(regions: Mapping[str, Sequence[int]], name: str) -> list[tuple[int, in
             raise Misstated(
                 "head",
                 f"region {key!r} of data set {name!r} has no label of its own, so its sigmoid "
-                "cannot be written as a label map; take softmax",
+                "cannot be written as a label map; use softmax",
             )
         painted.append((number, min(alone)))
     return painted

@@ -220,7 +220,7 @@ def join(found: Gathered, folder: Path, cases: Sequence[Case]) -> None:
     if not found.done.all():
         lacking = cases[int(np.argmin(found.done))].id
         raise BenchError(
-            f"case {lacking}: what was written of it did not last; look at the disk, run again"
+            f"case {lacking}: its prepared data are lost; check the disk, then run again"
         )
     files = found.place(folder)
     # of a map

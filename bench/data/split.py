@@ -127,7 +127,7 @@ def _full(name: str, fold: Fold, patients: int) -> None:
     """Refuse a fold with an empty part, or one that tests too few by chance."""
     for part in PARTS.get(fold.name, ("train", "test")):
         if not getattr(fold, part):
-            other = "" if fold.name == LEAVE_ONE_OUT else f", or take 'split: {LEAVE_ONE_OUT}'"
+            other = "" if fold.name == LEAVE_ONE_OUT else f", or use 'split: {LEAVE_ONE_OUT}'"
             raise Misstated(
                 "split",
                 f"{name}: split {fold.name!r} leaves no {part} patient among {patients}; add cases{other}",
@@ -135,9 +135,9 @@ def _full(name: str, fold: Fold, patients: int) -> None:
     if fold.name == RULE and len(fold.test) < FEWEST:
         raise Misstated(
             "split",
-            f"{name}: split {RULE!r} draws each patient by himself, which leaves {len(fold.train)} to train, "
-            f"{len(fold.val)} to validate and {len(fold.test)} to test; fewer than {FEWEST} tested say too "
-            f"little: take 'split: {EVEN}' or '{CV5}'",
+            f"{name}: split {RULE!r} draws each patient independently, which leaves {len(fold.train)} to "
+            f"train, {len(fold.val)} to validate and {len(fold.test)} to test; at least {FEWEST} to test are "
+            f"needed: use 'split: {EVEN}' or '{CV5}'",
         )
 
 
@@ -177,7 +177,7 @@ def _given(name: str, cases: Sequence[Case]) -> Fold:
                 else f"shows patient {case.patient} of another part"
             )
             raise Misstated(
-                "split", f"{name}: split {GIVEN!r}: case {case.id} {why}; take 'split: {EVEN}'"
+                "split", f"{name}: split {GIVEN!r}: case {case.id} {why}; use 'split: {EVEN}'"
             )
     if "val" not in parts.values():
         train = sorted(
@@ -211,7 +211,7 @@ def _registered(dataset: Dataset, split: str, name: str, patients: Sequence[str]
             "split",
             f"{name}: split {split!r} lists {len(wanted)} patients and {len(lacking)} are not in the "
             f"folder ({', '.join(lacking[:5])}{' ...' if len(lacking) > 5 else ''}); complete the "
-            "folder, or take 'split: even', which divides what is there",
+            "folder, or use 'split: even', which divides what is there",
         )
     return parts
 
@@ -264,7 +264,7 @@ def read_list(dataset: Dataset, file: str) -> dict[str, Any]:
     except OSError as error:
         raise BenchError(f"{path}: cannot be read ({error.strerror}); put the list there") from None
     except ValueError as error:
-        raise BenchError(f"{path}: no list of cases ({error}); mend it") from None
+        raise BenchError(f"{path}: no list of cases ({error}); correct the file") from None
 
 
 @lru_cache(maxsize=64)
@@ -301,7 +301,7 @@ def fraction(patients: Sequence[str], percent: int, split: str, seed: int, what:
         raise Misstated(
             "fractions",
             f"{what}: {percent} % of {n} training patients is less than half a patient; "
-            f"take at least {-(-50 // n)} %",
+            f"use at least {-(-50 // n)} %",
         )
     return leading(ranked(patients, split, seed), percent)
 
@@ -323,7 +323,7 @@ def parted(patients: Sequence[str], share: float, what: str = "") -> tuple[list[
     if back >= len(patients):
         raise Misstated(
             "holdout",
-            f"{what}holdout {share:g} of {len(patients)} training patient(s) leaves none to train; take a "
+            f"{what}holdout {share:g} of {len(patients)} training patient(s) leaves none to train; use a "
             "larger fraction, or 'holdout: 0'",
         )
     return list(patients[:-back]), list(patients[-back:])

@@ -53,7 +53,9 @@ def _number(case: str, key: str, stated: str | None) -> float:
     except ValueError:
         number = float("nan")
     if not isfinite(number):
-        raise BenchError(f"case {case!r}: {key!r} is {stated!r}, no number; mend it, or exclude it")
+        raise BenchError(
+            f"case {case!r}: {key!r} is {stated!r}, no number; correct it, or exclude it"
+        )
     return number
 
 

@@ -184,12 +184,14 @@ def _same(to: Path, stated: Mapping[str, Any]) -> None:
             raise BenchError(f"{to}: holds other embeddings (see {path}); name another folder")
         return
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise BenchError(f"{to}: is there and holds no {MANIFEST}; name an empty folder")
+        raise BenchError(f"{to}: exists and holds no {MANIFEST}; name an empty folder")
     try:
         to.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(stated, indent=1))
     except OSError as error:
-        raise BenchError(f"{to}: cannot be written ({error.strerror}); name another") from None
+        raise BenchError(
+            f"{to}: cannot be written ({error.strerror}); name another folder"
+        ) from None
 
 
 @torch.no_grad()

@@ -70,7 +70,9 @@ def init(
             rest = replace(stated, images=(), label="", links=None)
             return [text, *init(home, to, rest, ask, workers, on_progress)]
     if stated.label or stated.links:
-        raise BenchError("--label, --links: are of scans in another layout; name these by --image")
+        raise BenchError(
+            "--label, --links: work only with --image, the pattern of the scans; add --image"
+        )
     if not (root / "imagesTr").is_dir():
         raise BenchError(_no_layout(root))
     path = to or Path(

@@ -44,7 +44,7 @@ def new(kind: str, name: str, to: Path) -> list[str]:
     present = ", ".join(str(path) for path in texts if path.exists() or path.is_symlink())
     if present:
         raise BenchError(
-            f"{present}: there already, and nothing is overwritten; take another name or --to"
+            f"{present}: there already, and nothing is overwritten; use another name or --to"
         )
     try:
         write_new(texts)
@@ -77,11 +77,11 @@ def _check_name(kind: str, name: str) -> None:
     plain = name.isidentifier() and name.isascii() and not keyword.iskeyword(name)
     if not plain or name.startswith(("_", "test_", "conftest")) or len(name) > LONGEST:
         raise BenchError(
-            f"{name[:80]!r}: is no name for a {kind}; take letters, digits and '_', beginning with a letter"
+            f"{name[:80]!r}: is no name for a {kind}; use letters, digits and '_', beginning with a letter"
         )
     if name in sys.stdlib_module_names or find_spec(name) is not None:
         raise BenchError(
-            f"{name!r}: is a Python package, which {name}.py would hide; take another name"
+            f"{name!r}: is a Python package, which {name}.py would hide; use another name"
         )
     present = {
         "method": lambda: registry.names("method"),
@@ -91,5 +91,5 @@ def _check_name(kind: str, name: str) -> None:
     }[kind]()
     if name in present:
         raise BenchError(
-            f"{kind} {name!r} is there already; 'bench list {kind}s' has all, take another name"
+            f"{kind} {name!r} is there already; 'bench list {kind}s' has all, use another name"
         )

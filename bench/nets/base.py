@@ -136,7 +136,7 @@ class NoDecoder(Decoder):
         Raises:
             BenchError: always.
         """
-        raise BenchError("this network has no decoder; classify with it, or take one that segments")
+        raise BenchError("this network has no decoder; classify with it, or use one that segments")
 
 
 def flat(x: Tensor, dims: int) -> Tensor:

@@ -92,18 +92,18 @@ def check_crop(name: str, size: str, crop: Triple | None = None) -> Triple:
     if len(crop) != 3:
         raise BenchError(f"{where}: give three sides, x y z, in voxels")
     if facts.dims == 2 and crop[2] != 1:
-        raise BenchError(f"{where}: it reads single slices along z; take {(*crop[:2], 1)}")
+        raise BenchError(f"{where}: it reads single slices along z; use {(*crop[:2], 1)}")
     for axis, side, step in zip("xyz", crop, facts.multiple, strict=True):
         if side < 1 or side % step:
             lower = side // step * step
             near = f"{lower} or {lower + step}" if lower > 0 else f"{step}"
             raise BenchError(
-                f"{where}: side {axis} = {side} must be a multiple of {step}; take {near}"
+                f"{where}: side {axis} = {side} must be a multiple of {step}; use {near}"
             )
     if tuple(crop) == facts.multiple and not chosen.lone:
         raise BenchError(
             f"{where}: preset {size!r} has instance norm, which cannot train on one bottleneck "
-            f"voxel; take {2 * facts.multiple[0]} along at least one axis or preset 'tiny'"
+            f"voxel; use {2 * facts.multiple[0]} along at least one axis or preset 'tiny'"
         )
     return (crop[0], crop[1], crop[2])
 
@@ -133,11 +133,13 @@ def check_view(name: str, view: Triple, called: str) -> None:
         fit = ", ".join(
             e.name for e in CATALOG.values() if e.views == "any" and e.dims == facts.dims
         )
-        raise BenchError(f"{where}; it reads whole crops alone; take {fit}")
+        raise BenchError(f"{where}; it reads only whole crops; use {fit}")
     if facts.views == "multiples" and any(n % m for n, m in zip(view, facts.multiple, strict=True)):
-        raise BenchError(f"{where}; it reads multiples of {facts.multiple} alone")
+        raise BenchError(f"{where}; it reads only multiples of {facts.multiple}")
     if min(last) < 1:
-        raise BenchError(f"{where}; it halves {facts.pyramid[-1]} away; make them larger")
+        raise BenchError(
+            f"{where}; its encoder divides the sides by {facts.pyramid[-1]}, and no voxel is left; make them larger"
+        )
     if prod(last) < 2 and not all(p.lone for p in facts.presets.values()):
         raise BenchError(
             f"{where}; instance norm cannot train on one bottleneck voxel; make them larger"
@@ -176,7 +178,7 @@ def check_task(name: str, task: str) -> None:
             e.name for e in entries().values() if task in e.tasks and e.dims == facts.dims
         )
         raise BenchError(
-            f"network {name!r} has no decoder, so it cannot be trained for {task}; take {fit}"
+            f"network {name!r} has no decoder, so it cannot be trained for {task}; use {fit}"
         )
 
 
@@ -193,8 +195,8 @@ def check_batch(name: str, crop: Sequence[int], rows: int) -> None:
     """
     if network_facts(name).batch_norm and rows * prod(cells(name, crop)[-1]) < 2:
         raise BenchError(
-            f"network {name!r} has batch norm, which one bottleneck voxel of a batch of 1 gives nothing to "
-            "normalise; take a larger batch, a larger crop, or no accumulation"
+            f"network {name!r} has batch norm, which cannot normalise a single bottleneck voxel in a batch "
+            "of 1; use a larger batch, a larger crop, or no accumulation"
         )
 
 

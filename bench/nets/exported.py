@@ -145,7 +145,7 @@ def _refusal(name: str, preset: str) -> str:
     known = ", ".join("/".join(names) for names in ARCHITECTURES)
     larger = [p for n, p in ARCHITECTURES if n == name]
     way = (
-        f"take its preset {larger[0]!r} (--scale paper, or --set networks.NAME.preset={larger[0]})"
+        f"use its preset {larger[0]!r} (--scale paper, or --set networks.NAME.preset={larger[0]})"
         if larger
         else f"name it in the protocol ('bench init DIR --network {next(iter(ARCHITECTURES))[0]}' does)"
     )

@@ -120,9 +120,9 @@ def check_recipe(trained: Sequence[Trained], recipe: Mapping[str, Any]) -> None:
     theirs = "; ".join(f"{w.whose}: {_words(differing[w.whose], w.recipe)}" for w in trained)
     keys = [key for key in ENTRIES if any(key in keys for keys in differing.values())]
     raise BenchError(
-        f"the weights were trained with another recipe than this data is prepared by ({theirs}; here: "
-        f"{_words(keys, recipe)}); take theirs, or where that is meant say so: init: {{file: FILE, recipe: "
-        f"{OTHER}}}"
+        f"the weights were trained with another recipe than that of this data ({theirs}; here: "
+        f"{_words(keys, recipe)}); use their recipe, or if the difference is intended write init: {{file: FILE, "
+        f"recipe: {OTHER}}}"
     )
 
 
@@ -166,17 +166,17 @@ class Stated:
         public = of_layout(layout, preset)
         if self.weights and by_name(self.weights) not in public:
             raise BenchError(
-                f"{where}: the file is no {self.weights}: {layout or 'of bench'}, preset {preset}; "
+                f"{where}: the file is not {self.weights}, but {layout or 'of bench'}, preset {preset}; "
                 f"{self.weights} is {by_name(self.weights).layout}"
             )
         if self.classes and max(self.classes) >= classes:
             raise BenchError(
-                f"{where}.labels: class {max(self.classes)} is beyond the {classes} of the weights' last layer"
+                f"{where}.labels: class {max(self.classes)} is beyond the {classes} classes of the weights' last layer"
             )
         if self.by_names and len(by_name(self.weights).classes) != classes:
             raise BenchError(
                 f"{where}.labels: the names are of the {len(by_name(self.weights).classes)} classes of "
-                f"{self.weights}, and the file has {classes}; number them"
+                f"{self.weights}, and the file has {classes}; give the classes by number"
             )
 
 

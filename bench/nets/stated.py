@@ -33,8 +33,8 @@ def stated(plugin: plugins.Plugin, changed: int) -> Entry:
         network = _plain(node.value, words, path)  # type: ignore[attr-defined]
     except (ValueError, TypeError, RecursionError) as error:
         raise BenchError(
-            f"{where}: {error}; state it by Entry, Preset, Source and plain values: it is read without "
-            "running the file"
+            f"{where}: {error}; write it with Entry, Preset, Source and plain values only, because it is "
+            "read without running the file"
         ) from None
     if not isinstance(network, Entry) or (network.name, network.module) != (
         plugin.name,

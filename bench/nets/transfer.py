@@ -171,8 +171,8 @@ def _fit(
     if foreign:
         raise BenchError(
             f"network {network.name!r} ({network.preset}): the checkpoint's encoder has {len(foreign)} "
-            f"tensors that this one lacks, first {foreign[0]!r}; without them it computes another "
-            "function: take the checkpoint's preset"
+            f"tensors that this network lacks, first {foreign[0]!r}; without them it computes another "
+            "function; use the checkpoint's preset"
         )
     return fitted, receipt
 
@@ -210,7 +210,7 @@ def _gaps(
         raise BenchError(
             f"network {network.name!r} ({network.preset}): the checkpoint lacks {first} of the encoder: "
             f"{len(absent)} of {len(groups[first])} tensors, first '{ENCODER}{absent[0]}'; check the file, "
-            f"or where that is meant state it: init: {{file: FILE, lacks: [{', '.join(bad)}]}}"
+            f"or if this is intended write init: {{file: FILE, lacks: [{', '.join(bad)}]}}"
         )
     return () if bad else gaps
 
@@ -224,11 +224,11 @@ def _has_output(network: Model, tensors: Mapping[str, Tensor], source: Manifest 
     if lacking:
         raise BenchError(
             f"the weights have no last layer ({lacking[0]!r} is missing); fine-tune with 'output: new', or "
-            "take weights that were trained on this task's labels"
+            "use weights that were trained on this task's labels"
         )
     if source is not None and source.out_channels not in (0, network.out_channels):
         raise BenchError(
-            f"the weights' last layer tells {source.out_channels} classes apart, the task has "
+            f"the weights' last layer has {source.out_channels} classes, the task has "
             f"{network.out_channels}; fine-tune with 'output: new'"
         )
 
@@ -365,8 +365,8 @@ def _positions(
         return value, ""
     if prod(grid) != count or value.shape[2] != encoder.dim:
         raise BenchError(
-            f"position embeddings {name!r} of shape {tuple(value.shape)} do not lie on a patch "
-            f"grid {grid}, and {tuple(target.shape)} are needed; check the checkpoint's crop and "
+            f"position embeddings {name!r} of shape {tuple(value.shape)} do not fit the patch "
+            f"grid {grid}, and shape {tuple(target.shape)} is needed; check the checkpoint's crop and "
             "preset"
         )
     planes = value.float().transpose(1, 2).reshape(1, encoder.dim, *grid)

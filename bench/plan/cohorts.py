@@ -139,8 +139,8 @@ class Cohorts:
         if section.split == splits.EXTERNAL and section.external is None:
             raise Misstated(
                 "split",
-                f"{section.split!r} has nobody to train on; state data set {name!r} in 'test_on' of another "
-                "section, or take another split",
+                f"{section.split!r} has no training patients; name data set {name!r} in 'test_on' of another "
+                "section, or use another split",
             )
         value = _value(name, dataset, section.value)
         if not dataset.labels and value is None:
@@ -159,7 +159,8 @@ class Cohorts:
         if strange or not all(section.regions.values()):
             labels = ", ".join(f"{value} {label}" for value, label in dataset.labels.items())
             raise Misstated(
-                "regions", f"data set {name!r} has the labels {labels}; take some for each"
+                "regions",
+                f"data set {name!r} has the labels {labels}; give each region one or more of these",
             )
         cases = self.cases(name)
         if cases is not None:
@@ -279,7 +280,7 @@ def check_folds(section: Finetune, folds: Sequence[splits.Fold]) -> None:
         raise Misstated(
             "folds",
             f"{which} of split {section.split!r} of data set {section.dataset!r}, which has "
-            f"{len(folds)}, counted from 0",
+            f"{len(folds)} folds, counted from 0",
         )
 
 

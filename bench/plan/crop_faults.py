@@ -51,7 +51,7 @@ def _message(net: NetSpec, rows: dict[str, str], jobs: Sequence[Job], context: P
         return ""
     why = "; ".join(f"row {row!r}: {text}" for row, text in rows.items())
     many = " all rows that read it" if len(jobs) > 1 else " it"
-    return f"crop {list(net.crop)} of network {net.network!r}: {why}; take {list(take)}, which fits{many}"
+    return f"crop {list(net.crop)} of network {net.network!r}: {why}; use {list(take)}, which fits{many}"
 
 
 def _trainings(plan: Plan, cell: Cell) -> Iterator[Job]:

@@ -86,7 +86,8 @@ class WeightFiles:
         """Return what to tell of files that are not there any more, a line each."""
         gone = sorted(path for path in self.paths.values() if not is_there(Path(path)))
         return [
-            f"init: {path} is not there any more; only what it made already counts" for path in gone
+            f"init: {path} is not there any more; only results that were made from it count"
+            for path in gone
         ]
 
     @property
@@ -161,6 +162,6 @@ def _check_leaks(path: Path, held_out: Sequence[Case]) -> None:
     if leaks:
         raise Misstated(
             "init",
-            f"pretrained_on: {path} names {len(leaks)} held-out cases, the first is {leaks[0]}; take "
+            f"pretrained_on: {path} names {len(leaks)} held-out cases, the first is {leaks[0]}; use "
             "features of a model that has not seen them",
         )

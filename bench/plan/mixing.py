@@ -96,7 +96,7 @@ def _classes(dataset: Dataset, name: str) -> int:
     """Return how many classes the label maps have that a method reads, background left out."""
     if dataset.task != "segmentation" or max(dataset.labels, default=0) < 1:
         raise Misstated(
-            "dataset", f"data set {name!r} has no label maps, from which the method learns"
+            "dataset", f"data set {name!r} has no label maps, and the method learns from label maps"
         )
     if dataset.ignore is not None:
         raise Misstated(
@@ -133,7 +133,7 @@ def _division(cohorts: Cohorts, protocol: Protocol, mix: Mix, tested: Division) 
     if mix.split:
         raise Misstated(
             "split",
-            f"data set {mix.dataset!r} is fine-tuned on here, by a split of its own; leave this out",
+            f"data set {mix.dataset!r} is fine-tuned on here, by a split that holds here too; leave split out",
         )
     if mix.dataset == tested[0].name:
         return tested
@@ -152,7 +152,7 @@ def _division_of_others(cohorts: Cohorts, mix: Mix) -> Division:
     if len(target.folds) != 1:
         raise Misstated(
             "split",
-            f"split {mix.split!r} of data set {mix.dataset!r} has {len(target.folds)} folds; take one of one",
+            f"split {mix.split!r} of data set {mix.dataset!r} has {len(target.folds)} folds; use a split of one fold",
         )
     return target, target.folds[0]
 

@@ -51,14 +51,16 @@ def probing(
     """
     if steps is not None and probe.every > steps:
         with of_probe("every"):
-            raise BenchError(f"{probe.every} steps are more than the {steps} of the pretraining")
+            raise BenchError(
+                f"{probe.every} steps are more than the {steps} steps of the pretraining"
+            )
     with of_probe("levels"):
         catalog.check_levels(arm.pretrained.network, probe.levels or (), "levels")
     with of_probe("dataset"):
         dataset = cohorts.dataset(probe.dataset)
         if not dataset.labels or dataset.task not in (MAPS, CLASSIFICATION):
             raise BenchError(
-                f"data set {probe.dataset!r} has no label maps and no classes; take another"
+                f"data set {probe.dataset!r} has no label maps and no classes; use another data set"
             )
         data = _training_parts(cohorts, arm, probe.dataset, reads)
         cases = cohorts.cases(probe.dataset)
@@ -95,7 +97,9 @@ def _check_patients(
     cohorts.check_usable(probe.dataset, read)
     classes = {case.label for case in read if case.patient in fitted}
     if dataset.task == CLASSIFICATION and len(classes) < 2:
-        raise BenchError(f"{len(fitted)} of them fit it and are of one class; take more")
+        raise BenchError(
+            f"the {len(fitted)} patients that fit the probe are of one class; use more patients"
+        )
 
 
 def recipe(section: Pretrain, probe: OnlineProbe) -> str | Recipe:
@@ -136,6 +140,6 @@ def _training_parts(
             )
             return [(entry, read.fold)]
     raise BenchError(
-        f"data set {name!r} is neither fine-tuned on here nor in the mixture, so nobody knows its training "
-        "part; take one that is"
+        f"data set {name!r} is neither fine-tuned on here nor in the mixture, so its training part is not "
+        "known; use a data set that is"
     )

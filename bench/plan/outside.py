@@ -89,7 +89,7 @@ def _check_network(arm: Arm, public: PublicWeights) -> None:
         raise Misstated(
             "init",
             f"weights {public.name} are of network {' or '.join(networks)}, preset {' or '.join(public.presets)}, "
-            f"and the row has {arm.net.network}, {arm.net.preset}; take theirs",
+            f"and the row has {arm.net.network}, {arm.net.preset}; use those of the weights",
         )
 
 
@@ -101,14 +101,16 @@ def _pairs(dataset: Dataset, initial: Initial, public: PublicWeights | None) -> 
     if silent := [name for value, name in dataset.labels.items() if value not in labels]:
         raise Misstated(
             "init",
-            f"labels: says nothing of {silent[0]!r} of data set {dataset.title!r}; name the classes that become "
-            f"it, or none: '{silent[0]}: []'",
+            f"labels: {silent[0]!r} of data set {dataset.title!r} is missing; name the classes that become this "
+            f"label, or none: '{silent[0]}: []'",
         )
     pairs = [(_class(each, public), label) for label, classes in labels.items() for each in classes]
     if not pairs:
-        raise Misstated("init", "labels: no class of the weights becomes a label; name some")
+        raise Misstated("init", "labels: no class of the weights becomes a label; name one or more")
     if len({number for number, _ in pairs}) < len(pairs):
-        raise Misstated("init", "labels: a class of the weights becomes two labels; name it once")
+        raise Misstated(
+            "init", "labels: a class of the weights becomes two labels; name each class once"
+        )
     return tuple(sorted(pairs))
 
 
@@ -119,8 +121,8 @@ def _class(stated_class: int | str, public: PublicWeights | None) -> int:
     if not names:
         raise Misstated(
             "init",
-            f"labels: class {stated_class!r} by name is of public weights whose classes are known ('bench list "
-            "weights --json'); state 'weights', or its number",
+            f"labels: class {stated_class!r}: only some public weights have names of classes ('bench list weights "
+            "--json'); name these in 'weights', or give the class by its number",
         )
     if stated_class not in names:
         raise Misstated("init", f"labels: {unknown('class', stated_class, names)}")

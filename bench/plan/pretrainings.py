@@ -94,7 +94,7 @@ class Pretrainings:
             if channels != network.in_channels:
                 raise BenchError(
                     f"data set {probe.dataset!r} has {channels} channels and the pretraining "
-                    f"{network.in_channels}; pick them by 'channels' of a recipe, or take another data set"
+                    f"{network.in_channels}; pick them by 'channels' of a recipe, or use another data set"
                 )
         return prepared
 
@@ -133,14 +133,14 @@ class Pretrainings:
             dataset = self.cohorts.dataset(spec.dataset)
             if dataset.flat and crop[2] > 1:
                 raise BenchError(
-                    f"data set {spec.dataset!r} holds pictures, which a crop {list(crop)} mostly misses; "
-                    "take a 2D network and a crop [x, y, 1]"
+                    f"data set {spec.dataset!r} holds pictures, and a crop {list(crop)} lies mostly outside of them; "
+                    "use a 2D network and a crop [x, y, 1]"
                 )
             per[spec.dataset] = self._channels(spec)
         if len(set(per.values())) > 1:
             listing = ", ".join(f"{name} {n}" for name, n in per.items())
             raise BenchError(
-                f"a mixture needs one number of channels, and its data sets have: {listing}; pick some "
+                f"a mixture needs one number of channels, and its data sets have {listing}; pick channels "
                 "by 'channels' of a recipe"
             )
         return next(iter(per.values()))
@@ -156,7 +156,7 @@ class Pretrainings:
         if self._channels(first) != self._channels(second):
             raise BenchError(
                 f"data set {second.dataset!r} has {self._channels(second)} channels and {first.dataset!r} "
-                f"{self._channels(first)}; pick some by 'channels' of a recipe"
+                f"{self._channels(first)}; pick channels by 'channels' of a recipe"
             )
 
     def _channels(self, spec: PrepareSpec) -> int:
@@ -247,11 +247,11 @@ def _has_snapshot(arm: Arm, pretraining: Pretraining) -> None:
     at, snapshots = arm.row.at, list(pretraining.snapshots)
     if at is not None and pretraining.steps is not None and at > pretraining.steps:
         raise BenchError(
-            f"row {arm.name!r}: 'at: {at}', and the pretraining is over after {pretraining.steps} steps; take "
-            "fewer, or leave it out for the end"
+            f"row {arm.name!r}: 'at: {at}', and the pretraining ends after {pretraining.steps} steps; use "
+            "fewer steps, or leave 'at' out for the end"
         )
     if at is not None and at not in snapshots:
         raise BenchError(
             f"row {arm.name!r}: 'at: {at}' is not among the snapshots {snapshots} that "
-            f"{pretraining.steps} steps of pretraining leave; state 'pretrain: {{snapshots: [{at}]}}'"
+            f"{pretraining.steps} steps of pretraining leave; write 'pretrain: {{snapshots: [{at}]}}'"
         )

@@ -56,8 +56,7 @@ def head(target: Target, tuned: Finetune) -> Head:
         return Head(max(target.dataset.labels) + 1)
     if not target.regions:
         raise Misstated(
-            "head",
-            f"data set {target.name!r} declares no regions; state 'regions', or take softmax",
+            "head", f"data set {target.name!r} declares no regions; write 'regions', or use softmax"
         )
     painted = regional.paint(target.regions, target.name)
     return Head(len(target.regions), tuple(map(tuple, target.regions.values())), tuple(painted))
@@ -161,7 +160,7 @@ def has_judges(spec: FinetuneSpec, fold: splits.Fold) -> None:
     chosen = tuning.validates and tuning.select != "best_test"
     if not (chosen or tracked) or unseen or fold.val or spec.data.holdout:
         return
-    what, instead = ("best_val, patience and tune need", "take 'select: last' and no grid")
+    what, instead = ("best_val, patience and tune need", "use 'select: last' and no grid")
     if not chosen:
         what, instead = "'track: {part: val}' needs", "track another part"
     raise BenchError(

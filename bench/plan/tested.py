@@ -63,20 +63,20 @@ def _check_alike(arm: Arm, target: Target) -> None:
         raise Misstated(
             "dataset",
             f"data set {target.name!r} is a {target.task} and {arm.target.name!r} a {arm.target.task}; "
-            "take one of the same task",
+            "use a data set of the same task",
         )
     if target.task == "classification" and target.dataset.labels != arm.target.dataset.labels:
         raise Misstated(
             "dataset",
-            f"data sets {target.name!r} and {arm.target.name!r} have other classes; take one of the same",
+            f"data sets {target.name!r} and {arm.target.name!r} have different classes; use one with the same",
         )
     trained = {*arm.fold.train, *arm.fold.val}
     shared = sorted(trained & {p for fold in target.folds for p in fold.test})
     if target.name == arm.target.name and shared:
         raise Misstated(
             "dataset",
-            f"{len(shared)} patients of {target.name!r} train or validate, the first is {shared[0]}; leave them "
-            "out by 'where' or 'exclude', or take another data set",
+            f"{len(shared)} test patients of {target.name!r} also train or validate, the first is {shared[0]}; leave "
+            "them out by 'where' or 'exclude', or use another data set",
         )
     chosen = [f for f in arm.target.folds if section.folds is None or f.index in section.folds]
     if len(chosen) > 1 or len(target.folds) > 1:
@@ -87,7 +87,7 @@ def _check_alike(arm: Arm, target: Target) -> None:
         )
         raise BenchError(
             f"test_on scores each patient once, and split {split!r} of data set {name!r} has several folds; "
-            "state 'folds: [0]' of the section, or a split of one fold"
+            "set 'folds: [0]' of the section, or a split of one fold"
         )
 
 

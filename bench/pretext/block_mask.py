@@ -32,7 +32,7 @@ class HidesBlocks(Restores):
         if not 0 < int(self.mask_ratio * count) < count:
             raise self.refusal(
                 f"mask_ratio {self.mask_ratio:g} of {count} blocks hides "
-                f"{int(self.mask_ratio * count)}; take smaller blocks, or another mask_ratio"
+                f"{int(self.mask_ratio * count)}; use smaller blocks, or another mask_ratio"
             )
 
     def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:

@@ -52,7 +52,7 @@ def window_of(size: Triple, grid: Triple, shape: Triple) -> Triple:
     if any(n < w for n, w in zip(shape, (x, y, z), strict=True)):
         raise BenchError(
             f"a {grid} grid of {size} crops needs {(x, y, z)} voxels and a volume has {shape};"
-            f" let the pretraining recipe resize to {(x, y, z)}, or take a smaller crop or grid"
+            f" let the pretraining recipe resize to {(x, y, z)}, or use a smaller crop or grid"
         )
     return x, y, z
 

@@ -35,7 +35,7 @@ class JigsawParams(Patches):
 
     def __post_init__(self) -> None:
         if self.n < 2:
-            raise BenchError("n = 1: a single patch cannot be shuffled; take 2 or 3")
+            raise BenchError("n = 1: a single patch cannot be shuffled; use 2 or 3")
 
     def orders(self, crop: Triple) -> np.ndarray:
         """Return the permutations (P, m): at place s of puzzle p lies the patch ``orders[p, s]`` of the grid.
@@ -50,7 +50,7 @@ class JigsawParams(Patches):
         patches = prod(self.grid(crop))
         if self.permutations > factorial(patches):
             raise BenchError(
-                f"permutations = {self.permutations}: {patches} patches have {factorial(patches)} orders"
+                f"permutations = {self.permutations}: {patches} patches have only {factorial(patches)} orders"
             )
         return patches
 

@@ -49,7 +49,9 @@ class OneEffect(MethodParams):
 
     def __post_init__(self) -> None:
         if len(set(self.effects)) < max(2, len(self.effects)):
-            raise BenchError(f"effects: both views get different ones; got {list(self.effects)}")
+            raise BenchError(
+                f"effects: the two views get different effects; name two or more, each once, got {list(self.effects)}"
+            )
 
     @property
     def crops_per_sample(self) -> float:

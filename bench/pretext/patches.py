@@ -61,7 +61,7 @@ class Patches(MethodParams):
         message = f"a grid of {self.grid(crop)} cells in crops of {tuple(crop)}"
         if min(self.patch(crop)) < 1:
             raise BenchError(
-                f"{message}, jitter {self.jitter}: no voxel is left of a patch; take larger crops"
+                f"{message}, jitter {self.jitter}: no voxel is left of a patch; use larger crops"
             )
         sides = [(r, c) for r, c in zip(recipe.resize or (0, 0, 0), crop, strict=True) if c > 1]
         if self.place == "corner" and any(r != c for r, c in sides):
@@ -70,9 +70,7 @@ class Patches(MethodParams):
             )
         if any(0 < r < c // self.n * self.n for r, c in sides):
             volumes = tuple(recipe.resize or ())
-            raise BenchError(
-                f"{message} does not fit into volumes of {volumes}; take smaller crops"
-            )
+            raise BenchError(f"{message} does not fit into volumes of {volumes}; use smaller crops")
 
     def check_batch(self, network: str, crop: Triple, rows: int, processes: int) -> None:
         """Refuse networks that cannot read the patches."""

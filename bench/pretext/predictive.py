@@ -73,11 +73,11 @@ class PredictsPatches(MethodParams):
         n = self.patches_per_side
         if n < 2 or n // 2 + self.skip_row >= n:
             raise BenchError(
-                f"patches_per_side: of {n} rows none is left to predict; take {n + 1} or more"
+                f"patches_per_side: of {n} rows none is left to predict; use {n + 1} or more"
             )
         if n < 4 and self.boundary == "reflect":
             raise BenchError(
-                f"patches_per_side: {n} leave no row above the current patch to reflect in; take 4 or more, "
+                f"patches_per_side: with {n}, no row above the current patch can be reflected; use 4 or more, "
                 "or boundary: zero"
             )
 
@@ -128,7 +128,7 @@ class PredictsPatches(MethodParams):
             name = type(self).__module__.rpartition(".")[2]  # of the method's file
             raise BenchError(
                 f"method {name!r}: {self.grid} patches of {tuple(crop)} voxels, overlap {self.overlap:g}, "
-                f"cover {whole} and do not fit into volumes of {tuple(recipe.resize)}; take a smaller crop, "
+                f"cover {whole} and do not fit into volumes of {tuple(recipe.resize)}; use a smaller crop, "
                 "which is one patch, or fewer patches_per_side"
             )
 

@@ -32,7 +32,9 @@ class LocationParams(Patches):
 
     def __post_init__(self) -> None:
         if self.n % 2 == 0 or self.n < 3:
-            raise BenchError(f"n = {self.n}: a grid of so many cells has no middle one; take 3")
+            raise BenchError(
+                f"n = {self.n}: a grid of {self.n} cells a side has no middle cell; use 3"
+            )
 
     def classes(self, crop: Triple) -> int:
         """Return how many cells lie around the middle one."""
@@ -43,7 +45,7 @@ class LocationParams(Patches):
         super().check_batch(network, crop, rows, processes)
         if self.queries_per_image > self.classes(crop):
             raise BenchError(
-                f"queries_per_image = {self.queries_per_image}: there are {self.classes(crop)} places"
+                f"queries_per_image = {self.queries_per_image}: only {self.classes(crop)} cells lie around the middle"
             )
 
     def voxels_per_sample(self, crop: Triple) -> int:

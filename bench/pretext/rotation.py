@@ -70,7 +70,7 @@ class Named(MethodParams):
         """Refuse a single crop where the head has batch norm."""
         if self.head == "mlp" and rows * self.crops_per_sample < 2:
             raise BenchError(
-                "head: mlp has batch norm, for which one crop is too few; take a batch of 2"
+                "head: mlp has batch norm, for which one crop is too few; use a batch of 2"
             )
 
     @property

@@ -63,7 +63,7 @@ class VolumeViews(MethodParams):
         if resize and all(0 < resize[i] <= n for i, n in zip(axes, least, strict=True)):
             raise BenchError(
                 f"boxes of {self.crop_scale[0]:g} times the crop {tuple(crop)} fill volumes of "
-                f"{tuple(resize)}, so that both views show the same; take a lower crop_scale, a smaller crop "
+                f"{tuple(resize)}, so that both views show the same; use a lower crop_scale, a smaller crop "
                 "or a larger resize"
             )
 

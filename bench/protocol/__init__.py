@@ -105,7 +105,7 @@ def _use_plugins(document: Document) -> None:
         where = document.where(("plugins", str(number)))
         if not text.strip():
             raise BenchError(
-                f"{where}: names no file; a path from the protocol's folder, or leave it out"
+                f"{where}: names no file; write a path from the protocol's folder, or leave it out"
             )
         try:
             plugins.use([document.path.parent / text], where)

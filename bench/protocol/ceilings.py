@@ -35,7 +35,7 @@ def spelled_out(document: Document) -> Document:
     if not networks:
         where = document.where(("controls", str(stated.index(wanted[0]))))
         raise BenchError(
-            f"{where}: no row is from scratch, beside which a {wanted[0]} could stand; leave it out"
+            f"{where}: {wanted[0]!r} needs a row from scratch, and there is none; leave it out"
         )
     all_rows = dict(rows)
     for network, base in networks.items():
@@ -44,7 +44,7 @@ def spelled_out(document: Document) -> Document:
         )
         if double := controls.keys() & all_rows.keys():
             where = document.where(("rows", min(double)))
-            raise BenchError(f"{where}: is what a positive control is called; rename the row")
+            raise BenchError(f"{where}: a positive control has this name; rename the row")
         all_rows |= controls
     return Document(document.path, {**value, "rows": all_rows}, document.lines, document.drawn)
 
@@ -90,7 +90,7 @@ def _method(decoder: bool) -> tuple[str, dict[str, Any]]:
         if stated:
             return name, dict(stated["decoder" if decoder else "encoder"])
     raise BenchError(
-        "controls: no registered method states how it is a ceiling; leave 'ceiling' and 'doses' out"
+        "controls: no registered method can be trained as a ceiling; leave 'ceiling' and 'doses' out"
     )
 
 
@@ -133,10 +133,10 @@ def check(protocol: Protocol, name: str, row: Row, document: Document) -> None:
         if section.steps is section.epochs is None:
             raise BenchError(
                 f"{document.where(('finetune', str(index)))}: a ceiling is pretrained by the section's "
-                "recipe; state its budget, as 'steps' or as 'epochs'"
+                "recipe; set its budget, as 'steps' or as 'epochs'"
             )
         if registry.declared("dataset", section.dataset, "task", "segmentation") != "segmentation":
             raise BenchError(
-                f"{where}: section {protocol.sections[index]!r} has classes and no label maps, from which a "
-                "ceiling learns; name the other sections in 'sections', or leave it out"
+                f"{where}: section {protocol.sections[index]!r} has classes, and a ceiling learns from label "
+                "maps; name the other sections in 'sections', or leave it out"
             )

@@ -91,7 +91,7 @@ def _check_cells(protocol: Protocol, document: Document) -> None:
         if protocol.rows and not protocol.rows_in(i):
             where = document.where(("finetune", str(i)))
             raise BenchError(
-                f"{where}: no row has cells in section {section!r}; leave it out, or name it in one"
+                f"{where}: no row is run in section {section!r}; leave it out, or name it in a row"
             )
     controls = {
         control
@@ -109,9 +109,7 @@ def _check_cells(protocol: Protocol, document: Document) -> None:
             for kind in ("rows", "published_only"):
                 if variant in getattr(protocol, kind):
                     where = document.where((kind, variant))
-                    raise BenchError(
-                        f"{where}: is what a variant of row {name!r} is called; rename it"
-                    )
+                    raise BenchError(f"{where}: a variant of row {name!r} has this name; rename it")
 
 
 def _check_quoted(protocol: Protocol, document: Document) -> None:
@@ -125,7 +123,7 @@ def _check_quoted(protocol: Protocol, document: Document) -> None:
                 f"{where}: 'published' is empty; give its name in results/published/<paper>.csv"
             )
         if not protocol.paper or not protocol.table:
-            raise BenchError(f"{where}: state the 'paper' and the 'table' that printed it")
+            raise BenchError(f"{where}: write the 'paper' and the 'table' that printed it")
 
 
 def _check_picture(protocol: Protocol, document: Document) -> None:
@@ -134,7 +132,7 @@ def _check_picture(protocol: Protocol, document: Document) -> None:
     if protocol.pretrain is None:
         where = document.where(("embeddings",))
         raise BenchError(
-            f"{where}: are of the pretraining's data; state 'pretrain', or leave them out"
+            f"{where}: are made of the pretraining's data; write 'pretrain', or leave them out"
         )
     for name, panel in protocol.embeddings.beside.items():
         if panel.network not in protocol.networks:
@@ -173,7 +171,7 @@ def _check_file_names(protocol: Protocol, document: Document) -> None:
         plain = name and name[0] not in ".-" and not {*"/\\"} & {*name} and name == printable(name)
         if not plain or len(name.encode()) > LONGEST:
             raise BenchError(
-                f"{document.where(keys)}: {name[:80]!r} becomes the name of a file or folder; take "
+                f"{document.where(keys)}: {name[:80]!r} becomes the name of a file or folder; use "
                 f"letters, digits, '_', '-' and '.', at most {LONGEST}"
             )
 
@@ -208,7 +206,7 @@ def _check_pretraining(protocol: Protocol, name: str, row: Row, document: Docume
         return
     if row.dose != 1:
         raise BenchError(
-            f"{document.where(('rows', name, 'dose'))}: is of a row with 'ceiling: true'; leave it out"
+            f"{document.where(('rows', name, 'dose'))}: only a row with 'ceiling: true' has this key; leave it out"
         )
     if protocol.pretrain is None:
         raise BenchError(
@@ -236,7 +234,7 @@ def _check_tuning(protocol: Protocol, name: str, row: Row, document: Document) -
         net = tuned_net(protocol, row, tuned)
         if "z" in tuned.inference.mirror and net.crop[2] == 1:
             where = document.where((*keys, "inference", "mirror"))
-            raise BenchError(f"{where}: windows of one slice have no z to flip; take x and y")
+            raise BenchError(f"{where}: windows of one slice have no z to flip; use x and y")
 
 
 def _check_section_names(protocol: Protocol, document: Document) -> None:
@@ -254,15 +252,15 @@ def _check_section(target: Finetune, scale: str, document: Document, keys: tuple
     if target.select == "best_test" and scale != "paper":
         raise BenchError(
             f"{document.where((*keys, 'select'))}: best_test exists for the 'paper' scale only; "
-            "take last or best_val"
+            "use last or best_val"
         )
 
 
 def _has_budget(section: Any, document: Document, keys: tuple[str, ...]) -> None:
     if (section.steps is None) == (section.epochs is None):
-        problem = "it stands twice" if section.steps is not None else "there is none"
+        problem = "both are given" if section.steps is not None else "none is given"
         raise BenchError(
-            f"{document.where(keys)}: state the budget once, as 'steps' or as 'epochs'; here {problem}"
+            f"{document.where(keys)}: set the budget once, as 'steps' or as 'epochs'; here {problem}"
         )
 
 
@@ -281,13 +279,13 @@ def _has_baseline(protocol: Protocol, document: Document) -> None:
                 on = f" in section {section!r}" if len(protocol.sections) > 1 else ""
                 raise BenchError(
                     f"{where}: nothing to compare with{on}; add a row with 'method: scratch' on network "
-                    f"{row.network!r}, or say 'baseline: none'"
+                    f"{row.network!r}, or write 'baseline: none'"
                 )
             trained = finetune_of(protocol, index, row).evaluation != "as_loaded"
             if near[1] and trained and method_pretrains(row) and protocol.baseline != "unequal":
                 keys = sorted(near[1])
                 more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
                 raise BenchError(
-                    f"{where}: is fine-tuned on {section!r} otherwise than its baseline, row {near[0]!r}: "
-                    f"{', '.join(keys[:LISTED])}{more}; state the same for both, or say 'baseline: unequal'"
+                    f"{where}: is fine-tuned on {section!r} with other settings than its baseline, row {near[0]!r}: "
+                    f"{', '.join(keys[:LISTED])}{more}; set the same for both, or write 'baseline: unequal'"
                 )

@@ -97,7 +97,7 @@ def _message(protocol: Protocol, net: Net, readers: list[Reader], why: str) -> s
         return why
     of = f" (row{'s' * (len(rows) > 1)} {', '.join(rows)})" if rows else ""
     many = "all of these rows" if len(rows) > 1 else "it"
-    return f"{why.partition('; take ')[0]}{of}; take {list(take)}, the nearest that fits {many}"
+    return f"{why.partition('; use ')[0]}{of}; use {list(take)}, the nearest that fits {many}"
 
 
 def _reads(protocol: Protocol, reader: Reader, crop: Triple) -> bool:

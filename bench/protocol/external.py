@@ -86,12 +86,12 @@ def relabelled(tested: Dataset, trained: Dataset, labels: Named) -> dict[int, in
         raise Misstated(
             "labels",
             f"no label of data set {tested.title!r} ({_listed(tested)}) has the name of one of "
-            f"{trained.title!r} ({_listed(trained)}); say which belong together: "
+            f"{trained.title!r} ({_listed(trained)}); write which belong together: "
             "'labels: {LABEL OF THIS ONE: LABEL OF THE OTHER}'",
         )
     values = {value_of(tested, mine): value_of(trained, other) for mine, other in stated.items()}
     if len({*values.values()}) < len(stated) or len(values) < len(stated):
-        raise Misstated("labels", "two labels stand for one; name each once")
+        raise Misstated("labels", "two labels belong to the same label; name each label once")
     return values
 
 

@@ -61,7 +61,10 @@ FACTS = (  # of a spec: what follows from the protocol and the data
     "finetune.track.targets",
     "finetune.track.empty",
 )
-BEFORE = {"scale": "--scale picks it", "scales": "set the key itself, it is laid over every scale"}
+BEFORE = {
+    "scale": "--scale picks it",
+    "scales": "set the key itself, which then holds at every scale",
+}
 # last of a key: key of --only
 PICKED = {"fraction": "fraction", "fractions": "fraction", "seeds": "seed"}
 
@@ -195,9 +198,11 @@ class Override:
             k for k, f in Protocol.__dataclass_fields__.items() if not f.metadata.get("unsaid")
         ]
         if first in BEFORE:
-            raise BenchError(f"--set {self.text}: {first} is read before; {BEFORE[first]}")
+            raise BenchError(f"--set {self.text}: {first} cannot be set here; {BEFORE[first]}")
         if any(f"{self.path}.".startswith(f"{fact}.") for fact in FACTS):
-            raise BenchError(f"--set {self.text}: {self.path} is a fact, not a setting{only}")
+            raise BenchError(
+                f"--set {self.text}: {self.path} is no setting, it follows from the protocol and the data{only}"
+            )
         if first not in (*stated, *OF_JOBS):
             what = unknown("key of a protocol or a job", first, [*stated, *OF_JOBS])
             raise BenchError(f"--set {self.text}: {what}{only}")
@@ -254,13 +259,15 @@ class Override:
                 self._near |= {".".join((*at, other, *rest)) for other in stated if at}
             elif rest and at and name == "recipe" and not isinstance(stated.get(name), dict):
                 raise BenchError(
-                    f"--set {self.text}: {'.'.join((*at, name))} is a recipe by its name; spell it out, or "
-                    f"set recipe.{'.'.join(rest)}, which is of every recipe"
+                    f"--set {self.text}: {'.'.join((*at, name))} names a recipe; write its keys there, or "
+                    f"set recipe.{'.'.join(rest)}, which changes every recipe"
                 )
             else:
                 yield from self._places(stated.get(name), rest, (*at, name))
         else:
-            raise BenchError(f"--set {self.text}: {'.'.join(at)} is {shown(value)}, and no mapping")
+            raise BenchError(
+                f"--set {self.text}: {'.'.join(at)} is {shown(value)}, which has no keys"
+            )
 
     def _elements(self, value: list[Any], keys: Keys, at: Keys) -> Iterator[tuple[int, Keys]]:
         """Yield which elements of a list are meant, and what follows of the keys."""

@@ -496,14 +496,14 @@ class Tuning(Training):
                 and getattr(self, key) != Tuning.__dataclass_fields__[key].default
             ):
                 raise ValueError(
-                    f"{key} does nothing with 'loss: {without}'; take dice_ce, or leave {key} out"
+                    f"{key} does nothing with 'loss: {without}'; use dice_ce, or leave {key} out"
                 )
         self._check_evaluation()
         self._check_weights()
         self._check_groups()
         if self.patience is not None and self.select == "best_test":
             raise ValueError(
-                "patience looks at validation patients; take 'select: best_val' or 'last'"
+                "patience looks at validation patients; use 'select: best_val' or 'last'"
             )
 
     def _check_evaluation(self) -> None:
@@ -594,11 +594,11 @@ class Tune:
         for key in self.over:
             if SHORT.get(key, key).partition(".")[0] not in TUNABLE:
                 raise ValueError(
-                    f"tune.over: {key!r} cannot be tuned; take a key of {', '.join(TUNABLE)}"
+                    f"tune.over: {key!r} cannot be tuned; use a key of {', '.join(TUNABLE)}"
                 )
         if len(self.grid) > LARGEST_GRID:
             raise ValueError(
-                f"tune.over: {len(self.grid)} recipes are more than {LARGEST_GRID}; take fewer values"
+                f"tune.over: {len(self.grid)} recipes are more than {LARGEST_GRID}; use fewer values"
             )
 
     @property

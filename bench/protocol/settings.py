@@ -101,12 +101,12 @@ def _read(
             f"{where}: {path} is no file; name it from the folder of {document.path.name}"
         )
     if path.resolve() in above:
-        raise BenchError(f"{where}: {path} builds on itself; take that out")
+        raise BenchError(f"{where}: {path} builds on itself; remove that")
     shared = parse(path)
     for key in OWN:
         if key in shared.value:
             raise BenchError(
-                f"{shared.where((key,))}: belongs into the protocol, not into shared settings"
+                f"{shared.where((key,))}: belongs in the protocol, not in shared settings"
             )
     value = shared.value
     if "settings" in value:

@@ -30,7 +30,7 @@ def spelled_out(document: Document) -> Document:
         if double := added.keys() & (all_rows.keys() | rows.keys() - {name}):
             where = document.where(("rows", name))
             raise BenchError(
-                f"{where}: {min(double)!r} is a row already; give one of them another name"
+                f"{where}: {min(double)!r} is already the name of a row; give one of the two another name"
             )
         names[name] = list(added)
         all_rows |= added
@@ -53,7 +53,7 @@ def _rows(name: str, row: dict[str, Any], document: Document) -> dict[str, Any]:
     steps, where = row["at"], document.where(("rows", name, "at"))
     if row.get("method") in registry.names("method") and not _pretrains(row["method"]):
         raise BenchError(
-            f"{where}: method {row['method']!r} has no snapshots, it is not pretrained; leave it out"
+            f"{where}: method {row['method']!r} is not pretrained and has no snapshots; leave it out"
         )
     right = [s == LAST or (type(s) is int and s > 0) for s in steps]
     if not steps or not all(right) or len({*steps}) < len(steps):

@@ -107,7 +107,9 @@ def check(protocol: Any, document: Document) -> None:
         )
     if twice := protocol.rows.keys() & protocol.published_only.keys():
         where = document.where(("published_only", min(twice)))
-        raise BenchError(f"{where}: {min(twice)!r} is a row already; give one of them another name")
+        raise BenchError(
+            f"{where}: {min(twice)!r} is already the name of a row; give one of the two another name"
+        )
     for number, view in enumerate(protocol.layout.views):
         keys = ("layout", "views", str(number))
         _check_view(view, protocol, rows, document, keys)
@@ -124,10 +126,10 @@ def _check_view(
         _check_names("row", (view.gain,), rows, document, (*keys, "gain"))
     axes = (*view.lines, *view.columns)
     if len({*axes}) < len(axes):
-        raise BenchError(f"{document.where(keys)}: names each axis once, got {', '.join(axes)}")
+        raise BenchError(f"{document.where(keys)}: name each axis once, got {', '.join(axes)}")
     if view.draw == "table" and ("row" not in axes or not view.columns):
         where = document.where(keys)
-        raise BenchError(f"{where}: a table has 'row' among its lines or columns, and columns")
+        raise BenchError(f"{where}: a table needs columns, and 'row' among its lines or columns")
     if view.draw == "table" and "row" not in view.lines and (view.facts or view.checks):
         key = "facts" if view.facts else "checks"
         raise BenchError(
@@ -138,11 +140,11 @@ def _check_view(
     if view.draw == "mixture" and protocol.pretrain is None:
         where = document.where((*keys, "draw"))
         raise BenchError(
-            f"{where}: there is no mixture; state 'pretrain: {{mixture: NAME}}', or leave it out"
+            f"{where}: there is no mixture; write 'pretrain: {{mixture: NAME}}', or leave it out"
         )
     if view.draw == "embeddings" and protocol.embeddings is None:
         where = document.where((*keys, "draw"))
-        raise BenchError(f"{where}: no embeddings are made; state 'embeddings', or leave it out")
+        raise BenchError(f"{where}: no embeddings are made; write 'embeddings', or leave it out")
 
 
 def _undrawn(view: View) -> str:

@@ -32,7 +32,7 @@ def test_whatever_can_be_painted_reads_back(family):
         wanted, found = read_back(family, np.arange(7))
     except BenchError as refused:
         said = str(refused)
-        assert "\n" not in said and ("take softmax" in said or "the same labels" in said)
+        assert "\n" not in said and ("use softmax" in said or "the same labels" in said)
         assume(False)
     np.testing.assert_array_equal(wanted, found)
 
@@ -76,7 +76,7 @@ def test_brats_by_hand():
 @pytest.mark.parametrize(
     ("regions", "message"),
     [
-        ({"a": (1, 2), "b": (2, 1)}, "the same labels; take one"),
+        ({"a": (1, 2), "b": (2, 1)}, "the same labels; use one"),
         (
             {"whole": (1, 2), "left": (1,), "right": (2,)},
             "region 'whole' of data set 'd' has no label of its",

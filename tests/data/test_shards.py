@@ -239,7 +239,7 @@ def test_shards_roll_over_and_small_ones_become_one(tmp_path, monkeypatch):
 
 def test_lacking_cases_are_named(tmp_path):
     write(tmp_path / "s", *IDS[:3])
-    with pytest.raises(BenchError, match=r"case \.\./x: what was written of it did not last"):
+    with pytest.raises(BenchError, match=r"case \.\./x: its prepared data are lost"):
         joined(tmp_path / "s", tmp_path / "done")
 
 

@@ -93,7 +93,7 @@ def test_five_folds_test_every_patient_once():
 def test_folds_are_dealt_in_turn_in_the_order_of_the_hash(patients):
     if len(patients) < 5:
         with pytest.raises(
-            BenchError, match=r"leaves no (test|train) patient.*take 'split: leave_one_out'$"
+            BenchError, match=r"leaves no (test|train) patient.*use 'split: leave_one_out'$"
         ):
             split.folds(Declared(), "d", cases_of(patients), "cv5")
         return
@@ -127,7 +127,7 @@ def test_a_fraction_begins_the_ranking_and_less_than_half_a_patient_is_refused(
     n = len(patients)
     if percent * n < 50:
         with pytest.raises(
-            BenchError, match=r"less than half a patient; take at least \d+ %"
+            BenchError, match=r"less than half a patient; use at least \d+ %"
         ) as caught:
             split.fraction(patients, percent, name, seed, "d")
         least = int(str(caught.value).split("at least ")[1].split(" ")[0])

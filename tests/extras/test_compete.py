@@ -90,12 +90,12 @@ REFUSED = {  # change of the records, of the protocol, words; what is said
     "a row already": (None, None, ["--method", "simclr3d"], "is row 'pair' of test0 already, on network net"),
     "no such network": (None, None, [*MINE, "--network", "nat"], "did you mean 'net'?"),
     "an unused network": (None, TWO_NETS, [*MINE, "--network", "other"], "no network with rows in test0"),
-    "another's network": (None, None, ["--method", "mae3d"], "no row of test0 is on one that it can"),
+    "another's network": (None, None, ["--method", "mae3d"], "no row of test0 is on a network that it can"),
     "no such parameter": (None, None, [*MINE, "--params", "noize=0.1"], "noise"),
     "no value": (None, None, [*MINE, "--params", "noise"], "write KEY=VALUE"),
     "no value of the pretraining": (None, None, [*MINE, "--pretrain", "optimiser.=1"], "e.g. steps=2000"),
     "no such setting": (None, None, [*MINE, "--pretrain", "stepps=7"], "did you mean 'steps'?"),
-    "two ways": (None, None, [*MINE, "--pretrain", "optimiser=1", "--pretrain", "optimiser.lr=1"], "one way"),
+    "two ways": (None, None, [*MINE, "--pretrain", "optimiser=1", "--pretrain", "optimiser.lr=1"], "or its keys"),
     "no records": (None, None, [*MINE, "--records", "mine"], "is neither an output folder of bench nor a"),
     "hash": (column(split_hash="abc"), None, MINE, "records of test0 is msd04_hippocampus even abc"),
     "scale": (lambda t: t.assign(scale=["paper"] + ["smoke"] * (len(t) - 1)), None, MINE, "scale of"),
@@ -108,9 +108,9 @@ REFUSED = {  # change of the records, of the protocol, words; what is said
     "rows twice": (lambda t: pd.concat([t, t[:3]]), None, MINE, "test0.parquet has 3 rows twice"),
     "another unit": (lambda t: t.assign(value=100 * t["value"]), None, MINE, "test0.parquet has a dice of"),
     "another method": (column(method="byol3d"), None, MINE, "of method 'byol3d', which its protocol does"),
-    "settings": (None, None, [*MINE, "--pretrain", "settings=a.yaml"], "a row has none; say what they say"),
+    "settings": (None, None, [*MINE, "--pretrain", "settings=a.yaml"], "a row cannot name a settings file"),
     "test scans": (None, None, [*MINE, "--pretrain", "leaks=allow"], "read the track's test scans"),
-    "seed": (column(seed=7), None, MINE, "have a cell that its protocol has not (row alone"),
+    "seed": (column(seed=7), None, MINE, "have a cell that its protocol does not have (row alone"),
 }  # fmt: skip
 
 
@@ -188,7 +188,7 @@ def test_other_settings_do_not_take_the_place_of_records(track, tmp_path, capsys
     left = [file for file in (tmp_path / "runs" / "tracks").iterdir() if file.is_file()]
     before = [file.read_bytes() for file in left]
     assert main([*words, "--params", "noise=0.4"]) == 2
-    assert "with other settings, and has records; take another --out" in capsys.readouterr().err
+    assert "with other settings, and has records; use another --out" in capsys.readouterr().err
     assert [file.read_bytes() for file in left] == before
     assert main([*words, "--params", "noise=0.3"]) == 0
 

@@ -48,7 +48,10 @@ def test_words_that_may_follow(line, found, tmp_path):
 
 def test_commands_come_with_what_they_do():
     told = dict(one.split("\t") for one in answer(parser(), [""]))
-    assert set(told) == set(blocks()) and told["check"] == "open and judge every case of a data set"
+    assert (
+        set(told) == set(blocks())
+        and told["check"] == "open every case of a data set and list what is wrong"
+    )
 
 
 SHELLS = {

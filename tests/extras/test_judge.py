@@ -311,7 +311,7 @@ WRONG = {
     "a spread": (OK.assign(dice=OK["dice"].astype(str) + " ± 0.1"), "no column holds numbers"),
     "a Dice below 0": (OK.assign(dice=-OK["dice"]), "is not between 0 and 1"),
     "a Dice of 300": (OK.assign(dice=500 * OK["dice"]), "is not between 0 and 1"),
-    "no case": (OK.drop(columns="case"), "one number a method"),
+    "no case": (OK.drop(columns="case"), "one number for each method"),
     "no method": (OK.drop(columns="method").assign(hd95=3.0), "no column names the method"),
     "one method": (OK[OK["method"] == "A"], "has one method, 'A'"),
     "other cases": (
@@ -348,7 +348,7 @@ def test_a_wrong_table_is_told_in_a_line(tmp_path, capsys, what):
             b'{"metric_per_case": [{"metrics": {}}]}',
             "looks like nnU-Net's summary.json",
         ),
-        ("a.xlsx", b"x", "holds no scores that are known here"),
+        ("a.xlsx", b"x", "is no file of scores that can be read"),
     ],
 )
 def test_a_file_that_is_no_table_is_told_in_a_line(tmp_path, capsys, name, content, message):
@@ -367,13 +367,13 @@ def test_a_file_that_is_no_table_is_told_in_a_line(tmp_path, capsys, name, conte
         (["--require", "A beats B"], "is no 'A better than B'"),
         (["--require", "A better than Z"], "no method named 'Z'"),
         (["--patients", "("], "is no regular expression"),
-        (["--patients", r"(x)\d"], "gives case 'c00' no patient"),
+        (["--patients", r"(x)\d"], "gives no patient for case 'c00'"),
         (["--patients", r"c\d"], "needs one group"),
-        (["--only", "method"], "is no COLUMN=VALUE"),
+        (["--only", "method"], "write COLUMN=VALUE"),
         (["--only", "colour=red"], "no column named 'colour'"),
         (["--only", "method=Z"], "leaves no row"),
         (["--without", "dise"], "no column named 'dise'; did you mean 'dice'?"),
-        (["--region", "-1"], "is no size of a difference"),
+        (["--region", "-1"], "is no margin of differences"),
     ],
 )
 def test_a_wrong_flag_is_told_in_a_line(tmp_path, capsys, flags, message):

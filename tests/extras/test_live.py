@@ -141,7 +141,7 @@ def test_what_fails_in_the_process_that_draws_comes_back_as_a_line(made, tmp_pat
     with state.announced(made.store, made.plan, jobs, 1) as run:
         edited = replace(source(made), content="another")
         found = Drawer(made.store).draw(RunPages((edited,), run))
-    assert found.reason.endswith("test0.yaml: was edited while its run goes on")
+    assert found.reason.endswith("test0.yaml: was edited during its run")
     assert found.over == ()
 
 

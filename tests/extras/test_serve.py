@@ -169,11 +169,11 @@ def test_a_port_that_is_taken_or_is_none_is_refused_in_one_line(records_of, caps
 
 
 WRONG = [
-    (["--port", "8000"], "--port 8000: is --serve's"),
-    (["--serve", "--to", "x"], "--to x: --serve shows what lies in OUT/reports"),
+    (["--port", "8000"], "--port 8000: works only with --serve"),
+    (["--serve", "--to", "x"], "--to x: --serve shows the reports in OUT/reports"),
     (["--paper", "x", "--serve"], "--serve: --paper writes no page"),
-    (["--table", "x"], "--table x: is --paper's"),
-    (["--serve", "--plain"], "--plain: --serve shows what lies in OUT/reports"),
+    (["--table", "x"], "--table x: works only with --paper"),
+    (["--serve", "--plain"], "--plain: --serve shows the reports in OUT/reports"),
 ]
 
 

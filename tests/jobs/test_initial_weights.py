@@ -65,7 +65,7 @@ def test_as_loaded_a_network_of_which_a_part_did_not_come_is_refused(made, train
     more = tmp_path / "classes.safetensors"
     transfer.save(more, tensors, replace(manifest, out_channels=7))
     outcome, _, _ = start(made, more, steps=5, evaluation="as_loaded")
-    assert outcome.state == "failed" and "tells 7 classes apart, the task has 2" in outcome.reason
+    assert outcome.state == "failed" and "has 7 classes, the task has 2" in outcome.reason
 
 
 def test_the_last_layer_is_new_unless_it_is_to_come_along(made, trained):

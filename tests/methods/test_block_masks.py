@@ -99,7 +99,7 @@ def test_encoder_and_decoder_are_trained_through_the_skips_and_handed_over(name)
     ("params", "crop", "says"),
     [
         ({"block": 12}, (16, 16, 16), "do not fill crops"),
-        ({"block": 16}, (16, 16, 16), "hides 0; take smaller blocks"),
+        ({"block": 16}, (16, 16, 16), "hides 0; use smaller blocks"),
         ({"mask_ratio": 1.0}, (16, 16, 16), "hides 8"),
     ],
 )

@@ -104,7 +104,7 @@ def test_a_head_with_batch_norm_looks_across_the_batch_and_wants_two_crops():
     cls = registry.load("method", "rotation2d")
     mlp = cls.make_params({"head": "mlp", "rotations_per_image": 1})
     assert mlp.across_batch and not cls.make_params({}).across_batch
-    with pytest.raises(BenchError, match="take a batch of 2"):
+    with pytest.raises(BenchError, match="use a batch of 2"):
         mlp.check_batch("unet2d", (32, 32, 1), 1, 1)
     mlp.check_batch("unet2d", (32, 32, 1), 2, 1)
 

@@ -152,7 +152,7 @@ def test_what_cannot_be_written_is_refused_in_one_line(tmp_path, net):
             "",
             "read network unet3d/tiny: .*'bench init DIR --network resenc_unet'",
         ),
-        (tensors, tiny, "nnssl", "", "take its preset 'base' .--scale paper, or --set networks"),
+        (tensors, tiny, "nnssl", "", "use its preset 'base' .--scale paper, or --set networks"),
         (lacking, MANIFEST, "nnssl", "", r"whole encoder; 'encoder\.stages\.2\."),
         (tensors, MANIFEST, "nnssl", "none", "cannot be written"),
         (tensors, MANIFEST, "safetensors", "none", "cannot be written"),

@@ -336,18 +336,22 @@ def test_a_sigmoid_head_paints_the_classes_that_are_above_a_half(thin, monkeypat
 @pytest.mark.parametrize(
     ("init", "finetune", "says"),
     [
-        ({"labels": {"anterior": [1]}}, AS_CAME, "says nothing of 'posterior'"),
+        ({"labels": {"anterior": [1]}}, AS_CAME, "'posterior' of data set .* is missing"),
         ({"labels": {**LABELS, "posterior": [2]}}, AS_CAME, "becomes two labels"),
         (
             {"labels": {**LABELS, "Liver": [3]}},
             AS_CAME,
             "init: labels: no label of data set .* named 'Liver'",
         ),
-        ({"labels": {**LABELS, "posterior": ["liver"]}}, AS_CAME, "state 'weights', or its number"),
+        (
+            {"labels": {**LABELS, "posterior": ["liver"]}},
+            AS_CAME,
+            "or give the class by its number",
+        ),
         ({"labels": {**LABELS, "posterior": [6]}}, AS_CAME, "class 6 is beyond the 6"),
         ({"labels": {"anterior": [], "posterior": []}}, AS_CAME, "no class of the weights becomes"),
         ({"labels": LABELS}, {}, "scored as they came; state 'finetune: "),
-        ({}, AS_CAME, "last layer tells 6 classes apart, the task has 3"),
+        ({}, AS_CAME, "last layer has 6 classes, the task has 3"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused_in_a_line(

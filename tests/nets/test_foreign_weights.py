@@ -425,7 +425,7 @@ def test_primus_gives_its_maps_on_the_axes_it_was_trained_on(tmp_path, pretraine
     assert [r.how for r in other.reshaped] == ["positions 4x4x4 to 4x6x4"]
     names["eva.pos_embed"] = places.flatten(1, 3)[:, :63]
     torch.save({"network_weights": names, **plan}, tmp_path / "b.pth")
-    with pytest.raises(BenchError, match="no positions of a cube's patches"):
+    with pytest.raises(BenchError, match="do not fit a cube of patches"):
         read_weights(tmp_path / "b.pth")
 
 

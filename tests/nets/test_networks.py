@@ -158,11 +158,15 @@ def test_views_of_other_sizes_are_read_where_the_catalogue_says_so(name):
 @pytest.mark.parametrize(
     ("name", "view", "says"),
     [
-        ("taleb_unet3d", (31, 39, 39), r"patches: \(31, 39, 39\) voxels; it halves \(32, 32, 32\)"),
-        ("unet2d", (15, 20, 1), "halves"),
-        ("resenc_unet", (33, 64, 64), "it reads multiples of"),
+        (
+            "taleb_unet3d",
+            (31, 39, 39),
+            r"patches: \(31, 39, 39\) voxels; its encoder divides .* \(32, 32, 32\)",
+        ),
+        ("unet2d", (15, 20, 1), "divides the sides"),
+        ("resenc_unet", (33, 64, 64), "it reads only multiples of"),
         ("resenc_unet", (32, 32, 32), "one bottleneck voxel"),
-        ("unetr", (16, 16, 16), "reads whole crops alone; take amaes_unet, .*unet3d$"),
+        ("unetr", (16, 16, 16), "reads only whole crops; use amaes_unet, .*unet3d$"),
     ],
 )
 def test_refuses_views_that_the_encoder_cannot_read(name, view, says):
@@ -181,7 +185,7 @@ def test_no_channels_and_no_classes_are_refused():
 
 @pytest.mark.parametrize("name", [name for name in network_names() if name not in DECODED])
 def test_a_network_without_decoder_gives_no_label_maps(name):
-    with pytest.raises(BenchError, match=r"cannot be trained for segmentation; take .*unet2d"):
+    with pytest.raises(BenchError, match=r"cannot be trained for segmentation; use .*unet2d"):
         check_task(name, "segmentation")
     with pytest.raises(BenchError, match="no decoder"):
         built(name)(torch.zeros(1, 1, 64, 64))
@@ -239,16 +243,16 @@ def test_unetr_refuses_an_input_of_another_size_than_its_positions():
 @pytest.mark.parametrize(
     ("name", "preset", "crop", "message"),
     [
-        ("unet3d", "tiny", (32, 40, 32), "side y = 40 must be a multiple of 16; take 32 or 48"),
-        ("unetr", "tiny", (32, 32, 8), "side z = 8 must be a multiple of 16; take 16"),
-        ("swin_unetr", "tiny", (48, 64, 64), "side x = 48 must be a multiple of 32; take 32 or 64"),
+        ("unet3d", "tiny", (32, 40, 32), "side y = 40 must be a multiple of 16; use 32 or 48"),
+        ("unetr", "tiny", (32, 32, 8), "side z = 8 must be a multiple of 16; use 16"),
+        ("swin_unetr", "tiny", (48, 64, 64), "side x = 48 must be a multiple of 32; use 32 or 64"),
         ("swin_unetr", "base", (32, 32, 32), "instance norm"),
         ("resenc_unet", "base", (32, 32, 32), "instance norm"),
         ("taleb_unet3d", "base", (32, 32, 16), "must be a multiple of 32"),
         ("taleb_unet3d", "base", (32, 32, 48), "must be a multiple of 32"),
         ("unet3d", "tiny", (0, 32, 32), "side x = 0"),
-        ("unet2d", "tiny", (32, 40, 1), "side y = 40 must be a multiple of 16; take 32 or 48"),
-        ("unet2d", "tiny", (32, 32, 16), r"single slices along z; take \(32, 32, 1\)"),
+        ("unet2d", "tiny", (32, 40, 1), "side y = 40 must be a multiple of 16; use 32 or 48"),
+        ("unet2d", "tiny", (32, 32, 16), r"single slices along z; use \(32, 32, 1\)"),
         ("unet3d", "tiny", (32, 32), "three sides"),
         ("unet4d", "tiny", None, "did you mean 'unet3d'"),
         ("unet3d", "tinny", None, "did you mean 'tiny'"),

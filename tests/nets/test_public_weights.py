@@ -251,7 +251,7 @@ def test_a_recipe_is_compared_with_all_that_the_weights_may_be(trained, recipe, 
     if not says:
         public_weights.check_recipe(several, recipe)
         return
-    with pytest.raises(BenchError, match=says + r".*say so: init: \{file: FILE, recipe: other\}"):
+    with pytest.raises(BenchError, match=says + r".*write init: \{file: FILE, recipe: other\}"):
         public_weights.check_recipe(several, recipe)
 
 
@@ -364,7 +364,7 @@ def test_spectres_vit_comes_whole_and_learned_positions_are_refused(tmp_path):
     assert (manifest.network, manifest.preset) == ("spectre_vit", "tiny")
     assert receipt.share == 1 and not (receipt.missing or receipt.unexpected)
     torch.save({**state, "pos_embed": torch.zeros(1, 513, 48)}, tmp_path / "b.pt")
-    with pytest.raises(BenchError, match="encoder has 1 tensors that this one lacks"):
+    with pytest.raises(BenchError, match="encoder has 1 tensors that this network lacks"):
         loaded(tmp_path / "b.pt", (32, 32, 16), 2, output=False)
     torch.save({**state, "rope.periods": torch.zeros(2)}, tmp_path / "c.pt")  # four heads
     with pytest.raises(BenchError, match="heads 4 is not the size of any preset"):

@@ -67,8 +67,8 @@ DEEP = "encoder.down_4.convs.conv_1.conv.weight"
         ("unet3d", lambda t: {KERNEL: torch.ones(())}, "conv_0.* has shape"),
         ("unet3d", lambda t: {KERNEL: t[KERNEL] * torch.nan}, "conv_0.* not finite"),
         ("unet3d", lambda t: {KERNEL: t[KERNEL].double() * 1e300}, "conv_0.* not finite"),
-        ("unetr", lambda t: {POSITIONS: t[POSITIONS][..., :48]}, "positions? .* do not lie on"),
-        ("unetr", lambda t: {POSITIONS: torch.ones(1, 3, 96)}, "do not lie on a patch grid"),
+        ("unetr", lambda t: {POSITIONS: t[POSITIONS][..., :48]}, "positions? .* do not fit"),
+        ("unetr", lambda t: {POSITIONS: torch.ones(1, 3, 96)}, "do not fit the patch grid"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_changes_nothing(name, change, match):

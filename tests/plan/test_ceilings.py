@@ -86,7 +86,7 @@ def test_each_network_with_a_scratch_row_has_its_own_and_stated_groups_stay(prot
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"rows": {"alone": None, "pair": {}}, "baseline": "none"}, "no row is from scratch"),
+        ({"rows": {"alone": None, "pair": {}}, "baseline": "none"}, "needs a row from scratch"),
         ({"rows": {"ceiling": {"method": "scratch", "network": "net"}}}, "rename the row"),
         (
             {
@@ -103,7 +103,7 @@ def test_each_network_with_a_scratch_row_has_its_own_and_stated_groups_stay(prot
             },
             "pretrained by its section's recipe",
         ),
-        ({"controls": [], "rows": {"pair": {"dose": 0.5}}}, "is of a row with 'ceiling: true'"),
+        ({"controls": [], "rows": {"pair": {"dose": 0.5}}}, "only a row with 'ceiling: true'"),
         ({"controls": [], "rows": {"pair": {"dose": 0}}}, "dose"),
     ],
 )

@@ -71,7 +71,7 @@ def test_all_rows_and_the_nearest_crop_stand_in_one_line(tmp_path, capsys, case)
     net, rows, parts, take = FAULTS[case]
     said = refused(tmp_path, capsys, net, rows, case == "methods")
     assert all(part in said for part in parts)
-    assert f"take {take}, " in said
+    assert f"use {take}, " in said
     # whoever takes what is said is not refused again
     assert (
         main(["plan", str(message(tmp_path, {**net, "crop": take}, rows[:1])), "--phantoms"]) == 0

@@ -109,7 +109,7 @@ def test_the_patients_stand_in_every_selection_and_classes_have_their_turn():
 @pytest.mark.parametrize(
     ("changes", "key", "said"),
     [
-        (changed({"every": 9}), "every", "9 steps are more than the 8 of the pretraining"),
+        (changed({"every": 9}), "every", "9 steps are more than the 8 steps of the pretraining"),
         (changed({"patients": 15}), "patients", "14 labelled patients .* 15 are asked for"),
         (changed({"patients": 1}), "patients", "patients must be"),
         (changed({"dataset": "msd04"}), "dataset", "msd04"),

@@ -484,7 +484,7 @@ def test_a_row_can_start_from_a_snapshot(plan_of):
     assert one.finetune != cell(plan, row="pair", fraction=25, seed=0).finetune
     wrong = [
         ([4], 5, "is not among the snapshots"),
-        ([4, 9], 9, ", and the pretraining is over after 8"),
+        ([4, 9], 9, ", and the pretraining ends after 8"),
     ]
     for snapshots, at, said in wrong:
         with pytest.raises(BenchError, match=f"row 'early': 'at: {at}'[ ]?{said}"):
@@ -563,7 +563,7 @@ CODED = {"rows": {"pair": {"method": "cpc3d", "params": {"negatives": "batch"}}}
             1,
             f"no data set named .* did you mean '{NAME}'",
         ),
-        ({"finetune": {"fractions": [3]}}, 1, "3 % of 14 training patients .* take at least 4 %"),
+        ({"finetune": {"fractions": [3]}}, 1, "3 % of 14 training patients .* use at least 4 %"),
         ({"metrics": ["dise"]}, 1, "dise"),
         (
             {"finetune": {"anchor": {"mean": 0.9, "metric": "auc"}}},

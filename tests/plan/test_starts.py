@@ -100,7 +100,7 @@ def test_a_file_that_was_moved_away_is_asked_for_by_what_it_has_to_begin_alone(
     ):
         run.rehearse(plan, [tuned])
     (line,) = run.changed(plan, store)
-    assert line == f"init: {path} is not there any more; only what it made already counts"
+    assert line == f"init: {path} is not there any more; only results that were made from it count"
     weights(b"else")  # another file in its place is another start
     assert cell(plan_of(with_file()), row="taken").finetune != tuned and not run.changed(
         before, store
@@ -119,10 +119,10 @@ def test_a_file_that_was_moved_away_is_asked_for_by_what_it_has_to_begin_alone(
         ({"controls": ["long"], "rows": {"pair": {"init": "weights.safetensors"}}}, "controls.0: no row is"),
         ({"controls": ["random"], "rows": {"pair": None}}, r"controls\.0: no row starts from weights"),
         ({"controls": ["long"], "rows": {"alone (long)": {"method": "scratch", "network": "net"}}},
-         r"rows\.alone \(long\): is what a variant of row 'alone' is called"),
+         r"rows\.alone \(long\): a variant of row 'alone' has this name"),
         ({"controls": "random"}, r"controls: expected a list"),
         ({"controls": ["random"], "rows": {"pair (random)": {"method": "scratch", "network": "net"}}},
-         r"rows\.pair \(random\): is what a variant of row 'pair' is called"),
+         r"rows\.pair \(random\): a variant of row 'pair' has this name"),
         ({"rows": {"pair": {"finetune": {"regions": {"a": [1]}}}}},
          r"rows\.pair\.finetune\.regions: is the same for all rows"),
         ({"finetune": {"anchor": {"mean": 86}}}, r"finetune\.0\.anchor\.mean must be from 0 to 1, got 86"),
@@ -489,7 +489,7 @@ def test_a_region_head_has_a_channel_for_each_region_and_is_painted_when_it_pred
     [
         (
             {"regions": {}},
-            rf"finetune\.0\.head: data set '{NAME}' declares no regions; state 'regions'",
+            rf"finetune\.0\.head: data set '{NAME}' declares no regions; write 'regions'",
         ),
         (
             {"regions": {"a": [3]}},
@@ -528,7 +528,7 @@ def test_a_head_can_be_set_and_what_a_control_is_cannot(plan_of):
     assert ids(by_flag) == ids(plan_of(with_regions(head="softmax")))
     with pytest.raises(BenchError, match=f"data set '{NAME}' declares no regions"):
         plan_of({"finetune": ONE["finetune"]}, sets=("finetune.head=regions",))
-    with pytest.raises(BenchError, match="--set control=random: control is a fact, not a setting"):
+    with pytest.raises(BenchError, match="--set control=random: control is no setting"):
         plan_of({"controls": ["shuffled"]}, sets=("control=random",))
 
 

@@ -91,20 +91,26 @@ def test_row_settings_and_controls_reach_the_test_elsewhere(plan_of, both):
     [
         (
             also_on({"dataset": OTHER}),
-            "no label of data set 'Sunnybrook.*say which belong together",
+            "no label of data set 'Sunnybrook.*write which belong together",
         ),
         (also_on({**LEFT, "labels": {"left": 1}}), "test_on.*'left'"),
         (also_on({**LEFT, "labels": {1: 7}}), "'7'"),
-        (also_on({**LEFT, "labels": {1: 1, "left ventricle": 2}}), "two labels stand for one"),
+        (
+            also_on({**LEFT, "labels": {1: 1, "left ventricle": 2}}),
+            "two labels belong to the same label",
+        ),
         (also_on({"dataset": "sunny"}), "no data set named 'sunny'"),
-        (also_on({"dataset": NAME}), "14|16 patients .* train or validate.*take another data set"),
+        (
+            also_on({"dataset": NAME}),
+            "14|16 test patients .* train or validate.*use another data set",
+        ),
         (also_on({**LEFT, "splits": "rule"}), "splits.*did you mean 'split'"),
         (also_on({**LEFT, "exclude": ["nobody"]}), "nobody"),
-        (also_on(LEFT, split="cv5"), "'cv5' of data set .* has several folds; state 'folds"),
+        (also_on(LEFT, split="cv5"), "'cv5' of data set .* has several folds; set 'folds"),
         (also_on(LEFT, LEFT), "stands twice|two sections|twice"),
         (
             {"finetune": [{**SECTION, "split": "external"}]},
-            "nobody to train on; state .* 'test_on'",
+            "no training patients; name .* 'test_on'",
         ),
         ({"rows": {"alone": {"finetune": {"test_on": [LEFT]}}}}, "test_on"),
     ],

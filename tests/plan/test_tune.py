@@ -109,7 +109,7 @@ def test_what_a_grid_varies_makes_no_rows_incomparable(protocol_file):
 
     found = read(protocol_file(rows(optimiser={"lr": 0.5})))
     assert differing(found, 0, found.rows["pair"], found.rows["alone"]) == {}
-    with pytest.raises(BenchError, match="otherwise than its baseline"):
+    with pytest.raises(BenchError, match="with other settings than its baseline"):
         read(protocol_file(rows(tune={"over": {"rate": [1.0]}})))
 
 

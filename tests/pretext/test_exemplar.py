@@ -163,7 +163,7 @@ def test_a_negative_from_the_data_set_is_read_of_another_case():
         Volume(np.ones((1, 4, 4, 4), np.float32)),
     )
     p, rng = Exemplars(neg_source="dataset"), np.random.default_rng(0)
-    with pytest.raises(BenchError, match="take more cases"):
+    with pytest.raises(BenchError, match="use more cases"):
         p.read(here, (4, 4, 4), rng)
     here.others, there.origin = lambda rng: there, 3
     made = p.read(here, (4, 4, 4), rng)

@@ -107,5 +107,5 @@ def test_a_field_is_the_exponential_of_a_polynomial_of_its_order():
 
 @pytest.mark.parametrize("effects", [(), ("blur",), ("blur", "blur"), ("blur", "noise", "blur")])
 def test_refuses_effects_of_which_partners_cannot_have_different_ones(effects):
-    with pytest.raises(BenchError, match="different ones"):
+    with pytest.raises(BenchError, match="different effects"):
         OneEffect(effects=effects)

@@ -83,7 +83,7 @@ def test_each_effect_changes_about_its_share_of_the_views(effect):
 
 
 def test_several_slices_are_refused():
-    with pytest.raises(BenchError, match=r"take \(x, y, 1\)"):
+    with pytest.raises(BenchError, match=r"use \(x, y, 1\)"):
         slice_views(torch.rand(2, 1, 16, 16, 4), (16, 16, 1), SliceViews(), generator())
-    with pytest.raises(BenchError, match=r"take \(x, y, 1\)"):
+    with pytest.raises(BenchError, match=r"use \(x, y, 1\)"):
         slice_views(torch.rand(2, 1, 16, 16, 1), (16, 16, 4), SliceViews(), generator())

@@ -100,10 +100,7 @@ def test_a_draw_of_patients_is_the_only_seed_of_given_weights(plan_of):
             "logistic is for classes",
         ),
         (probed({"track": {"part": "val", "every": 2}}), "a probe has no steps to track"),
-        (
-            probed(controls=["ceiling"]),
-            "a ceiling is pretrained by the section's recipe; state its",
-        ),
+        (probed(controls=["ceiling"]), "a ceiling is pretrained by the section's recipe; set its"),
         ({"controls": ["intensity"]}, "no row is from scratch under 'evaluation: probe'"),
     ],
 )

@@ -236,13 +236,13 @@ FACTS += ("network.in_channels=2", "init=random", "contents=x", "inference.crop=
         ("metrics=dice", "metrics: expected a list, got 'dice'"),
         ("metrics=[dise]", r"metrics\.0: no metric named 'dise'"),
         ("title=3", "title: expected text, got 3; put it in quotes"),
-        ("finetune.epochs=null", "state the budget once"),
-        ("finetune.recipe.resize=[32, 32, 32]", r"set recipe\.resize, which is of every recipe"),
-        ("finetune.split.even=1", r"finetune\.0\.split is 'even', and no mapping"),
+        ("finetune.epochs=null", "set the budget once"),
+        ("finetune.recipe.resize=[32, 32, 32]", r"set recipe\.resize, which changes every recipe"),
+        ("finetune.split.even=1", r"finetune\.0\.split is 'even', which has no keys"),
         ("recipe.size=1", r"recipe\.size: unknown key 'size'; did you mean 'resize'"),
         ("scale=smoke", "--scale picks it"),
         ("scales.smoke.threads=2", "set the key itself"),
-        ("data.fraction=[5]", "is a fact, not a setting; --only fraction=VALUE picks"),
+        ("data.fraction=[5]", "is no setting, .*; --only fraction=VALUE picks"),
         ("seeds=[1]", "--only seed=VALUE picks among those"),
         ("zzzzzz=1", "no key of a protocol or a job named 'zzzzzz'"),
         *((text, "write KEY=VALUE") for text in ("finetune.batch", "=3")),
@@ -286,7 +286,7 @@ FACTS += ("network.in_channels=2", "init=random", "contents=x", "inference.crop=
         ("method.params={temprature: 1}", "did you mean 'temperature'"),
         ("pretrain.batch=1", "needs a batch of at least 2"),
         ("finetune={steps: 3}", "name one setting of finetune"),
-        *((fact, "is a fact, not a setting") for fact in FACTS),
+        *((fact, "is no setting") for fact in FACTS),
     ],
 )
 def test_what_cannot_be_set_is_one_line_that_names_the_flag(plan_of, text, message):
@@ -307,8 +307,8 @@ def test_best_test_cannot_be_set_below_the_paper_scale(plan_of):
 def test_what_a_learning_curve_scores_is_the_protocols_to_say(plan_of):
     tracked = {"finetune": {"track": {"part": "val", "every": 2}}}
     for text, said in {
-        "finetune.track.targets=[[2]]": "finetune.track.targets is a fact, not a setting",
-        "finetune.track.targets=[]": "finetune.track.targets is a fact, not a setting",
+        "finetune.track.targets=[[2]]": "finetune.track.targets is no setting",
+        "finetune.track.targets=[]": "finetune.track.targets is no setting",
         "finetune.track={part: test, every: 3, targets: [[2]]}": "track.targets: unknown key 'targets'",
     }.items():
         with pytest.raises(BenchError, match=said):

@@ -126,8 +126,8 @@ MISTAKES = [
     (edit("[32, 32, 32]", "[32, 32, 30]"), None, "32, 30]", "side z = 30 must be a multiple of 16"),
     (edit("network: net\n", "network: nat\n"), None, "network: nat", "did you mean 'net'"),
     (edit("simclr3d", "simclr"), None, "simclr", "no method named 'simclr'; did you mean 'simclr3d'"),
-    (edit("    steps: 6\n", ""), None, "- dataset", "state the budget once"),
-    (edit("epochs: 100", "epochs: 100\n  steps: 5"), None, "pretrain:", "state the budget once"),
+    (edit("    steps: 6\n", ""), None, "- dataset", "set the budget once"),
+    (edit("epochs: 100", "epochs: 100\n  steps: 5"), None, "pretrain:", "set the budget once"),
     (edit("epochs: 100", "epochs: 0"), None, "epochs: 0", "epochs must be above 0"),
     (edit("lr: 1e-3", "lr: -1"), None, "lr: -1", "optimiser.lr must be above 0"),
     (edit("lr: 1e-3", "lr: .inf"), None, "lr: .inf", "above 0 and at most 1000, got inf"),
@@ -147,29 +147,29 @@ MISTAKES = [
     (pair("pretrain: {stepz: 1}\n"), None, "stepz", "did you mean 'steps'"),
     (pair("finetune: {seed: 1}\n"), None, "seed:", "did you mean 'seeds'"),
     (pair("finetune: {split: other}\n"), None, "other", "the same for all rows"),
-    (pair("finetune: {steps: 1, epochs: 2}\n"), None, "epochs: 2", "state the budget once"),
+    (pair("finetune: {steps: 1, epochs: 2}\n"), None, "epochs: 2", "set the budget once"),
     (edit("  alone: {method: scratch, network: net}\n", ""), None, "  pair:", "nothing to compare with"),
     (edit("  epochs: 100", "  epochs: 100\n  seed: 0\n  seeds: [1]"), None, "pretrain:", "not both"),
     (edit("  epochs: 100", "  epochs: 100\n  seeds: [1, 1]"), None, "pretrain:", "each seed once"),
     (pair("finetune: {name: x}\n"), None, "name: x", "the same for all rows"),
     (edit("    steps: 6\n", "    steps: 6\n    name: a/b\n"), None, "name: a/b", "name of a file"),
-    (edit("rows:\n", quoted("{published: X}", "alone")), None, "  alone: {pub", "'alone' is a row already"),
+    (edit("rows:\n", quoted("{published: X}", "alone")), None, "  alone: {pub", "'alone' is already the name of a row"),
     (edit("rows:\n", LONG + quoted("{published: X}", "alone (long)")), None, "(long): {",
      "variant of row 'alone'"),
     (edit("rows:\n", quoted("{published: ' '}")), None, "  q: {", "'published' is empty"),
     (edit("rows:\n", quoted("{title: X}")), None, "  q: {", "'published' is missing"),
     (edit("rows:\n", quoted("{published: X}", '"q\\tq"')), None, '"q\\tq"', "is no name to print"),
-    (edit("rows:\n", "published_only:\n  q: {published: X}\nrows:\n"), None, "  q: {", "state the 'paper'"),
+    (edit("rows:\n", "published_only:\n  q: {published: X}\nrows:\n"), None, "  q: {", "write the 'paper'"),
     (edit("rows:\n", "layout: {groups: {A: [alone, q]}}\nrows:\n"), None, "layout", "no row named 'q'"),
     (view("{lines: [target], columns: [row], facts: [parameters]}"), None, "layout", "put 'row' among"),
-    (view("{lines: [target], columns: [metric]}"), None, "layout", "a table has 'row' among"),
+    (view("{lines: [target], columns: [metric]}"), None, "layout", "a table needs columns, and 'row' among"),
     (view("{draw: lines, columns: [target]}"), None, "layout", "lines go over label fractions: [fraction]"),
     (view("{draw: bars, columns: [target, metric]}"), None, "layout", "of several metrics share no axis"),
     (view("{draw: dots, columns: [network, section]}"), None, "layout", "a row has a colour and no place"),
     (view("{columns: [target, target]}"), None, "layout", "each axis once"),
     (view("{gain: alone, rows: [pears]}"), None, "layout", "no row named 'pears'; did you mean 'pair'?"),
     (pair("sections: [other]\n"), None, "sections: [other]", "no section named 'other'"),
-    (narrowed(f", {FIRST}", f"    {FIRST}\n"), None, "- {dataset", "no row has cells in section 'second'"),
+    (narrowed(f", {FIRST}", f"    {FIRST}\n"), None, "- {dataset", "no row is run in section 'second'"),
     (narrowed(f", {FIRST}", ""), None, "  pair:", "nothing to compare with in section 'second'"),
     (edit("    steps: 6\n", TWIN), None, "name: twin # 2", "two sections are called 'twin'"),
 ]  # fmt: skip
@@ -240,7 +240,7 @@ def test_a_baseline_is_fine_tuned_as_what_it_is_compared_with(text_file, own, ke
     if not keys:
         assert read(text_file(text)).baseline == "scratch"
         return
-    said = f"on '.*' otherwise than its baseline, row 'alone': {keys};.*'baseline: un"
+    said = f"on '.*' with other settings than its baseline, row 'alone': {keys};.*'baseline: un"
     with pytest.raises(BenchError, match=f"rows.pair: is fine-tuned {said}"):
         read(text_file(text))
     (line,) = unequal(read(text_file(text + "baseline: unequal\n")))

@@ -93,7 +93,7 @@ def test_a_budget_beside_settings_replaces_the_files(folder):
     folder.put("one.yaml", {"steps": 9})
     found = folder.section({"epochs": 2.5})
     assert (found.steps, found.epochs) == (None, 2.5)
-    with pytest.raises(BenchError, match="state the budget once"):
+    with pytest.raises(BenchError, match="set the budget once"):
         folder.section({"epochs": 2, "steps": 3})
 
 
@@ -176,7 +176,7 @@ WRONG = [
      "ce_weight does nothing with 'loss: dice'"),
     ("nesterov", {}, {"one.yaml": "steps: 2\noptimiser: {name: sgd, momentum: 0, nesterov: true}\n"},
      r"one\.yaml:2: optimiser: nesterov is a way to use momentum"),
-    ("own data", {}, {"one.yaml": "steps: 2\nseeds: [1]\n"}, r"one\.yaml:2: seeds: belongs into the"),
+    ("own data", {}, {"one.yaml": "steps: 2\nseeds: [1]\n"}, r"one\.yaml:2: seeds: belongs in the"),
     ("own regions", {}, {"one.yaml": "steps: 2\nregions: {a: [1]}\n"}, r"one\.yaml:2: regions: belongs"),
     ("no mapping", {}, {"one.yaml": "- steps: 2\n"}, r"one\.yaml:1: expected a mapping"),
     ("nothing", {}, {"one.yaml": ""}, r"one\.yaml: the file states nothing"),
@@ -186,7 +186,7 @@ WRONG = [
     ("each other", {}, {"one.yaml": "settings: two.yaml\n", "two.yaml": "crops: 2\nsettings: ./one.yaml\n"},
      r"two\.yaml:2: .*one\.yaml builds on itself"),
     ("below", {}, {"one.yaml": "settings: two.yaml\n", "two.yaml": "crops: 2\nstepz: 1\n"}, r"two\.yaml:2"),
-    ("no budget", {}, {"one.yaml": "crops: 2\n"}, r"test\.yaml.*state the budget once"),
+    ("no budget", {}, {"one.yaml": "crops: 2\n"}, r"test\.yaml.*set the budget once"),
     ("line break", {"settings": "no\nne.yaml"}, {}, r"test\.yaml:\d+: .*is no file"),
     ("long", {"settings": "x" * 5000}, {}, r"test\.yaml:\d+: .*is no file"),
     ("control", {"settings": "no\0ne.yaml"}, {}, r"test\.yaml:\d+: .*is no file"),

@@ -48,9 +48,9 @@ def test_what_is_no_list_of_steps_is_refused(protocol_file, at):
         ({"pair": {"at": [2, 4], "pretrain": {"snapshots": ["2"]}}}, r"snapshots"),
         (
             {"pair": {"at": [2, "last"]}, "pair @ 2": {"method": "simclr3d", "network": "net"}},
-            "is a row already",
+            "is already the name of a row",
         ),
-        ({"alone": {"at": [2, 4]}}, r"rows\.alone\.at: method 'scratch' has no snapshots"),
+        ({"alone": {"at": [2, 4]}}, r"rows\.alone\.at: method 'scratch' is not pretrained"),
         ({"alone": {"at": 4}}, r"rows\.alone\.at: method 'scratch' .* not pretrained"),
     ],
 )

@@ -48,7 +48,7 @@ def test_a_folder_of_ones_own_is_told_likewise_and_a_split_that_cannot_be_says_w
     (mine / "dataset.json").write_text(json.dumps({**listing, "training": []}))
     found = json.loads(say("datasets", "mine", "--data", tmp_path / "data", "--json"))
     assert found["cases"] == 10 and found["parts"]["even"] == [{"train": 7, "val": 1, "test": 2}]
-    assert "take 'split: " in found["parts"]["rule"]
+    assert "use 'split: " in found["parts"]["rule"]
 
 
 def test_without_data_registered_lists_are_told_all_the_same(say):
@@ -64,7 +64,7 @@ def test_without_data_registered_lists_are_told_all_the_same(say):
 WRONG = {
     ("metrics", "dice"): "takes no NAME",
     ("datasets", "btvc"): "did you mean 'btcv'",
-    ("datasets", "--data", "."): "is of 'bench list datasets NAME'",
+    ("datasets", "--data", "."): "only 'bench list datasets NAME' has this flag",
 }
 
 

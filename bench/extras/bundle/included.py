@@ -53,7 +53,7 @@ def _settings(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
 def _settings_file(document: Document, keys: tuple[str, ...], name: str) -> Path:
     if Path(name).is_absolute():
         raise BenchError(
-            f"{document.where(keys)}: {name} is a place on this machine; name it from the folder of "
-            f"{document.path.name}, so that a bundle can hold it"
+            f"{document.where(keys)}: {name} is an absolute path, which a bundle cannot hold; write it "
+            f"relative to the folder of {document.path.name}"
         )
     return Path(os.path.normpath(document.path.parent / name))

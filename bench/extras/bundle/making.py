@@ -62,7 +62,7 @@ def bundle(paths: Sequence[Path], store: Store, data: Path | None = None) -> Bun
         refuse_others([protocol], store)
         if protocol.name in read:
             raise BenchError(
-                f"{path}: a protocol of its name {protocol.name!r} is in this bundle already"
+                f"{path}: another protocol of this bundle is called {protocol.name!r} too; leave one out"
             )
         read[protocol.name], files[protocol.name] = (protocol, table), path
     members, protocols, notes = dict[str, bytes](), dict[str, Listed](), list[str]()
@@ -122,7 +122,7 @@ def put(bundled: Bundled, to: Path) -> str:
         raise BenchError(f"{to}: a bundle is a zip; name it {to.name}.bench.zip")
     if to.is_symlink() or to.is_dir() or (to.exists() and to.read_bytes() != bundled.raw):
         raise BenchError(
-            f"{to}: exists already and is another; name another file, or remove this one first"
+            f"{to}: exists already and has other content; name another file, or remove this one first"
         )
     try:
         write_atomic(to, bundled.raw)
@@ -160,7 +160,7 @@ def _rows(store: Store, name: str) -> dict[str, bytes]:
             strange = sorted({*pq.read_schema(io.BytesIO(members[member])).names} - {*columns})
             if strange:
                 raise BenchError(
-                    f"{file}: has a column {strange[0]!r}, which no records have; run it again"
+                    f"{file}: has a column {strange[0]!r}, which records do not have; run the protocol again"
                 )
     facts = store.root / "records" / f"{name}.json"
     return members | ({f"records/{name}.json": facts.read_bytes()} if facts.exists() else {})

@@ -126,10 +126,10 @@ def _named(path: Path, manifest: Manifest) -> None:
     named |= {file.file for file in manifest.splits if file.file}
     if lost := sorted(named - manifest.members.keys()):
         raise BenchError(
-            f"{path}: refused, its manifest speaks of {lost[0]!r} and does not list it"
+            f"{path}: refused, its manifest names {lost[0]!r} and does not list this member"
         )
     if not manifest.protocols:
-        raise BenchError(f"{path}: refused, it is of no protocol")
+        raise BenchError(f"{path}: refused, it holds no protocol")
 
 
 def _put(path: Path, to: Path, raw: bytes) -> None:

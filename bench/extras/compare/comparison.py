@@ -144,7 +144,7 @@ def _side(named: Path, file: Path) -> Side:
     names = sorted(table["protocol"].unique())
     if len(names) != 1:
         raise BenchError(
-            f"{named}: records of {len(names)} protocols in {file.name}; name one protocol's"
+            f"{named}: {file.name} has records of {len(names)} protocols; name a file with those of one protocol"
         )
     return Side(named, names[0], table, read_beside(file.with_suffix(".json")))
 

@@ -71,7 +71,7 @@ class AddedRow:
         records_file = store.root / "records" / f"{self.name}.json"
         if file.exists() and records_file.exists() and file.read_text() != self._text(file):
             raise BenchError(
-                f"{file}: is {self.row} in {self.track.name} with other settings, and has records; take "
+                f"{file}: has {self.row} in {self.track.name} with other settings, and has records; use "
                 "another --out, or remove this file to have its records replaced"
             )
         self.track.view.copied(file.parent)
@@ -156,23 +156,29 @@ def entered(
     kinds = {key: track.protocol.networks[key].network for key in sorted(used)}
     if kinds[net] not in networks:
         fits = " or ".join(key for key, kind in kinds.items() if kind in networks)
-        way = f"take --network {fits}" if fits else f"no row of {track.name} is on one that it can"
+        way = (
+            f"use --network {fits}"
+            if fits
+            else f"no row of {track.name} is on a network that it can train"
+        )
         raise BenchError(f"--method {method}: cannot train network {net} ({kinds[net]}); {way}")
     given, before = _given("--params", params), _given("--pretrain", pretrain)
     if before.get("leaks") == "allow":
         raise BenchError(
-            "--pretrain leaks=allow: would let it read the track's test scans; leave it out, or "
-            "take leaks=drop"
+            "--pretrain leaks=allow: would let the method read the track's test scans; leave it out, or "
+            "use leaks=drop"
         )
     if "settings" in before:
-        raise BenchError("--pretrain settings: a row has none; say what they say, KEY=VALUE each")
+        raise BenchError(
+            "--pretrain settings: a row cannot name a settings file; give each of its keys as KEY=VALUE"
+        )
     for name, row in rows.items():
         same = (row.params, row.pretrain) == (given, before) or not (given or before)
         if (row.method, row.network) == (method, net) and same:
             raise BenchError(
                 f"--method {method}: is row {name!r} of {track.name} already, on network {net}; "
-                "its numbers are in the records (with other --params or --pretrain it is one "
-                "more)"
+                "its numbers are in the records (with other --params or --pretrain it "
+                "becomes a new row)"
             )
     free = (name for name in (method, f"{method}_{net}", f"{method}_new") if name not in rows)
     return AddedRow(track, next(free), method, net, given, before)
@@ -190,7 +196,7 @@ def _given(flag: str, texts: Sequence[str]) -> dict[str, Any]:
             inner = inner.setdefault(section, {})
             if not isinstance(inner, dict):
                 raise BenchError(
-                    f"{flag} {text}: {section!r} is stated whole already; say it one way"
+                    f"{flag} {text}: {section!r} has a value of its own already; set either that or its keys"
                 )
         inner[key] = scalar(value)
     return values

@@ -103,7 +103,7 @@ def _sound(track: Track) -> None:
         misfits(track.protocol, table, track.beside, name), _values(table), _patients(table)
     ):
         raise BenchError(
-            f"{track.place}: records/{name}.parquet {what}; take the records as a run left them, with "
+            f"{track.place}: records/{name}.parquet {what}; name unchanged records of a run with "
             "--records"
         )
 
@@ -155,8 +155,8 @@ def _same(track: Track, what: str, recorded: Values, planned: Values) -> None:
 def _other(track: Track, what: str, theirs: Iterable[str], ours: Iterable[str]) -> BenchError:
     first, other = (" or ".join(sorted(values)) or "none" for values in (theirs, ours))
     return BenchError(
-        f"{track.place}: {what} of the records of {track.name} is {first}, here {other}; only what was made "
-        "alike can be compared: take records of this protocol and data with --records"
+        f"{track.place}: {what} of the records of {track.name} is {first}, here {other}; only results made "
+        "alike can be compared: name records of this protocol and data with --records"
     )
 
 
@@ -193,14 +193,14 @@ def _jobs(track: Track, plan: Plan, protocol: Protocol) -> None:
         what = ", ".join(f"{k} {v}" for k, v in zip(CELL, key, strict=True))
         if jobs is None:
             raise BenchError(
-                f"{track.place}: the records of {track.name} have a cell that its protocol has "
-                f"not ({what}); take records of this protocol with --records"
+                f"{track.place}: the records of {track.name} have a cell that its protocol does "
+                f"not have ({what}); name records of this protocol with --records"
             )
         if job not in jobs:
             raise BenchError(
                 f"{track.place}: the records of {track.name} were made by another recipe than its protocol "
-                f"states now ({what}: job {job}, here {next(iter(jobs - {None}))}; {_why(track)}); run it "
-                "anew, or take the bench that made them"
+                f"states now ({what}: job {job}, here {next(iter(jobs - {None}))}; {_why(track)}); run the "
+                "protocol again, or use the version of bench that made them"
             )
 
 
@@ -227,8 +227,8 @@ def _rivals(track: Track, added: AddedRow, protocol: Protocol) -> None:
         if not rivals:
             networks = " or ".join(sorted({row.network for row in rows}))
             raise BenchError(
-                f"--network {added.network}: no row of {track.name} has records on it in {section}; "
-                f"take {networks}"
+                f"--network {added.network}: no row of {track.name} has records on this network in {section}; "
+                f"use {networks}"
             )
         keys = ", ".join(
             f"{k} {b}, here {a}"

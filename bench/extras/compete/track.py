@@ -76,10 +76,10 @@ def _beside_us(path: Path, name: str) -> Path:
         return folders[0]
     if folders:
         raise BenchError(
-            f"{name}: several folders have its records, {', '.join(map(str, folders))}; say which "
+            f"{name}: several folders have its records, {', '.join(map(str, folders))}; choose one "
             "with --records"
         )
     raise BenchError(
-        f"{path}: no records of {name!r} lie in results/; run it and name its output folder, or a bundle, "
+        f"{path}: no records of {name!r} lie in results/; run the protocol and name its output folder, or a bundle, "
         "with --records"
     )

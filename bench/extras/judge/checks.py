@@ -273,7 +273,7 @@ class _Checks:
             names = sorted(lines.loc[lines["case"] == case, "patient"])[:2]
             raise BenchError(
                 f"{self.where(int(self.frame.index.get_loc(twice.index[0])))}: case {case!r} is of patients "
-                f"{names[0]!r} and {names[1]!r}; mend the column, or name another with --patient"
+                f"{names[0]!r} and {names[1]!r}; correct the column, or name another with --patient"
             )
 
     def _methods(self) -> None:

@@ -105,7 +105,7 @@ class Judgement:
 def judged(table: ScoreTable, baseline: str = "", region: float | None = None) -> Judgement:
     """Judge a table of scores; see ``bench.judge``."""
     if region is not None and not 0 <= region < float("inf"):
-        raise BenchError(f"--region {region}: is no size of a difference; give 0 or more")
+        raise BenchError(f"--region {region}: is no margin of differences; give 0 or more")
     judge = Judge(table, baseline, region)
     standings = tuple(s for scope in judge.scopes() if (s := judge.standing(scope)) is not None)
     if not standings:

@@ -94,7 +94,7 @@ def from_json(path: Path) -> list[RawTable]:
                 except (KeyError, TypeError, AttributeError, ValueError) as error:
                     raise BenchError(
                         f"{path}: looks like {_title(reader)} and is not complete "
-                        f"({type(error).__name__}: {error}); take another copy"
+                        f"({type(error).__name__}: {error}); use another copy"
                     ) from None
     raise BenchError(
         f"{path}: no known layout: nnU-Net's summary.json, a result of mteb or kaiko eva, "

@@ -229,7 +229,7 @@ class _Reading:
             return "target", numeric
         if metrics:
             raise BenchError(
-                f"{self.raw.name}: one number a method ({_listed(named)}): nothing can be drawn anew; give the "
+                f"{self.raw.name}: one number for each method ({_listed(named)}) cannot be tested; give the "
                 "score of each case"
             )
         return "case", numeric

@@ -39,7 +39,7 @@ def _of_json(path: Path) -> Mapping[str, str]:
     except ValueError as error:
         raise BenchError(f"--patients {path}: is no JSON ({error})") from None
     if not isinstance(value, dict) or not all(isinstance(v, str) and v for v in value.values()):
-        raise BenchError(f"--patients {path}: is no object of cases and patients")
+        raise BenchError(f"--patients {path}: is no JSON object that maps cases to patients")
     return value
 
 
@@ -64,7 +64,9 @@ def patients_of(cases: Sequence[str], stated: str | Mapping[str, str]) -> list[s
     for case, patient in zip(cases, named, strict=True):
         if not patient:
             what = stated if isinstance(stated, str) else "the map"
-            raise BenchError(f"--patients {what}: gives case {shown(case)} no patient; mend it")
+            raise BenchError(
+                f"--patients {what}: gives no patient for case {shown(case)}; correct it"
+            )
     return named
 
 

@@ -53,7 +53,7 @@ class Options:
         for text in self.only:
             name, equal, value = text.partition("=")
             if not (equal and name and value):
-                raise BenchError(f"--only {text}: is no COLUMN=VALUE")
+                raise BenchError(f"--only {text}: write COLUMN=VALUE")
             wanted.setdefault(name, []).append(value)
         return wanted
 
@@ -112,7 +112,9 @@ def score_table(tables: Sequence[RawTable], options: Options) -> ScoreTable:
     records = [{*table.columns} >= RECORDS for table in tables]
     if any(records) and not all(records):
         other = tables[records.index(False)].name
-        raise BenchError(f"{other}: is no record of bench as the others are; judge them apart")
+        raise BenchError(
+            f"{other}: is no record of bench, but other tables are; judge it separately"
+        )
     return (
         of_records(tables, options) if all(records) else checked(parts_of(tables, options), options)
     )

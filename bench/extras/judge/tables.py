@@ -173,8 +173,8 @@ def _cure(text: str) -> str:
     if DECIMAL_COMMA.fullmatch(text.strip()):
         return "write a decimal point"
     if "±" in text or "(" in text:
-        return "one number a cell: spread and notes do not belong here"
-    return "mend the cell, leave it empty, or name another column with --score"
+        return "write one number in a cell, without spread and notes"
+    return "correct the cell, leave it empty, or name another column with --score"
 
 
 def from_frame(frame: pd.DataFrame) -> RawTable:
@@ -238,7 +238,7 @@ def read(path: Path) -> list[RawTable]:
     if suffix in (".csv", ".tsv", ".txt"):
         return [read_csv(path)]
     raise BenchError(
-        f"{path}: holds no scores that are known here; give .csv, .tsv, .parquet, .jsonl, .json or a folder"
+        f"{path}: is no file of scores that can be read; give .csv, .tsv, .parquet, .jsonl, .json or a folder"
     )
 
 
@@ -296,7 +296,7 @@ def _refuse_ragged(path: Path, text: str, separator: str, columns: list[str], er
     if at is None:
         raise BenchError(f"{path}: cannot be read as CSV ({printable(error)})")
     raise BenchError(
-        f"{path}: line {at} has {len(rows[at - 2])} cells, the heading {len(columns)}; mend the line"
+        f"{path}: line {at} has {len(rows[at - 2])} cells, the heading {len(columns)}; correct the line"
     )
 
 

@@ -78,7 +78,7 @@ class Units:
         if beyond.any():
             first = int(at[np.flatnonzero(beyond)[0]])
             raise BenchError(
-                f"{self.where(first)}: {name} of {self.values[first]:g} is not between 0 and {most:g}; mend it, "
+                f"{self.where(first)}: {name} of {self.values[first]:g} is not between 0 and {most:g}; correct it, "
                 "or name another metric with --metric or --score"
             )
 
@@ -117,5 +117,5 @@ class Units:
 
 def _mixed(name: str, text: str) -> BenchError:
     return BenchError(
-        f"{name}: units are mixed: {text}; bring all to one unit, or say that all are --unit 1 or --unit %"
+        f"{name}: units are mixed: {text}; convert all to one unit, or give --unit 1 or --unit % for all"
     )

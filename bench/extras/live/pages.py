@@ -57,7 +57,7 @@ class Source:
         overrides = [protocol.Override(text) for text in self.overrides]
         read = protocol.read(self.file, self.scale, overrides, drawn=True)
         if self.content and read.origin is not None and read.origin.content != self.content:
-            raise BenchError(f"{self.file}: was edited while its run goes on")
+            raise BenchError(f"{self.file}: was edited during its run")
         return read
 
 

@@ -89,7 +89,7 @@ def first(survey: Survey, network: str = NETWORK) -> First:
     if not seen:
         first_finding = next(f for f in survey.findings if f.case)
         raise BenchError(
-            f"{first_finding.file}: {first_finding.detail}; no image of {survey.root} can be read: mend what "
+            f"{first_finding.file}: {first_finding.detail}; no image of {survey.root} can be read: correct what "
             f"'bench check {survey.name}' lists"
         )
     cases = [c for c in survey.cases if c.id not in excluded]
@@ -97,7 +97,7 @@ def first(survey: Survey, network: str = NETWORK) -> First:
     if len(patients) < 2:
         raise BenchError(
             f"{survey.root}: {counted(len(patients), 'patient')} with a usable label, and two are "
-            "needed: one to train on, one to test; add cases, or mend those that "
+            "needed: one to train on, one to test; add cases, or correct those that "
             f"'bench check {survey.name}' lists"
         )
     spacing, why = _spacing(seen)
@@ -105,7 +105,7 @@ def first(survey: Survey, network: str = NETWORK) -> First:
     middle = [median(along) for along in zip(*sizes, strict=True)]
     if middle[2] < 2:
         raise BenchError(
-            f"{survey.root}: scans of a single slice; 'bench new dataset' begins a data set of pictures"
+            f"{survey.root}: the scans have a single slice; for a data set of pictures begin with 'bench new dataset'"
         )
     split = splits.GIVEN if splits.gives(cases) else _split(len(patients))
     folds = splits.folds(survey.dataset, survey.name, cases, split)
@@ -143,8 +143,8 @@ def _complete(survey: Survey) -> None:
     gone = [f for f in survey.findings if f.kind == "missing"]
     if gone:
         raise BenchError(
-            f"{gone[0].file}: {gone[0].detail}; {len(gone)} file(s) are missing: complete the folder, or "
-            "remove what belongs to them"
+            f"{gone[0].file}: {gone[0].detail}; {len(gone)} file(s) are missing: add them, or "
+            "remove the other files of their cases"
         )
 
 
@@ -197,7 +197,7 @@ def _chosen(network: str, middle: Sequence[float]) -> Chosen:
     def fitting(crop: Triple) -> Triple:
         fits = nearest(network, sizes["base"], crop, lambda c: nearest(network, tiny, c) == c)
         if fits is None:
-            raise BenchError(f"--network {network}: reads no crop near {crop}; take another")
+            raise BenchError(f"--network {network}: reads no crop near {crop}; use another network")
         return fits
 
     crops = fitting(_crop(middle, CROP)), fitting(_crop(middle, SMALL))

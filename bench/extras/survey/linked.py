@@ -51,8 +51,8 @@ def linked(
     root = to or folder.with_name(f"{folder.resolve().name}_msd")
     if root.exists():
         raise BenchError(
-            f"{root}: there already, and nothing is overwritten; 'bench init {root}' takes it as it is, "
-            "--links names another"
+            f"{root}: exists already, and nothing is overwritten; 'bench init {root}' uses it as it is, "
+            "--links DIR writes to another folder"
         )
     targets = _targets(root, names, channels, labels)
     try:
@@ -71,7 +71,7 @@ def linked(
     except OSError as error:
         shutil.rmtree(root, ignore_errors=True)
         raise BenchError(
-            f"{error.filename or root}: cannot be linked ({error.strerror}); name another folder by --links"
+            f"{error.filename or root}: cannot be linked ({error.strerror}); name another folder with --links"
         ) from None
     except BenchError as error:  # the links are gone when it is read
         shutil.rmtree(root, ignore_errors=True)
@@ -172,8 +172,8 @@ def _refuse_apart(
     if alone:
         listed = ", ".join(str(path.relative_to(folder)) for path in alone[:SHOWN])
         raise BenchError(
-            f"{here}: {len(alone)} of {len(files)} files have none of {there} with the same wildcards, the "
-            f"first: {listed}; correct a pattern, or move them away"
+            f"{here}: {len(alone)} of {len(files)} files have no partner by {there} with the same "
+            f"wildcards, first {listed}; correct a pattern, or move these files away"
         )
 
 

@@ -100,7 +100,7 @@ def test_shared_settings_come_along_where_they_lie_to_each_other(ran, phantoms, 
         one.path.read_text().replace("shared/own.yaml", str(tmp_path / "shared/own.yaml"))
     )
     with pytest.raises(
-        BenchError, match=r"test0.yaml:\d+: finetune.0.settings: .* is a place on this machine"
+        BenchError, match=r"test0.yaml:\d+: finetune.0.settings: .* is an absolute path"
     ):
         bundle([one.path], one.store, phantoms)
 

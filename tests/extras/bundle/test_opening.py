@@ -89,10 +89,10 @@ def other(**facts):
 MANIFESTS = {
     "schema": (other(schema=2), "schema 2, this bench reads schema 1"),
     "unknown": (other(colour="red"), "colour"),
-    "nothing": (other(protocols={}), "is of no protocol"),
+    "nothing": (other(protocols={}), "it holds no protocol"),
     "elsewhere": (
         other(protocols={"test0": {"file": "../../x.yaml", "scale": "paper"}}),
-        "speaks of",
+        "does not list this member",
     ),
 }
 
@@ -196,9 +196,9 @@ WRONG = [
     (["bundle", "verify", "a.zip", "b.zip"], "takes one FILE"),
     (["bundle", "verify", "absent.zip"], "absent.zip"),
     (["bundle", "no_such_protocol"], "no such file"),
-    (["bundle", "pilot_lasc", "--json"], "is of 'bench bundle verify FILE'"),
-    (["report", "made.bench.zip"], "name the report's folder with --to"),
-    (["report", "made.bench.zip", "pilot_lasc", "--to", "x"], "draw it by itself"),
+    (["bundle", "pilot_lasc", "--json"], "only 'bench bundle verify FILE' has this flag"),
+    (["report", "made.bench.zip"], "name a folder for its report with --to"),
+    (["report", "made.bench.zip", "pilot_lasc", "--to", "x"], "is a bundle; give it alone"),
     (["report", "made.bench.zip", "--scale", "pilot", "--to", "x"], "has one scale"),
 ]
 
