@@ -33,7 +33,9 @@ def blaming() -> Iterator[None]:
         if not where:
             raise
         trace = "".join(traceback.format_exception(error))
-        raise Bug(f"{where}: {summary(error)}{_below(error, where)}; mend it", trace) from error
+        raise Bug(
+            f"{where}: {summary(error)}{_below(error, where)}; correct the code", trace
+        ) from error
 
 
 def raising_line(error: BaseException, named: Path | None = None) -> str:

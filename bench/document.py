@@ -92,13 +92,13 @@ SCALARS: dict[str, Callable[[str], Any]] = {  # tag: what its text means; no oth
 }
 
 PLAINLY = {  # what libyaml says: what that means to who wrote the file
-    "mapping values are not allowed": "': ' inside a value; put the value in quotes, or mend the indentation",
-    "expected ',' or": "the bracket{since} is not closed; a ',' or the closing one is missing",
+    "mapping values are not allowed": "': ' inside a value; put the value in quotes, or correct the indentation",
+    "expected ',' or": "the bracket{since} is not closed; a ',' or the closing bracket is missing",
     "unexpected end of stream": "the quote{since} is not closed",
-    "did not find expected key": "no key begins here; mend the indentation, or the brackets and quotes above",
-    "could not find expected ':'": "the key{since} has no ':' behind it",
-    "expected '-'": "the list{since} goes on with no '-'; mend the indentation",
-    "but found another document": "'---' begins a second document; keep one",
+    "did not find expected key": "no key begins here; correct the indentation, or the brackets and quotes above",
+    "could not find expected ':'": "the key{since} has no ':' after it",
+    "expected '-'": "the list{since} has a line without '-'; correct the indentation",
+    "but found another document": "'---' begins a second document; keep only one document",
 }
 
 
@@ -152,14 +152,14 @@ def parse(path: Path) -> Document:
     try:
         node = _composed(text)
     except RecursionError:
-        raise BenchError(f"{path}: nested too deeply; write it flat") from None
+        raise BenchError(f"{path}: nested too deeply; use fewer levels") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise BenchError(f"{path}{line}: not YAML: {_problem(error, text)}") from None
     if node is None:
         raise BenchError(
-            f"{path}: the file states nothing; write 'key: value' lines, or name another"
+            f"{path}: the file has no keys; write 'key: value' lines, or name another file"
         )
     if not isinstance(node, yaml.MappingNode):
         what = "a list" if isinstance(node, yaml.SequenceNode) else "text"
@@ -228,17 +228,19 @@ def _text(path: Path) -> str:
         if path.is_dir():
             raise BenchError(f"{path}: is a folder; name a file in it")
         if path.stat().st_size > LARGEST:
-            raise BenchError(f"{path}: more than {LARGEST >> 10} KiB; write less, or name another")
+            raise BenchError(
+                f"{path}: more than {LARGEST >> 10} KiB; make it smaller, or name another file"
+            )
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BenchError(
-            f"{path}: no such file; correct the path, or take a name of 'bench list protocols'"
+            f"{path}: no such file; correct the path, or use a name that 'bench list protocols' prints"
         ) from None
     except UnicodeDecodeError:
-        raise BenchError(f"{path}: is no text in UTF-8; save it as that") from None
+        raise BenchError(f"{path}: is not text in UTF-8; save it as UTF-8") from None
     except OSError as error:
         raise BenchError(
-            f"{path}: cannot be read ({error.strerror}); mend that, or name another"
+            f"{path}: cannot be read ({error.strerror}); correct this, or name another file"
         ) from None
 
 
@@ -254,7 +256,7 @@ def _values(node: yaml.Node, document: Document) -> Any:
         return _plain(node, (), document)
     except RecursionError:
         raise BenchError(
-            f"{document.path}: an alias contains itself; write its values out"
+            f"{document.path}: an alias contains itself; write the values instead"
         ) from None
 
 
@@ -289,7 +291,7 @@ def _plain(node: yaml.Node, keys: tuple[str, ...], document: Document) -> Any:
     document.room -= 1
     if document.room < 0:
         raise BenchError(
-            f"{document.path}: its aliases stand for more than {MOST} values; write fewer"
+            f"{document.path}: its aliases expand to more than {MOST} values; use fewer"
         )
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, keys, document)
@@ -297,13 +299,15 @@ def _plain(node: yaml.Node, keys: tuple[str, ...], document: Document) -> Any:
         return [_plain(v, (*keys, str(i)), document) for i, v in enumerate(node.value)]
     if node.tag not in SCALARS:
         raise BenchError(
-            f"{document.where(keys)}: tag {shown(node.tag)} is not read; write a plain value"
+            f"{document.where(keys)}: tag {shown(node.tag)} is not supported; write a plain value"
         )
     try:
         return SCALARS[node.tag](node.value)
     except (ValueError, KeyError):
         kind = node.tag.rpartition(":")[2]
-        raise BenchError(f"{document.where(keys)}: {shown(node.value)} is no {kind}") from None
+        raise BenchError(
+            f"{document.where(keys)}: {shown(node.value)} is not a valid {kind}"
+        ) from None
 
 
 def _mapping(node: yaml.MappingNode, keys: tuple[str, ...], document: Document) -> dict[str, Any]:
@@ -314,8 +318,8 @@ def _mapping(node: yaml.MappingNode, keys: tuple[str, ...], document: Document) 
         if key in values:
             first = document.lines[(*keys, key)]
             raise BenchError(
-                f"{document.path}:{line}: key {'.'.join((*keys, key))!r} stands twice "
-                f"(first on line {first}); keep one"
+                f"{document.path}:{line}: key {'.'.join((*keys, key))!r} is written twice (first on line "
+                f"{first}); keep one of them"
             )
         document.lines[(*keys, key)] = line
         values[key] = _plain(value_node, (*keys, key), document)

@@ -254,14 +254,12 @@ class Method(nn.Module, Named, ABC):
         """
         why = ""
         if cls.needs in ("tokens", "patches") and network.name not in cls.networks():
-            verb = "leave any out" if cls.needs == "tokens" else "replace any"
+            verb = "leave patches out" if cls.needs == "tokens" else "replace patches"
             why = f"masks patches, and network {network.name!r} cannot {verb}"
         if cls.needs == "decoder" and isinstance(network.decoder, NoDecoder):
             why = f"trains a decoder, and network {network.name!r} has none"
         if why:
-            raise BenchError(
-                f"method {cls.name()!r} {why}; take one of {', '.join(cls.networks())}"
-            )
+            raise BenchError(f"method {cls.name()!r} {why}; use one of {', '.join(cls.networks())}")
         if not isinstance(params, cls.Params):
             params = cls.make_params(params or {})
         with torch.random.fork_rng(devices=[]):
@@ -336,8 +334,9 @@ def check_defaults(params: type[MethodParams]) -> None:
         other = None if default is MISSING else typed.not_plain(default)
         if other is not None:
             raise BenchError(
-                f"{blame.field_line(params, field.name)}: parameter {field.name!r} is {other}; take a number, "
-                "a text, true or false, or a tuple of these, and look up what it stands for in the code"
+                f"{blame.field_line(params, field.name)}: parameter {field.name!r} is {other}; use a number, "
+                "a text, true or false, or a tuple of these, and choose the object by this value in the "
+                "code"
             )
 
 
@@ -368,9 +367,9 @@ def terms(method: Method, batch: Batch) -> dict[str, Tensor]:
     wrong = next(filter(None, (_wrong(name, value) for name, value in losses.items())), "")
     if "total" not in losses:
         names = ", ".join(map(str, losses)) or "no term"
-        wrong = f"returns {names} and no 'total', which is minimised"
+        wrong = f"returns {names} but no 'total', the value to minimise"
     elif not wrong and not losses["total"].requires_grad:
-        wrong = "returns a 'total' without gradient, from which nothing is learnt"
+        wrong = "returns a 'total' without gradient, so nothing can be learned from it"
     if wrong:
         raise BenchError(f"{blame.defined(type(method).loss)}: loss {wrong}")
     return losses
@@ -381,9 +380,9 @@ def _wrong(name: str, value: Any) -> str:
         return f"returns a {type(value).__name__} as {name!r}; make it a scalar tensor"
     if value.numel() != 1:
         shape = tuple(value.shape)
-        return f"returns {name!r} of shape {shape}; reduce it to a scalar, as by its mean"
+        return f"returns {name!r} of shape {shape}; reduce it to a scalar, for example its mean"
     if name in ("step", "lr"):
-        return f"returns a term {name!r}; call it otherwise, the curve has a column of that name"
+        return f"returns a term {name!r}; use another name, the curve has a column of this name"
     return ""
 
 

@@ -77,7 +77,7 @@ def use(paths: Iterable[Path], where: str = "--plugins") -> None:
     for path in (Path(os.path.abspath(path)) for path in paths):  # noqa: PTH100 - a link keeps its name
         if os.pathsep in str(path):
             raise BenchError(
-                f"{where}: {shown(str(path))}: a path with {os.pathsep!r}; rename the folder"
+                f"{where}: {shown(str(path))}: the path contains {os.pathsep!r}; rename the folder"
             )
         try:
             plugins = _of(path, _stamp(path))
@@ -99,10 +99,11 @@ def use_stated() -> None:
 def _nothing(path: Path) -> str:
     name = printable(str(path))
     if not path.exists():
-        return f"{name}: no such file or folder; '~' and variables are not expanded in it"
+        return f"{name}: no such file or folder; '~' and variables are not expanded in this path"
     return (
-        f"{name}: no plugin; a method imports Method of bench.method, a data set Dataset of bench.dataset or "
-        f"a layout of bench.data, a network states {NETWORK} = Entry(...); its name is a Python name"
+        f"{name}: not a plugin; a method imports Method of bench.method, a data set Dataset of bench.dataset "
+        f"or a layout of bench.data, a network states {NETWORK} = Entry(...); the file's name is a Python "
+        "name"
     )
 
 
@@ -129,7 +130,9 @@ def _of_kind(kind: str, plugins: tuple[Plugin, ...]) -> dict[str, Plugin]:
         other = plugins_by_name.setdefault(plugin.name, plugin)
         if other.file != plugin.file and other.file.read_bytes() != plugin.file.read_bytes():
             both = f"{other.origin} and {plugin.origin}"
-            raise BenchError(f"{kind} {plugin.name!r} is {both}; rename one of them")
+            raise BenchError(
+                f"{kind} {plugin.name!r} is defined twice, by {both}; rename one of the two"
+            )
     return plugins_by_name
 
 
@@ -154,7 +157,7 @@ def _installed(places: tuple[str, ...]) -> tuple[Plugin, ...]:
             if point.name != module.rpartition(".")[2]:
                 raise BenchError(
                     f"package {package}: entry point {point.name!r} of {group} leads to {module}; a plugin "
-                    "is called as its file is: rename one of them"
+                    "has the name of its file: rename one of the two"
                 )
             installed.append(Plugin(kind, point.name, _located(module), module, package))
     return tuple(installed)
@@ -202,7 +205,7 @@ def _plugin(file: Path) -> Iterator[Plugin]:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BenchError(f"{file}: cannot be read ({error}); mend it") from None
+        raise BenchError(f"{file}: cannot be read ({error}); correct this") from None
     kind = next((kind for kind, sign in SIGNS.items() if re.search(sign, text, re.MULTILINE)), None)
     if kind is not None:
         yield Plugin(kind, file.stem, file, f"{_package(file.parent)}.{file.stem}")

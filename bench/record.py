@@ -112,7 +112,7 @@ def _read(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
             pa.BufferReader(path.read_bytes()) if small else path, read_dictionary=text
         ) as file:
             if lost := {*columns} - {*file.schema_arrow.names}:
-                raise ValueError(f"column {min(lost)} is lacking")
+                raise ValueError(f"column {min(lost)} is missing")
             # a large one column by column: before it is narrowed, a code takes four bytes
             full = file.read(list(columns), use_threads=False) if small else None
             for name, kind in columns.items():
@@ -129,7 +129,7 @@ def _read(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
                 yield name, numbers
     except PermissionError as error:
         raise BenchError(
-            f"{path}: cannot be read ({error.strerror}); mend its permissions"
+            f"{path}: cannot be read ({error.strerror}); correct its permissions"
         ) from None
     except (
         OSError,
@@ -141,8 +141,8 @@ def _read(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
     ) as error:
         what = str(error).partition("\n")[0]
         raise BenchError(
-            f"{path}: no records of bench ({what}); take another copy, or delete it and run the protocol "
-            "again"
+            f"{path}: not a file of records ({what}); use another copy, or delete the file and run the "
+            "protocol again"
         ) from None
 
 
@@ -153,7 +153,7 @@ def _pieces(column: pa.ChunkedArray) -> list[tuple[list[str], Any]]:
     if not (pa.types.is_dictionary(kind) and pa.types.is_string(kind.value_type)):
         column = column.cast(pa.string()).dictionary_encode()
     if column.null_count or any(chunk.dictionary.null_count for chunk in column.chunks):
-        raise ValueError("a text is lacking")
+        raise ValueError("a text is missing")
     column.validate(full=True)  # a damaged file may count what its dictionary does not have
     return [(chunk.dictionary.to_pylist(), chunk.indices.to_numpy()) for chunk in column.chunks]
 

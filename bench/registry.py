@@ -84,7 +84,7 @@ def outside(kind: str) -> dict[str, plugins.Plugin]:
 def name_clash(plugin: plugins.Plugin, ours: str) -> BenchError:
     """Return one line about a plugin from outside whose name one of bench's own has."""
     return BenchError(
-        f"{plugin.kind} {plugin.name!r} is {ours} and {plugin.origin}; rename the latter"
+        f"{plugin.kind} {plugin.name!r} is {ours} and {plugin.origin}; rename the second"
     )
 
 
@@ -154,7 +154,9 @@ def load(kind: str, name: str) -> Any:
     plugin = outside(kind).get(name)
     if plugin is None and name not in _ours(kind):
         hint = (
-            "" if plugins.present() else f"; if the {kind} is your own, name its file by --plugins"
+            ""
+            if plugins.present()
+            else f"; if the {kind} is your own, name its file with --plugins"
         )
         raise BenchError(unknown(kind, name, names(kind)) + hint)
     base = getattr(_module(home), base_name)
@@ -181,10 +183,10 @@ def _class(module: types.ModuleType, base: type) -> Any:
         )
     if lacking := _lacking(classes[0]):
         raise BenchError(
-            f"{module.__file__}: its class lacks {lacking!r}; finish it, or remove the file"
+            f"{module.__file__}: its class does not define {lacking!r}; add this, or remove the file"
         )
     if mistake := _mistaken(base, classes[0]):
-        raise BenchError(f"{module.__file__}: {mistake}; mend it")
+        raise BenchError(f"{module.__file__}: {mistake}; correct this")
     return classes[0]
 
 
@@ -196,7 +198,7 @@ def broken(kind: str, name: str, error: BaseException) -> BenchError:
 def raised(path: Path, error: BaseException) -> BenchError:
     """Return one line about what a plugin's file raised."""
     where = blame.raising_line(error, path) or path
-    return BenchError(f"{where}: {blame.summary(error)}; mend or remove the file")
+    return BenchError(f"{where}: {blame.summary(error)}; correct or remove the file")
 
 
 def _lacking(plugin: type) -> str:

@@ -47,7 +47,7 @@ class Request:
     def __post_init__(self) -> None:
         if self.phantoms and self.data is not None:
             raise BenchError(
-                "--phantoms reads none of this machine's data; leave --data out, or --phantoms"
+                "--phantoms reads only synthetic cases; leave --data or --phantoms out"
             )
 
     def read(self) -> list[Protocol]:
@@ -102,7 +102,7 @@ def mend(plan: Plan, store: Store) -> list[str]:
             and store.owner(job) is None
             and digest.lost(folder)
         ):
-            lines.append(_set_aside(store, folder, f"{folder}: its manifest is lost or damaged"))
+            lines.append(_set_aside(store, folder, f"{folder}: its manifest is missing or damaged"))
     for finding in verify.noted(store, plan.jobs):
         if finding.path.parent.is_dir() and not finding.path.name.startswith("scores-"):
             lines.append(_set_aside(store, finding.path.parent, f"{finding.path}: {finding.what}"))
@@ -111,13 +111,13 @@ def mend(plan: Plan, store: Store) -> list[str]:
         for file in (
             file for job_scoring in scorings for file in scoring.damaged(store, job, job_scoring)
         ):
-            lines.append(f"{file}: damaged; its predictions are scored again")
+            lines.append(f"{file}: damaged; the predictions are scored again")
     return [printable(line) for line in lines if line]
 
 
 def _set_aside(store: Store, folder: Path, why: str) -> str:
     target = store.set_aside(folder)
-    return "" if target is None else f"{why}; set aside as {target}, its job is done anew"
+    return "" if target is None else f"{why}; moved to {target}, the job is run again"
 
 
 def todo(plan: Plan, store: Store) -> list[str]:
@@ -163,7 +163,8 @@ def take_away_changed(
     """
     left = stale.set_aside(store, plan.wanted(), waiting).left
     return [
-        f"{reader} is in work and reads {job}, which stays as it is" for job, reader in left.items()
+        f"{job} is not rerun now, because {reader} is running and reads it"
+        for job, reader in left.items()
     ]
 
 
@@ -274,5 +275,7 @@ def _checkpoint_seconds() -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise BenchError(f"BENCH_CHECKPOINT={text}: give the seconds between two checkpoints")
+        raise BenchError(
+            f"BENCH_CHECKPOINT={text}: set it to the number of seconds between two checkpoints"
+        )
     return seconds

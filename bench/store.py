@@ -80,7 +80,7 @@ class Store:
         except (OSError, RuntimeError):
             raise BenchError(f"{root}: its links form a loop; name another --out") from None
         if resolved != printable(resolved):  # a line break would end a comment of a batch script
-            raise BenchError(f"{resolved}: control characters in a path; name another --out")
+            raise BenchError(f"{resolved}: the path has control characters; name another --out")
         if root.exists() and not root.is_dir():
             raise BenchError(f"{root}: is a file; name a folder with --out")
         for name in (*FOLDERS, "slurm", "phantoms", "damaged"):
@@ -98,7 +98,7 @@ class Store:
         stated = read_json(head)
         if stated is None:
             if not create:
-                raise BenchError(f"{root}: no output folder of bench here; name one with --out")
+                raise BenchError(f"{root}: not an output folder of bench; name one with --out")
             try:
                 for name in FOLDERS:
                     (root / name).mkdir(parents=True, exist_ok=True)
@@ -108,8 +108,8 @@ class Store:
                 raise BenchError(f"{root}: cannot be written ({why}); name another --out") from None
         elif stated.get("schema") != SCHEMA:
             raise BenchError(
-                f"{head}: schema {stated.get('schema')!r}, this bench writes schema {SCHEMA}; "
-                f"use the version that made it ({stated.get('bench')}) or another --out"
+                f"{head}: has schema {stated.get('schema')!r}, this version of bench writes schema {SCHEMA}; "
+                f"use the version that made the folder ({stated.get('bench')}) or another --out"
             )
         elif create:
             for name in FOLDERS:  # records and reports are views, which a person may have removed
@@ -134,7 +134,7 @@ class Store:
                 break
             if part.is_symlink():
                 raise BenchError(
-                    f"{part}: is a link, and bench writes through none; put a folder in its place"
+                    f"{part}: is a link, and bench does not write through links; replace it with a folder"
                 )
         return folder
 

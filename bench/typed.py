@@ -122,7 +122,7 @@ def stored(kind: type[T], value: Any) -> T:
 def _number(text: str) -> int | float:
     number = float(text)
     if not abs(number) < LARGEST:
-        raise ValueError(f"{text[:40]} is no number")
+        raise ValueError(f"{text[:40]} is not a number")
     return int(text) if text.lstrip("-").isdigit() else number
 
 
@@ -256,7 +256,7 @@ def _shape(kind: dict[str, Any] | list[Any], value: Any, keys: Keys, where: Wher
             continue
         _value(inner, item, (*keys, name), where)
         if isinstance(item, int | float) and not abs(item) < LARGEST:
-            raise BenchError(f"{where((*keys, name))}: {shown(item)} is no number")
+            raise BenchError(f"{where((*keys, name))}: {shown(item)} is not a number")
     return value
 
 
@@ -272,7 +272,9 @@ def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
     for key, given in value.items():
         now = allowed[key].metadata.get(FORMER, {}).get(given if isinstance(given, str) else "")
         if now:
-            raise BenchError(f"{where((*keys, key))}: {given!r} is called {now!r} now; write that")
+            raise BenchError(
+                f"{where((*keys, key))}: {given!r} is called {now!r} now; write the new name"
+            )
     needed = (
         k for k, f in allowed.items() if f.default is MISSING and f.default_factory is MISSING
     )

@@ -259,7 +259,9 @@ def work(tasks: Iterable[Any], start: Start, count: int) -> Generator[Any]:
 def _result(task: Any, reply: Any) -> Any:
     """Return what a task gave, from its worker's answer."""
     if isinstance(reply, Died):
-        raise BenchError(f"{task}: its process died ({reply}); what is finished is kept, run again")
+        raise BenchError(
+            f"{task}: its process died ({reply}); finished results are kept, run again"
+        )
     done, result = reply
     if not done:
         raise result

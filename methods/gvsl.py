@@ -66,9 +66,11 @@ class GVSL(Method):
 
         def __post_init__(self) -> None:
             if not (self.affine or self.dense):
-                raise self.refusal("affine and dense are both off; take 'models_genesis'")
+                raise self.refusal(
+                    "affine and dense are both off; set one of them, or use 'models_genesis'"
+                )
             if self.window % 2 == 0:
-                raise self.refusal(f"window {self.window} has no middle; take an odd one")
+                raise self.refusal(f"window {self.window} has no middle voxel; use an odd number")
 
         @property
         def crops_per_sample(self) -> float:

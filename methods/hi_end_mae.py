@@ -55,7 +55,8 @@ class HiEndMAE(Method):
         def __post_init__(self) -> None:
             if self.decoder_dim % self.decoder_heads:
                 raise self.refusal(
-                    f"decoder_dim = {self.decoder_dim} must divide by decoder_heads = {self.decoder_heads}"
+                    f"decoder_dim = {self.decoder_dim} must be divisible by decoder_heads = "
+                    f"{self.decoder_heads}"
                 )
 
         @property

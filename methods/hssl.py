@@ -90,8 +90,9 @@ class HSSL(Method):
                     if label is None or not 1 <= label <= count:
                         found = f"no {level} class" if label is None else f"{level} class {label}"
                         raise self.refusal(
-                            f"data set {part.dataset!r} of the mixture has {found}; state "
-                            f"'{level}: N' from 1 to {count} beside it, or change {level}s or {level}_weight"
+                            f"data set {part.dataset!r} of the mixture has {found}; write '{level}: N', with "
+                            f"N from 1 to {count}, next to the data set, or change {level}s or "
+                            f"{level}_weight"
                         )
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:

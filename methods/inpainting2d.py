@@ -67,11 +67,11 @@ class Inpainting2D(Method):
 
         def __post_init__(self) -> None:
             if self.ring and self.mask != "centre":
-                raise self.refusal("ring belongs to mask 'centre'; set ring: 0")
+                raise self.refusal("ring works only with mask 'centre'; set ring: 0")
             if not 0 < self.side < 1:
-                raise self.refusal(f"side lies between 0 and 1, got {self.side}")
+                raise self.refusal(f"side must lie between 0 and 1, got {self.side}")
             if not self.adversary_widths:
-                raise self.refusal("adversary_widths must be one or more")
+                raise self.refusal("adversary_widths must have one or more numbers")
 
         @property
         def crops_per_sample(self) -> float:
@@ -124,8 +124,8 @@ class Inpainting2D(Method):
         hole = centre_hole(self.crop[:2], params.side, params.ring, torch.device("cpu"))
         if not hole.any():
             raise self.refusal(
-                f"in a crop of {self.crop} a hole of side {params.side:g} less a ring "
-                f"of {params.ring} is empty"
+                f"in a crop of {self.crop} a hole of side {params.side:g} is empty after a ring of "
+                f"{params.ring} is taken off"
             )
         self.judge: Adversary | None = None
         if params.adversary:
@@ -133,8 +133,8 @@ class Inpainting2D(Method):
             sides, factor = params.judged(whole).shape[2:4], 2 ** len(params.adversary_widths)
             if min(sides) < factor:
                 raise self.refusal(
-                    f"the adversary sees {tuple(sides)} pixels and halves them "
-                    f"{len(params.adversary_widths)} times; take fewer adversary_widths, or a larger crop"
+                    f"the adversary gets {tuple(sides)} pixels, too few to halve them "
+                    f"{len(params.adversary_widths)} times; use fewer adversary_widths, or a larger crop"
                 )
             self.judge = Adversary(network.in_channels, list(params.adversary_widths), dims=2)
 

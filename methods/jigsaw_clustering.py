@@ -62,15 +62,15 @@ class JigsawClustering(Method):
 
         def __post_init__(self) -> None:
             if prod(self.grid) < 2 or self.overlap > 0.5:
-                raise self.refusal("take two patches or more, overlap .5 at most")
+                raise self.refusal("use two or more patches, and an overlap of at most .5")
 
         def check_batch(self, network: str, crop: Triple, rows: int, processes: int) -> None:
             """Refuse montages whose last map cannot be divided into patches."""
             cells = catalog.cells(network, crop)[-1]
             if any(c % g or n % g for c, g, n in zip(cells, self.grid, crop, strict=True)):
                 raise self.refusal(
-                    f"crops of {tuple(crop)} give {network!r} a last map of "
-                    f"{cells} cells, which are no whole {self.grid} patches; take another crop"
+                    f"crops of {tuple(crop)} give {network!r} a last map of {cells} cells, which cannot be "
+                    f"divided into {self.grid} patches; use another crop"
                 )
 
         def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:

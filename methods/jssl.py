@@ -76,12 +76,17 @@ class JSSL(Method):
                 names = ", ".join(f"{name}_weight" for name in STAGES)
                 raise self.refusal(f"{names} are all 0, so there is nothing to learn")
             if self.out % self.heads or self.out % 2:
-                raise self.refusal(f"out = {self.out} must be even and divide by heads")
+                raise self.refusal(f"out = {self.out} must be even and divisible by heads")
             if self.mask_weight and not 0 < self.masked < self.slices:
-                raise self.refusal(f"mask_ratio masks {self.masked} of {self.slices} slices")
+                raise self.refusal(
+                    f"mask_ratio masks {self.masked} of {self.slices} slices; at least one must be "
+                    "masked and one visible"
+                )
             most = max(self.prototypes, self.slice_prototypes)
             if self.clustering == "deepcluster" and self.queue < most:
-                raise self.refusal(f"a queue of {self.queue} has no {most} centres")
+                raise self.refusal(
+                    f"a queue of {self.queue} vectors is too short for {most} cluster centres"
+                )
 
         @property
         def masked(self) -> int:
@@ -99,7 +104,7 @@ class JSSL(Method):
             """Refuse crops with fewer slices than are compared."""
             if crop[2] < self.slices:
                 raise self.refusal(
-                    f"crops of {tuple(crop)} have no {self.slices} slices; set slices"
+                    f"crops of {tuple(crop)} have fewer than {self.slices} slices; set slices"
                 )
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:

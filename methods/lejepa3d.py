@@ -59,7 +59,7 @@ class LeJEPA3D(Method):
 
         def __post_init__(self) -> None:
             if self.knots < 3 or self.knots % 2 == 0:
-                raise self.refusal(f"knots = {self.knots}; take an odd number, 3 or more")
+                raise self.refusal(f"knots = {self.knots}; use an odd number, 3 or more")
 
         def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
             """Return the projector's operations, from its hidden layer on, and those of the slices."""

@@ -68,8 +68,8 @@ class MoCo2D(Method):
             """Refuse ``rows`` slices of a process that are not so many equal groups."""
             if rows % groups:
                 raise self.refusal(
-                    f"{rows} slices per process are not {groups} equal groups; "
-                    "set shuffle_groups to a divisor, or to 1"
+                    f"{rows} slices per process cannot be divided into {groups} equal groups; set "
+                    "shuffle_groups to a divisor, or to 1"
                 )
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:

@@ -70,8 +70,8 @@ class ModelsGenesis(Method):
         def __post_init__(self) -> None:
             if self.sigmoid and self.scale_unit == "deform":
                 raise self.refusal(
-                    "a sigmoid gives 0 to 1, and with scale_unit 'deform' the crop "
-                    "to restore has its own range; set sigmoid: false, or scale_unit: crop"
+                    "a sigmoid gives values from 0 to 1, but with scale_unit 'deform' the crop to restore "
+                    "has other values; set sigmoid: false, or scale_unit: crop"
                 )
             if self.bezier_points < 2:
                 raise self.refusal("bezier_points must be 2 or more")
@@ -83,13 +83,13 @@ class ModelsGenesis(Method):
             low, high = recipe.window or (0.0, 0.0)
             if recipe.scale != "window" or not low < TISSUE < high:
                 raise self.refusal(
-                    f"lung_filter looks for voxels of {TISSUE} HU; take a recipe of "
-                    "CT with scale: window and a window around them, or set lung_filter: null"
+                    f"lung_filter looks for voxels of {TISSUE} HU; use a recipe of CT with scale: window and "
+                    "a window that contains this value, or set lung_filter: null"
                 )
             if abs((TISSUE - low) / (high - low) - self.tissue) > 1e-3:
                 raise self.refusal(
-                    f"the window {low:g} to {high:g} makes "
-                    f"{(TISSUE - low) / (high - low):.4f} of {TISSUE} HU; set tissue to that"
+                    f"the window {low:g} to {high:g} turns {TISSUE} HU into "
+                    f"{(TISSUE - low) / (high - low):.4f}; set tissue to this value"
                 )
 
         def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:

@@ -82,7 +82,9 @@ class PCRLv1(Method):
 
         def __post_init__(self) -> None:
             if self.contrast == "nce" and self.nce_samples is None:
-                raise self.refusal("contrast 'nce' needs nce_samples, those of the data")
+                raise self.refusal(
+                    "contrast 'nce' needs nce_samples, the number of samples in the data"
+                )
 
         @property
         def crops_per_sample(self) -> float:

@@ -88,9 +88,8 @@ class PGL(Method):
         self.cells = maps[self.level]
         if prod(self.cells) < 2:
             raise self.refusal(
-                f"map {self.level} of network {network.name!r} on crop {network.crop} is one "
-                f"cell, and nothing in it can be aligned; take level {chosen_map(maps, None, 2)} or "
-                "lower, or a larger crop"
+                f"map {self.level} of network {network.name!r} on crop {network.crop} has a single cell, so "
+                f"nothing can be aligned; use level {chosen_map(maps, None, 2)} or lower, or a larger crop"
             )
         self.projector = voxelwise(network.encoder.widths[self.level], p.hidden, p.out)
         self.predictor = voxelwise(p.out, p.hidden, p.out) if p.predictor else nn.Identity()

@@ -56,13 +56,16 @@ class PositionLabel(Method):
         super().__init__(network, params)
         maps = catalog.cells(network.name, network.crop)
         if not -len(maps) <= params.level < len(maps):
-            raise self.refusal(f"level is one of 0 to {len(maps) - 1}, or counted from -1")
+            raise self.refusal(
+                f"level must be from 0 to {len(maps) - 1}, or negative to count from the last map "
+                "(-1)"
+            )
         self.grid, width = maps[params.level], network.encoder.widths[params.level]
         tokens, part = prod(self.grid), width // 2
         if tokens < 2:
             raise self.refusal(
-                f"map {params.level} of {network.name!r} is a single token at "
-                f"crops of {network.crop}; take a larger crop, or a finer level"
+                f"map {params.level} of {network.name!r} is a single token at crops of {network.crop}; use a "
+                "larger crop, or a finer level"
             )
         offsets = prod(2 * n - 1 for n in self.grid)
         self.absolute, self.relative = None, None
@@ -116,7 +119,9 @@ class PositionLabel(Method):
         encoder, level = self.encoder, self.params.level
         if isinstance(encoder, TokenEncoder) and not self.params.keep_positions:
             if level not in (-1, len(encoder.widths) - 1):
-                raise self.refusal("without positions a ViT's last tokens are read, level -1")
+                raise self.refusal(
+                    "without positions only the last tokens of a ViT can be used; set level: -1"
+                )
             return encoder.run(encoder.tokens(x) - encoder.get_parameter(encoder.position))
         return encoder(x)[level].flatten(2).mT
 

@@ -50,11 +50,11 @@ class Rotation2D(Method):
 
         def __post_init__(self) -> None:
             if self.rotations_per_image not in (1, len(rotation.FLAT)):
-                raise self.refusal(f"rotations_per_image = {self.rotations_per_image}; take 4 or 1")
+                raise self.refusal(f"rotations_per_image = {self.rotations_per_image}; use 4 or 1")
             if self.flip:
                 raise self.refusal(
-                    "flip mirrors y as well, and a slice mirrored along x and y is one "
-                    "turned by 180 degrees; take mirror, which is along x alone"
+                    "flip mirrors along x and y, and a slice mirrored along both equals a slice turned by "
+                    "180 degrees; use mirror, which mirrors along x only"
                 )
 
         @property
@@ -66,7 +66,7 @@ class Rotation2D(Method):
             """Refuse crops that are not square: the shape would tell the turn."""
             if crop[0] != crop[1]:
                 raise BenchError(
-                    f"method 'rotation2d' turns square slices, and the crop is {tuple(crop)}"
+                    f"method 'rotation2d' turns square slices, but the crop is {tuple(crop)}"
                 )
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:

@@ -46,8 +46,8 @@ class Rotation3D(Method):
         def __post_init__(self) -> None:
             if self.versions > self.classes:
                 raise self.refusal(
-                    f"versions = {self.versions}, and there are {self.classes} "
-                    "different turns of a cube; take fewer"
+                    f"versions = {self.versions}, but a cube has only {self.classes} different turns; use "
+                    "fewer versions"
                 )
 
         @property
@@ -58,7 +58,7 @@ class Rotation3D(Method):
         def check(self, crop: Triple, recipe: Recipe) -> None:
             """Refuse crops that are no cubes: the shape would tell the turn."""
             if len(set(crop)) > 1:
-                raise BenchError(f"method 'rotation3d' turns cubes, and the crop is {tuple(crop)}")
+                raise BenchError(f"method 'rotation3d' turns cubes, but the crop is {tuple(crop)}")
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:
             """Turn each cube in T different ways: ``views`` (B, T, C, n, n, n), and ``label`` (B, T)."""

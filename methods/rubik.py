@@ -61,7 +61,7 @@ class Rubik(Method):
             cubes = prod(self.grid)
             if cubes < 2 or self.orders > factorial(min(cubes, 20)):
                 raise self.refusal(
-                    f"{cubes} cubes have no {self.orders} orders; set orders or grid"
+                    f"{cubes} cubes have fewer than {self.orders} orders; set orders or grid"
                 )
 
         @property
@@ -74,8 +74,8 @@ class Rubik(Method):
             whole = [g * (c + j) for g, c, j in zip(self.grid, crop, self.jitter, strict=True)]
             if recipe.resize and any(0 < r < w for r, w in zip(recipe.resize, whole, strict=True)):
                 raise self.refusal(
-                    f"{self.grid} cells of {tuple(crop)} voxels, jitter {self.jitter}, "
-                    f"do not fit into volumes of {tuple(recipe.resize)}; take a smaller crop or jitter"
+                    f"{self.grid} cells of {tuple(crop)} voxels, jitter {self.jitter}, do not fit into "
+                    f"volumes of {tuple(recipe.resize)}; use a smaller crop or jitter"
                 )
 
         def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:

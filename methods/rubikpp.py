@@ -51,7 +51,8 @@ class RubikPP(Method):
             """Refuse crops that the cubes do not fill."""
             if any(n % self.cubes for n in crop):
                 raise self.refusal(
-                    f"crops of {tuple(crop)} are not {self.cubes} cubes a side; set cubes"
+                    f"crops of {tuple(crop)} cannot be divided into {self.cubes} cubes along each side; set "
+                    "cubes"
                 )
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:

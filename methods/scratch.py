@@ -20,7 +20,7 @@ class Scratch(Method):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Refuse: nothing is pretrained here."""
-        raise BenchError("method 'scratch' has no pretext; fine-tune from the initial weights")
+        raise BenchError("method 'scratch' has no pretext task; fine-tune from the initial weights")
 
     def transfer(self) -> dict[str, Tensor]:
         """Return nothing: fine-tuning keeps every weight it starts with."""

@@ -68,7 +68,9 @@ class SimCLR2D(Method):
             """Refuse more slices than the volumes have."""
             depth = recipe.resize[2] if recipe.resize else 0
             if 0 < depth < self.slices:
-                raise self.refusal(f"volumes of {depth} slices have not {self.slices}; take fewer")
+                raise self.refusal(
+                    f"volumes of {depth} slices do not have {self.slices} slices; use fewer slices"
+                )
 
         def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read ``crop``, one slice or several, (n, C, X, Y, 1); ``stack`` where stacks are told apart."""

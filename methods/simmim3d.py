@@ -56,7 +56,7 @@ class SimMIM3D(Method):
             """Refuse units that do not fill the crop."""
             if any(n % self.unit for n in crop):
                 raise self.refusal(
-                    f"units of {self.unit} voxels do not fill crops of {tuple(crop)}"
+                    f"crops of {tuple(crop)} cannot be divided into units of {self.unit} voxels"
                 )
 
     params: Params

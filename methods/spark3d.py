@@ -62,8 +62,8 @@ class SparK3D(Method):
             count = prod(grid(crop, self.block))
             if count - int(self.mask_ratio * count) < 2:
                 raise self.refusal(
-                    f"one of {count} blocks is visible, and norms take statistics over visible "
-                    "cells; take smaller blocks, or a lower mask_ratio"
+                    f"at most one of {count} blocks is visible, too few for norms, which take statistics "
+                    "over visible cells; use smaller blocks, or a lower mask_ratio"
                 )
 
     params: Params
@@ -72,8 +72,8 @@ class SparK3D(Method):
         super().__init__(network, params)
         if kinds := dense_layers(network.encoder):
             raise self.refusal(
-                f"network {network.name!r} has layers that see hidden cells ({', '.join(kinds)}); "
-                "take a convolutional one, such as resenc_unet"
+                f"network {network.name!r} has layers that see hidden cells ({', '.join(kinds)}); use a "
+                "convolutional network, such as resenc_unet"
             )
         levels = enumerate(network.encoder.widths if params.densify != "none" else ())
         project = params.densify == "project"

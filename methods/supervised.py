@@ -82,8 +82,8 @@ class Supervised(Method):
                 return {"crop": image, "label": volume.crop_label(start, crop)}
             if self.channel >= volume.channels:
                 raise self.refusal(
-                    f"channel = {self.channel}, and the images have {volume.channels}, "
-                    "counted from 0"
+                    f"channel = {self.channel}, but the images have {volume.channels} channels, counted from "
+                    "0"
                 )
             rule = tissue_rule(volume, self.flat, self.labels == "fast_like", self.channel)
             return {"crop": image, "label": labelled(volume, image[self.channel], start, rule)}

@@ -65,8 +65,8 @@ class SwinUNETRSSL(Method):
             sides = [n for i, n in enumerate(crop) if i != self.axis]
             if sides[0] != sides[1]:
                 raise self.refusal(
-                    f"a quarter turn about {'xyz'[self.axis]} changes the shape of "
-                    f"crops of {tuple(crop)}; set axis, or take a crop that is square there"
+                    f"a quarter turn about {'xyz'[self.axis]} changes the shape of crops of {tuple(crop)}; "
+                    "set axis, or use a crop that is square in that plane"
                 )
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:

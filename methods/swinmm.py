@@ -63,7 +63,9 @@ class SwinMM(Method):
         def __post_init__(self) -> None:
             unknown = set(self.swaps) - SWAPS.keys()
             if unknown or not self.swaps:
-                raise self.refusal(f"swaps are some of xy, xz, and not {list(self.swaps)}")
+                raise self.refusal(
+                    f"swaps must be one or both of xy and xz, not {list(self.swaps)}"
+                )
 
         @property
         def crops_per_sample(self) -> float:
@@ -83,14 +85,14 @@ class SwinMM(Method):
             """Refuse crops that a turn or an exchange of axes would change in shape, or units do not fill."""
             if any(n % self.unit for n in crop):
                 raise self.refusal(
-                    f"units of {self.unit} voxels do not fill crops of {tuple(crop)}"
+                    f"crops of {tuple(crop)} cannot be divided into units of {self.unit} voxels"
                 )
             planes = {"".join("xyz"[i] for i in range(3) if i != self.axis), *self.swaps}
             for plane in sorted(planes):
                 if len({crop["xyz".index(axis)] for axis in plane}) > 1:
                     raise self.refusal(
-                        f"crops of {tuple(crop)} are not square in {plane}; set axis or "
-                        "swaps, or take a crop that is"
+                        f"crops of {tuple(crop)} are not square in {plane}; set axis or swaps, or use a crop "
+                        "that is square there"
                     )
 
         def views(self, batch: Batch, crop: Triple, generator: torch.Generator) -> Batch:

@@ -86,13 +86,13 @@ class TransVW(Method):
         def __post_init__(self) -> None:
             if sum(self.rates()) > 1 + 1e-9:
                 raise self.refusal(
-                    "a crop gets one deformation at most, so local_rate, nonlinear_rate, "
-                    f"inpaint_rate and outpaint_rate together are at most 1, got {sum(self.rates()):g}"
+                    "a crop gets one deformation at most, so local_rate, nonlinear_rate, inpaint_rate and "
+                    f"outpaint_rate together must be at most 1, got {sum(self.rates()):g}"
                 )
             if self.sigmoid and self.scale_unit == "deform":
                 raise self.refusal(
-                    "a sigmoid gives 0 to 1, and with scale_unit 'deform' the crop to "
-                    "restore has its own range; set sigmoid: false, or scale_unit: crop"
+                    "a sigmoid gives values from 0 to 1, but with scale_unit 'deform' the crop to restore "
+                    "has other values; set sigmoid: false, or scale_unit: crop"
                 )
             if self.words < 2 or self.bezier_points < 2:
                 raise self.refusal("words and bezier_points must be 2 or more")
@@ -109,8 +109,8 @@ class TransVW(Method):
             starts = [self.start(word, recipe.resize, crop) for word in range(self.words)]
             if (count := len({tuple(s.tolist()) for s in starts})) < self.words:
                 raise self.refusal(
-                    f"crops of {tuple(crop)} in volumes of {tuple(recipe.resize)} leave "
-                    f"only {count} places for {self.words} words; take a smaller crop, or fewer words"
+                    f"crops of {tuple(crop)} in volumes of {tuple(recipe.resize)} leave only {count} places "
+                    f"for {self.words} words; use a smaller crop, or fewer words"
                 )
 
         def check_data(self, data: Sequence[Entry]) -> None:
@@ -119,8 +119,8 @@ class TransVW(Method):
                 if self.tasks > 1 and not (part.task and 1 <= part.task <= self.tasks):
                     found = "no task class" if part.task is None else f"task class {part.task}"
                     raise self.refusal(
-                        f"data set {part.dataset!r} of the mixture has {found}; state "
-                        f"'task: N' from 1 to {self.tasks} beside it, or tasks: 1"
+                        f"data set {part.dataset!r} of the mixture has {found}; write 'task: N', with N from "
+                        f"1 to {self.tasks}, next to the data set, or set tasks: 1"
                     )
 
         def start(self, word: int, shape: Sequence[int], crop: Sequence[int]) -> np.ndarray:
@@ -256,8 +256,8 @@ def places(words: int, apart: float, seed: int) -> np.ndarray:
         far = (np.linalg.norm(drawn[:, None] - found, axis=2) >= apart).all(axis=1)
         if not far.any():
             raise BenchError(
-                f"method 'transvw': found no room for {words} words that are {apart:g} of a volume apart; "
-                "take fewer words, or a lower apart"
+                f"method 'transvw': found no {words} places that are {apart:g} of a volume apart; use fewer "
+                "words, or a lower value of apart"
             )
         found = np.concatenate([found, drawn[None, far.argmax()]])
     return found

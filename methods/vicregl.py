@@ -82,9 +82,9 @@ class VICRegL(Method):
 
         def __post_init__(self) -> None:
             if min(self.weights) < 0:
-                raise self.refusal(f"weights = {self.weights}; take 0 or more")
+                raise self.refusal(f"weights = {self.weights}; use 0 or more")
             if min(self.num_matches) < 1:
-                raise self.refusal(f"num_matches = {self.num_matches}; take 1 or more")
+                raise self.refusal(f"num_matches = {self.num_matches}; use 1 or more")
 
         def voxels_per_sample(self, crop: Triple) -> float:
             """Two views, and small ones."""
@@ -165,8 +165,8 @@ class VICRegL(Method):
             self.small_cells = cells(network.name, small)[self.level]
         if math.prod(self.cells) > MOST_CELLS:
             raise self.refusal(
-                f"map {self.level} has {math.prod(self.cells)} cells, each of which is "
-                f"compared with all of the other view's; take a level with at most {MOST_CELLS}"
+                f"map {self.level} has {math.prod(self.cells)} cells, too many to compare each with all "
+                f"cells of the other view; use a level with at most {MOST_CELLS}"
             )
         self.expander: nn.Module | None = None
         self.local_expander: nn.Module | None = None
@@ -229,7 +229,7 @@ def refused(network: Network, small: Triple) -> None:
     """
     if network_facts(network.name).tokens:
         raise BenchError(
-            f"method 'vicregl': network {network.name!r} reads crops of one size alone; set locals: 0"
+            f"method 'vicregl': network {network.name!r} reads crops of one size only; set locals: 0"
         )
     try:
         check_crop(network.name, network.preset, small)

@@ -104,9 +104,13 @@ class VoCo(Method):
 
         def __post_init__(self) -> None:
             if not (self.use_pred or self.use_reg):
-                raise self.refusal("use_pred and use_reg are both off; take 'scratch'")
+                raise self.refusal(
+                    "use_pred and use_reg are both off; set one of them, or use 'scratch'"
+                )
             if np.prod(self.grid) < 2:
-                raise self.refusal(f"grid {self.grid} has no two bases to tell apart")
+                raise self.refusal(
+                    f"grid {self.grid} has fewer than two base crops to compare with"
+                )
 
         @property
         def rule(self) -> Variant:

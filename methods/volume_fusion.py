@@ -69,7 +69,10 @@ class VolumeFusion(Method):
 
         def __post_init__(self) -> None:
             if self.patches[0] > self.patches[1]:
-                raise self.refusal(f"patches = {self.patches}; the second is the larger number")
+                raise self.refusal(
+                    f"patches = {self.patches}; the second number must not be smaller than the "
+                    "first"
+                )
 
         def out_channels(self, in_channels: int, classes: int) -> int:
             """Return the number of coefficients."""

@@ -87,7 +87,7 @@ class Vox2Vec(Method):
             """Refuse more voxels than a crop has."""
             if self.voxels > prod(crop):
                 raise self.refusal(
-                    f"voxels = {self.voxels} and crops of {tuple(crop)} have {prod(crop)}; take fewer"
+                    f"voxels = {self.voxels} but crops of {tuple(crop)} have {prod(crop)}; use fewer voxels"
                 )
 
         def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:

@@ -94,7 +94,7 @@ def test_a_wrong_protocol_is_refused_before_any_work(changes, texts, written, ca
 
 MISSTATED = [  # changes as YAML, the key whose line is told, what is said of it
     ("metrics: [dice, dcie]", "metrics.1", "did you mean 'dice'"),
-    ("metrics: [accuracy]", "metrics", "is for segmentation; take dice"),
+    ("metrics: [accuracy]", "metrics", "is for segmentation; use dice"),
     ("layout: {metric: dcie}", "layout.metric", "did you mean 'dice'"),
     ("finetune: {dataset: msd04_hipocampus}", "finetune.0.dataset", "did you mean"),
     ("finetune: {split: evne}", "finetune.0.split", "did you mean 'even'"),
@@ -206,7 +206,7 @@ def test_data_that_is_not_there_names_the_three_ways_to_have_it(written, capsys)
 
 
 HEADS = {  # of a bench.json: what is said of it
-    '{"schema": 7, "bench": "7.0"}': "this bench writes schema 1; use the version that made it (7.0)",
+    '{"schema": 7, "bench": "7.0"}': "writes schema 1; use the version that made the folder (7.0)",
     **dict.fromkeys(("", "{", "[1]", "null"), "bench.json: damaged"),
 }
 

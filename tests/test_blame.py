@@ -27,13 +27,13 @@ pytestmark = pytest.mark.usefixtures("own_place")
 
 FAILS = {  # command, kind, what is written in the template: what is said, and of which exception
     "check": ("check", "dataset", ('clean(root.glob("images/*.nii.gz"))', 'root["x"]'),
-              r":22: TypeError: 'PosixPath' object is not subscriptable; mend it"),
-    "plan": ("plan", "dataset", ("cases = []", "cases = {}['gone']"), r":25: KeyError: 'gone'; mend it"),
+              r":22: TypeError: 'PosixPath' object is not subscriptable; correct the code"),
+    "plan": ("plan", "dataset", ("cases = []", "cases = {}['gone']"), r":25: KeyError: 'gone'; correct the code"),
     "below": ("plan", "dataset", ("clean(root.glob(", "clean((1, "),
-              r":22: AttributeError: .* \(raised in bench/dataset\.py:\d+\); mend it"),
+              r":22: AttributeError: .* \(raised in bench/dataset\.py:\d+\); correct the code"),
     "its own kind": ("plan", "dataset", ("cases = []", "raise type('Odd', (Exception,), {})('a\\nb')"),
-                     r":25: Odd: a; mend it"),
-    "leaves": ("check", "dataset", ("cases = []", "raise SystemExit(0)"), r":25: SystemExit: 0; mend it"),
+                     r":25: Odd: a; correct the code"),
+    "leaves": ("check", "dataset", ("cases = []", "raise SystemExit(0)"), r":25: SystemExit: 0; correct the code"),
     "a list": ("plan", "dataset", ("cases = []", "cases = open('gone')"),
                r":25: FileNotFoundError: .*'gone'"),
     "phantoms": ("run", "dataset", ("len(cls.labels)", "cls.lables"),
@@ -62,9 +62,9 @@ def test_what_a_plugins_code_raises_is_one_line_with_its_file_and_line(
 
 
 HELPS = {  # what a plugin's helper does as it is called, or imported: what is raised, and what it says
-    "raises": ("return {}[1]", Bug, r"helper\.py:2: KeyError: 1; mend it"),
+    "raises": ("return {}[1]", Bug, r"helper\.py:2: KeyError: 1; correct the code"),
     "a full disk": ("raise OSError(28, 'full')", OSError, r"^\[Errno 28\] full$"),
-    "half": ("x = (", BenchError, r"helper\.py:2: SyntaxError: '\(' was never closed; mend or"),
+    "half": ("x = (", BenchError, r"helper\.py:2: SyntaxError: '\(' was never closed; correct or"),
 }
 
 
@@ -94,7 +94,7 @@ def test_what_a_method_raises_in_a_job_is_the_jobs_reason_and_its_trace_is_in_th
     assert main(["run", str(tmp_path / "p.yaml"), "--only", "row=my_method"]) == 1
     told = capsys.readouterr()
     line = next(line for line in told.out.splitlines() if line.startswith("failed: "))
-    assert f"{file}:42: KeyError: 'gone'; mend it" in line
+    assert f"{file}:42: KeyError: 'gone'; correct the code" in line
     assert "Traceback" not in told.out + told.err
     assert "Traceback" in Path(re.search(r"\(log (.+?)\)", line)[1]).read_text()
 
@@ -104,14 +104,14 @@ GIVES = {  # what the template's loss returns instead, and what is said of it
     "total": "a Tensor; return a dict of scalar tensors, 'total' among",
     "None": "nothing; return a dict",
     "(total, accuracy)": "a tuple; return a dict",
-    '{"loss": total}': "loss and no 'total', which is minimised$",
-    "{}": "no term and no 'total'",
+    '{"loss": total}': "loss but no 'total', the value to minimise$",
+    "{}": "no term but no 'total'",
     '{"total": total.repeat(3)}': r"'total' of shape \(3,\); reduce it",
     '{"total": total, "x": batch["way"]}': r"'x' of shape \(2,\)",
     '{"total": total.item()}': "a float as 'total'; make it a scalar",
     '{"total": total, "n": 3}': "a int as 'n'; make it a scalar",
     '{"total": total.detach()}': "a 'total' without gradient",
-    '{"total": total, "lr": total}': "a term 'lr'; call it otherwise",
+    '{"total": total, "lr": total}': "a term 'lr'; use another name",
     "noisy": "30: views returns a Tensor; return a dict",
     '{"total": total[None]}': "",
 }
@@ -165,9 +165,7 @@ def test_a_parameter_that_no_jobs_id_can_hold_is_named_with_its_line(tmp_path, d
         tmp_path, "method", change=lambda t: t.replace(first, f"        act: {declared}\n{first}")
     )
     plugins.use([file])
-    with pytest.raises(
-        BenchError, match=rf"^{file}:28: parameter 'act' is {called}; take a number"
-    ):
+    with pytest.raises(BenchError, match=rf"^{file}:28: parameter 'act' is {called}; use a number"):
         registry.load("method", "my_method").make_params({})
 
 
@@ -177,8 +175,8 @@ DRAWN = {  # what the template's loss does before that: what is said; "" where i
     "torch.rand(3, generator=torch.Generator())": "",
     "torch.zeros(3).uniform_()": "42: torch's uniform_ without a generator",
     "nn.functional.dropout(torch.ones(3))": "",
-    "__import__('numpy').random.rand()": "41: NumPy's global generator is drawn from; draw in",
-    "__import__('random').random()": "41: Python's global generator is drawn from",
+    "__import__('numpy').random.rand()": "41: NumPy's global random generator is used; draw random",
+    "__import__('random').random()": "41: Python's global random generator is used",
 }
 
 
@@ -203,6 +201,6 @@ def test_what_a_method_raises_in_a_loaders_process_is_one_line(tmp_path):
     bug = "\n\ndef read(*at):\n    1 / 0\n"
     plugins.use([written(tmp_path, "method", change=lambda text: text + bug)])
     read = sys.modules[registry.load("method", "my_method").__module__].read
-    message = r"my_method\.py:47: ZeroDivisionError: division by zero; mend it"
+    message = r"my_method\.py:47: ZeroDivisionError: division by zero; correct the code"
     with pytest.raises(Bug, match=message):
         next(batches(Samples(1, 1, 0, read), 1, 0, 1, workers=1))

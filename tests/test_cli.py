@@ -170,7 +170,7 @@ def test_the_environment_names_the_data(say, protocol_file, phantoms, monkeypatc
 
 def test_status_tells_states_and_refuses_another_folder(say, tmp_path):
     code, out, err = say("status", "--out", tmp_path / "none")
-    assert (code, out) == (2, "") and "no output folder of bench here" in err
+    assert (code, out) == (2, "") and "not an output folder of bench" in err
     store = Store.open(tmp_path / "out")
     (store.jobs / "d").mkdir()
     manifest = '{"kind": "prepare", "seconds": 3, "attempts": 1}'
@@ -284,7 +284,7 @@ def test_jobs_is_workers_and_nnunet_is_nnssl(say):
     for words in (("--jobs", "3"), ("--workers", "3")):
         assert parser().parse_args(["run", "x", *words]).workers == 3
     code, _, err = say("export", "3f2a", "--to", "a.pth", "--format", "nnunet")
-    assert code == 2 and "no output folder" in err
+    assert code == 2 and "not an output folder" in err
 
 
 @pytest.mark.parametrize(

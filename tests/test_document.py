@@ -71,7 +71,7 @@ def test_every_number_that_python_prints_reads_back_as_itself(number):
     [
         (
             b"title: x\ninner:\n  lr: 1\n  lr: 2\n",
-            r":4: key 'inner.lr' stands twice \(first on line 3\)",
+            r":4: key 'inner.lr' is written twice \(first on line 3\)",
         ),
         (b"title: [1\nx: 2", r":2: not YAML: the bracket of line 1 is not closed"),
         (b"title: x\nsteps: \x07", "not YAML"),
@@ -81,8 +81,8 @@ def test_every_number_that_python_prints_reads_back_as_itself(number):
         (b"title: x\nsteps\nflag: true", ":3: .*': ' inside a value|:3: .*the key of line 2"),
         (b"\n- a\n- b", r":2: expected a mapping of keys \('key: value' lines\), got a list"),
         (b"abc", "got text"),
-        (b"", "the file states nothing"),
-        (b"# later\n", "the file states nothing"),
+        (b"", "the file has no keys"),
+        (b"# later\n", "the file has no keys"),
         (b"title: \xe9\n", "no text in UTF-8"),
         (None, "no such file; correct the path"),
         (b"# " + b"x" * (256 << 10), "more than 256 KiB"),
@@ -179,7 +179,7 @@ def test_an_overlay_merges_mappings_reaches_into_lists_and_replaces_the_rest():
         ("!!bool maybe", "'maybe' is no bool"),
         ("!!int x", "'x' is no int"),
         ("9" * 5000, "is no int"),
-        ("!!timestamp 2001-99-99", "is not read; write a plain value"),
+        ("!!timestamp 2001-99-99", "is not supported; write a plain value"),
         ("=", "is not read"),
         ("!!binary x", "is not read"),
         ("&a [*a]", "contains itself"),

@@ -47,8 +47,8 @@ def test_a_folder_brings_its_plugins_and_passes_over_what_is_none(tmp_path):
 
 REFUSED = {  # the name of a plugin in a protocol: what is said of it
     "mine/gone.py": r"gone\.py: no such file or folder",
-    "mine/x.py": r"x\.py: no plugin; a method imports",
-    "mine/my-method.py": "no plugin; .*its name is a Python name",
+    "mine/x.py": r"x\.py: not a plugin; a method imports",
+    "mine/my-method.py": "not a plugin; .*the file's name is a Python name",
     "": "names no file",
     "a\0b": "embedded null byte",
     "a\nb": r"a\\nb|a\\x0ab",

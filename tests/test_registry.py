@@ -62,8 +62,8 @@ def test_a_file_defines_exactly_one_class_of_its_own(monkeypatch, tmp_path):
 
 BEGUN = "from bench.dataset import Dataset\nclass A(Dataset):\n    title = 't'\n"
 BROKEN = {  # a file's text: what is said of it
-    "half": (ONE[:-9], r"broken\.py:7: SyntaxError: .*; mend or remove the file"),
-    "a class begun": (BEGUN, "its class lacks 'cases'; finish it"),
+    "half": (ONE[:-9], r"broken\.py:7: SyntaxError: .*; correct or remove the file"),
+    "a class begun": (BEGUN, "its class does not define 'cases'; add this"),
     "no title": (ONE.replace("title, licence", "name, licence"), "lacks 'title'"),
     "no module": ("import os\nimport not_there\n", r"broken\.py:2: ModuleNotFoundError: No module"),
     "no module of ours": (

@@ -66,7 +66,7 @@ def test_no_data_of_this_machine_is_read_and_a_plan_writes_none(
     (root,) = made({}).roots.values()
     assert root == str(tmp_path / "out" / "phantoms" / f"{NAME}-36-0")
     assert made({}, make=False).roots == {NAME: root}  # what is there is planned with
-    message = "--phantoms reads none of this machine's data; leave --data out"
+    message = "--phantoms reads only synthetic cases; leave --data or --phantoms out"
     with pytest.raises(BenchError, match=message):
         run.Request((), tmp_path, data=phantoms, phantoms=True)
     path = str(tmp_path / "p0.yaml")

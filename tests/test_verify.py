@@ -270,7 +270,7 @@ def test_what_other_source_made_is_said_and_done_again_when_asked(made, capsys):
     assert {"methods/simclr3d.py", "bench/nets/unet.py", "bench/train/loop.py"} <= set(now)
     manifest["provenance"]["sources"]["methods/simclr3d.py"] = "0" * 12
     file.write_text(digest.sealed(file.parent, manifest))
-    line = "finished jobs were made by another state of methods/simclr3d.py (1 pretrain"
+    line = "finished jobs were made by another version of methods/simclr3d.py (1 pretrain"
     for flags, count in (((), 0), (("--redo", "changed"), 3)):
         assert again(made, *flags) == 0
         said = capsys.readouterr().err

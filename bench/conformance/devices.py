@@ -49,7 +49,7 @@ def step(
     left = [k for k, v in created.items() if v.device.type != where.type]
     if left:
         what = f"{type(single).__module__}.views leaves {', '.join(left)} on another device"
-        raise WrongDeviceError(f"{what}; make it on the batch's")
+        raise WrongDeviceError(f"{what}; create it on the device of the batch")
     terms = method.loss(fixed)
     terms["total"].backward()
     method.after_step(0.0)
@@ -82,7 +82,7 @@ def back(values: dict[str, Tensor]) -> dict[str, Tensor]:
 def summary(waits: dict[str, int]) -> str:
     """Return how often the host waits, and at which lines."""
     lines = (f"{_short(where)} x{times}" for where, times in sorted(waits.items()))
-    return f"{sum(waits.values())} waits of the host a step" + "".join(f", {x}" for x in lines)
+    return f"{sum(waits.values())} waits of the host per step" + "".join(f", {x}" for x in lines)
 
 
 def _short(where: str) -> str:

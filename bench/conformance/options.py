@@ -29,15 +29,15 @@ FOLDER = Path(__file__).parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what is tried: a name, or a file from outside; each may be repeated."""
-    group = parser.getgroup("bench", "what bench.conformance tries")
+    group = parser.getgroup("bench", "what bench.conformance tests")
 
     def add(name: str, metavar: str, text: str, **how: Any) -> None:
         group.addoption(f"--{name}", metavar=metavar, dest=f"bench_{name}", help=text, **how)
 
     for kind in SUITES:
         add(kind, "FILE", f"a {kind}: its file, or its name", action="append", default=[])
-    add("params", "JSON", "parameters at which the method is small", type=json.loads, default={})
-    add("crop", "X,Y,Z", "what the method reads, where it needs more than 16,16,16", type=_crop)
+    add("params", "JSON", "parameters that make the method small", type=json.loads, default={})
+    add("crop", "X,Y,Z", "the crop, if the method needs more than 16,16,16", type=_crop)
 
 
 def _crop(text: str) -> tuple[int, ...]:
@@ -51,18 +51,20 @@ def pytest_collection(session: pytest.Session) -> None:
     given = [(kind, what) for kind in SUITES for what in option(f"bench_{kind}")]
     if not given and any(arg.startswith("bench.conformance") for arg in session.config.args):
         what = "--method, --dataset or --network FILE"
-        raise pytest.UsageError(f"bench.conformance: say what to try: {what}")
+        raise pytest.UsageError(f"bench.conformance: name what to test: {what}")
     for kind, what in given:
         try:
             its = _kinds(kind, what)
         except BenchError as error:
             raise pytest.UsageError(str(error)) from None
         if kind not in its:
-            hint = f"it is a {its[0]}, take --{its[0]}" if its else f"'bench list {kind}s' has all"
+            hint = (
+                f"it is a {its[0]}, use --{its[0]}" if its else f"'bench list {kind}s' prints all"
+            )
             raise pytest.UsageError(f"--{kind} {what}: no such {kind}; {hint}")
     small = [key for key in ("params", "crop") if option(f"bench_{key}")]
     if small and not option("bench_method"):
-        why = "makes a method small, and none is tried; leave it out"
+        why = "is only for a method, and no --method is given; leave it out"
         raise pytest.UsageError(f"--{small[0]}: {why}")
 
 
@@ -91,7 +93,7 @@ def requested(metafunc: pytest.Metafunc, kind: str) -> list[Any]:
     if listed is not None:
         if given := [name for name in SUITES if metafunc.config.getoption(f"bench_{name}")]:
             raise pytest.Collector.CollectError(
-                f"{metafunc.module.__file__}: tries what its CONFORMANCE says, and --{given[0]} is for "
+                f"{metafunc.module.__file__}: tests what its CONFORMANCE names, and --{given[0]} is for "
                 "'pytest --pyargs bench.conformance'; leave one of them out"
             )
         return list(listed) if isinstance(listed, list | tuple) else [listed]

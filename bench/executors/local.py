@@ -237,7 +237,7 @@ class Attempts:
         if tried.count < TRIES:
             return outcome
         tried.count = 0
-        why = f"{how}, {TRIES} times in a row without a step of progress"
+        why = f"{how}, {TRIES} times in a row without progress"
         if self._store.done(job):
             advice = "run again with more memory or fewer workers"
             return Outcome(job, "failed", f"scoring: {why}; {advice}")

@@ -38,8 +38,8 @@ class Speed:
         how = f"measured {self.measured}" if self.measured else "assumed, not measured"
         return (
             f"{how}: an operation takes the longest of {self.launch * 1e6:g} us, its products at "
-            f"{self.compute:.0%} of the stated speed and its bytes at {self.memory:.0%} of it; data is never "
-            "waited for; the first step stands for all"
+            f"{self.compute:.0%} of the stated speed and its bytes at {self.memory:.0%} of it; waiting for "
+            "data is not counted; all steps cost as much as the first"
         )
 
 
@@ -112,7 +112,9 @@ def card(text: str, calibration: Path = FILE) -> Card:
     elif name in CARDS:
         chosen = replace(CARDS[name], speed=calibrated(calibration).get(name, Speed()))
     else:
-        raise BenchError(f"--gpu {text}: {unknown('card', name, CARDS)} A memory works, too: 24gb")
+        raise BenchError(
+            f"--gpu {text}: {unknown('card', name, CARDS)} A memory size works, too: 24gb"
+        )
     return replace(chosen, count=count)
 
 
@@ -127,7 +129,9 @@ def calibrated(path: Path) -> dict[str, Speed]:
     try:
         return typed.read(dict[str, Speed], path.read_bytes())
     except ValueError as error:
-        raise BenchError(f"{path}: {error}; run 'make speed-gpu' again, or remove it") from None
+        raise BenchError(
+            f"{path}: {error}; run 'make speed-gpu' again, or remove the file"
+        ) from None
 
 
 def calibrate(path: Path, name: str, speed: Speed) -> None:

@@ -73,7 +73,7 @@ def unavailable() -> str:
         return f"torch {torch.__version__} has no hook for backends in Python"
     current = torch._C._get_privateuse1_backend_name()
     if current not in ("privateuseone", NAME):
-        return f"torch's hook for backends is taken by {current!r}"
+        return f"torch's hook for backends is already used by {current!r}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _setup_privateuseone_for_python_backend(NAME)
@@ -139,14 +139,14 @@ class SecondTensor(Tensor):
     def numpy(self, *, force: bool = False) -> Any:
         """Refuse, as a GPU's tensor does, unless it is copied by ``force``."""
         if not force:
-            what = ".numpy() of a tensor on the device; take .cpu() first"
+            what = ".numpy() of a tensor on the device; call .cpu() first"
             raise WrongDeviceError(f"{line()}: {what}")
         WAITS[line()] += 1
         return self.on_cpu.detach().numpy()
 
     def __array__(self, *given: Any, **how: Any) -> Any:
         """Refuse: NumPy reads the memory of the CPU alone."""
-        raise WrongDeviceError(f"{line()}: NumPy reads a tensor on the device; take .cpu() first")
+        raise WrongDeviceError(f"{line()}: NumPy reads a tensor on the device; call .cpu() first")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """Copy the numbers; a parameter's copy is a parameter."""
@@ -252,8 +252,8 @@ def _refuse_mixing(func: Any, args: tuple[Any, ...], others: list[Tensor]) -> No
     elif POINTWISE in func.tags and all(x.ndim == 0 for x in others):
         return
     shapes = ", ".join(str(tuple(x.shape)) for x in others)
-    what = f"{func} of a tensor on the CPU {shapes} and one on the device"
-    raise WrongDeviceError(f"{line()}: {what}; make it on the other's device")
+    what = f"{func} of a tensor on the CPU {shapes} and a tensor on the device"
+    raise WrongDeviceError(f"{line()}: {what}; create both on the same device")
 
 
 def _count(
@@ -309,7 +309,9 @@ class _Mode(TorchDispatchMode):
 
 
 def _refuse_cuda(self: Any, *given: Any, **how: Any) -> Any:
-    raise WrongDeviceError(f"{line()}: .cuda() names a card; take .to(x.device) of what is read")
+    raise WrongDeviceError(
+        f"{line()}: .cuda() names a card; use .to(x.device), where x is an input"
+    )
 
 
 class Generator(torch._C.Generator):

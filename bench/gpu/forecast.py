@@ -184,7 +184,7 @@ def _counted(function: str, *given: Any) -> Step:
     from bench.gpu.device import unavailable
 
     if reason := unavailable():
-        raise BenchError(f"{reason}; take the torch of 'make setup'")
+        raise BenchError(f"{reason}; use the torch that 'make setup' installs")
     step: Step = getattr(steps, function)(*given)
     return step
 

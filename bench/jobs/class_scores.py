@@ -27,8 +27,8 @@ def true_classes(prepared: Prepared, cases: Sequence[str], count: int) -> list[i
     for case in cases:
         label = labels.get(case)
         if not isinstance(label, int) or not 0 <= label < count:
-            why = f"case {case!r} is of class {label}, the data set declares 0 to {count - 1}"
-            raise BenchError(f"{why}; mend its adapter's labels and run again")
+            why = f"case {case!r} has class {label}, but the data set declares classes 0 to {count - 1}"
+            raise BenchError(f"{why}; correct the labels in the data set's adapter and run again")
         classes.append(label)
     return classes
 

@@ -150,6 +150,9 @@ def fold_of(prepared: Prepared, data: Division, root: str | None) -> splits.Fold
     folds = splits.folds(dataset, data.dataset, remaining, data.split, gone)
     fold = folds[data.fold or 0]
     if data.split_hash not in (None, fold.digest):
-        why = f"is {fold.digest} now and was {data.split_hash} when planned; run the protocol again"
+        why = (
+            f"has changed since the run was planned ({fold.digest} now, {data.split_hash} then); "
+            "run the protocol again"
+        )
         raise BenchError(f"{data.dataset}: split {data.split!r} {why}")
     return fold

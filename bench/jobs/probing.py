@@ -221,7 +221,7 @@ class Embedded:
                 f"{path}: has shape {features.shape}, not {expected}, {kind}; write it again"
             )
         if features.dtype.kind not in "fiu" or not np.isfinite(features).all():
-            raise BenchError(f"{path}: holds values that are no finite numbers; write it again")
+            raise BenchError(f"{path}: holds NaN or infinite values; write it again")
         return np.ascontiguousarray(features, np.float32)
 
 

@@ -65,7 +65,7 @@ def check_micro_batches(
     layers = ((name, layer) for name, layer in module.named_modules() if layer not in still)
     names = [name for name, layer in layers if _over_batch(layer)]
     if settings.accumulate > 1 and names:
-        what = f"layer {names[0]!r} is a batch norm, whose statistics are of the whole batch"
+        what = f"layer {names[0]!r} is a batch norm, which computes its statistics over the whole batch"
         raise BenchError(micro_batches(kind, what))
 
 

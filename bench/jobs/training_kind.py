@@ -79,9 +79,9 @@ class TrainingKind(Kind):
         catalog.check_crop(net.network, net.preset, net.crop)
         parts = training.accumulate * processes
         if training.batch % parts:
-            why = f"one for each of {processes} processes x accumulate {training.accumulate}"
-            batch = f"{self.kind}.batch {training.batch} has no {parts} equal parts"
-            raise BenchError(f"{batch}, {why}; take a multiple of {parts}")
+            why = f"which {processes} processes x accumulate {training.accumulate} need"
+            batch = f"{self.kind}.batch {training.batch} cannot be divided into {parts} equal parts"
+            raise BenchError(f"{batch}, {why}; use a multiple of {parts}")
         if training.accumulate > 1 and (what := self.across_batch()):
             raise BenchError(micro_batches(self.kind, what))
         # over processes they are joined
@@ -96,12 +96,12 @@ class TrainingKind(Kind):
 def micro_batches(kind: str, what: str) -> str:
     """Return why a kind of job cannot cut its batch where ``what`` looks at all of it."""
     instead = "more processes" if kind == "pretrain" else "a smaller batch"
-    why = f"{what}, and accumulate cuts the batch, which changes the result"
-    return f"{kind}.accumulate: {why}; leave it at 1 and take {instead}"
+    why = f"{what}, and accumulate divides the batch, which would change the result"
+    return f"{kind}.accumulate: {why}; leave it at 1 and use {instead}"
 
 
 def batch_norm(network: str) -> str:
     """Return what a network does over a batch, in words, as its facts say it; nothing without batch norm."""
     if not catalog.network_facts(network).batch_norm:
         return ""
-    return f"network {network!r} has batch norm, whose statistics are of the whole batch"
+    return f"network {network!r} has batch norm, which computes its statistics over the whole batch"

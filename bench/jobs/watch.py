@@ -17,8 +17,8 @@ SAMPLES = 32
 LOOKS = 10  # in a run, besides the one before its first step
 AT_ONCE = 4  # samples in one forward pass
 VERDICTS = {
-    "point": "the encoder gives all samples much the same",
-    "line": "samples differ along one direction and hardly along others",
+    "point": "the encoder gives all samples nearly the same embedding",
+    "line": "the embeddings of samples differ almost only along one direction",
 }
 
 
@@ -54,9 +54,9 @@ class Watch:
             return ""
         (first, last) = self.rows[0], self.rows[-1]
         text = (
-            f"embeddings of {SAMPLES} samples: std {first['std']:.3g} -> {last['std']:.3g}, "
-            f"effective rank {first['rank']:.3g} -> {last['rank']:.3g} of {last['most']}, "
-            f"{last['leading']:.0%} of their variance on one direction"
+            f"embeddings of {SAMPLES} samples: std {first['std']:.3g} -> {last['std']:.3g}, effective rank "
+            f"{first['rank']:.3g} -> {last['rank']:.3g} of {last['most']}, {last['leading']:.0%} of the "
+            "variance along one direction"
         )
         to = collapsed((first["std"], last["std"]), last["rank"], last["most"], last["leading"])
         return f"{text}: COLLAPSED, {VERDICTS[to]}" if to else text

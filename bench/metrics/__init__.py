@@ -195,7 +195,7 @@ def score(  # noqa: PLR0913 - the contract fixes the first five
     if len(of_each(request.metrics)) < len(request.metrics):
         other = next(m for m in request.metrics if m not in of_each(request.metrics))
         raise BenchError(
-            f"{other}: {METRICS[other].title}; it has no number of one volume, take dice"
+            f"{other}: {METRICS[other].title}; this metric has no value for one volume, use dice"
         )
     prediction, reference = np.asarray(prediction), np.asarray(reference)
     grid = Grid.of(reference.shape, spacing, affine)

@@ -124,12 +124,13 @@ def _checked(scores: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.
     scores, reference = np.asarray(scores), np.asarray(reference)
     if scores.ndim != 2 or scores.shape[1] < 2 or reference.shape != scores.shape[:1]:
         raise BenchError(
-            f"scores have shape {scores.shape}, classes {reference.shape}; give (N, K), K 2 or more, and (N,)"
+            f"scores have shape {scores.shape}, classes {reference.shape}; give scores (N, K) with K 2 or "
+            "more, and classes (N,)"
         )
     if not len(scores):
         raise BenchError("no case to score; give one or more")
     if not np.isfinite(scores).all():
-        raise BenchError("scores of classes are not finite; predict again with finite weights")
+        raise BenchError("class scores are not finite; predict again with finite weights")
     if (
         reference.dtype.kind not in "iu"
         or reference.min() < 0

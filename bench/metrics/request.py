@@ -65,10 +65,13 @@ def unit(metric: str) -> str:
         return declaration.unit
     name, size = size_of(metric)
     if size is not None and size[0] >= size[1]:
-        raise BenchError(f"metric {metric!r}: no size is from {size[0]:g} to {size[1]:g} ml")
+        raise BenchError(
+            f"metric {metric!r}: size {size[0]:g}-{size[1]:g} ml: the first number must be below "
+            "the second"
+        )
     if size is not None and name in METRICS:
         raise BenchError(
-            f"metric {metric!r}: only lesions of the reference have a size; take one of "
+            f"metric {metric!r}: only lesions of the reference have a size; use one of "
             + ", ".join(SIZED)
         )
     raise BenchError(unknown("metric", metric, METRICS))
@@ -126,12 +129,12 @@ def check_tasks(metrics: tuple[str, ...], tasks: Mapping[str, str]) -> None:
             requested = ", ".join(metrics)
             raise Misstated(
                 "metrics",
-                f"section {name!r} is one of {other}, which {requested} cannot judge; {_take(other)}",
+                f"section {name!r} is for {other}, and {requested} cannot judge this task; {_take(other)}",
             )
 
 
 def _take(wanted: str) -> str:
-    return "take " + ", ".join(name for name, metric in METRICS.items() if metric.task == wanted)
+    return "use " + ", ".join(name for name, metric in METRICS.items() if metric.task == wanted)
 
 
 def of_each(metrics: tuple[str, ...]) -> tuple[str, ...]:
@@ -242,7 +245,7 @@ class Wanted:
         }
         if self.ignore in every:
             raise BenchError(
-                f"label {self.ignore} is to be ignored and to be scored; take another value"
+                f"label {self.ignore} cannot be both ignored and scored; use another value"
             )
 
     @property

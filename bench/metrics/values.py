@@ -36,7 +36,8 @@ def score_values(
     predicted, reference = np.asarray(predicted, float), np.asarray(reference, float)
     if predicted.ndim != 1 or predicted.shape != reference.shape or not len(predicted):
         raise BenchError(
-            f"values have shapes {predicted.shape} and {reference.shape}; give (N,) twice, N 1 or more"
+            f"values have shapes {predicted.shape} and {reference.shape}; give two arrays of the same shape "
+            "(N,), with N 1 or more"
         )
     if not (np.isfinite(predicted).all() and np.isfinite(reference).all()):
         raise BenchError("values are not finite; predict again with finite weights")

@@ -110,7 +110,7 @@ def _labels(role: str, array: np.ndarray) -> np.ndarray:
     if array.dtype in (np.uint8, np.uint16) or not array.size:
         return array
     if array.dtype.kind not in "iuf":
-        raise BenchError(f"{role}: {array.dtype} is no label map; give integers or booleans")
+        raise BenchError(f"{role}: {array.dtype} is not a label map; give integers or booleans")
     low, high = array.min(), array.max()
     if not (low >= 0 and high <= LARGEST):  # a NaN fails both
         raise BenchError(

@@ -131,7 +131,7 @@ def _begin(store: Store, job: str, how: _How) -> Outcome:
     needs = lacking(store, described.needs, how.run.after)
     # only a cluster's queue starts a job after a need that failed; the need keeps the reason
     if needs:
-        return Outcome(job, "failed", f"needs {needs[0]}, which is not done")
+        return Outcome(job, "failed", f"needs job {needs[0]}, which is not done")
     try:
         claim = store.claim(job)
     except (BenchError, OSError) as error:
@@ -149,7 +149,7 @@ def _described(store: Store, job: str) -> Job:
     description, where = store.spec(job)["job"], f"{store.working(job)}/job.json"
     kind, spec = jobs.KINDS.get(description["kind"]), description["spec"]
     if kind is None or identify(kind.kind, kind.version, spec, description["needs"]) != job:
-        raise BenchError(f"{where} is not what its name says; run the protocol again")
+        raise BenchError(f"{where} does not match its job's id; run the protocol again")
     return jobs.read(description, where)
 
 
@@ -217,12 +217,14 @@ def _work(store: Store, claim: Claim, job: Job, how: _How, file: _Log) -> None:
         if before.differ and not how.run.keep_unfinished:
             store.drop_unfinished(claim)
             names = ", ".join(before.differ)
-            file.say(f"another state of {names} left this unfinished: begun anew")
+            file.say(
+                f"another version of {names} left this job unfinished: it starts from the beginning"
+            )
         else:
             earlier.update(before.differ, before.earlier)
         if earlier:
             names = ", ".join(sorted(earlier))
-            file.say(f"goes on with what another state of {names} left unfinished")
+            file.say(f"continues what another version of {names} left unfinished")
         store.begin(claim, note(made_by, earlier))
         keep_pages()
         context = Context[Any](store, claim, job, how.run, folder, file.say, how.stopping)

@@ -73,7 +73,7 @@ PROBES = (  # behind a probe alone
     "bench.metrics.values",
     "bench.jobs.pretrain.online_probe",
 )
-UNRECORDED = "files that an older bench did not record"
+UNRECORDED = "files that an older version of bench did not record"
 EARLIER = "begun_by"  # in a manifest: files of which another state began the job
 ADDED = "added"  # in ``refactored.json``: files that were not there before
 NOTHING = "-"  # what a file means that has a docstring alone
@@ -327,11 +327,11 @@ def _parsed(path: Path, again: bool) -> _File:
             imported, means = tuple(dict.fromkeys(imports(tree.body))), meaning(raw, tree, _role)
             file = _parsed_files[path] = _File(stamp, _sum(raw), means, imported)
     except OSError as error:
-        raise BenchError(f"{path}: cannot be read ({error.strerror}); mend it") from None
+        raise BenchError(f"{path}: cannot be read ({error.strerror}); correct this") from None
     except (SyntaxError, ValueError, RecursionError) as error:  # null bytes, another encoding
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         why = getattr(error, "msg", error)
-        raise BenchError(f"{path}{line}: is no Python ({why}); mend it") from None
+        raise BenchError(f"{path}{line}: is not valid Python ({why}); correct the file") from None
     return file if again else _ran.setdefault(path, file)
 
 

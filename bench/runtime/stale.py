@@ -19,7 +19,7 @@ from bench.runtime import sources as source_files
 from bench.runtime.sources import changed, sources
 from bench.store import Store, read_json
 
-AGAIN = "they count as done; --redo changed does them again"
+AGAIN = "they count as done; --redo changed reruns them"
 # in a spec; that of a manifest's provenance does no harm
 SOURCE = re.compile(r'"source": "([0-9a-f]{16})"')
 NAMED = 5  # files that a line names
@@ -110,12 +110,14 @@ def lines(stale_jobs: Iterable[Stale], then: str = AGAIN) -> list[str]:
         after = _counts(job for job in jobs if not job.direct)
         were = f"{len(jobs)} finished job{'s were' if len(jobs) > 1 else ' was'} made by"
         if not files:
-            text = f"{were} an earlier bench that recorded no source files ({after})"
-            texts.append(f"{text}; whether they changed is unknown")
+            text = f"{were} an older version of bench that recorded no source files ({after})"
+            texts.append(f"{text}; whether the source files changed is unknown")
             continue
         named = _named(files)
-        counted = ", ".join(filter(None, (direct, f"{after} after them" if after else "")))
-        texts.append(f"{were} another state of {named} ({counted}); {then}")
+        counted = ", ".join(
+            filter(None, (direct, f"{after} that depend on these" if after else ""))
+        )
+        texts.append(f"{were} another version of {named} ({counted}); {then}")
     return texts
 
 
@@ -130,13 +132,13 @@ def unfinished(store: Store, jobs: Iterable[Job], keep: bool = False) -> list[st
 
     ``keep``: does the next attempt go on with what is there? Else it drops it.
     """
-    texts, then = [], "it begins anew; --keep-unfinished goes on"
+    texts, then = [], "it starts from the beginning; --keep-unfinished continues it"
     if keep:
-        then = "it goes on (--keep-unfinished)"
+        then = "it continues (--keep-unfinished)"
     for job in jobs:
         step = store.progress(job.id).get("step")
         if step and not store.owner(job.id) and (files := differ(store, job)):
-            other = f"another state of {_named(files)}"
+            other = f"another version of {_named(files)}"
             texts.append(f"{job.kind} {job.id}: {other} made its first {step} steps; {then}")
     return texts
 

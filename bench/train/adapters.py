@@ -58,7 +58,7 @@ def attach(network: Model, loaded: Collection[str], lora: Lora) -> Collection[st
     layers = _layers(network, loaded, lora)
     if not layers:
         raise BenchError(
-            "finetune.lora: no linear layer of attention in the encoder came with the weights; leave lora out"
+            "finetune.lora: the weights hold no linear layer of the encoder's attention; leave lora out"
         )
     for layer in layers.values():
         low_rank = LowRank(layer.weight, lora.rank, lora.alpha / lora.rank)

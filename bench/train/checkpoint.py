@@ -68,6 +68,7 @@ def read(data: bytes) -> dict[str, Any]:
     except DAMAGED as error:
         what = str(error).partition("\n")[0]
         raise BenchError(
-            f"the newest checkpoint is none of bench ({what}); delete the job's step-*.pt and run again"
+            f"the newest checkpoint is damaged or was not written by bench ({what}); delete the job's "
+            "step-*.pt and run again"
         ) from None
     return state

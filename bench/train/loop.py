@@ -231,7 +231,9 @@ def _observe(
         shown = ", ".join(f"{k} {v:.4g}" for k, v in values.items())
         why = "lower the learning rate"
         if step == 1:  # no weight has moved yet
-            why = "no weight has moved yet: look at the loss, and at the scans by 'bench check'"
+            why = (
+                "no weight has changed yet: check the loss, and check the scans with 'bench check'"
+            )
         raise BenchError(f"loss is not finite at step {step} ({shown}); {why}")
     curve.rows.append({"step": step, "lr": lr, **values})
     if distributed.rank() == 0:

@@ -81,7 +81,9 @@ class Member:
         with self._archive.guarded(), self._open() as file:
             content = file.read(self.size)
             if len(content) != self.size or file.read(1):
-                raise EOFError(f"{self.name} does not hold the {self.size} bytes that it says")
+                raise EOFError(
+                    f"{self.name} does not hold the {self.size} bytes that its header declares"
+                )
             return content
 
 
@@ -97,7 +99,7 @@ class Archive:
         try:
             with self.guarded():
                 if not stat.S_ISREG(path.stat().st_mode):  # opening a fifo waits for ever
-                    raise BenchError(f"{path}: is no regular file")
+                    raise BenchError(f"{path}: is not a regular file")
                 self._size = path.stat().st_size
                 if not self._size:
                     raise EOFError("empty file")
@@ -132,7 +134,7 @@ class Archive:
         except DAMAGED as error:
             what = printable(str(error)) or type(error).__name__
             raise BenchError(
-                f"{self.path}: damaged, or no archive ({what}); get it again"
+                f"{self.path}: damaged, or not an archive ({what}); download it again"
             ) from None
 
     def _judged(self, file: zipfile.ZipFile) -> dict[str, Member]:
@@ -176,7 +178,7 @@ class _Judge:
         if name != printable(name):
             self.refuse(name, "has control characters in its name")
         if name.startswith("/") or "\\" in name or ":" in name.split("/")[0]:
-            self.refuse(name, "has no plain relative name")
+            self.refuse(name, "has an absolute path or '\\' or ':' in its name")
         if ".." in name.split("/"):
             self.refuse(name, "leads out of its folder")
         return str(PurePosixPath(name))
@@ -187,13 +189,17 @@ class _Judge:
         if plain == ".":
             self.refuse(name, "has no name")
         if plain in self._seen:
-            self.refuse(name, "is there twice")
+            self.refuse(name, "is in the archive twice")
         if not 0 <= size <= self._limits.member:
             self.refuse(name, f"declares {size} bytes, the limit is {self._limits.member}")
         self._seen.add(plain)
         self._total += size
         if self._total > self._most:
-            self.refuse(name, f"makes more than {self._most:.0f} bytes of a small archive: a bomb")
+            self.refuse(
+                name,
+                f"would unpack to more than {self._most:.0f} bytes, too much for such a small "
+                "archive (a zip bomb?)",
+            )
         return plain
 
 
@@ -223,5 +229,5 @@ def _apart(judge: _Judge, infos: list[zipfile.ZipInfo]) -> None:
     end = 0
     for info in sorted(infos, key=lambda i: i.header_offset):
         if info.header_offset < end:
-            judge.refuse(info.filename, "overlaps with another: a bomb")
+            judge.refuse(info.filename, "overlaps with another member (a zip bomb?)")
         end = info.header_offset + LOCAL_HEADER + info.compress_size

@@ -108,7 +108,7 @@ def _listed(folder: Path, entries: Callable[[Path], Iterable[Item]]) -> list[Ite
         return []
     except OSError as error:
         raise BenchError(
-            f"{folder}: cannot be listed ({error.strerror}); mend its permissions"
+            f"{folder}: cannot be listed ({error.strerror}); correct its permissions"
         ) from None
 
 

@@ -168,7 +168,7 @@ def judge(stored: Stored, whole_gzip: bool) -> Stored:
         stored.fail(
             "shape",
             f"{held} compressed bytes would become {stored.nbytes / 2**30:.1f} GiB, above {LIMITS.ratio:g} "
-            "times the file; where that is meant, unpack it or store its voxels as a smaller type",
+            "times the file; if this is intended, unpack it or store the voxels in a smaller type",
         )
     return _placed(stored)
 
@@ -184,12 +184,13 @@ def _placed(stored: Stored) -> Stored:
     if steps.max() > MAX_STEP:
         stored.fail(
             "spacing",
-            f"voxels of {_by(tuple(steps))} mm; above {MAX_STEP:g} is not believed: see the header's unit",
+            f"voxels of {_by(tuple(steps))} mm; more than {MAX_STEP:g} mm is not plausible: check the unit "
+            "in the header",
         )
     if 1e-6 <= steps.min() < MIN_STEP and not stored.stated.unit:
         stored.fail(
             "spacing",
-            f"voxels of {_by(tuple(steps))} mm; the header states no unit: is it in metres?",
+            f"voxels of {_by(tuple(steps))} mm; the header has no unit: is the spacing in metres?",
         )
     if (steps < 1e-6).any() or abs(np.linalg.det(stored.affine[:3, :3] / steps)) < 1e-3:
         stored.fail("affine", "the affine is singular: axes coincide or have no length")
@@ -288,7 +289,9 @@ def inflate(file: BinaryIO, size: int, wbits: int = 31, to_end: bool = False) ->
                 return out  # more follows; nobody reads it
             beyond += len(piece)
             if beyond > max(size, BLOCK):
-                raise zlib.error(f"more than {beyond} bytes follow the {size} that are declared")
+                raise zlib.error(
+                    f"more than {beyond} bytes follow the {size} bytes that the header declares"
+                )
         else:
             out[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
             filled += len(piece)
@@ -308,7 +311,7 @@ def beginning(path: Path, size: int) -> bytes:
     """
     try:
         if path.exists() and not path.is_file():  # opening a fifo waits for ever
-            raise VolumeError(path, "unreadable", "no regular file")
+            raise VolumeError(path, "unreadable", "not a regular file")
         with zipped.opened(path) as file:
             content = file.read(size)
     except FileNotFoundError:
@@ -330,7 +333,7 @@ def looks_like(raw: bytes) -> str:
     if start.startswith(b"version https://git-lfs"):
         return "; it is a git-lfs pointer: run 'git lfs pull'"
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "; it is a web page: log in and get it again"
+        return "; it is a web page: log in and download it again"
     if raw[128:132] == MAGIC:
         return f"; it is {DICOM}"
     return "; it is a zip: unpack it" if start.startswith(b"pk\x03\x04") else ""

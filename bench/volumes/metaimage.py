@@ -119,21 +119,25 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
         if match is not None and ALIASES.get(match[1], match[1]) in READ:
             name = ALIASES.get(match[1], match[1])
             if fields.setdefault(name, match[2]) != match[2]:
-                raise VolumeError(path, "unreadable", f"field {name}: stated twice, differently")
+                raise VolumeError(
+                    path, "unreadable", f"field {name}: is written twice, with different values"
+                )
     return fields, at
 
 
 def _kind(path: Path, fields: dict[str, str]) -> None:
     """Refuse what is no dense image of two or three axes in binary."""
     if fields.get("NDims", "3") not in ("2", "3"):
-        raise VolumeError(path, "shape", f"field NDims: {fields['NDims']!r}, only 2 and 3 are read")
+        raise VolumeError(
+            path, "shape", f"field NDims: {fields['NDims']!r}, only 2 and 3 are supported"
+        )
     for name, needed in (("ObjectType", "Image"), ("HeaderSize", "0")):
         if fields.get(name, needed) != needed:
             raise VolumeError(
-                path, "unreadable", f"field {name}: {fields[name]!r}, only {needed} is read"
+                path, "unreadable", f"field {name}: {fields[name]!r}, only {needed} is supported"
             )
     if not _flag(path, fields, "BinaryData", "True"):
-        raise VolumeError(path, "unreadable", "field BinaryData: voxels as text are not read")
+        raise VolumeError(path, "unreadable", "field BinaryData: voxels as text are not supported")
 
 
 def _flag(path: Path, fields: dict[str, str], name: str, default: str = "False") -> bool:
@@ -170,7 +174,7 @@ def _dtype(path: Path, fields: dict[str, str]) -> np.dtype:
     name = fields.get("ElementType", "")
     if name not in DTYPES:
         raise VolumeError(
-            path, "unreadable", f"field ElementType: {name!r} is none of {', '.join(DTYPES)}"
+            path, "unreadable", f"field ElementType: {name!r} is not one of {', '.join(DTYPES)}"
         )
     big = _flag(path, fields, "BinaryDataByteOrderMSB")
     return np.dtype(DTYPES[name]).newbyteorder(">" if big else "<")

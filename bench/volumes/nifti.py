@@ -92,10 +92,14 @@ def _leading(path: Path, gzipped: bool) -> bytes:
     raw = beginning(path, 1 << 16)
     if not gzipped:
         if raw.startswith(GZIP):
-            raise VolumeError(path, "unreadable", "gzip data under a name without .gz; rename it")
+            raise VolumeError(
+                path, "unreadable", "the data are gzip, and the name has no .gz; rename the file"
+            )
         return raw[:544]
     if not raw.startswith(GZIP):
-        what = "; it is a plain .nii: rename it" if raw[344:347] == b"n+1" else looks_like(raw)
+        what = (
+            "; it is a plain .nii: rename the file" if raw[344:347] == b"n+1" else looks_like(raw)
+        )
         raise VolumeError(path, "unreadable", f"the name says gzip, the content does not{what}")
     try:
         with zipped.opened(path) as file:
@@ -113,14 +117,16 @@ def _leading(path: Path, gzipped: bool) -> bytes:
 def _parsed(path: Path, raw: bytes) -> tuple[Any, Any, int]:
     """Return the raw fields, nibabel's view of them and where voxels may begin."""
     if len(raw) < 348:
-        raise VolumeError(path, "truncated", f"{len(raw)} bytes are no NIfTI header (348 needed)")
+        raise VolumeError(
+            path, "truncated", f"{len(raw)} bytes are not a NIfTI header (348 needed)"
+        )
     for order in get_args(Order):
         size = int(np.frombuffer(raw[:4], order + "i4")[0])
         if size not in VERSIONS:
             continue
         layout, kind, magic, first = VERSIONS[size]
         if len(raw) < size:
-            raise VolumeError(path, "truncated", f"{len(raw)} bytes are no NIfTI-2 header")
+            raise VolumeError(path, "truncated", f"{len(raw)} bytes are not a NIfTI-2 header")
         fields = np.frombuffer(raw[:size], layout.newbyteorder(order))[0]
         mark = bytes(fields["magic"])
         if not mark.startswith(magic):
@@ -200,12 +206,15 @@ def _affine(path: Path, header: Any, grid: tuple[int, ...]) -> tuple[np.ndarray,
     long = [n > 1 for n in grid]
     turns = [nib.orientations.io_orientation(affine)[long] for affine in usable]
     if np.array_equal(*turns):
-        detail = f"sform and qform lie up to {off:.4g} voxels apart; with these directions, the place is unknown"
+        detail = (
+            f"sform and qform lie up to {off:.4g} voxels apart; the directions agree, the position "
+            "is unknown"
+        )
         return best, Stated(place=False, doubt=detail)
     first, second = ("".join(code or "?" for code in nib.aff2axcodes(affine)) for affine in usable)
     detail = (
-        f"sform says that its axes are stored {first}, qform {second}; readers differ in which they take: "
-        "find out which is right and write it into both"
+        f"by its sform the axes are {first}, by its qform {second}; some readers use the sform, some the "
+        "qform: find out which is right and write it into both"
     )
     return best, Stated(conflict=detail)
 

@@ -59,7 +59,9 @@ def read_stored(path: Path) -> Stored:
         raise VolumeError(path, "unreadable", f"field encoding: {encoding!r} is not raw or gzip")
     for field in ("data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip"):
         if header.get(field):
-            raise VolumeError(path, "unreadable", f"field {field}: only attached data are read")
+            raise VolumeError(
+                path, "unreadable", f"field {field}: only data in the same file are supported"
+            )
     flat = len(shape) == 2  # a slice
     affine, channel_axis, stated = (
         _flat(path, header) if flat else _affine(path, header, len(shape))
@@ -173,7 +175,7 @@ def _to_ras(path: Path, header: dict[str, Any], rows: np.ndarray, origin: np.nda
     space = str(header.get("space", "right-anterior-superior")).lower()
     if space not in RAS_SIGNS:
         spaces = ", ".join(n for n in RAS_SIGNS if "-" in n)
-        raise VolumeError(path, "orientation", f"field space: {space!r} is none of {spaces}")
+        raise VolumeError(path, "orientation", f"field space: {space!r} is not one of {spaces}")
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = rows.T, origin
     return np.diag([*RAS_SIGNS[space], 1]) @ affine

@@ -71,7 +71,7 @@ class Once:
                 self._opened[archive] = self._files_open.enter_context(Archive(archive))
             content = self._opened[archive].read(name)
             if self.members(archive).get(name) != (zlib.crc32(content), len(content)):
-                raise ChangedError(f"{archive}: {name} is not what it was")
+                raise ChangedError(f"{archive}: {name} has changed since it was first read")
             self._members[archive, name] = content
         return self._members[archive, name]
 
@@ -81,7 +81,7 @@ class Once:
 
     def _check(self, path: Path) -> None:
         if self.sealed:
-            raise ChangedError(f"{path}: was not there before")
+            raise ChangedError(f"{path}: is new since the folder was first read")
 
 
 _CURRENT: ContextVar[Once | None] = ContextVar("once", default=None)

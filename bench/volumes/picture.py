@@ -150,7 +150,10 @@ def doubts(path: Path) -> list[VolumeError]:
     gaps = max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
     if gaps:
         first = next(n for n in range(min(numbers), max(numbers)) if n not in numbers)
-        detail = f"{gaps} numbers lack between the slices {min(numbers)} and {max(numbers)}, first {first}"
+        detail = (
+            f"{gaps} numbers are missing between the slices {min(numbers)} and {max(numbers)}, "
+            f"first {first}"
+        )
         faults.append(VolumeError(path, "missing", detail))
     return faults
 
@@ -172,11 +175,13 @@ def _slices(folder: Path) -> list[Path]:
         every = zipped.inside(folder) if folder.is_dir() else []
     slices = clean(p for p in every if is_picture(p))
     if not slices:
-        raise VolumeError(folder, "missing", "no folder of slices")
+        raise VolumeError(folder, "missing", "not a folder of slices")
     twins = [name for name, n in Counter(stem(p).lower() for p in slices).items() if n > 1]
     if twins:
         raise VolumeError(
-            folder, "duplicate", f"slices in two formats, keep one of each: {_first_names(twins)}"
+            folder,
+            "duplicate",
+            f"slices are there in two formats, keep one file of each: {_first_names(twins)}",
         )
     return slices
 
@@ -217,9 +222,11 @@ def _header(
         )
     frames = getattr(image, "n_frames", 1)
     if frames != 1:
-        raise VolumeError(path, "shape", f"{frames} pictures in one file; keep one")
+        raise VolumeError(path, "shape", f"{frames} pictures in one file; keep only one")
     if image.mode not in MODES:
-        raise VolumeError(path, "unreadable", f"pixels of kind {image.mode}; grey or RGB is needed")
+        raise VolumeError(
+            path, "unreadable", f"pixels have mode {image.mode}; grey or RGB is needed"
+        )
     return image.size, INDICES if indices and image.mode == "P" else MODES[image.mode]
 
 

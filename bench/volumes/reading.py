@@ -250,8 +250,9 @@ def _affine_on(stored: Stored, like: Volume3D | LabelVolume) -> np.ndarray:
     if off > TOLERANCE:
         stored.fail(
             "orientation",
-            f"stored {_axes(stored)}, its image {like.original_axes}, and turned by its header it lies up to "
-            f"{off:.4g} voxels from {like.path.name}; correct the wrong header",
+            f"its axes are stored {_axes(stored)}, those of its image {like.original_axes}; after "
+            f"reorientation by the headers it lies up to {off:.4g} voxels from {like.path.name}; correct the "
+            "wrong header",
         )
     return stored.affine
 
@@ -299,7 +300,7 @@ def turned_back(array: np.ndarray, path: Path) -> tuple[np.ndarray, Stored]:
     array = _to_stored(array[np.newaxis], stored.affine)[0]
     if array.shape != tuple(stored.grid):
         stored.fail(
-            "shape", f"its grid is {tuple(stored.grid)}, what is to lie on it {array.shape}"
+            "shape", f"its grid is {tuple(stored.grid)}, but the array has shape {array.shape}"
         )
     return array, stored
 
@@ -326,13 +327,13 @@ def _stored(path: Path, *, label: bool = False) -> Stored:
     if path.is_dir():  # some unzippers make a folder img.nii.gz/ around the file
         inside = clean(p for p in zipped.inside(path) if is_volume(p) and p.is_file())
         if len(inside) != 1:
-            detail = f"a folder of {len(inside)} volumes and no picture{dicom_inside(path)}"
+            detail = f"a folder with {len(inside)} volumes and no picture{dicom_inside(path)}"
             raise VolumeError(path, "unreadable", detail)
         path = inside[0]
     if not is_volume(path):
         detail = f"not one of {', '.join(SUFFIXES + PICTURES)}"
         if path.suffix.lower() in (".hdr", ".img"):
-            detail = "a pair of .hdr and .img is not read; convert it to .nii.gz"
+            detail = "a pair of .hdr and .img is not supported; convert it to .nii.gz"
         elif is_dicom(path):
             detail = DICOM
         raise VolumeError(path, "unreadable", detail)
@@ -351,7 +352,9 @@ def _values(stored: Stored, frame: int | None) -> np.ndarray:
     array = _voxels(stored)
     channel = stored.channel_axis
     if frame is not None and not 0 <= frame < _channels(stored):
-        stored.fail("shape", f"frame {frame} of {_channels(stored)} (counted from 0) is not there")
+        stored.fail(
+            "shape", f"frame {frame} of {_channels(stored)} (counted from 0) does not exist"
+        )
     array = array[np.newaxis] if channel is None else np.moveaxis(array, channel, 0)
     array = array if frame is None else array[frame : frame + 1]
     if (stored.slope, stored.inter) != (1.0, 0.0):
@@ -394,7 +397,9 @@ def _integers(path: Path, array: np.ndarray) -> np.ndarray:
     if wrong.any():
         value = array[wrong][0]
         raise VolumeError(
-            path, "label_value", f"value {value:g} is no label: {int(wrong.sum())} voxels like it"
+            path,
+            "label_value",
+            f"value {value:g} is not a label: {int(wrong.sum())} voxels have no valid label",
         )
     return nearest.astype(np.int32)
 

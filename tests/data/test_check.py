@@ -102,7 +102,7 @@ def test_what_a_header_contradicts_is_found_and_the_case_is_left_out(root, tmp_p
         ("case_1", "orientation", "imagesTr"),
         ("case_2", "orientation", "labelsTr"),
     ]
-    assert all("sform says that its axes are stored LAS, qform RAS" in f.detail for f in found)
+    assert all("by its sform the axes are LAS, by its qform RAS" in f.detail for f in found)
     assert seen == ["case_3"]
 
 

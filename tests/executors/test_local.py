@@ -126,7 +126,7 @@ def test_a_worker_that_dies_while_it_starts_fails_one_job(go, store):
 
 
 DIED = {  # what a job does: how often it is claimed, and why it fails
-    "repeat": (4, "the worker process died (exit code 0), 3 times in a row without a step of"),
+    "repeat": (4, "the worker process died (exit code 0), 3 times in a row without"),
     "die at score": (0, "scoring: the worker process died (SIGKILL; out of memory?), 3 times in a"),
 }
 

@@ -239,7 +239,7 @@ def test_wherever_records_lie_they_are_found_and_what_is_none_is_one_line(two, t
     (tmp_path / "text.csv").write_text("no rows")
     wrong = {
         (a, b): "both hold m, n; say which with --protocol",
-        (a, tmp_path / "empty"): "no output folder of bench",
+        (a, tmp_path / "empty"): "not an output folder of bench",
         (a, tmp_path / "bare"): "holds no records",
         (a, tmp_path / "gone"): "is not there",
         (lone, tmp_path / "text.parquet"): "no records of bench",

@@ -177,11 +177,11 @@ def suite(folder, *words):
 
 
 MISFITS = {  # words of pytest: what is said
-    "--dataset deep_method.py": "--dataset deep_method.py: no such dataset; it is a method, take --method",
+    "--dataset deep_method.py": "--dataset deep_method.py: no such dataset; it is a method, use --method",
     "--network deep_nothing": "--network deep_nothing: no such network; 'bench list networks' has all",
     "--method gone.py": "gone.py: no such file or folder",
-    "--dataset deep_dataset.py --crop 16,16,16": "--crop: makes a method small, and none is tried",
-    "": "bench.conformance: say what to try: --method, --dataset or --network FILE",
+    "--dataset deep_dataset.py --crop 16,16,16": "--crop: is only for a method, and no --method is given",
+    "": "bench.conformance: name what to test: --method, --dataset or --network FILE",
 }
 
 
@@ -195,7 +195,7 @@ def test_options_that_do_not_fit_what_is_tried_are_one_line(made, words, said):
 def test_a_test_file_that_says_what_it_tries_takes_no_options(made):
     ran = suite(made, "test_deep_dataset.py", "--method", "deep_method.py")
     assert ran.returncode == 2
-    assert "tries what its CONFORMANCE says, and --method is for" in ran.stdout
+    assert "tests what its CONFORMANCE names, and --method is for" in ran.stdout
     assert "Traceback" not in ran.stdout
 
 

@@ -154,7 +154,7 @@ def test_a_class_that_the_data_set_does_not_declare_is_named():
             return [Case("x", "x", (), 3), Case("y", "y", (), None)]
 
     for case, label in (("x", 3), ("y", None)):
-        message = f"case '{case}' is of class {label}, .* declares 0 to 2"
+        message = f"case '{case}' has class {label}, .* declares classes 0 to 2"
         with pytest.raises(BenchError, match=message):
             class_scores.true_classes(Odd(), [case], 3)
 

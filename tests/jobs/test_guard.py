@@ -125,7 +125,7 @@ def test_fail_names_some_and_says_what_to_do(store, watch):
     test = ("msd04_hippocampus", prepared(store, "msd04_hippocampus", (1, 2), (1, 2)), 0)
     outcome, found = watch([read], [test], "fail")
     assert outcome.state == "failed" and found is None
-    said = "leak: 5 case(s) of the pretraining stand in a downstream test part: lits"
+    said = "leak: 5 case(s) of the pretraining are also in a downstream test part: lits"
     assert outcome.reason.startswith(said)
     assert outcome.reason.count("(content)") == 3 and "leaks: drop" in outcome.reason
     outcome, _ = watch([("lits", prepared(store, "lits", (9, 10), (7, 8)))], [test], "fail")

@@ -56,7 +56,7 @@ def test_as_loaded_a_network_of_which_a_part_did_not_come_is_refused(made, train
     tensors, manifest = transfer.read(trained)
     for kept, says in (
         ([k for k in tensors if not k.startswith("decoder.out_tr")], "no last layer"),
-        ([k for k in tensors if "up_tr64" not in k], "did not come with the weights"),
+        ([k for k in tensors if "up_tr64" not in k], "of the network are not in the weights"),
     ):
         file = tmp_path / f"{len(kept)}.safetensors"
         transfer.save(file, {k: tensors[k] for k in kept}, manifest)

@@ -100,8 +100,8 @@ def test_from_files_to_kappa_it_learns_the_order(graded_jobs):
 @pytest.mark.parametrize(
     ("recipe", "says"),
     [
-        ({"head": "regions"}, "head regions is not for classification; take softmax or ordinal"),
-        ({"hidden": 8, "batch": 1}, "one sample is too few"),
+        ({"head": "regions"}, "head regions is not for classification; use softmax or ordinal"),
+        ({"hidden": 8, "batch": 1}, "cannot normalise a single sample"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(recipe, says, graded_jobs):

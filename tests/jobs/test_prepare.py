@@ -141,7 +141,7 @@ def test_the_next_attempt_may_have_another_number_of_processes(expected, decoded
     looks = iter(range(100))
     assert tried.run(0, lambda: next(looks) == 2).state == "stopped"
     assert decoded == list(expected)[:3]
-    assert "3 of 6 cases are there" in (log := _log(tried.done(2))) and "copied" not in log
+    assert "3 of 6 cases were prepared" in (log := _log(tried.done(2))) and "copied" not in log
     assert list(found := frames(tried.folder)) == list(expected) and found == expected
 
 
@@ -185,7 +185,7 @@ def test_the_whole_job_killed_goes_on_where_it_was(expected, tried):
     process.wait()
     assert 3 <= journals() < COUNT
     assert frames(tried.done()) == expected
-    assert re.search(rf"[3-5] of {COUNT} cases are there", _log(tried.folder))
+    assert re.search(rf"[3-5] of {COUNT} cases were prepared", _log(tried.folder))
 
 
 def test_killed_before_publishing_everything_is_there_for_the_next(expected, decoded, tried):
@@ -416,7 +416,7 @@ def test_an_earlier_job_that_is_damaged_is_passed_over(root, tmp_path, decoded):
     decoded.clear()
     grown(root, COUNT + 1)
     after = Tried(tmp_path / "out", root).done()
-    assert len(decoded) == COUNT + 1 and f"nothing is taken from {before.job.id}" in _log(after)
+    assert len(decoded) == COUNT + 1 and f"no cases are copied from {before.job.id}" in _log(after)
 
 
 def test_two_cases_of_one_id_are_refused(root, tmp_path, monkeypatch):
@@ -424,7 +424,7 @@ def test_two_cases_of_one_id_are_refused(root, tmp_path, monkeypatch):
     cases = dataset.cases
     monkeypatch.setattr(dataset, "cases", lambda self, root: cases(self, root)[:2] * 2)
     outcome = Tried(tmp_path / "out", root).run()
-    assert outcome.state == "failed" and "two of its 4 cases have one id" in outcome.reason
+    assert outcome.state == "failed" and "two of its 4 cases have the same id" in outcome.reason
 
 
 @pytest.mark.slow

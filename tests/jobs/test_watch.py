@@ -78,7 +78,7 @@ def test_says_what_collapsed(encoder):
         encoder.layer4[-1].bn2.weight.zero_()
         encoder.layer4[-1].bn2.bias.fill_(100.0)
     watch.at(1)
-    assert "COLLAPSED, the encoder gives all samples much the same" in watch.verdict()
+    assert "COLLAPSED, the encoder gives all samples nearly the same embedding" in watch.verdict()
 
 
 class Coded(torch.nn.Linear):
@@ -100,5 +100,5 @@ def test_says_that_samples_differ_along_one_direction_alone():
     watch = Watch(Coded(rows), lambda: numbers, 1)
     watch.at(0)
     assert watch.rows[0]["rank"] > 1.5 and watch.rows[0]["most"] == 16
-    message = "COLLAPSED, samples differ along one direction and hardly along others"
+    message = "COLLAPSED, the embeddings of samples differ almost only along one direction"
     assert message in watch.verdict()

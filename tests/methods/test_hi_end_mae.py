@@ -107,5 +107,5 @@ def test_what_it_costs_and_what_it_refuses():
     ends = 55 * 4 * 2 * 768 * 384 + 162 * 2 * 384 * 16**3
     flops = params_of("hi_end_mae").head_flops((96, 96, 96), maps)
     assert flops == pytest.approx(2 * block + 3 * asking + ends)
-    with pytest.raises(BenchError, match="must divide by decoder_heads"):
+    with pytest.raises(BenchError, match="must be divisible by decoder_heads"):
         build("hi_end_mae", {"decoder_dim": 33})

@@ -102,7 +102,7 @@ def test_a_mixture_must_name_the_classes_that_are_learned():
     params.check_data(data())
     for key, word in (("task", "no task class"), ("group", "no group class")):
         lacking = data(**{key: None})
-        message = f"'two' of the mixture has {word}; state '{key}: N' from 1 to"
+        message = f"'two' of the mixture has {word}; write '{key}: N', with N from 1 to"
         with pytest.raises(BenchError, match=message):
             params.check_data(lacking)
         CLS.make_params({f"{key}_weight": 0.0}).check_data(lacking)

@@ -213,7 +213,7 @@ def test_words_alone_go_first_for_a_share_of_the_steps():
 def test_refuses_data_without_a_task():
     params = params_of(NAME, **{"tasks": 2})
     for task in (None, 0, 3):
-        with pytest.raises(BenchError, match="state 'task: N' from 1 to 2"):
+        with pytest.raises(BenchError, match="write 'task: N', with N from 1 to 2"):
             params.check_data([SimpleNamespace(dataset="a", task=task)])
     params.check_data([SimpleNamespace(dataset="a", task=2)])
     params_of(NAME, **{}).check_data([SimpleNamespace(dataset="a", task=None)])

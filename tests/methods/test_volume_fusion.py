@@ -120,7 +120,7 @@ def test_encoder_and_decoder_learn_and_are_handed_over():
 
 
 def test_refuses_bounds_of_patches_that_fall():
-    with pytest.raises(BenchError, match="the second is the larger number"):
+    with pytest.raises(BenchError, match="the second number must not be smaller"):
         params_of("volume_fusion", patches=(40, 10))
 
 

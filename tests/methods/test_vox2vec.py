@@ -135,5 +135,5 @@ def test_filters_are_of_the_plane_and_sharpening_adds_what_a_blur_takes_away():
 
 
 def test_refuses_more_voxels_than_a_crop_has():
-    with pytest.raises(BenchError, match="1536; take fewer"):
+    with pytest.raises(BenchError, match="1536; use fewer"):
         params_of("vox2vec", voxels=2000).check(CROP, None)

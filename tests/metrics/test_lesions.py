@@ -181,12 +181,8 @@ def test_other_rules_of_empty_masks(rule, both_empty, one_empty):
     ("pair", "metric", "says"),
     [
         ("picture", "lesion_recall@0-1ml", "ml need 3-D volumes; leave the size out"),
-        (
-            "few",
-            "lesion_pq@0-1ml",
-            "only lesions of the reference have a size; take one of lesion_",
-        ),
-        ("few", "lesion_recall@1-0.1ml", "no size is from 1 to 0.1 ml"),
+        ("few", "lesion_pq@0-1ml", "only lesions of the reference have a size; use one of lesion_"),
+        ("few", "lesion_recall@1-0.1ml", "size 1-0.1 ml: the first number must be below"),
         ("few", "lesion_recal@0-1ml", "did you mean 'lesion_recall'"),
         ("few", "lesion_recal", "did you mean 'lesion_recall'"),
     ],

@@ -246,7 +246,7 @@ def test_void_voxels_count_nowhere():
     a[2, 1, 1] = 9  # a prediction that says void where there is none says background
     result = {(s.target, s.metric): s.value for s in score(a, b, (1, 1, 1), ("dice",), ignore=9)}
     assert result == {("1", "dice"): 2 * 2 / (2 + 3)}
-    with pytest.raises(BenchError, match="label 9 is to be ignored and to be scored"):
+    with pytest.raises(BenchError, match="label 9 cannot be both ignored and scored"):
         score(a, b, (1, 1, 1), ("dice",), labels=[1, 9], ignore=9)
 
 

@@ -82,6 +82,6 @@ def test_the_command_gives_it_one_row_without_a_case_and_one_pair_has_none(tmp_p
         and "grid that a network saw" in capsys.readouterr().err
     )
     assert main(["score", *flags, "dice_pooled"]) == 0 and "all cases" in capsys.readouterr().out
-    with pytest.raises(BenchError, match="has no number of one volume, take dice"):
+    with pytest.raises(BenchError, match="has no value for one volume, use dice"):
         score(line(1), line(1), (1, 1, 1), ("dice_pooled",))
     assert [name for name, metric in METRICS.items() if metric.pooled] == ["dice_pooled"]

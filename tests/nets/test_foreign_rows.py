@@ -350,7 +350,7 @@ def test_a_sigmoid_head_paints_the_classes_that_are_above_a_half(thin, monkeypat
         ),
         ({"labels": {**LABELS, "posterior": [6]}}, AS_CAME, "class 6 is beyond the 6"),
         ({"labels": {"anterior": [], "posterior": []}}, AS_CAME, "no class of the weights becomes"),
-        ({"labels": LABELS}, {}, "scored as they came; state 'finetune: "),
+        ({"labels": LABELS}, {}, "scored without fine-tuning; write 'finetune: "),
         ({}, AS_CAME, "last layer has 6 classes, the task has 3"),
     ],
 )

@@ -63,7 +63,7 @@ def test_the_plan_says_whose_labels_are_read_and_counts_the_looks(plan_of, tmp_p
         texts.append(as_text(plan, store, [read(tmp_path / "test0.yaml")]))
         job = pretraining(plan).id
         seconds.append(forecast(plan, store, [job])[job])
-    said = f"online probe reads the labels of 4 training patients of {NAME}; they choose nothing"
+    said = f"online probe reads the labels of 4 training patients of {NAME}; these labels select nothing"
     assert [said in text for text in texts] == [False, True]
     assert seconds[1] > seconds[0]
 

@@ -522,7 +522,7 @@ CODED = {"rows": {"pair": {"method": "cpc3d", "params": {"negatives": "batch"}}}
         (
             {**MASKED, "pretrain": {"batch": 4, "accumulate": 2}},
             4,
-            "no 8 equal parts.* take a multiple of 8",
+            "into 8 equal parts.* use a multiple of 8",
         ),
         ({"finetune": {"batch": 3, "accumulate": 2}}, 1, "finetune.batch 3 has no 2 equal parts"),
         (
@@ -548,7 +548,7 @@ CODED = {"rows": {"pair": {"method": "cpc3d", "params": {"negatives": "batch"}}}
         (
             {"finetune": {"batch": 4, "accumulate": 4, "batch_dice": True}},
             1,
-            "finetune.accumulate: batch_dice is of the whole batch",
+            "finetune.accumulate: batch_dice is computed over the whole batch",
         ),
         ({"pretrain": {"accumulate": 0}}, 1, "accumulate must be above 0"),
         (

@@ -547,5 +547,5 @@ def test_latency_is_a_job_of_the_network_alone(plan_of):
     assert all("latency" not in s.metrics for found in plan.scoring.values() for s in found)
     other = plan_of({"metrics": ["dice", "latency"], "finetune": {"crop": [32, 32, 16]}})
     assert ids(other, "latency") != {timed}
-    with pytest.raises(BenchError, match="latency cannot judge; take dice"):
+    with pytest.raises(BenchError, match="latency cannot judge this task; use dice"):
         plan_of({"metrics": ["latency"]})

@@ -171,7 +171,7 @@ def test_patients_that_train_are_found_in_the_other_data_set_by_content(
     )
     printed = capsys.readouterr()
     assert (
-        "leak: 3 case(s) that train or validate stand in a data set of test_on"
+        "leak: 3 training or validation case(s) are also in a data set of test_on"
         in printed.out + printed.err
     )
 

@@ -100,10 +100,7 @@ def test_a_forecast_counts_the_cases_that_are_looked_at(plan_of, tmp_path, part,
         ),
         ({"track": {"every": 0}}, "every must be above 0"),
         ({"track": {"part": "all", "every": 1}}, "expected one of val, test, train, got 'all'"),
-        (
-            {"track": {"every": 7}},
-            "looks every 7 steps, and the 6 steps at 100 % of the labels are over",
-        ),
+        ({"track": {"every": 7}}, "every 7 steps is more than the 6 steps at 100 % of the labels"),
         (
             {"track": {"every": 1}, "split": "cv5"},
             rf"{NAME}: 'track: {{part: val}}' needs patients that validate, and split 'cv5' has none in fold 0",

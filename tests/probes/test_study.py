@@ -75,7 +75,7 @@ def test_a_draw_of_patients_is_the_only_seed_of_given_weights(plan_of):
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        (probed({"evaluation": "linear"}), "'linear' is called 'decoder' now; write that"),
+        (probed({"evaluation": "linear"}), "'linear' is called 'decoder' now; write the new name"),
         (probed({"draws": 3, "seeds": [5]}), "state either 'draws' or 'seeds'"),
         (probed({"probe": {"levels": [9]}}), "probe.levels: .* no level 9"),
         (probed({"probe": {"levels": []}}), "probe.levels is empty and so is probe.intensity"),
@@ -92,12 +92,12 @@ def test_a_draw_of_patients_is_the_only_seed_of_given_weights(plan_of):
         ),
         (
             probed({"value": VOLUME}, metrics=["dice"]),
-            "'dice': section .* is for regression; take mae, r2",
+            "'dice': section .* is for regression; use mae, r2",
         ),
         ({"finetune": [{**SECTION, "value": VOLUME}]}, "read by a probe alone"),
         (
             probed({"value": VOLUME, "probe": {"kind": "logistic"}}, metrics=["mae"]),
-            "logistic is for classes",
+            "logistic is only for classes",
         ),
         (probed({"track": {"part": "val", "every": 2}}), "a probe has no steps to track"),
         (probed(controls=["ceiling"]), "a ceiling is pretrained by the section's recipe; set its"),
@@ -207,7 +207,7 @@ def test_features_that_lack_a_case_or_have_seen_one_are_refused(embedded, plan_o
         plan(init)
     seen.write_text("somebody else")
     plan(init)
-    with pytest.raises(BenchError, match="read as they are; leave 'levels'"):
+    with pytest.raises(BenchError, match="used unchanged; leave 'levels'"):
         plan(init, probe={"intensity": [1]})
     (folder / f"{PATIENTS[0]}.b2nd").unlink()
     with pytest.raises(BenchError, match=f"lacks 1 of .* the first is {PATIENTS[0]}.b2nd"):

@@ -179,7 +179,7 @@ WRONG = [
     ("own data", {}, {"one.yaml": "steps: 2\nseeds: [1]\n"}, r"one\.yaml:2: seeds: belongs in the"),
     ("own regions", {}, {"one.yaml": "steps: 2\nregions: {a: [1]}\n"}, r"one\.yaml:2: regions: belongs"),
     ("no mapping", {}, {"one.yaml": "- steps: 2\n"}, r"one\.yaml:1: expected a mapping"),
-    ("nothing", {}, {"one.yaml": ""}, r"one\.yaml: the file states nothing"),
+    ("nothing", {}, {"one.yaml": ""}, r"one\.yaml: the file has no keys"),
     ("no YAML", {}, {"one.yaml": "steps: [2\n"}, r"one\.yaml:\d+: not YAML"),
     ("twice", {}, {"one.yaml": "steps: 2\nsteps: 3\n"}, r"one\.yaml:2: key 'steps' stands twice"),
     ("itself", {}, {"one.yaml": "steps: 2\nsettings: one.yaml\n"}, r"one\.yaml:2: .*builds on itself"),

@@ -20,7 +20,7 @@ def test_a_description_that_does_not_belong_to_its_job_is_not_run(tmp_path):
     store.write_spec(made.id, {"job": forged.plain()})
     outcome = execute(str(store.root), made.id, RunOptions())
     assert outcome.state == "failed"
-    assert "job.json is not what its name says" in outcome.reason
+    assert "job.json does not match its job's id" in outcome.reason
 
 
 def test_two_runs_that_ask_for_other_metrics_of_one_evaluation_both_get_them(tmp_path):
@@ -65,8 +65,8 @@ def test_what_other_source_left_unfinished_is_begun_anew_or_gone_on_with_where_a
         store.release(claim)
         assert attempt().state == ("done" if keep else "stopped")  # which step is its first?
         log = (store.jobs if keep else store.work) / tuned.id / "log.txt"
-        words = f"another state of {other} left"
-        expected = f"goes on with what {words}" if keep else f"{words} this unfinished: begun"
+        words = f"another version of {other} left"
+        expected = f"continues what {words}" if keep else f"{words} this job unfinished: it starts"
         assert expected in log.read_text()
         assert keep or attempt().state == "done"
         manifest = store.manifest(tuned.id)

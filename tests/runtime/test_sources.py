@@ -266,7 +266,9 @@ def test_what_only_a_type_checker_reads_and_what_keeps_order_is_not_behind(tree)
 
 
 def test_a_file_that_is_no_python_is_named_with_its_line(tree):
-    with pytest.raises(BenchError, match=r"bench/one\.py, line 2: is no Python .*; mend it"):
+    with pytest.raises(
+        BenchError, match=r"bench/one\.py, line 2: is not valid Python .*; correct the file"
+    ):
         tree(**{"jobs/guard/run": "import bench.one\n", "one": "x = 1\ndef (:\n"})
     with pytest.raises(BenchError, match=r"one\.py.*: is no Python"):
         tree(one="\0")

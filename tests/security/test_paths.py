@@ -189,7 +189,7 @@ def test_a_link_inside_the_output_folder_is_refused_and_nothing_behind_it_change
     before = {p: p.stat().st_mtime_ns for p in [mine, *mine.rglob("*")]}
     with pytest.raises(BenchError, match=path) as error:
         WRITES[place](store)
-    assert "is a link" in told(error) and "put a folder in its place" in told(error)
+    assert "is a link" in told(error) and "replace it with a folder" in told(error)
     assert {p: p.stat().st_mtime_ns for p in [mine, *mine.rglob("*")]} == before
 
 

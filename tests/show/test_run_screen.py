@@ -214,14 +214,17 @@ def test_what_other_source_left_half_done_is_said_to_begin_anew_or_to_go_on_wher
             said.append(until("seed 1", capsys).partition("seed 1 ")[2].split()[0])
         store.release(claim)
         said.append(run.changed(plan, store))
-    line = "finetune {}: another state of {} made its first 3 steps; it begins anew; --keep-unfinished goes on"
+    line = (
+        "finetune {}: another version of {} made its first 3 steps; it starts from the beginning; "
+        "--keep-unfinished continues it"
+    )
     assert said[::2] == ["begins", "begins", "is", "is"]
     assert said[1::2] == [[line.format(two, file)], [line.format(two, UNRECORDED)], [], []]
     store.begin(store.claim(two), note({**ours, file: "0 0"}, ()))
     store.release(type(claim)(two, 5, store.claims(two)[-1]))
     (asked,) = run.changed(plan, store, keep=True)
     assert asked == line.format(two, file).replace(
-        "begins anew; --keep-unfinished goes on", "goes on (--keep-unfinished)"
+        "starts from the beginning; --keep-unfinished continues it", "continues (--keep-unfinished)"
     )
 
 

@@ -16,8 +16,8 @@ from bench.store import Store
 
 METHOD = "methods/simclr3d.py"
 LINE = (
-    f"9 finished jobs were made by another state of {METHOD} "
-    "(1 pretrain, 4 finetune, 4 evaluate after them); they count as done; --redo changed does them again"
+    f"9 finished jobs were made by another version of {METHOD} "
+    "(1 pretrain, 4 finetune, 4 evaluate that depend on these); they count as done; --redo changed reruns them"
 )
 MADE = {
     "packages": dict.fromkeys(("bench", "torch", "monai"), "1"),
@@ -144,7 +144,7 @@ def test_redo_leaves_what_a_job_in_work_reads(made):
     )
     assert made.store.claim(reader) is not None
     (told, *more) = run.take_away_changed(made.plan, made.store)
-    assert told == f"{reader} is in work and reads {pretrain}, which stays as it is"
+    assert told == f"{pretrain} is not rerun now, because {reader} is running and reads it"
     assert made.store.done(pretrain) and len(more) == 8  # and what stands on it
 
 
@@ -153,8 +153,8 @@ def test_a_job_whose_files_nobody_recorded_is_said_once(made):
     record(made.store, pretrain, source="0123")
     (line,) = run.changed(made.plan, made.store)
     assert line == (
-        "1 finished job was made by an earlier bench that recorded no source files (1 pretrain); "
-        "whether they changed is unknown"
+        "1 finished job was made by an older version of bench that recorded no source files "
+        "(1 pretrain); whether the source files changed is unknown"
     )
     assert stale.redo(made.store, made.plan.jobs).again == ()
 
@@ -165,7 +165,7 @@ def test_an_edit_of_two_files_is_two_lines(made):
     record(made.store, own, sources={**found, "bench/jobs/window.py": "0"})
     one, two = run.changed(made.plan, made.store)
     assert one.startswith(
-        "1 finished job was made by another state of bench/jobs/window.py (1 evaluate);"
+        "1 finished job was made by another version of bench/jobs/window.py (1 evaluate);"
     )
     assert two == LINE
 
@@ -179,7 +179,8 @@ def test_edits_of_many_sets_of_files_are_one_line():
     (line,) = stale.lines(some)
     files = "bench/0.py, bench/1.py, bench/2.py, bench/3.py, bench/z.py"
     assert (
-        line == f"4 finished jobs were made by another state of {files} (4 evaluate); {stale.AGAIN}"
+        line
+        == f"4 finished jobs were made by another version of {files} (4 evaluate); {stale.AGAIN}"
     )
 
 

@@ -144,7 +144,7 @@ def test_a_loss_that_is_not_finite_is_a_reason_and_not_a_traceback(tmp_path):
             return {"total": super().forward(batch, generator)["total"] / 0.0}
 
     with pytest.raises(
-        BenchError, match=r"not finite at step 1 \(total inf\); no weight has moved"
+        BenchError, match=r"not finite at step 1 \(total inf\); no weight has changed"
     ):
         fit(Broken(), data, run_of(tmp_path))
 

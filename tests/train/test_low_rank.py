@@ -90,6 +90,6 @@ def test_from_scratch_and_without_rank_nothing_is_adapted_and_what_cannot_be_is_
     net = network()
     assert attach(net, (), LORA) == () and set(net.state_dict()) == set(network().state_dict())
     assert attach(net, ["encoder.x"], Lora()) == ["encoder.x"]
-    with pytest.raises(BenchError, match="no linear layer of attention"):
+    with pytest.raises(BenchError, match="no linear layer of the encoder's attention"):
         attach(network(), ["encoder.vit.norm.weight"], LORA)
     assert not any(isinstance(m, nn.ParameterList) for m in net.modules())

@@ -71,7 +71,7 @@ def _site(profile: Profile) -> Iterator[Finding]:
     """Judge what the site says of itself."""
     config = squeue.config()
     if (most := squeue.array_limit(config)) is not None:
-        cut = ", to which arrays are cut" if profile.max_array_size > most else ""
+        cut = f", so arrays are cut to {most}" if profile.max_array_size > most else ""
         detail = f"max_array_size {profile.max_array_size}, the site allows {most}{cut}"
         yield Finding("site: array size", True, detail)
     if "KillWait" in config:
@@ -121,20 +121,24 @@ class _Probe:
 
     def _judged(self, facts: dict[str, Any]) -> Iterator[Finding]:
         bench, token, gpus = facts["bench"], facts["token"], facts["gpus"]
-        yield Finding("same bench", bench == __version__, f"{bench} there, {__version__} here")
+        yield Finding(
+            "same bench", bench == __version__, f"{bench} in the task, {__version__} here"
+        )
         yield Finding("shared folder", token == TOKEN, f"{self.out}: {token or 'not seen'}")
-        folders = "there are none; claims are made by folders"
-        links = "claims are made with them" if facts["link"] else folders
+        folders = "the file system has none; jobs are claimed by making folders"
+        links = "jobs are claimed with them" if facts["link"] else folders
         yield Finding("exclusive links", True, links)
         skew = abs(facts["time"] - facts["disk"])
-        yield Finding("clock", skew < SKEW, f"{skew:.1f} s from the file system's")
+        yield Finding("clock", skew < SKEW, f"{skew:.1f} s away from the file system's clock")
         wanted = self.profile.gpus if self.shape.gpu else 0
-        detail = f"{gpus} seen by PyTorch, {wanted} asked for: {facts['device']}"
+        detail = f"PyTorch sees {gpus}, the profile asks for {wanted}: {facts['device']}"
         yield Finding("GPUs", gpus >= wanted, detail)
         size = self.shape.nodes * self.shape.processes
         if size > 1:
             together = facts["processes"]
-            yield Finding("processes", together == size, f"{together} of {size} trained together")
+            yield Finding(
+                "processes", together == size, f"{together} of {size} processes trained together"
+            )
 
     def _requeued(self, folder: Path) -> Iterator[Finding]:
         began = time.monotonic()
@@ -231,8 +235,8 @@ def _card() -> str:
     if torch.cuda.is_bf16_supported(including_emulation=False):
         bf16 = "bf16 is fast"
     elif torch.cuda.is_bf16_supported():
-        bf16 = "bf16 is emulated and slow: take fp16"
+        bf16 = "bf16 is emulated and slow: use fp16"
     else:
-        bf16 = "bf16 is not there: take fp16"
+        bf16 = "bf16 is not supported: use fp16"
     name = torch.cuda.get_device_name(0)
-    return f"{name}, {memory:.0f} GiB, CUDA {driver // 1000}.{driver % 1000 // 10} by its driver, {bf16}"
+    return f"{name}, {memory:.0f} GiB, the driver supports CUDA {driver // 1000}.{driver % 1000 // 10}, {bf16}"

@@ -118,21 +118,19 @@ class Profile:
             if isinstance(text, str) and not _is_line(text):
                 raise Misstated(name, f"needs one line of text, got {text!r}")
         if self.gpus and self.gres:
-            raise Misstated("gres", "'gpus' and 'gres' both ask for devices; keep one")
+            raise Misstated("gres", "'gpus' and 'gres' both ask for devices; keep one of them")
         if self.card is not None:
             try:
                 card(self.card)
             except BenchError as error:
                 raise Misstated("card", str(error).partition(": ")[2]) from None
         if self.image is not None and not Path(self.image).is_absolute():
-            why = "needs an absolute path, which every node sees"
+            why = "needs an absolute path that every node can read"
             raise Misstated("image", f"{why}, got {self.image!r}")
         # SLURM's poll of time limits sends the warning up to about half a minute early.
         if self.minutes is not None and self.minutes * 60 < 2 * self.signal:
-            why = (
-                f"'signal' {self.signal} s of warning leaves too little of 'minutes' {self.minutes}"
-            )
-            raise Misstated("minutes", f"{why}; at most half of the time")
+            why = f"'signal' {self.signal} s of warning is too long for 'minutes' {self.minutes}"
+            raise Misstated("minutes", f"{why}; use at most half of the time")
         if self.max_gpus is not None:
             self._check_cap(self.max_gpus)
 
@@ -140,11 +138,12 @@ class Profile:
         """Refuse a cap that cannot be counted, or that a single task is beyond."""
         if not self.gpus:
             raise Misstated(
-                "max_gpus", "counts what 'gpus' asks for, and there is none; state 'gpus'"
+                "max_gpus",
+                "limits the GPUs that 'gpus' asks for, and 'gpus' is missing; set 'gpus'",
             )
         if self.gpus_of(Shape(gpu=True, nodes=self.nodes, processes=self.processes)) > most:
             each = f"{self.gpus} x {self.processes} processes x {self.nodes} nodes"
-            raise Misstated("max_gpus", f"{most} is less than one pretraining takes ({each})")
+            raise Misstated("max_gpus", f"{most} is less than one pretraining needs ({each})")
 
     def gpus_of(self, shape: Shape) -> int:
         """Return the GPUs that a task of a shape takes; 0 where 'gpus' does not say."""
@@ -166,17 +165,16 @@ def profile(name: str | None, path: Path = FILE) -> Profile:
         return Profile()
     document = read_toml(path)
     if document is None:
-        raise BenchError(f"--cluster {name}: no {path} here; write [cluster.{name}] into it")
+        raise BenchError(
+            f"--cluster {name}: no {path} in this folder; create it with a section [cluster.{name}]"
+        )
     clusters = document.value.get("cluster", {})
     if not isinstance(clusters, dict) or name not in clusters:
         names = clusters if isinstance(clusters, dict) else ()
         near = get_close_matches("cluster", document.value, n=1)
         if near and near[0] != "cluster":
             where = document.where((near[0],))
-            raise BenchError(
-                f"{where}: section {near[0]!r} is unknown, 'cluster' is meant; "
-                f"write [cluster.{name}]"
-            )
+            raise BenchError(f"{where}: section {near[0]!r} is unknown; write [cluster.{name}]")
         raise BenchError(f"--cluster {name}: {unknown(f'cluster in {path}', name, names)}")
     keys = ("cluster", name)
     section, passed = document.build(dict[str, Any], clusters[name], keys), dict[str, Any]()
@@ -213,10 +211,10 @@ def _refusal(parameter: str, value: Any, section: Collection[str]) -> str:
         key = DECIDED.get(name.replace("-", "_"))
         if key is not None:
             advice = f"write {key!r} instead" if key else "leave it out"
-            return f"bench decides {name!r}; {advice}"
+            return f"bench sets {name!r} itself; {advice}"
     for key in ALIKE.get(parameter, (parameter,)):
         if key in section:
-            return f"{key!r} asks for the same; keep one"
+            return f"{key!r} sets the same; keep one of them"
     texts = [*more, *more.values(), *(value if isinstance(value, list) else [value])]
     broken = [text for text in texts if isinstance(text, str) and not _is_line(text)]
     if broken and parameter not in ("setup", "teardown"):

@@ -101,7 +101,7 @@ def explained(reason: str, meeting: Path) -> str:
         for path in sorted(meeting.parent.glob(f"{meeting.stem}-process-*.json")):
             why = (read_json(path) or {}).get("reason", "")
             if why and not _closed(why):
-                return f"process {path.stem.rpartition('-')[2]} of the task: {why}"
+                return f"process {path.stem.rpartition('-')[2]} of the task failed: {why}"
         time.sleep(LOOK_AGAIN)
     return "another process of the task ended in the middle of training"
 

@@ -165,7 +165,7 @@ def python(profile: Profile, folders: Sequence[Path]) -> str | None:
         return profile.python
     for folder in folders:
         if set(":,") & set(str(folder)):
-            why = "':' and ',' mean something to apptainer; name another folder"
+            why = "apptainer cannot mount a path with ':' or ','; name another folder"
             raise BenchError(f"{folder}: {why}")
     binds = [word for folder in sorted(set(folders)) for word in ("--bind", str(folder))]
     devices = ["--nv"] if profile.asks_for_gpus else []
@@ -206,16 +206,16 @@ def _refusal(message: str, tasks: int) -> BenchError:
     # SLURM names a limit in a line of its own, before the one that says what comes of it.
     errors = [line for line in lines if line.startswith("sbatch: error: ")] or lines[-1:]
     words = (line.removeprefix("sbatch: ").removeprefix("error: ") for line in errors)
-    queue = "what is in the queue already is kept"
+    queue = "tasks that are in the queue already stay there"
     kind, advice = BenchError, f"correct [cluster.NAME] in bench.toml and run again, {queue}"
     if any(sign in message.lower() for sign in LATER):
         kind, advice = LaterError, "run the same command again when SLURM answers"
     # The site's limits on queued tasks: AssocMaxSubmitJobLimit, QOSGrpSubmitJobsLimit and the like.
     elif "SubmitJob" in message:
         limit = "your account or QOS has a limit on queued tasks (MaxSubmitJobs)"
-        kind, advice = FullError, f"{limit}, run the same command again when others have ended"
+        kind, advice = FullError, f"{limit}, run the same command again when other tasks have ended"
     elif "job array specification" in message:
-        limit = "the site takes shorter arrays only (MaxArraySize)"
+        limit = "the site allows only shorter arrays (MaxArraySize)"
         kind, advice = FullError, f"{limit}, lower 'max_array_size' of [cluster.NAME] in bench.toml"
     return kind(f"sbatch: {'; '.join(dict.fromkeys(words))} ({tasks} tasks); {advice}")
 

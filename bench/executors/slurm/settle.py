@@ -47,7 +47,7 @@ def _hear(run: Controller, job: str, task: Task) -> None:
     if outcome["state"] == "stopped":  # saved itself, and could not go back into the queue
         run.stops[job] += 1
         if run.stops[job] > run.profile.requeues:
-            why = f"saved itself {run.profile.requeues} times ({outcome['reason']})"
+            why = f"stopped and saved its state {run.profile.requeues} times ({outcome['reason']})"
             run.fail(job, task, f"time limit: {why}")
             return
         run.tries[job] = 0
@@ -63,7 +63,7 @@ def _hopeless(run: Controller, job: str) -> str:
     if need is not None:
         return f"needs {run.plan.jobs[need].kind} {need}, which failed: {run.outcomes[need].reason}"
     gone = _gone(run, job)
-    return f"needs {gone}, which is not done any more; run again" if gone else ""
+    return f"needs {gone}, whose result is not there any more; run again" if gone else ""
 
 
 def _gone(run: Controller, job: str) -> str:
@@ -132,6 +132,6 @@ def drop_stuck(run: Controller) -> None:
     stuck = [(task, line.reason) for task, line in listed if line.hopeless]
     squeue.cancel(task.id for task, _ in stuck)
     for task, reason in stuck:
-        advice = "look at the cluster's section in bench.toml, or ask the site"
+        advice = "check the cluster's section in bench.toml, or ask the site"
         for job in [job for job in task.pack if run.tasks.get(job) is task]:
             run.fail(job, task, f"SLURM will not start it: {reason}; {advice} (task {task.id})")

@@ -64,8 +64,8 @@ def require() -> None:
     missing = [tool for tool in ("sbatch", "squeue", "srun") if shutil.which(tool) is None]
     if missing:
         raise BenchError(
-            f"no {missing[0]} on this machine, so no SLURM; run this on the cluster's login node, or jobs here "
-            "by --executor local"
+            f"no {missing[0]} on this machine, so SLURM is not available here; run this on the cluster's "
+            "login node, or run the jobs here with --executor local"
         )
 
 
@@ -131,10 +131,13 @@ def explain(state: str, words: str = "") -> str:
     if state == "OUT_OF_MEMORY" or any(sign in words.lower() for sign in MEMORY):
         return "out of memory; raise 'mem_gb' of the cluster in bench.toml"
     if state == "TIMEOUT":
-        return "out of time before it could save itself; raise 'minutes' or 'signal' in bench.toml"
+        return (
+            "the time limit ended it before it could save its state; raise 'minutes' or 'signal' "
+            "in bench.toml"
+        )
     if state == "CANCELLED":
         return "its task was cancelled"
-    last = f"; its log ends: {words.splitlines()[-1][:200]}" if words else ""
+    last = f"; the last line of its log: {words.splitlines()[-1][:200]}" if words else ""
     return f"its task left the queue without a result ({state or 'SLURM does not say why'}){last}"
 
 

@@ -146,7 +146,7 @@ class _Pack:
                 if outcome.state != "busy":
                     return outcome
             elif any(map(self._failed, absent)) or not any(map(store.owner, absent)):
-                return Outcome(job, "refused", f"needs {absent[0]}, which is not done")
+                return Outcome(job, "refused", f"needs job {absent[0]}, which is not done")
             self._sleep(LOOK_AGAIN)
         return Outcome(job, "stopped")
 
@@ -160,7 +160,7 @@ class _Pack:
             # Ending now could pass for success, and SLURM would not requeue a preempted task.
             time.sleep(PATIENCE)
         elif restarts() >= requeues:
-            why = f"time limit: saved itself and went back into the queue {restarts()} times"
+            why = f"time limit: it saved its state and went back into the queue {restarts()} times"
             for job in left:
                 tell(self.folder, Outcome(job, "failed", f"{why}; raise 'minutes' or 'requeues'"))
         elif why := requeue(task_id()):  # the site forbids it, or a container has no scontrol

@@ -49,7 +49,9 @@ def run(context: Context[EmbedSpec]) -> None:
         context.progress(min(first + BATCH, len(places)), len(places))
         if context.stopping():
             done = first + len(parts[-1])
-            raise Stopped(f"stopped after sample {done}; the next attempt begins again")
+            raise Stopped(
+                f"stopped after sample {done}; the next attempt starts from the beginning"
+            )
     z = torch.cat(parts)
     flat = z.double().numpy()
     group = np.array([group for group, _, _ in places], np.int64)

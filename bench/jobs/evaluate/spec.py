@@ -36,8 +36,8 @@ class EvaluateSpec(Kind):
     def refuse(self, job: Job, plan: PlanContext) -> None:
         """Flips along an axis that a window does not have."""
         if "z" in self.inference.mirror and self.inference.crop[2] == 1:
-            why = "windows of one slice have no z to flip"
-            raise BenchError(f"inference.mirror: {why}; take x and y")
+            why = "windows of one slice cannot be flipped along z"
+            raise BenchError(f"inference.mirror: {why}; use x and y")
 
     def keeps(self, job: Job, jobs: Mapping[str, Job]) -> str:
         """What its fine-tuning keeps."""

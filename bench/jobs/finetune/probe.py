@@ -180,8 +180,8 @@ def _of_classes(context: Context[FinetuneSpec], counts: np.ndarray) -> np.ndarra
     weights = balanced(counts)
     if np.count_nonzero(weights) < 2:
         raise BenchError(
-            f"{context.spec.data.dataset}: a probe tells classes apart, and the labelled cases have one "
-            "alone; take more of them, or another split"
+            f"{context.spec.data.dataset}: a probe needs two classes, and all labelled cases are of one "
+            "class; use more labelled cases, or another split"
         )
     return weights
 
@@ -254,8 +254,8 @@ class _Training:
             patients.setdefault(patient[case], []).append(case)
         if not patients:
             raise BenchError(
-                f"{spec.data.dataset}: 'probe.strength: val' needs patients that validate, and split "
-                f"{spec.data.split!r} has none; take 'leave_out'"
+                f"{spec.data.dataset}: 'probe.strength: val' needs validation patients, and split "
+                f"{spec.data.split!r} has none; use 'leave_out'"
             )
         cases = list(patients.values())
         return [list(chain(*cases[n::GROUPS])) for n in range(min(GROUPS, len(cases)))]

@@ -122,10 +122,8 @@ def _take_over(context: Context[FinetuneSpec]) -> None:
         if file.name in TAKEN_OVER or file.suffix == ".safetensors":
             shutil.copyfile(file, context.folder / file.name)
     for candidate, score in zip(candidates, scores, strict=True):
-        context.log(
-            f"{score:.4f} on the patients that validate: {settings_text(candidate.settings)}"
-        )
-    context.log(f"taken over: {settings_text(candidates[best].settings)}")
+        context.log(f"{score:.4f} on the validation patients: {settings_text(candidate.settings)}")
+    context.log(f"chosen settings: {settings_text(candidates[best].settings)}")
     inherited = ("method", "receipt", "steps", "samples", "voxels", "waited")
     context.facts |= {key: manifests[index][key] for key in inherited if key in manifests[index]}
     context.facts["choice"] = {
@@ -243,8 +241,8 @@ def _refuse_partial(receipt: transfer.Receipt) -> None:
     lacking = (*receipt.missing, *receipt.left_random)
     if lacking:
         raise BenchError(
-            f"evaluation: as_loaded: {len(lacking)} tensors did not come with the weights, the first is "
-            f"{lacking[0]!r}; fine-tune the row, or take weights of the whole network"
+            f"evaluation: as_loaded: {len(lacking)} tensors of the network are not in the weights, the first "
+            f"is {lacking[0]!r}; fine-tune the row, or use weights of the whole network"
         )
 
 
@@ -310,8 +308,8 @@ def _validation_cache(
     cases = labelled(prepared, data, which, root, context.spec.seed, full=tuning.val == "full")
     if not cases:
         raise BenchError(
-            f"{data.dataset}: {why} needs {which} patients and split {data.split!r} has none; take "
-            "'select: last' and no 'track', or set 'holdout'"
+            f"{data.dataset}: {why} needs {which} patients and split {data.split!r} has none; use 'select: "
+            "last' and no 'track', or set 'holdout'"
         )
     windows = narrowed(Windows, tuning.inference or Inference(), crop=net.crop)
     given: dict[str, Any] = {"prepared": prepared, "cases": cases, "windows": windows}

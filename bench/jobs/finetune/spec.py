@@ -142,7 +142,8 @@ class FinetuneSpec(TrainingKind):
             if net.in_channels % before.in_channels:
                 raise BenchError(
                     f"pretrained on {before.in_channels} channel(s), and data set {self.data.dataset!r} has "
-                    f"{net.in_channels}, no multiple of it; pick as many by 'channels' of a recipe"
+                    f"{net.in_channels} channels, which is not a multiple of {before.in_channels}; pick "
+                    "channels by 'channels' of a recipe"
                 )
             catalog.check_handover((before.network, before.preset), (net.network, net.preset))
 
@@ -151,30 +152,30 @@ class FinetuneSpec(TrainingKind):
         catalog.check_task(net.network, task)
         if self.has_features and not self.probes:
             raise BenchError(
-                "init.embeddings: features are read by a probe alone; state 'evaluation: probe'"
+                "init.embeddings: only a probe reads features; write 'evaluation: probe'"
             )
         if self.probes:
             self._refuse_probe()
         if tuning.loss not in LOSSES[task]:
             raise BenchError(
-                f"finetune.loss {tuning.loss} is not for {task}; take {' or '.join(LOSSES[task])}"
+                f"finetune.loss {tuning.loss} is not for {task}; use {' or '.join(LOSSES[task])}"
             )
         if task == "classification":
             for key in FOR_MAPS:
                 if getattr(tuning, key) != Tuning.__dataclass_fields__[key].default:
                     raise BenchError(
-                        f"finetune.{key}: is for label maps, not for a classification; leave it out"
+                        f"finetune.{key}: is only for label maps, not for classification; leave it out"
                     )
         if tuning.head not in HEADS[task]:
             raise BenchError(
-                f"finetune.head {tuning.head} is not for {task}; take {' or '.join(HEADS[task])}"
+                f"finetune.head {tuning.head} is not for {task}; use {' or '.join(HEADS[task])}"
             )
         self._refuse_hidden()
         self._refuse_adapters()
         if tuning.deep_supervision and catalog.network_facts(net.network).scales < 2:
             deep = ", ".join(e.name for e in catalog.entries().values() if e.scales > 1)
             raise BenchError(
-                f"finetune.deep_supervision: network {net.network!r} has one scale; take {deep}"
+                f"finetune.deep_supervision: network {net.network!r} has one scale; use {deep}"
             )
 
     def _refuse_probe(self) -> None:
@@ -183,33 +184,34 @@ class FinetuneSpec(TrainingKind):
         catalog.check_levels(net.network, probe.levels or (), "finetune.probe.levels")
         if self.has_features and (probe.intensity or probe.levels is not None):
             raise BenchError(
-                "finetune.probe: features from outside are read as they are; leave 'levels' and 'intensity' "
-                "out, or state 'finetune: {probe: {intensity: [], levels: null}}' for this row"
+                "finetune.probe: features from files are used unchanged; leave 'levels' and 'intensity' "
+                "out, or write 'finetune: {probe: {intensity: [], levels: null}}' for this row"
             )
         if probe.intensity and self.data.task != MAPS:
             raise BenchError(
-                "finetune.probe.intensity: is for label maps, not for whole cases; leave it out"
+                "finetune.probe.intensity: is only for label maps, not for labels of whole cases; leave it out"
             )
         if probe.kind == "logistic" and self.data.value is not None:
-            raise BenchError("finetune.probe.kind logistic is for classes; take ridge or knn")
+            raise BenchError("finetune.probe.kind logistic is only for classes; use ridge or knn")
 
     def _refuse_adapters(self) -> None:
         net = self.network
         if self.finetune.lora.rank and not catalog.network_facts(net.network).patches:
             fit = ", ".join(e.name for e in catalog.entries().values() if e.patches)
             raise BenchError(
-                f"finetune.lora: network {net.network!r} has no attention to adapt; take {fit}"
+                f"finetune.lora: network {net.network!r} has no attention layers to adapt; use {fit}"
             )
 
     def _refuse_hidden(self) -> None:
         tuning = self.finetune
         if self.network.hidden and self.data.task == MAPS:
             raise BenchError(
-                "finetune.hidden: is of a classification, not of label maps; leave it out"
+                "finetune.hidden: is only for classification, not for label maps; leave it out"
             )
         if self.network.hidden and tuning.batch // tuning.accumulate < 2:
             raise BenchError(
-                "finetune.hidden: has batch norm, for which one sample is too few; take a batch of 2"
+                "finetune.hidden: the hidden layer has batch norm, which cannot normalise a single sample; "
+                "use a batch of 2"
             )
 
     def _refuse_output(self, job: Job, plan: PlanContext) -> None:
@@ -218,15 +220,17 @@ class FinetuneSpec(TrainingKind):
         key = "evaluation: as_loaded" if as_loaded else "output: loaded"
         if self.given.own_head and not as_loaded:
             raise BenchError(
-                "init.labels: the weights' own classes are scored as they came; state 'finetune: {evaluation: "
-                "as_loaded}', or leave 'labels' out"
+                "init.labels: the weights' own classes can only be scored without fine-tuning; write "
+                "'finetune: {evaluation: as_loaded}', or leave 'labels' out"
             )
         if not as_loaded and self.finetune.output == "new":
             return
         if self.init == "random":
             raise BenchError(f"finetune.{key}: the row starts from random weights; leave it out")
         if self.given.own_head and (self.finetune.head != "softmax" or self.data.task != MAPS):
-            raise BenchError("init.labels: makes label maps of classes; take 'head: softmax'")
+            raise BenchError(
+                "init.labels: only makes label maps under a softmax head; use 'head: softmax'"
+            )
         for need in job.needs:
             before = plan.jobs[need].spec
             if not isinstance(before, PretrainSpec):
@@ -235,9 +239,10 @@ class FinetuneSpec(TrainingKind):
             if taught != {self.data.dataset} or self.finetune.head != "softmax":
                 learned = f"the labels of {', '.join(sorted(taught))}" if taught else "no labels"
                 raise BenchError(
-                    f"finetune.{key}: method {before.method.name!r} learned {learned}, the task has those of "
-                    f"{self.data.dataset} under a {self.finetune.head} head; a fitting last layer comes from "
-                    "the same labels under softmax alone (supervised, 'labels: own')"
+                    f"finetune.{key}: method {before.method.name!r} learned {learned}, and the task has the "
+                    f"labels of {self.data.dataset} under a {self.finetune.head} head; the last layer fits "
+                    "only if it was trained on the same labels under softmax (method supervised, 'labels: "
+                    "own')"
                 )
 
     @property
@@ -256,18 +261,18 @@ class FinetuneSpec(TrainingKind):
             return
         if track.every and steps and track.every > steps:
             raise BenchError(
-                f"finetune.track: looks every {track.every:g} steps, and the {steps} steps at "
-                f"{self.data.fraction} % of the labels are over before; look at least once in as many"
+                f"finetune.track: every {track.every:g} steps is more than the {steps} steps at "
+                f"{self.data.fraction} % of the labels; use at most {steps}"
             )
 
     def across_batch(self) -> str:
         """The loss, or batch norm in what trains; beside a frozen encoder ``rehearse`` looks for it."""
         if self.finetune.batch_dice:
-            return "batch_dice is of the whole batch"
+            return "batch_dice is computed over the whole batch"
         if self.data.ignore is not None:
             return f"the loss is a mean over the voxels that data set {self.data.dataset!r} does not ignore"
         if self.network.hidden:
-            return "the hidden layer has batch norm, whose statistics are of the whole batch"
+            return "the hidden layer has batch norm, which computes its statistics over the whole batch"
         return "" if self.finetune.evaluation == "linear" else batch_norm(self.network.network)
 
     @property

@@ -74,7 +74,9 @@ def run(context: Context[GuardSpec]) -> None:
     guard.write(context.folder, GuardResult(len(read), dict(counts), tuple(leaks)))
     for leak in leaks[:LOGGED]:
         context.log(str(leak))
-    context.log(f"{len(read)} cases against {len(tests)} test cases: {len(_cases(leaks))} in both")
+    context.log(
+        f"{len(read)} cases compared with {len(tests)} test cases: {len(_cases(leaks))} in both"
+    )
     context.facts.update(read=len(read), tests=len(tests), leaks=len(_cases(leaks)))
 
 
@@ -112,10 +114,12 @@ def _cases(leaks: Sequence[Leak]) -> set[tuple[str, str]]:
 def _refusal(leaks: Sequence[Leak], policy: str) -> str:
     listed = ", ".join(map(str, leaks[:SHOWN])) + (" ..." if len(leaks) > SHOWN else "")
     if policy == "external":
-        text = f"{len(_cases(leaks))} case(s) that train or validate stand in a data set of test_on"
-        return f"leak: {text}: {listed}; leave these out by its 'exclude'"
-    text = f"{len(_cases(leaks))} case(s) of the pretraining stand in a downstream test part"
-    advice = "say 'leaks: drop' under pretrain to leave them out, or 'leaks: allow' to keep them"
+        text = (
+            f"{len(_cases(leaks))} training or validation case(s) are also in a data set of test_on"
+        )
+        return f"leak: {text}: {listed}; leave these out by the 'exclude' of that data set"
+    text = f"{len(_cases(leaks))} case(s) of the pretraining are also in a downstream test part"
+    advice = "write 'leaks: drop' under pretrain to leave them out, or 'leaks: allow' to keep them"
     return f"leak: {text}: {listed}; {advice} and print it"
 
 

@@ -34,7 +34,9 @@ def run(context: Context[LatencySpec]) -> None:
         seconds.append(elapsed)
         context.progress(len(seconds), WARM_UP + REPEATS)
         if context.stopping():
-            raise Stopped(f"stopped after pass {len(seconds)}; the next attempt begins again")
+            raise Stopped(
+                f"stopped after pass {len(seconds)}; the next attempt starts from the beginning"
+            )
     ranked = sorted(seconds[WARM_UP:])
     quartiles = ranked[REPEATS // 4], ranked[-REPEATS // 4]
     latency = Latency(median(ranked), *quartiles, REPEATS, _name(device))

@@ -90,13 +90,13 @@ def _tell_unread(
         raise BenchError(f"{name}: none of its {cases} cases can be used, first {case}: {fault}")
     if faults:
         text = f"{len(faults)} of {cases} cases cannot be used and have no arrays"
-        context.log(f"{text}; 'exclude' leaves them out")
+        context.log(f"{text}; leave them out by 'exclude'")
 
 
 def _all(context: Context[PrepareSpec], working: closing[Any], done: int, total: int) -> int:
     """See to it that every task is done; return how many were copied."""
     if done:
-        context.log(f"{done} of {total} cases are there from an earlier attempt")
+        context.log(f"{done} of {total} cases were prepared by an earlier attempt")
     copied = 0
     with working as results:
         for case, was_copied in results:
@@ -118,8 +118,8 @@ def _promised(context: Context[PrepareSpec], cache: Contents, cases: list[Case])
     if context.spec.contents not in (None, digest):
         raise BenchError(f"{name}: its files changed since the plan; run the protocol again")
     if len(contents) < len(cases):
-        why = f"two of its {len(cases)} cases have one id"
-        raise BenchError(f"{name}: {why}; its adapter must tell them apart")
+        why = f"two of its {len(cases)} cases have the same id"
+        raise BenchError(f"{name}: {why}; its adapter must give each case a different id")
     return contents
 
 
@@ -196,7 +196,7 @@ def _earlier(context: Context[PrepareSpec], wanted: Mapping[str, str]) -> dict[s
                 continue
             earlier = Index(folder)
         except (BenchError, KeyError, TypeError) as error:
-            context.log(f"nothing is taken from {folder.name}: {error}")
+            context.log(f"no cases are copied from {folder.name}: {error}")
             continue
         for case in wanted.keys() & set(earlier.cases) - set(earlier.faults):
             if earlier.row(case)["content"].tobytes().hex() == wanted[case]:

@@ -19,7 +19,8 @@ OF_TENSORS = ("bernoulli", "multinomial", "normal", "poisson", "binomial", "gumb
 IN_PLACE = ("cauchy", "exponential", "geometric", "log_normal", "normal", "random", "uniform")
 DRAWS = frozenset((*OF_SHAPES, *OF_TENSORS, *(f"{n}_" for n in (*IN_PLACE, "bernoulli"))))
 INSTEAD = (
-    "draw in 'views' from its 'generator', or the loss depends on more than the batch and the seed"
+    "draw random numbers in 'views' from its 'generator', or the loss depends on more than the batch and "
+    "the seed"
 )
 
 
@@ -37,7 +38,7 @@ class _TorchDraws(TorchFunctionMode):
         if not self.first and name in DRAWS:
             given = (*args, *(kwargs or {}).values())
             seeded = any(isinstance(value, torch.Generator) for value in given)
-            what = f"{blame.calling_line()}: torch's {name} without a generator"
+            what = f"{blame.calling_line()}: torch's {name} is called without a generator"
             self.first = "" if seeded else what
         return func(*args, **(kwargs or {}))
 
@@ -56,9 +57,9 @@ def warned_of(warn: Callable[[str], None], method: Callable[..., Any]) -> Iterat
         yield
     first = draws.first
     if not first and _numpy_state() != numpy_before:
-        first = f"{blame.defined(method)}: NumPy's global generator is drawn from"
+        first = f"{blame.defined(method)}: NumPy's global random generator is used"
     if not first and random.getstate() != python_before:
-        first = f"{blame.defined(method)}: Python's global generator is drawn from"
+        first = f"{blame.defined(method)}: Python's global random generator is used"
     if first:
         warn(f"{first}; {INSTEAD}")
 

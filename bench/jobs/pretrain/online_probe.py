@@ -100,8 +100,8 @@ class OnlineProbe:
         weights = balanced(counts)
         if np.count_nonzero(weights) < 2:
             raise BenchError(
-                f"pretrain.probe: the {len(patients.fitted)} patients of {probing.dataset} that fit it have "
-                "one class alone; take more patients"
+                f"pretrain.probe: the {len(patients.fitted)} patients of {probing.dataset} that fit the "
+                "probe are of one class; use more patients"
             )
         if voxels:
             each = [reduce(np.add, map(labels.products, cases)) for cases in patients.fitted]
@@ -128,8 +128,8 @@ class OnlineProbe:
             return ""
         first, last = (row[self.metric] for row in (self.rows[0], self.rows[-1]))
         return (
-            f"online probe: {TITLES[self.metric]} {first:.4f} -> {last:.4f}; it chose nothing and "
-            f"changed no weight"
+            f"online probe: {TITLES[self.metric]} {first:.4f} -> {last:.4f}; the probe selected nothing and "
+            "changed no weight"
         )
 
 

@@ -90,8 +90,9 @@ class Pretext(Objective):
         trained = [p for p in self.method.encoder.parameters() if p.requires_grad]
         if trained and all(p.grad is None for p in trained):
             raise BenchError(
-                f"{inspect.getfile(type(self.method))}: the loss gives the encoder no gradient, so nothing would "
-                "be pretrained; is its map detached, or made by a copy of it?"
+                f"{inspect.getfile(type(self.method))}: the loss gives the encoder no gradient, so nothing "
+                "would be pretrained; is the encoder's output detached, or computed by a copy of the "
+                "encoder?"
             )
 
     def after_step(self, progress: float) -> None:
@@ -133,7 +134,7 @@ def run(context: Context[PretrainSpec]) -> None:
     probe = _probe(context, method)
     objective = Pretext(method, snapshots, manifest, watch, probe, context.warn)
     count, recipe = len(read.cases), spec.pretrain
-    dropped = f" ({read.dropped} left out: they stand in a test part)" if read.dropped else ""
+    dropped = f" ({read.dropped} left out: they are in a test part)" if read.dropped else ""
     context.log(f"{count} cases{dropped}, {recipe.steps} steps of {recipe.batch}")
     context.facts.update(cases=count, unlabelled=read.unlabelled, figure=asdict(method.figure))
     settings = Run(
@@ -239,7 +240,7 @@ class _Reader:
         chosen = mixed([opened(f) for f in folders], data, spec.take, spec.seed, context.run.roots)
         remaining = [(i, c) for i, c in chosen if (data[i].dataset, c.id) not in gone]
         if not remaining:
-            why = f"{len(chosen)} stand in a downstream test part"
+            why = f"{len(chosen)} are in a downstream test part"
             raise BenchError(f"no case is left to pretrain on: {why}")
         self.dropped = len(chosen) - len(remaining)
         self.unlabelled = sum(case.label is None for _, case in remaining)

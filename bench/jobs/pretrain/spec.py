@@ -87,7 +87,7 @@ class Probing:
         """Return in words whose labels are read, and what for."""
         return (
             f"the online probe reads the labels of {self.patients} training patients of {self.dataset}; "
-            "they choose nothing"
+            "these labels select nothing"
         )
 
     def due(self, step: int, last: int) -> bool:
@@ -134,9 +134,7 @@ class PretrainSpec(TrainingKind):
         recipes = self.refuse_training(job, plan, plan.processes)
         if net.network not in method.networks():
             fitting = ", ".join(method.networks())
-            raise BenchError(
-                f"{called} cannot train network {net.network!r}; take one of {fitting}"
-            )
+            raise BenchError(f"{called} cannot train network {net.network!r}; use one of {fitting}")
         if training.batch < method.min_batch:
             needs = f"needs a batch of at least {method.min_batch}"
             raise BenchError(f"{called} {needs}, got {training.batch}")

@@ -13,8 +13,8 @@ from bench.executors.slurm import check
     ("supported", "text"),
     [
         ((True, True), "bf16 is fast"),
-        ((False, True), "emulated and slow: take fp16"),
-        ((False, False), "not there: take fp16"),
+        ((False, True), "emulated and slow: use fp16"),
+        ((False, False), "not supported: use fp16"),
     ],
 )
 def test_a_card_is_told_with_memory_driver_and_what_bf16_does(monkeypatch, supported, text):
@@ -30,7 +30,7 @@ def test_a_card_is_told_with_memory_driver_and_what_bf16_does(monkeypatch, suppo
         "is_bf16_supported",
         lambda including_emulation=True: emulated if including_emulation else native,
     )
-    assert check._card().startswith("H100, 80 GiB, CUDA 12.4 by its driver, ")
+    assert check._card().startswith("H100, 80 GiB, the driver supports CUDA 12.4, ")
     assert text in check._card()
 
 
@@ -38,5 +38,5 @@ def test_without_slurm_one_line_says_so_and_no_folder_is_made(monkeypatch, tmp_p
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["cluster", "check", "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr()
-    assert said.err.startswith("bench: no sbatch on this machine, so no SLURM; ")
+    assert said.err.startswith("bench: no sbatch on this machine, so SLURM is not available here; ")
     assert said.err.count("\n") == 1 and not said.out and not (tmp_path / "out").exists()

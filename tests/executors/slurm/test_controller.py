@@ -302,7 +302,7 @@ def test_a_need_that_was_taken_away_ends_what_stands_on_it_unless_somebody_makes
     controller.step()
     ended = [o for job, o in controller.outcomes.items() if prepare in plan.jobs[job].needs]
     assert ended and {o.state for o in ended} == {"failed"}
-    assert all("not done any more" in o.reason for o in ended)
+    assert all("not there any more" in o.reason for o in ended)
 
 
 # Taking back

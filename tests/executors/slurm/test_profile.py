@@ -38,15 +38,18 @@ def test_a_section_is_read_with_its_types(tmp_path):
         ("gpus = -1", "gpus must be 0 or more, got -1; e.g. gpus = 1"),
         ("pack = 0", "pack must be 1 or more, got 0; e.g. pack = 4"),
         ("gres = 'gpu:1'\ngpus = 1", 'keep one; e.g. gres = "gpu:a100:1"'),
-        ("minutes = 1", "too little of 'minutes' 1; at most half of the time; e.g. minutes = 720"),
+        (
+            "minutes = 1",
+            "too long for 'minutes' 1; use at most half of the time; e.g. minutes = 720",
+        ),
         (
             "image = 'here.sif'",
-            "absolute path, which every node sees, got 'here.sif'; e.g. image = ",
+            "absolute path that every node can read, got 'here.sif'; e.g. image = ",
         ),
         ('account = "a\\n#SBATCH --x"', "needs one line of text"),
         ("mem_gb = 0.0", "mem_gb must be above 0, got 0.0; e.g. mem_gb = 64"),
         ("setup = 'module load x'", '; e.g. setup = ["module load cuda"]'),
-        ("max_gpus = 4", "counts what 'gpus' asks for, and there is none; state 'gpus'"),
+        ("max_gpus = 4", "limits the GPUs that 'gpus' asks for, and 'gpus' is missing; set 'gpus'"),
         ("max_gpus = 4\ngpus = 1\nnodes = 3\nprocesses = 2", "takes (1 x 2 processes x 3 nodes)"),
     ],
 )
@@ -84,7 +87,7 @@ def test_the_example_of_each_key_is_one_that_is_read(tmp_path):
         ('slurm_comment = "a\\n#SBATCH --x"', "one line of text"),
         ("slurm_exclude = ['a']", "expected "),
         ('slurm_additional_parameters = {"a\\n#SBATCH --x" = 1}', "one line of text"),
-        ("slurm_time = 30\nminutes = 30", "'minutes' asks for the same; keep one"),
+        ("slurm_time = 30\nminutes = 30", "'minutes' sets the same; keep one of them"),
         ("slurm_gpus_per_task = 1\ngres = 'gpu:1'", "'gres' asks for the same"),
         ("slurm_mem_per_cpu = '2GB'\nmem_gb = 4", "'mem_gb' asks for the same"),
         ("slurm_account = 'a'\naccount = 'b'", "'account' asks for the same"),
@@ -125,10 +128,7 @@ def test_any_slurm_key_goes_to_submitit_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "\n[clusters.big]\n",
-            ":2: clusters: section 'clusters' is unknown, 'cluster' is meant; write [cluster.big]",
-        ),
+        ("\n[clusters.big]\n", ":2: clusters: section 'clusters' is unknown; write [cluster.big]"),
         (
             "[cluster.big]\npartition = gpu  # fast\n",
             ':2: not TOML (Invalid value); text needs quotes: partition = "gpu"',

@@ -63,7 +63,7 @@ def test_a_closed_connection_is_explained_by_the_process_that_failed(second):
         distributed.agree(False)
     process.communicate(timeout=60)
     lost = "RuntimeError: [gloo/transport/tcp/pair.cc] Connection reset by peer"
-    assert rendezvous.explained(lost, meeting) == "process 1 of the task: out of memory"
+    assert rendezvous.explained(lost, meeting) == "process 1 of the task failed: out of memory"
     assert rendezvous.explained("loss is not finite", meeting) == "loss is not finite"
 
 

@@ -31,9 +31,9 @@ def test_an_honest_bundle_is_whole_and_draws_anywhere(made, tmp_path, capsys):
 
 
 REFUSED = {  # what is in the file: what is said of it
-    "nothing": (b"", "damaged, or no archive"),
-    "text": (b"no zip at all", "damaged, or no archive"),
-    "half": (lambda raw: raw[: len(raw) // 2], "damaged, or no archive"),
+    "nothing": (b"", "damaged, or not an archive"),
+    "text": (b"no zip at all", "damaged, or not an archive"),
+    "half": (lambda raw: raw[: len(raw) // 2], "damaged, or not an archive"),
 }
 
 
@@ -63,7 +63,7 @@ def added(file, name, content=b"x", mode=0o644, packed=zipfile.ZIP_STORED):
 
 HOSTILE = {
     "out of its folder": (("files/../../x.yaml",), "leads out of its folder"),
-    "absolute": (("/tmp/x.yaml",), "no plain relative name"),
+    "absolute": (("/tmp/x.yaml",), "absolute path or"),
     "a link": (("files/x.yaml", b"/etc/passwd", 0o120777), "is a symbolic link"),
     "twice": (("records/test0.json",), "is there twice"),
     "a bomb": (("files/x.yaml", b"0" * (200 << 20), 0o644, zipfile.ZIP_DEFLATED), "a bomb"),
