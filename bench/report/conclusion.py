@@ -31,7 +31,7 @@ from bench.stats.equivalence import ENOUGH
 
 SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", UNCLEAR: "?", WEIGHTS: "·"}
 ADJUSTED, PRETRAININGS = "p, Holm", "Pretrainings"  # columns of some tables alone
-HEAD = ("Row", "Difference", "95 % interval", ADJUSTED, "Verdict", PRETRAININGS, COUNTS)
+HEAD = ("Row", "Difference", "95 % interval", "Verdict", ADJUSTED, PRETRAININGS, COUNTS)
 CONTROLS = "Controls and other weights"
 HOW = (
     "Difference: mean over patients and runs, each paired with scratch of the same network, section "
@@ -146,8 +146,8 @@ def _line(report: ReportContext, row: RowComparison, unit: str, heads: set[str])
     cells: list[str | TableCell] = [
         TableCell(shown, published=printed, tip=_more(row, unit), sort=c.difference),
         interval,
-        *([p_value(judged.p) if judged.p == judged.p else ""] if ADJUSTED in heads else []),
         TableCell(judged.verdict, gain=why, mark=judged.verdict.replace(" ", "-")),
+        *([p_value(judged.p) if judged.p == judged.p else ""] if ADJUSTED in heads else []),
         *([str(c.pretrainings) if c.seeds > 1 else ""] if PRETRAININGS in heads else []),
         count_of(c),
     ]

@@ -311,7 +311,7 @@ def test_a_verdict_that_its_interval_contradicts_says_why_on_its_line(
     rows = [row for row in rows if row["case"] < f"c{patients:02d}"]
     study = context(*rows, rows=compared)
     (table,) = verdict_tables(study, verdicts(study))
-    assert {line.words[-3] for line in table.lines} == {
+    assert {line.words[-4] for line in table.lines} == {
         f"not separable ({why})" if why else "better"
     }
     paths = report.write(protocol(rows=compared), records(*rows), tmp_path, figures=False)
