@@ -89,7 +89,7 @@ def first(survey: Survey, network: str = NETWORK) -> First:
     if not seen:
         first_finding = next(f for f in survey.findings if f.case)
         raise BenchError(
-            f"{first_finding.file}: {first_finding.detail}; no image of {survey.root} can be read: mend what "
+            f"{first_finding.file}: {first_finding.detail}; no image of {survey.root} can be read: correct what "
             f"'bench check {survey.name}' lists"
         )
     cases = [c for c in survey.cases if c.id not in excluded]
@@ -97,7 +97,7 @@ def first(survey: Survey, network: str = NETWORK) -> First:
     if len(patients) < 2:
         raise BenchError(
             f"{survey.root}: {counted(len(patients), 'patient')} with a usable label, and two are "
-            "needed: one to train on, one to test; add cases, or mend those that "
+            "needed: one to train on, one to test; add cases, or correct those that "
             f"'bench check {survey.name}' lists"
         )
     spacing, why = _spacing(seen)
@@ -168,9 +168,12 @@ def _spacing(seen: Sequence[Facts]) -> tuple[tuple[float, ...] | None, str]:
         for s, side in zip(coarse, middle, strict=True)
     )
     if coarse != middle:
-        return rounded, "mm; coarser than the scans, so that a crop sees enough; finer takes longer"
+        why = (
+            "mm; coarser than the scans, so that a crop covers enough; a finer spacing takes longer"
+        )
+        return rounded, why
     if all(max(along) - min(along) <= SAME * min(along) for along in spacings):
-        return None, "the scans' own voxels: all are of one size"
+        return None, "the scans' own spacing, which is the same in all scans"
     return rounded, "mm; the median of the scans"
 
 
@@ -197,7 +200,7 @@ def _chosen(network: str, middle: Sequence[float]) -> Chosen:
     def fitting(crop: Triple) -> Triple:
         fits = nearest(network, sizes["base"], crop, lambda c: nearest(network, tiny, c) == c)
         if fits is None:
-            raise BenchError(f"--network {network}: reads no crop near {crop}; take another")
+            raise BenchError(f"--network {network}: reads no crop near {crop}; use another")
         return fits
 
     crops = fitting(_crop(middle, CROP)), fitting(_crop(middle, SMALL))

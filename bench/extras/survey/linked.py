@@ -51,8 +51,8 @@ def linked(
     root = to or folder.with_name(f"{folder.resolve().name}_msd")
     if root.exists():
         raise BenchError(
-            f"{root}: there already, and nothing is overwritten; 'bench init {root}' takes it as it is, "
-            "--links names another"
+            f"{root}: exists already, and nothing is overwritten; 'bench init {root}' uses it as it is, "
+            "--links names another folder"
         )
     targets = _targets(root, names, channels, labels)
     try:
@@ -125,7 +125,7 @@ def _matches(folder: Path, pattern: str, flag: str) -> dict[Key, Path]:
     """Return the volumes of a pattern by what its wildcards stand for."""
     if Path(pattern).is_absolute() or not WILD.search(pattern):
         raise BenchError(
-            f"{flag} {pattern}: is no pattern below {folder}; write '*' where cases differ: '*/T1.nii.gz'"
+            f"{flag} {pattern}: is not a pattern of files below {folder}; write '*' where cases differ: '*/T1.nii.gz'"
         )
     spelled = "".join(
         f"({_WILDCARDS.get(part, part)})" if WILD.fullmatch(part) else re.escape(part)
@@ -141,7 +141,7 @@ def _matches(folder: Path, pattern: str, flag: str) -> dict[Key, Path]:
         )
     if (other := next((path for path in files if not is_volume(path)), None)) is not None:
         raise BenchError(
-            f"{flag} {pattern}: {other} is no volume ({', '.join(SUFFIXES)}){dicom_inside(folder)}; narrow "
+            f"{flag} {pattern}: {other} is not a volume ({', '.join(SUFFIXES)}){dicom_inside(folder)}; narrow "
             "the pattern"
         )
     keyed = dict[Key, Path]()
@@ -172,7 +172,7 @@ def _refuse_apart(
     if alone:
         listed = ", ".join(str(path.relative_to(folder)) for path in alone[:SHOWN])
         raise BenchError(
-            f"{here}: {len(alone)} of {len(files)} files have none of {there} with the same wildcards, the "
+            f"{here}: {len(alone)} of {len(files)} files have no file of {there} with the same wildcards, the "
             f"first: {listed}; correct a pattern, or move them away"
         )
 
