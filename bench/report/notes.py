@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +42,7 @@ CONVENTIONS = {
     "deepmind": "computed as in DeepMind's surface-distance (surface elements weighted by area)",
 }
 EMPTY = {
-    "default": "If both masks are empty, all scores are undefined. If only the reference is empty, overlap is 0 and "
+    "default": "If both masks are empty, the scores are undefined. If only the reference is empty, overlap is 0 and "
     "distances are undefined. If only the prediction is empty, overlap is 0 and distances are the diagonal of the "
     "volume",
     "brats": "If both masks are empty, overlap is 1 and distance is 0 mm. If only one mask is empty, overlap is 0 and "
@@ -53,6 +54,7 @@ LESIONS = (
     "IoU of 0.5 or more, as in panoptica 2.1.7. Lesion sizes are those of the reference. RQ, SQ, PQ and Dice of "
     "lesions are 0 without a match and undefined without a lesion."
 )
+MADE_BY = re.compile(r"^made by (\w+): (\d+) tensors, (?:among them )?")
 SELECT = {
     "last": "those after the last step",
     "best_val": "those with the best score on validation patients",
@@ -475,6 +477,14 @@ def _looks(track: Track) -> str:
     )
 
 
+def _receipt(text: str) -> str:
+    """Return a receipt as it is written today; records keep the words of the version that ran."""
+    text = MADE_BY.sub(r"the weights are pretrained by \1; \2 tensors are loaded, with ", text)
+    return text.replace(
+        "tensors of other parts start", "tensors of other parts of the network start"
+    )
+
+
 def _taken_over(report: ReportContext) -> list[str]:
     """Return what each row took over, whence, and what its controls are."""
     notes = []
@@ -482,7 +492,7 @@ def _taken_over(report: ReportContext) -> list[str]:
         declared, _ = row_of(report.protocol, row)
         given = Initial.of(declared.init) if declared and declared.init else None
         start = _start(given) if given is not None and given.file else ""
-        notes.append(f"{report.named(row)}: {start}{text}.")
+        notes.append(f"{report.named(row)}: {start}{_receipt(text)}.")
     notes += [f"{report.named(row)} {text}." for row, text in report.extras.choices.items()]
     return notes + [CONTROLS[control] for control in report.protocol.controls]
 
