@@ -91,7 +91,7 @@ def test_a_run_tells_what_works_where_what_failed_and_what_is_left(run):
     assert (scoring.done, scoring.waiting, scoring.failed) == (0, len(tuned) - 1, 1)
     assert stages["prepare"].done > 0 and stages["prepare"].waiting == 0
     assert found.left == 2 * len(tuned) - 2 and found.seconds >= 60.0
-    assert f"Of {found.left} jobs left" in found.reckoned
+    assert f"Jobs left: {found.left}" in found.reckoned
     assert "with 2 workers at one time" in found.reckoned
 
 
