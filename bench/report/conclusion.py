@@ -202,7 +202,9 @@ def _region(region: stats.Region) -> str:
     limit = f"Equivalent: within {points} of scratch. This limit is"
     if region.itself != region.itself:
         has = counted(region.seeds, "seed")
-        return f"{limit} assumed: scratch has {has} here, and a measured limit needs {ENOUGH}"
+        return (
+            f"{limit} assumed: scratch has {has} here, and a measured limit needs at least {ENOUGH}"
+        )
     halves = f"in 95 % of splits of scratch's {region.seeds} seeds into halves, the halves differ by at most"
     if region.itself > ROPE:
         return f"{limit} assumed: {halves} {100 * region.itself:.2g} points, which is too much for a limit"
