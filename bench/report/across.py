@@ -15,7 +15,7 @@ from bench.stats.critical import CriticalDifference, critical_difference
 
 HEAD = ("Row", "Mean rank", "± half the critical difference")
 NOTE = (
-    "Mean rank over the data sets; 1 is the best. Each data set counts once, with its own metric and its "
+    "Mean rank over the data sets; rank 1 is the best. Each data set counts once, with its own metric and its "
     "largest label fraction, on the patients, seeds and targets that all rows have. If Friedman's p is "
     "below 0.05, two rows whose intervals do not overlap differ (Nemenyi; Demšar 2006)."
 )
@@ -64,10 +64,11 @@ def _of_rows(report: ReportContext, rows: list[str], sections: list[int]) -> Tab
 
 
 def _significance(friedman: CriticalDifference, datasets: int) -> str:
-    differ = "ranks differ" if friedman.p <= 0.05 else "no difference of ranks is shown"
+    differ = "ranks differ" if friedman.p <= 0.05 else "no difference between ranks is shown"
     text = f"Friedman p {p_value(friedman.p)}: {differ}; critical difference {friedman.difference:.2f}."
     if datasets < friedman.needed:
-        text += f" So many rows need {friedman.needed} data sets for any conclusion."
+        rows = len(friedman.rank)
+        text += f" With {rows} rows, a conclusion needs at least {friedman.needed} data sets."
     return text
 
 

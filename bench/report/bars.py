@@ -195,7 +195,7 @@ def _strip(ax: Axes, chart: Chart, n: int, look: dict[str, Look]) -> None:
 def _name(group: Group) -> str:
     """Return what stands beside a strip, in lines."""
     *outer, last = (*group.labels, *([] if group.axis in group.labels else [group.axis]))
-    turned = "lower is better: axis turned" if group.lower else ""
+    turned = "lower is better: axis reversed" if group.lower else ""
     return "\n".join(filter(None, [words(", ".join(outer), 28), words(last, 28), turned]))
 
 

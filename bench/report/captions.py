@@ -17,7 +17,8 @@ TWO_LINES = 230  # characters of a caption on a page 1400 px wide
 SENTENCE_END = re.compile(r"(?<=[.])(?<!al\.) (?=[A-Z])")
 SHARES = "by share of training patients with labels"
 SAME = "the same patients, seeds and targets"
-QUOTED = "Italics: rows that were not run here, with the paper's numbers."
+SIGNED = "0 is best; not ranked, because positive and negative values cancel"
+QUOTED = "Rows in italics were not run here; their numbers are the paper's."
 
 
 def title(report: ReportContext, pivot: Pivot) -> str:
@@ -73,7 +74,7 @@ def _of_one(report: ReportContext, metric: str, spread: str) -> str:
     unit = report.unit(metric)
     what = f"{metric_title(metric)} in {_unit(unit)}, mean{spread}"
     if zero_is_best(metric):
-        return f"{what}; 0 is best; not ranked, because signs cancel."
+        return f"{what}; {SIGNED}."
     return f"{what}; {_way(metric, unit)}."
 
 
@@ -82,7 +83,7 @@ def _of_many(report: ReportContext, metrics: Sequence[str], spread: str) -> str:
     for metric in metrics:
         unit = report.unit(metric)
         way = _way(metric, unit)
-        way = "0 is best; not ranked, because signs cancel" if zero_is_best(metric) else way
+        way = SIGNED if zero_is_best(metric) else way
         sentences.append(f"{metric_title(metric)} in {_unit(unit)}, {way}")
     return f"{'; '.join(sentences)}. Mean{spread}."
 
@@ -103,17 +104,18 @@ def _marks(pivot: Pivot) -> str:
     side = view.lines if "row" in view.lines else view.columns
     nested = " of each block" if len(pivot.shown(side)) > 1 else ""
     where = f"{'column' if side is view.lines else 'line'}{nested}"
-    return f"Bold: best of its network in each {where}; underlined: second best."
+    return f"Bold: best row of each network in each {where}; underlined: second best."
 
 
 def _compared(report: ReportContext, pivot: Pivot) -> str:
     """Return which rows the marks compare."""
     controls = any(_is_control(report, row) for row in pivot.rows)
-    aside = " and (last)" if any(row.endswith("(last)") for row in pivot.rows) else ""
-    besides = f", {'controls' if controls else 'rows'}{aside} left out" if aside or controls else ""
+    last = any(row.endswith("(last)") for row in pivot.rows)
+    left_out = " and ".join(["controls"] * controls + ["rows (last)"] * last)
+    besides = f"; {left_out} are left out" if left_out else ""
     return (
-        f"Marks compare rows with the same fine-tuning, on {SAME}{besides}. They go by the printed digits. "
-        "For significance see the verdicts."
+        "Bold and underlining compare printed numbers, only between rows with the same fine-tuning on "
+        f"{SAME}{besides}. For significance see the verdicts."
     )
 
 
@@ -123,8 +125,8 @@ def _is_control(report: ReportContext, row: str) -> bool:
 
 def counted(n: Sequence[str]) -> str:
     """Return what the counts beside a table's lines, or below its columns, are of."""
-    cases = ", in brackets test cases" if any("(" in count for count in n) else ""
-    return f"{COUNTS}: fine-tunings and test patients behind a number{cases}."
+    cases = "; test cases in brackets" if any("(" in count for count in n) else ""
+    return f"{COUNTS}: how many fine-tunings and test patients each number comes from{cases}."
 
 
 def folded(caption: str, most: int = TWO_LINES) -> tuple[str, str]:
@@ -143,7 +145,7 @@ def same_patients(report: ReportContext, pivot: Pivot) -> list[str]:
     for section in pivot.values("section"):
         for fractions, n in report.cells.alike(section):
             if any((section, fraction) in printed for fraction in fractions):
-                which = " and ".join(f"{f} %" for f in fractions)
+                which = " and ".join(f"{f} %" for f in fractions) + " of the labels"
                 patients = "patient" if n == "1" else "patients"
                 sentences.append(f"{report.labels[section]}: {which} are the same {n} {patients}.")
     return sentences

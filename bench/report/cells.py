@@ -21,13 +21,13 @@ MEAN = "*"  # the target that stands for the mean over all targets
 
 SECTION = ["section", "dataset"]
 HOW = (
-    "A cell is a mean over a patient's test cases, then over patients (all folds together), then over "
-    "runs. A metric over all test cases at once is averaged over folds instead. The mean over targets "
-    "is taken within each run, without undefined targets."
+    "Each number is averaged over the test cases of a patient, then over patients (of all folds "
+    "together), then over runs. A metric that is computed over all test cases at once is averaged over "
+    "folds instead. The mean over targets is computed within each run; undefined targets are left out."
 )
 LOOPED = (
-    " Dice as validation loops take it: mean over the targets in a case's reference, then over cases, "
-    "on the prepared grid."
+    " Dice as validation loops compute it is averaged over the targets in a case's reference, then over "
+    "cases, on the prepared grid."
 )
 SPREAD = " ± is the standard deviation over runs (n-1)."
 RUNS = " A run is one fine-tuning seed."

@@ -18,7 +18,7 @@ from bench.report.context import ReportContext
 from bench.report.differences import run_means
 from bench.report.scores import shared
 
-APART = "other patients, runs or targets than the other rows, so without a mark"
+APART = "this number is of other patients, runs or targets than the other rows, so it is neither bold nor underlined"
 
 
 def usual(report: ReportContext, keys: Iterable[Key]) -> int:
@@ -116,5 +116,6 @@ def _mean_of(values: np.ndarray) -> float:
 
 
 OTHERS = (
-    "Not comparable with the rows beside them, for other patients, runs or targets have scores:"
+    "These rows have scores of other patients, runs or targets than the rows beside them, so they are not "
+    "comparable:"
 )

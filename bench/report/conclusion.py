@@ -31,21 +31,24 @@ from bench.stats.equivalence import ENOUGH
 
 SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", UNCLEAR: "?", WEIGHTS: "·"}
 ADJUSTED, PRETRAININGS = "p, Holm", "Pretrainings"  # columns of some tables alone
-HEAD = ("Row", "Difference", "95 % interval", ADJUSTED, "Verdict", PRETRAININGS, COUNTS)
+HEAD = ("Row", "Difference", "95 % interval", "Verdict", ADJUSTED, PRETRAININGS, COUNTS)
 CONTROLS = "Controls and other weights"
 HOW = (
-    "Difference: mean over patients and runs, each paired with scratch of the same network, section "
-    "and fine-tuning. Positive is better. The 95 % interval covers patients, and seeds where there are "
-    "several (two-way random effects, Satterthwaite). With few labels the seed also decides which "
-    "patients are labelled. "
+    "Difference: the row minus scratch with the same network, section and fine-tuning, paired by "
+    "patient and run, then averaged over patients and runs. Positive is better. The 95 % interval covers "
+    "the variation between patients and, with several seeds, between seeds (two-way random effects, "
+    "Satterthwaite). With few labels the seed also decides which patients are labelled. "
 )
 FAMILY = (
-    "Printed p: test of no difference, adjusted by Holm (1979) over the {of}. Intervals are not "
-    "adjusted. Better or worse: p below 0.05. Equivalent (checked first): p below 0.05 in the test of "
-    "a difference beyond the limit, adjusted in the same way. "
+    "The printed p is of the test for no difference, adjusted by Holm (1979) over the {of}. Intervals "
+    "are not adjusted. A row is called better or worse if this p is below 0.05. It is called equivalent "
+    "(checked first) if the p of the test for a difference beyond the limit, adjusted in the same way, is "
+    "below 0.05. "
 )
-IN_BRACKETS = "in brackets: the verdict on these weights"
-NONE = "No p-values: they need at least two pretraining and two fine-tuning seeds. "
+IN_BRACKETS = "in brackets: the verdict on these weights alone"
+NONE = (
+    "There are no p-values: these need at least two pretraining seeds and two fine-tuning seeds. "
+)
 ALONE = (
     "Nothing is compared. A comparison needs a row from scratch with the same network, fine-tuning, "
     "patients and seeds."
@@ -80,7 +83,7 @@ def sentence(report: ReportContext, groups: Sequence[VerdictGroup], blind: Seque
     rows = rows or [row for group in groups for row in group.controls]
     if all(row.judged.verdict == WEIGHTS for row in rows):
         text = (
-            f"{alone}No conclusion about the methods: each comparison with scratch ({len(rows)}) rests on "
+            f"{alone}No conclusion about the methods: {_every(len(rows))} with scratch rests on "
             f"{_rests(rows)}. {next_step(report, rows)}"
         )
     else:
@@ -90,11 +93,15 @@ def sentence(report: ReportContext, groups: Sequence[VerdictGroup], blind: Seque
     return " ".join([text, *(reason[0].upper() + reason[1:] for reason in blind)])
 
 
+def _every(comparisons: int) -> str:
+    return "the comparison" if comparisons == 1 else f"each of the {comparisons:,} comparisons"
+
+
 def next_step(report: ReportContext, rows: Sequence[RowComparison]) -> str:
     """Return what to run so that something can be said of methods, not of one set of weights each."""
     here = [row for row in rows if not _from_file(report, row.key.row)]
     if not here:
-        return "Next step: add weights of other pretrainings, each as a row."
+        return "Next step: add weights of other pretrainings, each as a row of its own."
     seeds = "" if all(row.judged.comparison.seeds > 1 for row in here) else SEEDS
     return f"Next step: add seeds (bench run ... {seeds}{PAIRED})."
 
@@ -121,7 +128,7 @@ def _verdict_table(report: ReportContext, group: VerdictGroup, shown: set[str]) 
     )
     what = f"{metric_title(group.metric)}, {'percent points' if unit == '1' else unit}"
     lower = lower_is_better(group.metric, unit)
-    what += "; lower is better, so a positive difference means lower" if lower else ""
+    what += "; lower is better, so a positive difference means a lower value" if lower else ""
     left_out = [f"Left out: {'; '.join(group.aside)}."] if group.aside else []
     caption = " ".join(
         [f"{what}.", *_regions(report, group), *_reasons(report, group.rows), *left_out]
@@ -146,8 +153,8 @@ def _line(report: ReportContext, row: RowComparison, unit: str, heads: set[str])
     cells: list[str | TableCell] = [
         TableCell(shown, published=printed, tip=_more(row, unit), sort=c.difference),
         interval,
-        *([p_value(judged.p) if judged.p == judged.p else ""] if ADJUSTED in heads else []),
         TableCell(judged.verdict, gain=why, mark=judged.verdict.replace(" ", "-")),
+        *([p_value(judged.p) if judged.p == judged.p else ""] if ADJUSTED in heads else []),
         *([str(c.pretrainings) if c.seeds > 1 else ""] if PRETRAININGS in heads else []),
         count_of(c),
     ]
@@ -170,7 +177,9 @@ def how(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
     )
     many = " or ".join(map(str, sizes)) + f" comparison{'s' if sizes != [1] else ''}"
     within = "of one data set and label fraction"
-    family = f"rows {within} ({many}), controls separately" if sizes else f"controls {within}"
+    family = f"controls {within}"
+    if sizes:
+        family = f"rows {within} ({many}); controls are adjusted separately"
     judged = any(row.judged.verdict != WEIGHTS for row in rows)
     return HOW + (FAMILY.format(of=family) if judged else NONE) + WHERE
 
@@ -182,7 +191,7 @@ def _regions(report: ReportContext, group: VerdictGroup) -> tuple[str, ...]:
         if row.region is not None:
             baselines.setdefault(_region(row.region), {})[report.named(row.baseline)] = None
     sentences = {
-        text: f" Baseline: {'; '.join(of)}." if len(baselines) > 1 else ""
+        text: f" It holds for comparisons with {'; '.join(of)}." if len(baselines) > 1 else ""
         for text, of in baselines.items()
     }
     return tuple(f"{text}.{more}" for text, more in sentences.items())
@@ -190,14 +199,16 @@ def _regions(report: ReportContext, group: VerdictGroup) -> tuple[str, ...]:
 
 def _region(region: stats.Region) -> str:
     points = f"±{100 * region.rope:.2g} point{'' if region.rope == ROPE else 's'}"
-    limit = f"Equivalent: within {points} of scratch. The limit is"
+    limit = f"Equivalent: within {points} of scratch. This limit is"
     if region.itself != region.itself:
         has = counted(region.seeds, "seed")
-        return f"{limit} assumed: scratch has {has}, measuring it takes {ENOUGH}"
-    halves = f"in 95 % of splits, halves of its {region.seeds} seeds differ by at most"
+        return (
+            f"{limit} assumed: scratch has {has} here, and a measured limit needs at least {ENOUGH}"
+        )
+    halves = f"in 95 % of splits of scratch's {region.seeds} seeds into halves, the halves differ by at most"
     if region.itself > ROPE:
-        return f"{limit} assumed: {halves} {100 * region.itself:.2g} points, too much for a limit"
-    return f"{limit} measured: {halves} that"
+        return f"{limit} assumed: {halves} {100 * region.itself:.2g} points, which is too much for a limit"
+    return f"{limit} measured: {halves} this limit"
 
 
 def _reasons(report: ReportContext, rows: Sequence[RowComparison]) -> tuple[str, ...]:
@@ -207,7 +218,8 @@ def _reasons(report: ReportContext, rows: Sequence[RowComparison]) -> tuple[str,
         if row.judged.why and row.judged.verdict == WEIGHTS:  # others stand on their line
             reasons.setdefault(row.judged.why, []).append(report.named(row.key.row))
     texts = [
-        why if len(of) == len(rows) else f"of {'; '.join(of)} {why}" for why, of in reasons.items()
+        why if len(of) == len(rows) else f"{why} (for {'; '.join(of)})"
+        for why, of in reasons.items()
     ]
     texts = [IN_BRACKETS, *texts] if texts else []
     return tuple(f"{text[0].upper()}{text[1:]}." for text in texts)
@@ -317,21 +329,24 @@ def _more(row: RowComparison, unit: str) -> str:
     """Return all that is known of a comparison, and what would settle it."""
     c = row.judged.comparison
     noun = "run" if c.seeds == 1 else "pretraining"
-    of = f" of {counted(c.seeds, 'fine-tuning')}" if c.seeds > 1 else ""
+    each = " each" if c.pretrainings > 1 else ""
+    of = f" with {counted(c.seeds, 'fine-tuning')}{each}" if c.seeds > 1 else ""
     facts = [f"{counted(c.pretrainings, noun)}{of}, {counted(c.patients, 'patient')}"]
     if c.sd_run == c.sd_run:
         sds = [number(v, unit) for v in (c.sd_patient, c.sd_run, c.sd_residual)]
-        facts.append(f"standard deviations: patients {sds[0]}, runs {sds[1]}, rest {sds[2]}")
+        facts.append(
+            f"standard deviation between patients {sds[0]}, between runs {sds[1]}, residual {sds[2]}"
+        )
     facts.append(
-        f"crossed bootstrap {difference(row.check[0], unit)} to {difference(row.check[1], unit)}"
+        f"interval by crossed bootstrap {difference(row.check[0], unit)} to {difference(row.check[1], unit)}"
     )
     if row.judged.verdict == WEIGHTS:
-        facts.append(f"these weights alone: {c.of_weights}, sign-flip p {p_value(row.flips)}")
+        facts.append(
+            f"verdict on these weights alone: {c.of_weights}, sign-flip p {p_value(row.flips)}"
+        )
     if c.detectable == c.detectable:
         least = number(c.detectable, unit)
-        facts.append(
-            f"four of five such studies would find a difference of {least} (single comparison)"
-        )
+        facts.append(f"a single comparison detects a difference of {least} with 80 % power")
     facts += [settles(row)] if settles(row) else []
     return "; ".join(facts) + "."
 
@@ -345,12 +360,14 @@ def settles(row: RowComparison) -> str:
             if c.pretrainings > 1 and c.seeds == 1
             else "another pretraining seed"
         )
-        return f"to say more: {what}"
+        return f"to say more, add {what}"
     if {row.judged.verdict, c.verdict} != {UNCLEAR} or c.sd_run != c.sd_run:
         return ""  # told already, or would be if asked alone: more seeds are not what lacks
     noun = "pretraining" if c.seeds > 1 else "run"
     units, patients = c.needed("units", 50), c.needed("patients", 2000)
-    amounts = [f"{counted(units, noun)}" if units else f"no number of {noun}s up to 50"]
-    amounts += [f"or {counted(patients, 'patient')}"] if patients and patients > c.patients else []
-    tail = "" if patients else "; more patients alone would not"
-    return f"may settle a single comparison: {' '.join(amounts)}{tail}"
+    enough = [counted(units, noun)] if units else []
+    enough += [counted(patients, "patient")] if patients and patients > c.patients else []
+    parts = [f"{' or '.join(enough)} may be enough"] if enough else []
+    parts += [] if units else [f"up to 50 {noun}s are not enough"]
+    parts += [] if patients else ["more patients alone are not enough"]
+    return f"to settle a single comparison, {'; '.join(parts)}"

@@ -7,7 +7,10 @@ from bench.report.sections import FILES, Section
 from bench.report.tabular import grid
 
 HEAD = ("Row", "Stage", "Wall time", "Peak memory", "Steps", "Samples", "Voxels")
-NOTE = "Sums over a stage's jobs; memory: of the largest job. Times depend on what else the machines ran."
+NOTE = (
+    "Each number is the sum over the jobs of a stage; peak memory is that of the largest job. Times depend on "
+    "what else ran on the machines."
+)
 
 
 def sections(report: ReportContext) -> list[Section]:

@@ -15,13 +15,13 @@ from bench.report.numbers import difference, number
 from bench.report.plots import Spots, Strip
 from bench.report.scores import Scores, aligned
 
-AGAINST = "its row from scratch"
+AGAINST = "scratch of the same network"
 MOST = 120  # patients of a row that are drawn
 HOW = (
-    "Differences are paired by patient and fine-tuning seed, mean over targets. Triangles at an edge: "
-    "patients beyond it."
+    "Differences are paired by patient and fine-tuning seed, and averaged over targets. A triangle at the "
+    "edge of a plot is a patient beyond that edge."
 )
-EVERY = "At most {} patients of a row are drawn, evenly spaced by size."
+EVERY = "At most {} patients of a row are drawn, at even steps through their sorted values."
 
 
 def strips(report: ReportContext) -> tuple[Strip, ...]:

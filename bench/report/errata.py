@@ -55,7 +55,8 @@ def _listed(text: str, paper: str, table: str) -> Iterator[_Erratum]:
             if head[: len(MEANS)] == MEANS and cells[:2] == (paper, table):
                 _, _, method, _, dataset, metric, printed, mean = cells[: len(MEANS)]
                 sentence = (
-                    f"The paper prints {printed}; the mean of the parts that it prints is {mean}."
+                    f"The paper prints {printed}, but the mean of the parts that the paper prints is "
+                    f"{mean}."
                 )
                 yield _Erratum(method, dataset, "mean", metric, printed, sentence)
             if head[: len(TWICE)] == TWICE and cells[0] == paper:

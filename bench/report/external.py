@@ -17,8 +17,8 @@ from bench.stats.unpaired import Change, change
 
 HEADING = "What remains on another data set?"
 HOW = (
-    "Change: the score on the other data set minus the score on the section's own test patients, with the "
-    "same weights. The interval covers patients of both data sets, and runs."
+    "Change: the score on the other data set minus the score on the test patients of the fine-tuning data "
+    "set, with the same weights. The interval covers the patients of both data sets and the runs."
 )
 
 
@@ -58,7 +58,7 @@ def _table(report: ReportContext, index: int, section: Finetune, fraction: int) 
 
 
 def _entries(changed: Change, unit: str) -> tuple[str, ...]:
-    within = "one run of few patients"
+    within = "none: one run, few patients"
     if changed.low == changed.low:
         within = f"{difference(changed.low, unit)} to {difference(changed.high, unit)}"
     first, second = (number(mean, unit) for mean in changed.means)

@@ -22,23 +22,24 @@ FRACTIONS, LEARNING = "Score against label fraction", "Score as fine-tuning goes
 STEPS, CASES = "Score against pretraining steps", "Score against pretraining cases"
 DIFFERENCES, FOREST = "Runs and patients", "Paired differences against scratch"
 LOSS = "Fine-tuning loss"
-PROBES = "What the online probe read"
+PROBES = "Online probe during pretraining"
 PROBE = (
-    "A ridge probe on the encoder, fitted at each point to some labelled training patients and scored on "
-    "others. It chooses no weights. At the first point the encoder is random."
+    "At each point a ridge probe on the encoder is fitted to some labelled training patients and scored on "
+    "others. The probe selects no weights. At the first point the encoder is random."
 )
 BAND, RUNS = "Bands are ± one standard deviation over runs.", "Thin lines are single runs."
 ERROR_BARS = "Error bars are ± one standard deviation over runs."
 PRINTED = "Hollow marks: numbers printed in the paper."
-AVERAGED = "Points are means of neighbouring logged steps."
-EACH_SEED = "One line for each pretraining seed."
+AVERAGED = "Each point is the mean of neighbouring logged steps."
+EACH_SEED = "There is one line for each pretraining seed."
 TRAINING = (
-    "One line for each run, by share of training patients with labels. A line that still falls steeply at "
-    "its end, or stays above others of its colour, may be an undertrained run: see its scores."
+    "Each line is one run; its colour shows the share of training patients with labels. If a line still "
+    "falls steeply at the end, or stays above the other lines of the same colour, the run may be "
+    "undertrained: check the scores of the run."
 )
 TERMS = (
-    "Each method has its own loss: compare within a plot only. Below each loss, on a separate axis: its "
-    "parts before weighting, and logged figures that are not optimised."
+    "Each method has its own loss, so losses can be compared only within a plot. The lower axis of a plot "
+    "shows the parts of the loss before weighting, and logged quantities that are not optimised."
 )
 LOSSES = {
     "dice_ce": "Dice loss + cross-entropy",
@@ -47,14 +48,17 @@ LOSSES = {
 }
 CHARTS = {"bars": "Scores side by side", "dots": "Scores, better to the right"}
 PICKED = {
-    "first": "the first by name",
-    "best": "the best",
-    "median": "those in the middle",
-    "worst": "the worst",
+    "first": "the first cases by name",
+    "best": "the best cases",
+    "median": "the cases in the middle",
+    "worst": "the worst cases",
 }
-SLICES = {"largest": "where most is labelled", "middle": "in the middle of the labelled slices"}
+SLICES = {
+    "largest": "the slice with the largest labelled area",
+    "middle": "the middle one of the labelled slices",
+}
 ERRORS = (
-    "Beside each prediction, its errors. Missed: labelled only in the reference. Added: labelled only in "
+    "The errors of each prediction are beside it. Missed: labelled only in the reference. Added: labelled only in "
     "the prediction. Confused: labelled in both, differently."
 )
 
@@ -85,7 +89,7 @@ def wanted(report: ReportContext) -> list[Figure]:
     if lines := pretrainings.plotted(report):
         seeds = any(len(pretexts) > 1 for _, pretexts in lines)
         captions = (EACH_SEED, AVERAGED) if seeds else (AVERAGED,)
-        title = "What pretraining tracked"
+        title = "How each pretraining learned its task"
         figures.append(_figure("pretext", title, "pretexts", (lines,), repr(lines), captions))
     if probes := pretrainings.probed(report):
         captions = (PROBE, EACH_SEED) if any(len(of) > 1 for *_, of in probes) else (PROBE,)
@@ -227,7 +231,7 @@ def _clouds(report: ReportContext, name: str, view: View) -> list[Figure]:
     if not clouds:
         return []
     titles = pretrainings.group_titles(report.extras)
-    title = view.title or "Embeddings of the pretraining's data"
+    title = view.title or "Embeddings of the pretraining data"
     captions = (pretrainings.explained(clouds), *report.extras.absent)
     return [_figure(name, title, "clouds", (clouds, titles), repr((titles, clouds)), captions)]
 
@@ -282,10 +286,10 @@ def _of_section(
     name = f"panels_{safe[section]}" + (f"_{section}" if safe[section] in safe[:section] else "")
     name = name if number < 0 else f"view{number + 1}_{name}"
     title = view.title if alone else f"{view.title}: {label}"
-    picked = f"Cases: {PICKED[view.pick]}"
+    picked = f"Shown: {PICKED[view.pick]}"
     if view.pick != "first":
         metric = metric_title(view.metrics[0] if view.metrics else report.metrics[0])
-        picked += f" by the mean of {metric} over the rows shown"
+        picked += f" by mean {metric} over these rows"
     shared = info.redistribution is True
     return Figure(
         name=name,
@@ -294,7 +298,7 @@ def _of_section(
         embed=shared,
         draw=lambda: drawing().panels(panels, labels, view.errors),
         reason="" if shared else f"{_withheld(info)} They are in {name}.png beside this page.",
-        captions=(f"{picked}; slice: {SLICES[view.slices]}.", *[ERRORS] * view.errors),
+        captions=(f"{picked}, each in {SLICES[view.slices]}.", *[ERRORS] * view.errors),
     )
 
 
@@ -314,8 +318,8 @@ def _withheld(info: DatasetInfo) -> str:
     )
     return (
         f"Images of {info.title} are left out: it is not stated that they may be shared ({licence}). Read "
-        f"their terms before you share them. If you may share them, write {how} and run the protocol "
-        "again (finished jobs are kept)."
+        f"the terms of the data set before you share its images. If you may share them, write {how} and run "
+        "the protocol again (finished jobs are kept)."
     )
 
 

@@ -14,12 +14,12 @@ from bench.report.tabular import COUNTS, grid
 
 LISTED = 10  # test cases that a footnote names
 UNDEFINED = {
-    "segmentation": "values undefined (an empty mask), left out",
-    "classification": "values undefined (a class without cases), left out",
-    "regression": "values undefined (values that do not vary), left out",
+    "segmentation": "values are undefined (an empty mask) and left out",
+    "classification": "values are undefined (a class without cases) and left out",
+    "regression": "values are undefined (the values do not vary) and left out",
 }
-LACKING = "the weights that the row starts from lack layers of the encoder; these start at random"
-PENALISED = "values penalised (one mask empty)"
+LACKING = "the row's initial weights lack these parts of the encoder, which start at random"
+PENALISED = "values are penalised (one mask is empty)"
 
 
 @dataclass
@@ -108,7 +108,7 @@ def _of_cell(report: ReportContext, key: Key, cell: Cell, usual: str) -> list[st
         ]
     if key.target == MEAN and cell.mean is not None and cell.targets < n_targets:
         in_runs = " in at least one run" if cell.runs > 1 else ""
-        parts.append(f"over {cell.targets} of {n_targets} targets{in_runs}")
+        parts.append(f"mean over {cell.targets} of {n_targets} targets{in_runs}")
     return parts
 
 
@@ -120,10 +120,15 @@ def leaked(leak: Leak) -> str:
     """Say which test cases a pretraining met, and what was done."""
     listed = ", ".join(leak.cases[:LISTED]) + (" ..." if len(leak.cases) > LISTED else "")
     are = "is" if len(leak.cases) == 1 else "are"
-    optimistic = "kept, as the protocol says, so this number is optimistic"
+    they = "it was" if len(leak.cases) == 1 else "they were"
+    what = (
+        "left out before training"
+        if leak.dropped
+        else "kept, as the protocol says, so this number is optimistic"
+    )
     return (
         f"{len(leak.cases)} of {leak.tests} test cases {are} also in the pretraining data, as {leak.read} "
-        f"of its cases: {listed}; {'left out before training' if leak.dropped else optimistic}"
+        f"of its cases: {listed}; {they} {what}"
     )
 
 
@@ -154,7 +159,7 @@ def failed_jobs(report: ReportContext) -> list[Section]:
         ("; ".join(cells[job]), f.reason, str(f.attempts), job, f.log) for job, f in first.items()
     ]
     table = grid(
-        ("Cells without their number", "Reason", "Attempts", "Job", "Log"), lines, words=(1, 3, 4)
+        ("Cells without a number", "Reason", "Attempts", "Job", "Log"), lines, words=(1, 3, 4)
     )
     return [Section("Failures", (table,), "failures", "Failures", forms=PAGE)] if lines else []
 

@@ -23,16 +23,22 @@ from bench.report.verdicts import judging, over_targets, run_seeds
 from bench.stats.unpaired import LEAST, Gap, gaps, gaps_of
 
 HEADING = "Do scores differ between groups of patients?"
-HOW = "In brackets: patients. Gap: the largest mean minus the smallest. Its interval covers patients and runs."
-PICKED = (
-    " The pair is picked by its gap, so the interval is of {share} % for each pair and Holm adjusts p over the "
-    "row's pairs."
+HOW = (
+    "In brackets: number of patients. Gap: the largest group mean minus the smallest. The interval of the gap "
+    "covers patients and runs."
 )
-TOO_FEW = " Too few: no exact test on so few patients gives p below 0.05."
-WEIGHTS = " With one run or one pretraining the gap is of these weights, not of the method: {rows}."
+PICKED = (
+    " The pair with the largest gap is picked from all pairs of a row, so the interval has {share} % for each "
+    "pair, and Holm adjusts p over all pairs of the row."
+)
+TOO_FEW = " Too few: with so few patients no exact test gives p below 0.05."
+WEIGHTS = (
+    " With one run or one pretraining the gap holds for these weights, not for the method: {rows}."
+)
 PAIRS = (
-    f"Less scratch's: the row's gap {MINUS} scratch's gap, of the same groups, patients and runs. Positive: the "
-    "row's gap is wider. Intervals are 95 % for each pair. Holm adjusts p over a row's pairs."
+    "Less scratch's: the row's gap minus the gap of scratch, for the same groups, patients and runs. A "
+    "positive value means that the row's gap is wider. Each pair has a 95 % interval. Holm adjusts p over all "
+    "pairs of a row."
 )
 MOST = 12  # groups of a column that are compared
 FEW = "too few"  # patients, for any p below 0.05
@@ -102,9 +108,7 @@ def _parts(report: ReportContext, by: GroupedBy) -> list[Text | Table]:
     where = f"{report.labels[by.section]}, {by.fraction} % of the labels"
     title = f"{metric_title(by.metric)} by {by.column}, {where}"
     if tested and not 2 <= len(names) <= MOST:
-        why = (
-            f"{counted(len(names), 'group')} of {LEAST} patients or more; 2 to {MOST} are compared"
-        )
+        why = f"{counted(len(names), 'group')} of {LEAST} patients or more; a comparison needs 2 to {MOST}"
         return [Text(f"{title}: {why}.{left_out}", "warning")]
     return _tables(report, by, names, title, left_out)
 
@@ -149,13 +153,13 @@ def _left_out(by: GroupedBy, tested: Sequence[str], sizes: Mapping[str, int]) ->
     if without:
         text += (
             f" Left out: {len(without)} of {counted(len(tested), 'patient')} without an entry in "
-            f"{by.column}, first {without[0]}."
+            f"{by.column} (the first is {without[0]})."
         )
     small = sorted((name for name, n in sizes.items() if n < LEAST), key=natural)
     if small:
         shown = ", ".join(small[:MOST])
         text += (
-            f" Left out: {counted(len(small), 'group')} of fewer than {LEAST} patients, {shown}."
+            f" Left out: {counted(len(small), 'group')} of fewer than {LEAST} patients ({shown})."
         )
     return text
 

@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 
 PARTS = {"val": "validation patients", "test": "test patients", "train": "training patients"}
 HOW = (
-    "Mean over targets, cases, patients and runs, as in the table. Only points that all runs of a row "
-    "have are drawn. Predictions are on the prepared grid, so the last point is not the table's number."
+    "Each point is a mean over targets, cases, patients and runs, as in the table. Only points that all "
+    "runs of a row have are drawn. Predictions are scored on the prepared grid, so the last point is not "
+    "the number in the table."
 )
-MIXED = "The budget is in epochs for {} and in steps for others, so the axis counts steps"
+MIXED = (
+    "The budget of {} is in epochs and that of the other rows in steps, so the axis counts steps"
+)
 HALF = 0.5 + 1e-6  # steps: an epoch that is no whole number of them is rounded
-PEEKED = "A learning curve is of the test patients"
+PEEKED = "A learning curve shows scores on the test patients"
 ALL = View(draw="learning")
 POINT = [*(p for p in CELL if p != "target"), "look"]
 
@@ -199,4 +202,4 @@ def _line(
 def peeked(protocol: Protocol) -> str:
     """Return what to say of a curve of test patients: weights may be chosen by them all the same."""
     chosen = any(target.select == "best_test" for target in protocol.finetune)
-    return f"{PEEKED}{'' if chosen else '; it chooses neither weights nor settings'}."
+    return f"{PEEKED}{'' if chosen else '; it selects neither weights nor settings'}."

@@ -135,7 +135,7 @@ def pretexts(drawn: Sequence[tuple[str, Sequence[Pretext]]]) -> Figure:
             canvas.few_numbers(ax)
             ax.set_xlabel("Step")
         if any(pretext.chances for _, pretexts in drawn for pretext in pretexts):
-            canvas.legend(figure, [Line2D([], [], label="chance: what guessing gets", **CHANCE)])
+            canvas.legend(figure, [Line2D([], [], label="chance: score of guessing", **CHANCE)])
         return figure
 
 

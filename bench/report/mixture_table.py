@@ -12,8 +12,8 @@ from bench.report.tabular import Column, Line, Table, TableCell
 
 COUNTS = {"Group ID": "group_id", "Classes": "n_classes", "Cases": "n_cases", "Slices": "n_slices"}
 NOTE = (
-    "Cases and slices (along z, as prepared): what the pretraining read. Dash: not run here. Labels are "
-    "those of the data set, which a pretraining need not read."
+    "Cases and slices (along z, after preparation) are those that the pretraining read. A dash means that "
+    "it was not run here. Labels are those of the data set; the pretraining may not use them."
 )
 
 

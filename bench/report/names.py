@@ -48,7 +48,7 @@ METRICS = {
     "lesion_pq": "Lesion PQ",
     "lesion_dice": "Lesion Dice",
     "dice_pooled": "Dice over all test voxels",
-    "dice_monai": "Dice as MONAI's validation loops take it",
+    "dice_monai": "Dice as MONAI's validation loops compute it",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,36 +36,42 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONVENTIONS = {
-    "medpy": "from voxels with any of 6 face neighbours outside the mask, both directions pooled, as in MedPy",
-    "monai": "as in MONAI",
-    "deepmind": "as in DeepMind's surface-distance (elements weighted by area)",
+    "medpy": "a voxel is on the surface if any of its 6 face neighbours is outside the mask, and distances in both "
+    "directions are pooled, as in MedPy",
+    "monai": "computed as in MONAI",
+    "deepmind": "computed as in DeepMind's surface-distance (surface elements weighted by area)",
 }
 EMPTY = {
-    "default": "Both empty: undefined. Only the reference empty: overlap 0, distances undefined. "
-    "Only the prediction empty: overlap 0, distances are the volume's diagonal",
-    "brats": "Both empty: overlap 1, distance 0 mm. Only one empty: overlap 0, distance 373.13 mm",
-    "skip": "Any mask empty: undefined",
+    "default": "If both masks are empty, the scores are undefined. If only the reference is empty, overlap is 0 and "
+    "distances are undefined. If only the prediction is empty, overlap is 0 and distances are the diagonal of the "
+    "volume",
+    "brats": "If both masks are empty, overlap is 1 and distance is 0 mm. If only one mask is empty, overlap is 0 and "
+    "distance is 373.13 mm",
+    "skip": "If any mask is empty, the scores are undefined",
 }
 LESIONS = (
-    "Lesions: connected components of a target (26 neighbours, 4 in a picture), matched one to one at an IoU of "
-    "0.5 or more, as in panoptica 2.1.7. Sizes are those of the reference. RQ, SQ, PQ and Dice of lesions are 0 "
-    "without a match and undefined without a lesion."
+    "Lesions are connected components of a target (26 neighbours; 4 in a picture). They are matched one to one at an "
+    "IoU of 0.5 or more, as in panoptica 2.1.7. Lesion sizes are those of the reference. RQ, SQ, PQ and Dice of "
+    "lesions are 0 without a match and undefined without a lesion."
 )
+MADE_BY = re.compile(r"^made by (\w+): (\d+) tensors, (?:among them )?")
 SELECT = {
-    "last": "after the last step",
-    "best_val": "best on validation patients",
-    "best_test": "best on the test cases, as in the paper, so these numbers are optimistic",
+    "last": "those after the last step",
+    "best_val": "those with the best score on validation patients",
+    "best_test": "those with the best score on the test cases, as in the paper, so these numbers are optimistic",
 }
 
 CONTROLS = {
-    "random": "Rows (random): the same fine-tuning from random weights.",
-    "shuffled": "Rows (shuffled): from the same weights, with the values within each tensor shuffled.",
-    "long": "Rows (long): from scratch, fine-tuned for more samples: as many more as the network's longest "
-    "pretraining saw. They show what longer training alone gives.",
-    "ceiling": "Ceiling: pretrained with the labels of all training scans, by the section's own recipe.",
-    "doses": "Doses: weights a quarter, half and three quarters of the way from random to the ceiling's weights.",
-    "intensity": "Rows (intensity): a probe without an encoder. It reads a voxel's intensity, and mean and "
-    "standard deviation in cubes of 3, 5 and 9 voxels around it.",
+    "random": "Rows (random) have the same fine-tuning from random weights.",
+    "shuffled": "Rows (shuffled) start from the same weights, with the values within each tensor shuffled.",
+    "long": "Rows (long) start from scratch and are fine-tuned for more samples. The number of extra samples is that "
+    "of the longest pretraining of the network. These rows show what longer training alone gives.",
+    "ceiling": "The ceiling is pretrained with the labels of all training scans, by the fine-tuning recipe of the "
+    "section.",
+    "doses": "Doses are weights a quarter, half and three quarters of the way from random weights to the ceiling's "
+    "weights.",
+    "intensity": "Rows (intensity) are a probe without an encoder. The probe reads the intensity of a voxel, and mean "
+    "and standard deviation in cubes of 3, 5 and 9 voxels around the voxel.",
 }
 
 
@@ -109,9 +116,9 @@ def _registration(registered: Sequence[Registered]) -> Iterator[str]:
         if number == 0 and not entry.scored:
             yield f"Registered before the first cell was scored: {at}, {entry.time}."
         elif number == 0:
-            yield f"Not registered before the first cell: {at}, {entry.time}, {_progress(entry)}."
+            yield f"Not registered before the first cell was scored: {at}, {entry.time}, {_progress(entry)}."
         else:
-            yield f"Changed: {at}, {entry.time}, {_progress(entry)}."
+            yield f"Changed to {at}, {entry.time}, {_progress(entry)}."
 
 
 def _progress(entry: Registered) -> str:
@@ -133,13 +140,13 @@ def _reading(report: ReportContext) -> list[str]:
     notes = [
         report.cells.how,
         "Overlap and other scores from 0 to 1 are printed in percent, distances in mm, volumes in ml, "
-        "all with two decimals. table.csv keeps 0 to 1.",
+        "all with two decimals. table.csv has these scores from 0 to 1.",
     ]
     if report.published.any:
         of_real = " on real scans" if report.synthetic else ""
         notes.append(
-            f"Published: the paper's own number{of_real} for the same data set, target and label fraction. "
-            "In brackets: ours minus published."
+            f"Published: the number that the paper prints{of_real} for the same data set, target and label "
+            "fraction. In brackets: ours minus published."
         )
         notes += [dagger()] if report.published.marked else []
         if report.synthetic:
@@ -180,7 +187,7 @@ def _data(report: ReportContext, records: pd.DataFrame) -> tuple[Note, ...]:
             not same.any() or (records[same]["task"] != "classification").any()
         ):
             notes.append(
-                Note(f"{label}, empty masks (convention {empty}). {EMPTY.get(empty, empty)}.")
+                Note(f"{label}: empty masks (convention {empty}). {EMPTY.get(empty, empty)}.")
             )
     return tuple(notes)
 
@@ -189,7 +196,7 @@ def _split(label: str, target: Finetune, rows: pd.DataFrame) -> str:
     hashes = sorted(rows["split_hash"].unique())
     text = f"{label}: split {target.split}"
     if hashes:
-        text += f", hash {', '.join(hashes)}"
+        text += f" (hash {', '.join(hashes)})"
     used = rows[rows["status"] != "failed"]
     seeds = sorted(used["seed"].unique()) if len(used) else target.seeds
     if len(used):
@@ -198,7 +205,7 @@ def _split(label: str, target: Finetune, rows: pd.DataFrame) -> str:
             patients, cases = named["patient"].nunique(), named["case"].nunique()
             text += f"; {counted(patients, 'test patient')}, {counted(cases, 'test case')}"
         sizes = used.groupby("fraction")["n_train"].agg(["min", "max"])
-        text += "; training patients " + ", ".join(
+        text += "; training patients: " + ", ".join(
             f"{low if low == high else f'{low} to {high}'} at {fraction} %"
             for fraction, low, high in sizes.itertuples()
         )
@@ -231,13 +238,13 @@ def _whence(
         stated = Initial.of(declared.init) if declared is not None and declared.init else None
         name = Path(stated.embeddings).name if stated else "a folder"
         unseen = (
-            "compared with"
+            "was compared with the held-out cases"
             if stated and stated.pretrained_on
-            else "not stated, so no guard looked for"
+            else "is not stated, so no guard looked for held-out cases in it"
         )
         return (
-            f"not pretrained here; features from {name} (digest {init.removeprefix('embeddings:')[:12]}); "
-            f"their pretraining data is {unseen} the held-out cases"
+            f"not pretrained here; the features are from {name} "
+            f"(digest {init.removeprefix('embeddings:')[:12]}); their pretraining data {unseen}"
         )
     if init.startswith("file:"):
         declared, _ = row_of(report.protocol, row)
@@ -246,9 +253,7 @@ def _whence(
             if declared is not None and declared.init
             else "weights"
         )
-        return (
-            f"not pretrained here; from the file {name} (SHA-256 {init.removeprefix('file:')[:12]})"
-        )
+        return f"not pretrained here; the weights are from the file {name} (SHA-256 {init.removeprefix('file:')[:12]})"
     if not init.startswith("job:"):
         return "not pretrained"
     at = f", weights after step {init.partition('@')[2]}" if "@" in init else ""
@@ -261,8 +266,8 @@ def _whence(
     unlabelled = f", {share} of them unlabelled" if most else ""
     return (
         f"pretrained on {named}, {_range(facts.cases, 'case')}{_expected(report.protocol, row)}{unlabelled}; "
-        f"{_range(facts.steps, 'step')}{at}, batch {facts.batch}, {facts.optimiser} at {facts.lr:g}, "
-        f"{facts.schedule} schedule, {facts.precision}"
+        f"{_range(facts.steps, 'step')}{at}, batch size {facts.batch}, "
+        f"{facts.optimiser} at learning rate {facts.lr:g}, {facts.schedule} schedule, {facts.precision}"
     )
 
 
@@ -274,7 +279,7 @@ def _imported(report: ReportContext) -> Iterator[str]:
     for (row, origin), fractions in by_origin.items():
         shares = ", ".join(f"{share} %" for share in sorted({*fractions}))
         count = counted(len(fractions), "cell")
-        yield f"{report.named(row)}, {shares} of the labels: {count} of {origin}."
+        yield f"{report.named(row)}, {shares} of the labels: {count} from {origin}."
 
 
 def _range(ends: tuple[int, int], noun: str) -> str:
@@ -306,16 +311,18 @@ def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:
     every = [
         pretrain_of(protocol, row, i) for row in rows if pretrains(protocol, row) for i in sections
     ]
-    shown = ". Curves of pretraining losses, embeddings and predictions show the first."
+    shown = ". Curves of pretraining losses, embeddings and predictions show the first seed."
     paired = [section.paired for section in every]
     if any(paired):
         each = "Each" if all(paired) else "In some rows each"
-        notes.append(f"{each} fine-tuning seed has its own pretraining, with the same seed{shown}")
+        notes.append(f"{each} fine-tuning seed has a pretraining with the same seed{shown}")
     else:
         seeds = max((section.every_seed((0,)) for section in every), key=len, default=())
         if len(seeds) > 1:
             listed = ", ".join(map(str, seeds))
-            notes.append(f"Pretraining seeds {listed}, each with every fine-tuning seed{shown}")
+            notes.append(
+                f"Each pretraining seed ({listed}) is combined with every fine-tuning seed{shown}"
+            )
     notes += dict.fromkeys(
         _probed(report, section.probe) for section in every if section.probe is not None
     )
@@ -327,9 +334,12 @@ def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:
         differs = ran.get(name, json.dumps(row.params, sort_keys=True))
         if differs != "{}":
             notes.append(
-                f"{report.named(name)}: parameters other than the method's defaults: {differs}."
+                f"{report.named(name)}: these parameters are not the method's defaults: {differs}."
             )
-    return [*notes, *([f"Stated cost: {protocol.cost}"] if protocol.cost else [])]
+    return [
+        *notes,
+        *([f"Cost, as the protocol states it: {protocol.cost}"] if protocol.cost else []),
+    ]
 
 
 def _references(report: ReportContext) -> Iterator[str]:
@@ -344,9 +354,9 @@ def _references(report: ReportContext) -> Iterator[str]:
             for tuned in (finetune_of(protocol, i, row) for i in protocol.sections_of(row))
         }
         yield (
-            f"{report.named(name)}: a reference by a recipe of its own ({' | '.join(sorted(ways))}). Network, "
-            "recipe and budget are others than those of the rows beside it, and nothing is pretrained on its "
-            "network: it is no control of a pretraining, and no difference from it is computed."
+            f"{report.named(name)} is a reference with its own recipe ({' | '.join(sorted(ways))}). Its network, "
+            "recipe and budget differ from those of the rows beside it, and no row is pretrained on its network. "
+            "So it is not a control of a pretraining, and no difference from it is computed."
         )
 
 
@@ -355,8 +365,8 @@ def _probed(report: ReportContext, probe: OnlineProbe) -> str:
     title = dataset_info(probe.dataset, report.extras).title
     return (
         f"Every {probe.every} steps of pretraining the online probe reads the labels of {probe.patients} training "
-        f"patients of {title}: {probe.fitted} to fit it, {probe.patients - probe.fitted} to score it. It chooses "
-        "nothing and does not change the weights."
+        f"patients of {title}: {probe.fitted} to fit the probe, {probe.patients - probe.fitted} to score it. The "
+        "probe selects nothing and does not change the weights."
     )
 
 
@@ -389,31 +399,31 @@ def _way(target: Finetune, task: str) -> str:
         else ""
     )
     parts = [
-        f"{length if target.steps is None else f'{target.steps} steps'}, batch {target.batch}, "
-        f"{optimiser.name} at {optimiser.lr:g}, {target.schedule.name} schedule, {target.precision}",
+        f"{length if target.steps is None else f'{target.steps} steps'}, batch size {target.batch}, "
+        f"{optimiser.name} at learning rate {optimiser.lr:g}, {target.schedule.name} schedule, {target.precision}",
         EVALUATIONS[target.evaluation],
-        f"loss {target.loss or 'of the task'}",
-        f"same {target.held} at every label fraction",
-        f"weights scored: {SELECT[target.select]} (select {target.select})",
+        f"loss: {target.loss or 'the default of the task'}",
+        f"the same {target.held} at every label fraction",
+        f"scored weights: {SELECT[target.select]} (select {target.select})",
         f"windows overlap by {100 * window.overlap:g} %, {window.blend} blending{flips}",
     ]
     parts += [_looks(target.track)] if target.track else []
     parts += [_grid(target.tune)] if target.tune else []
     parts += [f"crop {' x '.join(map(str, target.crop))}"] if target.crop else []
-    parts += ["a sigmoid for each region"] if target.head == "regions" else []
+    parts += ["one sigmoid for each region"] if target.head == "regions" else []
     parts += (
         [f"validation: {100 * target.holdout:g} % of training patients"] if target.holdout else []
     )
     parts += (
-        [f"the encoder frozen for {100 * target.frozen:g} % of the steps"] if target.frozen else []
+        [f"the encoder is frozen for {100 * target.frozen:g} % of the steps"]
+        if target.frozen
+        else []
     )
     parts += [_group(name, group) for name, group in _groups(target).items() if group != Group()]
     parts += ["loaded norm layers keep their statistics"] if target.norm == "kept" else []
     parts += _of_weights(target)
-    parts += ["the last layer comes with the weights"] if target.output == "loaded" else []
-    parts += (
-        ["the last layer's bias starts at the frequencies of the classes"] if target.prior else []
-    )
+    parts += ["the last layer is loaded with the weights"] if target.output == "loaded" else []
+    parts += ["the bias of the last layer starts at the class frequencies"] if target.prior else []
     parts += [f"other settings: {target.settings}"] if target.settings else []
     return "; ".join(parts)
 
@@ -424,26 +434,28 @@ def _groups(target: Finetune) -> dict[str, Group]:
 
 def _group(name: str, group: Group) -> str:
     """Return how a group of parameters trains, where that differs from the rest."""
-    parts = [f"at {group.rate:g}"] if group.rate is not None else []
+    parts = [f"learning rate {group.rate:g}"] if group.rate is not None else []
     parts += [f"frozen for {100 * group.frozen:g} % of the steps"] if group.frozen else []
-    parts += [f"with a warm-up of {100 * group.warmup:g} %"] if group.warmup is not None else []
-    parts += [f"with weight decay {group.decay:g}"] if group.decay is not None else []
     parts += (
-        [f"each encoder layer at {group.layer_decay:g} of the next"]
+        [f"warm-up of {100 * group.warmup:g} % of the steps"] if group.warmup is not None else []
+    )
+    parts += [f"weight decay {group.decay:g}"] if group.decay is not None else []
+    parts += (
+        [f"the rate of each encoder layer is {group.layer_decay:g} of the next layer's"]
         if group.layer_decay != 1
         else []
     )
-    parts += ["with a second warm-up once the other group trains"] if group.restart else []
-    return f"{name} {', '.join(parts)}"
+    parts += ["a second warm-up when the other group starts to train"] if group.restart else []
+    return f"{name}: {', '.join(parts)}"
 
 
 def _of_weights(target: Finetune) -> list[str]:
     """Return what is scored in place of the weights, and what is trained beside them."""
-    parts = [f"scored: the mean of the weights, momentum {target.ema:g}"] if target.ema else []
+    parts = [f"scored weights: their moving average, momentum {target.ema:g}"] if target.ema else []
     if target.lora.rank:
         layers = {"attention": "of attention", "all": "of the encoder"}[target.lora.layers]
         size = f"rank {target.lora.rank}, alpha {target.lora.alpha:g}"
-        parts.append(f"loaded linear layers {layers} have adapters of {size}")
+        parts.append(f"the loaded linear layers {layers} have adapters of {size}")
     return parts
 
 
@@ -451,14 +463,25 @@ def _grid(tune: Tune) -> str:
     """Return from which recipes each row chooses, and by whom."""
     keys = "; ".join(f"{key}: {', '.join(map(str, values))}" for key, values in tune.over.items())
     runs = f" (mean of {tune.runs} seeds)" if tune.runs > 1 else ""
-    return f"each row chooses its recipe on the validation patients{runs}, from {len(tune.grid)} ({keys})"
+    return (
+        f"each row chooses its recipe on the validation patients{runs}, from {len(tune.grid)} recipes "
+        f"({keys})"
+    )
 
 
 def _looks(track: Track) -> str:
     """Return whom a learning curve looks at, and how often."""
     every = f"{track.every} steps" if track.every is not None else f"{track.every_epochs:g} epochs"
     return (
-        f"a learning curve every {every} on the {learning.PARTS[track.part]}, which chooses nothing"
+        f"a learning curve on the {learning.PARTS[track.part]} every {every}, which selects nothing"
+    )
+
+
+def _receipt(text: str) -> str:
+    """Return a receipt as it is written today; records keep the words of the version that ran."""
+    text = MADE_BY.sub(r"the weights are pretrained by \1; \2 tensors are loaded, with ", text)
+    return text.replace(
+        "tensors of other parts start", "tensors of other parts of the network start"
     )
 
 
@@ -469,21 +492,24 @@ def _taken_over(report: ReportContext) -> list[str]:
         declared, _ = row_of(report.protocol, row)
         given = Initial.of(declared.init) if declared and declared.init else None
         start = _start(given) if given is not None and given.file else ""
-        notes.append(f"{report.named(row)}: {start}{text}.")
+        notes.append(f"{report.named(row)}: {start}{_receipt(text)}.")
     notes += [f"{report.named(row)} {text}." for row, text in report.extras.choices.items()]
     return notes + [CONTROLS[control] for control in report.protocol.controls]
 
 
 def _start(given: Initial) -> str:
     """Return from which file a row starts, and what it says of it."""
-    parts = [f"from {given.file}", "pretrained elsewhere, so no guard looked for test cases in it"]
+    parts = [
+        f"the weights are from {given.file}",
+        "they were pretrained elsewhere, so no guard looked for test cases in their pretraining data",
+    ]
     if given.weights:
         public = public_weights.by_name(given.weights)
         parts[0] += f" ({public.title}; {public.cite}; licence: {public.licence})"
-        parts[1] += f"; trained on {public.data}"
+        parts[1] += f"; they were trained on {public.data}"
     if given.recipe == public_weights.OTHER:
-        parts.append("and prepared by another recipe than in that training")
-    return ", ".join(parts) + "; "
+        parts.append("the scans are prepared by another recipe here than in that training")
+    return "; ".join(parts) + "; "
 
 
 def _method_sources(protocol: Protocol, extras: Extras) -> tuple[Note, ...]:

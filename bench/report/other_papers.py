@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HEADING = "Other papers on the same cells"
-NOTE = "As printed; splits, networks and settings are each paper's own and may differ."
+NOTE = "Numbers are as printed. Splits, networks and settings may differ from paper to paper."
 COPIED = "copied_from"  # in a note: the paper that a number was taken from
 
 

@@ -26,19 +26,21 @@ PROBE = "Online probe"
 COLLAPSED, GUESSES = "collapsed", "no better than guessing"
 ARROW = " \N{RIGHTWARDS ARROW} "
 NOTE = (
-    "Start and end: means over the first 1 % and the last 10 % of the logged steps. Where guessing solves the first "
-    "steps, the start is the first step that guessing does not solve. Chance: the score of guessing over the last "
-    "10 %; for retrieval tasks, of guessing from data set, modality and intensity. No better than guessing: the end "
-    "is not beyond chance, so the task was not learned. Embedding std: spread of the directions of the embeddings "
-    "(1: whole sphere, 0: one point). Effective rank: number of directions that they fill. Both are of the same "
-    "samples, before the first step \N{RIGHTWARDS ARROW} after the last. Collapsed, one of three: std below a tenth "
-    "of its start (or below 0.02 and half of its start) with a rank above half of the highest possible (noise around "
-    "a point); std below 0.001; more than 90 % of the variance in one direction (only two data sets are separated, "
-    "for example). With skip connections, a collapse may only mean that the bottleneck was not used."
+    "Start and end are means over the first 1 % and the last 10 % of the logged steps. If guessing solves the "
+    "first steps, the start is the first step that guessing does not solve. Chance: the score of guessing over the "
+    "last 10 %; for retrieval tasks, of guessing from data set, modality and intensity. No better than guessing: "
+    "the end is not beyond chance, so the task was not learned. Embedding std: spread of the directions of the "
+    "embeddings (1: over the whole sphere, 0: one point). Effective rank: number of directions along which the "
+    "embeddings vary. Std and rank are measured on the same samples before the first step "
+    "\N{RIGHTWARDS ARROW} after the last step. An encoder is called collapsed in one of three cases: the std falls "
+    "below a tenth of the std at the start (or below 0.02 and below half of it) and the rank is above half of the "
+    "highest possible rank (noise around a point); the std is below 0.001; more than 90 % of the variance is in one "
+    "direction (for example, only two data sets are separated). In a network with skip connections, a collapse may "
+    "only mean that the bottleneck was not used."
 )
 PROBED = (
-    " Online probe: score of a ridge probe on the encoder, before the first step \N{RIGHTWARDS ARROW} after the "
-    "last, on training patients that it was not fitted to."
+    " Online probe: score of a ridge probe on the encoder before the first step \N{RIGHTWARDS ARROW} after the "
+    "last step, on training patients to which the probe was not fitted."
 )
 
 
@@ -150,8 +152,8 @@ def explained(clouds: tuple[Cloud, ...]) -> str:
     ways = " or ".join(dict.fromkeys(cloud.how for cloud in clouds))
     return (
         f"Each point is one sample of a data set, placed by {ways} of the encoder's averaged bottleneck. "
-        "Compare positions within a panel only. In brackets: std and effective rank of the embeddings "
-        "themselves."
+        "Positions can be compared only within a panel. In brackets: std and effective rank of the "
+        "embeddings, not of the points."
     )
 
 

@@ -25,16 +25,17 @@ from bench.stats.ranks import Ranks, kendall, ranks
 
 HEADING = "How sure is the order?"
 NOTE = (
-    "Rows fine-tuned alike are ranked by their mean over patients and runs. Only patients, seeds and targets "
-    "that all of them have count, so a mean may differ from the table's. The 95 % interval of a rank, and "
-    "the share of draws in which the row is the best, are from 1,000 draws of patients and runs (crossed "
-    "bootstrap; too narrow with three runs or fewer). Beside the best: the paired difference from the first "
-    "row. Holm adjusts p over this table's pairs, so a verdict may differ from that at the top of the page."
+    "Rows with the same fine-tuning are ranked by their mean over patients and runs. Only patients, seeds and "
+    "targets that all of these rows have are counted, so a mean may differ from that in the table of scores. "
+    "The 95 % interval of a rank comes from 1,000 draws of patients and runs (crossed bootstrap; too narrow "
+    "with three runs or fewer). Best in: the share of these draws in which the row is the best. Beside the "
+    "best: the paired difference from the first row. Holm adjusts p over the pairs of this table, so a verdict "
+    "may differ from that at the top of the page."
 )
 HEAD = ("Row", "Mean", "Rank", "95 % interval", "Best in", "Beside the best", "Verdict")
 LEGEND = (
-    "▲ better than the row of the column, ▼ worse, ≈ equivalent, ? not separable, · these weights only; "
-    "differences on hover and on focus."
+    "The sign compares the row of the line with the row of the column. ▲ better, ▼ worse, ≈ equivalent, "
+    "? not separable, · these weights only. Point at a sign to see the difference."
 )
 WITHHELD = "no rank intervals: {row} has one run, and another seed may change the order"
 
@@ -148,7 +149,8 @@ def _matrix(where: str, rows: Sequence[str], pairs: Sequence[Sequence[Pair]]) ->
 def _settled(ranked: Ranks, order: np.ndarray) -> str:
     """Say how many neighbours in the order have rank intervals apart."""
     apart = sum(bool(ranked.high[a] < ranked.low[b]) for a, b in pairwise(order))
-    return f"{apart} of {len(order) - 1} neighbouring rows have separate rank intervals."
+    pairs = len(order) - 1
+    return f"{apart} of {pairs} pairs of neighbouring rows have rank intervals that do not overlap."
 
 
 def stacked(rows: Sequence[Scores]) -> tuple[np.ndarray, list[int]]:
@@ -232,7 +234,8 @@ def _tau(report: ReportContext, keys: list[Key]) -> str:
         if tau == tau:
             agreements.append(f"{metric_title(metric)} {tau:.2f}".replace("-", "\N{MINUS SIGN}"))
     return (
-        f"Agreement with the order by other metrics (Kendall's tau): {', '.join(agreements)}."
+        "Kendall's tau between this order of rows and the order by another metric (1: the same order): "
+        f"{', '.join(agreements)}."
         if agreements
         else ""
     )

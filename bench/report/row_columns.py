@@ -20,8 +20,8 @@ FACTS: dict[str, tuple[str, Callable[[Preset], int]]] = {
     "decoder_parameters": ("Decoder (M)", lambda size: size.parameters - size.encoder_parameters),
 }
 MILLION = 1e6
-SIZES = "Parameters of networks in millions, with the channels and classes that bench list networks states."
-CHECKS = f"{CHECK}: on in the row's pretraining."
+SIZES = "Parameters of networks in millions, for the channels and classes that bench list networks shows."
+CHECKS = f"{CHECK}: switched on in the row's pretraining."
 UNKNOWN = f"{DASH}: not recorded by the run."
 
 

@@ -17,10 +17,10 @@ from bench.report.plots import Plot, Series
 from bench.typed import plain
 
 STEPS = (
-    "One line for each pretraining. Every point is fine-tuned from its weights at that step. Where the "
-    "learning rate decays, it has reached its end only at the last point."
+    "Each line is one pretraining. Each point is fine-tuned from the weights of the pretraining at that "
+    "step. If the learning rate decays, it has reached its final value only at the last point."
 )
-CASES = "One line for each method. Every point is a separate pretraining on so many cases."
+CASES = "Each line is one method. Each point is a separate pretraining on that number of cases."
 ALL = View(draw="pretraining")
 Points = list[tuple[float, str]]  # x, row
 

@@ -15,7 +15,7 @@ from bench.report.tabular import grid
 from bench.report.verdicts import RowComparison, VerdictGroup
 from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS
 
-BLIND = "blind: not even pretraining with labels is called better than scratch here"
+BLIND = "the study is blind here: not even pretraining with labels is called better than scratch"
 HEADING, CURVE = "What this study could have found", "Difference from scratch by dose"
 HEAD = (
     "Control",
@@ -24,23 +24,24 @@ HEAD = (
     "95 % interval",
     "Verdict",
     "Least dose seen",
-    "Its difference",
+    "Difference of this dose",
     "95 % interval",
     "Rows, ±",
 )
 NOTE = (
-    "Ceiling: pretrained with the labels of all training scans, and fine-tuned like the rows; the column "
-    "has its paired difference from scratch. Dose: a share of the ceiling's weights, the rest random "
-    "weights. Least dose seen: the smallest that is called better than scratch. Holm adjusts ceiling and "
-    "doses apart from the rows. Rows, ±: the median half-width of the rows' 95 % intervals."
+    "Ceiling: the paired difference from scratch of weights that are pretrained with the labels of all "
+    "training scans and fine-tuned like the rows. Dose: the share of the ceiling's weights in a mixture "
+    "with random weights. Least dose seen: the smallest dose that is called better than scratch. Holm "
+    "adjusts the p of ceiling and doses separately from the rows. Rows, ±: the median half-width of the "
+    "95 % intervals of the rows."
 )
 SHOWN = (
-    "Dose 0 is scratch, dose 1 the ceiling. Lines are 95 % intervals, not adjusted. Filled: called better "
-    "than scratch. Shaded: region of equivalence."
+    "Dose 0 is scratch, dose 1 is the ceiling. Vertical lines are 95 % intervals, not adjusted. A filled "
+    "mark is called better than scratch. The shaded band is the region of equivalence."
 )
 NOTHING, UNKNOWN = (
     "none",
-    "what could be found is unknown, because no ceiling is compared with scratch",
+    "it is unknown what the study could have found, because no ceiling is compared with scratch",
 )
 
 
@@ -122,7 +123,7 @@ def ladders(report: ReportContext, groups: Sequence[VerdictGroup]) -> tuple[Ladd
             curves.append(
                 Ladder(
                     title=_where(report, group, baseline, {steps.baseline for steps in all_steps}),
-                    axis=f"{metric_title(group.metric)} ({unit_name}) gained on scratch",
+                    axis=f"{metric_title(group.metric)} ({unit_name}) above scratch",
                     rope=round(factor * region.rope, 6) if region else 0.0,
                     lines=tuple(
                         (_named(report, steps), _points(steps, factor)) for steps in of_baseline
@@ -218,7 +219,7 @@ def _smallest_gain(ladders: Sequence[_Steps]) -> str:
     doses = [pair for steps in ladders for pair in steps.doses if pair[0] < 1]
     seen = [steps.least for steps in ladders if steps.least]
     if not doses:
-        return "no dose was tried, so the smallest gain that could be found is unknown"
+        return "no dose was tried, so it is unknown how small a gain the study could have found"
     if not seen:
         return "the ceiling is called better than scratch, but no smaller dose is"
     least, missed = (
@@ -226,7 +227,7 @@ def _smallest_gain(ladders: Sequence[_Steps]) -> str:
         sorted({d for d, comparison in doses if not _better(comparison)}),
     )
     above = [dose for dose in missed if dose > least]
-    but = f", though dose {above[0]:g} is not" if above else ""
+    but = f", although dose {above[0]:g} is not" if above else ""
     return f"a gain as large as that of dose {least:g} is called better than scratch{but}"
 
 
@@ -234,7 +235,7 @@ def _though(ladders: Sequence[_Steps]) -> str:
     """Say of a blind place which doses are called better all the same, or that one seed says nothing."""
     seen = [steps.least[0] for steps in ladders if steps.least]
     if seen:
-        return f" (though dose {min(seen):g} is called better)"
+        return f" (although dose {min(seen):g} is called better)"
     tops = [steps.ceiling for steps in ladders if steps.ceiling]
     alone = bool(tops) and all(comparison.judged.verdict == WEIGHTS for comparison in tops)
     return " (the ceiling has one pretraining or one seed)" if alone else ""

@@ -62,8 +62,8 @@ def themed(figure: Figure, name: str, title: str) -> str:
         "fill": THEME[INK],
         "font-family": FAMILY,
         "stroke-linejoin": "round",
-        "style": f"width:100%;min-width:{72 * wide * NARROW:.0f}px;max-width:{72 * wide * WIDE:.0f}px;"
-        "height:auto",
+        "style": f"--least:{72 * wide * NARROW:.0f}px;width:100%;min-width:var(--least);"
+        f"max-width:{72 * wide * WIDE:.0f}px;height:auto",
     }
     out = Tree.Element("svg", attributes)
     Tree.SubElement(out, "title", {"id": f"{name}-title"}).text = printable(title)

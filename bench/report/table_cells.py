@@ -16,8 +16,11 @@ from bench.report.published import GAIN
 from bench.report.tabular import TableCell
 from bench.report.verdicts import gained
 
-NO_GAIN = "no gain over {}: the two means are not of the same patients, runs and targets"
-PATIENTS_FIRST = "gain as in the verdicts: mean over targets first, then over patients; printed means: patients first"
+NO_GAIN = "no gain over {} is printed: the two means are not of the same patients, runs and targets"
+PATIENTS_FIRST = (
+    "the gain is averaged over targets first, then over patients, as in the verdicts; the printed means are "
+    "averaged over patients first"
+)
 ROUNDED = 0.011  # as printed: what two roundings can bring
 TableCells = dict[tuple[AxisValues, AxisValues], TableCell]  # by line and column
 
@@ -122,11 +125,11 @@ def _gain(report: ReportContext, over: str, key: Key) -> tuple[str, str]:
         apart = abs(value - plain) * (100 if unit == "1" else 1) >= ROUNDED
         return difference(value, unit), PATIENTS_FIRST if apart else ""
     if paired is None:
-        return "", f"{NO_GAIN.format(report.named(other))}; they share none"
-    who = f"on the {counted(paired.patients, 'patient')} of both"
+        return "", f"{NO_GAIN.format(report.named(other))}; the two rows share none"
+    who = f"on the {counted(paired.patients, 'patient')} of both rows"
     return (
         "",
-        f"{NO_GAIN.format(report.named(other))}; {who} it is {difference(paired.difference, unit)}",
+        f"{NO_GAIN.format(report.named(other))}; {who} the gain is {difference(paired.difference, unit)}",
     )
 
 

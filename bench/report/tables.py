@@ -163,4 +163,4 @@ def _below(entries: Sequence[TableCell]) -> str:
     """Return what stands on the line below a line: the paper's numbers, or these and their gains."""
     gains = any(", " in e.published for e in entries)
     less = f" (ours {MINUS} published)" if any(e.difference for e in entries) else ""
-    return f"published{', its gain' if gains else ''}{less}"
+    return f"published{', published gain' if gains else ''}{less}"

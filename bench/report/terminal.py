@@ -58,10 +58,10 @@ def _legend(tables: Sequence[Table]) -> str:
     """Return what the signs in a terminal's tables mean, of those that are there."""
     lines = [line for table in tables for line in table.lines]
     entries = [e for line in lines for e in line.entries]
-    best = f"{BEST} best of its network, among rows fine-tuned alike"
+    best = f"{BEST} best row of each network, among rows with the same fine-tuning"
     words = [best] if any(e.mark for e in entries) else []
     words += ["± over runs"] if any(e.sd for e in entries) else []
-    words += ["in brackets the gain"] if any(e.gain for e in entries) else []
+    words += ["in brackets: the gain"] if any(e.gain for e in entries) else []
     n = [line.n for line in lines] + [
         e.mean for line in lines if line.kind == "n" for e in line.entries
     ]

@@ -48,11 +48,13 @@ class Judged:
     def __str__(self) -> str:
         if self.mean is None or self.lacking:
             of = f" of {', '.join(self.lacking)}" if self.scores else ""
-            return f"{self.row}: not judged, because there is no score{of} with all labels."
+            return f"{self.row} is not judged, because there is no score{of} with all labels."
         score = f"{metric_title(self.anchor.metric)} {_percent(self.mean, self.anchor.mean)}"
         score += f", worst target ({self.worst}) {self.lowest}" if self.worst else ""
-        score += f", without {counted(self.failed, 'failed run')}" if self.failed else ""
-        return f"{self.row}: {score}: {'reached' if self.passed else 'missed'}."
+        score += f", {counted(self.failed, 'failed run')} left out" if self.failed else ""
+        return (
+            f"{self.row}: {score}. The required score is {'reached' if self.passed else 'missed'}."
+        )
 
 
 def judged(report: ReportContext) -> list[Judged]:
@@ -89,8 +91,8 @@ def notes(report: ReportContext) -> list[str]:
             anchored = any(
                 finetune_of(protocol, section, row).anchor for row in protocol.rows.values()
             )
-            why = "no row is from scratch" if anchored else "no anchor is stated"
-            notes = f"{before}{why}, so whether training was long enough is unknown."
+            why = "no row is from scratch" if anchored else "no anchor is set for scratch"
+            notes = f"{before}{why}, so it is unknown whether training was long enough."
             texts.append(notes[0].upper() + notes[1:])
     return texts
 
@@ -101,10 +103,12 @@ def warning(report: ReportContext) -> str:
     for result in judged(report):
         if result.passed is not False or result.mean is None:
             continue
-        each = f" (each {_percent(result.anchor.each)})" if result.anchor.each else ""
+        each = f" (each target {_percent(result.anchor.each)})" if result.anchor.each else ""
         required = f"{_percent(result.anchor.mean)}{each}"
-        where = f"{report.labels[result.section]}, scratch with all labels below {required}"
-        worst = f" ({result.worst} {result.lowest})" if result.worst else ""
+        where = (
+            f"{report.labels[result.section]}: scratch with all labels does not reach {required}"
+        )
+        worst = f" (worst target {result.worst} {result.lowest})" if result.worst else ""
         parts.setdefault(where, []).append(
             f"{result.row} {_percent(result.mean, result.anchor.mean)}{worst}"
         )
@@ -139,13 +143,12 @@ def _scores(
 def _requirement(report: ReportContext, result: Judged) -> str:
     """Return what an anchor asks for, what the field reaches with all labels, and where that is printed."""
     anchor, label = result.anchor, report.labels[result.section]
-    each = f" and {_percent(anchor.each)} for each target" if anchor.each else ""
-    metric = metric_title(anchor.metric)
-    text = (
-        f"{label}: from scratch with all labels {metric} must reach {_percent(anchor.mean)}{each}"
-    )
+    each = f", and {_percent(anchor.each)} for each target" if anchor.each else ""
+    mean = f"{metric_title(anchor.metric)} {_percent(anchor.mean)}"
+    mean += " as the mean over targets" if len(report.targets(result.section)) > 1 else ""
+    text = f"{label}: with all labels, scratch must reach {mean}{each}"
     field = _field(report, report.protocol.finetune[result.section].dataset, anchor)
-    return f"{text}. Others reach {field}." if field else f"{text}."
+    return f"{text}. Scores from elsewhere: {field}." if field else f"{text}."
 
 
 def _field(report: ReportContext, dataset: str, anchor: Anchor) -> str:

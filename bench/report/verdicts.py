@@ -18,9 +18,9 @@ from bench.report.scores import Scores, aligned
 from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS
 
 HEADING = "Which rows differ from scratch?"
-UNLIKE = "not fine-tuned alike"  # as its baseline
-APART = "no patient and fine-tuning seed in common with scratch"
-ITSELF = "from random weights, in every run the same as scratch"
+UNLIKE = "fine-tuned differently from scratch"
+APART = "shares no patient and fine-tuning seed with scratch"
+ITSELF = "starts from random weights and scores the same as scratch in every run"
 BLIND = "blind: not even the ceiling is called better than scratch"
 MANY = 2000  # comparisons of one report that are made pair by pair
 
@@ -138,15 +138,15 @@ def _at(
         key = Key(row, section, fraction, MEAN, metric)
         comparison = None if near[1] and not variant else compare(report, key, near[0])
         if near[1] and not variant:
-            aside.append(f"{report.named(row)}: {UNLIKE}")
+            aside.append(f"{report.named(row)} ({UNLIKE})")
         elif comparison is None:
-            aside.append(f"{report.named(row)}: {APART}")
+            aside.append(f"{report.named(row)} ({APART})")
         elif (
             variant.startswith(" (random)")
             and comparison.difference == 0
             and comparison.check == (0, 0)
         ):
-            aside.append(f"{report.named(row)}: {ITSELF}")
+            aside.append(f"{report.named(row)} ({ITSELF})")
         else:
             compared.append(comparison)
     return compared, aside

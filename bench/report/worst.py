@@ -56,7 +56,11 @@ def _of_section(report: ReportContext, section: int) -> Table | None:
     ]
     title = f"{report.labels[section]}, {fraction} % of the labels, {metric_title(metric)}"
     return grid(
-        HEAD, lines, title, f"Of {len(patients)} test patients, mean over runs.", words=(2, 3)
+        HEAD,
+        lines,
+        title,
+        f"The worst of {len(patients)} test patients by the mean of all rows. Scores are means over runs.",
+        words=(2, 3),
     )
 
 

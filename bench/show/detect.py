@@ -96,16 +96,19 @@ class Sight:
         counts = f"{counted(self.comparisons, 'comparison')}, {self.patients} test patients, {self.runs} runs"
         hours = "" if self.hours is None else f", {duration(3600 * self.hours)} of this processor"
         seen = (
-            "no difference" if self.sees is None else f"differences from {self.sees:.1f} points on"
+            "no difference"
+            if self.sees is None
+            else f"differences of {self.sees:.1f} points or more"
         )
-        yield f"    as written: sees {seen} ({counts}{hours})"
-        yield f"    for {_points(self.goal)}: {' or '.join(self._ways()) or 'out of reach on this data'}"
+        yield f"    as written: detects {seen} ({counts}{hours})"
+        ways = " or ".join(self._ways()) or "not possible with this data"
+        yield f"    to detect {_points(self.goal)}: {ways}"
         parts = f"patient {self.noise.patient:.1f}, run {self.noise.run:.1f}, residual {self.noise.residual:.1f}"
         yield f"    noise of a difference: {parts} points, from {self.source}"
 
     def _ways(self) -> Iterator[str]:
         if not self.pilot:
-            yield "it is enough"
+            yield "the protocol as written is enough"
             return
         if self.needs_runs is not None:
             hours = None if self.hours is None else self.hours / self.runs * self.needs_runs
@@ -193,8 +196,8 @@ def _sight(  # noqa: PLR0913 - what a place is
         noise=Noise(*(100 * part for part in (noise.patient, noise.run, noise.residual))),
         source=pilot.source
         if pilot
-        else f"no tracked record of {'a probe' if probe else 'this data set'}: a prior, the median of "
-        "all fine-tunings",
+        else f"the median of all fine-tunings, because there is no tracked record of "
+        f"{'a probe' if probe else 'this data set'}",
     )
 
 
@@ -304,8 +307,8 @@ def as_lines(sights: Sequence[Sight], goal: float) -> list[str]:
 
 def _called(short: int, places: int, goal: float) -> str:
     if not short:
-        return f"sees {_points(goal)} everywhere"
-    return f"a pilot: {short} of {places} places cannot see {_points(goal)}"
+        return f"every place detects {_points(goal)}"
+    return f"a pilot: {short} of {places} places cannot detect {_points(goal)}"
 
 
 def _points(goal: float) -> str:

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from bench.plan import Cell, Plan
 
 UNSCORED = (
-    "predicted, but its scores for this protocol (or its guard's word) are not there; run it again"
+    "predicted, but its scores for this protocol (or the result of its guard) are missing; run the protocol "
+    "again"
 )
 POINTS = 100  # of a fine-tuning's curve
 FILE_NAME = re.compile(r"[^\w.-]+")  # what no file's name needs
@@ -272,7 +273,11 @@ def receipts(behind: Chains) -> dict[str, str]:
     texts: dict[str, str] = {}
     for cell, _, described in _behind(behind, "finetune"):
         if receipt := described.get("receipt"):
-            maker = f"made by {described['method']}: " if described.get("method") else ""
+            maker = (
+                f"the weights are pretrained by {described['method']}; "
+                if described.get("method")
+                else ""
+            )
             texts.setdefault(cell.row, maker + _receipt(receipt))
     return texts
 
@@ -313,7 +318,7 @@ def _choices(of: Mapping[tuple[str, int], list[dict[str, Any]]], tried: Mapping[
     for (section, fraction), choices in of.items():
         names = Counter(choice["settings"][choice["best"]] for choice in choices)
         shown = "; ".join(
-            f"{n} of {len(choices)} runs took {name}" for name, n in names.most_common()
+            f"{n} of {len(choices)} runs chose {name}" for name, n in names.most_common()
         )
         parts.append(f"{section}, {fraction} % of the labels: {shown}")
         count = max(count, *(len(choice["settings"]) for choice in choices))
@@ -327,13 +332,13 @@ def _receipt(receipt: Mapping[str, Any]) -> str:
         [f"{r['name']} ({r['how']})" for r in receipt["reshaped"]],
     )
     encoder = f"the encoder's {receipt['parameters']:,} parameters"
-    text = f"{receipt['matched']} tensors, among them {share} of {encoder}"
-    for what, names in (("missing", receipt["missing"]), ("fitted", changes)):
+    text = f"{receipt['matched']} tensors are loaded, with {share} of {encoder}"
+    for what, names in (("missing", receipt["missing"]), ("reshaped", changes)):
         if names:
-            text += f"; {what} {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
-    text += f"; {receipt['left_random']} tensors of other parts start at random"
+            text += f"; {what}: {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
+    text += f"; {receipt['left_random']} tensors of other parts of the network start at random"
     if receipt.get("gaps"):
-        text = f"WITHOUT the encoder's {', '.join(receipt['gaps'])}, as the row allows: {text}"
+        text = f"{text}; NOT loaded, as the row allows: the encoder's {', '.join(receipt['gaps'])}"
     return f"{text}; {receipt['left_open']}" if receipt.get("left_open") else text
 
 
@@ -416,7 +421,7 @@ def submissions(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:
         cells = [c for c in plan.cells[protocol.name] if c.columns["section"] == name]
         if section.submit and cells and not any(c.submission for c in cells):
             requested = ", ".join(f"{k} {v}" for k, v in section.submit.items())
-            yield f"{name}: nothing, because no case here is of {requested}."
+            yield f"{name}: nothing was predicted, because no case here has {requested}."
         for cell in cells:
             job = cell.submission
             if job is None or not store.done(job):
@@ -424,8 +429,8 @@ def submissions(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:
             several = [k for k in CELL[2:] if len({c.columns[k] for c in cells}) > 1]
             which = "".join(f", {k.replace('_', ' ')} {cell.columns[k]}" for k in several)
             yield (
-                f"{name}, row {cell.row}{which}: {store.manifest(job).get('cases')} cases, not scored here; "
-                f"bench export {job} --format submission --to FILE.zip writes them in the server's format."
+                f"{name}, row {cell.row}{which}: {store.manifest(job).get('cases')} cases were predicted and not "
+                f"scored here; bench export {job} --format submission --to FILE.zip writes them in the server's format."
             )
 
 

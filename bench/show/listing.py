@@ -233,7 +233,7 @@ def _parts(
     dataset: Dataset, name: str, cases: Sequence[Case] | None, split: str
 ) -> list[dict[str, int]] | str:
     if cases is None and split in splits.RULES:
-        return "of the patients that are there"
+        return "computed from the patients that are there"
     try:
         if cases is None:
             folds = splits.listed(dataset, split)
@@ -248,7 +248,7 @@ def dataset_as_text(thing: Listed) -> str:
     """Return ``one_dataset`` for a person."""
     from tabulate import tabulate
 
-    where = "not on this machine, as far as --data or bench.toml say"
+    where = "not found on this machine by --data or bench.toml"
     if thing["folder"] is not None:
         counts = (
             f"{thing['cases']} cases of {thing['patients']} patients, {thing['labelled']} labelled"

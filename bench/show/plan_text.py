@@ -113,7 +113,7 @@ def _changed(plan: Plan, store: Store) -> list[str]:
             if differing == {"contents"} and spec["contents"] is not None:
                 lines.append(
                     f"{spec['dataset']}: its files changed since job {folder.name} prepared them; "
-                    "what depends on them is to do again"
+                    "every job that depends on them must run again"
                 )
     return lines
 
@@ -142,7 +142,11 @@ def _shared(plan: Plan, done: set[str], protocols: Sequence[Protocol]) -> list[s
     headers = ["protocol", "cells", "jobs", "to do", "GPU-hours", "trainings of unknown length"]
     table = [*rows, SEPARATING_LINE, alone, union, saved]
     text = tabulate(table, headers, tablefmt="simple", floatfmt=",.1f", intfmt=",")
-    return [*text.splitlines(), "", f"GPU-hours: of training to do, of known length, {ASSUMED}."]
+    return [
+        *text.splitlines(),
+        "",
+        f"GPU-hours count the training to do whose length is known, {ASSUMED}.",
+    ]
 
 
 def _called(protocol: Protocol) -> str:
@@ -292,9 +296,7 @@ def limits(plan: Plan, todo: Sequence[str], profile: Profile) -> list[str]:
         )
     if pretrained:
         again = math.ceil(pretrained / limit) - 1
-        how = (
-            f"saves itself and goes back into the queue {again} times" if again else "fits into it"
-        )
+        how = f"is saved and put back into the queue {again} times" if again else "fits into it"
         parts.append(f"the longest pretraining ({duration(pretrained)}) {how}")
     if parts:
         lines.append(f"a task of {profile.minutes} minutes: {'; '.join(parts)}, on the same GPU")
@@ -315,7 +317,5 @@ def _total(plan: Plan, todo: list[str], costs: Costs) -> str:
         text += f", or {duration(3600 * _gpu_hours(plan, todo))} of training {ASSUMED}"
     wanting, cores = load()
     if seconds > WAIT and wanting > 1.5 * cores:
-        text += (
-            f"; longer while others use it, as they do now (load {wanting:.0f} on {cores} cores)"
-        )
+        text += f"; longer while others use this processor, as they do now (load {wanting:.0f} on {cores} cores)"
     return text

@@ -47,7 +47,7 @@ def read(store: Store, protocol: str) -> tuple[Registered, ...]:
     except FileNotFoundError:
         return ()
     except ValueError as error:
-        raise BenchError(f"{file}: damaged ({error}); put it aside, and run again") from None
+        raise BenchError(f"{file}: damaged ({error}); move it away and run again") from None
 
 
 def _stated(protocol: Protocol) -> tuple[str, str, tuple[str, ...]]:

@@ -52,7 +52,7 @@ def refuse_others(protocols: Sequence[Protocol], store: Store) -> None:
         if recorded_origin is not None and not protocol.origin.same(recorded_origin):
             raise BenchError(
                 f"{file}: these are the records of another protocol file that is also called "
-                f"{protocol.name!r}; give this one a 'name:' of its own, or take another --out"
+                f"{protocol.name!r}; give this one a 'name:' of its own, or use another --out"
             )
 
 

@@ -100,7 +100,7 @@ class Shown:
     def line(self) -> str:
         """Return the same as a line of a file has it."""
         words = f"{self.unit} {', '.join(filter(None, self.figures))}".strip()
-        return words if self.at.steps else "is in work, its first step is not done yet"
+        return words if self.at.steps else "is running, but its first step is not done yet"
 
 
 @dataclass(frozen=True)

@@ -232,7 +232,7 @@ class RunState:
         self._owner = store.owner(run.name)  # the command that follows the run
         self._sort()
         self._guesses, self._basis = (
-            self._estimates() if priced else ({}, "its plugins would be asked, and so run")
+            self._estimates() if priced else ({}, "the estimate would run the code of its plugins")
         )
         self._left = {job: self._seconds_left(at) for job, at in self._working.items()}
         waiting = {job: self._seconds(job) or 0.0 for job in self._waiting}
@@ -277,12 +277,12 @@ class RunState:
     def _estimates(self) -> tuple[dict[str, Guess], str]:
         """Return what each job that is left takes; where that is unknown nothing, and why."""
         if not self._places():
-            return {}, "no job of it is in work now"
+            return {}, "no job of this run is running now"
         away = self._run.note.workers is None  # a cluster's nodes are no such processors as this
         expected = guesses(self._plan, self._store, [*self._waiting, *self._working], away=away)
         if any(guess.away for guess in expected.values()):
-            return {}, "on the cluster no job of some kind has ended yet"
-        return expected, "no job of it is in work now"
+            return {}, "of some kind of job, none has ended on the cluster yet"
+        return expected, "no job of this run is running now"
 
     def _seconds(self, job: str) -> float | None:
         return self._guesses.get(job, Guess()).seconds
@@ -374,19 +374,20 @@ class RunState:
         measured = sum(guess.measured for guess in expected)
         unknown = sum(guess == Guess() for guess in expected)
         counts = {
-            "by what alike jobs took here": measured,
-            "by the plan's estimate, corrected by what ran here": len(left) - measured - unknown,
-            "by nothing, so they count as no time": unknown,
+            "estimated from similar jobs that ran here": measured,
+            "estimated by the plan and corrected by what ran here": len(left) - measured - unknown,
+            "without an estimate, so they count as no time": unknown,
         }
         how = "; ".join(f"{count} {words}" for words, count in counts.items() if count)
         places = self._places()
         stated = self._owner and self._run.note.workers
-        where = f"{places} worker{'s' * (places > 1)}" if stated else f"the {places} that run now"
-        text = f"Of {len(left)} jobs left: {how}. Laid out in the run's order, with {where} at one time"
+        at_once = f"{places} worker{'s' * (places > 1)}"
+        where = at_once if stated else f"{places} at a time, as many as run now"
+        text = f"Jobs left: {len(left)} ({how}). They are planned in the order of the run, with {where}"
         if self._working:
-            text += "; one in work counts by its own pace once 5 % of its steps are done"
+            text += "; a running job counts by its own pace once 5 % of its steps are done"
         alone = len(left) == len(self._waiting) + len(self._working)
-        return text + ("." if alone else "; the run's other protocols come in between.")
+        return text + ("." if alone else "; jobs of the run's other protocols come in between.")
 
 
 def _failure(store: Store, job: str, began: float) -> dict[str, Any] | None:

@@ -36,7 +36,7 @@ def status(store: Store) -> dict[str, list[dict[str, Any]]]:
     other = stale(manifests)
     for folder in sorted(path.parent for path in store.jobs.glob("*/manifest.json")):
         if folder.name not in manifests:
-            why = f"{folder}/manifest.json: damaged; run the protocol again, it is made anew"
+            why = f"{folder}/manifest.json: damaged; run the protocol again to make it anew"
             damaged = {"job": folder.name, "kind": "job", "cause": "damaged", "reason": why}
             damaged |= _called(called, folder.name) | {"log": f"{folder}/log.txt"}
             by_state["failed"].append(damaged)
@@ -88,7 +88,7 @@ def prune(store: Store) -> list[str]:
         BenchError: no run has left what its protocol wants.
     """
     if labels_wanted(store) is None:
-        text = "no run has said what it wants; run the protocols once more"
+        text = "no run has recorded which jobs it wants; run the protocols once more"
         raise BenchError(f"{store.root / 'records'}: {text}")
     by_state, removed = status(store), []
     queued = {e["job"] for e in by_state["waiting"] if "slurm" in e}
@@ -158,11 +158,11 @@ def _pretrained(done: list[dict[str, Any]], out: str) -> list[str]:
     jobs = [job for job in done if job["kind"] == "pretrain" and job["wanted"]]
     texts = [f"pretrained: {_title(job)}" for job in jobs[:PRETRAINED]]
     if len(jobs) > PRETRAINED:
-        texts.append(f"pretrained: {len(jobs) - PRETRAINED} more; 'bench status --json' has all")
+        texts.append(f"pretrained: {len(jobs) - PRETRAINED} more; 'bench status --json' lists all")
     if jobs:
         where = "" if out == "runs" else f" --out {shlex.quote(out)}"
         what = f"bench export {jobs[0]['job'][:SHORT]} --to FILE.safetensors{where}"
-        texts.append(f"their weights: {what} (a row's name does as well as a job's id)")
+        texts.append(f"their weights: {what} (a row's name works as well as a job's id)")
     return texts
 
 

@@ -17,10 +17,10 @@ VERDICTS = (BETTER, WORSE, EQUIVALENT, UNCLEAR, WEIGHTS)
 POWER = 0.8  # of the difference that is called detectable
 ALPHA, ROPE = 0.05, 0.01
 
-ONE_RUN = "one run each: another run may give another result"
-ONE_PRETRAINING = "one pretraining: another seed may give another result"
-ONE_SEED = "one fine-tuning seed: the baseline may score differently with another"
-FEW = "too few patients: {n} allow no p below {p:.2g}"
+ONE_RUN = "one run each: another run may give a different result"
+ONE_PRETRAINING = "one pretraining: another pretraining seed may give a different result"
+ONE_SEED = "one fine-tuning seed: with another seed the baseline may score differently"
+FEW = "too few patients: with {n} patients no p is below {p:.2g}"
 
 
 @dataclass(frozen=True)

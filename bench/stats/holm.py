@@ -9,7 +9,10 @@ import numpy as np
 
 from bench.stats.comparison import UNCLEAR, WEIGHTS, Comparison, word
 
-FEW = "too few patients: {n} allow no p below {p:.2g}, so in {m} comparisons none below {alpha:g}"
+FEW = (
+    "too few patients: with {n} patients no p is below {p:.2g}, so with {m} comparisons no adjusted p is "
+    "below {alpha:g}"
+)
 
 
 @dataclass(frozen=True)

@@ -264,4 +264,4 @@ def test_values_over_all_cases_at_once_are_compared_over_the_folds_that_both_hav
 def test_a_verdict_that_its_interval_contradicts_says_why(two):
     tables = (table(), moved(table(), -0.1, row="scratch"))
     _, said, _ = two(*(t[t["patient"].isin(PATIENTS[:5])] for t in tables))
-    assert "not separable (too few patients: 5" in " ".join(said.split())
+    assert "not separable (too few patients: with 5" in " ".join(said.split())

@@ -206,11 +206,11 @@ def test_a_page_is_there_before_the_end_and_a_killed_run_leaves_one_that_says_so
             os.killpg(run.pid, 0)
             time.sleep(0.05)
     killed = section(page_of(out))
-    assert re.search(r"This run: not finished yet 0 of 2 cells are there, as of \d{4}-", killed)
+    assert re.search(r"This run: not finished yet 0 of 2 cells have results, as of \d{4}-", killed)
     assert main(["report", str(path), "--out", str(out)]) == 0
     stopped = section(page_of(out))
     assert "This run: not finished, stopped" in stopped
-    assert "The same command goes on from here" in stopped
+    assert "Run the same command again to continue from here" in stopped
 
     seen, told = [], Live.outcome
 

@@ -310,4 +310,4 @@ def test_looking_at_a_run_runs_no_code_from_outside(protocol_file, records_of, p
     with state.announced(store, plan, plan.wanted(), 1):
         assert ServedPage(Source(path)).draw(store) == ()
     page = (store.root / "reports" / "attack" / "index.html").read_text()
-    assert 'data-state="running"' in page and "cannot be told" in page and not marker.exists()
+    assert 'data-state="running"' in page and "cannot be estimated" in page and not marker.exists()

@@ -129,9 +129,7 @@ def test_a_row_that_lacks_layers_is_marked_in_its_table_and_in_the_notes(thin, t
     plan, store = ran(path, tmp_path / "out")
     list(reports.write_reports(run.Request((path,), store.root).read(), plan, store))
     text = (store.root / "reports/rows/table.md").read_text()
-    letter = re.search(
-        r"<sup>(.)</sup> the weights that the row starts from lack .*: norms\n", text
-    )[1]
+    letter = re.search(r"<sup>(.)</sup> the row's initial weights lack .*: norms\n", text)[1]
     marked = re.compile(rf"<sup>(. )?{letter}( .)?</sup>")
     table = [line for line in text.partition("\n- <sup>")[0].splitlines() if line.startswith("|")]
     (scratch,), (theirs,) = (
@@ -139,10 +137,11 @@ def test_a_row_that_lacks_layers_is_marked_in_its_table_and_in_the_notes(thin, t
     )
     assert len(marked.findall(theirs)) == 3 and not marked.search(scratch)
     assert (
-        "Theirs: from weights.pt, pretrained elsewhere, so no guard looked for test cases in it; WITH"
-        in text
+        "Theirs: the weights are from weights.pt; they were pretrained elsewhere, so no guard looked for test "
+        "cases in their pretraining data; " in text
     )
-    assert "WITHOUT the encoder's norms, as the row allows: 34 tensors, among them 99.7 %" in text
+    assert "34 tensors are loaded, with 99.7 %" in text
+    assert "NOT loaded, as the row allows: the encoder's norms" in text
 
 
 def rehearsed(folder, preset, init):
@@ -267,7 +266,7 @@ def test_what_a_row_says_of_its_weights_changes_no_job_and_stands_in_the_notes(
     list(reports.write_reports(run.Request((path,), store.root).read(), plan, store))
     text = (store.root / "reports/rows/table.md").read_text()
     assert "SuPreM, Swin UNETR; Li et al." in text and "licence: CC BY-NC-ND 4.0" in text
-    assert "prepared by another recipe than in that training" in text
+    assert "prepared by another recipe here than in that training" in text
 
 
 def planned(path, out):

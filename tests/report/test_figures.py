@@ -344,7 +344,7 @@ def test_clouds_are_of_the_rows_that_are_named_and_of_networks_beside_them(conte
 def test_captions_say_how_cases_were_picked_and_what_marks_are(context):
     views = (View(draw="panels", pick="worst", errors=True, slices="middle"), View(draw="bars"))
     pictures, bars = wanted(context(*views, panels=(panel("a", "organs", 0),)))[:2]
-    wording = "Cases: the worst by the mean of Dice over the rows shown; slice: in the middle of the labelled slices."
+    wording = "Shown: the worst cases by mean Dice over these rows, each in the middle one of the labelled slices."
     assert pictures.captions[0] == wording and "Missed" in pictures.captions[1]
     assert (
         "standard deviation over runs" in bars.captions[0]

@@ -69,7 +69,7 @@ def test_means_gap_and_gap_less_scratchs_by_hand(protocol, records):
     assert a[:2] == ["A", f"M {MINUS} F"] and a[5:] == ["", "", ""]
     # paired: 0 gained by M less 10 gained by F, whatever the patients' own spread
     assert b[5:] == compared(GAIN["M"], GAIN["F"]) and b[5] == f"{MINUS}10.00"
-    assert means.caption.endswith("of these weights, not of the method: A; B.") and pairs.folded
+    assert means.caption.endswith("for these weights, not for the method: A; B.") and pairs.folded
     assert "picked" not in means.caption and "oo few" not in means.caption
 
 
@@ -108,7 +108,7 @@ def test_runs_are_shared_by_the_groups(protocol, records):
     # of a row with one pretraining it is of these weights, however many seeds fine-tune them
     pretrained = [row | {"row": "b"} for row in lucky]
     means, _ = parts_of(protocol, records, people, lucky + pretrained)
-    assert means.caption.endswith("not of the method: B.")
+    assert means.caption.endswith("not for the method: B.")
 
 
 def test_who_is_left_out_is_said_and_counted(protocol, records):
@@ -116,15 +116,15 @@ def test_who_is_left_out_is_said_and_counted(protocol, records):
     people = {who: {"sex": who[0]} for who in values if who[0] != "N"}
     means, _ = parts_of(protocol, records, people, scored(values))
     assert [column.label for column in means.columns][:2] == ["F", "M"]
-    assert "Left out: 2 of 10 patients without an entry in sex, first N0." in means.caption
-    assert "Left out: 1 group of fewer than 2 patients, X." in means.caption
+    assert "Left out: 2 of 10 patients without an entry in sex (the first is N0)." in means.caption
+    assert "Left out: 1 group of fewer than 2 patients (X)." in means.caption
     assert words(means.lines[0])[-1] == f"1 {TIMES} 7"
 
 
 @pytest.mark.parametrize(
     ("group_of", "says"),
     [
-        (lambda n: str(n), "0 groups of 2 patients or more; 2 to 12 are compared"),
+        (lambda n: str(n), "0 groups of 2 patients or more; a comparison needs 2 to 12"),
         (lambda n: "one", "1 group of 2 patients or more"),
         (lambda n: str(n // 2), "13 groups of 2 patients or more"),
     ],
@@ -143,7 +143,7 @@ def test_few_patients_have_no_p(protocol, records):
     people = {who: {"sex": who[0]} for who in values}
     means, pairs = parts_of(protocol, records, people, scored(values))
     assert words(means.lines[0])[5] == words(pairs.lines[0])[4] == "too few"
-    assert "no exact test on so few patients" in means.caption
+    assert "with so few patients no exact test" in means.caption
 
 
 def test_a_row_without_a_group_and_a_run_that_failed(protocol, records):

@@ -60,12 +60,12 @@ def test_what_each_row_was_pretrained_on_is_said_by_row(four, records, written):
         pretraining(["c"], (39, 41), (100, 100), unlabelled=(0, 2)),
     )
     text, _ = written(four, table, pretrainings=done)
-    recipe = "batch 2, adamw at 0.001, cosine schedule, fp32."
+    recipe = "batch size 2, adamw at learning rate 0.001, cosine schedule, fp32."
     assert block(text, "What each row was pretrained on") == [
         "A: not pretrained.",
         f"B; B (last): pretrained on organs, 10 cases, 3 of them unlabelled; 16 steps, {recipe}",
         f"C: pretrained on organs, 39 to 41 cases, 0 to 2 of them unlabelled; 100 steps, {recipe}",
-        "D: not pretrained here; from the file given.pth (SHA-256 abababababab).",
+        "D: not pretrained here; the weights are from the file given.pth (SHA-256 abababababab).",
     ]
     assert "2000 steps" not in text  # of the protocol, and of none of these rows
     # facts of jobs
@@ -98,7 +98,7 @@ def test_one_seed_has_no_spread_and_one_case_no_plural(protocol, records, writte
         finetune=(Finetune(dataset="organs", split="rule", steps=10, seeds=(0, 1, 2)),)
     )
     text, page = written(seeds, records({}))
-    assert "1 test patient, 1 test case; training patients 20 at 100 %; seed 0." in text
+    assert "1 test patient, 1 test case; training patients: 20 at 100 %; seed 0." in text
     assert "1 run, 1 patient, 1 case, 1 value, 0 undefined" in page
     assert "<dt>Fine-tuning seeds</dt><dd>1</dd>" in page
     assert not [line for line in block(text, "How to read the numbers") if "±" in line]

@@ -136,6 +136,6 @@ def test_tables_are_chosen_by_name_and_no_foreign_file_is_replaced(study, tmp_pa
         write_paper(*study, tmp_path / "other", Extras(), ["dice"])
     assert not (tmp_path / "other").exists()
     (tmp_path / "sentences.txt").write_text("mine")
-    with pytest.raises(BenchError, match=r"sentences\.txt: is there, and bench did not write it"):
+    with pytest.raises(BenchError, match=r"sentences\.txt: exists, and bench did not write it"):
         write_paper(*study, tmp_path, Extras())
     assert {p.name for p in tmp_path.iterdir()} == names

@@ -83,7 +83,7 @@ def test_the_table_is_in_every_form_and_a_collapse_is_shouted(protocol, records,
     paths = write(protocol(), records({}), tmp_path, fallen, figures=False)
     for path in (paths.markdown, paths.tex, paths.page):
         text = path.read_text()
-        assert "Pretraining" in text and "std below a tenth" in text
+        assert "Pretraining" in text and "the std falls below a tenth" in text
         assert "rotations told (higher is better)" in text and re.search(r"\bcollapsed\b", text)
     assert '<span class="m hole failed">collapsed</span>' in paths.page.read_text()
     assert "1 collapsed encoder<" in paths.page.read_text()
@@ -138,9 +138,10 @@ def test_an_online_probe_has_a_column_a_figure_of_its_own_and_a_note(protocol, r
     for path in (paths.markdown, paths.tex, paths.page):
         text = path.read_text()
         assert (
-            "the labels of 7 training patients of" in text and "4 to fit it, 3 to score it" in text
+            "the labels of 7 training patients of" in text
+            and "4 to fit the probe, 3 to score it" in text
         )
-        assert "Online probe" in text and "chooses nothing" in text
+        assert "Online probe" in text and "selects nothing" in text
 
 
 def test_absent_panels_are_named_under_the_picture_or_in_the_notes(protocol, records, tmp_path):

@@ -94,7 +94,10 @@ def test_marks_are_among_comparable_rows(protocol, records, what):
     networks = {"net": Net("unetr"), "other": Net("unet")}
     built, _ = build(protocol(rows=rows, networks=networks), four(records, values))
     assert marks(built[0]) == expected
-    assert "Bold: best of its network in each column; underlined: second best." in built[0].caption
+    assert (
+        "Bold: best row of each network in each column; underlined: second best."
+        in built[0].caption
+    )
 
 
 ALL = [
@@ -220,7 +223,7 @@ def test_no_sentence_on_marks_or_spread_where_there_are_none(protocol, records):
     built, _ = build(protocol(), records({}))
     assert marks(built[0])["a"] == ""  # a lone value is not best
     assert built[0].caption.endswith(
-        f"is better. {COUNTS}: fine-tunings and test patients behind a number."
+        f"is better. {COUNTS}: how many fine-tunings and test patients each number comes from."
     )
     assert "±" not in built[0].caption and "Bold" not in built[0].caption
     built, _ = build(protocol(), records({}, {"seed": 1}))
@@ -247,7 +250,7 @@ def test_fractions_of_the_same_patients_are_told_under_the_table(protocol, recor
     built, _ = build(
         protocol(finetune=(target,), layout=Layout(columns="fractions")), records(*rows)
     )
-    assert "organs: 5 % and 10 % are the same 1 patient." in built[0].caption
+    assert "organs: 5 % and 10 % of the labels are the same 1 patient." in built[0].caption
     built, _ = build(protocol(finetune=(target,)), records(*rows))
     assert ["same 1 patient" in t.caption for t in built] == [True, True, False]
 
@@ -320,7 +323,7 @@ def test_a_row_whose_weights_lack_layers_is_marked_wherever_it_has_a_number(four
     both = [{"target": t, "row": r, "value": 0.5} for t in ("liver", "aorta") for r in "ab"]
     built, notes = build(four_rows, records(*both), gaps={"b": ("attention", "norms")})
     ((text, letter),) = notes.letters.items()
-    assert text.endswith("lack layers of the encoder; these start at random: attention, norms")
+    assert text.endswith("lack these parts of the encoder, which start at random: attention, norms")
     marked = {line.row: [e.note for e in line.entries] for line in built[0].lines}
     assert marked["a"] == ["", "", ""] and marked["b"] == [letter] * 3
 

@@ -56,18 +56,19 @@ def test_scratch_reaches_its_anchor_in_the_mean_and_in_its_worst_target(
     assert ("reached." in markdown, "missed." in markdown) == (passes, not passes)
     for text in (markdown, page, terminal):
         assert (undertrained.UNDERTRAINED in text) is not passes
-    assert "Others reach 70.00 (Roe), 90.00 (Doe 2020)" in markdown
+    assert "Scores from elsewhere: 70.00 (Roe), 90.00 (Doe 2020)" in markdown
 
 
 def test_the_worst_target_and_its_score_are_named(drawn):
     markdown, page, _ = drawn(0.90, 0.80)
-    expected = "A: Dice 85.00, worst target (spleen) 80.00: missed."
+    expected = "A: Dice 85.00, worst target (spleen) 80.00. The required score is missed."
     assert expected in markdown and expected in page and 'class="below"' in page
     assert (
-        "from scratch with all labels Dice must reach 86.00 and 84.00 for each target" in markdown
+        "with all labels, scratch must reach Dice 86.00 as the mean over targets, and 84.00 for each target"
+        in markdown
     )
     assert (
-        "Organs, scratch with all labels below 86.00 (each 84.00): A 85.00 (spleen 80.00)."
+        "Organs: scratch with all labels does not reach 86.00 (each target 84.00): A 85.00 (worst target spleen 80.00)."
         in markdown
     )
 
@@ -117,18 +118,20 @@ HEART = {"dataset": "heart", "target": "atrium", "value": 0.5}
 
 def test_every_section_is_judged_by_itself_and_named(two):
     text = two(*ORGANS, HEART)
-    assert "Organs: A: Dice 90.00, worst target (liver) 90.00: reached." in text
     assert (
-        "Heart: A: Dice 50.00: missed." in text
-        and "Heart, scratch with all labels below 90.00: A" in text
+        "Organs: A: Dice 90.00, worst target (liver) 90.00. The required score is reached." in text
+    )
+    assert (
+        "Heart: A: Dice 50.00. The required score is missed." in text
+        and "Heart: scratch with all labels does not reach 90.00: A" in text
     )
     text = two(*ORGANS, HEART, sections=(TWO[0], replace(TWO[1], anchor=None)))
-    assert "Heart: no anchor is stated" in text and "Organs: A: Dice 90.00" in text
+    assert "Heart: no anchor is set for scratch" in text and "Organs: A: Dice 90.00" in text
 
 
 def test_synthetic_scans_beside_real_ones_do_not_hide_them(two):
     text = two(*LOW, HEART, heart=True)
-    assert "Organs, scratch with all labels below" in text and "Heart, scratch" not in text
+    assert "Organs: scratch with all labels does not" in text and "Heart: scratch" not in text
 
 
 def test_a_failed_run_hides_nothing(two):
@@ -140,28 +143,32 @@ def test_a_failed_run_hides_nothing(two):
         "value": None,
         "status": "failed",
     }
-    assert "below 86.00 (each 84.00): A 10.00 (liver 10.00)" in two(*LOW, failed, HEART)
-    assert ", without 1 failed run: missed." in two(*LOW, failed, HEART)
-    assert "Organs: A: not judged, because there is no score with all labels." in two(failed, HEART)
+    assert "reach 86.00 (each target 84.00): A 10.00 (worst target liver 10.00)" in two(
+        *LOW, failed, HEART
+    )
+    assert ", 1 failed run left out. The required score is missed." in two(*LOW, failed, HEART)
+    assert "Organs: A is not judged, because there is no score with all labels." in two(
+        failed, HEART
+    )
 
 
 @pytest.mark.parametrize(
     ("score", "changes", "expected"),
     [
-        (0.9, {"anchor": replace(ANCHOR, family="vit")}, "Others reach 70.00 (Roe)."),
+        (0.9, {"anchor": replace(ANCHOR, family="vit")}, "Scores from elsewhere: 70.00 (Roe)."),
         (
             0.85999,
             {},
-            "below 86.00 (each 84.00): A 85.999",
+            "reach 86.00 (each target 84.00): A 85.999",
         ),  # told from its anchor, to which it rounds
-        (0.1, {"anchor": None}, "No anchor is stated"),
+        (0.1, {"anchor": None}, "No anchor is set"),
     ],
 )
 def test_an_anchors_note_is_of_its_family_its_digits_and_its_absence(
     drawn, score, changes, expected
 ):
     assert expected in drawn(score, score, **changes)[0]
-    assert "No anchor is stated" not in drawn(score, score, **{**changes, "scale": "paper"})[0]
+    assert "No anchor is set" not in drawn(score, score, **{**changes, "scale": "paper"})[0]
 
 
 def test_an_anchor_changes_no_comparison(protocol):

@@ -128,12 +128,13 @@ def test_one_pretraining_and_weights_from_a_file_are_weights_only(context):
         "bc", "these weights only"
     )
     assert sentence(study, [group], ()).startswith(
-        "No conclusion about the methods: each comparison with scratch (2) rests on one"
+        "No conclusion about the methods: each of the 2 comparisons with scratch rests on one"
     )
     step = "Next step: add seeds (bench run ... --set finetune.seeds=[0,1,2] --set pretrain.seeds=paired)."
     assert sentence(study, [group], ()).endswith(step.replace("--set finetune.seeds=[0,1,2] ", ""))
     files = [row for row in group.rows if row.key.row == "c"]
-    assert next_step(study, files) == "Next step: add weights of other pretrainings, each as a row."
+    step_of_files = "Next step: add weights of other pretrainings, each as a row of its own."
+    assert next_step(study, files) == step_of_files
     one = context(*scores("a", 0.0, (0,), (0,)), *scores("b", 0.3, (0,), (0,)))
     assert sentence(one, verdicts(one), ()).endswith(step)
     assert group.rows[0].flips == pytest.approx(2 / 2**PATIENTS)
@@ -142,16 +143,13 @@ def test_one_pretraining_and_weights_from_a_file_are_weights_only(context):
     )
 
 
-@pytest.mark.parametrize(
-    ("runs", "before"), [((0,), "One pretraining: "), ((0, 1, 2), "Of B one pretraining: ")]
-)
-def test_under_a_plot_it_is_said_of_which_rows_a_verdict_is_of_weights_only(context, runs, before):
+@pytest.mark.parametrize(("runs", "end"), [((0,), "result."), ((0, 1, 2), "result (for B).")])
+def test_under_a_plot_it_is_said_of_which_rows_a_verdict_is_of_weights_only(context, runs, end):
     study = context(*scores("a", 0.0, (0,)), *scores("b", 0.3, (0,)), *scores("c", 0.3, runs))
     (table,) = verdict_tables(study, verdicts(study))
-    assert f" {before}" in table.caption
-    assert table.caption.endswith(
-        "may give another result."
-    )  # d ran nowhere: the page says so once
+    assert " One pretraining: " in table.caption
+    # d ran nowhere: the page says so once
+    assert table.caption.endswith(f"may give a different {end}")
 
 
 def test_controls_are_a_family_of_their_own_and_what_is_tuned_otherwise_is_left_out(context, usual):
@@ -160,7 +158,7 @@ def test_controls_are_a_family_of_their_own_and_what_is_tuned_otherwise_is_left_
     (group,) = verdicts(context(*usual, *control, rows=rows, baseline="unequal"))
     assert [row.key.row for row in group.rows] == ["b", "c"]
     assert [row.key.row for row in group.controls] == ["b (random)"]
-    assert group.aside == ("D: not fine-tuned alike",)
+    assert group.aside == ("D (fine-tuned differently from scratch)",)
     alone = group.controls[0].judged
     assert alone.p == alone.comparison.p  # the only one of its family
 
@@ -169,7 +167,9 @@ def test_a_control_that_is_scratch_run_by_run_is_not_compared_with_it(context, u
     same = [{**row, "row": "b (random)"} for row in usual if row["row"] == "a"]
     (group,) = verdicts(context(*usual, *same, *scores("b (shuffled)", 0.0)))
     assert [row.key.row for row in group.controls] == ["b (shuffled)"]
-    assert group.aside == ("B (random): from random weights, in every run the same as scratch",)
+    assert group.aside == (
+        "B (random) (starts from random weights and scores the same as scratch in every run)",
+    )
     (table,) = verdict_tables(context(*usual, *same), [group])
     assert table.caption.endswith(f"Left out: {group.aside[0]}.")
 
@@ -191,9 +191,9 @@ def test_what_may_tell_is_said_only_where_neither_the_family_nor_the_row_alone_t
     advice = {}
     for verdict in ("not separable", "better", "equivalent"):
         judged = stats.Judged(replace(alone, verdict=verdict), 1.0, "not separable")
-        advice[verdict] = settles(SimpleNamespace(judged=judged)).partition(":")[0]
+        advice[verdict] = settles(SimpleNamespace(judged=judged)).partition(",")[0]
     assert advice == {
-        "not separable": "may settle a single comparison",
+        "not separable": "to settle a single comparison",
         "better": "",
         "equivalent": "",
     }
@@ -255,7 +255,7 @@ def test_ranks_of_one_run_have_neither_an_interval_nor_a_share_of_draws_and_it_i
     (ranking,) = rankings(context(*more))
     assert (
         all(line.words[3] for line in ranking.table.lines)
-        and "separate rank intervals" in ranking.settled
+        and "rank intervals that do not overlap" in ranking.settled
     )
 
 
@@ -290,11 +290,11 @@ def test_ranks_and_pairs_are_over_what_all_rows_have(context):
 @pytest.mark.parametrize(
     ("patients", "gain", "why"),
     [
-        (5, 0.19, "too few patients: 5 allow no p below 0.062"),
+        (5, 0.19, "too few patients: with 5 patients no p is below 0.062"),
         (
             8,
             0.19,
-            "too few patients: 8 allow no p below 0.0078, so in 8 comparisons none below 0.05",
+            "too few patients: with 8 patients no p is below 0.0078, so with 8 comparisons no adjusted p is below 0.05",
         ),
         (12, 0.19, ""),
     ],
@@ -311,7 +311,7 @@ def test_a_verdict_that_its_interval_contradicts_says_why_on_its_line(
     rows = [row for row in rows if row["case"] < f"c{patients:02d}"]
     study = context(*rows, rows=compared)
     (table,) = verdict_tables(study, verdicts(study))
-    assert {line.words[-3] for line in table.lines} == {
+    assert {line.words[3] for line in table.lines} == {
         f"not separable ({why})" if why else "better"
     }
     paths = report.write(protocol(rows=compared), records(*rows), tmp_path, figures=False)
@@ -335,7 +335,8 @@ def test_of_one_run_of_five_patients_it_is_said_too(context):
     study = context(*(row for row in rows if row["case"] < "c05"))
     (line,) = verdict_tables(study, verdicts(study))[0].lines
     assert line.words[1].startswith("+19") and line.words[2].startswith("+1")
-    assert line.entries[-2].gain == "not separable, too few patients: 5 allow no p below 0.062"
+    few = "not separable, too few patients: with 5 patients no p is below 0.062"
+    assert line.entries[-2].gain == few
     three = context(
         *(
             row
@@ -345,7 +346,7 @@ def test_of_one_run_of_five_patients_it_is_said_too(context):
         )
     )
     (line,) = verdict_tables(three, verdicts(three))[0].lines  # by the model its p is small
-    assert line.entries[-3].gain == "not separable, too few patients: 5 allow no p below 0.062"
+    assert line.entries[-3].gain == few
 
 
 def test_a_difference_that_holm_takes_back_says_so_on_its_line():
@@ -402,7 +403,7 @@ def test_over_data_sets_each_counts_once(context, protocol, records, usual, tmp_
     assert float(first[1]) < float(last[0])
     assert "data sets: Friedman p 0.0" in table.title and "need" not in table.title
     (two,) = across(context(*(r for r in rows if r["dataset"] in names[:2]), finetune=tuned[:2]))
-    assert "data sets for any conclusion" in two.title
+    assert "a conclusion needs at least" in two.title
     assert across(context(*usual)) == []
     paths = report.write(
         protocol(rows=ROWS, finetune=tuned), records(*rows), tmp_path, figures=False
@@ -480,11 +481,9 @@ def test_counts_of_one_kind_share_a_footnote(protocol, records, tmp_path):
     paths = report.write(
         protocol(layout=Layout(views=(View(),))), records(*rows), tmp_path, figures=False
     )
-    footnote = (
-        "values penalised (one mask empty): 1 of 2 (A, 100 %, liver), 2 of 2 (B, 100 %, liver)"
-    )
+    footnote = "values are penalised (one mask is empty): 1 of 2 (A, 100 %, liver), 2 of 2 (B, 100 %, liver)"
     assert footnote in paths.text
-    assert html.unescape(paths.page.read_text()).count("values penalised") == 1
+    assert html.unescape(paths.page.read_text()).count("values are penalised") == 1
 
 
 def test_a_row_beside_any_other(context, usual):
@@ -563,7 +562,10 @@ def printed_difference(row):
 def test_a_study_whose_ceiling_is_not_better_is_blind_and_every_form_says_so(
     protocol, records, tmp_path
 ):
-    sentence = "blind: not even pretraining with labels is called better than scratch here, so 'not separable' says"
+    sentence = (
+        "the study is blind here: not even pretraining with labels is called better than scratch, so 'not "
+        "separable' says"
+    )
     for text in written(protocol, records, controlled(0.01, noise=0.05), tmp_path):
         plain = text.replace("''", "'")
         assert (
@@ -571,7 +573,7 @@ def test_a_study_whose_ceiling_is_not_better_is_blind_and_every_form_says_so(
             and "not even the ceiling is called better than scratch" in plain
         )
     assert (
-        '<p class="below" role="alert">organs, 100 %: blind'
+        '<p class="below" role="alert">organs, 100 %: the study is blind'
         in (tmp_path / "index.html").read_text()
     )
     (line,) = (
@@ -589,7 +591,7 @@ def test_a_study_whose_ceiling_is_not_better_is_blind_and_every_form_says_so(
         ((), (0.06, 0.0), "but no smaller dose is"),
         (("half", "quarter"), (0.06, 0.0), "no dose was tried"),
         (("top",), (0.06, 0.03), "no ceiling is compared with scratch"),
-        ((), (0.0, 0.05), "(though dose 0.5 is called better)"),
+        ((), (0.0, 0.05), "(although dose 0.5 is called better)"),
     ],
 )
 def test_a_ladder_says_what_it_cannot_tell(context, lost, gains, expected):
@@ -693,8 +695,8 @@ def test_a_verdict_survives_where_both_rules_claim_it(alike, each, expected):
 @pytest.mark.parametrize(
     ("seeds", "spread", "rope", "sentence"),
     [
-        (7, 0.002, 0.01, "assumed: scratch has 7 seeds"),
-        (8, 0.002, None, "halves of its 8 seeds differ by at most that"),
+        (7, 0.002, 0.01, "assumed: scratch has 7 seeds here"),
+        (8, 0.002, None, "the halves differ by at most this limit"),
         (8, 0.05, 0.01, "too much for a limit"),
     ],
 )

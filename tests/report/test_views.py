@@ -208,7 +208,7 @@ def test_rows_of_one_title_on_several_networks_are_one_line_with_gains_on_each_n
         "| Method | S | L | Runs x patients |",
         "| Base | <u>50.00</u> | **70.00** | 1 x 1 |",
         "| Ours | **51.00** (+1.00) | <u>66.00</u> (-4.00) | 1 x 1 |",
-        "| *published, its gain (ours - published)* | 52.00, +1.50 (-1.00) | | |",
+        "| *published, published gain (ours - published)* | 52.00, +1.50 (-1.00) | | |",
     ]
     wording = "In brackets: the gain over scratch of the same network, on"
     assert f"{wording} the same patients, seeds and targets." in result.caption
@@ -259,20 +259,23 @@ def folds(which, **given):
     [
         (
             folds((0, 2)),
-            "on the 2 patients of both it is +1.50",
+            "on the 2 patients of both rows the gain is +1.50",
         ),  # (-1 + 4) / 2; the means differ by 6.50
         (
             [
                 *folds((0,)),
                 *({"row": "b", "fold": f, "case": f"c{f}", **UNDEFINED} for f in (1, 2)),
             ],
-            f"on the 1 patient of both it is {MINUS}1.00",
+            f"on the 1 patient of both rows the gain is {MINUS}1.00",
         ),
         (
             [{**r, "metric": "hd95", "unit": "mm"} for r in folds((1, 2))],
-            "on the 2 patients of both it is +0.03",
+            "on the 2 patients of both rows the gain is +0.03",
         ),
-        ([{"row": "a", "seed": 1, "value": 0.5}, {"row": "b", "value": 0.9}], "they share none"),
+        (
+            [{"row": "a", "seed": 1, "value": 0.5}, {"row": "b", "value": 0.9}],
+            "the two rows share none",
+        ),
     ],
 )
 def test_a_row_over_other_patients_than_its_baseline_has_no_gain_and_no_mark_in_any_form(
@@ -282,7 +285,8 @@ def test_a_row_over_other_patients_than_its_baseline_has_no_gain_and_no_mark_in_
     viewed = protocol(layout=Layout(views=(View(gain="baseline"),)), metrics=(metric,))
     paths = write(viewed, records(*rows), tmp_path, figures=False)
     wording = (
-        f"no gain over A: the two means are not of the same patients, runs and targets; {noted}"
+        "no gain over A is printed: the two means are not of the same patients, runs and targets; "
+        f"{noted}"
     )
     for text in (paths.markdown.read_text(), paths.page.read_text(), paths.text):
         assert wording in text
@@ -453,7 +457,10 @@ def test_errata_and_other_papers_numbers_stand_below_the_papers_own(
     text = paths.markdown.read_text().replace(MINUS, "-")
     assert "70.50 (-0.50)<sup>a</sup>" in text and "60.00 (+0.00)<sup>b</sup>" in text
     assert "</sup> Table 5 of the same paper (VoCo 5) prints 71.00 for this cell." in text
-    assert "</sup> The paper prints 60.00; the mean of the parts that it prints is 59.500." in text
+    assert (
+        "</sup> The paper prints 60.00, but the mean of the parts that the paper prints is 59.500."
+        in text
+    )
     block = (
         text.partition("### Other papers on the same cells\n\n")[2]
         .partition("\n\n")[0]
@@ -461,7 +468,7 @@ def test_errata_and_other_papers_numbers_stand_below_the_papers_own(
     )
     assert block == [
         "- B, organs, liver, 100 %, Dice: 71.20 (copied_from voco) in Table 1 of glmae.",
-        "- As printed; splits, networks and settings are each paper's own and may differ.",
+        "- Numbers are as printed. Splits, networks and settings may differ from paper to paper.",
     ]
 
 
@@ -538,4 +545,4 @@ def test_a_terminal_shows_every_level_of_labels(protocol, scores):
         "HD (mm) A 9.00 5.00 7.00 1 x 1",
         "B 8.00 (-1.00) ^ 4.00 (-1.00) ^ 6.00 (-1.00) ^ 1 x 1",
     ]
-    assert "in brackets the gain" in text
+    assert "in brackets: the gain" in text

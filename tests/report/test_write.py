@@ -147,7 +147,7 @@ def test_a_folders_own_labels_name_what_a_picture_shows(protocol, records):
 @pytest.mark.parametrize(
     ("info", "reason"),
     [
-        (organs(licence="CC-BY 4.0"), "licence CC-BY 4.0, by its dataset.json). Read their terms"),
+        (organs(licence="CC-BY 4.0"), "licence CC-BY 4.0, by its dataset.json). Read the terms"),
         (organs(), "it is not stated that they may be shared (licence not stated here)."),
         (
             replace(organs(licence="Kept", redistribution=False), registered=True),
@@ -201,7 +201,7 @@ def test_the_notes_name_split_convention_budget_and_deviations(protocol, records
         "convention default",
         "(select last)",
         "We differ here.",
-        "mean over a patient's test cases",
+        "averaged over the test cases of a patient",
         "[pilot scale",
     ):
         assert words.replace("[", r"\[") in text
@@ -287,7 +287,7 @@ def test_a_terminal_table_is_cut_to_the_width_and_explains_what_it_shows_without
     assert text.count("50.00") == 13 and "[pilot scale]" in text and "best" not in text
     text = terminal_table(protocol(), records({}, {"row": "b", "value": 0.6}))
     assert "60.00 ^" in text and "*" not in text and "±" not in text
-    legend = "^ best of its network, among rows fine-tuned alike; Runs \N{MULTIPLICATION SIGN} patients: "
+    legend = "^ best row of each network, among rows with the same fine-tuning; Runs \N{MULTIPLICATION SIGN} patients: "
     assert legend in text
 
 

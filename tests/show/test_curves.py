@@ -155,7 +155,7 @@ def test_rows_in_epochs_beside_rows_in_steps_are_drawn_by_steps_and_it_is_said(f
     (plot,) = plots(context)
     assert plot.x == "Step" and [line.xs for line in plot.series] == [(2, 4, 6)] * 2
     said = [text for text in captions(context) if "the axis counts steps" in text]
-    assert len(said) == 1 and f"in epochs for {context.named('pair')} and in steps" in said[0]
+    assert len(said) == 1 and f"budget of {context.named('pair')} is in epochs and" in said[0]
 
 
 def test_a_report_is_drawn_again_from_rows_alone_with_its_figure(tracked, tmp_path):

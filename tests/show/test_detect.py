@@ -82,7 +82,7 @@ def test_without_records_of_the_data_set_a_prior_stands_in_and_says_so(capsys, p
     }
     path = protocol_file({"finetune": [section], "pretrain": {"seeds": "paired"}})
     (found,) = detected(capsys, path, "--detect", "1")
-    assert "a prior" in found["source"] and found["noise"]["residual"] == pytest.approx(1.1)
+    assert "no tracked record" in found["source"] and found["noise"]["residual"] == pytest.approx(1.1)
 
 
 def test_one_pretraining_sees_nothing_and_controls_are_no_comparisons(capsys, protocol_file):
@@ -98,10 +98,10 @@ def test_one_pretraining_sees_nothing_and_controls_are_no_comparisons(capsys, pr
 def test_it_is_said_in_words_what_is_a_pilot(capsys):
     assert main(["plan", "studies_slices_acdc", "--detect", "1"]) == 0
     text = capsys.readouterr().out
-    assert "studies_slices_acdc: a pilot: 3 of 3 places cannot see 1 point\n" in text
-    assert "as written: sees no difference (6 comparisons, 5 test patients, 3 runs" in text
+    assert "studies_slices_acdc: a pilot: 3 of 3 places cannot detect 1 point\n" in text
+    assert "as written: detects no difference (6 comparisons, 5 test patients, 3 runs" in text
     assert main(["plan", "studies_hippocampus", "--detect", "50"]) == 0
-    assert "sees 50 points everywhere" in capsys.readouterr().out
+    assert "every place detects 50 points" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("points", ["0", "-1", "101", "nan"])

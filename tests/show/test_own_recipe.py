@@ -56,7 +56,7 @@ def test_its_row_has_a_score_and_no_difference(page):
 
 
 def test_the_page_says_that_it_is_no_control(page):
-    (note,) = [x for x in page.splitlines() if "a reference by a recipe of its own" in x]
-    assert "2 steps, batch 2, sgd at 0.01" in note
-    assert "it is no control of a pretraining, and no difference from it is computed" in note
-    assert "From scratch: a reference" not in page
+    (note,) = [x for x in page.splitlines() if "is a reference with its own recipe" in x]
+    assert "2 steps, batch size 2, sgd at learning rate 0.01" in note
+    assert "it is not a control of a pretraining, and no difference from it is computed" in note
+    assert "From scratch is a reference" not in page

@@ -101,7 +101,7 @@ LIMITS = {  # a profile, seconds of a fine-tuning and of a pretraining: what is 
         2401,
         [
             "a task of 20 minutes: 0 cells of 40 min fit into it (pack 1); the longest pretraining (40 min) "
-            "saves itself and goes back into the queue 2 times, on the same GPU"
+            "is saved and put back into the queue 2 times, on the same GPU"
         ],
     ),
 }
@@ -194,7 +194,7 @@ def test_a_load_is_said_and_not_reckoned_with(plan_of, store, protocol, monkeypa
     for load in (0.5, 9.0):
         monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0))
         said[load] = as_text(plan, store, [protocol]).splitlines()[0]
-    more = "; longer while others use it, as they do now (load 9 on 2 cores)"
+    more = "; longer while others use this processor, as they do now (load 9 on 2 cores)"
     assert said[9.0] == said[0.5] + more and "on this processor" in said[0.5]
 
 

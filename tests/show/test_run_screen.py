@@ -274,7 +274,8 @@ def test_of_many_jobs_a_terminal_keeps_failures_alone(trained, few, shown, monke
 
 def test_a_job_that_told_nothing_yet_is_said_to():
     assert (
-        Shown("", AtWork("a", OWNER), "step").line == "is in work, its first step is not done yet"
+        Shown("", AtWork("a", OWNER), "step").line
+        == "is running, but its first step is not done yet"
     )
     assert Shown("", FAST, "step").line == "step 240/400, loss 0.4321, 13 s left, 12.3 steps/s"
     assert Shown("", AtWork("a", OWNER, 3, 9)).line == "3/9"

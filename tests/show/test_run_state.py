@@ -91,7 +91,7 @@ def test_a_run_tells_what_works_where_what_failed_and_what_is_left(run):
     assert (scoring.done, scoring.waiting, scoring.failed) == (0, len(tuned) - 1, 1)
     assert stages["prepare"].done > 0 and stages["prepare"].waiting == 0
     assert found.left == 2 * len(tuned) - 2 and found.seconds >= 60.0
-    assert f"Of {found.left} jobs left" in found.reckoned
+    assert f"Jobs left: {found.left}" in found.reckoned
     assert "with 2 workers at one time" in found.reckoned
 
 
@@ -104,8 +104,8 @@ def test_what_an_alike_job_took_counts_for_the_others(run):
         json.dumps({**like.plain(), "seconds": 100.0})
     )
     found = state(run, 0.0)
-    assert "by what alike jobs took here" in found.reckoned
-    assert "by the plan's estimate" in found.reckoned
+    assert "estimated from similar jobs that ran here" in found.reckoned
+    assert "estimated by the plan" in found.reckoned
     assert found.seconds > 100.0 * (len(tuned) - 1) / 2  # on two workers
 
 
@@ -116,7 +116,7 @@ def test_of_a_run_on_a_cluster_no_time_is_said_by_the_speed_of_this_processor(ru
     assert made.store.claim(job) is not None
     found = state(run, 60.0)
     assert found.seconds is None
-    assert found.reckoned == "on the cluster no job of some kind has ended yet"
+    assert found.reckoned == "of some kind of job, none has ended on the cluster yet"
     assert [working.left for working in found.working] == [None]
     for kind in ("prepare", "guard", "pretrain", "finetune", "evaluate"):
         done = next((j for j in jobs if made.plan.jobs[j].kind == kind and j != job), None)

@@ -214,7 +214,7 @@ def test_holm_and_what_a_family_changes():
     assert few.verdict == "better"
     both = stats.judged([few, few])  # 2 * 2^-5 > 0.05
     assert both[0].verdict == "not separable" and both[0].why.startswith(
-        "too few patients: 6 allow"
+        "too few patients: with 6 patients"
     )
 
 

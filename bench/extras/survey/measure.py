@@ -91,7 +91,7 @@ def overview(survey: Survey) -> list[tuple[str, str]]:
         rows.append(
             (
                 "constant",
-                f"a channel of {len(same)} cases is one value in all voxels, first {same[0]}",
+                f"in {len(same)} case{'s' * (len(same) > 1)} a channel has one value in all voxels, first in {same[0]}",
             )
         )
     parts = Counter(c.meta["part"] for c in cases if "part" in c.meta)
