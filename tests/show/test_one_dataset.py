@@ -58,7 +58,7 @@ def test_without_data_registered_lists_are_told_all_the_same(say):
     ]
     assert found["parts"]["even"] == "computed from the patients that are there"
     text = say("datasets", "btcv")
-    assert "not on this machine" in text and found["unpack"] in text
+    assert "not found on this machine" in text and found["unpack"] in text
 
 
 WRONG = {
