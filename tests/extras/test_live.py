@@ -227,8 +227,8 @@ def test_a_page_is_there_before_the_end_and_a_killed_run_leaves_one_that_says_so
     monkeypatch.setattr(pages, "SOON", 0.0)
     assert main(words) == 0, capsys.readouterr().err
     (during,) = seen
-    assert 'data-state="running"' in during and "1 of 2 cells are there" in section(during)
-    assert "In work" in section(during) or "Jobs by kind: 1 left" in section(during)
+    assert 'data-state="running"' in during and "1 of 2 cells have results" in section(during)
+    assert "Running" in section(during) or "Jobs by kind: 1 left" in section(during)
     whole = page_of(out)
     assert section(whole) == "" and "data-state" not in whole
     assert not list((out / "work").iterdir())

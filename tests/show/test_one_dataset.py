@@ -56,9 +56,9 @@ def test_without_data_registered_lists_are_told_all_the_same(say):
     assert found["folder"] is None and found["parts"]["unetr_24_6"] == [
         {"train": 24, "val": 0, "test": 6}
     ]
-    assert found["parts"]["even"] == "of the patients that are there"
+    assert found["parts"]["even"] == "computed from the patients that are there"
     text = say("datasets", "btcv")
-    assert "not on this machine" in text and found["unpack"] in text
+    assert "not found on this machine" in text and found["unpack"] in text
 
 
 WRONG = {

@@ -92,7 +92,7 @@ def test_a_run_tells_what_works_where_what_failed_and_what_is_left(run):
     assert stages["prepare"].done > 0 and stages["prepare"].waiting == 0
     assert found.left == 2 * len(tuned) - 2 and found.seconds >= 60.0
     assert f"Jobs left: {found.left}" in found.reckoned
-    assert "with 2 workers at one time" in found.reckoned
+    assert "with 2 workers" in found.reckoned
 
 
 def test_what_an_alike_job_took_counts_for_the_others(run):
