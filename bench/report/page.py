@@ -156,9 +156,13 @@ def _tips(report: ReportContext, contents: Contents) -> Callable[[TableCell], st
 def _facts(report: ReportContext, seeds: int) -> list[tuple[str, str]]:
     """Return the few numbers that stand at the top of the page."""
     places = report.protocol.finetune
-    titles = dict.fromkeys(report.info[t.dataset].title for t in places)
+    scored = [k for k, c in report.cells.cells.items() if c.mean is not None]
+    done, measured = {k.row for k in scored}, {places[k.section].dataset for k in scored}
+    titles = [
+        report.info[d].title + (" (no results yet)" if measured and d not in measured else "")
+        for d in dict.fromkeys(t.dataset for t in places)
+    ]
     fractions = sorted({f for s in range(len(places)) for f in report.fractions(s)})
-    done = {k.row for k, c in report.cells.cells.items() if c.mean is not None}
     return [
         ("Rows with results", f"{len(done)} of {len(report.rows)}"),
         ("Data sets" if len(titles) > 1 else "Data set", ", ".join(titles)),

@@ -291,6 +291,15 @@ def test_a_terminal_table_is_cut_to_the_width_and_explains_what_it_shows_without
     assert legend in text
 
 
+def test_the_head_of_a_page_says_which_data_set_has_no_results_yet(protocol, records, tmp_path):
+    two = tuple(Finetune(dataset=d, split="even", steps=1) for d in ("organs", "hearts"))
+    first = records({"section": "organs"})
+    page = write(protocol(finetune=two), first, tmp_path, figures=False).page.read_text()
+    facts = re.search("Data sets(.*?)Label fraction", page, re.DOTALL).group(1)
+    assert facts.count("(no results yet)") == 1 and "hearts (no results yet)" in facts
+    assert "organs (no results yet)" not in facts
+
+
 def test_two_sections_on_one_data_set_have_panels_of_their_own(protocol, records, tmp_path):
     two = tuple(Finetune(dataset="organs", split="even", steps=n) for n in (1, 9))
     panels = (panel(), panel(section="organs#2"))

@@ -28,6 +28,10 @@ PAIR_LINE = re.compile(
 )
 STATED = [match.groupdict() for match in LINE.finditer(TEXT)]
 NUMBERS = ("difference", "low", "high")
+APART = (
+    "studies_positive_control",
+    "studies_probes",
+)  # of labels; of encoders that are not trained
 PAIRS = [match.groupdict() for match in PAIR_LINE.finditer(TEXT)]
 
 
@@ -98,7 +102,7 @@ def test_what_is_said_in_short_counts_every_comparison_once():
     first = {}  # the verdict of the study that comes first: how much is corrected hangs on its rows
     for finding in STATED:
         control = finding["row"].endswith(("(shuffled)", "(long)"))
-        if not control and not finding["report"].startswith("studies_positive_control"):
+        if not control and not finding["report"].startswith(APART):
             cell = tuple(finding[key] for key in ("section", "fraction", *NUMBERS))
             first.setdefault(cell, finding)
     verdicts = [finding["verdict"] for finding in first.values()]
@@ -109,6 +113,18 @@ def test_what_is_said_in_short_counts_every_comparison_once():
     could = [sum(points <= limit for points in seen) for limit in (1, 2)]
     assert "{} of them could have seen one point, {} two points".format(*could) in SHORT
     assert f"the median is {statistics.median(seen):.1f}" in SHORT
+
+
+def test_what_is_said_of_frozen_encoders_counts_each_comparison_with_a_random_one():
+    with (ROOT / "reports" / "studies_probes_2d" / "verdicts.csv").open(newline="") as file:
+        lines = [line for line in csv.DictReader(file) if line["control"] == "0"]
+    above, below = (
+        sum(float(line["low"]) > 0 for line in lines),
+        sum(float(line["high"]) < 0 for line in lines),
+    )
+    assert {line["metric"] for line in lines} == {"dice"} and below == 0
+    assert f"Of its {len(lines)} comparisons with random encoders" in SHORT
+    assert f"the interval lies above zero in {above} and below zero in none" in SHORT
 
 
 def test_each_study_states_what_it_can_see():
