@@ -98,7 +98,7 @@ MISSTATED = [  # changes as YAML, the key whose line is told, what is said of it
     ("layout: {metric: dcie}", "layout.metric", "did you mean 'dice'"),
     ("finetune: {dataset: msd04_hipocampus}", "finetune.0.dataset", "did you mean"),
     ("finetune: {split: evne}", "finetune.0.split", "did you mean 'even'"),
-    ("finetune: {split: rule}", "finetune.0.split", "fewer than 5 tested"),
+    ("finetune: {split: rule}", "finetune.0.split", "at least 5 to test"),
     ("finetune: {folds: [3]}", "finetune.0.folds", "fold 3 of split 'even'"),
     ("finetune: {recipe: defaut}", "finetune.0.recipe", "did you mean 'default'"),
     ("finetune: {regions: {a: [9]}}", "finetune.0.regions", "1 anterior, 2 posterior"),

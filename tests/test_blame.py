@@ -171,9 +171,9 @@ def test_a_parameter_that_no_jobs_id_can_hold_is_named_with_its_line(tmp_path, d
 
 TOTAL = "total, accuracy = classified("
 DRAWN = {  # what the template's loss does before that: what is said; "" where it may
-    "torch.randn_like(batch['mirrored'])": "42: torch's randn_like without a generator; draw in",
+    "torch.randn_like(batch['mirrored'])": "42: torch's randn_like is called without a generator; draw random",
     "torch.rand(3, generator=torch.Generator())": "",
-    "torch.zeros(3).uniform_()": "42: torch's uniform_ without a generator",
+    "torch.zeros(3).uniform_()": "42: torch's uniform_ is called without a generator",
     "nn.functional.dropout(torch.ones(3))": "",
     "__import__('numpy').random.rand()": "41: NumPy's global random generator is used; draw random",
     "__import__('random').random()": "41: Python's global random generator is used",

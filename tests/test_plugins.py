@@ -52,7 +52,7 @@ REFUSED = {  # the name of a plugin in a protocol: what is said of it
     "": "names no file",
     "a\0b": "embedded null byte",
     "a\nb": r"a\\nb|a\\x0ab",
-    "empty": "no plugin",
+    "empty": "not a plugin",
 }
 
 

@@ -64,12 +64,12 @@ BEGUN = "from bench.dataset import Dataset\nclass A(Dataset):\n    title = 't'\n
 BROKEN = {  # a file's text: what is said of it
     "half": (ONE[:-9], r"broken\.py:7: SyntaxError: .*; correct or remove the file"),
     "a class begun": (BEGUN, "its class does not define 'cases'; add this"),
-    "no title": (ONE.replace("title, licence", "name, licence"), "lacks 'title'"),
+    "no title": (ONE.replace("title, licence", "name, licence"), "does not define 'title'"),
     "no module": ("import os\nimport not_there\n", r"broken\.py:2: ModuleNotFoundError: No module"),
     "no module of ours": (
         "import bench.randoms\n",
         r"broken\.py:1: ModuleNotFoundError: No module named 'bench\.randoms'; "
-        r"did you mean bench\.random\?; mend",
+        r"did you mean bench\.random\?; correct",
     ),
     "raises": ("def f():\n    return 1 / 0\nf()\n", r"broken\.py:2: ZeroDivisionError"),
     "no text": ("\0\0", r"broken\.py.*: .*null bytes"),

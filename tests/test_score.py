@@ -148,7 +148,7 @@ def test_a_header_that_contradicts_itself_is_refused_unless_geometry_is_ignored(
     files = ["score", "--prediction", p, "--reference", r]
     assert main(files) == 2
     message = capsys.readouterr()
-    assert message.err.count("\n") == 1 and "r.nii.gz: sform says" in message.err
+    assert message.err.count("\n") == 1 and "r.nii.gz: by its sform" in message.err
     assert not message.out
     assert main([*files, "--ignore-geometry", "--metrics", "dice", "--json"]) == 0
     assert {row["value"] for row in json.loads(capsys.readouterr().out)} == {1.0}

@@ -389,10 +389,10 @@ def test_a_damaged_claim_is_nobodys(store, text):
         ({"needs": "x"}, "needs: expected a list, got 'x'"),
         ({"needs": [1]}, "needs.0: expected text, got 1"),
         ({"seconds": "x"}, "seconds: expected a number"),
-        ({"seconds": float("nan")}, "seconds: nan is no number"),
+        ({"seconds": float("nan")}, "seconds: nan is not a number"),
         ({"steps": 1.5}, "steps: expected a whole"),
         ({"attempts": True}, "attempts: expected a whole number"),
-        ({"steps": 2**63}, "steps: .* no number"),
+        ({"steps": 2**63}, "steps: .* not a number"),
     ],
 )
 def test_a_manifest_of_other_values_is_refused_by_name(store, value, told):

@@ -141,11 +141,11 @@ CASES: dict[str, list[tuple]] = {
         ("in metres", "", pair(placed([0.001] * 3)), *(f"spacing {file}: the header has no unit: is"
          for file in (IMAGE, LABEL))),
         ("micrometres as mm", "", pair(placed([101.0] * 3)),
-         *(f"spacing {f}: above 100 is not" for f in (IMAGE, LABEL))),
+         *(f"spacing {f}: more than 100 mm is not" for f in (IMAGE, LABEL))),
         ("quaternion NaN", IMAGE, both(patch(252, "2h", 1, 0), patch(256, "f", NAN)), "affine: NaN"),
         ("qfac of 7", IMAGE, both(patch(76, "f", 7.0), patch(252, "2h", 1, 0))),
         ("a qform that mirrors the sform", IMAGE, both(patch(252, "h", 1), patch(256, "3f", 0, 0, 1)),
-         "orientation: by its sform the axes are RAS, by its qform LPS", "stops: sform says"),
+         "orientation: by its sform the axes are RAS, by its qform LPS", "stops: by its sform"),
         ("codes below 0", IMAGE, patch(252, "2h", -1, -1), "orientation: left and right are a guess"),
         ("all voxels NaN", IMAGE, voxels(lambda a: a * np.float32(NAN)), "nonfinite: 45696 voxels"),
         ("a voxel that no 32 bits hold", IMAGE, put(1e300, "f8"), "nonfinite: 1 voxels", "hole: 1 voxels"),

@@ -134,7 +134,7 @@ def test_a_hook_does_not_outlive_its_forward_pass(scans):
 
 @pytest.mark.parametrize(
     ("name", "unit", "says"),
-    [("unetr", 8, "cut through patches"), ("swin_unetr", 12, "do not fill crops")],
+    [("unetr", 8, "cut through patches"), ("swin_unetr", 12, "cannot be divided into units")],
 )
 def test_refuses_units_that_do_not_fit(name, unit, says):
     with pytest.raises(BenchError, match=says):

@@ -173,8 +173,8 @@ def test_looks_for_lung_in_ct_alone_and_where_minus_150_hu_lies():
     for recipe, word in (
         (Recipe(scale="zscore", window=(-1000.0, 1000.0)), "scale: window"),
         (Recipe(), "scale: window"),
-        (Recipe(window=(-100.0, 300.0)), "window around"),
-        (Recipe(window=(-1000.0, 750.0)), "makes 0.4857 of -150 HU"),
+        (Recipe(window=(-100.0, 300.0)), "window that contains"),
+        (Recipe(window=(-1000.0, 750.0)), "turns -150 HU into 0.4857"),
     ):
         with pytest.raises(BenchError, match=word):
             lung.check((16, 16, 16), recipe)

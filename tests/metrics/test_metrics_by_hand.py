@@ -157,7 +157,7 @@ def test_empty_masks_follow_the_rule_asked_for(rule, convention):
         ({"metrics": ("dcie",)}, "did you mean 'dice'"),
         ({"metrics": ("nsd@1",)}, "nsd@1mm"),
         ({"metrics": ()}, "none asked for"),
-        ({"metrics": ("dice", "auc")}, "'auc' judges a classification, .*; take dice, iou, hd"),
+        ({"metrics": ("dice", "auc")}, "'auc' judges a classification, .*; use dice, iou, hd"),
         ({"convention": "medpi"}, "did you mean 'medpy'"),
         ({"empty": "brat"}, "did you mean 'brats'"),
         ({"prediction": np.zeros((2, 2, 2), int)}, "shape"),

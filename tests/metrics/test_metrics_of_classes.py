@@ -121,11 +121,11 @@ def test_what_is_undefined_is_null_and_says_why():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"metrics": ("dice",)}, "'dice' judges a segmentation, .*; take accuracy, auc, qwk"),
+        ({"metrics": ("dice",)}, "'dice' judges a segmentation, .*; use accuracy, auc, qwk"),
         ({"metrics": ("acuracy",)}, "did you mean 'accuracy'"),
-        ({"reference": np.array([0, 1])}, r"give \(N, K\)"),
+        ({"reference": np.array([0, 1])}, r"give scores \(N, K\)"),
         ({"scores": np.zeros((3, 1))}, "K 2 or more"),
-        ({"scores": np.zeros(3)}, r"give \(N, K\)"),
+        ({"scores": np.zeros(3)}, r"give scores \(N, K\)"),
         ({"scores": np.zeros((0, 2)), "reference": np.zeros(0, int)}, "no case"),
         ({"scores": np.full((3, 2), np.nan)}, "not finite"),
         ({"reference": np.array([0, 1, 2])}, "from 0 to 1"),
@@ -160,7 +160,7 @@ def test_a_data_set_is_scored_by_the_metrics_of_its_task():
             "metric 'dice': section 'grades' is for classification",
         ),
         (("accuracy", "dice"), {"grades": "classification"}, "metric 'dice'"),
-        (("auc",), {"organs": "segmentation"}, "take dice, iou, hd"),
+        (("auc",), {"organs": "segmentation"}, "use dice, iou, hd"),
         (
             ("dice",),
             {"organs": "segmentation", "grades": "classification"},

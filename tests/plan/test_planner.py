@@ -538,7 +538,7 @@ CODED = {"rows": {"pair": {"method": "cpc3d", "params": {"negatives": "batch"}}}
         (
             {**RESTORED, "pretrain": {"batch": 4, "accumulate": 4}},
             1,
-            "pretrain.accumulate: network 'genesis_unet3d' has batch norm.* take more processes",
+            "pretrain.accumulate: network 'genesis_unet3d' has batch norm.* use more processes",
         ),
         (
             {**NORMED, "finetune": {"batch": 4, "accumulate": 4}},

@@ -181,7 +181,7 @@ WRONG = [
     ("no mapping", {}, {"one.yaml": "- steps: 2\n"}, r"one\.yaml:1: expected a mapping"),
     ("nothing", {}, {"one.yaml": ""}, r"one\.yaml: the file has no keys"),
     ("no YAML", {}, {"one.yaml": "steps: [2\n"}, r"one\.yaml:\d+: not YAML"),
-    ("twice", {}, {"one.yaml": "steps: 2\nsteps: 3\n"}, r"one\.yaml:2: key 'steps' stands twice"),
+    ("twice", {}, {"one.yaml": "steps: 2\nsteps: 3\n"}, r"one\.yaml:2: key 'steps' is written twice"),
     ("itself", {}, {"one.yaml": "steps: 2\nsettings: one.yaml\n"}, r"one\.yaml:2: .*builds on itself"),
     ("each other", {}, {"one.yaml": "settings: two.yaml\n", "two.yaml": "crops: 2\nsettings: ./one.yaml\n"},
      r"two\.yaml:2: .*one\.yaml builds on itself"),

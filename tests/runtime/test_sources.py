@@ -270,7 +270,7 @@ def test_a_file_that_is_no_python_is_named_with_its_line(tree):
         BenchError, match=r"bench/one\.py, line 2: is not valid Python .*; correct the file"
     ):
         tree(**{"jobs/guard/run": "import bench.one\n", "one": "x = 1\ndef (:\n"})
-    with pytest.raises(BenchError, match=r"one\.py.*: is no Python"):
+    with pytest.raises(BenchError, match=r"one\.py.*: is not valid Python"):
         tree(one="\0")
 
 

@@ -166,7 +166,7 @@ def profile(name: str | None, path: Path = FILE) -> Profile:
     document = read_toml(path)
     if document is None:
         raise BenchError(
-            f"--cluster {name}: no {path} in this folder; create it with a section [cluster.{name}]"
+            f"--cluster {name}: {path} does not exist; create it with a section [cluster.{name}]"
         )
     clusters = document.value.get("cluster", {})
     if not isinstance(clusters, dict) or name not in clusters:

@@ -422,7 +422,7 @@ def test_what_saved_itself_and_could_not_requeue_is_submitted_again_when_its_tas
         site.leave(site.id_of(job))
     assert heard == []
     controller.step()
-    assert "saved itself 5 times (no scontrol)" in heard[0].reason
+    assert "saved its state 5 times (no scontrol)" in heard[0].reason
 
 
 # What got lost

@@ -37,7 +37,7 @@ def test_a_section_is_read_with_its_types(tmp_path):
         ("minutes = 12:00:00", "expected a whole number, got 12:00:00; e.g. minutes = 720"),
         ("gpus = -1", "gpus must be 0 or more, got -1; e.g. gpus = 1"),
         ("pack = 0", "pack must be 1 or more, got 0; e.g. pack = 4"),
-        ("gres = 'gpu:1'\ngpus = 1", 'keep one; e.g. gres = "gpu:a100:1"'),
+        ("gres = 'gpu:1'\ngpus = 1", 'keep one of them; e.g. gres = "gpu:a100:1"'),
         (
             "minutes = 1",
             "too long for 'minutes' 1; use at most half of the time; e.g. minutes = 720",
@@ -50,7 +50,7 @@ def test_a_section_is_read_with_its_types(tmp_path):
         ("mem_gb = 0.0", "mem_gb must be above 0, got 0.0; e.g. mem_gb = 64"),
         ("setup = 'module load x'", '; e.g. setup = ["module load cuda"]'),
         ("max_gpus = 4", "limits the GPUs that 'gpus' asks for, and 'gpus' is missing; set 'gpus'"),
-        ("max_gpus = 4\ngpus = 1\nnodes = 3\nprocesses = 2", "takes (1 x 2 processes x 3 nodes)"),
+        ("max_gpus = 4\ngpus = 1\nnodes = 3\nprocesses = 2", "needs (1 x 2 processes x 3 nodes)"),
     ],
 )
 def test_a_mistake_in_a_section_is_one_line_with_file_and_line(tmp_path, line, told):
@@ -79,18 +79,18 @@ def test_the_example_of_each_key_is_one_that_is_read(tmp_path):
     [
         ("slurm_excluded = 'n1'", "of submitit named 'excluded'; did you mean 'exclude'?"),
         ("slurm_ = 1", "no parameter of submitit named ''"),
-        ("slurm_job_name = 'x'", "bench decides 'job_name'; leave it out"),
-        ("slurm_nodes = 2", "bench decides 'nodes'; write 'nodes' instead"),
-        ("slurm_additional_parameters = {open-mode = 'truncate'}", "bench decides 'open-mode'"),
+        ("slurm_job_name = 'x'", "bench sets 'job_name' itself; leave it out"),
+        ("slurm_nodes = 2", "bench sets 'nodes' itself; write 'nodes' instead"),
+        ("slurm_additional_parameters = {open-mode = 'truncate'}", "bench sets 'open-mode' itself"),
         ("slurm_additional_parameters = {nice = [1]}", "expected "),
         ("slurm_setup = 'module load x'", "a list"),
         ('slurm_comment = "a\\n#SBATCH --x"', "one line of text"),
         ("slurm_exclude = ['a']", "expected "),
         ('slurm_additional_parameters = {"a\\n#SBATCH --x" = 1}', "one line of text"),
         ("slurm_time = 30\nminutes = 30", "'minutes' sets the same; keep one of them"),
-        ("slurm_gpus_per_task = 1\ngres = 'gpu:1'", "'gres' asks for the same"),
-        ("slurm_mem_per_cpu = '2GB'\nmem_gb = 4", "'mem_gb' asks for the same"),
-        ("slurm_account = 'a'\naccount = 'b'", "'account' asks for the same"),
+        ("slurm_gpus_per_task = 1\ngres = 'gpu:1'", "'gres' sets the same"),
+        ("slurm_mem_per_cpu = '2GB'\nmem_gb = 4", "'mem_gb' sets the same"),
+        ("slurm_account = 'a'\naccount = 'b'", "'account' sets the same"),
     ],
 )
 def test_a_slurm_key_that_cannot_go_to_submitit_is_refused_on_its_line(tmp_path, line, told):
@@ -148,7 +148,7 @@ def test_a_mistake_in_the_file_is_one_line_with_its_number(tmp_path, text, messa
 def test_an_unknown_cluster_names_the_nearest(tmp_path):
     with pytest.raises(BenchError, match="did you mean 'jean_zay'"):
         profile("jean_zai", toml(tmp_path, "[cluster.jean_zay]\n"))
-    with pytest.raises(BenchError, match=r"write \[cluster.x\] into it"):
+    with pytest.raises(BenchError, match=r"create it with a section \[cluster.x\]"):
         profile("x", tmp_path / "none.toml")
 
 
