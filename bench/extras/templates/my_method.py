@@ -15,14 +15,12 @@ WAYS = 8  # every choice among three axes
 
 
 class MyMethod(Method):
-    """A Linear on the pooled last map names the axes."""
+    """A Linear on the pooled last map predicts the axes."""
 
     title = "My method"
     source = Source("Who, What, Where and When", "https://example.org")
     fidelity = "our own"
-    figure = Figure(
-        "accuracy", "crops whose mirrored axes were predicted correctly", chance="chance"
-    )
+    figure = Figure("accuracy", "crops whose axes are predicted correctly", chance="chance")
     across_batch = False  # the loss of a sample does not depend on the others
 
     @dataclass(frozen=True)
