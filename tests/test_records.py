@@ -44,7 +44,7 @@ def test_a_file_whose_text_is_lacking_or_damaged_is_one_line(read, said, tmp_pat
     columns["case"] = said
     table = pd.DataFrame(columns) if said else pd.DataFrame(columns).drop(columns="case")
     table.to_parquet(tmp_path / "x.parquet")
-    with pytest.raises(BenchError, match="no records of bench"):
+    with pytest.raises(BenchError, match="not a file of records"):
         read(tmp_path / "x.parquet", record.SCORES)
 
 
@@ -129,7 +129,7 @@ def test_a_cell_that_is_predicted_and_not_scored_is_a_hole(plan_of, store):
     (told,) = gather.failures(gather.chains(table, store, {}), table, store)
     assert (told.hole, told.job, told.section) == ("not scored", one.evaluate, NAME)
     assert told.line.startswith("not scored: alone · ") and f", job {one.evaluate}: " in told.line
-    assert "run it again" in told.line
+    assert "run the protocol again" in told.line
 
 
 def test_records_whose_job_folders_are_gone_are_kept_once_in_a_folder_that_draws_them(

@@ -433,7 +433,7 @@ def test_labels_regions_and_void_are_chosen(tmp_path, capsys):
         (("--labels", "1,"), "--labels: '' is no label value"),
         (("--labels", "70000"), "--labels: '70000' is no label value"),
         (("--ignore", "-1"), "--ignore: '-1' is no label value"),
-        (("--labels", "1", "--regions", "brats"), "give one of them"),
+        (("--labels", "1", "--regions", "brats"), "give only one of them"),
         (("--labels", "1,4", "--ignore", "4"), "label 4 cannot be both ignored and scored"),
         (("--regions", "acdc"), "--regions: no data set with regions named 'acdc'"),
         (("--regions", "msd"), "msd: msd01_brain_tumour and msd02_heart have other regions"),

@@ -217,7 +217,7 @@ def test_what_is_damaged_is_named_and_made_anew_by_the_same_command(made, case, 
     assert again(made) == 0
     said = capsys.readouterr().err
     assert str(path if name != "manifest.json" else path.parent) in said and "Traceback" not in said
-    assert ("scored again" if case == "scores" else "set aside") in said
+    assert ("scored again" if case == "scores" else "moved to") in said
     assert told(made.out) == made.records
     assert main(["verify", "--out", str(made.out)]) == 0
     aside = list((made.out / "damaged").glob(f"{path.parent.name}-*"))

@@ -236,12 +236,13 @@ def _nearest(protocol: str, dataset: str, network: str, fraction: int) -> Pilot 
 
 @lru_cache(maxsize=4)
 def tracked(results: Path) -> tuple[Pilot, ...]:
-    """Return the noise of every section, network and label fraction of the tracked records."""
+    """Return the noise of every section, network and label fraction of tracked fine-tunings; probes are left out."""
     from bench.record import COLUMNS, read_rows
 
     pilots = list[Pilot]()
     for file in sorted(results.glob("*/records/*.parquet")):
-        table = read_rows(file, COLUMNS)[READ]
+        table = read_rows(file, COLUMNS)
+        table = table.loc[table["evaluation"].ne("probe"), READ]
         places = _judged(table).groupby(
             ["section", "dataset", "network", "fraction"], observed=True
         )

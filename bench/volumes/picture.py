@@ -181,7 +181,7 @@ def _slices(folder: Path) -> list[Path]:
         raise VolumeError(
             folder,
             "duplicate",
-            f"slices are there in two formats, keep one file of each: {_first_names(twins)}",
+            f"some slices exist in two formats; keep one file for each: {_first_names(twins)}",
         )
     return slices
 

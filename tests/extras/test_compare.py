@@ -242,7 +242,7 @@ def test_wherever_records_lie_they_are_found_and_what_is_none_is_one_line(two, t
         (a, tmp_path / "empty"): "not an output folder of bench",
         (a, tmp_path / "bare"): "holds no records",
         (a, tmp_path / "gone"): "is not there",
-        (lone, tmp_path / "text.parquet"): "no records of bench",
+        (lone, tmp_path / "text.parquet"): "not a file of records",
         (a, tmp_path / "text.csv"): "is neither",
         (a, b, "--protocol", "o"): "no records of a protocol named 'o'",
     }

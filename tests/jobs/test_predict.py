@@ -175,7 +175,7 @@ def test_an_axis_that_cannot_be_flipped_is_refused():
         a_job("evaluate", {"inference": windows}).spec.refuse(None, None)
 
     refuse("xy", (8, 8, 1))
-    with pytest.raises(BenchError, match="one slice have no z"):
+    with pytest.raises(BenchError, match="one slice cannot be flipped along z"):
         refuse("xyz", (8, 8, 1))
     with pytest.raises(BenchError, match="one of x, y, z"):
         refuse("xu", (8, 8, 8))

@@ -83,7 +83,7 @@ def test_refuses_an_adversary_without_layers_or_with_too_many():
     for params, word in (
         ({"adversary_widths": []}, "one or more"),
         ({"adversary_widths": [4, 0]}, "must be 1 or more"),
-        ({"adversary": 0.1, "mask": "centre", "adversary_widths": [4] * 5}, "sees (16, 16) pixels"),
+        ({"adversary": 0.1, "mask": "centre", "adversary_widths": [4] * 5}, "gets (16, 16) pixels"),
     ):
         with pytest.raises(BenchError, match=re.escape(word)):
             build(NAME, params)

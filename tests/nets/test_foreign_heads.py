@@ -265,4 +265,7 @@ def test_names_are_of_as_many_classes_as_the_file_has(tiny_suprem, tmp_path, cap
     assert main(["run", str(path), "--out", str(tmp_path / "out"), "--workers", "1"]) == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1
-    assert "names are of the 32 classes of suprem_unet, and the file has 25; number" in message
+    assert (
+        "names are of the 32 classes of suprem_unet, and the file has 25; give the classes by number"
+        in message
+    )

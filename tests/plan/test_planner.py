@@ -517,14 +517,18 @@ CODED = {"rows": {"pair": {"method": "cpc3d", "params": {"negatives": "batch"}}}
         (
             {"pretrain": {"batch": 6}},
             4,
-            "pretrain.batch 6 has no 4 equal parts.* 4 processes x accumulate 1",
+            "pretrain.batch 6 cannot be divided into 4 equal parts.* 4 processes x accumulate 1",
         ),
         (
             {**MASKED, "pretrain": {"batch": 4, "accumulate": 2}},
             4,
             "into 8 equal parts.* use a multiple of 8",
         ),
-        ({"finetune": {"batch": 3, "accumulate": 2}}, 1, "finetune.batch 3 has no 2 equal parts"),
+        (
+            {"finetune": {"batch": 3, "accumulate": 2}},
+            1,
+            "finetune.batch 3 cannot be divided into 2 equal parts",
+        ),
         (
             {"pretrain": {"batch": 4, "accumulate": 2}},
             1,

@@ -203,7 +203,7 @@ def test_what_is_no_table_of_records_is_refused_by_name(sent, bomb):
     tables = lacking.getvalue(), texts.getvalue()
     for raw in (pickle.dumps(bomb), b"", b"PAR1", whole[:-9], noise, *tables):
         view.write_bytes(raw)
-        with pytest.raises(BenchError, match="no records of bench") as error:
+        with pytest.raises(BenchError, match="not a file of records") as error:
             draw()
         one_line(error)
 

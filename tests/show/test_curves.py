@@ -170,5 +170,5 @@ def test_a_report_is_drawn_again_from_rows_alone_with_its_figure(tracked, tmp_pa
     assert "Score as fine-tuning goes" in again.read_text()
     assert PEEKED.split(";")[0] in again.read_text()
     records.curves_file(tracked.store, "test0").write_bytes(b"no parquet")
-    with pytest.raises(BenchError, match=r"curves/test0\.parquet: no records of bench"):
+    with pytest.raises(BenchError, match=r"curves/test0\.parquet: not a file of records"):
         rewrite_report(tmp_path / "test0.yaml", None, tracked.store, tmp_path / "again")

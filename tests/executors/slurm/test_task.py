@@ -127,7 +127,7 @@ def test_a_job_without_its_need_is_refused_by_the_task_and_by_execute(store, nod
     assert told[made.id]["state"] == "refused"
     store.write_spec(made.id, {"job": made.plain()})
     outcome = execute(str(store.root), made.id, options)
-    assert (outcome.state, outcome.reason) == ("failed", "needs a, which is not done")
+    assert (outcome.state, outcome.reason) == ("failed", "needs job a, which is not done")
     assert store.claims(made.id) == []
 
 
