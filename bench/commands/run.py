@@ -156,7 +156,7 @@ def _carry_out(work: Work, follow: Follow) -> int:
                     raise
                 say(f"{error}")
                 damaged = {job}
-        say(f"set aside in {store.damaged}, done anew: {', '.join(sorted(damaged))}")
+        say(f"damaged jobs moved to {store.damaged} and run again: {', '.join(sorted(damaged))}")
         anew |= damaged
 
 

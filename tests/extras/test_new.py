@@ -178,7 +178,7 @@ def suite(folder, *words):
 
 MISFITS = {  # words of pytest: what is said
     "--dataset deep_method.py": "--dataset deep_method.py: no such dataset; it is a method, use --method",
-    "--network deep_nothing": "--network deep_nothing: no such network; 'bench list networks' has all",
+    "--network deep_nothing": "--network deep_nothing: no such network; 'bench list networks' prints all",
     "--method gone.py": "gone.py: no such file or folder",
     "--dataset deep_dataset.py --crop 16,16,16": "--crop: is only for a method, and no --method is given",
     "": "bench.conformance: name what to test: --method, --dataset or --network FILE",
