@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from bisect import insort_left
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, takewhile
@@ -94,7 +94,11 @@ class Queue:
         ready = (job for job in self._waiting if self._ready(job, now))
         if (first := next(ready, None)) is None:
             return None
-        job = self._nearest(first, ready, free, busy) if self.keeps(first) else first
+        job = first
+        if self.keeps(first):
+            turn = self._turn(first)
+            alike = takewhile(lambda other: self._turn(other) == turn, chain([first], ready))
+            job = min(alike, key=lambda j: ((name := self.keeps(j)) not in free, name in busy))
         self._waiting.remove(job)
         self._running.add(job)
         return job
@@ -104,16 +108,6 @@ class Queue:
         described = self._plan.jobs[job]
         name: str = described.spec.keeps(described, self._plan.jobs)
         return name
-
-    def _nearest(self, first: str, others: Iterable[str], free: Set[str], busy: Set[str]) -> str:
-        turn, fresh = self._turn(first), list[str]()
-        for job in chain([first], takewhile(lambda job: self._turn(job) == turn, others)):
-            keeps = self.keeps(job)
-            if keeps in free:
-                return job
-            if keeps not in busy:
-                fresh.append(job)
-        return fresh[0] if fresh else first
 
     def _ready(self, job: str, now: float) -> bool:
         needs, guards = self._plan.jobs[job].needs, self._plan.after.get(job, ())

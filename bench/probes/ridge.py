@@ -133,9 +133,8 @@ def products(features: Tensor, classes: Tensor, number: int) -> Array:
         x[:-1] = features[:, first : first + CHUNK]
         counts = torch.bincount(labels, minlength=number).tolist()
         most = counts.index(max(counts))
-        rest = _squared(
-            x
-        )  # of all, and then of the class with the most samples, which are not copied
+        # of all classes, and at last of the one with the most samples, which is never copied
+        rest = _squared(x)
         for c in range(number):
             if counts[c] and c != most:
                 squared = _squared(x[:, labels == c])

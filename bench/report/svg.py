@@ -28,7 +28,7 @@ THEME = {
 }
 FAMILY = "system-ui,sans-serif"
 SPACE = re.compile(r"\{.*\}")
-NARROW, WIDE = 1.2, 1.6  # pixels of a point: text of 9 points is never below 10.8 pixels
+NARROW, WIDE = 1.2, 1.6  # pixels of a point: text of 9 has at least 10.8, on a phone 6.5
 DOTS, PIXELS = 110, 8e5  # of pictures inside a figure: per inch, and in all at most
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 COLOUR = re.compile("|".join(THEME))

@@ -28,7 +28,7 @@ def test_a_profile_that_works_is_told_so_and_leaves_nothing(cluster, tmp_path):
     done = bench(cluster, tmp_path, *words)
     found = {entry["check"]: entry for entry in json.loads(done.stdout)}
     assert done.returncode == 0, done.stdout
-    assert found["pretraining: processes"]["detail"] == "2 of 2 trained together"
+    assert found["pretraining: processes"]["detail"] == "2 of 2 processes trained together"
     assert found["pretraining: requeue"]["detail"].startswith("back after")
     assert any(name.endswith("shared folder") for name in found)
     assert list((tmp_path / "out" / "slurm").iterdir()) == []

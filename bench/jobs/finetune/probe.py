@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from itertools import chain
 from pathlib import Path
@@ -304,10 +304,8 @@ class _Training:
 def _identity(spec: FinetuneSpec, encoder: Mapping[str, Tensor]) -> str:
     """Return what the features of a case depend on, as one digest."""
     hashed = hashlib.sha256()
-    data = replace(spec.data, fraction=0, n_train=None)  # of whatever patients
-    settings = [spec.network, data, spec.finetune.probe, spec.finetune.precision]
     start = spec.init if not encoder else ""
-    hashed.update(f"{start} {canonical(settings)}".encode())
+    hashed.update(f"{start} {canonical(spec.features)}".encode())
     for name, value in encoder.items():
         hashed.update(name.encode())
         hashed.update(value.cpu().contiguous().numpy().tobytes())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import Annotated, Any, Literal
 
@@ -20,7 +21,7 @@ from bench.nets import catalog
 from bench.protocol.comparable import LOSSES
 from bench.protocol.sections import Inference, Number, Tuning
 from bench.ranges import Range
-from bench.typed import sparse
+from bench.typed import canonical, sparse
 
 FOR_MAPS = (
     "foreground",
@@ -281,7 +282,7 @@ class FinetuneSpec(TrainingKind):
         return self.finetune.accumulate > 1
 
     def likeness(self, job: Job, plan: PlanContext) -> list[Any]:
-        """The same network and batch, the same looks; of a probe the same features, of weights as often new."""
+        """The same network and batch, the same looks; probes: the same features, and weights drawn alike."""
         if self.probes:
             return [self.network, self.finetune.probe, self.finetune.precision, self.draws_weights]
         looks = [self.finetune.track, self.data] if self.finetune.track else []
@@ -315,11 +316,18 @@ class FinetuneSpec(TrainingKind):
 
     def keeps(self, job: Job, jobs: Mapping[str, Job]) -> str:
         """Of a probe the features of an encoder: the same for all draws of patients, if no seed draws weights."""
-        if not self.probes:
-            return ""
-        seed = self.seed if self.draws_weights else ""
-        weights = f"{self.init} {self.control} {self.dose} {seed}"
-        return f"{job.needs[0]} {self.network.network} {weights}"
+        return f"{job.needs[0]} {self._encoded}" if self.probes else ""
+
+    @cached_property
+    def _encoded(self) -> str:
+        seed = self.seed if self.draws_weights else None
+        return canonical([self.features, self.init, self.control, self.dose, seed])
+
+    @property
+    def features(self) -> list[Any]:
+        """Return what the features of a case that a probe reads depend on, besides the weights."""
+        data = replace(self.data, fraction=0, n_train=None)  # of whatever patients
+        return [self.network, data, self.finetune.probe, self.finetune.precision]
 
     def units(self, job: Job, plan: PlanContext) -> float | None:
         """By the step; of a probe by the labelled patient."""
