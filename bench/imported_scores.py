@@ -322,8 +322,8 @@ def leave_out(plan: Plan, store: Store, places: Mapping[Path, Path]) -> Cells:
         for path, listed in given.items():
             if not any(over & view.jobs for view in listed):
                 raise BenchError(
-                    f"--records {path}: has all scores of no cell of {', '.join(plan.cells)}: none there is "
-                    "of the same recipe, data, seeds, metrics and targets"
+                    f"--records {path}: fills no cell of {', '.join(plan.cells)}: no scores there have the "
+                    "same recipe, data, seeds, metrics and targets; use other records, or leave this out"
                 )
     return imported
 
@@ -538,7 +538,7 @@ def keep(names: Iterable[str], store: Store) -> list[str]:
                 "1 job whose folder is" if len(lost) == 1 else f"{len(lost)} jobs whose folders are"
             )
             lines.append(
-                f"{view}: has scores of {of} gone; kept as it is in {to}, from where --records takes it over"
+                f"{view}: has scores of {of} gone; a copy is in {to}, which --records reads"
             )
     return lines
 

@@ -86,7 +86,7 @@ def find(store: Store, text: str, only: Only, fits: Fits | None = None) -> RowWe
     weights = _single(row, kind, left)
     which = f"row {row!r} at scale {', '.join(dict.fromkeys(left['scale']))}"
     if passed := every["weights"].nunique() - able["weights"].nunique():
-        which += f"; of its {KINDS[kind]} {passed} more cannot be written in this format"
+        which += f"; {passed} more of its {KINDS[kind]} cannot be written in this format"
     return RowWeights(f"{weights.partition('@')[0]}@{step}" if step else weights, which)
 
 
@@ -152,8 +152,8 @@ def _single(row: str, kind: str, cells: pd.DataFrame) -> str:
     if len(several) == 1:
         return str(several[0])
     if not several:
-        why = "none is in this folder: its scores came from elsewhere, or its jobs failed or are to do"
-        raise BenchError(f"row {row!r}: of its {KINDS[kind]} {why}; name a job")
+        why = "its scores came from elsewhere, or its jobs failed or did not run yet"
+        raise BenchError(f"row {row!r} has no {KINDS[kind]} in this folder: {why}; name a job")
     flags = _telling(cells)
     ways = [f"{flags[name]} (job {name.partition('@')[0]})".strip() for name in several[:LISTED]]
     more = f" and {len(several) - LISTED} more" if len(several) > LISTED else ""

@@ -125,7 +125,7 @@ def score_several(  # noqa: PLR0913 - the command's flags
     requests = tuple(Request.checked(metrics, convention, empty) for convention in conventions)
     if validated := next(filter(looped, metrics), None):
         raise BenchError(
-            f"{validated}: is taken on the grid that a network saw, which files do not tell; take dice"
+            f"{validated}: needs the grid that the network read, which files do not store; use dice"
         )
     checked = verifiable(metrics, conventions[0]) if verify else ()
     if verify and not checked:
@@ -274,8 +274,8 @@ def pairs(prediction: Path, reference: Path) -> dict[str, tuple[Path, Path]]:
     predicted, true = _cases(prediction), _cases(reference)
     if lone := sorted(predicted.keys() - true.keys()):
         raise BenchError(
-            f"{reference}: no volume named like {predicted[lone[0]]}"
-            f" ({len(lone)} of {len(predicted)} lack a partner); add it or remove the other"
+            f"{reference}: no reference for prediction {predicted[lone[0]]}"
+            f" ({len(lone)} of {len(predicted)} have none); add the references, or remove the predictions"
         )
     return {case: (predicted[case], true[case]) for case in sorted(predicted)}
 

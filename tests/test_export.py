@@ -240,7 +240,7 @@ FILES = {  # format and file: what is said
     "nnunet w.safetensors": "format 'nnunet' is written to a .pth or .pt file; name it w.pth, or ",
     "safetensors file/x.safetensors": "cannot be written .* name another file",
     "nssl x.safetensors": "no format named 'nssl'; did you mean 'nnssl'",
-    "nnssl x.pth": "nnU-Net cannot read network unet3d/tiny: it reads resenc_unet/base alone; name it in "
+    "nnssl x.pth": "nnU-Net cannot read network unet3d/tiny: it reads only resenc_unet/base; name it in "
     r"the protocol \('bench init DIR --network resenc_unet' does\) and pretrain again",
 }
 
@@ -372,7 +372,7 @@ def test_of_a_row_with_several_jobs_those_that_the_format_holds_are_taken(second
     weights, which = find(store, "simclr3d", {}, lambda job: is_nnunets(store, job))
     assert weights == jobs[1] and which.startswith("row 'simclr3d' at scale smoke; of its pret")
     with pytest.raises(
-        BenchError, match=r"^nnU-Net cannot read .* alone; name it in the .* again$"
+        BenchError, match=r"^nnU-Net cannot read .* only .*; name it in the .* again$"
     ):
         export(store, "simclr3d", store.root / "x.pth", "nnunet")  # the file is another network's
 

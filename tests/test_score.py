@@ -182,7 +182,7 @@ def test_a_moved_origin_is_found_in_every_format(tmp_path):
 
 
 UNLIKE = {  # prediction, reference: what is said
-    ("p", "lone"): r"lone: no volume named like .*p/case_2.nii.gz \(1 of 2",
+    ("p", "lone"): r"lone: no reference for prediction .*p/case_2.nii.gz \(1 of 2",
     ("small.nii.gz", "r/case_1.nii.gz"): r"small.nii.gz: shape .*/r/case_1.nii.gz",
     ("thick.nii.gz", "r/case_1.nii.gz"): r"thick.nii.gz: spacing .*/r/case_1.nii.gz",
     ("nowhere", "r"): "no such",

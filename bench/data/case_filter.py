@@ -99,9 +99,10 @@ def of_list(cases: Sequence[Case], names: Sequence[str], what: str, *, absent: s
     listed_cases = [c for c in cases if c.id in wanted]
     lacking = sorted(wanted - {c.id for c in listed_cases}, key=natural)
     if lacking and absent != "allow":
+        first = f"{', '.join(lacking[:3])}{' ...' if len(lacking) > 3 else ''}"
         raise BenchError(
-            f"{what} names {len(wanted)} and {len(lacking)} are not in the folder ({', '.join(lacking[:3])}"
-            f"{' ...' if len(lacking) > 3 else ''}); complete the folder, or write 'absent: allow'"
+            f"{what} lists {len(wanted)} cases, but {len(lacking)} of them are not in the folder "
+            f"({first}); complete the folder, or write 'absent: allow'"
         )
     return listed_cases
 
@@ -219,8 +220,8 @@ def halves(cases: Sequence[Case], name: str, patients: int) -> tuple[list[str], 
     if len(classes) < patients:
         raise Misstated(
             "patients",
-            f"data set {name!r} has {len(classes)} labelled patients who train in all of its folds here and "
-            f"are never held out, {patients} are asked for; use fewer, or another data set",
+            f"{patients} patients are needed, but in data set {name!r} only {len(classes)} labelled patients "
+            f"are in the training part of all folds; use fewer patients, or another data set",
         )
     turns: Counter[int] = Counter()
     turn_of: dict[str, tuple[int, int]] = {}

@@ -202,7 +202,7 @@ def _count_faults(
         return []
     several = [v for v in channels if len(channels) > 1 and v.array.shape[0] > 1] or [image]
     present, declared = several[0].array.shape[0], len(dataset.channels)
-    detail = f"{present} channels in this file, {declared} are declared in all"
+    detail = f"{present} channels in this file, but the data set declares {declared}"
     return [VolumeError(several[0].path, "shape", detail)]
 
 

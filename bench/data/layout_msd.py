@@ -332,7 +332,7 @@ def _stated(home: Path, key: str, name: object, folder: str) -> Path:
     path = PurePosixPath(plain)
     if path.is_absolute() or PureWindowsPath(plain).drive or ".." in path.parts:
         raise BenchError(
-            f"{listing}: {key}: {shown(name)} leads out of the folder; write it as in {folder}/{path.name}"
+            f"{listing}: {key}: {shown(name)} points outside the folder; write it as in {folder}/{path.name}"
         )
     parts = path.parts if len(path.parts) > 1 else (folder, path.name)
     while len(parts) > 2 and not home.joinpath(*parts[:-1]).is_dir():
@@ -511,8 +511,8 @@ def likely_visits(cases: Sequence[Case]) -> str:
             patients = alone | {name: who for who, group in visits.items() for name in group}
             short = _shortest(pattern, patients)
             return (
-                f"names look like {matched} visits of {len(visits)} patients ({shown_names}), and each "
-                f'counts as a patient; if they are, write "patients": {json.dumps(short)} into dataset.json'
+                f"names look like {matched} visits of {len(visits)} patients ({shown_names}), but each "
+                f'case counts as a patient; if they are visits, write "patients": {json.dumps(short)} into dataset.json'
             )
     return ""
 
@@ -538,7 +538,7 @@ def _shortest(pattern: str, patients: Mapping[str, str]) -> str:
 
 
 def _pattern(path: Path, stated: object) -> re.Pattern[str]:
-    fault = "is no pattern with a group and no map"
+    fault = "is neither a pattern with a group nor a map"
     try:
         pattern = re.compile(stated) if isinstance(stated, str) else None
     except re.error as error:

@@ -132,7 +132,7 @@ def consistent(recipe: Recipe) -> None:
     if recipe.channels is not None and not 0 < len(set(recipe.channels)) == len(recipe.channels):
         raise BenchError(f"recipe: channels {list(recipe.channels)}: name one or more, each once")
     if recipe.spacing is not None and recipe.resize is not None:
-        raise BenchError("recipe: 'spacing' and 'resize' exclude each other; state one of them")
+        raise BenchError("recipe: set either 'spacing' or 'resize', not both")
     if recipe.scale not in SCALES:
         raise BenchError(f"recipe: {unknown('scale', recipe.scale, SCALES)}")
     if recipe.scale == "window" and recipe.window is None:
@@ -157,7 +157,7 @@ def consistent(recipe: Recipe) -> None:
 def _check_standard(recipe: Recipe) -> None:
     if (recipe.scale == "fixed") != (recipe.standard is not None):
         raise BenchError(
-            "recipe: scale 'fixed' and 'standard: [mean, spread]' go together; state both"
+            "recipe: scale 'fixed' and 'standard: [mean, spread]' go together; set both"
         )
     if recipe.standard is not None and not (
         all(map(math.isfinite, recipe.standard)) and recipe.standard[1] > 0

@@ -209,8 +209,8 @@ def _registered(dataset: Dataset, split: str, name: str, patients: Sequence[str]
     if lacking:
         raise Misstated(
             "split",
-            f"{name}: split {split!r} lists {len(wanted)} patients and {len(lacking)} are not in the "
-            f"folder ({', '.join(lacking[:5])}{' ...' if len(lacking) > 5 else ''}); complete the "
+            f"{name}: split {split!r} lists {len(wanted)} patients, but {len(lacking)} of them are not in "
+            f"the folder ({', '.join(lacking[:5])}{' ...' if len(lacking) > 5 else ''}); complete the "
             "folder, or use 'split: even', which divides what is there",
         )
     return parts

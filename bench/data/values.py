@@ -54,7 +54,7 @@ def _number(case: str, key: str, stated: str | None) -> float:
         number = float("nan")
     if not isfinite(number):
         raise BenchError(
-            f"case {case!r}: {key!r} is {stated!r}, no number; correct it, or exclude it"
+            f"case {case!r}: {key!r} is {stated!r}, which is not a number; correct it, or exclude the case"
         )
     return number
 

@@ -133,9 +133,9 @@ def check_view(name: str, view: Triple, called: str) -> None:
         fit = ", ".join(
             e.name for e in CATALOG.values() if e.views == "any" and e.dims == facts.dims
         )
-        raise BenchError(f"{where}; it reads only whole crops; use {fit}")
+        raise BenchError(f"{where}; it reads only crops of its own size; use {fit}")
     if facts.views == "multiples" and any(n % m for n, m in zip(view, facts.multiple, strict=True)):
-        raise BenchError(f"{where}; it reads only multiples of {facts.multiple}")
+        raise BenchError(f"{where}; the sides must be multiples of {facts.multiple}")
     if min(last) < 1:
         raise BenchError(
             f"{where}; its encoder divides the sides by {facts.pyramid[-1]}, and no voxel is left; make them larger"

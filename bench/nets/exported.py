@@ -149,7 +149,7 @@ def _refusal(name: str, preset: str) -> str:
         if larger
         else f"name it in the protocol ('bench init DIR --network {next(iter(ARCHITECTURES))[0]}' does)"
     )
-    return f"nnU-Net cannot read network {name}/{preset}: it reads {known} alone; {way} and pretrain again"
+    return f"nnU-Net cannot read network {name}/{preset}: it reads only {known}; {way} and pretrain again"
 
 
 def _turned(value: Tensor) -> Tensor:

@@ -179,7 +179,7 @@ def _content(path: Path) -> dict[str, Any] | None:
 
 
 def _pickled(path: Path) -> dict[str, Any]:
-    unread = f"{path}: cannot be read as weights; it is damaged or no checkpoint: fetch it again"
+    unread = f"{path}: cannot be read as weights; it is damaged or not a checkpoint: fetch it again"
     try:
         _check_zip(path)
         with warnings.catch_warnings(), torch.serialization.safe_globals(STANDINS):
@@ -188,13 +188,13 @@ def _pickled(path: Path) -> dict[str, Any]:
     except Exception as error:  # whatever a stranger's bytes make the reader raise
         if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise BenchError(
-                f"{path}: refers to {shown(code[1])}, which may run code, so it is not read; where you trust "
-                "it, load it and save its state_dict alone"
+                f"{path}: refers to {shown(code[1])}, which may run code, so it is not read; if you trust "
+                "it, load it and save only its state_dict"
             ) from None
         raise BenchError(unread) from None
     if not isinstance(content, dict):
         raise BenchError(
-            f"{path}: holds a {type(content).__name__} and no tensors by name; save a state_dict"
+            f"{path}: holds a {type(content).__name__} without named tensors; save a state_dict"
         )
     return content
 
@@ -219,7 +219,7 @@ def _check(path: Path, tensors: Tensors) -> None:
         # a few bytes can claim, by strides of 0, to be a tensor that fills the memory
         if not usable or value.numel() * value.element_size() > size:
             raise BenchError(
-                f"{path}: tensor {shown(name)} is damaged or of a kind not read here; fetch it again"
+                f"{path}: tensor {shown(name)} is damaged, or bench does not read its type; fetch it again"
             )
         if not finite(value):
             raise BenchError(
@@ -245,7 +245,9 @@ def _recognise(path: Path, content: dict[str, Any]) -> tuple[Layout, Tensors, Co
                 return layout, view, Counter(name.partition(".")[0] for name in others)
     first = ", ".join(shown(name) for name in list(tensors)[:4]) or "no tensors"
     layouts = "; ".join(layout.name for layout in LAYOUTS)
-    raise BenchError(f"{path}: weights of no known layout, they begin {first}; known: {layouts}")
+    raise BenchError(
+        f"{path}: the names of its tensors fit no known layout ({first}); known: {layouts}"
+    )
 
 
 def _unwrapped(content: dict[str, Any]) -> Tensors:
@@ -313,8 +315,8 @@ def _left_open(layout: Layout, tensors: Tensors, chosen: str) -> str:
     size = layout.size(tensors)
     assumed = ", ".join(f"{key} {size[key]}" for key in layout.untold)
     return (
-        f"its tensors fit preset {' and '.join(fits)} alike; {chosen} ({assumed}) is taken{layout.why}; "
-        "state it: init: {file: FILE, preset: " + chosen + "}"
+        f"its tensors fit presets {' and '.join(fits)}; {chosen} ({assumed}) is used{layout.why}; "
+        "to choose, write init: {file: FILE, preset: " + chosen + "}"
     )
 
 

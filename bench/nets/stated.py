@@ -69,7 +69,7 @@ def _plain(node: ast.AST, words: Mapping[str, Any], path: Path) -> Any:
             }
         case ast.Call(func=ast.Name(id=name)) if isinstance(words.get(name), type):
             return _built(words[name], node, words, path)
-    raise ValueError(f"{ast.unparse(node)[:60]!r} is no plain value")
+    raise ValueError(f"{ast.unparse(node)[:60]!r} is not a plain value")
 
 
 def _built(kind: type, call: ast.Call, words: Mapping[str, Any], path: Path) -> Any:

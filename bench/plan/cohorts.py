@@ -169,7 +169,7 @@ class Cohorts:
             keys = sorted({key for case in self.cases(name) or () for key in case.meta})
             raise Misstated(
                 "value.meta",
-                f"no case of data set {name!r} states {value.meta!r}; they state {', '.join(keys) or 'nothing'}",
+                f"no case of data set {name!r} has the entry {value.meta!r}; entries: {', '.join(keys) or 'none'}",
             )
         exclude = case_filter.excluded(dataset, name, section.exclude, cases or ())
         narrowed = Narrowed(where=section.where, exclude=tuple(exclude))
@@ -263,7 +263,7 @@ def _apart(
             if patients & {*fold.train, *fold.val} and patients & {*fold.test}:
                 raise Misstated(
                     "split",
-                    f"{name}: {' and '.join(sorted(patients))} are one person, on both sides of split "
+                    f"{name}: {' and '.join(sorted(patients))} are the same person, on both sides of split "
                     f"{fold.name!r}; leave one out by 'exclude: [doubtful]' or by name",
                 )
 

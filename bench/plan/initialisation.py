@@ -85,10 +85,7 @@ class WeightFiles:
     def gone(self) -> list[str]:
         """Return what to tell of files that are not there any more, a line each."""
         gone = sorted(path for path in self.paths.values() if not is_there(Path(path)))
-        return [
-            f"init: {path} is not there any more; only results that were made from it count"
-            for path in gone
-        ]
+        return [f"init: {path} is gone; only finished results of it can be used" for path in gone]
 
     @property
     def lacking(self) -> bool:
@@ -146,7 +143,7 @@ def check_embeddings(stated: Initial, folder: Path, target: Target, fold: Fold) 
         raise Misstated(
             "init",
             f"{home} lacks {len(lacking)} of {len(cases)} cases of {target.name!r}, the first is "
-            f"{lacking[0]}{'.b2nd' if voxels else '.npy'}; 'bench embed' writes what is expected",
+            f"{lacking[0]}{'.b2nd' if voxels else '.npy'}; run 'bench embed' to write them",
         )
     if stated.pretrained_on:
         held_out = {*fold.val, *fold.test}

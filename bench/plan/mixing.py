@@ -133,7 +133,7 @@ def _division(cohorts: Cohorts, protocol: Protocol, mix: Mix, tested: Division) 
     if mix.split:
         raise Misstated(
             "split",
-            f"data set {mix.dataset!r} is fine-tuned on here, by a split that holds here too; leave split out",
+            f"data set {mix.dataset!r} is also fine-tuned on, so its split there is used; leave split out",
         )
     if mix.dataset == tested[0].name:
         return tested

@@ -34,14 +34,16 @@ def outputs(arm: Arm) -> Outputs:
         return Outputs()
     public = _public(initial)
     if public is not None and not public.head:
-        why = public.note or "they have no output layer that is read"
-        raise Misstated("init", f"labels: {public.name} cannot be scored as they came: {why}")
+        why = public.note or "bench reads no output layer of them"
+        raise Misstated(
+            "init", f"labels: weights {public.name} cannot be scored without training: {why}"
+        )
     needed = arm.net.network if public is None else public.with_head or public.network
     if public is not None and arm.net.network != needed:
         raise Misstated(
             "init",
-            f"labels: {public.name} are scored as they came on network {needed}, which has their "
-            f"output layer; the row has {arm.net.network}",
+            f"labels: to score weights {public.name} without training, use network {needed}, which has "
+            f"their output layer; the row has {arm.net.network}",
         )
     pairs = _pairs(arm.target.dataset, initial, public)
     sigmoid = public is not None and public.head == "sigmoid"
@@ -89,7 +91,7 @@ def _check_network(arm: Arm, public: PublicWeights) -> None:
         raise Misstated(
             "init",
             f"weights {public.name} are of network {' or '.join(networks)}, preset {' or '.join(public.presets)}, "
-            f"and the row has {arm.net.network}, {arm.net.preset}; use those of the weights",
+            f"but the row has {arm.net.network}, {arm.net.preset}; use those of the weights",
         )
 
 

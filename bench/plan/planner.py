@@ -335,7 +335,7 @@ class Planner:
             return None
         if not target.dataset.submission:
             raise BenchError(
-                f"finetune.submit: what a server takes of data set {target.name!r} is not known; leave it out"
+                f"finetune.submit: bench has no submission format for data set {target.name!r}; leave it out"
             )
         number = self.cohorts.matching(target, submitted)
         if target.present and not number:

@@ -35,7 +35,7 @@ def spelled_out(document: Document) -> Document:
     if not networks:
         where = document.where(("controls", str(stated.index(wanted[0]))))
         raise BenchError(
-            f"{where}: {wanted[0]!r} needs a row from scratch, and there is none; leave it out"
+            f"{where}: {wanted[0]!r} needs a row from scratch; add one, or leave it out"
         )
     all_rows = dict(rows)
     for network, base in networks.items():

@@ -91,7 +91,7 @@ def _check_cells(protocol: Protocol, document: Document) -> None:
         if protocol.rows and not protocol.rows_in(i):
             where = document.where(("finetune", str(i)))
             raise BenchError(
-                f"{where}: no row is run in section {section!r}; leave it out, or name it in a row"
+                f"{where}: no row uses section {section!r}; leave it out, or name it in a row"
             )
     controls = {
         control
@@ -117,7 +117,9 @@ def _check_quoted(protocol: Protocol, document: Document) -> None:
     for name, quoted in protocol.published_only.items():
         where = document.where(("published_only", name))
         if not name or name != printable(name):
-            raise BenchError(f"{where}: {name[:80]!r} is no name to print; write one line of text")
+            raise BenchError(
+                f"{where}: {name[:80]!r} cannot be printed as a name; write one line of text"
+            )
         if not quoted.published.strip():
             raise BenchError(
                 f"{where}: 'published' is empty; give its name in results/published/<paper>.csv"
@@ -132,7 +134,7 @@ def _check_picture(protocol: Protocol, document: Document) -> None:
     if protocol.pretrain is None:
         where = document.where(("embeddings",))
         raise BenchError(
-            f"{where}: are made of the pretraining's data; write 'pretrain', or leave them out"
+            f"{where}: they are drawn from the pretraining's data; add 'pretrain', or leave them out"
         )
     for name, panel in protocol.embeddings.beside.items():
         if panel.network not in protocol.networks:
@@ -226,7 +228,9 @@ def _check_tuning(protocol: Protocol, name: str, row: Row, document: Document) -
     for key in SHARED:
         if key in row.finetune:
             where = document.where(("rows", name, "finetune", key))
-            raise BenchError(f"{where}: is the same for all rows; set it in the 'finetune' section")
+            raise BenchError(
+                f"{where}: a row cannot change this; set it in the 'finetune' section, for all rows"
+            )
     for i in protocol.sections_of(row):
         tuned = finetune_of(protocol, i, row, document, name)
         keys: tuple[str, ...] = ("rows", name, "finetune") if row.finetune else ("finetune", str(i))

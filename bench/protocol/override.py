@@ -79,7 +79,7 @@ def at_scale(document: Document, scale: str) -> Document:
     if scale == "paper":
         return document
     if not isinstance(scale, str) or scale not in scales:
-        has = "it states no 'scales'; leave it out"
+        has = "it has no 'scales'; leave the scale out"
         if scales:
             has = f"it has: {', '.join(['paper', *scales])}"
         raise BenchError(f"{document.path}: has no scale {shown(scale)}; {has}")
@@ -188,7 +188,7 @@ class Override:
             hint = (
                 f"did you mean {near[0]!r}?" if near else "'bench plan --json' shows what jobs have"
             )
-            raise BenchError(f"--set {self.text}: no protocol has {self.path!r}; {hint}")
+            raise BenchError(f"--set {self.text}: no key {self.path!r} in the protocols; {hint}")
 
     def _refuse(self) -> None:
         """Refuse at once what no protocol can have."""
@@ -201,7 +201,7 @@ class Override:
             raise BenchError(f"--set {self.text}: {first} cannot be set here; {BEFORE[first]}")
         if any(f"{self.path}.".startswith(f"{fact}.") for fact in FACTS):
             raise BenchError(
-                f"--set {self.text}: {self.path} is no setting, it follows from the protocol and the data{only}"
+                f"--set {self.text}: {self.path} is not a setting: it follows from the protocol and the data{only}"
             )
         if first not in (*stated, *OF_JOBS):
             what = unknown("key of a protocol or a job", first, [*stated, *OF_JOBS])

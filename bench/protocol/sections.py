@@ -82,7 +82,7 @@ class Optimiser:
     def __post_init__(self) -> None:
         if self.name == "sgd" and self.nesterov and not self.momentum:
             raise ValueError(
-                "nesterov is a way to use momentum; state one above 0, or leave nesterov out"
+                "nesterov needs a momentum above 0; set 'momentum', or leave nesterov out"
             )
 
 
@@ -131,7 +131,7 @@ class Mix:
 
     def __post_init__(self) -> None:
         if self.split and (self.cases == "all" or self.list):
-            raise ValueError("split says who is read; leave out 'cases: all' and list")
+            raise ValueError("split already chooses the cases; leave out 'cases: all' and list")
         _amount(self.take)
 
 
@@ -177,7 +177,7 @@ class OnlineProbe:
     def __post_init__(self) -> None:
         if self.levels == ():
             raise ValueError(
-                "probe.levels is empty, and the encoder would not be read; name a level"
+                "probe.levels is empty, so the probe would not read the encoder; name a level"
             )
         Probe(levels=self.levels, intensity=self.intensity)
 
@@ -214,11 +214,11 @@ class Pretrain(Pretraining):
     def __post_init__(self) -> None:
         _amount(self.take)
         if self.seeds and self.seed is not None:
-            raise ValueError("state one 'seed' or a list of 'seeds', not both")
+            raise ValueError("set either 'seed' or 'seeds', not both")
         if self.seeds != PAIRED and len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds names each seed once, got {list(self.seeds)}")
+            raise ValueError(f"seeds: list each seed once, got {list(self.seeds)}")
         if bool(self.datasets) == bool(self.mixture):
-            raise ValueError("state either 'datasets' or the name of a 'mixture'")
+            raise ValueError("set either 'datasets' or 'mixture'")
 
     def every_seed(self, tuned: Sequence[int]) -> tuple[int, ...]:
         """Return the seeds of the pretrainings behind fine-tunings of seeds ``tuned``, at least one."""
@@ -247,7 +247,7 @@ class Inference:
 
     def __post_init__(self) -> None:
         if len(set(self.mirror)) < len(self.mirror):
-            raise ValueError(f"inference.mirror names each axis once, got {list(self.mirror)}")
+            raise ValueError(f"inference.mirror: list each axis once, got {list(self.mirror)}")
 
 
 @dataclass(frozen=True)
@@ -315,17 +315,17 @@ class Augment:
                 )
                 if not least <= value[0] <= value[1] <= most:
                     raise ValueError(
-                        f"augment.{name} is [low, high] from {least:g} to {most:g}, got {value}"
+                        f"augment.{name} must be [low, high] within {least:g} to {most:g}, got {value}"
                     )
             elif (
                 isinstance(value, float | int)
                 and name not in ("angle", "margin")
                 and not 0 <= value <= 1
             ):
-                raise ValueError(f"augment.{name} is a probability from 0 to 1, got {value}")
+                raise ValueError(f"augment.{name} must be a probability from 0 to 1, got {value}")
         if not (0 <= self.angle <= 180 and 1 <= self.margin <= 3):
             raise ValueError(
-                f"augment.angle is 0 to 180, margin 1 to 3, got {self.angle} and {self.margin}"
+                f"augment.angle must be 0 to 180 and margin 1 to 3, got {self.angle} and {self.margin}"
             )
 
 
@@ -418,9 +418,9 @@ class Probe:
 
     def __post_init__(self) -> None:
         if self.levels == () and not self.intensity:
-            raise ValueError("probe.levels is empty and so is probe.intensity; state one of them")
+            raise ValueError("probe.levels and probe.intensity are both empty; set one of them")
         if any(side % 2 == 0 for side in self.intensity):
-            raise ValueError(f"probe.intensity: sides are odd, got {list(self.intensity)}")
+            raise ValueError(f"probe.intensity: sides must be odd, got {list(self.intensity)}")
         for key, kinds in (("k", ("knn",)), ("samples", ("knn", "logistic"))):
             if self.kind not in kinds and getattr(self, key) != getattr(Probe, key):
                 raise ValueError(f"probe.{key} does nothing with 'kind: {self.kind}'; leave it out")
@@ -476,7 +476,7 @@ class Tuning(Training):
 
     def __post_init__(self) -> None:
         if self.scans is not None and self.batch % self.scans:
-            raise ValueError(f"scans {self.scans} is no divisor of batch {self.batch}")
+            raise ValueError(f"batch {self.batch} must be a multiple of scans {self.scans}")
         for key, other in (
             ("exact", "foreground"),
             ("balanced", "foreground"),
@@ -484,7 +484,7 @@ class Tuning(Training):
         ):
             if getattr(self, key) and getattr(self, other) is None:
                 raise ValueError(
-                    f"{key} does nothing without {other}; state it, or leave {key} out"
+                    f"{key} does nothing without {other}; set {other}, or leave {key} out"
                 )
         for key, without in (
             ("batch_dice", "cross_entropy"),
@@ -503,7 +503,7 @@ class Tuning(Training):
         self._check_groups()
         if self.patience is not None and self.select == "best_test":
             raise ValueError(
-                "patience looks at validation patients; use 'select: best_val' or 'last'"
+                "patience needs the validation score; use 'select: best_val' or 'last'"
             )
 
     def _check_evaluation(self) -> None:
@@ -513,7 +513,7 @@ class Tuning(Training):
         if not self.is_trained and self.judged:
             raise ValueError(f"{within} nothing trains; leave select and patience out")
         if self.evaluation != "probe" and self.probe != Probe():
-            raise ValueError("'probe' does nothing without 'evaluation: probe'; state that, too")
+            raise ValueError("'probe' does nothing without 'evaluation: probe'; add that")
         if self.evaluation == "probe" and self.head != "softmax":
             raise ValueError(f"{within} the head is softmax, not {self.head}")
 
@@ -527,7 +527,7 @@ class Tuning(Training):
     def _check_groups(self) -> None:
         if self.new.frozen and self.loaded.frozen:
             raise ValueError(
-                "new.frozen and loaded.frozen leave nothing to train at first; state one"
+                "with both new.frozen and loaded.frozen nothing would train at first; set only one"
             )
         for group, other in (("new", self.loaded), ("loaded", self.new)):
             if getattr(self, group).restart and not other.frozen:
@@ -535,7 +535,7 @@ class Tuning(Training):
                     f"{group}.restart does nothing unless the other group has a 'frozen' share"
                 )
         if self.new.layer_decay != 1:
-            raise ValueError("new.layer_decay: layers have rates of their own in 'loaded' alone")
+            raise ValueError("layer_decay is for 'loaded' only; move it there")
 
     @property
     def is_trained(self) -> bool:
@@ -623,7 +623,7 @@ class Track:
 
     def __post_init__(self) -> None:
         if (self.every is None) == (self.every_epochs is None):
-            raise ValueError("track: state either 'every' in steps or 'every_epochs'")
+            raise ValueError("track: set either 'every' (in steps) or 'every_epochs'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -638,9 +638,9 @@ class Regressed:
 
     def __post_init__(self) -> None:
         if [bool(self.volume), bool(self.ejection_fraction), bool(self.meta)].count(True) != 1:
-            raise ValueError("value: state one of 'volume', 'ejection_fraction' and 'meta'")
+            raise ValueError("value: set exactly one of 'volume', 'ejection_fraction' and 'meta'")
         if bool(self.unit) != bool(self.meta):
-            raise ValueError("value.unit: state it with 'meta', and leave it out without")
+            raise ValueError("value.unit: set it together with 'meta', and only then")
 
     @property
     def text(self) -> str:
@@ -732,23 +732,23 @@ class Finetune(Tuning):
         if self.draws is not None:
             drawn = tuple(range(self.draws))
             if self.seeds not in ((0,), drawn):
-                raise ValueError("state either 'draws' or 'seeds', not both")
+                raise ValueError("set either 'draws' or 'seeds', not both")
             object.__setattr__(self, "seeds", drawn)
         if not self.fractions or not self.seeds:
             raise ValueError("fractions and seeds need at least one value each")
         for percent in self.fractions:
             if not 1 <= percent <= 100:
-                raise ValueError(f"fractions are whole percents from 1 to 100, got {percent}")
+                raise ValueError(f"fractions must be whole percents from 1 to 100, got {percent}")
         if self.tune is not None and self.tune.runs > len(self.seeds):
             raise ValueError(
-                f"tune.runs {self.tune.runs} needs as many seeds, there are {len(self.seeds)}"
+                f"tune.runs {self.tune.runs} needs at least as many seeds, there are {len(self.seeds)}"
             )
         if self.value is not None and self.evaluation != "probe":
             raise ValueError(
-                "value: a number is read by a probe alone; state 'evaluation: probe', or leave it out"
+                "value: only a probe predicts a number; set 'evaluation: probe', or leave it out"
             )
         if self.value is not None and (self.regions or self.submit):
-            raise ValueError("value: 'regions' and 'submit' are of label maps; leave them out")
+            raise ValueError("value: 'regions' and 'submit' are for label maps; leave them out")
         if self.evaluation == "probe" and self.track is not None:
             raise ValueError(
                 "a probe has no steps to track; leave 'track' out (a row: 'track: null')"
@@ -782,13 +782,13 @@ class Initial:
 
     def __post_init__(self) -> None:
         if bool(self.file) == bool(self.embeddings):
-            raise ValueError("init: state either 'file' or 'embeddings'")
+            raise ValueError("init: set either 'file' or 'embeddings'")
         if self.pretrained_on and not self.embeddings:
-            raise ValueError("init.pretrained_on: is of 'embeddings'; leave it out")
+            raise ValueError("init.pretrained_on: works only with 'embeddings'; leave it out")
         of_file = ("preset", "lacks", "weights", "recipe", "labels")
         stated = [key for key in of_file if getattr(self, key)]
         if self.embeddings and stated:
-            raise ValueError(f"init.{stated[0]}: is of a file of weights; leave it out")
+            raise ValueError(f"init.{stated[0]}: works only with 'file'; leave it out")
 
     @classmethod
     def of(cls, init: str | Initial) -> Initial:
@@ -826,7 +826,7 @@ class Grouping:
 
     def __post_init__(self) -> None:
         if not self.by:
-            raise ValueError("groups: 'by' names no column; state one, or leave the data set out")
+            raise ValueError("groups: 'by' is empty; name a column, or leave the data set out")
 
 
 @dataclass(frozen=True)

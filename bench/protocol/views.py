@@ -151,11 +151,13 @@ def _undrawn(view: View) -> str:
     """Return in words why a figure cannot have a view's columns along its axis; empty where it can."""
     along = ", ".join(view.columns)
     if view.draw == "lines" and view.columns != ("fraction",):
-        return f"lines go over label fractions: [fraction], got [{along}]; draw bars or dots over others"
+        return (
+            f"lines need 'columns: [fraction]', got [{along}]; use bars or dots for other columns"
+        )
     if view.draw in ("bars", "dots") and {"row", "network"} & {*view.columns}:
-        return f"a row has a colour and no place along the axis, got [{along}]"
+        return f"rows and networks are shown by colour and cannot be columns, got [{along}]"
     if view.draw == "bars" and "metric" in view.columns:
-        return f"bars of several metrics share no axis, got [{along}]; each has a plot of its own, or draw dots"
+        return f"bars show one metric per plot, got [{along}]; put 'metric' among the lines, or use dots"
     return ""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from bench.report import not_run, pretrainings, undertrained, verdicts
+from bench.report import glossary, not_run, pretrainings, undertrained, verdicts
 from bench.report.captions import folded
 from bench.report.conclusion import interval
 from bench.report.contents import Contents
@@ -41,6 +41,7 @@ def template(name: str) -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["folded"] = folded
+    environment.filters["words"] = glossary.on_page
     return environment.get_template(name)
 
 

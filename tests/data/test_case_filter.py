@@ -71,7 +71,9 @@ def test_an_impossible_share_is_refused(take):
 def test_a_list_names_cases_and_what_lacks_is_counted():
     found = case_filter.of_list(CASES, ["p01_a", "p02_b"], "d: list 'l'", absent="refuse")
     assert [c.id for c in found] == ["p01_a", "p02_b"]
-    with pytest.raises(BenchError, match=r"names 3 and 2 are not in the folder \(x, y\)"):
+    with pytest.raises(
+        BenchError, match=r"lists 3 cases, but 2 of them are not in the folder \(x, y\)"
+    ):
         case_filter.of_list(CASES, ["p01_a", "x", "y"], "d: list 'l'", absent="refuse")
     assert len(case_filter.of_list(CASES, ["p01_a", "x", "y"], "d", absent="allow")) == 1
     with pytest.raises(BenchError, match="pretraining list"):

@@ -51,7 +51,11 @@ def test_a_value_is_that_of_the_label_map_or_the_data_set(value, cases, expected
     ("value", "case", "problem"),
     [
         (Value(ejection_fraction=(3,)), "b_ed", "patient 'b' has 1 labelled case"),
-        (Value(meta="age", unit="years"), "a_es", "case 'a_es': 'age' is 'old', no number"),
+        (
+            Value(meta="age", unit="years"),
+            "a_es",
+            "case 'a_es': 'age' is 'old', which is not a number",
+        ),
         (Value(meta="age", unit="years"), "b_ed", "'age' is None"),
     ],
 )

@@ -187,7 +187,7 @@ CASES: dict[str, list[tuple]] = {
         ("list cut", JSON, keep(100), "refused: dataset.json: not JSON", "stops: dataset.json: not JSON"),
         ("list in UTF-16", JSON, utf16, "refused: dataset.json: not JSON"),
         ("a case not there", JSON, cases(1, 2, 3, 4, 9), *LACK),
-        ("a path that leads out", JSON, listing(training=[f"../../{NEW}"]), "refused: leads out of the folder"),
+        ("a path that leads out", JSON, listing(training=[f"../../{NEW}"]), "refused: points outside the folder"),
         ("list with a mark of byte order", JSON, marked),
         ("a case listed twice, and other counts", JSON, cases(1, 2, 3, 4, 4, numTraining=99, numTest="many")),
         ("list gone", JSON, gone),

@@ -283,7 +283,7 @@ def test_validation_and_test_lists_are_read(tmp_path):
 )
 def test_a_stated_path_that_leads_out_of_the_folder_is_refused(tmp_path, path):
     root = folder(tmp_path, training=[{"image": path, "label": "labelsTr/x.nii.gz"}])
-    with pytest.raises(BenchError, match="leads out of the folder"):
+    with pytest.raises(BenchError, match="points outside the folder"):
         msd_folder(root).cases(root)
 
 

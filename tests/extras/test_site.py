@@ -19,6 +19,7 @@ from bench.nets import catalog
 from bench.protocol import named, read
 from bench.protocol.sections import Optimiser
 from bench.ranges import Range
+from bench.report import glossary
 
 ROOT = named.ROOT
 REFERENCE = "reference"
@@ -92,11 +93,17 @@ def test_links_of_generated_pages_lead_to_pages_or_files(pages):
     [
         (keys.PAGE, keys.page, "python -m bench.extras.site.keys"),
         (drawing.PAGE, drawing.drawing, "python -m bench.extras.site.drawing"),
+        (glossary.PAGE, glossary.page, "glossary.write()"),
     ],
-    ids=["keys", "layers"],
+    ids=["keys", "layers", "glossary"],
 )
 def test_what_is_generated_and_tracked_is_current(file, made, command):
     assert (ROOT / file).read_text(encoding="utf-8") == made(), f"run {command}"
+
+
+def test_a_page_explains_the_words_that_it_has_and_no_others():
+    html = "<style>.row { }</style><p title='blind'>Not separable, 3 draws<br>of Scratch; no grown rowing</p>"
+    assert [word for word, _ in glossary.on_page(html)] == ["draw", "scratch", "not separable"]
 
 
 @pytest.mark.parametrize("kind", keys.sections(), ids=lambda kind: kind.__name__)

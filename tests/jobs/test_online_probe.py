@@ -149,7 +149,7 @@ def test_of_several_folds_nobody_is_read_who_is_held_out_in_one(made):
     of_fit, of_score = {patient[c] for cases in fitted for c in cases}, {patient[c] for c in scored}
     assert (len(of_fit), len(of_score)) == (4, 3)
     assert not of_fit & of_score and not (of_fit | of_score) & tested
-    with pytest.raises(BenchError, match=r"labelled patients .* 20 are asked for"):
+    with pytest.raises(BenchError, match=r"20 patients are needed"):
         probed(prepared, data, 20, str(made.root))
 
 

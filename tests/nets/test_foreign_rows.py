@@ -158,7 +158,7 @@ def test_a_row_states_the_preset_that_a_files_tensors_leave_open(thin, tmp_path)
     torch.save(files.swin(merging="merging").state_dict(), tmp_path / "weights.pt")
     printed, silent = rehearsed(tmp_path, "thin_legacy", "weights.pt")
     assert len(printed) == 1
-    assert "thin_legacy alike; thin_legacy (merging legacy) is taken" in printed[0]
+    assert "thin_legacy; thin_legacy (merging legacy) is used" in printed[0]
     with pytest.raises(
         BenchError, match=r"thin_legacy do not fit.*state it: init: \{file: FILE, preset:"
     ):
@@ -369,7 +369,12 @@ def test_labels_that_do_not_fit_are_refused_in_a_line(
 @pytest.mark.parametrize(
     ("weights", "network", "preset", "says"),
     [
-        ("ct_fm", "segresnet_ds", "base_spl", "cannot be scored as they came: they have no output"),
+        (
+            "ct_fm",
+            "segresnet_ds",
+            "base_spl",
+            "cannot be scored without training: they have no output",
+        ),
         ("stunet", "stunet", "small", "are scored as they came on network stunet_released"),
         ("suprem_unet", "genesis_unet3d", "base", "are scored as they came on network suprem_unet"),
     ],

@@ -164,9 +164,9 @@ def test_views_of_other_sizes_are_read_where_the_catalogue_says_so(name):
             r"patches: \(31, 39, 39\) voxels; its encoder divides .* \(32, 32, 32\)",
         ),
         ("unet2d", (15, 20, 1), "divides the sides"),
-        ("resenc_unet", (33, 64, 64), "it reads only multiples of"),
+        ("resenc_unet", (33, 64, 64), "the sides must be multiples of"),
         ("resenc_unet", (32, 32, 32), "one bottleneck voxel"),
-        ("unetr", (16, 16, 16), "reads only whole crops; use amaes_unet, .*unet3d$"),
+        ("unetr", (16, 16, 16), "reads only crops of its own size; use amaes_unet, .*unet3d$"),
     ],
 )
 def test_refuses_views_that_the_encoder_cannot_read(name, view, says):

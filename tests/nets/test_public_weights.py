@@ -332,7 +332,7 @@ def test_a_segresnet_ds_that_reads_images_as_they_lie_here_says_so(thin, tmp_pat
     theirs, x = settled(FORWARD["segresnet_ds"][0]()), torch.randn(1, 1, 32, 32, 32)
     torch.save(theirs.state_dict(), tmp_path / "a.pt")
     left_open = read_weights(tmp_path / "a.pt")[1].params[foreign_weights.OPEN]
-    assert "preset thin and thin_spl alike; thin_spl (axes SPL, slope 0.0) is taken" in left_open
+    assert "presets thin and thin_spl; thin_spl (axes SPL, slope 0.0) is used" in left_open
     net, manifest, _ = loaded(tmp_path / "a.pt", (32, 32, 32), 4, preset="thin")
     assert foreign_weights.OPEN not in manifest.params
     with torch.no_grad():

@@ -110,7 +110,7 @@ def test_the_patients_stand_in_every_selection_and_classes_have_their_turn():
     ("changes", "key", "said"),
     [
         (changed({"every": 9}), "every", "9 steps are more than the 8 steps of the pretraining"),
-        (changed({"patients": 15}), "patients", "14 labelled patients .* 15 are asked for"),
+        (changed({"patients": 15}), "patients", "15 patients are needed, .* only 14 labelled"),
         (changed({"patients": 1}), "patients", "patients must be"),
         (changed({"dataset": "msd04"}), "dataset", "msd04"),
         (changed({"dataset": OTHER}), "dataset", "neither fine-tuned on here nor in the mixture"),
@@ -119,7 +119,7 @@ def test_the_patients_stand_in_every_selection_and_classes_have_their_turn():
         (changed({"recipe": "unknown"}), "recipe", "recipe of data set"),
         (changed({"levels": [9]}), "levels", "no level 9"),
         (changed({"levels": []}), "", "levels is empty"),
-        (changed({"intensity": [2]}), "", "sides are odd"),
+        (changed({"intensity": [2]}), "", "sides must be odd"),
         (changed({"kind": "knn"}), "kind", "kind"),
     ],
 )

@@ -60,7 +60,7 @@ def test_a_panel_of_another_network_is_made_of_its_file_or_left_out_with_a_line(
         ({"embeddings": {"samples": 0}}, "samples must be above 0"),
         ({"embeddings": {"beside": {"a": {"network": "nte", "init": "f"}}}}, "did you mean 'net'"),
         ({"embeddings": {"sample": 3}}, "did you mean 'samples'"),
-        ({**ASKED, "pretrain": None, "rows": {"pair": None}}, "write 'pretrain'"),
+        ({**ASKED, "pretrain": None, "rows": {"pair": None}}, "add 'pretrain'"),
     ],
 )
 def test_mistakes_are_one_line(plan_of, changes, said):

@@ -307,7 +307,7 @@ def test_a_section_may_have_a_pretraining_of_its_own_over_which_a_rows_settings_
     both = plan_of({"finetune": [section, own], "rows": {"pair": {"pretrain": {"steps": 5}}}})
     assert len(ids(both, "pretrain")) == 1
     with pytest.raises(
-        BenchError, match=r"rows\.pair\.finetune\.pretrain: is the same for all rows"
+        BenchError, match=r"rows\.pair\.finetune\.pretrain: a row cannot change this"
     ):
         plan_of({"rows": {"pair": {"finetune": {"pretrain": {"steps": 5}}}}})
     with pytest.raises(BenchError, match=r"finetune.0.pretrain.*stesp"):
@@ -464,7 +464,7 @@ def test_pretraining_reads_training_patients_of_every_downstream_data_set(
     shared = plan_of({"finetune": [base], **mixture}, data=data)
     assert ids(shared, "pretrain") == ids(plan, "pretrain")  # a protocol of each data set shares it
     with pytest.raises(
-        BenchError, match=r"datasets\.1\.split: .*'own_scans' is fine-tuned on here"
+        BenchError, match=r"datasets\.1\.split: .*'own_scans' is also fine-tuned on"
     ):
         plan_of({"finetune": [base, section], **mixture}, data=data)
     mixture["pretrain"]["datasets"][1]["split"] = "cv5"
@@ -600,5 +600,5 @@ def test_who_goes_by_two_names_is_not_trained_on_and_tested(plan_of, monkeypatch
         "person",
         lambda self, case: "A" if case.patient in both else case.id,
     )
-    with pytest.raises(BenchError, match="are one person, on both sides of split 'even'"):
+    with pytest.raises(BenchError, match="are the same person, on both sides of split 'even'"):
         plan_of()

@@ -100,7 +100,7 @@ def test_a_file_that_was_moved_away_is_asked_for_by_what_it_has_to_begin_alone(
     ):
         run.rehearse(plan, [tuned])
     (line,) = run.changed(plan, store)
-    assert line == f"init: {path} is not there any more; only results that were made from it count"
+    assert line == f"init: {path} is gone; only finished results of it can be used"
     weights(b"else")  # another file in its place is another start
     assert cell(plan_of(with_file()), row="taken").finetune != tuned and not run.changed(
         before, store
@@ -124,7 +124,7 @@ def test_a_file_that_was_moved_away_is_asked_for_by_what_it_has_to_begin_alone(
         ({"controls": ["random"], "rows": {"pair (random)": {"method": "scratch", "network": "net"}}},
          r"rows\.pair \(random\): a variant of row 'pair' has this name"),
         ({"rows": {"pair": {"finetune": {"regions": {"a": [1]}}}}},
-         r"rows\.pair\.finetune\.regions: is the same for all rows"),
+         r"rows\.pair\.finetune\.regions: a row cannot change this"),
         ({"finetune": {"anchor": {"mean": 86}}}, r"finetune\.0\.anchor\.mean must be from 0 to 1, got 86"),
     ],
 )  # fmt: skip
@@ -528,7 +528,7 @@ def test_a_head_can_be_set_and_what_a_control_is_cannot(plan_of):
     assert ids(by_flag) == ids(plan_of(with_regions(head="softmax")))
     with pytest.raises(BenchError, match=f"data set '{NAME}' declares no regions"):
         plan_of({"finetune": ONE["finetune"]}, sets=("finetune.head=regions",))
-    with pytest.raises(BenchError, match="--set control=random: control is no setting"):
+    with pytest.raises(BenchError, match="--set control=random: control is not a setting"):
         plan_of({"controls": ["shuffled"]}, sets=("control=random",))
 
 

@@ -48,7 +48,7 @@ def test_where_no_case_is_asked_for_nothing_is_added(asked, served):
 
 def test_a_data_set_whose_server_is_not_known_is_refused_in_one_line(asked):
     with pytest.raises(
-        BenchError, match=f"finetune.submit: what a server takes of data set '{NAME}'"
+        BenchError, match=f"finetune.submit: bench has no submission format for data set '{NAME}'"
     ):
         asked({"part": "training"})
 

@@ -121,7 +121,7 @@ def test_what_a_grid_varies_makes_no_rows_incomparable(protocol_file):
         ({"over": {"split": ["even"]}}, "'split' cannot be tuned"),
         ({"over": {"steps": [1, 2]}}, "'steps' cannot be tuned"),
         ({"over": {"rate": [*range(1, 66)]}}, "65 recipes are more than 64"),
-        ({"over": {"rate": [1e-3]}, "runs": 3}, "tune.runs 3 needs as many seeds"),
+        ({"over": {"rate": [1e-3]}, "runs": 3}, "tune.runs 3 needs at least as many seeds"),
         ({"over": {"rate": [1e-3]}, "on": "test"}, "tune.on"),
         ({"over": {"loaded.rat": [1e-3]}}, "rat"),
         ({"over": {"norm": ["batch", "keep"]}}, "norm"),

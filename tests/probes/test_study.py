@@ -76,25 +76,28 @@ def test_a_draw_of_patients_is_the_only_seed_of_given_weights(plan_of):
     ("changes", "problem"),
     [
         (probed({"evaluation": "linear"}), "'linear' is called 'decoder' now; write the new name"),
-        (probed({"draws": 3, "seeds": [5]}), "state either 'draws' or 'seeds'"),
+        (probed({"draws": 3, "seeds": [5]}), "set either 'draws' or 'seeds'"),
         (probed({"probe": {"levels": [9]}}), "probe.levels: .* no level 9"),
-        (probed({"probe": {"levels": []}}), "probe.levels is empty and so is probe.intensity"),
-        (probed({"probe": {"intensity": [2]}}), "probe.intensity: sides are odd"),
+        (probed({"probe": {"levels": []}}), "probe.levels and probe.intensity are both empty"),
+        (probed({"probe": {"intensity": [2]}}), "probe.intensity: sides must be odd"),
         (probed({"probe": {"k": 3}}), "probe.k does nothing with 'kind: ridge'"),
         (probed({"evaluation": "decoder", "steps": 6, "probe": {"kind": "knn"}}), "'probe' does"),
         (probed({"select": "best_val"}), "nothing trains; leave select"),
         (probed({"value": {"volume": "spleen"}}, metrics=["mae"]), "value.volume: .*'spleen'"),
-        (probed({"value": {}}), "value: state one of 'volume', 'ejection_fraction' and 'meta'"),
-        (probed({"value": {"meta": "age"}}), "value.unit: state it with 'meta'"),
+        (
+            probed({"value": {}}),
+            "value: set exactly one of 'volume', 'ejection_fraction' and 'meta'",
+        ),
+        (probed({"value": {"meta": "age"}}), "value.unit: set it together with 'meta'"),
         (
             probed({"value": {"meta": "age", "unit": "years"}}),
-            "value.meta: no case of .* states 'age'",
+            "value.meta: no case of .* has the entry 'age'",
         ),
         (
             probed({"value": VOLUME}, metrics=["dice"]),
             "'dice': section .* is for regression; use mae, r2",
         ),
-        ({"finetune": [{**SECTION, "value": VOLUME}]}, "read by a probe alone"),
+        ({"finetune": [{**SECTION, "value": VOLUME}]}, "only a probe predicts a number"),
         (
             probed({"value": VOLUME, "probe": {"kind": "logistic"}}, metrics=["mae"]),
             "logistic is only for classes",
@@ -214,8 +217,8 @@ def test_features_that_lack_a_case_or_have_seen_one_are_refused(embedded, plan_o
         plan(init)
     for problem, wrong in {
         "'file' or 'embeddings'": {},
-        "init.preset: is of a file of weights": {"embeddings": "x", "preset": "tiny"},
-        "pretrained_on: is of 'embeddings'": {"file": "x", "pretrained_on": "y"},
+        "init.preset: works only with 'file'": {"embeddings": "x", "preset": "tiny"},
+        "pretrained_on: works only with 'embeddings'": {"file": "x", "pretrained_on": "y"},
     }.items():
         with pytest.raises(BenchError, match=problem):
             plan(wrong)

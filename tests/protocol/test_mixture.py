@@ -63,7 +63,7 @@ def test_an_unknown_name_data_stated_twice_and_a_wrong_file_are_refused(mixtures
     ):
         read(path)
     for given in ({"mixture": "two"}, {"datasets": []}):
-        with pytest.raises(BenchError, match="either 'datasets' or the name of a 'mixture'"):
+        with pytest.raises(BenchError, match="either 'datasets' or 'mixture'"):
             read(protocol_file({"pretrain": given}))
     with pytest.raises(BenchError, match="leave out 'cases: all' and list"):
         read(

@@ -216,17 +216,17 @@ FACTS += ("network.in_channels=2", "init=random", "contents=x", "inference.crop=
         ),
         (
             "finetune.optimizer.lr=1",
-            "'finetune.optimizer.lr'; did you mean 'finetune.optimiser.lr'",
+            "'finetune.optimizer.lr' in the protocols; did you mean 'finetune.optimiser.lr'",
         ),
         (
             "finetune.fist.steps=1",
-            "no protocol has 'finetune.fist.steps'; did you mean 'finetune.first.steps'",
+            "no key 'finetune.fist.steps' in the protocols; did you mean 'finetune.first.steps'",
         ),
         (
             "finetune.7.steps=1",
-            "no protocol has 'finetune.7.steps'; did you mean 'finetune.0.steps'",
+            "no key 'finetune.7.steps' in the protocols; did you mean 'finetune.0.steps'",
         ),
-        ("rows.pear.at=4", "no protocol has 'rows.pear.at'; did you mean 'rows.pair.at'"),
+        ("rows.pear.at=4", "no key 'rows.pear.at' in the protocols; did you mean 'rows.pair.at'"),
         (
             "rows.pair.finetune.batsh=4",
             r"rows\.pair\.finetune\.batsh: unknown key 'batsh'; did you mean 'batch'",
@@ -242,7 +242,7 @@ FACTS += ("network.in_channels=2", "init=random", "contents=x", "inference.crop=
         ("recipe.size=1", r"recipe\.size: unknown key 'size'; did you mean 'resize'"),
         ("scale=smoke", "--scale picks it"),
         ("scales.smoke.threads=2", "set the key itself"),
-        ("data.fraction=[5]", "is no setting, .*; --only fraction=VALUE picks"),
+        ("data.fraction=[5]", "is not a setting: .*; --only fraction=VALUE picks"),
         ("seeds=[1]", "--only seed=VALUE picks among those"),
         ("zzzzzz=1", "no key of a protocol or a job named 'zzzzzz'"),
         *((text, "write KEY=VALUE") for text in ("finetune.batch", "=3")),
@@ -265,7 +265,7 @@ FACTS += ("network.in_channels=2", "init=random", "contents=x", "inference.crop=
         ("finetune.clip=.inf", "clip must be above 0 and at most 1000"),
         ("finetune.ce_weight=-1", "ce_weight must be from 0 to 1000"),
         ("finetune.steps=10000000000", "steps must be above 0 and at most 1000000000"),
-        ("finetune.augment={noise: .inf}", "augment.noise is a probability"),
+        ("finetune.augment={noise: .inf}", "augment.noise must be a probability"),
         ("inference.overlap=1.0", "inference.overlap must be from 0 and below 1"),
         ("inference.batch=0", "inference.batch must be above 0"),
         ("pretrain.snapshots=[-3]", "snapshots must be above 0"),
@@ -286,7 +286,7 @@ FACTS += ("network.in_channels=2", "init=random", "contents=x", "inference.crop=
         ("method.params={temprature: 1}", "did you mean 'temperature'"),
         ("pretrain.batch=1", "needs a batch of at least 2"),
         ("finetune={steps: 3}", "name one setting of finetune"),
-        *((fact, "is no setting") for fact in FACTS),
+        *((fact, "is not a setting") for fact in FACTS),
     ],
 )
 def test_what_cannot_be_set_is_one_line_that_names_the_flag(plan_of, text, message):
@@ -307,8 +307,8 @@ def test_best_test_cannot_be_set_below_the_paper_scale(plan_of):
 def test_what_a_learning_curve_scores_is_the_protocols_to_say(plan_of):
     tracked = {"finetune": {"track": {"part": "val", "every": 2}}}
     for text, said in {
-        "finetune.track.targets=[[2]]": "finetune.track.targets is no setting",
-        "finetune.track.targets=[]": "finetune.track.targets is no setting",
+        "finetune.track.targets=[[2]]": "finetune.track.targets is not a setting",
+        "finetune.track.targets=[]": "finetune.track.targets is not a setting",
         "finetune.track={part: test, every: 3, targets: [[2]]}": "track.targets: unknown key 'targets'",
     }.items():
         with pytest.raises(BenchError, match=said):
