@@ -113,7 +113,8 @@ OF_PLUGINS = ("dataset", "method", "network")  # which may come from outside
 def unknown(kind: str, name: str, names: Iterable[str]) -> str:
     """Return ``no <kind> named <name>; did you mean <nearest>?``, or what there is."""
     names = sorted(names)
-    near = get_close_matches(name[:80], names, n=1)
+    lower = {known.lower(): known for known in names}  # a difference of case is no difference
+    near = [lower[key] for key in get_close_matches(name[:80].lower(), lower, n=1)]
     plain = kind.replace(" ", "")
     if near:
         hint = f"did you mean {near[0]!r}?"

@@ -207,9 +207,18 @@ def _value(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        quote = "; put it in quotes" if kind is str and isinstance(value, (int, float)) else ""
-        raise BenchError(f"{where(keys)}: expected {_name(kind)}, got {shown(value)}{quote}")
+        raise BenchError(
+            f"{where(keys)}: expected {_name(kind)}, got {shown(value)}{_quotes(kind, value)}"
+        )
     return value
+
+
+def _quotes(kind: Any, value: Any) -> str:
+    """Return whether quotes are what is wrong with a value; "" where they are not."""
+    if kind is str and isinstance(value, (int, float)):
+        return "; put it in quotes"
+    is_number = isinstance(value, str) and value.strip().isdecimal()
+    return "; remove the quotes" if kind in (int, float) and is_number else ""
 
 
 def _mapping(value: Any, keys: Keys, where: Where) -> dict[Any, Any]:

@@ -28,6 +28,11 @@ def body(arguments: argparse.Namespace) -> int:
         print(f"bench: {printable(note)}", file=sys.stderr)
         arguments.data = None
     cluster, request = flags.cluster(arguments), flags.request(arguments)
+    name = getattr(arguments, "gpu", None) or (cluster.card if cluster else None)
+    if name:
+        from bench.gpu.cards import card
+
+        card(name)  # a mistake is told before the data are read
     protocols = request.read()
     Store.check_place(request.out)
     processes = cluster.world if cluster else 1
@@ -40,10 +45,7 @@ def body(arguments: argparse.Namespace) -> int:
             print(f"bench: {printable(line)}", file=sys.stderr)
     if getattr(arguments, "detect", None) is not None:
         return _detect(arguments, protocols, plan, store)
-    name = getattr(arguments, "gpu", None) or (cluster.card if cluster else None)
-    if name and arguments.command == "plan":  # a dry run says what its run would
-        return _gpu(arguments, protocols, plan, name)
-    return tell(arguments, protocols, plan)
+    return tell(arguments, protocols, plan, name)
 
 
 def _detect(
@@ -64,7 +66,7 @@ def _detect(
             )
         )
     else:
-        print(*map(printable, detect.as_lines(sights, arguments.detect)), sep="\n")
+        print(*map(printable, detect.as_lines(sights, protocols, arguments.detect)), sep="\n")
     return 0
 
 
@@ -85,21 +87,25 @@ def _gpu(
     store, processes = flags.seen(arguments.out), profile.world if profile else 1
     forecast = Forecast(plan, site, StepMemory(arguments.out / NAME), processes, bar)
     needs = forecast.needs(plan.wanted())
-    if arguments.json:
+    if getattr(arguments, "json", False):
         content = as_json(plan, store, away=True)
         for job in content["jobs"]:
             job["gpu"] = gpu_text.as_json(needs[job["id"]])
         print(json.dumps(content, indent=1))
         return 0
     done = {job for job in store.present(plan.wanted()) if records.done(plan, store, job)}
-    limit = (profile.minutes, profile.pack) if profile else (None, 1)
-    lines = gpu_text.as_lines(plan, protocols, needs, gpu_text.Site(site, *limit), done)
+    lines = gpu_text.as_lines(plan, protocols, needs, gpu_text.Site(site, profile), done)
     print(*map(printable, lines), sep="\n")
     return 0
 
 
-def tell(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Plan) -> int:
-    """Print a plan; a dry run also refuses what its run would."""
+def tell(
+    arguments: argparse.Namespace,
+    protocols: Sequence[Protocol],
+    plan: Plan,
+    card: str | None = None,
+) -> int:
+    """Print a plan, with what it takes of a card if one is named; a dry run also refuses what its run would."""
     from bench import run
     from bench.plan.feasible import refuse_half, told_half
     from bench.runtime import stale
@@ -114,6 +120,8 @@ def tell(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Pla
     lacking = told_half(*work)
     for line in lacking:
         print(f"bench: {line}", file=sys.stderr)
+    if card is not None:
+        return _gpu(arguments, protocols, plan, card)
     # nothing is forecast for a processor that will not do it
     away = cluster is not None or bool(lacking)
     if getattr(arguments, "json", False):
@@ -123,5 +131,6 @@ def tell(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Pla
     lines = run.changed(plan, store, then, getattr(arguments, "keep_unfinished", False))
     print(*map(printable, lines), as_text(plan, seen, protocols, away=away), sep="\n")
     if cluster is not None:
-        print(*limits(plan, work[1], cluster), sep="\n")
+        seconds = {job: plan.jobs[job].spec.gpu_seconds() or 0.0 for job in work[1]}
+        print(*limits(plan, seconds, cluster), sep="\n")
     return 0

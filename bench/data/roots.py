@@ -36,9 +36,7 @@ class Roots:
 
     def find(self, name: str) -> Path | None:
         """Return a data set's folder, or None where it is not on this machine."""
-        if name in self.named:
-            return self.named[name]
-        folder = self.data / name if self.data else None
+        folder = self.named.get(name) or (self.data / name if self.data else None)
         return folder if folder is not None and folder.is_dir() else None
 
     def require(self, name: str) -> Path:
@@ -48,6 +46,10 @@ class Roots:
             BenchError: it is not there; says where it was looked for.
         """
         found = self.find(name)
+        if found is None and name in self.named:
+            raise BenchError(
+                f"data set {name!r}: {_absent(self.named[name])}; correct it in bench.toml, under [data]"
+            )
         if found is None:
             where = _absent(self.data / name) if self.data else "no --data DIR was given"
             raise BenchError(
@@ -95,6 +97,8 @@ def adapter(name: str, roots: Roots) -> Dataset:
     if name in registry.names("dataset"):
         return registry.load("dataset", name)()
     folder = roots.find(name)
+    if folder is None and name in roots.named:
+        roots.require(name)
     if folder is None:
         inside = [p.name for p in roots.data.iterdir() if p.is_dir()] if roots.data else []
         said = unknown("data set", name, {*registry.names("dataset"), *roots.named, *inside})

@@ -113,7 +113,7 @@ def card(text: str, calibration: Path = FILE) -> Card:
         chosen = replace(CARDS[name], speed=calibrated(calibration).get(name, Speed()))
     else:
         raise BenchError(
-            f"--gpu {text}: {unknown('card', name, CARDS)} A memory size works, too: 24gb"
+            f"--gpu {text}: {unknown('card', name, CARDS)} (or give a size of memory, such as 24gb)"
         )
     return replace(chosen, count=count)
 

@@ -46,6 +46,12 @@ class Need:
     advice: str = ""  # where it does not fit
     disk: float = 0.0  # GiB that it leaves
     step: float = 0.0  # seconds of a step of a training
+    processes: int = 1  # that share it, each on a card of its own
+
+    @property
+    def elapsed(self) -> float:
+        """Hours from its begin to its end; 0 where nobody knows."""
+        return (self.hours or 0.0) / self.processes
 
 
 class Forecast:
@@ -117,6 +123,7 @@ class Forecast:
             advice="" if fits else "; or ".join(self._ways(job, step)),
             disk=step.weights * (1 + len(getattr(training, "snapshots", ()))) / GIB,
             step=card.seconds(step.work),
+            processes=processes,
         )
 
     def _ways(self, job: Job, step: Step) -> Iterator[str]:

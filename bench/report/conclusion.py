@@ -46,9 +46,7 @@ FAMILY = (
     "below 0.05. "
 )
 IN_BRACKETS = "in brackets: the verdict on these weights alone"
-NONE = (
-    "There are no p-values: these need at least two pretraining seeds and two fine-tuning seeds. "
-)
+NONE = "There is no p-value for a method: it needs at least two pretraining seeds and two fine-tuning seeds. "
 ALONE = (
     "Nothing is compared. A comparison needs a row from scratch with the same network, fine-tuning, "
     "patients and seeds."

@@ -46,6 +46,7 @@ READ = [
 ]
 # Medians over the tracked studies of this project (a test recomputes them): small networks, Dice.
 PRIOR = {"few": Noise(0.005, 0.005, 0.026), "all": Noise(0.003, 0.001, 0.011)}
+LISTED = 30  # seeds that are written out
 FEW = 50  # percent of the labels up to which they count as few
 
 
@@ -101,7 +102,8 @@ class Sight:
             else f"differences of {self.sees:.1f} points or more"
         )
         yield f"    as written: detects {seen} ({counts}{hours})"
-        ways = " or ".join(self._ways()) or "not possible with this data"
+        too_few = f"{self.patients} test patients and {counted(self.comparisons, 'comparison')}"
+        ways = " or ".join(self._ways()) or f"not possible with {too_few}"
         yield f"    to detect {_points(self.goal)}: {ways}"
         parts = f"patient {self.noise.patient:.1f}, run {self.noise.run:.1f}, residual {self.noise.residual:.1f}"
         yield f"    noise of a difference: {parts} points, from {self.source}"
@@ -293,23 +295,37 @@ def as_json(sights: Sequence[Sight]) -> list[dict[str, Any]]:
     return [{**asdict(sight), "pilot": sight.pilot} for sight in sights]
 
 
-def as_lines(sights: Sequence[Sight], goal: float) -> list[str]:
+def as_lines(sights: Sequence[Sight], protocols: Sequence[Protocol], goal: float) -> list[str]:
     """Return every sight in words, protocol by protocol."""
     if not sights:
         return ["no row that is to run is compared with scratch, so nothing can be detected"]
-    lines = ["80 % power, alpha 0.05 after Holm; a run is a pretraining and its fine-tuning"]
-    for name in dict.fromkeys(sight.protocol for sight in sights):
-        sights_here = [sight for sight in sights if sight.protocol == name]
+    lines = [
+        "80 % power, alpha 0.05 after Holm; a run is a pretraining and its fine-tuning; "
+        "hours include the pretrainings, which label fractions share"
+    ]
+    for protocol in protocols:
+        if not (sights_here := [sight for sight in sights if sight.protocol == protocol.name]):
+            continue
         short = sum(sight.pilot for sight in sights_here)
-        lines.append(f"{name}: {_called(short, len(sights_here), goal)}")
+        lines.append(f"{protocol.name}: {_called(short, len(sights_here), goal)}")
         lines += [line for sight in sights_here for line in sight.lines()]
+        most = max((sight.needs_runs or 0 for sight in sights_here if sight.pilot), default=0)
+        lines += [f"  for {most} runs: {_more(protocol, most)}"] if most else []
     return lines
+
+
+def _more(protocol: Protocol, runs: int) -> str:
+    """Return the flags that give each row so many runs."""
+    seeds = f"[{','.join(map(str, range(runs)))}]" if runs <= LISTED else f"[0,1,...,{runs - 1}]"
+    if all(section.draws for section in protocol.finetune):
+        return f"--set pretrain.seeds={seeds}"
+    return f"--set finetune.seeds={seeds} --set pretrain.seeds=paired"
 
 
 def _called(short: int, places: int, goal: float) -> str:
     if not short:
-        return f"every place detects {_points(goal)}"
-    return f"a pilot: {short} of {places} places cannot detect {_points(goal)}"
+        return f"detects {_points(goal)} on each data set and at each label fraction"
+    return f"a pilot: for {short} of {places} pairs of data set and label fraction it cannot detect {_points(goal)}"
 
 
 def _points(goal: float) -> str:

@@ -6,24 +6,32 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.gpu.cards import Card
-from bench.gpu.forecast import UNKNOWN_CASES, Need
+from bench.gpu.forecast import UNKNOWN_CASES, UNKNOWN_STEPS, Need
 from bench.plan import Cell, Plan
 from bench.protocol import Protocol
+from bench.show.plan_text import limits
 from bench.show.words import counted
+
+if TYPE_CHECKING:
+    from bench.executors.slurm.profile import Profile
 
 PUBLIC = ("gib", "teraflop", "hours", "fits", "assumed")
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where jobs run: the card, and the time limit of a task where a cluster profile states it."""
+    """Where jobs run: the card, and the cluster profile that limits them."""
 
     card: Card
-    minutes: int | None = None
-    pack: int = 1  # cells in a task
+    profile: Profile | None = None
+
+    @property
+    def count(self) -> int:
+        """Cards that may be used at once."""
+        return (self.profile and self.profile.max_gpus) or self.card.count
 
 
 def as_json(need: Need) -> dict[str, Any]:
@@ -56,13 +64,17 @@ def _totals(plan: Plan, todo: Mapping[str, Need], site: Site) -> list[str]:
     """Return what all that is to do takes together."""
     card, hours = site.card, _hours(todo.values())
     jobs = counted(plan.jobs[job].kind for job in todo) or "nothing"
-    longest = max(_each(todo.values()), default=0.0)
+    longest = max((need.elapsed for need in todo.values()), default=0.0)
     days = f"{_few(hours / 24)} days on one card"
-    if card.count > 1:
-        days += f", {_few(max(hours / card.count, longest) / 24)} on {card.count}"
+    if site.count > 1:
+        days += f", {_few(max(hours / site.count, longest) / 24)} on {site.count}"
+    unknown = [job for job in todo if todo[job].assumed == UNKNOWN_STEPS]
+    if unknown:
+        lacking = counted(plan.jobs[job].kind for job in unknown)
+        days += f"; without {lacking} of unknown length"
     disk = sum(need.disk for need in todo.values())
     lines = [
-        f"{_few(hours)} GPU-hours on {card.name}: {days}; the longest job {_few(longest)} h",
+        f"{_few(hours)} GPU-hours on {card.name}: {days}; the longest job takes {_few(longest)} h",
         f"memory at most {_most(todo.values()) or 0:.1f} GiB of {card.gib:g}; disk {_few(disk)} GiB of weights; "
         f"to do: {jobs}",
     ]
@@ -70,8 +82,13 @@ def _totals(plan: Plan, todo: Mapping[str, Need], site: Site) -> list[str]:
     if unfit:
         lines.append(f"{unfit} jobs do not fit this card; their rows say what helps")
     lines += _unknown(todo.values())
-    if site.minutes:
-        lines.append(f"{_tasks(plan, todo, site)} tasks of {site.minutes} minutes")
+    if site.profile is not None:
+        if site.profile.minutes:
+            lines.append(
+                f"{_tasks(plan, todo, site.profile)} tasks of {site.profile.minutes} minutes"
+            )
+        seconds = {job: 3600 * need.elapsed for job, need in todo.items()}
+        lines += limits(plan, seconds, site.profile)
     return [*lines, card.speed.text, ""]
 
 
@@ -84,29 +101,25 @@ def _few(number: float) -> str:
     return f"{number:,.1f}" if number >= 1 or not number else f"{number:.2g}"
 
 
-def _each(needs: Iterable[Need]) -> list[float]:
-    return [need.hours or 0.0 for need in needs]
-
-
 def _hours(needs: Iterable[Need]) -> float:
-    return sum(_each(needs))
+    return sum(need.hours or 0.0 for need in needs)
 
 
 def _most(needs: Iterable[Need]) -> float | None:
     return max((need.gib for need in needs if need.gib is not None), default=None)
 
 
-def _tasks(plan: Plan, todo: Mapping[str, Need], site: Site) -> int:
+def _tasks(plan: Plan, todo: Mapping[str, Need], profile: Profile) -> int:
     """Return how many tasks the trainings take: pretrainings alone, short cells packed as the profile says."""
-    limit = (site.minutes or 1) / 60
+    limit = (profile.minutes or 1) / 60
 
     def hours(kind: str) -> list[float]:
-        return _each(need for job, need in todo.items() if plan.jobs[job].kind == kind)
+        return [need.elapsed for job, need in todo.items() if plan.jobs[job].kind == kind]
 
     cells = hours("finetune")
     short = [h for h in cells if h <= limit]
     alone = hours("pretrain") + [h for h in cells if h > limit]
-    packed = max(ceil(len(short) / site.pack), ceil(sum(short) / limit))
+    packed = max(ceil(len(short) / profile.pack), ceil(sum(short) / limit))
     return packed + sum(max(1, ceil(h / limit)) for h in alone)
 
 

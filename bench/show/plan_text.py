@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -269,24 +269,23 @@ def _way(spec: FinetuneSpec) -> str:
     return f"{tuning.steps or '?'} steps of {tuning.batch} x {crop}, {tuning.optimiser.name}{head}"
 
 
-def limits(plan: Plan, todo: Sequence[str], profile: Profile) -> list[str]:
-    """Return what a cluster's limits mean for the trainings to do, by what they take on one GPU.
+def limits(plan: Plan, seconds: Mapping[str, float], profile: Profile) -> list[str]:
+    """Return what a cluster's limits mean for the trainings to do.
 
     Args:
         plan: has the jobs.
-        todo: jobs to do.
+        seconds: what each job to do takes there.
         profile: states the time limit of a task, what is packed into it, and the cap on GPUs.
     """
     most = profile.max_gpus
     lines = [] if most is None else [f"at most {most} GPUs at once (max_gpus)"]
+    if not profile.asks_for_gpus:
+        lines.append("the profile asks for no GPU ('gpus' is 0), so tasks train on CPUs")
     if profile.minutes is None:
         return lines
     limit = 60.0 * profile.minutes
     tuned, pretrained = (
-        max(
-            (plan.jobs[j].spec.gpu_seconds() or 0.0 for j in todo if plan.jobs[j].kind == kind),
-            default=0.0,
-        )
+        max((took for job, took in seconds.items() if plan.jobs[job].kind == kind), default=0.0)
         for kind in ("finetune", "pretrain")
     )
     parts = []

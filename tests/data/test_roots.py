@@ -45,6 +45,13 @@ def test_a_missing_place_is_refused_with_what_to_do(tmp_path, monkeypatch):
         Roots().require("x")
     with pytest.raises(BenchError, match=r"/x does not exist"):
         Roots(tmp_path).require("x")
+    named = Roots(tmp_path, {"x": tmp_path / "away"})
+    assert named.find("x") is None  # a plan does without, a run says where the path stands
+    for ask in (named.require, lambda name: adapter(name, named)):
+        with pytest.raises(
+            BenchError, match=r"away does not exist; correct it in bench.toml, under \[data\]"
+        ):
+            ask("x")
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "gone"))
     with pytest.raises(BenchError, match="gone: no such data folder"):
         Roots.here(None)

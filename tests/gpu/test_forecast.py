@@ -16,7 +16,7 @@ from bench.executors.slurm.profile import Profile
 from bench.gpu import forecast, memory, steps
 from bench.gpu.cards import CARDS, Speed, calibrate, calibrated, card
 from bench.gpu.device import unavailable
-from bench.gpu.forecast import Forecast
+from bench.gpu.forecast import Forecast, Need
 from bench.gpu.memory import StepMemory
 from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.pretrain.spec import PretrainSpec
@@ -168,7 +168,7 @@ def test_a_loss_that_compares_samples_takes_more_processes(needs_of):
 def test_totals_come_first_and_never_in_years(needs_of, protocol_file):
     plan, needs = needs_of()
     protocol = replace(read(protocol_file()), name="test0")
-    site = gpu_text.Site(replace(H100, count=4), 60, 2)
+    site = gpu_text.Site(replace(H100, count=4), Profile(gpus=1, minutes=60, pack=2))
     lines = gpu_text.as_lines(plan, [protocol], needs, site, set())
     assert "GPU-hours on h100-80gb" in lines[0] and "on 4;" in lines[0]
     assert "memory at most" in lines[1] and "GiB of weights" in lines[1]
@@ -176,6 +176,19 @@ def test_totals_come_first_and_never_in_years(needs_of, protocol_file):
     assert "assumed, not measured" in "\n".join(lines)
     text = "\n".join(lines)
     assert "years" not in text and "pair: 4 cells" in text and "pretrain " in text
+    assert any(line.startswith("a task of 60 minutes: ") for line in lines)
+    capped = gpu_text.Site(H100, Profile(gpus=1, max_gpus=3))
+    lines = gpu_text.as_lines(plan, [protocol], needs, capped, set())
+    assert "on 3;" in lines[0] and "at most 3 GPUs at once (max_gpus)" in lines
+
+
+def test_processes_share_the_hours_of_a_job_and_the_longest_job_is_shorter(needs_of):
+    need = Need(hours=6.0, processes=3)
+    assert need.elapsed == 2.0 and Need(hours=None).elapsed == 0.0
+    plan, needs = needs_of(processes=2)
+    pretraining = of_kind(plan, needs, "pretrain")
+    assert pretraining.elapsed == pytest.approx(pretraining.hours / 2)
+    assert of_kind(plan, needs, "finetune").processes == 1
 
 
 def test_json_has_what_the_contract_names(small_phantoms_plan):

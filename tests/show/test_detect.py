@@ -1,6 +1,7 @@
 """bench plan --detect: what a study could see as written, and what a difference needs."""
 
 import json
+import re
 from statistics import median
 
 import pytest
@@ -100,10 +101,21 @@ def test_one_pretraining_sees_nothing_and_controls_are_no_comparisons(capsys, pr
 def test_it_is_said_in_words_what_is_a_pilot(capsys):
     assert main(["plan", "studies_slices_acdc", "--detect", "1"]) == 0
     text = capsys.readouterr().out
-    assert "studies_slices_acdc: a pilot: 3 of 3 places cannot detect 1 point\n" in text
+    assert (
+        "studies_slices_acdc: a pilot: for 3 of 3 pairs of data set and label fraction it cannot detect 1 point\n"
+        in text
+    )
     assert "as written: detects no difference (6 comparisons, 5 test patients, 3 runs" in text
+    assert "not possible with 5 test patients and 6 comparisons\n" in text
+    assert main(["plan", "studies_hippocampus", "--detect", "2"]) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(
+        r"  for 7 runs: --set finetune.seeds=\[0,1,2,3,4,5,6\] --set pretrain.seeds=paired", told
+    )
     assert main(["plan", "studies_hippocampus", "--detect", "50"]) == 0
-    assert "every place detects 50 points" in capsys.readouterr().out
+    assert (
+        "detects 50 points on each data set and at each label fraction" in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("points", ["0", "-1", "101", "nan"])

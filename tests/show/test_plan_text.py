@@ -10,9 +10,7 @@ from small_protocol import NAME, cell, ids
 
 from bench.cli import main
 from bench.executors.slurm.profile import Profile
-from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.kind import START, PlanContext
-from bench.jobs.pretrain.spec import PretrainSpec
 from bench.leaks import search
 from bench.plan.cost import forecast, guesses
 from bench.protocol import read
@@ -108,12 +106,14 @@ LIMITS = {  # a profile, seconds of a fine-tuning and of a pretraining: what is 
 
 
 @pytest.mark.parametrize("case", LIMITS)
-def test_a_clusters_limits_are_told_in_cells_and_pretrainings(plan_of, monkeypatch, case):
+def test_a_clusters_limits_are_told_in_cells_and_pretrainings(plan_of, case):
     stated, tuned, pretrained, expected = LIMITS[case]
-    plan = plan_of()
-    monkeypatch.setattr(FinetuneSpec, "gpu_seconds", lambda spec: float(tuned))
-    monkeypatch.setattr(PretrainSpec, "gpu_seconds", lambda spec: float(pretrained))
-    assert limits(plan, list(plan.jobs), Profile(**stated)) == expected
+    plan, took = plan_of(), {"finetune": tuned, "pretrain": pretrained}
+    seconds = {name: float(took.get(job.kind, 0)) for name, job in plan.jobs.items()}
+    assert limits(plan, seconds, Profile(**{"gpus": 1, **stated})) == expected
+    assert limits(plan, seconds, Profile()) == [
+        "the profile asks for no GPU ('gpus' is 0), so tasks train on CPUs"
+    ]
 
 
 def test_of_many_protocols_a_line_each_says_what_sharing_saves(plan_of, store, protocol_file):

@@ -56,7 +56,7 @@ EXAMPLES = {  # of the keys of a section, as TOML has them
     "gpus": "1",
     "nodes": "2",
     "processes": "4",
-    "minutes": "720",
+    "minutes": "1440  # a day",
     "cpus": "12",
     "mem_gb": "64",
     "setup": '["module load cuda"]',
@@ -138,8 +138,7 @@ class Profile:
         """Refuse a cap that cannot be counted, or that a single task is beyond."""
         if not self.gpus:
             raise Misstated(
-                "max_gpus",
-                "limits the GPUs that 'gpus' asks for, and 'gpus' is missing; set 'gpus'",
+                "max_gpus", "limits the GPUs that 'gpus' asks for; set 'gpus' to 1 or more"
             )
         if self.gpus_of(Shape(gpu=True, nodes=self.nodes, processes=self.processes)) > most:
             each = f"{self.gpus} x {self.processes} processes x {self.nodes} nodes"
@@ -171,7 +170,9 @@ def profile(name: str | None, path: Path = FILE) -> Profile:
     clusters = document.value.get("cluster", {})
     if not isinstance(clusters, dict) or name not in clusters:
         names = clusters if isinstance(clusters, dict) else ()
-        near = get_close_matches("cluster", document.value, n=1)
+        near = (
+            [name] if name in document.value else get_close_matches("cluster", document.value, n=1)
+        )
         if near and near[0] != "cluster":
             where = document.where((near[0],))
             raise BenchError(f"{where}: section {near[0]!r} is unknown; write [cluster.{name}]")

@@ -26,6 +26,7 @@ CANCELLED = "cancelled"  # file in a run's folder: somebody took the run back
 WORDS = 4000  # bytes from the end of a task's log
 LATER = (
     "unable to contact",
+    "unknown host",
     "socket timed out",
     "temporarily unable",
     "connection refused",

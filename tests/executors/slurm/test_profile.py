@@ -33,14 +33,18 @@ def test_a_section_is_read_with_its_types(tmp_path):
     ("line", "told"),
     [
         ("partion = 'x'", "did you mean 'partition'"),
-        ("minutes = '1:00'", "expected a whole number, got '1:00'; e.g. minutes = 720"),
-        ("minutes = 12:00:00", "expected a whole number, got 12:00:00; e.g. minutes = 720"),
+        ("gpus = '1'", "expected a whole number, got '1'; remove the quotes"),
+        ("minutes = '1:00'", "expected a whole number, got '1:00'; e.g. minutes = 1440  # a day"),
+        (
+            "minutes = 12:00:00",
+            "expected a whole number, got 12:00:00; e.g. minutes = 1440  # a day",
+        ),
         ("gpus = -1", "gpus must be 0 or more, got -1; e.g. gpus = 1"),
         ("pack = 0", "pack must be 1 or more, got 0; e.g. pack = 4"),
         ("gres = 'gpu:1'\ngpus = 1", 'keep one of them; e.g. gres = "gpu:a100:1"'),
         (
             "minutes = 1",
-            "too long for 'minutes' 1; use at most half of the time; e.g. minutes = 720",
+            "too long for 'minutes' 1; use at most half of the time; e.g. minutes = 1440  # a day",
         ),
         (
             "image = 'here.sif'",
@@ -49,7 +53,7 @@ def test_a_section_is_read_with_its_types(tmp_path):
         ('account = "a\\n#SBATCH --x"', "needs one line of text"),
         ("mem_gb = 0.0", "mem_gb must be above 0, got 0.0; e.g. mem_gb = 64"),
         ("setup = 'module load x'", '; e.g. setup = ["module load cuda"]'),
-        ("max_gpus = 4", "limits the GPUs that 'gpus' asks for, and 'gpus' is missing; set 'gpus'"),
+        ("max_gpus = 4", "limits the GPUs that 'gpus' asks for; set 'gpus' to 1 or more"),
         ("max_gpus = 4\ngpus = 1\nnodes = 3\nprocesses = 2", "needs (1 x 2 processes x 3 nodes)"),
     ],
 )
