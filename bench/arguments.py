@@ -243,6 +243,8 @@ that its table scores
 --format safetensors|nnunet|nnssl|submission (safetensors)  choose the format; nnunet and nnssl both write a \
 checkpoint for nnU-Net and nnssl, and a .json file of the same name with the network for nnU-Net's plans; \
 submission writes a job's predictions for a challenge's server; default: safetensors
+--plans FILE  with --format nnunet: also write a copy of FILE, a plans file that nnU-Net made for its data set, \
+with the network of these weights
 --only KEY=VALUE...  pick one job of a row with several; KEY is seed, pretrain_seed, fold, fraction, dataset, \
 protocol, scale, or kind (pretrain, finetune); may be repeated
 {OUT}

@@ -26,7 +26,12 @@ SUFFIXES = {**exported.FORMATS, SUBMISSION: (".zip",)}
 
 
 def export(
-    store: Store, job: str, to: Path, format: str, only: Mapping[str, Sequence[str]] | None = None
+    store: Store,
+    job: str,
+    to: Path,
+    format: str,
+    only: Mapping[str, Sequence[str]] | None = None,
+    theirs: Path | None = None,
 ) -> str:
     """Write what a pretraining or a fine-tuning made, or what was predicted; return what is said of it.
 
@@ -39,6 +44,7 @@ def export(
             made. Beside a file for nnU-Net its network is written for the plans: the same name with ``.json``.
         format: a key of ``SUFFIXES``.
         only: of a row that has several: as ``bench.row_weights.find`` takes it.
+        theirs: for nnU-Net: its plans of a data set; beside them a copy with this network is written.
 
     Raises:
         BenchError: no such job or snapshot, a job without weights, a format that does not know the network,
@@ -51,12 +57,15 @@ def export(
             raise BenchError(f"{job}: a submission has no steps; name job {folder.name}")
         return _submission(folder, to)
     for_nnunet = format in exported.FOR_NNUNET
+    if theirs is not None and not for_nnunet:
+        raise BenchError("--plans: works only with --format nnunet; leave it out")
     job, row = _named(store, job, only, partial(is_nnunets, store) if for_nnunet else None)
     path = weights_of(store, job)
     plans = to.with_suffix(".json") if for_nnunet else None
     _check_target(to, format)
     if plans is not None:
         _check_free(plans)
+    merged = None if theirs is None else exported.Plans.read(theirs)
     tensors, manifest = transfer.read(path)
     _make_folder(to)
     exported.write(to, tensors, manifest, format)
@@ -74,7 +83,10 @@ def export(
         which = "which its table scores" if chosen == scored else f"its table scores {scored!r}"
         at = f", weights {chosen!r}: {which}"
     line = f"{to}: {what}, of {kind} {job}{at}{f' ({row})' if row else ''}"
-    return line if plans is None else f"{line}\n{exported.usage(tensors, to, plans)}"
+    if plans is None:
+        return line
+    adapted = None if merged is None else merged.write(manifest)
+    return f"{line}\n{exported.usage(tensors, to, plans, adapted)}"
 
 
 def weights_of(store: Store, job: str, only: Mapping[str, Sequence[str]] | None = None) -> Path:

@@ -370,7 +370,9 @@ def test_of_a_row_with_several_jobs_those_that_the_format_holds_are_taken(second
     folder = store.jobs / jobs[1]
     (folder / "manifest.json").write_text(digest.sealed(folder, manifest))
     weights, which = find(store, "simclr3d", {}, lambda job: is_nnunets(store, job))
-    assert weights == jobs[1] and which.startswith("row 'simclr3d' at scale smoke; of its pret")
+    assert weights == jobs[1] and which.startswith(
+        "row 'simclr3d' at scale smoke; 1 more of its pret"
+    )
     with pytest.raises(
         BenchError, match=r"^nnU-Net cannot read .* only .*; name it in the .* again$"
     ):
@@ -381,7 +383,7 @@ def test_a_row_whose_jobs_are_elsewhere_is_told(several, tmp_path):
     _, store = several
     bare = Store.open(tmp_path / "bare")
     shutil.copytree(store.root / "records", bare.root / "records", dirs_exist_ok=True)
-    with pytest.raises(BenchError, match="of its pretrainings none is in this folder: its scores"):
+    with pytest.raises(BenchError, match="has no pretrainings in this folder: its scores"):
         weights_of(bare, "simclr3d")
 
 

@@ -12,5 +12,6 @@ def body(arguments: argparse.Namespace) -> int:
     from bench.store import Store
 
     store = Store.open(arguments.out, create=False)
-    print(export(store, arguments.job, arguments.to, arguments.format, only(arguments)))
+    given = arguments.job, arguments.to, arguments.format, only(arguments), arguments.plans
+    print(export(store, *given))
     return 0

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,13 +56,25 @@ def write_missing(
         or ask(f"name of label {value}, in {n} label maps", f"label_{value}")
         for value, n in sorted(found.items())
     }
+    if len({*names.values(), "background"}) <= len(names):
+        raise BenchError(
+            f"--labels: {', '.join(names.values())}: each label needs a name of its own, and 0 is background"
+        )
     told = channels or _channels(cases[0], ask)
-    suffixed = len(cases[0].images) > 1 or bool(CHANNEL.search(stem(cases[0].images[0])))
-    listing = {
-        "name": root.name,
-        "channel_names" if suffixed else "modality": {str(i): name for i, name in enumerate(told)},
-        "labels": {"0": "background", **{str(value): name for value, name in names.items()}},
-    }
+    first = cases[0].images[0]
+    channel_names = {str(i): name for i, name in enumerate(told)}
+    listing: dict[str, Any]
+    if len(cases[0].images) > 1 or CHANNEL.search(stem(first)):  # named as nnU-Net wants them
+        listing = {
+            "channel_names": channel_names,
+            "labels": {"background": 0, **{name: value for value, name in names.items()}},
+            "numTraining": sum(case.label is not None for case in cases),
+            "file_ending": first.name.removeprefix(stem(first)),
+        }
+    else:
+        by_value = {str(value): name for value, name in names.items()}
+        listing = {"modality": channel_names, "labels": {"0": "background", **by_value}}
+    listing = {"name": root.name, **listing}
     path = root / "dataset.json"
     try:
         write_atomic(path, json.dumps(listing, indent=1) + "\n")

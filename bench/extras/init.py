@@ -109,6 +109,7 @@ def init(
         *_counted_lines(survey, protocol),
         printable(f"{path}: written; next:"),
         printable(f"    {command}"),
+        *_nnunet_lines(protocol, command),
     ]
 
 
@@ -215,9 +216,24 @@ def _for_nnunet(chosen: First) -> str:
     """Return whether nnU-Net can take the weights, and from which scale on."""
     presets = [preset for name, preset in ARCHITECTURES if name == chosen.net.name]
     if chosen.net.base in presets:
-        return f"exports to nnU-Net from --scale paper (preset {chosen.net.base}); the trial below does not"
+        return f"exports to nnU-Net from --scale paper (preset {chosen.net.base}), see below"
     names = ", ".join(dict.fromkeys(name for name, _ in ARCHITECTURES))
     return f"only {names} exports to nnU-Net (--network {names}, in another file: --to)"
+
+
+def _nnunet_lines(chosen: First, command: str) -> list[str]:
+    """Return the commands whose weights nnU-Net can load; none for another network."""
+    if (chosen.net.name, chosen.net.base) not in ARCHITECTURES:
+        return []
+    one = "--only seed=0 --only method=models_genesis" + " --only fold=0" * (chosen.folds > 1)
+    steps = "--set pretrain.steps=3 --set finetune.steps=3"
+    return [
+        "for nnU-Net, a trial of three steps; without --set it is the whole pretraining, for a GPU:",
+        printable(f"    {command} --scale paper {steps} {one}"),
+        "    bench export models_genesis --format nnunet --to checkpoint.pth",
+        "nnU-Net 2.8.1 needs encoder and decoder: models_genesis pretrains both",
+        "simclr3d pretrains the encoder only: export its fine-tuning by --only kind=finetune",
+    ]
 
 
 def _counted_lines(survey: Survey, chosen: First) -> list[str]:

@@ -9,8 +9,10 @@ reads its ``network_weights`` with ``nnUNetv2_train -pretrained_weights``, into 
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from bench.nets.manifest import Manifest, save
 from bench.nets.sizes import ResEncSize
 from bench.store import write_atomic
 
+CONFIGURATION = "3d_fullres"  # of nnU-Net's plans, in which our network goes
 FOR_NNUNET = ("nnunet", "nnssl")  # two names of one format: both read the file
 # format: suffixes of its files; nnssl and nnU-Net write .pth
 FORMATS = {"safetensors": (".safetensors",), **dict.fromkeys(FOR_NNUNET, (".pth", ".pt"))}
@@ -60,13 +63,64 @@ def write(
         ) from None
 
 
-def usage(tensors: Mapping[str, Tensor], file: Path, plans: Path) -> str:
+@dataclass(frozen=True)
+class Plans:
+    """nnU-Net's plans of a data set, in the folder where nnU-Net reads them."""
+
+    path: Path
+    content: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Plans:
+        """Return the plans of a file.
+
+        Raises:
+            BenchError: it is no such file, or the copy would replace one.
+        """
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            assert isinstance(content["configurations"][CONFIGURATION], dict)
+        except (OSError, ValueError, KeyError, TypeError, AssertionError, RecursionError):
+            raise BenchError(
+                f"--plans {path}: is no plans file of nnU-Net with a configuration {CONFIGURATION}; name "
+                "nnUNet_preprocessed/DATASET/nnUNetPlans.json or the like"
+            ) from None
+        plans = cls(path, content)
+        if plans.copy.exists():
+            raise BenchError(f"{plans.copy}: exists already; remove it first")
+        return plans
+
+    @property
+    def copy(self) -> Path:
+        """The file that has the network of weights."""
+        return self.path.with_name("benchPlans.json")
+
+    def write(self, manifest: Manifest) -> str:
+        """Write a copy with the network of weights, and return how nnU-Net is told of it."""
+        now = {**self.content["configurations"][CONFIGURATION], **configuration(manifest)}
+        every = {**self.content["configurations"], CONFIGURATION: now}
+        content = {**self.content, "plans_name": self.copy.stem, "configurations": every}
+        try:
+            write_atomic(self.copy, json.dumps(content, indent=1) + "\n")
+        except OSError as error:
+            raise BenchError(f"{self.copy}: cannot be written ({error.strerror})") from None
+        return (
+            f"{self.copy}: {self.path.name} with this network. Its batch_size is still {now.get('batch_size')}; "
+            "lower it if the memory does not suffice.\n"
+            f"Then: nnUNetv2_train {self.path.absolute().parent.name} {CONFIGURATION} FOLD -p {self.copy.stem}"
+        )
+
+
+def usage(
+    tensors: Mapping[str, Tensor], file: Path, plans: Path, adapted: str | None = None
+) -> str:
     """Return how nnU-Net takes a file of ours.
 
     Args:
         tensors: what it holds.
         file: its name.
         plans: where ``configuration`` of it stands.
+        adapted: what ``Plans.write`` said, if plans were written.
     """
     network = f"{plans}: the network as nnU-Net's plans state it"
     if not any(name.startswith("decoder.") for name in tensors):
@@ -75,9 +129,12 @@ def usage(tensors: Mapping[str, Tensor], file: Path, plans: Path) -> str:
             "it. Only nnU-Net's master branch has them. nnU-Net 2.8.1 (-pretrained_weights) needs the decoder, "
             "too: a fine-tuning has it (a row's by --only kind=finetune)."
         )
+    loads = f"-pretrained_weights {file} (nnU-Net 2.8.1)"
+    if adapted is not None:
+        return f"{adapted} {loads}"
     return (
-        f"{network}. Copy its keys into the configuration of the plans file (configurations, 3d_fullres).\n"
-        f"Then: nnUNetv2_train DATASET 3d_fullres FOLD -pretrained_weights {file} (nnU-Net 2.8.1)"
+        f"{network}. Copy its keys into the configuration of the plans file (configurations, {CONFIGURATION}), "
+        f"or name that file by --plans.\nThen: nnUNetv2_train DATASET {CONFIGURATION} FOLD {loads}"
     )
 
 

@@ -67,8 +67,11 @@ def test_a_named_network_plans_at_every_scale_and_says_what_nnunet_reads(
 ):
     root = scans(5)
     assert main(["init", str(root), "--network", network]) == 0
-    line = next(t for t in capsys.readouterr().out.splitlines() if t.startswith("network "))
-    why = "exports to nnU-Net from --scale paper (preset base); the trial below does not"
+    said = capsys.readouterr().out.splitlines()
+    line = next(t for t in said if t.startswith("network "))
+    shown = [t for t in said if "--set pretrain.steps=3" in t or "bench export" in t]
+    assert len(shown) == (2 if network == "resenc_unet" else 0)
+    why = "exports to nnU-Net from --scale paper (preset base), see below"
     stated = {"resenc_unet": why}
     only = "only resenc_unet exports to nnU-Net (--network resenc_unet, in another file: --to)"
     assert line == f"network {network}: {stated.get(network, only)}"
@@ -158,8 +161,9 @@ def test_flags_or_no_terminal_ask_nothing(scans, monkeypatch, tmp_path, capsys):
         image.rename(image.with_name(image.name.replace(".nii", "_0000.nii")))
     assert main(["init", str(root), "--labels", "2=tail", "--to", "own.yaml"]) == 0
     told = json.loads((root / "dataset.json").read_text())
-    assert told["labels"] == {"0": "background", "1": "label_1", "2": "tail"}
+    assert told["labels"] == {"background": 0, "label_1": 1, "tail": 2}
     assert told["channel_names"] == {"0": "MR"}
+    assert told["numTraining"] == 5 and told["file_ending"] == ".nii.gz"  # nnU-Net asks for both
     assert "hd95" in read(tmp_path / "own.yaml").metrics
     planned(capsys, tmp_path / "own.yaml", root)
 
@@ -168,6 +172,7 @@ REFUSED = {  # words after the folder, what is done to it before, what is said
     "there already": (["--to", "there.yaml"], None, "nothing is overwritten"),
     "no such place": (["--to", "gone/x.yaml"], None, "no folder gone"),
     "named twice": (["--labels", "1=a"], None, "dataset.json names them"),
+    "one name for two": (["--labels", "1=a,2=a"], "dataset.json", "a name of its own"),
     "no value": (["--labels", "a"], "dataset.json", "write VALUE=NAME"),
     "a value that is nowhere": (["--labels", "7=a"], "dataset.json", "value 7 is in no label map"),
     "a file is missing": ([], "labelsTr/hippocampus_002.nii.gz", "1 file(s) are missing"),
@@ -357,7 +362,7 @@ def test_scans_in_another_layout_are_linked_and_plan(elsewhere, layout, tmp_path
         case = path.name.removesuffix(".nii.gz")
         n = next(n for n in range(9) if path.resolve() == (root / label.format(n=n)).resolve())
         assert linked[f"{case}_0000.nii.gz"] == (root / image.format(n=n)).resolve()
-    assert json.loads((home / "dataset.json").read_text())["labels"]["1"] == "front"
+    assert json.loads((home / "dataset.json").read_text())["labels"]["front"] == 1
     assert "cells" in planned(capsys, tmp_path / "a.yaml", home)
 
 

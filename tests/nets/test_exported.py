@@ -4,6 +4,7 @@ The steps of nnU-Net's master branch (PretrainedTrainer.load_pretrained_weights 
 repeated on the network library that it uses. ``test_real_nnunet.py`` runs the released nnU-Net.
 """
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -161,3 +162,22 @@ def test_what_cannot_be_written_is_refused_in_one_line(tmp_path, net):
             write(tmp_path / folder / "a.pth", given, manifest, format)
         assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_copy_of_nnunets_plans_has_the_network_and_all_else_as_it_was(tmp_path, net):
+    theirs = {"patch_size": [8, 8, 8], "batch_size": 9, "architecture": {}, "spacing": [1, 1, 1]}
+    given = {"plans_name": "nnUNetPlans", "configurations": {"2d": {}, "3d_fullres": theirs}}
+    (tmp_path / "nnUNetPlans.json").write_text(json.dumps(given))
+    said = exported.Plans.read(tmp_path / "nnUNetPlans.json").write(MANIFEST)
+    assert said.endswith(f"nnUNetv2_train {tmp_path.name} 3d_fullres FOLD -p benchPlans")
+    copy = json.loads((tmp_path / "benchPlans.json").read_text())
+    inside = copy["configurations"].pop("3d_fullres")
+    assert copy == {"plans_name": "benchPlans", "configurations": {"2d": {}}}
+    assert inside == {**theirs, **exported.configuration(MANIFEST)}
+    assert json.loads((tmp_path / "nnUNetPlans.json").read_text()) == given
+    with pytest.raises(BenchError, match=r"benchPlans.json: exists already; remove it first"):
+        exported.Plans.read(tmp_path / "nnUNetPlans.json")
+    for wrong in ("{}", "[]", "x", '{"configurations": {"3d_fullres": 1}}'):
+        (tmp_path / "wrong.json").write_text(wrong)
+        with pytest.raises(BenchError, match="is no plans file of nnU-Net"):
+            exported.Plans.read(tmp_path / "wrong.json")

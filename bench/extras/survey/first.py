@@ -89,8 +89,8 @@ def first(survey: Survey, network: str = NETWORK) -> First:
     if not seen:
         first_finding = next(f for f in survey.findings if f.case)
         raise BenchError(
-            f"{first_finding.file}: {first_finding.detail}; no image of {survey.root} can be read: correct what "
-            f"'bench check {survey.name}' lists"
+            f"{first_finding.file}: {first_finding.detail}; no image of {survey.root} can be used: correct what "
+            f"'bench check {survey.root}' lists"
         )
     cases = [c for c in survey.cases if c.id not in excluded]
     patients = {c.patient for c in cases if c.label is not None}
@@ -98,7 +98,7 @@ def first(survey: Survey, network: str = NETWORK) -> First:
         raise BenchError(
             f"{survey.root}: {counted(len(patients), 'patient')} with a usable label, and two are "
             "needed: one to train on, one to test; add cases, or correct those that "
-            f"'bench check {survey.name}' lists"
+            f"'bench check {survey.root}' lists"
         )
     spacing, why = _spacing(seen)
     sizes = [_size(f, spacing) for f in seen]
