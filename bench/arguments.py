@@ -30,7 +30,7 @@ unetr"""  # which `bench init` takes
 WHERE = """\
 --executor local|slurm (local)  run the jobs on this machine or submit them to SLURM; default: local
 --cluster NAME  with --executor slurm: use the profile [cluster.NAME] of bench.toml
---workers/--jobs N  run at most N jobs at once on this machine; default: one per GPU, else as the cores allow"""
+--workers/--jobs N  run at most N jobs at once; default: one per GPU; without a GPU it depends on the cores"""
 RUN = """\
 --dry-run  print the plan and stop
 --keep-unfinished  continue unfinished trainings even if another version of the code began them
@@ -46,8 +46,8 @@ PLAN = f"""\
 --phantoms  use synthetic cases, written to OUT/phantoms, instead of all data sets
 {WHERE}
 {PLUGINS}
---only KEY=VALUE...  select only the part where KEY has this VALUE; KEY is method, network, dataset, \
-fraction, fold, seed or row; may be repeated: values of one KEY are joined by 'or', different KEYs by 'and'
+--only KEY=VALUE...  run only the cells where KEY is VALUE; KEY is method, network, dataset, fraction, fold, \
+seed or row; may be repeated: the same KEY twice means 'or', different KEYs mean 'and'
 --set -> sets KEY=VALUE...  set a key of the protocol, e.g. finetune.optimiser.lr=1e-3; may be repeated
 --records DIR...  copy scores from this output folder or bundle; cells that have scores there are not run; \
 may be repeated
@@ -164,7 +164,7 @@ metric; may be repeated: values of one KEY are joined by 'or', different KEYs by
 --region SIZE  set the equivalence margin, in the unit of the file; default: 0.01 for Dice and similar scores
 --require SENTENCE...  require 'A better than B' ('worse than', 'equivalent to') on every data set, by the \
 first metric; may be repeated
---to DIR  also write a page, Markdown, LaTeX and CSV to DIR
+--to DIR  also write the results to DIR: a web page, and Markdown, LaTeX and CSV files
 {JSON}
 > Columns are recognised by their names. The first table that is printed shows how each column was read. '-' in \
 the place of COLUMN means that there is no such column. The exit code is 1 if a requirement does not hold.
@@ -228,7 +228,7 @@ the weights
 --voxels  write the features of each voxel as a map, <case>.b2nd, instead of one vector for each case
 --levels LEVELS  use only these feature maps of the encoder, separated by commas, 0 is the finest; default: all
 --recipe NAME (default)  prepare scans by this recipe of the data set; default: the recipe 'default'
---crop X,Y,Z  set the size of windows in voxels; default: the crop of the preset
+--crop X,Y,Z  read crops of this size, in voxels; default: the crop of the preset
 {DATA}
 {OUT}
 --workers N ({os.cpu_count() or 1})  prepare scans in at most N processes; default: one per core

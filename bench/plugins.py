@@ -156,8 +156,8 @@ def _installed(places: tuple[str, ...]) -> tuple[Plugin, ...]:
             )
             if point.name != module.rpartition(".")[2]:
                 raise BenchError(
-                    f"package {package}: entry point {point.name!r} of {group} leads to {module}; a plugin "
-                    "has the name of its file: rename one of the two"
+                    f"package {package}: entry point {point.name!r} of {group} leads to {module}; the "
+                    "entry point must have the name of the file: rename one of the two"
                 )
             installed.append(Plugin(kind, point.name, _located(module), module, package))
     return tuple(installed)

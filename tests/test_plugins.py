@@ -468,7 +468,7 @@ def test_a_data_set_from_outside_has_phantoms_a_check_and_lists_of_its_own(tmp_p
     (tmp_path / "mine" / "p.yaml").write_text(yaml.safe_dump(protocol))
     twice = {"train": ["scan_001", "scan_002"], "val": [], "test": ["scan_001"]}
     wrong = {
-        "{": "no list of cases",
+        "{": "is not a list of cases",
         '{"train": "scan_001"}': "train: expected",
         '{"train": ["scan_001"], "test": null}': "test: expected",
         '{"folds": [1]}': "folds",

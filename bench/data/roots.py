@@ -104,7 +104,8 @@ def adapter(name: str, roots: Roots) -> Dataset:
         said = unknown("data set", name, {*registry.names("dataset"), *roots.named, *inside})
         where = "under --data DIR" if roots.data is None else f"in {roots.data}"
         raise Misstated(
-            "dataset", f"{said} (or put a folder of your own, in MSD layout, {where} by this name)"
+            "dataset",
+            f"{said} (or give your own data this name: a folder in MSD layout {where}; is --data right?)",
         )
     from bench.data.layout_msd import msd_folder
 

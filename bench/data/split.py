@@ -264,7 +264,7 @@ def read_list(dataset: Dataset, file: str) -> dict[str, Any]:
     except OSError as error:
         raise BenchError(f"{path}: cannot be read ({error.strerror}); put the list there") from None
     except ValueError as error:
-        raise BenchError(f"{path}: no list of cases ({error}); correct the file") from None
+        raise BenchError(f"{path}: is not a list of cases ({error}); correct the file") from None
 
 
 @lru_cache(maxsize=64)

@@ -90,8 +90,8 @@ def _check_network(arm: Arm, public: PublicWeights) -> None:
     if arm.net.network not in networks or arm.net.preset not in public.presets:
         raise Misstated(
             "init",
-            f"weights {public.name} are of network {' or '.join(networks)}, preset {' or '.join(public.presets)}, "
-            f"but the row has {arm.net.network}, {arm.net.preset}; use those of the weights",
+            f"weights {public.name} need network {' or '.join(networks)}, preset {' or '.join(public.presets)}, "
+            f"but the row has network {arm.net.network}, preset {arm.net.preset}; change the row",
         )
 
 

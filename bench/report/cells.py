@@ -23,7 +23,7 @@ SECTION = ["section", "dataset"]
 HOW = (
     "Each number is averaged over the test cases of a patient, then over patients (of all folds "
     "together), then over runs. A metric that is computed over all test cases at once is averaged over "
-    "folds instead. The mean over targets is computed within each run; undefined targets are left out."
+    "folds instead. For each run the scores of all targets are averaged; a target without a defined score is left out."
 )
 LOOPED = (
     " Dice as validation loops compute it is averaged over the targets in a case's reference, then over "

@@ -95,6 +95,10 @@ class ReportContext:
         """Return a row's printed name where no column says its network."""
         return with_network(self.protocol, row, self.titles.get(row, row))
 
+    def quoted(self, row: str) -> str:
+        """Return a row's printed name within a sentence: it may have commas and colons."""
+        return f"“{self.named(row)}”"
+
     @cached_property
     def labels(self) -> list[str]:
         """Return one label per fine-tuning section, no two alike."""

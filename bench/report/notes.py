@@ -64,8 +64,8 @@ SELECT = {
 CONTROLS = {
     "random": "Rows (random) have the same fine-tuning from random weights.",
     "shuffled": "Rows (shuffled) start from the same weights, with the values within each tensor shuffled.",
-    "long": "Rows (long) start from scratch and are fine-tuned for more samples. The number of extra samples is that "
-    "of the longest pretraining of the network. These rows show what longer training alone gives.",
+    "long": "Rows (long) start from scratch and are fine-tuned longer, on more training samples. The number of extra "
+    "samples is that of the longest pretraining of the network. These rows show what longer training alone gives.",
     "ceiling": "The ceiling is pretrained with the labels of all training scans, by the fine-tuning recipe of the "
     "section.",
     "doses": "Doses are weights a quarter, half and three quarters of the way from random weights to the ceiling's "
@@ -194,7 +194,7 @@ def _data(report: ReportContext, records: pd.DataFrame) -> tuple[Note, ...]:
 
 def _split(label: str, target: Finetune, rows: pd.DataFrame) -> str:
     hashes = sorted(rows["split_hash"].unique())
-    text = f"{label}: split {target.split}"
+    text = f"“{label}”: patients are divided by split {target.split}"
     if hashes:
         text += f" (hash {', '.join(hashes)})"
     used = rows[rows["status"] != "failed"]
@@ -226,7 +226,7 @@ def _pretrained(report: ReportContext, records: pd.DataFrame) -> list[str]:
         )
         if texts:
             alike.setdefault("; ".join(texts), []).append(row)
-    return ["; ".join(map(report.named, rows)) + f": {texts}." for texts, rows in alike.items()]
+    return ["; ".join(map(report.quoted, rows)) + f": {texts}." for texts, rows in alike.items()]
 
 
 def _whence(
@@ -279,7 +279,7 @@ def _imported(report: ReportContext) -> Iterator[str]:
     for (row, origin), fractions in by_origin.items():
         shares = ", ".join(f"{share} %" for share in sorted({*fractions}))
         count = counted(len(fractions), "cell")
-        yield f"{report.named(row)}, {shares} of the labels: {count} from {origin}."
+        yield f"{report.quoted(row)}, {shares} of the labels: {count} from the records of {origin}."
 
 
 def _range(ends: tuple[int, int], noun: str) -> str:
@@ -334,7 +334,7 @@ def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:
         differs = ran.get(name, json.dumps(row.params, sort_keys=True))
         if differs != "{}":
             notes.append(
-                f"{report.named(name)}: these parameters are not the method's defaults: {differs}."
+                f"{report.quoted(name)}: these parameters are not the method's defaults: {differs}."
             )
     return [
         *notes,
@@ -354,7 +354,7 @@ def _references(report: ReportContext) -> Iterator[str]:
             for tuned in (finetune_of(protocol, i, row) for i in protocol.sections_of(row))
         }
         yield (
-            f"{report.named(name)} is a reference with its own recipe ({' | '.join(sorted(ways))}). Its network, "
+            f"{report.quoted(name)} is a reference with its own recipe ({' | '.join(sorted(ways))}). Its network, "
             "recipe and budget differ from those of the rows beside it, and no row is pretrained on its network. "
             "So it is not a control of a pretraining, and no difference from it is computed."
         )
@@ -377,11 +377,11 @@ def _tuning(report: ReportContext) -> list[str]:
     for index, (label, target) in enumerate(zip(report.labels, protocol.finetune, strict=True)):
         if len(tuned_rows) < len(protocol.rows):
             others = "Other rows, fine-tuning" if tuned_rows else "Fine-tuning"
-            notes.append(f"{others} on {label}: {_way(target, report.task(index))}.")
+            notes.append(f"{others} on “{label}”: {_way(target, report.task(index))}.")
         for name in tuned_rows:
             tuned = finetune_of(protocol, index, protocol.rows[name])
             notes.append(
-                f"{report.named(name)}, fine-tuning on {label}: {_way(tuned, report.task(index))}."
+                f"{report.quoted(name)}, fine-tuning on “{label}”: {_way(tuned, report.task(index))}."
             )
     return notes
 
@@ -492,8 +492,8 @@ def _taken_over(report: ReportContext) -> list[str]:
         declared, _ = row_of(report.protocol, row)
         given = Initial.of(declared.init) if declared and declared.init else None
         start = _start(given) if given is not None and given.file else ""
-        notes.append(f"{report.named(row)}: {start}{_receipt(text)}.")
-    notes += [f"{report.named(row)} {text}." for row, text in report.extras.choices.items()]
+        notes.append(f"{report.quoted(row)}: {start}{_receipt(text)}.")
+    notes += [f"{report.quoted(row)} {text}." for row, text in report.extras.choices.items()]
     return notes + [CONTROLS[control] for control in report.protocol.controls]
 
 

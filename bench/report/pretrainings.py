@@ -29,7 +29,7 @@ NOTE = (
     "Start and end are means over the first 1 % and the last 10 % of the logged steps. If guessing solves the "
     "first steps, the start is the first step that guessing does not solve. Chance: the score of guessing over the "
     "last 10 %; for retrieval tasks, of guessing from data set, modality and intensity. No better than guessing: "
-    "the end is not beyond chance, so the task was not learned. Embedding std: spread of the directions of the "
+    "the end is not better than chance, so the task was not learned. Embedding std: spread of the directions of the "
     "embeddings (1: over the whole sphere, 0: one point). Effective rank: number of directions along which the "
     "embeddings vary. Std and rank are measured on the same samples before the first step "
     "\N{RIGHTWARDS ARROW} after the last step. An encoder is called collapsed in one of three cases: the std falls "

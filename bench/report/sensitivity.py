@@ -106,7 +106,7 @@ def sensitivity(report: ReportContext, groups: Sequence[VerdictGroup]) -> Sensit
             elif text := _smallest_gain(of_baseline):
                 sentences[f"{where}: {text}."] = None
     for section, fraction in _lacking(report, groups):
-        sentences[f"{report.labels[section]}, {fraction} %: {UNKNOWN}."] = None
+        sentences[f"“{report.labels[section]}”, {fraction} % of the labels: {UNKNOWN}."] = None
     return Sensitivity(lines, tuple(blind), tuple(sentences))
 
 
@@ -208,8 +208,8 @@ def _named(report: ReportContext, steps: _Steps) -> str:
 
 
 def _where(report: ReportContext, group: VerdictGroup, baseline: str, every: set[str]) -> str:
-    baseline_name = f", against {report.named(baseline)}" if len(every) > 1 else ""
-    return f"{report.labels[group.section]}, {group.fraction} %{baseline_name}"
+    baseline_name = f", against {report.quoted(baseline)}" if len(every) > 1 else ""
+    return f"“{report.labels[group.section]}”, {group.fraction} % of the labels{baseline_name}"
 
 
 def _smallest_gain(ladders: Sequence[_Steps]) -> str:

@@ -138,15 +138,15 @@ def _at(
         key = Key(row, section, fraction, MEAN, metric)
         comparison = None if near[1] and not variant else compare(report, key, near[0])
         if near[1] and not variant:
-            aside.append(f"{report.named(row)} ({UNLIKE})")
+            aside.append(f"{report.quoted(row)} ({UNLIKE})")
         elif comparison is None:
-            aside.append(f"{report.named(row)} ({APART})")
+            aside.append(f"{report.quoted(row)} ({APART})")
         elif (
             variant.startswith(" (random)")
             and comparison.difference == 0
             and comparison.check == (0, 0)
         ):
-            aside.append(f"{report.named(row)} ({ITSELF})")
+            aside.append(f"{report.quoted(row)} ({ITSELF})")
         else:
             compared.append(comparison)
     return compared, aside

@@ -149,7 +149,9 @@ def _described(store: Store, job: str) -> Job:
     description, where = store.spec(job)["job"], f"{store.working(job)}/job.json"
     kind, spec = jobs.KINDS.get(description["kind"]), description["spec"]
     if kind is None or identify(kind.kind, kind.version, spec, description["needs"]) != job:
-        raise BenchError(f"{where} does not match its job's id; run the protocol again")
+        raise BenchError(
+            f"{where} is not of the job in whose folder it lies; run the protocol again"
+        )
     return jobs.read(description, where)
 
 

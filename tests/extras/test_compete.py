@@ -87,7 +87,7 @@ TWO_NETS = {"networks": {"other": {"network": "unet3d", "preset": "tiny", "crop"
 MINE = ["--method", "my_method"]
 REFUSED = {  # change of the records, of the protocol, words; what is said
     "no such method": (None, None, ["--method", "my_methd"], "did you mean 'my_method'?"),
-    "a row already": (None, None, ["--method", "simclr3d"], "is row 'pair' of test0 already, on network net"),
+    "a row already": (None, None, ["--method", "simclr3d"], "is already row 'pair' of test0, on network net"),
     "no such network": (None, None, [*MINE, "--network", "nat"], "did you mean 'net'?"),
     "an unused network": (None, TWO_NETS, [*MINE, "--network", "other"], "no network with rows in test0"),
     "another's network": (None, None, ["--method", "mae3d"], "no row of test0 is on a network that it can"),

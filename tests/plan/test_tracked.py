@@ -97,7 +97,7 @@ def test_a_forecast_counts_the_cases_that_are_looked_at(plan_of, tmp_path, part,
         ({"track": {"every": 1, "every_epochs": 1}}, "or 'every_epochs'"),
         ({"track": {"every": 0}}, "every must be above 0"),
         ({"track": {"part": "all", "every": 1}}, "expected one of val, test, train, got 'all'"),
-        ({"track": {"every": 7}}, "every 7 steps is more than the 6 steps at 100 % of the labels"),
+        ({"track": {"every": 7}}, "is 7, but the training at 100 % of the labels has 6 steps"),
         (
             {"track": {"every": 1}, "split": "cv5"},
             rf"{NAME}: 'track: {{part: val}}' needs patients that validate, and split 'cv5' has none in fold 0",

@@ -62,17 +62,17 @@ def test_what_each_row_was_pretrained_on_is_said_by_row(four, records, written):
     text, _ = written(four, table, pretrainings=done)
     recipe = "batch size 2, adamw at learning rate 0.001, cosine schedule, fp32."
     assert block(text, "What each row was pretrained on") == [
-        "A: not pretrained.",
-        f"B; B (last): pretrained on organs, 10 cases, 3 of them unlabelled; 16 steps, {recipe}",
-        f"C: pretrained on organs, 39 to 41 cases, 0 to 2 of them unlabelled; 100 steps, {recipe}",
-        "D: not pretrained here; the weights are from the file given.pth (SHA-256 abababababab).",
+        "“A”: not pretrained.",
+        f"“B”; “B (last)”: pretrained on organs, 10 cases, 3 of them unlabelled; 16 steps, {recipe}",
+        f"“C”: pretrained on organs, 39 to 41 cases, 0 to 2 of them unlabelled; 100 steps, {recipe}",
+        "“D”: not pretrained here; the weights are from the file given.pth (SHA-256 abababababab).",
     ]
     assert "2000 steps" not in text  # of the protocol, and of none of these rows
     # facts of jobs
     without, _ = written(
         four, records({"row": "b", **PRETRAINED, "init": PRETRAINED["init"] + "@500"})
     )
-    expected = ["B: pretrained on organs, weights after step 500."]
+    expected = ["“B”: pretrained on organs, weights after step 500."]
     assert block(without, "What each row was pretrained on") == expected
 
 

@@ -158,7 +158,7 @@ def test_controls_are_a_family_of_their_own_and_what_is_tuned_otherwise_is_left_
     (group,) = verdicts(context(*usual, *control, rows=rows, baseline="unequal"))
     assert [row.key.row for row in group.rows] == ["b", "c"]
     assert [row.key.row for row in group.controls] == ["b (random)"]
-    assert group.aside == ("D (fine-tuned differently from scratch)",)
+    assert group.aside == ("“D” (fine-tuned differently from scratch)",)
     alone = group.controls[0].judged
     assert alone.p == alone.comparison.p  # the only one of its family
 
@@ -168,7 +168,7 @@ def test_a_control_that_is_scratch_run_by_run_is_not_compared_with_it(context, u
     (group,) = verdicts(context(*usual, *same, *scores("b (shuffled)", 0.0)))
     assert [row.key.row for row in group.controls] == ["b (shuffled)"]
     assert group.aside == (
-        "B (random) (starts from random weights and scores the same as scratch in every run)",
+        "“B (random)” (starts from random weights and scores the same as scratch in every run)",
     )
     (table,) = verdict_tables(context(*usual, *same), [group])
     assert table.caption.endswith(f"Left out: {group.aside[0]}.")
@@ -573,7 +573,7 @@ def test_a_study_whose_ceiling_is_not_better_is_blind_and_every_form_says_so(
             and "not even the ceiling is called better than scratch" in plain
         )
     assert (
-        '<p class="below" role="alert">organs, 100 %: the study is blind'
+        '<p class="below" role="alert">“organs”, 100 % of the labels: the study is blind'
         in (tmp_path / "index.html").read_text()
     )
     (line,) = (

@@ -20,7 +20,7 @@ def test_a_description_that_does_not_belong_to_its_job_is_not_run(tmp_path):
     store.write_spec(made.id, {"job": forged.plain()})
     outcome = execute(str(store.root), made.id, RunOptions())
     assert outcome.state == "failed"
-    assert "job.json does not match its job's id" in outcome.reason
+    assert "job.json is not of the job in whose folder it lies" in outcome.reason
 
 
 def test_two_runs_that_ask_for_other_metrics_of_one_evaluation_both_get_them(tmp_path):

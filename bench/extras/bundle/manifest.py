@@ -83,7 +83,7 @@ def read(raw: bytes) -> Manifest:
     """
     schema = typed.read(dict, raw).get("schema")
     if schema != SCHEMA:
-        raise ValueError(f"schema {schema!r}, this bench reads schema {SCHEMA}")
+        raise ValueError(f"its format is version {schema!r}, and this bench reads version {SCHEMA}")
     return typed.read(Manifest, raw)
 
 

@@ -176,9 +176,8 @@ def entered(
         same = (row.params, row.pretrain) == (given, before) or not (given or before)
         if (row.method, row.network) == (method, net) and same:
             raise BenchError(
-                f"--method {method}: is row {name!r} of {track.name} already, on network {net}; "
-                "its numbers are in the records (with other --params or --pretrain it "
-                "becomes a new row)"
+                f"--method {method}: is already row {name!r} of {track.name}, on network {net}, and "
+                "has its numbers there; for a new row, change --params or --pretrain"
             )
     free = (name for name in (method, f"{method}_{net}", f"{method}_new") if name not in rows)
     return AddedRow(track, next(free), method, net, given, before)

@@ -197,7 +197,9 @@ def _chosen(network: str, middle: Sequence[float]) -> Chosen:
     def fitting(crop: Triple) -> Triple:
         fits = nearest(network, sizes["base"], crop, lambda c: nearest(network, tiny, c) == c)
         if fits is None:
-            raise BenchError(f"--network {network}: reads no crop near {crop}; use another network")
+            raise BenchError(
+                f"--network {network}: cannot read crop {crop} or one near it; use another network"
+            )
         return fits
 
     crops = fitting(_crop(middle, CROP)), fitting(_crop(middle, SMALL))

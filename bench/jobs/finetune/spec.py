@@ -262,8 +262,8 @@ class FinetuneSpec(TrainingKind):
             return
         if track.every and steps and track.every > steps:
             raise BenchError(
-                f"finetune.track: every {track.every:g} steps is more than the {steps} steps at "
-                f"{self.data.fraction} % of the labels; use at most {steps}"
+                f"finetune.track.every: is {track.every:g}, but the training at {self.data.fraction} % of the "
+                f"labels has {steps} steps; use at most {steps}"
             )
 
     def across_batch(self) -> str:

@@ -87,7 +87,7 @@ def other(**facts):
 
 
 MANIFESTS = {
-    "schema": (other(schema=2), "schema 2, this bench reads schema 1"),
+    "schema": (other(schema=2), "its format is version 2, and this bench reads version 1"),
     "unknown": (other(colour="red"), "colour"),
     "nothing": (other(protocols={}), "it holds no protocol"),
     "elsewhere": (
