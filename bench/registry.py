@@ -198,7 +198,10 @@ def broken(kind: str, name: str, error: BaseException) -> BenchError:
 def raised(path: Path, error: BaseException) -> BenchError:
     """Return one line about what a plugin's file raised."""
     where = blame.raising_line(error, path) or path
-    return BenchError(f"{where}: {blame.summary(error)}; correct or remove the file")
+    package = ((isinstance(error, ModuleNotFoundError) and error.name) or "").partition(".")[0]
+    ours = package.startswith("bench") or not package
+    way = "correct or remove the file" if ours else f"install {package}, or correct the file"
+    return BenchError(f"{where}: {blame.summary(error)}; {way}")
 
 
 def _lacking(plugin: type) -> str:

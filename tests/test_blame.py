@@ -39,7 +39,7 @@ FAILS = {  # command, kind, what is written in the template: what is said, and o
     "phantoms": ("run", "dataset", ("len(cls.labels)", "cls.lables"),
                  r":38: AttributeError: .*lables"),
     "no head": ("run", "method", ("network.encoder.widths", "network.width"),
-                r":39: AttributeError: .*width"),
+                r":40: AttributeError: .*width"),
 }  # fmt: skip
 
 
@@ -94,12 +94,12 @@ def test_what_a_method_raises_in_a_job_is_the_jobs_reason_and_its_trace_is_in_th
     assert main(["run", str(tmp_path / "p.yaml"), "--only", "row=my_method"]) == 1
     told = capsys.readouterr()
     line = next(line for line in told.out.splitlines() if line.startswith("failed: "))
-    assert f"{file}:42: KeyError: 'gone'; correct the code" in line
+    assert f"{file}:43: KeyError: 'gone'; correct the code" in line
     assert "Traceback" not in told.out + told.err
     assert "Traceback" in Path(re.search(r"\(log (.+?)\)", line)[1]).read_text()
 
 
-TERMS = '{"total": total, "accuracy": accuracy, "chance": accuracy.new_tensor(1 / WAYS)}'
+TERMS = '{"total": total, "accuracy": accuracy, "chance": constant(1 / WAYS, accuracy.device)}'
 GIVES = {  # what the template's loss returns instead, and what is said of it
     "total": "a Tensor; return a dict of scalar tensors, 'total' among",
     "None": "nothing; return a dict",
@@ -112,7 +112,7 @@ GIVES = {  # what the template's loss returns instead, and what is said of it
     '{"total": total, "n": 3}': "a int as 'n'; make it a scalar",
     '{"total": total.detach()}': "a 'total' without gradient",
     '{"total": total, "lr": total}': "a term 'lr'; use another name",
-    "noisy": "30: views returns a Tensor; return a dict",
+    "noisy": "31: views returns a Tensor; return a dict",
     '{"total": total[None]}': "",
 }
 
@@ -120,7 +120,7 @@ GIVES = {  # what the template's loss returns instead, and what is said of it
 @pytest.mark.parametrize(("after", "said"), GIVES.items())
 def test_a_loss_that_nothing_can_be_trained_by_is_named_with_its_line(tmp_path, after, said):
     before = '{"mirrored": noisy, "way": way}' if after == "noisy" else TERMS
-    said = said if after == "noisy" or not said else f"41: loss returns {said}"
+    said = said if after == "noisy" or not said else f"42: loss returns {said}"
     file = written(tmp_path, "method", change=lambda text: text.replace(before, after))
     plugins.use([file])
     network = nets.network("unet3d", "tiny", 1, 2, (16, 16, 16))
@@ -165,18 +165,18 @@ def test_a_parameter_that_no_jobs_id_can_hold_is_named_with_its_line(tmp_path, d
         tmp_path, "method", change=lambda t: t.replace(first, f"        act: {declared}\n{first}")
     )
     plugins.use([file])
-    with pytest.raises(BenchError, match=rf"^{file}:28: parameter 'act' is {called}; use a number"):
+    with pytest.raises(BenchError, match=rf"^{file}:29: parameter 'act' is {called}; use a number"):
         registry.load("method", "my_method").make_params({})
 
 
 TOTAL = "total, accuracy = classified("
 DRAWN = {  # what the template's loss does before that: what is said; "" where it may
-    "torch.randn_like(batch['mirrored'])": "42: torch's randn_like is called without a generator; draw random",
+    "torch.randn_like(batch['mirrored'])": "43: torch's randn_like is called without a generator; draw random",
     "torch.rand(3, generator=torch.Generator())": "",
-    "torch.zeros(3).uniform_()": "42: torch's uniform_ is called without a generator",
+    "torch.zeros(3).uniform_()": "43: torch's uniform_ is called without a generator",
     "nn.functional.dropout(torch.ones(3))": "",
-    "__import__('numpy').random.rand()": "41: NumPy's global random generator is used; draw random",
-    "__import__('random').random()": "41: Python's global random generator is used",
+    "__import__('numpy').random.rand()": "42: NumPy's global random generator is used; draw random",
+    "__import__('random').random()": "42: Python's global random generator is used",
 }
 
 
@@ -201,6 +201,6 @@ def test_what_a_method_raises_in_a_loaders_process_is_one_line(tmp_path):
     bug = "\n\ndef read(*at):\n    1 / 0\n"
     plugins.use([written(tmp_path, "method", change=lambda text: text + bug)])
     read = sys.modules[registry.load("method", "my_method").__module__].read
-    message = r"my_method\.py:47: ZeroDivisionError: division by zero; correct the code"
+    message = r"my_method\.py:48: ZeroDivisionError: division by zero; correct the code"
     with pytest.raises(Bug, match=message):
         next(batches(Samples(1, 1, 0, read), 1, 0, 1, workers=1))

@@ -53,8 +53,10 @@ def check_finite(values: Tensor, what: str) -> None:
         BenchError: there is an infinite value, or one that is no number.
     """
     if not all(map(math.isfinite, torch.stack(torch.aminmax(values)).tolist())):
-        why = "the training diverged, or the precision is too low"
-        raise BenchError(f"{what} are not finite: {why}; lower the learning rate, or use fp32")
+        why = "the training diverged, or half precision was not enough"
+        raise BenchError(
+            f"{what} are not finite: {why}; check the loss, or lower the learning rate"
+        )
 
 
 def mirrored(network: nn.Module, windows: Windows) -> Callable[[Tensor], Tensor]:

@@ -57,7 +57,9 @@ class Comparison:
         """The verdict that these weights would have, were they the method."""
         if self.smallest_p > self.alpha:
             return UNCLEAR
-        return word(self.difference, self.p, self.p_equivalent, self.alpha)
+        said = word(self.difference, self.p, self.p_equivalent, self.alpha)
+        # p of one run is by sign flips, the interval is not: only what both show is claimed
+        return UNCLEAR if said in (BETTER, WORSE) and self.low <= 0 <= self.high else said
 
     @property
     def half(self) -> float:

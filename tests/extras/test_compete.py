@@ -175,7 +175,7 @@ def test_its_records_without_job_folders_are_kept(track, tmp_path, capsys):
     gone.to_parquet(out.root / "records" / "test0_with_my_method.parquet", index=False)
     assert main([*said, *MINE]) == 0
     (kept,) = (out.root / "kept").iterdir()
-    assert f"1 job whose folder is gone; kept as it is in {kept}" in capsys.readouterr().err
+    assert f"1 job whose folder is gone; a copy is in {kept}" in capsys.readouterr().err
     assert pd.read_parquet(kept / "records" / "test0_with_my_method.parquet").equals(gone)
 
 

@@ -134,7 +134,12 @@ class PretrainSpec(TrainingKind):
         recipes = self.refuse_training(job, plan, plan.processes)
         if net.network not in method.networks():
             fitting = ", ".join(method.networks())
-            raise BenchError(f"{called} cannot train network {net.network!r}; use one of {fitting}")
+            wanted, given = method.dims, catalog.network_facts(net.network).dims
+            other = wanted != given and not method.any_dims
+            why = f" ({wanted}D method, {given}D network)" if other else ""
+            raise BenchError(
+                f"{called} cannot train network {net.network!r}{why}; use one of {fitting}"
+            )
         if training.batch < method.min_batch:
             needs = f"needs a batch of at least {method.min_batch}"
             raise BenchError(f"{called} {needs}, got {training.batch}")
