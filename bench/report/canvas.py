@@ -95,6 +95,10 @@ def save(figure: Figure, files: tuple[Path, Path, Path], title: str) -> None:
     dots = min(DOTS, (PIXELS / (width * tall)) ** 0.5)
     nothing = {"CreationDate": None, "Creator": None, "Producer": None}
     with style():
+        if (
+            dots < DOTS
+        ):  # hinted letters of another size are wider: what is laid out is what is drawn
+            figure.dpi = dots
         engine = figure.get_layout_engine()
         if engine is not None:
             engine.execute(figure)  # once for all three files

@@ -4,21 +4,24 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from bench.protocol import Finetune, Layout, Net, Quoted, Row, View
 from bench.record import CURVE
 from bench.report import Extras, figures
 from bench.report.bars import _lines_of, extent
-from bench.report.canvas import looks
+from bench.report.canvas import looks, save
 from bench.report.charts import charts, lines
 from bench.report.common import OTHERS
 from bench.report.figures import wanted
+from bench.report.forest import forest
 from bench.report.learning import plots as learning_plots
 from bench.report.masks import ADDED, CONFUSED, MISSED, wrong
-from bench.report.plots import Chart, Group, Series
+from bench.report.plots import Chart, Group, Interval, Series
 from bench.report.scaling import by_steps
 from bench.report.supplement import Cloud, DatasetInfo, Panel, Pretraining
 from bench.report.write import context_of
+from bench.stats.comparison import WEIGHTS
 
 SECTIONS = (
     Finetune(dataset="organs", split="even", steps=10, fractions=(100, 10)),
@@ -508,3 +511,17 @@ def test_rows_from_scratch_of_two_networks_differ_in_line_and_name(protocol, rec
     assert len(bases) == 2 and [result[t][1] for t in result if t not in bases] == bases
     item, two = (looks(plot.series)[title] for title in bases)
     assert all(item[key] != two[key] for key in ("color", "linestyle", "marker"))
+
+
+def test_a_forest_of_many_rows_is_not_cut_at_its_edges(tmp_path):
+    """A large figure has fewer dots an inch, at which its letters have other widths."""
+    titles = ("Ceiling: pretrained with labels", *["Random ResNet-34 (intensity)"] * 7)
+    told = WEIGHTS, "+37.57  [+32.56, +42.59]", WEIGHTS
+    rows = [
+        Interval(titles[n % 8], f"ACDC, {n // 8} %", 5.0, -3.0, 7.0, *told, rope=1.0)
+        for n in range(75)
+    ]
+    files = tuple(tmp_path / f"forest.{kind}" for kind in ("png", "pdf", "svg"))
+    save(forest(rows, "Dice (points)"), files, "forest")
+    picture = imread(files[0])[..., :3].mean(axis=2)
+    assert picture[:, [0, 1, 2, -3, -2, -1]].min() > 0.9
