@@ -93,8 +93,8 @@ def test_a_name_that_bench_has_is_refused_and_both_places_are_named(tmp_path, ki
 
 
 BROKEN = {  # kind, what is written in the template: what is said of it
-    "raises": ("method", ("WAYS = 8", "WAYS = 8 / 0"), r"my_method\.py:14: ZeroDivisionError"),
-    "half": ("method", ("WAYS = 8", "WAYS = ("), r"my_method\.py:14: SyntaxError"),
+    "raises": ("method", ("WAYS = 8", "WAYS = 8 / 0"), r"my_method\.py:15: ZeroDivisionError"),
+    "half": ("method", ("WAYS = 8", "WAYS = ("), r"my_method\.py:15: SyntaxError"),
     "no facts": ("network", ("multiple=(4, 4, 4)", "multiple=size"),
          r"\.py:13: NETWORK: 'size' is not a plain"),
     "a call": ("network", ("multiple=(4, 4, 4)", "multiple=print(4)"),

@@ -74,6 +74,6 @@ def test_an_adapter_is_registered_or_read_from_a_folder_in_msd_layout(phantoms, 
     found = adapter("my_task", Roots(tmp_path))
     assert len(found.cases(tmp_path / "my_task")) == 20
     with pytest.raises(
-        BenchError, match=rf"did you mean '{NAME}'.*in MSD layout, in .*by this name"
+        BenchError, match=rf"did you mean '{NAME}'.*in MSD layout in .*is --data right"
     ):
         adapter("msd04_hipocampus", Roots(tmp_path))

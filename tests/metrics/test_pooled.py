@@ -79,7 +79,7 @@ def test_the_command_gives_it_one_row_without_a_case_and_one_pair_has_none(tmp_p
     ]
     assert (
         main(["score", *flags, "dice_monai"]) == 2
-        and "grid that a network saw" in capsys.readouterr().err
+        and "grid that the network read" in capsys.readouterr().err
     )
     assert main(["score", *flags, "dice_pooled"]) == 0 and "all cases" in capsys.readouterr().out
     with pytest.raises(BenchError, match="has no value for one volume, use dice"):

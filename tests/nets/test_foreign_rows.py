@@ -137,7 +137,7 @@ def test_a_row_that_lacks_layers_is_marked_in_its_table_and_in_the_notes(thin, t
     )
     assert len(marked.findall(theirs)) == 3 and not marked.search(scratch)
     assert (
-        "Theirs: the weights are from weights.pt; they were pretrained elsewhere, so no guard looked for test "
+        "“Theirs”: the weights are from weights.pt; they were pretrained elsewhere, so no guard looked for test "
         "cases in their pretraining data; " in text
     )
     assert "34 tensors are loaded, with 99.7 %" in text
@@ -160,7 +160,7 @@ def test_a_row_states_the_preset_that_a_files_tensors_leave_open(thin, tmp_path)
     assert len(printed) == 1
     assert "thin_legacy; thin_legacy (merging legacy) is used" in printed[0]
     with pytest.raises(
-        BenchError, match=r"thin_legacy do not fit.*state it: init: \{file: FILE, preset:"
+        BenchError, match=r"thin_legacy do not fit.*write init: \{file: FILE, preset:"
     ):
         rehearsed(tmp_path, "thin", "weights.pt")
     printed, stated = rehearsed(tmp_path, "thin", {"file": "weights.pt", "preset": "thin"})
@@ -232,7 +232,7 @@ def thin_suprem(thin, monkeypatch):
         (
             {"weights": "voco_160k"},
             SUPREM,
-            "base_v2_legacy, and the row has swin_unetr, thin_legacy",
+            "base_v2_legacy, but the row has network swin_unetr, preset thin_legacy",
         ),
         ({"weights": "suprem"}, SUPREM, "no weights named 'suprem'.*bench list weights"),
     ],
@@ -373,10 +373,10 @@ def test_labels_that_do_not_fit_are_refused_in_a_line(
             "ct_fm",
             "segresnet_ds",
             "base_spl",
-            "cannot be scored without training: they have no output",
+            "cannot be scored without training: bench reads no output layer",
         ),
-        ("stunet", "stunet", "small", "are scored as they came on network stunet_released"),
-        ("suprem_unet", "genesis_unet3d", "base", "are scored as they came on network suprem_unet"),
+        ("stunet", "stunet", "small", "without training, use network stunet_released"),
+        ("suprem_unet", "genesis_unet3d", "base", "without training, use network suprem_unet"),
     ],
 )
 def test_weights_that_cannot_be_scored_as_they_came_are_refused_with_the_reason(
@@ -392,4 +392,4 @@ def test_weights_that_cannot_be_scored_as_they_came_are_refused_with_the_reason(
     )
     assert main(["run", str(path), "--out", str(tmp_path / "out"), "--workers", "1"]) == 2
     message = capsys.readouterr().err
-    assert message.count("\n") == 1 and f"labels: {weights} {says}" in message
+    assert message.count("\n") == 1 and f"weights {weights} {says}" in message

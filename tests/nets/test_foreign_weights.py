@@ -551,7 +551,7 @@ def test_code_in_a_file_is_refused_by_name_and_does_not_run(tmp_path, form, hidd
         torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=form == "zip")
     refused(tmp_path / "a.pt", "refers to '.*', which may run code|cannot be read as weights")
     if form == "zip":
-        refused(tmp_path / "a.pt", "save its state_dict alone")
+        refused(tmp_path / "a.pt", "save only its state_dict")
     assert not mark.exists()
 
 
@@ -590,12 +590,12 @@ STAGE = "encoder.stages.0.blocks.0.conv1.conv.weight"
     ("content", "match"),
     [
         *((junk, "fit no known layout|without named tensors") for junk in JUNK),
-        (nn.Linear(2, 2), r"refers to 'torch\.nn\.modules\.linear\.Linear'.*save its state_dict"),
+        (nn.Linear(2, 2), r"refers to 'torch\.nn\.modules\.linear\.Linear'.*save only its state_dict"),
         ({SWIN: torch.full((48, 1, 2, 2, 2), torch.nan)}, "not finite"),
         ({SWIN: torch.tensor(1.0)}, "no usable"),
-        ({SWIN: torch.zeros(1).expand(48, 1 << 40, 2, 2, 2)}, "damaged or of a kind not read"),
-        ({SWIN: EMPTY.to_sparse()}, "damaged or of a kind not read"),
-        ({SWIN: torch.zeros_like(EMPTY, device="meta")}, "damaged or of a kind not read"),
+        ({SWIN: torch.zeros(1).expand(48, 1 << 40, 2, 2, 2)}, "is damaged, or bench does not read its type"),
+        ({SWIN: EMPTY.to_sparse()}, "is damaged, or bench does not read its type"),
+        ({SWIN: torch.zeros_like(EMPTY, device="meta")}, "is damaged, or bench does not read its type"),
         ({SWIN: EMPTY, SWIN.replace("ViT", "_vit"): torch.zeros(1)}, "two tensors for"),
         ({RESENC: torch.zeros(8, 1, 3, 3, 3)}, r"features \(\), .* not the size"),
         ({RESENC: torch.zeros(8, 1), STAGE: torch.tensor(1.0)}, "not the size"),

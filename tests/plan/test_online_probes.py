@@ -115,7 +115,7 @@ def test_the_patients_stand_in_every_selection_and_classes_have_their_turn():
         (changed({"dataset": "msd04"}), "dataset", "msd04"),
         (changed({"dataset": OTHER}), "dataset", "neither fine-tuned on here nor in the mixture"),
         (changed({"dataset": "luna16"}), "dataset", "no label maps and no classes"),
-        (changed(finetune={"split": "cv5"}), "patients", "0 labelled patients who train in all"),
+        (changed(finetune={"split": "cv5"}), "patients", "only 0 labelled patients"),
         (changed({"recipe": "unknown"}), "recipe", "recipe of data set"),
         (changed({"levels": [9]}), "levels", "no level 9"),
         (changed({"levels": []}), "", "levels is empty"),

@@ -364,7 +364,7 @@ def test_groups_resume_bit_for_bit_in_every_phase(name, tmp_path):
         ({"new": Group(frozen=0.1), "loaded": Group(frozen=0.1)}, "new.frozen and loaded.frozen"),
         ({"new": Group(restart=True)}, "new.restart"),
         ({"loaded": Group(restart=True), "new": Group(warmup=0.1)}, "loaded.restart"),
-        ({"new": Group(layer_decay=0.5)}, "new.layer_decay"),
+        ({"new": Group(layer_decay=0.5)}, "layer_decay is for 'loaded' only"),
     ],
 )
 def test_groups_that_cannot_be_are_refused(stated, names):
