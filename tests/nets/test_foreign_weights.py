@@ -590,12 +590,21 @@ STAGE = "encoder.stages.0.blocks.0.conv1.conv.weight"
     ("content", "match"),
     [
         *((junk, "fit no known layout|without named tensors") for junk in JUNK),
-        (nn.Linear(2, 2), r"refers to 'torch\.nn\.modules\.linear\.Linear'.*save only its state_dict"),
+        (
+            nn.Linear(2, 2),
+            r"refers to 'torch\.nn\.modules\.linear\.Linear'.*save only its state_dict",
+        ),
         ({SWIN: torch.full((48, 1, 2, 2, 2), torch.nan)}, "not finite"),
         ({SWIN: torch.tensor(1.0)}, "no usable"),
-        ({SWIN: torch.zeros(1).expand(48, 1 << 40, 2, 2, 2)}, "is damaged, or bench does not read its type"),
+        (
+            {SWIN: torch.zeros(1).expand(48, 1 << 40, 2, 2, 2)},
+            "is damaged, or bench does not read its type",
+        ),
         ({SWIN: EMPTY.to_sparse()}, "is damaged, or bench does not read its type"),
-        ({SWIN: torch.zeros_like(EMPTY, device="meta")}, "is damaged, or bench does not read its type"),
+        (
+            {SWIN: torch.zeros_like(EMPTY, device="meta")},
+            "is damaged, or bench does not read its type",
+        ),
         ({SWIN: EMPTY, SWIN.replace("ViT", "_vit"): torch.zeros(1)}, "two tensors for"),
         ({RESENC: torch.zeros(8, 1, 3, 3, 3)}, r"features \(\), .* not the size"),
         ({RESENC: torch.zeros(8, 1), STAGE: torch.tensor(1.0)}, "not the size"),
