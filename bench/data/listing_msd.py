@@ -63,9 +63,9 @@ def write_missing(
     told = channels or _channels(cases[0], ask)
     first = cases[0].images[0]
     channel_names = {str(i): name for i, name in enumerate(told)}
-    listing: dict[str, Any]
+    listing: dict[str, Any] = {"name": root.name}
     if len(cases[0].images) > 1 or CHANNEL.search(stem(first)):  # named as nnU-Net wants them
-        listing = {
+        listing |= {
             "channel_names": channel_names,
             "labels": {"background": 0, **{name: value for value, name in names.items()}},
             "numTraining": sum(case.label is not None for case in cases),
@@ -73,8 +73,7 @@ def write_missing(
         }
     else:
         by_value = {str(value): name for value, name in names.items()}
-        listing = {"modality": channel_names, "labels": {"0": "background", **by_value}}
-    listing = {"name": root.name, **listing}
+        listing |= {"modality": channel_names, "labels": {"0": "background", **by_value}}
     path = root / "dataset.json"
     try:
         write_atomic(path, json.dumps(listing, indent=1) + "\n")

@@ -46,11 +46,12 @@ class Roots:
             BenchError: it is not there; says where it was looked for.
         """
         found = self.find(name)
-        if found is None and name in self.named:
-            raise BenchError(
-                f"data set {name!r}: {_absent(self.named[name])}; correct it in bench.toml, under [data]"
-            )
         if found is None:
+            if name in self.named:
+                where = _absent(self.named[name])
+                raise BenchError(
+                    f"data set {name!r}: {where}; correct it in bench.toml, under [data]"
+                )
             where = _absent(self.data / name) if self.data else "no --data DIR was given"
             raise BenchError(
                 f"data set {name!r}: {where}; put it or a link to it there, name it in bench.toml "
@@ -96,9 +97,7 @@ def adapter(name: str, roots: Roots) -> Dataset:
     """
     if name in registry.names("dataset"):
         return registry.load("dataset", name)()
-    folder = roots.find(name)
-    if folder is None and name in roots.named:
-        roots.require(name)
+    folder = roots.require(name) if name in roots.named else roots.find(name)
     if folder is None:
         inside = [p.name for p in roots.data.iterdir() if p.is_dir()] if roots.data else []
         said = unknown("data set", name, {*registry.names("dataset"), *roots.named, *inside})

@@ -212,10 +212,13 @@ def _quoted(text: str) -> str:
     return text if PLAIN.fullmatch(text) and not text.isdecimal() else json.dumps(text)
 
 
+def _is_nnunets(chosen: First) -> bool:
+    return (chosen.net.name, chosen.net.base) in ARCHITECTURES
+
+
 def _for_nnunet(chosen: First) -> str:
     """Return whether nnU-Net can take the weights, and from which scale on."""
-    presets = [preset for name, preset in ARCHITECTURES if name == chosen.net.name]
-    if chosen.net.base in presets:
+    if _is_nnunets(chosen):
         return f"exports to nnU-Net from --scale paper (preset {chosen.net.base}), see below"
     names = ", ".join(dict.fromkeys(name for name, _ in ARCHITECTURES))
     return f"only {names} exports to nnU-Net (--network {names}, in another file: --to)"
@@ -223,7 +226,7 @@ def _for_nnunet(chosen: First) -> str:
 
 def _nnunet_lines(chosen: First, command: str) -> list[str]:
     """Return the commands whose weights nnU-Net can load; none for another network."""
-    if (chosen.net.name, chosen.net.base) not in ARCHITECTURES:
+    if not _is_nnunets(chosen):
         return []
     one = "--only seed=0 --only method=models_genesis" + " --only fold=0" * (chosen.folds > 1)
     steps = "--set pretrain.steps=3 --set finetune.steps=3"

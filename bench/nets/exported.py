@@ -79,8 +79,8 @@ class Plans:
         """
         try:
             content = json.loads(path.read_text("utf-8"))
-            assert isinstance(content["configurations"][CONFIGURATION], dict)
-        except (OSError, ValueError, KeyError, TypeError, AssertionError, RecursionError):
+            content["configurations"][CONFIGURATION].keys()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise BenchError(
                 f"--plans {path}: is no plans file of nnU-Net with a configuration {CONFIGURATION}; name "
                 "nnUNet_preprocessed/DATASET/nnUNetPlans.json or the like"

@@ -95,9 +95,8 @@ def save(figure: Figure, files: tuple[Path, Path, Path], title: str) -> None:
     dots = min(DOTS, (PIXELS / (width * tall)) ** 0.5)
     nothing = {"CreationDate": None, "Creator": None, "Producer": None}
     with style():
-        if (
-            dots < DOTS
-        ):  # hinted letters of another size are wider: what is laid out is what is drawn
+        # hinted letters of another size are wider: what is laid out is what is drawn
+        if dots < DOTS:
             figure.dpi = dots
         engine = figure.get_layout_engine()
         if engine is not None:
