@@ -66,6 +66,8 @@ def export(
     if plans is not None:
         _check_free(plans)
     merged = None if theirs is None else exported.Plans.read(theirs)
+    if merged is not None:
+        _check_free(merged.copy)
     tensors, manifest = transfer.read(path)
     _make_folder(to)
     exported.write(to, tensors, manifest, format)
@@ -85,8 +87,9 @@ def export(
     line = f"{to}: {what}, of {kind} {job}{at}{f' ({row})' if row else ''}"
     if plans is None:
         return line
-    adapted = None if merged is None else merged.write(manifest)
-    return f"{line}\n{exported.usage(tensors, to, plans, adapted)}"
+    if merged is not None:
+        merged.write(manifest)
+    return f"{line}\n{exported.usage(tensors, to, plans, merged)}"
 
 
 def weights_of(store: Store, job: str, only: Mapping[str, Sequence[str]] | None = None) -> Path:

@@ -178,8 +178,15 @@ def test_an_existing_file_stays_and_none_is_left_half(made, tmp_path):
         ):
             export(made.store, job, to, "safetensors")
     assert kept.read_bytes() == b"old"
+    plans = tmp_path / "plans"
+    plans.mkdir()
+    (plans / "nnUNetPlans.json").write_text('{"configurations": {"3d_fullres": {}}}')
+    (plans / "benchPlans.json").write_text("old")
+    with pytest.raises(BenchError, match=r"benchPlans\.json: exists already; name another file"):
+        export(made.store, job, tmp_path / "z.pth", "nnunet", theirs=plans / "nnUNetPlans.json")
+    assert (plans / "benchPlans.json").read_text() == "old"
     export(made.store, job, tmp_path / "y.safetensors", "safetensors")
-    assert {p.name for p in tmp_path.iterdir()} == {kept.name, link.name, "y.safetensors"}
+    assert {p.name for p in tmp_path.iterdir()} == {kept.name, link.name, "y.safetensors", "plans"}
 
 
 # Mistakes

@@ -12,6 +12,7 @@ from bench.commands import flags
 from bench.errors import BenchError, printable
 
 if TYPE_CHECKING:
+    from bench.executors.slurm.profile import Profile
     from bench.plan import Plan
     from bench.protocol import Protocol
     from bench.store import Store
@@ -28,11 +29,7 @@ def body(arguments: argparse.Namespace) -> int:
         print(f"bench: {printable(note)}", file=sys.stderr)
         arguments.data = None
     cluster, request = flags.cluster(arguments), flags.request(arguments)
-    name = getattr(arguments, "gpu", None) or (cluster.card if cluster else None)
-    if name:
-        from bench.gpu.cards import card
-
-        card(name)  # a mistake is told before the data are read
+    _card(arguments, cluster)  # a mistake is told before the data are read
     protocols = request.read()
     Store.check_place(request.out)
     processes = cluster.world if cluster else 1
@@ -45,7 +42,17 @@ def body(arguments: argparse.Namespace) -> int:
             print(f"bench: {printable(line)}", file=sys.stderr)
     if getattr(arguments, "detect", None) is not None:
         return _detect(arguments, protocols, plan, store)
-    return tell(arguments, protocols, plan, name)
+    return tell(arguments, protocols, plan)
+
+
+def _card(arguments: argparse.Namespace, cluster: Profile | None) -> str | None:
+    """Return the card that a plan is counted for: what --gpu names, or a profile."""
+    from bench.gpu.cards import card
+
+    name = getattr(arguments, "gpu", None) or (cluster.card if cluster else None)
+    if name:
+        card(name)
+    return name
 
 
 def _detect(
@@ -99,12 +106,7 @@ def _gpu(
     return 0
 
 
-def tell(
-    arguments: argparse.Namespace,
-    protocols: Sequence[Protocol],
-    plan: Plan,
-    card: str | None = None,
-) -> int:
+def tell(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Plan) -> int:
     """Print a plan, with what it takes of a card if one is named; a dry run also refuses what its run would."""
     from bench import run
     from bench.plan.feasible import refuse_half, told_half
@@ -120,8 +122,8 @@ def tell(
     lacking = told_half(*work)
     for line in lacking:
         print(f"bench: {line}", file=sys.stderr)
-    if card is not None:
-        return _gpu(arguments, protocols, plan, card)
+    if name := _card(arguments, cluster):
+        return _gpu(arguments, protocols, plan, name)
     # nothing is forecast for a processor that will not do it
     away = cluster is not None or bool(lacking)
     if getattr(arguments, "json", False):

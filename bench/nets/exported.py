@@ -75,7 +75,7 @@ class Plans:
         """Return the plans of a file.
 
         Raises:
-            BenchError: it is no such file, or the copy would replace one.
+            BenchError: it is no such file.
         """
         try:
             content = json.loads(path.read_text("utf-8"))
@@ -85,18 +85,30 @@ class Plans:
                 f"--plans {path}: is no plans file of nnU-Net with a configuration {CONFIGURATION}; name "
                 "nnUNet_preprocessed/DATASET/nnUNetPlans.json or the like"
             ) from None
-        plans = cls(path, content)
-        if plans.copy.exists():
-            raise BenchError(f"{plans.copy}: exists already; remove it first")
-        return plans
+        return cls(path, content)
 
     @property
     def copy(self) -> Path:
         """The file that has the network of weights."""
         return self.path.with_name("benchPlans.json")
 
-    def write(self, manifest: Manifest) -> str:
-        """Write a copy with the network of weights, and return how nnU-Net is told of it."""
+    @property
+    def described(self) -> str:
+        """What the copy has, for a person."""
+        batch = self.content["configurations"][CONFIGURATION].get("batch_size")
+        return (
+            f"{self.copy}: {self.path.name} with this network. Its batch_size is still {batch}; "
+            "lower it if the memory does not suffice"
+        )
+
+    @property
+    def train(self) -> str:
+        """The command that trains by the copy."""
+        dataset = self.path.absolute().parent.name
+        return f"nnUNetv2_train {dataset} {CONFIGURATION} FOLD -p {self.copy.stem}"
+
+    def write(self, manifest: Manifest) -> None:
+        """Write a copy with the network of weights."""
         now = {**self.content["configurations"][CONFIGURATION], **configuration(manifest)}
         every = {**self.content["configurations"], CONFIGURATION: now}
         content = {**self.content, "plans_name": self.copy.stem, "configurations": every}
@@ -104,15 +116,10 @@ class Plans:
             write_atomic(self.copy, json.dumps(content, indent=1) + "\n")
         except OSError as error:
             raise BenchError(f"{self.copy}: cannot be written ({error.strerror})") from None
-        return (
-            f"{self.copy}: {self.path.name} with this network. Its batch_size is still {now.get('batch_size')}; "
-            "lower it if the memory does not suffice.\n"
-            f"Then: nnUNetv2_train {self.path.absolute().parent.name} {CONFIGURATION} FOLD -p {self.copy.stem}"
-        )
 
 
 def usage(
-    tensors: Mapping[str, Tensor], file: Path, plans: Path, adapted: str | None = None
+    tensors: Mapping[str, Tensor], file: Path, plans: Path, theirs: Plans | None = None
 ) -> str:
     """Return how nnU-Net takes a file of ours.
 
@@ -120,9 +127,9 @@ def usage(
         tensors: what it holds.
         file: its name.
         plans: where ``configuration`` of it stands.
-        adapted: what ``Plans.write`` said, if plans were written.
+        theirs: nnU-Net's plans whose copy was written.
     """
-    network = f"{plans}: the network as nnU-Net's plans state it"
+    network = theirs.described if theirs else f"{plans}: the network as nnU-Net's plans state it"
     if not any(name.startswith("decoder.") for name in tensors):
         return (
             f"{network}.\nAn encoder alone: nnUNetv2_preprocess_like_nnssl and nnUNetv2_train_pretrained take "
@@ -130,8 +137,8 @@ def usage(
             "too: a fine-tuning has it (a row's by --only kind=finetune)."
         )
     loads = f"-pretrained_weights {file} (nnU-Net 2.8.1)"
-    if adapted is not None:
-        return f"{adapted} {loads}"
+    if theirs:
+        return f"{network}.\nThen: {theirs.train} {loads}"
     return (
         f"{network}. Copy its keys into the configuration of the plans file (configurations, {CONFIGURATION}), "
         f"or name that file by --plans.\nThen: nnUNetv2_train DATASET {CONFIGURATION} FOLD {loads}"

@@ -152,6 +152,9 @@ def test_a_dry_run_wants_the_newcomers_cells_alone_and_writes_nothing(track, tmp
     assert main([*track(), *MINE, "--dry-run"]) == 0
     told = capsys.readouterr().out
     assert "my_method" in told and not (tmp_path / "runs").exists()
+    (tmp_path / "bench.toml").write_text('[cluster.fast]\ngpus = 1\ncard = "h100-80gb"\n')
+    assert main([*track(), *MINE, "--dry-run", "--executor", "slurm", "--cluster", "fast"]) == 0
+    assert "GPU-hours on h100-80gb" in capsys.readouterr().out
 
 
 def test_what_it_changes_of_the_pretraining_is_its_own(track, capsys):

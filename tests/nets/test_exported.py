@@ -168,15 +168,18 @@ def test_a_copy_of_nnunets_plans_has_the_network_and_all_else_as_it_was(tmp_path
     theirs = {"patch_size": [8, 8, 8], "batch_size": 9, "architecture": {}, "spacing": [1, 1, 1]}
     given = {"plans_name": "nnUNetPlans", "configurations": {"2d": {}, "3d_fullres": theirs}}
     (tmp_path / "nnUNetPlans.json").write_text(json.dumps(given))
-    said = exported.Plans.read(tmp_path / "nnUNetPlans.json").write(MANIFEST)
-    assert said.endswith(f"nnUNetv2_train {tmp_path.name} 3d_fullres FOLD -p benchPlans")
+    plans = exported.Plans.read(tmp_path / "nnUNetPlans.json")
+    plans.write(MANIFEST)
+    for tensors in ({"encoder.a": net}, {"encoder.a": net, "decoder.a": net}):
+        said = exported.usage(tensors, tmp_path / "a.pth", tmp_path / "a.json", plans)
+        assert said.startswith(f"{tmp_path / 'benchPlans.json'}: nnUNetPlans.json with this network")
+        command = f"nnUNetv2_train {tmp_path.name} 3d_fullres FOLD -p benchPlans -pretrained_weights"
+        assert (command in said) == (len(tensors) == 2)
     copy = json.loads((tmp_path / "benchPlans.json").read_text())
     inside = copy["configurations"].pop("3d_fullres")
     assert copy == {"plans_name": "benchPlans", "configurations": {"2d": {}}}
     assert inside == {**theirs, **exported.configuration(MANIFEST)}
     assert json.loads((tmp_path / "nnUNetPlans.json").read_text()) == given
-    with pytest.raises(BenchError, match=r"benchPlans.json: exists already; remove it first"):
-        exported.Plans.read(tmp_path / "nnUNetPlans.json")
     for wrong in ("{}", "[]", "x", '{"configurations": {"3d_fullres": 1}}'):
         (tmp_path / "wrong.json").write_text(wrong)
         with pytest.raises(BenchError, match="is no plans file of nnU-Net"):
