@@ -172,8 +172,12 @@ def test_a_copy_of_nnunets_plans_has_the_network_and_all_else_as_it_was(tmp_path
     plans.write(MANIFEST)
     for tensors in ({"encoder.a": net}, {"encoder.a": net, "decoder.a": net}):
         said = exported.usage(tensors, tmp_path / "a.pth", tmp_path / "a.json", plans)
-        assert said.startswith(f"{tmp_path / 'benchPlans.json'}: nnUNetPlans.json with this network")
-        command = f"nnUNetv2_train {tmp_path.name} 3d_fullres FOLD -p benchPlans -pretrained_weights"
+        assert said.startswith(
+            f"{tmp_path / 'benchPlans.json'}: nnUNetPlans.json with this network"
+        )
+        command = (
+            f"nnUNetv2_train {tmp_path.name} 3d_fullres FOLD -p benchPlans -pretrained_weights"
+        )
         assert (command in said) == (len(tensors) == 2)
     copy = json.loads((tmp_path / "benchPlans.json").read_text())
     inside = copy["configurations"].pop("3d_fullres")
