@@ -94,7 +94,9 @@ def named(values: Any, function: Callable[..., Any], what: str) -> Mapping[str, 
         return values
     kind = "nothing" if values is None else f"a {type(values).__name__}"
     name = getattr(function, "__name__", "it")
-    raise BenchError(f"{defined(function)}: {name} returns {kind}; return a dict of {what} by name")
+    raise BenchError(
+        f"{defined(function)}: {name} returns {kind}; it must return a dict of {what} by name"
+    )
 
 
 def summary(error: BaseException) -> str:

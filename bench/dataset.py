@@ -204,7 +204,9 @@ class Dataset(ABC):
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
         """Write ``cases`` synthetic scans under ``root`` in this very layout."""
-        raise BenchError(f"{cls.__module__.rpartition('.')[2]}: no phantom is defined")
+        raise BenchError(
+            f"{cls.__module__.rpartition('.')[2]}: defines no phantom (synthetic cases); use real data, or define one"
+        )
 
 
 def files_of(case: Case) -> tuple[Path, ...]:

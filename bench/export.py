@@ -54,7 +54,9 @@ def export(
         name, _, step = job.partition("@")
         folder = store.jobs / _job_of(store, name)
         if step:
-            raise BenchError(f"{job}: a submission has no steps; name job {folder.name}")
+            raise BenchError(
+                f"{job}: --format submission takes no step; name the job as {folder.name}"
+            )
         return _submission(folder, to)
     for_nnunet = format in exported.FOR_NNUNET
     if theirs is not None and not for_nnunet:
@@ -157,8 +159,8 @@ def _submission(folder: Path, to: Path) -> str:
     file = folder / submission.FILE
     if not file.is_file():
         raise BenchError(
-            f"job {folder.name} predicted nothing for a server; the page of a protocol with 'submit' names "
-            "those that did"
+            f"job {folder.name} predicted nothing for a server; choose a job that the page of a "
+            "protocol with 'submit' lists"
         )
     _check_target(to, SUBMISSION)
     raw = digest.read(file)
@@ -210,6 +212,6 @@ def _job_of(store: Store, start: str) -> str:
     """Return the finished job whose id begins like this."""
     ids = _ids(store, start)
     if len(ids) != 1:
-        what = f"{len(ids)} jobs begin so" if ids else "no finished job begins so"
+        what = f"{len(ids)} jobs have ids that begin with this" if ids else "no finished job has an id that begins with this"
         raise BenchError(f"{start[:40]}: {what}; 'bench plan PROTOCOL --json' lists the ids")
     return ids[0]

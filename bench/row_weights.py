@@ -68,7 +68,9 @@ def find(store: Store, text: str, only: Only, fits: Fits | None = None) -> RowWe
     rows = sorted(set(cells["row"]))
     row, step = (text, "") if text in rows else text.split("@", 1) if "@" in text else (text, "")
     if row not in rows:
-        raise BenchError(f"{text[:40]}: no finished job begins so; {unknown('row', row, rows)}")
+        raise BenchError(
+            f"{text[:40]}: no finished job has an id that begins with this; {unknown('row', row, rows)}"
+        )
     left = _chosen(row, cells[cells["row"] == row], {k: v for k, v in only.items() if k != "kind"})
     pretrained = left[left["init"].str.startswith("job:")]
     kind = _kind(row, only.get("kind", ()), pretrained=len(pretrained) > 0)
@@ -158,7 +160,7 @@ def _single(row: str, kind: str, cells: pd.DataFrame) -> str:
     ways = [f"{flags[name]} (job {name.partition('@')[0]})".strip() for name in several[:LISTED]]
     more = f" and {len(several) - LISTED} more" if len(several) > LISTED else ""
     what = f"row {row!r} has {len(several)} {KINDS[kind]}"
-    raise BenchError(f"{what}; add the flags of one, or name its job: {'; '.join(ways)}{more}")
+    raise BenchError(f"{what}; choose one by its flags or by its job id: {'; '.join(ways)}{more}")
 
 
 def _telling(cells: pd.DataFrame) -> dict[str, str]:

@@ -125,7 +125,7 @@ def score_several(  # noqa: PLR0913 - the command's flags
     requests = tuple(Request.checked(metrics, convention, empty) for convention in conventions)
     if validated := next(filter(looped, metrics), None):
         raise BenchError(
-            f"{validated}: needs the grid that the network read, which files do not store; use dice"
+            f"{validated}: needs the resampled grid that the network read, which files do not store; use dice"
         )
     checked = verifiable(metrics, conventions[0]) if verify else ()
     if verify and not checked:
@@ -232,7 +232,7 @@ def region_set(name: str) -> dict[str, tuple[int, ...]]:
     first, *others = stated
     if unlike := next((other for other in others if stated[other] != stated[first]), None):
         raise BenchError(
-            f"--regions {name}: {first} and {unlike} have other regions; name one data set"
+            f"--regions {name}: {first} and {unlike} define different regions; name one of these data sets"
         )
     return stated[first]
 

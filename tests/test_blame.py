@@ -101,9 +101,9 @@ def test_what_a_method_raises_in_a_job_is_the_jobs_reason_and_its_trace_is_in_th
 
 TERMS = '{"total": total, "accuracy": accuracy, "chance": constant(1 / WAYS, accuracy.device)}'
 GIVES = {  # what the template's loss returns instead, and what is said of it
-    "total": "a Tensor; return a dict of scalar tensors, 'total' among",
-    "None": "nothing; return a dict",
-    "(total, accuracy)": "a tuple; return a dict",
+    "total": "a Tensor; it must return a dict of scalar tensors, 'total' among",
+    "None": "nothing; it must return a dict",
+    "(total, accuracy)": "a tuple; it must return a dict",
     '{"loss": total}': "loss but no 'total', the value to minimise$",
     "{}": "no term but no 'total'",
     '{"total": total.repeat(3)}': r"'total' of shape \(3,\); reduce it",
@@ -112,7 +112,7 @@ GIVES = {  # what the template's loss returns instead, and what is said of it
     '{"total": total, "n": 3}': "a int as 'n'; make it a scalar",
     '{"total": total.detach()}': "a 'total' without gradient",
     '{"total": total, "lr": total}': "a term 'lr'; use another name",
-    "noisy": "31: views returns a Tensor; return a dict",
+    "noisy": "31: views returns a Tensor; it must return a dict",
     '{"total": total[None]}': "",
 }
 

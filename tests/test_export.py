@@ -193,9 +193,11 @@ def test_an_existing_file_stays_and_none_is_left_half(made, tmp_path):
 
 
 LACKING = {  # what is asked for, of a row's cell: what is said
-    "0123456789abcdef": "no finished job begins so; 'bench plan PROTOCOL --json' lists",
-    "first": "first: no finished job begins so",
-    **dict.fromkeys(("", "*", "../out", "a" * 300), "no finished job begins so"),
+    "0123456789abcdef": "no finished job has an id that begins with this; 'bench plan PROTOCOL --json' lists",
+    "first": "first: no finished job has an id that begins with this",
+    **dict.fromkeys(
+        ("", "*", "../out", "a" * 300), "no finished job has an id that begins with this"
+    ),
     "{0.evaluate}": "job {0.evaluate} is one of kind evaluate, which has no weights",
     "{0.pretrain}@3": "no such weights; the job has weights-2.safetensors, weights.saf",
     "{0.pretrain}@x": "no such weights",
@@ -218,7 +220,7 @@ def test_an_ambiguous_beginning_counts_the_jobs(made, tmp_path):
     store = Store.open(tmp_path / "out")
     for job in ("ab1", "ab2"):
         (store.jobs / job).mkdir()
-    with pytest.raises(BenchError, match="ab: 2 jobs begin so"):
+    with pytest.raises(BenchError, match="ab: 2 jobs have ids that begin with this"):
         export(store, "ab", tmp_path / "x", "safetensors")
     with pytest.raises(BenchError, match="not finished"):  # a folder without a manifest
         export(store, "ab1", tmp_path / "x", "safetensors")
@@ -318,10 +320,10 @@ def test_a_row_name_and_flags_pick_the_weights_of_a_job(several, asked):
 
 
 UNNAMED = {  # row and --only: what is said; {0} and {1} are the pretrainings of seeds 0 and 1
-    "simclr3d": r"^row 'simclr3d' has 2 pretrainings; add the flags of one, or name its job: "
+    "simclr3d": r"^row 'simclr3d' has 2 pretrainings; choose one by its flags or by its job id: "
     r"--only seed=0 \(job {0}\); --only seed=1 \(job {1}\)$",
     "scratch seed=0": "has 2 fine-tunings; .*--only fraction=50 .*; --only fraction=100 ",
-    "simclr": "^simclr: no finished job begins so; no row named 'simclr'; did you mean 'simclr3d'",
+    "simclr": "^simclr: no finished job has an id that begins with this; no row named 'simclr'; did you mean 'simclr3d'",
     "simclr3d seed=7": "^--only seed=7: row 'simclr3d' has seed 0, 1$",
     "simclr3d sed=1": "^--only sed=: no key named 'sed'; did you mean 'seed'",
     "simclr3d kind=prepare": "^--only kind=prepare: take one of pretrain, finetune$",
@@ -366,7 +368,7 @@ def test_a_row_that_no_records_name_is_found_in_the_notes_of_its_plan(second, se
     (store.root / "records").mkdir()
     remember(several[0], store)
     assert weights_of(store, "early", by_key(["seed=1"])).parent.name == jobs[1]
-    with pytest.raises(BenchError, match="'simclr3d' has 2 pretrainings; add the flags"):
+    with pytest.raises(BenchError, match="'simclr3d' has 2 pretrainings; choose one by its flags"):
         weights_of(store, "simclr3d")
 
 

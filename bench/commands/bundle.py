@@ -37,7 +37,7 @@ def _bundle_verify(arguments: argparse.Namespace, files: list[Path]) -> int:
     from bench.extras.bundle.verifying import as_text, verify
 
     if len(files) != 1 or arguments.to or arguments.data:
-        raise BenchError("bundle verify: takes one FILE and --json")
+        raise BenchError("bundle verify: takes one FILE, and no flag but --json")
     verified = verify(files[0])
     print(
         json.dumps({**asdict(verified), "file": str(verified.file)}, indent=1)

@@ -33,7 +33,7 @@ def _ranks(arguments: argparse.Namespace) -> int:
     from bench.extras.compare.ranks_page import as_text, write
 
     if arguments.to is None:
-        raise BenchError("--ranks: name the page's folder with --to")
+        raise BenchError("--ranks: writes a page; name its folder with --to DIR")
     if arguments.json or arguments.protocol is not None:
         raise BenchError(
             "--ranks: takes neither --json nor --protocol; for one protocol give its "

@@ -63,7 +63,7 @@ def _detect(
 
     if not 0 < arguments.detect <= 100:
         raise BenchError(
-            f"--detect {arguments.detect:g}: give a difference in points, above 0 and at most 100"
+            f"--detect {arguments.detect:g}: give a difference in percentage points, above 0 and at most 100"
         )
     sights = detect.sights(plan, protocols, store, arguments.detect)
     if arguments.json:

@@ -72,7 +72,7 @@ def _report_bundle(arguments: argparse.Namespace, bundles: list[Path]) -> int:
     if arguments.paper is not None:
         raise BenchError(f"{file}: is a bundle; --paper reads an output folder: leave --paper out")
     if len(arguments.protocols) > 1:
-        raise BenchError(f"{file}: is a bundle; give it alone")
+        raise BenchError(f"{file}: is a bundle; give this file alone")
     if arguments.to is None or arguments.scale is not None:
         why = (
             ", which has one scale; leave --scale out"

@@ -102,7 +102,7 @@ def of_list(cases: Sequence[Case], names: Sequence[str], what: str, *, absent: s
         first = f"{', '.join(lacking[:3])}{' ...' if len(lacking) > 3 else ''}"
         raise BenchError(
             f"{what} lists {len(wanted)} cases, but {len(lacking)} of them are not in the folder "
-            f"({first}); complete the folder, or write 'absent: allow'"
+            f"({first}); add them to the folder, or write 'absent: allow' to go without them"
         )
     return listed_cases
 
@@ -138,12 +138,15 @@ def taken(
     if unit == "%":
         if not 0.5 <= number * len(people) / 100 <= len(people):
             raise BenchError(
-                f"{what}: 'take: {take}' of {len(people)} patients; use 1 to 100 %, at least half of one"
+                f"{what}: 'take: {take}' of {len(people)} patients; use 1 to 100 %, and enough "
+                "for at least half a patient"
             )
         chosen = set(splits.leading(people, number))
         return [item for item in items if person(item) in chosen]
     if number > len(items):
-        raise BenchError(f"{what}: 'take: {take}', and there are only {len(items)}")
+        raise BenchError(
+            f"{what}: 'take: {take}' asks for more than the {len(items)} that there are; use a smaller number"
+        )
     rank = {p: i for i, p in enumerate(people)}
     order = sorted(range(len(items)), key=lambda i: (rank[person(items[i])], i))
     return [items[i] for i in sorted(order[:number])]

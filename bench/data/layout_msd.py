@@ -157,12 +157,13 @@ def msd_folder(root: Path) -> Dataset:
         lacks = "" if home.joinpath("imagesTr").is_dir() else ", nor a folder imagesTr"
         lacks += dicom_inside(root)
         raise BenchError(
-            f"{path}: no such file{lacks}; MSD layout is imagesTr, labelsTr and this: {EXAMPLE}"
+            f"{path}: no such file{lacks}; a folder in MSD layout has imagesTr, labelsTr and a "
+            f"dataset.json like this: {EXAMPLE}"
         )
     if not listing:
         raise BenchError(
             f"{path}: is empty; a folder in MSD layout needs its keys 'labels' (value to name) and "
-            "'modality' (channel number to name): unpack it again, or write them"
+            "'modality' (channel number to name): unpack the data set again, or write these keys"
         )
     raw, regions, ignore = _labels(path, listing)
     names = listing.get("modality", listing.get("channel_names"))
@@ -199,8 +200,7 @@ def _shared(path: Path, stated: Any) -> bool:
     """Return whether the owner of the scans lets pages show them."""
     if not isinstance(stated, bool):
         raise BenchError(
-            f"{path}: key 'redistribution' {_lacks(stated)}; write true where pages may show the images, "
-            "else false"
+            f"{path}: key 'redistribution' {_lacks(stated)}; write true if reports may show the images, else false"
         )
     return stated
 
@@ -247,7 +247,7 @@ def read_listing(home: Path) -> dict[str, Any]:
         raise BenchError(f"{path}: not JSON ({error}); unpack it again, or remove it") from None
     if not isinstance(read, dict):
         raise BenchError(
-            f"{path}: expected an object, got {type(read).__name__}; unpack it again, or remove it"
+            f"{path}: expected a JSON object, got {type(read).__name__}; unpack the data set again, or remove this file"
         )
     return read
 
@@ -313,7 +313,7 @@ def stated_pairs(home: Path, listing: Mapping[str, Any], key: str) -> list[Pair]
         case = stem(images[0]) if len(images) == 1 else _shared_beginning(images)
         if not case:
             raise BenchError(
-                f"{home / 'dataset.json'}: {key}: {shown(names)} share no beginning, which names the case"
+                f"{home / 'dataset.json'}: {key}: {shown(names)} must begin with the same case name; rename these files"
             )
         pairs.append(Pair(key, case, images, label_path))
     return pairs
@@ -358,8 +358,8 @@ def _listed_cases(
         before = cases.setdefault(pair.key, case)
         if before != case:
             raise BenchError(
-                f"{home / 'dataset.json'}: case {shown(pair.key)} is listed twice with other files or in "
-                "another list; leave one"
+                f"{home / 'dataset.json'}: case {shown(pair.key)} is listed twice, with "
+                "different files or in two lists; keep one entry"
             )
     return cases
 
@@ -593,7 +593,8 @@ def _labels(
     ignore = None if ignored is None else int(ignored)
     if ignore is not None and ignore in {0, *classes}:
         raise BenchError(
-            f"{path}: labels: {ignore} is {IGNORE!r} and a label too; nnU-Net ignores the highest"
+            f"{path}: labels: {ignore} is {IGNORE!r} and also a label; give it a value of its "
+            "own, the highest one, as nnU-Net does"
         )
     classes.pop(0, None)
     most = VOID if ignore is None else VOID - 1

@@ -49,7 +49,9 @@ def by_name(
             continue
         twin = cases.setdefault(id, {}).setdefault(match.groupdict().get("kind", ""), path)
         if twin != path:
-            raise BenchError(f"{path}: {twin} is the same file of case {id}; keep one")
+            raise BenchError(
+                f"{path}: {twin} is a second copy of this file for case {id}; keep one of them"
+            )
     return {id: cases[id] for id in sorted(cases, key=natural)}
 
 

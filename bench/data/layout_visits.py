@@ -122,7 +122,7 @@ def _visits(root: Path, fields: Container[str]) -> dict[str, dict[str, Path]]:
             if twin != path:
                 first, second = sorted((str(twin), str(path)))
                 raise BenchError(
-                    f"{second}: {first} is the same visit; keep the zip or its folder, once"
+                    f"{second}: {first} holds the same visit; keep either the zip or the unpacked folder"
                 )
     return visits
 

@@ -103,7 +103,7 @@ def read(path: Path) -> Participants:
                         f"{where}: {shown(name)} is listed twice, with different entries; keep one line"
                     )
     except csv.Error as error:
-        raise BenchError(f"{path}:{reader.line_num}: no CSV ({error})") from None
+        raise BenchError(f"{path}:{reader.line_num}: is not a valid CSV file ({error})") from None
     return Participants(tuple(head[1:]), entries, str(path))
 
 

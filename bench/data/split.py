@@ -262,7 +262,9 @@ def read_list(dataset: Dataset, file: str) -> dict[str, Any]:
     try:
         return _read_list(path, path.stat().st_mtime_ns)
     except OSError as error:
-        raise BenchError(f"{path}: cannot be read ({error.strerror}); put the list there") from None
+        raise BenchError(
+            f"{path}: cannot be read ({error.strerror}); put the list of cases at this path"
+        ) from None
     except ValueError as error:
         raise BenchError(f"{path}: is not a list of cases ({error}); correct the file") from None
 

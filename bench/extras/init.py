@@ -153,7 +153,9 @@ def _listing(root: Path, stated: Stated, ask: Ask, workers: int) -> list[str]:
     if path.exists():
         if labels or channels:
             flag = "--labels" if labels else "--channels"
-            raise BenchError(f"{flag}: {path} names them; leave it out, or change the file")
+            raise BenchError(
+                f"{flag}: {path} already gives these names; leave the flag out, or change the file"
+            )
         return []
     names = tuple(filter(None, (name.strip() for name in channels.split(","))))
     return [

@@ -73,7 +73,7 @@ class Lesions:
         if size is None:
             return self
         if voxel is None:
-            raise BenchError("lesions by size: ml need 3-D volumes; leave the size out")
+            raise BenchError("lesions by size: a size in ml needs 3-D volumes; leave the size out")
         low, high = size
         # A lesion of 0.1 ml is one of 0.1-1 ml: a product of three lengths rounds.
         ml = np.round(self.voxels * voxel / 1000, 9)

@@ -60,5 +60,5 @@ def counted(metric: str, pair: Pair) -> float | None:
     if metric == "relative_volume_error":
         return surplus / true if true else None
     if pair.grid.volume is None:
-        raise BenchError("volume_error: ml need 3-D volumes; use relative_volume_error")
+        raise BenchError("volume_error: is in ml and needs 3-D volumes; use relative_volume_error")
     return abs(surplus) * pair.grid.volume / 1000

@@ -71,7 +71,7 @@ def unit(metric: str) -> str:
         )
     if size is not None and name in METRICS:
         raise BenchError(
-            f"metric {metric!r}: only lesions of the reference have a size; use one of "
+            f"metric {metric!r}: a size can be set only for metrics of reference lesions; use one of "
             + ", ".join(SIZED)
         )
     raise BenchError(unknown("metric", metric, METRICS))

@@ -65,7 +65,8 @@ def check_strides(path: Path, layout: Layout, content: dict[str, Any]) -> None:
         if {*map(str, sides)} != {"1" if stage == 0 else "2"}:
             raise BenchError(
                 f"{path}: {layout.name}: its plan divides the sides by {shown(sides)} at stage {stage} and "
-                f"network {layout.network!r} by {1 if stage == 0 else 2}; it would compute another function"
+                f"network {layout.network!r} by {1 if stage == 0 else 2}; these weights would "
+                "not give the pretrained network"
             )
 
 

@@ -371,7 +371,7 @@ def _moved(path: Path, layout: Layout, positions: Tensor, crop: Triple, axes: Tr
     if positions.ndim != 3 or prod(grid) != positions.shape[1]:
         raise BenchError(
             f"{path}: {layout.name}: positions of shape {tuple(positions.shape)} do not fit a cube of "
-            "patches; it was trained on another crop, which its plan does not name"
+            "patches; the network was trained on another crop, which its plan does not state"
         )
     laid = positions.unflatten(1, grid).permute(0, *(1 + axis for axis in axes), 4)
     return laid.flatten(1, 3)

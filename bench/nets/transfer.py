@@ -171,8 +171,8 @@ def _fit(
     if foreign:
         raise BenchError(
             f"network {network.name!r} ({network.preset}): the checkpoint's encoder has {len(foreign)} "
-            f"tensors that this network lacks, first {foreign[0]!r}; without them it computes another "
-            "function; use the checkpoint's preset"
+            f"tensors that this network lacks, first {foreign[0]!r}; without them the "
+            "pretrained encoder cannot be rebuilt; use the checkpoint's preset"
         )
     return fitted, receipt
 

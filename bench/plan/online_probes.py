@@ -66,7 +66,7 @@ def probing(
         cases = cohorts.cases(probe.dataset)
     if probe.intensity and dataset.task != MAPS:
         with of_probe("intensity"):
-            raise BenchError("is for label maps, not for classes; leave it out")
+            raise BenchError("works only for segmentation, not for classification; leave it out")
     if cases is not None:
         with of_probe("patients"):
             _check_patients(cohorts, probe, data, cases)
@@ -98,7 +98,7 @@ def _check_patients(
     classes = {case.label for case in read if case.patient in fitted}
     if dataset.task == CLASSIFICATION and len(classes) < 2:
         raise BenchError(
-            f"the {len(fitted)} patients that fit the probe are of one class; use more patients"
+            f"the {len(fitted)} patients on which the probe is fitted all have the same class; use more patients"
         )
 
 

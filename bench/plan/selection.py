@@ -67,4 +67,4 @@ class Selection:
                         f"--only {key}={value}: {unknown(where, value, self._values[key])}"
                     )
         if not left:
-            raise BenchError(f"protocol {names}: --only leaves no cell")
+            raise BenchError(f"protocol {names}: --only matches nothing; correct or remove it")

@@ -80,7 +80,7 @@ def slice_views(
     """
     if x.shape[-1] != 1 or crop[2] != 1:
         raise BenchError(
-            f"views of slices were asked for, and the crop is {(*x.shape[2:],)} to {crop}; use (x, y, 1)"
+            f"views of slices need a crop of one slice, but the crop is {(*x.shape[2:],)} to {crop}; use (x, y, 1)"
         )
     start, size = draw_box(len(x), (x.shape[2], x.shape[3]), views.area, views.aspect, generator)
     if views.flip:

@@ -90,7 +90,7 @@ def _method(decoder: bool) -> tuple[str, dict[str, Any]]:
         if stated:
             return name, dict(stated["decoder" if decoder else "encoder"])
     raise BenchError(
-        "controls: no registered method can be trained as a ceiling; leave 'ceiling' and 'doses' out"
+        "controls: no registered method can be pretrained with labels as a ceiling; leave 'ceiling' and 'doses' out"
     )
 
 
@@ -137,6 +137,7 @@ def check(protocol: Protocol, name: str, row: Row, document: Document) -> None:
             )
         if registry.declared("dataset", section.dataset, "task", "segmentation") != "segmentation":
             raise BenchError(
-                f"{where}: section {protocol.sections[index]!r} has classes, and a ceiling learns from label "
-                "maps; name the other sections in 'sections', or leave it out"
+                f"{where}: section {protocol.sections[index]!r} is a classification, but a "
+                "ceiling learns from label maps; name only the other sections in 'sections', "
+                "or leave the ceiling out"
             )

@@ -122,10 +122,12 @@ def _check_quoted(protocol: Protocol, document: Document) -> None:
             )
         if not quoted.published.strip():
             raise BenchError(
-                f"{where}: 'published' is empty; give its name in results/published/<paper>.csv"
+                f"{where}: 'published' is empty; write the name that this row has in results/published/<paper>.csv"
             )
         if not protocol.paper or not protocol.table:
-            raise BenchError(f"{where}: write the 'paper' and the 'table' that printed it")
+            raise BenchError(
+                f"{where}: the source of the published number is missing; write 'paper' and 'table'"
+            )
 
 
 def _check_picture(protocol: Protocol, document: Document) -> None:

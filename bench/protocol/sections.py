@@ -406,8 +406,8 @@ class Probe:
             f"mean and deviation of intensity in cubes of {sides} voxels": bool(sides),
         }
         how = {
-            "leave_out": "patients left out in turn choose its strength",
-            "val": "patients that validate choose its strength",
+            "leave_out": "its strength is chosen by leaving out one patient after the other",
+            "val": "its strength is chosen on the validation patients",
         }[self.strength]
         if self.kind == "knn":
             how = f"{self.k} of {self.samples} samples vote"

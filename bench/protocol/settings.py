@@ -101,7 +101,7 @@ def _read(
             f"{where}: {path} is no file; name it from the folder of {document.path.name}"
         )
     if path.resolve() in above:
-        raise BenchError(f"{where}: {path} builds on itself; remove that")
+        raise BenchError(f"{where}: {path} includes itself; remove this entry")
     shared = parse(path)
     for key in OWN:
         if key in shared.value:

@@ -129,11 +129,13 @@ def _check_view(
         raise BenchError(f"{document.where(keys)}: name each axis once, got {', '.join(axes)}")
     if view.draw == "table" and ("row" not in axes or not view.columns):
         where = document.where(keys)
-        raise BenchError(f"{where}: a table needs columns, and 'row' among its lines or columns")
+        raise BenchError(
+            f"{where}: the table lacks columns, or 'row' among its lines or columns; add what is missing"
+        )
     if view.draw == "table" and "row" not in view.lines and (view.facts or view.checks):
         key = "facts" if view.facts else "checks"
         raise BenchError(
-            f"{document.where((*keys, key))}: these are columns; put 'row' among the lines"
+            f"{document.where((*keys, key))}: these keys are columns already; put 'row' among the lines"
         )
     if refused := _undrawn(view):
         raise BenchError(f"{document.where((*keys, 'columns'))}: {refused}")

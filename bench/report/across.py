@@ -17,7 +17,7 @@ HEAD = ("Row", "Mean rank", "± half the critical difference")
 NOTE = (
     "Mean rank over the data sets; rank 1 is the best. Each data set counts once, with its own metric and its "
     "largest label fraction, on the patients, seeds and targets that all rows have. If Friedman's p is "
-    "below 0.05, two rows whose intervals do not overlap differ (Nemenyi; Demšar 2006)."
+    "below 0.05, rows with separate intervals differ (Nemenyi; Demšar 2006)."
 )
 
 

@@ -114,7 +114,7 @@ def _compared(report: ReportContext, pivot: Pivot) -> str:
     left_out = " and ".join(["controls"] * controls + ["rows (last)"] * last)
     besides = f"; {left_out} are left out" if left_out else ""
     return (
-        "Bold and underlining compare printed numbers, only between rows with the same fine-tuning on "
+        "Bold and underlining compare the printed (rounded) numbers of rows with the same fine-tuning on "
         f"{SAME}{besides}. For significance see the verdicts."
     )
 

@@ -204,7 +204,7 @@ def _one_scale(protocol: Protocol, records: pd.DataFrame) -> None:
     if scales and scales[0] != protocol.scale:
         raise BenchError(
             f"records of {protocol.name!r} are of scale {scales[0]!r}, the protocol was read at "
-            f"{protocol.scale!r}; report the scale that ran, or run this one: no finished job is repeated"
+            f"{protocol.scale!r}; report the scale that ran, or run this scale (no finished job is repeated)"
         )
 
 

@@ -32,7 +32,7 @@ from bench.stats.equivalence import ENOUGH
 SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", UNCLEAR: "?", WEIGHTS: "·"}
 ADJUSTED, PRETRAININGS = "p, Holm", "Pretrainings"  # columns of some tables alone
 HEAD = ("Row", "Difference", "95 % interval", "Verdict", ADJUSTED, PRETRAININGS, COUNTS)
-CONTROLS = "Controls and other weights"
+CONTROLS = "Controls, and rows with other initial weights"
 HOW = (
     "Difference: the row minus scratch with the same network, section and fine-tuning, paired by "
     "patient and run, then averaged over patients and runs. Positive is better. The 95 % interval covers "
@@ -40,10 +40,10 @@ HOW = (
     "Satterthwaite). With few labels the seed also decides which patients are labelled. "
 )
 FAMILY = (
-    "The printed p is of the test for no difference, adjusted by Holm (1979) over the {of}. Intervals "
-    "are not adjusted. A row is called better or worse if this p is below 0.05. It is called equivalent "
-    "(checked first) if the p of the test for a difference beyond the limit, adjusted in the same way, is "
-    "below 0.05. "
+    "The printed p tests whether the row differs from scratch. It is adjusted by Holm (1979) over the {of}. "
+    "Intervals are not adjusted. A row is called better or worse if this p is below 0.05. A row is called "
+    "equivalent (checked first) if an equivalence test rejects every difference beyond the limit; its p is "
+    "adjusted in the same way and must be below 0.05. "
 )
 IN_BRACKETS = "in brackets: the verdict on these weights alone"
 NONE = "There is no p-value for a method: it needs at least two pretraining seeds and two fine-tuning seeds. "
@@ -205,7 +205,7 @@ def _region(region: stats.Region) -> str:
         )
     halves = f"in 95 % of splits of scratch's {region.seeds} seeds into halves, the halves differ by at most"
     if region.itself > ROPE:
-        return f"{limit} assumed: {halves} {100 * region.itself:.2g} points, which is too much for a limit"
+        return f"{limit} assumed, because a measured one is too large: {halves} {100 * region.itself:.2g} points"
     return f"{limit} measured: {halves} this limit"
 
 

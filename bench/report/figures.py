@@ -38,8 +38,8 @@ TRAINING = (
     "undertrained: check the scores of the run."
 )
 TERMS = (
-    "Each method has its own loss, so losses can be compared only within a plot. The lower axis of a plot "
-    "shows the parts of the loss before weighting, and logged quantities that are not optimised."
+    "Each method has its own loss, so losses can be compared only within a plot. The lower panel "
+    "shows the unweighted parts of the loss, and logged quantities that are not optimised."
 )
 LOSSES = {
     "dice_ce": "Dice loss + cross-entropy",

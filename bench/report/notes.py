@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.metrics.request import LESION
 from bench.nets import public_weights
@@ -54,7 +53,6 @@ LESIONS = (
     "IoU of 0.5 or more, as in panoptica 2.1.7. Lesion sizes are those of the reference. RQ, SQ, PQ and Dice of "
     "lesions are 0 without a match and undefined without a lesion."
 )
-MADE_BY = re.compile(r"^made by (\w+): (\d+) tensors, (?:among them )?")
 SELECT = {
     "last": "those after the last step",
     "best_val": "those with the best score on validation patients",
@@ -62,15 +60,17 @@ SELECT = {
 }
 
 CONTROLS = {
-    "random": "Rows (random) have the same fine-tuning from random weights.",
-    "shuffled": "Rows (shuffled) start from the same weights, with the values within each tensor shuffled.",
-    "long": "Rows (long) start from scratch and are fine-tuned longer, on more training samples. The number of extra "
-    "samples is that of the longest pretraining of the network. These rows show what longer training alone gives.",
-    "ceiling": "The ceiling is pretrained with the labels of all training scans, by the fine-tuning recipe of the "
-    "section.",
-    "doses": "Doses are weights a quarter, half and three quarters of the way from random weights to the ceiling's "
-    "weights.",
-    "intensity": "Rows (intensity) are a probe without an encoder. The probe reads the intensity of a voxel, and mean "
+    "random": "Rows marked “(random)” have the same fine-tuning, but start from random weights.",
+    "shuffled": "Rows marked “(shuffled)” start from the pretrained weights of the row of the same name; the values "
+    "within each tensor are shuffled.",
+    "long": "Rows marked “(long)” start from scratch and are fine-tuned longer, on more training samples. The number "
+    "of extra samples is that of the longest pretraining of the network. These rows show what longer training "
+    "alone gives.",
+    "ceiling": "The ceiling is pretrained with the labels of all training scans. Its pretraining has the settings of "
+    "the section's fine-tuning.",
+    "doses": "A dose is a mixture of random weights and the ceiling's weights; dose 0.25 has a quarter of the "
+    "ceiling's weights.",
+    "intensity": "Rows marked “(intensity)” have no encoder. Their probe reads the intensity of a voxel, and mean "
     "and standard deviation in cubes of 3, 5 and 9 voxels around the voxel.",
 }
 
@@ -89,7 +89,7 @@ def sections(report: ReportContext, records: pd.DataFrame) -> list[Section]:
         Notes("Training", _plain(_training(report, records))),
         Notes("What fine-tuning starts from", _plain(_taken_over(report))),
         Notes("Weights of the pretrainings", _plain(extras.weights)),
-        Notes("Not run here: scores from other records", _plain(_imported(report))),
+        Notes("Scores from the results of another study", _plain(_imported(report))),
         Notes("Embeddings", _plain((*clouds, *extras.absent))),
         Notes(other_papers.HEADING, _plain(other_papers.sentences(report))),
         Notes("Predicted for the challenge's server", _plain(extras.submissions)),
@@ -187,14 +187,16 @@ def _data(report: ReportContext, records: pd.DataFrame) -> tuple[Note, ...]:
             not same.any() or (records[same]["task"] != "classification").any()
         ):
             notes.append(
-                Note(f"{label}: empty masks (convention {empty}). {EMPTY.get(empty, empty)}.")
+                Note(
+                    f"{label}: empty masks are scored by the convention “{empty}”. {EMPTY.get(empty, empty)}."
+                )
             )
     return tuple(notes)
 
 
 def _split(label: str, target: Finetune, rows: pd.DataFrame) -> str:
     hashes = sorted(rows["split_hash"].unique())
-    text = f"“{label}”: patients are divided by split {target.split}"
+    text = f"“{label}”: patients are divided by the split “{target.split}”"
     if hashes:
         text += f" (hash {', '.join(hashes)})"
     used = rows[rows["status"] != "failed"]
@@ -279,7 +281,7 @@ def _imported(report: ReportContext) -> Iterator[str]:
     for (row, origin), fractions in by_origin.items():
         shares = ", ".join(f"{share} %" for share in sorted({*fractions}))
         count = counted(len(fractions), "cell")
-        yield f"{report.quoted(row)}, {shares} of the labels: {count} from the records of {origin}."
+        yield f"{report.quoted(row)}, {shares} of the labels: {count} copied from the results of {origin}."
 
 
 def _range(ends: tuple[int, int], noun: str) -> str:
@@ -420,9 +422,9 @@ def _way(target: Finetune, task: str) -> str:
         else []
     )
     parts += [_group(name, group) for name, group in _groups(target).items() if group != Group()]
-    parts += ["loaded norm layers keep their statistics"] if target.norm == "kept" else []
+    parts += ["loaded norm layers keep their running statistics"] if target.norm == "kept" else []
     parts += _of_weights(target)
-    parts += ["the last layer is loaded with the weights"] if target.output == "loaded" else []
+    parts += ["the pretrained last layer is loaded too"] if target.output == "loaded" else []
     parts += ["the bias of the last layer starts at the class frequencies"] if target.prior else []
     parts += [f"other settings: {target.settings}"] if target.settings else []
     return "; ".join(parts)
@@ -460,13 +462,22 @@ def _of_weights(target: Finetune) -> list[str]:
 
 
 def _grid(tune: Tune) -> str:
-    """Return from which recipes each row chooses, and by whom."""
-    keys = "; ".join(f"{key}: {', '.join(map(str, values))}" for key, values in tune.over.items())
+    """Return from which settings each row chooses, and on which patients."""
+    keys = "; ".join(
+        f"{key}: {', '.join(map(_candidate, values))}" for key, values in tune.over.items()
+    )
     runs = f" (mean of {tune.runs} seeds)" if tune.runs > 1 else ""
     return (
-        f"each row chooses its recipe on the validation patients{runs}, from {len(tune.grid)} recipes "
+        f"each row chooses its settings on the validation patients{runs}, from {len(tune.grid)} candidates "
         f"({keys})"
     )
+
+
+def _candidate(value: Any) -> str:
+    """Return one value of a grid; of a group of parameters its keys."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return " with ".join(f"{key} {v}" for key, v in value.items()) or "the defaults"
 
 
 def _looks(track: Track) -> str:
@@ -477,14 +488,6 @@ def _looks(track: Track) -> str:
     )
 
 
-def _receipt(text: str) -> str:
-    """Return a receipt as it is written today; records keep the words of the version that ran."""
-    text = MADE_BY.sub(r"the weights are pretrained by \1; \2 tensors are loaded, with ", text)
-    return text.replace(
-        "tensors of other parts start", "tensors of other parts of the network start"
-    )
-
-
 def _taken_over(report: ReportContext) -> list[str]:
     """Return what each row took over, whence, and what its controls are."""
     notes = []
@@ -492,7 +495,7 @@ def _taken_over(report: ReportContext) -> list[str]:
         declared, _ = row_of(report.protocol, row)
         given = Initial.of(declared.init) if declared and declared.init else None
         start = _start(given) if given is not None and given.file else ""
-        notes.append(f"{report.quoted(row)}: {start}{_receipt(text)}.")
+        notes.append(f"{report.quoted(row)}: {start}{text}.")
     notes += [f"{report.quoted(row)} {text}." for row, text in report.extras.choices.items()]
     return notes + [CONTROLS[control] for control in report.protocol.controls]
 

@@ -28,13 +28,13 @@ NOTE = (
     "Rows with the same fine-tuning are ranked by their mean over patients and runs. Only patients, seeds and "
     "targets that all of these rows have are counted, so a mean may differ from that in the table of scores. "
     "The 95 % interval of a rank comes from 1,000 draws of patients and runs (crossed bootstrap; too narrow "
-    "with three runs or fewer). Best in: the share of these draws in which the row is the best. Beside the "
-    "best: the paired difference from the first row. Holm adjusts p over the pairs of this table, so a verdict "
-    "may differ from that at the top of the page."
+    "with three runs or fewer). Best in: the share of these draws in which the row is the best. Minus the "
+    "best: the paired difference from the first row. Holm adjusts p over the pairs of this table, so a "
+    "verdict may differ from that at the top of the page."
 )
-HEAD = ("Row", "Mean", "Rank", "95 % interval", "Best in", "Beside the best", "Verdict")
+HEAD = ("Row", "Mean", "Rank", "95 % interval", "Best in", "Minus the best", "Verdict")
 LEGEND = (
-    "The sign compares the row of the line with the row of the column. ▲ better, ▼ worse, ≈ equivalent, "
+    "Each sign compares the row at the left with the row at the top. ▲ better, ▼ worse, ≈ equivalent, "
     "? not separable, · these weights only. Point at a sign to see the difference."
 )
 WITHHELD = "no rank intervals: {row} has one run, and another seed may change the order"
@@ -141,16 +141,16 @@ def _matrix(where: str, rows: Sequence[str], pairs: Sequence[Sequence[Pair]]) ->
         (f"{n} {row}", *(TableCell(pair.sign, tip=pair.words) for pair in of_row))
         for n, row, of_row in zip(numbers, rows, pairs, strict=False)
     ]
-    table = grid(["Row beside", *numbers], lines, f"{where}: all pairs of rows", LEGEND)
+    table = grid(["Row against", *numbers], lines, f"{where}: all pairs of rows", LEGEND)
     columns = tuple(replace(column, kind="check") for column in table.columns)
     return replace(table, columns=columns, folded=True)
 
 
 def _settled(ranked: Ranks, order: np.ndarray) -> str:
-    """Say how many neighbours in the order have rank intervals apart."""
-    apart = sum(bool(ranked.high[a] < ranked.low[b]) for a, b in pairwise(order))
+    """Say how many neighbours in the order have rank intervals that overlap."""
+    overlap = sum(bool(ranked.high[a] >= ranked.low[b]) for a, b in pairwise(order))
     pairs = len(order) - 1
-    return f"{apart} of {pairs} pairs of neighbouring rows have rank intervals that do not overlap."
+    return f"The rank intervals overlap in {overlap} of {pairs} pairs of neighbouring rows."
 
 
 def stacked(rows: Sequence[Scores]) -> tuple[np.ndarray, list[int]]:

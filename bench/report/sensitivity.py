@@ -15,33 +15,35 @@ from bench.report.tabular import grid
 from bench.report.verdicts import RowComparison, VerdictGroup
 from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS
 
-BLIND = "the study is blind here: not even pretraining with labels is called better than scratch"
-HEADING, CURVE = "What this study could have found", "Difference from scratch by dose"
+BLIND = (
+    "the study is blind here: not even pretraining with labels is shown to be better than scratch"
+)
+HEADING, CURVE = "Smallest gain that this study can detect", "Difference from scratch by dose"
 HEAD = (
     "Control",
     "Where",
     "Ceiling",
     "95 % interval",
     "Verdict",
-    "Least dose seen",
-    "Difference of this dose",
+    "Smallest dose detected",
+    "Gain of this dose",
     "95 % interval",
     "Rows, ±",
 )
 NOTE = (
-    "Ceiling: the paired difference from scratch of weights that are pretrained with the labels of all "
+    "Ceiling: the paired difference from scratch. Its weights are pretrained with the labels of all "
     "training scans and fine-tuned like the rows. Dose: the share of the ceiling's weights in a mixture "
-    "with random weights. Least dose seen: the smallest dose that is called better than scratch. Holm "
+    "with random weights. Smallest dose detected: the smallest dose that is shown to be better than scratch. Holm "
     "adjusts the p of ceiling and doses separately from the rows. Rows, ±: the median half-width of the "
     "95 % intervals of the rows."
 )
 SHOWN = (
-    "Dose 0 is scratch, dose 1 is the ceiling. Vertical lines are 95 % intervals, not adjusted. A filled "
-    "mark is called better than scratch. The shaded band is the region of equivalence."
+    "Dose 0 is scratch, dose 1 is the ceiling. Vertical lines are 95 % intervals, not adjusted. Filled "
+    "marks are better than scratch (verdict). The shaded band is the region of equivalence."
 )
 NOTHING, UNKNOWN = (
     "none",
-    "it is unknown what the study could have found, because no ceiling is compared with scratch",
+    "the smallest gain that the study can detect is unknown, because no ceiling is compared with scratch",
 )
 
 
@@ -60,7 +62,7 @@ class Sensitivity:
         sentences = [Text(text, "sentence") for text in self.sentences]
         tables = [grid(HEAD, self.lines, "", NOTE, words=(1, 4))] if self.lines else []
         parts: list[Part] = [*warnings, *sentences, *tables]
-        listed = "What could be found"
+        listed = "Smallest detectable gain"
         return [Section(HEADING, parts, "sensitivity", listed, first=True)] if parts else []
 
 
@@ -100,9 +102,9 @@ def sensitivity(report: ReportContext, groups: Sequence[VerdictGroup]) -> Sensit
             of_baseline = [steps for steps in of_group if steps.baseline == baseline]
             where = _where(report, group, baseline, {steps.baseline for steps in of_group})
             if baseline in group.blind:
-                blind[f"{where}: {BLIND}, so '{UNCLEAR}' says nothing{_though(of_baseline)}."] = (
-                    None
-                )
+                blind[
+                    f"{where}: {BLIND}, so '{UNCLEAR}' carries no information{_though(of_baseline)}."
+                ] = None
             elif text := _smallest_gain(of_baseline):
                 sentences[f"{where}: {text}."] = None
     for section, fraction in _lacking(report, groups):
@@ -219,23 +221,23 @@ def _smallest_gain(ladders: Sequence[_Steps]) -> str:
     doses = [pair for steps in ladders for pair in steps.doses if pair[0] < 1]
     seen = [steps.least for steps in ladders if steps.least]
     if not doses:
-        return "no dose was tried, so it is unknown how small a gain the study could have found"
+        return "no dose was run, so the smallest gain that the study can detect is unknown"
     if not seen:
-        return "the ceiling is called better than scratch, but no smaller dose is"
+        return "the ceiling is shown to be better than scratch, but no smaller dose is"
     least, missed = (
         min(dose for dose, _ in seen),
         sorted({d for d, comparison in doses if not _better(comparison)}),
     )
     above = [dose for dose in missed if dose > least]
-    but = f", although dose {above[0]:g} is not" if above else ""
-    return f"a gain as large as that of dose {least:g} is called better than scratch{but}"
+    but = f", although dose {above[0]:g} is not shown to be better" if above else ""
+    return f"a gain as large as that of dose {least:g} can be detected{but}"
 
 
 def _though(ladders: Sequence[_Steps]) -> str:
     """Say of a blind place which doses are called better all the same, or that one seed says nothing."""
     seen = [steps.least[0] for steps in ladders if steps.least]
     if seen:
-        return f" (although dose {min(seen):g} is called better)"
+        return f" (although dose {min(seen):g} is shown to be better)"
     tops = [steps.ceiling for steps in ladders if steps.ceiling]
     alone = bool(tops) and all(comparison.judged.verdict == WEIGHTS for comparison in tops)
     return " (the ceiling has one pretraining or one seed)" if alone else ""

@@ -80,8 +80,10 @@ def _survival(
         if row.key.row in others and alike.metric == each.metric
     )
     lost = sum(line[-1] == "no" for line in lines)
-    note = f"{lost} of {len(lines)} verdicts change when each row chooses its own recipe."
-    note += f" The two sections also differ in: {', '.join(differs)}." if differs else ""
+    note = f"{lost} of {len(lines)} verdicts change when each row chooses its own settings."
+    note += (
+        f" The two sections also differ in these settings: {', '.join(differs)}." if differs else ""
+    )
     names = (report.labels[group.section] for group in (alike, each))
     title = f"{' and '.join(names)}, {alike.fraction} % of the labels"
     return grid(HEAD, lines, title, note, words=range(len(HEAD)))

@@ -91,7 +91,11 @@ def notes(report: ReportContext) -> list[str]:
             anchored = any(
                 finetune_of(protocol, section, row).anchor for row in protocol.rows.values()
             )
-            why = "no row is from scratch" if anchored else "no anchor is set for scratch"
+            why = (
+                "no row is from scratch"
+                if anchored
+                else "no score (anchor) is set that scratch must reach"
+            )
             notes = f"{before}{why}, so it is unknown whether training was long enough."
             texts.append(notes[0].upper() + notes[1:])
     return texts

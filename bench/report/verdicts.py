@@ -21,7 +21,7 @@ HEADING = "Which rows differ from scratch?"
 UNLIKE = "fine-tuned differently from scratch"
 APART = "shares no patient and fine-tuning seed with scratch"
 ITSELF = "starts from random weights and scores the same as scratch in every run"
-BLIND = "blind: not even the ceiling is called better than scratch"
+BLIND = "blind: not even the ceiling is shown to be better than scratch"
 MANY = 2000  # comparisons of one report that are made pair by pair
 
 

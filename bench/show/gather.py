@@ -323,7 +323,7 @@ def _choices(of: Mapping[tuple[str, int], list[dict[str, Any]]], tried: Mapping[
         parts.append(f"{section}, {fraction} % of the labels: {shown}")
         count = max(count, *(len(choice["settings"]) for choice in choices))
     took = f"{len(tried)} fine-tunings, {duration(sum(tried.values()))}"
-    return f"chose among {count} recipes on the validation patients ({took}). {'. '.join(parts)}"
+    return f"chose among {count} settings on the validation patients ({took}). {'. '.join(parts)}"
 
 
 def _receipt(receipt: Mapping[str, Any]) -> str:

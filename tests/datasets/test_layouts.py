@@ -97,7 +97,7 @@ ORDER = ("flair", "t1ce", "t1", "t2")  # Swin-UNETR's, and that of the declared 
 T1, FLAIR = "T1/T1_brain.nii.gz", "T2_FLAIR/T2_FLAIR_brain.nii.gz"
 SEG, PVESEG = "T1/T1_fast/T1_brain_seg.nii.gz", "T1/T1_fast/T1_brain_pveseg.nii.gz"
 ZIP, OTHER = "1000102_20252_2_0.zip", "1000220_20252_2_0.zip"
-TWICE = f"a/{ZIP} is the same visit; keep the zip or its folder, once"
+TWICE = f"a/{ZIP} holds the same visit; keep either the zip or the unpacked folder"
 
 # --- chests ----------------------------------------------------------------------------------
 
@@ -331,7 +331,7 @@ REFUSED: dict[str, list[tuple]] = {
          "no complete visit among 1, first 1000102_2_0: no field 20253; get"),
     ],
     "covid_19_20": [("in two places", (*HOME, CONVERTED_CT[0]), "keep one")],
-    "ribfrac": [("in two places", (*RIBS, "copy/RibFrac301-image.nii.gz"), "of case 301; keep one")],
+    "ribfrac": [("in two places", (*RIBS, "copy/RibFrac301-image.nii.gz"), "for case 301; keep one")],
     "luna16": [("two formats", (f"subset0/{UIDS[0]}.mhd", f"subset_0/{UIDS[0]}.nii.gz"), "keep one")],
     "cc_ccii": [("beside its zip", ("NCP/206/1557/0000.jpg", "NCP-6.zip/NCP/206/1557/0000.jpg"), "keep one")],
 }  # fmt: skip

@@ -110,7 +110,7 @@ REFUSED = {  # change of the records, of the protocol, words; what is said
     "another method": (column(method="byol3d"), None, MINE, "of method 'byol3d', which its protocol does"),
     "settings": (None, None, [*MINE, "--pretrain", "settings=a.yaml"], "a row cannot name a settings file"),
     "test scans": (None, None, [*MINE, "--pretrain", "leaks=allow"], "read the track's test scans"),
-    "seed": (column(seed=7), None, MINE, "have a cell that its protocol does not have (row alone"),
+    "seed": (column(seed=7), None, MINE, "have a result that its protocol does not define (row alone"),
 }  # fmt: skip
 
 

@@ -63,14 +63,14 @@ def drawn(tmp_path, capsys, *paths):
     [
         (lambda i: i, 1, "tend to be better fine-tuned"),
         (lambda i: -i, -1, "tend to be worse fine-tuned"),
-        (lambda i: i * 3 % 8, None, "is not shown to predict"),
+        (lambda i: i * 3 % 8, None, "there is no evidence that"),
     ],
 )
 def test_a_known_order_is_told_and_controls_have_no_rank(tmp_path, capsys, placed, of, tau, says):
     paths = placed("a", records("probe")), placed("b", records("end_to_end", of))
     code, out, lines = drawn(tmp_path, capsys, *paths)
     assert code == 0
-    assert f"Of {len(METHODS)} methods, tau is" in out and says in out
+    assert f"Over {len(METHODS)} methods, tau is" in out and says in out
     controls = {line["row"]: line for line in lines if line["control"] == "1"}
     assert set(controls) == set(RANDOM)
     assert all(line["probe_rank"] == "" for line in controls.values())
@@ -93,23 +93,25 @@ def test_what_pairs_is_printed_and_what_does_not(tmp_path, capsys, placed):
         ("5", "10"),
         ("100", "50"),
     }
-    assert "7 methods pair, 0 of them with the same weights, on different splits" in out
-    assert "fine-tuned only: m0" in out and "by probe only: scratch_row (intensity)" in out
-    assert "No partner: probe, s, 20 %, net/tiny: the nearest probe of no fine-tuning" in out
+    assert "7 methods have both scores, 0 of them from the same weights, on different splits" in out
+    assert (
+        "fine-tuning score only: m0" in out and "probe score only: scratch_row (intensity)" in out
+    )
+    assert "Not compared: probe, s, 20 %, net/tiny: there is no fine-tuning" in out
 
 
 def test_of_few_methods_nothing_can_be_told(tmp_path, capsys, placed):
     few = [records(evaluation, rows=METHODS[:4]) for evaluation in ("probe", "end_to_end")]
     code, out, lines = drawn(tmp_path, capsys, placed("a", few[0]), placed("b", few[1]))
     assert code == 0 and {line["tau"] for line in lines} == {""}
-    assert "Nothing can be told: at most 4 methods pair, 5 are needed." in out
+    assert "Nothing can be told: at most 4 methods have both scores, 5 are needed." in out
 
 
 @pytest.mark.parametrize(
     ("tables", "flags", "why"),
     [
-        (("end_to_end", "end_to_end"), [], "no record is of a probe"),
-        (("probe", "probe"), [], "no record is of a fine-tuning"),
+        (("end_to_end", "end_to_end"), [], "there are no records of a probe"),
+        (("probe", "probe"), [], "there are no records of a fine-tuning"),
         (("probe", "no_common"), [], "no method is scored by a probe and by fine-tuning"),
         (("probe", "another_network"), [], "no method is scored by a probe and by fine-tuning"),
         (("probe", None), [], "holds no records"),

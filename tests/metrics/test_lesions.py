@@ -180,8 +180,12 @@ def test_other_rules_of_empty_masks(rule, both_empty, one_empty):
 @pytest.mark.parametrize(
     ("pair", "metric", "says"),
     [
-        ("picture", "lesion_recall@0-1ml", "ml need 3-D volumes; leave the size out"),
-        ("few", "lesion_pq@0-1ml", "only lesions of the reference have a size; use one of lesion_"),
+        ("picture", "lesion_recall@0-1ml", "a size in ml needs 3-D volumes; leave the size out"),
+        (
+            "few",
+            "lesion_pq@0-1ml",
+            "a size can be set only for metrics of reference lesions; use one of lesion_",
+        ),
         ("few", "lesion_recall@1-0.1ml", "size 1-0.1 ml: the first number must be below"),
         ("few", "lesion_recal@0-1ml", "did you mean 'lesion_recall'"),
         ("few", "lesion_recal", "did you mean 'lesion_recall'"),

@@ -83,7 +83,7 @@ def test_the_table_is_in_every_form_and_a_collapse_is_shouted(protocol, records,
     paths = write(protocol(), records({}), tmp_path, fallen, figures=False)
     for path in (paths.markdown, paths.tex, paths.page):
         text = path.read_text()
-        assert "Pretraining" in text and "the std falls below a tenth" in text
+        assert "Pretraining" in text and "The std falls below a tenth" in text
         assert "rotations told (higher is better)" in text and re.search(r"\bcollapsed\b", text)
     assert '<span class="m hole failed">collapsed</span>' in paths.page.read_text()
     assert "1 collapsed encoder<" in paths.page.read_text()

@@ -126,7 +126,10 @@ def test_every_section_is_judged_by_itself_and_named(two):
         and "Heart: scratch with all labels does not reach 90.00: A" in text
     )
     text = two(*ORGANS, HEART, sections=(TWO[0], replace(TWO[1], anchor=None)))
-    assert "Heart: no anchor is set for scratch" in text and "Organs: A: Dice 90.00" in text
+    assert (
+        "Heart: no score (anchor) is set that scratch must reach" in text
+        and "Organs: A: Dice 90.00" in text
+    )
 
 
 def test_synthetic_scans_beside_real_ones_do_not_hide_them(two):
@@ -161,14 +164,14 @@ def test_a_failed_run_hides_nothing(two):
             {},
             "reach 86.00 (each target 84.00): A 85.999",
         ),  # told from its anchor, to which it rounds
-        (0.1, {"anchor": None}, "No anchor is set"),
+        (0.1, {"anchor": None}, "No score (anchor) is set"),
     ],
 )
 def test_an_anchors_note_is_of_its_family_its_digits_and_its_absence(
     drawn, score, changes, expected
 ):
     assert expected in drawn(score, score, **changes)[0]
-    assert "No anchor is set" not in drawn(score, score, **{**changes, "scale": "paper"})[0]
+    assert "No score (anchor) is set" not in drawn(score, score, **{**changes, "scale": "paper"})[0]
 
 
 def test_an_anchor_changes_no_comparison(protocol):

@@ -255,7 +255,7 @@ def test_ranks_of_one_run_have_neither_an_interval_nor_a_share_of_draws_and_it_i
     (ranking,) = rankings(context(*more))
     assert (
         all(line.words[3] for line in ranking.table.lines)
-        and "rank intervals that do not overlap" in ranking.settled
+        and "The rank intervals overlap in " in ranking.settled
     )
 
 
@@ -481,9 +481,10 @@ def test_counts_of_one_kind_share_a_footnote(protocol, records, tmp_path):
     paths = report.write(
         protocol(layout=Layout(views=(View(),))), records(*rows), tmp_path, figures=False
     )
-    footnote = "values are penalised (one mask is empty): 1 of 2 (A, 100 %, liver), 2 of 2 (B, 100 %, liver)"
+    why = "values are penalty values, because one of the two masks is empty"
+    footnote = f"{why}: 1 of 2 (A, 100 %, liver), 2 of 2 (B, 100 %, liver)"
     assert footnote in paths.text
-    assert html.unescape(paths.page.read_text()).count("values are penalised") == 1
+    assert html.unescape(paths.page.read_text()).count("values are penalty values") == 1
 
 
 def test_a_row_beside_any_other(context, usual):
@@ -545,7 +546,11 @@ def test_a_page_opens_with_the_least_dose_that_is_told_from_scratch(
     for text in written(protocol, records, rows, tmp_path):
         at = [
             text.index(phrase)
-            for phrase in ("What this study could have found", "dose 0.5 is called", "Which rows")
+            for phrase in (
+                "Smallest gain that this study can detect",
+                "dose 0.5 can be",
+                "Which rows",
+            )
         ]
         assert at == sorted(at) and "blind" not in text.partition("</style>")[2]
 
@@ -563,14 +568,14 @@ def test_a_study_whose_ceiling_is_not_better_is_blind_and_every_form_says_so(
     protocol, records, tmp_path
 ):
     sentence = (
-        "the study is blind here: not even pretraining with labels is called better than scratch, so 'not "
-        "separable' says"
+        "the study is blind here: not even pretraining with labels is shown to be better than scratch, so "
+        "'not separable' carries"
     )
     for text in written(protocol, records, controlled(0.01, noise=0.05), tmp_path):
         plain = text.replace("''", "'")
         assert (
             sentence in plain.partition("Which rows")[0]
-            and "not even the ceiling is called better than scratch" in plain
+            and "not even the ceiling is shown to be better than scratch" in plain
         )
     assert (
         '<p class="below" role="alert">“organs”, 100 % of the labels: the study is blind'
@@ -589,9 +594,9 @@ def test_a_study_whose_ceiling_is_not_better_is_blind_and_every_form_says_so(
     ("lost", "gains", "expected"),
     [
         ((), (0.06, 0.0), "but no smaller dose is"),
-        (("half", "quarter"), (0.06, 0.0), "no dose was tried"),
+        (("half", "quarter"), (0.06, 0.0), "no dose was run"),
         (("top",), (0.06, 0.03), "no ceiling is compared with scratch"),
-        ((), (0.0, 0.05), "(although dose 0.5 is called better)"),
+        ((), (0.0, 0.05), "(although dose 0.5 is shown to be better)"),
     ],
 )
 def test_a_ladder_says_what_it_cannot_tell(context, lost, gains, expected):
@@ -668,7 +673,7 @@ def test_a_page_with_both_tuning_rules_says_which_verdicts_survive(protocol, rec
     survived = {line.words[0]: line.words[-1] for line in table.lines}
     assert survived == {"B": "yes", "C": "no", "D": "no"}
     assert table.caption.startswith("2 of 3 verdicts") and table.caption.endswith(
-        "also differ in: norm."
+        "also differ in these settings: norm."
     )
     for text in written(protocol, records, rows, tmp_path, rows=ROWS, finetune=(ALIKE, EACH)):
         assert "Do the verdicts survive another tuning rule?" in text and "2 of 3 verdicts" in text
@@ -697,7 +702,7 @@ def test_a_verdict_survives_where_both_rules_claim_it(alike, each, expected):
     [
         (7, 0.002, 0.01, "assumed: scratch has 7 seeds here"),
         (8, 0.002, None, "the halves differ by at most this limit"),
-        (8, 0.05, 0.01, "too much for a limit"),
+        (8, 0.05, 0.01, "a measured one is too large"),
     ],
 )
 def test_the_region_of_equivalence_is_scratch_against_itself(

@@ -198,7 +198,7 @@ def test_the_notes_name_split_convention_budget_and_deviations(protocol, records
     for words in (
         "hash 5p1it",
         "convention medpy",
-        "convention default",
+        "convention “default”",
         "(select last)",
         "We differ here.",
         "averaged over the test cases of a patient",

@@ -160,7 +160,7 @@ def compare(a: Side, b: Side) -> Compared:
     compared = cells(a.table, b.table)
     if not (compared.equal or compared.changed):
         raise BenchError(
-            f"{a.path} and {b.path}: share no cell that has scores; nothing to compare"
+            f"{a.path} and {b.path}: have no scores of the same row, data set, fraction and seed; nothing to compare"
         )
     facts = list(_facts(a, b))
     differs = [fact for fact in facts if fact.a != fact.b]
@@ -182,8 +182,8 @@ def _refuse(a: Side, b: Side, what: str, columns: list[str], of: list[str]) -> N
             at = " of " + ", ".join(f"{k} {v}" for k, v in zip(of, key, strict=True)) if key else ""
             texts = [" or ".join(" ".join(v) for v in sorted(values[key])) for values in (va, vb)]
             raise BenchError(
-                f"{a.path} and {b.path}: the {what}{at} differs, {' and '.join(texts)}; only runs on one "
-                "split, at one scale and by one convention can be compared"
+                f"{a.path} and {b.path}: the {what}{at} differs, {' and '.join(texts)}; runs "
+                "can be compared only if split, scale and convention are the same"
             )
 
 

@@ -152,7 +152,9 @@ def _scored(sides: Sequence[Side], evaluation: str, where: str) -> list[Source]:
     sources = [source for side in sides for source in _sources(side, evaluation)]
     if not sources:
         what = EVALUATIONS[evaluation]
-        raise BenchError(f"{where}: no record is of {what}; give records of both")
+        raise BenchError(
+            f"{where}: there are no records of {what}; give records of probing and of fine-tuning"
+        )
     return sources
 
 
@@ -166,8 +168,8 @@ def _alone(
     paired = {source for panel in panels for source in (panel.probe, panel.finetuned)}
     like = "of this data set, network, metric and scale"
     whys = (
-        f"the nearest probe of no fine-tuning {like}",
-        f"no probe {like} at about this fraction",
+        f"there is no fine-tuning {like}, or another probe has a closer label fraction",
+        f"there is no probe {like} at a similar label fraction",
     )
     for group, why in zip((probes, finetuned), whys, strict=True):
         yield from (f"{source.name}: {why}" for source in group if source not in paired)

@@ -71,18 +71,22 @@ def sentence(ranked: Ranked) -> str:
     panels = [panel for panel, result in ranked.panels if result.tau == result.tau]
     if not panels:
         most = max(len(panel.ranked) for panel, _ in ranked.panels)
-        why = f"at most {most} methods pair, {LEAST} are needed" if most < LEAST else "all are tied"
+        why = (
+            f"at most {most} methods have both scores, {LEAST} are needed"
+            if most < LEAST
+            else "all are tied"
+        )
         return f"Nothing can be told: {why}."
     methods = {(panel.probe.setting.network, row.name) for panel in panels for row in panel.ranked}
     tau, interval = _words(ranked.pooled)
-    mean = f", the mean over {len(panels)} places" if len(panels) > 1 else ""
+    mean = f", the mean over {len(panels)} comparisons" if len(panels) > 1 else ""
     says = _conclusion(ranked.pooled)
-    return f"Of {len(methods)} methods, tau is {tau}{mean} (95 % interval {interval}): {says}."
+    return f"Over {len(methods)} methods, tau is {tau}{mean} (95 % interval {interval}): {says}."
 
 
 def _conclusion(pooled: Agreement) -> str:
     if pooled.low <= 0 <= pooled.high:
-        return "the order by probe is not shown to predict the order by fine-tuning"
+        return "there is no evidence that the order by probe predicts the order by fine-tuning"
     way = "better" if pooled.low > 0 else "worse"
     return f"methods that are better by probe tend to be {way} fine-tuned"
 
@@ -98,13 +102,13 @@ def pairing(ranked: Ranked) -> list[str]:
             [r.name + " (control)" * r.control for r in panel.rows if sizes(r) == both]
             for both in ((True, True), (True, False), (False, True))
         ]
-        line = f"{probe.name} with {tuned.name}: {len(panel.ranked)} methods pair, "
-        line += f"{same} of them with the same weights{split}"
-        texts = (line, "by probe only", "fine-tuned only")
+        line = f"probe {probe.name} against fine-tuning {tuned.name}: {len(panel.ranked)} methods have both scores, "
+        line += f"{same} of them from the same weights{split}"
+        texts = (line, "probe score only", "fine-tuning score only")
         lines.append(
             "; ".join(f"{t}: {', '.join(n)}" for t, n in zip(texts, names, strict=True) if n)
         )
-    return [*lines, *(f"No partner: {line}" for line in ranked.alone)]
+    return [*lines, *(f"Not compared: {line}" for line in ranked.alone)]
 
 
 def sizes(row: Row) -> tuple[bool, bool]:

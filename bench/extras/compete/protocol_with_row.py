@@ -71,8 +71,8 @@ class AddedRow:
         records_file = store.root / "records" / f"{self.name}.json"
         if file.exists() and records_file.exists() and file.read_text() != self._text(file):
             raise BenchError(
-                f"{file}: has {self.row} in {self.track.name} with other settings, and has records; use "
-                "another --out, or remove this file to have its records replaced"
+                f"{file}: has {self.row} in {self.track.name} with other settings, and has "
+                "results; use another --out, or remove this file to replace its results"
             )
         self.track.view.copied(file.parent)
         return self._written(file.parent)
@@ -195,7 +195,7 @@ def _given(flag: str, texts: Sequence[str]) -> dict[str, Any]:
             inner = inner.setdefault(section, {})
             if not isinstance(inner, dict):
                 raise BenchError(
-                    f"{flag} {text}: {section!r} has a value of its own already; set either that or its keys"
+                    f"{flag} {text}: {section!r} has a value already; set either the whole section or single keys of it"
                 )
         inner[key] = scalar(value)
     return values

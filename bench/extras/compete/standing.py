@@ -57,9 +57,9 @@ def _beside_scratch(report: ReportContext, name: str) -> Iterator[str]:
     ]
     if lines:
         heads = ["", *(column.label for column in tables[0].columns)]
-        yield "beside scratch\n" + tabulate(lines, heads, disable_numparse=True)
+        yield "against scratch\n" + tabulate(lines, heads, disable_numparse=True)
     else:
-        yield "beside scratch: no comparison, for no row from scratch has its fine-tuning and its scores"
+        yield "against scratch: no comparison, because no row from scratch has the same fine-tuning and scores"
 
 
 def _ranks(report: ReportContext, name: str) -> Iterator[str]:
@@ -73,7 +73,7 @@ def _ranks(report: ReportContext, name: str) -> Iterator[str]:
     if lines:
         heads = ["", *RANKS[2:]]
         table = tabulate(lines, heads, disable_numparse=True)
-        yield "\n".join(["rank among rows fine-tuned alike", table, *why])
+        yield "\n".join(["rank among rows with the same fine-tuning", table, *why])
 
 
 def _costs(report: ReportContext, name: str) -> str:

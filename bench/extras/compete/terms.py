@@ -193,8 +193,8 @@ def _jobs(track: Track, plan: Plan, protocol: Protocol) -> None:
         what = ", ".join(f"{k} {v}" for k, v in zip(CELL, key, strict=True))
         if jobs is None:
             raise BenchError(
-                f"{track.place}: the records of {track.name} have a cell that its protocol does "
-                f"not have ({what}); name records of this protocol with --records"
+                f"{track.place}: the records of {track.name} have a result that its protocol "
+                f"does not define ({what}); name records of this protocol with --records"
             )
         if job not in jobs:
             raise BenchError(

@@ -105,11 +105,14 @@ class Judgement:
 def judged(table: ScoreTable, baseline: str = "", region: float | None = None) -> Judgement:
     """Judge a table of scores; see ``bench.judge``."""
     if region is not None and not 0 <= region < float("inf"):
-        raise BenchError(f"--region {region}: is no margin of differences; give 0 or more")
+        raise BenchError(f"--region {region}: the margin of equivalence must be 0 or more")
     judge = Judge(table, baseline, region)
     standings = tuple(s for scope in judge.scopes() if (s := judge.standing(scope)) is not None)
     if not standings:
-        raise BenchError("no data set, target and metric has scores of two methods")
+        raise BenchError(
+            "nothing to compare: no data set, target and metric has scores of two methods; "
+            "give scores of a second method"
+        )
     _refuse_apart(standings)
     return Judgement(
         table, baseline, standings, tuple(judge.across(standings)), tuple(judge.orders(standings))

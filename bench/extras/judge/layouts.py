@@ -97,7 +97,7 @@ def from_json(path: Path) -> list[RawTable]:
                         f"({type(error).__name__}: {error}); use another copy"
                     ) from None
     raise BenchError(
-        f"{path}: no known layout: nnU-Net's summary.json, a result of mteb or kaiko eva, "
+        f"{path}: its layout is not known; known are nnU-Net's summary.json, a result of mteb or kaiko eva, "
         "or a list of objects"
     )
 

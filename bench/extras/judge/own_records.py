@@ -96,7 +96,10 @@ def _usable(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
             notes.append(f"left out: {int(which.sum())} {why}")
             frame = frame[~which.reindex(frame.index)]
     if frame.empty:
-        raise BenchError("the records hold no score of a case that could be judged")
+        raise BenchError(
+            "the records have no scores of single cases, so nothing can be tested; give "
+            "records with a score for each case"
+        )
     return frame.reset_index(drop=True), notes
 
 

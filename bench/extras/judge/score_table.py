@@ -113,7 +113,7 @@ def score_table(tables: Sequence[RawTable], options: Options) -> ScoreTable:
     if any(records) and not all(records):
         other = tables[records.index(False)].name
         raise BenchError(
-            f"{other}: is no record of bench, but other tables are; judge it separately"
+            f"{other}: is not a bench record, but the other tables are; judge this table separately"
         )
     return (
         of_records(tables, options) if all(records) else checked(parts_of(tables, options), options)

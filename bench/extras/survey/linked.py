@@ -125,7 +125,7 @@ def _matches(folder: Path, pattern: str, flag: str) -> dict[Key, Path]:
     """Return the volumes of a pattern by what its wildcards stand for."""
     if Path(pattern).is_absolute() or not WILD.search(pattern):
         raise BenchError(
-            f"{flag} {pattern}: is no pattern below {folder}; write '*' where cases differ: '*/T1.nii.gz'"
+            f"{flag} {pattern}: must be a pattern relative to {folder}, with '*' where cases differ: '*/T1.nii.gz'"
         )
     spelled = "".join(
         f"({_WILDCARDS.get(part, part)})" if WILD.fullmatch(part) else re.escape(part)

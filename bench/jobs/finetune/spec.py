@@ -229,9 +229,7 @@ class FinetuneSpec(TrainingKind):
         if self.init == "random":
             raise BenchError(f"finetune.{key}: the row starts from random weights; leave it out")
         if self.given.own_head and (self.finetune.head != "softmax" or self.data.task != MAPS):
-            raise BenchError(
-                "init.labels: only makes label maps under a softmax head; use 'head: softmax'"
-            )
+            raise BenchError("init.labels: works only with a softmax head; use 'head: softmax'")
         for need in job.needs:
             before = plan.jobs[need].spec
             if not isinstance(before, PretrainSpec):

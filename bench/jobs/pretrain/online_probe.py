@@ -100,8 +100,8 @@ class OnlineProbe:
         weights = balanced(counts)
         if np.count_nonzero(weights) < 2:
             raise BenchError(
-                f"pretrain.probe: the {len(patients.fitted)} patients of {probing.dataset} that fit the "
-                "probe are of one class; use more patients"
+                f"pretrain.probe: the {len(patients.fitted)} patients of {probing.dataset} on "
+                "which the probe is fitted all have the same class; use more patients"
             )
         if voxels:
             each = [reduce(np.add, map(labels.products, cases)) for cases in patients.fitted]

@@ -198,7 +198,7 @@ WRONG = [
     (["bundle", "no_such_protocol"], "no such file"),
     (["bundle", "pilot_lasc", "--json"], "only 'bench bundle verify FILE' has this flag"),
     (["report", "made.bench.zip"], "name a folder for its report with --to"),
-    (["report", "made.bench.zip", "pilot_lasc", "--to", "x"], "is a bundle; give it alone"),
+    (["report", "made.bench.zip", "pilot_lasc", "--to", "x"], "is a bundle; give this file alone"),
     (["report", "made.bench.zip", "--scale", "pilot", "--to", "x"], "has one scale"),
 ]
 
