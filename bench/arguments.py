@@ -129,7 +129,7 @@ $ bench bundle verify lasc.bench.zip
 compare  list the cells that moved beyond noise between two runs of a protocol
 a A  an output folder, a bundle, or a file records/<name>.parquet
 b B  the folder, bundle or file to compare with A
---protocol NAME  compare this protocol, if A and B both hold several
+--protocol NAME  compare this protocol; needed if A and B both have several protocols
 {JSON}
 --ranks  compare how methods rank by probe and by fine-tuning, over all protocols in A and B
 --to DIR  with --ranks: write the page, its tables and its figure to DIR
@@ -146,13 +146,14 @@ folder of such files
 --score COLUMN  use COLUMN as the score
 --run COLUMN  use COLUMN as the independent training run, usually its seed
 --patient COLUMN  use COLUMN as the patient, if patients have several cases
---patients PATTERN  find the patient of a case by a regular expression (its group is the patient), or in a CSV \
-or JSON file of cases and patients
+--patients PATTERN  how to find the patient of each case: a regular expression whose group is the patient, or a \
+CSV or JSON file that lists the patient of each case
 --dataset COLUMN  use COLUMN as the data set
 --target COLUMN  use COLUMN as the organ or label
 --metric COLUMN  use COLUMN as the metric
 --fold COLUMN  use COLUMN as the cross-validation fold
---pretraining COLUMN  use COLUMN as the pretraining of a run; runs of one pretraining are not independent
+--pretraining COLUMN  use COLUMN as the pretraining that a run starts from; runs that share a \
+pretraining are not treated as independent
 --wide methods|targets|metrics|cases  set what the columns are, if several columns hold scores (a wide table)
 --only KEY=VALUE...  use only rows where KEY has this VALUE; KEY is a column, or method, dataset, target or \
 metric; may be repeated: values of one KEY are joined by 'or', different KEYs by 'and'
@@ -186,7 +187,7 @@ dataset  a name that 'bench list datasets' prints, or a folder in MSD layout
 {DATA}
 {PLUGINS}
 {CORES}
---to FILE  also write a page with counts, and a slice of each case with its label
+--to FILE  also write a page with the number of cases and labels, and with a slice of each case
 {JSON}
 $ bench check lasc --data DATA  # what DATA/lasc contains, and what is wrong
 $ bench check DATA/my_scans --to check.html  # any folder in MSD layout, with a page
@@ -204,8 +205,8 @@ score  score label maps from any tool against a reference
 --prediction P...!  score this volume, picture or folder; repeat the flag to rank several predictions
 --reference R!  compare with this volume, picture or folder; files of two folders are paired by name without \
 suffix
---metrics NAMES (dice,iou,hd,hd95)  compute these metrics: names that 'bench list metrics' prints, all, or \
-lesions, separated by commas; default: dice,iou,hd,hd95
+--metrics NAMES (dice,iou,hd,hd95)  compute these metrics, separated by commas: names from 'bench list \
+metrics', 'all', or 'lesions' (all lesion metrics); default: dice,iou,hd,hd95
 --labels VALUES  score only these labels, separated by commas; default: every label in the files
 --regions NAME  score the regions of a data set instead of labels, e.g. brats
 --ignore VALUE  ignore voxels where the reference has this value, because nobody labelled them
@@ -236,9 +237,9 @@ $ bench embed msd04_hippocampus --init weights.safetensors --network unet3d --to
 $ bench embed msd04_hippocampus --init 3f2a --network unet3d/tiny --voxels --to maps --data DATA
 
 export  write the weights or the predictions of a finished job to a file
-job ROW  a row's name (its pretraining; without one its fine-tuning), a job's id, or the beginning of an id; \
-@STEP after it picks a snapshot of a pretraining, @last the last weights of a fine-tuning instead of those \
-that its table scores
+job ROW  a row's name, a job's id, or the beginning of an id; a row's name means its pretraining, or its \
+fine-tuning if it has no pretraining; add @STEP for a snapshot of a pretraining, or @last for the last weights \
+of a fine-tuning; default: the weights that the table scores
 --to FILE!  write to this new file
 --format safetensors|nnunet|nnssl|submission (safetensors)  choose the format; nnunet and nnssl both write a \
 checkpoint for nnU-Net and nnssl, and a .json file of the same name with the network for nnU-Net's plans; \
@@ -281,8 +282,7 @@ folder DIR  the folder of the scans
 --label PATTERN  find their label maps by this pattern, with the same wildcards: '*/mask.nii.gz'
 --links DIR  with --image: write links to the files, in MSD layout, to this folder; default: the scans' folder \
 with _msd at the end of its name
---patients PATTERN  find the patient of a case by this regular expression (its group is the patient), if \
-patients have several cases
+--patients PATTERN  if patients have several cases: a regular expression whose group is the patient of a case
 --network {NETWORKS} (genesis_unet3d)  use this network; \
 only resenc_unet exports to nnU-Net; default: genesis_unet3d
 {CORES}

@@ -212,6 +212,8 @@ def _job_of(store: Store, start: str) -> str:
     """Return the finished job whose id begins like this."""
     ids = _ids(store, start)
     if len(ids) != 1:
-        what = f"{len(ids)} jobs have ids that begin with this" if ids else "no finished job has an id that begins with this"
-        raise BenchError(f"{start[:40]}: {what}; 'bench plan PROTOCOL --json' lists the ids")
+        what = f"{len(ids)} jobs have" if ids else "no finished job has"
+        raise BenchError(
+            f"{start[:40]}: {what} an id that begins with this; 'bench plan PROTOCOL --json' lists the ids"
+        )
     return ids[0]

@@ -98,7 +98,9 @@ def _kind(row: str, kinds: Sequence[str], *, pretrained: bool) -> str:
         raise BenchError(f"--only kind={kinds[-1]}: take one of {', '.join(KINDS)}")
     kind = kinds[0] if kinds else PRETRAIN if pretrained else FINETUNE
     if kind == PRETRAIN and not pretrained:
-        raise BenchError(f"--only kind={kind}: row {row!r} has no pretraining of its own")
+        raise BenchError(
+            f"--only kind={kind}: row {row!r} runs no pretraining; name another row or kind"
+        )
     return kind
 
 

@@ -220,7 +220,7 @@ def test_an_ambiguous_beginning_counts_the_jobs(made, tmp_path):
     store = Store.open(tmp_path / "out")
     for job in ("ab1", "ab2"):
         (store.jobs / job).mkdir()
-    with pytest.raises(BenchError, match="ab: 2 jobs have ids that begin with this"):
+    with pytest.raises(BenchError, match="ab: 2 jobs have an id that begins with this"):
         export(store, "ab", tmp_path / "x", "safetensors")
     with pytest.raises(BenchError, match="not finished"):  # a folder without a manifest
         export(store, "ab1", tmp_path / "x", "safetensors")
@@ -323,11 +323,11 @@ UNNAMED = {  # row and --only: what is said; {0} and {1} are the pretrainings of
     "simclr3d": r"^row 'simclr3d' has 2 pretrainings; choose one by its flags or by its job id: "
     r"--only seed=0 \(job {0}\); --only seed=1 \(job {1}\)$",
     "scratch seed=0": "has 2 fine-tunings; .*--only fraction=50 .*; --only fraction=100 ",
-    "simclr": "^simclr: no finished job has an id that begins with this; no row named 'simclr'; did you mean 'simclr3d'",
+    "simclr": "^simclr: no finished job has an id that begins with this; no row named 'simclr'; did you mean",
     "simclr3d seed=7": "^--only seed=7: row 'simclr3d' has seed 0, 1$",
     "simclr3d sed=1": "^--only sed=: no key named 'sed'; did you mean 'seed'",
     "simclr3d kind=prepare": "^--only kind=prepare: take one of pretrain, finetune$",
-    "scratch kind=pretrain": "^--only kind=pretrain: row 'scratch' has no pretraining of its own$",
+    "scratch kind=pretrain": "^--only kind=pretrain: row 'scratch' runs no pretraining; name another row or kind$",
     "{0} seed=0": "^--only: picks among the jobs of a row, and {0} is one job; leave it out$",
 }
 

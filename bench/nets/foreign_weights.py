@@ -116,7 +116,7 @@ def read_weights(path: Path, preset: str = "", output: bool = False) -> tuple[Te
         tensors, manifest = read(path)
         if preset not in ("", manifest.preset):
             raise BenchError(
-                f"{path}: is of preset {manifest.preset!r}, not {preset!r}; leave 'preset' out"
+                f"{path}: was made with preset {manifest.preset!r}, but 'preset' is {preset!r}; leave 'preset' out"
             )
         return tensors, manifest
     layout, view, left_out = _recognise(path, content)
@@ -267,7 +267,7 @@ def _bare(path: Path, tensors: Tensors) -> Tensors:
     for name, value in tensors.items():
         bare = ".".join(part for part in name.split(".") if part not in ENCLOSING)
         if bare in bare_names:
-            raise BenchError(f"{path}: two tensors for {shown(bare)}; keep one of them")
+            raise BenchError(f"{path}: two tensors have the name {shown(bare)}; remove one of them")
         bare_names[bare] = value
     return bare_names
 
@@ -288,7 +288,7 @@ def _renamed(path: Path, layout: Layout, view: Tensors) -> Tensors:
             ours = re.sub(pattern, replacement, ours)
         if ours in named:
             raise BenchError(
-                f"{path}: {layout.name}: two tensors for {shown(ours)}; keep one of them"
+                f"{path}: {layout.name}: two tensors are the parameter {shown(ours)}; remove one of them"
             )
         named[ours] = value
     for pattern, first in layout.twins:

@@ -93,8 +93,8 @@ class Pretrainings:
             channels = self.channels([prepared], network.crop)
             if channels != network.in_channels:
                 raise BenchError(
-                    f"data set {probe.dataset!r} has {channels} channels and the pretraining "
-                    f"{network.in_channels}; pick them by 'channels' of a recipe, or use another data set"
+                    f"data set {probe.dataset!r} has {channels} channels, but the pretraining has "
+                    f"{network.in_channels}; select channels with 'channels' of a recipe, or use another data set"
                 )
         return prepared
 

@@ -293,5 +293,5 @@ def _has_baseline(protocol: Protocol, document: Document) -> None:
                 more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
                 raise BenchError(
                     f"{where}: is fine-tuned on {section!r} with other settings than its baseline, row {near[0]!r}: "
-                    f"{', '.join(keys[:LISTED])}{more}; set the same for both, or write 'baseline: unequal'"
+                    f"{', '.join(keys[:LISTED])}{more}; use the same settings, or write 'baseline: unequal' to allow it"
                 )

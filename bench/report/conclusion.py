@@ -41,9 +41,9 @@ HOW = (
 )
 FAMILY = (
     "The printed p tests whether the row differs from scratch. It is adjusted by Holm (1979) over the {of}. "
-    "Intervals are not adjusted. A row is called better or worse if this p is below 0.05. A row is called "
-    "equivalent (checked first) if an equivalence test rejects every difference beyond the limit; its p is "
-    "adjusted in the same way and must be below 0.05. "
+    "Intervals are not adjusted for multiple comparisons. A row is called better or worse if this p is below "
+    "0.05. A row is called equivalent (checked first) if an equivalence test rejects every difference beyond "
+    "the limit; its p is adjusted in the same way and must be below 0.05. "
 )
 IN_BRACKETS = "in brackets: the verdict on these weights alone"
 NONE = "There is no p-value for a method: it needs at least two pretraining seeds and two fine-tuning seeds. "
@@ -133,7 +133,11 @@ def _verdict_table(report: ReportContext, group: VerdictGroup, shown: set[str]) 
     )
     head = [h for h in HEAD if h in shown]
     table = grid(
-        head, (), f"{title}: {counts}" if counts else title, caption, words=[head.index("Verdict")]
+        head,
+        (),
+        f"{title}. Verdicts: {counts}" if counts else title,
+        caption,
+        words=[head.index("Verdict")],
     )
     rows, controls = (
         [_line(report, row, unit, shown) for row in family]

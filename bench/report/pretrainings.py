@@ -28,7 +28,7 @@ ARROW = " \N{RIGHTWARDS ARROW} "
 NOTE = (
     "Start and end are means over the first 1 % and the last 10 % of the logged steps. If guessing solves the "
     "first steps, they are skipped. Chance: the mean score of guessing over the last 10 % of the steps; in "
-    "retrieval tasks the guess uses data set, modality and intensity. No better than guessing: "
+    "retrieval tasks the guess knows only data set, modality and intensity. No better than guessing: "
     "the end is not better than chance, so the task was not learned. Embedding std: spread of the directions of the "
     "embeddings (1: over the whole sphere, 0: one point). Effective rank: number of directions along which the "
     "embeddings vary. Std and rank are measured on the same samples before the first step "

@@ -605,7 +605,10 @@ STAGE = "encoder.stages.0.blocks.0.conv1.conv.weight"
             {SWIN: torch.zeros_like(EMPTY, device="meta")},
             "is damaged, or bench does not read its type",
         ),
-        ({SWIN: EMPTY, SWIN.replace("ViT", "_vit"): torch.zeros(1)}, "two tensors for"),
+        (
+            {SWIN: EMPTY, SWIN.replace("ViT", "_vit"): torch.zeros(1)},
+            "two tensors are the parameter",
+        ),
         ({RESENC: torch.zeros(8, 1, 3, 3, 3)}, r"features \(\), .* not the size"),
         ({RESENC: torch.zeros(8, 1), STAGE: torch.tensor(1.0)}, "not the size"),
         ({"layers1.0.blocks.0.attn.relative_position_bias_table": torch.zeros(1)}, "no usable"),

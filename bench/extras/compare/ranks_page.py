@@ -27,7 +27,7 @@ ABOUT = (
 )
 CAPTION = (
     "Bars: ± one standard deviation over runs. Hollow squares: controls. Dashed lines: controls and methods that "
-    "have only one of the two scores, if it lies in the plot."
+    "have only one of the two scores. A score outside the axes is not drawn."
 )
 NOTE = (
     f"Tau is Kendall's tau-b: 1 is the same order, 0 none, {MINUS}1 the reverse. The interval is a bootstrap "
@@ -159,8 +159,8 @@ def _outcome(panel: Panel, result: Agreement) -> str:
 
 def _taus(ranked: Ranked) -> Table:
     rows = [(_title(panel), str(len(panel.ranked)), *_words(f)) for panel, f in ranked.panels]
-    rows += [("Mean over places", "", *_words(ranked.pooled))][: len(rows) - 1]
-    return grid(("Place", "Methods", "Tau-b", "95 % interval"), rows)
+    rows += [("Mean", "", *_words(ranked.pooled))][: len(rows) - 1]
+    return grid(("Comparison", "Methods", "Tau-b", "95 % interval"), rows)
 
 
 def _table(panel: Panel, result: Agreement) -> Table:
@@ -228,6 +228,6 @@ def _page(ranked: Ranked, sections: Sequence[Section], folder: Path) -> str:
     protocols = ", ".join(sorted({source.protocol for source in sources}))
     scale = ", ".join(sorted({source.setting.scale for source in sources}))
     synthetic = any(source.dataset.synthetic for source in sources)
-    facts = [("Places", str(len(ranked.panels))), ("Protocols", protocols)]
+    facts = [("Comparisons", str(len(ranked.panels))), ("Protocols", protocols)]
     marks = scale, "synthetic scans" if synthetic else ""
     return plain_page(NAME, (TITLE, ABOUT), sections, facts, folder, marks)

@@ -37,7 +37,7 @@ class EvaluateSpec(Kind):
         """Flips along an axis that a window does not have."""
         if "z" in self.inference.mirror and self.inference.crop[2] == 1:
             why = "windows of one slice cannot be flipped along z"
-            raise BenchError(f"inference.mirror: {why}; use x and y")
+            raise BenchError(f"inference.mirror: {why}; leave z out")
 
     def keeps(self, job: Job, jobs: Mapping[str, Job]) -> str:
         """What its fine-tuning keeps."""
