@@ -436,7 +436,7 @@ def test_labels_regions_and_void_are_chosen(tmp_path, capsys):
         (("--labels", "1", "--regions", "brats"), "give only one of them"),
         (("--labels", "1,4", "--ignore", "4"), "label 4 cannot be both ignored and scored"),
         (("--regions", "acdc"), "--regions: no data set with regions named 'acdc'"),
-        (("--regions", "msd"), "msd: msd01_brain_tumour and msd02_heart have other regions"),
+        (("--regions", "msd"), "msd: msd01_brain_tumour and msd02_heart define different regions"),
         (("--regions", ""), "--regions: no data set with regions"),
     ],
     ids=" ".join,

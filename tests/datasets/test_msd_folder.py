@@ -120,7 +120,8 @@ def test_nnunets_label_ignore_is_no_class(tmp_path, labels, own, value):
 
 
 @pytest.mark.parametrize(
-    ("there", "told"), [(ONE, "json: no such file; MSD"), ((), "nor a folder imagesTr;")]
+    ("there", "told"),
+    [(ONE, "json: no such file; a folder in MSD"), ((), "nor a folder imagesTr;")],
 )
 def test_a_folder_without_its_json_is_told_what_to_write(tmp_path, there, told):
     with pytest.raises(BenchError, match=told) as caught:
@@ -135,7 +136,7 @@ CT = '{"modality": {"0": "CT"}, "labels": '
     ("text", "words"),
     [
         ("{", "not JSON"),
-        ("[1]", "expected an object"),
+        ("[1]", "expected a JSON object"),
         ("{}", "is empty; a folder in MSD layout needs its keys 'labels'"),
         (CT + "{}}", "key 'labels' holds {}"),
         ('{"labels": {"1": "a"}}', "key 'modality' is missing"),
@@ -155,14 +156,14 @@ CT = '{"modality": {"0": "CT"}, "labels": '
             CT + '{"background": 0, "a": 1, "ignore": [2]}}',
             "'ignore' needs one whole number up to 65535, got [2]",
         ),
-        (CT + '{"background": 0, "a": 1, "ignore": 1}}', "1 is 'ignore' and a label too"),
+        (CT + '{"background": 0, "a": 1, "ignore": 1}}', "1 is 'ignore' and also a label"),
         (
             CT + '{"background": 0, "whole": [1, 2], "a": 2, "ignore": 2}}',
-            "2 is 'ignore' and a label too",
+            "2 is 'ignore' and also a label",
         ),
         (CT + '{"background": 0, "ignore": 1}}', "1 to 254 classes"),
         (CT + '{"0": "b", "' + "9" * 5000 + '": "a"}}', "no whole number"),
-        (CT + '{"0": "b", "1": "a"}, "redistribution": "yes"}', "write true where pages may show"),
+        (CT + '{"0": "b", "1": "a"}, "redistribution": "yes"}', "write true if reports may show"),
         (CT + '{"0": "b", "1": ' + "[" * 300 + "]" * 300 + "}}", "must be text"),
     ],
 )

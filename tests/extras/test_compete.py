@@ -95,7 +95,7 @@ REFUSED = {  # change of the records, of the protocol, words; what is said
     "no value": (None, None, [*MINE, "--params", "noise"], "write KEY=VALUE"),
     "no value of the pretraining": (None, None, [*MINE, "--pretrain", "optimiser.=1"], "e.g. steps=2000"),
     "no such setting": (None, None, [*MINE, "--pretrain", "stepps=7"], "did you mean 'steps'?"),
-    "two ways": (None, None, [*MINE, "--pretrain", "optimiser=1", "--pretrain", "optimiser.lr=1"], "or its keys"),
+    "two ways": (None, None, [*MINE, "--pretrain", "optimiser=1", "--pretrain", "optimiser.lr=1"], "or single keys of it"),
     "no records": (None, None, [*MINE, "--records", "mine"], "is neither an output folder of bench nor a"),
     "hash": (column(split_hash="abc"), None, MINE, "records of test0 is msd04_hippocampus even abc"),
     "scale": (lambda t: t.assign(scale=["paper"] + ["smoke"] * (len(t) - 1)), None, MINE, "scale of"),
@@ -191,7 +191,7 @@ def test_other_settings_do_not_take_the_place_of_records(track, tmp_path, capsys
     left = [file for file in (tmp_path / "runs" / "tracks").iterdir() if file.is_file()]
     before = [file.read_bytes() for file in left]
     assert main([*words, "--params", "noise=0.4"]) == 2
-    assert "with other settings, and has records; use another --out" in capsys.readouterr().err
+    assert "with other settings, and has results; use another --out" in capsys.readouterr().err
     assert [file.read_bytes() for file in left] == before
     assert main([*words, "--params", "noise=0.3"]) == 0
 

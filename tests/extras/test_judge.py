@@ -342,7 +342,7 @@ def test_a_wrong_table_is_told_in_a_line(tmp_path, capsys, what):
         ("a.parquet", b"PAR1", "is no Parquet file that can be read"),
         ("a.jsonl", b'{"case": 1}\n{"cas', "line 2: is no JSON"),
         ("a.jsonl", b"3\n", "line 1: is 3, not an object"),
-        ("a.json", b'{"x": 1}', "no known layout"),
+        ("a.json", b'{"x": 1}', "its layout is not known"),
         (
             "summary.json",
             b'{"metric_per_case": [{"metrics": {}}]}',
@@ -373,7 +373,7 @@ def test_a_file_that_is_no_table_is_told_in_a_line(tmp_path, capsys, name, conte
         (["--only", "colour=red"], "no column named 'colour'"),
         (["--only", "method=Z"], "leaves no row"),
         (["--without", "dise"], "no column named 'dise'; did you mean 'dice'?"),
-        (["--region", "-1"], "is no margin of differences"),
+        (["--region", "-1"], "the margin of equivalence must be"),
     ],
 )
 def test_a_wrong_flag_is_told_in_a_line(tmp_path, capsys, flags, message):

@@ -121,4 +121,4 @@ def test_it_is_said_in_words_what_is_a_pilot(capsys):
 @pytest.mark.parametrize("points", ["0", "-1", "101", "nan"])
 def test_a_difference_that_cannot_be_is_refused(capsys, points):
     assert main(["plan", "studies_hippocampus", f"--detect={points}"]) == 2
-    assert "give a difference in points" in capsys.readouterr().err
+    assert "give a difference in percentage points" in capsys.readouterr().err

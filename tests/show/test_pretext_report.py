@@ -85,7 +85,7 @@ def test_a_collapse_is_told_and_the_note_states_its_rule(made):
         pd.DataFrame(looks).to_csv(made.folder("pretrain") / "embeddings.csv", index=False)
         assert told(made)["pretexts"][0].collapsed is fell
     assert (FALLEN, LEAST_STD, NOISE_RANK, POINT, LINE) == (0.1, 0.02, 0.5, 1e-3, 0.9)
-    limits = ("a tenth", "below 0.02", "above half of the highest", "below 0.001", "more than 90 %")
+    limits = ("a tenth", "below 0.02", "above half of the highest", "below 0.001", "More than 90 %")
     assert all(limit in NOTE for limit in limits)
 
 
