@@ -95,7 +95,7 @@ REFUSED = {  # change of the records, of the protocol, words; what is said
     "no value": (None, None, [*MINE, "--params", "noise"], "write KEY=VALUE"),
     "no value of the pretraining": (None, None, [*MINE, "--pretrain", "optimiser.=1"], "e.g. steps=2000"),
     "no such setting": (None, None, [*MINE, "--pretrain", "stepps=7"], "did you mean 'steps'?"),
-    "two ways": (None, None, [*MINE, "--pretrain", "optimiser=1", "--pretrain", "optimiser.lr=1"], "or single keys of it"),
+    "two ways": (None, None, [*MINE, "--pretrain", "optimiser=1", "--pretrain", "optimiser.lr=1"], "or single keys"),
     "no records": (None, None, [*MINE, "--records", "mine"], "is neither an output folder of bench nor a"),
     "hash": (column(split_hash="abc"), None, MINE, "records of test0 is msd04_hippocampus even abc"),
     "scale": (lambda t: t.assign(scale=["paper"] + ["smoke"] * (len(t) - 1)), None, MINE, "scale of"),

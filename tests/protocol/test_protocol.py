@@ -159,7 +159,7 @@ MISTAKES = [
     (edit("rows:\n", quoted("{published: ' '}")), None, "  q: {", "'published' is empty"),
     (edit("rows:\n", quoted("{title: X}")), None, "  q: {", "'published' is missing"),
     (edit("rows:\n", quoted("{published: X}", '"q\\tq"')), None, '"q\\tq"', "cannot be printed as a name"),
-    (edit("rows:\n", "published_only:\n  q: {published: X}\nrows:\n"), None, "  q: {", "the source of the published number is missing"),
+    (edit("rows:\n", "published_only:\n  q: {published: X}\nrows:\n"), None, "  q: {", "of the published number"),
     (edit("rows:\n", "layout: {groups: {A: [alone, q]}}\nrows:\n"), None, "layout", "no row named 'q'"),
     (view("{lines: [target], columns: [row], facts: [parameters]}"), None, "layout", "put 'row' among"),
     (view("{lines: [target], columns: [metric]}"), None, "layout", "the table lacks columns, or 'row' among"),
