@@ -322,8 +322,8 @@ def leave_out(plan: Plan, store: Store, places: Mapping[Path, Path]) -> Cells:
         for path, listed in given.items():
             if not any(over & view.jobs for view in listed):
                 raise BenchError(
-                    f"--records {path}: has no scores that fit a cell of {', '.join(plan.cells)}: recipe, "
-                    "data, seeds, metrics and targets must all be the same; use other records, or leave --records out"
+                    f"--records {path}: has no scores for {', '.join(plan.cells)} with the same recipe, data, "
+                    "seeds, metrics and targets; use other records, or leave --records out"
                 )
     return imported
 

@@ -334,9 +334,9 @@ def check_defaults(params: type[MethodParams]) -> None:
         other = None if default is MISSING else typed.not_plain(default)
         if other is not None:
             raise BenchError(
-                f"{blame.field_line(params, field.name)}: parameter {field.name!r} is {other}; use a number, "
-                "a text, true or false, or a tuple of these, and choose the object by this value in the "
-                "code"
+                f"{blame.field_line(params, field.name)}: the default of parameter {field.name!r} is {other}; use "
+                "a number, a text, true or false, or a tuple of these, and make the object from this value in "
+                "the code"
             )
 
 

@@ -165,7 +165,7 @@ def test_a_parameter_that_no_jobs_id_can_hold_is_named_with_its_line(tmp_path, d
         tmp_path, "method", change=lambda t: t.replace(first, f"        act: {declared}\n{first}")
     )
     plugins.use([file])
-    with pytest.raises(BenchError, match=rf"^{file}:29: parameter 'act' is {called}; use a number"):
+    with pytest.raises(BenchError, match=rf"^{file}:29: .* parameter 'act' is {called};"):
         registry.load("method", "my_method").make_params({})
 
 

@@ -151,7 +151,7 @@ def test_what_a_guard_found_there_is_not_taken_past_one_here(there, plan_of, tmp
 
 def test_what_was_scored_in_another_way_is_not_taken(there, plan_of, tmp_path, here):
     there(says={"scorings": {NAME: "of other label values"}})
-    with pytest.raises(BenchError, match="has no scores that fit a cell"):
+    with pytest.raises(BenchError, match="has no scores for "):
         imports(plan_of(), here, tmp_path / "there")
     # for other cells
     View(tmp_path / "there/records/other.parquet", "there").copied(here.root / "tracks")
@@ -198,7 +198,7 @@ def test_a_place_without_a_cell_is_refused_also_beside_one_that_has_some(
 ):
     there(kept=lambda cell: cell.row == "base")
     Store.open(tmp_path / "empty")
-    with pytest.raises(BenchError, match=r"--records \S*/empty: has no scores that fit a cell"):
+    with pytest.raises(BenchError, match=r"--records \S*/empty: has no scores for test0"):
         imports(plan_of(), here, tmp_path / "there", tmp_path / "empty")
     put(imports(plan_of(), here, tmp_path / "there"), here)
     with pytest.raises(BenchError, match="empty"):
@@ -219,7 +219,7 @@ def test_a_latency_is_taken_with_its_cell(there, plan_of, tmp_path, here):
 
     asks = {"metrics": ["dice", "latency"]}
     there()
-    with pytest.raises(BenchError, match="has no scores that fit a cell"):
+    with pytest.raises(BenchError, match="has no scores for "):
         imports(plan_of(asks), here, tmp_path / "there")
     there(timed)
     put(imports(plan := plan_of(asks), here, tmp_path / "there"), here)
@@ -321,7 +321,7 @@ def test_what_was_taken_and_is_damaged_is_refused_with_the_way_out(there, plan_o
     [
         ("nowhere", "--records nowhere: "),
         ("mine", "--records mine: is neither an output folder of bench nor a bundle"),
-        ("there", "--records there: has no scores that fit a cell of test0"),
+        ("there", "--records there: has no scores for test0 with the same recipe"),
     ],
 )
 def test_a_place_that_has_nothing_is_refused_in_a_line(

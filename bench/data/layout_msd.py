@@ -244,7 +244,9 @@ def read_listing(home: Path) -> dict[str, Any]:
             f"{path}: cannot be read ({error.strerror}); correct its permissions"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise BenchError(f"{path}: not JSON ({error}); unpack it again, or remove it") from None
+        raise BenchError(
+            f"{path}: not JSON ({error}); unpack the data set again, or remove this file"
+        ) from None
     if not isinstance(read, dict):
         raise BenchError(
             f"{path}: expected a JSON object, got {type(read).__name__}; unpack the data set again, or remove this file"

@@ -50,7 +50,7 @@ def by_name(
         twin = cases.setdefault(id, {}).setdefault(match.groupdict().get("kind", ""), path)
         if twin != path:
             raise BenchError(
-                f"{path}: {twin} is a second copy of this file for case {id}; keep one of them"
+                f"{path}: {twin} is the same image or label map of case {id}; keep one of the two"
             )
     return {id: cases[id] for id in sorted(cases, key=natural)}
 

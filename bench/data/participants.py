@@ -71,9 +71,9 @@ class Participants:
         if grouped and not any(grouped.values()):
             first = next(iter(self.entries), "")
             raise BenchError(
-                f"{self.source}: has none of the {len(grouped)} patients of the data set (named like "
-                f"{shown(next(iter(grouped)))}, in the table like {shown(first)}); name patients or cases in "
-                "its first column"
+                f"{self.source}: has no value for any of the {len(grouped)} patients of the data set (first "
+                f"patient {shown(next(iter(grouped)))}, first name in the table {shown(first)}); write the "
+                "names of patients or cases in the first column"
             )
         return grouped
 
@@ -103,7 +103,9 @@ def read(path: Path) -> Participants:
                         f"{where}: {shown(name)} is listed twice, with different entries; keep one line"
                     )
     except csv.Error as error:
-        raise BenchError(f"{path}:{reader.line_num}: is not a valid CSV file ({error})") from None
+        raise BenchError(
+            f"{path}:{reader.line_num}: is not a valid CSV file ({error}); correct this line"
+        ) from None
     return Participants(tuple(head[1:]), entries, str(path))
 
 

@@ -66,7 +66,7 @@ def prepare(
         there, picked = len(volume.array), list(recipe.channels)
         if not all(0 <= c < there for c in picked):
             raise BenchError(
-                f"recipe: channels {picked}, counted from 0, and {volume.path} has {there}"
+                f"recipe: channels {picked}: {volume.path} has only {there}, counted from 0; use numbers below {there}"
             )
         volume = replace(volume, array=volume.array[picked])
     resample = smooth if recipe.smooth else linear

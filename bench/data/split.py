@@ -247,7 +247,7 @@ def listed(dataset: Dataset, split: str) -> list[Fold]:
         if len({*every}) < len(every):
             twice = next(patient for patient in every if every.count(patient) > 1)
             raise BenchError(
-                f"split {split!r}: {file} lists patient {twice!r} twice in fold {fold.index}; leave one"
+                f"split {split!r}: {file} lists patient {twice!r} twice in fold {fold.index}; keep one entry"
             )
     return folds
 

@@ -166,8 +166,8 @@ class Stated:
         public = of_layout(layout, preset)
         if self.weights and by_name(self.weights) not in public:
             raise BenchError(
-                f"{where}: the file is not {self.weights}, but {layout or 'of bench'}, preset {preset}; "
-                f"{self.weights} is {by_name(self.weights).layout}"
+                f"{where}: expected weights {self.weights} ({by_name(self.weights).layout}), but the file is "
+                f"{layout or 'of bench'}, preset {preset}; correct 'file' or 'weights'"
             )
         if self.classes and max(self.classes) >= classes:
             raise BenchError(
@@ -175,8 +175,8 @@ class Stated:
             )
         if self.by_names and len(by_name(self.weights).classes) != classes:
             raise BenchError(
-                f"{where}.labels: the names are of the {len(by_name(self.weights).classes)} classes of "
-                f"{self.weights}, and the file has {classes}; give the classes by number"
+                f"{where}.labels: class names work only with the {len(by_name(self.weights).classes)} classes "
+                f"of {self.weights}, but the file has {classes}; give the classes by number"
             )
 
 

@@ -188,8 +188,8 @@ def _gaps(
     groups, sizes = layers.groups(network.encoder), layers.sizes(network.encoder)
     if unknown := [name for name in lacks if name not in groups]:
         raise BenchError(
-            f"lacks: network {network.name!r} ({network.preset}) has no {unknown[0]!r}; it has "
-            f"{', '.join(groups)}"
+            f"lacks: {unknown[0]!r} is no part of network {network.name!r} ({network.preset}); choose "
+            f"from {', '.join(groups)}"
         )
     came = {key for key in sizes if f"{ENCODER}{key}" in given}
 

@@ -52,7 +52,7 @@ def probing(
     if steps is not None and probe.every > steps:
         with of_probe("every"):
             raise BenchError(
-                f"{probe.every} steps are more than the {steps} steps of the pretraining"
+                f"is {probe.every} steps, but the pretraining has only {steps}; use at most {steps}"
             )
     with of_probe("levels"):
         catalog.check_levels(arm.pretrained.network, probe.levels or (), "levels")
@@ -140,6 +140,6 @@ def _training_parts(
             )
             return [(entry, read.fold)]
     raise BenchError(
-        f"data set {name!r} is neither fine-tuned on here nor in the mixture, so its training part is not "
-        "known; use a data set that is"
+        f"the training patients of data set {name!r} are not known, because this protocol neither fine-tunes "
+        "nor pretrains on this data set; use a data set of this protocol"
     )

@@ -164,6 +164,6 @@ def has_judges(spec: FinetuneSpec, fold: splits.Fold) -> None:
     if not chosen:
         what, instead = "'track: {part: val}' needs", "track another part"
     raise BenchError(
-        f"{spec.data.dataset}: {what} patients that validate, and split {fold.name!r} has none in fold "
+        f"{spec.data.dataset}: {what} validation patients, and split {fold.name!r} has none in fold "
         f"{fold.index}; set 'holdout', or {instead}"
     )

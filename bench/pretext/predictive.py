@@ -127,9 +127,9 @@ class PredictsPatches(MethodParams):
         if recipe.resize and any(0 < r < w for r, w in zip(recipe.resize, whole, strict=True)):
             name = type(self).__module__.rpartition(".")[2]  # of the method's file
             raise BenchError(
-                f"method {name!r}: {self.grid} patches of {tuple(crop)} voxels, overlap {self.overlap:g}, "
-                f"cover {whole} and do not fit into volumes of {tuple(recipe.resize)}; use a smaller crop, "
-                "which is one patch, or fewer patches_per_side"
+                f"method {name!r}: {self.grid} patches of {tuple(crop)} voxels (overlap {self.overlap:g}) need "
+                f"{whole} voxels and do not fit into volumes of {tuple(recipe.resize)}; use a smaller crop (the "
+                "size of a patch) or fewer patches_per_side"
             )
 
     def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:

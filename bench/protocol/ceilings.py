@@ -126,18 +126,19 @@ def check(protocol: Protocol, name: str, row: Row, document: Document) -> None:
     )
     if (row.pretrain and by_file) or row.init or row.at is not None:
         raise BenchError(
-            f"{where}: a ceiling is pretrained by its section's recipe; leave pretrain, init and at out"
+            f"{where}: a ceiling (a row pretrained with labels) always uses its section's recipe; leave "
+            "'pretrain', 'init' and 'at' out"
         )
     for index in protocol.sections_of(row):
         section = protocol.finetune[index]
         if section.steps is section.epochs is None:
             raise BenchError(
-                f"{document.where(('finetune', str(index)))}: a ceiling is pretrained by the section's "
-                "recipe; set its budget, as 'steps' or as 'epochs'"
+                f"{document.where(('finetune', str(index)))}: a ceiling (a row pretrained with labels) needs "
+                "the length of training of this section; set 'steps' or 'epochs'"
             )
         if registry.declared("dataset", section.dataset, "task", "segmentation") != "segmentation":
             raise BenchError(
-                f"{where}: section {protocol.sections[index]!r} is a classification, but a "
+                f"{where}: section {protocol.sections[index]!r} is no segmentation, but a "
                 "ceiling learns from label maps; name only the other sections in 'sections', "
                 "or leave the ceiling out"
             )

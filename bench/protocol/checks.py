@@ -109,7 +109,9 @@ def _check_cells(protocol: Protocol, document: Document) -> None:
             for kind in ("rows", "published_only"):
                 if variant in getattr(protocol, kind):
                     where = document.where((kind, variant))
-                    raise BenchError(f"{where}: a variant of row {name!r} has this name; rename it")
+                    raise BenchError(
+                        f"{where}: a variant of row {name!r} has this name; give this row another name"
+                    )
 
 
 def _check_quoted(protocol: Protocol, document: Document) -> None:
@@ -136,7 +138,8 @@ def _check_picture(protocol: Protocol, document: Document) -> None:
     if protocol.pretrain is None:
         where = document.where(("embeddings",))
         raise BenchError(
-            f"{where}: they are drawn from the pretraining's data; add 'pretrain', or leave them out"
+            f"{where}: shows data of the pretraining, but the protocol has no 'pretrain'; add 'pretrain', or "
+            "leave 'embeddings' out"
         )
     for name, panel in protocol.embeddings.beside.items():
         if panel.network not in protocol.networks:

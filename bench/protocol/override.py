@@ -259,8 +259,8 @@ class Override:
                 self._near |= {".".join((*at, other, *rest)) for other in stated if at}
             elif rest and at and name == "recipe" and not isinstance(stated.get(name), dict):
                 raise BenchError(
-                    f"--set {self.text}: {'.'.join((*at, name))} names a recipe; write its keys there, or "
-                    f"set recipe.{'.'.join(rest)}, which changes every recipe"
+                    f"--set {self.text}: {'.'.join((*at, name))} has no keys that can be set; write the recipe's "
+                    f"keys there in the protocol, or set recipe.{'.'.join(rest)}, which changes every recipe"
                 )
             else:
                 yield from self._places(stated.get(name), rest, (*at, name))

@@ -45,10 +45,10 @@ def test_groups_of_patients_by_column(tmp_path, text):
         ("id,site\np1\n", "people.csv:2: 1 entries, the first line has 2; separate them by commas"),
         ("id,site\np1_a,x\np1_b,y\n", "patient 'p1' has cases of site 'x' and 'y'"),
         ("id,site\np1,x\np1,y\n", "people.csv:3: 'p1' is listed twice, with different entries"),
-        ("id,site\nq1,x\n", "3 patients of the data set .named like 'p1', in the table like 'q1'."),
-        ("id,site\n", "has none of the 3 patients"),
+        ("id,site\nq1,x\n", "of the data set .first patient 'p1', first name in the table 'q1'."),
+        ("id,site\n", "has no value for any of the 3 patients"),
         ("", "no column named 'site'; none is known here"),
-        (b"id,site\np1,\x00" + b"x" * 200000 + b"\n", "people.csv:2: no CSV"),
+        (b"id,site\np1,\x00" + b"x" * 200000 + b"\n", "people.csv:2: is not a valid CSV file"),
     ],
 )
 def test_what_makes_no_groups_is_refused_in_a_line(tmp_path, text, says):

@@ -34,7 +34,7 @@ from damage import (
 )  # fmt: skip
 
 gone, doubled = Path.unlink, voxels(lambda array: np.stack([array] * 2, -1))
-TWICE = "refused: is a second copy of this file for case"
+TWICE = "refused: is the same image or label map of case"
 COMMAND = re.compile("(?s)(?:(stops|hole): )?(.*)")
 HIPPOCAMPUS, STEM, JSON = "msd04_hippocampus", "hippocampus_003", "dataset.json"
 IMAGE, LABEL, PLAIN = f"imagesTr/{STEM}.nii.gz", f"labelsTr/{STEM}.nii.gz", f"imagesTr/{STEM}.nii"
@@ -378,7 +378,7 @@ CASES: dict[str, list[tuple]] = {
         ("a member that a terminal obeys", ZIP, member("T1/\x1b[31mx"), rf"{BAD}: 'T1/\x1b[31mx' has"),
         ("encrypted", ZIP, encrypted, f"{BAD}: is encrypted; decrypt the archive first"),
         ("image a login page", ZIP, member(MEMBER, PAGE), f"{BAD}: the name says gzip, the content does not"),
-        ("unpacked beside", ZIP.removesuffix(".zip"), Path.mkdir, "keep either the zip or the unpacked folder"),
+        ("unpacked beside", ZIP.removesuffix(".zip"), Path.mkdir, "refused: keep either the zip or the unpacked"),
         ("under another person", ZIP, copied(Path(OTHER).name), f"duplicate {OTHER}/{MEMBER}: 1000113_2_0"),
         ("refused at the source", ZIP, both(member(MEMBER, None), member("T1/unusable/T1.nii.gz"))),
         ("a link to nowhere", ZIP, linked("gone.zip"), f"missing {ZIP}/{MEMBER}: no such file"),

@@ -331,7 +331,7 @@ REFUSED: dict[str, list[tuple]] = {
          "no complete visit among 1, first 1000102_2_0: no field 20253; get"),
     ],
     "covid_19_20": [("in two places", (*HOME, CONVERTED_CT[0]), "keep one")],
-    "ribfrac": [("in two places", (*RIBS, "copy/RibFrac301-image.nii.gz"), "for case 301; keep one")],
+    "ribfrac": [("in two places", (*RIBS, "copy/RibFrac301-image.nii.gz"), "of case 301; keep one")],
     "luna16": [("two formats", (f"subset0/{UIDS[0]}.mhd", f"subset_0/{UIDS[0]}.nii.gz"), "keep one")],
     "cc_ccii": [("beside its zip", ("NCP/206/1557/0000.jpg", "NCP-6.zip/NCP/206/1557/0000.jpg"), "keep one")],
 }  # fmt: skip

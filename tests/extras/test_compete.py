@@ -103,7 +103,7 @@ REFUSED = {  # change of the records, of the protocol, words; what is said
     "metric": (column(metric="hd95"), None, MINE, "of the records of test0 is hd95, here dice"),
     "convention": (column(convention="monai/default"), None, MINE, "is monai/default, here medpy/default"),
     "section": (column(section="other"), None, MINE, "section of the records of test0 is other"),
-    "recipe": (other_job, None, MINE, "were made by another recipe than its protocol states now (row pair"),
+    "recipe": (other_job, None, MINE, "were made with other settings than its protocol has now (row pair"),
     "half copied": (lambda t: t[t["patient"].ne(TEST[0]) | t["row"].eq("alone")], None, MINE, "row 'pair'"),
     "rows twice": (lambda t: pd.concat([t, t[:3]]), None, MINE, "test0.parquet has 3 rows twice"),
     "another unit": (lambda t: t.assign(value=100 * t["value"]), None, MINE, "test0.parquet has a dice of"),

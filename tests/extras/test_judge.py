@@ -316,7 +316,7 @@ WRONG = {
     "one method": (OK[OK["method"] == "A"], "has one method, 'A'"),
     "other cases": (
         OK.assign(case=OK["case"] + OK["method"]),
-        "no two methods share a case of one target",
+        "no case has scores of two methods for one target",
     ),
     "an empty name": (OK.replace({"method": {"B": ""}}), "column 'method' is empty"),
     "no score": (OK.assign(dice=np.nan), "no column holds numbers"),

@@ -115,7 +115,7 @@ def test_of_few_methods_nothing_can_be_told(tmp_path, capsys, placed):
         (("probe", "no_common"), [], "no method is scored by a probe and by fine-tuning"),
         (("probe", "another_network"), [], "no method is scored by a probe and by fine-tuning"),
         (("probe", None), [], "holds no records"),
-        (("probe", "end_to_end"), ["--json"], "takes neither --json nor --protocol"),
+        (("probe", "end_to_end"), ["--json"], "does not work with --json or --protocol"),
     ],
 )
 def test_what_is_refused_ends_with_one_line(tmp_path, capsys, placed, tables, flags, why):

@@ -201,7 +201,7 @@ def test_of_classes_it_is_an_accuracy(made, tmp_path):
 
 def test_one_class_alone_ends_the_job_before_its_first_step(made):
     outcome = made.do(pretrain(made, network="unet3d", patients=2, every=1, ignore=1))
-    assert outcome.state == "failed" and "are of one class; use more" in outcome.reason
+    assert outcome.state == "failed" and "have the same class; use more" in outcome.reason
 
 
 def test_a_look_leaves_modes_statistics_and_random_state_as_they_were():

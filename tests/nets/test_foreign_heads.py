@@ -266,6 +266,6 @@ def test_names_are_of_as_many_classes_as_the_file_has(tiny_suprem, tmp_path, cap
     message = capsys.readouterr().err
     assert message.count("\n") == 1
     assert (
-        "names are of the 32 classes of suprem_unet, and the file has 25; give the classes by number"
+        "class names work only with the 32 classes of suprem_unet, but the file has 25; give the classes by number"
         in message
     )

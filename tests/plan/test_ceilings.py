@@ -101,7 +101,7 @@ def test_each_network_with_a_scratch_row_has_its_own_and_stated_groups_stay(prot
                     }
                 },
             },
-            "pretrained by its section's recipe",
+            "always uses its section's recipe",
         ),
         ({"controls": [], "rows": {"pair": {"dose": 0.5}}}, "only a row with 'ceiling: true'"),
         ({"controls": [], "rows": {"pair": {"dose": 0}}}, "dose"),

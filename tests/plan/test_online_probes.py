@@ -109,11 +109,11 @@ def test_the_patients_stand_in_every_selection_and_classes_have_their_turn():
 @pytest.mark.parametrize(
     ("changes", "key", "said"),
     [
-        (changed({"every": 9}), "every", "9 steps are more than the 8 steps of the pretraining"),
+        (changed({"every": 9}), "every", "is 9 steps, but the pretraining has only 8"),
         (changed({"patients": 15}), "patients", "15 patients are needed, .* only 14 labelled"),
         (changed({"patients": 1}), "patients", "patients must be"),
         (changed({"dataset": "msd04"}), "dataset", "msd04"),
-        (changed({"dataset": OTHER}), "dataset", "neither fine-tuned on here nor in the mixture"),
+        (changed({"dataset": OTHER}), "dataset", "neither fine-tunes nor pretrains on this"),
         (changed({"dataset": "luna16"}), "dataset", "no label maps and no classes"),
         (changed(finetune={"split": "cv5"}), "patients", "only 0 labelled patients"),
         (changed({"recipe": "unknown"}), "recipe", "recipe of data set"),

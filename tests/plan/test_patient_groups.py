@@ -36,7 +36,7 @@ def test_no_job_depends_on_groups(plan_of, tmp_path):
             r"test0.yaml:\d+: groups.msd04_hippocampus.by: .*'sx'; did you mean 'sex'",
         ),
         ({"file": "none.csv"}, None, "none.csv: No such file or directory; name a CSV file"),
-        ({}, "id,sex\nsomebody,F\n", "has none of the 20 patients"),
+        ({}, "id,sex\nsomebody,F\n", "has no value for any of the 20 patients"),
         ({"by": []}, None, "'by' is empty"),
         ({"file": ""}, None, "data set 'msd04_hippocampus': no column named 'sex'; known: part"),
     ],

@@ -453,7 +453,7 @@ def test_how_a_line_predicts_is_part_of_training_only_where_it_is_judged(plan_of
 @pytest.mark.parametrize("judged", [{"select": "best_val"}, {"patience": 0.2}])
 def test_validation_by_nobody_is_refused_before_anything_runs(plan_of, judged):
     finetune = {**ONE["finetune"], "split": "cv5", **judged}
-    message = rf"{NAME}: best_val, patience and tune need patients that validate, and split 'cv5' has none"
+    message = rf"{NAME}: best_val, patience and tune need validation patients, and split 'cv5' has "
     with pytest.raises(BenchError, match=message):
         plan_of({"finetune": finetune})
     assert plan_of({"finetune": {**finetune, "holdout": 0.2}}).cells["test0"]

@@ -100,7 +100,7 @@ def test_a_forecast_counts_the_cases_that_are_looked_at(plan_of, tmp_path, part,
         ({"track": {"every": 7}}, "is 7, but the training at 100 % of the labels has 6 steps"),
         (
             {"track": {"every": 1}, "split": "cv5"},
-            rf"{NAME}: 'track: {{part: val}}' needs patients that validate, and split 'cv5' has none in fold 0",
+            rf"{NAME}: 'track: {{part: val}}' needs validation patients, and split 'cv5' has none in fold 0",
         ),
     ],
 )

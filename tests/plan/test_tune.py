@@ -134,7 +134,7 @@ def test_a_grid_that_cannot_be_is_refused_in_one_line(plan_of, tune, says):
 
 
 def test_a_split_without_patients_that_validate_names_holdout(plan_of):
-    with pytest.raises(BenchError, match=r"tune need patients that validate.*set 'holdout'"):
+    with pytest.raises(BenchError, match=r"tune need validation patients.*set 'holdout'"):
         plan_of(section(tune=RATES, split="cv5"))
     plan_of(section(tune=RATES, split="cv5", holdout=0.3, folds=[0]))
 

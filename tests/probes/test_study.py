@@ -103,7 +103,7 @@ def test_a_draw_of_patients_is_the_only_seed_of_given_weights(plan_of):
             "logistic is only for classes",
         ),
         (probed({"track": {"part": "val", "every": 2}}), "a probe has no steps to track"),
-        (probed(controls=["ceiling"]), "a ceiling is pretrained by the section's recipe; set its"),
+        (probed(controls=["ceiling"]), "needs the length of training of this section; set 'steps'"),
         ({"controls": ["intensity"]}, "no row is from scratch under 'evaluation: probe'"),
     ],
 )

@@ -83,7 +83,9 @@ def cancel(store: Store) -> int:
         why = squeue.cancel({line.id.partition("_")[0] for line in left.values()})  # whole arrays
         time.sleep(BETWEEN)
     reason = why or "no reason given"
-    raise BenchError(f"{len(left)} tasks are still in the queue ({reason}); try again")
+    raise BenchError(
+        f"{len(left)} tasks are still in SLURM's queue ({reason}); wait a minute, then run the same command again"
+    )
 
 
 def tidy(store: Store) -> None:

@@ -97,7 +97,9 @@ def _laid_out(archive: Archive, path: Path, root: Path) -> Opened:
         raise BenchError(f"{path}: {manifests.NAME}: {error}; get the bundle again") from None
     for name in (*sizes, *manifest.members):
         if not allowed(name):
-            raise BenchError(f"{path}: refused, a bundle has no member {name!r}")
+            raise BenchError(
+                f"{path}: refused, file {name!r} does not belong in a bundle; get the bundle again"
+            )
     _named(path, manifest)
     findings = [
         f"{name}: is not in the manifest" for name in sorted(sizes.keys() - manifest.members.keys())
@@ -126,7 +128,8 @@ def _named(path: Path, manifest: Manifest) -> None:
     named |= {file.file for file in manifest.splits if file.file}
     if lost := sorted(named - manifest.members.keys()):
         raise BenchError(
-            f"{path}: refused, its manifest names {lost[0]!r} and does not list this member"
+            f"{path}: refused, the manifest needs file {lost[0]!r} and does not list this file; get the "
+            "bundle again"
         )
     if not manifest.protocols:
         raise BenchError(f"{path}: refused, it holds no protocol")
@@ -137,7 +140,10 @@ def _put(path: Path, to: Path, raw: bytes) -> None:
         to.parent.mkdir(parents=True, exist_ok=True)
         to.write_bytes(raw)
     except OSError as error:  # a member that is another's folder, a name that no file can have
-        raise BenchError(f"{path}: refused, {to.name}: {error.strerror}") from None
+        raise BenchError(
+            f"{path}: refused, its file {to.name} cannot be written ({error.strerror}); get the bundle "
+            "again, or make room for temporary files"
+        ) from None
 
 
 @contextmanager

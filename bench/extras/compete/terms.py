@@ -198,9 +198,9 @@ def _jobs(track: Track, plan: Plan, protocol: Protocol) -> None:
             )
         if job not in jobs:
             raise BenchError(
-                f"{track.place}: the records of {track.name} were made by another recipe than its protocol "
-                f"states now ({what}: job {job}, here {next(iter(jobs - {None}))}; {_why(track)}); run the "
-                "protocol again, or use the version of bench that made them"
+                f"{track.place}: the records of {track.name} were made with other settings than its protocol "
+                f"has now ({what}: job {job}, now {next(iter(jobs - {None}))}; {_why(track)}); run the "
+                "protocol again, or use the version of bench that made the records"
             )
 
 
@@ -235,6 +235,6 @@ def _rivals(track: Track, added: AddedRow, protocol: Protocol) -> None:
             for k, (a, b) in sorted(differing(protocol, index, row_spec, rivals[0]).items())
         )
         raise BenchError(
-            f"{track.place}: no row of {track.name} on network {added.network} is fine-tuned in {section} as "
-            f"{added.row} would be ({keys}); nothing to compare it with"
+            f"{track.place}: in {section} no row of {track.name} on network {added.network} has the fine-tuning "
+            f"settings of {added.row} ({keys}); use another --network or another protocol"
         )

@@ -125,8 +125,8 @@ def _refuse_apart(standings: tuple[Standing, ...]) -> None:
         return
     a, b = standings[0].methods[:2]
     raise BenchError(
-        f"no two methods share a case of one target (as {a!r} and {b!r}): cases are matched by name, so bring the "
-        "names to one form, or name the right column with --case"
+        f"no case has scores of two methods for one target (e.g. of methods {a!r} and {b!r}); write the names of "
+        "cases in the same form for all methods, or name the right column with --case"
     )
 
 

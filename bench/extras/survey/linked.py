@@ -172,8 +172,8 @@ def _refuse_apart(
     if alone:
         listed = ", ".join(str(path.relative_to(folder)) for path in alone[:SHOWN])
         raise BenchError(
-            f"{here}: {len(alone)} of {len(files)} files have no partner by {there} with the same "
-            f"wildcards, first {listed}; correct a pattern, or move these files away"
+            f"{here}: {len(alone)} of {len(files)} files match no file of {there} (the text at each wildcard "
+            f"must be the same), first {listed}; correct a pattern, or move these files away"
         )
 
 

@@ -229,7 +229,10 @@ class FinetuneSpec(TrainingKind):
         if self.init == "random":
             raise BenchError(f"finetune.{key}: the row starts from random weights; leave it out")
         if self.given.own_head and (self.finetune.head != "softmax" or self.data.task != MAPS):
-            raise BenchError("init.labels: works only with a softmax head; use 'head: softmax'")
+            raise BenchError(
+                "init.labels: works only for segmentation with a softmax head; use 'head: softmax', or leave "
+                "'labels' out"
+            )
         for need in job.needs:
             before = plan.jobs[need].spec
             if not isinstance(before, PretrainSpec):
@@ -238,10 +241,9 @@ class FinetuneSpec(TrainingKind):
             if taught != {self.data.dataset} or self.finetune.head != "softmax":
                 learned = f"the labels of {', '.join(sorted(taught))}" if taught else "no labels"
                 raise BenchError(
-                    f"finetune.{key}: method {before.method.name!r} learned {learned}, and the task has the "
-                    f"labels of {self.data.dataset} under a {self.finetune.head} head; the last layer fits "
-                    "only if it was trained on the same labels under softmax (method supervised, 'labels: "
-                    "own')"
+                    f"finetune.{key}: method {before.method.name!r} learned {learned}, but the task is "
+                    f"{self.data.dataset} with a {self.finetune.head} head, so the last layer does not fit; leave "
+                    f"'{key}' out, or pretrain on the same labels with softmax (method supervised, 'labels: own')"
                 )
 
     @property

@@ -366,7 +366,7 @@ def test_what_was_just_being_submitted_is_cancelled_with_a_second_look(
 
 def test_tasks_that_stay_in_the_queue_are_no_success(alone, store, monkeypatch, cancelling):
     monkeypatch.setattr(squeue, "cancel", lambda ids: "Access denied")
-    with pytest.raises(BenchError, match=r"1 tasks are still in the queue \(Access denied\)"):
+    with pytest.raises(BenchError, match=r"1 tasks are still in SLURM's queue \(Access denied\)"):
         slurm.cancel(store)
 
 

@@ -67,9 +67,9 @@ HOSTILE = {
     "a link": (("files/x.yaml", b"/etc/passwd", 0o120777), "is a symbolic link"),
     "twice": (("records/test0.json",), "is in the archive twice"),
     "a bomb": (("files/x.yaml", b"0" * (200 << 20), 0o644, zipfile.ZIP_DEFLATED), "a zip bomb"),
-    "a picture": (("reports/test0/panels.png",), "no member 'reports/test0/panels.png'"),
-    "a job": (("jobs/0123456789abcdef/manifest.json",), "no member 'jobs/"),
-    "code": (("files/sitecustomize.py",), "no member"),
+    "a picture": (("reports/test0/panels.png",), "file 'reports/test0/panels.png' does not"),
+    "a job": (("jobs/0123456789abcdef/manifest.json",), "refused, file 'jobs/"),
+    "code": (("files/sitecustomize.py",), "does not belong in a bundle"),
 }
 
 
@@ -92,7 +92,7 @@ MANIFESTS = {
     "nothing": (other(protocols={}), "it holds no protocol"),
     "elsewhere": (
         other(protocols={"test0": {"file": "../../x.yaml", "scale": "paper"}}),
-        "does not list this member",
+        "does not list this file",
     ),
 }
 
