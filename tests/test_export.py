@@ -323,7 +323,8 @@ UNNAMED = {  # row and --only: what is said; {0} and {1} are the pretrainings of
     "simclr3d": r"^row 'simclr3d' has 2 pretrainings; choose one by its flags or by its job id: "
     r"--only seed=0 \(job {0}\); --only seed=1 \(job {1}\)$",
     "scratch seed=0": "has 2 fine-tunings; .*--only fraction=50 .*; --only fraction=100 ",
-    "simclr": "^simclr: no finished job has an id that begins with this; no row named 'simclr'; did you mean",
+    "simclr": "^simclr: no finished job has an id that begins with this; no row named 'simclr'; "
+    "did you mean 'simclr3d'",
     "simclr3d seed=7": "^--only seed=7: row 'simclr3d' has seed 0, 1$",
     "simclr3d sed=1": "^--only sed=: no key named 'sed'; did you mean 'seed'",
     "simclr3d kind=prepare": "^--only kind=prepare: take one of pretrain, finetune$",

@@ -47,10 +47,10 @@ def body(arguments: argparse.Namespace) -> int:
 
 def _card(arguments: argparse.Namespace, cluster: Profile | None) -> str | None:
     """Return the card that a plan is counted for: what --gpu names, or a profile."""
-    from bench.gpu.cards import card
-
     name = getattr(arguments, "gpu", None) or (cluster.card if cluster else None)
     if name:
+        from bench.gpu.cards import card
+
         card(name)
     return name
 
