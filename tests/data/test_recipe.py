@@ -208,7 +208,7 @@ INF, NAN = float("inf"), float("nan")
         (Recipe(scale="zscore", resize=(4, 5000, 4)), "at most 4096"),
         (Recipe(scale="minmax", resize=(0, 0, 0)), "0 to keep an axis"),
         (Recipe(scale="minmax", foreground=NAN), "foreground nan must be a finite number"),
-        (Recipe(scale="minmax", channels=(3,)), "has 1"),
+        (Recipe(scale="minmax", channels=(3,)), "has only 1, counted from 0"),
         (Recipe(scale="minmax", channels=()), "each once"),
         (Recipe(scale="minmax", channels=(0, 0)), "each once"),
     ],

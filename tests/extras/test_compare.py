@@ -154,7 +154,8 @@ def test_runs_are_paired_with_those_of_the_same_seeds(two):
     assert cell.runs == 8 and cell.difference == pytest.approx(0.02 / 3, abs=0.004)
     other = table().assign(seed=lambda t: t["seed"] + 10)
     code, _, line = two(table(), other)
-    assert code == 2 and "have no scores of the same row, data set" in line
+    words = "have no scores of the same row, data set, fraction and seed; nothing to compare"
+    assert code == 2 and words in line
 
 
 def test_what_is_on_one_side_only_is_listed_and_is_no_movement(two):

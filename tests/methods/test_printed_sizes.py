@@ -201,7 +201,7 @@ CORNER, LARGE, RESIZE = (
         ("simclr2d", NINE, SLICE, (32, 32, 8), "volumes of 8 slices do not have 9"),
         ("simclr2d", NINE, SLICE, (32, 32, 9), None),
         ("simclr2d", NINE, SLICE, (32, 32, 0), None),
-        ("cpc3d", {}, (16, 16, 16), BOX, r"\(40, 40, 40\) and do not fit .*\(32, 48, 32\)"),
+        ("cpc3d", {}, (16, 16, 16), BOX, r"\(40, 40, 40\) voxels and do not fit .*\(32, 48, 32\)"),
         ("cpc3d", {}, (16, 16, 16), (40, 40, 0), None),
         ("rubik", CELLS, (16, 16, 16), (40, 40, 30), "do not fit into volumes"),
         ("rubik", CELLS, (16, 16, 16), (40, 40, 32), None),
