@@ -21,6 +21,7 @@ from bench.arguments import blocks, parser
 from bench.cli import main
 from bench.commands.stopping import stopping
 from bench.process import STOPS, started
+from bench.show import listing
 from bench.store import Store
 
 pytestmark = pytest.mark.usefixtures("own_place")
@@ -109,6 +110,12 @@ def test_list_as_json_and_as_text(say, what):
         assert (entries["quickstart"]["assumed"], entries["quickstart"]["deviations"]) == (0, 1)
     code, text, _ = say("list", what)
     assert code == 0 and all(name in text for name in entries)
+    # on a terminal a table fits, each name is whole, and what is left out is said
+    narrow, whole = listing.as_text(what, [*entries.values()], 80), text.splitlines()[0].split()
+    table, _, rest = narrow.partition("\n\n")
+    assert max(map(len, table.splitlines())) <= 80 and all(name in table for name in entries)
+    lacking = [column for column in whole if column not in table.splitlines()[0].split()]
+    assert rest.startswith("not shown in 80 letters: " + ", ".join(lacking)) == bool(lacking)
 
 
 def test_plan_as_json_with_and_without_data(say, protocol_file, phantoms):

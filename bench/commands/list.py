@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 
 from bench.errors import BenchError
@@ -26,9 +27,10 @@ def body(arguments: argparse.Namespace) -> int:
             f"--data {arguments.data}: only 'bench list datasets NAME' has this flag; leave it out"
         )
     things, broken = listing.listed(arguments.what)
-    print(
-        json.dumps(things, indent=1) if arguments.json else listing.as_text(arguments.what, things)
-    )
+    # a file or another program gets one whole line for each thing
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    text = listing.as_text(arguments.what, things, width)
+    print(json.dumps(things, indent=1) if arguments.json else text)
     for line in broken:
         print(f"bench: {line}", file=sys.stderr)
     return 1 if broken else 0

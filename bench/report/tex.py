@@ -64,6 +64,7 @@ FOREIGN = (
     "that has them: \\usepackage{{fontspec}} \\setmainfont{{DejaVu Serif}}."
 )
 LISTED = 8  # of such characters
+LONG = 40  # characters of words that are set on one line
 
 
 def escape(text: str) -> str:
@@ -127,14 +128,21 @@ def hints(parts: Sequence[str]) -> list[str]:
     return [*HINTS, *([FOREIGN.format(listed)] if foreign else [])]
 
 
+def _column(kind: str, widest: int) -> str:
+    """Return how a column is set: long words are broken into lines."""
+    if kind == "left" and widest > LONG:
+        return "p{.25\\linewidth}"
+    return {"check": "c", "left": "l"}.get(kind, "r")
+
+
 def tabular(table: Table) -> str:
     """Return one table as a bare ``tabular``."""
-    kinds = "".join({"check": "c", "left": "l"}.get(column.kind, "r") for column in table.columns)
     left, n = len(table.stubs), [""] * table.counted
-    lines = [
-        f"\\begin{{tabular}}{{@{{}}{'l' * left}{kinds}{'r' * table.counted}@{{}}}}",
-        "\\toprule",
-    ]
+    kinds = ["left"] * left + [column.kind for column in table.columns]
+    words = zip(*(line.words for line in table.lines), strict=True)
+    widest = [max(map(len, cells)) for cells in words] or [0] * len(kinds)
+    letters = "".join(map(_column, kinds, widest))
+    lines = [f"\\begin{{tabular}}{{@{{}}{letters}{'r' * table.counted}@{{}}}}", "\\toprule"]
     for level in table.heads:
         cells, rules, at = [""] * left, "", left + 1
         for heading, span in level:

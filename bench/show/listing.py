@@ -26,6 +26,8 @@ COLUMNS = {  # of a person's table
     "protocols": ("name", "title", "scales", "assumed", "deviations", "file"),
 }
 WIDTH = 28  # letters of the networks of a method
+WRAPPED = ("title", "splits", "licence", "data", "datasets", "networks", "presets")  # of words
+LEAST = 24  # letters of a line of such a column
 Listed = dict[str, Any]  # plain values, by the keys of the public contract
 
 
@@ -124,8 +126,15 @@ def _protocol(path: Path) -> Listed:
     }
 
 
-def as_text(what: str, things: list[Listed]) -> str:
-    """Return a table for a person; below one of data sets, where to get each: too long for a column."""
+def as_text(what: str, things: list[Listed], width: int = 0) -> str:
+    """Return a table for a person; below one of data sets, where to get each: too long for a column.
+
+    Args:
+        what: the kind of the things.
+        things: from ``listed``.
+        width: of the terminal, in letters: long words are broken into lines, and the last columns left
+            out where there is no room. 0: one line for each thing, with every column.
+    """
     from tabulate import tabulate
 
     columns = (*COLUMNS[what], *(("from",) if any("from" in thing for thing in things) else ()))
@@ -137,7 +146,11 @@ def as_text(what: str, things: list[Listed]) -> str:
             for thing, both in zip(things, dims, strict=True)
         ]
     rows = [[_cell(thing.get(key, "")) for key in columns] for thing in things]
-    text = tabulate(rows, columns, "plain")
+    widths = _widths([columns, *rows], width) if width else [None] * len(columns)
+    shown = len(widths)
+    text = tabulate([row[:shown] for row in rows], columns[:shown], "plain", maxcolwidths=widths)
+    if shown < len(columns):
+        text += f"\n\nnot shown in {width} letters: {', '.join(columns[shown:])} (--json has them)"
     if what == "datasets":
         datasets = {thing["name"]: registry.load("dataset", thing["name"]) for thing in things}
         text += "\n\n" + "\n".join(
@@ -146,6 +159,23 @@ def as_text(what: str, things: list[Listed]) -> str:
     if what == "weights":
         text += "\n\n" + "\n".join(map(_read, things))
     return text
+
+
+def _widths(table: Sequence[Sequence[str]], width: int) -> list[int | None]:
+    """Return the most letters of each column that there is room for, None for one that is not broken."""
+    names, columns = table[0], zip(*table, strict=True)
+    sizes = [max(len(head) + 2, *map(len, cells)) for head, *cells in columns]  # tabulate pads heads
+    count = len(names)
+    while True:
+        words = [i for i in range(count) if names[i] in WRAPPED]
+        room = width - sum(sizes[i] for i in range(count) if i not in words) - 2 * (count - 1)
+        if count <= 2 or room >= sum(min(sizes[i], LEAST) for i in words):
+            break
+        count -= 1
+    most = max(LEAST, room)
+    while words and sum(min(sizes[i], most) for i in words) > max(room, LEAST):
+        most -= 1
+    return [min(sizes[i], most) if i in words else None for i in range(count)]
 
 
 def _read(weights: Listed) -> str:

@@ -23,6 +23,12 @@ def block(text, heading):
     return [re.sub(r"\\(.)", r"\1", line.removeprefix("- ")) for line in after.strip().splitlines()]
 
 
+def table(text, heading):
+    """Return the cells of each line of the table under one heading of table.md, head and rule left out."""
+    lines = [line for line in block(text, heading) if line.startswith("|")]
+    return [tuple(cell.strip() for cell in line[1:-1].split("|")) for line in lines[2:]]
+
+
 @pytest.fixture
 def written(tmp_path):
     """Return a function from protocol, records and extras to table.md and the page."""
@@ -48,7 +54,7 @@ def four(protocol):
 
 
 def test_what_each_row_was_pretrained_on_is_said_by_row(four, records, written):
-    table = records(
+    rows = records(
         {"row": "a"},
         {"row": "b", **PRETRAINED},
         {"row": "b (last)", **PRETRAINED},
@@ -59,21 +65,22 @@ def test_what_each_row_was_pretrained_on_is_said_by_row(four, records, written):
         pretraining(["b", "b (last)"], (10, 10), unlabelled=(3, 3)),
         pretraining(["c"], (39, 41), (100, 100), unlabelled=(0, 2)),
     )
-    text, _ = written(four, table, pretrainings=done)
-    recipe = "batch size 2, adamw at learning rate 0.001, cosine schedule, fp32."
-    assert block(text, "What each row was pretrained on") == [
-        "“A”: not pretrained.",
-        f"“B”; “B (last)”: pretrained on organs, 10 cases, 3 of them unlabelled; 16 steps, {recipe}",
-        f"“C”: pretrained on organs, 39 to 41 cases, 0 to 2 of them unlabelled; 100 steps, {recipe}",
-        "“D”: not pretrained here; the weights are from the file given.pth (SHA-256 abababababab).",
+    text, _ = written(four, rows, pretrainings=done)
+    recipe = ("2", "adamw", "0.001", "cosine", "fp32")
+    file = "not pretrained here; the weights are from the file given.pth (SHA-256 abababababab)"
+    assert table(text, "What each row was pretrained on") == [
+        ("A", "not pretrained", *[""] * 7),
+        ("B; B (last)", "organs", "10, 3 of them unlabelled", "16", *recipe),
+        ("C", "organs", "39 to 41, 0 to 2 of them unlabelled", "100", *recipe),
+        ("D", file, *[""] * 7),
     ]
     assert "2000 steps" not in text  # of the protocol, and of none of these rows
     # facts of jobs
     without, _ = written(
         four, records({"row": "b", **PRETRAINED, "init": PRETRAINED["init"] + "@500"})
     )
-    expected = ["“B”: pretrained on organs, weights after step 500."]
-    assert block(without, "What each row was pretrained on") == expected
+    expected = [("B", "organs, weights after step 500", *[""] * 7)]
+    assert table(without, "What each row was pretrained on") == expected
 
 
 def test_notes_assumptions_and_deviations_stand_apart(protocol, records, written):
@@ -98,12 +105,15 @@ def test_one_seed_has_no_spread_and_one_case_no_plural(protocol, records, writte
         finetune=(Finetune(dataset="organs", split="rule", steps=10, seeds=(0, 1, 2)),)
     )
     text, page = written(seeds, records({}))
-    assert "1 test patient, 1 test case; training patients: 20 at 100 %; seed 0." in text
+    assert table(text, "Data and splits")[0][3:] == ("1", "1", "20 at 100 %", "0")
     assert "1 run, 1 patient, 1 case, 1 value, 0 undefined" in page
     assert "<dt>Fine-tuning seeds</dt><dd>1</dd>" in page
     assert not [line for line in block(text, "How to read the numbers") if "±" in line]
     text, page = written(seeds, records({}, {"seed": 2}))
-    assert "seeds 0, 2." in text and "<dt>Fine-tuning seeds</dt><dd>2</dd>" in page
+    assert (
+        table(text, "Data and splits")[0][-1] == "0, 2"
+        and "<dt>Fine-tuning seeds</dt><dd>2</dd>" in page
+    )
     assert [line for line in block(text, "How to read the numbers") if "±" in line]
 
 
