@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from collections.abc import Collection
 from math import prod
 
 import numpy as np
@@ -18,7 +19,7 @@ from bench.data.reader import Volume
 from bench.errors import BenchError
 from bench.jobs.pretrain.global_draws import warned_of
 from bench.jobs.training_kind import BACKWARD
-from bench.method import Owned, forward_flops
+from bench.method import Method, Owned, forward_flops
 from bench.nets.base import NoDecoder
 from bench.nets.catalog import network_facts, preset
 from bench.protocol import PAPERS
@@ -201,6 +202,29 @@ def test_gradient_reaches_the_encoder_and_every_trained_head(trial, scans):
         listed = ", ".join(map(repr, trained))
         unused = f"{listed} get no gradient; use them in loss or remove them"
         assert not trained or any(reached[k] for k in trained), unused
+
+
+@each
+def test_weights_that_follow_others_get_no_gradient(trial, scans):
+    method = trial.build()
+    if type(method).after_step is Method.after_step:
+        return
+    method.loss(batch_of(method, scans))["total"].backward()
+    trained = [name for name, p in method.named_parameters() if p.grad is not None]
+    start = copy.deepcopy(method.state_dict())
+
+    def after(moved: Collection[str]) -> dict[str, torch.Tensor]:
+        """Return the trained weights after a call from the start with these weights moved."""
+        state = {k: v + 0.01 * torch.randn_like(v) if k in moved else v for k, v in start.items()}
+        method.load_state_dict(state)
+        method.after_step(0.5)
+        return {k: v.clone() for k, v in method.state_dict().items() if k in trained}
+
+    # norms of its own are no following: only those count that change with the others
+    still = after(())
+    live = [k for k in trained if not torch.equal(after({*trained} - {k})[k], still[k])]
+    advice = "call requires_grad_(False) on it, and run it under torch.no_grad()"
+    assert not live, f"after_step sets {', '.join(live)}, and the loss trains it too; {advice}"
 
 
 @each

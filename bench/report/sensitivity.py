@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -95,21 +95,28 @@ def sensitivity(report: ReportContext, groups: Sequence[VerdictGroup]) -> Sensit
     """Return what a study could have found; empty where it has no positive control."""
     all_steps = [steps for group in groups for steps in _steps(report, group)]
     lines = tuple(_line(report, steps) for steps in all_steps)
-    blind, sentences = dict[str, None](), dict[str, None]()
+    blind, seen = (
+        dict[str, list[str]](),
+        dict[str, list[str]](),
+    )  # a sentence: the places it is true of
     for group in groups:
         of_group = [steps for steps in all_steps if steps.group is group]
         for baseline in dict.fromkeys(steps.baseline for steps in of_group):
             of_baseline = [steps for steps in of_group if steps.baseline == baseline]
             where = _where(report, group, baseline, {steps.baseline for steps in of_group})
             if baseline in group.blind:
-                blind[
-                    f"{where}: {BLIND}, so '{UNCLEAR}' carries no information{_though(of_baseline)}."
-                ] = None
+                text = f"{BLIND}, so '{UNCLEAR}' carries no information{_though(of_baseline)}"
+                blind.setdefault(text, []).append(where)
             elif text := _smallest_gain(of_baseline):
-                sentences[f"{where}: {text}."] = None
+                seen.setdefault(text, []).append(where)
     for section, fraction in _lacking(report, groups):
-        sentences[f"“{report.labels[section]}”, {fraction} % of the labels: {UNKNOWN}."] = None
-    return Sensitivity(lines, tuple(blind), tuple(sentences))
+        where = f"“{report.labels[section]}”, {fraction} % of the labels"
+        seen.setdefault(UNKNOWN, []).append(where)
+    return Sensitivity(lines, _sentences(blind), _sentences(seen))
+
+
+def _sentences(texts: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    return tuple(f"{'; '.join(dict.fromkeys(where))}: {text}." for text, where in texts.items())
 
 
 def ladders(report: ReportContext, groups: Sequence[VerdictGroup]) -> tuple[Ladder, ...]:

@@ -5,6 +5,7 @@ Adding a file adds it to these tests; its small sizes stand in ``SIZES`` and ``C
 
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from small_methods import build, trial_of
@@ -27,6 +28,23 @@ def trial(request):
 def test_scratch_refuses_to_be_pretrained():
     with pytest.raises(BenchError, match="no pretext"):
         build("scratch").loss({})
+
+
+def test_a_target_that_the_loss_trains_too_is_told(monkeypatch, scans):
+    method = build("byol3d")
+    method.slow.requires_grad_(True)
+    whole = type(method).loss
+
+    def loss(self, batch):
+        pull = sum(p.sum() for p in self.slow.parameters())
+        return {"total": whole(self, batch)["total"] + pull}
+
+    monkeypatch.setattr(type(method), "loss", loss)
+    live = SimpleNamespace(build=lambda: method)
+    with pytest.raises(
+        AssertionError, match=r"after_step sets slow\..* call requires_grad_\(False\)"
+    ):
+        test_weights_that_follow_others_get_no_gradient(live, scans)  # noqa: F405
 
 
 @each
