@@ -26,6 +26,7 @@ DEEPEST = 50  # levels of one file
 LARGEST = 256 << 10  # bytes of one file; PyYAML reads about 20 KiB a second
 MOST = 20_000  # values of one file, aliases written out
 # TOML text without quotes
+UNIT = re.compile(r"\s*([\w.-]+)\s*=\s*(\d+) ?[A-Za-z]+\s*(?:#.*)?")
 BARE = re.compile(r"\s*([\w.-]+)\s*=\s*([A-Za-z][\w.:/ -]*?)\s*(?:#.*)?")
 
 
@@ -187,10 +188,18 @@ def read_toml(path: Path) -> Document | None:
         at = re.search(r" \(at line (\d+), column \d+\)", str(error))
         if at is None:
             raise BenchError(f"{path}: not TOML ({error})") from None
-        bare = BARE.fullmatch(text.split("\n")[int(at[1]) - 1])
-        hint = f'; text needs quotes: {bare[1]} = "{bare[2]}"' if bare else ""
+        hint = _toml_hint(text.split("\n")[int(at[1]) - 1])
         why = str(error).replace(at[0], "")
         raise BenchError(f"{path}:{at[1]}: not TOML ({why}){hint}") from None
+
+
+def _toml_hint(line: str) -> str:
+    """Return what to write in place of a line that is not TOML, of mistakes that are common."""
+    if bare := BARE.fullmatch(line):
+        return f'; text needs quotes: {bare[1]} = "{bare[2]}"'
+    if unit := UNIT.fullmatch(line):
+        return f"; a number has no unit: {unit[1]} = {unit[2]}"
+    return "; the quote is not closed" if line.count('"') % 2 else ""
 
 
 def _toml_lines(text: str) -> dict[typed.Keys, int | str]:

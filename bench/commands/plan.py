@@ -13,6 +13,8 @@ from bench.errors import BenchError, printable
 
 if TYPE_CHECKING:
     from bench.executors.slurm.profile import Profile
+    from bench.gpu.cards import Card
+    from bench.gpu.forecast import Need
     from bench.plan import Plan
     from bench.protocol import Protocol
     from bench.store import Store
@@ -65,7 +67,11 @@ def _detect(
         raise BenchError(
             f"--detect {arguments.detect:g}: give a difference in percentage points, above 0 and at most 100"
         )
-    sights = detect.sights(plan, protocols, store, arguments.detect)
+    seconds = None
+    if name := _card(arguments, flags.cluster(arguments)):
+        _, needs = _needs(arguments, plan, name)
+        seconds = name, {job: 3600 * (need.hours or 0.0) for job, need in needs.items()}
+    sights = detect.sights(plan, protocols, store, arguments.detect, seconds)
     if arguments.json:
         print(
             json.dumps(
@@ -77,23 +83,31 @@ def _detect(
     return 0
 
 
-def _gpu(
-    arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Plan, name: str
-) -> int:
-    """Print what jobs take of a card, totals first."""
-    from bench import records, run
+def _needs(arguments: argparse.Namespace, plan: Plan, name: str) -> tuple[Card, dict[str, Need]]:
+    """Return a card as the profile has it, and what each job takes of it."""
+    from bench import run
     from bench.gpu.cards import card
     from bench.gpu.forecast import Forecast
     from bench.gpu.memory import NAME, StepMemory
-    from bench.show import gpu_text
-    from bench.show.plan_text import as_json
     from bench.show.screen import bar
 
     profile = flags.cluster(arguments)
     site = card(name).under((profile.cuda if profile else None) or run.cuda_settings())
-    store, processes = flags.seen(arguments.out), profile.world if profile else 1
+    processes = profile.world if profile else 1
     forecast = Forecast(plan, site, StepMemory(arguments.out / NAME), processes, bar)
-    needs = forecast.needs(plan.wanted())
+    return site, forecast.needs(plan.wanted())
+
+
+def _gpu(
+    arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Plan, name: str
+) -> int:
+    """Print what jobs take of a card, totals first."""
+    from bench import records
+    from bench.show import gpu_text
+    from bench.show.plan_text import as_json
+
+    profile, store = flags.cluster(arguments), flags.seen(arguments.out)
+    site, needs = _needs(arguments, plan, name)
     if getattr(arguments, "json", False):
         content = as_json(plan, store, away=True)
         for job in content["jobs"]:
@@ -119,11 +133,11 @@ def tell(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Pla
     work = plan, run.todo(plan, seen), flags.without_gpu(arguments, cluster)
     if arguments.command != "plan":
         refuse_half(*work)
+    if name := _card(arguments, cluster):
+        return _gpu(arguments, protocols, plan, name)
     lacking = told_half(*work)
     for line in lacking:
         print(f"bench: {line}", file=sys.stderr)
-    if name := _card(arguments, cluster):
-        return _gpu(arguments, protocols, plan, name)
     # nothing is forecast for a processor that will not do it
     away = cluster is not None or bool(lacking)
     if getattr(arguments, "json", False):

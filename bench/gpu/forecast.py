@@ -113,6 +113,8 @@ class Forecast:
         spec, card = job.spec, self.card
         step, training = self._step(job, spec), spec.training
         count, fits = training.steps, step.most <= card.room
+        if count is None:
+            count = self._plan.paper_steps.get(job.id)
         processes = self._processes if isinstance(spec, PretrainSpec) else 1
         return Need(
             gib=step.most / GIB,

@@ -66,6 +66,8 @@ class Plan:
     stated: dict[str, list[Stated]] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()  # what --set changed, as typed
     files: WeightFiles = field(default_factory=WeightFiles)  # weights that rows start from
+    # pretraining of a mixture that is not here: steps by the number of cases that its paper prints
+    paper_steps: dict[str, int] = field(default_factory=dict)
     provisional: bool = False
 
     def wanted(

@@ -79,6 +79,9 @@ class Pretrainings:
         self.plan.wait(job, guard)
         if read := mixing.count(section, parts):
             self.plan.scans[job] = read, mixing.unlabelled(section, parts)
+        expected = mixture.expected_cases(section)
+        if budget is None and expected and (steps := specs.steps(section, expected)):
+            self.plan.paper_steps[job] = steps
         self.guards[job, arm.protocol.name] = guard
         _has_snapshot(arm, spec.pretrain)
         return job

@@ -63,6 +63,11 @@ def ranking(section: Pretrain) -> str:
     return section.mixture or "+".join(m.dataset for m in section.datasets)
 
 
+def expected_cases(section: Pretrain) -> int | None:
+    """Return the number of cases that a mixture's paper prints, where the whole mixture is read."""
+    return mixture(section.mixture).expected_cases if section.mixture and not section.take else None
+
+
 def title(section: Pretrain) -> str:
     """Return the name of what is pretrained on, as records have it."""
     return section.name or ranking(section) + (f" ({section.take})" if section.take else "")

@@ -26,6 +26,8 @@ def find(text: Path) -> Path:
         BenchError: neither; names the nearest one.
     """
     if text.exists():
+        if text.suffix == ".toml":
+            raise BenchError(f"{text}: is no protocol; name a .yaml file")
         return text
     shipped, name = {"_".join(under(path)): path for path in files()}, "_".join(text.parts)
     if name in shipped:
@@ -37,7 +39,13 @@ def find(text: Path) -> Path:
     ends = [known for known in shipped if known.endswith(f"_{text.stem}")]
     placed = "_".join(text.with_suffix("").parts[-2:])  # its folder tells two table1 apart
     ends.sort(key=lambda name: -SequenceMatcher(None, name, placed).ratio())
-    hint = f"did you mean {ends[0]!r}?" if ends else unknown("protocol", wanted, others)
+    begun = [known for known in shipped if known.startswith(name)]
+    if begun:  # a paper's name, or the word "table" after it
+        begun.sort(key=lambda known: "table" not in known)
+        hint = f"did you mean {' or '.join(map(repr, begun[:2]))}?"
+        hint += f" ({len(begun)} names begin with {name!r})" if len(begun) > 2 else ""
+    else:
+        hint = f"did you mean {ends[0]!r}?" if ends else unknown("protocol", wanted, others)
     raise BenchError(
         f"{text}: no such file; {hint.removeprefix(f'no protocol named {wanted!r}; ')}"
     )

@@ -171,10 +171,7 @@ def _expected(protocol: Protocol, row: str) -> str:
     if declared is None or protocol.pretrain is None:
         return ""
     every = [pretrain_of(protocol, declared, index) for index in range(len(protocol.finetune))]
-    expected = {
-        mixture.mixture(s.mixture).expected_cases if s.mixture and not s.take else None
-        for s in every
-    }
+    expected = {mixture.expected_cases(section) for section in every}
     only = expected.pop() if len(expected) == 1 else None
     return f" of {only:,} expected" if only else ""
 

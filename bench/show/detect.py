@@ -6,8 +6,8 @@ at the nearest label fraction, else the same data set, else a stated prior.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from math import inf, isfinite, log
 from pathlib import Path
@@ -82,9 +82,10 @@ class Sight:
     goal: float
     needs_runs: int | None  # with these patients; None: out of reach
     needs_patients: int | None  # with these runs
-    hours: float | None  # of this processor, as written
+    hours: float | None  # as written, of this processor or of the card that is named
     noise: Noise  # in points
     source: str  # of the noise
+    place: str = "of this processor"  # whose hours
 
     @property
     def pilot(self) -> bool:
@@ -94,8 +95,9 @@ class Sight:
     def lines(self) -> Iterator[str]:
         """Yield it in words."""
         yield f"  {self.section}, {self.fraction} % of the labels"
-        counts = f"{counted(self.comparisons, 'comparison')}, {self.patients} test patients, {self.runs} runs"
-        hours = "" if self.hours is None else f", {duration(3600 * self.hours)} of this processor"
+        counts = f"{counted(self.comparisons, 'comparison')}, {self.patients} test patients"
+        counts += f", {counted(self.runs, 'run')}"
+        hours = "" if self.hours is None else f", {duration(3600 * self.hours)} {self.place}"
         seen = (
             "no difference"
             if self.sees is None
@@ -114,13 +116,19 @@ class Sight:
             return
         if self.needs_runs is not None:
             hours = None if self.hours is None else self.hours / self.runs * self.needs_runs
-            took = "" if hours is None else f", about {duration(3600 * hours)} of this processor"
-            yield f"{self.needs_runs} runs{took}"
+            took = "" if hours is None else f", about {duration(3600 * hours)} {self.place}"
+            yield f"{counted(self.needs_runs, 'run')}{took}"
         if self.needs_patients is not None:
             yield f"{self.needs_patients} test patients"
 
 
-def sights(plan: Plan, protocols: Sequence[Protocol], store: Store, goal: float) -> list[Sight]:
+def sights(
+    plan: Plan,
+    protocols: Sequence[Protocol],
+    store: Store,
+    goal: float,
+    card: tuple[str, Mapping[str, float | None]] | None = None,
+) -> list[Sight]:
     """Return what each section with a comparison sees at each label fraction.
 
     Args:
@@ -128,10 +136,12 @@ def sights(plan: Plan, protocols: Sequence[Protocol], store: Store, goal: float)
         protocols: their order is that of the answer.
         store: what ran there tells how long jobs take.
         goal: the difference that is asked for, in points.
+        card: its name, and the seconds of each job on it; None: hours are of this processor.
     """
-    costs = forecast(plan, store, plan.wanted())
+    costs = card[1] if card else forecast(plan, store, plan.wanted())
+    place = f"on {card[0]}" if card else "of this processor"
     return [
-        sight
+        replace(sight, place=place)
         for protocol in protocols
         for (section, fraction), cells in _places(plan, protocol).items()
         for sight in _sight(plan, protocol, section, fraction, cells, costs, goal)
@@ -156,7 +166,7 @@ def _sight(  # noqa: PLR0913 - what a place is
     section: str,
     fraction: int,
     cells: list[Cell],
-    costs: dict[str, float | None],
+    costs: Mapping[str, float | None],
     goal: float,
 ) -> Iterator[Sight]:
     compared = [cell for cell in cells if _is_compared(protocol, cell)]
@@ -299,9 +309,12 @@ def as_lines(sights: Sequence[Sight], protocols: Sequence[Protocol], goal: float
     """Return every sight in words, protocol by protocol."""
     if not sights:
         return ["no row that is to run is compared with scratch, so nothing can be detected"]
+    known = any(sight.hours is not None for sight in sights)
+    hours = "hours include the pretrainings, which label fractions share"
+    unknown = "hours are not known without the data (--gpu CARD: GPU-hours)"
     lines = [
         "80 % power, alpha 0.05 after Holm; a run is a pretraining and its fine-tuning; "
-        "hours include the pretrainings, which label fractions share"
+        + (hours if known else unknown)
     ]
     for protocol in protocols:
         if not (sights_here := [sight for sight in sights if sight.protocol == protocol.name]):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from bench.show.words import counted
 if TYPE_CHECKING:
     from bench.executors.slurm.profile import Profile
 
+WITHOUT_DATA = (UNKNOWN_CASES, UNKNOWN_STEPS)
 PUBLIC = ("gib", "teraflop", "hours", "fits", "assumed")
 
 
@@ -32,6 +33,10 @@ class Site:
     def count(self) -> int:
         """Cards that may be used at once."""
         return (self.profile and self.profile.max_gpus) or self.card.count
+
+    def cards(self, need: Need) -> int:
+        """Return the cards that a job reserves."""
+        return need.processes * max(1, self.profile.gpus if self.profile else 1)
 
 
 def as_json(need: Need) -> dict[str, Any]:
@@ -67,21 +72,37 @@ def _totals(plan: Plan, todo: Mapping[str, Need], site: Site) -> list[str]:
     longest = max((need.elapsed for need in todo.values()), default=0.0)
     days = f"{_few(hours / 24)} days on one card"
     if site.count > 1:
-        days += f", {_few(max(hours / site.count, longest) / 24)} on {site.count}"
+        days += f", {_few(together(plan, todo, site) / 24)} on {site.count}"
     unknown = [job for job in todo if todo[job].assumed == UNKNOWN_STEPS]
+    by_paper = [job for job in todo if job in plan.paper_steps]
     if unknown:
         lacking = counted(plan.jobs[job].kind for job in unknown)
         days += f"; without {lacking} of unknown length"
     disk = sum(need.disk for need in todo.values())
+    most = _most(todo.values()) or 0
     lines = [
         f"{_few(hours)} GPU-hours on {card.name}: {days}; the longest job takes {_few(longest)} h",
-        f"memory at most {_most(todo.values()) or 0:.1f} GiB of {card.gib:g}; disk {_few(disk)} GiB of weights; "
-        f"to do: {jobs}",
+        f"the largest job needs {most:.1f} GiB, the card has {card.gib:g} GiB; weights take {_few(disk)} GiB on "
+        f"disk; to do: {jobs}",
     ]
+    if by_paper:
+        kinds = counted(plan.jobs[job].kind for job in by_paper)
+        lines.append(
+            f"the data are not here: steps of {kinds} are by the number of cases in the paper"
+        )
     unfit = sum(need.fits is False for need in todo.values())
     if unfit:
-        lines.append(f"{unfit} jobs do not fit this card; their rows say what helps")
-    lines += _unknown(todo.values())
+        lines += [
+            f"{unfit} jobs do not fit this card; their rows say what helps",
+            *_help(todo.values()),
+        ]
+    lines += _unknown(plan, todo)
+    reserved = sum(need.elapsed * site.cards(need) for need in todo.values())
+    if reserved > 1.01 * hours:
+        each = site.profile.gpus if site.profile else 1
+        lines.append(
+            f"{_few(reserved)} GPU-hours are reserved: each process asks for {each} cards and uses one"
+        )
     if site.profile is not None:
         if site.profile.minutes:
             lines.append(
@@ -92,12 +113,73 @@ def _totals(plan: Plan, todo: Mapping[str, Need], site: Site) -> list[str]:
     return [*lines, card.speed.text, ""]
 
 
-def _unknown(needs: Iterable[Need]) -> list[str]:
-    reasons = Counter(need.assumed for need in needs if need.hours is None)
-    return [f"{count} jobs more: {why}" for why, count in reasons.items()]
+def _help(needs: Iterable[Need]) -> list[str]:
+    """Return how to do what the rows advise, of what is advised anywhere."""
+    advice = " ".join(need.advice for need in needs)
+    ways = {
+        "accumulate": "“accumulate N”: --set pretrain.accumulate=N, or finetune.accumulate=N",
+        "bf16": "“bf16”: --set pretrain.precision=bf16, or finetune.precision=bf16",
+        "processes": "“N processes”: a cluster profile with processes = N, and --only row=ROW, because N must divide "
+        "the batch of each row",
+    }
+    return [f"  {text}" for word, text in ways.items() if word in advice]
+
+
+def _unknown(plan: Plan, todo: Mapping[str, Need]) -> list[str]:
+    reasons = dict[str, list[str]]()
+    for job, need in todo.items():
+        if need.hours is None:
+            reasons.setdefault(need.assumed, []).append(plan.jobs[job].kind)
+    return [
+        f"not in the hours: {counted(kinds)}; their {why}"
+        if why in WITHOUT_DATA
+        else f"not in the hours: {counted(kinds)}; {why}"
+        for why, kinds in reasons.items()
+    ]
+
+
+def together(plan: Plan, todo: Mapping[str, Need], site: Site) -> float:
+    """Return the hours from the first job's begin to the last one's end on the cards of a site.
+
+    A job begins when those that it needs have ended and its cards are free; of several the one that most
+    depends on begins first.
+    """
+    after = {job: [need for need in plan.before(job) if need in todo] for job in todo}
+    ahead = dict.fromkeys(todo, 0.0)  # hours from its begin to the end of what waits for it
+    order = [job for job in plan.jobs if job in todo]
+    for job in reversed(order):
+        ahead[job] += todo[job].elapsed
+        for need in after[job]:
+            ahead[need] = max(ahead[need], ahead[job])
+    waits = {job: len(needed) for job, needed in after.items()}
+    then = dict[str, list[str]]()
+    for job, needed in after.items():
+        for need in needed:
+            then.setdefault(need, []).append(job)
+    ready = [(-ahead[job], job) for job in order if not waits[job]]
+    heapify(ready)
+    running, free, now = list[tuple[float, str, int]](), site.count, 0.0
+    while ready or running:
+        while ready:
+            first = todo[ready[0][1]]
+            cards = min(site.cards(first), site.count) if first.elapsed else 0
+            if cards > free:
+                break
+            free -= cards
+            heappush(running, (now + first.elapsed, heappop(ready)[1], cards))
+        now, ended, cards = heappop(running)
+        free += cards
+        for job in then.get(ended, ()):
+            waits[job] -= 1
+            if not waits[job]:
+                heappush(ready, (-ahead[job], job))
+    return now
 
 
 def _few(number: float) -> str:
+    """Return a number in few digits, never as a power of ten."""
+    if number and number < 0.01:
+        return "under 0.01"
     return f"{number:,.1f}" if number >= 1 or not number else f"{number:.2g}"
 
 

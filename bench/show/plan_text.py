@@ -289,17 +289,23 @@ def limits(plan: Plan, seconds: Mapping[str, float], profile: Profile) -> list[s
         for kind in ("finetune", "pretrain")
     )
     parts = []
-    if tuned:
+    if 0 < tuned <= limit:
+        room = int(limit / tuned)
         parts.append(
-            f"{int(limit / tuned)} cells of {duration(tuned)} fit into it (pack {profile.pack})"
+            f"has time for {room:,} cells of {duration(tuned)} ('pack' puts {profile.pack} into it)"
         )
+    elif tuned:
+        parts.append(_goes_on("fine-tuning", tuned, limit))
     if pretrained:
-        again = math.ceil(pretrained / limit) - 1
-        how = f"is saved and put back into the queue {again} times" if again else "fits into it"
-        parts.append(f"the longest pretraining ({duration(pretrained)}) {how}")
-    if parts:
-        lines.append(f"a task of {profile.minutes} minutes: {'; '.join(parts)}, on the same GPU")
-    return lines
+        parts.append(_goes_on("pretraining", pretrained, limit))
+    return [*lines, *(f"a task of {profile.minutes} minutes: {part}" for part in parts)]
+
+
+def _goes_on(what: str, seconds: float, limit: float) -> str:
+    """Return whether the longest training ends within the limit of a task; both in seconds."""
+    more = math.ceil(seconds / limit) - 1
+    how = f"is saved at the limit and goes on in {more} more" if more else "fits into it"
+    return f"the longest {what} ({duration(seconds)}) {how}"
 
 
 def _total(plan: Plan, todo: list[str], costs: Costs) -> str:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from itertools import repeat
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from bench.gpu.forecast import Forecast, Need
 from bench.gpu.memory import StepMemory
 from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.pretrain.spec import PretrainSpec
+from bench.plan import Plan
 from bench.protocol import read
 from bench.show import gpu_text
 from bench.train.loop import Run, fit
@@ -171,7 +173,7 @@ def test_totals_come_first_and_never_in_years(needs_of, protocol_file):
     site = gpu_text.Site(replace(H100, count=4), Profile(gpus=1, minutes=60, pack=2))
     lines = gpu_text.as_lines(plan, [protocol], needs, site, set())
     assert "GPU-hours on h100-80gb" in lines[0] and "on 4;" in lines[0]
-    assert "memory at most" in lines[1] and "GiB of weights" in lines[1]
+    assert "the largest job needs" in lines[1] and "GiB on disk" in lines[1]
     assert "5 tasks of 60 minutes" in lines  # one pretraining, and two cells in each of four
     assert "assumed, not measured" in "\n".join(lines)
     text = "\n".join(lines)
@@ -180,6 +182,41 @@ def test_totals_come_first_and_never_in_years(needs_of, protocol_file):
     capped = gpu_text.Site(H100, Profile(gpus=1, max_gpus=3))
     lines = gpu_text.as_lines(plan, [protocol], needs, capped, set())
     assert "on 3;" in lines[0] and "at most 3 GPUs at once (max_gpus)" in lines
+
+
+def chain(hours, *needs):
+    return hours, needs
+
+
+DAYS = {  # jobs by name: hours and what each needs; cards: hours on the clock
+    "one after the other": ({"a": chain(10), "b": chain(27, "a")}, 8, 37.0),
+    "side by side": ({"a": chain(4), "b": chain(4), "c": chain(4)}, 2, 8.0),
+    "the long way first": ({"x": chain(3), "a": chain(2), "b": chain(5, "a")}, 1, 10.0),
+    "no gap": ({"a": chain(5), "b": chain(5, "a"), "c": chain(5), "d": chain(5)}, 2, 10.0),
+    "without a card": ({"a": chain(0), "b": chain(3, "a")}, 1, 3.0),
+    "nothing": ({}, 4, 0.0),
+}
+
+
+@pytest.mark.parametrize("case", DAYS)
+def test_days_on_cards_keep_the_order_of_jobs(case):
+    jobs, cards, expected = DAYS[case]
+    plan = Plan(jobs={name: SimpleNamespace(needs=needs) for name, (_, needs) in jobs.items()})
+    todo = {name: Need(hours=hours) for name, (hours, _) in jobs.items()}
+    assert gpu_text.together(plan, todo, gpu_text.Site(replace(H100, count=cards))) == expected
+    # each task of four cards waits for all four
+    four = gpu_text.Site(replace(H100, count=4 * cards), Profile(gpus=4))
+    assert gpu_text.together(plan, todo, four) == expected
+
+
+def test_a_mixture_that_is_not_here_is_counted_by_the_cases_of_its_paper(capsys, tmp_path):
+    words = ["plan", "pgl_table5", "--only", "row=pgl", "--gpu", "a100-40gb"]
+    assert main([*words, "--out", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert (
+        "the data are not here: steps of 1 pretrain are by the number of cases in the paper" in text
+    )
+    assert "of unknown length" not in text and "GPU-hours" in text.partition("pretrain ")[2]
 
 
 def test_processes_share_the_hours_of_a_job_and_the_longest_job_is_shorter(needs_of):

@@ -89,8 +89,8 @@ LIMITS = {  # a profile, seconds of a fine-tuning and of a pretraining: what is 
         50,
         600,
         [
-            "a task of 20 minutes: 24 cells of 50 s fit into it (pack 3); "
-            "the longest pretraining (10 min) fits into it, on the same GPU"
+            "a task of 20 minutes: has time for 24 cells of 50 s ('pack' puts 3 into it)",
+            "a task of 20 minutes: the longest pretraining (10 min) fits into it",
         ],
     ),
     "beyond": (
@@ -98,8 +98,8 @@ LIMITS = {  # a profile, seconds of a fine-tuning and of a pretraining: what is 
         2400,
         2401,
         [
-            "a task of 20 minutes: 0 cells of 40 min fit into it (pack 1); the longest pretraining (40 min) "
-            "is saved and put back into the queue 2 times, on the same GPU"
+            "a task of 20 minutes: the longest fine-tuning (40 min) is saved at the limit and goes on in 1 more",
+            "a task of 20 minutes: the longest pretraining (40 min) is saved at the limit and goes on in 2 more",
         ],
     ),
 }

@@ -7,15 +7,19 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from bench.document import read_toml
 from bench.errors import BenchError, Misstated, unknown
 from bench.gpu.cards import card
 from bench.jobs.context import Cuda
-from bench.ranges import Count, Positive, Whole
+from bench.ranges import Count, Range, Whole
 
 FILE = Path("bench.toml")
+
+# bounds beyond any site's: seconds and megabytes are told
+Minutes = Annotated[int, Range(1, 60_000)]
+Gigabytes = Annotated[float, Range(0, 32_768, above=True)]
 
 PASSED = "slurm_"  # begins a key whose value goes to submitit as it is, under the rest of its name
 PLAIN: Any = str | int | float | bool
@@ -50,6 +54,16 @@ class Shape:
     processes: int = 1  # on each node
 
 
+OTHER = {  # keys that people write, and what bench calls them
+    **dict.fromkeys(
+        ("time", "hours", "walltime", "time_limit", "time_min", "timeout_min"), "minutes"
+    ),
+    **dict.fromkeys(("mem", "memory", "mem_mb", "ram"), "mem_gb"),
+    **dict.fromkeys(("gpu", "gpus_per_node", "gpus_per_task", "num_gpus"), "gpus"),
+    **dict.fromkeys(("cpus_per_task", "threads", "cores"), "cpus"),
+    **dict.fromkeys(("ntasks", "ntasks_per_node", "tasks"), "processes"),
+    "queue": "partition",
+}
 EXAMPLES = {  # of the keys of a section, as TOML has them
     **dict.fromkeys(("partition", "cpu_partition", "account", "qos", "constraint"), '"name"'),
     "gres": '"gpu:a100:1"',
@@ -88,9 +102,9 @@ class Profile:
     cuda: Cuda | None = None  # how its cards compute; default: [cuda] of bench.toml
     nodes: Count = 1  # over which one pretraining goes
     processes: Count = 1  # of one pretraining on each of its nodes; they share its global batch
-    minutes: Count | None = None  # time limit of a task, which holds `pack` cells
+    minutes: Minutes | None = None  # time limit of a task, which holds `pack` cells
     cpus: Count | None = None  # default: the threads of the protocol
-    mem_gb: Positive | None = None
+    mem_gb: Gigabytes | None = None
     setup: tuple[str, ...] = ()  # shell lines before Python starts, e.g. "module load cuda"
     python: str | None = None  # a shell command; default: the Python that runs this
     image: str | None = None  # a container image by path, run by Apptainer; has bench installed
@@ -184,6 +198,9 @@ def profile(name: str | None, path: Path = FILE) -> Profile:
         if why := _refusal(parameter, value, section):
             raise BenchError(f"{document.where((*keys, key))}: {why}")
         passed[parameter] = document.build(KINDS.get(parameter, PLAIN), value, (*keys, key))
+    for key in OTHER.keys() & section.keys():
+        where, name = document.where((*keys, key)), OTHER[key]
+        raise BenchError(f"{where}: unknown key {key!r}; write {name!r}{_example(name)}")
     try:
         return replace(document.build(Profile, section, keys), slurm=passed)
     except Misstated as error:
