@@ -8,6 +8,7 @@ two methods differ only in what their files say.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -264,7 +265,9 @@ class Method(nn.Module, Named, ABC):
             params = cls.make_params(params or {})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(network, params)
+            method = cls(network, params)
+        check_registered(method)
+        return method
 
     @classmethod
     def name(cls) -> str:
@@ -280,6 +283,8 @@ class Method(nn.Module, Named, ABC):
                 or a default that is no plain value.
         """
         check_defaults(cls.Params)
+        check_signatures(cls, Method)
+        check_signatures(cls.Params, MethodParams)
         prefix = f"method {cls.name()!r}: "
         return typed.build(cls.Params, given, lambda keys: (prefix + ".".join(keys)).rstrip(": "))
 
@@ -338,6 +343,50 @@ def check_defaults(params: type[MethodParams]) -> None:
                 "a number, a text, true or false, or a tuple of these, and make the object from this value in "
                 "the code"
             )
+
+
+def check_signatures(kind: type, base: type) -> None:
+    """Refuse a function of a class that cannot be called as the one of the base class is.
+
+    Raises:
+        BenchError: names its file and line, and what it must take.
+    """
+    for name, function in vars(base).items():
+        own = getattr(kind, name)
+        both = inspect.isfunction(function) and inspect.isfunction(own)
+        if own is function or not both or name.startswith("__"):
+            continue
+        given = [*inspect.signature(function).parameters]
+        try:
+            inspect.signature(own).bind(*given)
+        except TypeError:
+            wanted, has = ", ".join(given), ", ".join(inspect.signature(own).parameters)
+            raise BenchError(f"{blame.defined(own)}: {name}({has}) must take ({wanted})") from None
+
+
+def check_registered(method: Method) -> None:
+    """Refuse layers and parameters in a plain list or dict: torch neither trains nor saves them.
+
+    Raises:
+        BenchError: names the method's file and the attribute.
+    """
+    known = {id(part) for part in (*method.modules(), *method.parameters())}
+    for module in method.modules():
+        for name, value in vars(module).items():
+            if name.startswith("_") or not isinstance(value, list | tuple | dict):
+                continue
+            parts = value.values() if isinstance(value, dict) else value
+            if any(isinstance(p, nn.Module | nn.Parameter) and id(p) not in known for p in parts):
+                kind = type(value).__name__
+                use = (
+                    "nn.ModuleDict or nn.ParameterDict"
+                    if kind == "dict"
+                    else "nn.ModuleList or nn.ParameterList"
+                )
+                raise BenchError(
+                    f"{inspect.getfile(type(module))}: {name!r} is a {kind} of layers, which torch does not train; "
+                    f"use {use}"
+                )
 
 
 def forward_flops(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,22 @@ from bench.random import numpy_rng, torch_seed
 from bench.train.loop import Batch, Objective, Run, fit
 from bench.train.samples import Sample
 from bench.typed import plain
+
+
+@contextmanager
+def unchanged(views: Batch, loss: Callable[..., Any]) -> Iterator[None]:
+    """Refuse a loss that changes its batch in place: what it compares with may be changed too.
+
+    Raises:
+        BenchError: names the loss and the tensors.
+    """
+    before = {name: tensor._version for name, tensor in views.items()}
+    yield
+    if changed := [name for name, version in before.items() if views[name]._version != version]:
+        raise BenchError(
+            f"{blame.defined(loss)}: loss changes {', '.join(map(repr, changed))} of its batch in place; change "
+            "a copy (clone)"
+        )
 
 
 class Pretext(Objective):
@@ -79,7 +95,10 @@ class Pretext(Objective):
             origin = {"origin": batch["origin"]} if "origin" in batch else {}
             views = self.method.views(Owned(batch), generator)
             views = dict(blame.named(views, type(self.method).views, "tensors"))
-            return terms(self.method, {**views, **origin})
+            if warn is None:
+                return terms(self.method, {**views, **origin})
+            with unchanged(views, type(self.method).loss):
+                return terms(self.method, {**views, **origin})
 
     def check_gradients(self) -> None:
         """Refuse a loss that no weight of the encoder gets a gradient of.
