@@ -88,7 +88,7 @@ def find(store: Store, text: str, only: Only, fits: Fits | None = None) -> RowWe
     weights = _single(row, kind, left)
     which = f"row {row!r} at scale {', '.join(dict.fromkeys(left['scale']))}"
     if passed := every["weights"].nunique() - able["weights"].nunique():
-        which += f"; {passed} more of its {KINDS[kind]} cannot be written in this format"
+        which += f"; {passed} of its {KINDS[kind]} left out, whose network this format cannot hold"
     return RowWeights(f"{weights.partition('@')[0]}@{step}" if step else weights, which)
 
 

@@ -381,7 +381,7 @@ def test_of_a_row_with_several_jobs_those_that_the_format_holds_are_taken(second
     (folder / "manifest.json").write_text(digest.sealed(folder, manifest))
     weights, which = find(store, "simclr3d", {}, lambda job: is_nnunets(store, job))
     assert weights == jobs[1] and which.startswith(
-        "row 'simclr3d' at scale smoke; 1 more of its pret"
+        "row 'simclr3d' at scale smoke; 1 of its pretrainings left out"
     )
     with pytest.raises(
         BenchError, match=r"^nnU-Net cannot read .* only .*; name it in the .* again$"

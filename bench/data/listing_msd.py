@@ -18,6 +18,7 @@ from bench.errors import BenchError
 from bench.volumes.files import stem
 from bench.volumes.reading import VolumeError, read_label, read_volume
 
+LOOKED_AT = 5  # scans that tell the number of channels
 AIR = -500  # HU; where voxels are below it, a scan is CT
 Ask = Callable[[str, str], str]  # a question and what is taken without an answer
 
@@ -60,7 +61,7 @@ def write_missing(
         raise BenchError(
             f"--labels: {', '.join(names.values())}: each label needs a name of its own, and 0 is background"
         )
-    told = channels or _channels(cases[0], ask)
+    told = channels or _channels(cases, ask)
     first = cases[0].images[0]
     channel_names = {str(i): name for i, name in enumerate(told)}
     listing: dict[str, Any] = {"name": root.name}
@@ -104,10 +105,19 @@ def _values(cases: Sequence[Case], workers: int) -> Counter[int]:
     return found
 
 
-def _channels(case: Case, ask: Ask) -> list[str]:
-    image = read_volume(case.images[0])
-    n = max(len(case.images), image.array.shape[0])
-    guess = "CT" if image.array.min() < AIR else "MR"
+def _channels(cases: Sequence[Case], ask: Ask) -> list[str]:
+    """Ask for the channels, as many as most of the first scans have: one of them may be a wrong file."""
+    scans = list[tuple[int, bool]]()  # channels; is it CT?
+    for case in cases[:LOOKED_AT]:
+        try:
+            image = read_volume(case.images[0])
+        except VolumeError:  # a check says so
+            continue
+        scans.append((max(len(case.images), image.array.shape[0]), bool(image.array.min() < AIR)))
+    if not scans:
+        read_volume(cases[0].images[0])  # says what is wrong with it
+    n, is_ct = Counter(scans).most_common(1)[0][0]
+    guess = "CT" if is_ct else "MR"
     return [
         ask(
             f"channel {i} (CT is windowed in HU, all else scaled)",

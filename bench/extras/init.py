@@ -117,10 +117,12 @@ def _no_layout(root: Path) -> str:
     """Return what to do about a folder that is not laid out as MSD or nnU-Net do."""
     if not root.is_dir():
         return f"{root}: no such folder; correct the path"
-    dicom, hint = dicom_inside(root), suggestion(root)
+    if dicom := dicom_inside(root):
+        return f"{root}: no folder imagesTr{dicom}"
+    hint = suggestion(root)
     how = hint or "e.g. --image '*/T1.nii.gz' --label '*/mask.nii.gz'"
     return (
-        f"{root}: no folder imagesTr{dicom}; it is not laid out as MSD or nnU-Net do (imagesTr, labelsTr); "
+        f"{root}: no folder imagesTr; it is not laid out as MSD or nnU-Net do (imagesTr, labelsTr); "
         f"say where the files are, {how} ('bench new dataset' begins a data set of any other kind)"
     )
 
@@ -230,14 +232,16 @@ def _nnunet_lines(chosen: First, command: str) -> list[str]:
     """Return the commands whose weights nnU-Net can load; none for another network."""
     if not _is_nnunets(chosen):
         return []
-    one = "--only seed=0 --only method=models_genesis" + " --only fold=0" * (chosen.folds > 1)
-    steps = "--set pretrain.steps=3 --set finetune.steps=3"
+    one = "--only seed=0 --only fraction=100 --only method=models_genesis"
+    one += " --only fold=0" * (chosen.folds > 1)
+    steps = "--set pretrain.steps=3 --set pretrain.batch=2 --set finetune.steps=3"
     return [
         "for nnU-Net, a trial of three steps; without --set it is the whole pretraining, for a GPU:",
         printable(f"    {command} --scale paper {steps} {one}"),
-        "    bench export models_genesis --format nnunet --to checkpoint.pth",
+        "    bench export models_genesis --format nnunet --plans nnUNet_preprocessed/DATASET/nnUNetPlans.json "
+        "--to checkpoint.pth",
         "nnU-Net 2.8.1 needs encoder and decoder: models_genesis pretrains both",
-        "simclr3d pretrains the encoder only: export its fine-tuning by --only kind=finetune",
+        "simclr3d pretrains the encoder alone: train it too, and export its fine-tuning with --only kind=finetune",
     ]
 
 
@@ -256,7 +260,7 @@ def _counted_lines(survey: Survey, chosen: First) -> list[str]:
     lines.append(f"split {chosen.split}: {chosen.parts}")
     if chosen.unlabelled:
         lines.append(
-            f"pretraining also reads {chosen.unlabelled} scans without a label; where these are to be scored "
-            "later, write 'unlabelled: false'"
+            f"pretraining also reads {chosen.unlabelled} scans without a label; if they are your test scans, "
+            "write 'unlabelled: false' in place of 'unlabelled: true' in the file"
         )
     return [printable(line) for line in lines]

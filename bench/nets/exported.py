@@ -77,6 +77,8 @@ class Plans:
         Raises:
             BenchError: it is no such file.
         """
+        if not path.exists():
+            raise BenchError(f"--plans {path}: no such file; correct the path")
         try:
             content = json.loads(path.read_text("utf-8"))
             content["configurations"][CONFIGURATION].keys()

@@ -19,7 +19,7 @@ UNDEFINED = {
     "regression": "values are undefined (the values do not vary) and left out",
 }
 LACKING = "the row's initial weights lack these parts of the encoder, which start at random"
-PENALISED = "values are penalty values, because one of the two masks is empty"
+PENALISED = "values are penalty values, because the reference or the prediction is empty; of the values of each cell"
 
 
 @dataclass

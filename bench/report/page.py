@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 MOST_SIDE_BY_SIDE = 6  # columns; in a wider table the spread stands below the mean
 # of a report alone, not of other pages in its form
-NOT_OF_OTHERS = ("not_run", "below", "undertrained", "blind", "failed", "collapsed", "guesses")
+NOT_OF_OTHERS = (
+    *("not_run", "below", "undertrained", "blind", "failed", "collapsed", "guesses", "changed"),
+)
 
 
 @lru_cache
@@ -74,6 +76,7 @@ def page(report: ReportContext, contents: Contents, folder: Path, seeds: int) ->
         failed=len({failure.job for failure in report.extras.failures}),
         collapsed=sum(p.collapsed for p in shown),
         guesses=sum(p.guesses for p in shown),
+        changed="; ".join(f"--set {text}" for text in report.extras.overrides),
         synthetic=report.synthetic,
         facts=_facts(report, seeds),
         stacked=MOST_SIDE_BY_SIDE,

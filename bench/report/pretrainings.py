@@ -23,13 +23,15 @@ HEAD = (
     "Remark",
 )
 PROBE = "Online probe"
-COLLAPSED, GUESSES = "collapsed", "no better than guessing"
+COLLAPSED = "collapsed"
+GUESSES, CONSTANT = "no better than guessing", "no better than a constant"  # shares, errors
 ARROW = " \N{RIGHTWARDS ARROW} "
 NOTE = (
     "Start and end are means over the first 1 % and the last 10 % of the logged steps. If guessing solves the "
     "first steps, they are skipped. Chance: the mean score of guessing over the last 10 % of the steps; in "
-    "retrieval tasks the guess knows only data set, modality and intensity. No better than guessing: "
-    "the end is not better than chance, so the task was not learned. Embedding std: spread of the directions of the "
+    "retrieval tasks the guess knows only data set, modality and intensity; of an error, chance is the error of a "
+    "constant, for a hidden block that of its true mean. No better than guessing, or than a constant: "
+    "the end is not better than chance. Embedding std: spread of the directions of the "
     "embeddings (1: over the whole sphere, 0: one point). Effective rank: number of directions along which the "
     "embeddings vary. Std and rank are measured on the same samples before the first step "
     "\N{RIGHTWARDS ARROW} after the last step. An encoder is called collapsed in three cases. (1) The std is below "
@@ -63,7 +65,7 @@ def sections(report: ReportContext) -> list[Section]:
             _course(p.rank),
             *([_probe(p.probe)] if probes else []),
             TableCell(
-                "; ".join([*[COLLAPSED] * p.collapsed, *[GUESSES] * p.guesses]), hole="failed"
+                "; ".join([*[COLLAPSED] * p.collapsed, *[_guess(p)] * p.guesses]), hole="failed"
             ),
         )
         for p in pretexts
@@ -134,16 +136,22 @@ def _probe(curve: ProbeCurve | None) -> str:
     return f"{metric_title(curve.metric)} {course}"
 
 
+def _guess(pretext: Pretext) -> str:
+    """Return what a pretraining is no better than: an error has no guess, but a constant's error."""
+    return GUESSES if pretext.rises else CONSTANT
+
+
 def faults(report: ReportContext) -> list[str]:
     """Return lines that name the pretrainings whose encoder collapsed, and those that learned no task."""
     titles = {
         "collapsed in pretraining (embeddings nearly equal, or along one direction)": [
             title_of(report, p) for p in shown(report) if p.collapsed
-        ],
-        "no better than guessing at the end of pretraining": [
-            title_of(report, p) for p in shown(report) if p.guesses
-        ],
+        ]
     }
+    for p in shown(report):
+        if p.guesses:
+            what = f"{_guess(p)} at the end of pretraining"
+            titles.setdefault(what, []).append(title_of(report, p))
     return [f"{what}: {'; '.join(names)}" for what, names in titles.items() if names]
 
 

@@ -20,7 +20,7 @@ ALPHA, ROPE = 0.05, 0.01
 ONE_RUN = "one run each: another run may give a different result"
 ONE_PRETRAINING = "one pretraining: another pretraining seed may give a different result"
 ONE_SEED = "one fine-tuning seed: with another seed the baseline may score differently"
-FEW = "too few patients: with {n} patients no p is below {p:.2g}"
+FEW = "too few patients: with {n} patients p cannot be below {p:.2g}"
 
 
 @dataclass(frozen=True)

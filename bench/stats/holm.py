@@ -10,8 +10,8 @@ import numpy as np
 from bench.stats.comparison import UNCLEAR, WEIGHTS, Comparison, word
 
 FEW = (
-    "too few patients: with {n} patients no p is below {p:.2g}, so with {m} comparisons no adjusted p is "
-    "below {alpha:g}"
+    "too few patients: with {n} patients p cannot be below {p:.2g}, so with {m} comparisons no adjusted p can "
+    "be below {alpha:g}"
 )
 
 

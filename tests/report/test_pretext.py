@@ -210,12 +210,13 @@ def test_every_seed_of_a_row_has_a_line_and_one_that_learned_nothing_is_shouted(
     rows = {r: Row("voco", "net", title=r.upper()) for r in "ab"}
     context = context_of(protocol(rows=rows), records({}), extras)
     assert [(words[0], words[-1]) for words in lines_of(context)] == [
-        ("A", "no better than guessing"),
+        ("A", "no better than a constant"),
         ("B, seed 0", ""),
         ("B, seed 1", "no better than guessing"),
     ]
     assert [(title, len(of)) for title, of in plotted(context)] == [("B", 2), ("A", 1)]
     paths = write(protocol(rows=rows), records({}), tmp_path, extras, figures=False)
-    assert "2 pretrainings no better than guessing<" in paths.page.read_text()
-    assert "no better than guessing at the end of pretraining: B, seed 1; A" in paths.text
+    assert "2 pretrainings no better than chance<" in paths.page.read_text()
+    assert "no better than guessing at the end of pretraining: B, seed 1" in paths.text
+    assert "no better than a constant at the end of pretraining: A" in paths.text
     assert not pretext(chance=None, last=0.0).guesses and pretext(rises=False, last=0.25).guesses

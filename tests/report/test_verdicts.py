@@ -290,11 +290,12 @@ def test_ranks_and_pairs_are_over_what_all_rows_have(context):
 @pytest.mark.parametrize(
     ("patients", "gain", "why"),
     [
-        (5, 0.19, "too few patients: with 5 patients no p is below 0.062"),
+        (5, 0.19, "too few patients: with 5 patients p cannot be below 0.062"),
         (
             8,
             0.19,
-            "too few patients: with 8 patients no p is below 0.0078, so with 8 comparisons no adjusted p is below 0.05",
+            "too few patients: with 8 patients p cannot be below 0.0078, so with 8 comparisons "
+            "no adjusted p can be below 0.05",
         ),
         (12, 0.19, ""),
     ],
@@ -335,7 +336,7 @@ def test_of_one_run_of_five_patients_it_is_said_too(context):
     study = context(*(row for row in rows if row["case"] < "c05"))
     (line,) = verdict_tables(study, verdicts(study))[0].lines
     assert line.words[1].startswith("+19") and line.words[2].startswith("+1")
-    few = "not separable, too few patients: with 5 patients no p is below 0.062"
+    few = "not separable, too few patients: with 5 patients p cannot be below 0.062"
     assert line.entries[-2].gain == few
     three = context(
         *(
@@ -481,8 +482,8 @@ def test_counts_of_one_kind_share_a_footnote(protocol, records, tmp_path):
     paths = report.write(
         protocol(layout=Layout(views=(View(),))), records(*rows), tmp_path, figures=False
     )
-    why = "values are penalty values, because one of the two masks is empty"
-    footnote = f"{why}: 1 of 2 (A, 100 %, liver), 2 of 2 (B, 100 %, liver)"
+    why = "values are penalty values, because the reference or the prediction is empty"
+    footnote = f"{why}; of the values of each cell: 1 of 2 (A, 100 %, liver), 2 of 2 (B, 100 %, liver)"
     assert footnote in paths.text
     assert html.unescape(paths.page.read_text()).count("values are penalty values") == 1
 

@@ -520,7 +520,8 @@ def test_whatever_a_view_is_called_a_tabular_keeps_its_columns_and_a_page_its_ta
     for tabular in re.findall(
         r"(?ms)^\\begin\{tabular\}.*?\\end\{tabular\}", paths.tex.read_text()
     ):
-        width = len(re.search(r"\{@\{\}([lrc]+)@\{\}\}", tabular)[1])
+        kinds = re.search(r"\{@\{\}(.+)@\{\}\}", tabular)[1]
+        width = len(kinds.replace(r"p{.25\linewidth}", "p"))
         lines = [
             line
             for line in tabular.splitlines()

@@ -96,7 +96,9 @@ def test_a_page_loads_nothing_is_escaped_and_shows_the_scale_and_a_tabular_keeps
     assert text.count("<script>alert('x')</script> & 50%_a|b $c$") >= 8
     text = paths.tex.read_text()
     for tabular in re.findall(r"(?ms)^\\begin\{tabular\}.*?\\end\{tabular\}", text):
-        width = len(re.search(r"\{@\{\}([lr]+)@\{\}\}", tabular)[1])
+        kinds = re.search(r"\{@\{\}(.+)@\{\}\}", tabular)[1].replace(r"p{.25\linewidth}", "p")
+        width = len(kinds)
+        assert {*kinds} <= {*"lrcp"}
         rows = [r for r in tabular.splitlines() if r.endswith(r" \\") and "multicolumn" not in r]
         assert rows
         assert {len(re.findall(r"(?<!\\)&", r)) + 1 for r in rows} == {width}

@@ -50,7 +50,7 @@ def as_text(track: Track, added: AddedRow, store: Store) -> str:
 def _beside_scratch(report: ReportContext, name: str) -> Iterator[str]:
     tables = verdict_tables(report, verdicts(report))
     lines = [
-        [table.title.partition(":")[0], *line.words[1:]]
+        [table.title.partition(". Verdicts")[0], *line.words[1:]]
         for table in tables
         for line in table.lines
         if line.row == name

@@ -16,7 +16,7 @@ from bench.errors import BenchError, printable
 from bench.volumes.files import SUFFIXES, dicom_inside, is_volume
 
 Key = tuple[str, ...]  # what the wildcards of a pattern stand for
-WILD = re.compile(r"(\*\*/|\*|\?|\[[^\]]+\])")
+WILD = re.compile(r"(\*\*/|\*|\?+|\[[^\]]+\])")
 OF_LABELS = re.compile(r"mask|seg|label|gt|roi|annot|truth", re.IGNORECASE)
 SHOWN = 3  # files that a message names
 LISTED = 5  # image files that are named where a pattern matches none
@@ -41,8 +41,20 @@ def linked(
     Raises:
         BenchError: nothing matches, files that do not pair, or the folder is there already.
     """
-    channels = [_matches(folder, pattern, "--image") for pattern in images]
-    labels = _matches(folder, label, "--label") if label else {}
+    if not label:
+        raise BenchError(
+            "--image: needs --label, the pattern of the label maps: --label '*/mask.nii.gz'"
+        )
+    labels = _matches(folder, label, "--label")
+    maps = {*labels.values()}
+    channels = [
+        {
+            key: path
+            for key, path in _matches(folder, pattern, "--image").items()
+            if path not in maps
+        }
+        for pattern in images
+    ]
     for pattern, other in zip(images[1:], channels[1:], strict=True):
         _refuse_apart(folder, channels[0], other, f"--image {images[0]}", f"--image {pattern}")
         _refuse_apart(folder, other, channels[0], f"--image {pattern}", f"--image {images[0]}")
@@ -113,12 +125,32 @@ def suggestion(folder: Path) -> str:
         for path in islice(paths, LOOKED_AT)
         if len(path.parts) > 1
     )
+    if not counts:
+        return _flat(folder)
     repeated = [pattern for pattern, n in counts.most_common() if n > 1]
     labels = [pattern for pattern in repeated if OF_LABELS.search(Path(pattern).name)]
     images = [pattern for pattern in repeated if pattern not in labels]
     if not images or not labels:
         return ""
     return f"e.g. bench init {shlex.quote(str(folder))} --image '{images[0]}' --label '{labels[0]}'"
+
+
+def _flat(folder: Path) -> str:
+    """Return the like for scans and label maps in one folder, whose names differ in what label maps add."""
+    names = [p.name for p in islice(folder.iterdir(), LOOKED_AT) if is_volume(p)]
+    stems = {name.removesuffix(_suffix(Path(name))): _suffix(Path(name)) for name in names}
+    added = Counter(
+        (label.removeprefix(stem), stems[label], stems[stem])
+        for label in stems
+        if OF_LABELS.search(label)
+        for stem in (label[:n] for n in range(1, len(label)))
+        if stem in stems
+    )
+    if not added:
+        return ""
+    (more, of_label, of_image), _ = added.most_common(1)[0]
+    patterns = f"--image '*{of_image}' --label '*{more}{of_label}'"
+    return f"e.g. bench init {shlex.quote(str(folder))} {patterns}"
 
 
 def _matches(folder: Path, pattern: str, flag: str) -> dict[Key, Path]:
@@ -128,7 +160,7 @@ def _matches(folder: Path, pattern: str, flag: str) -> dict[Key, Path]:
             f"{flag} {pattern}: must be a pattern relative to {folder}, with '*' where cases differ: '*/T1.nii.gz'"
         )
     spelled = "".join(
-        f"({_WILDCARDS.get(part, part)})" if WILD.fullmatch(part) else re.escape(part)
+        f"({_wildcard(part)})" if WILD.fullmatch(part) else re.escape(part)
         for part in WILD.split(pattern)
     )
     files = sorted(path for path in folder.glob(pattern) if path.is_file())
@@ -162,7 +194,11 @@ def _volumes_listed(folder: Path, flag: str) -> str:
     return f"; there are {', '.join(map(str, files[:LISTED]))}{more}" if files else ""
 
 
-_WILDCARDS = {"*": "[^/]*", "?": "[^/]", "**/": "(?:.*/)?"}
+def _wildcard(part: str) -> str:
+    """Return the regular expression of a wildcard; of "[...]" it is the same."""
+    return {"*": "[^/]*", "**/": "(?:.*/)?", "?": "[^/]" * len(part), "[": part}[
+        part if part[0] == "*" else part[0]
+    ]
 
 
 def _refuse_apart(
