@@ -352,16 +352,18 @@ def check_signatures(kind: type, base: type) -> None:
         BenchError: names its file and line, and what it must take.
     """
     for name, function in vars(base).items():
-        own = getattr(kind, name)
-        both = inspect.isfunction(function) and inspect.isfunction(own)
-        if own is function or not both or name.startswith("__"):
+        override = getattr(kind, name)
+        both = inspect.isfunction(function) and inspect.isfunction(override)
+        if override is function or not both or name.startswith("__"):
             continue
         given = [*inspect.signature(function).parameters]
         try:
-            inspect.signature(own).bind(*given)
+            inspect.signature(override).bind(*given)
         except TypeError:
-            wanted, has = ", ".join(given), ", ".join(inspect.signature(own).parameters)
-            raise BenchError(f"{blame.defined(own)}: {name}({has}) must take ({wanted})") from None
+            wanted, has = ", ".join(given), ", ".join(inspect.signature(override).parameters)
+            raise BenchError(
+                f"{blame.defined(override)}: {name}({has}) must take ({wanted})"
+            ) from None
 
 
 def check_registered(method: Method) -> None:
@@ -370,13 +372,15 @@ def check_registered(method: Method) -> None:
     Raises:
         BenchError: names the method's file and the attribute.
     """
-    known = {id(part) for part in (*method.modules(), *method.parameters())}
+    registered = {id(part) for part in (*method.modules(), *method.parameters())}
     for module in method.modules():
         for name, value in vars(module).items():
             if name.startswith("_") or not isinstance(value, list | tuple | dict):
                 continue
             parts = value.values() if isinstance(value, dict) else value
-            if any(isinstance(p, nn.Module | nn.Parameter) and id(p) not in known for p in parts):
+            if any(
+                isinstance(p, nn.Module | nn.Parameter) and id(p) not in registered for p in parts
+            ):
                 kind = type(value).__name__
                 use = (
                     "nn.ModuleDict or nn.ParameterDict"

@@ -197,6 +197,51 @@ def test_a_loss_that_draws_from_a_global_generator_is_warned_of_once(tmp_path, c
     ]
 
 
+NOISE = "        noise: float"
+SILENT = {  # mistakes that raise nothing by themselves: a change of the template, and what is said of it
+    "a batch changed in place": (
+        (TOTAL, f"batch['mirrored'][:1].zero_()\n        {TOTAL}"),
+        "42: loss changes 'mirrored' of its batch in place; change a copy",
+    ),
+    "a copy changed": ((TOTAL, f"batch['mirrored'].clone().zero_()\n        {TOTAL}"), ""),
+    "layers in a list": (
+        (
+            "super().__init__(network, params)",
+            "super().__init__(network, params)\n        self.more = [nn.Linear(2, 2)]",
+        ),
+        " 'more' is a list of layers, which torch does not train; use nn.ModuleList",
+    ),
+    "layers in a dict": (
+        (
+            "super().__init__(network, params)",
+            "super().__init__(network, params)\n        self.more = {'a': nn.Linear(2, 2)}",
+        ),
+        " 'more' is a dict of layers, which torch does not train; use nn.ModuleDict",
+    ),
+    "known layers in a list": (
+        (
+            "super().__init__(network, params)",
+            "super().__init__(network, params)\n        self.more = [self.encoder]",
+        ),
+        "",
+    ),
+    "another signature": (
+        (NOISE, f"        def check(self, crop): ...\n\n{NOISE}"),
+        r"29: check\(self, crop\) must take \(self, crop, recipe\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), SILENT.values(), ids=SILENT)
+def test_a_mistake_that_raises_nothing_is_refused_with_its_file(tmp_path, change, said):
+    file = written(tmp_path, "method", change=lambda text: text.replace(*change))
+    plugins.use([file])
+    network = nets.network("unet3d", "tiny", 1, 2, (16, 16, 16))
+    with pytest.raises(BenchError, match=f"^{file}:{said}") if said else nullcontext():
+        method = registry.load("method", "my_method").build(network)
+        Pretext(method, {}, None, None)({"crop": torch.rand(2, 1, 16, 16, 16)}, torch.Generator())
+
+
 def test_what_a_method_raises_in_a_loaders_process_is_one_line(tmp_path):
     bug = "\n\ndef read(*at):\n    1 / 0\n"
     plugins.use([written(tmp_path, "method", change=lambda text: text + bug)])

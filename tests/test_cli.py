@@ -111,10 +111,10 @@ def test_list_as_json_and_as_text(say, what):
     code, text, _ = say("list", what)
     assert code == 0 and all(name in text for name in entries)
     # on a terminal a table fits, each name is whole, and what is left out is said
-    narrow, whole = listing.as_text(what, [*entries.values()], 80), text.splitlines()[0].split()
+    narrow, columns = listing.as_text(what, [*entries.values()], 80), text.splitlines()[0].split()
     table, _, rest = narrow.partition("\n\n")
     assert max(map(len, table.splitlines())) <= 80 and all(name in table for name in entries)
-    lacking = [column for column in whole if column not in table.splitlines()[0].split()]
+    lacking = [column for column in columns if column not in table.splitlines()[0].split()]
     assert rest.startswith("not shown in 80 letters: " + ", ".join(lacking)) == bool(lacking)
 
 
@@ -299,6 +299,11 @@ def test_jobs_is_workers_and_nnunet_is_nnssl(say):
     [
         ("lasc.yml", "no such file; did you mean 'pilot_lasc'?"),
         ("quickstrt", "no such file; did you mean 'quickstart'?"),
+        ("voco", "did you mean 'voco_table1' or 'voco_table2'? (9 names begin with 'voco')"),
+        (
+            "pgl/table",
+            "did you mean 'pgl_table1' or 'pgl_table2'? (8 names begin with 'pgl_table')",
+        ),
         ("mine.ymal", "did you mean 'mine.yaml'?"),
         ("nothing_like_it.yaml", "'bench list protocols' prints all"),
     ],

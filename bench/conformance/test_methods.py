@@ -217,9 +217,9 @@ def test_weights_that_follow_others_get_no_gradient(trial, scans):
     trained = [name for name, p in method.named_parameters() if p.grad is not None]
     start = copy.deepcopy(method.state_dict())
 
-    def after(moved: Collection[str]) -> dict[str, torch.Tensor]:
-        """Return the trained weights after a call from the start with these weights moved."""
-        state = {k: v + 0.01 * torch.randn_like(v) if k in moved else v for k, v in start.items()}
+    def after(shifted: Collection[str]) -> dict[str, torch.Tensor]:
+        """Return the trained weights after a call from the start with these weights shifted."""
+        state = {k: v + 0.01 * torch.randn_like(v) if k in shifted else v for k, v in start.items()}
         method.load_state_dict(state)
         method.after_step(0.5)
         return {k: v.clone() for k, v in method.state_dict().items() if k in trained}

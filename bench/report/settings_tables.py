@@ -56,13 +56,13 @@ def splits(report: ReportContext, records: pd.DataFrame) -> Table:
         lines.append((label, *_split(target, rows)))
         if target.value is None and (rows.empty or (rows["task"] != "classification").any()):
             conventions[report.protocol.empty or report.info[target.dataset].empty] = None
-    said = [f"Empty masks (convention “{e}”): {EMPTY.get(e, e)}." for e in conventions]
-    said += [
+    sentences = [f"Empty masks (convention “{e}”): {EMPTY.get(e, e)}." for e in conventions]
+    sentences += [
         f"{info.title}: made by bench, not scanned. Scores on it say nothing about patients."
         for info in report.info.values()
         if info.synthetic
     ]
-    return _folded(grid(SPLIT, lines, "Data and splits", " ".join(said), words=(1, 2, 5, 6)))
+    return _folded(grid(SPLIT, lines, "Data and splits", " ".join(sentences), words=(1, 2, 5, 6)))
 
 
 def _split(target: Finetune, rows: pd.DataFrame) -> tuple[str, ...]:

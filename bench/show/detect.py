@@ -85,7 +85,7 @@ class Sight:
     hours: float | None  # as written, of this processor or of the card that is named
     noise: Noise  # in points
     source: str  # of the noise
-    place: str = "of this processor"  # whose hours
+    processor: str = "of this processor"  # whose hours
 
     @property
     def pilot(self) -> bool:
@@ -97,7 +97,7 @@ class Sight:
         yield f"  {self.section}, {self.fraction} % of the labels"
         counts = f"{counted(self.comparisons, 'comparison')}, {self.patients} test patients"
         counts += f", {counted(self.runs, 'run')}"
-        hours = "" if self.hours is None else f", {duration(3600 * self.hours)} {self.place}"
+        hours = "" if self.hours is None else f", {duration(3600 * self.hours)} {self.processor}"
         seen = (
             "no difference"
             if self.sees is None
@@ -116,7 +116,7 @@ class Sight:
             return
         if self.needs_runs is not None:
             hours = None if self.hours is None else self.hours / self.runs * self.needs_runs
-            took = "" if hours is None else f", about {duration(3600 * hours)} {self.place}"
+            took = "" if hours is None else f", about {duration(3600 * hours)} {self.processor}"
             yield f"{counted(self.needs_runs, 'run')}{took}"
         if self.needs_patients is not None:
             yield f"{self.needs_patients} test patients"
@@ -139,9 +139,9 @@ def sights(
         card: its name, and the seconds of each job on it; None: hours are of this processor.
     """
     costs = card[1] if card else forecast(plan, store, plan.wanted())
-    place = f"on {card[0]}" if card else "of this processor"
+    processor = f"on {card[0]}" if card else "of this processor"
     return [
-        replace(sight, place=place)
+        replace(sight, processor=processor)
         for protocol in protocols
         for (section, fraction), cells in _places(plan, protocol).items()
         for sight in _sight(plan, protocol, section, fraction, cells, costs, goal)
@@ -309,12 +309,12 @@ def as_lines(sights: Sequence[Sight], protocols: Sequence[Protocol], goal: float
     """Return every sight in words, protocol by protocol."""
     if not sights:
         return ["no row that is to run is compared with scratch, so nothing can be detected"]
-    known = any(sight.hours is not None for sight in sights)
+    has_hours = any(sight.hours is not None for sight in sights)
     hours = "hours include the pretrainings, which label fractions share"
     unknown = "hours are not known without the data (--gpu CARD: GPU-hours)"
     lines = [
         "80 % power, alpha 0.05 after Holm; a run is a pretraining and its fine-tuning; "
-        + (hours if known else unknown)
+        + (hours if has_hours else unknown)
     ]
     for protocol in protocols:
         if not (sights_here := [sight for sight in sights if sight.protocol == protocol.name]):

@@ -324,6 +324,8 @@ LAYOUTS = {  # image, label, their patterns: what differs between cases is n
     "a folder a patient": ("patient {n:02d}/T1.nii.gz", "patient {n:02d}/mask.nii.gz", "*/T1.nii.gz", "*/mask.nii.gz"),
     "two folders": ("img/{n:03d}.nii.gz", "seg/{n:03d}_seg.nii.gz", "img/*.nii.gz", "seg/*_seg.nii.gz"),
     "one folder": ("all/a{n}_t1.nii.gz", "all/a{n}_lab.nii.gz", "all/*_t1.nii.gz", "all/*_lab.nii.gz"),
+    "one folder, any name": ("c{n}.nii.gz", "c{n}_seg.nii.gz", "*.nii.gz", "*_seg.nii.gz"),
+    "three letters": ("c_{n:03d}.nii.gz", "c_{n:03d}_m.nii.gz", "c_???.nii.gz", "c_???_m.nii.gz"),
     "deep": ("s{n}/ses-1/anat/x.nii.gz", "s{n}/ses-1/lab/y.nii.gz", "**/anat/x.nii.gz", "**/lab/y.nii.gz"),
     "single letters": ("p{n}q/i.nii.gz", "p{n}q/m.nii.gz", "p[0-9]q/i.nii.gz", "p?q/m.nii.gz"),
 }  # fmt: skip
@@ -399,7 +401,8 @@ def test_several_channels_and_patients_of_a_pattern(elsewhere, tmp_path):
         (("--image", "/*/T1.nii.gz"), "must be a pattern relative to"),
         (("--image", "*/*"), "is no volume|match no file of|would both be called"),
         (("--image", "*/T1.nii.gz", "--label", "*/*.nii.gz"), "match no file of --image .* .the text at each wildcard"),
-        (("--image", "*/T1.nii.gz", "--image", "*/mask.nii.gz"), "1 of 9 files match no file of"),
+        (("--image", "*/T1.nii.gz"), "--image: needs --label, the pattern of the label maps"),
+        (("--image", "*/T1.nii.gz", "--image", "*/mask.nii.gz", "--label", "*/mask.nii.gz"), "9 of 9 files match no"),
         (("--label", "*/mask.nii.gz"), "work only with --image"),
         (("--image", "*/T1.nii.gz", "--label", "*/mask.nii.gz", "--patients", "(p"), "no regular expression"),
         (("--image", "*/T1.nii.gz", "--label", "*/mask.nii.gz", "--patients", "p"), "has 0 groups"),
@@ -416,6 +419,23 @@ def test_patterns_that_do_not_pair_files_leave_nothing(elsewhere, words, message
     error = capsys.readouterr().err.splitlines()[-1]
     assert re.search(message, error), error
     assert not root.with_name("my scans_msd").exists()
+
+
+def test_scans_and_label_maps_of_one_folder_get_patterns(elsewhere, capsys):
+    root = elsewhere("case_{n}.nii.gz", "case_{n}_seg.nii.gz")
+    assert main(["init", str(root)]) == 2
+    assert "--image '*.nii.gz' --label '*_seg.nii.gz'" in capsys.readouterr().err
+
+
+def test_a_first_scan_of_other_channels_is_left_out_and_the_others_are_read(scans, capsys):
+    root = scans(6)
+    (root / "dataset.json").unlink()
+    first = min((root / "imagesTr").iterdir())
+    image = nib.load(first)
+    nib.save(nib.Nifti1Image(np.stack([image.dataobj] * 2, -1), image.affine), first)
+    assert main(["init", str(root), "--to", "own.yaml"]) == 0
+    assert "1 case left out" in capsys.readouterr().out
+    assert json.loads((root / "dataset.json").read_text())["modality"] == {"0": "MR"}
 
 
 def test_dicom_is_named_with_what_converts_it(tmp_path, capsys):

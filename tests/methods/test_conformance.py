@@ -33,11 +33,11 @@ def test_scratch_refuses_to_be_pretrained():
 def test_a_target_that_the_loss_trains_too_is_told(monkeypatch, scans):
     method = build("byol3d")
     method.slow.requires_grad_(True)
-    whole = type(method).loss
+    original = type(method).loss
 
     def loss(self, batch):
         pull = sum(p.sum() for p in self.slow.parameters())
-        return {"total": whole(self, batch)["total"] + pull}
+        return {"total": original(self, batch)["total"] + pull}
 
     monkeypatch.setattr(type(method), "loss", loss)
     live = SimpleNamespace(build=lambda: method)

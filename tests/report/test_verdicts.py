@@ -483,7 +483,9 @@ def test_counts_of_one_kind_share_a_footnote(protocol, records, tmp_path):
         protocol(layout=Layout(views=(View(),))), records(*rows), tmp_path, figures=False
     )
     why = "values are penalty values, because the reference or the prediction is empty"
-    footnote = f"{why}; of the values of each cell: 1 of 2 (A, 100 %, liver), 2 of 2 (B, 100 %, liver)"
+    footnote = (
+        f"{why}; of the values of each cell: 1 of 2 (A, 100 %, liver), 2 of 2 (B, 100 %, liver)"
+    )
     assert footnote in paths.text
     assert html.unescape(paths.page.read_text()).count("values are penalty values") == 1
 

@@ -41,20 +41,14 @@ def linked(
     Raises:
         BenchError: nothing matches, files that do not pair, or the folder is there already.
     """
+    matched = [_matches(folder, pattern, "--image") for pattern in images]
     if not label:
         raise BenchError(
             "--image: needs --label, the pattern of the label maps: --label '*/mask.nii.gz'"
         )
     labels = _matches(folder, label, "--label")
-    maps = {*labels.values()}
-    channels = [
-        {
-            key: path
-            for key, path in _matches(folder, pattern, "--image").items()
-            if path not in maps
-        }
-        for pattern in images
-    ]
+    maps = {*labels.values()}  # no scans, although '*.nii.gz' matches them too
+    channels = [{k: path for k, path in files.items() if path not in maps} for files in matched]
     for pattern, other in zip(images[1:], channels[1:], strict=True):
         _refuse_apart(folder, channels[0], other, f"--image {images[0]}", f"--image {pattern}")
         _refuse_apart(folder, other, channels[0], f"--image {pattern}", f"--image {images[0]}")

@@ -51,7 +51,11 @@ def test_a_section_is_read_with_its_types(tmp_path):
             "absolute path that every node can read, got 'here.sif'; e.g. image = ",
         ),
         ('account = "a\\n#SBATCH --x"', "needs one line of text"),
-        ("mem_gb = 0.0", "mem_gb must be above 0, got 0.0; e.g. mem_gb = 64"),
+        ("mem_gb = 0.0", "mem_gb must be above 0 and at most 32768, got 0.0; e.g. mem_gb = 64"),
+        ("mem_gb = 65536", "mem_gb must be above 0 and at most 32768, got 65536"),
+        ("minutes = 86400", "minutes must be from 1 to 60000, got 86400"),
+        ("time = 1440", "unknown key 'time'; write 'minutes'; e.g. minutes = 1440"),
+        ("mem = '64G'", "unknown key 'mem'; write 'mem_gb'; e.g. mem_gb = 64"),
         ("setup = 'module load x'", '; e.g. setup = ["module load cuda"]'),
         ("max_gpus = 4", "limits the GPUs that 'gpus' asks for; set 'gpus' to 1 or more"),
         ("max_gpus = 4\ngpus = 1\nnodes = 3\nprocesses = 2", "needs (1 x 2 processes x 3 nodes)"),
@@ -138,6 +142,14 @@ def test_any_slurm_key_goes_to_submitit_as_it_is(tmp_path):
             ':2: not TOML (Invalid value); text needs quotes: partition = "gpu"',
         ),
         ("[cluster.big]\nsetup = [module]\n", ":2: not TOML (Invalid value)"),
+        (
+            "[cluster.big]\nminutes = 24h\n",
+            ":2: not TOML (Expected newline or end of document after a statement); a number has no unit: minutes = 24",
+        ),
+        (
+            '[cluster.big]\npartition = "gpu\n',
+            ":2: not TOML (Illegal character '\\n'); the quote is not closed",
+        ),
         ("[cluster.big]\nminutes = 1 2\n", ":2: not TOML (Expected newline or end of document"),
     ],
 )
