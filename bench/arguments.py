@@ -122,11 +122,12 @@ what PROTOCOL...  a protocol file, or a name that 'bench list protocols' prints;
 --to FILE  write to FILE; default: <name>.bench.zip in this folder, for several protocols bundle.bench.zip
 --json  with verify: print JSON instead of text
 > A bundle contains no images. 'bench report FILE --to DIR' draws its tables again, without data or a GPU. \
-'bench bundle verify FILE' checks every digest, and whether its tables come out the same when they are drawn again.
+'bench bundle verify FILE' checks the checksum of each file, and whether its tables come out the same when they are \
+drawn again.
 $ bench bundle pilot_lasc --to lasc.bench.zip
 $ bench bundle verify lasc.bench.zip
 
-compare  list the cells that moved beyond noise between two runs of a protocol
+compare  list the scores that differ between two runs of a protocol by more than noise
 a A  an output folder, a bundle, or a file records/<name>.parquet
 b B  the folder, bundle or file to compare with A
 --protocol NAME  compare this protocol; needed if A and B both have several protocols
@@ -160,7 +161,7 @@ metric; may be repeated: values of one KEY are joined by 'or', different KEYs by
 --without COLUMN...  ignore this column; may be repeated
 | --higher  treat higher scores as better, for a metric that bench does not know
 | --lower  treat lower scores as better, for a metric that bench does not know
---unit 1|%  read Dice and similar scores as shares from 0 to 1, or as percent, without a check
+--unit 1|%  say that Dice and similar scores are from 0 to 1, or in percent; default: told by the values
 --infinite NUMBER  count an infinite distance as NUMBER; 'missing' leaves it out
 --region SIZE  set the equivalence margin, in the unit of the file; default: 0.01 for Dice and similar scores
 --require SENTENCE...  require 'A better than B' ('worse than', 'equivalent to') on every data set, by the \

@@ -80,7 +80,9 @@ class Store:
         except (OSError, RuntimeError):
             raise BenchError(f"{root}: its links form a loop; name another --out") from None
         if resolved != printable(resolved):  # a line break would end a comment of a batch script
-            raise BenchError(f"{resolved}: the path has control characters; name another --out")
+            raise BenchError(
+                f"{resolved}: the path has invisible characters, such as a tab; name another folder with --out"
+            )
         if root.exists() and not root.is_dir():
             raise BenchError(f"{root}: is a file; name a folder with --out")
         for name in (*FOLDERS, "slurm", "phantoms", "damaged"):

@@ -36,8 +36,8 @@ def _ranks(arguments: argparse.Namespace) -> int:
         raise BenchError("--ranks: writes a page; name its folder with --to DIR")
     if arguments.json or arguments.protocol is not None:
         raise BenchError(
-            "--ranks: does not work with --json or --protocol; for one protocol give its file "
-            "records/<name>.parquet, for numbers read table.csv in the folder of --to"
+            "--ranks: does not work with --json or --protocol; in place of --protocol, name the file "
+            "records/<name>.parquet of that protocol; in place of --json, read table.csv in the folder of --to"
         )
     with as_folder(arguments.a) as a, as_folder(arguments.b) as b:
         ranks = ranked(every_side((arguments.a, a), (arguments.b, b)))

@@ -245,11 +245,12 @@ def read_listing(home: Path) -> dict[str, Any]:
         ) from None
     except (ValueError, RecursionError) as error:
         raise BenchError(
-            f"{path}: not JSON ({error}); unpack the data set again, or remove this file"
+            f"{path}: not JSON ({error}); if it is the data set's own, unpack this again; else remove the file"
         ) from None
     if not isinstance(read, dict):
         raise BenchError(
-            f"{path}: expected a JSON object, got {type(read).__name__}; unpack the data set again, or remove this file"
+            f"{path}: expected a JSON object, got {type(read).__name__}; "
+            "if it is the data set's own, unpack this again; else remove the file"
         )
     return read
 

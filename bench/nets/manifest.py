@@ -50,7 +50,7 @@ class Manifest:
             BenchError: another schema, or a field missing, unknown or of another type.
         """
         if not isinstance(values, Mapping):
-            raise BenchError("manifest is no JSON object")
+            raise BenchError("its manifest is damaged (no JSON object); export the weights again")
         given = dict(values)
         schema = given.pop("schema", None)
         if schema != SCHEMA:

@@ -142,7 +142,8 @@ def _check_view(
     if view.draw == "mixture" and protocol.pretrain is None:
         where = document.where((*keys, "draw"))
         raise BenchError(
-            f"{where}: there is no mixture; write 'pretrain: {{mixture: NAME}}', or leave it out"
+            f"{where}: the protocol has no pretraining; write 'pretrain: {{mixture: NAME}}' "
+            "('bench list mixtures'), or remove this view"
         )
     if view.draw == "embeddings" and protocol.embeddings is None:
         where = document.where((*keys, "draw"))

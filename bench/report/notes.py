@@ -193,12 +193,19 @@ def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:
         name: ran.get(name, json.dumps(row.params, sort_keys=True))
         for name, row in protocol.rows.items()
     }
-    differ = {name: text for name, text in params.items() if text != "{}"}
+    differ = {name: _settings(text) for name, text in params.items() if text != "{}"}
     notes += _alike(report, differ, "parameters other than the method's defaults: {}.")
     return [
         *notes,
         *([f"Cost, as the protocol states it: {protocol.cost}"] if protocol.cost else []),
     ]
+
+
+def _settings(params: str) -> str:
+    """Return a JSON object as ``key = value, ...``."""
+    values: dict[str, object] = json.loads(params)
+    shown = ((key, v if isinstance(v, str) else json.dumps(v)) for key, v in values.items())
+    return ", ".join(f"{key} = {text}" for key, text in shown)
 
 
 def _alike(report: ReportContext, texts: Mapping[str, str], sentence: str = "{}.") -> Iterator[str]:

@@ -368,7 +368,7 @@ def test_a_file_that_is_no_table_is_told_in_a_line(tmp_path, capsys, name, conte
         (["--require", "A better than Z"], "no method named 'Z'"),
         (["--patients", "("], "is no regular expression"),
         (["--patients", r"(x)\d"], "gives no patient for case 'c00'"),
-        (["--patients", r"c\d"], "needs one group"),
+        (["--patients", r"c\d"], "put the part that names the patient in round brackets"),
         (["--only", "method"], "write COLUMN=VALUE"),
         (["--only", "colour=red"], "no column named 'colour'"),
         (["--only", "method=Z"], "leaves no row"),

@@ -67,7 +67,7 @@ def changed(**fields):
         (None, "has no manifest"),
         ("{", "manifest is not JSON"),
         ("[" * 5000, "manifest is not JSON"),
-        ("[[1]]", "manifest is no JSON object"),
+        ("[[1]]", "its manifest is damaged .no JSON object.; export"),
         (changed(schema=2), "schema 2"),
         (changed(crop=[64, 64]), "crop"),
         (changed(crop=None), "crop"),

@@ -162,7 +162,7 @@ def test_what_the_command_line_changed_is_said_and_parameters_are_those_that_ran
     (note,) = [line for line in block(text, "Training") if "--set" in line]
     assert note == "Changed on the command line: --set finetune.batch=1."
     assert "queue" not in text
-    assert '{"queue": 4}' in written(changed, records({"row": "a"}))[0].replace("\\", "")
+    assert "queue = 4" in written(changed, records({"row": "a"}))[0].replace("\\", "")
 
 
 def test_memory_that_is_not_known_is_not_printed(protocol, records, written):

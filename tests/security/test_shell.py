@@ -100,7 +100,7 @@ def test_a_line_break_in_the_output_folder_is_refused(tmp_path):
         link = tmp_path / f"link{len(name)}"
         link.symlink_to(tmp_path / name)
         for place in (tmp_path / name, link):
-            with pytest.raises(BenchError, match="the path has control characters"):
+            with pytest.raises(BenchError, match="the path has invisible characters"):
                 Store.open(place)
 
 

@@ -76,5 +76,7 @@ def _pattern(stated: str) -> re.Pattern[str]:
     except re.error as error:
         raise BenchError(f"--patients {stated}: is no regular expression ({error})") from None
     if pattern.groups != 1 and "patient" not in pattern.groupindex:
-        raise BenchError(f"--patients {stated}: needs one group in brackets, which is the patient")
+        raise BenchError(
+            f"--patients {stated}: put the part that names the patient in round brackets, once: '(.+)_scan.*'"
+        )
     return pattern
