@@ -352,7 +352,7 @@ def check_signatures(kind: type, base: type) -> None:
         BenchError: names its file and line, and what it must take.
     """
     for name, function in vars(base).items():
-        override = getattr(kind, name)
+        override = getattr(kind, name, function)
         both = inspect.isfunction(function) and inspect.isfunction(override)
         if override is function or not both or name.startswith("__"):
             continue

@@ -22,6 +22,7 @@ from bench import registry
 from bench.cli import main
 from bench.document import overlay
 from bench.executors import local
+from bench.executors.slurm import squeue
 from bench.store import Store
 
 pytestmark = pytest.mark.usefixtures("own_place")
@@ -149,6 +150,7 @@ def test_half_precision_is_refused_by_a_run_and_told_by_a_plan(
     words, told, gpus, written, capsys, monkeypatch
 ):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    monkeypatch.setattr(squeue, "require", lambda: None)  # as on a login node
     Path("bench.toml").write_text(NO_GPU)
     flags, path = words.split(), written({"pretrain": {"precision": "bf16"}})
     if not told or (not words and gpus):
@@ -162,6 +164,12 @@ def test_half_precision_is_refused_by_a_run_and_told_by_a_plan(
     shown = capsys.readouterr()
     assert "12 jobs" in shown.out and shown.err.count("\n") == 1
     assert told.split(" and this")[0].removeprefix("pretrain.precision bf16 ") in shown.err
+
+
+def test_without_slurm_nothing_is_written(written, capsys, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda tool: None)
+    line = refused(capsys, "run", written(), "--out", "out", "--executor", "slurm")
+    assert "no sbatch on this machine" in line and not Path("out").exists()
 
 
 FLAGS = {

@@ -193,7 +193,7 @@ def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:
         name: ran.get(name, json.dumps(row.params, sort_keys=True))
         for name, row in protocol.rows.items()
     }
-    differ = {name: _settings(text) for name, text in params.items() if text != "{}"}
+    differ = {name: _settings(text) for name, text in params.items() if text not in ("", "{}")}
     notes += _alike(report, differ, "parameters other than the method's defaults: {}.")
     return [
         *notes,
@@ -202,8 +202,13 @@ def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:
 
 
 def _settings(params: str) -> str:
-    """Return a JSON object as ``key = value, ...``."""
-    values: dict[str, object] = json.loads(params)
+    """Return a JSON object as ``key = value, ...``; what is none, as it is."""
+    try:
+        values = json.loads(params)
+    except ValueError:
+        return params
+    if not isinstance(values, dict):
+        return params
     shown = ((key, v if isinstance(v, str) else json.dumps(v)) for key, v in values.items())
     return ", ".join(f"{key} = {text}" for key, text in shown)
 
