@@ -98,7 +98,8 @@ def _every(comparisons: int) -> str:
 def next_step(report: ReportContext, rows: Sequence[RowComparison]) -> str:
     """Return what to run so that something can be said of methods, not of one set of weights each."""
     if report.protocol.scale == "smoke":
-        return "Next step: run it at another scale (bench run ... --scale)."
+        scale = "pilot" if "pilot" in report.protocol.scales else "paper"
+        return f"Next step: run it at {scale} scale (bench run ... --scale {scale})."
     here = [row for row in rows if not _from_file(report, row.key.row)]
     if not here:
         return "Next step: add weights of other pretrainings, each as a row of its own."

@@ -104,9 +104,9 @@ def pretrained(report: ReportContext, records: pd.DataFrame) -> Table | None:
         if lines:
             alike.setdefault((*lines,), []).append(row)
     rows = [
-        ("; ".join(map(report.named, names)) if first else "", *entries)
+        ("; ".join(map(report.named, names)), *entries)
         for lines, names in alike.items()
-        for first, entries in zip((True, *[False] * len(lines)), lines, strict=False)
+        for entries in lines
     ]
     short = [(*row, *[""] * (len(PRETRAINED) - len(row))) for row in rows]
     words = (1, 5, 7, 8)
