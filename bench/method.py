@@ -12,6 +12,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
+from functools import cache
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -284,7 +285,7 @@ class Method(nn.Module, Named, ABC):
         """
         check_defaults(cls.Params)
         check_signatures(cls, Method)
-        check_signatures(cls.Params, MethodParams)
+        check_signatures(cls.Params, MethodParams)  # type: ignore[arg-type]
         prefix = f"method {cls.name()!r}: "
         return typed.build(cls.Params, given, lambda keys: (prefix + ".".join(keys)).rstrip(": "))
 
@@ -345,6 +346,7 @@ def check_defaults(params: type[MethodParams]) -> None:
             )
 
 
+@cache
 def check_signatures(kind: type, base: type) -> None:
     """Refuse a function of a class that cannot be called as the one of the base class is.
 

@@ -50,6 +50,7 @@ def _body(arguments: argparse.Namespace) -> int:
             return plan.tell(arguments, [protocol], planned)
     to_do = doing.todo(planned, flags.seen(arguments.out))
     refuse_half(planned, to_do, flags.without_gpu(arguments, cluster))
+    flags.require_executor(arguments)
     store = Store.open(arguments.out)  # only now: what is refused leaves nothing
     file = added.put(store)
     # as it stays, its paths from there

@@ -59,6 +59,18 @@ def cluster(arguments: argparse.Namespace) -> Profile | None:
     return None
 
 
+def require_executor(arguments: argparse.Namespace) -> None:
+    """Refuse --executor slurm where nothing can be submitted.
+
+    Raises:
+        BenchError: a tool of SLURM is missing.
+    """
+    if arguments.executor == "slurm":
+        from bench.executors.slurm import squeue
+
+        squeue.require()
+
+
 def as_typed(path: Path) -> str:
     """Return a path as a person writes it in this folder."""
     folder = Path.cwd()

@@ -70,7 +70,9 @@ def _detect(
     seconds = None
     if name := _card(arguments, flags.cluster(arguments)):
         _, needs = _needs(arguments, plan, name)
-        seconds = name, {job: 3600 * (need.hours or 0.0) for job, need in needs.items()}
+        trained = {job for job in needs if plan.jobs[job].kind in ("pretrain", "finetune")}
+        hours = {job: need.hours if job in trained else 0.0 for job, need in needs.items()}
+        seconds = name, {job: None if h is None else 3600 * h for job, h in hours.items()}
     sights = detect.sights(plan, protocols, store, arguments.detect, seconds)
     if arguments.json:
         print(

@@ -95,10 +95,7 @@ def _body(arguments: argparse.Namespace) -> int:
     check(arguments.log)
     cluster, request = flags.cluster(arguments), flags.request(arguments)
     protocols = request.read()
-    if arguments.executor == "slurm":
-        from bench.executors.slurm import squeue
-
-        squeue.require()  # before a file is written
+    flags.require_executor(arguments)  # before a file is written
     store = Store.open(request.out)
     refuse_others(protocols, store)
     processes = cluster.world if cluster else 1

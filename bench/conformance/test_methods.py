@@ -196,8 +196,10 @@ def test_gradient_reaches_the_encoder_and_every_trained_head(trial, scans):
     if len(seen):
         reached = seen.grad.flatten(2).abs().sum(2) > 0  # samples x views
         assert reached.any(1).all(), "some samples get no gradient; use every sample in loss"
-        # a network may read some views without gradient
-        assert reached.all() or not getattr(method.params, "symmetric", False)
+        idle = [k for k, every in enumerate(reached.all(0).tolist()) if not every]
+        advice = "if loss reads them without gradient on purpose, declare 'symmetric: bool = False' in Params"
+        symmetric = getattr(method.params, "symmetric", True)
+        assert not (symmetric and idle), f"views {idle} get no gradient; {advice}"
     named = dict(method.named_parameters())
     reached = {k: p.grad is not None and bool(p.grad.any()) for k, p in named.items()}
     assert any(v for k, v in reached.items() if k.startswith("encoder."))

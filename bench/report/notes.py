@@ -164,8 +164,7 @@ def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:
     protocol = report.protocol
     notes = []
     if report.extras.overrides:
-        changed = "; ".join(f"--set {text}" for text in report.extras.overrides)
-        notes.append(f"Changed on the command line: {changed}.")
+        notes.append(f"Changed on the command line: {report.extras.changed}.")
     rows = protocol.rows.values() if protocol.pretrain is not None else ()
     sections = range(len(protocol.finetune))
     every = [

@@ -76,7 +76,7 @@ def page(report: ReportContext, contents: Contents, folder: Path, seeds: int) ->
         failed=len({failure.job for failure in report.extras.failures}),
         collapsed=sum(p.collapsed for p in shown),
         guesses=sum(p.guesses for p in shown),
-        changed="; ".join(f"--set {text}" for text in report.extras.overrides),
+        changed=report.extras.changed,
         synthetic=report.synthetic,
         facts=_facts(report, seeds),
         stacked=MOST_SIDE_BY_SIDE,

@@ -302,6 +302,11 @@ class Supplement:
     weights: tuple[str, ...] = ()
     provenance: dict[str, str] = field(default_factory=dict)  # commit, versions, device, date
 
+    @property
+    def changed(self) -> str:
+        """What ``--set`` changed, in words."""
+        return "; ".join(f"--set {text}" for text in self.overrides)
+
     def __post_init__(self) -> None:
         for curve in self.curves.values():
             if "step" not in curve or len(set(map(len, curve.values()))) > 1:

@@ -136,10 +136,10 @@ def sights(
         protocols: their order is that of the answer.
         store: what ran there tells how long jobs take.
         goal: the difference that is asked for, in points.
-        card: its name, and the seconds of each job on it; None: hours are of this processor.
+        card: its name, and the seconds of each training on it; None: hours are of this processor.
     """
     costs = card[1] if card else forecast(plan, store, plan.wanted())
-    processor = f"on {card[0]}" if card else "of this processor"
+    processor = f"of training on {card[0]}" if card else "of this processor"
     return [
         replace(sight, processor=processor)
         for protocol in protocols
@@ -311,7 +311,7 @@ def as_lines(sights: Sequence[Sight], protocols: Sequence[Protocol], goal: float
         return ["no row that is to run is compared with scratch, so nothing can be detected"]
     has_hours = any(sight.hours is not None for sight in sights)
     hours = "hours include the pretrainings, which label fractions share"
-    unknown = "hours are not known without the data (--gpu CARD: GPU-hours)"
+    unknown = "hours are not known (without the data, --gpu CARD gives those of training)"
     lines = [
         "80 % power, alpha 0.05 after Holm; a run is a pretraining and its fine-tuning; "
         + (hours if has_hours else unknown)

@@ -131,9 +131,7 @@ def _unknown(plan: Plan, todo: Mapping[str, Need]) -> list[str]:
         if need.hours is None:
             reasons.setdefault(need.assumed, []).append(plan.jobs[job].kind)
     return [
-        f"not in the hours: {counted(kinds)}; their {why}"
-        if why in WITHOUT_DATA
-        else f"not in the hours: {counted(kinds)}; {why}"
+        f"not in the hours: {counted(kinds)}; {'their ' * (why in WITHOUT_DATA)}{why}"
         for why, kinds in reasons.items()
     ]
 

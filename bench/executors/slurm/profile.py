@@ -198,7 +198,7 @@ def profile(name: str | None, path: Path = FILE) -> Profile:
         if why := _refusal(parameter, value, section):
             raise BenchError(f"{document.where((*keys, key))}: {why}")
         passed[parameter] = document.build(KINDS.get(parameter, PLAIN), value, (*keys, key))
-    for key in OTHER.keys() & section.keys():
+    for key in filter(OTHER.__contains__, section):
         where, name = document.where((*keys, key)), OTHER[key]
         raise BenchError(f"{where}: unknown key {key!r}; write {name!r}{_example(name)}")
     try:

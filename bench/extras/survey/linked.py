@@ -126,7 +126,7 @@ def suggestion(folder: Path) -> str:
     images = [pattern for pattern in repeated if pattern not in labels]
     if not images or not labels:
         return ""
-    return f"e.g. bench init {shlex.quote(str(folder))} --image '{images[0]}' --label '{labels[0]}'"
+    return _example(folder, images[0], labels[0])
 
 
 def _flat(folder: Path) -> str:
@@ -143,8 +143,11 @@ def _flat(folder: Path) -> str:
     if not added:
         return ""
     (more, of_label, of_image), _ = added.most_common(1)[0]
-    patterns = f"--image '*{of_image}' --label '*{more}{of_label}'"
-    return f"e.g. bench init {shlex.quote(str(folder))} {patterns}"
+    return _example(folder, f"*{of_image}", f"*{more}{of_label}")
+
+
+def _example(folder: Path, image: str, label: str) -> str:
+    return f"e.g. bench init {shlex.quote(str(folder))} --image '{image}' --label '{label}'"
 
 
 def _matches(folder: Path, pattern: str, flag: str) -> dict[Key, Path]:

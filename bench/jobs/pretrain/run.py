@@ -95,9 +95,7 @@ class Pretext(Objective):
             origin = {"origin": batch["origin"]} if "origin" in batch else {}
             views = self.method.views(Owned(batch), generator)
             views = dict(blame.named(views, type(self.method).views, "tensors"))
-            if warn is None:
-                return terms(self.method, {**views, **origin})
-            with unchanged(views, type(self.method).loss):
+            with nullcontext() if warn is None else unchanged(views, type(self.method).loss):
                 return terms(self.method, {**views, **origin})
 
     def check_gradients(self) -> None:
