@@ -62,8 +62,8 @@ class Case:
 class Recipe:
     """How a scan is prepared: geometry first, then intensities.
 
-    Order: channels, RAS+, clip to ``window``, crop to foreground, resample to ``spacing`` *or* ``resize``
-    to a fixed shape, scale intensities. All sizes are (x, y, z).
+    Order: channels, RAS+, clip to ``window``, crop to foreground or centre, resample to ``spacing`` *or*
+    ``resize`` to a fixed shape, scale intensities. All sizes are (x, y, z).
 
     With ``nonzero`` the statistics of ``scale`` are computed over the voxels that are not 0, and voxels
     of 0 stay 0 (for skull-stripped MR; MONAI's NormalizeIntensity does the same).
@@ -82,6 +82,8 @@ class Recipe:
     nonzero: bool = False  # statistics of voxels that are not 0, see above
     # keep the box of voxels above this value *after* scaling; nonzero: of voxels not 0 before it
     foreground: float | Literal["nonzero"] | None = None
+    # keep the central box of this many voxels of the file; 0, or more than there are, keeps an axis whole
+    centre: tuple[int, int, int] | None = sparse()
 
 
 class Dataset(ABC):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from itertools import chain, zip_longest
 from pathlib import Path
 
 from bench.data.layout_msd import MSDLayout, write_listing
@@ -10,6 +12,7 @@ from bench.dataset import Case, Recipe
 from bench.source import Source
 
 GROUPS = ("HF-I", "HF-NI", "HYP", "N")  # failing with infarction and without, thick walls, normal
+WHOLE = "own_sunnybrook.challenge_15_30.json"  # all patients
 VOXEL = (1.25, 1.25, 10.0)  # mm, nominal: public copies as pictures have lost the true one
 
 
@@ -36,6 +39,7 @@ class Sunnybrook(MSDLayout):
         # ours: the pixels that ACDC's default recipe has
         "default": Recipe(spacing=(1.5625, 1.5625, 10.0), scale="zscore")
     }
+    splits = {"challenge_15_30": WHOLE, "challenge_11_24": "own_sunnybrook.challenge_11_24.json"}
     unpack = (
         "unpack the challenge's archives, and write the slices and masks of each patient at end-diastole as "
         "NIfTI files so that own_sunnybrook/ holds imagesTr/HF-I-01.nii.gz ..., labelsTr with the same "
@@ -51,11 +55,16 @@ class Sunnybrook(MSDLayout):
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
-        """Write synthetic patients, one of each group in turn."""
+        """Write synthetic patients under names of the challenge, one of each group in turn."""
         from bench.phantoms.heart import CAVITY, cine
+        from bench.phantoms.order import first
         from bench.phantoms.organs import write_nifti
 
-        stems = [f"{GROUPS[i % 4]}-{i // 4 + 1:02d}" for i in range(cases)]
+        division = json.loads(Path(__file__).with_name("splits").joinpath(WHOLE).read_text())
+        names = [*division["train"], *division["test"]]
+        groups = ([n for n in names if n.rpartition("-")[0] == group] for group in GROUPS)
+        order = [name for name in chain(*zip_longest(*groups)) if name]
+        stems = first(cls, order, cases)
         for i, name in enumerate(stems):
             shape = (96 + 4 * (i % 3), 96, 6 + i % 4)
             images, labels = cine(shape, VOXEL, seed, i, systole=(0,), group="NOR")

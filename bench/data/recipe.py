@@ -44,7 +44,7 @@ class Prepared:
 def prepare(
     volume: Volume3D, label: LabelVolume | None, recipe: Recipe, dataset: Dataset
 ) -> Prepared:
-    """Apply a recipe: clip, scale, crop to foreground, resample (labels by nearest voxel).
+    """Apply a recipe: clip, scale, crop to foreground or centre, resample (labels by nearest voxel).
 
     Intensities are scaled on the native voxels. Linear interpolation commutes with the scaling,
     so only the statistics could tell, and those of the native voxels depend on no resampling.
@@ -80,7 +80,11 @@ def prepare(
         if label.array.shape != native:
             raise VolumeError(label.path, "shape", f"{label.array.shape}, its image: {native}")
         classes = contiguous(label, dataset)
-    box = _foreground(volume.array, image, recipe.foreground)
+    box = (
+        _foreground(volume.array, image, recipe.foreground)
+        if recipe.centre is None
+        else _centre(native, recipe.centre)
+    )
     edges = None if at_right_angles(volume.affine) else volume.affine[:3, :3].T.tolist()
     whole = Geometry(native, volume.spacing, box, native, edges)
     geometry = replace(whole, shape=_target(whole, recipe))
@@ -142,16 +146,23 @@ def consistent(recipe: Recipe) -> None:
         raise BenchError(f"recipe: window {list(recipe.window)} must rise from low to high")
     if recipe.window is not None and not all(map(math.isfinite, recipe.window)):
         raise BenchError(f"recipe: window {list(recipe.window)} must be of finite numbers")
+    _check_sizes(recipe)
+
+
+def _check_sizes(recipe: Recipe) -> None:
     if recipe.spacing is not None and not all(0 < s <= COARSEST for s in recipe.spacing):
         raise BenchError(
             f"recipe: spacing {list(recipe.spacing)} must be above 0, at most {COARSEST} mm"
         )
-    if recipe.resize is not None and not (min(recipe.resize) >= 0 < max(recipe.resize) <= LONGEST):
-        raise BenchError(
-            f"recipe: resize {list(recipe.resize)} must be above 0, at most {LONGEST}, or 0 to keep an axis"
-        )
     if isinstance(recipe.foreground, float) and not math.isfinite(recipe.foreground):
         raise BenchError(f"recipe: foreground {recipe.foreground} must be a finite number")
+    if recipe.centre is not None and recipe.foreground is not None:
+        raise BenchError("recipe: set either 'foreground' or 'centre', not both")
+    for key, sides in (("resize", recipe.resize), ("centre", recipe.centre)):
+        if sides is not None and not (min(sides) >= 0 < max(sides) <= LONGEST):
+            raise BenchError(
+                f"recipe: {key} {list(sides)} must be above 0, at most {LONGEST}, or 0 to keep an axis"
+            )
 
 
 def _check_standard(recipe: Recipe) -> None:
@@ -218,6 +229,15 @@ def _foreground(
     if mask.any():
         hits = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
         x, y, z = ((int(hit[0]), int(hit[-1]) + 1) for hit in hits)
+    return (x, y, z)
+
+
+def _centre(
+    native: Triple, size: Triple
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Return the box in the middle; of an odd rest the larger half is cut at the end."""
+    kept = [min(m or n, n) for n, m in zip(native, size, strict=True)]
+    x, y, z = (((n - k) // 2, (n - k) // 2 + k) for n, k in zip(native, kept, strict=True))
     return (x, y, z)
 
 

@@ -25,6 +25,7 @@ from bench.protocol.model import (
 from bench.protocol.sections import Finetune, Pretrain
 
 PAPERS = ("pgl", "hssl", "voco", "taleb", "glmae")
+PRINTED = (*PAPERS, "tran")  # papers with numbers in results/published
 LISTED = 6  # keys that one line names
 LONGEST = 120  # bytes of a name: a file system takes 255, and files get suffixes
 # of a finetune section: no row may have its own
@@ -50,9 +51,9 @@ def check(protocol: Protocol, document: Document) -> None:
         BenchError: names file, line, key and what to do.
     """
     _check_file_names(protocol, document)
-    if protocol.paper and protocol.paper not in PAPERS:
+    if protocol.paper and protocol.paper not in PRINTED:
         raise BenchError(
-            f"{document.where(('paper',))}: {unknown('paper', protocol.paper, PAPERS)}"
+            f"{document.where(('paper',))}: {unknown('paper', protocol.paper, PRINTED)}"
         )
     for name, row in protocol.rows.items():
         _check_row(protocol, name, row, document)

@@ -107,7 +107,7 @@ class Protocol:
     published_only: dict[str, Quoted] = field(default_factory=dict)
     # name of records and reports; default: the path under `protocols/` with "_" for "/"
     name: str = ""
-    paper: str = ""  # pgl, hssl, voco, taleb or glmae: its numbers are shown beside ours
+    paper: str = ""  # pgl, hssl, voco, taleb, glmae or tran: its numbers are shown beside ours
     table: str = ""  # table or figure of that paper: table1, fig5
     about: str = ""  # the question of the study, printed under the title
     expected: str = ""  # what the paper found, in words

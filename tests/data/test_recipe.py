@@ -100,6 +100,27 @@ def test_the_foreground_is_a_box_above_a_scaled_value():
     np.testing.assert_array_equal(made.native_label, label)
 
 
+@pytest.mark.parametrize(
+    ("sides", "centre", "box"),
+    [
+        ((8, 9, 10), (4, 4, 0), ((2, 6), (2, 6), (0, 10))),  # of 9 one voxel more is cut at the end
+        ((8, 9, 10), (4, 12, 1), ((2, 6), (0, 9), (4, 5))),
+        ((256, 256, 3), (100, 100, 0), ((78, 178), (78, 178), (0, 3))),
+    ],
+)
+def test_the_centre_is_a_box_in_the_middle_and_the_way_back_is_to_the_whole(sides, centre, box):
+    label = np.random.default_rng(0).integers(0, 3, sides).astype(np.uint8)
+    array = np.arange(label.size, dtype=np.float32).reshape(sides)
+    made = prepare(volume(array), label_map(label), Recipe(scale="zscore", centre=centre), Two())
+    assert made.geometry.box == box and made.label is not None
+    inside = tuple(slice(*side) for side in box)
+    whole = (array - array.mean(dtype=np.float64)) / array.std(dtype=np.float64)
+    np.testing.assert_allclose(made.image[0], whole[inside], atol=1e-5)  # statistics of all voxels
+    expected = np.zeros_like(label)
+    expected[inside] = label[inside]
+    np.testing.assert_array_equal(restore(made.label, made.geometry), expected)
+
+
 def test_a_grid_that_leans_keeps_the_vectors_of_its_voxels():
     upright = volume(np.ones((4, 5, 6), np.int16), (1.0, 2.0, 3.0))
     assert prepare(upright, None, Recipe(scale="minmax"), Two()).geometry.native_edges is None
@@ -208,6 +229,9 @@ INF, NAN = float("inf"), float("nan")
         (Recipe(scale="zscore", resize=(4, 5000, 4)), "at most 4096"),
         (Recipe(scale="minmax", resize=(0, 0, 0)), "0 to keep an axis"),
         (Recipe(scale="minmax", foreground=NAN), "foreground nan must be a finite number"),
+        (Recipe(scale="minmax", centre=(0, 0, 0)), "0 to keep an axis"),
+        (Recipe(scale="minmax", centre=(4, -1, 4)), "must be above 0"),
+        (Recipe(scale="minmax", centre=(4, 4, 4), foreground=0.0), "not both"),
         (Recipe(scale="minmax", channels=(3,)), "has only 1, counted from 0"),
         (Recipe(scale="minmax", channels=()), "each once"),
         (Recipe(scale="minmax", channels=(0, 0)), "each once"),

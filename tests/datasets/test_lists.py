@@ -23,6 +23,8 @@ SIZES = {  # train, validate, test
     ("covid_19_20", "voco_5fold"): [*[(159, 0, 40)] * 4, (160, 0, 39)],
     ("kits19", "pgl_105_105"): [(84, 21, 105)],
     ("lasc", "uamt_80_20"): [(80, 0, 20)],
+    ("own_sunnybrook", "challenge_15_30"): [(15, 0, 30)],
+    ("own_sunnybrook", "challenge_11_24"): [(11, 0, 24)],
     **{(name, "voco_followup_108_23"): [(108, 0, 23)] for name in ("lits", "msd03_liver")},
     ("lits", "voco_followup_no_ircad"): [(88, 0, 23)],
     ("lits", "batches_103_28"): [(103, 0, 28)],
