@@ -18,6 +18,7 @@ SENTENCE_END = re.compile(r"(?<=[.])(?<!al\.) (?=[A-Z])")
 SHARES = "by share of training patients with labels"
 SAME = "the same patients, seeds and targets"
 SIGNED = "0 is best; not ranked, because positive and negative values cancel"
+EQUAL_DRAWS = "± 0.00: with all labels every draw has the same patients, so the runs of one encoder are equal."
 QUOTED = "Rows in italics were not run here; their numbers are the paper's."
 
 
@@ -61,9 +62,21 @@ def caption(
         texts.append(f"In brackets: the gain over {over}, on {SAME}.")
     texts += [dagger()] if any(map(_has_dagger, entries)) else []
     texts += [_compared(report, pivot)] if marked else []
+    texts += [EQUAL_DRAWS] if any(_draws_are_equal(report, e) for e in entries) else []
     texts += sentences(view, entries)
     texts += [QUOTED] if any(e.quoted for e in entries) else []
     return " ".join([*texts, *same_patients(report, pivot)])
+
+
+def _draws_are_equal(report: ReportContext, cell: TableCell) -> bool:
+    key = cell.key
+    return (
+        key is not None
+        and key.fraction == 100
+        and report.protocol.finetune[key.section].evaluation == "probe"
+        and bool(cell.sd)
+        and float(cell.sd) == 0
+    )
 
 
 def _has_dagger(cell: TableCell) -> bool:

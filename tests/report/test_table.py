@@ -550,3 +550,22 @@ CAPTIONS = {  # a caption: what stands under the table, and what behind "How to 
 @pytest.mark.parametrize(("caption", "lines", "more"), CAPTIONS.values(), ids=CAPTIONS)
 def test_a_caption_is_two_lines_and_the_rest_is_folded(caption, lines, more):
     assert folded(caption) == (lines, more)
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "fraction", "values", "said"),
+    [
+        ("probe", 100, (0.5, 0.5), True),
+        ("probe", 100, (0.5, 0.6), False),
+        ("probe", 20, (0.5, 0.5), False),  # of other patients
+        ("end_to_end", 100, (0.5, 0.5), False),
+    ],
+)
+def test_equal_draws_of_all_patients_are_explained(
+    protocol, records, evaluation, fraction, values, said
+):
+    one = {"row": "a", "fraction": fraction, "evaluation": evaluation}
+    table = records(*({**one, "seed": n, "value": v} for n, v in enumerate(values)))
+    sections = (section(evaluation=evaluation, fractions=(fraction,), seeds=(0, 1)),)
+    built = build(protocol(finetune=sections), table)[0][0]
+    assert ("every draw has the same patients" in built.caption) == said
