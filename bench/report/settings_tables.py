@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.data.case_filter import DOUBTFUL, SHOWN
 from bench.protocol import Finetune, Protocol, finetune_of, mixture, pretrain_of, row_of
 from bench.protocol.sections import Group, Initial, Track, Tune
 from bench.report import learning
@@ -48,21 +49,34 @@ PRETRAINED = (
 
 def splits(report: ReportContext, records: pd.DataFrame) -> Table:
     """Return how patients are divided, one line a section; the caption tells how empty masks are scored."""
-    lines, conventions = [], dict[str, None]()
+    lines, conventions, sentences = [], dict[str, None](), list[str]()
     for label, name, target in zip(
         report.labels, report.protocol.sections, report.protocol.finetune, strict=True
     ):
         rows = records[records["section"].eq(name)]
         lines.append((label, *_split(target, rows)))
+        sentences += _narrowed(label, target)
         if target.value is None and (rows.empty or (rows["task"] != "classification").any()):
             conventions[report.protocol.empty or report.info[target.dataset].empty] = None
-    sentences = [f"Empty masks (convention “{e}”): {EMPTY.get(e, e)}." for e in conventions]
+    sentences += [f"Empty masks (convention “{e}”): {EMPTY.get(e, e)}." for e in conventions]
     sentences += [
         f"{info.title}: made by bench, not scanned. Scores on it say nothing about patients."
         for info in report.info.values()
         if info.synthetic
     ]
     return _folded(grid(SPLIT, lines, "Data and splits", " ".join(sentences), words=(1, 2, 5, 6)))
+
+
+def _narrowed(label: str, target: Finetune) -> list[str]:
+    """Return what is said of the cases that a section leaves out."""
+    parts = [f"only cases with {key} = {value}" for key, value in target.where.items()]
+    named = [case for case in target.exclude if case != DOUBTFUL]
+    if DOUBTFUL in target.exclude:
+        parts.append("without the cases that the data set marks as doubtful")
+    if named:
+        more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
+        parts.append(f"without {', '.join(named[:SHOWN])}{more}")
+    return [f"{label}: {'; '.join(parts)}."] if parts else []
 
 
 def _split(target: Finetune, rows: pd.DataFrame) -> tuple[str, ...]:

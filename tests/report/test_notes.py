@@ -7,7 +7,8 @@ import pytest
 
 from bench.protocol import Finetune, Pretrain, Row
 from bench.protocol.sections import Mix
-from bench.report import Cost, DatasetInfo, Extras, Failure, Pretraining, write
+from bench.report import Cost, DatasetInfo, Extras, Failure, Pretraining, settings_tables, write
+from bench.report.write import context_of
 
 RECIPE = {"batch": 2, "optimiser": "adamw", "lr": 1e-3, "schedule": "cosine", "precision": "fp32"}
 PRETRAINED = {"pretrain": "organs", "init": "job:" + "1" * 16}
@@ -174,3 +175,20 @@ def test_memory_that_is_not_known_is_not_printed(protocol, records, written):
     assert "760 MB; 5,120 MB on the GPU" in text
     (unknown,) = [line for line in text.splitlines() if "| pretrain |" in line]
     assert unknown.split("|")[4].strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, ""),
+        ({"exclude": ("doubtful",)}, "without the cases that the data set marks as doubtful."),
+        ({"exclude": ("c8", "c9")}, "without c8, c9."),
+        ({"exclude": tuple(f"c{n}" for n in range(12))}, "c9 and 2 more."),
+        ({"where": {"group": "HF"}, "exclude": ("c8",)}, "only cases with group = HF; without c8."),
+    ],
+)
+def test_the_page_says_which_cases_a_section_leaves_out(protocol, records, given, said):
+    section = replace(protocol().finetune[0], **given)
+    report = context_of(protocol(finetune=(section,)), records({}), Extras())
+    caption = settings_tables.splits(report, records({})).caption
+    assert said in caption and ("organs: " in caption) == bool(said)
