@@ -57,6 +57,11 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
+def pytest_collection_finish():
+    """Forget the plugins that modules of tests name while they are collected: fixtures of modules would see them."""
+    os.environ.pop(plugins.PATHS, None)
+
+
 @pytest.fixture(autouse=True)
 def no_plugins(monkeypatch):
     """A plugin from outside is known to the test alone that brings it."""

@@ -69,7 +69,7 @@ def test_the_prior_is_the_median_of_what_is_tracked():
         ]
         for part in PARTS:
             assert getattr(prior, part) == pytest.approx(
-                median(getattr(n, part) for n in of), abs=6e-4
+                median(getattr(n, part) for n in of), abs=1e-3
             ), part
 
 
