@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, time
 from difflib import get_close_matches
 from pathlib import Path
@@ -104,6 +104,12 @@ def middle(text: str, room: int, width: Callable[[str], int] = len) -> str:
     return f"{head}…{tail}"
 
 
+def first_of(names: Sequence[object], most: int, between: str = ", ") -> str:
+    """Return the first names in a line, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(map(str, names[:most])) + more
+
+
 LISTED = 40  # names that are listed where none is near
 FEW = 16  # of what `bench list` prints as well
 KINDS = ("dataset", "method", "metric", "mixture", "network", "protocol")  # which it prints
@@ -121,8 +127,7 @@ def unknown(kind: str, name: str, names: Iterable[str]) -> str:
     elif plain in KINDS and len(names) > FEW:
         hint = f"'bench list {plain}s' prints all {len(names)}"
     else:
-        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        hint = "known: " + ", ".join(names[:LISTED]) + more if names else "none is known here"
+        hint = f"known: {first_of(names, LISTED)}" if names else "none is known here"
     if plain in OF_PLUGINS and not near:
         hint += "; if it is your own, name its file by --plugins"
     return f"no {kind} named {shown(name)}; {hint}"

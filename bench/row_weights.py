@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench import digest
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, first_of, unknown
 from bench.job import MANIFEST
 from bench.record import CELL, COLUMNS, frame, read_rows
 from bench.store import Store, read_json
@@ -159,10 +159,11 @@ def _single(row: str, kind: str, cells: pd.DataFrame) -> str:
         why = "its scores came from elsewhere, or its jobs failed or did not run yet"
         raise BenchError(f"row {row!r} has no {KINDS[kind]} in this folder: {why}; name a job")
     flags = _telling(cells)
-    ways = [f"{flags[name]} (job {name.partition('@')[0]})".strip() for name in several[:LISTED]]
-    more = f" and {len(several) - LISTED} more" if len(several) > LISTED else ""
+    ways = [f"{flags[name]} (job {name.partition('@')[0]})".strip() for name in several]
     what = f"row {row!r} has {len(several)} {KINDS[kind]}"
-    raise BenchError(f"{what}; choose one by its flags or by its job id: {'; '.join(ways)}{more}")
+    raise BenchError(
+        f"{what}; choose one by its flags or by its job id: {first_of(ways, LISTED, '; ')}"
+    )
 
 
 def _telling(cells: pd.DataFrame) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 from bench import registry
 from bench.dataset import Recipe
 from bench.document import Document
-from bench.errors import BenchError, printable, unknown
+from bench.errors import BenchError, first_of, printable, unknown
 from bench.metrics.request import unit
 from bench.protocol import ceilings, crops, mixture, views
 from bench.protocol.comparable import baseline_of
@@ -293,9 +293,8 @@ def _has_baseline(protocol: Protocol, document: Document) -> None:
                 )
             trained = finetune_of(protocol, index, row).evaluation != "as_loaded"
             if near[1] and trained and method_pretrains(row) and protocol.baseline != "unequal":
-                keys = sorted(near[1])
-                more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
+                keys = first_of(sorted(near[1]), LISTED)
                 raise BenchError(
                     f"{where}: is fine-tuned on {section!r} with other settings than its baseline, row {near[0]!r}: "
-                    f"{', '.join(keys[:LISTED])}{more}; use the same settings, or write 'baseline: unequal' to allow it"
+                    f"{keys}; use the same settings, or write 'baseline: unequal' to allow it"
                 )

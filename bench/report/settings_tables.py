@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.data.case_filter import DOUBTFUL, SHOWN
+from bench.errors import first_of
 from bench.protocol import Finetune, Protocol, finetune_of, mixture, pretrain_of, row_of
 from bench.protocol.sections import Group, Initial, Track, Tune
 from bench.report import learning
@@ -74,8 +75,7 @@ def _narrowed(label: str, target: Finetune) -> list[str]:
     if DOUBTFUL in target.exclude:
         parts.append("without the cases that the data set marks as doubtful")
     if named:
-        more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
-        parts.append(f"without {', '.join(named[:SHOWN])}{more}")
+        parts.append(f"without {first_of(named, SHOWN)}")
     return [f"{label}: {'; '.join(parts)}."] if parts else []
 
 

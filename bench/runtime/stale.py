@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from bench import digest
 from bench.claims import mutex
-from bench.errors import Damaged
+from bench.errors import Damaged, first_of
 from bench.job import SPEC, Job
 from bench.jobs import KINDS
 from bench.runtime import sources as source_files
@@ -113,7 +113,7 @@ def lines(stale_jobs: Iterable[Stale], then: str = AGAIN) -> list[str]:
             text = f"{were} an older version of bench that recorded no source files ({after})"
             texts.append(f"{text}; whether the source files changed is unknown")
             continue
-        named = _named(files)
+        named = first_of(files, NAMED)
         counted = ", ".join(
             filter(None, (direct, f"{after} that depend on these" if after else ""))
         )
@@ -138,14 +138,9 @@ def unfinished(store: Store, jobs: Iterable[Job], keep: bool = False) -> list[st
     for job in jobs:
         step = store.progress(job.id).get("step")
         if step and not store.owner(job.id) and (files := differ(store, job)):
-            other = f"another version of {_named(files)}"
+            other = f"another version of {first_of(files, NAMED)}"
             texts.append(f"{job.kind} {job.id}: {other} made its first {step} steps; {then}")
     return texts
-
-
-def _named(files: Sequence[str]) -> str:
-    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
-    return ", ".join(files[:NAMED]) + more
 
 
 def _counts(jobs: Iterable[Stale]) -> str:

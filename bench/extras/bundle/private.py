@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from bench.errors import printable
+from bench.errors import first_of, printable
 
 # no URL, no fraction
 PATH = re.compile(r"(?<![\w.:/~-])/(?:[\w.+@-]+/)+[\w.+@-]+|\b[A-Z]:\\[\w\\.-]+")
@@ -24,8 +24,7 @@ def disclosures(members: Mapping[str, bytes]) -> list[str]:
         (name, list(dict.fromkeys(_met(name, raw, names)))) for name, raw in sorted(members.items())
     )
     return [
-        f"{name} names {', '.join(printable(text) for text in met[:SHOWN])}"
-        + (f" and {len(met) - SHOWN} more" if len(met) > SHOWN else "")
+        f"{name} names {first_of([printable(text) for text in met], SHOWN)}"
         for name, met in texts
         if met
     ]

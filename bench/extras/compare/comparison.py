@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import BenchError, printable, unknown
+from bench.errors import BenchError, first_of, printable, unknown
 from bench.extras.compare.changed_cells import CellKey, Cells, ChangedCell, cells
 from bench.record import COLUMNS, read_rows
 from bench.report import Supplement
@@ -228,8 +228,7 @@ def _tested(a: Side, b: Side) -> Iterator[Difference]:
 
 
 def _list(names: set[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"{len(names)}: {', '.join(sorted(names)[:LISTED])}{more}" if names else "none"
+    return f"{len(names)}: {first_of(sorted(names), LISTED)}" if names else "none"
 
 
 def as_json(compared: Compared) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from bench.errors import first_of
 from bench.extras.judge.grids import against_table, over, pairing, pairs_table, rank_table
 from bench.extras.judge.judgement import Judgement
 from bench.extras.judge.judging import Pair, Standing, title
@@ -96,11 +97,10 @@ def lacking(judgement: Judgement) -> Iterator[str]:
     for standing in judgement.mains:
         if standing.lacking:
             names = sorted(standing.lacking.items(), key=lambda item: -item[1])
-            listed = ", ".join(f"{name} lacks {n}" for name, n in names[:5])
-            more = f" and {len(names) - 5} more methods" if len(names) > 5 else ""
+            listed = first_of([f"{name} lacks {n}" for name, n in names], 5)
             noun = judgement.table.noun
             yield (
-                f"{title(standing.scope)}: {noun}s are missing: {listed}{more}. A pair is compared over what both "
+                f"{title(standing.scope)}: {noun}s are missing: {listed}. A pair is compared over what both "
                 f"have. Ranks are over the {standing.patients} that all have."
             )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.errors import BenchError, unknown
+from bench.errors import BenchError, first_of, unknown
 from bench.extras.judge.columns import NAMES, SHARES, guessed, metric_in, plain, summaries
 from bench.extras.judge.score_table import Options
 from bench.extras.judge.tables import RawTable
@@ -202,8 +202,7 @@ class _Reading:
     def _leave_out(self, columns: Sequence[str]) -> None:
         names = [column for column in columns if column]
         if names:
-            many = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-            self.notes.append(f"columns left out: {', '.join(names[:LISTED])}{many}")
+            self.notes.append(f"columns left out: {first_of(names, LISTED)}")
 
     def _meaning(self, numeric: list[str]) -> tuple[str, list[str]]:
         """Return what columns of numbers are, and which of them."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from bench.errors import BenchError, printable
+from bench.errors import BenchError, first_of, printable
 from bench.volumes.files import SUFFIXES, dicom_inside, is_volume
 
 Key = tuple[str, ...]  # what the wildcards of a pattern stand for
@@ -187,8 +187,7 @@ def _volumes_listed(folder: Path, flag: str) -> str:
     )
     images = [path for path in volumes if not OF_LABELS.search(path.name)]
     files = images if images and flag == "--image" else volumes
-    more = f" and {len(files) - LISTED} more" if len(files) > LISTED else ""
-    return f"; there are {', '.join(map(str, files[:LISTED]))}{more}" if files else ""
+    return f"; there are {first_of(files, LISTED)}" if files else ""
 
 
 def _wildcard(part: str) -> str:
