@@ -54,7 +54,8 @@ def caption(
     spread = " ± standard deviation over runs" if any(e.sd for e in entries) else ""
     one, marked = len(metrics) == 1, any(e.mark for e in entries)
     texts = [_of_one(report, metrics[0], spread) if one else _of_many(report, metrics, spread)]
-    texts.append(counted(n))
+    probes = all(target.evaluation == "probe" for target in report.protocol.finetune)
+    texts.append(counted(n, "probes" if probes else "fine-tunings"))
     texts += [_marks(pivot)] if marked else []
     if any(e.gain for e in entries):
         named = f"row {report.named(view.gain)!r}"
@@ -136,10 +137,10 @@ def _is_control(report: ReportContext, row: str) -> bool:
     return report.is_control(row) and not row.endswith("(last)")
 
 
-def counted(n: Sequence[str]) -> str:
+def counted(n: Sequence[str], runs: str) -> str:
     """Return what the counts beside a table's lines, or below its columns, are of."""
     cases = "; test cases in brackets" if any("(" in count for count in n) else ""
-    return f"{COUNTS}: how many fine-tunings and test patients each number comes from{cases}."
+    return f"{COUNTS}: how many {runs} and test patients each number comes from{cases}."
 
 
 def folded(caption: str, most: int = TWO_LINES) -> tuple[str, str]:

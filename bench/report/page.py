@@ -167,6 +167,9 @@ def _facts(report: ReportContext, seeds: int) -> list[tuple[str, str]]:
         for d in dict.fromkeys(t.dataset for t in places)
     ]
     fractions = sorted({f for s in range(len(places)) for f in report.fractions(s)})
+    seeded = "Seeds" if all(t.evaluation == "probe" for t in places) else "Fine-tuning seeds"
+    if all(t.draws for t in places):
+        seeded = "Draws of patients"
     return [
         ("Rows with results", f"{len(done)} of {len(report.rows)}"),
         ("Data sets" if len(titles) > 1 else "Data set", ", ".join(titles)),
@@ -174,5 +177,5 @@ def _facts(report: ReportContext, seeds: int) -> list[tuple[str, str]]:
             f"Label fraction{'s' if len(fractions) > 1 else ''}",
             ", ".join(f"{f} %" for f in fractions),
         ),
-        ("Draws of patients" if all(t.draws for t in places) else "Fine-tuning seeds", str(seeds)),
+        (seeded, str(seeds)),
     ]

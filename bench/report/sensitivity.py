@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -45,6 +45,8 @@ NOTHING, UNKNOWN = (
     "none",
     "the smallest gain that the study can detect is unknown, because no ceiling is compared with scratch",
 )
+
+Place = tuple[str, str, int]  # a section's label, against which row, percent of the labels
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,7 @@ def sensitivity(report: ReportContext, groups: Sequence[VerdictGroup]) -> Sensit
     """Return what a study could have found; empty where it has no positive control."""
     all_steps = [steps for group in groups for steps in _steps(report, group)]
     lines = tuple(_line(report, steps) for steps in all_steps)
-    blind, seen = (
-        dict[str, list[str]](),
-        dict[str, list[str]](),
-    )  # a sentence: the places it is true of
+    blind, seen = dict[str, list[Place]](), dict[str, list[Place]]()  # where each sentence is true
     for group in groups:
         of_group = [steps for steps in all_steps if steps.group is group]
         for baseline in dict.fromkeys(steps.baseline for steps in of_group):
@@ -110,13 +109,20 @@ def sensitivity(report: ReportContext, groups: Sequence[VerdictGroup]) -> Sensit
             elif text := _smallest_gain(of_baseline):
                 seen.setdefault(text, []).append(where)
     for section, fraction in _lacking(report, groups):
-        where = f"“{report.labels[section]}”, {fraction} % of the labels"
-        seen.setdefault(UNKNOWN, []).append(where)
+        seen.setdefault(UNKNOWN, []).append((report.labels[section], "", fraction))
     return Sensitivity(lines, _sentences(blind), _sentences(seen))
 
 
-def _sentences(texts: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    return tuple(f"{'; '.join(dict.fromkeys(where))}: {text}." for text, where in texts.items())
+def _sentences(texts: Mapping[str, Sequence[Place]]) -> tuple[str, ...]:
+    return tuple(f"{'; '.join(_places(where))}: {text}." for text, where in texts.items())
+
+
+def _places(places: Sequence[Place]) -> Iterator[str]:
+    """Yield each label with all its shares of the labels."""
+    for label, against in dict.fromkeys(place[:2] for place in places):
+        shares = [str(f) for f in dict.fromkeys(f for *at, f in places if at == [label, against])]
+        listed = " and ".join(filter(None, (", ".join(shares[:-1]), shares[-1])))
+        yield f"“{label}”, {listed} % of the labels{against}"
 
 
 def ladders(report: ReportContext, groups: Sequence[VerdictGroup]) -> tuple[Ladder, ...]:
@@ -125,13 +131,14 @@ def ladders(report: ReportContext, groups: Sequence[VerdictGroup]) -> tuple[Ladd
     for group in groups:
         unit = report.unit(group.metric)
         all_steps = _steps(report, group)
+        every = {steps.baseline for steps in all_steps}
         for baseline in dict.fromkeys(steps.baseline for steps in all_steps):
             of_baseline = [steps for steps in all_steps if steps.baseline == baseline]
             region = of_baseline[0].doses[0][1].region
             factor, unit_name = (100, "points") if unit == "1" else (1, unit)
             curves.append(
                 Ladder(
-                    title=_where(report, group, baseline, {steps.baseline for steps in all_steps}),
+                    title=next(_places([_where(report, group, baseline, every)])),
                     axis=f"{metric_title(group.metric)} ({unit_name}) above scratch",
                     rope=round(factor * region.rope, 6) if region else 0.0,
                     lines=tuple(
@@ -216,9 +223,9 @@ def _named(report: ReportContext, steps: _Steps) -> str:
     return report.named((steps.ceiling or steps.doses[-1][1]).key.row)
 
 
-def _where(report: ReportContext, group: VerdictGroup, baseline: str, every: set[str]) -> str:
-    baseline_name = f", against {report.quoted(baseline)}" if len(every) > 1 else ""
-    return f"“{report.labels[group.section]}”, {group.fraction} % of the labels{baseline_name}"
+def _where(report: ReportContext, group: VerdictGroup, baseline: str, every: set[str]) -> Place:
+    against = f", against {report.quoted(baseline)}" if len(every) > 1 else ""
+    return report.labels[group.section], against, group.fraction
 
 
 def _smallest_gain(ladders: Sequence[_Steps]) -> str:

@@ -66,7 +66,11 @@ def _legend(tables: Sequence[Table]) -> str:
         e.mean for line in lines if line.kind == "n" for e in line.entries
     ]
     return "; ".join(
-        [*words, counted(n).rstrip("."), "shares in percent, distances in mm, volumes in ml"]
+        [
+            *words,
+            counted(n, "runs").rstrip("."),
+            "shares in percent, distances in mm, volumes in ml",
+        ]
     )
 
 

@@ -610,6 +610,14 @@ def test_a_ladder_says_what_it_cannot_tell(context, lost, gains, expected):
     assert expected in " ".join((*seen.blind, *seen.sentences))
 
 
+def test_what_is_true_at_several_shares_of_the_labels_is_said_once(context):
+    shares = [{**r, "fraction": f} for f in (5, 20, 100) for r in controlled(0.0, 0.0)]
+    target = Finetune(dataset="organs", split="even", steps=10, fractions=(5, 20, 100))
+    study = context(*shares, rows=CONTROLS, finetune=(target,))
+    (text,) = sensitivity(study, verdicts(study)).blind
+    assert text.startswith("“organs”, 5, 20 and 100 % of the labels: the study is blind here")
+
+
 def test_each_network_is_blind_by_its_own_ceiling(context):
     other = {f"{name}2": replace(CONTROLS[name], network="n2") for name in ("a", "b", "top")}
     wide = [
