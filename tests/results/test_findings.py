@@ -113,7 +113,9 @@ def test_what_is_said_in_short_counts_every_comparison_once():
     assert {*verdicts} == {"equivalent", "not separable"} and verdicts.count("equivalent") == 7
     assert f"of {verdicts.count('not separable')} nothing is shown" in SHORT
     could = [sum(points <= limit for points in seen) for limit in (1, 2)]
-    assert "{} of them could have seen one point, {} two points".format(*could) in SHORT
+    assert "at most one point in {1} of the {0}, and at most two points in {2}".format(
+        len(first), *could
+    ) in SHORT
     assert f"the median is {statistics.median(seen):.1f}" in SHORT
 
 
@@ -127,6 +129,15 @@ def test_what_is_said_of_frozen_encoders_counts_each_comparison_with_a_random_on
     assert {line["metric"] for line in lines} == {"dice"} and below == 0
     assert f"Of the {len(lines)} comparisons of claim 7 with random encoders" in SHORT
     assert f"the interval lies above zero in {above} and below zero in none" in SHORT
+
+
+def test_the_levels_of_dice_in_claim_8_are_those_of_the_records():
+    found = []
+    for report, row in (("eight", "scratch"), ("probes", "voco")):
+        rows = pd.read_parquet(RECORDS / f"studies_{report}_hippocampus.parquet")
+        at = rows["metric"].eq("dice") & rows["row"].eq(row) & rows["fraction"].eq(5)
+        found.append(100 * rows[at]["value"].mean())
+    assert "a Dice of {:.1f}, a probe of VoCo's encoders only {:.1f}".format(*found) in SHORT
 
 
 def test_each_study_states_what_it_can_see():
