@@ -112,10 +112,9 @@ def test_what_is_said_in_short_counts_every_comparison_once():
     assert f"Of {len(first)} comparisons" in SHORT
     assert {*verdicts} == {"equivalent", "not separable"} and verdicts.count("equivalent") == 7
     assert f"of {verdicts.count('not separable')} nothing is shown" in SHORT
-    could = [sum(points <= limit for points in seen) for limit in (1, 2)]
-    assert "at most one point in {1} of the {0}, and at most two points in {2}".format(
-        len(first), *could
-    ) in SHORT
+    one, two = (sum(points <= limit for points in seen) for limit in (1, 2))
+    detectable = f"at most one point in {one} of the {len(first)}, and at most two points in {two}"
+    assert detectable in SHORT
     assert f"the median is {statistics.median(seen):.1f}" in SHORT
 
 
