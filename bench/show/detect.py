@@ -58,13 +58,15 @@ class Pilot:
     dataset: str
     network: str
     fraction: int
+    probe: bool  # of frozen encoders
     noise: Noise
     patients: int
 
     @property
     def source(self) -> str:
         """Return whence it is, in words."""
-        return f"{self.protocol} ({self.network}, {self.fraction} % of the labels)"
+        probe = ", probes" if self.probe else ""
+        return f"{self.protocol} ({self.network}, {self.fraction} % of the labels{probe})"
 
 
 @dataclass(frozen=True)
@@ -178,12 +180,10 @@ def _sight(  # noqa: PLR0913 - what a place is
     pretrainings = {c["init"] for c in of_row}
     # crossed: which of the two brings the luck of a run is not known, so it counts as the scarcer's
     runs = min(len({c[key] for c in of_row}) for key in ("init", "seed"))
-    probe = columns["evaluation"] == "probe"  # tracked records are of fine-tunings
-    pilot = (
-        None
-        if probe
-        else _nearest(protocol.name, str(columns["dataset"]), str(columns["network"]), fraction)
-    )
+    probe = columns["evaluation"] == "probe"
+    dataset, network = str(columns["dataset"]), str(columns["network"])
+    pilots = [p for p in tracked(RESULTS) if (p.dataset, p.probe) == (dataset, probe)]
+    pilot = _nearest(pilots, protocol.name, network, fraction)
     patients = _tested(compared, compared[0].row) or (pilot.patients if pilot else 0)
     noise = pilot.noise if pilot else PRIOR["few" if fraction <= FEW else "all"]
     least = goal / 100
@@ -209,7 +209,7 @@ def _sight(  # noqa: PLR0913 - what a place is
         source=pilot.source
         if pilot
         else f"the median of all fine-tunings, because there is no tracked record of "
-        f"{'a probe' if probe else 'this data set'}",
+        f"{'probes of ' if probe else ''}this data set",
     )
 
 
@@ -229,8 +229,8 @@ def _tested(cells: Sequence[Cell], row: str) -> int:
     return sum(by_fold.values())
 
 
-def _nearest(protocol: str, dataset: str, network: str, fraction: int) -> Pilot | None:
-    """Return the tracked noise that is most alike, a protocol's own first; None: of no such data set."""
+def _nearest(pilots: Sequence[Pilot], protocol: str, network: str, fraction: int) -> Pilot | None:
+    """Return the tracked noise that is most alike, a protocol's own first; None: there is none."""
 
     def distance(candidate: Pilot) -> tuple[bool, float, bool]:
         return (
@@ -239,33 +239,28 @@ def _nearest(protocol: str, dataset: str, network: str, fraction: int) -> Pilot 
             candidate.protocol != protocol,
         )
 
-    return min(
-        (candidate for candidate in tracked(RESULTS) if candidate.dataset == dataset),
-        key=distance,
-        default=None,
-    )
+    return min(pilots, key=distance, default=None)
 
 
 @lru_cache(maxsize=4)
 def tracked(results: Path) -> tuple[Pilot, ...]:
-    """Return the noise of every section, network and label fraction of tracked fine-tunings; probes are left out."""
+    """Return the noise of every section, network and label fraction of tracked fine-tunings and of tracked probes."""
     from bench.record import COLUMNS, read_rows
 
     pilots = list[Pilot]()
     for file in sorted(results.glob("*/records/*.parquet")):
         table = read_rows(file, COLUMNS)
-        table = table.loc[table["evaluation"].ne("probe"), READ]
+        table = table[READ].assign(probe=table["evaluation"].eq("probe"))
         places = _judged(table).groupby(
-            ["section", "dataset", "network", "fraction"], observed=True
+            ["section", "dataset", "network", "fraction", "probe"], observed=True
         )
-        for (_, dataset, network, fraction), rows in places:
+        for (_, dataset, network, fraction, probe), rows in places:
+            where = str(dataset), str(network), int(fraction), bool(probe)
             comparisons = list(_comparisons(rows))
             noise = noise_of(comparisons)
             if noise is not None:
                 patients = max(comparison.patients for comparison in comparisons)
-                pilots.append(
-                    Pilot(file.stem, str(dataset), str(network), int(fraction), noise, patients)
-                )
+                pilots.append(Pilot(file.stem, *where, noise, patients))
     return tuple(pilots)
 
 

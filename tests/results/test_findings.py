@@ -131,12 +131,12 @@ def test_what_is_said_of_frozen_encoders_counts_each_comparison_with_a_random_on
 
 
 def test_the_levels_of_dice_in_claim_8_are_those_of_the_records():
-    found = []
+    levels = []
     for report, row in (("eight", "scratch"), ("probes", "voco")):
         rows = pd.read_parquet(RECORDS / f"studies_{report}_hippocampus.parquet")
         at = rows["metric"].eq("dice") & rows["row"].eq(row) & rows["fraction"].eq(5)
-        found.append(100 * rows[at]["value"].mean())
-    assert "a Dice of {:.1f}, a probe of VoCo's encoders only {:.1f}".format(*found) in SHORT
+        levels.append(100 * rows[at]["value"].mean())
+    assert "a Dice of {:.1f}, a probe of VoCo's encoders only {:.1f}".format(*levels) in SHORT
 
 
 def test_each_study_states_what_it_can_see():

@@ -40,6 +40,16 @@ def test_a_study_is_told_by_its_own_records_what_it_could_see(capsys):
         assert one["needs_runs"] == needed_runs(0.02, known.noise, 42, 13) and one["pilot"]
 
 
+def test_probes_are_told_by_tracked_probes(capsys):
+    for one in detected(capsys, "studies_probes_hippocampus", "--detect", "1"):
+        share = f"{one['fraction']} % of the labels"
+        assert one["source"] == (
+            f"studies_probes_hippocampus (genesis_unet3d/tiny_leaky, {share}, probes)"
+        )
+    # random encoders alone differ by more than fine-tunings do
+    assert one["noise"]["run"] > 1 and one["pilot"]
+
+
 def test_the_noise_of_a_record_is_that_of_the_verdicts_it_was_judged_by():
     """The components that ``bench.stats`` finds in a row's differences, taken apart here by hand."""
     import pandas as pd
@@ -64,9 +74,8 @@ def test_the_noise_of_a_record_is_that_of_the_verdicts_it_was_judged_by():
 
 def test_the_prior_is_the_median_of_what_is_tracked():
     for name, prior in PRIOR.items():
-        of = [
-            known.noise for known in tracked(RESULTS) if (known.fraction <= FEW) == (name == "few")
-        ]
+        tuned = [known for known in tracked(RESULTS) if not known.probe]
+        of = [known.noise for known in tuned if (known.fraction <= FEW) == (name == "few")]
         for part in PARTS:
             assert getattr(prior, part) == pytest.approx(
                 median(getattr(n, part) for n in of), abs=1e-3
