@@ -139,6 +139,14 @@ def test_the_levels_of_dice_in_claim_8_are_those_of_the_records():
     assert "a Dice of {:.1f}, a probe of VoCo's encoders only {:.1f}".format(*levels) in SHORT
 
 
+def test_the_repeated_number_is_that_of_its_records():
+    records = ROOT / "results" / "reproduced" / "records" / "sunnybrook_fcn.parquet"
+    patients = pd.read_parquet(records).groupby("patient", observed=True)["value"].mean()
+    assert f"Dice {patients.mean():.3f} here" in SHORT
+    assert f"{patients.mean():.3f} over {len(patients)} test patients" in SHORT
+    assert f"(median {patients.median():.3f}; one patient has only {patients.min():.2f};" in SHORT
+
+
 def test_each_study_states_what_it_can_see():
     """The header of a study's protocol has the numbers of the table, which `bench plan --detect 1` prints."""
     table = re.findall(
