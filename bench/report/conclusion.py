@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from bench import stats
 from bench.protocol import row_of
+from bench.protocol.sections import Group
 from bench.report.cells import Key
 from bench.report.context import ReportContext
 from bench.report.figures import dose_curves, forest
@@ -16,7 +17,7 @@ from bench.report.numbers import TIMES, difference, number
 from bench.report.plots import Interval
 from bench.report.redraw import Figure
 from bench.report.sections import Part, Section, Text
-from bench.report.sensitivity import CURVE, SHOWN, ladders
+from bench.report.sensitivity import APART, CURVE, SHOWN, ladders
 from bench.report.tabular import COUNTS, Line, Table, TableCell, grid, lines_of, with_lines
 from bench.report.verdicts import (
     BLIND,
@@ -271,7 +272,8 @@ def forest_figures(report: ReportContext, groups: Sequence[VerdictGroup]) -> lis
 def dose_figures(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[Figure]:
     """Return the dose curves as a figure, where a place has positive controls."""
     curves = ladders(report, groups)
-    return [dose_curves(curves, CURVE, SHOWN)] if curves else []
+    apart = APART if any(target.loaded != Group() for target in report.protocol.finetune) else ""
+    return [dose_curves(curves, CURVE, SHOWN + apart)] if curves else []
 
 
 def weights_verdict(c: stats.Comparison) -> str:

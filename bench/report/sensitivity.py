@@ -41,6 +41,9 @@ SHOWN = (
     "Dose 0 is scratch, dose 1 is the ceiling. Vertical lines are 95 % intervals, not adjusted. Filled "
     "marks are better than scratch (verdict). The shaded band is the region of equivalence."
 )
+APART = (
+    " Loaded parameters train by settings of their own, so small doses need not come near scratch."
+)
 NOTHING, UNKNOWN = (
     "none",
     "the smallest gain that the study can detect is unknown, because no ceiling is compared with scratch",

@@ -12,7 +12,7 @@ import pytest
 
 from bench import report, stats
 from bench.protocol import Finetune, Layout, Net, Row, View
-from bench.protocol.sections import Tune
+from bench.protocol.sections import Group, Tune
 from bench.report import Extras
 from bench.report.across import across
 from bench.report.cells import MEAN, Key
@@ -666,9 +666,15 @@ def test_a_dose_curve_has_a_point_and_an_interval_for_each_dose(context):
     assert [*spans] == [0.25, 0.5, 1.0]
     for dose, c in expected.items():
         assert spans[dose] == pytest.approx([100 * c.low, 100 * c.high], abs=1e-5)
+    (slower,) = dose_figures(
+        replace(study, protocol=replace(study.protocol, finetune=(SLOWER,))), [group]
+    )
+    said = "small doses need not come near scratch"
+    assert said in slower.captions[0] and said not in figure.captions[0]
 
 
 ALIKE = Finetune(dataset="organs", name="alike", split="even", steps=10)
+SLOWER = replace(ALIKE, loaded=Group(rate=1e-4))
 EACH = replace(ALIKE, name="each", norm="kept", tune=Tune(over={"loaded": ({}, {"rate": 1e-4})}))
 
 
