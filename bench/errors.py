@@ -110,6 +110,11 @@ def first_of(names: Sequence[object], most: int, between: str = ", ") -> str:
     return between.join(map(str, names[:most])) + more
 
 
+def enumerated(words: Sequence[str]) -> str:
+    """Return ``a, b and c``; of one word the word."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
 LISTED = 40  # names that are listed where none is near
 FEW = 16  # of what `bench list` prints as well
 KINDS = ("dataset", "method", "metric", "mixture", "network", "protocol")  # which it prints

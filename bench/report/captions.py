@@ -54,8 +54,7 @@ def caption(
     spread = " ± standard deviation over runs" if any(e.sd for e in entries) else ""
     one, marked = len(metrics) == 1, any(e.mark for e in entries)
     texts = [_of_one(report, metrics[0], spread) if one else _of_many(report, metrics, spread)]
-    probes = all(target.evaluation == "probe" for target in report.protocol.finetune)
-    texts.append(counted(n, "probes" if probes else "fine-tunings"))
+    texts.append(counted(n, "probes" if report.only_probes else "fine-tunings"))
     texts += [_marks(pivot)] if marked else []
     if any(e.gain for e in entries):
         named = f"row {report.named(view.gain)!r}"

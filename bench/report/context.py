@@ -73,6 +73,11 @@ class ReportContext:
             "method", declared_row.method, "pretrains", True
         )
 
+    @property
+    def only_probes(self) -> bool:
+        """Tell whether no section trains a network: probes read frozen encoders."""
+        return all(target.evaluation == "probe" for target in self.protocol.finetune)
+
     def is_control(self, row: str) -> bool:
         """Tell whether a row is a control: it wins no mark and no rank, and is no comparison of the study."""
         return is_control(self.protocol, row)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from bench.errors import enumerated
 from bench.report.context import ReportContext
 from bench.report.names import metric_title
 from bench.report.numbers import difference, number
@@ -124,8 +125,7 @@ def _places(places: Sequence[Place]) -> Iterator[str]:
     """Yield each label with all its shares of the labels."""
     for label, against in dict.fromkeys(place[:2] for place in places):
         shares = [str(f) for f in dict.fromkeys(f for *at, f in places if at == [label, against])]
-        listed = " and ".join(filter(None, (", ".join(shares[:-1]), shares[-1])))
-        yield f"“{label}”, {listed} % of the labels{against}"
+        yield f"“{label}”, {enumerated(shares)} % of the labels{against}"
 
 
 def ladders(report: ReportContext, groups: Sequence[VerdictGroup]) -> tuple[Ladder, ...]:

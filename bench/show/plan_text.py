@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench import digest, records
-from bench.errors import Damaged, printable
+from bench.errors import Damaged, enumerated, printable
 from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.kind import GPU_STEP, TERAFLOPS_PER_GPU
 from bench.jobs.prepare.spec import PrepareSpec
@@ -249,8 +249,7 @@ def _patients(plan: Plan, protocol: Protocol) -> list[str]:
             same = [f"{percent} %" for percent, (train, *_) in sizes.items() if train == size]
             if len(same) > 1 and size != "0":
                 who = "patient" if size == "1" else "patients"
-                joined = f"{', '.join(same[:-1])} and {same[-1]}"
-                lines.append(f"  {dataset}: {joined} train on the same {size} {who}")
+                lines.append(f"  {dataset}: {enumerated(same)} train on the same {size} {who}")
     return lines
 
 

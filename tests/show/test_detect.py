@@ -78,7 +78,7 @@ def test_the_prior_is_the_median_of_what_is_tracked():
         of = [known.noise for known in tuned if (known.fraction <= FEW) == (name == "few")]
         for part in PARTS:
             assert getattr(prior, part) == pytest.approx(
-                median(getattr(n, part) for n in of), abs=1e-3
+                median(getattr(n, part) for n in of), abs=6e-4
             ), part
 
 
