@@ -271,7 +271,9 @@ new  write a template for a method, data set, network or protocol of your own
 kind method|dataset|network|protocol
 name NAME  a Python name that is not used yet
 --to DIR (.)  write to DIR; default: this folder
+--dims 3|2 (3)  for a method: 2 is a method that pretrains on slices; default: 3
 $ bench new method my_method --to mine  # writes mine/my_method.py, its test and a protocol
+$ bench new method my_method --dims 2  # the same for slices, in this folder
 $ bench new dataset my_scans  # in this folder
 
 init  write a first protocol for a folder of your own scans

@@ -9,5 +9,5 @@ def body(arguments: argparse.Namespace) -> int:
     """Write the files, and say what to do with them."""
     from bench.extras.new import new
 
-    print("\n".join(new(arguments.kind, arguments.name, arguments.to)))
+    print("\n".join(new(arguments.kind, arguments.name, arguments.to, int(arguments.dims))))
     return 0

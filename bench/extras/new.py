@@ -18,28 +18,31 @@ from bench.nets import catalog
 from bench.protocol import named, under
 
 TEMPLATES = Path(__file__).with_name("templates")
+SLICES = TEMPLATES / "slices"  # of a method in 2D: the files that differ
 LONGEST = 100  # characters of a name: files are called after it
 
 
-def new(kind: str, name: str, to: Path) -> list[str]:
+def new(kind: str, name: str, to: Path, dims: int = 3) -> list[str]:
     """Write ``NAME.py``, ``test_NAME.py``, ``NAME.yaml`` and what else a kind needs; return what to do next.
 
     Args:
         kind: method, dataset, network or protocol.
         name: of the plugin, or of the protocol.
         to: the folder; it is made where there is none.
+        dims: 3, or 2 for a method that pretrains on slices.
 
     Raises:
-        BenchError: the name is none or is taken, or a file is there already; nothing is written then.
+        BenchError: the name is none or is taken, a file is there already, or only methods have templates of
+            these dimensions; nothing is written then.
     """
     _check_name(kind, name)
+    if dims == 2 and kind != "method":
+        raise BenchError(f"--dims 2: is only for a method; leave it out for a {kind}")
     mine = f"my_{kind}"
-    templates = [file for file in sorted(TEMPLATES.rglob(f"*{mine}*")) if file.suffix != ".pyc"]
+    templates = _templates(TEMPLATES, mine) | (_templates(SLICES, mine) if dims == 2 else {})
     texts = {
-        to / str(file.relative_to(TEMPLATES)).replace(mine, name): _named(
-            file.read_text(), mine, name
-        )
-        for file in templates
+        to / path.replace(mine, name): _named(file.read_text(), mine, name)
+        for path, file in templates.items()
     }
     present = ", ".join(str(path) for path in texts if path.exists() or path.is_symlink())
     if present:
@@ -53,6 +56,16 @@ def new(kind: str, name: str, to: Path) -> list[str]:
             f"--to {printable(str(to))}: {error.strerror}; name a folder to write to"
         ) from None
     return [*map(printable, map(str, texts)), *_next(name, to)]
+
+
+def _templates(folder: Path, mine: str) -> dict[str, Path]:
+    """Return the templates of a kind by their path below a folder; those of slices only if it is their folder."""
+    files = [file for file in sorted(folder.rglob(f"*{mine}*")) if file.suffix != ".pyc"]
+    return {
+        str(file.relative_to(folder)): file
+        for file in files
+        if folder == SLICES or SLICES not in file.parents
+    }
 
 
 def _next(name: str, to: Path) -> Iterable[str]:

@@ -16,13 +16,16 @@ from bench.extras.new import TEMPLATES
 from bench.protocol import read
 
 KINDS = ("method", "dataset", "network", "protocol")
+WRITTEN = (*KINDS, "slices")  # a method for slices, too
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 pytestmark = pytest.mark.usefixtures("own_place")
 
 
 @pytest.fixture
 def made(tmp_path):
-    """Return a folder with one of each kind under names of their own."""
+    """Return a folder with one of each kind under names of their own, and a method for slices."""
+    slices = ["new", "method", "deep_slices", "--dims", "2", "--to", str(tmp_path)]
+    assert main(slices) == 0
     for kind in KINDS:
         assert main(["new", kind, f"deep_{kind}", "--to", str(tmp_path)]) == 0
     return tmp_path
@@ -31,18 +34,20 @@ def made(tmp_path):
 def test_three_files_of_a_kind_can_be_planned_as_they_are_beside_scratch_and_two_known(
     made, capsys
 ):
-    files = {file.name for kind in KINDS for file in made.glob(f"*deep_{kind}*")}
+    files = {file.name for kind in WRITTEN for file in made.glob(f"*deep_{kind}*")}
     three = ("{}.py", "test_{}.py", "{}.yaml")
-    assert files == {name.format(f"deep_{kind}") for kind in KINDS for name in three}
+    assert files == {name.format(f"deep_{kind}") for kind in WRITTEN for name in three}
     assert (made / "splits" / "deep_dataset.mine.json").exists()
     text = "".join(file.read_text() for file in made.rglob("*.*") if file.is_file())
     assert not [
         w for k in KINDS for w in (f"my_{k}", f"My {k}", f"My{k.capitalize()}") if w in text
     ]
     assert "class DeepMethod(Method)" in text and 'title = "Deep method"' in text
-    for kind in KINDS:
+    for kind in WRITTEN:
         protocol = read(made / f"deep_{kind}.yaml")
-        mine = {f"deep_{kind}"} & {kind == "method" and r.method for r in protocol.rows.values()}
+        mine = {f"deep_{kind}"} & {
+            kind in ("method", "slices") and r.method for r in protocol.rows.values()
+        }
         assert len({r.method for r in protocol.rows.values()} - mine) == 3 and protocol.phantoms
         assert main(["plan", str(made / f"deep_{kind}.yaml")]) == 0
     assert "22 jobs" in capsys.readouterr().out
@@ -125,6 +130,25 @@ def test_the_method_of_the_template_mirrors_the_axes_that_its_class_names(made):
     assert ways[7].flatten().tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
 
 
+def test_the_method_for_slices_mirrors_x_and_y_alone(made):
+    plugins.use([made / "deep_slices.py"])
+    method = registry.load("method", "deep_slices")
+    crop = torch.arange(4.0).reshape(1, 1, 2, 2, 1).repeat(64, 1, 1, 1, 1)
+    views = method.Params(noise=0.0).views(
+        {"crop": crop}, (2, 2, 1), torch.Generator().manual_seed(0)
+    )
+    ways = dict(zip(views["way"].tolist(), views["mirrored"].flatten(1).tolist(), strict=True))
+    assert method.dims == 2
+    assert ways == {0: [0, 1, 2, 3], 1: [1, 0, 3, 2], 2: [2, 3, 0, 1], 3: [3, 2, 1, 0]}
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_only_methods_have_a_template_for_slices(kind, tmp_path, capsys):
+    assert main(["new", kind, "deep", "--dims", "2", "--to", str(tmp_path / "to")]) == 2
+    assert f"--dims 2: is only for a method; leave it out for a {kind}" in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
+
+
 def test_the_test_of_the_template_names_nothing_of_its_method():
     text = (TEMPLATES / "test_my_method.py").read_text()
     assert not re.findall("mirrored|noise|way", text)
@@ -153,7 +177,7 @@ def test_a_new_method_is_trained_and_scored_in_processes_of_its_own(made, capsys
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WRITTEN)
 def test_the_test_that_is_written_passes_and_the_protocol_runs(made, kind):
     command = [
         sys.executable,
