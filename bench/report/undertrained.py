@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from bench.protocol import finetune_of, method_pretrains
 from bench.protocol.sections import Anchor
@@ -13,6 +15,7 @@ from bench.report.names import metric_title
 
 ALL = 100  # percent of the labels
 UNDERTRAINED = "Undertrained"
+EMPTY = "in each test case the prediction is empty (or the reference)"
 SO = "Comparisons with these rows say nothing about pretraining."
 
 
@@ -102,9 +105,13 @@ def notes(report: ReportContext) -> list[str]:
 
 
 def warning(report: ReportContext) -> str:
-    """Return one line that names the rows from scratch below their anchor; empty where none is."""
+    """Return one line that names the rows from scratch below their anchor, or that segment nothing; else ""."""
     parts: dict[str, list[str]] = {}
-    for result in judged(report):
+    results = judged(report)
+    for section, name in _segments_nothing(report):
+        if (section, report.named(name)) not in {(r.section, r.row) for r in results}:
+            parts.setdefault(f"{report.labels[section]}: {EMPTY}", []).append(report.named(name))
+    for result in results:
         if result.passed is not False or result.mean is None:
             continue
         each = f" (each target {_percent(result.anchor.each)})" if result.anchor.each else ""
@@ -119,6 +126,24 @@ def warning(report: ReportContext) -> str:
     listed = " ".join(f"{where}: {'; '.join(rows)}." for where, rows in parts.items())
     so = f" {SO}" if any(method_pretrains(row) for row in report.protocol.rows.values()) else ""
     return f"{UNDERTRAINED}. {listed}{so}" if parts else ""
+
+
+def _segments_nothing(report: ReportContext) -> Iterator[tuple[int, str]]:
+    """Yield the sections and rows from scratch of which every score is a penalty, with most labels.
+
+    Not at smoke scale, where a few steps are known to train nothing.
+    """
+    protocol = report.protocol
+    sections = range(len(protocol.finetune))
+    for section, name, metric in product(sections, protocol.rows, report.metrics[:1]):
+        row, targets = protocol.rows[name], report.targets(section)
+        target = MEAN if len(targets) > 1 else next(iter(targets), MEAN)
+        at = Key(name, section, max(report.fractions(section)), target, metric)
+        cell = report.cells.cells.get(at)
+        if protocol.scale == "smoke" or row.init or method_pretrains(row) or cell is None:
+            continue
+        if cell.values and cell.penalised == cell.values:
+            yield section, name
 
 
 def _meant(report: ReportContext) -> list[int]:

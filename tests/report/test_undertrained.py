@@ -137,6 +137,31 @@ def test_synthetic_scans_beside_real_ones_do_not_hide_them(two):
     assert "Organs: scratch with all labels does not" in text and "Heart: scratch" not in text
 
 
+NOTHING = {"value": 0.0, "status": "empty_prediction"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "scale", "warns"),
+    [
+        ([{**row, **NOTHING} for row in ORGANS], "pilot", True),
+        ([{**row, **NOTHING} for row in ORGANS], "smoke", False),
+        ([{**ORGANS[0], **NOTHING}, ORGANS[1]], "pilot", False),  # one of two targets
+        ([{**row, "value": 0.0} for row in ORGANS], "pilot", False),  # predicted beside the organ
+    ],
+)
+def test_scratch_that_segments_nothing_is_named_without_an_anchor(
+    protocol, records, tmp_path, rows, scale, warns
+):
+    section = Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100))
+    table = records(*({"fraction": 100, "scale": scale, **row} for row in rows))
+    info = DatasetInfo("organs", "Organs", ("liver", "spleen"), synthetic=True)
+    read = protocol(finetune=(section,), scale=scale)
+    extras = Extras(datasets=(info,))
+    text = report.write(read, table, tmp_path, extras, figures=False).markdown.read_text()
+    assert (f"Organs: {undertrained.EMPTY}: A." in text) is warns
+    assert (undertrained.UNDERTRAINED in text) is warns
+
+
 def test_a_failed_run_hides_nothing(two):
     failed = {
         "dataset": "organs",
