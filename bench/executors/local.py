@@ -6,11 +6,11 @@ import os
 import signal
 import threading
 import time
-from bisect import insort_left
+from bisect import bisect_left, insort_left
+from collections import defaultdict
 from collections.abc import Callable, Set
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, takewhile
 from multiprocessing.connection import Connection
 
 from bench.jobs import KINDS
@@ -68,18 +68,27 @@ def run(
 
 
 class Queue:
-    """The jobs of a plan that are still to do; a failure stops only what depends on it."""
+    """The jobs of a plan that are still to do; a failure stops only what depends on it.
+
+    An outcome is looked at by the jobs that need it alone: studies have ten thousand.
+    """
 
     def __init__(self, plan: Plan, todo: list[str]) -> None:
         self._plan = plan
-        self._waiting = sorted(todo, key=self._turn)  # stable
-        self._todo, self._running = set(todo), set[str]()
+        self._todo, self._waiting, self._running = set(todo), set(todo), set[str]()
+        self._users: dict[str, list[str]] = {}  # by what they need, or which guard they wait for
+        # ready jobs with their places in their turn; by turn, and by what a worker keeps of them
+        self._ready: defaultdict[tuple[int, str], list[tuple[int, str]]] = defaultdict(list)
+        self._places = {job: place for place, job in enumerate(todo)}
         self._again: dict[str, float] = {}
         self.outcomes: dict[str, Outcome] = {}
+        for job in todo:
+            for need in dict.fromkeys(plan.before(job)):
+                self._users.setdefault(need, []).append(job)
+            self._look(job)
 
     def open(self) -> bool:
         """Is anything left to start or to wait for?"""
-        self._drop_hopeless()
         return bool(self._waiting or self._running)
 
     def take(self, free: Set[str] = frozenset(), busy: Set[str] = frozenset()) -> str | None:
@@ -89,16 +98,19 @@ class Queue:
             free: what workers without a job keep in memory: a job that gains from it comes first in its turn.
             busy: what the others keep: of jobs that would do the same work again the first comes last.
         """
-        self._drop_hopeless()
-        now = time.monotonic()
-        ready = (job for job in self._waiting if self._ready(job, now))
-        if (first := next(ready, None)) is None:
+        now, candidates = time.monotonic(), []
+        for (turn, name), entries in self._ready.items():
+            free_now = (e for e in entries if self._again.get(e[1], 0.0) <= now)
+            if (entry := next(free_now, None)) is not None:
+                candidates.append((turn, name not in free, name in busy, entry, name))
+        if not candidates:
             return None
-        job = first
-        if self.keeps(first):
-            turn = self._turn(first)
-            alike = takewhile(lambda other: self._turn(other) == turn, chain([first], ready))
-            job = min(alike, key=lambda j: ((name := self.keeps(j)) not in free, name in busy))
+        turn, _, _, entry, name = min(candidates)
+        entries = self._ready[turn, name]
+        del entries[bisect_left(entries, entry)]
+        if not entries:
+            del self._ready[turn, name]
+        job = entry[1]
         self._waiting.remove(job)
         self._running.add(job)
         return job
@@ -109,10 +121,15 @@ class Queue:
         name: str = described.spec.keeps(described, self._plan.jobs)
         return name
 
-    def _ready(self, job: str, now: float) -> bool:
+    def _look(self, job: str) -> None:
+        """Put a waiting job among the ready ones if all that it needs is done and its guards have ended."""
         needs, guards = self._plan.jobs[job].needs, self._plan.after.get(job, ())
         is_guarded = all(self._settled(guard) or guard in self.outcomes for guard in guards)
-        return is_guarded and all(map(self._settled, needs)) and self._again.get(job, 0.0) <= now
+        if is_guarded and all(map(self._settled, needs)):
+            self._put(job, self._places[job])
+
+    def _put(self, job: str, place: int) -> None:
+        insort_left(self._ready[self._turn(job), self.keeps(job)], (place, job))
 
     def finish(self, outcome: Outcome) -> None:
         """Note how a job ended; one that is busy elsewhere, or was stopped, waits for its turn again."""
@@ -120,9 +137,18 @@ class Queue:
         # where stopped, only its own worker was told to stop: the run goes on
         if outcome.state in ("busy", "stopped"):
             self._again[outcome.job] = time.monotonic() + LOOK_AGAIN
-            insort_left(self._waiting, outcome.job, key=self._turn)  # the first of its stage
+            self._waiting.add(outcome.job)
+            self._put(outcome.job, -len(self._again))  # the first of its stage
             return
-        self.outcomes[outcome.job] = outcome
+        ended = [outcome]
+        for outcome in ended:  # grows by what needs what failed
+            self.outcomes[outcome.job] = outcome
+            for job in self._users.get(outcome.job, ()):
+                if job in self._waiting and (failed := self._hopeless(job)) is not None:
+                    self._waiting.remove(job)
+                    ended.append(failed)
+                elif job in self._waiting:
+                    self._look(job)
 
     def _turn(self, job: str) -> int:
         """Return a job's turn among those that are ready.
@@ -140,17 +166,14 @@ class Queue:
         ended = self.outcomes.get(job)
         return job not in self._todo or (ended is not None and ended.state == "done")
 
-    def _drop_hopeless(self) -> None:
-        while True:
-            needs = {job: self._plan.hopeless(job, self._failed) for job in self._waiting}
-            gone = {job: by for job, by in needs.items() if by is not None}
-            if not gone:
-                return
-            for job, by in gone.items():  # then look for what needs these
-                bad = self.outcomes[by]
-                reason = f"needs {self._plan.jobs[by].kind} {by}, which {bad.state}: {bad.reason}"
-                self.outcomes[job] = Outcome(job, "failed", reason)
-            self._waiting = [job for job in self._waiting if job not in gone]
+    def _hopeless(self, job: str) -> Outcome | None:
+        """Return the failure of a job that can never start, as what it needs has failed; else None."""
+        need = self._plan.hopeless(job, self._failed)
+        if need is None:
+            return None
+        bad = self.outcomes[need]
+        reason = f"needs {self._plan.jobs[need].kind} {need}, which {bad.state}: {bad.reason}"
+        return Outcome(job, "failed", reason)
 
     def _failed(self, job: str) -> bool:
         return job in self.outcomes and self.outcomes[job].state != "done"

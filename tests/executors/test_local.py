@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -294,6 +295,32 @@ def test_a_worker_goes_on_with_the_encoder_whose_features_it_keeps_and_no_two_re
     # rather the same again than nothing
     assert queue.take(set(), {queue.keeps(early[1].id)}) == early[1].id
     assert queue.keeps(learned[0].id) == ""
+
+
+def test_of_many_jobs_an_outcome_or_a_free_worker_looks_at_few(monkeypatch):
+    """Each job is looked at a few times, not once for every other job: studies have ten thousand."""
+    learned = [a_job("pretrain", {"seed": n}, (A.id,)) for n in range(2)]
+    probes = [a_probe(draw, (A.id, p.id), f"job:{p.id}") for draw in range(60) for p in learned]
+    jobs, calls = plan(A, *learned, *probes), Counter()
+
+    def count(kind, name):
+        inner = getattr(kind, name)
+
+        def counted(self, *given):
+            calls[name] += 1
+            return inner(self, *given)
+
+        monkeypatch.setattr(kind, name, counted)
+
+    count(Plan, "hopeless")
+    count(local.Queue, "keeps")
+    queue, kept = local.Queue(jobs, list(jobs.jobs)), ""
+    while queue.open():
+        job = queue.take({kept} - {""})
+        kept = queue.keeps(job)
+        queue.finish(Outcome(job, "done"))
+    assert calls["hopeless"] == 2 * len(probes) + len(learned)  # once for each need of each job
+    assert calls["keeps"] == 2 * len(jobs.jobs)  # once here
 
 
 def test_a_random_encoder_is_another_one_for_each_draw_and_the_same_at_each_fraction():

@@ -49,6 +49,7 @@ class Controller:
     listed: squeue.Listed = field(default_factory=dict)
     # arrays, as ``sbatch.remember`` takes them
     submitted: list[dict[str, Any]] = field(default_factory=list)
+    waiting: dict[str, None] = field(init=False)  # the jobs that have not ended, in order
     tries: Counter[str] = field(default_factory=Counter)  # job -> times that it was submitted
     stops: Counter[str] = field(default_factory=Counter)  # job -> times that it saved itself
 
@@ -57,6 +58,7 @@ class Controller:
         if "%" in str(self.out):
             why = "SLURM reads '%' in a path as a pattern; name another --out"
             raise BenchError(f"{self.out}: {why}")
+        self.waiting = {job: None for job in self.jobs if job not in self.outcomes}
         self.folder = self.out / "slurm" / uuid.uuid4().hex[:12]  # of this run
 
     def attach(self) -> None:
@@ -72,11 +74,7 @@ class Controller:
         settle.drop_lost(self)
         settle.drop_stuck(self)
         submit.submit_ready(self)
-        return bool(self.open())
-
-    def open(self) -> list[str]:
-        """Return the jobs that have not ended."""
-        return [job for job in self.jobs if job not in self.outcomes]
+        return bool(self.waiting)
 
     def sent(self) -> list[Task]:
         """Return the tasks that open jobs run or wait in."""
@@ -105,6 +103,7 @@ class Controller:
     def end(self, outcome: Outcome) -> None:
         """Note how a job ended."""
         self.outcomes[outcome.job] = outcome
+        self.waiting.pop(outcome.job, None)
         self.tasks.pop(outcome.job, None)
         self.on_outcome(outcome)
 

@@ -25,7 +25,7 @@ def settle(run: Controller) -> None:
     # One listing serves all jobs; it also makes a network file system forget what was not there.
     published = {folder.name for folder in run.store.jobs.iterdir()}
     heard = run.heard(run.sent())
-    for job in run.open():
+    for job in list(run.waiting):
         task = run.tasks.get(job)
         if job in published and records.done(run.plan, run.store, job):
             run.end(Outcome(job, "done", seconds=run.store.manifest(job).get("seconds", 0.0)))
@@ -68,18 +68,17 @@ def _hopeless(run: Controller, job: str) -> str:
 
 def _gone(run: Controller, job: str) -> str:
     """Return a need that is done no more, and that nobody makes anew: it was set aside, or taken back."""
-    to_come = set(run.open())
     guards = run.plan.after.get(job, ())
-    is_guarded = any(run.store.done(guard) or guard in to_come for guard in guards)
+    is_guarded = any(run.store.done(guard) or guard in run.waiting for guard in guards)
     needs = (*run.plan.jobs[job].needs, *(() if is_guarded else guards[:1]))
-    absent = (need for need in needs if need not in to_come and not run.store.done(need))
+    absent = (need for need in needs if need not in run.waiting and not run.store.done(need))
     return next((need for need in absent if run.store.owner(need) is None), "")
 
 
 def take_back(run: Controller) -> None:
     """Take the tasks out of the queue, and end every job."""
     squeue.cancel(run.listed[task.key].id for task in run.sent() if task.key in run.listed)
-    for job in run.open():
+    for job in list(run.waiting):
         run.end(Outcome(job, "failed", "taken back by 'bench cancel'"))
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def attach(run: Controller) -> None:
     """Wait for what other runs, dead or alive, have in the queue instead of submitting it again."""
-    wanted, submitted = set(run.open()) - run.tasks.keys(), run.arrays()
+    wanted, submitted = run.waiting.keys() - run.tasks.keys(), run.arrays()
     others = [task for task in sbatch.earlier(run.out / "slurm") if task.name not in submitted]
     others = [t for t in others if wanted & set(t.pack) and not (t.folder / CANCELLED).exists()]
     listed = squeue.listed({task.name for task in others})
@@ -98,7 +98,7 @@ def _within_cap(run: Controller, array: Array) -> Array:
 def _ready(run: Controller) -> list[str]:
     """Return jobs to submit now: each need is done, in the queue, or submitted with them."""
     ready: dict[str, None] = {}
-    for job in run.open():
+    for job in run.waiting:
         if job in run.tasks or run.store.owner(job) is not None:
             continue  # another command works on it: its result is waited for
         needs, guards = run.plan.jobs[job].needs, run.plan.after.get(job, ())
