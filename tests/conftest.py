@@ -10,11 +10,13 @@ os.environ.pop("COLUMNS", None)  # a worker of xdist has one: tables are as wide
 
 import pytest
 import yaml
+from described import inline
 from small_protocol import BASE, CASES, NAME
 
 from bench import plugins, record, registry
 from bench.data.roots import Contents, Roots
 from bench.document import overlay
+from bench.executors import local
 from bench.plan import Planner
 from bench.protocol import read_all
 from bench.show import reports
@@ -72,6 +74,12 @@ def no_plugins(monkeypatch):
 def own_place(tmp_path, monkeypatch):
     """Work where there is no bench.toml."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def inlined(monkeypatch):
+    """Have the jobs of a run done in this process: no worker has to import torch."""
+    monkeypatch.setattr(local, "run", inline)
 
 
 @pytest.fixture

@@ -16,23 +16,16 @@ import pandas as pd
 import pytest
 import reliability
 import yaml
-from described import inline
 
 from bench import registry
 from bench.cli import main
 from bench.document import overlay
-from bench.executors import local
 from bench.executors.slurm import squeue
 from bench.store import Store
 
 pytestmark = pytest.mark.usefixtures("own_place")
 NAME = "msd04_hippocampus"
 NO_PHANTOMS = "\n".join(x for x in reliability.SMOKE.splitlines() if not x.startswith("phantoms"))
-
-
-@pytest.fixture
-def here(monkeypatch):
-    monkeypatch.setattr(local, "run", inline)
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +292,7 @@ def halved(path):
     ],
 )
 def test_damage_in_the_voxels_fails_the_job_says_why_and_mended_it_runs_again(
-    folder, change, told, data, phantom, written, capsys, here
+    folder, change, told, data, phantom, written, capsys, inlined
 ):
     path = data / NAME / folder / "hippocampus_003.nii.gz"
     change(path)
@@ -323,7 +316,7 @@ def test_damage_in_the_voxels_fails_the_job_says_why_and_mended_it_runs_again(
         assert "failed" not in capsys.readouterr().out.split("page:")[1]
 
 
-def test_a_bug_in_one_method_fails_its_row_and_no_other(written, capsys, here, monkeypatch):
+def test_a_bug_in_one_method_fails_its_row_and_no_other(written, capsys, inlined, monkeypatch):
     method = registry.load("method", "simclr3d")
     monkeypatch.setattr(method, "loss", lambda self, batch: {"total": batch["nothing"]})
     assert main(["run", written(), "--out", "out"]) == 1

@@ -10,14 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from described import inline
 from outside import written
 
 from bench import nets, plugins, registry, workers
 from bench.blame import blaming
 from bench.cli import main
 from bench.errors import BenchError, Bug
-from bench.executors import local
 from bench.extras.new import TEMPLATES
 from bench.jobs.pretrain.run import Pretext
 from bench.train.samples import Samples, batches
@@ -81,9 +79,8 @@ def test_what_a_plugins_helper_raises_is_named_where_it_stands(tmp_path, does, k
 
 
 def test_what_a_method_raises_in_a_job_is_the_jobs_reason_and_its_trace_is_in_the_log(
-    tmp_path, capsys, monkeypatch
+    tmp_path, capsys, inlined
 ):
-    monkeypatch.setattr(local, "run", inline)
     raises = ('batch["way"])', 'batch["gone"])')
     file = written(tmp_path, "method", change=lambda text: text.replace(*raises))
     protocol = yaml.safe_load((TEMPLATES / "my_method.yaml").read_text())

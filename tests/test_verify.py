@@ -44,9 +44,8 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def made(finished, tmp_path, monkeypatch):
+def made(finished, tmp_path, inlined):
     """Return a copy to be damaged."""
-    monkeypatch.setattr(local, "run", inline)
     shutil.copytree(finished.out, tmp_path / "out")
     return SimpleNamespace(path=finished.path, out=tmp_path / "out", records=finished.records)
 

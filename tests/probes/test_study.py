@@ -26,14 +26,20 @@ def probed(section=(), **more):
     return {"finetune": [section], **more}
 
 
-@pytest.fixture
-def run_of(protocol_file, phantoms, tmp_path):
-    """Return a function that runs the small protocol, changed, and returns its records."""
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """Return an output folder: the scans are prepared once for all tests."""
+    return tmp_path_factory.mktemp("out")
 
-    def run(changes, out):
-        file = protocol_file({"name": "test", **changes})
-        assert main(["run", str(file), "--data", str(phantoms), "--out", str(tmp_path / out)]) == 0
-        return read_rows(tmp_path / out / "records" / "test.parquet", COLUMNS)
+
+@pytest.fixture
+def run_of(protocol_file, phantoms, out, inlined, undrawn):
+    """Return a function that runs the small protocol, changed and renamed, and returns its records."""
+
+    def run(changes, name, out=out):
+        file = protocol_file({"name": name, **changes})
+        assert main(["run", str(file), "--data", str(phantoms), "--out", str(out)]) == 0
+        return read_rows(out / "records" / f"{name}.parquet", COLUMNS)
 
     return run
 
@@ -120,14 +126,16 @@ def test_records_of_older_versions_are_read_by_the_new_word(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["ridge", "logistic", "knn"])
-def test_a_run_is_the_same_twice_and_ends_in_records(run_of, kind):
+def test_a_run_is_the_same_twice_and_ends_in_records(run_of, tmp_path, kind):
     settings = {"probe": {"kind": kind, "intensity": [1, 3]}, "fractions": [25], "seeds": [0]}
     settings["probe"] |= {} if kind == "ridge" else {"samples": 200}
     changes = probed(settings, rows={"pair": None})
-    first = run_of(changes, "a")
+    first = run_of(changes, f"once_{kind}")
     assert set(first["evaluation"]) == {"probe"} and len(first)
     if kind == "ridge":
-        again = run_of(changes | {"threads": 2}, "b")["value"]  # sums in another order
+        again = run_of(changes | {"threads": 2}, "again", tmp_path / "out")[
+            "value"
+        ]  # sums in another order
         np.testing.assert_allclose(again, first["value"], atol=1e-6)
     assert first["value"].mean() > 0.1  # three classes; guessing gives each voxel a third
 
@@ -145,7 +153,7 @@ def test_a_volume_is_predicted_of_each_case(run_of, kind):
     probe = {"kind": kind} | ({} if kind == "ridge" else {"k": 3})
     settings = {"probe": probe, "value": VOLUME, "fractions": [100], "seeds": [0]}
     changes = probed(settings, rows={"pair": None}, metrics=["mae", "r2", "spearman"])
-    rows = run_of(changes | {"layout": {"metric": "mae"}}, kind)
+    rows = run_of(changes | {"layout": {"metric": "mae"}}, f"volume_{kind}")
     assert set(rows["task"]) == {"regression"} and set(rows["target"]) == {"all"}
     errors = rows[rows["metric"] == "mae"]
     assert set(errors["unit"]) == {"ml"} and errors["case"].ne("").all()
@@ -154,7 +162,7 @@ def test_a_volume_is_predicted_of_each_case(run_of, kind):
 
 
 @pytest.fixture
-def embedded(tmp_path, phantoms):
+def embedded(tmp_path, phantoms, out):
     """Return a function that embeds the small data set by a file of weights, and that file."""
     torch.manual_seed(3)
     network = nets.network("unet3d", "tiny", 1, 2).eval()
@@ -164,7 +172,7 @@ def embedded(tmp_path, phantoms):
 
     def embed(*flags):
         words = ["embed", NAME, "--init", str(weights), "--network", "unet3d", "--workers", "1"]
-        folders = ["--data", str(phantoms), "--out", str(tmp_path / "made")]
+        folders = ["--data", str(phantoms), "--out", str(out)]
         assert main([*words, *folders, "--to", str(tmp_path / "embedded"), *flags]) == 0
         return tmp_path / "embedded"
 
@@ -187,7 +195,8 @@ def test_features_from_outside_give_the_table_of_the_encoder_they_came_from(
     rows |= {"outside": {**shared, "init": {"embeddings": str(embed(*flags))}}}
     settings = {"fractions": [25], "seeds": [0], **changes}
     metrics = {"metrics": ["mae"], "layout": {"metric": "mae"}} if changes else {}
-    records = run_of(probed(settings, rows=rows, baseline="none", **metrics), "out")
+    name = "volume" if changes else "voxels"
+    records = run_of(probed(settings, rows=rows, baseline="none", **metrics), name)
     scores = {row: part["value"].to_numpy() for row, part in records.groupby("row")}
     np.testing.assert_allclose(scores["outside"], scores["inside"], atol=1e-4)
     assert set(records[records["row"] == "outside"]["pretrain"]) == {"file"}

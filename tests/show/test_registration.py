@@ -35,6 +35,7 @@ def test_the_first_text_and_each_change_are_noted_once(
         registration.note([protocol], plan, store)
 
 
+@pytest.mark.usefixtures("inlined")
 def test_the_page_says_it_of_a_run_that_began_before_such_notes(protocol_file, phantoms, tmp_path):
     out = tmp_path / "out"
     probe = {"evaluation": "probe", "steps": None, "fractions": [100], "seeds": [0]}
