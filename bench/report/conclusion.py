@@ -74,9 +74,10 @@ def sections(
 
 
 def sentence(report: ReportContext, groups: Sequence[VerdictGroup], blind: Sequence[str]) -> str:
-    """Return how many rows have which verdict, in a sentence; "" where nothing ran."""
+    """Return how many rows have which verdict, in a sentence; "" where nothing ran or one row is all there is."""
     if not groups:
-        return ALONE if any(cell.mean is not None for cell in report.cells.cells.values()) else ""
+        scored = any(cell.mean is not None for cell in report.cells.cells.values())
+        return ALONE if scored and len(report.protocol.rows) > 1 else ""
     rows = [row for group in groups for row in group.rows]
     alone = "" if rows else "Only controls are compared. "
     rows = rows or [row for group in groups for row in group.controls]

@@ -569,3 +569,10 @@ def test_equal_draws_of_all_patients_are_explained(
     sections = (section(evaluation=evaluation, fractions=(fraction,), seeds=(0, 1)),)
     built = build(protocol(finetune=sections), table)[0][0]
     assert ("every draw has the same patients" in built.caption) == said
+
+
+@pytest.mark.parametrize(("names", "hint"), [("a", False), ("ab", True)])
+def test_a_protocol_of_one_row_is_not_told_that_nothing_is_compared(protocol, records, names, hint):
+    read = protocol(rows=dict.fromkeys(names, VOCO))
+    text = terminal_table(read, four(records, dict.fromkeys(names, 0.8)))
+    assert ("Nothing is compared." in text) is hint
