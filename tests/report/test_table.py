@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bench.protocol import Finetune, Layout, Net, Row, View
-from bench.report import DatasetInfo, Extras, Failure, Leak, not_run, terminal_table
+from bench.report import DatasetInfo, Extras, Failure, Leak, conclusion, not_run, terminal_table
 from bench.report.captions import folded
 from bench.report.common import APART
 from bench.report.footnotes import Footnotes
@@ -574,5 +574,5 @@ def test_equal_draws_of_all_patients_are_explained(
 @pytest.mark.parametrize(("names", "hint"), [("a", False), ("ab", True)])
 def test_a_protocol_of_one_row_is_not_told_that_nothing_is_compared(protocol, records, names, hint):
     read = protocol(rows=dict.fromkeys(names, VOCO))
-    text = terminal_table(read, four(records, dict.fromkeys(names, 0.8)))
-    assert ("Nothing is compared." in text) is hint
+    report = context_of(read, four(records, dict.fromkeys(names, 0.8)), Extras())
+    assert (conclusion.sentence(report, (), ()) == conclusion.ALONE) is hint
