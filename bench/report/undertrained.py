@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from bench.protocol import finetune_of, method_pretrains
+from bench.protocol import Row, finetune_of, method_pretrains
 from bench.protocol.sections import Anchor
 from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
@@ -70,7 +70,7 @@ def judged(report: ReportContext) -> list[Judged]:
     for section in _meant(report):
         for name, row in protocol.rows.items():
             anchor = finetune_of(protocol, section, row).anchor
-            if anchor is not None and not row.init and not method_pretrains(row):
+            if anchor is not None and _from_scratch(row):
                 results.append(
                     Judged(
                         report.named(name), section, anchor, *_scores(report, name, section, anchor)
@@ -128,21 +128,24 @@ def warning(report: ReportContext) -> str:
     return f"{UNDERTRAINED}. {listed}{so}" if parts else ""
 
 
+def _from_scratch(row: Row) -> bool:
+    return not row.init and not method_pretrains(row)
+
+
 def _segments_nothing(report: ReportContext) -> Iterator[tuple[int, str]]:
     """Yield the sections and rows from scratch of which every score is a penalty, with most labels.
 
     Not at smoke scale, where a few steps are known to train nothing.
     """
     protocol = report.protocol
-    sections = range(len(protocol.finetune))
-    for section, name, metric in product(sections, protocol.rows, report.metrics[:1]):
-        row, targets = protocol.rows[name], report.targets(section)
+    sections = range(len(protocol.finetune) if protocol.scale != "smoke" else 0)
+    rows = [name for name, row in protocol.rows.items() if _from_scratch(row)]
+    for section, name, metric in product(sections, rows, report.metrics[:1]):
+        targets = report.targets(section)
         target = MEAN if len(targets) > 1 else next(iter(targets), MEAN)
         at = Key(name, section, max(report.fractions(section)), target, metric)
         cell = report.cells.cells.get(at)
-        if protocol.scale == "smoke" or row.init or method_pretrains(row) or cell is None:
-            continue
-        if cell.values and cell.penalised == cell.values:
+        if cell and cell.values and cell.penalised == cell.values:
             yield section, name
 
 
