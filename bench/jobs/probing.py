@@ -282,7 +282,7 @@ class Labels:
         return total
 
     def products(self, case: str) -> np.ndarray:
-        """Return a case's products of features for each class, (K, d + 1, d + 1)."""
+        """Return what ``ridge.products`` sums up of a case."""
         parts = (products(x.T, labels, self.classes) for x, labels in self.voxels(case))
         return reduce(np.add, parts)
 

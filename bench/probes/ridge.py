@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isqrt
 
 import numpy as np
 import torch
@@ -58,11 +59,15 @@ class Sums:
         """Return the sums where a target tells of each class whether a sample is of it, 1 or 0.
 
         Args:
-            products: what ``products`` returns, (K, d + 1, d + 1).
+            products: what ``products`` returns, (K, (d + 1)(d + 2) / 2).
             weights: of a sample of each class, (K,).
         """
-        targets = products[:, :, -1].T * weights
-        return cls(np.tensordot(weights, products, 1), targets, targets[-1].copy())
+        size = (isqrt(8 * products.shape[1] + 1) - 1) // 2
+        rows, columns = np.triu_indices(size)
+        square = np.empty((size, size))
+        square[rows, columns] = square[columns, rows] = weights @ products
+        targets = products[:, columns == size - 1].T * weights
+        return cls(square, targets, targets[-1].copy())
 
     def __add__(self, other: Sums) -> Sums:
         """Return the sums over the samples of both."""
@@ -116,9 +121,10 @@ class Sums:
 
 
 def products(features: Tensor, classes: Tensor, number: int) -> Array:
-    """Return the sums over the samples of each class of features with features, (K, d + 1, d + 1).
+    """Return the sums over the samples of each class of features with features, (K, (d + 1)(d + 2) / 2).
 
-    The last feature is 1. In double precision, on the device where the samples lie.
+    The last feature is 1. Of each symmetric matrix the upper triangle is returned, row by row. Summed in
+    double precision, on the device where the samples lie.
 
     Args:
         features: (d, n).
@@ -141,7 +147,8 @@ def products(features: Tensor, classes: Tensor, number: int) -> Array:
                 total[c] += squared
                 rest -= squared
         total[most] += rest
-    return (total + total.triu(1).mT).cpu().numpy()
+    rows, columns = torch.triu_indices(size, size, device=total.device)
+    return total[:, rows, columns].cpu().numpy()
 
 
 def _squared(x: Tensor) -> Tensor:

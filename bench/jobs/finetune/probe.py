@@ -270,7 +270,7 @@ class _Training:
         return vectors, true.to(vectors.device)
 
     def products(self, cases: Sequence[str]) -> np.ndarray:
-        """Return the products of features for each class, (K, d + 1, d + 1), over some cases."""
+        """Return what ``ridge.products`` sums up, over some cases."""
         return reduce(np.add, map(self._of_case, cases))
 
     def _of_case(self, case: str) -> np.ndarray:
