@@ -115,7 +115,9 @@ def _along(values: Tensor, axis: int, size: int) -> Tensor:
 @cache
 def _matrix(cells: int, size: int) -> Tensor:
     """Return the shares (size, cells) of a grid's cells in the cells of another over the same length."""
-    place = ((torch.arange(size, dtype=torch.float64) + 0.5) * cells / size - 0.5).clamp(0, cells - 1)
+    place = ((torch.arange(size, dtype=torch.float64) + 0.5) * cells / size - 0.5).clamp(
+        0, cells - 1
+    )
     distance = (place[:, None] - torch.arange(cells, dtype=torch.float64)).abs()
     return (1 - distance).clamp_min(0).float()
 
