@@ -104,7 +104,7 @@ def on_grid(values: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def _along(values: Tensor, axis: int, size: int) -> Tensor:
-    """Interpolate a map linearly along one axis to so many cells; the middles of both grids' ends stay."""
+    """Interpolate a map linearly along one axis to ``size`` cells."""
     matrix, behind = _matrix(values.shape[axis], size), values.shape[axis + 1 :]
     if not behind:
         return values @ matrix.T
@@ -114,12 +114,10 @@ def _along(values: Tensor, axis: int, size: int) -> Tensor:
 
 @cache
 def _matrix(cells: int, size: int) -> Tensor:
-    """Return the shares (size, cells) of a grid's cells in the cells of another over the same length."""
-    place = ((torch.arange(size, dtype=torch.float64) + 0.5) * cells / size - 0.5).clamp(
-        0, cells - 1
-    )
-    distance = (place[:, None] - torch.arange(cells, dtype=torch.float64)).abs()
-    return (1 - distance).clamp_min(0).float()
+    """Return the weight (size, cells) of each of the old cells in each of the new ones."""
+    numbers = torch.arange(max(size, cells), dtype=torch.float64)
+    centre = ((numbers[:size] + 0.5) * cells / size - 0.5).clamp(0, cells - 1)
+    return (1 - (centre[:, None] - numbers[:cells]).abs()).clamp_min(0).float()
 
 
 def neighbourhoods(image: Tensor, sides: Sequence[int]) -> list[Tensor]:
