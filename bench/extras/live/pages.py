@@ -1,7 +1,7 @@
 """The pages of a run, drawn again while it goes on: by the run itself, or for a browser that looks at them.
 
-They are drawn in a process of the lowest priority, the first that the system kills where memory is short: no
-job waits for one, is slowed or endangered by it. What goes wrong is told once.
+They are drawn in a process of low priority, the first that the system kills where memory is short: no
+job waits for one or is endangered by it. What goes wrong is told once.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _serve(
 ) -> None:
     attend(parent, _answer, lambda: None)
     with suppress(OSError):
-        os.nice(19)
+        os.nice(10)  # at 19 a large study's page took over 15 minutes: its workers use every core
     with suppress(OSError):  # Linux alone
         Path("/proc/self/oom_score_adj").write_text("1000")
     bare = not torch and no_torch.install()
