@@ -17,6 +17,7 @@ from bench.report import Extras
 from bench.report.across import across
 from bench.report.cells import MEAN, Key
 from bench.report.conclusion import (
+    _region,
     dose_figures,
     forest_figures,
     next_step,
@@ -712,6 +713,14 @@ def test_a_page_with_both_tuning_rules_says_which_verdicts_survive(protocol, rec
 )
 def test_a_verdict_survives_where_both_rules_claim_it(alike, each, expected):
     assert survives(alike, each) == expected
+
+
+@pytest.mark.parametrize(
+    ("itself", "printed"), [(0.0102, "1.02"), (0.01003, "1.01"), (0.0117, "1.2"), (0.0671, "6.7")]
+)
+def test_a_measured_limit_that_is_too_large_is_not_printed_as_the_assumed_one(itself, printed):
+    said = _region(stats.equivalence.Region(0.01, 30, itself))
+    assert said.endswith(f"the halves differ by at most {printed} points")
 
 
 @pytest.mark.parametrize(
