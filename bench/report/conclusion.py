@@ -214,8 +214,8 @@ def _region(region: stats.Region) -> str:
         )
     halves = f"in 95 % of splits of scratch's {region.seeds} seeds into halves, the halves differ by at most"
     if region.itself > ROPE:
-        points = 100 * region.itself  # never printed as the 1 that it is larger than
-        printed = f"{points:.2g}" if points >= 1.05 else f"{max(points, 1.01):.2f}"
+        apart = 100 * region.itself  # never printed as the 1 that it is larger than
+        printed = f"{apart:.2g}" if apart >= 1.05 else f"{max(apart, 1.01):.2f}"
         return f"{limit} assumed, because a measured one is too large: {halves} {printed} points"
     return f"{limit} measured: {halves} this limit"
 
