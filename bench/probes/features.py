@@ -92,8 +92,6 @@ def on_grid(values: Tensor, shape: Sequence[int]) -> Tensor:
     if tuple(values.shape[2:]) == tuple(shape):
         return values
     if values.device.type != "cpu":
-        if values.ndim == 5 and values.shape[-1] == shape[-1] == 1:  # a slice: bilinear
-            return on_grid(values[..., 0], shape[:-1])[..., None]
         mode = INTERPOLATION[values.ndim - 2]
         return interpolate(values, size=tuple(shape), mode=mode).contiguous()
     with torch.autocast("cpu", enabled=False):
@@ -108,8 +106,7 @@ def _along(values: Tensor, axis: int, size: int) -> Tensor:
     matrix, behind = _matrix(values.shape[axis], size), values.shape[axis + 1 :]
     if not behind:
         return values @ matrix.T
-    flat = values.flatten(axis + 1) if len(behind) > 1 else values
-    return (matrix @ flat).unflatten(-1, behind)
+    return (matrix @ values.flatten(axis + 1)).unflatten(-1, behind)
 
 
 @cache

@@ -10,9 +10,8 @@ from typing import Any
 from bench import stats
 from bench.metrics.request import REGRESSION
 from bench.metrics.request import task as task_of
-from bench.protocol import Protocol, is_control, row_of
+from bench.protocol import Protocol, is_control, method_pretrains, row_of
 from bench.protocol.comparable import baseline_of, way
-from bench.registry import declared
 from bench.report.cells import MEAN, Cells, Key
 from bench.report.names import quoted_title, row_titles, section_labels, unit_of, with_network
 from bench.report.published import Published, Value
@@ -69,9 +68,7 @@ class ReportContext:
     def from_scratch(self, row: str) -> bool:
         """Tell whether a row's method pretrains nothing, so that lines of others are read against its own."""
         declared_row, _ = row_of(self.protocol, row)
-        return declared_row is not None and not declared(
-            "method", declared_row.method, "pretrains", True
-        )
+        return declared_row is not None and not method_pretrains(declared_row)
 
     @property
     def only_probes(self) -> bool:

@@ -719,8 +719,8 @@ def test_a_verdict_survives_where_both_rules_claim_it(alike, each, expected):
     ("itself", "printed"), [(0.0102, "1.02"), (0.01003, "1.01"), (0.0117, "1.2"), (0.0671, "6.7")]
 )
 def test_a_measured_limit_that_is_too_large_is_not_printed_as_the_assumed_one(itself, printed):
-    said = _region(stats.equivalence.Region(0.01, 30, itself))
-    assert said.endswith(f"the halves differ by at most {printed} points")
+    limit = _region(stats.Region(0.01, 30, itself))
+    assert limit.endswith(f"the halves differ by at most {printed} points")
 
 
 @pytest.mark.parametrize(
