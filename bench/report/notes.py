@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bench.metrics.request import LESION
+from bench.metrics.request import LESION, tolerance
 from bench.nets import public_weights
 from bench.protocol import Protocol, method_pretrains, pretrain_of, pretrains, row_of
 from bench.protocol.comparable import unequal
@@ -141,9 +141,9 @@ def _reading(report: ReportContext) -> list[str]:
     if any(target.track and target.track.part == "test" for target in protocol.finetune):
         notes.append(learning.peeked(protocol))
     metrics = ", ".join(metric_title(m) for m in report.metrics)
-    masks = "segmentation" in map(report.task, range(len(protocol.finetune)))
+    surfaces = any(report.unit(m) == "mm" or tolerance(m) is not None for m in report.metrics)
     how = f" Surface distances (convention {protocol.convention}): {CONVENTIONS[protocol.convention]}."
-    notes.append(f"Metrics: {metrics}.{how * masks}")
+    notes.append(f"Metrics: {metrics}.{how * surfaces}")
     if any(metric.startswith(LESION) for metric in report.metrics):
         notes.append(LESIONS)
     return notes

@@ -20,23 +20,16 @@ BLIND = (
     "the study is blind here: not even pretraining with labels is shown to be better than scratch"
 )
 HEADING, CURVE = "Smallest gain that this study can detect", "Difference from scratch by dose"
-HEAD = (
-    "Control",
-    "Where",
-    "Ceiling",
-    "95 % interval",
-    "Verdict",
-    "Smallest dose detected",
-    "Gain of this dose",
-    "95 % interval",
-    "Rows, ±",
-)
+HEAD = ("Control", "Where", "Ceiling", "95 % interval", "Verdict", "Rows, ±")
+DOSES = ("Smallest dose detected", "Gain of this dose", "95 % interval")
 NOTE = (
     "Ceiling: the paired difference from scratch. Its weights are pretrained with the labels of all "
-    "training scans and fine-tuned like the rows. Dose: the share of the ceiling's weights in a mixture "
-    "with random weights. Smallest dose detected: the smallest dose that is shown to be better than scratch. Holm "
-    "adjusts the p of ceiling and doses separately from the rows. Rows, ±: the median half-width of the "
-    "95 % intervals of the rows."
+    "training scans. All else is as in the rows. Holm adjusts the p of these controls separately from the "
+    "rows. Rows, ±: the median half-width of the 95 % intervals of the rows."
+)
+DOSE_NOTE = (
+    " Dose: the share of the ceiling's weights in a mixture with random weights. Smallest dose detected: the "
+    "smallest dose that is shown to be better than scratch."
 )
 SHOWN = (
     "Dose 0 is scratch, dose 1 is the ceiling. Vertical lines are 95 % intervals, not adjusted. Filled "
@@ -49,6 +42,7 @@ NOTHING, UNKNOWN = (
     "none",
     "the smallest gain that the study can detect is unknown, because no ceiling is compared with scratch",
 )
+NO_DOSE = "No dose was run, so the smallest gain that the study can detect is unknown."
 
 Place = tuple[str, str, int]  # a section's label, against which row, percent of the labels
 
@@ -57,7 +51,7 @@ Place = tuple[str, str, int]  # a section's label, against which row, percent of
 class Sensitivity:
     """What stands at the top of a page that has positive controls."""
 
-    lines: tuple[tuple[str, ...], ...] = ()  # as in HEAD
+    lines: tuple[tuple[str, ...], ...] = ()  # as in HEAD, and in DOSES where a dose was run
     blind: tuple[str, ...] = ()  # sentences: places where nothing could have been found
     sentences: tuple[str, ...] = ()  # of the other places
 
@@ -66,7 +60,9 @@ class Sensitivity:
         """What a report says of it; nothing where the study has no positive controls."""
         warnings = [Text(text, "warning") for text in self.blind]
         sentences = [Text(text, "sentence") for text in self.sentences]
-        tables = [grid(HEAD, self.lines, "", NOTE, words=(1, 4))] if self.lines else []
+        dosed = any(len(line) > len(HEAD) for line in self.lines)
+        head, note = (HEAD + DOSES, NOTE + DOSE_NOTE) if dosed else (HEAD, NOTE)
+        tables = [grid(head, self.lines, "", note, words=(1, 4))] if self.lines else []
         parts: list[Part] = [*warnings, *sentences, *tables]
         listed = "Smallest detectable gain"
         return [Section(HEADING, parts, "sensitivity", listed, first=True)] if parts else []
@@ -85,6 +81,11 @@ class _Steps:
         return next((comparison for dose, comparison in self.doses if dose == 1), None)
 
     @property
+    def dosed(self) -> bool:
+        """Does it have more than the ceiling?"""
+        return any(dose < 1 for dose, _ in self.doses)
+
+    @property
     def least(self) -> tuple[float, RowComparison] | None:
         """The least dose below the ceiling that is called better."""
         return next(
@@ -100,7 +101,11 @@ class _Steps:
 def sensitivity(report: ReportContext, groups: Sequence[VerdictGroup]) -> Sensitivity:
     """Return what a study could have found; empty where it has no positive control."""
     all_steps = [steps for group in groups for steps in _steps(report, group)]
-    lines = tuple(_line(report, steps) for steps in all_steps)
+    dosed = any(steps.dosed for steps in all_steps)
+    lines = tuple(
+        (*_line(report, steps), *(_dose_cells(report, steps) if dosed else ()))
+        for steps in all_steps
+    )
     blind, seen = dict[str, list[Place]](), dict[str, list[Place]]()  # where each sentence is true
     for group in groups:
         of_group = [steps for steps in all_steps if steps.group is group]
@@ -114,7 +119,8 @@ def sensitivity(report: ReportContext, groups: Sequence[VerdictGroup]) -> Sensit
                 seen.setdefault(text, []).append(where)
     for section, fraction in _lacking(report, groups):
         seen.setdefault(UNKNOWN, []).append((report.labels[section], "", fraction))
-    return Sensitivity(lines, _sentences(blind), _sentences(seen))
+    undosed = () if dosed or not lines else (NO_DOSE,)
+    return Sensitivity(lines, _sentences(blind), (*undosed, *_sentences(seen)))
 
 
 def _sentences(texts: Mapping[str, Sequence[Place]]) -> tuple[str, ...]:
@@ -129,11 +135,11 @@ def _places(places: Sequence[Place]) -> Iterator[str]:
 
 
 def ladders(report: ReportContext, groups: Sequence[VerdictGroup]) -> tuple[Ladder, ...]:
-    """Return the dose curves to draw, one for each place and row from scratch."""
+    """Return the dose curves to draw, one for each place and row from scratch with doses."""
     curves = []
     for group in groups:
         unit = report.unit(group.metric)
-        all_steps = _steps(report, group)
+        all_steps = [steps for steps in _steps(report, group) if steps.dosed]
         every = {steps.baseline for steps in all_steps}
         for baseline in dict.fromkeys(steps.baseline for steps in all_steps):
             of_baseline = [steps for steps in all_steps if steps.baseline == baseline]
@@ -194,9 +200,7 @@ def _lacking(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[tupl
 
 
 def _line(report: ReportContext, steps: _Steps) -> tuple[str, ...]:
-    unit = report.unit(steps.group.metric)
-    least, top = steps.least, steps.ceiling
-    dose = f"{least[0]:g}" if least else NOTHING if len(steps.doses) > (top is not None) else ""
+    unit, top = report.unit(steps.group.metric), steps.ceiling
     halves = [
         comparison.judged.comparison.half
         for comparison in steps.group.rows
@@ -208,10 +212,14 @@ def _line(report: ReportContext, steps: _Steps) -> tuple[str, ...]:
         f"{report.labels[steps.group.section]}, {steps.group.fraction} %",
         *_numbers(top, unit),
         top.judged.verdict if top else "",
-        dose,
-        *_numbers(least[1] if least else None, unit),
         number(median(widths), unit) if widths else "",
     )
+
+
+def _dose_cells(report: ReportContext, steps: _Steps) -> tuple[str, ...]:
+    least = steps.least
+    dose = f"{least[0]:g}" if least else NOTHING if steps.dosed else ""
+    return dose, *_numbers(least[1] if least else None, report.unit(steps.group.metric))
 
 
 def _numbers(comparison: RowComparison | None, unit: str) -> tuple[str, str]:
@@ -238,7 +246,7 @@ def _smallest_gain(ladders: Sequence[_Steps]) -> str:
     doses = [pair for steps in ladders for pair in steps.doses if pair[0] < 1]
     seen = [steps.least for steps in ladders if steps.least]
     if not doses:
-        return "no dose was run, so the smallest gain that the study can detect is unknown"
+        return ""
     if not seen:
         return "the ceiling is shown to be better than scratch, but no smaller dose is"
     least, missed = (

@@ -150,10 +150,13 @@ def _segments_nothing(report: ReportContext) -> Iterator[tuple[int, str]]:
 
 
 def _meant(report: ReportContext) -> list[int]:
-    """Return the sections whose scans are real, and none at smoke scale."""
-    sections = enumerate(report.protocol.finetune)
-    real = [i for i, section in sections if not report.info[section.dataset].synthetic]
-    return real if report.protocol.scale != "smoke" else []
+    """Return the sections that train on real scans; none at smoke scale."""
+    return [
+        index
+        for index, section in enumerate(report.protocol.finetune)
+        if section.is_trained and not report.info[section.dataset].synthetic
+        if report.protocol.scale != "smoke"
+    ]
 
 
 def _scores(

@@ -544,7 +544,7 @@ def test_a_page_opens_with_the_least_dose_that_is_told_from_scratch(
         "quarter": "equivalent",
     }
     (line,) = sensitivity(context(*rows, rows=CONTROLS), [group]).lines
-    half, top = ([line[i] for i in cells] for cells in ((5, 6, 7), (2, 3, 4)))
+    half, top = ([line[i] for i in cells] for cells in ((6, 7, 8), (2, 3, 4)))
     assert half == ["0.5", *printed_difference(controls["half"])]
     assert top == [*printed_difference(controls["top"]), "better"]
     for text in written(protocol, records, rows, tmp_path):
@@ -598,7 +598,7 @@ def test_a_study_whose_ceiling_is_not_better_is_blind_and_every_form_says_so(
     ("lost", "gains", "expected"),
     [
         ((), (0.06, 0.0), "but no smaller dose is"),
-        (("half", "quarter"), (0.06, 0.0), "no dose was run"),
+        (("half", "quarter"), (0.06, 0.0), "No dose was run"),
         (("top",), (0.06, 0.03), "no ceiling is compared with scratch"),
         ((), (0.0, 0.05), "(although dose 0.5 is shown to be better)"),
     ],

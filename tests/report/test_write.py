@@ -196,7 +196,10 @@ def test_the_csv_is_tidy_and_keeps_shares_of_one(protocol, records, printed, tmp
 
 
 def test_the_notes_name_split_convention_budget_and_deviations(protocol, records, tmp_path):
-    text = write(protocol(notes=("We differ here.",)), records({}), tmp_path).markdown.read_text()
+    study = protocol(notes=("We differ here.",), metrics=("dice", "hd95"))
+    text = write(study, records({}), tmp_path).markdown.read_text()
+    overlap = write(protocol(), records({}), tmp_path).markdown.read_text()
+    assert "convention medpy" not in overlap  # which is about surfaces
     for words in (
         "5p1it",
         "convention medpy",
