@@ -73,17 +73,22 @@ def _within(at: float, limits: tuple[float, float]) -> bool:
 
 
 def _half(ax: Axes, dot: Dot) -> None:
-    """Draw a row that has one of the two scores as a line across the plot, named at its end."""
-    look: Any = {"color": SOFT, "linewidth": 0.8, "linestyle": (0, (4, 2))}
-    text: Any = {"fontsize": 6.5, "color": SOFT, "va": "bottom"}
-    if dot.y is None and dot.x is not None and _within(dot.x, ax.get_xlim()):
-        ax.axvline(dot.x, **look)
-        text |= {"transform": ax.get_xaxis_transform(), "rotation": 90, "ha": "right"}
-        ax.text(dot.x, 0.01, words(dot.title, 60), **text)
-    elif dot.x is None and dot.y is not None and _within(dot.y, ax.get_ylim()):
-        ax.axhline(dot.y, **look)
-        text |= {"transform": ax.get_yaxis_transform(), "ha": "right"}
-        ax.text(0.99, dot.y, words(dot.title, 60), **text)
+    """Draw a row that has one of the two scores: a control as a line across with its name, others as a tick."""
+    across = dot.y is None
+    at, limits = (dot.x, ax.get_xlim()) if across else (dot.y, ax.get_ylim())
+    if at is None or None not in (dot.x, dot.y) or not _within(at, limits):
+        return
+    line = ax.axvline if across else ax.axhline
+    if not dot.control:
+        line(at, 0, 0.035, color=SOFT, linewidth=0.8)
+        return
+    line(at, color=SOFT, linewidth=0.8, linestyle=(0, (4, 2)))
+    text: Any = {"fontsize": 6.5, "color": SOFT, "va": "bottom", "ha": "right"}
+    if across:
+        text |= {"transform": ax.get_xaxis_transform(), "rotation": 90}
+    else:
+        text |= {"transform": ax.get_yaxis_transform()}
+    ax.text(*((at, 0.045) if across else (0.99, at)), words(dot.title, 60), **text)
 
 
 def _names(ax: Axes, named: list[tuple[Dot, str]]) -> None:

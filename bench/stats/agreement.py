@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
 from bench.stats.ranks import DIGITS, Numbers, times_drawn
@@ -17,12 +16,12 @@ DRAWS = 1000
 
 @dataclass(frozen=True, eq=False)
 class Rankings:
-    """The scores of some methods in two ways, higher is better in both.
+    """The mean scores of some methods in two ways, higher is better in both.
 
     Attributes:
         methods: their names; a name stands for the same method in all rankings of one group.
-        first: (methods, pretrainings, seeds), means over patients, NaN where there is no run.
-        second: the same in another way; its pretrainings and seeds may be others.
+        first: (methods,), NaN where there is no score.
+        second: the same in another way.
         group: rankings of one group draw their methods together.
     """
 
@@ -46,10 +45,10 @@ def agreement(
 ) -> tuple[list[Agreement], Agreement]:
     """Return tau-b of each pair of rankings, and its mean over those with at least ``LEAST`` methods.
 
-    Each draw of the bootstrap takes methods, pretrainings and seeds anew, each by itself, n - 1 of n as
-    ``bench.stats.ranks`` does. Methods that have the same seeds are given the same ones, and both ways
-    the same pretrainings where they have as many. Test patients stay as they are. The interval is of
-    percentiles, widened to hold tau itself: drawn runs add their noise once more and weaken the order.
+    Each draw of the bootstrap takes methods anew, n - 1 of n, and keeps their means. The noise of the runs
+    is in these means; runs that were drawn anew would add it a second time. Of nested units the outer ones
+    are drawn, without the inner ones (Davison and Hinkley 1997, Bootstrap Methods, section 3.8). The
+    interval is of percentiles, widened to hold tau itself.
 
     Args:
         rankings: scores in two ways, each.
@@ -64,15 +63,13 @@ def agreement(
     for number, each in enumerate(rankings):
         if len(each.methods) < LEAST:
             continue
-        taus[number] = _tau(*(np.nanmean(side, axis=(1, 2)) for side in (each.first, each.second)))
+        taus[number] = _tau(each.first, each.second)
         union = names[each.group]
         times = times_drawn(len(union), draws, seed, f"methods {each.group}").astype(int)
         times = times[:, [union.index(method) for method in each.methods]]
-        first = _means(each.first, draws, seed, "seeds of the first")
-        second = _means(each.second, draws, seed, "seeds of the second")
         for draw, counts in enumerate(times):
             repeated = np.repeat(np.arange(len(counts)), counts)
-            drawn[number, draw] = _tau(first[draw, repeated], second[draw, repeated])
+            drawn[number, draw] = _tau(each.first[repeated], each.second[repeated])
     by_ranking = [_interval(*both) for both in zip(taus, drawn, strict=True)]
     valid = ~np.isnan(taus)
     if not valid.any():
@@ -96,25 +93,3 @@ def _interval(tau: float, drawn: Numbers) -> Agreement:
         return Agreement(np.nan, np.nan, np.nan)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Agreement(float(tau), float(min(low, tau)), float(max(high, tau)))
-
-
-def _means(scores: Numbers, draws: int, seed: int, seeds: str) -> Numbers:
-    """Return each method's mean in each draw, (draws, methods); NaN where a draw has none of its runs."""
-    present = np.isfinite(scores)
-    weights = (
-        _weights(np.any(present, axis=2), draws, seed, "pretrainings"),
-        _weights(np.any(present, axis=1), draws, seed, seeds),
-    )
-    total, size = (
-        np.einsum("dmp,dms,mps->dm", *weights, cells)
-        for cells in (np.where(present, scores, 0.0), present.astype(float))
-    )
-    return np.divide(total, size, out=np.full(total.shape, np.nan), where=size > 0)
-
-
-def _weights(present: NDArray[np.bool_], draws: int, seed: int, what: str) -> Numbers:
-    """Return how often each unit of each method is drawn, (draws, methods, units)."""
-    times = np.zeros((draws, *present.shape))
-    for method, units in enumerate(present):
-        times[:, method, units] = times_drawn(int(units.sum()), draws, seed, what)
-    return times

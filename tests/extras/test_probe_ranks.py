@@ -107,6 +107,26 @@ def test_of_few_methods_nothing_can_be_told(tmp_path, capsys, placed):
     assert "Nothing can be told: at most 4 methods have both scores, 5 are needed." in out
 
 
+def test_a_comparison_of_too_few_methods_or_of_copied_runs_is_named_and_not_counted(
+    tmp_path, capsys, placed
+):
+    tuned = [
+        records("end_to_end", **{"protocol": name, "rows": METHODS[:n], **columns})
+        for name, n, columns in (
+            ("whole", 8, {}),
+            ("copied", 6, {}),
+            ("other_runs", 6, {"job": "k"}),
+            ("small", 4, {"job": "k"}),
+        )
+    ]
+    code, out, lines = drawn(tmp_path, capsys, placed("a", records("probe")), placed("b", *tuned))
+    assert code == 0
+    assert {line["finetuned"] for line in lines} == {"whole/s", "other_runs/s"}
+    assert "with small, s, 10 %, net/tiny: fewer than 5 methods have both scores (4)" in out
+    assert "with copied, s, 10 %, net/tiny: the same fine-tunings are in another comparison" in out
+    assert "Over 8 methods, tau is 1.00, the mean over 4 comparisons" in out
+
+
 @pytest.mark.parametrize(
     ("tables", "flags", "why"),
     [

@@ -13,12 +13,13 @@ from bench.extras.compare.comparison import Side
 from bench.report.means import CELL, RUN, means
 from bench.report.names import dataset_info, lower_is_better
 from bench.report.supplement import DatasetInfo, Extras
-from bench.stats.agreement import Agreement, Rankings, agreement
+from bench.stats.agreement import LEAST, Agreement, Rankings, agreement
 from bench.stats.ranks import Numbers
 from bench.stats.ranks import ranked as ranks_of
 
 EVALUATIONS = {"probe": "a probe", "end_to_end": "a fine-tuning"}
 FARTHEST = 2  # label fractions of a pair differ at most by so many times
+FEW = f"fewer than {LEAST} methods have both scores"
 NONE = np.empty((0, 0))  # runs of a row that was not scored so
 
 
@@ -38,6 +39,7 @@ class Scored(NamedTuple):
     method: str
     variant: str  # what follows the name of the row that it is a control of
     weights: frozenset[str]  # jobs or files that it starts from
+    jobs: frozenset[str]
     runs: Numbers  # (pretrainings, seeds), means over patients, NaN where there is no run
     title: str
 
@@ -67,6 +69,7 @@ class Row(NamedTuple):
     title: str
     control: bool
     same_weights: bool
+    jobs: frozenset[str]  # that fine-tuned it
     runs: tuple[Numbers, Numbers]  # by probe, fine-tuned
 
     def mean(self, side: int) -> float:
@@ -88,6 +91,16 @@ class Panel:
     rows: tuple[Row, ...]
 
     @property
+    def name(self) -> str:
+        """What the printed pairing calls it."""
+        return f"{self.probe.name} with {self.finetuned.name}"
+
+    @property
+    def fine_tunings(self) -> frozenset[tuple[str, frozenset[str]]]:
+        """The jobs that fine-tuned the rows that are ranked, by row."""
+        return frozenset((row.name, row.jobs) for row in self.ranked)
+
+    @property
     def lower(self) -> bool:
         """Is less better?"""
         return lower_is_better(self.probe.setting.metric, self.probe.setting.unit)
@@ -107,11 +120,10 @@ class Panel:
         """Return the scores of the rows that are ranked, more is better."""
         sign = -1.0 if self.lower else 1.0
         first, second = (
-            np.stack([sign * row.runs[side] for row in self.ranked]) for side in (0, 1)
+            np.array([sign * row.mean(side) for row in self.ranked]) for side in (0, 1)
         )
-        return Rankings(
-            tuple(row.name for row in self.ranked), first, second, self.probe.setting.network
-        )
+        names = tuple(row.name for row in self.ranked)
+        return Rankings(names, first, second, self.probe.setting.network)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +153,15 @@ def ranked(sides: Sequence[Side]) -> Ranked:
     ]
     alone = tuple(_alone(every, probes, finetuned))
     panels = [panel for panel in every if panel.ranked]
+    if enough := [panel for panel in panels if len(panel.ranked) >= LEAST]:
+        few = [
+            f"{panel.name}: {FEW} ({len(panel.ranked)})" for panel in panels if panel not in enough
+        ]
+        again = [panel for panel in enough if any(_within(panel, other) for other in enough)]
+        copied = [
+            f"{panel.name}: the same fine-tunings are in another comparison" for panel in again
+        ]
+        panels, alone = [p for p in enough if p not in again], (*few, *copied, *alone)
     if not panels:
         why = "; ".join(alone[:2])
         raise BenchError(f"{where}: no method is scored by a probe and by fine-tuning ({why})")
@@ -158,13 +179,19 @@ def _scored(sides: Sequence[Side], evaluation: str, where: str) -> list[Source]:
     return sources
 
 
+def _within(panel: Panel, other: Panel) -> bool:
+    """Tell whether all that a panel compares is also in another one; of two equal ones the first stays."""
+    mine, theirs = panel.fine_tunings, other.fine_tunings
+    return panel.probe is other.probe and panel is not other and mine < theirs
+
+
 def _alone(
     panels: Sequence[Panel], probes: Sequence[Source], finetuned: Sequence[Source]
 ) -> Iterator[str]:
     """Yield which sources have no partner, and why."""
     for panel in panels:
         if not panel.ranked:
-            yield f"{panel.probe.name} with {panel.finetuned.name}: no method has both"
+            yield f"{panel.name}: no method has both"
     paired = {source for panel in panels for source in (panel.probe, panel.finetuned)}
     like = "of this data set, network, metric and scale"
     whys = (
@@ -193,7 +220,8 @@ def _sources(side: Side, evaluation: str) -> Iterator[Source]:
             variant, method = bracket + rest if base in names else "", str(of["method"].iloc[0])
             scores = runs.loc[(name, section, fraction)].reindex(every).to_numpy(float)
             title = side.beside.titles.get(method, method) + variant
-            rows[str(name)] = Scored(method, variant, frozenset(of["init"]), scores, title)
+            origin = frozenset(of["init"]), frozenset(of["job"])
+            rows[str(name)] = Scored(method, variant, *origin, scores, title)
         setting = Setting(*(str(first[column]) for column in Setting._fields))
         info = dataset_info(setting.dataset, Extras(**vars(side.beside)))
         split = str(first["split_hash"])
@@ -221,9 +249,11 @@ def _rows(probe: Source, tuned: Source) -> Iterator[Row]:
         other = left.pop(partner, None)
         same = other is not None and bool(probed.weights & other.weights)
         runs = (probed.runs, NONE if other is None else other.runs)
-        yield Row(name, _title(name, probe), _is_control(name, probed), same, runs)
+        jobs = frozenset[str]() if other is None else other.jobs
+        yield Row(name, _title(name, probe), _is_control(name, probed), same, jobs, runs)
     for name, other in left.items():
-        yield Row(name, _title(name, tuned), _is_control(name, other), False, (NONE, other.runs))
+        facts = _title(name, tuned), _is_control(name, other), False, other.jobs
+        yield Row(name, *facts, (NONE, other.runs))
 
 
 def _alike(row: Scored, source: Source) -> list[str]:

@@ -26,13 +26,14 @@ ABOUT = (
     "network, about the same share of labels. Controls are drawn, but not ranked."
 )
 CAPTION = (
-    "Bars: ± one standard deviation over runs. Hollow squares: controls. Dashed lines: controls and methods that "
-    "have only one of the two scores. A score outside the axes is not drawn."
+    "Bars: ± one standard deviation over runs. Hollow squares: controls. Dashed lines: controls that have only one "
+    "of the two scores. Short lines at an axis: methods that have only this score. A score outside the axes is "
+    "not drawn."
 )
 NOTE = (
     f"Tau is Kendall's tau-b: 1 is the same order, 0 none, {MINUS}1 the reverse. The interval is a bootstrap "
-    "over methods, pretrainings and seeds. Test patients, data sets and networks are fixed. With one "
-    "pretraining each, the interval does not cover what another pretraining would give."
+    "over methods: it says what other methods of these kinds would give, with as many runs. Test patients, "
+    "data sets and networks are fixed. Few runs make the means uncertain, and this pulls tau towards 0."
 )
 UNTOLD, NAN = "nothing can be told", float("nan")
 OF_ROW = """
@@ -131,7 +132,8 @@ def as_text(ranked: Ranked) -> str:
 def _title(panel: Panel) -> str:
     first, second = panel.probe.fraction, panel.finetuned.fraction
     share = f"{first} %" if first == second else f"{first} % by probe, {second} % fine-tuned"
-    return f"{panel.probe.dataset.title}, {share}, {panel.probe.setting.network}"
+    where = f"{panel.probe.dataset.title}, {share}, {panel.probe.setting.network}"
+    return f"{where} ({panel.finetuned.protocol})"
 
 
 def _sorted(panel: Panel) -> list[tuple[Row, tuple[float, float]]]:
