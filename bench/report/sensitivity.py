@@ -107,16 +107,12 @@ def sensitivity(report: ReportContext, groups: Sequence[VerdictGroup]) -> Sensit
         for steps in all_steps
     )
     blind, seen = dict[str, list[Place]](), dict[str, list[Place]]()  # where each sentence is true
-    for group in groups:
-        of_group = [steps for steps in all_steps if steps.group is group]
-        for baseline in dict.fromkeys(steps.baseline for steps in of_group):
-            of_baseline = [steps for steps in of_group if steps.baseline == baseline]
-            where = _where(report, group, baseline, {steps.baseline for steps in of_group})
-            if baseline in group.blind:
-                text = f"{BLIND}, so '{UNCLEAR}' carries no information{_though(of_baseline)}"
-                blind.setdefault(text, []).append(where)
-            elif text := _smallest_gain(of_baseline):
-                seen.setdefault(text, []).append(where)
+    for where, of_place in _by_place(report, all_steps):
+        if of_place[0].baseline in of_place[0].group.blind:
+            text = f"{BLIND}, so '{UNCLEAR}' carries no information{_though(of_place)}"
+            blind.setdefault(text, []).append(where)
+        elif text := _smallest_gain(of_place):
+            seen.setdefault(text, []).append(where)
     for section, fraction in _lacking(report, groups):
         seen.setdefault(UNKNOWN, []).append((report.labels[section], "", fraction))
     undosed = () if dosed or not lines else (NO_DOSE,)
@@ -134,27 +130,31 @@ def _places(places: Sequence[Place]) -> Iterator[str]:
         yield f"“{label}”, {enumerated(shares)} % of the labels{against}"
 
 
+def _by_place(
+    report: ReportContext, every: Sequence[_Steps]
+) -> Iterator[tuple[Place, list[_Steps]]]:
+    """Yield the ceilings that are read against one row from scratch together, and where that is."""
+    places: dict[tuple[int, int, str], list[_Steps]] = {}
+    for steps in every:
+        at = steps.group.section, steps.group.fraction, steps.baseline
+        places.setdefault(at, []).append(steps)
+    for (section, fraction, baseline), of_place in places.items():
+        several = len([at for at in places if at[:2] == (section, fraction)]) > 1
+        against = f", against {report.quoted(baseline)}" if several else ""
+        yield (report.labels[section], against, fraction), of_place
+
+
 def ladders(report: ReportContext, groups: Sequence[VerdictGroup]) -> tuple[Ladder, ...]:
     """Return the dose curves to draw, one for each place and row from scratch with doses."""
     curves = []
-    for group in groups:
-        unit = report.unit(group.metric)
-        all_steps = [steps for steps in _steps(report, group) if steps.dosed]
-        every = {steps.baseline for steps in all_steps}
-        for baseline in dict.fromkeys(steps.baseline for steps in all_steps):
-            of_baseline = [steps for steps in all_steps if steps.baseline == baseline]
-            region = of_baseline[0].doses[0][1].region
-            factor, unit_name = (100, "points") if unit == "1" else (1, unit)
-            curves.append(
-                Ladder(
-                    title=next(_places([_where(report, group, baseline, every)])),
-                    axis=f"{metric_title(group.metric)} ({unit_name}) above scratch",
-                    rope=round(factor * region.rope, 6) if region else 0.0,
-                    lines=tuple(
-                        (_named(report, steps), _points(steps, factor)) for steps in of_baseline
-                    ),
-                )
-            )
+    dosed = [steps for group in groups for steps in _steps(report, group) if steps.dosed]
+    for where, of_place in _by_place(report, dosed):
+        metric, region = of_place[0].group.metric, of_place[0].doses[0][1].region
+        factor, unit = (100, "points") if report.unit(metric) == "1" else (1, report.unit(metric))
+        lines = tuple((_named(report, steps), _points(steps, factor)) for steps in of_place)
+        rope = round(factor * region.rope, 6) if region else 0.0
+        axis = f"{metric_title(metric)} ({unit}) above scratch"
+        curves.append(Ladder(title=next(_places([where])), axis=axis, rope=rope, lines=lines))
     return tuple(curves)
 
 
@@ -232,11 +232,6 @@ def _numbers(comparison: RowComparison | None, unit: str) -> tuple[str, str]:
 
 def _named(report: ReportContext, steps: _Steps) -> str:
     return report.named((steps.ceiling or steps.doses[-1][1]).key.row)
-
-
-def _where(report: ReportContext, group: VerdictGroup, baseline: str, every: set[str]) -> Place:
-    against = f", against {report.quoted(baseline)}" if len(every) > 1 else ""
-    return report.labels[group.section], against, group.fraction
 
 
 def _smallest_gain(ladders: Sequence[_Steps]) -> str:

@@ -19,7 +19,6 @@ from bench.stats.ranks import ranked as ranks_of
 
 EVALUATIONS = {"probe": "a probe", "end_to_end": "a fine-tuning"}
 FARTHEST = 2  # label fractions of a pair differ at most by so many times
-FEW = f"fewer than {LEAST} methods have both scores"
 NONE = np.empty((0, 0))  # runs of a row that was not scored so
 
 
@@ -151,17 +150,10 @@ def ranked(sides: Sequence[Side]) -> Ranked:
         for tuned in finetuned
         for probe in _nearest(tuned, probes)
     ]
-    alone = tuple(_alone(every, probes, finetuned))
-    panels = [panel for panel in every if panel.ranked]
-    if enough := [panel for panel in panels if len(panel.ranked) >= LEAST]:
-        few = [
-            f"{panel.name}: {FEW} ({len(panel.ranked)})" for panel in panels if panel not in enough
-        ]
-        again = [panel for panel in enough if any(_within(panel, other) for other in enough)]
-        copied = [
-            f"{panel.name}: the same fine-tunings are in another comparison" for panel in again
-        ]
-        panels, alone = [p for p in enough if p not in again], (*few, *copied, *alone)
+    left_out = dict(_left_out(every))
+    named = (f"{panel.name}: {why}" for panel, why in left_out.items())
+    alone = (*named, *_alone(every, probes, finetuned))
+    panels = [panel for panel in every if panel not in left_out]
     if not panels:
         why = "; ".join(alone[:2])
         raise BenchError(f"{where}: no method is scored by a probe and by fine-tuning ({why})")
@@ -179,19 +171,26 @@ def _scored(sides: Sequence[Side], evaluation: str, where: str) -> list[Source]:
     return sources
 
 
-def _within(panel: Panel, other: Panel) -> bool:
-    """Tell whether all that a panel compares is also in another one; of two equal ones the first stays."""
-    mine, theirs = panel.fine_tunings, other.fine_tunings
-    return panel.probe is other.probe and panel is not other and mine < theirs
+def _left_out(panels: Sequence[Panel]) -> Iterator[tuple[Panel, str]]:
+    """Yield the panels that do not count, and why; small ones count where all are small."""
+    most = max((len(panel.ranked) for panel in panels), default=0)
+    for panel in panels:
+        if not panel.ranked:
+            yield panel, "no method has both"
+        elif len(panel.ranked) < LEAST <= most:
+            yield panel, f"fewer than {LEAST} methods have both scores ({len(panel.ranked)})"
+        elif any(
+            panel.fine_tunings < other.fine_tunings
+            for other in panels
+            if other.probe is panel.probe
+        ):
+            yield panel, "the same fine-tunings are in another comparison"
 
 
 def _alone(
     panels: Sequence[Panel], probes: Sequence[Source], finetuned: Sequence[Source]
 ) -> Iterator[str]:
     """Yield which sources have no partner, and why."""
-    for panel in panels:
-        if not panel.ranked:
-            yield f"{panel.name}: no method has both"
     paired = {source for panel in panels for source in (panel.probe, panel.finetuned)}
     like = "of this data set, network, metric and scale"
     whys = (
