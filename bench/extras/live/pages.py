@@ -167,7 +167,7 @@ def _serve(
 ) -> None:
     attend(parent, _answer, lambda: None)
     with suppress(OSError):
-        os.nice(10)  # at 19 a large study's page took over 15 minutes: its workers use every core
+        os.nice(5)  # a quarter of a core that a worker uses; at 10 large pages took over 15 minutes
     with suppress(OSError):  # Linux alone
         Path("/proc/self/oom_score_adj").write_text("1000")
     bare = not torch and no_torch.install()
