@@ -67,7 +67,7 @@ class Sunnybrook(MSDLayout):
         stems = first(cls, order, cases)
         for i, name in enumerate(stems):
             shape = (96 + 4 * (i % 3), 96, 6 + i % 4)
-            images, labels = cine(shape, VOXEL, seed, i, systole=(0,), turn=60)
+            images, labels = cine(shape, VOXEL, seed, i, systole=(0,), group="turned")
             write_nifti(root / "imagesTr" / f"{name}.nii.gz", images[..., 0], VOXEL, "uint8")
             cavity = labels[..., 0] == CAVITY
             write_nifti(root / "labelsTr" / f"{name}.nii.gz", cavity, VOXEL, "uint8")

@@ -31,6 +31,7 @@ class Build:
     wall: float = 1.0
     right: float = 1.0
     stroke: float = 1.0  # how much of the normal contraction is left
+    turn: float = 0.0  # degrees by which the slices are turned about z
 
 
 GROUPS = {
@@ -39,6 +40,7 @@ GROUPS = {
     "HCM": Build(cavity=0.9, wall=1.5, stroke=1.15),  # hypertrophic
     "MINF": Build(cavity=1.15, stroke=0.5),  # after an infarction
     "RV": Build(right=1.3),
+    "turned": Build(turn=60.0),  # of another hospital
 }
 
 
@@ -50,18 +52,18 @@ def cine(
     *,
     systole: Sequence[float],
     group: str = "NOR",
-    turn: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return frames of a short-axis cine: images float32 and labels uint8, (X, Y, Z, frame).
 
     Labels are 1 left ventricle, 2 myocardium, 3 right ventricle; slices lie along z, the apex
     below. Frames of one patient share the anatomy; each has its own noise. ``systole`` says for every
     frame how far the heart has contracted, from 0 at end-diastole to 1 at end-systole; ``group`` is a key
-    of ``GROUPS``; ``turn`` is the angle in degrees by which a hospital turns its slices about z.
+    of ``GROUPS``.
     """
     rng = generator(seed, index)
     points = placed(shape, spacing, rng, shift=10, warp=2)
-    cos, sin = np.float32(np.cos(np.radians(turn))), np.float32(np.sin(np.radians(turn)))
+    turn = np.radians(GROUPS[group].turn)
+    cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
     points[:2] = cos * points[0] - sin * points[1], sin * points[0] + cos * points[1]
     sizes = rng.uniform(0.92, 1.08, 3)
     frames = []
