@@ -103,7 +103,7 @@ def _body(arguments: argparse.Namespace) -> int:
     imported = flags.imported(arguments, plan, store)
     seen = run.without_changed(plan, store) if arguments.redo else store
     refuse_half(plan, run.todo(plan, seen), flags.without_gpu(arguments, cluster))
-    registration.note(protocols, plan, store)
+    registration.note(protocols, plan, store, arguments.records)
     put(imported, store)
     for line in (*as_lines(imported, store), *keep(plan.cells, store)):
         say(line)

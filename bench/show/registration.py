@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,23 +16,34 @@ from bench.runtime.provenance import tree
 from bench.store import Store, write_atomic
 
 
-def note(protocols: Sequence[Protocol], plan: Plan, store: Store) -> None:
+def note(
+    protocols: Sequence[Protocol], plan: Plan, store: Store, others: Sequence[Path] = ()
+) -> None:
     """Write down what protocols say, where the last note of them says something else.
+
+    The notes of another folder from which scores are used hold here, too, if it ran this very protocol.
 
     Raises:
         BenchError: the notes of a protocol cannot be read.
     """
     for protocol in protocols:
         before, stated = read(store, protocol.name), _stated(protocol)
-        if before and (before[-1].content, before[-1].scale, before[-1].overrides) == stated:
-            continue
-        jobs = {cell.evaluate for cell in plan.cells[protocol.name]}
-        scored = sum(records.done(plan, store, job) for job in jobs)
-        time = datetime.now(UTC).isoformat(timespec="seconds")
-        new = Registered(time, *stated, tree().commit, scored, len(jobs))
-        text = json.dumps([typed.plain(entry) for entry in (*before, new)], indent=1)
-        _file(store, protocol.name).parent.mkdir(exist_ok=True)
-        write_atomic(_file(store, protocol.name), text)
+        folders = (Store(folder) for folder in others if folder.is_dir())
+        notes = before or _of_another(protocol, folders)
+        if not notes or _text_of(notes[-1]) != stated:
+            jobs = {cell.evaluate for cell in plan.cells[protocol.name]}
+            scored = sum(records.done(plan, store, job) for job in jobs)
+            time = datetime.now(UTC).isoformat(timespec="seconds")
+            notes = (*notes, Registered(time, *stated, tree().commit, scored, len(jobs)))
+        if notes != before:
+            text = json.dumps([typed.plain(entry) for entry in notes], indent=1)
+            _file(store, protocol.name).parent.mkdir(exist_ok=True)
+            write_atomic(_file(store, protocol.name), text)
+
+
+def _of_another(protocol: Protocol, stores: Iterable[Store]) -> tuple[Registered, ...]:
+    notes = (read(store, protocol.name) for store in stores)
+    return next((of for of in notes if _stated(protocol) in map(_text_of, of)), ())
 
 
 def read(store: Store, protocol: str) -> tuple[Registered, ...]:
@@ -52,6 +63,10 @@ def read(store: Store, protocol: str) -> tuple[Registered, ...]:
 
 def _stated(protocol: Protocol) -> tuple[str, str, tuple[str, ...]]:
     return protocol.origin.content, protocol.scale, protocol.overrides
+
+
+def _text_of(entry: Registered) -> tuple[str, str, tuple[str, ...]]:
+    return entry.content, entry.scale, entry.overrides
 
 
 def _file(store: Store, protocol: str) -> Path:

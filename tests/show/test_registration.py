@@ -35,6 +35,20 @@ def test_the_first_text_and_each_change_are_noted_once(
         registration.note([protocol], plan, store)
 
 
+def test_a_study_that_goes_on_elsewhere_keeps_its_date(plan_of, protocol_file, tmp_path):
+    first, second, third = (Store.open(tmp_path / name) for name in ("first", "second", "third"))
+    protocol, plan = read(protocol_file(name="test0.yaml")), plan_of()
+    registration.note([protocol], plan, first)
+    file = first.root / "registered" / "test0.json"
+    file.write_text(file.read_text().replace('"time": "20', '"time": "19'))
+    folders = (tmp_path / "a_bundle.tar.gz", first.root)
+    registration.note([protocol], plan, second, folders)
+    assert registration.read(second, "test0") == registration.read(first, "test0")
+    other = replace(protocol, overrides=("finetune.steps=9",))
+    registration.note([other], plan, third, folders)  # another protocol: its own date
+    assert [n.overrides for n in registration.read(third, "test0")] == [("finetune.steps=9",)]
+
+
 @pytest.mark.usefixtures("inlined")
 def test_the_page_says_it_of_a_run_that_began_before_such_notes(protocol_file, phantoms, tmp_path):
     out = tmp_path / "out"
