@@ -28,21 +28,20 @@ def note(
     """
     for protocol in protocols:
         before, stated = read(store, protocol.name), _stated(protocol)
-        folders = (Store(folder) for folder in others if folder.is_dir())
-        notes = before or _of_another(protocol, folders)
+        notes = before or _of_another(protocol, others)
         if not notes or _text_of(notes[-1]) != stated:
             jobs = {cell.evaluate for cell in plan.cells[protocol.name]}
             scored = sum(records.done(plan, store, job) for job in jobs)
             time = datetime.now(UTC).isoformat(timespec="seconds")
             notes = (*notes, Registered(time, *stated, tree().commit, scored, len(jobs)))
         if notes != before:
-            text = json.dumps([typed.plain(entry) for entry in notes], indent=1)
+            text = json.dumps(typed.plain(notes), indent=1)
             _file(store, protocol.name).parent.mkdir(exist_ok=True)
             write_atomic(_file(store, protocol.name), text)
 
 
-def _of_another(protocol: Protocol, stores: Iterable[Store]) -> tuple[Registered, ...]:
-    notes = (read(store, protocol.name) for store in stores)
+def _of_another(protocol: Protocol, folders: Iterable[Path]) -> tuple[Registered, ...]:
+    notes = (read(Store(folder), protocol.name) for folder in folders if folder.is_dir())
     return next((of for of in notes if _stated(protocol) in map(_text_of, of)), ())
 
 
@@ -65,8 +64,8 @@ def _stated(protocol: Protocol) -> tuple[str, str, tuple[str, ...]]:
     return protocol.origin.content, protocol.scale, protocol.overrides
 
 
-def _text_of(entry: Registered) -> tuple[str, str, tuple[str, ...]]:
-    return entry.content, entry.scale, entry.overrides
+def _text_of(noted: Registered) -> tuple[str, str, tuple[str, ...]]:
+    return noted.content, noted.scale, noted.overrides
 
 
 def _file(store: Store, protocol: str) -> Path:
