@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import groupby
 
 from bench import stats
 from bench.protocol import row_of
@@ -144,11 +146,15 @@ def _verdict_table(report: ReportContext, group: VerdictGroup, shown: set[str]) 
         caption,
         words=[head.index("Verdict")],
     )
-    rows, controls = (
-        [_line(report, row, unit, shown) for row in family]
-        for family in (group.rows, group.controls)
+    families = [
+        (against[:1].upper() + against[1:], list(rows))
+        for against, rows in groupby(group.rows, partial(group.against, report))
+    ]
+    lines = (
+        (heading, [_line(report, row, unit, shown) for row in family])
+        for heading, family in (*families, (CONTROLS, group.controls))
     )
-    return with_lines(table, ("", rows), (CONTROLS, controls))
+    return with_lines(table, *lines)
 
 
 def _line(report: ReportContext, row: RowComparison, unit: str, heads: set[str]) -> Line:
@@ -253,7 +259,7 @@ def forest_figures(report: ReportContext, groups: Sequence[VerdictGroup]) -> lis
     rows = tuple(
         Interval(
             title=report.named(row.key.row),
-            group=f"{report.labels[group.section]}, {group.fraction} %{of}",
+            group=f"{report.labels[group.section]}, {group.fraction} %{against and f', {against}'}{of}",
             difference=round(factor * row.difference, 6),
             low=round(factor * c.low, 6),
             high=round(factor * c.high, 6),
@@ -266,6 +272,7 @@ def forest_figures(report: ReportContext, groups: Sequence[VerdictGroup]) -> lis
         for group in shown
         for of, family in (("", group.rows), (": controls", group.controls))
         for row in family
+        for against in [group.against(report, row)]
         if (c := row.judged.comparison).low == c.low
     )
     axis = f"{metric_title(metric)} ({'points' if unit == '1' else unit}) against scratch"

@@ -56,6 +56,11 @@ class VerdictGroup:
     aside: tuple[str, ...] = ()  # rows without a comparison, and why
     blind: frozenset[str] = frozenset()  # rows from scratch from which not even a ceiling is told
 
+    def against(self, report: ReportContext, row: RowComparison) -> str:
+        """Return which row from scratch a row is read against, where there are several; else ""."""
+        several = len({other.baseline for other in (*self.rows, *self.controls)}) > 1
+        return f"against {report.named(row.baseline)}" if several else ""
+
     def counted(self) -> dict[str, int]:
         """Return how many rows have each verdict."""
         verdicts = [row.judged.verdict for row in self.rows]
@@ -75,8 +80,8 @@ def verdicts(report: ReportContext) -> list[VerdictGroup]:
         metric = judging(report, section)
         for fraction in sorted(report.fractions(section)) if metric else ():
             compared, aside = _at(report, section, fraction, metric)
-            rows = _family([row for row in compared if not row.control])
-            controls = _family([row for row in compared if row.control])
+            rows = _family(report, [row for row in compared if not row.control])
+            controls = _family(report, [row for row in compared if row.control])
             if compared:
                 blind = _blind(report, controls)
                 rows = tuple(_dimmed(row, blind) for row in rows)
@@ -92,14 +97,18 @@ def judging(report: ReportContext, section: int) -> str:
     return next(fitting, "")
 
 
-def _family(family: list[RowComparison]) -> tuple[RowComparison, ...]:
-    """Return comparisons with the verdicts that they have together, the largest difference first."""
+def _family(report: ReportContext, family: list[RowComparison]) -> tuple[RowComparison, ...]:
+    """Return comparisons with the verdicts that they have together.
+
+    Those with one row from scratch stand together, the largest difference first.
+    """
+    order = [*report.rows]
     judgements = stats.judged([row.judged.comparison for row in family])
     both = [
         RowComparison(**vars(row) | {"judged": judged})
         for row, judged in zip(family, judgements, strict=True)
     ]
-    return tuple(sorted(both, key=lambda row: -row.difference))
+    return tuple(sorted(both, key=lambda row: (order.index(row.baseline), -row.difference)))
 
 
 def _blind(report: ReportContext, controls: Sequence[RowComparison]) -> frozenset[str]:
