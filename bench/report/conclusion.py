@@ -254,29 +254,36 @@ def forest_figures(report: ReportContext, groups: Sequence[VerdictGroup]) -> lis
     shown = [group for group in groups if group.metric == groups[0].metric]
     if not shown:
         return []
-    metric, unit = shown[0].metric, report.unit(shown[0].metric)
-    factor = 100 if unit == "1" else 1
     rows = tuple(
-        Interval(
-            title=report.named(row.key.row),
-            group=f"{report.labels[group.section]}, {group.fraction} %{against and f', {against}'}{of}",
-            difference=round(factor * row.difference, 6),
-            low=round(factor * c.low, 6),
-            high=round(factor * c.high, 6),
-            verdict=row.judged.verdict,
-            text=f"{difference(c.difference, unit)}  [{difference(c.low, unit)}, {difference(c.high, unit)}]",
-            verdict_text=row.judged.verdict + _briefly(row.judged),
-            published=None if row.published is None else round(factor * row.published, 6),
-            rope=round(factor * row.region.rope, 6) if row.region else 0.0,
-        )
+        _interval_of(report, group, row, of)
         for group in shown
         for of, family in (("", group.rows), (": controls", group.controls))
         for row in family
-        for against in [group.against(report, row)]
-        if (c := row.judged.comparison).low == c.low
+        if row.judged.comparison.low == row.judged.comparison.low
     )
+    metric, unit = shown[0].metric, report.unit(shown[0].metric)
     axis = f"{metric_title(metric)} ({'points' if unit == '1' else unit}) against scratch"
     return [forest(rows, axis)] if rows else []
+
+
+def _interval_of(
+    report: ReportContext, group: VerdictGroup, row: RowComparison, of: str
+) -> Interval:
+    unit, c = report.unit(group.metric), row.judged.comparison
+    factor, against = 100 if unit == "1" else 1, group.against(report, row)
+    ends = f"[{difference(c.low, unit)}, {difference(c.high, unit)}]"
+    return Interval(
+        title=report.named(row.key.row),
+        group=f"{report.labels[group.section]}, {group.fraction} %{against and f', {against}'}{of}",
+        difference=round(factor * row.difference, 6),
+        low=round(factor * c.low, 6),
+        high=round(factor * c.high, 6),
+        verdict=row.judged.verdict,
+        text=f"{difference(c.difference, unit)}  {ends}",
+        verdict_text=row.judged.verdict + _briefly(row.judged),
+        published=None if row.published is None else round(factor * row.published, 6),
+        rope=round(factor * row.region.rope, 6) if row.region else 0.0,
+    )
 
 
 def dose_figures(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[Figure]:

@@ -632,6 +632,10 @@ def test_each_network_is_blind_by_its_own_ceiling(context):
     assert group.blind == {"a2"}
     why = {row.key.row: row.judged.why for row in group.rows}
     assert why["b2"].startswith("blind") and why["b"] == ""
+    (figure,) = forest_figures(study, [group])  # a shaded band is that of one network
+    against = [ax.get_title("left").partition("against ")[2] for ax in figure.draw().axes]
+    names = [study.named(row) for row in ("a", "a2")]
+    assert against == [*names, *(f"{name}: controls" for name in names)]
 
 
 def test_positive_controls_win_no_mark_and_no_rank_and_stand_last(context, usual):
