@@ -100,7 +100,9 @@ class Store:
         stated = read_json(head)
         if stated is None:
             if not create:
-                raise BenchError(f"{root}: not an output folder of bench; name one with --out")
+                raise BenchError(
+                    f"{root}: not an output folder of bench; name one that 'bench run' wrote"
+                )
             try:
                 for name in FOLDERS:
                     (root / name).mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ def sparse(default: Any = None) -> Any:
 
 
 def renamed(default: str, **former: str) -> Any:
-    """Return a field of words; one of ``former`` is refused with the word that it is now."""
+    """Return a field of words; one of ``former`` is refused with what it is called now, in words."""
     return field(default=default, metadata={FORMER: former})
 
 
@@ -282,7 +282,7 @@ def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
         now = allowed[key].metadata.get(FORMER, {}).get(given if isinstance(given, str) else "")
         if now:
             raise BenchError(
-                f"{where((*keys, key))}: {given!r} is called {now!r} now; write the new name"
+                f"{where((*keys, key))}: {given!r} is called {now}; write the new name"
             )
     needed = (
         k for k, f in allowed.items() if f.default is MISSING and f.default_factory is MISSING

@@ -34,6 +34,10 @@ def _ranks(arguments: argparse.Namespace) -> int:
 
     if arguments.to is None:
         raise BenchError("--ranks: writes a page; name its folder with --to DIR")
+    if arguments.to.exists() and not arguments.to.is_dir():
+        raise BenchError(
+            f"--to {arguments.to}: is no folder; name one, or one that is not there yet"
+        )
     if arguments.json or arguments.protocol is not None:
         raise BenchError(
             "--ranks: does not work with --json or --protocol; in place of --protocol, name the file "

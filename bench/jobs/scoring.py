@@ -216,7 +216,9 @@ def _of_values(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[
 
     assert scoring.value is not None
     cases, predicted, _ = read(folder)
-    true = true_values(prepared, cases, scoring.value)
+    true, numbers = true_values(prepared, cases, scoring.value), predicted[:, 0]
+    if not scoring.value.volume:
+        cases, numbers, true = by_patient(prepared, cases, numbers, true)
     unit = scoring.value.measured_in
     return [
         row(
@@ -225,8 +227,33 @@ def _of_values(folder: Path, prepared: Prepared, scoring: Scoring) -> list[dict[
             s.target,
             s,
         )
-        for number, s in score_values(predicted[:, 0], true, scoring.metrics, unit)
+        for number, s in score_values(numbers, true, scoring.metrics, unit)
     ]
+
+
+def by_patient(
+    prepared: Prepared, cases: list[str], predicted: np.ndarray, true: np.ndarray
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return one number of each patient, under the first case: predictions are averaged over the cases.
+
+    Cases stay as they are where those of a patient have different values.
+
+    Args:
+        prepared: knows the patients.
+        cases: N of them.
+        predicted: (N,).
+        true: (N,) values.
+    """
+    import numpy as np
+
+    of = dict[str, list[int]]()
+    for number, case in enumerate(cases):
+        of.setdefault(prepared.patient(case), []).append(number)
+    if any(len({*true[numbers]}) > 1 for numbers in of.values()):
+        return cases, predicted, true
+    first = [numbers[0] for numbers in of.values()]
+    means = np.array([predicted[numbers].mean() for numbers in of.values()])
+    return [cases[number] for number in first], means, true[first]
 
 
 def row(case: str, patient: str, target: str, score: Score) -> dict[str, Any]:

@@ -82,9 +82,11 @@ METRICS: dict[str, Metric] = {
         "1", "Area under the ROC curve, each class against the rest", True, "classification"
     ),
     "qwk": Metric("1", "Quadratic weighted kappa", True, "classification"),
-    "mae": Metric("value", "Mean absolute error of a value", False, "regression"),
-    "r2": Metric("1", "Share of the values' variance that is predicted (R2)", True, "regression"),
-    "spearman": Metric("1", "Spearman's rank correlation", True, "regression"),
+    "mae": Metric("value", "Mean absolute error of a value", False, "regression", version=2),
+    "r2": Metric(
+        "1", "Share of the values' variance that is predicted (R2)", True, "regression", version=2
+    ),
+    "spearman": Metric("1", "Spearman's rank correlation", True, "regression", version=2),
     "latency": Metric("s", "Seconds of one forward pass of one crop, batch 1", False, "network"),
 }
 

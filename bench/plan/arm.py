@@ -8,6 +8,8 @@ from typing import Literal
 
 from bench.data import split as splits
 from bench.data.parts import Labelled
+from bench.errors import Misstated
+from bench.jobs.kind import MAPS
 from bench.jobs.pretrain.spec import MethodSpec
 from bench.plan import specs
 from bench.plan.cohorts import Target
@@ -100,7 +102,8 @@ class Labels:
         """Draw the patients of an arm's label fraction.
 
         Raises:
-            BenchError: as ``bench.data.split.drawn``; a head that the data set has no labels for.
+            BenchError: as ``bench.data.split.drawn``; a head that the data set has no labels for; more
+                neighbours than labelled cases.
         """
         target, tuned = arm.target, arm.tuned
         head = specs.head(target, tuned)
@@ -119,6 +122,7 @@ class Labels:
         full = tuned.val == "full"
         sides = {s: tuple(splits.drawn(arm.fold, data, s, seed, full=full)) for s in splits.SIDES}
         labels = cls(seed, data, **sides)
+        _check_neighbours(target, tuned, labels)
         return (
             replace(labels, data=replace(data, n_train=labels.labelled))
             if target.present
@@ -134,3 +138,21 @@ class Labels:
     def counts(self) -> tuple[int, ...]:
         """Return how many patients train, validate and are tested."""
         return len(self.train), len(self.val), len(self.test)
+
+
+def _check_neighbours(target: Target, tuned: Finetune, labels: Labels) -> None:
+    """Refuse nearest neighbours that are all labelled cases: every prediction would be the same.
+
+    Raises:
+        Misstated: says how many cases there are.
+    """
+    probes_cases = tuned.evaluation == "probe" and target.task != MAPS and target.present
+    if not probes_cases or tuned.probe.kind != "knn":
+        return
+    cases, k = target.count(labels.train), tuned.probe.k
+    if k >= cases:
+        raise Misstated(
+            "probe.k",
+            f"all {cases} labelled cases at {labels.data.fraction} % of the labels would be among the {k} nearest, "
+            f"so every prediction would be the same; use less than {cases}",
+        )

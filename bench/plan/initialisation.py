@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,8 @@ class WeightFiles:
 
     def gone(self) -> list[str]:
         """Return what to tell of files that are not there any more, a line each."""
-        gone = sorted(path for path in self.paths.values() if not is_there(Path(path)))
+        files = map(Path, self.paths.values())
+        gone = sorted(str(path) for path in files if not is_there(path) and not path.is_dir())
         return [f"init: {path} is gone; only finished results of it can be used" for path in gone]
 
     @property
@@ -150,11 +152,20 @@ def check_embeddings(stated: Initial, folder: Path, target: Target, fold: Fold) 
         _check_leaks(folder / stated.pretrained_on, [c for c in cases if c.patient in held_out])
 
 
+ENDING = re.compile(r"\.(nii|nii\.gz|npy|b2nd|nrrd|mha)$")  # a list may name files
+
+
 def _check_leaks(path: Path, held_out: Sequence[Case]) -> None:
     try:
-        names = {line.strip() for line in path.read_text(encoding="utf-8").splitlines()}
-    except (OSError, UnicodeDecodeError) as error:
-        raise Misstated("init", f"pretrained_on: {path} cannot be read ({error})") from None
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError:
+        raise Misstated("init", f"pretrained_on: {path} is no text; list a case per line") from None
+    except OSError as error:
+        why = error.strerror or error
+        raise Misstated("init", f"pretrained_on: {path} cannot be read ({why})") from None
+    names = {ENDING.sub("", Path(line.strip()).name) for line in lines if line.strip()}
+    if not names:
+        raise Misstated("init", f"pretrained_on: {path} is empty; list a case or patient per line")
     leaks = [case.id for case in held_out if names & {case.id, case.patient}]
     if leaks:
         raise Misstated(

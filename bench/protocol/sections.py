@@ -410,7 +410,10 @@ class Probe:
             "val": "its strength is chosen on the validation patients",
         }[self.strength]
         if self.kind == "knn":
-            how = f"{self.k} of {self.samples} samples vote"
+            among = (
+                f"at most {self.samples} voxels, evenly spread" if voxels else "the labelled cases"
+            )
+            how = f"the {self.k} nearest of {among} vote"
         return (
             f"{self.kind} probe of {', '.join(text for text in maps if maps[text])}; windows side by "
             f"side; norm layers as in evaluation; {how}"
@@ -421,7 +424,16 @@ class Probe:
             raise ValueError("probe.levels and probe.intensity are both empty; set one of them")
         if any(side % 2 == 0 for side in self.intensity):
             raise ValueError(f"probe.intensity: sides must be odd, got {list(self.intensity)}")
-        for key, kinds in (("k", ("knn",)), ("samples", ("knn", "logistic"))):
+        levels = self.levels or ()
+        if len({*levels}) < len(levels):
+            raise ValueError(f"probe.levels: each level once, got {list(levels)}")
+        self._check_kind()
+
+    def _check_kind(self) -> None:
+        if self.kind == "knn" and self.k >= self.samples:
+            raise ValueError(f"probe.k: must be below probe.samples, which is {self.samples}")
+        linear, sampled = ("ridge", "logistic"), ("knn", "logistic")
+        for key, kinds in (("k", ("knn",)), ("samples", sampled), ("strength", linear)):
             if self.kind not in kinds and getattr(self, key) != getattr(Probe, key):
                 raise ValueError(f"probe.{key} does nothing with 'kind: {self.kind}'; leave it out")
 
@@ -450,7 +462,7 @@ class Tuning(Training):
     # decoder: the encoder does not train; probe: nothing trains, a probe is fitted on the features; as_loaded:
     # nothing is fitted, the loaded weights are scored
     evaluation: Literal["end_to_end", "decoder", "probe", "as_loaded"] = renamed(
-        "end_to_end", linear="decoder"
+        "end_to_end", linear="'decoder' now; a linear model on frozen features is 'probe'"
     )
     probe: Probe = sparse(Probe())  # used with `evaluation: probe`
     frozen: Part = 0.0  # share of all steps, at the start, in which the encoder does not train

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -146,15 +146,20 @@ def _verdict_table(report: ReportContext, group: VerdictGroup, shown: set[str]) 
         caption,
         words=[head.index("Verdict")],
     )
-    families = [
-        (against[:1].upper() + against[1:], list(rows))
-        for against, rows in groupby(group.rows, partial(group.against, report))
-    ]
     lines = (
         (heading, [_line(report, row, unit, shown) for row in family])
-        for heading, family in (*families, (CONTROLS, group.controls))
+        for heading, family in _families(report, group)
     )
     return with_lines(table, *lines)
+
+
+def _families(
+    report: ReportContext, group: VerdictGroup
+) -> Iterator[tuple[str, Iterable[RowComparison]]]:
+    """Yield the rows that are read against one row from scratch, under its name if there are several."""
+    for against, rows in groupby(group.rows, partial(group.against, report)):
+        yield against[:1].upper() + against[1:], rows
+    yield CONTROLS, group.controls
 
 
 def _line(report: ReportContext, row: RowComparison, unit: str, heads: set[str]) -> Line:

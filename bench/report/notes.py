@@ -180,7 +180,8 @@ def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:
         if len(seeds) > 1:
             listed = ", ".join(map(str, seeds))
             notes.append(
-                f"Each pretraining seed ({listed}) is combined with every fine-tuning seed{shown}"
+                "Each pretraining of a row is combined with every fine-tuning seed; rows have up to "
+                f"{len(seeds)} pretrainings (seeds {listed}){shown}"
             )
     notes += dict.fromkeys(
         _probed(report, section.probe) for section in every if section.probe is not None

@@ -137,7 +137,7 @@ def _whence(
         stated = Initial.of(declared.init) if declared is not None and declared.init else None
         name = Path(stated.embeddings).name if stated else "a folder"
         unseen = (
-            "was compared with the held-out cases"
+            f"is listed in {Path(stated.pretrained_on).name}, which names no held-out case"
             if stated and stated.pretrained_on
             else "is not stated, so no guard looked for held-out cases in it"
         )

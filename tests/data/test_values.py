@@ -8,6 +8,7 @@ from bench.data.parts import Value
 from bench.data.values import labelled, true_values
 from bench.dataset import Case
 from bench.errors import BenchError
+from bench.jobs.scoring import by_patient
 from bench.metrics.values import score_values
 
 VOXELS = {"a_ed": 100, "a_es": 40, "b_ed": 0}
@@ -93,3 +94,12 @@ def test_a_table_of_participants_gives_cases_their_ages(tmp_path):
     path.write_text("participant_id\tage\nsub-1 63\n")
     with pytest.raises(BenchError, match=r"participants.tsv:2: 1 entries, the first line has 2"):
         with_participants(path, cases)
+
+
+def test_a_number_of_a_patient_is_predicted_once_and_one_of_a_case_each_time():
+    cases, predicted = ["b_ed", "a_ed", "a_es"], np.array([0.1, 0.5, 0.9])
+    ids, means, true = by_patient(Opened(), cases, predicted, np.array([0.3, 0.6, 0.6]))
+    assert list(ids) == ["b_ed", "a_ed"]
+    np.testing.assert_allclose([means, true], [[0.1, 0.7], [0.3, 0.6]])
+    each = by_patient(Opened(), cases, predicted, np.array([0.3, 0.6, 0.2]))
+    assert each[0] == cases and each[1] is predicted

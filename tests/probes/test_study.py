@@ -6,12 +6,13 @@ import pytest
 import torch
 from small_protocol import BASE, NAME, PATIENTS, cell
 
-from bench import nets
+from bench import nets, run
 from bench.cli import main
 from bench.errors import BenchError
 from bench.nets import transfer
 from bench.plan.cost import likeness
 from bench.record import COLUMNS, read_rows
+from bench.store import Store
 
 SECTION = BASE["finetune"][0]
 PROBE = {**{k: v for k, v in SECTION.items() if k not in ("steps", "hold")}, "evaluation": "probe"}
@@ -81,12 +82,25 @@ def test_a_draw_of_patients_is_the_only_seed_of_given_weights(plan_of):
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        (probed({"evaluation": "linear"}), "'linear' is called 'decoder' now; write the new name"),
+        (
+            probed({"evaluation": "linear"}),
+            "'linear' is called 'decoder' now; .* is 'probe'; write",
+        ),
         (probed({"draws": 3, "seeds": [5]}), "set either 'draws' or 'seeds'"),
         (probed({"probe": {"levels": [9]}}), "probe.levels: .* no level 9"),
         (probed({"probe": {"levels": []}}), "probe.levels and probe.intensity are both empty"),
         (probed({"probe": {"intensity": [2]}}), "probe.intensity: sides must be odd"),
         (probed({"probe": {"k": 3}}), "probe.k does nothing with 'kind: ridge'"),
+        (
+            probed({"probe": {"kind": "knn", "strength": "val"}}),
+            "strength does nothing with 'kind: k",
+        ),
+        (probed({"probe": {"kind": "knn", "samples": 9}}), "probe.k: must be below probe.samples"),
+        (probed({"probe": {"levels": [0, 0]}}), "probe.levels: each level once"),
+        (
+            probed({"value": VOLUME, "probe": {"kind": "knn"}}, metrics=["mae"]),
+            "probe.k: all \\d+ labelled cases at 25 % of the labels would be among the 20",
+        ),
         (probed({"evaluation": "decoder", "steps": 6, "probe": {"kind": "knn"}}), "'probe' does"),
         (probed({"select": "best_val"}), "nothing trains; leave select"),
         (probed({"value": {"volume": "spleen"}}, metrics=["mae"]), "value.volume: .*'spleen'"),
@@ -214,10 +228,15 @@ def test_features_that_lack_a_case_or_have_seen_one_are_refused(embedded, plan_o
     tested = cell(plan({"embeddings": str(folder)}), row="outside", fraction=25, seed=0)
     assert tested.columns["init"].startswith("embeddings:")
     seen.write_text("\n".join(PATIENTS))
-    with pytest.raises(BenchError, match=r"seen.txt names \d+ held-out cases"):
+    for ending in ("", ".nii.gz"):
+        seen.write_text("".join(f"imagesTr/{patient}{ending}\n" for patient in PATIENTS))
+        with pytest.raises(BenchError, match=r"seen.txt names \d+ held-out cases"):
+            plan(init)
+    seen.write_text("\n")
+    with pytest.raises(BenchError, match=r"seen\.txt is empty; list a case or patient per line"):
         plan(init)
     seen.write_text("somebody else")
-    plan(init)
+    assert not run.changed(plan(init), Store.open(tmp_path / "nothing"))  # its folder is not gone
     with pytest.raises(BenchError, match="used unchanged; leave 'levels'"):
         plan(init, probe={"intensity": [1]})
     (folder / f"{PATIENTS[0]}.b2nd").unlink()

@@ -23,7 +23,7 @@ from bench.store import write_atomic
 NAME, TITLE = "ranks", "Does the probe predict fine-tuning?"
 ABOUT = (
     "Each method's mean by a probe of the frozen encoder, and its mean after fine-tuning: same data set and "
-    "network, about the same share of labels. Controls are drawn, but not ranked."
+    "network, about the same share of labels. Controls are not ranked."
 )
 CAPTION = (
     "Bars: ± one standard deviation over runs. Hollow squares: controls. Dashed lines: controls that have only one "
@@ -36,6 +36,7 @@ NOTE = (
     "data sets and networks are fixed. Few runs make the means uncertain, and this pulls tau towards 0."
 )
 UNTOLD, NAN = "nothing can be told", float("nan")
+FIRST = 5  # that are not compared: so many are named on a terminal
 OF_ROW = """
 dataset network metric unit scale probe finetuned probe_fraction finetuned_fraction row title control same_weights
 probe_mean probe_sd probe_runs probe_rank finetuned_mean finetuned_sd finetuned_runs finetuned_rank tau low high"""
@@ -72,17 +73,16 @@ def sentence(ranked: Ranked) -> str:
     panels = [panel for panel, result in ranked.panels if result.tau == result.tau]
     if not panels:
         most = max(len(panel.ranked) for panel, _ in ranked.panels)
-        why = (
-            f"at most {most} methods have both scores, {LEAST} are needed"
-            if most < LEAST
-            else "all are tied"
-        )
-        return f"Nothing can be told: {why}."
-    methods = {(panel.probe.setting.network, row.name) for panel in panels for row in panel.ranked}
+        few = f"at most {most} methods have both scores, {LEAST} are needed"
+        return f"Nothing can be told: {few if most < LEAST else 'all are tied'}."
+    rows = {(panel.probe.setting.network, row.name) for panel in panels for row in panel.ranked}
     tau, interval = _words(ranked.pooled)
     mean = f", the mean over {len(panels)} comparisons" if len(panels) > 1 else ""
-    says = _conclusion(ranked.pooled)
-    return f"Over {len(methods)} methods, tau is {tau}{mean} (95 % interval {interval}): {says}."
+    text = f"Over {len(rows)} methods, tau is {tau}{mean} (95 % interval {interval}): "
+    text += f"{_conclusion(ranked.pooled)}."
+    if any(row.same_weights for panel in panels for row in panel.ranked):
+        return text
+    return f"{text} No encoder was both probed and fine-tuned: the pretrainings are others."
 
 
 def _conclusion(pooled: Agreement) -> str:
@@ -124,9 +124,11 @@ def as_text(ranked: Ranked) -> str:
     table = _taus(ranked)
     head = [*table.stubs, *(column.label for column in table.columns)]
     taus = tabulate([line.words for line in table.lines], headers=head, disable_numparse=True)
-    return "\n".join(
-        map(printable, [*pairing(ranked), "", *taus.split("\n"), "", sentence(ranked)])
-    )
+    lines = pairing(ranked)
+    more = len(lines) - len(ranked.panels) - FIRST
+    if more > 0:
+        lines = [*lines[:-more], f"Not compared: {more} more; the page names them"]
+    return "\n".join(map(printable, [*lines, "", *taus.split("\n"), "", sentence(ranked)]))
 
 
 def _title(panel: Panel) -> str:
