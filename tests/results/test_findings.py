@@ -119,15 +119,56 @@ def test_what_is_said_in_short_counts_every_comparison_once():
 
 
 def test_what_is_said_of_frozen_encoders_counts_each_comparison_with_a_random_one():
-    with (ROOT / "reports" / "studies_probes_2d" / "verdicts.csv").open(newline="") as file:
-        lines = [line for line in csv.DictReader(file) if line["control"] == "0"]
-    above, below = (
-        sum(float(line["low"]) > 0 for line in lines),
-        sum(float(line["high"]) < 0 for line in lines),
-    )
-    assert {line["metric"] for line in lines} == {"dice"} and below == 0
-    assert f"Of the {len(lines)} comparisons of claim 7 with random encoders" in SHORT
+    counts = {}
+    for study in ("probes_2d", "probes_3d"):
+        with (ROOT / "reports" / f"studies_{study}" / "verdicts.csv").open(newline="") as file:
+            lines = [line for line in csv.DictReader(file) if line["control"] == "0"]
+        assert {line["metric"] for line in lines} == {"dice"}
+        above = sum(float(line["low"]) > 0 for line in lines)
+        counts[study] = len(lines), above, sum(float(line["high"]) < 0 for line in lines)
+    n, above, below = counts["probes_2d"]
+    assert below == 0
+    assert f"Of the {n} comparisons of claim 7 in 2D with random encoders" in SHORT
     assert f"the interval lies above zero in {above} and below zero in none" in SHORT
+    text = "of the {} in 3D it lies above zero in {} and below zero in {}."
+    assert text.format(*counts["probes_3d"]) in SHORT
+
+
+def test_what_is_said_of_the_3d_methods_that_are_better_everywhere():
+    table = pd.read_csv(ROOT / "reports" / "studies_probes_3d" / "verdicts.csv")
+    table = table[(table["control"] == 0) & (table["baseline"] == "scratch_unet")]
+    rows = table.assign(above=table["low"] > 0, below=table["high"] < 0).set_index("section")
+    everywhere = rows.groupby("row")["above"].all()
+    assert {*everywhere[everywhere].index} == {"mae_cnn3d", "vox2vec", "voco"}
+    assert f"three of {len(everywhere)} methods of one U-Net are better" in SHORT
+    better = rows.loc["msd04_hippocampus"].groupby("row")["above"].all()
+    worse = rows.loc["lasc"].groupby("row")["below"].any()
+    assert (better & worse).sum() == 10 and "Ten other methods are better on hippocampi" in SHORT
+
+
+def test_what_is_said_of_ranks_is_what_their_page_says():
+    def printed(*values):
+        return [f"{value:.2f}".replace("-", "\N{MINUS SIGN}") for value in values]
+
+    page = (ROOT / "reports" / "ranks" / "table.md").read_text()
+    tau, number, low, high = re.search(
+        r"tau is (\S+), the mean over (\d+) comparisons \(95 % interval (\S+) to (\S+)\): there is no",
+        page,
+    ).groups()
+    assert number == "11"
+    assert f"is {tau}, the mean over eleven comparisons (95 % interval {low} to {high};" in SHORT
+    table = pd.read_csv(ROOT / "reports" / "ranks" / "table.csv")
+    table = table[table["network"].eq("genesis_unet3d/tiny")]
+
+    def taus(study, fraction):
+        at = table["finetuned"].eq(study) & table["finetuned_fraction"].eq(fraction)
+        return printed(*table[at][["tau", "low", "high"]].drop_duplicates().to_numpy()[0])
+
+    once = [taus("methods_3d/msd04_hippocampus", share)[0] for share in (10, 100)]
+    assert "(31 methods on hippocampi: {} and {})".format(*once) in SHORT
+    few, every = (taus("studies_hippocampus/msd04_hippocampus", share) for share in (5, 100))
+    assert "a tau of {} [{} to {}] with seven patients".format(*few) in SHORT
+    assert "and {} [{} to {}] with all".format(*every) in SHORT
 
 
 def test_the_levels_of_dice_in_claim_8_are_those_of_the_records():
