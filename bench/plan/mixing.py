@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.data import case_filter
 from bench.data.parts import Entry, Narrowed, Part, Take
@@ -67,6 +67,10 @@ def _part(cohorts: Cohorts, arm: Arm, mix: Mix, section: Pretrain, labels: bool)
         if division is None
         else division[0].part(division[1], "train")
     )
+    if (
+        read.value is not None and not read.value.meta
+    ):  # a stated one decides which cases have labels
+        read = replace(read, value=None)
     exclude = case_filter.excluded(dataset, mix.dataset, mix.exclude, cases_here or ())
     data = Entry(
         **vars(read),

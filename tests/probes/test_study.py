@@ -256,3 +256,12 @@ def test_a_trained_decoder_under_its_new_name_is_the_same_job(plan_of):
     found = cell(plan, row="alone", fraction=100, seed=0)
     assert found.columns["evaluation"] == "decoder"
     assert plan.jobs[found.finetune].spec.finetune.evaluation == "linear"
+
+
+def test_a_pretraining_without_labels_is_one_job_for_maps_and_for_volumes(plan_of):
+    sections = [{**SECTION, "evaluation": "probe", "steps": None}]
+    sections += [{**sections[0], "name": "volumes", "value": VOLUME}]
+    plan = plan_of({"finetune": sections, "metrics": ["dice", "mae"]})
+    once = plan_of({"finetune": sections[:1]})
+    kinds = [[job for job in p.jobs if p.jobs[job].kind == "pretrain"] for p in (plan, once)]
+    assert sorted(kinds[0]) == sorted(kinds[1]) != []
