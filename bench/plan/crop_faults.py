@@ -38,7 +38,7 @@ def faults(plan: Plan, cells: Sequence[tuple[str, Cell]], context: PlanContext) 
 
 
 def _message(net: NetSpec, rows: dict[str, str], jobs: Sequence[Job], context: PlanContext) -> str:
-    """Return the fault of one crop; "" where no other crop would help."""
+    """Return the fault of one crop; "" where no other crop would help, or the crop is no fault."""
 
     def fits(crop: Triple) -> bool:
         specs = [
@@ -47,7 +47,7 @@ def _message(net: NetSpec, rows: dict[str, str], jobs: Sequence[Job], context: P
         return not any(_refusal(spec, job, context) for spec, job in zip(specs, jobs, strict=True))
 
     take = nearest(net.network, net.preset, net.crop, fits)
-    if take is None:
+    if take in (None, net.crop):  # another fault
         return ""
     why = "; ".join(f"row {row!r}: {text}" for row, text in rows.items())
     many = " all rows that read it" if len(jobs) > 1 else " it"

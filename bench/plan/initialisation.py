@@ -102,7 +102,8 @@ class WeightFiles:
         """
         path = self._lacking.get(init.removeprefix("file:").removeprefix(EMBEDDINGS))
         if path is not None and init.startswith(EMBEDDINGS):
-            raise BenchError(f"init: {path} holds no .npy and no .b2nd; put the features there")
+            what = "has no .npy and no .b2nd file" if path.is_dir() else "is no folder"
+            raise BenchError(f"init: {path} {what}; put the features there")
         if path is not None:
             raise BenchError(_ABSENT.format(path))
 

@@ -237,7 +237,9 @@ def test_features_that_lack_a_case_or_have_seen_one_are_refused(embedded, plan_o
         plan(init)
     seen.write_text("somebody else")
     assert not run.changed(plan(init), Store.open(tmp_path / "nothing"))  # its folder is not gone
-    with pytest.raises(BenchError, match="used unchanged; leave 'levels'"):
+    with pytest.raises(
+        BenchError, match=r"^protocol '.*', row 'outside': .* used unchanged; leave 'levels'"
+    ):
         plan(init, probe={"intensity": [1]})
     (folder / f"{PATIENTS[0]}.b2nd").unlink()
     with pytest.raises(BenchError, match=f"lacks 1 of .* the first is {PATIENTS[0]}.b2nd"):
