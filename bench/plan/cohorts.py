@@ -183,6 +183,8 @@ class Cohorts:
             raise Misstated(
                 key, f"data set {name!r}: 'where' and 'exclude' leave none of {len(cases)} cases"
             )
+        if value is not None and value.ejection_fraction:
+            _check_phases(name, selected)
         gone = {c.patient for c in cases} - {c.patient for c in selected}
         folds = splits.folds(dataset, name, selected, section.split, gone)
         _apart(name, dataset, selected, folds)
@@ -295,6 +297,16 @@ def _unseen(dataset: Dataset, section: Finetune) -> list[splits.Fold]:
             "split", unknown(f"split of data set {section.dataset!r}", section.split, names)
         )
     return splits.listed(dataset, section.split)
+
+
+def _check_phases(name: str, cases: Sequence[Case]) -> None:
+    counts = Counter(case.patient for case in cases if case.label is not None)
+    if single := [patient for patient, count in counts.items() if count < 2]:
+        raise Misstated(
+            "value.ejection_fraction",
+            f"{len(single)} patients of data set {name!r} have one labelled case, the first is {single[0]}; an "
+            "ejection fraction needs two phases; exclude them",
+        )
 
 
 def _value(name: str, dataset: Dataset, stated: Regressed | None) -> Value | None:

@@ -91,7 +91,8 @@ def _reach(rows: Sequence[Interval], rope: float) -> tuple[float, float]:
     usual = 3 * float(np.median(ends[:, 1] - ends[:, 0]))
     low = min(*points, -1.6 * rope, max(float(ends[:, 0].min()), min(points) - usual))
     high = max(*points, 1.6 * rope, min(float(ends[:, 1].max()), max(points) + usual))
-    return low - 0.03 * (high - low), high + 0.03 * (high - low)
+    edge = 0.03 * (high - low) or 1.0  # all may be 0
+    return low - edge, high + edge
 
 
 def spots(strips: Sequence[Strip]) -> Figure:

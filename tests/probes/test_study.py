@@ -108,6 +108,10 @@ def test_a_draw_of_patients_is_the_only_seed_of_given_weights(plan_of):
             probed({"value": {}}),
             "value: set exactly one of 'volume', 'ejection_fraction' and 'meta'",
         ),
+        (
+            probed({"value": {"ejection_fraction": "anterior"}}, metrics=["mae"]),
+            "value.ejection_fraction: .* have one labelled case, the first is",
+        ),
         (probed({"value": {"meta": "age"}}), "value.unit: set it together with 'meta'"),
         (
             probed({"value": {"meta": "age", "unit": "years"}}),
