@@ -16,7 +16,7 @@ from bench.data.parts import Division, Narrowed, Part, Value, Which
 from bench.data.roots import Contents, Roots, adapter
 from bench.dataset import Case, Dataset, Recipe
 from bench.digest import short
-from bench.errors import BenchError, Misstated, unknown
+from bench.errors import BenchError, Misstated, first_of, unknown
 from bench.jobs.prepare.spec import PrepareSpec
 from bench.metrics.request import REGRESSION
 from bench.protocol.sections import Finetune, Regressed
@@ -304,8 +304,8 @@ def _check_phases(name: str, cases: Sequence[Case]) -> None:
     if single := [patient for patient, count in counts.items() if count < 2]:
         raise Misstated(
             "value.ejection_fraction",
-            f"{len(single)} patients of data set {name!r} have one labelled case, the first is {single[0]}; an "
-            "ejection fraction needs two phases; exclude them",
+            f"data set {name!r} has patients with one labelled case ({first_of(single, 3)}); an ejection fraction "
+            "needs two phases; exclude them",
         )
 
 

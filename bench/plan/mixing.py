@@ -67,9 +67,8 @@ def _part(cohorts: Cohorts, arm: Arm, mix: Mix, section: Pretrain, labels: bool)
         if division is None
         else division[0].part(division[1], "train")
     )
-    if (
-        read.value is not None and not read.value.meta
-    ):  # a stated one decides which cases have labels
+    # of values only those that a data set states decide which cases have labels
+    if read.value is not None and not read.value.meta:
         read = replace(read, value=None)
     exclude = case_filter.excluded(dataset, mix.dataset, mix.exclude, cases_here or ())
     data = Entry(

@@ -110,7 +110,7 @@ def test_a_draw_of_patients_is_the_only_seed_of_given_weights(plan_of):
         ),
         (
             probed({"value": {"ejection_fraction": "anterior"}}, metrics=["mae"]),
-            "value.ejection_fraction: .* have one labelled case, the first is",
+            "value.ejection_fraction: .* has patients with one labelled case",
         ),
         (probed({"value": {"meta": "age"}}), "value.unit: set it together with 'meta'"),
         (
