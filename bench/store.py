@@ -60,6 +60,12 @@ def read_json(path: Path, kind: Any = dict[str, Any]) -> dict[str, Any] | None:
         raise BenchError(f"{path}: damaged ({error}); delete it and run again") from None
 
 
+def refuse_file(folder: Path, flag: str = "--to") -> None:
+    """Refuse (``BenchError``) a file where a flag names a folder, which need not be there yet."""
+    if folder.exists() and not folder.is_dir():
+        raise BenchError(f"{folder}: is a file; name a folder with {flag}")
+
+
 class Store:
     """One output folder."""
 
@@ -83,8 +89,7 @@ class Store:
             raise BenchError(
                 f"{resolved}: the path has invisible characters, such as a tab; name another folder with --out"
             )
-        if root.exists() and not root.is_dir():
-            raise BenchError(f"{root}: is a file; name a folder with --out")
+        refuse_file(root, "--out")
         for name in (*FOLDERS, "slurm", "phantoms", "damaged"):
             cls(root).within(root / name)
 

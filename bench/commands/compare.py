@@ -31,13 +31,11 @@ def _ranks(arguments: argparse.Namespace) -> int:
     from bench.extras.compare.comparison import every_side
     from bench.extras.compare.ranks import ranked
     from bench.extras.compare.ranks_page import as_text, write
+    from bench.store import refuse_file
 
     if arguments.to is None:
         raise BenchError("--ranks: writes a page; name its folder with --to DIR")
-    if arguments.to.exists() and not arguments.to.is_dir():
-        raise BenchError(
-            f"--to {arguments.to}: is no folder; name one, or one that is not there yet"
-        )
+    refuse_file(arguments.to)
     if arguments.json or arguments.protocol is not None:
         raise BenchError(
             "--ranks: does not work with --json or --protocol; in place of --protocol, name the file "

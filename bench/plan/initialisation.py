@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from bench.errors import BenchError, Misstated
 from bench.jobs.kind import EMBEDDINGS, MAPS, Given, embedding
 from bench.plan.cohorts import Target
 from bench.protocol.sections import Initial
-from bench.volumes.files import is_there
+from bench.volumes.files import SUFFIXES, is_there, stem
 
 _ABSENT = "init: {} is no file; put the weights there, or drop the row"
 UNSEEN = "?"  # begins what stands for the digest of a file that is not on this machine
@@ -153,7 +152,12 @@ def check_embeddings(stated: Initial, folder: Path, target: Target, fold: Fold) 
         _check_leaks(folder / stated.pretrained_on, [c for c in cases if c.patient in held_out])
 
 
-ENDING = re.compile(r"\.(nii|nii\.gz|npy|b2nd|nrrd|mha)$")  # a list may name files
+ENDINGS = (*SUFFIXES, ".npy", ".b2nd")  # a list may name files
+
+
+def _case(line: str) -> str:
+    name = Path(line).name
+    return stem(name) if name.lower().endswith(ENDINGS) else name
 
 
 def _check_leaks(path: Path, held_out: Sequence[Case]) -> None:
@@ -164,7 +168,7 @@ def _check_leaks(path: Path, held_out: Sequence[Case]) -> None:
     except OSError as error:
         why = error.strerror or error
         raise Misstated("init", f"pretrained_on: {path} cannot be read ({why})") from None
-    names = {ENDING.sub("", Path(line.strip()).name) for line in lines if line.strip()}
+    names = {_case(line.strip()) for line in lines} - {""}
     if not names:
         raise Misstated("init", f"pretrained_on: {path} is empty; list a case or patient per line")
     leaks = [case.id for case in held_out if names & {case.id, case.patient}]

@@ -236,11 +236,9 @@ def _named(report: ReportContext, steps: _Steps) -> str:
 
 def _smallest_gain(ladders: Sequence[_Steps]) -> str:
     """Say what was found of a place that is not blind."""
-    if not any(steps.ceiling for steps in ladders):
-        return ""
     doses = [pair for steps in ladders for pair in steps.doses if pair[0] < 1]
     seen = [steps.least for steps in ladders if steps.least]
-    if not doses:
+    if not doses or not any(steps.ceiling for steps in ladders):
         return ""
     if not seen:
         return "the ceiling is shown to be better than scratch, but no smaller dose is"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from bench.errors import BenchError, printable
+from bench.errors import printable
 from bench.extras.judge.contents import cannot, figures, limits, read_sections, sections
 from bench.extras.judge.grids import against_table, over, pairs_table, rank_table
 from bench.extras.judge.judgement import Judgement
@@ -21,7 +21,7 @@ from bench.report.sections import Section
 from bench.report.spreadsheet import csv_text
 from bench.report.tabular import Table
 from bench.report.terminal import lines_of as terminal_lines
-from bench.store import write_atomic
+from bench.store import refuse_file, write_atomic
 
 NAME, TITLE = "judge", "What may be said of these scores"
 ABOUT = (
@@ -39,8 +39,7 @@ OF_RANK = "dataset fraction target metric unit method mean rank low high best la
 
 def write(judgement: Judgement, folder: Path) -> Path:
     """Write ``index.html table.md table.tex pairs.csv ranks.csv`` and the figure; return the page."""
-    if folder.exists() and not folder.is_dir():
-        raise BenchError(f"--to {folder}: is a file; name a folder")
+    refuse_file(folder)
     folder.mkdir(parents=True, exist_ok=True)
     drawn = figures(judgement)
     refresh(drawn, folder)
