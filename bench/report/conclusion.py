@@ -16,7 +16,7 @@ from bench.report.figures import dose_curves, forest
 from bench.report.footnotes import counted
 from bench.report.names import lower_is_better, metric_title
 from bench.report.numbers import TIMES, difference, number
-from bench.report.plots import Interval
+from bench.report.plots import Interval, line_of
 from bench.report.redraw import Figure
 from bench.report.sections import Part, Section, Text
 from bench.report.sensitivity import APART, CURVE, SHOWN, ladders
@@ -274,21 +274,18 @@ def forest_figures(report: ReportContext, groups: Sequence[VerdictGroup]) -> lis
 def _interval_of(
     report: ReportContext, group: VerdictGroup, row: RowComparison, of: str
 ) -> Interval:
-    unit, c = report.unit(group.metric), row.judged.comparison
-    factor, against = 100 if unit == "1" else 1, group.against(report, row)
-    ends = f"[{difference(c.low, unit)}, {difference(c.high, unit)}]"
-    return Interval(
-        title=report.named(row.key.row),
-        group=f"{report.labels[group.section]}, {group.fraction} %{against and f', {against}'}{of}",
-        difference=round(factor * row.difference, 6),
-        low=round(factor * c.low, 6),
-        high=round(factor * c.high, 6),
-        verdict=row.judged.verdict,
-        text=f"{difference(c.difference, unit)}  {ends}",
-        verdict_text=row.judged.verdict + _briefly(row.judged),
-        published=None if row.published is None else round(factor * row.published, 6),
-        rope=round(factor * row.region.rope, 6) if row.region else 0.0,
+    unit, against = report.unit(group.metric), group.against(report, row)
+    place = f"{report.labels[group.section]}, {group.fraction} %{against and f', {against}'}{of}"
+    line = line_of(
+        (report.named(row.key.row), place),
+        (row.judged.verdict, row.judged.verdict + _briefly(row.judged)),
+        row.judged.comparison,
+        unit,
+        row.region.rope if row.region else 0.0,
     )
+    if row.published is None:
+        return line
+    return replace(line, published=round((100 if unit == "1" else 1) * row.published, 6))
 
 
 def dose_figures(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[Figure]:

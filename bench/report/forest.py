@@ -22,9 +22,12 @@ NAME = 30  # letters of a line of a row's name
 LETTER = 0.068  # inches of a letter of 8 points
 WIDE = 4.4  # inches of the axis
 PITCH, ROW, DENSE = 0.15, 0.25, 0.33  # inches: a line of words, a row of a forest, a row of dots
+BELOW = 0.07  # inches from an interval to what could have been seen
 # multiples of it fill 0 to 1 evenly: heights of dots without a draw of chance
 GOLDEN = (5**0.5 - 1) / 2
 TINTS = {"better": COLOURS[0], "worse": COLOURS[1]}
+DETECTABLE = "smallest difference that four of five such studies find (uncorrected)"
+BRACKETS: Any = {"color": SOFT, "linestyle": (0, (1, 1.6)), "linewidth": 0.9, "marker": "|"}
 PALE: Any = {"linestyle": "", "color": SOFT, "alpha": 0.55, "markeredgewidth": 0}
 
 
@@ -46,6 +49,8 @@ def forest(rows: Sequence[Interval], axis: str, lower: bool = False, against: st
         handles.append(Patch(facecolor=SOFT, alpha=0.18, label=f"equivalent{where}"))
     if any(row.published is not None for row in rows):
         handles.append(Line2D([], [], label=f"difference {PRINTED}", **hollow({"color": SOFT})))
+    if any(row.detectable is not None for row in rows):
+        handles.append(Line2D([], [], label=DETECTABLE, **BRACKETS))
     names = [(name, [row.title for row in members]) for name, members in groups]
     letters = max(len(row.text) for row in rows) + max(len(row.verdict_text) for row in rows)
     with canvas.style():
@@ -73,6 +78,11 @@ def forest(rows: Sequence[Interval], axis: str, lower: bool = False, against: st
 def _interval(ax: Axes, row: Interval, y: float, low: float, high: float) -> None:
     """Draw a difference and its interval; arrows say where this goes on beyond the axis."""
     look: Any = {"color": TINTS.get(row.verdict, INK), "linestyle": "", "clip_on": False}
+    if row.detectable is not None:
+        ends = np.array([-row.detectable, row.detectable])
+        marked = ((ends > low) & (ends < high)).tolist()  # no bracket where it goes on
+        least: Any = {**BRACKETS, "markersize": 4, "markevery": marked, "clip_on": False}
+        ax.plot(np.clip(ends, low, high), [y + BELOW] * 2, **least)
     reach = np.clip([row.low, row.high], low, high)
     ax.plot(reach, [y, y], **{**look, "linestyle": "-", "linewidth": 1.4})
     for end, beyond, arrow in ((reach[0], row.low < low, "<"), (reach[1], row.high > high, ">")):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from bench.report.numbers import difference
+from bench.stats.comparison import Comparison
 
 BANDS = 3  # lines of a plot at most that have bands; of more these would cover each other
 
@@ -111,6 +115,43 @@ class Interval:
     verdict_text: str  # the verdict, and in a word why it is another than the interval suggests
     published: float | None = None  # the difference that the paper printed
     rope: float = 0.0  # differences of at most so much are equivalent; 0 where none are
+    detectable: float | None = None  # the smallest true difference that such studies mostly see
+
+
+def line_of(
+    heads: tuple[str, str],
+    verdict: tuple[str, str],
+    of: Comparison,
+    unit: str,
+    rope: float = 0.0,
+    words: Callable[[float, str], str] = difference,
+) -> Interval:
+    """Return a line of a forest plot, shares of one in percent points.
+
+    Args:
+        heads: title of the row, and the group that it stands in.
+        verdict: as it is, and as it is printed.
+        of: difference, interval and smallest detectable difference, in the unit of the metric.
+        unit: of the metric.
+        rope: differences of at most so much are equivalent, in the same unit.
+        words: prints a difference.
+    """
+
+    def printed(value: float) -> float:
+        return round((100 if unit == "1" else 1) * value, 6)
+
+    low, high = words(of.low, unit), words(of.high, unit)
+    return Interval(
+        *heads,
+        difference=printed(of.difference),
+        low=printed(of.low),
+        high=printed(of.high),
+        verdict=verdict[0],
+        text=f"{words(of.difference, unit)}  [{low}, {high}]",
+        verdict_text=verdict[1],
+        rope=printed(rope),
+        detectable=printed(of.detectable) if of.detectable == of.detectable else None,
+    )
 
 
 @dataclass(frozen=True)

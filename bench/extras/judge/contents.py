@@ -8,13 +8,13 @@ from dataclasses import replace
 from bench.errors import first_of
 from bench.extras.judge.grids import against_table, over, pairing, pairs_table, rank_table
 from bench.extras.judge.judgement import Judgement
-from bench.extras.judge.judging import Pair, Standing, title
+from bench.extras.judge.judging import Standing, title
 from bench.extras.judge.wording import difference, sentence
 from bench.report.conclusion import SIGNS
 from bench.report.figures import forest
 from bench.report.names import metric_title
 from bench.report.numbers import DASH
-from bench.report.plots import Interval
+from bench.report.plots import Interval, line_of
 from bench.report.redraw import Figure
 from bench.report.sections import FILES, Part, Section, Text
 from bench.report.tabular import Table, grid
@@ -145,23 +145,12 @@ def _intervals(standing: Standing) -> Iterator[Interval]:
     for pair in pairs:
         if pair is not None and pair.judged.comparison.low == pair.judged.comparison.low:
             heading = group if standing.against else f"{group}: against {best}"
-            yield _interval(pair, heading, standing.unit, 100 if standing.unit == "1" else 1)
-
-
-def _interval(pair: Pair, group: str, unit: str, factor: int) -> Interval:
-    c = pair.judged.comparison
-    verdict = pair.judged.verdict
-    words = f"{SIGNS[verdict]} {verdict}"
-    if verdict == WEIGHTS:
-        words = f"of these weights: {pair.of_weights.verdict}"
-    return Interval(
-        title=pair.a,
-        group=group,
-        difference=round(factor * c.difference, 6),
-        low=round(factor * c.low, 6),
-        high=round(factor * c.high, 6),
-        verdict=pair.of_weights.verdict if verdict == WEIGHTS else verdict,
-        text=f"{difference(c.difference, unit)}  [{difference(c.low, unit)}, {difference(c.high, unit)}]",
-        verdict_text=words,
-        rope=round(factor * c.rope, 6),
-    )
+            judged = pair.judged.verdict
+            printed = f"{SIGNS[judged]} {judged}"
+            if judged == WEIGHTS:
+                judged = pair.of_weights.verdict
+                printed = f"of these weights: {judged}"
+            c = pair.judged.comparison
+            yield line_of(
+                (pair.a, heading), (judged, printed), c, standing.unit, c.rope, words=difference
+            )
