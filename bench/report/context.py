@@ -170,10 +170,7 @@ class ReportContext:
     def has(self, row: str, section: int) -> bool:
         """Tell whether a row has cells in a section."""
         declared_row, _ = row_of(self.protocol, row)
-        return (
-            not (declared_row and declared_row.sections)
-            or self.protocol.sections[section] in declared_row.sections
-        )
+        return declared_row is None or section in self.protocol.sections_of(declared_row)
 
     def location(self, key: Key) -> str:
         """Return where a cell's rows stand in the records, in words."""

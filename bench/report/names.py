@@ -151,7 +151,7 @@ def section_labels(protocol: Protocol, info: dict[str, DatasetInfo]) -> list[str
         twins = [t for t, other in zip(targets, titles, strict=True) if other == title]
         parts = [title]
         if target.external is not None and not target.title:
-            parts.append(f"trained on {info[targets[target.external.section].dataset].title}")
+            parts.append(f"trained on {titles[target.external.section]}")
         if len({t.evaluation for t in twins}) > 1:
             parts.append(EVALUATIONS[target.evaluation])
         if len({t.split for t in twins}) > 1:

@@ -6,7 +6,7 @@ import pytest
 from bench.protocol import Finetune, Net, Row
 from bench.report import Extras, drawing
 from bench.report.differences import AGAINST, MOST, strips
-from bench.report.forest import spots
+from bench.report.forest import DETECTABLE, spots
 from bench.report.plots import Interval
 from bench.report.write import context_of
 
@@ -172,3 +172,22 @@ def test_a_forest_says_interval_and_verdict_in_words_and_shades_what_is_equivale
     )  # a wide interval is cut, and says so
     assert {line.get_marker() for line in two.lines} >= {"<", ">"}
     assert two.get_xlabel() == "HD95 (mm) against scratch, \N{LEFTWARDS ARROW} better"
+
+
+def test_a_forest_brackets_what_a_study_could_not_have_seen():
+    rows = (
+        Interval("A", "5 %", 1.5, 0.5, 2.5, "better", "", "better", detectable=0.5),
+        Interval("B", "5 %", 0.2, -0.6, 0.6, "not separable", "", "", detectable=40.0),
+        Interval("C", "5 %", 0.2, -0.6, 0.6, "not separable", "", ""),
+    )
+    figure = drawing.forest(rows, "Dice (points) against scratch")
+    (ax,) = figure.axes
+    dotted = [line for line in ax.lines if line.is_dashed()]
+    near, far = dotted  # none where it is not known
+    assert list(near.get_xdata()) == [-0.5, 0.5] and near.get_markevery() == [True, True]
+    assert list(far.get_xdata()) == [*ax.get_xlim()]  # cut, and without brackets
+    assert far.get_markevery() == [False, False]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.texts] == [DETECTABLE]
+    figure = drawing.forest(rows[2:], "Dice (points) against scratch")
+    assert not figure.legends

@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from bench.protocol import Finetune, Layout, Net, Pretrain, Quoted, Row, View
+from bench.protocol import Finetune, Layout, Net, Pretrain, Quoted, Row, View, read
 from bench.protocol.sections import Mix
 from bench.report import Extras, Ingredient, terminal_table, write
 from bench.report.conclusion import forest_figures, verdict_tables
@@ -18,6 +20,7 @@ from bench.report.text import _md_table
 from bench.report.verdicts import verdicts
 from bench.report.write import context_of
 
+ROOT = Path(__file__).parents[2]
 NETS = {"S": Net("unetr", preset="tiny"), "L": Net("unetr")}
 
 
@@ -547,3 +550,19 @@ def test_a_terminal_shows_every_level_of_labels(protocol, scores):
         "B 8.00 (-1.00) ^ 4.00 (-1.00) ^ 6.00 (-1.00) ^ 1 x 1",
     ]
     assert "in brackets: the gain" in text
+
+
+def test_a_row_of_some_sections_stands_where_their_weights_are_tested():
+    """Records, tables and labels agree on it: ``test_on`` of a section is a place of its rows."""
+    study = read(ROOT / "protocols" / "pilot" / "acdc.yaml")
+    records = pd.read_parquet(ROOT / "results" / "pilot" / "records" / "pilot_acdc.parquet")
+    report = context_of(study, records, Extras())
+    places = {(row, name) for row, name in records[["row", "section"]].drop_duplicates().to_numpy()}
+    assert ("rotation2d", "tenth on own_sunnybrook") in places
+    assert places == {
+        (row, name)
+        for row in study.rows
+        for i, name in enumerate(study.sections)
+        if report.has(row, i)
+    }
+    assert "Sunnybrook cardiac MR, trained on ACDC, no augmentation" in report.labels

@@ -3,8 +3,10 @@
 import csv
 import re
 import statistics
+from collections import Counter
 from pathlib import Path
 
+import findings
 import pandas as pd
 import pytest
 
@@ -13,6 +15,7 @@ from bench import stats
 ROOT = Path(__file__).parents[2]
 SHORT = (ROOT / "docs" / "findings.md").read_text()
 TEXT = (ROOT / "docs" / "findings_tables.md").read_text()
+MORE, TABLES = TEXT.split("## Which studies have run")  # sentences; tables
 RECORDS = ROOT / "results" / "studies" / "records"
 LINE = re.compile(
     r"^\| `(?P<report>\w+)` \| `(?P<row>[^`]+)` \| (?P<section>\w+), (?P<fraction>\d+) % "
@@ -74,9 +77,21 @@ def test_five_later_draws_of_two_left_atria_alone():
 
 
 def test_each_interval_of_the_two_pages_is_in_the_tables():
-    intervals = re.findall(r"\S\d+\.\d+ \[\S+ to \S+\]", SHORT)
-    assert len(intervals) > 20
-    assert [interval for interval in intervals if interval not in TEXT] == []
+    intervals = re.findall(r"[+\N{MINUS SIGN}]\d+\.\d+ \[\S+ to \S+\]", SHORT + MORE)
+    assert len(intervals) > 40
+    assert [interval for interval in intervals if interval not in TABLES] == []
+
+
+def test_each_figure_has_the_numbers_of_the_reports():
+    drawn = {file.stem for file in (ROOT / "docs" / "findings").iterdir()}
+    assert drawn == {*findings.claims()}
+    for name, (axis, rows) in findings.claims().items():
+        assert f"](findings/{name}.svg)" in SHORT and len(rows) > 1
+        picture = (ROOT / "docs" / "findings" / f"{name}.svg").read_text(encoding="utf-8")
+        texts = [" ".join(text.split()) for text in re.findall(r"<text[^>]*>([^<]*)<", picture)]
+        assert any(text.startswith(axis) for text in texts)
+        wanted = Counter(" ".join(row.text.split()) for row in rows)
+        assert wanted <= Counter(texts), name
 
 
 def test_each_interval_with_a_smallest_difference_has_that_of_its_row():
@@ -128,7 +143,7 @@ def test_what_is_said_of_frozen_encoders_counts_each_comparison_with_a_random_on
         counts[study] = len(lines), above, sum(float(line["high"]) < 0 for line in lines)
     n, above, below = counts["probes_2d"]
     assert below == 0
-    assert f"Of the {n} comparisons of claim 7 in 2D with random encoders" in SHORT
+    assert f"Of the {n} comparisons of claim 8 with random encoders" in SHORT
     assert f"the interval lies above zero in {above} and below zero in none" in SHORT
     text = "of the {} in 3D it lies above zero in {} and below zero in {}."
     assert text.format(*counts["probes_3d"]) in SHORT
@@ -140,10 +155,10 @@ def test_what_is_said_of_the_3d_methods_that_are_better_everywhere():
     rows = table.assign(above=table["low"] > 0, below=table["high"] < 0).set_index("section")
     everywhere = rows.groupby("row")["above"].all()
     assert {*everywhere[everywhere].index} == {"mae_cnn3d", "vox2vec", "voco"}
-    assert f"three of {len(everywhere)} methods of one U-Net are better" in SHORT
+    assert f"three of {len(everywhere)} methods in 3D are better" in SHORT
     better = rows.loc["msd04_hippocampus"].groupby("row")["above"].all()
     worse = rows.loc["lasc"].groupby("row")["below"].any()
-    assert (better & worse).sum() == 10 and "Ten other methods are better on hippocampi" in SHORT
+    assert (better & worse).sum() == 10 and "Ten other methods are better on hippocampi" in MORE
 
 
 def test_what_is_said_of_ranks_is_what_their_page_says():
@@ -165,19 +180,19 @@ def test_what_is_said_of_ranks_is_what_their_page_says():
         return printed(*table[at][["tau", "low", "high"]].drop_duplicates().to_numpy()[0])
 
     once = [taus("methods_3d/msd04_hippocampus", share)[0] for share in (10, 100)]
-    assert "(31 methods on hippocampi: {} and {})".format(*once) in SHORT
+    assert "(31 methods on hippocampi: {} and {})".format(*once) in MORE
     few, every = (taus("studies_hippocampus/msd04_hippocampus", share) for share in (5, 100))
-    assert "a tau of {} [{} to {}] with seven patients".format(*few) in SHORT
-    assert "and {} [{} to {}] with all".format(*every) in SHORT
+    assert "a tau of {} [{} to {}] with seven patients".format(*few) in MORE
+    assert "and {} [{} to {}] with all".format(*every) in MORE
 
 
-def test_the_levels_of_dice_in_claim_8_are_those_of_the_records():
+def test_the_levels_of_dice_in_claim_10_are_those_of_the_records():
     levels = []
     for report, row in (("eight", "scratch"), ("probes", "voco")):
         rows = pd.read_parquet(RECORDS / f"studies_{report}_hippocampus.parquet")
         at = rows["metric"].eq("dice") & rows["row"].eq(row) & rows["fraction"].eq(5)
         levels.append(100 * rows[at]["value"].mean())
-    assert "a Dice of {:.1f}, a probe of VoCo's encoders only {:.1f}".format(*levels) in SHORT
+    assert "a Dice of {:.1f}, a probe of VoCo's encoders only {:.1f}".format(*levels) in MORE
 
 
 def test_the_repeated_number_is_that_of_its_records():
@@ -185,10 +200,13 @@ def test_the_repeated_number_is_that_of_its_records():
     rows = pd.read_parquet(records)
     patients = rows.groupby("patient", observed=True)["value"].mean()
     runs = [f"{mean:.3f}" for mean in rows.groupby("seed")["value"].mean()]
-    assert "Three training runs give {}, {} and {}.".format(*runs) in SHORT
+    assert "Three training runs give {}, {} and {};".format(*runs) in MORE
     assert f"Dice {patients.mean():.3f} here" in SHORT
     assert f"{patients.mean():.3f} over {len(patients)} test patients" in SHORT
-    assert f"(median {patients.median():.3f}; one patient has only {patients.min():.2f};" in SHORT
+    level = (
+        f"the median patient has {patients.median():.3f}, one patient only {patients.min():.2f}."
+    )
+    assert level in MORE
 
 
 def test_each_study_states_what_it_can_see():

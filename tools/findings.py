@@ -1,0 +1,250 @@
+"""Draw the figures of docs/findings.md from the tracked reports: a difference, its interval, what could be seen.
+
+`python tools/findings.py` writes docs/findings/CLAIM.svg; tests/results/test_findings.py compares the numbers in
+them with the reports.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+
+from bench import registry
+from bench.protocol import read, row_of
+from bench.protocol.model import Protocol
+from bench.report.canvas import save
+from bench.report.forest import forest
+from bench.report.numbers import MINUS
+from bench.report.plots import Interval, line_of
+from bench.store import write_atomic
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs" / "findings"
+HIPPOCAMPI, ATRIA = "msd04_hippocampus", "lasc"
+ROPE = 0.01  # of the verdicts in these reports
+DICE, FROZEN = "Dice (points) against scratch", "Dice (points) against random encoders"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Rows of a report at one section and share of the labels."""
+
+    heading: str
+    report: str
+    section: str
+    fraction: int
+    rows: dict[str, str] = field(
+        default_factory=dict
+    )  # with their names in print; else all methods
+    baseline: tuple[str, ...] = ("scratch", "scratch_unetr")
+
+
+SELF_SUPERVISED = {"voco": "VoCo", "rotation3d": "Rotation"}
+CONTROLS = {
+    "ceiling": "pretrained with labels",
+    "dose 0.75": "75 % of these weights, 25 % random",
+    "dose 0.5": "half of these weights, half random",
+    "dose 0.25": "25 % of these weights, 75 % random",
+}
+SHORT = {
+    "MSD Task04 Hippocampus": "Hippocampi",
+    "LASC 2018 left atrium": "Left atria",
+    "ACDC cardiac cine MR": "ACDC slices",
+    "5 % by probe, 10 % fine-tuned": "5 and 10 %",
+    "genesis_unet3d/tiny": "U-Net",
+    "unetr/tiny": "UNETR",
+    "hssl_resnet34/small": "ResNet-34",
+}
+BEST = {"mae_cnn3d": "MAE on a CNN", "vox2vec": "vox2vec", "voco": "VoCo"}
+CLAIMS = {
+    "instrument": (
+        DICE,
+        [
+            Place(
+                f"{name}, pretrained with labels",
+                f"studies_{report}",
+                section,
+                share,
+                {"ceiling": way},
+            )
+            for name, report, share in (
+                ("Hippocampi, 7 patients", "positive_control", 5),
+                ("Left atria, 8 patients", "positive_control_left_atrium", 20),
+            )
+            for section, way in (
+                ("alike", "one learning rate"),
+                ("each", "each row's best settings"),
+            )
+        ],
+    ),
+    "hippocampi": (DICE, [Place("Hippocampi, 7 patients", "studies_hippocampus", HIPPOCAMPI, 5)]),
+    "labels": (
+        DICE,
+        [
+            Place(f"Hippocampi, {n} patients", "studies_hippocampus_curve", HIPPOCAMPI, share)
+            for n, share in ((7, 5), (28, 20), (139, 100))
+        ],
+    ),
+    "left_atria": (
+        DICE,
+        [
+            Place(
+                "Left atria, 2 patients, eight draws",
+                "studies_left_atrium_few",
+                ATRIA,
+                5,
+                {"voco": "VoCo", "voco (shuffled)": "VoCo, its weights shuffled"},
+            )
+        ],
+    ),
+    "slices": (
+        DICE,
+        [Place("Slices of left atria, 2 patients", "studies_slices_left_atrium", ATRIA, 5, {})],
+    ),
+    "parts": (
+        DICE,
+        [
+            Place(
+                "VoCo on hippocampi, 7 patients",
+                "studies_ablations_voco",
+                HIPPOCAMPI,
+                5,
+                {
+                    "n8": "both losses, 8 bases",
+                    "pred": "prediction loss alone, 8 bases",
+                    "reg": "regularisation loss alone, 8 bases",
+                    "n4": "both losses, 4 bases",
+                    "n24": "both losses, 24 bases",
+                },
+            )
+        ],
+    ),
+    "frozen_2d": (
+        FROZEN,
+        [
+            Place("Slices of ACDC, 10 patients", "studies_probes_2d", "acdc", 20),
+            Place("Slices of Sunnybrook, 24 patients", "studies_probes_2d", "own_sunnybrook", 100),
+        ],
+    ),
+    "frozen_3d": (
+        FROZEN,
+        [
+            Place(
+                heading,
+                "studies_probes_3d",
+                section,
+                5,
+                BEST | {"ceiling unet": "pretrained with labels"},
+                ("scratch_unet",),
+            )
+            for heading, section in (
+                ("Hippocampi, 7 patients", HIPPOCAMPI),
+                ("Left atria, 2 patients", ATRIA),
+            )
+        ],
+    ),
+    "frozen_and_fine_tuned": (
+        "Dice (points) against random encoders or scratch",
+        [
+            Place(
+                "Frozen: hippocampi, 7 patients",
+                "studies_probes_hippocampus",
+                HIPPOCAMPI,
+                5,
+                SELF_SUPERVISED | CONTROLS,
+            ),
+            Place(
+                "Fine-tuned: the same patients",
+                "studies_eight_hippocampus",
+                HIPPOCAMPI,
+                5,
+                SELF_SUPERVISED | CONTROLS,
+            ),
+        ],
+    ),
+}
+
+
+def lines(place: Place) -> Iterator[Interval]:
+    """Return the rows of a place as lines of a forest plot, the largest difference first."""
+    for found in verdicts(place.report):
+        at = (found["section"], int(found["fraction"]), found["metric"])
+        if at != (place.section, place.fraction, "dice") or found["baseline"] not in place.baseline:
+            continue
+        row = found["row"]
+        if row in place.rows or (not place.rows and found["control"] == "0"):
+            numbers = {
+                key: float(found[key]) for key in ("difference", "low", "high", "detectable")
+            }
+            name = place.rows.get(row) or title(place.report, row)
+            of: Any = SimpleNamespace(**numbers)
+            yield line_of((name, place.heading), (found["verdict"],) * 2, of, "1", ROPE)
+
+
+@cache
+def protocol(report: str) -> Protocol:
+    """Return the protocol of a study's report."""
+    return read(
+        ROOT / "protocols" / "studies" / f"{report.removeprefix('studies_')}.yaml",
+        "pilot",
+        drawn=True,
+    )
+
+
+def title(report: str, name: str) -> str:
+    """Return the name in print of a row that has none here."""
+    row, more = row_of(protocol(report), name)
+    return name if row is None else (row.title or registry.load("method", row.method).title) + more
+
+
+def agreements() -> Iterator[Interval]:
+    """Return how far the order of methods by probe is that after fine-tuning: of each comparison, and the mean."""
+    text = (ROOT / "reports" / "ranks" / "table.md").read_text(encoding="utf-8")
+    table = re.findall(
+        r"^\| (\w.*?) +\| +(\d*) \| +(\S+) \| +(\S+) to (\S+) \|$", text, re.MULTILINE
+    )
+    for name, methods, tau, low, high in table:
+        place = re.sub(r" \(\w+\)$", "", name)
+        for long, short in SHORT.items():
+            place = place.replace(long, short)
+        heading = "Each comparison" if methods else "All comparisons"
+        numbers = [float(value.replace(MINUS, "-")) for value in (tau, low, high)]
+        words = (f"{tau}  [{low}, {high}]", f"{methods} methods" if methods else "")
+        yield Interval(place, heading, numbers[0], numbers[1], numbers[2], "", *words)
+
+
+def verdicts(report: str) -> list[dict[str, str]]:
+    """Return the verdicts of a tracked report."""
+    with (ROOT / "reports" / report / "verdicts.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def claims() -> dict[str, tuple[str, list[Interval]]]:
+    """Return each claim's axis and lines."""
+    drawn = {
+        name: (axis, [line for place in places for line in lines(place)])
+        for name, (axis, places) in CLAIMS.items()
+    }
+    return drawn | {"ranks": ("Kendall's tau between the two orders", [*agreements()])}
+
+
+def main() -> None:
+    """Draw the figures."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, (axis, rows) in claims().items():
+        with TemporaryDirectory() as folder:
+            png, pdf, svg = (Path(folder, f"{name}.{kind}") for kind in ("png", "pdf", "svg"))
+            save(forest(rows, axis), (png, pdf, svg), axis)
+            write_atomic(FOLDER / svg.name, svg.read_text(encoding="utf-8"), flush=False)
+        print(f"docs/findings/{name}.svg: {len(rows)} rows")
+
+
+if __name__ == "__main__":
+    main()
