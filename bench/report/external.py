@@ -51,7 +51,7 @@ def _table(report: ReportContext, index: int, section: Finetune, fraction: int) 
     )
     lines = [(report.named(row), *_entries(changed, unit)) for row, changed in changes.items()]
     head = ("Row", f"On {trained_on}", f"On {tested_on}", "Change", "95 % interval", COUNTS)
-    title = f"{metric_title(metric)}, {fraction} % of the labels of {trained_on}"
+    title = f"{metric_title(metric)}, {report.labels[trained]}, {fraction} % of the labels"
     if targets:
         title += f", {', '.join(second for _, second in targets)} alone"
     return grid(head, lines, title, HOW)
