@@ -76,6 +76,7 @@ def find(store: Store, text: str, only: Only, fits: Fits | None = None) -> RowWe
     kind = _kind(row, only.get("kind", ()), pretrained=len(pretrained) > 0)
     if kind == PRETRAIN:
         jobs = [init.removeprefix("job:") for init in pretrained["init"]]
+        _refuse_doses(store, row, dict(zip(jobs, pretrained["job"], strict=True)))
         left = pretrained.assign(weights=[_finished(store, job) for job in jobs])
     else:
         left = left[left["status"] != "failed"]
@@ -102,6 +103,18 @@ def _kind(row: str, kinds: Sequence[str], *, pretrained: bool) -> str:
             f"--only kind={kind}: row {row!r} runs no pretraining; name another row or kind"
         )
     return kind
+
+
+def _refuse_doses(store: Store, row: str, scored: Mapping[str, str]) -> None:
+    """Refuse a row whose fine-tunings mix pretrained weights, the keys, with random ones."""
+    for weights, evaluation in scored.items():
+        manifest = digest.manifest(store.jobs / _tuned(store, evaluation), MANIFEST) or {}
+        dose = manifest.get("spec", {}).get("dose", 1)
+        if dose != 1:
+            raise BenchError(
+                f"row {row!r} starts from {100 * dose:g} % of the weights of job {weights} and from random ones, "
+                f"so no file has its weights; 'bench export {weights}' writes those of the job"
+            )
 
 
 def _finished(store: Store, weights: str) -> str:

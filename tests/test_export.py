@@ -389,6 +389,19 @@ def test_of_a_row_with_several_jobs_those_that_the_format_holds_are_taken(second
         export(store, "simclr3d", store.root / "x.pth", "nnunet")  # the file is another network's
 
 
+def test_a_dose_of_a_ceiling_has_no_file_of_its_own(second):
+    store, _ = second
+    for folder in store.jobs.iterdir():
+        manifest = store.manifest(folder.name)
+        if manifest["kind"] == "finetune":
+            manifest["spec"]["dose"] = 0.25
+            (folder / "manifest.json").write_text(digest.sealed(folder, manifest))
+    with pytest.raises(
+        BenchError, match=r"'simclr3d' starts from 25 % of the weights of job .* and"
+    ):
+        find(store, "simclr3d", {})
+
+
 def test_a_row_whose_jobs_are_elsewhere_is_told(several, tmp_path):
     _, store = several
     bare = Store.open(tmp_path / "bare")

@@ -18,7 +18,7 @@ SENTENCE_END = re.compile(r"(?<=[.])(?<!al\.) (?=[A-Z])")
 SHARES = "by share of training patients with labels"
 SAME = "the same patients, seeds and targets"
 SIGNED = "0 is best; not ranked, because positive and negative values cancel"
-EQUAL_DRAWS = "± 0.00: with all labels every draw has the same patients, so the runs of one encoder are equal."
+EQUAL_DRAWS = "± 0.00: with all labels every draw has the same patients, so all runs of one encoder are one probe."
 QUOTED = "Rows in italics were not run here; their numbers are the paper's."
 
 

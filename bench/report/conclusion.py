@@ -194,12 +194,16 @@ def how(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
         {sum(row.judged.verdict != WEIGHTS for row in group.rows) for group in groups} - {0}
     )
     many = " or ".join(map(str, sizes)) + f" comparison{'s' if sizes != [1] else ''}"
-    within = "of one data set and label fraction"
+    places = [(report.protocol.finetune[group.section].dataset, group.fraction) for group in groups]
+    within = (
+        f"of one {'section' if len({*places}) < len(places) else 'data set'} and label fraction"
+    )
     family = f"controls {within}"
     if sizes:
         family = f"rows {within} ({many}); controls are adjusted separately"
-    judged = any(row.judged.verdict != WEIGHTS for row in rows)
-    return HOW + (FAMILY.format(of=family) if judged else NONE) + WHERE
+    if any(row.judged.p == row.judged.p for row in rows):
+        return HOW + FAMILY.format(of=family) + WHERE
+    return HOW + NONE * all(row.judged.verdict == WEIGHTS for row in rows) + WHERE
 
 
 def _regions(report: ReportContext, group: VerdictGroup) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ NOTE = (
     "Each number is the sum over the jobs of a stage; peak memory is that of the largest job. Times depend on "
     "what else ran on the machines."
 )
+COPIED = " Jobs of cells that were copied from other results are not counted."
 
 
 def sections(report: ReportContext) -> list[Section]:
@@ -32,7 +33,8 @@ def sections(report: ReportContext) -> list[Section]:
         )
         for c in costs
     ]
-    table, title = grid(HEAD, lines, "", NOTE, words=(1,)), "Cost, as measured"
+    note = NOTE + COPIED * bool(report.extras.taken)
+    table, title = grid(HEAD, lines, "", note, words=(1,)), "Cost, as measured"
     return [Section(title, (table,), "cost", "Cost", folded=True, forms=FILES)] if lines else []
 
 

@@ -68,7 +68,7 @@ def sections(report: ReportContext, records: pd.DataFrame) -> list[Section]:
         Notes("Training", _plain(_training(report, records))),
         Notes("What fine-tuning starts from", _plain(_taken_over(report))),
         Notes("Weights of the pretrainings", _plain(extras.weights)),
-        Notes("Scores from the results of another study", _plain(_imported(report))),
+        Notes("Scores copied from other results", _plain(_imported(report))),
         Notes("Embeddings", _plain((*clouds, *extras.absent))),
         Notes(other_papers.HEADING, _plain(other_papers.sentences(report))),
         Notes("Predicted for the challenge's server", _plain(extras.submissions)),

@@ -139,7 +139,7 @@ def _by_place(
         at = steps.group.section, steps.group.fraction, steps.baseline
         places.setdefault(at, []).append(steps)
     for (section, fraction, baseline), of_place in places.items():
-        several = len([at for at in places if at[:2] == (section, fraction)]) > 1
+        several = of_place[0].group.several
         against = f", against {report.quoted(baseline)}" if several else ""
         yield (report.labels[section], against, fraction), of_place
 

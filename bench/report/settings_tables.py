@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from bench.data.case_filter import DOUBTFUL, SHOWN
 from bench.errors import first_of
 from bench.protocol import Finetune, Protocol, finetune_of, mixture, pretrain_of, row_of
-from bench.protocol.sections import Group, Initial, Track, Tune
+from bench.protocol.sections import Augment, Group, Initial, Schedule, Track, Tune
 from bench.report import learning
 from bench.report.context import ReportContext
 from bench.report.footnotes import counted
 from bench.report.names import EVALUATIONS, dataset_info
 from bench.report.supplement import Pretraining
 from bench.report.tabular import Line, Table, TableCell, grid, with_lines
+from bench.typed import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -218,9 +219,10 @@ def finetuned(report: ReportContext) -> Table:
 def _ways(report: ReportContext) -> Iterator[tuple[str, str, dict[str, str]]]:
     """Yield for each section and its rows how they are trained: together where the section alone says it."""
     protocol = report.protocol
-    tuned_rows = [name for name, row in protocol.rows.items() if row.finetune]
     for index, (label, target) in enumerate(zip(report.labels, protocol.finetune, strict=True)):
-        if len(tuned_rows) < len(protocol.rows):
+        rows = protocol.rows_in(index)
+        tuned_rows = [name for name, row in rows.items() if row.finetune]
+        if len(tuned_rows) < len(rows):
             yield (
                 label,
                 "other rows" if tuned_rows else "all",
@@ -261,10 +263,11 @@ def _settings(target: Finetune, task: str) -> dict[str, str]:
     output = ["one sigmoid for each region"] if target.head == "regions" else []
     output += ["the pretrained one is loaded too"] if target.output == "loaded" else []
     output += ["its bias starts at the class frequencies"] if target.prior else []
+    trains = target.is_trained
     scored = f"moving average, momentum {target.ema:g}; " if target.ema else ""
     optional = {
         "Crop": " x ".join(map(str, target.crop or ())),
-        "Settings chosen by each row": _grid(target.tune) if target.tune else "",
+        "Settings chosen by each row": _grid(target.tune) if target.tune and trains else "",
         "Learning curve": _looks(target.track) if target.track else "",
         "Validation patients": f"{100 * target.holdout:g} % of training patients"
         if target.holdout
@@ -272,7 +275,9 @@ def _settings(target: Finetune, task: str) -> dict[str, str]:
         "Encoder": f"frozen for {100 * target.frozen:g} % of the steps" if target.frozen else "",
         "New parameters": _group(target.new),
         "Loaded parameters": _group(target.loaded),
-        "Loaded norm layers": "keep their running statistics" if target.norm == "kept" else "",
+        "Loaded norm layers": "keep their running statistics"
+        if target.norm == "kept" and trains
+        else "",
         "Adapters": _adapters(target),
         "Last layer": "; ".join(output),
         "Other settings": target.settings,
@@ -280,19 +285,51 @@ def _settings(target: Finetune, task: str) -> dict[str, str]:
     return {
         **value,
         "Training": EVALUATIONS[target.evaluation],
-        "Length at every label fraction": length
-        if target.evaluation != "as_loaded"
-        else "not fine-tuned",
+        "Length at every label fraction": length if trains else "not fine-tuned",
         "Batch size": f"{target.batch}",
         "Optimiser": optimiser.name,
         "Learning rate": f"{optimiser.lr:g}",
-        "Schedule": target.schedule.name,
+        "Schedule": _schedule(target.schedule),
         "Precision": target.precision,
-        "Loss": target.loss or "default of the task",
+        "Loss": _loss(target),
+        "Gradients": _clipped(target),
+        **({"Crops centred": _crops(target)} if task == "segmentation" else {}),
+        "Augmentation": _augmented(target.augment),
         "Scored weights": f"{scored}{SELECT[target.select]} (select {target.select})",
         "Windows": f"overlap {100 * window.overlap:g} %, {window.blend} blending{flips}",
         **{key: text for key, text in optional.items() if text},
     }
+
+
+def _schedule(schedule: Schedule) -> str:
+    warmup = f", warm-up of {100 * schedule.warmup:g} % of the steps" if schedule.warmup else ""
+    return f"{schedule.name}{warmup}"
+
+
+def _loss(target: Finetune) -> str:
+    over = ", one Dice over the batch" if target.batch_dice else ""
+    return f"{target.loss or 'default of the task'}{over}"
+
+
+def _clipped(target: Finetune) -> str:
+    each = " of each tensor" if target.clip_each else ""
+    return f"norm{each} clipped at {target.clip:g}" if target.clip else "not clipped"
+
+
+def _crops(target: Finetune) -> str:
+    """Return where crops are centred."""
+    if not target.foreground:
+        return "anywhere"
+    exact = " of each batch" if target.exact else ""
+    balanced = ", each class as often" if target.balanced else ""
+    return f"{100 * target.foreground:g} %{exact} on a label{balanced}"
+
+
+def _augmented(augment: Augment) -> str:
+    """Return which keys of an augmentation differ from none."""
+    none = plain(Augment())
+    stated = {key: value for key, value in plain(augment).items() if value != none[key]}
+    return ", ".join(f"{key} {value}" for key, value in stated.items()) or "none"
 
 
 def _group(group: Group) -> str:

@@ -68,7 +68,7 @@ def judged(report: ReportContext) -> list[Judged]:
     protocol = report.protocol
     results = []
     for section in _meant(report):
-        for name, row in protocol.rows.items():
+        for name, row in protocol.rows_in(section).items():
             anchor = finetune_of(protocol, section, row).anchor
             if anchor is not None and _from_scratch(row):
                 results.append(
@@ -154,7 +154,8 @@ def _meant(report: ReportContext) -> list[int]:
     return [
         index
         for index, section in enumerate(report.protocol.finetune)
-        if section.is_trained and not report.info[section.dataset].synthetic
+        if section.is_trained and section.external is None
+        if not report.info[section.dataset].synthetic
         if report.protocol.scale != "smoke"
     ]
 

@@ -56,10 +56,14 @@ class VerdictGroup:
     aside: tuple[str, ...] = ()  # rows without a comparison, and why
     blind: frozenset[str] = frozenset()  # rows from scratch from which not even a ceiling is told
 
+    @property
+    def several(self) -> bool:
+        """Are the rows of this place read against more than one row from scratch?"""
+        return len({row.baseline for row in (*self.rows, *self.controls)}) > 1
+
     def against(self, report: ReportContext, row: RowComparison) -> str:
         """Return which row from scratch a row is read against, where there are several; else ""."""
-        several = len({other.baseline for other in (*self.rows, *self.controls)}) > 1
-        return f"against {report.named(row.baseline)}" if several else ""
+        return f"against {report.named(row.baseline)}" if self.several else ""
 
     def counted(self) -> dict[str, int]:
         """Return how many rows have each verdict."""

@@ -320,7 +320,7 @@ def _choices(of: Mapping[tuple[str, int], list[dict[str, Any]]], tried: Mapping[
         shown = "; ".join(
             f"{n} of {len(choices)} runs chose {name}" for name, n in names.most_common()
         )
-        parts.append(f"{section}, {fraction} % of the labels: {shown}")
+        parts.append(f"Section “{section}”, {fraction} % of the labels: {shown}")
         count = max(count, *(len(choice["settings"]) for choice in choices))
     took = f"{len(tried)} fine-tunings, {duration(sum(tried.values()))}"
     return f"chose among {count} settings on the validation patients ({took}). {'. '.join(parts)}"
@@ -438,8 +438,9 @@ def weights(protocol: Protocol, plan: Plan, store: Store) -> Iterator[str]:
     """Yield which jobs pretrained each row, and the command that writes their weights to a file."""
     cells: dict[str, dict[str, Cell]] = {}  # row: a cell of each of its finished pretrainings
     for cell in plan.cells[protocol.name]:
-        job = cell.pretrain
-        if job is not None and not row_of(protocol, cell.row)[1] and store.done(job):
+        job, (declared, variant) = cell.pretrain, row_of(protocol, cell.row)
+        pure = declared is not None and declared.dose == 1 and not variant
+        if job is not None and pure and store.done(job):
             cells.setdefault(cell.row, {}).setdefault(job, cell)
     if cells:
         yield "These commands write the weights to files. For an output folder other than runs add --out DIR."
@@ -453,14 +454,18 @@ def _export(row: str, by_job: Mapping[str, Cell], for_nnunet: bool) -> str:
     first, *_ = by_job.values()
     keys = [
         key
-        for key in ("pretrain_seed", "fold")
+        for key in ("section", "pretrain_seed", "fold")
         if any(cell.columns[key] != first.columns[key] for cell in by_job.values())
     ]
     jobs = []
     for job, cell in by_job.items():
         which = ", ".join(f"{key.removeprefix('pretrain_')} {cell.columns[key]}" for key in keys)
         jobs.append(f"{job} ({which})" if which else job)
-    picked = "".join(f" --only {key}={first.columns[key]}" for key in keys)
+    options = {key: "dataset" if key == "section" else key for key in keys}
+    picked = "".join(
+        f" --only {option}={shlex.quote(str(first.columns[key]))}"
+        for key, option in options.items()
+    )
     suffix, format = (".pth", " --format nnunet") if for_nnunet else (".safetensors", "")
     command = f"bench export {shlex.quote(row)}{picked} --to {FILE_NAME.sub('_', row)}{suffix}"
     return f"{row}: job{'s' if len(jobs) > 1 else ''} {', '.join(jobs)}; {command}{format}"

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from bench.protocol import Finetune, Pretrain, Row
-from bench.protocol.sections import Mix
+from bench.protocol.sections import Augment, Mix
 from bench.report import Cost, DatasetInfo, Extras, Failure, Pretraining, settings_tables, write
+from bench.report.text import _md_table
 from bench.report.write import context_of
 
 RECIPE = {"batch": 2, "optimiser": "adamw", "lr": 1e-3, "schedule": "cosine", "precision": "fp32"}
@@ -192,3 +193,28 @@ def test_the_page_says_which_cases_a_section_leaves_out(protocol, records, given
     report = context_of(protocol(finetune=(section,)), records({}), Extras())
     caption = settings_tables.splits(report, records({})).caption
     assert said in caption and ("organs: " in caption) == bool(said)
+
+
+def test_the_table_of_fine_tunings_has_each_row_where_it_trains_and_what_parts_the_sections(
+    protocol, records
+):
+    one = replace(protocol().finetune[0], name="one", title="One")
+    two = replace(one, name="two", title="Two", augment=Augment(flip=0.5), clip=1.0)
+    last = replace(two, name="last", title="Last", evaluation="as_loaded", norm="kept")
+    rows = {**protocol().rows, "c": Row("voco", "net", title="C", finetune={"batch": 4})}
+    rows["c"] = replace(rows["c"], sections=("one", "last"))
+    report = context_of(protocol(finetune=(one, two, last), rows=rows), records({"section": "one"}), Extras())
+    text = _md_table(settings_tables.finetuned(report))
+    head, _, *lines = ([c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines())
+    ways = {line[0]: dict(zip(head[1:], line[1:], strict=True)) for line in lines if line[1] != "C"}
+    assert [line[:2] for line in lines] == [
+        ["One", "other rows"],
+        ["One", "C"],
+        ["Two", "all"],
+        ["Last", "other rows"],
+        ["Last", "C"],
+    ]
+    assert [way["Augmentation"] for way in ways.values()] == ["none", "flip 0.5", "flip 0.5"]
+    assert ways["One"]["Gradients"] == "not clipped"
+    assert ways["Two"]["Gradients"] == "norm clipped at 1"
+    assert "Loaded norm layers" not in head  # nothing trains in the section that keeps them

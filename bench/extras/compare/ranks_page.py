@@ -20,7 +20,7 @@ from bench.report.text import document
 from bench.stats.agreement import LEAST, Agreement
 from bench.store import write_atomic
 
-NAME, TITLE = "ranks", "Does the probe predict fine-tuning?"
+NAME, TITLE, MEANS = "ranks", "Does the probe predict fine-tuning?", "Means"
 ABOUT = (
     "Each method's mean by a probe of the frozen encoder, and its mean after fine-tuning: same data set and "
     "network, about the same share of labels. Controls are not ranked."
@@ -52,14 +52,16 @@ def write(ranked: Ranked, to: Path) -> Path:
     refresh([figure], to)
     parts: dict[str, Sequence[Part]] = {
         "Answer": [Text(sentence(ranked), "sentence"), _taus(ranked), Text(NOTE, "note")],
-        "Means": [figure],
+        MEANS: [figure],
         "Ranks": [_table(*both) for both in ranked.panels],
         "Pairing": [Text(line) for line in pairing(ranked)],
     }
     sections = [Section(title, part, title.lower(), title) for title, part in parts.items()]
     lines = (line for both in ranked.panels for line in _csv(*both))
     files = {
-        "table.md": document(TITLE, ABOUT, sections),
+        "table.md": document(
+            TITLE, ABOUT, [section for section in sections if section.title != MEANS]
+        ),
         "table.csv": csv_text(COLUMNS, lines),
         "index.html": _page(ranked, sections, to),
     }
@@ -75,7 +77,7 @@ def sentence(ranked: Ranked) -> str:
         most = max(len(panel.ranked) for panel, _ in ranked.panels)
         few = f"at most {most} methods have both scores, {LEAST} are needed"
         return f"Nothing can be told: {few if most < LEAST else 'all are tied'}."
-    rows = {(panel.probe.setting.network, row.name) for panel in panels for row in panel.ranked}
+    rows = {row.name for panel in panels for row in panel.ranked}
     tau, interval = _words(ranked.pooled)
     mean = f", the mean over {len(panels)} comparisons" if len(panels) > 1 else ""
     text = f"Over {len(rows)} methods, tau is {tau}{mean} (95 % interval {interval}): "
