@@ -60,7 +60,7 @@ SHORT = {
     "5 % by probe, 10 % fine-tuned": "5 and 10 %",
     "genesis_unet3d/tiny": "U-Net",
     "unetr/tiny": "UNETR",
-    "hssl_resnet34/small": "ResNet-34",
+    "hssl_resnet34/small": "small ResNet",
 }
 BEST = {"mae_cnn3d": "MAE on a CNN", "vox2vec": "vox2vec", "voco": "VoCo"}
 CLAIMS = {
@@ -108,6 +108,16 @@ CLAIMS = {
         DICE,
         [Place("Slices of left atria, 2 patients", "studies_slices_left_atrium", ATRIA, 5, {})],
     ),
+    "hospital": (
+        DICE,
+        [
+            Place(heading, "studies_eight_acdc", section, 20, {"rotation2d": "Rotation"} | CONTROLS)
+            for heading, section in (
+                ("ACDC, 11 patients", "acdc"),
+                ("The same weights on Sunnybrook", "acdc on own_sunnybrook"),
+            )
+        ],
+    ),
     "parts": (
         DICE,
         [
@@ -151,7 +161,7 @@ CLAIMS = {
         ],
     ),
     "frozen_and_fine_tuned": (
-        "Dice (points) against random encoders or scratch",
+        "Dice (points) against random encoders (frozen) or scratch",
         [
             Place(
                 "Frozen: hippocampi, 7 patients",
@@ -174,7 +184,8 @@ CLAIMS = {
 
 def lines(place: Place) -> Iterator[Interval]:
     """Return the rows of a place as lines of a forest plot, the largest difference first."""
-    for found in verdicts(place.report):
+    ranked = sorted(verdicts(place.report), key=lambda v: (v["control"], -float(v["difference"])))
+    for found in ranked:
         at = (found["section"], int(found["fraction"]), found["metric"])
         if at != (place.section, place.fraction, "dice") or found["baseline"] not in place.baseline:
             continue
@@ -235,13 +246,18 @@ def claims() -> dict[str, tuple[str, list[Interval]]]:
     return drawn | {"ranks": ("Kendall's tau between the two orders", [*agreements()])}
 
 
+def zero(axis: str) -> str:
+    """Return what zero is on an axis, as the legend says it; "" for scratch."""
+    return "zero" if "random encoders" in axis else ""
+
+
 def main() -> None:
     """Draw the figures."""
     FOLDER.mkdir(exist_ok=True)
     for name, (axis, rows) in claims().items():
         with TemporaryDirectory() as folder:
             png, pdf, svg = (Path(folder, f"{name}.{kind}") for kind in ("png", "pdf", "svg"))
-            save(forest(rows, axis), (png, pdf, svg), axis)
+            save(forest(rows, axis, against=zero(axis)), (png, pdf, svg), axis)
             write_atomic(FOLDER / svg.name, svg.read_text(encoding="utf-8"), flush=False)
         print(f"docs/findings/{name}.svg: {len(rows)} rows")
 

@@ -191,9 +191,15 @@ def how(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
     """Return how the numbers came about, and which comparisons p is adjusted over."""
     rows = [row for group in groups for row in (*group.rows, *group.controls)]
     sizes = sorted(
-        {sum(row.judged.verdict != WEIGHTS for row in group.rows) for group in groups} - {0}
+        {
+            sum(row.judged.verdict != WEIGHTS for row in group.rows) + group.waiting
+            for group in groups
+            if any(row.judged.verdict != WEIGHTS for row in group.rows)
+        }
     )
     many = " or ".join(map(str, sizes)) + f" comparison{'s' if sizes != [1] else ''}"
+    if any(group.waiting for group in groups):
+        many += ", rows that have not run yet counted as p = 1"
     places = [(report.protocol.finetune[group.section].dataset, group.fraction) for group in groups]
     within = (
         f"of one {'section' if len({*places}) < len(places) else 'data set'} and label fraction"

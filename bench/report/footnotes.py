@@ -78,7 +78,8 @@ def remark(report: ReportContext, key: Key, cell: Cell | None, usual: str, notes
     if (gaps := report.extras.gaps.get(key.row)) and cell.mean is not None:
         letters.append(notes.mark(f"{LACKING}: {', '.join(gaps)}"))
     target = report.protocol.layout.mean if key.target == MEAN else key.target
-    where = f"{report.named(key.row)}, {key.fraction} %, {target}"
+    place = f"{report.labels[key.section]}, " if len(report.labels) > 1 else ""
+    where = f"{report.named(key.row)}, {place}{key.fraction} %, {target}"
     for count, kind in (
         (cell.undefined, UNDEFINED[_task(report, key)]),
         (cell.penalised, PENALISED),

@@ -94,10 +94,13 @@ def _interval(ax: Axes, row: Interval, y: float, low: float, high: float) -> Non
 
 
 def _reach(rows: Sequence[Interval], rope: float) -> tuple[float, float]:
-    """Return the ends of the axis: every difference, and intervals but for those far wider than most."""
+    """Return the ends of the axis: every difference, and intervals and brackets but for the widest."""
     printed = [row.published for row in rows if row.published is not None]
     points = [row.difference for row in rows] + printed
-    ends = np.array([(row.low, row.high) for row in rows])
+    least = [row.detectable or 0.0 for row in rows]
+    ends = np.array(
+        [(min(row.low, -d), max(row.high, d)) for row, d in zip(rows, least, strict=True)]
+    )
     usual = 3 * float(np.median(ends[:, 1] - ends[:, 0]))
     low = min(*points, -1.6 * rope, max(float(ends[:, 0].min()), min(points) - usual))
     high = max(*points, 1.6 * rope, min(float(ends[:, 1].max()), max(points) + usual))

@@ -55,6 +55,7 @@ class VerdictGroup:
     controls: tuple[RowComparison, ...] = ()
     aside: tuple[str, ...] = ()  # rows without a comparison, and why
     blind: frozenset[str] = frozenset()  # rows from scratch from which not even a ceiling is told
+    waiting: int = 0  # rows of the protocol that belong here and have no score yet
 
     @property
     def several(self) -> bool:
@@ -83,14 +84,18 @@ def verdicts(report: ReportContext) -> list[VerdictGroup]:
     for section in range(len(report.protocol.finetune)):
         metric = judging(report, section)
         for fraction in sorted(report.fractions(section)) if metric else ():
-            compared, aside = _at(report, section, fraction, metric)
-            rows = _family(report, [row for row in compared if not row.control])
-            controls = _family(report, [row for row in compared if row.control])
+            compared, aside, waiting = _at(report, section, fraction, metric)
+            ahead = sum(report.is_control(row) for row in waiting)
+            left = len(waiting) - ahead
+            rows = _family(report, [row for row in compared if not row.control], left)
+            controls = _family(report, [row for row in compared if row.control], ahead)
             if compared:
                 blind = _blind(report, controls)
                 rows = tuple(_dimmed(row, blind) for row in rows)
                 groups.append(
-                    VerdictGroup(section, fraction, metric, rows, controls, tuple(aside), blind)
+                    VerdictGroup(
+                        section, fraction, metric, rows, controls, tuple(aside), blind, left
+                    )
                 )
     return groups
 
@@ -101,13 +106,15 @@ def judging(report: ReportContext, section: int) -> str:
     return next(fitting, "")
 
 
-def _family(report: ReportContext, family: list[RowComparison]) -> tuple[RowComparison, ...]:
-    """Return comparisons with the verdicts that they have together.
+def _family(
+    report: ReportContext, family: list[RowComparison], waiting: int
+) -> tuple[RowComparison, ...]:
+    """Return comparisons with the verdicts that they have together, and with those that are waited for.
 
     Those with one row from scratch stand together, the largest difference first.
     """
     order = [*report.rows]
-    judgements = stats.judged([row.judged.comparison for row in family])
+    judgements = stats.judged([row.judged.comparison for row in family], waiting)
     both = [
         RowComparison(**vars(row) | {"judged": judged})
         for row, judged in zip(family, judgements, strict=True)
@@ -137,11 +144,12 @@ def _dimmed(row: RowComparison, blind: frozenset[str]) -> RowComparison:
 
 def _at(
     report: ReportContext, section: int, fraction: int, metric: str
-) -> tuple[list[RowComparison], list[str]]:
-    compared, aside = list[RowComparison](), list[str]()
+) -> tuple[list[RowComparison], list[str], list[str]]:
+    """Return the comparisons of a place, rows without one and why, and rows that have not run there."""
+    compared, aside, waiting = list[RowComparison](), list[str](), list[str]()
     for row in report.rows:
         declared, variant = row_of(report.protocol, row)
-        if declared is None or not report.has(row, section) or row in report.not_run:
+        if declared is None or not report.has(row, section):
             continue
         near = report.nearest[row, section]
         if near is None or (
@@ -149,6 +157,10 @@ def _at(
         ):
             continue
         key = Key(row, section, fraction, MEAN, metric)
+        if report.cells.scores(key) is None and not near[1]:
+            waiting.append(row)
+        if row in report.not_run:
+            continue
         comparison = None if near[1] and not variant else compare(report, key, near[0])
         if near[1] and not variant:
             aside.append(f"{report.quoted(row)} ({UNLIKE})")
@@ -162,7 +174,7 @@ def _at(
             aside.append(f"{report.quoted(row)} ({ITSELF})")
         else:
             compared.append(comparison)
-    return compared, aside
+    return compared, aside, waiting
 
 
 def compare(report: ReportContext, key: Key, baseline: str) -> RowComparison | None:

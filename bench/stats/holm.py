@@ -26,19 +26,24 @@ class Judged:
     p_equivalent: float = float("nan")  # after Holm, too
 
 
-def judged(family: Sequence[Comparison]) -> list[Judged]:
+def judged(family: Sequence[Comparison], waiting: int = 0) -> list[Judged]:
     """Return every comparison's verdict, adjusted by Holm (1979) over those that have a p of a method.
 
     Differences and equivalences are a family each. What no exact test of so many patients could show at
     the family's first step is called not separable, whatever the model says.
+
+    Args:
+        family: comparisons that are read together.
+        waiting: further comparisons of the family that have no scores yet. They count with a p of 1: whatever
+            their p will be, no p of these comparisons becomes larger than the one returned.
     """
     of_methods = [i for i, comparison in enumerate(family) if comparison.verdict != WEIGHTS]
-    p = holm([family[i].p for i in of_methods])
-    equal = holm([family[i].p_equivalent for i in of_methods])
-    adjusted = dict(zip(of_methods, zip(p, equal, strict=True), strict=True))
-    return [
-        _judged(comparison, adjusted.get(i), len(of_methods)) for i, comparison in enumerate(family)
-    ]
+    size = len(of_methods) + waiting
+    others = [1.0] * waiting
+    p = holm([family[i].p for i in of_methods] + others)
+    equal = holm([family[i].p_equivalent for i in of_methods] + others)
+    adjusted = dict(zip(of_methods, zip(p, equal, strict=False), strict=False))
+    return [_judged(comparison, adjusted.get(i), size) for i, comparison in enumerate(family)]
 
 
 def _judged(comparison: Comparison, adjusted: tuple[float, float] | None, size: int) -> Judged:

@@ -203,7 +203,9 @@ def test_the_table_of_fine_tunings_has_each_row_where_it_trains_and_what_parts_t
     last = replace(two, name="last", title="Last", evaluation="as_loaded", norm="kept")
     rows = {**protocol().rows, "c": Row("voco", "net", title="C", finetune={"batch": 4})}
     rows["c"] = replace(rows["c"], sections=("one", "last"))
-    report = context_of(protocol(finetune=(one, two, last), rows=rows), records({"section": "one"}), Extras())
+    report = context_of(
+        protocol(finetune=(one, two, last), rows=rows), records({"section": "one"}), Extras()
+    )
     text = _md_table(settings_tables.finetuned(report))
     head, _, *lines = ([c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines())
     ways = {line[0]: dict(zip(head[1:], line[1:], strict=True)) for line in lines if line[1] != "C"}

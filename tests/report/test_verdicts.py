@@ -20,6 +20,7 @@ from bench.report.conclusion import (
     _region,
     dose_figures,
     forest_figures,
+    how,
     next_step,
     reason,
     sentence,
@@ -81,6 +82,18 @@ def context(protocol, records):
 def usual():
     """Records of scratch, of a better, an equivalent and a worse row."""
     return [*scores("a", 0.0, (0,)), *scores("b", 0.05), *scores("c", 0.0), *scores("d", -0.05)]
+
+
+def test_rows_that_have_not_run_yet_count_in_the_family_of_those_that_have(context, usual):
+    begun = context(*[row for row in usual if row["row"] in "ab"])
+    (whole,), (part,) = verdicts(context(*usual)), verdicts(begun)
+    (row,) = part.rows
+    of_whole = next(other for other in whole.rows if other.key.row == "b")
+    assert (whole.waiting, part.waiting) == (0, len(whole.rows) - 1)
+    assert row.judged.p >= of_whole.judged.p
+    assert row.judged.p == pytest.approx(len(whole.rows) * row.judged.comparison.p)
+    assert "rows that have not run yet counted as p = 1" in how(begun, [part])
+    assert "not run yet" not in how(context(*usual), [whole])
 
 
 def test_rows_stand_beside_their_own_scratch_the_largest_difference_first(context, usual):
@@ -180,7 +193,8 @@ def test_a_family_is_of_one_place(context, usual):
     tuned = Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100))
     few, many = verdicts(context(*usual, *more, finetune=(tuned,)))
     assert [group.fraction for group in (few, many)] == [10, 100]
-    assert few.rows[0].judged.p == few.rows[0].judged.comparison.p
+    (row,) = few.rows  # two rows of that place have not run
+    assert row.judged.p == pytest.approx(3 * row.judged.comparison.p)
     assert many.rows[0].judged.p == pytest.approx(
         3 * many.rows[0].judged.comparison.p
     )  # the smallest of 3

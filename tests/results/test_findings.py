@@ -18,14 +18,14 @@ TEXT = (ROOT / "docs" / "findings_tables.md").read_text()
 MORE, TABLES = TEXT.split("## Which studies have run")  # sentences; tables
 RECORDS = ROOT / "results" / "studies" / "records"
 LINE = re.compile(
-    r"^\| `(?P<report>\w+)` \| `(?P<row>[^`]+)` \| (?P<section>\w+), (?P<fraction>\d+) % "
+    r"^\| `(?P<report>\w+)` \| `(?P<row>[^`]+)` \| (?P<section>[\w ]+), (?P<fraction>\d+) % "
     r"\| (?P<difference>\S+) \[(?P<low>\S+) to (?P<high>\S+)\] \| (?P<verdict>[^|]+?) "
     r"\| (?P<detectable>[\d.]+) \|$",
     re.MULTILINE,
 )
 PAIR_LINE = re.compile(
     r"^\| `(?P<report>\w+)` \| `(?P<row>[^`]+)` \| `(?P<other>[^`]+)` "
-    r"\| (?P<section>\w+), (?P<fraction>\d+) % "
+    r"\| (?P<section>[\w ]+), (?P<fraction>\d+) % "
     r"\| (?P<difference>\S+) \[(?P<low>\S+) to (?P<high>\S+)\] \| (?P<verdict>[^|]+?) \|$",
     re.MULTILINE,
 )

@@ -194,6 +194,19 @@ def test_holm_is_statsmodels(monkeypatch):
         np.testing.assert_allclose(holm(values), multipletests(values, method="holm")[1])
 
 
+def test_comparisons_that_have_not_run_can_only_lower_a_printed_p():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        known, later = rng.uniform(0, 0.2, 3).tolist(), rng.uniform(0, 1, 4).tolist()
+        before, after = holm([*known, *[1.0] * len(later)])[:3], holm([*known, *later])[:3]
+        assert all(b >= a for b, a in zip(before, after, strict=True))
+    values = np.random.default_rng(1).normal(0.02, 0.02, (20, 3))
+    sure = stats.compared(values, None, 0.01, seeds=[0, 1, 2])
+    (alone,), (one_of_six,) = stats.judged([sure]), stats.judged([sure], 5)
+    assert one_of_six.p == pytest.approx(6 * alone.p)
+    assert one_of_six.p_equivalent == pytest.approx(min(1, 6 * alone.p_equivalent))
+
+
 def test_holm_and_what_a_family_changes():
     assert holm([0.01, 0.04, np.nan, 0.03]) == pytest.approx(
         [0.03, 0.06, np.nan, 0.06], nan_ok=True
