@@ -126,7 +126,7 @@ def test_what_is_said_in_short_counts_every_comparison_once():
     seen = [float(finding["detectable"]) for finding in first.values()]
     assert f"Of {len(first)} comparisons" in SHORT
     assert {*verdicts} == {"equivalent", "not separable"} and verdicts.count("equivalent") == 7
-    assert f"of {verdicts.count('not separable')} nothing is shown" in SHORT
+    assert f"and {verdicts.count('not separable')} are not separable" in SHORT
     one, two = (sum(points <= limit for points in seen) for limit in (1, 2))
     detectable = f"at most one point in {one} of the {len(first)}, and at most two points in {two}"
     assert detectable in SHORT
@@ -143,10 +143,12 @@ def test_what_is_said_of_frozen_encoders_counts_each_comparison_with_a_random_on
         counts[study] = len(lines), above, sum(float(line["high"]) < 0 for line in lines)
     n, above, below = counts["probes_2d"]
     assert below == 0
-    assert f"Of the {n} comparisons of claim 8 with random encoders" in SHORT
+    assert f"of the {n} comparisons of claim 8 with random encoders" in SHORT
     assert f"the interval lies above zero in {above} and below zero in none" in SHORT
-    text = "of the {} in 3D it lies above zero in {} and below zero in {}."
+    text = "of the {} in 3D it lies above zero in {} and below zero in {} ("
     assert text.format(*counts["probes_3d"]) in SHORT
+    n, _, below = counts["probes_3d"]
+    assert f"in {below} of {n} comparisons the interval of a method lies below zero" in SHORT
 
 
 def test_what_is_said_of_the_3d_methods_that_are_better_everywhere():
@@ -173,6 +175,8 @@ def test_what_is_said_of_ranks_is_what_their_page_says():
     assert number == "11"
     assert f"is {tau}, the mean over eleven comparisons (95 % interval {low} to {high};" in SHORT
     table = pd.read_csv(ROOT / "reports" / "ranks" / "table.csv")
+    clear = table.groupby(["finetuned", "finetuned_fraction", "network"])["low"].first() > 0
+    assert clear.sum() == 2 and "Two single comparisons of ten methods lie above zero." in SHORT
     table = table[table["network"].eq("genesis_unet3d/tiny")]
 
     def taus(study, fraction):
