@@ -125,7 +125,9 @@ def test_what_is_said_in_short_counts_every_comparison_once():
     verdicts = [finding["verdict"] for finding in first.values()]
     seen = [float(finding["detectable"]) for finding in first.values()]
     assert f"Of {len(first)} comparisons" in SHORT
-    assert {*verdicts} == {"equivalent", "not separable"} and verdicts.count("equivalent") == 7
+    assert {*verdicts} == {"equivalent", "not separable", "worse"}
+    assert (verdicts.count("equivalent"), verdicts.count("worse")) == (7, 1)
+    assert "none is better, one is worse (rotation, claim 10), seven are equivalent" in SHORT
     assert f"and {verdicts.count('not separable')} are not separable" in SHORT
     one, two = (sum(points <= limit for points in seen) for limit in (1, 2))
     detectable = f"at most one point in {one} of the {len(first)}, and at most two points in {two}"
