@@ -40,9 +40,7 @@ class Place:
     report: str
     section: str
     fraction: int
-    rows: dict[str, str] = field(
-        default_factory=dict
-    )  # with their names in print; else all methods
+    rows: dict[str, str] = field(default_factory=dict)  # names in print; empty: all methods
     baseline: tuple[str, ...] = ("scratch", "scratch_unetr")
 
 
@@ -106,7 +104,7 @@ CLAIMS = {
     ),
     "slices": (
         DICE,
-        [Place("Slices of left atria, 2 patients", "studies_slices_left_atrium", ATRIA, 5, {})],
+        [Place("Slices of left atria, 2 patients", "studies_slices_left_atrium", ATRIA, 5)],
     ),
     "hospital": (
         DICE,

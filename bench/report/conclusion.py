@@ -16,7 +16,7 @@ from bench.report.figures import dose_curves, forest
 from bench.report.footnotes import counted
 from bench.report.names import lower_is_better, metric_title
 from bench.report.numbers import TIMES, difference, number
-from bench.report.plots import Interval, line_of
+from bench.report.plots import Interval, in_print, line_of
 from bench.report.redraw import Figure
 from bench.report.sections import Part, Section, Text
 from bench.report.sensitivity import APART, CURVE, SHOWN, ladders
@@ -293,9 +293,8 @@ def _interval_of(
         unit,
         row.region.rope if row.region else 0.0,
     )
-    if row.published is None:
-        return line
-    return replace(line, published=round((100 if unit == "1" else 1) * row.published, 6))
+    published = None if row.published is None else in_print(row.published, unit)
+    return replace(line, published=published)
 
 
 def dose_figures(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[Figure]:

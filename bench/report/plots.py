@@ -118,6 +118,11 @@ class Interval:
     detectable: float | None = None  # the smallest true difference that such studies mostly see
 
 
+def in_print(value: float, unit: str) -> float:
+    """Return a number as figures have it: shares of one in percent points."""
+    return round((100 if unit == "1" else 1) * value, 6)
+
+
 def line_of(
     heads: tuple[str, str],
     verdict: tuple[str, str],
@@ -136,21 +141,16 @@ def line_of(
         rope: differences of at most so much are equivalent, in the same unit.
         words: prints a difference.
     """
-
-    def printed(value: float) -> float:
-        return round((100 if unit == "1" else 1) * value, 6)
-
-    low, high = words(of.low, unit), words(of.high, unit)
     return Interval(
         *heads,
-        difference=printed(of.difference),
-        low=printed(of.low),
-        high=printed(of.high),
+        difference=in_print(of.difference, unit),
+        low=in_print(of.low, unit),
+        high=in_print(of.high, unit),
         verdict=verdict[0],
-        text=f"{words(of.difference, unit)}  [{low}, {high}]",
+        text=f"{words(of.difference, unit)}  [{words(of.low, unit)}, {words(of.high, unit)}]",
         verdict_text=verdict[1],
-        rope=printed(rope),
-        detectable=printed(of.detectable) if of.detectable == of.detectable else None,
+        rope=in_print(rope, unit),
+        detectable=in_print(of.detectable, unit) if of.detectable == of.detectable else None,
     )
 
 

@@ -13,14 +13,14 @@ from bench.report.numbers import DASH, MINUS, number
 from bench.report.page import plain_page
 from bench.report.plots import Dot, Scatter
 from bench.report.redraw import Figure, digest, refresh
-from bench.report.sections import Part, Section, Text
+from bench.report.sections import EVERYWHERE, PAGE, Part, Section, Text
 from bench.report.spreadsheet import csv_text
 from bench.report.tabular import Table, grid
 from bench.report.text import document
 from bench.stats.agreement import LEAST, Agreement
 from bench.store import write_atomic
 
-NAME, TITLE, MEANS = "ranks", "Does the probe predict fine-tuning?", "Means"
+NAME, TITLE = "ranks", "Does the probe predict fine-tuning?"
 ABOUT = (
     "Each method's mean by a probe of the frozen encoder, and its mean after fine-tuning: same data set and "
     "network, about the same share of labels. Controls are not ranked."
@@ -52,16 +52,17 @@ def write(ranked: Ranked, to: Path) -> Path:
     refresh([figure], to)
     parts: dict[str, Sequence[Part]] = {
         "Answer": [Text(sentence(ranked), "sentence"), _taus(ranked), Text(NOTE, "note")],
-        MEANS: [figure],
+        "Means": [figure],
         "Ranks": [_table(*both) for both in ranked.panels],
         "Pairing": [Text(line) for line in pairing(ranked)],
     }
-    sections = [Section(title, part, title.lower(), title) for title, part in parts.items()]
+    sections = [
+        Section(title, part, title.lower(), title, forms=PAGE if figure in part else EVERYWHERE)
+        for title, part in parts.items()
+    ]
     lines = (line for both in ranked.panels for line in _csv(*both))
     files = {
-        "table.md": document(
-            TITLE, ABOUT, [section for section in sections if section.title != MEANS]
-        ),
+        "table.md": document(TITLE, ABOUT, sections),
         "table.csv": csv_text(COLUMNS, lines),
         "index.html": _page(ranked, sections, to),
     }
