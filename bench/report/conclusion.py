@@ -75,7 +75,7 @@ def sections(
     return [Section(HEADING, parts, "answer", "The answer", first=True)] if text else []
 
 
-def sentence(report: ReportContext, groups: Sequence[VerdictGroup], blind: Sequence[str]) -> str:
+def sentence(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
     """Return how many rows have which verdict, in a sentence; "" where nothing ran or one row is all there is."""
     if not groups:
         scored = any(cell.mean is not None for cell in report.cells.cells.values())
@@ -84,15 +84,13 @@ def sentence(report: ReportContext, groups: Sequence[VerdictGroup], blind: Seque
     alone = "" if rows else "Only controls are compared. "
     rows = rows or [row for group in groups for row in group.controls]
     if all(row.judged.verdict == WEIGHTS for row in rows):
-        text = (
+        return (
             f"{alone}No conclusion about the methods: {_every(len(rows))} with scratch rests on "
             f"{_rests(rows)}. {next_step(report, rows)}"
         )
-    else:
-        counts = [(v, sum(row.judged.verdict == v for row in rows)) for v in stats.VERDICTS]
-        each = ", ".join(f"{n} {v}" for v, n in counts if n or v in (BETTER, WORSE))
-        text = f"{alone}{counted(len(rows), 'comparison')} with scratch: {each}."
-    return " ".join([text, *(reason[0].upper() + reason[1:] for reason in blind)])
+    counts = [(v, sum(row.judged.verdict == v for row in rows)) for v in stats.VERDICTS]
+    each = ", ".join(f"{n} {v}" for v, n in counts if n or v in (BETTER, WORSE))
+    return f"{alone}{counted(len(rows), 'comparison')} with scratch: {each}."
 
 
 def _every(comparisons: int) -> str:

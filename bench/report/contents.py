@@ -62,7 +62,7 @@ def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Co
     )
     figures = [*doses, *wanted(report)]
     late = [figure for figure in figures if figure.name.startswith(LATE)]
-    sentence = "" if plain else conclusion.sentence(report, groups, seen.blind)
+    sentence = "" if plain else conclusion.sentence(report, groups)
     sections = [
         *seen.sections,
         *table_sections(*tables(report, ran=True)),
@@ -70,7 +70,7 @@ def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Co
         *survival.sections(report, groups),
         *([] if plain else external.sections(report)),
         *([] if plain else patient_groups.sections(report)),
-        *([] if plain else ranking.sections(report, seen.blind)),
+        *([] if plain else ranking.sections(report)),
         *_drawn([figure for figure in figures if figure not in late], "figures"),
         *([] if plain else worst.sections(report)),
         *pretrainings.sections(report),
@@ -79,7 +79,8 @@ def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Co
         *footnotes.failed_jobs(report),
         *notes.sections(report, records),
     ]
-    return Contents(sections, [*figures, *forests], groups, sentence, bool(seen.blind), plain)
+    text = " ".join(filter(None, [sentence, *seen.blind]))
+    return Contents(sections, [*figures, *forests], groups, text, bool(seen.blind), plain)
 
 
 def table_sections(tables: Sequence[Table], letters: Footnotes) -> list[Section]:

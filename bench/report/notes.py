@@ -254,8 +254,18 @@ def _taken_over(report: ReportContext) -> list[str]:
         given = Initial.of(declared.init) if declared and declared.init else None
         starts[row] = (_start(given) if given is not None and given.file else "") + text
     notes = [*_alike(report, starts)]
-    notes += [f"{report.quoted(row)} {text}." for row, text in report.extras.choices.items()]
+    notes += [
+        f"{report.quoted(row)} {text}.{_uncounted(report, row)}"
+        for row, text in report.extras.choices.items()
+    ]
     return notes + [CONTROLS[control] for control in report.protocol.controls]
+
+
+def _uncounted(report: ReportContext, row: str) -> str:
+    """Return how many runs of a row were copied, where others were run here: its choices are of the latter."""
+    copied = sum(cell.row == row for cell in report.extras.taken)
+    trained = sum(course.row == row for course in report.extras.courses)
+    return f" Not counted: {counted(copied, 'copied run')}." if 0 < copied < trained else ""
 
 
 def _start(given: Initial) -> str:

@@ -168,7 +168,7 @@ def sentences(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
         DRAWN,
         title_of(report),
         undertrained.warning(report),
-        conclusion.sentence(report, groups, blind),
+        " ".join(filter(None, [conclusion.sentence(report, groups), *blind])),
         *(_of_group(report, group) for group in groups),
         f"{ROUNDED} {conclusion.how(report, groups)}" if groups else "",
     ]

@@ -49,11 +49,11 @@ class Ranking(NamedTuple):
     pairs: Table | None  # every row beside every other
 
 
-def sections(report: ReportContext, blind: Sequence[str]) -> list[Section]:
-    """Return the ranks of each place, and those over all data sets; ``blind``: sentences."""
+def sections(report: ReportContext) -> list[Section]:
+    """Return the ranks of each place, and those over all data sets."""
     ranked, over = rankings(report), across(report)
     tables = [table for r in ranked for table in (r.table, r.pairs) if table is not None]
-    note = [Text(" ".join([NOTE, *blind]), "note")] if ranked else []
+    note = [Text(NOTE, "note")] if ranked else []
     parts: list[Part] = [*tables, *note, *over]
     listed = "How sure the order is"
     return [Section(HEADING, parts, "order", listed, folded=True, forms=PAGE)] if parts else []

@@ -483,9 +483,10 @@ def test_a_folder_that_may_not_be_listed_is_named(
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", guarded)
     refused = f"refused: {Path(folder).name}: cannot be listed (Permission denied)"
-    damage.check(capsys, root, refused)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", guarded)
+        damage.check(capsys, root, refused)
 
 
 def test_a_folder_that_may_not_be_written_is_sound(trees, tmp_path, capsys):

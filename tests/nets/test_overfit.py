@@ -18,7 +18,7 @@ REGIONS = ((1, 2), (2,))  # the whole blob, and its core
 # Batch norm wants more than one voxel per sample at the bottleneck: its variance is that of so few.
 CROPS = {"pgl_resnet50": (32, 32, 16), "densenet121": (64, 64, 1)}
 SLOW = {("swin_unetr", h) for h in RATE} | {("taleb_unet3d", h) for h in ("softmax", "regions")}
-SLOW |= {("segresnet", "softmax")}
+SLOW |= {(name, "softmax") for name in ("segresnet", "segresnet_ds", "suprem_swin_unetr")}
 QUICK = {"unet2d", "unet3d", "unetr", "segresnet"}  # of regions: the others are of the same heads
 # As published, dropout of a half stands before batch norm in every block, so its running statistics are
 # those of values that evaluation never has. Label maps survive it, the classes of four volumes do not: the

@@ -8,6 +8,7 @@ import pytest
 from bench.protocol import Finetune, Pretrain, Row
 from bench.protocol.sections import Augment, Mix
 from bench.report import Cost, DatasetInfo, Extras, Failure, Pretraining, settings_tables, write
+from bench.report.supplement import Course, ImportedCell
 from bench.report.text import _md_table
 from bench.report.write import context_of
 
@@ -220,3 +221,12 @@ def test_the_table_of_fine_tunings_has_each_row_where_it_trains_and_what_parts_t
     assert ways["One"]["Gradients"] == "not clipped"
     assert ways["Two"]["Gradients"] == "norm clipped at 1"
     assert "Loaded norm layers" not in head  # nothing trains in the section that keeps them
+
+
+@pytest.mark.parametrize(("copied", "says"), [(0, ""), (1, " Not counted: 1 copied run."), (2, "")])
+def test_choices_say_how_many_runs_they_do_not_count(four, records, written, copied, says):
+    """Those of a row that was wholly copied are of the runs there."""
+    ran = [Course("a", "organs", 100, seed, (1.0,), (0.5,)) for seed in (0, 1)]
+    others = tuple(ImportedCell("a", "organs", 100, 0, 0, seed, "there") for seed in range(copied))
+    text, _ = written(four, records({}), choices={"a": "chose"}, courses=tuple(ran), taken=others)
+    assert f"- “A” chose.{says}\n" in text

@@ -575,4 +575,4 @@ def test_equal_draws_of_all_patients_are_explained(
 def test_a_protocol_of_one_row_is_not_told_that_nothing_is_compared(protocol, records, names, hint):
     read = protocol(rows=dict.fromkeys(names, VOCO))
     report = context_of(read, four(records, dict.fromkeys(names, 0.8)), Extras())
-    assert (conclusion.sentence(report, (), ()) == conclusion.ALONE) is hint
+    assert (conclusion.sentence(report, ()) == conclusion.ALONE) is hint

@@ -32,7 +32,7 @@ def test_a_fine_tuning_takes_its_evaluations_along_and_where_it_is_done_they_run
 @pytest.mark.parametrize("path", PROTOCOLS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_no_job_of_our_protocols_can_start_before_what_it_needs(path, site, store):
     """With the command gone, SLURM starts a task as soon as its ``--dependency`` has ended."""
-    request = run.Request((path,), Path("nowhere"))
+    request = run.Request((path,), Path("nowhere"), scale="smoke")
     plan = run.make_plan(request, request.read(), need_data=False)
     controller, _ = control(plan, store, pack=3, max_array_size=20)
     controller.step()
