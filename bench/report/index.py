@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import stats, typed
@@ -27,21 +27,24 @@ class Summary:
 
     name: str
     title: str
-    scale: str
-    paper: str
-    synthetic: str
     data: tuple[str, ...]
     rows: int
     done: int  # rows with results
-    failed: int  # jobs
-    undertrained: bool
-    verdicts: dict[str, int]
     sentence: str
+    scale: str = ""
+    paper: str = ""
+    synthetic: str = ""
+    failed: int = 0  # jobs
+    undertrained: bool = False
+    verdicts: dict[str, int] = field(default_factory=dict)
     last: str = ""  # date of the last run
     unfinished: bool = False
+    blind: bool = False  # at some place not even a positive control is shown to be better
 
 
-def summary(report: ReportContext, groups: Sequence[VerdictGroup], sentence: str) -> Summary:
+def summary(
+    report: ReportContext, groups: Sequence[VerdictGroup], sentence: str, blind: bool
+) -> Summary:
     """Return what the index says of a report."""
     protocol, counts = report.protocol, dict[str, int]()
     for group in groups:
@@ -63,6 +66,7 @@ def summary(report: ReportContext, groups: Sequence[VerdictGroup], sentence: str
         sentence=sentence,
         last=report.extras.provenance.get("last run", ""),
         unfinished=report.extras.progress is not None,
+        blind=blind,
     )
 
 

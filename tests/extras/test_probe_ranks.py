@@ -8,6 +8,7 @@ import pytest
 from bench import record
 from bench.cli import main
 from bench.records import as_parquet
+from bench.report import index
 from bench.store import Store
 
 METHODS = [f"m{i}" for i in range(8)]
@@ -82,6 +83,7 @@ def test_a_known_order_is_told_and_controls_have_no_rank(tmp_path, capsys, place
     page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
     assert "<svg" in page and says in page
     assert {"ranks.png", "ranks.svg", "table.md"} <= {f.name for f in (tmp_path / "page").iterdir()}
+    assert 'href="page/index.html"' in index.write(tmp_path).read_text(encoding="utf-8")
 
 
 def test_what_pairs_is_printed_and_what_does_not(tmp_path, capsys, placed):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.errors import printable
 from bench.extras.compare.ranks import Panel, Ranked, Row
+from bench.report import index
 from bench.report.names import metric_axis
 from bench.report.numbers import DASH, MINUS, number
 from bench.report.page import plain_page
@@ -68,7 +69,24 @@ def write(ranked: Ranked, to: Path) -> Path:
     }
     for name, text in files.items():
         write_atomic(to / name, text.encode("utf-8", "backslashreplace"))
+    index.put(_summary(ranked), to)
+    if index.indexed(to.parent, new=False):
+        index.write(to.parent)
     return to / "index.html"
+
+
+def _summary(ranked: Ranked) -> index.Summary:
+    """Return what an index of reports says of the page."""
+    panels = [panel for panel, _ in ranked.panels]
+    rows = {row.name for panel in panels for row in panel.rows}
+    return index.Summary(
+        name=NAME,
+        title=TITLE,
+        data=tuple(dict.fromkeys(panel.probe.dataset.title for panel in panels)),
+        rows=len(rows),
+        done=len({row.name for panel in panels for row in panel.ranked}),
+        sentence=sentence(ranked),
+    )
 
 
 def sentence(ranked: Ranked) -> str:
