@@ -45,6 +45,7 @@ class Place:
 
 
 SELF_SUPERVISED = {"voco": "VoCo", "rotation3d": "Rotation"}
+SLICES = {"rotation2d": "Rotation", "inpainting2d": "In-painting"}
 CONTROLS = {
     "ceiling": "pretrained with labels",
     "dose 0.75": "75 % of these weights, 25 % random",
@@ -109,10 +110,11 @@ CLAIMS = {
     "hospital": (
         DICE,
         [
-            Place(heading, "studies_eight_acdc", section, 20, {"rotation2d": "Rotation"} | CONTROLS)
+            Place(heading, "studies_eight_acdc", section, 20, SLICES | CONTROLS)
             for heading, section in (
                 ("ACDC, 11 patients", "acdc"),
                 ("The same weights on Sunnybrook", "acdc on own_sunnybrook"),
+                ("ACDC, fine-tuned with kept norm statistics", "kept"),
             )
         ],
     ),

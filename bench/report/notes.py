@@ -37,6 +37,10 @@ LESIONS = (
     "lesions are 0 without a match and undefined without a lesion."
 )
 
+DRIFT = (
+    "loaded batch norms keep their statistics while loaded parameters have the full learning rate. The features "
+    "can move away from these statistics, and this alone can make a row worse than scratch (docs/finetuning.md)."
+)
 CONTROLS = {
     "random": "Rows marked “(random)” have the same fine-tuning, but start from random weights.",
     "shuffled": "Rows marked “(shuffled)” start from the pretrained weights of the row of the same name; the values "
@@ -258,7 +262,18 @@ def _taken_over(report: ReportContext) -> list[str]:
         f"{report.quoted(row)} {text}.{_uncounted(report, row)}"
         for row, text in report.extras.choices.items()
     ]
-    return notes + [CONTROLS[control] for control in report.protocol.controls]
+    return [*notes, *_drifting(report), *(CONTROLS[c] for c in report.protocol.controls)]
+
+
+def _drifting(report: ReportContext) -> list[str]:
+    """Return in which sections weights train at the full rate under the norm statistics that they came with."""
+    labels = [
+        f"“{label}”"
+        for label, target in zip(report.labels, report.protocol.finetune, strict=True)
+        if target.norm == "kept" and target.is_trained and not (target.external or target.tune)
+        if target.loaded.rate is None
+    ]
+    return [f"{', '.join(labels)}: {DRIFT}"] if labels else []
 
 
 def _uncounted(report: ReportContext, row: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bench.protocol import Finetune, Pretrain, Row
-from bench.protocol.sections import Augment, Mix
+from bench.protocol.sections import Augment, Group, Mix
 from bench.report import Cost, DatasetInfo, Extras, Failure, Pretraining, settings_tables, write
 from bench.report.supplement import Course, ImportedCell
 from bench.report.text import _md_table
@@ -230,3 +230,19 @@ def test_choices_say_how_many_runs_they_do_not_count(four, records, written, cop
     others = tuple(ImportedCell("a", "organs", 100, 0, 0, seed, "there") for seed in range(copied))
     text, _ = written(four, records({}), choices={"a": "chose"}, courses=tuple(ran), taken=others)
     assert f"- “A” chose.{says}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "drifts"),
+    [
+        ({}, False),
+        ({"norm": "kept"}, True),
+        ({"norm": "kept", "loaded": Group(rate=1e-4)}, False),
+        ({"norm": "kept", "evaluation": "as_loaded"}, False),
+    ],
+)
+def test_kept_statistics_under_the_full_rate_are_pointed_out(
+    four, records, written, changes, drifts
+):
+    text, _ = written(replace(four, finetune=(replace(four.finetune[0], **changes),)), records({}))
+    assert ("“organs”: loaded batch norms keep their statistics while" in text) is drifts
