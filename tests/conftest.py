@@ -28,7 +28,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of tests that run in th
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-MEMORY = "/dev/shm"  # a file system in memory: of 120,000 small files, a disk waits for each
+MEMORY = "/dev/shm"  # a file system in memory: the suite writes 120,000 small files, slow on a disk
 if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4e9:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
 pytest_plugins = ["finished_run"]  # fixtures of a folder in which every job is done

@@ -27,7 +27,7 @@ from bench.train.loop import Run, fit
 from bench.train.parallel import together
 from bench.train.samples import Samples, batches
 
-STEPS, BATCH = 2, 4
+STEPS, BATCH = 3, 4
 TRAINING = Training(
     steps=STEPS,
     batch=BATCH,
@@ -113,7 +113,7 @@ def test_two_processes_equal_one(trial, alone, scans, bench_pair):
     first, second = bench_pair(trained, trial.build(), scans)
     before = dict(trial.build().named_parameters())
     # the steps move the weights
-    assert furthest(before, {k: expected[1][k] for k in before}) > 1e-4
+    assert furthest(before, {k: expected[1][k] for k in before}) > 1e-3
     assert_alike(first, expected)
     assert_alike(second, expected)
 

@@ -79,7 +79,7 @@ def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Co
         *footnotes.failed_jobs(report),
         *notes.sections(report, records),
     ]
-    text = " ".join(filter(None, [sentence, *seen.blind]))
+    text = seen.after(sentence)
     return Contents(sections, [*figures, *forests], groups, text, bool(seen.blind), plain)
 
 

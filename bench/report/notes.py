@@ -270,8 +270,9 @@ def _drifting(report: ReportContext) -> list[str]:
     labels = [
         f"“{label}”"
         for label, target in zip(report.labels, report.protocol.finetune, strict=True)
-        if target.norm == "kept" and target.is_trained and not (target.external or target.tune)
-        if target.loaded.rate is None
+        if target.norm == "kept" and target.evaluation == "end_to_end" and target.loaded.frozen < 1
+        if target.loaded.rate in (None, target.optimiser.lr)
+        if not (target.external or target.tune)
     ]
     return [f"{', '.join(labels)}: {DRIFT}"] if labels else []
 

@@ -163,12 +163,11 @@ def label_of(report: ReportContext, named: PaperTable) -> str:
 
 def sentences(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
     """Return the comparisons with scratch in sentences, as ``sentences.txt``."""
-    blind = sensitivity(report, groups).blind
     parts = [
         DRAWN,
         title_of(report),
         undertrained.warning(report),
-        " ".join(filter(None, [conclusion.sentence(report, groups), *blind])),
+        sensitivity(report, groups).after(conclusion.sentence(report, groups)),
         *(_of_group(report, group) for group in groups),
         f"{ROUNDED} {conclusion.how(report, groups)}" if groups else "",
     ]

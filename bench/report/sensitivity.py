@@ -55,6 +55,10 @@ class Sensitivity:
     blind: tuple[str, ...] = ()  # sentences: places where nothing could have been found
     sentences: tuple[str, ...] = ()  # of the other places
 
+    def after(self, sentence: str) -> str:
+        """Return a sentence, and then where nothing could have been found."""
+        return " ".join(filter(None, [sentence, *self.blind]))
+
     @property
     def sections(self) -> list[Section]:
         """What a report says of it; nothing where the study has no positive controls."""

@@ -237,7 +237,10 @@ def test_choices_say_how_many_runs_they_do_not_count(four, records, written, cop
     [
         ({}, False),
         ({"norm": "kept"}, True),
-        ({"norm": "kept", "loaded": Group(rate=1e-4)}, False),
+        ({"norm": "kept", "loaded": Group(rate=1e-4)}, True),  # as the optimiser's
+        ({"norm": "kept", "loaded": Group(rate=1e-5)}, False),
+        ({"norm": "kept", "loaded": Group(frozen=1.0)}, False),
+        ({"norm": "kept", "evaluation": "decoder"}, False),
         ({"norm": "kept", "evaluation": "as_loaded"}, False),
     ],
 )

@@ -45,7 +45,7 @@ COLUMNS = OF_ROW.split()
 
 
 def write(ranked: Ranked, to: Path) -> Path:
-    """Write page, Markdown, CSV and figure into a folder; return the page."""
+    """Write page, Markdown, CSV and figure into a folder, and list it beside other reports; return the page."""
     to.mkdir(parents=True, exist_ok=True)
     scatters = tuple(_scatter(*both) for both in ranked.panels)
     shown = digest(repr(scatters))
