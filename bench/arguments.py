@@ -46,8 +46,8 @@ PLAN = f"""\
 --phantoms  use synthetic cases, written to OUT/phantoms, instead of all data sets
 {WHERE}
 {PLUGINS}
---only KEY=VALUE...  run only the cells where KEY is VALUE; KEY is method, network, dataset, fraction, fold, \
-seed or row; may be repeated: the same KEY twice means 'or', different KEYs mean 'and'
+--only KEY=VALUE...  run only the cells where KEY is VALUE; KEY is method, network, dataset, section, \
+fraction, fold, seed or row; may be repeated: the same KEY twice means 'or', different KEYs mean 'and'
 --set -> sets KEY=VALUE...  set a key of the protocol, e.g. finetune.optimiser.lr=1e-3; may be repeated
 --records DIR...  copy scores from this output folder or bundle; cells that have scores there are not run; \
 may be repeated

@@ -420,6 +420,7 @@ class Planner:
             self.selection.wants("row", arm.name, columns["row"])
             and self.selection.wants("method", arm.row.method)
             and self.selection.wants("network", arm.row.network, arm.net.network)
+            and self.selection.wants("section", arm.section, columns["section"])
             and all(
                 self.selection.wants(k, columns[k]) for k in ("dataset", "fraction", "fold", "seed")
             )

@@ -8,7 +8,7 @@ from typing import Any
 from bench.errors import BenchError, unknown
 from bench.protocol import Protocol, controls_of, finetune_of, labelled
 
-KEYS = ("method", "network", "dataset", "fraction", "fold", "seed", "row")
+KEYS = ("method", "network", "dataset", "section", "fraction", "fold", "seed", "row")
 
 
 class Selection:
@@ -36,6 +36,7 @@ class Selection:
             "method": {r.method for r in rows},
             "network": set(nets) | {n.network for n in nets.values()},
             "dataset": {t.dataset for t in protocol.finetune},
+            "section": {*protocol.sections},
             "fraction": {str(f) for t in sections for f in t.fractions},
             "seed": {str(s) for t in sections for s in t.seeds},
         }

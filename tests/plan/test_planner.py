@@ -395,6 +395,7 @@ def test_only_marks_what_is_wanted_and_values_of_one_key_add_up(plan_of):
         ),
         ({"fraction": ["5"]}, "--only fraction=5: no fraction in protocol 'test0' named '5'"),
         ({"row": ["al0ne"]}, "did you mean 'alone'"),
+        ({"section": ["btcv"]}, "--only section=btcv: no section in protocol 'test0' named"),
         ({"fold": ["1"]}, "--only fold=1: no fold in protocol 'test0' named '1'; known: 0"),
         ({"row": ["alone"], "method": ["simclr3d"]}, "protocol 'test0': --only matches nothing"),
     ],

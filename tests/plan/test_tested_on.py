@@ -48,6 +48,10 @@ def test_the_same_weights_are_tested_and_nothing_else_changes(plan_of, both):
     spec = after.jobs[outside.evaluate].spec_as(EvaluateSpec)
     assert spec.data.relabel == ((1, 1),) and spec.data.part == "test"
     assert after.scoring_of["test0"][f"{NAME} on {OTHER}"].labels == {"1": "left ventricle"}
+    parts = ([NAME], [f"{NAME} on {OTHER}"])  # a section with its tests, or one test alone
+    chosen = [plan_of(also_on(LEFT), data=both, only={"section": names}) for names in parts]
+    kept = [{c.columns["section"] for c in p.cells["test0"] if c.wanted} for p in chosen]
+    assert kept == [{NAME, f"{NAME} on {OTHER}"}, {f"{NAME} on {OTHER}"}]
     # it is prepared as the scans that train are, and looked through for these first
     recipes = [after.jobs[after.jobs[c.evaluate].needs[1]].spec.recipe for c in (inside, outside)]
     assert recipes[0] == recipes[1]
