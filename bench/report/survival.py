@@ -61,6 +61,8 @@ def _differing(report: ReportContext, alike: int, each: int) -> list[str] | None
         first, second = way(protocol, alike, row), way(protocol, each, row)
         keys |= {k.partition(".")[0] for k in {**first, **second} if first.get(k) != second.get(k)}
     keys -= {"tune", "title", *chosen}
+    if not protocol.finetune[alike].judged:  # then only the grid looks at patients that validate
+        keys.discard("val")
     return sorted(keys) if rows and keys <= {*RECIPE} else None
 
 

@@ -693,7 +693,9 @@ def test_a_dose_curve_has_a_point_and_an_interval_for_each_dose(context):
 
 ALIKE = Finetune(dataset="organs", name="alike", split="even", steps=10)
 SLOWER = replace(ALIKE, loaded=Group(rate=1e-4))
-EACH = replace(ALIKE, name="each", norm="kept", tune=Tune(over={"loaded": ({}, {"rate": 1e-4})}))
+EACH = replace(
+    ALIKE, name="each", norm="kept", val="full", tune=Tune(over={"loaded": ({}, {"rate": 1e-4})})
+)
 
 
 def test_a_page_with_both_tuning_rules_says_which_verdicts_survive(protocol, records, tmp_path):
@@ -712,8 +714,12 @@ def test_a_page_with_both_tuning_rules_says_which_verdicts_survive(protocol, rec
     )
     for text in written(protocol, records, rows, tmp_path, rows=ROWS, finetune=(ALIKE, EACH)):
         assert "Do the verdicts survive another tuning rule?" in text and "2 of 3 verdicts" in text
-    for other in ({"split": "rule"}, {"steps": 11}, {"tune": None}):
-        apart = protocol(rows=ROWS, finetune=(ALIKE, replace(EACH, **other)))
+    best = {"select": "best_val"}  # on which patients then matters in both
+    pairs = [
+        (ALIKE, replace(EACH, **k)) for k in ({"split": "rule"}, {"steps": 11}, {"tune": None})
+    ]
+    for pair in (*pairs, (replace(ALIKE, **best), replace(EACH, **best))):
+        apart = protocol(rows=ROWS, finetune=pair)
         other_study = context_of(apart, records(*rows), Extras())
         assert survivals(other_study, verdicts(other_study)) == []
 
