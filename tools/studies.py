@@ -114,18 +114,29 @@ def paired(design: Design, studies: int) -> Outcome:
     return Outcome(*np.array(result).T)
 
 
-def tuned_each(recipes: int, design: Design, studies: int, *, scratch: bool = True) -> float:
+def tuned_each(
+    recipes: int,
+    design: Design,
+    studies: int,
+    *,
+    scratch: bool = True,
+    merit: float = 0.5,
+    others: bool = False,
+) -> float:
     """Return how often a difference is claimed where both rows choose among recipes, and neither is better.
 
-    Each run of a row has its own luck with every recipe, and recipes are better or worse for both rows alike.
-    The one that validates best is taken; validation errs by as much as runs differ. ``scratch``: does
-    scratch choose, too, or take the first?
+    Each run of a row has its own luck with every recipe, and recipes are better or worse for both rows alike
+    (SD ``merit`` points). The one that validates best is taken; validation errs by as much as runs differ.
+    ``scratch``: does scratch choose, too, or take the first? ``others``: is a run's recipe the one with the
+    best mean over the other runs?
     """
     rng = numpy_rng(4, f"{recipes} recipes, studies of {design}")
     runs = design.pretrainings * design.seeds
-    merit = 0.5 * rng.standard_normal((studies, 1, 1, recipes))  # of a recipe, for both rows
-    luck = merit + design.sd_seed * rng.standard_normal((studies, 2, runs, recipes)) / np.sqrt(2)
+    merits = merit * rng.standard_normal((studies, 1, 1, recipes))  # of a recipe, for both rows
+    luck = merits + design.sd_seed * rng.standard_normal((studies, 2, runs, recipes)) / np.sqrt(2)
     seen = luck + design.sd_seed * rng.standard_normal(luck.shape) / np.sqrt(2)
+    if others:
+        seen = seen.sum(axis=2, keepdims=True) - seen
     if not scratch:
         seen[:, 1, :, 0] = np.inf
     rows = np.take_along_axis(luck, seen.argmax(axis=3)[..., None], axis=3)[..., 0]

@@ -232,16 +232,20 @@ class Planner:
             # or its grid varies nothing that concerns this row
             return self._add(arm, labels, initial, first)
         needs, candidates = list(first.needs), dict[str, Candidate]()
+        others = tune.runs == "others"
+        seeds = specs.in_turn(
+            arm.tuned.seeds, labels.seed, len(arm.tuned.seeds) if others else tune.runs
+        )
         for (settings, _), recipe_arm in zip(recipes, arms, strict=True):
             indices = list[int]()
-            for seed in specs.in_turn(arm.tuned.seeds, labels.seed, tune.runs):
+            for seed in seeds:
                 start = next(i for i in (initial, *initials) if i.seed in (None, seed))
                 run = Labels.of(arm, labels.data.fraction, seed)
                 validated = self._finetuning(recipe_arm, run, start, validated=True)
                 job = self._add(recipe_arm, run, start, validated)
                 needs += [] if job in needs else [job]
                 indices.append(needs.index(job))
-            candidates.setdefault(needs[indices[0]], Candidate(settings, tuple(indices)))
+            candidates.setdefault(needs[indices[0]], Candidate(settings, tuple(indices), others))
         spec = replace(first.spec_as(FinetuneSpec), tune=tuple(candidates.values()))
         return self._add(arm, labels, initial, Job(spec, tuple(needs)))
 

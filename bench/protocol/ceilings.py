@@ -105,7 +105,7 @@ def _trains_decoder(rows: dict[str, Any], network: str) -> bool:
     methods = {
         str(row.get("method"))
         for row in rows.values()
-        if isinstance(row, dict) and row.get("network") == network
+        if isinstance(row, dict) and row.get("network") == network and not row.get("ceiling")
     }
     names = methods & set(registry.names("method"))
     return any(

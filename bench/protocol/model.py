@@ -70,7 +70,7 @@ class Row:
     # a positive control: pretrained with the section's recipe and the labels of its training scans
     ceiling: bool = False
     # share of the way from new random weights (0) to the pretrained weights (1)
-    dose: Annotated[float, Range(0, 1, above=True)] = 1.0
+    dose: Annotated[float, Range(0, 1)] = 1.0
 
 
 @dataclass(frozen=True)

@@ -597,8 +597,8 @@ class Tune:
     # a key of the section, such as loaded.rate, with the values to try; rate means optimiser.lr
     over: dict[str, tuple[Any, ...]]
     on: Literal["val"] = "val"  # the validation patients choose, as for `best_val`
-    # choose by the mean over this many seeds; the first is the run's own seed
-    runs: Annotated[int, Range(1, 64)] = 1
+    # choose by the mean over this many seeds, the run's own among them; others: over all seeds but its own
+    runs: Annotated[int, Range(1, 64)] | Literal["others"] = 1
 
     def __post_init__(self) -> None:
         if not self.over or not all(self.over.values()):
@@ -612,6 +612,16 @@ class Tune:
             raise ValueError(
                 f"tune.over: {len(self.grid)} recipes are more than {LARGEST_GRID}; use fewer values"
             )
+
+    @property
+    def fewest(self) -> int:
+        """Return how many seeds a section with this grid has at least."""
+        return 2 if self.runs == "others" else self.runs
+
+    @property
+    def spares_scratch(self) -> bool:
+        """Tell whether the grid varies only how loaded weights train: a row from scratch then has one recipe."""
+        return {key.partition(".")[0] for key in self.grid[0]} <= {"loaded", "norm"}
 
     @property
     def grid(self) -> list[dict[str, Any]]:
@@ -751,9 +761,9 @@ class Finetune(Tuning):
         for percent in self.fractions:
             if not 1 <= percent <= 100:
                 raise ValueError(f"fractions must be whole percents from 1 to 100, got {percent}")
-        if self.tune is not None and self.tune.runs > len(self.seeds):
+        if self.tune is not None and self.tune.fewest > len(self.seeds):
             raise ValueError(
-                f"tune.runs {self.tune.runs} needs at least as many seeds, there are {len(self.seeds)}"
+                f"tune.runs {self.tune.runs} needs at least {self.tune.fewest} seeds, there are {len(self.seeds)}"
             )
         if self.value is not None and self.evaluation != "probe":
             raise ValueError(

@@ -41,6 +41,10 @@ DRIFT = (
     "loaded batch norms keep their statistics while loaded parameters have the full learning rate. The features "
     "can move away from these statistics, and this alone can make a row worse than scratch (docs/finetuning.md)."
 )
+FAVOURED = (
+    "scratch has only one of the recipes, and the other rows choose. The choice alone can then seem to be a gain, "
+    "because a lucky run validates best, too. “runs: others” prevents this (docs/finetuning.md)."
+)
 CONTROLS = {
     "random": "Rows marked “(random)” have the same fine-tuning, but start from random weights.",
     "shuffled": "Rows marked “(shuffled)” start from the pretrained weights of the row of the same name; the values "
@@ -262,7 +266,12 @@ def _taken_over(report: ReportContext) -> list[str]:
         f"{report.quoted(row)} {text}.{_uncounted(report, row)}"
         for row, text in report.extras.choices.items()
     ]
-    return [*notes, *_drifting(report), *(CONTROLS[c] for c in report.protocol.controls)]
+    return [
+        *notes,
+        *_drifting(report),
+        *_favoured(report),
+        *(CONTROLS[c] for c in report.protocol.controls),
+    ]
 
 
 def _drifting(report: ReportContext) -> list[str]:
@@ -275,6 +284,17 @@ def _drifting(report: ReportContext) -> list[str]:
         if not (target.external or target.tune)
     ]
     return [f"{', '.join(labels)}: {DRIFT}"] if labels else []
+
+
+def _favoured(report: ReportContext) -> list[str]:
+    """Return in which sections rows choose a recipe by their own runs, and scratch has nothing to choose."""
+    labels = [
+        f"“{label}”"
+        for label, target in zip(report.labels, report.protocol.finetune, strict=True)
+        if target.tune and target.tune.spares_scratch and target.tune.runs != "others"
+        if not target.external
+    ]
+    return [f"{', '.join(labels)}: {FAVOURED}"] if labels else []
 
 
 def _uncounted(report: ReportContext, row: str) -> str:

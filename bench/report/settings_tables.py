@@ -363,7 +363,9 @@ def _grid(tune: Tune) -> str:
     keys = "; ".join(
         f"{key}: {', '.join(map(_candidate, values))}" for key, values in tune.over.items()
     )
-    runs = f" (mean of {tune.runs} seeds)" if tune.runs > 1 else ""
+    runs = {1: "", "others": " (mean of the other seeds)"}.get(
+        tune.runs, f" (mean of {tune.runs} seeds)"
+    )
     return f"on the validation patients{runs}, from {len(tune.grid)} candidates ({keys})"
 
 

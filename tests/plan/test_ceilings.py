@@ -52,6 +52,11 @@ def test_beside_a_row_that_trains_a_decoder_the_ceiling_hands_over_its_own(plan_
     spec = plan_of(asked(rows=rows))
     pretrain = spec.jobs[cell(spec, row="ceiling", fraction=100, seed=0).pretrain].spec
     assert pretrain.method.typed_params.load == "all"
+    params = {"labels": "own", "load": "all"}  # another positive control is no such row
+    own = {"method": "supervised", "network": "net", "ceiling": True, "dose": 0, "params": params}
+    spec = plan_of(asked(rows={"fresh": own}))
+    pretrain = spec.jobs[cell(spec, row="ceiling", fraction=100, seed=0).pretrain].spec
+    assert pretrain.method.typed_params.load == "encoder"
 
 
 def test_it_needs_no_pretrain_section_and_follows_its_scratch_row(plan_of):
@@ -104,7 +109,7 @@ def test_each_network_with_a_scratch_row_has_its_own_and_stated_groups_stay(prot
             "always uses its section's recipe",
         ),
         ({"controls": [], "rows": {"pair": {"dose": 0.5}}}, "only a row with 'ceiling: true'"),
-        ({"controls": [], "rows": {"pair": {"dose": 0}}}, "dose"),
+        ({"controls": [], "rows": {"pair": {"dose": -0.1}}}, "dose"),
     ],
 )
 def test_a_control_that_cannot_be_is_refused_in_one_line(protocol_file, changes, says):
@@ -128,7 +133,8 @@ def test_a_setting_of_the_pretraining_is_also_of_ceilings_and_of_nothing_that_th
 
 
 @pytest.mark.parametrize(
-    ("dose", "expected"), [(0.25, [1.0, 2.5]), (0.5, [2.0, 3.0]), (1.0, [4.0, 4.0])]
+    ("dose", "expected"),
+    [(0, [0.0, 2.0]), (0.25, [1.0, 2.5]), (0.5, [2.0, 3.0]), (1.0, [4.0, 4.0])],
 )
 def test_a_dose_lies_between_fresh_and_pretrained_weights(dose, expected):
     pretrained = {"a": torch.tensor([4.0, 4.0]), "n": torch.tensor([7]), "wide": torch.ones(3)}

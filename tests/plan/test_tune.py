@@ -89,6 +89,17 @@ def test_several_runs_decide_together_each_with_the_labels_of_its_own_seed(plan_
     assert {*needs} == {*theirs} and other.id != job.id  # nothing is trained twice
 
 
+def test_a_run_takes_the_recipe_that_the_other_seeds_choose(plan_of):
+    plan = plan_of(section(tune={**RATES, "runs": "others"}, seeds=[0, 1, 2], fractions=[50]))
+    job, _, needs = tuning(plan, row="pair", seed=1)
+    for candidate in job.spec.tune:
+        assert plan.jobs[needs[candidate.runs[0]]].spec.seed == 1  # whose weights are taken over
+        assert {plan.jobs[needs[place]].spec.seed for place in candidate.judges} == {0, 2}
+    three = plan_of(section(tune={**RATES, "runs": 3}, seeds=[0, 1, 2], fractions=[50]))
+    tried = {*tuning(three, row="pair", seed=1)[2]}
+    assert {*needs} == tried  # the same fine-tunings
+
+
 def test_test_patients_are_read_by_no_job_that_a_choice_stands_on(plan_of):
     plan = plan_of(section(tune=RATES))
     for found in (c for cells in plan.cells.values() for c in cells):
@@ -121,7 +132,8 @@ def test_what_a_grid_varies_makes_no_rows_incomparable(protocol_file):
         ({"over": {"split": ["even"]}}, "'split' cannot be tuned"),
         ({"over": {"steps": [1, 2]}}, "'steps' cannot be tuned"),
         ({"over": {"rate": [*range(1, 66)]}}, "65 recipes are more than 64"),
-        ({"over": {"rate": [1e-3]}, "runs": 3}, "tune.runs 3 needs at least as many seeds"),
+        ({"over": {"rate": [1e-3]}, "runs": 3}, "tune.runs 3 needs at least 3 seeds"),
+        ({"over": {"rate": [1e-3]}, "runs": "other"}, "tune.runs"),
         ({"over": {"rate": [1e-3]}, "on": "test"}, "tune.on"),
         ({"over": {"loaded.rat": [1e-3]}}, "rat"),
         ({"over": {"norm": ["batch", "keep"]}}, "norm"),
@@ -131,6 +143,11 @@ def test_a_grid_that_cannot_be_is_refused_in_one_line(plan_of, tune, says):
     with pytest.raises(BenchError, match=says) as refused:
         plan_of(section(tune=tune, seeds=[0, 1]))
     assert "\n" not in str(refused.value)
+
+
+def test_a_choice_by_the_other_seeds_needs_one(plan_of):
+    with pytest.raises(BenchError, match=r"tune\.runs others needs at least 2 seeds, there are 1"):
+        plan_of(section(tune={**RATES, "runs": "others"}, seeds=[0]))
 
 
 def test_a_split_without_patients_that_validate_names_holdout(plan_of):

@@ -107,14 +107,14 @@ def run(context: Context[FinetuneSpec]) -> None:
 def _take_over(context: Context[FinetuneSpec]) -> None:
     """Take over the fine-tuning of the recipe with the highest score on the patients that validate.
 
-    Of a recipe with several runs the mean decides; of equal scores the first recipe of the grid.
+    Of a recipe with several judges the mean decides; of equal scores the first recipe of the grid.
     """
     candidates, needs = context.spec.tune, context.job.needs
     manifests = {
         index: context.store.manifest(needs[index]) for c in candidates for index in c.runs
     }
     scores = [
-        float(np.mean([manifests[index][VALIDATION] for index in c.runs])) for c in candidates
+        float(np.mean([manifests[index][VALIDATION] for index in c.judges])) for c in candidates
     ]
     best = int(np.argmax(scores))  # the first of equal ones
     index = candidates[best].runs[0]

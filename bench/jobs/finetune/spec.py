@@ -101,6 +101,12 @@ class Candidate:
     settings: dict[str, Any]  # dotted keys of the section
     # their places among the job's needs; the first is the run of the job's own seed
     runs: tuple[int, ...]
+    others: bool = sparse(False)  # all runs but the first decide
+
+    @property
+    def judges(self) -> tuple[int, ...]:
+        """Return the places of the runs whose mean decides."""
+        return self.runs[1:] if self.others else self.runs
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
