@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bench.protocol import Finetune, Pretrain, Row
-from bench.protocol.sections import Augment, Group, Mix
+from bench.protocol.sections import Augment, Group, Mix, Tune
 from bench.report import Cost, DatasetInfo, Extras, Failure, Pretraining, settings_tables, write
 from bench.report.supplement import Course, ImportedCell
 from bench.report.text import _md_table
@@ -249,3 +249,17 @@ def test_kept_statistics_under_the_full_rate_are_pointed_out(
 ):
     text, _ = written(replace(four, finetune=(replace(four.finetune[0], **changes),)), records({}))
     assert ("“organs”: loaded batch norms keep their statistics while" in text) is drifts
+
+
+@pytest.mark.parametrize(
+    ("over", "runs", "favoured"),
+    [
+        ({"loaded": ({}, {"rate": 1e-5}), "norm": ("batch", "kept")}, 2, True),
+        ({"loaded.rate": (1e-4, 1e-5)}, "others", False),
+        ({"loaded.rate": (1e-4, 1e-5), "rate": (1e-3, 1e-4)}, 1, False),  # scratch chooses, too
+    ],
+)
+def test_a_choice_that_scratch_has_not_is_pointed_out(four, records, written, over, runs, favoured):
+    tuned = replace(four.finetune[0], seeds=(0, 1), tune=Tune(over=over, runs=runs))
+    text, _ = written(replace(four, finetune=(tuned,)), records({}))
+    assert ("“organs”: scratch has only one of the recipes" in text) is favoured
