@@ -232,10 +232,8 @@ class Planner:
             # or its grid varies nothing that concerns this row
             return self._add(arm, labels, initial, first)
         needs, candidates = list(first.needs), dict[str, Candidate]()
-        others = tune.runs == "others"
-        seeds = specs.in_turn(
-            arm.tuned.seeds, labels.seed, len(arm.tuned.seeds) if others else tune.runs
-        )
+        runs = tune.runs if isinstance(tune.runs, int) else len(arm.tuned.seeds)
+        seeds = specs.in_turn(arm.tuned.seeds, labels.seed, runs)
         for (settings, _), recipe_arm in zip(recipes, arms, strict=True):
             indices = list[int]()
             for seed in seeds:
@@ -245,7 +243,8 @@ class Planner:
                 job = self._add(recipe_arm, run, start, validated)
                 needs += [] if job in needs else [job]
                 indices.append(needs.index(job))
-            candidates.setdefault(needs[indices[0]], Candidate(settings, tuple(indices), others))
+            candidate = Candidate(settings, tuple(indices), tune.runs == "others")
+            candidates.setdefault(needs[indices[0]], candidate)
         spec = replace(first.spec_as(FinetuneSpec), tune=tuple(candidates.values()))
         return self._add(arm, labels, initial, Job(spec, tuple(needs)))
 
