@@ -20,6 +20,7 @@ from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS
 HEADING = "Which rows differ from scratch?"
 UNLIKE = "fine-tuned differently from scratch"
 APART = "shares no patient and fine-tuning seed with scratch"
+MISSING = "no scores here"
 ITSELF = "starts from random weights and scores the same as scratch in every run"
 BLIND = "blind: not even the ceiling is shown to be better than scratch"
 MANY = 2000  # comparisons of one report that are made pair by pair
@@ -157,7 +158,8 @@ def _at(
         ):
             continue
         key = Key(row, section, fraction, MEAN, metric)
-        if report.cells.scores(key) is None and not near[1]:
+        scored = report.cells.scores(key) is not None
+        if not scored and not near[1]:
             waiting.append(row)
         if row in report.not_run:
             continue
@@ -165,7 +167,7 @@ def _at(
         if near[1] and not variant:
             aside.append(f"{report.quoted(row)} ({UNLIKE})")
         elif comparison is None:
-            aside.append(f"{report.quoted(row)} ({APART})")
+            aside.append(f"{report.quoted(row)} ({APART if scored else MISSING})")
         elif (
             variant.startswith(" (random)")
             and comparison.difference == 0

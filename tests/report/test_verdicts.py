@@ -193,6 +193,7 @@ def test_a_family_is_of_one_place(context, usual):
     tuned = Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100))
     few, many = verdicts(context(*usual, *more, finetune=(tuned,)))
     assert [group.fraction for group in (few, many)] == [10, 100]
+    assert few.aside == ("“C” (no scores here)", "“D” (no scores here)")
     (row,) = few.rows  # two rows of that place have not run
     assert row.judged.p == pytest.approx(3 * row.judged.comparison.p)
     assert many.rows[0].judged.p == pytest.approx(
