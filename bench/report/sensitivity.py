@@ -32,7 +32,7 @@ DOSE_NOTE = (
     "smallest dose that is shown to be better than scratch."
 )
 SHOWN = (
-    "Dose 0 is scratch, dose 1 is the ceiling. Vertical lines are 95 % intervals, not adjusted. Filled "
+    "The point at 0 is scratch, that at 1 is the ceiling. Vertical lines are 95 % intervals, not adjusted. Filled "
     "marks are better than scratch (verdict). The shaded band is the region of equivalence."
 )
 APART = (
@@ -183,7 +183,7 @@ def _steps(report: ReportContext, group: VerdictGroup) -> list[_Steps]:
     controls = [control for control in group.controls if control.key.row in order]
     for control in sorted(controls, key=lambda control: order.index(control.key.row)):
         row = report.protocol.rows[control.key.row]
-        if row.ceiling:
+        if row.ceiling and row.dose:  # a dose of 0 holds nothing of the ceiling
             key = (control.baseline, repr((row.network, row.method, row.params, row.finetune)))
             doses.setdefault(key, []).append((row.dose, control))
     return [

@@ -675,13 +675,17 @@ def test_positive_controls_win_no_mark_and_no_rank_and_stand_last(context, usual
 
 
 def test_a_dose_curve_has_a_point_and_an_interval_for_each_dose(context):
-    study = context(*controlled(0.06, 0.03), rows=CONTROLS)
+    none = {"none": replace(CONTROLS["half"], dose=0.0, title="None")}  # a control, and no dose
+    records = controlled(0.06, 0.03) + scores("none", 0.05, (0, 1, 2))
+    study = context(*records, rows=CONTROLS | none)
     (group,) = verdicts(study)
     (figure,) = dose_figures(study, [group])
     (ax,) = figure.draw().axes
     intervals = [ends for lines in ax.collections for ends in lines.get_segments()]
     spans = {ends[0][0]: list(ends[:, 1]) for ends in intervals}
-    expected = {CONTROLS[row.key.row].dose: row.judged.comparison for row in group.controls}
+    judged = {row.key.row: row.judged for row in group.controls}
+    assert judged.pop("none").verdict == "better" and sensitivity(study, [group]).lines[0][6] != "0"
+    expected = {CONTROLS[row].dose: control.comparison for row, control in judged.items()}
     assert [*spans] == [0.25, 0.5, 1.0]
     for dose, c in expected.items():
         assert spans[dose] == pytest.approx([100 * c.low, 100 * c.high], abs=1e-5)
