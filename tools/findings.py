@@ -46,8 +46,8 @@ class Place:
 
 SELF_SUPERVISED = {"voco": "VoCo", "rotation3d": "Rotation"}
 SLICES = {"rotation2d": "Rotation", "inpainting2d": "In-painting"}
-CONTROLS = {
-    "ceiling": "pretrained with labels",
+CEILING = {"ceiling": "pretrained with labels"}
+CONTROLS = CEILING | {
     "dose 0.75": "75 % of these weights, 25 % random",
     "dose 0.5": "half of these weights, half random",
     "dose 0.25": "25 % of these weights, 75 % random",
@@ -168,14 +168,21 @@ CLAIMS = {
                 "studies_probes_hippocampus",
                 HIPPOCAMPI,
                 5,
-                SELF_SUPERVISED | CONTROLS,
+                SELF_SUPERVISED | CEILING,
             ),
-            Place(
-                "Fine-tuned: the same patients",
-                "studies_eight_hippocampus",
-                HIPPOCAMPI,
-                5,
-                SELF_SUPERVISED | CONTROLS,
+            *(
+                Place(
+                    f"Fine-tuned {how}",
+                    "studies_eight_hippocampus",
+                    section,
+                    5,
+                    SELF_SUPERVISED | CEILING,
+                )
+                for how, section in (
+                    ("at one learning rate", HIPPOCAMPI),
+                    ("at rates that each row chooses", "each"),
+                    ("with a tenth of the rate for loaded weights", "low_rate"),
+                )
             ),
         ],
     ),
