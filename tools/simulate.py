@@ -158,10 +158,10 @@ def tuned(studies: int) -> str:
         [
             k,
             by,
-            *[share(of.tuned_each(k, d, studies, **WITHOUT, others=o), studies) for d in designs],
+            *[share(of.tuned_each(k, d, studies, **WITHOUT, crossed=c), studies) for d in designs],
         ]
         for k in (3, 12)
-        for by, o in (("by its own run", False), ("by the other runs", True))
+        for by, c in (("by its own run", False), ("by the other runs", True))
     ]
     return (
         "Tuned each: both rows choose the recipe with the best validation score, and no row is better. % of "

@@ -121,13 +121,13 @@ def tuned_each(
     *,
     scratch: bool = True,
     merit: float = 0.5,
-    others: bool = False,
+    crossed: bool = False,
 ) -> float:
     """Return how often a difference is claimed where both rows choose among recipes, and neither is better.
 
     Each run of a row has its own luck with every recipe, and recipes are better or worse for both rows alike
     (SD ``merit`` points). The one that validates best is taken; validation errs by as much as runs differ.
-    ``scratch``: does scratch choose, too, or take the first? ``others``: is a run's recipe the one with the
+    ``scratch``: does scratch choose, too, or take the first? ``crossed``: is a run's recipe the one with the
     best mean over the other runs?
     """
     rng = numpy_rng(4, f"{recipes} recipes, studies of {design}")
@@ -135,7 +135,7 @@ def tuned_each(
     merits = merit * rng.standard_normal((studies, 1, 1, recipes))  # of a recipe, for both rows
     luck = merits + design.sd_seed * rng.standard_normal((studies, 2, runs, recipes)) / np.sqrt(2)
     seen = luck + design.sd_seed * rng.standard_normal(luck.shape) / np.sqrt(2)
-    if others:
+    if crossed:
         seen = seen.sum(axis=2, keepdims=True) - seen
     if not scratch:
         seen[:, 1, :, 0] = np.inf

@@ -49,14 +49,6 @@ class Geometry:
         return (x, y, z)
 
     @property
-    def prepared_spacing(self) -> tuple[float, float, float]:
-        """Return the prepared spacing in mm."""
-        x, y, z = (
-            s * n / m for s, n, m in zip(self.native_spacing, self.cropped, self.shape, strict=True)
-        )
-        return (x, y, z)
-
-    @property
     def inside(self) -> Box:
         """Return the box as an index into a native array (X, Y, Z)."""
         x, y, z = (slice(lo, hi) for lo, hi in self.box)

@@ -123,8 +123,7 @@ def test_the_recipe_that_validates_best_is_taken_over_and_of_equal_ones_the_firs
     assert made.done(made.evaluate(chosen)).is_dir()
     # by the other run: the recipe whose own run is the worst, because its other run is the best
     spec["tune"] = [
-        {"settings": {"optimiser.lr": own}, "runs": [own + 1, 2 - own], "others": True}
-        for own in (0, 1)
+        {"settings": {"optimiser.lr": n}, "runs": [n + 1, 2 - n], "others": True} for n in (0, 1)
     ]
     crossed = a_job("finetune", spec, (*first.needs, *(job.id for job in tried)))
     assert not apart(weights(made.done(crossed)), weights(made.store.jobs / tried[0].id))

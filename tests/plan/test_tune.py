@@ -94,7 +94,7 @@ def test_a_run_takes_the_recipe_that_the_other_seeds_choose(plan_of):
     job, _, needs = tuning(plan, row="pair", seed=1)
     for candidate in job.spec.tune:
         assert plan.jobs[needs[candidate.runs[0]]].spec.seed == 1  # whose weights are taken over
-        assert {plan.jobs[needs[place]].spec.seed for place in candidate.judges} == {0, 2}
+        assert {plan.jobs[needs[index]].spec.seed for index in candidate.judges} == {0, 2}
     three = plan_of(section(tune={**RATES, "runs": 3}, seeds=[0, 1, 2], fractions=[50]))
     tried = {*tuning(three, row="pair", seed=1)[2]}
     assert {*needs} == tried  # the same fine-tunings

@@ -290,10 +290,10 @@ def test_rows_that_each_choose_their_recipe_differ_by_luck_in_5_percent(recipes)
     if recipes > 1:  # a row that chooses beside one that does not
         assert tuned_each(recipes, Design(seeds=5), 400, scratch=False) > 0.1
         alone = dict(scratch=False, merit=0.0)  # and all recipes are equally good
-        own, others = (
-            tuned_each(recipes, Design(seeds=8), 400, **alone, others=o) for o in (False, True)
+        lucky, crossed = (
+            tuned_each(recipes, Design(seeds=8), 400, **alone, crossed=c) for c in (False, True)
         )
-        assert others < 0.05 + 4 * 0.011 < own
+        assert crossed < 0.05 + 4 * 0.011 < lucky
 
 
 def test_scratch_against_itself_over_all_ways_to_halve_its_seeds():
