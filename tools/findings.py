@@ -173,15 +173,16 @@ CLAIMS = {
             *(
                 Place(
                     f"Fine-tuned {how}",
-                    "studies_eight_hippocampus",
+                    f"studies_{report}_hippocampus",
                     section,
                     5,
                     SELF_SUPERVISED | CEILING,
                 )
-                for how, section in (
-                    ("at one learning rate", HIPPOCAMPI),
-                    ("at rates that each row chooses", "each"),
-                    ("with a tenth of the rate for loaded weights", "low_rate"),
+                for how, report, section in (
+                    ("at rates that each row chooses, light decoder", "light", "each"),
+                    ("at rates that each row chooses", "eight", "each"),
+                    ("at one learning rate", "eight", HIPPOCAMPI),
+                    ("with a tenth of the rate for loaded weights", "eight", "low_rate"),
                 )
             ),
         ],
