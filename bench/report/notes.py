@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.metrics.request import LESION, tolerance
 from bench.nets import public_weights
-from bench.protocol import Protocol, method_pretrains, pretrain_of, pretrains, row_of
+from bench.protocol import Finetune, Protocol, method_pretrains, pretrain_of, pretrains, row_of
 from bench.protocol.comparable import unequal
 from bench.protocol.sections import Initial, OnlineProbe
 from bench.report import learning, other_papers, settings_tables, undertrained
@@ -266,35 +266,28 @@ def _taken_over(report: ReportContext) -> list[str]:
         f"{report.quoted(row)} {text}.{_uncounted(report, row)}"
         for row, text in report.extras.choices.items()
     ]
-    return [
-        *notes,
-        *_drifting(report),
-        *_favoured(report),
-        *(CONTROLS[c] for c in report.protocol.controls),
-    ]
+    return [*notes, *_cautions(report), *(CONTROLS[c] for c in report.protocol.controls)]
 
 
-def _drifting(report: ReportContext) -> list[str]:
-    """Return in which sections weights train at the full rate under the norm statistics that they came with."""
-    labels = [
-        f"“{label}”"
-        for label, target in zip(report.labels, report.protocol.finetune, strict=True)
-        if target.norm == "kept" and target.evaluation == "end_to_end" and target.loaded.frozen < 1
-        if target.loaded.rate in (None, target.optimiser.lr)
-        if not (target.external or target.tune)
-    ]
-    return [f"{', '.join(labels)}: {DRIFT}"] if labels else []
+def _cautions(report: ReportContext) -> list[str]:
+    """Return what settings alone may do to a comparison, and in which sections."""
+    sections_of: dict[str, list[str]] = {DRIFT: [], FAVOURED: []}
+    for label, target in zip(report.labels, report.protocol.finetune, strict=True):
+        if not target.external:
+            sections_of[DRIFT] += [f"“{label}”"] if _drifts(target) else []
+            sections_of[FAVOURED] += [f"“{label}”"] if _favours(target) else []
+    return [f"{', '.join(labels)}: {caution}" for caution, labels in sections_of.items() if labels]
 
 
-def _favoured(report: ReportContext) -> list[str]:
-    """Return in which sections rows choose a recipe by their own runs, and scratch has nothing to choose."""
-    labels = [
-        f"“{label}”"
-        for label, target in zip(report.labels, report.protocol.finetune, strict=True)
-        if target.tune and target.tune.spares_scratch and target.tune.runs != "others"
-        if not target.external
-    ]
-    return [f"{', '.join(labels)}: {FAVOURED}"] if labels else []
+def _drifts(target: Finetune) -> bool:
+    """Tell whether weights train at the full rate under the norm statistics that they came with."""
+    updated = target.evaluation == "end_to_end" and target.loaded.frozen < 1 and not target.tune
+    return target.norm == "kept" and updated and target.loaded.rate in (None, target.optimiser.lr)
+
+
+def _favours(target: Finetune) -> bool:
+    """Tell whether rows choose a recipe by their own runs, and scratch has nothing to choose."""
+    return bool(target.tune and target.tune.spares_scratch and target.tune.runs != "others")
 
 
 def _uncounted(report: ReportContext, row: str) -> str:

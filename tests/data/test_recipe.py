@@ -198,6 +198,8 @@ def test_the_grid_follows_the_field_of_view():
         Two(),
     )
     assert made.geometry.shape == (7, 10, 18)  # 10 / 1.5 = 6.67; 15 / 1.5; 35 / 2 = 17.5
+    extent = np.multiply(made.geometry.native_spacing, made.geometry.cropped)
+    assert extent / made.geometry.shape == pytest.approx((10 / 7, 1.5, 35 / 18))
 
 
 def test_whole_numbers_state_the_step_of_one_unit():
