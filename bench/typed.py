@@ -319,18 +319,25 @@ def _union(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
         rest = [o for o in rest if is_dataclass(o) or get_origin(o) is dict] or rest
     elif len(rest) > 1:
         named = [o for o in rest if get_origin(o) is Literal and isinstance(value, str)]
+        if named and str not in rest:
+            return _choice(
+                get_args(named[0]), value, keys, where, [o for o in rest if o not in named]
+            )
         rest = named or [o for o in rest if o is type(value)] or rest
     return _value(rest[0], value, keys, where)
 
 
-def _choice(options: tuple[Any, ...], value: Any, keys: Keys, where: Where) -> Any:
+def _choice(
+    options: tuple[Any, ...], value: Any, keys: Keys, where: Where, kinds: Sequence[Any] = ()
+) -> Any:
+    """Check that a value is one of the options; ``kinds``: what else a union allows in its place."""
     if value in options and not isinstance(value, bool):
         return value
     near = get_close_matches(str(value)[:80], map(str, options), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise BenchError(
-        f"{where(keys)}: expected one of {', '.join(map(str, options))}, got {shown(value)}{hint}"
-    )
+    listed = f"{'one of ' if len(options) > 1 else ''}{', '.join(map(str, options))}"
+    expected = " or ".join([*map(_name, kinds), listed])
+    raise BenchError(f"{where(keys)}: expected {expected}, got {shown(value)}{hint}")
 
 
 def _tuple(inner: tuple[Any, ...], value: Any, keys: Keys, where: Where) -> Any:
@@ -350,4 +357,5 @@ def _name(kind: Any) -> str:
         "int": "a whole number",
         "float": "a number",
         "bool": "true or false",
+        "tuple": "a list",
     }.get(kind.__name__, kind.__name__)

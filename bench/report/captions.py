@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from bench.protocol import row_of
 from bench.report.cells import MEAN
 from bench.report.context import ReportContext
 from bench.report.names import is_ranked, lower_is_better, metric_title, zero_is_best
@@ -54,6 +55,7 @@ def caption(
     spread = " ± standard deviation over runs" if any(e.sd for e in entries) else ""
     one, marked = len(metrics) == 1, any(e.mark for e in entries)
     texts = [_of_one(report, metrics[0], spread) if one else _of_many(report, metrics, spread)]
+    texts += _shared(report, pivot)
     texts.append(counted(n, "probes" if report.only_probes else "fine-tunings"))
     texts += [_marks(pivot)] if marked else []
     if any(e.gain for e in entries):
@@ -66,6 +68,23 @@ def caption(
     texts += sentences(view, entries)
     texts += [QUOTED] if any(e.quoted for e in entries) else []
     return " ".join([*texts, *same_patients(report, pivot)])
+
+
+def _shared(report: ReportContext, pivot: Pivot) -> list[str]:
+    """Return in a sentence which label fraction and network all numbers share, where nothing above says so."""
+    fractions, (first, *others) = pivot.values("fraction"), _networks(report, pivot.rows)
+    share = f"{fractions[0]} %"
+    untold = pivot.view.title and len(fractions) == 1 and fractions != [100]
+    facts = [f"with {share} of the labels"] if untold and share not in title(report, pivot) else []
+    if not others and len(_networks(report, list(report.protocol.rows))) > 1:
+        facts.append(f"on network {first!r}")
+    return [f"All numbers are {' and '.join(facts)}."] if facts else []
+
+
+def _networks(report: ReportContext, rows: Sequence[str]) -> list[str]:
+    """Return the networks of rows, each once; "" of rows that nobody here runs."""
+    declared = (row_of(report.protocol, row)[0] for row in rows)
+    return list(dict.fromkeys(row.network if row else "" for row in declared))
 
 
 def _draws_are_equal(report: ReportContext, cell: TableCell) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.data.case_filter import DOUBTFUL, SHOWN
 from bench.errors import first_of
+from bench.jobs.finetune.spec import setting_text
 from bench.protocol import Finetune, Protocol, finetune_of, mixture, pretrain_of, row_of
 from bench.protocol.sections import Augment, Group, Initial, Schedule, Track, Tune
 from bench.report import learning
@@ -361,19 +362,12 @@ def _adapters(target: Finetune) -> str:
 def _grid(tune: Tune) -> str:
     """Return from which settings each row chooses, and on which patients."""
     keys = "; ".join(
-        f"{key}: {', '.join(map(_candidate, values))}" for key, values in tune.over.items()
+        f"{key}: {', '.join(map(setting_text, values))}" for key, values in tune.over.items()
     )
     runs = {1: "", "others": " (mean of the other seeds)"}.get(
         tune.runs, f" (mean of {tune.runs} seeds)"
     )
     return f"on the validation patients{runs}, from {len(tune.grid)} candidates ({keys})"
-
-
-def _candidate(value: Any) -> str:
-    """Return one value of a grid; of a group of parameters its keys."""
-    if not isinstance(value, Mapping):
-        return str(value)
-    return " with ".join(f"{key} {v}" for key, v in value.items()) or "the defaults"
 
 
 def _looks(track: Track) -> str:

@@ -284,6 +284,7 @@ FACTS += ("network.in_channels=2", "init=random", "contents=x", "inference.crop=
         ("network.preset=huge", "no preset of network 'unet3d' named 'huge'"),
         ("method.params.temperature=warm", "temperature: expected a number, got 'warm'"),
         ("method.params={temprature: 1}", "did you mean 'temperature'"),
+        ("pretrain.seeds=pair", "expected a list or paired, got 'pair'; did you mean 'paired'"),
         ("pretrain.batch=1", "needs a batch of at least 2"),
         ("finetune={steps: 3}", "name one setting of finetune"),
         *((fact, "is not a setting") for fact in FACTS),

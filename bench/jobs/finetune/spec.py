@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -110,11 +109,15 @@ class Candidate:
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
-    """Return a recipe's settings in words: ``loaded.rate 0.0002, norm kept``."""
-    return ", ".join(
-        f"{key} {json.dumps(value) if isinstance(value, dict) else value}"
-        for key, value in settings.items()
-    )
+    """Return a recipe's settings in words: ``loaded: rate 0.0002 with frozen 0.33; norm: kept``."""
+    return "; ".join(f"{key}: {setting_text(value)}" for key, value in settings.items())
+
+
+def setting_text(value: Any) -> str:
+    """Return one value of a grid in words; of a group of parameters its keys."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return " with ".join(f"{key} {v}" for key, v in value.items()) or "the defaults"
 
 
 @dataclass(frozen=True)
