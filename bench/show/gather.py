@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from bench import digest, registry
@@ -320,7 +321,15 @@ def _choices(of: Mapping[tuple[str, int], list[dict[str, Any]]], tried: Mapping[
         shown = "; ".join(
             f"{n} of {len(choices)} runs chose {name}" for name, n in names.most_common()
         )
-        parts.append(f"Section “{section}”, {fraction} % of the labels: {shown}")
+        scores = [fmean(of) for of in zip(*(choice["scores"] for choice in choices), strict=True)]
+        tried_scores = "; ".join(
+            f"{score:.3f} with {name}"
+            for score, name in zip(scores, choices[0]["settings"], strict=True)
+        )
+        parts += [
+            f"Section “{section}”, {fraction} % of the labels: {shown}",
+            f"Mean validation score: {tried_scores}",
+        ]
         count = max(count, *(len(choice["settings"]) for choice in choices))
     took = f"{len(tried)} fine-tunings, {duration(sum(tried.values()))}"
     return f"chose among {count} settings on the validation patients ({took}). {'. '.join(parts)}"
