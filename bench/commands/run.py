@@ -80,7 +80,7 @@ def body(arguments: argparse.Namespace) -> int:
 def _body(arguments: argparse.Namespace) -> int:
     from bench import run
     from bench.extras.trackers.tracker import check
-    from bench.imported_scores import as_lines, keep, put
+    from bench.imported_scores import as_lines, copies, keep, put
     from bench.plan.feasible import refuse_half
     from bench.show import registration
     from bench.show.reports import refuse_others
@@ -103,8 +103,9 @@ def _body(arguments: argparse.Namespace) -> int:
     imported = flags.imported(arguments, plan, store)
     seen = run.without_changed(plan, store) if arguments.redo else store
     refuse_half(plan, run.todo(plan, seen), flags.without_gpu(arguments, cluster))
-    registration.note(protocols, plan, store, arguments.records)
     put(imported, store)
+    copied = frozenset().union(*(view.jobs for view in copies(store)))
+    registration.note(protocols, plan, store, arguments.records, copied)
     for line in (*as_lines(imported, store), *keep(plan.cells, store)):
         say(line)
     if arguments.redo:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,11 +17,22 @@ from bench.store import Store, write_atomic
 
 
 def note(
-    protocols: Sequence[Protocol], plan: Plan, store: Store, others: Sequence[Path] = ()
+    protocols: Sequence[Protocol],
+    plan: Plan,
+    store: Store,
+    others: Sequence[Path] = (),
+    copied: Set[str] = frozenset(),
 ) -> None:
     """Write down what protocols say, where the last note of them says something else.
 
     The notes of another folder from which scores are used hold here, too, if it ran this very protocol.
+
+    Args:
+        protocols: that are run.
+        plan: has their cells.
+        store: the output folder, which keeps the notes.
+        others: folders from which scores are used.
+        copied: the jobs of which scores were copied from there.
 
     Raises:
         BenchError: the notes of a protocol cannot be read.
@@ -31,7 +42,7 @@ def note(
         notes = before or _of_another(protocol, others)
         if not notes or _text_of(notes[-1]) != stated:
             jobs = {cell.evaluate for cell in plan.cells[protocol.name]}
-            scored = sum(records.done(plan, store, job) for job in jobs)
+            scored = sum(job in copied or records.done(plan, store, job) for job in jobs)
             time = datetime.now(UTC).isoformat(timespec="seconds")
             notes = (*notes, Registered(time, *stated, tree().commit, scored, len(jobs)))
         if notes != before:

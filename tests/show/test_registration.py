@@ -45,8 +45,11 @@ def test_a_study_that_goes_on_elsewhere_keeps_its_date(plan_of, protocol_file, t
     registration.note([protocol], plan, second, folders)
     assert registration.read(second, "test0") == registration.read(first, "test0")
     other = replace(protocol, overrides=("finetune.steps=9",))
-    registration.note([other], plan, third, folders)  # another protocol: its own date
-    assert [n.overrides for n in registration.read(third, "test0")] == [("finetune.steps=9",)]
+    copied = {cell.evaluate for cell in plan.cells["test0"][:2]}
+    registration.note([other], plan, third, folders, copied)  # another protocol: its own date
+    (noted,) = registration.read(third, "test0")
+    assert noted.overrides == ("finetune.steps=9",)
+    assert 0 < noted.scored == len(copied) < noted.cells  # copied scores were known, too
 
 
 @pytest.mark.usefixtures("inlined")
