@@ -28,12 +28,19 @@ def title(report: ReportContext, pivot: Pivot) -> str:
     view = pivot.view
     if view.title:
         return ", ".join([view.title, *(_axis_value(report, pivot, axis) for axis in pivot.apart)])
-    headed = {side[i] for side in (view.lines, view.columns) for i in pivot.shown(side)}
     shared = [
-        a for a in TABLES if a not in headed and not (a == "target" and pivot.values(a) == [MEAN])
+        a
+        for a in TABLES
+        if a not in _headed(pivot) and not (a == "target" and pivot.values(a) == [MEAN])
     ]
     shares = [SHARES] if view.columns[-1:] == ("fraction",) else []
     return ", ".join([*(_axis_value(report, pivot, axis) for axis in shared), *shares])
+
+
+def _headed(pivot: Pivot) -> set[str]:
+    """Return the axes that headings of lines or columns are of."""
+    view = pivot.view
+    return {side[i] for side in (view.lines, view.columns) for i in pivot.shown(side)}
 
 
 def _axis_value(report: ReportContext, pivot: Pivot, axis: str) -> str:
@@ -74,8 +81,9 @@ def _shared(report: ReportContext, pivot: Pivot) -> list[str]:
     """Return in a sentence which label fraction and network all numbers share, where nothing above says so."""
     fractions, (first, *others) = pivot.values("fraction"), _networks(report, pivot.rows)
     share = f"{fractions[0]} %"
-    untold = pivot.view.title and len(fractions) == 1 and fractions != [100]
-    facts = [f"with {share} of the labels"] if untold and share not in title(report, pivot) else []
+    told = "fraction" in _headed(pivot) or share in title(report, pivot)
+    several = len(fractions) > 1 or fractions == [100]
+    facts = [] if told or several else [f"with {share} of the labels"]
     if not others and len(_networks(report, list(report.protocol.rows))) > 1:
         facts.append(f"on network {first!r}")
     return [f"All numbers are {' and '.join(facts)}."] if facts else []

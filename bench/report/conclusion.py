@@ -70,7 +70,7 @@ def sections(
         figures: the forest plot.
     """
     tables = verdict_tables(report, groups)
-    notes = [Text(how(report, groups), "note")] if groups else []
+    notes = [Text(how(groups), "note")] if groups else []
     parts: list[Part] = [Text(text, "sentence"), *figures, *tables, *notes]
     return [Section(HEADING, parts, "answer", "The answer", first=True)] if text else []
 
@@ -166,6 +166,8 @@ def _line(report: ReportContext, row: RowComparison, unit: str, heads: set[str])
     shown = difference(c.difference, unit)
     interval = f"{difference(c.low, unit)} to {difference(c.high, unit)}" if c.low == c.low else ""
     why = weights_verdict(c) if judged.verdict == WEIGHTS else reason(judged)
+    if judged.verdict == EQUIVALENT:  # the p beside it is of no difference
+        why = f"p of equivalence {p_value(judged.p_equivalent)}"
     cells: list[str | TableCell] = [
         TableCell(shown, published=printed, tip=_more(row, unit), sort=c.difference),
         interval,
@@ -185,26 +187,16 @@ def _rests(rows: Sequence[RowComparison]) -> str:
     )
 
 
-def how(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
+def how(groups: Sequence[VerdictGroup]) -> str:
     """Return how the numbers came about, and which comparisons p is adjusted over."""
     rows = [row for group in groups for row in (*group.rows, *group.controls)]
-    sizes = sorted(
-        {
-            sum(row.judged.verdict != WEIGHTS for row in group.rows) + group.waiting
-            for group in groups
-            if any(row.judged.verdict != WEIGHTS for row in group.rows)
-        }
-    )
+    sizes = sorted({row.judged.family for group in groups for row in group.rows} - {0})
     many = " or ".join(map(str, sizes)) + f" comparison{'s' if sizes != [1] else ''}"
     if any(group.waiting for group in groups):
         many += ", rows that have not run yet counted as p = 1"
-    places = [(report.protocol.finetune[group.section].dataset, group.fraction) for group in groups]
-    within = (
-        f"of one {'section' if len({*places}) < len(places) else 'data set'} and label fraction"
-    )
-    family = f"controls {within}"
+    family = f"{'rows' if sizes else 'controls'} of one section and label fraction"
     if sizes:
-        family = f"rows {within} ({many}); controls are adjusted separately"
+        family += f" ({many}); controls are adjusted separately"
     if any(row.judged.p == row.judged.p for row in rows):
         return HOW + FAMILY.format(of=family) + WHERE
     return HOW + NONE * all(row.judged.verdict == WEIGHTS for row in rows) + WHERE
@@ -235,7 +227,10 @@ def _region(region: stats.Region) -> str:
     if region.itself > ROPE:
         apart = 100 * region.itself  # never printed as the 1 that it is larger than
         printed = f"{apart:.2g}" if apart >= 1.05 else f"{max(apart, 1.01):.2f}"
-        return f"{limit} assumed, because a measured one is too large: {halves} {printed} points"
+        return (
+            f"{limit} assumed. Scratch alone varies more: {halves} {printed} points. But a row is compared with "
+            "scratch seed by seed, so the variation that both share cancels"
+        )
     return f"{limit} measured: {halves} this limit"
 
 

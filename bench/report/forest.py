@@ -28,17 +28,27 @@ GOLDEN = (5**0.5 - 1) / 2
 TINTS = {"better": COLOURS[0], "worse": COLOURS[1]}
 DETECTABLE = "smallest difference that four of five such studies find (uncorrected)"
 BRACKETS: Any = {"color": SOFT, "linestyle": (0, (1, 1.6)), "linewidth": 0.9, "marker": "|"}
+OUTSIDE: Any = {
+    "textcoords": "offset points",
+    "annotation_clip": False,
+    "fontsize": 6.5,
+    "color": SOFT,
+    "va": "center",
+}
 PALE: Any = {"linestyle": "", "color": SOFT, "alpha": 0.55, "markeredgewidth": 0}
 
 
-def forest(rows: Sequence[Interval], axis: str, lower: bool = False, against: str = "") -> Figure:
+def forest(
+    rows: Sequence[Interval], axis: str, lower: bool = False, against: str = "", way: str = "better"
+) -> Figure:
     """Draw a difference and its interval for each row, the region of equivalence shaded, a verdict in words.
 
     Args:
         rows: in the order of print, those of a group together.
-        axis: what the differences are of, their unit, and against what they are.
+        axis: what the differences are of, their unit, and against what they are; of groups without their own.
         lower: is less better?
         against: what zero is; "" for scratch.
+        way: what lies at the axis' arrow.
     """
     groups = [(name, list(members)) for name, members in groupby(rows, lambda row: row.group)]
     ropes = {row.rope for row in rows} - {0.0}
@@ -54,10 +64,18 @@ def forest(rows: Sequence[Interval], axis: str, lower: bool = False, against: st
     names = [(name, [row.title for row in members]) for name, members in groups]
     letters = max(len(row.text) for row in rows) + max(len(row.verdict_text) for row in rows)
     with canvas.style():
-        figure, axes = _stacked(names, ROW, letters * LETTER + 0.3, share=True)
-        low, high = _reach(rows, max(ropes, default=0.0))
+        said = [members[0].axis or axis for _, members in groups]
+        last = [above != below for above, below in zip(said, [*said[1:], ""], strict=True)]
+        figure, axes = _stacked(
+            names, ROW, letters * LETTER + 0.3, [0.4 if end else 0.1 for end in last]
+        )
+        reach = {text: _reach([row for row in rows if (row.axis or axis) == text]) for text in said}
         texts = list[Text]()
-        for (ax, heights), (_, members) in zip(axes, groups, strict=True):
+        for (ax, heights), (_, members), text, end in zip(axes, groups, said, last, strict=True):
+            low, high = reach[text]
+            ax.set_xlim(low, high)
+            ax.tick_params(labelbottom=end)
+            ax.set_xlabel(_better(text, lower, way) if end else "")
             if rope := min(row.rope for row in members):
                 ax.axvspan(-rope, rope, color=SOFT, alpha=0.18, lw=0)
             ax.axvline(0, color=SOFT, linewidth=0.9)
@@ -69,8 +87,6 @@ def forest(rows: Sequence[Interval], axis: str, lower: bool = False, against: st
             for row, y in zip(members, heights, strict=True):
                 weight = "bold" if row.verdict in TINTS else "normal"
                 _write(ax, row.verdict_text, y, right_of=widest, fontweight=weight)
-        axes[0][0].set_xlim(low, high)
-        axes[-1][0].set_xlabel(_better(axis, lower))
         canvas.legend(figure, handles)
         return figure
 
@@ -93,8 +109,9 @@ def _interval(ax: Axes, row: Interval, y: float, low: float, high: float) -> Non
         ax.plot(printed, y, zorder=4, clip_on=False, **hollow({"color": SOFT}))
 
 
-def _reach(rows: Sequence[Interval], rope: float) -> tuple[float, float]:
-    """Return the ends of the axis: every difference, and intervals and brackets but for the widest."""
+def _reach(rows: Sequence[Interval]) -> tuple[float, float]:
+    """Return the ends of an axis: every difference, and intervals and brackets but for the widest."""
+    rope = max(row.rope for row in rows)
     printed = [row.published for row in rows if row.published is not None]
     points = [row.difference for row in rows] + printed
     least = [row.detectable or 0.0 for row in rows]
@@ -120,7 +137,7 @@ def spots(strips: Sequence[Strip]) -> Figure:
     ]
     names = [(strip.title, [row.title for row in strip.rows]) for strip in strips]
     with canvas.style():
-        figure, axes = _stacked(names, DENSE, 0.75, share=False)
+        figure, axes = _stacked(names, DENSE, 0.75, [0.45] * len(names))
         for (ax, heights), strip in zip(axes, strips, strict=True):
             kind = (strip.axis, strip.against)
             low, high = _most([other for other in strips if (other.axis, other.against) == kind])
@@ -160,6 +177,13 @@ def _dotted(ax: Axes, row: Spots, y: float, low: float, high: float) -> None:
     ):
         if which.any():
             ax.plot(np.clip(values[which], low, high), heights[which], **look)
+    for edge, outside, side in (
+        (low, values[values < low], "left"),
+        (high, values[values > high], "right"),
+    ):
+        if len(outside):  # over the row, where no dots are
+            at, away = (edge, y - 0.42 * DENSE), (6 if side == "left" else -6, 0)
+            ax.annotate(_extremes(outside), at, away, ha=side, **OUTSIDE)
     ax.plot([row.mean] * 2, [y - 0.4 * DENSE, y + 0.4 * DENSE], color=INK, linewidth=1.8, zorder=3)
     run: Any = {"markersize": 5.5, "color": COLOURS[0], "alpha": 0.85, "markeredgewidth": 0}
     for marker, seed in zip(MARKERS * 9, dict.fromkeys(row.pretrained), strict=False):
@@ -167,8 +191,14 @@ def _dotted(ax: Axes, row: Spots, y: float, low: float, high: float) -> None:
         ax.plot(means, [y] * len(means), linestyle="", marker=marker, zorder=4, **run)
 
 
+def _extremes(values: np.ndarray) -> str:
+    """Return the least and the largest of values in print, once where they are alike."""
+    ends = (f"{values.min():.1f}", f"{values.max():.1f}")
+    return " to ".join(dict.fromkeys(ends))
+
+
 def _stacked(
-    groups: Sequence[tuple[str, list[str]]], row: float, right: float, *, share: bool
+    groups: Sequence[tuple[str, list[str]]], row: float, right: float, below: Sequence[float]
 ) -> tuple[Figure, list[tuple[Axes, np.ndarray]]]:
     """Return a figure and, of each group of named rows, its axes and the heights of its rows, in inches.
 
@@ -176,7 +206,7 @@ def _stacked(
         groups: heading and names of rows.
         row: inches of a row at least.
         right: inches of what stands to the right of the axes.
-        share: have all groups one x axis, with numbers below the last?
+        below: inches under each group, for the numbers and words of its axis.
     """
     names = [[words(name, NAME) for name in titles] for _, titles in groups]
     sizes = [
@@ -185,9 +215,9 @@ def _stacked(
     heads = [words(name, int((WIDE + right) / 0.09)) for name, _ in groups]
     width = canvas.longest(name for group in names for name in group) * LETTER + 0.4 + WIDE + right
     tall = sum(map(sum, sizes)) + 0.2 * sum(map(canvas.height, heads)) + 0.5
-    figure = canvas.new(width, tall + (0.1 if share else 0.45) * (len(groups) - 1))
+    figure = canvas.new(width, tall + sum(below[:-1]))
     ratios = [float(size.sum()) for size in sizes]
-    grid = figure.subplots(len(groups), 1, squeeze=False, sharex=share, height_ratios=ratios)
+    grid = figure.subplots(len(groups), 1, squeeze=False, height_ratios=ratios)
     rows = []
     for ax, head, titles, size in zip(grid[:, 0], heads, names, sizes, strict=True):
         heights = size.cumsum() - size / 2
@@ -208,7 +238,7 @@ def _write(ax: Axes, text: str, y: float, right_of: Artist | None = None, **look
     return ax.annotate(text, (1, y), (8, 0), va="center_baseline", **at, **look)
 
 
-def _better(axis: str, lower: bool) -> str:
+def _better(axis: str, lower: bool, way: str = "better") -> str:
     """Return what an axis says, and which way is better."""
-    better = "\N{LEFTWARDS ARROW} better" if lower else "better \N{RIGHTWARDS ARROW}"
-    return f"{axis}, {better}"
+    arrow = f"\N{LEFTWARDS ARROW} {way}" if lower else f"{way} \N{RIGHTWARDS ARROW}"
+    return f"{axis}, {arrow}"

@@ -169,7 +169,7 @@ def sentences(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
         undertrained.warning(report),
         sensitivity(report, groups).after(conclusion.sentence(report, groups)),
         *(_of_group(report, group) for group in groups),
-        f"{ROUNDED} {conclusion.how(report, groups)}" if groups else "",
+        f"{ROUNDED} {conclusion.how(groups)}" if groups else "",
     ]
     return "\n\n".join(filter(None, parts)).replace(MINUS, "-") + "\n"
 

@@ -116,6 +116,7 @@ class Interval:
     published: float | None = None  # the difference that the paper printed
     rope: float = 0.0  # differences of at most so much are equivalent; 0 where none are
     detectable: float | None = None  # the smallest true difference that such studies mostly see
+    axis: str = ""  # what its group's own axis says; empty: the group shares that of the figure
 
 
 def in_print(value: float, unit: str) -> float:

@@ -26,7 +26,7 @@ n_cases values undefined penalised failed published difference state"""
 OF_COMPARISON = """
 row baseline section fraction metric unit control difference low high p p_holm verdict why patients
 pretrainings seeds sd_patient sd_run sd_residual df detectable bootstrap_low bootstrap_high p_sign_flip
-published_difference p_equivalent p_equivalent_holm"""
+published_difference p_equivalent p_equivalent_holm comparisons"""
 CELL_COLUMNS, COMPARISON_COLUMNS = OF_CELL.split(), OF_COMPARISON.split()
 
 
@@ -106,5 +106,5 @@ def _of_comparison(report: ReportContext, row: RowComparison) -> tuple[object, .
         *(report.unit(key.metric), int(row.control), c.difference, c.low, c.high, c.p, judged.p),
         *(judged.verdict, judged.why, c.patients, c.pretrainings, c.seeds),
         *(c.sd_patient, c.sd_run, c.sd_residual, c.df, c.detectable, *row.check, row.flips),
-        *(row.published, c.p_equivalent, judged.p_equivalent),
+        *(row.published, c.p_equivalent, judged.p_equivalent, judged.family),
     )

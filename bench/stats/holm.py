@@ -24,6 +24,7 @@ class Judged:
     verdict: str
     why: str = ""
     p_equivalent: float = float("nan")  # after Holm, too
+    family: int = 0  # comparisons that p is adjusted over; 0 where it is not
 
 
 def judged(family: Sequence[Comparison], waiting: int = 0) -> list[Judged]:
@@ -48,19 +49,18 @@ def judged(family: Sequence[Comparison], waiting: int = 0) -> list[Judged]:
 
 def _judged(comparison: Comparison, adjusted: tuple[float, float] | None, size: int) -> Judged:
     if adjusted is None or comparison.why:
-        return Judged(comparison, float("nan"), comparison.verdict, comparison.why)
+        family = 0 if adjusted is None else size
+        return Judged(comparison, float("nan"), comparison.verdict, comparison.why, family=family)
+    verdict, why = word(comparison.difference, *adjusted, comparison.alpha), ""
     if min(1.0, size * comparison.smallest_p) > comparison.alpha:
-        why = FEW.format(
-            n=comparison.patients, p=comparison.smallest_p, m=size, alpha=comparison.alpha
+        verdict, why = (
+            UNCLEAR,
+            FEW.format(
+                n=comparison.patients, p=comparison.smallest_p, m=size, alpha=comparison.alpha
+            ),
         )
-        return Judged(comparison, adjusted[0], UNCLEAR, why, adjusted[1])
-    return Judged(
-        comparison,
-        adjusted[0],
-        word(comparison.difference, *adjusted, comparison.alpha),
-        "",
-        adjusted[1],
-    )
+    p, equal = adjusted
+    return Judged(comparison, p, verdict, why, equal, size)
 
 
 def holm(p: Sequence[float]) -> list[float]:
