@@ -57,12 +57,11 @@ SHORT = {
     "MSD Task04 Hippocampus": "Hippocampi",
     "LASC 2018 left atrium": "Left atria",
     "ACDC cardiac cine MR": "ACDC slices",
-    "5 % by probe, 10 % fine-tuned": "5 and 10 %",
     "genesis_unet3d/tiny": "U-Net",
     "unetr/tiny": "UNETR",
     "hssl_resnet34/small": "small ResNet",
 }
-NAMES = {("studies_probes_2d", "supervised2d"): "Labels from intensity classes"}
+NAMES = {("studies_probes_2d", "supervised"): "Labels from intensity classes"}
 BEST = {"mae_cnn3d": "MAE on a CNN", "vox2vec": "vox2vec", "voco": "VoCo"}
 WAYS = {"ranks": "same order"}
 CLAIMS = {
@@ -251,7 +250,10 @@ def agreements() -> Iterator[Interval]:
         place = re.sub(r" \(\w+\)$", "", name)
         for long, short in SHORT.items():
             place = place.replace(long, short)
-        heading = "Each comparison" if methods else "All comparisons"
+        heading = "All comparisons"
+        if methods:  # by the report that it comes from
+            once = "(methods_" in name
+            heading = f"Each method fine-tuned {'once' if once else 'three times'}"
         numbers = [float(value.replace(MINUS, "-")) for value in (tau, low, high)]
         words = (f"{tau}  [{low}, {high}]", f"{methods} methods" if methods else "")
         yield Interval(place, heading, numbers[0], numbers[1], numbers[2], "", *words)
