@@ -48,6 +48,7 @@ class Place:
 SELF_SUPERVISED = {"voco": "VoCo", "rotation3d": "Rotation"}
 SLICES = {"rotation2d": "Rotation", "inpainting2d": "In-painting"}
 CEILING = {"ceiling": "pretrained with labels"}
+RANDOM = {"dose 0": "random weights"}  # fine-tuned like loaded ones
 CONTROLS = CEILING | {
     "dose 0.75": "75 % of these weights, 25 % random",
     "dose 0.5": "half of these weights, half random",
@@ -179,13 +180,12 @@ CLAIMS = {
                     f"studies_{report}_hippocampus",
                     section,
                     5,
-                    SELF_SUPERVISED | CEILING,
+                    SELF_SUPERVISED | CEILING | RANDOM,
                 )
                 for how, report, section in (
-                    ("at rates that each row chooses, light decoder", "light", "each"),
-                    ("at rates that each row chooses", "eight", "each"),
-                    ("at one learning rate", "eight", HIPPOCAMPI),
-                    ("with a tenth of the rate for loaded weights", "eight", "low_rate"),
+                    ("with a light decoder, each row chooses its rates", "light", "each"),
+                    ("with the usual decoder, each row chooses its rates", "eight", "each"),
+                    ("with the usual decoder, low rate and late start", "eight", "low_rate"),
                 )
             ),
         ],
