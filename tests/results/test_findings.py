@@ -173,8 +173,8 @@ def counts_in_short():
         f"{equal} are equivalent and {open_} are not separable. The detectable difference is at most one point "
         f"in {one} of the {n}, and at most two points in {two}; the median is {middle:.1f}. With the "
         f"correction that the verdicts have, it is at most one point in {one_after}, and at most two in "
-        f"{two_after}; the median is {middle_after:.1f}. {silent} of the {n} could give no verdict: they have "
-        "five test patients, or weights pretrained with labels are not shown to be better there either."
+        f"{two_after}; the median is {middle_after:.1f}. No verdict was possible in {silent} of the {n}: they "
+        "have five test patients, or weights pretrained with labels are not shown to be better there either."
     )
     assert kinds["worse"] == 2
     return short, long
@@ -194,9 +194,9 @@ def test_what_is_said_of_frozen_encoders_counts_each_comparison_with_a_random_on
         counts[study] = len(lines), above, sum(float(line["high"]) < 0 for line in lines)
     n, above, below = counts["probes_2d"]
     assert below == 0
-    assert f"of the {n} comparisons of claim 8 with random encoders" in SHORT
+    assert f"Of the {n} comparisons of claim 8 with random encoders" in SHORT
     assert f"the interval lies above zero in {above} and below zero in none" in SHORT
-    text = "of the {} in 3D it lies above zero in {} and below zero in {} ("
+    text = "Of the {} in 3D it lies above zero in {} and below zero in {} ("
     assert text.format(*counts["probes_3d"]) in SHORT
     n, _, below = counts["probes_3d"]
     assert f"in {below} of {n} comparisons the interval lies below zero" in SHORT
