@@ -85,7 +85,7 @@ def test_the_intervals_of_a_tracked_study_are_what_the_page_says_and_need_its_ru
             counts[0] + (bare[0](gaps)[1] > high + 1e-6),
             counts[1] + (bare[1](gaps)[1] < high - 1e-6),
         ]
-    message = "In `{}` the first two rules make {} of the {} intervals narrower, and the third makes {} wider."
+    message = "In `{}` the first two together make {} of the {} intervals narrower. The third makes {} wider."
     assert message.format(name, counts[0], len(printed), counts[1]) in PAGE
 
 
