@@ -168,6 +168,8 @@ def _line(report: ReportContext, row: RowComparison, unit: str, heads: set[str])
     why = weights_verdict(c) if judged.verdict == WEIGHTS else reason(judged)
     if judged.verdict == EQUIVALENT:  # the p beside it is of no difference
         why = f"p of equivalence {p_value(judged.p_equivalent)}"
+        if judged.p < c.alpha:
+            why += f"; a small {'gain' if c.difference > 0 else 'loss'} is shown"
     cells: list[str | TableCell] = [
         TableCell(shown, published=printed, tip=_more(row, unit), sort=c.difference),
         interval,

@@ -3,6 +3,7 @@
 import csv
 import html
 import json
+import re
 from dataclasses import replace
 from itertools import combinations
 from types import SimpleNamespace
@@ -427,6 +428,18 @@ def test_over_data_sets_each_counts_once(context, protocol, records, usual, tmp_
         protocol(rows=ROWS, finetune=tuned), records(*rows), tmp_path, figures=False
     )
     assert "4 rows over 4 data sets" in paths.page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [(0.0, ""), (0.004, "; a small gain is shown"), (-0.004, "; a small loss is shown")],
+)
+def test_an_equivalent_row_that_differs_says_so(protocol, records, tmp_path, gain, words):
+    rows = [*scores("a", 0.0, (0,)), *scores("c", gain)]
+    few = protocol(rows={name: ROWS[name] for name in "ac"})
+    page = report.write(few, records(*rows), tmp_path, figures=False).markdown.read_text()
+    verdict = rf"equivalent \(p of equivalence [^;)]+{re.escape(words)}\) "
+    assert re.search(verdict, html.unescape(page))
 
 
 def test_every_form_says_it_and_the_plain_one_says_nothing(protocol, records, usual, tmp_path):
