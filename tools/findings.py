@@ -167,7 +167,7 @@ CLAIMS = {
         DICE,
         [
             Place(
-                "Frozen",
+                "Frozen encoders",
                 "studies_probes_hippocampus",
                 HIPPOCAMPI,
                 5,
@@ -176,16 +176,16 @@ CLAIMS = {
             ),
             *(
                 Place(
-                    f"Fine-tuned {how}",
+                    how,
                     f"studies_{report}_hippocampus",
                     section,
                     5,
                     SELF_SUPERVISED | CEILING | RANDOM,
                 )
                 for how, report, section in (
-                    ("with a light decoder, each row chooses its rates", "light", "each"),
-                    ("with the usual decoder, each row chooses its rates", "eight", "each"),
-                    ("with the usual decoder, low rate and late start", "eight", "low_rate"),
+                    ("Light decoder, each row chooses its rates", "light", "each"),
+                    ("Usual decoder, each row chooses its rates", "eight", "each"),
+                    ("Usual decoder, low rate and late start", "eight", "low_rate"),
                 )
             ),
         ],
@@ -211,17 +211,17 @@ def lines(place: Place) -> Iterator[Interval]:
             yield replace(drawn, axis=place.axis)
 
 
-def heading(place: Place) -> str:
-    """Return the heading of a place, with the mean Dice of what its rows are compared with."""
-    at = (place.baseline[0], place.section, str(place.fraction), "mean", "dice")
-    with (ROOT / "reports" / place.report / "table.csv").open(newline="") as file:
+def heading(panel: Place) -> str:
+    """Return the heading of a panel, with the mean Dice of what its rows are compared with."""
+    at = (panel.baseline[0], panel.section, str(panel.fraction), "mean", "dice")
+    with (ROOT / "reports" / panel.report / "table.csv").open(newline="") as file:
         (mean,) = (
             float(cell["mean"])
             for cell in csv.DictReader(file)
             if tuple(cell[key] for key in ("row", "section", "fraction", "target", "metric")) == at
         )
-    of = "random encoders" if "probes" in place.report else "scratch"
-    return f"{place.heading} ({of}: Dice {100 * mean:.1f} %)"
+    of = "random encoders" if "probes" in panel.report else "scratch"
+    return f"{panel.heading} ({of}: Dice {100 * mean:.1f} %)"
 
 
 @cache

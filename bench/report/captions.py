@@ -81,9 +81,9 @@ def _shared(report: ReportContext, pivot: Pivot) -> list[str]:
     """Return in a sentence which label fraction and network all numbers share, where nothing above says so."""
     fractions, (first, *others) = pivot.values("fraction"), _networks(report, pivot.rows)
     share = f"{fractions[0]} %"
-    told = "fraction" in _headed(pivot) or share in title(report, pivot)
+    stated = "fraction" in _headed(pivot) or share in title(report, pivot)
     several = len(fractions) > 1 or fractions == [100]
-    facts = [] if told or several else [f"with {share} of the labels"]
+    facts = [] if stated or several else [f"with {share} of the labels"]
     if not others and len(_networks(report, list(report.protocol.rows))) > 1:
         facts.append(f"on network {first!r}")
     return [f"All numbers are {' and '.join(facts)}."] if facts else []

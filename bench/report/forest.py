@@ -64,14 +64,14 @@ def forest(
     names = [(name, [row.title for row in members]) for name, members in groups]
     letters = max(len(row.text) for row in rows) + max(len(row.verdict_text) for row in rows)
     with canvas.style():
-        said = [members[0].axis or axis for _, members in groups]
-        last = [above != below for above, below in zip(said, [*said[1:], ""], strict=True)]
+        labels = [members[0].axis or axis for _, members in groups]
+        last = [above != below for above, below in zip(labels, [*labels[1:], ""], strict=True)]
         figure, axes = _stacked(
             names, ROW, letters * LETTER + 0.3, [0.4 if end else 0.1 for end in last]
         )
-        reach = {text: _reach([row for row in rows if (row.axis or axis) == text]) for text in said}
+        reach = {text: _reach([row for row in rows if (row.axis or axis) == text]) for text in labels}
         texts = list[Text]()
-        for (ax, heights), (_, members), text, end in zip(axes, groups, said, last, strict=True):
+        for (ax, heights), (_, members), text, end in zip(axes, groups, labels, last, strict=True):
             low, high = reach[text]
             ax.set_xlim(low, high)
             ax.tick_params(labelbottom=end)
