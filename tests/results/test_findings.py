@@ -1,6 +1,7 @@
 """Findings: every interval and verdict in the tables is that of the tracked report, or of its records."""
 
 import csv
+import json
 import re
 import statistics
 from collections import Counter
@@ -239,6 +240,15 @@ def test_what_is_said_of_ranks_is_what_their_page_says():
     few, every = (taus("studies_hippocampus/msd04_hippocampus", share) for share in (5, 100))
     assert "a tau of {} [{} to {}] with seven patients".format(*few) in MORE
     assert "and {} [{} to {}] with all".format(*every) in MORE
+
+
+def test_what_claim_10_says_of_low_rates_and_of_a_small_gain_is_recorded():
+    facts = json.loads((RECORDS / "studies_eight_hippocampus.json").read_text())
+    full, low = re.findall(r"([\d.]+) with loaded", facts["choices"]["rotation3d"])[:2]
+    assert f"it gives rotation a Dice of {low}, the full rate {full}." in MORE
+    table = pd.read_csv(ROOT / "reports" / "studies_light_hippocampus" / "verdicts.csv")
+    p = table[table["row"].eq("rotation3d") & table["section"].eq("each")]["p_holm"].item()
+    assert f"The gain of rotation is significant after correction (p {p:.3f})" in MORE
 
 
 def test_the_repeated_number_is_that_of_its_records():
