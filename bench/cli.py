@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if bare:
         gc.disable()  # it is short, and keeps what it makes
     try:
+        _require_folder()
         code = _body(arguments, bare)
         sys.stdout.flush()  # what cannot be printed is told here, not as the interpreter ends
         if bare:
@@ -55,6 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             isinstance(error, (PermissionError, NotADirectoryError)) or error.errno == errno.ELOOP
         )
         return 2 if wrong else 1
+
+
+def _require_folder() -> None:
+    """Refuse to work in a folder that was deleted: MKL would abort the process there."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise BenchError("the current folder was deleted; cd to another and run again") from None
 
 
 def _drop_output() -> None:

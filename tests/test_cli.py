@@ -170,6 +170,15 @@ def test_phantoms_are_there_whole_or_not_at_all(say, tmp_path, monkeypatch):
     assert code == 1 and "No space left" in err and not list((tmp_path / "data").iterdir())
 
 
+def test_no_command_works_in_a_deleted_folder(say, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for command in (("plan", "quickstart"), ("list", "methods"), ("status",)):
+        code, _, err = say(*command)
+        assert (code, err.count("\n")) == (2, 1) and "the current folder was deleted; cd" in err
+
+
 def test_the_environment_names_the_data(say, protocol_file, phantoms, monkeypatch):
     monkeypatch.setenv("BENCH_DATA", str(phantoms))
     assert json.loads(say("plan", protocol_file(), "--json")[1])["provisional"] is False

@@ -69,7 +69,9 @@ def forest(
         figure, axes = _stacked(
             names, ROW, letters * LETTER + 0.3, [0.4 if end else 0.1 for end in last]
         )
-        reach = {text: _reach([row for row in rows if (row.axis or axis) == text]) for text in labels}
+        reach = {
+            text: _reach([row for row in rows if (row.axis or axis) == text]) for text in labels
+        }
         texts = list[Text]()
         for (ax, heights), (_, members), text, end in zip(axes, groups, labels, last, strict=True):
             low, high = reach[text]
