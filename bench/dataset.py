@@ -118,7 +118,7 @@ class Dataset(ABC):
     splits: ClassVar[dict[str, str]] = {}  # registered split name -> file under datasets/splits/
     # for pretraining alone: name -> file under datasets/splits/
     lists: ClassVar[dict[str, str]] = {}
-    # case -> what is known against it; ``exclude: doubtful``
+    # case -> what is known against it; ``exclude: [doubtful]``
     doubtful: ClassVar[dict[str, str]] = {}
     # data set that holds the same scans or patients -> which
     overlaps: ClassVar[dict[str, str]] = {}

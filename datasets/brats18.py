@@ -53,8 +53,8 @@ class BraTS18(ChannelFiles):
     submission = "Brats18_{case}.nii.gz"  # as the folders are called
     unpack = (
         "get MICCAI_BraTS_2018_Data_Training.zip from CBICA's portal and unpack it so that brats18/ "
-        "holds HGG/Brats18_<id>/Brats18_<id>_flair.nii.gz ... anywhere below; the validation set in "
-        "a folder named so"
+        "holds HGG/Brats18_<id>/Brats18_<id>_flair.nii.gz ... anywhere below; put the validation "
+        "set in a folder whose name contains 'validation'"
     )
 
     def about(self, folders: tuple[str, ...]) -> dict[str, str]:

@@ -57,8 +57,8 @@ class BraTS21(ChannelFiles):
     unpack = (
         "get RSNA_ASNR_MICCAI_BraTS2021_TrainingData from Synapse syn25829067 (or the Kaggle copy's "
         "tar files, the extra ones too) and unpack it so that brats21/ holds "
-        "BraTS2021_00000/BraTS2021_00000_flair.nii.gz ... anywhere below; the validation set in a "
-        "folder named so"
+        "BraTS2021_00000/BraTS2021_00000_flair.nii.gz ... anywhere below; put the validation set "
+        "in a folder whose name contains 'validation'"
     )
 
     @classmethod

@@ -37,9 +37,9 @@ class Speed:
         """Return in a line what a forecast assumes."""
         how = f"measured {self.measured}" if self.measured else "assumed, not measured"
         return (
-            f"{how}: an operation takes the longest of {self.launch * 1e6:g} us, its products at "
-            f"{self.compute:.0%} of the stated speed and its bytes at {self.memory:.0%} of it; waiting for "
-            "data is not counted; all steps cost as much as the first"
+            f"{how}: the time of an operation is the largest of {self.launch * 1e6:g} us, its arithmetic at "
+            f"{self.compute:.0%} of the stated speed, and its memory traffic at {self.memory:.0%} of the stated "
+            "bandwidth; waiting for data is not counted; all steps cost as much as the first"
         )
 
 

@@ -60,7 +60,7 @@ class Row:
     params: dict[str, Any] = field(default_factory=dict)
     pretrain: dict[str, Any] = field(default_factory=dict)  # changes of the pretrain section
     finetune: dict[str, Any] = field(default_factory=dict)  # changes of every finetune section
-    # start from the snapshot after this step; a list makes one row per step; by default the last
+    # start from the snapshot after this step, or `last`; a list of them makes one row per step; by default the last
     at: Steps | None = None
     # a file of weights, relative to the protocol's folder, instead of a pretraining
     init: str | Initial = ""
@@ -105,7 +105,7 @@ class Protocol:
     finetune: tuple[Finetune, ...]  # the fine-tuning sections
     # lines with only a paper's numbers
     published_only: dict[str, Quoted] = field(default_factory=dict)
-    # name of records and reports; default: the path under `protocols/` with "_" for "/"
+    # name of records and reports; default: the path under `protocols/` with "_" for "/", else the name of the file
     name: str = ""
     paper: str = ""  # pgl, hssl, voco, taleb, glmae or tran: its numbers are shown beside ours
     table: str = ""  # table or figure of that paper: table1, fig5
@@ -119,10 +119,12 @@ class Protocol:
     scale: Literal["paper", "pilot", "smoke"] = "paper"  # scale used without `--scale`
     # scratch: each row has a scratch row trained alike; unequal: one trained otherwise; none: no scratch row
     baseline: Literal["scratch", "unequal", "none"] = "scratch"
-    # random, shuffled: for pretrained rows; long, ceiling, doses, intensity: for scratch rows
+    # rows that the plan adds. random: fine-tuned alike from random weights; shuffled: pretrained weights permuted
+    # in each tensor; long: scratch with as many samples as the longest pretraining; ceiling: pretrained with all
+    # labels; doses: weights between random ones and the ceiling's; intensity: a probe of intensities, no encoder
     controls: tuple[Control, ...] = ()
     pretrain: Pretrain | None = None  # needed if a row is pretrained here
-    metrics: tuple[str, ...] = ()  # by default dice, and accuracy if a data set has classes
+    metrics: tuple[str, ...] = ()  # by default dice; accuracy for classes, mae for a regression
     convention: Literal["medpy", "monai", "deepmind"] = "medpy"  # for surface distances
     empty: Literal["default", "brats", "skip"] | None = None  # by default as the data set says
     layout: Layout = field(default_factory=Layout)  # layout of tables and figures

@@ -120,7 +120,7 @@ class Mix:
     recipe: str | Recipe | None = None  # how scans are prepared, if not as in the mixture
     list: str = ""  # a pretraining list of the data set: read only its cases
     split: str = ""  # if not fine-tuned on here: read only the training patients of this split
-    # use only cases with these entries in their meta
+    # use only cases whose metadata have these values, such as `modality: CT`
     where: dict[str, str] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()  # cases to leave out; "doubtful": those that the data set marks
     take: str = ""  # use only "40 cases" or "20 %", ranked as for label fractions
@@ -279,7 +279,7 @@ class Augment:
     rotate: float = 0.0  # rotate about x, y and z, each by at most `angle`
     angle: float = 30.0  # degrees
     zoom: float = 0.0  # zoom by a factor from `zoom_range`
-    # extent read, as a factor of the crop; above 1 things look smaller
+    # size of the region that is read, divided by that of the crop; above 1, structures appear smaller
     zoom_range: Ends = (0.7, 1.4)
     zoom_axes: Literal["alike", "apart"] = "alike"  # one factor for all axes, or one for each axis
     # rotate, zoom and lower the resolution only in x and y; by default for crops flatter than 3 to 1
@@ -301,7 +301,7 @@ class Augment:
     gamma_inverted: float = 0.0  # as `gamma`, on the inverted image
     gamma: float = 0.0  # scale intensities to 0 to 1 and raise them to a power
     gamma_range: Ends = (0.7, 1.5)  # exponents
-    # restore mean and spread; range; nothing
+    # moments: restore mean and standard deviation; range: restore minimum and maximum; unit: restore nothing
     gamma_keep: Literal["moments", "range", "unit"] = "moments"
     channel: float = 1.0  # probability per channel of blur and lowres, if the sample has them
     balanced: bool = False  # draw factors and exponents below 1 as often as above 1
@@ -376,7 +376,7 @@ class Lora:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """A simple model that is fitted to the features of a frozen encoder, in closed form and without a seed.
+    """A simple model that is fitted to the features of a frozen encoder, without a seed.
 
     For label maps every voxel is a sample, for classes every case. All classes weigh the same.
     """
@@ -466,14 +466,14 @@ class Tuning(Training):
     )
     probe: Probe = sparse(Probe())  # used with `evaluation: probe`
     frozen: Part = 0.0  # share of all steps, at the start, in which the encoder does not train
-    # parameters without loaded weights, by the load receipt; nothing is frozen if all are new
+    # parameters that were not loaded; nothing is frozen if all are new
     new: Group = sparse(Group())
     loaded: Group = sparse(Group())  # parameters loaded from a pretraining or a file
     # last layer; loaded: use that of the weights, for the same labels; `best_val` then also scores step 0
     output: Literal["new", "loaded"] = sparse("new")
     # start the bias of a new last layer at the log frequencies of the classes in the crops
     prior: bool = sparse(False)
-    # loaded norm layers with running statistics use those of each batch, or keep the loaded ones
+    # batch: loaded norm layers use statistics of the batch in training; kept: they keep the loaded running statistics
     norm: Literal["batch", "kept"] = sparse("batch")
     # momentum of a moving average of the weights, which is then scored; 0: off
     ema: Part = sparse(0.0)
@@ -597,7 +597,7 @@ class Tune:
     # a key of the section, such as loaded.rate, with the values to try; rate means optimiser.lr
     over: dict[str, tuple[Any, ...]]
     on: Literal["val"] = "val"  # the validation patients choose, as for `best_val`
-    # choose by the mean over this many seeds, the run's own among them; others: over all seeds but its own
+    # seeds whose validation scores are averaged for the choice, the run's own among them; others: all seeds but its own
     runs: Annotated[int, Range(1, 64)] | Literal["others"] = 1
 
     def __post_init__(self) -> None:
@@ -686,7 +686,7 @@ class TestedOn:
     # of the same name are compared
     labels: Named = field(default_factory=dict)
     split: str = ""  # test only the test patients of this split; by default all labelled patients
-    # use only cases with these entries in their meta
+    # use only cases whose metadata have these values, such as `modality: CT`
     where: dict[str, str] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()  # cases to leave out; "doubtful": those that the data set marks
     recipe: str | Recipe | None = None  # by default that of the section
@@ -724,14 +724,14 @@ class Finetune(Tuning):
     folds: Numbers | None = None  # folds of the split to run; all by default
     # changes of the pretraining for this section
     pretrain: dict[str, Any] = field(default_factory=dict)
-    # use only cases with these entries in their meta
+    # use only cases whose metadata have these values, such as `modality: CT`
     where: dict[str, str] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()  # cases to leave out; "doubtful": those that the data set marks
     epochs: Epochs | None = None  # each epoch has `crops` samples per case; or set `steps`
     crops: Samples = 1  # samples per case and epoch
     # what is equal at all label fractions; by default the unit in which the budget is given
     hold: Literal["epochs", "steps"] | None = None
-    # also predict unlabelled cases with these entries in their meta, for a challenge's server
+    # also predict unlabelled cases whose metadata have these values, such as `modality: CT`, for a challenge's server
     submit: dict[str, str] = field(default_factory=dict)
     # instead of the regions of the data set
     regions: dict[str, tuple[int, ...]] = field(default_factory=dict)

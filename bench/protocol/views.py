@@ -27,8 +27,8 @@ COLUMNS: dict[str, tuple[Axis, ...]] = {  # by `draw`; of others targets
 class View:
     """One table or figure. It shows all rows, sections, fractions, targets and metrics that it does not limit.
 
-    A table is a pivot table: ``lines`` and ``columns`` name axes, outermost first. An axis in neither has one
-    table per value (for ``target``, only one of the mean).
+    A table is a pivot table: ``lines`` and ``columns`` name axes, outermost first. For an axis that
+    is in neither, one table is printed for each value. For ``target``, only the mean is printed.
     ``bars``, ``lines`` and ``dots`` have ``columns`` along their axis (by default targets, fractions, and
     sections by metrics), one colour per row, and one plot per value of the other axes.
     """

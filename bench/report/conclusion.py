@@ -54,6 +54,7 @@ ALONE = (
     "Nothing is compared. A comparison needs a row from scratch with the same network, fine-tuning, "
     "patients and seeds."
 )
+SCRATCH_ALONE = "Every row is trained from scratch, so no pretraining is compared."
 WHERE = "Error rates of these verdicts: docs/statistics.md."
 SEEDS, PAIRED = "--set finetune.seeds=[0,1,2] ", "--set pretrain.seeds=paired"
 
@@ -79,7 +80,9 @@ def sentence(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
     """Return how many rows have which verdict, in a sentence; "" where nothing ran or one row is all there is."""
     if not groups:
         scored = any(cell.mean is not None for cell in report.cells.cells.values())
-        return ALONE if scored and len(report.protocol.rows) > 1 else ""
+        declared = report.protocol.rows
+        fresh = all(report.from_scratch(name) and not row.init for name, row in declared.items())
+        return (SCRATCH_ALONE if fresh else ALONE) if scored and len(declared) > 1 else ""
     rows = [row for group in groups for row in group.rows]
     alone = "" if rows else "Only controls are compared. "
     rows = rows or [row for group in groups for row in group.controls]
@@ -145,7 +148,7 @@ def _verdict_table(report: ReportContext, group: VerdictGroup, shown: set[str]) 
         words=[head.index("Verdict")],
     )
     lines = (
-        (heading, [_line(report, row, unit, shown) for row in family])
+        (heading, [_line(name, row, unit, shown) for name, row in family])
         for heading, family in _families(report, group)
     )
     return with_lines(table, *lines)
@@ -153,14 +156,14 @@ def _verdict_table(report: ReportContext, group: VerdictGroup, shown: set[str]) 
 
 def _families(
     report: ReportContext, group: VerdictGroup
-) -> Iterator[tuple[str, Iterable[RowComparison]]]:
-    """Yield the rows that are read against one row from scratch, under its name if there are several."""
+) -> Iterator[tuple[str, Iterable[tuple[str, RowComparison]]]]:
+    """Yield rows and their names that are read against one row from scratch, under its name if there are several."""
     for against, rows in groupby(group.rows, partial(group.against, report)):
-        yield against[:1].upper() + against[1:], rows
-    yield CONTROLS, group.controls
+        yield against[:1].upper() + against[1:], [(group.name(report, row), row) for row in rows]
+    yield CONTROLS, [(report.named(row.key.row), row) for row in group.controls]
 
 
-def _line(report: ReportContext, row: RowComparison, unit: str, heads: set[str]) -> Line:
+def _line(name: str, row: RowComparison, unit: str, heads: set[str]) -> Line:
     c, judged = row.judged.comparison, row.judged
     printed = "" if row.published is None else difference(row.published, unit)
     shown = difference(c.difference, unit)
@@ -178,7 +181,7 @@ def _line(report: ReportContext, row: RowComparison, unit: str, heads: set[str])
         *([str(c.pretrainings) if c.seeds > 1 else ""] if PRETRAININGS in heads else []),
         count_of(c),
     ]
-    (line,) = lines_of([[report.named(row.key.row), *cells]])
+    (line,) = lines_of([[name, *cells]])
     return replace(line, row=row.key.row)
 
 
@@ -282,7 +285,7 @@ def _interval_of(
     unit, against = report.unit(group.metric), group.against(report, row)
     place = f"{report.labels[group.section]}, {group.fraction} %{against and f', {against}'}{of}"
     line = line_of(
-        (report.named(row.key.row), place),
+        (group.name(report, row), place),
         (row.judged.verdict, row.judged.verdict + _briefly(row.judged)),
         row.judged.comparison,
         unit,

@@ -16,6 +16,7 @@ from matplotlib.text import Text
 
 from bench.report import canvas
 from bench.report.canvas import COLOURS, GRID, INK, MARKERS, PRINTED, SOFT, hollow, words
+from bench.report.numbers import MINUS
 from bench.report.plots import Interval, Spots, Strip
 
 NAME = 30  # letters of a line of a row's name
@@ -146,7 +147,7 @@ def spots(strips: Sequence[Strip]) -> Figure:
             if strip.against:
                 ax.axvline(0, color=SOFT, linewidth=0.9)
             for row, y in zip(strip.rows, heights, strict=True):
-                _dotted(ax, row, y, low, high)
+                _dotted(ax, row, y, (low, high), "+" if strip.against else "")
                 _write(ax, row.text, y)
             ax.set_xlim(low, high)
             against = f", against {strip.against}" if strip.against else ""
@@ -166,8 +167,9 @@ def _most(strips: Sequence[Strip]) -> tuple[float, float]:
     return min(values) - more, max(values) + more
 
 
-def _dotted(ax: Axes, row: Spots, y: float, low: float, high: float) -> None:
-    """Draw a row's patients, runs and mean; triangles at the edges are patients beyond these."""
+def _dotted(ax: Axes, row: Spots, y: float, ends: tuple[float, float], sign: str) -> None:
+    """Draw a row's patients, runs and mean; triangles at the ends of the axis are patients beyond these."""
+    low, high = ends
     ax.axhline(y, color=GRID, linewidth=0.7)
     values = np.array(row.patients, float)
     heights = y + (np.arange(1, len(values) + 1) * GOLDEN % 1 - 0.5) * 0.6 * DENSE
@@ -185,7 +187,7 @@ def _dotted(ax: Axes, row: Spots, y: float, low: float, high: float) -> None:
     ):
         if len(outside):  # over the row, where no dots are
             at, away = (edge, y - 0.42 * DENSE), (6 if side == "left" else -6, 0)
-            ax.annotate(_extremes(outside), at, away, ha=side, **OUTSIDE)
+            ax.annotate(_extremes(outside, sign), at, away, ha=side, **OUTSIDE)
     ax.plot([row.mean] * 2, [y - 0.4 * DENSE, y + 0.4 * DENSE], color=INK, linewidth=1.8, zorder=3)
     run: Any = {"markersize": 5.5, "color": COLOURS[0], "alpha": 0.85, "markeredgewidth": 0}
     for marker, seed in zip(MARKERS * 9, dict.fromkeys(row.pretrained), strict=False):
@@ -193,9 +195,9 @@ def _dotted(ax: Axes, row: Spots, y: float, low: float, high: float) -> None:
         ax.plot(means, [y] * len(means), linestyle="", marker=marker, zorder=4, **run)
 
 
-def _extremes(values: np.ndarray) -> str:
+def _extremes(values: np.ndarray, sign: str) -> str:
     """Return the least and the largest of values in print, once where they are alike."""
-    ends = (f"{values.min():.1f}", f"{values.max():.1f}")
+    ends = (f"{end:{sign}.1f}".replace("-", MINUS) for end in (values.min(), values.max()))
     return " to ".join(dict.fromkeys(ends))
 
 

@@ -36,7 +36,7 @@ WEIGHTS = (
     " With one run or one pretraining the gap holds for these weights, not for the method: {rows}."
 )
 PAIRS = (
-    "Less scratch's: the row's gap minus the gap of scratch, for the same groups, patients and runs. A "
+    "Gap minus scratch's: the row's gap minus the gap of scratch, for the same groups, patients and runs. A "
     "positive value means that the row's gap is wider. Each pair has a 95 % interval. Holm adjusts p over all "
     "pairs of a row."
 )
@@ -125,7 +125,7 @@ def _tables(
     few = any(gap.too_few for divided in rows.values() for gap in divided.gaps)
     caption = HOW + left_out + _how(report, rows, len(names), few=few)
     pairs = [line for row, divided in rows.items() for line in _pairs(report, by, row, divided)]
-    head = ("Row", "Groups", *GAP, "Less scratch's", *GAP[1:])
+    head = ("Row", "Groups", *GAP, "Gap minus scratch's", *GAP[1:])
     each = grid(head, pairs, f"{title}: each pair", PAIRS, words=[1])
     return [grid(("Row", *names, *GAP, COUNTS), lines, title, caption), replace(each, folded=True)]
 

@@ -29,6 +29,7 @@ THEME = {
 FAMILY = "system-ui,sans-serif"
 SPACE = re.compile(r"\{.*\}")
 NARROW, WIDE = 1.2, 1.6  # pixels of a point: text of 9 has at least 10.8, on a phone 6.5
+SIDES = 6  # points at the left and the right, for letters of the page's font that are wider
 DOTS, PIXELS = 110, 8e5  # of pictures inside a figure: per inch, and in all at most
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 COLOUR = re.compile("|".join(THEME))
@@ -46,6 +47,7 @@ def themed(figure: Figure, name: str, title: str) -> str:
         title: what a screen reader says.
     """
     wide, tall = figure.get_size_inches()
+    points = 72 * wide + 2 * SIDES
     _mark_lines(figure)
     figure.patch.set_visible(False)
     figure.dpi = min(DOTS, (PIXELS / (wide * tall)) ** 0.5)
@@ -56,14 +58,14 @@ def themed(figure: Figure, name: str, title: str) -> str:
     name = re.sub(r"[^\w-]", "_", name)
     attributes = {
         "xmlns": "http://www.w3.org/2000/svg",
-        "viewBox": f"0 0 {_short(72 * wide)} {_short(72 * tall)}",
+        "viewBox": f"{-SIDES} 0 {_short(points)} {_short(72 * tall)}",
         "role": "img",
         "aria-labelledby": f"{name}-title",
         "fill": THEME[INK],
         "font-family": FAMILY,
         "stroke-linejoin": "round",
-        "style": f"--least:{72 * wide * NARROW:.0f}px;width:100%;min-width:var(--least);"
-        f"max-width:{72 * wide * WIDE:.0f}px;height:auto",
+        "style": f"--least:{points * NARROW:.0f}px;width:100%;min-width:var(--least);"
+        f"max-width:{points * WIDE:.0f}px;height:auto",
     }
     out = Tree.Element("svg", attributes)
     Tree.SubElement(out, "title", {"id": f"{name}-title"}).text = printable(title)

@@ -67,6 +67,13 @@ class VerdictGroup:
         """Return which row from scratch a row is read against, where there are several; else ""."""
         return f"against {report.named(row.baseline)}" if self.several else ""
 
+    def name(self, report: ReportContext, row: RowComparison) -> str:
+        """Return a row's printed name, without its network where ``against`` names it."""
+        pair = (row_of(report.protocol, name)[0] for name in (row.key.row, row.baseline))
+        networks = {declared.network if declared else "" for declared in pair}
+        alone = self.several and len(networks) == 1
+        return report.titles[row.key.row] if alone else report.named(row.key.row)
+
     def counted(self) -> dict[str, int]:
         """Return how many rows have each verdict."""
         verdicts = [row.judged.verdict for row in self.rows]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from bench.gpu.cards import card
 from bench.protocol import PAPERS, Protocol, read
 from bench.protocol.named import ROOT
+from bench.report.footnotes import counted
 from bench.store import Store
 
 if TYPE_CHECKING:
@@ -209,20 +210,23 @@ def _cards(root: Path, items: Iterable[dict[str, str]]) -> list[str]:
             continue
         name = f"{item['paper']} {_title(item['item'])}"
         stale = "" if need.content == protocol.origin.content else " (an earlier state of the file)"
-        fits = ("all" if not count else f"all but {count}" for count in need.unfit)
-        row = (f"{need.hours:,.1f}", str(need.unknown or ""), f"{need.gib:.1f}", *fits, need.advice)
+        fits = (
+            f"{counted(count, 'job')} too large" if count else "all fit" for count in need.unfit
+        )
+        hours = f"{need.hours:,.1f}" if need.hours or not need.unknown else "unknown"
+        row = (hours, str(need.unknown or ""), f"{need.gib:.1f}", *fits, need.advice)
         rows.append((name + stale, *row))
     if not rows:
         return []
     every = [NEED, ("---", "---:", "---:", "---:", *["---"] * (len(NEED) - 4)), *rows]
     return [
         "",
-        "## What each needs of a card",
+        "## What each needs of a GPU",
         "",
-        "At paper scale, by `bench plan PROTOCOL --gpu` (`results/gpu.csv`, by `python -m bench.show.papers --gpu "
-        f"OUT`). **All is counted, nothing was run on a card.** Hours are {card(CARD, Path()).speed.text}. They "
-        "include only trainings whose length is known without the data. The columns of cards say how many jobs fit: "
-        "a job fits if the card has the memory of its step plus a tenth plus 1 GiB.",
+        "At paper scale, by `bench plan PROTOCOL --gpu NAME` (`results/gpu.csv`, by `python -m bench.show.papers --gpu "
+        f"OUT`). **All is counted, nothing was run on a GPU.** Hours are {card(CARD, Path()).speed.text}. They "
+        "include only trainings whose length is known without the data. A job fits into a "
+        "GPU with the memory of its step plus a tenth plus 1 GiB.",
         "",
         *(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in every),
     ]

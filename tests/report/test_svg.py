@@ -12,7 +12,9 @@ from bench.protocol import Finetune, Row
 from bench.report import Cloud, Course, Extras, Panel, Pretext, write
 from bench.report.canvas import COLOURS, MARKERS, looks, new, style
 from bench.report.figures import forest, wanted
-from bench.report.plots import Interval, Series
+from bench.report.forest import spots
+from bench.report.numbers import MINUS
+from bench.report.plots import Interval, Series, Spots, Strip
 from bench.report.redraw import current_svg, refresh
 from bench.report.supplement import DatasetInfo
 from bench.report.svg import GRID, INK, PAPER, SOFT, themed
@@ -119,7 +121,9 @@ def test_a_figure_takes_the_pages_colours_and_has_neither_background_nor_style_n
         fixed = re.sub(r"var\([^)]*\)", "", svg)
         assert not any(colour in fixed for colour in (INK, SOFT, GRID, PAPER, "#000000")), name
         root = Tree.fromstring(svg)
-        width, height = (float(v) for v in root.get("viewBox").split()[2:])
+        left, _, width, height = (float(v) for v in root.get("viewBox").split())
+        width += 2 * left  # that of the figure, without the room beside it
+        assert left < 0 < width, name
         for tag, element in tags(svg):
             complete = re.match(rf"M0 {height:g}L{width:g} {height:g}L", element.get("d", ""))
             assert tag != "path" or not complete, f"{name} has a background"
@@ -175,6 +179,14 @@ def test_no_words_lie_on_one_another_or_beyond_the_edge(plans):
         for box in boxes:
             assert min(box.x0, box.y0) > -1, plan.name
             assert box.x1 < figure.bbox.x1 + 1 and box.y1 < figure.bbox.y1 + 1, plan.name
+
+
+@pytest.mark.parametrize(("against", "written"), [("scratch", "+16.2"), ("", "16.2")])
+def test_patients_beyond_an_axis_are_written_with_the_sign_that_differences_have(against, written):
+    spread = np.linspace(-1, 1, 400).tolist()
+    row = Spots("a", 0.0, "0.00", (0.0,), (0,), (-12.64, -9.0, *spread, 16.24))
+    texts = [t.get_text() for t in spots([Strip("", "Dice", False, against, (row,))]).findobj(Text)]
+    assert written in texts and f"{MINUS}12.6 to {MINUS}9.0" in texts
 
 
 def beyond(axis):

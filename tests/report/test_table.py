@@ -538,7 +538,7 @@ def test_beside_synthetic_scans_no_difference_to_a_published_number_is_printed(
     assert line["difference"] == ("" if synthetic else "-0.338500")
 
 
-CAPTIONS = {  # a caption: what stands under the table, and what behind "How to read this"
+CAPTIONS = {  # a caption: what stands under the table, and what behind "More on this table"
     "short": ("One. Two.", "One. Two.", ""),
     "long": (f"{'a' * 120}. B. {'C' * 120}. D.", f"{'a' * 120}. B.", f"{'C' * 120}. D."),
     "one sentence": ("a" * 500, "a" * 500, ""),
@@ -571,8 +571,18 @@ def test_equal_draws_of_all_patients_are_explained(
     assert ("every draw has the same patients" in built.caption) == said
 
 
-@pytest.mark.parametrize(("names", "hint"), [("a", False), ("ab", True)])
-def test_a_protocol_of_one_row_is_not_told_that_nothing_is_compared(protocol, records, names, hint):
-    read = protocol(rows=dict.fromkeys(names, VOCO))
+@pytest.mark.parametrize(
+    ("names", "row", "expected"),
+    [
+        ("a", VOCO, ""),
+        ("ab", VOCO, conclusion.ALONE),
+        ("ab", SCRATCH, conclusion.SCRATCH_ALONE),
+        ("ab", replace(SCRATCH, init="file.pt"), conclusion.ALONE),
+    ],
+)
+def test_where_nothing_is_compared_a_page_of_several_rows_says_why(
+    protocol, records, names, row, expected
+):
+    read = protocol(rows=dict.fromkeys(names, row))
     report = context_of(read, four(records, dict.fromkeys(names, 0.8)), Extras())
-    assert (conclusion.sentence(report, ()) == conclusion.ALONE) is hint
+    assert conclusion.sentence(report, ()) == expected

@@ -661,9 +661,12 @@ def test_each_network_is_blind_by_its_own_ceiling(context):
     why = {row.key.row: row.judged.why for row in group.rows}
     assert why["b2"].startswith("blind") and why["b"] == ""
     (figure,) = forest_figures(study, [group])  # a shaded band is that of one network
-    against = [ax.get_title("left").partition("against ")[2] for ax in figure.draw().axes]
+    axes = figure.draw().axes
+    against = [ax.get_title("left").partition("against ")[2] for ax in axes]
     names = [study.named(row) for row in ("a", "a2")]
     assert against == [*names, *(f"{name}: controls" for name in names)]
+    # the heading says the network, so the rows need not
+    assert [[text.get_text() for text in ax.get_yticklabels()] for ax in axes[:2]] == [["B"], ["B"]]
 
 
 def test_positive_controls_win_no_mark_and_no_rank_and_stand_last(context, usual):

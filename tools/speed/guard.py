@@ -132,7 +132,7 @@ def large(scans: list, read: int, tests: int, channels: int, part: int, chosen: 
     print(f"|---|{'--:|' * len(every)}")
     times = [f"{t:.0f} s" if t < 120 else f"{t / 60:.1f} min" for _, t in every]
     print(f"| in proportion from {part} x {chosen} | {' | '.join(times)} |")
-    print(f"\n{passing} pass the screen of each, {len(result)} found.")
+    print(f"\nOf each test scan {passing} scans pass the screen; {len(result)} copies were found.")
     print(f"\nIn short: {read:,} x {tests} scans, channels: {channels}, {times[-1]}")
 
 

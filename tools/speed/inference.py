@@ -180,7 +180,7 @@ def main() -> None:
     script, remaining = zip(*ratios, strict=True)
     alone, alike = (f"{min(ratios):.1f} to {max(ratios):.1f}" for ratios in (script, remaining))
     write(
-        f"\nIn short: {alone} times as fast as MONAI's windows; with our allocator for both {alike}\n"
+        f"\nIn short: {alone} times as fast as MONAI's windows; with our memory setting for both {alike}\n"
     )
 
 

@@ -93,7 +93,7 @@ def main() -> None:
             os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
         squeue.require()
         print(
-            "| cells | pretrainings | jobs | plan s | describe and submit s | sbatch calls | one look s |"
+            "| cells | pretrainings | jobs | plan s | describe and submit s | sbatch calls | one status check s |"
         )
         print("|--:|--:|--:|--:|--:|--:|--:|")
         for share in (10, 1):

@@ -95,9 +95,7 @@ def _costs(report: ReportContext, name: str) -> str:
         ]
         lines.append([report.named(row), *(_count(v) for pair in pairs for v in pair)])
     heads = ["", "pretraining s", "samples", "fine-tuning s", "samples"]
-    title = (
-        "cost over all seeds and fractions; seconds are of the machines that ran, samples are not"
-    )
+    title = "cost over all seeds and label fractions; seconds depend on the machine, numbers of samples do not"
     return f"{title}\n" + tabulate(
         lines, heads, disable_numparse=True, colalign=("left", *["right"] * 4)
     )

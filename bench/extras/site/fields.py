@@ -56,7 +56,7 @@ def in_words(hint: Any, bounds: Range | None = None) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(in_words(i, bounds) for i in inner if i is not type(None))
     if origin is Literal:
-        return ", ".join(f"`{value}`" for value in inner)
+        return ", ".join(f"`{value}`" for value in inner if value != "")
     if origin in (tuple, list):
         several = origin is list or inner[-1] is Ellipsis
         if several:
