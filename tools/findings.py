@@ -46,7 +46,7 @@ class Place:
 
 
 SELF_SUPERVISED = {"voco": "VoCo", "rotation3d": "Rotation"}
-SLICES = {"rotation2d": "Rotation", "inpainting2d": "In-painting"}
+SLICES = {"rotation2d": "Rotation", "inpainting2d": "In-painting", "moco2d": "MoCo"}
 CEILING = {"ceiling": "pretrained with labels"}
 RANDOM = {"dose 0": "random weights"}  # fine-tuned like loaded ones
 CONTROLS = CEILING | {
