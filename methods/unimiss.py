@@ -61,8 +61,7 @@ class UniMiSS(Method):
         out: Count = 65536  # code
         hidden: Count = 2048  # code
         bottleneck: Count = 256  # code
-        # code, use_bn_in_head; a small convolutional encoder wants it: see docs
-        head_norm: bool = False
+        head_norm: bool = False  # code, use_bn_in_head
         temperature: Positive = 0.1  # code, of the student
         teacher_temperature: Positive = 0.04  # code, without warm-up
         centre: Share = 0.9  # code
