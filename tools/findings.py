@@ -45,7 +45,7 @@ class Place:
     axis: str = ""  # where it is not that of the figure
 
 
-SELF_SUPERVISED = {"voco": "VoCo", "rotation3d": "Rotation"}
+SELF_SUPERVISED = {"voco": "VoCo", "rotation3d": "Rotation", "vox2vec": "vox2vec"}
 SLICES = {"rotation2d": "Rotation", "inpainting2d": "In-painting", "moco2d": "MoCo"}
 CEILING = {"ceiling": "pretrained with labels"}
 RANDOM = {"dose 0": "random weights"}  # fine-tuned like loaded ones
