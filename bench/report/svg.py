@@ -33,6 +33,7 @@ SIDES = 6  # points at the left and the right, for letters of the page's font th
 DOTS, PIXELS = 110, 8e5  # of pictures inside a figure: per inch, and in all at most
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 COLOUR = re.compile("|".join(THEME))
+REFERENCE = re.compile(r"(?<=^#)\w+$|(?<=url\(#)\w+")
 BLANK = re.compile(r"\s*([MLCQz:;])\s*")
 FONT = re.compile(r"(font-family:)?'DejaVu Sans'[^;]*")
 ANCHORS = {"center": ("middle", 0.5), "right": ("end", 1.0)}
@@ -72,7 +73,20 @@ def themed(figure: Figure, name: str, title: str) -> str:
     used = {*re.findall(r"#(\w+)", drawn.getvalue())}
     for child in Tree.fromstring(drawn.getvalue()):
         out.extend(_lean(child, used))
+    _number(out, name)
     return Tree.tostring(out, encoding="unicode")
+
+
+def _number(figure: Tree.Element, name: str) -> None:
+    """Number the ids of a figure: matplotlib's change with the last digit of a place."""
+    parts = [part for part in figure.iter() if part.get("id") and part.tag != "title"]
+    numbers = {part.get("id", ""): f"{name}-{number}" for number, part in enumerate(parts)}
+    for part in figure.iter():
+        for key, value in part.attrib.items():
+            if key == "id":
+                part.set(key, numbers.get(value, value))
+            elif "#" in value:
+                part.set(key, REFERENCE.sub(lambda m: numbers.get(m[0], m[0]), value))
 
 
 def _mark_lines(figure: Figure) -> None:

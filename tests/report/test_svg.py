@@ -136,6 +136,8 @@ def test_ids_are_unique_over_figures_of_one_page_and_nothing_is_loaded(drawn):
     page = "".join(drawn.values())
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len({*ids}) and len(ids) > len(drawn)
+    # matplotlib's would change with the last digit of a place
+    assert all(re.fullmatch(rf"({'|'.join(drawn)})-(title|\d+)", id) for id in ids)
     used = re.findall(r'(?:href="|url\()#([^)"]+)', page)
     assert used and {*used} <= {*ids}
     assert all(
