@@ -71,22 +71,12 @@ def themed(figure: Figure, name: str, title: str) -> str:
     out = Tree.Element("svg", attributes)
     Tree.SubElement(out, "title", {"id": f"{name}-title"}).text = printable(title)
     used = {*re.findall(r"#(\w+)", drawn.getvalue())}
+    named = (id for id in re.findall(r'\bid="(\w+)"', drawn.getvalue()) if id in used)
+    # numbered: matplotlib's names change with the last digit of a place
+    ids = {id: f"{name}-{number}" for number, id in enumerate(named)}
     for child in Tree.fromstring(drawn.getvalue()):
-        out.extend(_lean(child, used))
-    _number(out, name)
+        out.extend(_lean(child, ids))
     return Tree.tostring(out, encoding="unicode")
-
-
-def _number(figure: Tree.Element, name: str) -> None:
-    """Number the ids of a figure: matplotlib's change with the last digit of a place."""
-    parts = [part for part in figure.iter() if part.get("id") and part.tag != "title"]
-    numbers = {part.get("id", ""): f"{name}-{number}" for number, part in enumerate(parts)}
-    for part in figure.iter():
-        for key, value in part.attrib.items():
-            if key == "id":
-                part.set(key, numbers.get(value, value))
-            elif "#" in value:
-                part.set(key, REFERENCE.sub(lambda m: numbers.get(m[0], m[0]), value))
 
 
 def _mark_lines(figure: Figure) -> None:
@@ -105,19 +95,19 @@ def _mark_lines(figure: Figure) -> None:
             text.set_gid(f"lines {anchor} {'y' if upright else 'x'} {_short(along)}")
 
 
-def _lean(element: Tree.Element, used: set[str]) -> list[Tree.Element]:
+def _lean(element: Tree.Element, ids: dict[str, str]) -> list[Tree.Element]:
     """Return what is left of an element: groups that say nothing give way to what they hold."""
     element.tag = SPACE.sub("", element.tag)
     if element.tag in ("metadata", "style"):  # a style sheet would be the whole page's
         return []
     if element.get("id", "").startswith("lines "):
         _align(element)
-    element.attrib = {key: value for key, value in _attributes(element, used) if value}
+    element.attrib = {key: value for key, value in _attributes(element, ids) if value}
     element.tail = None
     if element.tag == "text":
         return [element]
     element.text = None
-    element[:] = [part for child in element for part in _lean(child, used)]
+    element[:] = [part for child in element for part in _lean(child, ids)]
     if element.tag == "g":
         _share_style(element)
         return [element] if element.attrib else list(element)
@@ -125,11 +115,12 @@ def _lean(element: Tree.Element, used: set[str]) -> list[Tree.Element]:
     return [] if unseen and not len(element) else [element]
 
 
-def _attributes(element: Tree.Element, used: set[str]) -> Iterator[tuple[str, str]]:
+def _attributes(element: Tree.Element, ids: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Yield an element's attributes: ids that others refer to, colours of the theme, short numbers."""
-    for key, value in element.attrib.items():
+    for key, raw in element.attrib.items():
+        value = REFERENCE.sub(lambda m: ids.get(m[0], m[0]), raw)
         if key == "id":
-            yield key, value if value in used else ""
+            yield key, ids.get(value, "")
         elif key.endswith("href"):
             yield "href", "".join(value.split())
         elif not value.startswith("rotate(-0 "):
