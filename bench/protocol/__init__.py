@@ -26,6 +26,7 @@ from bench.protocol.model import (
     beside,
     controls_of,
     finetune_of,
+    from_scratch,
     is_control,
     labelled,
     method_pretrains,
@@ -51,9 +52,9 @@ from bench.typed import plain
 
 __all__ = [
     "PAPERS", "SCALES", "Augment", "Control", "Finetune", "Inference", "Layout", "Mix", "Net", "Optimiser",
-    "Origin", "Override", "Phantom", "Pretrain", "Protocol", "Quoted", "Row", "View", "beside", "controls_of",
-    "finetune_of", "is_control", "labelled", "method_pretrains", "mixture", "pretrain_of", "pretrained_net",
-    "pretrains", "read", "read_all", "row_of", "tuned_net", "under",
+    "Origin", "Override", "Phantom", "Pretrain", "Protocol", "Quoted", "Row", "View", "beside",
+    "controls_of", "finetune_of", "from_scratch", "is_control", "labelled", "method_pretrains", "mixture",
+    "pretrain_of", "pretrained_net", "pretrains", "read", "read_all", "row_of", "tuned_net", "under",
 ]  # fmt: skip
 
 

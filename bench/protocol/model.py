@@ -235,6 +235,11 @@ def method_pretrains(row: Row) -> bool:
     return bool(registry.declared("method", row.method, "pretrains", True))
 
 
+def from_scratch(row: Row) -> bool:
+    """Tell whether a row begins with random weights: no method pretrains it and no file is loaded."""
+    return not row.init and not method_pretrains(row)
+
+
 def learns(protocol: Protocol, row: Row) -> bool:
     """Return ``method_pretrains``, asked once of a row of a protocol: plans ask thousands of times."""
     return once(protocol, "learns", 0, row, lambda: method_pretrains(row))

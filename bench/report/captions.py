@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bench.protocol import row_of
 from bench.report.cells import MEAN
 from bench.report.context import ReportContext
+from bench.report.headings import networks
 from bench.report.names import is_ranked, lower_is_better, metric_title, zero_is_best
 from bench.report.pivot import TABLES, Pivot, word
 from bench.report.published import DAGGER, dagger
@@ -79,20 +79,14 @@ def caption(
 
 def _shared(report: ReportContext, pivot: Pivot) -> list[str]:
     """Return in a sentence which label fraction and network all numbers share, where nothing above says so."""
-    fractions, (first, *others) = pivot.values("fraction"), _networks(report, pivot.rows)
+    fractions, (first, *others) = pivot.values("fraction"), networks(report, pivot.rows)
     share = f"{fractions[0]} %"
     stated = "fraction" in _headed(pivot) or share in title(report, pivot)
     several = len(fractions) > 1 or fractions == [100]
     facts = [] if stated or several else [f"with {share} of the labels"]
-    if not others and len(_networks(report, list(report.protocol.rows))) > 1:
+    if not others and len(networks(report, report.protocol.rows)) > 1:
         facts.append(f"on network {first!r}")
     return [f"All numbers are {' and '.join(facts)}."] if facts else []
-
-
-def _networks(report: ReportContext, rows: Sequence[str]) -> list[str]:
-    """Return the networks of rows, each once; "" of rows that nobody here runs."""
-    declared = (row_of(report.protocol, row)[0] for row in rows)
-    return list(dict.fromkeys(row.network if row else "" for row in declared))
 
 
 def _draws_are_equal(report: ReportContext, cell: TableCell) -> bool:

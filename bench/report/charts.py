@@ -117,7 +117,7 @@ def _of_row(report: ReportContext, view: View, row: str, places: list[tuple[floa
     scratch = scratch_of(report, row, places[0][1].section) if places else ""
     return Series(
         title=report.named(row),
-        baseline=report.from_scratch(row),
+        baseline=report.pretrains_nothing(row),
         xs=tuple(x for x, _, _ in ours),
         means=tuple(_print(report, key, mean) for _, key, (mean, _) in ours),
         sds=tuple(_print(report, key, sd) for _, key, (_, sd) in ours),

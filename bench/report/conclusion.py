@@ -8,7 +8,7 @@ from functools import partial
 from itertools import groupby
 
 from bench import stats
-from bench.protocol import row_of
+from bench.protocol import from_scratch, row_of
 from bench.protocol.sections import Group
 from bench.report.cells import Key
 from bench.report.context import ReportContext
@@ -81,7 +81,7 @@ def sentence(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
     if not groups:
         scored = any(cell.mean is not None for cell in report.cells.cells.values())
         declared = report.protocol.rows
-        fresh = all(report.from_scratch(name) and not row.init for name, row in declared.items())
+        fresh = all(from_scratch(row) for row in declared.values())
         return (SCRATCH_ALONE if fresh else ALONE) if scored and len(declared) > 1 else ""
     rows = [row for group in groups for row in group.rows]
     alone = "" if rows else "Only controls are compared. "

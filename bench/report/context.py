@@ -65,7 +65,7 @@ class ReportContext:
         """Return some rows in the order of print, those at the end that no result is known of."""
         return [*(row for row in self.rows if row in rows), *sorted({*rows} - {*self.rows})]
 
-    def from_scratch(self, row: str) -> bool:
+    def pretrains_nothing(self, row: str) -> bool:
         """Tell whether a row's method pretrains nothing, so that lines of others are read against its own."""
         declared_row, _ = row_of(self.protocol, row)
         return declared_row is not None and not method_pretrains(declared_row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
 
@@ -57,12 +57,14 @@ def _row(report: ReportContext, pivot: Pivot, row: str, value: str, side: int) -
 
 def several_networks(report: ReportContext, pivot: Pivot) -> bool:
     """Tell whether the rows of a table are on several networks, and none of its axes says so."""
-    rows = [
-        row_of(report.protocol, row)[0]
-        for row in pivot.rows
-        if row not in report.protocol.published_only
-    ]
-    return not on_networks(pivot.view) and len({row.network if row else "" for row in rows}) > 1
+    run = [row for row in pivot.rows if row not in report.protocol.published_only]
+    return not on_networks(pivot.view) and len(networks(report, run)) > 1
+
+
+def networks(report: ReportContext, rows: Iterable[str]) -> list[str]:
+    """Return the networks of rows, each once; "" of rows that nobody here runs."""
+    declared = (row_of(report.protocol, row)[0] for row in rows)
+    return list(dict.fromkeys(row.network if row else "" for row in declared))
 
 
 def rows_at(pivot: Pivot, values: AxisValues, side: int) -> list[str]:

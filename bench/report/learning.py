@@ -190,7 +190,7 @@ def _line(
     scratch = scratch_of(report, row, section)
     return Series(
         title=report.named(row),
-        baseline=report.from_scratch(row),
+        baseline=report.pretrains_nothing(row),
         xs=tuple(round(float(x), 6) for x in points["epoch" if in_epochs else "step"]),
         means=tuple(round(factor * float(m), 6) for m in points["mean"]),
         sds=tuple(round(factor * float(s), 6) for s in points["sd"]),

@@ -95,7 +95,7 @@ def _plot(report: ReportContext, view: View, x: str, key: Key, groups: list[Poin
     if not any(line.xs for line in lines):
         return None
     first, last = min(points[0][0] for points in groups), max(points[-1][0] for points in groups)
-    scratch = [row for row in rows if report.from_scratch(row)]
+    scratch = [row for row in rows if report.pretrains_nothing(row)]
     level = [_line(report, key, [(first, row), (last, row)]) for row in scratch]
     title = report.labels[key.section]
     if len(selected.fractions(report, view, key.section)) > 1:
@@ -115,7 +115,7 @@ def _line(report: ReportContext, key: Key, points: Points) -> Series:
     scratch = scratch_of(report, names[0], key.section)
     return Series(
         title=report.named(names[0]) if len({*names}) == 1 else _shared(report, names),
-        baseline=report.from_scratch(names[0]),
+        baseline=report.pretrains_nothing(names[0]),
         xs=tuple(at for at, _ in scored),
         means=tuple(round(factor * (cell.mean or 0.0), 6) for _, cell in scored),
         sds=tuple(round(factor * (cell.sd or 0.0), 6) for _, cell in scored),

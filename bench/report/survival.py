@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from bench.protocol import from_scratch
 from bench.protocol.comparable import way
 from bench.report.context import ReportContext
 from bench.report.numbers import difference
@@ -51,8 +52,8 @@ def _differing(report: ReportContext, alike: int, each: int) -> list[str] | None
     protocol = report.protocol
     rows = [
         row
-        for name, row in protocol.rows.items()
-        if report.from_scratch(name) and {alike, each} <= {*protocol.sections_of(row)}
+        for row in protocol.rows.values()
+        if from_scratch(row) and {alike, each} <= {*protocol.sections_of(row)}
     ]
     tune = protocol.finetune[each].tune
     chosen = {key.partition(".")[0] for key in tune.grid[0]} if tune else set()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from bench.protocol import Row, finetune_of, method_pretrains
+from bench.protocol import finetune_of, from_scratch, method_pretrains
 from bench.protocol.sections import Anchor
 from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
@@ -70,7 +70,7 @@ def judged(report: ReportContext) -> list[Judged]:
     for section in _meant(report):
         for name, row in protocol.rows_in(section).items():
             anchor = finetune_of(protocol, section, row).anchor
-            if anchor is not None and _from_scratch(row):
+            if anchor is not None and from_scratch(row):
                 results.append(
                     Judged(
                         report.named(name), section, anchor, *_scores(report, name, section, anchor)
@@ -128,10 +128,6 @@ def warning(report: ReportContext) -> str:
     return f"{UNDERTRAINED}. {listed}{so}" if parts else ""
 
 
-def _from_scratch(row: Row) -> bool:
-    return not row.init and not method_pretrains(row)
-
-
 def _segments_nothing(report: ReportContext) -> Iterator[tuple[int, str]]:
     """Yield the sections and rows from scratch of which every score is a penalty, with most labels.
 
@@ -139,7 +135,7 @@ def _segments_nothing(report: ReportContext) -> Iterator[tuple[int, str]]:
     """
     protocol = report.protocol
     sections = range(len(protocol.finetune) if protocol.scale != "smoke" else 0)
-    rows = [name for name, row in protocol.rows.items() if _from_scratch(row)]
+    rows = [name for name, row in protocol.rows.items() if from_scratch(row)]
     for section, name, metric in product(sections, rows, report.metrics[:1]):
         targets = report.targets(section)
         target = MEAN if len(targets) > 1 else next(iter(targets), MEAN)

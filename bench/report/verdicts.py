@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench import stats
-from bench.protocol import method_pretrains, row_of
+from bench.protocol import from_scratch, method_pretrains, row_of
 from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
 from bench.report.names import is_ranked, lower_is_better
@@ -160,9 +160,7 @@ def _at(
         if declared is None or not report.has(row, section):
             continue
         near = report.nearest[row, section]
-        if near is None or (
-            near[0] == row or not (method_pretrains(declared) or declared.init or variant)
-        ):
+        if near is None or near[0] == row or (from_scratch(declared) and not variant):
             continue
         key = Key(row, section, fraction, MEAN, metric)
         scored = report.cells.scores(key) is not None
