@@ -6,9 +6,9 @@ import numpy as np
 
 from bench.report.cells import MEAN, Key
 from bench.report.common import means_of
-from bench.report.conclusion import p_value
 from bench.report.context import ReportContext
 from bench.report.names import lower_is_better
+from bench.report.numbers import p_value
 from bench.report.tabular import Table, grid
 from bench.report.verdicts import judging
 from bench.stats.critical import CriticalDifference, critical_difference

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from bench.protocol import row_of
 from bench.report.cells import MEAN
 from bench.report.context import ReportContext
 from bench.report.headings import networks
@@ -19,7 +20,7 @@ SENTENCE_END = re.compile(r"(?<=[.])(?<!al\.) (?=[A-Z])")
 SHARES = "by share of training patients with labels"
 SAME = "the same patients, seeds and targets"
 SIGNED = "0 is best; not ranked, because positive and negative values cancel"
-EQUAL_DRAWS = "± 0.00: with all labels every draw has the same patients, so all runs of one encoder are one probe."
+EQUAL_DRAWS = "± 0.00: with all labels every draw has the same patients, so all runs of such a row are one probe."
 QUOTED = "Rows in italics were not run here; their numbers are the paper's."
 
 
@@ -143,9 +144,15 @@ def _marks(pivot: Pivot) -> str:
 
 def _compared(report: ReportContext, pivot: Pivot) -> str:
     """Return which rows the marks compare."""
-    controls = any(_is_control(report, row) for row in pivot.rows)
+    kinds = dict.fromkeys(
+        row_of(report.protocol, row)[1].strip(" ()") or "pretrained with labels"
+        for row in pivot.rows
+        if _is_control(report, row)
+    )
     last = any(row.endswith("(last)") for row in pivot.rows)
-    left_out = " and ".join(["controls"] * controls + ["rows (last)"] * last)
+    left_out = " and ".join(
+        [f"controls ({', '.join(kinds)})"] * bool(kinds) + ["rows (last)"] * last
+    )
     besides = f"; {left_out} are left out" if left_out else ""
     return (
         "Bold and underlining compare the printed (rounded) numbers of rows with the same fine-tuning on "

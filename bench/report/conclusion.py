@@ -15,11 +15,11 @@ from bench.report.context import ReportContext
 from bench.report.figures import dose_curves, forest
 from bench.report.footnotes import counted
 from bench.report.names import lower_is_better, metric_title
-from bench.report.numbers import TIMES, difference, number
+from bench.report.numbers import TIMES, difference, number, p_value
 from bench.report.plots import Interval, in_print, line_of
 from bench.report.redraw import Figure
 from bench.report.sections import Part, Section, Text
-from bench.report.sensitivity import APART, CURVE, SHOWN, ladders
+from bench.report.sensitivity import APART, CURVE, SHOWN, ladders, measured
 from bench.report.tabular import COUNTS, Line, Table, TableCell, grid, lines_of, with_lines
 from bench.report.verdicts import (
     BLIND,
@@ -44,11 +44,12 @@ HOW = (
 )
 FAMILY = (
     "The printed p tests whether the row differs from scratch. It is adjusted by Holm (1979) over the {of}. "
-    "Intervals are not adjusted for multiple comparisons. A row is called better or worse if this p is below "
-    "0.05. A row is called equivalent (checked first) if an equivalence test rejects every difference beyond "
-    "the limit; its p is adjusted in the same way and must be below 0.05. "
+    "Intervals are not adjusted for multiple comparisons. A row is called equivalent if an equivalence test "
+    "rejects every difference beyond the limit; the p of this test is adjusted in the same way and must be below "
+    "0.05. Any other row is called better or worse if its printed p is below 0.05. "
 )
 IN_BRACKETS = "in brackets: the verdict on these weights alone"
+UNADJUSTED = f"{IN_BRACKETS}, which is not adjusted for the number of rows"
 NONE = "There is no p-value for a method: it needs at least two pretraining seeds and two fine-tuning seeds. "
 ALONE = (
     "Nothing is compared. A comparison needs a row from scratch with the same network, fine-tuning, "
@@ -93,7 +94,30 @@ def sentence(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
         )
     counts = [(v, sum(row.judged.verdict == v for row in rows)) for v in stats.VERDICTS]
     each = ", ".join(f"{n} {v}" for v, n in counts if n or v in (BETTER, WORSE))
-    return f"{alone}{counted(len(rows), 'comparison')} with scratch: {each}."
+    more = f"{_repeated(groups)}{_too_few(rows)}"
+    return f"{alone}{counted(len(rows), 'comparison')} with scratch: {each}.{more}"
+
+
+def _repeated(groups: Sequence[VerdictGroup]) -> str:
+    """Say how many comparisons are those of another section once more: rows that chose its settings."""
+    compared = [
+        (row.key.row, row.key.fraction, row.key.metric, c.low, c.high, *row.check)
+        for group in groups
+        for row in group.rows
+        if (c := row.judged.comparison).low == c.low
+    ]
+    again = len(compared) - len({*compared})
+    verb = "repeats" if again == 1 else "repeat"
+    return f" {again} of these {verb} the runs of another section." * bool(again)
+
+
+def _too_few(rows: Sequence[RowComparison]) -> str:
+    """Say that nothing could be called better or worse with so few patients; "" where something could."""
+    compared = [row.judged.comparison for row in rows]
+    if not all(c.smallest_p > c.alpha for c in compared):
+        return ""
+    patients = " or ".join(map(str, sorted({c.patients for c in compared})))
+    return f" With {patients} patients no row can be called better or worse."
 
 
 def _every(comparisons: int) -> str:
@@ -132,7 +156,7 @@ def _verdict_table(report: ReportContext, group: VerdictGroup, shown: set[str]) 
     title = (
         f"{report.labels[group.section]}, {group.fraction} % of the labels{trained(report, group)}"
     )
-    what = f"{metric_title(group.metric)}, {'percent points' if unit == '1' else unit}"
+    what = measured(report, group.metric)
     lower = lower_is_better(group.metric, unit)
     what += "; lower is better, so a positive difference means a lower value" if lower else ""
     left_out = [f"Left out: {'; '.join(group.aside)}."] if group.aside else []
@@ -172,7 +196,7 @@ def _line(name: str, row: RowComparison, unit: str, heads: set[str]) -> Line:
     if judged.verdict == EQUIVALENT:  # the p beside it is of no difference
         why = f"p of equivalence {p_value(judged.p_equivalent)}"
         if judged.p < c.alpha:
-            why += f"; a small {'gain' if c.difference > 0 else 'loss'} is shown"
+            why += f"; {_small(c)} is shown"
     cells: list[str | TableCell] = [
         TableCell(shown, published=printed, tip=_more(row, unit), sort=c.difference),
         interval,
@@ -183,6 +207,10 @@ def _line(name: str, row: RowComparison, unit: str, heads: set[str]) -> Line:
     ]
     (line,) = lines_of([[name, *cells]])
     return replace(line, row=row.key.row)
+
+
+def _small(c: stats.Comparison) -> str:
+    return f"a small {'gain' if c.difference > 0 else 'loss'}"
 
 
 def _rests(rows: Sequence[RowComparison]) -> str:
@@ -197,11 +225,13 @@ def how(groups: Sequence[VerdictGroup]) -> str:
     rows = [row for group in groups for row in (*group.rows, *group.controls)]
     sizes = sorted({row.judged.family for group in groups for row in group.rows} - {0})
     many = " or ".join(map(str, sizes)) + f" comparison{'s' if sizes != [1] else ''}"
-    if any(group.waiting for group in groups):
-        many += ", rows that have not run yet counted as p = 1"
     family = f"{'rows' if sizes else 'controls'} of one section and label fraction"
     if sizes:
+        apart = sorted({row.judged.family for group in groups for row in group.controls} - {0})
         family += f" ({many}); controls are adjusted separately"
+        family += f" ({' or '.join(map(str, apart))})" if apart else ""
+    if any(group.waiting for group in groups):
+        family += "; what has not run yet counts as p = 1"
     if any(row.judged.p == row.judged.p for row in rows):
         return HOW + FAMILY.format(of=family) + WHERE
     return HOW + NONE * all(row.judged.verdict == WEIGHTS for row in rows) + WHERE
@@ -212,7 +242,10 @@ def _regions(report: ReportContext, group: VerdictGroup) -> tuple[str, ...]:
     baselines: dict[str, dict[str, None]] = {}
     for row in (*group.rows, *group.controls):
         if row.region is not None:
-            baselines.setdefault(_region(row.region), {})[report.named(row.baseline)] = None
+            # of probes with all labels only encoders vary, and those of other rows are other ones
+            shared = not (report.only_probes and group.fraction == 100)
+            text = _region(row.region, shared)
+            baselines.setdefault(text, {})[report.named(row.baseline)] = None
     sentences = {
         text: f" It holds for comparisons with {'; '.join(of)}." if len(baselines) > 1 else ""
         for text, of in baselines.items()
@@ -220,7 +253,7 @@ def _regions(report: ReportContext, group: VerdictGroup) -> tuple[str, ...]:
     return tuple(f"{text}.{more}" for text, more in sentences.items())
 
 
-def _region(region: stats.Region) -> str:
+def _region(region: stats.Region, shared: bool = True) -> str:
     points = f"±{100 * region.rope:.2g} point{'' if region.rope == ROPE else 's'}"
     limit = f"Equivalent: within {points} of scratch. This limit is"
     if region.itself != region.itself:
@@ -232,9 +265,10 @@ def _region(region: stats.Region) -> str:
     if region.itself > ROPE:
         apart = 100 * region.itself  # never printed as the 1 that it is larger than
         printed = f"{apart:.2g}" if apart >= 1.05 else f"{max(apart, 1.01):.2f}"
+        cancels = ". But a row is compared with scratch seed by seed, so the variation that both share cancels"
         return (
-            f"{limit} assumed. Scratch alone varies more: {halves} {printed} points. But a row is compared with "
-            "scratch seed by seed, so the variation that both share cancels"
+            f"{limit} assumed. Scratch alone varies more: {halves} {printed} points"
+            f"{cancels if shared else ''}"
         )
     return f"{limit} measured: {halves} this limit"
 
@@ -249,7 +283,7 @@ def _reasons(report: ReportContext, rows: Sequence[RowComparison]) -> tuple[str,
         why if len(of) == len(rows) else f"{why} (for {'; '.join(of)})"
         for why, of in reasons.items()
     ]
-    texts = [IN_BRACKETS, *texts] if texts else []
+    texts = [UNADJUSTED if len(rows) > 1 else IN_BRACKETS, *texts] if texts else []
     return tuple(f"{text[0].upper()}{text[1:]}." for text in texts)
 
 
@@ -304,7 +338,11 @@ def dose_figures(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[
 
 def weights_verdict(c: stats.Comparison) -> str:
     """Return what these weights alone would be called, and why it is another than the interval suggests."""
-    if c.of_weights != UNCLEAR or c.low <= 0 <= c.high or c.low != c.low:
+    if c.low <= 0 <= c.high or c.low != c.low:
+        return c.of_weights
+    if c.of_weights == EQUIVALENT and c.p < c.alpha:
+        return f"{c.of_weights}, {_small(c)}"
+    if c.of_weights != UNCLEAR:
         return c.of_weights
     few = FEW.format(n=c.patients, p=c.smallest_p)
     return f"{c.of_weights}, {few if c.smallest_p > c.alpha else f'p {p_value(c.p)}'}"
@@ -338,11 +376,6 @@ def interval(report: ReportContext, key: Key) -> str:
     return f"95 % interval{of} {number(c.low, unit)} to {number(c.high, unit)}"
 
 
-def p_value(p: float) -> str:
-    """Return a p as print has it."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-
-
 def count_of(c: stats.Comparison) -> str:
     """Return how many runs and patients a comparison is of, in print."""
     return f"{c.pretrainings * c.seeds} {TIMES} {c.patients}"
@@ -355,6 +388,8 @@ def reason(judged: stats.Judged) -> str:
         return ""
     if judged.why:
         return judged.why
+    if c.verdict == EQUIVALENT:
+        return f"p of equivalence after Holm is {p_value(judged.p_equivalent)}"
     return f"p after Holm is {p_value(judged.p)}" if c.low > 0 or c.high < 0 else ""
 
 

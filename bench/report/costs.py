@@ -9,9 +9,12 @@ from bench.report.tabular import grid
 HEAD = ("Row", "Stage", "Wall time", "Peak memory", "Steps", "Samples", "Voxels")
 NOTE = (
     "Each number is the sum over the jobs of a stage; peak memory is that of the largest job. Times depend on "
-    "what else ran on the machines."
+    "what else ran on the machines. Rows that share jobs each show them, so lines must not be added up."
 )
-COPIED = " Jobs of cells that were copied from other results are not counted."
+COPIED = (
+    " If some cells of a row were copied from other results, only the others are counted. If all were copied, the "
+    "row shows what they took before, where that is known."
+)
 
 
 def sections(report: ReportContext) -> list[Section]:

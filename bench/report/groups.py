@@ -11,11 +11,10 @@ import numpy as np
 
 from bench.dataset import natural
 from bench.report.cells import MEAN, Key
-from bench.report.conclusion import p_value
 from bench.report.context import ReportContext
 from bench.report.footnotes import counted
 from bench.report.names import metric_title
-from bench.report.numbers import DASH, MINUS, TIMES, difference, number
+from bench.report.numbers import DASH, MINUS, TIMES, difference, number, p_value
 from bench.report.scores import aligned
 from bench.report.sections import Section, Text
 from bench.report.tabular import COUNTS, Table, TableCell, grid

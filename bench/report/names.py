@@ -173,6 +173,8 @@ def row_titles(protocol: Protocol, rows: list[str], extras: Extras) -> dict[str,
         titles[name] = (
             (row.title or extras.titles.get(row.method, row.method)) + more if row else name
         )
+        if more == " (intensity)":
+            titles[name] = "Intensity alone, no encoder"
     networks = [row_of(protocol, r)[0] for r in rows]
     shown = [(titles[r], net.network if net else "") for r, net in zip(rows, networks, strict=True)]
     return {

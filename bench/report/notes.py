@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 from bench.metrics.request import LESION, tolerance
 from bench.nets import public_weights
-from bench.protocol import Finetune, Protocol, method_pretrains, pretrain_of, pretrains, row_of
+from bench.protocol import (
+    Finetune,
+    Protocol,
+    Row,
+    from_scratch,
+    method_pretrains,
+    pretrain_of,
+    pretrains,
+    row_of,
+)
 from bench.protocol.comparable import unequal
 from bench.protocol.sections import Initial, OnlineProbe
 from bench.report import learning, other_papers, settings_tables, undertrained
@@ -50,14 +59,14 @@ CONTROLS = {
     "shuffled": "Rows marked “(shuffled)” start from the pretrained weights of the row of the same name; the values "
     "within each tensor are shuffled.",
     "long": "Rows marked “(long)” start from scratch and are fine-tuned longer, on more training samples. The number "
-    "of extra samples is that of the longest pretraining of the network. These rows show what longer training "
-    "alone gives.",
-    "ceiling": "The ceiling is pretrained with the labels of all training scans. Its pretraining has the settings of "
-    "the section's fine-tuning.",
+    "of extra samples is that of the longest pretraining of the network, so they train for more steps than the "
+    "section says. These rows show what longer training alone gives.",
+    "ceiling": "The ceiling is pretrained with the labels of all training scans of the section. Steps, batch and "
+    "optimiser of this pretraining are those that the protocol states for fine-tuning.",
     "doses": "A dose is a mixture of random weights and the ceiling's weights; dose 0.25 has a quarter of the "
     "ceiling's weights.",
-    "intensity": "Rows marked “(intensity)” have no encoder. Their probe reads the intensity of a voxel, and mean "
-    "and standard deviation in cubes of 3, 5 and 9 voxels around the voxel.",
+    "intensity": "“Intensity alone” has no encoder. Its probe reads the intensity of a voxel, and mean and standard "
+    "deviation in cubes of 3, 5 and 9 voxels around the voxel.",
 }
 
 
@@ -260,20 +269,41 @@ def _taken_over(report: ReportContext) -> list[str]:
     for row, text in report.extras.receipts.items():
         declared, _ = row_of(report.protocol, row)
         given = Initial.of(declared.init) if declared and declared.init else None
-        starts[row] = (_start(given) if given is not None and given.file else "") + text
+        start = _start(given) if given is not None and given.file else ""
+        starts[row] = start + _mixed(declared, text)
     notes = [*_alike(report, starts)]
     notes += [
-        f"{report.quoted(row)} {text}.{_uncounted(report, row)}"
+        f"{report.quoted(row)} {_titled(report, text)}.{_uncounted(report, row)}"
         for row, text in report.extras.choices.items()
     ]
     return [*notes, *_cautions(report), *(CONTROLS[c] for c in report.protocol.controls)]
 
 
+def _mixed(declared: Row | None, text: str) -> str:
+    """Return what a row took over; of a dose of a ceiling, how much of each weight is the ceiling's."""
+    maker, _, rest = text.partition("; ")
+    if declared is None or not declared.ceiling or declared.dose == 1:
+        return text
+    if not declared.dose:
+        return f"random weights, fine-tuned like loaded ones; {rest}"
+    maker = maker.removeprefix("the weights are ")
+    return f"{100 * declared.dose:g} % of each weight is {maker}, the rest is random; {rest}"
+
+
+def _titled(report: ReportContext, text: str) -> str:
+    """Return a text with the titles of sections for their names."""
+    for label, target in zip(report.labels, report.protocol.finetune, strict=True):
+        text = text.replace(f"Section “{target.name or target.dataset}”", f"“{label}”")
+    return text
+
+
 def _cautions(report: ReportContext) -> list[str]:
     """Return what settings alone may do to a comparison, and in which sections."""
     sections_of: dict[str, list[str]] = {DRIFT: [], FAVOURED: []}
-    for label, target in zip(report.labels, report.protocol.finetune, strict=True):
-        if not target.external:
+    for index, (label, target) in enumerate(
+        zip(report.labels, report.protocol.finetune, strict=True)
+    ):
+        if not (target.external or all(map(from_scratch, report.protocol.rows_in(index).values()))):
             sections_of[DRIFT] += [f"“{label}”"] if _drifts(target) else []
             sections_of[FAVOURED] += [f"“{label}”"] if _favours(target) else []
     return [f"{', '.join(labels)}: {caution}" for caution, labels in sections_of.items() if labels]
@@ -292,7 +322,8 @@ def _favours(target: Finetune) -> bool:
 
 def _uncounted(report: ReportContext, row: str) -> str:
     """Return how many runs of a row were copied, where others were run here: its choices are of the latter."""
-    copied = sum(cell.row == row for cell in report.extras.taken)
+    tuned = {target.name or target.dataset for target in report.protocol.finetune if target.tune}
+    copied = sum(cell.row == row and cell.section in tuned for cell in report.extras.taken)
     trained = sum(course.row == row for course in report.extras.courses)
     return f" Not counted: {counted(copied, 'copied run')}." if 0 < copied < trained else ""
 

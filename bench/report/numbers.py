@@ -22,6 +22,14 @@ def difference(value: float, unit: str) -> str:
     return signed(100 * value if unit == "1" else value)
 
 
+def p_value(p: float) -> str:
+    """Return a p with three decimals below 0.1, and with a fourth where three would round it to 0.050."""
+    if p < 0.001:
+        return "< 0.001"
+    text = f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    return f"{p:.4f}" if text == "0.050" else text
+
+
 def shown(text: str) -> float:
     """Return the number that a text in print shows."""
     return float(text.replace(MINUS, "-"))

@@ -19,7 +19,7 @@ from bench.report.common import same
 from bench.report.context import ReportContext
 from bench.report.footnotes import Footnotes
 from bench.report.names import lower_is_better, metric_title
-from bench.report.numbers import MINUS, difference, number
+from bench.report.numbers import MINUS, difference, number, p_value
 from bench.report.sensitivity import sensitivity
 from bench.report.supplement import Extras
 from bench.report.tables import tables
@@ -197,7 +197,7 @@ def sentence(report: ReportContext, row: RowComparison) -> str:
     interval = "no interval"
     if c.low == c.low:
         interval = f"95 % interval {difference(c.low, unit)} to {difference(c.high, unit)}"
-    p = f"p after Holm {conclusion.p_value(judged.p)}" if judged.p == judged.p else ""
+    p = f"p after Holm {p_value(judged.p)}" if judged.p == judged.p else ""
     of = ", ".join(filter(None, (interval, p, _runs(report, row), f"{c.patients} patients")))
     common = "" if same(report, row.key, base) else " on the patients and runs that both rows have"
     why = conclusion.reason(judged) or judged.why

@@ -13,10 +13,10 @@ from bench import stats
 from bench.report.across import across
 from bench.report.cells import MEAN, Key
 from bench.report.common import means_of
-from bench.report.conclusion import SIGNS, p_value, reason
+from bench.report.conclusion import SIGNS, reason
 from bench.report.context import ReportContext
 from bench.report.names import lower_is_better, metric_title
-from bench.report.numbers import difference, number
+from bench.report.numbers import difference, number, p_value
 from bench.report.scores import Scores, shared
 from bench.report.sections import PAGE, Part, Section, Text
 from bench.report.tabular import Table, TableCell, grid

@@ -8,28 +8,31 @@ from statistics import median
 
 from bench.errors import enumerated
 from bench.report.context import ReportContext
+from bench.report.footnotes import counted
 from bench.report.names import metric_title
-from bench.report.numbers import difference, number
+from bench.report.numbers import difference, number, p_value
 from bench.report.plots import Dose, Ladder
 from bench.report.sections import Part, Section, Text
-from bench.report.tabular import grid
+from bench.report.tabular import Table, grid
 from bench.report.verdicts import RowComparison, VerdictGroup
-from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS
+from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS, WORSE
 
 BLIND = (
     "the study is blind here: not even pretraining with labels is shown to be better than scratch"
 )
-HEADING, CURVE = "Smallest gain that this study can detect", "Difference from scratch by dose"
-HEAD = ("Control", "Where", "Ceiling", "95 % interval", "Verdict", "Rows, ±")
+HEADING, CURVE = "Does this study detect a known gain?", "Difference from scratch by dose"
+HEAD = ("Control", "Where", "Ceiling", "95 % interval", "p, Holm", "Verdict", "Rows detect")
 DOSES = ("Smallest dose detected", "Gain of this dose", "95 % interval")
 NOTE = (
-    "Ceiling: the paired difference from scratch. Its weights are pretrained with the labels of all "
-    "training scans. All else is as in the rows. Holm adjusts the p of these controls separately from the "
-    "rows. Rows, ±: the median half-width of the 95 % intervals of the rows."
+    "{of}; positive is better. Ceiling: the paired difference from scratch of weights that are pretrained with "
+    "the labels of all training scans. The ceiling is fine-tuned or probed as the rows are. Its pretraining can "
+    "have other steps, other scans and more parts of the network than theirs. Holm adjusts the p of controls "
+    "separately from the rows. Rows detect: the median over the rows of the smallest difference that is detected "
+    "with 80 % power, before Holm."
 )
 DOSE_NOTE = (
     " Dose: the share of the ceiling's weights in a mixture with random weights. Smallest dose detected: the "
-    "smallest dose that is shown to be better than scratch."
+    "smallest dose that is shown to be better than scratch. Empty: no dose was run there."
 )
 SHOWN = (
     "The point at 0 is scratch, that at 1 is the ceiling. Vertical lines are 95 % intervals, not adjusted. Filled "
@@ -40,9 +43,10 @@ APART = (
 )
 NOTHING, UNKNOWN = (
     "none",
-    "the smallest gain that the study can detect is unknown, because no ceiling is compared with scratch",
+    "no ceiling is compared with scratch, so it is unknown whether a known gain is detected",
 )
-NO_DOSE = "No dose was run, so the smallest gain that the study can detect is unknown."
+NO_DOSE = "No dose was run, so no smaller gain than that of the ceiling was tried."
+LOSES = "Here a mixture of two sets of weights loses by itself, so the doses do not show what is detected"
 
 Place = tuple[str, str, int]  # a section's label, against which row, percent of the labels
 
@@ -54,6 +58,7 @@ class Sensitivity:
     lines: tuple[tuple[str, ...], ...] = ()  # as in HEAD, and in DOSES where a dose was run
     blind: tuple[str, ...] = ()  # sentences: places where nothing could have been found
     sentences: tuple[str, ...] = ()  # of the other places
+    units: tuple[str, ...] = ()  # of the numbers of the lines
 
     def after(self, sentence: str) -> str:
         """Return a sentence, and then where nothing could have been found."""
@@ -64,12 +69,21 @@ class Sensitivity:
         """What a report says of it; nothing where the study has no positive controls."""
         warnings = [Text(text, "warning") for text in self.blind]
         sentences = [Text(text, "sentence") for text in self.sentences]
+        parts: list[Part] = [*warnings, *sentences, *([self._table] if self.lines else [])]
+        listed = "Known gain"
+        return [Section(HEADING, parts, "sensitivity", listed, first=True)] if parts else []
+
+    @property
+    def _table(self) -> Table:
+        """The ceilings, without columns that are empty on all lines."""
         dosed = any(len(line) > len(HEAD) for line in self.lines)
         head, note = (HEAD + DOSES, NOTE + DOSE_NOTE) if dosed else (HEAD, NOTE)
-        tables = [grid(head, self.lines, "", note, words=(1, 4))] if self.lines else []
-        parts: list[Part] = [*warnings, *sentences, *tables]
-        listed = "Smallest detectable gain"
-        return [Section(HEADING, parts, "sensitivity", listed, first=True)] if parts else []
+        used = [i for i in range(len(head)) if any(line[i] for line in self.lines)]
+        lines = [[line[i] for i in used] for line in self.lines]
+        words = [used.index(i) for i in (1, HEAD.index("Verdict")) if i in used]
+        return grid(
+            [head[i] for i in used], lines, "", note.format(of="; ".join(self.units)), words=words
+        )
 
 
 @dataclass(frozen=True)
@@ -113,14 +127,21 @@ def sensitivity(report: ReportContext, groups: Sequence[VerdictGroup]) -> Sensit
     blind, seen = dict[str, list[Place]](), dict[str, list[Place]]()  # where each sentence is true
     for where, of_place in _by_place(report, all_steps):
         if of_place[0].baseline in of_place[0].group.blind:
-            text = f"{BLIND}, so '{UNCLEAR}' carries no information{_though(of_place)}"
+            text = f"{BLIND}{_silent(of_place)}{_though(of_place)}"
             blind.setdefault(text, []).append(where)
         elif text := _smallest_gain(of_place):
             seen.setdefault(text, []).append(where)
     for section, fraction in _lacking(report, groups):
         seen.setdefault(UNKNOWN, []).append((report.labels[section], "", fraction))
     undosed = () if dosed or not lines else (NO_DOSE,)
-    return Sensitivity(lines, _sentences(blind), (*undosed, *_sentences(seen)))
+    units = tuple(dict.fromkeys(measured(report, group.metric) for group in groups))
+    return Sensitivity(lines, _sentences(blind), (*undosed, *_sentences(seen)), units)
+
+
+def measured(report: ReportContext, metric: str) -> str:
+    """Return the metric of a table of differences, and their unit."""
+    unit = report.unit(metric)
+    return f"{metric_title(metric)}, {'percent points' if unit == '1' else unit}"
 
 
 def _sentences(texts: Mapping[str, Sequence[Place]]) -> tuple[str, ...]:
@@ -205,18 +226,20 @@ def _lacking(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[tupl
 
 def _line(report: ReportContext, steps: _Steps) -> tuple[str, ...]:
     unit, top = report.unit(steps.group.metric), steps.ceiling
-    halves = [
-        comparison.judged.comparison.half
-        for comparison in steps.group.rows
-        if comparison.baseline == steps.baseline
+    least = [
+        row.judged.comparison.detectable
+        for row in steps.group.rows
+        if row.baseline == steps.baseline
     ]
-    widths = [half for half in halves if half == half]
+    known = [detectable for detectable in least if detectable == detectable]
+    p = top.judged.p if top else float("nan")
     return (
         _named(report, steps),
         f"{report.labels[steps.group.section]}, {steps.group.fraction} %",
         *_numbers(top, unit),
+        p_value(p) if p == p else "",
         top.judged.verdict if top else "",
-        number(median(widths), unit) if widths else "",
+        number(median(known), unit) if known else "",
     )
 
 
@@ -244,15 +267,32 @@ def _smallest_gain(ladders: Sequence[_Steps]) -> str:
     seen = [steps.least for steps in ladders if steps.least]
     if not doses or not any(steps.ceiling for steps in ladders):
         return ""
+    worse = sorted({dose for dose, row in doses if row.judged.verdict == WORSE})
+    loses = f". Dose {worse[0]:g} is worse than scratch. {LOSES}" if worse else ""
     if not seen:
-        return "the ceiling is shown to be better than scratch, but no smaller dose is"
+        return f"the ceiling is shown to be better than scratch, but no smaller dose is{loses}"
     least, missed = (
         min(dose for dose, _ in seen),
-        sorted({d for d, comparison in doses if not _better(comparison)}),
+        sorted({dose for dose, row in doses if row.judged.verdict != BETTER}),
     )
     above = [dose for dose in missed if dose > least]
     but = f", although dose {above[0]:g} is not shown to be better" if above else ""
-    return f"a gain as large as that of dose {least:g} can be detected{but}"
+    last = "" if missed and missed[0] < least else ". No smaller dose was tried"
+    return f"the gain of dose {least:g} is detected{but}{loses or last}"
+
+
+def _silent(ladders: Sequence[_Steps]) -> str:
+    """Say of a blind place what its "not separable" means, and how many rows differ from scratch all the same."""
+    rows = [row for row in ladders[0].group.rows if row.baseline == ladders[0].baseline]
+    verdicts = [
+        row.judged.comparison.of_weights if row.judged.verdict == WEIGHTS else row.judged.verdict
+        for row in rows
+    ]
+    silent = f", so '{UNCLEAR}' carries no information" if UNCLEAR in verdicts or not rows else ""
+    apart = sum(verdict in (BETTER, WORSE) for verdict in verdicts)
+    return silent + (
+        f" ({counted(apart, 'row')} differ{'s' * (apart == 1)} from scratch)" if apart else ""
+    )
 
 
 def _though(ladders: Sequence[_Steps]) -> str:
@@ -263,7 +303,3 @@ def _though(ladders: Sequence[_Steps]) -> str:
     tops = [steps.ceiling for steps in ladders if steps.ceiling]
     alone = bool(tops) and all(comparison.judged.verdict == WEIGHTS for comparison in tops)
     return " (the ceiling has one pretraining or one seed)" if alone else ""
-
-
-def _better(comparison: RowComparison) -> bool:
-    return comparison.judged.verdict == BETTER

@@ -109,6 +109,9 @@ def pretrained(report: ReportContext, records: pd.DataFrame) -> Table | None:
     """Return what rows were pretrained on, rows alike together; of rows without results nothing."""
     met = records[records["status"] != "failed"][["row", "pretrain", "init"]].drop_duplicates()
     of_row = {(row, p.name): p for p in report.extras.pretrainings for row in p.rows}
+    for row, name in [at for at in of_row if at[0] in report.protocol.rows]:
+        for dose in _doses(report.protocol, row):
+            of_row.setdefault((dose, name), of_row[row, name])
     alike: dict[tuple[tuple[str, ...], ...], list[str]] = {}
     for row in report.rows:
         lines = dict.fromkeys(
@@ -124,18 +127,31 @@ def pretrained(report: ReportContext, records: pd.DataFrame) -> Table | None:
         for lines, names in alike.items()
         for entries in lines
     ]
-    short = [(*row, *[""] * (len(PRETRAINED) - len(row))) for row in rows]
-    words = (1, 5, 7, 8)
-    table = grid(PRETRAINED, short, "What each row was pretrained on", "", words=words)
-    return _folded(table) if rows else None
+    if not rows:
+        return None
+    known = max(map(len, rows))
+    padded = [(*row, *[""] * (known - len(row))) for row in rows]
+    words = [i for i in (1, 5, 7, 8) if i < known]
+    title = "What each row was pretrained on"
+    return _folded(grid(PRETRAINED[:known], padded, title, "", words=words))
+
+
+def _doses(protocol: Protocol, ceiling: str) -> list[str]:
+    """Return the rows that have a share of a ceiling's weights."""
+    of = protocol.rows[ceiling]
+    return [
+        name
+        for name, row in protocol.rows.items()
+        if of.ceiling and row.ceiling and replace(row, dose=of.dose, title=of.title) == of
+    ]
 
 
 def _whence(
     report: ReportContext, row: str, pretrain: str, init: str, facts: Pretraining | None
 ) -> tuple[str, ...]:
     """Return the entries of one row's line; ``pretrain`` and ``init`` are the records' columns."""
+    declared, _ = row_of(report.protocol, row)
     if init.startswith("embeddings:"):
-        declared, _ = row_of(report.protocol, row)
         stated = Initial.of(declared.init) if declared is not None and declared.init else None
         name = Path(stated.embeddings).name if stated else "a folder"
         unseen = (
@@ -148,7 +164,6 @@ def _whence(
             f"(digest {init.removeprefix('embeddings:')[:12]}); their pretraining data {unseen}",
         )
     if init.startswith("file:"):
-        declared, _ = row_of(report.protocol, row)
         name = (
             Path(Initial.of(declared.init).file).name
             if declared is not None and declared.init
@@ -156,7 +171,8 @@ def _whence(
         )
         digest = init.removeprefix("file:")[:12]
         return (f"not pretrained here; the weights are from the file {name} (SHA-256 {digest})",)
-    if not init.startswith("job:"):
+    random = declared is not None and declared.ceiling and not declared.dose
+    if not init.startswith("job:") or random:
         return ("not pretrained",)
     at = f", weights after step {init.partition('@')[2]}" if "@" in init else ""
     datasets = facts.datasets if facts is not None else tuple(pretrain.split("+"))
@@ -266,6 +282,8 @@ def _settings(target: Finetune, task: str) -> dict[str, str]:
     output += ["its bias starts at the class frequencies"] if target.prior else []
     trains = target.is_trained
     scored = f"moving average, momentum {target.ema:g}; " if target.ema else ""
+    tried = target.tune.over if target.tune and trains else {}
+    rate = "chosen by each row" if {"rate", "optimiser.lr"} & {*tried} else f"{optimiser.lr:g}"
     optional = {
         "Crop": " x ".join(map(str, target.crop or ())),
         "Settings chosen by each row": _grid(target.tune) if target.tune and trains else "",
@@ -289,7 +307,7 @@ def _settings(target: Finetune, task: str) -> dict[str, str]:
         "Length at every label fraction": length if trains else "not fine-tuned",
         "Batch size": f"{target.batch}",
         "Optimiser": optimiser.name,
-        "Learning rate": f"{optimiser.lr:g}",
+        "Learning rate": rate,
         "Schedule": _schedule(target.schedule),
         "Precision": target.precision,
         "Loss": _loss(target),

@@ -15,6 +15,7 @@ from bench.stats.comparison import UNCLEAR, WEIGHTS
 
 HEADING = "Do the verdicts survive another tuning rule?"
 HEAD = ("Row", "Tuned alike", "Tuned each", "Survives?")
+SAME_RUNS = "the same runs"
 # how weights move: what a tuning rule is about; all else must be alike
 RECIPE = ("tune", "norm", "new", "loaded", "optimiser", "schedule", "clip", "frozen")
 
@@ -77,19 +78,28 @@ def _survival(
             report.named(row.key.row),
             _verdict(row, unit),
             _verdict(others[row.key.row], unit),
-            survives(row.judged.verdict, others[row.key.row].judged.verdict),
+            SAME_RUNS
+            if _numbers(row) == _numbers(others[row.key.row])
+            else survives(row.judged.verdict, others[row.key.row].judged.verdict),
         )
         for row in (*alike.rows, *alike.controls)
         if row.key.row in others and alike.metric == each.metric
     )
     lost = sum(line[-1] == "no" for line in lines)
-    note = f"{lost} of {len(lines)} verdicts change when each row chooses its own settings."
+    note = f"{lost} of {len(lines)} verdicts {'differs' if lost == 1 else 'differ'} between the two sections."
+    if any(line[-1] == SAME_RUNS for line in lines):
+        note += f" {SAME_RUNS[0].upper()}{SAME_RUNS[1:]}: the row chose the settings of the first section."
     note += (
         f" The two sections also differ in these settings: {', '.join(differs)}." if differs else ""
     )
     names = (report.labels[group.section] for group in (alike, each))
     title = f"{' and '.join(names)}, {alike.fraction} % of the labels"
     return grid(HEAD, lines, title, note, words=range(len(HEAD)))
+
+
+def _numbers(row: RowComparison) -> tuple[float, ...]:
+    c = row.judged.comparison
+    return c.difference, c.low, c.high, *row.check
 
 
 def _verdict(row: RowComparison, unit: str) -> str:

@@ -20,7 +20,7 @@ from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS
 HEADING = "Which rows differ from scratch?"
 UNLIKE = "fine-tuned differently from scratch"
 APART = "shares no patient and fine-tuning seed with scratch"
-MISSING = "no scores here"
+MISSING = "not run yet"
 ITSELF = "starts from random weights and scores the same as scratch in every run"
 BLIND = "blind: not even the ceiling is shown to be better than scratch"
 MANY = 2000  # comparisons of one report that are made pair by pair
@@ -56,7 +56,7 @@ class VerdictGroup:
     controls: tuple[RowComparison, ...] = ()
     aside: tuple[str, ...] = ()  # rows without a comparison, and why
     blind: frozenset[str] = frozenset()  # rows from scratch from which not even a ceiling is told
-    waiting: int = 0  # rows of the protocol that belong here and have no score yet
+    waiting: int = 0  # rows and controls of the protocol that belong here and have no score yet
 
     @property
     def several(self) -> bool:
@@ -94,15 +94,15 @@ def verdicts(report: ReportContext) -> list[VerdictGroup]:
         for fraction in sorted(report.fractions(section)) if metric else ():
             compared, aside, waiting = _at(report, section, fraction, metric)
             ahead = sum(report.is_control(row) for row in waiting)
-            left = len(waiting) - ahead
-            rows = _family(report, [row for row in compared if not row.control], left)
+            others = [row for row in compared if not row.control]
+            rows = _family(report, others, len(waiting) - ahead)
             controls = _family(report, [row for row in compared if row.control], ahead)
             if compared:
                 blind = _blind(report, controls)
                 rows = tuple(_dimmed(row, blind) for row in rows)
                 groups.append(
                     VerdictGroup(
-                        section, fraction, metric, rows, controls, tuple(aside), blind, left
+                        section, fraction, metric, rows, controls, tuple(aside), blind, len(waiting)
                     )
                 )
     return groups

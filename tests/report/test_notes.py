@@ -82,7 +82,7 @@ def test_what_each_row_was_pretrained_on_is_said_by_row(four, records, written):
     without, _ = written(
         four, records({"row": "b", **PRETRAINED, "init": PRETRAINED["init"] + "@500"})
     )
-    expected = [("B", "organs, weights after step 500", *[""] * 7)]
+    expected = [("B", "organs, weights after step 500")]
     assert table(without, "What each row was pretrained on") == expected
 
 
@@ -228,8 +228,38 @@ def test_choices_say_how_many_runs_they_do_not_count(four, records, written, cop
     """Those of a row that was wholly copied are of the runs there."""
     ran = [Course("a", "organs", 100, seed, (1.0,), (0.5,)) for seed in (0, 1)]
     others = tuple(ImportedCell("a", "organs", 100, 0, 0, seed, "there") for seed in range(copied))
-    text, _ = written(four, records({}), choices={"a": "chose"}, courses=tuple(ran), taken=others)
-    assert f"- “A” chose.{says}\n" in text
+    others += (ImportedCell("a", "untuned", 100, 0, 0, 0, "there"),)  # chooses nothing
+    tuned = replace(four.finetune[0], title="All organs", tune=Tune(over={"rate": (1e-3, 2e-3)}))
+    text, _ = written(
+        replace(four, finetune=(tuned,)),
+        records({}),
+        choices={"a": "chose. Section “organs”, 100 %: one"},
+        courses=tuple(ran),
+        taken=others,
+    )
+    assert f"- “A” chose. “All organs”, 100 %: one.{says}\n" in text
+    assert "learning rate chosen by each row" in text or "| chosen by each row" in text
+
+
+def test_a_dose_says_what_share_of_it_is_pretrained(protocol, records, written):
+    """And the table names of each what the ceiling was pretrained on, but of none of what is random."""
+    ceiling = Row("supervised", "net", ceiling=True, params={"labels": "own"}, title="Top")
+    rows = {"a": Row("scratch", "net"), "top": ceiling}
+    rows |= {f"d{d}": replace(ceiling, dose=d, title=f"Dose {d:g}") for d in (0.0, 0.25)}
+    told = "the weights are pretrained by supervised; 5 tensors are loaded"
+    text, _ = written(
+        protocol(rows=rows),
+        records(*({"row": row, **PRETRAINED} for row in list(rows)[1:])),
+        receipts=dict.fromkeys(list(rows)[1:], told),
+        pretrainings=(pretraining(["top"], (7, 7)),),
+    )
+    lines = block(text, "What fine-tuning starts from")
+    assert "“Top”: " + told + "." in lines
+    assert "“Dose 0”: random weights, fine-tuned like loaded ones; 5 tensors are loaded." in lines
+    quarter = "“Dose 0.25”: 25 % of each weight is pretrained by supervised, the rest is random; 5 tensors"
+    assert any(line.startswith(quarter) for line in lines)
+    on = {line[0]: line[1:3] for line in table(text, "What each row was pretrained on")}
+    assert on["Top; Dose 0.25"] == ("organs", "7") and on["Dose 0"] == ("not pretrained", "")
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_rows_that_have_not_run_yet_count_in_the_family_of_those_that_have(conte
     assert row.judged.p >= of_whole.judged.p
     assert row.judged.p == pytest.approx(len(whole.rows) * row.judged.comparison.p)
     assert part.rows[0].judged.family == len(whole.rows) == whole.rows[0].judged.family
-    assert "rows that have not run yet counted as p = 1" in how([part])
+    assert "what has not run yet counts as p = 1" in how([part])
     assert "not run yet" not in how([whole])
 
 
@@ -195,7 +195,7 @@ def test_a_family_is_of_one_place(context, usual):
     tuned = Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100))
     few, many = verdicts(context(*usual, *more, finetune=(tuned,)))
     assert [group.fraction for group in (few, many)] == [10, 100]
-    assert few.aside == ("“C” (no scores here)", "“D” (no scores here)")
+    assert few.aside == ("“C” (not run yet)", "“D” (not run yet)")
     (row,) = few.rows  # two rows of that place have not run
     assert row.judged.p == pytest.approx(3 * row.judged.comparison.p)
     assert many.rows[0].judged.p == pytest.approx(
@@ -573,15 +573,15 @@ def test_a_page_opens_with_the_least_dose_that_is_told_from_scratch(
         "quarter": "equivalent",
     }
     (line,) = sensitivity(context(*rows, rows=CONTROLS), [group]).lines
-    half, top = ([line[i] for i in cells] for cells in ((6, 7, 8), (2, 3, 4)))
+    half, top = ([line[i] for i in cells] for cells in ((7, 8, 9), (2, 3, 5)))
     assert half == ["0.5", *printed_difference(controls["half"])]
     assert top == [*printed_difference(controls["top"]), "better"]
     for text in written(protocol, records, rows, tmp_path):
         at = [
             text.index(phrase)
             for phrase in (
-                "Smallest gain that this study can detect",
-                "dose 0.5 can be",
+                "Does this study detect a known gain?",
+                "the gain of dose 0.5 is detected",
                 "Which rows",
             )
         ]
@@ -625,7 +625,11 @@ def test_a_study_whose_ceiling_is_not_better_is_blind_and_every_form_says_so(
 @pytest.mark.parametrize(
     ("lost", "gains", "expected"),
     [
-        ((), (0.06, 0.0), "but no smaller dose is"),
+        ((), (0.06, 0.0), "better than scratch, but no smaller dose is."),
+        ((), (0.06, 0.0, -0.05), "Dose 0.25 is worse than scratch. Here a mixture"),
+        ((), (0.06, 0.03, -0.05), "gain of dose 0.5 is detected. Dose 0.25 is worse than scratch."),
+        ((), (0.06, 0.04, 0.03), "the gain of dose 0.25 is detected. No smaller dose was tried."),
+        ((), (0.06, 0.03, 0.0), "the gain of dose 0.5 is detected."),
         (("half", "quarter"), (0.06, 0.0), "No dose was run"),
         (("top",), (0.06, 0.03), "no ceiling is compared with scratch"),
         ((), (0.0, 0.05), "(although dose 0.5 is shown to be better)"),
@@ -730,7 +734,7 @@ def test_a_page_with_both_tuning_rules_says_which_verdicts_survive(protocol, rec
     study = context_of(protocol(rows=ROWS, finetune=(ALIKE, EACH)), records(*rows), Extras())
     ((table,),) = (section.parts for section in survivals(study, verdicts(study)))
     survived = {line.words[0]: line.words[-1] for line in table.lines}
-    assert survived == {"B": "yes", "C": "no", "D": "no"}
+    assert survived == {"B": "the same runs", "C": "no", "D": "no"}
     assert table.caption.startswith("2 of 3 verdicts") and table.caption.endswith(
         "also differ in these settings: norm."
     )

@@ -17,9 +17,9 @@ from bench.extras.judge.wording import (
     settles,
     whys,
 )
-from bench.report.conclusion import count_of, p_value, reason
+from bench.report.conclusion import count_of, reason
 from bench.report.names import metric_title
-from bench.report.numbers import DASH, MINUS, TIMES
+from bench.report.numbers import DASH, MINUS, TIMES, p_value
 from bench.report.sections import Part, Section
 from bench.report.tabular import Table, TableCell, grid
 from bench.stats.comparison import WEIGHTS
