@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from bench.errors import first_of
 from bench.metrics.request import LESION, tolerance
 from bench.nets import public_weights
 from bench.protocol import (
@@ -54,6 +55,8 @@ FAVOURED = (
     "scratch has only one of the recipes, and the other rows choose. The choice alone can then seem to be a gain, "
     "because a lucky run validates best, too. “runs: others” prevents this (docs/finetuning.md)."
 )
+TEXTS = ("title", "about", "notes", "deviations", "assumed", "layout")  # what no number depends on
+SHOWN = 12  # keys of a change that are named
 CONTROLS = {
     "random": "Rows marked “(random)” have the same fine-tuning, but start from random weights.",
     "shuffled": "Rows marked “(shuffled)” start from the pretrained weights of the row of the same name; the values "
@@ -114,7 +117,21 @@ def _registration(registered: Sequence[Registered]) -> Iterator[str]:
         elif number == 0:
             yield f"Not registered before the first cell was scored: {at}, {entry.time}, {_progress(entry)}."
         else:
-            yield f"Changed to {at}, {entry.time}, {_progress(entry)}."
+            what = _changed(registered[number - 1].parts, entry.parts)
+            yield f"Changed to {at}, {entry.time}, {_progress(entry)}{what}."
+
+
+def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """Return what of a protocol changed, where both notes of it say what it was."""
+    if not before or not after:
+        return ""
+    keys = [k for k in {**before, **after} if before.get(k) != after.get(k)]
+    weighty = [key for key in keys if key.partition(".")[0] not in TEXTS]
+    if not weighty:
+        return "; only texts changed" if keys else "; only other scales changed"
+    return (
+        f"; changed: {first_of(weighty, SHOWN)}{' and texts' if len(keys) > len(weighty) else ''}"
+    )
 
 
 def _progress(entry: Registered) -> str:
@@ -167,14 +184,28 @@ def _reading(report: ReportContext) -> list[str]:
 
 
 def _imported(report: ReportContext) -> Iterator[str]:
-    """Yield for each row which of its cells were not run here, and whose records they are of."""
-    by_origin: dict[tuple[str, str], list[int]] = {}
+    """Yield which cells of rows were not run here, and whose records they are of."""
+    by_row: dict[str, dict[str, list[int]]] = {}
     for cell in report.extras.taken:
-        by_origin.setdefault((cell.row, cell.place), []).append(cell.fraction)
-    for (row, origin), fractions in by_origin.items():
-        shares = ", ".join(f"{share} %" for share in sorted({*fractions}))
-        count = counted(len(fractions), "cell")
-        yield f"{report.quoted(row)}, {shares} of the labels: {count} copied from the results of {origin}."
+        by_row.setdefault(cell.row, {}).setdefault(cell.place, []).append(cell.fraction)
+    texts, others = {}, False
+    for row, of in by_row.items():
+        parts = []
+        for origin, fractions in of.items():
+            shares = ", ".join(f"{share} %" for share in sorted({*fractions}))
+            own = origin.partition(" in ")[0] == report.protocol.name
+            others |= not own
+            whence = "an earlier run of this study" if own else f"the results of {origin}"
+            parts.append(
+                f"{counted(len(fractions), 'cell')} copied from {whence}, {shares} of the labels"
+            )
+        texts[row] = "; ".join(parts)
+    yield from _alike(report, texts, "{}.")
+    if others:
+        yield (
+            "Verdicts on copied scores can differ from those on the page of the other study: p is adjusted over the "
+            "rows of each page."
+        )
 
 
 def _training(report: ReportContext, records: pd.DataFrame) -> list[str]:

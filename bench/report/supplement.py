@@ -257,6 +257,7 @@ class Registered:
     commit: str  # of bench, empty where it is not known
     scored: int  # cells that had scores then
     cells: int  # of the protocol then
+    parts: dict[str, str] = field(default_factory=dict)  # key: digest of what it says at this scale
 
 
 # columns of one length: step, loss, its terms; None where there was no number

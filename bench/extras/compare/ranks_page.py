@@ -34,7 +34,9 @@ CAPTION = (
 NOTE = (
     f"Tau is Kendall's tau-b: 1 is the same order, 0 none, {MINUS}1 the reverse. The interval is a bootstrap "
     "over methods: it says what other methods of these kinds would give, with as many runs. Test patients, "
-    "data sets and networks are fixed. Few runs make the means uncertain, and this pulls tau towards 0."
+    "data sets and networks are fixed. Few runs make the means uncertain, and this pulls tau towards 0. "
+    "In the tables, ± is the standard deviation over the draws of a probe, or over the runs of a fine-tuning. With "
+    "all labels the draws of a probe are all the same, so its ± is 0.00."
 )
 UNTOLD, NAN = "nothing can be told", float("nan")
 FIRST = 5  # that are not compared: so many are named on a terminal
@@ -58,7 +60,14 @@ def write(ranked: Ranked, to: Path) -> Path:
         "Pairing": [Text(line) for line in pairing(ranked)],
     }
     sections = [
-        Section(title, part, title.lower(), title, forms=PAGE if figure in part else EVERYWHERE)
+        Section(
+            title,
+            part,
+            title.lower(),
+            title,
+            folded=title == "Pairing",
+            forms=PAGE if figure in part else EVERYWHERE,
+        )
         for title, part in parts.items()
     ]
     lines = (line for both in ranked.panels for line in _csv(*both))
@@ -101,9 +110,13 @@ def sentence(ranked: Ranked) -> str:
     mean = f", the mean over {len(panels)} comparisons" if len(panels) > 1 else ""
     text = f"Over {len(rows)} methods, tau is {tau}{mean} (95 % interval {interval}): "
     text += f"{_conclusion(ranked.pooled)}."
-    if any(row.same_weights for panel in panels for row in panel.ranked):
-        return text
-    return f"{text} No encoder was both probed and fine-tuned: the pretrainings are others."
+    above = sum(result.low > 0 for _, result in ranked.panels)
+    if len(panels) > 1 and above and ranked.pooled.low <= 0:
+        text += f" In {above} of {len(panels)} comparisons the interval lies above 0."
+    pairs = [row.same_weights for panel in panels for row in panel.ranked]
+    if others := pairs.count(False):
+        text += f" In {others} of {len(pairs)} pairs probe and fine-tuning had encoders of different pretrainings."
+    return text
 
 
 def _conclusion(pooled: Agreement) -> str:
