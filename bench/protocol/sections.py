@@ -406,7 +406,8 @@ class Probe:
             f"mean and deviation of intensity in cubes of {sides} voxels": bool(sides),
         }
         how = {
-            "leave_out": "its strength is chosen by leaving out one patient after the other",
+            "leave_out": "its strength is chosen by leaving out one patient after the other (with one alone: "
+            "the middle strength)",
             "val": "its strength is chosen on the validation patients",
         }[self.strength]
         if self.kind == "knn":

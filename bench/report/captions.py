@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from bench.errors import enumerated
 from bench.protocol import row_of
 from bench.report.cells import MEAN
 from bench.report.context import ReportContext
@@ -63,7 +64,7 @@ def caption(
     spread = " ± standard deviation over runs" if any(e.sd for e in entries) else ""
     one, marked = len(metrics) == 1, any(e.mark for e in entries)
     texts = [_of_one(report, metrics[0], spread) if one else _of_many(report, metrics, spread)]
-    texts += _shared(report, pivot)
+    texts += [*_shared(report, pivot), *_part(report, pivot)]
     texts.append(counted(n, "probes" if report.only_probes else "fine-tunings"))
     texts += [_marks(pivot)] if marked else []
     if any(e.gain for e in entries):
@@ -76,6 +77,21 @@ def caption(
     texts += sentences(view, entries)
     texts += [QUOTED] if any(e.quoted for e in entries) else []
     return " ".join([*texts, *same_patients(report, pivot)])
+
+
+def _part(report: ReportContext, pivot: Pivot) -> list[str]:
+    """Return a sentence for each section whose mean is over fewer structures than that of another one in print."""
+    if pivot.values("target") != [MEAN]:
+        return []
+    of = {section: report.targets(section) for section in pivot.values("section")}
+    labels: dict[tuple[str, ...], list[str]] = {}
+    for section, targets in of.items():
+        if any({*targets} < {*others} for others in of.values()):
+            labels.setdefault(targets, []).append(f"“{report.labels[section]}”")
+    return [
+        f"{enumerated(named)}: only {enumerated(targets)}, so do not compare these numbers with the others."
+        for targets, named in labels.items()
+    ]
 
 
 def _shared(report: ReportContext, pivot: Pivot) -> list[str]:

@@ -32,6 +32,7 @@ LOOPED = (
 SPREAD = " ± is the standard deviation over runs (n-1)."
 RUNS = " A run is one fine-tuning seed."
 CROSSED = " A run is one fine-tuning seed of one pretraining seed."
+PROBED = " A run is one draw of labelled patients for one frozen encoder."
 
 
 class Key(NamedTuple):
@@ -86,6 +87,7 @@ class Cells:
     # row, section: `init`s
     initials: dict[str, dict[int, tuple[str, ...]]] = field(default_factory=dict)
     crossed: bool = False  # has a row several pretraining seeds?
+    probed: bool = False  # is nothing fine-tuned?
     means: PatientScores | None = field(default=None, repr=False, compare=False)
 
     def at(self, key: Key) -> Cell | None:
@@ -114,7 +116,8 @@ class Cells:
         """Return how the means came about, in words."""
         spread = SPREAD if any(cell.sd is not None for cell in self.cells.values()) else ""
         validated = LOOPED if any(looped(key.metric) for key in self.cells) else ""
-        return HOW + validated + spread + (CROSSED if self.crossed else RUNS)
+        run = PROBED if self.probed else CROSSED if self.crossed else RUNS
+        return HOW + validated + spread + run
 
     def alike(self, section: int) -> list[tuple[tuple[int, ...], str]]:
         """Return label fractions of a section that mean the same patients, and how many, in words.
@@ -154,6 +157,7 @@ def aggregate(protocol: Protocol, records: pd.DataFrame) -> Cells:
         targets={int(section): tuple(sorted(names)) for section, names in targets},
         trained=_trained(distinct(records, ["section", "fraction", "fold", "n_train"])),
         initials=_initials(distinct(records, ["section", "row", "init"])),
+        probed=all(target.evaluation == "probe" for target in protocol.finetune),
         crossed=bool(distinct(records, ["row", RUN[0]])["row"].duplicated().any()),
         means=PatientScores(averaged),
     )

@@ -73,7 +73,7 @@ class ReportContext:
     @property
     def only_probes(self) -> bool:
         """Tell whether no section trains a network: probes read frozen encoders."""
-        return all(target.evaluation == "probe" for target in self.protocol.finetune)
+        return self.cells.probed
 
     def is_control(self, row: str) -> bool:
         """Tell whether a row is a control: it wins no mark and no rank, and is no comparison of the study."""

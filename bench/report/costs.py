@@ -15,6 +15,7 @@ COPIED = (
     " If some cells of a row were copied from other results, only the others are counted. If all were copied, the "
     "row shows what they took before, where that is known."
 )
+FORWARD = " One crop forward: the time of one crop of the row's own size; do not compare rows with other crops."
 
 
 def sections(report: ReportContext) -> list[Section]:
@@ -37,6 +38,7 @@ def sections(report: ReportContext) -> list[Section]:
         for c in costs
     ]
     note = NOTE + COPIED * bool(report.extras.taken)
+    note += FORWARD * any(c.stage == "one crop forward" for c in costs)
     table, title = grid(HEAD, lines, "", note, words=(1,)), "Cost, as measured"
     return [Section(title, (table,), "cost", "Cost", folded=True, forms=FILES)] if lines else []
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench.report.context import ReportContext
 
-LISTED = 6  # names; of more a number
+LISTED = 12  # names; of more a number
 
 
 def known_at(report: ReportContext, row: str, section: int, fraction: int) -> bool:
@@ -20,7 +20,8 @@ def sentence(report: ReportContext) -> str:
     if len(rows) == len(report.rows):
         return f"None of {len(rows)} rows was run yet." if rows else ""
     count = len(report.rows) - len(rows)
-    of = f"{count} of {len(report.rows)} rows {'was' if count == 1 else 'were'} run."
+    controls = " (controls included)" if any(map(report.is_control, report.rows)) else ""
+    of = f"{count} of {len(report.rows)} rows{controls} {'was' if count == 1 else 'were'} run."
     left_out = names(report)
     return " ".join([of, left_out]) if left_out else ""
 

@@ -188,20 +188,20 @@ def _imported(report: ReportContext) -> Iterator[str]:
     by_row: dict[str, dict[str, list[int]]] = {}
     for cell in report.extras.taken:
         by_row.setdefault(cell.row, {}).setdefault(cell.place, []).append(cell.fraction)
-    texts, others = {}, False
+    texts, foreign = {}, False
     for row, of in by_row.items():
         parts = []
         for origin, fractions in of.items():
             shares = ", ".join(f"{share} %" for share in sorted({*fractions}))
-            own = origin.partition(" in ")[0] == report.protocol.name
-            others |= not own
-            whence = "an earlier run of this study" if own else f"the results of {origin}"
+            same_study = origin.partition(" in ")[0] == report.protocol.name
+            foreign |= not same_study
+            whence = "an earlier run of this study" if same_study else f"the results of {origin}"
             parts.append(
                 f"{counted(len(fractions), 'cell')} copied from {whence}, {shares} of the labels"
             )
         texts[row] = "; ".join(parts)
     yield from _alike(report, texts, "{}.")
-    if others:
+    if foreign:
         yield (
             "Verdicts on copied scores can differ from those on the page of the other study: p is adjusted over the "
             "rows of each page."

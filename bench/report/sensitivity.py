@@ -13,7 +13,7 @@ from bench.report.names import metric_title
 from bench.report.numbers import difference, number, p_value
 from bench.report.plots import Dose, Ladder
 from bench.report.sections import Part, Section, Text
-from bench.report.tabular import Table, grid
+from bench.report.tabular import sparse
 from bench.report.verdicts import RowComparison, VerdictGroup
 from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS, WORSE
 
@@ -69,21 +69,13 @@ class Sensitivity:
         """What a report says of it; nothing where the study has no positive controls."""
         warnings = [Text(text, "warning") for text in self.blind]
         sentences = [Text(text, "sentence") for text in self.sentences]
-        parts: list[Part] = [*warnings, *sentences, *([self._table] if self.lines else [])]
+        note = NOTE.format(of="; ".join(self.units))
+        note += DOSE_NOTE * any(len(line) > len(HEAD) for line in self.lines)
+        words = (1, HEAD.index("Verdict"))
+        tables = [sparse(HEAD + DOSES, self.lines, "", note, words)] if self.lines else []
+        parts: list[Part] = [*warnings, *sentences, *tables]
         listed = "Known gain"
         return [Section(HEADING, parts, "sensitivity", listed, first=True)] if parts else []
-
-    @property
-    def _table(self) -> Table:
-        """The ceilings, without columns that are empty on all lines."""
-        dosed = any(len(line) > len(HEAD) for line in self.lines)
-        head, note = (HEAD + DOSES, NOTE + DOSE_NOTE) if dosed else (HEAD, NOTE)
-        used = [i for i in range(len(head)) if any(line[i] for line in self.lines)]
-        lines = [[line[i] for i in used] for line in self.lines]
-        words = [used.index(i) for i in (1, HEAD.index("Verdict")) if i in used]
-        return grid(
-            [head[i] for i in used], lines, "", note.format(of="; ".join(self.units)), words=words
-        )
 
 
 @dataclass(frozen=True)
@@ -231,7 +223,7 @@ def _line(report: ReportContext, steps: _Steps) -> tuple[str, ...]:
         for row in steps.group.rows
         if row.baseline == steps.baseline
     ]
-    known = [detectable for detectable in least if detectable == detectable]
+    detected = [difference for difference in least if difference == difference]
     p = top.judged.p if top else float("nan")
     return (
         _named(report, steps),
@@ -239,7 +231,7 @@ def _line(report: ReportContext, steps: _Steps) -> tuple[str, ...]:
         *_numbers(top, unit),
         p_value(p) if p == p else "",
         top.judged.verdict if top else "",
-        number(median(known), unit) if known else "",
+        number(median(detected), unit) if detected else "",
     )
 
 

@@ -17,7 +17,7 @@ from bench.report.context import ReportContext
 from bench.report.footnotes import counted
 from bench.report.names import EVALUATIONS, dataset_info
 from bench.report.supplement import Pretraining
-from bench.report.tabular import Line, Table, TableCell, grid, with_lines
+from bench.report.tabular import Line, Table, TableCell, grid, sparse, with_lines
 from bench.typed import plain
 
 if TYPE_CHECKING:
@@ -122,18 +122,15 @@ def pretrained(report: ReportContext, records: pd.DataFrame) -> Table | None:
         )
         if lines:
             alike.setdefault((*lines,), []).append(row)
+    if {*alike} <= {(("not pretrained",),)}:
+        return None
     rows = [
         ("; ".join(map(report.named, names)), *entries)
         for lines, names in alike.items()
         for entries in lines
     ]
-    if not rows:
-        return None
-    known = max(map(len, rows))
-    padded = [(*row, *[""] * (known - len(row))) for row in rows]
-    words = [i for i in (1, 5, 7, 8) if i < known]
     title = "What each row was pretrained on"
-    return _folded(grid(PRETRAINED[:known], padded, title, "", words=words))
+    return _folded(sparse(PRETRAINED, rows, title, words=(1, 5, 7, 8)))
 
 
 def _doses(protocol: Protocol, ceiling: str) -> list[str]:

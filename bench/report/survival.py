@@ -78,15 +78,13 @@ def _survival(
             report.named(row.key.row),
             _verdict(row, unit),
             _verdict(others[row.key.row], unit),
-            SAME_RUNS
-            if _numbers(row) == _numbers(others[row.key.row])
-            else survives(row.judged.verdict, others[row.key.row].judged.verdict),
+            _survives(row, others[row.key.row]),
         )
         for row in (*alike.rows, *alike.controls)
         if row.key.row in others and alike.metric == each.metric
     )
     lost = sum(line[-1] == "no" for line in lines)
-    note = f"{lost} of {len(lines)} verdicts {'differs' if lost == 1 else 'differ'} between the two sections."
+    note = f"{lost} of {len(lines)} verdicts are not the same in the two sections."
     if any(line[-1] == SAME_RUNS for line in lines):
         note += f" {SAME_RUNS[0].upper()}{SAME_RUNS[1:]}: the row chose the settings of the first section."
     note += (
@@ -97,9 +95,11 @@ def _survival(
     return grid(HEAD, lines, title, note, words=range(len(HEAD)))
 
 
-def _numbers(row: RowComparison) -> tuple[float, ...]:
-    c = row.judged.comparison
-    return c.difference, c.low, c.high, *row.check
+def _survives(alike: RowComparison, each: RowComparison) -> str:
+    compared = [(row.judged.comparison, row.check) for row in (alike, each)]
+    ends = [(c.difference, c.low, c.high, *check) for c, check in compared]
+    same = ends[0] == ends[1]
+    return SAME_RUNS if same else survives(alike.judged.verdict, each.judged.verdict)
 
 
 def _verdict(row: RowComparison, unit: str) -> str:

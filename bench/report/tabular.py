@@ -171,6 +171,22 @@ def grid(
     return Table(title, caption, (head[0],), columns, (("", lines_of(rows)),), counted=False)
 
 
+def sparse(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    title: str = "",
+    caption: str = "",
+    words: Sequence[int] = (),
+) -> Table:
+    """Return ``grid`` without the columns that are empty on all lines; rows may be shorter than the head."""
+    filled = [[*row, *[""] * (len(head) - len(row))] for row in rows]
+    used = [i for i in range(len(head)) if any(row[i] for row in filled)]
+    lines = [[row[i] for i in used] for row in filled]
+    return grid(
+        [head[i] for i in used], lines, title, caption, [used.index(i) for i in words if i in used]
+    )
+
+
 def with_lines(table: Table, *groups: tuple[str, Sequence[Line]]) -> Table:
     """Return a table with these groups of lines: of each its heading, "" for none."""
     return replace(

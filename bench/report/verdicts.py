@@ -94,8 +94,8 @@ def verdicts(report: ReportContext) -> list[VerdictGroup]:
         for fraction in sorted(report.fractions(section)) if metric else ():
             compared, aside, waiting = _at(report, section, fraction, metric)
             ahead = sum(report.is_control(row) for row in waiting)
-            others = [row for row in compared if not row.control]
-            rows = _family(report, others, len(waiting) - ahead)
+            methods = [row for row in compared if not row.control]
+            rows = _family(report, methods, len(waiting) - ahead)
             controls = _family(report, [row for row in compared if row.control], ahead)
             if compared:
                 blind = _blind(report, controls)

@@ -508,7 +508,9 @@ def test_what_nobody_ran_is_left_out_and_said_once(four_rows, records):
     assert not_run.sentence(context_of(at, records(), Extras())) == "None of 4 rows was run yet."
     both = records(*({"row": row, "fraction": f} for row in "abcd" for f in (5, 100)))
     assert not_run.sentence(context_of(at, both, Extras())) == ""
-    assert not_run.listed([*"abcdefgh"]) == "a; b; c; d; e and 3 more"
+    names = [*"abcdefghijklmn"]
+    assert not_run.listed(names) == "; ".join(names[:11]) + " and 3 more"
+    assert not_run.listed(names[:12]) == "; ".join(names[:12])
 
 
 def test_two_tables_of_holes_are_one(four_rows, records):

@@ -170,8 +170,8 @@ def counts_in_short():
     (one_after, two_after), middle_after = most(corrected)
     short = f"of {n} comparisons with scratch no verdict is `better`, four are `worse`"
     long = (
-        f"Of {n} comparisons of a fine-tuned method with scratch no verdict is `better`, four are `worse` (in-painting, "
-        "MoCo and rotation with kept norm statistics, claim 6; rotation at a low rate, claim 10), "
+        f"Of {n} comparisons of a fine-tuned method with scratch no verdict is `better`, four are `worse` "
+        "(in-painting, MoCo and rotation with kept norm statistics, claim 6; rotation at a low rate, claim 10), "
         f"{equal} are equivalent and {open_} are not separable. The detectable difference is at most one point "
         f"in {one} of the {n}, and at most two points in {two}; the median is {middle:.1f}. With the "
         f"correction that the verdicts have, it is at most one point in {one_after}, and at most two in "

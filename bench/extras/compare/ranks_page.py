@@ -114,8 +114,8 @@ def sentence(ranked: Ranked) -> str:
     if len(panels) > 1 and above and ranked.pooled.low <= 0:
         text += f" In {above} of {len(panels)} comparisons the interval lies above 0."
     pairs = [row.same_weights for panel in panels for row in panel.ranked]
-    if others := pairs.count(False):
-        text += f" In {others} of {len(pairs)} pairs probe and fine-tuning had encoders of different pretrainings."
+    if unlike := pairs.count(False):
+        text += f" In {unlike} of {len(pairs)} pairs probe and fine-tuning had encoders of different pretrainings."
     return text
 
 
