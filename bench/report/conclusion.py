@@ -352,6 +352,8 @@ def _briefly(judged: stats.Judged) -> str:
     """Return ``reason`` in a word or two, for a figure."""
     if BLIND in judged.why:
         return " (blind)"
+    if judged.verdict == UNCLEAR and not judged.why and judged.comparison.verdict == EQUIVALENT:
+        return " (equivalent before Holm)"
     return "" if not reason(judged) else " (too few patients)" if judged.why else " (after Holm)"
 
 
