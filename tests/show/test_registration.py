@@ -1,13 +1,17 @@
 """A page says whether its protocol was there before the first score, and when it was changed."""
 
+import json
 from dataclasses import replace
 
 import pytest
+import yaml
 
 from bench import records
 from bench.cli import main
+from bench.document import overlay
 from bench.errors import BenchError
 from bench.protocol import read
+from bench.report.notes import _registration
 from bench.show import registration
 from bench.store import Store
 
@@ -33,6 +37,35 @@ def test_the_first_text_and_each_change_are_noted_once(
     (store.root / "registered" / "test0.json").write_text("{}")
     with pytest.raises(BenchError, match=r"registered/test0\.json: damaged"):
         registration.note([protocol], plan, store)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"about": "Said more plainly."}, "; only texts changed."),
+        ({"rows": {"pair": {"title": "Two"}}}, "; changed: rows.pair."),
+        ({"notes": ["Read."], "finetune": {"steps": 9}}, "; changed: finetune.1 and texts."),
+        ({"scales": {"paper": {"threads": 2}}}, "; only other scales changed."),
+    ],
+)
+def test_a_change_says_what_it_changed(plan_of, protocol_file, tmp_path, changes, says):
+    store, plan = Store.open(tmp_path / "out"), plan_of()
+    file = protocol_file(name="test0.yaml")
+    registration.note([read(file)], plan, store)
+    value = overlay(
+        yaml.safe_load(file.read_text()), {k: v for k, v in changes.items() if k != "finetune"}
+    )
+    if "finetune" in changes:
+        value["finetune"] = [section | changes["finetune"] for section in value["finetune"]]
+    file.write_text(yaml.safe_dump(value))
+    registration.note([read(file)], plan, store)
+    first, second = _registration(registration.read(store, "test0"))
+    assert first.startswith("Registered before the first cell") and second.endswith(says)
+    noted = json.loads((store.root / "registered" / "test0.json").read_text())
+    del noted[1]["parts"]  # by an older bench
+    (store.root / "registered" / "test0.json").write_text(json.dumps(noted))
+    registration.note([read(file)], plan, store)
+    assert [*_registration(registration.read(store, "test0"))] == [first, second]
 
 
 def test_a_study_that_goes_on_elsewhere_keeps_its_date(plan_of, protocol_file, tmp_path):
