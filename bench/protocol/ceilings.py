@@ -16,6 +16,7 @@ from bench.protocol.model import Protocol, Row
 
 CONTROLS = ("ceiling", "doses")
 DOSES = (0.25, 0.5, 0.75)
+CEILING = "Ceiling: pretrained with labels"
 
 
 def spelled_out(document: Document) -> Document:
@@ -69,7 +70,7 @@ def _controls(
     row: dict[str, Any] = {"method": method, "params": params, "ceiling": True, **shared}
     added: dict[str, Any] = {}
     if "ceiling" in wanted:
-        added[f"ceiling{suffix}"] = {**row, "title": "Ceiling: pretrained with labels"}
+        added[f"ceiling{suffix}"] = {**row, "title": CEILING}
     for dose in DOSES if "doses" in wanted else ():
         added[f"dose {dose:g}{suffix}"] = {
             **row,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from bench.errors import enumerated
-from bench.protocol import row_of
+from bench.protocol import Row, row_of
 from bench.report.cells import MEAN
 from bench.report.context import ReportContext
 from bench.report.headings import networks
@@ -161,7 +161,7 @@ def _marks(pivot: Pivot) -> str:
 def _compared(report: ReportContext, pivot: Pivot) -> str:
     """Return which rows the marks compare."""
     kinds = dict.fromkeys(
-        row_of(report.protocol, row)[1].strip(" ()") or "pretrained with labels"
+        row_of(report.protocol, row)[1].strip(" ()") or _kind(report.protocol.rows[row])
         for row in pivot.rows
         if _is_control(report, row)
     )
@@ -174,6 +174,10 @@ def _compared(report: ReportContext, pivot: Pivot) -> str:
         "Bold and underlining compare the printed (rounded) numbers of rows with the same fine-tuning on "
         f"{SAME}{besides}. For significance see the verdicts."
     )
+
+
+def _kind(positive_control: Row) -> str:
+    return "ceiling" if positive_control.dose == 1 else "doses"
 
 
 def _is_control(report: ReportContext, row: str) -> bool:

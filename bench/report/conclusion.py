@@ -100,13 +100,12 @@ def sentence(report: ReportContext, groups: Sequence[VerdictGroup]) -> str:
 
 def _repeated(groups: Sequence[VerdictGroup]) -> str:
     """Say how many comparisons are those of another section once more: rows that chose its settings."""
-    compared = [
-        (row.key.row, row.key.fraction, row.key.metric, c.low, c.high, *row.check)
-        for group in groups
-        for row in group.rows
-        if (c := row.judged.comparison).low == c.low
-    ]
-    again = len(compared) - len({*compared})
+    earlier: dict[tuple[str, int, str], list[RowComparison]] = {}
+    again = 0
+    for row in (row for group in groups for row in group.rows):
+        same = earlier.setdefault((row.key.row, row.key.fraction, row.key.metric), [])
+        again += any(map(row.repeats, same))
+        same.append(row)
     verb = "repeats" if again == 1 else "repeat"
     return f" {again} of these {verb} the runs of another section." * bool(again)
 
@@ -116,8 +115,9 @@ def _too_few(rows: Sequence[RowComparison]) -> str:
     compared = [row.judged.comparison for row in rows]
     if not all(c.smallest_p > c.alpha for c in compared):
         return ""
-    patients = " or ".join(map(str, sorted({c.patients for c in compared})))
-    return f" With {patients} patients no row can be called better or worse."
+    *few, most = sorted({c.patients for c in compared})
+    patients = " or ".join([*map(str, few), counted(most, "patient")])
+    return f" With {patients} no row can be called better or worse."
 
 
 def _every(comparisons: int) -> str:
@@ -243,7 +243,8 @@ def _regions(report: ReportContext, group: VerdictGroup) -> tuple[str, ...]:
     for row in (*group.rows, *group.controls):
         if row.region is not None:
             # of probes with all labels only encoders vary, and those of other rows are other ones
-            shared = not (report.only_probes and group.fraction == 100)
+            probed = report.protocol.finetune[group.section].evaluation == "probe"
+            shared = not (probed and group.fraction == 100)
             text = _region(row.region, shared)
             baselines.setdefault(text, {})[report.named(row.baseline)] = None
     sentences = {

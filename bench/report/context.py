@@ -66,7 +66,7 @@ class ReportContext:
         return [*(row for row in self.rows if row in rows), *sorted({*rows} - {*self.rows})]
 
     def pretrains_nothing(self, row: str) -> bool:
-        """Tell whether a row's method pretrains nothing, so that lines of others are read against its own."""
+        """Tell whether a row's method pretrains nothing, even if a file is loaded: then it has one level for all."""
         declared_row, _ = row_of(self.protocol, row)
         return declared_row is not None and not method_pretrains(declared_row)
 

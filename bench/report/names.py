@@ -11,6 +11,7 @@ from bench.metrics.request import declared, size_of, tolerance
 from bench.protocol import Protocol, Quoted, row_of
 from bench.report.supplement import DatasetInfo, Extras
 
+ALONE = "Intensity alone, no encoder"  # of the control `intensity`
 NOT_STATED = "not stated"  # what a folder without a licence declares (bench.data.layout_msd)
 EVALUATIONS = {
     "end_to_end": "end to end",
@@ -174,7 +175,7 @@ def row_titles(protocol: Protocol, rows: list[str], extras: Extras) -> dict[str,
             (row.title or extras.titles.get(row.method, row.method)) + more if row else name
         )
         if more == " (intensity)":
-            titles[name] = "Intensity alone, no encoder"
+            titles[name] = ALONE
     networks = [row_of(protocol, r)[0] for r in rows]
     shown = [(titles[r], net.network if net else "") for r, net in zip(rows, networks, strict=True)]
     return {

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from bench.errors import first_of
 from bench.metrics.request import LESION, tolerance
 from bench.nets import public_weights
 from bench.protocol import (
@@ -21,14 +20,14 @@ from bench.protocol import (
 )
 from bench.protocol.comparable import unequal
 from bench.protocol.sections import Initial, OnlineProbe
-from bench.report import learning, other_papers, settings_tables, undertrained
+from bench.report import learning, other_papers, registration, settings_tables, undertrained
 from bench.report.context import ReportContext
 from bench.report.footnotes import counted
 from bench.report.names import dataset_info, metric_title
 from bench.report.pretrainings import explained
 from bench.report.published import dagger
 from bench.report.sections import FILES, Note, Notes, Section
-from bench.report.supplement import Extras, Registered
+from bench.report.supplement import Extras
 from bench.report.tabular import Table
 from bench.source import Source
 
@@ -55,8 +54,6 @@ FAVOURED = (
     "scratch has only one of the recipes, and the other rows choose. The choice alone can then seem to be a gain, "
     "because a lucky run validates best, too. “runs: others” prevents this (docs/finetuning.md)."
 )
-TEXTS = ("title", "about", "notes", "deviations", "assumed", "layout")  # what no number depends on
-SHOWN = 12  # keys of a change that are named
 CONTROLS = {
     "random": "Rows marked “(random)” have the same fine-tuning, but start from random weights.",
     "shuffled": "Rows marked “(shuffled)” start from the pretrained weights of the row of the same name; the values "
@@ -64,8 +61,7 @@ CONTROLS = {
     "long": "Rows marked “(long)” start from scratch and are fine-tuned longer, on more training samples. The number "
     "of extra samples is that of the longest pretraining of the network, so they train for more steps than the "
     "section says. These rows show what longer training alone gives.",
-    "ceiling": "The ceiling is pretrained with the labels of all training scans of the section. Steps, batch and "
-    "optimiser of this pretraining are those that the protocol states for fine-tuning.",
+    "ceiling": "The ceiling is pretrained with the labels of all training scans of the section.",
     "doses": "A dose is a mixture of random weights and the ceiling's weights; dose 0.25 has a quarter of the "
     "ceiling's weights.",
     "intensity": "“Intensity alone” has no encoder. Its probe reads the intensity of a voxel, and mean and standard "
@@ -100,42 +96,11 @@ def sections(report: ReportContext, records: pd.DataFrame) -> list[Section]:
             "Made by another version of the code",
             _plain(f"{t[0].upper()}{t[1:]}." for t in extras.other_source),
         ),
-        Notes("Registration", _plain(_registration(extras.registered))),
+        Notes("Registration", _plain(registration.sentences(protocol, extras.registered))),
         Notes("Provenance", _plain(f"{k}: {v}" for k, v in extras.provenance.items())),
     ]
     parts = [b for b in blocks if b is not None and (not isinstance(b, Notes) or b.notes)]
     return [Section("Notes", parts, "notes", "Notes", forms=FILES)]
-
-
-def _registration(registered: Sequence[Registered]) -> Iterator[str]:
-    """Yield what a protocol said before its first cell was scored, and each change since."""
-    for number, entry in enumerate(registered):
-        at = f"protocol {entry.content} at scale {entry.scale}"
-        at += f" with --set {' '.join(entry.overrides)}" if entry.overrides else ""
-        if number == 0 and not entry.scored:
-            yield f"Registered before the first cell was scored: {at}, {entry.time}."
-        elif number == 0:
-            yield f"Not registered before the first cell was scored: {at}, {entry.time}, {_progress(entry)}."
-        else:
-            what = _changed(registered[number - 1].parts, entry.parts)
-            yield f"Changed to {at}, {entry.time}, {_progress(entry)}{what}."
-
-
-def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> str:
-    """Return what of a protocol changed, where both notes of it say what it was."""
-    if not before or not after:
-        return ""
-    keys = [k for k in {**before, **after} if before.get(k) != after.get(k)]
-    weighty = [key for key in keys if key.partition(".")[0] not in TEXTS]
-    if not weighty:
-        return "; only texts changed" if keys else "; only other scales changed"
-    return (
-        f"; changed: {first_of(weighty, SHOWN)}{' and texts' if len(keys) > len(weighty) else ''}"
-    )
-
-
-def _progress(entry: Registered) -> str:
-    return f"when {entry.scored} of {entry.cells} cells had scores"
 
 
 def _plain(texts: Iterable[str]) -> tuple[Note, ...]:
@@ -193,18 +158,22 @@ def _imported(report: ReportContext) -> Iterator[str]:
         parts = []
         for origin, fractions in of.items():
             shares = ", ".join(f"{share} %" for share in sorted({*fractions}))
-            same_study = origin.partition(" in ")[0] == report.protocol.name
+            _, _, study = origin.rpartition("an earlier run of ")
+            same_study = study.partition(" in ")[0] == report.protocol.name
             foreign |= not same_study
-            whence = "an earlier run of this study" if same_study else f"the results of {origin}"
+            whence = f"the results of {origin}"
+            if same_study:
+                folder = study.partition(" in ")[2]
+                whence = f"an earlier run of this study{f' in {folder}' if folder else ''}"
             parts.append(
-                f"{counted(len(fractions), 'cell')} copied from {whence}, {shares} of the labels"
+                f"{counted(len(fractions), 'cell')} each copied from {whence}, {shares} of the labels"
             )
         texts[row] = "; ".join(parts)
     yield from _alike(report, texts, "{}.")
     if foreign:
         yield (
             "Verdicts on copied scores can differ from those on the page of the other study: p is adjusted over the "
-            "rows of each page."
+            "rows of a section on each page."
         )
 
 
@@ -313,18 +282,18 @@ def _taken_over(report: ReportContext) -> list[str]:
 def _mixed(declared: Row | None, text: str) -> str:
     """Return what a row took over; of a dose of a ceiling, how much of each weight is the ceiling's."""
     maker, _, rest = text.partition("; ")
-    if declared is None or not declared.ceiling or declared.dose == 1:
+    if declared is None or not declared.ceiling or declared.dose == 1 or not rest:
         return text
     if not declared.dose:
-        return f"random weights, fine-tuned like loaded ones; {rest}"
-    maker = maker.removeprefix("the weights are ")
-    return f"{100 * declared.dose:g} % of each weight is {maker}, the rest is random; {rest}"
+        return "nothing of a pretraining is kept"
+    share = f"{100 * declared.dose:g} % of each weight"
+    return f"{share} is {maker.removeprefix('the weights are ')}, the rest is random; {rest}"
 
 
 def _titled(report: ReportContext, text: str) -> str:
     """Return a text with the titles of sections for their names."""
-    for label, target in zip(report.labels, report.protocol.finetune, strict=True):
-        text = text.replace(f"Section “{target.name or target.dataset}”", f"“{label}”")
+    for label, name in zip(report.labels, report.protocol.sections, strict=True):
+        text = text.replace(f"Section “{name}”", f"“{label}”")
     return text
 
 
@@ -353,9 +322,10 @@ def _favours(target: Finetune) -> bool:
 
 def _uncounted(report: ReportContext, row: str) -> str:
     """Return how many runs of a row were copied, where others were run here: its choices are of the latter."""
-    tuned = {target.name or target.dataset for target in report.protocol.finetune if target.tune}
-    copied = sum(cell.row == row and cell.section in tuned for cell in report.extras.taken)
-    trained = sum(course.row == row for course in report.extras.courses)
+    sections = zip(report.protocol.sections, report.protocol.finetune, strict=True)
+    tuned = {(row, name) for name, target in sections if target.tune}
+    copied = sum((cell.row, cell.section) in tuned for cell in report.extras.taken)
+    trained = sum((course.row, course.section) in tuned for course in report.extras.courses)
     return f" Not counted: {counted(copied, 'copied run')}." if 0 < copied < trained else ""
 
 

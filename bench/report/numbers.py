@@ -23,11 +23,11 @@ def difference(value: float, unit: str) -> str:
 
 
 def p_value(p: float) -> str:
-    """Return a p with three decimals below 0.1, and with a fourth where three would round it to 0.050."""
+    """Return a p with three decimals below 0.1; one below 0.05 is never printed as 0.050."""
     if p < 0.001:
         return "< 0.001"
     text = f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-    return f"{p:.4f}" if text == "0.050" else text
+    return f"{int(1e4 * p) / 1e4:.4f}" if p < 0.05 and text == "0.050" else text
 
 
 def shown(text: str) -> float:

@@ -25,11 +25,11 @@ HEAD = ("Control", "Where", "Ceiling", "95 % interval", "p, Holm", "Verdict", "R
 DOSES = ("Smallest dose detected", "Gain of this dose", "95 % interval")
 NOTE = (
     "{of}; positive is better. Ceiling: the paired difference from scratch of weights that are pretrained with "
-    "the labels of all training scans. The ceiling is fine-tuned or probed as the rows are. Its pretraining can "
-    "have other steps, other scans and more parts of the network than theirs. Holm adjusts the p of controls "
-    "separately from the rows. Rows detect: the median over the rows of the smallest difference that is detected "
-    "with 80 % power, before Holm."
+    "the labels of all training scans. It is fine-tuned or probed like any other row. It may be pretrained for other "
+    "steps and on other scans than the rows, and it may pass on more parts of the network. Holm adjusts the p of "
+    "controls separately from the rows."
 )
+ROWS_NOTE = " Rows detect: the smallest difference that a row detects with 80 % power before Holm, the median of all."
 DOSE_NOTE = (
     " Dose: the share of the ceiling's weights in a mixture with random weights. Smallest dose detected: the "
     "smallest dose that is shown to be better than scratch. Empty: no dose was run there."
@@ -43,7 +43,7 @@ APART = (
 )
 NOTHING, UNKNOWN = (
     "none",
-    "no ceiling is compared with scratch, so it is unknown whether a known gain is detected",
+    "no ceiling is compared with scratch, so we do not know whether a known gain is detected",
 )
 NO_DOSE = "No dose was run, so no smaller gain than that of the ceiling was tried."
 LOSES = "Here a mixture of two sets of weights loses by itself, so the doses do not show what is detected"
@@ -70,6 +70,7 @@ class Sensitivity:
         warnings = [Text(text, "warning") for text in self.blind]
         sentences = [Text(text, "sentence") for text in self.sentences]
         note = NOTE.format(of="; ".join(self.units))
+        note += ROWS_NOTE * any(line[HEAD.index("Rows detect")] for line in self.lines)
         note += DOSE_NOTE * any(len(line) > len(HEAD) for line in self.lines)
         words = (1, HEAD.index("Verdict"))
         tables = [sparse(HEAD + DOSES, self.lines, "", note, words)] if self.lines else []
@@ -85,6 +86,11 @@ class _Steps:
     group: VerdictGroup
     baseline: str
     doses: tuple[tuple[float, RowComparison], ...]
+
+    @property
+    def rows(self) -> list[RowComparison]:
+        """The methods that are read against the same row from scratch."""
+        return [row for row in self.group.rows if row.baseline == self.baseline]
 
     @property
     def ceiling(self) -> RowComparison | None:
@@ -119,14 +125,15 @@ def sensitivity(report: ReportContext, groups: Sequence[VerdictGroup]) -> Sensit
     blind, seen = dict[str, list[Place]](), dict[str, list[Place]]()  # where each sentence is true
     for where, of_place in _by_place(report, all_steps):
         if of_place[0].baseline in of_place[0].group.blind:
-            text = f"{BLIND}{_silent(of_place)}{_though(of_place)}"
+            remarks = "; ".join(filter(None, [*_apart(of_place), _though(of_place)]))
+            text = f"{BLIND}{_silent(of_place)}{f' ({remarks})' if remarks else ''}"
             blind.setdefault(text, []).append(where)
         elif text := _smallest_gain(of_place):
             seen.setdefault(text, []).append(where)
     for section, fraction in _lacking(report, groups):
         seen.setdefault(UNKNOWN, []).append((report.labels[section], "", fraction))
     undosed = () if dosed or not lines else (NO_DOSE,)
-    units = tuple(dict.fromkeys(measured(report, group.metric) for group in groups))
+    units = tuple(dict.fromkeys(measured(report, s.group.metric) for s in all_steps))
     return Sensitivity(lines, _sentences(blind), (*undosed, *_sentences(seen)), units)
 
 
@@ -218,11 +225,7 @@ def _lacking(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[tupl
 
 def _line(report: ReportContext, steps: _Steps) -> tuple[str, ...]:
     unit, top = report.unit(steps.group.metric), steps.ceiling
-    least = [
-        row.judged.comparison.detectable
-        for row in steps.group.rows
-        if row.baseline == steps.baseline
-    ]
+    least = [row.judged.comparison.detectable for row in steps.rows]
     detected = [difference for difference in least if difference == difference]
     p = top.judged.p if top else float("nan")
     return (
@@ -269,29 +272,34 @@ def _smallest_gain(ladders: Sequence[_Steps]) -> str:
     )
     above = [dose for dose in missed if dose > least]
     but = f", although dose {above[0]:g} is not shown to be better" if above else ""
-    last = "" if missed and missed[0] < least else ". No smaller dose was tried"
+    last = "" if missed and missed[0] < least else ". No smaller dose above 0 was tried"
     return f"the gain of dose {least:g} is detected{but}{loses or last}"
 
 
 def _silent(ladders: Sequence[_Steps]) -> str:
-    """Say of a blind place what its "not separable" means, and how many rows differ from scratch all the same."""
-    rows = [row for row in ladders[0].group.rows if row.baseline == ladders[0].baseline]
-    verdicts = [
-        row.judged.comparison.of_weights if row.judged.verdict == WEIGHTS else row.judged.verdict
-        for row in rows
-    ]
-    silent = f", so '{UNCLEAR}' carries no information" if UNCLEAR in verdicts or not rows else ""
-    apart = sum(verdict in (BETTER, WORSE) for verdict in verdicts)
-    return silent + (
-        f" ({counted(apart, 'row')} differ{'s' * (apart == 1)} from scratch)" if apart else ""
-    )
+    """Say of a blind place what its "not separable" means, if a row has this verdict."""
+    verdicts = {row.judged.verdict for row in ladders[0].rows}
+    return f", so '{UNCLEAR}' carries no information" if UNCLEAR in verdicts else ""
+
+
+def _apart(ladders: Sequence[_Steps]) -> Iterator[str]:
+    """Yield how many rows of a blind place differ from scratch all the same."""
+    judged = [row.judged for row in ladders[0].rows]
+    of_weights = [j.comparison.of_weights for j in judged if j.verdict == WEIGHTS]
+    for verdicts, alone in (
+        ([j.verdict for j in judged], ""),
+        (of_weights, " on these weights alone"),
+    ):
+        n = sum(verdict in (BETTER, WORSE) for verdict in verdicts)
+        if n:
+            yield f"{counted(n, 'row')} {'differs' if n == 1 else 'differ'} from scratch{alone}"
 
 
 def _though(ladders: Sequence[_Steps]) -> str:
     """Say of a blind place which doses are called better all the same, or that one seed says nothing."""
     seen = [steps.least[0] for steps in ladders if steps.least]
     if seen:
-        return f" (although dose {min(seen):g} is shown to be better)"
+        return f"although dose {min(seen):g} is shown to be better"
     tops = [steps.ceiling for steps in ladders if steps.ceiling]
     alone = bool(tops) and all(comparison.judged.verdict == WEIGHTS for comparison in tops)
-    return " (the ceiling has one pretraining or one seed)" if alone else ""
+    return "the ceiling has one pretraining or one seed" if alone else ""

@@ -280,7 +280,10 @@ def _settings(target: Finetune, task: str) -> dict[str, str]:
     trains = target.is_trained
     scored = f"moving average, momentum {target.ema:g}; " if target.ema else ""
     tried = target.tune.over if target.tune and trains else {}
-    rate = "chosen by each row" if {"rate", "optimiser.lr"} & {*tried} else f"{optimiser.lr:g}"
+    tuned = {"rate", "optimiser.lr"} & {*tried} or any(
+        "lr" in of for of in tried.get("optimiser", ())
+    )
+    rate = "chosen by each row" if tuned else f"{optimiser.lr:g}"
     optional = {
         "Crop": " x ".join(map(str, target.crop or ())),
         "Settings chosen by each row": _grid(target.tune) if target.tune and trains else "",

@@ -83,9 +83,9 @@ def _survival(
         for row in (*alike.rows, *alike.controls)
         if row.key.row in others and alike.metric == each.metric
     )
-    lost = sum(line[-1] == "no" for line in lines)
-    note = f"{lost} of {len(lines)} verdicts are not the same in the two sections."
-    if any(line[-1] == SAME_RUNS for line in lines):
+    lost = sum(line[-1].startswith("no ") or line[-1] == "no" for line in lines)
+    note = f"Verdicts that differ between the two sections: {lost} of {len(lines)}."
+    if any(SAME_RUNS in line[-1] for line in lines):
         note += f" {SAME_RUNS[0].upper()}{SAME_RUNS[1:]}: the row chose the settings of the first section."
     note += (
         f" The two sections also differ in these settings: {', '.join(differs)}." if differs else ""
@@ -96,10 +96,8 @@ def _survival(
 
 
 def _survives(alike: RowComparison, each: RowComparison) -> str:
-    compared = [(row.judged.comparison, row.check) for row in (alike, each)]
-    ends = [(c.difference, c.low, c.high, *check) for c, check in compared]
-    same = ends[0] == ends[1]
-    return SAME_RUNS if same else survives(alike.judged.verdict, each.judged.verdict)
+    verdict = survives(alike.judged.verdict, each.judged.verdict)
+    return f"{verdict} ({SAME_RUNS})" if alike.repeats(each) else verdict
 
 
 def _verdict(row: RowComparison, unit: str) -> str:

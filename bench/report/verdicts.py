@@ -39,6 +39,11 @@ class RowComparison:
     control: bool = False
     region: stats.Region | None = None  # of equivalence; None where the metric is no share
 
+    def repeats(self, other: RowComparison) -> bool:
+        """Tell whether another section has the same runs of the row: then all these numbers are equal."""
+        ends = [(r.difference, r.judged.comparison.low, r.check) for r in (self, other)]
+        return ends[0] == ends[1] and self.difference != 0
+
     @property
     def difference(self) -> float:
         """Ours minus the baseline's, the sign turned where less is better."""

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 
 from bench import records, typed
 from bench.errors import BenchError
 from bench.plan import Plan
 from bench.protocol import Protocol
+from bench.report.registration import parts
 from bench.report.supplement import Registered
 from bench.runtime.provenance import tree
 from bench.store import Store, write_atomic
@@ -42,14 +42,14 @@ def note(
     for protocol in protocols:
         before, stated = read(store, protocol.name), _stated(protocol)
         notes = before or _of_another(protocol, others)
-        parts = _parts(protocol)
+        now = parts(protocol)
         if not notes or _text_of(notes[-1]) != stated:
             jobs = {cell.evaluate for cell in plan.cells[protocol.name]}
             scored = sum(job in copied or records.done(plan, store, job) for job in jobs)
             time = datetime.now(UTC).isoformat(timespec="seconds")
-            notes = (*notes, Registered(time, *stated, tree().commit, scored, len(jobs), parts))
+            notes = (*notes, Registered(time, *stated, tree().commit, scored, len(jobs), now))
         elif not notes[-1].parts:  # an older bench did not note them
-            notes = (*notes[:-1], replace(notes[-1], parts=parts))
+            notes = (*notes[:-1], replace(notes[-1], parts=now))
         if notes != before:
             text = json.dumps(typed.plain(notes), indent=1)
             _file(store, protocol.name).parent.mkdir(exist_ok=True)
@@ -78,22 +78,6 @@ def read(store: Store, protocol: str) -> tuple[Registered, ...]:
 
 def _stated(protocol: Protocol) -> tuple[str, str, tuple[str, ...]]:
     return protocol.origin.content, protocol.scale, protocol.overrides
-
-
-def _parts(protocol: Protocol) -> dict[str, str]:
-    """Return a digest of what each key says, of each row and each section its own."""
-    stated = protocol.document.value if protocol.document else {}
-    parts: dict[str, object] = {}
-    for key, value in stated.items():
-        if key == "scales":  # the one that is run is in all other keys
-            continue
-        named = dict(enumerate(value, 1)) if isinstance(value, list) else value
-        if isinstance(named, dict) and all(isinstance(v, dict) for v in named.values()):
-            parts |= {f"{key}.{name}": of for name, of in named.items()}
-        else:
-            parts[key] = value
-    texts = {key: json.dumps(of, sort_keys=True) for key, of in parts.items()}
-    return {key: sha256(text.encode()).hexdigest()[:8] for key, text in texts.items()}
 
 
 def _text_of(noted: Registered) -> tuple[str, str, tuple[str, ...]]:

@@ -61,11 +61,6 @@ class Comparison:
         # p of one run is by sign flips, the interval is not: only what both show is claimed
         return UNCLEAR if said in (BETTER, WORSE) and self.low <= 0 <= self.high else said
 
-    @property
-    def half(self) -> float:
-        """Half the width of the interval."""
-        return (self.high - self.low) / 2
-
     def width(self, patients: int | None = None, units: int | None = None) -> float:
         """Return the half-width to expect of so many patients and units, were the components as found here.
 

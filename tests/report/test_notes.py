@@ -255,7 +255,7 @@ def test_a_dose_says_what_share_of_it_is_pretrained(protocol, records, written):
     )
     lines = block(text, "What fine-tuning starts from")
     assert "“Top”: " + told + "." in lines
-    assert "“Dose 0”: random weights, fine-tuned like loaded ones; 5 tensors are loaded." in lines
+    assert "“Dose 0”: nothing of a pretraining is kept." in lines
     quarter = "“Dose 0.25”: 25 % of each weight is pretrained by supervised, the rest is random; 5 tensors"
     assert any(line.startswith(quarter) for line in lines)
     on = {line[0]: line[1:3] for line in table(text, "What each row was pretrained on")}

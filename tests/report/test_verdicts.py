@@ -30,6 +30,7 @@ from bench.report.conclusion import (
 )
 from bench.report.index import indexed
 from bench.report.index import write as write_index
+from bench.report.numbers import p_value
 from bench.report.ranking import rankings
 from bench.report.sensitivity import sensitivity
 from bench.report.survival import sections as survivals
@@ -333,6 +334,8 @@ def test_a_verdict_that_its_interval_contradicts_says_why_on_its_line(
     assert {line.words[3] for line in table.lines} == {
         f"not separable ({why})" if why else "better"
     }
+    none = " With 5 patients no row can be called better or worse."
+    assert sentence(study, verdicts(study)).endswith(none) is (patients == 5)
     paths = report.write(protocol(rows=compared), records(*rows), tmp_path, figures=False)
     if why:
         for text in (paths.markdown.read_text(), paths.tex.read_text(), paths.text):
@@ -628,8 +631,7 @@ def test_a_study_whose_ceiling_is_not_better_is_blind_and_every_form_says_so(
         ((), (0.06, 0.0), "better than scratch, but no smaller dose is."),
         ((), (0.06, 0.0, -0.05), "Dose 0.25 is worse than scratch. Here a mixture"),
         ((), (0.06, 0.03, -0.05), "gain of dose 0.5 is detected. Dose 0.25 is worse than scratch."),
-        ((), (0.06, 0.04, 0.03), "the gain of dose 0.25 is detected. No smaller dose was tried."),
-        ((), (0.06, 0.03, 0.0), "the gain of dose 0.5 is detected."),
+        ((), (0.06, 0.04, 0.03), "the gain of dose 0.25 is detected. No smaller dose above 0 was"),
         (("half", "quarter"), (0.06, 0.0), "No dose was run"),
         (("top",), (0.06, 0.03), "no ceiling is compared with scratch"),
         ((), (0.0, 0.05), "(although dose 0.5 is shown to be better)"),
@@ -640,7 +642,11 @@ def test_a_ladder_says_what_it_cannot_tell(context, lost, gains, expected):
         *(record for record in controlled(*gains) if record["row"] not in lost), rows=CONTROLS
     )
     seen = sensitivity(study, verdicts(study))
-    assert expected in " ".join((*seen.blind, *seen.sentences))
+    said = " ".join((*seen.blind, *seen.sentences))
+    assert expected in said
+    smaller = {row.key.row: row for group in verdicts(study) for row in group.controls}
+    if "quarter" in smaller and smaller["quarter"].judged.verdict != "better":
+        assert "No smaller dose" not in said
 
 
 def test_what_is_true_at_several_shares_of_the_labels_is_said_once(context):
@@ -649,6 +655,24 @@ def test_what_is_true_at_several_shares_of_the_labels_is_said_once(context):
     study = context(*shares, rows=CONTROLS, finetune=(target,))
     (text,) = sensitivity(study, verdicts(study)).blind
     assert text.startswith("“organs”, 5, 20 and 100 % of the labels: the study is blind here")
+
+
+def test_a_blind_place_says_how_many_rows_differ_all_the_same(context):
+    """And that "not separable" says nothing there, only if a row has this verdict."""
+    records = [r for r in controlled(0.0, noise=0.002) if r["row"] != "b"]
+    several = context(*records, *scores("b", 0.05), rows=CONTROLS)
+    one = context(*records, *scores("b", 0.05, (0,), (0,)), rows=CONTROLS)
+    for study, alone in ((several, ""), (one, " on these weights alone")):
+        (text,) = sensitivity(study, verdicts(study)).blind
+        assert text.endswith(f"better than scratch (1 row differs from scratch{alone}).")
+
+
+@pytest.mark.parametrize(
+    ("p", "printed"),
+    [(0.0004, "< 0.001"), (0.04996, "0.0499"), (0.05, "0.050"), (0.0501, "0.050"), (0.3, "0.30")],
+)
+def test_a_p_below_the_limit_is_never_printed_as_the_limit(p, printed):
+    assert p_value(p) == printed
 
 
 def test_each_network_is_blind_by_its_own_ceiling(context):
@@ -734,12 +758,15 @@ def test_a_page_with_both_tuning_rules_says_which_verdicts_survive(protocol, rec
     study = context_of(protocol(rows=ROWS, finetune=(ALIKE, EACH)), records(*rows), Extras())
     ((table,),) = (section.parts for section in survivals(study, verdicts(study)))
     survived = {line.words[0]: line.words[-1] for line in table.lines}
-    assert survived == {"B": "the same runs", "C": "no", "D": "no"}
-    assert table.caption.startswith("2 of 3 verdicts") and table.caption.endswith(
-        "also differ in these settings: norm."
-    )
+    assert survived == {"B": "yes (the same runs)", "C": "no", "D": "no"}
+    text = sentence(study, verdicts(study))
+    assert text.endswith(" 1 of these repeats the runs of another section.")
+    assert table.caption.startswith("Verdicts that differ between the two sections: 2 of 3.")
+    assert table.caption.endswith("also differ in these settings: norm.")
     for text in written(protocol, records, rows, tmp_path, rows=ROWS, finetune=(ALIKE, EACH)):
-        assert "Do the verdicts survive another tuning rule?" in text and "2 of 3 verdicts" in text
+        assert (
+            "Do the verdicts survive another tuning rule?" in text and "sections: 2 of 3." in text
+        )
     best = {"select": "best_val"}  # on which patients then matters in both
     pairs = [
         (ALIKE, replace(EACH, **k)) for k in ({"split": "rule"}, {"steps": 11}, {"tune": None})

@@ -203,14 +203,10 @@ def test_what_is_said_of_weights_alone_is_what_the_pilots_pages_say():
 
 def of_weights(line):
     """Return the verdict on the weights alone of a line of verdicts.csv."""
-    low, high, p, equal = (float(line[key]) for key in ("low", "high", "p", "p_equivalent"))
-    if stats.smallest_p(int(line["patients"])) > 0.05:
-        return "not separable"
-    if equal < 0.05:
-        return "equivalent"
-    if p < 0.05 and not low <= 0 <= high:
-        return "better" if low > 0 else "worse"
-    return "not separable"
+    names = ("difference", "low", "high", "p", "p_equivalent")
+    lowest = stats.smallest_p(int(line["patients"]))
+    given = {name: float(line[name]) for name in names} | {"smallest_p": lowest}
+    return stats.Comparison(verdict="", patients=int(line["patients"]), **given).of_weights
 
 
 def test_what_is_said_of_frozen_encoders_counts_each_comparison_with_a_random_one():

@@ -11,7 +11,7 @@ from bench.cli import main
 from bench.document import overlay
 from bench.errors import BenchError
 from bench.protocol import read
-from bench.report.notes import _registration
+from bench.report.registration import sentences
 from bench.show import registration
 from bench.store import Store
 
@@ -43,9 +43,11 @@ def test_the_first_text_and_each_change_are_noted_once(
     ("changes", "says"),
     [
         ({"about": "Said more plainly."}, "; only texts changed."),
-        ({"rows": {"pair": {"title": "Two"}}}, "; changed: rows.pair."),
-        ({"notes": ["Read."], "finetune": {"steps": 9}}, "; changed: finetune.1 and texts."),
-        ({"scales": {"paper": {"threads": 2}}}, "; only other scales changed."),
+        ({"rows": {"pair": {"params": {"hidden": 8}}}}, "; changed: rows.pair."),
+        ({"notes": ["Read."], "finetune": {"steps": 9}}, "; changed: finetune.{0}; texts changed."),
+        ({"rows": {"more": {"method": "scratch", "network": "net"}}}, "; new: rows.more."),
+        ({"layout": {"metric": "hd95"}}, "; new: layout.metric; texts changed."),
+        ({"scales": {"paper": {"threads": 2}}}, "; nothing that this scale uses changed."),
     ],
 )
 def test_a_change_says_what_it_changed(plan_of, protocol_file, tmp_path, changes, says):
@@ -59,13 +61,17 @@ def test_a_change_says_what_it_changed(plan_of, protocol_file, tmp_path, changes
         value["finetune"] = [section | changes["finetune"] for section in value["finetune"]]
     file.write_text(yaml.safe_dump(value))
     registration.note([read(file)], plan, store)
-    first, second = _registration(registration.read(store, "test0"))
+    changed = read(file)
+    first, second = sentences(changed, registration.read(store, "test0"))
+    says = says.format(changed.sections[0])
     assert first.startswith("Registered before the first cell") and second.endswith(says)
+    (_, drawn) = sentences(changed, registration.read(store, "test0")[:1])  # and never run
+    assert drawn.startswith("This page is drawn from a later text") and drawn.endswith(says)
     noted = json.loads((store.root / "registered" / "test0.json").read_text())
     del noted[1]["parts"]  # by an older bench
     (store.root / "registered" / "test0.json").write_text(json.dumps(noted))
     registration.note([read(file)], plan, store)
-    assert [*_registration(registration.read(store, "test0"))] == [first, second]
+    assert [*sentences(changed, registration.read(store, "test0"))] == [first, second]
 
 
 def test_a_study_that_goes_on_elsewhere_keeps_its_date(plan_of, protocol_file, tmp_path):

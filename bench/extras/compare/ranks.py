@@ -10,8 +10,9 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.extras.compare.comparison import Side
+from bench.protocol.ceilings import CEILING
 from bench.report.means import CELL, RUN, means
-from bench.report.names import dataset_info, lower_is_better
+from bench.report.names import ALONE, dataset_info, lower_is_better
 from bench.report.supplement import DatasetInfo, Extras
 from bench.stats.agreement import LEAST, Agreement, Rankings, agreement
 from bench.stats.ranks import Numbers
@@ -270,8 +271,11 @@ def _partner(name: str, probe: Source, tuned: Source) -> str:
 
 def _title(name: str, source: Source) -> str:
     row = source.rows[name]
+    if row.variant == " (intensity)":
+        return ALONE
     if name.startswith("ceiling"):
-        return "Ceiling: pretrained with labels"
+        several = sum(other.startswith("ceiling") for other in source.rows) > 1
+        return CEILING + (f" ({name})" if several else "")
     return row.title if len(_alike(row, source)) == 1 else name
 
 

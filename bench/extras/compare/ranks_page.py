@@ -36,7 +36,7 @@ NOTE = (
     "over methods: it says what other methods of these kinds would give, with as many runs. Test patients, "
     "data sets and networks are fixed. Few runs make the means uncertain, and this pulls tau towards 0. "
     "In the tables, ± is the standard deviation over the draws of a probe, or over the runs of a fine-tuning. With "
-    "all labels the draws of a probe are all the same, so its ± is 0.00."
+    "all labels the draws of a probe are all the same, so a row with one encoder has ± 0.00."
 )
 UNTOLD, NAN = "nothing can be told", float("nan")
 FIRST = 5  # that are not compared: so many are named on a terminal
