@@ -352,7 +352,7 @@ def test_a_protocol_of_which_all_is_taken_is_drawn_and_says_so(
     assert main(["run", *words, "--quiet"]) == 0
     page = (tmp_path / "runs" / "reports" / "test0" / "index.html").read_text()
     assert (
-        "“From scratch”, 25 %, 100 % of the labels: 4 cells copied from the results of other in there."
+        ": 4 cells each copied from the results of other in there, 25 %, 100 % of the labels."
         in page
     )
     assert not any((tmp_path / "runs" / "jobs").iterdir())
