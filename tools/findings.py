@@ -64,6 +64,7 @@ SHORT = {
 }
 NAMES = {("studies_probes_2d", "supervised"): "Labels from intensity classes"}
 BEST = {"mae_cnn3d": "MAE on a CNN", "vox2vec": "vox2vec", "voco": "VoCo"}
+SCANS = {"_20": 20, "_70": 70, "": 139}  # row of the ladder: pretraining scans
 WAYS = {"ranks": "same order"}
 CLAIMS = {
     "instrument": (
@@ -190,6 +191,21 @@ CLAIMS = {
             ),
         ],
     ),
+    "scans": (
+        FROZEN,
+        [
+            Place(
+                f"Hippocampi, {patients} patients",
+                "studies_ladder_hippocampus",
+                HIPPOCAMPI,
+                share,
+                {f"voco_w4{row}": f"VoCo, {n} scans" for row, n in SCANS.items()}
+                | {"ceiling w4": "pretrained with labels"},
+                ("scratch_w4",),
+            )
+            for patients, share in ((7, 5), (139, 100))
+        ],
+    ),
 }
 
 
@@ -220,7 +236,8 @@ def heading(panel: Place) -> str:
             for cell in csv.DictReader(file)
             if tuple(cell[key] for key in ("row", "section", "fraction", "target", "metric")) == at
         )
-    of = "random encoders" if "probes" in panel.report else "scratch"
+    probed = any(s.evaluation == "probe" for s in protocol(panel.report).finetune)
+    of = "random encoders" if probed else "scratch"
     return f"{panel.heading} ({of}: Dice {100 * mean:.1f} %)"
 
 

@@ -38,6 +38,7 @@ NUMBERS = ("difference", "low", "high")
 APART = (
     "studies_positive_control",
     "studies_probes",
+    "studies_ladder",
 )  # of labels; of encoders that are not trained
 PAIRS = [match.groupdict() for match in PAIR_LINE.finditer(TEXT)]
 
