@@ -1,6 +1,5 @@
 """PCRLv2: restore a spoilt crop without skips, and agree with views that overlap it, scale by scale."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi, prod
 from typing import Literal
@@ -16,6 +15,7 @@ from bench.constants import constant
 from bench.data.reader import Volume
 from bench.method import Arrays, Batch, EncoderMaps, Figure, Method, MethodParams, Triple
 from bench.nets import Network, catalog
+from bench.nets.interpolation import on_grid
 from bench.pretext.boxes import overlapping, read_at
 from bench.pretext.heads import mlp
 from bench.pretext.losses import full_precision, mean_squared, spread
@@ -191,7 +191,7 @@ class PCRLv2(Method):
         drawn = (
             stage.get_submodule("picture")(x) for stage, x in zip(self.stages, maps, strict=True)
         )
-        pictures = [mean_squared(resized(picture.sigmoid(), shape), target) for picture in drawn]
+        pictures = [mean_squared(on_grid(picture.sigmoid(), shape), target) for picture in drawn]
         # from a list: what is not drawn has no gradient, as in the code; one of 0 would let momentum go on
         middle = torch.stack(pictures).mean() if p.scale == "all" else pictures[at[0]]
         fading = 0.5 * (1 + torch.cos(pi * self.progress))
@@ -266,11 +266,6 @@ class Stage(nn.Module):
         """Return features and prediction; of few samples batch norm would make much of 16 bits' rounding."""
         z = self.norm(x.mean(dim=(2, 3, 4)))
         return z, self.predict(z)
-
-
-def resized(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return maps as large as the image, trilinear."""
-    return functional.interpolate(x, tuple(shape), mode="trilinear", align_corners=False)
 
 
 def normed(width: int, out: int) -> list[nn.Module]:

@@ -11,9 +11,10 @@ from collections import OrderedDict
 from itertools import pairwise
 
 from torch import Tensor, cat, nn
-from torch.nn.functional import interpolate, max_pool3d
+from torch.nn.functional import max_pool3d
 
 from bench.nets.base import Decoder, Encoder, Wanted
+from bench.nets.interpolation import on_grid
 
 
 def named(**modules: nn.Module) -> nn.Sequential:
@@ -112,9 +113,7 @@ class LightDecoder(Decoder):
         maps = [lateral(m) for lateral, m in zip(self.laterals, features, strict=True)]
         total = maps[0]
         for coarse in maps[1:]:
-            total = total + interpolate(
-                coarse, total.shape[2:], mode="trilinear", align_corners=False
-            )
+            total = total + on_grid(coarse, total.shape[2:])
         return self.out_tr(self.join(total))
 
 

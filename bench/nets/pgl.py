@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from monai.networks.nets import ResNet
 from torch import Tensor, cat, nn
-from torch.nn.functional import interpolate, relu
+from torch.nn.functional import relu
 
 from bench.nets.base import Decoder, Encoder, Wanted
+from bench.nets.interpolation import on_grid
 from bench.nets.sizes import PglSize
 
 
@@ -136,7 +137,7 @@ class PglDecoder(Decoder):
         up = self.aspp(features[4])
         for rise, skip in zip(self.rises, features[2::-1], strict=True):
             up = rise(up, skip)
-        return interpolate(self.head(up), size=x.shape[2:], mode="trilinear")
+        return on_grid(self.head(up), x.shape[2:])
 
 
 def build(wanted: Wanted) -> tuple[Encoder, Decoder]:

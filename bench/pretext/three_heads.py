@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.method import EncoderMaps
+from bench.nets.interpolation import on_grid
 from bench.ranges import Triple
 
 Up = Literal["vae", "deconv", "large"]
@@ -56,10 +57,8 @@ class Upsampler(nn.Module):
             if self.kind == "vae":
                 # one voxel has nothing to be normed by
                 x = functional.instance_norm(x) if x[0, 0].numel() > 1 else x
-                scale = [float(f) for f in factor]
-                x = functional.interpolate(
-                    functional.leaky_relu(x), scale_factor=scale, mode="trilinear"
-                )
+                shape = [n * f for n, f in zip(x.shape[2:], factor, strict=True)]
+                x = on_grid(functional.leaky_relu(x), shape)
         return self.out(x) if self.kind == "vae" else x
 
 

@@ -7,8 +7,9 @@ from torch.nn.functional import interpolate
 
 from bench import nets
 from bench.jobs.probing import CaseCache
+from bench.nets.interpolation import on_grid
 from bench.probes import logistic, neighbours
-from bench.probes.features import CaseFeatures, VoxelFeatures, neighbourhoods, on_grid
+from bench.probes.features import CaseFeatures, VoxelFeatures, neighbourhoods
 
 
 def test_logistic_regression_is_scikit_learns():
