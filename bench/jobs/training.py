@@ -2,49 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pandas as pd
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.errors import BenchError
 from bench.jobs.context import Context
 from bench.jobs.training_kind import micro_batches
 from bench.protocol.sections import Training
-from bench.train import samples
-from bench.train.loop import Curve
+from bench.train import loop, samples
+from bench.train.loop import Curve, Objective, Run
 from bench.train.samples import Sample, Samples
 
 
-def batches(
+def fit(
     context: Context[Any],
+    objective: Objective,
     training: Training,
     read: Callable[[int, int, int], Sample],
     cases: int,
-    start: int,
     each: int = 1,
-) -> Iterator[dict[str, Tensor]]:
-    """Yield this process's micro-batches of a training job from step ``start`` (counted from 0) on.
+) -> Curve:
+    """Train as a job does, from its last checkpoint where there is one; as ``bench.train.loop.fit``.
 
     Args:
         context: of the job.
-        training: its batch and steps.
+        objective: weights and loss.
+        training: its batch, steps and all else.
         read: (case, step, sample) -> what one sample consists of.
         cases: how many cases there are to read.
-        start: the first step.
         each: samples of a step that are read from one case.
     """
-    drawn = Samples(cases, training.batch, context.spec.seed, read, each)
-    return samples.batches(
+    run, seed = context.run, context.spec.seed
+    drawn = Samples(cases, training.batch, seed, read, each)
+    batches = partial(
+        samples.batches,
         drawn,
         training.batch,
-        start,
-        training.steps or 0,
+        steps=training.steps or 0,
         accumulate=training.accumulate,
-        workers=context.run.loaders,
+        workers=run.loaders,
     )
+    asks = (context.progress, context.stopping, context.check)
+    return loop.fit(objective, batches, Run(training, seed, context.scratch, run.every, *asks))
 
 
 def check_micro_batches(

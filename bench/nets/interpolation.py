@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 MODES = {2: "bilinear", 3: "trilinear"}  # by spatial axes
-PRECISE = (torch.float32, torch.float64)  # others are computed in float32
 
 
 def on_grid(values: Tensor, shape: Sequence[int]) -> Tensor:
@@ -25,7 +24,7 @@ def on_grid(values: Tensor, shape: Sequence[int]) -> Tensor:
         return values
     if values.device.type != "cpu":
         return interpolate(values, size=tuple(shape), mode=MODES[values.ndim - 2]).contiguous()
-    values = values if values.dtype in PRECISE else values.float()
+    values = values.float() if values.dtype.itemsize < torch.float32.itemsize else values
     with torch.autocast("cpu", enabled=False):
         for axis in reversed(range(2, values.ndim)):
             if values.shape[axis] != shape[axis - 2]:
@@ -36,10 +35,9 @@ def on_grid(values: Tensor, shape: Sequence[int]) -> Tensor:
 def _along(values: Tensor, axis: int, size: int) -> Tensor:
     """Interpolate a map linearly along one axis to ``size`` cells."""
     matrix = torch.from_numpy(_matrix(values.shape[axis], size)).to(values.dtype)
-    behind = values.shape[axis + 1 :]
-    if not behind:
-        return values @ matrix.T
-    return (matrix @ values.flatten(axis + 1)).unflatten(-1, behind)
+    if behind := values.shape[axis + 1 :]:
+        return (matrix @ values.flatten(axis + 1)).unflatten(-1, behind)
+    return values @ matrix.T
 
 
 @lru_cache(maxsize=1 << 8)

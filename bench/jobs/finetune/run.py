@@ -37,7 +37,6 @@ from bench.random import numpy_rng, torch_seed
 from bench.ranges import Triple
 from bench.train import adapters, label_losses
 from bench.train.loop import Curve as TrainingCurve
-from bench.train.loop import Run, fit
 from bench.train.phases import Phases
 from bench.train.samples import Sample
 from bench.typed import narrowed, plain
@@ -78,18 +77,8 @@ def run(context: Context[FinetuneSpec]) -> None:
     phases = Phases(network, loaded, tuning)
     objective = Supervised(network, loss_config(spec), judge, phases, tracked, tuning.ema)
     context.log(f"{len(cases)} labelled cases, {tuning.steps} steps of {tuning.batch}")
-    settings = Run(
-        tuning,
-        spec.seed,
-        context.scratch,
-        context.run.every,
-        on_step=context.progress,
-        stopping=context.stopping,
-        check=context.check,
-    )
     each = tuning.batch // (tuning.scans or tuning.batch)
-    batches = partial(training.batches, context, tuning, read, len(cases), each=each)
-    curve = fit(objective, batches, settings)
+    curve = training.fit(context, objective, tuning, read, len(cases), each)
     weights = adapters.merged(objective.scored)
     transfer.save(context.folder / "last.safetensors", weights, manifest)
     if judge is not None and tuning.select != "last":

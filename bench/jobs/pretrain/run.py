@@ -35,7 +35,7 @@ from bench.method import Method, Owned, terms
 from bench.nets import transfer
 from bench.nets.public_weights import Stated
 from bench.random import numpy_rng, torch_seed
-from bench.train.loop import Batch, Objective, Run, fit
+from bench.train.loop import Batch, Objective
 from bench.train.samples import Sample
 from bench.typed import plain
 
@@ -154,16 +154,7 @@ def run(context: Context[PretrainSpec]) -> None:
     dropped = f" ({read.dropped} left out: they are in a test part)" if read.dropped else ""
     context.log(f"{count} cases{dropped}, {recipe.steps} steps of {recipe.batch}")
     context.facts.update(cases=count, unlabelled=read.unlabelled, figure=asdict(method.figure))
-    settings = Run(
-        recipe,
-        spec.seed,
-        context.scratch,
-        context.run.every,
-        on_step=context.progress,
-        stopping=context.stopping,
-        check=context.check,
-    )
-    curve = fit(objective, partial(training.batches, context, recipe, read, count), settings)
+    curve = training.fit(context, objective, recipe, read, count)
     if distributed.rank() > 0:
         return
     transfer.save(context.folder / "weights.safetensors", method.transfer(), manifest)
