@@ -19,16 +19,15 @@ from bench.data import split
 from bench.data.cache import Pack
 from bench.data.prepared import Prepared
 from bench.errors import BenchError
-from bench.jobs import inputs, training
+from bench.jobs import inputs
 from bench.jobs.context import Context, RunOptions
 from bench.jobs.finetune import run as finetuning
 from bench.jobs.finetune.supervised import LossConfig, Supervised
 from bench.jobs.scoring import path
 from bench.nets import transfer
 from bench.protocol import Augment, Optimiser
-from bench.protocol.sections import Tuning
 from bench.record import SCORES, read_rows
-from bench.train.samples import stack
+from bench.train.samples import Samples, batches, stack
 
 CROP, SLICE = (16, 16, 16), (16, 16, 1)
 SHAPE = (48, 40, 36)
@@ -181,15 +180,12 @@ def test_settings_of_crops_move_no_others_draws(organs):
 @pytest.mark.parametrize(("batch", "scans"), [(4, 1), (4, 2), (4, 4), (6, 3), (4, None)])
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_batch_comes_from_as_many_scans_as_it_says(batch, scans, accumulate):
-    tuning = Tuning(batch=batch, scans=scans, steps=12, accumulate=accumulate)
-    context = types.SimpleNamespace(spec=types.SimpleNamespace(seed=0), run=RunOptions())
-
     def read(case, step, sample):
         return {"at": np.array([case, step, sample])}
 
     each = batch // (scans or batch)
-    batches = training.batches(context, tuning, read, 6, 0, each)
-    found = torch.cat([b["at"] for b in batches]).numpy()
+    drawn = batches(Samples(6, batch, 0, read, each), batch, 0, 12, accumulate=accumulate)
+    found = torch.cat([b["at"] for b in drawn]).numpy()
     assert found.shape == (12 * batch, 3)
     steps = [found[found[:, 1] == step] for step in range(12)]
     for rows in steps:
