@@ -32,6 +32,7 @@ OWN = {  # parameters of one method alone
     "mae_cnn3d": {"block": 8},
     "spark3d": {"block": 8},
     "rpl2d": {"jitter": 4},
+    "vox2vec": {"voxels": 48},
     "jigsaw3d": {"n": 2, "jitter": 2, "permutations": 20},
     "jigsaw2d": {"n": 2, "jitter": 4, "permutations": 20},
 }

@@ -45,7 +45,7 @@ SIZES = {  # of one method alone
     "amaes": {"block": 8},
     "mae_cnn3d": {"block": 8},
     "spark3d": {"block": 8},
-    "vox2vec": {"voxels": 48},
+    "vox2vec": {"voxels": 24},
     "pcrlv2": {"sizes": CROP_SIZES, "local_sizes": ((16, 16, 16), (8, 8, 8)), "locals": 2},
 }
 # of those whose loss reads several cells of the last map, or whose encoder reads parts of a crop
