@@ -234,9 +234,7 @@ def named(logits: Tensor, label: Tensor) -> dict[str, Tensor]:
     Who guesses, by whatever frequencies, gets one in as many as a sample has; both are means over samples.
     """
     right = (logits.argmax(1) == label).flatten(1).float()
-    none = right.new_zeros(len(label), logits.shape[1])
-    count, hits = (
-        none.scatter_add(1, label.flatten(1), n) for n in (torch.ones_like(right), right)
-    )
+    none, names = right.new_zeros(len(label), logits.shape[1]), label.flatten(1)
+    count, hits = (none.scatter_add(1, names, n) for n in (torch.ones_like(right), right))
     share, classes = hits / count.clamp_min(1), (count > 0).sum(1)
     return {"named": (share.sum(1) / classes).mean(), "chance": (1 / classes).mean()}
