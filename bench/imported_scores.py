@@ -24,7 +24,6 @@ from bench.metrics.request import LATENCY
 from bench.record import CELL, COLUMNS, CURVE, SCORES, read_rows, stacked
 from bench.report import ImportedCell, Supplement
 from bench.report.footnotes import counted
-from bench.report.grouping import distinct
 from bench.runtime.stale import AGAIN
 from bench.store import Store, write_atomic
 from bench.typed import plain
@@ -173,8 +172,8 @@ class View:
         origins = {_cell_of(fact_): fact_.place for fact_ in stated.taken}
         names, imported = list[tuple[tuple[Any, ...], tuple[Any, ...]]](), list[ImportedCell]()
         complete, behind = dict[str, bool](), dict[tuple[Any, ...], bool]()
-        for job, *columns in distinct(self._trained, ["job", *CELL]).itertuples(
-            index=False, name=None
+        for job, *columns in (
+            self._trained[["job", *CELL]].drop_duplicates().itertuples(index=False, name=None)
         ):
             row, _, _, fold, pretrained, _ = key_there = tuple(columns)
             complete[row] = complete.get(row, True) and job in cells_of

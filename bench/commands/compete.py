@@ -8,13 +8,9 @@ from bench.commands import flags, plan, run
 from bench.commands.stopping import stopping
 
 
+@stopping(saves=False)
 def body(arguments: argparse.Namespace) -> int:
     """Plan the newcomer's row alone, refuse what cannot be compared, run it and say where it stands."""
-    with stopping(saves=False):
-        return _body(arguments)
-
-
-def _body(arguments: argparse.Namespace) -> int:
     from bench import run as doing
     from bench.extras.compete import protocol_with_row, standing, terms
     from bench.extras.compete.track import tracked

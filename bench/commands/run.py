@@ -71,13 +71,9 @@ class Work:
         }
 
 
+@stopping(saves=False)
 def body(arguments: argparse.Namespace) -> int:
     """Plan, and carry it out."""
-    with stopping(saves=False):
-        return _body(arguments)
-
-
-def _body(arguments: argparse.Namespace) -> int:
     from bench import run
     from bench.extras.trackers.tracker import check
     from bench.imported_scores import as_lines, copies, keep, put

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from bench.errors import enumerated
-from bench.protocol import Row, row_of
+from bench.protocol import row_of
 from bench.report.cells import MEAN
 from bench.report.context import ReportContext
 from bench.report.headings import networks
@@ -65,7 +65,7 @@ def caption(
     one, marked = len(metrics) == 1, any(e.mark for e in entries)
     texts = [_of_one(report, metrics[0], spread) if one else _of_many(report, metrics, spread)]
     texts += [*_shared(report, pivot), *_part(report, pivot)]
-    texts.append(counted(n, "probes" if report.only_probes else "fine-tunings"))
+    texts.append(counted(n, "probes" if report.cells.probed else "fine-tunings"))
     texts += [_marks(pivot)] if marked else []
     if any(e.gain for e in entries):
         named = f"row {report.named(view.gain)!r}"
@@ -161,9 +161,10 @@ def _marks(pivot: Pivot) -> str:
 def _compared(report: ReportContext, pivot: Pivot) -> str:
     """Return which rows the marks compare."""
     kinds = dict.fromkeys(
-        row_of(report.protocol, row)[1].strip(" ()") or _kind(report.protocol.rows[row])
+        row_of(report.protocol, row)[1].strip(" ()")
+        or ("ceiling" if report.protocol.rows[row].dose == 1 else "doses")
         for row in pivot.rows
-        if _is_control(report, row)
+        if report.is_control(row) and not row.endswith("(last)")
     )
     last = any(row.endswith("(last)") for row in pivot.rows)
     left_out = " and ".join(
@@ -174,14 +175,6 @@ def _compared(report: ReportContext, pivot: Pivot) -> str:
         "Bold and underlining compare the printed (rounded) numbers of rows with the same fine-tuning on "
         f"{SAME}{besides}. For significance see the verdicts."
     )
-
-
-def _kind(positive_control: Row) -> str:
-    return "ceiling" if positive_control.dose == 1 else "doses"
-
-
-def _is_control(report: ReportContext, row: str) -> bool:
-    return report.is_control(row) and not row.endswith("(last)")
 
 
 def counted(n: Sequence[str], runs: str) -> str:

@@ -10,7 +10,6 @@ import numpy as np
 from bench.errors import BenchError
 from bench.metrics.request import LATENCY, looped
 from bench.protocol import Protocol
-from bench.report.grouping import distinct
 from bench.report.means import CELL, RUN, Means, means, summary
 from bench.report.scores import PatientScores, Scores
 
@@ -148,17 +147,17 @@ def aggregate(protocol: Protocol, records: pd.DataFrame) -> Cells:
     failed = records["status"] == "failed"
     good = records[~failed]
     averaged = means(good, CELL)
-    units = distinct(good, ["metric", "unit"])
-    targets = distinct(good, ["section", "target"]).groupby("section")["target"]
+    units = good[["metric", "unit"]].drop_duplicates()
+    targets = good[["section", "target"]].drop_duplicates().groupby("section")["target"]
     return Cells(
         cells=_cells(averaged),
         units=dict(zip(units["metric"], units["unit"], strict=True)),
         failed=_failed(records[failed]),
         targets={int(section): tuple(sorted(names)) for section, names in targets},
-        trained=_trained(distinct(records, ["section", "fraction", "fold", "n_train"])),
-        initials=_initials(distinct(records, ["section", "row", "init"])),
+        trained=_trained(records[["section", "fraction", "fold", "n_train"]].drop_duplicates()),
+        initials=_initials(records[["section", "row", "init"]].drop_duplicates()),
         probed=all(target.evaluation == "probe" for target in protocol.finetune),
-        crossed=bool(distinct(records, ["row", RUN[0]])["row"].duplicated().any()),
+        crossed=bool(records[["row", RUN[0]]].drop_duplicates()["row"].duplicated().any()),
         means=PatientScores(averaged),
     )
 
@@ -219,7 +218,7 @@ def sections_of(protocol: Protocol, records: pd.DataFrame) -> np.ndarray:
         BenchError: one that the protocol does not have.
     """
     names = protocol.sections
-    for name, dataset in distinct(records, SECTION).itertuples(index=False, name=None):
+    for name, dataset in records[[*SECTION]].drop_duplicates().itertuples(index=False, name=None):
         if name not in names or protocol.finetune[names.index(name)].dataset != dataset:
             raise BenchError(
                 f"records of {protocol.name!r} hold the section {name!r} on data set {dataset!r}, which the "

@@ -10,7 +10,7 @@ from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
 from bench.report.differences import of_runs, scratch_of
 from bench.report.names import metric_axis
-from bench.report.plots import Chart, Group, Plot, Series
+from bench.report.plots import Chart, Group, Plot, Series, in_print
 
 SHARE = "Share of labelled training patients, log scale"
 DATA = ("section", "fraction", "target", "metric")  # what a key says besides its row
@@ -119,9 +119,13 @@ def _of_row(report: ReportContext, view: View, row: str, places: list[tuple[floa
         title=report.named(row),
         baseline=report.pretrains_nothing(row),
         xs=tuple(x for x, _, _ in ours),
-        means=tuple(_print(report, key, mean) for _, key, (mean, _) in ours),
-        sds=tuple(_print(report, key, sd) for _, key, (_, sd) in ours),
-        printed=tuple((x, _print(report, key, value.number)) for x, key, value in printed if value),
+        means=tuple(in_print(mean, report.unit(key.metric)) for _, key, (mean, _) in ours),
+        sds=tuple(in_print(sd, report.unit(key.metric)) for _, key, (_, sd) in ours),
+        printed=tuple(
+            (x, in_print(value.number, report.unit(key.metric)))
+            for x, key, value in printed
+            if value
+        ),
         quoted=row in report.protocol.published_only,
         runs=runs_at(report, [key for _, key, _ in ours]) if view.draw == "lines" else (),
         scratch=report.named(scratch) if scratch else "",
@@ -136,7 +140,7 @@ def runs_at(report: ReportContext, keys: Sequence[Key]) -> tuple[tuple[float | N
         return ()
     return tuple(
         tuple(
-            _print(report, key, cell[run]) if run in cell else None
+            in_print(cell[run], report.unit(key.metric)) if run in cell else None
             for key, cell in zip(keys, cells, strict=True)
         )
         for run in runs
@@ -147,7 +151,3 @@ def _ours(report: ReportContext, key: Key) -> tuple[float, float] | None:
     """Return mean and standard deviation of a cell, None where there is no number."""
     cell = report.cells.at(key)
     return None if cell is None or cell.mean is None else (cell.mean, cell.sd or 0.0)
-
-
-def _print(report: ReportContext, key: Key, value: float) -> float:
-    return round((100 if report.unit(key.metric) == "1" else 1) * value, 6)

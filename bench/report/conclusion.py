@@ -18,17 +18,11 @@ from bench.report.names import lower_is_better, metric_title
 from bench.report.numbers import TIMES, difference, number, p_value
 from bench.report.plots import Interval, in_print, line_of
 from bench.report.redraw import Figure
+from bench.report.scores import mean_of
 from bench.report.sections import Part, Section, Text
 from bench.report.sensitivity import APART, CURVE, SHOWN, ladders, measured
 from bench.report.tabular import COUNTS, Line, Table, TableCell, grid, lines_of, with_lines
-from bench.report.verdicts import (
-    BLIND,
-    HEADING,
-    RowComparison,
-    VerdictGroup,
-    over_targets,
-    run_seeds,
-)
+from bench.report.verdicts import BLIND, HEADING, RowComparison, VerdictGroup, run_seeds
 from bench.stats.comparison import BETTER, EQUIVALENT, FEW, ROPE, UNCLEAR, WEIGHTS, WORSE
 from bench.stats.equivalence import ENOUGH
 
@@ -364,7 +358,7 @@ def interval(report: ReportContext, key: Key) -> str:
     if scores is None:
         return ""
     values, (clusters, seeds) = (
-        over_targets(scores.values),
+        mean_of(scores.values, 2),
         run_seeds(report, key.row, key.row, scores.runs),
     )
     c = (

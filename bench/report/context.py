@@ -70,11 +70,6 @@ class ReportContext:
         declared_row, _ = row_of(self.protocol, row)
         return declared_row is not None and not method_pretrains(declared_row)
 
-    @property
-    def only_probes(self) -> bool:
-        """Tell whether no section trains a network: probes read frozen encoders."""
-        return self.cells.probed
-
     def is_control(self, row: str) -> bool:
         """Tell whether a row is a control: it wins no mark and no rank, and is no comparison of the study."""
         return is_control(self.protocol, row)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +12,7 @@ from bench.report.context import ReportContext
 from bench.report.names import is_ranked, lower_is_better, metric_title
 from bench.report.numbers import difference, number
 from bench.report.plots import Spots, Strip
-from bench.report.scores import Scores, aligned
+from bench.report.scores import Scores, aligned, mean_of
 
 AGAINST = "scratch of the same network"
 MOST = 120  # patients of a row that are drawn
@@ -96,7 +95,7 @@ def _spots(
     """
     factor = 100 if unit == "1" else 1
     by_run = run_means(values)
-    by_patient = factor * _mean(_mean(values, 1), 1)  # over runs, then targets
+    by_patient = factor * mean_of(mean_of(values, 1), 1)  # over runs, then targets
     defined = np.isfinite(by_run)
     if not defined.any():
         return []
@@ -126,13 +125,7 @@ def run_means(values: np.ndarray) -> np.ndarray:
     Returns:
         (runs,), NaN where a run has no value.
     """
-    return _mean(_mean(values, 0), 1)
-
-
-def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing is NaN here
-        return np.asarray(np.nanmean(values, axis=axis))
+    return mean_of(mean_of(values, 0), 1)
 
 
 def of_runs(scores: Scores | None) -> dict[tuple[int, int], float]:

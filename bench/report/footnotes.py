@@ -81,7 +81,7 @@ def remark(report: ReportContext, key: Key, cell: Cell | None, usual: str, notes
     place = f"{report.labels[key.section]}, " if len(report.labels) > 1 else ""
     where = f"{report.named(key.row)}, {place}{key.fraction} %, {target}"
     for count, kind in (
-        (cell.undefined, UNDEFINED[_task(report, key)]),
+        (cell.undefined, UNDEFINED[report.task(key.section)]),
         (cell.penalised, PENALISED),
     ):
         if count:
@@ -111,10 +111,6 @@ def _of_cell(report: ReportContext, key: Key, cell: Cell, usual: str) -> list[st
         in_runs = " in at least one run" if cell.runs > 1 else ""
         parts.append(f"mean over {cell.targets} of {n_targets} targets{in_runs}")
     return parts
-
-
-def _task(report: ReportContext, key: Key) -> str:
-    return report.task(key.section)
 
 
 def leaked(leak: Leak) -> str:

@@ -15,10 +15,10 @@ from bench.report.context import ReportContext
 from bench.report.footnotes import counted
 from bench.report.names import metric_title
 from bench.report.numbers import DASH, MINUS, TIMES, difference, number, p_value
-from bench.report.scores import aligned
+from bench.report.scores import aligned, mean_of
 from bench.report.sections import Section, Text
 from bench.report.tabular import COUNTS, Table, TableCell, grid
-from bench.report.verdicts import judging, over_targets, run_seeds
+from bench.report.verdicts import judging, run_seeds
 from bench.stats.unpaired import LEAST, Gap, gaps, gaps_of
 
 HEADING = "Do scores differ between groups of patients?"
@@ -183,7 +183,7 @@ def _divided(
     if not values.size:
         return None
     group_of = np.array([by.groups.get(who, "") for who in patients], object)
-    inside, complete = _divide(over_targets(values), group_of, names)
+    inside, complete = _divide(mean_of(values, 2), group_of, names)
     if len(inside) < 2:
         return None
     used = [run for run, has in zip(runs, complete, strict=True) if has]

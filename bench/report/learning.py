@@ -16,7 +16,7 @@ from bench.report.context import ReportContext
 from bench.report.differences import scratch_of
 from bench.report.means import CELL, RUN, means
 from bench.report.names import metric_axis
-from bench.report.plots import Plot, Series
+from bench.report.plots import Plot, Series, in_print
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,19 +181,19 @@ def _line(
     report: ReportContext, section: int, row: str, points: pd.DataFrame, in_epochs: bool
 ) -> Series:
     points = points.sort_values("look")
-    factor = 100 if report.unit(points["metric"].iloc[0]) == "1" else 1
+    unit = report.unit(points["metric"].iloc[0])
     runs = [run for run in np.stack(list(points["runs"]), axis=1) if np.isfinite(run).any()]
 
     def printed(value: float) -> float | None:
-        return round(factor * float(value), 6) if value == value else None
+        return in_print(float(value), unit) if value == value else None
 
     scratch = scratch_of(report, row, section)
     return Series(
         title=report.named(row),
         baseline=report.pretrains_nothing(row),
         xs=tuple(round(float(x), 6) for x in points["epoch" if in_epochs else "step"]),
-        means=tuple(round(factor * float(m), 6) for m in points["mean"]),
-        sds=tuple(round(factor * float(s), 6) for s in points["sd"]),
+        means=tuple(in_print(float(m), unit) for m in points["mean"]),
+        sds=tuple(in_print(float(s), unit) for s in points["sd"]),
         runs=tuple(tuple(map(printed, run)) for run in runs) if len(runs) > 1 else (),
         scratch=report.named(scratch) if scratch else "",
     )

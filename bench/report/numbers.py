@@ -11,15 +11,10 @@ def number(value: float, unit: str) -> str:
     return "0.00" if text == "-0.00" else text.replace("-", MINUS)
 
 
-def signed(value: float) -> str:
-    """Return two decimals with their sign; nothing is never negative."""
-    text = f"{value:+.2f}"
-    return "+0.00" if text == "-0.00" else text.replace("-", MINUS)
-
-
 def difference(value: float, unit: str) -> str:
-    """Return a difference in print, shares of one in percent points: rounded here alone, and once."""
-    return signed(100 * value if unit == "1" else value)
+    """Return a difference in print, shares of one in percent points, never minus nothing: rounded here alone."""
+    text = f"{100 * value if unit == '1' else value:+.2f}"
+    return "+0.00" if text == "-0.00" else text.replace("-", MINUS)
 
 
 def p_value(p: float) -> str:

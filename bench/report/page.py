@@ -167,7 +167,7 @@ def _facts(report: ReportContext, seeds: int) -> list[tuple[str, str]]:
         for d in dict.fromkeys(t.dataset for t in places)
     ]
     fractions = sorted({f for s in range(len(places)) for f in report.fractions(s)})
-    seeded = "Seeds" if report.only_probes else "Fine-tuning seeds"
+    seeded = "Seeds" if report.cells.probed else "Fine-tuning seeds"
     if all(t.draws for t in places):
         seeded = "Draws of patients"
     return [

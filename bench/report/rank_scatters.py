@@ -68,15 +68,11 @@ def _beside_names(tile: Axes) -> Axes:
     return axes[0]
 
 
-def _within(at: float, limits: tuple[float, float]) -> bool:
-    return min(limits) <= at <= max(limits)
-
-
 def _half(ax: Axes, dot: Dot) -> None:
     """Draw a row that has one of the two scores: a control as a line across with its name, others as a tick."""
     across = dot.y is None
     at, limits = (dot.x, ax.get_xlim()) if across else (dot.y, ax.get_ylim())
-    if at is None or None not in (dot.x, dot.y) or not _within(at, limits):
+    if at is None or None not in (dot.x, dot.y) or not min(limits) <= at <= max(limits):
         return
     line = ax.axvline if across else ax.axhline
     if not dot.control:

@@ -17,10 +17,10 @@ from bench.report.conclusion import SIGNS, reason
 from bench.report.context import ReportContext
 from bench.report.names import lower_is_better, metric_title
 from bench.report.numbers import difference, number, p_value
-from bench.report.scores import Scores, shared
+from bench.report.scores import Scores, mean_of, shared
 from bench.report.sections import PAGE, Part, Section, Text
 from bench.report.tabular import Table, TableCell, grid
-from bench.report.verdicts import MANY, differences_of, judging, over_targets, region
+from bench.report.verdicts import MANY, differences_of, judging, region
 from bench.stats.ranks import Ranks, kendall, ranks
 
 HEADING = "How sure is the order?"
@@ -159,7 +159,7 @@ def stacked(rows: Sequence[Scores]) -> tuple[np.ndarray, list[int]]:
     values = np.full((len(rows), len(rows[0].patients), len(runs)), np.nan)
     at = {run: i for i, run in enumerate(runs)}
     for i, scores in enumerate(rows):
-        values[i][:, [at[run] for run in scores.runs]] = over_targets(scores.values)
+        values[i][:, [at[run] for run in scores.runs]] = mean_of(scores.values, 2)
     return values, [pretrained for pretrained, _ in runs]
 
 

@@ -13,7 +13,7 @@ from bench.report.charts import runs_at
 from bench.report.context import ReportContext
 from bench.report.differences import scratch_of
 from bench.report.names import metric_axis
-from bench.report.plots import Plot, Series
+from bench.report.plots import Plot, Series, in_print
 from bench.typed import plain
 
 STEPS = (
@@ -107,7 +107,7 @@ def _plot(report: ReportContext, view: View, x: str, key: Key, groups: list[Poin
 
 def _line(report: ReportContext, key: Key, points: Points) -> Series:
     """Return one line; it is called by what its rows have in common."""
-    factor = 100 if report.unit(key.metric) == "1" else 1
+    unit = report.unit(key.metric)
     names = [row for _, row in points]
     keys = [key._replace(row=row) for row in names]
     cells = [(at, report.cells.at(key)) for (at, _), key in zip(points, keys, strict=True)]
@@ -117,8 +117,8 @@ def _line(report: ReportContext, key: Key, points: Points) -> Series:
         title=report.named(names[0]) if len({*names}) == 1 else _shared(report, names),
         baseline=report.pretrains_nothing(names[0]),
         xs=tuple(at for at, _ in scored),
-        means=tuple(round(factor * (cell.mean or 0.0), 6) for _, cell in scored),
-        sds=tuple(round(factor * (cell.sd or 0.0), 6) for _, cell in scored),
+        means=tuple(in_print(cell.mean or 0.0, unit) for _, cell in scored),
+        sds=tuple(in_print(cell.sd or 0.0, unit) for _, cell in scored),
         runs=runs_at(report, keys) if len(scored) == len(points) else (),
         scratch=report.named(scratch) if scratch else "",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,13 @@ class Scores:
     runs: tuple[Run, ...]  # sorted
     targets: tuple[str, ...]  # sorted
     cases: np.ndarray | None = None  # likewise: names the cases that a value is the mean of
+
+
+def mean_of(values: np.ndarray, axis: int) -> np.ndarray:
+    """Return the mean along an axis over what is defined, NaN where nothing is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing is NaN here
+        return np.asarray(np.nanmean(values, axis=axis))
 
 
 class PatientScores:

@@ -67,7 +67,9 @@ def splits(report: ReportContext, records: pd.DataFrame) -> Table:
         for info in report.info.values()
         if info.synthetic
     ]
-    return _folded(grid(SPLIT, lines, "Data and splits", " ".join(sentences), words=(1, 2, 5, 6)))
+    return replace(
+        grid(SPLIT, lines, "Data and splits", " ".join(sentences), words=(1, 2, 5, 6)), folded=True
+    )
 
 
 def _narrowed(label: str, target: Finetune) -> list[str]:
@@ -130,7 +132,7 @@ def pretrained(report: ReportContext, records: pd.DataFrame) -> Table | None:
         for entries in lines
     ]
     title = "What each row was pretrained on"
-    return _folded(sparse(PRETRAINED, rows, title, words=(1, 5, 7, 8)))
+    return replace(sparse(PRETRAINED, rows, title, words=(1, 5, 7, 8)), folded=True)
 
 
 def _doses(protocol: Protocol, ceiling: str) -> list[str]:
@@ -215,7 +217,7 @@ def finetuned(report: ReportContext) -> Table:
         ways.setdefault(tuple(settings.items()), []).append((label, rows))
     title, every = "Fine-tuning", [dict(way) for way in ways]
     if len(every) == 1:
-        return _folded(grid(("Setting", "Value"), next(iter(ways)), title, words=(1,)))
+        return replace(grid(("Setting", "Value"), next(iter(ways)), title, words=(1,)), folded=True)
     keys = [*dict.fromkeys(key for way in every for key in way)]
     same = [key for key in keys if len({way.get(key) for way in every}) == 1]
     differ = [key for key in keys if key not in same]
@@ -224,10 +226,10 @@ def finetuned(report: ReportContext) -> Table:
         Line(_joined(places), tuple(TableCell(way.get(key, "")) for key in differ))
         for places, way in zip(ways.values(), every, strict=True)
     ]
-    shared = "; ".join(f"{_small(key)} {every[0][key]}" for key in same)
+    shared = "; ".join(f"{key[0].lower()}{key[1:]} {every[0][key]}" for key in same)
     caption = f"The same everywhere: {shared}." if shared else ""
     table = Table(title, caption, ("Data set", "Rows"), columns, (), leaf=1, counted=False)
-    return _folded(with_lines(table, ("", lines)))
+    return replace(with_lines(table, ("", lines)), folded=True)
 
 
 def _ways(report: ReportContext) -> Iterator[tuple[str, str, dict[str, str]]]:
@@ -251,14 +253,6 @@ def _joined(places: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """Return data sets and rows of one way, each once."""
     labels, rows = (dict.fromkeys(names) for names in zip(*places, strict=True))
     return "; ".join(labels), "; ".join(rows)
-
-
-def _small(key: str) -> str:
-    return key[0].lower() + key[1:]
-
-
-def _folded(table: Table) -> Table:
-    return replace(table, folded=True)
 
 
 def _settings(target: Finetune, task: str) -> dict[str, str]:

@@ -109,7 +109,8 @@ def _gain(report: ReportContext, over: str, key: Key) -> tuple[str, str]:
     It is the difference that verdicts are of. Where the two are means of other patients, runs or targets,
     there is none, and it is said what it is over those that both have.
     """
-    name = _baseline(report, key) if over == "baseline" else over
+    near = report.nearest.get((key.row, key.section))
+    name = (near[0] if near else "") if over == "baseline" else over
     variant = key.row.removeprefix(base_row(report, key.row))
     other = f"{name}{variant}" if f"{name}{variant}" in report.rows else name
     if not name or key.row in (name, other):
@@ -131,12 +132,6 @@ def _gain(report: ReportContext, over: str, key: Key) -> tuple[str, str]:
         "",
         f"{NO_GAIN.format(report.named(other))}; {who} the gain is {difference(paired.difference, unit)}",
     )
-
-
-def _baseline(report: ReportContext, key: Key) -> str:
-    """Return the row from scratch that a row is measured against; none where there is none."""
-    near = report.nearest.get((key.row, key.section))
-    return near[0] if near else ""
 
 
 def _gain_of(key: Key) -> Key:

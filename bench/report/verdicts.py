@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from bench.protocol import from_scratch, method_pretrains, row_of
 from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
 from bench.report.names import is_ranked, lower_is_better
-from bench.report.scores import Scores, aligned
+from bench.report.scores import Scores, aligned, mean_of
 from bench.stats.comparison import BETTER, UNCLEAR, WEIGHTS
 
 HEADING = "Which rows differ from scratch?"
@@ -224,7 +223,7 @@ def region(report: ReportContext, key: Key) -> stats.Region | None:
     base = key._replace(row=near[0] if near else key.row)
     if base not in report.regions:
         scores = report.cells.scores(base) if near else None
-        values = over_targets(scores.values) if scores else np.zeros((0, 0))
+        values = mean_of(scores.values, 2) if scores else np.zeros((0, 0))
         common = values[~np.isnan(values).any(axis=1)]
         report.regions[base] = stats.region(common.mean(axis=0).tolist() if len(common) else ())
     return report.regions[base]
@@ -280,17 +279,10 @@ def differences_of(
     ours_aligned, theirs_aligned, patients, runs = aligned(ours, theirs)
     if not patients or not runs:
         return None
-    values = over_targets(_sign(report, key.metric) * (ours_aligned - theirs_aligned))
+    values = mean_of(_sign(report, key.metric) * (ours_aligned - theirs_aligned), 2)
     if np.isnan(values).all():
         return None
     return (values, *run_seeds(report, key.row, other.row, runs))
-
-
-def over_targets(values: np.ndarray) -> np.ndarray:
-    """Return the mean over targets, (patients, runs), NaN where none is defined."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of a patient without any
-        return np.nanmean(values, axis=2)
 
 
 def run_seeds(
@@ -306,10 +298,3 @@ def run_seeds(
     if not any(row is not None and method_pretrains(row) for row in declared):
         return None, None
     return [pretrained for pretrained, _ in runs], [seed for _, seed in runs]
-
-
-def patients_of(scores: Scores) -> np.ndarray:
-    """Return the mean over targets and runs of every patient, (patients,)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.nanmean(over_targets(scores.values), axis=1)

@@ -8,9 +8,10 @@ from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
 from bench.report.names import lower_is_better, metric_title
 from bench.report.numbers import number
+from bench.report.scores import mean_of
 from bench.report.sections import PAGE, Section
 from bench.report.tabular import Table, grid
-from bench.report.verdicts import judging, patients_of
+from bench.report.verdicts import judging
 
 HEAD = ("Patient", "Mean of all rows", "Best row", "Worst row")
 MOST = 5
@@ -75,7 +76,7 @@ def _by_row(report: ReportContext, key: Key) -> dict[str, dict[str, float]]:
     rows = [row for row in report.rows if not report.is_control(row)]
     scores = {row: report.cells.scores(key._replace(row=row)) for row in rows}
     return {
-        row: dict(zip(values.patients, patients_of(values).tolist(), strict=True))
+        row: dict(zip(values.patients, mean_of(mean_of(values.values, 2), 1).tolist(), strict=True))
         for row, values in scores.items()
         if values is not None
     }

@@ -11,7 +11,6 @@ from bench.report import index
 from bench.report.cells import aggregate
 from bench.report.contents import contents_of, table_sections
 from bench.report.context import ReportContext
-from bench.report.grouping import distinct
 from bench.report.names import dataset_info
 from bench.report.page import page
 from bench.report.published import Published
@@ -67,7 +66,7 @@ def write(
         BenchError: the records mix scales, or do not belong to this protocol.
     """
     report = context_of(protocol, records, extras or Extras())
-    few = distinct(records, NOTED)  # notes say what there is, not how often
+    few = records[[*NOTED]].drop_duplicates()  # notes say what there is, not how often
     contents = contents_of(report, few, plain)
     to.mkdir(parents=True, exist_ok=True)
     drawn = refresh(contents.figures, to) if figures else ()

@@ -30,20 +30,6 @@ if TYPE_CHECKING:
 
 # the metrics by which sections are judged, the first that a record has
 JUDGED = ("dice", "accuracy")
-READ = [
-    "section",
-    "dataset",
-    "network",
-    "row",
-    "init",
-    "fraction",
-    "fold",
-    "pretrain_seed",
-    "seed",
-    "patient",
-    "metric",
-    "value",
-]
 # Medians over the tracked studies of this project (a test recomputes them): small networks, Dice.
 PRIOR = {"few": Noise(0.011, 0.006, 0.027), "all": Noise(0.003, 0.001, 0.011)}
 LISTED = 30  # seeds that are written out
@@ -250,7 +236,7 @@ def tracked(results: Path) -> tuple[Pilot, ...]:
     pilots = list[Pilot]()
     for file in sorted(results.glob("*/records/*.parquet")):
         table = read_rows(file, COLUMNS)
-        table = table[READ].assign(probe=table["evaluation"].eq("probe"))
+        table = table.assign(probe=table["evaluation"].eq("probe"))
         places = _judged(table).groupby(
             ["section", "dataset", "network", "fraction", "probe"], observed=True
         )

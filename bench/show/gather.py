@@ -28,7 +28,6 @@ from bench.phantoms.synthetic import is_synthetic
 from bench.protocol import Protocol, mixture, row_of
 from bench.record import CELL
 from bench.report import Cost, Course, DatasetInfo, Failure, Ingredient, Leak, Pretraining
-from bench.report.grouping import distinct
 from bench.report.names import declared_info, with_network
 from bench.report.supplement import Curves
 from bench.runtime import stale
@@ -78,14 +77,10 @@ FINISHED = {
 Chains = list[tuple[Any, dict[str, dict[str, Any]]]]  # a cell, and the jobs it stands on by id
 
 
-def cells(table: pd.DataFrame) -> list[Any]:
-    """Return every cell of the rows: its job, ``CELL``, data set and mixture."""
-    return list(distinct(table, ["job", *CELL, "dataset", "pretrain"]).itertuples(index=False))
-
-
 def chains(table: pd.DataFrame, store: Store, guards: Mapping[str, str]) -> Chains:
     """Return every cell of the rows with the jobs behind it, guards too: manifests, or kind and needs."""
-    return [(cell, _chain(store, cell.job, guards)) for cell in cells(table)]
+    cells = table[["job", *CELL, "dataset", "pretrain"]].drop_duplicates()
+    return [(cell, _chain(store, cell.job, guards)) for cell in cells.itertuples(index=False)]
 
 
 def _behind(behind: Chains, kind: str) -> Iterator[tuple[Any, str, dict[str, Any]]]:
@@ -356,7 +351,7 @@ def leaks(plan: Plan, store: Store, protocol: str, table: pd.DataFrame) -> Itera
 
     A guard looks for those of a data set; where two sections share it, each names what its own rows test.
     """
-    cases = distinct(table, ["section", "case"])
+    cases = table[["section", "case"]].drop_duplicates()
     tested = {str(name): {*ids} - {""} for name, ids in cases.groupby("section")["case"]}
     sections: dict[str, set[str]] = {}
     for cell in plan.cells[protocol]:
@@ -411,7 +406,7 @@ def groups(
     """
     grouped = {}
     for name, grouping in protocol.groups.items():
-        tested = distinct(table[table["dataset"].eq(name)], ["case", "patient"])
+        tested = table.loc[table["dataset"].eq(name), ["case", "patient"]].drop_duplicates()
         pairs = [(str(c), str(p)) for c, p in tested.itertuples(index=False, name=None) if p]
         if not (pairs and (grouping.file or name in roots)):
             continue

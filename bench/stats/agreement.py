@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import kendalltau
 
-from bench.stats.ranks import DIGITS, Numbers, times_drawn
+from bench.stats.ranks import Numbers, kendall, times_drawn
 
 LEAST = 5  # methods of which a tau can tell anything
 DRAWS = 1000
@@ -63,28 +62,19 @@ def agreement(
     for number, each in enumerate(rankings):
         if len(each.methods) < LEAST:
             continue
-        taus[number] = _tau(each.first, each.second)
+        taus[number] = kendall(each.first, each.second)[0, 1]
         union = names[each.group]
         times = times_drawn(len(union), draws, seed, f"methods {each.group}").astype(int)
         times = times[:, [union.index(method) for method in each.methods]]
         for draw, counts in enumerate(times):
             repeated = np.repeat(np.arange(len(counts)), counts)
-            drawn[number, draw] = _tau(each.first[repeated], each.second[repeated])
+            drawn[number, draw] = kendall(each.first[repeated], each.second[repeated])[0, 1]
     by_ranking = [_interval(*both) for both in zip(taus, drawn, strict=True)]
     valid = ~np.isnan(taus)
     if not valid.any():
         return by_ranking, Agreement(np.nan, np.nan, np.nan)
     complete = drawn[valid][:, ~np.isnan(drawn[valid]).all(axis=0)]
     return by_ranking, _interval(taus[valid].mean(), np.nanmean(complete, axis=0))
-
-
-def _tau(first: Numbers, second: Numbers) -> float:
-    both = ~np.isnan(first) & ~np.isnan(second)
-    if both.sum() < 2:
-        return float("nan")
-    return float(
-        kendalltau(np.round(first[both], DIGITS), np.round(second[both], DIGITS)).statistic
-    )
 
 
 def _interval(tau: float, drawn: Numbers) -> Agreement:

@@ -10,7 +10,7 @@ from bench.report import DatasetInfo, Extras, Failure, Leak, conclusion, not_run
 from bench.report.captions import folded
 from bench.report.common import APART
 from bench.report.footnotes import Footnotes
-from bench.report.numbers import MINUS, TIMES, number, signed
+from bench.report.numbers import MINUS, TIMES, difference, number
 from bench.report.spreadsheet import table_csv
 from bench.report.tables import tables
 from bench.report.tabular import COUNTS
@@ -43,7 +43,11 @@ def four_rows(protocol):
 def test_percent_with_two_decimals_and_mm_as_they_are():
     assert number(0.83847, "1") == "83.85"
     assert number(12.3456, "mm") == "12.35"
-    assert (signed(-0.004), signed(-1.5), signed(2)) == ("+0.00", f"{MINUS}1.50", "+2.00")
+    assert tuple(difference(v, "mm") for v in (-0.004, -1.5, 2)) == (
+        "+0.00",
+        f"{MINUS}1.50",
+        "+2.00",
+    )
 
 
 def section(steps=10, dataset="organs", **given):

@@ -16,7 +16,6 @@ from bench.digest import short
 from bench.errors import BenchError
 from bench.extras.bundle.manifest import Division
 from bench.protocol import Finetune, Protocol
-from bench.report.grouping import distinct
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +57,7 @@ def divided(
     """
     folds: dict[Division, Fold | None] = {}
     for protocol, table in protocols.values():
-        for section, *key in distinct(table, HASHED).itertuples(index=False, name=None):
+        for section, *key in table[[*HASHED]].drop_duplicates().itertuples(index=False, name=None):
             division = Division(*key)
             if folds.get(division) is None and section in protocol.sections:
                 tuned = protocol.finetune[protocol.sections.index(section)]

@@ -21,7 +21,6 @@ from bench.extras.bundle.opening import draw, opened
 from bench.protocol import Protocol
 from bench.record import COLUMNS, CURVE
 from bench.report.errata import same_methods
-from bench.report.grouping import scored
 from bench.report.published import plain, printed_name
 from bench.runtime.provenance import tree
 from bench.show.reports import RESULTS, errata, recorded, refuse_others, said_beside, tables_in
@@ -100,7 +99,7 @@ def bundle(paths: Sequence[Path], store: Store, data: Path | None = None) -> Bun
 
 def unscored(protocol: Protocol, table: pd.DataFrame) -> list[str]:
     """Return a line where rows of a protocol have no score: not run yet, or failed."""
-    rows = scored(table)
+    rows = {*table.loc[table["status"].ne("failed"), "row"]}
     if not (gone := [name for name in protocol.rows if name not in rows]):
         return []
     return [f"{protocol.name}: has no scores of {', '.join(gone)}: not run yet, or failed"]

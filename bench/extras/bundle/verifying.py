@@ -19,7 +19,6 @@ from bench.extras.bundle.opening import Opened, draw, opened
 from bench.protocol import Protocol, finetune_of, row_of
 from bench.record import CELL, STATUSES
 from bench.report.cells import sections_of
-from bench.report.grouping import distinct
 from bench.report.supplement import Supplement
 from bench.show.reports import recorded, said_beside
 from bench.store import Store
@@ -173,8 +172,8 @@ def _protocol(
     divisions = {Division(d.dataset, d.split, d.fold, d.hash) for d in bundle.manifest.splits}
     good = table["case"].ne("") & table["status"].ne("failed")
     scored: dict[Division, set[str]] = {}
-    for _, *key, who in distinct(table, [*HASHED, "patient"], good.to_numpy()).itertuples(
-        index=False
+    for _, *key, who in (
+        table.loc[good, [*HASHED, "patient"]].drop_duplicates().itertuples(index=False)
     ):
         scored.setdefault(Division(*key), set()).add(who)
     for division, patients in scored.items():
@@ -199,18 +198,18 @@ def misfits(protocol: Protocol, table: pd.DataFrame, facts: Supplement, name: st
         "scale": protocol.scale,
     }
     for column, value in stated.items():
-        other = sorted({*distinct(table, [column])[column]} - {value})
+        other = sorted({*table[column].unique()} - {value})
         if other:
             yield f"has {column} {other[0]!r}, its protocol {value!r}"
-    if strange := sorted({*distinct(table, ["status"])["status"]} - {*STATUSES}):
+    if strange := sorted({*table["status"].unique()} - {*STATUSES}):
         yield f"has a status {strange[0]!r}"
     scored, columns = table[table["status"].ne("failed")], [*CELL, "case", "target", "metric"]
     if twice := int(scored.duplicated(columns).sum()):
         yield f"has {twice} rows twice"
     changed = bool(facts.overrides)  # --set says otherwise than the protocol
     places = ["row", "method", "network", "section", "split", "fraction", "convention"]
-    for row, method, network, section, split, fraction, way in distinct(table, places).itertuples(
-        index=False, name=None
+    for row, method, network, section, split, fraction, way in (
+        table[places].drop_duplicates().itertuples(index=False, name=None)
     ):
         stated_row, _ = row_of(protocol, row)
         if stated_row is None or stated_row.method != method:

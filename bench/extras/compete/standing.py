@@ -13,7 +13,6 @@ from bench.protocol import row_of
 from bench.report import context_of
 from bench.report.conclusion import verdict_tables
 from bench.report.context import ReportContext
-from bench.report.grouping import scored
 from bench.report.ranking import HEAD as RANKS
 from bench.report.ranking import rankings
 from bench.report.verdicts import verdicts
@@ -30,7 +29,7 @@ def as_text(track: Track, added: AddedRow, store: Store) -> str:
     facts = said_beside(store, added.name, protocol.scale)
     more = extras(protocol, table, facts, store, RESULTS, panels=False)
     report = context_of(protocol, table, more)
-    scored_rows = scored(table)
+    scored_rows = {*table.loc[table["status"].ne("failed"), "row"]}
     title = report.named(added.row)
     if added.row not in scored_rows:
         return printable(
@@ -93,7 +92,9 @@ def _costs(report: ReportContext, name: str) -> str:
         pairs = [
             (c.seconds, c.samples) if (c := stages.get(stage)) else (None, None) for stage in STAGES
         ]
-        lines.append([report.named(row), *(_count(v) for pair in pairs for v in pair)])
+        lines.append(
+            [report.named(row), *("" if v is None else f"{v:,.0f}" for pair in pairs for v in pair)]
+        )
     heads = ["", "pretraining s", "samples", "fine-tuning s", "samples"]
     title = "cost over all seeds and label fractions; seconds depend on the machine, numbers of samples do not"
     return f"{title}\n" + tabulate(
@@ -104,7 +105,3 @@ def _costs(report: ReportContext, name: str) -> str:
 def _on(report: ReportContext, name: str) -> str | None:
     row, _ = row_of(report.protocol, name)
     return row.network if row else None
-
-
-def _count(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}"

@@ -15,7 +15,6 @@ from bench.metrics.request import LATENCY
 from bench.protocol import Protocol, row_of
 from bench.protocol.comparable import differing, way
 from bench.record import CELL
-from bench.report.grouping import distinct
 from bench.report.names import unit_of, zero_is_best
 
 if TYPE_CHECKING:
@@ -40,10 +39,10 @@ def check(track: Track, added: AddedRow, protocol: Protocol, plan: Plan) -> None
         BenchError: names what differs, the records' and here.
     """
     table, cells = track.table, plan.cells[protocol.name]
-    scales = {*distinct(table, ["scale"])["scale"]}
+    scales = {*table["scale"].unique()}
     if scales != {protocol.scale}:
         raise _other(track, "scale", scales, [protocol.scale])
-    for name in distinct(table, ["section"])["section"]:
+    for name in table["section"].unique():
         if name not in protocol.sections:
             raise _other(track, "fine-tuning section", [name], protocol.sections)
     columns = [cell.columns for cell in cells]
@@ -80,7 +79,7 @@ def check(track: Track, added: AddedRow, protocol: Protocol, plan: Plan) -> None
 
 def lacking(track: Track, added: AddedRow, protocol: Protocol, plan: Plan) -> str:
     """Say which cells of the track have no records; empty where each has."""
-    recorded = {*distinct(track.table, [*CELL]).itertuples(index=False, name=None)}
+    recorded = {*track.table[[*CELL]].drop_duplicates().itertuples(index=False, name=None)}
     cells = [
         c
         for c in plan.cells[protocol.name]
@@ -110,7 +109,7 @@ def _sound(track: Track) -> None:
 
 def _values(table: pd.DataFrame) -> Iterator[str]:
     """Yield scores that a metric cannot have."""
-    for name in distinct(table, ["metric"])["metric"]:
+    for name in table["metric"].unique():
         if zero_is_best(name):
             continue
         share = unit_of(name) == "1"
@@ -126,7 +125,7 @@ def _patients(table: pd.DataFrame) -> Iterator[str]:
     columns = ["section", "fold", "evaluation", "metric"]
     cell_of = [name for name in CELL if name not in columns]
     scored: dict[tuple[Any, ...], dict[tuple[Any, ...], set[str]]] = {}
-    lines = distinct(table, [*columns, *cell_of, "patient"], good)
+    lines = table.loc[good, [*columns, *cell_of, "patient"]].drop_duplicates()
     for section, fold, evaluation, name, *cell, who in lines.itertuples(index=False, name=None):
         at = section, fold, evaluation, name
         scored.setdefault(at, {}).setdefault(tuple(cell), set()).add(who)
@@ -168,7 +167,7 @@ def _words(values: set[tuple[Any, ...]]) -> list[str]:
 
 def _recorded_values(table: pd.DataFrame, keys: list[str], columns: list[str]) -> Values:
     by_place: Values = {}
-    for line in distinct(table, [*keys, *columns]).itertuples(index=False, name=None):
+    for line in table[[*keys, *columns]].drop_duplicates().itertuples(index=False, name=None):
         by_place.setdefault(line[: len(keys)], set()).add(line[len(keys) :])
     return by_place
 
@@ -188,7 +187,9 @@ def _jobs(track: Track, plan: Plan, protocol: Protocol) -> None:
         tuple(cell.columns[k] for k in CELL): {cell.evaluate, cell.latency}
         for cell in plan.cells[protocol.name]
     }
-    for *key, job in distinct(track.table, [*CELL, "job"]).itertuples(index=False, name=None):
+    for *key, job in (
+        track.table[[*CELL, "job"]].drop_duplicates().itertuples(index=False, name=None)
+    ):
         jobs = jobs_of.get(tuple(key))
         what = ", ".join(f"{k} {v}" for k, v in zip(CELL, key, strict=True))
         if jobs is None:
@@ -218,7 +219,7 @@ def _rivals(track: Track, added: AddedRow, protocol: Protocol) -> None:
     row_spec = protocol.rows[added.row]
     for index in protocol.sections_of(row_spec):
         section = protocol.sections[index]
-        ran = distinct(track.table, ["row", "section"])
+        ran = track.table[["row", "section"]].drop_duplicates()
         names = {row for row, at in ran.itertuples(index=False, name=None) if at == section}
         rows = [row for name in sorted(names) if (row := row_of(protocol, name)[0]) is not None]
         rivals = [row for row in rows if row.network == row_spec.network]

@@ -13,7 +13,6 @@ from bench.extras.judge.columns import Measure, measure
 from bench.extras.judge.parts import KEYS, LISTED, Part
 from bench.extras.judge.patients import patients_of
 from bench.extras.judge.score_table import Options, Role, ScoreTable
-from bench.extras.judge.tables import RawTable
 from bench.extras.judge.units import Units
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ class _Checks:
         """Return the file and the line of a row."""
         part, line = self._line(at)
         noun = "row" if part.raw.layout in ROWS else "line"
-        counted = noun == "row" or _has_lines(part.raw)
+        counted = noun == "row" or part.raw.layout in ("CSV", "JSON lines", "torchgeo-bench")
         return f"{part.raw.name}: {noun} {line + part.raw.first}" if counted else part.raw.name
 
     def _only(self) -> None:
@@ -333,10 +332,6 @@ class _Checks:
             yield Role(
                 f"Metric {name}", self.origin.get("metric", ""), f"{way} ({measured.why}), {unit}"
             )
-
-
-def _has_lines(raw: RawTable) -> bool:
-    return raw.layout in ("CSV", "JSON lines", "torchgeo-bench")
 
 
 def _number_of(names: Sequence[str]) -> np.ndarray:

@@ -158,12 +158,7 @@ def _across(across: Across) -> Json:
 
 
 def _scope(standing: Standing) -> Json:
-    scope = standing.scope
-    return {
-        "dataset": scope.dataset,
-        "fraction": scope.fraction or None,
-        "target": scope.target,
-        "metric": scope.metric,
+    return standing.scope.plain() | {
         "unit": standing.unit,
         "higher": standing.higher,
         "patients": standing.patients,
@@ -173,14 +168,8 @@ def _scope(standing: Standing) -> Json:
 
 
 def _pairs(standing: Standing) -> list[Json]:
-    scope = standing.scope
-    where: Json = {
-        "dataset": scope.dataset,
-        "target": scope.target,
-        "metric": scope.metric,
-        "fraction": scope.fraction or None,
-    }
-    return [where | _pair(pair) for pair in (standing.against or standing.pairs)]
+    pairs = standing.against or standing.pairs
+    return [standing.scope.plain() | _pair(pair) for pair in pairs]
 
 
 def _pair(pair: Pair) -> Json:
@@ -214,7 +203,7 @@ def _pair(pair: Pair) -> Json:
 def _ranks(standing: Standing) -> list[Json]:
     if standing.ranks is None:
         return []
-    r, scope = standing.ranks, standing.scope
+    r = standing.ranks
     return [
         {
             "method": method,
@@ -223,10 +212,7 @@ def _ranks(standing: Standing) -> list[Json]:
             "high": _number(r.high[i]),
             "best": _number(r.best[i]),
             "mean": _number(r.mean[i]),
-            "dataset": scope.dataset,
-            "target": scope.target,
-            "metric": scope.metric,
-            "fraction": scope.fraction or None,
+            **standing.scope.plain(),
         }
         for i, method in enumerate(standing.methods)
     ]

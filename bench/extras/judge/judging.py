@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, compress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from bench import stats
 from bench.errors import BenchError, unknown
 from bench.extras.judge.score_table import ScoreTable
+from bench.report.means import CELL, means
+from bench.report.names import metric_title
+from bench.report.ranking import stacked
+from bench.report.scores import PatientScores, Scores, aligned, mean_of, shared
 from bench.stats.comparison import BETTER, ROPE, UNCLEAR, WEIGHTS, WORSE
+from bench.stats.critical import CriticalDifference, critical_difference
 from bench.stats.ranks import Ranks, kendall, ranks
-
-if TYPE_CHECKING:
-    from bench.report.scores import Scores
-    from bench.stats.critical import CriticalDifference
 
 EVERY = 4_000_000  # patients times pairs of one table that are compared; beyond, neighbours and the best
 FLIPPED = 2000  # patients up to which p of one run is by flipping signs
@@ -30,6 +31,10 @@ class Scope(NamedTuple):
     fraction: int
     metric: str
     target: str
+
+    def plain(self) -> dict[str, str | int | None]:
+        """Return it as JSON has it: no fraction where none is stated."""
+        return self._asdict() | {"fraction": self.fraction or None}
 
 
 @dataclass(frozen=True)
@@ -171,9 +176,6 @@ class Judge:
     """
 
     def __init__(self, table: ScoreTable, baseline: str = "", region: float | None = None) -> None:
-        from bench.report.means import CELL, means
-        from bench.report.scores import PatientScores
-
         self.table, self.baseline, self.stated_region = table, baseline, region
         self.methods = list(table.frame["row"].cat.categories)
         if baseline and baseline not in self.methods:
@@ -215,7 +217,7 @@ class Judge:
         region = self._region(scope.metric)
         ranked, order, patients = self._ranked(by_method, higher=measure.higher)
         pairs = self._pairs(by_method, order, sign, region.rope if region else None)
-        values = {method: _over_targets(scores) for method, scores in by_method.items()}
+        values = {method: mean_of(scores.values, 2) for method, scores in by_method.items()}
         return Standing(
             scope=scope,
             unit=measure.unit,
@@ -245,14 +247,11 @@ class Judge:
         self, by_method: Mapping[str, Scores], *, higher: bool
     ) -> tuple[Ranks | None, list[str], int]:
         """Return the ranks over what all methods have, the methods by rank, and how many patients that is."""
-        from bench.report.ranking import stacked
-        from bench.report.scores import shared
-
         names = [*by_method]
         values, clusters = stacked(shared([*by_method.values()]))
         complete = ~np.isnan(values).all(axis=(0, 2)) if values.size else np.zeros(0, bool)
         if not complete.any():
-            means = {m: np.nanmean(_over_targets(s)) for m, s in by_method.items()}
+            means = {m: np.nanmean(mean_of(s.values, 2)) for m, s in by_method.items()}
             return None, sorted(names, key=lambda m: -means[m] if higher else means[m]), 0
         ranked = ranks(values[:, complete], higher=higher, clusters=clusters)
         order = np.argsort(ranked.rank, kind="stable")
@@ -276,7 +275,7 @@ class Judge:
         stated = self._stated(scope.metric)
         if stated is not None or self.table.measures[scope.metric].unit != "1":
             return stated
-        values = _over_targets(base)
+        values = mean_of(base.values, 2)
         common = values[~np.isnan(values).any(axis=1)]
         return stats.region(common.mean(axis=0).tolist() if len(common) else ()).rope
 
@@ -352,8 +351,6 @@ class Judge:
 
 def _across(metric: str, mains: Sequence[Standing]) -> Across | None:
     """Return methods over data sets; None under two data sets or three methods that all have."""
-    from bench.stats.critical import critical_difference
-
     if len(mains) < 2:
         return None
     methods = sorted(set.intersection(*({*standing.means} for standing in mains)))
@@ -386,17 +383,9 @@ def main_scopes(standings: Sequence[Standing]) -> list[Standing]:
 
 def title(scope: Scope) -> str:
     """Return a scope in words: data set, share of labels where it is stated, target."""
-    from bench.report.names import metric_title
-
     fraction = f"{scope.fraction} % of the labels" if scope.fraction else ""
     metric = metric_title(scope.metric)
     return ", ".join(filter(None, (scope.dataset, fraction, scope.target, metric)))
-
-
-def _over_targets(scores: Scores) -> np.ndarray:
-    from bench.report.verdicts import over_targets
-
-    return over_targets(scores.values)
 
 
 def _those(patients: Sequence[str], values: np.ndarray) -> list[str]:
@@ -418,13 +407,10 @@ def _compared(
     flips: bool = False,
 ) -> Pair | None:
     """Return two methods compared over what both have; None where that is nothing."""
-    from bench.report.scores import aligned
-    from bench.report.verdicts import over_targets
-
     ours, theirs, patients, runs = aligned(*scores)
     if not patients or not runs:
         return None
-    values = over_targets(sign * (ours - theirs))
+    values = mean_of(sign * (ours - theirs), 2)
     if np.isnan(values).all():
         return None
     clusters, seeds = _hang_together(table, names, runs)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, shown
-from bench.extras.judge.tables import RawTable, from_records, read_parquet, text_of
+from bench.extras.judge.tables import RawTable, from_records, read, read_parquet, text_of
 
 Json = Mapping[str, Any]
 COUNTS = frozenset({"FP", "TP", "FN", "TN", "n_pred", "n_ref"})  # of nnU-Net: voxels, no scores
@@ -39,7 +39,7 @@ def folder(path: Path) -> list[RawTable]:
     chosen = _of_scores(files)
     if not chosen:
         raise BenchError(f"{path}: no file in it holds scores; name the tables")
-    return [table for file in chosen for table in _read(file)]
+    return [table for file in chosen for table in read(file)]
 
 
 def _of_scores(files: Sequence[Path]) -> list[Path]:
@@ -66,12 +66,6 @@ def _folds(files: Sequence[Path]) -> list[Path]:
 
 def _is_mteb(file: Path) -> bool:
     return file.suffix == ".json" and b'"mteb_version"' in file.read_bytes()[:100_000]
-
-
-def _read(file: Path) -> list[RawTable]:
-    from bench.extras.judge.tables import read
-
-    return read(file)
 
 
 def from_json(path: Path) -> list[RawTable]:

@@ -32,20 +32,16 @@ class Part:
         raw: the file.
         keys: role -> names, (rows,).
         value: (rows,), NaN where missing.
-        line: in the file.
         origin: role -> where it was taken from, in words.
         notes: what was left out.
-        scores: the columns of scores.
         columns: role of each column.
     """
 
     raw: RawTable
     keys: Mapping[str, pd.Categorical]
     value: np.ndarray
-    line: np.ndarray
     origin: Mapping[str, str]
     notes: Sequence[str]
-    scores: Sequence[str]
     columns: Mapping[str, str]
 
 
@@ -145,10 +141,8 @@ class _Reading:
             self.raw,
             keys,
             np.concatenate([self.raw.numbers(column) for column in self.scores]),
-            np.tile(np.arange(size, dtype=np.int64) + self.raw.first, times),
             self.origin,
             self.notes,
-            self.scores,
             columns | dict.fromkeys(self.scores, self.wide or "score"),
         )
 
