@@ -292,7 +292,7 @@ def halved(path):
     ],
 )
 def test_damage_in_the_voxels_fails_the_job_says_why_and_mended_it_runs_again(
-    folder, change, told, data, phantom, written, capsys, inlined
+    folder, change, told, data, phantom, written, capsys, inlined, undrawn
 ):
     path = data / NAME / folder / "hippocampus_003.nii.gz"
     change(path)
@@ -316,7 +316,9 @@ def test_damage_in_the_voxels_fails_the_job_says_why_and_mended_it_runs_again(
         assert "failed" not in capsys.readouterr().out.split("page:")[1]
 
 
-def test_a_bug_in_one_method_fails_its_row_and_no_other(written, capsys, inlined, monkeypatch):
+def test_a_bug_in_one_method_fails_its_row_and_no_other(
+    written, capsys, inlined, undrawn, monkeypatch
+):
     method = registry.load("method", "simclr3d")
     monkeypatch.setattr(method, "loss", lambda self, batch: {"total": batch["nothing"]})
     assert main(["run", written(), "--out", "out"]) == 1

@@ -182,6 +182,7 @@ def test_only_what_is_still_planned_is_shown_under_its_name_of_now_and_nothing_i
     assert len(imports(plan_of(), here)["test0"]) == 8
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_cell_that_failed_here_and_is_taken_has_not_failed(there, plan_of, tmp_path, here):
     there()
     plan = plan_of()
@@ -279,6 +280,7 @@ def test_a_loss_curve_is_of_its_fold_and_its_pretraining(there, plan_of, tmp_pat
     assert len(merged(ran, [theirs]).courses) == len(plan.cells["test0"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_a_view_has_from_another_is_said_to_be_of_that_other(there, plan_of, tmp_path, here):
     there()
     put(imports(plan := plan_of(), here, tmp_path / "there"), here)

@@ -7,11 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench import registry
-from bench.data.roots import Contents, Roots
 from bench.document import parse
-from bench.metrics.request import Request, fitting
-from bench.plan import Planner
-from bench.protocol import PAPERS, read, row_of
+from bench.protocol import PAPERS, read
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(p for p in (ROOT / "protocols").rglob("*.yaml") if "settings" not in p.parts)
@@ -20,19 +17,6 @@ SCALED = [
     for path in FILES
     for scale in ["paper", *parse(path).value.get("scales", {})]
 ]
-
-
-@pytest.mark.parametrize(("path", "scale"), SCALED)
-def test_it_loads_and_plans_without_data_and_every_name_resolves(path, scale):
-    protocol = read(path, scale)
-    maps = fitting(protocol.metrics, "segmentation") or ("dice",)  # none is of label maps
-    Request.checked(maps, protocol.convention, protocol.empty or "default")
-    planner = Planner(Roots(), Contents(None), need_data=False)
-    planner.expand(protocol)
-    plan = planner.finish()
-    cells = plan.cells[protocol.name]
-    assert {c.row.removesuffix(row_of(protocol, c.row)[1]) for c in cells} == {*protocol.rows}
-    assert {c.columns["dataset"] for c in cells} == {t.dataset for t in protocol.finetune}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)

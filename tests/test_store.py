@@ -431,7 +431,8 @@ def test_without_links_one_that_died_between_lock_and_claim_holds_nobody_up_for_
     assert store.claim(JOB).number == 2 and store.claim(JOB) is None
 
 
-def test_one_command_at_a_time_has_its_turn_and_a_dead_one_holds_nobody_up(any_store):
+def test_one_command_at_a_time_has_its_turn_and_a_dead_one_holds_nobody_up(any_store, monkeypatch):
+    monkeypatch.setattr("bench.claims.POLL", 0.01)
     store = any_store
     folder, order = store.root / "slurm" / "turn", []
 

@@ -23,8 +23,6 @@ from PIL import Image
 
 from bench.cli import main
 from bench.dataset import natural
-from bench.executors import local
-from bench.runtime.execute import execute
 
 # isort: off
 from damage import (
@@ -520,19 +518,12 @@ def nine(tmp_path_factory):
 
 
 @pytest.fixture
-def prepare(nine, tmp_path, monkeypatch):
+def prepare(nine, tmp_path, monkeypatch, inlined, undrawn):
     """Return a function that lays out a data set and a protocol on it in an empty folder.
 
     Jobs run in this process: the same ``execute``, without the seconds of a worker's imports.
     """
     monkeypatch.chdir(tmp_path)
-
-    def run(store, queue, count, on_outcome, on_start):
-        while queue.open():
-            job = queue.take()
-            outcome = execute(str(store.root), job, on_start(job))
-            queue.finish(outcome)
-            on_outcome(outcome)
 
     def laid(name):
         Path("data").mkdir()
@@ -540,7 +531,6 @@ def prepare(nine, tmp_path, monkeypatch):
         Path("damaged.yaml").write_text(yaml.safe_dump(plan))
         return nine.copy(name, Path("data").absolute())
 
-    monkeypatch.setattr(local, "run", run)
     return laid
 
 

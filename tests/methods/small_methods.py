@@ -35,7 +35,7 @@ SIZES = {  # of one method alone
     "cpc2d": {"patches_per_side": 4, **PREDICTIVE},
     "exemplar2d": {"emb": 32, "margin": 10.0},  # large enough that every triplet counts
     "exemplar3d": {"emb": 32, "margin": 10.0},
-    "gvsl": {"windows": 200, "window": 5},
+    "gvsl": {"windows": 200, "window": 5, "features": 8},
     "pcrlv1": {"sizes": CROP_SIZES, "queue": 64, "windows": 200},
     "jssl": {"prototypes": 6, "slice_prototypes": 6, **JSSL},
     "rpl3d": {"hidden": (32, 16)},

@@ -120,6 +120,7 @@ def test_a_file_for_nnunet_has_its_network_for_the_plans_beside_it(thin, monkeyp
     assert not (tmp_path / "a.pth").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_row_that_lacks_layers_is_marked_in_its_table_and_in_the_notes(thin, tmp_path):
     state = {k: v for k, v in genesis()["state_dict"].items() if "bn1" not in k}
     assert len(state) < len(genesis()["state_dict"])
@@ -253,6 +254,7 @@ def test_a_recipe_that_is_not_the_weights_own_is_refused_unless_the_row_says_so(
     assert message.count("\n") == 1 and re.search(f"theirs.*{says}", message), message
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_a_row_says_of_its_weights_changes_no_job_and_stands_in_the_notes(
     thin_suprem, tmp_path
 ):

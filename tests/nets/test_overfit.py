@@ -99,7 +99,11 @@ def learn(net, rate, loss, score):
 DEEP = [name for name in DECODED if CATALOG[name].scales > 1]
 
 
-@pytest.mark.parametrize(("name", "head"), each(DECODED, "softmax", "regions") + each(DEEP, "deep"))
+PLAIN = [name for name in DECODED if name not in DEEP]
+HEADED = each(PLAIN, "softmax") + each(DECODED, "regions") + each(DEEP, "deep")
+
+
+@pytest.mark.parametrize(("name", "head"), HEADED)
 def test_two_volumes_are_learned_by_heart(name, head):
     image, label = phantoms(crop_of(name))
     torch.manual_seed(0)

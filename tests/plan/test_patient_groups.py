@@ -64,7 +64,7 @@ def test_without_data_the_columns_of_a_file_are_looked_at(plan_of, tmp_path):
         plan_of({"groups": {NAME: {"by": ["site"], "file": "people.csv"}}}, data=None)
 
 
-@pytest.mark.usefixtures("inlined")
+@pytest.mark.usefixtures("inlined", "undrawn")
 def test_a_run_groups_by_the_data_set_and_a_report_by_a_file(
     protocol_file, phantoms, tmp_path, capsys
 ):

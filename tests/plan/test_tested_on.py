@@ -125,7 +125,7 @@ def test_what_cannot_be_tested_is_told_in_a_line(plan_of, both, changes, problem
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.usefixtures("inlined")
+@pytest.mark.usefixtures("inlined", "undrawn")
 def test_a_run_scores_the_same_predictions_under_the_other_labels(
     protocol_file, phantoms, tmp_path
 ):
@@ -148,7 +148,7 @@ def test_a_run_scores_the_same_predictions_under_the_other_labels(
     assert "What remains on another data set?" in page
 
 
-@pytest.mark.usefixtures("inlined")
+@pytest.mark.usefixtures("inlined", "undrawn")
 def test_patients_that_train_are_found_in_the_other_data_set_by_content(
     protocol_file, phantoms, tmp_path, capsys
 ):

@@ -91,7 +91,7 @@ def test_a_study_that_goes_on_elsewhere_keeps_its_date(plan_of, protocol_file, t
     assert 0 < noted.scored == len(copied) < noted.cells  # copied scores were known, too
 
 
-@pytest.mark.usefixtures("inlined")
+@pytest.mark.usefixtures("inlined", "undrawn")
 def test_the_page_says_it_of_a_run_that_began_before_such_notes(protocol_file, phantoms, tmp_path):
     out = tmp_path / "out"
     probe = {"evaluation": "probe", "steps": None, "fractions": [100], "seeds": [0]}
