@@ -27,7 +27,7 @@ from bench.train.loop import Run, fit
 from bench.train.parallel import together
 from bench.train.samples import Samples, batches
 
-STEPS, BATCH = 2, 4
+STEPS, BATCH = 3, 4
 TRAINING = Training(
     steps=STEPS,
     batch=BATCH,
