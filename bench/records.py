@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from bench.plan import Cell, Plan
 
+BLANK = {"case": "", "patient": "", "target": "", "unit": ""}  # of a line that is of no case
+
 
 def done(plan: Plan, store: Store, job: str) -> bool:
     """Is a job published and, where it is to be scored, scored?"""
@@ -193,26 +195,10 @@ def _failure(plan: Plan, store: Store, cell: Cell) -> dict[str, Any] | None:
 def _latency(store: Store, job: str) -> pd.DataFrame:
     import pandas as pd
 
-    row = {
-        "case": "",
-        "patient": "",
-        "target": "all",
-        "metric": LATENCY,
-        "value": latency.read(store.jobs / job).median,
-        "unit": "s",
-        "status": "ok",
-    }
-    return pd.DataFrame([row])
+    value = latency.read(store.jobs / job).median
+    line = {"target": "all", "metric": LATENCY, "value": value, "unit": "s", "status": "ok"}
+    return pd.DataFrame([BLANK | line])
 
 
 def _hole(columns: dict[str, Any], metric: str) -> dict[str, Any]:
-    return {
-        **columns,
-        "case": "",
-        "patient": "",
-        "target": "",
-        "metric": metric,
-        "value": float("nan"),
-        "unit": "",
-        "status": "failed",
-    }
+    return {**columns, **BLANK, "metric": metric, "value": float("nan"), "status": "failed"}

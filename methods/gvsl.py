@@ -72,10 +72,7 @@ class GVSL(Method):
             if self.window % 2 == 0:
                 raise self.refusal(f"window {self.window} has no middle voxel; use an odd number")
 
-        @property
-        def crops_per_sample(self) -> float:
-            """The spoilt scan and the one that is registered to it."""
-            return 2
+        crops_per_sample = 2  # the spoilt scan and the one that is registered to it
 
         def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
             """Return those of what joins both last maps, of the flow and of the restored image."""

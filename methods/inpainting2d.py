@@ -73,10 +73,7 @@ class Inpainting2D(Method):
             if not self.adversary_widths:
                 raise self.refusal("adversary_widths must have one or more numbers")
 
-        @property
-        def crops_per_sample(self) -> float:
-            """One."""
-            return 1
+        crops_per_sample = 1  # one of each sample
 
         def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
             """Return the adversary's."""

@@ -56,10 +56,7 @@ class SimCLR3D(Method):
         gamma: Share = 0.3  # nnssl
         gamma_exponent: Factors = (0.7, 1.5)  # nnssl
 
-        @property
-        def crops_per_sample(self) -> float:
-            """Two views."""
-            return 2
+        crops_per_sample = 2  # two views
 
         def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read two crops that overlap by ``overlap`` along every axis."""

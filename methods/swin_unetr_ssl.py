@@ -51,10 +51,7 @@ class SwinUNETRSSL(Method):
         up: Up = "vae"  # code
         image_on: Literal["all", "cut"] = "all"  # code: all voxels
 
-        @property
-        def crops_per_sample(self) -> float:
-            """Two copies."""
-            return 2
+        crops_per_sample = 2  # two copies
 
         def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
             """Return those of the way back to the image."""

@@ -67,10 +67,7 @@ class SwinMM(Method):
                     f"swaps must be one or both of xy and xz, not {list(self.swaps)}"
                 )
 
-        @property
-        def crops_per_sample(self) -> float:
-            """Two copies in two views."""
-            return 4
+        crops_per_sample = 4  # two copies in two views
 
         def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
             """Return those of the way back to the image."""

@@ -68,10 +68,7 @@ class UniMiSS(Method):
         tau: Share = 0.996  # code, to 1 along a half cosine
         still: Share = 0.005  # code: prototypes do not move in the first of 200 epochs
 
-        @property
-        def crops_per_sample(self) -> float:
-            """Two views, and the slow copy's forward passes."""
-            return 8 / 3
+        crops_per_sample = 8 / 3  # two views, and the slow copy's forward passes
 
         def read(self, volume: Volume, crop: Triple, rng: np.random.Generator) -> Arrays:
             """Read two boxes (2, C, *crop) of one place in plane, anywhere along z, resized."""

@@ -67,10 +67,7 @@ class Vox2Vec(Method):
         window_low: Amounts = (0.0, 350 / 2350)  # code: -1350 to -1000 HU
         window_high: Shares = (1650 / 2350, 1.0)  # code: 300 to 1000 HU
 
-        @property
-        def crops_per_sample(self) -> int:
-            """Two crops."""
-            return 2
+        crops_per_sample = 2  # two crops
 
         def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
             """Return the operations of the top-down path on both crops, and of the head on its voxels."""

@@ -86,15 +86,8 @@ class Volume3D:
 
 
 @dataclass(frozen=True, eq=False)
-class LabelVolume:
+class LabelVolume(Volume3D):
     """A label map in RAS+: integer ``array`` (X, Y, Z) of raw values, and its grid."""
-
-    path: Path
-    array: np.ndarray
-    affine: np.ndarray
-    spacing: tuple[float, float, float]
-    original_axes: str
-    stored: Stored
 
 
 def read_header(path: Path) -> Header:
