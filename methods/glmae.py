@@ -13,7 +13,7 @@ from bench.method import Arrays, Batch, EncoderMaps, Figure, Method, MethodParam
 from bench.nets import Network, TokenEncoder
 from bench.pretext.boxes import Ratio, read_box, shares
 from bench.pretext.distil import Centre, entropy, handed_on, information, sharpened
-from bench.pretext.heads import DecoderSize, MaskedDecoder, decoder_flops, projection
+from bench.pretext.heads import DecoderSize, MaskedDecoder, decoder_flops, projection, xavier
 from bench.pretext.losses import reconstruction
 from bench.pretext.mask import random_split, take
 from bench.pretext.momentum import SlowCopy, cosine_tau
@@ -219,11 +219,3 @@ class GLMAE(Method):
         """Move the slow copy and the centre of what it says."""
         self.slow.follow(self, cosine_tau(self.params.tau, progress))
         self.centre.move()
-
-
-def xavier(module: nn.Module) -> None:
-    """Draw a linear layer's weights Xavier-uniformly, biases zero."""
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

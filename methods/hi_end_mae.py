@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from bench.method import Batch, EncoderMaps, Figure, Method, MethodParams, Triple
 from bench.nets import Network, TokenEncoder
-from bench.pretext.heads import Block, CrossBlock
-from bench.pretext.losses import full_precision, reconstruction
+from bench.pretext.heads import Block, CrossBlock, xavier
+from bench.pretext.losses import full_precision, reconstructed
 from bench.pretext.mask import random_split, take
 from bench.pretext.positions import sines
 from bench.ranges import Count, Share, Whole
@@ -143,11 +143,7 @@ class HiEndMAE(Method):
         target = take(self.encoder.patchify(batch["crop"]), batch["hidden"])
         if self.params.norm_pix:
             target = normalised(target)
-        flat = target.mean(dim=-1, keepdim=True).expand_as(target)
-        return {
-            "total": reconstruction(self.predict(batch), target, self.params.loss),
-            "flat": reconstruction(flat, target, self.params.loss),
-        }
+        return reconstructed(self.predict(batch), target, self.params.loss)
 
 
 @full_precision
@@ -158,9 +154,6 @@ def normalised(patches: Tensor) -> Tensor:
 
 def prepared(module: nn.Module) -> None:
     """Draw a linear layer's weights Xavier-uniformly, biases zero; give a norm the code's epsilon."""
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.LayerNorm):
+    xavier(module)
+    if isinstance(module, nn.LayerNorm):
         module.eps = EPS

@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.method import Batch, EncoderMaps, Figure, Method, MethodParams, Triple
 from bench.nets import Network, TokenEncoder
 from bench.pretext.heads import DecoderSize, MaskedDecoder, decoder_flops, init_linear
-from bench.pretext.losses import reconstruction, standardise
+from bench.pretext.losses import reconstructed, standardise
 from bench.pretext.mask import random_split, take
 from bench.ranges import Count, Share
 from bench.source import Source
@@ -86,8 +86,4 @@ class MAE3D(Method):
         target = take(self.encoder.patchify(batch["crop"]), batch["hidden"])
         if self.params.norm_pix:
             target = standardise(target)
-        flat = target.mean(dim=-1, keepdim=True).expand_as(target)
-        return {
-            "total": reconstruction(self.predict(batch), target, self.params.loss),
-            "flat": reconstruction(flat, target, self.params.loss),
-        }
+        return reconstructed(self.predict(batch), target, self.params.loss)

@@ -11,7 +11,7 @@ from bench.method import Batch, EncoderMaps, Figure, Method, MethodParams, Recip
 from bench.nets import Network, catalog
 from bench.nets.base import patchify, unpatchify
 from bench.pretext.heads import init_linear
-from bench.pretext.losses import reconstruction
+from bench.pretext.losses import reconstructed
 from bench.pretext.mask import marked, random_split, take
 from bench.ranges import Count, Share
 from bench.source import Source
@@ -94,8 +94,4 @@ class SimMIM3D(Method):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the error on hidden voxels, and what predicting each unit's mean would get."""
         target = take(patchify(batch["crop"], (self.params.unit,) * 3), batch["hidden"])
-        flat = target.mean(dim=-1, keepdim=True).expand_as(target)
-        return {
-            "total": reconstruction(self.predict(batch), target, self.params.loss),
-            "flat": reconstruction(flat, target, self.params.loss),
-        }
+        return reconstructed(self.predict(batch), target, self.params.loss)

@@ -54,7 +54,8 @@ def run(
     try:
         while queue.open():
             while (
-                attempts.busy() < count and (job := queue.take(*attempts.in_memory())) is not None
+                attempts.workers.busy() < count
+                and (job := queue.take(*attempts.workers.in_memory())) is not None
             ):
                 attempts.begin(job, on_start(job), queue.keeps(job))
             for outcome in attempts.ended(POLL):
@@ -191,20 +192,12 @@ class Attempts:
     """Attempts at jobs, one in each worker process at a time."""
 
     def __init__(self, store: Store) -> None:
-        self._store, self._workers = store, Workers(self._start)
+        self._store, self.workers = store, Workers(self._start)
         self._tried: dict[str, _Tried] = {}
 
     def _start(self, number: int) -> Worker:
         with fitting_pages():
             return Worker.start(_serve, str(self._store.root.absolute()), number)
-
-    def busy(self) -> int:
-        """Return how many jobs are in work."""
-        return self._workers.busy()
-
-    def in_memory(self) -> tuple[set[str], set[str]]:
-        """Return what the free workers keep in memory of their last jobs, and what the busy ones do."""
-        return self._workers.in_memory()
 
     def begin(self, job: str, options: RunOptions, keeps: str) -> None:
         """Hand a job, and what this command brings to it, to a worker that has run no other plugins.
@@ -215,26 +208,26 @@ class Attempts:
             keeps: what the worker will keep in memory of it.
         """
         self._tried.setdefault(job, _Tried(self._store.finished_parts(job)))
-        self._workers.give((job, options), frozenset(options.plugins), keeps)
+        self.workers.give((job, options), frozenset(options.plugins), keeps)
 
     def ended(self, seconds: float) -> list[Outcome]:
         """Return the attempts that ended, after at most ``seconds``."""
-        return [self._outcome(job, reply) for (job, _), reply in self._workers.answers(seconds)]
+        return [self._outcome(job, reply) for (job, _), reply in self.workers.answers(seconds)]
 
     def stop(self, on_outcome: Callable[[Outcome], None]) -> None:
         """Ask every worker to save and return; wait for those that have a job."""
         deadline = time.monotonic() + GRACE
         # A terminal sends its signal to the workers too; `kill` sends it to the controller alone.
-        self._workers.terminate()
-        while self.busy() and time.monotonic() < deadline:
+        self.workers.terminate()
+        while self.workers.busy() and time.monotonic() < deadline:
             for outcome in self.ended(POLL):
                 on_outcome(outcome)
 
     def close(self) -> None:
         """End every worker, gently where there is time."""
-        if self.busy():
-            self._workers.terminate()
-        self._workers.close(CLOSING)
+        if self.workers.busy():
+            self.workers.terminate()
+        self.workers.close(CLOSING)
 
     def _outcome(self, job: str, reply: Outcome | Died) -> Outcome:
         if isinstance(reply, Outcome):

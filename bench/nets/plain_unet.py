@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from torch import Tensor, nn
 
 from bench.nets.base import Decoder, Encoder, Wanted
-from bench.nets.resenc import SLOPE, ResEncDecoder, named_once
+from bench.nets.resenc import ResEncDecoder, built
 
 
 class PlainEncoder(Encoder):
@@ -32,23 +30,5 @@ class PlainEncoder(Encoder):
 
 def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
     """Return encoder and decoder; any input whose sides are multiples of 32 can be read."""
-    size, stages = wanted.size, len(wanted.size.features)
-    instance = partial(nn.InstanceNorm3d, affine=True)
-    net = PlainConvUNet(
-        input_channels=wanted.in_channels,
-        n_stages=stages,
-        features_per_stage=list(size.features),
-        conv_op=nn.Conv3d,
-        kernel_sizes=3,
-        strides=[1] + [2] * (stages - 1),
-        n_conv_per_stage=2,
-        num_classes=wanted.out_channels,
-        n_conv_per_stage_decoder=2,
-        conv_bias=True,
-        norm_op=partial(nn.GroupNorm, size.groups) if size.groups else instance,
-        nonlin=nn.LeakyReLU,
-        nonlin_kwargs={"negative_slope": SLOPE, "inplace": True},
-    )
-    net.apply(net.initialize)  # He's normal
-    named_once(net)
+    net = built(PlainConvUNet, wanted, n_conv_per_stage=2, n_conv_per_stage_decoder=2)
     return PlainEncoder(net), ResEncDecoder(net)

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import partial
+from typing import Any, TypeVar
 
-from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
+from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
 from torch import Tensor, cat, nn
 
 from bench.nets.base import Decoder, Encoder, Wanted
 
+N = TypeVar("N", PlainConvUNet, ResidualEncoderUNet)
 SLOPE = 0.01  # of LeakyReLU: nnU-Net's, and torch's default, which nnssl takes
 
 
@@ -86,23 +88,29 @@ def named_once(net: nn.Module) -> None:
 
 def build(wanted: Wanted) -> tuple[Encoder, Decoder]:
     """Return encoder and decoder; any input whose sides are multiples of 32 can be read."""
+    blocks = {"n_blocks_per_stage": list(wanted.size.blocks), "n_conv_per_stage_decoder": 1}
+    net = built(ResidualEncoderUNet, wanted, **blocks)
+    return ResEncEncoder(net), ResEncDecoder(net)
+
+
+def built(kind: type[N], wanted: Wanted, **blocks: Any) -> N:
+    """Return a network of nnU-Net's library with He's normal weights; last norms of residual blocks at zero."""
     size, stages = wanted.size, len(wanted.size.features)
     instance = partial(nn.InstanceNorm3d, affine=True)
-    net = ResidualEncoderUNet(
+    net = kind(
         input_channels=wanted.in_channels,
         n_stages=stages,
         features_per_stage=list(size.features),
         conv_op=nn.Conv3d,
         kernel_sizes=3,
         strides=[1] + [2] * (stages - 1),
-        n_blocks_per_stage=list(size.blocks),
         num_classes=wanted.out_channels,
-        n_conv_per_stage_decoder=1,
+        **blocks,
         conv_bias=True,
         norm_op=partial(nn.GroupNorm, size.groups) if size.groups else instance,
         nonlin=nn.LeakyReLU,
         nonlin_kwargs={"negative_slope": SLOPE, "inplace": True},
     )
-    net.apply(net.initialize)  # He's normal; the last norm of each residual block starts at zero
+    net.apply(net.initialize)
     named_once(net)
-    return ResEncEncoder(net), ResEncDecoder(net)
+    return net

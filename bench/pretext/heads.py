@@ -73,10 +73,7 @@ class Classifier(nn.Module):
             for a, b in pairwise((width, *hidden))
         )
         self.leave = nn.Linear([width, *hidden][-1], classes)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        self.apply(xavier)
 
     def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
         """Return logits (N, classes) of vectors (N, width); ``kept`` (N, sum of hidden), by default all."""
@@ -260,6 +257,14 @@ class Prototypes(nn.Module):
         unit = functional.normalize(self.mlp(x), dim=1)
         weight = self.weight.detach() if still else self.weight
         return unit @ functional.normalize(weight, dim=1).T
+
+
+def xavier(module: nn.Module) -> None:
+    """Draw a linear layer's weights Xavier-uniformly, biases zero."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def init_linear(module: nn.Module) -> None:

@@ -210,6 +210,21 @@ def redundancy(
 
 
 @full_precision
+def reconstructed(
+    prediction: Tensor, target: Tensor, kind: Literal["l1", "mse"]
+) -> dict[str, Tensor]:
+    """Return ``total``, the error of a prediction, and ``flat``, that of each patch's mean.
+
+    Args:
+        prediction: as of ``reconstruction``.
+        target: likewise.
+        kind: likewise.
+    """
+    flat = target.mean(dim=-1, keepdim=True).expand_as(target)
+    pairs = {"total": prediction, "flat": flat}
+    return {term: reconstruction(guess, target, kind) for term, guess in pairs.items()}
+
+
 def reconstruction(
     prediction: Tensor, target: Tensor, kind: Literal["l1", "mse"], mask: Tensor | None = None
 ) -> Tensor:
