@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from bench import records, typed
 from bench.errors import BenchError
 from bench.plan import Plan
 from bench.protocol import Protocol
-from bench.report.registration import parts
+from bench.report.registration import TEXTS, parts
 from bench.report.supplement import Registered
 from bench.runtime.provenance import tree
 from bench.store import Store, write_atomic
@@ -27,7 +27,8 @@ def note(
 ) -> None:
     """Write down what protocols say, where the last note of them says something else.
 
-    The notes of another folder from which scores are used hold here, too, if it ran this very protocol.
+    The notes of another folder from which scores are used hold here, too, if it ran this very protocol, or one
+    that differs in texts alone.
 
     Args:
         protocols: that are run.
@@ -57,8 +58,18 @@ def note(
 
 
 def _of_another(protocol: Protocol, folders: Iterable[Path]) -> tuple[Registered, ...]:
+    stated, wanted = _stated(protocol), _without_texts(parts(protocol))
+
+    def same(noted: Registered) -> bool:
+        alike = _text_of(noted)[1:] == stated[1:] and _without_texts(noted.parts) == wanted
+        return alike or _text_of(noted) == stated
+
     notes = (read(Store(folder), protocol.name) for folder in folders if folder.is_dir())
-    return next((of for of in notes if _stated(protocol) in map(_text_of, of)), ())
+    return next((of for of in notes if any(map(same, of))), ())
+
+
+def _without_texts(stated: Mapping[str, str]) -> dict[str, str]:
+    return {key: of for key, of in stated.items() if key not in TEXTS}
 
 
 def read(store: Store, protocol: str) -> tuple[Registered, ...]:

@@ -83,6 +83,13 @@ def test_a_study_that_goes_on_elsewhere_keeps_its_date(plan_of, protocol_file, t
     folders = (tmp_path / "a_bundle.tar.gz", first.root)
     registration.note([protocol], plan, second, folders)
     assert registration.read(second, "test0") == registration.read(first, "test0")
+    fourth, file = Store.open(tmp_path / "fourth"), tmp_path / "test0.yaml"
+    file.write_text(file.read_text() + "about: other words\n")
+    registration.note([read(file)], plan, fourth, folders)
+    (_, changed) = sentences(read(file), registration.read(fourth, "test0"))
+    assert registration.read(fourth, "test0")[0].time < "2" and changed.endswith(
+        "only texts changed."
+    )
     other = replace(protocol, overrides=("finetune.steps=9",))
     copied = {cell.evaluate for cell in plan.cells["test0"][:2]}
     registration.note([other], plan, third, folders, copied)  # another protocol: its own date
