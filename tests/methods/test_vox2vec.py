@@ -69,7 +69,7 @@ def test_the_loss_is_infonce_over_all_voxels_of_all_crops_by_brute_force():
     first, second = (method.vectors(batch["views"][:, k], batch["voxel"][:, k]) for k in (0, 1))
     z = [functional.normalize(row, dim=0).tolist() for row in torch.cat([first, second]).double()]
     n, total, hits = len(first), 0.0, 0
-    assert n == 2 * 48
+    assert n == 2 * 24
     for i, anchor in enumerate(z):
         scores = [sum(p * q for p, q in zip(anchor, other, strict=True)) / 0.2 for other in z]
         partner = (i + n) % (2 * n)
