@@ -16,7 +16,7 @@ from bench.probes.features import VoxelFeatures
 
 
 @pytest.fixture
-def embed(tmp_path, phantoms):
+def embed(tmp_path, phantoms, inlined):
     """Return a function from flags to the exit code and the folder."""
 
     def run(*flags, to="embedded", network="unet3d/tiny", init="random"):
