@@ -117,40 +117,42 @@ def test_no_two_test_modules_have_one_name():
     assert sorted(n for n in seen if seen.count(n) > 1) == []
 
 
-def loaded_after(*arguments, cwd):
-    """Run a command in a process of its own; return its exit code, heavy packages imported, words."""
+def loaded_after(*commands, cwd):
+    """Run commands in one process of their own; return exit codes, heavy packages imported, words."""
     code = (
         "import sys, json; from bench.cli import main\n"
-        "try: code = main(sys.argv[1:])\n"
-        "except SystemExit as stop: code = stop.code\n"
+        "def ended(words):\n"
+        "    try: return main(words)\n"
+        "    except SystemExit as stop: return stop.code\n"
+        "codes = [ended(words) for words in json.loads(sys.argv[1])]\n"
         "heavy = [m for m in ('torch', 'monai', 'lightning_fabric') if m in sys.modules]\n"
-        "print(); print(json.dumps([code, heavy]))"
+        "print(); print(json.dumps([codes, heavy]))"
     )
-    command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
+    words = json.dumps([[*map(str, each)] for each in commands])
+    command = [sys.executable, "-W", "error", "-c", code, words]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
     assert ran.returncode == 0, ran.stderr
-    status, heavy = json.loads(ran.stdout.splitlines()[-1])
-    return status, heavy, ran.stdout
+    codes, heavy = json.loads(ran.stdout.splitlines()[-1])
+    assert codes == [0] * len(commands), ran.stdout
+    return heavy, ran.stdout
 
 
 def test_help_status_and_report_need_no_torch(tmp_path, protocol_file, records_of):
     store, left = records_of
     network = {"method": "scratch", "network": "unet3d/tiny", "params": "{}"}
     left(**network, value=0.5, convention="medpy/default")
-    for words in (["--help"], ["status", "--out", store.root]):
-        assert loaded_after(*words, cwd=tmp_path)[:2] == (0, [])
-    words = ("report", protocol_file({"name": "attack"}), "--out", store.root)
-    status, heavy, message = loaded_after(*words, cwd=tmp_path)
-    assert (status, heavy) == (0, []) and "50.00" in message
+    status = ("status", "--out", store.root)
+    report = ("report", protocol_file({"name": "attack"}), "--out", store.root)
+    heavy, message = loaded_after(["--help"], status, report, cwd=tmp_path)
+    assert heavy == [] and "50.00" in message
 
 
 def test_list_and_plan_need_no_monai(tmp_path, protocol_file, phantoms):
-    status, heavy, _ = loaded_after("list", "methods", cwd=tmp_path)
-    assert status == 0 and "monai" not in heavy
-    status, heavy, message = loaded_after("plan", protocol_file(), "--data", phantoms, cwd=tmp_path)
-    assert status == 0 and "monai" not in heavy and "20 jobs" in message
-    for what in ("datasets", "networks", "metrics", "protocols"):
-        assert loaded_after("list", what, cwd=tmp_path)[:2] == (0, []), what
+    lists = [("list", what) for what in ("datasets", "networks", "metrics", "protocols")]
+    assert loaded_after(*lists, cwd=tmp_path)[0] == []
+    plan = ("plan", protocol_file(), "--data", phantoms)
+    heavy, message = loaded_after(("list", "methods"), plan, cwd=tmp_path)
+    assert "monai" not in heavy and "20 jobs" in message
 
 
 def test_the_licence_that_is_named_is_there_in_full():

@@ -8,10 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from small_protocol import BASE, cell
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from bench.cli import main
+from bench.conformance.test_methods import Operations
 from bench.errors import BenchError
 from bench.executors.slurm.profile import Profile
 from bench.gpu import forecast, memory, steps
@@ -34,18 +33,6 @@ H100 = CARDS["h100-80gb"]
 def tuned(**settings):
     """Return what changes the fine-tuning of the small protocol."""
     return {"finetune": [{**BASE["finetune"][0], **settings}]}
-
-
-class Operations(TorchDispatchMode):
-    """Counts by torch's own formulas what is done."""
-
-    total = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        if formula := flop_registry.get(func.overloadpacket):
-            self.total += formula(*args, **(kwargs or {}), out_val=out)
-        return out
 
 
 @pytest.fixture(scope="module")
