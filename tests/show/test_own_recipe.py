@@ -34,10 +34,10 @@ def test_the_page_on_fine_tuning_shows_the_example():
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(tmp_path_factory, phantoms):
     """Return table.md of the example at smoke scale, on phantoms."""
     store = Store.open(tmp_path_factory.mktemp("own") / "out")
-    request = run.Request((FILE,), store.root, "smoke", phantoms=True)
+    request = run.Request((FILE,), store.root, "smoke", data=phantoms)
     plan = run.make_plan(request, request.read(), need_data=True)
     jobs = run.todo(plan, store)
     describe(plan, store, jobs)
