@@ -118,7 +118,7 @@ def test_no_two_test_modules_have_one_name():
 
 
 def loaded_after(*commands, cwd):
-    """Run commands in one process of their own; return exit codes, heavy packages imported, words."""
+    """Run commands, which must succeed, in one process of their own; return heavy packages imported, words."""
     code = (
         "import sys, json; from bench.cli import main\n"
         "def ended(words):\n"

@@ -140,7 +140,7 @@ def test_a_pretraining_stopped_anywhere_ends_with_the_same_bits(method, base, tm
     files = {"weights.safetensors", "weights-2.safetensors", "curve.csv", "embeddings.csv"}
     assert files <= set(expected)
     other, _ = fresh(base, tmp_path, "stopped", method)
-    stops = [random.randint(1, STEPS - 1)]
+    stops = anywhere()
     interrupted(other, job, stops)
     assert results(other, job) == expected, stops
 
