@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -31,6 +33,7 @@ TABLES = FOLDER.with_name("findings_tables.md")
 HIPPOCAMPI, ATRIA = "msd04_hippocampus", "lasc"
 ROPE = 0.01  # of the verdicts in these reports
 DICE, FROZEN = "Dice (points) against scratch", "Dice (points) against random encoders"
+TAU = "Kendall's tau between the two orders"
 
 
 @dataclass(frozen=True)
@@ -38,18 +41,41 @@ class Place:
     """Rows of a report at one section and share of the labels."""
 
     heading: str
-    report: str
+    study: str
     section: str
     fraction: int
     rows: dict[str, str] = field(default_factory=dict)  # names in print; empty: all methods
-    baseline: tuple[str, ...] = ("scratch", "scratch_unetr")
-    axis: str = ""  # where it is not that of the figure
+
+    @property
+    def report(self) -> str:
+        """Return the folder of the study's report."""
+        return f"studies_{self.study}"
+
+    @property
+    def probed(self) -> bool:
+        """Return whether encoders were frozen."""
+        return any(s.evaluation == "probe" for s in protocol(self.report).finetune)
 
 
 SELF_SUPERVISED = {"voco": "VoCo", "rotation3d": "Rotation", "vox2vec": "vox2vec"}
+KINDS = {
+    "mae_cnn3d": "MAE on a CNN",
+    "models_genesis": "Models Genesis",
+    "lejepa3d": "LeJEPA",
+    "volume_fusion": "Volume Fusion",
+    "ceiling": "encoder and decoder pretrained with labels",
+}
+LIGHT = SELF_SUPERVISED | {"ceiling": "encoder pretrained with labels"}
 SLICES = {"rotation2d": "Rotation", "inpainting2d": "In-painting", "moco2d": "MoCo"}
 CEILING = {"ceiling": "pretrained with labels"}
-RANDOM = {"dose 0": "random weights"}  # fine-tuned like loaded ones
+LOADED = SELF_SUPERVISED | CEILING | {"dose 0": "random weights"}
+VOCO_PARTS = {
+    "n8": "both losses, 8 bases",
+    "pred": "prediction loss alone, 8 bases",
+    "reg": "regularisation loss alone, 8 bases",
+    "n4": "both losses, 4 bases",
+    "n24": "both losses, 24 bases",
+}
 CONTROLS = CEILING | {
     "dose 0.75": "75 % of these weights, 25 % random",
     "dose 0.5": "half of these weights, half random",
@@ -64,181 +90,106 @@ SHORT = {
     "hssl_resnet34/small": "small ResNet",
 }
 NAMES = {("studies_probes_2d", "supervised"): "Labels from intensity classes"}
-BEST = {"mae_cnn3d": "MAE on a CNN", "vox2vec": "vox2vec", "voco": "VoCo"}
-SCANS = {"_20": 20, "_70": 70, "": 139}  # row of the ladder: pretraining scans
+BEST = {
+    "mae_cnn3d": "MAE on a CNN",
+    "vox2vec": "vox2vec",
+    "voco": "VoCo",
+    "ceiling unet": "pretrained with labels",
+}
+LADDER = {
+    "voco_w4_20": "VoCo, 20 scans",
+    "voco_w4_70": "VoCo, 70 scans",
+    "voco_w4": "VoCo, 139 scans",
+    "ceiling w4": "pretrained with labels",
+}
+SHUFFLED = {"voco": "VoCo", "voco (shuffled)": "VoCo, its weights shuffled"}
 WAYS = {"ranks": "same order"}
 CLAIMS = {
-    "instrument": (
-        DICE,
-        [
+    "fine_tuned": [
+        Place("Hippocampi, 7 patients", "light_hippocampus", "each", 5, LIGHT),
+        Place("Hippocampi, 7 patients", "kinds_hippocampus", "each", 5, KINDS),
+        Place("Slices of hearts, 11 patients", "eight_acdc", "acdc", 20, SLICES | CEILING),
+    ],
+    "frozen": [
+        Place("Hippocampi, 7 patients", "probes_3d", HIPPOCAMPI, 5, BEST),
+        Place("Left atria, 2 patients", "probes_3d", ATRIA, 5, BEST),
+        *(
             Place(
-                f"{name}, pretrained with labels",
-                f"studies_{report}",
-                section,
-                share,
-                {"ceiling": way},
+                f"Slices of hearts ({heading} patients", "probes_2d", section, 20, SLICES | CEILING
             )
-            for name, report, share in (
-                ("Hippocampi, 7 patients", "positive_control", 5),
-                ("Left atria, 8 patients", "positive_control_left_atrium", 20),
-            )
-            for section, way in (
-                ("alike", "one learning rate"),
-                ("each", "each row's best settings"),
-            )
-        ],
-    ),
-    "hippocampi": (DICE, [Place("Hippocampi, 7 patients", "studies_hippocampus", HIPPOCAMPI, 5)]),
-    "labels": (
-        DICE,
-        [
-            Place(f"Hippocampi, {n} patients", "studies_hippocampus_curve", HIPPOCAMPI, share)
-            for n, share in ((7, 5), (28, 20), (139, 100))
-        ],
-    ),
-    "left_atria": (
-        DICE,
-        [
-            Place(
-                "Left atria, 2 patients, eight draws",
-                "studies_left_atrium_few",
-                ATRIA,
-                5,
-                {"voco": "VoCo", "voco (shuffled)": "VoCo, its weights shuffled"},
-            )
-        ],
-    ),
-    "slices": (
-        DICE,
-        [Place("Slices of left atria, 2 patients", "studies_slices_left_atrium", ATRIA, 5)],
-    ),
-    "hospital": (
-        DICE,
-        [
-            Place(heading, "studies_eight_acdc", section, 20, SLICES | CONTROLS)
-            for heading, section in (
-                ("ACDC, 11 patients", "acdc"),
-                ("The same weights on Sunnybrook", "acdc on own_sunnybrook"),
-                ("ACDC, fine-tuned with kept norm statistics", "kept"),
-            )
-        ],
-    ),
-    "parts": (
-        DICE,
-        [
-            Place(
-                "VoCo on hippocampi, 7 patients",
-                "studies_ablations_voco",
-                HIPPOCAMPI,
-                5,
-                {
-                    "n8": "both losses, 8 bases",
-                    "pred": "prediction loss alone, 8 bases",
-                    "reg": "regularisation loss alone, 8 bases",
-                    "n4": "both losses, 4 bases",
-                    "n24": "both losses, 24 bases",
-                },
-            )
-        ],
-    ),
-    "frozen_2d": (
-        FROZEN,
-        [
-            Place("Slices of ACDC, 10 patients", "studies_probes_2d", "acdc", 20),
-            Place("Slices of Sunnybrook, 5 patients", "studies_probes_2d", "own_sunnybrook", 20),
-        ],
-    ),
-    "frozen_3d": (
-        FROZEN,
-        [
-            Place(
-                heading,
-                "studies_probes_3d",
-                section,
-                5,
-                BEST | {"ceiling unet": "pretrained with labels"},
-                ("scratch_unet",),
-            )
-            for heading, section in (
-                ("Hippocampi, 7 patients", HIPPOCAMPI),
-                ("Left atria, 2 patients", ATRIA),
-            )
-        ],
-    ),
-    "frozen_and_fine_tuned": (
-        DICE,
-        [
-            Place(
-                "Frozen encoders",
-                "studies_probes_hippocampus",
-                HIPPOCAMPI,
-                5,
-                SELF_SUPERVISED | CEILING,
-                axis=FROZEN,
-            ),
-            *(
-                Place(
-                    how,
-                    f"studies_{report}_hippocampus",
-                    section,
-                    5,
-                    SELF_SUPERVISED | CEILING | RANDOM,
-                )
-                for how, report, section in (
-                    ("Light decoder, each row chooses its rates", "light", "each"),
-                    ("Usual decoder, each row chooses its rates", "eight", "each"),
-                    ("Usual decoder, low rate and late start", "eight", "low_rate"),
-                )
-            ),
-        ],
-    ),
-    "scans": (
-        FROZEN,
-        [
-            Place(
-                f"Hippocampi, {patients} patients",
-                "studies_ladder_hippocampus",
-                HIPPOCAMPI,
-                share,
-                {f"voco_w4{row}": f"VoCo, {n} scans" for row, n in SCANS.items()}
-                | {"ceiling w4": "pretrained with labels"},
-                ("scratch_w4",),
-            )
-            for patients, share in ((7, 5), (139, 100))
-        ],
-    ),
+            for heading, section in (("ACDC), 10", "acdc"), ("Sunnybrook), 5", "own_sunnybrook"))
+        ),
+    ],
+    "instrument": [
+        Place(f"{name}, pretrained with labels", report, section, share, {"ceiling": way})
+        for name, report, share in (
+            ("Hippocampi, 7 patients", "positive_control", 5),
+            ("Left atria, 8 patients", "positive_control_left_atrium", 20),
+        )
+        for section, way in (("alike", "one learning rate"), ("each", "each row's best settings"))
+    ],
+    "hippocampi": [Place("Hippocampi, 7 patients", "hippocampus", HIPPOCAMPI, 5)],
+    "labels": [
+        Place(f"Hippocampi, {n} patients", "hippocampus_curve", HIPPOCAMPI, share)
+        for n, share in ((7, 5), (28, 20), (139, 100))
+    ],
+    "left_atria": [
+        Place("Left atria, 2 patients, eight draws", "left_atrium_few", ATRIA, 5, SHUFFLED)
+    ],
+    "slices": [Place("Slices of left atria, 2 patients", "slices_left_atrium", ATRIA, 5)],
+    "hospital": [
+        Place(heading, "eight_acdc", section, 20, SLICES | CONTROLS)
+        for heading, section in (
+            ("ACDC, 11 patients", "acdc"),
+            ("The same weights on Sunnybrook", "acdc on own_sunnybrook"),
+            ("ACDC, fine-tuned with kept norm statistics", "kept"),
+        )
+    ],
+    "parts": [Place("VoCo on hippocampi, 7 patients", "ablations_voco", HIPPOCAMPI, 5, VOCO_PARTS)],
+    "frozen_and_fine_tuned": [
+        Place("Frozen encoders", "probes_hippocampus", HIPPOCAMPI, 5, LOADED),
+        Place("Light decoder, each row chooses its rates", "light_hippocampus", "each", 5, LOADED),
+        Place("Usual decoder, each row chooses its rates", "eight_hippocampus", "each", 5, LOADED),
+        Place("Usual decoder, low rate and late start", "eight_hippocampus", "low_rate", 5, LOADED),
+    ],
+    "scans": [
+        Place(f"Hippocampi, {n} patients", "ladder_hippocampus", HIPPOCAMPI, share, LADDER)
+        for n, share in ((7, 5), (139, 100))
+    ],
 }
 
 
-def lines(place: Place) -> Iterator[Interval]:
-    """Return the rows of a place as lines of a forest plot, the largest difference first."""
-    ranked = sorted(verdicts(place.report), key=lambda v: (v["control"], -float(v["difference"])))
-    for found in ranked:
-        at = (found["section"], int(found["fraction"]), found["metric"])
-        if at != (place.section, place.fraction, "dice") or found["baseline"] not in place.baseline:
-            continue
-        row = found["row"]
-        if row in place.rows or (not place.rows and found["control"] == "0"):
-            numbers = {
-                key: float(found[key]) for key in ("difference", "low", "high", "detectable")
-            }
-            name = place.rows.get(row) or NAMES.get((place.report, row)) or title(place.report, row)
-            of: Any = SimpleNamespace(**numbers)
-            drawn = line_of((name, heading(place)), (found["verdict"],) * 2, of, "1", ROPE)
-            yield replace(drawn, axis=place.axis)
+def lines(panel: Iterable[Place]) -> Iterator[Interval]:
+    """Return the rows of a panel as lines of a forest plot: methods first, the largest difference first."""
+    rows = [(v, place) for place in panel for v in verdicts(place.report) if shown(v, place)]
+    rows.sort(key=lambda row: (row[0]["control"], -float(row[0]["difference"])))
+    baseline = min(verdict["baseline"] for verdict, _ in rows)  # scratch before scratch_unetr
+    for verdict, place in rows:
+        row = verdict["row"]
+        numbers = {key: float(verdict[key]) for key in ("difference", "low", "high", "detectable")}
+        name = place.rows.get(row) or NAMES.get((place.report, row)) or title(place.report, row)
+        of: Any = SimpleNamespace(**numbers)
+        drawn = line_of((name, heading(place, baseline)), (verdict["verdict"],) * 2, of, "1", ROPE)
+        yield replace(drawn, axis=FROZEN if place.probed else DICE)
 
 
-def heading(panel: Place) -> str:
+def shown(verdict: dict[str, str], place: Place) -> bool:
+    """Return whether a verdict is a line of a place."""
+    at = (verdict["section"], int(verdict["fraction"]), verdict["metric"])
+    wanted = verdict["row"] in place.rows or (not place.rows and verdict["control"] == "0")
+    return wanted and at == (place.section, place.fraction, "dice")
+
+
+def heading(panel: Place, baseline: str) -> str:
     """Return the heading of a panel, with the mean Dice of what its rows are compared with."""
-    at = (panel.baseline[0], panel.section, str(panel.fraction), "mean", "dice")
+    at = (baseline, panel.section, str(panel.fraction), "mean", "dice")
     with (ROOT / "reports" / panel.report / "table.csv").open(newline="") as file:
         (mean,) = (
             float(cell["mean"])
             for cell in csv.DictReader(file)
             if tuple(cell[key] for key in ("row", "section", "fraction", "target", "metric")) == at
         )
-    probed = any(s.evaluation == "probe" for s in protocol(panel.report).finetune)
-    of = "random encoders" if probed else "scratch"
+    of = "random encoders" if panel.probed else "scratch"
     return f"{panel.heading} ({of}: Dice {100 * mean:.1f} %)"
 
 
@@ -274,7 +225,7 @@ def agreements() -> Iterator[Interval]:
             heading = f"Each method fine-tuned {'once' if once else 'three times'}"
         numbers = [float(value.replace(MINUS, "-")) for value in (tau, low, high)]
         words = (f"{tau}  [{low}, {high}]", f"{methods} methods" if methods else "")
-        yield Interval(place, heading, numbers[0], numbers[1], numbers[2], "", *words)
+        yield Interval(place, heading, *numbers, "", *words, axis=TAU)
 
 
 def verdicts(report: str) -> list[dict[str, str]]:
@@ -283,13 +234,16 @@ def verdicts(report: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def claims() -> dict[str, tuple[str, list[Interval]]]:
-    """Return each claim's axis and lines."""
-    drawn = {
-        name: (axis, [line for place in places for line in lines(place)])
-        for name, (axis, places) in CLAIMS.items()
-    }
-    return drawn | {"ranks": ("Kendall's tau between the two orders", [*agreements()])}
+def claims() -> dict[str, list[Interval]]:
+    """Return each claim's lines."""
+    drawn = {name: [*of_panels(places)] for name, places in CLAIMS.items()}
+    return drawn | {"ranks": [*agreements()]}
+
+
+def of_panels(places: Iterable[Place]) -> Iterator[Interval]:
+    """Return the lines of places that follow one another; those with one heading are a panel."""
+    for _, panel in groupby(places, attrgetter("heading")):
+        yield from lines(panel)
 
 
 def zero(axis: str) -> str:
@@ -330,7 +284,8 @@ def main() -> None:
     """Draw the figures, and write the table."""
     write_atomic(TABLES, with_every_row(TABLES.read_text(encoding="utf-8")), flush=False)
     FOLDER.mkdir(exist_ok=True)
-    for name, (axis, rows) in claims().items():
+    for name, rows in claims().items():
+        axis = rows[-1].axis
         with TemporaryDirectory() as folder:
             png, pdf, svg = (Path(folder, f"{name}.{kind}") for kind in ("png", "pdf", "svg"))
             figure = forest(rows, axis, against=zero(axis), way=WAYS.get(name, "better"))

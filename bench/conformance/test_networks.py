@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.conformance import devices
 from bench.conformance.options import requested
-from bench.conformance.trial import named
+from bench.conformance.trial import named, only
 from bench.errors import BenchError
 from bench.nets import classifier, network
 from bench.nets.catalog import check_task, network_facts
@@ -19,8 +19,10 @@ from bench.nets.catalog import check_task, network_facts
 
 def pytest_generate_tests(metafunc):
     if "facts" in metafunc.fixturenames:
-        names = [named(what) for what in requested(metafunc, "network")]
-        metafunc.parametrize("facts", [network_facts(name) for name in names], ids=names)
+        listed = [network_facts(named(what)) for what in requested(metafunc, "network")]
+        wanted = getattr(metafunc.function, "only", lambda facts: True)
+        chosen = [facts for facts in listed if wanted(facts)]
+        metafunc.parametrize("facts", chosen, ids=[facts.name for facts in chosen])
 
 
 def small(facts):
@@ -131,7 +133,7 @@ def test_a_step_on_another_device_is_that_of_the_cpu(make, facts):
     if reason := devices.unavailable():
         pytest.skip(reason)
     if make is network and not segments(facts):
-        return
+        pytest.skip("no decoder")
     expected = stepped(facts, make, torch.device("cpu"))
     with devices.second_device():
         other = stepped(facts, make, devices.device())
@@ -163,9 +165,8 @@ def test_the_weight_that_reads_the_image_is_named_and_the_output_layer_too(facts
         assert any(k.startswith(net.output) for k in state)
 
 
+@only(lambda facts: facts.dims == 2)
 def test_a_network_of_two_dimensions_takes_pictures_and_slices_alike(facts):
-    if facts.dims == 3:
-        return
     crop = small(facts)
     net, x = build_network(facts, crop=crop).eval(), torch.randn(2, 1, *crop[:2])
     with torch.no_grad():

@@ -97,10 +97,8 @@ def named(what: str | Path) -> str:
     return path.stem
 
 
-def only(
-    wanted: Callable[[type[Method]], bool],
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Mark a test as one of those methods alone that are ``wanted``."""
+def only(wanted: Callable[[Any], bool]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Mark a test as one of those methods alone, or facts of networks, that are ``wanted``."""
 
     def marked(test: Callable[..., None]) -> Callable[..., None]:
         test.only = wanted  # type: ignore[attr-defined]
