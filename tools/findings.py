@@ -1,7 +1,7 @@
 """Draw the figures of docs/findings.md from the tracked reports: a difference, its interval, what could be seen.
 
-`python tools/findings.py` writes docs/findings/CLAIM.svg, and of docs/findings_tables.md the table of every row;
-tests/results/test_findings.py compares their numbers with the reports.
+`python tools/findings.py` writes docs/findings/CLAIM.svg; tests/results/test_findings.py compares their numbers
+with the reports.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from bench.store import write_atomic
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "findings"
-TABLES = FOLDER.with_name("findings_tables.md")
 HIPPOCAMPI, ATRIA = "msd04_hippocampus", "lasc"
 ROPE = 0.01  # of the verdicts in these reports
 DICE, FROZEN = "Dice (points) against scratch", "Dice (points) against random encoders"
@@ -251,38 +250,8 @@ def zero(axis: str) -> str:
     return "zero" if "random encoders" in axis else ""
 
 
-def with_every_row(text: str) -> str:
-    """Return docs/findings_tables.md with its table of every row against scratch written anew."""
-    before, title, rest = text.partition("\n## Every row against scratch\n")
-    head, rule, table = rest.partition("--:|\n")
-    names = re.findall(r"^\| \[`(\w+)`\]", before, re.MULTILINE)  # the studies that have run
-    reports = (f"studies_{name}" for name in names)
-    written = [line for r in reports for line in every_row(r)]
-    return "".join((before, title, head, rule, *written, table[table.index("\n\n") + 1 :]))
-
-
-def every_row(report: str) -> Iterator[str]:
-    """Yield the lines of a report: its sections and shares as there, methods before controls, the best first."""
-    if not (ROOT / "reports" / report / "verdicts.csv").exists():
-        return
-    rows = [v for v in verdicts(report) if v["metric"] == "dice"]
-    places = [*dict.fromkeys((v["section"], v["fraction"]) for v in rows)]
-    control = re.compile(r"ceiling|dose |.*\)$")
-
-    def at(v: dict[str, str]) -> tuple[int, bool, float]:
-        place = places.index((v["section"], v["fraction"]))
-        return place, bool(control.match(v["row"])), -float(v["difference"])
-
-    for v in sorted(rows, key=at):
-        points = [f"{100 * float(v[key]):+.2f}" for key in ("difference", "low", "high")]
-        interval = "{} [{} to {}]".format(*points).replace("-", MINUS)
-        where = f"`{report}` | `{v['row']}` | {v['section']}, {v['fraction']} %"
-        yield f"| {where} | {interval} | {v['verdict']} | {100 * float(v['detectable']):.1f} |\n"
-
-
 def main() -> None:
-    """Draw the figures, and write the table."""
-    write_atomic(TABLES, with_every_row(TABLES.read_text(encoding="utf-8")), flush=False)
+    """Draw the figures."""
     FOLDER.mkdir(exist_ok=True)
     for name, rows in claims().items():
         axis = rows[-1].axis
