@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from statistics import median
 
 from bench.report.context import ReportContext
 from bench.report.footnotes import counted
@@ -27,18 +29,19 @@ COLLAPSED = "collapsed"
 GUESSES, CONSTANT = "no better than guessing", "no better than a constant"  # shares, errors
 ARROW = " \N{RIGHTWARDS ARROW} "
 NOTE = (
-    "Start and end are means over the first 1 % and the last 10 % of the logged steps. If guessing solves the "
-    "first steps, they are skipped. Chance: the mean score of guessing over the last 10 % of the steps; in "
-    "retrieval tasks the guess knows only data set, modality and intensity; of an error, chance is the error of a"
-    " constant, for a hidden block that of its true mean. No better than guessing, or than a constant: the end is"
-    " not better than chance. Embedding std: spread of the directions of the embeddings (1: over the whole "
-    "sphere, 0: one point). Effective rank: number of directions along which the embeddings vary; directions of "
-    "little variance count, too. Std and rank are measured on the same samples before the first step "
-    "\N{RIGHTWARDS ARROW} after the last step. An encoder is called collapsed in three cases. (1) The std is "
-    "below 0.001. (2) More than 90 % of the variance is in one direction (for example, only two data sets are "
-    "separated). (3) The std falls below a tenth of the std at the start (or below 0.02 and below half of it), "
-    "and the rank is above half of the highest possible rank (noise around a point). In a network with skip "
-    "connections, a collapse may only mean that the bottleneck was not used."
+    "Of several pretrainings the table has the median; of the end, in brackets, also the lowest and the highest"
+    " number. Start and end are means over the first 1 % and the last 10 % of the logged steps. If guessing solves the "
+    "first steps, they are skipped. Chance: the mean score of guessing over the last 10 % of the steps; in retrieval tasks the guess knows "
+    "only data set, modality and intensity; of an error, chance is the error of a constant, for a hidden block "
+    "that of its true mean. No better than guessing, or than a constant: the end is not better than chance. "
+    "Embedding std: spread of the directions of the embeddings (1: over the whole sphere, 0: one point). "
+    "Effective rank: number of directions along which the embeddings vary; directions of little variance "
+    "count, too. Std and rank are measured on the same samples before the first step \N{RIGHTWARDS ARROW} "
+    "after the last step. An encoder is called collapsed in three cases. (1) The std is below 0.001. (2) More "
+    "than 90 % of the variance is in one direction (for example, only two data sets are separated). (3) The "
+    "std falls below a tenth of the std at the start (or below 0.02 and below half of it), and the rank is "
+    "above half of the highest possible rank (noise around a point). In a network with skip connections, a "
+    "collapse may only mean that the bottleneck was not used."
 )
 PROBED = (
     " Online probe: score of a ridge probe on the encoder before the first step \N{RIGHTWARDS ARROW} after the "
@@ -56,26 +59,40 @@ def sections(report: ReportContext) -> list[Section]:
     order = {row: i for i, row in enumerate(report.rows)}
     pretexts = sorted(shown(report), key=lambda p: (order.get(p.row, len(order)), p.seed or 0))
     probes = any(p.probe for p in pretexts)
-    lines: list[Sequence[str | TableCell]] = [
-        (
-            title_of(report, p),
-            f"{p.says} ({'higher' if p.rises else 'lower'} is better)",
-            *map(short, (p.first, p.last, p.chance)),
-            _course(p.std),
-            _course(p.rank),
-            *([_probe(p.probe)] if probes else []),
-            TableCell(
-                "; ".join([*[COLLAPSED] * p.collapsed, *[_guess(p)] * p.guesses]), hole="failed"
-            ),
-        )
-        for p in pretexts
-    ]
+    alike = groupby(pretexts, lambda p: (_rows_title(report, p), p.says, p.rises))
+    lines = [_line(*key, list(runs), probes=probes) for key, runs in alike]
     head = (*HEAD[:-1], PROBE, HEAD[-1]) if probes else HEAD
     table = grid(head, lines, "", NOTE + PROBED * probes, words=(1,))
     return (
         [Section(HEADING, (table,), "pretraining", "What pretraining did", forms=FILES)]
         if lines
         else []
+    )
+
+
+def _line(
+    title: str, says: str, rises: bool, runs: Sequence[Pretext], *, probes: bool
+) -> tuple[str | TableCell, ...]:
+    """Return the line of a row: the medians of its pretrainings."""
+    faulty = {
+        COLLAPSED: [str(p.seed) for p in runs if p.collapsed],
+        _guess(runs[0]): [str(p.seed) for p in runs if p.guesses],
+    }
+    remarks = [
+        what if len(runs) == 1 else f"{what}: seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
+        for what, seeds in faulty.items()
+        if seeds
+    ]
+    return (
+        title if len(runs) == 1 else f"{title} ({len(runs)} pretrainings)",
+        f"{says} ({'higher' if rises else 'lower'} is better)",
+        _middle(p.first for p in runs),
+        _spread(p.last for p in runs),
+        _middle(p.chance for p in runs),
+        _course([p.std for p in runs]),
+        _course([p.rank for p in runs]),
+        *([_probe([p.probe for p in runs if p.probe])] if probes else []),
+        TableCell("; ".join(remarks), hole="failed"),
     )
 
 
@@ -109,8 +126,22 @@ def short(value: float | None) -> str:
     return f"{value:#.3g}".removesuffix(".").replace("-", "\N{MINUS SIGN}").replace("e+", "e")
 
 
-def _course(pair: tuple[float, float] | None) -> str:
-    return ARROW.join(map(short, pair)) if pair else short(None)
+def _middle(values: Iterable[float | None]) -> str:
+    """Return the median of what has a number."""
+    numbers = [value for value in values if value is not None]
+    return short(median(numbers) if numbers else None)
+
+
+def _spread(values: Iterable[float | None]) -> str:
+    """Return the median of what has a number, and the lowest and the highest if they are not printed alike."""
+    numbers = sorted(value for value in values if value is not None)
+    ends = dict.fromkeys(map(short, numbers[:: max(1, len(numbers) - 1)]))
+    return _middle(numbers) + (f" ({' to '.join(ends)})" if len(ends) > 1 else "")
+
+
+def _course(pairs: Iterable[tuple[float, float] | None]) -> str:
+    ends = [*zip(*filter(None, pairs), strict=True)]
+    return ARROW.join(map(_middle, ends)) if ends else short(None)
 
 
 def probed(report: ReportContext) -> list[tuple[str, str, tuple[ProbeCurve, ...]]]:
@@ -129,11 +160,10 @@ def _scored(report: ReportContext, curve: ProbeCurve) -> str:
     return f"{metric_title(curve.metric)} on {counted(curve.scored, 'patient')} of {where}"
 
 
-def _probe(curve: ProbeCurve | None) -> str:
-    if curve is None or not curve.values:
-        return short(None)
-    course = ARROW.join(map(short, (curve.values[0], curve.values[-1])))
-    return f"{metric_title(curve.metric)} {course}"
+def _probe(curves: Sequence[ProbeCurve]) -> str:
+    drawn = [curve for curve in curves if curve.values]
+    course = _course([(curve.values[0], curve.values[-1]) for curve in drawn])
+    return f"{metric_title(drawn[0].metric)} {course}" if drawn else course
 
 
 def _guess(pretext: Pretext) -> str:

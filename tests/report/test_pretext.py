@@ -202,18 +202,25 @@ def test_a_picture_is_drawn_again_when_a_point_moves(protocol, records):
     assert digest(before)["pretext"] == digest(shifted)["pretext"]
 
 
-def test_every_seed_of_a_row_has_a_line_and_one_that_learned_nothing_is_shouted(
+def test_a_row_has_the_medians_of_its_pretrainings_and_a_seed_that_learned_nothing_is_shouted(
     protocol, records, tmp_path
 ):
-    several = (pretext(seed=1, last=0.25), pretext(seed=0), pretext(row="a", rises=False, last=0.3))
+    fallen = pretext(seed=1, last=0.25, std=(0.4, 0.3), rank=None, collapsed=True)
+    several = (fallen, pretext(seed=0), pretext(row="a", rises=False, last=0.3))
     extras = Extras(pretexts=several)
     rows = {r: Row("voco", "net", title=r.upper()) for r in "ab"}
     context = context_of(protocol(rows=rows), records({}), extras)
-    assert [(words[0], words[-1]) for words in lines_of(context)] == [
-        ("A", "no better than a constant"),
-        ("B, seed 0", ""),
-        ("B, seed 1", "no better than guessing"),
-    ]
+    first, second = lines_of(context)
+    assert (first[0], first[-1]) == ("A", "no better than a constant")
+    assert (second[0], *second[2:]) == (
+        "B (2 pretrainings)",
+        "0.200",
+        "0.525 (0.250 to 0.800)",
+        "0.250",
+        "0.450 → 0.275",
+        "4.00 → 12.3",
+        "collapsed: seed 1; no better than guessing: seed 1",
+    )
     assert [(title, len(of)) for title, of in plotted(context)] == [("B", 2), ("A", 1)]
     paths = write(protocol(rows=rows), records({}), tmp_path, extras, figures=False)
     assert "2 pretrainings no better than chance<" in paths.page.read_text()
