@@ -45,42 +45,6 @@ ALL_LABELS = Wanted()
 Row = dict[str, Any]
 
 
-def score_files(  # noqa: PLR0913 - the command's flags
-    prediction: Path,
-    reference: Path,
-    metrics: tuple[str, ...],
-    convention: str = "medpy",
-    empty: str = "default",
-    verify: bool = False,
-    ignore_geometry: bool = False,
-    wanted: Wanted = ALL_LABELS,
-) -> tuple[list[Row], list[str]]:
-    """Score two label volumes, or two folders of them paired by name.
-
-    Args:
-        prediction: a volume (.nii, .nii.gz, .nrrd, .mhd, .mha), a picture or a folder of them.
-        reference: a volume, a picture or a folder, as ``prediction``.
-        metrics: names, see ``bench.metrics.METRICS``.
-        convention: ``medpy``, ``monai`` or ``deepmind``.
-        empty: ``default``, ``brats`` or ``skip``.
-        verify: compute again with MedPy what MedPy defines (see ``verifiable``).
-        ignore_geometry: compare the voxels as they are stored, in the reference's spacing.
-        wanted: labels or regions, and what is void; default: every label that any of the files has.
-
-    Returns:
-        Rows ``{case, target, metric, value, unit}`` (undefined: None), and one line for every
-        difference above 1e-6 between MedPy's number and ours.
-
-    Raises:
-        BenchError: a partner is missing, two grids differ or lie elsewhere, or MedPy has none of the
-            metrics. Grids are compared in RAS+: axes that are stored flipped or in another order differ in
-            nothing.
-    """
-    options = empty, verify, ignore_geometry, wanted
-    rows, differences = score_several((prediction,), reference, metrics, (convention,), *options)
-    return as_json(rows), differences
-
-
 def as_json(rows: list[Row], *, several: bool = False) -> list[Row]:
     """Return rows of ``score_several`` with the keys that the public contract lists.
 
@@ -102,25 +66,30 @@ def score_several(  # noqa: PLR0913 - the command's flags
     ignore_geometry: bool = False,
     wanted: Wanted = ALL_LABELS,
 ) -> tuple[list[Row], list[str]]:
-    """Score several predictions of the same cases, under several conventions at once.
+    """Score predictions, each a label volume or a folder that is paired by name, under several conventions.
 
     Args:
-        predictions: volumes or folders, each called by its own name (a volume: without suffix).
-        reference: as for ``score_files``, and likewise the rest.
-        metrics: names.
-        conventions: MedPy checks those metrics that it defines as the first of them does.
-        empty: the rule of empty masks.
-        verify: compute again with MedPy.
-        ignore_geometry: as for ``score_files``.
-        wanted: as for ``score_files``.
+        predictions: volumes (.nii, .nii.gz, .nrrd, .mhd, .mha), pictures or folders of them, each called by
+            its own name (a volume: without suffix).
+        reference: a volume, a picture or a folder.
+        metrics: names, see ``bench.metrics.METRICS``.
+        conventions: ``medpy``, ``monai``, ``deepmind``; MedPy checks those metrics that it defines as the
+            first of them does.
+        empty: ``default``, ``brats`` or ``skip``.
+        verify: compute again with MedPy what MedPy defines (see ``verifiable``).
+        ignore_geometry: compare the voxels as they are stored, in the reference's spacing.
+        wanted: labels or regions, and what is void; default: every label that any of the files has.
 
     Returns:
-        Rows as those of ``score_files`` and the keys ``status``, ``prediction``, ``convention`` and ``medpy``
-        (was it compared with MedPy's?); every prediction has a row for every target. The case of a metric
-        over all cases at once is empty. And the differences.
+        Rows ``{case, target, metric, value, unit}`` (undefined: None) and the keys ``status``, ``prediction``,
+        ``convention`` and ``medpy`` (was it compared with MedPy's?); every prediction has a row for every
+        target. The case of a metric over all cases at once is empty. And one line for every difference above
+        1e-6 between MedPy's number and ours.
 
     Raises:
-        BenchError: as ``score_files``, or two predictions have one name.
+        BenchError: a partner is missing, two grids differ or lie elsewhere, MedPy has none of the metrics, or
+            two predictions have one name. Grids are compared in RAS+: axes that are stored flipped or in
+            another order differ in nothing.
     """
     requests = tuple(Request.checked(metrics, convention, empty) for convention in conventions)
     if validated := next(filter(looped, metrics), None):

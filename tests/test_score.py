@@ -17,7 +17,7 @@ from bench.errors import BenchError
 from bench.metrics import CONVENTIONS, Score, score
 from bench.metrics import METRICS as METRIC
 from bench.metrics.volume import compare
-from bench.score import CONTRACT, score_files, score_several, verifiable
+from bench.score import CONTRACT, as_json, score_several, verifiable
 from bench.show.scored import as_ranking, as_text
 
 METRICS = ("dice", "hd95")
@@ -53,6 +53,11 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     (tmp_path / "p" / "._case_1.nii.gz").write_bytes(b"litter")
     (tmp_path / "r" / "notes.txt").write_text("no volume")
     return tmp_path / "p", tmp_path / "r"
+
+
+def score_files(prediction, reference, metrics, convention="medpy", **options):
+    rows, differences = score_several((prediction,), reference, metrics, (convention,), **options)
+    return as_json(rows), differences
 
 
 def test_two_volumes_give_one_row_per_label_and_metric(tmp_path):

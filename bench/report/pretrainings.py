@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from statistics import median
 
@@ -30,18 +30,18 @@ GUESSES, CONSTANT = "no better than guessing", "no better than a constant"  # sh
 ARROW = " \N{RIGHTWARDS ARROW} "
 NOTE = (
     "Of several pretrainings the table has the median; of the end, in brackets, also the lowest and the highest"
-    " number. Start and end are means over the first 1 % and the last 10 % of the logged steps. If guessing solves the "
-    "first steps, they are skipped. Chance: the mean score of guessing over the last 10 % of the steps; in retrieval tasks the guess knows "
-    "only data set, modality and intensity; of an error, chance is the error of a constant, for a hidden block "
-    "that of its true mean. No better than guessing, or than a constant: the end is not better than chance. "
-    "Embedding std: spread of the directions of the embeddings (1: over the whole sphere, 0: one point). "
-    "Effective rank: number of directions along which the embeddings vary; directions of little variance "
-    "count, too. Std and rank are measured on the same samples before the first step \N{RIGHTWARDS ARROW} "
-    "after the last step. An encoder is called collapsed in three cases. (1) The std is below 0.001. (2) More "
-    "than 90 % of the variance is in one direction (for example, only two data sets are separated). (3) The "
-    "std falls below a tenth of the std at the start (or below 0.02 and below half of it), and the rank is "
-    "above half of the highest possible rank (noise around a point). In a network with skip connections, a "
-    "collapse may only mean that the bottleneck was not used."
+    " number. Start and end are means over the first 1 % and the last 10 % of the logged steps. If guessing "
+    "solves the first steps, they are skipped. Chance: the mean score of guessing over the last 10 % of the "
+    "steps; in retrieval tasks the guess knows only data set, modality and intensity; of an error, chance is "
+    "the error of a constant, for a hidden block that of its true mean. No better than guessing, or than a "
+    "constant: the end is not better than chance. Embedding std: spread of the directions of the embeddings (1:"
+    " over the whole sphere, 0: one point). Effective rank: number of directions along which the embeddings "
+    "vary; directions of little variance count, too. Std and rank are measured on the same samples before the "
+    "first step \N{RIGHTWARDS ARROW} after the last step. An encoder is called collapsed in three cases. (1) "
+    "The std is below 0.001. (2) More than 90 % of the variance is in one direction (for example, only two data"
+    " sets are separated). (3) The std falls below a tenth of the std at the start (or below 0.02 and below "
+    "half of it), and the rank is above half of the highest possible rank (noise around a point). In a network "
+    "with skip connections, a collapse may only mean that the bottleneck was not used."
 )
 PROBED = (
     " Online probe: score of a ridge probe on the encoder before the first step \N{RIGHTWARDS ARROW} after the "
@@ -63,28 +63,16 @@ def sections(report: ReportContext) -> list[Section]:
     lines = [_line(*key, list(runs), probes=probes) for key, runs in alike]
     head = (*HEAD[:-1], PROBE, HEAD[-1]) if probes else HEAD
     table = grid(head, lines, "", NOTE + PROBED * probes, words=(1,))
-    return (
-        [Section(HEADING, (table,), "pretraining", "What pretraining did", forms=FILES)]
-        if lines
-        else []
-    )
+    section = Section(HEADING, (table,), "pretraining", "What pretraining did", forms=FILES)
+    return [section] if lines else []
 
 
 def _line(
     title: str, says: str, rises: bool, runs: Sequence[Pretext], *, probes: bool
 ) -> tuple[str | TableCell, ...]:
     """Return the line of a row: the medians of its pretrainings."""
-    faulty = {
-        COLLAPSED: [str(p.seed) for p in runs if p.collapsed],
-        _guess(runs[0]): [str(p.seed) for p in runs if p.guesses],
-    }
-    remarks = [
-        what if len(runs) == 1 else f"{what}: seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
-        for what, seeds in faulty.items()
-        if seeds
-    ]
     return (
-        title if len(runs) == 1 else f"{title} ({len(runs)} pretrainings)",
+        title + f" ({len(runs)} pretrainings)" * (len(runs) > 1),
         f"{says} ({'higher' if rises else 'lower'} is better)",
         _middle(p.first for p in runs),
         _spread(p.last for p in runs),
@@ -92,8 +80,20 @@ def _line(
         _course([p.std for p in runs]),
         _course([p.rank for p in runs]),
         *([_probe([p.probe for p in runs if p.probe])] if probes else []),
-        TableCell("; ".join(remarks), hole="failed"),
+        TableCell("; ".join(_remarks(runs)), hole="failed"),
     )
+
+
+def _remarks(runs: Sequence[Pretext]) -> Iterator[str]:
+    """Yield what is wrong, of several pretrainings with the seeds of which it is."""
+    for what, faulty in (
+        (COLLAPSED, [p for p in runs if p.collapsed]),
+        (_guess(runs[0]), [p for p in runs if p.guesses]),
+    ):
+        if faulty and len(runs) == 1:
+            yield what
+        elif faulty:
+            yield f"{what}: seed{'s' * (len(faulty) > 1)} {', '.join(str(p.seed) for p in faulty)}"
 
 
 def title_of(report: ReportContext, pretext: Pretext) -> str:
