@@ -150,7 +150,7 @@ def counts_in_short():
         for line in lines.itertuples()
     ]
     alone = lines["detectable"]
-    silent = lines["why"].str.startswith(("too few", "blind")).sum()
+    silent = lines["why"].str.startswith(("too few", "blind")).fillna(False)
 
     def most(points):
         return [
@@ -159,9 +159,12 @@ def counts_in_short():
 
     (one, two), middle = most(alone)
     (one_after, two_after), middle_after = most(corrected)
+    assert silent.le(lines["verdict"].eq("not separable")).all()
     short = (
-        f"of {n} comparisons with scratch no verdict is `better`, four are `worse`",
-        f"is at most one point in {one} of the {n} comparisons, and at most two points in {two}.",
+        f"of {n} comparisons with scratch no verdict is `better`, four are `worse`, {equal} are `equivalent`, "
+        f"and in {open_} nothing is shown. In {silent.sum()} of these {open_} no verdict was possible.",
+        f"the detectable difference is at most one point in {one} of the {n} comparisons, and at most two points "
+        f"in {two}; with correction in {one_after} and {two_after}.",
     )
     long = (
         f"Of {n} comparisons of a fine-tuned method with scratch no verdict is `better`, four are `worse` "
@@ -169,7 +172,7 @@ def counts_in_short():
         f"{equal} are equivalent and {open_} are not separable. The detectable difference is at most one point "
         f"in {one} of the {n}, and at most two points in {two}; the median is {middle:.1f}. With the "
         f"correction that the verdicts have, it is at most one point in {one_after}, and at most two in "
-        f"{two_after}; the median is {middle_after:.1f}. No verdict was possible in {silent} of the {n}: they "
+        f"{two_after}; the median is {middle_after:.1f}. No verdict was possible in {silent.sum()} of the {n}: they "
         "have five test patients, or weights pretrained with labels are not shown to be better there either. "
         "Pilots are not counted (`pilot_acdc`, with two runs, has one more `worse`)."
     )
