@@ -54,20 +54,20 @@ def of_reports():
 @pytest.mark.parametrize("finding", PAIRS, ids=lambda finding: "-".join(list(finding.values())[:5]))
 def test_a_row_beside_another_is_what_the_records_say(finding):
     gained = paired_means(finding["report"], finding["row"], finding["other"], finding)
-    comparison = stats.compared(gained.to_numpy(), None, rope=0.01, seeds=list(gained))
-    assert stated(finding) == [
-        *points(comparison.difference, comparison.low, comparison.high),
-        comparison.verdict,
-    ]
+    assert [finding[key] for key in (*NUMBERS, "verdict")] == compared(gained)
 
 
 def later_draws():
     """Return the difference of the five later draws of two left atria."""
     where = {"section": "lasc", "fraction": "5"}
-    later = paired_means("studies_left_atrium_few", "voco", "scratch", where)[[3, 4, 5, 6, 7]]
-    comparison = stats.compared(later.to_numpy(), None, rope=0.01, seeds=[*later])
-    numbers = points(comparison.difference, comparison.low, comparison.high)
-    return "{} [{} to {}]".format(*numbers)
+    gained = paired_means("studies_left_atrium_few", "voco", "scratch", where)
+    return "{} [{} to {}]".format(*compared(gained[[3, 4, 5, 6, 7]]))
+
+
+def compared(gained):
+    """Return a difference, its interval and its verdict, as printed."""
+    result = stats.compared(gained.to_numpy(), None, rope=0.01, seeds=list(gained))
+    return [*points(result.difference, result.low, result.high), result.verdict]
 
 
 def test_each_interval_of_the_two_pages_is_in_the_tables():
@@ -153,12 +153,11 @@ def counts_in_short():
     silent = lines["why"].str.startswith(("too few", "blind")).fillna(False)
 
     def most(points):
-        return [
-            sum(value <= limit for value in points) for limit in (0.01, 0.02)
-        ], 100 * statistics.median(points)
+        return *(sum(p <= limit for p in points) for limit in (0.01, 0.02)), statistics.median(
+            points
+        )
 
-    (one, two), middle = most(alone)
-    (one_after, two_after), middle_after = most(corrected)
+    (one, two, middle), (one_after, two_after, middle_after) = most(alone), most(corrected)
     assert silent.le(lines["verdict"].eq("not separable")).all()
     short = (
         f"of {n} comparisons with scratch no verdict is `better`, four are `worse`, {equal} are `equivalent`, "
@@ -170,11 +169,11 @@ def counts_in_short():
         f"Of {n} comparisons of a fine-tuned method with scratch no verdict is `better`, four are `worse` "
         "(in-painting, MoCo and rotation with kept norm statistics, claim 8; rotation at a low rate, claim 1), "
         f"{equal} are equivalent and {open_} are not separable. The detectable difference is at most one point "
-        f"in {one} of the {n}, and at most two points in {two}; the median is {middle:.1f}. With the "
+        f"in {one} of the {n}, and at most two points in {two}; the median is {100 * middle:.1f}. With the "
         f"correction that the verdicts have, it is at most one point in {one_after}, and at most two in "
-        f"{two_after}; the median is {middle_after:.1f}. No verdict was possible in {silent.sum()} of the {n}: they "
-        "have five test patients, or weights pretrained with labels are not shown to be better there either. "
-        "Pilots are not counted (`pilot_acdc`, with two runs, has one more `worse`)."
+        f"{two_after}; the median is {100 * middle_after:.1f}. No verdict was possible in {silent.sum()} of "
+        f"the {n}: they have five test patients, or weights pretrained with labels are not shown to be better "
+        "there either. Pilots are not counted (`pilot_acdc`, with two runs, has one more `worse`)."
     )
     assert (equal, kinds["worse"]) == (10, 4)
     return short, long
@@ -331,10 +330,6 @@ def paired_means(report, row, other, where):
         .mean()
     )
     return (means[row] - means[other]).unstack("seed")
-
-
-def stated(finding):
-    return [finding[key] for key in (*NUMBERS, "verdict")]
 
 
 def points(*shares):
