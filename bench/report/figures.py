@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from bench.protocol import View, row_of
+from bench.protocol import Protocol, View, row_of
 from bench.protocol.comparable import way
 from bench.report import charts, differences, learning, pretrainings, scaling, selected
 from bench.report.common import apart_in
@@ -69,7 +69,7 @@ def wanted(report: ReportContext) -> list[Figure]:
     Those of the layout's views stand first, in their order; they take the place of those of their kind
     that a report has by itself.
     """
-    extras, views = report.extras, report.protocol.layout.views
+    views = report.protocol.layout.views
     stated = {view.draw for view in views}
     figures = [f for number, view in enumerate(views) for f in _of_view(report, number, view)]
     if "lines" not in stated:
@@ -85,7 +85,7 @@ def wanted(report: ReportContext) -> list[Figure]:
         steps, cases = scaling.by_steps(report), scaling.by_cases(report)
         figures += _plots("pretraining_steps", STEPS, steps, scaling.STEPS, *others)
         figures += _plots("pretraining_cases", CASES, cases, scaling.CASES, *others)
-    figures += _curves([(report.named(row), extras.curves[row]) for row in _distinct(report)])
+    figures += _curves(_distinct(report))
     if lines := pretrainings.plotted(report):
         seeds = any(len(pretexts) > 1 for _, pretexts in lines)
         captions = (EACH_SEED, AVERAGED) if seeds else (AVERAGED,)
@@ -179,15 +179,28 @@ def _captions(series: list[Series], *spread: str) -> tuple[str, ...]:
     return (*spread, PRINTED) if any(line.printed for line in series) else spread
 
 
-def _distinct(report: ReportContext) -> list[str]:
-    """Return the rows whose curves are drawn: not controls that start from their row's own pretraining."""
+def _distinct(report: ReportContext) -> list[tuple[str, Curves]]:
+    """Return the curves that are drawn: not of controls that start from their row's own pretraining.
+
+    A dose starts from its ceiling's.
+    """
     curves = report.extras.curves
-    variants = {row: row_of(report.protocol, row)[1] for row in curves}
-    return [
-        row
-        for row in report.rows_of(curves)
-        if not variants[row] or curves.get(row.removesuffix(variants[row])) != curves[row]
-    ]
+    drawn = dict[str, Curves]()
+    for row in report.rows_of(curves):
+        variant = row_of(report.protocol, row)[1]
+        if not variant or curves.get(row.removesuffix(variant)) != curves[row]:
+            drawn.setdefault(report.named(_undiluted(report.protocol, row)), curves[row])
+    return [*drawn.items()]
+
+
+def _undiluted(protocol: Protocol, row: str) -> str:
+    """Return the ceiling whose weights a dose has, of any other row itself."""
+    dose = protocol.rows.get(row)
+    if dose is None or dose.dose == 1:
+        return row
+    at = (True, dose.network, 1)
+    alike = (name for name, r in protocol.rows.items() if (r.ceiling, r.network, r.dose) == at)
+    return next(alike, row)
 
 
 def _curves(curves: list[tuple[str, Curves]]) -> list[Figure]:

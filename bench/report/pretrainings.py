@@ -14,16 +14,7 @@ from bench.report.supplement import Cloud, Extras, Pretext, ProbeCurve
 from bench.report.tabular import TableCell, grid
 
 HEADING = "Pretraining"
-HEAD = (
-    "Row",
-    "Figure",
-    "At the start",
-    "At the end",
-    "Chance",
-    "Embedding std",
-    "Effective rank",
-    "Remark",
-)
+NUMBERS = ("At the start", "At the end", "Chance", "Embedding std", "Effective rank")
 PROBE = "Online probe"
 COLLAPSED = "collapsed"
 GUESSES, CONSTANT = "no better than guessing", "no better than a constant"  # shares, errors
@@ -61,7 +52,7 @@ def sections(report: ReportContext) -> list[Section]:
     probes = any(p.probe for p in pretexts)
     alike = groupby(pretexts, lambda p: (_rows_title(report, p), p.says, p.rises))
     lines = [_line(*key, list(runs), probes=probes) for key, runs in alike]
-    head = (*HEAD[:-1], PROBE, HEAD[-1]) if probes else HEAD
+    head = ("Row", "Figure", *NUMBERS, *[PROBE] * probes, "Remark")
     table = grid(head, lines, "", NOTE + PROBED * probes, words=(1,))
     section = Section(HEADING, (table,), "pretraining", "What pretraining did", forms=FILES)
     return [section] if lines else []

@@ -301,6 +301,16 @@ def test_a_control_that_stands_on_its_rows_own_pretraining_has_no_curve_again(co
     assert [title for title, _ in drawn] == ["A", "B", "b (random)"]
 
 
+def test_a_curve_of_a_dose_is_that_of_its_ceiling(protocol, records):
+    tops = {
+        n: Row("supervised", "net", ceiling=True, dose=d) for n, d in (("half", 0.5), ("top", 1))
+    }
+    curves = {"half": {"step": (1, 2), "loss": (2.0, 1.0)}}
+    study = protocol(rows={"a": Row("scratch", "net"), **tops})
+    drawn = figures._distinct(context_of(study, records({"row": "a"}), Extras(curves=curves)))
+    assert drawn == [("supervised (top)", curves["half"])]
+
+
 def test_a_digest_is_of_the_input_and_of_nothing_else(context, records):
     extras = {"panels": (panel("a", "organs", 1),), "clouds": (cloud("A", "a"), cloud("B", "b"))}
 
