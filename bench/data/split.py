@@ -21,7 +21,7 @@ from bench.dataset import Case, Dataset, natural
 from bench.errors import BenchError, Misstated, unknown
 
 RULE = "rule"
-EVEN = "even"  # 70 / 10 / 20 to the patient, in the order of the rule's hash: 7:1:2 where no list is known
+EVEN = "even"  # 70 / 10 / 20 to the patient, in the order of a hash: 7:1:2 where no list is known
 FIVE = "rule_5fold"  # five folds by the same kind of rule: every patient is tested once
 CV5 = (
     "cv5"  # five folds that differ by one patient at most: cross-validation over all labelled cases

@@ -32,10 +32,11 @@ from bench.plan.selection import Selection
 from bench.plan.tested import Test, covered, scored, stated, tests_of
 from bench.protocol import Control, Finetune, Protocol, controls_of, finetune_of, labelled, mixture
 from bench.protocol.model import recipes_of
-from bench.protocol.sections import Inference, Initial, Probe, Windows
+from bench.protocol.sections import Inference, Initial, Windows
 from bench.typed import narrowed
 
 Weights = Literal["last", "best_val", "best_test"]
+CUBES = (1, 3, 5, 9)  # voxels along a side, of the control that reads intensities
 
 
 @dataclass(frozen=True)
@@ -265,7 +266,7 @@ class Planner:
         if initial.init == "random":
             tuning = specs.from_scratch(tuning)
         if arm.control == "intensity":
-            tuning = replace(tuning, probe=Probe(levels=(), intensity=(1, 3, 5, 9)))
+            tuning = replace(tuning, probe=replace(tuning.probe, levels=(), intensity=CUBES))
         if arm.control == "long":
             tuning = specs.longer(tuning, self.pretrainings.samples(arm))
         spec = FinetuneSpec(

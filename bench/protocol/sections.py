@@ -405,9 +405,13 @@ class Probe:
             "the voxel's intensity": 1 in self.intensity,
             f"mean and deviation of intensity in cubes of {sides} voxels": bool(sides),
         }
+        parts = (
+            "one patient after the other"
+            if self.kind == "ridge"
+            else "a fifth of the patients in turn"
+        )
         how = {
-            "leave_out": "its strength is chosen by leaving out one patient after the other (with one alone: "
-            "the middle strength)",
+            "leave_out": f"its strength is chosen by leaving out {parts} (with one alone: the middle strength)",
             "val": "its strength is chosen on the validation patients",
         }[self.strength]
         if self.kind == "knn":

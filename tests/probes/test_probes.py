@@ -1,15 +1,19 @@
 """Features of frozen encoders, logistic regression and nearest neighbours."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import interpolate
 
 from bench import nets
+from bench.jobs.finetune import probe
 from bench.jobs.probing import CaseCache
 from bench.nets.interpolation import MODES, on_grid
 from bench.probes import logistic, neighbours
 from bench.probes.features import CaseFeatures, VoxelFeatures, neighbourhoods
+from bench.protocol.sections import Probe
 
 
 def test_logistic_regression_is_scikit_learns():
@@ -24,6 +28,41 @@ def test_logistic_regression_is_scikit_learns():
     logits = logistic.fitted(x, classes, w, 3, 0.1)(x)
     ours = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     np.testing.assert_allclose(ours, theirs.predict_proba(z), atol=1e-6)
+
+
+def test_a_penalty_is_chosen_on_validation_samples_else_on_groups_left_out():
+    metrics = pytest.importorskip("sklearn.metrics")
+    x = torch.randn(90, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] + torch.sin(9 * x[:, 1]) > 0).long()
+    seen, out, group = (x[:60], y[:60]), (x[60:], y[60:]), np.arange(60) % 3
+
+    def errors(judged, group):
+        probed = SimpleNamespace(
+            probe=Probe(kind="logistic"), classes=2, read_by=lambda linear: None
+        )
+        context = SimpleNamespace(facts={})
+        probe._fit_samples(context, seen, group, judged, probed)
+        return context.facts["probe"]["errors"], context.facts["probe"]["strength"]
+
+    def by_hand(fit, out, strength):
+        weights = [1 / (2 * np.bincount(labels)[labels]) for _, labels in (fit, out)]
+        logits = logistic.fitted(fit[0].numpy(), fit[1].numpy(), weights[0], 2, strength)(
+            out[0].numpy()
+        )
+        shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        return metrics.log_loss(out[1], shares, sample_weight=weights[1])
+
+    given, _ = errors(out, group)
+    np.testing.assert_allclose(given, [by_hand(seen, out, s) for s in probe.PENALTIES], rtol=1e-6)
+    left = [
+        [
+            by_hand(*((x[:60][at], y[:60][at]) for at in (group != g, group == g)), s)
+            for g in range(3)
+        ]
+        for s in probe.PENALTIES
+    ]
+    assert errors(None, group)[0] == pytest.approx(np.mean(left, axis=1), rel=1e-6)
+    assert errors(None, np.zeros(60, int))[1] == probe.PENALTIES[2]  # one patient: the middle
 
 
 def test_neighbours_vote_by_cosine():

@@ -129,7 +129,10 @@ def _fit_voxels(
         drawn = [training.spread(cases, settings.samples // len(groups)) for cases in groups]
         features, labels = (torch.cat(parts) for parts in zip(*drawn, strict=True))
         group = np.repeat(np.arange(len(drawn)), [len(labels) for _, labels in drawn])
-        _fit_samples(context, (features, labels), group, probed)
+        judged = None
+        if settings.strength == "val":
+            judged = training.spread(list(chain(*training.groups("val"))), settings.samples)
+        _fit_samples(context, (features, labels), group, judged, probed)
         return
     sums = []
     for number, cases in enumerate(groups, 1):
@@ -160,7 +163,10 @@ def _fit_cases(
         weights = _of_classes(context, counts)
     if settings.kind != "ridge":
         every = neighbours.spread(len(features), settings.samples)
-        _fit_samples(context, (features[every], true[every]), group[every], probed)
+        judged = None
+        if settings.strength == "val":
+            judged = training.cases(list(chain(*training.groups("val"))), probed.classes)
+        _fit_samples(context, (features[every], true[every]), group[every], judged, probed)
         return
 
     def sums(x: Tensor, y: Tensor) -> Sums:
@@ -195,7 +201,11 @@ def _read_by_ridge(
 
 
 def _fit_samples(
-    context: Context[FinetuneSpec], samples: Samples, group: np.ndarray, probed: Probed
+    context: Context[FinetuneSpec],
+    samples: Samples,
+    group: np.ndarray,
+    judged: Samples | None,
+    probed: Probed,
 ) -> None:
     """Let samples vote, or fit a logistic regression to them.
 
@@ -203,15 +213,21 @@ def _fit_samples(
         context: of the job.
         samples: features and classes.
         group: of patients that each sample is of, (n,).
+        judged: samples of the validation patients, on which a strength is chosen; None: on groups left out.
         probed: reads features by them then.
     """
     features, labels = samples
     if probed.probe.kind == "knn":
         probed.remember(features.float(), labels)
         return
-    x, y = features.double().cpu().numpy(), labels.cpu().numpy()
-    errors = [_left_out(x, y, group, probed.classes, strength) for strength in PENALTIES]
-    strength = PENALTIES[int(np.argmin(errors))]
+    x, y = _in_numpy(samples)
+    if judged is None:
+        errors = [_left_out(x, y, group, probed.classes, strength) for strength in PENALTIES]
+    else:
+        out = _in_numpy(judged)
+        errors = [_entropy((x, y), out, probed.classes, strength) for strength in PENALTIES]
+    at = int(np.argmin(errors)) if any(errors) else len(PENALTIES) // 2  # one group alone
+    strength = PENALTIES[at]
     weights = balanced(np.bincount(y, minlength=probed.classes))[y]
     probed.read_by(logistic.fitted(x, y, weights, probed.classes, strength))
     context.facts["probe"] = {"strength": strength, "errors": errors}
@@ -226,13 +242,26 @@ def _left_out(
         rest, out = fold != number, fold == number
         if len(np.unique(y[rest])) < 2:
             continue
-        weights = balanced(np.bincount(y[rest], minlength=classes))
-        linear = logistic.fitted(x[rest], y[rest], weights[y[rest]], classes, strength)
-        logits = linear(x[out])
-        entropy = np.logaddexp.reduce(logits, axis=1) - logits[np.arange(out.sum()), y[out]]
-        share = balanced(np.bincount(y[out], minlength=classes))[y[out]]
-        total, parts = total + float(np.average(entropy, weights=share)), parts + 1
+        entropy = _entropy((x[rest], y[rest]), (x[out], y[out]), classes, strength)
+        total, parts = total + entropy, parts + 1
     return total / max(parts, 1)
+
+
+def _entropy(
+    fit: tuple[np.ndarray, np.ndarray],
+    out: tuple[np.ndarray, np.ndarray],
+    classes: int,
+    strength: float,
+) -> float:
+    """Return the balanced cross entropy of samples by a regression that is fitted to others."""
+    shares = [balanced(np.bincount(y, minlength=classes))[y] for _, y in (fit, out)]
+    logits = logistic.fitted(*fit, shares[0], classes, strength)(out[0])
+    entropy = np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(out[1])), out[1]]
+    return float(np.average(entropy, weights=shares[1]))
+
+
+def _in_numpy(samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+    return samples[0].double().cpu().numpy(), samples[1].cpu().numpy()
 
 
 class _Training:
