@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.errors import BenchError
@@ -28,8 +28,8 @@ def faults(plan: Plan, cells: Sequence[tuple[str, Cell]], context: PlanContext) 
     rows: dict[NetSpec, dict[str, str]] = {}  # network with a crop: why each row cannot read it
     users: dict[NetSpec, dict[str, Job]] = {}  # jobs that read it, one of each kind
     for _, cell in cells:
-        for job in _trainings(plan, cell):
-            spec = _spec(job)
+        for job in map(plan.jobs.__getitem__, filter(None, (cell.pretrain, cell.finetune))):
+            spec: Trained = job.spec
             users.setdefault(_net(spec), {}).setdefault(_kind(spec), job)
             if why := _refusal(spec, job, context):
                 rows.setdefault(_net(spec), {}).setdefault(cell.row, why)
@@ -41,9 +41,7 @@ def _message(net: NetSpec, rows: dict[str, str], jobs: Sequence[Job], context: P
     """Return the fault of one crop; "" where no other crop would help, or the crop is no fault."""
 
     def fits(crop: Triple) -> bool:
-        specs = [
-            replace(spec, network=replace(spec.network, crop=crop)) for spec in map(_spec, jobs)
-        ]
+        specs = [replace(j.spec, network=replace(j.spec.network, crop=crop)) for j in jobs]
         return not any(_refusal(spec, job, context) for spec, job in zip(specs, jobs, strict=True))
 
     take = nearest(net.network, net.preset, net.crop, fits)
@@ -52,17 +50,6 @@ def _message(net: NetSpec, rows: dict[str, str], jobs: Sequence[Job], context: P
     why = "; ".join(f"row {row!r}: {text}" for row, text in rows.items())
     many = " all rows that read it" if len(jobs) > 1 else " it"
     return f"crop {list(net.crop)} of network {net.network!r}: {why}; use {list(take)}, which fits{many}"
-
-
-def _trainings(plan: Plan, cell: Cell) -> Iterator[Job]:
-    for name in (cell.pretrain, cell.finetune):
-        if name is not None:
-            yield plan.jobs[name]
-
-
-def _spec(job: Job) -> Trained:
-    spec: Trained = job.spec
-    return spec
 
 
 def _net(spec: Trained) -> NetSpec:

@@ -44,7 +44,9 @@ def tests_of(arm: Arm, pretrainings: Pretrainings, cohorts: Cohorts) -> list[Tes
         with protocol.at(stated(protocol, index)):
             target = cohorts.target(section)
             _check_alike(arm, target)
-            _check_init(arm, target)
+            if arm.row.init:
+                start = Initial.of(arm.row.init)
+                check_embeddings(start, protocol.folder, target, target.folds[0])
             recipe = recipe_of(section, arm.tuned, cohorts)
             job = pretrainings.prepare(protocol, target.name, recipe)
             pretrainings.check_channels(prepare, job)
@@ -89,13 +91,6 @@ def _check_alike(arm: Arm, target: Target) -> None:
             f"test_on scores each patient once, and split {split!r} of data set {name!r} has several folds; "
             "set 'folds: [0]' of the section, or a split of one fold"
         )
-
-
-def _check_init(arm: Arm, target: Target) -> None:
-    """Refuse features from outside that lack a case of another data set."""
-    if arm.row.init and Initial.of(arm.row.init).embeddings:
-        start = Initial.of(arm.row.init)
-        check_embeddings(start, arm.protocol.folder, target, target.folds[0])
 
 
 def _labels(target: Target, trained: Target, external: External) -> tuple[tuple[int, int], ...]:

@@ -124,8 +124,6 @@ def _has_dagger(cell: TableCell) -> bool:
 def _of_one(report: ReportContext, metric: str, spread: str) -> str:
     unit = report.unit(metric)
     what = f"{metric_title(metric)} in {_unit(unit)}, mean{spread}"
-    if zero_is_best(metric):
-        return f"{what}; {SIGNED}."
     return f"{what}; {_way(metric, unit)}."
 
 
@@ -133,13 +131,13 @@ def _of_many(report: ReportContext, metrics: Sequence[str], spread: str) -> str:
     sentences = []
     for metric in metrics:
         unit = report.unit(metric)
-        way = _way(metric, unit)
-        way = SIGNED if zero_is_best(metric) else way
-        sentences.append(f"{metric_title(metric)} in {_unit(unit)}, {way}")
+        sentences.append(f"{metric_title(metric)} in {_unit(unit)}, {_way(metric, unit)}")
     return f"{'; '.join(sentences)}. Mean{spread}."
 
 
 def _way(metric: str, unit: str) -> str:
+    if zero_is_best(metric):
+        return SIGNED
     if not is_ranked(metric):
         return "not ranked"
     return f"{'lower' if lower_is_better(metric, unit) else 'higher'} is better"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.protocol import View
-from bench.report import selected
+from bench.report import pivot, selected
 from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
 from bench.report.differences import of_runs, scratch_of
@@ -41,7 +41,8 @@ def charts(report: ReportContext, view: View) -> tuple[Chart, ...]:
         series = _series(report, view, places, range(len(places)))
         if any(marks.xs for marks in series):
             labels = [
-                tuple(selected.label(report, key, axis) for axis in view.columns) for key in places
+                tuple(pivot.word(report, axis, getattr(key, axis)) for axis in view.columns)
+                for key in places
             ]
             axes = [_axis(report, key) for key in places]
             groups = tuple(Group(names, *axis) for names, axis in zip(labels, axes, strict=True))
@@ -52,23 +53,18 @@ def charts(report: ReportContext, view: View) -> tuple[Chart, ...]:
 def _apart(report: ReportContext, view: View) -> list[list[Key]]:
     """Return a view's places, those of one plot together and in the order of its axis."""
     places = selected.places(report, view)
-    order = {axis: list(dict.fromkeys(_at(key, axis) for key in places)) for axis in DATA}
+    order = {axis: list(dict.fromkeys(getattr(key, axis) for key in places)) for axis in DATA}
     if not view.targets:  # sections have targets of their own; the mean stands behind all
         order["target"].sort(key=lambda target: target == MEAN)
     groups: dict[tuple, list[Key]] = {}
     for key in places:
-        left = tuple(_at(key, axis) for axis in DATA if axis not in view.columns)
+        left = tuple(getattr(key, axis) for axis in DATA if axis not in view.columns)
         groups.setdefault(left, []).append(key)
 
     def along(key: Key) -> list[int]:
-        return [order[axis].index(_at(key, axis)) for axis in view.columns]
+        return [order[axis].index(getattr(key, axis)) for axis in view.columns]
 
     return [sorted(group, key=along) for group in groups.values()]
-
-
-def _at(key: Key, axis: str) -> int | str:
-    value: int | str = getattr(key, axis)
-    return value
 
 
 def _title(report: ReportContext, view: View, key: Key) -> str:
@@ -79,7 +75,7 @@ def _title(report: ReportContext, view: View, key: Key) -> str:
     if "fraction" not in view.columns and len(selected.fractions(report, view, key.section)) > 1:
         parts.append(f"{key.fraction} % of the labels")
     if "target" not in view.columns and (key.target != MEAN or len(view.targets) > 1):
-        parts.append(selected.label(report, key, "target"))
+        parts.append(pivot.word(report, "target", key.target))
     return ", ".join(parts)
 
 
@@ -87,17 +83,8 @@ def _axis(report: ReportContext, key: Key) -> tuple[str, bool]:
     return metric_axis(key.metric, report.unit(key.metric))
 
 
-def _shown(report: ReportContext, view: View) -> list[str]:
-    """Return the rows of a view; at the end those that the paper alone has numbers for."""
-    return selected.rows(
-        report.protocol,
-        view,
-        [*report.rows, *(report.protocol.published_only if view.published else ())],
-    )
-
-
 def _has_number(report: ReportContext, view: View, key: Key) -> bool:
-    keys = [key._replace(row=row) for row in _shown(report, view)]
+    keys = [key._replace(row=row) for row in selected.shown(report, view)]
     printed = view.published and any(report.printed(key) is not None for key in keys)
     return printed or any(_ours(report, key) is not None for key in keys)
 
@@ -106,7 +93,7 @@ def _series(
     report: ReportContext, view: View, places: Sequence[Key], xs: Sequence[float]
 ) -> tuple[Series, ...]:
     points = list(zip(xs, places, strict=True))
-    every = [_of_row(report, view, row, points) for row in _shown(report, view)]
+    every = [_of_row(report, view, row, points) for row in selected.shown(report, view)]
     return tuple(series for series in every if series.xs or series.printed)
 
 

@@ -16,7 +16,7 @@ from bench.report import selected
 from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
 from bench.report.differences import run_means
-from bench.report.scores import shared
+from bench.report.scores import mean_of, shared
 
 APART = "this number is of other patients, runs or targets than the other rows, so it is neither bold nor underlined"
 
@@ -100,7 +100,7 @@ def means_of(report: ReportContext, keys: Sequence[Key]) -> np.ndarray:
     with_scores = [scored for scored in scores if scored is not None]
     if len(with_scores) < len(keys):
         return np.full(len(keys), np.nan)
-    return np.array([_mean_of(run_means(scored.values)) for scored in shared(with_scores)])
+    return np.array([mean_of(run_means(scored.values), 0) for scored in shared(with_scores)])
 
 
 def apart_in(report: ReportContext, view: View) -> tuple[str, ...]:
@@ -109,10 +109,6 @@ def apart_in(report: ReportContext, view: View) -> tuple[str, ...]:
     return apart(
         report, [key._replace(row=row) for row in rows for key in selected.places(report, view)]
     )
-
-
-def _mean_of(values: np.ndarray) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
 OTHERS = (

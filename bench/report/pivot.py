@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bench.protocol import View, row_of
 from bench.protocol.views import MEAN as BY_NAME
-from bench.report import not_run
+from bench.report import not_run, selected
 from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
 from bench.report.names import metric_axis, metric_title
@@ -119,11 +119,10 @@ def on_networks(view: View) -> bool:
 
 
 def _points(report: ReportContext, view: View) -> Iterator[Point]:
-    named = report.protocol.sections
     rows = [
         (row, network) for row in _rows(report, view) for network in _networks(report, view, row)
     ]
-    for section in _selected(view.sections, named, range(len(named))):
+    for section in selected.sections(view, report.protocol.sections):
         for fraction in _selected(view.fractions, report.fractions(section)):
             for target in _targets(report, view, section):
                 for metric in _selected(view.metrics, report.metrics):
@@ -141,23 +140,14 @@ def _holds(report: ReportContext, row: str, network: str, rest: tuple[int, int, 
     return report.has(row, rest[0])
 
 
-def _selected(requested: tuple[Any, ...], available: Any, values: Any = None) -> list[Any]:
-    """Return the values of those that are asked for and are there, as asked; all where none are."""
-    by_name = dict(zip(available, available if values is None else values, strict=True))
-    return (
-        [by_name[name] for name in requested if name in by_name]
-        if requested
-        else list(by_name.values())
-    )
+def _selected(requested: Sequence[Any], available: Sequence[Any]) -> list[Any]:
+    """Return those that are asked for and are there, as asked; all where none are."""
+    return [value for value in requested or available if value in available]
 
 
 def _targets(report: ReportContext, view: View, section: int) -> list[str]:
-    targets = [*report.targets(section)]
-    if view.targets:
-        return [MEAN if t == BY_NAME else t for t in view.targets if t == BY_NAME or t in targets]
-    if "target" not in (*view.lines, *view.columns):
-        return [MEAN]
-    return targets if len(targets) == 1 else [*targets, MEAN]
+    along = "target" in (*view.lines, *view.columns)
+    return selected.targets(report, view, section, along=along)
 
 
 def _networks(report: ReportContext, view: View, row: str) -> list[str]:
@@ -173,21 +163,13 @@ def _rows(report: ReportContext, view: View) -> list[str]:
 
     Positive controls without a group stand last.
     """
-    rows = [*report.rows, *(report.protocol.published_only if view.published else ())]
-    if view.rows:
-        rows = [row for name in view.rows for row in rows if base_row(report, row) == name]
     headings = ["", *report.protocol.layout.groups, CONTROLS]
-    return sorted(rows, key=lambda row: headings.index(group(report, row)))
-
-
-def base_row(report: ReportContext, row: str) -> str:
-    """Return a row's name without that of its variant: "voco" of "voco (last)"."""
-    return row.removesuffix(row_of(report.protocol, row)[1])
+    return sorted(selected.shown(report, view), key=lambda row: headings.index(group(report, row)))
 
 
 def group(report: ReportContext, row: str) -> str:
     """Return the heading under which a row stands, "" for none."""
-    named = base_row(report, row)
+    named = row.removesuffix(row_of(report.protocol, row)[1])
     declared = report.protocol.rows.get(named)
     otherwise = CONTROLS if declared is not None and declared.ceiling else ""
     return next(
@@ -203,7 +185,7 @@ def _ranks(report: ReportContext, view: View) -> dict[str, dict[Any, int]]:
     order = {
         "row": dict.fromkeys(report.titles[row] for row in rows) if on_networks(view) else rows,
         "network": ["", *report.protocol.networks],
-        "section": _selected(view.sections, report.protocol.sections, sections),
+        "section": selected.sections(view, report.protocol.sections),
         "fraction": view.fractions or fractions,
         "target": [t for s in sections for t in _targets(report, view, s) if t != MEAN] + [MEAN],
         "metric": _selected(view.metrics, report.metrics),

@@ -9,7 +9,6 @@ from bench.protocol import Protocol, View, row_of
 from bench.protocol.views import MEAN as MEAN_TARGET
 from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
-from bench.report.names import metric_axis
 
 
 def rows(protocol: Protocol, view: View, rows: Iterable[str]) -> list[str]:
@@ -67,12 +66,7 @@ def places(report: ReportContext, view: View) -> list[Key]:
     ]
 
 
-def label(report: ReportContext, key: Key, axis: str) -> str:
-    """Return what print calls a place's value on an axis."""
-    labels = {
-        "section": report.labels[key.section],
-        "fraction": f"{key.fraction} %",
-        "target": report.protocol.layout.mean if key.target == MEAN else key.target,
-        "metric": metric_axis(key.metric, report.unit(key.metric))[0],
-    }
-    return labels[axis]
+def shown(report: ReportContext, view: View) -> list[str]:
+    """Return the rows of a view; at the end those that the paper alone has numbers for."""
+    quoted = report.protocol.published_only if view.published else ()
+    return rows(report.protocol, view, [*report.rows, *quoted])

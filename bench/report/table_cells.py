@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bench.protocol import row_of
 from bench.report.cells import Cell, Key
 from bench.report.common import APART, same, stands, usual
 from bench.report.context import ReportContext
@@ -11,7 +12,7 @@ from bench.report.errata import Errata
 from bench.report.footnotes import Footnotes, counted, in_words, remark, state
 from bench.report.names import is_ranked, lower_is_better
 from bench.report.numbers import DASH, difference, number, shown
-from bench.report.pivot import AxisValues, Pivot, Point, base_row
+from bench.report.pivot import AxisValues, Pivot, Point
 from bench.report.published import GAIN
 from bench.report.tabular import TableCell
 from bench.report.verdicts import gained
@@ -111,7 +112,7 @@ def _gain(report: ReportContext, over: str, key: Key) -> tuple[str, str]:
     """
     near = report.nearest.get((key.row, key.section))
     name = (near[0] if near else "") if over == "baseline" else over
-    variant = key.row.removeprefix(base_row(report, key.row))
+    _, variant = row_of(report.protocol, key.row)
     other = f"{name}{variant}" if f"{name}{variant}" in report.rows else name
     if not name or key.row in (name, other):
         return "", ""
