@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bench import distributed
 from bench.method import Batch, Figure, Method
 from bench.nets import Network
+from bench.nets.catalog import network_facts
 from bench.pretext import nuisance
 from bench.pretext.contrast import batch_contrast
 from bench.pretext.momentum import SlowCopy, cosine_tau, siamese
@@ -57,7 +58,7 @@ class MoCoV3(Method):
         p, width, vit = params, network.encoder.widths[-1], params.heads == "vit"
         self.projector = head([width, *[p.hidden] * (2 if vit else 1), p.out])
         self.predictor = head([p.out, p.hidden, p.out], vit) if p.predictor else nn.Identity()
-        if p.stop_grad_patch_embed and self.encoder.is_tokens:
+        if p.stop_grad_patch_embed and network_facts(network.name).patches:
             layer = self.encoder.input_weight.rpartition(".")[0]
             self.encoder.get_submodule(layer).requires_grad_(False)
         self.slow = SlowCopy(encoder=self.encoder, projector=self.projector)

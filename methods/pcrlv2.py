@@ -76,11 +76,12 @@ class PCRLv2(Method):
             entry = catalog.network_facts(network)
             if self.locals and (
                 entry.tokens
+                or entry.views == "crops"
                 or any(n % m for n, m in zip(self.local_crop, entry.multiple, strict=True))
             ):
                 raise self.refusal(
-                    f"network {network!r} cannot read local views of {self.local_crop}; set "
-                    f"local_crop to multiples of {entry.multiple}, or locals: 0"
+                    f"network {network!r} cannot read local views of {self.local_crop}; use a network that reads "
+                    f"any multiples of {entry.multiple} with such a local_crop, or set locals: 0"
                 )
 
         def voxels_per_sample(self, crop: Triple) -> float:

@@ -60,6 +60,11 @@ class PositionLabel(Method):
                 f"level must be from 0 to {len(maps) - 1}, or negative to count from the last map "
                 "(-1)"
             )
+        if network.encoder.rotary_positions and not params.keep_positions:
+            raise self.refusal(
+                f"the label can be read from rotary positions, which {network.name!r} cannot do without; use another "
+                "network, or set keep_positions: true"
+            )
         self.grid, width = maps[params.level], network.encoder.widths[params.level]
         tokens, part = prod(self.grid), width // 2
         if tokens < 2:

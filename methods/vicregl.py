@@ -227,7 +227,8 @@ def refused(network: Network, small: Triple) -> None:
     Raises:
         BenchError: it reads crops of one size, or none of that size.
     """
-    if network_facts(network.name).tokens:
+    facts = network_facts(network.name)
+    if facts.tokens or facts.views == "crops":
         raise BenchError(
             f"method 'vicregl': network {network.name!r} reads crops of one size only; set locals: 0"
         )

@@ -37,6 +37,7 @@ class Encoder(nn.Module):
     """
 
     is_tokens: ClassVar[bool] = False
+    rotary_positions: ClassVar[bool] = False  # it turns queries and keys by their place
     input_weight: ClassVar[str] = ""  # key of the weight that reads image channels (its axis 1)
     widths: tuple[int, ...]  # channels of each map that ``forward`` returns
     patch: Triple  # voxels that it embeds at once, where it does so

@@ -136,6 +136,7 @@ class Blocks(nn.Module):
 class PrimusEncoder(Encoder):
     """Patches with learned positions, then blocks; four maps on the patch grid, the last one normed."""
 
+    rotary_positions = True
     input_weight = "down_projection.proj.weight"
     position = "eva.pos_embed"
 

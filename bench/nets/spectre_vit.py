@@ -99,6 +99,7 @@ class Block(nn.Module):
 class SpectreEncoder(Encoder):
     """Patches and a class token through blocks; four maps on the patch grid, the last one normed."""
 
+    rotary_positions = True
     input_weight = "patch_embed.proj.weight"
 
     def __init__(self, in_channels: int, size: SpectreSize) -> None:

@@ -107,19 +107,15 @@ class WeightFiles:
             raise BenchError(_ABSENT.format(path))
 
     def _digest(self, path: Path, contents: Contents) -> str:
-        if not is_there(path):
-            before = contents.file(path)
-            if before:
-                self.paths.setdefault(before, str(path.absolute()))
-                return before
-            unseen = f"{UNSEEN}{len(self._lacking)}"
-            self._lacking[unseen] = path
-            return unseen
-        contents_digest = contents.file(path)
-        self.paths[contents_digest] = str(
-            path.absolute()
-        )  # a link's target may be named without a suffix
-        return contents_digest
+        digest = contents.file(path)
+        if not digest:
+            digest = f"{UNSEEN}{len(self._lacking)}"
+            self._lacking[digest] = path
+        elif is_there(path):  # a link's target may be named without a suffix
+            self.paths[digest] = str(path.absolute())
+        else:
+            self.paths.setdefault(digest, str(path.absolute()))
+        return digest
 
 
 def check_embeddings(stated: Initial, folder: Path, target: Target, fold: Fold) -> None:

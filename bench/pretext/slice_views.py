@@ -27,16 +27,16 @@ TRIES = 10  # sizes drawn before the largest box of an allowed aspect is taken, 
 class SliceViews(MethodParams):
     """The parameters of a view; a method's ``Params`` inherit them. Two views of each slice, by default."""
 
-    area: Shares = (0.2, 1.0)  # assumed: share of the slice (HSSL, Section 2.1: no number)
+    area: Shares = (0.2, 1.0)  # assumed: share of the slice (HSSL, Section 2.2: no number)
     aspect: Factors = (3 / 4, 4 / 3)  # assumed: torchvision's, of x over y
-    flip: Share = 0.0  # HSSL, Section 2.1 lists none; probability per axis
-    brightness: Share = 0.0  # HSSL, Section 2.1 lists none; probability
+    flip: Share = 0.0  # HSSL, Section 2.2 lists none; probability per axis
+    brightness: Share = 0.0  # HSSL, Section 2.2 lists none; probability
     brightness_factor: Factors = (0.6, 1.4)  # assumed
-    contrast: Share = 0.0  # HSSL, Section 2.1 lists none; probability
+    contrast: Share = 0.0  # HSSL, Section 2.2 lists none; probability
     contrast_factor: Factors = (0.6, 1.4)  # assumed
-    blur: Share = 0.5  # HSSL, Section 2.1; probability assumed
+    blur: Share = 0.5  # HSSL, Section 2.2; probability assumed
     blur_sigma: Amounts = (0.1, 2.0)  # assumed: SimCLR's, in pixels of the view
-    noise: Share = 0.5  # HSSL, Section 2.1; probability assumed
+    noise: Share = 0.5  # HSSL, Section 2.2; probability assumed
     noise_std: Amounts = (0.0, 0.1)  # assumed, on the scale of ``intensity``
     intensity: Scale = "zscore"  # assumed: what the noise is stated for
 

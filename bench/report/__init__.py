@@ -17,7 +17,6 @@ from bench.report.supplement import (
     Pretext,
     Pretraining,
     ProbeCurve,
-    ReportPaths,
     Supplement,
 )
 from bench.report.write import context_of, terminal_table, write
@@ -36,7 +35,6 @@ __all__ = [
     "Pretext",
     "Pretraining",
     "ProbeCurve",
-    "ReportPaths",
     "Supplement",
     "context_of",
     "indexed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,10 +47,8 @@ def summary(
     report: ReportContext, groups: Sequence[VerdictGroup], sentence: str, blind: bool
 ) -> Summary:
     """Return what the index says of a report."""
-    protocol, counts = report.protocol, dict[str, int]()
-    for group in groups:
-        for verdict, n in group.counted().items():
-            counts[verdict] = counts.get(verdict, 0) + n
+    protocol = report.protocol
+    counts = Counter(row.judged.verdict for group in groups for row in group.rows)
     done = {k.row for k, c in report.cells.cells.items() if c.mean is not None}
     return Summary(
         name=protocol.name,
@@ -62,7 +61,7 @@ def summary(
         done=len(done),
         failed=len({f.job for f in report.extras.failures}),
         undertrained=bool(undertrained.warning(report)),
-        verdicts=counts,
+        verdicts=dict(counts),
         sentence=sentence,
         last=report.extras.provenance.get("last run", ""),
         unfinished=report.extras.progress is not None,

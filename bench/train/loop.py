@@ -223,7 +223,7 @@ def _observe(
     run: Run, curve: Curve, step: int, lr: float, terms: dict[str, Tensor], last: bool
 ) -> None:
     steps = run.steps
-    every = max(1, steps // 200)  # reading a loss waits for the device: at most 200 times a run
+    every = max(1, steps // 200)  # reading a loss waits for the device: 400 times a run at most
     if step % every and not last and step != 1:
         return
     values = {k: float(distributed.mean(v)) for k, v in terms.items()}

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_methods import batch_of, build, raw_of, tiny
+from small_methods import batch_of, build, raw_of
 from torch import nn
 
 from bench import nets, registry
@@ -18,14 +18,15 @@ def test_each_view_asks_for_the_keys_of_the_other():
     assert method.loss(crossed)["retrieval"] == 0
 
 
+@pytest.mark.parametrize("name", ["unetr", "primus", "spectre_vit", "swin_unetr", "unet3d"])
 @pytest.mark.parametrize("frozen", [True, False])
-def test_the_patch_embedding_stays_random_where_asked(frozen):
-    network = tiny("tokens")
+def test_the_patch_embedding_stays_random_where_asked(frozen, name):
+    network = nets.network(name, "tiny", 1, 2, (32, 32, 32))
     method = build("mocov3", {"stop_grad_patch_embed": frozen}, network=network)
     method.loss(batch_of(method, 3))["total"].backward()
-    layer = "vit.patch_embedding.patch_embeddings.1."
+    layer = method.encoder.input_weight.removesuffix("weight")
     for key, p in method.encoder.named_parameters():
-        still = frozen and key in (layer + "weight", layer + "bias")
+        still = frozen and name != "unet3d" and key in (layer + "weight", layer + "bias")
         assert p.requires_grad is not still and (p.grad is None) is still, key
     assert layer + "weight" in dict(method.encoder.named_parameters())
 

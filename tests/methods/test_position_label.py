@@ -61,6 +61,14 @@ def test_a_vit_knows_no_place_unless_it_may():
     assert kept.tokens(x).std(1).max() > 1e-3
 
 
+@pytest.mark.parametrize("name", ["primus", "spectre_vit"])
+def test_refuses_positions_that_it_cannot_remove(name):
+    network = nets.network(name, "tiny", 1, 2, (32, 32, 32))
+    with pytest.raises(BenchError, match=f"rotary positions, which '{name}' cannot do without"):
+        build("position_label", network=network)
+    assert build("position_label", {"keep_positions": True}, network=network)
+
+
 @pytest.mark.parametrize(
     ("crop", "params", "says"),
     [((16, 16, 16), {}, "a single token"), ((32, 32, 32), {"level": 9}, "0 to 4")],

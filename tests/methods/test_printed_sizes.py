@@ -237,6 +237,7 @@ HUNDRED, PATCH = (96, 96, 96), r"patches of crops of \(96, 96, 96\) \(n 3, jitte
     [
         ("pcrlv2", {}, "unetr", (64, 64, 32), "cannot read local views"),
         ("pcrlv2", {}, "swin_unetr", (64, 64, 32), "cannot read local views"),
+        ("pcrlv2", {}, "primus", (64, 64, 32), "cannot read local views"),
         ("pcrlv2", {"locals": 0}, "unetr", (64, 64, 32), None),
         ("pcrlv2", {}, "unet3d", (64, 64, 32), None),
         ("jigsaw_clustering", {}, "swin_unetr", HUNDRED, r"last map of\s+\(3, 3, 3\)"),

@@ -127,8 +127,9 @@ def test_what_small_views_are_by_default_and_what_they_cost():
 def test_refuses_small_views_that_the_network_cannot_read():
     with pytest.raises(BenchError, match=r"local views: .* must be a multiple of 16"):
         build("vicregl", {**MANY, "local_crop": (24, 16, 16)}, network=tiny())
-    with pytest.raises(BenchError, match="crops of one size"):
-        build("vicregl", MANY, network=tiny("tokens"))
+    for network in (tiny("tokens"), nets.network("primus", "tiny", 1, 2, (32, 32, 32))):
+        with pytest.raises(BenchError, match="crops of one size"):
+            build("vicregl", MANY, network=network)
     assert build("vicregl", network=tiny("tokens"))
 
 

@@ -79,7 +79,7 @@ def from_json(path: Path) -> list[RawTable]:
     except (ValueError, RecursionError) as error:
         raise BenchError(f"{path}: is no JSON ({error})") from None
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        return [_of_bench_score(from_records(path, value, "JSON"))]
+        return [_of_bench_score(path, value)]
     if isinstance(value, dict):
         for belongs, reader in LAYOUTS:
             if belongs(value):
@@ -96,13 +96,22 @@ def from_json(path: Path) -> list[RawTable]:
     )
 
 
-def _of_bench_score(table: RawTable) -> RawTable:
-    """Return a list of objects; that of ``bench score --json`` says itself what its keys are."""
-    if not {*table.columns} >= SCORED:
-        return table
+def _of_bench_score(path: Path, records: Sequence[Mapping[str, Any]]) -> RawTable:
+    """Return a list of objects; that of ``bench score --json`` says itself what its keys are.
+
+    Of its conventions the first is kept, and no metric over all cases at once.
+    """
+    if not all({*record} >= SCORED for record in records):
+        return from_records(path, records, "JSON")
+    first = records[0].get("convention")
+    cases = [record for record in records if record["case"] and record.get("convention") == first]
+    what = f"left out: {len(records) - len(cases)} values over all cases at once, or under another convention than"
+    notes = (
+        (f"{what} {first}; bench score --convention sets one",) if len(cases) < len(records) else ()
+    )
     roles = {"case": "case", "target": "target", "metric": "metric", "score": "value"}
-    roles |= {"method": "prediction"} if "prediction" in table.columns else {}
-    return replace(table, roles=roles)
+    roles |= {"method": "prediction"} if "prediction" in records[0] else {}
+    return replace(from_records(path, cases, "JSON"), roles=roles, notes=notes)
 
 
 def _title(reader: Callable[..., RawTable]) -> str:
