@@ -70,15 +70,19 @@ def holder(folder: Path) -> str:
     text = f"process {held['pid']} on {held['host']}"
     if isinstance(since, (int, float)) and 0 < since < 1e11:
         text += f", since {time.strftime('%Y-%m-%d %H:%M', time.localtime(since))}"
-    if not is_suspended(held):
-        return text
-    with suppress(OSError):
-        group = os.getpgid(held["pid"])
-        text += (
-            f", SUSPENDED (Ctrl-Z?): 'fg' in its terminal or 'kill -CONT -- -{group}' lets it go on, "
-            f"'kill -KILL -- -{group}' ends it and others take over"
-        )
-    return text
+    return text + (advice(held["pid"]) if is_suspended(held) else "")
+
+
+def advice(process: int) -> str:
+    """Return what to do about a suspended process that is seen here; empty where it is gone."""
+    try:
+        group = os.getpgid(process)
+    except OSError:
+        return ""
+    return (
+        f", SUSPENDED (Ctrl-Z?): 'fg' in its terminal or 'kill -CONT -- -{group}' lets it go on, "
+        f"'kill -KILL -- -{group}' ends it and others take over"
+    )
 
 
 def is_suspended(held: dict[str, Any]) -> bool:

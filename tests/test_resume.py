@@ -259,9 +259,9 @@ def undisturbed(tmp_path_factory):
 
 def again(path, out, expected):
     """Start again; the records must be those of the undisturbed run, and nothing half-written."""
-    assert reliability.whole(out) == []
+    assert reliability.half_written(out) == []
     ended(reliability.start(path, out))
-    assert reliability.records(out) == expected and reliability.whole(out) == []
+    assert reliability.records(out) == expected and reliability.half_written(out) == []
     assert not list((out / "work").glob("*/claim-*"))
 
 
@@ -358,7 +358,8 @@ def test_an_interrupted_run_saves_itself_within_seconds_and_goes_on(how, undistu
         process.terminate()
     code, text = reliability.finish(process)
     assert code == 130 and time.monotonic() - began < 20 and "Traceback" not in text
-    assert "saving (up to 30 s; again Ctrl-C leaves at once)" in text
+    says = "saving (up to 30 s; again Ctrl-C leaves at once)"
+    assert (says if how == "ctrl-c" else "SIGTERM: saving (up to 30 s)") in text
     assert "the same command goes on from here" in text
     again(path, out, expected)
 
@@ -377,7 +378,7 @@ def test_a_run_on_a_full_disk_says_so_and_goes_on_when_there_is_room(tmp_path, u
         code, text = reliability.finish(reliability.start(path, disk / "out"))
         assert code in (1, 2) and "No space left on device" in text, text
         assert "Traceback" not in text, text
-        half = reliability.whole(disk / "out")
+        half = reliability.half_written(disk / "out")
         subprocess.run(["mount", "-o", "remount,size=1g", disk], check=True)
         assert half == []
         ended(reliability.start(path, disk / "out"))

@@ -154,11 +154,12 @@ def msd_folder(root: Path) -> Dataset:
     path = home / "dataset.json"
     listing = read_listing(home)
     if not path.is_file():
-        lacks = "" if home.joinpath("imagesTr").is_dir() else ", nor a folder imagesTr"
-        lacks += dicom_inside(root)
+        scans = home.joinpath("imagesTr").is_dir()
+        lacks = ("" if scans else ", nor a folder imagesTr") + dicom_inside(root)
+        how = " ('bench init' writes it)" if scans else ""
         raise BenchError(
             f"{path}: no such file{lacks}; a folder in MSD layout has imagesTr, labelsTr and a "
-            f"dataset.json like this: {EXAMPLE}"
+            f"dataset.json{how} like this: {EXAMPLE}"
         )
     if not listing:
         raise BenchError(

@@ -86,11 +86,14 @@ def init(
         )
         raise BenchError(f"{path}: {why}; name another file with --to")
     with ExitStack() as undo:
-        if not (root / "dataset.json").exists():
-            undo.callback((root / "dataset.json").unlink, missing_ok=True)
+        listing = root / "dataset.json"
+        if not listing.exists():
+            undo.callback(listing.unlink, missing_ok=True)
         lines_of_labels = _listing(root, stated, ask, workers)
         if stated.patients:
-            _state_patients(root / "dataset.json", stated.patients)
+            before = listing.read_bytes()
+            _state_patients(listing, stated.patients)
+            undo.callback(write_atomic, listing, before)
         roots = Roots(root.absolute().parent)
         survey = Survey(root.name, adapter(root.name, roots), root)
         survey.findings = check(survey.dataset, root, workers, on_progress, survey.look)

@@ -165,15 +165,25 @@ def _variants(protocol: Protocol, name: str, row: Row) -> list[str]:
     return variants + [labelled(n, "last") for n in (name, *variants) if last]
 
 
+def _data_sets(value: Any, keys: tuple[str, ...] = ()) -> dict[tuple[str, ...], str]:
+    """Return every data set that is named anywhere, by where it stands; ``where`` is of cases."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    names: dict[tuple[str, ...], str] = {}
+    for key, item in items:
+        at = (*keys, str(key))
+        if key == "dataset" and isinstance(item, str):
+            names[at] = item
+        elif key != "where" and isinstance(item, dict | list):
+            names |= _data_sets(item, at)
+    return names
+
+
 def _check_file_names(protocol: Protocol, document: Document) -> None:
     """Refuse names that would lead out of the folders in which files are named after them."""
-    names: dict[tuple[str, ...], str] = {("name",): protocol.name}
-    names |= {("finetune", str(i), "dataset"): t.dataset for i, t in enumerate(protocol.finetune)}
+    names = {("name",): protocol.name, **_data_sets(document.value)}
     names |= {
         ("finetune", str(i), "name"): t.name for i, t in enumerate(protocol.finetune) if t.name
     }
-    mixed = protocol.pretrain.datasets if protocol.pretrain else ()
-    names |= {("pretrain", "datasets", str(i), "dataset"): m.dataset for i, m in enumerate(mixed)}
     names |= {("phantoms", name): name for name in protocol.phantoms}
     for keys, name in names.items():
         plain = name and name[0] not in ".-" and not {*"/\\"} & {*name} and name == printable(name)

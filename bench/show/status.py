@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from bench.claims import is_suspended
+from bench import claims
 from bench.errors import BenchError, printable
 from bench.job import SPEC
 from bench.runtime.stale import Stale, finished, lines, stale
@@ -120,7 +120,7 @@ def _unfinished(store: Store, job: str, kind: str) -> tuple[str, dict[str, Any]]
     owner = store.owner(job)
     if owner is not None:
         process = {"host": owner["host"], "pid": owner["pid"]}
-        suspended = {"suspended": True} if is_suspended(owner) else {}
+        suspended = {"suspended": True} if claims.is_suspended(owner) else {}
         return "running", {**job_row, **process, **suspended, **store.progress(job)}
     return "waiting", job_row
 
@@ -133,7 +133,7 @@ def as_text(by_state: dict[str, list[dict[str, Any]]], out: str = "runs") -> str
     texts = [", ".join(f"{len(jobs)} {state}" for state, jobs in by_state.items())]
     for job in by_state["running"]:
         steps = f" step {job['step']}/{job['steps']}" if "step" in job else ""
-        who = f"process {job['pid']}" + (", suspended" if job.get("suspended") else "")
+        who = f"process {job['pid']}" + (claims.advice(job["pid"]) if job.get("suspended") else "")
         texts.append(f"running: {_title(job)}{steps} on {job['host']}, {who}{_mark(job)}")
     queued = [job for job in by_state["waiting"] if "slurm" in job]
     for (state, why), count in Counter((job["slurm"], job["pending"]) for job in queued).items():

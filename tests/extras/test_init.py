@@ -105,6 +105,13 @@ def test_few_patients_are_each_tested_once(scans, cases, split, tmp_path, capsys
     planned(capsys, tmp_path / "own.yaml", root)
 
 
+def test_a_listing_is_what_it_was_where_no_protocol_can_be_written(scans, capsys):
+    listing = scans(6) / "dataset.json"
+    before = listing.read_bytes()
+    assert main(["init", str(listing.parent), "--patients", "(hippo)campus_.*"]) == 2
+    assert "patient" in capsys.readouterr().err and listing.read_bytes() == before
+
+
 def test_labelled_cases_that_come_as_a_test_part_are_tested(scans, tmp_path, capsys):
     root = scans(24)
     for side in ("images", "labels"):

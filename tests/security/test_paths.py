@@ -33,13 +33,15 @@ def told(error):
 
 
 @pytest.mark.parametrize("name", NAMES + LONG)
-@pytest.mark.parametrize("where", ["name", "finetune", "pretrain", "phantoms"])
+@pytest.mark.parametrize("where", ["name", "finetune", "pretrain", "phantoms", "rows", "test_on"])
 def test_no_name_in_a_protocol_becomes_a_path(protocol_file, where, name):
     changes = {
         "name": {"name": name},
         "finetune": {"finetune": {"dataset": name}},
         "pretrain": {"pretrain": {"datasets": [{"dataset": name}]}},
         "phantoms": {"phantoms": {name: {"cases": 3}}},
+        "rows": {"rows": {"pair": {"pretrain": {"datasets": [{"dataset": name}]}}}},
+        "test_on": {"finetune": {"test_on": [{"dataset": name}]}},
     }
     with pytest.raises(BenchError) as error:
         read(protocol_file(changes[where]))

@@ -1,8 +1,11 @@
 """What a person reads of jobs: row, data set, fraction and seed; what nobody wants any more."""
 
+import os
+
 import pytest
 from small_protocol import NAME, cell, ids
 
+from bench import claims
 from bench.cli import main
 from bench.runtime.execute import Outcome
 from bench.show.labels import labels, labels_wanted, remember
@@ -73,7 +76,7 @@ def test_status_and_progress_speak_of_rows(folder, capsys):
     assert f"[1/1] finetune {called} done in 2.0 s" in said and one.finetune not in said
 
 
-def test_what_an_edited_protocol_left_is_marked_and_pruned(folder, capsys):
+def test_what_an_edited_protocol_left_is_marked_and_pruned(folder, capsys, monkeypatch):
     plan, store = folder
     kept = cell(plan, row="alone", fraction=25, seed=0).finetune
     failed(store, kept)
@@ -93,6 +96,8 @@ def test_what_an_edited_protocol_left_is_marked_and_pruned(folder, capsys):
         line for line in text.splitlines() if line.endswith("; no longer wanted by any protocol")
     ]
     assert [line.split(":")[0] for line in marked] == ["running", "failed"] and OLD in marked[1]
+    monkeypatch.setattr(claims, "is_suspended", lambda held: True)
+    assert f"process {os.getpid()}, SUSPENDED (Ctrl-Z?): 'fg' in " in as_text(status(store))
     assert main(["status", "--out", str(store.root), "--prune"]) == 0
     said = capsys.readouterr()
     assert said.err.splitlines() == [f"removed: finetune {OLD}", f"removed: evaluate {'a' * 16}"]
