@@ -276,6 +276,7 @@ def test_what_is_said_of_ranks_is_what_their_page_says():
     [
         ("eight", "rotation3d", "it gives rotation a Dice of {1}, the full rate {0}."),
         ("kinds", "mae_cnn3d", "it gives MAE a Dice of {0}, the lower rates {1} and {2};"),
+        ("kinds", "models_genesis", "Models Genesis has {0}, {1} and {2}, "),
         ("kinds", "volume_fusion", "Volume Fusion has {0}, {1} and {2}."),
         ("kinds", "ceiling", "the lowest rate, which gives {2} (the full rate: {0})."),
     ],
