@@ -1,4 +1,4 @@
-"""Draw the figures of docs/findings.md from the tracked reports: a difference, its interval, what could be seen.
+"""Draw the figures of the pages of findings from the tracked reports: a difference, its interval, what could be seen.
 
 `python tools/findings.py` writes docs/findings/CLAIM.svg; tests/results/test_findings.py compares their numbers
 with the reports.
@@ -88,7 +88,6 @@ SHORT = {
     "unetr/tiny": "UNETR",
     "hssl_resnet34/small": "small ResNet",
 }
-NAMES = {("studies_probes_2d", "supervised"): "Labels from intensity classes"}
 BEST = {
     "mae_cnn3d": "MAE on a CNN",
     "vox2vec": "vox2vec",
@@ -166,7 +165,7 @@ def lines(panel: Iterable[Place]) -> Iterator[Interval]:
     for verdict, place in rows:
         row = verdict["row"]
         numbers = {key: float(verdict[key]) for key in ("difference", "low", "high", "detectable")}
-        name = place.rows.get(row) or NAMES.get((place.report, row)) or title(place.report, row)
+        name = place.rows.get(row) or title(place.report, row)
         of: Any = SimpleNamespace(**numbers)
         drawn = line_of((name, heading(place, baseline)), (verdict["verdict"],) * 2, of, "1", ROPE)
         yield replace(drawn, axis=FROZEN if place.probed else DICE)

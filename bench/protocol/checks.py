@@ -173,7 +173,7 @@ def _data_sets(value: Any, keys: tuple[str, ...] = ()) -> dict[tuple[str, ...], 
         at = (*keys, str(key))
         if key == "dataset" and isinstance(item, str):
             names[at] = item
-        elif key != "where" and isinstance(item, dict | list):
+        elif isinstance(item, dict | list) and (key != "where" or keys[-1:] == ("rows",)):
             names |= _data_sets(item, at)
     return names
 

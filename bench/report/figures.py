@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from bench.protocol import Protocol, View, row_of
+from bench.protocol import Protocol, Row, View, row_of
 from bench.protocol.comparable import way
 from bench.report import charts, differences, learning, pretrainings, scaling, selected
 from bench.report.common import apart_in
@@ -198,9 +198,12 @@ def _undiluted(protocol: Protocol, row: str) -> str:
     dose = protocol.rows.get(row)
     if dose is None or dose.dose == 1:
         return row
-    at = (True, dose.network, 1)
-    alike = (name for name, r in protocol.rows.items() if (r.ceiling, r.network, r.dose) == at)
-    return next(alike, row)
+
+    def start(r: Row) -> tuple[Any, ...]:
+        return r.ceiling, r.method, r.network, r.params, r.pretrain
+
+    whole = (n for n, r in protocol.rows.items() if r.dose == 1 and start(r) == start(dose))
+    return next(whole, row)
 
 
 def _curves(curves: list[tuple[str, Curves]]) -> list[Figure]:

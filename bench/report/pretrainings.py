@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from statistics import median
 
 from bench.report.context import ReportContext
@@ -50,8 +49,10 @@ def sections(report: ReportContext) -> list[Section]:
     order = {row: i for i, row in enumerate(report.rows)}
     pretexts = sorted(shown(report), key=lambda p: (order.get(p.row, len(order)), p.seed or 0))
     probes = any(p.probe for p in pretexts)
-    alike = groupby(pretexts, lambda p: (_rows_title(report, p), p.says, p.rises))
-    lines = [_line(*key, list(runs), probes=probes) for key, runs in alike]
+    alike: dict[tuple[str, str, bool], list[Pretext]] = {}
+    for p in pretexts:
+        alike.setdefault((_rows_title(report, p), p.says, p.rises), []).append(p)
+    lines = [_line(report, runs, probes=probes) for runs in alike.values()]
     head = ("Row", "Figure", *NUMBERS, *[PROBE] * probes, "Remark")
     table = grid(head, lines, "", NOTE + PROBED * probes, words=(1,))
     section = Section(HEADING, (table,), "pretraining", "What pretraining did", forms=FILES)
@@ -59,12 +60,13 @@ def sections(report: ReportContext) -> list[Section]:
 
 
 def _line(
-    title: str, says: str, rises: bool, runs: Sequence[Pretext], *, probes: bool
+    report: ReportContext, runs: Sequence[Pretext], *, probes: bool
 ) -> tuple[str | TableCell, ...]:
     """Return the line of a row: the medians of its pretrainings."""
+    several = f"{_rows_title(report, runs[0])} ({len(runs)} pretrainings)"
     return (
-        title + f" ({len(runs)} pretrainings)" * (len(runs) > 1),
-        f"{says} ({'higher' if rises else 'lower'} is better)",
+        several if len(runs) > 1 else title_of(report, runs[0]),
+        f"{runs[0].says} ({'higher' if runs[0].rises else 'lower'} is better)",
         _middle(p.first for p in runs),
         _spread(p.last for p in runs),
         _middle(p.chance for p in runs),

@@ -260,6 +260,19 @@ def test_every_layout_gives_the_same_numbers(tmp_path, layout):
         assert ours.patients == CASES and ours.verdict == "these weights only"
 
 
+def test_what_is_left_out_of_scores_of_bench_is_said(tmp_path, capsys):
+    (file,) = bench_score(tmp_path, scores())
+    assert main(["judge", str(file)]) == 0
+    text = capsys.readouterr().out
+    assert "Left out: values over all cases at once." in text
+    assert "Left out: conventions other than medpy; bench score --convention sets one." in text
+    one = [{k: v for k, v in r.items() if k != "convention"} for r in json.loads(file.read_text())]
+    pooled = [record for record in one if not record["case"]]
+    file.write_text(json.dumps(pooled))  # and no convention, as of one prediction
+    assert main(["judge", str(file)]) == 2
+    assert "holds only values over all cases at once" in capsys.readouterr().err
+
+
 def test_what_was_taken_for_what_is_said_before_anything_is_claimed(tmp_path, capsys):
     path = file(tmp_path, frame(scores(runs=2)))
     assert main(["judge", str(path)]) == 0

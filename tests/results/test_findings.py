@@ -1,4 +1,4 @@
-"""Findings: every interval and verdict in the tables is that of the tracked report, or of its records."""
+"""Findings: every interval and verdict is that of the tracked report, or of its records."""
 
 import csv
 import json
@@ -70,11 +70,56 @@ def compared(gained):
     return [*points(result.difference, result.low, result.high), result.verdict]
 
 
-def test_each_interval_of_the_two_pages_is_in_the_tables():
+def test_each_interval_of_the_two_pages_is_in_a_report():
     known = {"{difference} [{low} to {high}]".format(**f) for f in (*of_reports(), *PAIRS)}
     intervals = re.findall(r"[+\N{MINUS SIGN}]\d+\.\d+ \[\S+ to \S+\]", SHORT + MORE)
     assert len(intervals) > 40
     assert [text for text in intervals if text not in known | {later_draws()}] == []
+
+
+PAPERS = {  # a line of the table of the five papers: report, row, section, share
+    "PGL | hippocampi, 7 patients, one rate": ("hippocampus", "pgl", "msd04_hippocampus", 5),
+    "HSSL | slices of left atria, 2 patients, one rate": ("slices_left_atrium", "hssl", "lasc", 5),
+    "VoCo | hippocampi, 7 patients, figure 1": ("light_hippocampus", "voco", "each", 5),
+    "VoCo | left atria, 2 patients, one rate": ("left_atrium_few", "voco", "lasc", 5),
+    "Taleb et al., rotation | hippocampi, 7 patients, figure 1": (
+        *("light_hippocampus", "rotation3d", "each", 5),
+    ),
+    "Taleb et al., rotation | slices of hearts, 11 patients, one rate": (
+        *("eight_acdc", "rotation2d", "acdc", 20),
+    ),
+    "GL-MAE | hippocampi, 7 patients, one rate": ("hippocampus", "glmae", "msd04_hippocampus", 5),
+}
+KINDS = {"7, each row chooses its rates": 5, "28, one rate": 20, "139, one rate": 100}
+
+
+def test_each_line_of_the_tables_has_the_interval_and_the_verdict_of_its_row():
+    reports = {(f["report"], f["row"], f["section"], int(f["fraction"])): f for f in of_reports()}
+    for line, (study, *at) in PAPERS.items():
+        f = reports["studies_" + study, *at]
+        answer = re.search(rf"^\| {re.escape(line)} \| (.*) \| (.*) \|$", SHORT, re.MULTILINE)
+        assert answer[1] == "{difference} [{low} to {high}]".format(**f), line
+        assert ("equivalent" in answer[2]) == (f["verdict"] == "equivalent"), line
+    for line, share in KINDS.items():
+        section = "each" if share == 5 else "more_labels"
+        cells = []
+        for row in ("mae_cnn3d", "models_genesis", "volume_fusion", "ceiling"):
+            f = reports["studies_kinds_hippocampus", row, section, share]
+            verdict = "" if f["verdict"] == "not separable" else f", {f['verdict']}"
+            cells.append("{difference} [{low} to {high}]".format(**f) + verdict)
+        assert f"| {line} | {' | '.join(cells)} |" in MORE
+    for line, study, section in (
+        ("light decoder, each row chooses its rates", "light", "each"),
+        ("usual decoder, low rate and late start", "eight", "low_rate"),
+        ("frozen", "probes", "msd04_hippocampus"),
+    ):
+        cells = re.search(rf"^\| {line} \| (.*) \|$", MORE, re.MULTILINE)[1].split(" | ")
+        report = (
+            "studies_probes_hippocampus" if study == "probes" else f"studies_{study}_hippocampus"
+        )
+        for row, cell in zip(("rotation3d", "voco", "vox2vec", "ceiling"), cells, strict=True):
+            f = reports.get((report, row, section, 5))
+            assert cell == ("{difference} [{low} to {high}]".format(**f) if f else "not run"), line
 
 
 def test_each_figure_has_the_numbers_of_the_reports():
@@ -275,7 +320,11 @@ def test_what_is_said_of_ranks_is_what_their_page_says():
     ("study", "row", "says"),
     [
         ("eight", "rotation3d", "it gives rotation a Dice of {1}, the full rate {0}."),
-        ("kinds", "mae_cnn3d", "it gives MAE a Dice of {0}, the lower rates {1} and {2};"),
+        (
+            "kinds",
+            "mae_cnn3d",
+            "the full rate gives MAE a Dice of {0}, the lower rates {1} and {2};",
+        ),
         ("kinds", "models_genesis", "Models Genesis has {0}, {1} and {2}, "),
         ("kinds", "volume_fusion", "Volume Fusion has {0}, {1} and {2}."),
         ("kinds", "ceiling", "the lowest rate, which gives {2} (the full rate: {0})."),

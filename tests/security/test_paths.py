@@ -22,6 +22,7 @@ from bench.runtime.execute import execute
 from bench.show.reports import rewrite_report
 from bench.store import Store
 
+PAIR = {"method": "simclr3d", "network": "net"}
 NAMES = ("../x", "a/b", "/tmp/x", "..", ".", ".hidden", "-rf", "a\x00b", "a\nb", "a\\b", "")
 LONG = ("x" * 121, "é" * 61)
 
@@ -40,7 +41,7 @@ def test_no_name_in_a_protocol_becomes_a_path(protocol_file, where, name):
         "finetune": {"finetune": {"dataset": name}},
         "pretrain": {"pretrain": {"datasets": [{"dataset": name}]}},
         "phantoms": {"phantoms": {name: {"cases": 3}}},
-        "rows": {"rows": {"pair": {"pretrain": {"datasets": [{"dataset": name}]}}}},
+        "rows": {"rows": {"where": {**PAIR, "pretrain": {"datasets": [{"dataset": name}]}}}},
         "test_on": {"finetune": {"test_on": [{"dataset": name}]}},
     }
     with pytest.raises(BenchError) as error:

@@ -104,14 +104,18 @@ def _of_bench_score(path: Path, records: Sequence[Mapping[str, Any]]) -> RawTabl
     if not all({*record} >= SCORED for record in records):
         return from_records(path, records, "JSON")
     first = records[0].get("convention")
-    cases = [record for record in records if record["case"] and record.get("convention") == first]
-    what = f"left out: {len(records) - len(cases)} values over all cases at once, or under another convention than"
-    notes = (
-        (f"{what} {first}; bench score --convention sets one",) if len(cases) < len(records) else ()
-    )
+    usual = [record for record in records if record.get("convention") == first]
+    cases = [record for record in usual if record["case"]]
+    if not cases:
+        raise BenchError(f"{path}: holds only values over all cases at once; add a metric of cases")
+    notes = {
+        f"left out: conventions other than {first}; bench score --convention sets one": records,
+        "left out: values over all cases at once": cases,
+    }
     roles = {"case": "case", "target": "target", "metric": "metric", "score": "value"}
     roles |= {"method": "prediction"} if "prediction" in records[0] else {}
-    return replace(from_records(path, cases, "JSON"), roles=roles, notes=notes)
+    left_out = tuple(note for note, rows in notes.items() if len(rows) != len(usual))
+    return replace(from_records(path, cases, "JSON"), roles=roles, notes=left_out)
 
 
 def _title(reader: Callable[..., RawTable]) -> str:
