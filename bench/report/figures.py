@@ -202,8 +202,8 @@ def _undiluted(protocol: Protocol, row: str) -> str:
     def start(r: Row) -> tuple[Any, ...]:
         return r.ceiling, r.method, r.network, r.params, r.pretrain
 
-    whole = (n for n, r in protocol.rows.items() if r.dose == 1 and start(r) == start(dose))
-    return next(whole, row)
+    ceilings = (n for n, r in protocol.rows.items() if r.dose == 1 and start(r) == start(dose))
+    return next(ceilings, row)
 
 
 def _curves(curves: list[tuple[str, Curves]]) -> list[Figure]:

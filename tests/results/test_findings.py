@@ -97,9 +97,9 @@ def test_each_line_of_the_tables_has_the_interval_and_the_verdict_of_its_row():
     reports = {(f["report"], f["row"], f["section"], int(f["fraction"])): f for f in of_reports()}
     for line, (study, *at) in PAPERS.items():
         f = reports["studies_" + study, *at]
-        answer = re.search(rf"^\| {re.escape(line)} \| (.*) \| (.*) \|$", SHORT, re.MULTILINE)
-        assert answer[1] == "{difference} [{low} to {high}]".format(**f), line
-        assert ("equivalent" in answer[2]) == (f["verdict"] == "equivalent"), line
+        cells = re.search(rf"^\| {re.escape(line)} \| (.*) \| (.*) \|$", SHORT, re.MULTILINE)
+        assert cells[1] == "{difference} [{low} to {high}]".format(**f), line
+        assert ("equivalent" in cells[2]) == (f["verdict"] == "equivalent"), line
     for line, share in KINDS.items():
         section = "each" if share == 5 else "more_labels"
         cells = []
