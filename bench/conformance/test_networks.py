@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.conformance import devices
 from bench.conformance.options import requested
-from bench.conformance.trial import named, only
+from bench.conformance.trial import concerns, named, only
 from bench.errors import BenchError
 from bench.nets import classifier, network
 from bench.nets.catalog import check_task, network_facts
@@ -20,8 +20,7 @@ from bench.nets.catalog import check_task, network_facts
 def pytest_generate_tests(metafunc):
     if "facts" in metafunc.fixturenames:
         listed = [network_facts(named(what)) for what in requested(metafunc, "network")]
-        wanted = getattr(metafunc.function, "only", lambda facts: True)
-        chosen = [facts for facts in listed if wanted(facts)]
+        chosen = [facts for facts in listed if concerns(metafunc, facts)]
         metafunc.parametrize("facts", chosen, ids=[facts.name for facts in chosen])
 
 

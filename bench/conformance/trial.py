@@ -107,6 +107,12 @@ def only(wanted: Callable[[Any], bool]) -> Callable[[Callable[..., None]], Calla
     return marked
 
 
+def concerns(metafunc: Any, what: Any) -> bool:
+    """Return whether a test is one of this method or of these facts."""
+    wanted = getattr(metafunc.function, "only", None)
+    return wanted is None or wanted(what)
+
+
 def try_methods(metafunc: Any) -> None:
     """Give ``trial`` to the tests of a module that ask for it: a hook of pytest."""
     from bench.conformance.options import requested
@@ -116,6 +122,5 @@ def try_methods(metafunc: Any) -> None:
     option, methods = metafunc.config.getoption, requested(metafunc, "method")
     small = [option("bench_params", {}), option("bench_crop", None)]
     trials = [t if isinstance(t, Trial) else Trial(t, *small) for t in methods]
-    wanted = getattr(metafunc.function, "only", lambda cls: True)
-    chosen = [trial for trial in trials if wanted(trial.cls)]
+    chosen = [trial for trial in trials if concerns(metafunc, trial.cls)]
     metafunc.parametrize("trial", chosen, ids=[trial.name for trial in chosen], indirect=True)

@@ -23,6 +23,7 @@ from bench.protocol.model import (
     Protocol,
     Quoted,
     Row,
+    base_of,
     beside,
     controls_of,
     finetune_of,
@@ -52,7 +53,7 @@ from bench.typed import plain
 
 __all__ = [
     "PAPERS", "SCALES", "Augment", "Control", "Finetune", "Inference", "Layout", "Mix", "Net", "Optimiser",
-    "Origin", "Override", "Phantom", "Pretrain", "Protocol", "Quoted", "Row", "View", "beside",
+    "Origin", "Override", "Phantom", "Pretrain", "Protocol", "Quoted", "Row", "View", "base_of", "beside",
     "controls_of", "finetune_of", "from_scratch", "is_control", "labelled", "method_pretrains", "mixture",
     "pretrain_of", "pretrained_net", "pretrains", "read", "read_all", "row_of", "tuned_net", "under",
 ]  # fmt: skip

@@ -224,6 +224,11 @@ def row_of(protocol: Protocol, name: str) -> tuple[Row | None, str]:
     return (protocol.rows[base], name[len(base) :]) if base in protocol.rows else (None, "")
 
 
+def base_of(protocol: Protocol, name: str) -> str:
+    """Return the name of the row itself: "voco" of "voco (shuffled)"."""
+    return name.removesuffix(row_of(protocol, name)[1])
+
+
 def is_control(protocol: Protocol, name: str) -> bool:
     """Tell whether records call a control ``name``: a variant of a row, or a row pretrained with labels."""
     row, variant = row_of(protocol, name)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from bench.protocol import View, row_of
+from bench.protocol import View, base_of
 from bench.report import selected
 from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
@@ -38,7 +38,7 @@ def usual(report: ReportContext, keys: Iterable[Key]) -> int:
 
 def rivals(report: ReportContext, key: Key) -> list[Key]:
     """Return the cells at the same place of rows that are fine-tuned as this row is, controls left out."""
-    base_row = key.row.removesuffix(row_of(report.protocol, key.row)[1])
+    base_row = base_of(report.protocol, key.row)
     alike = report.ways.get((base_row, key.section))
     if alike is None:
         return []

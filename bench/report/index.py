@@ -48,7 +48,7 @@ def summary(
 ) -> Summary:
     """Return what the index says of a report."""
     protocol = report.protocol
-    counts = Counter(row.judged.verdict for group in groups for row in group.rows)
+    counts = sum((Counter(group.counted()) for group in groups), Counter[str]())
     done = {k.row for k, c in report.cells.cells.items() if c.mean is not None}
     return Summary(
         name=protocol.name,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bench.protocol import View, row_of
+from bench.protocol import View, base_of, row_of
 from bench.protocol.views import MEAN as BY_NAME
 from bench.report import not_run, selected
 from bench.report.cells import MEAN, Key
@@ -169,7 +169,7 @@ def _rows(report: ReportContext, view: View) -> list[str]:
 
 def group(report: ReportContext, row: str) -> str:
     """Return the heading under which a row stands, "" for none."""
-    named = row.removesuffix(row_of(report.protocol, row)[1])
+    named = base_of(report.protocol, row)
     declared = report.protocol.rows.get(named)
     otherwise = CONTROLS if declared is not None and declared.ceiling else ""
     return next(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from bench.metrics.request import LATENCY
-from bench.protocol import Protocol, View, row_of
+from bench.protocol import Protocol, View, base_of
 from bench.protocol.views import MEAN as MEAN_TARGET
 from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
@@ -14,7 +14,7 @@ from bench.report.context import ReportContext
 def rows(protocol: Protocol, view: View, rows: Iterable[str]) -> list[str]:
     """Return those of some rows that a view names, in its order, each with its variants; all by default."""
     available = list(rows)
-    base_rows = {row: row.removesuffix(row_of(protocol, row)[1]) for row in available}
+    base_rows = {row: base_of(protocol, row) for row in available}
     return (
         [row for name in view.rows for row in available if base_rows[row] == name]
         if view.rows

@@ -16,7 +16,7 @@ from bench.jobs.pretrain.spec import PretrainSpec
 from bench.jobs.training_kind import TrainingKind
 from bench.plan import Plan
 from bench.plan.cost import forecast, load
-from bench.protocol import Protocol, row_of
+from bench.protocol import Protocol, base_of
 from bench.show.words import counted, duration
 from bench.store import Store
 
@@ -166,9 +166,7 @@ def _rows(plan: Plan, done: set[str], protocol: Protocol, costs: Costs) -> list[
     order = list(protocol.rows)
     rows = dict.fromkeys(c.row for c in asked_for)
     trained: dict[str, str] = {}  # job: the row under which its training stands
-    for row in sorted(
-        rows, key=lambda row: order.index(row.removesuffix(row_of(protocol, row)[1]))
-    ):
+    for row in sorted(rows, key=lambda row: order.index(base_of(protocol, row))):
         cells = [c for c in asked_for if c.row == row]
         finished = sum(c.evaluate in done for c in cells)
         tuned = [j for j in dict.fromkeys(c.finetune for c in cells) if j not in trained]

@@ -16,7 +16,7 @@ from bench.errors import Damaged
 from bench.jobs.embed.spec import FILE as CLOUD
 from bench.jobs.embed.spec import NAMES, Embedded
 from bench.jobs.pretrain.spec import FILE
-from bench.protocol import Protocol, row_of
+from bench.protocol import Protocol, base_of
 from bench.report import Cloud, Pretext, ProbeCurve
 from bench.show import gather
 from bench.store import Store
@@ -86,7 +86,7 @@ def _done_jobs(
     """
     job_of: dict[tuple[str, int], str] = {}
     for cell in plan.cells[protocol.name]:
-        job, name = getattr(cell, which), cell.row.removesuffix(row_of(protocol, cell.row)[1])
+        job, name = getattr(cell, which), base_of(protocol, cell.row)
         key = (name, int(cell.columns["pretrain_seed"]) if each else 0)
         if job is not None and key not in job_of and store.done(job):
             job_of[key] = job

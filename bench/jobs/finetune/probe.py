@@ -123,15 +123,13 @@ def _fit_voxels(
     groups: Sequence[Sequence[str]],
     probed: Probed,
 ) -> None:
-    settings = context.spec.finetune.probe
+    settings, judges = context.spec.finetune.probe, training.judges()
     weights = _of_classes(context, training.labels.counts(list(chain(*groups))))
     if settings.kind != "ridge":
         drawn = [training.spread(cases, settings.samples // len(groups)) for cases in groups]
         features, labels = (torch.cat(parts) for parts in zip(*drawn, strict=True))
         group = np.repeat(np.arange(len(drawn)), [len(labels) for _, labels in drawn])
-        judged = None
-        if settings.strength == "val":
-            judged = training.spread(list(chain(*training.groups("val"))), settings.samples)
+        judged = training.spread(judges, settings.samples) if judges else None
         _fit_samples(context, (features, labels), group, judged, probed)
         return
     sums = []
@@ -139,10 +137,7 @@ def _fit_voxels(
         sums.append(Sums.of_classes(training.products(cases), weights))
         context.progress(number, len(groups))
         context.check()
-    validation = None
-    if settings.strength == "val":
-        cases = list(chain(*training.groups("val")))
-        validation = Sums.of_classes(training.products(cases), weights)
+    validation = Sums.of_classes(training.products(judges), weights) if judges else None
     _read_by_ridge(context, sums, validation, probed)
 
 
@@ -154,6 +149,7 @@ def _fit_cases(
 ) -> None:
     """Fit to one vector of each case, and its class or its number."""
     settings, value = context.spec.finetune.probe, context.spec.data.value
+    judges = training.judges()
     read = [training.cases(cases, probed.classes) for cases in groups]
     group = np.repeat(np.arange(len(read)), [len(true) for _, true in read])
     features, true = (torch.cat(parts) for parts in zip(*read, strict=True))
@@ -163,9 +159,7 @@ def _fit_cases(
         weights = _of_classes(context, counts)
     if settings.kind != "ridge":
         every = neighbours.spread(len(features), settings.samples)
-        judged = None
-        if settings.strength == "val":
-            judged = training.cases(list(chain(*training.groups("val"))), probed.classes)
+        judged = training.cases(judges, probed.classes) if judges else None
         _fit_samples(context, (features[every], true[every]), group[every], judged, probed)
         return
 
@@ -175,9 +169,7 @@ def _fit_cases(
         targets = np.eye(probed.classes)[classes] if value is None else numbers[:, None]
         return Sums.of(x.double().cpu().numpy(), targets, weights[classes])
 
-    validation = None
-    if settings.strength == "val":
-        validation = sums(*training.cases(list(chain(*training.groups("val"))), probed.classes))
+    validation = sums(*training.cases(judges, probed.classes)) if judges else None
     _read_by_ridge(context, [sums(*part) for part in read], validation, probed)
 
 
@@ -273,6 +265,12 @@ class _Training:
         classes = spec.network.out_channels or 1
         self.labels = Labels(source.prepared, source.features, classes, spec.data.ignore)
         self._root = context.run.roots.get(context.spec.data.dataset)
+
+    def judges(self) -> list[str]:
+        """Return the cases of validation patients on which a strength is chosen; none: on groups left out."""
+        if self._spec.finetune.probe.strength != "val":
+            return []
+        return list(chain(*self.groups("val")))
 
     def groups(self, which: Which) -> list[list[str]]:
         """Return the cases of each patient; of many patients, of several together."""
