@@ -63,9 +63,12 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
-def pytest_collection_finish():
-    """Forget the plugins that modules of tests name while they are collected: fixtures of modules would see them."""
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    """Forget the plugins that a module of tests names while it is collected: other modules would see them."""
+    report = yield
     os.environ.pop(plugins.PATHS, None)
+    return report
 
 
 @pytest.fixture(autouse=True)
