@@ -29,7 +29,7 @@ class Heart(Decathlon):
         # --space_* options are not applied
         "voco": Recipe(scale="zscore", nonzero=True, foreground=0.0),
         # HSSL, section 3: slices of 192 x 192, the rest is not stated: resizing and z-score are assumed
-        "hssl": Recipe(resize=(192, 192, 0), scale="zscore"),
+        "hssl": Recipe(resize=(192, 192, 0), scale="percentile"),
         "coarse": Recipe(spacing=(4.0, 4.0, 4.0), scale="zscore"),  # ours: a pilot on a CPU
     }
     splits = {"voco_followup_16_4": "msd02_heart.voco_followup_16_4.json"}

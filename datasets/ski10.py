@@ -41,7 +41,7 @@ class SKI10(Dataset):
         "default": Recipe(scale="zscore"),
         # HSSL, section 3: slices of 192 x 192, the rest is not stated: resizing and z-score are
         # assumed. Its slices are sagittal, to judge by their number; slices here run along z.
-        "hssl": Recipe(resize=(192, 192, 0), scale="zscore"),
+        "hssl": Recipe(resize=(192, 192, 0), scale="percentile"),
         "coarse": Recipe(spacing=(1.5, 1.5, 1.5), scale="zscore"),  # ours: a pilot on one GPU
         "resize": Recipe(resize=(48, 64, 64), scale="zscore"),  # ours: a pilot on a CPU
     }

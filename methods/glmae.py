@@ -79,11 +79,10 @@ class GLMAE(Method):
             if not (self.local_weight or self.global_weight):
                 raise self.refusal("local_weight or global_weight must be above 0")
 
-        @property
-        def crops_per_sample(self) -> float:
-            """In crops of the local size: visible patches of all views, and a third for the slow copy's."""
-            area = prod(self.global_crop) / 96**3 if self.global_crop else WIDER**3
-            return (1 - self.mask_ratio) * (self.q + self.p * area) + self.p * area / 3
+        def voxels_per_sample(self, crop: Triple) -> float:
+            """Return the voxels of the visible patches of all views, and a third of those that the slow copy sees."""
+            wide = self.p * prod(self.wide(crop))
+            return (1 - self.mask_ratio) * (self.q * prod(crop) + wide) + wide / 3
 
         def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
             """Return the decoder's operations on all views, for patches of 16^3 voxels."""
