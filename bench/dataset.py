@@ -110,6 +110,8 @@ class Dataset(ABC):
     raw_labels: ClassVar[dict[int, int]] = {}
     # value in the files of voxels that nobody labelled: they give no loss and no score, nobody predicts them
     ignore: ClassVar[int | None] = None
+    # is a label with its image's grid stored like it, although headers of some say other directions?
+    labels_as_stored: ClassVar[bool] = False
     regions: ClassVar[dict[str, tuple[int, ...]]] = {}  # overlapping targets, e.g. WT = 1, 2, 4
     empty: ClassVar[Literal["default", "brats", "skip"]] = (
         "default"  # the convention of empty masks
@@ -122,6 +124,8 @@ class Dataset(ABC):
     doubtful: ClassVar[dict[str, str]] = {}
     # data set that holds the same scans or patients -> which
     overlaps: ClassVar[dict[str, str]] = {}
+    # sentences on whose scans these are that plans and reports repeat, where a split can divide a person
+    caution: ClassVar[str] = ""
     # files of the layout, "name" or "folder/name", of no case
     unread: ClassVar[tuple[str, ...]] = ()
     # name of the file with one case's label map that the challenge's server takes, "{case}" its id
@@ -179,6 +183,14 @@ class Dataset(ABC):
         one of them; otherwise nobody here is known to be anybody there (``overlaps`` says it in words).
         """
         return f"{type(self).__module__.rpartition('.')[2]}:{case.patient}"
+
+    def scan(self, case: Case) -> str:
+        """Return the scan that a case is cut from; by default each patient has one of his own.
+
+        ``split: by_scan`` keeps cases of one scan together. Give ``Case.patient`` instead where it is known
+        who was scanned: this is for data sets whose published divisions count the parts as patients.
+        """
+        return case.patient
 
     @classmethod
     def mistake(cls) -> str:

@@ -322,9 +322,15 @@ class Method(nn.Module, Named, ABC):
         decoder = self.needs == "decoder" and self.params.transfer == "all"
         return self.handed("encoder", *["decoder"] * decoder)
 
-    def handed(self, *parts: str) -> dict[str, Tensor]:
-        """Return the tensors of ``encoder``, or of it and ``decoder``, under the network's key names."""
-        return {f"{p}.{k}": v for p in parts for k, v in getattr(self, p).state_dict().items()}
+    def handed(self, *parts: str, of: nn.Module | None = None) -> dict[str, Tensor]:
+        """Return the tensors of ``encoder``, or of it and ``decoder``, under the network's key names.
+
+        Args:
+            parts: ``encoder``, ``decoder``.
+            of: whose; the method's own by default, else such as a slow copy's.
+        """
+        side = self if of is None else of
+        return {f"{p}.{k}": v for p in parts for k, v in getattr(side, p).state_dict().items()}
 
 
 def check_defaults(params: type[MethodParams]) -> None:

@@ -19,7 +19,7 @@ TWINS = ("0RZDK210BSMWAA6467LU", "CMPXO4J23G58J53Q98SZ")
 
 
 class LASC(Dataset):
-    """100 training and 54 test scans, 0.625 mm isotropic, 88 slices; masks are 0 and 255.
+    """100 training and 54 test scans of 60 patients, 0.625 mm isotropic, 88 slices; masks are 0 and 255.
 
     The left atrial challenge of 2013 is another set: its scans are those of ``msd02_heart``. HSSL's
     "LASC" of 1,262 slices fits the 20 of 2013 and not these 100 of 88 slices each (inferred: the
@@ -49,6 +49,10 @@ class LASC(Dataset):
         # found by this project's leak guard, and looked at: the same anatomy and the same noise
         TWINS[0]: f"the same scan as {TWINS[1]}, cropped otherwise"
     }
+    caution = (
+        "The 154 scans are of 60 patients, before and after ablation. Who is who is not published, so a split "
+        "can have scans of one patient on both sides."
+    )
     unread = ("lawall.nrrd",)  # the wall's mask, which no table here asks for
     unpack = (
         "get 2018_UTAH_MICCAI.zip from cardiacatlas.org and unpack it so that lasc/ holds "

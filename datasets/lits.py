@@ -31,7 +31,8 @@ class LiTS(Dataset):
     Names count, folders do not: the batches are renamed and moved in many copies. Volumes 28 to 47
     state no true spacing (``doubtful``); they are kept, and a split without them is registered.
     Directions differ between cases, and a label's header may not be its image's although the voxels
-    correspond: ``bench check`` lists it, and the image's counts.
+    correspond (volume-53: MIC-DKFZ/nnUNet issue 2751): ``bench check`` lists it, and the image's counts.
+    The challenge scores the liver with its tumours: ``regions: {liver: [1, 2], tumour: [2]}``.
     """
 
     version = 2  # slices of the recipe hssl are 192 x 192
@@ -46,6 +47,7 @@ class LiTS(Dataset):
     modality = "CT"
     channels = ("CT",)
     labels = {1: "liver", 2: "tumour"}
+    labels_as_stored = True
     doubtful = {
         # PatrickChrist/LITS-CHALLENGE issue 14, where one reader names 28 to 44 and 46 to 48 instead
         f"volume-{n}": "3D-IRCADb-01 scan: identity affine, spacing 1 mm instead of its own"

@@ -39,6 +39,7 @@ class DINOv2For3D(Method):
         "https://github.com/AICONSlab/3DINO",
     )
     needs = "tokens"
+    version = 2  # 2: hands over the teacher
     figure = Figure("retrieval", "views whose nearest other view is of their own scan", "chance")
     fidelity = "official code compared: its four losses, head, schedules; views in part"
     min_batch = 2  # KoLeo asks for a neighbour
@@ -85,6 +86,8 @@ class DINOv2For3D(Method):
         gram_start: Share = 0.5  # assumed: v3 begins at step 1,010,000
         gram_every: Share = 0.01  # assumed: v3 copies the teacher anew every 10,000 steps
         gram_updates: Count = 3  # v3: how often
+        # code (dinov2/eval/setup.py loads "teacher"): the slow copy is what is evaluated
+        export: Literal["teacher", "student"] = "teacher"
 
         def __post_init__(self) -> None:
             if not (self.class_weight or self.patch_weight):
@@ -269,6 +272,11 @@ class DINOv2For3D(Method):
             for name, module in self.anchor.named_children():
                 follow(module, getattr(self.slow, name), 0.0, "copy")
             self.anchored += 1
+
+    def transfer(self) -> dict[str, Tensor]:
+        """Return the encoder that ``export`` names."""
+        of = self.slow if self.params.export == "teacher" else None
+        return self.handed("encoder", of=of)
 
 
 @torch.no_grad()

@@ -36,6 +36,7 @@ class GLMAE(Method):
         "https://github.com/JiaxinZhuang/GL-MAE",
     )
     needs = "tokens"
+    version = 2  # 2: the decoder does not see the class token
     figure = Figure("restored", "error on hidden voxels", "flat", rises=False)
     fidelity = "paper only: the released code is the network for fine-tuning, see docs/methods"
 
@@ -71,6 +72,9 @@ class GLMAE(Method):
         decoder_dim: Count = 512  # code
         decoder_depth: Count = 8  # code
         decoder_heads: Count = 16  # code
+        decode_class: bool = (
+            False  # Eq. 2: the decoder reads patches; true: the class token, too (code)
+        )
         # UNETR's; code: fixed, by its comment sines
         positions: Literal["learned", "sines"] = "learned"
         init: bool = True  # code: heads' and decoder's Linear Xavier-uniform, tokens normal .02
@@ -80,9 +84,12 @@ class GLMAE(Method):
                 raise self.refusal("local_weight or global_weight must be above 0")
 
         def voxels_per_sample(self, crop: Triple) -> float:
-            """Return the voxels of the visible patches of all views, and a third of those that the slow copy sees."""
-            wide = self.p * prod(self.wide(crop))
-            return (1 - self.mask_ratio) * (self.q * prod(crop) + wide) + wide / 3
+            """Return those of the visible patches, a third of those that the slow copy sees, and class tokens."""
+            local, wide = (prod(view) // 16**3 for view in (crop, self.wide(crop)))
+            small, large = (n - int(self.mask_ratio * n) for n in (local, wide))
+            # a class token costs less than a patch: nothing embeds it
+            named = (self.q + self.p * 4 / 3) / 2
+            return 16**3 * (self.q * small + self.p * (large + wide / 3) + named)
 
         def head_flops(self, crop: Triple, maps: EncoderMaps) -> float:
             """Return the decoder's operations on all views, for patches of 16^3 voxels."""
@@ -164,7 +171,8 @@ class GLMAE(Method):
                 continue
             encoded = self._visible(batch, name)
             if restores:
-                terms[name], flat = self._restored(batch, name, encoded)
+                seen = encoded if p.decode_class else encoded[:, 1:]
+                terms[name], flat = self._restored(batch, name, seen)
                 total = total + restores * terms[name]
                 flats.append(flat)
             if agrees:

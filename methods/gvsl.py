@@ -31,6 +31,7 @@ class GVSL(Method):
         "https://arxiv.org/abs/2303.00874",
         "https://github.com/YutingHe-list/GVSL",
     )
+    version = 2  # 2: boxes of noise, rising curves, small windows, shifts in half sides, as the code has them
     figure = Figure("alike", "local correlation of the registered scans", "before")
     fidelity = "official code compared: correlation, smoothness, affine matrix; two defects mended"
     min_batch = 2  # a scan is registered to the next one of the batch
@@ -53,16 +54,15 @@ class GVSL(Method):
         # code, radians about each axis; bounds of views and of the head alike
         rotate: Amount = pi / 9
         zoom: Share = 0.25  # code
-        shift: Share = 0.1  # code, of the size; of views alone
+        shift: Share = 0.1  # code, of half a side; of views alone
         shear: Amount = pi / 18  # code, radians
         elastic: Amounts = (0.0, 512.0)  # code, height of a smoothed uniform field, in voxels
         elastic_sigma: Amounts = (10.0, 13.0)  # code, voxels
         local_rate: Share = 0.8  # code, of local shuffling
-        windows: Count = 10_000  # code of Models Genesis
+        windows: Count = 5000  # code, of a twentieth of each side
         nonlinear_rate: Share = 0.9  # code
-        bezier_points: Count = 100_000  # code of Models Genesis
-        paint_rate: Share = 0.9  # code
-        inpaint_rate: Share = 0.2  # code
+        bezier_points: Count = 100_000  # code
+        boxes: Count = 30  # code, at most: painted over one after another; each follows with .95
 
         def __post_init__(self) -> None:
             if not (self.affine or self.dense):
@@ -95,10 +95,12 @@ class GVSL(Method):
             raw, g, rows = batch["crop"], generator, len(batch["crop"])
             low, high = (f(raw, dim=(2, 3, 4), keepdim=True) for f in (torch.amin, torch.amax))
             unit = (raw - low) / torch.where(high > low, high - low, 1)
-            x = deform.local_shuffle(unit, chance(rows, self.local_rate, g), self.windows, g)
-            x = deform.bezier(x, chance(rows, self.nonlinear_rate, g), self.bezier_points, g)
-            painted, inner = chance(rows, self.paint_rate, g), chance(rows, self.inpaint_rate, g)
-            x = deform.paint(x, painted & inner, painted & ~inner, deform.Boxes(), g)
+            even = [(max(1, n // 20),) * 2 for n in crop]
+            x = deform.local_shuffle(unit, chance(rows, self.local_rate, g), self.windows, g, even)
+            chosen = chance(rows, self.nonlinear_rate, g)
+            x = deform.bezier(x, chosen, self.bezier_points, g, rises=1.0)
+            sides = [(max(1, n // 10), max(1, n // 5 - 1)) for n in crop]
+            x = deform.paint_boxes(x, sides, deform.Boxes(self.boxes), g)
             bounds = constant(
                 [self.rotate] * 3 + [self.zoom] * 3 + [self.shift] * 3 + [self.shear] * 6,
                 raw.device,
@@ -144,7 +146,8 @@ class GVSL(Method):
         if self.affine is not None:
             fixed, moving = maps[-1].chunk(2)
             told = self.affine(self.join(torch.cat([moving, fixed], dim=1)).mean(dim=(2, 3, 4)))
-            at = placed(self.bounded(told.detach() if p.affine_detach else told), x.shape[2:])
+            bounded = self.bounded(told.detach() if p.affine_detach else told, x.shape[2:])
+            at = placed(bounded, x.shape[2:])
             moved, seen = sampled(moved, at), sampled(seen, at)
         if self.flow is not None:
             flow = self.flow(torch.cat([seen, mine], dim=1))
@@ -158,11 +161,15 @@ class GVSL(Method):
             total = total + p.smooth_weight * terms["rough"]
         return {"total": total, **terms}
 
-    def bounded(self, told: Tensor) -> Tensor:
-        """Return rotation, scale, translation and shear (B, 15) within their bounds; translation has none."""
+    def bounded(self, told: Tensor, shape: torch.Size | Triple) -> Tensor:
+        """Return rotation, scale, translation and shear (B, 15) within their bounds; translation has none.
+
+        As in the code, the head's translation is divided by the sides: a 1 moves half a voxel.
+        """
         p = self.params
         turn, zoom, shift, shear = told.split([3, 3, 3, 6], dim=1)
         turn, zoom, shear = (v.clamp(-1, 1) for v in (turn, zoom, shear))
+        shift = shift / constant(tuple(shape), told.device, told.dtype)
         return torch.cat([turn * p.rotate, zoom * p.zoom, shift, shear * p.shear], dim=1)
 
 
@@ -212,12 +219,12 @@ def identity(shape: torch.Size | Triple, like: Tensor) -> Tensor:
 
 @full_precision
 def placed(told: Tensor, shape: torch.Size | Triple) -> Tensor:
-    """Return where an affine map about the centre reads, (B, X, Y, Z, 3) in voxels; shifts in sides."""
+    """Return where an affine map about the centre reads, (B, X, Y, Z, 3) in voxels; shifts in half sides."""
     size = constant(tuple(shape), told.device, told.dtype)
     middle = (size - 1) / 2
     offsets = identity(shape, told) - middle
     turned = torch.einsum("bij,xyzj->bxyzi", matrices(told), offsets)
-    return turned + (middle + told[:, 6:9] * size)[:, None, None, None]
+    return turned + (middle + told[:, 6:9] * size / 2)[:, None, None, None]
 
 
 @full_precision

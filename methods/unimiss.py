@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench import augment, distributed
-from bench.augment.draw import chance
+from bench.augment.draw import around_one, chance
 from bench.data.reader import Volume
 from bench.method import Arrays, Batch, Figure, Method, MethodParams, Triple
 from bench.nets import Network
@@ -34,6 +34,9 @@ class UniMiSS(Method):
         "https://arxiv.org/abs/2112.09356",
         "https://github.com/YtongXie/UniMiSS-code",
     )
+    version = (
+        2  # 2: noise by its standard deviation, exponents balanced, views inside a small place
+    )
     figure = Figure("retrieval", "views whose nearest other view is of their own scan", "chance")
     fidelity = (
         "official code compared: head, loss, centre, slow copy of its volumes; not slices, network"
@@ -47,7 +50,8 @@ class UniMiSS(Method):
         place: Factors = (1.4, 1.8)  # code: sides in plane of their place, over the crop's
         scale: Factors = (0.8, 1.2)  # code: sides in plane of a view's box over the crop's
         flip: Share = 0.8  # code, per axis
-        noise: Amounts = (0.0, 0.1)  # code, batchgenerators' default: variance
+        # code, batchgenerators' default: it calls the number variance and takes it as standard deviation
+        noise: Amounts = (0.0, 0.1)
         blur: tuple[Share, Share] = (0.64, 0.4)  # code: .8 x .8 and .8 x .5
         blur_sigma: Amounts = (0.1, 2.0)  # code
         brightness: tuple[Share, Share] = (0.8, 1.0)  # code
@@ -78,7 +82,8 @@ class UniMiSS(Method):
             corner = rng.integers(0, shape - place + 1)
             made = []
             for _ in range(2):
-                box = np.append((wanted[:2] * rng.uniform(*self.scale, 2)).astype(int), wanted[2])
+                box = (wanted[:2] * rng.uniform(*self.scale, 2)).astype(int)
+                box = np.append(np.where(box >= place[:2], wanted[:2], box), wanted[2])
                 start = corner + rng.integers(0, np.maximum(place - box, 0) + 1)
                 made.append(read_at(volume, start, box, crop))
             return {"pair": np.stack(made)}
@@ -96,13 +101,14 @@ class UniMiSS(Method):
             x, _ = augment.random_flip(x, self.flip, g)
             one = unit_of(x, self.intensity, zscored)
             by = torch.ones(len(x), device=x.device) if one is None else one
-            x = augment.gaussian_noise(x, 1.0, (self.noise[0] * by**2, self.noise[1] * by**2), g)
+            x = augment.gaussian_noise(x, 1.0, (self.noise[0] * by, self.noise[1] * by), g, "std")
             x = augment.gaussian_blur(x, self.blur[view], self.blur_sigma, g)
             x = augment.brightness(x, self.brightness[view], self.brightness_factor, g, clip=False)
             moved = chance(len(x), self.shift[view], g) * randn(len(x), g) * self.shift_std * by
             x = x + moved.view(-1, 1, 1, 1, 1)
             x = augment.contrast(x, 1.0, self.contrast_factor, g)
-            return augment.gamma(x, self.gamma[view], self.gamma_exponent, g, "moments")
+            exponent = around_one(len(x), self.gamma_exponent, g)  # as batchgenerators draws it
+            return augment.gamma(x, self.gamma[view], (exponent, exponent), g, "moments")
 
     params: Params
     progress: Tensor

@@ -279,7 +279,7 @@ class VoCo(Method):
             or self.params.export == "student"
         ):
             return super().transfer()
-        return {f"encoder.{k}": v for k, v in self.slow.encoder.state_dict().items()}
+        return self.handed("encoder", of=self.slow)
 
 
 def _divided(embedded: Tensor, batch: Batch) -> Sides:

@@ -97,6 +97,10 @@ class Vox2Vec(Method):
             start, _ = draw_pair(volume.shape, crop, Pairing(overlap=share), rng)
             pair = np.stack([volume.crop(corner.tolist(), crop) for corner in start])
             low, high = start.max(0), start.min(0) + crop
+            # of a scan that is shorter than the crop, voxels of its padding only where others are too few
+            real = np.maximum(low, 0), np.minimum(high, volume.shape)
+            if prod((real[1] - real[0]).clip(0)) >= self.voxels:
+                low, high = real
             chosen = self.chosen(pair[0][0], low - start[0], high - low, rng)
             voxel = np.stack(np.unravel_index(chosen, high - low), axis=1)
             return {"pair": pair, "voxel": voxel + (low - start)[:, None]}

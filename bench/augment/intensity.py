@@ -60,7 +60,7 @@ def contrast(
 def gamma(
     x: Tensor,
     p: float,
-    bounds: Bounds,
+    bounds: Bounds | Each,
     generator: torch.Generator,
     keep: values.Keep = "range",
     inplace: bool = False,

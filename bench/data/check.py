@@ -172,7 +172,11 @@ def _judged(
     lies = None
     if label is not None:
         faults += _value_faults(dataset, label)
-        lies = None if image is None else attempt(partial(lay, label), image)
+        lies = (
+            None
+            if image is None
+            else attempt(partial(lay, label, as_stored=dataset.labels_as_stored), image)
+        )
     placed = (
         label is None or lies is not None or all(fault.kind != "orientation" for fault in faults)
     )

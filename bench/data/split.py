@@ -28,6 +28,10 @@ CV5 = (
 )
 LEAVE_ONE_OUT = "leave_one_out"
 RULES = (RULE, EVEN, FIVE, CV5, LEAVE_ONE_OUT)  # known to every data set
+BY_SCAN = {  # the same rules, but cases that are cut from one scan lie on one side (Dataset.scan)
+    "by_scan": RULE,
+    "by_scan_5fold": FIVE,
+}
 GIVEN = "given"  # known to those that come with labelled cases to test on: the parts that these say they are of
 EXTERNAL = "external"  # of a data set that is only tested: all its patients with labels
 STATED: dict[str, Which] = {
@@ -36,10 +40,15 @@ STATED: dict[str, Which] = {
     "testing": "test",
     "test": "test",
 }
-FOLDS = {FIVE: 5, CV5: 5}  # where there are more than one, and as many whoever is there
+FOLDS = {
+    FIVE: 5,
+    "by_scan_5fold": 5,
+    CV5: 5,
+}  # where there are more than one, and as many whoever is there
 SIDES: tuple[Which, ...] = ("train", "val", "test")
 PARTS: dict[str, tuple[Which, ...]] = {  # that nobody may lack
     RULE: SIDES,
+    "by_scan": SIDES,
     EVEN: SIDES,
     EXTERNAL: ("test",),
 }
@@ -80,8 +89,8 @@ def folds(
         dataset: its declaration (knows its registered splits).
         name: its id, part of the rule's hash.
         cases: what is on disk.
-        split: ``rule``, ``even``, ``rule_5fold``, ``cv5``, ``leave_one_out``, ``given``, ``external`` or a
-            registered name.
+        split: ``rule``, ``even``, ``rule_5fold``, ``cv5``, ``leave_one_out``, ``by_scan``, ``by_scan_5fold``,
+            ``given``, ``external`` or a registered name.
         without: patients that are left out of every part, though a registered list names them.
 
     Raises:
@@ -89,13 +98,13 @@ def folds(
             ``FEWEST`` test patients by ``rule``.
     """
     patients = sorted({c.patient for c in cases if c.label is not None}, key=natural)
-    if split in (RULE, EXTERNAL):
-        by_rule = {p: _by_rule(name, p) for p in patients}
-        parts = [_fold(split, 0, by_rule if split == RULE else dict.fromkeys(patients, "test"))]
+    if split in (RULE, FIVE, *BY_SCAN):
+        scan = {c.patient: dataset.scan(c) if split in BY_SCAN else c.patient for c in cases}
+        parts = _hashed(split, name, {p: scan[p] for p in patients})
+    elif split == EXTERNAL:
+        parts = [_fold(split, 0, dict.fromkeys(patients, "test"))]
     elif split == EVEN:
         parts = [_evenly(name, patients)]
-    elif split == FIVE:
-        parts = [_fold(split, k, {p: _by_fifth(name, p, k) for p in patients}) for k in range(5)]
     elif split == CV5:  # dealt in turn: even, but a new patient moves others
         turn = {p: i % 5 for i, p in enumerate(sorted(patients, key=lambda p: unit(CV5, name, p)))}
         parts = [_fold(split, k, {p: _tested(turn[p] == k) for p in patients}) for k in range(5)]
@@ -112,7 +121,7 @@ def folds(
     elif split == GIVEN:
         parts = [_given(name, cases)]
     else:
-        names = [*dataset.splits, *RULES, GIVEN]
+        names = [*dataset.splits, *RULES, *BY_SCAN, GIVEN]
         raise Misstated("split", unknown(f"split of data set {name!r}", split, names))
     if not patients:
         raise BenchError(
@@ -132,10 +141,10 @@ def _full(name: str, fold: Fold, patients: int) -> None:
                 "split",
                 f"{name}: split {fold.name!r} leaves no {part} patient among {patients}; add cases{other}",
             )
-    if fold.name == RULE and len(fold.test) < FEWEST:
+    if BY_SCAN.get(fold.name, fold.name) == RULE and len(fold.test) < FEWEST:
         raise Misstated(
             "split",
-            f"{name}: split {RULE!r} draws each patient independently, which leaves {len(fold.train)} to "
+            f"{name}: split {fold.name!r} draws each patient independently, which leaves {len(fold.train)} to "
             f"train, {len(fold.val)} to validate and {len(fold.test)} to test; at least {FEWEST} to test are "
             f"needed: use 'split: {EVEN}' or '{CV5}'",
         )
@@ -145,8 +154,18 @@ def _tested(yes: bool) -> str:
     return "test" if yes else "train"
 
 
-def _by_rule(name: str, patient: str) -> str:
-    u = unit(RULE, name, patient)
+def _hashed(split: str, name: str, scans: Mapping[str, str]) -> list[Fold]:
+    """Return the folds of a rule that places each scan by its own hash, given by patient."""
+    if BY_SCAN.get(split, split) == RULE:
+        return [_fold(split, 0, {p: _by_rule(split, name, scan) for p, scan in scans.items()})]
+    return [
+        _fold(split, k, {p: _by_fifth(split, name, scan, k) for p, scan in scans.items()})
+        for k in range(5)
+    ]
+
+
+def _by_rule(rule: str, name: str, patient: str) -> str:
+    u = unit(rule, name, patient)
     return "train" if u < 0.7 else "val" if u < 0.8 else "test"
 
 
@@ -187,11 +206,11 @@ def _given(name: str, cases: Sequence[Case]) -> Fold:
     return _fold(GIVEN, 0, {p: parts[p] for p in sorted(parts, key=natural)})
 
 
-def _by_fifth(name: str, patient: str, fold: int) -> str:
+def _by_fifth(rule: str, name: str, patient: str, fold: int) -> str:
     """Return the part in a fold: a fifth of the unit interval tests, an eighth of the rest validates."""
-    if int(5 * unit(FIVE, name, patient)) == fold:
+    if int(5 * unit(rule, name, patient)) == fold:
         return "test"
-    return "val" if unit(f"{FIVE}:val", name, patient) < 1 / 8 else "train"
+    return "val" if unit(f"{rule}:val", name, patient) < 1 / 8 else "train"
 
 
 def _fold(split: str, index: int, parts: Mapping[str, str]) -> Fold:

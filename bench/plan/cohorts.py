@@ -288,11 +288,11 @@ def check_folds(section: Finetune, folds: Sequence[splits.Fold]) -> None:
 
 def _unseen(dataset: Dataset, section: Finetune) -> list[splits.Fold]:
     """Return a stand-in fold where the data is not here; registered lists are known all the same."""
-    if section.split in (*splits.RULES, splits.GIVEN, splits.EXTERNAL):
+    if section.split in (*splits.RULES, *splits.BY_SCAN, splits.GIVEN, splits.EXTERNAL):
         count = splits.FOLDS.get(section.split, 1)
         return [splits.Fold(section.split, i, (), (), ()) for i in range(count)]
     if section.split not in dataset.splits:
-        names = [*dataset.splits, *splits.RULES, splits.GIVEN]
+        names = [*dataset.splits, *splits.RULES, *splits.BY_SCAN, splits.GIVEN]
         raise Misstated(
             "split", unknown(f"split of data set {section.dataset!r}", section.split, names)
         )

@@ -74,11 +74,18 @@ def flips(rows: int, p: float, rounds: int, axes: Triple, generator: torch.Gener
     return torch.stack(times, dim=1) % 2 == 1
 
 
-def local_shuffle(x: Tensor, chosen: Tensor, windows: int, generator: torch.Generator) -> Tensor:
+def local_shuffle(
+    x: Tensor,
+    chosen: Tensor,
+    windows: int,
+    generator: torch.Generator,
+    sides: list[Pair] | None = None,
+) -> Tensor:
     """Shuffle the voxels inside many small windows of each chosen row.
 
-    A window's side along an axis is uniform from 1 to a tenth of the axis, its place uniform. Every window is
-    a permutation of the original; where windows overlap the later one counts. All channels move alike.
+    A window's side along an axis is uniform between two of ``sides``, from 1 to a tenth of the axis by
+    default; its place is uniform. Every window is a permutation of the original; where windows overlap the
+    later one counts. All channels move alike.
     """
     drawn = rand((len(x), windows, 6), generator)
     seeds = randint(0, 2**62, (len(x), windows), generator)
@@ -86,8 +93,9 @@ def local_shuffle(x: Tensor, chosen: Tensor, windows: int, generator: torch.Gene
     if not len(rows):
         return x
     shape = constant(x.shape[2:], x.device)
+    edges = constant(sides or [(1, max(1, n // 10)) for n in triple(x)], x.device)
     u, seed = drawn[rows].flatten(0, 1), seeds[rows].flatten()
-    size = integers(1, (shape // 10).clamp_min(1), u[:, :3]).long()
+    size = integers(edges[:, 0], edges[:, 1], u[:, :3]).long()
     start = integers(0, shape - size, u[:, 3:]).long()
     row = torch.arange(len(rows), device=x.device).repeat_interleave(windows)
     source = shuffled(start, size, row, seed, len(rows), triple(x))
@@ -222,6 +230,12 @@ def paint(
     noise = rand(tuple(x.shape), generator).to(x.dtype)
     x = torch.where(per_sample(inner) & small, noise[:, :1], x)
     return torch.where(per_sample(outer) & ~large, noise, x)
+
+
+def paint_boxes(x: Tensor, sides: list[Pair], boxes: Boxes, generator: torch.Generator) -> Tensor:
+    """Write uniform noise, the same in all channels, into some boxes of every row; see ``boxed``."""
+    inside = boxed(len(x), triple(x), sides, boxes, 0, generator)
+    return torch.where(inside, rand((len(x), 1, *triple(x)), generator).to(x.dtype), x)
 
 
 def inner_sides(shape: Triple) -> list[Pair]:

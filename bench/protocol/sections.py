@@ -712,7 +712,7 @@ class Finetune(Tuning):
     """One labelled data set on which every row is fine-tuned and scored."""
 
     dataset: str  # name of a data set (see `bench list datasets`)
-    split: str  # a registered list, or rule, even, rule_5fold, cv5, leave_one_out, given
+    split: str  # a registered list, or rule, even, rule_5fold, cv5, leave_one_out, by_scan, by_scan_5fold, given
     # name of the section in records and tables; default: the data set, with "#2" if it is repeated
     name: str = ""
     title: str = ""  # printed title; by default that of the data set, longer if repeated

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import registry
 from bench.data.case_filter import DOUBTFUL, SHOWN
 from bench.errors import first_of
 from bench.jobs.finetune.spec import setting_text
@@ -66,6 +67,12 @@ def splits(report: ReportContext, records: pd.DataFrame) -> Table:
         f"{info.title}: made by bench, not scanned. Scores on it say nothing about patients."
         for info in report.info.values()
         if info.synthetic
+    ]
+    sentences += [
+        f"{info.title}: {caution}"
+        for info in report.info.values()
+        if not info.synthetic
+        and (caution := registry.declared("dataset", info.name, "caution", ""))
     ]
     return replace(
         grid(SPLIT, lines, "Data and splits", " ".join(sentences), words=(1, 2, 5, 6)), folded=True

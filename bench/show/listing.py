@@ -264,7 +264,7 @@ def one_dataset(name: str, data: Path | None) -> Listed:
 def _parts(
     dataset: Dataset, name: str, cases: Sequence[Case] | None, split: str
 ) -> list[dict[str, int]] | str:
-    if cases is None and split in splits.RULES:
+    if cases is None and split in (*splits.RULES, *splits.BY_SCAN):
         return "computed from the patients that are there"
     try:
         if cases is None:

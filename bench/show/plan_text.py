@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench import digest, records
+from bench import digest, records, registry
 from bench.errors import Damaged, enumerated, printable
 from bench.jobs.finetune.spec import FinetuneSpec
 from bench.jobs.kind import GPU_STEP, TERAFLOPS_PER_GPU
@@ -243,6 +243,8 @@ def _patients(plan: Plan, protocol: Protocol) -> list[str]:
         }
         each = ", ".join(f"{' / '.join(parts)} at {percent} %" for percent, parts in sizes.items())
         lines.append(f"  {dataset}, split {split}: patients that train / validate / test {each}")
+        if caution := registry.declared("dataset", dataset, "caution", ""):
+            lines.append(f"  {dataset}: {caution}")
         for size in dict.fromkeys(train for train, *_ in sizes.values()):
             same = [f"{percent} %" for percent, (train, *_) in sizes.items() if train == size]
             if len(same) > 1 and size != "0":

@@ -44,6 +44,7 @@ DTYPES = {
 }
 # xyzt_units: metres, micrometres; any other code is millimetres, as ITK has it
 MM = {1: 1000.0, 3: 0.001}
+SAME_SIZE = 0.01  # by how much, as a share, the voxels of one header may differ in size
 LONGEST_QUATERNION = 1.001  # headers that a program wrote from text have three or four digits
 Order = Literal["<", ">"]
 VERSIONS = {  # sizeof_hdr: (layout, class, magic of a single file, first byte that voxels may have)
@@ -187,7 +188,9 @@ def _scaling(path: Path, fields: Any) -> tuple[float, float]:
 def _affine(path: Path, header: Any, grid: tuple[int, ...]) -> tuple[np.ndarray, Stated]:
     """Return the sform, else the qform, else nibabel's guess from the spacing, in the file's unit.
 
-    One that is set and cannot be used (all zeros, NaN) counts only where there is no other.
+    One that is set and cannot be used (all zeros, NaN) counts only where there is no other. An sform whose
+    voxels are 1 x 1 x 1 where the qform's are not is a placeholder, as in most files of ACDC
+    (MIC-DKFZ/nnUNet issue 2741): the qform counts.
     """
     # the standard: a qfac of 0 reads as 1
     header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1
@@ -205,6 +208,17 @@ def _affine(path: Path, header: Any, grid: tuple[int, ...]) -> tuple[np.ndarray,
         return best, Stated()
     long = [n > 1 for n in grid]
     turns = [nib.orientations.io_orientation(affine)[long] for affine in usable]
+    sizes = [np.linalg.norm(affine[:3, :3], axis=0)[long] for affine in usable]
+    if np.array_equal(*turns) and not np.allclose(sizes[0], sizes[1], rtol=SAME_SIZE):
+        ours, other = (" x ".join(f"{size:.4g}" for size in each) for each in sizes)
+        if np.allclose(sizes[0], 1):
+            detail = f"its sform says voxels of {ours}, its qform and pixdim {other}: these count"
+            return usable[1], Stated(place=False, doubt=detail)
+        detail = (
+            f"by its sform the voxels are {ours}, by its qform and pixdim {other}; some readers use the sform, "
+            "some the qform: find out which is right and write it into both"
+        )
+        return best, Stated(conflict=detail)
     if np.array_equal(*turns):
         detail = (
             f"sform and qform lie up to {off:.4g} voxels apart; the directions agree, the position "

@@ -164,7 +164,10 @@ def _channel(volume: Volume3D, lead: Volume3D) -> Volume3D:
 
 
 def read_label(
-    path: Path, like: Volume3D | LabelVolume | None = None, frame: int | None = None
+    path: Path,
+    like: Volume3D | LabelVolume | None = None,
+    frame: int | None = None,
+    as_stored: bool = False,
 ) -> LabelVolume:
     """Return a label map in RAS+.
 
@@ -174,6 +177,8 @@ def read_label(
             stored like its image. So is one with its image's directions, wherever its header places it. One
             along other axes is turned as its header says if it then lies on its image, else refused.
         frame: the fourth axis is time, and this point of it is the label.
+        as_stored: a label with its image's grid is stored like it, whatever its header says
+            (``Dataset.labels_as_stored``).
 
     Raises:
         VolumeError: unusable file, a value that is no whole number, another shape than the image's, or
@@ -185,13 +190,13 @@ def read_label(
     label = LabelVolume(
         path, _integers(path, array), affine, _spacing(affine), _axes(stored), stored
     )
-    return label if like is None else lay(label, like)
+    return label if like is None else lay(label, like, as_stored)
 
 
-def lay(label: LabelVolume, like: Volume3D | LabelVolume) -> LabelVolume:
+def lay(label: LabelVolume, like: Volume3D | LabelVolume, as_stored: bool = False) -> LabelVolume:
     """Return a label that was read alone as ``read_label`` returns it beside its image; raises alike."""
     stored = label.stored
-    way = _affine_on(stored, like)
+    way = _affine_on(stored, like, as_stored)
     array = _to_ras(_to_stored(label.array[np.newaxis], stored.affine), way)
     if array.shape[1:] != like.array.shape[-3:]:
         stored.fail("shape", _differs(array, like.array, like.path))
@@ -222,10 +227,12 @@ def _one_channel(stored: Stored, frame: int | None) -> np.ndarray:
     return array
 
 
-def _affine_on(stored: Stored, like: Volume3D | LabelVolume) -> np.ndarray:
+def _affine_on(stored: Stored, like: Volume3D | LabelVolume, as_stored: bool) -> np.ndarray:
     """Return the affine by which a label is turned to lie on its image."""
-    check_stated(stored)
     its, grids = like.stored, stored.grid == like.stored.grid
+    if as_stored and grids:
+        return its.affine
+    check_stated(stored)
     if not stored.stated.axes or not its.stated.axes or its.stated.conflict:
         return its.affine
     if grids and apart(stored.affine, its.affine, its.grid) <= TOLERANCE:

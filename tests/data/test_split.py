@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bench
+from bench import registry
 from bench.data import split
 from bench.dataset import Case
 from bench.errors import BenchError
@@ -45,6 +46,25 @@ def test_the_rule_divides_at_0_7_and_0_8_whoever_else_is_there(patients):
         part = "train" if u < 0.7 else "val" if u < 0.8 else "test"
         assert p in getattr(fold, part)
     assert sorted(fold.train + fold.val + fold.test) == sorted(patients)
+
+
+@pytest.mark.parametrize("name", ["by_scan", "by_scan_5fold"])
+def test_by_scan_keeps_crops_of_one_scan_on_one_side(name):
+    dataset = registry.load("dataset", "msd04_hippocampus")()
+    numbers = [n for n in range(1, 395) if n % 7]  # of some scans one crop is there
+    cases = cases_of([f"hippocampus_{n:03d}" for n in numbers])
+    found = split.folds(dataset, "msd04_hippocampus", cases, name)
+    for fold in found:
+        sides = {(int(p[-3:]) + 1) // 2: part for part in split.SIDES for p in getattr(fold, part)}
+        for part in split.SIDES:
+            assert all(sides[(int(p[-3:]) + 1) // 2] == part for p in getattr(fold, part))
+        assert len(fold.train) > len(fold.test) > 20 and fold.val
+    assert sorted(p for fold in found for p in fold.test) == sorted(c.patient for c in cases) or (
+        name == "by_scan"
+    )
+    (fold,) = split.folds(dataset, "msd04_hippocampus", cases, "rule")
+    scans = [{(int(p[-3:]) + 1) // 2 for p in part} for part in (fold.train, fold.test)]
+    assert scans[0] & scans[1]  # what it is for
 
 
 @given(names)

@@ -77,6 +77,18 @@ def test_eq_3_to_the_letter_divides_by_the_number_of_patches(scans):
     assert (a["global"] / b["global"]).item() == pytest.approx(27, rel=1e-5)
 
 
+@pytest.mark.parametrize("seen", [False, True])
+def test_the_decoder_reads_the_class_token_only_if_told_to(scans, seen):
+    """Eq. 2: y_l = D(Z_l^p), of the outputs of visible patches."""
+    method, batch = made(scans, {"decode_class": seen})
+    kept = []
+    method.decoder.register_forward_pre_hook(lambda _, given: kept.append(given))
+    method.loss(batch)
+    for encoded, visible, *_ in kept:
+        assert encoded.shape[1] == visible.shape[1] + seen
+    assert len(kept) == 2
+
+
 def test_hidden_voxels_of_the_student_are_seen_by_the_teacher_alone(scans):
     method, batch = made(scans)
     x = batch["global"].clone()

@@ -26,6 +26,9 @@ def test_both_crops_show_the_same_voxels_and_none_twice(shape):
         assert sample["voxel"].shape == (2, 60, 3) and len({tuple(row) for row in i.tolist()}) == 60
         assert (i >= 0).all() and (i < CROP).all() and (j >= 0).all() and (j < CROP).all()
         assert len(np.unique(i - j, axis=0)) == 1
+        assert (
+            a[:, i[:, 0], i[:, 1], i[:, 2]] > 0
+        ).all()  # none of padding, though a scan is short
         assert np.array_equal(a[:, i[:, 0], i[:, 1], i[:, 2]], b[:, j[:, 0], j[:, 1], j[:, 2]])
 
 

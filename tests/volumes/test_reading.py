@@ -231,6 +231,31 @@ def test_two_statements_of_one_header_are_compared(tmp_path, qform, conflict, pl
     assert stored.stated.place == place == (not stored.stated.doubt)
 
 
+@pytest.mark.parametrize("unit", [True, False], ids=["placeholder", "other size"])
+def test_an_sform_of_unit_voxels_gives_way_to_a_qform_of_true_size_and_another_size_is_a_conflict(
+    tmp_path, unit
+):
+    """Most files of ACDC: sform diag(-1, -1, 1), the true size in qform and pixdim (nnU-Net issue 2741)."""
+    sform = np.diag([-1.0, -1, 1, 1]) if unit else AFFINE @ np.diag([1, 1, 2.0, 1])
+    volume = read_volume(both_forms(tmp_path / "a.nii", sform, AFFINE))
+    assert bool(volume.stored.stated.conflict) != unit
+    if unit:
+        assert volume.spacing == pytest.approx((1.5, 2, 2.5)) and not volume.stored.stated.place
+        assert "qform and pixdim 1.5 x 2 x 2.5" in volume.stored.stated.doubt
+
+
+def test_a_label_is_stored_like_its_image_where_the_data_set_says_so(tmp_path):
+    """Headers of LiTS volume-53 and its label (nnU-Net issue 2751)."""
+    image, label = (nib.Nifti1Image(VALUES, affine) for affine in (MIRRORED, np.eye(4)))
+    for file, name in ((image, "image.nii"), (label, "label.nii")):
+        nib.save(file, tmp_path / name)
+    volume = read_volume(tmp_path / "image.nii")
+    with pytest.raises(VolumeError, match="its axes are stored"):
+        read_label(tmp_path / "label.nii", volume)
+    laid = read_label(tmp_path / "label.nii", volume, as_stored=True)
+    np.testing.assert_array_equal(laid.array, volume.array[0])
+
+
 def test_a_shear_that_no_qform_holds_stays_in_the_affine_and_is_no_conflict(tmp_path):
     volume = read_volume(both_forms(tmp_path / "a.nii", SHEARED, SHEARED))
     assert not volume.stored.stated.conflict

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import registry
-from bench.data.split import RULES
+from bench.data.split import BY_SCAN, RULES
 from bench.dataset import Dataset
 from bench.extras.site.fields import as_yaml, described
 from bench.extras.site.markdown import anchor, cited, facts, joined, paragraphs, table, words
@@ -170,7 +170,7 @@ def _dataset(name: str) -> str:
         f"## Recipes\n\n{table(('name', 'what differs from a bare recipe'), recipes)}",
         "## Splits",
         _splits(data),
-        f"By a rule, on whatever is there: {joined(RULES)}.",
+        f"By a rule, on whatever is there: {joined([*RULES, *BY_SCAN])}.",
         _used("datasets", name),
     )
 
@@ -190,6 +190,7 @@ def _dataset_facts(data: Dataset) -> Facts:
         ("task", data.task),
         ("how to get it", words(data.unpack)),
         ("empty masks", f"convention `{data.empty}`"),
+        ("patients", words(data.caution)),
         ("same scans or people in", overlaps),
         ("doubtful cases", doubts),
         ("version", data.version),

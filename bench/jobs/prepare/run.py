@@ -239,7 +239,8 @@ def _prepared(dataset: Dataset, task: Task, recipe: Recipe) -> Made:
         try:
             volume = join_channels([read_volume(path, case.frame) for path in case.images])
             file = case.label if isinstance(case.label, Path) else None
-            label = None if file is None else read_label(file, volume, case.frame)
+            way = dataset.labels_as_stored
+            label = None if file is None else read_label(file, volume, case.frame, way)
         except TooLargeError:
             raise MemoryError from None
     if volume.array.shape[0] != len(dataset.channels):
