@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import isfinite, prod
+from math import isfinite
 
 import numpy as np
 
@@ -61,7 +61,9 @@ def _number(case: str, key: str, stated: str | None) -> float:
 
 def _volume(prepared: Prepared, case: str, value: Value) -> float:
     voxels = int(np.isin(prepared.native(case), value.labels).sum())
-    return voxels * prod(prepared.geometry(case).native_spacing) / 1000
+    geometry = prepared.geometry(case)
+    edges = geometry.native_edges or np.diag(geometry.native_spacing)
+    return voxels * abs(float(np.linalg.det(edges))) / 1000  # edges may be oblique
 
 
 def _ejected(prepared: Prepared, patient: str, cases: Sequence[str], value: Value) -> float:

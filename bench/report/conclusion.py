@@ -25,6 +25,7 @@ from bench.report.tabular import COUNTS, Line, Table, TableCell, grid, lines_of,
 from bench.report.verdicts import BLIND, HEADING, RowComparison, VerdictGroup, run_seeds
 from bench.stats.comparison import BETTER, EQUIVALENT, FEW, ROPE, UNCLEAR, WEIGHTS, WORSE
 from bench.stats.equivalence import ENOUGH
+from bench.stats.power import fewest_patients
 
 SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "≈", UNCLEAR: "?", WEIGHTS: "·"}
 ADJUSTED, PRETRAININGS = "p, Holm", "Pretrainings"  # columns of some tables alone
@@ -375,7 +376,7 @@ def interval(report: ReportContext, key: Key) -> str:
 
 def count_of(c: stats.Comparison) -> str:
     """Return how many runs and patients a comparison is of, in print."""
-    return f"{c.pretrainings * c.seeds} {TIMES} {c.patients}"
+    return f"{c.runs} {TIMES} {c.patients}"
 
 
 def reason(judged: stats.Judged) -> str:
@@ -396,6 +397,7 @@ def _more(row: RowComparison, unit: str) -> str:
     noun = "run" if c.seeds == 1 else "pretraining"
     each = " each" if c.pretrainings > 1 else ""
     of = f" with {counted(c.seeds, 'fine-tuning')}{each}" if c.seeds > 1 else ""
+    of += f", of which {c.runs} runs have scores" if c.runs < c.pretrainings * c.seeds else ""
     facts = [f"{counted(c.pretrainings, noun)}{of}, {counted(c.patients, 'patient')}"]
     if c.sd_run == c.sd_run:
         sds = [number(v, unit) for v in (c.sd_patient, c.sd_run, c.sd_residual)]
@@ -426,6 +428,8 @@ def settles(row: RowComparison) -> str:
             else "another pretraining seed"
         )
         return f"to say more, add {what}"
+    if c.smallest_p > c.alpha:
+        return f"to say more, test {fewest_patients()} patients or more"
     if {row.judged.verdict, c.verdict} != {UNCLEAR} or c.sd_run != c.sd_run:
         return ""  # told already, or would be if asked alone: more seeds are not what lacks
     noun = "pretraining" if c.seeds > 1 else "run"

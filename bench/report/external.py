@@ -58,7 +58,7 @@ def _table(report: ReportContext, index: int, section: Finetune, fraction: int) 
 
 
 def _entries(changed: Change, unit: str) -> tuple[str, ...]:
-    within = "none: one run, few patients"
+    within = "none: one run, or a group of one patient"
     if changed.low == changed.low:
         within = f"{difference(changed.low, unit)} to {difference(changed.high, unit)}"
     first, second = (number(mean, unit) for mean in changed.means)

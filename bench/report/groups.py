@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bench import stats
 from bench.dataset import natural
 from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
@@ -32,12 +33,13 @@ PICKED = (
 )
 TOO_FEW = " Too few: with so few patients no exact test gives p below 0.05."
 WEIGHTS = (
-    " With one run or one pretraining the gap holds for these weights, not for the method: {rows}."
+    " With one run, one pretraining or one fine-tuning seed the gap holds for these weights, not for the method: "
+    "{rows}."
 )
 PAIRS = (
     "Gap minus scratch's: the row's gap minus the gap of scratch, for the same groups, patients and runs. A "
-    "positive value means that the row's gap is wider. Each pair has a 95 % interval. Holm adjusts p over all "
-    "pairs of a row."
+    "positive value means that the gap moves towards the first group. Each pair has a 95 % interval. Holm adjusts "
+    "p over all pairs of a row."
 )
 MOST = 12  # groups of a column that are compared
 FEW = "too few"  # patients, for any p below 0.05
@@ -75,9 +77,10 @@ class Divided:
 
     @property
     def of_weights(self) -> bool:
-        """Whether there is one run, or one pretraining behind all."""
-        clusters, _ = self.seeds
-        return self.runs == 1 or (clusters is not None and len({*clusters}) == 1)
+        """Whether there is one run, or one pretraining or one fine-tuning seed behind all."""
+        clusters, seeds = self.seeds
+        pretrainings = 0 if clusters is None else len({*clusters})
+        return bool(stats.alone(self.runs, pretrainings, seeds))
 
     @cached_property
     def gaps(self) -> list[Gap]:

@@ -97,7 +97,8 @@ def summary(averaged: Means, over_targets: bool) -> pd.DataFrame:
         **{key: scores[key] for key in keys},
         undefined=scores["value"].isna(),
         penalised=empty
-        & ~scores["metric"].isin(VOLUMES),  # what volumes are by an empty mask is no penalty
+        # what volumes and counts of lesions are by an empty mask is no penalty
+        & ~(scores["metric"].isin(VOLUMES) | scores["unit"].eq("count")),
     ).groupby(keys, observed=True)
     over = runs.groupby(level=keys, observed=True)
     return pd.DataFrame(

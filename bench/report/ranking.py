@@ -15,7 +15,7 @@ from bench.report.cells import MEAN, Key
 from bench.report.common import means_of
 from bench.report.conclusion import SIGNS, reason
 from bench.report.context import ReportContext
-from bench.report.names import lower_is_better, metric_title
+from bench.report.names import is_ranked, lower_is_better, metric_title
 from bench.report.numbers import difference, number, p_value
 from bench.report.scores import Scores, mean_of, shared
 from bench.report.sections import PAGE, Part, Section, Text
@@ -227,7 +227,8 @@ def _tau(report: ReportContext, keys: list[Key]) -> str:
     agreements = []
     for metric in report.metrics:
         means = means_of(report, [key._replace(metric=metric) for key in keys])
-        if metric == main or not report.judges(metric, section) or np.isnan(means).any():
+        known = report.judges(metric, section) and is_ranked(metric)
+        if metric == main or not known or np.isnan(means).any():
             continue
         means *= -1 if lower_is_better(metric, report.unit(metric)) else 1
         tau = float(kendall(-np.arange(len(keys)), means)[0, 1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -282,18 +282,36 @@ def differences_of(
     values = mean_of(_sign(report, key.metric) * (ours_aligned - theirs_aligned), 2)
     if np.isnan(values).all():
         return None
-    return (values, *run_seeds(report, key.row, other.row, runs))
+    sides = ((key.row, ours), (other.row, theirs))
+    lone = {row for row, scores in sides if len({pretrained for pretrained, _ in scores.runs}) == 1}
+    return (values, *run_seeds(report, key.row, other.row, runs, lone))
 
 
 def run_seeds(
-    report: ReportContext, row: str, other: str, runs: Sequence[tuple[int, int]]
+    report: ReportContext,
+    row: str,
+    other: str,
+    runs: Sequence[tuple[int, int]],
+    lone: Set[str] = frozenset(),
 ) -> tuple[list[int] | None, list[int] | None]:
     """Return the pretraining and the fine-tuning seed of each run; of two rows from scratch neither matters.
 
-    Weights from a file are one pretraining, whatever the seed.
+    Weights from a file are one pretraining, whatever the seed. So are those of a row with a single pretraining,
+    which is compared with each of the other row's: their difference is of these weights.
+
+    Args:
+        report: has the rows.
+        row: one of them.
+        other: another one, or itself.
+        runs: pretraining and fine-tuning seeds.
+        lone: rows with a single pretraining seed, which counts where a method pretrains them.
     """
-    declared = [row_of(report.protocol, name)[0] for name in (row, other)]
-    if any(row is not None and row.init for row in declared):
+    names = (row, other)
+    declared = [row_of(report.protocol, name)[0] for name in names]
+    if any(
+        of is not None and (of.init or (name in lone and method_pretrains(of)))
+        for name, of in zip(names, declared, strict=True)
+    ):
         return [0] * len(runs), [seed for _, seed in runs]
     if not any(row is not None and method_pretrains(row) for row in declared):
         return None, None

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import stats
+from bench.metrics.request import declared, fitting
 from bench.plan import Plan
 from bench.plan.cost import forecast
 from bench.protocol import Protocol, is_control, row_of
 from bench.report.footnotes import counted
+from bench.report.names import is_ranked
 from bench.show.reports import RESULTS
 from bench.show.words import duration
 from bench.stats.power import Noise, detectable, needed_patients, needed_runs, noise_of
@@ -47,6 +49,7 @@ class Pilot:
     probe: bool  # of frozen encoders
     noise: Noise
     patients: int
+    split: tuple[str, int] = ("", 0)  # by which these were tested, and in how many folds
 
     @property
     def source(self) -> str:
@@ -74,15 +77,19 @@ class Sight:
     noise: Noise  # in points
     source: str  # of the noise
     processor: str = "of this processor"  # whose hours
+    unknown: str = ""  # why nothing can be said of it
 
     @property
     def pilot(self) -> bool:
         """Tell whether it cannot see what it is asked to see."""
-        return self.sees is None or self.sees > self.goal
+        return not self.unknown and (self.sees is None or self.sees > self.goal)
 
     def lines(self) -> Iterator[str]:
         """Yield it in words."""
         yield f"  {self.section}, {self.fraction} % of the labels"
+        if self.unknown:
+            yield f"    not known: {self.unknown}"
+            return
         counts = f"{counted(self.comparisons, 'comparison')}, {self.patients} test patients"
         counts += f", {counted(self.runs, 'run')}"
         hours = "" if self.hours is None else f", {duration(3600 * self.hours)} {self.processor}"
@@ -163,18 +170,22 @@ def _sight(  # noqa: PLR0913 - what a place is
     rows = {cell.row for cell in compared}
     columns = compared[0].columns
     of_row = [c.columns for c in compared if c.row == compared[0].row]
-    pretrainings = {c["init"] for c in of_row}
+    pretrainings = {c["pretrain_seed"] for c in of_row}  # those of folds are one
     # crossed: which of the two brings the luck of a run is not known, so it counts as the scarcer's
-    runs = min(len({c[key] for c in of_row}) for key in ("init", "seed"))
+    runs = min(len({c[key] for c in of_row}) for key in ("pretrain_seed", "seed"))
     probe = columns["evaluation"] == "probe"
     dataset, network = str(columns["dataset"]), str(columns["network"])
     pilots = [p for p in tracked(RESULTS) if (p.dataset, p.probe) == (dataset, probe)]
     pilot = _nearest(pilots, protocol.name, network, fraction)
-    patients = _tested(compared, compared[0].row) or (pilot.patients if pilot else 0)
+    split = str(columns["split"]), len({c.columns["fold"] for c in cells})
+    alike = [p.patients for p in pilots if p.split == split]
+    patients = _tested(compared, compared[0].row) or max(alike, default=0)
     noise = pilot.noise if pilot else PRIOR["few" if fraction <= FEW else "all"]
     least = goal / 100
     one_pretraining = len(pretrainings) < 2
-    sees = inf if one_pretraining else detectable(noise, patients, runs, len(rows))
+    unknown = _unknown(protocol, str(columns["task"]), patients)
+    blind = bool(unknown) or one_pretraining
+    sees = inf if blind else detectable(noise, patients, runs, len(rows))
     jobs = {job for cell in cells for job in (cell.pretrain, cell.finetune, cell.evaluate) if job}
     seconds = [
         costs.get(job) for job in jobs | {need for job in jobs for need in plan.jobs[job].needs}
@@ -188,15 +199,25 @@ def _sight(  # noqa: PLR0913 - what a place is
         runs=1 if one_pretraining else runs,
         sees=100 * sees if isfinite(sees) else None,
         goal=goal,
-        needs_runs=needed_runs(least, noise, patients, len(rows)),
-        needs_patients=None if one_pretraining else needed_patients(least, noise, runs, len(rows)),
+        needs_runs=None if unknown else needed_runs(least, noise, patients, len(rows)),
+        needs_patients=None if blind else needed_patients(least, noise, runs, len(rows)),
         hours=None if None in seconds else sum(s or 0.0 for s in seconds) / 3600,
         noise=Noise(*(100 * part for part in (noise.patient, noise.run, noise.residual))),
         source=pilot.source
         if pilot
         else f"the median of all fine-tunings, because there is no tracked record of "
         f"{'probes of ' if probe else ''}this data set",
+        unknown=unknown,
     )
+
+
+def _unknown(protocol: Protocol, task: str, patients: int) -> str:
+    """Return why nothing can be said of a section: by what it is judged, or whom it tests; "" where it can."""
+    metric = next((name for name in fitting(protocol.metrics, task) if is_ranked(name)), "")
+    if (of := declared(metric)) is None or of.unit != "1":
+        known = " and ".join(JUDGED)
+        return f"it is judged by {metric or 'no metric'}; the noise of {known} alone is tracked"
+    return "" if patients else "how many patients it tests; give --data"
 
 
 def _is_compared(protocol: Protocol, cell: Cell) -> bool:
@@ -238,15 +259,16 @@ def tracked(results: Path) -> tuple[Pilot, ...]:
         table = read_rows(file, COLUMNS)
         table = table.assign(probe=table["evaluation"].eq("probe"))
         places = _judged(table).groupby(
-            ["section", "dataset", "network", "fraction", "probe"], observed=True
+            ["section", "dataset", "network", "fraction", "probe", "split"], observed=True
         )
-        for (_, dataset, network, fraction, probe), rows in places:
+        for (_, dataset, network, fraction, probe, split), rows in places:
             where = str(dataset), str(network), int(fraction), bool(probe)
             comparisons = list(_comparisons(rows))
             noise = noise_of(comparisons)
             if noise is not None:
                 patients = max(comparison.patients for comparison in comparisons)
-                pilots.append(Pilot(file.stem, *where, noise, patients))
+                divided = str(split), rows["fold"].nunique()
+                pilots.append(Pilot(file.stem, *where, noise, patients, divided))
     return tuple(pilots)
 
 
@@ -300,8 +322,14 @@ def as_lines(sights: Sequence[Sight], protocols: Sequence[Protocol], goal: float
     for protocol in protocols:
         if not (sights_here := [sight for sight in sights if sight.protocol == protocol.name]):
             continue
-        short = sum(sight.pilot for sight in sights_here)
-        lines.append(f"{protocol.name}: {_called(short, len(sights_here), goal)}")
+        known = [sight for sight in sights_here if not sight.unknown]
+        short = sum(sight.pilot for sight in known)
+        called = _called(short, len(known), goal)
+        if open_ := len(sights_here) - len(known):
+            called = (
+                f"{called}; not known for {open_} of {len(sights_here)}" if known else "not known"
+            )
+        lines.append(f"{protocol.name}: {called}")
         lines += [line for sight in sights_here for line in sight.lines()]
         most = max((sight.needs_runs or 0 for sight in sights_here if sight.pilot), default=0)
         lines += [f"  for {most} runs: {_more(protocol, most)}"] if most else []

@@ -42,12 +42,14 @@ class Comparison:
     patients: int = 0
     pretrainings: int = 1
     seeds: int = 1  # runs of each pretraining
+    runs: int = 1  # of all pretrainings; fewer than their product where some are missing
     units: int = 1  # pretrainings; runs where there is one pretraining or none
     sd_patient: float = float("nan")  # of one patient's difference, over all runs
     sd_run: float = float("nan")  # of one unit's, over all patients
     sd_residual: float = float("nan")
     df: float = float("nan")
-    detectable: float = float("nan")  # what four of five such studies would have seen, asked alone
+    # what four of five such studies would have seen, asked alone; NaN where nothing can be shown
+    detectable: float = float("nan")
     smallest_p: float = float("nan")  # that an exact test of so many patients can give
     alpha: float = ALPHA
     rope: float = ROPE
@@ -64,7 +66,7 @@ class Comparison:
     def width(self, patients: int | None = None, units: int | None = None) -> float:
         """Return the half-width to expect of so many patients and units, were the components as found here.
 
-        Units are pretrainings, or runs where there is one pretraining or none.
+        Units are pretrainings, or runs where there is one pretraining or none. NaN of a single run.
         """
         from scipy.special import stdtrit
 
@@ -73,7 +75,7 @@ class Comparison:
         dfs = (n - 1, r - 1, (n - 1) * (r - 1))
         below = sum(part**2 / max(df, 1) for part, df in zip(parts, dfs, strict=True))
         if not below > 0:
-            return 0.0
+            return 0.0 if below == 0 else float("nan")
         q, variance = 1 - self.alpha / 2, sum(parts)
         of_runs = (parts[1] + parts[2]) ** 0.5 * stdtrit(max(r - 1, 1), q)
         return float(max(stdtrit(variance**2 / below, q) * variance**0.5, of_runs))
@@ -162,7 +164,7 @@ def compared(
     how = layout(table.shape[1], clusters, seeds)
     parts, (p, f) = effects(table, how), how.shape
     f = f if f > 1 or clusters is None else table.shape[1] // p
-    why = _alone(table.shape[1], p if clusters is not None else 0, seeds)
+    why = alone(table.shape[1], p if clusters is not None else 0, seeds)
     comparison = _judged(
         parts, rope, alpha, sign_flip(table) if flips and table.shape[1] == 1 else None
     )
@@ -178,6 +180,8 @@ def compared(
         | {
             "verdict": verdict,
             "why": why,
+            "detectable": comparison.detectable if not why else float("nan"),
+            "runs": table.shape[1],
             "pretrainings": p if clusters is not None else table.shape[1],
             "seeds": f if clusters is not None else 1,
             "smallest_p": lowest_p,
@@ -198,7 +202,7 @@ def _those(values: Sequence[int] | None, present: np.ndarray) -> list[int] | Non
     return None if values is None else list(compress(values, present))
 
 
-def _alone(runs: int, pretrainings: int, seeds: Sequence[int] | None) -> str:
+def alone(runs: int, pretrainings: int, seeds: Sequence[int] | None) -> str:
     """Say which luck is not known: of all, of the pretraining (0: there is none), of the fine-tuning."""
     if runs == 1:
         return ONE_RUN

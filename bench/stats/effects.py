@@ -139,7 +139,7 @@ def effects(values: Array, runs: Layout) -> Effects:
     observed = left / max(
         (values.shape[0] - 1) * (values.shape[1] - 1), 1
     )  # what filled cells leave
-    df = int(observed * (n - 1) * (flat.shape[1] - 1))
+    df = round(observed * (n - 1) * (flat.shape[1] - 1))
     # what is left is in the patients' part and in the runs'
     shared = sum(float(value.sum()) for value, _ in _of_runs(rest))
     within = max(shared / (observed * (n - 1) * n), 0.0) if df > 0 else 0.0

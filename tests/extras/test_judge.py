@@ -500,6 +500,57 @@ def test_runs_of_one_pretraining_hang_together():
     )
 
 
+def test_one_pretraining_beside_several_is_of_these_weights():
+    table = frame(scores(runs=3)).assign(pretraining=lambda t: t["seed"])
+    lone = table.assign(pretraining=table["seed"].where(table["method"] != "C", 0))
+    standing = only(bench.judge(lone))
+    assert (
+        standing.pair("C", "A").verdict == standing.pair("C", "B").verdict == "these weights only"
+    )
+    assert standing.pair("B", "A").verdict == "better"
+
+
+@pytest.mark.parametrize(
+    ("name", "higher"),
+    [
+        *(("dice_loss", None), ("accuracy_error", None), ("score_time", False)),
+        *(("mean_dice", True), ("test_loss", False), ("main_score", True), ("hd95", False)),
+    ],
+)
+def test_which_way_a_name_says_is_better_and_of_two_ways_none_is_guessed(name, higher):
+    from bench.extras.judge.columns import measure
+
+    way = measure(name, None, alone=True)
+    assert (way and way.higher) is higher
+
+
+def test_what_is_best_at_0_or_only_counted_is_left_out(tmp_path, capsys):
+    table = frame().assign(relative_volume_error=lambda t: t["dice"] - 0.6, lesion_predicted=3)
+    judgement = bench.judge(table)
+    assert [s.scope.metric for s in judgement.standings] == ["dice"]
+    assert any("relative_volume_error" in note for note in judgement.table.notes)
+    lone = file(tmp_path, table.drop(columns=["dice", "lesion_predicted"]))
+    assert main(["judge", str(lone)]) == 2
+    assert "best at 0, or nothing is ranked by it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("study", "datasets"), [("hippocampus", 0), ("eight_acdc", 2)])
+def test_a_data_set_counts_once_over_data_sets_whatever_its_sections_and_fractions(study, datasets):
+    records = ROOT / "results" / "studies" / "records" / f"studies_{study}.parquet"
+    across = bench.judge(records).across
+    assert {len(of.datasets) for of in across} == ({datasets} if datasets else set())
+    assert all("100 %" in where for of in across for where in of.datasets)
+
+
+def test_metrics_agree_by_the_same_patients():
+    """Kendall's tau of two metrics is of means over what all methods have, as their ranks are."""
+    table = frame().drop(columns="seed").assign(hd95=lambda t: 10 - 10 * t["dice"])
+    hard = table.groupby("case")["dice"].mean().sort_values().index[:6]
+    table.loc[table["method"].eq("A") & table["case"].isin(hard), "hd95"] = np.nan
+    (order,) = bench.judge(table).orders
+    assert order.tau == 1.0
+
+
 def test_over_data_sets_and_metrics(tmp_path):
     tables = [frame(scores(seed=s), dataset=f"d{s}").drop(columns="seed") for s in range(4)]
     table = pd.concat(tables).assign(hd95=lambda t: 10 - 10 * t["dice"])

@@ -160,6 +160,17 @@ def test_one_pretraining_and_weights_from_a_file_are_weights_only(context):
     )
 
 
+def test_one_pretraining_beside_several_of_another_method_is_of_weights_and_scratch_is_not(context):
+    study = context(*scores("a", 0.0, (0,)), *scores("b", 0.3), *scores("c", 0.0, (0,)), rows=ROWS)
+    said = {
+        pair: compare(study, Key(pair[0], 0, 100, MEAN, "dice"), pair[1])
+        for pair in ("ba", "bc", "cb")
+    }
+    verdict = {pair: row.judged.verdict for pair, row in said.items()}
+    assert verdict == {"ba": "better", "bc": "these weights only", "cb": "these weights only"}
+    assert said["ba"].judged.comparison.pretrainings == 3
+
+
 @pytest.mark.parametrize(("runs", "end"), [((0,), "result."), ((0, 1, 2), "result (for B).")])
 def test_under_a_plot_it_is_said_of_which_rows_a_verdict_is_of_weights_only(context, runs, end):
     study = context(*scores("a", 0.0, (0,)), *scores("b", 0.3, (0,)), *scores("c", 0.3, runs))
@@ -208,6 +219,9 @@ def test_what_may_tell_is_said_only_where_neither_the_family_nor_the_row_alone_t
     gained = np.random.default_rng(0).normal(0.02, 0.06, (8, 3))
     alone = stats.compared(gained, [0, 1, 2], 0.01, seeds=[0, 1, 2])
     advice = {}
+    few = stats.compared(gained[:5], [0, 1, 2], 0.01, seeds=[0, 1, 2])
+    of_few = SimpleNamespace(judged=stats.Judged(few, 1.0, few.verdict, why=few.why))
+    assert settles(of_few) == "to say more, test 6 patients or more"
     for verdict in ("not separable", "better", "equivalent"):
         judged = stats.Judged(replace(alone, verdict=verdict), 1.0, "not separable")
         advice[verdict] = settles(SimpleNamespace(judged=judged)).partition(",")[0]

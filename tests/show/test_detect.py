@@ -107,6 +107,39 @@ def test_one_pretraining_sees_nothing_and_controls_are_no_comparisons(capsys, pr
     assert all(one["runs"] == 2 for one in detected(capsys, crossed, "--detect", "1"))  # not 12
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"metrics": ["hd95"]}, "it is judged by hd95; the noise of dice and accuracy alone"),
+        ({}, "how many patients it tests; give --data"),
+    ],
+)
+def test_where_the_noise_or_the_patients_are_not_known_nothing_is_claimed(
+    capsys, protocol_file, changes, words
+):
+    """The records of a data set tell how many are tested by a split only if they were tested by it."""
+    section = {"dataset": "msd04_hippocampus", "split": "by_scan", "fractions": [100], "steps": 6}
+    changes = {**changes, "finetune": [section], "pretrain": {"seeds": [0, 1]}}
+    path = protocol_file(changes)
+    (one,) = detected(capsys, path, "--detect", "1")
+    assert words in one["unknown"] and not one["pilot"]
+    assert one["sees"] is one["needs_runs"] is one["needs_patients"] is None
+    assert main(["plan", str(path), "--detect", "1"]) == 0
+    assert f"not known: {words}" in capsys.readouterr().out
+
+
+def test_folds_are_no_pretrainings(capsys, protocol_file):
+    section = {
+        "dataset": "msd04_hippocampus",
+        "split": "rule_5fold",
+        "fractions": [100],
+        "steps": 6,
+    }
+    path = protocol_file({"finetune": [section], "pretrain": {"seeds": [0]}})
+    (one,) = detected(capsys, path, "--detect", "1")
+    assert one["runs"] == 1 and one["sees"] is None
+
+
 def test_it_is_said_in_words_what_is_a_pilot(capsys):
     assert main(["plan", "studies_slices_acdc", "--detect", "1"]) == 0
     text = capsys.readouterr().out

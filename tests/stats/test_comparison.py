@@ -45,6 +45,34 @@ def test_mean_squares_by_hand():
     assert first.p == pytest.approx(max(2 * t.sf(4 / 2**0.5, result.df), 2 * t.sf(4, 1)))
 
 
+@pytest.mark.parametrize(
+    ("patients", "runs", "clusters", "seeds", "known"),
+    [
+        (12, 3, [0, 1, 2], [0, 1, 2], True),
+        (5, 3, [0, 1, 2], [0, 1, 2], False),  # too few patients: nothing can be shown
+        (12, 3, [0, 0, 0], [0, 1, 2], False),
+        (12, 3, [0, 1, 2], [0, 0, 0], False),
+        (12, 1, None, None, False),
+    ],
+)
+def test_what_can_be_detected_is_said_only_where_something_can_be_shown(
+    patients, runs, clusters, seeds, known
+):
+    """Of differences as large as one likes, none of the others is ever called better."""
+    values = drawn(patients, runs, mean=1000.0)
+    found = stats.compared(values, clusters, seeds=seeds)
+    assert (found.detectable == found.detectable) == known == (found.verdict == "better")
+
+
+def test_of_one_run_no_width_is_known_and_a_missing_run_is_not_counted():
+    lone = stats.compared(drawn(runs=1), None)
+    assert np.isnan(lone.width()) and lone.needed("units") is lone.needed("patients") is None
+    values = drawn(runs=9)
+    values[:, 4] = np.nan
+    found = stats.compared(values, [0, 0, 0, 1, 1, 1, 2, 2, 2], seeds=[0, 1, 2] * 3)
+    assert (found.pretrainings, found.runs) == (3, 8)
+
+
 def test_fine_tunings_of_one_pretraining_are_averaged():
     values, clusters = drawn(runs=6), [7, 7, 8, 8, 9, 9]
     means = values.reshape(12, 3, 2).mean(axis=2)

@@ -11,7 +11,7 @@ import numpy as np
 from bench.errors import BenchError
 from bench.metrics.request import LATENCY
 from bench.report.means import RUN
-from bench.report.names import lower_is_better, zero_is_best
+from bench.report.names import is_ranked, lower_is_better, zero_is_best
 from bench.stats import Comparison, compared, judged
 from bench.stats.comparison import BETTER, ROPE, UNCLEAR, WEIGHTS, WORSE
 
@@ -147,6 +147,8 @@ def _judged(lines: pd.DataFrame, n: int) -> Iterator[ChangedCell]:
         verdict, why = word.verdict, word.why
         if comparison.verdict == WEIGHTS:
             verdict, why = WEIGHTS, comparison.why
+        elif not is_ranked(cell.cell.metric):  # of counts neither is the better one
+            verdict = {BETTER: "more", WORSE: "fewer"}.get(verdict, verdict)
         yield replace(
             cell, p=word.p, verdict=verdict, why=why, beyond=word.verdict in (BETTER, WORSE)
         )

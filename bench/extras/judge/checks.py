@@ -134,7 +134,18 @@ class _Checks:
         self.frame = self.frame[self.frame[role].isin(values)]
 
     def _measures(self) -> dict[str, Measure]:
+        from bench.report.names import is_ranked
+
         present = list(self.frame["metric"].cat.categories)
+        unranked = [name for name in present if not is_ranked(name.lower())]
+        if unranked:
+            why = f"{', '.join(unranked)}: best at 0, or nothing is ranked by it"
+            if unranked == present:
+                raise BenchError(f"{self.parts[0].raw.name}: {why}; give another metric")
+            self.notes.append(f"left out: {why}")
+            self.frame = self.frame[~self.frame["metric"].isin(unranked)]
+            self.frame["metric"] = self.frame["metric"].cat.remove_unused_categories()
+            present = list(self.frame["metric"].cat.categories)
         measures = dict[str, Measure]()
         for name in present:
             way = measure(name, self.options.higher, alone=len(present) == 1)

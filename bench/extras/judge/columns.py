@@ -60,6 +60,7 @@ LOWER = frozenset(
     | {"distance", "loss", "error", "err", "rmse", "mae", "mse", "nll", "brier", "ece", "fid"}
     | {"lpips", "perplexity", "wer", "cer", "latency", "time", "seconds", "runtime"}
 )
+SAY_NOTHING = {"score", "mainscore"}  # beside another metric's word
 TITLES = {"dsc": "dice", "jaccard": "iou", "hausdorff": "hd", "acc": "accuracy", "auroc": "auc"}
 
 
@@ -76,11 +77,14 @@ def words(name: str) -> list[str]:
 
 def metric_in(name: str) -> str:
     """Return the metric that a name of a file or a column has in it, "" for none."""
-    for word in words(name):
-        singular = word.removesuffix("s") if word not in LOWER | HIGHER else word
-        if singular in LOWER | HIGHER:
-            return TITLES.get(singular, singular)
-    return ""
+    first = next(iter(_metrics_in(name)), "")
+    return TITLES.get(first, first)
+
+
+def _metrics_in(name: str) -> list[str]:
+    """Return all words of a name that are metrics: two in ``dice_loss``."""
+    singular = [w if w in LOWER | HIGHER else w.removesuffix("s") for w in words(name)]
+    return [word for word in singular if word in LOWER | HIGHER]
 
 
 @dataclass(frozen=True)
@@ -104,10 +108,13 @@ def measure(name: str, higher: bool | None, *, alone: bool) -> Measure | None:
     from bench.metrics.request import declared
 
     declaration, short = declared(name.lower()), metric_in(name)
+    ways = {word in HIGHER for word in _metrics_in(name) if word not in SAY_NOTHING}
+    if len(ways) > 1:
+        short = ""
     if declaration is not None:
         guess, unit = declaration.higher_is_better, declaration.unit
     elif short:
-        guess, unit = short in HIGHER, "1" if short in SHARES else ""
+        guess, unit = ways != {False}, "1" if short in SHARES else ""
     elif higher is None:
         return None
     else:

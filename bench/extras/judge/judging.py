@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, compress
 from typing import NamedTuple
@@ -58,7 +58,8 @@ class Pair:
     def may_be_settled(self) -> bool:
         """Whether more runs or patients may tell: it is not separable, and not by Holm alone."""
         c = self.judged.comparison
-        return {self.judged.verdict, c.verdict} == {UNCLEAR} and c.sd_run == c.sd_run
+        unclear = {self.judged.verdict, c.verdict} == {UNCLEAR}
+        return unclear and c.sd_run == c.sd_run and c.smallest_p <= c.alpha
 
     @property
     def apart_alone(self) -> bool:
@@ -322,12 +323,22 @@ class Judge:
 
     def across(self, standings: Sequence[Standing]) -> list[Across]:
         """Return the methods over several data sets, for each metric that has them."""
-        ranked = [standing for standing in main_scopes(standings) if standing.ranks is not None]
+        ranked = self._one_each(s for s in main_scopes(standings) if s.ranks is not None)
         every = [
             _across(metric, [s for s in ranked if s.scope.metric == metric])
             for metric in self.table.measures
         ]
         return [across for across in every if across is not None]
+
+    def _one_each(self, standings: Iterable[Standing]) -> list[Standing]:
+        """Return one scope for each data set and metric: with most labels, the first of several such."""
+        most = dict[tuple[str, str], Standing]()
+        for standing in standings:
+            scope = standing.scope
+            key = self.table.datasets.get(scope.dataset, scope.dataset), scope.metric
+            if key not in most or scope.fraction > most[key].scope.fraction:
+                most[key] = standing
+        return [*most.values()]
 
     def orders(self, standings: Sequence[Standing]) -> list[Order]:
         """Return how far metrics agree on the order, for each data set that has several."""
@@ -339,7 +350,8 @@ class Judge:
             for first, second in combinations(of_dataset, 2):
                 common = [m for m in first.means if m in second.means]
                 a, b = (
-                    [(1 if s.higher else -1) * s.means[m] for m in common] for s in (first, second)
+                    [(1 if s.higher else -1) * _shared_mean(s, m) for m in common]
+                    for s in (first, second)
                 )
                 tau = float(kendall(a, b)[0, 1]) if len(common) > 1 else float("nan")
                 where = title(first.scope._replace(metric="", target=""))
@@ -369,7 +381,9 @@ def _lacking(by_method: Mapping[str, Scores], values: Mapping[str, np.ndarray]) 
 
 
 def _shared_mean(standing: Standing, method: str) -> float:
-    assert standing.ranks is not None
+    """Return a method's mean over what all methods have; its own where nothing is ranked."""
+    if standing.ranks is None:
+        return standing.means[method]
     return float(standing.ranks.mean[standing.methods.index(method)])
 
 
@@ -413,7 +427,8 @@ def _compared(
     values = mean_of(sign * (ours - theirs), 2)
     if np.isnan(values).all():
         return None
-    clusters, seeds = _hang_together(table, names, runs)
+    lone = [len({pretrained for pretrained, _ in s.runs}) == 1 for s in scores]
+    clusters, seeds = _hang_together(table, names, runs, lone)
     comparison = stats.compared(
         values, clusters, rope, seeds=seeds, flips=flips and len(patients) <= FLIPPED
     )
@@ -426,13 +441,17 @@ def _compared(
 
 
 def _hang_together(
-    table: ScoreTable, names: Sequence[str], runs: Sequence[tuple[int, int]]
+    table: ScoreTable, names: Sequence[str], runs: Sequence[tuple[int, int]], lone: Sequence[bool]
 ) -> tuple[list[int] | None, list[int] | None]:
-    """Return the pretraining and the seed of each run; of weights from a file all are one pretraining."""
-    starts = {table.starts.get(name, "none") for name in names}
-    if "file" in starts:
+    """Return the pretraining and the seed of each run, as ``report.verdicts.run_seeds`` does.
+
+    Of weights from a file, and of a method with a ``lone`` pretraining, all are one pretraining.
+    """
+    starts = [table.starts.get(name, "none") for name in names]
+    single = any(start != "none" and alone for start, alone in zip(starts, lone, strict=True))
+    if "file" in starts or single:
         return [0] * len(runs), [seed for _, seed in runs]
-    if starts == {"none"}:
+    if {*starts} == {"none"}:
         return None, None
     return [pretrained for pretrained, _ in runs], [seed for _, seed in runs]
 

@@ -50,6 +50,7 @@ def of_records(tables: Sequence[RawTable], options: Options) -> ScoreTable:
         tuple(_roles(frame, measures, tables)),
         tuple(notes),
         starts=starts,
+        datasets=dict(frame[["section", "dataset"]].drop_duplicates().itertuples(index=False)),
         bases=_bases(frame, starts, variants),
         controls=frozenset({*variants, *ceilings}),
         columns={column: role for role, column in ROLES.items()},

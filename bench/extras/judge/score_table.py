@@ -77,6 +77,7 @@ class ScoreTable:
         notes: what was left out, changed or assumed.
         warnings: what may make the numbers mean something else.
         starts: of each row ``none``, ``here`` or ``file``: how its pretraining seeds count.
+        datasets: of each section that is called otherwise its data set.
         bases: the row that each row is compared with, where the table itself says so.
         controls: rows that are a family of their own.
         percent: metrics that are in percent in the files; here all are shares of one.
@@ -90,6 +91,7 @@ class ScoreTable:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     starts: Mapping[str, str] = field(default_factory=dict)
+    datasets: Mapping[str, str] = field(default_factory=dict)
     bases: Mapping[tuple[str, str], str] = field(default_factory=dict)
     controls: frozenset[str] = frozenset()
     noun: str = "patient"
