@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from bench import stats
+from bench import registry, stats
+from bench.data import split
+from bench.data.roots import Roots
 from bench.stats import power
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +49,7 @@ def of_reports():
                 numbers = dict(
                     zip(NUMBERS, points(*(float(line[k]) for k in NUMBERS)), strict=True)
                 )
-                seen = f"{100 * float(line['detectable']):.1f}"
+                seen = f"{100 * float(line['detectable'] or 'nan'):.1f}"
                 yield {**line, **numbers, "report": file.parent.name, "detectable": seen}
 
 
@@ -70,8 +72,52 @@ def compared(gained):
     return [*points(result.difference, result.low, result.high), result.verdict]
 
 
+# test crops of hippocampi whose other crop trains (``test_those_crops_are_the_ones_that_the_split_divides``)
+DIVIDED = [4, 24, 33, 41, 125, 169, 222, 226, 234, 251, 288, 297, 301, 338, 376, 385, 389, 394]
+TWO_CROPS = {  # a line of the table: study, row
+    "MAE on a CNN, light decoder": ("kinds_hippocampus", "mae_cnn3d"),
+    "rotation, light decoder": ("light_hippocampus", "rotation3d"),
+    "Models Genesis, light decoder": ("kinds_hippocampus", "models_genesis"),
+    "vox2vec, light decoder": ("light_hippocampus", "vox2vec"),
+    "VoCo, light decoder": ("light_hippocampus", "voco"),
+    "Volume Fusion, light decoder": ("kinds_hippocampus", "volume_fusion"),
+    "pretrained with labels, light decoder": ("light_hippocampus", "ceiling"),
+    "pretrained with labels, light decoder, decoder too": ("kinds_hippocampus", "ceiling"),
+    "pretrained with labels, usual decoder, decoder too": ("eight_hippocampus", "ceiling"),
+}
+
+
+def both_ways(study, row):
+    """Return a difference with its interval in print, of all test crops and of those that are independent."""
+    gained = paired_means(f"studies_{study}", row, "scratch", {"section": "each", "fraction": "5"})
+    apart = gained.drop([f"hippocampus_{number:03d}" for number in DIVIDED])
+    assert (len(gained), len(apart)) == (42, 24)
+    return ["{} [{} to {}]".format(*compared(of)) for of in (gained, apart)]
+
+
+@pytest.mark.parametrize("line", TWO_CROPS)
+def test_with_and_without_the_test_crops_whose_scan_also_trains(line):
+    said = dict(re.findall(r"^\| (.+?) \| (.+) \|$", TEXT, re.MULTILINE))
+    assert said[line].split(" | ") == both_ways(*TWO_CROPS[line])
+
+
+@pytest.mark.usefixtures("real_data")
+def test_those_crops_are_the_ones_that_the_split_divides():
+    name = "msd04_hippocampus"
+    if (root := Roots.here(None).find(name)) is None:
+        pytest.skip("the hippocampi are not here")
+    dataset = registry.load("dataset", name)()
+    cases = dataset.cases(root)
+    (fold,) = split.folds(dataset, name, cases, "rule")
+    scan = {case.patient: dataset.scan(case) for case in cases}
+    trained = {scan[patient] for patient in fold.train}
+    divided = [int(patient[-3:]) for patient in fold.test if scan[patient] in trained]
+    assert (divided, len(fold.test)) == (DIVIDED, 42)
+
+
 def test_each_interval_of_the_two_pages_is_in_a_report():
     known = {"{difference} [{low} to {high}]".format(**f) for f in (*of_reports(), *PAIRS)}
+    known |= {text for of in TWO_CROPS.values() for text in both_ways(*of)}
     intervals = re.findall(r"[+\N{MINUS SIGN}]\d+\.\d+ \[\S+ to \S+\]", SHORT + MORE)
     assert len(intervals) > 40
     assert [text for text in intervals if text not in known | {later_draws()}] == []
@@ -194,7 +240,7 @@ def counts_in_short():
         )
         for line in lines.itertuples()
     ]
-    alone = lines["detectable"]
+    alone = lines["detectable"].fillna(float("inf"))  # nothing can be shown
     silent = lines["why"].str.startswith(("too few", "blind")).fillna(False)
 
     def most(points):
