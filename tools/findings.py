@@ -164,7 +164,9 @@ def lines(panel: Iterable[Place]) -> Iterator[Interval]:
     baseline = min(verdict["baseline"] for verdict, _ in rows)  # scratch before scratch_unetr
     for verdict, place in rows:
         row = verdict["row"]
-        numbers = {key: float(verdict[key] or "nan") for key in ("difference", "low", "high", "detectable")}
+        numbers = {
+            key: float(verdict[key] or "nan") for key in ("difference", "low", "high", "detectable")
+        }
         name = place.rows.get(row) or title(place.report, row)
         of: Any = SimpleNamespace(**numbers)
         drawn = line_of((name, heading(place, baseline)), (verdict["verdict"],) * 2, of, "1", ROPE)
