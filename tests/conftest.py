@@ -1,6 +1,7 @@
 """What every room's tests share: no network, phantoms made once, small protocols by keyword."""
 
 import copy
+import gc
 import os
 import shutil
 import signal
@@ -33,6 +34,7 @@ if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4e9:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY)
 pytest_plugins = ["finished_run"]  # fixtures of a folder in which every job is done
 REAL = os.environ.get("BENCH_DATA")
+PDFS = {"drawn": False}
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -71,6 +73,12 @@ def pytest_make_collect_report():
     return report
 
 
+def pytest_collection_finish():
+    """Leave what was collected out of garbage collections: a full one takes half a second with it."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def no_plugins(monkeypatch):
     """A plugin from outside is known to the test alone that brings it."""
@@ -95,6 +103,32 @@ def undrawn(monkeypatch):
     draw = reports.draw
     bare = lambda *given, **how: draw(*given, **{**how, "figures": False})  # noqa: E731
     monkeypatch.setattr(reports, "draw", bare)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_pdfs():
+    """Write figures as PNG and SVG alone, but for tests with ``pdfs``: half of the time goes into PDFs."""
+    from bench.report.canvas import FigureCanvasPdf
+
+    print_pdf = FigureCanvasPdf.print_pdf
+
+    def written(canvas, file, **how):
+        if PDFS["drawn"]:
+            print_pdf(canvas, file, **how)
+        else:
+            file.write(b"%PDF-1.4 not drawn ".ljust(400))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FigureCanvasPdf, "print_pdf", written)
+        yield
+
+
+@pytest.fixture
+def pdfs():
+    """Draw PDFs, too."""
+    PDFS["drawn"] = True
+    yield
+    PDFS["drawn"] = False
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ def finished(plan_of, tmp_path):
         plan, store = plan_of(changes, data=None), Store.open(tmp_path / "out")
         made = Finished(read(tmp_path / "test0.yaml"), plan, store)
         for number, job in enumerate(plan.jobs.values()):
-            _leave(made, number, job)
+            leave(made, number, job)
         return made
 
     return finish
@@ -69,7 +69,7 @@ def made(finished):
     return finished()
 
 
-def _leave(made, number, job):
+def leave(made, number, job):
     folder = made.store.jobs / job.id
     folder.mkdir()
     manifest = {**job.plain(), "seconds": 1.0, "attempts": 1, "peak_memory_mb": 1.0}

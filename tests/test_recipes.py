@@ -18,7 +18,7 @@ SETTINGS = Path(__file__).resolve().parents[1] / "protocols" / "settings" / "fin
 RECIPES = sorted(p.stem for p in SETTINGS.glob("*.yaml"))
 STEPS = 5
 MAPS, CLASSES = "msd04_hippocampus", "cc_ccii"
-PHANTOMS = {MAPS: (20, "resize"), CLASSES: (24, "coarse")}  # cases, data recipe
+PHANTOMS = {MAPS: (10, "resize"), CLASSES: (24, "coarse")}  # cases, data recipe
 CLASSIFIED = {"voco_cc_ccii", "taleb_retina"}
 NETS = {  # recipe, or how its name begins: a network that fits, and a crop
     "asparagus": ("resenc_unet", [32, 32, 32]),

@@ -6,22 +6,32 @@ import blosc2
 import numpy as np
 import pytest
 import torch
-from small_protocol import CASES, NAME
+from small_protocol import NAME
 
-from bench import nets
+from bench import nets, registry
 from bench.cli import main
 from bench.data.prepared import opened
 from bench.nets import transfer
 from bench.probes.features import VoxelFeatures
 
+CASES = 3
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """Return DATA with three scans."""
+    data = tmp_path_factory.mktemp("three")
+    registry.load("dataset", NAME).phantom(data / NAME, CASES, 0)
+    return data
+
 
 @pytest.fixture
-def embed(tmp_path, phantoms, inlined):
+def embed(tmp_path, three, inlined):
     """Return a function from flags to the exit code and the folder."""
 
     def run(*flags, to="embedded", network="unet3d/tiny", init="random"):
         folder = tmp_path / to
-        place = ["--data", str(phantoms), "--out", str(tmp_path / "out"), "--to", str(folder)]
+        place = ["--data", str(three), "--out", str(tmp_path / "out"), "--to", str(folder)]
         words = ["embed", NAME, "--init", init, "--network", network, *place, "--workers", "1"]
         return main([*words, *flags]), folder
 

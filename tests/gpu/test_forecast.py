@@ -225,9 +225,9 @@ def test_json_has_what_the_contract_names(small_phantoms_plan):
 
 
 @pytest.fixture
-def small_phantoms_plan(protocol_file, phantoms, tmp_path, capsys):
+def small_phantoms_plan(protocol_file, phantoms, remembered, capsys):
     def plan(*more, gpu="24gb"):
-        words = ["plan", str(protocol_file()), "--out", str(tmp_path / "out")]
+        words = ["plan", str(protocol_file()), "--out", str(remembered.parent)]
         assert main([*words, "--data", str(phantoms), "--gpu", gpu, *more]) == 0
         return capsys.readouterr().out
 

@@ -110,6 +110,7 @@ def test_escape_prints_every_special_as_itself():
     assert escape("84 ± 1 \N{MINUS SIGN}2") == r"84 \ensuremath{\pm} 1 \ensuremath{-}2"
 
 
+@pytest.mark.usefixtures("pdfs")
 def test_equal_records_make_equal_bytes(full, tmp_path):
     protocol, table, extras = full
     first, second = tmp_path / "one", tmp_path / "two"

@@ -143,6 +143,7 @@ def test_no_cell_of_the_csv_is_a_formula_and_what_is_none_stands_as_it_is(text, 
     assert not [c for c in begins if not re.fullmatch(r"-?\d+\.\d+", c)]
 
 
+@pytest.mark.usefixtures("pdfs")
 def test_figures_draw_every_name_as_plain_text(report_of, tmp_path, monkeypatch):
     parsed = []
     own = Text.set_parse_math

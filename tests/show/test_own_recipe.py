@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
+import finished_run
 import pytest
-from described import describe, execute
 
 from bench import run
 from bench.protocol import finetune_of, read
@@ -39,11 +39,8 @@ def page(tmp_path_factory, phantoms):
     store = Store.open(tmp_path_factory.mktemp("own") / "out")
     request = run.Request((FILE,), store.root, "smoke", data=phantoms)
     plan = run.make_plan(request, request.read(), need_data=True)
-    jobs = run.todo(plan, store)
-    describe(plan, store, jobs)
-    for job in jobs:
-        outcome = execute(str(store.root), job)
-        assert outcome.state == "done", outcome.reason
+    for number, job in enumerate(plan.jobs.values()):
+        finished_run.leave(finished_run.Finished(request.read()[0], plan, store), number, job)
     list(reports.write_reports(request.read(), plan, store))
     return next(store.root.glob("reports/*/table.md")).read_text()
 

@@ -242,6 +242,7 @@ def refused(made, match):
 # From the records alone
 
 
+@pytest.mark.usefixtures("pdfs")
 def test_a_report_is_drawn_again_without_the_job_folders(made, tmp_path):
     (first,) = write_reports([made.protocol], made.plan, made.store)
     folder = first.page.parent
