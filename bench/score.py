@@ -20,8 +20,8 @@ from bench.metrics.pooled import DICE, Pooled
 from bench.metrics.request import Request, Wanted, looped
 from bench.metrics.volume import compare
 from bench.volumes.files import PICTURES, SUFFIXES, dicom_inside, is_picture, is_volume, stem
+from bench.volumes.header import TOLERANCE
 from bench.volumes.reading import (
-    TOLERANCE,
     LabelVolume,
     check_stated,
     drift,

@@ -38,7 +38,8 @@ from bench.phantoms.knee import knee
 from bench.phantoms.lesion import abdomen
 from bench.phantoms.organs import generator, organs
 from bench.phantoms.prostate import prostate
-from bench.volumes.reading import is_volume, read_volume, within
+from bench.volumes.files import is_volume, within
+from bench.volumes.reading import read_volume
 
 KINDS = ("none", "crop", "orientation", "resample", "window", "storage", "all")
 EACH = 40  # phantoms of a kind

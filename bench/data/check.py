@@ -19,16 +19,13 @@ from bench.data.recipe import contiguous
 from bench.dataset import VOID, Case, Dataset, clean, files_of
 from bench.errors import BenchError, printable
 from bench.volumes import metaimage, picture, zipped
-from bench.volumes.files import dicom_inside, is_picture, within
-from bench.volumes.header import MIN_STEP
+from bench.volumes.files import dicom_inside, is_picture, is_volume, within
+from bench.volumes.header import MIN_STEP, TOLERANCE, VolumeError
 from bench.volumes.reading import (
-    TOLERANCE,
     LabelVolume,
     Volume3D,
-    VolumeError,
     check_finite,
     drift,
-    is_volume,
     join_channels,
     lay,
     misplaced,

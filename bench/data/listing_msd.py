@@ -16,7 +16,8 @@ from bench.data.layout_msd import CHANNEL, MSDLayout
 from bench.dataset import Case
 from bench.errors import BenchError
 from bench.volumes.files import stem
-from bench.volumes.reading import VolumeError, read_label, read_volume
+from bench.volumes.header import VolumeError
+from bench.volumes.reading import read_label, read_volume
 
 LOOKED_AT = 5  # scans that tell the number of channels
 AIR = -500  # HU; where voxels are below it, a scan is CT

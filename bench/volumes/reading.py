@@ -24,38 +24,11 @@ from bench.volumes.files import (
     is_dicom,
     is_picture,
     is_volume,
-    stem,
-    within,
 )
-from bench.volumes.header import KINDS, TOLERANCE, Stated, Stored, VolumeError, apart, voxels
+from bench.volumes.header import TOLERANCE, Stated, Stored, VolumeError, apart, voxels
 
 LARGEST = 1e15  # a voxel; the statistics of larger ones overflow 32 bits
 FRACTION = 1e-3  # a stored label may miss its integer by this much (0.9999999 occurs)
-
-__all__ = [
-    "KINDS",
-    "TOLERANCE",
-    "Header",
-    "LabelVolume",
-    "Stated",
-    "Stored",
-    "Volume3D",
-    "VolumeError",
-    "apart",
-    "check_finite",
-    "check_stated",
-    "drift",
-    "is_volume",
-    "join_channels",
-    "lay",
-    "misplaced",
-    "read_as_stored",
-    "read_header",
-    "read_label",
-    "read_volume",
-    "stem",
-    "within",
-]
 
 
 @dataclass(frozen=True, eq=False)

@@ -439,7 +439,8 @@ def test_every_plain_nifti_is_closed_again(trees, tmp_path, capsys):
 
 def test_no_bit_of_a_label_file_flips_unseen(trees, tmp_path):
     """Each bit is found, or changes no voxel (the file's name and time, unused bits of a code)."""
-    from bench.volumes.reading import VolumeError, read_label
+    from bench.volumes.header import VolumeError
+    from bench.volumes.reading import read_label
 
     path = trees.copy(HIPPOCAMPUS, tmp_path) / LABEL
     content, sound, other = path.read_bytes(), read_label(path).array, []

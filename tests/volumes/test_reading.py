@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from samples import AFFINE, SHAPE, VALUES, kind_of, patch
 from samples import nifti as save
 
+from bench.volumes.header import Stated, VolumeError
 from bench.volumes.reading import (
-    Stated,
-    VolumeError,
     join_channels,
     read_as_stored,
     read_header,

@@ -46,7 +46,8 @@ print(json.dumps([time.process_time() - began, [(m.a, m.b, round(m.score, 2)) fo
 def prints(folder: Path, number: int) -> list:
     """Return the fingerprints of the first images under a folder, labels left out."""
     from bench.leaks.fingerprint import fingerprint
-    from bench.volumes.reading import is_volume, read_volume, within
+    from bench.volumes.files import is_volume, within
+    from bench.volumes.reading import read_volume
 
     files = sorted(
         p for p in within(folder, 3) if is_volume(p) and "label" not in str(p.parent.name)
