@@ -16,6 +16,15 @@ IMAGE, LABEL = "lgemri.nrrd", "laendo.nrrd"
 LISTS = Path(__file__).with_name("splits") / "lasc.uamt_80_20.json"
 SPACING = (0.625, 0.625, 0.625)
 TWINS = ("0RZDK210BSMWAA6467LU", "CMPXO4J23G58J53Q98SZ")
+# Of the 56 scans here these look like two scans of one patient (ours, seen in no list): their masks overlap
+# by a Dice of .86 to .89 once centred, the images around them correlate by .63 to .71. Of all pairs the
+# median Dice is .68; the next pairs by Dice correlate by .52 at most.
+ALIKE = (
+    ("4EPVTT1HPA8U60CDUKXE", "EJ5V7SPR4961JWD6SS8V"),
+    ("06SR5RBREL16DQ6M8LWS", "1GU15S0GJ6PFNARO469W"),
+    ("AT5CRO5JUDBWD4RUPXSQ", "DYXSCIWHLSUOZIDDSZ40"),
+    ("8GYK8A9MBRC9TV0FVSRA", "9DQYTIU00I4JC0OEOKQQ"),
+)
 
 
 class LASC(Dataset):
@@ -79,6 +88,10 @@ class LASC(Dataset):
     def person(self, case: Case) -> str:
         """Return the case, as the data set names no patients; a scan that is there twice is one person."""
         return f"lasc:{TWINS[1] if case.patient in TWINS else case.patient}"
+
+    def scan(self, case: Case) -> str:
+        """Return the case; of two that look like one patient the first, so that ``by_scan`` keeps them together."""
+        return {b: a for a, b in (TWINS, *ALIKE)}.get(case.patient, case.patient)
 
     @classmethod
     def phantom(cls, root: Path, cases: int, seed: int) -> None:
