@@ -44,7 +44,7 @@ class MnMs(Dataset):
     recipes = {
         # ours: a common voxel of these scans (1.0-1.6 mm by 5-10 mm), per-volume z-score
         "default": Recipe(spacing=VOXEL, scale="zscore"),
-        # HSSL, section 3: slices of 192 x 192, the rest is not stated: resizing and z-score are assumed
+        # HSSL, section 3: slices of 192 x 192, the rest is not stated: resizing and percentiles are assumed
         "hssl": Recipe(resize=(192, 192, 0), scale="percentile"),
         "percentile": Recipe(spacing=VOXEL, scale="percentile"),
         "coarse": Recipe(spacing=(3.0, 3.0, 10.0), scale="zscore"),  # ours: a pilot on a CPU

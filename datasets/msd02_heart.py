@@ -28,7 +28,7 @@ class Heart(Decathlon):
         # Luffy03/Large-Scale-Medical Downstream/monai/Heart: VoCo's authors, after the paper; their
         # --space_* options are not applied
         "voco": Recipe(scale="zscore", nonzero=True, foreground=0.0),
-        # HSSL, section 3: slices of 192 x 192, the rest is not stated: resizing and z-score are assumed
+        # HSSL, section 3: slices of 192 x 192, the rest is not stated: resizing and percentiles are assumed
         "hssl": Recipe(resize=(192, 192, 0), scale="percentile"),
         "coarse": Recipe(spacing=(4.0, 4.0, 4.0), scale="zscore"),  # ours: a pilot on a CPU
     }

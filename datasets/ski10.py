@@ -39,7 +39,7 @@ class SKI10(Dataset):
     labels = {1: "femur", 2: "femoral cartilage", 3: "tibia", 4: "tibial cartilage"}
     recipes = {
         "default": Recipe(scale="zscore"),
-        # HSSL, section 3: slices of 192 x 192, the rest is not stated: resizing and z-score are
+        # HSSL, section 3: slices of 192 x 192, the rest is not stated: resizing and percentiles are
         # assumed. Its slices are sagittal, to judge by their number; slices here run along z.
         "hssl": Recipe(resize=(192, 192, 0), scale="percentile"),
         "coarse": Recipe(spacing=(1.5, 1.5, 1.5), scale="zscore"),  # ours: a pilot on one GPU

@@ -107,7 +107,8 @@ def test_a_phantom_depends_on_its_seed_alone(name, phantom, tmp_path):
 def test_every_recipe_prepares_the_phantom(dataset, phantom):
     case = dataset.cases(phantom)[0]
     image = join_channels([read_volume(p, case.frame) for p in case.images])
-    label = read_label(case.label, image, case.frame) if isinstance(case.label, Path) else None
+    file, way = case.label, dataset.labels_as_stored
+    label = read_label(file, image, case.frame, way) if isinstance(file, Path) else None
     assert image.array.shape[0] == len(dataset.channels)
     for recipe in dataset.recipes.values():
         if recipe.resize is not None and math.prod(recipe.resize) > LARGE:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import stats
-from bench.metrics.request import declared, fitting
+from bench.metrics.request import fitting
 from bench.plan import Plan
 from bench.plan.cost import forecast
 from bench.protocol import Protocol, is_control, row_of
@@ -213,10 +213,10 @@ def _sight(  # noqa: PLR0913 - what a place is
 
 def _unknown(protocol: Protocol, task: str, patients: int) -> str:
     """Return why nothing can be said of a section: by what it is judged, or whom it tests; "" where it can."""
-    metric = next((name for name in fitting(protocol.metrics, task) if is_ranked(name)), "")
-    if (of := declared(metric)) is None or of.unit != "1":
-        known = " and ".join(JUDGED)
-        return f"it is judged by {metric or 'no metric'}; the noise of {known} alone is tracked"
+    metrics = tuple(filter(None, dict.fromkeys((protocol.layout.metric, *protocol.metrics))))
+    metric = next((name for name in fitting(metrics, task) if is_ranked(name)), "no metric")
+    if metric not in JUDGED:
+        return f"it is judged by {metric}; the noise of {' and '.join(JUDGED)} alone is tracked"
     return "" if patients else "how many patients it tests; give --data"
 
 

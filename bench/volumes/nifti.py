@@ -6,6 +6,7 @@ Field meanings: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -44,7 +45,7 @@ DTYPES = {
 }
 # xyzt_units: metres, micrometres; any other code is millimetres, as ITK has it
 MM = {1: 1000.0, 3: 0.001}
-SAME_SIZE = 0.01  # by how much, as a share, the voxels of one header may differ in size
+SAME_SIZE = 0.05  # by how much, as a share, the voxels of one header may differ in size
 LONGEST_QUATERNION = 1.001  # headers that a program wrote from text have three or four digits
 Order = Literal["<", ">"]
 VERSIONS = {  # sizeof_hdr: (layout, class, magic of a single file, first byte that voxels may have)
@@ -208,15 +209,16 @@ def _affine(path: Path, header: Any, grid: tuple[int, ...]) -> tuple[np.ndarray,
         return best, Stated()
     long = [n > 1 for n in grid]
     turns = [nib.orientations.io_orientation(affine)[long] for affine in usable]
-    sizes = [np.linalg.norm(affine[:3, :3], axis=0)[long] for affine in usable]
-    if np.array_equal(*turns) and not np.allclose(sizes[0], sizes[1], rtol=SAME_SIZE):
-        ours, other = (" x ".join(f"{size:.4g}" for size in each) for each in sizes)
-        if np.allclose(sizes[0], 1):
-            detail = f"its sform says voxels of {ours}, its qform and pixdim {other}: these count"
+    if np.array_equal(*turns) and (sizes := _other_sizes(usable[0], usable[1], long)):
+        form = np.abs(best[:3, :3])
+        if np.array_equal(form, form.round()) and form.max() == 1:
+            detail = (
+                f"its sform says voxels of {sizes[0]}, its qform and pixdim {sizes[1]}: these count"
+            )
             return usable[1], Stated(place=False, doubt=detail)
         detail = (
-            f"by its sform the voxels are {ours}, by its qform and pixdim {other}; some readers use the sform, "
-            "some the qform: find out which is right and write it into both"
+            f"by its sform the voxels are {sizes[0]}, by its qform and pixdim {sizes[1]}; some readers use the "
+            "sform, some the qform: find out which is right and write it into both"
         )
         return best, Stated(conflict=detail)
     if np.array_equal(*turns):
@@ -231,6 +233,19 @@ def _affine(path: Path, header: Any, grid: tuple[int, ...]) -> tuple[np.ndarray,
         "qform: find out which is right and write it into both"
     )
     return best, Stated(conflict=detail)
+
+
+def _other_sizes(sform: np.ndarray, qform: np.ndarray, long: Sequence[bool]) -> list[str]:
+    """Return the sizes of a voxel by either form in print where they differ; none of an sform with a tilt.
+
+    A tilt is no size: a qform holds none, and programs write the distance of planes or the length of edges.
+    """
+    edges = sform[:3, :3][:, long]
+    sizes = [np.linalg.norm(form[:3, :3], axis=0)[long] for form in (sform, qform)]
+    cosines = np.abs((edges / sizes[0]).T @ (edges / sizes[0]) - np.eye(len(sizes[0])))
+    if cosines.max() > 1e-3 or np.allclose(sizes[0], sizes[1], rtol=SAME_SIZE):
+        return []
+    return [" x ".join(f"{size:.4g}" for size in each) for each in sizes]
 
 
 def _qform(path: Path, header: Any, lone: bool) -> np.ndarray | None:

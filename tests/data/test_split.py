@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import bench
 from bench import registry
-from bench.data import split
+from bench.data import case_filter, split
+from bench.data.parts import Entry
 from bench.dataset import Case
 from bench.errors import BenchError
 
@@ -65,6 +66,19 @@ def test_by_scan_keeps_crops_of_one_scan_on_one_side(name):
     (fold,) = split.folds(dataset, "msd04_hippocampus", cases, "rule")
     scans = [{(int(p[-3:]) + 1) // 2 for p in part} for part in (fold.train, fold.test)]
     assert scans[0] & scans[1]  # what it is for
+
+
+def test_by_scan_an_unlabelled_crop_of_a_scan_that_is_held_out_is_not_read():
+    name, dataset = "msd04_hippocampus", registry.load("dataset", "msd04_hippocampus")()
+    cases = [
+        Case(f"hippocampus_{n:03d}", f"hippocampus_{n:03d}", (), None if n % 3 == 0 else 0)
+        for n in range(1, 391)
+    ]
+    (fold,) = split.folds(dataset, name, cases, "by_scan")
+    held = {dataset.scan(c) for c in cases if c.patient in {*fold.val, *fold.test}}
+    entry = Entry(dataset=name, part="train", unlabelled=True)
+    read = case_filter.selected(cases, entry, dataset, fold, 0)
+    assert len(read) > len(fold.train) and not held & {dataset.scan(c) for c in read}
 
 
 @given(names)

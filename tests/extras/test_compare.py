@@ -128,6 +128,24 @@ def test_the_verdict_is_that_of_the_paired_difference(two, by, metric, row, nois
     assert two(table(), b)[1].count(verdict) >= 1
 
 
+@pytest.mark.parametrize(
+    ("metric", "unit", "before", "after", "verdict"),
+    [
+        ("relative_volume_error", "1", -0.5, -0.1, "better"),  # closer to 0
+        ("relative_volume_error", "1", 0.1, -0.5, "worse"),
+        ("lesion_predicted", "count", 4, 9, "more"),
+        ("lesion_predicted", "count", 9, 4, "fewer"),
+    ],
+)
+def test_what_is_best_at_0_and_what_is_only_counted(two, metric, unit, before, after, verdict):
+    base = table()
+    base = base[base["metric"].eq("dice") & base["row"].eq("scratch")].assign(unit=unit)
+    base = base.assign(metric=metric, value=0.0)
+    a, b = moved(base, before, 0.01), moved(base, after, 0.02)
+    cells = json.loads(two(a, b, "--json")[1])["cells"]
+    assert {cell["verdict"] for cell in cells} == {verdict}
+
+
 def test_one_run_speaks_of_these_weights_however_many_cells_there_are(two):
     b = moved(table(seeds=(0,)), -0.03, row="scratch", target="liver", metric="dice")
     code, said, _ = two(table(seeds=(0,)), b)

@@ -110,7 +110,7 @@ def test_a_copy_is_painted_in_at_most_thirty_small_boxes_and_its_curve_rises():
     assert (along.diff(dim=1) > -1e-3).all()
     off = (x - along[:, None, :, None, None]).abs().flatten(1) > 1e-3
     share = off.float().mean(1)
-    assert share.mean() > 0.001 and share.max() <= 30 * (7 / 40) ** 3
+    assert share.mean() > 0.02 and share.max() <= 30 * (7 / 40) ** 3
     clean = CODE.Params(**still, nonlinear_rate=0.0, windows=3, boxes=1)
     moved = clean.views({"crop": ramp}, shape, generator(1))["x"] - ramp
     assert 0 < (moved.abs().flatten(1) > 1e-3).float().mean() < (7**3 + 3 * 2**3) / 40**3

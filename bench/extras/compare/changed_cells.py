@@ -147,7 +147,8 @@ def _judged(lines: pd.DataFrame, n: int) -> Iterator[ChangedCell]:
         verdict, why = word.verdict, word.why
         if comparison.verdict == WEIGHTS:
             verdict, why = WEIGHTS, comparison.why
-        elif not is_ranked(cell.cell.metric):  # of counts neither is the better one
+        elif not (is_ranked(cell.cell.metric) or zero_is_best(cell.cell.metric)):
+            # of counts neither is the better one
             verdict = {BETTER: "more", WORSE: "fewer"}.get(verdict, verdict)
         yield replace(
             cell, p=word.p, verdict=verdict, why=why, beyond=word.verdict in (BETTER, WORSE)

@@ -107,10 +107,10 @@ def measure(name: str, higher: bool | None, *, alone: bool) -> Measure | None:
     """
     from bench.metrics.request import declared
 
-    declaration, short = declared(name.lower()), metric_in(name)
-    ways = {word in HIGHER for word in _metrics_in(name) if word not in SAY_NOTHING}
-    if len(ways) > 1:
-        short = ""
+    declaration, every = declared(name.lower()), _metrics_in(name)
+    telling = [word for word in every if word not in SAY_NOTHING]
+    ways = {word in HIGHER for word in telling}
+    short = next(iter(telling or every), "") if len(ways) < 2 else ""
     if declaration is not None:
         guess, unit = declaration.higher_is_better, declaration.unit
     elif short:
