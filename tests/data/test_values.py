@@ -15,9 +15,10 @@ VOXELS = {"a_ed": 100, "a_es": 40, "b_ed": 0}
 
 
 class Opened:
-    """Two patients' label maps of 2 x 2 x 5 mm voxels, as a prepared data set gives them."""
+    """Two patients' label maps of 20 mm3 a voxel, tilted, as a prepared data set gives them."""
 
-    native_spacing = (2.0, 2.0, 5.0)
+    native_edges = ((2.0, 0.0, 0.0), (0.0, 2.0, 0.0), (0.0, 1.0, 5.0))
+    native_spacing = (2.0, 2.0, 26**0.5)
 
     def cases(self):
         ages = {"a_ed": {"age": "61.5"}, "a_es": {"age": "old"}}
