@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from bench import registry
 from bench.dataset import Dataset
@@ -109,6 +110,16 @@ def dataset_info(name: str, extras: Extras) -> DatasetInfo:
     except BenchError:
         # a folder in MSD layout works by its name alone
         return DatasetInfo(name, name, registered=False)
+
+
+def cautions(infos: Iterable[DatasetInfo]) -> list[str]:
+    """Return what data sets say of whose scans theirs are; phantoms are nobody's."""
+    return [
+        f"{info.title}: {caution}"
+        for info in infos
+        if not info.synthetic
+        and (caution := registry.declared("dataset", info.name, "caution", ""))
+    ]
 
 
 def declared_info(name: str, dataset: Dataset, *, synthetic: bool = False) -> DatasetInfo:

@@ -14,6 +14,7 @@ from bench.report.captions import folded
 from bench.report.conclusion import interval
 from bench.report.contents import Contents
 from bench.report.context import ReportContext
+from bench.report.names import cautions
 from bench.report.redraw import current_svg
 from bench.report.sections import Notes, Section
 from bench.report.tabular import COUNTS, Table, TableCell
@@ -26,7 +27,17 @@ if TYPE_CHECKING:
 MOST_SIDE_BY_SIDE = 6  # columns; in a wider table the spread stands below the mean
 # of a report alone, not of other pages in its form
 NOT_OF_OTHERS = (
-    *("not_run", "below", "undertrained", "blind", "failed", "collapsed", "guesses", "changed"),
+    *(
+        "not_run",
+        "cautions",
+        "below",
+        "undertrained",
+        "blind",
+        "failed",
+        "collapsed",
+        "guesses",
+        "changed",
+    ),
 )
 
 
@@ -70,6 +81,7 @@ def page(report: ReportContext, contents: Contents, folder: Path, seeds: int) ->
         tabular=tabular,
         svg=partial(current_svg, folder=folder),
         not_run=not_run.names(report),
+        cautions=cautions(report.info.values()),
         below=undertrained.warning(report).removeprefix(undertrained.UNDERTRAINED),
         undertrained=undertrained.UNDERTRAINED,
         blind=contents.blind,

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import registry
 from bench.data.case_filter import DOUBTFUL, SHOWN
 from bench.errors import first_of
 from bench.jobs.finetune.spec import setting_text
@@ -16,7 +15,7 @@ from bench.protocol.sections import Augment, Group, Initial, Schedule, Track, Tu
 from bench.report import learning
 from bench.report.context import ReportContext
 from bench.report.footnotes import counted
-from bench.report.names import EVALUATIONS, dataset_info
+from bench.report.names import EVALUATIONS, cautions, dataset_info
 from bench.report.supplement import Pretraining
 from bench.report.tabular import Line, Table, TableCell, grid, sparse, with_lines
 from bench.typed import plain
@@ -68,12 +67,7 @@ def splits(report: ReportContext, records: pd.DataFrame) -> Table:
         for info in report.info.values()
         if info.synthetic
     ]
-    sentences += [
-        f"{info.title}: {caution}"
-        for info in report.info.values()
-        if not info.synthetic
-        and (caution := registry.declared("dataset", info.name, "caution", ""))
-    ]
+    sentences += cautions(report.info.values())
     return replace(
         grid(SPLIT, lines, "Data and splits", " ".join(sentences), words=(1, 2, 5, 6)), folded=True
     )

@@ -155,6 +155,16 @@ def test_synthetic_data_says_so_in_every_title_and_note(protocol, records, writt
     assert text.startswith("# Test table \\[pilot scale, partly synthetic data\\]")
 
 
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_of_scans_that_a_split_may_divide_every_page_says_so(protocol, records, written, synthetic):
+    name = "msd04_hippocampus"
+    study = protocol(finetune=(Finetune(dataset=name, split="rule", steps=10),))
+    info = DatasetInfo(name, "Hippocampi", synthetic=synthetic)
+    text, page = written(study, records({"dataset": name, "section": name}), datasets=(info,))
+    said = "Crops of numbers 2k - 1 and 2k are cut from one scan"
+    assert (said in text, said in page.partition("<nav")[0]) == (not synthetic,) * 2
+
+
 def test_what_the_command_line_changed_is_said_and_parameters_are_those_that_ran(
     four, records, written
 ):
