@@ -57,6 +57,12 @@ FEWEST = (
 )
 
 
+def offered(dataset: Dataset) -> list[str]:
+    """Return the splits that a data set is listed with: by scan only where it has several cases of a scan."""
+    crops = type(dataset).scan is not Dataset.scan
+    return [*dataset.splits, *RULES, *(BY_SCAN if crops else ())]
+
+
 @dataclass(frozen=True)
 class Fold:
     """Patients of one division; ``name`` is the split's, ``index`` counts folds from 0."""

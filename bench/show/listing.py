@@ -96,7 +96,7 @@ def _declared(name: str, dataset: Dataset) -> Listed:
         "title": dataset.title,
         "modality": dataset.modality,
         "labels": {str(k): v for k, v in dataset.labels.items()},
-        "splits": [*dataset.splits, *splits.RULES],
+        "splits": splits.offered(dataset),
         "licence": dataset.licence,
         "source": asdict(dataset.source),
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench import registry
-from bench.data.split import RULES
+from bench.data.split import offered
 from bench.protocol import mixture
 from bench.report.names import declared_info
 
@@ -47,7 +47,7 @@ def test_a_section_names_licence_labels_recipes_splits_lists_and_overlaps(name):
     listed = re.match(r"- recipes: ([^;]*)", recipes)[1].split(", ")
     assert listed == list(dataset.recipes)
     named_splits = re.search(r"; splits: ([^;]*)", recipes)
-    assert named_splits is None or named_splits[1].split(", ") == [*dataset.splits, *RULES]
+    assert named_splits is None or named_splits[1].split(", ") == offered(dataset)
     assert all(split in section for split in (*dataset.splits, *dataset.lists))
     assert all(other in section for other in dataset.overlaps)
     doubtful = [*dataset.doubtful]

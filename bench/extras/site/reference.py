@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import registry
-from bench.data.split import BY_SCAN, RULES
+from bench.data.split import offered
 from bench.dataset import Dataset
 from bench.extras.site.fields import as_yaml, described
 from bench.extras.site.markdown import anchor, cited, facts, joined, paragraphs, table, words
@@ -170,7 +170,7 @@ def _dataset(name: str) -> str:
         f"## Recipes\n\n{table(('name', 'what differs from a bare recipe'), recipes)}",
         "## Splits",
         _splits(data),
-        f"By a rule, on whatever is there: {joined([*RULES, *BY_SCAN])}.",
+        f"By a rule, on whatever is there: {joined(offered(data)[len(data.splits) :])}.",
         _used("datasets", name),
     )
 
