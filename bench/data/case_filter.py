@@ -187,14 +187,13 @@ def selected(
     if fold is not None:
         train, held_out = set(fold.train), {*fold.val, *fold.test}
         # by scan, an unlabelled crop of a scan that is held out is held out, too
-        by_scan = dataset.scan if fold.name in splits.BY_SCAN else (lambda case: case.patient)
-        scans = {by_scan(case) for case in cases if case.patient in held_out}
+        whose = dataset.scan if fold.name in splits.BY_SCAN else (lambda case: case.patient)
+        held = {whose(case) for case in cases if case.patient in held_out}
         chosen = [
             case
             for case in chosen
             if (case.patient in train if case.label is not None else data.unlabelled)
-            and case.patient not in held_out
-            and by_scan(case) not in scans
+            and whose(case) not in held
         ]
     ranking = data.split or data.list or data.dataset
     what = f"data set {data.dataset!r}" + (f", training part of {fold.name!r}" if fold else "")

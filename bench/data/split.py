@@ -40,11 +40,8 @@ STATED: dict[str, Which] = {
     "testing": "test",
     "test": "test",
 }
-FOLDS = {
-    FIVE: 5,
-    "by_scan_5fold": 5,
-    CV5: 5,
-}  # where there are more than one, and as many whoever is there
+# where there are more than one, and as many whoever is there
+FOLDS = {FIVE: 5, "by_scan_5fold": 5, CV5: 5}
 SIDES: tuple[Which, ...] = ("train", "val", "test")
 PARTS: dict[str, tuple[Which, ...]] = {  # that nobody may lack
     RULE: SIDES,

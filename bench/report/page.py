@@ -26,19 +26,17 @@ if TYPE_CHECKING:
 
 MOST_SIDE_BY_SIDE = 6  # columns; in a wider table the spread stands below the mean
 # of a report alone, not of other pages in its form
-NOT_OF_OTHERS = (
-    *(
-        "not_run",
-        "cautions",
-        "below",
-        "undertrained",
-        "blind",
-        "failed",
-        "collapsed",
-        "guesses",
-        "changed",
-    ),
-)
+NOT_OF_OTHERS = [
+    "not_run",
+    "cautions",
+    "below",
+    "undertrained",
+    "blind",
+    "failed",
+    "collapsed",
+    "guesses",
+    "changed",
+]
 
 
 @lru_cache

@@ -32,6 +32,11 @@ class Scores:
     targets: tuple[str, ...]  # sorted
     cases: np.ndarray | None = None  # likewise: names the cases that a value is the mean of
 
+    @property
+    def lone(self) -> bool:
+        """Whether all runs have one pretraining seed: a row from scratch, or with a single pretraining."""
+        return len({pretrained for pretrained, _ in self.runs}) == 1
+
 
 def mean_of(values: np.ndarray, axis: int) -> np.ndarray:
     """Return the mean along an axis over what is defined, NaN where nothing is."""
@@ -110,7 +115,7 @@ def aligned(
     same = a.patients == b.patients
     patients = a.patients if same else tuple(sorted({*a.patients} & {*b.patients}))
     targets = tuple(sorted({*a.targets} & {*b.targets}))
-    runs = _paired(a.runs, b.runs)
+    runs = _paired(a, b)
     first, cases = _subset(a, patients, [first for _, first, _ in runs], targets)
     second, others = _subset(b, patients, [second for *_, second in runs], targets)
     undefined = np.isnan(first) | np.isnan(second) | (cases != others)
@@ -118,13 +123,13 @@ def aligned(
     return first, second, patients, tuple(named for named, *_ in runs)
 
 
-def _paired(a: tuple[Run, ...], b: tuple[Run, ...]) -> list[tuple[Run, Run, Run]]:
+def _paired(a: Scores, b: Scores) -> list[tuple[Run, Run, Run]]:
     """Return pairs of runs in order, each after what it is called."""
-    crossed, other_crossed = (len({pretrained for pretrained, _ in runs}) > 1 for runs in (a, b))
+    crossed, other_crossed = not a.lone, not b.lone
     return sorted(
         (second if other_crossed else first, first, second)
-        for first in a
-        for second in b
+        for first in a.runs
+        for second in b.runs
         if (first == second if crossed and other_crossed else first[1] == second[1])
     )
 

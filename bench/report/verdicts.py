@@ -283,7 +283,7 @@ def differences_of(
     if np.isnan(values).all():
         return None
     sides = ((key.row, ours), (other.row, theirs))
-    lone = {row for row, scores in sides if len({pretrained for pretrained, _ in scores.runs}) == 1}
+    lone = {row for row, scores in sides if scores.lone}
     return (values, *run_seeds(report, key.row, other.row, runs, lone))
 
 

@@ -427,8 +427,7 @@ def _compared(
     values = mean_of(sign * (ours - theirs), 2)
     if np.isnan(values).all():
         return None
-    lone = [len({pretrained for pretrained, _ in s.runs}) == 1 for s in scores]
-    clusters, seeds = _hang_together(table, names, runs, lone)
+    clusters, seeds = _hang_together(table, names, runs, [s.lone for s in scores])
     comparison = stats.compared(
         values, clusters, rope, seeds=seeds, flips=flips and len(patients) <= FLIPPED
     )
