@@ -85,12 +85,21 @@ TWO_CROPS = {  # a line of the table: study, row
     "pretrained with labels, light decoder": ("light_hippocampus", "ceiling"),
     "pretrained with labels, light decoder, decoder too": ("kinds_hippocampus", "ceiling"),
     "pretrained with labels, usual decoder, decoder too": ("eight_hippocampus", "ceiling"),
+    "the same with three pretrainings (claim 3), one rate": (
+        "positive_control",
+        "ceiling",
+        "alike",
+    ),
+    "the same with three pretrainings (claim 3), settings of its own": (
+        "positive_control",
+        "ceiling",
+    ),
 }
 
 
-def both_ways(study, row):
+def both_ways(study, row, section="each"):
     """Return a difference with its interval in print, of all test crops and of those that are independent."""
-    gained = paired_means(f"studies_{study}", row, "scratch", {"section": "each", "fraction": "5"})
+    gained = paired_means(f"studies_{study}", row, "scratch", {"section": section, "fraction": "5"})
     apart = gained.drop([f"hippocampus_{number:03d}" for number in DIVIDED])
     assert (len(gained), len(apart)) == (42, 24)
     return ["{} [{} to {}]".format(*compared(of)) for of in (gained, apart)]
@@ -127,9 +136,14 @@ def test_each_interval_of_the_two_pages_is_in_a_report():
 PAPERS = {  # a line of the table of the five papers: report, row, section, share
     "PGL | hippocampi, 7 patients, one rate": ("hippocampus", "pgl", "msd04_hippocampus", 5),
     "HSSL | slices of left atria, 2 patients, one rate": ("slices_left_atrium", "hssl", "lasc", 5),
-    "VoCo | hippocampi, 7 patients, figure 1": ("light_hippocampus", "voco", "each", 5),
+    "VoCo | hippocampi, 7 patients, rates that each row chooses": (
+        "light_hippocampus",
+        "voco",
+        "each",
+        5,
+    ),
     "VoCo | left atria, 2 patients, one rate": ("left_atrium_few", "voco", "lasc", 5),
-    "Taleb et al., rotation | hippocampi, 7 patients, figure 1": (
+    "Taleb et al., rotation | hippocampi, 7 patients, rates that each row chooses": (
         *("light_hippocampus", "rotation3d", "each", 5),
     ),
     "Taleb et al., rotation | slices of hearts, 11 patients, one rate": (
