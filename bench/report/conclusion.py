@@ -263,7 +263,7 @@ def _region(region: stats.Region, shared: bool = True) -> str:
         printed = f"{apart:.2g}" if apart >= 1.05 else f"{max(apart, 1.01):.2f}"
         cancels = ". But a row is compared with scratch seed by seed, so the variation that both share cancels"
         return (
-            f"{limit} assumed. Scratch alone varies more: {halves} {printed} points"
+            f"{limit} the widest that is used. Scratch alone varies more: {halves} {printed} points"
             f"{cancels if shared else ''}"
         )
     return f"{limit} measured: {halves} this limit"

@@ -17,6 +17,8 @@ SHOWN = 12  # keys of a change that are named
 
 def sentences(protocol: Protocol, registered: Sequence[Registered]) -> Iterator[str]:
     """Yield what was registered, and each change since: also one that was never run."""
+    if not registered:
+        yield "Not registered: its records do not say which protocol stood before the first cell was scored."
     for number, entry in enumerate(registered):
         at = f"protocol {entry.content} at scale {entry.scale}"
         at += f" with --set {' '.join(entry.overrides)}" if entry.overrides else ""

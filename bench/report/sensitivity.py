@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from bench.errors import enumerated
+from bench.protocol import Protocol
 from bench.report.context import ReportContext
 from bench.report.footnotes import counted
 from bench.report.names import metric_title
@@ -45,6 +47,11 @@ NOTHING, UNKNOWN = (
     "none",
     "no ceiling is compared with scratch, so we do not know whether a known gain is detected",
 )
+UNCONTROLLED = (
+    "No positive control was run, so nobody knows whether this study detects a known gain: "
+    "'not separable' does not show that nothing was gained. To run them: controls: [ceiling, doses]."
+)
+PLANNED = "What bench plan expects it to see, after Holm's correction: {}"
 NO_DOSE = "No dose was run, so no smaller gain than that of the ceiling was tried."
 LOSES = "Here a mixture of two sets of weights loses by itself, so the doses do not show what is detected"
 
@@ -57,6 +64,9 @@ class Sensitivity:
 
     lines: tuple[tuple[str, ...], ...] = ()  # as in HEAD, and in DOSES where a dose was run
     blind: tuple[str, ...] = ()  # sentences: places where nothing could have been found
+    warnings: tuple[
+        str, ...
+    ] = ()  # sentences of the other places: little is known to be seen there
     sentences: tuple[str, ...] = ()  # of the other places
     units: tuple[str, ...] = ()  # of the numbers of the lines
 
@@ -66,8 +76,8 @@ class Sensitivity:
 
     @property
     def sections(self) -> list[Section]:
-        """What a report says of it; nothing where the study has no positive controls."""
-        warnings = [Text(text, "warning") for text in self.blind]
+        """What a report says of it."""
+        warnings = [Text(text, "warning") for text in (*self.blind, *self.warnings)]
         sentences = [Text(text, "sentence") for text in self.sentences]
         note = NOTE.format(of="; ".join(self.units))
         note += ROWS_NOTE * any(line[HEAD.index("Rows detect")] for line in self.lines)
@@ -122,19 +132,33 @@ def sensitivity(report: ReportContext, groups: Sequence[VerdictGroup]) -> Sensit
         (*_line(report, steps), *(_dose_cells(report, steps) if dosed else ()))
         for steps in all_steps
     )
-    blind, seen = dict[str, list[Place]](), dict[str, list[Place]]()  # where each sentence is true
+    blind, weak, seen = (dict[str, list[Place]]() for _ in range(3))  # where each sentence is true
     for where, of_place in _by_place(report, all_steps):
         if of_place[0].baseline in of_place[0].group.blind:
             remarks = "; ".join(filter(None, [*_apart(of_place), _though(of_place)]))
             text = f"{BLIND}{_silent(of_place)}{f' ({remarks})' if remarks else ''}"
             blind.setdefault(text, []).append(where)
         elif text := _smallest_gain(of_place):
-            seen.setdefault(text, []).append(where)
+            kind = seen if any(steps.least for steps in of_place) else weak
+            kind.setdefault(text, []).append(where)
     for section, fraction in _lacking(report, groups):
-        seen.setdefault(UNKNOWN, []).append((report.labels[section], "", fraction))
+        weak.setdefault(UNKNOWN, []).append((report.labels[section], "", fraction))
     undosed = () if dosed or not lines else (NO_DOSE,)
+    open_ = any(row.judged.verdict == UNCLEAR for group in groups for row in group.rows)
+    controlled = any(row.ceiling and row.dose for row in report.protocol.rows.values())
+    warnings = *((UNCONTROLLED,) if open_ and not controlled else ()), *_sentences(weak)
     units = tuple(dict.fromkeys(measured(report, s.group.metric) for s in all_steps))
-    return Sensitivity(lines, _sentences(blind), (*undosed, *_sentences(seen)), units)
+    sentences = (*_planned(report.protocol), *undosed, *_sentences(seen))
+    return Sensitivity(lines, _sentences(blind), warnings, sentences, units)
+
+
+def _planned(protocol: Protocol) -> Iterator[str]:
+    """Yield what the first comment of the protocol's file says that the study sees (``# Sees:``)."""
+    path = protocol.document.path if protocol.document else None
+    if path is not None and path.is_file():
+        head = path.read_text(encoding="utf-8").partition("title:")[0]
+        for said in re.findall(r"^# Sees: +(.*(?:\n# {2,}.*)*)", head, re.MULTILINE):
+            yield PLANNED.format(re.sub(r"\n# +", " ", said))
 
 
 def measured(report: ReportContext, metric: str) -> str:

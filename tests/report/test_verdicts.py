@@ -656,11 +656,26 @@ def test_a_ladder_says_what_it_cannot_tell(context, lost, gains, expected):
         *(record for record in controlled(*gains) if record["row"] not in lost), rows=CONTROLS
     )
     seen = sensitivity(study, verdicts(study))
-    said = " ".join((*seen.blind, *seen.sentences))
-    assert expected in said
+    red, plain = (" ".join(texts) for texts in ((*seen.blind, *seen.warnings), seen.sentences))
+    said = f"{red} {plain}"
+    assert expected in (plain if "is detected" in expected or "No dose" in expected else red)
     smaller = {row.key.row: row for group in verdicts(study) for row in group.controls}
     if "quarter" in smaller and smaller["quarter"].judged.verdict != "better":
         assert "No smaller dose" not in said
+
+
+@pytest.mark.parametrize(("noise", "warned"), [(0.3, True), (0.002, False)])
+def test_a_page_without_a_positive_control_warns_of_what_is_not_separable(context, noise, warned):
+    rows = {name: CONTROLS[name] for name in ("a", "b")}
+    study = context(*scores("a", 0.0, (0,)), *scores("b", 0.05, noise=noise), rows=rows)
+    (group,) = verdicts(study)
+    assert (group.rows[0].judged.verdict == "not separable") is warned
+    (section,) = sensitivity(study, [group]).sections or [None]
+    assert (section is not None) is warned
+    if section is not None:
+        assert [(p.kind, "No positive control was run" in p.text) for p in section.parts] == [
+            ("warning", True)
+        ]
 
 
 def test_what_is_true_at_several_shares_of_the_labels_is_said_once(context):
