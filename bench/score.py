@@ -374,11 +374,7 @@ def _read(
 
 
 def _check_place(predicted: LabelVolume, true: LabelVolume) -> None:
-    """Refuse a prediction whose header places it off its reference.
-
-    Raises:
-        BenchError: spacing or place differ by more than ``TOLERANCE`` voxels at a corner.
-    """
+    """Refuse a prediction that its header places more than ``TOLERANCE`` voxels off its reference at a corner."""
     spaced = predicted.stored.stated.spacing and true.stored.stated.spacing
     if spaced and drift(predicted.spacing, true.spacing, true.array.shape) > TOLERANCE:
         raise BenchError(

@@ -184,11 +184,7 @@ class Forecast:
 
 
 def _counted(function: str, *given: Any) -> Step:
-    """Count a step; loads torch and MONAI, which a plan whose steps are all remembered does without.
-
-    Raises:
-        BenchError: this torch cannot.
-    """
+    """Count a step; loads torch and MONAI, which a plan whose steps are all remembered does without."""
     from bench.gpu import steps
     from bench.gpu.device import unavailable
 

@@ -203,11 +203,7 @@ class Embedded:
         return torch.from_numpy(self._read(case)).to(self._device)
 
     def _read(self, case: str) -> np.ndarray:
-        """Return what a file holds, float32.
-
-        Raises:
-            BenchError: it is not there, is no array of numbers, or has another shape than it must; names it.
-        """
+        """Return what a file holds, float32."""
         path = embedding(self._folder, case, self._voxels)
         if path is None:
             raise BenchError(f"{self._folder}: no features of case {case!r}; add its file")

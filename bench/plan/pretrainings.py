@@ -200,15 +200,7 @@ class Pretrainings:
         cases: int,
         test_cases: Sequence[int],
     ) -> str:
-        """Add a guard.
-
-        Args:
-            spec: of it.
-            read: the preparations of what is read.
-            tested: those of its tests.
-            cases: how many are read.
-            test_cases: how many each test has.
-        """
+        """Add a guard of what is read against its tests."""
         guarded = self.plan.add(Job(spec, (*read, *tested)))
         channels_read, *each = (
             self._channels(self.plan.spec(job, PrepareSpec)) for job in (read[0], *tested)

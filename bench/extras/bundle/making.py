@@ -147,11 +147,7 @@ def put(bundled: Bundled, to: Path) -> str:
 
 
 def _rows(store: Store, name: str) -> dict[str, bytes]:
-    """Return a protocol's records and what stands beside them.
-
-    Raises:
-        BenchError: they have columns that are none of records.
-    """
+    """Return a protocol's records and what stands beside them."""
     import pyarrow.parquet as pq
 
     members = dict[str, bytes]()

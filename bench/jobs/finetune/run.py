@@ -222,11 +222,7 @@ def _controlled(spec: FinetuneSpec, network: nets.Model, tensors: Tensors) -> Te
 
 
 def _refuse_partial(receipt: transfer.Receipt) -> None:
-    """Refuse to score a network of which a part did not come.
-
-    Raises:
-        BenchError: names the first tensor that would be random.
-    """
+    """Refuse to score a network of which a part did not come."""
     lacking = (*receipt.missing, *receipt.left_random)
     if lacking:
         raise BenchError(
