@@ -74,12 +74,12 @@ class Pretrainings:
         if section.leaks == "drop":  # what is left out is part of the result
             spec, needs = replace(spec, leaks="drop"), (*needs, guard)
         if probe is not None:
-            told = self._once(
+            online = self._once(
                 arm,
                 ("probe", seed, budget),
                 lambda: probing(self.cohorts, arm, probe, parts, budget),
             )
-            spec = replace(spec, probe=told)
+            spec = replace(spec, probe=online)
             needs = (*needs, self._probed(arm, section, probe, network))
         job = self.plan.add(Job(spec, needs))
         self.plan.wait(job, guard)

@@ -231,7 +231,7 @@ def _tau(report: ReportContext, keys: list[Key]) -> str:
         if metric == main or not known or np.isnan(means).any():
             continue
         means *= -1 if lower_is_better(metric, report.unit(metric)) else 1
-        tau = float(kendall(-np.arange(len(keys)), means)[0, 1])
+        tau = kendall(-np.arange(len(keys)), means)
         if tau == tau:
             agreements.append(f"{metric_title(metric)} {tau:.2f}".replace("-", "\N{MINUS SIGN}"))
     return (
