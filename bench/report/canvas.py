@@ -204,15 +204,14 @@ def note(ax: Axes, text: str) -> None:
     ax.annotate(text, (0, 1), (0, 3), **at, va="bottom", fontsize=7.5, color=SOFT)
 
 
-def split(ax: Axes) -> tuple[Axes, Axes]:
-    """Return two plots, one below the other, in the place of one; they have one x axis."""
+def split(ax: Axes, rows: int, columns: int, **layout: Any) -> tuple[Axes, Axes]:
+    """Return two plots in the place of one: below each other with one x axis, or beside each other."""
     spec = ax.get_subplotspec()
     assert spec is not None
-    axes: Any = spec.subgridspec(2, 1, height_ratios=(5, 4)).subplots(sharex=True)
-    upper, lower = axes
-    upper.set_title(ax.get_title("left"))
+    axes: Any = spec.subgridspec(rows, columns, **layout).subplots(sharex=rows > 1)
+    axes[0].set_title(ax.get_title("left"))
     ax.remove()
-    return upper, lower
+    return axes[0], axes[1]
 
 
 def name_lines(ax: Axes, ends: Iterable[tuple[float, Line2D]]) -> None:

@@ -44,7 +44,7 @@ def _curve(ax: Axes, curve: Curves, most: int) -> None:
     names = [name for name in curve if name not in ASIDE]
     main = next((name for name in ("loss", "total") if name in names), names[0] if names else "")
     terms = [name for name in names if name != main]
-    upper, lower = canvas.split(ax) if terms else (ax, ax)
+    upper, lower = canvas.split(ax, 2, 1, height_ratios=(5, 4)) if terms else (ax, ax)
     steps = np.array(curve["step"], float)
     if main:
         upper.plot(*_thinned(steps, curve[main], most), color=COLOURS[0], linewidth=1.5)
