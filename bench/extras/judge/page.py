@@ -129,35 +129,11 @@ def _pair_lines(judgement: Judgement) -> Iterator[tuple[object, ...]]:
             for p in pairs:
                 c, j, w = p.judged.comparison, p.judged, p.of_weights
                 yield (
-                    s.scope.dataset,
-                    s.scope.fraction,
-                    s.scope.target,
-                    s.scope.metric,
-                    s.unit,
-                    p.a,
-                    p.b,
-                    is_base,
-                    c.patients,
-                    p.runs,
-                    c.difference,
-                    c.low,
-                    c.high,
-                    c.p,
-                    j.p,
-                    j.verdict,
-                    j.why,
-                    w.verdict,
-                    w.p,
-                    c.p_equivalent,
-                    j.p_equivalent,
-                    c.sd_patient,
-                    c.sd_run,
-                    c.sd_residual,
-                    c.df,
-                    c.detectable,
-                    c.rope or None,
-                    len(p.only_a),
-                    len(p.only_b),
+                    *(*_scope(s), p.a, p.b, is_base, c.patients, p.runs),
+                    *(c.difference, c.low, c.high, c.p),
+                    *(j.p, j.verdict, j.why, w.verdict, w.p, c.p_equivalent, j.p_equivalent),
+                    *(c.sd_patient, c.sd_run, c.sd_residual, c.df, c.detectable, c.rope or None),
+                    *(len(p.only_a), len(p.only_b)),
                 )
 
 
@@ -166,20 +142,12 @@ def _rank_lines(judgement: Judgement) -> Iterator[tuple[object, ...]]:
         r = s.ranks
         for i, method in enumerate(s.methods if r is not None else ()):
             assert r is not None
-            yield (
-                s.scope.dataset,
-                s.scope.fraction,
-                s.scope.target,
-                s.scope.metric,
-                s.unit,
-                method,
-                float(r.mean[i]),
-                float(r.rank[i]),
-                float(r.low[i]),
-                float(r.high[i]),
-                float(r.best[i]),
-                s.lacking.get(method, 0),
-            )
+            numbers = [float(each[i]) for each in (r.mean, r.rank, r.low, r.high, r.best)]
+            yield (*_scope(s), method, *numbers, s.lacking.get(method, 0))
+
+
+def _scope(s: Standing) -> tuple[object, ...]:
+    return s.scope.dataset, s.scope.fraction, s.scope.target, s.scope.metric, s.unit
 
 
 # What a page of a judgement holds, section by section, and its figure.
