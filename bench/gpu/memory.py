@@ -31,11 +31,7 @@ UNCOUNTED |= {"validated", "prior", "val", "scans", "foreground", "balanced", "e
 
 
 class StepMemory:
-    """Steps by what they depend on; opened once per command.
-
-    Args:
-        path: the file; its folder is made with it.
-    """
+    """Steps by what they depend on; opened once per command."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._rows = path, dict[str, Any]()

@@ -253,14 +253,7 @@ def case_scores(features: Features, probed: Probed, case: str, classes: bool) ->
 
 
 class Labels:
-    """Label maps of cases, beside the features of their voxels.
-
-    Args:
-        prepared: the cases.
-        features: of their voxels.
-        classes: how many, K.
-        ignore: value of voxels that nobody labelled.
-    """
+    """Label maps of cases, with K classes, beside the features of their voxels."""
 
     def __init__(
         self, prepared: Prepared, features: Features, classes: int, ignore: int | None

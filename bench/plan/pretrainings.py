@@ -32,12 +32,7 @@ T = TypeVar("T")
 
 
 class Pretrainings:
-    """Adds pretrainings to a plan; remembers their guards.
-
-    Args:
-        plan: is added to.
-        cohorts: the data sets on this machine.
-    """
+    """Adds pretrainings to a plan; remembers their guards."""
 
     def __init__(self, plan: Plan, cohorts: Cohorts) -> None:
         self.plan, self.cohorts = plan, cohorts
@@ -153,12 +148,7 @@ class Pretrainings:
         return next(iter(per.values()))
 
     def check_channels(self, trained: str, tested: str) -> None:
-        """Refuse to test weights on a data set of another number of channels.
-
-        Args:
-            trained: preparation of what they are trained on.
-            tested: of what they are tested on.
-        """
+        """Refuse to test weights on a data set of another number of channels."""
         first, second = (self.plan.spec(job, PrepareSpec) for job in (trained, tested))
         if self._channels(first) != self._channels(second):
             raise BenchError(
@@ -210,15 +200,7 @@ class Pretrainings:
         return guarded
 
     def guard_external(self, arm: Arm, prepare: str, tested: str, test: Part, cases: int) -> str:
-        """Add the guard that looks for cases which train or validate among those of another data set.
-
-        Args:
-            arm: whose training patients.
-            prepare: the preparation of its data set.
-            tested: that of the other one.
-            test: which of its patients are tested.
-            cases: how many cases these have.
-        """
+        """Add the guard that looks for cases which train or validate among those of another data set."""
         fold, target = arm.fold, arm.target
         sides: list[Which] = ["train", "val"] if fold.val else ["train"]
         data = tuple(Entry(**vars(target.part(fold, side))) for side in sides)
@@ -274,13 +256,6 @@ def probing(
     cohorts: Cohorts, arm: Arm, probe: OnlineProbe, reads: Sequence[Read], steps: int | None
 ) -> Probing:
     """Return what a pretraining is told of its probe.
-
-    Args:
-        cohorts: the data sets on this machine.
-        arm: whose pretraining it is.
-        probe: as the protocol states it.
-        reads: what it reads.
-        steps: its budget, where known.
 
     Raises:
         Misstated: a data set that is unknown, has no labels or is not divided here, too few patients, fewer

@@ -23,11 +23,7 @@ ASIDE = {"step", "lr", "epoch", "seconds", "time", "grad_norm"}
 
 
 def curves(drawn: Sequence[tuple[str, Curves]]) -> Figure:
-    """Draw one plot per pretraining: its loss, below it on an axis of their own the terms that were logged.
-
-    Args:
-        drawn: printed name and curve of each.
-    """
+    """Draw one plot per pretraining: its loss, below it on an axis of their own the terms that were logged."""
     lines = sum(len({*curve} - ASIDE) for _, curve in drawn)
     most = max(25, min(CURVE, POINTS // max(1, lines)))
     terms = any(len({*curve} - ASIDE) > 1 for _, curve in drawn)

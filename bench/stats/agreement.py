@@ -48,11 +48,6 @@ def agreement(
     is in these means; runs that were drawn anew would add it a second time. Of nested units the outer ones
     are drawn, without the inner ones (Davison and Hinkley 1997, Bootstrap Methods, section 3.8). The
     interval is of percentiles, widened to hold tau itself.
-
-    Args:
-        rankings: scores in two ways, each.
-        draws: of the bootstrap.
-        seed: of the draws.
     """
     unions: dict[str, list[str]] = {}
     for each in rankings:

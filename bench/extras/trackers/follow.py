@@ -41,15 +41,7 @@ SOON = 3.0  # of them, that nobody is told of
 
 
 class Follow:
-    """Logs a run to its trackers; use as a context manager around it.
-
-    Args:
-        plan: the run's.
-        store: the output folder.
-        names: of the trackers; without any nothing is done.
-        tell: takes a warning for the person who watches.
-        news: takes a line that is none.
-    """
+    """Logs a run to its trackers, if any, as a context manager; ``tell`` takes warnings, ``news`` other lines."""
 
     def __init__(
         self,
@@ -193,14 +185,7 @@ class Memory:
 
 
 class Log:
-    """One tracker of a run, and what it has: it gets what is new, once.
-
-    Args:
-        name: of the tracker.
-        plan: the run's.
-        store: the output folder.
-        called: what each job is called.
-    """
+    """One tracker of a run, and what it has: it gets what is new, once."""
 
     def __init__(self, name: str, plan: Plan, store: Store, called: Mapping[str, Label]) -> None:
         folder = store.within(store.root / "trackers" / name)

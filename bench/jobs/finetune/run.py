@@ -234,11 +234,6 @@ def _refuse_partial(receipt: transfer.Receipt) -> None:
 def rehearse(spec: FinetuneSpec, path: Path | None, stated: Sequence[Stated] = ()) -> str:
     """Load a file of weights into the network, and refuse a batch that may not be cut.
 
-    Args:
-        spec: of the job.
-        path: the file, if any.
-        stated: what rows say of it.
-
     Returns:
         A line on what the file leaves open, else nothing.
 
