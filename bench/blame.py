@@ -82,11 +82,6 @@ def field_line(kind: type, name: str) -> str:
 def named(values: Any, function: Callable[..., Any], what: str) -> Mapping[str, Any]:
     """Return what a plugin's function gave, if it is a mapping from names.
 
-    Args:
-        values: what it gave.
-        function: for the error.
-        what: the names are to stand for.
-
     Raises:
         BenchError: it is anything else; names the function's file and line.
     """

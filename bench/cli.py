@@ -19,6 +19,7 @@ from bench.errors import BenchError, Damaged
 from bench.extras.completion import ASKS
 from bench.process import ready_streams
 
+LONG = ("compete", "plan", "report", "run", "score")  # commands with a module of their own
 PATHS = ("protocols", "out", "data", "directory")  # where jobs and code from outside work
 
 
@@ -92,7 +93,9 @@ def _body(arguments: argparse.Namespace, bare: bool) -> int:
     try:
         _from_outside(arguments)
         with blaming():
-            return int(import_module(f"bench.commands.{arguments.command}").body(arguments))
+            name = arguments.command
+            module, body = (name, "body") if name in LONG else ("short", f"{name}_")
+            return int(getattr(import_module(f"bench.commands.{module}"), body)(arguments))
     except BrokenPipeError:
         raise
     except Exception:

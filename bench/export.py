@@ -97,11 +97,6 @@ def export(
 def weights_of(store: Store, job: str, only: Mapping[str, Sequence[str]] | None = None) -> Path:
     """Return the file of a finished job's weights.
 
-    Args:
-        store: the output folder.
-        job: as of ``export``.
-        only: as of ``export``.
-
     Raises:
         BenchError: no such job, row or snapshot, a row that has several, or a job without weights.
     """

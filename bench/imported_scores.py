@@ -487,13 +487,7 @@ def _renamed(
     names: Iterable[tuple[tuple[Any, ...], tuple[Any, ...]]],
     columns: Sequence[str],
 ) -> tuple[Any, ...]:
-    """Return facts, which name these ``columns`` of their cells, by the names that the cells have here.
-
-    Args:
-        facts: costs, failures, curves and the like.
-        names: the columns ``CELL`` of each cell, there and here.
-        columns: those of them that a fact has.
-    """
+    """Return facts, which name these ``columns`` of their cells, by the names that the cells have here."""
     of = [CELL.index(name) for name in columns]
     to = _pairs(
         (tuple(theirs[i] for i in of), tuple(ours[i] for i in of)) for theirs, ours in names

@@ -43,12 +43,7 @@ class Spec:
     version: ClassVar[int] = 1
 
     def keeps(self, job: Job, jobs: Mapping[str, Job]) -> str:
-        """Return a name for what a worker keeps of such a job in memory, for its next one; "" for nothing.
-
-        Args:
-            job: whose spec this is.
-            jobs: of its plan, by id.
-        """
+        """Return a name for what a worker keeps of such a job in memory, for its next one; "" for nothing."""
         return ""
 
 

@@ -160,11 +160,7 @@ def _tuned(store: Store, evaluation: str) -> str:
 
 
 def _single(row: str, kind: str, cells: pd.DataFrame) -> str:
-    """Return the only weights of some cells.
-
-    Raises:
-        BenchError: there are several, or none in this folder.
-    """
+    """Return the only weights of some cells."""
     several = [name for name in dict.fromkeys(cells["weights"]) if name]
     if len(several) == 1:
         return str(several[0])

@@ -269,12 +269,7 @@ def _cases(folder: Path) -> dict[str, Path]:
 
 
 def gaps(predictions: tuple[Path, ...], reference: Path) -> list[str]:
-    """Return one line for each prediction that leaves references out.
-
-    Args:
-        predictions: as for ``score_several``.
-        reference: likewise.
-    """
+    """Return one line for each prediction that leaves references out."""
     lines = []
     for path in predictions:
         if not reference.is_dir() or _is_map(reference):
@@ -289,13 +284,7 @@ def gaps(predictions: tuple[Path, ...], reference: Path) -> list[str]:
 
 
 def strangers(predictions: tuple[Path, ...], reference: Path, wanted: Wanted) -> list[str]:
-    """Return one line for each kind of value that is chosen and occurs nowhere, or that no region holds.
-
-    Args:
-        predictions: as for ``score_several``.
-        reference: likewise.
-        wanted: likewise.
-    """
+    """Return one line for each kind of value that is chosen and occurs nowhere, or that no region holds."""
     if wanted == ALL_LABELS:
         return []
     files = list(chain.from_iterable(pairs(p, reference).values() for p in predictions))
@@ -314,12 +303,7 @@ def strangers(predictions: tuple[Path, ...], reference: Path, wanted: Wanted) ->
 
 
 def doubts(predictions: tuple[Path, ...], reference: Path) -> list[str]:
-    """Return a line for each prediction with pairs in which a header states no orientation, or two places.
-
-    Args:
-        predictions: as for ``score_several``.
-        reference: likewise.
-    """
+    """Return a line for each prediction with pairs in which a header states no orientation, or two places."""
     lines = []
     for path in predictions:
         files = list(pairs(path, reference).values())
@@ -374,11 +358,7 @@ def _read(
 
 
 def _check_place(predicted: LabelVolume, true: LabelVolume) -> None:
-    """Refuse a prediction whose header places it off its reference.
-
-    Raises:
-        BenchError: spacing or place differ by more than ``TOLERANCE`` voxels at a corner.
-    """
+    """Refuse a prediction that its header places more than ``TOLERANCE`` voxels off its reference at a corner."""
     spaced = predicted.stored.stated.spacing and true.stored.stated.spacing
     if spaced and drift(predicted.spacing, true.spacing, true.array.shape) > TOLERANCE:
         raise BenchError(

@@ -15,11 +15,7 @@ from bench.store import Store
 def where_lacking(roots: Roots, protocols: Sequence[Protocol], out: Path, *, make: bool) -> Roots:
     """Return the roots with the phantoms that protocols ask for where their data is not on this machine.
 
-    Args:
-        roots: of this command.
-        protocols: with their ``phantoms``.
-        out: the output folder; phantoms lie in its ``phantoms``.
-        make: write those that are not there yet?
+    They lie in the folder ``phantoms`` of ``out``; ``make``: write those that are not there yet.
     """
     requested = {
         name: phantom

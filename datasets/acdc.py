@@ -135,11 +135,7 @@ def _frames(folder: Path, info: dict[str, str] | None = None) -> list[Case]:
 
 
 def _read_info(path: Path) -> dict[str, str]:
-    """Return the entries ``key: value`` of an ``Info.cfg``; nothing where there is none.
-
-    Raises:
-        ListingError: it names no frame number for end-diastole.
-    """
+    """Return the entries ``key: value`` of an ``Info.cfg``; nothing where there is none."""
     if not path.is_file():
         return {}
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()

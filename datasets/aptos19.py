@@ -104,11 +104,7 @@ def _case(id: str, path: Path | None, row: Listed | None) -> Case:
 
 
 def _listed(root: Path) -> dict[str, Listed]:
-    """Return what the CSV files say of every picture; one with a grade is believed before one without.
-
-    Raises:
-        ListingError: no name, no grade, or two grades of one picture; names file and line.
-    """
+    """Return what the CSV files say of every picture; one with a grade is believed before one without."""
     listed: dict[str, Listed] = {}
     for path in within(root, 3):
         # sample_submission.csv holds grades that nobody gave

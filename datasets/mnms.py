@@ -95,11 +95,7 @@ class MnMs(Dataset):
 
 
 def _table(root: Path, unpack: str) -> tuple[Path, dict[str, dict[str, str]]]:
-    """Return the CSV and its rows by code.
-
-    Raises:
-        ListingError: no file with the columns that are needed. BenchError: several.
-    """
+    """Return the CSV and its rows by code."""
     tables, others = {}, []
     for path in within(root, 3):
         if path.suffix.lower() != ".csv" or not path.is_file():

@@ -18,7 +18,8 @@ from small_protocol import NAME
 
 from bench import __version__, commands, registry
 from bench.arguments import blocks, parser
-from bench.cli import main
+from bench.cli import LONG, main
+from bench.commands import short
 from bench.commands.stopping import stopping
 from bench.process import STOPS, started
 from bench.show import listing
@@ -44,9 +45,10 @@ def say(capsys):
 
 def test_help_lists_what_there_is_and_nothing_else(say):
     code, out, _ = say("--help")
-    files = {m.name for m in iter_modules(commands.__path__)} - {"flags", "stopping"}
-    assert code == 0
-    assert set(re.findall(r"^    (\w+)  ", out, re.MULTILINE)) == files == set(blocks())
+    files = {m.name for m in iter_modules(commands.__path__)} - {"flags", "short", "stopping"}
+    assert code == 0 and files == {*LONG}
+    names = {name[:-1] for name in vars(short) if name.endswith("_") and name[0] != "_"} | files
+    assert set(re.findall(r"^    (\w+)  ", out, re.MULTILINE)) == names == set(blocks())
     versions = rf"bench {__version__}(, commit [0-9a-f]+\+?)?, Python 3\.\d+\.\d+, torch 2\S+, monai 1\S+\n"
     code, out, _ = say("--version")
     assert code == 0 and re.fullmatch(versions, out)

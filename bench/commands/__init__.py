@@ -1,1 +1,1 @@
-"""One file per command, each with its ``body``: the only rooms that print. Heavy imports stay inside."""
+"""The commands, the only rooms that print: those of few lines in ``short``. Heavy imports stay inside."""

@@ -42,11 +42,7 @@ def body(arguments: argparse.Namespace) -> int:
 
 
 def _wanted(arguments: argparse.Namespace) -> Wanted:
-    """Return which labels or regions are scored, and what is void.
-
-    Raises:
-        BenchError: a value that is no label, or labels and regions at once.
-    """
+    """Return which labels or regions are scored, and what is void."""
     from bench.errors import BenchError
     from bench.metrics.request import Wanted
     from bench.score import region_set

@@ -209,13 +209,8 @@ def in_all(selections: Sequence[Sequence[Case]]) -> list[Case]:
 def halves(cases: Sequence[Case], name: str, patients: int) -> tuple[list[str], list[str]]:
     """Return the patients whom an online probe is fitted to, and those whom it is scored on.
 
-    The order is that of a hash of their names, without a seed; of classes each has its turn. The first half,
-    rounded up, fits.
-
-    Args:
-        cases: labelled, of patients who train.
-        name: the data set.
-        patients: how many are chosen.
+    The cases are labelled. The order is that of a hash of names, without a seed; of classes each has its
+    turn. The first half, rounded up, fits.
 
     Raises:
         BenchError: there are fewer.

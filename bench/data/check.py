@@ -350,13 +350,7 @@ def _leftovers(
     """Yield volumes of no case that the layout does not know, voxels of no header, empty folders.
 
     Pictures count where the cases consist of them; elsewhere they are previews or a project's logo.
-    A folder of nothing but such pictures is one finding.
-
-    Args:
-        dataset: the declaration.
-        root: its folder.
-        cases: what is read.
-        absent: files that are known to be missing; the folders they lack from need no finding.
+    A folder of nothing but such pictures is one finding; one from which ``absent`` files are missing is none.
     """
     read = {path for case in cases for path in files_of(case)}
     pictures = not all(is_volume(path) for path in read)

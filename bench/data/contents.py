@@ -44,12 +44,7 @@ def no_bar(text: str) -> AbstractContextManager[Progress]:
 
 
 class Contents:
-    """Digests and headers; opened once per command, which sees every file as it is at its first look.
-
-    Args:
-        memory: the file in which they are remembered.
-        bar: shows how far a first reading is.
-    """
+    """Digests and headers; opened once per command, which sees every file as it is at its first look."""
 
     def __init__(self, memory: Path | None, bar: Bar = no_bar) -> None:
         self._memory, self._changed, self._bar = memory, False, bar

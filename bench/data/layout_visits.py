@@ -109,11 +109,7 @@ class Visits(Dataset):
 
 
 def _visits(root: Path, fields: Container[str]) -> dict[str, dict[str, Path]]:
-    """Return person_instance_array -> field -> zip or folder.
-
-    Raises:
-        BenchError: two of them are the same field of one visit.
-    """
+    """Return person_instance_array -> field -> zip or folder."""
     visits: dict[str, dict[str, Path]] = {}
     for match, path in _walk(root, DEPTH) if root.is_dir() else ():
         if match["field"] in fields:

@@ -51,10 +51,6 @@ class Participants:
     ) -> dict[str, dict[str, str]]:
         """Return the group of each patient by column; a patient without an entry has none.
 
-        Args:
-            cases: case and patient.
-            columns: of this table.
-
         Raises:
             BenchError: a column is not there, no patient is named, or one has cases in two groups.
         """

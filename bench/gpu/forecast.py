@@ -55,16 +55,7 @@ class Need:
 
 
 class Forecast:
-    """Counts a step of every distinct training of a plan, and its windows.
-
-    Args:
-        plan: with the jobs.
-        card: on which they are to run.
-        steps: those that were counted before.
-        processes: that share a pretraining.
-        bar: shows how far the counting is.
-
-    """
+    """Counts a step of every distinct training of a plan, and its windows."""
 
     def __init__(
         self, plan: Plan, card: Card, steps: StepMemory, processes: int = 1, bar: Bar = no_bar
@@ -184,11 +175,7 @@ class Forecast:
 
 
 def _counted(function: str, *given: Any) -> Step:
-    """Count a step; loads torch and MONAI, which a plan whose steps are all remembered does without.
-
-    Raises:
-        BenchError: this torch cannot.
-    """
+    """Count a step; loads torch and MONAI, which a plan whose steps are all remembered does without."""
     from bench.gpu import steps
     from bench.gpu.device import unavailable
 

@@ -31,11 +31,7 @@ UNCOUNTED |= {"validated", "prior", "val", "scans", "foreground", "balanced", "e
 
 
 class StepMemory:
-    """Steps by what they depend on; opened once per command.
-
-    Args:
-        path: the file; its folder is made with it.
-    """
+    """Steps by what they depend on; opened once per command."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._rows = path, dict[str, Any]()
@@ -92,6 +88,6 @@ def _key(job: Job, parts: Sequence[Any]) -> str:
 @lru_cache(maxsize=1)
 def _counting() -> list[str]:
     """Return what the files that count mean, layout and comments apart."""
-    names = ("attention", "autocast", "counting", "device", "steps", "work")
+    names = ("counting", "device", "steps", "work")
     raw = [(FOLDER / f"{name}.py").read_bytes() for name in names]
     return [meaning(text, ast.parse(text), lambda name: None) for text in raw]

@@ -77,12 +77,7 @@ def mixed(
 ) -> list[tuple[int, Case]]:
     """Return the cases that a pretraining reads, each with the index of its data set.
 
-    Args:
-        prepared: one per entry of ``data``.
-        data: the mixture.
-        take: the share of it that is read.
-        seed: of the ranking by which shares are taken.
-        roots: folders by data set.
+    ``prepared`` has one per entry of ``data``; ``seed`` is of the ranking by which shares are taken.
 
     Raises:
         BenchError: a case selected could not be read.

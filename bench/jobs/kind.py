@@ -97,10 +97,6 @@ class Kind(Spec):
 
         ``rehearse`` of the module ``work`` does it, where there is anything to rehearse.
 
-        Args:
-            weights: the file, if any.
-            stated: what rows say of it.
-
         Returns:
             A line on what the file leaves open, else nothing.
 

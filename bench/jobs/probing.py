@@ -203,11 +203,7 @@ class Embedded:
         return torch.from_numpy(self._read(case)).to(self._device)
 
     def _read(self, case: str) -> np.ndarray:
-        """Return what a file holds, float32.
-
-        Raises:
-            BenchError: it is not there, is no array of numbers, or has another shape than it must; names it.
-        """
+        """Return what a file holds, float32."""
         path = embedding(self._folder, case, self._voxels)
         if path is None:
             raise BenchError(f"{self._folder}: no features of case {case!r}; add its file")
@@ -257,14 +253,7 @@ def case_scores(features: Features, probed: Probed, case: str, classes: bool) ->
 
 
 class Labels:
-    """Label maps of cases, beside the features of their voxels.
-
-    Args:
-        prepared: the cases.
-        features: of their voxels.
-        classes: how many, K.
-        ignore: value of voxels that nobody labelled.
-    """
+    """Label maps of cases, with K classes, beside the features of their voxels."""
 
     def __init__(
         self, prepared: Prepared, features: Features, classes: int, ignore: int | None

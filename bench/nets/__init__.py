@@ -77,11 +77,7 @@ def network(
 
 
 def _module(facts: Entry) -> Any:
-    """Import what builds a network.
-
-    Raises:
-        BenchError: one from outside cannot be imported, or builds none; names its file and line.
-    """
+    """Import what builds a network."""
     plugin = plugins.by_name("network").get(facts.name)
     if plugin is None:
         return importlib.import_module(facts.module)

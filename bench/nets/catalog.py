@@ -73,12 +73,7 @@ def preset(name: str, size: str) -> Preset:
 
 
 def check_crop(name: str, size: str, crop: Triple | None = None) -> Triple:
-    """Return the crop (by default the preset's own) if the network can be trained on it.
-
-    Args:
-        name: a network.
-        size: one of its presets.
-        crop: voxels along x, y, z.
+    """Return the crop, voxels along x, y, z (by default the preset's own), if the network can be trained on it.
 
     Raises:
         BenchError: a side that is no positive multiple of what the network halves away, a crop of
@@ -147,12 +142,7 @@ def check_view(name: str, view: Triple, called: str) -> None:
 
 
 def check_levels(name: str, levels: Sequence[int], called: str) -> None:
-    """Refuse a level that a network's encoder does not have; -1 is the coarsest.
-
-    Args:
-        name: of the network.
-        levels: of its pyramid, 0 is the finest.
-        called: by what they are stated.
+    """Refuse a level that a network's encoder does not have; 0 is the finest, -1 the coarsest.
 
     Raises:
         BenchError: names the first such level.
@@ -183,12 +173,7 @@ def check_task(name: str, task: str) -> None:
 
 
 def check_batch(name: str, crop: Sequence[int], rows: int) -> None:
-    """Refuse a batch whose bottleneck is one value per channel for a network with batch norm.
-
-    Args:
-        name: a network.
-        crop: what it reads.
-        rows: samples that go through it at once.
+    """Refuse a batch of so many rows whose bottleneck is one value per channel for a network with batch norm.
 
     Raises:
         BenchError: says what to take.

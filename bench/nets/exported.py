@@ -123,14 +123,7 @@ class Plans:
 def usage(
     tensors: Mapping[str, Tensor], file: Path, plans: Path, theirs: Plans | None = None
 ) -> str:
-    """Return how nnU-Net takes a file of ours.
-
-    Args:
-        tensors: what it holds.
-        file: its name.
-        plans: where ``configuration`` of it stands.
-        theirs: nnU-Net's plans whose copy was written.
-    """
+    """Return how nnU-Net takes a file of ours."""
     network = theirs.described if theirs else f"{plans}: the network as nnU-Net's plans state it"
     if not any(name.startswith("decoder.") for name in tensors):
         return (

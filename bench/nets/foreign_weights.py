@@ -360,11 +360,7 @@ def _crop(content: dict[str, Any], layout: Layout, tensors: Tensors, axes: Tripl
 
 
 def _moved(path: Path, layout: Layout, positions: Tensor, crop: Triple, axes: Triple) -> Tensor:
-    """Return positions (1, N, dim) of patches in the order of (x, y, z), which were in that of a file's arrays.
-
-    Raises:
-        BenchError: their number is not that of the crop's patches.
-    """
+    """Return positions (1, N, dim) of patches in the order of (x, y, z), which were in that of a file's arrays."""
     grid = [0, 0, 0]
     for axis, side in zip(axes, crop, strict=True):
         grid[axis] = side // layout.patch

@@ -32,13 +32,7 @@ def _normed(width: int, *after: nn.Module) -> nn.Sequential:
 
 
 class TextHead(nn.Module):
-    """Logits by a network of three convolutions for each class, whose weights depend on class and image.
-
-    Args:
-        width: channels of the last map.
-        bottleneck: channels of the coarsest one.
-        classes: how many.
-    """
+    """Logits by a network of three convolutions for each class, whose weights depend on class and image."""
 
     organ_embedding: Tensor
 

@@ -180,11 +180,7 @@ def _fit(
 def _gaps(
     network: Model, given: KeysView[str], minimum: float, lacks: Collection[str]
 ) -> tuple[str, ...]:
-    """Return the kinds of layers, and the stages, of which too little came and which may be missing.
-
-    Raises:
-        BenchError: one may not, or what is left without those that may is too little.
-    """
+    """Return the kinds of layers, and the stages, of which too little came and which may be missing."""
     groups, sizes = layers.groups(network.encoder), layers.sizes(network.encoder)
     if unknown := [name for name in lacks if name not in groups]:
         raise BenchError(

@@ -16,13 +16,7 @@ NOTICE = "Synthetic scans, written by bench; nobody was scanned. Leave this file
 
 
 def write(dataset: type[Dataset], folder: Path, cases: int, seed: int) -> None:
-    """Write ``cases`` phantoms in a data set's layout, and mark them: aside first, so all of them or none.
-
-    Args:
-        dataset: whose layout.
-        folder: that is made, or is there and empty.
-        cases: how many.
-        seed: of what is drawn.
+    """Write ``cases`` phantoms into a folder, new or empty, and mark them: aside first, so all of them or none.
 
     Raises:
         BenchError: the data set has no phantom, or not so many.

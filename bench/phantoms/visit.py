@@ -25,11 +25,6 @@ def places(root: Path, first: int, cases: int) -> Iterator[tuple[Path, Path, Pat
     """Yield the zips of T1 and of T2-FLAIR of each visit, every fifth one a participant's second.
 
     After every third comes the zip of another participant's T1, which is no case.
-
-    Args:
-        root: the data set's folder.
-        first: number of the first participant.
-        cases: how many visits.
     """
     for i in range(cases):
         again = i % 5 == 4

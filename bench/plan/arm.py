@@ -141,11 +141,7 @@ class Labels:
 
 
 def _check_neighbours(target: Target, tuned: Finetune, labels: Labels) -> None:
-    """Refuse nearest neighbours that are all labelled cases: every prediction would be the same.
-
-    Raises:
-        Misstated: says how many cases there are.
-    """
+    """Refuse nearest neighbours that are all labelled cases: every prediction would be the same."""
     probes_cases = tuned.evaluation == "probe" and target.task != MAPS and target.present
     if not probes_cases or tuned.probe.kind != "knn":
         return

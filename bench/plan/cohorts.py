@@ -310,11 +310,7 @@ def _check_phases(name: str, cases: Sequence[Case]) -> None:
 
 
 def _value(name: str, dataset: Dataset, stated: Regressed | None) -> Value | None:
-    """Return what a regression predicts, label values in the place of their names.
-
-    Raises:
-        Misstated: the data set has no label, or region, of that name, or no label maps.
-    """
+    """Return what a regression predicts, label values in the place of their names."""
     if stated is None:
         return None
     if stated.meta:

@@ -18,13 +18,7 @@ Trained = PretrainSpec | FinetuneSpec
 
 
 def faults(plan: Plan, cells: Sequence[tuple[str, Cell]], context: PlanContext) -> str:
-    """Return which rows cannot be trained on their crops, why, and the nearest that fits all; "" for none.
-
-    Args:
-        plan: holds the jobs.
-        cells: those that are wanted, each with its protocol.
-        context: as jobs are refused in.
-    """
+    """Return which rows cannot be trained on their crops, why, and the nearest that fits all; "" for none."""
     rows: dict[NetSpec, dict[str, str]] = {}  # network with a crop: why each row cannot read it
     users: dict[NetSpec, dict[str, Job]] = {}  # jobs that read it, one of each kind
     for _, cell in cells:

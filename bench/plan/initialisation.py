@@ -121,12 +121,6 @@ class WeightFiles:
 def check_embeddings(stated: Initial, folder: Path, target: Target, fold: Fold) -> None:
     """Refuse features that lack a case, and those of a model that has seen a case of the tests.
 
-    Args:
-        stated: what the row starts from.
-        folder: of the protocol.
-        target: the data set.
-        fold: whose patients are read.
-
     Raises:
         Misstated: names the folder or the list, and the first such case.
     """

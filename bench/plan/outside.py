@@ -53,10 +53,6 @@ def outputs(arm: Arm) -> Outputs:
 def stated(arm: Arm, recipe: Recipe) -> Stated | None:
     """Return what a row says of its file of weights; None where it starts from none.
 
-    Args:
-        arm: the row.
-        recipe: by which its data is prepared.
-
     Raises:
         Misstated: public weights of another network than the row's, or of no such name.
     """

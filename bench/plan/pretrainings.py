@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from bench.data import case_filter
 from bench.data.parts import Entry, Part, Which
-from bench.dataset import Recipe
-from bench.errors import BenchError
+from bench.data.split import Fold
+from bench.dataset import Case, Recipe
+from bench.errors import BenchError, Misstated
 from bench.job import Job
+from bench.jobs.class_scores import CLASSIFICATION
 from bench.jobs.guard.spec import GuardSpec
-from bench.jobs.kind import NetSpec, Sides
+from bench.jobs.kind import MAPS, NetSpec, Sides
 from bench.jobs.prepare.spec import PrepareSpec
-from bench.jobs.pretrain.spec import PretrainSpec
-from bench.plan import mixing, online_probes, specs
+from bench.jobs.pretrain.spec import PretrainSpec, Probing
+from bench.nets import catalog
+from bench.plan import mixing, specs
 from bench.plan.arm import Arm
 from bench.plan.cohorts import Cohorts
 from bench.plan.dag import Plan
+from bench.plan.mixing import Read
 from bench.protocol import Pretrain, Protocol, beside, mixture
-from bench.protocol.sections import OnlineProbe, Pretraining
+from bench.protocol.sections import Finetune, OnlineProbe, Pretraining
 from bench.typed import narrowed
 
 T = TypeVar("T")
 
 
 class Pretrainings:
-    """Adds pretrainings to a plan; remembers their guards.
-
-    Args:
-        plan: is added to.
-        cohorts: the data sets on this machine.
-    """
+    """Adds pretrainings to a plan; remembers their guards."""
 
     def __init__(self, plan: Plan, cohorts: Cohorts) -> None:
         self.plan, self.cohorts = plan, cohorts
@@ -68,12 +69,12 @@ class Pretrainings:
         if section.leaks == "drop":  # what is left out is part of the result
             spec, needs = replace(spec, leaks="drop"), (*needs, guard)
         if probe is not None:
-            probing = self._once(
+            online = self._once(
                 arm,
                 ("probe", seed, budget),
-                lambda: online_probes.probing(self.cohorts, arm, probe, parts, budget),
+                lambda: probing(self.cohorts, arm, probe, parts, budget),
             )
-            spec = replace(spec, probe=probing)
+            spec = replace(spec, probe=online)
             needs = (*needs, self._probed(arm, section, probe, network))
         job = self.plan.add(Job(spec, needs))
         self.plan.wait(job, guard)
@@ -88,11 +89,9 @@ class Pretrainings:
 
     def _probed(self, arm: Arm, section: Pretrain, probe: OnlineProbe, network: NetSpec) -> str:
         """Add the preparation of the data set that an online probe reads and return it."""
-        with online_probes.of_probe("recipe"):
-            prepared = self.prepare(
-                arm.protocol, probe.dataset, online_probes.recipe(section, probe)
-            )
-        with online_probes.of_probe("dataset"):
+        with of_probe("recipe"):
+            prepared = self.prepare(arm.protocol, probe.dataset, probe_recipe(section, probe))
+        with of_probe("dataset"):
             channels = self.channels([prepared], network.crop)
             if channels != network.in_channels:
                 raise BenchError(
@@ -149,12 +148,7 @@ class Pretrainings:
         return next(iter(per.values()))
 
     def check_channels(self, trained: str, tested: str) -> None:
-        """Refuse to test weights on a data set of another number of channels.
-
-        Args:
-            trained: preparation of what they are trained on.
-            tested: of what they are tested on.
-        """
+        """Refuse to test weights on a data set of another number of channels."""
         first, second = (self.plan.spec(job, PrepareSpec) for job in (trained, tested))
         if self._channels(first) != self._channels(second):
             raise BenchError(
@@ -196,15 +190,7 @@ class Pretrainings:
         cases: int,
         test_cases: Sequence[int],
     ) -> str:
-        """Add a guard.
-
-        Args:
-            spec: of it.
-            read: the preparations of what is read.
-            tested: those of its tests.
-            cases: how many are read.
-            test_cases: how many each test has.
-        """
+        """Add a guard of what is read against its tests."""
         guarded = self.plan.add(Job(spec, (*read, *tested)))
         channels_read, *each = (
             self._channels(self.plan.spec(job, PrepareSpec)) for job in (read[0], *tested)
@@ -214,15 +200,7 @@ class Pretrainings:
         return guarded
 
     def guard_external(self, arm: Arm, prepare: str, tested: str, test: Part, cases: int) -> str:
-        """Add the guard that looks for cases which train or validate among those of another data set.
-
-        Args:
-            arm: whose training patients.
-            prepare: the preparation of its data set.
-            tested: that of the other one.
-            test: which of its patients are tested.
-            cases: how many cases these have.
-        """
+        """Add the guard that looks for cases which train or validate among those of another data set."""
         fold, target = arm.fold, arm.target
         sides: list[Which] = ["train", "val"] if fold.val else ["train"]
         data = tuple(Entry(**vars(target.part(fold, side))) for side in sides)
@@ -258,3 +236,122 @@ def _has_snapshot(arm: Arm, pretraining: Pretraining) -> None:
             f"row {arm.name!r}: 'at: {at}' is not among the snapshots {snapshots} that "
             f"{pretraining.steps} steps of pretraining leave; write 'pretrain: {{snapshots: [{at}]}}'"
         )
+
+
+# Whom the online probe of a pretraining reads: labelled patients who train wherever they are divided here.
+
+
+@contextmanager
+def of_probe(key: str) -> Iterator[None]:
+    """Say of what is refused inside that it is stated by a key of the probe."""
+    try:
+        yield
+    except BenchError as error:
+        stated = error.key if isinstance(error, Misstated) else key
+        named = stated if stated in OnlineProbe.__dataclass_fields__ else key
+        raise Misstated(f"probe.{named}", str(error)) from None
+
+
+def probing(
+    cohorts: Cohorts, arm: Arm, probe: OnlineProbe, reads: Sequence[Read], steps: int | None
+) -> Probing:
+    """Return what a pretraining is told of its probe.
+
+    Raises:
+        Misstated: a data set that is unknown, has no labels or is not divided here, too few patients, fewer
+            steps than between two looks, a level that the encoder lacks, intensities of classes.
+    """
+    if steps is not None and probe.every > steps:
+        with of_probe("every"):
+            raise BenchError(
+                f"is {probe.every} steps, but the pretraining has only {steps}; use at most {steps}"
+            )
+    with of_probe("levels"):
+        catalog.check_levels(arm.pretrained.network, probe.levels or (), "levels")
+    with of_probe("dataset"):
+        dataset = cohorts.dataset(probe.dataset)
+        if not dataset.labels or dataset.task not in (MAPS, CLASSIFICATION):
+            raise BenchError(
+                f"data set {probe.dataset!r} has no label maps and no classes; use another data set"
+            )
+        data = _training_parts(cohorts, arm, probe.dataset, reads)
+        cases = cohorts.cases(probe.dataset)
+    if probe.intensity and dataset.task != MAPS:
+        with of_probe("intensity"):
+            raise BenchError("works only for segmentation, not for classification; leave it out")
+    if cases is not None:
+        with of_probe("patients"):
+            _check_patients(cohorts, probe, data, cases)
+    return Probing(
+        data=tuple(item for item, _ in data),
+        task=dataset.task,
+        classes=max(dataset.labels) + 1,
+        patients=probe.patients,
+        every=probe.every,
+        ignore=dataset.void,
+        levels=probe.levels,
+        intensity=probe.intensity,
+    )
+
+
+def _check_patients(
+    cohorts: Cohorts,
+    probe: OnlineProbe,
+    data: Sequence[tuple[Entry, Fold | None]],
+    cases: Sequence[Case],
+) -> None:
+    """Refuse too few patients, one class alone among those that fit, and cases that cannot be used."""
+    dataset = cohorts.dataset(probe.dataset)
+    selections = [case_filter.selected(cases, item, dataset, fold, 0) for item, fold in data]
+    usable = case_filter.in_all(selections)
+    fitted, scored = case_filter.halves(usable, probe.dataset, probe.patients)
+    read = [case for case in usable if case.patient in {*fitted, *scored}]
+    cohorts.check_usable(probe.dataset, read)
+    classes = {case.label for case in read if case.patient in fitted}
+    if dataset.task == CLASSIFICATION and len(classes) < 2:
+        raise BenchError(
+            f"the {len(fitted)} patients on which the probe is fitted all have the same class; use more patients"
+        )
+
+
+def probe_recipe(section: Pretrain, probe: OnlineProbe) -> str | Recipe:
+    """Return how the probe's data set is prepared: as stated, as for the pretraining, or by its default."""
+    of_mixture = [m.recipe for m in mixture.parts(section) if m.dataset == probe.dataset]
+    return probe.recipe or next(iter(of_mixture), section.recipe) or "default"
+
+
+def _of_section(cohorts: Cohorts, section: Finetune) -> Iterator[tuple[Entry, Fold | None]]:
+    """Yield the training part of each fold that a section runs."""
+    target = cohorts.target(section)
+    for fold in target.folds:
+        if section.folds is None or fold.index in section.folds:
+            yield Entry(**vars(target.part(fold, "train")), labelled=True), fold
+
+
+def _training_parts(
+    cohorts: Cohorts, arm: Arm, name: str, reads: Sequence[Read]
+) -> list[tuple[Entry, Fold | None]]:
+    """Return the training part of every fold by which the protocol divides a data set.
+
+    Of a data set that is pretrained on alone, what its first entry of the mixture may read.
+    """
+    sections = [section for section in arm.protocol.finetune if section.dataset == name]
+    if sections:
+        every = [part for section in sections for part in _of_section(cohorts, section)]
+        return [part for number, part in enumerate(every) if part not in every[:number]]
+    for read in reads:
+        if read.data.dataset == name:
+            entry = replace(
+                read.data,
+                labelled=True,
+                take="",
+                task=None,
+                group=None,
+                unlabelled=False,
+                classes=0,
+            )
+            return [(entry, read.fold)]
+    raise BenchError(
+        f"the training patients of data set {name!r} are not known, because this protocol neither fine-tunes "
+        "nor pretrains on this data set; use a data set of this protocol"
+    )

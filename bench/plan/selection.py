@@ -50,10 +50,6 @@ class Selection:
     def check(self, protocols: Iterable[str], left: bool) -> None:
         """Refuse a value that no protocol has, and a choice that leaves nothing.
 
-        Args:
-            protocols: their names.
-            left: is any cell wanted?
-
         Raises:
             BenchError: names the nearest value.
         """

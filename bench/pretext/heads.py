@@ -236,12 +236,7 @@ def projection(widths: list[int], normed: bool = False) -> nn.Sequential:
 class Prototypes(nn.Module):
     """DINO's head: an MLP, a unit vector, and its cosines with unit prototypes (Caron et al., ICCV 2021).
 
-    Args:
-        width: that comes in.
-        hidden: of the two hidden layers.
-        bottleneck: of the unit vector.
-        out: prototypes.
-        normed: has the MLP batch norm?
+    The MLP has two hidden layers, and batch norm where ``normed``; the vector has ``bottleneck`` numbers.
     """
 
     def __init__(

@@ -213,13 +213,7 @@ def redundancy(
 def reconstructed(
     prediction: Tensor, target: Tensor, kind: Literal["l1", "mse"]
 ) -> dict[str, Tensor]:
-    """Return ``total``, the error of a prediction, and ``flat``, that of each patch's mean.
-
-    Args:
-        prediction: as of ``reconstruction``.
-        target: likewise.
-        kind: likewise.
-    """
+    """Return ``total``, the error of a prediction, and ``flat``, that of each patch's mean."""
     flat = target.mean(dim=-1, keepdim=True).expand_as(target)
     pairs = {"total": prediction, "flat": flat}
     return {term: reconstruction(guess, target, kind) for term, guess in pairs.items()}

@@ -81,11 +81,7 @@ def _controls(
 
 
 def _method(decoder: bool) -> tuple[str, dict[str, Any]]:
-    """Return the method that learns from labels, and its parameters as a positive control.
-
-    Args:
-        decoder: do rows beside it train a decoder, too? Then it hands over its own.
-    """
+    """Return the method that learns from labels, and its parameters as a positive control."""
     for name in registry.names("method"):
         stated = registry.declared("method", name, "ceiling", None)
         if stated:

@@ -87,10 +87,6 @@ class Layout:
 def check(protocol: Any, document: Document) -> None:
     """Refuse views that name what the protocol lacks, or that cannot be laid out.
 
-    Args:
-        protocol: a ``Protocol``.
-        document: where its words stand.
-
     Raises:
         BenchError: names file, line, key and the nearest name.
     """

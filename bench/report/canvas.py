@@ -10,21 +10,23 @@ from itertools import count
 from pathlib import Path
 from textwrap import TextWrapper
 from typing import Any
+from xml.etree import ElementTree as Tree
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from bench.errors import printable
 from bench.report.plots import Series
-from bench.report.svg import GRID, INK, PAPER, SOFT, themed
 from bench.store import write_atomic
 
-__all__ = ["GRID", "INK", "PAPER", "SOFT"]
+INK, SOFT, GRID, PAPER = "#1c2430", "#5b6675", "#e3e7ec", "#ffffff"
 # At least 3:1 on white and on a dark page (#1a2028), which leaves little room for lightness: the first two
 # are Okabe and Ito's; all pairs differ under the three kinds of colour blindness, but markers and dashes
 # are what tells rows apart, and names stand beside them.
@@ -202,15 +204,14 @@ def note(ax: Axes, text: str) -> None:
     ax.annotate(text, (0, 1), (0, 3), **at, va="bottom", fontsize=7.5, color=SOFT)
 
 
-def split(ax: Axes) -> tuple[Axes, Axes]:
-    """Return two plots, one below the other, in the place of one; they have one x axis."""
+def split(ax: Axes, rows: int, columns: int, **layout: Any) -> tuple[Axes, Axes]:
+    """Return two plots in the place of one: below each other with one x axis, or beside each other."""
     spec = ax.get_subplotspec()
     assert spec is not None
-    axes: Any = spec.subgridspec(2, 1, height_ratios=(5, 4)).subplots(sharex=True)
-    upper, lower = axes
-    upper.set_title(ax.get_title("left"))
+    axes: Any = spec.subgridspec(rows, columns, **layout).subplots(sharex=rows > 1)
+    axes[0].set_title(ax.get_title("left"))
     ax.remove()
-    return upper, lower
+    return axes[0], axes[1]
 
 
 def name_lines(ax: Axes, ends: Iterable[tuple[float, Line2D]]) -> None:
@@ -286,3 +287,143 @@ def printed(series: Iterable[Series]) -> list[Line2D]:
     return [Line2D([], [], label=label, **hollow({"color": SOFT}))][
         : any(s.printed for s in series)
     ]
+
+
+# Figures that take a page's colours: matplotlib's SVG made small, without a background, safe beside others.
+#
+# Ink, lines and hollow marks become the CSS variables ``--ink``, ``--soft``, ``--line`` and ``--card`` of the
+# page, each with the printed colour to fall back on; the colours of rows stay. Text stays text, in the
+# page's own font.
+THEME = {
+    INK: f"var(--ink,{INK})",
+    SOFT: f"var(--soft,{SOFT})",
+    GRID: f"var(--line,{GRID})",
+    PAPER: f"var(--card,{PAPER})",
+}
+FAMILY = "system-ui,sans-serif"
+SPACE = re.compile(r"\{.*\}")
+PHONE, SCREEN = 1.2, 1.6  # pixels of a point: text of 9 has at least 10.8, on a phone 6.5
+SIDES = 6  # points at the left and the right, for letters of the page's font that are wider
+SVG_DOTS, SVG_PIXELS = 110, 8e5  # of pictures inside a figure: per inch, and in all at most
+NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
+COLOUR = re.compile("|".join(THEME))
+REFERENCE = re.compile(r"(?<=^#)\w+$|(?<=url\(#)\w+")
+BLANK = re.compile(r"\s*([MLCQz:;])\s*")
+FONT = re.compile(r"(font-family:)?'DejaVu Sans'[^;]*")
+ANCHORS = {"center": ("middle", 0.5), "right": ("end", 1.0)}
+
+
+def themed(figure: Figure, name: str, title: str) -> str:
+    """Return a figure as one ``<svg>``, the same bytes for the same figure.
+
+    Args:
+        figure: laid out, and drawn in the colours of ``bench.report.canvas``.
+        name: stands behind every id, so that several figures may share a page.
+        title: what a screen reader says.
+    """
+    wide, tall = figure.get_size_inches()
+    points = 72 * wide + 2 * SIDES
+    _mark_lines(figure)
+    figure.patch.set_visible(False)
+    figure.dpi = min(SVG_DOTS, (SVG_PIXELS / (wide * tall)) ** 0.5)
+    drawn = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        FigureCanvasSVG(figure).print_svg(drawn, metadata=nothing)
+    name = re.sub(r"[^\w-]", "_", name)
+    attributes = {
+        "xmlns": "http://www.w3.org/2000/svg",
+        "viewBox": f"{-SIDES} 0 {_short(points)} {_short(72 * tall)}",
+        "role": "img",
+        "aria-labelledby": f"{name}-title",
+        "fill": THEME[INK],
+        "font-family": FAMILY,
+        "stroke-linejoin": "round",
+        "style": f"--least:{points * PHONE:.0f}px;width:100%;min-width:var(--least);"
+        f"max-width:{points * SCREEN:.0f}px;height:auto",
+    }
+    out = Tree.Element("svg", attributes)
+    Tree.SubElement(out, "title", {"id": f"{name}-title"}).text = printable(title)
+    used = {*re.findall(r"#(\w+)", drawn.getvalue())}
+    named = (id for id in re.findall(r'\bid="(\w+)"', drawn.getvalue()) if id in used)
+    # numbered: matplotlib's names change with the last digit of a place
+    ids = {id: f"{name}-{number}" for number, id in enumerate(named)}
+    for child in Tree.fromstring(drawn.getvalue()):
+        out.extend(_lean(child, ids))
+    return Tree.tostring(out, encoding="unicode")
+
+
+def _mark_lines(figure: Figure) -> None:
+    """Say in the id of every text of several lines how these are aligned, and on which x or y.
+
+    matplotlib writes each line where it begins in a font that the page may not have.
+    """
+    figure.dpi = 72
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        anchor, share = ANCHORS.get(text.get_horizontalalignment(), ("", 0.0))
+        if anchor and "\n" in text.get_text() and text.get_rotation() in (0, 90):
+            box, upright = text.get_window_extent(), text.get_rotation() == 90
+            along = figure.bbox.y1 - box.y0 - share * box.height
+            along = along if upright else box.x0 + share * box.width
+            text.set_gid(f"lines {anchor} {'y' if upright else 'x'} {_short(along)}")
+
+
+def _lean(element: Tree.Element, ids: dict[str, str]) -> list[Tree.Element]:
+    """Return what is left of an element: groups that say nothing give way to what they hold."""
+    element.tag = SPACE.sub("", element.tag)
+    if element.tag in ("metadata", "style"):  # a style sheet would be the whole page's
+        return []
+    if element.get("id", "").startswith("lines "):
+        _align(element)
+    element.attrib = {key: value for key, value in _attributes(element, ids) if value}
+    element.tail = None
+    if element.tag == "text":
+        return [element]
+    element.text = None
+    element[:] = [part for child in element for part in _lean(child, ids)]
+    if element.tag == "g":
+        _share_style(element)
+        return [element] if element.attrib else list(element)
+    unseen = element.tag == "defs" or element.get("style") == "fill:none"
+    return [] if unseen and not len(element) else [element]
+
+
+def _attributes(element: Tree.Element, ids: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield an element's attributes: ids that others refer to, colours of the theme, short numbers."""
+    for key, raw in element.attrib.items():
+        value = REFERENCE.sub(lambda m: ids.get(m[0], m[0]), raw)
+        if key == "id":
+            yield key, ids.get(value, "")
+        elif key.endswith("href"):
+            yield "href", "".join(value.split())
+        elif not value.startswith("rotate(-0 "):
+            value = FONT.sub(lambda m: "" if m[1] else FAMILY, BLANK.sub(r"\1", value))
+            value = NUMBER.sub(lambda m: _short(float(m[0])), value.replace(";;", ";").strip("; "))
+            yield key, COLOUR.sub(lambda m: THEME[m[0]], value)
+
+
+def _share_style(group: Tree.Element) -> None:
+    """Say once for a group what all in it say."""
+    styles = {child.get("style", "") for child in group}
+    if len(styles) == 1 and len(group) > 1 and "style" not in group.attrib and all(styles):
+        group.set("style", styles.pop())
+        for child in group:
+            del child.attrib["style"]
+
+
+def _align(lines: Tree.Element) -> None:
+    """Align the lines of one text on an x or a y as its id says, in whatever font."""
+    _, anchor, axis, along = lines.attrib["id"].split()
+    for line in lines:
+        point = re.findall(r"-?[\d.]+", line.attrib["transform"])
+        point[axis == "y"] = along
+        turned = " rotate(-90)" if axis == "y" else ""
+        line.set("transform", f"translate({point[0]} {point[1]}){turned}")
+        line.set("style", f"{line.get('style', '')};text-anchor:{anchor}")
+
+
+def _short(number: float) -> str:
+    """Return at most two decimals: a hundredth of a point."""
+    text = f"{number:.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text

@@ -58,14 +58,7 @@ SEEDS, PAIRED = "--set finetune.seeds=[0,1,2] ", "--set pretrain.seeds=paired"
 def sections(
     report: ReportContext, groups: Sequence[VerdictGroup], text: str, figures: Sequence[Figure]
 ) -> list[Section]:
-    """Return the answer of a report; none where there is nothing to say.
-
-    Args:
-        report: has names and units.
-        groups: what is compared with scratch.
-        text: what ``sentence`` says of them.
-        figures: the forest plot.
-    """
+    """Return the answer of a report; none where there is nothing to say."""
     tables = verdict_tables(report, groups)
     notes = [Text(how(groups), "note")] if groups else []
     parts: list[Part] = [Text(text, "sentence"), *figures, *tables, *notes]

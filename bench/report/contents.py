@@ -47,13 +47,7 @@ class Contents:
 
 
 def contents_of(report: ReportContext, records: pd.DataFrame, plain: bool) -> Contents:
-    """Return what a report holds.
-
-    Args:
-        report: what it is drawn from.
-        records: each combination of what notes speak of.
-        plain: leave out verdicts, intervals and ranks.
-    """
+    """Return what a report holds; ``plain``: without verdicts, intervals and ranks."""
     groups = [] if plain else verdicts(report)
     seen = Sensitivity() if plain else sensitivity(report, groups)
     doses, forests = (

@@ -84,15 +84,7 @@ def _spots(
     unit: str,
     printed: Callable[[float, str], str],
 ) -> list[Spots]:
-    """Return a row's dots, none where no value is defined.
-
-    Args:
-        title: of the row.
-        values: (patients, runs, targets), NaN where undefined.
-        runs: pretraining and fine-tuning seed of each.
-        unit: the metric's own.
-        printed: returns a mean in print.
-    """
+    """Return a row's dots of values (patients, runs, targets), none where no value is defined."""
     factor = 100 if unit == "1" else 1
     by_run = run_means(values)
     by_patient = factor * mean_of(mean_of(values, 1), 1)  # over runs, then targets

@@ -133,16 +133,7 @@ def _figure(
     drawn: str,
     captions: Iterable[str] = (),
 ) -> Figure:
-    """Return the figure that a function of ``bench.report.drawing`` draws.
-
-    Args:
-        name: of its files.
-        title: what it shows.
-        kind: name of the function.
-        arguments: of the function.
-        drawn: tells what is drawn from anything else.
-        captions: sentences below it.
-    """
+    """Return the figure that a function of ``bench.report.drawing`` draws."""
     draw = lambda: getattr(drawing(), kind)(*arguments)  # noqa: E731
     return Figure(name, title, digest(name, drawn), True, draw, captions=tuple(captions))
 

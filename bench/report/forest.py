@@ -204,14 +204,7 @@ def _extremes(values: np.ndarray, sign: str) -> str:
 def _stacked(
     groups: Sequence[tuple[str, list[str]]], row: float, right: float, below: Sequence[float]
 ) -> tuple[Figure, list[tuple[Axes, np.ndarray]]]:
-    """Return a figure and, of each group of named rows, its axes and the heights of its rows, in inches.
-
-    Args:
-        groups: heading and names of rows.
-        row: inches of a row at least.
-        right: inches of what stands to the right of the axes.
-        below: inches under each group, for the numbers and words of its axis.
-    """
+    """Return a figure and, of each group of named rows, its axes and the heights of its rows, in inches."""
     names = [[words(name, NAME) for name in titles] for _, titles in groups]
     sizes = [
         np.array([max(row, canvas.height(n) * PITCH + 0.06) for n in group]) for group in names

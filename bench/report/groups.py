@@ -196,16 +196,7 @@ def _divided(
 def _divide(
     table: np.ndarray, group_of: np.ndarray, names: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return (patients, runs) of each group, without patients or runs that have no value there.
-
-    Args:
-        table: (patients, runs), NaN where there is none.
-        group_of: (patients,) names of groups.
-        names: the groups that are wanted; one of too few patients is left out.
-
-    Returns:
-        the groups, and which runs they have: those with a value in each.
-    """
+    """Return (patients, runs) of each group that is not too small, where it has values; and which runs all have."""
     has_value = ~np.isnan(table)
     members = {name: (group_of == name) & has_value.any(axis=1) for name in names}
     members = {name: rows for name, rows in members.items() if rows.sum() >= LEAST}

@@ -23,11 +23,7 @@ ASIDE = {"step", "lr", "epoch", "seconds", "time", "grad_norm"}
 
 
 def curves(drawn: Sequence[tuple[str, Curves]]) -> Figure:
-    """Draw one plot per pretraining: its loss, below it on an axis of their own the terms that were logged.
-
-    Args:
-        drawn: printed name and curve of each.
-    """
+    """Draw one plot per pretraining: its loss, below it on an axis of their own the terms that were logged."""
     lines = sum(len({*curve} - ASIDE) for _, curve in drawn)
     most = max(25, min(CURVE, POINTS // max(1, lines)))
     terms = any(len({*curve} - ASIDE) > 1 for _, curve in drawn)
@@ -44,7 +40,7 @@ def _curve(ax: Axes, curve: Curves, most: int) -> None:
     names = [name for name in curve if name not in ASIDE]
     main = next((name for name in ("loss", "total") if name in names), names[0] if names else "")
     terms = [name for name in names if name != main]
-    upper, lower = canvas.split(ax) if terms else (ax, ax)
+    upper, lower = canvas.split(ax, 2, 1, height_ratios=(5, 4)) if terms else (ax, ax)
     steps = np.array(curve["step"], float)
     if main:
         upper.plot(*_thinned(steps, curve[main], most), color=COLOURS[0], linewidth=1.5)

@@ -57,14 +57,7 @@ def template(name: str) -> jinja2.Template:
 
 
 def page(report: ReportContext, contents: Contents, folder: Path, seeds: int) -> str:
-    """Return ``index.html``, with every figure inside it that is drawn and may be shown.
-
-    Args:
-        report: what is drawn.
-        contents: its sections.
-        folder: where the figures are drawn.
-        seeds: how many of fine-tuning ran.
-    """
+    """Return ``index.html``, with every figure inside it that is drawn and may be shown."""
     shown = pretrainings.shown(report)
     sections = [
         _for_page(report, section) for section in contents.sections if "page" in section.forms

@@ -28,7 +28,8 @@ def scatters(drawn: tuple[Scatter, ...]) -> Figure:
 
 
 def _scatter(tile: Axes, plot: Scatter) -> None:
-    ax = _beside_names(tile)
+    ax, names = canvas.split(tile, 1, 2, width_ratios=NAMED)
+    names.set_axis_off()
     named = [
         (dot, INK if dot.control else COLOURS[i % len(COLOURS)])
         for i, dot in enumerate(plot.dots)
@@ -55,17 +56,6 @@ def _point(ax: Axes, dot: Dot, colour: str, marker: str) -> None:
     look |= {"marker": "s", "markerfacecolor": PAPER} if dot.control else {}
     assert dot.x is not None and dot.y is not None
     ax.errorbar(dot.x, dot.y, xerr=dot.sds[0] or None, yerr=dot.sds[1] or None, **look)
-
-
-def _beside_names(tile: Axes) -> Axes:
-    """Return a plot in the place of one, with room for names at its right."""
-    spec = tile.get_subplotspec()
-    assert spec is not None
-    axes: Any = spec.subgridspec(1, 2, width_ratios=NAMED).subplots()
-    axes[0].set_title(tile.get_title("left"))
-    axes[1].set_axis_off()
-    tile.remove()
-    return axes[0]
 
 
 def _half(ax: Axes, dot: Dot) -> None:

@@ -13,12 +13,7 @@ from bench.report.supplement import Cloud
 
 
 def clouds(drawn: tuple[Cloud, ...], titles: dict[str, str]) -> Figure:
-    """Draw one scatter per encoder, coloured by data set.
-
-    Args:
-        drawn: in the order of print.
-        titles: printed name of every data set.
-    """
+    """Draw one scatter per encoder, coloured by data set."""
     looks = {name: _look(i) for i, name in enumerate(titles)}
     with canvas.style():
         names = [words(cloud.title, 23) for cloud in drawn]

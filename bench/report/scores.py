@@ -46,11 +46,7 @@ def mean_of(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 class PatientScores:
-    """The scores of every row by patient, run and target.
-
-    Args:
-        averaged: means over the cases of a patient.
-    """
+    """The scores of every row by patient, run and target."""
 
     def __init__(self, averaged: Means) -> None:
         table = averaged.patients[averaged.patients["named"]].reset_index()

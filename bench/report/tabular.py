@@ -206,13 +206,7 @@ class Form:
 
 
 def head(table: Table, form: Form, columns: Sequence[str]) -> list[str]:
-    """Return the cells of a table's head.
-
-    Args:
-        table: what is written.
-        form: how it is written.
-        columns: the heading of each column, not escaped.
-    """
+    """Return the cells of a table's head; headings come unescaped."""
     cells = [
         (form.italic(form.text(text)) if column.quoted else form.text(text))
         + form.letter(column.note)

@@ -48,15 +48,7 @@ def as_json(need: Need) -> dict[str, Any]:
 def as_lines(
     plan: Plan, protocols: Sequence[Protocol], needs: Mapping[str, Need], site: Site, done: set[str]
 ) -> list[str]:
-    """Return the totals, then each row and pretraining.
-
-    Args:
-        plan: the jobs.
-        protocols: that asked for them.
-        needs: of each job that is wanted.
-        site: where they run.
-        done: jobs that cost nothing more.
-    """
+    """Return the totals, then each row and pretraining."""
     todo = {job: need for job, need in needs.items() if job not in done}
     lines = _totals(plan, todo, site)
     for protocol in protocols:

@@ -220,11 +220,7 @@ def _cell(value: Any) -> str:
 
 
 def one_dataset(name: str, data: Path | None) -> Listed:
-    """Return what a data set declares, and what of it is on this machine.
-
-    Args:
-        name: registered, or a folder's in MSD layout.
-        data: ``--data DIR``.
+    """Return what a data set, registered or a folder in MSD layout, declares, and what of it is on this machine.
 
     Returns:
         Plain values: those of ``bench list datasets --json``, then ``task regions channels recipes lists

@@ -208,14 +208,7 @@ def _pretraining(plan: Plan, job: str, done: set[str], costs: Costs) -> list[str
 def _cost(
     training: list[float | None], predicting: list[float | None], cells: int, where: str
 ) -> str:
-    """Return what a cell costs in the mean; without data nobody knows how many cases it predicts.
-
-    Args:
-        training: seconds of each fine-tuning, None where nobody knows.
-        predicting: of each prediction, likewise.
-        cells: that stand on these.
-        where: that is, in words.
-    """
+    """Return what a cell costs in the mean; without data nobody knows how many cases it predicts."""
     trained, predicted = ([s for s in part if s is not None] for part in (training, predicting))
     if len(trained) < len(training):
         return "unknown cost"

@@ -32,14 +32,7 @@ DRAWN = 200  # points of a curve
 def figures_and_clouds(
     protocol: Protocol, plan: Plan, store: Store, methods: Mapping[str, str]
 ) -> tuple[tuple[Pretext, ...], tuple[Cloud, ...], tuple[str, ...]]:
-    """Return what the pretrainings tracked, the encoders' clouds, and which of these are left out.
-
-    Args:
-        protocol: whose report it is.
-        plan: names the jobs.
-        store: holds those that are done.
-        methods: titles by method.
-    """
+    """Return what the pretrainings tracked, the encoders' clouds, and which of these are left out."""
     pretexts = []
     trained = list(_done_jobs(protocol, plan, store, "pretrain", each=True))
     rows_of = Counter(row for _, rows, _ in trained for row in rows)

@@ -283,11 +283,7 @@ def without_files(protocol: Protocol) -> Protocol:
 def _groups(
     protocol: Protocol, table: pd.DataFrame, facts: Supplement
 ) -> dict[str, dict[str, dict[str, str]]]:
-    """Return groups of patients: of a file as it is now, else as the run had them.
-
-    Raises:
-        BenchError: a file that is not there and that the run had not read either.
-    """
+    """Return groups of patients: of a file as it is now, else as the run had them."""
     present = {
         name: grouping
         for name, grouping in protocol.groups.items()

@@ -18,10 +18,8 @@ Row = dict[str, Any]
 def as_text(rows: list[Row]) -> str:
     """Return a table, one line per case and target, one column per metric, and means; undefined is ``-``.
 
-    Below it stands what the means are over. Files say nothing of patients: cases count alike.
-
-    Args:
-        rows: as of ``bench.score.score_several``, of one prediction.
+    The rows are of one prediction. Below stands what the means are over. Files say nothing of patients: cases
+    count alike.
     """
     from tabulate import tabulate
 

@@ -181,12 +181,7 @@ def who(owner: dict[str, Any]) -> str:
 
 
 class Monitor:
-    """Reads jobs again and again; earlier readings tell their speed.
-
-    Args:
-        store: the output folder.
-        clock: seconds.
-    """
+    """Reads jobs again and again, by a clock in seconds; earlier readings tell their speed."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self._store, self._clock = store, clock

@@ -48,11 +48,6 @@ def agreement(
     is in these means; runs that were drawn anew would add it a second time. Of nested units the outer ones
     are drawn, without the inner ones (Davison and Hinkley 1997, Bootstrap Methods, section 3.8). The
     interval is of percentiles, widened to hold tau itself.
-
-    Args:
-        rankings: scores in two ways, each.
-        draws: of the bootstrap.
-        seed: of the draws.
     """
     unions: dict[str, list[str]] = {}
     for each in rankings:
@@ -62,13 +57,13 @@ def agreement(
     for number, each in enumerate(rankings):
         if len(each.methods) < LEAST:
             continue
-        taus[number] = kendall(each.first, each.second)[0, 1]
+        taus[number] = kendall(each.first, each.second)
         union = names[each.group]
         times = times_drawn(len(union), draws, seed, f"methods {each.group}").astype(int)
         times = times[:, [union.index(method) for method in each.methods]]
         for draw, counts in enumerate(times):
             repeated = np.repeat(np.arange(len(counts)), counts)
-            drawn[number, draw] = kendall(each.first[repeated], each.second[repeated])[0, 1]
+            drawn[number, draw] = kendall(each.first[repeated], each.second[repeated])
     by_ranking = [_interval(*both) for both in zip(taus, drawn, strict=True)]
     valid = ~np.isnan(taus)
     if not valid.any():

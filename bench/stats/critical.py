@@ -25,18 +25,13 @@ class CriticalDifference:
         rank: (methods,) mean rank over the data sets, from 1 (best).
         p: of Friedman's test that all methods rank alike (chi-square approximation, corrected for ties).
         difference: mean ranks so far apart or farther differ (Nemenyi).
-        groups: methods that are not told apart, as indices from the best to the worst; the largest
-            groups only, none of a method alone. All methods where Friedman's test does not reject.
-        smallest_p: what the test gives where every data set ranks the methods the same way.
-        needed: data sets from which anything can be said at this level: ``smallest_p`` is at most
-            alpha and the best and the worst can be a critical difference apart.
+        needed: data sets from which anything can be said at this level: p of equal ranks in all of them is at
+            most alpha and the best and the worst can be a critical difference apart.
     """
 
     rank: Numbers
     p: float
     difference: float
-    groups: tuple[tuple[int, ...], ...]
-    smallest_p: float
     needed: int
 
 
@@ -63,9 +58,7 @@ def critical_difference(
     methods, datasets = given.shape
     difference = _difference(methods, datasets, alpha)
     rank = each.mean(axis=0)
-    groups = _groups(rank, difference if p <= alpha else np.inf)
-    needed = _needed(methods, alpha)
-    return CriticalDifference(rank, p, difference, groups, _smallest_p(methods, datasets), needed)
+    return CriticalDifference(rank, p, difference, _needed(methods, alpha))
 
 
 def _refuse(given: Numbers) -> None:
@@ -107,16 +100,3 @@ def _needed(methods: int, alpha: float) -> int:
     raise ValueError(
         f"at alpha {alpha} not even {MOST} data sets would tell {methods} methods apart"
     )
-
-
-def _groups(rank: Numbers, difference: float) -> tuple[tuple[int, ...], ...]:
-    """Return the longest stretches of methods, by rank, that are less than the difference apart."""
-    order = np.argsort(rank, kind="stable")
-    groups: list[tuple[int, ...]] = []
-    reached = 0  # methods that are in a group already
-    for first in range(len(order)):
-        end = int(np.searchsorted(rank[order], rank[order[first]] + difference, side="left"))
-        if end - first > 1 and end > reached:
-            groups.append(tuple(int(i) for i in order[first:end]))
-            reached = end
-    return tuple(groups)

@@ -150,13 +150,7 @@ def gaps_of(
     """Compare some pairs of groups, the first less the second each; p is adjusted by Holm over them.
 
     Of paired differences from a baseline (patients, runs) a gap is that of the method less the baseline's.
-
-    Args:
-        pairs: indices of groups.
-        groups: as for ``gaps``, and so the rest.
-        clusters: likewise.
-        seeds: likewise.
-        alpha: likewise.
+    ``pairs`` are indices of groups; the rest is as for ``gaps``.
     """
     changes, wide = (
         [change(groups[b], groups[a], clusters, seeds, level, smaller=True) for a, b in pairs]

@@ -73,15 +73,7 @@ def of_regions(
 def _of_labelled(
     name: str, dice: DiceLoss, ce_weight: float, ignore: int, table: Tensor | None = None
 ) -> Loss:
-    """Return the loss of the voxels whose label is not ``ignore``.
-
-    Args:
-        name: as for ``of_maps``.
-        dice: of probabilities, (B, K, ...) both.
-        ce_weight: of cross-entropy beside it, a mean over the labelled voxels of all processes' batches.
-        ignore: a label.
-        table: as for ``of_regions``; None of a softmax.
-    """
+    """Return the loss of the voxels whose label is not ``ignore``."""
 
     def overlap(logits: Tensor, label: Tensor) -> Tensor:
         labelled = (label != ignore)[:, None]

@@ -9,7 +9,7 @@ import pytest
 from small_protocol import cell
 
 from bench.errors import BenchError
-from bench.extras.trackers import content, follow, tracker
+from bench.extras.trackers import follow, tracker
 from bench.extras.trackers.follow import Follow, Log
 from bench.runtime.execute import Outcome
 from bench.show.labels import labels
@@ -83,7 +83,7 @@ def test_an_online_probe_is_a_curve_of_its_pretraining(made):
     pd.DataFrame({"step": [0, 100], "dice": [0.1, 0.4]}).to_csv(
         made.store.jobs / job / "probe.csv", index=False
     )
-    points = content.curves(made.plan, made.store, job)
+    points = follow.curves(made.plan, made.store, job)
     values = [(p.step, p.values["probe/dice"]) for p in points if "probe/dice" in p.values]
     assert values == [(0, 0.1), (100, 0.4)]
 
@@ -166,7 +166,7 @@ def test_a_package_that_lacks_is_one_line(monkeypatch):
 def test_settings_are_flat_and_name_the_cell(made):
     pair = cell(made.plan, row="pair", fraction=100, seed=0)
     called = labels(made.plan)
-    found = content.config(made.plan, pair.finetune, called[pair.finetune])
+    found = follow.config(made.plan, pair.finetune, called[pair.finetune])
     expected = {"job": pair.finetune, "kind": "finetune", "row": "pair", "method": "simclr3d"}
     expected |= {"fraction": 100, "seed": 0, "protocol": made.protocol.name, "finetune.steps": 6}
     assert found.items() >= expected.items()

@@ -10,14 +10,13 @@ from matplotlib.text import Text
 
 from bench.protocol import Finetune, Row
 from bench.report import Cloud, Course, Extras, Panel, Pretext, write
-from bench.report.canvas import COLOURS, MARKERS, looks, new, style
+from bench.report.canvas import COLOURS, GRID, INK, MARKERS, PAPER, SOFT, looks, new, style, themed
 from bench.report.figures import forest, wanted
 from bench.report.forest import spots
 from bench.report.numbers import MINUS
 from bench.report.plots import Interval, Series, Spots, Strip
 from bench.report.redraw import current_svg, refresh
 from bench.report.supplement import DatasetInfo
-from bench.report.svg import GRID, INK, PAPER, SOFT, themed
 from bench.report.write import context_of
 
 LONG = "A network whose name goes on for longer than any legend of any paper has ever had the room to print"

@@ -15,7 +15,6 @@ from bench import report, stats
 from bench.protocol import Finetune, Layout, Net, Row, View
 from bench.protocol.sections import Group, Tune
 from bench.report import Extras
-from bench.report.across import across
 from bench.report.cells import MEAN, Key
 from bench.report.conclusion import (
     _region,
@@ -31,7 +30,7 @@ from bench.report.conclusion import (
 from bench.report.index import indexed
 from bench.report.index import write as write_index
 from bench.report.numbers import p_value
-from bench.report.ranking import rankings
+from bench.report.ranking import across, rankings
 from bench.report.sensitivity import sensitivity
 from bench.report.survival import sections as survivals
 from bench.report.survival import survives

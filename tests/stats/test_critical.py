@@ -33,10 +33,6 @@ def test_demsars_example():
     assert result.difference == pytest.approx(1.12, abs=5e-3)  # his
     ties = 1 - (3 * 6 + 60) / (14 * 60)  # three of two, one of four: (t^3 - t) over n (k^3 - k)
     assert result.p == pytest.approx(chi2.sf(9.28 / ties, 3), abs=1e-4)  # his 9.28 is without
-    assert result.groups == (
-        (3, 1, 2),
-        (2, 0),
-    )  # 3.143 and 2.893 against the two best: 1.143, 1.179; 0.929
     assert critical_difference(DEMSAR, higher=False).difference == pytest.approx(
         2.569 * np.sqrt(20 / 84), abs=1e-3
     )
@@ -54,12 +50,9 @@ def test_critical_values_are_those_of_demsars_table_5(methods, q):
 def test_how_many_data_sets_can_say_anything():
     same = np.array([[3.0, 30.0], [2.0, 20.0], [1.0, 10.0]])
     two = critical_difference(same)
-    assert (
-        two.p == pytest.approx(two.smallest_p) == pytest.approx(np.exp(-2))
-    )  # chi-square of 4 on 2
-    assert two.needed == 3 and two.groups == ((0, 1, 2),)  # not rejected: nobody is told apart
+    assert two.p == pytest.approx(np.exp(-2)) and two.needed == 3  # chi-square of 4 on 2
     three = critical_difference(np.hstack([same, same[:, :1]]))
-    assert three.p == pytest.approx(np.exp(-3)) and three.groups == ((0, 1), (1, 2))
+    assert three.p == pytest.approx(np.exp(-3)) and three.p < 0.05 < two.p
 
 
 def test_invariances():
@@ -80,7 +73,7 @@ def test_invariances():
 
 def test_methods_that_are_all_alike():
     result = critical_difference(np.ones((4, 6)))
-    assert result.rank.tolist() == [2.5] * 4 and result.p == 1 and result.groups == ((0, 1, 2, 3),)
+    assert result.rank.tolist() == [2.5] * 4 and result.p == 1
 
 
 @pytest.mark.parametrize(

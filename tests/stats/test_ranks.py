@@ -175,9 +175,7 @@ def test_a_full_table_is_ranked_quickly():
     ],
 )
 def test_kendalls_tau(first, other, tau):
-    result = kendall(first, other)
-    np.testing.assert_allclose([result[0, 1], result[1, 0]], tau)
-    assert result.shape == (2, 2) and kendall(first).shape == (1, 1)
+    np.testing.assert_allclose([kendall(first, other), kendall(other, first)], tau)
 
 
 def test_ranks_and_tau_are_scipys():
@@ -189,7 +187,7 @@ def test_ranks_and_tau_are_scipys():
     for first, other in drawn:
         both = ~np.isnan(first + other)
         expected = kendalltau(first[both], other[both]).statistic if both.sum() > 1 else NAN
-        np.testing.assert_allclose(kendall(first, other)[0, 1], expected, atol=1e-12)
+        np.testing.assert_allclose(kendall(first, other), expected, atol=1e-12)
 
 
 def test_kendalls_tau_needs_the_same_methods():

@@ -16,12 +16,9 @@ from typing import Any
 
 import numpy as np
 import yaml
+from machine import fake_slurm
 
 NAME = "scans"  # of the data set and of the protocol
-FAKES = {
-    "sbatch": 'echo x >> "{0}/calls"; echo "Submitted batch job $(wc -l < "{0}/calls")"',
-    "squeue": "",
-}
 
 
 @dataclass(frozen=True)
@@ -282,10 +279,7 @@ def submit(folder: Path, size: Size) -> Act:
     from bench.executors.slurm.profile import Profile
     from bench.store import Store
 
-    for tool, body in FAKES.items():
-        (folder / tool).write_text(f"#!/bin/sh\n{body.format(folder)}\n")
-        (folder / tool).chmod(0o755)
-    os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
+    fake_slurm(folder)
     built, store = planned(folder, size)[0](), Store(folder / "out")
 
     def start(job: str) -> Any:

@@ -66,3 +66,12 @@ def resident(field: str) -> float:
     """Return the MB that this process holds (``VmRSS``), or held at most (``VmHWM``)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
+
+
+def fake_slurm(folder: Path) -> None:
+    """Write an ``sbatch`` that answers at once and notes its calls, and a ``squeue`` and ``srun`` that say nothing."""
+    call = f'echo call >> "{folder}/calls"; echo "Submitted batch job $(wc -l < "{folder}/calls")"'
+    for tool, body in {"sbatch": call, "squeue": "", "srun": ""}.items():
+        (folder / tool).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / tool).chmod(0o755)
+    os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"

@@ -7,12 +7,12 @@ so that its encoder computes a quarter of the tokens, the other hides one patch.
 medians of processor time per step (forward, backward, AdamW). ``encoder`` is its forward pass alone.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from statistics import median
 
 import torch
+from options import options
 from sides import as_a_job
 
 from bench import nets, registry
@@ -51,12 +51,7 @@ def seconds(act: Callable[[], None]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--preset", default="base")
-    parser.add_argument("--crop", type=int, default=96)
-    parser.add_argument("--batch", type=int, default=1)
-    given = parser.parse_args()
+    given = options(__doc__, rounds=5, preset="base", crop=96, batch=1)
     torch.set_num_threads(1)
     as_a_job()
     size = (given.crop,) * 3

@@ -6,13 +6,13 @@ Prints one line per number of cells. ``sbatch`` is a script that answers at once
 is what bench and submitit do; with ``--real`` it is the cluster's own (the tasks are cancelled again).
 """
 
-import os
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import yaml
+from machine import fake_slurm
 from options import options
 
 from bench import run
@@ -21,12 +21,6 @@ from bench.executors.slurm.controller import Controller
 from bench.executors.slurm.profile import Profile
 from bench.jobs.context import RunOptions
 from bench.store import Store
-
-FAKES = {
-    "sbatch": 'echo call >> "{folder}/calls"; echo "Submitted batch job $(wc -l < "{folder}/calls")"',
-    "squeue": "",
-    "srun": "",
-}
 
 
 def protocol(folder: Path, rows: dict[str, Any], seeds: int, steps: int) -> Path:
@@ -87,10 +81,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if not arguments.real:
-            for tool, body in FAKES.items():
-                (folder / tool).write_text(f"#!/bin/sh\n{body.format(folder=folder)}\n")
-                (folder / tool).chmod(0o755)
-            os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"
+            fake_slurm(folder)
         squeue.require()
         print(
             "| cells | pretrainings | jobs | plan s | describe and submit s | sbatch calls | one status check s |"

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import csv
+import getpass
 import io
+import os
+import platform
+import re
+import socket
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import __version__, plugins
 from bench.data.roots import Roots
-from bench.errors import BenchError
-from bench.extras.bundle import divisions, included, private
+from bench.document import Document, parse
+from bench.errors import BenchError, first_of, printable
+from bench.extras.bundle import divisions
 from bench.extras.bundle.manifest import SCHEMA, Listed, Manifest, Outside, listed, written
 from bench.extras.bundle.opening import draw, opened
-from bench.protocol import Protocol
+from bench.protocol import Protocol, under
 from bench.record import COLUMNS, CURVE
 from bench.report.errata import same_methods
 from bench.report.published import plain, printed_name
@@ -68,7 +74,7 @@ def bundle(paths: Sequence[Path], store: Store, data: Path | None = None) -> Bun
     for name, (protocol, table) in read.items():
         facts = said_beside(store, name)
         notes += unscored(protocol, table)
-        texts = included.files(files[name])
+        texts = files_of(files[name])
         members |= {f"files/{name}/{at}": file.read_bytes() for at, file in texts.items()}
         members |= _rows(store, name)
         protocols[name] = Listed(
@@ -128,7 +134,7 @@ def put(bundled: Bundled, to: Path) -> str:
     except OSError as error:
         raise BenchError(f"{to}: cannot be written ({error.strerror}); name another file") from None
     names = ", ".join(bundled.manifest.protocols)
-    warnings = private.disclosures(bundled.members)
+    warnings = disclosures(bundled.members)
     return "\n".join(
         [
             f"{to}: {names}; {len(bundled.members) + 1} members, {len(bundled.raw) / 1e6:.1f} MB, no image",
@@ -141,11 +147,7 @@ def put(bundled: Bundled, to: Path) -> str:
 
 
 def _rows(store: Store, name: str) -> dict[str, bytes]:
-    """Return a protocol's records and what stands beside them.
-
-    Raises:
-        BenchError: they have columns that are none of records.
-    """
+    """Return a protocol's records and what stands beside them."""
     import pyarrow.parquet as pq
 
     members = dict[str, bytes]()
@@ -251,3 +253,102 @@ def drawn() -> dict[str, str]:
     )
     packages = {"bench": __version__, **{name: version(name) for name in PACKAGES}}
     return {"python": python_version(), **packages, "commit": commit}
+
+
+# The files that a protocol is made of: its own text, and the settings that it builds on.
+
+
+def files_of(path: Path) -> dict[str, Path]:
+    """Return the files by their names from one folder that holds all of them; the protocol's own is first.
+
+    Raises:
+        BenchError: one is named by its place on this machine, where no bundle can hold it.
+    """
+    protocol = Path(os.path.abspath(path))  # noqa: PTH100 - names are from where a link lies
+    paths, waiting = dict.fromkeys([protocol]), [protocol]
+    while waiting:
+        document = parse(waiting.pop())
+        for keys, name in _settings(document.value, ()):
+            file = _settings_file(document, keys, name)
+            if file not in paths:
+                paths[file] = None
+                waiting.append(file)
+    top = (
+        protocol.parents[len(under(protocol))] if under(protocol) else protocol.parent
+    )  # what holds ``protocols/``
+    root = Path(os.path.commonpath([top, *(file.parent for file in paths)]))
+    return {file.relative_to(root).as_posix(): file for file in paths}
+
+
+def _settings(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield where a file names shared settings, and which."""
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    for key, below in inner:
+        if key == "settings" and isinstance(below, str):
+            yield (*keys, key), below
+        else:
+            yield from _settings(below, (*keys, str(key)))
+
+
+def _settings_file(document: Document, keys: tuple[str, ...], name: str) -> Path:
+    if Path(name).is_absolute():
+        raise BenchError(
+            f"{document.where(keys)}: {name} is an absolute path, which a bundle cannot hold; write it "
+            f"relative to the folder of {document.path.name}"
+        )
+    return Path(os.path.normpath(document.path.parent / name))
+
+
+# What in a bundle tells of a machine or a person: named to whoever passes it on, nothing is taken out.
+
+# no URL, no fraction
+PATH = re.compile(r"(?<![\w.:/~-])/(?:[\w.+@-]+/)+[\w.+@-]+|\b[A-Z]:\\[\w\\.-]+")
+SHOWN = 3
+
+
+def disclosures(members: Mapping[str, bytes]) -> list[str]:
+    """Return a line for each member that names a path, or this machine's host or user."""
+    names = _names()
+    texts = (
+        (name, list(dict.fromkeys(_met(name, raw, names)))) for name, raw in sorted(members.items())
+    )
+    return [
+        f"{name} names {first_of([printable(text) for text in met], SHOWN)}"
+        for name, met in texts
+        if met
+    ]
+
+
+def _met(name: str, raw: bytes, names: re.Pattern[str] | None) -> Iterator[str]:
+    for text in [name, *_texts(name, raw)]:
+        yield from PATH.findall(text)
+        if names is not None:
+            yield from names.findall(text)
+
+
+def _texts(name: str, raw: bytes) -> list[str]:
+    if not name.endswith(".parquet"):
+        return [raw.decode("utf-8", "replace")]
+    import pyarrow.parquet as pq
+
+    names = pq.read_schema(io.BytesIO(raw)).names
+    columns = (pq.read_table(io.BytesIO(raw), columns=[name]).column(name) for name in names)
+    return [text for c in columns for text in c.unique().to_pylist() if isinstance(text, str)]
+
+
+def _names() -> re.Pattern[str] | None:
+    """Return what finds this machine's names and its user's; a short one, or ``root``, is everybody's."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user without an entry
+        user = ""
+    hosts = {socket.gethostname(), platform.node(), socket.gethostname().partition(".")[0]}
+    telling = {name for name in (*hosts, user, Path.home().name) if len(name) > 3}
+    telling -= {"root", "localhost", "home", "user"}
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(telling)))})\b") if telling else None

@@ -186,9 +186,6 @@ def _patient_means(cases: pd.DataFrame) -> pd.DataFrame:
     """Return the means over each patient's cases in each run that both sides have.
 
     A mean is NaN where the two have other cases of the patient. Of metrics with a sign the size counts.
-
-    Args:
-        cases: values of cells, a line each.
     """
     signed = cases["metric"].isin(
         [metric for metric in cases["metric"].unique() if zero_is_best(metric)]

@@ -353,7 +353,7 @@ class Judge:
                     [(1 if s.higher else -1) * _shared_mean(s, m) for m in common]
                     for s in (first, second)
                 )
-                tau = float(kendall(a, b)[0, 1]) if len(common) > 1 else float("nan")
+                tau = kendall(a, b) if len(common) > 1 else float("nan")
                 where = title(first.scope._replace(metric="", target=""))
                 agreements.append(
                     Order(where, first.scope.metric, second.scope.metric, tau, len(common))

@@ -218,16 +218,7 @@ class Pace:
 
 
 class Live:
-    """Keeps the pages of a run up to date; use as a context manager around it.
-
-    Args:
-        sources: of the run's protocols, by their names.
-        plan: theirs.
-        store: the output folder.
-        jobs: that are to be done.
-        workers: processes here, None where a cluster decides.
-        tell: takes a line for the person who watches.
-    """
+    """Keeps the pages of a run up to date; use as a context manager around it. ``workers`` None: a cluster decides."""
 
     def __init__(
         self,

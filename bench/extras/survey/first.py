@@ -71,10 +71,6 @@ class First:
 def first(survey: Survey, network: str = NETWORK) -> First:
     """Choose crop, spacing, split, fractions and steps.
 
-    Args:
-        survey: what was seen of the scans.
-        network: one of ``networks``.
-
     Raises:
         BenchError: a file is missing, or too few patients are left to train and test on.
     """

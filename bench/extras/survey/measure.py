@@ -25,14 +25,7 @@ GREY = ("lowest", *(f"{p:g} %" for p in PERCENTILES), "highest")  # of a case's 
 
 
 class Survey:
-    """What is seen of a data set's cases while they are checked.
-
-    Args:
-        name: of the data set.
-        dataset: its declaration.
-        root: its folder.
-        draw: keep a slice of each case?
-    """
+    """What is seen of a data set's cases while they are checked; ``draw``: keep a slice of each."""
 
     def __init__(self, name: str, dataset: Dataset, root: Path, *, draw: bool = False) -> None:
         self.name, self.dataset, self.root = name, dataset, root

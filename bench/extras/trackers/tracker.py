@@ -39,11 +39,7 @@ class Point:
 
 
 class Tracker(ABC):
-    """Takes what is logged; whoever calls sees to it that nothing comes twice.
-
-    Args:
-        folder: where it may write, made by whoever calls.
-    """
+    """Takes what is logged; whoever calls makes its folder and sees to it that nothing comes twice."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -199,15 +199,7 @@ def _fit_samples(
     judged: Samples | None,
     probed: Probed,
 ) -> None:
-    """Let samples vote, or fit a logistic regression to them.
-
-    Args:
-        context: of the job.
-        samples: features and classes.
-        group: of patients that each sample is of, (n,).
-        judged: samples of the validation patients, on which a strength is chosen; None: on groups left out.
-        probed: reads features by them then.
-    """
+    """Let samples vote, or fit a logistic regression; its strength is chosen on ``judged``, else on groups left out."""
     features, labels = samples
     if probed.probe.kind == "knn":
         probed.remember(features.float(), labels)

@@ -222,11 +222,7 @@ def _controlled(spec: FinetuneSpec, network: nets.Model, tensors: Tensors) -> Te
 
 
 def _refuse_partial(receipt: transfer.Receipt) -> None:
-    """Refuse to score a network of which a part did not come.
-
-    Raises:
-        BenchError: names the first tensor that would be random.
-    """
+    """Refuse to score a network of which a part did not come."""
     lacking = (*receipt.missing, *receipt.left_random)
     if lacking:
         raise BenchError(
@@ -237,11 +233,6 @@ def _refuse_partial(receipt: transfer.Receipt) -> None:
 
 def rehearse(spec: FinetuneSpec, path: Path | None, stated: Sequence[Stated] = ()) -> str:
     """Load a file of weights into the network, and refuse a batch that may not be cut.
-
-    Args:
-        spec: of the job.
-        path: the file, if any.
-        stated: what rows say of it.
 
     Returns:
         A line on what the file leaves open, else nothing.

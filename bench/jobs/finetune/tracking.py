@@ -100,13 +100,7 @@ class ValidationCache:
 
 
 class Curve:
-    """Keeps the scores of every look; ``points`` is what a checkpoint keeps.
-
-    Args:
-        tracked: how often is looked.
-        steps: of the whole fine-tuning.
-        looks: at whom.
-    """
+    """Keeps the scores of every look; ``points`` is what a checkpoint keeps."""
 
     def __init__(self, tracked: Tracked, steps: int, cache: ValidationCache) -> None:
         self._tracked, self._steps, self._cache = tracked, steps, cache

@@ -13,7 +13,8 @@ from outside import written
 from bench import plugins, run
 from bench.errors import BenchError
 from bench.executors import slurm
-from bench.executors.slurm import settle, squeue
+from bench.executors.slurm import squeue
+from bench.executors.slurm.controller import RETRIES
 from bench.executors.slurm.profile import Profile
 from bench.executors.slurm.sbatch import CANCELLED, FullError, LaterError
 from bench.jobs.context import RunOptions
@@ -467,7 +468,7 @@ def test_what_the_cluster_lost_or_warned_before_it_listened_is_submitted_again_a
             controller.tasks[job].log.write_text("srun: error: n1: task 0: User defined signal 2\n")
         site.end(state)
         controller.step()
-    assert len(site.arrays) == settle.RETRIES
+    assert len(site.arrays) == RETRIES
     assert state in heard[0].reason
 
 
@@ -512,14 +513,14 @@ def test_a_living_state_of_what_left_the_queue_is_waited_for_then_submitted_agai
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     controller.grace = 10.0
-    for submitted in range(1, settle.RETRIES + 1):
+    for submitted in range(1, RETRIES + 1):
         site.end(state)  # what a database that lags behind says, or that missed the end
         for wait in (0, 50, 50):
             clock[0] += wait
             assert controller.step() and heard == []
             assert len(site.arrays) == submitted
         clock[0] += 1
-        assert controller.step() is (submitted < settle.RETRIES)
+        assert controller.step() is (submitted < RETRIES)
     assert f"({state})" in heard[0].reason
 
 
