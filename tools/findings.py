@@ -65,6 +65,12 @@ KINDS = {
     "ceiling": "encoder and decoder pretrained with labels",
 }
 LIGHT = SELF_SUPERVISED | {"ceiling": "encoder pretrained with labels"}
+BY_SCAN = {
+    "mae_cnn3d": "MAE on a CNN",
+    "rotation3d": "Rotation",
+    "dose 0.25": "a quarter of these weights, the rest random",
+    "ceiling": "encoder and decoder pretrained with labels",
+}
 SLICES = {"rotation2d": "Rotation", "inpainting2d": "In-painting", "moco2d": "MoCo"}
 CEILING = {"ceiling": "pretrained with labels"}
 LOADED = SELF_SUPERVISED | CEILING | {"dose 0": "random weights"}
@@ -106,6 +112,13 @@ CLAIMS = {
     "fine_tuned": [
         Place("Hippocampi, 7 patients", "light_hippocampus", "each", 5, LIGHT),
         Place("Hippocampi, 7 patients", "kinds_hippocampus", "each", 5, KINDS),
+        Place(
+            "Hippocampi, 7 patients, both crops of a scan on one side",
+            "by_scan_hippocampus",
+            "each",
+            5,
+            BY_SCAN,
+        ),
         Place("Slices of hearts, 11 patients", "eight_acdc", "acdc", 20, SLICES | CEILING),
     ],
     "frozen": [
