@@ -118,7 +118,12 @@ def test_where_the_noise_or_the_patients_are_not_known_nothing_is_claimed(
     capsys, protocol_file, changes, words
 ):
     """The records of a data set tell how many are tested by a split only if they were tested by it."""
-    section = {"dataset": "msd04_hippocampus", "split": "by_scan_5fold", "fractions": [100], "steps": 6}
+    section = {
+        "dataset": "msd04_hippocampus",
+        "split": "by_scan_5fold",
+        "fractions": [100],
+        "steps": 6,
+    }
     changes = {**changes, "finetune": [section], "pretrain": {"seeds": [0, 1]}}
     path = protocol_file(changes)
     (one,) = detected(capsys, path, "--detect", "1")
