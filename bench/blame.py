@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,26 @@ def _below(error: BaseException, where: str) -> str:
     if f"{file}:{last.lineno}" == where or isinstance(error, SyntaxError):
         return ""
     return f" (raised in {file.parent.name}/{file.name}:{last.lineno})"
+
+
+@cache
+def check_signatures(kind: type, base: type) -> None:
+    """Refuse a function of a class that cannot be called as the one of the base class is.
+
+    Raises:
+        BenchError: names its file and line, and what it must take.
+    """
+    for name, function in vars(base).items():
+        override = getattr(kind, name, function)
+        function, override = (
+            getattr(of, "__func__", of) for of in (function, override)
+        )  # of a classmethod
+        both = inspect.isfunction(function) and inspect.isfunction(override)
+        if override is function or not both or (name.startswith("__") and name != "__init__"):
+            continue
+        given = [*inspect.signature(function).parameters]
+        try:
+            inspect.signature(override).bind(*given)
+        except TypeError:
+            wanted, has = ", ".join(given), ", ".join(inspect.signature(override).parameters)
+            raise BenchError(f"{defined(override)}: {name}({has}) must take ({wanted})") from None

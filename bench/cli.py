@@ -92,6 +92,9 @@ def _body(arguments: argparse.Namespace, bare: bool) -> int:
     """Run a command; without torch, what fails is done again with it: that may be why."""
     try:
         _from_outside(arguments)
+        workers = getattr(arguments, "workers", None)
+        if workers is not None and workers < 1:
+            raise BenchError(f"--workers {workers}: needs at least 1")
         with blaming():
             name = arguments.command
             module, body = (name, "body") if name in LONG else ("short", f"{name}_")

@@ -58,6 +58,32 @@ class Case:
     frame: int | None = None  # the time point, from 0, where the files are (x, y, z, t)
 
 
+def _wrong(cases: object) -> str:
+    """Return what of the cases of a data set bench cannot read; empty where all is well."""
+    if not isinstance(cases, list | tuple):
+        return f"must return a list of Case, got {shown(cases)}"
+    ids = dict[str, Case]()
+    for case in cases:
+        if not isinstance(case, Case):
+            return f"must return a list of Case, one of them is {shown(case)}"
+        if not (isinstance(case.id, str) and isinstance(case.patient, str)):
+            return (
+                f"gives id {shown(case.id)} and patient {shown(case.patient)}; write both as texts"
+            )
+        if not case.id or Path(case.id).is_absolute() or ".." in Path(case.id).parts:
+            return f"gives the id {case.id!r}, which cannot be the name of a file; write another"
+        images = case.images
+        if not isinstance(images, tuple) or not all(isinstance(path, Path) for path in images):
+            return f"gives case {case.id!r} the images {shown(images)}; write a tuple of Path"
+        if not isinstance(case.label, Path | int | None):
+            return f"gives case {case.id!r} the label {shown(case.label)}; write a Path, a class or None"
+        if case.id in ids:
+            files = ", ".join(str(path) for of in (ids[case.id], case) for path in of.images[:1])
+            return f"gives two cases the id {case.id!r} ({files}); each needs one of its own"
+        ids[case.id] = case
+    return ""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a scan is prepared: geometry first, then intensities.
@@ -139,12 +165,25 @@ class Dataset(ABC):
 
     @abstractmethod
     def cases(self, root: Path) -> list[Case]:
-        """Return every scan under ``root`` in natural order of id, labelled or not.
+        """Return every scan under ``root`` in natural order of id, labelled or not; bench reads it by ``listed``.
 
         Raises:
             BenchError: nothing that looks like this data set under ``root``, or an ambiguous
                 pairing; the line names the folder, the pattern and what to unpack where.
         """
+
+    def listed(self, root: Path) -> list[Case]:
+        """Return ``cases(root)`` if they are what bench reads.
+
+        Raises:
+            BenchError: as ``cases``; or names the file of the data set, and what is wrong.
+        """
+        cases = self.cases(root)
+        if wrong := _wrong(cases):
+            from bench import blame
+
+            raise BenchError(f"{blame.defined(type(self).cases)}: cases(root) {wrong}")
+        return list(cases)
 
     def readable(self, root: Path) -> tuple[list[Case], list[ListingError]]:
         """Return the cases as far as the data set's lists can be read, and what is wrong with these.
@@ -153,7 +192,7 @@ class Dataset(ABC):
             BenchError: as ``cases``, of anything but a list.
         """
         try:
-            return self.cases(root), []
+            return self.listed(root), []
         except ListingError as error:
             return [], [error]
 
@@ -164,7 +203,7 @@ class Dataset(ABC):
             root: the data set's folder.
             cases: what ``cases(root)`` returned, where that was asked already.
         """
-        listed = self.cases(root) if cases is None else cases
+        listed = self.listed(root) if cases is None else cases
         gone = absent(f for c in listed for f in files_of(c))
         return [(c.id, str(f)) for c in listed for f in files_of(c) if f in gone] if gone else []
 
@@ -201,6 +240,12 @@ class Dataset(ABC):
             return (
                 f"labels: a {cls.task}'s values are {first}, {first + 1}, ... without a gap, got "
                 f"{shown(sorted(cls.labels))}; map those of the files to these by raw_labels"
+            )
+        names = [*cls.labels.values()]
+        if twice := {n for n in names if names.count(n) > 1} | ({*names} & {"", "mean"}):
+            return (
+                f"labels: {shown(min(twice))} cannot be the name of one label; each needs a name of its own, "
+                "and 'mean' is that of their mean"
             )
         if cls.task == "classification" and len(cls.labels) < 2:
             return "labels: a classification has at least two classes; name them all"

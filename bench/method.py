@@ -12,7 +12,6 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
-from functools import cache
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -284,8 +283,8 @@ class Method(nn.Module, Named, ABC):
                 or a default that is no plain value.
         """
         check_defaults(cls.Params)
-        check_signatures(cls, Method)
-        check_signatures(cls.Params, MethodParams)  # type: ignore[arg-type]
+        blame.check_signatures(cls, Method)
+        blame.check_signatures(cls.Params, MethodParams)  # type: ignore[arg-type]
         prefix = f"method {cls.name()!r}: "
         return typed.build(cls.Params, given, lambda keys: (prefix + ".".join(keys)).rstrip(": "))
 
@@ -350,28 +349,6 @@ def check_defaults(params: type[MethodParams]) -> None:
                 "a number, a text, true or false, or a tuple of these, and make the object from this value in "
                 "the code"
             )
-
-
-@cache
-def check_signatures(kind: type, base: type) -> None:
-    """Refuse a function of a class that cannot be called as the one of the base class is.
-
-    Raises:
-        BenchError: names its file and line, and what it must take.
-    """
-    for name, function in vars(base).items():
-        override = getattr(kind, name, function)
-        both = inspect.isfunction(function) and inspect.isfunction(override)
-        if override is function or not both or name.startswith("__"):
-            continue
-        given = [*inspect.signature(function).parameters]
-        try:
-            inspect.signature(override).bind(*given)
-        except TypeError:
-            wanted, has = ", ".join(given), ", ".join(inspect.signature(override).parameters)
-            raise BenchError(
-                f"{blame.defined(override)}: {name}({has}) must take ({wanted})"
-            ) from None
 
 
 def check_registered(method: Method) -> None:

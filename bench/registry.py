@@ -185,6 +185,11 @@ def _class(module: types.ModuleType, base: type) -> Any:
         raise BenchError(
             f"{module.__file__}: its class does not define {lacking!r}; add this, or remove the file"
         )
+    if base.__name__ == "Dataset":  # methods are checked when a row states one
+        from bench import blame
+
+        kind: Any = classes[0]
+        blame.check_signatures(kind, base)
     if mistake := _mistaken(base, classes[0]):
         raise BenchError(f"{module.__file__}: {mistake}; correct this")
     return classes[0]

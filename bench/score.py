@@ -116,7 +116,7 @@ def score_several(  # noqa: PLR0913 - the command's flags
         for case, pair in case_pairs.items():
             prediction, true, grid = _read(*pair, ignore_geometry=ignore_geometry)
             volumes = *blanked(prediction, true, wanted.ignore), grid
-            scored = compare(*volumes, requests, wanted)
+            scored = _compared(pair[0], volumes, requests, wanted)
             if pooled is not None:
                 pooled.add(*volumes[:2])
             for request, scores in zip(requests, scored, strict=True):
@@ -132,6 +132,16 @@ def score_several(  # noqa: PLR0913 - the command's flags
             more = {"prediction": name, "convention": request.convention, "medpy": False}
             rows.append(_row(ALL, score) | more)
     return rows, differences
+
+
+def _compared(
+    path: Path, volumes: tuple[Any, Any, Grid], requests: tuple[Request, ...], wanted: Wanted
+) -> Any:
+    """Return the scores of each request; a mistake names the prediction's file."""
+    try:
+        return compare(*volumes, requests, wanted)
+    except BenchError as error:
+        raise BenchError(f"{path}: {error}") from None
 
 
 def _row(case: str, score: Score) -> Row:

@@ -222,6 +222,10 @@ SILENT = {  # mistakes that raise nothing by themselves: a change of the templat
         ),
         "",
     ),
+    "another constructor": (
+        ("def __init__(self, network", "def __init__(self, more, network"),
+        r"\d+: __init__\(self, more, network, params\) must take \(self, network, params\)",
+    ),
     "another signature": (
         (NOISE, f"        def check(self, crop): ...\n\n{NOISE}"),
         r"29: check\(self, crop\) must take \(self, crop, recipe\)",

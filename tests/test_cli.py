@@ -298,6 +298,12 @@ def test_without_a_word_the_commands_are_printed(say):
         assert re.search(rf"(?m)^  {name} +{re.escape(text)}$", out)
 
 
+@pytest.mark.parametrize("words", ["check x --workers -1", "init x --jobs 0"])
+def test_every_command_needs_one_worker(say, words):
+    code, _, err = say(*words.split())
+    assert code == 2 and "needs at least 1" in err and err.count("\n") == 1
+
+
 def test_jobs_is_workers_and_nnunet_is_nnssl(say):
     for words in (("--jobs", "3"), ("--workers", "3")):
         assert parser().parse_args(["run", "x", *words]).workers == 3

@@ -135,6 +135,15 @@ BROKEN = {  # kind, what is written in the template: what is said of it
          r"raw_labels: 3 is no value of labels"),
     "a region": ("dataset", ('recipes =', 'regions = {"both": (1, 3)}; recipes ='),
          r"regions\.both: 3 is no value"),
+    "a name twice": ("dataset", ('2: "kidney"', '2: "liver"'), r"labels: 'liver' cannot be the name of one"),
+    "a mean": ("dataset", ('2: "kidney"', '2: "mean"'), r"labels: 'mean' cannot be the name of one"),
+    "takes nothing": ("dataset", ("def cases(self, root)", "def cases(self)"),
+         r"cases\(self\) must take \(self, root\)"),
+    "no seed": ("dataset", ("cases, seed)", "cases)"),
+         r"phantom\(cls, root, cases\) must take \(cls, root, cases, seed\)"),
+    "builds of nothing": ("network", ("def build(wanted", "def build(*, wanted"), r"build must take \(wanted\)"),
+    "one part": ("network", ("def build(", "def build(wanted): return 1\n\n\ndef made("),
+         r"build\(wanted\) must return \(encoder, decoder\), got a int"),
     "no build": ("network", ("def build(", "def made("), r"my_network\.py: has no build"),
 }  # fmt: skip
 
@@ -147,6 +156,27 @@ def test_a_broken_plugin_is_one_line_with_its_file_and_line(tmp_path, kind, chan
             network("my_network", "tiny", 1, 2)
         registry.load(kind, f"my_{kind}")
     assert "\n" not in str(told.value)
+
+
+CASES = {  # what cases(root) returns: what is said of it
+    "None": "must return a list of Case, got None",
+    "['a']": "must return a list of Case, one of them is 'a'",
+    "[Case(1, 'p', ())]": "gives id 1 and patient 'p'; write both as texts",
+    "[Case('../a', 'p', ())]": "gives the id '../a', which cannot be the name of a file",
+    "[Case('a', 'p', root)]": "gives case 'a' the images .*; write a tuple of Path",
+    "[Case('a', 'p', (root,), 'mask')]": "gives case 'a' the label 'mask'; write a Path, a class or None",
+    "[Case('a', 'p', (root,)), Case('a', 'q', (root,))]": r"gives two cases the id 'a' \(.*, .*\); each",
+}
+
+
+@pytest.mark.parametrize(("cases", "said"), CASES.items())
+def test_cases_that_cannot_be_read_are_named_with_the_line_of_their_data_set(tmp_path, cases, said):
+    head = "    def cases(self, root):"
+    change = (head, f"{head}\n        return {cases}\n\n    def listed_otherwise(self, root):")
+    file = written(tmp_path, "dataset", change=lambda text: text.replace(*change))
+    plugins.use([file])
+    with pytest.raises(BenchError, match=rf"^{file}:\d+: cases\(root\) {said}"):
+        registry.load("dataset", "my_dataset")().listed(tmp_path)
 
 
 def test_a_networks_facts_are_read_without_running_its_file(tmp_path, protocol_file, capsys):

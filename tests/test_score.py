@@ -60,6 +60,13 @@ def score_files(prediction, reference, metrics, convention="medpy", **options):
     return as_json(rows), differences
 
 
+def test_a_mistake_names_the_file_of_the_prediction(tmp_path):
+    p = write(tmp_path / "guess.nii.gz", organ(3).astype(np.int16) - 1)
+    r = write(tmp_path / "case_7.nii.gz", organ(2))
+    with pytest.raises(BenchError, match=r"guess\.nii\.gz: prediction: values from -1 to 3"):
+        score_files(p, r, METRICS)
+
+
 def test_two_volumes_give_one_row_per_label_and_metric(tmp_path):
     p = write(tmp_path / "guess.nii.gz", organ(3))
     r = write(tmp_path / "case_7.nii.gz", organ(2))

@@ -46,8 +46,6 @@ def only(arguments: argparse.Namespace, example: str = "seed=0") -> dict[str, li
 
 def cluster(arguments: argparse.Namespace) -> Profile | None:
     """Return what is asked of a cluster, None where jobs run here."""
-    if arguments.workers is not None and arguments.workers < 1:
-        raise BenchError(f"--workers {arguments.workers}: needs at least 1")
     if arguments.executor == "slurm":
         from bench.executors.slurm.profile import profile
 

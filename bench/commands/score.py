@@ -7,6 +7,8 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from bench.errors import BenchError
+
 if TYPE_CHECKING:
     from bench.metrics.request import Wanted
 
@@ -25,6 +27,10 @@ def body(arguments: argparse.Namespace) -> int:
     conventions = conventions if several else conventions[:1]
     predictions, reference = tuple(arguments.prediction), arguments.reference
     rows, mismatches = score_several(predictions, reference, metrics, conventions, *options)
+    if not rows:
+        raise BenchError(
+            "no file has a label that is scored (0 is background, and --ignore is left out); name labels by --labels"
+        )
     text = as_ranking if several else as_text
     print(json.dumps(as_json(rows, several=several), indent=1) if arguments.json else text(rows))
     notes = [f"differs from medpy: {line}" for line in mismatches]
@@ -43,7 +49,6 @@ def body(arguments: argparse.Namespace) -> int:
 
 def _wanted(arguments: argparse.Namespace) -> Wanted:
     """Return which labels or regions are scored, and what is void."""
-    from bench.errors import BenchError
     from bench.metrics.request import Wanted
     from bench.score import region_set
 

@@ -142,7 +142,7 @@ def test_labelled_phantoms_are_patients_of_the_registered_divisions(dataset, pha
 def test_an_empty_folder_is_one_line_that_says_what_to_unpack(dataset, tmp_path):
     for root in (tmp_path, tmp_path / "none"):
         with pytest.raises(BenchError) as caught:
-            dataset.cases(root)
+            dataset.listed(root)
         assert str(root) in str(caught.value)
         assert "unpack" in str(caught.value)
         assert "\n" not in str(caught.value)

@@ -99,6 +99,15 @@ def adapter(name: str, roots: Roots) -> Dataset:
         return registry.load("dataset", name)()
     folder = roots.require(name) if name in roots.named else roots.find(name)
     if folder is None:
+        if (
+            roots.data is not None
+            and roots.data.name == name
+            and (roots.data / "imagesTr").is_dir()
+        ):
+            raise Misstated(
+                "dataset",
+                f"--data {roots.data} is the data set {name!r} itself; name the folder that holds it",
+            )
         inside = [p.name for p in roots.data.iterdir() if p.is_dir()] if roots.data else []
         said = unknown("data set", name, {*registry.names("dataset"), *roots.named, *inside})
         where = "under --data DIR" if roots.data is None else f"in {roots.data}"

@@ -32,6 +32,7 @@ BY_SCAN = {  # the same rules, but cases that are cut from one scan lie on one s
     "by_scan": RULE,
     "by_scan_5fold": FIVE,
 }
+LISTED = ("source", "note", "cases", "folds", "train", "val", "test")  # keys of a file of lists
 GIVEN = "given"  # known to those that come with labelled cases to test on: the parts that these say they are of
 EXTERNAL = "external"  # of a data set that is only tested: all its patients with labels
 STATED: dict[str, Which] = {
@@ -102,7 +103,7 @@ def folds(
     """
     patients = sorted({c.patient for c in cases if c.label is not None}, key=natural)
     if split in (RULE, FIVE, *BY_SCAN):
-        scan = {c.patient: dataset.scan(c) if split in BY_SCAN else c.patient for c in cases}
+        scan = _scans(dataset, name, cases, split)
         parts = _hashed(split, name, {p: scan[p] for p in patients})
     elif split == EXTERNAL:
         parts = [_fold(split, 0, dict.fromkeys(patients, "test"))]
@@ -135,6 +136,19 @@ def folds(
     return parts
 
 
+def _scans(dataset: Dataset, name: str, cases: Sequence[Case], split: str) -> dict[str, str]:
+    """Return the scan of each patient that a split keeps on one side: by default a patient's own."""
+    if split not in BY_SCAN:
+        return {case.patient: case.patient for case in cases}
+    if split not in offered(dataset):
+        raise Misstated(
+            "split",
+            f"split {split!r}: data set {name!r} does not say which cases come from one scan; "
+            f"use '{RULE}', '{EVEN}' or a list of your own",
+        )
+    return {case.patient: dataset.scan(case) for case in cases}
+
+
 def _full(name: str, fold: Fold, patients: int) -> None:
     """Refuse a fold with an empty part, or one that tests too few by chance."""
     for part in PARTS.get(fold.name, ("train", "test")):
@@ -145,11 +159,12 @@ def _full(name: str, fold: Fold, patients: int) -> None:
                 f"{name}: split {fold.name!r} leaves no {part} patient among {patients}; add cases{other}",
             )
     if BY_SCAN.get(fold.name, fold.name) == RULE and len(fold.test) < FEWEST:
+        use = f"'split: {EVEN}' or '{CV5}'" if fold.name == RULE else "'split: by_scan_5fold'"
         raise Misstated(
             "split",
             f"{name}: split {fold.name!r} draws each patient independently, which leaves {len(fold.train)} to "
             f"train, {len(fold.val)} to validate and {len(fold.test)} to test; at least {FEWEST} to test are "
-            f"needed: use 'split: {EVEN}' or '{CV5}'",
+            f"needed: use {use}",
         )
 
 
@@ -258,6 +273,9 @@ def listed(dataset: Dataset, split: str) -> list[Fold]:
         return f"split {split!r}: {file}: {'.'.join(keys)}"
 
     entries = typed.build(tuple[dict[str, Any], ...], read.get("folds", [read]), where, ("folds",))
+    for keys, table in [((), read), *((("folds", str(i)), of) for i, of in enumerate(entries))]:
+        for key in {*table} - {*LISTED}:
+            raise BenchError(f"{where((*keys, key))}: {unknown('key', key, LISTED)}")
     folds = [
         Fold(
             split, i, *(typed.build(tuple[str, ...], table.get(p, ()), where, (p,)) for p in SIDES)

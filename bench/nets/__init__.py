@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from bench import plugins, registry
+from bench import blame, plugins, registry
 from bench.errors import BenchError
 from bench.nets.catalog import check_crop, names, network_facts
 
 if TYPE_CHECKING:
+    from bench.nets import base
     from bench.nets.base import Classifier, Decoder, Encoder, Model, Network, TokenEncoder
     from bench.nets.sizes import Entry
     from bench.ranges import Triple
@@ -70,10 +73,24 @@ def network(
             raise BenchError(f"network {name!r}: {key} = {value}; give 1 or more")
     size = facts.presets[preset].size
     wanted = base.Wanted(size, facts.dims, crop, in_channels, out_channels)
-    encoder, decoder = _module(facts).build(wanted)
+    encoder, decoder = _parts(_module(facts).build, wanted)
     built = base.Network(name, preset, crop, (in_channels, out_channels), encoder, decoder)
     built.version = facts.version
     return built
+
+
+def _parts(build: Callable[..., Any], wanted: base.Wanted) -> tuple[base.Encoder, base.Decoder]:
+    """Return encoder and decoder; a plugin's ``build`` may take or return something else."""
+    try:
+        inspect.signature(build).bind(wanted)
+    except TypeError:
+        raise BenchError(f"{blame.defined(build)}: build must take (wanted)") from None
+    parts = build(wanted)
+    if not isinstance(parts, tuple) or len(parts) != 2:
+        raise BenchError(
+            f"{blame.defined(build)}: build(wanted) must return (encoder, decoder), got a {type(parts).__name__}"
+        )
+    return parts
 
 
 def _module(facts: Entry) -> Any:

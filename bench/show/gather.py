@@ -413,7 +413,7 @@ def groups(
         cases = list[Case]()
         if not grouping.file:
             root = Path(roots[name])
-            cases = adapter(name, Roots(None, {name: root})).cases(root)
+            cases = adapter(name, Roots(None, {name: root})).listed(root)
         listed = participants.of_grouping(grouping.file, protocol.folder, name, cases)
         grouped[name] = listed.groups(pairs, grouping.by)
     return grouped

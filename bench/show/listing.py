@@ -232,7 +232,7 @@ def one_dataset(name: str, data: Path | None) -> Listed:
     """
     roots = Roots.here(data)
     dataset, root = adapter(name, roots), roots.find(name)
-    cases = None if root is None else dataset.cases(root)
+    cases = None if root is None else dataset.listed(root)
     given = [splits.GIVEN] if cases is not None and splits.gives(cases) else []
     usual, declared = plain(Recipe()), _declared(name, dataset)
     declared["splits"] += given

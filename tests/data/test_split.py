@@ -68,6 +68,24 @@ def test_by_scan_keeps_crops_of_one_scan_on_one_side(name):
     assert scans[0] & scans[1]  # what it is for
 
 
+def test_by_scan_needs_a_data_set_that_names_scans_and_five_to_test():
+    with pytest.raises(BenchError, match=r"'by_scan': data set 'btcv' does not say which cases"):
+        split.folds(
+            bench.dataset("btcv"), "btcv", cases_of([f"p{n}" for n in range(90)]), "by_scan"
+        )
+    dataset = registry.load("dataset", "msd04_hippocampus")()
+    cases = cases_of([f"hippocampus_{n:03d}" for n in range(1, 21)])
+    with pytest.raises(BenchError, match=r"use 'split: by_scan_5fold'$"):
+        split.folds(dataset, "msd04_hippocampus", cases, "by_scan")
+
+
+def test_a_key_that_no_list_has_is_refused(monkeypatch):
+    read = {"train": ["a"], "vall": ["b"], "test": ["c"]}
+    monkeypatch.setattr(split, "read_list", lambda *_: read)
+    with pytest.raises(BenchError, match=r"vall: no key named 'vall'; did you mean 'val'\?"):
+        split.listed(bench.dataset("btcv"), "unetr_24_6")
+
+
 def test_by_scan_an_unlabelled_crop_of_a_scan_that_is_held_out_is_not_read():
     name, dataset = "msd04_hippocampus", registry.load("dataset", "msd04_hippocampus")()
     cases = [

@@ -376,11 +376,11 @@ def test_a_file_that_is_no_table_is_told_in_a_line(tmp_path, capsys, name, conte
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--baseline", "D"], "--baseline: no method named 'D'"),
+        (["--baseline", "D"], "--baseline: no method of the table named 'D'"),
         (["--case", "kase"], "--case: no column named 'kase'; did you mean 'case'?"),
         (["--case", "method", "--method", "method"], "cannot be"),
         (["--require", "A beats B"], "is no 'A better than B'"),
-        (["--require", "A better than Z"], "no method named 'Z'"),
+        (["--require", "A better than Z"], "no method of the table named 'Z'"),
         (["--patients", "("], "is no regular expression"),
         (["--patients", r"(x)\d"], "gives no patient for case 'c00'"),
         (["--patients", r"c\d"], "put the part that names the patient in round brackets"),
@@ -764,7 +764,7 @@ def test_the_command_imports_no_torch_and_import_bench_is_quick(tmp_path):
 def test_a_hundred_thousand_rows_take_seconds():
     values = scores(methods=tuple("abcdefghij"), cases=1000)
     table = pd.concat([frame(values, "abcdefghij", organ=f"o{i}") for i in range(2)])
-    with pytest.raises(BenchError, match="no method named"):
+    with pytest.raises(BenchError, match="no method of the table named"):
         bench.judge(table, baseline="z")
     assert len(bench.judge(table).standings) == 3
 

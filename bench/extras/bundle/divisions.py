@@ -113,7 +113,7 @@ def _folds(tuned: Finetune, division: Division, roots: Roots) -> Iterator[Fold]:
         if division.split in dataset.splits:
             yield from split.listed(dataset, division.split)
         if root is not None:
-            cases = dataset.cases(root)
+            cases = dataset.listed(root)
             without = case_filter.excluded(dataset, division.dataset, tuned.exclude, cases)
             included = case_filter.matching(cases, tuned.where, without)
             gone = {case.patient for case in cases} - {case.patient for case in included}

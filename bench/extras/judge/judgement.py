@@ -90,7 +90,9 @@ class Judgement:
         methods = list(self.table.frame["row"].cat.categories)
         for name in (match["a"], match["b"]):
             if name not in methods:
-                raise BenchError(f"--require {text!r}: {unknown('method', name, methods)}")
+                raise BenchError(
+                    f"--require {text!r}: {unknown('method of the table', name, methods)}"
+                )
         if match["a"] == match["b"]:
             raise BenchError(f"--require {text!r}: names one method twice")
         metric = next(iter(self.table.measures))

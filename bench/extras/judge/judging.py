@@ -180,7 +180,9 @@ class Judge:
         self.table, self.baseline, self.stated_region = table, baseline, region
         self.methods = list(table.frame["row"].cat.categories)
         if baseline and baseline not in self.methods:
-            raise BenchError(f"--baseline: {unknown('method', baseline, self.methods)}")
+            raise BenchError(
+                f"--baseline: {unknown('method of the table', baseline, self.methods)}"
+            )
         self.scores = PatientScores(means(table.frame, CELL))
         self.every = self._size() <= EVERY
 

@@ -46,7 +46,7 @@ def run(context: Context[PrepareSpec]) -> None:
     """Write shards of frames (``bench.data.index.FRAMES``) and the index over them."""
     name = context.spec.dataset
     root = Path(context.run.roots[name])
-    cases = adapter(name, Roots(None, {name: root})).cases(root)
+    cases = adapter(name, Roots(None, {name: root})).listed(root)
     cache = Contents(context.store.root / "contents.json")
     contents = _promised(context, cache, cases)
     folder = context.store.within(context.scratch / "shards")

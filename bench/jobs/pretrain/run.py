@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from functools import partial
@@ -141,9 +141,9 @@ def run(context: Context[PretrainSpec]) -> None:
     """
     spec = context.spec
     network, method = built(spec)
-    manifest = _manifest(context, network, method)
     # A load that would fail after days of pretraining fails here, before the first step.
     handed = blame.named(method.transfer(), type(method).transfer, "tensors")
+    manifest = _manifest(context, network, handed, method)
     transfer.rehearse(handed, network)
     snapshots = _snapshots(context)
     read = _Reader(context, method)
@@ -222,9 +222,9 @@ def _snapshots(context: Context[PretrainSpec]) -> dict[int, Path]:
 
 
 def _manifest(
-    context: Context[PretrainSpec], network: nets.Network, method: Method
+    context: Context[PretrainSpec], network: nets.Network, handed: Collection[str], method: Method
 ) -> transfer.Manifest:
-    trained = any(name.startswith(network.output) for name in method.transfer())
+    trained = any(name.startswith(network.output) for name in handed)
     return transfer.Manifest(
         network=network.name,
         preset=network.preset,
