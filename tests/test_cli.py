@@ -298,7 +298,7 @@ def test_without_a_word_the_commands_are_printed(say):
         assert re.search(rf"(?m)^  {name} +{re.escape(text)}$", out)
 
 
-@pytest.mark.parametrize("words", ["check x --workers -1", "init x --jobs 0"])
+@pytest.mark.parametrize("words", ["check x --workers -1", "init x --workers 0"])
 def test_every_command_needs_one_worker(say, words):
     code, _, err = say(*words.split())
     assert code == 2 and "needs at least 1" in err and err.count("\n") == 1
