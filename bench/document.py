@@ -27,6 +27,7 @@ LARGEST = 256 << 10  # bytes of one file; PyYAML reads about 20 KiB a second
 MOST = 20_000  # values of one file, aliases written out
 # TOML text without quotes
 UNIT = re.compile(r"\s*([\w.-]+)\s*=\s*(\d+) ?[A-Za-z]+\s*(?:#.*)?")
+SECTIONS = {"data": "[data]", "cuda": "[cuda]", "cluster": "[cluster.NAME]"}  # of bench.toml
 BARE = re.compile(r"\s*([\w.-]+)\s*=\s*([A-Za-z][\w.:/ -]*?)\s*(?:#.*)?")
 
 
@@ -174,16 +175,16 @@ def parse(path: Path) -> Document:
 
 
 def read_toml(path: Path) -> Document | None:
-    """Read one TOML file; None where there is none.
+    """Read ``bench.toml``; None where there is none.
 
     Raises:
-        BenchError: unreadable, or not TOML; names the file.
+        BenchError: unreadable, not TOML, or a section that nobody reads; names the file.
     """
     if not path.is_file():
         return None
     text = _text(path)
     try:
-        return Document(path, tomllib.loads(text), _toml_lines(text))
+        document = Document(path, tomllib.loads(text), _toml_lines(text))
     except (ValueError, RecursionError) as error:  # among them TOMLDecodeError
         at = re.search(r" \(at line (\d+), column \d+\)", str(error))
         if at is None:
@@ -191,6 +192,11 @@ def read_toml(path: Path) -> Document | None:
         hint = _toml_hint(text.split("\n")[int(at[1]) - 1])
         why = str(error).replace(at[0], "")
         raise BenchError(f"{path}:{at[1]}: not TOML ({why}){hint}") from None
+    for key in document.value:
+        if key not in SECTIONS:
+            said = f"section {shown(key)} is unknown; write {' or '.join(SECTIONS.values())}"
+            raise BenchError(f"{document.where((key,))}: {said}")
+    return document
 
 
 def _toml_hint(line: str) -> str:

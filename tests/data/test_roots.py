@@ -68,6 +68,19 @@ def test_a_broken_toml_is_named_in_one_line(tmp_path, text):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["[datas]\nx = 'y'", "[cudda]"])
+def test_a_section_that_nobody_reads_is_refused(tmp_path, text):
+    (tmp_path / "bench.toml").write_text(text)
+    with pytest.raises(BenchError, match=r"bench.toml:1: .* is unknown; write \[data\] or"):
+        Roots.here(None)
+
+
+def test_the_folder_of_a_data_set_is_no_folder_of_data_sets(phantoms, tmp_path):
+    (tmp_path / "my_task").symlink_to(phantoms / NAME)
+    with pytest.raises(BenchError, match="is the data set 'my_task' itself; name the folder"):
+        adapter("my_task", Roots(tmp_path / "my_task"))
+
+
 def test_an_adapter_is_registered_or_read_from_a_folder_in_msd_layout(phantoms, tmp_path):
     assert type(adapter(NAME, Roots())).__name__ == "Hippocampus"
     (tmp_path / "my_task").symlink_to(phantoms / NAME)

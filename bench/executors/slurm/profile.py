@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -184,12 +183,6 @@ def profile(name: str | None, path: Path = FILE) -> Profile:
     clusters = document.value.get("cluster", {})
     if not isinstance(clusters, dict) or name not in clusters:
         names = clusters if isinstance(clusters, dict) else ()
-        near = (
-            [name] if name in document.value else get_close_matches("cluster", document.value, n=1)
-        )
-        if near and near[0] != "cluster":
-            where = document.where((near[0],))
-            raise BenchError(f"{where}: section {near[0]!r} is unknown; write [cluster.{name}]")
         raise BenchError(f"--cluster {name}: {unknown(f'cluster in {path}', name, names)}")
     keys = ("cluster", name)
     section, passed = document.build(dict[str, Any], clusters[name], keys), dict[str, Any]()

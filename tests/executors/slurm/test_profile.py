@@ -136,7 +136,10 @@ def test_any_slurm_key_goes_to_submitit_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("\n[clusters.big]\n", ":2: clusters: section 'clusters' is unknown; write [cluster.big]"),
+        (
+            "\n[clusters.big]\n",
+            ":2: clusters: section 'clusters' is unknown; write [data] or [cuda] or [cluster.NAME]",
+        ),
         (
             "[cluster.big]\npartition = gpu  # fast\n",
             ':2: not TOML (Invalid value); text needs quotes: partition = "gpu"',
