@@ -51,7 +51,9 @@ def test_bounds_by_hand(given, said):
 
 
 MAKE = classmethod(Method.make_params.__func__)
-MADE = type("MADE", (), {"Params": Every, "name": lambda: "MADE", "make_params": MAKE})
+MADE = type(
+    "MADE", (), {"Params": Every, "name": classmethod(lambda cls: "MADE"), "make_params": MAKE}
+)
 METHODS = [m for m in (registry.load("method", n) for n in registry.names("method")) if m.pretrains]
 
 

@@ -117,9 +117,6 @@ def _promised(context: Context[PrepareSpec], cache: Contents, cases: list[Case])
     digest, contents = cache.promised(cases)
     if context.spec.contents not in (None, digest):
         raise BenchError(f"{name}: its files changed since the plan; run the protocol again")
-    if len(contents) < len(cases):
-        why = f"two of its {len(cases)} cases have the same id"
-        raise BenchError(f"{name}: {why}; its adapter must give each case a different id")
     return contents
 
 
