@@ -283,7 +283,6 @@ class Method(nn.Module, Named, ABC):
                 or a default that is no plain value.
         """
         check_defaults(cls.Params)
-        blame.check_signatures(cls, Method)
         blame.check_signatures(cls.Params, MethodParams)  # type: ignore[arg-type]
         prefix = f"method {cls.name()!r}: "
         return typed.build(cls.Params, given, lambda keys: (prefix + ".".join(keys)).rstrip(": "))

@@ -181,18 +181,17 @@ def _class(module: types.ModuleType, base: type) -> Any:
         raise BenchError(
             f"{module.__file__} must define one {base.__name__} subclass, found {len(classes)}"
         )
-    if lacking := _lacking(classes[0]):
+    plugin: Any = classes[0]
+    if lacking := _lacking(plugin):
         raise BenchError(
             f"{module.__file__}: its class does not define {lacking!r}; add this, or remove the file"
         )
-    if base.__name__ == "Dataset":  # methods are checked when a row states one
-        from bench import blame
-
-        kind: Any = classes[0]
-        blame.check_signatures(kind, base)
-    if mistake := _mistaken(base, classes[0]):
+    if mistake := _mistaken(base, plugin):
         raise BenchError(f"{module.__file__}: {mistake}; correct this")
-    return classes[0]
+    from bench import blame  # it imports plugins, which import this
+
+    blame.check_signatures(plugin, base)
+    return plugin
 
 
 def broken(kind: str, name: str, error: BaseException) -> BenchError:

@@ -50,6 +50,14 @@ def matching(
     ]
 
 
+def entries_met(cases: Sequence[Case], where: Mapping[str, str]) -> str:
+    """Return which values cases have in the entries that ``where`` names, in brackets; "" without ``where``."""
+    known = ", ".join(sorted({key for case in cases for key in case.meta})) or "none"
+    met = {key: sorted({case.meta[key] for case in cases if key in case.meta}) for key in where}
+    values = (f"{k} is {', '.join(v) or f'in no case; entries: {known}'}" for k, v in met.items())
+    return f" (there, {'; '.join(values)})" if where else ""
+
+
 def check_usable(name: str, chosen: Sequence[str], faults: Mapping[str, str]) -> None:
     """Refuse a choice of cases of which some cannot be used.
 

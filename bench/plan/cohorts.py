@@ -179,7 +179,14 @@ class Cohorts:
             )
         selected = case_filter.matching(cases, section.where, exclude)
         if not selected:
-            raise _none_left(name, cases, section.where)
+            key, met = (
+                ("where" if section.where else "exclude"),
+                case_filter.entries_met(cases, section.where),
+            )
+            raise Misstated(
+                key,
+                f"data set {name!r}: 'where' and 'exclude' leave none of {len(cases)} cases{met}",
+            )
         if value is not None and value.ejection_fraction:
             _check_phases(name, selected)
         gone = {c.patient for c in cases} - {c.patient for c in selected}
@@ -294,17 +301,6 @@ def _unseen(dataset: Dataset, section: Finetune) -> list[splits.Fold]:
             "split", unknown(f"split of data set {section.dataset!r}", section.split, names)
         )
     return splits.listed(dataset, section.split)
-
-
-def _none_left(name: str, cases: Sequence[Case], where: Mapping[str, str]) -> Misstated:
-    """Return that no case is left, or which entry no case has."""
-    known = {key for case in cases for key in case.meta}
-    if lost := next((key for key in where if key not in known), None):
-        return Misstated("where", unknown(f"entry of data set {name!r}", lost, known))
-    return Misstated(
-        "where" if where else "exclude",
-        f"data set {name!r}: 'where' and 'exclude' leave none of {len(cases)} cases",
-    )
 
 
 def _check_phases(name: str, cases: Sequence[Case]) -> None:

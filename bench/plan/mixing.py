@@ -117,13 +117,8 @@ def _nothing(mix: Mix, cases_here: Sequence[Case], fold: Fold | None) -> str:
         if fold
         else ""
     )
-    met = {key: sorted({c.meta[key] for c in cases_here if key in c.meta}) for key in mix.where}
-    values_of = "; ".join(
-        f"{key} is {', '.join(values) or 'in no case'}" for key, values in met.items()
-    )
-    return f"data set {mix.dataset!r}: where, list and exclude leave no case{among}" + (
-        f" (there, {values_of})" if values_of else ""
-    )
+    met = case_filter.entries_met(cases_here, mix.where)
+    return f"data set {mix.dataset!r}: where, list and exclude leave no case{among}{met}"
 
 
 def _division(cohorts: Cohorts, protocol: Protocol, mix: Mix, tested: Division) -> Division | None:

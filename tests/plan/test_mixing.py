@@ -164,10 +164,7 @@ def test_data_that_a_network_cannot_read_are_refused(plan_of, changes, said):
 def test_an_entry_that_reads_nothing_is_refused(plan_of, given, said):
     with pytest.raises(BenchError, match=said):
         plan_of(mix(**given))
-    with pytest.raises(
-        BenchError,
-        match=r"leave none of 20 cases|no entry of data set .* named 'prt'; did you mean 'part'",
-    ):
+    with pytest.raises(BenchError, match="leave none of 20 cases"):
         plan_of({"finetune": given})
 
 

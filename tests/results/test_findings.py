@@ -98,10 +98,14 @@ TWO_CROPS = {  # a line of the table: study, row
 }
 
 
+def independent(gained):
+    return gained.drop([f"hippocampus_{number:03d}" for number in DIVIDED])
+
+
 def both_ways(study, row, section="each"):
     """Return a difference with its interval in print, of all test crops and of those that are independent."""
     gained = paired_means(f"studies_{study}", row, "scratch", {"section": section, "fraction": "5"})
-    apart = gained.drop([f"hippocampus_{number:03d}" for number in DIVIDED])
+    apart = independent(gained)
     assert (len(gained), len(apart)) == (42, 24)
     return ["{} [{} to {}]".format(*compared(of)) for of in (gained, apart)]
 
@@ -116,8 +120,7 @@ def again(report, line, apart=False):
     """Return a line of verdicts.csv compared again from the records, perhaps without the divided crops."""
     where = {"section": line.section, "fraction": line.fraction}
     gained = paired_means(report, line.row, line.baseline, where)
-    if apart:
-        gained = gained.drop([f"hippocampus_{number:03d}" for number in DIVIDED])
+    gained = independent(gained) if apart else gained
     rows = records_of(report)
     at = rows["section"].eq(line.section) & rows["fraction"].eq(line.fraction)
     scratch = rows[at & rows["metric"].eq("dice") & rows["row"].eq(line.baseline)]
