@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from bench.commands import flags
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 def body(arguments: argparse.Namespace) -> int:
     """Plan without the data where they lack, and print it."""
     from bench import run
+    from bench.protocol import unread
     from bench.show.screen import bar
     from bench.store import Store
 
@@ -33,6 +35,8 @@ def body(arguments: argparse.Namespace) -> int:
     cluster, request = flags.cluster(arguments), flags.request(arguments)
     _card(arguments, cluster)  # a mistake is told before the data are read
     protocols = request.read()
+    for line in chain.from_iterable(map(unread, protocols)):
+        print(f"bench: {printable(line)}", file=sys.stderr)
     Store.check_place(request.out)
     processes = cluster.world if cluster else 1
     plan = run.make_plan(request, protocols, need_data=False, processes=processes, bar=bar)

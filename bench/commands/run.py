@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,7 @@ def body(arguments: argparse.Namespace) -> int:
     from bench.extras.trackers.tracker import check
     from bench.imported_scores import as_lines, copies, keep, put
     from bench.plan.feasible import refuse_half
+    from bench.protocol import unread
     from bench.show import registration
     from bench.show.reports import refuse_others
     from bench.show.screen import bars, manner
@@ -91,6 +93,8 @@ def body(arguments: argparse.Namespace) -> int:
     check(arguments.log)
     cluster, request = flags.cluster(arguments), flags.request(arguments)
     protocols = request.read()
+    for line in chain.from_iterable(map(unread, protocols)):
+        say(line)
     flags.require_executor(arguments)  # before a file is written
     store = Store.open(request.out)
     refuse_others(protocols, store)

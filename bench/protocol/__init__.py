@@ -16,7 +16,7 @@ from bench import plugins
 from bench.document import Document, parse
 from bench.errors import BenchError
 from bench.protocol import ceilings, external, mixture, settings, snapshots
-from bench.protocol.checks import PAPERS, check
+from bench.protocol.checks import PAPERS, check, unread
 from bench.protocol.model import (
     Control,
     Origin,
@@ -56,6 +56,7 @@ __all__ = [
     "Origin", "Override", "Phantom", "Pretrain", "Protocol", "Quoted", "Row", "View", "base_of", "beside",
     "controls_of", "finetune_of", "from_scratch", "is_control", "labelled", "method_pretrains", "mixture",
     "pretrain_of", "pretrained_net", "pretrains", "read", "read_all", "row_of", "tuned_net", "under",
+    "unread",
 ]  # fmt: skip
 
 

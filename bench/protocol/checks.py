@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench import registry
@@ -120,6 +121,29 @@ def _check_cells(protocol: Protocol, document: Document) -> None:
                     raise BenchError(
                         f"{where}: a variant of row {name!r} has this name; give this row another name"
                     )
+
+
+def unread(protocol: Protocol) -> list[str]:
+    """Return a line for each key of an optimiser or a schedule that it does not read: ids alone depend on it."""
+    document = protocol.document or Document(Path(f"protocol {protocol.name!r}"), {})
+    lines: dict[str, str] = {}
+    for name, row in protocol.rows.items():
+        for i in protocol.sections_of(row):
+            parts: list[tuple[Keys, Any]] = [(("finetune", str(i)), finetune_of(protocol, i, row))]
+            if pretrains(protocol, row):
+                parts.append((("pretrain",), pretrain_of(protocol, row, i)))
+            for keys, section in parts:
+                own = ("rows", name, keys[0])
+                for kind in ("optimiser", "schedule"):
+                    settings = getattr(section, kind)
+                    for key in settings.unread:
+                        stated = (*own, kind, key) in document.lines
+                        where = document.where((*(own if stated else keys), kind, key))
+                        lines[where] = (
+                            f"{where}: the {kind} {settings.name!r} does not read {key!r}, so it changes nothing; "
+                            "leave it out"
+                        )
+    return list(lines.values())
 
 
 def _check_quoted(protocol: Protocol, document: Document) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Annotated, Any, Literal
@@ -63,6 +63,11 @@ def _amount(take: str) -> None:
         )
 
 
+def _set(settings: Any, keys: Iterable[str]) -> list[str]:
+    """Return those of some keys that have another value than by default."""
+    return [k for k in keys if getattr(settings, k) != getattr(type(settings), k)]
+
+
 @dataclass(frozen=True)
 class Optimiser:
     """The optimiser of a training."""
@@ -78,6 +83,14 @@ class Optimiser:
     nesterov: bool = False  # for sgd
     amsgrad: bool = False  # for adam and adamw
     trust: Factor = 0.001  # trust coefficient, for lars
+
+    @property
+    def unread(self) -> list[str]:
+        """Return the keys that are set and that this optimiser does not read."""
+        own = {"sgd": ("momentum", "nesterov"), "lars": ("momentum", "trust")}
+        read = own.get(self.name, ("betas", "eps", "amsgrad"))
+        others = ("betas", "eps", "amsgrad", "momentum", "nesterov", "trust")
+        return _set(self, [key for key in others if key not in read])
 
     def __post_init__(self) -> None:
         if self.name == "sgd" and self.nesterov and not self.momentum:
@@ -96,6 +109,12 @@ class Schedule:
     warmup_from: Literal["first", "zero"] = "first"
     end: Share = 0.0  # last rate as a share of the peak
     power: Factor = 0.9  # exponent, for poly
+
+    @property
+    def unread(self) -> list[str]:
+        """Return the keys that are set and that this schedule does not read."""
+        idle = {"end": self.name == "constant", "power": self.name != "poly"}
+        return _set(self, [key for key in idle if idle[key]])
 
 
 @dataclass(frozen=True)
@@ -763,6 +782,10 @@ class Finetune(Tuning):
             object.__setattr__(self, "seeds", drawn)
         if not self.fractions or not self.seeds:
             raise ValueError("fractions and seeds need at least one value each")
+        for key in ("fractions", "seeds"):
+            values = getattr(self, key)
+            if len({*values}) < len(values):
+                raise ValueError(f"{key}: list each value once, got {list(values)}")
         for percent in self.fractions:
             if not 1 <= percent <= 100:
                 raise ValueError(f"fractions must be whole percents from 1 to 100, got {percent}")

@@ -22,7 +22,7 @@ from bench.protocol import (
 )
 from bench.protocol.comparable import unequal
 from bench.protocol.sections import Initial, OnlineProbe
-from bench.report import learning, registration, settings_tables, undertrained
+from bench.report import learning, registration, selected, settings_tables, undertrained
 from bench.report.cells import MEAN, Key
 from bench.report.context import ReportContext
 from bench.report.errata import same_methods, table_title
@@ -149,7 +149,7 @@ def _reading(report: ReportContext) -> list[str]:
     notes.append(f"Metrics: {metrics}.{how * surfaces}")
     if any(metric.startswith(LESION) for metric in report.metrics):
         notes.append(LESIONS)
-    return notes
+    return notes + selected.not_shown(report)
 
 
 def _imported(report: ReportContext) -> Iterator[str]:

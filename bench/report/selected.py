@@ -54,6 +54,26 @@ def targets(report: ReportContext, view: View, section: int, *, along: bool = Fa
     return [*targets, *([MEAN] if len(targets) != 1 else [])] if along else [MEAN]
 
 
+def not_shown(report: ReportContext) -> list[str]:
+    """Return a sentence for each view that names targets or label fractions that none of its sections has."""
+    lines = []
+    for number, view in enumerate(report.protocol.layout.views):
+        of = sections(view, report.protocol.sections)
+        shares = {f for s in of for f in report.fractions(s)}
+        names = {MEAN_TARGET}.union(*map(report.targets, of))
+        for key, named, known in (
+            ("fractions", [f for f in view.fractions if f not in shares], sorted(shares)),
+            ("targets", [t for t in view.targets if t not in names], sorted(names)),
+        ):
+            if named and known:
+                lines.append(
+                    f"View {number + 1} of the layout{f' (“{view.title}”)' if view.title else ''} names {key} that "
+                    f"its sections do not have: {', '.join(map(str, named))}. They have "
+                    f"{', '.join(map(str, known))}."
+                )
+    return lines
+
+
 def places(report: ReportContext, view: View) -> list[Key]:
     """Return every place that a view shows, its row left empty."""
     along = "target" in view.columns

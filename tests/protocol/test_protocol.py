@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 from bench.errors import BenchError
-from bench.protocol import finetune_of, pretrain_of, read, read_all
+from bench.protocol import finetune_of, pretrain_of, read, read_all, unread
 from bench.protocol.comparable import unequal
 
 TEXT = """\
@@ -136,6 +136,8 @@ MISTAKES = [
     (edit("title: Test", "title: Test\nthreads: 0"), None, "threads: 0", "threads must be above 0"),
     (edit("split: even", "split: even\n    fractions: [0]"), None, "- dataset", "percents from 1 to 100"),
     (edit("split: even", "split: even\n    seeds: []"), None, "- dataset", "at least one value"),
+    (edit("split: even", "split: even\n    seeds: [0, 1, 0]"), None, "- dataset", "seeds: list each value once"),
+    (edit("split: even", "split: even\n    fractions: [5, 5]"), None, "- dataset", "fractions: list each"),
     (edit("split: even", "split: even\n    select: best"), None, "select", "last, best_val, best_test"),
     (edit("title: Test", "title: Test\npaper: voko"), None, "paper", "did you mean 'voco'"),
     (edit("  pilot:", "  pilots:"), None, "pilots", "no scale named 'pilots'; did you mean 'pilot'"),
@@ -307,3 +309,33 @@ def test_a_scales_budget_for_a_row_replaces_the_rows_own(text_file):
     found = read(text_file(text), "pilot")
     tuned = finetune_of(found, 0, found.rows["pair"])
     assert (tuned.steps, tuned.epochs) == (4, None)
+
+
+@pytest.mark.parametrize(
+    ("stated", "unused"),
+    [
+        ("optimiser: {name: sgd, eps: 1e-6}", ["'eps'"]),
+        ("optimiser: {name: sgd, momentum: 0.5, nesterov: true}", []),
+        ("optimiser: {momentum: 0.99, trust: 0.1}", ["'momentum'", "'trust'"]),
+        ("optimiser: {momentum: 0.9}", []),  # the default: ids do not depend on it
+        ("optimiser: {name: lars, trust: 0.1, nesterov: true}", ["'nesterov'"]),
+        ("schedule: {name: cosine, power: 2.0}", ["'power'"]),
+        ("schedule: {name: poly, power: 2.0}", []),
+        ("schedule: {name: constant, end: 0.1}", ["'end'"]),
+    ],
+)
+def test_a_key_that_an_optimiser_or_a_schedule_does_not_read_is_told_with_its_line(
+    text_file, stated, unused
+):
+    kind = stated.partition(":")[0]
+    text = pair(f"pretrain: {{{stated}}}\n")
+    lines = unread(read(text_file(text)))
+    assert [line.split("does not read ")[1].split(",")[0] for line in lines] == unused
+    at = f"test.yaml:{line_of(text, stated)}: rows.pair.pretrain.{kind}."
+    assert all(at in line for line in lines)
+
+
+def test_a_key_of_a_section_that_is_not_read_is_told_once_for_all_rows(text_file):
+    text = edit("lr: 1e-3,", "lr: 1e-3, momentum: 0.99,")
+    (line,) = unread(read(text_file(text)))
+    assert f"test.yaml:{line_of(text, 'momentum')}: finetune.0.optimiser.momentum: " in line

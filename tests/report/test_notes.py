@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.protocol import Finetune, Pretrain, Row
+from bench.protocol import Finetune, Layout, Pretrain, Row, View
 from bench.protocol.sections import Augment, Group, Mix, Tune
 from bench.report import Cost, DatasetInfo, Extras, Failure, Pretraining, settings_tables, write
 from bench.report.supplement import Course, ImportedCell
@@ -101,6 +101,22 @@ def test_metrics_of_lesions_say_what_a_lesion_and_a_match_are(protocol, records,
     for metric, says in (("lesion_recall@0-1ml", True), ("dice", False)):
         text, _ = written(protocol(metrics=(metric,)), records({"metric": metric}))
         assert ("26 neighbours" in text and "IoU of 0.5 or more" in text) == says
+
+
+def test_names_in_a_view_that_no_section_has_are_said(protocol, records, written):
+    views = (
+        View(title="Few labels", fractions=(30, 100)),
+        View(lines=("target",), columns=("row",), targets=("lvier", "mean")),
+        View(targets=("liver",)),
+    )
+    text, _ = written(
+        protocol(layout=Layout(views=views)), records({"target": "liver"}, {"target": "spleen"})
+    )
+    said = [line for line in block(text, "How to read the numbers") if line.startswith("View")]
+    assert said == [
+        "View 1 of the layout (“Few labels”) names fractions that its sections do not have: 30. They have 100.",
+        "View 2 of the layout names targets that its sections do not have: lvier. They have liver, mean, spleen.",
+    ]
 
 
 def test_one_seed_has_no_spread_and_one_case_no_plural(protocol, records, written):
