@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def body(arguments: argparse.Namespace) -> int:
     """Plan without the data where they lack, and print it."""
     from bench import run
-    from bench.protocol import unread
+    from bench.protocol import mistakes, unread
     from bench.show.screen import bar
     from bench.store import Store
 
@@ -35,7 +35,8 @@ def body(arguments: argparse.Namespace) -> int:
     cluster, request = flags.cluster(arguments), flags.request(arguments)
     _card(arguments, cluster)  # a mistake is told before the data are read
     protocols = request.read()
-    for line in chain.from_iterable(map(unread, protocols)):
+    others = (mistakes(path, p.scale) for path, p in zip(request.protocols, protocols, strict=True))
+    for line in chain.from_iterable((*map(unread, protocols), *others)):
         print(f"bench: {printable(line)}", file=sys.stderr)
     Store.check_place(request.out)
     processes = cluster.world if cluster else 1

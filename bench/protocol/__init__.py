@@ -54,7 +54,7 @@ from bench.typed import plain
 __all__ = [
     "PAPERS", "SCALES", "Augment", "Control", "Finetune", "Inference", "Layout", "Mix", "Net", "Optimiser",
     "Origin", "Override", "Phantom", "Pretrain", "Protocol", "Quoted", "Row", "View", "base_of", "beside",
-    "controls_of", "finetune_of", "from_scratch", "is_control", "labelled", "method_pretrains", "mixture",
+    "controls_of", "finetune_of", "from_scratch", "is_control", "labelled", "method_pretrains", "mistakes", "mixture",
     "pretrain_of", "pretrained_net", "pretrains", "read", "read_all", "row_of", "tuned_net", "under",
     "unread",
 ]  # fmt: skip
@@ -99,6 +99,18 @@ def read(
     protocol = replace(built, folder=path.parent, origin=origin, document=document, overrides=texts)
     check(protocol, document)
     return protocol
+
+
+def mistakes(path: Path, but: str) -> list[str]:
+    """Return a line for each scale of a file that cannot be read, without the scale ``but``."""
+    lines = []
+    for scale in ("paper", *parse(path).value.get("scales", {})):
+        if scale != but:
+            try:
+                read(path, scale)
+            except BenchError as error:
+                lines.append(f"scale {scale!r} could not be run: {error}")
+    return lines
 
 
 def _use_plugins(document: Document) -> None:

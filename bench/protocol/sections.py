@@ -63,6 +63,11 @@ def _amount(take: str) -> None:
         )
 
 
+def _distinct(key: str, values: Sequence[Any]) -> None:
+    if len({*values}) < len(values):
+        raise ValueError(f"{key}: list each value once, got {list(values)}")
+
+
 def _set(settings: Any, keys: Iterable[str]) -> list[str]:
     """Return those of some keys that have another value than by default."""
     return [k for k in keys if getattr(settings, k) != getattr(type(settings), k)]
@@ -234,8 +239,8 @@ class Pretrain(Pretraining):
         _amount(self.take)
         if self.seeds and self.seed is not None:
             raise ValueError("set either 'seed' or 'seeds', not both")
-        if self.seeds != PAIRED and len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds: list each seed once, got {list(self.seeds)}")
+        if self.seeds != PAIRED:
+            _distinct("seeds", self.seeds)
         if bool(self.datasets) == bool(self.mixture):
             raise ValueError("set either 'datasets' or 'mixture'")
 
@@ -782,10 +787,8 @@ class Finetune(Tuning):
             object.__setattr__(self, "seeds", drawn)
         if not self.fractions or not self.seeds:
             raise ValueError("fractions and seeds need at least one value each")
-        for key in ("fractions", "seeds"):
-            values = getattr(self, key)
-            if len({*values}) < len(values):
-                raise ValueError(f"{key}: list each value once, got {list(values)}")
+        _distinct("fractions", self.fractions)
+        _distinct("seeds", self.seeds)
         for percent in self.fractions:
             if not 1 <= percent <= 100:
                 raise ValueError(f"fractions must be whole percents from 1 to 100, got {percent}")

@@ -5,7 +5,7 @@ import textwrap
 import pytest
 
 from bench.errors import BenchError
-from bench.protocol import finetune_of, pretrain_of, read, read_all, unread
+from bench.protocol import finetune_of, mistakes, pretrain_of, read, read_all, unread
 from bench.protocol.comparable import unequal
 
 TEXT = """\
@@ -152,7 +152,7 @@ MISTAKES = [
     (pair("finetune: {steps: 1, epochs: 2}\n"), None, "epochs: 2", "set the budget once"),
     (edit("  alone: {method: scratch, network: net}\n", ""), None, "  pair:", "nothing to compare with"),
     (edit("  epochs: 100", "  epochs: 100\n  seed: 0\n  seeds: [1]"), None, "pretrain:", "not both"),
-    (edit("  epochs: 100", "  epochs: 100\n  seeds: [1, 1]"), None, "pretrain:", "each seed once"),
+    (edit("  epochs: 100", "  epochs: 100\n  seeds: [1, 1]"), None, "pretrain:", "each value once"),
     (pair("finetune: {name: x}\n"), None, "name: x", "a row cannot change this"),
     (edit("    steps: 6\n", "    steps: 6\n    name: a/b\n"), None, "name: a/b", "name of a file"),
     (edit("rows:\n", quoted("{published: X}", "alone")), None, "  alone: {pub", "'alone' is already the name of a row"),
@@ -339,3 +339,10 @@ def test_a_key_of_a_section_that_is_not_read_is_told_once_for_all_rows(text_file
     text = edit("lr: 1e-3,", "lr: 1e-3, momentum: 0.99,")
     (line,) = unread(read(text_file(text)))
     assert f"test.yaml:{line_of(text, 'momentum')}: finetune.0.optimiser.momentum: " in line
+
+
+def test_mistakes_of_scales_that_are_not_run_are_told(text_file):
+    path = text_file(edit("      steps: 5", "      stops: 5"))
+    (line,) = mistakes(path, "paper")
+    assert line.startswith("scale 'pilot' could not be run: ") and "did you mean 'steps'" in line
+    assert not mistakes(path, "pilot") and not mistakes(text_file(), "paper")
