@@ -4,7 +4,8 @@
 
 What a script prints is put between ``<!-- NAME -->`` and ``<!-- /NAME -->``, under a line that says how it
 was made, on which commit and machine, and whether that was quiet; its lines ``In short: ...`` make the
-page's first table. Prose between the blocks is written by hand and quotes none of their figures. A script
+page's first table. Below that table stand the versions that most blocks were made with; a block names its
+own only if they differ. Prose between the blocks is written by hand and quotes none of their figures. A script
 whose needs are not met here is left out with a line that says what it lacks, and one that fails leaves its
 block as it was; what it printed is in build/speed/NAME.md.
 """
@@ -14,6 +15,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -22,6 +24,10 @@ from machine import ROOT, machine, quiet
 
 PAGE = ROOT / "docs" / "speed.md"
 SHORT = "In short: "
+VERSIONS = "Versions, unless a block names others: "
+MADE = re.compile(  # how a block was made, versions, and what follows them
+    r"(?m)^(`python tools/speed/[^`]*`: .*; commit [^;]*)(?:; (Python [^;]*))?(; [\d.]+ minutes; )"
+)
 LACKS = {
     "BENCH_DATA": "a folder of data sets: set BENCH_DATA",
     "NNUNET_PYTHON": "an interpreter that has nnunetv2: set NNUNET_PYTHON",
@@ -116,18 +122,45 @@ def redrawn(page: str, name: str, block: str) -> str:
     )
     if count != 1:
         raise ValueError(f"{PAGE.name} has {count} blocks <!-- {name} -->")
-    return page if name == "short" else redrawn(page, "short", overview(page))
+    if name == "short":
+        return page
+    first = overview(page)  # of the versions as they stand before they are shortened
+    return redrawn(shortened(page), "short", first)
+
+
+def versions(page: str) -> list[str]:
+    """Return the versions that each block was made with: its own, or those below the first table."""
+    stated = re.search(rf"(?m)^{VERSIONS}(.*)\.$", page)
+    common = stated[1] if stated else ""
+    return [made[2] or common for made in MADE.finditer(page)]
+
+
+def shortened(page: str) -> str:
+    """Return the page with versions in a block only if they differ from those of most blocks."""
+    each = versions(page)
+    common, kept = most(each), iter(each)
+
+    def line(made: re.Match[str]) -> str:
+        own = next(kept)
+        return made[1] + ("" if own == common else f"; {own}") + made[3]
+
+    return MADE.sub(line, page)
+
+
+def most(versions: list[str]) -> str:
+    return Counter(versions).most_common(1)[0][0] if versions else ""
 
 
 def overview(page: str) -> str:
-    """Return a table of what the blocks of each section say in short."""
+    """Return a table of what the blocks of each section say in short, and the versions of most blocks."""
     lines = ["| what | in short |", "|---|---|"]
     for section in page.split("\n## ")[1:]:
         title, message = section.split("\n")[0], re.findall(rf"(?m)^{SHORT}(.*)$", section)
         anchor = re.sub(r"[^\w-]", "", title.lower().replace(" ", "-"))
         if message:
             lines.append(f"| [{title}](#{anchor}) | {'; '.join(message)} |")
-    return "\n".join(lines) + "\n"
+    common = most(versions(page))
+    return "\n".join([*lines, *(["", f"{VERSIONS}{common}."] if common else [])]) + "\n"
 
 
 def main(names_given: list[str]) -> int:
