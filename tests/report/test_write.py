@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from bench.protocol import Finetune, Layout, Row
+from bench.protocol import Finetune, Layout, Quoted, Row, View
 from bench.report import terminal_table, write
 from bench.report.figures import wanted
 from bench.report.supplement import (
@@ -55,7 +55,9 @@ def full(protocol, records):
     """A protocol, records and extras in which every part of a report has something to say."""
     target = Finetune(dataset="organs", split="even", steps=10, fractions=(10, 100))
     rows = {"a": Row("scratch", "net", title=NASTY), "b": Row("voco", "net")}
-    layout = Layout(groups={NASTY: ("a",)})
+    called = View(title=NASTY, lines=("metric", "row"), checks={NASTY: "on"}, facts=("parameters",))
+    views = (View(), called, View(lines=("target", "metric"), columns=("row",)))
+    layout = Layout(views=views, groups={NASTY: ("a",)})
     wild = protocol(title=f"Title {NASTY}", about=NASTY, notes=(NASTY,), rows=rows, layout=layout)
     scored = [
         {"row": r, "fraction": f, "seed": s, "value": 0.5 + s / 10, "target": t}
@@ -77,7 +79,8 @@ def full(protocol, records):
         datasets=(organs(redistribution=True),),
         provenance={"commit": NASTY, "date": "2000-01-01"},
     )
-    return replace(wild, finetune=(target,)), records(*scored), extras
+    wild = replace(wild, finetune=(target,), published_only={"q": Quoted("Other", NASTY, NASTY)})
+    return wild, records(*scored), extras
 
 
 def test_a_page_loads_nothing_is_escaped_and_shows_the_scale_and_a_tabular_keeps_its_columns(
@@ -102,6 +105,9 @@ def test_a_page_loads_nothing_is_escaped_and_shows_the_scale_and_a_tabular_keeps
         rows = [r for r in tabular.splitlines() if r.endswith(r" \\") and "multicolumn" not in r]
         assert rows
         assert {len(re.findall(r"(?<!\\)&", r)) + 1 for r in rows} == {width}
+    for block in paths.markdown.read_text().split("\n\n"):
+        if block.startswith("|"):
+            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
 
 
 def test_escape_prints_every_special_as_itself():
