@@ -19,7 +19,6 @@ def key(row="a", target="liver", metric="dice", fraction=100, section=0):
     return Key(row, section, fraction, target, metric)
 
 
-ALL_TARGETS = {"metric": "auc", "target": "all", "case": "", "patient": ""}
 CELLS = {  # rows, where the cell stands, what it holds
     "the mean over cases, then over seeds": (  # seeds 0.7 and 0.8; pooled over cases it were 0.76
         [

@@ -6,7 +6,6 @@ import io
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import replace
 from itertools import product
 
@@ -320,17 +319,3 @@ def test_two_sections_on_one_data_set_have_panels_of_their_own(protocol, records
         "panels_organs.png",
         "panels_organs_2.png",
     }
-
-
-def test_neither_torch_nor_monai_nor_needlessly_matplotlib_is_imported(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from bench import record\n"
-        "from bench.protocol import *; from bench.report import write, terminal_table\n"
-        "p = Protocol('t', {'n': Net('unet')}, {'a': Row('scratch', 'n')},"
-        " (Finetune(dataset='nowhere', split='rule', steps=1),))\n"
-        f"write(p, record.frame([]), Path({str(tmp_path)!r}))\n"
-        "terminal_table(p, record.frame([]))\n"
-        "print([m for m in ('torch', 'monai', 'matplotlib', 'scipy') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
