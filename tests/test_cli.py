@@ -181,11 +181,6 @@ def test_no_command_works_in_a_deleted_folder(say, tmp_path, monkeypatch):
         assert (code, err.count("\n")) == (2, 1) and "the current folder was deleted; cd" in err
 
 
-def test_the_environment_names_the_data(say, protocol_file, phantoms, monkeypatch):
-    monkeypatch.setenv("BENCH_DATA", str(phantoms))
-    assert json.loads(say("plan", protocol_file(), "--json")[1])["provisional"] is False
-
-
 def test_status_tells_states_and_refuses_another_folder(say, tmp_path):
     code, out, err = say("status", "--out", tmp_path / "none")
     assert (code, out) == (2, "") and "not an output folder of bench" in err

@@ -9,11 +9,11 @@ import reliability
 import torch
 import yaml
 from described import describe, execute
+from one_line import refusal, refused
 from small_protocol import NAME, cell
 
 from bench import digest, nets, records, run
 from bench.cli import main
-from bench.errors import BenchError
 from bench.export import export, is_nnunets, weights_of
 from bench.jobs.context import Context
 from bench.jobs.finetune import run as finetuning
@@ -173,16 +173,14 @@ def test_an_existing_file_stays_and_none_is_left_half(made, tmp_path):
     link = tmp_path / "link.safetensors"
     link.symlink_to(tmp_path / "nowhere")
     for to in (kept, link):
-        with pytest.raises(
-            BenchError, match="exists already; name another file, or remove this one first"
-        ):
+        with refused("exists already; name another file, or remove this one first"):
             export(made.store, job, to, "safetensors")
     assert kept.read_bytes() == b"old"
     plans = tmp_path / "plans"
     plans.mkdir()
     (plans / "nnUNetPlans.json").write_text('{"configurations": {"3d_fullres": {}}}')
     (plans / "benchPlans.json").write_text("old")
-    with pytest.raises(BenchError, match=r"benchPlans\.json: exists already; name another file"):
+    with refused(r"benchPlans\.json: exists already; name another file"):
         export(made.store, job, tmp_path / "z.pth", "nnunet", theirs=plans / "nnUNetPlans.json")
     assert (plans / "benchPlans.json").read_text() == "old"
     export(made.store, job, tmp_path / "y.safetensors", "safetensors")
@@ -210,9 +208,9 @@ LACKING = {  # what is asked for, of a row's cell: what is said
 @pytest.mark.parametrize(("asked", "message"), LACKING.items())
 def test_a_job_that_has_no_weights_to_give(made, asked, message, tmp_path):
     pair = cell(made.first, row="simclr3d")
-    with pytest.raises(BenchError) as told:
+    with refused() as told:
         export(made.store, asked.format(pair), tmp_path / "x.safetensors", "safetensors")
-    assert message.format(pair) in str(told.value) and "\n" not in str(told.value)
+    assert message.format(pair) in str(told.value)
     assert not list(tmp_path.iterdir())
 
 
@@ -220,9 +218,9 @@ def test_an_ambiguous_beginning_counts_the_jobs(made, tmp_path):
     store = Store.open(tmp_path / "out")
     for job in ("ab1", "ab2"):
         (store.jobs / job).mkdir()
-    with pytest.raises(BenchError, match="ab: 2 jobs have an id that begins with this"):
+    with refused("ab: 2 jobs have an id that begins with this"):
         export(store, "ab", tmp_path / "x", "safetensors")
-    with pytest.raises(BenchError, match="not finished"):  # a folder without a manifest
+    with refused("not finished"):  # a folder without a manifest
         export(store, "ab1", tmp_path / "x", "safetensors")
 
 
@@ -231,12 +229,10 @@ def test_a_damaged_job_or_weights_are_told(made, tmp_path):
     store, job = Store(tmp_path / "out"), cell(made.first, row="simclr3d").pretrain
     weights = store.jobs / job / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-7])
-    with pytest.raises(
-        BenchError, match=r"weights\.safetensors: damaged \(its digest is another\)"
-    ):
+    with refused(r"weights\.safetensors: damaged \(its digest is another\)"):
         export(store, job, tmp_path / "x.safetensors", "safetensors")
     (store.jobs / job / "manifest.json").write_text("{}")
-    with pytest.raises(BenchError, match="is one of kind unknown, which has no weights"):
+    with refused("is one of kind unknown, which has no weights"):
         export(store, job, tmp_path / "x.safetensors", "safetensors")
 
 
@@ -258,7 +254,7 @@ FILES = {  # format and file: what is said
 def test_a_file_or_format_that_cannot_be(made, asked, tmp_path):
     (format, to), message = asked.split(), FILES[asked]
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(BenchError, match=message):
+    with refused(message):
         export(made.store, cell(made.first, row="simclr3d").pretrain, tmp_path / to, format)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -270,9 +266,7 @@ def test_the_command_exports_and_exits_2_with_one_line(made, tmp_path, capsys):
     to.unlink()
     for wrong in (("zz", to, made.out), (job, tmp_path, made.out), (job, to, tmp_path / "none")):
         name, file, out = map(str, wrong)
-        assert main(["export", name, "--to", file, "--out", out]) == 2
-        said = capsys.readouterr()
-        assert said.err.count("\n") == 1 and said.err.startswith("bench: ") and not said.out
+        assert refusal(capsys, "export", name, "--to", file, "--out", out).startswith("bench: ")
 
 
 # By the name of a row
@@ -338,7 +332,7 @@ def test_a_row_that_names_no_job_or_several_is_one_line(several, asked):
     plan, store = several
     jobs = [cell(plan, row="simclr3d", seed=s, fraction=50).pretrain for s in (0, 1)]
     name, *texts = asked.format(*jobs).split()
-    with pytest.raises(BenchError, match=UNNAMED[asked].format(*jobs)):
+    with refused(UNNAMED[asked].format(*jobs)):
         weights_of(store, name, by_key(texts))
 
 
@@ -369,7 +363,7 @@ def test_a_row_that_no_records_name_is_found_in_the_notes_of_its_plan(second, se
     (store.root / "records").mkdir()
     remember(several[0], store)
     assert weights_of(store, "early", by_key(["seed=1"])).parent.name == jobs[1]
-    with pytest.raises(BenchError, match="'simclr3d' has 2 pretrainings; choose one by its flags"):
+    with refused("'simclr3d' has 2 pretrainings; choose one by its flags"):
         weights_of(store, "simclr3d")
 
 
@@ -383,9 +377,7 @@ def test_of_a_row_with_several_jobs_those_that_the_format_holds_are_taken(second
     assert weights == jobs[1] and which.startswith(
         "row 'simclr3d' at scale smoke; 1 of its pretrainings left out"
     )
-    with pytest.raises(
-        BenchError, match=r"^nnU-Net cannot read .* only .*; name it in the .* again$"
-    ):
+    with refused(r"^nnU-Net cannot read .* only .*; name it in the .* again$"):
         export(store, "simclr3d", store.root / "x.pth", "nnunet")  # the file is another network's
 
 
@@ -396,9 +388,7 @@ def test_a_dose_of_a_ceiling_has_no_file_of_its_own(second):
         if manifest["kind"] == "finetune":
             manifest["spec"]["dose"] = 0.25
             (folder / "manifest.json").write_text(digest.sealed(folder, manifest))
-    with pytest.raises(
-        BenchError, match=r"'simclr3d' starts from 25 % of the weights of job .* and"
-    ):
+    with refused(r"'simclr3d' starts from 25 % of the weights of job .* and"):
         find(store, "simclr3d", {})
 
 
@@ -406,7 +396,7 @@ def test_a_row_whose_jobs_are_elsewhere_is_told(several, tmp_path):
     _, store = several
     bare = Store.open(tmp_path / "bare")
     shutil.copytree(store.root / "records", bare.root / "records", dirs_exist_ok=True)
-    with pytest.raises(BenchError, match="has no pretrainings in this folder: its scores"):
+    with refused("has no pretrainings in this folder: its scores"):
         weights_of(bare, "simclr3d")
 
 

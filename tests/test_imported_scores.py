@@ -7,6 +7,7 @@ from itertools import product
 
 import pandas as pd
 import pytest
+from one_line import refusal
 from small_protocol import BASE, NAME
 
 from bench import record, records
@@ -335,9 +336,7 @@ def test_a_place_that_has_nothing_is_refused_in_a_line(
     plan_of()
     words = ["test0.yaml", "--data", str(phantoms), "--out", "runs", "--records", place]
     for command in ("run", "plan"):
-        assert main([command, *words]) == 2
-        line = capsys.readouterr().err
-        assert why in line and line.count("\n") == 1, line
+        assert why in refusal(capsys, command, *words)
     assert not (tmp_path / "runs" / "tracks").exists()
 
 

@@ -155,6 +155,37 @@ def test_list_and_plan_need_no_monai(tmp_path, protocol_file, phantoms):
     assert "monai" not in heavy and "20 jobs" in message
 
 
+REPORTED = """\
+from pathlib import Path; from bench import record
+from bench.protocol import *; from bench.report import write, terminal_table
+section = Finetune(dataset='nowhere', split='rule', steps=1)
+p = Protocol('t', {'n': Net('unet')}, {'a': Row('scratch', 'n')}, (section,))
+write(p, record.frame([]), Path('.'))
+terminal_table(p, record.frame([]))"""
+CROPS = """\
+from bench.nets import network_names, presets
+from bench.nets.catalog import check_crop, describe
+[(describe(n), presets(n)) for n in network_names()]; check_crop('unetr', 'tiny', (16,)*3)"""
+LIGHT = {  # what is not imported, by what does without
+    "import bench.metrics; assert bench.metrics.METRICS": ("numpy", "scipy", "torch", "monai"),
+    "from bench import registry; assert registry.names('method')": (
+        "bench_methods.",
+        "torch",
+        "numpy",
+    ),
+    CROPS: ("torch", "monai", "numpy"),
+    REPORTED: ("torch", "monai", "matplotlib", "scipy"),
+}
+
+
+@pytest.mark.parametrize("code", LIGHT)
+def test_what_needs_nothing_heavy_imports_nothing_heavy(code, tmp_path):
+    script = f"{code}\nimport sys; print([m for m in sys.modules if m.startswith({LIGHT[code]})])"
+    command = [sys.executable, "-c", script]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert ran.stdout == "[]\n"
+
+
 def test_the_licence_that_is_named_is_there_in_full():
     (file,) = PYPROJECT["project"]["license-files"]
     text = (ROOT / file).read_text()

@@ -2,29 +2,21 @@
 
 import importlib
 import re
-import subprocess
 import sys
 
 import pytest
+from one_line import refused
 
 import bench
 from bench import registry
 from bench.cli import main
-from bench.errors import BenchError, unknown
+from bench.errors import unknown
 from bench.protocol import named
-
-
-def test_listing_names_imports_no_plugin():
-    code = (
-        "import sys; from bench import registry; assert registry.names('method');"
-        "assert not [m for m in sys.modules if m.startswith(('bench_methods.', 'torch', 'numpy'))]"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("name", ["xxxxxx", "../bench", "split", "splits", "", "scratch.x"])
 def test_only_plain_file_names_are_plugins(name):
-    with pytest.raises(BenchError, match="no dataset named"):
+    with refused("no dataset named"):
         registry.load("dataset", name)
 
 
@@ -56,7 +48,7 @@ def test_a_file_defines_exactly_one_class_of_its_own(monkeypatch, tmp_path):
     assert registry.load("dataset", "one").__name__ == "A"
     for name, count in (("none", 0), ("two", 2), ("borrowed", 0)):
         message = rf"{name}.py must define one Dataset subclass, found {count}"
-        with pytest.raises(BenchError, match=message):
+        with refused(message):
             registry.load("dataset", name)
 
 
@@ -88,9 +80,8 @@ def test_a_broken_plugin_is_named_with_its_line_and_the_others_are_listed(
 ):
     room(monkeypatch, tmp_path, one=ONE, broken=text)
     if "__init__" not in text:
-        with pytest.raises(BenchError, match=said) as told:
+        with refused(said):
             registry.load("dataset", "broken")
-        assert "\n" not in str(told.value)
         assert main(["check", "broken", "--data", str(tmp_path)]) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert registry.load("dataset", "one").__name__ == "A"

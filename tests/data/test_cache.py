@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from one_line import refused
 
 from bench.data import cache
 from bench.data.cache import Pack, PackWriter, compress
-from bench.errors import BenchError, Damaged
+from bench.errors import Damaged
 
 
 def noise(shape, dtype=np.int16, seed=0):
@@ -32,7 +33,7 @@ def test_what_goes_in_comes_out_with_its_type(tmp_path):
             writer.add(key, array)
     found = Pack(tmp_path, "image")
     assert list(found) == ["a", "b", "c"] and "a" in found and "z" not in found
-    with pytest.raises(BenchError, match=r"lacks case 'z'.*run again"):
+    with refused(r"lacks case 'z'.*run again"):
         found["z"]
     for key, array in arrays.items():
         assert found[key].dtype == array.dtype and found[key].shape == array.shape
@@ -96,7 +97,7 @@ def test_a_pack_that_was_not_finished_cannot_be_read(tmp_path):
     with pytest.raises(RuntimeError), PackWriter(tmp_path, "image") as writer:
         writer.add("a", noise((4, 4, 4)))
         raise RuntimeError
-    with pytest.raises(BenchError, match=r"image.json: damaged .*run again"):
+    with refused(r"image.json: damaged .*run again"):
         Pack(tmp_path, "image")
 
 
@@ -113,9 +114,8 @@ INDICES = ([], {"a": 1}, {"a": {}}, '{"a": ', *({"a": ENTRY | other} for other i
 @pytest.mark.parametrize("index", INDICES)
 def test_an_index_of_other_values_is_named_in_one_line(tmp_path, index):
     (tmp_path / "image.json").write_text(index if isinstance(index, str) else json.dumps(index))
-    with pytest.raises(BenchError, match=r"image.json: damaged") as caught:
+    with refused(r"image.json: damaged"):
         Pack(tmp_path, "image")
-    assert "\n" not in str(caught.value)
 
 
 def test_many_arrays_can_be_open_at_once(tmp_path):
@@ -145,7 +145,7 @@ def one(tmp_path):
 def test_an_entry_that_points_elsewhere_is_refused(one, other):
     folder, change = one
     change(**other)
-    with pytest.raises(BenchError, match=r"damaged|no array of numbers"):
+    with refused(r"damaged|no array of numbers"):
         Pack(folder, "image")["a"]
 
 
@@ -153,7 +153,7 @@ def test_a_fifo_in_the_place_of_a_file_is_not_waited_for(one):
     folder, _ = one
     (folder / "image-000.b2").unlink()
     os.mkfifo(folder / "image-000.b2")
-    with pytest.raises(BenchError, match="no regular file"):
+    with refused("no regular file"):
         Pack(folder, "image")["a"]
 
 
@@ -165,7 +165,7 @@ def test_without_checksums_a_pack_is_read_and_damaged_blocks_are_named_when_they
     raw[200:-200] = bytes(len(raw) - 400)
     (folder / "image-000.b2").write_bytes(raw)
     change(crc=None)  # another index, so the file is opened anew
-    with pytest.raises(BenchError, match=r"image-000.b2, byte 0: damaged .*run again"):
+    with refused(r"image-000.b2, byte 0: damaged .*run again"):
         Pack(folder, "image")["a"][:]
 
 

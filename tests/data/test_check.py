@@ -88,24 +88,6 @@ def test_a_patient_listed_twice_in_a_split_is_an_overlap(tmp_path, monkeypatch):
     assert "patient b is in train and test" in found.detail
 
 
-def test_what_a_header_contradicts_is_found_and_the_case_is_left_out(root, tmp_path):
-    mirrored = np.diag([-1.0, 1, 1, 1]) @ AFFINE
-    for file in ("imagesTr/case_1.nii.gz", LABEL):
-        image = nib.load(root / file)
-        image.set_sform(AFFINE, 2)
-        image.set_qform(mirrored, 1)
-        nib.save(image, tmp_path / "x.nii.gz")
-        (tmp_path / "x.nii.gz").replace(root / file)
-    seen = []
-    found = check(msd_folder(root), root, look=lambda case, *_: seen.append(case.id))
-    assert [(f.case, f.kind, Path(f.file).parent.name) for f in found] == [
-        ("case_1", "orientation", "imagesTr"),
-        ("case_2", "orientation", "labelsTr"),
-    ]
-    assert all("by its sform the axes are LAS, by its qform RAS" in f.detail for f in found)
-    assert seen == ["case_3"]
-
-
 def test_dicom_in_the_place_of_an_image_is_named(root):
     (root / IMAGE).unlink()
     (root / "imagesTr/slices").write_bytes(b"\0" * 128 + b"DICM")

@@ -30,8 +30,8 @@ def read_back(regions, labels):
 def test_whatever_can_be_painted_reads_back(family):
     try:
         wanted, found = read_back(family, np.arange(7))
-    except BenchError as refused:
-        said = str(refused)
+    except BenchError as caught:
+        said = str(caught)
         assert "\n" not in said and ("use softmax" in said or "the same labels" in said)
         assume(False)
     np.testing.assert_array_equal(wanted, found)

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from one_line import refused
 
 import bench
 from bench import registry
 from bench.data import case_filter, split
 from bench.data.parts import Entry
 from bench.dataset import Case
-from bench.errors import BenchError
 
 names = st.lists(
     st.text("abcdef0123456789_", min_size=1, max_size=8), min_size=1, max_size=60, unique=True
@@ -69,20 +69,20 @@ def test_by_scan_keeps_crops_of_one_scan_on_one_side(name):
 
 
 def test_by_scan_needs_a_data_set_that_names_scans_and_five_to_test():
-    with pytest.raises(BenchError, match=r"'by_scan': data set 'btcv' does not say which cases"):
+    with refused(r"'by_scan': data set 'btcv' does not say which cases"):
         split.folds(
             bench.dataset("btcv"), "btcv", cases_of([f"p{n}" for n in range(90)]), "by_scan"
         )
     dataset = registry.load("dataset", "msd04_hippocampus")()
     cases = cases_of([f"hippocampus_{n:03d}" for n in range(1, 21)])
-    with pytest.raises(BenchError, match=r"use 'split: by_scan_5fold'$"):
+    with refused(r"use 'split: by_scan_5fold'$"):
         split.folds(dataset, "msd04_hippocampus", cases, "by_scan")
 
 
 def test_a_key_that_no_list_has_is_refused(monkeypatch):
     read = {"train": ["a"], "vall": ["b"], "test": ["c"]}
     monkeypatch.setattr(split, "read_list", lambda *_: read)
-    with pytest.raises(BenchError, match=r"vall: no key named 'vall'; did you mean 'val'\?"):
+    with refused(r"vall: no key named 'vall'; did you mean 'val'\?"):
         split.listed(bench.dataset("btcv"), "unetr_24_6")
 
 
@@ -103,9 +103,7 @@ def test_by_scan_an_unlabelled_crop_of_a_scan_that_is_held_out_is_not_read():
 def test_even_counts_out_7_1_2_in_the_order_of_its_hash(patients):
     n = len(patients)
     if n < 5:  # floor(0.1 n + 0.5) is 0
-        with pytest.raises(
-            BenchError, match=r"split 'even' leaves no \w+ patient.*'split: leave_one_out'"
-        ):
+        with refused(r"split 'even' leaves no \w+ patient.*'split: leave_one_out'"):
             split.folds(Declared(), "d", cases_of(patients), "even")
         return
     (fold,) = split.folds(Declared(), "d", cases_of(patients), "even")
@@ -121,7 +119,7 @@ def test_even_counts_out_7_1_2_in_the_order_of_its_hash(patients):
 def test_the_rule_needs_five_test_patients():
     u = {p: split.unit("rule", "d", p) for p in map(str, range(200))}
     others, tested = [p for p in u if u[p] < 0.8], [p for p in u if u[p] >= 0.8]
-    with pytest.raises(BenchError, match=r"'rule' draws each .* 4 to test.*'split: even'.*'cv5'"):
+    with refused(r"'rule' draws each .* 4 to test.*'split: even'.*'cv5'"):
         split.folds(Declared(), "d", cases_of(others + tested[:4]), "rule")
     assert len(split.folds(Declared(), "d", cases_of(others + tested[:5]), "rule")[0].test) == 5
 
@@ -144,9 +142,7 @@ def test_five_folds_test_every_patient_once():
 @given(names)
 def test_folds_are_dealt_in_turn_in_the_order_of_the_hash(patients):
     if len(patients) < 5:
-        with pytest.raises(
-            BenchError, match=r"leaves no (test|train) patient.*use 'split: leave_one_out'$"
-        ):
+        with refused(r"leaves no (test|train) patient.*use 'split: leave_one_out'$"):
             split.folds(Declared(), "d", cases_of(patients), "cv5")
         return
     cases = [Case(f"{p}_{scan}", p, (), 0) for p in patients for scan in "ab"]
@@ -168,7 +164,7 @@ def test_held_back_shares_by_hand():
     assert split.parted(patients, 0.04) == (patients[:9], patients[9:])  # never nobody
     assert split.parted(patients, 0.0) == (patients, []) and split.parted([], 0.0) == ([], [])
     for few, share in ((patients[:1], 0.2), (patients, 0.95)):
-        with pytest.raises(BenchError, match=r"leaves none to train.*'holdout: 0'"):
+        with refused(r"leaves none to train.*'holdout: 0'"):
             split.parted(few, share)
 
 
@@ -178,9 +174,7 @@ def test_a_fraction_begins_the_ranking_and_less_than_half_a_patient_is_refused(
 ):
     n = len(patients)
     if percent * n < 50:
-        with pytest.raises(
-            BenchError, match=r"less than half a patient; use at least \d+ %"
-        ) as caught:
+        with refused(r"less than half a patient; use at least \d+ %") as caught:
             split.fraction(patients, percent, name, seed, "d")
         least = int(str(caught.value).split("at least ")[1].split(" ")[0])
         assert least * n >= 50 > (least - 1) * n
@@ -210,7 +204,7 @@ def test_the_ranking_is_sha256_of_split_seed_and_patient():
 def test_an_empty_part_names_leave_one_out(part):
     low = [p for p in map(str, range(40)) if split.unit("rule", "d", p) < 0.8]
     patients = low if part == "test" else sorted({*map(str, range(40))} - {*low})
-    with pytest.raises(BenchError, match=rf"no {part} .* {len(patients)};.*leave_one_out"):
+    with refused(rf"no {part} .* {len(patients)};.*leave_one_out"):
         split.folds(Declared(), "d", cases_of(patients), "rule")
 
 
@@ -230,7 +224,7 @@ def test_leave_one_out_tests_each_patient_once_in_natural_order():
     ],
 )
 def test_too_few_patients_are_refused(name, patients, said):
-    with pytest.raises(BenchError, match=said):
+    with refused(said):
         split.folds(Declared(), "d", cases_of(patients), name)
 
 
@@ -245,9 +239,9 @@ def test_a_registered_list_is_read_and_what_is_lacking_is_counted():
     (fold,) = split.listed(btcv, "unetr_24_6")
     there = sorted({*fold.train, *fold.val, *fold.test})
     assert split.folds(btcv, "btcv", cases_of(there), "unetr_24_6") == [fold]
-    with pytest.raises(BenchError, match=r"2 .*are not in the folder|2 of"):
+    with refused(r"2 .*are not in the folder|2 of"):
         split.folds(btcv, "btcv", cases_of(there[2:]), "unetr_24_6")
-    with pytest.raises(BenchError, match=r"no split of data set 'btcv'.*did you mean 'unetr_24_6'"):
+    with refused(r"no split of data set 'btcv'.*did you mean 'unetr_24_6'"):
         split.folds(btcv, "btcv", cases_of(there), "unetr_24_7")
 
 
@@ -282,5 +276,5 @@ def test_given_are_the_parts_that_the_cases_say():
     ],
 )
 def test_given_parts_that_divide_nothing_are_told(more, told):
-    with pytest.raises(BenchError, match=told):
+    with refused(told):
         split.folds(Declared(), "d", [*stated(["p0", "p1", "p2"], "training"), *more], "given")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from one_line import refusal
 
 from bench import plugins, registry
 from bench.cli import main
@@ -64,15 +65,17 @@ def test_nothing_is_overwritten_and_nothing_written_beside_what_is_there(tmp_pat
 
 @pytest.mark.parametrize("name", ["torch", "json", "pytest"])
 def test_a_name_that_would_hide_a_package_is_refused(name, tmp_path, capsys):
-    assert main(["new", "protocol", name, "--to", str(tmp_path / "to")]) == 2
-    assert f"which {name}.py would hide" in capsys.readouterr().err
+    assert f"which {name}.py would hide" in refusal(
+        capsys, "new", "protocol", name, "--to", tmp_path / "to"
+    )
     assert not (tmp_path / "to").exists()
 
 
 def test_a_folder_that_is_none_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert main(["new", "method", "deep", "--to", str(tmp_path / "file")]) == 2
-    assert "name a folder to write to" in capsys.readouterr().err
+    assert "name a folder to write to" in refusal(
+        capsys, "new", "method", "deep", "--to", tmp_path / "file"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -106,9 +109,9 @@ TAKEN = [
 
 @pytest.mark.parametrize(("kind", "name"), [*(("method", name) for name in NAMES), *TAKEN])
 def test_a_name_is_a_python_name_that_nothing_here_has(kind, name, tmp_path, capsys):
-    assert main(["new", kind, name, "--to", str(tmp_path / "to")]) == 2
-    said = capsys.readouterr().err
-    assert ("is there already" if (kind, name) in TAKEN else f"is no name for a {kind}") in said
+    assert ("is there already" if (kind, name) in TAKEN else f"is no name for a {kind}") in refusal(
+        capsys, "new", kind, name, "--to", tmp_path / "to"
+    )
     assert not (tmp_path / "to").exists()
 
 
@@ -144,8 +147,9 @@ def test_the_method_for_slices_mirrors_x_and_y_alone(made):
 
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_only_methods_have_a_template_for_slices(kind, tmp_path, capsys):
-    assert main(["new", kind, "deep", "--dims", "2", "--to", str(tmp_path / "to")]) == 2
-    assert f"--dims 2: is only for a method; leave it out for a {kind}" in capsys.readouterr().err
+    assert f"--dims 2: is only for a method; leave it out for a {kind}" in refusal(
+        capsys, "new", kind, "deep", "--dims", "2", "--to", tmp_path / "to"
+    )
     assert not (tmp_path / "to").exists()
 
 

@@ -4,6 +4,7 @@ import csv
 from itertools import product
 
 import pytest
+from one_line import refusal
 
 from bench import record
 from bench.cli import main
@@ -148,9 +149,10 @@ def test_what_is_refused_ends_with_one_line(tmp_path, capsys, placed, tables, fl
         "another_network": records("end_to_end", network="other/tiny"),
     }
     paths = [placed(str(i), *([records_of[name]] if name else [])) for i, name in enumerate(tables)]
-    assert main(["compare", *paths, "--ranks", "--to", str(tmp_path / "page"), *flags]) == 2
-    err = capsys.readouterr().err
-    assert why in err and err.count("\n") == 1 and not (tmp_path / "page").exists()
+    assert (
+        why in refusal(capsys, "compare", *paths, "--ranks", "--to", tmp_path / "page", *flags)
+        and not (tmp_path / "page").exists()
+    )
 
 
 def test_flags_of_ranks_want_each_other(tmp_path, capsys, placed):

@@ -10,6 +10,7 @@ import time
 from unittest import mock
 
 import pytest
+from one_line import refusal
 
 from bench.cli import main
 from bench.errors import BenchError
@@ -181,14 +182,11 @@ WRONG = [
 def test_a_wrong_request_is_refused(records_of, capsys, words, message):
     store, draw = records_of
     draw()
-    assert main(report_words(store, *words)) == 2
-    error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
+    assert message in refusal(capsys, *report_words(store, *words))
 
 
 def test_what_nobody_has_run_is_not_served(records_of, capsys):
-    assert main(report_words(records_of[0], "--serve")) == 2
-    assert "no records of 'attack' yet" in capsys.readouterr().err
+    assert "no records of 'attack' yet" in refusal(capsys, *report_words(records_of[0], "--serve"))
 
 
 class Ticking:

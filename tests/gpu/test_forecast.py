@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from one_line import refusal
 from small_protocol import BASE, cell
 
 from bench.cli import main
@@ -248,9 +249,8 @@ UNKNOWN = {
 
 @pytest.mark.parametrize(("name", "says"), UNKNOWN.items())
 def test_an_unknown_card_is_refused_in_a_line_with_the_nearest(name, says, protocol_file, capsys):
-    assert main(["plan", str(protocol_file()), "--gpu", name]) == 2
-    error = capsys.readouterr().err
-    assert says in error and "24gb" in error and len(error.splitlines()) == 1
+    error = refusal(capsys, "plan", protocol_file(), "--gpu", name)
+    assert says in error and "24gb" in error
 
 
 def test_a_profile_names_its_card():

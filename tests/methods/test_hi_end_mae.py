@@ -2,14 +2,10 @@
 
 import pytest
 import torch
-from small_methods import agree, build, functions_of, params_of, tried
+from small_methods import agree, build, tried
 from torch.nn import functional
 
-from bench.errors import BenchError
-from bench.method import EncoderMaps
 from bench.pretext.heads import CrossBlock
-
-CODE = functions_of("hi_end_mae")
 
 
 def by_formula(block, x, other):
@@ -98,14 +94,3 @@ def test_what_is_visible_rounds_down_and_plain_errors_are_kept():
     bare = build("hi_end_mae", {"class_token": False, "positions": "sines"})
     position = bare.encoder.get_parameter(bare.encoder.position)
     assert bare.token is None and not position.requires_grad and position[0, 0, 1] == 0
-
-
-def test_what_it_costs_and_what_it_refuses():
-    maps = EncoderMaps((768,) * 4, ((16, 16, 16),) * 4)  # 217 tokens, of which 55 are seen
-    block = 217 * 24 * 384**2 + 4 * 217**2 * 384
-    asking = block + 4 * (217 + 55) * 384**2 + 4 * 55 * 217 * 384
-    ends = 55 * 4 * 2 * 768 * 384 + 162 * 2 * 384 * 16**3
-    flops = params_of("hi_end_mae").head_flops((96, 96, 96), maps)
-    assert flops == pytest.approx(2 * block + 3 * asking + ends)
-    with pytest.raises(BenchError, match="must be divisible by decoder_heads"):
-        build("hi_end_mae", {"decoder_dim": 33})

@@ -1,14 +1,11 @@
 """In-painting hides what it says, scores what it says, and learns to fill holes from around them."""
 
-import re
-
 import pytest
 import torch
 from seeded import generator
 from small_methods import MAPS, agree, batch_of, build, functions_of, raw_of, says, view
 from torch import nn
 
-from bench.errors import BenchError
 from bench.random import torch_generator
 
 NAME = "inpainting2d"
@@ -77,23 +74,6 @@ def test_the_adversary_sees_a_centre_hole_alone_or_the_slice(mask, area):
     assert mask == "random" or there[:, :, 8:24, 8:24].ne(0).all()
     (there,) = torch.autograd.grad(terms["judged"], made, allow_unused=True)
     assert there is None  # judging trains the adversary alone
-
-
-def test_refuses_an_adversary_without_layers_or_with_too_many():
-    for params, word in (
-        ({"adversary_widths": []}, "one or more"),
-        ({"adversary_widths": [4, 0]}, "must be 1 or more"),
-        ({"adversary": 0.1, "mask": "centre", "adversary_widths": [4] * 5}, "gets (16, 16) pixels"),
-    ):
-        with pytest.raises(BenchError, match=re.escape(word)):
-            build(NAME, params)
-    assert (
-        build(NAME, {"adversary": 0.1, "adversary_widths": [4] * 5}).params.head_flops(
-            (32, 32, 1), MAPS
-        )
-        > 0
-    )
-    assert build(NAME).params.head_flops((32, 32, 1), MAPS) == 0
 
 
 def test_an_adversarys_cost_by_hand():

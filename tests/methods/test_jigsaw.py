@@ -5,9 +5,9 @@ from math import prod
 import numpy as np
 import pytest
 import torch
-from small_methods import MAPS, batch_of, build, raw_of, view
+from small_methods import batch_of, build, raw_of, view
 
-from bench import nets, registry
+from bench import registry
 from bench.data.reader import Volume
 
 both = pytest.mark.parametrize("name", ["jigsaw3d", "jigsaw2d"])
@@ -83,21 +83,3 @@ def test_dropped_units_are_drawn_with_the_views(name):
     kept = view(method, raw)["kept"]
     assert kept.shape == (4, 400)
     assert (kept > 0).float().mean().item() == pytest.approx(0.7, abs=0.05)
-
-
-@pytest.mark.parametrize(
-    ("name", "network", "crop", "jitter", "patch", "head"),
-    [
-        ("jigsaw3d", "taleb_unet3d", (128, 128, 128), 3, (39, 39, 39), 16_364_644),
-        ("jigsaw2d", "taleb_unet2d", (128, 128, 1), 4, (38, 38, 1), 6_927_460),
-    ],
-)
-def test_patches_and_heads_have_the_sizes_of_the_code(name, network, crop, jitter, patch, head):
-    cls = registry.load("method", name)
-    with torch.device("meta"):
-        method = cls(nets.network(network, "base", 1, 2, crop), cls.make_params({"jitter": jitter}))
-    assert method.params.patch(crop) == patch
-    assert sum(p.numel() for p in method.head.parameters()) == head
-    # forecast
-    assert method.params.voxels_per_sample(crop) == prod(method.params.grid(crop)) * prod(patch)
-    assert method.params.head_flops(crop, MAPS) == 2 * (2048 * 1024 + 1024 * 100)

@@ -10,7 +10,6 @@ from torch.nn import functional
 from bench import distributed, registry
 
 CODE = registry.load("method", "jssl")
-ALONE = {"intra_weight": 0.0, "inter_weight": 0.0, "mask_weight": 0.0}
 
 
 def slices(method, batch):

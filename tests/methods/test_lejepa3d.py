@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
-from small_methods import MAPS, agree, build, fitting, functions_of, params_of, raw_of, tried
+from small_methods import agree, build, fitting, functions_of, params_of, raw_of, tried
 from torch.nn import functional
 
 from bench import nets
@@ -124,9 +124,3 @@ def test_without_small_views_the_large_ones_predict_each_other():
     assert "small" not in batch and method.params.voxels_per_sample((16, 16, 16)) == 2 * 16**3
     z = method.projector(method.encoder.embed(batch["views"].flatten(0, 1))).view(4, 2, -1)
     agree(method.loss(batch), prediction=(z[:, 0] - z[:, 1]).square().mean() / 4)
-
-
-def test_what_it_costs():
-    params = params_of("lejepa3d", hidden=10, out=4, slices=3, knots=5)
-    assert params.voxels_per_sample((96, 96, 96)) == 2 * 96**3 + 6 * 48**3
-    assert params.head_flops((96, 96, 96), MAPS) == 2 * 8 * (10 * 14 + 3 * 9)

@@ -1,6 +1,7 @@
 """Tables over methods: sizes of published heads, what is handed over, and which settings are refused."""
 
 from contextlib import nullcontext
+from math import prod
 
 import pytest
 import torch
@@ -15,14 +16,18 @@ TALEB = ("taleb_unet3d", "base", 1, 2, (32, 32, 32))
 BOTH, ENCODER = {"encoder", "decoder"}, {"encoder"}
 LEVELS = [f"{part}_weight" for part in ("image", "task", "group", "rec")]
 SLICES = [f"{part}_weight" for part in ("intra", "inter", "mask")]
+DEEP, BLOCKS = {"adversary_widths": [4] * 5}, ("mae_cnn3d", "spark3d")
+RESTORE = ("volume_fusion", *BLOCKS)
 
 
+WHOLE, FLAT = (128, 128, 128), (128, 128, 1)
 GENESIS, PLUS = ("genesis_unet3d", "base", 1, 1, (64, 64, 32)), {"plus": True}
 RUBIK, VIT = ("genesis_unet3d", "base", 1, 2, (64, 64, 64)), ("unetr", "base", 1, 14, (96, 96, 96))
 # five levels of 64, 64, 128, 256 and 512 channels to 128 each; 640 - 512 - 128; 8 and 4 classes
 HSSL = {"pyramid": 131_712, "projector": 393_856, "classifiers": 5_128 + 2_564}
 # a dense layer to 1024, a GRU, and a dense layer for each of two rows and of one
 CPC = {"code": 263_168, "context": 984_576, "predict": 2 * 263_168}
+VOLUME, PICTURE = (("taleb_unet3d", "base", 1, 2, WHOLE), ("taleb_unet2d", "base", 1, 2, FLAT))
 UNIMISS = (768 * 2048 + 2048) + (2048 * 2048 + 2048) + (2048 * 256 + 256) + 65536 * 256
 
 
@@ -46,6 +51,10 @@ UNIMISS = (768 * 2048 + 2048) + (2048 * 2048 + 2048) + (2048 * 256 + 256) + 6553
         ("pcrlv1", {}, GENESIS, {"": 19_289_473}),
         ("pcrlv2", {}, GENESIS, {"": 17_111_434}),
         ("unimiss", {}, ("unetr", "base", 1, 2, (32, 32, 32)), {"projector": UNIMISS}),
+        ("jigsaw3d", {"jitter": 3}, VOLUME, {"head": 16_364_644}),
+        ("jigsaw2d", {"jitter": 4}, PICTURE, {"head": 6_927_460}),
+        ("rpl3d", {"jitter": 3}, VOLUME, {"head": 3_181_594}),
+        ("rpl2d", {"jitter": 4}, PICTURE, {"head": 3_163_144}),
     ],
 )
 def test_heads_have_the_published_number_of_parameters(name, params, network, sizes):
@@ -55,6 +64,23 @@ def test_heads_have_the_published_number_of_parameters(name, params, network, si
     for part, size in sizes.items():  # of all: what is trained
         counted = method.get_submodule(part).parameters()
         assert sum(p.numel() for p in counted if part or p.requires_grad) == size, part
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "crop", "patch", "count"),
+    [
+        ("jigsaw3d", {"jitter": 3}, WHOLE, (39, 39, 39), 27),
+        ("jigsaw2d", {"jitter": 4}, FLAT, (38, 38, 1), 9),
+        ("rpl3d", {"jitter": 3}, WHOLE, (39, 39, 39), 2),
+        ("rpl2d", {"jitter": 8, "queries_per_image": 4}, (224, 224, 1), (66, 66, 1), 5),
+    ],
+)
+def test_patches_have_the_sizes_of_the_code_and_the_forecast_counts_them(
+    name, params, crop, patch, count
+):
+    chosen = registry.load("method", name).make_params(params)
+    assert chosen.patch(crop) == patch
+    assert chosen.voxels_per_sample(crop) == count * prod(patch)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +99,8 @@ def test_heads_have_the_published_number_of_parameters(name, params, network, si
         ("transvw", {}, BOTH),
         ("transvw", {"transfer": "encoder"}, ENCODER),
         ("transvw", {"image_weight": 0.0}, ENCODER),
+        *((name, {}, BOTH) for name in RESTORE),
+        *((name, {"transfer": "encoder"}, ENCODER) for name in RESTORE),
         ("pcrlv1", {"transfer": "all"}, BOTH),
         ("pcrlv1", {"transfer": "encoder"}, ENCODER),
         ("rubikpp", {"transfer": "encoder"}, ENCODER),
@@ -165,6 +193,14 @@ def test_the_decoder_gives_as_many_channels_as_are_restored_or_told_apart(
         ("voco", {"use_pred": False, "use_reg": False}, "both off"),
         ("voco", {"grid": (1, 1, 1)}, "fewer than two base crops"),
         ("voco", {"variant": "papr"}, "did you mean 'paper'"),
+        ("dinov2_3d", {"class_weight": 0.0, "patch_weight": 0.0}, "must be above 0"),
+        ("dinov2_3d", {"local_crop": (24, 16, 16)}, "set local_crop, or locals: 0"),
+        ("dinov2_3d", {"mask_ratio": (0.0, 0.5)}, "mask_ratio"),
+        ("hi_end_mae", {"decoder_dim": 33}, "must be divisible by decoder_heads"),
+        ("inpainting2d", {"adversary_widths": []}, "one or more"),
+        ("inpainting2d", {"adversary_widths": [4, 0]}, "must be 1 or more"),
+        ("inpainting2d", {"adversary": 0.1, "mask": "centre", **DEEP}, r"gets \(16, 16\) pixels"),
+        ("volume_fusion", {"patches": (40, 10)}, "the second number must not be smaller"),
     ],
 )
 def test_refuses_settings_that_make_no_sense(name, params, words):
@@ -172,7 +208,7 @@ def test_refuses_settings_that_make_no_sense(name, params, words):
         build(name, params)
 
 
-CUBE, BOX, SLICE = (32, 32, 32), (32, 48, 32), (32, 32, 1)
+CUBE, BOX, SLICE, HALF = (32, 32, 32), (32, 48, 32), (32, 32, 1), (16, 16, 16)
 CELLS, NINE = {"grid": (2, 2, 2), "jitter": (4, 4, 0)}, {"slices": 9}
 CORNER, LARGE, RESIZE = (
     {"place": "corner", "jitter": 2},
@@ -221,6 +257,11 @@ CORNER, LARGE, RESIZE = (
         ("rpl2d", CORNER, (48, 48, 1), (48, 48, 0), None),
         ("rpl3d", {"jitter": 2}, LARGE, (48, 47, 48), r"not fit into volumes of \(48, 47, 48\)"),
         ("rpl3d", {"jitter": 2}, (50, 50, 50), LARGE, None),  # two voxels are left over
+        *((name, {"block": 12}, HALF, None, "do not fill crops") for name in BLOCKS),
+        *((name, {"block": 16}, HALF, None, "hides 0; use smaller blocks") for name in BLOCKS),
+        *((name, {"block": 8, "mask_ratio": 1.0}, HALF, None, "hides 8") for name in BLOCKS),
+        ("spark3d", {"block": 8, "mask_ratio": 0.9}, HALF, None, "one of 8 blocks is visible"),
+        ("vox2vec", {"voxels": 2000}, (16, 12, 8), None, "1536; use fewer"),
     ],
 )
 def test_refuses_crops_and_volumes_that_do_not_fit(name, params, crop, resize, words):

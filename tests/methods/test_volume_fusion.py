@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 from seeded import generator
-from small_methods import batch_of, build, functions_of, params_of, parts, reached, says, volumes
+from small_methods import batch_of, build, functions_of, params_of, says, volumes
 
 from bench.data.reader import Volume
-from bench.errors import BenchError
 
 CROP = (32, 24, 40)
 PLAIN = {"flip": 0.0, "contrast": 0.0, "gamma": 0.0, "inverted": 0.0, "scale": (1.0, 1.0)}
@@ -109,19 +108,6 @@ def test_the_figure_is_the_mean_over_classes_of_what_was_named():
     terms = functions_of("volume_fusion").named(logits, label)
     assert terms["named"].item() == pytest.approx(((3 / 4 + 1 / 2 + 0) / 3 + 1) / 2)
     assert terms["chance"].item() == pytest.approx((1 / 3 + 1) / 2)
-
-
-def test_encoder_and_decoder_learn_and_are_handed_over():
-    method = build("volume_fusion")
-    method.loss(batch_of(method))["total"].backward()
-    assert reached(method) >= {"encoder", "decoder"}
-    assert parts(method.transfer()) == {"encoder", "decoder"}
-    assert parts(build("volume_fusion", {"transfer": "encoder"}).transfer()) == {"encoder"}
-
-
-def test_refuses_bounds_of_patches_that_fall():
-    with pytest.raises(BenchError, match="the second number must not be smaller"):
-        params_of("volume_fusion", patches=(40, 10))
 
 
 def test_reads_scans_smaller_than_the_box():

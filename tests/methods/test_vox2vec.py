@@ -10,7 +10,6 @@ from small_methods import batch_of, build, functions_of, params_of, parts, ramp,
 from torch.nn import functional
 
 from bench.data.reader import Volume
-from bench.errors import BenchError
 
 CROP = (16, 12, 8)
 PLAIN = {"filtered": 0.0, "noise": 0.0, "window": 0.0}
@@ -135,8 +134,3 @@ def test_filters_are_of_the_plane_and_sharpening_adds_what_a_blur_takes_away():
     softer = module.in_plane(soft, torch.tensor([0.5]), 0.5)
     sharp = module.sharpened(x, torch.tensor([1.0]), 1.0, 0.5, torch.tensor([10.0]))
     assert torch.allclose(sharp, soft + 10 * (soft - softer), atol=1e-6)
-
-
-def test_refuses_more_voxels_than_a_crop_has():
-    with pytest.raises(BenchError, match="1536; use fewer"):
-        params_of("vox2vec", voxels=2000).check(CROP, None)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from one_line import refused
 
-from bench.errors import BenchError
 from bench.metrics import CONVENTIONS, score
 
 SPACING = (1.0, 2.0, 3.0)
@@ -173,9 +171,8 @@ def test_empty_masks_follow_the_rule_asked_for(rule, convention):
 )
 def test_a_wrong_request_is_one_line(change, says):
     given = {"prediction": voxels((1, 1, 1)), "reference": voxels((1, 1, 1)), "spacing": SPACING}
-    with pytest.raises(BenchError, match=says) as caught:
+    with refused(says):
         score(**(given | change))
-    assert "\n" not in str(caught.value)
 
 
 def test_two_dimensional_maps_have_everything_but_ml():
@@ -183,7 +180,7 @@ def test_two_dimensional_maps_have_everything_but_ml():
     a[1, 1], b[4, 5] = 1, 1
     assert {value(a, b, "hd", (1.0, 1.0), convention=name) for name in CONVENTIONS} == {5}
     assert value(a, b, "relative_volume_error", (1.0, 1.0)) == 0
-    with pytest.raises(BenchError, match="3-D"):
+    with refused("3-D"):
         value(a, b, "volume_error", (1.0, 1.0))
 
 
@@ -246,7 +243,7 @@ def test_void_voxels_count_nowhere():
     a[2, 1, 1] = 9  # a prediction that says void where there is none says background
     result = {(s.target, s.metric): s.value for s in score(a, b, (1, 1, 1), ("dice",), ignore=9)}
     assert result == {("1", "dice"): 2 * 2 / (2 + 3)}
-    with pytest.raises(BenchError, match="label 9 cannot be both ignored and scored"):
+    with refused("label 9 cannot be both ignored and scored"):
         score(a, b, (1, 1, 1), ("dice",), labels=[1, 9], ignore=9)
 
 
@@ -309,11 +306,3 @@ def test_the_elements_of_a_sheared_grid_have_sheared_areas():
         sum(1 << 7 - k for k, corner in enumerate(corners) if corner[axis]) for axis in range(3)
     ]
     assert [sizes[code] for code in halves] == pytest.approx([1.0, math.sqrt(2), 1.0])
-
-
-def test_listing_the_metrics_imports_nothing_heavy():
-    code = (
-        "import sys, bench.metrics; assert bench.metrics.METRICS;"
-        "assert not {'numpy', 'scipy', 'torch', 'monai'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -71,4 +71,6 @@ def test_a_dose_lies_between_fresh_and_pretrained_weights():
     result = diluted(trained, fresh, 0.25)
     assert result["a"].tolist() == [1.0, 5.0]
     assert result["other shape"].tolist() == [1.0, 1.0] and result["table"].tolist() == [3]
+    assert diluted(trained, fresh, 0)["a"].tolist() == [0.0, 4.0]
     assert diluted(trained, fresh, 1.0)["a"].tolist() == [4.0, 8.0]
+    assert trained["a"].tolist() == [4.0, 8.0]  # as it was

@@ -7,24 +7,26 @@ layers in the authors' definition, and runs by itself.
 from dataclasses import replace
 from math import gcd
 
+import numpy as np
 import pytest
 import test_foreign_weights as files
+import test_public_weights as outside_weights
 import torch
+from one_line import refusal
 from test_foreign_rows import AS_CAME, planned, protocol, ran
 from test_foreign_weights import HEADS, THIN, Before15, thin
 from test_public_weights import settled
 from torch import nn
 from torch.nn import functional
 
-from bench import run
-from bench.cli import main
+from bench import records, run
 from bench.data.cache import Pack
 from bench.data.prepared import opened
 from bench.data.slabs import restore_slabs
 from bench.nets import network, public_weights, transfer
 from bench.nets.catalog import CATALOG
 from bench.nets.foreign_weights import read_weights
-from bench.nets.sizes import Preset, StuNetSize, SwinUnetrSize
+from bench.nets.sizes import PlainUNetSize, Preset, StuNetSize, SwinUnetrSize
 
 __all__ = ["thin"]
 CROP = (64, 32, 32)
@@ -38,6 +40,7 @@ def sizes(thin, monkeypatch):
     for net, name, size in (
         ("stunet_released", "thin", released),
         ("suprem_swin_unetr", "thin_legacy", swin),
+        ("plain_unet", "thin", PlainUNetSize(outside_weights.THIN)),
     ):
         monkeypatch.setitem(CATALOG[net].presets, name, Preset(size, (64,) * 3, 0, 0, 0, 0))
 
@@ -98,6 +101,12 @@ def stunet(classes):
     torch.manual_seed(3)
     net = settled(Released(THIN, classes))
     return net, {"state_dict": net.state_dict(), "epoch": 4000}, zyx(net)
+
+
+def plain(classes):
+    torch.manual_seed(7)
+    net = settled(outside_weights.plain(outside_weights.THIN, classes))
+    return net, {"network_weights": net.state_dict()}, zyx(net)
 
 
 def zyx(net):
@@ -210,9 +219,10 @@ def test_the_same_file_is_fine_tuned_without_its_head(name, sizes, tmp_path):
 LABELS = {"anterior": [2, 5], "posterior": [1]}
 
 
-@pytest.mark.parametrize("name", ["stunet", "suprem_unet"])
+@pytest.mark.parametrize("name", ["stunet", "suprem_unet", "plain_unet"])
 def test_a_row_as_it_came_predicts_what_the_authors_network_does(name, sizes, tmp_path):
-    build, here, preset, _ = NETWORKS[name]
+    """Each voxel gets the label that its class becomes; of the authors' network, run by itself."""
+    build, here, preset, _ = {**NETWORKS, "plain_unet": (plain, "plain_unet", "thin", "")}[name]
     _, content, theirs = build(6)
     torch.save(content, tmp_path / "w.pth")
     init = {"file": "w.pth", "recipe": "other", "labels": LABELS}
@@ -220,17 +230,23 @@ def test_a_row_as_it_came_predicts_what_the_authors_network_does(name, sizes, tm
     plan, store = ran(path, tmp_path / "out")
     (cell,) = [c for c in plan.cells["rows"] if c.row == "theirs"]
     facts = store.manifest(cell.finetune)
-    assert facts["steps"] == 0 and not facts["receipt"]["missing"]
+    assert facts["steps"] == 0 and facts["receipt"]["left_random"] == 0
+    assert not (facts["receipt"]["missing"] or facts["receipt"]["unexpected"])
+    assert plan.jobs[cell.evaluate].spec.data.relabel == ((1, 2), (2, 1), (5, 1))
     prepared = opened(store.jobs / plan.jobs[cell.evaluate].needs[1])
-    becomes = torch.tensor([0, 2, 1, 0, 0, 1])
+    becomes, seen = np.array([0, 2, 1, 0, 0, 1]), np.zeros(3, np.int64)
     predictions = Pack(store.jobs / cell.evaluate, "prediction")
     for case in predictions:
-        volume = prepared.volume(case)
+        volume, predicted = prepared.volume(case), predictions[case][:]
         image = torch.from_numpy(volume.crop((0, 0, 0), volume.shape))[None].float()
         with torch.no_grad():
             logits = theirs(image)[0]
-        expected = becomes[restore_slabs([logits.numpy()], prepared.geometry(case)).astype(int)]
-        assert (predictions[case][:] != expected.numpy()).mean() < 1e-3
+        expected = becomes[restore_slabs([logits.numpy()], prepared.geometry(case))]
+        assert (predicted != expected).mean() < 1e-3
+        seen += np.bincount(predicted.ravel(), minlength=3)
+    assert (seen[: 2 if name == "suprem_unet" else 3] > 0).all()
+    scores = records.collect(plan, store, "rows").set_index("row").loc["theirs"]
+    assert {*scores["evaluation"]} == {"as_loaded"} and scores["value"].notna().any()
 
 
 # What a row says of them
@@ -262,9 +278,7 @@ def test_classes_of_suprem_are_painted_by_their_names(tiny_suprem, tmp_path):
 
 def test_names_are_of_as_many_classes_as_the_file_has(tiny_suprem, tmp_path, capsys):
     path = of_suprem(tmp_path, 25)
-    assert main(["run", str(path), "--out", str(tmp_path / "out"), "--workers", "1"]) == 2
-    message = capsys.readouterr().err
-    assert message.count("\n") == 1
+    message = refusal(capsys, "run", path, "--out", tmp_path / "out", "--workers", "1")
     assert (
         "class names work only with the 32 classes of suprem_unet, but the file has 25; give the classes by number"
         in message

@@ -193,12 +193,7 @@ def test_files_of_todays_monai_are_told_by_whoever_has_them(tmp_path, thin):
             read_weights(tmp_path / "a.pt", wrong)
 
 
-def test_the_published_sizes_find_their_presets(tmp_path):
-    mark = torch.zeros(48, 1, 2, 2, 2)
-    torch.save({SWIN: mark}, tmp_path / "v1.pt")
-    torch.save({SWIN: mark, "swinViT.layers1c.0.x": mark}, tmp_path / "v2.pt")
-    assert read_weights(tmp_path / "v1.pt")[1].preset == "base_legacy"
-    assert read_weights(tmp_path / "v2.pt")[1].preset == "base_v2_legacy"
+def test_a_size_of_no_preset_is_refused_with_those_there_are(tmp_path):
     torch.save({SWIN: torch.zeros(96, 1, 2, 2, 2)}, tmp_path / "large.pt")
     refused(tmp_path / "large.pt", r"feature 96, .* of any preset \(tiny, small, base, ")
 

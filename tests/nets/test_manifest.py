@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from one_line import refused
 from safetensors.torch import save_file
 
-from bench.errors import BenchError
 from bench.nets.transfer import Manifest, read, save
 
 RECIPE = {"spacing": [1.0, 1.0, 2.5], "window": [-175, 250]}
@@ -39,9 +39,7 @@ def test_the_same_content_gives_the_same_bytes(tmp_path):
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_weights_or_buffers_that_are_not_finite_are_not_written(tmp_path, kind, value):
     tensors = {"encoder.norm.var": torch.tensor([1, value]).to(kind), "count": torch.ones(())}
-    with pytest.raises(
-        BenchError, match=r"w\.safetensors: tensor 'encoder\.norm\.var' holds values"
-    ):
+    with refused(r"w\.safetensors: tensor 'encoder\.norm\.var' holds values"):
         save(tmp_path / "w.safetensors", tensors, MANIFEST)
     assert not list(tmp_path.iterdir())
 
@@ -52,9 +50,8 @@ def test_an_absent_or_truncated_file_is_refused_by_name(tmp_path, keep):
     if keep is not None:
         save(path, {"a": torch.ones(100)}, MANIFEST)
         path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(BenchError, match=r"w\.safetensors: cannot be read") as caught:
+    with refused(r"w\.safetensors: cannot be read"):
         read(path)
-    assert "\n" not in str(caught.value)
 
 
 def changed(**fields):
@@ -82,5 +79,5 @@ def changed(**fields):
 )
 def test_a_manifest_that_lacks_or_does_not_fit_is_refused_with_the_file(tmp_path, text, message):
     save_file({"a": torch.ones(1)}, tmp_path / "odd", metadata=text and {"bench.manifest": text})
-    with pytest.raises(BenchError, match=f"odd: .*{message}"):
+    with refused(f"odd: .*{message}"):
         read(tmp_path / "odd")

@@ -1,11 +1,7 @@
 """Positive controls: pretrained with the labels of the section's training scans, and doses of that."""
 
-import pytest
-import torch
 from small_protocol import BASE, NAME, TRAIN, cell
 
-from bench.errors import BenchError
-from bench.nets import controls
 from bench.protocol import read
 
 DOSES = (0.25, 0.5, 0.75)
@@ -88,36 +84,6 @@ def test_each_network_with_a_scratch_row_has_its_own_and_stated_groups_stay(prot
     assert groups == [["alone", "pair"], ["alone2", "pair2"]]
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"rows": {"alone": None, "pair": {}}, "baseline": "none"}, "needs a row from scratch"),
-        ({"rows": {"ceiling": {"method": "scratch", "network": "net"}}}, "rename the row"),
-        (
-            {
-                "controls": [],
-                "rows": {
-                    "top": {
-                        "method": "supervised",
-                        "network": "net",
-                        "ceiling": True,
-                        "params": {"labels": "own"},
-                        "pretrain": {"steps": 2},
-                    }
-                },
-            },
-            "always uses its section's recipe",
-        ),
-        ({"controls": [], "rows": {"pair": {"dose": 0.5}}}, "only a row with 'ceiling: true'"),
-        ({"controls": [], "rows": {"pair": {"dose": -0.1}}}, "dose"),
-    ],
-)
-def test_a_control_that_cannot_be_is_refused_in_one_line(protocol_file, changes, says):
-    with pytest.raises(BenchError, match=says) as refused:
-        read(protocol_file(asked(**changes) if "controls" not in changes else changes))
-    assert "\n" not in str(refused.value) and ".yaml" in str(refused.value)
-
-
 def test_a_setting_of_the_pretraining_is_also_of_ceilings_and_of_nothing_that_they_are_fine_tuned_by(
     plan_of,
 ):
@@ -130,17 +96,3 @@ def test_a_setting_of_the_pretraining_is_also_of_ceilings_and_of_nothing_that_th
         assert (pretrained.optimiser.lr, pretrained.steps) == (0.5, 3)
         assert pretrained.batch == (2 if row == "pair" else 3)  # a ceiling has its section's recipe
         assert plan.jobs[found.finetune].spec.finetune.optimiser.lr == 1e-4
-
-
-@pytest.mark.parametrize(
-    ("dose", "expected"),
-    [(0, [0.0, 2.0]), (0.25, [1.0, 2.5]), (0.5, [2.0, 3.0]), (1.0, [4.0, 4.0])],
-)
-def test_a_dose_lies_between_fresh_and_pretrained_weights(dose, expected):
-    pretrained = {"a": torch.tensor([4.0, 4.0]), "n": torch.tensor([7]), "wide": torch.ones(3)}
-    fresh = {"a": torch.tensor([0.0, 2.0]), "n": torch.tensor([0]), "wide": torch.zeros(2)}
-    found = controls.diluted(pretrained, fresh, dose)
-    assert found["a"].tolist() == expected
-    # counters, and what does not fit
-    assert found["n"].tolist() == [7] and found["wide"].tolist() == [1.0] * 3
-    assert pretrained["a"].tolist() == [4.0, 4.0]

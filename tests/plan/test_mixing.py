@@ -125,32 +125,6 @@ def test_cases_left_out_leave_the_split_too_and_those_of_an_entry_do_not_move_it
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        (
-            {"finetune": [{"dataset": "covid19_ct", "split": "even", "steps": 2}]},
-            "'covid19_ct' has no labels",
-        ),
-        (
-            {"finetune": [{"dataset": "aptos19", "split": "even", "steps": 2}]},
-            "'aptos19' holds pictures",
-        ),
-        (
-            {"pretrain": {"datasets": [{"dataset": "ukb_brain_flair"}]}},
-            rf"pretrained on 2 channel\(s\), and data set '{NAME}' has 1",
-        ),
-        (
-            {"pretrain": {"datasets": [{"dataset": "msd05_prostate"}, {"dataset": NAME}]}},
-            "msd05_prostate 2, msd04_hippocampus 1",
-        ),
-    ],
-)
-def test_data_that_a_network_cannot_read_are_refused(plan_of, changes, said):
-    with pytest.raises(BenchError, match=said):
-        plan_of(changes, data=None)
-
-
-@pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"where": {"part": "nowhere"}}, "there, part is training"),

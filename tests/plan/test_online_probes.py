@@ -1,13 +1,9 @@
 """What a plan makes of ``pretrain: {probe: ...}``: whom it reads, and what is refused in a line."""
 
-import re
-
-import pytest
 from small_protocol import NAME, cell, ids
 
 from bench.data import case_filter
 from bench.dataset import Case
-from bench.errors import BenchError
 from bench.jobs.prepare.spec import PrepareSpec
 from bench.jobs.pretrain.spec import PretrainSpec
 from bench.plan.cost import forecast
@@ -104,26 +100,3 @@ def test_the_patients_stand_in_every_selection_and_classes_have_their_turn():
     classes = [case(name, int(name == "p7")) for name in names]
     fitted, scored = case_filter.halves(classes, "d", 4)
     assert "p7" in fitted and len(fitted) == len(scored) == 2
-
-
-@pytest.mark.parametrize(
-    ("changes", "key", "said"),
-    [
-        (changed({"every": 9}), "every", "is 9 steps, but the pretraining has only 8"),
-        (changed({"patients": 15}), "patients", "15 patients are needed, .* only 14 labelled"),
-        (changed({"patients": 1}), "patients", "patients must be"),
-        (changed({"dataset": "msd04"}), "dataset", "msd04"),
-        (changed({"dataset": OTHER}), "dataset", "neither fine-tunes nor pretrains on this"),
-        (changed({"dataset": "luna16"}), "dataset", "no label maps and no classes"),
-        (changed(finetune={"split": "cv5"}), "patients", "only 0 labelled patients"),
-        (changed({"recipe": "unknown"}), "recipe", "recipe of data set"),
-        (changed({"levels": [9]}), "levels", "no level 9"),
-        (changed({"levels": []}), "", "levels is empty"),
-        (changed({"intensity": [2]}), "", "sides must be odd"),
-        (changed({"kind": "knn"}), "kind", "kind"),
-    ],
-)
-def test_what_it_cannot_be_is_refused_in_a_line_with_file_and_key(plan_of, changes, key, said):
-    with pytest.raises(BenchError, match=said) as error:
-        plan_of(changes)
-    assert re.match(rf".*test0\.yaml:\d+: pretrain\.probe\.?{key}\b", str(error.value))

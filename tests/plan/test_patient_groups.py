@@ -7,10 +7,10 @@ import re
 import shutil
 
 import pytest
+from one_line import refused
 from small_protocol import NAME, PATIENTS, TEST, ids
 
 from bench.cli import main
-from bench.errors import BenchError
 
 FILE = {"groups": {NAME: {"by": ["sex"], "file": "people.csv"}}}
 STATED = {"groups": {NAME: {"by": ["sex"]}}}
@@ -47,20 +47,19 @@ def test_what_a_report_could_not_group_is_refused_by_the_plan(
     people(tmp_path / "people.csv")
     if text:
         (tmp_path / "people.csv").write_text(text)
-    with pytest.raises(BenchError, match=says) as caught:
+    with refused(says):
         plan_of({"groups": {NAME: FILE["groups"][NAME] | changes}})
-    assert "\n" not in str(caught.value)
 
 
 def test_a_data_set_that_no_section_tests_is_refused(plan_of):
-    with pytest.raises(BenchError, match="no data set of this protocol named 'msd04_hipo'"):
+    with refused("no data set of this protocol named 'msd04_hipo'"):
         plan_of({"groups": {"msd04_hipo": {"by": ["sex"]}}})
 
 
 def test_without_data_the_columns_of_a_file_are_looked_at(plan_of, tmp_path):
     people(tmp_path / "people.csv")
     assert plan_of(FILE, data=None).provisional
-    with pytest.raises(BenchError, match="no column named 'site'"):
+    with refused("no column named 'site'"):
         plan_of({"groups": {NAME: {"by": ["site"], "file": "people.csv"}}}, data=None)
 
 

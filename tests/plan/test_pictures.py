@@ -1,9 +1,6 @@
 """The jobs behind the picture of embeddings: one a row, none for what no picture asks for."""
 
-import pytest
 from small_protocol import ids
-
-from bench.errors import BenchError
 
 ASKED = {"embeddings": {"samples": 5}}
 OTHER = {"beside": {"vgg": {"network": "net", "init": "vgg19.pth", "title": "VGG-19"}}}
@@ -52,17 +49,3 @@ def test_a_panel_of_another_network_is_made_of_its_file_or_left_out_with_a_line(
     made = plan.jobs[plan.beside["test0"]["VGG-19"]]
     assert made.spec.init.startswith("file:") and made.id in plan.wanted()
     assert not plan.absent["test0"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"embeddings": {"samples": 0}}, "samples must be above 0"),
-        ({"embeddings": {"beside": {"a": {"network": "nte", "init": "f"}}}}, "did you mean 'net'"),
-        ({"embeddings": {"sample": 3}}, "did you mean 'samples'"),
-        ({**ASKED, "pretrain": None, "rows": {"pair": None}}, "add 'pretrain'"),
-    ],
-)
-def test_mistakes_are_one_line(plan_of, changes, said):
-    with pytest.raises(BenchError, match=said):
-        plan_of(changes)

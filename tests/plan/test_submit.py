@@ -1,9 +1,9 @@
 """What is predicted for a challenge's server beside what is scored: which jobs, of which cases."""
 
 import pytest
+from one_line import refused
 
 from bench import registry
-from bench.errors import BenchError
 
 NAME = "msd04_hippocampus"
 
@@ -47,9 +47,7 @@ def test_where_no_case_is_asked_for_nothing_is_added(asked, served):
 
 
 def test_a_data_set_whose_server_is_not_known_is_refused_in_one_line(asked):
-    with pytest.raises(
-        BenchError, match=f"finetune.submit: bench has no submission format for data set '{NAME}'"
-    ):
+    with refused(f"finetune.submit: bench has no submission format for data set '{NAME}'"):
         asked({"part": "training"})
 
 

@@ -2,11 +2,10 @@
 
 import json
 
-import pytest
+from one_line import refused
 from small_protocol import BASE, NAME, cell, ids
 
 from bench import jobs
-from bench.errors import BenchError
 from bench.jobs.finetune.spec import FinetuneSpec
 from bench.protocol import read
 from bench.protocol.comparable import differing
@@ -120,40 +119,8 @@ def test_what_a_grid_varies_makes_no_rows_incomparable(protocol_file):
 
     found = read(protocol_file(rows(optimiser={"lr": 0.5})))
     assert differing(found, 0, found.rows["pair"], found.rows["alone"]) == {}
-    with pytest.raises(BenchError, match="with other settings than its baseline"):
+    with refused("with other settings than its baseline"):
         read(protocol_file(rows(tune={"over": {"rate": [1.0]}})))
-
-
-@pytest.mark.parametrize(
-    ("tune", "says"),
-    [
-        ({"over": {}}, "name at least one key"),
-        ({"over": {"rate": []}}, "name at least one key"),
-        ({"over": {"split": ["even"]}}, "'split' cannot be tuned"),
-        ({"over": {"steps": [1, 2]}}, "'steps' cannot be tuned"),
-        ({"over": {"rate": [*range(1, 66)]}}, "65 recipes are more than 64"),
-        ({"over": {"rate": [1e-3]}, "runs": 3}, "tune.runs 3 needs at least 3 seeds"),
-        ({"over": {"rate": [1e-3]}, "runs": "other"}, "tune.runs"),
-        ({"over": {"rate": [1e-3]}, "on": "test"}, "tune.on"),
-        ({"over": {"loaded.rat": [1e-3]}}, "rat"),
-        ({"over": {"norm": ["batch", "keep"]}}, "norm"),
-    ],
-)
-def test_a_grid_that_cannot_be_is_refused_in_one_line(plan_of, tune, says):
-    with pytest.raises(BenchError, match=says) as refused:
-        plan_of(section(tune=tune, seeds=[0, 1]))
-    assert "\n" not in str(refused.value)
-
-
-def test_a_choice_by_the_other_seeds_needs_one(plan_of):
-    with pytest.raises(BenchError, match=r"tune\.runs others needs at least 2 seeds, there are 1"):
-        plan_of(section(tune={**RATES, "runs": "others"}, seeds=[0]))
-
-
-def test_a_split_without_patients_that_validate_names_holdout(plan_of):
-    with pytest.raises(BenchError, match=r"tune need validation patients.*set 'holdout'"):
-        plan_of(section(tune=RATES, split="cv5"))
-    plan_of(section(tune=RATES, split="cv5", holdout=0.3, folds=[0]))
 
 
 def test_specs_with_a_grid_are_their_own_json(plan_of):

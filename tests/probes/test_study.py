@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
+from one_line import refused
 from small_protocol import BASE, NAME, PATIENTS, cell
 
 from bench import nets, run
 from bench.cli import main
-from bench.errors import BenchError
 from bench.nets import transfer
 from bench.plan.cost import likeness
 from bench.record import COLUMNS, read_rows
@@ -79,61 +80,50 @@ def test_a_draw_of_patients_is_the_only_seed_of_given_weights(plan_of):
     assert len({traits(row, 25, 0)[1] for row in ("alone", "alone (intensity)", "pair")}) == 3
 
 
-@pytest.mark.parametrize(
-    ("changes", "problem"),
-    [
-        (
-            probed({"evaluation": "linear"}),
-            "'linear' is called 'decoder' now; .* is 'probe'; write",
-        ),
-        (probed({"draws": 3, "seeds": [5]}), "set either 'draws' or 'seeds'"),
-        (probed({"probe": {"levels": [9]}}), "probe.levels: .* no level 9"),
-        (probed({"probe": {"levels": []}}), "probe.levels and probe.intensity are both empty"),
-        (probed({"probe": {"intensity": [2]}}), "probe.intensity: sides must be odd"),
-        (probed({"probe": {"k": 3}}), "probe.k does nothing with 'kind: ridge'"),
-        (
-            probed({"probe": {"kind": "knn", "strength": "val"}}),
-            "strength does nothing with 'kind: k",
-        ),
-        (probed({"probe": {"kind": "knn", "samples": 9}}), "probe.k: must be below probe.samples"),
-        (probed({"probe": {"levels": [0, 0]}}), "probe.levels: each level once"),
-        (
-            probed({"value": VOLUME, "probe": {"kind": "knn"}}, metrics=["mae"]),
-            "probe.k: all \\d+ labelled cases at 25 % of the labels would be among the 20",
-        ),
-        (probed({"evaluation": "decoder", "steps": 6, "probe": {"kind": "knn"}}), "'probe' does"),
-        (probed({"select": "best_val"}), "nothing trains; leave select"),
-        (probed({"value": {"volume": "spleen"}}, metrics=["mae"]), "value.volume: .*'spleen'"),
-        (
-            probed({"value": {}}),
-            "value: set exactly one of 'volume', 'ejection_fraction' and 'meta'",
-        ),
-        (
-            probed({"value": {"ejection_fraction": "anterior"}}, metrics=["mae"]),
-            "value.ejection_fraction: .* has patients with one labelled case",
-        ),
-        (probed({"value": {"meta": "age"}}), "value.unit: set it together with 'meta'"),
-        (
-            probed({"value": {"meta": "age", "unit": "years"}}),
-            "value.meta: no case of .* has the entry 'age'",
-        ),
-        (
-            probed({"value": VOLUME}, metrics=["dice"]),
-            "'dice': section .* is for regression; use mae, r2",
-        ),
-        ({"finetune": [{**SECTION, "value": VOLUME}]}, "only a probe predicts a number"),
-        (
-            probed({"value": VOLUME, "probe": {"kind": "logistic"}}, metrics=["mae"]),
-            "logistic is only for classes",
-        ),
-        (probed({"track": {"part": "val", "every": 2}}), "a probe has no steps to track"),
-        (probed(controls=["ceiling"]), "needs the length of training of this section; set 'steps'"),
-        ({"controls": ["intensity"]}, "no row is from scratch under 'evaluation: probe'"),
-    ],
-)
-def test_what_a_probe_cannot_be_is_told_in_a_line(plan_of, changes, problem):
-    with pytest.raises(BenchError, match=problem):
-        plan_of(changes)
+ERRORS = {"metrics": ["mae"]}
+REFUSED = [  # keys of the section, as YAML, keys of the protocol, what is said
+    ("evaluation: linear", {}, "'linear' is called 'decoder' now; .* is 'probe'; write"),
+    ("draws: 3\nseeds: [5]", {}, "set either 'draws' or 'seeds'"),
+    ("probe: {levels: [9]}", {}, "probe.levels: .* no level 9"),
+    ("probe: {levels: []}", {}, "probe.levels and probe.intensity are both empty"),
+    ("probe: {intensity: [2]}", {}, "probe.intensity: sides must be odd"),
+    ("probe: {k: 3}", {}, "probe.k does nothing with 'kind: ridge'"),
+    ("probe: {kind: knn, strength: val}", {}, "strength does nothing with 'kind: k"),
+    ("probe: {kind: knn, samples: 9}", {}, "probe.k: must be below probe.samples"),
+    ("probe: {levels: [0, 0]}", {}, "probe.levels: each level once"),
+    (
+        "value: {volume: anterior}\nprobe: {kind: knn}",
+        ERRORS,
+        r"probe.k: all \d+ labelled cases at 25 % of the labels would be among the 20",
+    ),
+    ("evaluation: decoder\nsteps: 6\nprobe: {kind: knn}", {}, "'probe' does"),
+    ("select: best_val", {}, "nothing trains; leave select"),
+    ("value: {volume: spleen}", ERRORS, "value.volume: .*'spleen'"),
+    ("value: {}", {}, "set exactly one of 'volume', 'ejection_fraction' and 'meta'"),
+    ("value: {ejection_fraction: anterior}", ERRORS, "has patients with one labelled case"),
+    ("value: {meta: age}", {}, "value.unit: set it together with 'meta'"),
+    ("value: {meta: age, unit: years}", {}, "value.meta: no case of .* has the entry 'age'"),
+    ("value: {volume: anterior}", {"metrics": ["dice"]}, "is for regression; use mae, r2"),
+    (
+        "evaluation: end_to_end\nsteps: 6\nvalue: {volume: anterior}",
+        {},
+        "only a probe predicts a number",
+    ),
+    ("value: {volume: anterior}\nprobe: {kind: logistic}", ERRORS, "logistic is only for classes"),
+    ("track: {part: val, every: 2}", {}, "a probe has no steps to track"),
+    ("{}", {"controls": ["ceiling"]}, "needs the length of training of this section; set 'steps'"),
+    (
+        "evaluation: end_to_end\nsteps: 6",
+        {"controls": ["intensity"]},
+        "no row is from scratch under 'evaluation: probe'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("section", "more", "problem"), REFUSED)
+def test_what_a_probe_cannot_be_is_told_in_a_line(plan_of, section, more, problem):
+    with refused(problem):
+        plan_of(probed(yaml.safe_load(section), **more))
 
 
 def test_records_of_older_versions_are_read_by_the_new_word(tmp_path):
@@ -233,26 +223,24 @@ def test_features_that_lack_a_case_or_have_seen_one_are_refused(embedded, plan_o
     assert tested.columns["init"].startswith("embeddings:")
     for ending in ("", ".nii.gz"):
         seen.write_text("".join(f"imagesTr/{patient}{ending}\n" for patient in PATIENTS))
-        with pytest.raises(BenchError, match=r"seen.txt names \d+ held-out cases"):
+        with refused(r"seen.txt names \d+ held-out cases"):
             plan(init)
     seen.write_text("\n")
-    with pytest.raises(BenchError, match=r"seen\.txt is empty; list a case or patient per line"):
+    with refused(r"seen\.txt is empty; list a case or patient per line"):
         plan(init)
     seen.write_text("somebody else")
     assert not run.changed(plan(init), Store.open(tmp_path / "nothing"))  # its folder is not gone
-    with pytest.raises(
-        BenchError, match=r"^protocol '.*', row 'outside': .* used unchanged; leave 'levels'"
-    ):
+    with refused(r"^protocol '.*', row 'outside': .* used unchanged; leave 'levels'"):
         plan(init, probe={"intensity": [1]})
     (folder / f"{PATIENTS[0]}.b2nd").unlink()
-    with pytest.raises(BenchError, match=f"lacks 1 of .* the first is {PATIENTS[0]}.b2nd"):
+    with refused(f"lacks 1 of .* the first is {PATIENTS[0]}.b2nd"):
         plan(init)
     for problem, wrong in {
         "'file' or 'embeddings'": {},
         "init.preset: works only with 'file'": {"embeddings": "x", "preset": "tiny"},
         "pretrained_on: works only with 'embeddings'": {"file": "x", "pretrained_on": "y"},
     }.items():
-        with pytest.raises(BenchError, match=problem):
+        with refused(problem):
             plan(wrong)
 
 

@@ -1,8 +1,8 @@
 """Mixtures by name: read strictly, spelled out, replaced as a whole by an override."""
 
 import pytest
+from one_line import refused
 
-from bench.errors import BenchError
 from bench.protocol import mixture, pretrain_of, read
 from bench.protocol.sections import Mix, Pretrain
 
@@ -58,23 +58,19 @@ def test_a_mixture_has_a_title_and_what_is_expected_of_it(mixtures):
 
 def test_an_unknown_name_data_stated_twice_and_a_wrong_file_are_refused(mixtures, protocol_file):
     path = protocol_file({"pretrain": {"mixture": "twoo", "datasets": []}})
-    with pytest.raises(
-        BenchError, match=r"test\.yaml:\d+: pretrain\.mixture: .*did you mean 'two'"
-    ):
+    with refused(r"test\.yaml:\d+: pretrain\.mixture: .*did you mean 'two'"):
         read(path)
     for given in ({"mixture": "two"}, {"datasets": []}):
-        with pytest.raises(BenchError, match="either 'datasets' or 'mixture'"):
+        with refused("either 'datasets' or 'mixture'"):
             read(protocol_file({"pretrain": given}))
-    with pytest.raises(BenchError, match="leave out 'cases: all' and list"):
+    with refused("leave out 'cases: all' and list"):
         read(
             protocol_file(
                 {"pretrain": {"datasets": [{"dataset": "a", "split": "even", "cases": "all"}]}}
             )
         )
     (mixtures / "two.yaml").write_text(TEXT.replace("take: 4 cases", "take: some"))
-    with pytest.raises(
-        BenchError, match=r"two\.yaml:7: datasets.0: take is a number of cases or percent"
-    ):
+    with refused(r"two\.yaml:7: datasets.0: take is a number of cases or percent"):
         mixture.mixture("two")
 
 

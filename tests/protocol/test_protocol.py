@@ -3,8 +3,8 @@
 import textwrap
 
 import pytest
+from one_line import refused
 
-from bench.errors import BenchError
 from bench.protocol import finetune_of, mistakes, pretrain_of, read, read_all, unread
 from bench.protocol.comparable import unequal
 
@@ -185,7 +185,7 @@ def test_a_mistake_is_one_line_with_file_line_and_nearest_name(
     text_file, text, scale, place, message
 ):
     path = text_file(text)
-    with pytest.raises(BenchError) as caught:
+    with refused() as caught:
         read(path, scale)
     said = str(caught.value)
     assert message in said and "\n" not in said
@@ -208,7 +208,7 @@ WITHOUT = TEXT[: TEXT.index("scales:")] + "scales: "
     ],
 )
 def test_a_scale_that_the_file_lacks_or_that_is_none_is_refused(text_file, text, scale, message):
-    with pytest.raises(BenchError, match=message):
+    with refused(message):
         read(text_file(text), scale)
 
 
@@ -221,7 +221,7 @@ def test_a_baseline_is_a_row_from_scratch_on_the_same_network_and_one_is_enough(
     assert len(read(text_file(edit(ALONE, ALONE + longer))).rows) == 3
     other = edit(ALONE, ALONE.replace("net}", "other}"))
     other = other.replace("networks:\n", "networks:\n  other: {network: unet3d, preset: tiny}\n", 1)
-    with pytest.raises(BenchError, match="add a row with 'method: scratch' on network 'net'"):
+    with refused("add a row with 'method: scratch' on network 'net'"):
         read(text_file(other))
 
 
@@ -244,7 +244,7 @@ def test_a_baseline_is_fine_tuned_as_what_it_is_compared_with(text_file, own, ke
         assert read(text_file(text)).baseline == "scratch"
         return
     said = f"on '.*' with other settings than its baseline, row 'alone': {keys};.*'baseline: un"
-    with pytest.raises(BenchError, match=f"rows.pair: is fine-tuned {said}"):
+    with refused(f"rows.pair: is fine-tuned {said}"):
         read(text_file(text))
     (line,) = unequal(read(text_file(text + "baseline: unequal\n")))
     assert line.startswith("Row pair and its baseline, row alone, are not fine-tuned alike: ")
@@ -271,9 +271,7 @@ def test_a_line_that_is_only_quoted_may_be_grouped_and_shown_as_rows_are(text_fi
 
 def test_two_files_of_one_name_are_refused_in_one_command(text_file):
     paths = [text_file(name="a/x.yaml"), text_file(name="b/x.yaml")]
-    with pytest.raises(
-        BenchError, match=r"b/x\.yaml: is called 'x', as .*a/x\.yaml is; give one of them a"
-    ):
+    with refused(r"b/x\.yaml: is called 'x', as .*a/x\.yaml is; give one of them a"):
         read_all(paths)
     assert [p.name for p in read_all([paths[0], text_file(TEXT + "name: y\n", "c/x.yaml")])] == [
         "x",

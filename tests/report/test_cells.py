@@ -19,7 +19,6 @@ def key(row="a", target="liver", metric="dice", fraction=100, section=0):
     return Key(row, section, fraction, target, metric)
 
 
-ALL_TARGETS = {"metric": "auc", "target": "all", "case": "", "patient": ""}
 CELLS = {  # rows, where the cell stands, what it holds
     "the mean over cases, then over seeds": (  # seeds 0.7 and 0.8; pooled over cases it were 0.76
         [
@@ -34,52 +33,6 @@ CELLS = {  # rows, where the cell stands, what it holds
         ],
         key(),
         {"mean": 0.75, "sd": math.sqrt(2 * 0.05**2), "runs": 2, "cases": 3, "values": 5},
-    ),
-    "one seed has no spread": ([{"value": 0.4}], key(), {"mean": 0.4, "sd": None, "runs": 1}),
-    "patients count alike whatever their fold and however many cases they have": (
-        [
-            {"fold": 0, "patient": "p1", "case": "c1", "value": 0.2},
-            {"fold": 0, "patient": "p1", "case": "c2", "value": 0.4},
-            {"fold": 0, "patient": "p2", "case": "c3", "value": 0.6},
-            {"fold": 1, "patient": "p3", "case": "c4", "value": 0.9},
-            {"fold": 0, "seed": 1, "patient": "p1", "case": "c1", "value": 0.5},
-        ],
-        key(),
-        {
-            "mean": ((0.3 + 0.6 + 0.9) / 3 + 0.5) / 2,
-            "runs": 2,
-            "patients": 3,
-            "cases": 4,
-            "values": 5,
-        },
-    ),
-    "values over all cases at once are averaged over folds": (
-        [{**ALL_TARGETS, "value": 0.8}, {**ALL_TARGETS, "fold": 1, "value": 0.6}],
-        key(target="all", metric="auc"),
-        {"mean": 0.7, "runs": 1, "patients": 0, "cases": 0},
-    ),
-    "undefined values are left out and counted, penalties are kept": (
-        [
-            {"case": "c1", "value": 0.8},
-            {"case": "c2", "value": NAN, "status": "both_empty"},
-            {"case": "c3", "value": 0.0, "status": "empty_prediction"},
-            {"case": "c4", "value": NAN, "status": "empty_reference"},
-        ],
-        key(),
-        {"mean": 0.4, "cases": 4, "undefined": 2, "penalised": 1},
-    ),
-    "a validation loop's mean is of each case first": (  # targets first it were (0.6 + 0.9) / 2
-        [
-            {"metric": "dice_monai", "case": c, "patient": c, "target": t, "value": v, "status": s}
-            for c, t, v, s in (
-                ("c1", "liver", 0.8, "ok"),
-                ("c1", "spleen", 0.9, "ok"),
-                ("c2", "liver", 0.4, "ok"),
-                ("c2", "spleen", NAN, "empty_reference"),
-            )
-        ],
-        key(target=MEAN, metric="dice_monai"),
-        {"mean": (0.85 + 0.4) / 2, "cases": 2, "undefined": 1, "targets": 2},
     ),
     "the mean over targets is taken within each seed": (  # seeds 0.7 and 0.9
         [

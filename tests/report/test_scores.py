@@ -22,32 +22,6 @@ def key(target=MEAN, row="a", metric="dice", fraction=100):
 
 
 ARRAYS = {  # rows, key, values by patient, run and target, patients, runs, targets
-    "a patient's cases first, folds together": (
-        [
-            row(0.2, case="c1"),
-            row(0.6, case="c2"),
-            row(0.7, case="c3", fold=1),
-            row(0.9, "p0", fold=1),
-            row(0.1, "p0", 1, fold=1),
-        ],
-        key(),
-        [[[0.9], [0.1]], [[0.5], [NAN]]],
-        ("p0", "p1"),
-        ((0, 0), (0, 1)),
-        ("liver",),
-    ),
-    "undefined cases count for nothing, a patient without another is NaN": (
-        [
-            row(0.4, case="c1"),
-            row(NAN, case="c2", status="both_empty"),
-            row(NAN, "p2", status="both_empty"),
-        ],
-        key("liver"),
-        [[[0.4]], [[NAN]]],
-        ("p1", "p2"),
-        ((0, 0),),
-        ("liver",),
-    ),
     "all targets that the section has, whichever row has them": (
         [row(0.4, target="spleen"), row(0.3, "p2"), row(0.8, row="b", target="aorta")],
         key(),
@@ -55,23 +29,7 @@ ARRAYS = {  # rows, key, values by patient, run and target, patients, runs, targ
         ("p1", "p2"),
         ((0, 0),),
         ("aorta", "liver", "spleen"),
-    ),
-    "one target alone": (
-        [row(0.4, target="spleen"), row(0.3, "p2")],
-        key("spleen"),
-        [[[0.4]]],
-        ("p1",),
-        ((0, 0),),
-        ("spleen",),
-    ),
-    "runs are crossed, failed ones are none": (
-        [row(0.4, pretrain_seed=1, seed=2), row(0.5, pretrain_seed=0, seed=3), {**BAD, "seed": 4}],
-        key(),
-        [[[0.5], [0.4]]],
-        ("p1",),
-        ((0, 3), (1, 2)),
-        ("liver",),
-    ),
+    )
 }
 NONE = {
     "nothing ran": ([row()], key(row="b")),

@@ -501,42 +501,6 @@ def test_a_mixture_has_a_table_of_its_data_sets_with_what_was_read_and_printed(
         ]
 
 
-def test_whatever_a_view_is_called_a_tabular_keeps_its_columns_and_a_page_its_tags(
-    protocol, scores, printed, tmp_path
-):
-    wild = "<b>x</b> & 50%_a|b $c$ #1 {d} ~^\\ [e] *f*"
-    rows = {"a": Row("scratch", "net", title=wild), "b": Row("voco", "net", title="B")}
-    views = (
-        View(title=wild, lines=("metric", "row"), checks={wild: "on"}, facts=("parameters",)),
-        View(lines=("target", "metric"), columns=("row",)),
-    )
-    viewed = protocol(
-        rows=rows,
-        networks={"net": Net("unetr")},
-        metrics=("dice", "hd"),
-        published_only={"q": Quoted("Other", wild, wild)},
-        layout=Layout(views=views, groups={wild: ("a",)}),
-    )
-    paths = write(
-        viewed, scores, tmp_path, Extras(published=printed({"method": "Other"})), figures=False
-    )
-    for tabular in re.findall(
-        r"(?ms)^\\begin\{tabular\}.*?\\end\{tabular\}", paths.tex.read_text()
-    ):
-        kinds = re.search(r"\{@\{\}(.+)@\{\}\}", tabular)[1]
-        width = len(kinds.replace(r"p{.25\linewidth}", "p"))
-        lines = [
-            line
-            for line in tabular.splitlines()
-            if line.endswith(r" \\") and "multicolumn" not in line
-        ]
-        assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in lines} == {width}
-    assert "<b>" not in paths.page.read_text() and "<b>" not in paths.markdown.read_text()
-    for block in paths.markdown.read_text().split("\n\n"):
-        if block.startswith("|"):
-            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
-
-
 def test_a_terminal_shows_every_level_of_labels(protocol, scores):
     view = View(lines=("metric", "row"), gain="a")
     text = terminal_table(protocol(layout=Layout(views=(view,)), metrics=("dice", "hd")), scores)

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from one_line import refused
 
 from bench import plugins
-from bench.errors import BenchError
 from bench.jobs import KINDS
 from bench.runtime import sources as made_by
 from bench.runtime.sources import (
@@ -267,11 +267,9 @@ def test_what_only_a_type_checker_reads_and_what_keeps_order_is_not_behind(tree)
 
 
 def test_a_file_that_is_no_python_is_named_with_its_line(tree):
-    with pytest.raises(
-        BenchError, match=r"bench/one\.py, line 2: is not valid Python .*; correct the file"
-    ):
+    with refused(r"bench/one\.py, line 2: is not valid Python .*; correct the file"):
         tree(**{"jobs/guard/run": "import bench.one\n", "one": "x = 1\ndef (:\n"})
-    with pytest.raises(BenchError, match=r"one\.py.*: is not valid Python"):
+    with refused(r"one\.py.*: is not valid Python"):
         tree(one="\0")
 
 

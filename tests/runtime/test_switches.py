@@ -56,9 +56,9 @@ def test_a_profile_states_it_for_itself(toml):
 )
 def test_a_mistake_is_a_line_with_its_place(toml, text, says):
     toml(f"[cuda]\n{text}\n")
-    with pytest.raises(BenchError, match=says) as refused:
+    with pytest.raises(BenchError, match=says) as caught:
         run.cuda_settings()
-    assert str(refused.value).startswith("bench.toml:2: ")
+    assert str(caught.value).startswith("bench.toml:2: ")
 
 
 def test_a_manifest_has_the_switches_of_its_job(tmp_path, monkeypatch):

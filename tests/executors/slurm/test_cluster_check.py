@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from one_line import refusal
 
-from bench.cli import main
 from bench.executors.slurm import check
 
 
@@ -36,7 +36,6 @@ def test_a_card_is_told_with_memory_driver_and_what_bf16_does(monkeypatch, suppo
 
 def test_without_slurm_one_line_says_so_and_no_folder_is_made(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert main(["cluster", "check", "--out", str(tmp_path / "out")]) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith("bench: no sbatch on this machine, so SLURM is not available here; ")
-    assert said.err.count("\n") == 1 and not said.out and not (tmp_path / "out").exists()
+    said = refusal(capsys, "cluster", "check", "--out", tmp_path / "out")
+    assert said.startswith("bench: no sbatch on this machine, so SLURM is not available here; ")
+    assert not (tmp_path / "out").exists()

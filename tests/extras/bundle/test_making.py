@@ -5,12 +5,11 @@ import sys
 
 import outside
 import pandas as pd
-import pytest
 from bundles import members
+from one_line import refused
 from small_protocol import NAME, TEST, TRAIN, VAL
 
 from bench.cli import main
-from bench.errors import BenchError
 from bench.extras.bundle.making import bundle, name_of, put
 from bench.extras.bundle.verifying import verify
 
@@ -52,7 +51,7 @@ def test_equal_records_make_equal_bytes_and_nothing_else_is_replaced(ran, phanto
         (tmp_path / "x.tar", "is a zip"),
         (tmp_path / "no/x.zip", "written"),
     ):
-        with pytest.raises(BenchError, match=why):
+        with refused(why):
             put(made, file)
     assert to.read_bytes() == b"somebody's"
 
@@ -99,9 +98,7 @@ def test_shared_settings_come_along_where_they_lie_to_each_other(ran, phantoms, 
     one.path.write_text(
         one.path.read_text().replace("shared/own.yaml", str(tmp_path / "shared/own.yaml"))
     )
-    with pytest.raises(
-        BenchError, match=r"test0.yaml:\d+: finetune.0.settings: .* is an absolute path"
-    ):
+    with refused(r"test0.yaml:\d+: finetune.0.settings: .* is an absolute path"):
         bundle([one.path], one.store, phantoms)
 
 
@@ -124,7 +121,7 @@ def test_records_with_more_in_them_than_rows_are_not_passed_on(ran, phantoms):
     one = ran()
     file = one.store.root / "records" / f"{one.name}.parquet"
     pd.read_parquet(file).assign(image=b"a patient's").to_parquet(file, index=False)
-    with pytest.raises(BenchError, match="has a column 'image'"):
+    with refused("has a column 'image'"):
         bundle([one.path], one.store, phantoms)
 
 
