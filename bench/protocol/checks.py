@@ -28,7 +28,7 @@ from bench.protocol.model import (
     pretrains,
     tuned_net,
 )
-from bench.protocol.sections import Finetune, Net, Pretrain
+from bench.protocol.sections import Finetune, Net, Pretrain, Training
 from bench.ranges import Triple
 
 PAPERS = ("pgl", "hssl", "voco", "taleb", "glmae")
@@ -126,24 +126,28 @@ def _check_cells(protocol: Protocol, document: Document) -> None:
 def unread(protocol: Protocol) -> list[str]:
     """Return a line for each key of an optimiser or a schedule that it does not read: ids alone depend on it."""
     document = protocol.document or Document(Path(f"protocol {protocol.name!r}"), {})
-    lines: dict[str, str] = {}
+    lines = dict[str, str]()
+    for row, section, training in _trainings(protocol):
+        for kind in ("optimiser", "schedule"):
+            settings = getattr(training, kind)
+            for key in settings.unread:
+                of_row = ("rows", row, section[0], kind, key)
+                where = document.where(
+                    of_row if of_row in document.lines else (*section, kind, key)
+                )
+                lines[where] = (
+                    f"{where}: the {kind} {settings.name!r} does not read {key!r}, so it changes nothing"
+                )
+    return [f"{line}; leave it out" for line in lines.values()]
+
+
+def _trainings(protocol: Protocol) -> Iterator[tuple[str, Keys, Training]]:
+    """Yield each training of a protocol, with its row and the keys of its section."""
     for name, row in protocol.rows.items():
         for i in protocol.sections_of(row):
-            parts: list[tuple[Keys, Any]] = [(("finetune", str(i)), finetune_of(protocol, i, row))]
+            yield name, ("finetune", str(i)), finetune_of(protocol, i, row)
             if pretrains(protocol, row):
-                parts.append((("pretrain",), pretrain_of(protocol, row, i)))
-            for keys, section in parts:
-                own = ("rows", name, keys[0])
-                for kind in ("optimiser", "schedule"):
-                    settings = getattr(section, kind)
-                    for key in settings.unread:
-                        stated = (*own, kind, key) in document.lines
-                        where = document.where((*(own if stated else keys), kind, key))
-                        lines[where] = (
-                            f"{where}: the {kind} {settings.name!r} does not read {key!r}, so it changes nothing; "
-                            "leave it out"
-                        )
-    return list(lines.values())
+                yield name, ("pretrain",), pretrain_of(protocol, row, i)
 
 
 def _check_quoted(protocol: Protocol, document: Document) -> None:

@@ -92,8 +92,8 @@ class Optimiser:
     @property
     def unread(self) -> list[str]:
         """Return the keys that are set and that this optimiser does not read."""
-        own = {"sgd": ("momentum", "nesterov"), "lars": ("momentum", "trust")}
-        read = own.get(self.name, ("betas", "eps", "amsgrad"))
+        reads = {"sgd": ("momentum", "nesterov"), "lars": ("momentum", "trust")}
+        read = reads.get(self.name, ("betas", "eps", "amsgrad"))
         others = ("betas", "eps", "amsgrad", "momentum", "nesterov", "trust")
         return _set(self, [key for key in others if key not in read])
 

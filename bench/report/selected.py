@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from bench.metrics.request import LATENCY
 from bench.protocol import Protocol, View, base_of
@@ -57,19 +58,18 @@ def targets(report: ReportContext, view: View, section: int, *, along: bool = Fa
 def not_shown(report: ReportContext) -> list[str]:
     """Return a sentence for each view that names targets or label fractions that none of its sections has."""
     lines = []
-    for number, view in enumerate(report.protocol.layout.views):
-        of = sections(view, report.protocol.sections)
-        shares = {f for s in of for f in report.fractions(s)}
-        names = {MEAN_TARGET}.union(*map(report.targets, of))
-        for key, named, known in (
-            ("fractions", [f for f in view.fractions if f not in shares], sorted(shares)),
-            ("targets", [t for t in view.targets if t not in names], sorted(names)),
-        ):
-            if named and known:
+    for number, view in enumerate(report.protocol.layout.views, 1):
+        numbers = sections(view, report.protocol.sections)
+        title = f" (“{view.title}”)" if view.title else ""
+        present: dict[str, set[Any]] = {
+            "fractions": {f for s in numbers for f in report.fractions(s)},
+            "targets": {MEAN_TARGET}.union(*map(report.targets, numbers)),
+        }
+        for key, values in present.items():
+            if absent := [str(name) for name in getattr(view, key) if name not in values]:
                 lines.append(
-                    f"View {number + 1} of the layout{f' (“{view.title}”)' if view.title else ''} names {key} that "
-                    f"its sections do not have: {', '.join(map(str, named))}. They have "
-                    f"{', '.join(map(str, known))}."
+                    f"View {number} of the layout{title} names {key} that its sections do not have: "
+                    f"{', '.join(absent)}. They have {', '.join(map(str, sorted(values)))}."
                 )
     return lines
 
