@@ -302,7 +302,7 @@ def test_each_study_has_as_many_cells_as_its_table_says():
     assert {name for name, _ in table} == {
         file.stem for file in (ROOT / "protocols" / "studies").glob("*.yaml")
     } & {file.stem.removeprefix("studies_") for file in RECORDS.glob("studies_*.parquet")}
-    keys = ["row", "section", "fraction", "seed", "fold"]
+    keys = ["row", "section", "fraction", "seed", "fold", "pretrain_seed"]
     for name, cells in table:
         rows = pd.read_parquet(RECORDS / f"studies_{name}.parquet", columns=keys)
         assert len(rows.drop_duplicates()) == int(cells), name
