@@ -407,9 +407,21 @@ def terms(method: Method, batch: Batch) -> dict[str, Tensor]:
         wrong = f"returns {names} but no 'total', the value to minimise"
     elif not wrong and not losses["total"].requires_grad:
         wrong = "returns a 'total' without gradient, so nothing can be learned from it"
+    wrong = wrong or _without_figure(method.figure, losses)
     if wrong:
         raise BenchError(f"{blame.defined(type(method).loss)}: loss {wrong}")
     return losses
+
+
+def _without_figure(figure: Figure, losses: dict[str, Tensor]) -> str:
+    """Return what is wrong where a term that a figure names is none of a loss's; else nothing."""
+    lacking = [name for name in (figure.term, figure.chance) if name and name not in losses]
+    if not lacking:
+        return ""
+    return (
+        f"returns {', '.join(losses)} but no {lacking[0]!r}, which figure names; return this term, or name "
+        "another one in figure"
+    )
 
 
 def _wrong(name: str, value: Any) -> str:

@@ -110,7 +110,9 @@ GIVES = {  # what the template's loss returns instead, and what is said of it
     '{"total": total.detach()}': "a 'total' without gradient",
     '{"total": total, "lr": total}': "a term 'lr'; use another name",
     "noisy": "31: views returns a Tensor; it must return a dict",
-    '{"total": total[None]}': "",
+    '{"total": total, "chance": accuracy}': "total, chance but no 'accuracy', which figure names; return",
+    '{"total": total, "accuracy": accuracy}': "total, accuracy but no 'chance', which figure names",
+    '{"total": total[None], "accuracy": accuracy, "chance": accuracy}': "",
 }
 
 
