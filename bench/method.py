@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 Batch = dict[str, Tensor]
 Arrays = dict[str, np.ndarray]
+TORCHS_OWN = frozenset(vars(nn.Module()))  # attributes that torch gives every module
 
 
 class Owned(dict[str, Tensor]):
@@ -359,7 +360,7 @@ def check_registered(method: Method) -> None:
     registered = {id(part) for part in (*method.modules(), *method.parameters())}
     for module in method.modules():
         for name, value in vars(module).items():
-            if name.startswith("_") or not isinstance(value, list | tuple | dict):
+            if name in TORCHS_OWN or not isinstance(value, list | tuple | dict):
                 continue
             parts = value.values() if isinstance(value, dict) else value
             if any(
@@ -372,8 +373,8 @@ def check_registered(method: Method) -> None:
                     else "nn.ModuleList or nn.ParameterList"
                 )
                 raise BenchError(
-                    f"{inspect.getfile(type(module))}: {name!r} is a {kind} of layers, which torch does not train; "
-                    f"use {use}"
+                    f"{inspect.getfile(type(module))}: {name!r} is a {kind} of layers, which torch neither trains nor "
+                    f"saves; use {use}"
                 )
 
 

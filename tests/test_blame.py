@@ -208,14 +208,21 @@ SILENT = {  # mistakes that raise nothing by themselves: a change of the templat
             "super().__init__(network, params)",
             "super().__init__(network, params)\n        self.more = [nn.Linear(2, 2)]",
         ),
-        " 'more' is a list of layers, which torch does not train; use nn.ModuleList",
+        " 'more' is a list of layers, which torch neither trains nor saves; use nn.ModuleList",
     ),
     "layers in a dict": (
         (
             "super().__init__(network, params)",
             "super().__init__(network, params)\n        self.more = {'a': nn.Linear(2, 2)}",
         ),
-        " 'more' is a dict of layers, which torch does not train; use nn.ModuleDict",
+        " 'more' is a dict of layers, which torch neither trains nor saves; use nn.ModuleDict",
+    ),
+    "a hidden teacher": (
+        (
+            "super().__init__(network, params)",
+            "super().__init__(network, params)\n        self._teacher = (nn.Linear(2, 2),)",
+        ),
+        " '_teacher' is a tuple of layers, which torch neither trains nor saves; use nn.ModuleList",
     ),
     "known layers in a list": (
         (
