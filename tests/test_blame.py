@@ -7,18 +7,19 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from outside import written
 
 from bench import nets, plugins, registry, workers
-from bench.blame import blaming
+from bench.blame import blaming, defined
 from bench.cli import main
 from bench.errors import BenchError, Bug
 from bench.extras.new import TEMPLATES
-from bench.jobs.pretrain.run import Pretext
-from bench.train.samples import Samples, batches
+from bench.jobs.pretrain.run import Pretext, _Reader
+from bench.train.samples import Samples, batches, stack
 
 pytestmark = pytest.mark.usefixtures("own_place")
 
@@ -259,3 +260,27 @@ def test_what_a_method_raises_in_a_loaders_process_is_one_line(tmp_path):
     message = r"my_method\.py:48: ZeroDivisionError: division by zero; correct the code"
     with pytest.raises(Bug, match=message):
         next(batches(Samples(1, 1, 0, read), 1, 0, 1, workers=1))
+
+
+def test_samples_whose_shapes_differ_are_named_with_the_line_of_read(tmp_path):
+    own = """        def read(self, volume, crop, rng):
+            return {"crop": volume}
+"""
+    file = written(tmp_path, "method", change=lambda text: text.replace(NOISE, f"{own}\n{NOISE}"))
+    plugins.use([file])
+    reader = object.__new__(_Reader)
+    reader._params = registry.load("method", "my_method").make_params({})
+    assert defined(reader) == f"{file}:29"
+    message = (
+        rf"^{file}:29: read returns 'crop' of shape \(1, 2\) for one sample and \(1, 3\) for another; "
+        "return arrays of the same shape"
+    )
+    samples = [{"crop": np.zeros((1, side))} for side in (2, 2, 3)]
+    reader.cases = [None] * 3
+    reader.__class__ = type(
+        "Reader", (_Reader,), {"__call__": lambda self, case, *at: samples[case]}
+    )
+    for workers in (0, 1):
+        with pytest.raises(BenchError, match=message):
+            next(batches(Samples(3, 3, 0, reader), 3, 0, 1, workers=workers))
+    assert "shape (1, 2) for one sample and none for" in str(stack([samples[0], {}]))

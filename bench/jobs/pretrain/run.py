@@ -264,6 +264,11 @@ class _Reader:
             extra["case"] = np.array(len(self.cases))
             self.cases.append((folders[i], case.id, extra))
 
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """The method's own ``read``: an error of a sample names its line."""
+        return type(self._params).read
+
     def probe(self) -> Tensor:
         """Return some crops, the same at every look: from all over the cases."""
         rng = numpy_rng(self._seed, "probe")
