@@ -18,7 +18,7 @@ from bench.blame import blaming, defined
 from bench.cli import main
 from bench.errors import BenchError, Bug
 from bench.extras.new import TEMPLATES
-from bench.jobs.pretrain.run import Pretext, _Reader
+from bench.jobs.pretrain.run import Pretext, _Reader, handed_on
 from bench.train.samples import Samples, batches, stack
 
 pytestmark = pytest.mark.usefixtures("own_place")
@@ -260,6 +260,34 @@ def test_what_a_method_raises_in_a_loaders_process_is_one_line(tmp_path):
     message = r"my_method\.py:48: ZeroDivisionError: division by zero; correct the code"
     with pytest.raises(Bug, match=message):
         next(batches(Samples(1, 1, 0, read), 1, 0, 1, workers=1))
+
+
+HANDED = {  # what transfer returns: what is said
+    "{'enc.' + k: v for k, v in self.encoder.state_dict().items()}": (
+        r".* matches only 0.0 % .*first missing 'encoder\.conv_0.*nearest name in the file 'enc\.conv_0"
+    ),
+    "{}": "network 'unet3d' .tiny.: the checkpoint matches only 0.0 % of the encoder's parameters",
+    "{k: v[:1] for k, v in super().transfer().items()}": r"tensor 'encoder\..* has shape \(1,",
+    "super().transfer()": "",
+}
+
+
+@pytest.mark.parametrize(("returned", "said"), HANDED.items())
+def test_weights_that_no_fine_tuning_could_load_are_named_with_the_line_of_transfer(
+    tmp_path, returned, said
+):
+    more = f"\n    def transfer(self):\n        return {returned}\n"
+    file = written(tmp_path, "method", change=lambda text: text + more)
+    plugins.use([file])
+    network = nets.network("unet3d", "tiny", 1, 2, (16, 16, 16))
+    method = registry.load("method", "my_method").build(network)
+    if not said:
+        assert handed_on(method, network).keys() == method.handed("encoder").keys()
+        return
+    message = rf"^{file}:46: fine-tuning could not load what transfer returns: {said}.*; return the network's own"
+    with pytest.raises(BenchError, match=message) as told:
+        handed_on(method, network)
+    assert "check network" not in str(told.value) and "preset and channels" not in str(told.value)
 
 
 def test_samples_whose_shapes_differ_are_named_with_the_line_of_read(tmp_path):
