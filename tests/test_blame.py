@@ -311,7 +311,7 @@ def test_samples_whose_shapes_differ_are_named_with_the_line_of_read(tmp_path):
     reader.__class__ = type(
         "Reader", (_Reader,), {"__call__": lambda self, case, *at: samples[case]}
     )
-    for workers in (0, 1):
+    for count in (0, 1):
         with pytest.raises(BenchError, match=message):
-            next(batches(Samples(3, 3, 0, reader), 3, 0, 1, workers=workers))
+            next(batches(Samples(3, 3, 0, reader), 3, 0, 1, workers=count))
     assert "shape (1, 2) for one sample and none for" in str(stack([samples[0], {}]))
