@@ -123,8 +123,8 @@ def test_two_processes_equal_one(trial, alone, scans, bench_pair):
     first, second = bench_pair(trained, trial.build(), scans)
     before = dict(trial.build().named_parameters())
     # the steps move the weights
-    moved = furthest(before, {k: expected[1][k] for k in before})
-    assert moved > 1e-3, "three steps do not move the weights: does the loss depend on them?"
+    change = furthest(before, {k: expected[1][k] for k in before})
+    assert change > 1e-3, "three steps do not move the weights: does the loss depend on them?"
     assert_alike(first, expected)
     assert_alike(second, expected)
 

@@ -52,15 +52,23 @@ def stack(
     loaded = [s for s in samples if not isinstance(s, BenchError)]
     if len(loaded) < len(samples):
         return next(s for s in samples if isinstance(s, BenchError))
+    if why := _unlike(loaded):
+        return BenchError(f"{where}: {why}")
+    return {k: torch.from_numpy(np.stack([s[k] for s in loaded])) for k in loaded[0]}
+
+
+def _unlike(loaded: list[Sample]) -> str:
+    """Return which array has not the same shape in all samples; nothing where all have."""
     for key in loaded[0]:
-        shapes = dict.fromkeys(tuple(np.shape(s[key])) if key in s else "none" for s in loaded)
-        if len(shapes) > 1:
-            first, other = list(shapes)[:2]
-            return BenchError(
-                f"{where}: read returns {key!r} of shape {first} for one sample and {other} for another; "
+        first, *others = dict.fromkeys(
+            tuple(np.shape(s[key])) if key in s else "none" for s in loaded
+        )
+        if others:
+            return (
+                f"read returns {key!r} of shape {first} for one sample and {others[0]} for another; "
                 "return arrays of the same shape for every sample, or they cannot be stacked to a batch"
             )
-    return {k: torch.from_numpy(np.stack([s[k] for s in loaded])) for k in loaded[0]}
+    return ""
 
 
 def batches(
