@@ -99,7 +99,7 @@ def summary(error: BaseException) -> str:
     """Return an exception's kind and the first line of its text."""
     text = str(error.msg if isinstance(error, SyntaxError) else error)
     line = f"{type(error).__name__}: {text.splitlines()[0] if text else ''}".rstrip(": ")
-    return line + _near_module(error)
+    return line + _near_module(error) + _keys_of_batch(error)
 
 
 def _near_module(error: BaseException) -> str:
@@ -110,6 +110,17 @@ def _near_module(error: BaseException) -> str:
         return ""
     near = get_close_matches(leaf, [module.name for module in pkgutil.iter_modules(folders)], n=1)
     return f"; did you mean {package}.{near[0]}?" if near else ""
+
+
+def _keys_of_batch(error: BaseException) -> str:
+    """Return the keys of the variable ``batch`` where a key that it lacks was looked up; else nothing."""
+    if not isinstance(error, KeyError):
+        return ""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    batch = frames[-1].f_locals.get("batch") if frames else None
+    if not isinstance(batch, Mapping) or all(key in [*batch] for key in error.args):
+        return ""
+    return f" (the batch has {', '.join(map(repr, batch))})"
 
 
 def _ours(module: str) -> bool:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 Batch = dict[str, Tensor]
 Arrays = dict[str, np.ndarray]
+TORCHS_OWN = frozenset(vars(nn.Module()))  # attributes that torch gives every module
 
 
 class Owned(dict[str, Tensor]):
@@ -359,7 +360,7 @@ def check_registered(method: Method) -> None:
     registered = {id(part) for part in (*method.modules(), *method.parameters())}
     for module in method.modules():
         for name, value in vars(module).items():
-            if name.startswith("_") or not isinstance(value, list | tuple | dict):
+            if name in TORCHS_OWN or not isinstance(value, list | tuple | dict):
                 continue
             parts = value.values() if isinstance(value, dict) else value
             if any(
@@ -372,8 +373,8 @@ def check_registered(method: Method) -> None:
                     else "nn.ModuleList or nn.ParameterList"
                 )
                 raise BenchError(
-                    f"{inspect.getfile(type(module))}: {name!r} is a {kind} of layers, which torch does not train; "
-                    f"use {use}"
+                    f"{inspect.getfile(type(module))}: {name!r} is a {kind} of layers, which torch neither trains nor "
+                    f"saves; use {use}"
                 )
 
 
@@ -407,9 +408,21 @@ def terms(method: Method, batch: Batch) -> dict[str, Tensor]:
         wrong = f"returns {names} but no 'total', the value to minimise"
     elif not wrong and not losses["total"].requires_grad:
         wrong = "returns a 'total' without gradient, so nothing can be learned from it"
+    wrong = wrong or _without_figure(method.figure, losses)
     if wrong:
         raise BenchError(f"{blame.defined(type(method).loss)}: loss {wrong}")
     return losses
+
+
+def _without_figure(figure: Figure, losses: dict[str, Tensor]) -> str:
+    """Return what is wrong where a term that a figure names is none of a loss's; else nothing."""
+    lacking = [name for name in (figure.term, figure.chance) if name and name not in losses]
+    if not lacking:
+        return ""
+    return (
+        f"returns {', '.join(losses)} but no {lacking[0]!r}, which figure names; return this term, or name "
+        "another one in figure"
+    )
 
 
 def _wrong(name: str, value: Any) -> str:

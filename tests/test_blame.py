@@ -7,18 +7,19 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from outside import written
 
 from bench import nets, plugins, registry, workers
-from bench.blame import blaming
+from bench.blame import blaming, defined
 from bench.cli import main
 from bench.errors import BenchError, Bug
 from bench.extras.new import TEMPLATES
-from bench.jobs.pretrain.run import Pretext
-from bench.train.samples import Samples, batches
+from bench.jobs.pretrain.run import Pretext, _Reader, handed_on
+from bench.train.samples import Samples, batches, stack
 
 pytestmark = pytest.mark.usefixtures("own_place")
 
@@ -91,7 +92,10 @@ def test_what_a_method_raises_in_a_job_is_the_jobs_reason_and_its_trace_is_in_th
     assert main(["run", str(tmp_path / "p.yaml"), "--only", "row=my_method"]) == 1
     told = capsys.readouterr()
     line = next(line for line in told.out.splitlines() if line.startswith("failed: "))
-    assert f"{file}:43: KeyError: 'gone'; correct the code" in line
+    assert re.search(
+        rf"{file}:43: KeyError: 'gone' \(the batch has 'mirrored', 'way'.*\); correct the code",
+        line,
+    )
     assert "Traceback" not in told.out + told.err
     assert "Traceback" in Path(re.search(r"\(log (.+?)\)", line)[1]).read_text()
 
@@ -110,7 +114,9 @@ GIVES = {  # what the template's loss returns instead, and what is said of it
     '{"total": total.detach()}': "a 'total' without gradient",
     '{"total": total, "lr": total}': "a term 'lr'; use another name",
     "noisy": "31: views returns a Tensor; it must return a dict",
-    '{"total": total[None]}': "",
+    '{"total": total, "chance": accuracy}': "total, chance but no 'accuracy', which figure names; return",
+    '{"total": total, "accuracy": accuracy}': "total, accuracy but no 'chance', which figure names",
+    '{"total": total[None], "accuracy": accuracy, "chance": accuracy}': "",
 }
 
 
@@ -206,14 +212,21 @@ SILENT = {  # mistakes that raise nothing by themselves: a change of the templat
             "super().__init__(network, params)",
             "super().__init__(network, params)\n        self.more = [nn.Linear(2, 2)]",
         ),
-        " 'more' is a list of layers, which torch does not train; use nn.ModuleList",
+        " 'more' is a list of layers, which torch neither trains nor saves; use nn.ModuleList",
     ),
     "layers in a dict": (
         (
             "super().__init__(network, params)",
             "super().__init__(network, params)\n        self.more = {'a': nn.Linear(2, 2)}",
         ),
-        " 'more' is a dict of layers, which torch does not train; use nn.ModuleDict",
+        " 'more' is a dict of layers, which torch neither trains nor saves; use nn.ModuleDict",
+    ),
+    "a hidden teacher": (
+        (
+            "super().__init__(network, params)",
+            "super().__init__(network, params)\n        self._teacher = (nn.Linear(2, 2),)",
+        ),
+        " '_teacher' is a tuple of layers, which torch neither trains nor saves; use nn.ModuleList",
     ),
     "known layers in a list": (
         (
@@ -250,3 +263,55 @@ def test_what_a_method_raises_in_a_loaders_process_is_one_line(tmp_path):
     message = r"my_method\.py:48: ZeroDivisionError: division by zero; correct the code"
     with pytest.raises(Bug, match=message):
         next(batches(Samples(1, 1, 0, read), 1, 0, 1, workers=1))
+
+
+HANDED = {  # what transfer returns: what is said
+    "{'enc.' + k: v for k, v in self.encoder.state_dict().items()}": (
+        r".* matches only 0.0 % .*first missing 'encoder\.conv_0.*nearest name in the file 'enc\.conv_0"
+    ),
+    "{}": "network 'unet3d' .tiny.: the checkpoint matches only 0.0 % of the encoder's parameters",
+    "{k: v[:1] for k, v in super().transfer().items()}": r"tensor 'encoder\..* has shape \(1,",
+    "super().transfer()": "",
+}
+
+
+@pytest.mark.parametrize(("returned", "said"), HANDED.items())
+def test_weights_that_no_fine_tuning_could_load_are_named_with_the_line_of_transfer(
+    tmp_path, returned, said
+):
+    more = f"\n    def transfer(self):\n        return {returned}\n"
+    file = written(tmp_path, "method", change=lambda text: text + more)
+    plugins.use([file])
+    network = nets.network("unet3d", "tiny", 1, 2, (16, 16, 16))
+    method = registry.load("method", "my_method").build(network)
+    if not said:
+        assert handed_on(method, network).keys() == method.handed("encoder").keys()
+        return
+    message = rf"^{file}:46: fine-tuning could not load what transfer returns: {said}.*; return the network's own"
+    with pytest.raises(BenchError, match=message) as told:
+        handed_on(method, network)
+    assert "check network" not in str(told.value) and "preset and channels" not in str(told.value)
+
+
+def test_samples_whose_shapes_differ_are_named_with_the_line_of_read(tmp_path):
+    own = """        def read(self, volume, crop, rng):
+            return {"crop": volume}
+"""
+    file = written(tmp_path, "method", change=lambda text: text.replace(NOISE, f"{own}\n{NOISE}"))
+    plugins.use([file])
+    reader = object.__new__(_Reader)
+    reader._params = registry.load("method", "my_method").make_params({})
+    assert defined(reader) == f"{file}:29"
+    message = (
+        rf"^{file}:29: read returns 'crop' of shape \(1, 2\) for one sample and \(1, 3\) for another; "
+        "return arrays of the same shape"
+    )
+    samples = [{"crop": np.zeros((1, side))} for side in (2, 2, 3)]
+    reader.cases = [None] * 3
+    reader.__class__ = type(
+        "Reader", (_Reader,), {"__call__": lambda self, case, *at: samples[case]}
+    )
+    for count in (0, 1):
+        with pytest.raises(BenchError, match=message):
+            next(batches(Samples(3, 3, 0, reader), 3, 0, 1, workers=count))
+    assert "shape (1, 2) for one sample and none for" in str(stack([samples[0], {}]))

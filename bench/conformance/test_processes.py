@@ -34,6 +34,15 @@ TRAINING = Training(
     schedule=Schedule(name="constant"),
     optimiser=Optimiser(name="sgd", lr=0.1, weight_decay=1e-3),
 )
+UNLIKE = (
+    "parts of a batch do not train as the whole batch does: in views, draw with rand, randn and randint of "
+    "bench.random, which draw for the whole batch and keep the rows of this part; in loss, take means over "
+    "samples, and gather rows (bench.distributed.gather) before samples are compared or counted"
+)
+ALONE = (
+    "the loss gives {} weights where each process sees only its own part of the batch: set across_batch = {}, "
+    "or correct the loss"
+)
 each = only(lambda cls: cls.pretrains)
 pytest_generate_tests = try_methods
 
@@ -103,8 +112,9 @@ def assert_alike(sample, other):
     assert (curve.samples, curve.voxels) == (again.samples, again.voxels)
     for row, twin in zip(curve.rows, again.rows, strict=True):
         assert row.keys() == twin.keys()
-        assert list(row.values()) == pytest.approx(list(twin.values()), abs=1e-5, rel=1e-5)
-    assert furthest(weights, same) < 1e-8
+        near = pytest.approx(list(twin.values()), abs=1e-5, rel=1e-5)
+        assert list(row.values()) == near, UNLIKE
+    assert furthest(weights, same) < 1e-8, UNLIKE
 
 
 @each
@@ -113,7 +123,8 @@ def test_two_processes_equal_one(trial, alone, scans, bench_pair):
     first, second = bench_pair(trained, trial.build(), scans)
     before = dict(trial.build().named_parameters())
     # the steps move the weights
-    assert furthest(before, {k: expected[1][k] for k in before}) > 1e-3
+    change = furthest(before, {k: expected[1][k] for k in before})
+    assert change > 1e-3, "three steps do not move the weights: does the loss depend on them?"
     assert_alike(first, expected)
     assert_alike(second, expected)
 
@@ -121,7 +132,8 @@ def test_two_processes_equal_one(trial, alone, scans, bench_pair):
 @each
 def test_it_says_whether_its_loss_looks_across_the_batch(trial, alone, scans, bench_pair):
     (_, expected), (weights, _) = alone(trial), bench_pair(untold, trial.build(), scans)
-    assert (furthest(weights, expected) > 1e-5) is trial.cls.across_batch
+    differs = furthest(weights, expected) > 1e-5
+    assert differs is trial.cls.across_batch, ALONE.format("other" if differs else "equal", differs)
 
 
 def among(trial, views, size):
@@ -161,7 +173,8 @@ def test_among_many_processes_shapes_hold_and_rows_are_sent_once(trial, scans):
         assert all(p.grad is None or p.grad.shape == p.shape for p in stepped.parameters())
         assert traffic.gradients == trained
     # what a process hands out does not depend on how many there are
-    assert len({traffic.gathered for *_, traffic in steps}) == 1
+    gathered = {traffic.gathered for *_, traffic in steps}
+    assert len(gathered) == 1, "with more processes each hands out more: gather only its own rows"
 
 
 @only(lambda cls: cls.pretrains and not cls.across_batch)

@@ -79,7 +79,9 @@ def _line(
 
 def _remarks(runs: Sequence[Pretext]) -> Iterator[str]:
     """Yield what is wrong, of several pretrainings with the seeds of which it is."""
+    lacks = f"its curve has no column {next((p.lacks for p in runs if p.lacks), '')!r}"
     for what, faulty in (
+        (lacks, [p for p in runs if p.lacks]),
         (COLLAPSED, [p for p in runs if p.collapsed]),
         (_guess(runs[0]), [p for p in runs if p.guesses]),
     ):

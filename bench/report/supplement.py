@@ -163,6 +163,8 @@ class Pretext:
     seed: int | None = None  # where its row has pretrainings of several
     # drawn by itself, so it is no part of what tells the figure's drawing from another
     probe: ProbeCurve | None = field(default=None, repr=False, metadata=sparse().metadata)
+    # a term of the figure that its curve does not have; then it has no numbers
+    lacks: str = field(default="", repr=False, metadata=sparse().metadata)
 
     @property
     def guesses(self) -> bool:

@@ -92,7 +92,9 @@ def _pretext(
     rows: tuple[str, ...], folder: Path, figure: Mapping[str, Any], seed: int | None
 ) -> Pretext:
     columns = [figure["term"], *filter(None, [figure.get("chance")])]
-    table = _usable(gather.logged(folder / "curve.csv", *columns), "step", *columns)
+    logged = gather.logged(folder / "curve.csv")
+    lacking = [name for name in columns if name not in logged]  # a loss that never returned them
+    table = _usable(logged.reindex(columns=["step", *columns]), "step", *columns)
     if len(columns) > 1 and figure.get("rises", True) is not False:
         # a guess finds all among the random keys of a first queue
         telling = (table[columns[1]] < 1).cummax()
@@ -115,6 +117,7 @@ def _pretext(
         steps=gather.thinned(steps, DRAWN),
         values=gather.thinned(values, DRAWN),
         chances=gather.thinned(guessed[0], DRAWN) if guessed else (),
+        lacks=lacking[0] if lacking else "",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from bench import distributed
-from bench.blame import blaming
+from bench.blame import blaming, defined
 from bench.errors import BenchError
 from bench.random import order
 
@@ -39,12 +40,35 @@ class Samples(Dataset):
             return error  # raised by `batches`: a loader's process would hand over its text and trace alone
 
 
-def stack(samples: list[Sample | BenchError]) -> dict[str, Tensor] | BenchError:
-    """Stack samples along a new first axis; of those that cannot be read, return the first reason."""
+def stack(
+    samples: list[Sample | BenchError], where: str = "read"
+) -> dict[str, Tensor] | BenchError:
+    """Stack samples along a new first axis; of those that cannot be read, return the first reason.
+
+    Args:
+        samples: arrays by name, or why they cannot be read.
+        where: file and line of the function that reads them, for the error of shapes that differ.
+    """
     loaded = [s for s in samples if not isinstance(s, BenchError)]
     if len(loaded) < len(samples):
         return next(s for s in samples if isinstance(s, BenchError))
+    if why := _unlike(loaded):
+        return BenchError(f"{where}: {why}")
     return {k: torch.from_numpy(np.stack([s[k] for s in loaded])) for k in loaded[0]}
+
+
+def _unlike(loaded: list[Sample]) -> str:
+    """Return which array has not the same shape in all samples; nothing where all have."""
+    for key in loaded[0]:
+        first, *others = dict.fromkeys(
+            tuple(np.shape(s[key])) if key in s else "none" for s in loaded
+        )
+        if others:
+            return (
+                f"read returns {key!r} of shape {first} for one sample and {others[0]} for another; "
+                "return arrays of the same shape for every sample, or they cannot be stacked to a batch"
+            )
+    return ""
 
 
 def batches(
@@ -68,7 +92,7 @@ def batches(
     loader: DataLoader = DataLoader(
         samples,
         batch_sampler=numbers,
-        collate_fn=stack,
+        collate_fn=partial(stack, where=defined(samples.read)),
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),

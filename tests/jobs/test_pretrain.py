@@ -15,6 +15,7 @@ from bench.data import case_filter
 from bench.data.parts import Entry
 from bench.dataset import Case
 from bench.jobs.pretrain.run import Pretext, _Reader, labels_of, origins
+from bench.method import Figure
 from bench.nets import transfer
 
 CROP = [16, 16, 16]
@@ -96,7 +97,7 @@ def test_views_learn_the_recipes_scale_and_the_loss_where_samples_come_from():
     seen = []
 
     class Seen(torch.nn.Module):
-        figure = None
+        figure = Figure("total", "x")
 
         def views(self, batch, generator):
             seen.append(("views", set(batch)))

@@ -30,6 +30,19 @@ def test_scratch_refuses_to_be_pretrained():
         build("scratch").loss({})
 
 
+def test_state_that_a_checkpoint_lacks_is_told_with_what_to_do(monkeypatch, scans):
+    original = registry.load("method", "mae3d").loss
+
+    def loss(self, batch):
+        vars(self)["seen"] = vars(self).get("seen", 0) + 1
+        terms = original(self, batch)
+        return {**terms, "total": terms["total"] * vars(self)["seen"]}
+
+    monkeypatch.setattr(registry.load("method", "mae3d"), "loss", loss)
+    with pytest.raises(AssertionError, match=r"resumed training .* register modules as attributes"):
+        test_resuming_from_a_state_continues_bit_for_bit(trial_of("mae3d"), scans)  # noqa: F405
+
+
 def test_a_target_that_the_loss_trains_too_is_told(monkeypatch, scans):
     method = build("byol3d")
     method.slow.requires_grad_(True)

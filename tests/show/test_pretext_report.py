@@ -124,6 +124,24 @@ def test_a_figure_without_chance_and_numbers_that_are_none(made):
     assert "loss (lower is better)" in shown.page.read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_curve_without_a_term_of_its_figure_is_told_in_the_row_and_the_page_is_drawn(made):
+    for lacking in ("retrieval", "guess"):
+        columns = {
+            "step": [1, 2],
+            "total": [3.0, 2.0],
+            "retrieval": [0.1, 0.2],
+            "guess": [0.5, 0.5],
+        }
+        table = pd.DataFrame({k: v for k, v in columns.items() if k != lacking})
+        table.to_csv(made.folder("pretrain") / "curve.csv", index=False)
+        (one,) = told(made)["pretexts"]
+        assert (one.lacks, one.first, one.last, one.steps) == (lacking, None, None, ())
+        (shown,) = write_reports([made.protocol], made.plan, made.store)
+        text = (shown.page.parent / "table.md").read_text()
+        assert f"its curve has no column '{lacking}'" in text
+
+
 # Clouds
 
 
@@ -206,7 +224,7 @@ def packed(change):
     return file.getvalue()
 
 
-CURVES = (b"", b"step,retrieval\n1,x\n", b"retrieval,guess\n1,2\n", b"step,total\n1,2\n")
+CURVES = (b"", b"step,retrieval\n1,x\n", b"retrieval,guess\n1,2\n")
 LOOKS = (b"\x00\xff", b"step,std\n1,2\n", b"step,std,rank\n1,a,2\n")
 NAMES = (b"", b"[]", b"{}", b'{"groups": 3}', b'{"groups": ["a"], "std": "x"}', None)
 FIGURES = (3, {"term": 1, "says": "x"}, {"says": "x"}, {"term": "a", "says": None})

@@ -142,9 +142,8 @@ def run(context: Context[PretrainSpec]) -> None:
     spec = context.spec
     network, method = built(spec)
     # A load that would fail after days of pretraining fails here, before the first step.
-    handed = blame.named(method.transfer(), type(method).transfer, "tensors")
+    handed = handed_on(method, network)
     manifest = _manifest(context, network, handed, method)
-    transfer.rehearse(handed, network)
     snapshots = _snapshots(context)
     read = _Reader(context, method)
     watch = Watch(method.encoder, read.probe, spec.pretrain.steps or 0)
@@ -200,6 +199,26 @@ def built(spec: PretrainSpec) -> tuple[nets.Network, Method]:
     out = params.out_channels(net.in_channels, 1 + spec.classes[1])
     network = nets.network(net.network, net.preset, net.in_channels, out, net.crop)
     return network, spec.method.method.build(network, params, torch_seed(spec.seed, "heads"))
+
+
+def handed_on(method: Method, network: nets.Network) -> dict[str, Tensor]:
+    """Return what fine-tuning will load of a method; the network is that which the method trains.
+
+    Raises:
+        BenchError: the network could not load it; names the file and the line of ``transfer``.
+    """
+    written = type(method).transfer
+    tensors = blame.named(method.transfer(), written, "tensors")
+    try:
+        transfer.rehearse(tensors, network)
+    except BenchError as error:
+        # its advice is about a file that somebody chose
+        why = str(error).rpartition("; ")[0] or str(error)
+        raise BenchError(
+            f"{blame.defined(written)}: fine-tuning could not load what transfer returns: {why}; return the "
+            "network's own names and shapes, as self.handed('encoder') does"
+        ) from None
+    return dict(tensors)
 
 
 def rehearse(spec: PretrainSpec, weights: None = None, stated: Sequence[Stated] = ()) -> str:
@@ -263,6 +282,11 @@ class _Reader:
             }
             extra["case"] = np.array(len(self.cases))
             self.cases.append((folders[i], case.id, extra))
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """The method's own ``read``: an error of a sample names its line."""
+        return type(self._params).read
 
     def probe(self) -> Tensor:
         """Return some crops, the same at every look: from all over the cases."""
