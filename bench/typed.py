@@ -26,6 +26,7 @@ Keys = tuple[str, ...]
 Where = Callable[[Keys], str]  # what an error says first of the value under a path of keys
 SPARSE = "sparse"
 FORMER = "former"  # in a field's metadata: values that have another name now
+PERCENTS = "percents"  # likewise: its numbers are whole percents
 ATOMS = frozenset((str, int, float, bool, type(None)))
 LARGEST = 2.0**63  # a stored number beyond it counts nothing here
 SURE = 0.8  # similarity from which an unknown key is a slip of the pen
@@ -59,6 +60,11 @@ def sparse(default: Any = None) -> Any:
 def renamed(default: str, **former: str) -> Any:
     """Return a field of words; one of ``former`` is refused with what it is called now, in words."""
     return field(default=default, metadata={FORMER: former})
+
+
+def percents(default: tuple[int, ...]) -> Any:
+    """Return a field of whole percents; of a share, such as 0.1, an error says which percent to write."""
+    return field(default=default, metadata={PERCENTS: True})
 
 
 def plain(value: Any) -> Any:
@@ -302,6 +308,8 @@ def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
             raise BenchError(
                 f"{where((*keys, key))}: {given!r} is called {now}; write the new name"
             )
+        if allowed[key].metadata.get(PERCENTS) and isinstance(given, list | tuple):
+            _refuse_shares(given, (*keys, key), where)
     needed = (
         k for k, f in allowed.items() if f.default is MISSING and f.default_factory is MISSING
     )
@@ -315,6 +323,18 @@ def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
         return kind(**built)
     except ValueError as error:  # a dataclass's own __post_init__ names the field
         raise BenchError(f"{where(keys)}: {error}") from None
+
+
+def _refuse_shares(values: Sequence[Any], keys: Keys, where: Where) -> None:
+    """Refuse 0.1 and ``20%`` in a list of whole percents."""
+    for index, value in enumerate(values):
+        if not isinstance(value, float | str):
+            continue
+        percent = value.strip(" %") if isinstance(value, str) else f"{100 * value:g}"
+        write = percent if percent.isdecimal() else "10 for 10 %"
+        raise BenchError(
+            f"{where((*keys, str(index)))}: {keys[-1]} are whole percents, got {shown(value)}; write {write}"
+        )
 
 
 def suggested(kind: Any, key: str, others: Sequence[str] = ()) -> list[str]:
