@@ -253,7 +253,7 @@ def test_a_baseline_is_fine_tuned_as_what_it_is_compared_with(text_file, own, ke
     if not keys:
         assert read(text_file(text)).baseline == "scratch"
         return
-    said = f"on '.*' with other settings than its baseline, row 'alone': {keys};.* its own by 'tune', or write 'baseline: un"
+    said = f"on '.*' with other settings than its baseline, row 'alone': {keys};.* by 'tune', or write 'baseline: un"
     with refused(f"rows.pair: is fine-tuned {said}"):
         read(text_file(text))
     (line,) = unequal(read(text_file(text + "baseline: unequal\n")))

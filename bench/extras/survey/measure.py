@@ -206,9 +206,10 @@ def _omission(survey: Survey, split: str) -> str:
     if not patients or noted:
         return ""
     where = "no part" if all(left == left_out[0] for left in left_out) else "no part of some fold"
+    verb = "is" if len(patients) == 1 else "are"
     return (
-        f"split {split!r}: {len(patients)} of {len(labelled)} labelled patients {'is' if len(patients) == 1 else 'are'} "
-        f"in {where} ({first_of(patients, NAMED)}); list them, or say in the file's 'note' why not"
+        f"split {split!r}: {len(patients)} of {len(labelled)} labelled patients {verb} in {where} "
+        f"({first_of(patients, NAMED)}); list them, or say in the file's 'note' why not"
     )
 
 
