@@ -115,6 +115,11 @@ def enumerated(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
+def did_you_mean(names: Sequence[str]) -> str:
+    """Return ``did you mean 'a' or 'b'?``."""
+    return f"did you mean {' or '.join(map(repr, names))}?"
+
+
 LISTED = 40  # names that are listed where none is near
 FEW = 16  # of what `bench list` prints as well
 KINDS = ("dataset", "method", "metric", "mixture", "network", "protocol")  # which it prints
@@ -128,7 +133,7 @@ def unknown(kind: str, name: str, names: Iterable[str]) -> str:
     near = [lower[key] for key in get_close_matches(name[:80].lower(), lower, n=1)]
     plain = kind.replace(" ", "")
     if near:
-        hint = f"did you mean {near[0]!r}?"
+        hint = did_you_mean(near)
     elif plain in KINDS and len(names) > FEW:
         hint = f"'bench list {plain}s' prints all {len(names)}"
     else:

@@ -19,15 +19,34 @@ from operator import attrgetter
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from bench import ranges
-from bench.errors import BenchError, shown
+from bench.errors import BenchError, did_you_mean, shown
 
 T = TypeVar("T")
 Keys = tuple[str, ...]
 Where = Callable[[Keys], str]  # what an error says first of the value under a path of keys
 SPARSE = "sparse"
 FORMER = "former"  # in a field's metadata: values that have another name now
+PERCENTS = "percents"  # likewise: its numbers are whole percents
 ATOMS = frozenset((str, int, float, bool, type(None)))
 LARGEST = 2.0**63  # a stored number beyond it counts nothing here
+SURE = 0.8  # similarity from which an unknown key is a slip of the pen
+OTHER_NAMES = {  # of keys in other programs: the name here
+    "learning_rate": "lr",
+    "base_lr": "lr",
+    "wd": "weight_decay",
+    "optimizer": "optimiser",
+    "scheduler": "schedule",
+    "lr_scheduler": "schedule",
+    "batch_size": "batch",
+    "max_epochs": "epochs",
+    "num_epochs": "epochs",
+    "max_steps": "steps",
+    "num_steps": "steps",
+    "iterations": "steps",
+    "seed": "seeds",
+    "patch_size": "crop",
+    "augmentation": "augment",
+}
 
 
 def sparse(default: Any = None) -> Any:
@@ -41,6 +60,11 @@ def sparse(default: Any = None) -> Any:
 def renamed(default: str, **former: str) -> Any:
     """Return a field of words; one of ``former`` is refused with what it is called now, in words."""
     return field(default=default, metadata={FORMER: former})
+
+
+def percents(default: tuple[int, ...]) -> Any:
+    """Return a field of whole percents; of a share, such as 0.1, an error says which percent to write."""
+    return field(default=default, metadata={PERCENTS: True})
 
 
 def plain(value: Any) -> Any:
@@ -275,8 +299,8 @@ def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
         value = {name: getattr(value, name) for name in allowed}
     for key in _mapping(value, keys, where):
         if key not in allowed:
-            near = get_close_matches(str(key)[:80], allowed, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(allowed))}"
+            near = suggested(kind, str(key))
+            hint = did_you_mean(near) if near else f"known: {', '.join(sorted(allowed))}"
             raise BenchError(f"{where((*keys, key))}: unknown key {shown(key)}; {hint}")
     for key, given in value.items():
         now = allowed[key].metadata.get(FORMER, {}).get(given if isinstance(given, str) else "")
@@ -284,6 +308,8 @@ def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
             raise BenchError(
                 f"{where((*keys, key))}: {given!r} is called {now}; write the new name"
             )
+        if allowed[key].metadata.get(PERCENTS) and isinstance(given, list | tuple):
+            _refuse_shares(given, (*keys, key), where)
     needed = (
         k for k, f in allowed.items() if f.default is MISSING and f.default_factory is MISSING
     )
@@ -297,6 +323,58 @@ def _dataclass(kind: Any, value: Any, keys: Keys, where: Where) -> Any:
         return kind(**built)
     except ValueError as error:  # a dataclass's own __post_init__ names the field
         raise BenchError(f"{where(keys)}: {error}") from None
+
+
+def _refuse_shares(values: Sequence[Any], keys: Keys, where: Where) -> None:
+    """Refuse 0.1 and ``20%`` in a list of whole percents."""
+    for index, value in enumerate(values):
+        if not isinstance(value, float | str):
+            continue
+        percent = value.strip(" %") if isinstance(value, str) else f"{100 * value:g}"
+        write = percent if percent.isdecimal() else "10 for 10 %"
+        raise BenchError(
+            f"{where((*keys, str(index)))}: {keys[-1]} are whole percents, got {shown(value)}; write {write}"
+        )
+
+
+def suggested(kind: Any, key: str, others: Sequence[str] = ()) -> list[str]:
+    """Return the keys that an unknown one may mean, such as ``optimiser.lr`` for ``lr``; three at most.
+
+    Args:
+        kind: the dataclass that lacks the key.
+        key: as written.
+        others: keys that are allowed beside the dataclass's own.
+    """
+    names = [*_givable(kind)[0], *others]
+    usual = OTHER_NAMES.get(key.lower(), key)
+    if usual in names:
+        return [usual]
+    near = get_close_matches(key[:80], names, n=1, cutoff=SURE)
+    paths = near or _nested_paths(kind, usual) or get_close_matches(key[:80], names, n=1)
+    return paths[:3]
+
+
+def _nested_paths(kind: Any, key: str) -> list[str]:
+    """Return the dotted paths of a key one level below a dataclass; two levels where there is none."""
+    below = _nested_kinds(kind)
+    twice = [(f"{path}.{name}", part) for path, of in below for name, part in _nested_kinds(of)]
+    levels = [
+        [f"{path}.{key}" for path, of in level if key in _givable(of)[0]]
+        for level in (below, twice)
+    ]
+    return levels[0] or levels[1]
+
+
+@cache
+def _nested_kinds(kind: Any) -> list[tuple[str, Any]]:
+    """Return the dataclasses among a dataclass's fields, also in a union or a list, by the field's name."""
+    allowed, hints = _givable(kind)
+    return [
+        (name, part)
+        for name in allowed
+        for part in (hints[name], *get_args(hints[name]))
+        if is_dataclass(part) and get_origin(hints[name]) is not dict
+    ]
 
 
 def _missing(names: list[str]) -> str:

@@ -113,6 +113,10 @@ def test_plain_values_become_the_frozen_dataclass(read):
     ("text", "message"),
     [
         ("titel: x", r"file.yaml:1: titel: unknown key 'titel'; did you mean 'title'\?"),
+        ("title: x\nlr: 1", r":2: lr: unknown key 'lr'; did you mean 'inner.lr' or 'several.lr'"),
+        ("title: x\nLearning_Rate: 1", "unknown key 'Learning_Rate'; did you mean 'inner.lr'"),
+        ("title: x\ninner: {learning_rate: 1}", r"inner.learning_rate: .*; did you mean 'lr'\?"),
+        ("title: x\nmax_steps: 1", r"unknown key 'max_steps'; did you mean 'steps'\?"),
         ("title: x\ninner:\n  rate: 1", ":3: inner.rate: unknown key 'rate'; known: betas, lr"),
         ("steps: 1", ":1: top level: key 'title' is missing"),
         ("title: 1", ":1: title: expected text, got 1"),

@@ -341,7 +341,8 @@ def _has_baseline(protocol: Protocol, document: Document) -> None:
                 keys = first_of(sorted(near[1]), LISTED)
                 raise BenchError(
                     f"{where}: is fine-tuned on {section!r} with other settings than its baseline, row {near[0]!r}: "
-                    f"{keys}; use the same settings, or write 'baseline: unequal' to allow it"
+                    f"{keys}; use the same settings, let each row choose its own by 'tune', or write "
+                    "'baseline: unequal' to allow it"
                 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import registry
 from bench.document import Document, overlay, scalar
-from bench.errors import BenchError, shown, unknown
+from bench.errors import BenchError, did_you_mean, shown, unknown
 from bench.protocol import settings
 from bench.protocol.model import Protocol, section_names
 from bench.protocol.sections import (
@@ -23,7 +23,7 @@ from bench.protocol.sections import (
     one_of_each,
 )
 from bench.protocol.views import View
-from bench.typed import Keys, plain
+from bench.typed import Keys, plain, suggested
 
 SCALES = ("paper", "pilot", "smoke")
 # key of a list: of what
@@ -143,7 +143,7 @@ class Override:
         self.keys = tuple(path.split("."))
         if self.keys[0] == "inference":  # as the spec of an evaluation has it
             self.keys = ("finetune", *self.keys)
-        self._used, self._near = False, set[str]()
+        self._used, self._near, self._suggested = False, set[str](), set[str]()
 
     def lay(self, document: Document) -> None:
         """Write the value into a protocol wherever the key is in it.
@@ -184,10 +184,8 @@ class Override:
             BenchError: names the nearest.
         """
         if not self._used:
-            near = get_close_matches(self.path, sorted(self._near), n=1)
-            hint = (
-                f"did you mean {near[0]!r}?" if near else "'bench plan --json' shows what jobs have"
-            )
+            near = sorted(self._suggested) or get_close_matches(self.path, sorted(self._near), n=1)
+            hint = did_you_mean(near) if near else "'bench plan --json' shows what jobs have"
             raise BenchError(f"--set {self.text}: no key {self.path!r} in the protocols; {hint}")
 
     def _refuse(self) -> None:
@@ -205,6 +203,8 @@ class Override:
             )
         if first not in (*stated, *OF_JOBS):
             what = unknown("key of a protocol or a job", first, [*stated, *OF_JOBS])
+            if near := suggested(Protocol, first, OF_JOBS):
+                what = f"{what.partition('; ')[0]}; {did_you_mean(near)}"
             raise BenchError(f"--set {self.text}: {what}{only}")
         refused = first in OF_JOBS[1:] or (
             first in ("finetune", "pretrain") and isinstance(self.value, dict)
@@ -286,6 +286,9 @@ class Override:
         else:
             others = (*filter(None, names), *fields, *map(str, range(len(value))))
             self._near |= {".".join((*at, other, *keys[1:])) for other in others}
+            as_typed = (*at, *keys) == self.keys  # not a key that this one replaces
+            near = suggested(IN_LISTS[at[-1]], keys[0], others) if fields and as_typed else ()
+            self._suggested |= {".".join((*at, other, *keys[1:])) for other in near}
 
     def _put(self, document: Document, keys: Keys, value: Any) -> None:
         """Replace what stands under one path, and what it is an alternative to."""

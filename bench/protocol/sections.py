@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from bench.dataset import Recipe
 from bench.ranges import Part, Range, Share
-from bench.typed import SPARSE, renamed, sparse
+from bench.typed import SPARSE, percents, renamed, sparse
 
 # Which numbers make sense. Upper bounds lie far above anything in the field: they catch slips.
 Triple = Annotated[tuple[int, int, int], Range(0, 4096, above=True, order=False)]  # voxels
@@ -746,7 +746,8 @@ class Finetune(Tuning):
     crop: Triple | None = None  # by default that of the network
     # for classification: units of an additional layer before the last
     hidden: Annotated[int, Range(0, 65536)] = 0
-    fractions: tuple[int, ...] = (100,)  # percents of the training patients, integers from 1 to 100
+    # percents of the training patients, integers from 1 to 100
+    fractions: tuple[int, ...] = percents((100,))
     seeds: Numbers = (0,)  # one run per seed
     # instead of `seeds`: number of draws of labelled patients; N means seeds 0 to N - 1
     draws: Annotated[int, Range(1, 1000)] | None = None

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from bench.document import Document
 from bench.errors import BenchError, unknown
 from bench.ranges import Range
+from bench.typed import percents
 
 # What a cell is of. A row is a method on a network: where `network` is an axis beside it, rows of one
 # title on several networks are one line.
@@ -50,7 +51,7 @@ class View:
     columns: tuple[Axis, ...] = ()  # by default [target]; some figures have another default
     rows: tuple[str, ...] = ()  # names of the rows to show, in this order; all by default
     sections: tuple[str, ...] = ()  # the same for sections
-    fractions: Percents = ()  # the same for label fractions, in percent
+    fractions: Percents = percents(())  # the same for label fractions, in percent
     targets: tuple[str, ...] = ()  # the same for targets; "mean" is the mean over all
     metrics: tuple[str, ...] = ()  # by default the layout's metric first, then the others
     published: bool = True  # print the paper's numbers beside ours

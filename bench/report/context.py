@@ -15,7 +15,7 @@ from bench.protocol.comparable import baseline_of, way
 from bench.report.cells import MEAN, Cells, Key
 from bench.report.names import quoted_title, row_titles, section_labels, unit_of, with_network
 from bench.report.published import Published, Value
-from bench.report.supplement import DatasetInfo, Extras
+from bench.report.supplement import DatasetInfo, Extras, Failure
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,14 @@ class ReportContext:
         """Return the rows of which nothing ran, not even in vain."""
         tried = {k.row for k in self.cells.cells} | {f.row for f in self.extras.failures}
         return [row for row in self.rows if row not in tried]
+
+    def failures_of(self, key: Key) -> list[Failure]:
+        """Return the failed jobs that explain why a cell lacks numbers."""
+        section = self.protocol.sections[key.section]
+        of_row = [
+            f for f in self.extras.failures if f.row == key.row and f.section in ("", section)
+        ]
+        return [f for f in of_row if f.fraction in (None, key.fraction)]
 
     @cached_property
     def shares_not_run(self) -> list[tuple[int, int]]:

@@ -131,11 +131,7 @@ def leaked(leak: Leak) -> str:
 
 def _failures(report: ReportContext, key: Key, jobs: tuple[str, ...]) -> list[Failure]:
     named = [f for f in report.extras.failures if f.job in jobs]
-    if named:
-        return named
-    section = report.protocol.sections[key.section]
-    of_row = [f for f in report.extras.failures if f.row == key.row and f.section in ("", section)]
-    return [f for f in of_row if f.fraction in (None, key.fraction)]
+    return named or report.failures_of(key)
 
 
 def _why(failures: list[Failure]) -> str:

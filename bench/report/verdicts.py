@@ -20,6 +20,7 @@ HEADING = "Which rows differ from scratch?"
 UNLIKE = "fine-tuned differently from scratch"
 APART = "shares no patient and fine-tuning seed with scratch"
 MISSING = "not run yet"
+FAILED = "failed"
 ITSELF = "starts from random weights and scores the same as scratch in every run"
 BLIND = "blind: not even the ceiling is shown to be better than scratch"
 MANY = 2000  # comparisons of one report that are made pair by pair
@@ -176,7 +177,9 @@ def _at(
         if near[1] and not variant:
             aside.append(f"{report.quoted(row)} ({UNLIKE})")
         elif comparison is None:
-            aside.append(f"{report.quoted(row)} ({APART if scored else MISSING})")
+            aside.append(
+                f"{report.quoted(row)} ({APART if scored else FAILED if report.failures_of(key) else MISSING})"
+            )
         elif (
             variant.startswith(" (random)")
             and comparison.difference == 0

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,6 +15,8 @@ from one_line import refusal
 
 from bench import plugins, registry
 from bench.cli import main
+from bench.data import split
+from bench.data.check import check
 from bench.extras.new import TEMPLATES
 from bench.protocol import read
 
@@ -120,6 +124,39 @@ def test_how_to_pages_begin_with_the_templates_themselves():
         text = (TEMPLATES / f"my_{kind}.py").read_text()
         assert f"```python\n{text}```" in (DOCS / page).read_text()
         assert len([line for line in text.splitlines() if line.strip()]) < 40
+
+
+def test_the_example_of_classes_from_a_table_keeps_visits_of_a_patient_together(tmp_path):
+    _, code, text, *_ = re.findall(
+        r"```(?:python|yaml)\n(.*?)```", (DOCS / "add_a_data_set.md").read_text(), re.DOTALL
+    )
+    assert len([line for line in code.splitlines() if line.strip()]) <= 25
+    (tmp_path / "my_visits.py").write_text(code)
+    (tmp_path / "my_visits.yaml").write_text(text)
+    table = ["patient,visit,tumour"]
+    for n in range(20):
+        patient, visit = f"P{n // 2:02d}", f"visit{n % 2 + 1}"
+        image = np.random.default_rng(n).normal(100, 20, (8, 8, 8)).astype(np.float32)
+        (tmp_path / "my_visits" / patient / visit).mkdir(parents=True)
+        nib.save(
+            nib.Nifti1Image(image, np.diag([2.0, 2.0, 2.0, 1.0])),
+            tmp_path / "my_visits" / patient / visit / "t1.nii.gz",
+        )
+        table += [f"{patient},{visit},{'yes' if n // 2 % 2 else 'no'}"] * (n < 18)
+    (tmp_path / "my_visits" / "labels.csv").write_text("\n".join(table))
+    protocol = read(tmp_path / "my_visits.yaml")
+    assert (protocol.metrics, protocol.finetune[0].split) == (("accuracy", "auc"), "even")
+    dataset = registry.load("dataset", "my_visits")()
+    cases = dataset.listed(tmp_path / "my_visits")
+    assert [(case.id, case.patient, case.label) for case in cases[1:4]] == [
+        ("P00_visit2", "P00", 0),
+        ("P01_visit1", "P01", 1),
+        ("P01_visit2", "P01", 1),
+    ]
+    assert [case.label for case in cases[-2:]] == [None, None]
+    assert check(dataset, tmp_path / "my_visits") == []
+    (fold,) = split.folds(dataset, "my_visits", cases, "even")
+    assert len({*fold.train, *fold.val, *fold.test}) == 9
 
 
 def test_the_method_of_the_template_mirrors_the_axes_that_its_class_names(made):

@@ -1,6 +1,7 @@
 """``bench check``: what there is, in the terminal and on the page, beside what is wrong."""
 
 import base64
+import html
 import io
 import json
 import re
@@ -13,11 +14,14 @@ from PIL import Image
 
 from bench import registry
 from bench.cli import main
+from bench.data import split as splits
 from bench.data.check import check
 from bench.data.layout_msd import msd_folder
+from bench.dataset import Case, Dataset, Recipe
 from bench.extras.survey import measure as surveys
-from bench.extras.survey.measure import Survey, labels, number, overview
+from bench.extras.survey.measure import Survey, labels, notes, number, overview
 from bench.extras.survey.page import page
+from bench.extras.survey.text import as_text
 from bench.show.thumbnail import SIDE, colours
 
 pytestmark = pytest.mark.usefixtures("own_place")
@@ -92,6 +96,63 @@ def test_the_official_number_stands_beside_what_is_there(tmp_path, capsys):
     assert out.endswith("msd04_hippocampus: 6 of 390 published cases, nothing wrong\n")
     assert main(["check", real.name, "--data", str(synthetic.parent)]) == 0
     assert capsys.readouterr().out.endswith("msd04_hippocampus: 6 cases, nothing wrong\n")
+
+
+class Own(Dataset):
+    """Classified scans of four patients, two of them without a class, and maps that no case has."""
+
+    title, licence, modality, channels = "Own", "none", "MR", ("T1",)
+    task, labels = "classification", {0: "well", 1: "ill"}
+    recipes, splits = {"default": Recipe()}, {"mine": "own.mine.json"}
+
+    def cases(self, root):
+        files = sorted(root.glob("imagesTr/c*.nii.gz"))
+        return [
+            Case(f.name[:2], f.name[:2], (f,), None if n > 3 else 0) for n, f in enumerate(files)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("lists", "line"),
+    [
+        ({"train": ["c1"], "test": ["c2", "c3", "c4"]}, ""),
+        ({"train": ["c1"], "test": ["c4"], "note": "without scanner 3"}, ""),
+        (
+            {"train": ["c1"], "test": ["c2", "c4"]},
+            "1 of 4 labelled patients is in no part (c3); list them,",
+        ),
+        ({"test": ["c4"]}, "3 of 4 labelled patients are in no part (c1, c2, c3)"),
+        (
+            {
+                "folds": [
+                    {"train": ["c1", "c2"], "test": ["c3"]},
+                    {"train": ["c1"], "test": ["c4", "c3"]},
+                ]
+            },
+            "2 of 4 labelled patients are in no part of some fold (c2, c4)",
+        ),
+    ],
+)
+def test_labelled_patients_in_no_part_of_a_split_file_are_told(root, monkeypatch, lists, line):
+    monkeypatch.setattr(splits, "read_list", lambda *_: lists)
+    survey = Survey("own", Own(), root)
+    (omission, *_) = [*notes(survey), ""]
+    assert omission.startswith(f"split 'mine': {line}" if line else "")
+    assert bool(omission) == bool(line)
+    assert omission in as_text(survey) and omission in html.unescape(page(survey))
+
+
+def test_what_to_do_about_files_of_no_case_is_said_once(root, monkeypatch):
+    monkeypatch.setattr(Own, "splits", {})
+    survey = Survey("own", Own(), root)
+    survey.findings = check(survey.dataset, root, 2)
+    assert sum(f.detail == "belongs to no case" for f in survey.findings) == 6
+    assert as_text(survey).count("name them in the member 'unread' of the data set's class") == 1
+    assert "'unread'" not in as_text(surveyed(root))
+    monkeypatch.setattr(Own, "unread", ("labelsTr/*.nii.gz",))
+    assert check(Own(), root, 2) == []
+    survey.findings = []
+    assert "'unread'" not in as_text(survey)
 
 
 def pictures(text, kind):

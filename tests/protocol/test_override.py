@@ -226,6 +226,15 @@ FACTS += ("network.in_channels=2", "init=random", "contents=x", "inference.crop=
             "finetune.7.steps=1",
             "no key 'finetune.7.steps' in the protocols; did you mean 'finetune.0.steps'",
         ),
+        (
+            "finetune.lr=1e-2",
+            "'finetune.lr' in the protocols; did you mean 'finetune.optimiser.lr'",
+        ),
+        ("finetune.learning_rate=1e-2", "did you mean 'finetune.optimiser.lr'"),
+        ("finetune.scheduler.name=poly", "did you mean 'finetune.schedule.name'"),
+        ("pretrain.lr=1e-2", r"pretrain\.lr: unknown key 'lr'; did you mean 'optimiser.lr'"),
+        ("rows.pair.finetune.lr=1e-2", r"finetune\.lr: .* 'lr'; did you mean 'optimiser.lr'"),
+        ("lr=1e-2", "named 'lr'; did you mean 'finetune.optimiser.lr' or 'pretrain.opti"),
         ("rows.pear.at=4", "no key 'rows.pear.at' in the protocols; did you mean 'rows.pair.at'"),
         (
             "rows.pair.finetune.batsh=4",

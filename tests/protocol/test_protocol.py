@@ -135,6 +135,10 @@ MISTAKES = [
     (edit("epochs: 100", f"epochs: 100\n  batch: {10**20}"), None, "  batch: ", "batch must be above 0"),
     (edit("title: Test", "title: Test\nthreads: 0"), None, "threads: 0", "threads must be above 0"),
     (edit("split: even", "split: even\n    fractions: [0]"), None, "- dataset", "percents from 1 to 100"),
+    (edit("split: even", "split: even\n    fractions: [0.1, 1.0]"), None, "fractions", "percents, got 0.1; write 10"),
+    (edit("split: even", "split: even\n    fractions: [20%]"), None, "fractions", "percents, got '20%'; write 20"),
+    (edit("split: even", "split: even\n    fractions: [0.125]"), None, "fractions", "; write 10 for 10 %"),
+    (view("{columns: [fraction], fractions: [0.1]}"), None, "layout", "fractions are whole percents, got 0.1"),
     (edit("split: even", "split: even\n    seeds: []"), None, "- dataset", "at least one value"),
     (edit("split: even", "split: even\n    seeds: [0, 1, 0]"), None, "- dataset", "seeds: list each value once"),
     (edit("split: even", "split: even\n    fractions: [5, 5]"), None, "- dataset", "fractions: list each"),
@@ -148,6 +152,12 @@ MISTAKES = [
     (edit("steps: 3", "steps: 3\n      select: best_test"), "pilot", "best_test", "'paper' scale only"),
     (pair("pretrain: {stepz: 1}\n"), None, "stepz", "did you mean 'steps'"),
     (pair("finetune: {seed: 1}\n"), None, "seed:", "did you mean 'seeds'"),
+    (pair("finetune: {lr: 1}\n"), None, "lr: 1}", "unknown key 'lr'; did you mean 'optimiser.lr'?"),
+    (edit("split: even", "split: even\n    lr: 2e-3"), None, "lr: 2e-3", "did you mean 'optimiser.lr'?"),
+    (edit("epochs: 100", "epochs: 100\n  learning_rate: 1"), None, "learning_", "did you mean 'optimiser.lr'?"),
+    (edit("epochs: 100", "epochs: 100\n  weight_decay: 1"), None, "  weight_", "'optimiser.weight_decay'?"),
+    (edit("epochs: 100", "epochs: 100\n  batch_size: 1"), None, "batch_", "did you mean 'batch'?"),
+    (edit("title: Test", "title: Test\nlr: 1"), None, "lr: 1", "'finetune.optimiser.lr' or 'pretrain.optimiser.lr'?"),
     (pair("finetune: {split: other}\n"), None, "other", "a row cannot change this"),
     (pair("finetune: {steps: 1, epochs: 2}\n"), None, "epochs: 2", "set the budget once"),
     (edit("  alone: {method: scratch, network: net}\n", ""), None, "  pair:", "nothing to compare with"),
@@ -243,7 +253,7 @@ def test_a_baseline_is_fine_tuned_as_what_it_is_compared_with(text_file, own, ke
     if not keys:
         assert read(text_file(text)).baseline == "scratch"
         return
-    said = f"on '.*' with other settings than its baseline, row 'alone': {keys};.*'baseline: un"
+    said = f"on '.*' with other settings than its baseline, row 'alone': {keys};.* by 'tune', or write 'baseline: un"
     with refused(f"rows.pair: is fine-tuned {said}"):
         read(text_file(text))
     (line,) = unequal(read(text_file(text + "baseline: unequal\n")))

@@ -13,7 +13,7 @@ import pytest
 from bench import report, stats
 from bench.protocol import Finetune, Layout, Net, Row, View
 from bench.protocol.sections import Group, Tune
-from bench.report import Extras
+from bench.report import Extras, Failure
 from bench.report.cells import MEAN, Key
 from bench.report.conclusion import (
     _region,
@@ -198,6 +198,20 @@ def test_a_control_that_is_scratch_run_by_run_is_not_compared_with_it(context, u
     )
     (table,) = verdict_tables(context(*usual, *same), [group])
     assert table.caption.endswith(f"Left out: {group.aside[0]}.")
+
+
+def test_a_row_that_failed_is_not_called_not_run(context, usual):
+    failures = (
+        Failure("j1", "b", "out of memory", "log.txt"),
+        Failure("j2", "c", "out of memory", "log.txt", section="organs", fraction=10, seed=0),
+    )
+    report = replace(
+        context(*(row for row in usual if row["row"] in "ad")), extras=Extras(failures=failures)
+    )
+    (group,) = verdicts(report)
+    assert group.aside == ("“B” (failed)", "“C” (not run yet)")  # C failed at another fraction
+    (table,) = verdict_tables(report, [group])
+    assert table.caption.endswith("Left out: “B” (failed); “C” (not run yet).")
 
 
 def test_a_family_is_of_one_place(context, usual):

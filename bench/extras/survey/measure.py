@@ -13,14 +13,19 @@ from bench.data.check import Finding
 from bench.data.facts import PERCENTILES, Facts, facts, named
 from bench.data.fit import doubts
 from bench.data.layout_msd import likely_visits
-from bench.dataset import Case, Dataset, present
-from bench.errors import BenchError, printable
+from bench.dataset import Case, Dataset, natural, present
+from bench.errors import BenchError, first_of, printable
 from bench.phantoms.synthetic import is_synthetic
 from bench.show.thumbnail import Thumbnail, thumbnail
 from bench.volumes.reading import LabelVolume, Volume3D
 
 MOST = 500  # cases that are drawn; of more every n-th
 DIVISIONS = (splits.RULE, splits.EVEN, splits.CV5, splits.LEAVE_ONE_OUT)  # told of any data set
+NAMED = 5  # patients of a line
+UNREAD = (
+    "files that belong to no case: if they are left out on purpose, name them in the member 'unread' of the data "
+    'set\'s class, such as unread = ("*/seg.nii.gz",)'
+)
 GREY = ("lowest", *(f"{p:g} %" for p in PERCENTILES), "highest")  # of a case's channel
 
 
@@ -177,6 +182,35 @@ def divisions(survey: Survey) -> list[tuple[str, tuple[str, ...], str]]:
         texts = (f"{s[0]}" if s[0] == s[-1] else f"{s[0]} to {s[-1]}" for s in sizes)
         rows.append((split, (*texts, str(len(folds))), ""))
     return rows
+
+
+def notes(survey: Survey) -> list[str]:
+    """Return what a person should know of a data set beside its findings, one line each."""
+    lines = [line for split in survey.dataset.splits if (line := _omission(survey, split))]
+    layout_of_bench = type(survey.dataset).__module__.startswith("bench.")
+    if not layout_of_bench and any(f.kind == "extra" for f in survey.findings):
+        lines.append(UNREAD)
+    return lines
+
+
+def _omission(survey: Survey, split: str) -> str:
+    """Return which labelled patients the file of a split leaves out; "" where it has a note about its list."""
+    labelled = {case.patient for case in survey.cases if case.label is not None}
+    try:
+        folds = splits.listed(survey.dataset, split)
+        noted = splits.read_list(survey.dataset, survey.dataset.splits[split]).get("note")
+    except BenchError:
+        return ""  # `divisions` says why
+    left_out = [labelled.difference(fold.train, fold.val, fold.test) for fold in folds]
+    patients = sorted(set[str]().union(*left_out), key=natural)
+    if not patients or noted:
+        return ""
+    where = "no part" if all(left == left_out[0] for left in left_out) else "no part of some fold"
+    verb = "is" if len(patients) == 1 else "are"
+    return (
+        f"split {split!r}: {len(patients)} of {len(labelled)} labelled patients {verb} in {where} "
+        f"({first_of(patients, NAMED)}); list them, or say in the file's 'note' why not"
+    )
 
 
 def spread(values: Sequence[float]) -> str:

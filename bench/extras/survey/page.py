@@ -11,7 +11,16 @@ from bench.data.facts import Facts, named
 from bench.data.split import SIDES
 from bench.dataset import Case
 from bench.errors import BenchError, printable
-from bench.extras.survey.measure import GREY, Survey, count, divisions, greys, number, overview
+from bench.extras.survey.measure import (
+    GREY,
+    Survey,
+    count,
+    divisions,
+    greys,
+    notes,
+    number,
+    overview,
+)
 from bench.extras.survey.text import LABEL_HEAD, label_rows
 from bench.show.thumbnail import SIDE, Thumbnail, colours
 from bench.store import write_atomic
@@ -65,6 +74,7 @@ def page(survey: Survey) -> str:
         count=count(survey),
         overview=overview(survey),
         findings=[_finding(survey.root, f) for f in survey.findings],
+        notes=notes(survey),
         drawn={card.case for card in cards},
         skipped=survey.skipped,
         labels=[(_colour(row[0]), row) for row in label_rows(survey)],

@@ -14,6 +14,7 @@ from bench.extras.survey.measure import (
     divisions,
     greys,
     labels,
+    notes,
     number,
     overview,
     recipe_doubts,
@@ -30,7 +31,8 @@ def as_text(survey: Survey) -> str:
     table = (
         tabulate(rows, headers=("Case", "Kind", "What", "File"), tablefmt="plain") if rows else ""
     )
-    return "\n\n".join(filter(None, (*_holds(survey), table, closing(survey))))
+    lines = "\n".join(map(printable, notes(survey)))
+    return "\n\n".join(filter(None, (*_holds(survey), table, lines, closing(survey))))
 
 
 def closing(survey: Survey) -> str:
