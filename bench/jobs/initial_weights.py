@@ -41,7 +41,16 @@ class Weights:
     @property
     def left_open(self) -> str:
         """Return a line on what the tensors do not tell and was taken for granted, else nothing."""
-        return str(self.manifest.params.get(foreign_weights.OPEN, ""))
+        return self._foreign(foreign_weights.OPEN)
+
+    @property
+    def layout(self) -> str:
+        """Return the layout of a file that others wrote; empty where bench wrote it."""
+        return self._foreign("layout")
+
+    def _foreign(self, key: str) -> str:
+        """Return what was noted of a foreign file; where a method trained, ``params`` are that method's."""
+        return "" if self.manifest.method else str(self.manifest.params.get(key, ""))
 
 
 def network_of(net: NetSpec, task: str, classes: int = 0) -> Model:
@@ -117,10 +126,9 @@ def rehearse(
         transfer.rehearse(weights.tensors, network, manifest, lacks=lacks, output=output)
     except BenchError as error:
         raise BenchError(f"{path}: {error}" + (f"; {left_open}" if left_open else "")) from None
-    layout = str(manifest.params.get("layout", ""))
     for row in stated:
         try:
-            row.check(layout, manifest.preset, manifest.recipe, manifest.out_channels)
+            row.check(weights.layout, manifest.preset, manifest.recipe, manifest.out_channels)
         except BenchError as error:
             raise BenchError(f"{path}: {error}") from None
     return f"{path}: {left_open}" if left_open else ""
