@@ -30,13 +30,21 @@ class Weights:
     manifest: transfer.Manifest
 
     @classmethod
-    def of_file(cls, path: Path, given: Given, output: bool = False) -> Weights:
-        """Read a file of weights as a row states it; ``output``: with its last layer.
+    def of_file(
+        cls, path: Path, given: Given, receiver: Callable[[], Model], output: bool = False
+    ) -> Weights:
+        """Read a file of weights as a row states it.
+
+        Args:
+            path: the file.
+            given: what the row states.
+            receiver: builds the row's network, whose names the tensors may have.
+            output: with its last layer.
 
         Raises:
             BenchError: as ``foreign_weights.read_weights``.
         """
-        return cls(*foreign_weights.read_weights(path, given.preset, output))
+        return cls(*foreign_weights.read_weights(path, given.preset, output, receiver))
 
     @property
     def left_open(self) -> str:
@@ -135,13 +143,17 @@ def rehearse(
 
 
 def weights_of(
-    context: Context[Any], pretrained: Path | None, output: bool = False
+    context: Context[Any],
+    pretrained: Path | None,
+    receiver: Callable[[], Model],
+    output: bool = False,
 ) -> Weights | None:
     """Return what ``init`` of a job's spec names, None where it is random.
 
     Args:
         context: of the job.
         pretrained: the folder of the pretraining that ``init`` names, None for a file.
+        receiver: builds the network that is to start from them.
         output: with the last layer of a file that others wrote.
 
     Raises:
@@ -159,4 +171,4 @@ def weights_of(
     context.log(f"weights of {path}")
     if sha256(path) != digest:
         raise BenchError(f"{path}: changed since it was planned; run the protocol again")
-    return Weights.of_file(path, context.spec.given, output)
+    return Weights.of_file(path, context.spec.given, receiver, output)

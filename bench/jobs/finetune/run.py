@@ -202,7 +202,8 @@ def build(context: Context[FinetuneSpec]) -> tuple[nets.Model, Collection[str]]:
     """
     spec = context.spec
     pretrained = context.input(1) if spec.init.startswith("job:") else None
-    weights = initial_weights.weights_of(context, pretrained, spec.loads_output)
+    receiver = partial(initial_weights.network_of, spec.network, spec.data.task)
+    weights = initial_weights.weights_of(context, pretrained, receiver, spec.loads_output)
     initial_weights.seeded(spec.seed)
     network = initial_weights.network_of(spec.network, spec.data.task, _classes(spec, weights))
     receipt = initial_weights.start(
@@ -244,8 +245,10 @@ def rehearse(spec: FinetuneSpec, path: Path | None, stated: Sequence[Stated] = (
     Raises:
         BenchError: the weights do not fit, or a layer looks at the whole batch.
     """
-    given, output, left_open = spec.given, spec.loads_output, ""
-    weights = initial_weights.Weights.of_file(path, given, output) if path is not None else None
+    given, output, left_open, weights = spec.given, spec.loads_output, "", None
+    if path is not None:
+        receiver = partial(initial_weights.network_of, spec.network, spec.data.task)
+        weights = initial_weights.Weights.of_file(path, given, receiver, output)
     network = initial_weights.network_of(spec.network, spec.data.task, _classes(spec, weights))
     if weights is not None and path is not None:
         left_open = initial_weights.rehearse(network, weights, path, given.lacks, output, stated)
