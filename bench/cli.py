@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if ASKS in os.environ:
         return _complete(sys.argv[1:] if argv is None else argv)
     arguments = parser().parse_args(argv)
-    plans = arguments.command == "plan" or (arguments.command == "run" and arguments.dry_run)
-    bare = argv is None and plans and no_torch.install()  # of a process of its own alone
+    # of a process of its own alone
+    bare = argv is None and arguments.command == "plan" and no_torch.install()
     if bare:
         gc.disable()  # it is short, and keeps what it makes
     try:

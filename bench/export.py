@@ -8,13 +8,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
-from bench import digest, row_weights
+from bench import digest, row_weights, typed
+from bench.data.roots import Roots, adapter
 from bench.errors import BenchError, unknown
 from bench.jobs import submission
+from bench.jobs.finetune.spec import FinetuneSpec
 from bench.nets import exported, transfer
 from bench.nets.catalog import ARCHITECTURES
 from bench.store import Store, write_atomic
@@ -71,6 +76,7 @@ def export(
     if merged is not None:
         _check_free(merged.copy)
     tensors, manifest = transfer.read(path)
+    manifest = described(store, path, manifest)
     _make_folder(to)
     exported.write(to, tensors, manifest, format)
     if plans is not None:
@@ -119,6 +125,40 @@ def weights_of(store: Store, job: str, only: Mapping[str, Sequence[str]] | None 
         files_present = ", ".join(sorted(p.name for p in folder.glob("*.safetensors")))
         raise BenchError(f"{path}: no such weights; the job has {files_present}")
     return path
+
+
+def described(store: Store, weights: Path, manifest: transfer.Manifest) -> transfer.Manifest:
+    """Return the manifest of a job's weights with what the job's record tells besides.
+
+    That is the method's parameters as they ran, the step and the labels. What a record of an older version does
+    not tell stays as it is: the step of the selected weights, the labels of a data set that is not found here.
+
+    Args:
+        store: the output folder.
+        weights: a file that ``weights_of`` returned.
+        manifest: that the file has.
+    """
+    record = store.manifest(weights.parent.name)
+    spec, chosen = record["spec"], weights.stem.removeprefix("weights-")
+    if record["kind"] == row_weights.PRETRAIN:
+        step = int(chosen) if chosen.isdecimal() else record.get("steps", 0)
+        return replace(manifest, params=spec["method"]["params"], step=step)
+    before = str(spec["init"]).removeprefix("job:").partition("@")[0]
+    params = manifest.params
+    if spec["init"].startswith("job:") and store.done(before):
+        params = store.manifest(before)["spec"]["method"]["params"]
+    step = record.get("steps" if chosen == LAST else "selected_step", 0)
+    return replace(manifest, params=params, step=step, labels=_labels(record))
+
+
+def _labels(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the output channels of a fine-tuning by name; one of an older version did not note them."""
+    if "labels" in record:
+        return tuple(record["labels"])
+    with suppress(BenchError):  # another version's spec, or a data set that is not found
+        spec = typed.build(FinetuneSpec, record["spec"], ".".join)
+        return tuple(spec.channels(adapter(spec.data.dataset, Roots.here(None))))
+    return ()
 
 
 def _named(

@@ -25,6 +25,8 @@ MANIFEST = {  # manifest.json
     "samples?": int,
     "voxels?": int,
     "cases?": int,
+    "labels?": [str],
+    "selected_step?": int,
     "provenance?": {"source?": str, "sources?": {"*": str}, "begun_by?": [str]},
     "files?": {"*": {"sha256": str, "bytes": int}},
     "digest?": str,

@@ -94,6 +94,14 @@ def used() -> bool:
     return isinstance(sys.modules.get("torch"), Names)
 
 
+def require() -> None:
+    """Start this command anew where names stand in torch's place."""
+    import torch  # noqa: F401 - or what stands for it
+
+    if used():
+        start_anew()
+
+
 def start_anew() -> None:
     """Run this command again with torch itself."""
     os.environ[REAL] = "1"

@@ -193,6 +193,28 @@ def rehearse(plan: Plan, jobs: list[str]) -> list[str]:
     return list(filter(None, lines))
 
 
+def rehearse_starts(plan: Plan, jobs: list[str], *, all_jobs: bool) -> list[str]:
+    """Refuse files that jobs cannot start from, of a plan that was made without need of data.
+
+    Args:
+        plan: of protocols.
+        jobs: to do.
+        all_jobs: as ``rehearse``; else only those that start from a file, as also where data are not here.
+
+    Raises:
+        BenchError: what the run would say of a file that is not there; and as ``rehearse``.
+    """
+    for protocol, cells in plan.cells.items():
+        for cell in (cell for cell in cells if cell.wanted):
+            try:
+                plan.files.require(cell.columns["init"])
+            except BenchError as error:
+                raise BenchError(f"protocol {protocol!r}, row {cell.row!r}: {error}") from None
+    inits = {job: str(getattr(plan.jobs[job].spec, "init", "")) for job in jobs}
+    with_file = [job for job in jobs if inits[job].startswith("file:")]
+    return rehearse(plan, jobs if all_jobs and not plan.provisional else with_file)
+
+
 def describe(plan: Plan, store: Store, jobs: list[str]) -> None:
     """Leave each unfinished job's spec where a worker finds it: the same for whoever asks for the job."""
     for job in (job for job in jobs if not store.done(job)):

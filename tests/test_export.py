@@ -158,12 +158,43 @@ def test_the_weights_that_were_scored_are_exported_unless_others_are_named(
     folder = store.jobs / tuned
     manifest = store.manifest(tuned)
     manifest["spec"]["finetune"]["select"] = "best_val"
+    manifest["selected_step"] = 2
     tensors, about = transfer.read(folder / "last.safetensors")
     transfer.save(folder / "best_val.safetensors", {k: v + 1 for k, v in tensors.items()}, about)
     (folder / "manifest.json").write_text(digest.sealed(folder, manifest))
     to = tmp_path / "x.safetensors"
     assert said in export(store, f"{tuned}{asked}", to, "safetensors")
     assert equal(transfer.read(to)[0], transfer.read(folder / f"{name}.safetensors")[0])
+    assert transfer.read(to)[1].step == {"best_val": 2, "last": 3}[name]
+
+
+def older(store, job):
+    """Let a job's record be one of a version that did not note labels."""
+    folder, manifest = store.jobs / job, store.manifest(job)
+    assert manifest.pop("labels") and manifest.pop("files")
+    (folder / "manifest.json").write_text(digest.sealed(folder, manifest))
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_the_manifest_tells_the_parameters_as_they_ran_the_step_and_the_labels(
+    made, tmp_path, noted
+):
+    shutil.copytree(made.out, tmp_path / "out")
+    store, pair = Store(tmp_path / "out"), cell(made.first, row="simclr3d")
+    params = store.manifest(pair.pretrain)["spec"]["method"]["params"]
+    labels = ("background", "anterior", "posterior")
+    if not noted:
+        older(store, pair.finetune)
+    for job, step, named in (
+        (pair.pretrain, 3, ()),
+        (f"{pair.pretrain}@2", 2, ()),
+        (pair.finetune, 3, labels),
+    ):
+        to = tmp_path / f"{job}.safetensors"
+        export(store, job, to, "safetensors")
+        _, manifest = transfer.read(to)
+        assert (manifest.method, manifest.params) == ("simclr3d", params) and params
+        assert (manifest.step, manifest.labels) == (step, named)
 
 
 def test_an_existing_file_stays_and_none_is_left_half(made, tmp_path):

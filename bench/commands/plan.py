@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from bench import no_torch
 from bench.commands import flags
 from bench.errors import BenchError, printable
 
@@ -35,6 +36,8 @@ def body(arguments: argparse.Namespace) -> int:
     cluster, request = flags.cluster(arguments), flags.request(arguments)
     _card(arguments, cluster)  # a mistake is told before the data are read
     protocols = request.read()
+    if any(row.init for protocol in protocols for row in protocol.rows.values()):
+        no_torch.require()  # a file of weights is loaded; before a line is printed
     others = (mistakes(path, p.scale) for path, p in zip(request.protocols, protocols, strict=True))
     for line in chain.from_iterable((*map(unread, protocols), *others)):
         print(f"bench: {printable(line)}", file=sys.stderr)
@@ -127,6 +130,22 @@ def _gpu(
     return 0
 
 
+def _starts(arguments: argparse.Namespace, plan: Plan, jobs: list[str]) -> list[str]:
+    """Load the files that jobs start from, and return what to tell of them; a plan does not end at a refusal.
+
+    Raises:
+        BenchError: of a dry run, what its run would refuse.
+    """
+    from bench import run
+
+    try:
+        return run.rehearse_starts(plan, jobs, all_jobs=arguments.command != "plan")
+    except BenchError as error:
+        if arguments.command != "plan":
+            raise
+        return [str(error)]
+
+
 def tell(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Plan) -> int:
     """Print a plan, with what it takes of a card if one is named; a dry run also refuses what its run would."""
     from bench import run
@@ -140,6 +159,8 @@ def tell(arguments: argparse.Namespace, protocols: Sequence[Protocol], plan: Pla
     work = plan, run.todo(plan, seen), flags.without_gpu(arguments, cluster)
     if arguments.command != "plan":
         refuse_half(*work)
+    for line in _starts(arguments, plan, work[1]):
+        print(f"bench: {printable(line)}", file=sys.stderr)
     if name := _card(arguments, cluster):
         return _gpu(arguments, protocols, plan, name)
     lacking = told_half(*work)

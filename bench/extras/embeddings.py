@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,7 +129,9 @@ def _network(request: Embedding, store: Store) -> tuple[str, str, Weights | None
             other = f"name a file, a job of {store.root}, or random"
             raise BenchError(f"--init {path}: no such file; {other}")
         path = path if path.suffix else weights_of(store, request.init)
-        weights = Weights(path, *foreign_weights.read_weights(path, preset))
+        size = preset or next(iter(facts.presets))
+        receiver = partial(nets.network, name, size, 1, 2, facts.presets[size].crop)
+        weights = Weights(path, *foreign_weights.read_weights(path, preset, receiver=receiver))
         if not preset and weights.manifest.network == name:
             preset = weights.manifest.preset
     return name, preset or next(iter(facts.presets)), weights

@@ -30,18 +30,35 @@ class Weights:
     manifest: transfer.Manifest
 
     @classmethod
-    def of_file(cls, path: Path, given: Given, output: bool = False) -> Weights:
-        """Read a file of weights as a row states it; ``output``: with its last layer.
+    def of_file(
+        cls, path: Path, given: Given, receiver: Callable[[], Model], output: bool = False
+    ) -> Weights:
+        """Read a file of weights as a row states it.
+
+        Args:
+            path: the file.
+            given: what the row states.
+            receiver: builds the row's network, whose names the tensors may have.
+            output: with its last layer.
 
         Raises:
             BenchError: as ``foreign_weights.read_weights``.
         """
-        return cls(*foreign_weights.read_weights(path, given.preset, output))
+        return cls(*foreign_weights.read_weights(path, given.preset, output, receiver))
 
     @property
     def left_open(self) -> str:
         """Return a line on what the tensors do not tell and was taken for granted, else nothing."""
-        return str(self.manifest.params.get(foreign_weights.OPEN, ""))
+        return self._foreign(foreign_weights.OPEN)
+
+    @property
+    def layout(self) -> str:
+        """Return the layout of a file that others wrote; empty where bench wrote it."""
+        return self._foreign("layout")
+
+    def _foreign(self, key: str) -> str:
+        """Return what was noted of a foreign file; where a method trained, ``params`` are that method's."""
+        return "" if self.manifest.method else str(self.manifest.params.get(key, ""))
 
 
 def network_of(net: NetSpec, task: str, classes: int = 0) -> Model:
@@ -117,23 +134,26 @@ def rehearse(
         transfer.rehearse(weights.tensors, network, manifest, lacks=lacks, output=output)
     except BenchError as error:
         raise BenchError(f"{path}: {error}" + (f"; {left_open}" if left_open else "")) from None
-    layout = str(manifest.params.get("layout", ""))
     for row in stated:
         try:
-            row.check(layout, manifest.preset, manifest.recipe, manifest.out_channels)
+            row.check(weights.layout, manifest.preset, manifest.recipe, manifest.out_channels)
         except BenchError as error:
             raise BenchError(f"{path}: {error}") from None
     return f"{path}: {left_open}" if left_open else ""
 
 
 def weights_of(
-    context: Context[Any], pretrained: Path | None, output: bool = False
+    context: Context[Any],
+    pretrained: Path | None,
+    receiver: Callable[[], Model],
+    output: bool = False,
 ) -> Weights | None:
     """Return what ``init`` of a job's spec names, None where it is random.
 
     Args:
         context: of the job.
         pretrained: the folder of the pretraining that ``init`` names, None for a file.
+        receiver: builds the network that is to start from them.
         output: with the last layer of a file that others wrote.
 
     Raises:
@@ -151,4 +171,4 @@ def weights_of(
     context.log(f"weights of {path}")
     if sha256(path) != digest:
         raise BenchError(f"{path}: changed since it was planned; run the protocol again")
-    return Weights.of_file(path, context.spec.given, output)
+    return Weights.of_file(path, context.spec.given, receiver, output)

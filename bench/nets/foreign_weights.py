@@ -6,7 +6,7 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bench.errors import BenchError, shown
 from bench.nets import foreign_plans
-from bench.nets.base import triple
+from bench.nets.base import Model, triple
 from bench.nets.catalog import network_facts
 from bench.nets.foreign_layouts import ALSO, COLOURS, EMBEDDING, LAYOUTS, Layout, Tensors
 from bench.nets.manifest import KEY, Manifest, finite, read
@@ -61,6 +61,8 @@ DEPTH = 4  # wrappers inside wrappers, parts inside parts
 MOST, LONGEST = 20, 60  # names of what was left out, and letters of one, that a manifest keeps
 RGB = 3
 PATCH = 16  # voxels a side of UNETR's patches
+OWN = "bench's own names"  # a layout: of the network that the weights are for
+ENCODER = "encoder."
 OPEN = "left_open"  # in a manifest's params: what a file's tensors do not tell
 OURS = "bench_manifest"  # beside the tensors, where ``exported`` wrote the file
 
@@ -93,14 +95,18 @@ STANDINS: list[Any] = [(Inert, f"{module}.{name}") for module in NAMES for name 
 STANDINS += [(_no_dict, "collections.defaultdict")]
 
 
-def read_weights(path: Path, preset: str = "", output: bool = False) -> tuple[Tensors, Manifest]:
+def read_weights(
+    path: Path, preset: str = "", output: bool = False, receiver: Callable[[], Model] | None = None
+) -> tuple[Tensors, Manifest]:
     """Return tensors under our keys (``encoder.*``, ``decoder.*``; on the CPU) and what they are for.
 
     Args:
-        path: a file of ours, or of one of ``LAYOUTS``: ``.safetensors``, or what ``torch.save`` wrote.
+        path: a file of ours, of one of ``LAYOUTS``, or with the receiver's names: ``.safetensors``, or what
+            ``torch.save`` wrote.
         preset: for a foreign file whose keys leave it open (patch merging of Swin UNETR); by default
             the one that public files have. The tensors must fit it.
         output: keep the output layer of a foreign file, whose classes are the source's.
+        receiver: builds the network that is to start from them; it is asked for where the names fit no layout.
 
     Returns:
         Tensors and manifest. Of a foreign file the manifest's ``params`` tell the layout and how many
@@ -119,7 +125,11 @@ def read_weights(path: Path, preset: str = "", output: bool = False) -> tuple[Te
                 f"{path}: was made with preset {manifest.preset!r}, but 'preset' is {preset!r}; leave 'preset' out"
             )
         return tensors, manifest
-    layout, view, left_out = _recognise(path, content)
+    bare = _bare(path, _unwrapped(content))
+    recognised = _recognise(bare, content)
+    if recognised is None:
+        return _under_own_names(path, bare, receiver and receiver(), preset)
+    layout, view, left_out = recognised
     named = _renamed(path, layout, view)
     unwanted = layout.drop if output else f"{layout.drop}|{layout.output}"
     ours = {name: value for name, value in named.items() if not re.fullmatch(unwanted, name)}
@@ -137,8 +147,7 @@ def read_weights(path: Path, preset: str = "", output: bool = False) -> tuple[Te
         ours[layout.positions] = _moved(path, layout, ours[layout.positions], crop, axes)
     channels = ours[layout.reads].shape[1] // (PATCH**3 if layout.reads == EMBEDDING else 1)
     chosen = _preset(path, layout, ours, preset)
-    most = {name[:LONGEST]: n for name, n in left_out.most_common(MOST)}
-    params: dict[str, object] = {"layout": layout.name, "left_out": most}
+    params = _noted(layout.name, left_out)
     if layout.also:
         params[ALSO] = [*layout.also]
     if layout.colours and channels == RGB:
@@ -230,24 +239,104 @@ def _check(path: Path, tensors: Tensors) -> None:
 # The layout
 
 
-def _recognise(path: Path, content: dict[str, Any]) -> tuple[Layout, Tensors, Counter[str]]:
+def _recognise(
+    tensors: Tensors, content: dict[str, Any]
+) -> tuple[Layout, Tensors, Counter[str]] | None:
     """Return the layout, the tensors without their prefix, and how many others lie beside them."""
-    tensors = _bare(path, _unwrapped(content))
     for prefix in _prefixes(tensors):
-        view = {
-            name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)
-        }
+        view = _view(tensors, prefix)
         for layout in LAYOUTS:
             fits = not layout.requires or layout.requires in content
             marks = filter(None, (layout.mark, layout.head_mark))
             if fits and all(any(re.fullmatch(mark, name) for name in view) for mark in marks):
-                others = [name for name in tensors if not name.startswith(prefix)]
-                return layout, view, Counter(name.partition(".")[0] for name in others)
+                return layout, view, _beside(tensors, prefix)
+    return None
+
+
+def _view(tensors: Tensors, prefix: str) -> Tensors:
+    """Return the tensors whose names have a prefix, without it."""
+    return {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
+
+
+def _beside(tensors: Tensors, prefix: str) -> Counter[str]:
+    """Return how many tensors have other names, by the first part of these."""
+    return Counter(name.partition(".")[0] for name in tensors if not name.startswith(prefix))
+
+
+def _noted(layout: str, left_out: Counter[str]) -> dict[str, object]:
+    """Return what a manifest's ``params`` say of every foreign file."""
+    most = {name[:LONGEST]: n for name, n in left_out.most_common(MOST)}
+    return {"layout": layout, "left_out": most}
+
+
+def _under_own_names(
+    path: Path, tensors: Tensors, network: Model | None, preset: str
+) -> tuple[Tensors, Manifest]:
+    """Return tensors that have the names of the network they are for, or of its encoder, and its manifest.
+
+    Raises:
+        BenchError: no name is one of its encoder's; says how they have to be.
+    """
+    ours, left_out = ({}, Counter[str]()) if network is None else _named_as(network, tensors)
+    if network is None or not ours:
+        raise BenchError(_unknown_names(path, tensors, network))
+    _check(path, ours)
+    manifest = Manifest(
+        network.name,
+        preset or network.preset,
+        _channels(network, ours),
+        out_channels=_classes(network, ours),
+        crop=network.crop,
+        params=_noted(OWN, left_out),
+    )
+    return ours, manifest
+
+
+def _named_as(network: Model, tensors: Tensors) -> tuple[Tensors, Counter[str]]:
+    """Return tensors under a network's names and what was left out; none where no encoder's name is met."""
+    expected = {name for name in network.state_dict() if name.startswith(ENCODER)}
+    most, fitting, left_out = 0, Tensors(), Counter[str]()
+    for prefix in _prefixes(tensors):
+        for front in ("", ENCODER):  # an encoder alone may lack it
+            named = {front + name: value for name, value in _view(tensors, prefix).items()}
+            if (met := len(expected & named.keys())) > most:
+                most, fitting, left_out = met, named, _beside(tensors, prefix)
+    return fitting, left_out
+
+
+def _unknown_names(path: Path, tensors: Tensors, network: Model | None) -> str:
     first = ", ".join(shown(name) for name in list(tensors)[:4]) or "no tensors"
     layouts = "; ".join(layout.name for layout in LAYOUTS)
-    raise BenchError(
-        f"{path}: the names of its tensors fit no known layout ({first}); known: {layouts}"
+    ways = "write the file with bench.nets.manifest.save"
+    if network is not None:
+        name = next(iter(network.state_dict()))
+        ways = (
+            f"give them the names that network {network.name!r} ({network.preset}) has here, as {name!r}, of an "
+            f"encoder alone also without {ENCODER!r}, or {ways}"
+        )
+    return (
+        f"{path}: the names of its tensors fit no known layout ({first}); {ways}; known: {layouts}"
     )
+
+
+def _channels(network: Model, ours: Tensors) -> int:
+    """Return how many channels an encoder reads; the network's where no tensor tells."""
+    encoder = network.encoder
+    weight = ours.get(f"{ENCODER}{encoder.input_weight}")
+    if weight is None or weight.ndim < 2:
+        return network.in_channels
+    return weight.shape[1] // (prod(encoder.patch) if weight.ndim == 2 else 1)
+
+
+def _classes(network: Model, ours: Tensors) -> int:
+    """Return how many classes the output layer among a network's tensors has; 0 where there is none."""
+    lengths = [
+        len(ours[name])
+        for name, value in network.state_dict().items()
+        if name.startswith(network.output) and name in ours and value.ndim and ours[name].ndim
+        if len(value) == network.out_channels
+    ]
+    return lengths[-1] if lengths else 0
 
 
 def _unwrapped(content: dict[str, Any]) -> Tensors:
@@ -328,7 +417,8 @@ def _preset(path: Path, layout: Layout, tensors: Tensors, requested: str) -> str
     presets = ", ".join(network_facts(layout.network).presets)
     wanted = f"preset {requested!r}" if requested else f"any preset ({presets})"
     raise BenchError(
-        f"{path}: {layout.name}: {shape} is not the size of {wanted} of network {layout.network!r}"
+        f"{path}: {layout.name}: {shape} is not the size of {wanted} of network {layout.network!r}; "
+        "weights of a network of bench: write the file with bench.nets.manifest.save"
     )
 
 

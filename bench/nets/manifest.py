@@ -33,10 +33,10 @@ class Manifest:
     crop: Triple
     recipe: dict[str, Any] = field(default_factory=dict)  # spacing (mm), intensities
     method: str = ""
-    params: dict[str, Any] = field(default_factory=dict)  # the method's, where not the default
+    params: dict[str, Any] = field(default_factory=dict)  # of the method, as it ran
     key: str = ""  # id of the job that made the tensors
-    step: int = 0  # optimiser steps done
-    labels: tuple[str, ...] = ()  # output channels by name, background first
+    step: int = 0  # optimiser steps done; 0 also where that is not known
+    labels: tuple[str, ...] = ()  # output channels by name, of label maps the background first
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

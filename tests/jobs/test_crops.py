@@ -241,7 +241,8 @@ def test_a_run_that_gets_no_better_is_over_early_wherever_it_was_stopped(
             stops += 1
         folder = jobs.done(job)
         # looked at 2, 4 (best), 6, 8: four in vain
-        assert jobs.store.manifest(job.id)["samples"] == 8 * 6
+        record = jobs.store.manifest(job.id)
+        assert (record["samples"], record["selected_step"]) == (8 * 6, 4)
         files = {p.stem: transfer.read(p)[0] for p in folder.glob("*.safetensors")}
         assert files.keys() == {"last", "best_val"}
         weights.append(files)
@@ -331,7 +332,8 @@ def test_a_region_head_is_judged_by_the_map_that_it_paints(made, monkeypatch):
         return 0.5
 
     monkeypatch.setattr(finetuning, "mean_dice", judge)
-    made.done(regional(made, steps=2, select="best_val"))
+    folder = made.done(regional(made, steps=2, select="best_val"))
+    assert made.store.manifest(folder.name)["labels"] == ["blob", "blob"]  # of no names
     assert given == [(((0, 1), (1, 1)), ((1,), (1,)), SLICE)] * len(given) and given
 
 

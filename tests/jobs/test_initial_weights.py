@@ -119,6 +119,7 @@ def test_the_recipe_that_validates_best_is_taken_over_and_of_equal_ones_the_firs
         assert choice["scores"] == [scores[number] for number in order]
         assert choice["best"] == order.index(best)
         assert choice["settings"][0].startswith("optimiser.lr")
+        assert manifest["labels"] == made.store.manifest(tried[best].id)["labels"] != []
         assert manifest["steps"] == 20 and (folder / "curve.csv").is_file()
     assert made.done(made.evaluate(chosen)).is_dir()
     # by the other run: the recipe whose own run is the worst, because its other run is the best

@@ -515,6 +515,102 @@ def test_what_wraps_a_model_is_taken_off_in_any_order(tmp_path, prefix, wrappers
     assert manifest.params["left_out"] == {"decoder": 2}
 
 
+# Bench's own names
+
+
+def own(size=(1, 3), seed=3, preset="tiny"):
+    torch.manual_seed(seed)
+    return network("unet3d", preset, *size, (16, 16, 16))
+
+
+def prefixed(tensors, prefix="encoder."):
+    return {prefix + name: value.clone() for name, value in tensors.items()}
+
+
+def read_own(path, receiver, lacks=(), output=False):
+    tensors, manifest = read_weights(path, output=output, receiver=lambda: receiver)
+    return manifest, transfer.load(receiver, tensors, manifest, lacks=lacks, output=output)
+
+
+OWN = {  # what is saved of a network
+    "bare": lambda net: net.encoder.state_dict(),
+    "with prefix": lambda net: prefixed(net.encoder.state_dict()),
+    "whole": lambda net: net.state_dict(),
+    "wrapped": lambda net: {"state_dict": prefixed(net.encoder.state_dict(), "module.encoder.")},
+    "in an objective": lambda net: {
+        **prefixed(net.encoder.state_dict(), "student.encoder."),
+        "criterion.centre": torch.ones(2),
+    },
+    "a head beside": lambda net: {**prefixed(net.encoder.state_dict()), "fc.weight": torch.ones(2)},
+}
+
+
+@pytest.mark.parametrize("form", OWN)
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_state_dict_with_the_names_of_the_rows_network_loads(tmp_path, form, suffix):
+    source, receiver = own(size=(1, 5)), own(seed=4)
+    content, path = OWN[form](source), tmp_path / f"own{suffix}"
+    if suffix == ".pt":
+        torch.save(content, path)
+    else:
+        save_file(content.get("state_dict", content), path)
+    before = receiver.state_dict()["decoder.final_conv.weight"].clone()
+    manifest, receipt = read_own(path, receiver)
+    assert (manifest.network, manifest.preset, manifest.in_channels) == ("unet3d", "tiny", 1)
+    assert manifest.out_channels == (5 if form == "whole" else 0)
+    assert receipt.share == 1 and not receipt.missing
+    for name, value in source.encoder.state_dict().items():
+        assert torch.equal(receiver.encoder.state_dict()[name], value)
+    assert torch.equal(receiver.state_dict()["decoder.final_conv.weight"], before)
+    outside = {"a head beside": ("fc.weight",), "whole": ()}.get(form, ())
+    assert {*receipt.unexpected} - {"decoder.final_conv.weight"} == {*outside}
+    assert manifest.params["left_out"] == ({"criterion": 1} if form == "in an objective" else {})
+
+
+def test_own_weights_have_their_last_layer_where_it_is_asked_for_and_channels_are_widened(tmp_path):
+    torch.save(own().state_dict(), tmp_path / "own.pt")
+    receiver = own(size=(2, 3), seed=4)
+    _, receipt = read_own(tmp_path / "own.pt", receiver, output=True)
+    assert not receipt.left_random and receipt.reshaped
+    same = own().state_dict()["decoder.final_conv.weight"]
+    assert torch.equal(receiver.state_dict()["decoder.final_conv.weight"], same)
+
+
+def spoiled(name, value):
+    return {**own().encoder.state_dict(), name: value}
+
+
+STEM = next(iter(own().encoder.state_dict()))
+SPOILED = {  # what is saved: what is said
+    "one is missing": (
+        {k: v for k, v in own().encoder.state_dict().items() if k != STEM},
+        f"lacks.*first 'encoder.{STEM}'",
+    ),
+    "not finite": (spoiled(STEM, own().encoder.state_dict()[STEM] * float("nan")), "not finite"),
+    "another shape": (
+        spoiled(STEM, torch.ones(3, 1, 3, 3, 3)),
+        "has shape .3, 1, 3, 3, 3. in the checkpoint",
+    ),
+    "more than the encoder": (
+        spoiled("fc.weight", torch.ones(2)),
+        "lacks, first 'encoder.fc.weigh",
+    ),
+    "other names": (
+        prefixed(own().encoder.state_dict(), "mine."),
+        rf"fit no known layout .*network 'unet3d' .tiny. has here, as 'encoder\.{STEM}'.*without "
+        r"'encoder\.', or write the file with bench\.nets\.manifest\.save; known",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SPOILED)
+def test_own_weights_that_do_not_fit_are_refused_as_others_are(tmp_path, case):
+    content, match = SPOILED[case]
+    torch.save(content, tmp_path / "own.pt")
+    with pytest.raises(BenchError, match=match):
+        read_own(tmp_path / "own.pt", own(seed=4))
+
+
 # What is refused
 
 

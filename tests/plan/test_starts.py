@@ -104,6 +104,19 @@ def test_a_file_that_was_moved_away_is_asked_for_by_what_it_has_to_begin_alone(
     )
 
 
+def test_a_dry_run_refuses_files_as_the_run_would(plan_of, weights, tmp_path):
+    absent = plan_of(with_file(), data=None)
+    with refused(r"row 'taken': init: .*weights\.safetensors is no file"):
+        run.rehearse_starts(absent, [*absent.jobs], all_jobs=True)
+    weights()
+    plan = plan_of(with_file())
+    for all_jobs in (True, False):
+        with refused(r"weights\.safetensors: cannot be read as safetensors"):
+            run.rehearse_starts(plan, [*plan.jobs], all_jobs=all_jobs)
+    others = [job for job in plan.jobs if plan.jobs[job].kind != "finetune"]
+    assert run.rehearse_starts(plan, others, all_jobs=False) == []
+
+
 # Controls
 
 

@@ -38,7 +38,8 @@ def run(context: Context[EmbedSpec]) -> None:
     initial_weights.seeded(spec.seed)
     network = network_of(spec.network)
     source = context.input(-1) if spec.init.startswith("job:") else None
-    initial_weights.start(context, network, initial_weights.weights_of(context, source))
+    weights = initial_weights.weights_of(context, source, lambda: network)
+    initial_weights.start(context, network, weights)
     channels_last(network).to(fabric("fp32").device)
     groups = [data.dataset for data in spec.data]
     places = list(_places(context))
@@ -66,8 +67,8 @@ def run(context: Context[EmbedSpec]) -> None:
 
 def rehearse(spec: EmbedSpec, path: Path, stated: Sequence[Stated] = ()) -> str:
     """Load a file of weights into the network; return a line on what it leaves open, else nothing."""
-    weights = initial_weights.Weights.of_file(path, spec.given)
     network, lacks = network_of(spec.network), spec.given.lacks
+    weights = initial_weights.Weights.of_file(path, spec.given, lambda: network)
     return initial_weights.rehearse(network, weights, path, lacks, stated=stated)
 
 

@@ -26,7 +26,7 @@ from bench.jobs.finetune.spec import TRACKED, FinetuneSpec, settings_text
 from bench.jobs.finetune.supervised import Judge, LossConfig, Supervised
 from bench.jobs.finetune.tracking import Curve, Predict, ValidationCache
 from bench.jobs.initial_weights import Tensors
-from bench.jobs.inputs import labelled
+from bench.jobs.inputs import declaration, labelled
 from bench.jobs.predict import mean_accuracy, mean_dice
 from bench.jobs.prepare.spec import PrepareSpec
 from bench.nets import controls, transfer
@@ -43,6 +43,8 @@ from bench.typed import narrowed, plain
 
 # a fact: the score on the patients that validate, by which a grid chooses
 VALIDATION = "validation"
+# facts: the output channels by name, and after how many steps the selected weights were kept
+LABELS, SELECTED = "labels", "selected_step"
 TAKEN_OVER = ("curve.csv", TRACKED)
 PRIOR = 64  # crops whose labels give the frequencies of classes
 
@@ -54,6 +56,8 @@ def run(context: Context[FinetuneSpec]) -> None:
     if spec.tune:
         _take_over(context)
         return
+    root = context.run.roots.get(data.dataset)
+    context.facts[LABELS] = spec.channels(declaration(data.dataset, root))
     network, loaded = (None, ()) if spec.has_features else build(context)
     manifest = _manifest(context, network)
     if spec.probes or network is None:
@@ -65,7 +69,6 @@ def run(context: Context[FinetuneSpec]) -> None:
         transfer.save(context.folder / "last.safetensors", dict(network.state_dict()), manifest)
         training.keep_curve(context, TrainingCurve())
         return
-    root = context.run.roots.get(data.dataset)
     cases = labelled(opened(context.input(0)), data, "train", root, spec.seed)
     judge, tracked, validate = _validation(context, root)
     read = (_ClassReader if data.task == CLASSIFICATION else _MapReader)(context, cases)
@@ -83,6 +86,7 @@ def run(context: Context[FinetuneSpec]) -> None:
     transfer.save(context.folder / "last.safetensors", weights, manifest)
     if judge is not None and tuning.select != "last":
         transfer.save(context.folder / f"{tuning.select}.safetensors", judge.weights, manifest)
+        context.facts[SELECTED] = judge.best_at
     training.keep_curve(context, curve)
     if tracked is not None:
         tracked.save(context.folder)
@@ -113,7 +117,7 @@ def _take_over(context: Context[FinetuneSpec]) -> None:
     for candidate, score in zip(candidates, scores, strict=True):
         context.log(f"{score:.4f} on the validation patients: {settings_text(candidate.settings)}")
     context.log(f"chosen settings: {settings_text(candidates[best].settings)}")
-    inherited = ("method", "receipt", "steps", "samples", "voxels", "waited")
+    inherited = ("method", "receipt", "steps", "samples", "voxels", "waited", LABELS, SELECTED)
     context.facts |= {key: manifests[index][key] for key in inherited if key in manifests[index]}
     context.facts["choice"] = {
         "best": best,
@@ -198,7 +202,8 @@ def build(context: Context[FinetuneSpec]) -> tuple[nets.Model, Collection[str]]:
     """
     spec = context.spec
     pretrained = context.input(1) if spec.init.startswith("job:") else None
-    weights = initial_weights.weights_of(context, pretrained, spec.loads_output)
+    receiver = partial(initial_weights.network_of, spec.network, spec.data.task)
+    weights = initial_weights.weights_of(context, pretrained, receiver, spec.loads_output)
     initial_weights.seeded(spec.seed)
     network = initial_weights.network_of(spec.network, spec.data.task, _classes(spec, weights))
     receipt = initial_weights.start(
@@ -240,8 +245,10 @@ def rehearse(spec: FinetuneSpec, path: Path | None, stated: Sequence[Stated] = (
     Raises:
         BenchError: the weights do not fit, or a layer looks at the whole batch.
     """
-    given, output, left_open = spec.given, spec.loads_output, ""
-    weights = initial_weights.Weights.of_file(path, given, output) if path is not None else None
+    given, output, left_open, weights = spec.given, spec.loads_output, "", None
+    if path is not None:
+        receiver = partial(initial_weights.network_of, spec.network, spec.data.task)
+        weights = initial_weights.Weights.of_file(path, given, receiver, output)
     network = initial_weights.network_of(spec.network, spec.data.task, _classes(spec, weights))
     if weights is not None and path is not None:
         left_open = initial_weights.rehearse(network, weights, path, given.lacks, output, stated)

@@ -9,6 +9,7 @@ from math import prod
 from typing import Annotated, Any, Literal
 
 from bench.data.parts import Labelled
+from bench.dataset import Dataset
 from bench.errors import BenchError
 from bench.job import Job
 from bench.jobs import prediction
@@ -254,6 +255,21 @@ class FinetuneSpec(TrainingKind):
                     f"{self.data.dataset} with a {self.finetune.head} head, so the last layer does not fit; leave "
                     f"'{key}' out, or pretrain on the same labels with softmax (method supervised, 'labels: own')"
                 )
+
+    def channels(self, dataset: Dataset) -> list[str]:
+        """Return what each output channel is, by the labels of its data set; empty where they do not tell."""
+        if self.data.value is not None or self.given.own_head:
+            return []
+        names = {0: "background"} if self.data.task == MAPS else {}
+        names |= dict(sorted(dataset.labels.items()))
+        if not self.data.regions:
+            return list(names.values())
+        regions = {tuple(values): name for name, values in dataset.regions.items()}
+        # a protocol may state regions of its own
+        return [
+            regions.get(values, "+".join(names[value] for value in values))
+            for values in self.data.regions
+        ]
 
     @property
     def loads_output(self) -> bool:

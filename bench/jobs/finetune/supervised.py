@@ -43,7 +43,7 @@ class Judge:
         self._every = max(1, round(tuning.val_every * self._last))
         self._patience = float("inf") if tuning.patience is None else tuning.patience * self._last
         self.best, self.weights = -1.0, dict[str, Tensor]()
-        self._best_at = self._looked_at = 0
+        self.best_at = self._looked_at = 0
 
     def at(self, step: int, network: nn.Module) -> None:
         """Validate every so often; ties keep the earlier weights."""
@@ -52,20 +52,20 @@ class Judge:
         score, self._looked_at = self._score(step, network), step
         self._tell(step, score)
         if score > self.best:
-            self.best, self._best_at = score, step
+            self.best, self.best_at = score, step
             self.weights = {k: v.detach().clone() for k, v in merged(network).items()}
 
     def gives_up(self) -> bool:
         """Tell whether the validation has not risen for as long as the recipe waits."""
-        return self._looked_at - self._best_at >= self._patience
+        return self._looked_at - self.best_at >= self._patience
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        return {"best": self.best, "weights": self.weights, "at": self._best_at}
+        return {"best": self.best, "weights": self.weights, "at": self.best_at}
 
     def load(self, state: dict[str, Any]) -> None:
         """Restore what ``state`` gave."""
-        self.best, self.weights, self._best_at = state["best"], state["weights"], state["at"]
+        self.best, self.weights, self.best_at = state["best"], state["weights"], state["at"]
 
 
 @dataclass(frozen=True)
