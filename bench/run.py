@@ -205,11 +205,11 @@ def rehearse_starts(plan: Plan, jobs: list[str], *, all_jobs: bool) -> list[str]
         BenchError: what the run would say of a file that is not there; and as ``rehearse``.
     """
     for protocol, cells in plan.cells.items():
-        for cell in (cell for cell in cells if cell.wanted):
+        for row, init in sorted({(c.row, c.columns["init"]) for c in cells if c.wanted}):
             try:
-                plan.files.require(cell.columns["init"])
+                plan.files.require(init)
             except BenchError as error:
-                raise BenchError(f"protocol {protocol!r}, row {cell.row!r}: {error}") from None
+                raise BenchError(f"protocol {protocol!r}, row {row!r}: {error}") from None
     inits = {job: str(getattr(plan.jobs[job].spec, "init", "")) for job in jobs}
     with_file = [job for job in jobs if inits[job].startswith("file:")]
     return rehearse(plan, jobs if all_jobs and not plan.provisional else with_file)

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import no_torch
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 def body(arguments: argparse.Namespace) -> int:
     """Plan without the data where they lack, and print it."""
     from bench import run
-    from bench.protocol import mistakes, unread
     from bench.show.screen import bar
     from bench.store import Store
 
@@ -36,11 +36,7 @@ def body(arguments: argparse.Namespace) -> int:
     cluster, request = flags.cluster(arguments), flags.request(arguments)
     _card(arguments, cluster)  # a mistake is told before the data are read
     protocols = request.read()
-    if any(row.init for protocol in protocols for row in protocol.rows.values()):
-        no_torch.require()  # a file of weights is loaded; before a line is printed
-    others = (mistakes(path, p.scale) for path, p in zip(request.protocols, protocols, strict=True))
-    for line in chain.from_iterable((*map(unread, protocols), *others)):
-        print(f"bench: {printable(line)}", file=sys.stderr)
+    _before(request.protocols, protocols)
     Store.check_place(request.out)
     processes = cluster.world if cluster else 1
     plan = run.make_plan(request, protocols, need_data=False, processes=processes, bar=bar)
@@ -53,6 +49,17 @@ def body(arguments: argparse.Namespace) -> int:
     if getattr(arguments, "detect", None) is not None:
         return _detect(arguments, protocols, plan, store)
     return tell(arguments, protocols, plan)
+
+
+def _before(files: Sequence[Path], protocols: Sequence[Protocol]) -> None:
+    """Print what the files of protocols state in vain or cannot run, before anything is planned."""
+    from bench.protocol import mistakes, unread
+
+    if any(row.init for protocol in protocols for row in protocol.rows.values()):
+        no_torch.require()  # a file of weights is loaded; before a line is printed
+    others = (mistakes(file, p.scale) for file, p in zip(files, protocols, strict=True))
+    for line in chain.from_iterable((*map(unread, protocols), *others)):
+        print(f"bench: {printable(line)}", file=sys.stderr)
 
 
 def _card(arguments: argparse.Namespace, cluster: Profile | None) -> str | None:

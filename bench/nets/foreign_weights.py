@@ -61,7 +61,7 @@ DEPTH = 4  # wrappers inside wrappers, parts inside parts
 MOST, LONGEST = 20, 60  # names of what was left out, and letters of one, that a manifest keeps
 RGB = 3
 PATCH = 16  # voxels a side of UNETR's patches
-OWN = "bench's own names"  # a layout: of the network that the weights are for
+BENCH = "bench's own names"  # a layout: of the network that the weights are for
 ENCODER = "encoder."
 OPEN = "left_open"  # in a manifest's params: what a file's tensors do not tell
 OURS = "bench_manifest"  # beside the tensors, where ``exported`` wrote the file
@@ -249,7 +249,7 @@ def _recognise(
             fits = not layout.requires or layout.requires in content
             marks = filter(None, (layout.mark, layout.head_mark))
             if fits and all(any(re.fullmatch(mark, name) for name in view) for mark in marks):
-                return layout, view, _beside(tensors, prefix)
+                return layout, view, _others(tensors, prefix)
     return None
 
 
@@ -258,7 +258,7 @@ def _view(tensors: Tensors, prefix: str) -> Tensors:
     return {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
 
 
-def _beside(tensors: Tensors, prefix: str) -> Counter[str]:
+def _others(tensors: Tensors, prefix: str) -> Counter[str]:
     """Return how many tensors have other names, by the first part of these."""
     return Counter(name.partition(".")[0] for name in tensors if not name.startswith(prefix))
 
@@ -287,7 +287,7 @@ def _under_own_names(
         _channels(network, ours),
         out_channels=_classes(network, ours),
         crop=network.crop,
-        params=_noted(OWN, left_out),
+        params=_noted(BENCH, left_out),
     )
     return ours, manifest
 
@@ -300,7 +300,7 @@ def _named_as(network: Model, tensors: Tensors) -> tuple[Tensors, Counter[str]]:
         for front in ("", ENCODER):  # an encoder alone may lack it
             named = {front + name: value for name, value in _view(tensors, prefix).items()}
             if (met := len(expected & named.keys())) > most:
-                most, fitting, left_out = met, named, _beside(tensors, prefix)
+                most, fitting, left_out = met, named, _others(tensors, prefix)
     return fitting, left_out
 
 

@@ -20,14 +20,14 @@ DEEP, BLOCKS = {"adversary_widths": [4] * 5}, ("mae_cnn3d", "spark3d")
 RESTORE = ("volume_fusion", *BLOCKS)
 
 
-WHOLE, FLAT = (128, 128, 128), (128, 128, 1)
+CUBE, FLAT = (128, 128, 128), (128, 128, 1)
 GENESIS, PLUS = ("genesis_unet3d", "base", 1, 1, (64, 64, 32)), {"plus": True}
 RUBIK, VIT = ("genesis_unet3d", "base", 1, 2, (64, 64, 64)), ("unetr", "base", 1, 14, (96, 96, 96))
 # five levels of 64, 64, 128, 256 and 512 channels to 128 each; 640 - 512 - 128; 8 and 4 classes
 HSSL = {"pyramid": 131_712, "projector": 393_856, "classifiers": 5_128 + 2_564}
 # a dense layer to 1024, a GRU, and a dense layer for each of two rows and of one
 CPC = {"code": 263_168, "context": 984_576, "predict": 2 * 263_168}
-VOLUME, PICTURE = (("taleb_unet3d", "base", 1, 2, WHOLE), ("taleb_unet2d", "base", 1, 2, FLAT))
+VOLUME, PICTURE = (("taleb_unet3d", "base", 1, 2, CUBE), ("taleb_unet2d", "base", 1, 2, FLAT))
 UNIMISS = (768 * 2048 + 2048) + (2048 * 2048 + 2048) + (2048 * 256 + 256) + 65536 * 256
 
 
@@ -69,9 +69,9 @@ def test_heads_have_the_published_number_of_parameters(name, params, network, si
 @pytest.mark.parametrize(
     ("name", "params", "crop", "patch", "count"),
     [
-        ("jigsaw3d", {"jitter": 3}, WHOLE, (39, 39, 39), 27),
+        ("jigsaw3d", {"jitter": 3}, CUBE, (39, 39, 39), 27),
         ("jigsaw2d", {"jitter": 4}, FLAT, (38, 38, 1), 9),
-        ("rpl3d", {"jitter": 3}, WHOLE, (39, 39, 39), 2),
+        ("rpl3d", {"jitter": 3}, CUBE, (39, 39, 39), 2),
         ("rpl2d", {"jitter": 8, "queries_per_image": 4}, (224, 224, 1), (66, 66, 1), 5),
     ],
 )

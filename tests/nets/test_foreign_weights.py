@@ -518,7 +518,7 @@ def test_what_wraps_a_model_is_taken_off_in_any_order(tmp_path, prefix, wrappers
 # Bench's own names
 
 
-def own(size=(1, 3), seed=3, preset="tiny"):
+def unet(size=(1, 3), seed=3, preset="tiny"):
     torch.manual_seed(seed)
     return network("unet3d", preset, *size, (16, 16, 16))
 
@@ -532,7 +532,7 @@ def read_own(path, receiver, lacks=(), output=False):
     return manifest, transfer.load(receiver, tensors, manifest, lacks=lacks, output=output)
 
 
-OWN = {  # what is saved of a network
+SAVED = {  # what is saved of a network
     "bare": lambda net: net.encoder.state_dict(),
     "with prefix": lambda net: prefixed(net.encoder.state_dict()),
     "whole": lambda net: net.state_dict(),
@@ -545,11 +545,11 @@ OWN = {  # what is saved of a network
 }
 
 
-@pytest.mark.parametrize("form", OWN)
+@pytest.mark.parametrize("form", SAVED)
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_a_state_dict_with_the_names_of_the_rows_network_loads(tmp_path, form, suffix):
-    source, receiver = own(size=(1, 5)), own(seed=4)
-    content, path = OWN[form](source), tmp_path / f"own{suffix}"
+    source, receiver = unet(size=(1, 5)), unet(seed=4)
+    content, path = SAVED[form](source), tmp_path / f"own{suffix}"
     if suffix == ".pt":
         torch.save(content, path)
     else:
@@ -568,25 +568,25 @@ def test_a_state_dict_with_the_names_of_the_rows_network_loads(tmp_path, form, s
 
 
 def test_own_weights_have_their_last_layer_where_it_is_asked_for_and_channels_are_widened(tmp_path):
-    torch.save(own().state_dict(), tmp_path / "own.pt")
-    receiver = own(size=(2, 3), seed=4)
+    torch.save(unet().state_dict(), tmp_path / "own.pt")
+    receiver = unet(size=(2, 3), seed=4)
     _, receipt = read_own(tmp_path / "own.pt", receiver, output=True)
     assert not receipt.left_random and receipt.reshaped
-    same = own().state_dict()["decoder.final_conv.weight"]
+    same = unet().state_dict()["decoder.final_conv.weight"]
     assert torch.equal(receiver.state_dict()["decoder.final_conv.weight"], same)
 
 
 def spoiled(name, value):
-    return {**own().encoder.state_dict(), name: value}
+    return {**unet().encoder.state_dict(), name: value}
 
 
-STEM = next(iter(own().encoder.state_dict()))
+STEM = next(iter(unet().encoder.state_dict()))
 SPOILED = {  # what is saved: what is said
     "one is missing": (
-        {k: v for k, v in own().encoder.state_dict().items() if k != STEM},
+        {k: v for k, v in unet().encoder.state_dict().items() if k != STEM},
         f"lacks.*first 'encoder.{STEM}'",
     ),
-    "not finite": (spoiled(STEM, own().encoder.state_dict()[STEM] * float("nan")), "not finite"),
+    "not finite": (spoiled(STEM, unet().encoder.state_dict()[STEM] * float("nan")), "not finite"),
     "another shape": (
         spoiled(STEM, torch.ones(3, 1, 3, 3, 3)),
         "has shape .3, 1, 3, 3, 3. in the checkpoint",
@@ -596,7 +596,7 @@ SPOILED = {  # what is saved: what is said
         "lacks, first 'encoder.fc.weigh",
     ),
     "other names": (
-        prefixed(own().encoder.state_dict(), "mine."),
+        prefixed(unet().encoder.state_dict(), "mine."),
         rf"fit no known layout .*network 'unet3d' .tiny. has here, as 'encoder\.{STEM}'.*without "
         r"'encoder\.', or write the file with bench\.nets\.manifest\.save; known",
     ),
@@ -608,7 +608,7 @@ def test_own_weights_that_do_not_fit_are_refused_as_others_are(tmp_path, case):
     content, match = SPOILED[case]
     torch.save(content, tmp_path / "own.pt")
     with pytest.raises(BenchError, match=match):
-        read_own(tmp_path / "own.pt", own(seed=4))
+        read_own(tmp_path / "own.pt", unet(seed=4))
 
 
 # What is refused

@@ -46,13 +46,13 @@ PROCESSES = [
     (MASKED, "into 8 equal parts.* use a multiple of 8"),
 ]
 
-TAKEN = "rows: {{taken: {{method: simclr3d, network: net, init: weights.safetensors, {}}}}}"
-OF_FILES = r"yaml:\d+: rows\.taken\.init: the weights come from"
+LOADED = "rows: {{loaded: {{method: simclr3d, network: net, init: weights.safetensors, {}}}}}"
+OF_FILES = r"yaml:\d+: rows\.loaded\.init: the weights come from"
 ALIKE = "{method: scratch, network: net}"
 STARTS = [
-    (f"{TAKEN.format('at: 4')}\npretrain: {{snapshots: [4]}}", OF_FILES),
-    (f"{TAKEN.format('pretrain: {steps: 3}')}\npretrain: {{snapshots: [4]}}", OF_FILES),
-    (TAKEN.format("method: scratch").replace("method: simclr3d, ", ""), OF_FILES),
+    (f"{LOADED.format('at: 4')}\npretrain: {{snapshots: [4]}}", OF_FILES),
+    (f"{LOADED.format('pretrain: {steps: 3}')}\npretrain: {{snapshots: [4]}}", OF_FILES),
+    (LOADED.format("method: scratch").replace("method: simclr3d, ", ""), OF_FILES),
     ("pretrain: null\nbaseline: none", r"\d+: rows\.pair: needs a 'pretrain' section, or 'init: F"),
     ("controls: [randon]", r"\d+: controls\.0: expected one of random, shuffled, long"),
     (
@@ -147,13 +147,13 @@ UNREADABLE = [  # without data
     ),
 ]
 
-OWN = (
+RECIPE = (
     "{method: supervised, network: net, ceiling: true, params: {labels: own}, pretrain: {steps: 2}}"
 )
 CEILINGS = [
     ("controls: [ceiling]\nrows: {alone: null}\nbaseline: none", "yaml.* needs a row from scratch"),
     (f"controls: [ceiling]\nrows: {{ceiling: {ALIKE}}}", "yaml.* rename the row"),
-    (f"rows: {{top: {OWN}}}", "yaml.* always uses its section's recipe"),
+    (f"rows: {{top: {RECIPE}}}", "yaml.* always uses its section's recipe"),
     ("rows: {pair: {dose: 0.5}}", "yaml.* only a row with 'ceiling: true'"),
     ("rows: {pair: {dose: -0.1}}", r"yaml:\d+: rows\.pair\.dose must be from 0 to 1"),
 ]

@@ -25,7 +25,7 @@ from machine import ROOT, machine, quiet
 PAGE = ROOT / "docs" / "speed.md"
 SHORT = "In short: "
 VERSIONS = "Versions, unless a block names others: "
-MADE = re.compile(  # how a block was made, versions, and what follows them
+BLOCK = re.compile(  # how a block was made, versions, and what follows them
     r"(?m)^(`python tools/speed/[^`]*`: .*; commit [^;]*)(?:; (Python [^;]*))?(; [\d.]+ minutes; )"
 )
 LACKS = {
@@ -132,19 +132,19 @@ def versions(page: str) -> list[str]:
     """Return the versions that each block was made with: its own, or those below the first table."""
     stated = re.search(rf"(?m)^{VERSIONS}(.*)\.$", page)
     common = stated[1] if stated else ""
-    return [made[2] or common for made in MADE.finditer(page)]
+    return [block[2] or common for block in BLOCK.finditer(page)]
 
 
 def shortened(page: str) -> str:
     """Return the page with versions in a block only if they differ from those of most blocks."""
     each = versions(page)
-    common, kept = most(each), iter(each)
+    common, texts = most(each), iter(each)
 
-    def line(made: re.Match[str]) -> str:
-        own = next(kept)
-        return made[1] + ("" if own == common else f"; {own}") + made[3]
+    def line(block: re.Match[str]) -> str:
+        own_versions = next(texts)
+        return block[1] + ("" if own_versions == common else f"; {own_versions}") + block[3]
 
-    return MADE.sub(line, page)
+    return BLOCK.sub(line, page)
 
 
 def most(versions: list[str]) -> str:
