@@ -490,15 +490,19 @@ def test_what_is_said_of_ranks_is_what_their_page_says():
     ("study", "row", "says"),
     [
         ("eight", "rotation3d", "it gives rotation a Dice of {1}, the full rate {0}."),
-        (
-            "kinds",
-            "mae_cnn3d",
-            "the full rate gives MAE a Dice of {0}, the lower rates {1} and {2};",
+        *(
+            ("kinds", row, f"| {title} | {{0}} | {{1}} | {{2}} |")
+            for row, title in (
+                ("mae_cnn3d", "MAE on a CNN"),
+                ("models_genesis", "Models Genesis"),
+                ("volume_fusion", "Volume Fusion"),
+                ("lejepa3d", "LeJEPA"),
+                ("dose 0.25", "25 % of the control's weights"),
+                ("dose 0.5", "50 %"),
+                ("dose 0.75", "75 %"),
+                ("ceiling", "pretrained with labels (the control)"),
+            )
         ),
-        ("kinds", "models_genesis", "Models Genesis has {0}, {1} and {2}, "),
-        ("kinds", "volume_fusion", "Volume Fusion has {0}, {1} and {2}, "),
-        ("kinds", "lejepa3d", "LeJEPA has {0}, {1} and {2}."),
-        ("kinds", "ceiling", "the lowest rate, which gives {2} (the full rate: {0})."),
     ],
 )
 def test_what_claim_1_says_of_rates_is_recorded(study, row, says):
