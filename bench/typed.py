@@ -330,7 +330,10 @@ def _refuse_shares(values: Sequence[Any], keys: Keys, where: Where) -> None:
     for index, value in enumerate(values):
         if not isinstance(value, float | str):
             continue
-        percent = value.strip(" %") if isinstance(value, str) else f"{100 * value:g}"
+        if isinstance(value, str):
+            percent = value.strip(" %")
+        else:
+            percent = f"{value if value > 1 else 100 * value:g}"
         write = percent if percent.isdecimal() else "10 for 10 %"
         raise BenchError(
             f"{where((*keys, str(index)))}: {keys[-1]} are whole percents, got {shown(value)}; write {write}"

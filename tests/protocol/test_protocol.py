@@ -138,6 +138,7 @@ MISTAKES = [
     (edit("split: even", "split: even\n    fractions: [0.1, 1.0]"), None, "fractions", "percents, got 0.1; write 10"),
     (edit("split: even", "split: even\n    fractions: [20%]"), None, "fractions", "percents, got '20%'; write 20"),
     (edit("split: even", "split: even\n    fractions: [0.125]"), None, "fractions", "; write 10 for 10 %"),
+    (edit("split: even", "split: even\n    fractions: [25.0]"), None, "fractions", "got 25.0; write 25"),
     (view("{columns: [fraction], fractions: [0.1]}"), None, "layout", "fractions are whole percents, got 0.1"),
     (edit("split: even", "split: even\n    seeds: []"), None, "- dataset", "at least one value"),
     (edit("split: even", "split: even\n    seeds: [0, 1, 0]"), None, "- dataset", "seeds: list each value once"),
