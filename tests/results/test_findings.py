@@ -22,8 +22,8 @@ from bench.stats.holm import holm
 
 ROOT = Path(__file__).parents[2]
 SHORT = (ROOT / "docs" / "findings.md").read_text()
-TEXT = (ROOT / "docs" / "findings_tables.md").read_text()
-MORE = TEXT.split("## Which studies have run")[0]  # sentences
+MORE = (ROOT / "docs" / "findings_tables.md").read_text()
+STUDIES = (ROOT / "docs" / "studies.md").read_text()
 RECORDS = ROOT / "results" / "studies" / "records"
 PAIR_LINE = re.compile(
     r"^\| `(?P<report>\w+)` \| `(?P<row>[^`]+)` \| `(?P<other>[^`]+)` "
@@ -37,13 +37,13 @@ APART = (
     "studies_probes",
     "studies_ladder",
 )  # of labels; of encoders that are not trained
-PAIRS = [match.groupdict() for match in PAIR_LINE.finditer(TEXT)]
+PAIRS = [match.groupdict() for match in PAIR_LINE.finditer(STUDIES)]
 
 
 def of_reports():
     """Yield every comparison of the studies' reports with scratch, in the words and the order of the pages."""
     files = {file.parent.name: file for file in (ROOT / "reports").glob("studies_*/verdicts.csv")}
-    listed = [f"studies_{name}" for name in re.findall(r"^\| \[`(\w+)`\]", TEXT, re.MULTILINE)]
+    listed = [f"studies_{name}" for name in re.findall(r"^\| \[`(\w+)`\]", STUDIES, re.MULTILINE)]
     assert {*files} <= {*listed}
     for file in (files[name] for name in listed if name in files):
         for line in csv.DictReader(file.read_text().splitlines()):
@@ -113,7 +113,7 @@ def both_ways(study, row, section="each"):
 
 @pytest.mark.parametrize("line", TWO_CROPS)
 def test_with_and_without_the_test_crops_whose_scan_also_trains(line):
-    said = dict(re.findall(r"^\| (.+?) \| (.+) \|$", TEXT, re.MULTILINE))
+    said = dict(re.findall(r"^\| (.+?) \| (.+) \|$", MORE, re.MULTILINE))
     assert said[line].split(" | ") == both_ways(*TWO_CROPS[line])
 
 
@@ -304,7 +304,7 @@ def test_each_interval_with_a_smallest_difference_has_that_of_its_row():
 
 
 def test_each_study_has_as_many_cells_as_its_table_says():
-    table = re.findall(r"^\| \[`(\w+)`\]\(\S+\): [^|]+ \| (\d+) \| ", TEXT, re.MULTILINE)
+    table = re.findall(r"^\| \[`(\w+)`\]\(\S+\): [^|]+ \| (\d+)(?: of \d+)? \| ", STUDIES, re.MULTILINE)
     assert {name for name, _ in table} == {
         file.stem for file in (ROOT / "protocols" / "studies").glob("*.yaml")
     } & {file.stem.removeprefix("studies_") for file in RECORDS.glob("studies_*.parquet")}
@@ -540,7 +540,7 @@ def test_the_repeated_number_is_that_of_its_records():
 def test_each_study_states_what_it_can_see():
     """The header of a study's protocol has the numbers of the table, which `bench plan --detect 1` prints."""
     table = re.findall(
-        r"^\| (\w+) \| \w+, (\d+) % \| \d+ \| \d+ \| \d+ \| ([\d.]+) \| ", TEXT, re.MULTILINE
+        r"^\| (\w+) \| \w+, (\d+) % \| \d+ \| \d+ \| \d+ \| ([\d.]+) \| ", STUDIES, re.MULTILINE
     )
     for study in {name for name, *_ in table}:
         sees = ", ".join(
