@@ -25,8 +25,8 @@ class Hippocampus(Decathlon):
     phantoms = 36  # split `rule` tests five
     channels = ("T1",)
     caution = (
-        "Crops of numbers 2k - 1 and 2k are cut from one scan of one person. The splits by_scan and by_scan_5fold "
-        "keep them together; every other split counts each crop as a patient."
+        "Crops 1 and 2 are cut from one scan of one person, crops 3 and 4 from another, and so on. The splits by_scan "
+        "and by_scan_5fold keep both on one side; other splits may not. Scores count each crop as a patient."
     )
     labels = {1: "anterior", 2: "posterior"}
     recipes = {

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -165,10 +165,14 @@ CLAIMS = {
 
 
 def lines(panel: Iterable[Place]) -> Iterator[Interval]:
-    """Return the rows of a panel as lines of a forest plot: methods first, the largest difference first."""
+    """Return the rows of a panel as lines of a forest plot: methods first, the largest difference first.
+
+    Rows of another network, with another scratch, have a heading of their own.
+    """
     rows = [(v, place) for place in panel for v in verdicts(place.report) if shown(v, place)]
-    rows.sort(key=lambda row: (row[0]["control"], -float(row[0]["difference"])))
-    baseline = min(verdict["baseline"] for verdict, _ in rows)  # scratch before scratch_unetr
+    order = itemgetter("baseline", "control")
+    rows.sort(key=lambda row: (*order(row[0]), -float(row[0]["difference"])))
+    networks = len({verdict["baseline"] for verdict, _ in rows})
     for verdict, place in rows:
         row = verdict["row"]
         numbers = {
@@ -176,7 +180,8 @@ def lines(panel: Iterable[Place]) -> Iterator[Interval]:
         }
         name = place.rows.get(row) or title(place.report, row)
         of: Any = SimpleNamespace(**numbers)
-        drawn = line_of((name, heading(place, baseline)), (verdict["verdict"],) * 2, of, "1", ROPE)
+        group = heading(place, verdict["baseline"], network=networks > 1)
+        drawn = line_of((name, group), (verdict["verdict"],) * 2, of, "1", ROPE)
         yield replace(drawn, axis=FROZEN if place.probed else DICE)
 
 
@@ -187,8 +192,8 @@ def shown(verdict: dict[str, str], place: Place) -> bool:
     return wanted and at == (place.section, place.fraction, "dice")
 
 
-def heading(panel: Place, baseline: str) -> str:
-    """Return the heading of a panel, with the mean Dice of what its rows are compared with."""
+def heading(panel: Place, baseline: str, *, network: bool) -> str:
+    """Return the heading of a panel, with the mean Dice of what its rows are compared with, and its network."""
     at = (baseline, panel.section, str(panel.fraction), "mean", "dice")
     with (ROOT / "reports" / panel.report / "table.csv").open(newline="") as file:
         (mean,) = (
@@ -197,7 +202,10 @@ def heading(panel: Place, baseline: str) -> str:
             if tuple(cell[key] for key in ("row", "section", "fraction", "target", "metric")) == at
         )
     of = "random encoders" if panel.probed else "scratch"
-    return f"{panel.heading} ({of}: Dice {100 * mean:.1f} %)"
+    plan = protocol(panel.report)
+    named = plan.networks[plan.rows[baseline].network]
+    more = f", {SHORT[f'{named.network}/{named.preset}']}" if network else ""
+    return f"{panel.heading}{more} ({of}: Dice {100 * mean:.1f} %)"
 
 
 @cache

@@ -201,6 +201,20 @@ def test_what_the_independent_test_crops_change():
     assert len(within) == 12 and max(within.values()) < 0.05
 
 
+def test_the_study_with_both_crops_on_one_side_says_the_same_of_scans():
+    at = {"section": "each", "fraction": "5"}
+    texts = []
+    for row in ("mae_cnn3d", "rotation3d", "dose 0.25"):
+        gained = paired_means("studies_by_scan_hippocampus", row, "scratch", at)
+        scans = [(int(patient[-3:]) + 1) // 2 for patient in gained.index]
+        by_scan = gained.groupby(scans).mean()
+        assert (len(gained), len(by_scan)) == (46, 34)
+        assert compared(by_scan)[-1] == compared(gained)[-1]
+        texts.append("{} [{} to {}]".format(*compared(by_scan)))
+    text = "MAE {}, rotation {}, 25 % of the control's weights {}. No verdict changes."
+    assert "The 46 test crops come from 34 scans." in MORE and text.format(*texts) in MORE
+
+
 @pytest.mark.usefixtures("real_data")
 def test_those_crops_are_the_ones_that_the_split_divides():
     name = "msd04_hippocampus"
@@ -218,7 +232,8 @@ def test_those_crops_are_the_ones_that_the_split_divides():
 def test_each_interval_of_the_two_pages_is_in_a_report():
     known = {"{difference} [{low} to {high}]".format(**f) for f in (*of_reports(), *PAIRS)}
     known |= {text for of in TWO_CROPS.values() for text in both_ways(*of)}
-    intervals = re.findall(r"[+\N{MINUS SIGN}]\d+\.\d+ \[\S+ to \S+\]", SHORT + MORE)
+    of_crops = MORE.replace(re.search("With the mean of both crops .*", MORE)[0], "")
+    intervals = re.findall(r"[+\N{MINUS SIGN}]\d+\.\d+ \[\S+ to \S+\]", SHORT + of_crops)
     assert len(intervals) > 40
     assert [text for text in intervals if text not in known | {later_draws()}] == []
 
@@ -256,7 +271,9 @@ def test_each_line_of_the_tables_has_the_interval_and_the_verdict_of_its_row():
     for line, (study, *at) in PAPERS.items():
         f = reports["studies_" + study, *at]
         cells = re.search(rf"^\| {re.escape(line)} \| (.*) \| (.*) \|$", SHORT, re.MULTILINE)
-        assert cells[1] == "{difference} [{low} to {high}]".format(**f), line
+        control = reports.get(("studies_" + study, "ceiling", *at[1:]))
+        expected = control["difference"] if control else "none"
+        assert cells[1] == "{difference} [{low} to {high}] | {}".format(expected, **f), line
         assert ("equivalent" in cells[2]) == (f["verdict"] == "equivalent"), line
     for (line, share), rows in product(KINDS.items(), KINDS_ROWS):
         section = "each" if share == 5 else "more_labels"
@@ -304,7 +321,9 @@ def test_each_interval_with_a_smallest_difference_has_that_of_its_row():
 
 
 def test_each_study_has_as_many_cells_as_its_table_says():
-    table = re.findall(r"^\| \[`(\w+)`\]\(\S+\): [^|]+ \| (\d+)(?: of \d+)? \| ", STUDIES, re.MULTILINE)
+    table = re.findall(
+        r"^\| \[`(\w+)`\]\(\S+\): [^|]+ \| (\d+)(?: of \d+)? \| ", STUDIES, re.MULTILINE
+    )
     assert {name for name, _ in table} == {
         file.stem for file in (ROOT / "protocols" / "studies").glob("*.yaml")
     } & {file.stem.removeprefix("studies_") for file in RECORDS.glob("studies_*.parquet")}
@@ -371,6 +390,7 @@ def counts_in_short():
     short = (
         f"of {n} comparisons with scratch no verdict is `better`, four are `worse`, {equal} are `equivalent`, "
         f"and in {open_} nothing is shown. In {silent.sum()} of these {open_} no verdict was possible.",
+        f"{uncontrolled.sum()} of the {n} comparisons stand on pages without a positive control",
         f"the detectable difference is at most one point in {one} of the {n} comparisons, and at most two points "
         f"in {two}; with correction in {one_after} and {two_after}. {at_most[1][1]['corrected']} of these "
         f"{two_after} are studies with eight pretrainings.",
