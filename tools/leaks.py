@@ -132,11 +132,9 @@ def _window(
 ) -> tuple[float, float]:
     """Draw the two ends; a window that leaves next to nothing but background is drawn again."""
     values, counts = np.unique(channel, return_counts=True)
-    body = (
-        channel != values[counts.argmax()]
-        if counts.max() > 0.2 * channel.size
-        else channel == channel
-    )
+    body = channel == channel
+    if counts.max() > 0.2 * channel.size:
+        body = channel != values[counts.argmax()]
     while True:
         clip = 0.3 if full_window else rng.uniform(0, 0.3)
         share = rng.choice([0.0, 1.0, rng.random()])

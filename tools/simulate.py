@@ -22,10 +22,8 @@ from studies import CLUSTERS, HEAVY, RUNS, SEEDS, TENTH, UNFINISHED, Design
 PATIENTS = (6, 24, 42, 100)
 SEED_COUNTS = (2, 3, 5, 10)
 SDS = (0.0, 1.0, 2.0)
-START, END = (
-    "<!-- simulated: python tools/simulate.py --write docs/statistics.md -->",
-    "<!-- /simulated -->",
-)
+START = "<!-- simulated: python tools/simulate.py --write docs/statistics.md -->"
+END = "<!-- /simulated -->"
 
 TREES = dict(sd_pretraining=1.0, sd_seed=1.0)
 LAYOUTS = {

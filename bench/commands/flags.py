@@ -121,11 +121,9 @@ def without_gpu(arguments: argparse.Namespace, cluster: Profile | None) -> str:
     from bench.process import gpus
 
     if cluster is None:
-        return (
-            ""
-            if gpus()
-            else "this machine has none; use --executor slurm --cluster NAME for one that has"
-        )
+        if gpus():
+            return ""
+        return "this machine has none; use --executor slurm --cluster NAME for one that has"
     if cluster.asks_for_gpus:
         return ""
     if arguments.cluster is None:

@@ -59,9 +59,8 @@ class Cell:
     targets: int = 1  # least number of targets behind a run's mean
     failed: int = 0  # runs, each fold by itself
     jobs: tuple[str, ...] = ()  # that failed
-    over: int = (
-        0  # equal where two means are of the same patients, cases, fine-tuning seeds and targets
-    )
+    # equal where two means are of the same patients, cases, fine-tuning seeds and targets
+    over: int = 0
 
 
 class Run(NamedTuple):

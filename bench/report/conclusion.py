@@ -351,15 +351,11 @@ def interval(report: ReportContext, key: Key) -> str:
     scores = report.cells.scores(key)
     if scores is None:
         return ""
-    values, (clusters, seeds) = (
-        mean_of(scores.values, 2),
-        run_seeds(report, key.row, key.row, scores.runs),
-    )
-    c = (
-        stats.compared(values, clusters, None, seeds=seeds, flips=False)
-        if (values == values).any()
-        else None
-    )
+    values = mean_of(scores.values, 2)
+    clusters, seeds = run_seeds(report, key.row, key.row, scores.runs)
+    c = None
+    if (values == values).any():
+        c = stats.compared(values, clusters, None, seeds=seeds, flips=False)
     if c is None or c.low != c.low:
         return ""
     unit = report.unit(key.metric)
@@ -415,11 +411,9 @@ def settles(row: RowComparison) -> str:
     """Say what would tell such a difference from none: seeds first, then patients."""
     c = row.judged.comparison
     if row.judged.verdict == WEIGHTS:
-        what = (
-            "another fine-tuning seed"
-            if c.pretrainings > 1 and c.seeds == 1
-            else "another pretraining seed"
-        )
+        what = "another pretraining seed"
+        if c.pretrainings > 1 and c.seeds == 1:
+            what = "another fine-tuning seed"
         return f"to say more, add {what}"
     if c.smallest_p > c.alpha:
         return f"to say more, test {fewest_patients()} patients or more"

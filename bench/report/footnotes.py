@@ -118,11 +118,9 @@ def leaked(leak: Leak) -> str:
     listed = ", ".join(leak.cases[:LISTED]) + (" ..." if len(leak.cases) > LISTED else "")
     are = "is" if len(leak.cases) == 1 else "are"
     they = "it was" if len(leak.cases) == 1 else "they were"
-    what = (
-        "left out before training"
-        if leak.dropped
-        else "kept, as the protocol says, so this number is optimistic"
-    )
+    what = "kept, as the protocol says, so this number is optimistic"
+    if leak.dropped:
+        what = "left out before training"
     return (
         f"{len(leak.cases)} of {leak.tests} test cases {are} also in the pretraining data, as {leak.read} "
         f"of its cases: {listed}; {they} {what}"

@@ -66,9 +66,8 @@ class Divided:
     """Scores of one row by group, (patients, the same runs) each; two groups or more of two patients or more."""
 
     scores: dict[str, np.ndarray]
-    seeds: tuple[
-        list[int] | None, list[int] | None
-    ]  # of pretraining and of fine-tuning, of each run
+    # of pretraining and of fine-tuning, of each run
+    seeds: tuple[list[int] | None, list[int] | None]
 
     @property
     def runs(self) -> int:

@@ -94,10 +94,8 @@ def _ranking(
         return None
     both = dict(zip(scores_of, shared([*scores_of.values()]), strict=True))
     values, clusters = stacked([*both.values()])
-    order_given, lone = (
-        [*both],
-        [i for i, of_row in enumerate(values) if (~np.isnan(of_row)).any(axis=0).sum() == 1],
-    )
+    order_given = [*both]
+    lone = [i for i, of_row in enumerate(values) if (~np.isnan(of_row)).any(axis=0).sum() == 1]
     ranked = ranks(values, higher=not lower_is_better(metric, unit), clusters=clusters)
     order = np.argsort(ranked.rank, kind="stable")
     keys = [order_given[i] for i in order]
@@ -117,11 +115,9 @@ def _ranking(
     ]
     if not lines:
         return None
-    who = (
-        "every row"
-        if len(lone) == len(order_given)
-        else "; ".join(report.named(order_given[i].row) for i in lone)
-    )
+    who = "every row"
+    if len(lone) != len(order_given):
+        who = "; ".join(report.named(order_given[i].row) for i in lone)
     settled = WITHHELD.format(row=who) if lone else _settled(ranked, order)
     where = f"{report.labels[section]}, {fraction} % of the labels"
     alone = (
@@ -234,12 +230,10 @@ def _tau(report: ReportContext, keys: list[Key]) -> str:
         tau = kendall(-np.arange(len(keys)), means)
         if tau == tau:
             agreements.append(f"{metric_title(metric)} {tau:.2f}".replace("-", "\N{MINUS SIGN}"))
-    return (
-        "Kendall's tau between this order of rows and the order by another metric (1: the same order): "
-        f"{', '.join(agreements)}."
-        if agreements
-        else ""
-    )
+    if not agreements:
+        return ""
+    before = "Kendall's tau between this order of rows and the order by another metric (1: the same order): "
+    return f"{before}{', '.join(agreements)}."
 
 
 # Rows over several data sets: mean ranks and Nemenyi's critical difference.

@@ -81,9 +81,8 @@ class Line:
     entries: tuple[TableCell, ...]
     n: str = ""
     row: str = ""  # whose it is; none where the rows stand in the columns
-    kind: Literal["", "quoted", "n"] = (
-        ""  # a row that nobody here runs; the counts below the columns
-    )
+    # a row that nobody here runs; the counts below the columns
+    kind: Literal["", "quoted", "n"] = ""
     note: str = ""  # letter of a footnote at its label
 
     @property

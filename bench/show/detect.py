@@ -93,11 +93,9 @@ class Sight:
         counts = f"{counted(self.comparisons, 'comparison')}, {self.patients} test patients"
         counts += f", {counted(self.runs, 'run')}"
         hours = "" if self.hours is None else f", {duration(3600 * self.hours)} {self.processor}"
-        seen = (
-            "no difference"
-            if self.sees is None
-            else f"differences of {self.sees:.1f} points or more"
-        )
+        seen = "no difference"
+        if self.sees is not None:
+            seen = f"differences of {self.sees:.1f} points or more"
         yield f"    as written: detects {seen} ({counts}{hours})"
         too_few = f"{self.patients} test patients and {counted(self.comparisons, 'comparison')}"
         ways = " or ".join(self._ways()) or f"not possible with {too_few}"

@@ -27,9 +27,17 @@ from bench.nets.catalog import ARCHITECTURES
 from bench.phantoms.synthetic import is_synthetic
 from bench.protocol import Protocol, mixture, row_of
 from bench.record import CELL
-from bench.report import Cost, Course, DatasetInfo, Failure, Ingredient, Leak, Pretraining
 from bench.report.names import declared_info, with_network
-from bench.report.supplement import Curves
+from bench.report.supplement import (
+    Cost,
+    Course,
+    Curves,
+    DatasetInfo,
+    Failure,
+    Ingredient,
+    Leak,
+    Pretraining,
+)
 from bench.runtime import stale
 from bench.show.words import duration
 from bench.store import Store, read_json
@@ -269,11 +277,9 @@ def receipts(behind: Chains) -> dict[str, str]:
     texts: dict[str, str] = {}
     for cell, _, described in _behind(behind, "finetune"):
         if receipt := described.get("receipt"):
-            maker = (
-                f"the weights are pretrained by {described['method']}; "
-                if described.get("method")
-                else ""
-            )
+            maker = ""
+            if described.get("method"):
+                maker = f"the weights are pretrained by {described['method']}; "
             texts.setdefault(cell.row, maker + _receipt(receipt))
     return texts
 
@@ -331,10 +337,8 @@ def _choices(of: Mapping[tuple[str, int], list[dict[str, Any]]], tried: Mapping[
 
 
 def _receipt(receipt: Mapping[str, Any]) -> str:
-    share, changes = (
-        f"{100 * receipt['share']:.1f} %",
-        [f"{r['name']} ({r['how']})" for r in receipt["reshaped"]],
-    )
+    share = f"{100 * receipt['share']:.1f} %"
+    changes = [f"{r['name']} ({r['how']})" for r in receipt["reshaped"]]
     encoder = f"the encoder's {receipt['parameters']:,} parameters"
     text = f"{receipt['matched']} tensors are loaded, with {share} of {encoder}"
     for what, names in (("missing", receipt["missing"]), ("reshaped", changes)):
@@ -358,12 +362,10 @@ def leaks(plan: Plan, store: Store, protocol: str, table: pd.DataFrame) -> Itera
         sections.setdefault(cell.columns["dataset"], set()).add(cell.columns["section"])
     seen: set[tuple[str, str, str]] = set()
     for cell in plan.cells[protocol]:
-        job, row, dataset, section = (
-            cell.guard,
-            cell.row,
-            cell.columns["dataset"],
-            cell.columns["section"],
-        )
+        job = cell.guard
+        row = cell.row
+        dataset = cell.columns["dataset"]
+        section = cell.columns["section"]
         if (
             cell.pretrain is None
             or job is None
@@ -523,9 +525,8 @@ def courses(behind: Chains, store: Store) -> Iterator[Course]:
     """Yield the loss of every finished fine-tuning, in few points: each is the mean of its neighbours."""
     for cell, job, manifest in _behind(behind, "finetune"):
         file = store.jobs / job / "curve.csv"
-        if (
-            manifest.get("validation") is not None
-        ):  # one of a grid; the one that was chosen has its curve, too
+        # one of a grid; the one that was chosen has its curve, too
+        if manifest.get("validation") is not None:
             continue
         if file.exists():
             table = logged(file, "total")[["step", "total"]]

@@ -101,11 +101,9 @@ def _label(plan: Plan, job: str, cells: list[Cell], *, several: bool, crossed: b
         columns = cells[0].columns
         fold = int(columns["fold"]) if several else None
         # A section is called by its data set, unless two are of one.
-        where, percent, seed = (
-            str(columns["section"]),
-            int(columns["fraction"]),
-            int(columns["seed"]),
-        )
+        where = str(columns["section"])
+        percent = int(columns["fraction"])
+        seed = int(columns["seed"])
         if isinstance(spec, EvaluateSpec) and spec.submission:
             where += ", for its server"
         before = int(columns["pretrain_seed"]) if crossed and cells[0].pretrain else None

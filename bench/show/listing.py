@@ -164,9 +164,8 @@ def as_text(what: str, things: list[Listed], width: int = 0) -> str:
 def _widths(table: Sequence[Sequence[str]], width: int) -> list[int | None]:
     """Return the most letters of each column that there is room for, None for one that is not broken."""
     names, columns = table[0], zip(*table, strict=True)
-    sizes = [
-        max(len(head) + 2, *map(len, cells)) for head, *cells in columns
-    ]  # tabulate pads heads
+    # tabulate pads heads
+    sizes = [max(len(head) + 2, *map(len, cells)) for head, *cells in columns]
     count = len(names)
     while True:
         words = [i for i in range(count) if names[i] in WRAPPED]

@@ -17,8 +17,9 @@ import numpy as np
 from bench.errors import Damaged, shown
 from bench.protocol import Protocol, View
 from bench.protocol.views import MEAN
-from bench.report import Panel, selected
+from bench.report import selected
 from bench.report.names import lower_is_better, zero_is_best
+from bench.report.supplement import Panel
 from bench.show.gather import row_title
 from bench.store import Store
 from bench.volumes.resampling import Geometry, linear
@@ -135,10 +136,8 @@ def _predicted(
     """Yield row, fraction and picture of one case as the first run of each predicted it."""
     from bench.data.prepared import Prepared  # which loads Blosc2: most reports open no array
 
-    case, ordered = (
-        str(rows_of_case["case"].iloc[0]),
-        rows_of_case.sort_values(["fraction", *RUN], kind="stable"),
-    )
+    case = str(rows_of_case["case"].iloc[0])
+    ordered = rows_of_case.sort_values(["fraction", *RUN], kind="stable")
     slices: dict[str, Slice] = {}
     for row in rows:
         first = ordered[ordered["row"] == row].drop_duplicates("fraction")

@@ -17,7 +17,7 @@ from bench.jobs.embed.spec import FILE as CLOUD
 from bench.jobs.embed.spec import NAMES, Embedded
 from bench.jobs.pretrain.spec import FILE
 from bench.protocol import Protocol, base_of
-from bench.report import Cloud, Pretext, ProbeCurve
+from bench.report.supplement import Cloud, Pretext, ProbeCurve
 from bench.show import gather
 from bench.store import Store
 

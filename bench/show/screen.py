@@ -35,9 +35,8 @@ REFRESH = 1.0  # seconds between looks at what is in work
 SHARE = 10.0  # a look begins at most each so many times as long as it takes
 LONG = 30.0  # seconds of a long reading after which a file gets a line
 TELL = 180.0  # seconds after which a file gets another line on a job in work
-FEW = (
-    40  # jobs of a run whose ends all have a line on a terminal; of more, failures and pretrainings
-)
+# jobs of a run whose ends all have a line on a terminal; of more, failures and pretrainings
+FEW = 40
 NAMED = 4  # jobs that get a line at once in a file
 BAR, LEAST = 30, 8  # columns of a bar: at most, at least
 # of a terminal's first sixteen, which people choose so that they can be read
@@ -238,9 +237,8 @@ class Watch:
 
     def _waiting(self, job: str) -> None:
         who = self._store.holder(job)
-        if (
-            who and self._waited.get(job) != who
-        ):  # a second line once it is suspended, or somebody else's
+        # a second line once it is suspended, or somebody else's
+        if who and self._waited.get(job) != who:
             self._waited[job] = who
             self._print(
                 f"{self._title(job)}: waiting for the result of {who}", always="SUSPENDED" in who

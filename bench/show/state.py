@@ -285,9 +285,8 @@ class RunState:
     def _seconds_left(self, at: AtWork) -> float:
         """Return the seconds that a job in work still takes."""
         passed = self._now - (self._now if at.since is None else at.since)
-        if (
-            at.share >= OWN_PACE and len(self._store.claims(at.job)) == 1
-        ):  # did not resume from a checkpoint
+        # did not resume from a checkpoint
+        if at.share >= OWN_PACE and len(self._store.claims(at.job)) == 1:
             return passed * (1 - at.share) / at.share
         expected = self._seconds(at.job) or 0.0
         return expected * (1 - at.share) if at.steps else max(0.0, expected - passed)

@@ -141,11 +141,9 @@ def _checked(scores: ArrayLike, clusters: ArrayLike | None) -> tuple[Numbers, ND
 def times_drawn(n: int, draws: int, seed: int, what: str) -> Numbers:
     """Return how often each of n units is drawn, (draws, n): the same for equal arguments."""
     rng = numpy_rng(seed, f"bootstrap of {what}")
-    return (
-        rng.multinomial(max(n - 1, 1), np.full(n, 1 / n), draws).astype(float)
-        if n
-        else np.zeros((draws, 0))
-    )
+    if n:
+        return rng.multinomial(max(n - 1, 1), np.full(n, 1 / n), draws).astype(float)
+    return np.zeros((draws, 0))
 
 
 def _patients(n: int, draws: int, seed: int) -> Iterator[tuple[slice, Numbers]]:

@@ -126,9 +126,8 @@ def _gres(folder: Path, cluster: Cluster) -> str:
     for node in cluster.names if cluster.gpus else ():
         devices = folder / "gpu" / node
         devices.mkdir()
-        for number in range(
-            cluster.gpus
-        ):  # slurmd insists on a character device; a link to one will do
+        # slurmd insists on a character device; a link to one will do
+        for number in range(cluster.gpus):
             (devices / f"nvidia{number}").symlink_to(os.devnull)
         last = f"[0-{cluster.gpus - 1}]" if cluster.gpus > 1 else "0"
         lines.append(f"NodeName={node} Name=gpu Type=fake File={devices}/nvidia{last}\n")

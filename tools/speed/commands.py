@@ -43,10 +43,8 @@ def measure(out: Path, protocol: Path, rounds: int) -> None:
         "bench report": [bench, "report", str(protocol), "--out", str(out)],
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
-    for counts in (
-        False,
-        *[True] * rounds,
-    ):  # the first report draws figures, which then are current
+    # the first report draws figures, which then are current
+    for counts in (False, *[True] * rounds):
         for name, command in commands.items():
             began = time.perf_counter()
             subprocess.run(command, check=True, capture_output=True)

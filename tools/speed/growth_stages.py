@@ -248,9 +248,9 @@ def report(figures: bool) -> Callable[[Path, Size], Act]:
     """Return the stage that draws the report of those rows: tables, verdicts and page, or figures as well."""
 
     def stage(folder: Path, size: Size) -> Act:
-        from bench import report
         from bench.protocol import read
         from bench.record import COLUMNS, read_rows
+        from bench.report import write as report
 
         protocol = read(folder / "protocol.yaml", "smoke", drawn=True)
 

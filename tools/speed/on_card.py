@@ -172,10 +172,8 @@ def plain(
         ]
     )
     device = next(network.parameters()).device
-    loss, optimiser = (
-        DiceCELoss(to_onehot_y=True, softmax=True),
-        torch.optim.AdamW(network.parameters()),
-    )
+    loss = DiceCELoss(to_onehot_y=True, softmax=True)
+    optimiser = torch.optim.AdamW(network.parameters())
     while True:
         began = time.perf_counter()
         drawn = [change({"image": image, "label": label}) for _ in range(batch)]

@@ -106,9 +106,8 @@ def _folds(tuned: Finetune, division: Division, roots: Roots) -> Iterator[Fold]:
     root = roots.find(division.dataset)
     if root is None and roots.phantoms:
         return
-    with suppress(
-        BenchError
-    ):  # a folder in MSD layout that is not here, or other patients lie there now
+    # a folder in MSD layout that is not here, or other patients lie there now
+    with suppress(BenchError):
         dataset = adapter(division.dataset, roots)
         if division.split in dataset.splits:
             yield from split.listed(dataset, division.split)

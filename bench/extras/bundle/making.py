@@ -82,9 +82,8 @@ def bundle(paths: Sequence[Path], store: Store, data: Path | None = None) -> Bun
         )
         if facts.origin is not None and facts.origin.content != protocol.origin.content:
             notes.append(f"{files[name]} was edited since its records were made")
-    phantom_folders = sorted(
-        (store.root / "phantoms").glob("*-*-*")
-    )  # as a run with --phantoms left them
+    # as a run with --phantoms left them
+    phantom_folders = sorted((store.root / "phantoms").glob("*-*-*"))
     phantoms = [Roots(None, {f.name.rsplit("-", 2)[0]: f}, phantoms=True) for f in phantom_folders]
     folds = divisions.divided(read, [Roots.here(data), *phantoms])
     lists, splits = divisions.members(folds)
@@ -273,23 +272,17 @@ def files_of(path: Path) -> dict[str, Path]:
             if file not in paths:
                 paths[file] = None
                 waiting.append(file)
-    top = (
-        protocol.parents[len(under(protocol))] if under(protocol) else protocol.parent
-    )  # what holds ``protocols/``
+    # what holds ``protocols/``
+    top = protocol.parents[len(under(protocol))] if under(protocol) else protocol.parent
     root = Path(os.path.commonpath([top, *(file.parent for file in paths)]))
     return {file.relative_to(root).as_posix(): file for file in paths}
 
 
 def _settings(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield where a file names shared settings, and which."""
-    inner = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value)
-        if isinstance(value, list)
-        else ()
-    )
-    for key, below in inner:
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    for key, below in value.items() if isinstance(value, dict) else ():
         if key == "settings" and isinstance(below, str):
             yield (*keys, key), below
         else:

@@ -81,11 +81,9 @@ def verify(file: Path) -> Verified:
 def as_text(verified: Verified) -> str:
     """Return a line for each finding, each note, and what was read."""
     count = len(verified.findings)
-    state = (
-        f"{count} finding{'s' if count > 1 else ''}"
-        if count
-        else "whole, and its tables come out again"
-    )
+    state = "whole, and its tables come out again"
+    if count:
+        state = f"{count} finding{'s' if count > 1 else ''}"
     names = ", ".join(verified.protocols)
     lines = [
         *verified.findings,

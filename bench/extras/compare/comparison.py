@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import BenchError, first_of, printable, unknown
 from bench.extras.compare.changed_cells import CellKey, Cells, ChangedCell, cells
 from bench.record import COLUMNS, read_rows
-from bench.report import Supplement
 from bench.report.numbers import number
+from bench.report.supplement import Supplement
 from bench.show.reports import read_beside
 from bench.stats.comparison import UNCLEAR, WEIGHTS
 from bench.store import Store

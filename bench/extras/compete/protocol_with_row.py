@@ -156,11 +156,9 @@ def entered(
     kinds = {key: track.protocol.networks[key].network for key in sorted(used)}
     if kinds[net] not in networks:
         fits = " or ".join(key for key, kind in kinds.items() if kind in networks)
-        way = (
-            f"use --network {fits}"
-            if fits
-            else f"no row of {track.name} is on a network that it can train"
-        )
+        way = f"use --network {fits}"
+        if not fits:
+            way = f"no row of {track.name} is on a network that it can train"
         raise BenchError(f"--method {method}: cannot train network {net} ({kinds[net]}); {way}")
     given, before = _given("--params", params), _given("--pretrain", pretrain)
     if before.get("leaks") == "allow":

@@ -10,12 +10,12 @@ from bench.errors import printable
 from bench.extras.compete.protocol_with_row import AddedRow, file_of
 from bench.extras.compete.track import Track
 from bench.protocol import row_of
-from bench.report import context_of
 from bench.report.conclusion import verdict_tables
 from bench.report.context import ReportContext
 from bench.report.ranking import HEAD as RANKS
 from bench.report.ranking import rankings
 from bench.report.verdicts import verdicts
+from bench.report.write import context_of
 from bench.show.reports import RESULTS, extras, recorded, said_beside
 from bench.store import Store
 

@@ -172,11 +172,9 @@ def over(judgement: Judgement) -> list[Section]:
                 words=(1,),
             )
         )
-    return (
-        [Section("Over data sets and metrics", parts, "over", "Over data sets and metrics")]
-        if parts
-        else []
-    )
+    if parts:
+        return [Section("Over data sets and metrics", parts, "over", "Over data sets and metrics")]
+    return []
 
 
 def pairing(judgement: Judgement) -> Table:

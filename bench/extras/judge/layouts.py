@@ -16,9 +16,8 @@ Json = Mapping[str, Any]
 COUNTS = frozenset({"FP", "TP", "FN", "TN", "n_pred", "n_ref"})  # of nnU-Net: voxels, no scores
 OVERLAPS = ("Dice", "IoU", "Jaccard")  # of nnU-Net's older summaries, which hold twenty rates
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".json")
-RUN_FOLDER = re.compile(
-    r"\d{4}-?\d{2}|offline$|online$|version_\d+$"
-)  # of kaiko eva: no model, no task
+# of kaiko eva: no model, no task
+RUN_FOLDER = re.compile(r"\d{4}-?\d{2}|offline$|online$|version_\d+$")
 SCORED = frozenset({"case", "target", "metric", "value", "unit"})  # keys of bench score --json
 POOLED = "crossval_results"  # of nnU-Net: all folds once more
 SUMMED = ("metrics.csv", "_summary.csv")  # of MONAI: means over cases

@@ -169,11 +169,9 @@ class _Reading:
         numeric = self._numeric(left)
         wide, scores = (WIDE_ROLE[wanted], numeric) if wanted else self._meaning(numeric)
         self._leave_out([column for column in left if column not in scores])
-        return (
-            self._one_column(scores)
-            if wide == "metric" and len(scores) == 1
-            else self._of(wide, scores)
-        )
+        if wide == "metric" and len(scores) == 1:
+            return self._one_column(scores)
+        return self._of(wide, scores)
 
     def _one_column(self, scores: list[str]) -> tuple[str, list[str]]:
         self.roles["score"] = scores[0]

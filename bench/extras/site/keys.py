@@ -76,13 +76,11 @@ def _section(kind: type) -> str:
 
 
 def _default(required: bool, default: str) -> str:
-    return (
-        "**required**"
-        if required
-        else f"`{default}`"
-        if default and default != "its own"
-        else default
-    )
+    if required:
+        return "**required**"
+    if default and default != "its own":
+        return f"`{default}`"
+    return default
 
 
 if __name__ == "__main__":

@@ -25,10 +25,8 @@ VOXELS = 1_500_000  # of a median scan on the recipe's grid, at most: coarser fr
 CROP, SMALL = 48**3, 24**3  # voxels of a crop, at most; of a trial's
 STEP = 8  # every side of a crop is a multiple: most networks halve three times
 NETWORK = "genesis_unet3d"  # where none is named
-BASE, TINY = (
-    "base",
-    ("tiny_leaky", "tiny"),
-)  # presets of runs and of trials, where a network has them
+# presets of runs and of trials, where a network has them
+BASE, TINY = "base", ("tiny_leaky", "tiny")
 SAME = 0.02  # spacings that differ by less are one
 FEW = 2  # patients with labels that the small fraction holds at least, where it can
 TESTED = 25  # patients from which a fifth of them is enough to test; of fewer each is tested once

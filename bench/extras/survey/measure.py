@@ -216,11 +216,9 @@ def _omission(survey: Survey, split: str) -> str:
 def spread(values: Sequence[float]) -> str:
     """Return one number where all are equal, else the median and the extremes."""
     low, high = min(values), max(values)
-    return (
-        number(low)
-        if low == high
-        else f"{number(median(values))} ({number(low)} to {number(high)})"
-    )
+    if low == high:
+        return number(low)
+    return f"{number(median(values))} ({number(low)} to {number(high)})"
 
 
 def number(value: float) -> str:

@@ -158,9 +158,8 @@ def _reason(error: Exception) -> str:
 class Logs:
     """What a tracker has of one job, or of one table."""
 
-    number: int = (
-        1  # of its making: a job that is done again is another run; of a table its version
-    )
+    # of its making: a job that is done again is another run; of a table its version
+    number: int = 1
     live: int = 0  # the last step that was logged while it was in work
     ended: str = ""  # which result was logged, by its digest; empty while there is none
 
@@ -340,10 +339,8 @@ def curves(plan: Plan, store: Store, job: str) -> list[Point]:
                     add(row["step"], f"{head}/{name}", value)
     if (folder / TRACKED).exists():
         track = plan.spec(job, FinetuneSpec).finetune.track
-        part, means = (
-            track.part if track else "val",
-            _means(_tracked(plan, store, job), ["step", "metric", "target"]),
-        )
+        part = track.part if track else "val"
+        means = _means(_tracked(plan, store, job), ["step", "metric", "target"])
         for (step, metric, target), value in means.items():
             add(step, f"{part}/{metric}/{target}", value)
     return [Point(step, points[step]) for step in sorted(points)]
