@@ -91,26 +91,20 @@ def _candidates(
             flag = parser._option_string_actions.get(earlier)
             wants = flag if flag is not None and flag.nargs != 0 else None
         else:
-            chosen = _commands(parser).get(earlier)
+            nested = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+            chosen = next((action.choices.get(earlier) for action in nested), None)
             parser, given = (parser, given + 1) if chosen is None else (chosen, 0)
     if wants is not None:
         yield from _values(wants, word)
     elif word.startswith("-"):
         for action in parser._actions:
-            once = not isinstance(action, argparse._AppendAction) and {*action.option_strings} & {
-                *before
-            }
-            if action.option_strings and not once:
+            repeats = isinstance(action, argparse._AppendAction)
+            if action.option_strings and (repeats or not {*action.option_strings} & {*before}):
                 yield action.option_strings[-1], action.help or ""
     else:
         places = [action for action in parser._actions if not action.option_strings]
         if places and (given < len(places) or places[-1].nargs == "+"):
             yield from _values(places[min(given, len(places) - 1)], word)
-
-
-def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    nested = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    return next((dict(action.choices) for action in nested), {})
 
 
 def _values(action: argparse.Action, word: str) -> Iterator[Candidate]:

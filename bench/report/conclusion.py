@@ -117,16 +117,12 @@ def next_step(report: ReportContext, rows: Sequence[RowComparison]) -> str:
     if report.protocol.scale == "smoke":
         scale = "pilot" if "pilot" in report.protocol.scales else "paper"
         return f"Next step: run it at {scale} scale (bench run ... --scale {scale})."
-    here = [row for row in rows if not _from_file(report, row.key.row)]
+    declared = {row.key.row: row_of(report.protocol, row.key.row)[0] for row in rows}
+    here = [row for row in rows if not ((spec := declared[row.key.row]) and spec.init)]
     if not here:
         return "Next step: add weights of other pretrainings, each as a row of its own."
     seeds = "" if all(row.judged.comparison.seeds > 1 for row in here) else SEEDS
     return f"Next step: add seeds (bench run ... {seeds}{PAIRED})."
-
-
-def _from_file(report: ReportContext, row: str) -> bool:
-    declared, _ = row_of(report.protocol, row)
-    return declared is not None and bool(declared.init)
 
 
 def verdict_tables(report: ReportContext, groups: Sequence[VerdictGroup]) -> list[Table]:

@@ -137,14 +137,11 @@ def _family(
 
 def _blind(report: ReportContext, controls: Sequence[RowComparison]) -> frozenset[str]:
     """Return the rows from scratch that have a ceiling, none of which is called better."""
-    ceilings = [row for row in controls if _is_ceiling(report, row.key.row)]
+    declared = report.protocol.rows
+    full = {name for name, row in declared.items() if row.ceiling and row.dose == 1}
+    ceilings = [row for row in controls if row.key.row in full]
     seen = {row.baseline for row in ceilings if row.judged.verdict == BETTER}
     return frozenset(row.baseline for row in ceilings) - seen
-
-
-def _is_ceiling(report: ReportContext, row: str) -> bool:
-    declared = report.protocol.rows.get(row)
-    return declared is not None and declared.ceiling and declared.dose == 1
 
 
 def _dimmed(row: RowComparison, blind: frozenset[str]) -> RowComparison:

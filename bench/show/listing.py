@@ -12,6 +12,7 @@ from bench.data import split as splits
 from bench.data.roots import Roots, adapter
 from bench.dataset import Case, Dataset, Recipe
 from bench.errors import BenchError, printable
+from bench.show.words import smallest_to_largest
 from bench.typed import plain
 
 # their kind as plugins
@@ -320,7 +321,7 @@ def _sizes(folds: list[dict[str, int]] | str) -> tuple[str, ...]:
     if isinstance(folds, str):
         return "", "", "", "", folds
     sides = [{fold[side] for fold in folds} for side in splits.SIDES]
-    return str(len(folds)), *("-".join(map(str, sorted({min(n), max(n)}))) for n in sides), ""
+    return str(len(folds)), *map(smallest_to_largest, sides), ""
 
 
 def _setting(value: Any) -> str:

@@ -197,6 +197,7 @@ def invent(folder: Path, size: Size) -> Act:
 
     from bench import digest
     from bench.jobs import scoring
+    from bench.record import SCORES
     from bench.store import Store
 
     store, rng, built = Store(folder / "out"), np.random.default_rng(0), planned(folder, size)[0]()
@@ -211,28 +212,17 @@ def invent(folder: Path, size: Size) -> Act:
         for job in built.jobs.values():
             at = store.jobs / job.id
             at.mkdir()
-            manifest = {
-                **job.plain(),
-                "id": job.id,
-                "attempts": 1,
-                "seconds": 1.0,
-                "provenance": {},
-            }
+            manifest = {**job.plain(), "id": job.id, "attempts": 1, "seconds": 1.0}
+            manifest["provenance"] = {}
             (at / digest.NAME).write_text(digest.sealed(at, manifest))
             for first in built.scoring.get(job.id, []):
                 buffer = io.BytesIO()
                 table = rows.assign(value=rng.uniform(0.5, 0.9, len(rows)))
-                table[[*scoring_columns()]].to_parquet(buffer, index=False)
+                table[[*SCORES]].to_parquet(buffer, index=False)
                 name = f"scores-{scoring.key(first)}-{digest.short(buffer.getvalue())}.parquet"
                 (at / name).write_bytes(buffer.getvalue())
 
     return act
-
-
-def scoring_columns() -> list[str]:
-    from bench.record import SCORES
-
-    return list(SCORES)
 
 
 def gather(folder: Path, size: Size) -> Act:

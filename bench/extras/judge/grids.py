@@ -39,7 +39,7 @@ def rank_table(standing: Standing) -> Table | None:
             f"{ranks.rank[i]:g}",
             f"{ranks.low[i]:g} to {ranks.high[i]:g}",
             f"{100 * ranks.best[i]:.0f} %",
-            _tied(method, standing),
+            " ".join(_letter(i) for i, tied in enumerate(standing.ties) if method in tied),
         )
         for i, method in enumerate(standing.methods)
         if ranks.rank[i] == ranks.rank[i]
@@ -52,12 +52,6 @@ def rank_table(standing: Standing) -> Table | None:
     elif len(alone) == len(standing.methods):
         caption = f"{measured(standing)} All pairs of neighbours are told apart."
     return grid(head, lines, f"{title(standing.scope)}: ranks", caption, words=(5,))
-
-
-def _tied(method: str, standing: Standing) -> str:
-    """Return the letters of the groups that a method is in."""
-    letters = [_letter(i) for i, tied in enumerate(standing.ties) if method in tied]
-    return " ".join(letters)
 
 
 def _letter(number: int) -> str:

@@ -45,7 +45,8 @@ def _of_scores(files: Sequence[Path]) -> list[Path]:
     """Return the files that hold scores of cases, by the tool that left them."""
     if any(file.name == "summary.json" for file in files):
         return _folds(files)
-    if any(_is_mteb(file) for file in files[:40]):
+    json_files = [file for file in files[:40] if file.suffix == ".json"]
+    if any(b'"mteb_version"' in file.read_bytes()[:100_000] for file in json_files):
         return [f for f in files if f.suffix == ".json" and f.name != "model_meta.json"]
     return [file for file in files if not file.name.endswith(SUMMED)]
 
@@ -61,10 +62,6 @@ def _folds(files: Sequence[Path]) -> list[Path]:
         for file in summaries
         if not (file.parent.name.startswith(POOLED) and file.parent.parent in trainers)
     ]
-
-
-def _is_mteb(file: Path) -> bool:
-    return file.suffix == ".json" and b'"mteb_version"' in file.read_bytes()[:100_000]
 
 
 def from_json(path: Path) -> list[RawTable]:

@@ -51,16 +51,12 @@ def parts_of(tables: Sequence[RawTable], options: Options) -> list[Part]:
     Raises:
         BenchError: no column names the method or the case, or none holds numbers.
     """
-    _refuse_unknown(tables, options.without)
-    every = [_filtered(_with_layout(_without(t, options.without)), options) for t in tables]
-    return [_Reading(table, every, options).part() for table in every]
-
-
-def _refuse_unknown(tables: Sequence[RawTable], columns: Sequence[str]) -> None:
     present = {column for table in tables for column in table.columns}
-    for column in columns:
+    for column in options.without:
         if column not in present:
             raise BenchError(f"--without: {unknown('column', column, present)}")
+    every = [_filtered(_with_layout(_without(t, options.without)), options) for t in tables]
+    return [_Reading(table, every, options).part() for table in every]
 
 
 def _without(table: RawTable, columns: Sequence[str]) -> RawTable:

@@ -105,6 +105,7 @@ def first(survey: Survey, network: str = NETWORK) -> First:
     folds = splits.folds(survey.dataset, survey.name, cases, split)
     n, parts = _parts(folds)
     recipe = _recipe(survey.dataset, seen, spacing)
+    built = typed.build(Recipe, recipe, ".".join)
     steps = min(max(round(40 * n, -3), 2000), 10000)
     return First(
         excluded=excluded,
@@ -119,12 +120,8 @@ def first(survey: Survey, network: str = NETWORK) -> First:
         fractions=_fractions(n),
         pretrain=3 * steps,
         finetune=steps,
-        doubts=_doubts(survey.dataset, seen, recipe),
+        doubts=tuple(doubts(built, seen, survey.dataset.modality)),
     )
-
-
-def _doubts(dataset: Dataset, seen: Sequence[Facts], recipe: dict[str, object]) -> tuple[str, ...]:
-    return tuple(doubts(typed.build(Recipe, recipe, ".".join), seen, dataset.modality))
 
 
 def _unlabelled(cases: Sequence[Case], folds: Sequence[splits.Fold]) -> int:
