@@ -102,18 +102,9 @@ def resampled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     exact = [m / n for m, n in zip(shape, image.shape[1:], strict=True)]
     order, edges, blur = rng.choice([1, 3]), rng.random() < 0.5, rng.random() < 0.5
     wide = [0.4 / f if f < 1 and blur else 0 for f in exact]
-    return np.stack(
-        [
-            ndimage.zoom(
-                ndimage.gaussian_filter(c, wide),
-                exact,
-                order=order,
-                mode="nearest",
-                grid_mode=edges,
-            )
-            for c in image.astype(np.float32)
-        ]
-    )
+    smooth = [ndimage.gaussian_filter(channel, wide) for channel in image.astype(np.float32)]
+    how = {"order": order, "mode": "nearest", "grid_mode": edges}
+    return np.stack([ndimage.zoom(channel, exact, **how) for channel in smooth])
 
 
 def windowed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -309,12 +300,8 @@ def report_search(scans: list[Scan], number: int, rng: np.random.Generator) -> i
         missed += full and individual not in result
         for group in (f"kind: {kind}", f"source: {scan.source}", "all"):
             row = rows[group]
-            row[:] = (
-                row[0] + 1,
-                row[1] + full,
-                row[2] + (individual in result),
-                *map(max, row[3:], ranks),
-            )
+            counts = row[0] + 1, row[1] + full, row[2] + (individual in result)
+            row[:] = *counts, *map(max, row[3:], ranks)
         if full and individual not in result:
             print(
                 f"missed: {scan.source} ({kind}), {ranks[0]} scored higher, {ranks[1]} once refined",

@@ -115,15 +115,10 @@ def widths(studies: int) -> str:
 
 def layouts(studies: int) -> str:
     """Pretraining seeds with fine-tuning seeds."""
-    lines = [
-        [
-            name,
-            d.told,
-            share(judged(d, studies).rejected, studies),
-            share(of.sign_flipped(d, studies), studies),
-        ]
-        for name, d in LAYOUTS.items()
-    ]
+    lines = []
+    for name, d in LAYOUTS.items():
+        rejected = judged(d, studies).rejected, of.sign_flipped(d, studies)
+        lines.append([name, d.told, *(share(part, studies) for part in rejected)])
     cells = table(["pretrainings x fine-tunings", "told", "`paired`", "sign flip"], lines)
     return f"% of studies with a false claim; pretraining SD 1, fine-tuning SD 1, 42 patients:\n\n{cells}"
 
@@ -172,16 +167,12 @@ def tuned(studies: int) -> str:
 def others(studies: int) -> str:
     """Equivalence, families and the bootstrap."""
     less = few(studies)
-    lines = [
-        [
-            r,
-            share(judged(design, studies).falsely_equivalent, studies),
-            share(of.families(12, design, less), less),
-            share(of.bootstrapped(design, less), less),
-        ]
-        for r in SEED_COUNTS
-        for design in [Design(seeds=r)]
-    ]
+    lines = []
+    for r in SEED_COUNTS:
+        design = Design(seeds=r)
+        equivalent = share(judged(design, studies).falsely_equivalent, studies)
+        others = of.families(12, design, less), of.bootstrapped(design, less)
+        lines.append([r, equivalent, *(share(part, less) for part in others)])
     head = ["runs", "called equivalent at a true 1 point", "any of 12 methods wrong, after Holm"]
     cells = table([*head, "bootstrap interval leaves the truth out"], lines)
     return f"Other errors in % of studies or families, 42 patients, run SD 1:\n\n{cells}"

@@ -22,15 +22,9 @@ def request(arguments: argparse.Namespace) -> Request:
     """Return what is asked of a run or a plan."""
     from bench.run import Request
 
-    return Request(
-        tuple(arguments.protocols),
-        arguments.out,
-        arguments.scale,
-        arguments.data,
-        only(arguments, "method=voco"),
-        tuple(arguments.sets),
-        arguments.phantoms,
-    )
+    a, chosen = arguments, only(arguments, "method=voco")
+    protocols, sets = tuple(a.protocols), tuple(a.sets)
+    return Request(protocols, a.out, a.scale, a.data, chosen, sets, a.phantoms)
 
 
 def only(arguments: argparse.Namespace, example: str = "seed=0") -> dict[str, list[str]]:

@@ -91,8 +91,7 @@ def _candidates(
             flag = parser._option_string_actions.get(earlier)
             wants = flag if flag is not None and flag.nargs != 0 else None
         else:
-            nested = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-            chosen = next((action.choices.get(earlier) for action in nested), None)
+            chosen = _commands(parser).get(earlier)
             parser, given = (parser, given + 1) if chosen is None else (chosen, 0)
     if wants is not None:
         yield from _values(wants, word)
@@ -105,6 +104,11 @@ def _candidates(
         places = [action for action in parser._actions if not action.option_strings]
         if places and (given < len(places) or places[-1].nargs == "+"):
             yield from _values(places[min(given, len(places) - 1)], word)
+
+
+def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    nested = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return next((dict(action.choices) for action in nested), {})
 
 
 def _values(action: argparse.Action, word: str) -> Iterator[Candidate]:

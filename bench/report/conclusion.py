@@ -148,13 +148,8 @@ def _verdict_table(report: ReportContext, group: VerdictGroup, shown: set[str]) 
         [f"{what}.", *_regions(report, group), *_reasons(report, group.rows), *left_out]
     )
     head = [h for h in HEAD if h in shown]
-    table = grid(
-        head,
-        (),
-        f"{title}. Verdicts: {counts}" if counts else title,
-        caption,
-        words=[head.index("Verdict")],
-    )
+    title += f". Verdicts: {counts}" if counts else ""
+    table = grid(head, (), title, caption, words=[head.index("Verdict")])
     lines = (
         (heading, [_line(name, row, unit, shown) for name, row in family])
         for heading, family in _families(report, group)

@@ -220,14 +220,8 @@ def _means(
         for name in names
     ]
     widest, patients = every[0], sum(map(len, divided.scores.values()))
-    return (
-        report.named(row),
-        *cells,
-        difference(widest.change.mean, unit),
-        _interval(widest.low, widest.high, unit),
-        _p(widest),
-        f"{divided.runs} {TIMES} {patients}",
-    )
+    cells += [difference(widest.change.mean, unit), _interval(widest.low, widest.high, unit)]
+    return report.named(row), *cells, _p(widest), f"{divided.runs} {TIMES} {patients}"
 
 
 def _pairs(

@@ -83,12 +83,8 @@ def captions(report: ReportContext) -> tuple[str, ...]:
     table = report.extras.tracked
     if table is None or not len(table):
         return (HOW,)
-    return (
-        HOW,
-        *_apart(report, table),
-        *_mixed(report, table),
-        *([peeked(report.protocol)] if "test" in {*table["part"]} else []),
-    )
+    tested = [peeked(report.protocol)] if "test" in {*table["part"]} else []
+    return HOW, *_apart(report, table), *_mixed(report, table), *tested
 
 
 def _apart(report: ReportContext, table: pd.DataFrame) -> tuple[str, ...]:

@@ -54,12 +54,9 @@ def _line(
         "Cases": read.cases if read else None,
         "Slices": read.slices if read else None,
     }
-    entries = tuple(
-        _count_cell(
-            ours[name], report.published.count(part.dataset, metric) if view.published else None
-        )
-        for name, metric in COUNTS.items()
-    )
+    count = report.published.count
+    printed = [count(part.dataset, m) if view.published else None for m in COUNTS.values()]
+    entries = tuple(map(_count_cell, ours.values(), printed))
     return Line((task, info.title, groups.get(group, DASH), labels), entries)
 
 

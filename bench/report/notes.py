@@ -356,12 +356,8 @@ def _method_sources(protocol: Protocol, extras: Extras) -> tuple[Note, ...]:
 
 def _dataset_sources(report: ReportContext) -> tuple[Note, ...]:
     notes = []
-    read = dict.fromkeys(
-        [
-            *report.info,
-            *(name for pretraining in report.extras.pretrainings for name in pretraining.datasets),
-        ]
-    )
+    pretrained = (name for run in report.extras.pretrainings for name in run.datasets)
+    read = dict.fromkeys([*report.info, *pretrained])
     for name in read:
         info = dataset_info(name, report.extras)
         source = report.extras.sources.get(f"dataset/{name}", info.source)

@@ -179,16 +179,16 @@ def _pairs(
     """Return for each row, beside each other, what is said of the two; all but the best only if ``every``."""
     pairs = [[Pair()] * (len(keys) if every else 1) for _ in keys]
     where = [(i, j) for i in range(len(keys)) for j in range(i if every else min(i, 1))]
-    within, family = region(report, keys[0]), []
+    within = region(report, keys[0])
+    rope = within.rope if within else None
+    family: list[stats.Comparison | None] = []
     for i, j in where:
         paired = differences_of(report, keys[i], keys[j], scores[keys[i]], scores[keys[j]])
-        family.append(
-            None
-            if paired is None
-            else stats.compared(
-                paired[0], paired[1], within.rope if within else None, seeds=paired[2], flips=False
-            )
-        )
+        comparison = None
+        if paired is not None:
+            values, clusters, seeds = paired
+            comparison = stats.compared(values, clusters, rope, seeds=seeds, flips=False)
+        family.append(comparison)
     judged = iter(stats.judged([comparison for comparison in family if comparison is not None]))
     for (i, j), comparison in zip(where, family, strict=True):
         if comparison is None:
@@ -203,12 +203,9 @@ def _pairs(
                     for v in sorted(sign * v for v in (comparison.low, comparison.high))
                 )
                 verdict = _turned(found_so.verdict, sign)
-                pairs[a][b] = Pair(
-                    SIGNS[verdict],
-                    f"{difference(sign * comparison.difference, unit)} [{low} to {high}]",
-                    f"{verdict} ({why})" if why else verdict,
-                    p,
-                )
+                gap = f"{difference(sign * comparison.difference, unit)} [{low} to {high}]"
+                text = f"{verdict} ({why})" if why else verdict
+                pairs[a][b] = Pair(SIGNS[verdict], gap, text, p)
     return pairs
 
 

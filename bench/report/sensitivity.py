@@ -111,14 +111,8 @@ class _Steps:
     @property
     def least(self) -> tuple[float, RowComparison] | None:
         """The least dose below the ceiling that is called better."""
-        return next(
-            (
-                (d, comparison)
-                for d, comparison in self.doses
-                if d < 1 and comparison.judged.verdict == BETTER
-            ),
-            None,
-        )
+        better = ((d, row) for d, row in self.doses if d < 1 and row.judged.verdict == BETTER)
+        return next(better, None)
 
 
 def sensitivity(report: ReportContext, groups: Sequence[VerdictGroup]) -> Sensitivity:

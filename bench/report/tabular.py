@@ -240,10 +240,7 @@ def padded(rows: Sequence[Sequence[str]], table: Table, least: int = 0) -> list[
     """Return cells as wide as their column, words to the left and numbers to the right."""
     left = [*[True] * len(table.stubs), *(column.kind == "left" for column in table.columns), False]
     widths = [max(least, *map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = [str.ljust if words else str.rjust for words in left]
     return [
-        [
-            c.ljust(w) if words else c.rjust(w)
-            for c, w, words in zip(row, widths, left, strict=False)
-        ]
-        for row in rows
+        [align(c, w) for align, c, w in zip(aligned, row, widths, strict=False)] for row in rows
     ]

@@ -200,16 +200,9 @@ def compare(report: ReportContext, key: Key, baseline: str) -> RowComparison | N
     ours, theirs = report.printed(key), report.printed(base)
     sign = _sign(report, key.metric)
     gap = sign * (ours.number - theirs.number) if ours and theirs else None
-    return RowComparison(
-        key,
-        baseline,
-        stats.Judged(statistics, float("nan"), statistics.verdict, statistics.why),
-        stats.bootstrap(values, clusters, seeds=seeds),
-        _flips(statistics, values),
-        gap,
-        report.is_control(key.row),
-        within,
-    )
+    judged = stats.Judged(statistics, float("nan"), statistics.verdict, statistics.why)
+    checks = stats.bootstrap(values, clusters, seeds=seeds), _flips(statistics, values)
+    return RowComparison(key, baseline, judged, *checks, gap, report.is_control(key.row), within)
 
 
 def region(report: ReportContext, key: Key) -> stats.Region | None:

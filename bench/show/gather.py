@@ -383,14 +383,10 @@ def leaks(plan: Plan, store: Store, protocol: str, table: pd.DataFrame) -> Itera
             continue
         why = {k.test_case: k.why for k in reversed(met)}  # of a case found both ways, the first
         pretrained = {(k.dataset, k.case) for k in met}
-        yield Leak(
-            row,
-            section,
-            len(ids) or result.tests.get(dataset, 0),
-            tuple(f"{c} ({w})" for c, w in sorted(why.items())),
-            len(pretrained),
-            plan.spec(cell.pretrain, PretrainSpec).leaks == "drop",
-        )
+        cases = tuple(f"{c} ({w})" for c, w in sorted(why.items()))
+        drops = plan.spec(cell.pretrain, PretrainSpec).leaks == "drop"
+        n = len(ids) or result.tests.get(dataset, 0)
+        yield Leak(row, section, n, cases, len(pretrained), drops)
 
 
 def groups(

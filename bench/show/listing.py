@@ -296,15 +296,10 @@ def dataset_as_text(thing: Listed) -> str:
         "licence": thing["licence"],
         "source": thing["source"]["cite"],
     }
-    recipes = [
-        (
-            name,
-            ", ".join(
-                f"{key} {_setting(value)}".removesuffix(" True") for key, value in stated.items()
-            ),
-        )
-        for name, stated in thing["recipes"].items()
-    ]
+    recipes = []
+    for name, stated in thing["recipes"].items():
+        settings = (f"{k} {_setting(v)}".removesuffix(" True") for k, v in stated.items())
+        recipes.append((name, ", ".join(settings)))
     parts = [(split, *_sizes(folds)) for split, folds in thing["parts"].items()]
     headers = ("split", "folds", "train", "validate", "test", "")
     tables = [

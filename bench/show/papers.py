@@ -211,13 +211,8 @@ def _cards(root: Path, items: Iterable[dict[str, str]]) -> list[str]:
         name = f"{item['paper']} {_title(item['item'])}"
         stale = "" if need.content == protocol.origin.content else " (an earlier state of the file)"
         hours = f"{need.hours:,.1f}" if need.hours or not need.unknown else "unknown"
-        row = (
-            hours,
-            str(need.unknown or ""),
-            f"{need.gib:.1f}",
-            *map(str, need.unfit),
-            need.advice,
-        )
+        counts = str(need.unknown or ""), f"{need.gib:.1f}", *map(str, need.unfit)
+        row = hours, *counts, need.advice
         rows.append((name + stale, *row))
     if not rows:
         return []

@@ -115,14 +115,8 @@ def picked(protocol: Protocol, view: View, rows_shown: pd.DataFrame) -> list[str
     means = (
         scores.assign(value=value).groupby(["case", "row", "fraction", "target"])["value"].mean()
     )
-    means = (
-        means.groupby(["case", "row", "fraction"])
-        .mean()
-        .groupby("case")
-        .mean()
-        .reindex(names)
-        .dropna()
-    )
+    by_row = means.groupby(["case", "row", "fraction"]).mean()
+    means = by_row.groupby("case").mean().reindex(names).dropna()
     less = bool(len(scores)) and lower_is_better(metric, str(scores["unit"].iloc[0]))
     rising = (view.pick == "worst") != (less or zero_is_best(metric))
     ranked = list(means.sort_values(ascending=rising, kind="stable").index)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import imported_scores, records, registry, typed
 from bench.errors import BenchError, printable
@@ -201,7 +201,6 @@ def _facts(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) ->
     guards = {c.evaluate: c.guard for c in plan.cells[protocol.name] if c.guard is not None}
     behind = gather.chains(table, store, guards)
     titles = {k: m.title for k, m in methods.items()}
-    parameters = {k: plain(m.make_params({})) for k, m in methods.items()}
     pretexts, clouds, absent = pretrainings.figures_and_clouds(protocol, plan, store, titles)
     return Supplement(
         origin=protocol.origin,
@@ -228,14 +227,17 @@ def _facts(protocol: Protocol, table: pd.DataFrame, store: Store, plan: Plan) ->
         submissions=tuple(gather.submissions(protocol, plan, store)),
         weights=tuple(gather.weights(protocol, plan, store)),
         read=gather.ingredients(protocol, plan, store),
-        defaults={
-            method: {k: v for k, v in values.items() if isinstance(v, bool | int | float)}
-            for method, values in parameters.items()
-        },
+        defaults={k: _scalars(m) for k, m in methods.items()},
         scorings={
             k: key(replace(s, metrics=())) for k, s in plan.scoring_of[protocol.name].items()
         },
     )
+
+
+def _scalars(method: Any) -> dict[str, Any]:
+    """Return the defaults of a method's parameters that are numbers or yes and no."""
+    values = plain(method.make_params({}))
+    return {k: v for k, v in values.items() if isinstance(v, bool | int | float)}
 
 
 def read_beside(file: Path) -> Supplement:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.claims import is_suspended
 from bench.data.contents import Bar, no_bar
@@ -63,12 +63,8 @@ def console(how: Manner) -> Console:
     from rich.console import Console
 
     bars = how == "bars"
-    return Console(
-        stderr=True,
-        highlight=False,
-        no_color=None if bars else True,
-        force_terminal=None if bars else False,
-    )
+    plain: dict[str, Any] = {} if bars else {"no_color": True, "force_terminal": False}
+    return Console(stderr=True, highlight=False, **plain)
 
 
 @dataclass(frozen=True)

@@ -37,12 +37,8 @@ def noise_of(comparisons: Sequence[Comparison]) -> Noise | None:
     repeated = [c for c in comparisons if not np.isnan(c.sd_run) and c.patients > 1]
     if not repeated:
         return None
-    return Noise(
-        *(
-            median(getattr(comparison, f"sd_{part}") for comparison in repeated)
-            for part in ("patient", "run", "residual")
-        )
-    )
+    parts = ("sd_patient", "sd_run", "sd_residual")
+    return Noise(*(median(getattr(comparison, part) for comparison in repeated) for part in parts))
 
 
 def detectable(

@@ -193,12 +193,8 @@ def _summary(mean: Numbers, rank: Numbers, drawn: Numbers) -> Ranks:
     """Return what the draws say: (draws, methods), NaN where a draw has no cell of the method."""
     ordered = np.sort(drawn, axis=0)  # NaN come last
     count = (~np.isnan(drawn)).sum(axis=0)
-    low, high = (
-        np.take_along_axis(
-            ordered, np.maximum(np.ceil([share * count]).astype(int) - 1, 0), axis=0
-        )[0]
-        for share in INTERVAL
-    )
+    ranks_of_ends = [np.maximum(np.ceil([share * count]).astype(int) - 1, 0) for share in INTERVAL]
+    low, high = (np.take_along_axis(ordered, rank, axis=0)[0] for rank in ranks_of_ends)
     first = drawn == np.fmin.reduce(drawn, axis=1, keepdims=True, initial=np.inf)
     best = (first / np.maximum(first.sum(axis=1, keepdims=True), 1)).mean(axis=0)
     return Ranks(mean, rank, low, high, np.where(np.isnan(rank), np.nan, best))

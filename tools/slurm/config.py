@@ -52,12 +52,7 @@ def munged(folder: Path) -> list[str]:
         "seed-file": folder / "munge" / "seed",
         "log-file": folder / "munge" / "log",
     }
-    return [
-        "munged",
-        "--foreground",
-        "--force",
-        *(f"--{name}={path}" for name, path in places.items()),
-    ]
+    return ["munged", "--foreground", "--force", *(f"--{k}={path}" for k, path in places.items())]
 
 
 def install(folder: Path) -> list[str]:

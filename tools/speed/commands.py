@@ -22,12 +22,8 @@ from options import options
 
 
 def main() -> None:
-    given = options(
-        __doc__,
-        records="results/studies",
-        protocol="protocols/studies/hippocampus_small.yaml",
-        rounds=7,
-    )
+    protocol = "protocols/studies/hippocampus_small.yaml"
+    given = options(__doc__, records="results/studies", protocol=protocol, rounds=7)
     compileall.compile_dir(ROOT / "bench", quiet=2)
     with tempfile.TemporaryDirectory() as folder:
         out = shutil.copytree(ROOT / given.records, Path(folder, "out"))

@@ -60,13 +60,10 @@ def warped(scan: np.ndarray, channels: int, rng: np.random.Generator) -> np.ndar
     """Return another patient: shifts of 2.5 of 48 voxels that vary over 6, and new grain."""
     sides = scan.shape[1:]
     coarse = [rng.standard_normal([4 + n // 12 for n in sides]) for _ in sides]
-    shifts = [
-        n
-        / 48
-        * 2.5
-        * ndimage.zoom(c, [n / m for n, m in zip(sides, c.shape, strict=True)], order=1)
-        for n, c in zip(sides, coarse, strict=True)
-    ]
+    shifts = []
+    for n, c in zip(sides, coarse, strict=True):
+        factors = [side / m for side, m in zip(sides, c.shape, strict=True)]
+        shifts.append(n / 48 * 2.5 * ndimage.zoom(c, factors, order=1))
     places = [grid + shift for grid, shift in zip(np.indices(sides), shifts, strict=True)]
     result = []
     for channel in range(channels):

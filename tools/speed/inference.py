@@ -64,14 +64,9 @@ def network(name: str, labels: int, crop: tuple[int, int, int]) -> nn.Module:
 def monai(net: nn.Module, image: np.ndarray, inference: Windows) -> np.ndarray:
     from monai.inferers import sliding_window_inference
 
-    scores = sliding_window_inference(
-        torch.from_numpy(image)[None],
-        inference.crop,
-        inference.batch,
-        net,
-        overlap=inference.overlap,
-        mode=inference.blend,
-    )[0]
+    where = torch.from_numpy(image)[None], inference.crop, inference.batch, net
+    how = {"overlap": inference.overlap, "mode": inference.blend}
+    scores = sliding_window_inference(*where, **how)[0]
     return scores.max(0).indices.to(torch.uint8).numpy()
 
 

@@ -51,12 +51,8 @@ def scans(root: Path, count: int, shape: tuple[int, ...]) -> float:
             else:
                 os.link(first, path)
     pairs = [{k: f"./{k}sTr/case_{n:06d}.nii.gz" for k in ("image", "label")} for n in range(count)]
-    about = {
-        "name": "x",
-        "labels": {"0": "background", "1": "a"},
-        "modality": {"0": "CT"},
-        "test": [],
-    }
+    labels = {"0": "background", "1": "a"}
+    about = {"name": "x", "labels": labels, "modality": {"0": "CT"}, "test": []}
     (root / "dataset.json").write_text(json.dumps({**about, "training": pairs}))
     return 3.0 * np.prod(shape)
 

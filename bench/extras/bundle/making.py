@@ -134,14 +134,10 @@ def put(bundled: Bundled, to: Path) -> str:
         raise BenchError(f"{to}: cannot be written ({error.strerror}); name another file") from None
     names = ", ".join(bundled.manifest.protocols)
     warnings = disclosures(bundled.members)
+    size = f"{len(bundled.members) + 1} members, {len(bundled.raw) / 1e6:.1f} MB, no image"
+    cautions = [f"before it is passed on: {line}" for line in warnings]
     return "\n".join(
-        [
-            f"{to}: {names}; {len(bundled.members) + 1} members, {len(bundled.raw) / 1e6:.1f} MB, no image",
-            *(
-                [f"before it is passed on: {line}" for line in warnings]
-                or ["no path, host or user is named in it"]
-            ),
-        ]
+        [f"{to}: {names}; {size}", *(cautions or ["no path, host or user is named in it"])]
     )
 
 
@@ -206,17 +202,11 @@ def _used(
     printed += [quoted.published for p in protocols for quoted in p.published_only.values()]
     named = {plain(printed_name(text)[0]) for text in printed if text}
     methods = {same.get(name, name) for name in named}
-    return [
-        [str(value) for value in line]
-        for line, paper, table, method in zip(
-            frame.itertuples(index=False),
-            frame["paper"],
-            frame["table"],
-            frame["method"],
-            strict=True,
-        )
-        if (paper, table) in tables or same.get(plain(method), plain(method)) in methods
+    used = [
+        (paper, table) in tables or same.get(plain(method), plain(method)) in methods
+        for paper, table, method in frame[["paper", "table", "method"]].itertuples(index=False)
     ]
+    return [[*map(str, line)] for line in frame[used].itertuples(index=False)]
 
 
 def _csv(lines: Sequence[Sequence[str]]) -> bytes:

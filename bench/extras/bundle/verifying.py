@@ -62,13 +62,9 @@ def verify(file: Path) -> Verified:
             and bundle.manifest.drawn != drawn
         ):
             differ = sorted(k for k in drawn if bundle.manifest.drawn.get(k) != drawn[k])
-            verified.notes.append(
-                "not drawn alike: "
-                + "; ".join(
-                    f"{k} {bundle.manifest.drawn.get(k, 'unknown')} there, {drawn[k]} here"
-                    for k in differ
-                )
-            )
+            theirs = bundle.manifest.drawn
+            each = (f"{k} {theirs.get(k, 'unknown')} there, {drawn[k]} here" for k in differ)
+            verified.notes.append(f"not drawn alike: {'; '.join(each)}")
         verified.notes += [
             f"split {division.split} of {division.dataset}, fold {division.fold}: its patients are not "
             f"listed, so its hash {division.hash or '(none)'} is not compared"
@@ -189,12 +185,8 @@ def _protocol(
 
 def misfits(protocol: Protocol, table: pd.DataFrame, facts: Supplement, name: str) -> Iterator[str]:
     """Yield what rows say that their protocol does not."""
-    stated = {
-        "protocol": name,
-        "paper": protocol.paper,
-        "table": protocol.table,
-        "scale": protocol.scale,
-    }
+    stated = {"protocol": name, "paper": protocol.paper}
+    stated |= {"table": protocol.table, "scale": protocol.scale}
     for column, value in stated.items():
         other = sorted({*table[column].unique()} - {value})
         if other:

@@ -165,13 +165,8 @@ def compare(a: Side, b: Side) -> Compared:
     facts = list(_facts(a, b))
     differs = [fact for fact in facts if fact.a != fact.b]
     alike = [fact.what for fact in facts if fact.a and fact.a == fact.b]
-    return Compared(
-        a,
-        b,
-        (*differs, *_rows(a, b), *_tested(a, b)),
-        ("scale", "splits", "conventions", *alike),
-        compared,
-    )
+    differs += [*_rows(a, b), *_tested(a, b)]
+    return Compared(a, b, tuple(differs), ("scale", "splits", "conventions", *alike), compared)
 
 
 def _refuse(a: Side, b: Side, what: str, columns: list[str], of: list[str]) -> None:

@@ -109,14 +109,13 @@ class AddedRow:
         for view in document.get("layout", {}).get("views", ()):
             if "rows" in view:  # whoever competes is shown beside those that a view names
                 view["rows"] = [*view["rows"], self.row]
+        plugins = (os.path.relpath(file, folder) for file in document["plugins"])
         document |= {
             "name": self.name,
             "scale": self.track.protocol.scale,
             "rows": {**document["rows"], self.row: row},
             "notes": [*document.get("notes", ()), NOTE.format(track=self.track.name, row=self.row)],
-            "plugins": list(
-                dict.fromkeys(os.path.relpath(file, folder) for file in document["plugins"])
-            ),
+            "plugins": [*dict.fromkeys(plugins)],
         }
         rebased: dict[str, Any] = _rebased(document, path.parent, folder)
         return rebased

@@ -46,32 +46,19 @@ def check(track: Track, added: AddedRow, protocol: Protocol, plan: Plan) -> None
         if name not in protocol.sections:
             raise _other(track, "fine-tuning section", [name], protocol.sections)
     columns = [cell.columns for cell in cells]
-    _same(
-        track,
-        "metrics",
-        _recorded_values(table, ["section"], ["metric"]),
-        {
-            (name,): {
-                (m,)
-                for m in (*scoring.metrics, *([LATENCY] if LATENCY in protocol.metrics else []))
-            }
-            for name, scoring in plan.scoring_of[protocol.name].items()
-        },
-    )
-    _same(
-        track,
-        "convention",
-        _recorded_values(table, ["section"], ["convention"]),
-        _planned_values(columns, ["section"], ["convention"]),
-    )
+    latency = [LATENCY] if LATENCY in protocol.metrics else []
+    planned = {
+        (name,): {(metric,) for metric in (*scoring.metrics, *latency)}
+        for name, scoring in plan.scoring_of[protocol.name].items()
+    }
+    _same(track, "metrics", _recorded_values(table, ["section"], ["metric"]), planned)
+    by_section = ["section"], ["convention"]
+    recorded = _recorded_values(table, *by_section)
+    _same(track, "convention", recorded, _planned_values(columns, *by_section))
     if not plan.provisional:
         division = ["section", "fold"]
-        _same(
-            track,
-            "split",
-            _recorded_values(table, division, SPLIT),
-            _planned_values(columns, division, SPLIT),
-        )
+        recorded = _recorded_values(table, division, SPLIT)
+        _same(track, "split", recorded, _planned_values(columns, division, SPLIT))
         _jobs(track, plan, protocol)
     _sound(track)
     _rivals(track, added, protocol)

@@ -45,8 +45,7 @@ def _of_scores(files: Sequence[Path]) -> list[Path]:
     """Return the files that hold scores of cases, by the tool that left them."""
     if any(file.name == "summary.json" for file in files):
         return _folds(files)
-    json_files = [file for file in files[:40] if file.suffix == ".json"]
-    if any(b'"mteb_version"' in file.read_bytes()[:100_000] for file in json_files):
+    if any(map(_is_mteb, files[:40])):
         return [f for f in files if f.suffix == ".json" and f.name != "model_meta.json"]
     return [file for file in files if not file.name.endswith(SUMMED)]
 
@@ -62,6 +61,10 @@ def _folds(files: Sequence[Path]) -> list[Path]:
         for file in summaries
         if not (file.parent.name.startswith(POOLED) and file.parent.parent in trainers)
     ]
+
+
+def _is_mteb(file: Path) -> bool:
+    return file.suffix == ".json" and b'"mteb_version"' in file.read_bytes()[:100_000]
 
 
 def from_json(path: Path) -> list[RawTable]:
@@ -181,14 +184,11 @@ def _mteb(path: Path, value: Json) -> RawTable:
     """Return a result of mteb: a task's main score, one for each of its subsets."""
     splits = value["scores"]
     name = "test" if "test" in splits else next(iter(splits))
-    records = [
-        {
-            "patient": value["task_name"],
-            "case": f"{value['task_name']}/{item.get('hf_subset', 'default')}",
-            "score": _number(path, item["main_score"]),
-        }
-        for item in splits[name]
-    ]
+    records = []
+    for item in splits[name]:
+        case = f"{value['task_name']}/{item.get('hf_subset', 'default')}"
+        score = _number(path, item["main_score"])
+        records.append({"patient": value["task_name"], "case": case, "score": score})
     folders = path.absolute().parts[:-1]
     model = next((part for part in reversed(folders) if "__" in part), folders[-1])
     roles = {"patient": "patient", "case": "case", "score": "score"}

@@ -133,14 +133,9 @@ class _Reading:
             codes = np.zeros(size * times, np.int8)
             keys[role] = pd.Categorical.from_codes(codes, categories=[name])
         columns = {column: role for role, column in self.roles.items()}
-        return Part(
-            self.raw,
-            keys,
-            np.concatenate([self.raw.numbers(column) for column in self.scores]),
-            self.origin,
-            self.notes,
-            columns | dict.fromkeys(self.scores, self.wide or "score"),
-        )
+        columns |= dict.fromkeys(self.scores, self.wide or "score")
+        values = np.concatenate([self.raw.numbers(column) for column in self.scores])
+        return Part(self.raw, keys, values, self.origin, self.notes, columns)
 
     def _has(self, role: str) -> bool:
         return role in self.roles or role in self.fixed or role == self.wide

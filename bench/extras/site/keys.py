@@ -62,15 +62,10 @@ def page() -> str:
 
 
 def _section(kind: type) -> str:
-    rows = [
-        (
-            f"`{field.name}`",
-            field.kind,
-            _default(field.required, field.default),
-            words(field.comment),
-        )
-        for field in described(kind)
-    ]
+    rows = []
+    for field in described(kind):
+        default = _default(field.required, field.default)
+        rows.append((f"`{field.name}`", field.kind, default, words(field.comment)))
     keyed = table(("key", "type", "default", "what it is"), rows)
     return f"## {kind.__name__}\n\n{paragraphs(kind.__doc__)}\n\n{keyed}"
 

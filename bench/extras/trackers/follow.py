@@ -51,13 +51,8 @@ class Follow:
         tell: Callable[[str], None],
         news: Callable[[str], None],
     ) -> None:
-        self._plan, self._store, self._names, self._tell, self._news = (
-            plan,
-            store,
-            names,
-            tell,
-            news,
-        )
+        self._plan, self._store, self._names = plan, store, names
+        self._tell, self._news = tell, news
         self._done = set[str]()
         self._events = deque[tuple[str, str]]()  # what happened, to which job or protocol
         self._over, self._stack = threading.Event(), ExitStack()
