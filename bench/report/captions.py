@@ -30,11 +30,8 @@ def title(report: ReportContext, pivot: Pivot) -> str:
     view = pivot.view
     if view.title:
         return ", ".join([view.title, *(_axis_value(report, pivot, axis) for axis in pivot.apart)])
-    shared = [
-        a
-        for a in TABLES
-        if a not in _headed(pivot) and not (a == "target" and pivot.values(a) == [MEAN])
-    ]
+    means = ["target"] if pivot.values("target") == [MEAN] else []
+    shared = [axis for axis in TABLES if axis not in (*_headed(pivot), *means)]
     shares = [SHARES] if view.columns[-1:] == ("fraction",) else []
     return ", ".join([*(_axis_value(report, pivot, axis) for axis in shared), *shares])
 

@@ -173,9 +173,8 @@ def _failed(bad: pd.DataFrame) -> dict[Key, set[Run]]:
 def _initials(table: pd.DataFrame) -> dict[str, dict[int, tuple[str, ...]]]:
     """Return what the fine-tunings of every row and section started from."""
     initials: dict[str, dict[int, tuple[str, ...]]] = {}
-    for row, section, init in sorted(
-        table[["row", "section", "init"]].itertuples(index=False, name=None)
-    ):
+    starts = table[["row", "section", "init"]].itertuples(index=False, name=None)
+    for row, section, init in sorted(starts):
         of_row = initials.setdefault(row, {})
         of_row[int(section)] = (*of_row.get(section, ()), init)
     return initials

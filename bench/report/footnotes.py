@@ -80,10 +80,8 @@ def remark(report: ReportContext, key: Key, cell: Cell | None, usual: str, notes
     target = report.protocol.layout.mean if key.target == MEAN else key.target
     place = f"{report.labels[key.section]}, " if len(report.labels) > 1 else ""
     where = f"{report.named(key.row)}, {place}{key.fraction} %, {target}"
-    for count, kind in (
-        (cell.undefined, UNDEFINED[report.task(key.section)]),
-        (cell.penalised, PENALISED),
-    ):
+    undefined = cell.undefined, UNDEFINED[report.task(key.section)]
+    for count, kind in (undefined, (cell.penalised, PENALISED)):
         if count:
             letters.append(notes.tally(kind, f"{count} of {cell.values}", where))
     return " ".join(filter(None, letters))

@@ -141,11 +141,8 @@ def _points(protocol: Protocol, table: pd.DataFrame) -> pd.DataFrame:
     line = ["row", "section", "fraction"]
     jobs = table.groupby(line)["job"].nunique().rename("jobs")
     seen = table.groupby([*line, "look"])["job"].nunique().rename("seen")
-    where = (
-        table.drop_duplicates(["job", "row", "step", "metric"])
-        .groupby(POINT)[["step", "epoch"]]
-        .mean()
-    )
+    unique = table.drop_duplicates(["job", "row", "step", "metric"])
+    where = unique.groupby(POINT)[["step", "epoch"]].mean()
     over = runs.groupby(POINT, observed=True)
     points = (
         over.mean().rename("mean").to_frame().assign(sd=over.std(ddof=1).fillna(0.0)).join(where)

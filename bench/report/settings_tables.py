@@ -236,11 +236,8 @@ def _ways(report: ReportContext) -> Iterator[tuple[str, str, dict[str, str]]]:
         rows = protocol.rows_in(index)
         tuned_rows = [name for name, row in rows.items() if row.finetune]
         if len(tuned_rows) < len(rows):
-            yield (
-                label,
-                "other rows" if tuned_rows else "all",
-                _settings(target, report.task(index)),
-            )
+            which = "other rows" if tuned_rows else "all"
+            yield label, which, _settings(target, report.task(index))
         for name in tuned_rows:
             tuned = finetune_of(protocol, index, protocol.rows[name])
             yield label, report.named(name), _settings(tuned, report.task(index))
@@ -348,11 +345,8 @@ def _group(group: Group) -> str:
         [f"warm-up of {100 * group.warmup:g} % of the steps"] if group.warmup is not None else []
     )
     parts += [f"weight decay {group.decay:g}"] if group.decay is not None else []
-    parts += (
-        [f"the rate of each encoder layer is {group.layer_decay:g} of the next layer's"]
-        if group.layer_decay != 1
-        else []
-    )
+    if group.layer_decay != 1:
+        parts.append(f"the rate of each encoder layer is {group.layer_decay:g} of the next layer's")
     parts += ["a second warm-up when the other group starts to train"] if group.restart else []
     return ", ".join(parts)
 

@@ -37,11 +37,8 @@ def _pairs(report: ReportContext) -> Iterator[tuple[int, int, list[str]]]:
     sections = report.protocol.finetune
     for alike, section in enumerate(sections):
         for each, other in enumerate(sections):
-            if (
-                section.tune
-                or not other.tune
-                or (section.dataset, section.split) != (other.dataset, other.split)
-            ):
+            same_data = (section.dataset, section.split) == (other.dataset, other.split)
+            if section.tune or not other.tune or not same_data:
                 continue
             differs = _differing(report, alike, each)
             if differs is not None:

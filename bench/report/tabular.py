@@ -206,11 +206,9 @@ class Form:
 
 def head(table: Table, form: Form, columns: Sequence[str]) -> list[str]:
     """Return the cells of a table's head; headings come unescaped."""
-    cells = [
-        (form.italic(form.text(text)) if column.quoted else form.text(text))
-        + form.letter(column.note)
-        for text, column in zip(columns, table.columns, strict=True)
-    ]
+    cells = []
+    for text, column in zip(map(form.text, columns), table.columns, strict=True):
+        cells.append((form.italic(text) if column.quoted else text) + form.letter(column.note))
     return [*map(form.text, table.stubs), *cells, *([form.text(COUNTS)] if table.counted else [])]
 
 

@@ -71,11 +71,8 @@ def judged(report: ReportContext) -> list[Judged]:
         for name, row in protocol.rows_in(section).items():
             anchor = finetune_of(protocol, section, row).anchor
             if anchor is not None and from_scratch(row):
-                results.append(
-                    Judged(
-                        report.named(name), section, anchor, *_scores(report, name, section, anchor)
-                    )
-                )
+                scores = _scores(report, name, section, anchor)
+                results.append(Judged(report.named(name), section, anchor, *scores))
     return results
 
 

@@ -105,11 +105,8 @@ def verdicts(report: ReportContext) -> list[VerdictGroup]:
             if compared:
                 blind = _blind(report, controls)
                 rows = tuple(_dimmed(row, blind) for row in rows)
-                groups.append(
-                    VerdictGroup(
-                        section, fraction, metric, rows, controls, tuple(aside), blind, len(waiting)
-                    )
-                )
+                judged = rows, controls, tuple(aside), blind, len(waiting)
+                groups.append(VerdictGroup(section, fraction, metric, *judged))
     return groups
 
 
@@ -301,10 +298,8 @@ def run_seeds(
     """
     names = (row, other)
     declared = [row_of(report.protocol, name)[0] for name in names]
-    if any(
-        of is not None and (of.init or (name in lone and method_pretrains(of)))
-        for name, of in zip(names, declared, strict=True)
-    ):
+    specs = [(name, row) for name, row in zip(names, declared, strict=True) if row is not None]
+    if any(row.init or (name in lone and method_pretrains(row)) for name, row in specs):
         return [0] * len(runs), [seed for _, seed in runs]
     if not any(row is not None and method_pretrains(row) for row in declared):
         return None, None

@@ -238,11 +238,8 @@ def _nearest(pilots: Sequence[Pilot], protocol: str, network: str, fraction: int
     """Return the tracked noise that is most alike, a protocol's own first; None: there is none."""
 
     def distance(candidate: Pilot) -> tuple[bool, float, bool]:
-        return (
-            candidate.network != network,
-            abs(log(candidate.fraction / fraction)),
-            candidate.protocol != protocol,
-        )
+        distance = abs(log(candidate.fraction / fraction))
+        return candidate.network != network, distance, candidate.protocol != protocol
 
     return min(pilots, key=distance, default=None)
 

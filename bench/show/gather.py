@@ -366,12 +366,9 @@ def leaks(plan: Plan, store: Store, protocol: str, table: pd.DataFrame) -> Itera
         row = cell.row
         dataset = cell.columns["dataset"]
         section = cell.columns["section"]
-        if (
-            cell.pretrain is None
-            or job is None
-            or not store.done(job)
-            or (row, section, job) in seen
-        ):
+        if cell.pretrain is None or job is None:
+            continue
+        if not store.done(job) or (row, section, job) in seen:
             continue
         seen.add((row, section, job))
         result = guard.read(store.jobs / job)
@@ -506,11 +503,8 @@ def curves(behind: Chains, store: Store) -> dict[str, Curves]:
         seen.add(job)
         figure = described.get("figure") or {}
         aside = {figure.get("term"), figure.get("chance")} - {"step", "total"}
-        shown = (
-            logged(file)
-            .drop(columns=list(aside), errors="ignore")
-            .rename(columns={"total": "loss"})
-        )
+        shown = logged(file).drop(columns=list(aside), errors="ignore")
+        shown = shown.rename(columns={"total": "loss"})
         drawn[cell.row] = {
             n: tuple(v if isfinite(v) else None for v in shown[n].tolist()) for n in shown
         }

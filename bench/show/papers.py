@@ -111,7 +111,8 @@ def weigh(out: Path, root: Path = ROOT) -> None:
             need = _weighed(read(path, "paper"), steps)
             results[need.protocol] = need
             print(f"{need.protocol}: {need.hours:,.1f} GPU-hours, {need.gib:.1f} GiB", flush=True)  # noqa: T201 - hours
-    lines = [("protocol", "content", "hours", "unknown", "gib", *SIZES, "advice")]
+    columns = "protocol", "content", "hours", "unknown", "gib", *SIZES, "advice"
+    lines: list[tuple[str, ...]] = [columns]
     for name, n in sorted(results.items()):
         numbers = f"{n.hours:.1f}", str(n.unknown), f"{n.gib:.1f}", *map(str, n.unfit)
         lines.append((name, n.content, *numbers, n.advice))

@@ -142,11 +142,8 @@ def _shared(plan: Plan, done: set[str], protocols: Sequence[Protocol]) -> list[s
     headers = ["protocol", "cells", "jobs", "to do", "GPU-hours", "trainings of unknown length"]
     table = [*rows, SEPARATING_LINE, alone, union, saved]
     text = tabulate(table, headers, tablefmt="simple", floatfmt=",.1f", intfmt=",")
-    return [
-        *text.splitlines(),
-        "",
-        f"GPU-hours count the training to do whose length is known, {ASSUMED}.",
-    ]
+    note = f"GPU-hours count the training to do whose length is known, {ASSUMED}."
+    return [*text.splitlines(), "", note]
 
 
 def _called(protocol: Protocol) -> str:

@@ -62,9 +62,8 @@ def panels(
             rows = selected.rows(protocol, view, chosen["row"].unique())
             chosen = chosen[chosen["row"].isin(rows)]
             for case in picked(protocol, view, chosen)[: view.cases]:
-                for row, share, panel in _predicted(
-                    chosen[chosen["case"] == case], rows, store, view
-                ):
+                of_case = chosen[chosen["case"] == case]
+                for row, share, panel in _predicted(of_case, rows, store, view):
                     title = row_title(protocol, row, methods)
                     title += f", {share} %" if chosen["fraction"].nunique() > 1 else ""
                     yield replace(
@@ -135,9 +134,8 @@ def _predicted(
     slices: dict[str, Slice] = {}
     for row in rows:
         first = ordered[ordered["row"] == row].drop_duplicates("fraction")
-        for job, basis, share in first[["job", "basis", "fraction"]].itertuples(
-            index=False, name=None
-        ):
+        columns = first[["job", "basis", "fraction"]]
+        for job, basis, share in columns.itertuples(index=False, name=None):
             if basis not in slices:
                 void = store.manifest(job).get("spec", {}).get("data", {}).get("ignore")
                 slices[basis] = Slice(Prepared(store.jobs / basis), case, view.slices, void)

@@ -161,10 +161,8 @@ def unfinished(
         priced: as ``RunState`` has it.
     """
     run = state.latest(store, name)
-    if run is None or scale not in (
-        None,
-        *(cell.columns["scale"] for cell in run.plan.cells[name]),
-    ):
+    scales = {None, *(cell.columns["scale"] for cell in run.plan.cells[name])} if run else ()
+    if run is None or scale not in scales:
         return None
     return state.RunState(run, store, priced=priced).of(name)
 

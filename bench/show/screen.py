@@ -50,11 +50,8 @@ def manner(*, quiet: bool = False, lines: bool = False) -> Manner:
     """Return how a run shows itself: as the flags say, else bars where they can move."""
     if quiet:
         return "quiet"
-    still = os.environ.get("TERM") in ("dumb", "unknown") or os.environ.get("CI") not in (
-        None,
-        "",
-        "false",
-    )
+    in_ci = os.environ.get("CI", "") not in ("", "false")
+    still = os.environ.get("TERM") in ("dumb", "unknown") or in_ci
     return "bars" if sys.stderr.isatty() and not lines and not still else "lines"
 
 

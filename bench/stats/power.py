@@ -78,11 +78,8 @@ def _widths(noise: Noise, patients: int, runs: int, alpha: float) -> np.ndarray:
     rng = np.random.Generator(np.random.Philox(0))
     n, r = patients, runs
     dfs = (n - 1, r - 1, (n - 1) * (r - 1))
-    true = (
-        noise.residual**2 + r * noise.patient**2,
-        noise.residual**2 + n * noise.run**2,
-        noise.residual**2,
-    )
+    residual = noise.residual**2
+    true = (residual + r * noise.patient**2, residual + n * noise.run**2, residual)
     between, of_runs, within = (
         square * rng.chisquare(df, DRAWS) / df / (n * r)
         for square, df in zip(true, dfs, strict=True)

@@ -121,9 +121,8 @@ def main():
         wrong, unsure = [], []
         with Chromium() as browser:
             for page in pages:
-                for listed, new in zip(
-                    (wrong, unsure), findings(browser, page, source), strict=True
-                ):
+                both = findings(browser, page, source)
+                for listed, new in zip((wrong, unsure), both, strict=True):
                     listed += new
                 for result in wrong if not requested.json else ():
                     if result.page == str(page):

@@ -82,14 +82,8 @@ def mariadbd(folder: Path) -> list[str]:
 
 
 def write(folder: Path, cluster: Cluster) -> None:
-    for name in (
-        "run",
-        "log",
-        "state",
-        "munge",
-        "gpu",
-        *(f"spool.{node}" for node in cluster.names),
-    ):
+    spools = (f"spool.{node}" for node in cluster.names)
+    for name in ("run", "log", "state", "munge", "gpu", *spools):
         (folder / name).mkdir(parents=True)
     (folder / "munge").chmod(0o700)  # munged trusts no key that others could have placed
     key = folder / "munge" / "key"  # the secret that the cluster's daemons share

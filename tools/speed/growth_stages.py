@@ -86,10 +86,8 @@ def scans(folder: Path, size: Size) -> Act:
             body = shared + 0.5 * field()
             edges = np.quantile(body, np.linspace(0.5, 1, size.classes, endpoint=False))
             image = 200 * body + rng.normal(0, 20, cube)
-            for part, array, kind in (
-                ("images", image, "int16"),
-                ("labels", np.digitize(body, edges), "uint8"),
-            ):
+            labels = np.digitize(body, edges)
+            for part, array, kind in (("images", image, "int16"), ("labels", labels, "uint8")):
                 write_nifti(
                     root / f"{part}Tr" / f"case_{number:06d}.nii.gz", array, (1, 1, 1), kind
                 )

@@ -112,13 +112,8 @@ def timed(what: str, call: Callable[[], Any]) -> Any:
 def opening(pipe: Connection, folder: Path, count: int) -> None:
     """Open a prepared data set of ``count`` cases whose frames nobody reads."""
     rows = np.zeros(count, index.ROW)
-    for name, value in {
-        "class": -1,
-        "shape": 64,
-        "native_shape": 64,
-        "native_spacing": 1,
-        "step": 1,
-    }.items():
+    sizes = {"shape": 64, "native_shape": 64, "native_spacing": 1}
+    for name, value in ({"class": -1} | sizes | {"step": 1}).items():
         rows[name] = value
     rows["box"] = (0, 64)
     for number in range(len(index.FRAMES)):

@@ -146,10 +146,8 @@ def _rows(store: Store, name: str) -> dict[str, bytes]:
     import pyarrow.parquet as pq
 
     members = dict[str, bytes]()
-    for member, columns in (
-        (f"records/{name}.parquet", COLUMNS),
-        (f"records/curves/{name}.parquet", CURVE),
-    ):
+    tables = {f"records/{name}.parquet": COLUMNS, f"records/curves/{name}.parquet": CURVE}
+    for member, columns in tables.items():
         file = store.root / member
         if file.exists():
             members[member] = file.read_bytes()

@@ -271,11 +271,8 @@ def as_text(compared: Compared) -> str:
         lines.append(
             f"{every.lacking} compared cells lack values on one side; their other values are compared"
         )
-    alone = {
-        "only in A": every.only_a,
-        "only in B": every.only_b,
-        "no patient and run in common": every.apart,
-    }
+    alone = {"only in A": every.only_a, "only in B": every.only_b}
+    alone |= {"no patient and run in common": every.apart}
     lines += [f"{what}: {len(keys)} cells: {_keys(keys)}" for what, keys in alone.items() if keys]
     return "\n".join(printable(part) for line in lines for part in line.split("\n"))
 

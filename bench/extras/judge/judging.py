@@ -186,9 +186,8 @@ class Judge:
         where = list[Scope]()
         order = {name: i for i, name in enumerate(self.table.measures)}
         groups = lines.groupby(columns[:3], observed=True, sort=True)["target"]
-        for (dataset, fraction, metric), targets in sorted(
-            groups, key=lambda g: (order[g[0][2]], g[0][0], g[0][1])
-        ):
+        ordered = sorted(groups, key=lambda g: (order[g[0][2]], g[0][0], g[0][1]))
+        for (dataset, fraction, metric), targets in ordered:
             names = sorted(targets)
             where.append(Scope(dataset, int(fraction), metric, "" if len(names) > 1 else names[0]))
             where += [Scope(dataset, int(fraction), metric, t) for t in names if len(names) > 1]

@@ -214,11 +214,8 @@ def _recipe(
         return recipe | CT
     # half of it is 0: air was removed
     stripped = all(f.grey[0][0] == 0 == f.grey[0][2] for f in seen)
-    return (
-        recipe
-        | {"scale": "zscore"}
-        | ({"nonzero": True, "foreground": "nonzero"} if stripped else {})
-    )
+    foreground = {"nonzero": True, "foreground": "nonzero"} if stripped else {}
+    return recipe | {"scale": "zscore"} | foreground
 
 
 def _split(patients: int) -> str:

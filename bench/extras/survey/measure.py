@@ -159,9 +159,8 @@ def labels(survey: Survey) -> list[Label]:
         volume_of = {(value, dataset.labels[value]): n for value, n in by_value.items()}
         if dataset.ignore is not None and (void := (f.counts or {}).get(dataset.ignore)):
             volume_of[dataset.ignore, "ignored"] = void
-        for key, n in (
-            volume_of | {(value, "not declared"): n for value, n in strange.items()}
-        ).items():
+        undeclared = {(value, "not declared"): n for value, n in strange.items()}
+        for key, n in (volume_of | undeclared).items():
             volumes.setdefault(key, []).append(f.ml(n))
     return [Label(*key, len(ml), len(read), tuple(sorted(ml))) for key, ml in volumes.items()]
 

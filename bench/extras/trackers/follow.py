@@ -326,9 +326,9 @@ def curves(plan: Plan, store: Store, job: str) -> list[Point]:
 
     logged = (("curve.csv", "train"), ("embeddings.csv", "embedding"), (FILE, "probe"))
     for file, head in logged:
-        for row in (
-            pd.read_csv(folder / file).to_dict("records") if (folder / file).exists() else ()
-        ):
+        if not (folder / file).exists():
+            continue
+        for row in pd.read_csv(folder / file).to_dict("records"):
             for name, value in row.items():
                 if name != "step":
                     add(row["step"], f"{head}/{name}", value)
