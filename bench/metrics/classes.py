@@ -131,7 +131,10 @@ def _checked(scores: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.
         raise BenchError("no case to score; give one or more")
     if not np.isfinite(scores).all():
         raise BenchError("class scores are not finite; predict again with finite weights")
-    whole = reference.dtype.kind in "iu"
-    if not whole or reference.min() < 0 or reference.max() >= scores.shape[1]:
+    if (
+        reference.dtype.kind not in "iu"
+        or reference.min() < 0
+        or reference.max() >= scores.shape[1]
+    ):
         raise BenchError(f"classes must be whole numbers from 0 to {scores.shape[1] - 1}")
     return scores, reference.astype(np.int64)

@@ -131,11 +131,12 @@ def _boxes(array: np.ndarray) -> dict[int, Box]:
     sides = [_extent(shadow.max(axis=_but(axis, shadow.ndim))) for axis in range(shadow.ndim)]
     sides = [_extent(array[(slice(None), *sides)].max(axis=_but(0, array.ndim))), *sides]
     objects = ndimage.find_objects(array[tuple(sides)])
-    boxes = {label: box for label, box in enumerate(objects, start=1) if box is not None}
-    starts = [side.start for side in sides]
     return {
-        label: tuple(slice(a.start + by, a.stop + by) for a, by in zip(box, starts, strict=True))
-        for label, box in boxes.items()
+        label: tuple(
+            slice(a.start + by.start, a.stop + by.start) for a, by in zip(box, sides, strict=True)
+        )
+        for label, box in enumerate(objects, start=1)
+        if box is not None
     }
 
 
