@@ -203,11 +203,8 @@ def heading(panel: Place, baseline: str) -> str:
 @cache
 def protocol(report: str) -> Protocol:
     """Return the protocol of a study's report."""
-    return read(
-        ROOT / "protocols" / "studies" / f"{report.removeprefix('studies_')}.yaml",
-        "pilot",
-        drawn=True,
-    )
+    file = ROOT / "protocols" / "studies" / f"{report.removeprefix('studies_')}.yaml"
+    return read(file, "pilot", drawn=True)
 
 
 def title(report: str, name: str) -> str:

@@ -237,11 +237,8 @@ def real_scans(root: Path, half: int) -> Iterator[Scan]:
             yield Scan(folder.name, f"{folder.name} {_patient(path)}", image)
             if image.shape[3] > 5 and image.shape[1] > 60:
                 middle = image.shape[3] // 2
-                yield Scan(
-                    "2D real slices",
-                    f"{folder.name} {_patient(path)}",
-                    image[..., middle : middle + 1],
-                )
+                name = f"{folder.name} {_patient(path)}"
+                yield Scan("2D real slices", name, image[..., middle : middle + 1])
 
 
 def _is_label(path: Path) -> bool:

@@ -125,15 +125,11 @@ def layouts(studies: int) -> str:
 
 def troubled(studies: int) -> str:
     """Missing cells, unequal seeds and what is not normal."""
-    lines = [
-        [
-            d.cells if d.cells != of.FULL else d.shape,
-            d.patients,
-            d.seeds if d.told == RUNS else f"{d.pretrainings} x {d.seeds}",
-            share(judged(d, studies).rejected, studies),
-        ]
-        for d in TROUBLED
-    ]
+    lines = []
+    for d in TROUBLED:
+        missing = d.cells if d.cells != of.FULL else d.shape
+        runs = d.seeds if d.told == RUNS else f"{d.pretrainings} x {d.seeds}"
+        lines.append([missing, d.patients, runs, share(judged(d, studies).rejected, studies)])
     return f"False claims, % of studies, run SD 1:\n\n{table(['trouble', 'patients', 'runs', '`paired`'], lines)}"
 
 
@@ -147,15 +143,10 @@ def tuned(studies: int) -> str:
         [k, *[share(of.tuned_each(k, d, studies), studies) for d in designs]] for k in (1, 3, 12)
     ]
     head = [f"{r} runs" for r in SEED_COUNTS]
-    alone = [
-        [
-            k,
-            by,
-            *[share(of.tuned_each(k, d, studies, **WITHOUT, crossed=c), studies) for d in designs],
-        ]
-        for k in (3, 12)
-        for by, c in (("by its own run", False), ("by the other runs", True))
-    ]
+    alone = []
+    for k, (by, c) in product((3, 12), (("by its own run", False), ("by the other runs", True))):
+        counts = [of.tuned_each(k, d, studies, **WITHOUT, crossed=c) for d in designs]
+        alone.append([k, by, *(share(count, studies) for count in counts)])
     return (
         "Tuned each: both rows choose the recipe with the best validation score, and no row is better. % of "
         f"studies with a false claim, 42 patients, run SD 1:\n\n{table(['recipes', *head], lines)}\n\n"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from bench.claims import is_suspended
 from bench.data.contents import Bar, no_bar
@@ -59,9 +59,9 @@ def console(how: Manner) -> Console:
     """Return what writes to stderr; lines alone have no colour."""
     from rich.console import Console
 
-    bars = how == "bars"
-    plain: dict[str, Any] = {} if bars else {"no_color": True, "force_terminal": False}
-    return Console(stderr=True, highlight=False, **plain)
+    if how == "bars":
+        return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, no_color=True, force_terminal=False)
 
 
 @dataclass(frozen=True)

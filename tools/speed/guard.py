@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -118,11 +119,8 @@ def large(scans: list, read: int, tests: int, channels: int, part: int, chosen: 
     assert first.turned and many.turned  # made before the clock starts
     clock("moved", 1, lambda: search.looked_at(first, many, rows))
     steps["moved"] = (steps["moved"] - boxes * seen_by / len(every)) * passing * tests / len(rows)
-    result = clock(
-        "confirmed",
-        tests / chosen,
-        lambda: search.confirmed(seen, first.views.__getitem__, second.views),
-    )
+    confirm = partial(search.confirmed, seen, first.views.__getitem__, second.views)
+    result = clock("confirmed", tests / chosen, confirm)
     every = [*steps.items(), ("in all", sum(steps.values()))]
     print(
         f"| {read} x {tests} scans, channels: {channels} | {' | '.join(name for name, _ in every)} |"

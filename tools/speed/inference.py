@@ -111,11 +111,8 @@ def line(
     )
     other = int((result["MONAI"][-1][1] != result["ours"][-1][1]).sum())
     seconds = f"{theirs:.2f} | {remaining:.2f} | {mine:.2f} | {theirs / mine:.2f} | {remaining / mine:.2f}"
-    return (
-        f"| {name} | {labels} | {shape} | {side}^3 | {seconds} | {other} |",
-        theirs / mine,
-        remaining / mine,
-    )
+    line = f"| {name} | {labels} | {shape} | {side}^3 | {seconds} | {other} |"
+    return line, theirs / mine, remaining / mine
 
 
 def weigh(which: str, labels: int, shape: tuple[int, int, int], side: int) -> float:

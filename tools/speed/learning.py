@@ -173,11 +173,8 @@ def measured(side: str, steps: int, core: int, python: str = "") -> tuple[float,
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--one", side, "--steps", str(steps)]
         if side in WIDTHS:
-            command = [
-                python,
-                str(Path(__file__).with_name("nnunet_side.py")),
-                nnunet(folder, side, steps),
-            ]
+            script = str(Path(__file__).with_name("nnunet_side.py"))
+            command = [python, script, nnunet(folder, side, steps)]
         return timed(["taskset", "-c", str(core), *command])
 
 

@@ -134,11 +134,8 @@ def planning(pipe: Connection, folder: Path, count: int) -> None:
     dataset = adapter(root.name, Roots(folder))
     cases = timed("adapter: list the cases", lambda: dataset.cases(root))
     timed("adapter: look for missing files", lambda: dataset.missing(root, cases))
-    listed = {
-        str(f): f"{contents._stamp(str(f))} {'0' * 64} 8x8x8x1"
-        for c in cases
-        for f in (*c.images, c.label)
-    }
+    files = [str(file) for case in cases for file in (*case.images, case.label)]
+    listed = {file: f"{contents._stamp(file)} {'0' * 64} 8x8x8x1" for file in files}
     memory.write_text(json.dumps(listed))
     del listed
     result = timed("contents: open the memory", lambda: Contents(memory))

@@ -86,12 +86,9 @@ def overview(survey: Survey) -> list[tuple[str, str]]:
     elif visits := likely_visits(cases):
         rows.append(("visits", visits))
     if same := [f.case.id for f in seen if any(grey[0] == grey[-1] for grey in f.grey)]:
-        rows.append(
-            (
-                "constant",
-                f"in {len(same)} case{'s' * (len(same) > 1)} a channel has one value in all voxels, first in {same[0]}",
-            )
-        )
+        where = f"in {len(same)} case{'s' * (len(same) > 1)}"
+        text = f"{where} a channel has one value in all voxels, first in {same[0]}"
+        rows.append(("constant", text))
     parts = Counter(c.meta["part"] for c in cases if "part" in c.meta)
     if len(parts) > 1:
         rows.append(("parts", ", ".join(f"{part} {n}" for part, n in parts.items())))
